@@ -1,0 +1,15 @@
+"""The language of the supervisor, its workers, and whoever scripts them.
+
+Layout, lowest first; a file imports only from those above it:
+
+    errors     whose mistake a broken message is
+    values     what messages are made of: errors, progress, states, snapshots
+    events     what the supervisor publishes to anybody (XPUB)
+    control    what a script asks, and what it is answered (REQ/REP)
+    lease      what a worker and the supervisor say to each other (DEALER/ROUTER)
+    codec      messages <-> bytes; total: any bytes give a message or one error
+    sequence   numbers of published events: "this one follows" | "you missed some"
+    transport  the only file that does I/O: zmq sockets that trio can wait for
+
+This package imports neither `supervisor` nor `worker`.
+"""

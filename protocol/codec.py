@@ -1,0 +1,119 @@
+"""Messages <-> bytes. Reading is total: any bytes give a message or `RemoteProtocolError`.
+
+Unknown fields are ignored, so that an older reader understands a newer writer; unknown kinds of
+messages are refused. Readers are built once: msgspec compiles them.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import msgspec
+
+from .control import AnyReply, AnyRequest, Refusal, Reply
+from .errors import RemoteProtocolError
+from .events import AnyEvent, topic_of
+from .lease import FromSupervisor, FromWorker
+from .values import VERSION
+
+if TYPE_CHECKING:
+    from msgspec import Struct
+
+# Longest JSON text that is looked at. The largest honest message is the `Welcome` of a
+# configuration with 10,000 models: about 3 MB.
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+
+# How much of a broken message is shown in an error.
+_SHOWN_BYTES = 120
+
+_T = TypeVar("_T")
+_ReplyT = TypeVar("_ReplyT", bound=Reply)
+
+
+class _Reader(Generic[_T]):
+    """Reads one family of messages."""
+
+    def __init__(self, kind: object) -> None:
+        self._decoder: msgspec.json.Decoder[_T] = msgspec.json.Decoder(kind)
+
+    def __call__(self, data: bytes) -> _T:
+        """Read one message.
+
+        Raises:
+            RemoteProtocolError: For anything that this version cannot read.
+        """
+        if len(data) > MAX_MESSAGE_BYTES:
+            raise RemoteProtocolError(
+                f"cannot read a message of {len(data)} bytes: the limit is {MAX_MESSAGE_BYTES}"
+            )
+        try:
+            message = self._decoder.decode(data)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
+            raise RemoteProtocolError(f"cannot read {data[:_SHOWN_BYTES]!r}: {exc}") from exc
+        if (version := getattr(message, "v", VERSION)) != VERSION:
+            raise RemoteProtocolError(
+                f"cannot read a message of version {version}: this side speaks {VERSION}"
+            )
+        return message
+
+
+_encoder = msgspec.json.Encoder()
+
+read_request: _Reader[AnyRequest] = _Reader(AnyRequest)
+read_from_worker: _Reader[FromWorker] = _Reader(FromWorker)
+read_from_supervisor: _Reader[FromSupervisor] = _Reader(FromSupervisor)
+_read_event: _Reader[AnyEvent] = _Reader(AnyEvent)
+
+
+class _Outcome(msgspec.Struct):
+    ok: bool = False
+
+
+_outcome = msgspec.json.Decoder(_Outcome)
+
+
+def encode(message: "Struct") -> bytes:
+    """Return `message` as one line of JSON, without a line end."""
+    return _encoder.encode(message)
+
+
+def encode_event(event: AnyEvent) -> list[bytes]:
+    """Return the two frames of `event`: topic and JSON."""
+    return [topic_of(event), _encoder.encode(event)]
+
+
+def decode_event(frames: Sequence[bytes]) -> AnyEvent:
+    """Read the event out of `frames`.
+
+    Raises:
+        RemoteProtocolError: For anything that this version cannot read.
+    """
+    if len(frames) != 2:
+        raise RemoteProtocolError(f"cannot read an event of {len(frames)} frames: it has two")
+    return _read_event(frames[1])
+
+
+def decode_reply(data: bytes, kind: type[_ReplyT]) -> "_ReplyT | Refusal":
+    """Read the answer to a request whose good answer is a `kind`.
+
+    Raises:
+        RemoteProtocolError: For anything that is neither a `kind` nor a `Refusal`.
+    """
+    try:
+        if not _outcome.decode(data).ok:
+            return msgspec.json.decode(data, type=Refusal)
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
+        raise RemoteProtocolError(f"cannot read {data[:_SHOWN_BYTES]!r}: {exc}") from exc
+
+
+__all__ = [
+    "MAX_MESSAGE_BYTES",
+    "AnyReply",
+    "decode_event",
+    "decode_reply",
+    "encode",
+    "encode_event",
+    "read_from_supervisor",
+    "read_from_worker",
+    "read_request",
+]

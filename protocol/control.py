@@ -1,0 +1,213 @@
+"""What a script may ask on the control socket, and what it is answered.
+
+One request is one frame of JSON, sent by a plain REQ socket; the answer is one frame of JSON.
+Requests are told apart by ``cmd``. Every answer has ``ok``; a refusal has ``error`` beside it.
+"""
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from .values import VERSION, ErrorInfo, ModelStatus, QueueEntry, WorkerStatus
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True, tag_field="cmd"):
+    """Base of all requests."""
+
+    v: int = VERSION
+
+
+class Ping(Request, frozen=True, kw_only=True, tag="ping"):
+    """Is anybody there?"""
+
+
+class Status(Request, frozen=True, kw_only=True, tag="status"):
+    """What runs, who waits, who works."""
+
+
+class Swap(Request, frozen=True, kw_only=True, tag="swap"):
+    """Make `model` ready, stopping others if need be.
+
+    Attributes:
+        model: Its id or an alias.
+        wait: Answer when it is ready or has failed; False answers as soon as it is on its way.
+    """
+
+    model: str
+    wait: bool = True
+
+
+class Unload(Request, frozen=True, kw_only=True, tag="unload"):
+    """Stop a model.
+
+    Attributes:
+        model: Its id or an alias; None stops all.
+        mode: `drain` lets running requests finish, `now` cuts them.
+    """
+
+    model: str | None = None
+    mode: Literal["drain", "now"] = "drain"
+
+
+class Logs(Request, frozen=True, kw_only=True, tag="logs"):
+    """The last lines that the process of a model wrote.
+
+    Attributes:
+        model: Its id or an alias; None gives those of all models.
+        lines: How many at the most, 1 to 10,000.
+    """
+
+    model: str | None = None
+    lines: int = 100
+
+
+class Explain(Request, frozen=True, kw_only=True, tag="explain"):
+    """What would happen if `model` were asked for now?"""
+
+    model: str
+
+
+class Workers(Request, frozen=True, kw_only=True, tag="workers"):
+    """The worker processes."""
+
+
+class Scale(Request, frozen=True, kw_only=True, tag="scale"):
+    """Run that many workers from now on, 1 to 64."""
+
+    workers: int
+
+
+class Shutdown(Request, frozen=True, kw_only=True, tag="shutdown"):
+    """End the supervisor in good order, like SIGTERM."""
+
+
+AnyRequest: TypeAlias = Ping | Status | Swap | Unload | Logs | Explain | Workers | Scale | Shutdown
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of all answers."""
+
+    v: int = VERSION
+    ok: bool = True
+
+
+class Pong(Reply, frozen=True, kw_only=True):
+    """The supervisor is there.
+
+    Attributes:
+        version: Of the program.
+        epoch: Of its events.
+        pid: Of the supervisor.
+        uptime_s: Seconds since it started.
+    """
+
+    version: str
+    epoch: str
+    pid: int
+    uptime_s: float
+
+
+class StatusReply(Reply, frozen=True, kw_only=True):
+    """The whole state; `seq` is the number of the last event that is contained in it.
+
+    Attributes:
+        listen: Address on which clients are answered, such as ``127.0.0.1:8080``.
+        control_requests: Requests that the control socket has answered so far, this one included.
+        lease_requests: Times that a worker had to ask for a model; warm requests add nothing.
+    """
+
+    version: str
+    epoch: str
+    seq: int
+    t: float
+    uptime_s: float
+    listen: str
+    models: tuple[ModelStatus, ...]
+    queue: tuple[QueueEntry, ...]
+    workers: tuple[WorkerStatus, ...]
+    control_requests: int
+    lease_requests: int
+
+
+class SwapReply(Reply, frozen=True, kw_only=True):
+    """The model is ready (or, with ``wait`` false, on its way).
+
+    Attributes:
+        took_s: Seconds from the request until it was ready; 0.0 when it was ready before.
+    """
+
+    model: str
+    state: str
+    endpoint: str | None = None
+    took_s: float = 0.0
+
+
+class UnloadReply(Reply, frozen=True, kw_only=True):
+    """These models were running and have ended."""
+
+    unloaded: tuple[str, ...]
+    took_s: float
+
+
+class LogsLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of a model's log."""
+
+    t: float
+    model: str
+    stream: str
+    line: str
+
+
+class LogsReply(Reply, frozen=True, kw_only=True):
+    """Oldest first."""
+
+    lines: tuple[LogsLine, ...]
+
+
+class ExplainReply(Reply, frozen=True, kw_only=True):
+    """What a request for `model` would meet.
+
+    Attributes:
+        state: What its process does now.
+        action: `serve`, `join`, `start`, `swap` or `wait`.
+        stops: Models that would have to go first.
+        ahead: Models that get their turn earlier.
+        why: The same, in words.
+    """
+
+    model: str
+    state: str
+    action: Literal["serve", "join", "start", "swap", "wait"]
+    stops: tuple[str, ...]
+    ahead: tuple[str, ...]
+    why: str
+
+
+class WorkersReply(Reply, frozen=True, kw_only=True):
+    """The worker processes, by number."""
+
+    workers: tuple[WorkerStatus, ...]
+
+
+class Done(Reply, frozen=True, kw_only=True):
+    """It was done, or has begun."""
+
+
+class Refusal(Reply, frozen=True, kw_only=True):
+    """It was not done; `error` says why."""
+
+    error: ErrorInfo
+    ok: bool = False
+
+
+AnyReply: TypeAlias = (
+    Pong
+    | StatusReply
+    | SwapReply
+    | UnloadReply
+    | LogsReply
+    | ExplainReply
+    | WorkersReply
+    | Done
+    | Refusal
+)

@@ -1,0 +1,99 @@
+r"""What the supervisor publishes, to workers and to anybody who may read.
+
+On the wire an event is two frames: the topic, then one JSON object. The topic is
+``<type>/<model>\n`` (or ``<type>/\n`` for an event that concerns no single model), so that a
+subscriber to ``progress/`` gets all progress and one to ``progress/qwen\n`` that of one model.
+
+Log lines are numbered apart from everything else: whoever does not want them would otherwise see
+a gap at each of them.
+"""
+
+from typing import ClassVar, Literal, TypeAlias
+
+import msgspec
+
+from .values import VERSION, ErrorInfo, Progress, QueueEntry, State
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
+    """Base of all events.
+
+    Attributes:
+        v: Version of this language.
+        epoch: Changes with every start of the supervisor: numbers start again.
+        seq: Rises by one with every event (of log lines: with every log line).
+        t: Unix time at which it was published.
+    """
+
+    v: int = VERSION
+    epoch: str = ""
+    seq: int = 0
+    t: float = 0.0
+
+    numbered_as: ClassVar[str] = "events"
+
+
+class StateChanged(Event, frozen=True, kw_only=True, tag="state"):
+    """The process of `model` does something else now; `error` says why it is stopped, if so."""
+
+    model: str
+    state: State
+    swap: int
+    pid: int | None = None
+    endpoint: str | None = None
+    error: ErrorInfo | None = None
+
+
+class ProgressMade(Event, frozen=True, kw_only=True, tag="progress"):
+    """A step on the way of a model to ready."""
+
+    model: str
+    progress: Progress
+
+
+class QueueChanged(Event, frozen=True, kw_only=True, tag="queue"):
+    """Who waits for what, in the order of turns."""
+
+    queue: tuple[QueueEntry, ...]
+
+
+class LogLine(Event, frozen=True, kw_only=True, tag="log"):
+    """One line that the process of `model` wrote."""
+
+    model: str
+    line: str
+    stream: Literal["stdout", "stderr"]
+
+    numbered_as: ClassVar[str] = "log"
+
+
+class WorkerChanged(Event, frozen=True, kw_only=True, tag="worker"):
+    """A worker process came or went."""
+
+    worker: int
+    pid: int
+    state: Literal["starting", "serving", "draining", "gone"]
+    reason: str = ""
+
+
+class ConfigChanged(Event, frozen=True, kw_only=True, tag="config"):
+    """A configuration is in force now."""
+
+    generation: int
+
+
+class Heartbeat(Event, frozen=True, kw_only=True, tag="heartbeat"):
+    """Nothing happened: `seq` is that of the last event, so that a lost last event is noticed."""
+
+    numbered_as: ClassVar[str] = ""
+
+
+AnyEvent: TypeAlias = (
+    StateChanged | ProgressMade | QueueChanged | LogLine | WorkerChanged | ConfigChanged | Heartbeat
+)
+
+
+def topic_of(event: AnyEvent) -> bytes:
+    r"""Return the first frame of `event`: ``<type>/<model>\n``."""
+    model = getattr(event, "model", "")
+    return f"{event.__struct_config__.tag}/{model}\n".encode()

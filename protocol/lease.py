@@ -1,0 +1,156 @@
+"""What a worker and the supervisor say to each other.
+
+A worker that holds a lease on a model sends requests to it without asking anybody. It asks
+(`Want`) only when it has none, and gives the lease back (`Released`) when it is told to
+(`Revoke`) and its last request on that model has ended. The messages of one worker arrive in the
+order in which they were sent, both ways: a `Granted` is always read before the `Revoke` of the
+same lease, so a request that was promised a model is counted before anybody can take it away.
+"""
+
+from typing import TypeAlias
+
+import msgspec
+
+from .values import VERSION, ErrorInfo, Snapshot, WorkerConfig
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
+    """Base of all lease messages."""
+
+    v: int = VERSION
+
+
+# --- worker to supervisor ---------------------------------------------------------------------
+
+
+class Hello(Message, frozen=True, kw_only=True, tag="hello"):
+    """The first thing a worker says; repeated until it is welcomed."""
+
+    worker: int
+    pid: int
+
+
+class Want(Message, frozen=True, kw_only=True, tag="want"):
+    """A request needs `model`. Idempotent by `request`: it may be repeated.
+
+    Attributes:
+        request: Number of the request, unique within the worker.
+        model: The model's id.
+    """
+
+    request: int
+    model: str
+
+
+class Leave(Message, frozen=True, kw_only=True, tag="leave"):
+    """The client of `request` has gone: it wants nothing any more."""
+
+    request: int
+
+
+class Released(Message, frozen=True, kw_only=True, tag="released"):
+    """The lease number `lease` is given back; nothing runs on it any more."""
+
+    model: str
+    lease: int
+
+
+class Broken(Message, frozen=True, kw_only=True, tag="broken"):
+    """A connection to the leased endpoint was refused: is the model still there?"""
+
+    model: str
+    lease: int
+
+
+class Report(Message, frozen=True, kw_only=True, tag="report"):
+    """The worker lives; sent every second and in answer to `Probe`.
+
+    Attributes:
+        in_flight: Requests that run now, by model; models without any are left out.
+        used: Models that finished a request since the last report.
+        probe: Number of the probe that is answered; 0 when there was none.
+    """
+
+    in_flight: dict[str, int]
+    used: tuple[str, ...] = ()
+    probe: int = 0
+
+
+class Resync(Message, frozen=True, kw_only=True, tag="resync"):
+    """Events were missed: please send a snapshot."""
+
+
+FromWorker: TypeAlias = Hello | Want | Leave | Released | Broken | Report | Resync
+
+
+# --- supervisor to worker ---------------------------------------------------------------------
+
+
+class Welcome(Message, frozen=True, kw_only=True, tag="welcome"):
+    """The answer to `Hello`: what there is and how it stands."""
+
+    config: WorkerConfig
+    snapshot: Snapshot
+
+
+class Resynced(Message, frozen=True, kw_only=True, tag="resynced"):
+    """The answer to `Resync`."""
+
+    snapshot: Snapshot
+
+
+class Granted(Message, frozen=True, kw_only=True, tag="granted"):
+    """`request` may go to `endpoint`, and so may all later ones until `Revoke`.
+
+    Attributes:
+        lease: The same number for all grants of one start of the model.
+        endpoint: Base URL, such as ``http://127.0.0.1:5801``.
+        waited_s: Seconds between the `Want` and this.
+    """
+
+    request: int
+    model: str
+    lease: int
+    endpoint: str
+    waited_s: float
+
+
+class Refused(Message, frozen=True, kw_only=True, tag="refused"):
+    """`request` will not get its model."""
+
+    request: int
+    model: str
+    error: ErrorInfo
+
+
+class Revoke(Message, frozen=True, kw_only=True, tag="revoke"):
+    """Give the lease back.
+
+    Attributes:
+        when_idle: True: go on admitting requests, and give it back at the first moment at which
+            none runs. False: admit no more, and give it back when the running ones have ended.
+    """
+
+    model: str
+    lease: int
+    when_idle: bool
+
+
+class Gone(Message, frozen=True, kw_only=True, tag="gone"):
+    """The process behind `lease` has ended: the lease is void, nothing needs to be given back."""
+
+    model: str
+    lease: int
+
+
+class Probe(Message, frozen=True, kw_only=True, tag="probe"):
+    """Say that you live."""
+
+    probe: int
+
+
+class Finish(Message, frozen=True, kw_only=True, tag="finish"):
+    """Accept no more connections, finish what runs, then end."""
+
+
+FromSupervisor: TypeAlias = Welcome | Resynced | Granted | Refused | Revoke | Gone | Probe | Finish

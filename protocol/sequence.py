@@ -1,0 +1,45 @@
+"""Numbers of published events: does this one follow, or was something missed?"""
+
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from .events import AnyEvent, Heartbeat
+from .values import Snapshot
+
+
+class Verdict(Enum):
+    """What to do with an event."""
+
+    FOLLOWS = auto()  # take it
+    OLD = auto()  # already contained in what is known: leave it
+    GAP = auto()  # something was missed: ask for a snapshot (and leave it, the snapshot has it)
+
+
+@dataclass(slots=True)
+class Sequence:
+    """Where a subscriber stands, for each way of numbering.
+
+    A subscriber starts with a snapshot (`restart`) and then shows each event to `judge`.
+    """
+
+    epoch: str = ""
+    _last: dict[str, int] = field(default_factory=dict)
+
+    def restart(self, snapshot: Snapshot) -> None:
+        """Stand where `snapshot` stands."""
+        self.epoch = snapshot.epoch
+        self._last = {"events": snapshot.seq}
+
+    def judge(self, event: AnyEvent) -> Verdict:
+        """Say whether `event` follows, and if it does, move on to it."""
+        if event.epoch != self.epoch:
+            return Verdict.GAP
+        if isinstance(event, Heartbeat):
+            return Verdict.GAP if event.seq > self._last.get("events", 0) else Verdict.OLD
+        last = self._last.get(event.numbered_as)
+        if last is not None and event.seq <= last:
+            return Verdict.OLD
+        if last is not None and event.seq != last + 1:
+            return Verdict.GAP
+        self._last[event.numbered_as] = event.seq
+        return Verdict.FOLLOWS

@@ -1,0 +1,201 @@
+"""What messages are made of: errors, progress, states, snapshots.
+
+All are immutable `msgspec` structs. Times are seconds; `t` is Unix time, everything else that
+ends in ``_s`` is a duration. Sizes are bytes. ``None`` means "not known".
+"""
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from .errors import LocalProtocolError
+
+VERSION = 1
+
+State: TypeAlias = Literal["stopped", "starting", "ready", "draining", "stopping"]
+"""What the process of one model is doing.
+
+`draining` still answers what it has and admits nothing new; `stopping` was told to end.
+A model that failed is `stopped` with an error beside it.
+"""
+
+Phase: TypeAlias = Literal["waiting", "draining", "stopping", "starting", "loading", "warming"]
+"""Where the way of a wanted model to `ready` stands.
+
+`waiting` is the pause before a crashed model is started again; `draining` and `stopping` concern
+the model that makes room (`Progress.other`); the rest concern the wanted model itself.
+"""
+
+ProgressMode: TypeAlias = Literal["off", "comment", "heartbeat", "reasoning"]
+Strictness: TypeAlias = Literal["off", "on", "force"]
+
+
+class Value(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of everything that is part of a message."""
+
+
+class ErrorInfo(Value, frozen=True, kw_only=True):
+    """Why something was not done, in words that may be shown to a client.
+
+    Attributes:
+        code: For programs: `unknown_model`, `model_load_failed`, `model_load_timeout`,
+            `model_unavailable`, `bad_request`, `unknown_command`, `internal`.
+        message: For people: what was attempted, why it failed, what would do. Never holds a
+            command line or an environment.
+        transient: True when the same request may well succeed a little later.
+        did_you_mean: Names that exist and look like the one that was asked for.
+    """
+
+    code: str
+    message: str
+    transient: bool = False
+    did_you_mean: tuple[str, ...] = ()
+
+
+class Progress(Value, frozen=True, kw_only=True):
+    """One step on the way of `model` to ready.
+
+    Attributes:
+        model: The model that is wanted, as in the configuration.
+        swap: Number of this attempt, unique within an epoch.
+        phase: What is going on now.
+        other: The model that has to make room, in `draining` and `stopping`.
+        fraction: Share of the whole start that is done, 0.0 to below 1.0, never falling within
+            one swap.
+        eta_s: Seconds until ready.
+        bytes_done: Bytes of the model files that were read.
+        bytes_total: Bytes of the model files.
+        elapsed_s: Seconds since the swap began.
+        detail: A few words for people; may be empty.
+    """
+
+    model: str
+    swap: int
+    phase: Phase
+    elapsed_s: float
+    other: str | None = None
+    fraction: float | None = None
+    eta_s: float | None = None
+    bytes_done: int | None = None
+    bytes_total: int | None = None
+    detail: str = ""
+
+    def __post_init__(self) -> None:
+        if self.fraction is not None and not 0.0 <= self.fraction <= 1.0:
+            raise LocalProtocolError(f"cannot report {self.fraction} as progress: not within 0..1")
+
+
+class QueueEntry(Value, frozen=True, kw_only=True):
+    """One model that is waited for; entries are in the order in which the models get their turn.
+
+    Attributes:
+        model: The model.
+        waiting: How many requests wait for it.
+    """
+
+    model: str
+    waiting: int
+
+
+class ModelStatus(Value, frozen=True, kw_only=True):
+    """All that anybody may know of one model.
+
+    Attributes:
+        model: Its id in the configuration.
+        state: What its process does.
+        since: Unix time at which it entered that state.
+        swap: Number of the start that the state belongs to; 0 before the first one.
+        pid: Process id of the running process.
+        endpoint: Where it answers, such as ``http://127.0.0.1:5801``; None unless it runs.
+        in_flight: Requests that workers reported as running on it.
+        progress: Set from the moment somebody waits for it until it is ready.
+        error: Why the last start failed or the process went away; cleared by the next success.
+        retry_in_s: Seconds until a crashed model may be started again; 0.0 when it may be now.
+    """
+
+    model: str
+    state: State
+    since: float
+    swap: int = 0
+    pid: int | None = None
+    endpoint: str | None = None
+    in_flight: int = 0
+    progress: Progress | None = None
+    error: ErrorInfo | None = None
+    retry_in_s: float = 0.0
+
+
+class WorkerStatus(Value, frozen=True, kw_only=True):
+    """One worker process.
+
+    Attributes:
+        worker: Its number, from 1; a replacement keeps the number.
+        pid: Its process id.
+        state: `starting` until it said hello, then `serving`.
+        in_flight: Requests that it reported as running, over all models.
+        leases: Models on which it holds a lease.
+    """
+
+    worker: int
+    pid: int
+    state: Literal["starting", "serving", "draining"]
+    in_flight: int = 0
+    leases: tuple[str, ...] = ()
+
+
+class Snapshot(Value, frozen=True, kw_only=True):
+    """Everything at one moment; the events that follow it begin at ``seq + 1``.
+
+    Attributes:
+        epoch: Changes with every start of the supervisor.
+        seq: Number of the last event that is contained in this.
+        t: Unix time.
+        models: In the order of the configuration.
+        queue: In the order in which the models get their turn.
+    """
+
+    epoch: str
+    seq: int
+    t: float
+    models: tuple[ModelStatus, ...]
+    queue: tuple[QueueEntry, ...] = ()
+
+
+class ModelRoute(Value, frozen=True, kw_only=True):
+    """What a worker has to know of one model to find it and to answer for it.
+
+    Attributes:
+        model: Its id.
+        aliases: Its other names.
+        send_as: Name to put into the request's `model` field; None leaves the request as it is.
+        progress: How a waiting client is told of progress, unless its request says otherwise.
+        strict: See ``strict`` in the wire format: caps the mode at `comment`.
+        ttl_s: Idle seconds after which it is unloaded; 0 means never.
+    """
+
+    model: str
+    aliases: tuple[str, ...] = ()
+    send_as: str | None = None
+    progress: ProgressMode = "heartbeat"
+    strict: Strictness = "off"
+    ttl_s: float = 0.0
+
+
+class WorkerConfig(Value, frozen=True, kw_only=True):
+    """What a worker has to know of the configuration.
+
+    Attributes:
+        generation: Rises by one with every reload.
+        models: In the order of the configuration.
+        progress_delay_s: Silence before an early 200; None takes the default of the mode.
+        heartbeat_s: Longest silence of a stream that waits.
+        marker: What every injected line begins with; ends with a blank.
+        details: Put the member `swap_progress` into injected chunks.
+    """
+
+    generation: int
+    models: tuple[ModelRoute, ...]
+    progress_delay_s: float | None = None
+    heartbeat_s: float = 10.0
+    marker: str = "[swap-progress] "
+    details: bool = True
