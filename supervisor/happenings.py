@@ -1,0 +1,227 @@
+"""What the engine is told, and what it answers: plain immutable values.
+
+`Happening` goes in, `Command` comes out. Times are seconds of trio's clock. A *lease* is the right
+of one worker to send requests to one model without asking; a *waiter* is one request (or one
+script) that waits for a model.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from arriero.protocol.events import AnyEvent
+from arriero.protocol.values import ErrorInfo, Progress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """What the engine has to know of one model.
+
+    Attributes:
+        model: Its id.
+        start_limit_s: Longest time from spawn to ready.
+        stop_grace_s: Time between SIGTERM and SIGKILL.
+        ttl_s: Idle time after which it is unloaded; 0 means never.
+    """
+
+    model: str
+    start_limit_s: float = 120.0
+    stop_grace_s: float = 10.0
+    ttl_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Waiter:
+    """Somebody who waits for a model.
+
+    Attributes:
+        owner: Name of the worker (its identity on the lease socket), or of a script's request.
+        request: Number of the request, unique within the owner.
+        takes_lease: True for workers; a script only wants the model to be ready.
+    """
+
+    owner: str
+    request: int
+    takes_lease: bool = True
+
+
+# --- happenings ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """`waiter` wants `model`. Saying so twice changes nothing."""
+
+    waiter: Waiter
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """`waiter` does not wait any more."""
+
+    waiter: Waiter
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerLost:
+    """A worker is gone, and with it whatever it waited for and held."""
+
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """A worker gave a lease back."""
+
+    owner: str
+    model: str
+    lease: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """What a worker does right now; models without requests are left out of `in_flight`."""
+
+    owner: str
+    in_flight: Mapping[str, int]
+    used: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Spawned:
+    """The process of a start exists."""
+
+    model: str
+    swap: int
+    pid: int
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progressed:
+    """The start of a model got further."""
+
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True)
+class CameUp:
+    """The process of a start serves."""
+
+    model: str
+    swap: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The process of a start and its whole group are gone, or never came to be."""
+
+    model: str
+    swap: int
+    error: ErrorInfo
+
+
+@dataclass(frozen=True, slots=True)
+class UnloadAsked:
+    """`model` shall end: after its running requests, or (`at_once`) without them."""
+
+    model: str
+    at_once: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ShuttingDown:
+    """Everything shall end; nobody gets a model any more."""
+
+    at_once: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TimePassed:
+    """Nothing happened but time: a deadline of the engine has come."""
+
+
+Happening: TypeAlias = (
+    Wanted
+    | Left
+    | OwnerLost
+    | Released
+    | Reported
+    | Spawned
+    | Progressed
+    | CameUp
+    | Ended
+    | UnloadAsked
+    | ShuttingDown
+    | TimePassed
+)
+
+
+# --- commands -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Spawn:
+    """Start the process of `model`; say `Spawned`, then `CameUp`, and in any case `Ended`."""
+
+    model: str
+    swap: int
+
+
+@dataclass(frozen=True, slots=True)
+class Terminate:
+    """End the process of that start: SIGTERM, and SIGKILL after `grace_s`."""
+
+    model: str
+    swap: int
+    grace_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """`waiter` may use the model. `lease` is 0 for a script."""
+
+    waiter: Waiter
+    model: str
+    lease: int
+    endpoint: str
+    waited_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """`waiter` will not get the model."""
+
+    waiter: Waiter
+    model: str
+    error: ErrorInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Revoke:
+    """Ask a worker to give a lease back."""
+
+    owner: str
+    model: str
+    lease: int
+    when_idle: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Void:
+    """Tell a worker that the process behind its lease is gone."""
+
+    owner: str
+    model: str
+    lease: int
+
+
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """Publish an event."""
+
+    event: AnyEvent
+
+
+Command: TypeAlias = Spawn | Terminate | Grant | Refuse | Revoke | Void | Announce

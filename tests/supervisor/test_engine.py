@@ -1,0 +1,353 @@
+"""The engine as a script: what happens, and the whole of what it answers."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from arriero.protocol.events import ProgressMade, QueueChanged, StateChanged
+from arriero.protocol.values import ErrorInfo, Progress
+from arriero.supervisor.engine import Engine, Rules
+from arriero.supervisor.happenings import (
+    Announce,
+    CameUp,
+    Command,
+    Ended,
+    Grant,
+    Left,
+    OwnerLost,
+    Progressed,
+    Refuse,
+    Released,
+    Reported,
+    Revoke,
+    ShuttingDown,
+    Spawn,
+    Spawned,
+    Spec,
+    Terminate,
+    TimePassed,
+    UnloadAsked,
+    Void,
+    Waiter,
+    Wanted,
+)
+
+CRASHED = ErrorInfo(code="model_unavailable", message="it ended", transient=True)
+W1, W2, W3 = (Waiter("w", number) for number in (1, 2, 3))
+OTHER = Waiter("other", 1)
+SCRIPT = Waiter("script", 1, takes_lease=False)
+
+
+@pytest.fixture
+def engine() -> Engine:
+    return Engine([Spec(model="a"), Spec(model="b"), Spec(model="c", ttl_s=60)])
+
+
+def acts(commands: Sequence[Command]) -> list[Command]:
+    """What is done, without what is said about it."""
+    return [command for command in commands if not isinstance(command, Announce)]
+
+
+def make_ready(engine: Engine, model: str, waiter: Waiter, now: float) -> Grant:
+    spawn = next(c for c in engine.handle(Wanted(waiter, model), now) if isinstance(c, Spawn))
+    engine.handle(Spawned(model, spawn.swap, 100, f"http://{model}"), now)
+    (grant,) = acts(engine.handle(CameUp(model, spawn.swap), now))
+    assert isinstance(grant, Grant)
+    return grant
+
+
+def test_the_first_request_starts_its_model_and_gets_a_lease(engine: Engine) -> None:
+    assert acts(engine.handle(Wanted(W1, "a"), 0)) == [Spawn("a", 1)]
+    assert acts(engine.handle(Spawned("a", 1, 100, "http://a"), 1)) == []
+    assert acts(engine.handle(CameUp("a", 1), 3)) == [Grant(W1, "a", 2, "http://a", 3)]
+    assert engine.running() == ["a"]
+    assert engine.leases_of("w") == ("a",)
+
+
+def test_waiters_of_a_starting_model_share_one_start(engine: Engine) -> None:
+    engine.handle(Wanted(W1, "a"), 0)
+    assert acts(engine.handle(Wanted(W2, "a"), 1)) == []
+    assert acts(engine.handle(Wanted(OTHER, "a"), 2)) == []
+    engine.handle(Spawned("a", 1, 100, "http://a"), 2)
+
+    assert acts(engine.handle(CameUp("a", 1), 3)) == [
+        Grant(W1, "a", 2, "http://a", 3),
+        Grant(W2, "a", 2, "http://a", 2),
+        Grant(OTHER, "a", 3, "http://a", 1),
+    ]
+
+
+def test_saying_want_twice_starts_once_and_grants_once(engine: Engine) -> None:
+    engine.handle(Wanted(W1, "a"), 0)
+    assert engine.handle(Wanted(W1, "a"), 1) == []
+
+
+def test_another_model_drains_then_stops_then_starts(engine: Engine) -> None:
+    grant = make_ready(engine, "a", W1, 0)
+    assert acts(engine.handle(Wanted(W2, "b"), 1)) == [
+        Revoke("w", "a", grant.lease, when_idle=True)
+    ]
+    assert engine.state("a") == "draining"
+    assert acts(engine.handle(Released("w", "a", grant.lease), 2)) == [Terminate("a", 1, 10.0)]
+    (spawn,) = acts(engine.handle(Ended("a", 1, CRASHED), 3))
+    assert spawn == Spawn("b", engine.swap("b"))
+    engine.handle(Spawned("b", engine.swap("b"), 101, "http://b"), 3)
+    (granted,) = acts(engine.handle(CameUp("b", engine.swap("b")), 5))
+    assert isinstance(granted, Grant)
+    assert (granted.waiter, granted.endpoint, granted.waited_s) == (W2, "http://b", 4)
+
+
+def test_the_wanted_model_hears_who_is_in_its_way(engine: Engine) -> None:
+    grant = make_ready(engine, "a", W1, 0)
+    said = [
+        (command.event.progress.phase, command.event.progress.other)
+        for happening, now in [
+            (Wanted(W2, "b"), 1),
+            (Released("w", "a", grant.lease), 2),
+        ]
+        for command in engine.handle(happening, now)
+        if isinstance(command, Announce) and isinstance(command.event, ProgressMade)
+    ]
+
+    assert said == [("draining", "a"), ("stopping", "a")]
+
+
+def test_a_busy_model_admits_on_its_leases_for_max_wait_and_no_longer(engine: Engine) -> None:
+    grant = make_ready(engine, "a", W1, 0)
+    engine.handle(Wanted(W2, "b"), 1)
+
+    assert engine.next_deadline(1) == 11
+    assert acts(engine.handle(TimePassed(), 10.9)) == []
+    assert acts(engine.handle(TimePassed(), 11)) == [Revoke("w", "a", grant.lease, when_idle=False)]
+    assert acts(engine.handle(TimePassed(), 1000)) == []  # running requests are never cut
+
+
+def test_a_newcomer_does_not_overtake_whoever_waits_for_another_model(engine: Engine) -> None:
+    make_ready(engine, "a", W1, 0)
+    engine.handle(Wanted(W2, "b"), 1)
+
+    assert acts(engine.handle(Wanted(OTHER, "a"), 2)) == []
+    assert [entry.model for entry in engine.queue()] == ["b", "a"]
+
+
+def test_all_who_waited_for_a_start_are_served_by_it(engine: Engine) -> None:
+    engine.handle(Wanted(W1, "a"), 0)
+    engine.handle(Wanted(W2, "b"), 1)
+    engine.handle(Wanted(W3, "a"), 2)
+    engine.handle(Spawned("a", 1, 100, "http://a"), 3)
+
+    done = acts(engine.handle(CameUp("a", 1), 3))
+
+    assert [command.waiter for command in done if isinstance(command, Grant)] == [W1, W3]
+    assert [command for command in done if isinstance(command, Revoke)] == [
+        Revoke("w", "a", engine.running() and 2, when_idle=True)
+    ]
+
+
+def test_a_model_that_starts_for_somebody_is_not_stopped_for_another(engine: Engine) -> None:
+    engine.handle(Wanted(W1, "a"), 0)
+    assert acts(engine.handle(Wanted(W2, "b"), 1)) == []
+
+
+def test_a_model_that_starts_for_nobody_any_more_makes_room(engine: Engine) -> None:
+    engine.handle(Wanted(W1, "a"), 0)
+    engine.handle(Wanted(W2, "b"), 1)
+    assert acts(engine.handle(Left(W1), 2)) == [Terminate("a", 1, 10.0)]
+
+
+def test_a_start_goes_on_when_its_only_waiter_leaves_and_nobody_else_waits(engine: Engine) -> None:
+    engine.handle(Wanted(W1, "a"), 0)
+    assert acts(engine.handle(Left(W1), 1)) == []
+    assert engine.state("a") == "starting"
+
+
+def test_the_resident_model_stays_when_the_one_who_wanted_another_leaves(engine: Engine) -> None:
+    grant = make_ready(engine, "a", W1, 0)
+    engine.handle(Wanted(W2, "b"), 1)
+    assert acts(engine.handle(Left(W2), 2)) == []
+    assert engine.state("a") == "ready"
+
+    # The recalled lease may be on its way back: a new grant has another number, and outlives it.
+    (again,) = acts(engine.handle(Wanted(W3, "a"), 3))
+    assert isinstance(again, Grant)
+    assert again.lease != grant.lease
+    engine.handle(Released("w", "a", grant.lease), 4)
+    assert engine.leases_of("w") == ("a",)
+
+
+def test_a_lost_worker_frees_its_leases_and_its_places(engine: Engine) -> None:
+    make_ready(engine, "a", W1, 0)
+    engine.handle(Wanted(OTHER, "b"), 1)
+    engine.handle(Wanted(W2, "c"), 1)
+
+    assert acts(engine.handle(OwnerLost("w"), 2)) == [Terminate("a", 1, 10.0)]
+    assert [entry.model for entry in engine.queue()] == ["b"]
+
+
+def test_a_failed_start_is_told_to_all_who_wait_and_costs_a_pause(engine: Engine) -> None:
+    error = ErrorInfo(code="model_load_failed", message="exited at once")
+    engine.handle(Wanted(W1, "a"), 0)
+    engine.handle(Wanted(OTHER, "a"), 0)
+
+    assert acts(engine.handle(Ended("a", 1, error), 1)) == [
+        Refuse(W1, "a", error),
+        Refuse(OTHER, "a", error),
+    ]
+    assert acts(engine.handle(Wanted(W2, "a"), 1)) == []
+    assert engine.next_deadline(1) == 1.5
+    (spawn,) = acts(engine.handle(TimePassed(), 1.5))
+    assert isinstance(spawn, Spawn)
+
+
+def test_pauses_grow_while_a_model_keeps_failing(engine: Engine) -> None:
+    now = 0.0
+    pauses = []
+    for number in range(1, 9):
+        engine.handle(Wanted(Waiter("w", number), "a"), now)
+        engine.handle(TimePassed(), now)
+        engine.handle(Ended("a", engine.swap("a"), CRASHED), now)
+        engine.handle(Wanted(Waiter("w", 100 + number), "a"), now)
+        pauses.append(engine.next_deadline(now) - now)
+        engine.handle(Left(Waiter("w", 100 + number)), now)
+        now += pauses[-1]
+
+    assert pauses == pytest.approx([0.5, 1, 2, 4, 8, 16, 30, 30])
+
+
+def test_a_crash_loop_takes_nothing_from_a_ready_model(engine: Engine) -> None:
+    engine.handle(Wanted(W1, "b"), 0)
+    engine.handle(Ended("b", 1, CRASHED), 0)
+    make_ready(engine, "a", W2, 0.1)
+
+    assert acts(engine.handle(Wanted(W3, "b"), 0.2)) == []
+    assert engine.state("a") == "ready"
+    assert [type(c) for c in acts(engine.handle(Wanted(OTHER, "a"), 0.3))] == [Grant]
+    assert [type(c) for c in acts(engine.handle(TimePassed(), 0.5))] == [Revoke, Revoke]
+
+
+def test_a_crash_voids_the_leases_and_the_next_request_starts_again(engine: Engine) -> None:
+    grant = make_ready(engine, "a", W1, 0)
+    assert acts(engine.handle(Ended("a", 1, CRASHED), 100)) == [Void("w", "a", grant.lease)]
+    assert engine.models(100, 0)[0].error == CRASHED
+    engine.handle(Wanted(W2, "a"), 100)
+    assert engine.next_deadline(100) == 100.5
+
+
+def test_a_start_that_takes_too_long_is_stopped_and_told(engine: Engine) -> None:
+    engine.handle(Wanted(W1, "a"), 0)
+    assert engine.next_deadline(0) == 120
+
+    stop, refusal = acts(engine.handle(TimePassed(), 120))
+
+    assert stop == Terminate("a", 1, 10.0)
+    assert isinstance(refusal, Refuse)
+    assert refusal.error.code == "model_load_timeout"
+
+
+def test_an_idle_model_is_unloaded_after_its_ttl(engine: Engine) -> None:
+    grant = make_ready(engine, "c", W1, 0)
+    engine.handle(Reported("w", {"c": 1}), 10)
+    assert engine.next_deadline(50) > 1e9  # busy: no deadline
+    engine.handle(Reported("w", {}, used=("c",)), 70)
+    assert engine.next_deadline(70) == 130
+
+    assert acts(engine.handle(TimePassed(), 130)) == [
+        Revoke("w", "c", grant.lease, when_idle=False)
+    ]
+    assert acts(engine.handle(Released("w", "c", grant.lease), 131)) == [Terminate("c", 1, 10.0)]
+
+
+def test_a_model_that_nobody_used_yet_stays_for_its_whole_ttl(engine: Engine) -> None:
+    engine.handle(Wanted(W1, "c"), 0)
+    engine.handle(Left(W1), 1)
+    engine.handle(Spawned("c", 1, 100, "http://c"), 30)
+    engine.handle(CameUp("c", 1), 40)
+    assert engine.next_deadline(40) == 100
+
+
+def test_unloading_lets_running_requests_finish(engine: Engine) -> None:
+    grant = make_ready(engine, "a", W1, 0)
+    assert acts(engine.handle(UnloadAsked("a"), 1)) == [
+        Revoke("w", "a", grant.lease, when_idle=False)
+    ]
+    assert acts(engine.handle(Released("w", "a", grant.lease), 2)) == [Terminate("a", 1, 10.0)]
+
+
+def test_unloading_at_once_does_not_wait(engine: Engine) -> None:
+    make_ready(engine, "a", W1, 0)
+    assert acts(engine.handle(UnloadAsked("a", at_once=True), 1)) == [Terminate("a", 1, 0.0)]
+
+
+def test_unloading_ends_a_start_and_tells_its_waiters(engine: Engine) -> None:
+    engine.handle(Wanted(W1, "a"), 0)
+    refusal, stop = acts(engine.handle(UnloadAsked("a"), 1))
+    assert isinstance(refusal, Refuse)
+    assert (refusal.error.code, refusal.error.transient) == ("model_unavailable", True)
+    assert stop == Terminate("a", 1, 10.0)
+
+
+def test_a_late_answer_of_an_older_start_changes_nothing(engine: Engine) -> None:
+    engine.handle(Wanted(W1, "a"), 0)
+    engine.handle(UnloadAsked("a"), 1)
+    engine.handle(Wanted(W2, "a"), 1)
+    engine.handle(Ended("a", 1, CRASHED), 2)
+    assert engine.swap("a") == 2
+
+    assert acts(engine.handle(CameUp("a", 1), 3)) == []
+    assert acts(engine.handle(Ended("a", 1, CRASHED), 3)) == []
+    assert engine.state("a") == "starting"
+
+
+def test_a_script_gets_the_model_without_a_lease(engine: Engine) -> None:
+    grant = make_ready(engine, "a", SCRIPT, 0)
+    assert grant.lease == 0
+    assert [type(c) for c in acts(engine.handle(Wanted(W1, "b"), 1))] == [Terminate]
+
+
+def test_stopping_refuses_newcomers_and_drains(engine: Engine) -> None:
+    grant = make_ready(engine, "a", W1, 0)
+    assert acts(engine.handle(ShuttingDown(), 1)) == [
+        Revoke("w", "a", grant.lease, when_idle=False)
+    ]
+    (refusal,) = acts(engine.handle(Wanted(W2, "a"), 2))
+    assert isinstance(refusal, Refuse)
+
+
+def test_progress_never_falls_and_is_never_full(engine: Engine) -> None:
+    engine.handle(Wanted(W1, "a"), 0)
+    told = []
+    for fraction in (0.1, 0.5, 0.3, None, 1.0):
+        progress = Progress(model="a", swap=1, phase="loading", elapsed_s=1, fraction=fraction)
+        for command in engine.handle(Progressed(progress), 1):
+            assert isinstance(command, Announce)
+            assert isinstance(command.event, ProgressMade)
+            told.append(command.event.progress.fraction)
+
+    assert told == [0.1, 0.5, 0.5, 0.5, 0.99]
+
+
+def test_what_happens_is_announced(engine: Engine) -> None:
+    said = [
+        command.event
+        for command in engine.handle(Wanted(W1, "a"), 0)
+        if isinstance(command, Announce)
+    ]
+    assert [type(event) for event in said] == [StateChanged, QueueChanged]
+
+
+def test_explain_says_what_would_happen_and_changes_nothing(engine: Engine) -> None:
+    assert engine.explain("a", 0).action == "start"
+    make_ready(engine, "a", W1, 0)
+    assert engine.explain("a", 0).action == "serve"
+    told = engine.explain("b", 0)
+    assert (told.action, told.stops) == ("swap", ("a",))
+    engine.handle(Wanted(W2, "b"), 1)
+    assert engine.explain("a", 1).action == "wait"
+    assert engine.explain("c", 1).ahead == ("b",)
+
+
+def test_the_rule_for_a_contested_model_can_be_set() -> None:
+    engine = Engine([Spec(model="a"), Spec(model="b")], rules=Rules(max_wait_s=0.0))
+    grant = make_ready(engine, "a", W1, 0)
+    revocations = acts(engine.handle(Wanted(W2, "b"), 1)) + acts(engine.handle(TimePassed(), 1))
+    assert revocations[-1] == Revoke("w", "a", grant.lease, when_idle=False)
