@@ -103,7 +103,10 @@ class Granted(Message, frozen=True, kw_only=True, tag="granted"):
     """`request` may go to `endpoint`, and so may all later ones until `Revoke`.
 
     Attributes:
-        lease: The same number for all grants of one start of the model.
+        lease: Number of the lease. A grant with another number than the one that the worker holds
+            on this model replaces it: the worker forgets the old number and any `Revoke` of it
+            (a `Released` of the old number that is under way is ignored by the supervisor). The
+            requests that run on the same endpoint go on being counted.
         endpoint: Base URL, such as ``http://127.0.0.1:5801``.
         waited_s: Seconds between the `Want` and this.
     """
@@ -137,7 +140,10 @@ class Revoke(Message, frozen=True, kw_only=True, tag="revoke"):
 
 
 class Gone(Message, frozen=True, kw_only=True, tag="gone"):
-    """The process behind `lease` has ended: the lease is void, nothing needs to be given back."""
+    """The process behind `lease` has ended: the lease is void, nothing needs to be given back.
+
+    Ignored by a worker that holds another number by then.
+    """
 
     model: str
     lease: int

@@ -57,9 +57,11 @@ class World:
         self.leases: dict[tuple[str, str], Lease] = {}
         self.waiting: dict[Waiter, str] = {}
         self.answered: set[Waiter] = set()
+        self.left: set[Waiter] = set()
         self.processes: dict[str, int] = {}  # model -> swap, from spawn to end
         self.ending: set[str] = set()
         self.forced: set[str] = set()  # unloaded at once: running requests may be cut
+        self.wire: deque[Happening] = deque()  # said by workers, not yet heard by the engine
         self.numbers = 0
 
     def tell(self, happening: Happening) -> None:
@@ -80,8 +82,9 @@ class World:
                 assert not busy or model in self.forced, f"{busy} cut"
                 self.ending.add(model)
             case Grant(waiter, model, number, _, _):
+                gone = waiter in self.left
                 assert waiter not in self.answered, "answered twice"
-                assert self.waiting.pop(waiter) == model
+                assert gone or self.waiting.pop(waiter) == model
                 self.answered.add(waiter)
                 assert model in self.processes
                 assert model not in self.ending, "granted a model that was told to end"
@@ -89,11 +92,12 @@ class World:
                 if lease is None or lease.number != number:
                     running = lease.running if lease is not None else []
                     lease = self.leases[waiter.owner, model] = Lease(number, running)
-                lease.running.append(waiter.request)
+                if not gone:
+                    lease.running.append(waiter.request)
             case Refuse(waiter, _, _):
                 assert waiter not in self.answered, "answered twice"
                 self.answered.add(waiter)
-                self.waiting.pop(waiter)
+                self.waiting.pop(waiter, None)
             case Revoke(owner, model, number, when_idle):
                 lease = self.leases.get((owner, model))
                 if lease is not None and lease.number == number:
@@ -116,7 +120,7 @@ class World:
             return
         waiter = Waiter(owner, self.numbers)
         self.waiting[waiter] = model
-        self.tell(Wanted(waiter, model))
+        self.wire.append(Wanted(waiter, model))
 
     def finish_one(self, which: int) -> None:
         busy = [lease for lease in self.leases.values() if lease.running]
@@ -127,21 +131,29 @@ class World:
         for (owner, model), lease in list(self.leases.items()):
             if lease.until_idle and not lease.running:
                 del self.leases[owner, model]
-                self.tell(Released(owner, model, lease.number))
+                self.wire.append(Released(owner, model, lease.number))
 
     def leave(self, which: int) -> None:
         if self.waiting:
             waiter = list(self.waiting)[which % len(self.waiting)]
             del self.waiting[waiter]
-            self.answered.add(waiter)
-            self.tell(Left(waiter))
+            self.left.add(waiter)
+            self.wire.append(Left(waiter))
+
+    def deliver(self) -> None:
+        while self.wire:
+            self.tell(self.wire.popleft())
 
     def lose(self, owner: str) -> None:
         for key in [key for key in self.leases if key[0] == owner]:
             del self.leases[key]
         for waiter in [waiter for waiter in self.waiting if waiter.owner == owner]:
             del self.waiting[waiter]
+            self.left.add(waiter)
+        self.deliver()
         self.tell(OwnerLost(owner))
+        for key in [key for key in self.leases if key[0] == owner]:
+            del self.leases[key]  # granted on the way to the grave
 
     def process_moves(self, *, crash: bool) -> None:
         for model, swap in list(self.processes.items()):
@@ -177,6 +189,7 @@ STEPS = st.one_of(
     st.tuples(st.just("ask"), st.sampled_from(("w0", "w1")), st.sampled_from(MODELS)),
     st.tuples(st.just("finish_one"), st.integers(0, 9)),
     st.tuples(st.just("give_back")),
+    st.tuples(st.just("deliver")),
     st.tuples(st.just("leave"), st.integers(0, 9)),
     st.tuples(st.just("lose"), st.sampled_from(("w0", "w1"))),
     st.tuples(st.just("moves")),
@@ -204,6 +217,7 @@ def test_the_rules_hold_and_everybody_is_served_in_the_end(steps: list[tuple]) -
         for _ in range(80):
             world.finish_one(0)
         world.give_back()
+        world.deliver()
         world.process_moves(crash=False)
 
     assert world.waiting == {}, world.engine

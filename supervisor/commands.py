@@ -1,0 +1,206 @@
+"""What each command of the control socket does."""
+
+import itertools
+import os
+import time
+from collections.abc import Callable
+from typing import assert_never
+
+import trio
+
+from arriero.protocol.codec import AnyReply
+from arriero.protocol.control import (
+    AnyRequest,
+    Done,
+    Explain,
+    Logs,
+    LogsReply,
+    Ping,
+    Pong,
+    Refusal,
+    Scale,
+    Shutdown,
+    Status,
+    StatusReply,
+    Swap,
+    SwapReply,
+    Unload,
+    UnloadReply,
+    Workers,
+    WorkersReply,
+)
+from arriero.protocol.values import ErrorInfo
+
+from . import __version__
+from .conductor import Conductor
+from .config import Config
+from .happenings import Grant, Left, UnloadAsked, Waiter, Wanted
+from .logbook import Logbook
+from .workers import WorkerPool
+
+# Most workers that `scale` takes: more than any machine has use for, fewer than would choke one.
+MAX_WORKERS = 64
+
+
+class Commands:
+    """Answers requests; each call is one request, in a task of its own."""
+
+    def __init__(
+        self,
+        config: Config,
+        conductor: Conductor,
+        workers: WorkerPool,
+        logbook: Logbook,
+        *,
+        listen: str,
+        control_requests: Callable[[], int],
+        shut_down: Callable[[], None],
+    ) -> None:
+        self._config = config
+        self._conductor = conductor
+        self._workers = workers
+        self._logbook = logbook
+        self._listen = listen
+        self._control_requests = control_requests
+        self._shut_down = shut_down
+        self._numbers = itertools.count(1)
+        self._started_at = trio.current_time()
+
+    async def answer(self, request: AnyRequest) -> AnyReply:
+        """Do what `request` asks for. Returns a `Refusal` where it cannot be done."""
+        match request:
+            case Ping():
+                return self._pong()
+            case Status():
+                return self._status()
+            case Swap(model=name, wait=wait):
+                return await self._swap(name, wait=wait)
+            case Unload(model=name, mode=mode):
+                return await self._unload(name, at_once=mode == "now")
+            case Logs(model=name, lines=lines):
+                return self._logs(name, lines)
+            case Explain(model=name):
+                return self._explain(name)
+            case Workers():
+                return WorkersReply(workers=self._workers.status())
+            case Scale(workers=count):
+                return self._scale(count)
+            case Shutdown():
+                self._shut_down()
+                return Done()
+            case _:
+                assert_never(request)
+
+    def _pong(self) -> Pong:
+        return Pong(
+            version=__version__,
+            epoch=self._conductor.snapshot().epoch,
+            pid=os.getpid(),
+            uptime_s=trio.current_time() - self._started_at,
+        )
+
+    def _status(self) -> StatusReply:
+        snapshot = self._conductor.snapshot()
+        return StatusReply(
+            version=__version__,
+            epoch=snapshot.epoch,
+            seq=snapshot.seq,
+            t=time.time(),
+            uptime_s=trio.current_time() - self._started_at,
+            listen=self._listen,
+            models=snapshot.models,
+            queue=snapshot.queue,
+            workers=self._workers.status(),
+            control_requests=self._control_requests(),
+            lease_requests=self._conductor.lease_requests,
+        )
+
+    async def _swap(self, name: str, *, wait: bool) -> AnyReply:
+        found = self._config.resolve(name)
+        if found is None:
+            return self._unknown(name)
+        model = found.model
+        waiter = Waiter("control", next(self._numbers), takes_lease=False)
+        asked_at = trio.current_time()
+        if not wait:
+            self._conductor.tell(Wanted(waiter, model))
+            return SwapReply(model=model, state=self._conductor.engine.state(model))
+        answers: list[Grant | ErrorInfo] = []
+        answered = trio.Event()
+
+        def take(answer: Grant | ErrorInfo) -> None:
+            answers.append(answer)
+            answered.set()
+
+        self._conductor.answer_script(waiter, take)
+        try:
+            self._conductor.tell(Wanted(waiter, model))
+            await answered.wait()  # bounded: each phase of a start has its own limit
+        finally:
+            if not answers:
+                self._conductor.forget_script(waiter)
+                self._conductor.tell(Left(waiter))
+        if isinstance(answers[0], ErrorInfo):
+            return Refusal(error=answers[0])
+        took_s = trio.current_time() - asked_at
+        return SwapReply(
+            model=model, state="ready", endpoint=answers[0].endpoint, took_s=round(took_s, 3)
+        )
+
+    async def _unload(self, name: str | None, *, at_once: bool) -> AnyReply:
+        asked_at = trio.current_time()
+        running = set(self._conductor.engine.running())
+        if name is not None:
+            found = self._config.resolve(name)
+            if found is None:
+                return self._unknown(name)
+            running &= {found.model}
+        swaps = {model: self._conductor.engine.swap(model) for model in running}
+        for model in running:
+            self._conductor.tell(UnloadAsked(model, at_once=at_once))
+        await self._conductor.wait_until(
+            lambda engine: all(
+                engine.state(model) == "stopped" or engine.swap(model) != swap
+                for model, swap in swaps.items()
+            )
+        )
+        took_s = round(trio.current_time() - asked_at, 3)
+        return UnloadReply(unloaded=tuple(sorted(running)), took_s=took_s)
+
+    def _logs(self, name: str | None, lines: int) -> AnyReply:
+        if not 1 <= lines <= Logbook.MOST_LINES:
+            most = Logbook.MOST_LINES
+            return _bad_request(f"cannot give {lines} lines: ask for 1 to {most}")
+        if name is None:
+            return LogsReply(lines=self._logbook.last(lines))
+        found = self._config.resolve(name)
+        if found is None:
+            return self._unknown(name)
+        return LogsReply(lines=self._logbook.last(lines, model=found.model))
+
+    def _explain(self, name: str) -> AnyReply:
+        found = self._config.resolve(name)
+        if found is None:
+            return self._unknown(name)
+        return self._conductor.engine.explain(found.model, trio.current_time())
+
+    def _scale(self, count: int) -> AnyReply:
+        if not 1 <= count <= MAX_WORKERS:
+            return _bad_request(f"cannot run {count} workers: ask for 1 to {MAX_WORKERS}")
+        self._workers.scale(count)
+        return Done()
+
+    def _unknown(self, name: str) -> Refusal:
+        similar = self._config.suggest(name)
+        hint = f"; did you mean {', '.join(similar)}?" if similar else ""
+        return Refusal(
+            error=ErrorInfo(
+                code="unknown_model",
+                message=f"there is no model {name[:80]!r}{hint}",
+                did_you_mean=similar,
+            )
+        )
+
+
+def _bad_request(message: str) -> Refusal:
+    return Refusal(error=ErrorInfo(code="bad_request", message=message))

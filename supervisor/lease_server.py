@@ -1,0 +1,173 @@
+"""Speaks with the workers: who lives, what they want, what they give back."""
+
+import logging
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import trio
+import zmq
+
+from arriero.protocol.codec import encode, read_from_worker
+from arriero.protocol.errors import RemoteProtocolError
+from arriero.protocol.lease import (
+    Broken,
+    Finish,
+    FromSupervisor,
+    FromWorker,
+    Hello,
+    Leave,
+    Refused,
+    Released,
+    Report,
+    Resync,
+    Resynced,
+    Want,
+    Welcome,
+)
+from arriero.protocol.transport import FrameSocket, bound
+from arriero.protocol.values import ErrorInfo, WorkerConfig
+
+from .conductor import Conductor
+from .happenings import Left, OwnerLost, Reported, Waiter, Wanted
+from .happenings import Released as ReleasedHappening
+
+if TYPE_CHECKING:
+    from zmq import Context, Socket
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Peer:
+    """A worker that said hello.
+
+    Attributes:
+        owner: Its identity on the socket; that of a replacement is another.
+        worker: Its number.
+        pid: Its process id.
+        heard_at: When it last said anything, on trio's clock.
+        in_flight: What it reported last.
+    """
+
+    owner: str
+    worker: int
+    pid: int
+    heard_at: float
+    in_flight: dict[str, int] = field(default_factory=dict)
+
+
+class LeaseServer:
+    """The supervisor's end of the lease socket."""
+
+    def __init__(
+        self,
+        socket: FrameSocket,
+        conductor: Conductor,
+        config: Callable[[], WorkerConfig],
+        on_hello: Callable[[int, int], bool],
+    ) -> None:
+        """Build it.
+
+        Args:
+            socket: A bound ROUTER.
+            conductor: Gets what the workers want and give back.
+            config: Gives the configuration that a new worker is to follow.
+            on_hello: Called with number and pid of whoever says hello; False turns it away.
+        """
+        self._socket = socket
+        self._conductor = conductor
+        self._config = config
+        self._on_hello = on_hello
+        self._peers: dict[str, Peer] = {}
+
+    def peer_with_pid(self, pid: int) -> Peer | None:
+        """Return the worker whose process id is `pid`, once it has said hello."""
+        return next((peer for peer in self._peers.values() if peer.pid == pid), None)
+
+    def send(self, owner: str, message: FromSupervisor) -> None:
+        """Send `message` to the worker `owner`; one that is gone misses it."""
+        if owner in self._peers and not self._socket.send([owner.encode(), encode(message)]):
+            log.warning("lease.not_sent worker=%s type=%s", owner, type(message).__name__)
+
+    def finish(self, pid: int) -> None:
+        """Ask the worker with that process id to finish what it has, and end."""
+        if peer := self.peer_with_pid(pid):
+            self.send(peer.owner, Finish())
+
+    def lost(self, pid: int) -> None:
+        """Forget the worker with that process id: its leases are free."""
+        if peer := self.peer_with_pid(pid):
+            del self._peers[peer.owner]
+            self._conductor.tell(OwnerLost(peer.owner))
+
+    async def listen(self) -> None:
+        """Take what workers say, until cancelled. Nothing malformed changes anything."""
+        while True:
+            frames = await self._socket.receive()
+            try:
+                if len(frames) != 2:
+                    raise RemoteProtocolError(f"cannot read {len(frames)} frames: it takes two")
+                owner = frames[0].decode()
+                self._take(owner, read_from_worker(frames[1]))
+            except (RemoteProtocolError, UnicodeDecodeError) as exc:
+                log.warning("lease.unreadable reason=%s", exc)
+
+    def _take(self, owner: str, message: FromWorker) -> None:
+        if isinstance(message, Hello):
+            self._hello(owner, message)
+            return
+        peer = self._peers.get(owner)
+        if peer is None:  # it missed its welcome, or was given up: it says hello again
+            return
+        peer.heard_at = trio.current_time()
+        known = self._conductor.engine.knows
+        match message:
+            case Want(request=request, model=model) if known(model):
+                self._conductor.lease_requests += 1
+                self._conductor.tell(Wanted(Waiter(owner, request), model))
+            case Leave(request=request):
+                self._conductor.tell(Left(Waiter(owner, request)))
+            case Released(model=model, lease=lease) if known(model):
+                self._conductor.tell(ReleasedHappening(owner, model, lease))
+            case Report(in_flight=in_flight, used=used):
+                if in_flight or peer.in_flight or used:
+                    self._conductor.tell(Reported(owner, in_flight, used))
+                peer.in_flight = in_flight
+            case Resync():
+                self.send(owner, Resynced(snapshot=self._conductor.snapshot()))
+            case Broken(model=model, lease=lease):
+                log.warning("lease.broken worker=%s model=%s lease=%d", owner, model, lease)
+            case Want(request=request, model=model):
+                error = ErrorInfo(code="unknown_model", message=f"there is no model {model!r}")
+                self.send(owner, Refused(request=request, model=model, error=error))
+            case Released(model=model):
+                log.warning("lease.unknown_model worker=%s model=%s", owner, model)
+
+    def _hello(self, owner: str, hello: Hello) -> None:
+        if not self._on_hello(hello.worker, hello.pid):
+            log.warning("lease.stranger worker=%d pid=%d", hello.worker, hello.pid)
+            return
+        if owner not in self._peers:
+            self._peers[owner] = Peer(owner, hello.worker, hello.pid, trio.current_time())
+        self.send(owner, Welcome(config=self._config(), snapshot=self._conductor.snapshot()))
+
+
+@asynccontextmanager
+async def open_lease_server(
+    context: "Context[Socket[bytes]]",
+    path: Path,
+    conductor: Conductor,
+    *,
+    config: Callable[[], WorkerConfig],
+    on_hello: Callable[[int, int], bool],
+) -> AsyncGenerator[LeaseServer, None]:
+    """Answer workers on the unix socket `path` while the block runs."""
+    with bound(context, zmq.ROUTER, path) as socket:
+        server = LeaseServer(socket, conductor, config, on_hello)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(server.listen)
+            yield server
+            nursery.cancel_scope.cancel()

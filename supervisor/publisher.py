@@ -1,0 +1,77 @@
+"""Numbers events and publishes them. Never waits for a subscriber."""
+
+import secrets
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import trio
+import zmq
+
+from arriero.protocol.codec import encode_event
+from arriero.protocol.events import AnyEvent, Heartbeat
+from arriero.protocol.transport import FrameSocket, bound
+
+if TYPE_CHECKING:
+    from zmq import Context, Socket
+
+# Seconds between heartbeats: the longest time for which a lost last event goes unnoticed.
+HEARTBEAT_S = 1.0
+
+
+class Publisher:
+    """Stamps events with epoch, number and time, and hands them to zmq.
+
+    Attributes:
+        epoch: Of all events of this supervisor.
+        seq: Number of the last event that is not a log line.
+    """
+
+    def __init__(self, socket: FrameSocket) -> None:
+        self._socket = socket
+        self._numbers: dict[str, int] = {"events": 0}
+        self.epoch = secrets.token_hex(8)
+
+    @property
+    def seq(self) -> int:
+        """Number of the last event that is not a log line."""
+        return self._numbers["events"]
+
+    def publish(self, event: AnyEvent) -> None:
+        """Number `event` and send it to whoever listens; a full subscriber misses it."""
+        if isinstance(event, Heartbeat):
+            seq = self.seq
+        else:
+            seq = self._numbers.get(event.numbered_as, 0) + 1
+            self._numbers[event.numbered_as] = seq
+        stamped = msgspec.structs.replace(event, epoch=self.epoch, seq=seq, t=time.time())
+        self._socket.send(encode_event(stamped))
+
+
+@asynccontextmanager
+async def open_publisher(
+    context: "Context[Socket[bytes]]", path: Path
+) -> AsyncGenerator[Publisher, None]:
+    """Publish on the unix socket `path`, with a heartbeat, while the block runs."""
+    with bound(context, zmq.XPUB, path) as socket:
+        publisher = Publisher(socket)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_drop_subscriptions, socket)
+            nursery.start_soon(_beat, publisher)
+            yield publisher
+            nursery.cancel_scope.cancel()
+
+
+async def _drop_subscriptions(socket: FrameSocket) -> None:
+    """Read what subscribers say to an XPUB, so that it does not pile up."""
+    while True:
+        await socket.receive()
+
+
+async def _beat(publisher: Publisher) -> None:
+    while True:
+        await trio.sleep(HEARTBEAT_S)
+        publisher.publish(Heartbeat())

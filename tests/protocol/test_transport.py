@@ -1,0 +1,94 @@
+import os
+import stat
+from pathlib import Path
+
+import pytest
+import trio
+import zmq
+
+from arriero.protocol.errors import TransportError
+from arriero.protocol.transport import bound, connected, open_context
+
+
+async def test_a_burst_arrives_whole_and_in_order(tmp_path: Path) -> None:
+    with (
+        open_context() as context,
+        bound(context, zmq.ROUTER, tmp_path / "s") as router,
+        connected(context, zmq.DEALER, tmp_path / "s", identity=b"me") as dealer,
+    ):
+        for number in range(2000):
+            assert dealer.send([str(number).encode()])
+        with trio.fail_after(10):
+            received = [await router.receive() for _ in range(2000)]
+
+    assert received == [[b"me", str(number).encode()] for number in range(2000)]
+
+
+async def test_a_send_does_not_take_the_wakeup_of_a_waiting_receiver(tmp_path: Path) -> None:
+    rounds = 300
+    with (
+        open_context() as context,
+        bound(context, zmq.ROUTER, tmp_path / "s") as router,
+        connected(context, zmq.DEALER, tmp_path / "s", identity=b"me") as dealer,
+    ):
+        got: list[bytes] = []
+
+        async def echo() -> None:
+            while True:
+                router.send(await router.receive())
+
+        async def listen() -> None:
+            while len(got) < rounds:
+                got.append((await dealer.receive())[0])
+
+        with trio.fail_after(10):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(echo)
+                async with trio.open_nursery() as inner:
+                    inner.start_soon(listen)
+                    for number in range(rounds):
+                        dealer.send([str(number).encode()])
+                        if number % 7 == 0:
+                            await trio.lowlevel.checkpoint()
+                nursery.cancel_scope.cancel()
+
+    assert got == [str(number).encode() for number in range(rounds)]
+
+
+async def test_a_cancelled_receive_loses_nothing(tmp_path: Path) -> None:
+    with (
+        open_context() as context,
+        bound(context, zmq.ROUTER, tmp_path / "s") as router,
+        connected(context, zmq.DEALER, tmp_path / "s", identity=b"me") as dealer,
+    ):
+        with trio.move_on_after(0.05) as scope:
+            await router.receive()
+        assert scope.cancelled_caught
+        dealer.send([b"x"])
+        with trio.fail_after(5):
+            assert await router.receive() == [b"me", b"x"]
+
+
+async def test_a_socket_is_private_and_gone_after_use(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with open_context() as context, bound(context, zmq.ROUTER, path):
+        found = path.lstat()
+        assert stat.S_IMODE(found.st_mode) == 0o600
+        assert found.st_uid == os.geteuid()
+    assert not path.exists()
+
+
+async def test_a_path_that_cannot_be_bound_is_an_error_with_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "missing" / "s"
+    with (
+        open_context() as context,
+        pytest.raises(TransportError, match=r"^cannot bind .*missing"),
+        bound(context, zmq.ROUTER, path),
+    ):
+        pass
+
+
+async def test_sending_to_nobody_is_said_and_does_not_wait(tmp_path: Path) -> None:
+    with open_context() as context, connected(context, zmq.DEALER, tmp_path / "s") as dealer:
+        outcomes = {dealer.send([b"x"]) for _ in range(10_001)}
+    assert outcomes == {True, False}
