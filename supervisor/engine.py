@@ -18,9 +18,11 @@ waits for its turn no longer than `max_wait_s` plus the longest running request,
 that is ahead of it.
 """
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import msgspec
 
@@ -63,6 +65,7 @@ from .happenings import (
 )
 from .lifecycle import Step, after
 from .room import OneAtATime, Room
+from .slots import Slot, Wait
 
 # An announced fraction never reaches this before `ready`: a full bar that goes on waiting is a lie.
 _FULLEST = 0.99
@@ -83,51 +86,18 @@ class Rules:
     backoff: Backoff = field(default_factory=Backoff)
 
 
-@dataclass(slots=True)
-class _Slot:
-    """All that is known of one model."""
-
-    spec: Spec
-    state: State = "stopped"
-    since: float = 0.0
-    swap: int = 0
-    swap_since: float = 0.0
-    pid: int | None = None
-    endpoint: str | None = None
-    up_at: float | None = None
-    leases: dict[str, int] = field(default_factory=dict)  # owner -> number of its lease
-    recalled: set[str] = field(default_factory=set)  # owners that were told to give it back
-    in_flight: dict[str, int] = field(default_factory=dict)  # owner -> requests, as reported
-    used_at: float = 0.0
-    admits: bool = True  # draining: do the leases that are out still admit requests?
-    unloading: bool = False  # draining because somebody asked for it, or by its ttl: no way back
-    error: ErrorInfo | None = None
-    failures: int = 0
-    not_before: float = 0.0
-    progress: Progress | None = None
-
-
-@dataclass(slots=True)
-class _Wait:
-    """One waiter in the queue."""
-
-    waiter: Waiter
-    model: str
-    since: float
-
-
 class Engine:
     """Decides. Feed it happenings with `handle`; carry out the commands in the order given."""
 
     def __init__(
         self, specs: Iterable[Spec], *, rules: Rules | None = None, room: Room | None = None
     ) -> None:
-        self._slots = {spec.model: _Slot(spec) for spec in specs}
+        self._slots = {spec.model: Slot(spec) for spec in specs}
         self._rules = rules or Rules()
         self._room: Room = room or OneAtATime()
-        self._live: dict[str, _Slot] = {}  # those that are not stopped
-        self._turning: dict[str, _Slot] = {}  # those that are stopped and had their turn announced
-        self._queue: dict[Waiter, _Wait] = {}  # in order of arrival
+        self._live: dict[str, Slot] = {}  # those that are not stopped
+        self._turning: dict[str, Slot] = {}  # those that are stopped and had their turn announced
+        self._queue: dict[Waiter, Wait] = {}  # in order of arrival
         self._announced_queue: tuple[QueueEntry, ...] = ()
         self._commands: list[Command] = []
         self._numbers = 0  # of leases and of swaps
@@ -159,7 +129,7 @@ class Engine:
                 case "draining" if slot.admits:
                     times.append(slot.since + self._rules.max_wait_s)
                 case "ready":
-                    times.append(_idle_until(slot))
+                    times.append(slot.idle_until())
                 case _:
                     pass
         times += [slot.not_before for slot in self._turning.values() if slot.not_before > now]
@@ -174,21 +144,7 @@ class Engine:
 
     def models(self, now: float, unix_now: float) -> tuple[ModelStatus, ...]:
         """Return all that anybody may know of every model, in the order of the configuration."""
-        return tuple(
-            ModelStatus(
-                model=name,
-                state=slot.state,
-                since=unix_now - (now - slot.since),
-                swap=slot.swap,
-                pid=slot.pid,
-                endpoint=slot.endpoint,
-                in_flight=sum(slot.in_flight.values()),
-                progress=slot.progress,
-                error=slot.error,
-                retry_in_s=max(0.0, slot.not_before - now),
-            )
-            for name, slot in self._slots.items()
-        )
+        return tuple(slot.status(now, unix_now) for slot in self._slots.values())
 
     def knows(self, model: str) -> bool:
         """Say whether there is such a model (by id, not by alias)."""
@@ -212,44 +168,27 @@ class Engine:
 
     def explain(self, model: str, now: float) -> ExplainReply:
         """Say what a request for `model` would meet, without changing anything."""
-        slot = self._slots[model]
-        turns = list(self._turns(now))
-        ahead = tuple(turns[: turns.index(model)] if model in turns else turns)
-        stops = tuple(
-            sorted(self._room.must_go(model, self.running())) if slot.state == "stopped" else ()
-        )
-        if slot.state == "ready" and not self._contested(model, self._turns(now)):
-            return self._explained(model, "serve", (), (), "it is ready")
-        if slot.state == "starting":
-            return self._explained(model, "join", (), ahead, "it is being started already")
-        if slot.state in {"draining", "stopping"}:
+        slot, turns = self._slots[model], self._turns(now)
+        ahead = tuple(itertools.takewhile(lambda name: name != model, turns))
+        stops: tuple[str, ...] = ()
+        action: Literal["serve", "join", "start", "swap", "wait"] = "wait"
+        if slot.state == "ready" and not self._contested(model, turns):
+            action, why = "serve", "it is ready"
+        elif slot.state == "starting":
+            action, why = "join", "it is being started already"
+        elif slot.state != "stopped":
             why = "it has to make room first, and is started again after that"
-            return self._explained(model, "wait", (), ahead, why)
-        if slot.not_before > now:
+        elif slot.not_before > now:
             why = f"it failed, and is not started again for {slot.not_before - now:.1f} s"
-            return self._explained(model, "wait", stops, ahead, why)
-        if ahead:
-            return self._explained(model, "wait", stops, ahead, "other models get their turn first")
-        if stops:
+        elif ahead:
+            why = "other models get their turn first"
+        elif running := self._room.must_go(model, self.running()):
+            action, stops = "swap", tuple(sorted(running))
             why = f"{', '.join(stops)} would finish what runs, and stop"
-            return self._explained(model, "swap", stops, (), why)
-        return self._explained(model, "start", (), (), "nothing is in its way")
-
-    def _explained(
-        self,
-        model: str,
-        action: str,
-        stops: tuple[str, ...],
-        ahead: tuple[str, ...],
-        why: str,
-    ) -> ExplainReply:
+        else:
+            action, why = "start", "nothing is in its way"
         return ExplainReply(
-            model=model,
-            state=self._slots[model].state,
-            action=action,  # type: ignore[arg-type]  # the literals are those above
-            stops=stops,
-            ahead=ahead,
-            why=why,
+            model=model, state=slot.state, action=action, stops=stops, ahead=ahead, why=why
         )
 
     # --- taking note ----------------------------------------------------------------------------
@@ -265,7 +204,7 @@ class Engine:
             case Released(owner, model, lease):
                 slot = self._slots[model]
                 if slot.leases.get(owner) == lease:
-                    _drop_lease(slot, owner)
+                    slot.drop_lease(owner)
                     slot.used_at = now
             case Reported():
                 self._reported(happening, now)
@@ -297,15 +236,15 @@ class Engine:
         if waiter in self._queue:
             return
         if self._closing:
-            self._refuse(_Wait(waiter, model, now), _unavailable(model, "arriero is stopping"))
+            self._refuse(Wait(waiter, model, now), _unavailable(model, "arriero is stopping"))
             return
-        self._queue[waiter] = _Wait(waiter, model, now)
+        self._queue[waiter] = Wait(waiter, model, now)
 
     def _owner_lost(self, owner: str) -> None:
         for waiter in [waiter for waiter in self._queue if waiter.owner == owner]:
             del self._queue[waiter]
         for slot in self._live.values():
-            _drop_lease(slot, owner)
+            slot.drop_lease(owner)
 
     def _reported(self, report: Reported, now: float) -> None:
         for name, slot in self._live.items():
@@ -321,31 +260,20 @@ class Engine:
         if slot.swap == progress.swap and slot.state == "starting":
             self._announce_progress(slot, progress)
 
-    def _ended(self, slot: _Slot, swap: int, error: ErrorInfo, now: float) -> None:
+    def _ended(self, slot: Slot, swap: int, error: ErrorInfo, now: float) -> None:
         if slot.swap != swap or slot.state == "stopped":
             return
         was = slot.state
         for owner, lease in slot.leases.items():
             self._commands.append(Void(owner, slot.spec.model, lease))
-        slot.leases.clear()
-        slot.recalled.clear()
-        slot.in_flight.clear()
-        if slot.up_at is not None and now - slot.up_at >= self._rules.backoff.forgiven_after_s:
-            slot.failures = 0
-        slot.pid = slot.endpoint = slot.progress = slot.up_at = None
-        slot.unloading = False
+        slot.lose_process(now, self._rules.backoff)
         if was != "stopping":  # it went by itself
-            self._failed(slot, error, now)
+            slot.fail(error, now, self._rules.backoff)
         self._take(slot, Step.END, now)
         if was == "starting":
             self._refuse_all(slot.spec.model, error)
 
-    def _failed(self, slot: _Slot, error: ErrorInfo, now: float) -> None:
-        slot.failures += 1
-        slot.not_before = now + self._rules.backoff.pause_s(slot.failures)
-        slot.error = error
-
-    def _unload(self, slot: _Slot, now: float, *, at_once: bool) -> None:
+    def _unload(self, slot: Slot, now: float, *, at_once: bool) -> None:
         model = slot.spec.model
         self._refuse_all(model, _unavailable(model, "it was unloaded"))
         match slot.state:
@@ -379,7 +307,7 @@ class Engine:
         self._tell_who_is_paused(now)
         self._relent(now)
 
-    def _look_at_deadlines(self, slot: _Slot, now: float) -> None:
+    def _look_at_deadlines(self, slot: Slot, now: float) -> None:
         model = slot.spec.model
         if slot.state == "starting" and now >= slot.since + slot.spec.start_limit_s:
             error = ErrorInfo(
@@ -387,13 +315,13 @@ class Engine:
                 message=f"model {model} failed to load: it was not ready after "
                 f"{slot.spec.start_limit_s:g} s; raise healthCheckTimeout if it needs longer",
             )
-            self._failed(slot, error, now)
+            slot.fail(error, now, self._rules.backoff)
             self._stop(slot, now)
             self._refuse_all(model, error)
         elif slot.state == "draining" and slot.admits:
             if now >= slot.since + self._rules.max_wait_s:
                 self._admit_no_more(slot)
-        elif slot.state == "ready" and now >= _idle_until(slot):
+        elif slot.state == "ready" and now >= slot.idle_until():
             self._drain(slot, now, unloading=True)
 
     def _grant_ready(self, now: float) -> None:
@@ -404,13 +332,13 @@ class Engine:
             if slot.state == "ready" and not self._contested(wait.model, turns, wait.since):
                 self._grant(slot, wait, now)
 
-    def _grant_all(self, slot: _Slot, now: float) -> None:
+    def _grant_all(self, slot: Slot, now: float) -> None:
         """Give to all who waited for this start, whoever came in between: it spares a swap."""
         for wait in list(self._queue.values()):
             if wait.model == slot.spec.model:
                 self._grant(slot, wait, now)
 
-    def _grant(self, slot: _Slot, wait: _Wait, now: float) -> None:
+    def _grant(self, slot: Slot, wait: Wait, now: float) -> None:
         assert slot.endpoint is not None  # a ready model answers somewhere
         del self._queue[wait.waiter]
         lease, owner = 0, wait.waiter.owner
@@ -446,7 +374,7 @@ class Engine:
                 turns.setdefault(wait.model, wait.since)
         return turns
 
-    def _pursue(self, target: _Slot, now: float) -> None:
+    def _pursue(self, target: Slot, now: float) -> None:
         """Take the next step towards `target` being ready."""
         model = target.spec.model
         if target.state == "draining" and not target.unloading:
@@ -465,7 +393,7 @@ class Engine:
             self._make_go(slot, now)
         self._tell_who_is_in_the_way(target, in_the_way, now)
 
-    def _make_go(self, slot: _Slot, now: float) -> None:
+    def _make_go(self, slot: Slot, now: float) -> None:
         if slot.state == "ready":
             self._drain(slot, now)
             if not slot.leases:
@@ -492,7 +420,7 @@ class Engine:
                 slot.progress = None
                 del self._turning[name]
 
-    def _keep(self, slot: _Slot, now: float) -> None:
+    def _keep(self, slot: Slot, now: float) -> None:
         self._take(slot, Step.KEEP, now)
         self._grant_ready(now)
 
@@ -501,7 +429,7 @@ class Engine:
 
     # --- steps ----------------------------------------------------------------------------------
 
-    def _take(self, slot: _Slot, step: Step, now: float) -> None:
+    def _take(self, slot: Slot, step: Step, now: float) -> None:
         slot.state = after(slot.state, step)
         slot.since = now
         if slot.state == "stopped":
@@ -522,30 +450,30 @@ class Engine:
             )
         )
 
-    def _drain(self, slot: _Slot, now: float, *, unloading: bool = False) -> None:
+    def _drain(self, slot: Slot, now: float, *, unloading: bool = False) -> None:
         slot.unloading = unloading
         slot.admits = not unloading
         self._take(slot, Step.DRAIN, now)
         self._recall(slot)
 
-    def _admit_no_more(self, slot: _Slot) -> None:
+    def _admit_no_more(self, slot: Slot) -> None:
         if not slot.admits:
             return
         slot.admits = False
         self._recall(slot)
 
-    def _recall(self, slot: _Slot) -> None:
+    def _recall(self, slot: Slot) -> None:
         for owner, lease in slot.leases.items():
             slot.recalled.add(owner)
             self._commands.append(Revoke(owner, slot.spec.model, lease, when_idle=slot.admits))
 
-    def _stop(self, slot: _Slot, now: float, *, grace_s: float | None = None) -> None:
+    def _stop(self, slot: Slot, now: float, *, grace_s: float | None = None) -> None:
         self._take(slot, Step.STOP, now)
         slot.progress = None
         grace_s = slot.spec.stop_grace_s if grace_s is None else grace_s
         self._commands.append(Terminate(slot.spec.model, slot.swap, grace_s))
 
-    def _begin_turn(self, slot: _Slot, now: float) -> None:
+    def _begin_turn(self, slot: Slot, now: float) -> None:
         """Give the attempt a number, once; the number stays until the process ends."""
         self._turning[slot.spec.model] = slot
         if slot.progress is None:
@@ -555,16 +483,14 @@ class Engine:
                 model=slot.spec.model, swap=slot.swap, phase="starting", elapsed_s=0.0
             )
 
-    def _tell_who_is_in_the_way(
-        self, target: _Slot, in_the_way: Sequence[_Slot], now: float
-    ) -> None:
+    def _tell_who_is_in_the_way(self, target: Slot, in_the_way: Sequence[Slot], now: float) -> None:
         draining = [slot for slot in in_the_way if slot.state != "stopping"]
         phase: Phase = "draining" if draining else "stopping"
         self._tell(target, phase, now, other=(draining or in_the_way)[0].spec.model)
 
     def _tell(
         self,
-        slot: _Slot,
+        slot: Slot,
         phase: Phase,
         now: float,
         *,
@@ -586,7 +512,7 @@ class Engine:
             ),
         )
 
-    def _announce_progress(self, slot: _Slot, progress: Progress) -> None:
+    def _announce_progress(self, slot: Slot, progress: Progress) -> None:
         known = slot.progress.fraction if slot.progress is not None else None
         if known is not None or progress.fraction is not None:
             fraction = min(_FULLEST, max(known or 0.0, progress.fraction or 0.0))
@@ -599,7 +525,7 @@ class Engine:
             del self._queue[wait.waiter]
             self._refuse(wait, error)
 
-    def _refuse(self, wait: _Wait, error: ErrorInfo) -> None:
+    def _refuse(self, wait: Wait, error: ErrorInfo) -> None:
         self._commands.append(Refuse(wait.waiter, wait.model, error))
 
     def _number(self) -> int:
@@ -611,16 +537,3 @@ def _unavailable(model: str, why: str) -> ErrorInfo:
     return ErrorInfo(
         code="model_unavailable", message=f"model {model} is not available: {why}", transient=True
     )
-
-
-def _drop_lease(slot: _Slot, owner: str) -> None:
-    slot.leases.pop(owner, None)
-    slot.recalled.discard(owner)
-    slot.in_flight.pop(owner, None)
-
-
-def _idle_until(slot: _Slot) -> float:
-    """Return when a ready model has been idle for its whole ttl; infinity if never."""
-    if not slot.spec.ttl_s or any(slot.in_flight.values()):
-        return math.inf
-    return slot.used_at + slot.spec.ttl_s
