@@ -1,0 +1,82 @@
+# Two commands matter: `make test` and `make demo`. `make` alone lists all.
+#
+# Everything lives in .venv, which is made when it is first needed and brought up to date when
+# pyproject.toml changes. Real parts (llama-server, models) lie in a cache that clones share.
+
+PYTHON ?= python3.11
+ARGS ?=
+
+VENV := .venv
+READY := $(VENV)/.ready
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format bench clean
+.DELETE_ON_ERROR:
+
+help: ## this list
+	@echo 'make ...'
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST)
+	@echo
+	@echo 'ARGS="..." is passed on to demo, test and bench; PYTHON=... chooses the Python of .venv.'
+
+demo: $(READY) ## fetch two real models, let them take turns, then stay up for you (Ctrl-C ends it)
+	@$(BIN)/python tests/real/demo.py $(ARGS)
+
+test: $(READY) ## all tests, with a real llama-server (65 MB are fetched once)
+	@$(BIN)/python tests/real/parts.py llama-server
+	@$(BIN)/python -m pytest -q $(ARGS)
+
+lint: $(READY) build/types/arriero ## formatting, style, types
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+format: $(READY) ## put the formatting right
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(READY) ## measure throughput and latency
+	@$(BIN)/python -m tests.bench.run $(ARGS)
+
+clean: ## remove .venv and all that was built; the cache of real parts stays
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# mypy does not run setuptools' import hook; these links show it the mapping of pyproject.toml.
+build/types/arriero:
+	@mkdir -p $@
+	@ln -sfn -t $@ ../../../supervisor ../../../worker ../../../protocol
+
+# The log is shown only if something fails: a good installation has nothing to say.
+$(READY): pyproject.toml
+	@set -e; \
+	python=; \
+	for candidate in "$(PYTHON)" python3; do \
+	  if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
+	  then python=$$candidate; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo 'make: no Python 3.11 or newer; install one (apt install python3.11 python3.11-venv)' \
+	    'or name one: make PYTHON=/path/to/python' >&2; exit 1; \
+	fi; \
+	if ! "$(BIN)/python" -m pip --version >/dev/null 2>&1; then \
+	  if ! "$$python" -c 'import ensurepip, venv' 2>/dev/null; then \
+	    version=$$("$$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+	    echo "make: $$python cannot make a virtual environment: apt install python$$version-venv" >&2; \
+	    exit 1; \
+	  fi; \
+	  rm -rf "$(VENV)"; \
+	  "$$python" -m venv "$(VENV)"; \
+	fi; \
+	echo 'installing into $(VENV) (about a minute) ...'; \
+	mkdir -p build; \
+	log=build/install.log; \
+	if ! { "$(BIN)/python" -m pip install --disable-pip-version-check --upgrade 'pip>=24.1' && \
+	       "$(BIN)/python" -m pip install --disable-pip-version-check -e '.[dev,demo]'; \
+	     } >"$$log" 2>&1; then \
+	  tail -n 25 "$$log" >&2; \
+	  echo "make: cannot install; see above and $$log; behind a proxy set HTTPS_PROXY" >&2; \
+	  exit 1; \
+	fi; \
+	touch $@

@@ -1,0 +1,248 @@
+"""What is measured: processes, started with generated configurations, and ended whatever happens.
+
+Ports are chosen by the system: bound to 0, read, and freed for the process that gets them.
+"""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from .load import BenchError
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+
+# Seconds from SIGTERM to SIGKILL.
+TERM_GRACE_S = 10.0
+
+# Seconds until a server listens.
+START_S = 20.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Something that can be measured.
+
+    Attributes:
+        name: As in the tables.
+        small: Port that answers with one small reply.
+        stream: Port that answers with a stream.
+        pid: The process whose workers do the work; None where that cost is nobody's.
+        marker: What the command line of such a worker contains.
+    """
+
+    name: str
+    small: int
+    stream: int
+    pid: int | None = None
+    marker: str = ""
+
+    def cpu_s(self) -> float:
+        """Seconds of CPU, user and system, that the workers have used so far."""
+        if self.pid is None:
+            return 0.0
+        workers = [
+            child
+            for child in psutil.Process(self.pid).children(recursive=True)
+            if self.marker in " ".join(child.cmdline())
+        ]
+        if not workers:
+            raise BenchError(f"cannot find the workers of {self.name}: no child is {self.marker!r}")
+        times = [worker.cpu_times() for worker in workers]
+        return sum(one.user + one.system for one in times)
+
+
+def free_port() -> int:
+    """Return a port that nobody has right now."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def find_nginx() -> str | None:
+    """Return the path of nginx; Debian has it outside of an ordinary user's PATH."""
+    return shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+
+
+@contextmanager
+def running(
+    command: Sequence[str], log: Path, *, port: int | None = None
+) -> Generator["subprocess.Popen[bytes]", None, None]:
+    """Run `command` from here to the end of the block, and leave none of its children behind.
+
+    Args:
+        command: What to run.
+        log: File for what it writes.
+        port: Wait until this port accepts connections.
+
+    Raises:
+        BenchError: It ended, or did not listen in time.
+    """
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, process_group=0
+        )
+    try:
+        if port is not None:
+            _wait_until_listening(process, port, log)
+        yield process
+    finally:
+        _end(process)
+
+
+def _wait_until_listening(process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline and process.poll() is None:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.02)
+    tail = log.read_text(errors="replace")[-2000:]
+    state = "still runs" if process.poll() is None else f"ended with {process.returncode}"
+    raise BenchError(f"cannot reach port {port}: {process.args!r} {state}\n{tail}")
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    family: list[psutil.Process] = []
+    with suppress(psutil.NoSuchProcess):
+        family = psutil.Process(process.pid).children(recursive=True)
+    process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(TERM_GRACE_S)
+    for one in family:  # normally gone; psutil does not mistake a reused pid for the old process
+        with suppress(psutil.NoSuchProcess):
+            one.kill()
+    if process.poll() is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def upstream_command(kind: str, port: int | str, prefix: Path) -> list[str]:
+    """Return the command of a trivial upstream that may keep files in `prefix`."""
+    program = str(HERE / "upstream.py")
+    return [sys.executable, program, kind, "--port", str(port), "--prefix", str(prefix)]
+
+
+@contextmanager
+def direct(folder: Path) -> Generator[Target, None, None]:
+    """Run both trivial upstreams: what there is when nothing is in between."""
+    small, stream = free_port(), free_port()
+    commands = {
+        small: upstream_command("small", small, folder / "upstream"),
+        stream: upstream_command("stream", stream, folder / "upstream"),
+    }
+    with (
+        running(commands[small], folder / "small.log", port=small),
+        running(commands[stream], folder / "stream.log", port=stream),
+    ):
+        yield Target(name="direct", small=small, stream=stream)
+
+
+@contextmanager
+def nginx(folder: Path, upstreams: Target, *, workers: int) -> Generator[Target, None, None]:
+    """Run nginx before `upstreams`, in the foreground, with its own prefix."""
+    prefix = folder / f"nginx{workers}"
+    prefix.mkdir()
+    small, stream = free_port(), free_port()
+    config = prefix / "nginx.conf"
+    config.write_text(nginx_config(prefix, upstreams, small, stream, workers))
+    command = [find_nginx() or "nginx", "-p", str(prefix), "-c", str(config)]
+    with running(command, prefix / "log", port=stream) as process:
+        yield Target(
+            name=f"nginx x{workers}",
+            small=small,
+            stream=stream,
+            pid=process.pid,
+            marker="nginx: worker",
+        )
+
+
+def nginx_config(prefix: Path, upstreams: Target, small: int, stream: int, workers: int) -> str:
+    """Return the configuration: what an operator would write for a model server."""
+    user = "user root;\n" if os.geteuid() == 0 else ""
+    servers = "".join(
+        f"""
+    upstream {name} {{
+        server 127.0.0.1:{behind};
+        keepalive 64;
+        keepalive_requests 1000000000;
+    }}
+    server {{
+        listen 127.0.0.1:{port};
+        location / {{
+            proxy_pass http://{name};
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_buffering off;
+        }}
+    }}"""
+        for name, port, behind in (
+            ("small", small, upstreams.small),
+            ("stream", stream, upstreams.stream),
+        )
+    )
+    return f"""{user}daemon off;
+worker_processes {workers};
+pid {prefix}/nginx.pid;
+error_log stderr;
+events {{ worker_connections 1024; }}
+http {{
+    access_log off;
+    client_body_temp_path {prefix}/body;
+    proxy_temp_path {prefix}/proxy;
+    fastcgi_temp_path {prefix}/fastcgi;
+    scgi_temp_path {prefix}/scgi;
+    uwsgi_temp_path {prefix}/uwsgi;
+    keepalive_requests 1000000000;{servers}
+}}
+"""
+
+
+@contextmanager
+def arriero(folder: Path, *, workers: int) -> Generator[Target, None, None]:
+    """Run arriero, which starts the trivial upstreams as its models ``small`` and ``stream``."""
+    models = {
+        kind: {
+            "cmd": " ".join(upstream_command(kind, "${PORT}", folder / f"upstream{workers}")),
+            "proxy": "http://127.0.0.1:${PORT}",
+        }
+        for kind in ("small", "stream")
+    }
+    with serve(folder / f"arriero{workers}", models, workers=workers) as (process, port, _):
+        yield Target(
+            name=f"arriero x{workers}",
+            small=port,
+            stream=port,
+            pid=process.pid,
+            marker="arriero.worker",
+        )
+
+
+@contextmanager
+def serve(
+    folder: Path, models: dict[str, dict[str, str]], *, workers: int
+) -> Generator[tuple["subprocess.Popen[bytes]", int, Path], None, None]:
+    """Run ``arriero serve``; gives the process, its HTTP port, and the folder of its sockets."""
+    folder.mkdir()
+    port = free_port()
+    sockets = folder / "s"
+    sockets.mkdir(mode=0o700)
+    config = folder / "config.yaml"
+    # JSON is YAML; nothing has to be quoted by hand.
+    values = {"listen": f"127.0.0.1:{port}", "progress": "reasoning", "models": models}
+    config.write_text(json.dumps(values, indent=2))
+    command = [str(Path(sys.executable).with_name("arriero")), "serve", "--config", str(config)]
+    command += ["--workers", str(workers), "--socket-dir", str(sockets)]
+    with running(command, folder / "log", port=port) as process:
+        yield process, port, sockets
