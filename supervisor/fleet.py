@@ -1,0 +1,268 @@
+"""The processes of models: carries `Spawn` and `Terminate` out, and tells what becomes of them."""
+
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import trio
+
+from arriero.protocol.events import LogLine
+from arriero.protocol.values import ErrorInfo, Progress
+
+from .conductor import Conductor
+from .config import Config, Launch, ModelConfig
+from .durations import Durations, StageTimes
+from .durations_file import load_durations, save_durations
+from .endings import why_it_failed
+from .errors import PortError, SpawnError
+from .guardian import Guardian
+from .happenings import CameUp, Ended, Progressed, Spawned
+from .health import wait_until_healthy
+from .logbook import Logbook
+from .ports import is_listening, pick_port
+from .process import Exit, Running, Stream, run_process
+from .process import Launch as Command
+from .progress_bytes import LoadBytes, bytes_done, model_files, total_bytes
+from .progress_estimate import Estimate, Estimator
+from .progress_log import read_log_line
+from .progress_proc import read_load_bytes
+from .progress_report import LoadingReport, ReadyReport, read_report_line
+
+log = logging.getLogger(__name__)
+
+# Seconds between looks at how far a start is. Four a second make a smooth bar; a look costs two
+# small reads from /proc.
+LOOK_EVERY_S = 0.25
+
+
+class Fleet:
+    """Runs the processes of models, one task each."""
+
+    def __init__(
+        self,
+        config: Config,
+        conductor: Conductor,
+        *,
+        nursery: trio.Nursery,
+        guardian: Guardian,
+        logbook: Logbook,
+        durations_path: Path,
+    ) -> None:
+        self._config = config
+        self._conductor = conductor
+        self._nursery = nursery
+        self._guardian = guardian
+        self._logbook = logbook
+        self._durations_path = durations_path
+        self._durations: Durations = load_durations(durations_path)
+        self._starts: dict[int, _Start] = {}
+
+    def spawn(self, model: str, swap: int) -> None:
+        """Begin to start `model`; what becomes of it is told to the conductor."""
+        config = self._config.models[model]
+        start = self._starts[swap] = _Start(
+            config, swap, self._conductor, self._logbook, self._durations.get(config.fingerprint)
+        )
+        self._nursery.start_soon(self._run, start)
+
+    def terminate(self, swap: int, grace_s: float) -> None:
+        """Begin to end the process of the start `swap`."""
+        if start := self._starts.get(swap):
+            start.stop(grace_s)
+
+    async def _run(self, start: "_Start") -> None:
+        config = start.config
+        try:
+            launch = self._launch(config)
+            log.info("model.starting model=%s swap=%d", config.model, start.swap)
+            end = await start.run(launch, self._guardian)
+            error = why_it_failed(config.model, end, was_ready=start.is_ready)
+        except (SpawnError, PortError) as exc:
+            error = ErrorInfo(
+                code="model_load_failed", message=f"model {config.model} failed to load: {exc}"
+            )
+        finally:
+            del self._starts[start.swap]
+        if start.is_ready:
+            self._durations.learn(config.fingerprint, start.stage_times)
+            save_durations(self._durations_path, self._durations)
+        log.info("model.ended model=%s swap=%d reason=%r", config.model, start.swap, error.message)
+        self._conductor.tell(Ended(config.model, start.swap, error))
+
+    def _launch(self, config: ModelConfig) -> Launch:
+        """Choose a port, and make sure that nobody else answers on it."""
+        taken = {port for start in self._starts.values() if (port := start.port) is not None}
+        port = pick_port(self._config.start_port, taken) if config.wants_port else None
+        launch = config.launch(port)
+        if launch.port is not None and is_listening(launch.port):
+            raise PortError(
+                f"cannot use port {launch.port}: another program listens there; stop it, "
+                "or write ${PORT} into cmd and proxy"
+            )
+        return launch
+
+
+class _Start:
+    """One start of one model, from spawn to end."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        swap: int,
+        conductor: Conductor,
+        logbook: Logbook,
+        learned: StageTimes | None,
+    ) -> None:
+        self.config = config
+        self.swap = swap
+        self.port: int | None = None
+        self.is_ready = False
+        self._conductor = conductor
+        self._logbook = logbook
+        self._began_at = trio.current_time()
+        self._estimator = Estimator(learned, self._began_at)
+        self._running: Running | None = None
+        self._grace_s: float | None = None  # set when it was told to end before it ran
+        self._reported_ready = trio.Event()
+        self._told: tuple[str, float | None] | None = None
+
+    def stop(self, grace_s: float) -> None:
+        """End it, now or as soon as it runs."""
+        self._grace_s = grace_s
+        if self._running is not None:
+            self._running.stop(grace_s=grace_s)
+
+    async def run(self, launch: Launch, guardian: Guardian) -> Exit:
+        """Start the process, tell how far it is, tell when it is ready, and wait for its end.
+
+        Raises:
+            SpawnError: It could not be started.
+        """
+        self.port = launch.port
+        ends: list[Exit] = []
+
+        async def run(task_status: trio.TaskStatus[Running]) -> None:
+            command = Command(argv=launch.command, env=dict(launch.env), port=launch.port)
+            ends.append(
+                await run_process(
+                    command, on_line=self._take, guardian=guardian, task_status=task_status
+                )
+            )
+            nursery.cancel_scope.cancel()
+
+        failure: SpawnError | None = None
+        async with trio.open_nursery() as nursery:
+            try:
+                self._running = await nursery.start(run)
+            except SpawnError as exc:
+                failure = exc  # raised below: out of here it would come in an exception group
+            else:
+                if self._grace_s is not None:
+                    self._running.stop(grace_s=self._grace_s)
+                pid = self._running.pid
+                self._conductor.tell(Spawned(self.config.model, self.swap, pid, launch.endpoint))
+                await self._get_ready(launch, pid)
+        if failure is not None:
+            raise failure
+        return ends[0]
+
+    async def _get_ready(self, launch: Launch, pid: int) -> None:
+        """Return when it serves, having told so; is cancelled when it ends before that."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch, launch, pid)
+            nursery.start_soon(self._ask, launch)
+            await self._reported_ready.wait()
+            nursery.cancel_scope.cancel()
+        self.is_ready = True
+        now = trio.current_time()
+        self.stage_times = self._estimator.finish(now)
+        log.info(
+            "model.ready model=%s swap=%d start_s=%.2f",
+            self.config.model,
+            self.swap,
+            now - self._began_at,
+        )
+        self._conductor.tell(CameUp(self.config.model, self.swap))
+
+    async def _ask(self, launch: Launch) -> None:
+        """Notice readiness from outside, for servers that do not report it."""
+        if launch.health_url is not None:
+            await wait_until_healthy(launch.health_url, started_at=self._began_at)
+        self._reported_ready.set()
+
+    async def _watch(self, launch: Launch, pid: int) -> None:
+        """Look again and again how far it is."""
+        files = model_files(launch.command, dict(launch.env))
+        total = total_bytes(files)
+        first: LoadBytes | None = None
+        while True:
+            if total and (now_read := read_load_bytes(pid)) is not None:
+                first = first or now_read
+                done = bytes_done(first, now_read, total)
+                self._estimator.bytes(done, total, trio.current_time())
+            self._tell()
+            await trio.sleep(LOOK_EVERY_S)
+
+    def _take(self, stream: Stream, line: bytes) -> None:
+        """Take note of one line of its output."""
+        text = line.decode(errors="replace")
+        self._logbook.add(self.config.model, stream, text)
+        self._conductor.publish(LogLine(model=self.config.model, line=text, stream=stream))
+        if self.is_ready:
+            return
+        now = trio.current_time()
+        report = read_report_line(line) if stream == "stdout" else None
+        if isinstance(report, ReadyReport):
+            self._reported_ready.set()
+        elif isinstance(report, LoadingReport):
+            self._estimator.report(report, now)
+            self._tell()
+        elif (hint := read_log_line(line)) is not None:
+            self._estimator.log(hint, now)
+            self._tell()
+
+    def _tell(self) -> None:
+        """Tell how far it is, unless that was just told."""
+        now = trio.current_time()
+        estimate: Estimate = self._estimator.at(now)
+        percent = None if estimate.fraction is None else int(100 * estimate.fraction)
+        if (estimate.phase, percent) == self._told:
+            return
+        self._told = (estimate.phase, percent)
+        self._conductor.tell(
+            Progressed(
+                Progress(
+                    model=self.config.model,
+                    swap=self.swap,
+                    phase=estimate.phase,
+                    elapsed_s=now - self._began_at,
+                    fraction=estimate.fraction,
+                    eta_s=estimate.eta_s,
+                    bytes_done=estimate.bytes_done,
+                    bytes_total=estimate.bytes_total,
+                )
+            )
+        )
+
+
+@asynccontextmanager
+async def open_fleet(
+    config: Config,
+    conductor: Conductor,
+    *,
+    guardian: Guardian,
+    logbook: Logbook,
+    durations_path: Path,
+) -> AsyncGenerator[Fleet, None]:
+    """Run processes of models while the block runs; on leaving, those that run are ended."""
+    async with trio.open_nursery() as nursery:
+        yield Fleet(
+            config,
+            conductor,
+            nursery=nursery,
+            guardian=guardian,
+            logbook=logbook,
+            durations_path=durations_path,
+        )
+        nursery.cancel_scope.cancel()

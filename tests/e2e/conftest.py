@@ -1,0 +1,102 @@
+"""A whole arriero, as a user starts it: real supervisor, real workers, real sockets."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from trains import Train, alive, eventually
+
+ROOT = Path(__file__).parents[2]
+SCRIPTED = ROOT / "tests" / "fakes" / "scripted_upstream.py"
+
+
+@pytest.fixture
+def start_train(tmp_path: Path) -> Generator[Callable[..., Train], None, None]:
+    """A function that starts a train from a config; all trains are stopped, and leave nothing."""
+    trains: list[Train] = []
+
+    def start(
+        config: dict[str, Any], *options: str, environ: dict[str, str] | None = None
+    ) -> Train:
+        folder = tmp_path / f"train{len(trains)}"
+        folder.mkdir()
+        path = folder / "config.yaml"
+        path.write_text(yaml.safe_dump({"listen": "127.0.0.1:0", "workers": 2} | config))
+        log = folder / "log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "arriero.supervisor",
+                    "serve",
+                    "--config",
+                    str(path),
+                    "--socket-dir",
+                    str(folder / "s"),
+                    *options,
+                ],
+                stderr=output,
+                env=os.environ | {"XDG_STATE_HOME": str(folder)} | (environ or {}),
+                cwd=ROOT,
+            )
+        train = Train(process, folder / "s", log)
+        trains.append(train)
+
+        def is_up() -> bool:
+            if process.poll() is not None:
+                raise AssertionError(f"arriero ended: {process.returncode}\n{log.read_text()}")
+            return (folder / "s" / "control.sock").exists()
+
+        eventually(is_up, what="the control socket")
+        train.url = f"http://{train.ask('status')['listen']}"
+        eventually(lambda: train.workers(), what="a worker that serves")
+        return train
+
+    yield start
+
+    left = []
+    for train in trains:
+        if train.process.poll() is None:
+            left += train.children()
+            try:
+                train.stop(within_s=20)
+            except subprocess.TimeoutExpired:
+                train.process.kill()
+                train.process.wait()
+                raise AssertionError(f"SIGTERM was not obeyed\n{train.log.read_text()}") from None
+        train._context.destroy(linger=0)
+    orphans = alive(left)
+    for process in orphans:
+        process.kill()
+    assert not orphans, f"left behind: {orphans}"
+
+
+@pytest.fixture
+def scripted() -> Callable[..., str]:
+    """A function that gives the command of a scripted upstream with these options."""
+
+    def command(*options: str) -> str:
+        return " ".join([sys.executable, str(SCRIPTED), "--port", "${PORT}", *options])
+
+    return command
+
+
+@pytest.fixture
+def train(start_train: Callable[..., Train], scripted: Callable[..., str]) -> Train:
+    """A train with the scripted models `a` and `b`."""
+    return start_train(
+        {
+            "progress": "reasoning",
+            "progressDelay": "0s",
+            "models": {
+                "a": {"cmd": scripted("--name", "a", "--load-s", "0.3"), "aliases": ["first"]},
+                "b": {"cmd": scripted("--name", "b", "--load-s", "0.3")},
+            },
+        }
+    )

@@ -1,0 +1,158 @@
+"""A whole arriero, as a user starts it: real supervisor, real workers, real sockets."""
+
+import json
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import zmq
+
+# Everything on a busy two-core machine; a test that needs as long as this has failed.
+PATIENCE_S = 30.0
+
+
+def eventually(holds: Callable[[], Any], *, within_s: float = PATIENCE_S, what: str = "") -> Any:
+    """Return what `holds` gives as soon as it is true; fail when it is not `within_s`."""
+    deadline = time.monotonic() + within_s
+    while True:
+        if found := holds():
+            return found
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {within_s} s: {what or holds}")
+        time.sleep(0.005)
+
+
+@dataclass
+class Train:
+    """A running `arriero serve`."""
+
+    process: subprocess.Popen[bytes]
+    socket_dir: Path
+    log: Path
+    url: str = ""
+    _context: zmq.Context[zmq.Socket[bytes]] = field(default_factory=zmq.Context)
+
+    def ask(self, cmd: str, **more: Any) -> dict[str, Any]:
+        """One question on the control socket, as ten lines of any language would put it."""
+        with self._context.socket(zmq.REQ) as socket:
+            socket.linger = 0
+            socket.connect(f"ipc://{self.socket_dir}/control.sock")
+            socket.send(json.dumps({"v": 1, "cmd": cmd, **more}).encode())
+            if not socket.poll(PATIENCE_S * 1000):
+                raise AssertionError(f"no answer to {cmd}\n{self.log.read_text()[-3000:]}")
+            return json.loads(socket.recv())  # type: ignore[no-any-return]
+
+    def model(self, name: str) -> dict[str, Any]:
+        """The status of one model."""
+        (found,) = (model for model in self.ask("status")["models"] if model["model"] == name)
+        return found  # type: ignore[no-any-return]
+
+    def workers(self) -> dict[int, int]:
+        """Number -> process id of the workers that serve."""
+        found = self.ask("workers")["workers"]
+        return {one["worker"]: one["pid"] for one in found if one["state"] == "serving"}
+
+    @contextmanager
+    def events(self, *topics: str) -> Generator[Callable[[], dict[str, Any]], None, None]:
+        """Give a function that waits for the next event; listening has begun on entering."""
+        with self._context.socket(zmq.SUB) as socket:
+            socket.linger = 0
+            for topic in (*topics, "heartbeat/"):
+                socket.subscribe(topic)
+            socket.connect(f"ipc://{self.socket_dir}/events.sock")
+
+            def next_event() -> dict[str, Any]:
+                if not socket.poll(PATIENCE_S * 1000):
+                    raise AssertionError("no event")
+                return json.loads(socket.recv_multipart()[1])  # type: ignore[no-any-return]
+
+            while next_event()["type"] != "heartbeat":  # from here on nothing is missed
+                pass
+            yield next_event
+
+    def chat(self, model: str, **more: Any) -> httpx.Response:
+        """One chat request, not streamed."""
+        body = {"model": model, "messages": [{"role": "user", "content": "hi"}], "max_tokens": 4}
+        return httpx.post(f"{self.url}/v1/chat/completions", json=body | more, timeout=PATIENCE_S)
+
+    def children(self) -> list[psutil.Process]:
+        """Every process that descends from the supervisor."""
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def stop(self, number: int = signal.SIGTERM, *, within_s: float = PATIENCE_S) -> int:
+        """Signal the supervisor and return its exit status."""
+        self.process.send_signal(number)
+        return self.process.wait(within_s)
+
+
+def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Those that still run. A zombie has ended; whoever adopted it has not looked yet."""
+
+    def runs(process: psutil.Process) -> bool:
+        try:
+            return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
+    return [process for process in processes if runs(process)]
+
+
+class Stream:
+    """A chat stream that is read in a thread, frame by frame."""
+
+    def __init__(self, train: Train, model: str, *, chunks: int = 5, delay_s: float = 0.0) -> None:
+        self.frames: list[str] = []
+        self.status = 0
+        self.error: Exception | None = None
+        self._url = f"{train.url}/v1/chat/completions"
+        self._body: dict[str, Any] = {
+            "model": model,
+            "stream": True,
+            "messages": [],
+            "script": f"chunks={chunks},delay={delay_s}",
+        }
+        self._thread = threading.Thread(target=self._read)
+        self._thread.start()
+
+    def _read(self) -> None:
+        try:
+            with httpx.stream("POST", self._url, json=self._body, timeout=PATIENCE_S) as response:
+                self.status = response.status_code
+                self.frames += (line for line in response.iter_lines() if line)
+        except httpx.HTTPError as exc:
+            self.error = exc
+
+    def finish(self) -> "Stream":
+        self._thread.join(PATIENCE_S)
+        assert not self._thread.is_alive()
+        return self
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        for frame in self.frames:
+            if frame.startswith("data: {"):
+                yield json.loads(frame.removeprefix("data: "))
+
+    def text(self) -> str:
+        return "".join(
+            choice["delta"].get("content") or ""
+            for event in self.events()
+            for choice in event.get("choices", [])
+        )
+
+    def lines(self) -> str:
+        return "".join(
+            choice["delta"].get("reasoning_content") or ""
+            for event in self.events()
+            for choice in event.get("choices", [])
+        )
+
+    def errors(self) -> list[dict[str, Any]]:
+        return [event["error"] for event in self.events() if "error" in event]
