@@ -159,9 +159,16 @@ class LogsLine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LogsReply(Reply, frozen=True, kw_only=True):
-    """Oldest first."""
+    """Oldest first.
+
+    Attributes:
+        lines: The lines.
+        seq: Number of the last `log` event that is contained in them, so that a follower can tell
+            which of the events that it got meanwhile are news; 0 when there was none.
+    """
 
     lines: tuple[LogsLine, ...]
+    seq: int = 0
 
 
 class ExplainReply(Reply, frozen=True, kw_only=True):

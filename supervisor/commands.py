@@ -172,11 +172,12 @@ class Commands:
             most = Logbook.MOST_LINES
             return _bad_request(f"cannot give {lines} lines: ask for 1 to {most}")
         if name is None:
-            return LogsReply(lines=self._logbook.last(lines))
+            return LogsReply(lines=self._logbook.last(lines), seq=self._conductor.log_seq)
         found = self._config.resolve(name)
         if found is None:
             return self._unknown(name)
-        return LogsReply(lines=self._logbook.last(lines, model=found.model))
+        found_lines = self._logbook.last(lines, model=found.model)
+        return LogsReply(lines=found_lines, seq=self._conductor.log_seq)
 
     def _explain(self, name: str) -> AnyReply:
         found = self._config.resolve(name)

@@ -82,6 +82,11 @@ class Conductor:
         """Publish something that the engine has no say in."""
         self._publisher.publish(event)
 
+    @property
+    def log_seq(self) -> int:
+        """Number of the last log line that was published."""
+        return self._publisher.log_seq
+
     def snapshot(self) -> Snapshot:
         """Return everything as it is now."""
         unix_now = time.time()

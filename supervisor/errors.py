@@ -7,3 +7,11 @@ class SupervisorError(Exception):
 
 class IllegalStep(SupervisorError):
     """A step that the lifecycle table lacks: a bug in the caller. Nothing was changed."""
+
+
+class SpawnError(SupervisorError):
+    """A process cannot be started. The text never holds its arguments: clients may see it."""
+
+
+class PortError(SupervisorError):
+    """No port is free."""

@@ -28,6 +28,7 @@ class Publisher:
     Attributes:
         epoch: Of all events of this supervisor.
         seq: Number of the last event that is not a log line.
+        log_seq: Number of the last log line.
     """
 
     def __init__(self, socket: FrameSocket) -> None:
@@ -39,6 +40,11 @@ class Publisher:
     def seq(self) -> int:
         """Number of the last event that is not a log line."""
         return self._numbers["events"]
+
+    @property
+    def log_seq(self) -> int:
+        """Number of the last log line; 0 before the first."""
+        return self._numbers.get("log", 0)
 
     def publish(self, event: AnyEvent) -> None:
         """Number `event` and send it to whoever listens; a full subscriber misses it."""

@@ -2,22 +2,22 @@
 
 import logging
 import os
-import signal
-import subprocess
 import sys
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import trio
 
 from arriero.protocol.events import AnyEvent, WorkerChanged
 from arriero.protocol.values import WorkerStatus
 
+from .errors import SpawnError
+from .guardian import Guardian
 from .lease_server import LeaseServer, Peer
-from .pidfd import wait_for_exit
+from .process import Exit, Launch, Running, Stream, run_process
 
 log = logging.getLogger(__name__)
 
@@ -32,27 +32,14 @@ WATCH_EVERY_S = 1.0
 SHORT_LIFE_S = 5.0
 LONGEST_PAUSE_S = 5.0
 
-# How long the kernel may take to end a worker after SIGKILL.
-KILL_WAIT_S = 5.0
-
-
-class Guard(Protocol):
-    """Kills a process group when this process dies."""
-
-    def add(self, pgid: int) -> None:
-        """Watch over a group."""
-        ...
-
-    def remove(self, pgid: int) -> None:
-        """The group is gone."""
-        ...
-
 
 @dataclass(slots=True)
 class _Worker:
     number: int
     pid: int = 0
+    running: Running | None = None
     started_at: float = 0.0
+    serving: bool = False
     wanted: bool = True
     finishing: bool = False
     gone: trio.Event = field(default_factory=trio.Event)
@@ -66,18 +53,17 @@ class WorkerPool:
         *,
         listen_fd: int,
         socket_dir: Path,
-        guard: Guard,
-        environ: Mapping[str, str],
+        guardian: Guardian,
         publish: Callable[[AnyEvent], None],
         leases_of: Callable[[str], tuple[str, ...]],
     ) -> None:
         self._listen_fd = listen_fd
         self._socket_dir = socket_dir
-        self._guard = guard
-        self._environ = dict(environ)
+        self._guardian = guardian
         self._publish = publish
         self._leases_of = leases_of
         self._workers: dict[int, _Worker] = {}
+        self._hello = trio.Event()
         self._lease_server: LeaseServer | None = None
         self._nursery: trio.Nursery | None = None
 
@@ -94,7 +80,7 @@ class WorkerPool:
 
     def _status_of(self, worker: _Worker) -> WorkerStatus:
         peer = self._peer(worker)
-        state: Literal["starting", "serving", "draining"] = "serving" if peer else "starting"
+        state: Literal["starting", "serving"] = "serving" if worker.serving else "starting"
         return WorkerStatus(
             worker=worker.number,
             pid=worker.pid,
@@ -108,7 +94,10 @@ class WorkerPool:
         worker = self._workers.get(number)
         if worker is None or worker.pid != pid:
             return False
-        if self._peer(worker) is None:
+        if not worker.serving:
+            worker.serving = True
+            self._hello.set()
+            self._hello = trio.Event()
             took_s = trio.current_time() - worker.started_at
             log.info("worker.serving worker=%d pid=%d start_s=%.2f", number, pid, took_s)
             self._publish(WorkerChanged(worker=number, pid=pid, state="serving"))
@@ -118,12 +107,18 @@ class WorkerPool:
         """Run `count` workers from now on. Those that are too many finish what they have."""
         assert self._nursery is not None  # `connect` comes first
         for number in range(1, count + 1):
-            worker = self._workers.get(number)
-            if worker is None or not worker.wanted:
-                self._nursery.start_soon(self._keep, number, worker)
+            old = self._workers.get(number)
+            if old is None or not old.wanted:
+                new = self._workers[number] = _Worker(number)
+                self._nursery.start_soon(self._keep, new, old)
         for number, worker in list(self._workers.items()):
             if number > count:
                 self._finish(worker)
+
+    async def wait_until_serving(self) -> None:
+        """Return when every wanted worker has said hello. The caller sets the limit."""
+        while not all(worker.serving for worker in self._workers.values()):
+            await self._hello.wait()
 
     async def finish_all(self) -> None:
         """Ask all workers to finish, and return when they have ended. The caller sets the limit."""
@@ -139,19 +134,18 @@ class WorkerPool:
         worker.finishing = True
         if self._peer(worker) is not None:
             self._lease_server.finish(worker.pid)
-        elif worker.pid:  # it has not said hello: it serves nobody
-            os.kill(worker.pid, signal.SIGKILL)
+        elif worker.running is not None:  # it has not said hello: it serves nobody
+            worker.running.stop(grace_s=0.0)
 
     def _peer(self, worker: _Worker) -> Peer | None:
         return self._lease_server.peer_with_pid(worker.pid) if self._lease_server else None
 
-    async def _keep(self, number: int, predecessor: _Worker | None) -> None:
-        """Run worker `number`, again and again, for as long as it is wanted."""
-        if predecessor is not None:  # scaled down and up again: the old one still finishes
-            await predecessor.gone.wait()
-        worker = self._workers[number] = _Worker(number)
-        short_lives = 0
+    async def _keep(self, worker: _Worker, predecessor: _Worker | None) -> None:
+        """Run a worker, again and again, for as long as it is wanted."""
+        number, short_lives = worker.number, 0
         try:
+            if predecessor is not None:  # scaled down and up again: the old one still finishes
+                await predecessor.gone.wait()
             while worker.wanted:
                 worker.started_at = trio.current_time()
                 reason = await self._run_once(worker)
@@ -159,7 +153,7 @@ class WorkerPool:
                     break
                 lived_s = trio.current_time() - worker.started_at
                 short_lives = short_lives + 1 if lived_s < SHORT_LIFE_S else 0
-                log.warning("worker.died worker=%d reason=%s lived_s=%.1f", number, reason, lived_s)
+                log.warning("worker.died worker=%d reason=%r lived_s=%.1f", number, reason, lived_s)
                 if short_lives > 1:
                     await trio.sleep(min(LONGEST_PAUSE_S, 0.1 * 2.0**short_lives))
         finally:
@@ -170,48 +164,54 @@ class WorkerPool:
     async def _run_once(self, worker: _Worker) -> str:
         """Run one process from start to end, and say how it ended."""
         assert self._lease_server is not None
-        process = self._spawn(worker)
-        worker.pid = process.pid
-        self._guard.add(process.pid)
-        self._publish(WorkerChanged(worker=worker.number, pid=process.pid, state="starting"))
+        exits: list[Exit] = []
+
+        async def run(task_status: trio.TaskStatus[Running]) -> None:
+            exits.append(
+                await run_process(
+                    self._launch(worker),
+                    on_line=_pass_on,
+                    guardian=self._guardian,
+                    term_grace_s=0.0,
+                    task_status=task_status,
+                )
+            )
+            nursery.cancel_scope.cancel()
+
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._kill_when_hung, worker)
-                await wait_for_exit(process.pid)
-                nursery.cancel_scope.cancel()
+                try:
+                    running = await nursery.start(run)
+                except SpawnError as exc:  # no memory, no processes left: `_keep` tries again
+                    return str(exc)
+                worker.pid, worker.running = running.pid, running
+                self._publish(WorkerChanged(worker=worker.number, pid=worker.pid, state="starting"))
+                nursery.start_soon(self._stop_when_hung, worker)
         finally:
-            if process.poll() is None:
-                process.kill()
-                with trio.CancelScope(shield=True), trio.move_on_after(KILL_WAIT_S):
-                    await wait_for_exit(process.pid)
-            code = process.wait()  # it has ended: this reaps, and does not wait
-            self._guard.remove(process.pid)
-            self._lease_server.lost(process.pid)
-            reason = f"signal {-code}" if code < 0 else f"status {code}"
-            self._publish(
-                WorkerChanged(worker=worker.number, pid=process.pid, state="gone", reason=reason)
-            )
-            worker.pid = 0
+            reason = str(exits[0]) if exits else "killed"
+            if worker.pid:
+                self._lease_server.lost(worker.pid)
+                self._publish(
+                    WorkerChanged(worker=worker.number, pid=worker.pid, state="gone", reason=reason)
+                )
+            worker.pid, worker.running, worker.serving = 0, None, False
         return reason
 
-    def _spawn(self, worker: _Worker) -> "subprocess.Popen[bytes]":
+    def _launch(self, worker: _Worker) -> Launch:
         # Started by exec: a fork would carry the zmq context into the child, and use it there.
-        # A group of its own keeps Ctrl-C for the supervisor, which then stops it in order.
-        return subprocess.Popen(
-            [
+        return Launch(
+            argv=(
                 *(sys.executable, "-m", "arriero.worker"),
                 *("--worker", str(worker.number)),
                 *("--listen-fd", str(self._listen_fd)),
                 *("--socket-dir", str(self._socket_dir)),
                 *("--parent-pid", str(os.getpid())),
-            ],
-            stdin=subprocess.DEVNULL,
-            pass_fds=[self._listen_fd],
-            process_group=0,
-            env=self._environ,
+            ),
+            pass_fds=(self._listen_fd,),
+            report=False,
         )
 
-    async def _kill_when_hung(self, worker: _Worker) -> None:
+    async def _stop_when_hung(self, worker: _Worker) -> None:
         while True:
             await trio.sleep(WATCH_EVERY_S)
             peer = self._peer(worker)
@@ -219,7 +219,8 @@ class WorkerPool:
             silent_s = trio.current_time() - heard_at
             if silent_s > HUNG_AFTER_S * (1 if peer is not None else 3):
                 log.error("worker.hung worker=%d silent_s=%.0f", worker.number, silent_s)
-                os.kill(worker.pid, signal.SIGKILL)
+                if worker.running is not None:
+                    worker.running.stop(grace_s=0.0)
                 return
 
 
@@ -233,3 +234,8 @@ async def run_workers(
         pool.scale(count)
         yield
         nursery.cancel_scope.cancel()
+
+
+def _pass_on(_: Stream, line: bytes) -> None:
+    """Write what a worker logged to this process's own standard error, unchanged."""
+    sys.stderr.write(line.decode(errors="replace") + "\n")

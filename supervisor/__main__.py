@@ -1,0 +1,7 @@
+"""``python -m arriero.supervisor`` is the same as ``arriero``."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

@@ -1,0 +1,148 @@
+"""What a follower of events shows: the present first, then what follows, and nothing twice.
+
+Decides; does no I/O. A subscriber hears only what is published after it came. So it subscribes,
+then asks for `status`, shows that as events, and leaves out what `status` contained already.
+"""
+
+from collections.abc import Collection, Iterable
+from enum import Enum, auto
+from typing import Final
+
+import msgspec
+
+from arriero.protocol.control import StatusReply
+from arriero.protocol.events import (
+    AnyEvent,
+    Heartbeat,
+    LogLine,
+    ProgressMade,
+    QueueChanged,
+    StateChanged,
+    WorkerChanged,
+)
+from arriero.protocol.sequence import Sequence, Verdict
+from arriero.protocol.values import Snapshot
+
+# In the order in which `--help` names them.
+TYPES: Final = ("state", "progress", "queue", "worker", "config", "log", "heartbeat")
+
+# Types of events that concern one model each.
+_OF_A_MODEL: Final = frozenset({"state", "progress", "log"})
+
+# Shown unless others are asked for: log lines would drown the rest, heartbeats say nothing.
+DEFAULT_TYPES: Final = ("state", "progress", "queue", "worker", "config")
+
+
+class Next(Enum):
+    """What to do with an event."""
+
+    SHOW = auto()
+    SKIP = auto()
+    RESTART = auto()  # some were missed: ask for `status` and begin again
+
+
+class Feed:
+    """Chooses what is shown. Begin with `present`, then give each event to `judge`.
+
+    Args:
+        types: Types of events that are wanted.
+        model: Only events of this model; None for all.
+    """
+
+    def __init__(self, types: Collection[str], model: str | None = None) -> None:
+        self._types = frozenset(types)
+        if model is not None:
+            self._types &= _OF_A_MODEL
+        self._model = model
+        self._sequence = Sequence()
+        self._seq = 0
+        self._log_seq = 0
+
+    def topics(self) -> list[bytes]:
+        """Return what to subscribe to.
+
+        Heartbeats come along: they tell that the supervisor is another one than before.
+        """
+        heard = self._types | {"heartbeat"}
+        of_model = f"{self._model}\n" if self._model is not None else ""
+        return [
+            f"{kind}/{of_model if kind in _OF_A_MODEL else ''}".encode()
+            for kind in TYPES
+            if kind in heard
+        ]
+
+    @property
+    def shows_nothing(self) -> bool:
+        """True when no event can pass: none of the types concerns a single model."""
+        return not self._types
+
+    def present(self, status: StatusReply) -> list[AnyEvent]:
+        """Begin (again) where `status` stands, and return it as events, to be shown."""
+        snapshot = Snapshot(
+            epoch=status.epoch,
+            seq=status.seq,
+            t=status.t,
+            models=status.models,
+            queue=status.queue,
+        )
+        if status.epoch != self._sequence.epoch:
+            self._log_seq = 0
+        self._sequence.restart(snapshot)
+        self._seq = status.seq
+        return [event for event in as_events(status) if self._wanted(event)]
+
+    def logs_shown(self, seq: int) -> None:
+        """Leave out the log lines up to number `seq`: they were shown in another way."""
+        self._log_seq = seq
+
+    def judge(self, event: AnyEvent) -> Next:
+        """Say what to do with `event`."""
+        if event.epoch != self._sequence.epoch:
+            return Next.RESTART
+        if isinstance(event, LogLine) and event.seq <= self._log_seq:
+            return Next.SKIP
+        if self._hears_all(event):
+            match self._sequence.judge(event):
+                case Verdict.GAP:
+                    return Next.RESTART
+                case Verdict.OLD if not isinstance(event, Heartbeat):
+                    return Next.SKIP
+                case _:
+                    pass
+        elif event.numbered_as == "events" and event.seq <= self._seq:
+            return Next.SKIP
+        return Next.SHOW if self._wanted(event) else Next.SKIP
+
+    def _hears_all(self, event: AnyEvent) -> bool:
+        """Say whether a gap before `event` means a loss: only without a filter."""
+        if self._model is not None:
+            return False
+        return isinstance(event, LogLine) or self._types.issuperset(DEFAULT_TYPES)
+
+    def _wanted(self, event: AnyEvent) -> bool:
+        of_model = self._model is None or getattr(event, "model", None) == self._model
+        return of_model and event.__struct_config__.tag in self._types
+
+
+def as_events(status: StatusReply) -> Iterable[AnyEvent]:
+    """Return the present as the events that would have led to it, all with its `seq`."""
+    for event in _of_status(status):
+        yield msgspec.structs.replace(event, epoch=status.epoch, seq=status.seq)
+
+
+def _of_status(status: StatusReply) -> Iterable[AnyEvent]:
+    for model in status.models:
+        yield StateChanged(
+            t=model.since,
+            model=model.model,
+            state=model.state,
+            swap=model.swap,
+            pid=model.pid,
+            endpoint=model.endpoint,
+            error=model.error,
+        )
+        if model.progress is not None:
+            yield ProgressMade(t=status.t, model=model.model, progress=model.progress)
+    yield QueueChanged(t=status.t, queue=status.queue)
+    for worker in status.workers:
+        yield WorkerChanged(t=status.t, worker=worker.worker, pid=worker.pid, state=worker.state)

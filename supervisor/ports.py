@@ -1,0 +1,176 @@
+"""Who listens on a TCP port of this machine, and which port nobody listens on.
+
+Linux's own table is read instead of connecting: that has no effect on the listener, sees one
+that is too busy to accept, and can be matched with processes.
+
+Source of the table's format: the kernel's Documentation/networking/proc_net_tcp.rst.
+"""
+
+import ipaddress
+import os
+import re
+import socket
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import TypeAlias
+
+import trio
+
+from .errors import PortError
+from .procfs import group_members
+
+LAST_PORT = 65535
+
+_IPAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+# State of a connection in /proc/net/tcp (include/net/tcp_states.h).
+_SYN_RECEIVED = b"03"
+_LISTENING = b"0A"
+
+_SOCKET_LINK = re.compile(r"socket:\[(\d+)\]")
+
+# Seconds between two looks at a port that has to close: the first and the longest.
+_FIRST_PAUSE_S = 0.002
+_LAST_PAUSE_S = 0.05
+
+# Where the search goes on, by first port. A port is a thing of the whole machine, and so is the
+# place where this process last found a free one: a port that was just given back is the last to
+# be given out, so whoever still believes in the old process does not reach a new one.
+_cursors: dict[int, int] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class _Listener:
+    address: _IPAddress
+    port: int
+    inode: int
+
+
+def pick_port(start: int, taken: Collection[int], host: str = "127.0.0.1") -> int:
+    """Return a port from `start` on that is free on `host`, another one with each call.
+
+    Args:
+        start: The first port to be considered; 65535 is the last.
+        taken: Ports that are promised to somebody who does not listen yet.
+        host: Address on which the port will be listened on.
+
+    Raises:
+        PortError: None is free.
+    """
+    busy = {listener.port for listener in _listeners()} | set(taken)
+    first = max(_cursors.get(start, start), start)
+    for port in chain(range(first, LAST_PORT + 1), range(start, min(first, LAST_PORT + 1))):
+        if port not in busy and _is_bindable(host, port):
+            _cursors[start] = port + 1
+            return port
+    raise PortError(
+        f"cannot find a free port from {start} to {LAST_PORT} on {host}; choose a lower startPort"
+    )
+
+
+def is_listening(port: int, host: str = "127.0.0.1") -> bool:
+    """Return whether somebody would answer who connects to `port` of `host`."""
+    return bool(_inodes(port, host))
+
+
+def listener_pids(
+    port: int,
+    *,
+    group: int | None = None,
+    pids: Iterable[int] = (),
+    host: str = "127.0.0.1",
+) -> set[int] | None:
+    """Return those processes of `group` and of `pids` that listen on `port`.
+
+    Returns:
+        None while nobody listens there at all; the empty set when only others do (or when the
+        files of these processes cannot be seen because they run as another user).
+    """
+    inodes = _inodes(port, host)
+    if not inodes:
+        return None
+    members = set(pids) | (group_members(group) if group is not None else set())
+    return {pid for pid in members if not inodes.isdisjoint(_sockets_of(pid))}
+
+
+async def wait_port_closed(port: int, host: str = "127.0.0.1") -> None:
+    """Return once nobody listens on `port`. How long is too long is the caller's to say."""
+    pause_s = _FIRST_PAUSE_S
+    while is_listening(port, host):
+        await trio.sleep(pause_s)
+        pause_s = min(2 * pause_s, _LAST_PAUSE_S)
+
+
+def _inodes(port: int, host: str) -> set[int]:
+    wanted = _address_of(host)
+    return {
+        listener.inode
+        for listener in _listeners()
+        if listener.port == port and _answers(listener.address, wanted)
+    }
+
+
+def _answers(bound: _IPAddress, wanted: _IPAddress | None) -> bool:
+    """Return whether a socket bound to `bound` is in the way of `wanted` (None: any address)."""
+    return wanted is None or wanted.is_unspecified or bound.is_unspecified or bound == wanted
+
+
+def _address_of(host: str) -> _IPAddress | None:
+    try:
+        return ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return None  # a name: whatever it stands for
+
+
+def _listeners() -> Iterator[_Listener]:
+    for path in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            with open(path, "rb") as table:
+                next(table)  # the headline
+                for row in table:
+                    _, local, _, state, *_rest = fields = row.split(maxsplit=10)
+                    if state == _LISTENING:
+                        address, _, port = local.partition(b":")
+                        yield _Listener(_read_address(address), int(port, 16), int(fields[9]))
+                    elif state != _SYN_RECEIVED:
+                        break  # listeners come first; there may be thousands of connections
+        except FileNotFoundError:
+            continue  # no IPv6 on this machine
+
+
+def _read_address(text: bytes) -> _IPAddress:
+    """Read an address as the table shows it: words of 32 bits in the machine's byte order."""
+    raw = bytes.fromhex(text.decode())
+    if socket.htons(1) != 1:  # little-endian
+        raw = b"".join(raw[at : at + 4][::-1] for at in range(0, len(raw), 4))
+    address = ipaddress.ip_address(raw)
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
+
+
+def _sockets_of(pid: int) -> set[int]:
+    """Return the inodes of the sockets that `pid` has open."""
+    folder = f"/proc/{pid}/fd"
+    found = set()
+    try:
+        for name in os.listdir(folder):
+            if match := _SOCKET_LINK.fullmatch(os.readlink(f"{folder}/{name}")):
+                found.add(int(match[1]))
+    except OSError:
+        return found  # it ended, closed a file while we looked, or is not ours
+    return found
+
+
+def _is_bindable(host: str, port: int) -> bool:
+    try:
+        family, kind, number, _, address = socket.getaddrinfo(
+            host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, number) as probe:
+            # as llama-server does it: connections of an earlier server that linger do not matter
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError:
+        return False
+    return True

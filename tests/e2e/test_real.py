@@ -1,0 +1,229 @@
+"""The real llama-server, real (tiny) models, and the official client as the judge."""
+
+import os
+import re
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import psutil
+import pytest
+from trains import PATIENCE_S, Train, eventually
+
+from tests.real.parts import ensure_llama_server
+from tests.real.tiny_gguf import write_tiny_gguf
+
+pytestmark = pytest.mark.e2e
+
+MARKER = "[swap-progress] "
+QUESTION: list[Any] = [{"role": "user", "content": "Who drives a train of llamas?"}]
+
+
+@pytest.fixture(scope="session")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+    """A function that gives the command of a real llama-server with a tiny model."""
+    binary = ensure_llama_server()
+    folder = tmp_path_factory.mktemp("models")
+    for size in ("tiny", "small"):
+        write_tiny_gguf(folder / f"{size}.gguf", size=size)
+
+    def command(size: str = "tiny", *options: str) -> str:
+        basic = f"{binary} --host 127.0.0.1 --port ${{PORT}} -m {folder / size}.gguf"
+        return " ".join([basic, "-t 1 -c 512 --parallel 2 --no-webui", *options])
+
+    return command
+
+
+@pytest.fixture
+def real(start_train: Callable[..., Train], llama: Callable[..., str]) -> Train:
+    """A train with the real models `tiny` and `small`."""
+    return start_train(
+        {
+            "progress": "reasoning",
+            "progressDelay": "0s",
+            "models": {
+                "tiny": {"cmd": llama("tiny", "--embeddings --pooling mean"), "aliases": ["t"]},
+                "small": {"cmd": llama("small")},
+            },
+        }
+    )
+
+
+@pytest.fixture
+def client(real: Train) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{real.url}/v1", api_key="none", timeout=PATIENCE_S)
+
+
+def told(client: openai.OpenAI, model: str, **more: Any) -> tuple[str, str, str | None]:
+    """Return progress, answer and finish reason of one streamed chat."""
+    progress, answer, finish = "", "", None
+    stream = client.chat.completions.create(
+        model=model, messages=QUESTION, stream=True, max_tokens=8, **more
+    )
+    for chunk in stream:
+        (choice,) = chunk.choices
+        progress += getattr(choice.delta, "reasoning_content", None) or ""
+        answer += choice.delta.content or ""
+        finish = choice.finish_reason or finish
+    return progress, answer, finish
+
+
+def test_two_models_take_turns_and_the_waiting_client_is_told(
+    real: Train, client: openai.OpenAI
+) -> None:
+    for model, other in (("tiny", "small"), ("small", "tiny"), ("t", "small")):
+        progress, answer, finish = told(client, model)
+
+        lines = progress.splitlines()
+        assert lines
+        assert all(line.startswith(f"{MARKER}{model}: ") for line in lines)
+        assert re.search(r"ready after \d+\.\d s$", lines[-1])
+        assert answer
+        assert finish == "length"
+        assert real.model(other)["state"] == "stopped"
+
+
+def test_percentages_never_fall_and_never_reach_100(real: Train, client: openai.OpenAI) -> None:
+    seen = []
+    for model in ("tiny", "small", "tiny", "small"):
+        progress, _, _ = told(client, model)
+        percents = [int(number) for number in re.findall(r"(\d+)%", progress)]
+        assert percents == sorted(percents)
+        seen += percents
+    assert all(0 <= percent < 100 for percent in seen)
+
+
+def test_a_warm_model_is_answered_as_if_nobody_stood_in_front(
+    real: Train, client: openai.OpenAI
+) -> None:
+    told(client, "small")
+    body = {"model": "small", "messages": QUESTION, "max_tokens": 6, "stream": True, "seed": 1}
+    body |= {"temperature": 0, "cache_prompt": False}
+    endpoint = real.model("small")["endpoint"]
+
+    def ask(url: str) -> tuple[list[str], str]:
+        answer = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=PATIENCE_S)
+        changing = r'"(created|id|timings|[a-z_]+_ms|[a-z_]+_second)":("[^"]*"|[\d.e-]+)'
+        return sorted(answer.headers), re.sub(changing, "", answer.text)
+
+    direct, through = ask(endpoint), ask(real.url)
+    assert through[1] == direct[1]
+    assert set(direct[0]) - {"keep-alive", "connection"} <= set(through[0])
+
+
+def test_the_helper_of_the_client_accumulates_one_whole_message(
+    real: Train, client: openai.OpenAI
+) -> None:
+    with client.chat.completions.stream(model="tiny", messages=QUESTION, max_tokens=8) as stream:
+        for _ in stream:
+            pass
+        message = stream.current_completion_snapshot.choices[0].message
+
+    assert message.role == "assistant"
+    assert message.content
+    assert MARKER not in message.content
+
+
+def test_completions_and_embeddings_go_to_the_model_that_they_name(
+    real: Train, client: openai.OpenAI
+) -> None:
+    text = client.completions.create(model="small", prompt="A llama", max_tokens=4)
+    assert text.choices[0].text
+    vectors = client.embeddings.create(model="tiny", input=["one", "two"])
+    assert len(vectors.data) == 2
+    assert real.model("tiny")["state"] == "ready"
+
+
+def test_a_model_killed_while_it_loads_raises_in_the_client_and_starts_again(
+    real: Train, client: openai.OpenAI
+) -> None:
+    with real.events("state/small\n") as next_event:
+        stream = client.chat.completions.create(
+            model="small", messages=QUESTION, stream=True, max_tokens=4
+        )
+        pid = 0
+        while not pid:
+            event = next_event()
+            pid = (event.get("state") == "starting" and real.model("small")["pid"]) or 0
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises(openai.APIError, match="small failed to load"):
+            for _ in stream:
+                pass
+
+    assert told(client, "small")[1]
+
+
+def test_a_model_killed_in_mid_stream_raises_in_the_client(
+    real: Train, client: openai.OpenAI
+) -> None:
+    told(client, "tiny")
+    stream = client.chat.completions.create(
+        model="tiny", messages=QUESTION, stream=True, max_tokens=100_000
+    )
+    answer = iter(stream)
+    next(answer)
+    os.kill(real.model("tiny")["pid"], signal.SIGKILL)
+    with pytest.raises(openai.APIError):
+        for _ in answer:
+            pass
+    assert told(client, "tiny")[1]
+
+
+def test_a_client_that_leaves_frees_its_slot(
+    start_train: Callable[..., Train], llama: Callable[..., str]
+) -> None:
+    endless = llama("tiny", "--context-shift")
+    real = start_train({"models": {"tiny": {"cmd": endless}}})
+    client = openai.OpenAI(base_url=f"{real.url}/v1", api_key="none", timeout=PATIENCE_S)
+    told(client, "tiny")
+    endpoint = real.model("tiny")["endpoint"]
+    stream = client.chat.completions.create(
+        model="tiny", messages=QUESTION, stream=True, max_tokens=1_000_000
+    )
+    answer = iter(stream)
+    next(answer)
+
+    def busy() -> bool:
+        return any(slot["is_processing"] for slot in httpx.get(f"{endpoint}/slots").json())
+
+    eventually(busy)
+    stream.close()
+    eventually(lambda: not busy(), within_s=3)
+    eventually(lambda: real.model("tiny")["in_flight"] == 0, within_s=3)
+
+
+def test_a_broken_model_file_is_a_reason_and_not_a_riddle(
+    start_train: Callable[..., Train], llama: Callable[..., str], tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(b"GGUF" + bytes(100))
+    cmd = re.sub(r"-m \S+", f"-m {broken}", llama())
+    train = start_train({"models": {"broken": {"cmd": cmd}}})
+
+    answer = train.chat("broken")
+
+    assert answer.status_code == 500
+    error = answer.json()["error"]
+    assert error["code"] == "model_load_failed"
+    assert "failed to load" in error["message"]
+    assert str(tmp_path) not in error["message"]
+
+
+def test_no_llama_server_is_left_after_the_supervisor_was_killed_in_a_load(
+    real: Train, client: openai.OpenAI
+) -> None:
+    stream = client.chat.completions.create(model="small", messages=QUESTION, stream=True)
+    pid = eventually(lambda: real.model("small")["pid"])
+    server = psutil.Process(pid)
+
+    real.process.kill()
+    real.process.wait(PATIENCE_S)
+
+    def ended() -> bool:
+        return not server.is_running() or server.status() == psutil.STATUS_ZOMBIE
+
+    eventually(ended, within_s=1.0, what="the end of llama-server")
+    stream.close()

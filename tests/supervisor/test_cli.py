@@ -1,0 +1,681 @@
+"""The command line against a small supervisor that speaks the real sockets."""
+
+import json
+import logging
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+import msgspec
+import pytest
+import zmq
+
+from arriero.protocol.codec import encode, encode_event, read_request
+from arriero.protocol.control import (
+    AnyReply,
+    AnyRequest,
+    Done,
+    Explain,
+    ExplainReply,
+    Logs,
+    LogsLine,
+    LogsReply,
+    Ping,
+    Pong,
+    Refusal,
+    Scale,
+    Shutdown,
+    Status,
+    StatusReply,
+    Swap,
+    SwapReply,
+    Unload,
+    UnloadReply,
+    Workers,
+    WorkersReply,
+)
+from arriero.protocol.events import (
+    AnyEvent,
+    Heartbeat,
+    LogLine,
+    ProgressMade,
+    QueueChanged,
+    StateChanged,
+)
+from arriero.protocol.values import ErrorInfo, ModelStatus, Phase, Progress, State, WorkerStatus
+from arriero.supervisor.cli import main
+from arriero.supervisor.cli_commands import COMMANDS
+from arriero.supervisor.cli_session import clock
+from arriero.supervisor.errors import SupervisorError
+
+ENDPOINT = "http://127.0.0.1:5802"
+
+# A test run that a shell started in the background ignores SIGINT, and so would its children.
+COMMAND = [
+    sys.executable,
+    "-c",
+    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+    "from arriero.supervisor.cli import main; sys.exit(main())",
+]
+IDS = {"a": "a", "b": "b", "nick": "b"}
+WORKER = WorkerStatus(worker=1, pid=9, state="serving", in_flight=2, leases=("a",))
+LINES = (LogsLine(t=1.0, model="a", stream="stderr", line="listening"),)
+UNKNOWN = Refusal(
+    error=ErrorInfo(code="unknown_model", message="there is no model 'c'", did_you_mean=("b",))
+)
+
+
+def step(phase: Phase, fraction: float | None = None, other: str | None = None) -> ProgressMade:
+    progress = Progress(
+        model="b", swap=2, phase=phase, fraction=fraction, other=other, elapsed_s=1.0
+    )
+    return ProgressMade(model="b", progress=progress)
+
+
+STEPS: tuple[AnyEvent, ...] = (
+    step("draining", other="a"),
+    StateChanged(model="b", state="starting", swap=2),
+    step("loading", 0.5),
+    StateChanged(model="b", state="ready", swap=2, endpoint=ENDPOINT),
+)
+
+
+class SmallSupervisor:
+    """A supervisor without models: ROUTER and XPUB in a thread, answers from a table.
+
+    Attributes:
+        asked: The requests so far.
+        swaps_answer: What `swap` is answered, after its steps were published; None: nothing.
+        waits_for_subscriber: Whether `swap` goes on only when somebody sees its steps.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.asked: list[AnyRequest] = []
+        self.swaps_answer: AnyReply | None = SwapReply(
+            model="b", state="ready", endpoint=ENDPOINT, took_s=3.1
+        )
+        self.waits_for_subscriber = True
+        self.epoch = "e"
+        self._seq = {"events": 41, "log": 7}
+        self._state: State = "stopped"
+        self._topics: list[bytes] = []
+        self._lock = threading.Condition()
+        self._stop = threading.Event()
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._control = self._context.socket(zmq.ROUTER)
+        self._events = self._context.socket(zmq.XPUB)
+        self._control.bind(f"ipc://{folder}/control.sock")
+        self._events.bind(f"ipc://{folder}/events.sock")
+        self._to_publish: list[AnyEvent] = []
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def end(self) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._context.destroy(linger=0)
+
+    def publish(self, *events: AnyEvent) -> None:
+        """Publish once somebody has subscribed."""
+        with self._lock:
+            assert self._lock.wait_for(lambda: self._topics, timeout=10)
+            self._to_publish += events
+
+    def _run(self) -> None:
+        poller = zmq.Poller()
+        poller.register(self._control, zmq.POLLIN)
+        poller.register(self._events, zmq.POLLIN)
+        while not self._stop.is_set():
+            ready = dict(poller.poll(10))
+            with self._lock:
+                if self._events in ready:
+                    self._take_subscription()
+                for event in self._to_publish:
+                    self._send(event)
+                self._to_publish.clear()
+                if self._control in ready:
+                    client, empty, data = self._control.recv_multipart()
+                    request = read_request(data)
+                    self.asked.append(request)
+                    answer = self._answer(request)
+                    if answer is not None:
+                        self._control.send_multipart([client, empty, encode(answer)])
+
+    def _take_subscription(self) -> None:
+        said = self._events.recv()
+        if said[0]:
+            self._topics.append(said[1:])
+            self._lock.notify_all()
+
+    def _send(self, event: AnyEvent) -> None:
+        if event.seq == 0 and not isinstance(event, Heartbeat):
+            self._seq[event.numbered_as] += 1
+            event = msgspec.structs.replace(event, seq=self._seq[event.numbered_as])
+        if isinstance(event, StateChanged):
+            self._state = event.state
+        self._events.send_multipart(
+            encode_event(msgspec.structs.replace(event, epoch=event.epoch or self.epoch))
+        )
+
+    def _answer(self, request: AnyRequest) -> AnyReply | None:
+        if getattr(request, "model", None) not in {None, *IDS}:
+            return UNKNOWN
+        match request:
+            case Ping():
+                return Pong(version="0.1.0", epoch=self.epoch, pid=4, uptime_s=61.0)
+            case Status():
+                return self._status()
+            case Swap(wait=wait, model=name):
+                while wait and self.waits_for_subscriber and not self._topics:
+                    assert self._events.poll(10_000)
+                    self._take_subscription()
+                for event in STEPS:
+                    self._send(event)
+                if not wait:
+                    return SwapReply(model=IDS[name], state="starting")
+                return self.swaps_answer
+            case Unload():
+                return UnloadReply(unloaded=("a",), took_s=0.5)
+            case Logs():
+                return LogsReply(lines=LINES, seq=self._seq["log"])
+            case Explain(model=name):
+                return ExplainReply(
+                    model=IDS[name],
+                    state="stopped",
+                    action="swap",
+                    stops=("a",),
+                    ahead=(),
+                    why="a takes the room",
+                )
+            case Workers():
+                return WorkersReply(workers=(WORKER,))
+            case Scale() | Shutdown():
+                return Done()
+
+    def _status(self) -> StatusReply:
+        return StatusReply(
+            version="0.1.0",
+            epoch=self.epoch,
+            seq=self._seq["events"],
+            t=1000.0,
+            uptime_s=61.0,
+            listen="127.0.0.1:8080",
+            models=(
+                ModelStatus(model="a", state="ready", since=990.0, endpoint="http://127.0.0.1:1"),
+                ModelStatus(model="b", state=self._state, since=990.0),
+            ),
+            queue=(),
+            workers=(WORKER,),
+            control_requests=len(self.asked),
+            lease_requests=0,
+        )
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ARRIERO_SOCKET_DIR", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def supervisor(folder: Path) -> Generator[SmallSupervisor, None, None]:
+    small = SmallSupervisor(folder)
+    yield small
+    small.end()
+
+
+@contextmanager
+def running(*args: str, **options: object) -> Generator["subprocess.Popen[str]", None, None]:
+    """Run the command in a process of its own, which ends with the block."""
+    process = subprocess.Popen(
+        [*COMMAND, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def lines_of(process: "subprocess.Popen[str]", count: int) -> list[str]:
+    assert process.stdout is not None
+    return [process.stdout.readline().rstrip() for _ in range(count)]
+
+
+def without_time(lines: Iterable[str]) -> list[str]:
+    return [re.sub(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}  ", "", line) for line in lines]
+
+
+# --- questions and answers ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("args", "request_", "line"),
+    [
+        ("ping", Ping(), "arriero 0.1.0, pid 4, up 1 min 1 s"),
+        ("swap nick --no-wait", Swap(model="nick", wait=False), "b is starting"),
+        ("unload", Unload(), "unloaded a in 0.5 s"),
+        ("unload a --now", Unload(model="a", mode="now"), "unloaded a in 0.5 s"),
+        ("workers", Workers(), "     1    9  serving          2  a"),
+        ("scale 4", Scale(workers=4), "workers from now on: 4"),
+        ("explain b", Explain(model="b"), "why:    a takes the room"),
+        (
+            "logs a -n 5",
+            Logs(model="a", lines=5),
+            f"{clock(1.0)}  a                 listening",
+        ),
+        ("shutdown", Shutdown(), "the supervisor is shutting down"),
+    ],
+)
+def test_a_command_asks_one_question_and_shows_the_answer(
+    supervisor: SmallSupervisor,
+    capsys: pytest.CaptureFixture[str],
+    args: str,
+    request_: AnyRequest,
+    line: str,
+) -> None:
+    assert main(args.split()) == 0
+
+    assert supervisor.asked == [request_]
+    assert capsys.readouterr().out.splitlines()[-1] == line
+
+
+def test_status_shows_models_queue_and_workers(
+    supervisor: SmallSupervisor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["status"]) == 0
+
+    assert capsys.readouterr().out.splitlines() == [
+        "arriero 0.1.0 listens on 127.0.0.1:8080, up 1 min 1 s; queue: nobody waits",
+        "",
+        "MODEL  STATE    FOR   IN FLIGHT  ENDPOINT            REMARKS",
+        "a      ready    10 s          0  http://127.0.0.1:1  -",
+        "b      stopped  10 s          0  -                   -",
+        "",
+        "WORKER  PID  STATE    IN FLIGHT  LEASES",
+        "     1    9  serving          2  a",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("args", "kind"),
+    [
+        ("ping", Pong),
+        ("status", StatusReply),
+        ("swap b --no-wait", SwapReply),
+        ("unload", UnloadReply),
+        ("logs", LogsReply),
+        ("workers", WorkersReply),
+        ("scale 4", Done),
+        ("explain b", ExplainReply),
+        ("shutdown", Done),
+    ],
+)
+def test_with_json_the_answer_is_one_object(
+    supervisor: SmallSupervisor,
+    capsys: pytest.CaptureFixture[str],
+    args: str,
+    kind: type[msgspec.Struct],
+) -> None:
+    assert main([*args.split(), "--json"]) == 0
+
+    (line,) = capsys.readouterr().out.splitlines()
+    assert json.loads(line)["ok"] is True
+    msgspec.json.decode(line, type=kind)
+
+
+# --- swap -------------------------------------------------------------------------------------
+
+
+def test_swap_shows_each_step_and_then_the_answer(
+    supervisor: SmallSupervisor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["swap", "nick"]) == 0
+
+    assert without_time(capsys.readouterr().out.splitlines()) == [
+        "progress   b                 draining a, 1.0 s so far",
+        "state      b                 starting",
+        "progress   b                 loading 50 %, 1.0 s so far",
+        f"state      b                 ready at {ENDPOINT}",
+        f"b is ready at {ENDPOINT}, after 3.1 s",
+    ]
+    assert supervisor.asked == [Explain(model="nick"), Status(), Swap(model="nick")]
+
+
+def test_with_json_each_step_is_a_line_and_the_last_line_is_the_answer(
+    supervisor: SmallSupervisor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["swap", "b", "--json"]) == 0
+
+    *steps, answer = map(json.loads, capsys.readouterr().out.splitlines())
+    assert [found["type"] for found in steps] == ["progress", "state", "progress", "state"]
+    assert answer == json.loads(encode(supervisor.swaps_answer or Done()))
+
+
+def test_a_start_that_fails_is_told_with_its_reason(
+    supervisor: SmallSupervisor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = ErrorInfo(code="model_load_failed", message="model b failed to load: no memory")
+    supervisor.swaps_answer = Refusal(error=error)
+
+    assert main(["swap", "b"]) == 1
+    assert capsys.readouterr().err == "arriero: model b failed to load: no memory\n"
+
+
+# --- exit statuses ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "command", ["swap", "swap --no-wait", "unload", "logs", "explain", "events --model"]
+)
+def test_an_unknown_model_is_refused_with_the_name_that_was_perhaps_meant(
+    supervisor: SmallSupervisor, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    assert main([*command.split(), "c"]) == 1
+
+    told = capsys.readouterr()
+    assert (told.out, told.err) == ("", "arriero: there is no model 'c'; did you mean b?\n")
+
+
+def test_with_json_a_refusal_is_the_answer_too(
+    supervisor: SmallSupervisor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["explain", "c", "--json"]) == 1
+    assert capsys.readouterr().out.encode() == encode(UNKNOWN) + b"\n"
+
+
+@pytest.mark.parametrize(
+    "args",
+    ["", "swop b", "swap", "scale 0", "scale 65", "logs -n 0", "events --type nonsense", "serve"],
+)
+def test_wrong_usage_is_status_2(capsys: pytest.CaptureFixture[str], args: str) -> None:
+    assert main(args.split()) == 2
+    assert "Usage:" in capsys.readouterr().err
+
+
+def test_a_type_of_event_that_concerns_no_model_cannot_be_narrowed_to_one(
+    supervisor: SmallSupervisor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["events", "--model", "b", "--type", "queue"]) == 2
+    assert "no event of type queue concerns a single model" in capsys.readouterr().err
+
+
+def test_without_a_socket_the_user_is_told_where_it_was_looked_for(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["ping"]) == 3
+
+    assert capsys.readouterr().err == (
+        f"arriero: cannot reach a supervisor at {folder}/control.sock: the file does not exist; "
+        "start a supervisor with `arriero serve`, or give the folder of a running one with "
+        "--socket-dir DIR\n"
+    )
+
+
+def test_a_socket_that_was_left_behind_is_told_from_one_that_is_not_there(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    SmallSupervisor(folder).end()
+    _leave_behind(folder / "control.sock")
+
+    assert main(["ping"]) == 3
+    assert "the file exists, but nobody listens on it" in capsys.readouterr().err
+
+
+def _leave_behind(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))
+
+
+def test_a_supervisor_that_does_not_answer_in_time_is_told_of(
+    supervisor: SmallSupervisor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    supervisor.swaps_answer = None
+
+    assert main(["swap", "b", "--timeout", "0.2"]) == 3
+    assert "did not answer within 0.2 s" in capsys.readouterr().err
+
+
+def test_a_supervisor_that_ends_while_it_is_asked_is_told_of_at_once(folder: Path) -> None:
+    small = SmallSupervisor(folder)
+    small.swaps_answer = None
+    try:
+        with running("swap", "b") as process:
+            lines_of(process, len(STEPS))
+            small.end()
+            _, told = process.communicate(timeout=20)
+    finally:
+        small.end()
+
+    assert process.returncode == 3
+    assert "went away before it answered" in told
+
+
+def test_ctrl_c_ends_a_swap_with_130_and_says_that_the_model_goes_on(
+    supervisor: SmallSupervisor,
+) -> None:
+    supervisor.swaps_answer = None
+
+    with running("swap", "b") as process:
+        lines_of(process, len(STEPS))
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=20)
+
+    assert process.returncode == 130
+    assert told == ("arriero: the supervisor goes on with it; `arriero unload b` would stop it\n\n")
+
+
+def test_a_reader_that_goes_away_ends_the_command_quietly(supervisor: SmallSupervisor) -> None:
+    with running("events") as process:
+        lines_of(process, 4)
+        assert process.stdout is not None
+        process.stdout.close()
+        supervisor.publish(*[QueueChanged(queue=())] * 3)
+        assert process.stderr is not None
+        told = process.stderr.read()
+        status = process.wait(timeout=20)
+
+    assert (status, told) == (141, "")
+
+
+# --- following --------------------------------------------------------------------------------
+
+PRESENT = [
+    "state      a                 ready at http://127.0.0.1:1",
+    "state      b                 stopped",
+    "queue      -                 nobody waits",
+    "worker     -                 worker 1 (pid 9) serving",
+]
+
+
+def test_events_without_follow_shows_the_present_and_ends(
+    supervisor: SmallSupervisor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["events", "--no-follow"]) == 0
+    assert without_time(capsys.readouterr().out.splitlines()) == PRESENT
+
+
+def test_events_shows_the_present_and_then_what_follows(supervisor: SmallSupervisor) -> None:
+    with running("events") as process:
+        present = lines_of(process, 4)
+        supervisor.publish(Heartbeat(seq=41), LogLine(model="a", line="x", stream="stderr"))
+        supervisor.publish(*STEPS[2:])
+        news = lines_of(process, 2)
+
+    assert without_time(present) == PRESENT
+    assert without_time(news) == [
+        "progress   b                 loading 50 %, 1.0 s so far",
+        f"state      b                 ready at {ENDPOINT}",
+    ]
+
+
+def test_a_follower_that_missed_an_event_shows_the_present_again(
+    supervisor: SmallSupervisor,
+) -> None:
+    with running("events") as process:
+        lines_of(process, 4)
+        supervisor.publish(msgspec.structs.replace(QueueChanged(queue=()), seq=43))
+        again = lines_of(process, 4)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=20)
+
+    assert without_time(again) == PRESENT
+    assert told.startswith("arriero: some events were missed; this is the state\n")
+    assert process.returncode == 130
+
+
+def test_a_follower_outlives_a_restart_of_the_supervisor(folder: Path) -> None:
+    first = SmallSupervisor(folder)
+    with running("events", "--json") as process:
+        lines_of(process, 4)
+        first.end()
+        second = SmallSupervisor(folder)
+        second.epoch = "f"
+        try:
+            again = [json.loads(line) for line in lines_of(process, 4)]
+        finally:
+            second.end()
+
+    assert {found["epoch"] for found in again} == {"f"}
+
+
+def test_logs_follow_shows_old_lines_then_new_ones_and_none_twice(
+    supervisor: SmallSupervisor,
+) -> None:
+    def said(line: str, seq: int) -> LogLine:
+        return LogLine(model="b", line=line, stream="stderr", seq=seq)
+
+    with running("logs", "nick", "--follow", "--json") as process:
+        old = lines_of(process, 1)
+        supervisor.publish(said("contained in the answer", 7), said("new", 8))
+        new = lines_of(process, 1)
+
+    assert [json.loads(line)["line"] for line in old + new] == ["listening", "new"]
+
+
+# --- terminal ---------------------------------------------------------------------------------
+
+
+@contextmanager
+def on_terminal(*args: str, **environ: str) -> Generator[Callable[[], str], None, None]:
+    """Run the command on a terminal of its own; gives a function that returns all it wrote."""
+    ours, theirs = os.openpty()
+    given = {"TERM": "xterm-256color", "COLUMNS": "120", "LINES": "40"}
+    process = subprocess.Popen(
+        [*COMMAND, *args], stdout=theirs, stderr=theirs, env=os.environ | given | environ
+    )
+    os.close(theirs)
+
+    def read_all() -> str:
+        written = b""
+        while True:
+            try:
+                written += os.read(ours, 4096)
+            except OSError:  # EIO: the last writer has closed its side
+                return written.decode()
+
+    try:
+        yield read_all
+        assert process.wait(timeout=20) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+
+
+def test_on_a_terminal_status_is_drawn_in_colour(supervisor: SmallSupervisor) -> None:
+    with on_terminal("status") as read_all:
+        written = read_all()
+
+    assert "\x1b[32mready" in written
+    assert "http://127.0.0.1:1" in written
+
+
+def test_no_color_leaves_the_colours_out(supervisor: SmallSupervisor) -> None:
+    with on_terminal("status", NO_COLOR="1") as read_all:
+        written = read_all()
+
+    assert "\x1b[32m" not in written
+    assert "ready" in written
+
+
+def test_on_a_terminal_swap_draws_a_bar_and_ends_with_the_answer(
+    supervisor: SmallSupervisor,
+) -> None:
+    with on_terminal("swap", "b") as read_all:
+        written = read_all()
+
+    *_, bar, answer = written.rstrip().splitlines()
+    assert "━" * 30 in re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", bar)
+    assert answer.endswith(f"b is ready at {ENDPOINT}, after 3.1 s")
+
+
+# --- help and serve -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["serve", *(command.name for command in COMMANDS)],
+)
+def test_the_help_of_each_command_has_an_example(
+    capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    assert main([command, "--help"]) == 0
+    assert f"Example:  arriero {command}" in capsys.readouterr().out
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert re.fullmatch(r"arriero, version \d+\.\d+\.\d+\n", capsys.readouterr().out)
+
+
+@pytest.fixture
+def app(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Stands in for the module that opens all parts of the supervisor."""
+    module = ModuleType("app")
+    monkeypatch.setitem(sys.modules, "arriero.supervisor.app", module)
+    monkeypatch.setattr(logging, "basicConfig", lambda **settings: None)
+    return module
+
+
+def test_serve_hands_its_options_on_and_ends_with_the_status_of_the_supervisor(
+    app: ModuleType,
+) -> None:
+    given: list[object] = []
+
+    def serve(*args: object, **options: object) -> int:
+        given.extend([*args, options])
+        return 7
+
+    app.serve = serve  # type: ignore[attr-defined]
+
+    args = "serve --config c.yaml --listen :8080 --workers 2 --socket-dir /s --log-level debug"
+    assert main(args.split()) == 7
+    assert given == [
+        Path("c.yaml"),
+        {"listen": ":8080", "workers": 2, "socket_dir": Path("/s")},
+    ]
+
+
+def test_a_supervisor_that_cannot_be_started_says_why_with_status_1(
+    app: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def serve(*args: object, **options: object) -> int:
+        raise SupervisorError("c.yaml:3: unknown key 'modles'\nc.yaml:9: no cmd")
+
+    app.serve = serve  # type: ignore[attr-defined]
+
+    assert main(["serve", "--config", "c.yaml"]) == 1
+    assert capsys.readouterr().err == (
+        "arriero: c.yaml:3: unknown key 'modles'\nc.yaml:9: no cmd\n"
+    )

@@ -1,0 +1,243 @@
+"""Events as lines and answers as tables."""
+
+import pytest
+
+from arriero.protocol.control import ExplainReply, StatusReply, SwapReply, UnloadReply
+from arriero.protocol.events import (
+    AnyEvent,
+    ConfigChanged,
+    Heartbeat,
+    LogLine,
+    ProgressMade,
+    QueueChanged,
+    StateChanged,
+    WorkerChanged,
+)
+from arriero.protocol.values import ErrorInfo, ModelStatus, Progress, QueueEntry, WorkerStatus
+from arriero.supervisor.cli_text import (
+    aligned,
+    clean,
+    describe,
+    duration,
+    event_line,
+    explanation,
+    headline,
+    models_table,
+    percent,
+    refusal_line,
+    swapped_line,
+    unloaded_line,
+    workers_table,
+)
+
+LOADING = Progress(
+    model="b",
+    swap=2,
+    phase="loading",
+    fraction=0.426,
+    eta_s=3.14,
+    elapsed_s=2.5,
+    bytes_done=40_000_000,
+    bytes_total=98_000_000,
+    detail="text_model",
+)
+DRAINING = Progress(model="b", swap=2, phase="draining", other="a", elapsed_s=0.5)
+
+
+@pytest.mark.parametrize(
+    ("event", "line"),
+    [
+        (
+            StateChanged(
+                model="a", state="ready", swap=1, pid=12, endpoint="http://127.0.0.1:5801"
+            ),
+            "T  state      a                 ready at http://127.0.0.1:5801 (pid 12)",
+        ),
+        (
+            StateChanged(
+                model="a", state="stopped", swap=1, error=ErrorInfo(code="x", message="it\ndied")
+            ),
+            r"T  state      a                 stopped: it\x0adied",
+        ),
+        (
+            ProgressMade(model="b", progress=LOADING),
+            "T  progress   b                 loading 42 %, 3.1 s left, 40.0 MB of 98.0 MB, "
+            "2.5 s so far, text_model",
+        ),
+        (
+            ProgressMade(model="b", progress=DRAINING),
+            "T  progress   b                 draining a, 0.5 s so far",
+        ),
+        (
+            QueueChanged(
+                queue=(QueueEntry(model="b", waiting=2), QueueEntry(model="c", waiting=1))
+            ),
+            "T  queue      -                 b (2 waiting), then c (1 waiting)",
+        ),
+        (QueueChanged(queue=()), "T  queue      -                 nobody waits"),
+        (
+            LogLine(model="a", line="\x1b[32mgood\x1b[0m\tnews", stream="stderr"),
+            "T  log        a                 stderr  good\tnews",
+        ),
+        (
+            WorkerChanged(worker=1, pid=9, state="gone", reason="killed"),
+            "T  worker     -                 worker 1 (pid 9) gone: killed",
+        ),
+        (
+            ConfigChanged(generation=3),
+            "T  config     -                 generation 3 is in force",
+        ),
+        (Heartbeat(seq=41), "T  heartbeat  -                 nothing new since 41"),
+    ],
+)
+def test_an_event_is_one_line_of_time_type_model_and_text(event: AnyEvent, line: str) -> None:
+    assert event_line(event, "T") == line
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.04, "0.0 s"),
+        (9.94, "9.9 s"),
+        (59.9, "59 s"),
+        (61, "1 min 1 s"),
+        (3600, "1 h 0 min"),
+        (172_800, "2 d 0 h"),
+    ],
+)
+def test_a_duration_has_at_most_two_units(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("fraction", "text"), [(0.0, "0 %"), (0.29, "29 %"), (0.999, "99 %"), (1.0, "99 %")]
+)
+def test_a_share_is_never_shown_as_complete(fraction: float, text: str) -> None:
+    assert percent(fraction) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain é 漢", "plain é 漢"),
+        ("\x1b[1;31mred\x1b[0m", "red"),
+        ("\x1b]0;title\x07", r"\x1b]0;title\x07"),
+        ("a\rb", r"a\x0db"),
+        ("evil\u202egpj", r"evil\x202egpj"),
+    ],
+)
+def test_text_of_others_cannot_steer_the_terminal(text: str, shown: str) -> None:
+    assert clean(text) == shown
+
+
+def test_what_is_not_known_is_left_out() -> None:
+    assert describe(Progress(model="b", swap=2, phase="starting", elapsed_s=0.0)) == (
+        "starting, 0.0 s so far"
+    )
+
+
+STATUS = StatusReply(
+    version="0.1.0",
+    epoch="e",
+    seq=41,
+    t=1000.0,
+    uptime_s=75.0,
+    listen="127.0.0.1:8080",
+    models=(
+        ModelStatus(
+            model="a",
+            state="draining",
+            since=990.0,
+            swap=1,
+            pid=12,
+            endpoint="http://127.0.0.1:5801",
+            in_flight=11,
+        ),
+        ModelStatus(model="b", state="stopped", since=997.5, progress=DRAINING),
+        ModelStatus(
+            model="c",
+            state="stopped",
+            since=1000.5,
+            error=ErrorInfo(code="model_load_failed", message="it died"),
+            retry_in_s=2.0,
+        ),
+    ),
+    queue=(QueueEntry(model="b", waiting=1),),
+    workers=(
+        WorkerStatus(worker=1, pid=9, state="serving", in_flight=11, leases=("a",)),
+        WorkerStatus(worker=2, pid=10, state="starting"),
+    ),
+    control_requests=1,
+    lease_requests=2,
+)
+
+
+def test_the_status_of_the_models_is_an_aligned_table() -> None:
+    assert aligned(models_table(STATUS.models, STATUS.t)) == [
+        "MODEL  STATE     FOR    IN FLIGHT  ENDPOINT               REMARKS",
+        "a      draining  10 s          11  http://127.0.0.1:5801  -",
+        "b      stopped   2.5 s          0  -                      draining a, 0.5 s so far",
+        "c      stopped   0.0 s          0  -                      it died; "
+        "may be started again in 2.0 s",
+    ]
+
+
+def test_the_workers_are_an_aligned_table() -> None:
+    assert aligned(workers_table(STATUS.workers)) == [
+        "WORKER  PID  STATE     IN FLIGHT  LEASES",
+        "     1    9  serving          11  a",
+        "     2   10  starting          0  -",
+    ]
+
+
+def test_a_table_without_rows_is_its_head() -> None:
+    assert aligned(workers_table(())) == ["WORKER  PID  STATE  IN FLIGHT  LEASES"]
+
+
+def test_the_headline_tells_of_the_whole_supervisor() -> None:
+    assert headline(STATUS) == (
+        "arriero 0.1.0 listens on 127.0.0.1:8080, up 1 min 15 s; queue: b (1 waiting)"
+    )
+
+
+def test_an_explanation_says_what_stops_who_is_ahead_and_why() -> None:
+    reply = ExplainReply(
+        model="b", state="stopped", action="swap", stops=("a",), ahead=(), why="a takes the room"
+    )
+
+    assert explanation(reply) == [
+        "b is stopped; a request would start it after others have made room",
+        "stops:  a",
+        "ahead:  nobody",
+        "why:    a takes the room",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (
+            ErrorInfo(code="unknown_model", message="no model 'qwn'", did_you_mean=("qwen", "q")),
+            "no model 'qwn'; did you mean qwen, q?",
+        ),
+        (
+            ErrorInfo(code="unknown_model", message="no; did you mean q?", did_you_mean=("q",)),
+            "no; did you mean q?",
+        ),
+        (
+            ErrorInfo(code="model_unavailable", message="it waits", transient=True),
+            "it waits (it may work a little later)",
+        ),
+    ],
+)
+def test_a_refusal_names_what_was_perhaps_meant_once(error: ErrorInfo, line: str) -> None:
+    assert refusal_line(error) == line
+
+
+def test_answers_about_starting_and_stopping_are_sentences() -> None:
+    ready = SwapReply(model="b", state="ready", endpoint="http://127.0.0.1:5802", took_s=3.14)
+
+    assert swapped_line(ready) == "b is ready at http://127.0.0.1:5802, after 3.1 s"
+    assert swapped_line(SwapReply(model="b", state="starting")) == "b is starting"
+    assert unloaded_line(UnloadReply(unloaded=("a", "b"), took_s=0.4)) == "unloaded a, b in 0.4 s"
+    assert unloaded_line(UnloadReply(unloaded=(), took_s=0.0)) == "nothing was running"

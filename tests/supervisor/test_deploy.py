@@ -1,0 +1,83 @@
+"""What an operator copies is accepted by systemd and fits the program."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from arriero.supervisor.cli_place import SYSTEM_FOLDER
+from arriero.supervisor.guardian_child import __file__ as guardian_file
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+UNITS = sorted([*DEPLOY.glob("*.service"), *DEPLOY.glob("*.socket")])
+SERVICE = (DEPLOY / "arriero.service").read_text()
+
+
+def settings(name: str) -> list[str]:
+    """Return the values of a setting of the service, in order; comments do not count."""
+    return re.findall(rf"^{name}=(.*)$", SERVICE, re.MULTILINE)
+
+
+def verify(units: list[Path], folder: Path) -> str:
+    """Return what systemd has to say against `units`; `folder` is for a copy.
+
+    The program is not installed here, so another one stands in for it.
+    """
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed")
+    for unit in units:
+        text = re.sub(
+            r"^ExecStart=\S+", "ExecStart=/bin/true", unit.read_text(), flags=re.MULTILINE
+        )
+        (folder / unit.name).write_text(text)
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", *(folder / unit.name for unit in UNITS)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=30,
+    )
+    about_ours = [line for line in done.stdout.splitlines() if "arriero" in line]
+    return "\n".join(about_ours) or ("" if done.returncode == 0 else done.stdout)
+
+
+def test_systemd_has_nothing_to_say_against_the_units(tmp_path: Path) -> None:
+    assert [unit.name for unit in UNITS] == ["arriero.service", "arriero.socket"]
+    assert verify(UNITS, tmp_path) == ""
+
+
+def test_systemd_would_say_if_there_were_something(tmp_path: Path) -> None:
+    broken = tmp_path / "arriero.service"
+    broken.write_text(SERVICE.replace("KillMode=mixed", "KillMode=mixd"))
+
+    assert "Failed to parse kill mode" in verify([broken], tmp_path)
+
+
+def test_the_service_leaves_the_program_the_time_it_takes() -> None:
+    [stop_s] = settings("TimeoutStopSec")
+    [start_s] = settings("TimeoutStartSec")
+
+    from arriero.supervisor import app  # with all its parts: the other tests do without
+
+    assert float(stop_s) >= app.DRAIN_LIMIT_S + 15
+    assert float(start_s) > app.WORKERS_LIMIT_S
+
+
+def test_the_sockets_are_where_the_command_looks_for_them() -> None:
+    assert [f"/run/{name}" for name in settings("RuntimeDirectory")] == [str(SYSTEM_FOLDER)]
+    assert settings("RuntimeDirectoryMode") == ["0700"]
+
+
+def test_the_gpu_is_not_taken_away() -> None:
+    assert settings("PrivateDevices") == ["no"]
+    assert settings("SupplementaryGroups") == ["video render"]
+    assert settings("MemoryDenyWriteExecute") == settings("DevicePolicy") == []
+
+
+def test_the_readme_tells_of_every_file_and_of_the_guardian() -> None:
+    readme = (DEPLOY / "README.md").read_text()
+
+    assert [f.name for f in DEPLOY.iterdir() if f"`{f.name}`" not in readme] == ["README.md"]
+    assert f"`{Path(guardian_file).name}`" in readme

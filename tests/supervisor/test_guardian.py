@@ -1,0 +1,183 @@
+"""Nothing survives a supervisor that is killed. A real one: a Python process with a guardian."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import TypeAlias
+
+import psutil
+import pytest
+import trio
+
+from arriero.supervisor.errors import SpawnError
+from arriero.supervisor.guardian import Guardian, open_guardian
+
+# A supervisor with one process that ignores every signal that can be ignored and has a child.
+# `registered` starts it in the usual way, `unregistered` is killed before it could register it,
+# `escaped` starts one whose child has left the group.
+SUPERVISOR = """
+import os, subprocess, sys, trio
+from arriero.supervisor.guardian import open_guardian
+
+STUBBORN = "trap '' TERM INT HUP; %s sh -c 'echo $$; exec sleep 3600' & while :; do sleep 1; done"
+
+async def main(way):
+    async with open_guardian() as guardian:
+        name, mark = guardian.new_mark()
+        env = os.environ | ({name: mark} if way != "registered" else {})
+        script = STUBBORN % ("setsid" if way == "escaped" else "")
+        child = subprocess.Popen(["sh", "-c", script], stdin=subprocess.PIPE,
+                                 stdout=subprocess.PIPE, env=env, process_group=0)
+        if way != "unregistered":
+            guardian.add(child.pid)
+        grandchild = int(child.stdout.readline())
+        print(guardian.pid, child.pid, grandchild, flush=True)
+        await trio.sleep_forever()
+
+trio.run(main, sys.argv[1])
+"""
+
+
+Sleeper: TypeAlias = "subprocess.Popen[bytes]"
+
+
+@pytest.fixture
+def other() -> Generator[Sleeper, None, None]:
+    """A process that a guardian may look after."""
+    with subprocess.Popen(["sleep", "3600"], process_group=0) as sleeper:
+        yield sleeper
+        sleeper.kill()
+
+
+async def until_replaced(guardian: Guardian, pid: int) -> None:
+    while guardian.pid == pid:  # noqa: ASYNC110  there is nobody who would set an event
+        await trio.sleep(0.005)
+
+
+def wait_until(is_so: Callable[[], bool], limit_s: float) -> bool:
+    deadline = time.monotonic() + limit_s
+    while not is_so() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return is_so()
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+@pytest.mark.parametrize("way", ["registered", "unregistered", "escaped"])
+def test_no_process_survives_a_killed_supervisor_by_a_second(way: str) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", SUPERVISOR, way], stdout=subprocess.PIPE, text=True
+    ) as supervisor:
+        assert supervisor.stdout is not None
+        pids = [int(pid) for pid in supervisor.stdout.readline().split()]
+        there_before = [pid for pid in pids if not is_gone(pid)]
+
+        supervisor.kill()
+        all_gone = wait_until(lambda: all(is_gone(pid) for pid in pids), 1.0)
+        for pid in pids:
+            if not is_gone(pid):
+                os.kill(pid, signal.SIGKILL)
+
+    assert len(there_before) == 3
+    assert all_gone
+
+
+async def test_what_was_removed_is_left_alone_and_the_guardian_ends_with_the_block(
+    other: Sleeper,
+) -> None:
+    with trio.fail_after(5):
+        async with open_guardian() as guardian:
+            guardian.add(other.pid)
+            guardian.remove(other.pid)
+            pid = guardian.pid
+
+    assert other.poll() is None
+    assert not psutil.pid_exists(pid)
+
+
+async def test_what_is_still_registered_at_the_end_of_the_block_is_killed(
+    other: Sleeper,
+) -> None:
+    with trio.fail_after(5):
+        async with open_guardian() as guardian:
+            guardian.add(other.pid)
+
+    assert other.wait(5) == -signal.SIGKILL
+
+
+async def test_a_guardian_that_dies_is_replaced_and_told_everything(
+    other: Sleeper, caplog: pytest.LogCaptureFixture
+) -> None:
+    with trio.fail_after(10):
+        async with open_guardian() as guardian:
+            guardian.add(other.pid)
+            first = guardian.pid
+            os.kill(first, signal.SIGKILL)
+            await until_replaced(guardian, first)
+
+    assert other.wait(5) == -signal.SIGKILL
+    assert caplog.messages == [f"guardian.died pid={first} code=-9 groups=1"]
+
+
+async def test_a_guardian_that_sleeps_is_replaced_without_killing_anything(
+    other: Sleeper,
+) -> None:
+    with trio.fail_after(20):
+        async with open_guardian() as guardian:
+            guardian.add(other.pid)
+            first = guardian.pid
+            os.kill(first, signal.SIGSTOP)
+            for _ in range(20_000):  # more than a pipe holds
+                guardian.add(other.pid)
+            await until_replaced(guardian, first)
+            assert other.poll() is None
+
+    assert other.wait(5) == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+async def test_signals_that_ask_to_end_are_ignored(number: signal.Signals) -> None:
+    with trio.fail_after(10):
+        async with open_guardian() as guardian:
+            first = guardian.pid
+            await _ignores(first, number)
+            os.kill(first, number)
+            guardian.add(os.getpid() + 1_000_000_000)  # no such group; it is read after the signal
+            assert not is_gone(first)
+            assert guardian.pid == first
+
+
+async def _ignores(pid: int, number: signal.Signals) -> None:
+    """Wait until the process has come so far as to ignore that signal."""
+    while True:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()  # noqa: ASYNC240
+        mask = next(line for line in lines if line.startswith("SigIgn:")).split()[1]
+        if int(mask, 16) >> (number - 1) & 1:
+            return
+        await trio.sleep(0.005)
+
+
+async def test_a_guardian_that_cannot_be_started_is_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+
+    async with trio.open_nursery() as nursery:
+        with pytest.raises(SpawnError, match=r"^cannot start the guardian process"):
+            await nursery.start(Guardian().keep_running)
+
+
+async def test_the_guardian_stays_small() -> None:
+    async with open_guardian() as guardian:
+        await _ignores(guardian.pid, signal.SIGHUP)  # it has imported all that it needs
+
+        assert psutil.Process(guardian.pid).memory_info().rss < 20 * 1024 * 1024

@@ -1,0 +1,144 @@
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Generator
+
+import pytest
+import trio
+
+from arriero.supervisor import ports
+from arriero.supervisor.errors import PortError
+from arriero.supervisor.ports import is_listening, listener_pids, pick_port, wait_port_closed
+
+LISTENS = (
+    "import signal, socket; s = socket.create_server(('127.0.0.1', 0));"
+    "print(s.getsockname()[1], flush=True); signal.pause()"
+)
+
+
+@pytest.fixture
+def first(monkeypatch: pytest.MonkeyPatch) -> int:
+    """A port from which some are free, at the time of asking."""
+    monkeypatch.setattr(ports, "_cursors", {})
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return min(int(server.getsockname()[1]), 65000)
+
+
+def test_each_call_gives_another_port_until_the_range_is_through(
+    first: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ports, "LAST_PORT", first + 99)
+
+    given = [pick_port(first, ()) for _ in range(150)]
+
+    free = given[: len(set(given))]
+    assert 40 < len(free) <= 100
+    assert free == sorted(free)
+    assert given[len(free) : len(free) + 10] == free[:10]  # from the start again
+
+
+def test_a_port_that_is_promised_or_listened_on_is_not_given(first: int) -> None:
+    promised = pick_port(first, ())
+    ports._cursors.clear()
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", pick_port(first, {promised})))
+        server.listen()
+        ports._cursors.clear()
+
+        assert pick_port(first, {promised}) not in {promised, server.getsockname()[1]}
+
+
+def test_a_port_that_is_bound_but_not_listened_on_is_not_given(first: int) -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", pick_port(first, ())))
+        ports._cursors.clear()
+
+        assert pick_port(first, ()) != bound.getsockname()[1]
+
+
+def test_when_no_port_is_free_the_error_says_what_would_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "_cursors", {})
+
+    with pytest.raises(PortError, match=r"^cannot find a free port from 65534 .* choose a lower"):
+        pick_port(65534, {65534, 65535})
+    with pytest.raises(PortError):
+        pick_port(70_000, ())
+
+
+@pytest.mark.parametrize(
+    ("bound", "asked", "listening"),
+    [
+        ("127.0.0.1", "127.0.0.1", True),
+        ("127.0.0.2", "127.0.0.1", False),
+        ("0.0.0.0", "127.0.0.1", True),
+        ("127.0.0.2", "0.0.0.0", True),
+        ("127.0.0.1", "localhost", True),
+        ("::", "127.0.0.1", True),
+        ("::1", "127.0.0.1", False),
+        ("::1", "[::1]", True),
+        ("::ffff:127.0.0.1", "127.0.0.1", True),
+    ],
+)
+def test_an_address_is_in_the_way_of_itself_and_of_all(
+    bound: str, asked: str, listening: bool
+) -> None:
+    family = socket.AF_INET6 if ":" in bound else socket.AF_INET
+    try:
+        server = socket.create_server((bound, 0), family=family)
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with server:
+        assert is_listening(server.getsockname()[1], asked) is listening
+
+
+def test_a_connection_is_not_a_listener() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client_port = client.getsockname()[1]
+
+            assert is_listening(port)
+            assert not is_listening(client_port)
+
+
+@pytest.fixture
+def leader() -> Generator[subprocess.Popen[bytes], None, None]:
+    """A group whose leader has a child that listens; the child says on which port."""
+    with subprocess.Popen(
+        ["sh", "-c", f'"{sys.executable}" -I -S -c "{LISTENS}"; :'],
+        stdout=subprocess.PIPE,
+        process_group=0,
+    ) as leader:
+        yield leader
+        os.killpg(leader.pid, signal.SIGKILL)
+
+
+async def test_the_owner_of_a_port_is_found_by_group_and_by_process(
+    leader: subprocess.Popen[bytes],
+) -> None:
+    assert leader.stdout is not None
+    port = int(leader.stdout.readline())
+
+    [owner] = listener_pids(port, group=leader.pid) or set()
+    assert owner != leader.pid  # a child of the leader
+    assert listener_pids(port, pids=[owner]) == {owner}
+    assert listener_pids(port, pids=[leader.pid]) == set()
+    assert listener_pids(port, group=os.getpgrp()) == set()
+    os.kill(owner, signal.SIGKILL)
+    with trio.fail_after(5):
+        await wait_port_closed(port)
+    assert listener_pids(port, group=leader.pid) is None
+
+
+async def test_waiting_for_a_port_to_close_ends_when_it_does() -> None:
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            with socket.create_server(("127.0.0.1", 0)) as server:
+                port = server.getsockname()[1]
+                nursery.start_soon(wait_port_closed, port)
+                await trio.testing.wait_all_tasks_blocked(0.01)
+                assert len(nursery.child_tasks) == 1
+
+    assert not is_listening(port)
