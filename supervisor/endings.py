@@ -39,7 +39,7 @@ def why_it_failed(model: str, end: Exit, *, was_ready: bool) -> ErrorInfo:
 
 
 def _reason(tail: tuple[str, ...]) -> str:
-    """Return the line that most likely gives the reason, fit to be shown; empty if there is none."""
+    """Return the line that most likely gives the reason, fit to be shown, or nothing."""
     for line in reversed(tail):
         if _REASON.search(line):
             shown = _OPTION.sub(r"\1\2...", _PATH.sub("", line))

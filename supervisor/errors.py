@@ -1,5 +1,8 @@
 """What the supervisor raises: a class for each thing that the reader would do about it."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 
 class SupervisorError(Exception):
     """The supervisor cannot do something. The text says what, why, and what would do."""
@@ -15,3 +18,42 @@ class SpawnError(SupervisorError):
 
 class PortError(SupervisorError):
     """No port is free."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """One mistake in a configuration.
+
+    Attributes:
+        source: The file.
+        line, column: From 1; 0 where the mistake is that something is missing altogether.
+        path: The key, such as ``models.qwen.ttl``; may be empty.
+        message: What was found, and what would do.
+    """
+
+    source: str
+    line: int
+    column: int
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        where = f"{self.source}:{self.line}:{self.column}" if self.line else self.source
+        return f"{where}: {self.path}: {self.message}" if self.path else f"{where}: {self.message}"
+
+
+class ConfigError(SupervisorError):
+    """A configuration cannot be used. `problems` holds every mistake in it, not only the first."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(sorted(problems))
+        count = len(self.problems)
+        lines = [f"cannot use the configuration: {count} problem{'s' * (count != 1)}"]
+        lines += [f"  {problem}" for problem in self.problems[:_SHOWN]]
+        if count > _SHOWN:
+            lines.append(f"  ... and {count - _SHOWN} more")
+        super().__init__("\n".join(lines))
+
+
+# As many problems as fit on a screen.
+_SHOWN = 40

@@ -37,9 +37,9 @@ LOADING_ENDS: Final = 0.85
 # metadata: with a vocabulary of 262,144 entries it was 13 MB of 253 MB, the worst of real models.
 BYTES_BEGIN: Final = 0.08
 
-# Without a report, all bytes are in when no more is missing than the allowance for the program's own
-# pages, twice, because what is missing hovered around it (24 to 29 MiB of 241). A small model could
-# be "missing" that much from the start, so most of it must be there as well.
+# Without a report, all bytes are in when no more is missing than twice the allowance for the
+# program's own pages: what is missing hovered around that allowance (24 to 29 MiB of 241). A small
+# model could be "missing" that much from the start, so most of it must be there as well.
 BYTES_MISSING: Final = 2 * PROGRAM_BYTES
 BYTES_MOST: Final = 0.8
 

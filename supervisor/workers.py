@@ -149,8 +149,6 @@ class WorkerPool:
             while worker.wanted:
                 worker.started_at = trio.current_time()
                 reason = await self._run_once(worker)
-                if not worker.wanted:
-                    break
                 lived_s = trio.current_time() - worker.started_at
                 short_lives = short_lives + 1 if lived_s < SHORT_LIFE_S else 0
                 log.warning("worker.died worker=%d reason=%r lived_s=%.1f", number, reason, lived_s)

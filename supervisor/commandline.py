@@ -1,0 +1,74 @@
+"""A command as the configuration writes it -> the arguments of a program. There is no shell.
+
+Source of the rules: llama-swap, whose files are to work unchanged (comment lines, continuation
+lines, POSIX quoting; an unclosed quote runs to the end).
+"""
+
+from collections.abc import Iterator
+
+
+def without_comments(command: str) -> str:
+    """Drop the lines that begin with ``#``; a ``#`` further on is an ordinary character."""
+    lines = (line for line in command.splitlines() if not line.lstrip().startswith("#"))
+    return "\n".join(lines)
+
+
+def split_command(command: str) -> tuple[str, ...]:
+    """Return the arguments in `command`, none if there are none. Never fails."""
+    return tuple(_words(_joined(without_comments(command))))
+
+
+def _joined(text: str) -> str:
+    """Join each line that ends in a backslash with the next one."""
+    lines = [""]
+    for line in text.splitlines():
+        stripped = line.strip()
+        if stripped.endswith("\\"):
+            lines[-1] += stripped[:-1] + " "
+        else:
+            lines[-1] += line
+            lines.append("")
+    return "\n".join(lines).rstrip("\n")
+
+
+def _words(text: str) -> Iterator[str]:
+    word: list[str] | None = None
+    quote = ""
+    chars = iter(text)
+    for char in chars:
+        if quote == "'":
+            if char == "'":
+                quote = ""
+            else:
+                _grow(word).append(char)
+        elif quote == '"':
+            if char == '"':
+                quote = ""
+            elif char == "\\":
+                escaped = next(chars, "")
+                if escaped == "\n":
+                    continue
+                if escaped not in '$`"\\':
+                    _grow(word).append("\\")
+                _grow(word).append(escaped)
+            else:
+                _grow(word).append(char)
+        elif char in " \t\n":
+            if word is not None:
+                yield "".join(word)
+                word = None
+        else:
+            word = [] if word is None else word
+            if char in "'\"":
+                quote = char
+            elif char == "\\":
+                word.append(next(chars, ""))
+            else:
+                word.append(char)
+    if word is not None:
+        yield "".join(word)
+
+
+def _grow(word: list[str] | None) -> list[str]:
+    assert word is not None  # a quote opens a word
+    return word
