@@ -66,7 +66,8 @@ def arriero() -> None:
     envvar="ARRIERO_SOCKET_DIR",
     metavar="DIR",
     help="Private folder for the events, control and lease sockets. Default: "
-    "$ARRIERO_SOCKET_DIR, $RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR/arriero, else a temporary one.",
+    "$ARRIERO_SOCKET_DIR, $RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR/arriero, "
+    "else /tmp/arriero-<user id>.",
 )
 @click.option(
     "--log-level",

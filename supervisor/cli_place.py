@@ -45,8 +45,7 @@ def folders_of(environ: Mapping[str, str]) -> list[Path]:
     """
     if said := environ.get("ARRIERO_SOCKET_DIR"):
         return [Path(said)]
-    own = find_runtime_dir(None, environ)
-    return [SYSTEM_FOLDER] if own is None else [own, SYSTEM_FOLDER]
+    return [find_runtime_dir(None, environ), SYSTEM_FOLDER]
 
 
 def socket_folder(environ: Mapping[str, str], exists: Callable[[Path], bool]) -> Path:
@@ -54,20 +53,11 @@ def socket_folder(environ: Mapping[str, str], exists: Callable[[Path], bool]) ->
 
     When none has one, the first is chosen, so that the error names the place that a supervisor of
     this user would take.
-
-    Raises:
-        Unreachable: No place is known.
     """
     folders = folders_of(environ)
     for folder in folders:
         if exists(folder / CONTROL_SOCKET):
             return folder
-    if folders == [SYSTEM_FOLDER] and not exists(SYSTEM_FOLDER):
-        raise Unreachable(
-            "cannot tell where the supervisor's sockets are: ARRIERO_SOCKET_DIR, RUNTIME_DIRECTORY "
-            f"and XDG_RUNTIME_DIR are not set, and there is no {SYSTEM_FOLDER}; "
-            "give the folder that `arriero serve` uses with --socket-dir DIR"
-        )
     return folders[0]
 
 

@@ -6,9 +6,7 @@ whose it is. (zmq takes over a socket path that another process is bound to with
 
 import fcntl
 import os
-import shutil
 import stat
-import tempfile
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -27,11 +25,12 @@ _MODE = 0o700
 _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
-def find_runtime_dir(explicit: Path | None, environ: Mapping[str, str]) -> Path | None:
-    """Return where the sockets are by convention; None when each start makes a new folder.
+def find_runtime_dir(explicit: Path | None, environ: Mapping[str, str]) -> Path:
+    """Return where the sockets are by convention.
 
-    The first of: `explicit`, ``$RUNTIME_DIRECTORY`` (set by systemd), ``$XDG_RUNTIME_DIR/arriero``.
-    Nothing is read or made: for clients, too.
+    The first of: `explicit`, ``$RUNTIME_DIRECTORY`` (set by systemd), ``$XDG_RUNTIME_DIR/arriero``,
+    ``$TMPDIR/arriero-<user id>`` (a name that clients can find; `open_runtime_dir` makes sure whose
+    it is). Nothing is read or made: for clients, too.
     """
     if explicit is not None:
         return explicit.absolute()
@@ -39,7 +38,7 @@ def find_runtime_dir(explicit: Path | None, environ: Mapping[str, str]) -> Path 
         return Path(folders.split(":")[0])
     if folder := environ.get("XDG_RUNTIME_DIR"):
         return Path(folder) / NAME
-    return None
+    return Path(environ.get("TMPDIR") or "/tmp") / f"{NAME}-{os.geteuid()}"  # noqa: S108
 
 
 def state_dir(environ: Mapping[str, str]) -> Path:
@@ -62,7 +61,7 @@ def open_runtime_dir(
 ) -> Generator[Path, None, None]:
     """Give the folder for sockets: private, ours alone, and without stale sockets.
 
-    It is made if it is not there. It stays afterwards, unless it was a fresh temporary one.
+    It is made if it is not there, and stays afterwards.
 
     Args:
         explicit: The folder that the user chose, or None.
@@ -74,9 +73,6 @@ def open_runtime_dir(
     """
     with ExitStack() as stack:
         folder = find_runtime_dir(explicit, environ)
-        if folder is None:
-            folder = Path(tempfile.mkdtemp(prefix=f"{NAME}-"))  # mode 0700
-            stack.callback(shutil.rmtree, folder, ignore_errors=True)
         _check_length(folder)
         try:
             folder.mkdir(mode=_MODE, exist_ok=True)

@@ -46,7 +46,7 @@ class Train:
             socket.linger = 0
             socket.connect(f"ipc://{self.socket_dir}/control.sock")
             socket.send(json.dumps({"v": 1, "cmd": cmd, **more}).encode())
-            if not socket.poll(PATIENCE_S * 1000):
+            if not socket.poll(int(PATIENCE_S * 1000)):
                 raise AssertionError(f"no answer to {cmd}\n{self.log.read_text()[-3000:]}")
             return json.loads(socket.recv())  # type: ignore[no-any-return]
 
@@ -70,7 +70,7 @@ class Train:
             socket.connect(f"ipc://{self.socket_dir}/events.sock")
 
             def next_event() -> dict[str, Any]:
-                if not socket.poll(PATIENCE_S * 1000):
+                if not socket.poll(int(PATIENCE_S * 1000)):
                     raise AssertionError("no event")
                 return json.loads(socket.recv_multipart()[1])  # type: ignore[no-any-return]
 

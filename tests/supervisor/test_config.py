@@ -296,7 +296,7 @@ def test_any_text_gives_a_configuration_or_mistakes(text: str) -> None:
     assert_total(text)
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(CONFIGS)
 def test_any_values_give_a_configuration_or_mistakes(value: dict[str, Any]) -> None:
     assert_total(yaml.safe_dump(value))

@@ -99,16 +99,14 @@ def test_another_model_drains_then_stops_then_starts(engine: Engine) -> None:
 
 def test_the_wanted_model_hears_who_is_in_its_way(engine: Engine) -> None:
     grant = make_ready(engine, "a", W1, 0)
+    wanted = engine.handle(Wanted(W2, "b"), 1)
+    released = engine.handle(Released("w", "a", grant.lease), 2)
+
     said = [
         (command.event.progress.phase, command.event.progress.other)
-        for happening, now in [
-            (Wanted(W2, "b"), 1),
-            (Released("w", "a", grant.lease), 2),
-        ]
-        for command in engine.handle(happening, now)
+        for command in (*wanted, *released)
         if isinstance(command, Announce) and isinstance(command.event, ProgressMade)
     ]
-
     assert said == [("draining", "a"), ("stopping", "a")]
 
 
@@ -140,7 +138,7 @@ def test_all_who_waited_for_a_start_are_served_by_it(engine: Engine) -> None:
 
     assert [command.waiter for command in done if isinstance(command, Grant)] == [W1, W3]
     assert [command for command in done if isinstance(command, Revoke)] == [
-        Revoke("w", "a", engine.running() and 2, when_idle=True)
+        Revoke("w", "a", 3, when_idle=True)
     ]
 
 

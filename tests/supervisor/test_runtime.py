@@ -22,7 +22,8 @@ def mode_of(path: Path) -> int:
         (None, {"RUNTIME_DIRECTORY": "/b", "XDG_RUNTIME_DIR": "/c"}, Path("/b")),
         (None, {"RUNTIME_DIRECTORY": "/b:/bb"}, Path("/b")),
         (None, {"RUNTIME_DIRECTORY": "", "XDG_RUNTIME_DIR": "/c"}, Path("/c/arriero")),
-        (None, {}, None),
+        (None, {"TMPDIR": "/t"}, Path(f"/t/arriero-{os.geteuid()}")),
+        (None, {}, Path(f"/tmp/arriero-{os.geteuid()}")),
     ],
 )
 def test_the_folder_is_the_chosen_one_then_systemds_then_the_sessions(
@@ -54,12 +55,10 @@ def test_a_new_folder_is_private_and_stays(tmp_path: Path) -> None:
     assert folder.is_dir()
 
 
-def test_without_any_hint_a_fresh_private_folder_is_made_and_removed_again() -> None:
-    with open_runtime_dir(None, {}) as folder:
+def test_without_any_hint_the_folder_has_a_name_that_clients_find(tmp_path: Path) -> None:
+    with open_runtime_dir(None, {"TMPDIR": str(tmp_path)}) as folder:
         assert mode_of(folder) == 0o700
-        (folder / "x.sock").touch()
-
-    assert not folder.exists()
+        assert folder == find_runtime_dir(None, {"TMPDIR": str(tmp_path)})
 
 
 @pytest.mark.parametrize("mode", [0o770, 0o702, 0o1777])
