@@ -138,7 +138,7 @@ def test_all_who_waited_for_a_start_are_served_by_it(engine: Engine) -> None:
 
     assert [command.waiter for command in done if isinstance(command, Grant)] == [W1, W3]
     assert [command for command in done if isinstance(command, Revoke)] == [
-        Revoke("w", "a", 3, when_idle=True)
+        Revoke("w", "a", 2, when_idle=True)
     ]
 
 
