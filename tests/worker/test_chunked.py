@@ -1,0 +1,80 @@
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arriero.worker.chunked import ChunkedBody
+from arriero.worker.errors import BadRequest, RelayError, TooLarge
+
+LIMIT = 1000
+
+
+def read(data: bytes) -> ChunkedBody:
+    reader = ChunkedBody(LIMIT)
+    reader.push(data)
+    return reader
+
+
+def test_chunks_are_put_together_and_the_next_request_is_left() -> None:
+    reader = read(b"3\r\nabc\r\nA;x=y\r\n0123456789\r\n0\r\nTrailer: x\r\n\r\nPOST")
+
+    assert (bytes(reader.body), reader.complete, reader.rest) == (b"abc0123456789", True, b"POST")
+
+
+@given(st.lists(st.binary(min_size=1, max_size=30), max_size=5), st.lists(st.integers(0, 300)))
+def test_a_body_is_the_same_wherever_it_is_cut(pieces: list[bytes], places: list[int]) -> None:
+    data = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\nnext"
+    edges = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
+    reader = ChunkedBody(LIMIT)
+    rest = b""
+
+    for start, end in itertools.pairwise(edges):
+        if reader.complete:
+            rest += data[start:end]
+        else:
+            reader.push(data[start:end])
+
+    assert bytes(reader.body) == b"".join(pieces)
+    assert reader.rest + rest == b"next"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"3\nabc\r\n",
+        b"3\r\nabcd\r\n",
+        b"-3\r\nabc\r\n",
+        b"0x3\r\nabc\r\n",
+        b" 3\r\nabc\r\n",
+        b"\r\n",
+        b"g\r\n",
+        b"123456789\r\n",
+        b"3;\x00\r\nabc\r\n",
+        b"0\r\nX: y\n\r\n",
+        b"0\r\nX: \0\r\n\r\n",
+        b"1;" + b"x" * 5000,
+        b"0\r\n" + b"X: y\r\n" * 4000,
+    ],
+)
+def test_what_is_no_chunked_body_is_refused(data: bytes) -> None:
+    with pytest.raises(BadRequest):
+        read(data)
+
+
+def test_the_limit_is_kept_before_the_bytes_come() -> None:
+    assert len(read(b"3e8\r\n" + b"x" * 1000).body) == 1000
+    with pytest.raises(TooLarge):
+        read(b"3e9\r\n")
+    with pytest.raises(TooLarge):
+        read(b"3e8\r\n" + b"x" * 1000 + b"\r\n1\r\n")
+
+
+@given(st.lists(st.binary(max_size=20), max_size=5))
+def test_any_bytes_are_read_or_refused(pieces: list[bytes]) -> None:
+    reader = ChunkedBody(LIMIT)
+    try:
+        for piece in pieces:
+            reader.push(piece)
+    except RelayError:
+        pass

@@ -1,0 +1,337 @@
+"""Both doors: limits, refusals, pages, HTTP/2, and the end of a worker."""
+
+import json
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import h2.config
+import h2.connection
+import h2.events
+import pytest
+import trio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from arriero.protocol.events import ConfigChanged, StateChanged
+from arriero.protocol.lease import Finish, Hello, Probe, Report, Want
+from arriero.protocol.values import ModelRoute
+from arriero.worker import front, sentry
+
+SSE = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+    b'data: {"choices":[{"finish_reason":"stop"}]}\n\n'
+)
+
+
+def get(path: bytes, method: bytes = b"GET") -> bytes:
+    return b"%b %b HTTP/1.1\r\nHost: x\r\n\r\n" % (method, path)
+
+
+def body_of(answer: bytes) -> Any:
+    return json.loads(answer.partition(b"\r\n\r\n")[2])
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status", "code"),
+    [
+        (b"POST /v1/chat/completions HTTP/1.1\r\n\r\n", b"400", "bad_request"),
+        (b"\x16\x03\x01\x02\x00", b"400", "bad_request"),
+        (b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n"
+         b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b"400", "bad_request"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nA: b\r\n c\r\n\r\n", b"400", "bad_request"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 128 + b"\r\n", b"431",
+         "request_header_fields_too_large"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"b" * 70_000, b"431",
+         "request_header_fields_too_large"),
+        (b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n", b"413",
+         "request_too_large"),
+        (b"PUT /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n", b"413",
+         "request_too_large"),
+        (b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+         b"fffffff\r\n", b"413", "request_too_large"),
+        (b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nExpect: x\r\nContent-Length: 1\r\n\r\n",
+         b"417", "expectation_failed"),
+    ],
+)  # fmt: skip
+async def test_a_request_that_cannot_be_taken_is_refused_and_the_connection_ends(
+    rig: Any, request_bytes: bytes, status: bytes, code: str
+) -> None:
+    answer = await rig.ask(request_bytes)
+
+    assert answer.startswith(b"HTTP/1.1 %b " % status)
+    assert b"\r\nConnection: close\r\n" in answer
+    assert body_of(answer)["error"]["code"] == code
+    assert rig.upstream.exchanges == []
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b"{", b"400", "bad_request"),
+        (b"{}", b"400", "bad_request"),
+        (b'{"model":"x"}', b"404", "model_not_found"),
+    ],
+)
+async def test_a_body_that_names_no_model_is_refused_and_the_connection_goes_on(
+    rig: Any, kit: Any, body: bytes, status: bytes, code: str
+) -> None:
+    async with await rig.connect() as stream:
+        await stream.send_all(kit.post(body, close=False))
+        answer = await kit.read_answer(stream)
+        await stream.send_all(kit.post())
+        assert (await kit.read_answer(stream)).startswith(b"HTTP/1.1 200")
+
+    assert answer.startswith(b"HTTP/1.1 %b " % status)
+    assert body_of(answer)["error"]["code"] == code
+
+
+@pytest.mark.parametrize(
+    ("sent", "answered"),
+    [
+        (b"POST /v1/emb", b"HTTP/1.1 408"),
+        (b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{", b"HTTP/1.1 408"),
+        (b"", b""),
+    ],
+)
+async def test_a_request_that_does_not_arrive_ends_in_time(
+    tmp_path: Path, kit: Any, monkeypatch: pytest.MonkeyPatch, sent: bytes, answered: bytes
+) -> None:
+    for name in ("HEAD_S", "BODY_S"):
+        monkeypatch.setattr(sentry, name, 0.2)
+        monkeypatch.setattr(front, name, 0.2)
+    async with kit.open_rig(tmp_path) as rig:
+        answer = await rig.ask(sent)
+
+    assert answer[:12] == answered
+
+
+async def test_an_idle_connection_is_closed_without_a_word(
+    tmp_path: Path, kit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(front, "IDLE_S", 0.2)
+    async with kit.open_rig(tmp_path) as rig, await rig.connect() as stream:
+        await stream.send_all(kit.post(close=False))
+        await kit.read_answer(stream)
+
+        assert await kit.read_to_end(stream) == b""
+
+
+async def test_any_bytes_are_answered_or_the_connection_ends(rig: Any) -> None:
+    """One worker for all: had one of them ended it, the last request would have no answer."""
+
+    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(st.data())
+    def collect(data: st.DataObject) -> None:
+        start = data.draw(
+            st.sampled_from(
+                [b"", b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\n", b"GET /health HTTP/1.1\r\n"]
+            )
+        )
+        examples.append(start + data.draw(st.binary(max_size=60)) + b"\r\n\r\n")
+
+    examples: list[bytes] = []
+    collect()
+    for example in examples:
+        async with await rig.connect() as stream:
+            await stream.send_all(example)
+            await stream.send_eof()
+            try:
+                while await stream.receive_some():
+                    pass
+            except trio.BrokenResourceError:
+                pass
+
+    assert (await rig.ask(get(b"/health"))).startswith(b"HTTP/1.1 200")
+
+
+# --- the page door -------------------------------------------------------------------------------
+
+
+async def test_models_are_listed_with_their_state(rig: Any) -> None:
+    rig.publish(StateChanged, model="m", state="ready", swap=1, endpoint="http://127.0.0.1:1")
+    rig.say(Probe(probe=5))
+    while (await rig.heard(Report, rig.count(Report) + 1)).probe != 5:
+        pass
+
+    listed = body_of(await rig.ask(get(b"/v1/models")))
+    running = body_of(await rig.ask(get(b"/running")))
+
+    (model,) = listed["data"]
+    assert listed["object"] == "list"
+    assert isinstance(model.pop("created"), int)
+    assert model == {
+        "id": "m",
+        "object": "model",
+        "owned_by": "arriero",
+        "status": {"value": "loaded"},
+        "meta": {"aliases": ["em"]},
+    }
+    assert running == {
+        "running": [{"model": "m", "state": "ready", "proxy": "http://127.0.0.1:1", "ttl": 0.0}]
+    }
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status", "code"),
+    [
+        (get(b"/nothing"), b"404", "not_found"),
+        (get(b"/v1/models/x"), b"404", "model_not_found"),
+        (get(b"/v1/chat/completions"), b"405", "method_not_allowed"),
+        (get(b"/health", b"DELETE"), b"405", "method_not_allowed"),
+        (b"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}", b"404", "not_found"),
+    ],
+)
+async def test_what_is_not_there_is_refused_in_json(
+    rig: Any, request_bytes: bytes, status: bytes, code: str
+) -> None:
+    answer = await rig.ask(request_bytes)
+
+    assert answer.startswith(b"HTTP/1.1 %b " % status)
+    assert body_of(answer)["error"]["code"] == code
+    assert (b"allow: " in answer.lower()) is (status == b"405")
+
+
+async def test_a_page_is_answered_once_and_never_starts_a_model(rig: Any) -> None:
+    for path in (b"/health", b"/v1/models", b"/models/m", b"/running"):
+        answer = await rig.ask(get(path))
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert b"connection: close\r\n" in answer.lower()
+    head = await rig.ask(get(b"/health", b"HEAD"))
+
+    assert head.startswith(b"HTTP/1.1 200")
+    assert head.endswith(b"\r\n\r\n")
+    assert rig.count(Want) == 0
+
+
+async def test_a_page_is_answered_after_model_requests_on_the_same_connection(
+    rig: Any, kit: Any
+) -> None:
+    answer = await rig.ask(kit.post(close=False) + get(b"/health"))
+
+    assert [part[:3] for part in answer.split(b"HTTP/1.1 ")[1:]] == [b"200", b"200"]
+    assert answer.endswith(b"OK")
+
+
+async def test_health_is_answered_while_others_wait(rig: Any, kit: Any) -> None:
+    rig.grants = False
+    async with await rig.connect() as stream:
+        await stream.send_all(kit.post())
+        await rig.heard(Want)
+
+        assert (await rig.ask(get(b"/health"))).endswith(b"OK")
+
+
+class Http2:
+    """A client of HTTP/2 with prior knowledge."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self.stream = stream
+        config = h2.config.H2Configuration(header_encoding="utf-8")
+        self.http = h2.connection.H2Connection(config)
+        self.http.initiate_connection()
+
+    async def ask(self, method: str, path: str, body: bytes = b"") -> tuple[dict[str, str], bytes]:
+        number = self.http.get_next_available_stream_id()
+        fields = [(":method", method), (":path", path), (":scheme", "http"), (":authority", "x")]
+        self.http.send_headers(number, fields, end_stream=not body)
+        if body:
+            self.http.send_data(number, body, end_stream=True)
+        await self.stream.send_all(self.http.data_to_send())
+        headers: dict[str, str] = {}
+        got = b""
+        while True:
+            data = await self.stream.receive_some()
+            if not data:
+                raise EOFError(got)
+            for event in self.http.receive_data(data):
+                if isinstance(event, h2.events.ResponseReceived):
+                    headers = {str(name): str(value) for name, value in event.headers}
+                elif isinstance(event, h2.events.DataReceived):
+                    got += event.data
+                elif isinstance(event, h2.events.StreamEnded):
+                    return headers, got
+            await self.stream.send_all(self.http.data_to_send())
+
+
+@asynccontextmanager
+async def http2(rig: Any) -> AsyncGenerator[Http2]:
+    async with await rig.connect() as stream:
+        yield Http2(stream)
+
+
+async def test_http_2_reaches_pages_and_the_same_relay(rig: Any) -> None:
+    async with http2(rig) as client:
+        _, health = await client.ask("GET", "/health")
+        headers, answer = await client.ask("POST", "/v1/embeddings", b'{"model":"m"}')
+        missing, _ = await client.ask("POST", "/v1/embeddings", b'{"model":"x"}')
+
+    assert health == b"OK"
+    assert (headers[":status"], answer) == ("200", b'{"hello":"x"}')
+    assert missing[":status"] == "404"
+    assert b"X-Forwarded-For: 127.0.0.1\r\n" in rig.upstream.exchanges[0].head
+
+
+async def test_a_stream_over_http_2_ends_well_and_a_cut_answer_does_not(
+    tmp_path: Path, kit: Any
+) -> None:
+    async def handler(exchange: Any) -> None:
+        whole = exchange.number == 0
+        await exchange.stream.send_all(
+            SSE if whole else b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n1234"
+        )
+        await exchange.stream.aclose()
+
+    async with kit.open_rig(tmp_path, handler) as rig, http2(rig) as client:
+        body = b'{"model":"m","stream":true}'
+        _, streamed = await client.ask("POST", "/v1/chat/completions", body)
+        with pytest.raises((EOFError, trio.BrokenResourceError)):
+            await client.ask("POST", "/v1/chat/completions", b'{"model":"m"}')
+
+    assert streamed == SSE.partition(b"\r\n\r\n")[2]
+
+
+# --- beginning and end ---------------------------------------------------------------------------
+
+
+async def test_told_to_finish_it_ends_idle_connections_and_lets_requests_run(
+    tmp_path: Path, kit: Any
+) -> None:
+    go_on = trio.Event()
+
+    async def handler(exchange: Any) -> None:
+        if exchange.number:
+            await go_on.wait()
+        await kit.answer_json(exchange)
+
+    async with (
+        kit.open_rig(tmp_path, handler) as rig,
+        await rig.connect() as idle,
+        await rig.connect() as busy,
+    ):
+        await idle.send_all(kit.post(close=False))
+        await kit.read_answer(idle)
+        await busy.send_all(kit.post(close=False))
+        while len(rig.upstream.exchanges) < 2:
+            await rig.heard(Report, rig.count(Report) + 1)
+
+        rig.say(Finish())
+        assert await kit.read_to_end(idle) == b""
+        assert not rig.ended.is_set()
+        go_on.set()
+        assert (await kit.read_to_end(busy)).endswith(b'{"hello":"x"}')
+        await rig.ended.wait()
+
+
+async def test_a_new_configuration_is_fetched_when_an_event_tells_of_it(rig: Any, kit: Any) -> None:
+    rig.config = type(rig.config)(generation=2, models=(ModelRoute(model="new"),))
+    rig.publish(ConfigChanged, generation=2)
+    hellos = rig.count(Hello)
+    await rig.heard(Hello, hellos + 1)
+    rig.say(Probe(probe=9))
+    while (await rig.heard(Report, rig.count(Report) + 1)).probe != 9:
+        pass
+
+    assert (await rig.ask(kit.post())).startswith(b"HTTP/1.1 404")
+    assert (await rig.ask(kit.post(b'{"model":"new"}'))).startswith(b"HTTP/1.1 200")

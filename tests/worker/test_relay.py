@@ -1,0 +1,393 @@
+"""The relay door with real sockets: a warm model, and upstreams that break in one way each."""
+
+import os
+import socket
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from arriero.protocol.lease import Broken, Gone, Released, Report, Revoke, Want
+from arriero.protocol.values import ModelRoute
+from arriero.worker import sentry
+
+Opener = Callable[..., AbstractAsyncContextManager[Any]]
+
+SSE_HEAD = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+)
+TOKEN = b'data: {"choices":[{"index":0,"delta":{"content":"x"},"finish_reason":null}]}\n\n'
+STOP = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+DONE = b"data: [DONE]\n\n"
+STREAM_BODY = b'{"model":"m","stream":true}'
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+@pytest.fixture
+def opened(tmp_path: Path, kit: Any) -> Opener:
+    """Opens a rig whose upstream sends these pieces, then closes or goes on."""
+
+    @asynccontextmanager
+    async def open_it(*pieces: bytes, close: bool = False, **options: Any) -> AsyncGenerator[Any]:
+        async def handler(exchange: Any) -> None:
+            for piece in pieces:
+                await exchange.stream.send_all(piece)
+                await trio.testing.wait_all_tasks_blocked(0.002)
+            if close:
+                await exchange.stream.aclose()
+
+        async with kit.open_rig(tmp_path, handler, **options) as rig:
+            yield rig
+
+    return open_it
+
+
+async def test_an_answer_passes_as_it_came(rig: Any, kit: Any) -> None:
+    answer = await rig.ask(kit.post())
+
+    assert answer == (
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 13\r\n"
+        b'Connection: close\r\n\r\n{"hello":"x"}'
+    )
+
+
+async def test_keys_stay_here_and_the_rest_goes_up(rig: Any, kit: Any) -> None:
+    await rig.ask(
+        kit.post(b'{"model":"m"}', b"Authorization: Bearer s3cret", b"X-Swap-Progress: on")
+    )
+
+    (exchange,) = rig.upstream.exchanges
+    assert exchange.head == (
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n"
+        b"X-Forwarded-For: 127.0.0.1\r\nContent-Length: 13"
+    )
+    assert exchange.body == b'{"model":"m"}'
+
+
+async def test_a_thousandth_request_on_a_lease_says_nothing_to_the_supervisor(
+    rig: Any, kit: Any
+) -> None:
+    async with await rig.connect() as stream:
+        for _ in range(20):
+            await stream.send_all(kit.post(close=False))
+            assert (await kit.read_answer(stream)).endswith(b'{"hello":"x"}')
+
+    assert rig.count(Want) == 1
+    assert rig.upstream.connections == 1
+
+
+async def test_pipelined_requests_are_answered_in_order(rig: Any, kit: Any) -> None:
+    bad = kit.post(b'{"model":"nobody"}', close=False)
+
+    answer = await rig.ask(kit.post(close=False) + bad + kit.post())
+
+    assert [part[:3] for part in answer.split(b"HTTP/1.1 ")[1:]] == [b"200", b"404", b"200"]
+
+
+async def test_http_1_0_gets_an_unchunked_answer_and_the_end(opened: Opener) -> None:
+    async with opened(SSE_HEAD + chunk(TOKEN), chunk(STOP + DONE) + b"0\r\n\r\n") as rig:
+        answer = await rig.ask(
+            b"POST /v1/chat/completions HTTP/1.0\r\nContent-Length: 27\r\n\r\n" + STREAM_BODY
+        )
+
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"chunked" not in head
+    assert b"Connection: close" in head
+    assert body == TOKEN + STOP + DONE
+
+
+async def test_a_chunked_request_goes_up_with_its_length(rig: Any) -> None:
+    await rig.ask(
+        b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+        b'Connection: close\r\n\r\n5\r\n{"mod\r\n8\r\nel":"m"}\r\n0\r\n\r\n'
+    )
+
+    (exchange,) = rig.upstream.exchanges
+    assert exchange.body == b'{"model":"m"}'
+    assert b"Content-Length: 13" in exchange.head
+
+
+async def test_a_client_that_expects_it_is_told_to_continue(rig: Any, kit: Any) -> None:
+    head, _, body = kit.post(b'{"model":"m"}', b"Expect: 100-continue").partition(b"\r\n\r\n")
+    async with await rig.connect() as stream:
+        await stream.send_all(head + b"\r\n\r\n")
+        assert await stream.receive_some() == b"HTTP/1.1 100 Continue\r\n\r\n"
+        await stream.send_all(body)
+
+        assert (await kit.read_to_end(stream)).startswith(b"HTTP/1.1 200 OK")
+
+
+async def test_the_name_that_the_upstream_knows_is_sent(tmp_path: Path, kit: Any) -> None:
+    models = (ModelRoute(model="m", aliases=("em",), send_as="real"),)
+    async with kit.open_rig(tmp_path, models=models) as rig:
+        await rig.ask(kit.post(b'{"x": 1,  "model":"em"}'))
+
+    assert rig.upstream.exchanges[0].body == b'{"x": 1,  "model":"real"}'
+
+
+@pytest.mark.parametrize("ends", [b"\n", b"\r\n"])
+async def test_a_stream_passes_byte_for_byte_however_it_is_cut(
+    opened: Opener, kit: Any, ends: bytes
+) -> None:
+    frames = (b": hi\n\n" + TOKEN * 3 + b"event: x\ndata: 1\ndata: 2\n\n" + STOP + DONE).replace(
+        b"\n", ends
+    )
+    pieces = [chunk(frames[n : n + 7]) for n in range(0, len(frames), 7)]
+    async with opened(SSE_HEAD, *pieces, b"0\r\n\r\n") as rig:
+        answer = await rig.ask(kit.post(STREAM_BODY))
+
+    assert kit.unchunk(answer) == frames
+    assert b"X-Accel-Buffering: no\r\n" in answer
+    assert b"X-Swap-Progress: heartbeat\r\n" in answer  # the first request has to ask
+
+
+async def test_a_frame_is_never_cut_for_the_client(opened: Opener, kit: Any) -> None:
+    half = len(TOKEN) // 2
+    async with (
+        opened(SSE_HEAD + chunk(TOKEN + TOKEN[:half])) as rig,
+        await rig.connect() as stream,
+    ):
+        await stream.send_all(kit.post(STREAM_BODY))
+        seen = b""
+        while TOKEN not in seen:
+            seen += await stream.receive_some()
+
+    assert seen.endswith(chunk(TOKEN))
+
+
+@pytest.mark.parametrize(
+    ("pieces", "code"),
+    [
+        ((SSE_HEAD, chunk(TOKEN)), b"upstream_disconnected"),
+        ((SSE_HEAD, chunk(TOKEN + TOKEN[:9])), b"upstream_disconnected"),
+        ((SSE_HEAD, chunk(TOKEN)[:20]), b"upstream_disconnected"),
+        ((SSE_HEAD,), b"upstream_disconnected"),
+        ((SSE_HEAD, chunk(TOKEN), b"0\r\n\r\n"), b"upstream_truncated"),
+        ((SSE_HEAD, b"0\r\n\r\n"), b"upstream_truncated"),
+        ((SSE_HEAD, chunk(TOKEN), b"nonsense\r\n"), b"upstream_disconnected"),
+    ],
+)
+async def test_a_stream_that_is_not_whole_ends_with_an_error_frame(
+    opened: Opener, kit: Any, pieces: tuple[bytes, ...], code: bytes
+) -> None:
+    async with opened(*pieces, close=True) as rig:
+        body = kit.unchunk(await rig.ask(kit.post(STREAM_BODY)))
+
+    assert body.removeprefix(TOKEN).startswith(b'data: {"error":{"message":"the model\'s server')
+    assert b'"type":"upstream_error","param":null,"code":"%b"' % code in body
+    assert body.endswith(b"\n\n" + DONE)
+
+
+@pytest.mark.parametrize("end", [STOP, DONE, STOP + DONE, STOP + DONE + b"data: half"])
+async def test_a_stream_whose_end_was_seen_is_whole_even_if_the_upstream_dies(
+    opened: Opener, kit: Any, end: bytes
+) -> None:
+    async with opened(SSE_HEAD, chunk(TOKEN + end), close=True) as rig:
+        body = kit.unchunk(await rig.ask(kit.post(STREAM_BODY)))
+
+    assert body == TOKEN + end.removesuffix(b"data: half")
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", b"1234"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"4\r\n1234\r\n"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"4\r\n1234\r\nzz"),
+    ],
+)
+async def test_another_answer_that_is_cut_ends_uncleanly(
+    opened: Opener, kit: Any, pieces: tuple[bytes, ...]
+) -> None:
+    async with opened(*pieces, close=True) as rig:
+        answer = await rig.ask(kit.post())
+
+    assert b"0\r\n\r\n" not in answer
+    assert b"12345" not in answer
+    assert answer.endswith((b"<reset>", b"1234\r\n"))
+
+
+async def test_an_answer_until_the_end_of_the_connection_is_framed(
+    opened: Opener, kit: Any
+) -> None:
+    async with opened(b"HTTP/1.0 200 OK\r\nX: y\r\n\r\n12", b"34", close=True) as rig:
+        assert kit.unchunk(await rig.ask(kit.post())) == b"1234"
+
+
+@pytest.mark.parametrize(
+    ("answer", "passed"),
+    [
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n", b"204 No Content"),
+        (b"HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n", b"304 Not Modified"),
+        (b"HTTP/1.1 429 Slow Down\r\nContent-Length: 0\r\n\r\n", b"429 Slow Down"),
+    ],
+)
+async def test_answers_without_a_body_pass(
+    opened: Opener, kit: Any, answer: bytes, passed: bytes
+) -> None:
+    async with opened(answer) as rig:
+        got = await rig.ask(kit.post())
+
+    assert got.startswith(b"HTTP/1.1 " + passed + b"\r\n")
+    assert got.endswith(b"\r\n\r\n")
+
+
+async def test_large_bodies_pass_both_ways(tmp_path: Path, kit: Any) -> None:
+    blob = os.urandom(3_000_000).hex().encode()
+
+    async def handler(exchange: Any) -> None:
+        head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(exchange.body)
+        await exchange.stream.send_all(head + exchange.body)
+
+    async with kit.open_rig(tmp_path, handler) as rig:
+        body = b'{"x":"%b","model":"m"}' % blob
+        answer = await rig.ask(kit.post(body))
+
+    assert answer.partition(b"\r\n\r\n")[2] == body
+
+
+@pytest.mark.parametrize(
+    "answer", [b"", b"HTTP/1.1 200", b"SSH-2.0\r\n\r\n", b"HTTP/1.1 200 OK\r\n"]
+)
+async def test_an_upstream_that_dies_before_its_head_is_a_bad_gateway(
+    opened: Opener, kit: Any, answer: bytes
+) -> None:
+    async with opened(answer, close=True) as rig:
+        got = await rig.ask(kit.post())
+
+    assert got.startswith(b"HTTP/1.1 502 Bad Gateway\r\n")
+    assert b'"type":"upstream_error","param":null,"code":"upstream_disconnected"' in got
+
+
+async def test_a_kept_connection_that_was_closed_meanwhile_costs_nothing(
+    tmp_path: Path, kit: Any
+) -> None:
+    async def handler(exchange: Any) -> None:
+        if exchange.number == 1:
+            await exchange.stream.aclose()  # read, and closed without a word
+        else:
+            await kit.answer_json(exchange)
+
+    async with kit.open_rig(tmp_path, handler) as rig:
+        first, second = [await rig.ask(kit.post()) for _ in range(2)]
+
+    assert first == second
+    assert rig.upstream.connections == 2
+    assert len(rig.upstream.exchanges) == 3
+
+
+async def test_an_endpoint_that_refuses_is_reported_and_asked_for_once_more(
+    rig: Any, kit: Any
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as dead:
+        url = f"http://127.0.0.1:{dead.getsockname()[1]}"
+    rig.grants = False
+    rig.nursery.start_soon(_grant_in_turn, rig, [url, rig.upstream.url])
+
+    answer = await rig.ask(kit.post())
+
+    assert answer.startswith(b"HTTP/1.1 200 OK")
+    assert (await rig.heard(Broken)).model == "m"
+    assert rig.count(Want) == 2
+
+
+async def test_an_endpoint_that_refuses_twice_is_a_bad_gateway(rig: Any, kit: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as dead:
+        url = f"http://127.0.0.1:{dead.getsockname()[1]}"
+    rig.grants = False
+    rig.nursery.start_soon(_grant_in_turn, rig, [url, url])
+
+    assert (await rig.ask(kit.post())).startswith(b"HTTP/1.1 502 Bad Gateway")
+
+
+async def _grant_in_turn(rig: Any, urls: list[str]) -> None:
+    for number, url in enumerate(urls, 1):
+        rig.grant(await rig.heard(Want, number), url)
+
+
+async def test_a_client_that_leaves_takes_the_upstream_request_along(
+    opened: Opener, kit: Any
+) -> None:
+    async with opened() as rig:  # never answers
+        stream = await rig.connect()
+        await stream.send_all(kit.post() + b"pipelined bytes that nobody reads")
+        await rig.upstream.asked.wait()
+        await stream.aclose()
+
+        with trio.fail_after(2 * sentry.TICK_S + 0.5):
+            await rig.upstream.closed.wait()
+
+
+async def test_a_client_that_leaves_in_mid_stream_takes_the_upstream_along(
+    opened: Opener, kit: Any
+) -> None:
+    async with opened(SSE_HEAD + chunk(TOKEN)) as rig:
+        stream = await rig.connect()
+        await stream.send_all(kit.post(STREAM_BODY))
+        await stream.receive_some()
+        await stream.aclose()
+
+        with trio.fail_after(2 * sentry.TICK_S + 0.5):
+            await rig.upstream.closed.wait()
+        while (report := await rig.heard(Report, rig.count(Report) + 1)).in_flight:
+            pass
+    assert report.in_flight == {}
+
+
+async def test_a_client_that_reads_nothing_is_cut_in_the_end(
+    tmp_path: Path, kit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sentry, "WRITE_S", 0.5)
+
+    async def handler(exchange: Any) -> None:
+        await exchange.stream.send_all(SSE_HEAD)
+        while True:
+            await exchange.stream.send_all(chunk(TOKEN * 1000))
+
+    async with kit.open_rig(tmp_path, handler) as rig:
+        stream = await rig.connect()
+        await stream.send_all(kit.post(STREAM_BODY))
+
+        with trio.fail_after(5):
+            await rig.upstream.closed.wait()
+        await stream.aclose()
+
+
+async def test_a_revoked_lease_is_released_after_its_last_request(tmp_path: Path, kit: Any) -> None:
+    go_on = trio.Event()
+
+    async def handler(exchange: Any) -> None:
+        await go_on.wait()
+        await kit.answer_json(exchange)
+
+    async with kit.open_rig(tmp_path, handler) as rig, await rig.connect() as stream:
+        await stream.send_all(kit.post(close=False))
+        await rig.heard(Want)
+        rig.say(Revoke(model="m", lease=1, when_idle=False))
+        await rig.heard(Report, 3)
+        assert rig.count(Released) == 0
+
+        go_on.set()
+        assert await rig.heard(Released) == Released(model="m", lease=1)
+        await kit.read_answer(stream)
+        await stream.send_all(kit.post(close=False))
+        assert rig.received.index(await rig.heard(Want, 2)) > rig.received.index(
+            await rig.heard(Released)
+        )
+
+
+async def test_a_lease_that_is_gone_is_asked_for_again(rig: Any, kit: Any) -> None:
+    await rig.ask(kit.post())
+    rig.say(Gone(model="m", lease=1))
+    await rig.heard(Report, rig.count(Report) + 2)
+
+    await rig.ask(kit.post())
+
+    assert rig.count(Want) == 2
+    assert rig.count(Released) == 0

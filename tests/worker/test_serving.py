@@ -1,0 +1,403 @@
+"""Requests that wait for their model, with real sockets and the official client."""
+
+import json
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+import trio
+
+from arriero.protocol.events import ProgressMade, QueueChanged, StateChanged
+from arriero.protocol.lease import Leave, Refused, Report, Resync, Resynced, Want, Welcome
+from arriero.protocol.values import (
+    ErrorInfo,
+    ModelRoute,
+    ModelStatus,
+    Progress,
+    QueueEntry,
+)
+from arriero.worker import link, serving
+
+Opener = Callable[..., AbstractAsyncContextManager[Any]]
+
+SSE_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+ANSWER = (
+    b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"m",'
+    b'"choices":[{"index":0,"delta":{"role":"assistant","content":"Hello"},'
+    b'"finish_reason":null}]}\n\n'
+    b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"m",'
+    b'"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+    b"data: [DONE]\n\n"
+)
+STREAM_BODY = b'{"model":"m","stream":true}'
+REASONING = (ModelRoute(model="m", progress="reasoning"),)
+BROKEN = ErrorInfo(code="model_load_failed", message="the file is no model")
+LATER = ErrorInfo(code="model_unavailable", message="evicted", transient=True)
+
+
+async def answer_stream(exchange: Any) -> None:
+    await exchange.stream.send_all(SSE_HEAD + ANSWER)
+    await exchange.stream.aclose()
+
+
+@pytest.fixture
+def opened(tmp_path: Path, kit: Any) -> Opener:
+    """Opens a rig that grants nothing by itself and commits after a tenth of a second."""
+
+    def open_it(handler: Any = answer_stream, **options: Any) -> Any:
+        settings = {"models": REASONING, "progress_delay_s": 0.1} | options
+        return kit.open_rig(tmp_path, handler, **settings)
+
+    return open_it
+
+
+def progress(phase: str, fraction: float | None = None, other: str | None = None) -> Progress:
+    return Progress(model="m", swap=1, phase=phase, elapsed_s=1.0, fraction=fraction, other=other)  # type: ignore[arg-type]
+
+
+async def read_until(stream: trio.SocketStream, mark: bytes) -> bytes:
+    data = b""
+    while mark not in data:
+        more = await stream.receive_some()
+        assert more, data
+        data += more
+    return data
+
+
+def refuse(rig: Any, want: Want, error: ErrorInfo) -> None:
+    rig.say(Refused(request=want.request, model="m", error=error))
+
+
+def reasoning_in(body: bytes) -> list[str]:
+    found = []
+    for frame in body.split(b"\n\n"):
+        if frame.startswith(b'data: {"id":"chatcmpl-swap-'):
+            delta = json.loads(frame[6:])["choices"][0]["delta"]
+            found.append(delta.get("reasoning_content"))
+    return found
+
+
+async def test_a_stream_that_waits_hears_of_each_phase_and_then_gets_its_answer(
+    opened: Opener, kit: Any
+) -> None:
+    async with opened() as rig:
+        rig.grants = False
+        async with await rig.connect() as stream:
+            await stream.send_all(kit.post(STREAM_BODY))
+            want = await rig.heard(Want)
+            rig.publish(
+                QueueChanged,
+                queue=(QueueEntry(model="x", waiting=1),) * 2 + (QueueEntry(model="m", waiting=1),),
+            )
+            got = await read_until(stream, b"queued (2 ahead)")
+            rig.publish(ProgressMade, model="m", progress=progress("stopping", other="x"))
+            got += await read_until(stream, b"stopping x")
+            rig.publish(ProgressMade, model="m", progress=progress("loading", 0.42))
+            got += await read_until(stream, b"loading 42%")
+            rig.publish(StateChanged, model="m", state="ready", swap=1)
+            rig.grant(want)
+            got += await kit.read_to_end(stream)
+
+    head = got.partition(b"\r\n\r\n")[0]
+    assert head == (
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n"
+        b"Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\nX-Swap-Progress: reasoning\r\n"
+        b"Transfer-Encoding: chunked\r\nConnection: close"
+    )
+    body = kit.unchunk(got)
+    lines = reasoning_in(body)
+    assert [line.split(": ")[1].split("(")[0].rstrip("\n") for line in lines[:3]] == [
+        "queued ",
+        "stopping x",
+        "loading 42% ",
+    ]
+    assert lines[3].startswith("[swap-progress] m: ready after ")
+    assert body.endswith(b"\n\n" + ANSWER)
+    assert body.count(b"swap-progress]") == 4
+
+
+@pytest.mark.parametrize("mode", ["reasoning", "heartbeat", "comment", "event", "off"])
+async def test_a_load_shorter_than_the_delay_leaves_no_trace_in_the_body(
+    opened: Opener, kit: Any, mode: str
+) -> None:
+    async with opened(progress_delay_s=5.0) as rig:
+        answer = await rig.ask(kit.post(STREAM_BODY, b"X-Swap-Progress: %b" % mode.encode()))
+
+    assert kit.unchunk(answer) == ANSWER
+    assert b"X-Swap-Progress: %b\r\n" % mode.encode() in answer
+
+
+async def test_a_model_that_is_ready_gets_no_progress_however_slow_its_answer_is(
+    opened: Opener, kit: Any
+) -> None:
+    slow = trio.Event()
+
+    async def handler(exchange: Any) -> None:
+        if exchange.number:
+            with trio.move_on_after(0.4):
+                await slow.wait()
+        await answer_stream(exchange)
+
+    async with opened(handler, heartbeat_s=0.1) as rig:
+        await rig.ask(kit.post(STREAM_BODY))
+        answer = await rig.ask(kit.post(STREAM_BODY))
+
+    assert kit.unchunk(answer) == ANSWER
+    assert b"X-Swap-Progress" not in answer
+
+
+async def test_heartbeats_go_on_until_the_first_byte_of_the_answer(
+    opened: Opener, kit: Any
+) -> None:
+    go_on = trio.Event()
+
+    async def handler(exchange: Any) -> None:
+        await exchange.stream.send_all(SSE_HEAD)  # a head is not seen by the client
+        await go_on.wait()
+        await answer_stream_body(exchange)
+
+    async with opened(handler, heartbeat_s=0.1) as rig:
+        rig.grants = False
+        async with await rig.connect() as stream:
+            await stream.send_all(kit.post(STREAM_BODY))
+            want = await rig.heard(Want)
+            got = await read_until(stream, b"queued")
+            rig.grant(want)
+            got += await read_until(stream, b"ready after")
+            for _ in range(3):
+                got += await read_until(stream, b'"delta":{}')
+            go_on.set()
+            got += await kit.read_to_end(stream)
+
+    assert kit.unchunk(got).endswith(b"\n\n" + ANSWER)
+
+
+async def answer_stream_body(exchange: Any) -> None:
+    await exchange.stream.send_all(ANSWER)
+    await exchange.stream.aclose()
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "field", "kind"),
+    [
+        (BROKEN, b"500", b"x-should-retry: false", b"model_load_error"),
+        (LATER, b"503", b"Retry-After: 2", b"server_error"),
+    ],
+)
+@pytest.mark.parametrize("body", [STREAM_BODY, b'{"model":"m"}'])
+async def test_a_failure_before_the_commit_keeps_its_status(
+    opened: Opener,
+    kit: Any,
+    error: ErrorInfo,
+    status: bytes,
+    field: bytes,
+    kind: bytes,
+    body: bytes,
+) -> None:
+    async with opened(progress_delay_s=5.0) as rig:
+        rig.grants = False
+        async with await rig.connect() as stream:
+            await stream.send_all(kit.post(body))
+            refuse(rig, await rig.heard(Want), error)
+            answer = await kit.read_to_end(stream)
+
+    assert answer.startswith(b"HTTP/1.1 " + status)
+    assert b"\r\n" + field + b"\r\n" in answer
+    assert b'"type":"%b","param":null' % kind in answer
+
+
+async def test_a_failure_after_the_commit_is_a_frame(opened: Opener, kit: Any) -> None:
+    async with opened() as rig:
+        rig.grants = False
+        async with await rig.connect() as stream:
+            await stream.send_all(kit.post(STREAM_BODY))
+            want = await rig.heard(Want)
+            got = await read_until(stream, b"queued")
+            refuse(rig, want, BROKEN)
+            got += await kit.read_to_end(stream)
+
+    assert kit.unchunk(got).endswith(
+        b'\n\ndata: {"error":{"message":"model m failed to load: the file is no model",'
+        b'"type":"model_load_error","param":null,"code":"model_load_failed"}}\n\n'
+        b"data: [DONE]\n\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (
+            b'HTTP/1.1 400 Bad Request\r\nContent-Length: 54\r\n\r\n{"error":{"message":"too long",'
+            b'"type":"x","code":400}}',
+            {"message": "too long", "type": "x", "param": None, "code": "400"},
+        ),
+        (
+            b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy",
+            {
+                "message": "the model's server answered 503",
+                "type": "upstream_error",
+                "param": None,
+                "code": "http_503",
+            },
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
+            {
+                "message": "the model's server answered 200",
+                "type": "upstream_error",
+                "param": None,
+                "code": "http_200",
+            },
+        ),
+    ],
+)
+async def test_an_answer_that_is_no_stream_becomes_a_frame_after_the_commit(
+    opened: Opener, kit: Any, answer: bytes, error: dict[str, Any]
+) -> None:
+    async def handler(exchange: Any) -> None:
+        await exchange.stream.send_all(answer)
+
+    async with opened(handler) as rig:
+        rig.grants = False
+        async with await rig.connect() as stream:
+            await stream.send_all(kit.post(STREAM_BODY))
+            want = await rig.heard(Want)
+            got = await read_until(stream, b"queued")
+            rig.grant(want)
+            got += await kit.read_to_end(stream)
+
+    *_, frame, done, end = kit.unchunk(got).split(b"\n\n")
+    assert (done, end) == (b"data: [DONE]", b"")
+    assert json.loads(frame[6:]) == {"error": error}
+
+
+async def test_a_request_that_is_no_stream_is_held_so_long_and_may_come_again(
+    opened: Opener, kit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "NONSTREAM_HOLD_S", 0.2)
+    async with opened() as rig:
+        rig.grants = False
+        answer = await rig.ask(kit.post())
+        assert await rig.heard(Leave) == Leave(request=1)
+
+    assert answer.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+    assert b"Retry-After: 2\r\n" in answer
+    assert b'"type":"server_error","param":null,"code":"model_loading"' in answer
+
+
+async def test_a_client_that_leaves_the_queue_is_reported_and_others_stay(
+    opened: Opener, kit: Any
+) -> None:
+    async with opened() as rig:
+        rig.grants = False
+        async with await rig.connect() as stays:
+            leaves = await rig.connect()
+            await leaves.send_all(kit.post(STREAM_BODY))
+            await rig.heard(Want)
+            await stays.send_all(kit.post(STREAM_BODY))
+            want = await rig.heard(Want, 2)
+            await leaves.aclose()
+
+            assert await rig.heard(Leave) == Leave(request=1)
+            rig.grant(want)
+            assert kit.unchunk(await kit.read_to_end(stays)).endswith(ANSWER)
+
+
+async def test_when_the_supervisor_falls_silent_nobody_waits_for_it(
+    opened: Opener, kit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "_LOST_S", 0.3)
+    monkeypatch.setattr(link, "_REPORT_S", 0.1)
+    async with opened(progress_delay_s=60.0) as rig:
+        await rig.ask(kit.post(STREAM_BODY))  # a lease on m
+        rig.grants = False
+        rig.say(Refused(request=99, model="m", error=LATER))  # nobody's
+        other = await rig.ask(kit.post(STREAM_BODY))
+        models = (*REASONING, ModelRoute(model="n"))
+        rig.config = type(rig.config)(generation=2, models=models)
+        rig.say(Welcome(config=rig.config, snapshot=rig.snapshot))
+
+        answer = await rig.ask(kit.post(b'{"model":"n"}'))
+
+    assert kit.unchunk(other) == ANSWER
+    assert answer.startswith(b"HTTP/1.1 503")
+    assert b'"type":"server_error","param":null,"code":"supervisor_lost"' in answer
+
+
+async def test_an_event_that_was_missed_leads_to_a_snapshot(opened: Opener, kit: Any) -> None:
+    async with opened() as rig:
+        rig.grants = False
+        async with await rig.connect() as stream:
+            await stream.send_all(kit.post(STREAM_BODY))
+            want = await rig.heard(Want)
+            rig.seq += 3
+            rig.publish(QueueChanged, queue=())
+            await rig.heard(Resync)
+            status = ModelStatus(
+                model="m", state="starting", since=0.0, progress=progress("loading", 0.77)
+            )
+            rig.say(
+                Resynced(
+                    snapshot=type(rig.snapshot)(epoch="e", seq=rig.seq, t=0.0, models=(status,))
+                )
+            )
+            await read_until(stream, b"loading 77%")
+            rig.grant(want)
+            await kit.read_to_end(stream)
+
+
+def _ask_with_openai(port: int, mode: str) -> tuple[str, str, list[str]]:
+    client = openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="k", max_retries=0)
+    content, reasoning = "", ""
+    roles: list[str] = []
+    with client:
+        stream = client.chat.completions.create(
+            model="m",
+            messages=[{"role": "user", "content": "hi"}],
+            stream=True,
+            extra_headers={"X-Swap-Progress": mode},
+        )
+        for chunk in stream:
+            delta = chunk.choices[0].delta
+            content += delta.content or ""
+            reasoning += getattr(delta, "reasoning_content", None) or ""
+            roles += [delta.role] if delta.role else []
+    return content, reasoning, roles
+
+
+@pytest.mark.parametrize("mode", ["reasoning", "heartbeat", "event", "comment"])
+async def test_the_official_client_takes_a_stream_with_progress(opened: Opener, mode: str) -> None:
+    async with opened(heartbeat_s=0.1) as rig:
+        rig.grants = False
+
+        async def supervise() -> None:
+            want = await rig.heard(Want)
+            rig.publish(ProgressMade, model="m", progress=progress("loading", 0.5))
+            await rig.heard(Report, rig.count(Report) + 2)
+            rig.grant(want)
+
+        rig.nursery.start_soon(supervise)
+        content, reasoning, roles = await trio.to_thread.run_sync(
+            partial(_ask_with_openai, rig.port, mode)
+        )
+
+    assert (content, roles) == ("Hello", ["assistant"])
+    assert ("[swap-progress] m: loading 50%" in reasoning) is (mode == "reasoning")
+
+
+async def test_the_official_client_raises_on_an_error_frame(opened: Opener) -> None:
+    async with opened() as rig:
+        rig.grants = False
+
+        async def supervise() -> None:
+            want = await rig.heard(Want)
+            await rig.heard(Report, rig.count(Report) + 2)
+            refuse(rig, want, BROKEN)
+
+        rig.nursery.start_soon(supervise)
+        with pytest.raises(openai.APIError, match="failed to load: the file is no model"):
+            await trio.to_thread.run_sync(partial(_ask_with_openai, rig.port, "reasoning"))

@@ -1,0 +1,119 @@
+import itertools
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arriero.worker.errors import LoadFailed
+from arriero.worker.sse import EndWatcher, FrameSplitter, chunk, error_frames, last_boundary
+
+ENDS = [b"\n", b"\r\n", b"\r"]
+
+# A blank line: two line ends in a row, whichever they are.
+BLANK = re.compile(rb"(?>\r\n|\r|\n)(?>\r\n|\r|\n)")
+
+lines = st.text("abc: ", min_size=1, max_size=8).map(str.encode)
+frames = st.builds(
+    lambda text, ends, blank: b"".join(map(b"".join, zip(text, ends, strict=False))) + blank,
+    st.lists(lines, min_size=1, max_size=3),
+    st.lists(st.sampled_from(ENDS), min_size=3, max_size=3),
+    st.sampled_from([b"\n", b"\r\n"]),
+)
+
+
+def cut(data: bytes, places: list[int]) -> list[bytes]:
+    edges = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
+    return [data[a:b] for a, b in itertools.pairwise(edges)]
+
+
+@pytest.mark.parametrize(
+    ("data", "end"),
+    [
+        (b"", 0),
+        (b"data: a\n", 0),
+        (b"data: a\n\n", 9),
+        (b"data: a\n\ndata", 9),
+        (b"data: a\r\n\r\ndata", 11),
+        (b"data: a\r\n\r", 10),
+        (b"data: a\r\rdata", 9),
+        (b"data: a\n\r\ndata", 10),
+        (b"data: a\r\n\ndata", 10),
+        (b"data: a\r\ndata: b\r\n", 0),
+        (b"\n\nx\n\ny", 5),
+    ],
+)
+def test_a_frame_ends_with_a_blank_line_of_any_line_ends(data: bytes, end: int) -> None:
+    assert last_boundary(data) == end
+
+
+@given(st.lists(frames, max_size=6), st.binary(max_size=5), st.lists(st.integers(0, 200)))
+def test_frames_pass_byte_for_byte_wherever_the_stream_is_cut(
+    whole: list[bytes], tail: bytes, places: list[int]
+) -> None:
+    data = b"".join(whole) + tail.replace(b"\r", b"").replace(b"\n", b"")
+    splitter = FrameSplitter()
+
+    out = [splitter.push(piece) for piece in cut(data, places) if piece]
+
+    assert b"".join(out) + splitter.rest == data
+    for piece in filter(None, out):
+        assert piece.endswith((b"\n\n", b"\n\r\n", b"\r\r", b"\r\n\r\n", b"\n\r", b"\r\n"))
+    assert BLANK.search(splitter.rest.lstrip(b"\n")) is None
+
+
+def test_a_frame_that_is_not_complete_is_kept_back() -> None:
+    splitter = FrameSplitter()
+
+    assert splitter.push(b"data: a\n\ndata: ") == b"data: a\n\n"
+    assert splitter.push(b"b\n") == b""
+    assert splitter.push(b"\ndata: c\n") == b"data: b\n\n"
+    assert splitter.rest == b"data: c\n"
+
+
+def test_a_frame_above_the_limit_is_passed_raw_until_the_next_boundary() -> None:
+    splitter = FrameSplitter(limit_bytes=10)
+
+    assert splitter.push(b"data: 123456") == b"data: 123456"
+    assert (splitter.at_boundary, splitter.oversize) == (False, 1)
+    assert splitter.push(b"789\n") == b"789\n"
+    assert (splitter.at_boundary, splitter.oversize) == (False, 1)
+    assert splitter.push(b"\ndata: b") == b"\n"
+    assert (splitter.at_boundary, splitter.oversize) == (True, 1)
+    assert splitter.push(b"\n\n") == b"data: b\n\n"
+    assert splitter.oversize == 1
+
+
+@pytest.mark.parametrize(
+    ("frame", "whole"),
+    [
+        (b"data: [DONE]\n\n", True),
+        (b"data:[DONE]\r\n\r\n", True),
+        (b'data: {"choices":[{"finish_reason":"stop"}]}\n\n', True),
+        (b'data: {"choices":[{"finish_reason": "length"}]}\n\n', True),
+        (b'data: {"error":{"message":"no"}}\n\n', True),
+        (b'data: {"choices":[{"finish_reason":null}]}\n\n', False),
+        (b'data: {"content":"[DONE]"}\n\n', False),
+        (b'data: {"content":"\\n\\ndata: [DONE]"}\n\n', False),
+        (b'data: {"content":"{\\"finish_reason\\":\\"stop\\"}"}\n\n', False),
+        (b'data: {"content":"x","error":null}\n\n', False),
+        (b": comment\n\n", False),
+    ],
+)
+def test_the_end_of_an_answer_is_known_by_its_marks_only(frame: bytes, whole: bool) -> None:
+    watcher = EndWatcher()
+    watcher.look(b'data: {"x":1}\n\n' + frame)
+
+    assert watcher.seen is whole
+
+
+def test_an_error_frame_is_alone_and_followed_by_the_end_marker() -> None:
+    assert error_frames(LoadFailed("model qwen failed to load: it is broken")) == (
+        b'data: {"error":{"message":"model qwen failed to load: it is broken",'
+        b'"type":"model_load_error","param":null,"code":"model_load_failed"}}\n\n'
+        b"data: [DONE]\n\n"
+    )
+
+
+def test_a_chunk_has_its_size_in_hexadecimal() -> None:
+    assert chunk(b"x" * 26) == b"1a\r\n" + b"x" * 26 + b"\r\n"

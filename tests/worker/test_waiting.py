@@ -1,0 +1,249 @@
+import itertools
+import json
+import math
+from typing import Any
+
+import pytest
+
+from arriero.worker.modes import Mode
+from arriero.worker.paths import Form
+from arriero.worker.waiting import MOST_LINE_BYTES, MOST_LINES, View, WaitingStream
+
+QUEUED = View("queued", ahead=2)
+
+
+def loading(fraction: float | None) -> View:
+    return View("loading", fraction=fraction)
+
+
+def waiting(mode: Mode, form: Form = Form.CHAT, **changes: Any) -> WaitingStream:
+    options: dict[str, Any] = {
+        "mode": mode,
+        "form": form,
+        "model": "qwen",
+        "ident": "0123456789abcdef01234567",
+        "created": 1700000000,
+        "now": 0.0,
+        "delay_s": 1.0 if mode in {"reasoning", "event"} else 10.0,
+        "heartbeat_s": 10.0,
+        "marker": "[swap-progress] ",
+        "details": False,
+    }
+    return WaitingStream(**(options | changes))
+
+
+def play(stream: WaitingStream, views: list[tuple[float, View]], until: float) -> list[Any]:
+    """Show `views` at their times; return (time, frame) of all that is sent until then."""
+    sent: list[Any] = []
+    view = QUEUED
+    now = 0.0
+    todo = list(views)
+    while True:
+        upcoming = todo[0][0] if todo else math.inf
+        now = max(now, min(upcoming, stream.next_deadline()))
+        if now > until:
+            return sent
+        if todo and upcoming <= now:
+            view = todo.pop(0)[1]
+        sent += [(now, frame) for frame in stream.on_time(now, view)]
+
+
+def lines_of(sent: list[Any]) -> list[tuple[float, str]]:
+    found = []
+    for now, frame in sent:
+        data = json.loads(frame.removeprefix(b"data: "))
+        delta = data["choices"][0]["delta"]
+        found.append((now, delta.get("reasoning_content", "").rstrip("\n")))
+    return found
+
+
+def test_a_progress_chunk_is_byte_for_byte_that_of_the_wire_format() -> None:
+    stream = waiting("reasoning", details=True)
+
+    assert stream.on_time(12.34, loading(0.42)) == [
+        b'data: {"id":"chatcmpl-swap-0123456789abcdef01234567","object":"chat.completion.chunk",'
+        b'"created":1700000000,"model":"qwen","choices":[{"index":0,"delta":{"reasoning_content":'
+        b'"[swap-progress] qwen: loading 42% (12 s)\\n"},"finish_reason":null}],'
+        b'"swap_progress":{"phase":"loading","percent":42,"elapsed_s":12.3,"queue_position":null}}'
+        b"\n\n"
+    ]
+
+
+def test_a_heartbeat_has_an_empty_delta() -> None:
+    assert waiting("heartbeat").on_time(10.0, loading(0.42)) == [
+        b'data: {"id":"chatcmpl-swap-0123456789abcdef01234567","object":"chat.completion.chunk",'
+        b'"created":1700000000,"model":"qwen","choices":[{"index":0,"delta":{},'
+        b'"finish_reason":null}]}\n\n'
+    ]
+
+
+def test_a_completion_has_an_empty_text() -> None:
+    assert waiting("heartbeat", Form.COMPLETION, details=True).on_time(10.0, QUEUED) == [
+        b'data: {"id":"cmpl-swap-0123456789abcdef01234567","object":"text_completion",'
+        b'"created":1700000000,"model":"qwen","choices":[{"text":"","index":0,"logprobs":null,'
+        b'"finish_reason":null}],"swap_progress":{"phase":"queued","percent":null,'
+        b'"elapsed_s":10.0,"queue_position":2}}\n\n'
+    ]
+
+
+def test_an_event_is_a_complete_chunk_with_a_name_and_numbers() -> None:
+    (frame,) = waiting("event").on_time(1.0, loading(0.5))
+
+    name, _, data = frame.partition(b"\n")
+    assert name == b"event: swap_progress"
+    chunk = json.loads(data.removeprefix(b"data: "))
+    assert chunk["choices"] == [{"index": 0, "delta": {}, "finish_reason": None}]
+    assert chunk["swap_progress"]["percent"] == 50
+
+
+def test_a_comment_is_one_line_and_a_blank_one() -> None:
+    assert waiting("comment").on_time(10.0, loading(0.42)) == [b": qwen: loading 42% (10 s)\n\n"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "delay"),
+    [("comment", 10.0), ("heartbeat", 10.0), ("reasoning", 1.0), ("event", 1.0)],
+)
+def test_nothing_is_sent_before_the_commit_delay_and_something_at_it(
+    mode: Mode, delay: float
+) -> None:
+    stream = waiting(mode)
+
+    assert stream.next_deadline() == delay
+    assert stream.on_time(delay - 0.001, loading(0.1)) == []
+    assert not stream.committed
+    assert len(stream.on_time(delay, loading(0.1))) == 1
+    assert stream.committed
+
+
+def test_off_says_nothing_ever() -> None:
+    stream = waiting("off")
+
+    assert stream.next_deadline() == math.inf
+    assert stream.on_time(1e6, QUEUED) == []
+
+
+def test_a_model_that_is_ready_before_the_commit_leaves_no_trace() -> None:
+    stream = waiting("reasoning")
+
+    assert stream.on_ready(0.5) == []
+    assert stream.next_deadline() == math.inf
+    assert stream.on_time(100.0, QUEUED) == []
+
+
+def test_lines_follow_phases_tens_of_percent_and_the_clock() -> None:
+    views = [
+        (0.0, QUEUED),
+        (5.0, View("draining", other="gemma")),
+        (6.0, View("stopping", other="gemma")),
+        (8.0, loading(None)),
+        (10.0, loading(0.0)),
+        (11.0, loading(0.09)),
+        (12.0, loading(0.10)),
+        (13.0, loading(0.35)),
+        (14.0, loading(0.2)),
+        (60.0, View("warming")),
+    ]
+    stream = waiting("reasoning", heartbeat_s=60.0)
+
+    sent = play(stream, views, until=62.0)
+    sent += [(62.5, frame) for frame in stream.on_ready(62.5)]
+
+    assert lines_of(sent) == [
+        (1.0, "[swap-progress] qwen: queued (2 ahead)"),
+        (5.0, "[swap-progress] qwen: waiting for gemma to finish"),
+        (6.0, "[swap-progress] qwen: stopping gemma"),
+        (8.0, "[swap-progress] qwen: loading (8 s)"),
+        (10.0, "[swap-progress] qwen: loading 0% (10 s)"),
+        (12.0, "[swap-progress] qwen: loading 10% (12 s)"),
+        (13.0, "[swap-progress] qwen: loading 35% (13 s)"),
+        (43.0, "[swap-progress] qwen: loading 35% (43 s)"),
+        (60.0, "[swap-progress] qwen: warming up"),
+        (62.5, "[swap-progress] qwen: ready after 62.5 s"),
+    ]
+
+
+def test_changes_within_a_second_are_told_once_and_the_latest_wins() -> None:
+    views = [
+        (1.2, View("draining", other="gemma")),
+        (1.4, View("stopping", other="gemma")),
+        (1.6, loading(0.3)),
+    ]
+
+    sent = play(waiting("reasoning"), views, until=5.0)
+
+    assert lines_of(sent) == [
+        (1.0, "[swap-progress] qwen: queued (2 ahead)"),
+        (2.0, "[swap-progress] qwen: loading 30% (2 s)"),
+    ]
+
+
+def test_a_late_joiner_starts_with_the_current_state() -> None:
+    stream = waiting("reasoning", now=100.0)
+
+    assert lines_of([(101.0, stream.on_time(101.0, loading(0.8))[0])]) == [
+        (101.0, "[swap-progress] qwen: loading 80% (1 s)")
+    ]
+
+
+def test_silence_is_broken_by_heartbeats_between_the_lines() -> None:
+    sent = play(waiting("reasoning"), [(0.0, loading(0.5))], until=45.0)
+
+    assert lines_of(sent) == [
+        (1.0, "[swap-progress] qwen: loading 50% (1 s)"),
+        (11.0, ""),
+        (21.0, ""),
+        (31.0, "[swap-progress] qwen: loading 50% (31 s)"),
+        (41.0, ""),
+    ]
+
+
+def test_heartbeats_go_on_after_the_grant() -> None:
+    stream = waiting("reasoning")
+    stream.on_time(1.0, loading(0.5))
+    stream.on_ready(3.0)
+
+    assert stream.next_deadline() == 13.0
+    assert lines_of([(13.0, stream.on_time(13.0, QUEUED)[0])]) == [(13.0, "")]
+    assert stream.next_deadline() == 23.0
+
+
+def test_forty_lines_at_the_most_and_the_last_one_is_for_ready() -> None:
+    stream = waiting("reasoning")
+    views = [(1.0 + n, View("queued", ahead=n % 7)) for n in range(200)]
+
+    sent = play(stream, views, until=300.0)
+    sent += [(300.0, frame) for frame in stream.on_ready(300.0)]
+    lines = [line for _, line in lines_of(sent) if line]
+
+    assert len(lines) == MOST_LINES
+    assert lines[-1] == "[swap-progress] qwen: ready after 300.0 s"
+    gaps = [later - sooner for (sooner, _), (later, _) in itertools.pairwise(sent)]
+    assert min(gaps[:30]) >= 1.0
+    assert max(gaps) <= 10.0
+
+
+def test_percent_never_falls_and_never_reaches_a_hundred() -> None:
+    stream = waiting("event")
+    views = [(1.0 + n, loading(f)) for n, f in enumerate([0.5, 0.2, 0.7, 0.6, 1.0, 0.9])]
+
+    percents = [
+        json.loads(frame.partition(b"data: ")[2])["swap_progress"]["percent"]
+        for _, frame in play(stream, views, until=8.0)
+    ]
+
+    assert percents == sorted(percents)
+    assert percents[-1] == 99
+
+
+@pytest.mark.parametrize("name", ["q" * 500, "né\n\r\x00w", "🦙" * 80])
+def test_a_line_is_short_ascii_and_one_line_whatever_the_names_are(name: str) -> None:
+    stream = waiting("reasoning", model=name, marker="[" + "x" * 29 + "] ")
+
+    for now, view in [(1.0, View("draining", other=name)), (2.0, View("stopping", other=name))]:
+        (frame,) = stream.on_time(now, view)
+        line = json.loads(frame[6:])["choices"][0]["delta"]["reasoning_content"]
+        assert line.isascii()
+        assert line.endswith("\n")
+        assert line[:-1].isprintable()
+        assert len(line) <= MOST_LINE_BYTES

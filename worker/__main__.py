@@ -1,0 +1,51 @@
+"""Wiring: arguments -> settings -> `trio.run`. Started by the supervisor, never by hand."""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+import trio
+
+from .app import Settings, run_worker
+
+# Exit code of a worker whose supervisor has gone.
+ORPHANED = 3
+
+
+def _leave_at_once() -> None:
+    """End without any clean-up: the kernel closes all connections, which cuts their answers."""
+    os._exit(ORPHANED)
+
+
+def main() -> int:
+    """Run one worker and return its exit code."""
+    parser = argparse.ArgumentParser(prog="arriero.worker", description=__doc__)
+    parser.add_argument("--worker", type=int, required=True, help="number of this worker")
+    parser.add_argument("--listen-fd", type=int, required=True, help="inherited listening socket")
+    parser.add_argument("--socket-dir", type=Path, required=True, help="the supervisor's sockets")
+    parser.add_argument("--parent-pid", type=int, required=True, help="the supervisor")
+    given = parser.parse_args()
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.INFO,
+        format=f"%(asctime)s %(levelname)s worker-{given.worker} %(message)s",
+    )
+    if os.getppid() != given.parent_pid:
+        return ORPHANED
+    # Ctrl-C reaches the whole group of processes; the supervisor ends us in order.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    settings = Settings(
+        worker=given.worker,
+        listen_fd=given.listen_fd,
+        socket_dir=given.socket_dir,
+        parent_pid=given.parent_pid,
+    )
+    trio.run(run_worker, settings, _leave_at_once)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,150 @@
+"""Wiring: opens the parts of a worker in order; that order, reversed, is the shutdown."""
+
+import gc
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import trio
+import zmq
+
+from arriero.protocol.transport import connected, open_context
+
+from .asgi_door import AsgiDoor
+from .front import serve_connection
+from .link import TOPICS, SupervisorLink
+from .listen import accept_connections, open_listener
+from .page_door import PageDoor, open_page_door
+from .pages import make_pages
+from .sentry import Connection, Sentry
+from .serving import Service
+from .wire import Wire
+
+log = logging.getLogger(__name__)
+
+# Seconds until the requests that run when the worker is told to end are cut. The supervisor has
+# its own, shorter limit; this one only keeps a forgotten worker from living for ever.
+FINISH_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a worker is started with.
+
+    Attributes:
+        worker: Its number.
+        listen_fd: The inherited listening socket.
+        socket_dir: Folder of the supervisor's sockets.
+        parent_pid: The supervisor; the worker ends with it.
+    """
+
+    worker: int
+    listen_fd: int
+    socket_dir: Path
+    parent_pid: int
+
+
+async def run_worker(settings: Settings, on_orphaned: Callable[[], None]) -> None:
+    """Serve until the supervisor says that it is enough.
+
+    Args:
+        settings: What to serve, and for whom.
+        on_orphaned: Called when the supervisor has gone.
+    """
+    identity = f"worker-{settings.worker}-{os.getpid()}".encode()
+    with (
+        open_context() as context,
+        connected(
+            context, zmq.DEALER, settings.socket_dir / "lease.sock", identity=identity
+        ) as lease,
+        connected(context, zmq.SUB, settings.socket_dir / "events.sock", topics=TOPICS) as events,
+    ):
+        sentry = Sentry()
+        service = Service(sentry=sentry)
+        sentry.chores.append(service.upstreams.trim)
+        link = SupervisorLink(settings.worker, lease, events, service)
+        async with trio.open_nursery() as nursery:  # last: says what ran until the end
+            nursery.start_soon(_watch_parent, settings.parent_pid, on_orphaned)
+            nursery.start_soon(link.run)
+            nursery.start_soon(sentry.run)
+            await link.welcomed.wait()
+            await _serve(settings, service, link)
+            nursery.cancel_scope.cancel()
+    log.info("worker.finished worker=%d", settings.worker)
+
+
+async def _serve(settings: Settings, service: Service, link: SupervisorLink) -> None:
+    """Serve connections until `link.finish`, and until those that run then have ended."""
+    page_door: PageDoor
+
+    async def take_bridged(sock: socket.socket, peer: bytes) -> None:
+        await serve_connection(Connection(Wire(sock), peer, service.sentry), service, no_pages)
+
+    app = AsgiDoor(make_pages(service, int(time.time())), take_bridged)
+    async with open_page_door(app) as page_door:
+
+        async def take(sock: socket.socket) -> None:
+            try:
+                wire, peer = Wire(sock), _peer_of(sock)
+            except OSError:  # reset before it was looked at
+                sock.close()
+                return
+            await serve_connection(Connection(wire, peer, service.sentry), service, page_door)
+
+        with open_listener(settings.listen_fd) as listener:
+            async with trio.open_nursery() as connections:  # running requests end first
+                async with trio.open_nursery() as accepting:  # no new connections
+                    accepting.start_soon(
+                        partial(
+                            accept_connections,
+                            listener,
+                            take,
+                            connections,
+                            lambda: len(service.sentry.connections) + page_door.connections,
+                        )
+                    )
+                    # What was imported and set up stays for good: let the collector skip it.
+                    gc.collect()
+                    gc.freeze()
+                    log.info("worker.serving worker=%d pid=%d", settings.worker, os.getpid())
+                    await link.finish.wait()
+                    accepting.cancel_scope.cancel()
+                service.finishing = True
+                connections.cancel_scope.deadline = trio.current_time() + FINISH_S
+                service.sentry.finish()
+                await page_door.finish()
+                log.info("worker.finishing worker=%d", settings.worker)
+
+
+async def no_pages(sock: socket.socket, _: bytes) -> None:
+    """Close a bridged connection that asks for a page: that cannot be."""
+    sock.close()
+
+
+def _peer_of(sock: socket.socket) -> bytes:
+    if sock.family == socket.AF_UNIX:
+        sock.setblocking(False)
+        return b""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    return str(sock.getpeername()[0]).encode("ascii")
+
+
+async def _watch_parent(pid: int, on_orphaned: Callable[[], None]) -> None:
+    """Call `on_orphaned` as soon as the process `pid` has ended."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        on_orphaned()
+        return
+    try:
+        await trio.lowlevel.wait_readable(pidfd)
+    finally:
+        trio.lowlevel.notify_closing(pidfd)
+        os.close(pidfd)
+    log.warning("worker.orphaned parent=%d", pid)
+    on_orphaned()

@@ -1,0 +1,194 @@
+"""Requests that cannot be answered: a tree by what the client is told.
+
+Each class knows its HTTP status and the `type` and `code` of the OpenAI error object. The message
+is for people and may be shown to a client: it never holds a command line, a path of this machine
+or a stack trace.
+
+Which failure gets which `type` decides what agents do next: `server_error` is taken as "try
+again", any other type ends the turn.
+"""
+
+from typing import ClassVar
+
+import msgspec
+
+from arriero.protocol.values import ErrorInfo
+
+# Seconds. Clients obey this figure exactly, so it is short: the retry joins the load that goes on.
+RETRY_AFTER_S = 2
+
+
+class ClientGone(Exception):
+    """The client has left: nobody is there to be told anything."""
+
+
+class RelayError(Exception):
+    """A request that cannot be answered.
+
+    Attributes:
+        status: HTTP status, as long as nothing has been sent.
+        kind: `type` of the error object.
+        code: `code` of the error object.
+        fields: Header fields that go with it.
+    """
+
+    status: ClassVar[int] = 500
+    kind: str = "server_error"
+    code: str = "internal"
+    fields: ClassVar[tuple[tuple[bytes, bytes], ...]] = ()
+
+    def __init__(self, message: str, *, code: str | None = None, kind: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        if code is not None:
+            self.code = code
+        if kind is not None:
+            self.kind = kind
+
+
+class BadRequest(RelayError):
+    """The request makes no sense."""
+
+    status = 400
+    kind = "invalid_request_error"
+    code = "bad_request"
+
+
+class UnknownModel(RelayError):
+    """The request names a model that the configuration does not have."""
+
+    status = 404
+    kind = "invalid_request_error"
+    code = "model_not_found"
+
+
+class UnknownPath(RelayError):
+    """Nothing is there."""
+
+    status = 404
+    kind = "invalid_request_error"
+    code = "not_found"
+
+
+class WrongMethod(RelayError):
+    """Something is there, but not for this method."""
+
+    status = 405
+    kind = "invalid_request_error"
+    code = "method_not_allowed"
+
+
+class TooSlow(RelayError):
+    """The request did not arrive in time."""
+
+    status = 408
+    kind = "invalid_request_error"
+    code = "request_timeout"
+
+
+class TooLarge(RelayError):
+    """The body is larger than what is read into memory."""
+
+    status = 413
+    kind = "invalid_request_error"
+    code = "request_too_large"
+
+
+class UnknownExpectation(RelayError):
+    """The request expects something other than ``100-continue``."""
+
+    status = 417
+    kind = "invalid_request_error"
+    code = "expectation_failed"
+
+
+class HeadTooLarge(RelayError):
+    """The head has too many bytes or too many fields."""
+
+    status = 431
+    kind = "invalid_request_error"
+    code = "request_header_fields_too_large"
+
+
+class LoadFailed(RelayError):
+    """The model will not come up: trying again would only load a broken model again.
+
+    ``x-should-retry: false`` is what the official clients obey: without it they ask three times.
+    """
+
+    status = 500
+    kind = "model_load_error"
+    code = "model_load_failed"
+    fields = ((b"x-should-retry", b"false"),)
+
+
+class Unavailable(RelayError):
+    """Not now; the same request may well succeed a little later."""
+
+    status = 503
+    kind = "server_error"
+    code = "model_unavailable"
+    fields = ((b"Retry-After", b"%d" % RETRY_AFTER_S),)
+
+
+class StillLoading(Unavailable):
+    """A request that is not a stream has waited as long as its client will; the load goes on."""
+
+    code = "model_loading"
+
+
+class UpstreamDied(RelayError):
+    """The model's server went away before its answer was complete."""
+
+    status = 502
+    kind = "upstream_error"
+    code = "upstream_disconnected"
+
+
+class UpstreamTruncated(UpstreamDied):
+    """The model's server ended its stream in good order, but without the end of the answer."""
+
+    code = "upstream_truncated"
+
+
+class UpstreamSilent(RelayError):
+    """The model's server said nothing for too long."""
+
+    status = 504
+    kind = "upstream_error"
+    code = "upstream_timeout"
+
+
+class UpstreamAnsweredError(RelayError):
+    """The model's server answered with an error, but the stream was already under way."""
+
+    status = 502
+    kind = "upstream_error"
+
+
+def from_supervisor(model: str, info: ErrorInfo) -> RelayError:
+    """Return what a client is told when the supervisor refused `model` because of `info`."""
+    if info.code == "unknown_model":
+        return UnknownModel(info.message)
+    if info.transient:
+        code = "supervisor_lost" if info.code == "supervisor_lost" else None
+        return Unavailable(info.message, code=code)
+    code = info.code if info.code == "model_load_timeout" else None
+    message = info.message
+    if not message.startswith(f"model {model} failed to load"):
+        message = f"model {model} failed to load: {message}"
+    return LoadFailed(message, code=code)
+
+
+def body_of(error: RelayError) -> bytes:
+    """Return the OpenAI error object of `error` as one line of JSON."""
+    return msgspec.json.encode(
+        {
+            "error": {
+                "message": error.message,
+                "type": error.kind,
+                "param": None,
+                "code": error.code,
+            }
+        }
+    )

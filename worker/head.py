@@ -1,0 +1,214 @@
+"""Head of a request -> what this worker has to know of it. Deciding; no I/O.
+
+llhttp (through httptools) is strict about what smuggling needs: Content-Length beside
+Transfer-Encoding, several lengths, folded lines, bare CR or LF and NUL are errors of its own.
+What it lets pass and two readers could understand differently is refused here.
+"""
+
+from typing import Final
+
+import httptools
+
+from .errors import BadRequest, HeadTooLarge, RelayError, UnknownExpectation
+
+# Bytes up to and including the blank line. nginx gives 4 x 8 KiB; agents send long bearer tokens
+# and tracing fields.
+MAX_HEAD_BYTES = 64 * 1024
+
+# Fields. nginx has no limit, Apache 100, Node 2000 (a total); no honest client comes near.
+MAX_FIELDS = 128
+
+# Field names that matter here. What a name stands for: `None` keeps the field as it is.
+_HOP: Final = 0  # hop by hop, or a secret: never passed on
+_CONNECTION: Final = 1
+_LENGTH: Final = 2
+_CODING: Final = 3
+_EXPECT: Final = 4
+_HOST: Final = 5
+_FORWARDED: Final = 6
+_MODE: Final = 7
+_ACCEPTS: Final = 8
+
+_MEANING: Final[dict[bytes, int]] = {
+    b"keep-alive": _HOP,
+    b"te": _HOP,
+    b"trailer": _HOP,
+    b"upgrade": _HOP,
+    b"http2-settings": _HOP,
+    b"proxy-authenticate": _HOP,
+    b"proxy-authorization": _HOP,
+    b"proxy-connection": _HOP,
+    # The client's key is for this program; the upstream has its own or none.
+    b"authorization": _HOP,
+    b"x-api-key": _HOP,
+    b"api-key": _HOP,
+    b"connection": _CONNECTION,
+    b"content-length": _LENGTH,
+    b"transfer-encoding": _CODING,
+    b"expect": _EXPECT,
+    b"host": _HOST,
+    b"x-forwarded-for": _FORWARDED,
+    b"x-swap-progress": _MODE,
+    b"accept-encoding": _ACCEPTS,
+}
+
+
+class RequestHead:
+    """What the head of a request says. Filled by httptools' callbacks.
+
+    Attributes:
+        target: As in the request line.
+        path: `target` without scheme, authority and query.
+        method: Upper-case.
+        http11: False for HTTP/1.0, whose clients get an unchunked answer and no second one.
+        keep_alive: The client would send another request on this connection.
+        length: Bytes of the body; 0 when there is none; None when it is chunked.
+        continues: The client waits for ``100 Continue`` before it sends the body.
+        mode: Value of ``X-Swap-Progress``; None without it.
+        lines: Fields that may go upstream, as they came, each with its line end.
+        accepts: Accept-Encoding lines, kept apart: they stay at home when frames must be read.
+        forwarded: Values of X-Forwarded-For.
+    """
+
+    __slots__ = (
+        "accepts",
+        "coding",
+        "connection",
+        "continues",
+        "count",
+        "forwarded",
+        "hosts",
+        "http11",
+        "keep_alive",
+        "length",
+        "lines",
+        "method",
+        "mode",
+        "path",
+        "refusal",
+        "target",
+    )
+
+    def __init__(self) -> None:
+        self.target = b""
+        self.path = b""
+        self.method = b""
+        self.http11 = True
+        self.keep_alive = True
+        self.length: int | None = 0
+        self.continues = False
+        self.mode: bytes | None = None
+        self.lines: list[bytes] = []
+        self.accepts: list[bytes] = []
+        self.forwarded: list[bytes] = []
+        self.connection = b""
+        self.coding: bytes | None = None
+        self.hosts = 0
+        self.refusal: RelayError | None = None
+        self.count = 0
+
+    def on_url(self, url: bytes) -> None:
+        """Take the target (httptools calls this)."""
+        self.target = url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take one field (httptools calls this)."""
+        self.count += 1
+        low = name.lower()
+        meaning = _MEANING.get(low)
+        if meaning is None:
+            self.lines.append(b"%b: %b\r\n" % (name, value))
+        elif meaning == _LENGTH:
+            self.length = int(value)  # llhttp has checked that it is digits, and one only
+        elif meaning == _HOST:
+            self.hosts += 1
+            self.lines.append(b"%b: %b\r\n" % (name, value))
+        elif meaning == _ACCEPTS:
+            self.accepts.append(b"%b: %b\r\n" % (name, value))
+        elif meaning == _CONNECTION:
+            self.connection += b"," + value.lower()
+        elif meaning == _CODING:
+            self.coding = value.strip().lower()
+        elif meaning == _MODE:
+            if self.mode is None:
+                self.mode = value
+        elif meaning == _FORWARDED:
+            self.forwarded.append(value.strip())
+        elif meaning == _EXPECT:
+            if value.strip().lower() == b"100-continue":
+                self.continues = True
+            else:
+                self.refusal = UnknownExpectation("cannot meet an expectation but 100-continue")
+
+
+def _path_of(target: bytes) -> bytes:
+    path = target
+    if not path.startswith(b"/"):
+        # absolute form: http://host/path (RFC 9112, 3.2.2)
+        scheme, found, rest = path.partition(b"://")
+        if found and scheme.lower() in {b"http", b"https"}:
+            slash = rest.find(b"/")
+            path = rest[slash:] if slash >= 0 else b"/"
+    return path.partition(b"?")[0]
+
+
+def parse_head(raw: bytes) -> RequestHead:
+    """Read the head `raw`, which ends with its blank line.
+
+    Raises:
+        RelayError: It cannot be understood, or not in one way only. The connection has to be
+            closed then, because nobody knows where the next request begins.
+    """
+    head = RequestHead()
+    parser = httptools.HttpRequestParser(head)
+    try:
+        parser.feed_data(raw)
+    except httptools.HttpParserUpgrade:
+        pass  # the caller decides by method and path; an upgrade may always be ignored
+    except (httptools.HttpParserError, ValueError) as exc:
+        raise BadRequest(f"cannot read the head of the request: {exc}") from exc
+    fields = head.count
+    if fields > MAX_FIELDS:
+        raise HeadTooLarge(f"cannot take {fields} header fields: the limit is {MAX_FIELDS}")
+    if head.refusal is not None:
+        raise head.refusal
+    version = parser.get_http_version()
+    head.method = parser.get_method()
+    head.path = _path_of(head.target)
+    if version == "1.1":
+        if head.hosts != 1:
+            raise BadRequest(f"cannot take {head.hosts} Host fields: HTTP/1.1 has exactly one")
+        head.keep_alive = True
+    elif version == "1.0":
+        head.http11 = False
+        head.keep_alive = False
+        head.continues = False
+        if head.hosts > 1:
+            raise BadRequest(f"cannot take {head.hosts} Host fields: there may be one")
+    else:
+        raise BadRequest(f"cannot speak HTTP/{version}")
+    if head.coding is not None:
+        if head.coding != b"chunked" or not head.http11:
+            raise BadRequest("cannot read a transfer coding other than chunked on HTTP/1.1")
+        head.length = None
+    if head.connection:
+        _obey_connection(head)
+    return head
+
+
+def _obey_connection(head: RequestHead) -> None:
+    """Drop the fields that Connection names, and note a wish to close."""
+    named = {token.strip() for token in head.connection.split(b",")}
+    if b"close" in named:
+        head.keep_alive = False
+    named -= {b"", b"close", b"keep-alive", b"upgrade", b"te", b"host"}
+    if named:
+        head.lines = [line for line in head.lines if _name_of(line) not in named]
+        if b"accept-encoding" in named:
+            head.accepts = []
+        if b"x-forwarded-for" in named:
+            head.forwarded = []
+
+
+def _name_of(line: bytes) -> bytes:
+    return line[: line.index(b":")].lower()

@@ -1,0 +1,317 @@
+"""Header fields on their way up and down. Deciding; no I/O.
+
+Heads are put together as bytes, line by line as they came; nothing is decoded or re-ordered.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import httptools
+
+from .errors import UpstreamDied
+from .head import RequestHead
+
+# Bytes of an upstream's head: as much as is taken from clients.
+MAX_ANSWER_HEAD_BYTES = 64 * 1024
+
+_LENGTH: Final = 1
+_CODING: Final = 2
+_CONNECTION: Final = 3
+_TYPE: Final = 4
+_ENCODING: Final = 5
+_DROPPED: Final = 6
+_CACHE: Final = 7
+_BUFFERING: Final = 8
+_PASSED: Final = frozenset({_TYPE, _ENCODING, _CACHE, _BUFFERING})
+
+_MEANING: Final[dict[bytes, int]] = {
+    b"content-length": _LENGTH,
+    b"transfer-encoding": _CODING,
+    b"connection": _CONNECTION,
+    b"content-type": _TYPE,
+    b"content-encoding": _ENCODING,
+    b"keep-alive": _DROPPED,
+    b"proxy-authenticate": _DROPPED,
+    b"proxy-connection": _DROPPED,
+    b"te": _DROPPED,
+    b"trailer": _DROPPED,
+    b"upgrade": _DROPPED,
+    b"x-swap-progress": _DROPPED,  # said by this program only
+    b"cache-control": _CACHE,
+    b"x-accel-buffering": _BUFFERING,
+}
+
+# Fields that make no sense after a body, or could be mistaken for those before it; RFC 9110,
+# section 6.5.1.
+_NO_TRAILERS: Final = frozenset({*_MEANING, b"host", b"authorization", b"set-cookie"})
+
+OK_LINE: Final = b"HTTP/1.1 200 OK\r\n"
+
+# What the head of an early answer says besides the mode; section 2 of the wire format.
+EARLY_STREAM_FIELDS: Final = (
+    b"Content-Type: text/event-stream; charset=utf-8\r\n"
+    b"Cache-Control: no-cache\r\n"
+    b"X-Accel-Buffering: no\r\n"
+)
+
+
+def upstream_request(
+    head: RequestHead, body: bytes, *, peer: bytes, base_path: bytes, reads_frames: bool
+) -> bytes:
+    """Return the head that goes upstream.
+
+    Args:
+        head: The client's.
+        body: What will follow; always sent with its length.
+        peer: Address of the client, for X-Forwarded-For.
+        base_path: What the endpoint's URL has after its authority; empty for a plain one.
+        reads_frames: The answer may be a stream whose frames are looked at, so it must not come
+            compressed.
+    """
+    target = head.target
+    if not target.startswith(b"/"):
+        query = target.find(b"?")
+        target = head.path + (target[query:] if query >= 0 else b"")
+    forwarded = b", ".join((*head.forwarded, peer)) if peer else b", ".join(head.forwarded)
+    return b"%b %b%b HTTP/1.1\r\n%b%b%bX-Forwarded-For: %b\r\nContent-Length: %d\r\n\r\n" % (
+        head.method,
+        base_path,
+        target,
+        b"" if head.hosts else b"Host: localhost\r\n",
+        b"".join(head.lines),
+        b"Accept-Encoding: identity\r\n" if reads_frames else b"".join(head.accepts),
+        forwarded,
+        len(body),
+    )
+
+
+class _Collector:
+    """What httptools finds in the head of an answer."""
+
+    def __init__(self) -> None:
+        self.reason = b""
+        self.fields: list[tuple[bytes, bytes]] = []
+        self.whole = False
+
+    def on_status(self, reason: bytes) -> None:
+        self.reason = reason
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.fields.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        self.whole = True
+
+
+class AnswerHead:
+    """Head of an upstream's answer. Not changed once it is read: heads that repeat are shared.
+
+    Attributes:
+        status: HTTP status.
+        line: Status line as the client gets it.
+        lines: Fields that may go to the client, as they came, each with its line end.
+        length: Bytes of the body, if it was said.
+        chunked: The body comes in chunks.
+        bodyless: There is no body, whatever the fields say.
+        keep_alive: The connection may be used again afterwards.
+        is_stream: It is a stream of events, and not compressed.
+        stream_lines: What a stream needs besides, so that nobody on the way buffers it.
+        plain: The whole head for a client of HTTP/1.1 that stays; None for a stream, and if the
+            end of the body has to be told in another way than by its length.
+    """
+
+    __slots__ = (
+        "bodyless",
+        "chunked",
+        "is_stream",
+        "keep_alive",
+        "length",
+        "line",
+        "lines",
+        "plain",
+        "status",
+        "stream_lines",
+    )
+
+    def __init__(
+        self, status: int, reason: bytes, fields: Sequence[tuple[bytes, bytes]], version: str
+    ) -> None:
+        self.status = status
+        self.line = OK_LINE if status == 200 else b"HTTP/1.1 %d %b\r\n" % (status, reason)
+        self.length: int | None = None
+        self.chunked = False
+        self.bodyless = status in {204, 304}
+        self.keep_alive = version == "1.1"
+        content_type = b""
+        encoded = False
+        named: set[bytes] = set()
+        seen: set[int] = set()
+        lines: list[tuple[bytes, bytes]] = []
+        for name, value in fields:
+            low = name.lower()
+            meaning = _MEANING.get(low)
+            if meaning is None or meaning in _PASSED:
+                lines.append((low, b"%b: %b\r\n" % (name, value)))
+            if meaning is None:
+                continue
+            seen.add(meaning)
+            if meaning == _LENGTH:
+                self.length = int(value)
+            elif meaning == _TYPE:
+                content_type = value.strip().lower()
+            elif meaning == _ENCODING:
+                encoded = value.strip().lower() not in {b"", b"identity"}
+            elif meaning == _CONNECTION:
+                named |= {token.strip() for token in value.lower().split(b",")}
+            elif meaning == _CODING:
+                if value.strip().lower() != b"chunked":
+                    raise UpstreamDied("cannot read the answer: its transfer coding is unknown")
+                self.chunked = True
+        if b"close" in named or (self.length is None and not self.chunked and not self.bodyless):
+            self.keep_alive = False
+        named -= {b"content-type", b"content-encoding"}
+        self.lines = b"".join(line for name, line in lines if name not in named)
+        self.is_stream = content_type.startswith(b"text/event-stream") and not encoded
+        self.stream_lines = (
+            b"" if _CACHE in seen else b"Cache-Control: no-cache, no-transform\r\n"
+        ) + (b"" if _BUFFERING in seen else b"X-Accel-Buffering: no\r\n")
+        self.plain: bytes | None = None
+        if self.length is not None and not (self.chunked or self.bodyless or self.is_stream):
+            framing = b"Content-Length: %d\r\n" % self.length
+            self.plain = self.build(framing=framing, extra=b"", close=False)
+
+    def build(self, *, framing: bytes, extra: bytes, close: bool) -> bytes:
+        """Return the head as the client gets it.
+
+        Args:
+            framing: The line that says how the body ends, or nothing.
+            extra: Further lines.
+            close: No other request will be read from this connection.
+        """
+        return b"%b%b%b%b%b\r\n" % (
+            self.line,
+            self.lines,
+            framing,
+            extra,
+            b"Connection: close\r\n" if close else b"",
+        )
+
+
+def parse_answer_head(raw: bytes) -> AnswerHead:
+    """Read the head `raw`, which ends with its blank line.
+
+    Raises:
+        UpstreamDied: It is not HTTP/1.
+    """
+    found = _Collector()
+    parser = httptools.HttpResponseParser(found)
+    try:
+        parser.feed_data(raw)
+        if not found.whole:
+            raise UpstreamDied("cannot read the answer: its head is no HTTP/1.1")
+        return AnswerHead(
+            parser.get_status_code(), found.reason, found.fields, parser.get_http_version()
+        )
+    except (httptools.HttpParserError, httptools.HttpParserUpgrade, ValueError) as exc:
+        raise UpstreamDied("cannot read the answer: its head is no HTTP/1.1") from exc
+
+
+# Makes a parser expect a chunked body.
+_CHUNKED: Final = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+class AnswerBody:
+    """Finds the body in the bytes after a head.
+
+    Attributes:
+        complete: Its end was seen.
+        keep_alive: The connection may be used again.
+        until_close: Only the end of the connection ends it.
+        trailers: Fields after a chunked body, each with its line end.
+    """
+
+    __slots__ = (
+        "_feed",
+        "_left",
+        "_parts",
+        "_whole_parts",
+        "complete",
+        "keep_alive",
+        "on_body",
+        "trailers",
+        "until_close",
+    )
+
+    def __init__(self, head: AnswerHead) -> None:
+        self.keep_alive = head.keep_alive
+        self.trailers: list[bytes] = []
+        self.complete = head.bodyless or (head.length == 0 and not head.chunked)
+        self.until_close = False
+        self._left = 0
+        self._feed: Callable[[bytes], None] | None = None
+        self._parts: list[bytes] = []
+        self._whole_parts: int | None = None
+        if self.complete:
+            pass
+        elif head.chunked:
+            self.on_body = self._parts.append  # called from C, without a Python frame
+            self._feed = httptools.HttpResponseParser(self).feed_data
+            self._feed(_CHUNKED)
+        elif head.length is None:
+            self.until_close = True
+        else:
+            self._left = head.length
+
+    def feed(self, data: bytes) -> bytes:
+        """Take the next bytes and return those of the body.
+
+        Raises:
+            UpstreamDied: They are not what the head has promised.
+        """
+        if self._feed is not None and not self.complete:
+            return self._feed_chunked(data)
+        if self.until_close:
+            return data
+        taken = len(data)
+        if taken < self._left:
+            self._left -= taken
+            return data
+        if taken > self._left:
+            self.keep_alive = False  # bytes that nobody asked for
+            data = data[: self._left]
+        self._left = 0
+        self.complete = True
+        return data
+
+    def _feed_chunked(self, data: bytes) -> bytes:
+        assert self._feed is not None
+        parts = self._parts
+        try:
+            self._feed(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade, ValueError) as exc:
+            if not self.complete:
+                raise UpstreamDied("cannot read the answer: its chunks make no sense") from exc
+            self.keep_alive = False  # what follows a complete answer only spoils the connection
+        if self._whole_parts is not None:
+            del parts[self._whole_parts :]
+        if not parts:
+            return b""
+        body = parts[0] if len(parts) == 1 else b"".join(parts)
+        parts.clear()
+        return body
+
+    def on_message_begin(self) -> None:
+        """Note that something begins (httptools calls this)."""
+        if self.complete:
+            self.keep_alive = False  # bytes that nobody asked for
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a trailer (httptools calls this, for the line that began the parsing as well)."""
+        if not self.complete and name.lower() not in _NO_TRAILERS:
+            self.trailers.append(b"%b: %b\r\n" % (name, value))
+
+    def on_message_complete(self) -> None:
+        """Note the end (httptools calls this)."""
+        if not self.complete:
+            self.complete = True
+            self._whole_parts = len(self._parts)

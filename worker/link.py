@@ -1,0 +1,161 @@
+"""The worker's line to the supervisor: lease messages and events. Doing; `leases.py` decides."""
+
+import logging
+import os
+from typing import assert_never
+
+import trio
+
+from arriero.protocol.codec import decode_event, encode, read_from_supervisor
+from arriero.protocol.errors import RemoteProtocolError
+from arriero.protocol.lease import (
+    Finish,
+    FromSupervisor,
+    FromWorker,
+    Gone,
+    Granted,
+    Hello,
+    Probe,
+    Refused,
+    Resync,
+    Resynced,
+    Revoke,
+    Welcome,
+)
+from arriero.protocol.transport import FrameSocket
+
+from .naming import Names
+from .serving import Service
+
+log = logging.getLogger(__name__)
+
+# Topics that are numbered as events. All of them, or there would be gaps; log lines are not.
+TOPICS = (b"state/", b"progress/", b"queue/", b"worker/", b"config/", b"heartbeat/")
+
+_HELLO_S = 0.5  # between two hellos, until the welcome
+_REPORT_S = 1.0  # between two reports
+_RESYNC_S = 1.0  # between two requests for a snapshot
+_LOST_S = 5.0  # of silence after which nobody waits for the supervisor any longer
+
+
+class SupervisorLink:
+    """Speaks with the supervisor, and keeps the service up to date.
+
+    Attributes:
+        welcomed: Set once the configuration is known.
+        finish: Set when the supervisor wants this worker to end.
+    """
+
+    def __init__(
+        self, worker: int, lease: FrameSocket, events: FrameSocket, service: Service
+    ) -> None:
+        self.welcomed = trio.Event()
+        self.finish = trio.Event()
+        self._service = service
+        self._worker = worker
+        self._lease = lease
+        self._events = events
+        self._heard_at = trio.current_time()
+        self._resync_after = 0.0
+        self._greets = True
+        self._outbox: list[FromWorker] = []
+        service.say = self.say
+
+    def say(self, message: FromWorker) -> None:
+        """Send `message`; what zmq does not take now is sent in the same order a little later."""
+        self._outbox.append(message)
+        self._flush()
+
+    def _flush(self) -> None:
+        while self._outbox:
+            if not self._lease.send([encode(self._outbox[0])]):
+                return
+            del self._outbox[0]
+
+    async def run(self) -> None:
+        """Speak until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._greet)
+            nursery.start_soon(self._receive_messages)
+            nursery.start_soon(self._receive_events)
+            nursery.start_soon(self._report)
+
+    async def _greet(self) -> None:
+        while True:
+            if self._greets:
+                self.say(Hello(worker=self._worker, pid=os.getpid()))
+            await trio.sleep(_HELLO_S)
+
+    async def _report(self) -> None:
+        await self.welcomed.wait()
+        while True:
+            self.say(self._service.leases.report())
+            if trio.current_time() - self._heard_at > _LOST_S:
+                self._greets = True  # it may be another one by the time it speaks
+                left = self._service.leases.lost()
+                if left:
+                    log.warning("supervisor.lost waiting=%d", len(left))
+                for message in left:
+                    self.say(message)
+            await trio.sleep(_REPORT_S)
+
+    async def _receive_messages(self) -> None:
+        while True:
+            frames = await self._lease.receive()
+            self._heard_at = trio.current_time()
+            try:
+                message = read_from_supervisor(frames[-1])
+            except RemoteProtocolError as exc:
+                log.warning("lease.unreadable error=%s", exc)
+                continue
+            self._handle(message)
+
+    def _handle(self, message: FromSupervisor) -> None:
+        service = self._service
+        leases = service.leases
+        match message:
+            case Welcome():
+                self._greets = False
+                service.names = Names(message.config)
+                service.view.restart(message.snapshot)
+                self.welcomed.set()
+            case Finish():
+                self.finish.set()
+            case Granted():
+                leases.granted(message)
+            case Refused():
+                leases.refused(message)
+            case Revoke():
+                held = service.view.standing(message.model).endpoint
+                released = leases.revoke(message)
+                if released is not None:
+                    if held is not None:
+                        service.upstreams.forget(held)
+                    self.say(released)
+            case Gone():
+                endpoint = leases.gone(message)
+                if endpoint is not None:
+                    service.upstreams.forget(endpoint)
+            case Probe():
+                self.say(leases.report(message.probe))
+            case Resynced():
+                service.view.restart(message.snapshot)
+            case _:
+                assert_never(message)
+
+    async def _receive_events(self) -> None:
+        await self.welcomed.wait()
+        view = self._service.view
+        while True:
+            frames = await self._events.receive()
+            self._heard_at = trio.current_time()
+            try:
+                event = decode_event(frames)
+            except RemoteProtocolError as exc:
+                log.warning("event.unreadable error=%s", exc)
+                continue
+            if not view.take(event) and self._heard_at >= self._resync_after:
+                self._resync_after = self._heard_at + _RESYNC_S
+                self.say(Resync())
+            if view.config_generation > self._service.names.config.generation:
+                self._greets = True  # the welcome brings the new configuration

@@ -1,0 +1,57 @@
+"""The mode in which a waiting client is told of progress. Deciding; wire format, section 1."""
+
+from typing import Final, Literal, TypeAlias
+
+from arriero.protocol.values import ModelRoute
+
+from .paths import Form
+
+Mode: TypeAlias = Literal["off", "comment", "heartbeat", "reasoning", "event"]
+
+_WORDS: Final[dict[bytes, Mode]] = {
+    b"off": "off",
+    b"comment": "comment",
+    b"heartbeat": "heartbeat",
+    b"reasoning": "reasoning",
+    b"event": "event",
+    b"1": "reasoning",
+    b"true": "reasoning",
+    b"yes": "reasoning",
+    b"on": "reasoning",
+    b"0": "off",
+    b"false": "off",
+    b"no": "off",
+}
+
+# Modes in which the body, comments taken out, equals the upstream's.
+_STRICT: Final[frozenset[Mode]] = frozenset({"off", "comment"})
+
+# Seconds of silence before an early 200, so that a short swap stays byte for byte what it was.
+DELAY_S: Final[dict[Mode, float]] = {
+    "off": 0.0,  # never commits
+    "comment": 10.0,
+    "heartbeat": 10.0,
+    "reasoning": 1.0,
+    "event": 1.0,
+}
+
+
+def choose_mode(header: bytes | None, route: ModelRoute, form: Form, *, stream: bool) -> Mode:
+    """Return the mode for one request; the first that applies.
+
+    Args:
+        header: Value of ``X-Swap-Progress``, or None.
+        route: The model: `progress` and `strict` of the configuration.
+        form: Shape of the answers; one that lacks a mode takes the next quieter one.
+        stream: The client wants a stream; nothing can be said to one that does not.
+    """
+    if not stream or form is Form.PLAIN:
+        return "off"
+    wish = _WORDS.get(header.strip().lower()) if header is not None else None
+    mode: Mode = wish if wish is not None else route.progress
+    capped = route.strict == "force" or (route.strict == "on" and wish is None)
+    if capped and mode not in _STRICT:
+        return "comment"
+    if form is Form.COMPLETION and mode == "reasoning":
+        return "heartbeat"
+    return mode

@@ -1,0 +1,134 @@
+"""How all models stand, as far as this worker has heard. Deciding; no I/O.
+
+A snapshot gives the start, events the rest. Whoever waits for a model is woken when what may be
+said about it changes.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from arriero.protocol.events import (
+    AnyEvent,
+    ConfigChanged,
+    ProgressMade,
+    QueueChanged,
+    StateChanged,
+)
+from arriero.protocol.sequence import Sequence, Verdict
+from arriero.protocol.values import Phase, Progress, QueueEntry, Snapshot, State
+
+from .waiting import Stage, View
+
+# `waiting` is the pause before a crashed model is started again; `starting` has no numbers yet.
+# Both are said with the words that clients know.
+_STAGES: dict[Phase, Stage] = {
+    "waiting": "queued",
+    "draining": "draining",
+    "stopping": "stopping",
+    "starting": "loading",
+    "loading": "loading",
+    "warming": "warming",
+}
+
+
+@dataclass(slots=True)
+class Standing:
+    """What is known of one model."""
+
+    state: State = "stopped"
+    endpoint: str | None = None
+    progress: Progress | None = None
+
+
+@dataclass(slots=True)
+class ProgressView:
+    """The latest of everything.
+
+    Attributes:
+        config_generation: Of the configuration that is in force; 0 as long as no event said so.
+    """
+
+    config_generation: int = 0
+    _sequence: Sequence = field(default_factory=Sequence)
+    _models: dict[str, Standing] = field(default_factory=dict)
+    _queue: tuple[QueueEntry, ...] = ()
+    _watchers: dict[str, set[Callable[[], None]]] = field(default_factory=dict)
+
+    def restart(self, snapshot: Snapshot) -> None:
+        """Take over a snapshot; events that it contains are ignored from then on."""
+        self._sequence.restart(snapshot)
+        self._models = {
+            status.model: Standing(status.state, status.endpoint, status.progress)
+            for status in snapshot.models
+        }
+        self._queue = snapshot.queue
+        self._wake_all()
+
+    def take(self, event: AnyEvent) -> bool:
+        """Take over an event; False when something before it was missed: ask for a snapshot."""
+        match self._sequence.judge(event):
+            case Verdict.GAP:
+                return False
+            case Verdict.OLD:
+                return True
+            case Verdict.FOLLOWS:
+                self._apply(event)
+                return True
+
+    def look(self, model: str) -> View:
+        """Return what may be said about `model` to those who wait for it."""
+        standing = self._models.get(model)
+        progress = standing.progress if standing is not None else None
+        if progress is None or progress.phase == "waiting":
+            return View("queued", ahead=self._ahead_of(model))
+        return View(_STAGES[progress.phase], other=progress.other or "", fraction=progress.fraction)
+
+    def standing(self, model: str) -> Standing:
+        """Return what is known of `model`."""
+        return self._models.get(model) or Standing()
+
+    def watch(self, model: str, wake: Callable[[], None]) -> None:
+        """Call `wake` whenever `look` may have something new."""
+        self._watchers.setdefault(model, set()).add(wake)
+
+    def unwatch(self, model: str, wake: Callable[[], None]) -> None:
+        """Stop doing so."""
+        watchers = self._watchers.get(model)
+        if watchers is not None:
+            watchers.discard(wake)
+            if not watchers:
+                del self._watchers[model]
+
+    def _apply(self, event: AnyEvent) -> None:
+        match event:
+            case StateChanged():
+                standing = self._models.setdefault(event.model, Standing())
+                standing.state = event.state
+                standing.endpoint = event.endpoint
+                if event.state in {"ready", "stopped"}:
+                    standing.progress = None
+                self._wake(event.model)
+            case ProgressMade():
+                self._models.setdefault(event.model, Standing()).progress = event.progress
+                self._wake(event.model)
+            case QueueChanged():
+                self._queue = event.queue
+                self._wake_all()
+            case ConfigChanged():
+                self.config_generation = event.generation
+            case _:
+                pass
+
+    def _ahead_of(self, model: str) -> int:
+        for index, entry in enumerate(self._queue):
+            if entry.model == model:
+                return index
+        return 0
+
+    def _wake(self, model: str) -> None:
+        for wake in tuple(self._watchers.get(model, ())):
+            wake()
+
+    def _wake_all(self) -> None:
+        for model in tuple(self._watchers):
+            self._wake(model)

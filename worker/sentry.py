@@ -1,0 +1,238 @@
+"""Looks after all connections of the relay door, a few times a second. Doing.
+
+One task for all deadlines: it ends what waits for too long, and notices clients that left while
+their answer is not ready. Neither costs a request anything.
+"""
+
+import math
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import Protocol
+
+import trio
+
+from .errors import ClientGone, TooSlow
+from .wire import RECEIVE_BYTES, Wire, WireBroken
+
+# Seconds between two looks. A client that left is noticed at the second look after its request
+# began, so within 0.8 s: the promise is 1 s.
+TICK_S = 0.4
+
+HEAD_S = 30.0  # for a whole head, from its first byte (from accepting, for the first one)
+FIRST_S = 1.0  # for the first byte, once this worker is to end
+BODY_S = 60.0  # for the next bytes of a body
+IDLE_S = 75.0  # for the next request on a kept-alive connection; nginx has 75 as well
+WRITE_S = 120.0  # for the client to take the next bytes
+
+# For the next bytes of an upstream. A long prompt on a slow machine is silent for many minutes,
+# so this is only what keeps a lost answer from being waited for until the client gives up.
+UPSTREAM_S = 3600.0
+
+
+class Waits(Enum):
+    """What a connection waits for, which decides what its deadline does."""
+
+    IDLE = auto()  # the next request: closed without a word
+    REQUEST = auto()  # the rest of a request: told that it is too slow
+    CLIENT = auto()  # the client to take bytes: cut
+    UPSTREAM = auto()  # the upstream: its connection is cut
+    SUPERVISOR = auto()  # a model: has deadlines of its own
+
+
+class Cuttable(Protocol):
+    """Something that can be ended from outside."""
+
+    def cut(self) -> None:
+        """Wake whoever waits for it."""
+
+
+class Wakeup:
+    """Wakes one task, as often as need be; wakes that nobody waited for are one wake."""
+
+    __slots__ = ("_event",)
+
+    def __init__(self) -> None:
+        self._event = trio.Event()
+
+    def set(self) -> None:
+        """Wake the task, or let its next `wait` return at once."""
+        self._event.set()
+
+    async def wait(self) -> None:
+        """Return once `set` was called since the last return."""
+        await self._event.wait()
+        self._event = trio.Event()
+
+
+class Connection:
+    """A client's connection and what is known of it.
+
+    Attributes:
+        wire: The socket.
+        peer: The client's address, for X-Forwarded-For; may be empty.
+        waits: What it waits for.
+        deadline: Until when, as `trio.current_time()`.
+        busy: A request is being answered, so the client's leaving matters.
+        gone: The client has left.
+        expired: The deadline has passed.
+        upstream: The upstream connection that works for this client.
+        wakeup: Wakes the task while it waits for a model.
+        requests: Model requests so far.
+        buffer: Bytes that were read and not used yet.
+    """
+
+    __slots__ = (
+        "_seen",
+        "buffer",
+        "busy",
+        "deadline",
+        "expired",
+        "gone",
+        "peer",
+        "requests",
+        "sentry",
+        "upstream",
+        "waits",
+        "wakeup",
+        "wire",
+    )
+
+    def __init__(self, wire: Wire, peer: bytes, sentry: "Sentry") -> None:
+        self.wire = wire
+        self.peer = peer
+        self.sentry = sentry
+        self.waits = Waits.IDLE
+        self.deadline = sentry.now + HEAD_S
+        self.busy = False
+        self.gone = False
+        self.expired = False
+        self.upstream: Cuttable | None = None
+        self.wakeup: Wakeup | None = None
+        self.requests = 0
+        self.buffer = b""
+        self._seen = 0
+
+    def wait_for(self, what: Waits, seconds: float) -> None:
+        """Say what is waited for from now on, and for how long at the most."""
+        self.waits = what
+        self.deadline = self.sentry.now + seconds
+
+    async def receive(self, most: int = RECEIVE_BYTES) -> bytes:
+        """Return what the client sent; empty at its end.
+
+        Raises:
+            TooSlow: The deadline has passed.
+            ClientGone: The connection broke.
+        """
+        try:
+            data = await self.wire.receive(most)
+        except WireBroken as exc:
+            raise ClientGone from exc
+        if not data and self.expired:
+            raise TooSlow("cannot wait any longer for the rest of the request")
+        return data
+
+    async def send(self, data: bytes) -> None:
+        """Send all of `data`.
+
+        Raises:
+            ClientGone: The client does not take it, or takes nothing for too long.
+        """
+        wire = self.wire
+        try:
+            sent = wire.send_now(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError as exc:
+            raise ClientGone from exc
+        if sent == len(data):
+            return
+        waits, deadline = self.waits, self.deadline
+        view = memoryview(data)[sent:]
+        try:
+            while view:
+                # for the next piece, not for the whole
+                self.wait_for(Waits.CLIENT, WRITE_S)
+                view = view[await wire.wait_and_send(view) :]
+        except WireBroken as exc:
+            raise ClientGone from exc
+        finally:
+            self.waits, self.deadline = waits, deadline
+
+    def check(self) -> None:
+        """Raise if the client has left.
+
+        Raises:
+            ClientGone: It has.
+        """
+        if self.gone:
+            raise ClientGone
+
+    def look(self, now: float) -> None:
+        """Do what is due; called by the sentry."""
+        if self.deadline <= now:
+            self._expire()
+        elif self.busy:
+            if self._seen != self.requests:
+                self._seen = self.requests  # too young to be looked at
+            elif not self.gone and self.wire.peer_gone():
+                self._client_left()
+
+    def finish(self) -> None:
+        """Close it if it does nothing; one that is new may send its first request still."""
+        if self.waits is Waits.IDLE:
+            if self.requests:
+                self.wire.cut()
+            else:
+                self.deadline = min(self.deadline, self.sentry.now + FIRST_S)
+
+    def _expire(self) -> None:
+        self.deadline = math.inf
+        self.expired = True
+        match self.waits:
+            case Waits.REQUEST:
+                self.wire.stop_reading()
+            case Waits.IDLE | Waits.CLIENT:
+                self.wire.cut()
+            case Waits.UPSTREAM:
+                if self.upstream is not None:
+                    self.upstream.cut()
+            case Waits.SUPERVISOR:
+                pass
+
+    def _client_left(self) -> None:
+        self.gone = True
+        if self.upstream is not None:
+            self.upstream.cut()
+        if self.wakeup is not None:
+            self.wakeup.set()
+
+
+class Sentry:
+    """Knows all connections and looks at each of them every `TICK_S` seconds.
+
+    Attributes:
+        now: `trio.current_time()` of the last look: exact enough for deadlines of many seconds.
+        connections: All of them.
+        chores: Called at each look, with the time.
+    """
+
+    def __init__(self) -> None:
+        self.now = trio.current_time()
+        self.connections: set[Connection] = set()
+        self.chores: list[Callable[[float], None]] = []
+
+    async def run(self) -> None:
+        """Look around until cancelled."""
+        while True:
+            await trio.sleep(TICK_S)
+            self.now = now = trio.current_time()
+            for connection in tuple(self.connections):
+                connection.look(now)
+            for chore in self.chores:
+                chore(now)
+
+    def finish(self) -> None:
+        """Close the connections that do nothing."""
+        for connection in tuple(self.connections):
+            connection.finish()

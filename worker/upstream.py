@@ -1,0 +1,191 @@
+"""Connections to upstreams, kept alive. Doing."""
+
+import socket
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+import trio
+
+from .errors import UpstreamDied
+from .headers import AnswerHead, parse_answer_head
+from .wire import Wire, connect
+
+# Seconds for a connection to come about. Upstreams are near: most are on this machine.
+CONNECT_S = 5.0
+
+# Seconds that an unused connection is kept. Short, because a llama-server gives each connection
+# one of its few threads for as long as it stays open (cpp-httplib: 5 s): an idle one of ours would
+# keep another worker's request waiting. Long enough for any load that makes reuse worth while.
+IDLE_S = 1.0
+
+# Seconds of idleness after which a look is worth a system call.
+_FRESH_S = 0.05
+
+# Unused connections to one endpoint.
+_MOST_IDLE = 128
+
+# Heads of answers that are remembered. Those of llama-server differ in their length only.
+_MOST_HEADS = 256
+_MAX_REMEMBERED_BYTES = 1024
+
+
+class Unreachable(UpstreamDied):
+    """Nobody listens at the endpoint: the model's server has gone, or is not there yet."""
+
+
+@dataclass(slots=True)
+class Link:
+    """One connection to an upstream.
+
+    Attributes:
+        wire: The socket.
+        reused: It has carried an answer before: it may have been closed at the other end since.
+        reset: It ended with an error instead of an end.
+        used_at: When it last did, as `trio.current_time()`.
+    """
+
+    wire: Wire
+    reused: bool = False
+    reset: bool = False
+    used_at: float = 0.0
+
+    def cut(self) -> None:
+        """Wake whoever waits for it."""
+        self.wire.cut()
+
+
+@dataclass(slots=True)
+class Endpoint:
+    """Where a model answers.
+
+    Attributes:
+        host: Name or address; the path of a unix socket when `port` is None.
+        port: TCP port, or None.
+        base_path: What the URL has after the authority, without a final slash.
+    """
+
+    host: str
+    port: int | None
+    base_path: bytes = b""
+    _idle: list[Link] = field(default_factory=list)
+    _heads: dict[bytes, AnswerHead] = field(default_factory=dict)
+    _forgotten: bool = False
+
+    @classmethod
+    def parse(cls, url: str) -> "Endpoint":
+        """Read ``http://host:port/base`` or ``unix:///path``.
+
+        Raises:
+            Unreachable: It is neither.
+        """
+        parts = urlsplit(url)
+        if parts.scheme == "unix":
+            return cls(parts.path, None)
+        try:
+            if parts.scheme == "http" and parts.hostname:
+                return cls(parts.hostname, parts.port or 80, parts.path.rstrip("/").encode())
+        except ValueError:
+            pass
+        raise Unreachable(f"cannot reach an endpoint such as {url!r}: it is not http:// or unix://")
+
+    def read_head(self, raw: bytes) -> AnswerHead:
+        """Read the head of an answer; one that was read before costs nothing.
+
+        Raises:
+            UpstreamDied: It is not HTTP/1.
+        """
+        head = self._heads.get(raw)
+        if head is None:
+            head = parse_answer_head(raw)
+            if len(raw) <= _MAX_REMEMBERED_BYTES:
+                if len(self._heads) >= _MOST_HEADS:
+                    self._heads.clear()
+                self._heads[raw] = head
+        return head
+
+    def take_idle(self) -> Link | None:
+        """Return a connection that was used before and seems to be of use still."""
+        while self._idle:
+            link = self._idle.pop()
+            if trio.current_time() - link.used_at > _FRESH_S and link.wire.is_stale():
+                link.wire.close()
+                continue
+            return link
+        return None
+
+    async def open(self) -> Link:
+        """Return a new connection.
+
+        Raises:
+            Unreachable: Nobody listens there, or it takes more than `CONNECT_S`.
+        """
+        try:
+            with trio.fail_after(CONNECT_S):
+                if self.port is None:
+                    return Link(await connect(socket.AF_UNIX, self.host))
+                return Link(await self._connect_tcp(self.host, self.port))
+        except (OSError, trio.TooSlowError) as exc:
+            raise Unreachable("cannot reach the model's server") from exc
+
+    async def _connect_tcp(self, host: str, port: int) -> Wire:
+        if host[0].isdigit():
+            return await connect(socket.AF_INET, (host, port))
+        failure: OSError | None = None
+        for family, _, _, _, address in await trio.socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM
+        ):
+            try:
+                return await connect(family, address)
+            except OSError as exc:
+                failure = exc
+        raise failure or OSError(f"no address for {host!r}")
+
+    def keep(self, link: Link) -> None:
+        """Take back a connection whose answer is complete."""
+        if self._forgotten or len(self._idle) >= _MOST_IDLE:
+            link.wire.close()
+            return
+        link.reused = True
+        link.used_at = trio.current_time()
+        self._idle.append(link)
+
+    def forget(self) -> None:
+        """Close the unused connections, and each of the others as soon as it is given back."""
+        self._forgotten = True
+        self.trim(float("inf"))
+
+    def trim(self, before: float) -> None:
+        """Close the connections that were last used before that time."""
+        if self._idle and self._idle[0].used_at < before:
+            for link in [link for link in self._idle if link.used_at < before]:
+                self._idle.remove(link)
+                link.wire.close()
+
+
+class Upstreams:
+    """All endpoints that were spoken to lately."""
+
+    def __init__(self) -> None:
+        self._endpoints: dict[str, Endpoint] = {}
+
+    def at(self, url: str) -> Endpoint:
+        """Return the endpoint of `url`.
+
+        Raises:
+            Unreachable: It is no URL that can be spoken to.
+        """
+        endpoint = self._endpoints.get(url)
+        if endpoint is None:
+            endpoint = self._endpoints[url] = Endpoint.parse(url)
+        return endpoint
+
+    def forget(self, url: str) -> None:
+        """Close the unused connections to `url`: its process is about to end or has ended."""
+        endpoint = self._endpoints.pop(url, None)
+        if endpoint is not None:
+            endpoint.forget()
+
+    def trim(self, now: float) -> None:
+        """Close what was not used for a while."""
+        for endpoint in self._endpoints.values():
+            endpoint.trim(now - IDLE_S)

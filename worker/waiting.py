@@ -1,0 +1,288 @@
+"""What a client is sent while its model is on its way. Deciding; wire format, sections 2 to 5.
+
+Rule 1: nothing here waits or reads a clock. The caller passes the time and sends what it gets.
+Rule 2: one object per request; a client that joins late starts with the current state.
+Rule 3: nothing is sent before the commit delay, and nothing at all if the model is there by then.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from .modes import Mode
+from .paths import Form
+
+# At most one line in that many seconds, and at least one in LINE_EVERY_S.
+LINE_PAUSE_S = 1.0
+LINE_EVERY_S = 30.0
+
+# Lines of one request, the last ("ready after") included: clients store them, and some count them
+# as tokens of the answer.
+MOST_LINES = 40
+
+# Bytes of one line with its line end, and how much of it names may take.
+MOST_LINE_BYTES = 160
+_MODEL_BYTES = 60
+_OTHER_BYTES = 40
+
+# Percent after which a new line, or a new named event, is worth while.
+_LINE_STEP = 10
+_EVENT_STEP = 1
+
+Stage: TypeAlias = Literal["queued", "draining", "stopping", "loading", "warming"]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What may be said about a model that is waited for.
+
+    Attributes:
+        stage: What goes on.
+        ahead: Models that get their turn earlier, in `queued`.
+        other: The model that makes room, in `draining` and `stopping`.
+        fraction: Share of the whole start that is done, or None.
+    """
+
+    stage: Stage
+    ahead: int = 0
+    other: str = ""
+    fraction: float | None = None
+
+
+def clean(name: str, most: int) -> str:
+    """Return `name` as at most that many printable ASCII characters."""
+    kept = "".join(char if " " <= char <= "~" else "?" for char in name)
+    return kept if len(kept) <= most else kept[: most - 2] + ".."
+
+
+class WaitingStream:
+    """The waiting of one streaming request.
+
+    Args:
+        mode: How it is told.
+        form: Shape of the chunks.
+        model: Name as the client wrote it.
+        ident: 24 hexadecimal digits, the same in all chunks.
+        created: Unix time, in whole seconds.
+        now: When the request came, on the caller's clock.
+        delay_s: Silence before the commit.
+        heartbeat_s: Longest silence after it.
+        marker: What every line begins with.
+        details: Whether chunks have the member ``swap_progress``.
+
+    Attributes:
+        committed: An answer has been begun; failures are frames from then on.
+    """
+
+    def __init__(
+        self,
+        *,
+        mode: Mode,
+        form: Form,
+        model: str,
+        ident: str,
+        created: int,
+        now: float,
+        delay_s: float,
+        heartbeat_s: float,
+        marker: str,
+        details: bool,
+    ) -> None:
+        self.mode = mode
+        self.committed = False
+        self._form = form
+        self._model = clean(model, _MODEL_BYTES)
+        self._marker = marker
+        self._details = details or mode == "event"
+        self._began = now
+        self._earliest = now + delay_s if mode != "off" else math.inf
+        self._commit_at = self._earliest
+        self._heartbeat_s = heartbeat_s
+        self._prefix = _chunk_prefix(form, ident, created, model)
+        self._ready = False
+        self._percent: int | None = None  # never falls, whatever is reported
+        self._lines = 0
+        self._wrote_at = now  # anything
+        self._told_at = -math.inf  # a line, or a named event
+        self._told: tuple[Stage, int, str] | None = None
+        self._told_step = -1
+        self._due_at = math.inf  # when a line that had to wait may go
+
+    def __repr__(self) -> str:
+        return f"<WaitingStream {self.mode} committed={self.committed} lines={self._lines}>"
+
+    def next_deadline(self) -> float:
+        """Return when `on_time` has something to do, if nothing changes before."""
+        if not self.committed:
+            return self._commit_at
+        heartbeat = self._wrote_at + self._heartbeat_s
+        if self._ready or self.mode in {"heartbeat", "comment"}:
+            return heartbeat
+        return min(heartbeat, self._due_at, self._next_line_at())
+
+    def on_time(self, now: float, view: View) -> list[bytes]:
+        """Return the frames that are to be sent now; to be called on changes and deadlines.
+
+        The first frames that it returns go out together with the head of the answer.
+        """
+        if not self.committed:
+            if now < self._commit_at:
+                return []
+            self.committed = True
+            return [self._tell(now, view) if self._tells() else self._heartbeat(now, view)]
+        frames: list[bytes] = []
+        if self._tells() and self._is_due(now, view):
+            frames.append(self._tell(now, view))
+        elif now >= self._wrote_at + self._heartbeat_s:
+            frames.append(self._heartbeat(now, view))
+        return frames
+
+    def on_ready(self, now: float) -> list[bytes]:
+        """The model is ready: return the last word, if anything was said before.
+
+        Without a commit there will be none from here on: the real answer is near.
+        """
+        self._ready = True
+        if not self.committed:
+            self._commit_at = math.inf
+            return []
+        if self.mode == "reasoning" and self._lines < MOST_LINES:
+            self._lines += 1
+            self._wrote_at = now
+            text = f"ready after {now - self._began:.1f} s"
+            return [self._chunk(self._line_delta(text), self._numbers(now, "ready", None))]
+        if self.mode == "event":
+            self._wrote_at = now
+            return [self._event(self._numbers(now, "ready", None))]
+        return []
+
+    def on_wait_again(self) -> None:
+        """The model has gone before the request reached it: it is waited for once more."""
+        self._ready = False
+        self._commit_at = self._earliest
+
+    # --- when ----------------------------------------------------------------------------------
+
+    def _tells(self) -> bool:
+        """Whether changes are told at all."""
+        if self._ready:
+            return False
+        if self.mode == "reasoning":
+            return self._lines < MOST_LINES - 1  # the last one is for "ready after"
+        return self.mode == "event"
+
+    def _next_line_at(self) -> float:
+        if self.mode != "reasoning" or not self._tells():
+            return math.inf
+        return self._told_at + LINE_EVERY_S
+
+    def _is_due(self, now: float, view: View) -> bool:
+        self._see(view)
+        changed = (
+            self._told != (view.stage, view.ahead, view.other) or self._step() > self._told_step
+        )
+        if changed and now < self._told_at + LINE_PAUSE_S:
+            self._due_at = self._told_at + LINE_PAUSE_S  # a moment later, and the latest then
+            return False
+        self._due_at = math.inf
+        return changed or now >= self._next_line_at()
+
+    def _see(self, view: View) -> None:
+        if view.fraction is not None:
+            percent = min(99, int(view.fraction * 100 + 1e-9))  # 100 is what "ready" means
+            self._percent = max(percent, self._percent or 0)
+
+    def _step(self) -> int:
+        if self._percent is None:
+            return -1
+        return self._percent // (_LINE_STEP if self.mode == "reasoning" else _EVENT_STEP)
+
+    # --- what ----------------------------------------------------------------------------------
+
+    def _tell(self, now: float, view: View) -> bytes:
+        self._see(view)
+        self._told = (view.stage, view.ahead, view.other)
+        self._told_step = self._step()
+        self._told_at = self._wrote_at = now
+        self._due_at = math.inf
+        numbers = self._numbers(now, view.stage, view)
+        if self.mode == "event":
+            return self._event(numbers)
+        self._lines += 1
+        return self._chunk(self._line_delta(self._text(now, view)), numbers)
+
+    def _heartbeat(self, now: float, view: View) -> bytes:
+        self._wrote_at = now
+        if self.mode == "comment":
+            text = "ready" if self._ready else self._text(now, view)
+            return f": {self._model}: {text}\n\n".encode("ascii")
+        self._see(view)
+        numbers = self._numbers(now, "ready" if self._ready else view.stage, view)
+        return self._event(numbers) if self.mode == "event" else self._chunk(None, numbers)
+
+    def _text(self, now: float, view: View) -> str:
+        other = clean(view.other, _OTHER_BYTES)
+        match view.stage:
+            case "queued":
+                return f"queued ({view.ahead} ahead)"
+            case "draining":
+                return f"waiting for {other} to finish"
+            case "stopping":
+                return f"stopping {other}"
+            case "warming":
+                return "warming up"
+            case "loading":
+                self._see(view)
+                percent = "" if self._percent is None else f" {self._percent}%"
+                return f"loading{percent} ({int(now - self._began)} s)"
+
+    def _line_delta(self, text: str) -> str:
+        return f"{self._marker}{self._model}: {text}"[: MOST_LINE_BYTES - 1] + "\n"
+
+    def _numbers(self, now: float, phase: str, view: View | None) -> bytes:
+        if not self._details:
+            return b""
+        percent = 100 if phase == "ready" else self._percent
+        queued = view is not None and phase == "queued"
+        return b',"swap_progress":' + msgspec.json.encode(
+            {
+                "phase": phase,
+                "percent": percent,
+                "elapsed_s": round(now - self._began, 1),
+                "queue_position": view.ahead if queued and view is not None else None,
+            }
+        )
+
+    def _chunk(self, reasoning: str | None, numbers: bytes) -> bytes:
+        if self._form is Form.COMPLETION:
+            return b'data: %b"text":"","index":0,"logprobs":null,"finish_reason":null}]%b}\n\n' % (
+                self._prefix,
+                numbers,
+            )
+        delta = (
+            b"{}"
+            if reasoning is None
+            else b'{"reasoning_content":%b}' % msgspec.json.encode(reasoning)
+        )
+        return b'data: %b"index":0,"delta":%b,"finish_reason":null}]%b}\n\n' % (
+            self._prefix,
+            delta,
+            numbers,
+        )
+
+    def _event(self, numbers: bytes) -> bytes:
+        # The data is a complete chunk: clients that ignore the name are not surprised.
+        return b"event: swap_progress\n" + self._chunk(None, numbers)
+
+
+def _chunk_prefix(form: Form, ident: str, created: int, model: str) -> bytes:
+    is_chat = form is not Form.COMPLETION
+    return b'{"id":"%b%b","object":"%b","created":%d,"model":%b,"choices":[{' % (
+        b"chatcmpl-swap-" if is_chat else b"cmpl-swap-",
+        ident.encode("ascii"),
+        b"chat.completion.chunk" if is_chat else b"text_completion",
+        created,
+        msgspec.json.encode(model),
+    )

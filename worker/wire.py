@@ -1,0 +1,207 @@
+"""One TCP (or unix) connection, as thin as it goes. Doing.
+
+A write tries first and waits only when the kernel says so; a read waits first. Each read is a
+point at which other tasks get their turn, so a fast peer keeps nobody waiting.
+
+A wait has no deadline of its own: `sentry` looks at all connections a few times a second and ends
+those that wait for too long by shutting them down, which wakes the waiting task with an end of
+file. That costs nothing per request, while a cancel scope around every wait costs about half as
+much as the wait itself.
+"""
+
+import contextlib
+import errno
+import socket
+import struct
+
+import trio
+
+# Bytes of one read. A read of a busy stream returns what has come, seldom more than this.
+RECEIVE_BYTES = 64 * 1024
+
+# States of a TCP connection whose peer will say nothing more (linux/tcp_states.h): FIN_WAIT1 and 2
+# are left out, because they come from our own shutdown.
+_TCP_INFO_STATE_BYTES = 1
+_GONE_STATES = frozenset({7, 8, 9, 11})  # CLOSE, CLOSE_WAIT, LAST_ACK, CLOSING
+
+_RESET = struct.pack("ii", 1, 0)
+
+
+class WireBroken(Exception):
+    """The peer has gone, or the connection was cut."""
+
+
+class Wire:
+    """A non-blocking socket for one reader and one writer."""
+
+    __slots__ = ("_more", "_sock", "closed", "fd", "recv", "send_now")
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        if sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._sock = sock
+        self.fd = sock.fileno()
+        self.recv = sock.recv
+        self.send_now = sock.send
+        self._more = False  # the last read was full
+        self.closed = False
+
+    def release(self) -> socket.socket:
+        """Give the socket away: whoever takes it closes it."""
+        self.closed = True
+        return self._sock
+
+    async def receive(self, most: int = RECEIVE_BYTES) -> bytes:
+        """Wait for bytes and return them; empty at the end.
+
+        After a read that was not full there is nothing more as a rule: so it waits first. That
+        spares a call that fails, and lets a busy stream come in fewer, larger pieces.
+
+        Raises:
+            WireBroken: The connection was reset.
+        """
+        fd = self.fd
+        while True:
+            try:
+                if self._more:
+                    self._more = False
+                    # shielded: what was read must not be lost to somebody's deadline
+                    await trio.lowlevel.cancel_shielded_checkpoint()
+                else:
+                    await trio.lowlevel.wait_readable(fd)
+                data = self.recv(most)
+            except BlockingIOError:
+                continue
+            except (OSError, trio.ClosedResourceError) as exc:
+                raise WireBroken(str(exc)) from exc
+            self._more = len(data) == most
+            return data
+
+    async def send(self, data: bytes | bytearray | memoryview) -> None:
+        """Hand all of `data` to the kernel.
+
+        Raises:
+            WireBroken: The peer does not take it any more.
+        """
+        try:
+            sent = self.send_now(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError as exc:
+            raise WireBroken(str(exc)) from exc
+        if sent == len(data):
+            return
+        view = memoryview(data)[sent:]
+        while view:
+            view = view[await self.wait_and_send(view) :]
+
+    async def wait_and_send(self, view: memoryview) -> int:
+        """Wait until the peer takes something of `view`; return how many bytes it took.
+
+        Raises:
+            WireBroken: The peer does not take it any more.
+        """
+        while True:
+            try:
+                await trio.lowlevel.wait_writable(self.fd)
+                return self.send_now(view)
+            except BlockingIOError:
+                continue
+            except (OSError, trio.ClosedResourceError) as exc:
+                raise WireBroken(str(exc)) from exc
+
+    def peer_gone(self) -> bool:
+        """Whether the peer has closed its side, even behind bytes that were not read yet.
+
+        A peer that only half-closes counts as gone, as with nginx: nobody can tell it from one
+        that left, and an answer is worth minutes of a machine's time.
+        """
+        if self.closed:
+            return True
+        try:
+            if self._sock.family == socket.AF_UNIX:
+                return self._sock.recv(1, socket.MSG_PEEK) == b""
+            state = self._sock.getsockopt(
+                socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_STATE_BYTES
+            )
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        return state[0] in _GONE_STATES
+
+    def is_stale(self) -> bool:
+        """Whether an idle connection is of no use: closed, or with bytes that nobody asked for."""
+        try:
+            self._sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        return True
+
+    def stop_reading(self) -> None:
+        """Wake whoever reads with an end of file; what was written before still goes out."""
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RD)
+
+    def cut(self) -> None:
+        """Wake whoever reads or writes: the connection is over."""
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close it. May be called again."""
+        if not self.closed:
+            self.closed = True
+            trio.lowlevel.notify_closing(self.fd)
+            self._sock.close()
+
+    def reset(self) -> None:
+        """Close it so that the peer sees an error, not an end."""
+        with contextlib.suppress(OSError):
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self.close()
+
+    async def linger(self, seconds: float = 1.0, most: int = 4 * 1024 * 1024) -> None:
+        """Close it so that the peer can still read the last answer.
+
+        Closing a socket with unread bytes sends a reset, which wipes an answer that the peer has
+        not read yet: so what it still sends is read and dropped for a while (RFC 9112, 9.6).
+        """
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+            with trio.move_on_after(seconds):
+                while most > 0 and (data := await self.receive()):
+                    most -= len(data)
+        except (OSError, WireBroken):
+            pass
+        finally:
+            self.close()
+
+
+def new_socket(family: int) -> socket.socket:
+    """Return a stream socket for connecting."""
+    return socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+
+
+async def connect(family: int, address: object) -> Wire:
+    """Connect to `address`.
+
+    Raises:
+        OSError: Nobody listens there, or it cannot be reached.
+    """
+    sock = new_socket(family)
+    try:
+        code = sock.connect_ex(address)  # type: ignore[arg-type]  # typeshed: a tuple or a string
+        if code == errno.EINPROGRESS:
+            await trio.lowlevel.wait_writable(sock.fileno())
+            code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            raise OSError(code, errno.errorcode.get(code, str(code)))
+        return Wire(sock)
+    except BaseException:
+        trio.lowlevel.notify_closing(sock)
+        sock.close()
+        raise
