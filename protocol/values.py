@@ -171,6 +171,9 @@ class ModelRoute(Value, frozen=True, kw_only=True):
         progress: How a waiting client is told of progress, unless its request says otherwise.
         strict: See ``strict`` in the wire format: caps the mode at `comment`.
         ttl_s: Idle seconds after which it is unloaded; 0 means never.
+        name: What people call it, for listings; may be empty.
+        description: For listings; may be empty.
+        unlisted: It answers, but listings leave it out.
     """
 
     model: str
@@ -179,6 +182,9 @@ class ModelRoute(Value, frozen=True, kw_only=True):
     progress: ProgressMode = "heartbeat"
     strict: Strictness = "off"
     ttl_s: float = 0.0
+    name: str = ""
+    description: str = ""
+    unlisted: bool = False
 
 
 class WorkerConfig(Value, frozen=True, kw_only=True):

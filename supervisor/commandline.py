@@ -9,8 +9,7 @@ from collections.abc import Iterator
 
 def without_comments(command: str) -> str:
     """Drop the lines that begin with ``#``; a ``#`` further on is an ordinary character."""
-    lines = (line for line in command.splitlines() if not line.lstrip().startswith("#"))
-    return "\n".join(lines)
+    return "\n".join(line for line in _lines(command) if not line.lstrip().startswith("#"))
 
 
 def split_command(command: str) -> tuple[str, ...]:
@@ -18,10 +17,15 @@ def split_command(command: str) -> tuple[str, ...]:
     return tuple(_words(_joined(without_comments(command))))
 
 
+def _lines(text: str) -> list[str]:
+    """Split at line ends only: `str.splitlines` would split at ten other characters as well."""
+    return text.replace("\r\n", "\n").split("\n")
+
+
 def _joined(text: str) -> str:
     """Join each line that ends in a backslash with the next one."""
     lines = [""]
-    for line in text.splitlines():
+    for line in _lines(text):
         stripped = line.strip()
         if stripped.endswith("\\"):
             lines[-1] += stripped[:-1] + " "

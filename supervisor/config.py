@@ -3,171 +3,44 @@
 All mistakes are told at once, each with file, line, column, what was found and what would do.
 """
 
-import difflib
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import urlsplit
 
-from arriero.protocol.values import ModelRoute, ProgressMode, Strictness, WorkerConfig
+from arriero.protocol.values import ProgressMode
 
-from .commandline import split_command, without_comments
-from .config_keys import MODEL_KEYS, TOP_KEYS
-from .config_macros import NAME, RESERVED
-from .config_reading import Place, Reading, read_mapping
+from .addresses import Address, parse_address
+from .config_keys import MAX_NAME, MODEL_KEYS, TOP_KEYS, is_name
+from .config_macros import (
+    NAME,
+    RESERVED,
+    Macro,
+    MacroError,
+    Value,
+    check_declaration,
+    overlay,
+)
+from .config_reading import Enough, Place, Reading, read_mapping
+from .config_values import PORT, Config, Launch, ModelConfig
 from .errors import ConfigError, Problem
-from .yamltree import MAX_BYTES, Node, Scalar, YamlError, parse_yaml
+from .yamltree import MAX_BYTES, Node, YamlError, parse_yaml
 
-_PORT = "${PORT}"
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+__all__ = [
+    "Address",
+    "Config",
+    "Launch",
+    "ModelConfig",
+    "load_config",
+    "parse_config",
+    "parse_listen",
+    "resolve_mode",
+]
 
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where to listen; an empty host means all addresses of this machine."""
-
-    host: str
-    port: int
-
-
-@dataclass(frozen=True, slots=True)
-class Launch:
-    """One start of one model, with its port chosen.
-
-    Attributes:
-        command: Program and arguments.
-        env: Added to the environment.
-        endpoint: Base URL at which it will answer.
-        health_url: What to ask until it is ready; None: it is ready as soon as it runs.
-        port: The TCP port of `endpoint`, if that is on this machine.
-    """
-
-    command: tuple[str, ...]
-    env: tuple[tuple[str, str], ...] = field(repr=False)  # may hold keys
-    endpoint: str
-    health_url: str | None
-    port: int | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelConfig:
-    """One model. ``${PORT}`` is still in `command`, `proxy` and `env`: see `launch`.
-
-    Attributes:
-        model: Its id.
-        command: Program and arguments.
-        proxy: Base URL.
-        aliases: Other names.
-        env: Added to the environment.
-        check_endpoint: Path that answers 2xx when it is ready; None: ready as soon as it runs.
-        ttl_s: Unloaded after so many idle seconds; 0 never.
-        use_model_name: Put into the request's `model` field; None leaves it.
-        health_check_timeout_s: Longest time from spawn to ready.
-        unload_timeout_s: Time between SIGTERM and SIGKILL.
-        progress: How waiting clients are told, unless a request says otherwise.
-        strict: See the wire format.
-        fingerprint: Hash of what determines how it loads.
-    """
-
-    model: str
-    command: tuple[str, ...] = field(repr=False)  # may hold keys, as `env` may
-    proxy: str
-    aliases: tuple[str, ...]
-    env: tuple[tuple[str, str], ...] = field(repr=False)
-    check_endpoint: str | None
-    ttl_s: float
-    use_model_name: str | None
-    health_check_timeout_s: float
-    unload_timeout_s: float
-    progress: ProgressMode
-    strict: Strictness
-    fingerprint: str
-
-    @property
-    def wants_port(self) -> bool:
-        """Whether a free port has to be chosen for a start."""
-        return any(_PORT in word for word in (*self.command, *(value for _, value in self.env)))
-
-    def launch(self, port: int | None) -> Launch:
-        """Fill `port` in; None when `wants_port` is false."""
-
-        def fill(text: str) -> str:
-            return text.replace(_PORT, str(port))
-
-        endpoint = fill(self.proxy).rstrip("/")
-        parts = urlsplit(endpoint)
-        check = self.check_endpoint
-        return Launch(
-            command=tuple(fill(word) for word in self.command),
-            env=tuple((name, fill(value)) for name, value in self.env),
-            endpoint=endpoint,
-            health_url=None if check is None else f"{endpoint}/{check.lstrip('/')}",
-            port=parts.port if parts.hostname in _LOOPBACK else None,
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Config:
-    """A whole configuration.
-
-    Attributes:
-        models: By id, in the order of the file.
-        listen: Where clients are answered.
-        workers: Number of worker processes.
-        start_port: First port for ``${PORT}``.
-        progress_delay_s: Silence before progress; None: the mode's own.
-        heartbeat_s: Longest silence of a stream that waits.
-        marker: What each line of progress begins with.
-        details: Whether numbers for programs are added.
-    """
-
-    models: Mapping[str, ModelConfig]
-    listen: Address
-    workers: int
-    start_port: int
-    progress_delay_s: float | None
-    heartbeat_s: float
-    marker: str
-    details: bool
-
-    @cached_property
-    def _names(self) -> dict[str, ModelConfig]:
-        aliases = {alias: model for model in self.models.values() for alias in model.aliases}
-        return aliases | dict(self.models)
-
-    def resolve(self, name: str) -> ModelConfig | None:
-        """Return the model of that id or alias."""
-        return self._names.get(name)
-
-    def suggest(self, name: str) -> tuple[str, ...]:
-        """Return names that look like `name`, the best first."""
-        return tuple(difflib.get_close_matches(name[:200], self._names, 3))
-
-    def route_table(self, generation: int = 1) -> WorkerConfig:
-        """Return what workers have to know of this."""
-        return WorkerConfig(
-            generation=generation,
-            models=tuple(
-                ModelRoute(
-                    model=model.model,
-                    aliases=model.aliases,
-                    send_as=model.use_model_name,
-                    progress=model.progress,
-                    strict=model.strict,
-                    ttl_s=model.ttl_s,
-                )
-                for model in self.models.values()
-            ),
-            progress_delay_s=self.progress_delay_s,
-            heartbeat_s=self.heartbeat_s,
-            marker=self.marker,
-            details=self.details,
-        )
+# llama-swap's time for a process to end, where it is written as 0.
+_UNLOAD_TIMEOUT_S = 10
 
 
 def load_config(path: Path, *, environ: Mapping[str, str]) -> Config:
@@ -203,8 +76,11 @@ def parse_config(text: str, source: str = "config", *, environ: Mapping[str, str
     except YamlError as exc:
         raise ConfigError([Problem(source, exc.line, exc.column, "", str(exc))]) from exc
     reading = Reading(source, environ)
-    config = _read_config(root or Node({}, 1, 1), Place("", reading, {}))
-    if reading.problems:
+    try:
+        config = _read_config(root or Node({}, 1, 1), Place("", reading, ()))
+    except Enough:
+        config = None
+    if reading.problems or config is None:
         raise ConfigError(reading.problems)
     return config
 
@@ -215,22 +91,32 @@ def parse_listen(text: str) -> Address:
     Raises:
         ConfigError: It is none of these.
     """
-    address = _address(text)
+    address = parse_address(text)
     if address is None:
         message = f"found {text[:60]!r}; write host:port, such as 127.0.0.1:8080"
         raise ConfigError([Problem("--listen", 0, 0, "", message)])
     return address
 
 
-def _address(text: str) -> Address | None:
-    host, colon, port = text.rpartition(":")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        return None
-    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        return None
-    return Address(host, int(port))
+def resolve_mode(
+    progress: ProgressMode | None,
+    global_progress: ProgressMode | None,
+    loading_state: bool | None,
+    global_loading_state: bool | None,
+) -> ProgressMode:
+    """Choose how waiting clients are told, unless a request says otherwise.
+
+    `strict` is not looked at: it depends on the request how far it reaches (worker, `modes`).
+
+    Source: wire format, section 1.
+    """
+    said = progress or global_progress
+    if said is not None:
+        return said
+    state = global_loading_state if loading_state is None else loading_state
+    if state is None:
+        return "heartbeat"
+    return "reasoning" if state else "off"
 
 
 def _read_config(root: Node, place: Place) -> Config:
@@ -238,17 +124,12 @@ def _read_config(root: Node, place: Place) -> Config:
     found = place.with_macros(top).attempt(_top_keys, root)
     if found is None:
         raise ConfigError(place.reading.problems)
-    listen = _address(found["listen"])
-    if listen is None:
-        where = root.value["listen"][1] if isinstance(root.value, dict) else None
-        message = f"found {found['listen'][:60]!r}; write host:port, such as 127.0.0.1:8080"
-        place.under("listen").note(where, message)
     models = _read_models(found, place.under("models"), top)
     if not models and not place.reading.problems:
         place.note(None, "there are no models; write at least one under 'models:'")
     return Config(
         models=MappingProxyType(models),
-        listen=listen or Address("", 0),
+        listen=found["listen"],
         workers=found["workers"] or len(os.sched_getaffinity(0)),
         start_port=found["startPort"],
         progress_delay_s=found["progressDelay"],
@@ -258,23 +139,16 @@ def _read_config(root: Node, place: Place) -> Config:
     )
 
 
-def _macros_of(owner: Node, place: Place) -> dict[str, Scalar]:
-    """Return the macros that hold under `owner`: those of `place`, and its own `macros`.
-
-    Each may use those before it. One with the name of an outer one takes its place.
-    """
-    macros = dict(place.macros)
-    node = (
-        owner.value["macros"][1]
-        if isinstance(owner.value, dict) and "macros" in owner.value
-        else None
-    )
+def _macros_of(owner: Node, place: Place) -> tuple[Macro, ...]:
+    """Return the macros that hold under `owner`: those of `place`, and its own `macros`."""
+    node = owner.member("macros")
     if node is None or node.value is None:
-        return macros
+        return place.macros
     where = place.under("macros")
     if not isinstance(node.value, dict):
         where.note(node, "write a mapping of names to values")
-        return macros
+        return place.macros
+    own: list[Macro] = []
     for name, key, value in node.items():
         at = where.under(name)
         if name in RESERVED:
@@ -284,13 +158,32 @@ def _macros_of(owner: Node, place: Place) -> dict[str, Scalar]:
         elif isinstance(value.value, list | dict) or value.value is None:
             at.note(value, "write a text, a number or a truth value")
         else:
-            expanded = at.with_macros(macros).attempt(_scalar, value)
-            macros[name] = "" if expanded is None else expanded
-    return macros
+            own.append(Macro.declared(name, value))
+    return _checked(overlay(place.macros, own), {macro.name for macro in own}, node, where)
+
+
+def _checked(
+    macros: tuple[Macro, ...], own: set[str], node: Node, place: Place
+) -> tuple[Macro, ...]:
+    """Return `macros` with those of `own` that use what there is not marked as broken."""
+    checked: list[Macro] = []
+    before: set[str] = set()
+    for macro in macros:
+        value = node.member(macro.name) if macro.name in own else None
+        good = macro
+        if value is not None:
+            try:
+                check_declaration(macro.name, value, before, place.reading.environ)
+            except MacroError as exc:
+                place.under(macro.name).note(value, str(exc))
+                good = Macro(macro.name, None)
+        checked.append(good)
+        before.add(macro.name)
+    return tuple(checked)
 
 
 def _read_models(
-    top: dict[str, Any], place: Place, macros: dict[str, Scalar]
+    top: dict[str, Any], place: Place, macros: tuple[Macro, ...]
 ) -> dict[str, ModelConfig]:
     node: Node | None = top["models"]
     models: dict[str, ModelConfig] = {}
@@ -299,77 +192,81 @@ def _read_models(
     if not isinstance(node.value, dict):
         place.note(node, "write a mapping of names to models")
         return models
-    owners = dict.fromkeys(node.value, "")
+    owners: dict[str, str] = {}
     for name, key, value in node.items():
-        at = place.under(name).with_macros(macros | {"MODEL_ID": name})
-        model = _read_model(name, value, at.with_macros(_macros_of(value, at)), top)
-        models[name] = model
-        if not name or not name.isprintable() or len(name) > 200:
-            at.note(key, "a model's name is 1 to 200 printable characters")
-        for alias in dict.fromkeys(model.aliases):
-            owner = owners.get(alias)
-            if owner is None and model.aliases.count(alias) == 1:
-                owners[alias] = name
-            else:
-                told = (
-                    "is the name of a model"
-                    if owner == ""
-                    else f"is an alias of {owner or name!r} already"
+        at = place.under(name)
+        if not is_name(name):
+            at.note(key, f"a model's name is 1 to {MAX_NAME} printable characters")
+        inner = at.with_macros((Macro("MODEL_ID", Value(name, name)), *macros))
+        found = _read_keys(value, inner.with_macros(_macros_of(value, inner)))
+        aliases = []
+        for alias, item in found["aliases"]:
+            if alias == name:
+                continue  # it has that name already
+            if alias in node.value:
+                at.under("aliases").note(item, f"{alias!r} is the name of a model")
+            elif alias in owners:
+                at.under("aliases").note(
+                    item, f"{alias!r} is an alias of {owners[alias]!r} already"
                 )
-                at.under("aliases").note(_member(value, "aliases"), f"{alias!r} {told}")
+            else:
+                owners[alias] = name
+                aliases.append(alias)
+        models[name] = _make_model(name, found, top, tuple(aliases))
     return models
 
 
-def _member(node: Node, name: str) -> Node | None:
-    if isinstance(node.value, dict) and name in node.value:
-        return node.value[name][1]
-    return None
+def _read_keys(node: Node, place: Place) -> dict[str, Any]:
+    """Return the values of a model's keys; what is wrong with them together is noted."""
+    found = place.attempt(_model_keys, node)
+    if found is None:
+        return {key.name: key.default for key in MODEL_KEYS}
+    cmd, proxy = node.member("cmd"), node.member("proxy")
+    if cmd is None or cmd.value is None:
+        what = "there is no command"
+        if proxy is not None and proxy.value is not None:
+            what = "there is a proxy and no command, but arriero starts what it answers for"
+        place.under("cmd").note(cmd or node, f"{what}; write how to start it")
+    elif found["cmd"] and PORT in found["proxy"] and not _uses_port(found):
+        place.under("proxy").note(
+            cmd if proxy is None or proxy.value is None else proxy,
+            "${PORT} is used here, but not in cmd: the server would listen elsewhere",
+        )
+    return found
 
 
-def _read_model(name: str, node: Node, place: Place, top: dict[str, Any]) -> ModelConfig:
-    mistakes = len(place.reading.problems)
-    found = place.attempt(_model_keys, node) or {key.name: key.default for key in MODEL_KEYS}
-    command = split_command(found["cmd"])
-    proxy: str = found["proxy"]
-    cmd_node = _member(node, "cmd")
-    if not command and len(place.reading.problems) == mistakes:
-        place.under("cmd").note(cmd_node or node, "there is no command; write how to start it")
-    for key, used in (("cmd", without_comments(found["cmd"])), ("proxy", proxy)):
-        if "${PID}" in used:
-            place.under(key).note(_member(node, key), "${PID} has a meaning in cmdStop only")
-    config = ModelConfig(
-        model=name,
+def _uses_port(found: dict[str, Any]) -> bool:
+    """Whether the server is told its port, in its command or its environment."""
+    values = [value for (_, value), _ in found["env"]]
+    return any(PORT in word for word in (*found["cmd"], *values))
+
+
+def _make_model(
+    model: str, found: dict[str, Any], top: dict[str, Any], aliases: tuple[str, ...]
+) -> ModelConfig:
+    command, proxy = found["cmd"], found["proxy"]
+    env = tuple(variable for variable, _ in found["env"])
+    check = found["checkEndpoint"]
+    return ModelConfig(
+        model=model,
         command=command,
         proxy=proxy,
-        aliases=found["aliases"],
-        env=found["env"],
-        check_endpoint=None if found["checkEndpoint"].strip() == "none" else found["checkEndpoint"],
+        aliases=aliases,
+        name=found["name"],
+        description=found["description"],
+        unlisted=found["unlisted"],
+        env=env,
+        check_endpoint=None if check == "none" else check,
         ttl_s=float(top["globalTTL"] if found["ttl"] == -1 else found["ttl"]),
         use_model_name=found["useModelName"] or None,
-        health_check_timeout_s=float(_first(found, top, "healthCheckTimeout")),
-        unload_timeout_s=float(_first(found, top, "unloadTimeout")),
-        progress=_mode(found, top),
+        health_check_timeout_s=float(found["healthCheckTimeout"] or top["healthCheckTimeout"]),
+        unload_timeout_s=float(found["unloadTimeout"] or top["unloadTimeout"] or _UNLOAD_TIMEOUT_S),
+        progress=resolve_mode(
+            found["progress"], top["progress"], found["sendLoadingState"], top["sendLoadingState"]
+        ),
         strict=found["strict"] or top["strict"],
-        fingerprint=hashlib.sha256(repr((command, proxy, found["env"])).encode()).hexdigest(),
+        fingerprint=hashlib.sha256(repr((command, proxy, env)).encode()).hexdigest(),
     )
-    _check_proxy(config, _member(node, "proxy") or cmd_node, place.under("proxy"))
-    return config
-
-
-def _check_proxy(config: ModelConfig, node: Node | None, place: Place) -> None:
-    if _PORT in config.proxy and config.command and not config.wants_port:
-        place.note(node, "${PORT} is used here, but not in cmd: the server would listen elsewhere")
-    try:
-        parts = urlsplit(config.proxy.replace(_PORT, "1"))
-        port = parts.port
-    except ValueError:
-        parts, port = urlsplit(""), None
-    if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
-        place.note(node, f"found {config.proxy[:60]!r}; write a URL, such as http://127.0.0.1:9000")
-
-
-def _scalar(node: Node, place: Place) -> Scalar:
-    return place.scalar(node, "a text, a number or a truth value")
 
 
 def _top_keys(node: Node, place: Place) -> dict[str, Any]:
@@ -378,19 +275,3 @@ def _top_keys(node: Node, place: Place) -> dict[str, Any]:
 
 def _model_keys(node: Node, place: Place) -> dict[str, Any]:
     return read_mapping(node, place, MODEL_KEYS)
-
-
-def _first(found: dict[str, Any], top: dict[str, Any], key: str) -> int:
-    value: int = top[key] if found[key] is None else found[key]
-    return value
-
-
-def _mode(found: dict[str, Any], top: dict[str, Any]) -> ProgressMode:
-    """Choose how waiting clients are told. Source: wire format, section 1."""
-    said: ProgressMode | None = found["progress"] or top["progress"]
-    if said is not None:
-        return said
-    for state in (found["sendLoadingState"], top["sendLoadingState"]):
-        if state is not None:
-            return "reasoning" if state else "off"
-    return "heartbeat"

@@ -80,7 +80,9 @@ class ProgressView:
         standing = self._models.get(model)
         progress = standing.progress if standing is not None else None
         if progress is None or progress.phase == "waiting":
-            return View("queued", ahead=self._ahead_of(model))
+            ahead = self._ahead_of(model)
+            is_ready = standing is not None and standing.state == "ready" and ahead == 0
+            return View("ready") if is_ready else View("queued", ahead=ahead)
         return View(_STAGES[progress.phase], other=progress.other or "", fraction=progress.fraction)
 
     def standing(self, model: str) -> Standing:

@@ -31,7 +31,11 @@ _OTHER_BYTES = 40
 _LINE_STEP = 10
 _EVENT_STEP = 1
 
-Stage: TypeAlias = Literal["queued", "draining", "stopping", "loading", "warming"]
+# Shortest silence, whatever is configured: what happens to a request is known some milliseconds
+# after it was asked for, and a word before that could only be "queued (0 ahead)".
+SETTLE_S = 0.05
+
+Stage: TypeAlias = Literal["queued", "draining", "stopping", "loading", "warming", "ready"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,7 @@ class View:
     """What may be said about a model that is waited for.
 
     Attributes:
-        stage: What goes on.
+        stage: What goes on; `ready` when the model serves and the grant is on its way.
         ahead: Models that get their turn earlier, in `queued`.
         other: The model that makes room, in `draining` and `stopping`.
         fraction: Share of the whole start that is done, or None.
@@ -97,7 +101,7 @@ class WaitingStream:
         self._marker = marker
         self._details = details or mode == "event"
         self._began = now
-        self._earliest = now + delay_s if mode != "off" else math.inf
+        self._earliest = now + max(delay_s, SETTLE_S) if mode != "off" else math.inf
         self._commit_at = self._earliest
         self._heartbeat_s = heartbeat_s
         self._prefix = _chunk_prefix(form, ident, created, model)
@@ -129,6 +133,9 @@ class WaitingStream:
         """
         if not self.committed:
             if now < self._commit_at:
+                return []
+            if view.stage == "ready":  # no early commit then, ever; but look again
+                self._commit_at = now + SETTLE_S
                 return []
             self.committed = True
             return [self._tell(now, view) if self._tells() else self._heartbeat(now, view)]
@@ -180,6 +187,8 @@ class WaitingStream:
 
     def _is_due(self, now: float, view: View) -> bool:
         self._see(view)
+        if view.stage == "ready":
+            return False
         changed = (
             self._told != (view.stage, view.ahead, view.other) or self._step() > self._told_step
         )
@@ -231,7 +240,7 @@ class WaitingStream:
                 return f"waiting for {other} to finish"
             case "stopping":
                 return f"stopping {other}"
-            case "warming":
+            case "warming" | "ready":
                 return "warming up"
             case "loading":
                 self._see(view)

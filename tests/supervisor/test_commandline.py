@@ -21,6 +21,9 @@ from arriero.supervisor.commandline import split_command, without_comments
         ("""a "" b""", ("a", "", "b")),
         ("'open to the end", ("open to the end",)),
         ("a ${PORT}", ("a", "${PORT}")),
+        ("a\r\n# gone\r\nb", ("a", "b")),
+        ("a 'x\ny'", ("a", "x\ny")),
+        ("a x\u2028# b", ("a", "x\u2028#", "b")),
     ],
 )
 def test_commands_are_split_as_llama_swap_does(command: str, words: tuple[str, ...]) -> None:

@@ -247,3 +247,19 @@ def test_a_line_is_short_ascii_and_one_line_whatever_the_names_are(name: str) ->
         assert line.endswith("\n")
         assert line[:-1].isprintable()
         assert len(line) <= MOST_LINE_BYTES
+
+
+def test_a_ready_model_is_never_an_early_commit_however_long_its_grant_takes() -> None:
+    stream = waiting("reasoning", delay_s=0.0)
+    assert play(stream, [(0.0, View("ready"))], until=30.0) == []
+    assert not stream.committed
+
+
+def test_nothing_is_said_before_it_can_be_known_what_happens() -> None:
+    sent = play(waiting("reasoning", delay_s=0.0), [(0.02, loading(0.3))], until=0.5)
+    assert lines_of(sent) == [(0.05, "[swap-progress] qwen: loading 30% (0 s)")]
+
+
+def test_a_stream_that_was_begun_says_nothing_of_a_model_that_is_ready_until_its_grant() -> None:
+    sent = play(waiting("reasoning", delay_s=0.0), [(0.0, loading(0.3)), (2.0, View("ready"))], 9.0)
+    assert len(sent) == 1

@@ -1,0 +1,72 @@
+"""Where somebody answers: listening addresses, base URLs, paths. Deciding only."""
+
+import re
+from dataclasses import dataclass
+from ipaddress import IPv6Address
+from typing import Final
+from urllib.parse import urlsplit
+
+_HOST: Final = re.compile(r"[A-Za-z0-9._-]{1,253}")
+_URL_CHARS: Final = re.compile(r"[!-~]+")  # ASCII without blanks
+_BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen; an empty host means all addresses of this machine."""
+
+    host: str
+    port: int
+
+
+def parse_address(text: str) -> Address | None:
+    """Read ``host:port``, ``:port`` or ``[v6]:port``; None if it is none of these."""
+    host, colon, digits = text.rpartition(":")
+    if not colon or not digits.isascii() or not digits.isdigit() or len(digits) > 5:
+        return None
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+        if not _is_ipv6(host):
+            return None
+    elif host and not _HOST.fullmatch(host):
+        return None
+    return Address(host, int(digits)) if int(digits) <= 65535 else None
+
+
+def is_base_url(text: str) -> bool:
+    """Whether `text` is a URL to which the path of a request can be joined."""
+    if not _URL_CHARS.fullmatch(text) or _BAD_ESCAPE.search(text):
+        return False
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return False
+    known_host = _is_ipv6(host) if ":" in host else _HOST.fullmatch(host) is not None
+    bare = not parts.query and not parts.fragment and "?" not in text and "#" not in text
+    return parts.scheme in {"http", "https"} and known_host and port != 0 and bare
+
+
+def path_of(text: str) -> str | None:
+    """Return the path (and query) of a path or of a full URL; None if it is neither.
+
+    Source: llama-swap takes a full URL for a path, too, and uses its path only.
+    """
+    if text and not _URL_CHARS.fullmatch(text):
+        return None
+    if re.match(r"https?://", text):
+        try:
+            text = urlsplit(text).path
+        except ValueError:
+            return None
+    if "#" in text or _BAD_ESCAPE.search(text):
+        return None
+    return "/" + text.lstrip("/")
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        IPv6Address(text)
+    except ValueError:
+        return False
+    return True
