@@ -285,7 +285,7 @@ def _end_of_stream(splitter: FrameSplitter, watcher: EndWatcher | None, *, clean
         raise AnswerCut
     if clean and rest:
         watcher.look(rest)
-    if True:
+    if watcher.seen:
         return rest if clean else b""
     if not splitter.at_boundary:
         raise AnswerCut

@@ -189,8 +189,9 @@ class WaitingStream:
         self._see(view)
         if view.stage == "ready":
             return False
-        changed = (
-            self._told != (view.stage, view.ahead, view.other) or self._step() > self._told_step
+        shows_percent = view.stage == "loading" or self.mode == "event"
+        changed = self._told != (view.stage, view.ahead, view.other) or (
+            shows_percent and self._step() > self._told_step
         )
         if changed and now < self._told_at + LINE_PAUSE_S:
             self._due_at = self._told_at + LINE_PAUSE_S  # a moment later, and the latest then

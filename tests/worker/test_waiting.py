@@ -263,3 +263,9 @@ def test_nothing_is_said_before_it_can_be_known_what_happens() -> None:
 def test_a_stream_that_was_begun_says_nothing_of_a_model_that_is_ready_until_its_grant() -> None:
     sent = play(waiting("reasoning", delay_s=0.0), [(0.0, loading(0.3)), (2.0, View("ready"))], 9.0)
     assert len(sent) == 1
+
+
+def test_a_line_without_a_percentage_is_not_repeated_because_that_grew() -> None:
+    views = [(0.0, View("warming", fraction=0.85)), (3.0, View("warming", fraction=0.97))]
+    sent = play(waiting("reasoning", delay_s=0.0), views, until=9.0)
+    assert [text for _, text in lines_of(sent)] == ["[swap-progress] qwen: warming up"]
