@@ -149,11 +149,14 @@ class WorkerPool:
             while worker.wanted:
                 worker.started_at = trio.current_time()
                 reason = await self._run_once(worker)
-                lived_s = trio.current_time() - worker.started_at
-                short_lives = short_lives + 1 if lived_s < SHORT_LIFE_S else 0
-                log.warning("worker.died worker=%d reason=%r lived_s=%.1f", number, reason, lived_s)
-                if short_lives > 1:
-                    await trio.sleep(min(LONGEST_PAUSE_S, 0.1 * 2.0**short_lives))
+                if worker.wanted:
+                    lived_s = trio.current_time() - worker.started_at
+                    short_lives = short_lives + 1 if lived_s < SHORT_LIFE_S else 0
+                    log.warning(
+                        "worker.died worker=%d reason=%r lived_s=%.1f", number, reason, lived_s
+                    )
+                    if short_lives > 1:
+                        await trio.sleep(min(LONGEST_PAUSE_S, 0.1 * 2.0**short_lives))
         finally:
             if self._workers.get(number) is worker:
                 del self._workers[number]

@@ -87,7 +87,7 @@ class PageDoor:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _USER_TIMEOUT_MS)
         stream = _ReplayStream(sock, data)
         # `cut` is for answers that must not end well; HTTP/2 has no other way through ASGI.
-        state = ConnectionState(LifespanState({"cut": lambda: None}))
+        state = ConnectionState(LifespanState({"cut": wire.cut}))
         self.connections += 1
         try:
             # TCPServer's annotation asks for TLS; it takes plain streams just as well.

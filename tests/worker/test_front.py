@@ -325,10 +325,12 @@ async def test_told_to_finish_it_ends_idle_connections_and_lets_requests_run(
 
 
 async def test_a_new_configuration_is_fetched_when_an_event_tells_of_it(rig: Any, kit: Any) -> None:
+    assert (await rig.ask(kit.post())).startswith(b"HTTP/1.1 200")
     rig.config = type(rig.config)(generation=2, models=(ModelRoute(model="new"),))
     rig.publish(ConfigChanged, generation=2)
     hellos = rig.count(Hello)
-    await rig.heard(Hello, hellos + 1)
+    with trio.fail_after(2):  # well before the silence of the supervisor leads to one
+        await rig.heard(Hello, hellos + 1)
     rig.say(Probe(probe=9))
     while (await rig.heard(Report, rig.count(Report) + 1)).probe != 9:
         pass
