@@ -16,6 +16,9 @@ log = logging.getLogger(__name__)
 _PAUSE_PER_CONNECTION_S = 0.0001
 _MOST_PAUSE_S = 0.003
 
+# Connections taken after one pause: so many may the workers differ by. Fewer make a burst wait.
+_ACCEPTED_AT_ONCE = 4
+
 # Seconds until accepting is tried again when there are no file descriptors.
 _EXHAUSTED_PAUSE_S = 0.1
 
@@ -47,13 +50,14 @@ async def accept_connections(
         await trio.lowlevel.wait_readable(listener)
         if (count := held()) > 0:
             await trio.sleep(min(count * _PAUSE_PER_CONNECTION_S, _MOST_PAUSE_S))
-        try:
-            sock, _ = listener.accept()
-        except BlockingIOError:
-            continue  # another worker has it
-        except OSError as exc:
-            if exc.errno in _EXHAUSTED:
-                log.warning("accept.exhausted errno=%s connections=%d", exc.errno, held())
-                await trio.sleep(_EXHAUSTED_PAUSE_S)
-            continue  # or the client has left already (ECONNABORTED): the next one
-        nursery.start_soon(take, sock)
+        for _ in range(_ACCEPTED_AT_ONCE):
+            try:
+                sock, _ = listener.accept()
+            except BlockingIOError:
+                break  # no more, or another worker has them
+            except OSError as exc:
+                if exc.errno in _EXHAUSTED:
+                    log.warning("accept.exhausted errno=%s connections=%d", exc.errno, held())
+                    await trio.sleep(_EXHAUSTED_PAUSE_S)
+                break  # or the client has left already (ECONNABORTED): the next one
+            nursery.start_soon(take, sock)

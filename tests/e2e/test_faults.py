@@ -76,6 +76,7 @@ def test_a_model_that_dies_while_loading_is_told_to_all_who_wait(
     streams = [Stream(train, "a") for _ in range(3)]
     pid = eventually(lambda: train.model("a")["pid"])
     eventually(lambda: train.ask("status")["queue"] == [{"model": "a", "waiting": 3}])
+    eventually(lambda: all(stream.frames for stream in streams), what="a first word to each")
 
     os.kill(pid, signal.SIGKILL)
 
