@@ -78,6 +78,21 @@ class Wire:
             self._more = len(data) == most
             return data
 
+    async def receive_now(self) -> bytes:
+        """Return what has come, or wait for it.
+
+        Raises:
+            WireBroken: The connection was reset.
+        """
+        try:
+            data = self.recv(RECEIVE_BYTES)
+        except BlockingIOError:
+            return await self.receive()
+        except OSError as exc:
+            raise WireBroken(str(exc)) from exc
+        self._more = len(data) == RECEIVE_BYTES
+        return data
+
     async def send(self, data: bytes | bytearray | memoryview) -> None:
         """Hand all of `data` to the kernel.
 

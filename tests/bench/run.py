@@ -12,7 +12,7 @@ its answer is what the upstream sent.
                   ``/v1/chat/completions``, answered by an nginx with 320 bytes of JSON.
 (b) p50, p99      wrk, 1 connection, 3 s, the same request.
 (c) streams/s     wrk, 16 connections, 4 s: a POST answered by 200 server-sent events, each a chunk
-                  of the transfer coding, 47 kB in 4 writes (``upstream.py`` says why). Only whole
+                  of the transfer coding and a write of its own, 47 kB in all. Only whole
                   streams count.
 (d) readiness     20 swaps: ``readiness.py`` says how.
 (e) added latency (b) minus the (b) of no proxy, and of nginx.
