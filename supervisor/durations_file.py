@@ -44,6 +44,7 @@ def save_durations(path: Path, durations: Durations) -> bool:
     """
     temporary: Path | None = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         # A name of its own for each writer: two of them must not write into one file.
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         temporary = Path(name)

@@ -16,6 +16,8 @@ Bounded wait: a contested model goes on admitting requests on the leases that ar
 idle for a moment, but not for longer than `Rules.max_wait_s`; then it admits none. So a request
 waits for its turn no longer than `max_wait_s` plus the longest running request, for each model
 that is ahead of it.
+
+All of it is in one file, longer than the others, because the rules are only right together.
 """
 
 import itertools

@@ -1,8 +1,9 @@
 """The processes of models: carries `Spawn` and `Terminate` out, and tells what becomes of them."""
 
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -62,7 +63,12 @@ class Fleet:
         """Begin to start `model`; what becomes of it is told to the conductor."""
         config = self._config.models[model]
         start = self._starts[swap] = _Start(
-            config, swap, self._conductor, self._logbook, self._durations.get(config.fingerprint)
+            config,
+            swap,
+            self._conductor,
+            self._logbook,
+            learned=self._durations.get(config.fingerprint),
+            learn=partial(self._learn, config.fingerprint),
         )
         self._nursery.start_soon(self._run, start)
 
@@ -70,6 +76,10 @@ class Fleet:
         """Begin to end the process of the start `swap`."""
         if start := self._starts.get(swap):
             start.stop(grace_s)
+
+    def _learn(self, fingerprint: str, observed: StageTimes) -> None:
+        self._durations.learn(fingerprint, observed)
+        save_durations(self._durations_path, self._durations)
 
     async def _run(self, start: "_Start") -> None:
         config = start.config
@@ -84,9 +94,6 @@ class Fleet:
             )
         finally:
             del self._starts[start.swap]
-        if start.is_ready:
-            self._durations.learn(config.fingerprint, start.stage_times)
-            save_durations(self._durations_path, self._durations)
         log.info("model.ended model=%s swap=%d reason=%r", config.model, start.swap, error.message)
         self._conductor.tell(Ended(config.model, start.swap, error))
 
@@ -112,7 +119,9 @@ class _Start:
         swap: int,
         conductor: Conductor,
         logbook: Logbook,
+        *,
         learned: StageTimes | None,
+        learn: Callable[[StageTimes], None],
     ) -> None:
         self.config = config
         self.swap = swap
@@ -120,6 +129,7 @@ class _Start:
         self.is_ready = False
         self._conductor = conductor
         self._logbook = logbook
+        self._learn = learn
         self._began_at = trio.current_time()
         self._estimator = Estimator(learned, self._began_at)
         self._running: Running | None = None
@@ -176,7 +186,7 @@ class _Start:
             nursery.cancel_scope.cancel()
         self.is_ready = True
         now = trio.current_time()
-        self.stage_times = self._estimator.finish(now)
+        self._learn(self._estimator.finish(now))
         log.info(
             "model.ready model=%s swap=%d start_s=%.2f",
             self.config.model,
@@ -205,14 +215,15 @@ class _Start:
             await trio.sleep(LOOK_EVERY_S)
 
     def _take(self, stream: Stream, line: bytes) -> None:
-        """Take note of one line of its output."""
-        text = line.decode(errors="replace")
-        self._logbook.add(self.config.model, stream, text)
-        self._conductor.publish(LogLine(model=self.config.model, line=text, stream=stream))
+        """Take note of one line of its output. What it says to us alone is not logged."""
+        report = read_report_line(line) if stream == "stdout" else None
+        if report is None:
+            text = line.decode(errors="replace")
+            self._logbook.add(self.config.model, stream, text)
+            self._conductor.publish(LogLine(model=self.config.model, line=text, stream=stream))
         if self.is_ready:
             return
         now = trio.current_time()
-        report = read_report_line(line) if stream == "stdout" else None
         if isinstance(report, ReadyReport):
             self._reported_ready.set()
         elif isinstance(report, LoadingReport):

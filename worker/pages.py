@@ -38,11 +38,13 @@ def make_pages(service: Service, started_at: int) -> QuartTrio:
     app.config["MAX_CONTENT_LENGTH"] = 1024 * 1024
 
     def describe(route: ModelRoute) -> dict[str, Any]:
+        said = {"name": route.name, "description": route.description}
         return {
             "id": route.model,
             "object": "model",
             "created": started_at,
             "owned_by": "arriero",
+            **{key: text for key, text in said.items() if text},
             "status": {"value": _LOADED[service.view.standing(route.model).state]},
             "meta": {"aliases": list(route.aliases)},
         }
@@ -50,7 +52,7 @@ def make_pages(service: Service, started_at: int) -> QuartTrio:
     @app.get("/v1/models")
     @app.get("/models")
     async def models() -> dict[str, Any]:
-        routes = service.names.config.models
+        routes = [route for route in service.names.config.models if not route.unlisted]
         return {"object": "list", "data": [describe(route) for route in routes]}
 
     @app.get("/v1/models/<path:name>")

@@ -97,6 +97,21 @@ def test_percentages_never_fall_and_never_reach_100(real: Train, client: openai.
     assert all(0 <= percent < 100 for percent in seen)
 
 
+def test_a_second_start_knows_how_long_it_will_take(real: Train, client: openai.OpenAI) -> None:
+    told(client, "small")
+    real.ask("unload")
+    with real.events("progress/small\n") as next_event:
+        told(client, "small")
+        steps: list[Any] = []
+        while not steps or steps[-1]["type"] == "progress":
+            steps.append(next_event())
+
+    etas = [
+        step["progress"]["eta_s"] for step in steps[:-1] if step["progress"]["phase"] != "starting"
+    ]
+    assert any(eta is not None for eta in etas), steps
+
+
 def test_a_warm_model_is_answered_as_if_nobody_stood_in_front(
     real: Train, client: openai.OpenAI
 ) -> None:

@@ -174,7 +174,11 @@ def test_an_idle_model_is_unloaded_after_its_ttl(
 def test_the_name_that_the_upstream_knows_is_put_into_the_request(
     start_train: Callable[..., Train], scripted: Callable[..., str]
 ) -> None:
-    train = start_train({"models": {"a": {"cmd": scripted(), "useModelName": "org/Real-Name"}}})
+    model = {"cmd": scripted(), "useModelName": "org/Real-Name", "name": "A", "description": "x"}
+    hidden = {"cmd": scripted(), "unlisted": True}
+    train = start_train({"models": {"a": model, "hidden": hidden}})
+    (listed,) = httpx.get(f"{train.url}/v1/models").json()["data"]
+    assert (listed["id"], listed["name"], listed["description"]) == ("a", "A", "x")
     sent = b'{ "script": "echo",  "model" : "a", "x": "\xc3\xa9" }'
     arrived = httpx.post(f"{train.url}/v1/chat/completions", content=sent).json()
     expected = sent.replace(b'"a"', b'"org/Real-Name"')

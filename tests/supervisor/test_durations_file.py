@@ -20,13 +20,13 @@ def some_durations() -> Durations:
 
 
 def test_what_was_saved_is_loaded_and_nothing_else_is_left(tmp_path: Path) -> None:
-    path = tmp_path / FILE_NAME
+    path = tmp_path / "made" / "if missing" / FILE_NAME
 
     assert save_durations(path, some_durations())
     assert save_durations(path, some_durations())
 
     assert load_durations(path).get("a") == TIMES
-    assert [entry.name for entry in tmp_path.iterdir()] == [FILE_NAME]
+    assert [entry.name for entry in path.parent.iterdir()] == [FILE_NAME]
 
 
 def test_a_missing_file_is_an_empty_start_without_a_word(
@@ -64,8 +64,9 @@ def test_a_folder_in_the_place_of_the_file_is_survived(
     assert [entry.name for entry in tmp_path.iterdir()] == [FILE_NAME]  # no temporary file
 
 
-def test_a_state_folder_that_is_gone_is_survived(
+def test_a_state_folder_that_cannot_be_made_is_survived(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    (tmp_path / "gone").touch()
     assert not save_durations(tmp_path / "gone" / FILE_NAME, some_durations())
     assert len(caplog.messages) == 1
