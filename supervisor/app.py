@@ -91,7 +91,7 @@ async def supervise(config: Config, socket_dir: Path | None) -> None:
         context = stack.enter_context(open_context())
         guardian = await stack.enter_async_context(open_guardian())
         publisher = await stack.enter_async_context(open_publisher(context, folder / "events.sock"))
-        conductor = Conductor(Engine(_specs(config)), publisher)
+        conductor = Conductor(Engine(_specs(config), now=trio.current_time()), publisher)
         fleet = await stack.enter_async_context(
             open_fleet(
                 config,

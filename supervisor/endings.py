@@ -29,6 +29,10 @@ def why_it_failed(model: str, end: Exit, *, was_ready: bool) -> ErrorInfo:
         end: How its process ended.
         was_ready: Whether it served before that.
     """
+    if end.asked:
+        return ErrorInfo(
+            code="model_unavailable", message=f"model {model} was stopped", transient=True
+        )
     reason = _reason(end.tail)
     told = f"its server {end}" + (f"; its last word: {reason}" if reason else "")
     if was_ready:

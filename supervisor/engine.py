@@ -92,9 +92,14 @@ class Engine:
     """Decides. Feed it happenings with `handle`; carry out the commands in the order given."""
 
     def __init__(
-        self, specs: Iterable[Spec], *, rules: Rules | None = None, room: Room | None = None
+        self,
+        specs: Iterable[Spec],
+        *,
+        now: float = 0.0,
+        rules: Rules | None = None,
+        room: Room | None = None,
     ) -> None:
-        self._slots = {spec.model: Slot(spec) for spec in specs}
+        self._slots = {spec.model: Slot(spec, since=now) for spec in specs}
         self._rules = rules or Rules()
         self._room: Room = room or OneAtATime()
         self._live: dict[str, Slot] = {}  # those that are not stopped

@@ -28,6 +28,11 @@ def test_a_crash_in_service_is_worth_another_try() -> None:
     assert "signal 11" in error.message
 
 
+def test_an_end_that_was_asked_for_is_no_failure() -> None:
+    error = why_it_failed("qwen", Exit(code=1, ran_s=5.0, asked=True), was_ready=True)
+    assert (error.message, error.transient) == ("model qwen was stopped", True)
+
+
 @pytest.mark.parametrize(
     ("line", "shown"),
     [

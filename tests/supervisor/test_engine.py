@@ -56,6 +56,11 @@ def make_ready(engine: Engine, model: str, waiter: Waiter, now: float) -> Grant:
     return grant
 
 
+def test_a_model_is_stopped_since_the_engine_began() -> None:
+    (status,) = Engine([Spec(model="a")], now=1000.0).models(1003.0, 5003.0)
+    assert status.since == 5000.0
+
+
 def test_the_first_request_starts_its_model_and_gets_a_lease(engine: Engine) -> None:
     assert acts(engine.handle(Wanted(W1, "a"), 0)) == [Spawn("a", 1)]
     assert acts(engine.handle(Spawned("a", 1, 100, "http://a"), 1)) == []
