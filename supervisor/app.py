@@ -144,7 +144,8 @@ async def supervise(config: Config, socket_dir: Path | None) -> None:
         log.info(
             "supervisor.ready listen=%s workers=%d sockets=%s", address, config.workers, folder
         )
-        notifier.ready(f"serving {len(config.models)} models on {address}")
+        count = len(config.models)
+        notifier.ready(f"serving {count} model{'s' * (count != 1)} on {address}")
         await told_to_stop.wait()
         notifier.stopping()
         log.info("supervisor.stopping limit_s=%.0f", DRAIN_LIMIT_S)
