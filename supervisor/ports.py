@@ -1,16 +1,14 @@
 """Who listens on a TCP port of this machine, and which port nobody listens on.
 
-Linux's own table is read instead of connecting: that has no effect on the listener, sees one
-that is too busy to accept, and can be matched with processes.
+Linux's own table is read instead of connecting: that has no effect on the listener, and sees one
+that is too busy to accept.
 
 Source of the table's format: the kernel's Documentation/networking/proc_net_tcp.rst.
 """
 
 import ipaddress
-import os
-import re
 import socket
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from typing import TypeAlias
@@ -18,7 +16,6 @@ from typing import TypeAlias
 import trio
 
 from .errors import PortError
-from .procfs import group_members
 
 LAST_PORT = 65535
 
@@ -27,8 +24,6 @@ _IPAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 # State of a connection in /proc/net/tcp (include/net/tcp_states.h).
 _SYN_RECEIVED = b"03"
 _LISTENING = b"0A"
-
-_SOCKET_LINK = re.compile(r"socket:\[(\d+)\]")
 
 # Seconds between two looks at a port that has to close: the first and the longest.
 _FIRST_PAUSE_S = 0.002
@@ -44,7 +39,6 @@ _cursors: dict[int, int] = {}
 class _Listener:
     address: _IPAddress
     port: int
-    inode: int
 
 
 def pick_port(start: int, taken: Collection[int], host: str = "127.0.0.1") -> int:
@@ -71,27 +65,10 @@ def pick_port(start: int, taken: Collection[int], host: str = "127.0.0.1") -> in
 
 def is_listening(port: int, host: str = "127.0.0.1") -> bool:
     """Return whether somebody would answer who connects to `port` of `host`."""
-    return bool(_inodes(port, host))
-
-
-def listener_pids(
-    port: int,
-    *,
-    group: int | None = None,
-    pids: Iterable[int] = (),
-    host: str = "127.0.0.1",
-) -> set[int] | None:
-    """Return those processes of `group` and of `pids` that listen on `port`.
-
-    Returns:
-        None while nobody listens there at all; the empty set when only others do (or when the
-        files of these processes cannot be seen because they run as another user).
-    """
-    inodes = _inodes(port, host)
-    if not inodes:
-        return None
-    members = set(pids) | (group_members(group) if group is not None else set())
-    return {pid for pid in members if not inodes.isdisjoint(_sockets_of(pid))}
+    wanted = _address_of(host)
+    return any(
+        listener.port == port and _answers(listener.address, wanted) for listener in _listeners()
+    )
 
 
 async def wait_port_closed(port: int, host: str = "127.0.0.1") -> None:
@@ -100,15 +77,6 @@ async def wait_port_closed(port: int, host: str = "127.0.0.1") -> None:
     while is_listening(port, host):
         await trio.sleep(pause_s)
         pause_s = min(2 * pause_s, _LAST_PAUSE_S)
-
-
-def _inodes(port: int, host: str) -> set[int]:
-    wanted = _address_of(host)
-    return {
-        listener.inode
-        for listener in _listeners()
-        if listener.port == port and _answers(listener.address, wanted)
-    }
 
 
 def _answers(bound: _IPAddress, wanted: _IPAddress | None) -> bool:
@@ -129,10 +97,10 @@ def _listeners() -> Iterator[_Listener]:
             with open(path, "rb") as table:
                 next(table)  # the headline
                 for row in table:
-                    _, local, _, state, *_rest = fields = row.split(maxsplit=10)
+                    _, local, _, state, _ = row.split(maxsplit=4)
                     if state == _LISTENING:
                         address, _, port = local.partition(b":")
-                        yield _Listener(_read_address(address), int(port, 16), int(fields[9]))
+                        yield _Listener(_read_address(address), int(port, 16))
                     elif state != _SYN_RECEIVED:
                         break  # listeners come first; there may be thousands of connections
         except FileNotFoundError:
@@ -147,19 +115,6 @@ def _read_address(text: bytes) -> _IPAddress:
     address = ipaddress.ip_address(raw)
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return mapped or address
-
-
-def _sockets_of(pid: int) -> set[int]:
-    """Return the inodes of the sockets that `pid` has open."""
-    folder = f"/proc/{pid}/fd"
-    found = set()
-    try:
-        for name in os.listdir(folder):
-            if match := _SOCKET_LINK.fullmatch(os.readlink(f"{folder}/{name}")):
-                found.add(int(match[1]))
-    except OSError:
-        return found  # it ended, closed a file while we looked, or is not ours
-    return found
 
 
 def _is_bindable(host: str, port: int) -> bool:

@@ -1,21 +1,11 @@
-import os
-import signal
 import socket
-import subprocess
-import sys
-from collections.abc import Generator
 
 import pytest
 import trio
 
 from arriero.supervisor import ports
 from arriero.supervisor.errors import PortError
-from arriero.supervisor.ports import is_listening, listener_pids, pick_port, wait_port_closed
-
-LISTENS = (
-    "import signal, socket; s = socket.create_server(('127.0.0.1', 0));"
-    "print(s.getsockname()[1], flush=True); signal.pause()"
-)
+from arriero.supervisor.ports import is_listening, pick_port, wait_port_closed
 
 
 @pytest.fixture
@@ -101,35 +91,6 @@ def test_a_connection_is_not_a_listener() -> None:
 
             assert is_listening(port)
             assert not is_listening(client_port)
-
-
-@pytest.fixture
-def leader() -> Generator[subprocess.Popen[bytes], None, None]:
-    """A group whose leader has a child that listens; the child says on which port."""
-    with subprocess.Popen(
-        ["sh", "-c", f'"{sys.executable}" -I -S -c "{LISTENS}"; :'],
-        stdout=subprocess.PIPE,
-        process_group=0,
-    ) as leader:
-        yield leader
-        os.killpg(leader.pid, signal.SIGKILL)
-
-
-async def test_the_owner_of_a_port_is_found_by_group_and_by_process(
-    leader: subprocess.Popen[bytes],
-) -> None:
-    assert leader.stdout is not None
-    port = int(leader.stdout.readline())
-
-    [owner] = listener_pids(port, group=leader.pid) or set()
-    assert owner != leader.pid  # a child of the leader
-    assert listener_pids(port, pids=[owner]) == {owner}
-    assert listener_pids(port, pids=[leader.pid]) == set()
-    assert listener_pids(port, group=os.getpgrp()) == set()
-    os.kill(owner, signal.SIGKILL)
-    with trio.fail_after(5):
-        await wait_port_closed(port)
-    assert listener_pids(port, group=leader.pid) is None
 
 
 async def test_waiting_for_a_port_to_close_ends_when_it_does() -> None:
