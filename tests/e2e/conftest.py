@@ -51,11 +51,10 @@ def start_train(tmp_path: Path) -> Generator[Callable[..., Train], None, None]:
         def is_up() -> bool:
             if process.poll() is not None:
                 raise AssertionError(f"arriero ended: {process.returncode}\n{log.read_text()}")
-            return (folder / "s" / "control.sock").exists()
+            return b"supervisor.ready" in log.read_bytes()  # all workers serve
 
-        eventually(is_up, what="the control socket")
+        eventually(is_up, what="a train that is ready")
         train.url = f"http://{train.ask('status')['listen']}"
-        eventually(lambda: train.workers(), what="a worker that serves")
         return train
 
     yield start
