@@ -21,7 +21,7 @@ from .control_server import open_control_server
 from .durations_file import FILE_NAME
 from .engine import Engine
 from .errors import SupervisorError
-from .fleet import open_fleet
+from .fleet import missing_program, open_fleet
 from .guardian import open_guardian
 from .happenings import ShuttingDown, Spec
 from .lease_server import open_lease_server
@@ -91,7 +91,12 @@ async def supervise(config: Config, socket_dir: Path | None) -> None:
         context = stack.enter_context(open_context())
         guardian = await stack.enter_async_context(open_guardian())
         publisher = await stack.enter_async_context(open_publisher(context, folder / "events.sock"))
-        conductor = Conductor(Engine(_specs(config), now=trio.current_time()), publisher)
+        engine = Engine(
+            _specs(config),
+            now=trio.current_time(),
+            obstacle=lambda model: missing_program(config.models[model]),
+        )
+        conductor = Conductor(engine, publisher)
         fleet = await stack.enter_async_context(
             open_fleet(
                 config,

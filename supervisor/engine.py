@@ -22,7 +22,7 @@ All of it is in one file, longer than the others, because the rules are only rig
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -98,10 +98,22 @@ class Engine:
         now: float = 0.0,
         rules: Rules | None = None,
         room: Room | None = None,
+        obstacle: Callable[[str], ErrorInfo | None] = lambda _: None,
     ) -> None:
+        """Build it with every model stopped.
+
+        Args:
+            specs: The models.
+            now: Since when they are stopped.
+            rules: What an operator may want to have otherwise.
+            room: Which models cannot run beside which.
+            obstacle: Says at once why a model cannot be started, if that is plain to see. It is
+                asked before others make room: what cannot start anyway takes nothing away.
+        """
         self._slots = {spec.model: Slot(spec, since=now) for spec in specs}
         self._rules = rules or Rules()
         self._room: Room = room or OneAtATime()
+        self._obstacle = obstacle
         self._live: dict[str, Slot] = {}  # those that are not stopped
         self._turning: dict[str, Slot] = {}  # those that are stopped and had their turn announced
         self._queue: dict[Waiter, Wait] = {}  # in order of arrival
@@ -391,6 +403,10 @@ class Engine:
         in_the_way = [
             self._slots[name] for name in sorted(self._room.must_go(model, self.running()))
         ]
+        if in_the_way and (error := self._obstacle(model)) is not None:
+            target.fail(error, now, self._rules.backoff)
+            self._refuse_all(model, error)
+            return
         self._begin_turn(target, now)
         if not in_the_way:
             self._take(target, Step.START, now)

@@ -1,6 +1,8 @@
 """The processes of models: carries `Spawn` and `Terminate` out, and tells what becomes of them."""
 
 import logging
+import os
+import shutil
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -108,6 +110,19 @@ class Fleet:
                 "or write ${PORT} into cmd and proxy"
             )
         return launch
+
+
+def missing_program(config: ModelConfig) -> ErrorInfo | None:
+    """Return why `config` cannot be started, if that is because there is no such program."""
+    program = config.command[0]
+    path = dict(config.env).get("PATH", os.environ.get("PATH"))
+    if shutil.which(program, path=path) is not None:
+        return None
+    return ErrorInfo(
+        code="model_load_failed",
+        message=f"model {config.model} failed to load: cannot start {os.path.basename(program)!r}: "
+        "the program was not found; give its full path, or check PATH",
+    )
 
 
 class _Start:

@@ -135,6 +135,22 @@ def test_a_model_that_cannot_start_is_a_clear_error_without_its_command_line(
         assert "/nowhere" not in json.dumps(error)
 
 
+def test_a_model_whose_program_is_missing_leaves_the_resident_one_alone(
+    start_train: Callable[..., Train], scripted: Callable[..., str]
+) -> None:
+    broken = {"cmd": f"/nowhere/llama-server --port ${{PORT}} --api-key {SECRET}"}
+    train = start_train({"models": {"a": {"cmd": scripted()}, "broken": broken}})
+    train.chat("a")
+    before = train.model("a")["pid"]
+
+    answer = train.chat("broken")
+
+    assert answer.status_code == 500
+    assert "not found" in answer.json()["error"]["message"]
+    assert SECRET not in answer.text
+    assert (train.model("a")["state"], train.model("a")["pid"]) == ("ready", before)
+
+
 def test_nothing_survives_a_killed_supervisor(train: Train) -> None:
     train.chat("a")
     Stream(train, "a", chunks=500, delay_s=0.05)

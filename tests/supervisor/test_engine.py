@@ -202,6 +202,21 @@ def test_a_failed_start_is_told_to_all_who_wait_and_costs_a_pause(engine: Engine
     assert isinstance(spawn, Spawn)
 
 
+def test_what_plainly_cannot_start_takes_nothing_away() -> None:
+    missing = ErrorInfo(code="model_load_failed", message="there is no such program")
+    engine = Engine(
+        [Spec(model="a"), Spec(model="b")], obstacle=lambda model: missing if model == "b" else None
+    )
+    make_ready(engine, "a", W1, 0)
+
+    assert acts(engine.handle(Wanted(W2, "b"), 1)) == [Refuse(W2, "b", missing)]
+    assert engine.state("a") == "ready"
+    assert engine.queue() == ()
+    assert engine.models(1, 0)[1].error == missing
+    assert acts(engine.handle(Wanted(W3, "b"), 1.1)) == []  # in its pause
+    assert acts(engine.handle(TimePassed(), 1.5)) == [Refuse(W3, "b", missing)]
+
+
 def test_pauses_grow_while_a_model_keeps_failing(engine: Engine) -> None:
     now = 0.0
     pauses = []
