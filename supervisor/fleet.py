@@ -31,6 +31,7 @@ from .progress_estimate import Estimate, Estimator
 from .progress_log import read_log_line
 from .progress_proc import read_load_bytes
 from .progress_report import LoadingReport, ReadyReport, read_report_line
+from .spawning import NOT_FOUND
 
 log = logging.getLogger(__name__)
 
@@ -120,8 +121,8 @@ def missing_program(config: ModelConfig) -> ErrorInfo | None:
         return None
     return ErrorInfo(
         code="model_load_failed",
-        message=f"model {config.model} failed to load: cannot start {os.path.basename(program)!r}: "
-        "the program was not found; give its full path, or check PATH",
+        message=f"model {config.model} failed to load: "
+        f"cannot start {os.path.basename(program)!r}: {NOT_FOUND}",
     )
 
 

@@ -22,6 +22,8 @@ _NOT_INHERITED = (
     "WATCHDOG_USEC",
 )
 
+NOT_FOUND = "the program was not found; give its full path, or check PATH"
+
 # Switches llama-server's own report of its progress on; other programs do not know it.
 # An internal interface of llama.cpp: tools/server/server.cpp, "LLAMA_SERVER_ROUTER_PORT".
 _REPORT = {"LLAMA_SERVER_ROUTER_PORT": "1"}
@@ -96,7 +98,7 @@ def _reason(error: OSError, launch: Launch) -> str:
         case errno.ENOENT if os.path.exists(launch.argv[0]):
             return "the interpreter that its first line names was not found"
         case errno.ENOENT | errno.ENOTDIR:
-            return "the program was not found; give its full path, or check PATH"
+            return NOT_FOUND
         case errno.EACCES:
             return "it is not executable for this user"
         case errno.ENOEXEC:
