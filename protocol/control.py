@@ -4,11 +4,14 @@ One request is one frame of JSON, sent by a plain REQ socket; the answer is one 
 Requests are told apart by ``cmd``. Every answer has ``ok``; a refusal has ``error`` beside it.
 """
 
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
 from .values import VERSION, ErrorInfo, ModelStatus, QueueEntry, WorkerStatus
+
+# Most workers that may run: more than any machine has use for, fewer than would choke one.
+MAX_WORKERS: Final = 64
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, tag_field="cmd"):
@@ -72,7 +75,7 @@ class Workers(Request, frozen=True, kw_only=True, tag="workers"):
 
 
 class Scale(Request, frozen=True, kw_only=True, tag="scale"):
-    """Run that many workers from now on, 1 to 64."""
+    """Run that many workers from now on, 1 to `MAX_WORKERS`."""
 
     workers: int
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from arriero.protocol.control import MAX_WORKERS
 from arriero.protocol.errors import ProtocolError
 
 from . import __version__
@@ -59,7 +60,9 @@ def arriero() -> None:
     help="The configuration, YAML.",
 )
 @click.option("--listen", metavar="ADDR", help="Address for clients, such as 127.0.0.1:8080.")
-@click.option("--workers", type=click.IntRange(1, 64), metavar="N", help="Worker processes.")
+@click.option(
+    "--workers", type=click.IntRange(1, MAX_WORKERS), metavar="N", help="Worker processes."
+)
 @click.option(
     "--socket-dir",
     type=click.Path(path_type=Path, file_okay=False),

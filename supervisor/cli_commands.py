@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from arriero.protocol.control import (
+    MAX_WORKERS,
     Done,
     Explain,
     ExplainReply,
@@ -217,7 +218,7 @@ def workers(session: Session) -> None:
 
 
 @click.command(epilog="Example:  arriero scale 4")
-@click.argument("count", type=click.IntRange(1, 64), metavar="N")
+@click.argument("count", type=click.IntRange(1, MAX_WORKERS), metavar="N")
 @client()
 def scale(session: Session, count: int) -> None:
     """Run N workers (1 to 64) from now on."""

@@ -10,6 +10,7 @@ import trio
 
 from arriero.protocol.codec import AnyReply
 from arriero.protocol.control import (
+    MAX_WORKERS,
     AnyRequest,
     Done,
     Explain,
@@ -37,9 +38,6 @@ from .config import Config
 from .happenings import Grant, Left, UnloadAsked, Waiter, Wanted
 from .logbook import Logbook
 from .workers import WorkerPool
-
-# Most workers that `scale` takes: more than any machine has use for, fewer than would choke one.
-MAX_WORKERS = 64
 
 
 class Commands:
@@ -94,7 +92,7 @@ class Commands:
     def _pong(self) -> Pong:
         return Pong(
             version=__version__,
-            epoch=self._conductor.snapshot().epoch,
+            epoch=self._conductor.epoch,
             pid=os.getpid(),
             uptime_s=trio.current_time() - self._started_at,
         )

@@ -83,6 +83,11 @@ class Conductor:
         self._publisher.publish(event)
 
     @property
+    def epoch(self) -> str:
+        """That of all events of this supervisor."""
+        return self._publisher.epoch
+
+    @property
     def log_seq(self) -> int:
         """Number of the last log line that was published."""
         return self._publisher.log_seq

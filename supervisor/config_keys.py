@@ -3,6 +3,8 @@
 from dataclasses import replace
 from typing import Any, Final
 
+from arriero.protocol.control import MAX_WORKERS
+
 from .addresses import Address, is_base_url, parse_address, path_of
 from .commandline import split_command, without_comments
 from .config_reading import (
@@ -22,9 +24,6 @@ from .config_reading import (
 from .yamltree import Node
 
 _YEAR_S: Final = 366 * 24 * 3600
-
-# Most workers: more than any machine has use for, fewer than would choke one.
-MAX_WORKERS: Final = 64
 
 # Longest name of a model, in characters; it stands in lines of progress and in topics of events.
 MAX_NAME: Final = 200

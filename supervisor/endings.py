@@ -21,6 +21,11 @@ _OPTION = re.compile(r"(--?[a-z][\w-]*)([= ])(\S+)")
 _LONGEST = 200
 
 
+def load_failed(model: str, why: str) -> ErrorInfo:
+    """Return what to tell whoever waited for a model that cannot be started."""
+    return ErrorInfo(code="model_load_failed", message=f"model {model} failed to load: {why}")
+
+
 def why_it_failed(model: str, end: Exit, *, was_ready: bool) -> ErrorInfo:
     """Return what to tell whoever waited for `model` or used it.
 
@@ -39,7 +44,7 @@ def why_it_failed(model: str, end: Exit, *, was_ready: bool) -> ErrorInfo:
         return ErrorInfo(
             code="model_unavailable", message=f"model {model} went away: {told}", transient=True
         )
-    return ErrorInfo(code="model_load_failed", message=f"model {model} failed to load: {told}")
+    return load_failed(model, told)
 
 
 def _reason(tail: tuple[str, ...]) -> str:

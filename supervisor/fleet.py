@@ -17,7 +17,7 @@ from .conductor import Conductor
 from .config import Config, Launch, ModelConfig
 from .durations import Durations, StageTimes
 from .durations_file import load_durations, save_durations
-from .endings import why_it_failed
+from .endings import load_failed, why_it_failed
 from .errors import PortError, SpawnError
 from .guardian import Guardian
 from .happenings import CameUp, Ended, Progressed, Spawned
@@ -92,9 +92,7 @@ class Fleet:
             end = await start.run(launch, self._guardian)
             error = why_it_failed(config.model, end, was_ready=start.is_ready)
         except (SpawnError, PortError) as exc:
-            error = ErrorInfo(
-                code="model_load_failed", message=f"model {config.model} failed to load: {exc}"
-            )
+            error = load_failed(config.model, str(exc))
         finally:
             del self._starts[start.swap]
         log.info("model.ended model=%s swap=%d reason=%r", config.model, start.swap, error.message)
@@ -119,11 +117,7 @@ def missing_program(config: ModelConfig) -> ErrorInfo | None:
     path = dict(config.env).get("PATH", os.environ.get("PATH"))
     if shutil.which(program, path=path) is not None:
         return None
-    return ErrorInfo(
-        code="model_load_failed",
-        message=f"model {config.model} failed to load: "
-        f"cannot start {os.path.basename(program)!r}: {NOT_FOUND}",
-    )
+    return load_failed(config.model, f"cannot start {os.path.basename(program)!r}: {NOT_FOUND}")
 
 
 class _Start:
