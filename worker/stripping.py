@@ -1,0 +1,148 @@
+"""Takes our own words out of what clients send back. Deciding; wire format, section 10.
+
+Most clients store what they were shown and send it with the next turn. In tool loops the model
+would read it, and the prompt cache would miss: what it is sent has to be what it would have been
+sent without any progress.
+
+Rule 1: a body without our marks goes on as it is, byte for byte, and is not even parsed.
+Rule 2: only where clients were seen to put our words are they looked for. A user who quotes a log,
+a tool's result, code: all of that stays.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Any, Final
+
+import msgspec
+
+# Signs the block of thinking in which Anthropic's clients were told.
+SIGNATURE: Final = "swap-progress-v1"
+
+# Begins the id of the item in which clients of the Responses API were told.
+ITEM_PREFIX: Final = "rs_swapprogress_"
+
+# Where clients keep what came as reasoning.
+_REASONING: Final = ("reasoning_content", "reasoning", "reasoning_text", "thinking")
+_TEXT_PARTS: Final = ("text", "output_text", "input_text")
+
+# Clients that know no reasoning write it into the text, between these.
+_WRAPPED: Final = re.compile(r"<(think|assistant_thinking)>(.*?)</\1>\s*", re.DOTALL)
+
+_REMOVED: Final = object()
+
+
+class Stripper:
+    """Knows by which marks our own words are found."""
+
+    def __init__(self, markers: Iterable[str]) -> None:
+        """Build it.
+
+        Args:
+            markers: What lines of progress begin with, or began with earlier.
+        """
+        known = tuple(dict.fromkeys(markers))
+        marks = [msgspec.json.encode(marker)[1:-1] for marker in known]
+        marks += [SIGNATURE.encode(), ITEM_PREFIX.encode()]
+        self._any = re.compile(b"|".join(re.escape(mark) for mark in marks))
+        either = "|".join(re.escape(marker) for marker in known)
+        self._line = re.compile(rf"^(?:{either})[^\n]*(?:\n|\Z)", re.MULTILINE)
+
+    def strip(self, body: bytes) -> bytes:
+        """Return `body` without our words; the same object if there are none in it.
+
+        What is no JSON object is returned as it is: upstream has its own words for that.
+        """
+        if self._any.search(body) is None:
+            return body
+        try:
+            request = msgspec.json.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return body
+        if not isinstance(request, dict):
+            return body
+        changed = False
+        for name in ("messages", "input"):
+            items = request.get(name)
+            if isinstance(items, list):
+                kept = [self._item(item) for item in items]
+                kept = [item for item in kept if item is not _REMOVED]
+                if kept != items:
+                    request[name] = kept
+                    changed = True
+        return msgspec.json.encode(request) if changed else body
+
+    def _item(self, item: object) -> object:
+        """Return a message, or an item of Responses, without our words."""
+        if not isinstance(item, dict):
+            return item
+        if item.get("type") in ("reasoning", "item_reference"):
+            ident = item.get("id")
+            ours = isinstance(ident, str) and ident.startswith(ITEM_PREFIX)
+            return _REMOVED if ours else item
+        role: str = item.get("role", "")
+        if role not in ("assistant", "user"):
+            return item
+        clean = dict(item)
+        if role == "assistant":
+            self._reasoning(clean)
+        content = clean.get("content")
+        if isinstance(content, str):
+            found = self._text(content, role)
+            clean["content"] = "" if found is _REMOVED else found
+        elif isinstance(content, list):
+            kept = [self._part(part, role) for part in content]
+            clean["content"] = [part for part in kept if part is not _REMOVED]
+        if clean == item:
+            return item
+        return _REMOVED if _is_empty(clean) else clean
+
+    def _reasoning(self, message: dict[str, Any]) -> None:
+        for name in _REASONING:
+            value = message.get(name)
+            if isinstance(value, str) and (rest := self._line.sub("", value)) != value:
+                if rest:
+                    message[name] = rest
+                else:
+                    del message[name]
+
+    def _part(self, part: object, role: str) -> object:
+        if not isinstance(part, dict):
+            return part
+        kind = part.get("type")
+        if kind == "thinking" and role == "assistant":
+            if part.get("signature") == SIGNATURE:
+                return _REMOVED
+            value = part.get("thinking")
+            if isinstance(value, str) and (rest := self._line.sub("", value)) != value:
+                return part | {"thinking": rest} if rest else _REMOVED
+        elif kind in _TEXT_PARTS and isinstance(value := part.get("text"), str):
+            found = self._text(value, role)
+            if found is _REMOVED:
+                return _REMOVED
+            if found != value:
+                return part | {"text": found}
+        return part
+
+    def _text(self, text: str, role: str) -> object:
+        """Return what stays of a text that the client shows; `_REMOVED` if that is nothing."""
+        if self._line.search(text) is None and "<" not in text:
+            return text
+        if role == "assistant" and text and not self._line.sub("", text):
+            return _REMOVED
+        clean = _WRAPPED.sub(self._wrapped, text)
+        return _REMOVED if text and not clean else clean
+
+    def _wrapped(self, match: re.Match[str]) -> str:
+        inside = match[2]
+        rest = self._line.sub("", inside)
+        if rest == inside:
+            return match[0]
+        if not rest.strip():
+            return ""
+        return match[0].replace(inside, rest, 1)
+
+
+def _is_empty(message: dict[str, Any]) -> bool:
+    """Whether nothing is left in a message: no words, no calls of tools, no reasoning."""
+    used = ("content", "tool_calls", "function_call", *_REASONING)
+    return not any(message.get(name) for name in used)
