@@ -1,0 +1,115 @@
+# ruff: noqa: E501  one answer, one line
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arriero.worker.usage import Api, Usage, UsageReader
+
+CHUNK = {"object": "chat.completion.chunk"}
+TIMINGS = {
+    "cache_n": 5,
+    "prompt_n": 3,
+    "prompt_ms": 10.5,
+    "predicted_n": 7,
+    "predicted_ms": 70.0,
+    "draft_n": 4,
+    "draft_n_accepted": 2,
+}
+
+
+def read(api: Api, *events: Any) -> Usage:
+    reader = UsageReader(api)
+    for event in events:
+        reader.take(event)
+    return reader.usage
+
+
+@pytest.mark.parametrize(
+    ("api", "events", "usage"),
+    [
+        (Api.OPENAI, [{"usage": {"prompt_tokens": 8, "completion_tokens": 7, "total_tokens": 15}}], Usage(input_tokens=8, output_tokens=7, source="final")),
+        (Api.OPENAI, [{"usage": {"prompt_tokens": 8, "completion_tokens": 7}}], Usage(input_tokens=8, output_tokens=7, source="final")),  # without a total
+        (Api.OPENAI, [{"usage": {"prompt_tokens": 8, "total_tokens": 8}}], Usage(input_tokens=8, source="final")),  # embeddings
+        (
+            Api.OPENAI,
+            [{"usage": {"prompt_tokens": 8, "prompt_tokens_details": {"cached_tokens": 6}, "completion_tokens": 7, "completion_tokens_details": {"reasoning_tokens": 4}}}],
+            Usage(input_tokens=8, cached_tokens=6, output_tokens=7, reasoning_tokens=4, source="final"),
+        ),
+        (Api.OPENAI, [CHUNK | {"usage": {"prompt_tokens": 1}}, CHUNK | {"usage": None}, CHUNK | {"usage": {"prompt_tokens": 2}}], Usage(input_tokens=2, source="final")),  # the last one counts
+        (Api.OPENAI, [CHUNK | {"choices": [{"finish_reason": None}], "usage": {"prompt_tokens": 8, "completion_tokens": 1}}], Usage(input_tokens=8, output_tokens=1, source="running")),
+        (Api.OPENAI, [CHUNK | {"choices": [{"delta": {}}]}], Usage()),
+        (Api.OPENAI, [{"timings": TIMINGS}], Usage(input_tokens=8, cached_tokens=5, output_tokens=7, draft_tokens=4, draft_accepted=2, prompt_ms=10.5, predicted_ms=70.0, source="timings")),
+        (
+            Api.OPENAI,
+            [{"usage": {"prompt_tokens": 8, "completion_tokens": 7}, "timings": TIMINGS}],
+            Usage(input_tokens=8, cached_tokens=5, output_tokens=7, draft_tokens=4, draft_accepted=2, prompt_ms=10.5, predicted_ms=70.0, source="final"),
+        ),
+        (
+            Api.RESPONSES,
+            [{"type": "response.created", "response": {"usage": None}}, {"type": "response.completed", "response": {"usage": {"input_tokens": 9, "input_tokens_details": {"cached_tokens": 4}, "output_tokens": 5, "output_tokens_details": {"reasoning_tokens": 2}}}}],
+            Usage(input_tokens=9, cached_tokens=4, output_tokens=5, reasoning_tokens=2, source="final"),
+        ),
+        (Api.RESPONSES, [{"type": "response.incomplete", "response": {"usage": {"input_tokens": 9, "output_tokens": 5}}}], Usage(input_tokens=9, output_tokens=5, source="final")),
+        (Api.RESPONSES, [{"type": "response.failed", "response": {"usage": {"input_tokens": 9}}}], Usage(input_tokens=9, source="final")),
+        (Api.RESPONSES, [{"object": "response", "usage": {"input_tokens": 9}}], Usage(input_tokens=9, source="final")),
+        (
+            Api.ANTHROPIC,
+            [{"type": "message_start", "message": {"usage": {"input_tokens": 3, "cache_read_input_tokens": 2022, "output_tokens": 1}}}, {"type": "message_delta", "usage": {"output_tokens": 10}}],
+            Usage(input_tokens=2025, cached_tokens=2022, output_tokens=10, source="final"),
+        ),
+        (Api.ANTHROPIC, [{"type": "message_delta", "usage": {"output_tokens": 4}}, {"type": "message_delta", "usage": {"output_tokens": 10, "input_tokens": 6}}], Usage(input_tokens=6, output_tokens=10, source="final")),  # totals, not steps
+        (Api.ANTHROPIC, [{"type": "message_start", "message": {"usage": {"input_tokens": 3}}}], Usage(input_tokens=3, source="running")),
+        (
+            Api.ANTHROPIC,
+            [{"type": "message", "usage": {"input_tokens": 3, "cache_creation_input_tokens": 30, "cache_creation": {"ephemeral_5m_input_tokens": 10, "ephemeral_1h_input_tokens": 20}, "output_tokens": 1}}],
+            Usage(input_tokens=33, cache_write_tokens=30, cache_write_1h_tokens=20, output_tokens=1, source="final"),
+        ),
+        (Api.ANTHROPIC, [{"usage": {"input_tokens": 1, "ephemeral_5m_input_tokens": 10, "ephemeral_1h_input_tokens": 20}}], Usage(input_tokens=31, cache_write_tokens=30, cache_write_1h_tokens=20, source="final")),
+        (Api.ANTHROPIC, [{"type": "ping"}, {"type": "content_block_delta"}], Usage()),
+        (
+            Api.GEMINI,
+            [{"usageMetadata": {"promptTokenCount": 1}}, {"usageMetadata": {"promptTokenCount": 10, "cachedContentTokenCount": 6, "toolUsePromptTokenCount": 2, "candidatesTokenCount": 5, "thoughtsTokenCount": 3}}],
+            Usage(input_tokens=12, cached_tokens=6, output_tokens=8, reasoning_tokens=3, source="final"),
+        ),
+        (Api.BEDROCK, [{"usage": {"inputTokens": 100, "outputTokens": 10, "totalTokens": 110, "cacheReadInputTokens": 40, "cacheWriteInputTokens": 20}}], Usage(input_tokens=100, cached_tokens=40, cache_write_tokens=20, output_tokens=10, source="final")),  # included
+        (Api.BEDROCK, [{"usage": {"inputTokens": 40, "outputTokens": 10, "totalTokens": 110, "cacheReadInputTokens": 40, "cacheWriteInputTokens": 20}}], Usage(input_tokens=100, cached_tokens=40, cache_write_tokens=20, output_tokens=10, source="final")),  # not included
+        (Api.BEDROCK, [{"usage": {"inputTokens": 40, "outputTokens": 10, "cacheWriteInputTokens": 20, "cacheDetails": [{"ttl": "5m", "cacheWriteInputTokens": 5}, {"ttl": "1h", "cacheWriteInputTokens": 15}]}}], Usage(input_tokens=60, cache_write_tokens=20, cache_write_1h_tokens=15, output_tokens=10, source="final")),
+    ],
+)  # fmt: skip
+def test_every_api_is_counted_in_its_own_way(api: Api, events: list[Any], usage: Usage) -> None:
+    assert read(api, *events) == usage
+
+
+def test_usage_and_timings_of_one_reply_agree() -> None:
+    both = {"usage": {"prompt_tokens": 8, "completion_tokens": 7}, "timings": TIMINGS}
+    told, measured = read(Api.OPENAI, both), read(Api.OPENAI, {"timings": TIMINGS})
+    assert (told.input_tokens, told.output_tokens) == (measured.input_tokens, measured.output_tokens)  # fmt: skip
+
+
+@pytest.mark.parametrize("api", Api)
+def test_events_that_say_nothing_of_usage_need_not_be_parsed(api: Api) -> None:
+    reader = UsageReader(api)
+    assert not reader.may_tell(b'{"choices":[{"delta":{"content":"usage of timings"}}]}')
+    assert reader.may_tell(b'{"usage":{},"usageMetadata":{}}')
+
+
+_KEYS = st.sampled_from(
+    ["usage", "timings", "message", "response", "type", "message_start", "usageMetadata", "choices", "object", "cacheDetails", "ttl", "input_tokens", "output_tokens", "prompt_tokens", "completion_tokens", "cache_creation", "prompt_n", "cache_n", "totalTokens", "inputTokens", "cacheReadInputTokens", "promptTokenCount", "cachedContentTokenCount", "cache_read_input_tokens"]
+)  # fmt: skip
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3) | st.just("1h"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_KEYS, inner, max_size=5),
+    max_leaves=15,
+)
+
+
+@given(st.sampled_from(Api), st.lists(_JSON, max_size=4))
+def test_whatever_an_upstream_says_the_counts_make_sense(api: Api, events: list[Any]) -> None:
+    usage = read(api, *events)
+    parts = usage.cached_tokens + usage.cache_write_tokens
+    if api is not Api.OPENAI:  # two views of llama-server need not agree when somebody lies
+        assert parts <= usage.input_tokens
+    assert usage.cache_write_1h_tokens <= usage.cache_write_tokens
+    assert min(usage.input_tokens, usage.output_tokens, usage.reasoning_tokens) >= 0
