@@ -11,7 +11,7 @@ READY := $(VENV)/.ready
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench clean
+.PHONY: help demo test lint format docs bench clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -35,6 +35,9 @@ lint: $(READY) build/types/arriero ## formatting, style, types
 format: $(READY) ## put the formatting right
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+docs: $(READY) ## write what is generated: config.schema.json, docs/config-parity.md
+	@$(BIN)/python docs/generate.py
 
 bench: $(READY) ## measure throughput and latency
 	@$(BIN)/python -m tests.bench.run $(ARGS)

@@ -8,7 +8,15 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
-from .values import VERSION, ErrorInfo, ModelStatus, QueueEntry, WorkerStatus
+from .values import (
+    VERSION,
+    ConfigChanges,
+    ConfigStatus,
+    ErrorInfo,
+    ModelStatus,
+    QueueEntry,
+    WorkerStatus,
+)
 
 # Most workers that may run: more than any machine has use for, fewer than would choke one.
 MAX_WORKERS: Final = 64
@@ -70,6 +78,19 @@ class Explain(Request, frozen=True, kw_only=True, tag="explain"):
     model: str
 
 
+class Reload(Request, frozen=True, kw_only=True, tag="reload"):
+    """Read the configuration again, and put in force what changed.
+
+    Attributes:
+        dry_run: Only say what would change.
+        drain: Models that run with an older command end after their running requests, and are
+            started with the new one by the next request. Otherwise they go on as they are.
+    """
+
+    dry_run: bool = False
+    drain: bool = False
+
+
 class Workers(Request, frozen=True, kw_only=True, tag="workers"):
     """The worker processes."""
 
@@ -84,7 +105,9 @@ class Shutdown(Request, frozen=True, kw_only=True, tag="shutdown"):
     """End the supervisor in good order, like SIGTERM."""
 
 
-AnyRequest: TypeAlias = Ping | Status | Swap | Unload | Logs | Explain | Workers | Scale | Shutdown
+AnyRequest: TypeAlias = (
+    Ping | Status | Swap | Unload | Logs | Explain | Reload | Workers | Scale | Shutdown
+)
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,6 +140,7 @@ class StatusReply(Reply, frozen=True, kw_only=True):
         listen: Address on which clients are answered, such as ``127.0.0.1:8080``.
         control_requests: Requests that the control socket has answered so far, this one included.
         lease_requests: Times that a worker had to ask for a model; warm requests add nothing.
+        config: The configuration in force.
     """
 
     version: str
@@ -130,6 +154,7 @@ class StatusReply(Reply, frozen=True, kw_only=True):
     workers: tuple[WorkerStatus, ...]
     control_requests: int
     lease_requests: int
+    config: ConfigStatus
 
 
 class SwapReply(Reply, frozen=True, kw_only=True):
@@ -193,6 +218,23 @@ class ExplainReply(Reply, frozen=True, kw_only=True):
     why: str
 
 
+class ReloadReply(Reply, frozen=True, kw_only=True):
+    """The files can be used.
+
+    Attributes:
+        generation: Of the configuration that is in force now.
+        applied: It came into force now, in all workers; False: it was a dry run, or nothing is
+            different.
+        changes: What changed, or would change.
+        draining: Models that end because they run with an older command, and were asked to drain.
+    """
+
+    generation: int
+    applied: bool
+    changes: ConfigChanges
+    draining: tuple[str, ...] = ()
+
+
 class WorkersReply(Reply, frozen=True, kw_only=True):
     """The worker processes, by number."""
 
@@ -204,9 +246,15 @@ class Done(Reply, frozen=True, kw_only=True):
 
 
 class Refusal(Reply, frozen=True, kw_only=True):
-    """It was not done; `error` says why."""
+    """It was not done; `error` says why.
+
+    Attributes:
+        error: Why.
+        problems: What is wrong with a configuration, with file, line and column.
+    """
 
     error: ErrorInfo
+    problems: tuple[str, ...] = ()
     ok: bool = False
 
 
@@ -217,6 +265,7 @@ AnyReply: TypeAlias = (
     | UnloadReply
     | LogsReply
     | ExplainReply
+    | ReloadReply
     | WorkersReply
     | Done
     | Refusal

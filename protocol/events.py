@@ -77,9 +77,17 @@ class WorkerChanged(Event, frozen=True, kw_only=True, tag="worker"):
 
 
 class ConfigChanged(Event, frozen=True, kw_only=True, tag="config"):
-    """A configuration is in force now."""
+    """A configuration came into force; or (with `problems`) another one did not.
+
+    Attributes:
+        generation: Of the configuration that is in force now.
+        summary: What changed, in words; empty when nothing did.
+        problems: Why the files cannot be used: the first of them. Nothing was changed.
+    """
 
     generation: int
+    summary: str = ""
+    problems: tuple[str, ...] = ()
 
 
 class Heartbeat(Event, frozen=True, kw_only=True, tag="heartbeat"):

@@ -69,11 +69,13 @@ class Report(Message, frozen=True, kw_only=True, tag="report"):
         in_flight: Requests that run now, by model; models without any are left out.
         used: Models that finished a request since the last report.
         probe: Number of the probe that is answered; 0 when there was none.
+        generation: Of the configuration that the worker follows.
     """
 
     in_flight: dict[str, int]
     used: tuple[str, ...] = ()
     probe: int = 0
+    generation: int = 0
 
 
 class Resync(Message, frozen=True, kw_only=True, tag="resync"):
@@ -87,7 +89,7 @@ FromWorker: TypeAlias = Hello | Want | Leave | Released | Broken | Report | Resy
 
 
 class Welcome(Message, frozen=True, kw_only=True, tag="welcome"):
-    """The answer to `Hello`: what there is and how it stands."""
+    """What there is and how it stands: the answer to `Hello`, and said again after a reload."""
 
     config: WorkerConfig
     snapshot: Snapshot

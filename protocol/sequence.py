@@ -30,6 +30,10 @@ class Sequence:
         self.epoch = snapshot.epoch
         self._last = {"events": snapshot.seq}
 
+    def is_ahead_of(self, snapshot: Snapshot) -> bool:
+        """Say whether events that came after `snapshot` have been seen already."""
+        return snapshot.epoch == self.epoch and snapshot.seq < self._last.get("events", 0)
+
     def judge(self, event: AnyEvent) -> Verdict:
         """Say whether `event` follows, and if it does, move on to it."""
         if event.epoch != self.epoch:

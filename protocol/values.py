@@ -39,7 +39,7 @@ class ErrorInfo(Value, frozen=True, kw_only=True):
 
     Attributes:
         code: For programs: `unknown_model`, `model_load_failed`, `model_load_timeout`,
-            `model_unavailable`, `bad_request`, `unknown_command`, `internal`.
+            `model_unavailable`, `bad_request`, `bad_config`, `unknown_command`, `internal`.
         message: For people: what was attempted, why it failed, what would do. Never holds a
             command line or an environment.
         transient: True when the same request may well succeed a little later.
@@ -111,6 +111,8 @@ class ModelStatus(Value, frozen=True, kw_only=True):
         progress: Set from the moment somebody waits for it until it is ready.
         error: Why the last start failed or the process went away; cleared by the next success.
         retry_in_s: Seconds until a crashed model may be started again; 0.0 when it may be now.
+        stale: Its process runs with an older command than the configuration in force has.
+        removed: The configuration does not have it any more: it finishes what it has, and is gone.
     """
 
     model: str
@@ -123,6 +125,8 @@ class ModelStatus(Value, frozen=True, kw_only=True):
     progress: Progress | None = None
     error: ErrorInfo | None = None
     retry_in_s: float = 0.0
+    stale: bool = False
+    removed: bool = False
 
 
 class WorkerStatus(Value, frozen=True, kw_only=True):
@@ -141,6 +145,75 @@ class WorkerStatus(Value, frozen=True, kw_only=True):
     state: Literal["starting", "serving", "draining"]
     in_flight: int = 0
     leases: tuple[str, ...] = ()
+
+
+class ModelChange(Value, frozen=True, kw_only=True):
+    """What another configuration changes in one model; `keys` are those of the file."""
+
+    model: str
+    keys: tuple[str, ...]
+
+
+class ConfigChanges(Value, frozen=True, kw_only=True):
+    """How one configuration differs from another. Names only: values may be secret.
+
+    Attributes:
+        added: Models that answer from now on.
+        removed: Models that refuse requests, finish what they have, and end.
+        relaunch: Models that are started otherwise from now on. One that runs goes on as it is,
+            unless it was asked to drain.
+        adjusted: Models of which something changes at once, without a start. A model may be in
+            `relaunch` as well.
+        settings: Keys outside of the models that change at once.
+        needs_restart: Keys of which the old value stays in force until arriero is started anew.
+    """
+
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    relaunch: tuple[ModelChange, ...] = ()
+    adjusted: tuple[ModelChange, ...] = ()
+    settings: tuple[str, ...] = ()
+    needs_restart: tuple[str, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing would change now."""
+        return not (self.added or self.removed or self.relaunch or self.adjusted or self.settings)
+
+
+class FailedReload(Value, frozen=True, kw_only=True):
+    """An attempt to reload that changed nothing.
+
+    Attributes:
+        t: Unix time.
+        problems: What is wrong, with file, line and column: the first of them.
+        more: How many there are beyond these.
+    """
+
+    t: float
+    problems: tuple[str, ...]
+    more: int = 0
+
+
+class ConfigStatus(Value, frozen=True, kw_only=True):
+    """The configuration in force.
+
+    Attributes:
+        generation: Rises by one with every reload that changes something; begins at 1.
+        loaded_at: Unix time at which it came into force.
+        files: What it is read from.
+        needs_restart: Keys that differ in the files, and wait for arriero to be started anew.
+        failed: The last attempt to reload, if that failed.
+        warnings: Number of things in it that are surely not meant; the log and ``arriero check``
+            say which.
+    """
+
+    generation: int
+    loaded_at: float
+    files: tuple[str, ...] = ()
+    needs_restart: tuple[str, ...] = ()
+    failed: FailedReload | None = None
+    warnings: int = 0
 
 
 class Snapshot(Value, frozen=True, kw_only=True):
@@ -191,12 +264,13 @@ class WorkerConfig(Value, frozen=True, kw_only=True):
     """What a worker has to know of the configuration.
 
     Attributes:
-        generation: Rises by one with every reload.
+        generation: See `ConfigStatus`.
         models: In the order of the configuration.
         progress_delay_s: Silence before an early 200; None takes the default of the mode.
         heartbeat_s: Longest silence of a stream that waits.
         marker: What every injected line begins with; ends with a blank.
         details: Put the member `swap_progress` into injected chunks.
+        api_keys: If there are any, a client has to show one of them.
     """
 
     generation: int
@@ -205,3 +279,4 @@ class WorkerConfig(Value, frozen=True, kw_only=True):
     heartbeat_s: float = 10.0
     marker: str = "[swap-progress] "
     details: bool = True
+    api_keys: tuple[str, ...] = ()

@@ -2,18 +2,29 @@
 
 Layout, in the order in which one part stands on another:
 
-    deciding   lifecycle, backoff, room, happenings, slots, engine
-                                                              who runs, who waits, who has to go
-               yamltree, addresses, commandline, config*      YAML -> values that cannot be wrong
+    deciding   lifecycle, backoff, room, matrix*, turns, happenings, slots, refusals, explaining,
+               engine                                         who runs, who waits, who has to go
+               yaml*, addresses, commandline, suggestions, config_*
+                                                              YAML -> values that cannot be wrong
+               config_diff, config_watch                      what another file changes, and when
+               config_advice*, config_findings, server_options, masking
+                                                              what `arriero check` has to say
+               config_schema, json_schema, config_dump        the same for editors, and as a file
+               presets_ini, llama_options, import_presets, scan
+                                                              configurations out of something else
                progress_*, durations                          how far a start is
                endings                                        why a process went away, for clients
-    doing      spawning, process, lines, procfs, guardian*, ports, health
+    doing      config, config_sources, config_store, watching, reloading
+                                                              the files of the configuration
+               spawning, process*, lines, procfs, guardian*, ports, health
                                                               one process, and nothing left behind
                fleet                                          the processes of models
                workers                                        the worker processes
                publisher, lease_server, control_server        the three sockets
-               conductor, commands, logbook                   carry out what was decided
-               durations_file, runtime, listening, notify     the machine around it
+               conductor, commands, preloading, logbook       carry out what was decided
+               durations_file, runtime, listening, notify, own_log
+                                                              the machine around it
+               gguf_head, scan_files                          what is in a folder of models
                cli_*                                          the commands that ask and show
     wiring     app, cli                                       opens the parts in order
 """

@@ -3,9 +3,11 @@
 import logging
 import os
 import signal
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVarTuple, Unpack
 
@@ -17,19 +19,26 @@ from arriero.protocol.transport import open_context
 from .commands import Commands
 from .conductor import Conductor
 from .config import Config, load_config, parse_listen
+from .config_sources import find_sources
+from .config_values import LogLevel
+from .config_watch import View
 from .control_server import open_control_server
 from .durations_file import FILE_NAME
 from .engine import Engine
 from .errors import SupervisorError
 from .fleet import missing_program, open_fleet
 from .guardian import open_guardian
-from .happenings import ShuttingDown, Spec
+from .happenings import ShuttingDown
 from .lease_server import open_lease_server
 from .listening import listening_socket
 from .logbook import Logbook
 from .notify import Notifier, feed_watchdog
+from .own_log import follow_log_level, tell_warnings
+from .preloading import preload
 from .publisher import open_publisher
+from .reloading import InForce, Parts, Reloader
 from .runtime import open_runtime_dir, state_dir
+from .watching import look_at, watch
 from .workers import WorkerPool, run_workers
 
 log = logging.getLogger(__name__)
@@ -44,32 +53,64 @@ DRAIN_LIMIT_S = 60.0
 WORKERS_LIMIT_S = 20.0
 
 
-def serve(
-    config_path: Path,
-    *,
-    listen: str | None = None,
-    workers: int | None = None,
-    socket_dir: Path | None = None,
-) -> int:
-    """Run the supervisor until it is told to stop, and return the exit status: 0.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What the command line asks for.
 
-    Args:
-        config_path: The YAML file.
-        listen: ``host:port`` in the place of the file's.
-        workers: Number of workers in the place of the file's.
+    Attributes:
+        files: Configuration files, in the order in which they are merged.
+        directory: A folder of further ones.
+        lenient: Unknown keys are warnings.
+        watches: A change of the files is followed.
+        listen: ``host:port`` in the place of the configuration's.
+        workers: Number of workers in the place of the configuration's.
+        log_level: Least important lines of the log, in the place of the configuration's.
         socket_dir: Folder for the sockets; see `runtime.find_runtime_dir` for the default.
+    """
+
+    files: tuple[Path, ...] = ()
+    directory: Path | None = None
+    lenient: bool = False
+    watches: bool = False
+    listen: str | None = None
+    workers: int | None = None
+    log_level: LogLevel | None = None
+    socket_dir: Path | None = None
+
+    def look(self) -> View:
+        """Return the state of the configuration's files."""
+        return look_at(self.files, self.directory, lambda folder: find_sources((), folder))
+
+    def load(self) -> Config:
+        """Read the configuration; what the command line says goes before it.
+
+        Raises:
+            ConfigError: It cannot be used.
+        """
+        config = load_config(
+            *self.files, directory=self.directory, environ=os.environ, lenient=self.lenient
+        )
+        return replace(
+            config,
+            listen=config.listen if self.listen is None else parse_listen(self.listen),
+            workers=config.workers if self.workers is None else self.workers,
+            logging=replace(config.logging, level=self.log_level or config.logging.level),
+        )
+
+
+def serve(order: Order) -> int:
+    """Run the supervisor until it is told to stop, and return the exit status: 0.
 
     Raises:
         SupervisorError: It cannot be started: the configuration, the listening address, or the
             folder for the sockets. The text says what would do.
     """
-    config = load_config(config_path, environ=os.environ)
-    if listen is not None:
-        config = replace(config, listen=parse_listen(listen))
-    if workers is not None:
-        config = replace(config, workers=workers)
+    seen = order.look()  # before it is read: what is changed meanwhile must not be missed
+    in_force = InForce(order.load())
+    follow_log_level(in_force.config)
+    tell_warnings(in_force.config)
     try:
-        trio.run(supervise, config, socket_dir)
+        trio.run(supervise, order, in_force, seen)
     except BaseExceptionGroup as group:  # what could not be opened, with a nursery around it
         failure: BaseException = group
         while isinstance(failure, BaseExceptionGroup) and len(failure.exceptions) == 1:
@@ -80,26 +121,34 @@ def serve(
     return 0
 
 
-async def supervise(config: Config, socket_dir: Path | None) -> None:
-    """Open everything, say that it is ready, and close it again after SIGTERM or SIGINT."""
+async def supervise(order: Order, in_force: InForce, seen: View) -> None:
+    """Open everything, say that it is ready, and close it again after SIGTERM or SIGINT.
+
+    Args:
+        order: What the command line asks for.
+        in_force: The configuration to begin with.
+        seen: State of its files before it was read.
+    """
+    config = in_force.config
     notifier = Notifier()
     logbook = Logbook()
     async with AsyncExitStack() as stack:
         # From the bottom up this is the order of shutdown.
-        folder = stack.enter_context(open_runtime_dir(socket_dir, os.environ))
+        folder = stack.enter_context(open_runtime_dir(order.socket_dir, os.environ))
         listener = stack.enter_context(listening_socket(config.listen.host, config.listen.port))
         context = stack.enter_context(open_context())
         guardian = await stack.enter_async_context(open_guardian())
         publisher = await stack.enter_async_context(open_publisher(context, folder / "events.sock"))
         engine = Engine(
-            _specs(config),
+            in_force.specs(),
             now=trio.current_time(),
-            obstacle=lambda model: missing_program(config.models[model]),
+            room=in_force.room(),
+            obstacle=lambda model: missing_program(in_force.config.models[model]),
         )
         conductor = Conductor(engine, publisher)
         fleet = await stack.enter_async_context(
             open_fleet(
-                config,
+                lambda: in_force.config,
                 conductor,
                 guardian=guardian,
                 logbook=logbook,
@@ -118,7 +167,7 @@ async def supervise(config: Config, socket_dir: Path | None) -> None:
                 context,
                 folder / "lease.sock",
                 conductor,
-                config=config.route_table,
+                config=in_force.routes,
                 on_hello=pool.says_hello,
             )
         )
@@ -128,11 +177,25 @@ async def supervise(config: Config, socket_dir: Path | None) -> None:
         host, port = listener.getsockname()[:2]
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         told_to_stop = trio.Event()
+
+        def headline() -> str:
+            count = len(in_force.config.models)
+            return f"serving {count} model{'s' * (count != 1)} on {address}"
+
+        reloader = Reloader(
+            in_force,
+            order.load,
+            follow=Parts(in_force, conductor, lease_server, pool, logbook).follow,
+            publish=conductor.publish,
+            notifier=notifier,
+            headline=headline,
+        )
         commands = Commands(
-            config,
+            in_force,
             conductor,
             pool,
             logbook,
+            reloader,
             listen=address,
             control_requests=lambda: control.answered,
             shut_down=told_to_stop.set,
@@ -141,17 +204,27 @@ async def supervise(config: Config, socket_dir: Path | None) -> None:
             open_control_server(context, folder / "control.sock", commands.answer)
         )
         await stack.enter_async_context(run_workers(pool, lease_server, config.workers))
-        signals = stack.enter_context(trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT))
+        signals = stack.enter_context(
+            trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        )
         patience = trio.CancelScope()
-        await stack.enter_async_context(_background(_obey, signals, told_to_stop, patience))
+        await stack.enter_async_context(
+            _background(_obey, signals, told_to_stop, patience, reloader.trigger)
+        )
         with trio.move_on_after(WORKERS_LIMIT_S):
             await pool.wait_until_serving()
         log.info(
             "supervisor.ready listen=%s workers=%d sockets=%s", address, config.workers, folder
         )
-        count = len(config.models)
-        notifier.ready(f"serving {count} model{'s' * (count != 1)} on {address}")
-        await told_to_stop.wait()
+        notifier.ready(headline())
+        await stack.enter_async_context(_background(reloader.run))
+        if order.watches:
+            following = partial(watch, order.look, reloader.trigger, first=seen)
+            await stack.enter_async_context(_background(following))
+        loading = partial(preload, config.preload, in_force.room(), conductor)
+        async with _background(loading):
+            await told_to_stop.wait()
+        reloader.close()
         notifier.stopping()
         log.info("supervisor.stopping limit_s=%.0f", DRAIN_LIMIT_S)
         patience.deadline = trio.current_time() + DRAIN_LIMIT_S
@@ -171,11 +244,21 @@ async def _drain(conductor: Conductor, pool: WorkerPool) -> None:
 
 
 async def _obey(
-    signals: AsyncIterator[int], told_to_stop: trio.Event, patience: trio.CancelScope
+    signals: AsyncIterator[int],
+    told_to_stop: trio.Event,
+    patience: trio.CancelScope,
+    reload: Callable[[], None],
 ) -> None:
-    """The first signal asks to stop in good order, the second one to stop at once."""
+    """SIGHUP reloads; of the others the first stops in good order, the second at once.
+
+    SIGHUP from a terminal that has been closed asks to stop, as it does of every program there.
+    """
+    had_terminal = os.isatty(sys.stderr.fileno())
     async for number in signals:
         log.info("supervisor.signal name=%s", signal.Signals(number).name)
+        if number == signal.SIGHUP and not (had_terminal and not os.isatty(sys.stderr.fileno())):
+            reload()
+            continue
         if told_to_stop.is_set():
             patience.cancel()
         told_to_stop.set()
@@ -190,15 +273,3 @@ async def _background(
         nursery.start_soon(task, *args)
         yield
         nursery.cancel_scope.cancel()
-
-
-def _specs(config: Config) -> list[Spec]:
-    return [
-        Spec(
-            model=model.model,
-            start_limit_s=model.health_check_timeout_s,
-            stop_grace_s=model.unload_timeout_s,
-            ttl_s=model.ttl_s,
-        )
-        for model in config.models.values()
-    ]

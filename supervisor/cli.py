@@ -4,11 +4,11 @@ Exit status: 0 done, 1 refused or failed, 2 wrong usage, 3 no supervisor to be r
 130 interrupted with Ctrl-C, 141 the reader of the output went away (as if by SIGPIPE).
 """
 
-import logging
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,10 +16,16 @@ from arriero.protocol.control import MAX_WORKERS
 from arriero.protocol.errors import ProtocolError
 
 from . import __version__
+from .cli_check import check
 from .cli_commands import COMMANDS
+from .cli_make import import_, scan
 from .cli_place import CommandFailed
+from .cli_schema import schema
 from .cli_session import note
 from .errors import SupervisorError
+
+if TYPE_CHECKING:
+    from .config_values import LogLevel
 
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
@@ -53,12 +59,22 @@ def arriero() -> None:
 @arriero.command(epilog="Example:  arriero serve --config config.yaml --listen 127.0.0.1:8080")
 @click.option(
     "--config",
-    "config_path",
-    required=True,
+    "config_paths",
+    multiple=True,
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="The configuration, YAML.",
+    help="The configuration, YAML. Several are merged, in this order.",
 )
+@click.option(
+    "--config-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="A folder: its *.yaml and *.yml files are merged after those given with --config.",
+)
+@click.option(
+    "--watch-config", is_flag=True, help="Follow changes of these files, as SIGHUP does once."
+)
+@click.option("--lenient", is_flag=True, help="Unknown keys are warnings, not errors.")
 @click.option("--listen", metavar="ADDR", help="Address for clients, such as 127.0.0.1:8080.")
 @click.option(
     "--workers", type=click.IntRange(1, MAX_WORKERS), metavar="N", help="Worker processes."
@@ -75,28 +91,51 @@ def arriero() -> None:
 @click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
-    default="info",
-    show_default=True,
-    help="Least important log lines that are written to stderr.",
+    help="Least important log lines that are written to stderr. Default: logLevel of the "
+    "configuration, else info.",
 )
 def serve(
-    config_path: Path,
+    config_paths: tuple[Path, ...],
+    config_dir: Path | None,
     listen: str | None,
     workers: int | None,
     socket_dir: Path | None,
-    log_level: str,
+    log_level: "LogLevel | None",
+    *,
+    watch_config: bool,
+    lenient: bool,
 ) -> int:
-    """Run the supervisor and its workers until SIGTERM or Ctrl-C."""
-    from .app import serve as run  # what serves is not loaded by commands that only ask
+    """Run the supervisor and its workers until SIGTERM or Ctrl-C.
 
-    logging.basicConfig(
-        level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    SIGHUP, and `arriero reload`, read the configuration again.
+    """
+    if not config_paths and config_dir is None:
+        raise click.UsageError("which configuration? Give --config FILE, or --config-dir DIR.")
+    from .app import Order  # what serves is not loaded by commands that only ask
+    from .app import serve as run
+    from .own_log import begin_log
+
+    begin_log(log_level)
+    return run(
+        Order(
+            files=config_paths,
+            directory=config_dir,
+            lenient=lenient,
+            watches=watch_config,
+            listen=listen,
+            workers=workers,
+            log_level=log_level,
+            socket_dir=socket_dir,
+        )
     )
-    return run(config_path, listen=listen, workers=workers, socket_dir=socket_dir)
 
 
 for _command in COMMANDS:
     arriero.add_command(_command)
+arriero.add_command(check)
+arriero.add_command(schema)
+arriero.add_command(import_)
+arriero.add_command(scan)
 
 
 def main(args: Sequence[str] | None = None) -> int:

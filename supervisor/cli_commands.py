@@ -15,6 +15,8 @@ from arriero.protocol.control import (
     LogsReply,
     Ping,
     Pong,
+    Reload,
+    ReloadReply,
     Scale,
     Shutdown,
     Status,
@@ -34,6 +36,8 @@ from .cli_place import Gone
 from .cli_session import WORK_S, Session, client, clock, note, write_json
 from .cli_text import (
     aligned,
+    changes_table,
+    config_lines,
     event_line,
     explanation,
     headline,
@@ -41,6 +45,7 @@ from .cli_text import (
     log_line,
     models_table,
     pong_line,
+    reload_line,
     swapped_line,
     unloaded_line,
     workers_table,
@@ -72,7 +77,8 @@ def status(session: Session) -> None:
         return
     models = aligned(models_table(reply.models, reply.t))
     workers = aligned(workers_table(reply.workers))
-    session.write(reply, [headline(reply), "", *models, "", *workers])
+    head = [headline(reply), *config_lines(reply.config, reply.t)]
+    session.write(reply, [*head, "", *models, "", *workers])
 
 
 @click.command(epilog="Example:  arriero swap qwen --no-wait")
@@ -209,6 +215,29 @@ def logs(session: Session, model: str | None, lines: int, *, follow: bool) -> No
         follower.follow(subscription)
 
 
+@click.command("reload", epilog="Example:  arriero reload --dry-run")
+@click.option("--dry-run", is_flag=True, help="Only show what would change.")
+@click.option(
+    "--drain",
+    is_flag=True,
+    help="End models that run with an older command, after their running requests.",
+)
+@client(WORK_S)
+def reload_(session: Session, *, dry_run: bool, drain: bool) -> None:
+    """Read the configuration again, and put in force what changed.
+
+    Models that did not change go on undisturbed. A configuration with mistakes changes nothing.
+    """
+    request = Reload(dry_run=dry_run, drain=drain)
+    reply = session.ask(request, ReloadReply)
+    table = changes_table(reply.changes, drain=drain)
+    if session.as_json or not table.rows:
+        session.write(reply, [reload_line(reply)])
+        return
+    session.write_table(reply, table)
+    session.write(reply, [reload_line(reply)])
+
+
 @click.command(epilog="Example:  arriero workers")
 @client()
 def workers(session: Session) -> None:
@@ -255,6 +284,7 @@ COMMANDS = (
     workers,
     scale,
     explain,
+    reload_,
     shutdown,
 )
 

@@ -24,6 +24,7 @@ from .cli_bars import Bar, Bars, bars_after
 from .cli_text import (
     NOTHING,
     Table,
+    config_lines,
     headline,
     models_table,
     percent,
@@ -48,6 +49,8 @@ def draw_status(status: StatusReply) -> None:
     """Draw models, queue and workers."""
     console = Console()
     console.print(Text(headline(status)))
+    for line in config_lines(status.config, status.t):
+        console.print(Text(line))
     console.print(_models(status))
     console.print(_table(workers_table(status.workers)))
 

@@ -16,7 +16,7 @@ from arriero.protocol.control import Explain, ExplainReply, Refusal, Reply, Requ
 
 from .cli_link import Link, open_link
 from .cli_place import Refused, socket_folder
-from .cli_text import Table, aligned, refusal_line
+from .cli_text import Table, aligned, clean, refusal_line
 
 if TYPE_CHECKING:
     from msgspec import Struct
@@ -68,7 +68,7 @@ class Session:
         if isinstance(reply, Refusal):
             if self.as_json:
                 write_json(reply)
-            raise Refused(refusal_line(reply.error))
+            raise Refused("\n  ".join([refusal_line(reply.error), *map(clean, reply.problems)]))
         return reply
 
     def id_of(self, model: str) -> str:

@@ -9,6 +9,7 @@ from arriero.protocol.control import (
     ExplainReply,
     LogsLine,
     Pong,
+    ReloadReply,
     StatusReply,
     SwapReply,
     UnloadReply,
@@ -23,7 +24,15 @@ from arriero.protocol.events import (
     StateChanged,
     WorkerChanged,
 )
-from arriero.protocol.values import ErrorInfo, ModelStatus, Progress, QueueEntry, WorkerStatus
+from arriero.protocol.values import (
+    ConfigChanges,
+    ConfigStatus,
+    ErrorInfo,
+    ModelStatus,
+    Progress,
+    QueueEntry,
+    WorkerStatus,
+)
 
 # ECMA-48 control sequences: colours and cursor movements, as programs write them into logs.
 _CONTROL_SEQUENCE: Final = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
@@ -122,8 +131,11 @@ def _event_text(event: AnyEvent) -> str:
         case WorkerChanged(worker=worker, pid=pid, state=state, reason=reason):
             why = f": {clean(reason)}" if reason else ""
             return f"worker {worker} (pid {pid}) {state}{why}"
-        case ConfigChanged(generation=generation):
-            return f"generation {generation} is in force"
+        case ConfigChanged(generation=generation, problems=(first, *_)):
+            return f"generation {generation} stays in force: {clean(first)}"
+        case ConfigChanged(generation=generation, summary=summary):
+            what = f": {clean(summary)}" if summary else ""
+            return f"generation {generation} is in force{what}"
         case Heartbeat(seq=seq):
             return f"nothing new since {seq}"
         case _:
@@ -152,6 +164,76 @@ def headline(status: StatusReply) -> str:
         f"arriero {clean(status.version)} listens on {clean(status.listen)}, "
         f"up {duration(status.uptime_s)}; queue: {queue_line(status.queue)}"
     )
+
+
+def config_lines(config: ConfigStatus, now: float) -> list[str]:
+    """Return what is known of the configuration, and of an attempt to replace it that failed.
+
+    Args:
+        config: From a status.
+        now: Unix time of the status.
+    """
+    files = ", ".join(map(clean, config.files)) or NOTHING
+    lines = [
+        f"configuration: generation {config.generation} of {files}, "
+        f"in force for {duration(max(0.0, now - config.loaded_at))}"
+    ]
+    if config.needs_restart:
+        lines[0] += f"; needs a restart: {', '.join(map(clean, config.needs_restart))}"
+    if config.warnings:
+        count = f"{config.warnings} warning{'s' * (config.warnings != 1)}"
+        lines[0] += f"; {count} (`arriero check` shows them)"
+    if config.failed is not None:
+        problems = config.failed.problems
+        others = len(problems) - 1 + config.failed.more
+        more = f" (and {others} more; `arriero reload --dry-run` shows them)" if others > 0 else ""
+        lines += [
+            f"the last reload failed {duration(max(0.0, now - config.failed.t))} ago: "
+            f"{clean(problems[0]) if problems else NOTHING}{more}"
+        ]
+    return lines
+
+
+def changes_table(changes: ConfigChanges, *, drain: bool = False) -> Table:
+    """Return what a reload changes, and what that means; no rows when nothing is different.
+
+    Args:
+        changes: From the answer.
+        drain: Models with another command are to end.
+    """
+    next_start = (
+        "a running one ends after its requests; starts with this from then on"
+        if drain
+        else "a running one goes on as it is; the next start takes this"
+    )
+    rows = [(model, "added", "answers from now on") for model in changes.added]
+    rows += [
+        (model, "removed", "refuses requests; ends after those that run")
+        for model in changes.removed
+    ]
+    rows += [(change.model, ", ".join(change.keys), next_start) for change in changes.relaunch]
+    rows += [(change.model, ", ".join(change.keys), "at once") for change in changes.adjusted]
+    if changes.settings:
+        rows.append((NOTHING, ", ".join(changes.settings), "at once"))
+    if changes.needs_restart:
+        rows.append((NOTHING, ", ".join(changes.needs_restart), "when arriero is started anew"))
+    return Table(
+        ("model", "change", "what it means"),
+        tuple((clean(model), clean(change), meaning) for model, change, meaning in rows),
+    )
+
+
+def reload_line(reply: ReloadReply) -> str:
+    """Return what came of a reload."""
+    if reply.applied:
+        line = f"generation {reply.generation} is in force"
+    elif reply.changes.is_empty:
+        line = f"nothing to change: generation {reply.generation} stays in force"
+    else:
+        line = f"a dry run: nothing was changed, generation {reply.generation} stays in force"
+    if reply.draining:
+        line += f"; draining {', '.join(map(clean, reply.draining))}"
+    return line
 
 
 def models_table(models: Sequence[ModelStatus], now: float) -> Table:
@@ -183,6 +265,10 @@ def remarks(model: ModelStatus) -> str:
     parts = []
     if model.progress is not None:
         parts.append(describe(model.progress))
+    if model.removed:
+        parts.append("removed from the configuration")
+    elif model.stale:
+        parts.append("runs with an older command")
     if model.error is not None:
         parts.append(clean(model.error.message))
     if model.retry_in_s > 0:

@@ -19,6 +19,7 @@ from arriero.protocol.control import (
     Ping,
     Pong,
     Refusal,
+    Reload,
     Scale,
     Shutdown,
     Status,
@@ -34,9 +35,9 @@ from arriero.protocol.values import ErrorInfo
 
 from . import __version__
 from .conductor import Conductor
-from .config import Config
 from .happenings import Grant, Left, UnloadAsked, Waiter, Wanted
 from .logbook import Logbook
+from .reloading import InForce, Reloader
 from .workers import WorkerPool
 
 
@@ -45,19 +46,21 @@ class Commands:
 
     def __init__(
         self,
-        config: Config,
+        in_force: InForce,
         conductor: Conductor,
         workers: WorkerPool,
         logbook: Logbook,
+        reloader: Reloader,
         *,
         listen: str,
         control_requests: Callable[[], int],
         shut_down: Callable[[], None],
     ) -> None:
-        self._config = config
+        self._in_force = in_force
         self._conductor = conductor
         self._workers = workers
         self._logbook = logbook
+        self._reloader = reloader
         self._listen = listen
         self._control_requests = control_requests
         self._shut_down = shut_down
@@ -79,6 +82,8 @@ class Commands:
                 return self._logs(name, lines)
             case Explain(model=name):
                 return self._explain(name)
+            case Reload(dry_run=dry_run, drain=drain):
+                return await self._reloader.reload(dry_run=dry_run, drain=drain)
             case Workers():
                 return WorkersReply(workers=self._workers.status())
             case Scale(workers=count):
@@ -111,10 +116,11 @@ class Commands:
             workers=self._workers.status(),
             control_requests=self._control_requests(),
             lease_requests=self._conductor.lease_requests,
+            config=self._in_force.status(),
         )
 
     async def _swap(self, name: str, *, wait: bool) -> AnyReply:
-        found = self._config.resolve(name)
+        found = self._in_force.config.resolve(name)
         if found is None:
             return self._unknown(name)
         model = found.model
@@ -149,18 +155,15 @@ class Commands:
         asked_at = trio.current_time()
         running = set(self._conductor.engine.running())
         if name is not None:
-            found = self._config.resolve(name)
+            found = self._id_of(name)
             if found is None:
                 return self._unknown(name)
-            running &= {found.model}
+            running &= {found}
         swaps = {model: self._conductor.engine.swap(model) for model in running}
         for model in running:
             self._conductor.tell(UnloadAsked(model, at_once=at_once))
         await self._conductor.wait_until(
-            lambda engine: all(
-                engine.state(model) == "stopped" or engine.swap(model) != swap
-                for model, swap in swaps.items()
-            )
+            lambda engine: all(engine.has_ended(model, swap) for model, swap in swaps.items())
         )
         took_s = round(trio.current_time() - asked_at, 3)
         return UnloadReply(unloaded=tuple(sorted(running)), took_s=took_s)
@@ -171,14 +174,14 @@ class Commands:
             return _bad_request(f"cannot give {lines} lines: ask for 1 to {most}")
         if name is None:
             return LogsReply(lines=self._logbook.last(lines), seq=self._conductor.log_seq)
-        found = self._config.resolve(name)
+        found = self._id_of(name)
         if found is None:
             return self._unknown(name)
-        found_lines = self._logbook.last(lines, model=found.model)
+        found_lines = self._logbook.last(lines, model=found)
         return LogsReply(lines=found_lines, seq=self._conductor.log_seq)
 
     def _explain(self, name: str) -> AnyReply:
-        found = self._config.resolve(name)
+        found = self._in_force.config.resolve(name)
         if found is None:
             return self._unknown(name)
         return self._conductor.engine.explain(found.model, trio.current_time())
@@ -189,8 +192,15 @@ class Commands:
         self._workers.scale(count)
         return Done()
 
+    def _id_of(self, name: str) -> str | None:
+        """Return the id of the model called `name`, be it one that was removed and still runs."""
+        found = self._in_force.config.resolve(name)
+        if found is not None:
+            return found.model
+        return name if self._conductor.engine.knows(name) else None
+
     def _unknown(self, name: str) -> Refusal:
-        similar = self._config.suggest(name)
+        similar = self._in_force.config.suggest(name)
         hint = f"; did you mean {', '.join(similar)}?" if similar else ""
         return Refusal(
             error=ErrorInfo(

@@ -3,30 +3,27 @@
 All mistakes are told at once, each with file, line, column, what was found and what would do.
 """
 
-import hashlib
+import gc
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
-
-from arriero.protocol.values import ProgressMode
+from typing import Any, Final
 
 from .addresses import Address, parse_address
-from .config_keys import MAX_NAME, MODEL_KEYS, TOP_KEYS, is_name
-from .config_macros import (
-    NAME,
-    RESERVED,
-    Macro,
-    MacroError,
-    Value,
-    check_declaration,
-    overlay,
-)
-from .config_reading import Enough, Place, Reading, read_mapping
-from .config_values import PORT, Config, Launch, ModelConfig
+from .config_keys import IGNORED_PATHS, SESSION_HEADERS, TOP_KEYS
+from .config_kinds import section
+from .config_merge import merge
+from .config_models import Globals, macros_of, read_models, resolve_mode
+from .config_names import Names, check_peers, read_peers, read_profiles, read_selectors
+from .config_reading import Enough, Place, Reading
+from .config_routing import read_routing, room_of
+from .config_sources import find_sources, read_source
+from .config_store import store_problem
+from .config_values import Activity, Config, Launch, Logging, ModelConfig, frozen
 from .errors import ConfigError, Problem
-from .yamltree import MAX_BYTES, Node, YamlError, parse_yaml
+from .yamltree import Node, YamlError, parse_yaml
 
 __all__ = [
     "Address",
@@ -39,50 +36,63 @@ __all__ = [
     "resolve_mode",
 ]
 
-# llama-swap's time for a process to end, where it is written as 0.
-_UNLOAD_TIMEOUT_S = 10
+_TOP: Final = section(TOP_KEYS)
+_METRICS_ROWS: Final = 1000
 
 
-def load_config(path: Path, *, environ: Mapping[str, str]) -> Config:
-    """Read the file at `path`.
+def load_config(
+    *files: Path,
+    directory: Path | None = None,
+    environ: Mapping[str, str],
+    lenient: bool = False,
+) -> Config:
+    """Read one configuration out of `files`, and the YAML files in `directory`, in that order.
+
+    Args:
+        files: Those that were named.
+        directory: A folder; its own folders are not read.
+        environ: The environment, for ``${env.NAME}``.
+        lenient: Unknown keys are warnings, not mistakes.
 
     Raises:
-        ConfigError: It cannot be read, or has mistakes; holds all of them.
+        ConfigError: They cannot be read, or have mistakes; holds all of them.
     """
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-        text = data.decode("utf-8-sig")
-    except OSError as exc:
-        raise ConfigError(
-            [Problem(str(path), 0, 0, "", f"cannot read it: {exc.strerror}")]
-        ) from exc
-    except UnicodeDecodeError as exc:
-        raise ConfigError(
-            [Problem(str(path), 0, 0, "", "cannot read it: it is not UTF-8")]
-        ) from exc
-    return parse_config(text, str(path), environ=environ)
+    return load_with_tree(*files, directory=directory, environ=environ, lenient=lenient)[0]
 
 
-def parse_config(text: str, source: str = "config", *, environ: Mapping[str, str]) -> Config:
+def load_with_tree(
+    *files: Path,
+    directory: Path | None = None,
+    environ: Mapping[str, str],
+    lenient: bool = False,
+) -> tuple[Config, Node]:
+    """Do as `load_config`, and return the tree, too, for who has to say where something stands."""
+    texts: list[tuple[str, str]] = []
+    problems: list[Problem] = []
+    for path in find_sources(files, directory):
+        try:
+            texts.append((str(path), read_source(path)))
+        except ConfigError as exc:
+            problems += exc.problems
+    config, root = _parse(texts, problems, environ=environ, lenient=lenient)
+    stored = config.activity.store_path
+    if stored is not None and (message := store_problem(Path(stored))) is not None:
+        store = root.member("store")
+        node = (store and store.member("path")) or root
+        raise ConfigError([Problem(node.source, node.line, node.column, "store.path", message)])
+    return replace(config, files=tuple(source for source, _ in texts)), root
+
+
+def parse_config(
+    text: str, source: str = "config", *, environ: Mapping[str, str], lenient: bool = False
+) -> Config:
     """Read a configuration out of `text`.
 
     Raises:
         ConfigError: There are mistakes; holds all of them. Nothing else is raised, whatever the
             text is.
     """
-    try:
-        root = parse_yaml(text)
-    except YamlError as exc:
-        raise ConfigError([Problem(source, exc.line, exc.column, "", str(exc))]) from exc
-    reading = Reading(source, environ)
-    try:
-        config = _read_config(root or Node({}, 1, 1), Place("", reading, ()))
-    except Enough:
-        config = None
-    if reading.problems or config is None:
-        raise ConfigError(reading.problems)
-    return config
+    return _parse([(source, text)], [], environ=environ, lenient=lenient)[0]
 
 
 def parse_listen(text: str) -> Address:
@@ -98,37 +108,93 @@ def parse_listen(text: str) -> Address:
     return address
 
 
-def resolve_mode(
-    progress: ProgressMode | None,
-    global_progress: ProgressMode | None,
-    loading_state: bool | None,
-    global_loading_state: bool | None,
-) -> ProgressMode:
-    """Choose how waiting clients are told, unless a request says otherwise.
-
-    `strict` is not looked at: it depends on the request how far it reaches (worker, `modes`).
-
-    Source: wire format, section 1.
-    """
-    said = progress or global_progress
-    if said is not None:
-        return said
-    state = global_loading_state if loading_state is None else loading_state
-    if state is None:
-        return "heartbeat"
-    return "reasoning" if state else "off"
+def _parse(
+    texts: Sequence[tuple[str, str]],
+    problems: list[Problem],
+    *,
+    environ: Mapping[str, str],
+    lenient: bool,
+) -> tuple[Config, Node]:
+    with _without_collector():
+        return _read(texts, problems, environ, lenient=lenient)
 
 
-def _read_config(root: Node, place: Place) -> Config:
-    top = _macros_of(root, place)
-    found = place.with_macros(top).attempt(_top_keys, root)
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Let the garbage be: for 10,000 models, looking for it takes a third of the time in vain."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _read(
+    texts: Sequence[tuple[str, str]],
+    problems: list[Problem],
+    environ: Mapping[str, str],
+    *,
+    lenient: bool,
+) -> tuple[Config, Node]:
+    trees: list[Node] = []
+    for source, text in texts:
+        try:
+            tree = parse_yaml(text, source)
+        except YamlError as exc:
+            problems.append(Problem(source, exc.line, exc.column, "", str(exc)))
+            continue
+        if tree is None:
+            continue  # nothing but comments
+        if isinstance(tree.value, dict):
+            trees.append(tree)
+        else:
+            message = "this is not a mapping of keys; write keys such as models:"
+            problems.append(Problem(source, tree.line, tree.column, "", message))
+    merged, conflicts = merge(trees)
+    problems += conflicts
+    root = merged or Node({}, 1, 1)
+    name = ", ".join(source for source, _ in texts) or "the configuration"
+    reading = Reading(name, environ, lenient=lenient)
+    config = None
+    with suppress(Enough):
+        config = _read_config(root, Place(reading))
+    problems += reading.problems
+    if problems or config is None:
+        raise ConfigError(problems, reading.warnings)
+    config = replace(
+        config,
+        warnings=tuple(sorted(reading.warnings)),
+        notes=tuple(sorted(reading.idle.values())),
+    )
+    return config, root
+
+
+def _read_config(root: Node, place: Place) -> Config | None:
+    top = macros_of(root, place)
+    place = place.with_macros(top)
+    found = place.attempt(_TOP.read, root)
     if found is None:
-        raise ConfigError(place.reading.problems)
-    models = _read_models(found, place.under("models"), top)
-    if not models and not place.reading.problems:
-        place.note(None, "there are no models; write at least one under 'models:'")
+        return None
+    models = read_models(found["models"], place.under("models"), Globals(found=found, macros=top))
+
+    def at(name: str) -> tuple[Node, Place]:
+        return root.member(name) or root, place.under(name)
+
+    peers = read_peers(found["peers"] or {}, *at("peers"))
+    names = Names.of(models, peers)
+    check_peers(names, peers, *at("peers"))
+    routing = read_routing(found, root, place, names.models)
+    room = None if place.reading.problems else room_of(routing, models)
+    selectors = read_selectors(found["selectors"] or {}, *at("selectors"), names, room)
+    written = found["selectors"] or {}  # also those that have mistakes of their own
+    profiles = read_profiles(found["profiles"] or {}, *at("profiles"), names, written)
+    if not models and not peers and not place.reading.problems:
+        place.warn(None, "there are no models; write at least one under 'models:'")
+    patterns = tuple(pattern for pattern, _ in found["upstream"]["ignorePaths"])
     return Config(
-        models=MappingProxyType(models),
+        models=frozen(models),
         listen=found["listen"],
         workers=found["workers"] or len(os.sched_getaffinity(0)),
         start_port=found["startPort"],
@@ -136,142 +202,60 @@ def _read_config(root: Node, place: Place) -> Config:
         heartbeat_s=found["heartbeatInterval"],
         marker=found["progressMarker"],
         details=found["progressDetails"],
+        routing=routing,
+        peers=frozen(peers),
+        profiles=frozen(profiles),
+        selectors=frozen(selectors),
+        preload=_preload(found, place, names),
+        api_keys=tuple(key for key, _ in found["apiKeys"]),
+        aliases_in_list=found["includeAliasesInList"],
+        ignore_paths=patterns or IGNORED_PATHS,
+        logging=_logging(found),
+        activity=_activity(found),
     )
 
 
-def _macros_of(owner: Node, place: Place) -> tuple[Macro, ...]:
-    """Return the macros that hold under `owner`: those of `place`, and its own `macros`."""
-    node = owner.member("macros")
-    if node is None or node.value is None:
-        return place.macros
-    where = place.under("macros")
-    if not isinstance(node.value, dict):
-        where.note(node, "write a mapping of names to values")
-        return place.macros
-    own: list[Macro] = []
-    for name, key, value in node.items():
-        at = where.under(name)
-        if name in RESERVED:
-            at.note(key, "this name is taken: it is filled in by arriero")
-        elif not NAME.fullmatch(name):
-            at.note(key, "write a name of 1 to 63 letters, digits, _ or -")
-        elif isinstance(value.value, list | dict) or value.value is None:
-            at.note(value, "write a text, a number or a truth value")
-        else:
-            own.append(Macro.declared(name, value))
-    return _checked(overlay(place.macros, own), {macro.name for macro in own}, node, where)
+def _preload(found: dict[str, Any], place: Place, names: Names) -> tuple[str, ...]:
+    """Return the ids of the models to load at the start; llama-swap drops unknown ones silently."""
+    where = place.under("hooks").under("on_startup").under("preload")
+    models: dict[str, None] = {}
+    for written, item in found["hooks"]["on_startup"]["preload"]:
+        name = written if written in names.models else written.strip()
+        if name in names.models:
+            models[names.models[name]] = None
+        elif name:
+            where.warn(item, names.unknown(name, where))
+    return tuple(models)
 
 
-def _checked(
-    macros: tuple[Macro, ...], own: set[str], node: Node, place: Place
-) -> tuple[Macro, ...]:
-    """Return `macros` with those of `own` that use what there is not marked as broken."""
-    checked: list[Macro] = []
-    before: set[str] = set()
-    for macro in macros:
-        value = node.member(macro.name) if macro.name in own else None
-        good = macro
-        if value is not None:
-            try:
-                check_declaration(macro.name, value, before, place.reading.environ)
-            except MacroError as exc:
-                place.under(macro.name).note(value, str(exc))
-                good = Macro(macro.name, None)
-        checked.append(good)
-        before.add(macro.name)
-    return tuple(checked)
-
-
-def _read_models(
-    top: dict[str, Any], place: Place, macros: tuple[Macro, ...]
-) -> dict[str, ModelConfig]:
-    node: Node | None = top["models"]
-    models: dict[str, ModelConfig] = {}
-    if node is None:
-        return models
-    if not isinstance(node.value, dict):
-        place.note(node, "write a mapping of names to models")
-        return models
-    owners: dict[str, str] = {}
-    for name, key, value in node.items():
-        at = place.under(name)
-        if not is_name(name):
-            at.note(key, f"a model's name is 1 to {MAX_NAME} printable characters")
-        inner = at.with_macros((Macro("MODEL_ID", Value(name, name)), *macros))
-        found = _read_keys(value, inner.with_macros(_macros_of(value, inner)))
-        aliases = []
-        for alias, item in found["aliases"]:
-            if alias == name:
-                continue  # it has that name already
-            if alias in node.value:
-                at.under("aliases").note(item, f"{alias!r} is the name of a model")
-            elif alias in owners:
-                at.under("aliases").note(
-                    item, f"{alias!r} is an alias of {owners[alias]!r} already"
-                )
-            else:
-                owners[alias] = name
-                aliases.append(alias)
-        models[name] = _make_model(name, found, top, tuple(aliases))
-    return models
-
-
-def _read_keys(node: Node, place: Place) -> dict[str, Any]:
-    """Return the values of a model's keys; what is wrong with them together is noted."""
-    found = place.attempt(_model_keys, node)
-    if found is None:
-        return {key.name: key.default for key in MODEL_KEYS}
-    cmd, proxy = node.member("cmd"), node.member("proxy")
-    if cmd is None or cmd.value is None:
-        what = "there is no command"
-        if proxy is not None and proxy.value is not None:
-            what = "there is a proxy and no command, but arriero starts what it answers for"
-        place.under("cmd").note(cmd or node, f"{what}; write how to start it")
-    elif found["cmd"] and PORT in found["proxy"] and not _uses_port(found):
-        place.under("proxy").note(
-            cmd if proxy is None or proxy.value is None else proxy,
-            "${PORT} is used here, but not in cmd: the server would listen elsewhere",
-        )
-    return found
-
-
-def _uses_port(found: dict[str, Any]) -> bool:
-    """Whether the server is told its port, in its command or its environment."""
-    values = [value for (_, value), _ in found["env"]]
-    return any(PORT in word for word in (*found["cmd"], *values))
-
-
-def _make_model(
-    model: str, found: dict[str, Any], top: dict[str, Any], aliases: tuple[str, ...]
-) -> ModelConfig:
-    command, proxy = found["cmd"], found["proxy"]
-    env = tuple(variable for variable, _ in found["env"])
-    check = found["checkEndpoint"]
-    return ModelConfig(
-        model=model,
-        command=command,
-        proxy=proxy,
-        aliases=aliases,
-        name=found["name"],
-        description=found["description"],
-        unlisted=found["unlisted"],
-        env=env,
-        check_endpoint=None if check == "none" else check,
-        ttl_s=float(top["globalTTL"] if found["ttl"] == -1 else found["ttl"]),
-        use_model_name=found["useModelName"] or None,
-        health_check_timeout_s=float(found["healthCheckTimeout"] or top["healthCheckTimeout"]),
-        unload_timeout_s=float(found["unloadTimeout"] or top["unloadTimeout"] or _UNLOAD_TIMEOUT_S),
-        progress=resolve_mode(
-            found["progress"], top["progress"], found["sendLoadingState"], top["sendLoadingState"]
-        ),
-        strict=found["strict"] or top["strict"],
-        fingerprint=hashlib.sha256(repr((command, proxy, env)).encode()).hexdigest(),
+def _logging(found: dict[str, Any]) -> Logging:
+    return Logging(
+        level=found["logLevel"],
+        time_format=found["logTimeFormat"],
+        to_stdout=found["logToStdout"],
+        requests=found["logRequests"],
     )
 
 
-def _top_keys(node: Node, place: Place) -> dict[str, Any]:
-    return read_mapping(node, place, TOP_KEYS)
+def _activity(found: dict[str, Any]) -> Activity:
+    written = found["ui"]["activity"]["session_id"]
+    headers = SESSION_HEADERS if written is None else tuple(header for header, _ in written)
+    performance = found["performance"]
+    rows = found["metricsMaxInMemory"]
+    return Activity(
+        metrics_rows=rows if rows > 0 else _METRICS_ROWS,
+        capture_mb=max(0, found["captureBuffer"]),
+        store_path=found["store"]["path"],
+        session_headers=_distinct(headers),
+        sampling=not performance["disabled"],
+        sampling_s=performance["every"],
+    )
 
 
-def _model_keys(node: Node, place: Place) -> dict[str, Any]:
-    return read_mapping(node, place, MODEL_KEYS)
+def _distinct(headers: Iterable[str]) -> tuple[str, ...]:
+    """Return `headers` without repetitions: the first spelling counts, as they have no case."""
+    found: dict[str, str] = {}
+    for header in headers:
+        if header:
+            found.setdefault(header.lower(), header)
+    return tuple(found.values())

@@ -1,46 +1,46 @@
 """Every key of the configuration: its name, what it takes, its default and its meaning."""
 
-from dataclasses import replace
 from typing import Any, Final
 
 from arriero.protocol.control import MAX_WORKERS
 
-from .addresses import Address, is_base_url, parse_address, path_of
-from .commandline import split_command, without_comments
-from .config_reading import (
-    PORT_STAYS,
-    Key,
-    Place,
-    Wrong,
-    boolean,
+from .addresses import Address, parse_address
+from .config_kinds import (
+    BOOLEAN,
+    PATTERN,
     choice,
+    defaults,
     duration,
     integer,
     is_storable,
-    items,
-    template,
+    listed,
+    read_text,
+    seconds,
+    section,
     text,
 )
+from .config_model_keys import MACROS, MODE, MODEL_KEYS, STRICT, is_name, read_later
+from .config_reading import NEVER, Key, Kind, Place, Wrong
+from .config_routing_keys import (
+    GROUPS,
+    MATRIX,
+    PEERS,
+    PROFILES,
+    ROUTING_KEYS,
+    SELECTORS,
+)
+from .json_schema import mapping, or_macro, text_like
 from .yamltree import Node
 
-_YEAR_S: Final = 366 * 24 * 3600
+__all__ = ["MODEL_KEYS", "TOP_KEYS", "is_name"]
 
-# Longest name of a model, in characters; it stands in lines of progress and in topics of events.
-MAX_NAME: Final = 200
-
-
-def is_name(name: str) -> bool:
-    """Whether `name` can be asked for."""
-    return 0 < len(name) <= MAX_NAME and name.isprintable()
-
-
-def _later(node: Node, place: Place) -> Node:
-    """Keep the tree: it is read once the macros are known."""
-    return node
+# Requests for such a path under /upstream ask for a part of a page, not for a model.
+IGNORED_PATHS: Final = (r"\.(js|json|css|png|gif|jpg|jpeg|ico|txt)$",)
+SESSION_HEADERS: Final = ("X-Session-ID", "X-Litellm-Session-Id")
 
 
 def _listen(node: Node, place: Place) -> Address:
-    address = parse_address(text(node, place).strip())
+    address = parse_address(read_text(node, place).strip())
     if address is None:
         raise place.wrong(node, "host:port, such as 127.0.0.1:8080, :8080 or [::1]:8080")
     return address
@@ -56,187 +56,317 @@ def _workers(node: Node, place: Place) -> int:
     return value
 
 
-def _marker(node: Node, place: Place) -> str:
-    found = text(node, place)
-    printable = all(" " <= char <= "~" for char in found)
-    if not 4 <= len(found) <= 32 or not printable or not found.endswith(" "):
-        raise place.wrong(node, "4 to 32 printable ASCII characters that end with a blank")
+def _is_marker(found: str) -> bool:
+    return 4 <= len(found) <= 32 and found.endswith(" ") and all(" " <= c <= "~" for c in found)
+
+
+def _api_key(node: Node, place: Place) -> str:
+    """A key is never shown in a message."""
+    value = place.scalar(node, "a key", is_secret=True)
+    found = value.text
+    if not found or value.typed is None or not is_storable(found):
+        raise Wrong(place.problem(node, "this key is empty; write one, or leave it out"))
+    if any(char.isspace() for char in found):
+        raise Wrong(place.problem(node, "this key holds a blank, which no client can send"))
     return found
 
 
-def _stripped(node: Node, place: Place) -> str:
-    return text(node, place).strip()
-
-
-def _command(node: Node, place: Place) -> tuple[str, ...]:
-    """Lines of comment go first: what they say of macros does not count."""
-    if isinstance(node.value, str):
-        bare = without_comments(node.text)
-        node = replace(node, value=bare, text=bare)
-    command = split_command(template(node, place))
-    if not command:
-        raise Wrong(place.problem(node, "there is no command; write how to start it"))
-    return command
-
-
-def _proxy(node: Node, place: Place) -> str:
-    found = template(node, place).strip().rstrip("/")
-    if not is_base_url(found.replace("${PORT}", "1")):
-        if "@" in found:  # the user and password of somebody
-            raise Wrong(place.problem(node, "this is not a URL such as http://127.0.0.1:9000"))
-        raise place.wrong(node, "a URL, such as http://127.0.0.1:9000")
-    return found
-
-
-def _check(node: Node, place: Place) -> str:
-    """Return the path, or ``none``."""
-    found = template(node, place).strip()
-    path = found if found == "none" else path_of(found)
-    if path is None:
-        raise place.wrong(node, "a path such as /health, or none")
-    return path
-
-
-def _name(node: Node, place: Place) -> str:
-    name = text(node, place)
-    if not is_name(name):
-        raise place.wrong(node, f"1 to {MAX_NAME} printable characters")
-    return name
-
-
-def _variable(node: Node, place: Place) -> tuple[str, str]:
-    """A value is never shown in a message: it may be a secret."""
-    if isinstance(node.value, list | dict):
-        raise Wrong(place.problem(node, "this is not NAME=value"))
-    entry = place.scalar(node, "NAME=value", keep=PORT_STAYS, is_secret=True).text
-    name, equals, value = entry.partition("=")
-    if not name or not equals or not is_storable(entry):
-        raise Wrong(place.problem(node, "this is not NAME=value"))
-    return name, value
-
-
-_MODE: Final = "off, comment, heartbeat or reasoning"
-_READ_MODE: Final = choice(
-    {mode: mode for mode in ("off", "comment", "heartbeat", "reasoning")},
-    {"false": "off", "no": "off"},
+_LISTEN_SCHEMA: Final = text_like(
+    r"^\s*(?:\[.+\]|[A-Za-z0-9._-]*):[0-9]{1,5}\s*$",
+    "host:port, such as 127.0.0.1:8080, :8080 or [::1]:8080",
+    ["string"],
 )
-_STRICT: Final = choice(
-    {"false": "off", "true": "on", "force": "force"},
-    {"off": "off", "no": "off", "on": "on", "yes": "on"},
+_WORKERS_SCHEMA: Final = or_macro(
+    {"type": "integer", "minimum": 1, "maximum": MAX_WORKERS}, {"const": "auto"}
+)
+
+_TIME_FORMATS: Final = (
+    "ansic", "unixdate", "rubydate", "rfc822", "rfc822z", "rfc850", "rfc1123", "rfc1123z",
+    "rfc3339", "rfc3339nano", "kitchen", "stamp", "stampmilli", "stampmicro", "stampnano",
+)  # fmt: skip
+
+
+def _section(name: str, keys: tuple[Key[Any], ...], meaning: str) -> Key[Any]:
+    return Key(name, section(keys), defaults(keys), meaning)
+
+
+_STORE_KEYS: Final[tuple[Key[Any], ...]] = (
+    Key(
+        "path",
+        text("the path of a file", lambda path: bool(path.strip()), pattern=r"\S"),
+        None,
+        "SQLite file in which the list of requests is kept.",
+        field="store_path",
+        without="in memory",
+    ),
+)
+_ACTIVITY_KEYS: Final[tuple[Key[Any], ...]] = (
+    Key(
+        "session_id",
+        listed(text("the name of a header", strip=True), "names of headers"),
+        None,
+        "Headers that name a session, in the order in which they are looked at; [] for none.",
+        field="session_headers",
+        written=list(SESSION_HEADERS),
+    ),
+)
+_UI_KEYS: Final = (_section("activity", _ACTIVITY_KEYS, "The page with the list of requests."),)
+_PERFORMANCE_KEYS: Final[tuple[Key[Any], ...]] = (
+    Key(
+        "disabled", BOOLEAN, False, "Processor, memory and GPUs are not sampled.", field="sampling"
+    ),
+    Key(
+        "every",
+        duration(5, 24 * 3600),
+        5.0,
+        "How often they are.",
+        field="sampling_s",
+        written="5s",
+    ),
+)
+_ON_STARTUP_KEYS: Final[tuple[Key[Any], ...]] = (
+    Key(
+        "preload",
+        listed(text("a model"), "models"),
+        (),
+        "Models, or their aliases, that are loaded at the start.",
+        acts="0.1",
+        field="preload",
+    ),
+)
+_HOOKS_KEYS: Final = (_section("on_startup", _ON_STARTUP_KEYS, "At the start."),)
+_UPSTREAM_KEYS: Final[tuple[Key[Any], ...]] = (
+    Key(
+        "ignorePaths",
+        listed(PATTERN, "regular expressions"),
+        (),
+        "Requests under /upstream for such paths never start a model; [] is as if left out.",
+        field="ignore_paths",
+        written=list(IGNORED_PATHS),
+    ),
 )
 
 TOP_KEYS: Final[tuple[Key[Any], ...]] = (
     Key(
         "listen",
-        "host:port",
-        _listen,
+        Kind("host:port", _LISTEN_SCHEMA, _listen),
         Address("127.0.0.1", 8080),
         "Where clients are answered.",
+        acts="0.1",
+        field="config.listen",
+        written="127.0.0.1:8080",
     ),
-    Key("workers", "a number or auto", _workers, 0, "Worker processes; auto is one for each core."),
+    Key(
+        "workers",
+        Kind("a number, or auto", _WORKERS_SCHEMA, _workers),
+        0,
+        "Worker processes; auto is one for each core.",
+        acts="0.1",
+        field="config.workers",
+        written="auto",
+    ),
     Key(
         "healthCheckTimeout",
-        "seconds",
-        integer(1, _YEAR_S),
+        seconds(),
         120,
-        "Longest time from the start of a model to its being ready.",
+        "Longest time from the start of a model to its being ready; below 15 counts as 15.",
+        acts="0.1",
+        field="health_check_timeout_s",
     ),
     Key(
         "unloadTimeout",
-        "seconds",
-        integer(0, _YEAR_S),
+        seconds(),
         10,
         "Time that a model's process gets to end before it is killed; 0 means 10.",
+        acts="0.1",
+        field="unload_timeout_s",
     ),
-    Key("globalTTL", "seconds", integer(0, _YEAR_S), 0, "Default of ttl."),
-    Key("startPort", "a port", integer(1, 65535), 5800, "First port for ${PORT}."),
-    Key("progress", _MODE, _READ_MODE, None, "How a waiting client is told of progress."),
+    Key("globalTTL", seconds(), 0, "Default of ttl.", acts="0.1", field="ttl_s"),
+    Key(
+        "startPort",
+        integer(1, 65535, "a port"),
+        5800,
+        "First port for ${PORT}.",
+        acts="0.1",
+        field="start_port",
+    ),
+    Key(
+        "progress",
+        MODE,
+        None,
+        "How a waiting client is told of progress, unless its request says otherwise.",
+        acts="0.1",
+        field="route.progress",
+        written="heartbeat",
+    ),
     Key(
         "sendLoadingState",
-        "true or false",
-        boolean,
+        BOOLEAN,
         None,
-        "llama-swap's key: true means progress: reasoning, false means progress: off.",
+        "llama-swap's way to say progress: reasoning (true) or off (false); progress is stronger.",
+        acts="0.1",
+        field="route.progress",
+        without="as progress says",
     ),
     Key(
         "progressDelay",
-        "a duration",
         duration(0, 3600),
         None,
-        "Silence before progress begins; 1s for reasoning and 10s for the others by default.",
+        "Silence before progress begins.",
+        acts="0.1",
+        field="progress_delay_s",
+        without="1s for reasoning, 10s for the others",
     ),
     Key(
         "heartbeatInterval",
-        "1s to 60s",
         duration(1, 60),
         10.0,
         "Longest silence of a stream that waits.",
+        acts="0.1",
+        field="heartbeat_s",
+        written="10s",
     ),
     Key(
         "progressMarker",
-        "4 to 32 characters, the last one a blank",
-        _marker,
+        text(
+            "4 to 32 printable ASCII characters that end with a blank",
+            _is_marker,
+            pattern="^[ -~]{3,31} $",
+        ),
         "[swap-progress] ",
         "What each line of progress begins with.",
+        acts="0.1",
+        field="config.marker",
     ),
     Key(
         "progressDetails",
-        "true or false",
-        boolean,
+        BOOLEAN,
         True,
         "Numbers for programs (swap_progress) in each chunk of progress.",
+        acts="0.1",
+        field="config.details",
     ),
     Key(
         "strict",
-        "false, true or force",
-        _STRICT,
+        STRICT,
         "off",
         "true: nothing but comments is added to streams, unless a request asks for more; "
         "force: not even then.",
+        acts="0.1",
+        field="route.strict",
+        written=False,
     ),
-    Key("macros", "a mapping of names to values", _later, None, "Values for ${name}."),
-    Key("models", "a mapping of names to models", _later, None, "The models."),
-)
-
-MODEL_KEYS: Final[tuple[Key[Any], ...]] = (
-    Key("cmd", "a command", _command, (), "How to start its server; ${PORT} is a free port."),
     Key(
+        "logLevel",
+        choice(
+            {"debug": "debug", "info": "info", "warn": "warning", "error": "error"},
+            {"warning": "warning"},
+        ),
+        None,
+        "Least important lines that arriero writes of itself; --log-level is stronger.",
+        acts="0.1",
+        field="logging.level",
+        written="info",
+    ),
+    Key(
+        "logTimeFormat",
+        choice({name: name for name in _TIME_FORMATS}, {"": ""}),
+        "",
+        "How the time stands before such a line; empty for no time.",
+        field="time_format",
+    ),
+    Key(
+        "logToStdout",
+        choice({word: word for word in ("proxy", "upstream", "both", "none")}),
         "proxy",
-        "a URL",
-        _proxy,
-        "http://127.0.0.1:${PORT}",
-        "Where its server answers.",
+        "Whose lines are written: arriero's own (proxy), those of model servers, both or none.",
+        field="to_stdout",
     ),
-    Key("aliases", "a list of names", items(_name, "names"), (), "Other names of the model."),
     Key(
-        "env",
-        "a list of NAME=value",
-        items(_variable, "NAME=value"),
+        "logRequests",
+        BOOLEAN,
+        False,
+        "An old key of llama-swap, which does nothing there, either.",
+        acts=NEVER,
+        field="logging.requests",
+    ),
+    Key(
+        "metricsMaxInMemory",
+        integer(-(2**31), 2**31),
+        1000,
+        "Requests that are remembered without a store; 0 or less means 1000.",
+        field="metrics_rows",
+    ),
+    Key(
+        "captureBuffer",
+        integer(-(2**31), 2**20, "megabytes"),
+        5,
+        "Room for captured requests and answers, in MB; 0 or less captures nothing.",
+        field="capture_mb",
+    ),
+    _section("store", _STORE_KEYS, "Where requests are kept."),
+    _section("ui", _UI_KEYS, "What the pages show."),
+    _section("performance", _PERFORMANCE_KEYS, "Samples of the machine."),
+    Key(
+        "includeAliasesInList", BOOLEAN, False, "Aliases are listed, too.", field="aliases_in_list"
+    ),
+    Key(
+        "apiKeys",
+        listed(Kind("a key", text_like(r"^\S+$", "a key, without blanks"), _api_key), "keys"),
         (),
-        "Added to its environment.",
+        "If there are any, a client has to show one of them.",
+        acts="0.1",
+        field="api_keys",
     ),
     Key(
-        "checkEndpoint",
-        "a path or none",
-        _check,
-        "/health",
-        "Asked until it answers 2xx: then the model is ready. none: it is ready at once.",
+        "macros",
+        MACROS,
+        None,
+        "Values for ${name}. One may use those before it; ${env.NAME} is of the environment.",
+        acts="0.1",
+        field="launch.command",
+        without="none",
+    ),
+    _section("hooks", _HOOKS_KEYS, "What is done when something happens."),
+    _section("upstream", _UPSTREAM_KEYS, "Requests under /upstream."),
+    Key(
+        "models",
+        Kind(
+            "a mapping of names to models",
+            mapping(section(MODEL_KEYS).schema, names="^.{1,200}$"),
+            read_later,
+            each=section(MODEL_KEYS),
+        ),
+        None,
+        "The models, by the names that requests give.",
+        acts="0.1",
+        field="config.models",
+        without="none",
+    ),
+    Key("profiles", PROFILES, None, "What names mean, one profile at a time.", without="none"),
+    Key(
+        "selectors", SELECTORS, None, "Names that stand for one of several models.", without="none"
+    ),
+    Key("peers", PEERS, None, "Other servers, to which requests are passed on.", without="none"),
+    Key(
+        "groups",
+        GROUPS,
+        None,
+        "The older place of routing.router.settings.groups.",
+        acts="0.1",
+        field="config.routing",
+        without="none",
+        instead="routing.router.settings.groups",
     ),
     Key(
-        "ttl",
-        "seconds",
-        integer(-1, _YEAR_S),
-        -1,
-        "Unloaded after so long without a request; 0 never, -1 as globalTTL says.",
+        "matrix",
+        MATRIX,
+        None,
+        "The older place of routing.router.settings.matrix.",
+        acts="0.1",
+        field="config.routing",
+        without="none",
+        instead="routing.router.settings.matrix",
     ),
-    Key("useModelName", "a name", text, None, "Name that is sent to its server as model."),
-    Key("name", "a text", _stripped, "", "What people call it; shown in listings."),
-    Key("description", "a text", _stripped, "", "A few words on it; shown in listings."),
-    Key("unlisted", "true or false", boolean, False, "Left out of listings; still answers."),
-    Key("healthCheckTimeout", "seconds", integer(1, _YEAR_S), None, "As above, for this model."),
-    Key("unloadTimeout", "seconds", integer(0, _YEAR_S), None, "As above, for this model."),
-    Key("progress", _MODE, _READ_MODE, None, "As above, for this model."),
-    Key("sendLoadingState", "true or false", boolean, None, "As above, for this model."),
-    Key("strict", "false, true or force", _STRICT, None, "As above, for this model."),
-    Key("macros", "a mapping of names to values", _later, None, "As above, for this model."),
+    _section("routing", ROUTING_KEYS, "Which models run beside which, and who comes first."),
 )

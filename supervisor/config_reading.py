@@ -1,66 +1,113 @@
 """Reads typed values out of a tree, collecting every mistake with its place. Deciding only.
 
 A `Key` is the definition of one key: what it is called, what it takes, what it means when it is
-left out, and how it is read. Unknown keys, the example file's completeness and (later) schema and
-documentation all come from the same definitions.
+left out, and what acts on it. A `Kind` is what a key takes: in words, as a JSON schema, and how it
+is read. Reading, the schema, the documentation and the example's completeness all come from these
+definitions.
 """
 
 import difflib
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from .config_macros import BrokenMacro, Macro, MacroError, Value, expand
 from .errors import Problem
+from .suggestions import did_you_mean
 from .yamltree import Node
 
 T = TypeVar("T")
 
-_UNITS_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
-
 # How much of a value is quoted in a message.
 _SHOWN: Final = 60
 
-# Bounds of one reading: mistakes that are kept, and characters that macros may make in all.
+# How like a key a name is that surely was meant to be one: `model` is, `defs` is not.
+_SURELY: Final = 0.8
+
+# Bounds of one reading: mistakes that are kept, names for which similar ones are looked for, and
+# characters in all values, with what macros make of them, as often as anchors repeat them.
 MAX_PROBLEMS: Final = 1000
-MAX_EXPANDED_TOTAL: Final = 16 * 1024 * 1024
-
-_YES: Final = frozenset({"y", "yes", "on"})
-_NO: Final = frozenset({"n", "no", "off"})
-
-# Stays as it is where a value is used only when a server starts.
-PORT_STAYS: Final = frozenset({"PORT"})
+MAX_HINTS: Final = 50
+MAX_EXPANDED_TOTAL: Final = 64 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
 class Place:
-    """Where a value stands: its path, the macros that hold there, and who keeps the problems."""
+    """Where a value stands. Not changed once it is made.
 
-    path: str
-    reading: "Reading"
-    macros: tuple[Macro, ...]
+    There is one for each value, and hardly any is ever told: so the path is put together only when
+    somebody asks.
+
+    Attributes:
+        reading: Who keeps the problems.
+        macros: Those that hold there.
+    """
+
+    __slots__ = ("_name", "_parent", "macros", "reading")
+
+    def __init__(
+        self,
+        reading: "Reading",
+        macros: tuple[Macro, ...] = (),
+        parent: "Place | None" = None,
+        name: str = "",
+    ) -> None:
+        self.reading = reading
+        self.macros = macros
+        self._parent = parent
+        self._name = name
+
+    @property
+    def path(self) -> str:
+        """The names that lead here, such as ``models.qwen.ttl``; empty at the top."""
+        names: list[str] = []
+        place = self
+        while place._parent is not None:
+            name = place._name
+            names.append(name[:_SHOWN] if name.isprintable() else repr(name[:_SHOWN]))
+            place = place._parent
+        return ".".join(reversed(names))
+
+    @property
+    def is_top(self) -> bool:
+        """Whether this is the whole configuration."""
+        return self._parent is None
 
     def under(self, name: str) -> "Place":
         """Return the place of the member `name`."""
-        name = name[:_SHOWN] if name.isprintable() else repr(name[:_SHOWN])
-        path = f"{self.path}.{name}" if self.path else name
-        return Place(path, self.reading, self.macros)
+        return Place(self.reading, self.macros, self, name)
 
     def with_macros(self, macros: tuple[Macro, ...]) -> "Place":
         """Return the same place with other macros."""
-        return Place(self.path, self.reading, macros)
+        return Place(self.reading, macros, self._parent, self._name)
 
     def problem(self, node: Node | None, message: str) -> Problem:
         """Return a mistake that was made here."""
-        line, column = (node.line, node.column) if node is not None else (0, 0)
-        return Problem(self.reading.source, line, column, self.path, message)
+        if node is None:
+            return Problem(self.reading.source, 0, 0, self.path, message)
+        source = node.source or self.reading.source
+        return Problem(source, node.line, node.column, self.path, message)
 
     def note(self, node: Node | None, message: str) -> None:
         """Keep a mistake, and go on."""
         self.reading.keep(self.problem(node, message))
+
+    def warn(self, node: Node | None, message: str) -> None:
+        """Keep what is no mistake, but surely not what was meant."""
+        self.reading.warn(self.problem(node, message))
+
+    def hint(self, name: str, known: Iterable[str]) -> str:
+        """Return ``; did you mean 'x'?``; empty if nothing is alike, or there were many already.
+
+        Comparing a name with thousands of others takes a hundredth of a second.
+        """
+        self.reading.hints += 1
+        return did_you_mean(name, known) if self.reading.hints <= MAX_HINTS else ""
+
+    def mention(self, key: "Key[Any]", node: Node) -> None:
+        """Remember that `key`, on which nothing acts, is used."""
+        if key not in self.reading.idle:
+            what = "nothing acts on it yet" if key.acts == NOT_YET else "it does nothing"
+            self.reading.idle[key] = self.problem(node, f"this is read and checked, but {what}")
 
     def wrong(self, node: Node, wanted: str) -> "Wrong":
         """Return the error that something else stands here than `wanted`; to be raised."""
@@ -95,16 +142,20 @@ class Place:
             Wrong: It is a list or a mapping, or uses a macro that there is not.
             Enough: Macros made too much of all this.
         """
-        if isinstance(node.value, list | dict):
+        if isinstance(node.value, (list, dict)):
             raise self.wrong(node, wanted)
-        try:
-            value = expand(node, self.macros, self.reading.environ, keep)
-        except BrokenMacro as exc:
-            raise Wrong(None) from exc
-        except MacroError as exc:
-            raise Wrong(self.problem(node, exc.discreet if is_secret else str(exc))) from exc
-        if value.text is not node.text:
-            self.reading.spend(self.problem(node, "macros make more of this than fits"), value.text)
+        if "$" not in node.text:
+            value = Value(node.text, node.value, node.is_plain)
+        else:
+            try:
+                value = expand(node, self.macros, self.reading.environ, keep)
+            except BrokenMacro as exc:
+                raise Wrong(None) from exc
+            except MacroError as exc:
+                raise Wrong(self.problem(node, exc.discreet if is_secret else str(exc))) from exc
+        if not self.reading.has_room(value.text):
+            self.note(node, "anchors or macros make more of this than fits")
+            raise Enough
         return value
 
 
@@ -124,15 +175,23 @@ class Reading:
     """One reading of one source.
 
     Attributes:
-        source: Name of the file.
+        source: Name of the file; of all files, if there are several.
         environ: The environment, for ``${env.NAME}``.
+        lenient: Unknown keys are no mistakes.
         problems: All mistakes so far.
+        warnings: What can be used, but is surely not what was meant.
+        hints: For how many names similar ones were looked for.
+        idle: Keys that are used and that nothing acts on, with their first places.
     """
 
-    def __init__(self, source: str, environ: Mapping[str, str]) -> None:
+    def __init__(self, source: str, environ: Mapping[str, str], *, lenient: bool = False) -> None:
         self.source = source
         self.environ = environ
+        self.lenient = lenient
         self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
+        self.hints = 0
+        self.idle: dict[Key[Any], Problem] = {}
         self._expanded = 0
 
     def keep(self, problem: Problem) -> None:
@@ -143,68 +202,176 @@ class Reading:
         """
         self.problems.append(problem)
         if len(self.problems) >= MAX_PROBLEMS:
+            message = f"there are more than {MAX_PROBLEMS - 1} mistakes; these are the first"
+            self.problems.append(Problem(self.source, 0, 0, "", message))
             raise Enough
 
-    def spend(self, problem: Problem, text: str) -> None:
-        """Count a text that macros made.
+    @property
+    def can_warn(self) -> bool:
+        """Whether another warning would be kept."""
+        return len(self.warnings) < MAX_PROBLEMS
 
-        Raises:
-            Enough: They made too much; `problem` is kept.
-        """
+    def warn(self, problem: Problem) -> None:
+        """Keep a warning, as long as there are not too many."""
+        if self.can_warn:
+            self.warnings.append(problem)
+
+    def has_room(self, text: str) -> bool:
+        """Count the text of a value; whether there is room for it."""
         self._expanded += len(text)
-        if self._expanded > MAX_EXPANDED_TOTAL:
-            self.problems.append(problem)
-            raise Enough
+        return self._expanded <= MAX_EXPANDED_TOTAL
 
 
 Read: TypeAlias = Callable[[Node, Place], T]
 """Reads one value, or raises `Wrong`."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
+class Kind(Generic[T]):
+    """What a key takes.
+
+    Attributes:
+        takes: In words, for messages and documentation.
+        schema: As a JSON schema.
+        read: How it is read.
+        keys: Of a mapping with fixed keys: those.
+        each: Of a mapping with free names, or of a list: what each member is.
+    """
+
+    takes: str
+    schema: Mapping[str, Any]
+    read: Read[T]
+    keys: "tuple[Key[Any], ...]" = ()
+    each: "Kind[Any] | None" = None
+
+    @property
+    def is_nest(self) -> bool:
+        """Whether there are keys within it."""
+        return bool(self.keys) or (self.each is not None and self.each.is_nest)
+
+
+# Since when a key acts: a version; or one of these.
+NOT_YET: Final = "not yet"
+NEVER: Final = "never"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Key(Generic[T]):
     """The definition of one key.
 
     Attributes:
         name: As written in the file.
-        takes: What it takes, in words, for messages and documentation.
-        read: How it is read.
+        kind: What it takes.
         default: What holds when it is left out.
         meaning: One sentence for an operator.
+        acts: Version since which it changes what arriero does; `NOT_YET` if nothing acts on it so
+            far, `NEVER` if it is read for llama-swap's sake only.
+        field: The attribute by which code reads its value; with the name of what has it, where
+            others have one of that name: ``route.name``.
+        written: The default as it would be written, where `default` is something else.
+        without: What holds when it is left out, in words, where nothing could be written.
+        required: It cannot be left out.
+        other: Another spelling, which llama-swap reads, too.
+        instead: What to write instead, where this is the older place of something.
     """
 
     name: str
-    takes: str
-    read: Read[T]
+    kind: Kind[T]
     default: T | None
     meaning: str
+    acts: str = NOT_YET
+    field: str = ""
+    written: Any = None
+    without: str | None = None
+    required: bool = False
+    other: str | None = None
+    instead: str | None = None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing acts on it; sections are told of by what is in them."""
+        return self.acts in {NOT_YET, NEVER} and not self.kind.is_nest
+
+    @property
+    def spellings(self) -> tuple[str, ...]:
+        """All names by which it is read."""
+        return (self.name,) if self.other is None else (self.name, self.other)
 
 
-def read_mapping(node: Node, place: Place, keys: Sequence[Key[Any]]) -> dict[str, Any]:
-    """Read a mapping with fixed keys; what is left out or wrong gets its default."""
-    found: dict[str, Any] = {key.name: key.default for key in keys}
+class Keys:
+    """Fixed keys, made ready for reading one mapping after another.
+
+    Attributes:
+        known: The keys by all their spellings.
+        idle: Those on which nothing acts.
+        defaults: What holds if none of them is there.
+    """
+
+    __slots__ = ("defaults", "idle", "known")
+
+    def __init__(self, keys: Iterable[Key[Any]]) -> None:
+        self.known = {name: key for key in keys for name in key.spellings}
+        self.idle = frozenset(key for key in self.known.values() if key.is_idle)
+        self.defaults = {key.name: key.default for key in self.known.values()}
+
+
+def read_mapping(
+    node: Node, place: Place, keys: Keys, skip: frozenset[str] = frozenset()
+) -> dict[str, Any]:
+    """Read a mapping with fixed keys; what is left out or wrong gets its default.
+
+    Args:
+        node: The mapping.
+        place: Where it stands.
+        keys: The keys.
+        skip: Keys that are read elsewhere.
+
+    Raises:
+        Wrong: It is no mapping.
+    """
+    found: dict[str, Any] = keys.defaults.copy()
     if node.value is None:
         return found
     if not isinstance(node.value, dict):
         raise place.wrong(node, "a mapping of keys")
-    known = {key.name: key for key in keys}
-    for name, key_node, value in node.items():
-        key = known.get(name)
+    for name, (key_node, value) in node.value.items():
+        key = keys.known.get(name)
         if key is None:
-            place.note(key_node, unknown(name, known))
-        elif value.value is not None:
-            read = place.under(name).attempt(key.read, value)
-            found[name] = key.default if read is None else read
+            if place.is_top and value.holds_anchor and not _meant(name, keys.known, _SURELY):
+                continue  # `defs:` and the like, which exist to hold anchors
+            if not place.reading.lenient:
+                place.note(key_node, unknown(name, keys.known))
+            elif place.reading.can_warn:
+                place.warn(key_node, unknown(name, keys.known))
+        elif value.value is None or name in skip:
+            continue
+        elif name == _spelling(key, node):
+            at = place.under(name)
+            if key in keys.idle:
+                at.mention(key, key_node)
+            read = at.attempt(key.kind.read, value)
+            found[key.name] = key.default if read is None else read
     return found
 
 
-def unknown(name: str, known: Iterable[str]) -> str:
+def _spelling(key: Key[Any], node: Node) -> str:
+    """Return under which name `key` counts: the other one, if the first one says nothing."""
+    if key.other is None or node.member(key.other) is None:
+        return key.name
+    first = node.member(key.name)
+    return key.other if first is None or first.value in (None, "") else key.name
+
+
+def unknown(name: str, known: Collection[str]) -> str:
     """Say that there is no key `name`, and what it may have been meant to be."""
-    close = difflib.get_close_matches(name[:_SHOWN], known, 1, 0.6)
-    folded = [one for one in known if one.lower() == name.lower().replace("_", "").replace("-", "")]
-    if meant := folded or close:
+    if meant := _meant(name, known):
         return f"unknown key {name[:_SHOWN]!r}; did you mean {meant[0]!r}?"
     return f"unknown key {name[:_SHOWN]!r}; known are: {', '.join(sorted(known))}"
+
+
+def _meant(name: str, known: Collection[str], likeness: float = 0.6) -> list[str]:
+    folded = [one for one in known if one.lower() == name.lower().replace("_", "").replace("-", "")]
+    return folded or difflib.get_close_matches(name[:_SHOWN], known, 1, likeness)
 
 
 def describe(node: Node) -> str:
@@ -222,112 +389,3 @@ def describe(node: Node) -> str:
             return f"the text {text[:_SHOWN]!r}"
         case _:
             return f"the number {node.text[:_SHOWN]}"
-
-
-# --- readers ------------------------------------------------------------------------------------
-
-
-def text(node: Node, place: Place) -> str:
-    """Any single value, as text: ``8`` is ``"8"``."""
-    return _text(node, place, frozenset())
-
-
-def template(node: Node, place: Place) -> str:
-    """A text in which ``${PORT}`` may stand, and stays."""
-    return _text(node, place, PORT_STAYS)
-
-
-def _text(node: Node, place: Place, keep: frozenset[str]) -> str:
-    found = place.scalar(node, "a text", keep=keep).text
-    if not is_storable(found):
-        # Not quoted: commands hold keys at times.
-        raise Wrong(place.problem(node, "this holds a zero byte or half a character; remove it"))
-    return found
-
-
-def is_storable(text: str) -> bool:
-    """Whether `text` can be handed to a program: no zero bytes, no lone surrogates."""
-    return "\0" not in text and not any("\ud800" <= char <= "\udfff" for char in text)
-
-
-def integer(least: int, most: int) -> Read[int]:
-    """A whole number within limits; 300.0 is one."""
-    takes = f"a whole number from {least} to {most}"
-
-    def read(node: Node, place: Place) -> int:
-        value = place.scalar(node, takes).typed
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-            raise place.wrong(node, takes)
-        return value
-
-    return read
-
-
-def boolean(node: Node, place: Place) -> bool:
-    """A truth value, or one of the words yes, no, on and off, as in llama-swap."""
-    value = place.scalar(node, "true or false").typed
-    if isinstance(value, bool):
-        return value
-    if value in _YES:
-        return True
-    if value in _NO:
-        return False
-    raise place.wrong(node, "true or false")
-
-
-def choice(
-    meanings: Mapping[str, str], also: Mapping[str, str] = MappingProxyType({})
-) -> Read[str]:
-    """One of some words, in any case.
-
-    Args:
-        meanings: What each word means; these are named in messages.
-        also: Words that are understood, too.
-    """
-    takes = f"one of {', '.join(meanings)}"
-    all_meanings = {**also, **meanings}
-
-    def read(node: Node, place: Place) -> str:
-        word = place.scalar(node, takes).text.strip().lower()
-        if word in all_meanings:
-            return all_meanings[word]
-        close = difflib.get_close_matches(word[:_SHOWN], meanings, 1)
-        raise place.wrong(node, takes + (f" (did you mean {close[0]!r}?)" if close else ""))
-
-    return read
-
-
-def duration(least_s: float, most_s: float) -> Read[float]:
-    """Seconds from ``250ms``, ``1.5s``, ``2m``, ``1h`` or 0. Another bare number has no unit."""
-    takes = f"a duration from {least_s:g}s to {most_s:g}s, such as 250ms or 1.5s"
-
-    def read(node: Node, place: Place) -> float:
-        value = place.scalar(node, takes).typed
-        match = _DURATION.fullmatch(value) if isinstance(value, str) else None
-        seconds = None
-        if match is not None:
-            seconds = float(match[1]) * _UNITS_S[match[2]]
-        elif value == 0 and not isinstance(value, bool):
-            seconds = 0.0
-        if seconds is None or not least_s <= seconds <= most_s:
-            raise place.wrong(node, takes)
-        return seconds
-
-    return read
-
-
-def items(read: Read[T], takes: str) -> Read[tuple[tuple[T, Node], ...]]:
-    """A list; each item with the place where it stands."""
-
-    def read_all(node: Node, place: Place) -> tuple[tuple[T, Node], ...]:
-        if not isinstance(node.value, list):
-            raise Wrong(place.problem(node, f"this is not a list; write a list of {takes}"))
-        found = []
-        for number, item in enumerate(node.value):
-            if (value := place.under(str(number)).attempt(read, item)) is not None:
-                found.append((value, item))
-        return tuple(found)
-
-    return read_all

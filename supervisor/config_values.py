@@ -1,18 +1,33 @@
 """What a configuration says, as immutable values that cannot be wrong. Deciding only."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Literal, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 from arriero.protocol.values import ModelRoute, ProgressMode, Strictness, WorkerConfig
 
 from .addresses import Address
+from .config_kinds import Data
+from .errors import Problem
+from .matrix import Matrix
+from .room import Group
 
 PORT: Final = "${PORT}"
+PID: Final = "${PID}"
 _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
+
+_V = TypeVar("_V")
+
+
+def frozen(mapping: Mapping[str, _V] | None = None) -> Mapping[str, _V]:
+    """Return `mapping`, or an empty one, as something that nobody can change."""
+    return MappingProxyType(dict(mapping or {}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +40,7 @@ class Launch:
         endpoint: Base URL at which it will answer.
         health_url: What to ask until it is ready; None: it is ready as soon as it runs.
         port: The TCP port of `endpoint`, if that is on this machine.
+        stop_command: Program and arguments that end it; may hold ``${PID}``. Empty: SIGTERM.
     """
 
     command: tuple[str, ...]
@@ -32,6 +48,56 @@ class Launch:
     endpoint: str
     health_url: str | None
     port: int | None
+    stop_command: tuple[str, ...] = field(default=(), repr=False)  # may hold keys, too
+
+    def stop_argv(self, pid: int) -> tuple[str, ...]:
+        """Return `stop_command` for the process `pid`."""
+        return tuple(word.replace(PID, str(pid)) for word in self.stop_command)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """What is changed in the body of a request. Keys are paths: ``a.b`` is b within a.
+
+    Attributes:
+        strip_params: Keys that are removed, sorted.
+        set_params: Keys that are set.
+        set_params_by_id: The same, for requests that used this name.
+    """
+
+    strip_params: tuple[str, ...] = ()
+    set_params: Mapping[str, Data] = field(default_factory=frozen)
+    set_params_by_id: Mapping[str, Mapping[str, Data]] = field(default_factory=frozen)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """How long a connection to a server may take, in seconds; 0 is no limit."""
+
+    connect_s: int = 30
+    keepalive_s: int = 30
+    response_header_s: int = 0
+    tls_handshake_s: int = 10
+    expect_continue_s: int = 1
+    idle_connection_s: int = 90
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What a model can do, for listings.
+
+    Attributes:
+        takes, gives: Of text, audio and image.
+        tools: It calls tools.
+        reranker: It ranks documents.
+        context: Longest context, in tokens; 0 means not known.
+    """
+
+    takes: tuple[str, ...] = ()
+    gives: tuple[str, ...] = ()
+    tools: bool = False
+    reranker: bool = False
+    context: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +121,14 @@ class ModelConfig:
         progress: How waiting clients are told, unless a request says otherwise.
         strict: See the wire format.
         fingerprint: Hash of what determines how it loads.
+        stop_command: Run to stop it; ``${PID}`` in it is its process id. Empty: SIGTERM.
+        port: The first port that is tried for ``${PORT}``; None: it does not use that.
+        concurrency_limit: Most requests at a time; 0 means not set.
+        ignore_websockets: Web sockets never start it and do not count.
+        metadata: For listings.
+        capabilities: For listings.
+        filters: What is changed in requests.
+        timeouts: Of connections to it.
     """
 
     model: str
@@ -73,6 +147,14 @@ class ModelConfig:
     progress: ProgressMode
     strict: Strictness
     fingerprint: str
+    stop_command: tuple[str, ...] = field(default=(), repr=False)
+    port: int | None = field(default=None, compare=False)  # others coming and going move it
+    concurrency_limit: int = 0
+    ignore_websockets: bool = False
+    metadata: Mapping[str, Data] = field(default_factory=frozen)
+    capabilities: Capabilities = Capabilities()
+    filters: Filters = Filters()
+    timeouts: Timeouts = Timeouts()
 
     @property
     def wants_port(self) -> bool:
@@ -94,7 +176,157 @@ class ModelConfig:
             endpoint=endpoint,
             health_url=None if check is None else endpoint + fill(check),
             port=parts.port if parts.hostname in _LOOPBACK else None,
+            stop_command=tuple(fill(word) for word in self.stop_command),
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """Another server, to which requests for its models are passed on.
+
+    Attributes:
+        peer: Its id; ``<peer>/<model>`` always names one of its models.
+        proxy: Base URL.
+        models: What it serves.
+        api_key: Sent in the place of the client's; empty: the client's is sent.
+        filters, timeouts: As for models.
+    """
+
+    peer: str
+    proxy: str
+    models: tuple[str, ...]
+    api_key: str = field(repr=False)
+    filters: Filters
+    timeouts: Timeouts
+
+
+class PeerModels:
+    """The names by which models of peers are found.
+
+    ``<peer>/<model>`` always is; the bare name only if no other peer has it, and no model here.
+
+    Attributes:
+        names: All of them, in the order of the file.
+    """
+
+    def __init__(self, peers: Iterable[Peer], local: Container[str]) -> None:
+        qualified = {
+            f"{peer.peer}/{model}": (peer, model) for peer in peers for model in peer.models
+        }
+        bare: dict[str, list[str]] = {}
+        for full, (_, model) in qualified.items():
+            bare.setdefault(model, []).append(full)
+        found = {
+            model: qualified[full[0]]
+            for model, full in bare.items()
+            if len(full) == 1 and model not in local
+        }
+        self._qualified = qualified
+        self._bare = bare
+        self._found = found | qualified  # a qualified name is stronger
+        self.names = tuple(self._found)
+
+    def resolve(self, name: str) -> tuple[Peer, str] | None:
+        """Return the peer, and its own name for the model."""
+        return self._found.get(name)
+
+    def having(self, model: str) -> tuple[str, ...]:
+        """Return ``<peer>/<model>`` for each peer that has `model`."""
+        return tuple(self._bare.get(model, ()))
+
+    def is_qualified(self, name: str) -> bool:
+        """Whether `name` is ``<peer>/<model>``."""
+        return name in self._qualified
+
+    def qualified(self, name: str) -> str | None:
+        """Return ``<peer>/<model>`` for `name`."""
+        found = self._found.get(name)
+        return None if found is None else f"{found[0].peer}/{found[1]}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """What names mean while this profile is chosen; None: nothing answers to the name."""
+
+    profile: str
+    description: str
+    pins: Mapping[str, str | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selector:
+    """A name that stands for one of several models.
+
+    Attributes:
+        selector: The name.
+        strategy: How one is chosen.
+        targets: Of which.
+        spillover: Requests of one target before the next one is started.
+        name, description, unlisted, metadata: For listings.
+    """
+
+    selector: str
+    strategy: Literal["pin", "warm", "spillover"]
+    targets: tuple[str, ...]
+    spillover: int = 1
+    name: str = ""
+    description: str = ""
+    unlisted: bool = False
+    metadata: Mapping[str, Data] = field(default_factory=frozen)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routing:
+    """Which models run beside which, and who comes first.
+
+    Attributes:
+        router: What decides: groups or the matrix.
+        groups: As written; models in none of them are in the group of all others.
+        matrix: Compiled; None without one.
+        priority: Id of a model -> priority; the higher one gets its turn first.
+    """
+
+    router: Literal["group", "matrix"] = "group"
+    groups: tuple[Group, ...] = ()
+    matrix: Matrix | None = None
+    priority: Mapping[str, int] = field(default_factory=frozen)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Logging:
+    """What arriero writes of itself.
+
+    Attributes:
+        level: Least important lines; None: not said.
+        time_format: Name of the time stamp's form; empty: none.
+        to_stdout: Whose lines.
+        requests: Accepted for llama-swap's sake.
+    """
+
+    level: LogLevel | None = None
+    time_format: str = ""
+    to_stdout: Literal["proxy", "upstream", "both", "none"] = "proxy"
+    requests: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Activity:
+    """What is kept of requests, and sampled of the machine.
+
+    Attributes:
+        metrics_rows: Rows kept in memory.
+        capture_mb: Size of the cache of requests and answers; 0: nothing is captured.
+        store_path: SQLite file; None: memory.
+        session_headers: Headers that name a session, in order.
+        sampling: Whether the machine is sampled, every `sampling_s`.
+    """
+
+    metrics_rows: int = 1000
+    capture_mb: int = 5
+    store_path: str | None = None
+    session_headers: tuple[str, ...] = ()
+    sampling: bool = True
+    sampling_s: float = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +342,16 @@ class Config:
         heartbeat_s: Longest silence of a stream that waits.
         marker: What each line of progress begins with.
         details: Whether numbers for programs are added.
+        routing: Which models run beside which.
+        peers, profiles, selectors: By id, in the order of the file.
+        preload: Models that are loaded at the start.
+        api_keys: If there are any, a client has to show one.
+        aliases_in_list: Aliases are listed, too.
+        ignore_paths: Regular expressions: requests under ``/upstream`` that never start a model.
+        logging, activity: What is written, and what is kept.
+        files: What it was read from.
+        warnings: What can be used, but is surely not what was meant.
+        notes: Keys that are used and that nothing acts on.
     """
 
     models: Mapping[str, ModelConfig]
@@ -120,16 +362,35 @@ class Config:
     heartbeat_s: float
     marker: str
     details: bool
+    routing: Routing = Routing()
+    peers: Mapping[str, Peer] = field(default_factory=frozen)
+    profiles: Mapping[str, Profile] = field(default_factory=frozen)
+    selectors: Mapping[str, Selector] = field(default_factory=frozen)
+    preload: tuple[str, ...] = ()
+    api_keys: tuple[str, ...] = field(default=(), repr=False)
+    aliases_in_list: bool = False
+    ignore_paths: tuple[str, ...] = ()
+    logging: Logging = Logging()
+    activity: Activity = Activity()
+    files: tuple[str, ...] = field(default=(), compare=False)
+    warnings: tuple[Problem, ...] = field(default=(), compare=False)
+    notes: tuple[Problem, ...] = field(default=(), compare=False)
     _names: Mapping[str, ModelConfig] = field(init=False, repr=False, compare=False)
+    _peers: PeerModels = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         aliases = {alias: model for model in self.models.values() for alias in model.aliases}
         names = MappingProxyType(aliases | dict(self.models))  # an id is stronger than an alias
         object.__setattr__(self, "_names", names)
+        object.__setattr__(self, "_peers", PeerModels(self.peers.values(), names))
 
     def resolve(self, name: str) -> ModelConfig | None:
         """Return the model of that id or alias."""
         return self._names.get(name)
+
+    def resolve_peer(self, name: str) -> tuple[Peer, str] | None:
+        """Return the peer that serves `name`, and its own name for that; models here come first."""
+        return self._peers.resolve(name)
 
     def suggest(self, name: str) -> tuple[str, ...]:
         """Return names that look like `name`, the best first."""
@@ -157,4 +418,5 @@ class Config:
             heartbeat_s=self.heartbeat_s,
             marker=self.marker,
             details=self.details,
+            api_keys=self.api_keys,
         )

@@ -5,41 +5,42 @@ Happenings come in, commands go out; the caller carries them out in order. Time 
 The rules, in the order in which they are applied after every happening:
 
 1. A draining model whose last lease came back is told to end.
-2. Whoever waits for a ready model that nobody contests gets it.
-3. The models that are waited for take their turns in the order of their oldest waiter. Those that
-   cannot run beside the one whose turn it is are drained, stopped, and then it is started. A later
-   turn goes ahead only if it takes nothing away from an earlier one.
+2. Whoever waits for a ready model gets it, unless it is in the way of an earlier turn.
+3. The models that are waited for take their turns: of a higher priority first, then in the order of
+   their oldest waiter. Those that have to go for the one whose turn it is are drained and stopped,
+   then it is started. A later turn goes ahead only if it takes nothing away from an earlier one;
+   `turns.py` knows.
 4. A running request is never cut to make room, and a model that is starting for somebody is never
    stopped for somebody else.
 
+Whatever the room says: when a model is started, nobody runs who would have to go for it.
+
 Bounded wait: a contested model goes on admitting requests on the leases that are out until it is
 idle for a moment, but not for longer than `Rules.max_wait_s`; then it admits none. So a request
-waits for its turn no longer than `max_wait_s` plus the longest running request, for each model
-that is ahead of it.
+waits no longer than `max_wait_s`, the longest running request, a stop and a start, for its own
+model and for each one that is ahead of it. Those that come later and have no higher priority add
+nothing to that.
+
+A higher priority is ahead whenever it comes, and nothing ages. While requests for such models keep
+coming, others that cannot run beside them are not started, without a bound. No request is cut for
+them, though, and a model that is starting is not given up. So a higher priority is for models that
+are asked for now and then.
 
 All of it is in one file, longer than the others, because the rules are only right together.
 """
 
-import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
-
-import msgspec
+from typing import Final, TypeAlias
 
 from arriero.protocol.control import ExplainReply
 from arriero.protocol.events import ProgressMade, QueueChanged, StateChanged
-from arriero.protocol.values import (
-    ErrorInfo,
-    ModelStatus,
-    Phase,
-    Progress,
-    QueueEntry,
-    State,
-)
+from arriero.protocol.values import ErrorInfo, ModelStatus, Phase, Progress, QueueEntry, State
 
+from . import refusals
 from .backoff import Backoff
+from .explaining import explanation
 from .happenings import (
     Announce,
     CameUp,
@@ -50,6 +51,7 @@ from .happenings import (
     Left,
     OwnerLost,
     Progressed,
+    Reconfigured,
     Refuse,
     Released,
     Reported,
@@ -68,9 +70,11 @@ from .happenings import (
 from .lifecycle import Step, after
 from .room import OneAtATime, Room
 from .slots import Slot, Wait
+from .turns import Turn, plan
 
-# An announced fraction never reaches this before `ready`: a full bar that goes on waiting is a lie.
-_FULLEST = 0.99
+# The order of turns, the smallest first: minus the priority, and the number of the oldest waiter.
+_Key: TypeAlias = tuple[float, float]
+_LAST: Final[_Key] = (math.inf, math.inf)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +123,9 @@ class Engine:
         self._queue: dict[Waiter, Wait] = {}  # in order of arrival
         self._announced_queue: tuple[QueueEntry, ...] = ()
         self._commands: list[Command] = []
+        self._plan_of: tuple[frozenset[str], list[str]] = (frozenset(), [])
+        self._planned: tuple[Turn, ...] = ()
+        self._arrivals = 0
         self._numbers = 0  # of leases and of swaps
         self._closing = False
 
@@ -159,14 +166,18 @@ class Engine:
         counts: dict[str, int] = {}
         for wait in self._queue.values():
             counts[wait.model] = counts.get(wait.model, 0) + 1
-        return tuple(QueueEntry(model=model, waiting=n) for model, n in counts.items())
+        oldest = self._oldest()
+        return tuple(
+            QueueEntry(model=model, waiting=counts[model])
+            for model in sorted(counts, key=oldest.__getitem__)
+        )
 
     def models(self, now: float, unix_now: float) -> tuple[ModelStatus, ...]:
         """Return all that anybody may know of every model, in the order of the configuration."""
         return tuple(slot.status(now, unix_now) for slot in self._slots.values())
 
     def knows(self, model: str) -> bool:
-        """Say whether there is such a model (by id, not by alias)."""
+        """Say whether there is such a model (by id, not by alias), be it one that has to go."""
         return model in self._slots
 
     def state(self, model: str) -> State:
@@ -177,9 +188,18 @@ class Engine:
         """Return the number of the start that the state of `model` belongs to."""
         return self._slots[model].swap
 
+    def has_ended(self, model: str, swap: int) -> bool:
+        """Say whether the process of the start `swap` of `model` is gone."""
+        slot = self._live.get(model)
+        return slot is None or slot.swap != swap
+
     def running(self) -> list[str]:
         """Return the models whose process exists or is about to."""
         return list(self._live)
+
+    def stale(self) -> tuple[str, ...]:
+        """Return the models whose process was started with an older command."""
+        return tuple(name for name, slot in self._live.items() if slot.is_stale)
 
     def leases_of(self, owner: str) -> tuple[str, ...]:
         """Return the models on which `owner` holds a lease."""
@@ -187,27 +207,16 @@ class Engine:
 
     def explain(self, model: str, now: float) -> ExplainReply:
         """Say what a request for `model` would meet, without changing anything."""
-        slot, turns = self._slots[model], self._turns(now)
-        ahead = tuple(itertools.takewhile(lambda name: name != model, turns))
-        stops: tuple[str, ...] = ()
-        action: Literal["serve", "join", "start", "swap", "wait"] = "wait"
-        if slot.state == "ready" and not self._contested(model, turns):
-            action, why = "serve", "it is ready"
-        elif slot.state == "starting":
-            action, why = "join", "it is being started already"
-        elif slot.state != "stopped":
-            why = "it has to make room first, and is started again after that"
-        elif slot.not_before > now:
-            why = f"it failed, and is not started again for {slot.not_before - now:.1f} s"
-        elif ahead:
-            why = "other models get their turn first"
-        elif running := self._room.must_go(model, self.running()):
-            action, stops = "swap", tuple(sorted(running))
-            why = f"{', '.join(stops)} would finish what runs, and stop"
-        else:
-            action, why = "start", "nothing is in its way"
-        return ExplainReply(
-            model=model, state=slot.state, action=action, stops=stops, ahead=ahead, why=why
+        slot, keys = self._slots[model], self._keys(now)
+        key = keys.setdefault(model, self._key(slot, math.inf))
+        turns = self._plan(keys)
+        return explanation(
+            slot,
+            turns,
+            now,
+            room=self._room,
+            live=self._live,
+            is_contested=self._contested(turns, keys).get(model, _LAST) < key,
         )
 
     # --- taking note ----------------------------------------------------------------------------
@@ -221,10 +230,10 @@ class Engine:
             case OwnerLost(owner):
                 self._owner_lost(owner)
             case Released(owner, model, lease):
-                slot = self._slots[model]
-                if slot.leases.get(owner) == lease:
-                    slot.drop_lease(owner)
-                    slot.used_at = now
+                held = self._slots.get(model)  # None: gone, while this was under way
+                if held is not None and held.leases.get(owner) == lease:
+                    held.drop_lease(owner)
+                    held.used_at = now
             case Reported():
                 self._reported(happening, now)
             case Spawned(model, swap, pid, endpoint):
@@ -243,10 +252,14 @@ class Engine:
             case Ended(model, swap, error):
                 self._ended(self._slots[model], swap, error, now)
             case UnloadAsked(model, at_once):
+                self._refuse_all(model, refusals.unavailable(model, "it was unloaded"))
                 self._unload(self._slots[model], now, at_once=at_once)
+            case Reconfigured():
+                self._reconfigured(happening, now)
             case ShuttingDown(at_once):
                 self._closing = True
-                for slot in self._slots.values():
+                for model, slot in self._slots.items():
+                    self._refuse_all(model, refusals.unavailable(model, "arriero is stopping"))
                     self._unload(slot, now, at_once=at_once)
             case TimePassed():
                 pass
@@ -254,10 +267,15 @@ class Engine:
     def _wanted(self, waiter: Waiter, model: str, now: float) -> None:
         if waiter in self._queue:
             return
-        if self._closing:
-            self._refuse(Wait(waiter, model, now), _unavailable(model, "arriero is stopping"))
-            return
-        self._queue[waiter] = Wait(waiter, model, now)
+        self._arrivals += 1
+        wait = Wait(waiter, model, now, self._arrivals)
+        slot = self._slots.get(model)
+        if slot is None or slot.removed:
+            self._refuse(wait, refusals.removed(model))
+        elif self._closing:
+            self._refuse(wait, refusals.unavailable(model, "arriero is stopping"))
+        else:
+            self._queue[waiter] = wait
 
     def _owner_lost(self, owner: str) -> None:
         for waiter in [waiter for waiter in self._queue if waiter.owner == owner]:
@@ -277,7 +295,7 @@ class Engine:
     def _progressed(self, progress: Progress) -> None:
         slot = self._slots[progress.model]
         if slot.swap == progress.swap and slot.state == "starting":
-            self._announce_progress(slot, progress)
+            self._announce_progress(slot.follow_progress(progress))
 
     def _ended(self, slot: Slot, swap: int, error: ErrorInfo, now: float) -> None:
         if slot.swap != swap or slot.state == "stopped":
@@ -292,9 +310,27 @@ class Engine:
         if was == "starting":
             self._refuse_all(slot.spec.model, error)
 
-    def _unload(self, slot: Slot, now: float, *, at_once: bool) -> None:
-        model = slot.spec.model
-        self._refuse_all(model, _unavailable(model, "it was unloaded"))
+    def _reconfigured(self, change: Reconfigured, now: float) -> None:
+        if self._closing:
+            return
+        self._room = change.room or self._room
+        self._plan_of, self._planned = (frozenset(), []), ()
+        old, self._slots = self._slots, {}
+        for spec in change.specs:
+            slot = old.pop(spec.model) if spec.model in old else Slot(spec, since=now)
+            self._slots[spec.model] = slot
+            slot.follow(spec)
+            if change.drain and slot.is_stale:
+                self._unload(slot, now)
+        for model, slot in old.items():
+            slot.removed = True
+            self._refuse_all(model, refusals.removed(model))
+            self._turning.pop(model, None)
+            if slot.state != "stopped":
+                self._slots[model] = slot
+                self._unload(slot, now)
+
+    def _unload(self, slot: Slot, now: float, *, at_once: bool = False) -> None:
         match slot.state:
             case "starting":
                 self._stop(slot, now)
@@ -315,25 +351,20 @@ class Engine:
     def _settle(self, now: float) -> None:
         for slot in list(self._live.values()):
             self._look_at_deadlines(slot, now)
-            if slot.state == "draining" and not slot.leases:
-                self._stop(slot, now)
-        self._grant_ready(now)
-        claimed: list[str] = []
-        for model in self._turns(now):
-            if not any(self._clash(model, other) for other in claimed):
-                self._pursue(self._slots[model], now)
-            claimed.append(model)
+            self._stop_if_drained(slot, now)
+        self._serve(now)
+        for turn in self._plan(self._keys(now)):
+            if turn.is_free:
+                self._pursue(turn, now)
+            elif turn.model in self._turning:  # it was before somebody came who goes first
+                self._tell(self._slots[turn.model], "waiting", now)
         self._tell_who_is_paused(now)
-        self._relent(now)
+        self._forget_turns()
 
     def _look_at_deadlines(self, slot: Slot, now: float) -> None:
         model = slot.spec.model
         if slot.state == "starting" and now >= slot.since + slot.spec.start_limit_s:
-            error = ErrorInfo(
-                code="model_load_timeout",
-                message=f"model {model} failed to load: it was not ready after "
-                f"{slot.spec.start_limit_s:g} s; raise healthCheckTimeout if it needs longer",
-            )
+            error = refusals.too_slow(model, slot.spec.start_limit_s)
             slot.fail(error, now, self._rules.backoff)
             self._stop(slot, now)
             self._refuse_all(model, error)
@@ -343,12 +374,18 @@ class Engine:
         elif slot.state == "ready" and now >= slot.idle_until():
             self._drain(slot, now, unloading=True)
 
-    def _grant_ready(self, now: float) -> None:
-        """Give to those whose model is ready, but not before somebody who came earlier."""
-        turns = self._turns(now)
+    def _serve(self, now: float) -> None:
+        """Keep what need not go, and give what is ready, but take from no earlier turn."""
+        keys = self._keys(now)
+        contested = self._contested(self._plan(keys), keys)
+        for name, slot in self._live.items():
+            may_stay = slot.state == "draining" and not slot.unloading
+            if may_stay and keys.get(name, _LAST) <= contested.get(name, _LAST):
+                self._take(slot, Step.KEEP, now)
         for wait in list(self._queue.values()):
             slot = self._slots[wait.model]
-            if slot.state == "ready" and not self._contested(wait.model, turns, wait.since):
+            is_next = self._key(slot, wait.number) <= contested.get(wait.model, _LAST)
+            if slot.state == "ready" and is_next:
                 self._grant(slot, wait, now)
 
     def _grant_all(self, slot: Slot, now: float) -> None:
@@ -372,80 +409,93 @@ class Engine:
             Grant(wait.waiter, wait.model, lease, slot.endpoint, max(0.0, now - wait.since))
         )
 
-    def _contested(self, model: str, turns: Mapping[str, float], since: float = math.inf) -> bool:
-        """Say whether somebody who came before `since` waits for a model in the place of this."""
-        return any(oldest < since and self._clash(other, model) for other, oldest in turns.items())
+    def _key(self, slot: Slot, number: float) -> _Key:
+        return (-slot.spec.priority, number)
 
-    def _clash(self, one: str, other: str) -> bool:
-        return one != other and (
-            bool(self._room.must_go(one, [other])) or bool(self._room.must_go(other, [one]))
-        )
-
-    def _turns(self, now: float) -> dict[str, float]:
-        """Return the models that are waited for, in order, with the time of their oldest waiter.
-
-        A model in its pause after a failure has no turn: a crash loop takes nothing from anybody.
-        """
-        turns: dict[str, float] = {}
+    def _oldest(self) -> dict[str, _Key]:
+        """Return the models that are waited for, with the key of their oldest waiter."""
+        keys: dict[str, _Key] = {}
         for wait in self._queue.values():
-            slot = self._slots[wait.model]
-            if slot.state != "stopped" or now >= slot.not_before:
-                turns.setdefault(wait.model, wait.since)
-        return turns
+            keys.setdefault(wait.model, self._key(self._slots[wait.model], wait.number))
+        return keys
 
-    def _pursue(self, target: Slot, now: float) -> None:
-        """Take the next step towards `target` being ready."""
-        model = target.spec.model
-        if target.state == "draining" and not target.unloading:
-            self._keep(target, now)
+    def _keys(self, now: float) -> dict[str, _Key]:
+        """Return the keys of the models that have a turn.
+
+        A model in its pause after a failure has none: a crash loop takes nothing from anybody.
+        """
+        return {model: key for model, key in self._oldest().items() if not self._pauses(model, now)}
+
+    def _pauses(self, model: str, now: float) -> bool:
+        slot = self._slots[model]
+        return slot.state == "stopped" and now < slot.not_before
+
+    def _plan(self, keys: Mapping[str, _Key]) -> tuple[Turn, ...]:
+        staying = frozenset(name for name, slot in self._live.items() if not slot.is_leaving)
+        plan_of = (staying, sorted(keys, key=keys.__getitem__))
+        if plan_of != self._plan_of:  # it takes a while, and hardly ever changes
+            self._plan_of, self._planned = plan_of, plan(self._room, *plan_of)
+        return self._planned
+
+    def _contested(self, turns: Iterable[Turn], keys: Mapping[str, _Key]) -> dict[str, _Key]:
+        """Return the models that are in somebody's way, with the key of the first of these turns.
+
+        What ends takes nothing from anybody until it has ended and can be started again.
+        """
+        contested: dict[str, _Key] = {}
+        for turn in turns:
+            if self._slots[turn.model].state == "stopped":
+                for model in turn.goes:
+                    contested.setdefault(model, keys[turn.model])
+        return contested
+
+    def _pursue(self, turn: Turn, now: float) -> None:
+        """Take the next step towards the model of `turn` being ready."""
+        model, target = turn.model, self._slots[turn.model]
         if target.state != "stopped":
             return
-        in_the_way = [
-            self._slots[name] for name in sorted(self._room.must_go(model, self.running()))
-        ]
-        if in_the_way and (error := self._obstacle(model)) is not None:
+        blocking = self._room.must_go(model, self._live)
+        if blocking and (error := self._obstacle(model)) is not None:
             target.fail(error, now, self._rules.backoff)
             self._refuse_all(model, error)
+            self._serve(now)  # it was in their way, and they in its way
             return
         self._begin_turn(target, now)
-        if not in_the_way:
+        if not blocking:
+            target.launch = target.spec.launch
             self._take(target, Step.START, now)
             self._commands.append(Spawn(model, target.swap))
             return
-        for slot in in_the_way:
-            self._make_go(slot, now)
-        self._tell_who_is_in_the_way(target, in_the_way, now)
+        for name in sorted(turn.goes):
+            self._make_go(self._slots[name], now)
+        leaving = self._live.keys() - turn.after
+        in_the_way = sorted((blocking & leaving) or leaving or blocking)
+        self._tell_who_is_in_the_way(target, [self._slots[name] for name in in_the_way], now)
 
     def _make_go(self, slot: Slot, now: float) -> None:
         if slot.state == "ready":
             self._drain(slot, now)
-            if not slot.leases:
-                self._stop(slot, now)
+            self._stop_if_drained(slot, now)
         elif slot.state == "starting" and not self._is_waited_for(slot.spec.model):
             self._stop(slot, now)
 
+    def _stop_if_drained(self, slot: Slot, now: float) -> None:
+        if slot.state == "draining" and not slot.leases:
+            self._stop(slot, now)
+
     def _tell_who_is_paused(self, now: float) -> None:
-        for model in dict.fromkeys(wait.model for wait in self._queue.values()):
-            slot = self._slots[model]
-            if slot.state == "stopped" and now < slot.not_before:
+        for model in self._oldest():
+            if self._pauses(model, now):
+                slot = self._slots[model]
                 self._begin_turn(slot, now)
                 self._tell(slot, "waiting", now, eta_s=slot.not_before - now)
 
-    def _relent(self, now: float) -> None:
+    def _forget_turns(self) -> None:
         """Take back what was begun for somebody who has left."""
-        turns = self._turns(now)
-        for name, slot in self._live.items():
-            wanted_back = slot.state == "draining" and not slot.unloading
-            if wanted_back and not self._contested(name, turns):
-                self._keep(slot, now)
         for name, slot in list(self._turning.items()):
             if not self._is_waited_for(name):
                 slot.progress = None
                 del self._turning[name]
-
-    def _keep(self, slot: Slot, now: float) -> None:
-        self._take(slot, Step.KEEP, now)
-        self._grant_ready(now)
 
     def _is_waited_for(self, model: str) -> bool:
         return any(wait.model == model for wait in self._queue.values())
@@ -457,6 +507,8 @@ class Engine:
         slot.since = now
         if slot.state == "stopped":
             self._live.pop(slot.spec.model, None)
+            if slot.removed:
+                del self._slots[slot.spec.model]
         else:
             self._live[slot.spec.model] = slot
             self._turning.pop(slot.spec.model, None)
@@ -500,11 +552,7 @@ class Engine:
         """Give the attempt a number, once; the number stays until the process ends."""
         self._turning[slot.spec.model] = slot
         if slot.progress is None:
-            slot.swap = self._number()
-            slot.swap_since = now
-            slot.progress = Progress(
-                model=slot.spec.model, swap=slot.swap, phase="starting", elapsed_s=0.0
-            )
+            slot.begin_attempt(self._number(), now)
 
     def _tell_who_is_in_the_way(self, target: Slot, in_the_way: Sequence[Slot], now: float) -> None:
         draining = [slot for slot in in_the_way if slot.state != "stopping"]
@@ -520,28 +568,11 @@ class Engine:
         other: str | None = None,
         eta_s: float | None = None,
     ) -> None:
-        known = slot.progress
-        if known is not None and (known.phase, known.other) == (phase, other):
-            return
-        self._announce_progress(
-            slot,
-            Progress(
-                model=slot.spec.model,
-                swap=slot.swap,
-                phase=phase,
-                other=other,
-                eta_s=eta_s,
-                elapsed_s=now - slot.swap_since,
-            ),
-        )
+        if (progress := slot.get_to(phase, now, other=other, eta_s=eta_s)) is not None:
+            self._announce_progress(progress)
 
-    def _announce_progress(self, slot: Slot, progress: Progress) -> None:
-        known = slot.progress.fraction if slot.progress is not None else None
-        if known is not None or progress.fraction is not None:
-            fraction = min(_FULLEST, max(known or 0.0, progress.fraction or 0.0))
-            progress = msgspec.structs.replace(progress, fraction=fraction)
-        slot.progress = progress
-        self._commands.append(Announce(ProgressMade(model=slot.spec.model, progress=progress)))
+    def _announce_progress(self, progress: Progress) -> None:
+        self._commands.append(Announce(ProgressMade(model=progress.model, progress=progress)))
 
     def _refuse_all(self, model: str, error: ErrorInfo) -> None:
         for wait in [wait for wait in self._queue.values() if wait.model == model]:
@@ -554,9 +585,3 @@ class Engine:
     def _number(self) -> int:
         self._numbers += 1
         return self._numbers
-
-
-def _unavailable(model: str, why: str) -> ErrorInfo:
-    return ErrorInfo(
-        code="model_unavailable", message=f"model {model} is not available: {why}", transient=True
-    )

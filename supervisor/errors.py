@@ -43,10 +43,16 @@ class Problem:
 
 
 class ConfigError(SupervisorError):
-    """A configuration cannot be used. `problems` holds every mistake in it, not only the first."""
+    """A configuration cannot be used.
 
-    def __init__(self, problems: Iterable[Problem]) -> None:
+    Attributes:
+        problems: Every mistake in it, not only the first.
+        warnings: What could be used, but is surely not what was meant.
+    """
+
+    def __init__(self, problems: Iterable[Problem], warnings: Iterable[Problem] = ()) -> None:
         self.problems = tuple(sorted(problems))
+        self.warnings = tuple(sorted(warnings))
         count = len(self.problems)
         lines = [f"cannot use the configuration: {count} problem{'s' * (count != 1)}"]
         lines += [f"  {problem}" for problem in self.problems[:_SHOWN]]

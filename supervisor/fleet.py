@@ -15,6 +15,7 @@ from arriero.protocol.values import ErrorInfo, Progress
 
 from .conductor import Conductor
 from .config import Config, Launch, ModelConfig
+from .config_diff import launch_identity
 from .durations import Durations, StageTimes
 from .durations_file import load_durations, save_durations
 from .endings import load_failed, why_it_failed
@@ -45,7 +46,7 @@ class Fleet:
 
     def __init__(
         self,
-        config: Config,
+        config: Callable[[], Config],
         conductor: Conductor,
         *,
         nursery: trio.Nursery,
@@ -64,7 +65,7 @@ class Fleet:
 
     def spawn(self, model: str, swap: int) -> None:
         """Begin to start `model`; what becomes of it is told to the conductor."""
-        config = self._config.models[model]
+        config = self._config().models[model]
         start = self._starts[swap] = _Start(
             config,
             swap,
@@ -78,6 +79,9 @@ class Fleet:
     def terminate(self, swap: int, grace_s: float) -> None:
         """Begin to end the process of the start `swap`."""
         if start := self._starts.get(swap):
+            if grace_s == 0 and start.config.stop_command:
+                # What runs elsewhere, such as a container, is not ended by killing what began it.
+                grace_s = start.config.unload_timeout_s
             start.stop(grace_s)
 
     def _learn(self, fingerprint: str, observed: StageTimes) -> None:
@@ -87,9 +91,10 @@ class Fleet:
     async def _run(self, start: "_Start") -> None:
         config = start.config
         try:
-            launch = self._launch(config)
+            launch = self._launch(start)
             log.info("model.starting model=%s swap=%d", config.model, start.swap)
-            end = await start.run(launch, self._guardian)
+            stop_argv = partial(self._stop_argv, start)
+            end = await start.run(launch, self._guardian, stop_argv)
             error = why_it_failed(config.model, end, was_ready=start.is_ready)
         except (SpawnError, PortError) as exc:
             error = load_failed(config.model, str(exc))
@@ -98,17 +103,32 @@ class Fleet:
         log.info("model.ended model=%s swap=%d reason=%r", config.model, start.swap, error.message)
         self._conductor.tell(Ended(config.model, start.swap, error))
 
-    def _launch(self, config: ModelConfig) -> Launch:
+    def _launch(self, start: "_Start") -> Launch:
         """Choose a port, and make sure that nobody else answers on it."""
-        taken = {port for start in self._starts.values() if (port := start.port) is not None}
-        port = pick_port(self._config.start_port, taken) if config.wants_port else None
-        launch = config.launch(port)
+        config = start.config
+        if config.wants_port:
+            taken = {port for other in self._starts.values() for port in other.ports}
+            now = self._config()
+            theirs = {model.port for model in now.models.values() if model.port is not None}
+            start.port = pick_port(now.start_port, taken, preferred=config.port, reserved=theirs)
+        launch = config.launch(start.port)
         if launch.port is not None and is_listening(launch.port):
             raise PortError(
                 f"cannot use port {launch.port}: another program listens there; stop it, "
                 "or write ${PORT} into cmd and proxy"
             )
         return launch
+
+    def _stop_argv(self, start: "_Start", pid: int) -> tuple[str, ...]:
+        """Return the command that ends the process `pid`; none: SIGTERM.
+
+        What was written since the start acts, if no more than that was: a command for another
+        start may name what this one has not got.
+        """
+        config = self._config().models.get(start.config.model, start.config)
+        if launch_identity(config) != launch_identity(start.config):
+            config = start.config
+        return config.launch(start.port).stop_argv(pid)
 
 
 def missing_program(config: ModelConfig) -> ErrorInfo | None:
@@ -135,7 +155,8 @@ class _Start:
     ) -> None:
         self.config = config
         self.swap = swap
-        self.port: int | None = None
+        self.port: int | None = None  # chosen for it
+        self.endpoint_port: int | None = None  # where it answers; mostly the same
         self.is_ready = False
         self._conductor = conductor
         self._logbook = logbook
@@ -147,23 +168,40 @@ class _Start:
         self._reported_ready = trio.Event()
         self._told: tuple[str, float | None] | None = None
 
+    @property
+    def ports(self) -> list[int]:
+        """Those that nobody else may have."""
+        return [port for port in (self.port, self.endpoint_port) if port is not None]
+
     def stop(self, grace_s: float) -> None:
         """End it, now or as soon as it runs."""
         self._grace_s = grace_s
         if self._running is not None:
             self._running.stop(grace_s=grace_s)
 
-    async def run(self, launch: Launch, guardian: Guardian) -> Exit:
+    async def run(
+        self, launch: Launch, guardian: Guardian, stop_argv: Callable[[int], tuple[str, ...]]
+    ) -> Exit:
         """Start the process, tell how far it is, tell when it is ready, and wait for its end.
+
+        Args:
+            launch: What to start.
+            guardian: Of the process.
+            stop_argv: Process id -> command that ends it, when it has to end; none: SIGTERM.
 
         Raises:
             SpawnError: It could not be started.
         """
-        self.port = launch.port
+        self.endpoint_port = launch.port
         ends: list[Exit] = []
 
         async def run(task_status: trio.TaskStatus[Running]) -> None:
-            command = Command(argv=launch.command, env=dict(launch.env), port=launch.port)
+            command = Command(
+                argv=launch.command,
+                env=dict(launch.env),
+                port=launch.port,
+                stop_argv=stop_argv,
+            )
             ends.append(
                 await run_process(
                     command, on_line=self._take, guardian=guardian, task_status=task_status
@@ -269,14 +307,17 @@ class _Start:
 
 @asynccontextmanager
 async def open_fleet(
-    config: Config,
+    config: Callable[[], Config],
     conductor: Conductor,
     *,
     guardian: Guardian,
     logbook: Logbook,
     durations_path: Path,
 ) -> AsyncGenerator[Fleet, None]:
-    """Run processes of models while the block runs; on leaving, those that run are ended."""
+    """Run processes of models while the block runs; on leaving, those that run are ended.
+
+    `config` gives the configuration in force: a start takes what it says at that moment.
+    """
     async with trio.open_nursery() as nursery:
         yield Fleet(
             config,

@@ -12,6 +12,8 @@ from typing import TypeAlias
 from arriero.protocol.events import AnyEvent
 from arriero.protocol.values import ErrorInfo, Progress
 
+from .room import Room
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
@@ -22,12 +24,16 @@ class Spec:
         start_limit_s: Longest time from spawn to ready.
         stop_grace_s: Time between SIGTERM and SIGKILL.
         ttl_s: Idle time after which it is unloaded; 0 means never.
+        priority: A model with a higher one gets its turn earlier.
+        launch: Another text when it is to be started otherwise.
     """
 
     model: str
     start_limit_s: float = 120.0
     stop_grace_s: float = 10.0
     ttl_s: float = 0.0
+    priority: int = 0
+    launch: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +137,21 @@ class UnloadAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class Reconfigured:
+    """Another configuration is in force.
+
+    Attributes:
+        specs: Of all models that there are from now on, in the order of the configuration.
+        drain: Models that run with an older command shall end after their running requests.
+        room: Which models cannot run beside which; None leaves that as it is.
+    """
+
+    specs: tuple[Spec, ...]
+    drain: bool = False
+    room: Room | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ShuttingDown:
     """Everything shall end; nobody gets a model any more."""
 
@@ -153,6 +174,7 @@ Happening: TypeAlias = (
     | CameUp
     | Ended
     | UnloadAsked
+    | Reconfigured
     | ShuttingDown
     | TimePassed
 )

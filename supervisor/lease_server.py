@@ -19,7 +19,6 @@ from arriero.protocol.lease import (
     FromWorker,
     Hello,
     Leave,
-    Refused,
     Released,
     Report,
     Resync,
@@ -28,7 +27,7 @@ from arriero.protocol.lease import (
     Welcome,
 )
 from arriero.protocol.transport import FrameSocket, bound
-from arriero.protocol.values import ErrorInfo, WorkerConfig
+from arriero.protocol.values import WorkerConfig
 
 from .conductor import Conductor
 from .happenings import Left, OwnerLost, Reported, Waiter, Wanted
@@ -50,6 +49,7 @@ class Peer:
         pid: Its process id.
         heard_at: When it last said anything, on trio's clock.
         in_flight: What it reported last.
+        generation: Of the configuration that it follows.
     """
 
     owner: str
@@ -57,6 +57,7 @@ class Peer:
     pid: int
     heard_at: float
     in_flight: dict[str, int] = field(default_factory=dict)
+    generation: int = 0
 
 
 class LeaseServer:
@@ -74,7 +75,7 @@ class LeaseServer:
         Args:
             socket: A bound ROUTER.
             conductor: Gets what the workers want and give back.
-            config: Gives the configuration that a new worker is to follow.
+            config: Gives the configuration that workers are to follow.
             on_hello: Called with number and pid of whoever says hello; False turns it away.
         """
         self._socket = socket
@@ -82,6 +83,7 @@ class LeaseServer:
         self._config = config
         self._on_hello = on_hello
         self._peers: dict[str, Peer] = {}
+        self._followed = trio.Event()
 
     def peer_with_pid(self, pid: int) -> Peer | None:
         """Return the worker whose process id is `pid`, once it has said hello."""
@@ -92,6 +94,21 @@ class LeaseServer:
         if owner in self._peers and not self._socket.send([owner.encode(), encode(message)]):
             log.warning("lease.not_sent worker=%s type=%s", owner, type(message).__name__)
 
+    def reconfigure(self) -> None:
+        """Tell all workers of the configuration in force.
+
+        Whoever misses this asks for it when it hears the event `config`.
+        """
+        welcome = encode(self._welcome())
+        for owner in self._peers:
+            if not self._socket.send([owner.encode(), welcome]):
+                log.warning("lease.not_sent worker=%s type=Welcome", owner)
+
+    async def wait_until_followed(self, generation: int) -> None:
+        """Return when all workers follow that configuration. The caller sets the limit."""
+        while any(peer.generation < generation for peer in self._peers.values()):
+            await self._followed.wait()
+
     def finish(self, pid: int) -> None:
         """Ask the worker with that process id to finish what it has, and end."""
         if peer := self.peer_with_pid(pid):
@@ -101,6 +118,7 @@ class LeaseServer:
         """Forget the worker with that process id: its leases are free."""
         if peer := self.peer_with_pid(pid):
             del self._peers[peer.owner]
+            self._wake()
             self._conductor.tell(OwnerLost(peer.owner))
 
     async def listen(self) -> None:
@@ -123,28 +141,25 @@ class LeaseServer:
         if peer is None:  # it missed its welcome, or was given up: it says hello again
             return
         peer.heard_at = trio.current_time()
-        known = self._conductor.engine.knows
         match message:
-            case Want(request=request, model=model) if known(model):
+            case Want(request=request, model=model):
                 self._conductor.lease_requests += 1
                 self._conductor.tell(Wanted(Waiter(owner, request), model))
             case Leave(request=request):
                 self._conductor.tell(Left(Waiter(owner, request)))
-            case Released(model=model, lease=lease) if known(model):
+            case Released(model=model, lease=lease):
                 self._conductor.tell(ReleasedHappening(owner, model, lease))
-            case Report(in_flight=in_flight, used=used):
+            case Report(in_flight=in_flight, used=used, generation=generation):
                 if in_flight or peer.in_flight or used:
                     self._conductor.tell(Reported(owner, in_flight, used))
                 peer.in_flight = in_flight
+                if generation != peer.generation:
+                    peer.generation = generation
+                    self._wake()
             case Resync():
                 self.send(owner, Resynced(snapshot=self._conductor.snapshot()))
             case Broken(model=model, lease=lease):
                 log.warning("lease.broken worker=%s model=%s lease=%d", owner, model, lease)
-            case Want(request=request, model=model):
-                error = ErrorInfo(code="unknown_model", message=f"there is no model {model!r}")
-                self.send(owner, Refused(request=request, model=model, error=error))
-            case Released(model=model):
-                log.warning("lease.unknown_model worker=%s model=%s", owner, model)
 
     def _hello(self, owner: str, hello: Hello) -> None:
         if not self._on_hello(hello.worker, hello.pid):
@@ -152,7 +167,14 @@ class LeaseServer:
             return
         if owner not in self._peers:
             self._peers[owner] = Peer(owner, hello.worker, hello.pid, trio.current_time())
-        self.send(owner, Welcome(config=self._config(), snapshot=self._conductor.snapshot()))
+        self.send(owner, self._welcome())
+
+    def _welcome(self) -> Welcome:
+        return Welcome(config=self._config(), snapshot=self._conductor.snapshot())
+
+    def _wake(self) -> None:
+        self._followed.set()
+        self._followed = trio.Event()
 
 
 @asynccontextmanager

@@ -2,6 +2,7 @@
 
 import time
 from collections import deque
+from collections.abc import Callable
 from itertools import islice
 from typing import ClassVar
 
@@ -25,6 +26,10 @@ class Logbook:
         """Note one line, as written now."""
         lines = self._lines.setdefault(model, deque(maxlen=self.MOST_LINES))
         lines.append(LogsLine(t=time.time(), model=model, stream=stream, line=line))
+
+    def keep_only(self, is_known: Callable[[str], bool]) -> None:
+        """Forget the lines of models that are not known any more."""
+        self._lines = {model: lines for model, lines in self._lines.items() if is_known(model)}
 
     def last(self, count: int, *, model: str | None = None) -> tuple[LogsLine, ...]:
         """Return the newest `count` lines, oldest first, of `model` or of all."""

@@ -41,23 +41,35 @@ class _Listener:
     port: int
 
 
-def pick_port(start: int, taken: Collection[int], host: str = "127.0.0.1") -> int:
+def pick_port(
+    start: int,
+    taken: Collection[int],
+    host: str = "127.0.0.1",
+    *,
+    preferred: int | None = None,
+    reserved: Collection[int] = (),
+) -> int:
     """Return a port from `start` on that is free on `host`, another one with each call.
 
     Args:
         start: The first port to be considered; 65535 is the last.
         taken: Ports that are promised to somebody who does not listen yet.
         host: Address on which the port will be listened on.
+        preferred: Returned whenever it is free.
+        reserved: Ports that others prefer: only where no other is free.
 
     Raises:
         PortError: None is free.
     """
     busy = {listener.port for listener in _listeners()} | set(taken)
+    if preferred is not None and preferred not in busy and _is_bindable(host, preferred):
+        return preferred
     first = max(_cursors.get(start, start), start)
-    for port in chain(range(first, LAST_PORT + 1), range(start, min(first, LAST_PORT + 1))):
-        if port not in busy and _is_bindable(host, port):
-            _cursors[start] = port + 1
-            return port
+    for unwelcome in (busy.union(reserved), busy):
+        for port in chain(range(first, LAST_PORT + 1), range(start, min(first, LAST_PORT + 1))):
+            if port not in unwelcome and _is_bindable(host, port):
+                _cursors[start] = port + 1
+                return port
     raise PortError(
         f"cannot find a free port from {start} to {LAST_PORT} on {host}; choose a lower startPort"
     )

@@ -12,22 +12,19 @@ import signal
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import IO, Literal, Protocol, TypeAlias
+from typing import IO, Protocol
 
 import trio
 
 from .errors import SpawnError
 from .guardian import Guardian
 from .guardian_child import kill, marked_processes
-from .lines import LineCutter
 from .ports import is_listening, wait_port_closed
+from .process_output import Output, Stream
 from .procfs import group_exists, group_members
 from .spawning import Launch, spawn
 
 log = logging.getLogger(__name__)
-
-Stream: TypeAlias = Literal["stdout", "stderr"]
 
 # Seconds from SIGTERM to SIGKILL. Precedents: trio.run_process 5, docker stop 10, systemd 90.
 # llama-server has nothing to save and ends in 0.02 s.
@@ -43,11 +40,6 @@ _SETTLE_S = 0.25
 
 # Lines of standard error that are kept for the text of an error.
 TAIL_LINES = 20
-
-# Bytes per read, and lines that are handed on before other tasks get their turn: 32 lines take
-# well below a millisecond, so a process that floods its log delays nothing else.
-_READ_BYTES = 16 * 1024
-_LINES_PER_TURN = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +86,9 @@ class Running(Protocol):
     def stop(self, *, grace_s: float) -> None:
         """Ask it to end: SIGTERM to its group now, SIGKILL after `grace_s` (0: at once).
 
+        Where `Launch.stop_argv` gives a command, that is run in the place of SIGTERM, and has
+        `grace_s` as well; if it fails, SIGTERM follows.
+
         Returns at once; `run_process` returns when it has ended. May be called again with less
         patience (more has no effect), and after the end (no effect).
         """
@@ -134,8 +129,11 @@ async def run_process(
 
     with child:
         async with trio.open_nursery() as nursery:
-            output = _Output()
+            output = Output()
             nursery.start_soon(output.read, child.output, take)
+            child.run_stop_command = lambda argv: nursery.start_soon(
+                _run_stop_command, child, launch, on_line, guardian, argv
+            )
             try:
                 task_status.started(child)
                 await child.leader_ends()
@@ -150,6 +148,34 @@ async def run_process(
     return child.exit(tail)
 
 
+async def _run_stop_command(
+    child: "_Child",
+    launch: Launch,
+    on_line: Callable[[Stream, bytes], None],
+    guardian: Guardian,
+    argv: tuple[str, ...],
+) -> None:
+    """End `child` by a command; if that fails, by SIGTERM. Is killed when the time is up."""
+    why = "it was not done in time"
+    try:
+        with child.time_to_stop:
+            try:
+                ended = await run_process(
+                    Launch(argv=argv, env=launch.env, cwd=launch.cwd, report=False),
+                    on_line=on_line,
+                    guardian=guardian,
+                    term_grace_s=0.0,
+                )
+                why = str(ended) if ended.code else ""
+            except SpawnError as exc:
+                why = str(exc)
+        if why:
+            log.warning("process.stop_command_failed pid=%d reason=%r", child.pid, why)
+            child.terminate()
+    finally:
+        child.stop_command_ended()
+
+
 def _take_over(pipe: IO[bytes] | None) -> int:
     """Return a descriptor of `pipe` that no file object closes."""
     assert pipe is not None
@@ -157,63 +183,31 @@ def _take_over(pipe: IO[bytes] | None) -> int:
         return os.dup(pipe.fileno())
 
 
-class _Output:
-    """Reads the output of a process, until its end or until `give_up`.
-
-    Goes on while the task is being cancelled: the last lines are often the interesting ones.
-    """
-
-    def __init__(self) -> None:
-        self.ended = trio.Event()
-        self._scope = trio.CancelScope(shield=True)
-
-    async def read(
-        self,
-        pipes: list[tuple[Stream, trio.lowlevel.FdStream]],
-        take: Callable[[Stream, bytes], None],
-    ) -> None:
-        with self._scope:
-            async with trio.open_nursery() as nursery:
-                for stream, pipe in pipes:
-                    nursery.start_soon(_read_lines, pipe, partial(take, stream))
-            self.ended.set()
-
-    def give_up(self) -> None:
-        self._scope.cancel()
-
-
-async def _read_lines(pipe: trio.lowlevel.FdStream, take: Callable[[bytes], None]) -> None:
-    cutter = LineCutter()
-    async with pipe:
-        try:
-            while data := await pipe.receive_some(_READ_BYTES):
-                for number, line in enumerate(cutter.feed(data), start=1):
-                    take(line)
-                    if number % _LINES_PER_TURN == 0:
-                        await trio.lowlevel.checkpoint()
-        finally:
-            for line in cutter.finish():
-                take(line)
-
-
 class _Child:
     """A process with its group, from start to reaping. Implements `Running`.
 
     Attributes:
         output: The reading ends of its output, for whoever reads them to close.
+        run_stop_command: Begins to run the command that is given to it.
+        time_to_stop: How long that may run; nothing else ends it.
     """
+
+    run_stop_command: Callable[[tuple[str, ...]], None]
 
     def __init__(self, launch: Launch, guardian: Guardian) -> None:
         name, self._mark = guardian.new_mark()
         self._popen = spawn(launch, (name, self._mark))
         self._guardian = guardian
         self._port = launch.port
+        self._stop_argv = launch.stop_argv
         self.pid = self._popen.pid
         self.started_at = trio.current_time()
         self._leader_ended = False
         self._ended_at: float | None = None
         self._kill_at = math.inf
         self._patience = trio.CancelScope()
+        self.time_to_stop = trio.CancelScope(shield=True)
+        self._stop_command_ended: trio.Event | None = None
         self._told = False
         self._killed = False
         self._survivors: set[int] = set()
@@ -255,19 +249,38 @@ class _Child:
 
     def stop(self, *, grace_s: float) -> None:
         """See `Running.stop`."""
-        if self._ended_at is not None:
-            return
         self._kill_at = min(self._kill_at, trio.current_time() + grace_s)
-        self._patience.deadline = self._kill_at
-        if self._told:
+        self._patience.deadline = self.time_to_stop.deadline = self._kill_at
+        if self._told or self._ended_at is not None:
             return
         self._told = True
+        if grace_s > 0 and (argv := self._stop_argv(self.pid)):
+            self._stop_command_ended = trio.Event()
+            self.run_stop_command(argv)
+            return
         if grace_s > 0:
-            self._signal_group(signal.SIGTERM)
-            self._signal_group(signal.SIGCONT)  # a process that is stopped cannot obey
-        # llama-server with its report on has a thread that reads standard input; after SIGTERM
-        # it cleans up and then waits for that thread for ever, until this end is closed
-        # (measured with build 10068: ended 0.01 s after the latter).
+            self.terminate()
+        self._close_input()
+
+    def terminate(self) -> None:
+        """Tell its group to end. Not after it was reaped: the number may be another's."""
+        self._signal_group(signal.SIGTERM)
+        self._signal_group(signal.SIGCONT)  # a process that is stopped cannot obey
+
+    def stop_command_ended(self) -> None:
+        """There is no stop command any more that could need it."""
+        assert self._stop_command_ended is not None  # it was set before the command was run
+        self._stop_command_ended.set()
+        self._close_input()
+
+    def _close_input(self) -> None:
+        """Let go of its standard input.
+
+        llama-server with its report on has a thread that reads it; after SIGTERM it cleans up and
+        then waits for that thread for ever, until this end is closed (measured with build 10068:
+        ended 0.01 s after that). And it ends by itself when it is closed, so a stop command comes
+        first: it may want to ask the server for something.
+        """
         assert self._popen.stdin is not None
         self._popen.stdin.close()
 
@@ -290,6 +303,8 @@ class _Child:
     async def rest_ends(self, output_ended: trio.Event) -> None:
         """Reap the process, and end what it left behind."""
         self._ended_at = trio.current_time()
+        if self._stop_command_ended is not None:  # it may still say `kill`, with this number
+            await self._stop_command_ended.wait()  # bounded: `time_to_stop`
         # In this order: as long as the leader is not reaped, its number cannot be used again, so
         # the signal hits nobody else, and neither would the guardian.
         self._signal_group(signal.SIGKILL)

@@ -2,11 +2,17 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import Final
 
-from arriero.protocol.values import ErrorInfo, ModelStatus, Progress, State
+import msgspec
+
+from arriero.protocol.values import ErrorInfo, ModelStatus, Phase, Progress, State
 
 from .backoff import Backoff
 from .happenings import Spec, Waiter
+
+# A fraction never reaches this before `ready`: a full bar that goes on waiting is a lie.
+_FULLEST: Final = 0.99
 
 
 @dataclass(slots=True)
@@ -17,11 +23,13 @@ class Wait:
         waiter: Who waits.
         model: For what.
         since: Since when, on trio's clock.
+        number: Rises with each one that arrives.
     """
 
     waiter: Waiter
     model: str
     since: float
+    number: int
 
 
 @dataclass(slots=True)
@@ -43,6 +51,8 @@ class Slot:
         error: Why the last start failed or the process went away.
         failures: In a row; `not_before` is the end of the pause after the last one.
         progress: Set from its turn (or its pause) until it is ready.
+        launch: The `Spec.launch` that its process was started with; None without one.
+        removed: The configuration does not have it any more: it is forgotten when it has stopped.
     """
 
     spec: Spec
@@ -63,6 +73,27 @@ class Slot:
     failures: int = 0
     not_before: float = 0.0
     progress: Progress | None = None
+    launch: str | None = None
+    removed: bool = False
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether its process was started otherwise than the next one would be."""
+        return self.launch is not None and self.launch != self.spec.launch
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether its process ends, and nothing changes that."""
+        return self.state == "stopping" or (self.state == "draining" and self.unloading)
+
+    def follow(self, spec: Spec) -> None:
+        """`spec` is what the configuration says from now on."""
+        if spec.launch != self.spec.launch:  # what failed was another command
+            self.error = None
+            self.failures, self.not_before = 0, 0.0
+        if self.removed:  # it is back before it was gone, so it need not go
+            self.removed = self.unloading = False
+        self.spec = spec
 
     def drop_lease(self, owner: str) -> None:
         """`owner` has no lease any more."""
@@ -77,7 +108,7 @@ class Slot:
         self.leases.clear()
         self.recalled.clear()
         self.in_flight.clear()
-        self.pid = self.endpoint = self.up_at = self.progress = None
+        self.pid = self.endpoint = self.up_at = self.progress = self.launch = None
         self.unloading = False
 
     def fail(self, error: ErrorInfo, now: float, backoff: Backoff) -> None:
@@ -85,6 +116,40 @@ class Slot:
         self.error = error
         self.failures += 1
         self.not_before = now + backoff.pause_s(self.failures)
+
+    def begin_attempt(self, number: int, now: float) -> None:
+        """It is its turn; `number` stays until the process ends."""
+        self.swap, self.swap_since = number, now
+        self.progress = Progress(
+            model=self.spec.model, swap=number, phase="starting", elapsed_s=0.0
+        )
+
+    def get_to(
+        self, phase: Phase, now: float, *, other: str | None = None, eta_s: float | None = None
+    ) -> Progress | None:
+        """Note how far the attempt is; return that if it is new."""
+        known = self.progress
+        if known is not None and (known.phase, known.other) == (phase, other):
+            return None
+        return self.follow_progress(
+            Progress(
+                model=self.spec.model,
+                swap=self.swap,
+                phase=phase,
+                other=other,
+                eta_s=eta_s,
+                elapsed_s=now - self.swap_since,
+            )
+        )
+
+    def follow_progress(self, progress: Progress) -> Progress:
+        """Note `progress`; return it with a fraction that does not fall."""
+        known = self.progress.fraction if self.progress is not None else None
+        if known is not None or progress.fraction is not None:
+            fraction = min(_FULLEST, max(known or 0.0, progress.fraction or 0.0))
+            progress = msgspec.structs.replace(progress, fraction=fraction)
+        self.progress = progress
+        return progress
 
     def idle_until(self) -> float:
         """Return when a ready model has been idle for its whole ttl; infinity if never."""
@@ -105,4 +170,6 @@ class Slot:
             progress=self.progress,
             error=self.error,
             retry_in_s=max(0.0, self.not_before - now),
+            stale=self.is_stale,
+            removed=self.removed,
         )

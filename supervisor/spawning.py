@@ -3,7 +3,7 @@
 import errno
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,6 +42,8 @@ class Launch:
         pass_fds: Open files that it inherits, under the same numbers.
         report: Ask llama-server to report its progress on its standard output. It then ends
             by itself when its standard input does.
+        stop_argv: Process id -> command that ends it, in the place of SIGTERM; none: SIGTERM.
+            Asked when it has to end.
     """
 
     argv: tuple[str, ...]
@@ -50,6 +52,7 @@ class Launch:
     port: int | None = None
     pass_fds: tuple[int, ...] = ()
     report: bool = True
+    stop_argv: Callable[[int], tuple[str, ...]] = lambda _: ()
 
 
 def environment(launch: Launch, inherited: Mapping[str, str]) -> dict[str, str]:

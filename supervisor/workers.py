@@ -1,5 +1,6 @@
 """The worker processes: started by exec, watched, replaced at once when they die or hang."""
 
+import contextlib
 import logging
 import os
 import sys
@@ -239,4 +240,6 @@ async def run_workers(
 
 def _pass_on(_: Stream, line: bytes) -> None:
     """Write what a worker logged to this process's own standard error, unchanged."""
-    sys.stderr.write(line.decode(errors="replace") + "\n")
+    # Whoever read this may have gone, a terminal or a pipe; that is no reason to stop serving.
+    with contextlib.suppress(OSError):
+        sys.stderr.write(line.decode(errors="replace") + "\n")

@@ -2,15 +2,18 @@
 
 PyYAML's events are read directly: its own composer recurses (deep nesting is a crash) and its
 constructor loses the marks that make a mistake easy to find.
+
+``${name}`` is text wherever it stands. What it is replaced by later is never read as YAML.
 """
 
 import math
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from collections.abc import Callable, Iterator
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import yaml
+
+from .yamlbraces import Braces
 
 Scalar: TypeAlias = str | int | float | bool | None
 
@@ -37,7 +40,11 @@ _WORDS: Final[dict[str, Scalar]] = {
 # More digits than a number that anybody means; Python itself refuses 4,300.
 _MAX_DIGITS: Final = 64
 
+_TOO_DEEP: Final = f"values are nested deeper than {MAX_DEPTH}"
+
 _CORE: Final = "tag:yaml.org,2002:"
+_COLLECTIONS: Final = frozenset(f"{_CORE}{kind}" for kind in ("map", "seq"))
+_PLAIN: Final = frozenset(f"{_CORE}{kind}" for kind in ("int", "float", "bool", "null"))
 
 
 class YamlError(Exception):
@@ -49,9 +56,8 @@ class YamlError(Exception):
         self.column = column
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
-    """One value and where it stands.
+class Node(NamedTuple):
+    """One value and where it stands. A tuple, because a frozen dataclass takes thrice the time.
 
     Attributes:
         value: A scalar, a list of nodes, or a mapping from key to (node of the key, node).
@@ -60,6 +66,8 @@ class Node:
         text: A scalar as it was written: ``1.10`` is 1.1 as a number and ``1.10`` as a name.
         is_plain: A scalar without quotes: its type was found by looking at the text.
         size: How many values are in it, itself included, aliases as often as they are used.
+        source: The file.
+        holds_anchor: It, or something that is written in it, has an anchor (``&name``).
     """
 
     value: "Scalar | list[Node] | dict[str, tuple[Node, Node]]"
@@ -68,6 +76,8 @@ class Node:
     text: str = ""
     is_plain: bool = False
     size: int = 1
+    source: str = ""
+    holds_anchor: bool = False
 
     def items(self) -> "Iterator[tuple[str, Node, Node]]":
         """Give key, node of the key and node of the value, if this is a mapping."""
@@ -88,7 +98,7 @@ def typed(text: str) -> Scalar:
     """
     if text in _WORDS:
         return _WORDS[text]
-    if len(text) > _MAX_DIGITS:
+    if text[0] not in "+-.0123456789" or len(text) > _MAX_DIGITS:
         return text
     try:
         if (match := _INTEGER.fullmatch(text)) is not None:
@@ -100,134 +110,193 @@ def typed(text: str) -> Scalar:
     return text
 
 
-def parse_yaml(text: str) -> Node | None:
+def parse_yaml(text: str, source: str = "") -> Node | None:
     """Read one YAML document; None when there is nothing in it.
+
+    Args:
+        text: The document.
+        source: The file that it comes from; every node gets it.
 
     Raises:
         YamlError: It is not YAML, too large, too deep, has a key twice, or more than one document.
     """
     if len(text.encode(errors="surrogatepass")) > MAX_BYTES:
         raise YamlError(f"the file is larger than {MAX_BYTES // 1024 // 1024} MB")
-    builder = _Builder()
+    braces = Braces(text)
+    builder = _Builder(source, braces)
+    takes = builder.takes
     try:
-        for event in yaml.parse(text, Loader=_Loader):
-            builder.take(event)
+        loader = _Loader(braces.hide(text))
+        while (event := loader.get_event()) is not None:
+            takes[type(event)](event)
     except yaml.MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
-        raise YamlError(f"this is not YAML: {exc.problem or exc.context}", line, column) from exc
+        problem = braces.show_quoted(exc.problem or exc.context or "")
+        raise YamlError(f"this is not YAML: {problem}", line, column) from exc
     except (yaml.YAMLError, ValueError, OverflowError) as exc:  # characters that do not exist
-        raise YamlError(f"this is not YAML: {' '.join(str(exc).split())}") from exc
+        problem = braces.show_quoted(" ".join(str(exc).split()))
+        raise YamlError(f"this is not YAML: {problem}") from exc
     return builder.root
 
 
 class _Open:
-    """A list or mapping that is being read."""
+    """A list or mapping that is being read.
 
-    __slots__ = ("anchor", "column", "items", "key", "line", "merges", "pairs", "size")
+    Attributes:
+        height: How many levels there are in what it holds, aliases followed.
+        merges: What stands under ``<<``, each with its height.
+    """
 
-    def __init__(self, event: yaml.Event, *, is_mapping: bool) -> None:
+    __slots__ = (
+        "anchor", "column", "height", "holds_anchor", "items", "key", "line", "merges", "pairs",
+        "size",
+    )  # fmt: skip
+
+    def __init__(self, event: yaml.CollectionStartEvent, *, is_mapping: bool) -> None:
         self.line, self.column = _place(event)
-        self.anchor: str | None = event.anchor  # type: ignore[attr-defined]
+        self.anchor: str | None = event.anchor
+        self.holds_anchor = event.anchor is not None
         self.items: list[Node] = []
         self.pairs: dict[str, tuple[Node, Node]] | None = {} if is_mapping else None
-        self.merges: list[Node] = []
+        self.merges: list[tuple[Node, int]] = []
         self.key: Node | None = None
         self.size = 1
+        self.height = 0
 
-    def close(self) -> Node:
-        if self.pairs is None:
-            return Node(self.items, self.line, self.column, size=self.size)
-        for merged in self.merges:  # what stands in the mapping itself is stronger
-            sources = merged.value if isinstance(merged.value, list) else [merged]
-            for source in sources:
-                if not isinstance(source.value, dict):
-                    raise YamlError("<< wants a mapping", source.line, source.column)
-                for name, pair in source.value.items():
-                    self.pairs.setdefault(name, pair)
-        return Node(self.pairs, self.line, self.column, size=self.size)
+    def close(self, source: str) -> Node:
+        for merged, height in self.merges:  # what stands in the mapping itself is stronger
+            self._take_in(merged, height)
+        value = self.items if self.pairs is None else self.pairs
+        return Node(value, self.line, self.column, "", False, self.size, source, self.holds_anchor)
+
+    def _take_in(self, merged: Node, height: int) -> None:
+        assert self.pairs is not None
+        is_list = isinstance(merged.value, list)
+        for mapping in merged.value if isinstance(merged.value, list) else [merged]:
+            if not isinstance(mapping.value, dict):
+                raise YamlError("<< wants a mapping", mapping.line, mapping.column)
+            for name, pair in mapping.value.items():
+                self.pairs.setdefault(name, pair)
+        self.height = max(self.height, height - 1 - is_list)  # its members are members here
 
 
 class _Builder:
-    def __init__(self) -> None:
+    """Builds the tree, event by event: each goes to what `takes` has for its class."""
+
+    def __init__(self, source: str, braces: Braces) -> None:
         self.root: Node | None = None
+        self._source = source
+        self._hidden = braces.opening
+        self._show = braces.show
         self._open: list[_Open] = []
-        self._anchors: dict[str, Node] = {}
+        self._anchors: dict[str, tuple[Node, int]] = {}
         self._documents = 0
         self._values = 0
+        # What takes an event of a class: 10,000 models are 300,000 events, and `match` would ask
+        # for one class after the other.
+        self.takes: dict[type[yaml.Event], Callable[[Any], None]] = {
+            yaml.ScalarEvent: self._take_scalar,
+            yaml.MappingStartEvent: self._take_start,
+            yaml.MappingEndEvent: self._take_end,
+            yaml.SequenceStartEvent: self._take_start,
+            yaml.SequenceEndEvent: self._take_end,
+            yaml.AliasEvent: self._take_alias,
+            yaml.DocumentStartEvent: self._take_document,
+            yaml.DocumentEndEvent: _skip,
+            yaml.StreamStartEvent: _skip,
+            yaml.StreamEndEvent: _skip,
+        }
 
-    def take(self, event: yaml.Event) -> None:
-        match event:
-            case yaml.DocumentStartEvent():
-                self._documents += 1
-                if self._documents > 1:
-                    raise self._error(event, "there is more than one document (---)")
-            case yaml.ScalarEvent():
-                self._add(event, self._scalar(event), event.anchor)
-            case yaml.AliasEvent():
-                if event.anchor not in self._anchors:
-                    raise self._error(event, f"there is no anchor &{event.anchor} before this")
-                self._add(event, self._anchors[event.anchor], None)
-            case yaml.MappingStartEvent() | yaml.SequenceStartEvent():
-                if not event.implicit and event.tag not in {f"{_CORE}map", f"{_CORE}seq"}:
-                    raise self._error(event, f"the tag {event.tag} means nothing here; remove it")
-                if len(self._open) >= MAX_DEPTH:
-                    raise self._error(event, f"values are nested deeper than {MAX_DEPTH}")
-                opened = _Open(event, is_mapping=isinstance(event, yaml.MappingStartEvent))
-                self._open.append(opened)
-            case yaml.MappingEndEvent() | yaml.SequenceEndEvent():
-                closed = self._open.pop()
-                self._add(event, closed.close(), closed.anchor)
-            case _:
-                pass
+    def _take_document(self, event: yaml.DocumentStartEvent) -> None:
+        self._documents += 1
+        if self._documents > 1:
+            raise _error(event, "there is more than one document (---)")
 
-    def _error(self, event: yaml.Event, message: str) -> YamlError:
-        return YamlError(message, *_place(event))
-
-    def _scalar(self, event: yaml.ScalarEvent) -> Node:
-        tag: str | None = event.tag
-        is_plain = False
+    def _take_scalar(self, event: yaml.ScalarEvent) -> None:
+        text, tag, anchor = event.value, event.tag, event.anchor
+        if self._hidden and self._hidden in text:
+            text = self._show(text)
         if tag is None or tag == "!":
-            is_plain = event.implicit[0] and not event.style
-        elif tag in {f"{_CORE}{kind}" for kind in ("int", "float", "bool", "null")}:
-            is_plain = True  # !!int "7"
-        elif tag != f"{_CORE}str":
-            raise self._error(event, f"the tag {tag} means nothing here; remove it")
-        value = typed(event.value) if is_plain else event.value
-        return Node(value, *_place(event), event.value, is_plain)
+            is_plain = not event.style
+        elif tag in _PLAIN:  # !!int "7"
+            is_plain = True
+        elif tag == f"{_CORE}str":
+            is_plain = False
+        else:
+            raise _error(event, f"the tag {tag} means nothing here; remove it")
+        mark: Any = event.start_mark
+        line, column = mark.line + 1, mark.column + 1
+        value = typed(text) if is_plain else text
+        node = Node(value, line, column, text, is_plain, 1, self._source, anchor is not None)
+        self._add(event, node, anchor, 0, 1)
 
-    def _add(self, event: yaml.Event, node: Node, anchor: str | None) -> None:
-        # What is closed here was counted piece by piece; an alias adds all that it stands for.
-        self._values += node.size if isinstance(event, yaml.AliasEvent) else 1
+    def _take_alias(self, event: yaml.AliasEvent) -> None:
+        if event.anchor not in self._anchors:
+            raise _error(event, f"there is no anchor &{event.anchor} before this")
+        node, height = self._anchors[event.anchor]
+        # Who only uses an anchor holds none. All that the alias stands for counts.
+        self._add(event, node._replace(holds_anchor=False), None, height, node.size)
+
+    def _take_start(self, event: yaml.CollectionStartEvent) -> None:
+        if not event.implicit and event.tag not in _COLLECTIONS:
+            raise _error(event, f"the tag {event.tag} means nothing here; remove it")
+        if len(self._open) >= MAX_DEPTH:
+            raise _error(event, _TOO_DEEP)
+        self._open.append(_Open(event, is_mapping=type(event) is yaml.MappingStartEvent))
+
+    def _take_end(self, event: yaml.CollectionEndEvent) -> None:
+        closed = self._open.pop()
+        node = closed.close(self._source)
+        if len(self._open) + closed.height >= MAX_DEPTH:  # an alias brings its own levels
+            raise YamlError(_TOO_DEEP, closed.line, closed.column)
+        self._add(event, node, closed.anchor, closed.height + 1, 1)
+
+    def _add(
+        self, event: yaml.Event, node: Node, anchor: str | None, height: int, values: int
+    ) -> None:
+        self._values += values
         if self._values > MAX_VALUES:  # aliases count as often as they are used
-            raise self._error(event, f"there are more than {MAX_VALUES} values in it")
+            raise _error(event, f"there are more than {MAX_VALUES} values in it")
         if anchor is not None:
-            self._anchors[anchor] = node
+            self._anchors[anchor] = (node, height)
         if not self._open:
             self.root = None if node.value is None else node
             return
         top = self._open[-1]
         top.size += node.size
+        if node.holds_anchor:
+            top.holds_anchor = True
         if top.pairs is None:
             top.items.append(node)
-        elif top.key is None:
+        elif (key := top.key) is None:
             if isinstance(node.value, list | dict):
-                raise self._error(event, "a key has to be a single value")
+                raise _error(event, "a key has to be a single value")
             top.key = node
         else:
-            key, top.key = top.key, None
+            top.key = None
             name = key.text
             if name == "<<" and key.is_plain:
-                top.merges.append(node)
-            elif name in top.pairs:
+                top.merges.append((node, height))
+                return
+            if name in top.pairs:
                 first = top.pairs[name][0].line
                 raise YamlError(
                     f"the key {name[:60]!r} stands here a second time (first in line {first})",
                     key.line,
                     key.column,
                 )
-            else:
-                top.pairs[name] = (key, node)
+            top.pairs[name] = (key, node)
+        if height > top.height:
+            top.height = height
+
+
+def _skip(event: yaml.Event) -> None:
+    """Do nothing: it says nothing about the tree."""
+
+
+def _error(event: yaml.Event, message: str) -> YamlError:
+    return YamlError(message, *_place(event))
 
 
 def _place(event: yaml.Event) -> tuple[int, int]:

@@ -54,6 +54,15 @@ class BadRequest(RelayError):
     code = "bad_request"
 
 
+class Unauthorized(RelayError):
+    """The request shows no key, or a wrong one."""
+
+    status = 401
+    kind = "authentication_error"
+    code = "invalid_api_key"
+    fields = ((b"WWW-Authenticate", b'Basic realm="arriero"'),)
+
+
 class UnknownModel(RelayError):
     """The request names a model that the configuration does not have."""
 

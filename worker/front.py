@@ -14,6 +14,7 @@ from .call import error_answer
 from .chunked import ChunkedBody
 from .errors import BadRequest, ClientGone, HeadTooLarge, RelayError, TooLarge
 from .head import MAX_HEAD_BYTES, RequestHead, parse_head
+from .keys import check_key
 from .paths import MODEL_ROUTES
 from .relay import AnswerCut
 from .sentry import BODY_S, HEAD_S, IDLE_S, Connection, Waits
@@ -61,6 +62,8 @@ async def serve_connection(conn: Connection, service: Service, page_door: PageDo
                 _refuse_large(head)
                 await _to_page_door(conn, service, page_door, raw)
                 return
+            if service.names.config.api_keys:
+                check_key(service.names.config.api_keys, head.method, head.path, head.keys)
             body = await _read_body(conn, head)
             if not await service.answer(conn, head, form, body) or service.finishing:
                 if conn.buffer:

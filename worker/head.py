@@ -28,6 +28,7 @@ _HOST: Final = 5
 _FORWARDED: Final = 6
 _MODE: Final = 7
 _ACCEPTS: Final = 8
+_KEY: Final = 9  # who asks
 
 _MEANING: Final[dict[bytes, int]] = {
     b"keep-alive": _HOP,
@@ -39,9 +40,9 @@ _MEANING: Final[dict[bytes, int]] = {
     b"proxy-authorization": _HOP,
     b"proxy-connection": _HOP,
     # The client's key is for this program; the upstream has its own or none.
-    b"authorization": _HOP,
-    b"x-api-key": _HOP,
-    b"api-key": _HOP,
+    b"authorization": _KEY,
+    b"x-api-key": _KEY,
+    b"api-key": _KEY,
     b"connection": _CONNECTION,
     b"content-length": _LENGTH,
     b"transfer-encoding": _CODING,
@@ -68,6 +69,7 @@ class RequestHead:
         lines: Fields that may go upstream, as they came, each with its line end.
         accepts: Accept-Encoding lines, kept apart: they stay at home when frames must be read.
         forwarded: Values of X-Forwarded-For.
+        keys: Fields that may hold the client's key, with lower-case names; never passed on.
     """
 
     __slots__ = (
@@ -80,6 +82,7 @@ class RequestHead:
         "hosts",
         "http11",
         "keep_alive",
+        "keys",
         "length",
         "lines",
         "method",
@@ -101,6 +104,7 @@ class RequestHead:
         self.lines: list[bytes] = []
         self.accepts: list[bytes] = []
         self.forwarded: list[bytes] = []
+        self.keys: list[tuple[bytes, bytes]] = []
         self.connection = b""
         self.coding: bytes | None = None
         self.hosts = 0
@@ -129,6 +133,8 @@ class RequestHead:
             self.connection += b"," + value.lower()
         elif meaning == _CODING:
             self.coding = value.strip().lower()
+        elif meaning == _KEY:
+            self.keys.append((low, value))
         elif meaning == _MODE:
             if self.mode is None:
                 self.mode = value

@@ -4,6 +4,7 @@ import logging
 import os
 from typing import assert_never
 
+import msgspec
 import trio
 
 from arriero.protocol.codec import decode_event, encode, read_from_supervisor
@@ -89,7 +90,7 @@ class SupervisorLink:
     async def _report(self) -> None:
         await self.welcomed.wait()
         while True:
-            self.say(self._service.leases.report())
+            self._say_report()
             if trio.current_time() - self._heard_at > _LOST_S:
                 self._greets = True  # it may be another one by the time it speaks
                 left = self._service.leases.lost()
@@ -98,6 +99,11 @@ class SupervisorLink:
                 for message in left:
                     self.say(message)
             await trio.sleep(_REPORT_S)
+
+    def _say_report(self, probe: int = 0) -> None:
+        generation = self._service.names.config.generation
+        report = self._service.leases.report(probe)
+        self.say(msgspec.structs.replace(report, generation=generation))
 
     async def _receive_messages(self) -> None:
         while True:
@@ -119,6 +125,7 @@ class SupervisorLink:
                 service.names = Names(message.config)
                 service.view.restart(message.snapshot)
                 self.welcomed.set()
+                self._say_report()  # a reload waits until all workers follow it
             case Finish():
                 self.finish.set()
             case Granted():
@@ -137,7 +144,7 @@ class SupervisorLink:
                 if endpoint is not None:
                     service.upstreams.forget(endpoint)
             case Probe():
-                self.say(leases.report(message.probe))
+                self._say_report(message.probe)
             case Resynced():
                 service.view.restart(message.snapshot)
             case _:
@@ -158,4 +165,4 @@ class SupervisorLink:
                 self._resync_after = self._heard_at + _RESYNC_S
                 self.say(Resync())
             if view.config_generation > self._service.names.config.generation:
-                self._greets = True  # the welcome brings the new configuration
+                self._greets = True  # the welcome that brings it has not come (yet)

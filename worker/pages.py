@@ -5,17 +5,19 @@ Nothing here starts a model or waits for one.
 
 from typing import Any
 
-from quart import Response
+from quart import Response, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
 from arriero.protocol.values import ModelRoute, State
 
 from .errors import RelayError, UnknownModel, UnknownPath, WrongMethod, body_of
+from .keys import check_key
 from .paths import MODEL_ROUTES
 from .serving import Service
 
 _JSON = "application/json"
+_KEY_FIELDS = ("authorization", "x-api-key", "api-key")
 
 # What the listing says of each state: `draining` still answers.
 _LOADED: dict[State, str] = {
@@ -48,6 +50,16 @@ def make_pages(service: Service, started_at: int) -> QuartTrio:
             "status": {"value": _LOADED[service.view.standing(route.model).state]},
             "meta": {"aliases": list(route.aliases)},
         }
+
+    @app.before_request
+    async def check() -> None:
+        fields = [(name, request.headers.getlist(name)) for name in _KEY_FIELDS]
+        check_key(
+            service.names.config.api_keys,
+            request.method.encode(),
+            request.path.encode(),
+            [(name.encode(), value.encode()) for name, values in fields for value in values],
+        )
 
     @app.get("/v1/models")
     @app.get("/models")
@@ -118,7 +130,10 @@ async def _post_only() -> Response:
 
 
 def _answer(error: RelayError) -> Response:
-    return Response(body_of(error), status=error.status, content_type=_JSON)
+    response = Response(body_of(error), status=error.status, content_type=_JSON)
+    for name, value in error.fields:
+        response.headers[name.decode()] = value.decode()
+    return response
 
 
 __all__ = ["UnknownModel", "make_pages"]

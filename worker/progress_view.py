@@ -55,7 +55,12 @@ class ProgressView:
     _watchers: dict[str, set[Callable[[], None]]] = field(default_factory=dict)
 
     def restart(self, snapshot: Snapshot) -> None:
-        """Take over a snapshot; events that it contains are ignored from then on."""
+        """Take over a snapshot; events that it contains are ignored from then on.
+
+        One that was overtaken by later events on the other socket has nothing new.
+        """
+        if self._sequence.is_ahead_of(snapshot):
+            return
         self._sequence.restart(snapshot)
         self._models = {
             status.model: Standing(status.state, status.endpoint, status.progress)

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from typing import Any
 
 import httpx
 import psutil
@@ -102,7 +103,7 @@ def test_a_model_that_dies_while_loading_is_told_to_all_who_wait(
     [
         (f"/nowhere/llama-server --api-key {SECRET}", "model_load_failed", "not found"),
         (f"sh -c 'echo cannot open the model >&2; exit 3' {SECRET}", "model_load_failed", "code 3"),
-        ("{never}", "model_load_timeout", "not ready after 15 s"),
+        ("{never}", "model_load_timeout", "not ready after 3 s"),
     ],
 )
 def test_a_model_that_cannot_start_is_a_clear_error_without_its_command_line(
@@ -112,14 +113,12 @@ def test_a_model_that_cannot_start_is_a_clear_error_without_its_command_line(
     code: str,
     reason: str,
 ) -> None:
-    cmd = cmd.replace("{never}", scripted("--never-ready"))
-    train = start_train(
-        {
-            "healthCheckTimeout": 15 if "never" in cmd else 60,
-            "models": {"a": {"cmd": cmd + " --x ${PORT}" if "never" not in cmd else cmd}},
-        }
-    )
-    silent, stream = train.chat("a") if "never" not in cmd else None, Stream(train, "a").finish()
+    model: dict[str, Any] = {"cmd": f"{cmd} --x ${{PORT}}"}
+    if cmd == "{never}":
+        model = {"cmd": scripted("--never-ready"), "healthCheckTimeout": 3}
+    train = start_train({"models": {"a": model}})
+    silent = train.chat("a") if cmd != "{never}" else None
+    stream = Stream(train, "a").finish()
 
     answers = [json.loads(frame) for frame in stream.frames if frame.startswith("{")]
     if silent is not None:

@@ -32,6 +32,7 @@ READERS = (read_request, read_from_worker, read_from_supervisor)
         control.Unload(mode="now"),
         control.Logs(lines=3),
         control.Explain(model="qwen"),
+        control.Reload(dry_run=True, drain=True),
         control.Workers(),
         control.Scale(workers=2),
         control.Shutdown(),

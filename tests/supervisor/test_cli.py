@@ -31,6 +31,8 @@ from arriero.protocol.control import (
     Ping,
     Pong,
     Refusal,
+    Reload,
+    ReloadReply,
     Scale,
     Shutdown,
     Status,
@@ -50,7 +52,16 @@ from arriero.protocol.events import (
     QueueChanged,
     StateChanged,
 )
-from arriero.protocol.values import ErrorInfo, ModelStatus, Phase, Progress, State, WorkerStatus
+from arriero.protocol.values import (
+    ConfigChanges,
+    ConfigStatus,
+    ErrorInfo,
+    ModelStatus,
+    Phase,
+    Progress,
+    State,
+    WorkerStatus,
+)
 from arriero.supervisor.cli import main
 from arriero.supervisor.cli_commands import COMMANDS
 from arriero.supervisor.cli_session import clock
@@ -70,6 +81,11 @@ WORKER = WorkerStatus(worker=1, pid=9, state="serving", in_flight=2, leases=("a"
 LINES = (LogsLine(t=1.0, model="a", stream="stderr", line="listening"),)
 UNKNOWN = Refusal(
     error=ErrorInfo(code="unknown_model", message="there is no model 'c'", did_you_mean=("b",))
+)
+
+BAD_CONFIG = Refusal(
+    error=ErrorInfo(code="bad_config", message="cannot use the configuration: 2 problems"),
+    problems=("c.yaml:1:2: ttl: found 'x'", "c.yaml:3:4: \x1b[2Jcmd: there is none"),
 )
 
 
@@ -196,6 +212,11 @@ class SmallSupervisor:
                     ahead=(),
                     why="a takes the room",
                 )
+            case Reload(drain=True):
+                return BAD_CONFIG
+            case Reload(dry_run=dry_run):
+                changes = ConfigChanges(added=("c",))
+                return ReloadReply(generation=2, applied=not dry_run, changes=changes)
             case Workers():
                 return WorkersReply(workers=(WORKER,))
             case Scale() | Shutdown():
@@ -217,6 +238,7 @@ class SmallSupervisor:
             workers=(WORKER,),
             control_requests=len(self.asked),
             lease_requests=0,
+            config=ConfigStatus(generation=1, loaded_at=990.0, files=("c.yaml",)),
         )
 
 
@@ -273,6 +295,12 @@ def without_time(lines: Iterable[str]) -> list[str]:
             Logs(model="a", lines=5),
             f"{clock(1.0)}  a                 listening",
         ),
+        ("reload", Reload(), "generation 2 is in force"),
+        (
+            "reload --dry-run",
+            Reload(dry_run=True),
+            "a dry run: nothing was changed, generation 2 stays in force",
+        ),
         ("shutdown", Shutdown(), "the supervisor is shutting down"),
     ],
 )
@@ -296,6 +324,7 @@ def test_status_shows_models_queue_and_workers(
 
     assert capsys.readouterr().out.splitlines() == [
         "arriero 0.1.0 listens on 127.0.0.1:8080, up 1 min 1 s; queue: nobody waits",
+        "configuration: generation 1 of c.yaml, in force for 10 s",
         "",
         "MODEL  STATE    FOR   IN FLIGHT  ENDPOINT            REMARKS",
         "a      ready    10 s          0  http://127.0.0.1:1  -",
@@ -317,6 +346,7 @@ def test_status_shows_models_queue_and_workers(
         ("workers", WorkersReply),
         ("scale 4", Done),
         ("explain b", ExplainReply),
+        ("reload", ReloadReply),
         ("shutdown", Done),
     ],
 )
@@ -384,6 +414,30 @@ def test_an_unknown_model_is_refused_with_the_name_that_was_perhaps_meant(
 
     told = capsys.readouterr()
     assert (told.out, told.err) == ("", "arriero: there is no model 'c'; did you mean b?\n")
+
+
+def test_a_reload_shows_what_changes_and_what_that_means(
+    supervisor: SmallSupervisor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["reload"]) == 0
+
+    assert capsys.readouterr().out.splitlines() == [
+        "MODEL  CHANGE  WHAT IT MEANS",
+        "c      added   answers from now on",
+        "generation 2 is in force",
+    ]
+
+
+def test_a_reload_of_a_file_with_mistakes_shows_them_and_fails(
+    supervisor: SmallSupervisor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["reload", "--drain"]) == 1
+
+    assert capsys.readouterr().err.splitlines() == [
+        "arriero: cannot use the configuration: 2 problems",
+        "  c.yaml:1:2: ttl: found 'x'",
+        "  c.yaml:3:4: cmd: there is none",
+    ]
 
 
 def test_with_json_a_refusal_is_the_answer_too(
@@ -643,6 +697,7 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
 def app(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Stands in for the module that opens all parts of the supervisor."""
     module = ModuleType("app")
+    module.Order = dict  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "arriero.supervisor.app", module)
     monkeypatch.setattr(logging, "basicConfig", lambda **settings: None)
     return module
@@ -651,20 +706,27 @@ def app(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def test_serve_hands_its_options_on_and_ends_with_the_status_of_the_supervisor(
     app: ModuleType,
 ) -> None:
-    given: list[object] = []
+    given: dict[str, object] = {}
 
-    def serve(*args: object, **options: object) -> int:
-        given.extend([*args, options])
+    def serve(order: dict[str, object]) -> int:
+        given.update(order)
         return 7
 
     app.serve = serve  # type: ignore[attr-defined]
 
-    args = "serve --config c.yaml --listen :8080 --workers 2 --socket-dir /s --log-level debug"
-    assert main(args.split()) == 7
-    assert given == [
-        Path("c.yaml"),
-        {"listen": ":8080", "workers": 2, "socket_dir": Path("/s")},
-    ]
+    args = "--config c.yaml --config d.yaml --config-dir /e --watch-config --lenient"
+    more = "--listen :8080 --workers 2 --socket-dir /s --log-level debug"
+    assert main(["serve", *args.split(), *more.split()]) == 7
+    assert given == {
+        "files": (Path("c.yaml"), Path("d.yaml")),
+        "directory": Path("/e"),
+        "lenient": True,
+        "watches": True,
+        "listen": ":8080",
+        "workers": 2,
+        "socket_dir": Path("/s"),
+        "log_level": "debug",
+    }
 
 
 def test_a_supervisor_that_cannot_be_started_says_why_with_status_1(

@@ -13,7 +13,7 @@ from arriero.protocol.events import (
     StateChanged,
     WorkerChanged,
 )
-from arriero.protocol.values import ModelStatus, Progress, WorkerStatus
+from arriero.protocol.values import ConfigStatus, ModelStatus, Progress, WorkerStatus
 from arriero.supervisor.cli_feed import DEFAULT_TYPES, Feed, Next
 
 STEP = Progress(model="b", swap=2, phase="loading", elapsed_s=1.0)
@@ -32,6 +32,7 @@ STATUS = StatusReply(
     workers=(WorkerStatus(worker=1, pid=9, state="serving"),),
     control_requests=1,
     lease_requests=2,
+    config=ConfigStatus(generation=1, loaded_at=990.0),
 )
 
 

@@ -2,7 +2,13 @@
 
 import pytest
 
-from arriero.protocol.control import ExplainReply, StatusReply, SwapReply, UnloadReply
+from arriero.protocol.control import (
+    ExplainReply,
+    ReloadReply,
+    StatusReply,
+    SwapReply,
+    UnloadReply,
+)
 from arriero.protocol.events import (
     AnyEvent,
     ConfigChanged,
@@ -13,10 +19,22 @@ from arriero.protocol.events import (
     StateChanged,
     WorkerChanged,
 )
-from arriero.protocol.values import ErrorInfo, ModelStatus, Progress, QueueEntry, WorkerStatus
+from arriero.protocol.values import (
+    ConfigChanges,
+    ConfigStatus,
+    ErrorInfo,
+    FailedReload,
+    ModelChange,
+    ModelStatus,
+    Progress,
+    QueueEntry,
+    WorkerStatus,
+)
 from arriero.supervisor.cli_text import (
     aligned,
+    changes_table,
     clean,
+    config_lines,
     describe,
     duration,
     event_line,
@@ -25,6 +43,7 @@ from arriero.supervisor.cli_text import (
     models_table,
     percent,
     refusal_line,
+    reload_line,
     swapped_line,
     unloaded_line,
     workers_table,
@@ -86,6 +105,15 @@ DRAINING = Progress(model="b", swap=2, phase="draining", other="a", elapsed_s=0.
         (
             ConfigChanged(generation=3),
             "T  config     -                 generation 3 is in force",
+        ),
+        (
+            ConfigChanged(generation=3, summary="models: 1 added"),
+            "T  config     -                 generation 3 is in force: models: 1 added",
+        ),
+        (
+            ConfigChanged(generation=3, problems=("c.yaml:1:2: ttl: found 'x'", "another")),
+            "T  config     -                 generation 3 stays in force: "
+            "c.yaml:1:2: ttl: found 'x'",
         ),
         (Heartbeat(seq=41), "T  heartbeat  -                 nothing new since 41"),
     ],
@@ -169,6 +197,7 @@ STATUS = StatusReply(
     ),
     control_requests=1,
     lease_requests=2,
+    config=ConfigStatus(generation=3, loaded_at=940.0, files=("c.yaml",)),
 )
 
 
@@ -180,6 +209,96 @@ def test_the_status_of_the_models_is_an_aligned_table() -> None:
         "c      stopped   0.0 s          0  -                      it died; "
         "may be started again in 2.0 s",
     ]
+
+
+@pytest.mark.parametrize(
+    ("removed", "remark"),
+    [
+        (False, "runs with an older command"),
+        (True, "removed from the configuration"),
+    ],
+)
+def test_a_process_that_the_configuration_does_not_know_is_remarked(
+    removed: bool, remark: str
+) -> None:
+    model = ModelStatus(model="a", state="ready", since=0.0, stale=True, removed=removed)
+
+    assert models_table((model,), 1.0).rows[0][-1] == remark
+
+
+CHANGES = ConfigChanges(
+    added=("new",),
+    removed=("old",),
+    relaunch=(ModelChange(model="a", keys=("cmd", "env")),),
+    adjusted=(ModelChange(model="a", keys=("ttl",)),),
+    settings=("workers",),
+    needs_restart=("listen",),
+)
+
+
+def test_the_changes_of_a_reload_are_a_table_that_says_what_they_mean() -> None:
+    assert aligned(changes_table(CHANGES)) == [
+        "MODEL  CHANGE    WHAT IT MEANS",
+        "new    added     answers from now on",
+        "old    removed   refuses requests; ends after those that run",
+        "a      cmd, env  a running one goes on as it is; the next start takes this",
+        "a      ttl       at once",
+        "-      workers   at once",
+        "-      listen    when arriero is started anew",
+    ]
+    assert changes_table(CHANGES, drain=True).rows[2][-1].startswith("a running one ends")
+    assert changes_table(ConfigChanges()).rows == ()
+
+
+@pytest.mark.parametrize(
+    ("reply", "line"),
+    [
+        (ReloadReply(generation=4, applied=True, changes=CHANGES), "generation 4 is in force"),
+        (
+            ReloadReply(generation=4, applied=True, changes=CHANGES, draining=("a", "b")),
+            "generation 4 is in force; draining a, b",
+        ),
+        (
+            ReloadReply(generation=3, applied=False, changes=CHANGES),
+            "a dry run: nothing was changed, generation 3 stays in force",
+        ),
+        (
+            ReloadReply(generation=3, applied=False, changes=ConfigChanges()),
+            "nothing to change: generation 3 stays in force",
+        ),
+    ],
+)
+def test_a_reload_says_what_is_in_force(reply: ReloadReply, line: str) -> None:
+    assert reload_line(reply) == line
+
+
+def test_the_configuration_is_told_with_what_is_wrong_about_it() -> None:
+    status = ConfigStatus(
+        generation=3,
+        loaded_at=940.0,
+        files=("a.yaml", "b.yaml"),
+        needs_restart=("listen",),
+        failed=FailedReload(t=998.0, problems=("a.yaml:1:2: ttl: bad", "another"), more=5),
+    )
+
+    assert config_lines(status, 1000.0) == [
+        "configuration: generation 3 of a.yaml, b.yaml, in force for 1 min 0 s; "
+        "needs a restart: listen",
+        "the last reload failed 2.0 s ago: a.yaml:1:2: ttl: bad "
+        "(and 6 more; `arriero reload --dry-run` shows them)",
+    ]
+    assert config_lines(STATUS.config, 1000.0) == [
+        "configuration: generation 3 of c.yaml, in force for 1 min 0 s"
+    ]
+
+
+@pytest.mark.parametrize(("count", "told"), [(1, "1 warning"), (2, "2 warnings")])
+def test_the_warnings_of_a_configuration_are_counted(count: int, told: str) -> None:
+    status = ConfigStatus(generation=1, loaded_at=0.0, files=("a.yaml",), warnings=count)
+
+    (line,) = config_lines(status, 1.0)
+
+    assert line.endswith(f"; {told} (`arriero check` shows them)")
 
 
 def test_the_workers_are_an_aligned_table() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from arriero.supervisor.cli_commands import COMMANDS
 from arriero.supervisor.cli_place import SYSTEM_FOLDER
 from arriero.supervisor.guardian_child import __file__ as guardian_file
 
@@ -28,9 +29,7 @@ def verify(units: list[Path], folder: Path) -> str:
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not installed")
     for unit in units:
-        text = re.sub(
-            r"^ExecStart=\S+", "ExecStart=/bin/true", unit.read_text(), flags=re.MULTILINE
-        )
+        text = re.sub(r"^(Exec\w+)=\S+", r"\1=/bin/true", unit.read_text(), flags=re.MULTILINE)
         (folder / unit.name).write_text(text)
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", *(folder / unit.name for unit in UNITS)],
@@ -68,6 +67,17 @@ def test_the_service_leaves_the_program_the_time_it_takes() -> None:
 def test_the_sockets_are_where_the_command_looks_for_them() -> None:
     assert [f"/run/{name}" for name in settings("RuntimeDirectory")] == [str(SYSTEM_FOLDER)]
     assert settings("RuntimeDirectoryMode") == ["0700"]
+
+
+def test_a_reload_is_a_command_that_waits_for_its_end_and_has_the_time_for_it() -> None:
+    from arriero.supervisor import reloading
+
+    [command] = settings("ExecReload")
+    [limit_s] = settings("TimeoutStartSec")  # systemd.service(5): it holds for ExecReload=, too
+    program, name = command.split()
+    assert name in {known.name for known in COMMANDS}
+    assert [start.split()[0] for start in settings("ExecStart")] == [program]
+    assert float(limit_s) > reloading.READ_LIMIT_S + reloading.FOLLOW_LIMIT_S
 
 
 def test_the_gpu_is_not_taken_away() -> None:

@@ -1,6 +1,6 @@
 """The engine as a script: what happens, and the whole of what it answers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import pytest
 
@@ -10,12 +10,12 @@ from arriero.supervisor.engine import Engine, Rules
 from arriero.supervisor.happenings import (
     Announce,
     CameUp,
-    Command,
     Ended,
     Grant,
     Left,
     OwnerLost,
     Progressed,
+    Reconfigured,
     Refuse,
     Released,
     Reported,
@@ -31,29 +31,13 @@ from arriero.supervisor.happenings import (
     Waiter,
     Wanted,
 )
-
-CRASHED = ErrorInfo(code="model_unavailable", message="it ended", transient=True)
-W1, W2, W3 = (Waiter("w", number) for number in (1, 2, 3))
-OTHER = Waiter("other", 1)
-SCRIPT = Waiter("script", 1, takes_lease=False)
+from arriero.supervisor.room import OneAtATime
+from tests.supervisor.engine_steps import CRASHED, OTHER, SCRIPT, W1, W2, W3, acts, make_ready
 
 
 @pytest.fixture
 def engine() -> Engine:
     return Engine([Spec(model="a"), Spec(model="b"), Spec(model="c", ttl_s=60)])
-
-
-def acts(commands: Sequence[Command]) -> list[Command]:
-    """What is done, without what is said about it."""
-    return [command for command in commands if not isinstance(command, Announce)]
-
-
-def make_ready(engine: Engine, model: str, waiter: Waiter, now: float) -> Grant:
-    spawn = next(c for c in engine.handle(Wanted(waiter, model), now) if isinstance(c, Spawn))
-    engine.handle(Spawned(model, spawn.swap, 100, f"http://{model}"), now)
-    (grant,) = acts(engine.handle(CameUp(model, spawn.swap), now))
-    assert isinstance(grant, Grant)
-    return grant
 
 
 def test_a_model_is_stopped_since_the_engine_began() -> None:
@@ -369,3 +353,188 @@ def test_the_rule_for_a_contested_model_can_be_set() -> None:
     grant = make_ready(engine, "a", W1, 0)
     revocations = acts(engine.handle(Wanted(W2, "b"), 1)) + acts(engine.handle(TimePassed(), 1))
     assert revocations[-1] == Revoke("w", "a", grant.lease, when_idle=False)
+
+
+# --- another configuration ----------------------------------------------------------------------
+
+A, B = Spec(model="a", launch="1"), Spec(model="b", launch="1")
+A2 = Spec(model="a", launch="2")
+
+
+@pytest.fixture
+def launched() -> Engine:
+    """Models a and b, of which a is ready."""
+    engine = Engine([A, B])
+    make_ready(engine, "a", W1, 0)
+    return engine
+
+
+def stands(engine: Engine, now: float = 0.0) -> dict[str, str]:
+    """How each model stands, in a word or two."""
+    return {
+        status.model: " ".join(
+            [status.state, *["stale"] * status.stale, *["removed"] * status.removed]
+        )
+        for status in engine.models(now, 0)
+    }
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [A, Spec(model="a", launch="1", stop_grace_s=3), Spec(model="a", launch="1", ttl_s=60)],
+)
+def test_what_is_not_about_the_start_leaves_a_process_alone(launched: Engine, spec: Spec) -> None:
+    happening = Reconfigured((B, Spec(model="new"), spec), drain=True)
+
+    assert launched.handle(happening, 1) == []
+    assert stands(launched) == {"b": "stopped", "new": "stopped", "a": "ready"}
+    assert launched.leases_of("w") == ("a",)
+    assert [type(c) for c in acts(launched.handle(Wanted(W2, "a"), 1))] == [Grant]
+
+
+def test_another_ttl_acts_at_once(launched: Engine) -> None:
+    launched.handle(Reported("w", {}, used=("a",)), 100)
+    launched.handle(Reconfigured((Spec(model="a", launch="1", ttl_s=60), B)), 130)
+
+    assert launched.next_deadline(130) == 160
+
+
+def test_another_stop_grace_acts_at_once(launched: Engine) -> None:
+    launched.handle(Reconfigured((Spec(model="a", launch="1", stop_grace_s=3), B)), 1)
+    launched.handle(OwnerLost("w"), 2)
+    assert acts(launched.handle(Wanted(SCRIPT, "b"), 3)) == [Terminate("a", 1, 3)]
+
+
+def test_another_command_is_for_the_next_start(launched: Engine) -> None:
+    assert launched.handle(Reconfigured((A2, B)), 1) == []
+    assert stands(launched) == {"a": "ready stale", "b": "stopped"}
+    assert launched.stale() == ("a",)
+
+    launched.handle(Ended("a", 1, CRASHED), 2)
+    assert stands(launched)["a"] == "stopped"
+    launched.handle(Wanted(W2, "a"), 3)
+    assert stands(launched)["a"] == "starting"
+
+
+def test_the_old_command_is_not_stale_when_it_comes_back(launched: Engine) -> None:
+    launched.handle(Reconfigured((A2, B)), 1)
+    assert launched.handle(Reconfigured((A, B), drain=True), 2) == []
+    assert stands(launched)["a"] == "ready"
+
+
+def test_draining_ends_an_older_command_after_its_requests(launched: Engine) -> None:
+    launched.handle(Reconfigured((A2, B)), 1)
+
+    drained = acts(launched.handle(Reconfigured((A2, B), drain=True), 2))
+    assert drained == [Revoke("w", "a", 2, when_idle=False)]
+    assert acts(launched.handle(Wanted(W2, "a"), 3)) == []  # waits for the new command
+    assert acts(launched.handle(Released("w", "a", 2), 4)) == [Terminate("a", 1, 10.0)]
+    assert acts(launched.handle(Ended("a", 1, CRASHED), 5)) == [Spawn("a", launched.swap("a"))]
+    assert stands(launched)["a"] == "starting"
+
+
+def test_draining_a_start_keeps_its_waiters_for_the_new_command() -> None:
+    engine = Engine([A])
+    engine.handle(Wanted(W1, "a"), 0)
+
+    assert acts(engine.handle(Reconfigured((A2,), drain=True), 1)) == [Terminate("a", 1, 10.0)]
+    assert acts(engine.handle(Ended("a", 1, CRASHED), 2)) == [Spawn("a", engine.swap("a"))]
+
+
+def test_another_command_gets_its_chance_without_the_pause_of_the_old_one() -> None:
+    engine = Engine([A])
+    engine.handle(Wanted(W1, "a"), 0)
+    engine.handle(Ended("a", 1, CRASHED), 0)
+    assert acts(engine.handle(Wanted(W2, "a"), 0.1)) == []
+
+    assert [type(c) for c in acts(engine.handle(Reconfigured((A2,)), 0.2))] == [Spawn]
+    assert engine.models(0.2, 0)[0].error is None
+
+
+def test_a_removed_model_refuses_drains_stops_and_is_gone(launched: Engine) -> None:
+    assert acts(launched.handle(Reconfigured((B,)), 1)) == [Revoke("w", "a", 2, when_idle=False)]
+    assert stands(launched) == {"b": "stopped", "a": "draining removed"}
+
+    (refusal,) = acts(launched.handle(Wanted(W2, "a"), 2))
+    assert isinstance(refusal, Refuse)
+    assert (refusal.error.code, refusal.error.transient) == ("unknown_model", False)
+    assert "removed" in refusal.error.message
+
+    assert acts(launched.handle(Released("w", "a", 2), 3)) == [Terminate("a", 1, 10.0)]
+    assert launched.handle(Ended("a", 1, CRASHED), 4) != []  # its end is announced
+    assert stands(launched) == {"b": "stopped"}
+    assert not launched.knows("a")
+    assert launched.has_ended("a", 1)
+
+
+def test_those_who_wait_for_a_removed_model_are_told(launched: Engine) -> None:
+    launched.handle(Wanted(W2, "b"), 1)
+    assert launched.state("a") == "draining"
+
+    (refusal,) = acts(launched.handle(Reconfigured((A,)), 2))
+
+    assert isinstance(refusal, Refuse)
+    assert (refusal.waiter, refusal.error.code) == (W2, "unknown_model")
+    assert stands(launched) == {"a": "ready"}  # nobody needs its place any more
+
+
+def test_a_removed_model_that_starts_is_stopped() -> None:
+    engine = Engine([A, B])
+    engine.handle(Wanted(W1, "a"), 0)
+    refusal, stop = acts(engine.handle(Reconfigured((B,)), 1))
+    assert isinstance(refusal, Refuse)
+    assert stop == Terminate("a", 1, 10.0)
+
+
+def test_a_removed_model_whose_turn_has_come_is_forgotten() -> None:
+    engine = Engine([A, B])
+    engine.handle(Wanted(W1, "a"), 0)
+    engine.handle(Ended("a", 1, CRASHED), 0)
+    engine.handle(Wanted(W2, "a"), 0.1)  # in its pause
+    engine.handle(Reconfigured((B,)), 0.2)
+    assert engine.next_deadline(0.2) > 1e9
+
+
+def test_a_model_that_is_back_before_it_was_gone_stays(launched: Engine) -> None:
+    launched.handle(Reconfigured((B,)), 1)
+    assert acts(launched.handle(Reconfigured((A, B)), 2)) == []
+    assert stands(launched) == {"a": "ready", "b": "stopped"}
+
+    (again,) = acts(launched.handle(Wanted(W2, "a"), 3))
+    assert isinstance(again, Grant)
+    assert again.lease != 2  # that one may be on its way back
+
+
+def test_a_model_that_is_back_too_late_starts_again(launched: Engine) -> None:
+    launched.handle(Reconfigured((B,)), 1)
+    launched.handle(Released("w", "a", 2), 2)
+    launched.handle(Reconfigured((A, B)), 3)
+    launched.handle(Wanted(W2, "a"), 3)
+
+    assert stands(launched)["a"] == "stopping"
+    assert acts(launched.handle(Ended("a", 1, CRASHED), 4)) == [Spawn("a", launched.swap("a"))]
+
+
+def test_what_comes_late_from_a_worker_about_a_model_that_is_gone_changes_nothing(
+    launched: Engine,
+) -> None:
+    launched.handle(Reconfigured((B,)), 1)
+    launched.handle(Ended("a", 1, CRASHED), 2)
+
+    assert launched.handle(Released("w", "a", 2), 3) == []
+    assert [type(c) for c in acts(launched.handle(Wanted(W2, "a"), 3))] == [Refuse]
+
+
+def test_a_supervisor_that_ends_takes_no_configuration_any_more(launched: Engine) -> None:
+    launched.handle(ShuttingDown(), 1)
+    assert launched.handle(Reconfigured((B,)), 2) == []
+    assert stands(launched) == {"a": "draining", "b": "stopped"}
+
+
+def test_another_configuration_may_make_room_differently(launched: Engine) -> None:
+    class Enough(OneAtATime):
+        def must_go(self, target: str, running: Iterable[str]) -> frozenset[str]:
+            return frozenset()
+
+    launched.handle(Reconfigured((A, B), room=Enough()), 1)
+    assert [type(c) for c in acts(launched.handle(Wanted(W2, "b"), 2))] == [Spawn]

@@ -48,6 +48,24 @@ def test_a_port_that_is_bound_but_not_listened_on_is_not_given(first: int) -> No
         assert pick_port(first, ()) != bound.getsockname()[1]
 
 
+def test_a_preferred_port_is_given_again_and_again_as_long_as_it_is_free(first: int) -> None:
+    wanted = pick_port(first + 20, ())
+    assert [pick_port(first, (), preferred=wanted) for _ in range(3)] == [wanted] * 3
+
+    with socket.create_server(("127.0.0.1", wanted)):
+        assert pick_port(first, (), preferred=wanted) != wanted
+    assert pick_port(first, {wanted}, preferred=wanted) != wanted  # promised to somebody
+    assert pick_port(first, (), preferred=wanted) == wanted
+
+
+def test_what_others_prefer_is_given_only_where_nothing_else_is_free(first: int) -> None:
+    reserved = set(range(first, 65536)) - {pick_port(first, ())}
+    (only,) = set(range(first, 65536)) - reserved
+
+    assert [pick_port(first, (), reserved=reserved) for _ in range(2)] == [only, only]
+    assert pick_port(first, {only}, reserved=reserved) in reserved
+
+
 def test_when_no_port_is_free_the_error_says_what_would_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ports, "_cursors", {})
 

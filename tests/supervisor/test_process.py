@@ -20,9 +20,9 @@ from arriero.supervisor.guardian import Guardian, open_guardian
 from arriero.supervisor.lines import MAX_LINE_BYTES
 from arriero.supervisor.process import Exit, Running, run_process
 from arriero.supervisor.spawning import Launch, environment
+from tests.supervisor.processes import IGNORES_TERM, Lines, Result, is_gone, shell
 
 SLEEPS = "exec sleep 3600"
-IGNORES_TERM = "trap '' TERM; echo up; while :; do sleep 0.05; done"
 
 # Binds the port (0: one that the system chooses), says which, and listens until it is killed.
 LISTENS = (
@@ -37,62 +37,13 @@ async def guardian() -> AsyncGenerator[Guardian, None]:
         yield guardian
 
 
-def shell(script: str, **fields: object) -> Launch:
-    return Launch(argv=("sh", "-c", script), **fields)  # type: ignore[arg-type]
-
-
 def python(code: str, *args: str, **fields: object) -> Launch:
     return Launch(argv=(sys.executable, "-I", "-S", "-c", code, *args), **fields)  # type: ignore[arg-type]
-
-
-def is_gone(pid: int) -> bool:
-    """A killed grandchild may wait for the machine's first process to reap it."""
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
-
-
-class Lines:
-    """Collects lines; `wait_for` returns when there are so many of a stream."""
-
-    def __init__(self) -> None:
-        self.stdout: list[bytes] = []
-        self.stderr: list[bytes] = []
-        self._changed = trio.Event()
-
-    def __call__(self, stream: str, line: bytes) -> None:
-        getattr(self, stream).append(line)
-        self._changed.set()
-        self._changed = trio.Event()
-
-    async def wait_for(self, stream: str, count: int = 1) -> None:
-        with trio.fail_after(10):
-            while len(getattr(self, stream)) < count:
-                await self._changed.wait()
 
 
 async def run(launch: Launch, guardian: Guardian, on_line: Callable[..., None]) -> Exit:
     with trio.fail_after(20):
         return await run_process(launch, on_line=on_line, guardian=guardian)
-
-
-class Result:
-    """The exit of a process that runs beside the test."""
-
-    def __init__(self) -> None:
-        self.exit: Exit
-
-    async def run(
-        self,
-        launch: Launch,
-        guardian: Guardian,
-        on_line: Callable[..., None],
-        task_status: trio.TaskStatus[Running],
-    ) -> None:
-        self.exit = await run_process(
-            launch, on_line=on_line, guardian=guardian, task_status=task_status
-        )
 
 
 async def test_a_process_that_ends_is_reported_with_its_code_and_its_lines(

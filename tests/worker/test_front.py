@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from arriero.protocol.events import ConfigChanged, StateChanged
-from arriero.protocol.lease import Finish, Hello, Probe, Report, Want
+from arriero.protocol.lease import Finish, Hello, Probe, Report, Want, Welcome
 from arriero.protocol.values import ModelRoute
 from arriero.worker import front, sentry
 
@@ -152,8 +152,9 @@ async def test_any_bytes_are_answered_or_the_connection_ends(rig: Any) -> None:
 async def test_models_are_listed_with_their_state(rig: Any) -> None:
     rig.publish(StateChanged, model="m", state="ready", swap=1, endpoint="http://127.0.0.1:1")
     rig.say(Probe(probe=5))
-    while (await rig.heard(Report, rig.count(Report) + 1)).probe != 5:
-        pass
+    number = 1
+    while (await rig.heard(Report, number)).probe != 5:
+        number += 1
 
     listed = body_of(await rig.ask(get(b"/v1/models")))
     running = body_of(await rig.ask(get(b"/running")))
@@ -331,9 +332,32 @@ async def test_a_new_configuration_is_fetched_when_an_event_tells_of_it(rig: Any
     hellos = rig.count(Hello)
     with trio.fail_after(2):  # well before the silence of the supervisor leads to one
         await rig.heard(Hello, hellos + 1)
-    rig.say(Probe(probe=9))
-    while (await rig.heard(Report, rig.count(Report) + 1)).probe != 9:
-        pass
+    await follows(rig, 2)
 
     assert (await rig.ask(kit.post())).startswith(b"HTTP/1.1 404")
     assert (await rig.ask(kit.post(b'{"model":"new"}'))).startswith(b"HTTP/1.1 200")
+
+
+async def test_a_new_configuration_that_is_sent_is_followed_and_confirmed_at_once(
+    rig: Any, kit: Any
+) -> None:
+    assert (await rig.ask(kit.post())).startswith(b"HTTP/1.1 200")
+    config = type(rig.config)(generation=2, models=(ModelRoute(model="new", aliases=("m",)),))
+
+    rig.say(Welcome(config=config, snapshot=rig.snapshot))
+    with trio.fail_after(0.9):  # before the report that is due anyway
+        await follows(rig, 2)
+
+    await rig.ask(kit.post())
+    assert (await rig.heard(Want, rig.count(Want))).model == "new"
+    assert rig.count(Hello) == 1
+
+
+async def follows(rig: Any, generation: int) -> None:
+    """Return when the worker has said that it follows that configuration."""
+
+    def said(message: object) -> bool:
+        return isinstance(message, Report) and message.generation == generation
+
+    while not any(map(said, rig.received)):
+        await rig.heard(Report, rig.count(Report) + 1)

@@ -40,6 +40,18 @@ def test_a_snapshot_is_a_start_for_those_who_join_late() -> None:
     assert view.look("m") == View("loading", fraction=0.5)
 
 
+def test_a_snapshot_that_events_have_overtaken_changes_nothing(view: ProgressView) -> None:
+    view.take(made(5, step("loading", fraction=0.5)))
+    status = ModelStatus(model="m", state="stopped", since=0.0)
+
+    view.restart(Snapshot(epoch="e", seq=4, t=0.0, models=(status,)))
+
+    assert view.look("m") == View("loading", fraction=0.5)
+    assert view.take(made(6, step("loading", fraction=0.6)))
+    view.restart(Snapshot(epoch="another", seq=1, t=0.0, models=(status,)))
+    assert view.look("m") == View("queued", ahead=0)
+
+
 @pytest.mark.parametrize(
     ("progress", "said"),
     [

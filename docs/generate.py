@@ -1,0 +1,176 @@
+"""Writes what is generated from the definitions of the configuration's keys (`make docs`).
+
+config.schema.json      for editors
+docs/config-parity.md   every key; and docs/config-differences.md: what is not as in llama-swap
+
+With ``--check`` nothing is written: the exit status is 1 if one of them is not up to date.
+"""
+
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from arriero.supervisor.config_kinds import default_of
+from arriero.supervisor.config_reading import NEVER, NOT_YET, Key
+from arriero.supervisor.config_schema import every_key, schema_text
+
+ROOT: Final = Path(__file__).parents[1]
+
+# Keys that llama-swap does not have, by their last name.
+OWN: Final = frozenset(
+    {
+        "listen", "workers", "progress", "progressDelay", "heartbeatInterval", "progressMarker",
+        "progressDetails", "strict",
+    }
+)  # fmt: skip
+
+# Why nothing acts on keys, by the beginnings of their paths.
+WHY_NOT: Final = {
+    "logTimeFormat": "lines have a time of one form",
+    "logToStdout": "lines of model servers are told by `arriero logs`",
+    "logRequests": "it does nothing in llama-swap, either",
+    "metricsMaxInMemory": "requests are not remembered",
+    "captureBuffer": "requests and answers are not captured",
+    "store": "requests are not remembered",
+    "ui": "there is no list of requests",
+    "performance": "the machine is not sampled",
+    "includeAliasesInList": "listings name models by their ids",
+    "upstream": "there is no `/upstream`",
+    "models.<id>.concurrencyLimit": "requests are not limited in number",
+    "models.<id>.metadata": "listings do not show it",
+    "models.<id>.filters": "bodies are passed on as they are, but for `model` (useModelName)",
+    "models.<id>.timeouts": "connections have limits of arriero's own",
+    "models.<id>.compat": "web sockets are not passed on",
+    "models.<id>.capabilities": "listings do not show them",
+    "profiles": "no name is pinned",
+    "selectors": "a request names a model or an alias",
+    "peers": "requests are passed on to the models of this machine only",
+}
+
+# The parts of the page: a heading, what it says, and the names with which the paths in it begin;
+# no names: all others.
+PARTS: Final[tuple[tuple[str, str, tuple[str, ...]], ...]] = (
+    ("Top level", "", ()),
+    ("Models", "`<id>` is the name that requests give.", ("models",)),
+    (
+        "Which models run beside which, and who comes first",
+        "`groups` and `matrix` at the top level are llama-swap's older places; a file has either "
+        "these or `routing`.",
+        ("groups", "matrix", "routing"),
+    ),
+    ("Other names", "", ("profiles", "selectors")),
+    ("Peers", "`<id>` is the first part of the names of its models: `<id>/<model>`.", ("peers",)),
+)
+
+# Wider cells are let stick out, so that the others can be read without a browser.
+_WIDEST: Final = 48
+
+
+def parity_page() -> str:
+    """Return the page on keys and differences."""
+    leaves = [(path, key) for path, key in every_key() if not key.kind.is_nest]
+    acting = sum(key.acts not in {NOT_YET, NEVER} for _, key in leaves)
+    lines = [
+        "# The configuration's keys, and llama-swap's",
+        "",
+        "<!-- Written by make docs; edit supervisor/config_*keys.py, or config-differences.md. -->",
+        "",
+        "A configuration of llama-swap works unchanged: each of its keys is read and checked, and",
+        f"what it says is kept. Of the {len(leaves)} keys here arriero acts on {acting} so far;",
+        "*acts since* is the version from which one changes what is done. A file that uses others",
+        "loads, and is told so. Keys that llama-swap does not have are marked *own*.",
+        "",
+        "Times are in seconds, as llama-swap writes them, unless a duration (`250ms`, `1m30s`) is",
+        "wanted. Wherever a value stands, `${name}` may stand for it: see [macros](#macros).",
+    ]
+    for heading, said, names in PARTS:
+        lines += ["", f"## {heading}", *(["", said] if said else []), ""]
+        lines += _table((path, key) for path, key in leaves if _part_of(path) == names)
+    lines += ["", "## Read, but not acted on", "", "So far:", ""]
+    lines += [f"- `{start}`: {why}." for start, why in WHY_NOT.items()]
+    differences = (ROOT / "docs" / "config-differences.md").read_text()
+    return "\n".join(lines) + "\n\n" + re.sub(r"\A<!--.*?-->\n*", "", differences, flags=re.DOTALL)
+
+
+def _part_of(path: str) -> tuple[str, ...]:
+    first = path.partition(".")[0]
+    return next((names for _, _, names in PARTS if first in names), ())
+
+
+def _table(leaves: Iterable[tuple[str, Key[Any]]]) -> Iterator[str]:
+    """Give the lines of a table; its columns are straight in the text, too."""
+    rows: list[tuple[str, ...]] = [("Key", "Takes", "Default", "Acts since", "Meaning")]
+    for path, key in leaves:
+        for spelling in key.spellings:
+            name = path.removesuffix(key.name) + spelling
+            own = " *own*" if key.name in OWN else ""
+            is_old = spelling == key.other
+            meaning = f"Another spelling of `{key.name}`." if is_old else _marked(key.meaning)
+            rows.append(
+                (f"`{name}`{own}", _marked(key.kind.takes), _default(key), key.acts, meaning)
+            )
+    rows = [tuple(cell.replace("|", "\\|") for cell in row) for row in rows]
+    widths = [max(_fitting(row[column] for row in rows)) for column in range(4)]
+    rows.insert(1, (*("-" * width for width in widths), "-------"))
+    for row in rows:
+        padded = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        yield f"| {' | '.join([*padded, row[4]])} |"
+
+
+def _fitting(cells: Iterable[str]) -> Iterator[int]:
+    return (len(cell) for cell in cells if len(cell) <= _WIDEST)
+
+
+def _marked(words: str) -> str:
+    """Return `words` with what is written literally marked as code."""
+    return re.sub(r"(\$\{[\w.]+\}|<[\w/]+>)", r"`\1`", words)
+
+
+def _default(key: Key[Any]) -> str:
+    if key.required:
+        return "required"
+    if key.without is not None:
+        return key.without
+    default = default_of(key)
+    return "none" if default is None else f"`{_flow(default)}`"
+
+
+def _flow(value: object) -> str:
+    """Return `value` as YAML, in one line."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case list():
+            return f"[{', '.join(_flow(item) for item in value)}]"
+        case str() if not re.fullmatch(r"[\w/](?:[\w./:${}-]*[\w}])?", value):
+            return "'" + value.replace("'", "''") + "'"
+        case _:
+            return str(value)
+
+
+PAGES: Final[dict[str, Callable[[], str]]] = {
+    "config.schema.json": schema_text,
+    "docs/config-parity.md": parity_page,
+}
+
+
+def main(args: list[str]) -> int:
+    """Write the pages; with ``--check``, say which of them are not up to date."""
+    stale = []
+    for name, make in PAGES.items():
+        path, text = ROOT / name, make()
+        if not path.exists() or path.read_text() != text:
+            stale.append(name)
+            if args != ["--check"]:
+                path.write_text(text)
+    if stale and args == ["--check"]:
+        sys.stderr.write(f"not up to date: {', '.join(stale)}; run: make docs\n")
+        return 1
+    sys.stdout.write("".join(f"wrote {name}\n" for name in stale))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

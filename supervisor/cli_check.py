@@ -1,0 +1,139 @@
+"""The command `arriero check`: reads a configuration and tells what is wrong with it."""
+
+import os
+import shutil
+import sys
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from .cli_session import write_json
+from .cli_text import aligned
+from .errors import ConfigError
+
+if TYPE_CHECKING:
+    from .cli_check_text import CheckReport
+    from .config_values import Config
+
+_DEFAULT: Final = Path("config.yaml")
+_EXAMPLE: Final = "arriero check config.yaml"
+
+# What is told below the tables, and how it looks on a terminal.
+_KINDS: Final = (("notes", "dim"), ("warnings", "yellow"), ("errors", "red"))
+
+
+class RealDisk:
+    """This machine. Everything is looked at, and nothing opened; each thing once."""
+
+    def __init__(self) -> None:
+        self._is_file = cache(_is_file)
+        self._is_program = cache(lambda name, path: shutil.which(name, path=path) is not None)
+
+    def is_file(self, path: Path) -> bool:
+        """Say whether there is a file; True, too, where that cannot be seen."""
+        return self._is_file(path)
+
+    def is_program(self, name: str, path: str | None) -> bool:
+        """Say whether `name` can be started, with `path` as its PATH."""
+        return self._is_program(name, path)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except PermissionError:
+        return True  # the user who is going to run it may be another one
+    except (OSError, ValueError):  # such as a name that is too long, or holds a zero byte
+        return False
+
+
+@click.command(epilog=f"Example:  {_EXAMPLE} --json")
+@click.argument("files", metavar="[FILE]...", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "--config-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="A folder: its *.yaml and *.yml files are merged after the FILEs.",
+)
+@click.option("--lenient", is_flag=True, help="Unknown keys are warnings, not errors.")
+@click.option(
+    "--resolved",
+    is_flag=True,
+    help="Write the configuration as it is meant instead: one file, macros replaced. Secrets, too.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Write one JSON object.")
+def check(
+    files: tuple[Path, ...],
+    config_dir: Path | None,
+    *,
+    lenient: bool,
+    resolved: bool,
+    as_json: bool,
+) -> int:
+    """Tell what a configuration says, and what is wrong with it.
+
+    All FILEs together are one configuration, as for `serve`; without any, config.yaml in this
+    folder is taken. Nothing is started or written. Commands are shown as they are run, but with
+    secrets hidden.
+
+    Exit status: 0 nothing is wrong, 1 there are warnings, 2 there are errors. Notes do not count.
+    """
+    from .cli_check_text import accepted, refused  # other commands do without the configuration
+    from .config import load_with_tree
+    from .config_advice import advise
+    from .config_dump import dump
+
+    if not files and config_dir is None:
+        if not _DEFAULT.exists():
+            raise click.UsageError(
+                f"there is no {_DEFAULT} in this folder; say which file, such as: {_EXAMPLE}"
+            )
+        files = (_DEFAULT,)
+    config = None
+    try:
+        config, root = load_with_tree(
+            *files, directory=config_dir, environ=os.environ, lenient=lenient
+        )
+        report = accepted(config, advise(config, root, RealDisk()))
+    except ConfigError as exc:
+        report = refused(exc)
+    if resolved and config is not None:
+        click.echo(dump(config), nl=False)
+    elif as_json:
+        write_json(report)
+    else:
+        _show(report, config)
+    return report.exit_status
+
+
+def _show(report: "CheckReport", config: "Config | None") -> None:
+    from .cli_check_text import fitted, last_line, remark_line, tables
+
+    found = [] if config is None else tables(report, config)
+    sections = [
+        (name, style, [remark_line(remark) for remark in getattr(report, name)])
+        for name, style in _KINDS
+    ]
+    if sys.stdout.isatty():
+        from rich.console import Console  # takes a while to import
+        from rich.text import Text
+
+        from .cli_screen import draw_table
+
+        console = Console()
+        for table in found:
+            draw_table(fitted(table, console.width))
+        for name, style, lines in sections:
+            for line in (name, *lines, "") if lines else ():
+                # Not folded: a terminal makes a link of a place in one line.
+                console.print(Text(line, style=style), soft_wrap=True)
+        console.print(Text(last_line(report), style="bold"))
+        return
+    for table in found:
+        click.echo("\n".join((*aligned(table), "")))
+    for name, _, lines in sections:
+        if lines:
+            click.echo("\n".join((f"{name}:", *lines, "")))
+    click.echo(last_line(report))

@@ -1,0 +1,133 @@
+"""The commands that make a configuration. It goes to stdout; none of them writes a file."""
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .cli_place import CommandFailed
+from .cli_session import note
+from .cli_text import clean
+from .errors import ConfigError
+from .presets_ini import MAX_BYTES
+
+if TYPE_CHECKING:
+    from .scan import File, Inventory
+
+# Files for which a bar is drawn; reading fewer is over at once.
+_MANY = 20
+
+
+@click.group(
+    "import", epilog="Example:  arriero import llama-server-presets models.ini > config.yaml"
+)
+def import_() -> None:
+    """Make a configuration from that of another program; it is written to stdout."""
+
+
+@import_.command(
+    "llama-server-presets",
+    epilog="Example:  arriero import llama-server-presets models.ini > config.yaml",
+)
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+def llama_server_presets(file: Path) -> None:
+    """Write a configuration for FILE, which llama-server takes as --models-preset.
+
+    What cannot be carried over is told on stderr and in comments.
+    """
+    from .import_presets import import_presets
+
+    imported = import_presets(_read(file))
+    for remark in imported.remarks:
+        note(f"{clean(str(file))}: {clean(str(remark))}")
+    if not imported.models:
+        raise CommandFailed(
+            f"there is no model in {clean(str(file))}; write [name] and model = FILE"
+        )
+    _write(imported.text)
+
+
+@click.command(epilog="Example:  arriero scan ~/models > config.yaml")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--json", "as_json", is_flag=True, help="Write what was found as JSON instead.")
+def scan(folder: Path, as_json: bool) -> None:
+    """Write a configuration for the GGUF files in DIR and its folders.
+
+    Files that cannot be used are told on stderr and in comments.
+    """
+    from .scan import configuration, take_stock
+    from .scan_files import find_files, read_files
+
+    folder = folder.absolute()
+    remarks: list[str] = []
+    try:
+        paths = find_files(folder, remarks)
+    except OSError as exc:
+        raise CommandFailed(f"cannot read {clean(str(folder))}: {exc.strerror}") from exc
+    found = take_stock(_with_bar(read_files(paths), len(paths)))
+    found.remarks += remarks
+    for remark in found.remarks:
+        note(clean(remark))
+    if as_json:
+        click.echo(_as_json(found))
+    elif found.models:
+        _write(configuration(found, folder))
+    else:
+        raise CommandFailed(f"there is no model in {clean(str(folder))}; GGUF files end in .gguf")
+
+
+def _read(file: Path) -> str:
+    try:
+        with file.open("rb") as opened:
+            data = opened.read(MAX_BYTES + 1)
+    except OSError as exc:
+        raise CommandFailed(f"cannot read {clean(str(file))}: {exc.strerror}") from exc
+    if len(data) > MAX_BYTES:
+        raise CommandFailed(f"{clean(str(file))} is larger than {MAX_BYTES >> 20} MB")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        line = data.count(b"\n", 0, exc.start) + 1
+        raise CommandFailed(f"{clean(str(file))}: line {line}: this is not UTF-8") from exc
+
+
+def _write(text: str) -> None:
+    """Write a configuration, and say so if arriero itself would not take it."""
+    from .config import parse_config  # not loaded by commands that only ask
+
+    click.echo(text, nl=False)
+    try:
+        parse_config(text, environ={})
+    except ConfigError as exc:
+        raise CommandFailed(f"what was written needs your hand: {exc}") from exc
+
+
+def _with_bar(files: "Iterator[File]", count: int) -> "Iterable[File]":
+    if count < _MANY or not sys.stderr.isatty():
+        return files
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(files, "reading", total=count, console=Console(stderr=True), transient=True)
+
+
+def _as_json(found: "Inventory") -> str:
+    models = [
+        {
+            "model": model.model,
+            "path": str(model.path),
+            "kind": model.kind.name.lower(),
+            "name": model.name or None,
+            "architecture": model.architecture,
+            "quant": model.quant or None,
+            "parameters": model.parameters,
+            "size_bytes": model.size_bytes,
+            "context": model.context,
+            "mmproj": str(model.projector) if model.projector else None,
+        }
+        for model in found.models
+    ]
+    return json.dumps({"models": models, "remarks": found.remarks}, indent=2)

@@ -1,0 +1,169 @@
+"""What is surely not meant in one model: a command that cannot work as it is. Deciding only."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Final, Protocol
+from urllib.parse import urlsplit
+
+from .config_findings import Findings
+from .config_values import PORT, ModelConfig
+from .masking import masked_text
+from .server_options import DEFAULT_PORT, ServerOptions, server_options
+
+# How many missing files of one model are told by name, and how much of a name.
+_MOST_FILES: Final = 4
+_SHOWN: Final = 200
+
+
+class Disk(Protocol):
+    """What is asked of the machine. Nothing is opened, and nothing raises."""
+
+    def is_file(self, path: Path) -> bool:
+        """Say whether there is a file; True, too, where that cannot be seen."""
+        ...
+
+    def is_program(self, name: str, path: str | None) -> bool:
+        """Say whether `name` can be started.
+
+        Args:
+            name: As in a command.
+            path: The value of PATH; None: that of this process.
+        """
+        ...
+
+
+def check_model(model: ModelConfig, disk: Disk, found: Findings) -> None:
+    """Note what is not meant in `model`."""
+    env = dict(model.env)
+    options = server_options(model.command, env)
+    _check_program(model, env, disk, found)
+    if options is None:
+        _check_given_port(model, found)
+        return
+    _check_port(model, options, found)
+    _check_host(model, options, found)
+    _check_files(model, options, disk, found)
+
+
+def fixed_port(model: ModelConfig) -> int | None:
+    """Return the port of this machine on which `model` always answers; None if there is none."""
+    if PORT in model.proxy or not is_here(model.proxy):
+        return None
+    parts = urlsplit(model.proxy)
+    return parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def is_here(proxy: str) -> bool:
+    """Whether `proxy`, a base URL, is of this machine alone."""
+    return _is_loopback(urlsplit(proxy.replace(PORT, "1")).hostname or "")
+
+
+@lru_cache
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _check_program(model: ModelConfig, env: Mapping[str, str], disk: Disk, found: Findings) -> None:
+    program = model.command[0]
+    if disk.is_program(program, env.get("PATH")):
+        return
+    would_do = (
+        "write the path of a file that may be executed"
+        if "/" in program
+        else "install it, or write its whole path"
+    )
+    found.warn(
+        ("models", model.model, "cmd"),
+        f"there is no program {_quoted(program)}{_no_shell(program)}; {would_do}",
+    )
+
+
+def _check_files(model: ModelConfig, options: ServerOptions, disk: Disk, found: Findings) -> None:
+    missing = [str(path) for path in options.files if not disk.is_file(path)]
+    if not missing:
+        return
+    told = ", ".join(map(_quoted, missing[:_MOST_FILES]))
+    if len(missing) > _MOST_FILES:
+        told += f" and {len(missing) - _MOST_FILES} more"
+    hint = _no_shell(missing[0])
+    if not hint and not missing[0].startswith("/"):
+        hint = ", seen from the folder in which this runs; write its whole path"
+    found.warn(("models", model.model, "cmd"), f"there is no file {told}{hint}")
+
+
+def _check_given_port(model: ModelConfig, found: Findings) -> None:
+    """Check that a server of which nothing else is known is asked on the port that it is given."""
+    port = fixed_port(model)
+    if model.wants_port and port is not None:
+        found.warn(
+            ("models", model.model, "proxy"),
+            f"arriero asks on port {port}, but the server is given ${{PORT}}, which is another "
+            "one at each start; leave this out, or write http://127.0.0.1:${PORT}",
+        )
+
+
+def _check_port(model: ModelConfig, options: ServerOptions, found: Findings) -> None:
+    """Check that llama-server listens where it is asked."""
+    at = ("models", model.model)
+    told = options.port
+    if told.is_contradiction:
+        found.warn(
+            (*at, "env", _index(model, "LLAMA_ARG_PORT")),
+            "LLAMA_ARG_PORT is another port than that of --port in cmd, which counts; remove it",
+        )
+    port = DEFAULT_PORT if told.value is None else told.value
+    asked = str(fixed_port(model) or PORT)
+    if not is_here(model.proxy) or port == asked or not (port == PORT or port.isdecimal()):
+        return
+    if told.option is not None:
+        listens = f"the server listens on port {port}"
+    elif told.variable is not None:  # nothing that stands in the environment is told
+        listens = "the server listens on the port of LLAMA_ARG_PORT"
+    else:
+        listens = f"the server is told no port and listens on {port}"
+    found.warn(
+        (*at, "proxy" if port == PORT else "cmd"),
+        f"{listens}, but arriero asks on port {asked}; write --port ${{PORT}}, and no proxy",
+    )
+
+
+def _check_host(model: ModelConfig, options: ServerOptions, found: Findings) -> None:
+    at = ("models", model.model)
+    if options.host.is_contradiction:
+        found.warn(
+            (*at, "env", _index(model, "LLAMA_ARG_HOST")),
+            "LLAMA_ARG_HOST is another address than that of --host in cmd, which counts; remove it",
+        )
+    host = options.host.value
+    if host is None or not is_here(model.proxy):
+        return
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return  # a name
+    if not address.is_loopback and not address.is_unspecified:
+        found.warn(
+            (*at, "cmd"),
+            "the server listens on another address than that of proxy, where arriero asks; "
+            "write --host 127.0.0.1",
+        )
+
+
+def _index(model: ModelConfig, variable: str) -> int:
+    """Return which entry of `env` sets `variable`: the last one counts."""
+    return max(at for at, (name, _) in enumerate(model.env) if name == variable)
+
+
+def _no_shell(text: str) -> str:
+    if text.startswith("~") or "$" in text:
+        return " (there is no shell, so ~ and $ stand for nothing)"
+    return ""
+
+
+def _quoted(text: str) -> str:
+    return repr(masked_text(text)[:_SHOWN])

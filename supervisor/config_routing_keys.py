@@ -1,0 +1,255 @@
+"""The keys that say who runs beside whom, and what other names mean."""
+
+from typing import Any, Final
+
+from .config_kinds import (
+    BOOLEAN,
+    OBJECT,
+    choice,
+    defaults,
+    integer,
+    listed,
+    named,
+    read_text,
+    section,
+    text,
+)
+from .config_model_keys import NAME, PEER_FILTER_KEYS, PEER_URL, is_name, read_later, timeout_keys
+from .config_reading import Key, Kind, Place, Wrong
+from .json_schema import TEXT, or_nothing
+from .yamltree import Node
+
+
+def _word(*words: str) -> Kind[str]:
+    return choice({word: word for word in words})
+
+
+def _section(name: str, keys: tuple[Key[Any], ...], meaning: str) -> Key[Any]:
+    return Key(name, section(keys), defaults(keys), meaning)
+
+
+def _optional_name(node: Node, place: Place) -> str:
+    """Return a name; empty for one that is switched off."""
+    return "" if node.value is None else read_text(node, place, "a name")
+
+
+_OPTIONAL: Final = Kind("a name, or nothing", or_nothing(TEXT), _optional_name)
+
+GROUP_KEYS: Final[tuple[Key[Any], ...]] = (
+    Key(
+        "members",
+        listed(NAME, "models"),
+        (),
+        "Its models, by their ids.",
+        acts="0.1",
+        field="config.routing",
+    ),
+    Key(
+        "swap",
+        BOOLEAN,
+        True,
+        "Only one of them runs at a time.",
+        acts="0.1",
+        field="config.routing",
+    ),
+    Key(
+        "exclusive",
+        BOOLEAN,
+        True,
+        "Starting one of them stops the models of other groups.",
+        acts="0.1",
+        field="config.routing",
+    ),
+    Key(
+        "persistent",
+        BOOLEAN,
+        False,
+        "No other group stops them.",
+        acts="0.1",
+        field="config.routing",
+    ),
+)
+GROUPS: Final = named(section(GROUP_KEYS), "a mapping of names to groups")
+
+# Read by the matrix's own compiler, which knows where in an expression a mistake is.
+MATRIX_KEYS: Final[tuple[Key[Any], ...]] = (
+    Key(
+        "vars",
+        named(NAME, "a mapping of short names to models", names="^[A-Za-z0-9.-]{1,32}$"),
+        None,
+        "Short names of models, for the sets.",
+        acts="0.1",
+        field="config.routing",
+        without="none",
+    ),
+    Key(
+        "evict_costs",
+        named(integer(1, 2**31), "a mapping of models to numbers"),
+        None,
+        "What it costs to stop a model; 1 for the others.",
+        acts="0.1",
+        field="config.routing",
+        without="none",
+    ),
+    Key(
+        "sets",
+        named(text("an expression"), "a mapping of names to expressions"),
+        None,
+        "Models that may run together: & is and, | is or, +name another set, and brackets.",
+        acts="0.1",
+        field="config.routing",
+        required=True,
+    ),
+)
+MATRIX: Final = section(MATRIX_KEYS)
+
+_FIFO_KEYS: Final[tuple[Key[Any], ...]] = (
+    Key(
+        "priority",
+        named(integer(-(2**31), 2**31), "a mapping of models to numbers"),
+        None,
+        "Models with a higher number get their turn first; 0 for the others.",
+        acts="0.1",
+        field="routing.priority",
+        without="none",
+    ),
+)
+_SCHEDULER_SETTINGS: Final = (_section("fifo", _FIFO_KEYS, "First come, first served."),)
+_SCHEDULER_KEYS: Final[tuple[Key[Any], ...]] = (
+    Key(
+        "use",
+        _word("fifo"),
+        "fifo",
+        "Who gets a turn first; there is one way.",
+        acts="0.1",
+        field="engine.queue",
+    ),
+    _section("settings", _SCHEDULER_SETTINGS, "Settings of each of them."),
+)
+_ROUTER_SETTINGS: Final[tuple[Key[Any], ...]] = (
+    Key(
+        "groups", GROUPS, None, "Which models run beside which, by groups.", field="config.routing"
+    ),
+    Key(
+        "matrix",
+        MATRIX,
+        None,
+        "Which models run beside which, by sets.",
+        acts="0.1",
+        field="config.routing",
+    ),
+)
+_ROUTER_KEYS: Final[tuple[Key[Any], ...]] = (
+    Key(
+        "use",
+        _word("group", "matrix"),
+        None,
+        "What decides which models run beside which.",
+        acts="0.1",
+        field="config.routing",
+        written="group",
+    ),
+    _section("settings", _ROUTER_SETTINGS, "Settings of each of them."),
+)
+ROUTING_KEYS: Final[tuple[Key[Any], ...]] = (
+    _section("scheduler", _SCHEDULER_KEYS, "Who gets a turn first."),
+    _section("router", _ROUTER_KEYS, "Which models run beside which."),
+)
+
+PROFILE_KEYS: Final[tuple[Key[Any], ...]] = (
+    Key("description", text(strip=True), "", "A few words on it.", field="profiles"),
+    Key(
+        "pins",
+        named(_OPTIONAL, "a mapping of names to models"),
+        None,
+        "Name -> what answers to it while the profile is chosen; nothing: nobody does.",
+        field="pins",
+        required=True,
+    ),
+)
+PROFILES: Final = named(section(PROFILE_KEYS), "a mapping of names to profiles")
+
+_SELECTOR_SETTINGS: Final[tuple[Key[Any], ...]] = (
+    Key(
+        "spillover",
+        integer(1, 2**31),
+        1,
+        "Requests of one target before the next one is started.",
+        field="spillover",
+    ),
+)
+SELECTOR_KEYS: Final[tuple[Key[Any], ...]] = (
+    Key(
+        "strategy",
+        _word("pin", "warm", "spillover"),
+        None,
+        "pin: the first target; warm: one that runs; spillover: the next one when one is busy.",
+        field="strategy",
+        required=True,
+    ),
+    Key(
+        "targets",
+        listed(NAME, "models"),
+        (),
+        "Models, their aliases, or those of peers, in order.",
+        field="targets",
+        required=True,
+    ),
+    _section("settings", _SELECTOR_SETTINGS, "Settings of each strategy."),
+    Key("name", text(strip=True), "", "What people call it; for listings.", field="selectors"),
+    Key("description", text(strip=True), "", "A few words on it; for listings.", field="selectors"),
+    Key("unlisted", BOOLEAN, False, "Left out of listings.", field="selectors"),
+    Key("metadata", OBJECT, None, "Shown in listings as it is.", field="selectors"),
+)
+SELECTORS: Final = named(section(SELECTOR_KEYS), "a mapping of names to selectors")
+
+
+def _key(node: Node, place: Place) -> str:
+    """A key is never shown in a message. Empty: there is none."""
+    found = place.scalar(node, "a key", is_secret=True).text
+    if not found.isprintable() or not found.isascii():
+        message = "this key holds a character that no header can; remove it"
+        raise Wrong(place.problem(node, message))
+    return found
+
+
+PEER_KEYS: Final[tuple[Key[Any], ...]] = (
+    Key(
+        "proxy",
+        PEER_URL,
+        None,
+        "Where it answers.",
+        field="peers",
+        required=True,
+    ),
+    Key(
+        "models",
+        listed(text("a name", lambda name: bool(name.strip())), "names"),
+        (),
+        "Models that it serves.",
+        field="peers",
+        required=True,
+    ),
+    Key(
+        "apiKey",
+        Kind("a key", TEXT, _key),
+        "",
+        "Sent to it in the place of the client's.",
+        field="peers",
+        without="none",
+    ),
+    _section("filters", PEER_FILTER_KEYS, "What is changed in the body of requests."),
+    _section("timeouts", timeout_keys(60), "Of connections to it, in seconds; 0 is none."),
+)
+PEERS: Final = named(section(PEER_KEYS), "a mapping of names to peers")
+
+__all__ = [
+    "GROUPS",
+    "MATRIX",
+    "PEERS",
+    "PROFILES",
+    "ROUTING_KEYS",
+    "SELECTORS",
+    "is_name",
+    "read_later",
+]

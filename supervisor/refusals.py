@@ -1,0 +1,26 @@
+"""What is told to those who wait for a model and do not get it. Deciding only."""
+
+from arriero.protocol.values import ErrorInfo
+
+
+def removed(model: str) -> ErrorInfo:
+    """Another configuration has no such model."""
+    return ErrorInfo(
+        code="unknown_model", message=f"model {model} was removed from the configuration"
+    )
+
+
+def unavailable(model: str, why: str) -> ErrorInfo:
+    """There is no mistake; later it may be different."""
+    return ErrorInfo(
+        code="model_unavailable", message=f"model {model} is not available: {why}", transient=True
+    )
+
+
+def too_slow(model: str, limit_s: float) -> ErrorInfo:
+    """It was not ready in time."""
+    return ErrorInfo(
+        code="model_load_timeout",
+        message=f"model {model} failed to load: it was not ready after {limit_s:g} s; "
+        "raise healthCheckTimeout if it needs longer",
+    )

@@ -1,0 +1,127 @@
+"""What a command tells llama-server: where it listens, and which files it opens. Deciding only.
+
+Only what surely is llama-server is looked at, because its options are known. In ``docker run ...``
+or behind a script of somebody's, a port and a path may be those of another world.
+
+Source: llama-server --help, build 10434.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from .progress_bytes import model_files
+
+DEFAULT_PORT: Final = "8080"
+
+_PROGRAM: Final = re.compile(
+    r"llama-server(?:-(?:\d+|b\d+|cpu|cuda\w*|hip|metal|rocm|sycl|vulkan))*(?:\.exe)?"
+)
+
+# Programs that run another one where they are themselves.
+_WRAPPERS: Final = frozenset(
+    {"chrt", "env", "ionice", "nice", "nohup", "numactl", "setsid", "stdbuf", "sudo", "taskset"}
+)
+
+# Options that name files besides those of `model_files`, with commas between them, and whether
+# each has a scale after a colon.
+_MORE_FILES: Final[Mapping[str, bool]] = {
+    "--lora": False,
+    "--lora-scaled": True,
+    "--control-vector": False,
+    "--control-vector-scaled": True,
+}
+
+# With these a file may be fetched first.
+_FETCHING: Final = re.compile(
+    r"-(?:mu|mmu|dr|hfr?|hfr?v|hfr?d)|--(?:model-url|mmproj-url|docker-repo|spec-draft-hf|hf-repo.*)"
+)
+_FETCHING_VARIABLE: Final = re.compile(r"LLAMA_ARG_.*(?:_URL|_REPO)(?:_V)?")
+_SCALE: Final = re.compile(r":[-+.\d]+\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One setting, from the two places that it may have.
+
+    Attributes:
+        option: By the command, which counts; None: it does not say.
+        variable: By the environment; None: it does not say.
+    """
+
+    option: str | None
+    variable: str | None
+
+    @property
+    def value(self) -> str | None:
+        """What counts."""
+        return self.variable if self.option is None else self.option
+
+    @property
+    def is_contradiction(self) -> bool:
+        """Whether both places say something, and not the same."""
+        return None not in {self.option, self.variable} and self.option != self.variable
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """What a llama-server is told.
+
+    Attributes:
+        host, port: Where it listens; ``${PORT}`` stands as it was written.
+        files: What it loads: the model first, adapters last. Empty if it may fetch something.
+    """
+
+    host: Told
+    port: Told
+    files: tuple[Path, ...]
+
+
+def server_options(command: Sequence[str], env: Mapping[str, str]) -> ServerOptions | None:
+    """Return what `command` tells llama-server; None if it is not surely that.
+
+    Args:
+        command: Program and arguments.
+        env: What is added to the environment.
+    """
+    arguments = _arguments(command)
+    if arguments is None:
+        return None
+    options = dict(_options(arguments))  # said twice: the last one counts
+    fetches = any(map(_FETCHING.fullmatch, arguments)) or any(
+        map(_FETCHING_VARIABLE.fullmatch, env)
+    )
+    return ServerOptions(
+        host=Told(options.get("--host"), env.get("LLAMA_ARG_HOST")),
+        port=Told(options.get("--port"), env.get("LLAMA_ARG_PORT")),
+        files=() if fetches else tuple(_files(arguments, env)),
+    )
+
+
+def _arguments(command: Sequence[str]) -> Sequence[str] | None:
+    for at, word in enumerate(command):
+        name = os.path.basename(word)
+        if _PROGRAM.fullmatch(name):
+            return command[at + 1 :]
+        if at == 0 and name not in _WRAPPERS:
+            break
+    return None
+
+
+def _options(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
+    following = iter(arguments)
+    for word in following:
+        option = word.replace("_", "-")  # as llama.cpp does
+        if option in {"--host", "--port", *_MORE_FILES}:
+            yield option, next(following, "")
+
+
+def _files(arguments: Sequence[str], env: Mapping[str, str]) -> Iterator[Path]:
+    yield from model_files(arguments, env, is_file=lambda _: True)
+    for option, value in _options(arguments):
+        if option in _MORE_FILES:
+            for name in filter(None, value.split(",")):
+                yield Path(_SCALE.sub("", name) if _MORE_FILES[option] else name)

@@ -1,0 +1,34 @@
+"""What tests of the engine are made of."""
+
+from collections.abc import Sequence
+
+from arriero.protocol.values import ErrorInfo
+from arriero.supervisor.engine import Engine
+from arriero.supervisor.happenings import (
+    Announce,
+    CameUp,
+    Command,
+    Grant,
+    Spawn,
+    Spawned,
+    Waiter,
+    Wanted,
+)
+
+CRASHED = ErrorInfo(code="model_unavailable", message="it ended", transient=True)
+W1, W2, W3 = (Waiter("w", number) for number in (1, 2, 3))
+OTHER = Waiter("other", 1)
+SCRIPT = Waiter("script", 1, takes_lease=False)
+
+
+def acts(commands: Sequence[Command]) -> list[Command]:
+    """What is done, without what is said about it."""
+    return [command for command in commands if not isinstance(command, Announce)]
+
+
+def make_ready(engine: Engine, model: str, waiter: Waiter, now: float) -> Grant:
+    spawn = next(c for c in engine.handle(Wanted(waiter, model), now) if isinstance(c, Spawn))
+    engine.handle(Spawned(model, spawn.swap, 100, f"http://{model}"), now)
+    (grant,) = acts(engine.handle(CameUp(model, spawn.swap), now))
+    assert isinstance(grant, Grant)
+    return grant

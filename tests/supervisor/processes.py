@@ -1,0 +1,61 @@
+"""Processes under test, and what becomes of them."""
+
+from collections.abc import Callable
+
+import psutil
+import trio
+
+from arriero.supervisor.guardian import Guardian
+from arriero.supervisor.process import Exit, Running, run_process
+from arriero.supervisor.spawning import Launch
+
+IGNORES_TERM = "trap '' TERM; echo up; while :; do sleep 0.05; done"
+
+
+def shell(script: str, **fields: object) -> Launch:
+    return Launch(argv=("sh", "-c", script), **fields)  # type: ignore[arg-type]
+
+
+def is_gone(pid: int) -> bool:
+    """A killed grandchild may wait for the machine's first process to reap it."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+class Lines:
+    """Collects lines; `wait_for` returns when there are so many of a stream."""
+
+    def __init__(self) -> None:
+        self.stdout: list[bytes] = []
+        self.stderr: list[bytes] = []
+        self._changed = trio.Event()
+
+    def __call__(self, stream: str, line: bytes) -> None:
+        getattr(self, stream).append(line)
+        self._changed.set()
+        self._changed = trio.Event()
+
+    async def wait_for(self, stream: str, count: int = 1) -> None:
+        with trio.fail_after(10):
+            while len(getattr(self, stream)) < count:
+                await self._changed.wait()
+
+
+class Result:
+    """The exit of a process that runs beside the test."""
+
+    def __init__(self) -> None:
+        self.exit: Exit
+
+    async def run(
+        self,
+        launch: Launch,
+        guardian: Guardian,
+        on_line: Callable[..., None],
+        task_status: trio.TaskStatus[Running],
+    ) -> None:
+        self.exit = await run_process(
+            launch, on_line=on_line, guardian=guardian, task_status=task_status
+        )

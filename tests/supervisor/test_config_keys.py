@@ -1,0 +1,133 @@
+"""The definitions of the keys: all of llama-swap's, and each acts where it says so."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import arriero.protocol
+import arriero.supervisor
+import arriero.worker
+from arriero.supervisor.config_reading import NEVER, NOT_YET, Key
+from arriero.supervisor.config_schema import every_key
+
+LEAVES = [(path, key) for path, key in every_key() if not key.kind.is_nest]
+
+_FILTERS = "stripParams setParams setParamsByID"
+_TIMEOUTS = "connect keepalive responseHeader tlsHandshake expectContinue idleConn"
+
+# All of them in v250: a prefix, and what stands under it.
+LLAMA_SWAP = {
+    "": (
+        "healthCheckTimeout logLevel logTimeFormat logToStdout logRequests metricsMaxInMemory "
+        "captureBuffer store.path ui.activity.session_id performance.disabled performance.every "
+        "globalTTL unloadTimeout startPort sendLoadingState includeAliasesInList apiKeys macros "
+        "hooks.on_startup.preload upstream.ignorePaths"
+    ),
+    "models.<id>.": (
+        "cmd cmdStop proxy checkEndpoint env aliases ttl unloadTimeout unlisted name description "
+        "useModelName concurrencyLimit sendLoadingState metadata macros compat.ignoreWebsockets "
+        "capabilities.in capabilities.out capabilities.tools capabilities.reranker "
+        "capabilities.context healthCheckTimeout filters.strip_params"
+    ),
+    "models.<id>.filters.": _FILTERS,
+    "models.<id>.timeouts.": _TIMEOUTS,
+    "groups.<id>.": "members swap exclusive persistent",
+    "matrix.": "vars evict_costs sets",
+    "routing.": "router.use scheduler.use scheduler.settings.fifo.priority",
+    "profiles.<id>.": "description pins",
+    "selectors.<id>.": "strategy targets settings.spillover name description unlisted metadata",
+    "peers.<id>.": "proxy models apiKey",
+    "peers.<id>.filters.": _FILTERS,
+    "peers.<id>.timeouts.": _TIMEOUTS,
+}
+# The same keys in a second place.
+AGAIN = {
+    "routing.router.settings.groups.<id>.": "members swap exclusive persistent",
+    "routing.router.settings.matrix.": "vars evict_costs sets",
+}
+OWN = {
+    "": (
+        "listen workers progress progressDelay heartbeatInterval progressMarker progressDetails "
+        "strict"
+    ),
+    "models.<id>.": "progress strict",
+}
+
+
+def paths(*lists: dict[str, str]) -> list[str]:
+    return [
+        f"{prefix}{name}"
+        for one in lists
+        for prefix, names in one.items()
+        for name in names.split()
+    ]
+
+
+def test_there_are_all_the_keys_of_llama_swap_and_our_own() -> None:
+    defined = {
+        path.removesuffix(key.name) + spelling for path, key in LEAVES for spelling in key.spellings
+    }
+    assert len(paths(LLAMA_SWAP)) == 84
+    assert defined == set(paths(LLAMA_SWAP, AGAIN, OWN))
+
+
+# --- what acts ----------------------------------------------------------------------------------
+
+# These read the configuration, check it, show it or make one up. They do not carry it out.
+ONLY_TELL = ("config", "cli_", "import", "scan", "advice", "room", "matrix")
+
+
+def reads(source: str) -> Iterator[str]:
+    """Give all attributes that `source` reads: ``attribute``, and ``owner.attribute``.
+
+    The owner is the last name before the dot: ``config.listen`` for ``self.config.listen``.
+    """
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+            yield node.attr
+            owner = node.value.func if isinstance(node.value, ast.Call) else node.value
+            if isinstance(owner, ast.Attribute | ast.Name):
+                name = owner.attr if isinstance(owner, ast.Attribute) else owner.id
+                yield f"{name.lstrip('_')}.{node.attr}"
+
+
+READ = {
+    read
+    for package in (arriero.supervisor, arriero.worker, arriero.protocol)
+    for path in Path(package.__path__[0]).glob("*.py")
+    if not path.name.startswith(ONLY_TELL)
+    for read in reads(path.read_text())
+}
+
+
+def verdict(key: Key[object], read: set[str]) -> str:
+    """Say what is wrong with what `key` says of who acts on it; nothing if it is right."""
+    if not key.field:
+        return "has no field: name the attribute by which code reads it"
+    acts = key.field in read
+    if key.acts in {NOT_YET, NEVER}:
+        return f"acts: {key.field} is read; say since which version" if acts else ""
+    return "" if acts else f"acts nowhere: {key.field} is not read; say that it does not act"
+
+
+@pytest.mark.parametrize(("path", "key"), LEAVES, ids=[path for path, _ in LEAVES])
+def test_a_key_acts_if_and_only_if_it_says_so(path: str, key: Key[object]) -> None:
+    assert verdict(key, READ) == ""
+
+
+@pytest.mark.parametrize(("path", "key"), LEAVES, ids=[path for path, _ in LEAVES])
+def test_it_would_be_noticed_if_that_changed(path: str, key: Key[object]) -> None:
+    assert verdict(key, READ ^ {key.field}) != ""
+
+
+def test_an_attribute_counts_where_it_is_read_not_where_it_is_set() -> None:
+    assert set(reads("x.a = self._config.b(c().d)")) == {
+        "b",
+        "config.b",
+        "_config",
+        "self._config",
+        "d",
+        "c.d",
+    }

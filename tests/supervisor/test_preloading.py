@@ -1,0 +1,201 @@
+"""Models that are loaded for nobody. The engine is real, the processes are what the test says."""
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from arriero.protocol.transport import open_context
+from arriero.protocol.values import ErrorInfo
+from arriero.supervisor.conductor import Conductor
+from arriero.supervisor.engine import Engine
+from arriero.supervisor.happenings import (
+    CameUp,
+    Ended,
+    Reconfigured,
+    Spawned,
+    Spec,
+    UnloadAsked,
+    Waiter,
+    Wanted,
+)
+from arriero.supervisor.preloading import preload
+from arriero.supervisor.publisher import open_publisher
+from arriero.supervisor.room import Group, Groups, OneAtATime, Room
+
+MODELS = ("a", "b", "c")
+TOGETHER = Groups([Group("all", MODELS, swap=False)], MODELS)
+CLIENT = Waiter("worker", 1)
+BROKEN = ErrorInfo(code="model_load_failed", message="model a failed to load")
+
+
+class Scene:
+    """A train without processes.
+
+    Attributes:
+        did: What it would have done, such as ``start a``.
+        over: Whether the models that were to be loaded at the start were all seen to.
+    """
+
+    def __init__(self) -> None:
+        self.did: list[str] = []
+        self.over = False
+        self.conductor: Conductor
+        self._models: dict[int, str] = {}
+
+    def spawn(self, model: str, swap: int) -> None:
+        self._models[swap] = model
+        self.did.append(f"start {model}")
+
+    def terminate(self, swap: int, grace_s: float) -> None:
+        self.did.append(f"stop {self._models[swap]}")
+
+    def send(self, worker: str, message: object) -> None:
+        """What is said to workers is in nobody's interest here."""
+
+    async def comes_up(self, model: str) -> None:
+        swap = self.conductor.engine.swap(model)
+        self.conductor.tell(Spawned(model, swap, 1, f"http://{model}"))
+        self.conductor.tell(CameUp(model, swap))
+        await wait_all_tasks_blocked()
+
+    async def ends(self, model: str) -> None:
+        self.conductor.tell(Ended(model, self.conductor.engine.swap(model), BROKEN))
+        await wait_all_tasks_blocked()
+
+
+@asynccontextmanager
+async def preloading(
+    folder: Path, *models: str, room: Room = TOGETHER, before: Callable[[Scene], object] = id
+) -> AsyncGenerator[Scene, None]:
+    """Load `models`, after what happens `before`."""
+    scene = Scene()
+
+    async def run() -> None:
+        await preload(models, room, scene.conductor)
+        scene.over = True
+
+    engine = Engine([Spec(model=model) for model in MODELS], now=trio.current_time(), room=room)
+    with open_context() as context, trio.fail_after(10):
+        async with open_publisher(context, folder / "e") as publisher:
+            scene.conductor = Conductor(engine, publisher)
+            scene.conductor.connect(processes=scene, send_to_worker=scene.send)
+            before(scene)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(run)
+                await wait_all_tasks_blocked()
+                yield scene
+                nursery.cancel_scope.cancel()
+
+
+async def test_each_model_is_started_when_the_one_before_is_ready(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with preloading(tmp_path, "b", "a") as scene:
+        assert scene.did == ["start b"]
+        await scene.comes_up("b")
+        assert (scene.did, scene.over) == (["start b", "start a"], False)
+        await scene.comes_up("a")
+
+    assert (scene.did, scene.over) == (["start b", "start a"], True)
+    assert caplog.messages == []
+
+
+async def test_of_those_that_stop_each_other_only_the_last_one_is_started(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with preloading(tmp_path, "a", "b", room=OneAtATime()) as scene:
+        await scene.comes_up("b")
+
+    assert (scene.did, scene.over) == (["start b"], True)
+    assert caplog.messages == [
+        "preload.left_out model=a reason='another one of preload would stop it'"
+    ]
+
+
+async def test_one_that_fails_is_a_line_of_the_log_and_the_next_is_started(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with preloading(tmp_path, "a", "b") as scene:
+        await scene.ends("a")
+        assert scene.did == ["start a", "start b"]
+
+    assert caplog.messages == ["preload.failed model=a reason='model a failed to load'"]
+
+
+async def test_a_client_who_wants_another_model_does_not_wait_for_the_end_of_a_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with preloading(tmp_path, "a", room=OneAtATime()) as scene:
+        scene.conductor.tell(Wanted(CLIENT, "b"))
+        assert scene.did == ["start a", "stop a"]
+        await scene.ends("a")
+
+    assert (scene.did, scene.over) == (["start a", "stop a", "start b"], True)
+    assert caplog.messages == ["preload.failed model=a reason='it was stopped before it was ready'"]
+
+
+async def test_a_client_who_wants_the_same_model_shares_its_start(tmp_path: Path) -> None:
+    async with preloading(tmp_path, "a", room=OneAtATime()) as scene:
+        scene.conductor.tell(Wanted(CLIENT, "a"))
+        await scene.comes_up("a")
+        assert scene.conductor.engine.leases_of("worker") == ("a",)
+
+    assert (scene.did, scene.over) == (["start a"], True)
+
+
+async def test_clients_who_wait_come_first_and_keep_what_they_got(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def ask(scene: Scene) -> None:
+        scene.conductor.tell(Wanted(CLIENT, "b"))
+
+    async with preloading(tmp_path, "a", room=OneAtATime(), before=ask) as scene:
+        assert (scene.did, scene.over) == (["start b"], False)
+        await scene.comes_up("b")
+        assert scene.over
+
+    assert scene.did == ["start b"]
+    (message,) = caplog.messages
+    assert message.startswith("preload.left_out model=a reason='b would finish what runs, and stop")
+
+
+async def test_one_that_runs_beside_what_clients_got_is_started_after_it(tmp_path: Path) -> None:
+    def ask(scene: Scene) -> None:
+        scene.conductor.tell(Wanted(CLIENT, "b"))
+
+    async with preloading(tmp_path, "a", "b", before=ask) as scene:
+        await scene.comes_up("b")
+        assert scene.did == ["start b", "start a"]
+        await scene.comes_up("a")
+
+    assert scene.over
+
+
+async def test_one_that_is_unloaded_while_it_starts_is_not_started_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with preloading(tmp_path, "a", "b") as scene:
+        scene.conductor.tell(UnloadAsked("a"))
+        await wait_all_tasks_blocked()
+        assert scene.did == ["start a", "stop a", "start b"]
+        await scene.ends("a")
+
+    assert len(caplog.messages) == 1
+    assert scene.did == ["start a", "stop a", "start b"]
+
+
+async def test_one_that_a_reload_removed_is_forgotten(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with preloading(tmp_path, "a", "b", "c") as scene:
+        scene.conductor.tell(Reconfigured((Spec(model="c"),)))  # a starts, b was still to come
+        await wait_all_tasks_blocked()
+        assert scene.did == ["start a", "stop a", "start c"]
+        await scene.ends("a")
+        await scene.comes_up("c")
+
+    assert scene.over

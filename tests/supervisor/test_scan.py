@@ -1,0 +1,244 @@
+"""What the files say of themselves -> models and their configuration. No file is read."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from arriero.supervisor.config import parse_config
+from arriero.supervisor.gguf_head import Head, Scalar
+from arriero.supervisor.scan import File, Inventory, configuration, take_stock
+
+FOLDER = Path("/models")
+SERVER = ("llama-server", "--host", "127.0.0.1", "--port", "${PORT}")
+
+
+def file(path: str, *, tensors: int = 10, size: int = 4_900_000_000, **says: Any) -> File:
+    """Return a file of an ordinary model; in `says` two underscores stand for a dot."""
+    arch = says.pop("arch", "qwen3")
+    fields: dict[str, Scalar] = {
+        "general.architecture": arch,
+        "general.file_type": 15,
+        "tokenizer.ggml.model": "gpt2",
+        f"{arch}.context_length": 40_960,
+        **{key.replace("__", "."): value for key, value in says.items()},
+    }
+    head = Head(fields, tensors, 8_030_000_000, "Q4_K", size)
+    return File(path=FOLDER / path, size_bytes=size, head=head)
+
+
+def projector(path: str, **says: Any) -> File:
+    return file(path, arch="clip", **says)
+
+
+def words(*files: File) -> dict[str, tuple[str, ...]]:
+    """Return what each model's command has beyond the server itself and its file."""
+    config = parse_config(configuration(take_stock(files), FOLDER), environ={})
+    assert not config.warnings
+    assert all(model.command[:6] == (*SERVER, "-m") for model in config.models.values())
+    return {name: model.command[7:] for name, model in config.models.items()}
+
+
+def left_out(*files: File) -> list[str]:
+    found = take_stock(files)
+    assert not found.models
+    return [remark.removeprefix(f"{FOLDER}/") for remark in found.remarks]
+
+
+def test_a_model_is_described_in_a_users_words() -> None:
+    found = take_stock([file("sub/Qwen3-8B-Q4_K_M.gguf", general__name="Qwen3 8B")])
+
+    config = parse_config(configuration(found, FOLDER), environ={})
+
+    (model,) = config.models.values()
+    assert (model.model, model.name) == ("qwen3-8b-q4_k_m", "Qwen3 8B")
+    assert model.description == "8.0 B parameters, Q4_K_M, 4.9 GB, context up to 40,960"
+    assert model.command == (
+        *SERVER, "-m", "/models/sub/Qwen3-8B-Q4_K_M.gguf", "-c", "8192",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("context", "asked"), [(512, "512"), (8192, "8192"), (1 << 20, "8192")])
+def test_the_context_is_what_the_model_has_but_not_too_much(context: int, asked: str) -> None:
+    assert words(file("m.gguf", qwen3__context_length=context)) == {"m": ("-c", asked)}
+
+
+def test_the_context_of_all_is_raised_in_one_place() -> None:
+    files = [file("a.gguf"), file("b.gguf"), file("c.gguf", qwen3__context_length=512)]
+    text = configuration(take_stock(files), FOLDER).replace("context: 8192", "context: 16384")
+
+    models = parse_config(text, environ={}).models.values()
+
+    assert [model.command[-1] for model in models] == ["16384", "16384", "512"]
+
+
+@pytest.mark.parametrize(
+    ("says", "expected"),
+    [
+        ({"qwen3__pooling_type": 0}, ("-c", "8192")),
+        (
+            {"qwen3__pooling_type": 3},
+            ("--embedding", "-c", "8192", "-b", "8192", "-ub", "8192"),
+        ),
+        ({"qwen3__pooling_type": 1, "qwen3__context_length": 512}, ("--embedding", "-c", "512")),
+        ({"qwen3__pooling_type": 4, "qwen3__context_length": 512}, ("--reranking", "-c", "512")),
+        (
+            {"arch": "nomic-bert", "nomic-bert__context_length": 512},
+            ("--embedding", "-c", "512"),
+        ),
+    ],
+)
+def test_models_for_embeddings_and_ranking_are_told_so(
+    says: dict[str, Any], expected: tuple[str, ...]
+) -> None:
+    assert words(file("m.gguf", **says)) == {"m": expected}
+
+
+def test_a_split_model_is_one_model_named_by_its_first_file() -> None:
+    files = [file(f"Big-0000{number}-of-00003.gguf") for number in (3, 1, 2)]
+
+    (model,) = take_stock(files).models
+
+    assert (model.model, model.path.name) == ("big", "Big-00001-of-00003.gguf")
+    assert (model.parameters, model.size_bytes) == (3 * 8_030_000_000, 3 * 4_900_000_000)
+
+
+@pytest.mark.parametrize("there", [[1, 3], [2], [1, 2, 4]])
+def test_a_split_model_that_is_not_complete_is_left_out(there: list[int]) -> None:
+    (remark,) = left_out(*[file(f"big-0000{number}-of-00003.gguf") for number in there])
+
+    assert remark == f"big-*-of-00003.gguf: {len(there)} of 3 files are there"
+
+
+def test_a_broken_file_of_a_split_model_leaves_it_out() -> None:
+    broken = File(path=FOLDER / "big-00002-of-00002.gguf", size_bytes=1, error="it is broken")
+
+    assert left_out(file("big-00001-of-00002.gguf"), broken) == [
+        "big-00002-of-00002.gguf: it is broken"
+    ]
+
+
+def test_a_file_that_is_cut_short_is_left_out() -> None:
+    whole = file("m.gguf", size=2_000_000_000)
+    cut = File(path=whole.path, size_bytes=500_000_000, head=whole.head)
+
+    assert left_out(cut) == [
+        "m.gguf: it is cut short: 500.0 MB of 2.0 GB are there; perhaps it is still on its way"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("model", "why"),
+    [
+        (file("x.gguf", general__type="adapter"), "x.gguf: it is no model, but calls itself 'ad"),
+        (file("x.gguf", general__type="imatrix"), "x.gguf: it is no model, but calls itself 'im"),
+        (file("x.gguf", tensors=0), "x.gguf: it holds no weights"),
+        (file("x.gguf", flux__x=1, arch="flux", tokenizer__ggml__model=""), "x.gguf: it is no lan"),
+        (File(path=FOLDER / "x.gguf", size_bytes=0, error="gone"), "x.gguf: gone"),
+        (projector("x.gguf"), "x.gguf: a projector, but there is no model for it beside it"),
+    ],
+)
+def test_what_is_no_model_is_left_out_with_the_reason(model: File, why: str) -> None:
+    (remark,) = left_out(model)
+    assert remark.startswith(why)
+
+
+@pytest.mark.parametrize("name", ["mmproj-F16.gguf", "gemma.BF16-mmproj.gguf"])
+def test_a_projector_goes_with_the_model_beside_it(name: str) -> None:
+    files = [file("a/gemma.gguf"), projector(f"a/{name}"), file("b/other.gguf")]
+
+    assert words(*files) == {
+        "gemma": ("--mmproj", f"/models/a/{name}", "-c", "8192"),
+        "other": ("-c", "8192"),
+    }
+
+
+def test_among_many_models_a_projector_goes_with_those_it_fits() -> None:
+    files = [
+        file("small.gguf", qwen3__embedding_length=1024),
+        file("large.gguf", qwen3__embedding_length=4096),
+        projector("mmproj-large.gguf", clip__vision__projection_dim=4096),
+    ]
+
+    assert {model.model: model.projector for model in take_stock(files).models} == {
+        "large": FOLDER / "mmproj-large.gguf",
+        "small": None,
+    }
+
+
+def test_of_several_projectors_the_one_in_f16_is_taken() -> None:
+    files = [
+        file("m.gguf"),
+        projector("mmproj-BF16.gguf", general__file_type=32),
+        projector("mmproj-F16.gguf", general__file_type=1),
+    ]
+
+    found = take_stock(files)
+
+    assert found.models[0].projector == FOLDER / "mmproj-F16.gguf"
+    assert found.remarks == [f"{FOLDER}/mmproj-BF16.gguf: mmproj-F16.gguf is used in its place"]
+
+
+def test_ids_are_unique_and_plain() -> None:
+    files = [file("a/M x.gguf"), file("b/m X.gguf"), file("c/${PORT}.gguf"), file("d/---.gguf")]
+
+    assert [model.model for model in take_stock(files).models] == ["m-x", "m-x-2", "model", "port"]
+
+
+@pytest.mark.parametrize(
+    ("says", "quant"),
+    [
+        ({"general__file_type": 0}, "F32"),
+        ({"general__file_type": 7}, "Q8_0"),
+        ({"general__file_type": 1024 + 7}, "Q8_0"),
+        ({"general__file_type": 999}, "Q4_K"),
+        ({"general__file_type": "x"}, "Q4_K"),
+    ],
+)
+def test_the_quant_is_what_the_file_says_or_what_most_weights_are(
+    says: dict[str, Any], quant: str
+) -> None:
+    (model,) = take_stock([file("m.gguf", **says)]).models
+
+    assert model.quant == quant
+
+
+SCALARS = st.text(max_size=20) | st.integers(-5, 1 << 70) | st.floats() | st.booleans()
+KEYS = st.sampled_from(
+    [
+        "general.architecture", "general.name", "general.type", "general.file_type",
+        "a.pooling_type", "a.context_length", "tokenizer.ggml.model", "clip.vision.projection_dim",
+    ]
+)  # fmt: skip
+HEADS = st.builds(
+    Head,
+    st.dictionaries(KEYS, SCALARS).map(
+        lambda says: {"general.architecture": "a", "a.context_length": 7, **says}
+    ),
+    st.integers(0, 2),
+    st.integers(0, 1 << 80),
+    st.sampled_from(["", "F16"]),
+    st.integers(0, 10),
+)
+PATHS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0/"), max_size=12)
+FILES = st.builds(
+    lambda path, size, head: File(path=FOLDER / f"{path}.gguf", size_bytes=size, head=head),
+    PATHS
+    | st.sampled_from(["mmproj-x", "b-00001-of-00002", "b-00002-of-00002", "b-00000-of-00000"]),
+    st.integers(5, 20),
+    st.none() | HEADS,
+)
+
+
+@settings(deadline=None)
+@given(st.lists(FILES, max_size=6))
+def test_whatever_was_found_gives_a_configuration_without_a_warning(files: list[File]) -> None:
+    found: Inventory = take_stock(files)
+
+    config = parse_config(configuration(found, FOLDER), environ={}) if found.models else None
+
+    if config is not None:
+        assert not config.warnings
+        assert [m.command[6] for m in config.models.values()] == [str(m.path) for m in found.models]

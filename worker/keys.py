@@ -1,0 +1,71 @@
+"""Whether a client may ask at all: the keys of the configuration. Deciding.
+
+Source of the rules: llama-swap, whose clients are to work unchanged. The key of a client is looked
+for as the password of `Authorization: Basic`, then as `Authorization: Bearer`, then in `x-api-key`
+(and in `api-key`, where Azure's clients put it). It never goes upstream.
+"""
+
+import base64
+import binascii
+import hmac
+from collections.abc import Iterable
+from typing import Final
+
+from .errors import Unauthorized
+
+# Asked by load balancers, browsers and people who have no key.
+OPEN_PATHS: Final = frozenset({b"/", b"/health", b"/wol-health", b"/favicon.ico"})
+
+
+def check_key(
+    allowed: Iterable[str], method: bytes, path: bytes, fields: Iterable[tuple[bytes, bytes]]
+) -> None:
+    """Make sure that a request shows one of the keys.
+
+    Args:
+        allowed: The keys; with none of them everybody may ask.
+        method: Of the request.
+        path: Without a query.
+        fields: Those that may hold a key: lower-case name and value, in the order of the head.
+
+    Raises:
+        Unauthorized: It shows none, or another one.
+    """
+    keys = [key.encode() for key in allowed]
+    if not keys or path in OPEN_PATHS or method == b"OPTIONS":
+        return
+    shown = shown_key(fields)
+    if shown is None:
+        raise Unauthorized("an API key is needed: send it as 'Authorization: Bearer <key>'")
+    # Compared in full: how long it takes must not tell how much of a key was right.
+    if not any(hmac.compare_digest(shown, key) for key in keys):
+        raise Unauthorized("this API key is not known here")
+
+
+def shown_key(fields: Iterable[tuple[bytes, bytes]]) -> bytes | None:
+    """Return the key that a client shows; None if it shows none."""
+    found: dict[str, bytes] = {}
+    for name, value in fields:
+        if name != b"authorization":
+            found.setdefault("field", value.strip())
+            continue
+        scheme, _, rest = value.strip().partition(b" ")
+        match scheme.lower():
+            case b"basic":
+                password = _password(rest.strip())
+                if password is not None:
+                    found.setdefault("basic", password)
+            case b"bearer":
+                found.setdefault("bearer", rest.strip())
+            case _:
+                pass
+    return next((found[way] for way in ("basic", "bearer", "field") if found.get(way)), None)
+
+
+def _password(encoded: bytes) -> bytes | None:
+    try:
+        user_and_password = base64.b64decode(encoded, validate=True)
+    except binascii.Error:
+        return None
+    _, colon, password = user_and_password.partition(b":")
+    return password if colon else None
