@@ -7,11 +7,30 @@ an unclean close. Layout, lowest first; a file imports only from those above it:
     head           deciding   head of a request; the rules against smuggling
     chunked        deciding   chunked body of a request -> bytes
     paths          deciding   path -> form of the answer
+    stripping      deciding   our own words out of what clients send back
     naming         deciding   body -> name of the model -> its route
     headers        deciding   header fields up and down; head of an upstream's answer
     sse            deciding   where a frame ends; whether a stream is whole; error frames
+    sse_events     deciding   the events in a stream
+    eventstream    deciding   the messages in a stream of Bedrock
+    tokens         deciding   which API; the tokens of an answer
+    usage*         deciding   an answer -> its tokens, API by API
+    finish         deciding   why an answer ended, and which model spoke
+    answer_reader  deciding   reads a copy of an answer for all of that
+    cost           deciding   tokens and prices -> money
+    record         deciding   the account of one request
+    gateway_fields deciding   what a client is told of it: fields and trailers
+    wishes         deciding   what an upstream is asked for besides
+    body_edits     deciding   single members of a body are changed
+    chunk_filters  deciding   chunks that only we have asked for are taken out
+    prefill        deciding   how far a prompt is read
+    voice          deciding   what a waiting client is told: the words that all APIs have
+    merging        deciding   frames one by one, for a stream that goes on from ours
+    merge_*        deciding   which of them are changed, and how; a file for each API
+    voice_*        deciding   the words of one API
     modes          deciding   how a waiting client is told of progress
-    waiting        deciding   what it is sent, and when
+    voices         deciding   form of the answer -> voice
+    waiting        deciding   when it is told
     leases         deciding   what may be done without asking; who waits
     progress_view  deciding   how all models stand
     wire           doing      one socket, as thin as it goes

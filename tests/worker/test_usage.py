@@ -46,6 +46,47 @@ def read(api: Api, *events: Any) -> Usage:
             [{"usage": {"prompt_tokens": 8, "completion_tokens": 7}, "timings": TIMINGS}],
             Usage(input_tokens=8, cached_tokens=5, output_tokens=7, draft_tokens=4, draft_accepted=2, prompt_ms=10.5, predicted_ms=70.0, source="final"),
         ),
+        # two events of one answer: what the second one does not tell stays
+        (
+            Api.OPENAI,
+            [{"timings": TIMINGS}, CHUNK | {"choices": [], "usage": {"prompt_tokens": 8, "completion_tokens": 7}}],
+            Usage(input_tokens=8, cached_tokens=5, output_tokens=7, draft_tokens=4, draft_accepted=2, prompt_ms=10.5, predicted_ms=70.0, source="final"),
+        ),
+        # counts that rise: vLLM's continuous_usage_stats, llama-server's timings_per_token
+        (
+            Api.OPENAI,
+            [CHUNK | {"choices": [{"finish_reason": None}], "usage": {"prompt_tokens": 8, "completion_tokens": n}} for n in (1, 2)]
+            + [CHUNK | {"choices": [], "usage": {"prompt_tokens": 8, "completion_tokens": 3}}],
+            Usage(input_tokens=8, output_tokens=3, source="final"),
+        ),
+        (Api.OPENAI, [CHUNK | {"choices": [{"finish_reason": None}], "timings": {"prompt_n": 8, "predicted_n": 2}}], Usage(input_tokens=8, output_tokens=2, source="running")),
+        (Api.OPENAI, [CHUNK | {"choices": [{"finish_reason": None}], "timings": {"prompt_n": 8, "predicted_n": 2}}, CHUNK | {"choices": [{"finish_reason": "stop"}], "timings": {"prompt_n": 8, "predicted_n": 5}}], Usage(input_tokens=8, output_tokens=5, source="timings")),
+        # llama-server of the prompt, before there is an answer
+        (Api.OPENAI, [CHUNK | {"choices": [{"finish_reason": None}], "prompt_progress": {"total": 209, "cache": 64, "processed": 128}}], Usage(input_tokens=209, cached_tokens=64, source="running")),
+        (Api.OPENAI, [{"content": " a", "stop": False, "tokens_predicted": 1, "tokens_evaluated": 160}], Usage(input_tokens=160, source="running")),
+        (Api.OPENAI, [{"content": "", "stop": True, "timings": TIMINGS, "tokens_evaluated": 8}], Usage(input_tokens=8, cached_tokens=5, output_tokens=7, draft_tokens=4, draft_accepted=2, prompt_ms=10.5, predicted_ms=70.0, source="timings")),
+        (Api.OPENAI, [[{"timings": {"prompt_n": 1}}, {"timings": {"prompt_n": 2, "predicted_n": 3}}]], Usage(input_tokens=2, output_tokens=3, source="timings")),  # /infill
+        (Api.OPENAI, [{"content": "a", "stop": False, "timings": {"prompt_n": 8, "predicted_n": 2}}], Usage(input_tokens=8, output_tokens=2, source="running")),
+        # nothing takes the last word back
+        (Api.OPENAI, [{"usage": {"prompt_tokens": 8, "completion_tokens": 7}}, {"timings": {"cache_n": 5, "prompt_n": 9}}, {"tokens_evaluated": 5}], Usage(input_tokens=8, cached_tokens=5, output_tokens=7, source="final")),
+        # vLLM's measurements
+        (
+            Api.OPENAI,
+            [{"usage": {"prompt_tokens": 42, "completion_tokens": 100}, "metrics": {"time_to_first_token_ms": 85.2, "mean_itl_ms": 9.5, "speculative_decoding": {"num_draft_tokens": 30, "num_accepted_draft_tokens": 20}}}],
+            Usage(input_tokens=42, output_tokens=100, draft_tokens=30, draft_accepted=20, prompt_ms=85.2, predicted_ms=950.0, source="final"),
+        ),
+        (Api.OPENAI, [{"usage": {"prompt_tokens": 42, "completion_tokens": 1}, "metrics": {"time_to_first_token_ms": 0, "mean_itl_ms": None, "speculative_decoding": {"num_draft_tokens": 30}}}], Usage(input_tokens=42, output_tokens=1, source="final")),
+        (Api.OPENAI, [{"usage": {"prompt_tokens": 9, "completion_tokens": 9, "completion_tokens_details": {"accepted_prediction_tokens": 4, "rejected_prediction_tokens": 1}}}], Usage(input_tokens=9, output_tokens=9, draft_tokens=5, draft_accepted=4, source="final")),
+        (
+            Api.RESPONSES,
+            [{"type": "response.completed", "response": {"usage": {"input_tokens": 8, "output_tokens": 7}}, "timings": TIMINGS}],
+            Usage(input_tokens=8, cached_tokens=5, output_tokens=7, draft_tokens=4, draft_accepted=2, prompt_ms=10.5, predicted_ms=70.0, source="final"),
+        ),
+        (
+            Api.RESPONSES,
+            [{"type": "response.completed", "response": {"usage": {"input_tokens": 8, "output_tokens": 2}, "metrics": {"time_to_first_token_ms": 5, "mean_itl_ms": 2}}}],
+            Usage(input_tokens=8, output_tokens=2, prompt_ms=5.0, predicted_ms=4.0, source="final"),
+        ),
         (
             Api.RESPONSES,
             [{"type": "response.created", "response": {"usage": None}}, {"type": "response.completed", "response": {"usage": {"input_tokens": 9, "input_tokens_details": {"cached_tokens": 4}, "output_tokens": 5, "output_tokens_details": {"reasoning_tokens": 2}}}}],
@@ -73,6 +114,8 @@ def read(api: Api, *events: Any) -> Usage:
             [{"usageMetadata": {"promptTokenCount": 1}}, {"usageMetadata": {"promptTokenCount": 10, "cachedContentTokenCount": 6, "toolUsePromptTokenCount": 2, "candidatesTokenCount": 5, "thoughtsTokenCount": 3}}],
             Usage(input_tokens=12, cached_tokens=6, output_tokens=8, reasoning_tokens=3, source="final"),
         ),
+        (Api.GEMINI, [{"candidates": [{"content": {}}], "usageMetadata": {"promptTokenCount": 10, "candidatesTokenCount": 5}}], Usage(input_tokens=10, output_tokens=5, source="running")),
+        (Api.GEMINI, [{"candidates": [{"finishReason": "STOP"}], "usageMetadata": {"promptTokenCount": 10}}], Usage(input_tokens=10, source="final")),
         (Api.BEDROCK, [{"usage": {"inputTokens": 100, "outputTokens": 10, "totalTokens": 110, "cacheReadInputTokens": 40, "cacheWriteInputTokens": 20}}], Usage(input_tokens=100, cached_tokens=40, cache_write_tokens=20, output_tokens=10, source="final")),  # included
         (Api.BEDROCK, [{"usage": {"inputTokens": 40, "outputTokens": 10, "totalTokens": 110, "cacheReadInputTokens": 40, "cacheWriteInputTokens": 20}}], Usage(input_tokens=100, cached_tokens=40, cache_write_tokens=20, output_tokens=10, source="final")),  # not included
         (Api.BEDROCK, [{"usage": {"inputTokens": 40, "outputTokens": 10, "cacheWriteInputTokens": 20, "cacheDetails": [{"ttl": "5m", "cacheWriteInputTokens": 5}, {"ttl": "1h", "cacheWriteInputTokens": 15}]}}], Usage(input_tokens=60, cache_write_tokens=20, cache_write_1h_tokens=15, output_tokens=10, source="final")),
@@ -88,11 +131,50 @@ def test_usage_and_timings_of_one_reply_agree() -> None:
     assert (told.input_tokens, told.output_tokens) == (measured.input_tokens, measured.output_tokens)  # fmt: skip
 
 
-@pytest.mark.parametrize("api", Api)
-def test_events_that_say_nothing_of_usage_need_not_be_parsed(api: Api) -> None:
-    reader = UsageReader(api)
-    assert not reader.may_tell(b'{"choices":[{"delta":{"content":"usage of timings"}}]}')
-    assert reader.may_tell(b'{"usage":{},"usageMetadata":{}}')
+@pytest.mark.parametrize(
+    ("known", "deltas", "usage"),
+    [
+        ([], 0, Usage()),
+        ([], 10, Usage(output_tokens=10, source="estimated")),
+        ([{"prompt_progress": {"total": 9, "cache": 2}}], 10, Usage(input_tokens=9, cached_tokens=2, output_tokens=10, source="estimated")),
+        ([{"usage": {"prompt_tokens": 8, "completion_tokens": 7}}], 10, Usage(input_tokens=8, output_tokens=7, source="final")),
+        ([{"timings": {"prompt_n": 8, "predicted_n": 7}}], 10, Usage(input_tokens=8, output_tokens=7, source="timings")),
+        ([CHUNK | {"choices": [{"finish_reason": None}], "usage": {"prompt_tokens": 8, "completion_tokens": 12}}], 10, Usage(input_tokens=8, output_tokens=12, source="running")),
+    ],
+)  # fmt: skip
+def test_an_answer_that_was_cut_off_is_estimated(
+    known: list[Any], deltas: int, usage: Usage
+) -> None:
+    reader = UsageReader(Api.OPENAI)
+    for event in known:
+        reader.take(event)
+    assert reader.estimate(deltas) == usage
+
+
+def test_what_anthropic_said_at_the_start_is_no_count_of_the_answer() -> None:
+    reader = UsageReader(Api.ANTHROPIC)
+    reader.take({"type": "message_start", "message": {"usage": {"input_tokens": 3, "output_tokens": 1}}})  # fmt: skip
+    assert reader.estimate(10) == Usage(input_tokens=3, output_tokens=10, source="estimated")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "details", "cached"),
+    [
+        (b"fireworks-cached-prompt-tokens", b"6", {}, 6),
+        (b"fireworks-cached-prompt-tokens", b"6", {"cached_tokens": 4}, 4),  # the body is nearer
+        (b"fireworks-cached-prompt-tokens", b"600", {}, 8),
+        (b"fireworks-cached-prompt-tokens", b"-6", {}, 0),
+        (b"fireworks-cached-prompt-tokens", b"9" * 5000, {}, 0),
+        (b"fireworks-prompt-tokens", b"6", {}, 0),
+    ],
+)
+def test_fireworks_tells_of_its_cache_in_the_head(
+    name: bytes, value: bytes, details: dict[str, int], cached: int
+) -> None:
+    reader = UsageReader(Api.OPENAI)
+    reader.take_field(name, value)
+    reader.take({"usage": {"prompt_tokens": 8, "prompt_tokens_details": details}})
+    assert reader.usage == Usage(input_tokens=8, cached_tokens=cached, source="final")
 
 
 _KEYS = st.sampled_from(
@@ -108,8 +190,9 @@ _JSON = st.recursive(
 @given(st.sampled_from(Api), st.lists(_JSON, max_size=4))
 def test_whatever_an_upstream_says_the_counts_make_sense(api: Api, events: list[Any]) -> None:
     usage = read(api, *events)
-    parts = usage.cached_tokens + usage.cache_write_tokens
-    if api is not Api.OPENAI:  # two views of llama-server need not agree when somebody lies
-        assert parts <= usage.input_tokens
+    assert usage.cached_tokens + usage.cache_write_tokens <= usage.input_tokens
     assert usage.cache_write_1h_tokens <= usage.cache_write_tokens
-    assert min(usage.input_tokens, usage.output_tokens, usage.reasoning_tokens) >= 0
+    assert usage.reasoning_tokens <= usage.output_tokens
+    assert usage.draft_accepted <= usage.draft_tokens
+    assert min(usage.input_tokens, usage.output_tokens, usage.cached_tokens) >= 0
+    assert min(usage.cache_write_tokens, usage.reasoning_tokens, usage.draft_accepted) >= 0

@@ -1,0 +1,132 @@
+"""The accounting of requests: what models cost, and what became of one request.
+
+A worker makes one `RequestRecord` at the end of every request, whatever the end was. Amounts of
+money are US dollars as `Decimal`; in JSON they are strings, so that no reader rounds them.
+"""
+
+from decimal import Decimal
+from typing import Literal, TypeAlias
+
+from .errors import LocalProtocolError
+from .values import Value
+
+Outcome: TypeAlias = Literal[
+    "ok",  # the whole answer went out, and the model's server was content with it
+    "upstream_error",  # the model, or its server, failed or answered with an error
+    "client_gone",  # nobody was there any more to take the answer
+    "cancelled",  # somebody asked for its end
+    "timeout",  # something took too long
+    "rejected",  # refused before the model's server had seen it
+]
+
+FinishReason: TypeAlias = Literal["stop", "length", "tool", "content_filter", "other"]
+"""Why a model stopped, in one language for all APIs."""
+
+UsageSource: TypeAlias = Literal["final", "running", "timings", "estimated", "none"]
+"""Where the counts come from: the last word of the answer; a count that was still rising;
+llama-server's measurements; our own counting of what came; nothing."""
+
+UpstreamKind: TypeAlias = Literal[
+    "llama-server", "vllm", "openai", "anthropic", "azure", "gemini", "bedrock", "unknown"
+]
+"""What program or service answers. Always configured or probed, never told by a model's name."""
+
+
+class Prices(Value, frozen=True, kw_only=True):
+    """What one model costs, in US dollars per million tokens. None means "not known", never 0.
+
+    Attributes:
+        input: Tokens of the prompt.
+        output: Generated tokens.
+        cache_read: Tokens of the prompt that came from a cache; as `input` if not known.
+        cache_write: Tokens that were written to a cache; as `input` if not known.
+        cache_write_1h: The same for an hour; as `cache_write` if not known.
+        reasoning: Generated tokens that are reasoning; as `output` if not known.
+        markup: Everything is multiplied by this.
+    """
+
+    input: Decimal | None = None
+    output: Decimal | None = None
+    cache_read: Decimal | None = None
+    cache_write: Decimal | None = None
+    cache_write_1h: Decimal | None = None
+    reasoning: Decimal | None = None
+    markup: Decimal = Decimal(1)
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            price = getattr(self, name)
+            if price is not None and not (price.is_finite() and price >= 0):
+                raise LocalProtocolError(f"cannot take {price} as the price '{name}'")
+
+
+class RequestRecord(Value, frozen=True, kw_only=True):
+    """What became of one request. Times that end in ``_ms`` are milliseconds.
+
+    Attributes:
+        request_id: The same as in ``X-Request-Id``.
+        t: Unix time at which it came.
+        path: Its path, without the query.
+        asked: The model's name as the client wrote it; empty if it named none.
+        model: The id of the model that it meant; empty if there is none.
+        served_as: The model's name in the answer.
+        upstream_kind: What answered.
+        api: Which API was spoken.
+        stream: It wanted a stream.
+        status: HTTP status that the client got, or would have got; 0 if it got none.
+        outcome: How it ended.
+        finish_reason: Why the model stopped.
+        input_tokens: All of the prompt, with what was cached or written to a cache.
+        cached_tokens: Of these: read from a cache.
+        cache_write_tokens: Of these: written to a cache.
+        output_tokens: All that was generated, with reasoning.
+        reasoning_tokens: Of these: reasoning.
+        draft_tokens: Tokens of a draft model.
+        draft_accepted: Of these: right.
+        usage_source: Where these counts come from.
+        cost_usd: What it cost; None if a price is not known.
+        duration_ms: From its coming to its end.
+        queue_ms: It waited for its turn.
+        load_ms: It waited for its model to load.
+        ttft_ms: From its coming to the first token of its answer.
+        prompt_ms: The model read the prompt; as told, else as seen from here.
+        gen_ms: The model wrote the answer; as told, else as seen from here.
+        prompt_per_s: Tokens of the prompt per second, without cached ones.
+        output_per_s: Generated tokens per second.
+        bytes_out: Bytes of the answer's body that were sent.
+        heartbeats: Signs of life that were sent meanwhile.
+        error_code: What failed, as clients are told.
+    """
+
+    request_id: str
+    t: float
+    path: str
+    asked: str
+    model: str
+    api: str
+    stream: bool
+    status: int
+    outcome: Outcome
+    duration_ms: float
+    served_as: str | None = None
+    upstream_kind: UpstreamKind = "unknown"
+    finish_reason: FinishReason | None = None
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    draft_tokens: int = 0
+    draft_accepted: int = 0
+    usage_source: UsageSource = "none"
+    cost_usd: Decimal | None = None
+    queue_ms: float = 0.0
+    load_ms: float = 0.0
+    ttft_ms: float | None = None
+    prompt_ms: float | None = None
+    gen_ms: float | None = None
+    prompt_per_s: float | None = None
+    output_per_s: float | None = None
+    bytes_out: int = 0
+    heartbeats: int = 0
+    error_code: str | None = None

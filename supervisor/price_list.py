@@ -1,0 +1,104 @@
+"""Prices of models, out of a list as models.dev publishes it. Deciding; no I/O.
+
+The list names the same model under several providers, at several prices. Which one counts is
+fixed: that of the provider that was configured, else that of the first one in the alphabet.
+
+Source: models.dev, ``api.json``: provider -> ``models`` -> model -> ``cost``, in US dollars per
+million tokens.
+"""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from types import MappingProxyType
+
+import msgspec
+
+from arriero.protocol.activity import Prices
+from arriero.protocol.errors import LocalProtocolError
+
+
+class _Cost(msgspec.Struct):
+    input: Decimal | None = None
+    output: Decimal | None = None
+    reasoning: Decimal | None = None
+    cache_read: Decimal | None = None
+    cache_write: Decimal | None = None
+
+
+class _Model(msgspec.Struct):
+    cost: _Cost | None = None
+
+
+class _Provider(msgspec.Struct):
+    models: dict[str, msgspec.Raw] = {}
+
+
+_providers = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_provider = msgspec.json.Decoder(_Provider)
+_model = msgspec.json.Decoder(_Model)
+
+
+class BadPriceList(Exception):
+    """A list of prices cannot be read; the message says why."""
+
+
+class PriceList:
+    """The prices of all models of all providers; not changed once it is read."""
+
+    def __init__(self, prices: Mapping[str, Mapping[str, Prices]]) -> None:
+        """Build it; `prices` by provider and model."""
+        self._providers = MappingProxyType(dict(sorted(prices.items())))
+
+    def __len__(self) -> int:
+        return sum(map(len, self._providers.values()))
+
+    def find(self, model: str, provider: str | None = None) -> Prices | None:
+        """Return the prices of `model`; None if nobody says any.
+
+        Args:
+            model: Its id with the provider.
+            provider: Whose price goes before that of all others.
+        """
+        first = self._providers.get(provider or "", {})
+        for models in (first, *self._providers.values()):
+            found = models.get(model)
+            if found is not None:
+                return found
+        return None
+
+
+def read_price_list(data: bytes, markup: Decimal = Decimal(1)) -> PriceList:
+    """Read a list. Providers and models that make no sense are left out.
+
+    Args:
+        data: JSON.
+        markup: Everything is multiplied by this.
+
+    Raises:
+        BadPriceList: It is no JSON object, or there is no price in it.
+    """
+    try:
+        providers = _providers.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise BadPriceList(f"cannot read the list of prices: {exc}") from exc
+    found = {name: _models_of(raw, markup) for name, raw in providers.items()}
+    prices = PriceList({name: models for name, models in found.items() if models})
+    if not len(prices):
+        raise BadPriceList("cannot use the list of prices: no model in it has one")
+    return prices
+
+
+def _models_of(raw: msgspec.Raw, markup: Decimal) -> dict[str, Prices]:
+    found: dict[str, Prices] = {}
+    try:
+        models = _provider.decode(raw).models
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return found
+    for name, text in models.items():
+        try:
+            cost = _model.decode(text).cost
+            if cost is not None:
+                found[name] = Prices(**msgspec.structs.asdict(cost), markup=markup)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, LocalProtocolError):
+            continue
+    return found

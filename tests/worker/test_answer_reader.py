@@ -1,0 +1,332 @@
+# ruff: noqa: E501  one event, one line
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arriero.worker.answer_reader import AnswerReader, Facts
+from arriero.worker.eventstream import Message
+from arriero.worker.finish import count_pieces, error_of, finish_of, model_of
+from arriero.worker.tokens import Api, Usage
+
+# What a real llama-server (build 10434) sent, shortened.
+CHAT = b"""\
+data: {"choices":[{"finish_reason":null,"index":0,"delta":{"role":"assistant","content":null}}],"id":"chatcmpl-A","model":"tiny.gguf","object":"chat.completion.chunk","prompt_progress":{"total":209,"cache":0,"processed":209,"time_ms":2937}}
+
+data: {"choices":[{"finish_reason":null,"index":0,"delta":{"role":"assistant","content":null}}],"id":"chatcmpl-A","model":"tiny.gguf","object":"chat.completion.chunk"}
+
+data: {"choices":[{"finish_reason":null,"index":0,"delta":{"content":" fire"}}],"id":"chatcmpl-A","model":"tiny.gguf","object":"chat.completion.chunk"}
+
+data: {"choices":[{"finish_reason":null,"index":0,"delta":{"content":" mule"}}],"id":"chatcmpl-A","model":"tiny.gguf","object":"chat.completion.chunk"}
+
+data: {"choices":[{"finish_reason":"length","index":0,"delta":{}}],"id":"chatcmpl-A","model":"tiny.gguf","object":"chat.completion.chunk"}
+
+data: {"choices":[],"id":"chatcmpl-A","model":"tiny.gguf","object":"chat.completion.chunk","usage":{"completion_tokens":2,"prompt_tokens":209,"total_tokens":211},"timings":{"cache_n":0,"prompt_n":209,"prompt_ms":2937.415,"predicted_n":2,"predicted_ms":1315.916}}
+
+data: [DONE]
+
+"""
+MESSAGES = b"""\
+event: message_start
+data: {"type":"message_start","message":{"id":"a","type":"message","role":"assistant","content":[],"model":"tiny.gguf","stop_reason":null,"usage":{"cache_read_input_tokens":208,"input_tokens":1,"output_tokens":0}}}
+
+event: content_block_start
+data: {"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}
+
+event: content_block_delta
+data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":" fire"}}
+
+event: content_block_delta
+data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":" mule"}}
+
+event: content_block_stop
+data: {"type":"content_block_stop","index":0}
+
+event: message_delta
+data: {"type":"message_delta","delta":{"stop_reason":"max_tokens","stop_sequence":null},"usage":{"output_tokens":2}}
+
+event: message_stop
+data: {"type":"message_stop"}
+
+"""
+RESPONSES = b"""\
+event: response.created
+data: {"type":"response.created","response":{"id":"r","object":"response","status":"in_progress"}}
+
+event: response.output_text.delta
+data: {"type":"response.output_text.delta","item_id":"m","delta":" salt"}
+
+event: response.output_text.delta
+data: {"type":"response.output_text.delta","item_id":"m","delta":" mule"}
+
+event: response.output_text.done
+data: {"type":"response.output_text.done","item_id":"m","text":" salt mule"}
+
+event: response.completed
+data: {"type":"response.completed","response":{"id":"r","object":"response","status":"completed","model":"tiny.gguf","output":[{"type":"message"}],"usage":{"input_tokens":21,"output_tokens":2}},"timings":{"cache_n":7,"prompt_n":14,"prompt_ms":799.653,"predicted_n":2,"predicted_ms":1404.014}}
+
+"""
+
+
+def frames(*events: Any, separators: tuple[str, str] = (",", ":")) -> bytes:
+    return b"".join(
+        b"data: %b\n\n" % json.dumps(event, separators=separators).encode() for event in events
+    )
+
+
+def read(api: Api, stream: bytes) -> AnswerReader:
+    reader = AnswerReader(api)
+    for frame in stream.split(b"\n\n"):
+        reader.take_frames(frame + b"\n\n")
+    return reader
+
+
+@pytest.mark.parametrize(
+    ("api", "stream", "facts"),
+    [
+        (Api.OPENAI, CHAT, Facts(Usage(input_tokens=209, output_tokens=2, prompt_ms=2937.415, predicted_ms=1315.916, source="final"), "length", "tiny.gguf")),
+        (Api.ANTHROPIC, MESSAGES, Facts(Usage(input_tokens=209, cached_tokens=208, output_tokens=2, source="final"), "length", "tiny.gguf")),
+        (Api.RESPONSES, RESPONSES, Facts(Usage(input_tokens=21, cached_tokens=7, output_tokens=2, prompt_ms=799.653, predicted_ms=1404.014, source="final"), "stop", "tiny.gguf")),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("whole", [True, False])
+def test_all_is_known_of_an_answer_at_its_end(
+    api: Api, stream: bytes, facts: Facts, whole: bool
+) -> None:
+    reader = AnswerReader(api)
+    if whole:
+        reader.take_frames(stream)
+    else:
+        reader = read(api, stream)
+
+    assert reader.facts == facts
+    assert reader.pieces == 2
+
+
+@pytest.mark.parametrize(
+    ("api", "stream", "usage"),
+    [
+        (Api.OPENAI, CHAT, Usage(input_tokens=209, output_tokens=1, source="estimated")),
+        (Api.ANTHROPIC, MESSAGES, Usage(input_tokens=209, cached_tokens=208, output_tokens=1, source="estimated")),
+        (Api.RESPONSES, RESPONSES, Usage(output_tokens=1, source="estimated")),
+    ],
+)  # fmt: skip
+def test_of_an_answer_that_is_cut_off_what_came_is_counted(
+    api: Api, stream: bytes, usage: Usage
+) -> None:
+    word = b'" fire"' if b'" fire"' in stream else b'" salt"'
+    facts = read(api, stream[: stream.index(b"\n\n", stream.index(word)) + 2]).facts
+
+    assert facts.usage == usage
+    assert facts.finish_reason is None
+    assert facts.error is None
+
+
+PADDING: Any = {"delta": {}}
+
+
+@pytest.mark.parametrize(
+    ("api", "event"),
+    [
+        (Api.OPENAI, {"choices": [{"finish_reason": "length"}], "usage": {"prompt_tokens": 3}}),
+        (Api.OPENAI, {"stop": True, "stop_type": "limit", "timings": {"prompt_n": 3}}),
+        (Api.RESPONSES, {"type": "response.incomplete", "response": {"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}, "usage": {"input_tokens": 3}}}),
+        (Api.ANTHROPIC, {"type": "message_delta", "delta": {"stop_reason": "max_tokens"}, "usage": {"input_tokens": 3}}),
+        (Api.GEMINI, {"candidates": [{"finishReason": "MAX_TOKENS"}], "usageMetadata": {"promptTokenCount": 3}}),
+        (Api.BEDROCK, {"stopReason": "max_tokens", "usage": {"inputTokens": 3}}),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")])
+def test_the_last_words_are_noticed_among_events_that_are_not_parsed(
+    api: Api, event: Any, separators: tuple[str, str]
+) -> None:
+    reader = AnswerReader(api)
+    reader.take_frames(frames(*[PADDING] * 5, event, PADDING, separators=separators))
+
+    assert reader.facts.finish_reason == "length"
+    assert reader.facts.usage.input_tokens == 3
+
+
+@pytest.mark.parametrize(
+    ("api", "line", "pieces"),
+    [
+        (Api.OPENAI, b'{"delta":{"content":"a"}}', 1),
+        (Api.OPENAI, b'{"delta": {"content": "a"}}', 1),
+        (Api.OPENAI, b'{"delta":{"content":""}}', 0),
+        (Api.OPENAI, b'{"delta":{"role":"assistant","content":null}}', 0),
+        (Api.OPENAI, b'{"delta":{"reasoning_content":"a","reasoning":"a"}}', 1),  # one token
+        (Api.OPENAI, b'{"delta":{"tool_calls":[{"index":0,"function":{"arguments":""}}]}}', 1),
+        (Api.OPENAI, b'{"delta":{"tool_calls":[]}}', 0),
+        (Api.OPENAI, b'{"choices":[{"text":"a"}]}', 1),
+        (Api.OPENAI, b'{"content":"a","stop":false}', 1),
+        (Api.OPENAI, b'{"delta":{"content":""},"note":"\\"content\\":\\"a\\""}', 0),
+        (Api.OPENAI, b'{"delta":{"content":"a"},"type":"content"}', 1),
+        (Api.OPENAI, b'{"delta":{"content":"a\\"content\\""}}', 1),
+        (Api.ANTHROPIC, b'{"delta":{"type":"thinking_delta","thinking":"a"}}', 1),
+        (Api.ANTHROPIC, b'{"delta":{"type":"input_json_delta","partial_json":"{"}}', 1),
+        (Api.ANTHROPIC, b'{"delta":{"type":"signature_delta","signature":"a"}}', 0),
+        (Api.GEMINI, b'{"candidates":[{"content":{"parts":[{"text": "a"},{"text": "b"}]}}]}', 1),
+        (Api.GEMINI, b'{"parts":[{"functionCall":{"name":"f"}}]}', 1),
+        (Api.BEDROCK, b'{"delta":{"text":"a"}}', 1),
+        (Api.BEDROCK, b'{"delta":{"toolUse":{"input":"{"}}}', 1),
+        (Api.BEDROCK, b'{"role":"assistant"}', 0),
+    ],
+)
+def test_a_piece_of_an_answer_is_what_counts_as_a_token(api: Api, line: bytes, pieces: int) -> None:
+    assert count_pieces(api, b"data: %b\n\n" % line) == pieces
+    assert count_pieces(api, b"data: %b\r\n\r\n: x\r\n\r\n" % line * 3) == 3 * pieces
+
+
+@pytest.mark.parametrize(
+    ("api", "value", "finish"),
+    [
+        *((Api.OPENAI, {"choices": [{"finish_reason": word}]}, meant) for word, meant in [
+            ("stop", "stop"), ("length", "length"), ("tool_calls", "tool"), ("function_call", "tool"),
+            ("content_filter", "content_filter"), ("abort", "other"), (None, None), (3, None)]),
+        (Api.OPENAI, {"choices": [{"finish_reason": "length"}, {"finish_reason": None}]}, "length"),
+        *((Api.OPENAI, {"stop_type": word}, meant) for word, meant in [
+            ("eos", "stop"), ("word", "stop"), ("limit", "length"), ("none", None)]),
+        (Api.RESPONSES, {"response": {"status": "completed", "output": [{"type": "message"}]}}, "stop"),
+        (Api.RESPONSES, {"status": "completed", "output": [{"type": "reasoning"}, {"type": "function_call"}]}, "tool"),
+        (Api.RESPONSES, {"response": {"status": "incomplete", "incomplete_details": {"reason": "content_filter"}}}, "content_filter"),
+        (Api.RESPONSES, {"response": {"status": "incomplete"}}, "other"),
+        (Api.RESPONSES, {"response": {"status": "failed"}}, "other"),
+        (Api.RESPONSES, {"response": {"status": "in_progress"}}, None),
+        *((Api.ANTHROPIC, {"delta": {"stop_reason": word}}, meant) for word, meant in [
+            ("end_turn", "stop"), ("stop_sequence", "stop"), ("pause_turn", "stop"), ("max_tokens", "length"),
+            ("model_context_window_exceeded", "length"), ("tool_use", "tool"), ("refusal", "content_filter"), (None, None)]),
+        (Api.ANTHROPIC, {"type": "message", "stop_reason": "tool_use"}, "tool"),
+        *((Api.GEMINI, {"candidates": [{"finishReason": word}]}, meant) for word, meant in [
+            ("STOP", "stop"), ("MAX_TOKENS", "length"), ("SAFETY", "content_filter"), ("RECITATION", "content_filter"),
+            ("SPII", "content_filter"), ("MALFORMED_FUNCTION_CALL", "other")]),
+        (Api.GEMINI, {"promptFeedback": {"blockReason": "OTHER"}}, "content_filter"),
+        *((Api.BEDROCK, {"stopReason": word}, meant) for word, meant in [
+            ("end_turn", "stop"), ("tool_use", "tool"), ("max_tokens", "length"), ("stop_sequence", "stop"),
+            ("guardrail_intervened", "content_filter"), ("content_filtered", "content_filter")]),
+    ],
+)  # fmt: skip
+def test_every_api_has_its_own_words_for_the_end(
+    api: Api, value: dict[str, Any], finish: str | None
+) -> None:
+    assert finish_of(api, value) == finish
+
+
+@pytest.mark.parametrize(
+    ("api", "value", "model"),
+    [
+        (Api.OPENAI, {"model": "m"}, "m"),
+        (Api.RESPONSES, {"response": {"model": "m"}}, "m"),
+        (Api.ANTHROPIC, {"message": {"model": "m"}}, "m"),
+        (Api.GEMINI, {"modelVersion": "m", "model": "x"}, "m"),
+        (Api.OPENAI, {"model": 3}, None),
+        (Api.OPENAI, {"model": "m" * 900}, "m" * 300),
+        (Api.BEDROCK, {}, None),
+    ],
+)
+def test_the_answer_names_its_model(api: Api, value: dict[str, Any], model: str | None) -> None:
+    assert model_of(api, value) == model
+
+
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [
+        ({"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}}, "503"),
+        ({"error": {"message": "no", "type": "server_error", "code": None}}, "server_error"),
+        ({"type": "error", "error": {"type": "overloaded_error"}}, "overloaded_error"),
+        ({"type": "error", "code": "upstream_timeout", "message": "x"}, "upstream_timeout"),
+        (
+            {"type": "response.failed", "response": {"error": {"code": "server_error"}}},
+            "server_error",
+        ),
+        ({"error": {"status": "UNAVAILABLE"}}, "UNAVAILABLE"),
+        ({"error": "out of memory"}, "upstream_error"),
+        ({"error": None, "response": {"error": None}}, None),
+        ({"choices": []}, None),
+    ],
+)
+def test_an_error_within_an_answer_is_known(value: dict[str, Any], code: str | None) -> None:
+    assert error_of(value) == code
+
+
+def test_an_error_in_the_middle_of_a_stream_marks_it_as_failed() -> None:
+    reader = AnswerReader(Api.OPENAI)
+    error = {"error": {"code": 500, "message": "x", "type": "server_error"}}
+    reader.take_frames(frames(*[PADDING] * 5, error) + CHAT[-900:])
+
+    assert reader.facts.error == "500"
+
+
+def test_bad_json_between_two_good_frames_hides_nothing() -> None:
+    at = CHAT.index(b'data: {"choices":[{"finish_reason":"length"')
+    broken = CHAT[:at] + b'data: {"usage":{"finish_reason":"\n\n' + CHAT[at:]
+
+    assert read(Api.OPENAI, broken).facts == read(Api.OPENAI, CHAT).facts
+
+
+def test_a_body_is_read_as_a_whole() -> None:
+    reader = AnswerReader(Api.OPENAI)
+    reader.take_body(
+        b'{"model":"m","choices":[{"finish_reason":"stop"}],"usage":{"prompt_tokens":3}}'
+    )
+
+    assert reader.facts == Facts(Usage(input_tokens=3, source="final"), "stop", "m")
+
+
+def test_messages_of_bedrock_are_read() -> None:
+    reader = AnswerReader(Api.BEDROCK)
+    for payload in (
+        b'{"role":"assistant"}',
+        b'{"contentBlockIndex":0,"delta":{"text":"a"}}',
+        b'{"stopReason":"end_turn"}',
+        b'{"metrics":{"latencyMs":9},"usage":{"inputTokens":3,"outputTokens":2,"totalTokens":5}}',
+    ):
+        reader.take_message(Message({":message-type": "event"}, payload, b""))
+
+    assert reader.facts == Facts(Usage(input_tokens=3, output_tokens=2, source="final"), "stop")
+    assert reader.pieces == 1
+
+
+def test_an_exception_of_bedrock_is_an_error() -> None:
+    reader = AnswerReader(Api.BEDROCK)
+    headers = {":message-type": "exception", ":exception-type": "throttlingException"}
+    reader.take_message(Message(headers, b'{"message":"slow"}', b""))
+
+    assert reader.facts.error == "throttlingException"
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=3) | st.just("error"),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["choices", "finish_reason", "response", "status", "output", "error", "type", "code", "delta", "stop_reason", "candidates", "finishReason", "promptFeedback", "blockReason", "incomplete_details", "reason", "model", "message", "usage"]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@given(st.sampled_from(Api), st.lists(_JSON, max_size=5))
+def test_whatever_an_upstream_says_something_is_known(api: Api, events: list[Any]) -> None:
+    reader = AnswerReader(api)
+    reader.take_frames(frames(*events))
+    for event in events:
+        reader.take_body(json.dumps(event).encode())
+    facts = reader.facts
+    assert facts.finish_reason in (None, "stop", "length", "tool", "content_filter", "other")
+    assert facts.error is None or len(facts.error) <= 80
+
+
+@given(st.sampled_from(Api), st.binary(max_size=200))
+def test_whatever_bytes_come_nothing_is_raised(api: Api, data: bytes) -> None:
+    reader = AnswerReader(api)
+    reader.take_frames(data)
+    reader.take_body(data)
+    reader.take_message(Message({}, data, data))
+    assert reader.facts.usage.output_tokens == reader.pieces or reader.pieces == 0

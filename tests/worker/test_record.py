@@ -1,0 +1,364 @@
+from decimal import Decimal
+from typing import Any, get_args
+
+import h11
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arriero.protocol.activity import Outcome, Prices, RequestRecord
+from arriero.worker import errors, gateway_fields
+from arriero.worker.answer_reader import AnswerReader, Facts
+from arriero.worker.record import RecordKeeper, outcome_of
+from arriero.worker.tokens import Api, Usage
+
+PRICES = Prices(input=Decimal(3), output=Decimal(15), cache_read=Decimal("1.5"))
+USAGE = Usage(input_tokens=1000, cached_tokens=800, output_tokens=500, source="final")
+
+
+def keeper(now: float = 100.0) -> RecordKeeper:
+    kept = RecordKeeper(
+        request_id="r-12", t=1e9, now=now, path="/v1/chat/completions", api=Api.OPENAI
+    )
+    kept.asked, kept.model, kept.stream, kept.status = "em", "m", True, 200
+    return kept
+
+
+def finished(kept: RecordKeeper, now: float = 110.0, facts: Facts | None = None) -> RequestRecord:
+    record = kept.finish(now, facts)
+    assert record is not None
+    return record
+
+
+def test_a_request_that_waited_and_was_answered_has_all_its_figures() -> None:
+    kept = keeper()
+    kept.prices = PRICES
+    kept.upstream_kind = "llama-server"
+    kept.queued(100.1)
+    kept.loading(102.0)
+    kept.granted(105.0)
+    kept.first_token(106.0)
+    kept.first_token(107.0)  # only the first one is the first
+    kept.bytes_out += 4000
+    kept.heartbeats += 2
+    kept.last_byte(109.0)
+
+    assert finished(kept, facts=Facts(USAGE, "stop", "served.gguf")) == RequestRecord(
+        request_id="r-12",
+        t=1e9,
+        path="/v1/chat/completions",
+        asked="em",
+        model="m",
+        served_as="served.gguf",
+        upstream_kind="llama-server",
+        api="openai",
+        stream=True,
+        status=200,
+        outcome="ok",
+        finish_reason="stop",
+        input_tokens=1000,
+        cached_tokens=800,
+        output_tokens=500,
+        usage_source="final",
+        cost_usd=Decimal("0.0093"),
+        duration_ms=10_000.0,
+        queue_ms=1900.0,
+        load_ms=3000.0,
+        ttft_ms=6000.0,
+        prompt_ms=1000.0,
+        gen_ms=3000.0,
+        prompt_per_s=200.0,  # 200 of them were not cached
+        output_per_s=166.33,  # 499 came after the first one
+        bytes_out=4000,
+        heartbeats=2,
+    )
+
+
+def test_what_the_upstream_measured_goes_before_what_was_seen() -> None:
+    kept = keeper()
+    kept.granted(100.0)
+    kept.first_token(106.0)
+    usage = Usage(
+        input_tokens=209, output_tokens=50, prompt_ms=2000.0, predicted_ms=500.0, source="timings"
+    )
+
+    record = finished(kept, facts=Facts(usage))
+
+    assert (record.prompt_ms, record.gen_ms) == (2000.0, 500.0)
+    assert (record.prompt_per_s, record.output_per_s) == (104.5, 100.0)
+    assert record.ttft_ms == 6000.0
+
+
+def test_a_request_that_waits_twice_waited_for_both() -> None:
+    kept = keeper()
+    kept.queued(100.0)
+    kept.granted(101.0)
+    kept.queued(102.0)
+    kept.loading(104.0)
+
+    record = finished(kept, 109.0)
+
+    assert (record.queue_ms, record.load_ms) == (3000.0, 5000.0)
+
+
+def test_an_answer_that_is_no_stream_has_no_first_token() -> None:
+    record = finished(keeper(), facts=Facts(USAGE))
+
+    assert record.ttft_ms is record.prompt_ms is record.gen_ms is None
+    assert record.prompt_per_s is record.output_per_s is None
+    assert (record.queue_ms, record.load_ms) == (0.0, 0.0)
+
+
+def test_a_speed_over_no_time_at_all_is_not_known() -> None:
+    kept = keeper()
+    kept.granted(100.0)
+    kept.first_token(100.0)
+
+    record = finished(kept, 100.0, Facts(USAGE))
+
+    assert record.prompt_per_s is record.output_per_s is None
+
+
+def test_a_client_that_left_is_charged_for_what_was_made() -> None:
+    kept = keeper()
+    kept.prices = PRICES
+    kept.granted(100.0)
+    kept.first_token(101.0)
+    kept.client_left()
+    kept.failed(errors.UpstreamDied("the connection was closed"))  # by us, because of that
+
+    record = finished(kept, facts=Facts(Usage(output_tokens=10, source="estimated")))
+
+    assert (record.outcome, record.error_code) == ("client_gone", None)
+    assert (record.output_tokens, record.usage_source) == (10, "estimated")
+    assert record.cost_usd == Decimal("0.00015")
+
+
+def test_of_a_hundred_tokens_ten_were_made_when_the_client_left() -> None:
+    kept, reader = keeper(), AnswerReader(Api.OPENAI)
+    for _ in range(10):
+        reader.take_frames(b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n')
+    kept.client_left()
+
+    record = finished(kept, facts=reader.facts)
+
+    assert (record.outcome, record.output_tokens) == ("client_gone", 10)
+    assert record.usage_source == "estimated"
+
+
+@pytest.mark.parametrize(
+    ("facts", "prices"), [(None, PRICES), (Facts(Usage()), PRICES), (Facts(USAGE), None)]
+)
+def test_what_is_not_known_is_not_free(facts: Facts | None, prices: Prices | None) -> None:
+    kept = keeper()
+    kept.prices = prices
+    assert finished(kept, facts=facts).cost_usd is None
+
+
+def test_there_is_one_record_of_a_request() -> None:
+    kept = keeper()
+    assert kept.peek(101.0).outcome == "ok"
+    assert kept.finish(102.0) is not None
+    assert kept.finish(103.0) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (errors.BadRequest("x"), "rejected"),
+        (errors.UnknownModel("x"), "rejected"),
+        (errors.TooLarge("x"), "rejected"),
+        (errors.Unavailable("x"), "rejected"),
+        (errors.Unavailable("x", code="model_evicted"), "rejected"),
+        (errors.Unavailable("x", code="supervisor_lost"), "rejected"),
+        (errors.Unavailable("x", code="queue_timeout"), "timeout"),
+        (errors.StillLoading("x"), "timeout"),
+        (errors.TooSlow("x"), "timeout"),
+        (errors.UpstreamSilent("x"), "timeout"),
+        (errors.LoadFailed("x"), "upstream_error"),
+        (errors.LoadFailed("x", code="model_load_timeout"), "timeout"),
+        (errors.UpstreamDied("x"), "upstream_error"),
+        (errors.UpstreamTruncated("x"), "upstream_error"),
+        (errors.UpstreamAnsweredError("x", code="http_400", upstream_status=400), "upstream_error"),
+        (
+            errors.UpstreamAnsweredError("x", code="request_timeout", upstream_status=408),
+            "upstream_error",
+        ),
+        (errors.RelayError("x"), "upstream_error"),
+        (errors.RelayError("x", code="cancelled"), "cancelled"),
+    ],
+)
+def test_an_error_has_an_outcome(error: errors.RelayError, outcome: str) -> None:
+    kept = keeper()
+    kept.status = 0
+    kept.failed(error)
+
+    record = finished(kept)
+
+    assert outcome_of(error) == outcome
+    assert (record.outcome, record.error_code, record.status) == (
+        outcome,
+        error.code,
+        error.status,
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "facts", "outcome", "code"),
+    [
+        (200, None, "ok", None),
+        (204, None, "ok", None),
+        (400, None, "upstream_error", "http_400"),
+        (503, Facts(Usage(), error="unavailable_error"), "upstream_error", "unavailable_error"),
+        (200, Facts(USAGE, error="500"), "upstream_error", "500"),  # in the middle of a stream
+        (0, None, "upstream_error", "internal"),
+    ],
+)
+def test_what_the_upstream_said_has_an_outcome(
+    status: int, facts: Facts | None, outcome: str, code: str | None
+) -> None:
+    kept = keeper()
+    kept.status = status
+    record = finished(kept, facts=facts)
+    assert (record.outcome, record.error_code) == (outcome, code)
+
+
+def test_somebody_asked_for_the_end() -> None:
+    kept = keeper()
+    kept.was_cancelled()
+    assert finished(kept).outcome == "cancelled"
+
+
+def test_a_failure_after_the_answer_began_leaves_its_status() -> None:
+    kept = keeper()
+    kept.failed(errors.UpstreamDied("x"))
+    assert finished(kept).status == 200
+
+
+def test_a_record_travels_exactly() -> None:
+    kept = keeper()
+    kept.prices = PRICES
+    record = finished(kept, facts=Facts(USAGE))
+    sent = msgspec.json.encode(record)
+
+    assert b'"cost_usd":"0.0093"' in sent
+    assert msgspec.json.decode(sent, type=RequestRecord) == record
+
+
+_MOMENTS: Any = ["queued", "loading", "granted", "first_token", "last_byte"]
+_ENDS: Any = ["client_left", "was_cancelled"]
+
+
+@given(st.lists(st.tuples(st.floats(0, 9), st.sampled_from(_MOMENTS + _ENDS)), max_size=12))
+def test_in_whatever_order_things_happen_the_figures_make_sense(
+    steps: list[tuple[float, str]],
+) -> None:
+    kept = keeper()
+    now = 100.0
+    for pause, step in steps:
+        now += pause
+        getattr(kept, step)() if step in _ENDS else getattr(kept, step)(now)
+    record = finished(kept, now, Facts(USAGE))
+
+    assert record.outcome in get_args(Outcome)
+    assert 0 <= record.queue_ms + record.load_ms <= record.duration_ms + 0.2
+    assert record.ttft_ms is None or 0 <= record.ttft_ms <= record.duration_ms
+
+
+# --- fields and trailers -------------------------------------------------------------------------
+
+
+def record(**facts: Any) -> RequestRecord:
+    kept = keeper()
+    kept.prices = facts.pop("prices", PRICES)
+    return finished(kept, facts=Facts(facts.pop("usage", USAGE)))
+
+
+def test_an_answer_says_in_its_head_what_it_cost() -> None:
+    assert gateway_fields.answer_fields(record()) == (
+        b"X-Gateway-Cost: 0.009300\r\n"
+        b"X-Gateway-Prompt-Tokens: 1000\r\n"
+        b"X-Gateway-Completion-Tokens: 500\r\n"
+        b"X-Gateway-Cached-Tokens: 800\r\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("facts", "fields"),
+    [
+        ({"prices": None}, 3),
+        ({"usage": Usage()}, 0),
+        ({"usage": Usage(), "prices": None}, 0),
+    ],
+)
+def test_what_is_not_known_is_not_said(facts: dict[str, Any], fields: int) -> None:
+    lines = gateway_fields.answer_fields(record(**facts))
+    assert lines.count(b"\r\n") == fields
+    assert b"X-Gateway-Cost" not in lines
+
+
+@pytest.mark.parametrize(
+    ("version", "chunked", "bodyless", "may"),
+    [
+        ("1.1", True, False, True),
+        ("1.1", False, False, False),
+        ("1.1", True, True, False),
+        ("1.0", False, False, False),
+        ("1.0", True, False, False),
+        ("2", False, False, True),
+        ("2", False, True, False),
+    ],
+)
+def test_trailers_need_a_body_that_can_have_them(
+    version: Any, chunked: bool, bodyless: bool, may: bool
+) -> None:
+    assert gateway_fields.may_have_trailers(version, chunked=chunked, bodyless=bodyless) is may
+
+
+@pytest.mark.parametrize("priced", [True, False])
+@pytest.mark.parametrize("usage", [USAGE, Usage()])
+def test_no_trailer_comes_that_was_not_declared(priced: bool, usage: Usage) -> None:
+    declared = gateway_fields.declaration(priced=priced)
+    sent = gateway_fields.trailers(record(usage=usage), priced=priced)
+
+    names = {line.partition(b":")[0] for line in sent.splitlines()}
+    assert names <= set(declared[9:-2].split(b","))
+    assert (b"X-Gateway-Cost" in names) is (priced and usage is USAGE)
+    assert (b"X-Gateway-Prompt-Tokens" in names) is (usage is USAGE)
+    assert b"X-Gateway-Outcome" in names
+
+
+def test_another_program_reads_the_trailers() -> None:
+    client = h11.Connection(h11.CLIENT)
+    client.send(h11.Request(method="GET", target="/", headers=[("host", "x")]))
+    client.send(h11.EndOfMessage())
+    client.receive_data(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n"
+        + gateway_fields.declaration(priced=True)
+        + gateway_fields.request_id_field("r-12")
+        + b"\r\n2\r\nhi\r\n0\r\n"
+        + gateway_fields.trailers(record(), priced=True)
+        + b"\r\n"
+    )
+
+    head, _, end = client.next_event(), client.next_event(), client.next_event()
+
+    assert isinstance(head, h11.Response)
+    assert isinstance(end, h11.EndOfMessage)
+    assert (b"x-request-id", b"r-12") in list(head.headers)
+    assert list(end.headers) == [
+        (b"x-gateway-cost", b"0.009300"),
+        (b"x-gateway-prompt-tokens", b"1000"),
+        (b"x-gateway-completion-tokens", b"500"),
+        (b"x-gateway-cached-tokens", b"800"),
+        (b"x-gateway-outcome", b"ok"),
+    ]
+
+
+@given(st.text(max_size=300))
+def test_an_id_cannot_break_the_head(request_id: str) -> None:
+    line = gateway_fields.request_id_field(request_id)
+    assert line.count(b"\r\n") == 1
+    assert line.isascii()
+    assert len(line) <= 150

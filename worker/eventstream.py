@@ -1,0 +1,202 @@
+"""Amazon's event stream, in which Bedrock streams its answers: bytes <-> messages. Deciding.
+
+What goes to the client goes byte for byte; this reads a copy. Whatever the bytes are, nothing is
+raised: a message that cannot be read is *damage*. From there on nobody knows where a message
+begins, so nothing is read any more, and the stream can only be passed on as it comes.
+
+Source: smithy.io, "Amazon Event Stream Specification"; Amazon Bedrock API reference,
+"ConverseStreamOutput".
+"""
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+from zlib import crc32
+
+import msgspec
+
+CONTENT_TYPE: Final = b"application/vnd.amazon.eventstream"
+
+HeaderValue: TypeAlias = bool | int | bytes | str
+
+# Total length, length of the headers, checksum of these two.
+_PRELUDE: Final = struct.Struct(">III")
+_CRC: Final = struct.Struct(">I")
+_SMALLEST: Final = _PRELUDE.size + _CRC.size
+
+# Bytes of one message, which has to be kept until it is complete. The specification lets services
+# send 24 MiB; a model's deltas have some hundred bytes, so what says more is no honest length.
+MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
+
+# Types of headers whose value is a number: how many bytes it has. 8 is a time.
+_NUMBERS: Final = {2: 1, 3: 2, 4: 4, 5: 8, 8: 8}
+_BYTES: Final = 6
+_TEXT: Final = 7
+_UUID: Final = 9
+_UUID_BYTES: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message.
+
+    Attributes:
+        headers: By name. Times are milliseconds since 1970, UUIDs their 16 bytes.
+        payload: JSON, with Bedrock.
+        raw: The message as it came.
+    """
+
+    headers: Mapping[str, HeaderValue]
+    payload: bytes
+    raw: bytes
+
+    @property
+    def kind(self) -> str:
+        """``event``, ``exception`` (one that the service knows) or ``error`` (any other)."""
+        return self._text(":message-type")
+
+    @property
+    def name(self) -> str:
+        """Which event it is, or which exception; empty if it does not say."""
+        names = {"exception": ":exception-type", "error": ":error-code"}
+        return self._text(names.get(self.kind, ":event-type"))
+
+    @property
+    def is_error(self) -> bool:
+        """Whether the answer has failed with this message."""
+        return self.kind in ("exception", "error")
+
+    def _text(self, name: str) -> str:
+        value = self.headers.get(name)
+        return value if isinstance(value, str) else ""
+
+
+class MessageReader:
+    """Takes bytes as they come and gives the messages that are complete.
+
+    Attributes:
+        damage: Why nothing is read any more; None as long as all is well.
+        rest: Bytes that belong to no message that was given: the beginning of the next one, or,
+            after damage, all that came with the last `push`. Whoever passes on `Message.raw` of
+            all messages and then `rest` has passed on all bytes.
+    """
+
+    __slots__ = ("_kept", "_limit", "damage")
+
+    def __init__(self, limit_bytes: int = MAX_MESSAGE_BYTES) -> None:
+        self.damage: str | None = None
+        self._kept = bytearray()
+        self._limit = limit_bytes
+
+    @property
+    def rest(self) -> bytes:
+        """See the class."""
+        return bytes(self._kept)
+
+    @property
+    def at_boundary(self) -> bool:
+        """Whether a message of our own may follow what has come so far."""
+        return self.damage is None and not self._kept
+
+    def push(self, data: bytes) -> list[Message]:
+        """Take the next bytes and give the messages that end in them."""
+        kept = self._kept
+        if self.damage is not None:
+            kept[:] = data
+            return []
+        kept += data
+        found: list[Message] = []
+        start = 0
+        try:
+            while (size := self._size_at(start)) is not None and len(kept) - start >= size:
+                found.append(_read(bytes(kept[start : start + size])))
+                start += size
+        except _Damage as exc:
+            self.damage = str(exc)
+        del kept[:start]
+        return found
+
+    def _size_at(self, start: int) -> int | None:
+        """Return the length of the message that begins at `start`; None if it is not known yet."""
+        if len(self._kept) - start < _PRELUDE.size:
+            return None
+        total, headers, checksum = _PRELUDE.unpack_from(self._kept, start)
+        if crc32(self._kept[start : start + 8]) != checksum:
+            raise _Damage("the checksum of a message's lengths is wrong")
+        if not _SMALLEST <= total <= self._limit:
+            raise _Damage(f"a message claims a length of {total} bytes")
+        if headers > total - _SMALLEST:
+            raise _Damage(f"a message of {total} bytes claims headers of {headers} bytes")
+        return int(total)
+
+
+class _Damage(Exception):
+    """A message cannot be read; the text says why."""
+
+
+def _read(raw: bytes) -> Message:
+    """Read a whole message, whose lengths were checked."""
+    if crc32(memoryview(raw)[: -_CRC.size]) != _CRC.unpack_from(raw, len(raw) - _CRC.size)[0]:
+        raise _Damage("the checksum of a message is wrong")
+    end = _PRELUDE.size + int.from_bytes(raw[4:8], "big")
+    return Message(_read_headers(raw[_PRELUDE.size : end]), raw[end : -_CRC.size], raw)
+
+
+def _read_headers(data: bytes) -> dict[str, HeaderValue]:
+    headers: dict[str, HeaderValue] = {}
+    position = 0
+
+    def take(size: int) -> bytes:
+        nonlocal position
+        part = data[position : position + size]
+        if len(part) < size:
+            raise _Damage("a header is longer than all headers together")
+        position += size
+        return part
+
+    try:
+        while position < len(data):
+            name = take(take(1)[0]).decode()
+            kind = take(1)[0]
+            value: HeaderValue
+            if kind in (0, 1):
+                value = kind == 0
+            elif kind in _NUMBERS:
+                value = int.from_bytes(take(_NUMBERS[kind]), "big", signed=True)
+            elif kind == _BYTES:
+                value = take(int.from_bytes(take(2), "big"))
+            elif kind == _TEXT:
+                value = take(int.from_bytes(take(2), "big")).decode()
+            elif kind == _UUID:
+                value = take(_UUID_BYTES)
+            else:
+                raise _Damage(f"the header '{name[:40]}' has the unknown type {kind}")
+            headers[name] = value
+    except UnicodeDecodeError as exc:
+        raise _Damage("the text of a header is no UTF-8") from exc
+    return headers
+
+
+def exception_message(message: str, name: str = "modelStreamErrorException") -> bytes:
+    """Return the message that ends a stream with an error; to be sent between two messages only.
+
+    Args:
+        message: For people.
+        name: Which of the service's exceptions it is.
+    """
+    texts = {
+        ":exception-type": name,
+        ":content-type": "application/json",
+        ":message-type": "exception",
+    }
+    headers = b"".join(_text_header(key, value) for key, value in texts.items())
+    payload = msgspec.json.encode({"message": message})
+    lengths = struct.pack(">II", _SMALLEST + len(headers) + len(payload), len(headers))
+    checked = lengths + _CRC.pack(crc32(lengths)) + headers + payload
+    return checked + _CRC.pack(crc32(checked))
+
+
+def _text_header(name: str, value: str) -> bytes:
+    encoded = value.encode()
+    return b"%c%b\x07%b%b" % (len(name), name.encode(), struct.pack(">H", len(encoded)), encoded)

@@ -1,0 +1,213 @@
+"""What an answer says besides its usage: why it ended, what failed, which model spoke. Deciding.
+
+Sources: OpenAI's, Anthropic's, Google's and Amazon's API references; llama-server's README
+(``/completion``: ``stop_type``).
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from arriero.protocol.activity import FinishReason
+
+from .tokens import Api
+
+# What the APIs call the ends of an answer. Any other word is "other".
+_WORDS: Final[Mapping[Api, Mapping[str, FinishReason]]] = {
+    Api.OPENAI: {
+        "stop": "stop",
+        "length": "length",
+        "tool_calls": "tool",
+        "function_call": "tool",
+        "content_filter": "content_filter",
+        "eos": "stop",  # from here on: llama-server's own API
+        "word": "stop",
+        "limit": "length",
+    },
+    Api.RESPONSES: {
+        "completed": "stop",
+        "tool": "tool",  # our own word: it ends like any other answer
+        "max_output_tokens": "length",
+        "content_filter": "content_filter",
+    },
+    Api.ANTHROPIC: {
+        "end_turn": "stop",
+        "stop_sequence": "stop",
+        "pause_turn": "stop",
+        "max_tokens": "length",
+        "model_context_window_exceeded": "length",
+        "tool_use": "tool",
+        "refusal": "content_filter",
+    },
+    Api.GEMINI: {
+        "STOP": "stop",
+        "MAX_TOKENS": "length",
+        "SAFETY": "content_filter",
+        "RECITATION": "content_filter",
+        "BLOCKLIST": "content_filter",
+        "PROHIBITED_CONTENT": "content_filter",
+        "SPII": "content_filter",
+        "IMAGE_SAFETY": "content_filter",
+    },
+    Api.BEDROCK: {
+        "end_turn": "stop",
+        "stop_sequence": "stop",
+        "max_tokens": "length",
+        "model_context_window_exceeded": "length",
+        "tool_use": "tool",
+        "guardrail_intervened": "content_filter",
+        "content_filtered": "content_filter",
+    },
+}
+
+# Bytes of which one is in every event that ends an answer, or says that it failed.
+FINISH_HINTS: Final[Mapping[Api, tuple[bytes, ...]]] = {
+    Api.OPENAI: (b'"finish_reason":"', b'"finish_reason": "', b'"stop_type"', b'"error"'),
+    Api.RESPONSES: (
+        b'"response.completed"',
+        b'"response.incomplete"',
+        b'"response.failed"',
+        b'"error"',
+    ),
+    Api.ANTHROPIC: (b'"stop_reason"', b'"error"'),
+    Api.GEMINI: (b'"finishReason"', b'"blockReason"', b'"error"'),
+    Api.BEDROCK: (b'"stopReason"',),
+}
+
+# Members that bring a piece of text, of reasoning or of a call: what counts as a token. Quotes are
+# escaped inside of JSON's strings, so the text of an answer cannot look like this.
+_PIECES: Final[Mapping[Api, tuple[bytes, ...]]] = {
+    Api.OPENAI: (
+        b'"content"',
+        b'"text"',
+        b'"reasoning_content"',
+        b'"reasoning"',
+        b'"tool_calls"',
+        b'"function_call"',
+        b'"refusal"',
+    ),
+    Api.RESPONSES: (b'"delta"',),
+    Api.ANTHROPIC: (b'"text"', b'"thinking"', b'"partial_json"'),
+    Api.GEMINI: (b'"text"', b'"functionCall"'),
+    Api.BEDROCK: (b'"text"', b'"input"'),
+}
+
+# What follows such a member if there is something in it: not null, not an empty text or list.
+_FILLED: Final = re.compile(rb"""\s*:\s*(?:"[^"]|\[\s*\{|\{)""")
+
+
+def count_pieces(api: Api, frames: bytes) -> int:
+    """Return how many lines of `frames`, or of one Bedrock payload, bring a piece of an answer."""
+    names = _PIECES[api]
+    return sum(_has_piece(line, names) for line in frames.splitlines())
+
+
+def _has_piece(line: bytes, names: tuple[bytes, ...]) -> bool:
+    # `rfind` takes a quarter of the time of a pattern that looks for all names at once
+    for name in names:
+        found = line.rfind(name)
+        while found >= 0:
+            if _FILLED.match(line, found + len(name)) is not None:
+                return True
+            found = line.rfind(name, 0, found)
+    return False
+
+
+def finish_of(api: Api, value: dict[str, Any]) -> FinishReason | None:
+    """Return why the answer ended, if this event, or this whole answer, says so."""
+    word = _WORD_READERS[api](value)
+    return None if word is None else _WORDS[api].get(word, "other")
+
+
+def model_of(api: Api, value: dict[str, Any]) -> str | None:
+    """Return the name of the model that answers, if this says it. Bedrock never does."""
+    name = "modelVersion" if api is Api.GEMINI else "model"
+    for place in (value, _mapping(value, "response"), _mapping(value, "message")):
+        if found := _text(place, name):
+            return found[:_MOST_NAME_CHARS]
+    return None
+
+
+# Characters of a model's name that are kept; the longest honest ones are paths.
+_MOST_NAME_CHARS: Final = 300
+
+
+def error_of(value: dict[str, Any]) -> str | None:
+    """Return the code of the error of which this tells, in any of the APIs; None if of none."""
+    error = value.get("error") or _mapping(value, "response").get("error")
+    if value.get("type") == "error" and not error:
+        error = value  # Responses
+    if not error:
+        return None
+    found: object = None
+    if isinstance(error, dict):
+        found = error.get("code") or error.get("status") or error.get("type")
+    return str(found)[:_MOST_CODE_CHARS] if isinstance(found, str | int) else "upstream_error"
+
+
+_MOST_CODE_CHARS: Final = 80
+
+
+# --- the word, API by API ------------------------------------------------------------------------
+
+
+def _openai_word(value: dict[str, Any]) -> str | None:
+    choices = value.get("choices")
+    found = _text(value, "stop_type")
+    for choice in choices if isinstance(choices, list) else ():
+        if isinstance(choice, dict):
+            found = _text(choice, "finish_reason") or found
+    return None if found == "none" else found
+
+
+def _responses_word(value: dict[str, Any]) -> str | None:
+    response = _mapping(value, "response") or value
+    status = _text(response, "status")
+    if status == "incomplete":
+        return _text(_mapping(response, "incomplete_details"), "reason") or status
+    if status == "completed":
+        output = response.get("output")
+        items = output if isinstance(output, list) else []
+        called = any(isinstance(it, dict) and it.get("type") in _CALLS for it in items)
+        return "tool" if called else status
+    return status if status in ("failed", "cancelled") else None
+
+
+# Items of an answer that the client has to act upon.
+_CALLS: Final = frozenset({"function_call", "custom_tool_call", "local_shell_call"})
+
+
+def _anthropic_word(value: dict[str, Any]) -> str | None:
+    return _text(_mapping(value, "delta"), "stop_reason") or _text(value, "stop_reason")
+
+
+def _gemini_word(value: dict[str, Any]) -> str | None:
+    candidates = value.get("candidates")
+    found = _text(_mapping(value, "promptFeedback"), "blockReason") and "SAFETY"
+    for candidate in candidates if isinstance(candidates, list) else ():
+        if isinstance(candidate, dict):
+            found = _text(candidate, "finishReason") or found
+    return found
+
+
+def _bedrock_word(value: dict[str, Any]) -> str | None:
+    return _text(value, "stopReason")
+
+
+_WORD_READERS: Final[Mapping[Api, Callable[[dict[str, Any]], str | None]]] = {
+    Api.OPENAI: _openai_word,
+    Api.RESPONSES: _responses_word,
+    Api.ANTHROPIC: _anthropic_word,
+    Api.GEMINI: _gemini_word,
+    Api.BEDROCK: _bedrock_word,
+}
+
+
+def _mapping(value: Mapping[str, Any], name: str) -> dict[str, Any]:
+    found = value.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _text(value: Mapping[str, Any], name: str) -> str | None:
+    found = value.get(name)
+    return found if isinstance(found, str) and found else None

@@ -1,0 +1,73 @@
+"""What a client is told of its request in fields before, or after, the answer. Deciding.
+
+Before an answer that is no stream: all is known by then. After a stream, as trailers; their names
+are declared before it, when nobody knows yet what will be known: of those that were declared some
+may be missing, but none may come that was not.
+
+Source: RFC 9110, sections 6.5 and 6.6.2 (trailers); RFC 9112, section 7.1.2 (in chunks only).
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Final, Literal
+
+from arriero.protocol.activity import RequestRecord
+
+_COST: Final = b"X-Gateway-Cost"
+_OUTCOME: Final = b"X-Gateway-Outcome"
+_COUNTS: Final = {
+    b"X-Gateway-Prompt-Tokens": "input_tokens",
+    b"X-Gateway-Completion-Tokens": "output_tokens",
+    b"X-Gateway-Cached-Tokens": "cached_tokens",
+}
+
+_UNSAFE: Final = re.compile(r"[^!-~]")
+_MOST_ID_CHARS: Final = 128
+
+
+def request_id_field(request_id: str) -> bytes:
+    """Return the line with the id of the request, which may be one that the client has chosen."""
+    clean = _UNSAFE.sub("?", request_id)[:_MOST_ID_CHARS]
+    return b"X-Request-Id: %b\r\n" % clean.encode("ascii")
+
+
+def answer_fields(record: RequestRecord) -> bytes:
+    """Return the lines for the head of an answer that is no stream; none if nothing is known."""
+    return b"".join(_costs(record)) + b"".join(_counts(record))
+
+
+def may_have_trailers(
+    version: Literal["1.0", "1.1", "2"], *, chunked: bool, bodyless: bool
+) -> bool:
+    """Whether trailers may be declared and sent.
+
+    Args:
+        version: Of HTTP, on the client's side.
+        chunked: The body goes out in chunks; of no meaning in HTTP/2.
+        bodyless: There is no body, as with HEAD, 204 and 304.
+    """
+    return not bodyless and (version == "2" or (version == "1.1" and chunked))
+
+
+def declaration(*, priced: bool) -> bytes:
+    """Return the line that declares the trailers; `priced`: a price of the model is known."""
+    names = ((_COST,) if priced else ()) + (*_COUNTS, _OUTCOME)
+    return b"Trailer: %b\r\n" % b",".join(names)
+
+
+def trailers(record: RequestRecord, *, priced: bool) -> bytes:
+    """Return the lines after a stream; `priced` as it was declared."""
+    costs = b"".join(_costs(record)) if priced else b""
+    outcome = b"%b: %b\r\n" % (_OUTCOME, record.outcome.encode("ascii"))
+    return costs + b"".join(_counts(record)) + outcome
+
+
+def _costs(record: RequestRecord) -> Iterator[bytes]:
+    if record.cost_usd is not None:
+        yield b"%b: %b\r\n" % (_COST, f"{record.cost_usd:.6f}".encode("ascii"))
+
+
+def _counts(record: RequestRecord) -> Iterator[bytes]:
+    if record.usage_source != "none":
+        for name, attribute in _COUNTS.items():
+            yield b"%b: %d\r\n" % (name, getattr(record, attribute))
