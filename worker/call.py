@@ -4,25 +4,32 @@ import os
 import time
 from dataclasses import dataclass
 
+import msgspec
 import trio
 
 from arriero.protocol.values import ModelRoute, WorkerConfig
 
-from .errors import RelayError, body_of
+from .errors import RelayError, anthropic_error, body_of
 from .head import RequestHead
 from .headers import EARLY_STREAM_FIELDS, OK_LINE
+from .merging import MergingSplitter
 from .modes import DELAY_S, Mode, choose_mode
+from .naming import asks_for_thinking
 from .paths import Form
 from .sentry import Connection
-from .sse import chunk, error_frames
+from .sse import FrameSplitter, chunk
+from .voice import Voice
+from .voices import make_voice
 from .waiting import View, WaitingStream
 
 LAST_CHUNK = b"0\r\n\r\n"
 
 
-def error_answer(error: RelayError, *, close: bool, extra: bytes = b"") -> bytes:
-    """Return a whole HTTP answer that tells of `error`."""
-    body = body_of(error)
+def error_answer(
+    error: RelayError, *, close: bool, extra: bytes = b"", form: Form = Form.PLAIN
+) -> bytes:
+    """Return a whole HTTP answer that tells of `error`, in the shape of the API."""
+    body = msgspec.json.encode(anthropic_error(error)) if form.is_anthropic else body_of(error)
     fields = b"".join(b"%b: %b\r\n" % field for field in error.fields)
     return (
         b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%b%b%b\r\n%b"
@@ -82,11 +89,17 @@ class Call:
     waiting: WaitingStream | None = None
     mode: Mode = "off"
     begun: bool = False
+    _voice: Voice | None = None
 
     @property
     def committed(self) -> bool:
         """Whether a stream was begun before the upstream had said anything."""
         return self.waiting is not None and self.waiting.committed
+
+    @property
+    def is_told(self) -> bool:
+        """Whether its API has words for a client that waits."""
+        return self.stream and not self.form.is_plain
 
     @property
     def is_plain(self) -> bool:
@@ -102,19 +115,18 @@ class Call:
 
     def start_waiting(self, config: WorkerConfig) -> None:
         """Note that it has to wait from now on."""
-        if not self.stream:
+        if not self.is_told:
             return
         if self.waiting is not None:
             self.waiting.on_wait_again()
             return
-        self.mode = choose_mode(self.head.mode, self.route, self.form, stream=True)
+        thinks = self.form is not Form.MESSAGES or asks_for_thinking(self.body)
+        self.mode = choose_mode(self.head.mode, self.route, self.form, stream=True, thinks=thinks)
         delay_s = config.progress_delay_s
         self.waiting = WaitingStream(
             mode=self.mode,
-            form=self.form,
+            voice=self._speak(),
             model=self.model,
-            ident=os.urandom(12).hex(),
-            created=int(time.time()),
             now=trio.current_time(),
             delay_s=DELAY_S[self.mode] if delay_s is None else delay_s,
             heartbeat_s=config.heartbeat_s,
@@ -153,9 +165,33 @@ class Call:
         """
         if not self.begun:
             self.begun = True
-            await self.conn.send(error_answer(error, close=self.close, extra=self.mode_field))
+            await self.conn.send(
+                error_answer(error, close=self.close, extra=self.mode_field, form=self.form)
+            )
             return
-        await self.end_stream(error_frames(error))
+        await self.end_stream(self.failure(error))
+
+    def failure(self, error: RelayError, heard: bytes = b"") -> bytes:
+        """Return the last frames of a stream that ends with `error`; see `Voice.failure`."""
+        return self._speak().failure(error, heard)
+
+    def splitter(self) -> FrameSplitter | MergingSplitter:
+        """Return what passes the frames of the upstream on: as they are, or merged."""
+        if self.committed and self._voice is not None and self._voice.merge is not None:
+            return MergingSplitter(self._voice.merge)
+        return FrameSplitter()
+
+    def _speak(self) -> Voice:
+        if self._voice is None:
+            self._voice = make_voice(
+                self.form,
+                self.mode,
+                model=self.model,
+                ident=os.urandom(12).hex(),
+                created=int(time.time()),
+                body=self.body,
+            )
+        return self._voice
 
     async def end_stream(self, frames: bytes) -> None:
         """Send the last frames of a stream and its good end.

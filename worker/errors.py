@@ -1,14 +1,14 @@
 """Requests that cannot be answered: a tree by what the client is told.
 
-Each class knows its HTTP status and the `type` and `code` of the OpenAI error object. The message
-is for people and may be shown to a client: it never holds a command line, a path of this machine
-or a stack trace.
+Each class knows its HTTP status and the `type` and `code` of the OpenAI error object; Anthropic's
+`type` goes by the status. The message is for people and may be shown to a client: it never holds a
+command line, a path of this machine or a stack trace.
 
 Which failure gets which `type` decides what agents do next: `server_error` is taken as "try
 again", any other type ends the turn.
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar, Final
 
 import msgspec
 
@@ -169,10 +169,20 @@ class UpstreamSilent(RelayError):
 
 
 class UpstreamAnsweredError(RelayError):
-    """The model's server answered with an error, but the stream was already under way."""
+    """The model's server answered with an error, but the stream was already under way.
+
+    Attributes:
+        upstream_status: HTTP status of that answer.
+    """
 
     status = 502
     kind = "upstream_error"
+
+    def __init__(
+        self, message: str, *, upstream_status: int, kind: str = "upstream_error", code: str
+    ) -> None:
+        super().__init__(message, kind=kind, code=code)
+        self.upstream_status = upstream_status
 
 
 def from_supervisor(model: str, info: ErrorInfo) -> RelayError:
@@ -201,3 +211,33 @@ def body_of(error: RelayError) -> bytes:
             }
         }
     )
+
+
+# Anthropic's `type` by HTTP status. Source: Anthropic's API reference, "Errors".
+_ANTHROPIC_TYPES: Final = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+_ANTHROPIC_OTHER: Final = "api_error"
+_ANTHROPIC_KNOWN: Final = frozenset({*_ANTHROPIC_TYPES.values(), _ANTHROPIC_OTHER})
+
+
+def anthropic_error(error: RelayError) -> dict[str, Any]:
+    """Return `error` as the object that Anthropic's API sends, in a body and in a frame alike."""
+    status = error.status
+    if isinstance(error, UpstreamAnsweredError):
+        status = error.upstream_status
+        if error.kind in _ANTHROPIC_KNOWN:  # the model's server has said it in the same words
+            return _anthropic(error.kind, error.message)
+    return _anthropic(_ANTHROPIC_TYPES.get(status, _ANTHROPIC_OTHER), error.message)
+
+
+def _anthropic(kind: str, message: str) -> dict[str, Any]:
+    return {"type": "error", "error": {"type": kind, "message": message}}

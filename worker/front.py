@@ -15,7 +15,7 @@ from .chunked import ChunkedBody
 from .errors import BadRequest, ClientGone, HeadTooLarge, RelayError, TooLarge
 from .head import MAX_HEAD_BYTES, RequestHead, parse_head
 from .keys import check_key
-from .paths import MODEL_ROUTES
+from .paths import MODEL_ROUTES, Form
 from .relay import AnswerCut
 from .sentry import BODY_S, HEAD_S, IDLE_S, Connection, Waits
 from .serving import Service
@@ -44,6 +44,7 @@ async def serve_connection(conn: Connection, service: Service, page_door: PageDo
     service.sentry.connections.add(conn)
     last_raw = b""
     last_head = RequestHead()
+    form: Form | None = None
     try:
         while True:
             raw = await _read_head(conn)
@@ -71,7 +72,7 @@ async def serve_connection(conn: Connection, service: Service, page_door: PageDo
                 break
             conn.wait_for(Waits.IDLE, IDLE_S)
     except RelayError as error:  # about the request itself: nobody knows where the next one begins
-        await _refuse(conn, error)
+        await _refuse(conn, error, form or Form.PLAIN)
     except AnswerCut:
         log.warning("answer.cut peer=%s", conn.peer.decode("latin-1"))
         wire.reset()
@@ -89,10 +90,10 @@ async def _to_page_door(
     await page_door(conn.wire.release(), raw + conn.buffer)
 
 
-async def _refuse(conn: Connection, error: RelayError) -> None:
+async def _refuse(conn: Connection, error: RelayError, form: Form) -> None:
     try:
         conn.wait_for(Waits.CLIENT, HEAD_S)
-        await conn.send(error_answer(error, close=True))
+        await conn.send(error_answer(error, close=True, form=form))
         await conn.wire.linger()
     except ClientGone:
         pass

@@ -36,7 +36,14 @@ DELAY_S: Final[dict[Mode, float]] = {
 }
 
 
-def choose_mode(header: bytes | None, route: ModelRoute, form: Form, *, stream: bool) -> Mode:
+# Forms with a channel for reasoning, and those with named events.
+_REASONS: Final = frozenset({Form.CHAT, Form.MESSAGES, Form.RESPONSES})
+_NAMES_EVENTS: Final = frozenset({Form.CHAT, Form.COMPLETION})
+
+
+def choose_mode(
+    header: bytes | None, route: ModelRoute, form: Form, *, stream: bool, thinks: bool = True
+) -> Mode:
     """Return the mode for one request; the first that applies.
 
     Args:
@@ -44,14 +51,20 @@ def choose_mode(header: bytes | None, route: ModelRoute, form: Form, *, stream: 
         route: The model: `progress` and `strict` of the configuration.
         form: Shape of the answers; one that lacks a mode takes the next quieter one.
         stream: The client wants a stream; nothing can be said to one that does not.
+        thinks: The client has asked for thinking. One of Anthropic's that has not is told in a
+            block of thinking only if its header says so.
     """
-    if not stream or form is Form.PLAIN:
+    if not stream or form.is_plain:
         return "off"
     wish = _WORDS.get(header.strip().lower()) if header is not None else None
     mode: Mode = wish if wish is not None else route.progress
     capped = route.strict == "force" or (route.strict == "on" and wish is None)
     if capped and mode not in _STRICT:
         return "comment"
-    if form is Form.COMPLETION and mode == "reasoning":
+    if mode == "event" and form not in _NAMES_EVENTS:
         return "heartbeat"
+    if mode == "reasoning":
+        unasked = form is Form.MESSAGES and not thinks and wish is None
+        if unasked or form not in _REASONS:
+            return "heartbeat"
     return mode

@@ -1,7 +1,7 @@
 """Body of a request -> the model that it names, and whether it wants a stream. Deciding; no I/O.
 
-Only two members of the body are looked at; the rest is never built as Python objects and goes
-upstream byte for byte.
+Only two members of the body are looked at (a third by those that wait); the rest is never built as
+Python objects and goes upstream byte for byte.
 """
 
 import difflib
@@ -14,6 +14,7 @@ import msgspec
 from arriero.protocol.values import ModelRoute, WorkerConfig
 
 from .errors import BadRequest, UnknownModel
+from .stripping import Stripper
 
 # Characters of a name that are repeated back in an error.
 _SHOWN_CHARS = 120
@@ -52,15 +53,37 @@ def read_body(body: bytes) -> Asked:
     return Asked(members.model, bool(members.stream))
 
 
+class _Thinking(msgspec.Struct):
+    type: str | None = None
+
+
+class _ThinkingMember(msgspec.Struct):
+    thinking: _Thinking | None = None
+
+
+_thinking_decoder = msgspec.json.Decoder(_ThinkingMember)
+
+
+def asks_for_thinking(body: bytes) -> bool:
+    """Whether a request to Anthropic's API wants blocks of thinking (`enabled`, `adaptive`)."""
+    try:
+        thinking = _thinking_decoder.decode(body).thinking
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False  # of a shape that only the upstream can judge
+    return thinking is not None and thinking.type not in (None, "disabled")
+
+
 class Names:
     """All names by which models are known; a real id goes before an alias.
 
     Attributes:
         config: What the names were read from.
+        strip: Takes our own words out of what clients send back.
     """
 
     def __init__(self, config: WorkerConfig) -> None:
         self.config = config
+        self.strip = Stripper((config.marker,)).strip
         self._routes: dict[str, ModelRoute] = {}
         for route in config.models:
             for alias in route.aliases:

@@ -19,9 +19,9 @@ from .errors import (
     UpstreamTruncated,
 )
 from .headers import MAX_ANSWER_HEAD_BYTES, AnswerBody, AnswerHead, upstream_request
-from .paths import Form
+from .merging import MergingSplitter
 from .sentry import UPSTREAM_S, Connection, Waits
-from .sse import EndWatcher, FrameSplitter, chunk, error_frames
+from .sse import EndWatcher, FrameSplitter, chunk
 from .upstream import Endpoint, Link
 from .waiting import View
 from .wire import WireBroken
@@ -249,8 +249,8 @@ async def _relay_stream(
     """Pass whole frames on, byte for byte; one read becomes one chunk becomes one write."""
     conn = call.conn
     http11 = call.head.http11
-    splitter = FrameSplitter()
-    watcher = None if call.form is Form.PLAIN else EndWatcher()
+    splitter = call.splitter()
+    watcher = None if call.form.is_plain else EndWatcher(call.form)
     last_read_at = -math.inf
     out = b""
     if not call.begun:
@@ -264,14 +264,14 @@ async def _relay_stream(
         try:
             frames = splitter.push(answer.feed(data)) if data else b""
         except UpstreamDied:
-            await call.end_stream(_end_of_stream(splitter, watcher, clean=False))
+            await call.end_stream(_end_of_stream(call, splitter, watcher, clean=False))
             return
         if frames:
             if watcher is not None:
                 watcher.look(frames)
             out += chunk(frames) if http11 else frames
         if answer.complete:
-            tail = _end_of_stream(splitter, watcher, clean=True)
+            tail = _end_of_stream(call, splitter, watcher, clean=True)
             if http11:
                 out += (chunk(tail) if tail else b"") + _last_chunk(answer)
             else:
@@ -287,14 +287,21 @@ async def _relay_stream(
         last_read_at = read_at
         if not data:
             clean = answer.until_close and not link.reset and not conn.expired
-            await call.end_stream(_end_of_stream(splitter, watcher, clean=clean))
+            await call.end_stream(_end_of_stream(call, splitter, watcher, clean=clean))
             return
 
 
-def _end_of_stream(splitter: FrameSplitter, watcher: EndWatcher | None, *, clean: bool) -> bytes:
+def _end_of_stream(
+    call: Call,
+    splitter: FrameSplitter | MergingSplitter,
+    watcher: EndWatcher | None,
+    *,
+    clean: bool,
+) -> bytes:
     """Return what is still to be sent of a stream that has ended.
 
     Args:
+        call: Whose answer it is.
         splitter: May keep an incomplete frame.
         watcher: Has seen all frames that were sent; None when nobody knows how such a stream ends.
         clean: The upstream ended its answer in good order.
@@ -307,7 +314,7 @@ def _end_of_stream(splitter: FrameSplitter, watcher: EndWatcher | None, *, clean
         if clean:
             return rest
         raise AnswerCut
-    if clean and rest:
+    if clean and rest and watcher.takes_rest:
         watcher.look(rest)
     if watcher.seen:
         return rest if clean else b""
@@ -318,7 +325,7 @@ def _end_of_stream(splitter: FrameSplitter, watcher: EndWatcher | None, *, clean
         error = UpstreamTruncated("the model's server ended its answer before it was complete")
     else:
         error = UpstreamDied("the model's server went away in the middle of its answer")
-    return error_frames(error)
+    return call.failure(error, watcher.heard)
 
 
 # --- answers to a stream that was begun early ----------------------------------------------------
@@ -365,4 +372,6 @@ def late_error(status: int, body: bytes) -> UpstreamAnsweredError:
             code = str(error["code"]) if error.get("code") is not None else None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass  # text, or half a body: the status has to do
-    return UpstreamAnsweredError(message, kind=kind, code=code or f"http_{status}")
+    return UpstreamAnsweredError(
+        message, upstream_status=status, kind=kind, code=code or f"http_{status}"
+    )

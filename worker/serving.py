@@ -79,8 +79,9 @@ class Service:
             asked = read_body(body)
             route = self.names.find(asked.model)
         except RelayError as error:
-            await conn.send(error_answer(error, close=close))
+            await conn.send(error_answer(error, close=close, form=form))
             return not close
+        body = self.names.strip(body)
         if route.send_as is not None:
             body = rename(body, route.send_as)
         call = Call(conn, head, body, form, route, asked.model, asked.stream, close)
@@ -138,7 +139,7 @@ class Service:
         self.view.watch(model, wakeup.set)
         conn.wait_for(Waits.SUPERVISOR, float("inf"))
         call.start_waiting(self.names.config)
-        hold_s = STREAM_HOLD_S if call.stream else NONSTREAM_HOLD_S
+        hold_s = STREAM_HOLD_S if call.is_told else NONSTREAM_HOLD_S
         until = trio.current_time() + hold_s
         self.say(want)
         try:
@@ -166,4 +167,4 @@ class Service:
 
 def _too_long(call: Call) -> RelayError:
     message = f"model {call.route.model} is not ready yet; ask again, the load goes on"
-    return Unavailable(message) if call.stream else StillLoading(message)
+    return Unavailable(message) if call.is_told else StillLoading(message)

@@ -1,9 +1,12 @@
 """Server-sent events as bytes: where a frame ends, and whether the answer is whole. Deciding."""
 
+import re
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 from .errors import RelayError, body_of
+from .paths import Form
 
 # A frame is kept back until it is complete. Longer ones (tool calls with images) are passed raw.
 MAX_FRAME_BYTES = 8 * 1024 * 1024
@@ -118,20 +121,48 @@ def _is_line(frames: bytes, word: bytes, before: frozenset[bytes]) -> bool:
 
 
 class EndWatcher:
-    """Keeps the last pieces of a chat or completion stream: was the end of the answer there?"""
+    """Keeps the last pieces of a stream: was the end of the answer there?
 
-    __slots__ = ("_last", "look")
+    Args:
+        form: Shape of the stream, which decides what its end looks like.
 
-    def __init__(self) -> None:
+    Attributes:
+        look: Takes the next piece.
+        takes_rest: An incomplete frame may hold the end. Not with named events: a client never
+            sees one that lacks its blank line.
+    """
+
+    __slots__ = ("_first", "_has_end", "_last", "look", "takes_rest")
+
+    look: Callable[[bytes], None]
+    _has_end: Callable[[bytes], object]
+
+    def __init__(self, form: Form = Form.CHAT) -> None:
         # After the finish_reason come a frame or two (usage, timings) and the end marker, so the
         # end of an answer is in its last pieces; looking at each would take a tenth of all time.
         self._last: deque[bytes] = deque(maxlen=_LAST_PIECES)
-        self.look = self._last.append
+        end = _ENDS.get(form)
+        self._has_end = _has_end if end is None else end.search
+        self.takes_rest = end is None
+        self._first = b""
+        self.look = self._last.append if form is not Form.RESPONSES else self._look_at_first
 
     @property
     def seen(self) -> bool:
         """Whether the end of the answer was there."""
-        return any(_has_end(frames) for frames in reversed(self._last))
+        return any(bool(self._has_end(frames)) for frames in reversed(self._last))
+
+    @property
+    def heard(self) -> bytes:
+        """The first frames, if they matter to this API, and the last ones."""
+        return self._first + b"".join(self._last)
+
+    def _look_at_first(self, frames: bytes) -> None:
+        """Keep the first piece as well: it holds the id of the answer, which a failure repeats."""
+        if not self._first:
+            self._first = frames
+            self.look = self._last.append
+        self._last.append(frames)
 
 
 def _has_end(frames: bytes) -> bool:
@@ -146,8 +177,22 @@ def _has_end(frames: bytes) -> bool:
     )
 
 
+# Ends of the other APIs: events by their name or by the `type` in their data, errors included.
+# Inside of JSON's strings the quotes are escaped and there are no line ends, as above.
+_ENDS: Final = {
+    form: re.compile(
+        rb'"type": ?"(?:%b)"|(?:^|[\r\n])(?:event: ?(?:%b|error)[\r\n]'
+        rb'|data: ?\{ ?"(?:error"|type": ?"error"))' % (ends, ends)
+    )
+    for form, ends in (
+        (Form.MESSAGES, rb"message_stop"),
+        (Form.RESPONSES, rb"response\.(?:completed|incomplete|failed)"),
+    )
+}
+
+
 def error_frames(error: RelayError) -> bytes:
-    """Return the frames that end a stream with `error`; section 4.4 of the wire format."""
+    """Return the frames that end a chat with `error`; section 4.4 of the wire format."""
     return b"data: %b\n\n%b" % (body_of(error), DONE)
 
 

@@ -1,4 +1,6 @@
-"""What a client is sent while its model is on its way. Deciding; wire format, sections 2 to 5.
+"""When a client is told something while its model is on its way. Deciding; wire format, 2 and 3.
+
+What a frame looks like is the business of the `voice`.
 
 Rule 1: nothing here waits or reads a clock. The caller passes the time and sends what it gets.
 Rule 2: one object per request; a client that joins late starts with the current state.
@@ -9,10 +11,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-import msgspec
-
 from .modes import Mode
-from .paths import Form
+from .voice import Numbers, Voice
 
 # At most one line in that many seconds, and at least one in LINE_EVERY_S.
 LINE_PAUSE_S = 1.0
@@ -66,15 +66,13 @@ class WaitingStream:
 
     Args:
         mode: How it is told.
-        form: Shape of the chunks.
+        voice: Makes the frames.
         model: Name as the client wrote it.
-        ident: 24 hexadecimal digits, the same in all chunks.
-        created: Unix time, in whole seconds.
         now: When the request came, on the caller's clock.
         delay_s: Silence before the commit.
         heartbeat_s: Longest silence after it.
         marker: What every line begins with.
-        details: Whether chunks have the member ``swap_progress``.
+        details: Whether frames carry numbers where their API has room for them.
 
     Attributes:
         committed: An answer has been begun; failures are frames from then on.
@@ -84,10 +82,8 @@ class WaitingStream:
         self,
         *,
         mode: Mode,
-        form: Form,
+        voice: Voice,
         model: str,
-        ident: str,
-        created: int,
         now: float,
         delay_s: float,
         heartbeat_s: float,
@@ -96,15 +92,14 @@ class WaitingStream:
     ) -> None:
         self.mode = mode
         self.committed = False
-        self._form = form
+        self._voice = voice
         self._model = clean(model, _MODEL_BYTES)
         self._marker = marker
-        self._details = details or mode == "event"
+        self._details = details
         self._began = now
         self._earliest = now + max(delay_s, SETTLE_S) if mode != "off" else math.inf
         self._commit_at = self._earliest
         self._heartbeat_s = heartbeat_s
-        self._prefix = _chunk_prefix(form, ident, created, model)
         self._ready = False
         self._percent: int | None = None  # never falls, whatever is reported
         self._lines = 0
@@ -138,7 +133,10 @@ class WaitingStream:
                 self._commit_at = now + SETTLE_S
                 return []
             self.committed = True
-            return [self._tell(now, view) if self._tells() else self._heartbeat(now, view)]
+            # comments stand outside of everything: no API has to be opened for them
+            opening = b"" if self.mode == "comment" else self._voice.opening()
+            first = self._tell(now, view) if self._tells() else self._heartbeat(now, view)
+            return [opening, first] if opening else [first]
         frames: list[bytes] = []
         if self._tells() and self._is_due(now, view):
             frames.append(self._tell(now, view))
@@ -159,10 +157,10 @@ class WaitingStream:
             self._lines += 1
             self._wrote_at = now
             text = f"ready after {now - self._began:.1f} s"
-            return [self._chunk(self._line_delta(text), self._numbers(now, "ready", None))]
+            return [self._voice.line(self._line(text), self._details_of(now, "ready", None))]
         if self.mode == "event":
             self._wrote_at = now
-            return [self._event(self._numbers(now, "ready", None))]
+            return [self._voice.event(self._numbers(now, "ready", None))]
         return []
 
     def on_wait_again(self) -> None:
@@ -217,11 +215,11 @@ class WaitingStream:
         self._told_step = self._step()
         self._told_at = self._wrote_at = now
         self._due_at = math.inf
-        numbers = self._numbers(now, view.stage, view)
         if self.mode == "event":
-            return self._event(numbers)
+            return self._voice.event(self._numbers(now, view.stage, view))
         self._lines += 1
-        return self._chunk(self._line_delta(self._text(now, view)), numbers)
+        line = self._line(self._text(now, view))
+        return self._voice.line(line, self._details_of(now, view.stage, view))
 
     def _heartbeat(self, now: float, view: View) -> bytes:
         self._wrote_at = now
@@ -229,8 +227,10 @@ class WaitingStream:
             text = "ready" if self._ready else self._text(now, view)
             return f": {self._model}: {text}\n\n".encode("ascii")
         self._see(view)
-        numbers = self._numbers(now, "ready" if self._ready else view.stage, view)
-        return self._event(numbers) if self.mode == "event" else self._chunk(None, numbers)
+        phase = "ready" if self._ready else view.stage
+        if self.mode == "event":
+            return self._voice.event(self._numbers(now, phase, view))
+        return self._voice.heartbeat(self._details_of(now, phase, view))
 
     def _text(self, now: float, view: View) -> str:
         other = clean(view.other, _OTHER_BYTES)
@@ -248,51 +248,17 @@ class WaitingStream:
                 percent = "" if self._percent is None else f" {self._percent}%"
                 return f"loading{percent} ({int(now - self._began)} s)"
 
-    def _line_delta(self, text: str) -> str:
+    def _line(self, text: str) -> str:
         return f"{self._marker}{self._model}: {text}"[: MOST_LINE_BYTES - 1] + "\n"
 
-    def _numbers(self, now: float, phase: str, view: View | None) -> bytes:
-        if not self._details:
-            return b""
-        percent = 100 if phase == "ready" else self._percent
+    def _details_of(self, now: float, phase: str, view: View | None) -> Numbers | None:
+        return self._numbers(now, phase, view) if self._details else None
+
+    def _numbers(self, now: float, phase: str, view: View | None) -> Numbers:
         queued = view is not None and phase == "queued"
-        return b',"swap_progress":' + msgspec.json.encode(
-            {
-                "phase": phase,
-                "percent": percent,
-                "elapsed_s": round(now - self._began, 1),
-                "queue_position": view.ahead if queued and view is not None else None,
-            }
+        return Numbers(
+            phase=phase,
+            percent=100 if phase == "ready" else self._percent,
+            elapsed_s=round(now - self._began, 1),
+            queue_position=view.ahead if queued and view is not None else None,
         )
-
-    def _chunk(self, reasoning: str | None, numbers: bytes) -> bytes:
-        if self._form is Form.COMPLETION:
-            return b'data: %b"text":"","index":0,"logprobs":null,"finish_reason":null}]%b}\n\n' % (
-                self._prefix,
-                numbers,
-            )
-        delta = (
-            b"{}"
-            if reasoning is None
-            else b'{"reasoning_content":%b}' % msgspec.json.encode(reasoning)
-        )
-        return b'data: %b"index":0,"delta":%b,"finish_reason":null}]%b}\n\n' % (
-            self._prefix,
-            delta,
-            numbers,
-        )
-
-    def _event(self, numbers: bytes) -> bytes:
-        # The data is a complete chunk: clients that ignore the name are not surprised.
-        return b"event: swap_progress\n" + self._chunk(None, numbers)
-
-
-def _chunk_prefix(form: Form, ident: str, created: int, model: str) -> bytes:
-    is_chat = form is not Form.COMPLETION
-    return b'{"id":"%b%b","object":"%b","created":%d,"model":%b,"choices":[{' % (
-        b"chatcmpl-swap-" if is_chat else b"cmpl-swap-",
-        ident.encode("ascii"),
-        b"chat.completion.chunk" if is_chat else b"text_completion",
-        created,
-        msgspec.json.encode(model),
-    )

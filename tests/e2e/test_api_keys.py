@@ -21,6 +21,9 @@ def test_only_who_shows_a_key_is_served(
     assert refused.status_code == 401
     assert refused.headers["WWW-Authenticate"] == 'Basic realm="arriero"'
     assert refused.json()["error"]["code"] == "invalid_api_key"
+    refused = httpx.post(f"{train.url}/v1/messages", json={"model": "a"})
+    assert (refused.status_code, refused.json()["type"]) == (401, "error")
+    assert refused.json()["error"]["type"] == "authentication_error"
     assert train.model("a")["state"] == "stopped"  # nobody without a key starts anything
     assert httpx.get(f"{train.url}/v1/models").status_code == 401
     assert httpx.get(f"{train.url}/running", headers={"x-api-key": "sk-no"}).status_code == 401

@@ -63,9 +63,33 @@ def test_strict_caps_the_configuration_and_force_the_header_too(
         (Form.COMPLETION, True, b"comment", "comment"),
         (Form.CHAT, False, b"reasoning", "off"),
         (Form.PLAIN, True, b"reasoning", "off"),
+        (Form.COUNT, True, b"reasoning", "off"),
+        (Form.MESSAGES, True, b"reasoning", "reasoning"),
+        (Form.MESSAGES, True, b"event", "heartbeat"),
+        (Form.MESSAGES, False, b"heartbeat", "off"),
+        (Form.RESPONSES, True, b"reasoning", "reasoning"),
+        (Form.RESPONSES, True, b"event", "heartbeat"),
     ],
 )
 def test_a_form_that_lacks_a_mode_takes_the_next_quieter_one(
     form: Form, stream: bool, header: bytes, mode: str
 ) -> None:
     assert choose_mode(header, ModelRoute(model="m"), form, stream=stream) == mode
+
+
+@pytest.mark.parametrize(
+    ("form", "thinks", "header", "mode"),
+    [
+        (Form.MESSAGES, True, None, "reasoning"),
+        (Form.MESSAGES, False, None, "heartbeat"),
+        (Form.MESSAGES, False, b"nonsense", "heartbeat"),
+        (Form.MESSAGES, False, b"on", "reasoning"),
+        (Form.CHAT, False, None, "reasoning"),
+        (Form.RESPONSES, False, None, "reasoning"),
+    ],
+)
+def test_a_block_of_thinking_is_for_those_that_asked_for_one(
+    form: Form, thinks: bool, header: bytes | None, mode: str
+) -> None:
+    route = ModelRoute(model="m", progress="reasoning")
+    assert choose_mode(header, route, form, stream=True, thinks=thinks) == mode

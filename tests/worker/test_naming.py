@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from arriero.protocol.values import ModelRoute, WorkerConfig
 from arriero.worker.errors import BadRequest, UnknownModel
-from arriero.worker.naming import Asked, Names, read_body, rename
+from arriero.worker.naming import Asked, Names, asks_for_thinking, read_body, rename
 
 QWEN = ModelRoute(model="qwen3", aliases=("gpt-4", "gemma"))
 GEMMA = ModelRoute(model="gemma")
@@ -53,6 +53,24 @@ def test_a_body_without_a_model_is_refused(body: bytes) -> None:
 def test_any_bytes_are_read_or_refused(body: bytes) -> None:
     with contextlib.suppress(BadRequest):
         read_body(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "asks"),
+    [
+        (b'{"thinking":{"type":"enabled","budget_tokens":1024}}', True),
+        (b'{"thinking":{"type":"adaptive"}}', True),
+        (b'{"thinking":{"type":"disabled"}}', False),
+        (b'{"thinking":{}}', False),
+        (b'{"thinking":null}', False),
+        (b'{"thinking":true}', False),
+        (b'{"thinking":{"type":7}}', False),
+        (b'{"messages":[{"thinking":{"type":"enabled"}}]}', False),
+        (b"{", False),
+    ],
+)
+def test_thinking_is_asked_for_at_the_top_and_not_disabled(body: bytes, asks: bool) -> None:
+    assert asks_for_thinking(body) is asks
 
 
 def test_an_id_goes_before_an_alias() -> None:

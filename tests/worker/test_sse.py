@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arriero.worker.errors import LoadFailed
+from arriero.worker.paths import Form
 from arriero.worker.sse import EndWatcher, FrameSplitter, chunk, error_frames, last_boundary
 
 ENDS = [b"\n", b"\r\n", b"\r"]
@@ -105,6 +106,45 @@ def test_the_end_of_an_answer_is_known_by_its_marks_only(frame: bytes, whole: bo
     watcher.look(b'data: {"x":1}\n\n' + frame)
 
     assert watcher.seen is whole
+
+
+@pytest.mark.parametrize(
+    ("form", "frame", "whole"),
+    [
+        (Form.MESSAGES, b'event: message_stop\ndata: {"type":"message_stop"}\n\n', True),
+        (Form.MESSAGES, b'data: {"a": 1, "type": "message_stop"}\r\n\r\n', True),
+        (Form.MESSAGES, b"event:message_stop\rdata: {}\r\r", True),
+        (Form.MESSAGES, b'event: error\ndata: {"message":"no"}\n\n', True),
+        (Form.MESSAGES, b'data: {"type":"error","error":{"type":"api_error"}}\n\n', True),
+        (Form.MESSAGES, b'data: {"type":"message_delta"}\n\n', False),
+        (Form.MESSAGES, b'data: {"text":"{\\"type\\":\\"message_stop\\"}"}\n\n', False),
+        (Form.MESSAGES, b'data: {"text":"event: message_stop\\n"}\n\n', False),
+        (Form.MESSAGES, b'data: {"finish_reason":"stop"}\n\ndata: [DONE]\n\n', False),
+        (Form.RESPONSES, b"event: response.completed\ndata: {}\n\n", True),
+        (Form.RESPONSES, b'data: {"type":"response.incomplete"}\n\n', True),
+        (Form.RESPONSES, b'data: {"type": "response.failed"}\n\n', True),
+        (Form.RESPONSES, b'event: error\ndata: {"type":"error"}\n\n', True),
+        (Form.RESPONSES, b'data: {"error":{"code":500,"message":"no"}}\n\n', True),
+        (Form.RESPONSES, b'data: {"type":"response.created","response":{"error":null}}\n\n', False),
+        (Form.RESPONSES, b'data: {"type":"response.output_item.done"}\n\n', False),
+        (Form.RESPONSES, b'data: {"type":"responseXcompleted"}\n\n', False),
+    ],
+)
+def test_the_other_apis_have_ends_of_their_own(form: Form, frame: bytes, whole: bool) -> None:
+    watcher = EndWatcher(form)
+    watcher.look(b'data: {"x":1}\n\n')
+    watcher.look(frame)
+
+    assert watcher.seen is whole
+
+
+@pytest.mark.parametrize(("form", "first"), [(Form.RESPONSES, b"0"), (Form.MESSAGES, b"")])
+def test_a_response_is_known_by_its_first_frame(form: Form, first: bytes) -> None:
+    watcher = EndWatcher(form)
+    for number in range(20):
+        watcher.look(b"%d" % number)
+
+    assert watcher.heard == first + b"".join(b"%d" % number for number in range(12, 20))
 
 
 def test_an_error_frame_is_alone_and_followed_by_the_end_marker() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from arriero.worker.modes import Mode
 from arriero.worker.paths import Form
+from arriero.worker.voices import make_voice
 from arriero.worker.waiting import MOST_LINE_BYTES, MOST_LINES, View, WaitingStream
 
 QUEUED = View("queued", ahead=2)
@@ -19,17 +20,23 @@ def loading(fraction: float | None) -> View:
 def waiting(mode: Mode, form: Form = Form.CHAT, **changes: Any) -> WaitingStream:
     options: dict[str, Any] = {
         "mode": mode,
-        "form": form,
         "model": "qwen",
-        "ident": "0123456789abcdef01234567",
-        "created": 1700000000,
         "now": 0.0,
         "delay_s": 1.0 if mode in {"reasoning", "event"} else 10.0,
         "heartbeat_s": 10.0,
         "marker": "[swap-progress] ",
         "details": False,
     }
-    return WaitingStream(**(options | changes))
+    options |= changes
+    voice = make_voice(
+        form,
+        mode,
+        model=options["model"],
+        ident="0123456789abcdef01234567",
+        created=1700000000,
+        body=b"{}",
+    )
+    return WaitingStream(voice=voice, **options)
 
 
 def play(stream: WaitingStream, views: list[tuple[float, View]], until: float) -> list[Any]:

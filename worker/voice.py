@@ -1,0 +1,80 @@
+"""What a waiting client is told, in the words of its API. Deciding.
+
+`waiting` decides when something is said; a `Voice` makes the bytes, a file for each API. One voice
+speaks to one client, from the first word to the last: it numbers events, and knows what it has
+begun.
+"""
+
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+
+from .errors import RelayError
+
+
+class Numbers(NamedTuple):
+    """What a program may be told of a load.
+
+    Attributes:
+        phase: As in `waiting.Stage`.
+        percent: Share of the whole start that is done, or None.
+        elapsed_s: Since the request came.
+        queue_position: Models that get their turn earlier, or None when it is not queued.
+    """
+
+    phase: str
+    percent: int | None
+    elapsed_s: float
+    queue_position: int | None
+
+
+class Merge(Protocol):
+    """Makes one stream of what a voice has said and what the upstream says."""
+
+    def begin(self) -> bytes:
+        """Return what has to come between the two."""
+
+    def edit(self, frame: bytes) -> bytes:
+        """Return one whole frame of the upstream as the client gets it; empty to leave it out."""
+
+
+class Voice:
+    """What all APIs have in common: as little as may be said. The base of the others.
+
+    Attributes:
+        merge: How the upstream's stream is continued; None to pass it byte for byte.
+    """
+
+    merge: Merge | None = None
+
+    def opening(self) -> bytes:
+        """Return what comes before the first word."""
+        return b""
+
+    def line(self, text: str, numbers: Numbers | None) -> bytes:
+        """Return a frame that shows `text`, one whole line with its end."""
+        raise NotImplementedError
+
+    def heartbeat(self, numbers: Numbers | None) -> bytes:
+        """Return a frame that only says that the stream lives."""
+        raise NotImplementedError
+
+    def event(self, numbers: Numbers) -> bytes:
+        """Return a heartbeat that carries a name, for APIs that have the mode `event`."""
+        raise NotImplementedError
+
+    def failure(self, error: RelayError, heard: bytes = b"") -> bytes:
+        """Return the last frames of a stream that ends with `error`.
+
+        Args:
+            error: Why it ends.
+            heard: Frames that were passed to the client as they came, the first and the last
+                ones: what the stream calls itself.
+        """
+        raise NotImplementedError
+
+
+def event_frame(kind: str, value: dict[str, Any]) -> bytes:
+    """Return an event whose name is also the `type` of its data."""
+    data = msgspec.json.encode({"type": kind, **value})
+    return b"event: %b\ndata: %b\n\n" % (kind.encode("ascii"), data)
