@@ -9,11 +9,11 @@ from .config_kinds import (
     BOOLEAN,
     PATTERN,
     choice,
-    defaults,
     duration,
     integer,
     is_storable,
     listed,
+    nested,
     read_text,
     seconds,
     section,
@@ -86,10 +86,6 @@ _TIME_FORMATS: Final = (
 )  # fmt: skip
 
 
-def _section(name: str, keys: tuple[Key[Any], ...], meaning: str) -> Key[Any]:
-    return Key(name, section(keys), defaults(keys), meaning)
-
-
 _STORE_KEYS: Final[tuple[Key[Any], ...]] = (
     Key(
         "path",
@@ -110,7 +106,7 @@ _ACTIVITY_KEYS: Final[tuple[Key[Any], ...]] = (
         written=list(SESSION_HEADERS),
     ),
 )
-_UI_KEYS: Final = (_section("activity", _ACTIVITY_KEYS, "The page with the list of requests."),)
+_UI_KEYS: Final = (nested("activity", _ACTIVITY_KEYS, "The page with the list of requests."),)
 _PERFORMANCE_KEYS: Final[tuple[Key[Any], ...]] = (
     Key(
         "disabled", BOOLEAN, False, "Processor, memory and GPUs are not sampled.", field="sampling"
@@ -134,7 +130,7 @@ _ON_STARTUP_KEYS: Final[tuple[Key[Any], ...]] = (
         field="preload",
     ),
 )
-_HOOKS_KEYS: Final = (_section("on_startup", _ON_STARTUP_KEYS, "At the start."),)
+_HOOKS_KEYS: Final = (nested("on_startup", _ON_STARTUP_KEYS, "At the start."),)
 _UPSTREAM_KEYS: Final[tuple[Key[Any], ...]] = (
     Key(
         "ignorePaths",
@@ -304,9 +300,9 @@ TOP_KEYS: Final[tuple[Key[Any], ...]] = (
         "Room for captured requests and answers, in MB; 0 or less captures nothing.",
         field="capture_mb",
     ),
-    _section("store", _STORE_KEYS, "Where requests are kept."),
-    _section("ui", _UI_KEYS, "What the pages show."),
-    _section("performance", _PERFORMANCE_KEYS, "Samples of the machine."),
+    nested("store", _STORE_KEYS, "Where requests are kept."),
+    nested("ui", _UI_KEYS, "What the pages show."),
+    nested("performance", _PERFORMANCE_KEYS, "Samples of the machine."),
     Key(
         "includeAliasesInList", BOOLEAN, False, "Aliases are listed, too.", field="aliases_in_list"
     ),
@@ -327,8 +323,8 @@ TOP_KEYS: Final[tuple[Key[Any], ...]] = (
         field="launch.command",
         without="none",
     ),
-    _section("hooks", _HOOKS_KEYS, "What is done when something happens."),
-    _section("upstream", _UPSTREAM_KEYS, "Requests under /upstream."),
+    nested("hooks", _HOOKS_KEYS, "What is done when something happens."),
+    nested("upstream", _UPSTREAM_KEYS, "Requests under /upstream."),
     Key(
         "models",
         Kind(
@@ -368,5 +364,5 @@ TOP_KEYS: Final[tuple[Key[Any], ...]] = (
         without="none",
         instead="routing.router.settings.matrix",
     ),
-    _section("routing", ROUTING_KEYS, "Which models run beside which, and who comes first."),
+    nested("routing", ROUTING_KEYS, "Which models run beside which, and who comes first."),
 )

@@ -260,6 +260,11 @@ def defaults(keys: Sequence[Key[Any]]) -> dict[str, Any]:
     return {key.name: key.default for key in keys}
 
 
+def nested(name: str, keys: Sequence[Key[Any]], meaning: str) -> Key[dict[str, Any]]:
+    """Return the definition of a key that holds further keys."""
+    return Key(name, section(keys), defaults(keys), meaning)
+
+
 def named(
     kind: Kind[T], takes: str, *, expand_names: bool = False, names: str | None = None
 ) -> Kind[dict[str, T]]:

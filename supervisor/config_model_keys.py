@@ -11,13 +11,12 @@ from .config_kinds import (
     PORT_AND_PID_STAY,
     PORT_STAYS,
     choice,
-    defaults,
     integer,
     listed,
     named,
+    nested,
     read_text,
     seconds,
-    section,
     text,
 )
 from .config_reading import Key, Kind, Place, Wrong
@@ -196,10 +195,6 @@ def timeout_keys(response_header_s: int) -> tuple[Key[Any], ...]:
             field="idle_connection_s",
         ),
     )
-
-
-def _section(name: str, keys: tuple[Key[Any], ...], meaning: str) -> Key[Any]:
-    return Key(name, section(keys), defaults(keys), meaning)
 
 
 _KINDS_OF_INPUT: Final = listed(
@@ -392,8 +387,8 @@ MODEL_KEYS: Final[tuple[Key[Any], ...]] = (
         field="concurrency_limit",
     ),
     Key("metadata", OBJECT, None, "Shown in listings as it is.", field="metadata"),
-    _section("filters", FILTER_KEYS, "What is changed in the body of requests."),
-    _section("timeouts", timeout_keys(0), "Of connections to its server, in seconds; 0 is none."),
-    _section("compat", COMPAT_KEYS, "For servers that are different."),
-    _section("capabilities", CAPABILITY_KEYS, "What it can do, for listings."),
+    nested("filters", FILTER_KEYS, "What is changed in the body of requests."),
+    nested("timeouts", timeout_keys(0), "Of connections to its server, in seconds; 0 is none."),
+    nested("compat", COMPAT_KEYS, "For servers that are different."),
+    nested("capabilities", CAPABILITY_KEYS, "What it can do, for listings."),
 )

@@ -6,10 +6,10 @@ from .config_kinds import (
     BOOLEAN,
     OBJECT,
     choice,
-    defaults,
     integer,
     listed,
     named,
+    nested,
     read_text,
     section,
     text,
@@ -22,10 +22,6 @@ from .yamltree import Node
 
 def _word(*words: str) -> Kind[str]:
     return choice({word: word for word in words})
-
-
-def _section(name: str, keys: tuple[Key[Any], ...], meaning: str) -> Key[Any]:
-    return Key(name, section(keys), defaults(keys), meaning)
 
 
 def _optional_name(node: Node, place: Place) -> str:
@@ -114,7 +110,7 @@ _FIFO_KEYS: Final[tuple[Key[Any], ...]] = (
         without="none",
     ),
 )
-_SCHEDULER_SETTINGS: Final = (_section("fifo", _FIFO_KEYS, "First come, first served."),)
+_SCHEDULER_SETTINGS: Final = (nested("fifo", _FIFO_KEYS, "First come, first served."),)
 _SCHEDULER_KEYS: Final[tuple[Key[Any], ...]] = (
     Key(
         "use",
@@ -124,7 +120,7 @@ _SCHEDULER_KEYS: Final[tuple[Key[Any], ...]] = (
         acts="0.1",
         field="engine.queue",
     ),
-    _section("settings", _SCHEDULER_SETTINGS, "Settings of each of them."),
+    nested("settings", _SCHEDULER_SETTINGS, "Settings of each of them."),
 )
 _ROUTER_SETTINGS: Final[tuple[Key[Any], ...]] = (
     Key(
@@ -149,11 +145,11 @@ _ROUTER_KEYS: Final[tuple[Key[Any], ...]] = (
         field="config.routing",
         written="group",
     ),
-    _section("settings", _ROUTER_SETTINGS, "Settings of each of them."),
+    nested("settings", _ROUTER_SETTINGS, "Settings of each of them."),
 )
 ROUTING_KEYS: Final[tuple[Key[Any], ...]] = (
-    _section("scheduler", _SCHEDULER_KEYS, "Who gets a turn first."),
-    _section("router", _ROUTER_KEYS, "Which models run beside which."),
+    nested("scheduler", _SCHEDULER_KEYS, "Who gets a turn first."),
+    nested("router", _ROUTER_KEYS, "Which models run beside which."),
 )
 
 PROFILE_KEYS: Final[tuple[Key[Any], ...]] = (
@@ -195,7 +191,7 @@ SELECTOR_KEYS: Final[tuple[Key[Any], ...]] = (
         field="targets",
         required=True,
     ),
-    _section("settings", _SELECTOR_SETTINGS, "Settings of each strategy."),
+    nested("settings", _SELECTOR_SETTINGS, "Settings of each strategy."),
     Key("name", text(strip=True), "", "What people call it; for listings.", field="selectors"),
     Key("description", text(strip=True), "", "A few words on it; for listings.", field="selectors"),
     Key("unlisted", BOOLEAN, False, "Left out of listings.", field="selectors"),
@@ -238,8 +234,8 @@ PEER_KEYS: Final[tuple[Key[Any], ...]] = (
         field="peers",
         without="none",
     ),
-    _section("filters", PEER_FILTER_KEYS, "What is changed in the body of requests."),
-    _section("timeouts", timeout_keys(60), "Of connections to it, in seconds; 0 is none."),
+    nested("filters", PEER_FILTER_KEYS, "What is changed in the body of requests."),
+    nested("timeouts", timeout_keys(60), "Of connections to it, in seconds; 0 is none."),
 )
 PEERS: Final = named(section(PEER_KEYS), "a mapping of names to peers")
 

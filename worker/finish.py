@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from arriero.protocol.activity import FinishReason
 
-from .tokens import Api
+from .tokens import Api, mapping_in
 
 # What the APIs call the ends of an answer. Any other word is "other".
 _WORDS: Final[Mapping[Api, Mapping[str, FinishReason]]] = {
@@ -122,7 +122,7 @@ def finish_of(api: Api, value: dict[str, Any]) -> FinishReason | None:
 def model_of(api: Api, value: dict[str, Any]) -> str | None:
     """Return the name of the model that answers, if this says it. Bedrock never does."""
     name = "modelVersion" if api is Api.GEMINI else "model"
-    for place in (value, _mapping(value, "response"), _mapping(value, "message")):
+    for place in (value, mapping_in(value, "response"), mapping_in(value, "message")):
         if found := _text(place, name):
             return found[:_MOST_NAME_CHARS]
     return None
@@ -134,7 +134,7 @@ _MOST_NAME_CHARS: Final = 300
 
 def error_of(value: dict[str, Any]) -> str | None:
     """Return the code of the error of which this tells, in any of the APIs; None if of none."""
-    error = value.get("error") or _mapping(value, "response").get("error")
+    error = value.get("error") or mapping_in(value, "response").get("error")
     if value.get("type") == "error" and not error:
         error = value  # Responses
     if not error:
@@ -161,10 +161,10 @@ def _openai_word(value: dict[str, Any]) -> str | None:
 
 
 def _responses_word(value: dict[str, Any]) -> str | None:
-    response = _mapping(value, "response") or value
+    response = mapping_in(value, "response") or value
     status = _text(response, "status")
     if status == "incomplete":
-        return _text(_mapping(response, "incomplete_details"), "reason") or status
+        return _text(mapping_in(response, "incomplete_details"), "reason") or status
     if status == "completed":
         output = response.get("output")
         items = output if isinstance(output, list) else []
@@ -178,12 +178,12 @@ _CALLS: Final = frozenset({"function_call", "custom_tool_call", "local_shell_cal
 
 
 def _anthropic_word(value: dict[str, Any]) -> str | None:
-    return _text(_mapping(value, "delta"), "stop_reason") or _text(value, "stop_reason")
+    return _text(mapping_in(value, "delta"), "stop_reason") or _text(value, "stop_reason")
 
 
 def _gemini_word(value: dict[str, Any]) -> str | None:
     candidates = value.get("candidates")
-    found = _text(_mapping(value, "promptFeedback"), "blockReason") and "SAFETY"
+    found = _text(mapping_in(value, "promptFeedback"), "blockReason") and "SAFETY"
     for candidate in candidates if isinstance(candidates, list) else ():
         if isinstance(candidate, dict):
             found = _text(candidate, "finishReason") or found
@@ -201,11 +201,6 @@ _WORD_READERS: Final[Mapping[Api, Callable[[dict[str, Any]], str | None]]] = {
     Api.GEMINI: _gemini_word,
     Api.BEDROCK: _bedrock_word,
 }
-
-
-def _mapping(value: Mapping[str, Any], name: str) -> dict[str, Any]:
-    found = value.get(name)
-    return found if isinstance(found, dict) else {}
 
 
 def _text(value: Mapping[str, Any], name: str) -> str | None:

@@ -1,7 +1,9 @@
 """Which API is spoken, and the tokens of one answer in one form for all of them. Deciding."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from arriero.protocol.activity import UsageSource
 
@@ -45,3 +47,9 @@ class Usage:
     source: UsageSource = "none"
     prompt_ms: float | None = None
     predicted_ms: float | None = None
+
+
+def mapping_in(value: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return the object under `name`; an empty one if there is something else, or nothing."""
+    found = value.get(name)
+    return found if isinstance(found, dict) else {}

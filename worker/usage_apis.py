@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from .tokens import Api, Usage
+from .tokens import Api, Usage, mapping_in
 
 # More than any request can use: a larger count is nonsense.
 MOST_TOKENS: Final = 2**40
@@ -32,11 +32,11 @@ HINTS: Final[Mapping[Api, tuple[bytes, ...]]] = {
 def _openai(value: dict[str, Any], known: Usage) -> Usage:
     found = known
     unfinished = _is_unfinished(value)
-    usage = _mapping(value, "usage")
-    timings = _mapping(value, "timings")
+    usage = mapping_in(value, "usage")
+    timings = mapping_in(value, "timings")
     if usage:
-        details = _mapping(usage, "prompt_tokens_details")
-        output = _mapping(usage, "completion_tokens_details")
+        details = mapping_in(usage, "prompt_tokens_details")
+        output = mapping_in(usage, "completion_tokens_details")
         found = replace(
             found,
             input_tokens=_count(usage, "prompt_tokens"),
@@ -83,7 +83,7 @@ def _is_unfinished(value: dict[str, Any]) -> bool:
 
 def _with_prompt(value: dict[str, Any], known: Usage) -> Usage:
     """Add what llama-server says of the prompt before there is an answer."""
-    progress = _mapping(value, "prompt_progress")
+    progress = mapping_in(value, "prompt_progress")
     prompt = _count(progress, "total") or _count(value, "tokens_evaluated")
     if not prompt:
         return known
@@ -95,7 +95,7 @@ def _with_prompt(value: dict[str, Any], known: Usage) -> Usage:
 def _with_measures(value: dict[str, Any], known: Usage) -> Usage:
     """Add times and drafts, as measured by llama-server (`timings`) or vLLM (`metrics`)."""
     found = known
-    timings = _mapping(value, "timings")
+    timings = mapping_in(value, "timings")
     if timings:
         found = replace(
             found,
@@ -106,7 +106,7 @@ def _with_measures(value: dict[str, Any], known: Usage) -> Usage:
         if "draft_n" in timings and "draft_n_accepted" in timings:
             drafts, accepted = _count(timings, "draft_n"), _count(timings, "draft_n_accepted")
             found = replace(found, draft_tokens=drafts, draft_accepted=accepted)
-    metrics = _mapping(value, "metrics")
+    metrics = mapping_in(value, "metrics")
     if metrics:
         pause = _milliseconds(metrics, "mean_itl_ms")
         found = replace(
@@ -114,7 +114,7 @@ def _with_measures(value: dict[str, Any], known: Usage) -> Usage:
             prompt_ms=_milliseconds(metrics, "time_to_first_token_ms") or None,
             predicted_ms=pause * found.output_tokens if pause else None,
         )
-        drafting = _mapping(metrics, "speculative_decoding")
+        drafting = mapping_in(metrics, "speculative_decoding")
         if "num_draft_tokens" in drafting and "num_accepted_draft_tokens" in drafting:
             drafts = _count(drafting, "num_draft_tokens")
             accepted = _count(drafting, "num_accepted_draft_tokens")
@@ -125,16 +125,16 @@ def _with_measures(value: dict[str, Any], known: Usage) -> Usage:
 def _responses(value: dict[str, Any], known: Usage) -> Usage:
     # In a stream the object of the answer is within the event, and only the last events have it
     # complete: completed, incomplete and failed alike.
-    response = _mapping(value, "response")
-    usage = _mapping(response, "usage") or _mapping(value, "usage")
+    response = mapping_in(value, "response")
+    usage = mapping_in(response, "usage") or mapping_in(value, "usage")
     if not usage:
         return known
     found = replace(
         known,
         input_tokens=_count(usage, "input_tokens"),
-        cached_tokens=_count(_mapping(usage, "input_tokens_details"), "cached_tokens"),
+        cached_tokens=_count(mapping_in(usage, "input_tokens_details"), "cached_tokens"),
         output_tokens=_count(usage, "output_tokens"),
-        reasoning_tokens=_count(_mapping(usage, "output_tokens_details"), "reasoning_tokens"),
+        reasoning_tokens=_count(mapping_in(usage, "output_tokens_details"), "reasoning_tokens"),
         source="final",
     )
     # llama-server has its timings beside the answer, vLLM its metrics within
@@ -146,7 +146,7 @@ def _anthropic(value: dict[str, Any], known: Usage) -> Usage:
 
     A delta holds totals so far, of those counts that it names: they replace the earlier ones.
     """
-    usage = _mapping(_mapping(value, "message"), "usage") or _mapping(value, "usage")
+    usage = mapping_in(mapping_in(value, "message"), "usage") or mapping_in(value, "usage")
     if not usage:
         return known
     fresh = known.input_tokens - known.cached_tokens - known.cache_write_tokens
@@ -154,7 +154,7 @@ def _anthropic(value: dict[str, Any], known: Usage) -> Usage:
     cached = _count(usage, "cache_read_input_tokens", known.cached_tokens)
     written = _count(usage, "cache_creation_input_tokens", known.cache_write_tokens)
     hour = known.cache_write_1h_tokens
-    for place in (usage, _mapping(usage, "cache_creation")):
+    for place in (usage, mapping_in(usage, "cache_creation")):
         hour = _count(place, "ephemeral_1h_input_tokens", hour)
         short = _count(place, "ephemeral_5m_input_tokens", -1)
         if short >= 0 and "cache_creation_input_tokens" not in usage:
@@ -172,7 +172,7 @@ def _anthropic(value: dict[str, Any], known: Usage) -> Usage:
 
 def _gemini(value: dict[str, Any], known: Usage) -> Usage:
     """Every chunk may have it; the last one counts. Thoughts are not in ``candidates``."""
-    usage = _mapping(value, "usageMetadata")
+    usage = mapping_in(value, "usageMetadata")
     if not usage:
         return known
     candidates = value.get("candidates")
@@ -197,7 +197,7 @@ def _bedrock(value: dict[str, Any], known: Usage) -> Usage:
     Whether ``inputTokens`` has the cached ones in it is said in two ways by Amazon's documents;
     the total of each answer tells which is meant. In doubt it has not.
     """
-    usage = _mapping(value, "usage")
+    usage = mapping_in(value, "usage")
     if not usage:
         return known
     fresh = _count(usage, "inputTokens")
@@ -230,11 +230,6 @@ READERS: Final[Mapping[Api, Callable[[dict[str, Any], Usage], Usage]]] = {
     Api.GEMINI: _gemini,
     Api.BEDROCK: _bedrock,
 }
-
-
-def _mapping(value: Mapping[str, Any], name: str) -> dict[str, Any]:
-    found = value.get(name)
-    return found if isinstance(found, dict) else {}
 
 
 def _count(value: Mapping[str, Any], name: str, otherwise: int = 0) -> int:
