@@ -95,7 +95,7 @@ def test_how_much_is_written_follows_the_configuration(
     }
     train = start_train(text)
     warning = "config.warning"
-    assert train.log.read_text().count(warning) == 1
+    eventually(lambda: train.log.read_text().count(warning) == 1)
     assert "nobody" in train.log.read_text()
     assert train.ask("status")["config"]["warnings"] == 1
 
@@ -103,12 +103,12 @@ def test_how_much_is_written_follows_the_configuration(
     assert train.ask("reload")["ok"]
     assert train.chat("a").status_code == 200
 
-    assert train.log.read_text().count(warning) == 2
+    eventually(lambda: train.log.read_text().count(warning) == 2)
     assert "model.starting" not in train.log.read_text()
     write(train, text | {"logLevel": "debug", "hooks": {}})
     assert train.ask("reload")["ok"]
     train.ask("unload", model="a")
-    assert "model.ended" in train.log.read_text()
+    eventually(lambda: "model.ended" in train.log.read_text())
     assert train.ask("status")["config"]["warnings"] == 0
 
 
