@@ -5,6 +5,7 @@ Layout, lowest first; a file imports only from those above it:
     errors     whose mistake a broken message is
     values     what messages are made of: errors, progress, states, snapshots
     activity   the account of one request; what models cost
+    routes     what a worker has to know of the configuration
     events     what the supervisor publishes to anybody (XPUB)
     control    what a script asks, and what it is answered (REQ/REP)
     lease      what a worker and the supervisor say to each other (DEALER/ROUTER)

@@ -4,14 +4,15 @@ On the wire an event is two frames: the topic, then one JSON object. The topic i
 ``<type>/<model>\n`` (or ``<type>/\n`` for an event that concerns no single model), so that a
 subscriber to ``progress/`` gets all progress and one to ``progress/qwen\n`` that of one model.
 
-Log lines are numbered apart from everything else: whoever does not want them would otherwise see
-a gap at each of them.
+Log lines and what requests used are numbered apart from everything else: whoever does not want them
+would otherwise see a gap at each of them.
 """
 
 from typing import ClassVar, Literal, TypeAlias
 
 import msgspec
 
+from .activity import RequestRecord
 from .values import VERSION, ErrorInfo, Progress, QueueEntry, State
 
 
@@ -21,7 +22,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
     Attributes:
         v: Version of this language.
         epoch: Changes with every start of the supervisor: numbers start again.
-        seq: Rises by one with every event (of log lines: with every log line).
+        seq: Rises by one with every event (of log lines, and of `usage`: with each of those).
         t: Unix time at which it was published.
     """
 
@@ -90,6 +91,15 @@ class ConfigChanged(Event, frozen=True, kw_only=True, tag="config"):
     problems: tuple[str, ...] = ()
 
 
+class RequestEnded(Event, frozen=True, kw_only=True, tag="usage"):
+    """A request is over: what it used, cost, and how it ended."""
+
+    model: str
+    record: RequestRecord
+
+    numbered_as: ClassVar[str] = "usage"
+
+
 class Heartbeat(Event, frozen=True, kw_only=True, tag="heartbeat"):
     """Nothing happened: `seq` is that of the last event, so that a lost last event is noticed."""
 
@@ -97,7 +107,14 @@ class Heartbeat(Event, frozen=True, kw_only=True, tag="heartbeat"):
 
 
 AnyEvent: TypeAlias = (
-    StateChanged | ProgressMade | QueueChanged | LogLine | WorkerChanged | ConfigChanged | Heartbeat
+    StateChanged
+    | ProgressMade
+    | QueueChanged
+    | LogLine
+    | WorkerChanged
+    | ConfigChanged
+    | RequestEnded
+    | Heartbeat
 )
 
 

@@ -7,11 +7,17 @@ order in which they were sent, both ways: a `Granted` is always read before the 
 same lease, so a request that was promised a model is counted before anybody can take it away.
 """
 
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
-from .values import VERSION, ErrorInfo, Snapshot, WorkerConfig
+from .activity import RequestRecord, UpstreamKind
+from .routes import WorkerConfig
+from .values import VERSION, ErrorInfo, Snapshot
+
+CancelResult: TypeAlias = Literal["cancelled", "finished", "forbidden", "unknown"]
+"""What became of the wish to end a request: it ends now; it has ended before; it belongs to
+another caller; nobody knows it."""
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
@@ -82,7 +88,88 @@ class Resync(Message, frozen=True, kw_only=True, tag="resync"):
     """Events were missed: please send a snapshot."""
 
 
-FromWorker: TypeAlias = Hello | Want | Leave | Released | Broken | Report | Resync
+class Finished(Message, frozen=True, kw_only=True, tag="finished"):
+    """A request is over, however it ended. Said once for each."""
+
+    record: RequestRecord
+
+
+class Claim(Message, frozen=True, kw_only=True, tag="claim"):
+    """A request came with an ``Idempotency-Key``: does one with the same run already?
+
+    Answered by `Claimed`. What a worker has claimed is free when the worker has gone.
+
+    Attributes:
+        ask: Number of the question, unique within the worker.
+        caller: Who asks, as a digest of the API key; empty without keys.
+        key: The key of idempotency.
+        request_id: Of the request.
+    """
+
+    ask: int
+    caller: str
+    key: str
+    request_id: str
+
+
+class Unclaim(Message, frozen=True, kw_only=True, tag="unclaim"):
+    """The request with that claim has ended."""
+
+    caller: str
+    key: str
+    request_id: str
+
+
+class CancelAsked(Message, frozen=True, kw_only=True, tag="cancel-asked"):
+    """A client wants a request to end that this worker does not know; answered by `CancelTold`.
+
+    Attributes:
+        ask: Number of the question, unique within the worker.
+        request_id: Of the request that is to end.
+        caller: Who asks, as in `Claim`.
+    """
+
+    ask: int
+    request_id: str
+    caller: str
+
+
+class CancelDone(Message, frozen=True, kw_only=True, tag="cancel-done"):
+    """The answer to `Cancel`."""
+
+    ask: int
+    result: CancelResult
+
+
+class RecordsAsked(Message, frozen=True, kw_only=True, tag="records-asked"):
+    """What became of the last requests? Answered by `RecordsTold`.
+
+    Attributes:
+        ask: Number of the question, unique within the worker.
+        request_id: Only this one; empty for the last ones.
+        most: How many of the last ones.
+    """
+
+    ask: int
+    request_id: str = ""
+    most: int = 100
+
+
+FromWorker: TypeAlias = (
+    Hello
+    | Want
+    | Leave
+    | Released
+    | Broken
+    | Report
+    | Resync
+    | Finished
+    | Claim
+    | Unclaim
+    | CancelAsked
+    | CancelDone
+    | RecordsAsked
+)
 
 
 # --- supervisor to worker ---------------------------------------------------------------------
@@ -111,6 +198,7 @@ class Granted(Message, frozen=True, kw_only=True, tag="granted"):
             requests that run on the same endpoint go on being counted.
         endpoint: Base URL, such as ``http://127.0.0.1:5801``.
         waited_s: Seconds between the `Want` and this.
+        kind: What the server there is, as configured or found out.
     """
 
     request: int
@@ -118,6 +206,7 @@ class Granted(Message, frozen=True, kw_only=True, tag="granted"):
     lease: int
     endpoint: str
     waited_s: float
+    kind: UpstreamKind = "unknown"
 
 
 class Refused(Message, frozen=True, kw_only=True, tag="refused"):
@@ -161,4 +250,58 @@ class Finish(Message, frozen=True, kw_only=True, tag="finish"):
     """Accept no more connections, finish what runs, then end."""
 
 
-FromSupervisor: TypeAlias = Welcome | Resynced | Granted | Refused | Revoke | Gone | Probe | Finish
+class Claimed(Message, frozen=True, kw_only=True, tag="claimed"):
+    """The answer to `Claim`.
+
+    Attributes:
+        ask: Number of the question.
+        taken_by: Id of the request that runs with the same key; empty if there is none, and the
+            claim holds.
+    """
+
+    ask: int
+    taken_by: str = ""
+
+
+class Cancel(Message, frozen=True, kw_only=True, tag="cancel"):
+    """End a request, if it is yours; answered by `CancelDone`.
+
+    Attributes:
+        ask: Number of the question.
+        request_id: Of the request.
+        caller: Who asks, as in `Claim`; None for the owner of the machine, who may end all.
+    """
+
+    ask: int
+    request_id: str
+    caller: str | None
+
+
+class CancelTold(Message, frozen=True, kw_only=True, tag="cancel-told"):
+    """The answer to `CancelAsked`."""
+
+    ask: int
+    result: CancelResult
+
+
+class RecordsTold(Message, frozen=True, kw_only=True, tag="records-told"):
+    """The answer to `RecordsAsked`, the newest first."""
+
+    ask: int
+    records: tuple[RequestRecord, ...]
+
+
+FromSupervisor: TypeAlias = (
+    Welcome
+    | Resynced
+    | Granted
+    | Refused
+    | Revoke
+    | Gone
+    | Probe
+    | Finish
+    | Claimed
+    | Cancel
+    | CancelTold
+    | RecordsTold
+)

@@ -26,9 +26,6 @@ Phase: TypeAlias = Literal["waiting", "draining", "stopping", "starting", "loadi
 the model that makes room (`Progress.other`); the rest concern the wanted model itself.
 """
 
-ProgressMode: TypeAlias = Literal["off", "comment", "heartbeat", "reasoning"]
-Strictness: TypeAlias = Literal["off", "on", "force"]
-
 
 class Value(msgspec.Struct, frozen=True, kw_only=True):
     """Base of everything that is part of a message."""
@@ -232,51 +229,3 @@ class Snapshot(Value, frozen=True, kw_only=True):
     t: float
     models: tuple[ModelStatus, ...]
     queue: tuple[QueueEntry, ...] = ()
-
-
-class ModelRoute(Value, frozen=True, kw_only=True):
-    """What a worker has to know of one model to find it and to answer for it.
-
-    Attributes:
-        model: Its id.
-        aliases: Its other names.
-        send_as: Name to put into the request's `model` field; None leaves the request as it is.
-        progress: How a waiting client is told of progress, unless its request says otherwise.
-        strict: See ``strict`` in the wire format: caps the mode at `comment`.
-        ttl_s: Idle seconds after which it is unloaded; 0 means never.
-        name: What people call it, for listings; may be empty.
-        description: For listings; may be empty.
-        unlisted: It answers, but listings leave it out.
-    """
-
-    model: str
-    aliases: tuple[str, ...] = ()
-    send_as: str | None = None
-    progress: ProgressMode = "heartbeat"
-    strict: Strictness = "off"
-    ttl_s: float = 0.0
-    name: str = ""
-    description: str = ""
-    unlisted: bool = False
-
-
-class WorkerConfig(Value, frozen=True, kw_only=True):
-    """What a worker has to know of the configuration.
-
-    Attributes:
-        generation: See `ConfigStatus`.
-        models: In the order of the configuration.
-        progress_delay_s: Silence before an early 200; None takes the default of the mode.
-        heartbeat_s: Longest silence of a stream that waits.
-        marker: What every injected line begins with; ends with a blank.
-        details: Put the member `swap_progress` into injected chunks.
-        api_keys: If there are any, a client has to show one of them.
-    """
-
-    generation: int
-    models: tuple[ModelRoute, ...]
-    progress_delay_s: float | None = None
-    heartbeat_s: float = 10.0
-    marker: str = "[swap-progress] "
-    details: bool = True
-    api_keys: tuple[str, ...] = ()

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from arriero.protocol.values import ProgressMode
+from arriero.protocol.routes import ProgressMode
 
 from .config_kinds import Data
 from .config_macros import NAME, RESERVED, Macro, MacroError, Value, check_declaration, overlay

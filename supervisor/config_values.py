@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Final, Literal, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
-from arriero.protocol.values import ModelRoute, ProgressMode, Strictness, WorkerConfig
+from arriero.protocol.routes import ModelRoute, ProgressMode, Strictness, WorkerConfig
 
 from .addresses import Address
 from .config_kinds import Data

@@ -26,8 +26,8 @@ from arriero.protocol.lease import (
     Want,
     Welcome,
 )
+from arriero.protocol.routes import WorkerConfig
 from arriero.protocol.transport import FrameSocket, bound
-from arriero.protocol.values import WorkerConfig
 
 from .conductor import Conductor
 from .happenings import Left, OwnerLost, Reported, Waiter, Wanted

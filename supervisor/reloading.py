@@ -14,13 +14,8 @@ import trio
 
 from arriero.protocol.control import Refusal, ReloadReply
 from arriero.protocol.events import AnyEvent, ConfigChanged
-from arriero.protocol.values import (
-    ConfigChanges,
-    ConfigStatus,
-    ErrorInfo,
-    FailedReload,
-    WorkerConfig,
-)
+from arriero.protocol.routes import WorkerConfig
+from arriero.protocol.values import ConfigChanges, ConfigStatus, ErrorInfo, FailedReload
 
 from .conductor import Conductor
 from .config_diff import diff, launch_identity, summary, what_comes_into_force

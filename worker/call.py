@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import msgspec
 import trio
 
-from arriero.protocol.values import ModelRoute, WorkerConfig
+from arriero.protocol.routes import ModelRoute, WorkerConfig
 
 from .errors import RelayError, anthropic_error, body_of
 from .head import RequestHead

@@ -10,6 +10,9 @@ import trio
 from arriero.protocol.codec import decode_event, encode, read_from_supervisor
 from arriero.protocol.errors import RemoteProtocolError
 from arriero.protocol.lease import (
+    Cancel,
+    CancelTold,
+    Claimed,
     Finish,
     FromSupervisor,
     FromWorker,
@@ -17,6 +20,7 @@ from arriero.protocol.lease import (
     Granted,
     Hello,
     Probe,
+    RecordsTold,
     Refused,
     Resync,
     Resynced,
@@ -147,6 +151,8 @@ class SupervisorLink:
                 self._say_report(message.probe)
             case Resynced():
                 service.view.restart(message.snapshot)
+            case Claimed() | Cancel() | CancelTold() | RecordsTold():
+                pass
             case _:
                 assert_never(message)
 

@@ -2,7 +2,7 @@
 
 from typing import Final, Literal, TypeAlias
 
-from arriero.protocol.values import ModelRoute
+from arriero.protocol.routes import ModelRoute
 
 from .paths import Form
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from arriero.protocol.values import ModelRoute, WorkerConfig
+from arriero.protocol.routes import ModelRoute, WorkerConfig
 
 from .errors import BadRequest, UnknownModel
 from .stripping import Stripper

@@ -9,7 +9,8 @@ from quart import Response, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
-from arriero.protocol.values import ModelRoute, State
+from arriero.protocol.routes import ModelRoute
+from arriero.protocol.values import State
 
 from .errors import RelayError, UnknownModel, UnknownPath, WrongMethod, body_of
 from .keys import check_key

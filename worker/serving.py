@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import trio
 
 from arriero.protocol.lease import FromWorker
-from arriero.protocol.values import ErrorInfo, WorkerConfig
+from arriero.protocol.routes import WorkerConfig
+from arriero.protocol.values import ErrorInfo
 
 from .call import Call, error_answer
 from .errors import (

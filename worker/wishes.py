@@ -6,13 +6,12 @@ the name of a model: strict servers answer a member that they do not know with 4
 Source of what llama-server knows: its README, ``return_progress`` and ``timings``.
 """
 
-from typing import Final, Literal, TypeAlias
+from typing import Final
 
 from arriero.protocol.activity import UpstreamKind
+from arriero.protocol.routes import UsageSetting
 
 from .paths import Form
-
-UsageSetting: TypeAlias = Literal["auto", "inject", "observe"]
 
 # They stream no usage unless they are asked. llama-server's last chunk always has its timings,
 # and of unknown ones nothing is known.

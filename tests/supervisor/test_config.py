@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.protocol.values import ModelRoute
+from arriero.protocol.routes import ModelRoute
 from arriero.supervisor.config import Address, load_config, parse_listen
 from arriero.supervisor.config_keys import MODEL_KEYS, TOP_KEYS
 from arriero.supervisor.errors import ConfigError

@@ -16,8 +16,9 @@ import zmq
 from arriero.protocol.codec import encode, encode_event, read_from_worker
 from arriero.protocol.events import AnyEvent
 from arriero.protocol.lease import FromSupervisor, FromWorker, Granted, Hello, Want, Welcome
+from arriero.protocol.routes import ModelRoute, WorkerConfig
 from arriero.protocol.transport import FrameSocket, bound, open_context
-from arriero.protocol.values import ModelRoute, ModelStatus, Snapshot, WorkerConfig
+from arriero.protocol.values import ModelStatus, Snapshot
 from arriero.worker import app
 
 T = TypeVar("T")

@@ -14,7 +14,8 @@ import trio
 
 from arriero.protocol.events import ProgressMade
 from arriero.protocol.lease import Leave, Refused, Report, Want
-from arriero.protocol.values import ErrorInfo, ModelRoute, Progress
+from arriero.protocol.routes import ModelRoute
+from arriero.protocol.values import ErrorInfo, Progress
 from arriero.worker import link, serving
 from tests.worker.recorded import (
     MESSAGE,

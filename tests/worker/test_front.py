@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from arriero.protocol.events import ConfigChanged, StateChanged
 from arriero.protocol.lease import Finish, Hello, Probe, Report, Want, Welcome
-from arriero.protocol.values import ModelRoute
+from arriero.protocol.routes import ModelRoute
 from arriero.worker import front, sentry
 
 SSE = (

@@ -1,6 +1,6 @@
 import pytest
 
-from arriero.protocol.values import ModelRoute
+from arriero.protocol.routes import ModelRoute
 from arriero.worker.modes import choose_mode
 from arriero.worker.paths import Form
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.protocol.values import ModelRoute, WorkerConfig
+from arriero.protocol.routes import ModelRoute, WorkerConfig
 from arriero.worker.errors import BadRequest, UnknownModel
 from arriero.worker.naming import Asked, Names, asks_for_thinking, read_body, rename
 

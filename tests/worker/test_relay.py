@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from arriero.protocol.lease import Broken, Gone, Released, Report, Revoke, Want
-from arriero.protocol.values import ModelRoute
+from arriero.protocol.routes import ModelRoute
 from arriero.worker import sentry
 
 Opener = Callable[..., AbstractAsyncContextManager[Any]]

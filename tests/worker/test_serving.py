@@ -13,13 +13,8 @@ import trio
 
 from arriero.protocol.events import ProgressMade, QueueChanged, StateChanged
 from arriero.protocol.lease import Leave, Refused, Report, Resync, Resynced, Want, Welcome
-from arriero.protocol.values import (
-    ErrorInfo,
-    ModelRoute,
-    ModelStatus,
-    Progress,
-    QueueEntry,
-)
+from arriero.protocol.routes import ModelRoute
+from arriero.protocol.values import ErrorInfo, ModelStatus, Progress, QueueEntry
 from arriero.worker import link, serving
 
 Opener = Callable[..., AbstractAsyncContextManager[Any]]
