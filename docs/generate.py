@@ -22,7 +22,11 @@ ROOT: Final = Path(__file__).parents[1]
 OWN: Final = frozenset(
     {
         "listen", "workers", "progress", "progressDelay", "heartbeatInterval", "progressMarker",
-        "progressDetails", "strict",
+        "progressDetails", "strict", "progressMarkersOld", "nonstreamHold", "nonstreamKeepalive",
+        "upstreamIdle", "upstreamStall", "maxRetryWait", "trailers", "cors", "set", "remove",
+        "kind", "usage", "forwardAuth", "region",
+        "input", "output", "cacheRead", "cacheWrite", "cacheWrite1h", "reasoning",
+        "file", "url", "provider", "markup", "refresh",
     }
 )  # fmt: skip
 
@@ -31,9 +35,8 @@ WHY_NOT: Final = {
     "logTimeFormat": "lines have a time of one form",
     "logToStdout": "lines of model servers are told by `arriero logs`",
     "logRequests": "it does nothing in llama-swap, either",
-    "metricsMaxInMemory": "requests are not remembered",
     "captureBuffer": "requests and answers are not captured",
-    "store": "requests are not remembered",
+    "store": "requests are remembered in memory only",
     "ui": "there is no list of requests",
     "performance": "the machine is not sampled",
     "includeAliasesInList": "listings name models by their ids",
@@ -46,7 +49,11 @@ WHY_NOT: Final = {
     "models.<id>.capabilities": "listings do not show them",
     "profiles": "no name is pinned",
     "selectors": "a request names a model or an alias",
-    "peers": "requests are passed on to the models of this machine only",
+    "peers.<id>.filters": "bodies are passed on as they are, but for `model`",
+    "peers.<id>.timeouts.keepalive": "silent connections have limits of arriero's own",
+    "peers.<id>.timeouts.tlsHandshake": "`connect` counts for it, too",
+    "peers.<id>.timeouts.expectContinue": "bodies are sent without asking first",
+    "peers.<id>.timeouts.idleConn": "connections are kept as long as arriero sees fit",
 }
 
 # The parts of the page: a heading, what it says, and the names with which the paths in it begin;
@@ -61,6 +68,13 @@ PARTS: Final[tuple[tuple[str, str, tuple[str, ...]], ...]] = (
         ("groups", "matrix", "routing"),
     ),
     ("Other names", "", ("profiles", "selectors")),
+    (
+        "Prices",
+        "`<id>` is a pattern of names: `*` is any number of characters, `/` among them, `?` is "
+        "one, `[ab]` one of these. A model's own prices go before these, and these before the "
+        "list.",
+        ("prices", "priceList"),
+    ),
     ("Peers", "`<id>` is the first part of the names of its models: `<id>/<model>`.", ("peers",)),
 )
 

@@ -8,6 +8,7 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
+from .activity import RequestRecord
 from .values import (
     VERSION,
     ConfigChanges,
@@ -91,6 +92,28 @@ class Reload(Request, frozen=True, kw_only=True, tag="reload"):
     drain: bool = False
 
 
+class Cancel(Request, frozen=True, kw_only=True, tag="cancel"):
+    """End a running request, whoever's it is.
+
+    Attributes:
+        request_id: Its id, as in ``X-Request-Id``.
+    """
+
+    request_id: str
+
+
+class Activity(Request, frozen=True, kw_only=True, tag="activity"):
+    """What became of the last requests.
+
+    Attributes:
+        limit: How many at the most, 1 to 1,000.
+        request_id: Only the one with this id; None for all.
+    """
+
+    limit: int = 100
+    request_id: str | None = None
+
+
 class Workers(Request, frozen=True, kw_only=True, tag="workers"):
     """The worker processes."""
 
@@ -106,7 +129,18 @@ class Shutdown(Request, frozen=True, kw_only=True, tag="shutdown"):
 
 
 AnyRequest: TypeAlias = (
-    Ping | Status | Swap | Unload | Logs | Explain | Reload | Workers | Scale | Shutdown
+    Ping
+    | Status
+    | Swap
+    | Unload
+    | Logs
+    | Explain
+    | Reload
+    | Cancel
+    | Activity
+    | Workers
+    | Scale
+    | Shutdown
 )
 
 
@@ -235,6 +269,26 @@ class ReloadReply(Reply, frozen=True, kw_only=True):
     draining: tuple[str, ...] = ()
 
 
+class CancelReply(Reply, frozen=True, kw_only=True):
+    """What became of the request: it ends now, or it had ended before."""
+
+    request_id: str
+    result: Literal["cancelled", "finished"]
+
+
+class ActivityReply(Reply, frozen=True, kw_only=True):
+    """Oldest first.
+
+    Attributes:
+        records: What became of the requests.
+        seq: Number of the last `usage` event that is contained in them, as in `LogsReply`; 0 when
+            there was none.
+    """
+
+    records: tuple[RequestRecord, ...]
+    seq: int = 0
+
+
 class WorkersReply(Reply, frozen=True, kw_only=True):
     """The worker processes, by number."""
 
@@ -266,6 +320,8 @@ AnyReply: TypeAlias = (
     | LogsReply
     | ExplainReply
     | ReloadReply
+    | CancelReply
+    | ActivityReply
     | WorkersReply
     | Done
     | Refusal

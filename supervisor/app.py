@@ -16,6 +16,7 @@ import trio
 from arriero.protocol.errors import ProtocolError
 from arriero.protocol.transport import open_context
 
+from .activity import RecordStore
 from .commands import Commands
 from .conductor import Conductor
 from .config import Config, load_config, parse_listen
@@ -35,6 +36,8 @@ from .logbook import Logbook
 from .notify import Notifier, feed_watchdog
 from .own_log import follow_log_level, tell_warnings
 from .preloading import preload
+from .prices_fetch import FILE_NAME as PRICES_FILE_NAME
+from .prices_fetch import PriceFeed
 from .publisher import open_publisher
 from .reloading import InForce, Parts, Reloader
 from .runtime import open_runtime_dir, state_dir
@@ -132,6 +135,10 @@ async def supervise(order: Order, in_force: InForce, seen: View) -> None:
     config = in_force.config
     notifier = Notifier()
     logbook = Logbook()
+    records = RecordStore(lambda: in_force.config.activity.metrics_rows)
+    kept = state_dir(os.environ)
+    prices = PriceFeed(lambda: in_force.config.price_list, kept / PRICES_FILE_NAME)
+    await prices.load_copy()
     async with AsyncExitStack() as stack:
         # From the bottom up this is the order of shutdown.
         folder = stack.enter_context(open_runtime_dir(order.socket_dir, os.environ))
@@ -152,7 +159,7 @@ async def supervise(order: Order, in_force: InForce, seen: View) -> None:
                 conductor,
                 guardian=guardian,
                 logbook=logbook,
-                durations_path=state_dir(os.environ) / FILE_NAME,
+                durations_path=kept / FILE_NAME,
             )
         )
         pool = WorkerPool(
@@ -167,13 +174,15 @@ async def supervise(order: Order, in_force: InForce, seen: View) -> None:
                 context,
                 folder / "lease.sock",
                 conductor,
-                config=in_force.routes,
+                records=records,
+                config=lambda: in_force.routes(prices.listed),
                 on_hello=pool.says_hello,
             )
         )
         conductor.connect(processes=fleet, send_to_worker=lease_server.send)
         await stack.enter_async_context(_background(conductor.keep_time))
         await stack.enter_async_context(_background(feed_watchdog, notifier))
+        await stack.enter_async_context(_background(prices.run, lease_server.reconfigure))
         host, port = listener.getsockname()[:2]
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         told_to_stop = trio.Event()
@@ -185,7 +194,7 @@ async def supervise(order: Order, in_force: InForce, seen: View) -> None:
         reloader = Reloader(
             in_force,
             order.load,
-            follow=Parts(in_force, conductor, lease_server, pool, logbook).follow,
+            follow=Parts(in_force, conductor, lease_server, pool, logbook, prices).follow,
             publish=conductor.publish,
             notifier=notifier,
             headline=headline,
@@ -195,7 +204,9 @@ async def supervise(order: Order, in_force: InForce, seen: View) -> None:
             conductor,
             pool,
             logbook,
+            records,
             reloader,
+            cancel=partial(lease_server.cancel, caller=None),
             listen=address,
             control_requests=lambda: control.answered,
             shut_down=told_to_stop.set,

@@ -30,6 +30,8 @@ from arriero.protocol.control import (
 )
 from arriero.protocol.events import AnyEvent, LogLine, ProgressMade, StateChanged
 
+from .cli_activity import activity, cancel
+from .cli_event_text import event_line, log_event_line, log_line
 from .cli_feed import DEFAULT_TYPES, TYPES, Feed, Next
 from .cli_follow import Follower, present_state
 from .cli_place import Gone
@@ -38,11 +40,8 @@ from .cli_text import (
     aligned,
     changes_table,
     config_lines,
-    event_line,
     explanation,
     headline,
-    log_event_line,
-    log_line,
     models_table,
     pong_line,
     reload_line,
@@ -155,7 +154,8 @@ def unload(session: Session, model: str | None, *, now: bool) -> None:
     "types",
     multiple=True,
     type=click.Choice(TYPES),
-    help="Only events of this type; may be given more than once. Default: all but log, heartbeat.",
+    help="Only events of this type; may be given more than once. "
+    "Default: all but usage, log, heartbeat.",
 )
 @client()
 def events(session: Session, model: str | None, types: tuple[str, ...], *, follow: bool) -> None:
@@ -209,7 +209,7 @@ def logs(session: Session, model: str | None, lines: int, *, follow: bool) -> No
         follower = Follower(session.link, feed, show=show, note=note, within_s=session.within_s)
         follower.show_present()
         reply = session.ask(request, LogsReply)
-        feed.logs_shown(reply.seq)
+        feed.shown("log", reply.seq)
         for line in reply.lines:
             _write_log_line(session, line)
         follower.follow(subscription)
@@ -281,6 +281,8 @@ COMMANDS = (
     unload,
     events,
     logs,
+    activity,
+    cancel,
     workers,
     scale,
     explain,

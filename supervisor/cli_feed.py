@@ -17,6 +17,7 @@ from arriero.protocol.events import (
     LogLine,
     ProgressMade,
     QueueChanged,
+    RequestEnded,
     StateChanged,
     WorkerChanged,
 )
@@ -24,12 +25,13 @@ from arriero.protocol.sequence import Sequence, Verdict
 from arriero.protocol.values import Snapshot
 
 # In the order in which `--help` names them.
-TYPES: Final = ("state", "progress", "queue", "worker", "config", "log", "heartbeat")
+TYPES: Final = ("state", "progress", "queue", "worker", "config", "usage", "log", "heartbeat")
 
 # Types of events that concern one model each.
-_OF_A_MODEL: Final = frozenset({"state", "progress", "log"})
+_OF_A_MODEL: Final = frozenset({"state", "progress", "usage", "log"})
 
-# Shown unless others are asked for: log lines would drown the rest, heartbeats say nothing.
+# Shown unless others are asked for: log lines and ends of requests would drown the rest,
+# heartbeats say nothing.
 DEFAULT_TYPES: Final = ("state", "progress", "queue", "worker", "config")
 
 
@@ -56,7 +58,7 @@ class Feed:
         self._model = model
         self._sequence = Sequence()
         self._seq = 0
-        self._log_seq = 0
+        self._shown: dict[str, int] = {}
 
     def topics(self) -> list[bytes]:
         """Return what to subscribe to.
@@ -86,20 +88,20 @@ class Feed:
             queue=status.queue,
         )
         if status.epoch != self._sequence.epoch:
-            self._log_seq = 0
+            self._shown.clear()
         self._sequence.restart(snapshot)
         self._seq = status.seq
         return [event for event in as_events(status) if self._wanted(event)]
 
-    def logs_shown(self, seq: int) -> None:
-        """Leave out the log lines up to number `seq`: they were shown in another way."""
-        self._log_seq = seq
+    def shown(self, numbered_as: str, seq: int) -> None:
+        """Leave out what is numbered so up to `seq`: it was shown in another way."""
+        self._shown[numbered_as] = seq
 
     def judge(self, event: AnyEvent) -> Next:
         """Say what to do with `event`."""
         if event.epoch != self._sequence.epoch:
             return Next.RESTART
-        if isinstance(event, LogLine) and event.seq <= self._log_seq:
+        if event.seq <= self._shown.get(event.numbered_as, -1):
             return Next.SKIP
         if self._hears_all(event):
             match self._sequence.judge(event):
@@ -117,7 +119,9 @@ class Feed:
         """Say whether a gap before `event` means a loss: only without a filter."""
         if self._model is not None:
             return False
-        return isinstance(event, LogLine) or self._types.issuperset(DEFAULT_TYPES)
+        if isinstance(event, LogLine | RequestEnded):
+            return True
+        return self._types.issuperset(DEFAULT_TYPES)
 
     def _wanted(self, event: AnyEvent) -> bool:
         of_model = self._model is None or getattr(event, "model", None) == self._model

@@ -1,28 +1,17 @@
-"""What the command line shows, as text: events to lines, answers to tables. No I/O."""
+"""What the command line shows, as text: answers to lines and tables. No I/O."""
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, assert_never
+from typing import Final
 
 from arriero.protocol.control import (
     ExplainReply,
-    LogsLine,
     Pong,
     ReloadReply,
     StatusReply,
     SwapReply,
     UnloadReply,
-)
-from arriero.protocol.events import (
-    AnyEvent,
-    ConfigChanged,
-    Heartbeat,
-    LogLine,
-    ProgressMade,
-    QueueChanged,
-    StateChanged,
-    WorkerChanged,
 )
 from arriero.protocol.values import (
     ConfigChanges,
@@ -108,54 +97,10 @@ def _size(size_bytes: int) -> str:
     return f"{size_bytes / 10**9:.2f} GB"
 
 
-def event_line(event: AnyEvent, when: str) -> str:
-    """Return `event` as one line; the first three columns are time, type and model."""
-    kind = event.__struct_config__.tag
-    model = clean(getattr(event, "model", "")) or NOTHING
-    return f"{when}  {kind:<9}  {model:<16}  {_event_text(event)}"
-
-
-def _event_text(event: AnyEvent) -> str:
-    match event:
-        case StateChanged(state=state, endpoint=endpoint, pid=pid, error=error):
-            at = f" at {clean(endpoint)}" if endpoint else ""
-            process = f" (pid {pid})" if pid else ""
-            why = f": {clean(error.message)}" if error else ""
-            return f"{state}{at}{process}{why}"
-        case ProgressMade(progress=progress):
-            return describe(progress)
-        case QueueChanged(queue=queue):
-            return queue_line(queue)
-        case LogLine(line=line, stream=stream):
-            return f"{stream}  {clean(line)}"
-        case WorkerChanged(worker=worker, pid=pid, state=state, reason=reason):
-            why = f": {clean(reason)}" if reason else ""
-            return f"worker {worker} (pid {pid}) {state}{why}"
-        case ConfigChanged(generation=generation, problems=(first, *_)):
-            return f"generation {generation} stays in force: {clean(first)}"
-        case ConfigChanged(generation=generation, summary=summary):
-            what = f": {clean(summary)}" if summary else ""
-            return f"generation {generation} is in force{what}"
-        case Heartbeat(seq=seq):
-            return f"nothing new since {seq}"
-        case _:
-            assert_never(event)
-
-
 def queue_line(queue: Sequence[QueueEntry]) -> str:
     """Return who waits for what, in the order of turns."""
     turns = (f"{clean(entry.model)} ({entry.waiting} waiting)" for entry in queue)
     return ", then ".join(turns) or "nobody waits"
-
-
-def log_line(line: LogsLine, when: str) -> str:
-    """Return one line of a model's log; the first two columns are time and model."""
-    return f"{when}  {clean(line.model):<16}  {clean(line.line)}"
-
-
-def log_event_line(event: LogLine) -> LogsLine:
-    """Return a log line that was published in the shape of one that was asked for."""
-    return LogsLine(t=event.t, model=event.model, stream=event.stream, line=event.line)
 
 
 def headline(status: StatusReply) -> str:

@@ -3,7 +3,7 @@
 import itertools
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import assert_never
 
 import trio
@@ -11,7 +11,11 @@ import trio
 from arriero.protocol.codec import AnyReply
 from arriero.protocol.control import (
     MAX_WORKERS,
+    Activity,
+    ActivityReply,
     AnyRequest,
+    Cancel,
+    CancelReply,
     Done,
     Explain,
     Logs,
@@ -31,9 +35,11 @@ from arriero.protocol.control import (
     Workers,
     WorkersReply,
 )
+from arriero.protocol.lease import CancelResult
 from arriero.protocol.values import ErrorInfo
 
 from . import __version__
+from .activity import MOST_RECORDS, RecordStore
 from .conductor import Conductor
 from .happenings import Grant, Left, UnloadAsked, Waiter, Wanted
 from .logbook import Logbook
@@ -50,8 +56,10 @@ class Commands:
         conductor: Conductor,
         workers: WorkerPool,
         logbook: Logbook,
+        records: RecordStore,
         reloader: Reloader,
         *,
+        cancel: Callable[[str], Awaitable[CancelResult]],
         listen: str,
         control_requests: Callable[[], int],
         shut_down: Callable[[], None],
@@ -60,6 +68,8 @@ class Commands:
         self._conductor = conductor
         self._workers = workers
         self._logbook = logbook
+        self._records = records
+        self._cancel_request = cancel
         self._reloader = reloader
         self._listen = listen
         self._control_requests = control_requests
@@ -84,6 +94,10 @@ class Commands:
                 return self._explain(name)
             case Reload(dry_run=dry_run, drain=drain):
                 return await self._reloader.reload(dry_run=dry_run, drain=drain)
+            case Cancel(request_id=request_id):
+                return await self._cancel(request_id)
+            case Activity(limit=limit, request_id=request_id):
+                return self._activity(limit, request_id)
             case Workers():
                 return WorkersReply(workers=self._workers.status())
             case Scale(workers=count):
@@ -185,6 +199,23 @@ class Commands:
         if found is None:
             return self._unknown(name)
         return self._conductor.engine.explain(found.model, trio.current_time())
+
+    async def _cancel(self, request_id: str) -> AnyReply:
+        result = await self._cancel_request(request_id)
+        if result in {"cancelled", "finished"}:
+            return CancelReply(request_id=request_id, result=result)
+        return Refusal(
+            error=ErrorInfo(
+                code="unknown_request",
+                message=f"no request {request_id[:80]!r} is running, and none is remembered",
+            )
+        )
+
+    def _activity(self, limit: int, request_id: str | None) -> AnyReply:
+        if not 1 <= limit <= MOST_RECORDS:
+            return _bad_request(f"cannot give {limit} requests: ask for 1 to {MOST_RECORDS}")
+        newest_first = self._records.last(limit, request_id or "")
+        return ActivityReply(records=newest_first[::-1], seq=self._conductor.usage_seq)
 
     def _scale(self, count: int) -> AnyReply:
         if not 1 <= count <= MAX_WORKERS:

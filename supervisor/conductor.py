@@ -92,6 +92,11 @@ class Conductor:
         """Number of the last log line that was published."""
         return self._publisher.log_seq
 
+    @property
+    def usage_seq(self) -> int:
+        """Number of the last end of a request that was published."""
+        return self._publisher.usage_seq
+
     def snapshot(self) -> Snapshot:
         """Return everything as it is now."""
         unix_now = time.time()
@@ -134,7 +139,7 @@ class Conductor:
                 self._processes.spawn(model, swap)
             case Terminate(_, swap, grace_s):
                 self._processes.terminate(swap, grace_s)
-            case Grant(waiter, model, lease, endpoint, waited_s):
+            case Grant(waiter, model, lease, endpoint, waited_s, kind):
                 if waiter.takes_lease:
                     self._send_to_worker(
                         waiter.owner,
@@ -144,6 +149,7 @@ class Conductor:
                             lease=lease,
                             endpoint=endpoint,
                             waited_s=waited_s,
+                            kind=kind,
                         ),
                     )
                 elif answer := self._scripts.pop(waiter, None):

@@ -20,9 +20,11 @@ from .config_names import Names, check_peers, read_peers, read_profiles, read_se
 from .config_reading import Enough, Place, Reading
 from .config_routing import read_routing, room_of
 from .config_sources import find_sources, read_source
-from .config_store import store_problem
+from .config_store import read_prices, store_problem
+from .config_stream_keys import header_rules
 from .config_values import Activity, Config, Launch, Logging, ModelConfig, frozen
 from .errors import ConfigError, Problem
+from .price_list import BadPriceList
 from .yamltree import Node, YamlError, parse_yaml
 
 __all__ = [
@@ -77,10 +79,21 @@ def load_with_tree(
     config, root = _parse(texts, problems, environ=environ, lenient=lenient)
     stored = config.activity.store_path
     if stored is not None and (message := store_problem(Path(stored))) is not None:
-        store = root.member("store")
-        node = (store and store.member("path")) or root
-        raise ConfigError([Problem(node.source, node.line, node.column, "store.path", message)])
-    return replace(config, files=tuple(source for source, _ in texts)), root
+        raise _refused(root, "store", "path", message)
+    listed = None
+    if config.price_list is not None and config.price_list.file is not None:
+        try:
+            listed = read_prices(Path(config.price_list.file))
+        except BadPriceList as exc:
+            raise _refused(root, "priceList", "file", str(exc)) from exc
+    return replace(config, files=tuple(source for source, _ in texts), listed=listed), root
+
+
+def _refused(root: Node, section: str, key: str, message: str) -> ConfigError:
+    """Return the error that a file which a key names cannot be used."""
+    owner = root.member(section)
+    node = (owner and owner.member(key)) or root
+    return ConfigError([Problem(node.source, node.line, node.column, f"{section}.{key}", message)])
 
 
 def parse_config(
@@ -202,6 +215,18 @@ def _read_config(root: Node, place: Place) -> Config | None:
         heartbeat_s=found["heartbeatInterval"],
         marker=found["progressMarker"],
         details=found["progressDetails"],
+        old_markers=tuple(marker for marker, _ in found["progressMarkersOld"]),
+        nonstream_hold_s=found["nonstreamHold"],
+        nonstream_blanks=found["nonstreamKeepalive"] == "whitespace",
+        upstream_idle_s=found["upstreamIdle"],
+        upstream_stall_s=found["upstreamStall"],
+        max_retry_wait_s=found["maxRetryWait"],
+        trailers=found["trailers"],
+        cors=found["cors"],
+        request_headers=header_rules(found["headers"]["request"]),
+        response_headers=header_rules(found["headers"]["response"]),
+        prices=found["prices"],
+        price_list=found["priceList"],
         routing=routing,
         peers=frozen(peers),
         profiles=frozen(profiles),

@@ -26,6 +26,11 @@ _KEYS: Final = {
     "command": "cmd",
     "details": "progressDetails",
     "heartbeat_s": "heartbeatInterval",
+    "listed": "priceList",
+    "nonstream_blanks": "nonstreamKeepalive",
+    "old_markers": "progressMarkersOld",
+    "request_headers": "headers",
+    "response_headers": "headers",
     "ignore_paths": "upstream",
     "ignore_websockets": "compat",
     "marker": "progressMarker",
@@ -96,7 +101,7 @@ def _changed(old: Config | ModelConfig, new: Config | ModelConfig) -> set[str]:
 
 
 def _keys(names: set[str] | frozenset[str]) -> tuple[str, ...]:
-    return tuple(sorted(map(_key, names)))
+    return tuple(sorted(set(map(_key, names))))
 
 
 def _key(name: str) -> str:

@@ -5,9 +5,14 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Final
 
+from arriero.protocol.activity import Prices
+from arriero.protocol.routes import HeaderRules
+
 from .addresses import Address
 from .commandline import join_command
 from .config_kinds import Data
+from .config_price_keys import PRICE_FIELDS
+from .config_prices import PricesByGlob, PriceSource
 from .config_values import (
     Activity,
     Config,
@@ -48,7 +53,19 @@ def _config(config: Config) -> dict[str, object]:
         **_but(None, progressDelay=_duration(config.progress_delay_s)),
         "heartbeatInterval": _duration(config.heartbeat_s),
         "progressMarker": _escaped(config.marker),
+        "progressMarkersOld": _texts(config.old_markers),
         "progressDetails": config.details,
+        "nonstreamHold": _duration(config.nonstream_hold_s),
+        "nonstreamKeepalive": "whitespace" if config.nonstream_blanks else "off",
+        "upstreamIdle": _duration(config.upstream_idle_s),
+        "upstreamStall": _duration(config.upstream_stall_s),
+        "maxRetryWait": _duration(config.max_retry_wait_s),
+        "trailers": config.trailers,
+        "cors": config.cors,
+        "headers": {
+            "request": _header_rules(config.request_headers),
+            "response": _header_rules(config.response_headers),
+        },
         **_logging(config.logging),
         **_activity(config.activity),
         "includeAliasesInList": config.aliases_in_list,
@@ -57,6 +74,8 @@ def _config(config: Config) -> dict[str, object]:
         "upstream": {"ignorePaths": _texts(config.ignore_paths)},
         "models": {name: _model(model) for name, model in config.models.items()},
         "peers": {name: _peer(peer) for name, peer in config.peers.items()},
+        "prices": _by_glob(config.prices),
+        **_but(None, priceList=_price_list(config.price_list)),
         "profiles": {
             name: {
                 "description": _escaped(profile.description),
@@ -97,6 +116,8 @@ def _model(model: ModelConfig) -> dict[str, object]:
         "strict": {"off": False, "on": True, "force": "force"}[model.strict],
         "concurrencyLimit": model.concurrency_limit,
         "metadata": _data(model.metadata),
+        **_but(None, kind=model.kind, prices=model.prices and _prices(model.prices)),
+        "usage": model.usage,
         "filters": _filters(model.filters),
         "timeouts": _timeouts(model.timeouts),
         "compat": {"ignoreWebsockets": model.ignore_websockets},
@@ -115,8 +136,40 @@ def _peer(peer: Peer) -> dict[str, object]:
         "proxy": _escaped(peer.proxy),
         "models": _texts(peer.models),
         "apiKey": _escaped(peer.api_key),
+        "kind": peer.kind,
+        "usage": peer.usage,
+        "prices": _by_glob(peer.prices),
+        "forwardAuth": peer.forward_auth,
+        "region": peer.region,
         "filters": _filters(peer.filters),
         "timeouts": _timeouts(peer.timeouts),
+    }
+
+
+def _header_rules(rules: HeaderRules) -> dict[str, object]:
+    return {
+        "set": {name: _escaped(value) for name, value in rules.set},
+        "remove": _texts(rules.remove),
+    }
+
+
+def _by_glob(by_glob: PricesByGlob) -> dict[str, object]:
+    return {glob: _prices(prices) for glob, prices in by_glob}
+
+
+def _prices(prices: Prices) -> dict[str, object]:
+    return _but(None, **{name: getattr(prices, field) for name, field in PRICE_FIELDS.items()})
+
+
+def _price_list(source: PriceSource | None) -> dict[str, object] | None:
+    if source is None:
+        return None
+    file, url = source.file, source.url
+    return {
+        **_but(None, file=file and _escaped(file), url=url and _escaped(url)),
+        "provider": _escaped(source.provider),
+        "markup": source.markup,
+        "refresh": _duration(source.refresh_s),
     }
 
 

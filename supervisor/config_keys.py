@@ -20,6 +20,7 @@ from .config_kinds import (
     text,
 )
 from .config_model_keys import MACROS, MODE, MODEL_KEYS, STRICT, is_name, read_later
+from .config_price_keys import PRICE_LIST, PRICES_BY_GLOB
 from .config_reading import NEVER, Key, Kind, Place, Wrong
 from .config_routing_keys import (
     GROUPS,
@@ -29,6 +30,7 @@ from .config_routing_keys import (
     ROUTING_KEYS,
     SELECTORS,
 )
+from .config_stream_keys import MARKER, OLD_MARKERS, STREAM_KEYS
 from .json_schema import mapping, or_macro, text_like
 from .yamltree import Node
 
@@ -54,10 +56,6 @@ def _workers(node: Node, place: Place) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_WORKERS:
         raise place.wrong(node, takes)
     return value
-
-
-def _is_marker(found: str) -> bool:
-    return 4 <= len(found) <= 32 and found.endswith(" ") and all(" " <= c <= "~" for c in found)
 
 
 def _api_key(node: Node, place: Place) -> str:
@@ -224,16 +222,13 @@ TOP_KEYS: Final[tuple[Key[Any], ...]] = (
     ),
     Key(
         "progressMarker",
-        text(
-            "4 to 32 printable ASCII characters that end with a blank",
-            _is_marker,
-            pattern="^[ -~]{3,31} $",
-        ),
+        MARKER,
         "[swap-progress] ",
         "What each line of progress begins with.",
         acts="0.1",
         field="config.marker",
     ),
+    OLD_MARKERS,
     Key(
         "progressDetails",
         BOOLEAN,
@@ -252,6 +247,7 @@ TOP_KEYS: Final[tuple[Key[Any], ...]] = (
         field="route.strict",
         written=False,
     ),
+    *STREAM_KEYS,
     Key(
         "logLevel",
         choice(
@@ -291,6 +287,7 @@ TOP_KEYS: Final[tuple[Key[Any], ...]] = (
         integer(-(2**31), 2**31),
         1000,
         "Requests that are remembered without a store; 0 or less means 1000.",
+        acts="0.1",
         field="metrics_rows",
     ),
     Key(
@@ -344,6 +341,21 @@ TOP_KEYS: Final[tuple[Key[Any], ...]] = (
         "selectors", SELECTORS, None, "Names that stand for one of several models.", without="none"
     ),
     Key("peers", PEERS, None, "Other servers, to which requests are passed on.", without="none"),
+    Key(
+        "prices",
+        PRICES_BY_GLOB,
+        (),
+        "What models cost, in US dollars for a million tokens: by patterns of their ids, of their "
+        "aliases, or of <peer>/<model>; the first one that fits counts.",
+        without="none",
+    ),
+    Key(
+        "priceList",
+        PRICE_LIST,
+        None,
+        "A list for models whose prices are not written here.",
+        without="none",
+    ),
     Key(
         "groups",
         GROUPS,

@@ -1,7 +1,10 @@
 """Every key of a model: its name, what it takes, its default and its meaning."""
 
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, get_args
+
+from arriero.protocol.activity import UpstreamKind
+from arriero.protocol.routes import UsageSetting
 
 from .addresses import is_base_url, path_of
 from .commandline import split_command, without_comments
@@ -19,7 +22,8 @@ from .config_kinds import (
     seconds,
     text,
 )
-from .config_reading import Key, Kind, Place, Wrong
+from .config_price_keys import PRICES
+from .config_reading import NOT_YET, Key, Kind, Place, Wrong
 from .json_schema import TEXT, mapping, text_like
 from .yamltree import Node
 
@@ -159,10 +163,23 @@ FILTER_KEYS: Final[tuple[Key[Any], ...]] = (
 PEER_FILTER_KEYS: Final = tuple(replace(key, other=None) for key in FILTER_KEYS)
 
 
-def timeout_keys(response_header_s: int) -> tuple[Key[Any], ...]:
-    """Return the keys of `timeouts`; 0 is no limit."""
+def timeout_keys(response_header_s: int, acts: str = NOT_YET) -> tuple[Key[Any], ...]:
+    """Return the keys of `timeouts`; 0 is no limit.
+
+    Args:
+        response_header_s: Default of ``responseHeader``.
+        acts: Since when ``connect`` and ``responseHeader`` act: those of peers do.
+    """
+    owner = "timeouts." if acts == NOT_YET else "peer."
     return (
-        Key("connect", seconds(), 30, "Longest time to connect.", field="connect_s"),
+        Key(
+            "connect",
+            seconds(),
+            30,
+            "Longest time to connect.",
+            acts=acts,
+            field=f"{owner}connect_s",
+        ),
         Key(
             "keepalive",
             seconds(),
@@ -175,7 +192,8 @@ def timeout_keys(response_header_s: int) -> tuple[Key[Any], ...]:
             seconds(),
             response_header_s,
             "Longest time from the request to the head of the answer.",
-            field="response_header_s",
+            acts=acts,
+            field=f"{owner}response_header_s" if acts == NOT_YET else f"{owner}header_s",
         ),
         Key(
             "tlsHandshake", seconds(), 10, "Longest time to agree on TLS.", field="tls_handshake_s"
@@ -196,6 +214,17 @@ def timeout_keys(response_header_s: int) -> tuple[Key[Any], ...]:
         ),
     )
 
+
+UPSTREAM: Final = choice({word: word for word in get_args(UpstreamKind) if word != "unknown"})
+USAGE: Final = Key(
+    "usage",
+    choice({word: word for word in get_args(UsageSetting)}),
+    "auto",
+    "Whether streams are asked for their usage: if the server is known to take that (auto), "
+    "always (inject), never (observe).",
+    acts="0.1",
+    field="route.usage",
+)
 
 _KINDS_OF_INPUT: Final = listed(
     choice({word: word for word in ("text", "audio", "image")}), "text, audio or image"
@@ -387,6 +416,23 @@ MODEL_KEYS: Final[tuple[Key[Any], ...]] = (
         field="concurrency_limit",
     ),
     Key("metadata", OBJECT, None, "Shown in listings as it is.", field="metadata"),
+    Key(
+        "kind",
+        UPSTREAM,
+        None,
+        "What its server is.",
+        acts="0.1",
+        field="route.kind",
+        without="it is asked, once it runs",
+    ),
+    USAGE,
+    Key(
+        "prices",
+        PRICES,
+        None,
+        "What it costs, in US dollars for a million tokens; this goes before the global prices.",
+        without="as the global prices say, or the list",
+    ),
     nested("filters", FILTER_KEYS, "What is changed in the body of requests."),
     nested("timeouts", timeout_keys(0), "Of connections to its server, in seconds; 0 is none."),
     nested("compat", COMPAT_KEYS, "For servers that are different."),

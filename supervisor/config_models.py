@@ -269,6 +269,9 @@ def _make(
         capabilities=_capabilities(found["capabilities"]),
         filters=filters_of(found["filters"]),
         timeouts=timeouts_of(found["timeouts"]),
+        kind=found["kind"],
+        usage=found["usage"],
+        prices=found["prices"],
     )
 
 

@@ -39,7 +39,7 @@ class Names:
         """Say that nothing has that name, and what it may have been meant to be."""
         if several := self.peers.having(name):
             return f"{name[:80]!r} is a model of several peers; write {' or '.join(several[:3])}"
-        hint = place.hint(name, chain(self.models, self.peers.names, also))
+        hint = place.hint(name, chain(self.models, self.peers.table, also))
         return f"there is no model {name[:80]!r}{hint}"
 
 
@@ -61,6 +61,11 @@ def read_peers(found: Mapping[str, dict[str, Any]], node: Node, place: Place) ->
             api_key=keys["apiKey"],
             filters=filters_of(keys["filters"]),
             timeouts=timeouts_of(keys["timeouts"]),
+            kind=keys["kind"],
+            usage=keys["usage"],
+            prices=keys["prices"],
+            forward_auth=keys["forwardAuth"],
+            region=keys["region"],
         )
     return peers
 

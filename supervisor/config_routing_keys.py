@@ -1,5 +1,7 @@
 """The keys that say who runs beside whom, and what other names mean."""
 
+import re
+from dataclasses import replace
 from typing import Any, Final
 
 from .config_kinds import (
@@ -14,7 +16,17 @@ from .config_kinds import (
     section,
     text,
 )
-from .config_model_keys import NAME, PEER_FILTER_KEYS, PEER_URL, is_name, read_later, timeout_keys
+from .config_model_keys import (
+    NAME,
+    PEER_FILTER_KEYS,
+    PEER_URL,
+    UPSTREAM,
+    USAGE,
+    is_name,
+    read_later,
+    timeout_keys,
+)
+from .config_price_keys import PRICES_BY_GLOB
 from .config_reading import Key, Kind, Place, Wrong
 from .json_schema import TEXT, or_nothing
 from .yamltree import Node
@@ -200,6 +212,13 @@ SELECTOR_KEYS: Final[tuple[Key[Any], ...]] = (
 SELECTORS: Final = named(section(SELECTOR_KEYS), "a mapping of names to selectors")
 
 
+_REGION: Final = "[A-Za-z0-9-]{0,40}"
+
+
+def _is_region(found: str) -> bool:
+    return re.fullmatch(_REGION, found) is not None
+
+
 def _key(node: Node, place: Place) -> str:
     """A key is never shown in a message. Empty: there is none."""
     found = place.scalar(node, "a key", is_secret=True).text
@@ -214,8 +233,9 @@ PEER_KEYS: Final[tuple[Key[Any], ...]] = (
         "proxy",
         PEER_URL,
         None,
-        "Where it answers.",
-        field="peers",
+        "Where it answers, with or without /v1.",
+        acts="0.1",
+        field="peer.url",
         required=True,
     ),
     Key(
@@ -223,19 +243,49 @@ PEER_KEYS: Final[tuple[Key[Any], ...]] = (
         listed(text("a name", lambda name: bool(name.strip())), "names"),
         (),
         "Models that it serves.",
-        field="peers",
+        acts="0.1",
+        field="config.peer_models",
         required=True,
     ),
     Key(
         "apiKey",
         Kind("a key", TEXT, _key),
         "",
-        "Sent to it in the place of the client's.",
-        field="peers",
+        "Sent to it; the client's never is, unless forwardAuth says so. For Bedrock: "
+        "access:secret, access:secret:session, or a bearer token.",
+        acts="0.1",
+        field="peer.api_key",
         without="none",
     ),
+    Key("kind", UPSTREAM, "openai", "What it speaks.", acts="0.1", field="peer.kind"),
+    replace(USAGE, field="peer.usage"),
+    Key(
+        "prices",
+        PRICES_BY_GLOB,
+        (),
+        "What its models cost, in US dollars for a million tokens: by patterns of their names "
+        "there; these go before the global prices.",
+        without="as the global prices say, or the list",
+    ),
+    Key(
+        "forwardAuth",
+        BOOLEAN,
+        False,
+        "Without an apiKey, the client's own key is sent to it; those of apiKeys never are.",
+        acts="0.1",
+        field="peer.forward_auth",
+    ),
+    Key(
+        "region",
+        text("the name of a region, such as us-east-1", _is_region, pattern=f"^{_REGION}$"),
+        "",
+        "Of Bedrock, for signatures.",
+        acts="0.1",
+        field="peer.region",
+        without="as in the name of its host",
+    ),
     nested("filters", PEER_FILTER_KEYS, "What is changed in the body of requests."),
-    nested("timeouts", timeout_keys(60), "Of connections to it, in seconds; 0 is none."),
+    nested("timeouts", timeout_keys(60, "0.1"), "Of connections to it, in seconds; 0 is none."),
 )
 PEERS: Final = named(section(PEER_KEYS), "a mapping of names to peers")
 

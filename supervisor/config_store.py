@@ -1,7 +1,9 @@
-"""Whether the file in which requests are kept can be used. Doing."""
+"""The files that a configuration names: whether they can be used, and what they say. Doing."""
 
 import os
 from pathlib import Path
+
+from .price_list import MAX_LIST_BYTES, BadPriceList, PriceList, read_price_list
 
 
 def store_problem(path: Path) -> str | None:
@@ -18,3 +20,19 @@ def store_problem(path: Path) -> str | None:
     if not os.access(folder, os.W_OK | os.X_OK):
         return f"the folder {folder} cannot be written; give this user the right, or choose another"
     return None
+
+
+def read_prices(path: Path) -> PriceList:
+    """Return the list of prices in the file at `path`.
+
+    Raises:
+        BadPriceList: It cannot be read, or there are no prices in it; says what would do.
+    """
+    try:
+        if not path.is_file():  # a pipe would be waited for
+            raise BadPriceList(f"there is no file {path}; write the path of one, or a url")
+        with path.open("rb") as file:
+            data = file.read(MAX_LIST_BYTES + 1)
+    except OSError as exc:
+        raise BadPriceList(f"cannot read {path}: {exc.strerror or exc}") from exc
+    return read_price_list(data)

@@ -7,12 +7,22 @@ from types import MappingProxyType
 from typing import Final, Literal, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
-from arriero.protocol.routes import ModelRoute, ProgressMode, Strictness, WorkerConfig
+from arriero.protocol.activity import Prices, UpstreamKind
+from arriero.protocol.routes import (
+    HeaderRules,
+    ProgressMode,
+    Strictness,
+    UsageSetting,
+    WorkerConfig,
+)
 
 from .addresses import Address
 from .config_kinds import Data
+from .config_prices import PricesByGlob, PriceSource
+from .config_routes import route_table
 from .errors import Problem
 from .matrix import Matrix
+from .price_list import PriceList
 from .room import Group
 
 PORT: Final = "${PORT}"
@@ -129,6 +139,9 @@ class ModelConfig:
         capabilities: For listings.
         filters: What is changed in requests.
         timeouts: Of connections to it.
+        kind: What its server is; None: it is asked.
+        usage: Whether streams are asked for their usage.
+        prices: What it costs; None: as is said elsewhere.
     """
 
     model: str
@@ -155,6 +168,9 @@ class ModelConfig:
     capabilities: Capabilities = Capabilities()
     filters: Filters = Filters()
     timeouts: Timeouts = Timeouts()
+    kind: UpstreamKind | None = None
+    usage: UsageSetting = "auto"
+    prices: Prices | None = None
 
     @property
     def wants_port(self) -> bool:
@@ -188,8 +204,13 @@ class Peer:
         peer: Its id; ``<peer>/<model>`` always names one of its models.
         proxy: Base URL.
         models: What it serves.
-        api_key: Sent in the place of the client's; empty: the client's is sent.
+        api_key: Sent in the place of the client's; empty: none.
         filters, timeouts: As for models.
+        kind: What it speaks.
+        usage: Whether streams are asked for their usage.
+        prices: Of its models, by patterns of their names there.
+        forward_auth: Without an `api_key`, the client's own is sent.
+        region: Of Bedrock; empty: as in the name of its host.
     """
 
     peer: str
@@ -198,6 +219,11 @@ class Peer:
     api_key: str = field(repr=False)
     filters: Filters
     timeouts: Timeouts
+    kind: UpstreamKind = "openai"
+    usage: UsageSetting = "auto"
+    prices: PricesByGlob = ()
+    forward_auth: bool = False
+    region: str = ""
 
 
 class PeerModels:
@@ -206,7 +232,7 @@ class PeerModels:
     ``<peer>/<model>`` always is; the bare name only if no other peer has it, and no model here.
 
     Attributes:
-        names: All of them, in the order of the file.
+        table: The peer and its own name for the model, by each of the names.
     """
 
     def __init__(self, peers: Iterable[Peer], local: Container[str]) -> None:
@@ -223,12 +249,11 @@ class PeerModels:
         }
         self._qualified = qualified
         self._bare = bare
-        self._found = found | qualified  # a qualified name is stronger
-        self.names = tuple(self._found)
+        self.table = frozen(found | qualified)  # a qualified name is stronger
 
     def resolve(self, name: str) -> tuple[Peer, str] | None:
         """Return the peer, and its own name for the model."""
-        return self._found.get(name)
+        return self.table.get(name)
 
     def having(self, model: str) -> tuple[str, ...]:
         """Return ``<peer>/<model>`` for each peer that has `model`."""
@@ -240,7 +265,7 @@ class PeerModels:
 
     def qualified(self, name: str) -> str | None:
         """Return ``<peer>/<model>`` for `name`."""
-        found = self._found.get(name)
+        found = self.table.get(name)
         return None if found is None else f"{found[0].peer}/{found[1]}"
 
 
@@ -342,6 +367,18 @@ class Config:
         heartbeat_s: Longest silence of a stream that waits.
         marker: What each line of progress begins with.
         details: Whether numbers for programs are added.
+        old_markers: What lines began with before.
+        nonstream_hold_s: Longest wait of a request that does not stream.
+        nonstream_blanks: Such a request gets blanks meanwhile.
+        upstream_idle_s: Longest silence of a server that answers.
+        upstream_stall_s: The same, comments and heartbeats not counted.
+        max_retry_wait_s: Longest ``Retry-After`` that is waited for.
+        trailers: Streams end with trailers.
+        cors: Pages of browsers may ask.
+        request_headers, response_headers: Fields that are changed on their way up and down.
+        prices: What models cost, by patterns of their names.
+        price_list: Where a list of further prices comes from.
+        listed: That list, if it is in a file; read by `load_config`.
         routing: Which models run beside which.
         peers, profiles, selectors: By id, in the order of the file.
         preload: Models that are loaded at the start.
@@ -350,6 +387,7 @@ class Config:
         ignore_paths: Regular expressions: requests under ``/upstream`` that never start a model.
         logging, activity: What is written, and what is kept.
         files: What it was read from.
+        peer_models: The names of the models of peers.
         warnings: What can be used, but is surely not what was meant.
         notes: Keys that are used and that nothing acts on.
     """
@@ -362,6 +400,19 @@ class Config:
     heartbeat_s: float
     marker: str
     details: bool
+    old_markers: tuple[str, ...] = ()
+    nonstream_hold_s: float = 240.0
+    nonstream_blanks: bool = False
+    upstream_idle_s: float = 3600.0
+    upstream_stall_s: float = 3600.0
+    max_retry_wait_s: float = 20.0
+    trailers: bool = True
+    cors: bool = True
+    request_headers: HeaderRules = field(default=HeaderRules(), repr=False)  # may hold keys
+    response_headers: HeaderRules = field(default=HeaderRules(), repr=False)
+    prices: PricesByGlob = ()
+    price_list: PriceSource | None = None
+    listed: PriceList | None = field(default=None, repr=False)
     routing: Routing = Routing()
     peers: Mapping[str, Peer] = field(default_factory=frozen)
     profiles: Mapping[str, Profile] = field(default_factory=frozen)
@@ -376,13 +427,13 @@ class Config:
     warnings: tuple[Problem, ...] = field(default=(), compare=False)
     notes: tuple[Problem, ...] = field(default=(), compare=False)
     _names: Mapping[str, ModelConfig] = field(init=False, repr=False, compare=False)
-    _peers: PeerModels = field(init=False, repr=False, compare=False)
+    peer_models: PeerModels = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         aliases = {alias: model for model in self.models.values() for alias in model.aliases}
         names = MappingProxyType(aliases | dict(self.models))  # an id is stronger than an alias
         object.__setattr__(self, "_names", names)
-        object.__setattr__(self, "_peers", PeerModels(self.peers.values(), names))
+        object.__setattr__(self, "peer_models", PeerModels(self.peers.values(), names))
 
     def resolve(self, name: str) -> ModelConfig | None:
         """Return the model of that id or alias."""
@@ -390,33 +441,17 @@ class Config:
 
     def resolve_peer(self, name: str) -> tuple[Peer, str] | None:
         """Return the peer that serves `name`, and its own name for that; models here come first."""
-        return self._peers.resolve(name)
+        return self.peer_models.resolve(name)
 
     def suggest(self, name: str) -> tuple[str, ...]:
         """Return names that look like `name`, the best first."""
         return tuple(difflib.get_close_matches(name[:200], self._names, 3))
 
-    def route_table(self, generation: int = 1) -> WorkerConfig:
-        """Return what workers have to know of this."""
-        return WorkerConfig(
-            generation=generation,
-            models=tuple(
-                ModelRoute(
-                    model=model.model,
-                    aliases=model.aliases,
-                    send_as=model.use_model_name,
-                    progress=model.progress,
-                    strict=model.strict,
-                    ttl_s=model.ttl_s,
-                    name=model.name,
-                    description=model.description,
-                    unlisted=model.unlisted,
-                )
-                for model in self.models.values()
-            ),
-            progress_delay_s=self.progress_delay_s,
-            heartbeat_s=self.heartbeat_s,
-            marker=self.marker,
-            details=self.details,
-            api_keys=self.api_keys,
-        )
+    def route_table(self, generation: int = 1, fetched: PriceList | None = None) -> WorkerConfig:
+        """Return what workers have to know of this.
+
+        Args:
+            generation: See `ConfigStatus`.
+            fetched: The list of prices that came from the URL of `price_list`.
+        """
+        return route_table(self, generation, fetched)

@@ -242,10 +242,11 @@ class Engine:
                     slot.pid, slot.endpoint = pid, endpoint
             case Progressed(progress):
                 self._progressed(progress)
-            case CameUp(model, swap):
+            case CameUp(model, swap, kind):
                 slot = self._slots[model]
                 if slot.swap == swap and slot.state == "starting":
                     slot.error = slot.progress = None
+                    slot.kind = kind
                     slot.up_at = slot.used_at = now
                     self._take(slot, Step.UP, now)
                     self._grant_all(slot, now)
@@ -405,8 +406,9 @@ class Engine:
                 slot.recalled.discard(owner)
             lease = slot.leases[owner]
             slot.used_at = now
+        waited_s = max(0.0, now - wait.since)
         self._commands.append(
-            Grant(wait.waiter, wait.model, lease, slot.endpoint, max(0.0, now - wait.since))
+            Grant(wait.waiter, wait.model, lease, slot.endpoint, waited_s, slot.kind)
         )
 
     def _key(self, slot: Slot, number: float) -> _Key:

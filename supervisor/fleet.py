@@ -7,9 +7,11 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import trio
 
+from arriero.protocol.activity import UpstreamKind
 from arriero.protocol.events import LogLine
 from arriero.protocol.values import ErrorInfo, Progress
 
@@ -23,7 +25,9 @@ from .errors import PortError, SpawnError
 from .guardian import Guardian
 from .happenings import CameUp, Ended, Progressed, Spawned
 from .health import wait_until_healthy
+from .kinds import kind_of_command, kind_of_server
 from .logbook import Logbook
+from .port_owner import stranger_on
 from .ports import is_listening, pick_port
 from .process import Exit, Running, Stream, run_process
 from .process import Launch as Command
@@ -95,7 +99,7 @@ class Fleet:
             log.info("model.starting model=%s swap=%d", config.model, start.swap)
             stop_argv = partial(self._stop_argv, start)
             end = await start.run(launch, self._guardian, stop_argv)
-            error = why_it_failed(config.model, end, was_ready=start.is_ready)
+            error = start.failure or why_it_failed(config.model, end, was_ready=start.is_ready)
         except (SpawnError, PortError) as exc:
             error = load_failed(config.model, str(exc))
         finally:
@@ -158,6 +162,9 @@ class _Start:
         self.port: int | None = None  # chosen for it
         self.endpoint_port: int | None = None  # where it answers; mostly the same
         self.is_ready = False
+        self.failure: ErrorInfo | None = None  # set when it is ended for that
+        configured: UpstreamKind | None = getattr(config, "kind", None)
+        self._kind = configured or kind_of_command(config.command)
         self._conductor = conductor
         self._logbook = logbook
         self._learn = learn
@@ -232,6 +239,8 @@ class _Start:
             nursery.start_soon(self._ask, launch)
             await self._reported_ready.wait()
             nursery.cancel_scope.cancel()
+        if await self._is_displaced(launch, pid):
+            return
         self.is_ready = True
         now = trio.current_time()
         self._learn(self._estimator.finish(now))
@@ -241,13 +250,45 @@ class _Start:
             self.swap,
             now - self._began_at,
         )
-        self._conductor.tell(CameUp(self.config.model, self.swap))
+        self._conductor.tell(CameUp(self.config.model, self.swap, self._kind or "unknown"))
 
     async def _ask(self, launch: Launch) -> None:
         """Notice readiness from outside, for servers that do not report it."""
         if launch.health_url is not None:
-            await wait_until_healthy(launch.health_url, started_at=self._began_at)
+            answer = await wait_until_healthy(launch.health_url, started_at=self._began_at)
+            if self._kind is None:
+                self._kind = await kind_of_server(launch.endpoint, answer)
         self._reported_ready.set()
+
+    async def _is_displaced(self, launch: Launch, pid: int) -> bool:
+        """Say whether somebody else has its port; then its end has begun.
+
+        Where the operator says how it is stopped, it may well be no process of ours that serves.
+        """
+        if launch.port is None or launch.stop_command:
+            return False
+        host = urlsplit(launch.endpoint).hostname or ""
+        stranger = await trio.to_thread.run_sync(stranger_on, launch.port, host, pid)
+        if stranger is None:
+            return False
+        log.warning(
+            "model.port_taken model=%s swap=%d port=%d by=%d",
+            self.config.model,
+            self.swap,
+            launch.port,
+            stranger,
+        )
+        way_out = (
+            "ask again: another port is chosen for each start"
+            if self.config.wants_port
+            else "stop that program, or write ${PORT} into cmd and proxy"
+        )
+        self.failure = load_failed(
+            self.config.model,
+            f"another program took its port {launch.port} while it was starting; {way_out}",
+        )
+        self.stop(self.config.unload_timeout_s)
+        return True
 
     async def _watch(self, launch: Launch, pid: int) -> None:
         """Look again and again how far it is."""
@@ -272,7 +313,8 @@ class _Start:
         if self.is_ready:
             return
         now = trio.current_time()
-        if isinstance(report, ReadyReport):
+        if isinstance(report, ReadyReport):  # only llama-server speaks so
+            self._kind = self._kind or "llama-server"
             self._reported_ready.set()
         elif isinstance(report, LoadingReport):
             self._estimator.report(report, now)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from arriero.protocol.activity import UpstreamKind
 from arriero.protocol.events import AnyEvent
 from arriero.protocol.values import ErrorInfo, Progress
 
@@ -113,10 +114,11 @@ class Progressed:
 
 @dataclass(frozen=True, slots=True)
 class CameUp:
-    """The process of a start serves."""
+    """The process of a start serves; `kind` says what it is."""
 
     model: str
     swap: int
+    kind: UpstreamKind = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,13 +204,14 @@ class Terminate:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """`waiter` may use the model. `lease` is 0 for a script."""
+    """`waiter` may use the model, whose server is a `kind`. `lease` is 0 for a script."""
 
     waiter: Waiter
     model: str
     lease: int
     endpoint: str
     waited_s: float
+    kind: UpstreamKind = "unknown"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ load is noticed at once; a long load is asked more rarely, so that asking costs 
 import math
 import ssl
 from dataclasses import dataclass
+from typing import Final
 from urllib.parse import urlsplit
 
 import h11
@@ -28,6 +29,24 @@ PROBE_LIMIT_S = 2.0
 
 _RECEIVE_BYTES = 4096
 
+# Most of a body that is read; what we ask for has a hundred bytes.
+MOST_BODY_BYTES: Final = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was answered to one GET.
+
+    Attributes:
+        status: HTTP status.
+        server: The field ``Server``, as it was written; empty without one.
+        body: Its first `MOST_BODY_BYTES`; empty unless it was asked for.
+    """
+
+    status: int
+    server: str = ""
+    body: bytes = b""
+
 
 @dataclass(frozen=True, slots=True)
 class _Target:
@@ -43,11 +62,11 @@ def pause_s(elapsed_s: float) -> float:
     return min(max(elapsed_s * PAUSE_SHARE, FIRST_PAUSE_S), LAST_PAUSE_S)
 
 
-async def wait_until_healthy(url: str, *, started_at: float) -> None:
-    """Return once a GET of `url` is answered with a status of 200 to 299.
+async def wait_until_healthy(url: str, *, started_at: float) -> Answer:
+    """Return the first answer to a GET of `url` with a status of 200 to 299, without its body.
 
     There is no timeout argument: how long is too long is the caller's to say. Whether the one
-    that answers is the one that was started is the caller's to check as well (`ports`).
+    that answers is the one that was started is the caller's to check as well (`port_owner`).
 
     Args:
         url: ``http://host:port/path`` or ``https://...``.
@@ -59,24 +78,24 @@ async def wait_until_healthy(url: str, *, started_at: float) -> None:
     target = _parse(url)
     while True:
         with trio.move_on_after(PROBE_LIMIT_S):
-            status = await _ask(target)
-            if status is not None and 200 <= status < 300:
-                return
+            answer = await _ask(target, with_body=False)
+            if answer is not None and 200 <= answer.status < 300:
+                return answer
         await trio.sleep(pause_s(trio.current_time() - started_at))
 
 
-async def probe(url: str) -> int | None:
-    """GET `url` once and return the status; None when there was no answer.
+async def probe(url: str, *, with_body: bool = False) -> Answer | None:
+    """GET `url` once and return the answer; None when there was none, or half of one.
 
     There is no time limit but the caller's.
 
     Raises:
         SupervisorError: `url` cannot be understood.
     """
-    return await _ask(_parse(url))
+    return await _ask(_parse(url), with_body=with_body)
 
 
-async def _ask(target: _Target) -> int | None:
+async def _ask(target: _Target, *, with_body: bool) -> Answer | None:
     try:
         stream: trio.abc.Stream = await trio.open_tcp_stream(
             target.host, target.port, happy_eyeballs_delay=math.inf
@@ -88,24 +107,33 @@ async def _ask(target: _Target) -> int | None:
             stream = trio.SSLStream(
                 stream, target.tls, server_hostname=target.host, https_compatible=True
             )
-        return await _exchange(stream, target)
+        return await _exchange(stream, target, with_body=with_body)
     except (trio.BrokenResourceError, h11.RemoteProtocolError):
         return None  # it hung up, or speaks something else
     finally:
         await trio.aclose_forcefully(stream)
 
 
-async def _exchange(stream: trio.abc.Stream, target: _Target) -> int | None:
+async def _exchange(stream: trio.abc.Stream, target: _Target, *, with_body: bool) -> Answer | None:
     http = h11.Connection(h11.CLIENT)
     headers = [("Host", target.authority), ("Connection", "close"), ("Accept", "*/*")]
     request = h11.Request(method="GET", target=target.path, headers=headers)
     await stream.send_all(http.send(request) + http.send(h11.EndOfMessage()))
+    answer: Answer | None = None
+    body = b""
     while True:
         event = http.next_event()
         if event is h11.NEED_DATA:
             http.receive_data(bytes(await stream.receive_some(_RECEIVE_BYTES)))
         elif isinstance(event, h11.Response):
-            return event.status_code
+            server = dict(event.headers).get(b"server", b"").decode("latin-1")
+            answer = Answer(event.status_code, server)
+            if not with_body:
+                return answer
+        elif isinstance(event, h11.Data) and len(body) < MOST_BODY_BYTES:
+            body += event.data
+        elif answer is not None:  # the end, or more than is read
+            return Answer(answer.status, answer.server, body[:MOST_BODY_BYTES])
         elif not isinstance(event, h11.InformationalResponse):
             return None  # the connection was closed before an answer
 

@@ -1,5 +1,6 @@
-"""Speaks with the workers: who lives, what they want, what they give back."""
+"""Speaks with the workers: who lives, what they want, what they give back, what became of it."""
 
+import itertools
 import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -12,23 +13,38 @@ import zmq
 
 from arriero.protocol.codec import encode, read_from_worker
 from arriero.protocol.errors import RemoteProtocolError
+from arriero.protocol.events import RequestEnded
 from arriero.protocol.lease import (
     Broken,
+    Cancel,
+    CancelAsked,
+    CancelDone,
+    CancelResult,
+    CancelTold,
+    Claim,
+    Claimed,
     Finish,
+    Finished,
     FromSupervisor,
     FromWorker,
     Hello,
     Leave,
+    RecordsAsked,
+    RecordsTold,
     Released,
     Report,
     Resync,
     Resynced,
+    Unclaim,
     Want,
     Welcome,
 )
 from arriero.protocol.routes import WorkerConfig
 from arriero.protocol.transport import FrameSocket, bound
 
+from .activity import RecordStore, log_text
+from .cancelling import Inquiry
+from .claims import Claims
 from .conductor import Conductor
 from .happenings import Left, OwnerLost, Reported, Waiter, Wanted
 from .happenings import Released as ReleasedHappening
@@ -37,6 +53,10 @@ if TYPE_CHECKING:
     from zmq import Context, Socket
 
 log = logging.getLogger(__name__)
+
+# Seconds that workers get to say whether a request that is to end is theirs: they need
+# milliseconds. One that hangs is replaced a little later, and all its requests end with it.
+CANCEL_LIMIT_S = 1.0
 
 
 @dataclass(slots=True)
@@ -67,6 +87,7 @@ class LeaseServer:
         self,
         socket: FrameSocket,
         conductor: Conductor,
+        records: RecordStore,
         config: Callable[[], WorkerConfig],
         on_hello: Callable[[int, int], bool],
     ) -> None:
@@ -75,15 +96,20 @@ class LeaseServer:
         Args:
             socket: A bound ROUTER.
             conductor: Gets what the workers want and give back.
+            records: Gets what became of requests.
             config: Gives the configuration that workers are to follow.
             on_hello: Called with number and pid of whoever says hello; False turns it away.
         """
         self._socket = socket
         self._conductor = conductor
+        self._records = records
         self._config = config
         self._on_hello = on_hello
         self._peers: dict[str, Peer] = {}
         self._followed = trio.Event()
+        self._claims = Claims()
+        self._inquiries: dict[int, tuple[Inquiry, trio.Event]] = {}
+        self._numbers = itertools.count(1)
 
     def peer_with_pid(self, pid: int) -> Peer | None:
         """Return the worker whose process id is `pid`, once it has said hello."""
@@ -119,21 +145,54 @@ class LeaseServer:
         if peer := self.peer_with_pid(pid):
             del self._peers[peer.owner]
             self._wake()
+            self._claims.lost(peer.owner)
+            for inquiry, decided in self._inquiries.values():
+                inquiry.lost(peer.owner)
+                if inquiry.is_decided:
+                    decided.set()
             self._conductor.tell(OwnerLost(peer.owner))
+
+    async def cancel(self, request_id: str, caller: str | None, *, asker: str = "") -> CancelResult:
+        """End a request, in whichever worker it runs, and return what became of it.
+
+        Waits for the workers, but not longer than `CANCEL_LIMIT_S`. When cancelled, the workers
+        that were asked end the request nevertheless.
+
+        Args:
+            request_id: Its id.
+            caller: Who asks, as in `Cancel`.
+            asker: The worker that asks, for it does not have the request; empty: nobody of them.
+        """
+        asked = [owner for owner in self._peers if owner != asker]
+        number = next(self._numbers)
+        inquiry, decided = self._inquiries[number] = Inquiry(asked), trio.Event()
+        try:
+            for owner in asked:
+                self.send(owner, Cancel(ask=number, request_id=request_id, caller=caller))
+            if not inquiry.is_decided:
+                with trio.move_on_after(CANCEL_LIMIT_S):
+                    await decided.wait()
+        finally:
+            del self._inquiries[number]
+        if inquiry.result == "unknown" and self._records.find(request_id) is not None:
+            return "finished"
+        return inquiry.result
 
     async def listen(self) -> None:
         """Take what workers say, until cancelled. Nothing malformed changes anything."""
-        while True:
-            frames = await self._socket.receive()
-            try:
-                if len(frames) != 2:
-                    raise RemoteProtocolError(f"cannot read {len(frames)} frames: it takes two")
-                owner = frames[0].decode()
-                self._take(owner, read_from_worker(frames[1]))
-            except (RemoteProtocolError, UnicodeDecodeError) as exc:
-                log.warning("lease.unreadable reason=%s", exc)
+        async with trio.open_nursery() as nursery:
+            while True:
+                frames = await self._socket.receive()
+                try:
+                    if len(frames) != 2:
+                        raise RemoteProtocolError(f"cannot read {len(frames)} frames: it takes two")
+                    owner, message = frames[0].decode(), read_from_worker(frames[1])
+                except (RemoteProtocolError, UnicodeDecodeError) as exc:
+                    log.warning("lease.unreadable reason=%s", exc)
+                    continue
+                self._take(owner, message, nursery)
 
-    def _take(self, owner: str, message: FromWorker) -> None:
+    def _take(self, owner: str, message: FromWorker, nursery: trio.Nursery) -> None:
         if isinstance(message, Hello):
             self._hello(owner, message)
             return
@@ -160,6 +219,31 @@ class LeaseServer:
                 self.send(owner, Resynced(snapshot=self._conductor.snapshot()))
             case Broken(model=model, lease=lease):
                 log.warning("lease.broken worker=%s model=%s lease=%d", owner, model, lease)
+            case Finished(record=record):
+                kept = self._records.add(record)
+                self._conductor.publish(RequestEnded(model=kept.model, record=kept))
+                if log.isEnabledFor(logging.INFO):
+                    log.info("request.ended %s", log_text(kept))
+            case RecordsAsked(ask=ask, request_id=request_id, most=most):
+                found = self._records.last(most, request_id)
+                self.send(owner, RecordsTold(ask=ask, records=found))
+            case Claim(ask=ask, caller=caller, key=key, request_id=request_id):
+                taken_by = self._claims.claim(owner, caller, key, request_id)
+                self.send(owner, Claimed(ask=ask, taken_by=taken_by))
+            case Unclaim(caller=caller, key=key, request_id=request_id):
+                self._claims.unclaim(owner, caller, key, request_id)
+            case CancelDone(ask=ask, result=result):
+                if (asked := self._inquiries.get(ask)) is not None:
+                    inquiry, decided = asked
+                    inquiry.answered(owner, result)
+                    if inquiry.is_decided:
+                        decided.set()
+            case CancelAsked():
+                nursery.start_soon(self._cancel_for, owner, message)
+
+    async def _cancel_for(self, owner: str, asked: CancelAsked) -> None:
+        result = await self.cancel(asked.request_id, asked.caller, asker=owner)
+        self.send(owner, CancelTold(ask=asked.ask, result=result))
 
     def _hello(self, owner: str, hello: Hello) -> None:
         if not self._on_hello(hello.worker, hello.pid):
@@ -183,12 +267,13 @@ async def open_lease_server(
     path: Path,
     conductor: Conductor,
     *,
+    records: RecordStore,
     config: Callable[[], WorkerConfig],
     on_hello: Callable[[int, int], bool],
 ) -> AsyncGenerator[LeaseServer, None]:
     """Answer workers on the unix socket `path` while the block runs."""
     with bound(context, zmq.ROUTER, path) as socket:
-        server = LeaseServer(socket, conductor, config, on_hello)
+        server = LeaseServer(socket, conductor, records, config, on_hello)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(server.listen)
             yield server

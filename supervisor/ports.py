@@ -36,9 +36,19 @@ _cursors: dict[int, int] = {}
 
 
 @dataclass(frozen=True, slots=True)
-class _Listener:
+class Listener:
+    """A socket on which somebody listens.
+
+    Attributes:
+        address, port: Where.
+        uid: The user who made it.
+        inode: Its number; the open files of a process show the same.
+    """
+
     address: _IPAddress
     port: int
+    uid: int
+    inode: int
 
 
 def pick_port(
@@ -77,10 +87,15 @@ def pick_port(
 
 def is_listening(port: int, host: str = "127.0.0.1") -> bool:
     """Return whether somebody would answer who connects to `port` of `host`."""
+    return any(True for _ in listeners_on(port, host))
+
+
+def listeners_on(port: int, host: str = "127.0.0.1") -> Iterator[Listener]:
+    """Give those of whom one would answer who connects to `port` of `host`."""
     wanted = _address_of(host)
-    return any(
-        listener.port == port and _answers(listener.address, wanted) for listener in _listeners()
-    )
+    for listener in _listeners():
+        if listener.port == port and _answers(listener.address, wanted):
+            yield listener
 
 
 async def wait_port_closed(port: int, host: str = "127.0.0.1") -> None:
@@ -103,16 +118,16 @@ def _address_of(host: str) -> _IPAddress | None:
         return None  # a name: whatever it stands for
 
 
-def _listeners() -> Iterator[_Listener]:
+def _listeners() -> Iterator[Listener]:
     for path in ("/proc/net/tcp", "/proc/net/tcp6"):
         try:
             with open(path, "rb") as table:
                 next(table)  # the headline
                 for row in table:
-                    _, local, _, state, _ = row.split(maxsplit=4)
+                    _, local, _, state, *_, uid, _, inode, _ = row.split(maxsplit=10)
                     if state == _LISTENING:
                         address, _, port = local.partition(b":")
-                        yield _Listener(_read_address(address), int(port, 16))
+                        yield Listener(_read_address(address), int(port, 16), int(uid), int(inode))
                     elif state != _SYN_RECEIVED:
                         break  # listeners come first; there may be thousands of connections
         except FileNotFoundError:

@@ -1,7 +1,7 @@
 """Prices of models, out of a list as models.dev publishes it. Deciding; no I/O.
 
 The list names the same model under several providers, at several prices. Which one counts is
-fixed: that of the provider that was configured, else that of the first one in the alphabet.
+fixed: those that are asked first, else the first one in the alphabet.
 
 Source: models.dev, ``api.json``: provider -> ``models`` -> model -> ``cost``, in US dollars per
 million tokens.
@@ -10,11 +10,15 @@ million tokens.
 from collections.abc import Mapping
 from decimal import Decimal
 from types import MappingProxyType
+from typing import Final
 
 import msgspec
 
 from arriero.protocol.activity import Prices
 from arriero.protocol.errors import LocalProtocolError
+
+# Ten times what models.dev publishes.
+MAX_LIST_BYTES: Final = 20 * 1024 * 1024
 
 
 class _Cost(msgspec.Struct):
@@ -52,43 +56,48 @@ class PriceList:
     def __len__(self) -> int:
         return sum(map(len, self._providers.values()))
 
-    def find(self, model: str, provider: str | None = None) -> Prices | None:
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PriceList) and self._providers == other._providers
+
+    def __hash__(self) -> int:
+        return hash(tuple(self._providers))
+
+    def find(self, model: str, *first: str) -> Prices | None:
         """Return the prices of `model`; None if nobody says any.
 
         Args:
             model: Its id with the provider.
-            provider: Whose price goes before that of all others.
+            first: Providers that are asked before all others, in this order.
         """
-        first = self._providers.get(provider or "", {})
-        for models in (first, *self._providers.values()):
+        asked = (self._providers.get(provider, {}) for provider in first)
+        for models in (*asked, *self._providers.values()):
             found = models.get(model)
             if found is not None:
                 return found
         return None
 
 
-def read_price_list(data: bytes, markup: Decimal = Decimal(1)) -> PriceList:
-    """Read a list. Providers and models that make no sense are left out.
-
-    Args:
-        data: JSON.
-        markup: Everything is multiplied by this.
+def read_price_list(data: bytes) -> PriceList:
+    """Read a list (JSON). Providers and models that make no sense are left out.
 
     Raises:
-        BadPriceList: It is no JSON object, or there is no price in it.
+        BadPriceList: It is no JSON object, too large, or there is no price in it.
     """
+    if len(data) > MAX_LIST_BYTES:
+        size = MAX_LIST_BYTES // 1024 // 1024
+        raise BadPriceList(f"cannot read the list of prices: it is larger than {size} MB")
     try:
         providers = _providers.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise BadPriceList(f"cannot read the list of prices: {exc}") from exc
-    found = {name: _models_of(raw, markup) for name, raw in providers.items()}
+    found = {name: _models_of(raw) for name, raw in providers.items()}
     prices = PriceList({name: models for name, models in found.items() if models})
     if not len(prices):
         raise BadPriceList("cannot use the list of prices: no model in it has one")
     return prices
 
 
-def _models_of(raw: msgspec.Raw, markup: Decimal) -> dict[str, Prices]:
+def _models_of(raw: msgspec.Raw) -> dict[str, Prices]:
     found: dict[str, Prices] = {}
     try:
         models = _provider.decode(raw).models
@@ -98,7 +107,7 @@ def _models_of(raw: msgspec.Raw, markup: Decimal) -> dict[str, Prices]:
         try:
             cost = _model.decode(text).cost
             if cost is not None:
-                found[name] = Prices(**msgspec.structs.asdict(cost), markup=markup)
+                found[name] = Prices(**msgspec.structs.asdict(cost))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, LocalProtocolError):
             continue
     return found

@@ -27,8 +27,9 @@ class Publisher:
 
     Attributes:
         epoch: Of all events of this supervisor.
-        seq: Number of the last event that is not a log line.
+        seq: Number of the last event that is neither a log line nor the end of a request.
         log_seq: Number of the last log line.
+        usage_seq: Number of the last end of a request.
     """
 
     def __init__(self, socket: FrameSocket) -> None:
@@ -38,13 +39,18 @@ class Publisher:
 
     @property
     def seq(self) -> int:
-        """Number of the last event that is not a log line."""
+        """Number of the last event that is neither a log line nor the end of a request."""
         return self._numbers["events"]
 
     @property
     def log_seq(self) -> int:
         """Number of the last log line; 0 before the first."""
         return self._numbers.get("log", 0)
+
+    @property
+    def usage_seq(self) -> int:
+        """Number of the last end of a request; 0 before the first."""
+        return self._numbers.get("usage", 0)
 
     def publish(self, event: AnyEvent) -> None:
         """Number `event` and send it to whoever listens; a full subscriber misses it."""

@@ -27,6 +27,8 @@ from .lease_server import LeaseServer
 from .logbook import Logbook
 from .notify import Notifier
 from .own_log import follow_log_level, tell_warnings
+from .price_list import PriceList
+from .prices_fetch import PriceFeed
 from .room import Room
 from .workers import WorkerPool
 
@@ -69,9 +71,13 @@ class InForce:
             warnings=len(self.config.warnings),
         )
 
-    def routes(self) -> WorkerConfig:
-        """Return what workers have to know."""
-        return self.config.route_table(self.generation)
+    def routes(self, fetched: PriceList | None = None) -> WorkerConfig:
+        """Return what workers have to know.
+
+        Args:
+            fetched: The list of prices that the configuration's URL leads to, if there is one yet.
+        """
+        return self.config.route_table(self.generation, fetched)
 
     def room(self) -> Room:
         """Return what decides which models run beside which."""
@@ -102,6 +108,7 @@ class Parts:
     lease_server: LeaseServer
     workers: WorkerPool
     logbook: Logbook
+    prices: PriceFeed
 
     async def follow(self, changes: ConfigChanges, drain: bool) -> tuple[str, ...]:
         """Let everything follow the configuration in force, and return once the workers do.
@@ -119,6 +126,7 @@ class Parts:
             self.logbook.keep_only(engine.knows)
             if "workers" in changes.settings:
                 self.workers.scale(self.in_force.config.workers)
+            self.prices.follow()
             self.lease_server.reconfigure()
             with trio.move_on_after(FOLLOW_LIMIT_S) as waiting:
                 await self.lease_server.wait_until_followed(self.in_force.generation)

@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from arriero.protocol.activity import UpstreamKind
 from arriero.protocol.values import ErrorInfo, ModelStatus, Phase, Progress, State
 
 from .backoff import Backoff
@@ -41,6 +42,7 @@ class Slot:
         state: What its process does, since `since`.
         swap: Number of the attempt that state and progress belong to, begun at `swap_since`.
         pid, endpoint: Of the process; None without one.
+        kind: What its server is, once it serves.
         up_at: When the process began to serve.
         leases: Owner -> number of its lease.
         recalled: Owners that were told to give their lease back.
@@ -62,6 +64,7 @@ class Slot:
     swap_since: float = 0.0
     pid: int | None = None
     endpoint: str | None = None
+    kind: UpstreamKind = "unknown"
     up_at: float | None = None
     leases: dict[str, int] = field(default_factory=dict)
     recalled: set[str] = field(default_factory=set)
@@ -109,6 +112,7 @@ class Slot:
         self.recalled.clear()
         self.in_flight.clear()
         self.pid = self.endpoint = self.up_at = self.progress = self.launch = None
+        self.kind = "unknown"
         self.unloading = False
 
     def fail(self, error: ErrorInfo, now: float, backoff: Backoff) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 from typing import Final
 
 from .yamltree import typed
@@ -66,6 +67,8 @@ def _single(value: object) -> str:
             return digits if len(digits) <= _MAX_DIGITS else hex(value)
         case float():
             return repr(value)
+        case Decimal():
+            return str(value)
         case list():
             return "[]"
         case _:

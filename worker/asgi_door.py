@@ -21,7 +21,7 @@ from hypercorn.typing import (
 
 from .errors import UpstreamDied
 from .headers import AnswerBody, parse_answer_head
-from .paths import MODEL_ROUTES
+from .paths import find_route
 from .sse import chunk
 from .wire import Wire, WireBroken
 
@@ -48,7 +48,7 @@ class AsgiDoor:
         if (
             scope["type"] == "http"
             and scope["method"] == "POST"
-            and scope["raw_path"] in MODEL_ROUTES
+            and find_route(scope["raw_path"]) is not None
         ):
             await self._relay(scope, receive, send)
         else:

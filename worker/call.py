@@ -1,100 +1,129 @@
 """One model request, and the ways to answer its client. Doing; the bytes are made elsewhere."""
 
+import math
 import os
 import time
 from dataclasses import dataclass
+from typing import Final, TypeAlias
 
-import msgspec
 import trio
 
-from arriero.protocol.routes import ModelRoute, WorkerConfig
+from arriero.protocol.routes import ModelRoute, PeerRoute, WorkerConfig
 
-from .errors import RelayError, anthropic_error, body_of
+from .account import Account
+from .chunk_filters import ChunkFilter
+from .cors import answer_lines
+from .error_answer import error_answer
+from .errors import RelayError
+from .eventstream import MessageSplitter
+from .gateway_fields import may_have_trailers
 from .head import RequestHead
-from .headers import EARLY_STREAM_FIELDS, OK_LINE
+from .header_rules import CompiledRules
+from .headers import EARLY_STREAM_FIELDS, NO_BUFFERING, OK_LINE, AnswerHead
 from .merging import MergingSplitter
 from .modes import DELAY_S, Mode, choose_mode
 from .naming import asks_for_thinking
-from .paths import Form
-from .sentry import Connection
+from .passage import Passage
+from .paths import Form, Route
+from .prefill import Phase, PrefillProgress
+from .sentry import Beat, Connection
 from .sse import FrameSplitter, chunk
+from .turn_voice import TurnVoice
+from .upload import Upload
 from .voice import Voice
 from .voices import make_voice
 from .waiting import View, WaitingStream
 
-LAST_CHUNK = b"0\r\n\r\n"
+LAST_CHUNK: Final = b"0\r\n\r\n"
+
+# Seconds of silence before a client is told of its prompt, as it has asked for.
+_PREFILL_DELAY_S = 1.0
+
+# Between two blanks for a client that waits for JSON.
+_BLANK_S = 10.0
+
+_BLANKS_FIELDS: Final = b"Content-Type: application/json\r\nCache-Control: no-cache\r\n"
 
 
-def error_answer(
-    error: RelayError, *, close: bool, extra: bytes = b"", form: Form = Form.PLAIN
-) -> bytes:
-    """Return a whole HTTP answer that tells of `error`, in the shape of the API."""
-    body = msgspec.json.encode(anthropic_error(error)) if form.is_anthropic else body_of(error)
-    fields = b"".join(b"%b: %b\r\n" % field for field in error.fields)
-    return (
-        b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%b%b%b\r\n%b"
-        % (
-            error.status,
-            _REASONS.get(error.status, b"Error"),
-            len(body),
-            fields,
-            extra,
-            b"Connection: close\r\n" if close else b"",
-            body,
-        )
-    )
+Splitter: TypeAlias = FrameSplitter | MergingSplitter | MessageSplitter
 
 
-_REASONS = {
-    400: b"Bad Request",
-    404: b"Not Found",
-    405: b"Method Not Allowed",
-    408: b"Request Timeout",
-    413: b"Content Too Large",
-    417: b"Expectation Failed",
-    431: b"Request Header Fields Too Large",
-    500: b"Internal Server Error",
-    502: b"Bad Gateway",
-    503: b"Service Unavailable",
-    504: b"Gateway Timeout",
-}
+class AnswerCut(Exception):
+    """The answer cannot be completed, and only a cut connection can say so."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, kw_only=True)
 class Call:
     """One model request.
 
     Attributes:
         conn: Where it came from.
         head: Its head.
-        body: What goes upstream.
-        form: Shape of its answers.
+        body: What goes upstream, before it is edited; empty with an `upload`.
+        upload: A body that is passed on as it comes.
+        target: Path and query that go upstream.
+        way: What its path says.
         route: The model that it names.
+        peer: Where that is, if it is not here.
         model: The model's name as the client wrote it.
         stream: It wants a stream.
         close: Its connection ends with the answer.
+        config: The configuration when it came.
+        rules: What is changed in the head of its answer; None for nothing.
+        account: Its numbers.
+        caller: Who asks, as a digest.
+        prefill: Tells of its prompt; None if that was not asked for.
+        turns: Tells it in the events of a turn; None if that was not asked for.
         waiting: What it is told while it waits; None for one that never had to, or is no stream.
-        mode: The mode of `waiting`.
+        mode: How a stream is told that it lives.
         begun: Something of the answer was sent.
+        committed: It was begun before the upstream had said anything.
     """
 
     conn: Connection
     head: RequestHead
     body: bytes
-    form: Form
+    target: bytes
+    way: Route
     route: ModelRoute
     model: str
     stream: bool
     close: bool
+    config: WorkerConfig
+    account: Account
+    upload: Upload | None = None
+    peer: PeerRoute | None = None
+    rules: CompiledRules | None = None
+    caller: str = ""
+    prefill: PrefillProgress | None = None
+    turns: TurnVoice | None = None
     waiting: WaitingStream | None = None
     mode: Mode = "off"
     begun: bool = False
+    committed: bool = False
+    _speaks_from: float = math.inf  # of the prompt
+    _blank_at: float = math.inf
+    _beat: Beat | None = None
+    _beats: int = 0
     _voice: Voice | None = None
 
+    def __post_init__(self) -> None:
+        self.account.keeper.stream = self.stream
+        if self.prefill is not None:
+            delay_s = self.config.progress_delay_s
+            self._speaks_from = trio.current_time() + (
+                _PREFILL_DELAY_S if delay_s is None else delay_s
+            )
+
     @property
-    def committed(self) -> bool:
-        """Whether a stream was begun before the upstream had said anything."""
-        return self.waiting is not None and self.waiting.committed
+    def form(self) -> Form:
+        """Shape of its answers."""
+        return self.way.form
+
+    @property
+    def is_replayable(self) -> bool:
+        """Whether its body can be sent once more."""
+        return self.upload is None or self.upload.replayable
 
     @property
     def is_told(self) -> bool:
@@ -102,49 +131,125 @@ class Call:
         return self.stream and not self.form.is_plain
 
     @property
-    def is_plain(self) -> bool:
-        """Whether its answer goes out as it came: to a client that stays and never waited."""
-        return not self.close and self.waiting is None
+    def speaks(self) -> bool:
+        """Whether it may be told something at any time until the upstream's answer begins."""
+        return self.committed or self.prefill is not None
 
     @property
-    def mode_field(self) -> bytes:
-        """The header line that streamed requests get that had to wait."""
-        if self.waiting is None:
-            return b""
-        return b"X-Swap-Progress: %b\r\n" % self.mode.encode("ascii")
+    def has_trailers(self) -> bool:
+        """Whether numbers follow after a stream."""
+        return (
+            self.config.trailers
+            and self.stream
+            and may_have_trailers(
+                "1.1" if self.head.http11 else "1.0", chunked=self.head.http11, bodyless=False
+            )
+        )
 
-    def start_waiting(self, config: WorkerConfig) -> None:
+    # --- heads ---------------------------------------------------------------------------------
+
+    def extra_lines(self, head: AnswerHead | None = None, *, trailers: bool = False) -> bytes:
+        """Return what all answers have: id, mode, and what browsers want to see."""
+        lines = self.account.request_id_line
+        if self.waiting is not None:
+            lines += b"X-Swap-Progress: %b\r\n" % self.mode.encode("ascii")
+        if self.config.cors and self.head.origin is not None:
+            lines += answer_lines(self.head.origin, head.names if head is not None else frozenset())
+        if trailers:
+            lines += self.account.trailer_declaration()
+        return lines
+
+    def see_head(self, head: AnswerHead) -> None:
+        """Take note of the head of the upstream's answer."""
+        if not self.committed:
+            self.account.keeper.status = head.status
+        for name, value in head.fields:
+            self.account.take_field(name, value)
+
+    def build_head(
+        self, head: AnswerHead, *, framing: bytes, extra: bytes, content_type: bytes | None = None
+    ) -> bytes:
+        """Return the head of the upstream's answer as the client gets it; see `AnswerHead.build`."""
+        return head.build(
+            framing=framing,
+            extra=extra,
+            close=self.close,
+            rules=self.rules,
+            content_type=content_type,
+        )
+
+    def build_stream_head(self, head: AnswerHead) -> bytes:
+        """Return the same for a stream, of which nothing was sent before."""
+        self.begun = True
+        framing = b"Transfer-Encoding: chunked\r\n" if self.head.http11 else b""
+        extra = self.extra_lines(head, trailers=self.has_trailers) + head.stream_lines
+        content_type = self.turns.content_type if self.turns is not None else None
+        return self.build_head(head, framing=framing, extra=extra, content_type=content_type)
+
+    # --- waiting -------------------------------------------------------------------------------
+
+    def start_waiting(self) -> None:
         """Note that it has to wait from now on."""
+        now = trio.current_time()
+        config = self.config
         if not self.is_told:
+            if config.nonstream_blanks and not self.form.is_plain and self.upload is None:
+                self._blank_at = min(self._blank_at, now + _BLANK_S)
             return
+        delay_s = config.progress_delay_s
         if self.waiting is not None:
             self.waiting.on_wait_again()
             return
-        thinks = self.form is not Form.MESSAGES or asks_for_thinking(self.body)
-        self.mode = choose_mode(self.head.mode, self.route, self.form, stream=True, thinks=thinks)
-        delay_s = config.progress_delay_s
+        self._choose_mode()
         self.waiting = WaitingStream(
             mode=self.mode,
             voice=self._speak(),
             model=self.model,
-            now=trio.current_time(),
+            now=now,
             delay_s=DELAY_S[self.mode] if delay_s is None else delay_s,
-            heartbeat_s=config.heartbeat_s,
+            heartbeat_s=config.heartbeat_s or math.inf,
             marker=config.marker,
-            details=config.details,
+            details=config.details or self.turns is not None,
         )
 
+    def _choose_mode(self) -> None:
+        if self.turns is not None:
+            self.mode = "reasoning"
+            return
+        thinks = self.form is not Form.MESSAGES or asks_for_thinking(self.body)
+        self.mode = choose_mode(self.head.mode, self.route, self.form, stream=True, thinks=thinks)
+
+    def next_deadline(self) -> float:
+        """Return when `tell` has something to do, if nothing changes before."""
+        due = self._blank_at
+        if self.waiting is not None:
+            due = min(due, self.waiting.next_deadline())
+        if self.prefill is not None:
+            due = min(due, max(self.prefill.next_deadline(), self._speaks_from))
+        return due
+
     async def tell(self, view: View) -> None:
-        """Send what is due to a stream that waits.
+        """Send what is due to a client that waits.
 
         Raises:
             ClientGone: The client has left.
         """
+        now = trio.current_time()
+        words = b""
         if self.waiting is not None:
-            was_committed = self.waiting.committed
-            frames = b"".join(self.waiting.on_time(trio.current_time(), view))
-            if frames:
-                await self._send_frames(frames, with_head=not was_committed)
+            words = b"".join(self.waiting.on_time(now, view))
+        if self.prefill is not None and now >= self._speaks_from:
+            queued = view.stage in {"queued", "draining", "stopping"}
+            phase: Phase = "prefill" if view.stage == "ready" else "loading"
+            if queued:
+                phase = "queued"
+            words += self.prefill.on_phase(now, phase, view.ahead if queued else None)
+            words += self.prefill.on_time(now)
+        if now >= self._blank_at:
+            self._blank_at = now + _BLANK_S
+            words = b" "
+        if words:
+            await self._say(words)
 
     async def tell_ready(self) -> None:
         """Say the last word of a stream that waited.
@@ -153,37 +258,153 @@ class Call:
             ClientGone: The client has left.
         """
         if self.waiting is not None:
-            frames = b"".join(self.waiting.on_ready(trio.current_time()))
-            if frames:
-                await self._send_frames(frames, with_head=False)
+            words = b"".join(self.waiting.on_ready(trio.current_time()))
+            if words:
+                await self._say(words)
+
+    async def _say(self, words: bytes) -> None:
+        data = chunk(words) if self.head.http11 else words
+        self.account.keeper.bytes_out += len(words)
+        if not self.committed:
+            self.begun = self.committed = True
+            self.account.keeper.status = 200
+            fields = EARLY_STREAM_FIELDS if self.stream else _BLANKS_FIELDS
+            if self.turns is not None:
+                fields = b"Content-Type: %b\r\n%b" % (self.turns.content_type, NO_BUFFERING)
+            data = b"%b%b%b%b%b\r\n%b" % (
+                OK_LINE,
+                fields,
+                self.extra_lines(trailers=self.has_trailers),
+                b"Transfer-Encoding: chunked\r\n" if self.head.http11 else b"",
+                b"Connection: close\r\n" if self.close else b"",
+                data,
+            )
+        await self.conn.send(data)
+
+    # --- the upstream's stream -----------------------------------------------------------------
+
+    def open_passage(self, *, usage: bool, progress: bool) -> Passage:
+        """Return what its frames go through.
+
+        Args:
+            usage, progress: What the upstream was asked for in the client's name.
+        """
+        lines = progress and self.prefill is None
+        return Passage(
+            self.account,
+            chunks=ChunkFilter(usage=usage, progress=progress) if usage or progress else None,
+            prefill=self.prefill,
+            waiting=self.waiting if lines else None,
+        )
+
+    def splitter(self, passage: Passage, head: AnswerHead) -> Splitter:
+        """Return what passes the stream of the upstream on: as it is, or merged with ours."""
+        if head.is_event_stream:
+            return MessageSplitter(
+                look=lambda message: self.account.take_message(message, trio.current_time())
+            )
+        voice = self._speak() if self.turns is not None or self.waits_merged else None
+        if voice is not None and voice.merge is not None:
+            return MergingSplitter(
+                voice.merge, look=lambda frame: passage.look(frame, trio.current_time())
+            )
+        return FrameSplitter()
+
+    @property
+    def waits_merged(self) -> bool:
+        """Whether the waiting has begun a stream that the upstream's goes on with."""
+        return self.waiting is not None and self.waiting.committed and self.mode != "comment"
+
+    def start_beat(
+        self, passage: Passage, splitter: FrameSplitter | MergingSplitter
+    ) -> Beat | None:
+        """Break the silence of the upstream's stream from now on; None if that is not wanted."""
+        if not self.is_told or not self.config.heartbeat_s:
+            return None
+        if self.waiting is None:
+            self._choose_mode()
+        if self.mode == "off":
+            return None
+        voice = self._speak()
+
+        def send() -> None:
+            if splitter.at_boundary:
+                frame = voice.midway_heartbeat(passage.has_ids)
+                if self.mode == "comment" and frame[:1] != b":":
+                    frame = b": hb\n\n"
+                if frame and self.conn.send_soon(chunk(frame) if self.head.http11 else frame):
+                    self._beats += 1
+
+        self._beat = Beat(self.config.heartbeat_s, trio.current_time(), send)
+        self.conn.sentry.add_beat(self._beat)
+        return self._beat
+
+    # --- the end -------------------------------------------------------------------------------
 
     async def fail(self, error: RelayError) -> None:
         """End the answer with `error`, in the way that is still possible.
 
         Raises:
             ClientGone: The client has left.
+            AnswerCut: No way is left.
         """
+        self.account.keeper.failed(error)
         if not self.begun:
             self.begun = True
             await self.conn.send(
-                error_answer(error, close=self.close, extra=self.mode_field, form=self.form)
+                error_answer(error, close=self.close, extra=self.extra_lines(), form=self.form)
             )
-            return
-        await self.end_stream(self.failure(error))
+        elif self.stream:
+            await self.end_stream(self.failure(error))
+        else:
+            raise AnswerCut
 
     def failure(self, error: RelayError, heard: bytes = b"") -> bytes:
         """Return the last frames of a stream that ends with `error`; see `Voice.failure`."""
+        self.account.keeper.failed(error)
         return self._speak().failure(error, heard)
 
-    def splitter(self) -> FrameSplitter | MergingSplitter:
-        """Return what passes the frames of the upstream on: as they are, or merged."""
-        if self.committed and self._voice is not None and self._voice.merge is not None:
-            return MergingSplitter(self._voice.merge)
-        return FrameSplitter()
+    def interrupted(self, heard: bytes) -> bytes:
+        """Return the last frames of a stream that somebody has cancelled."""
+        self.account.keeper.was_cancelled()
+        return self._speak().interrupted(heard, self.account.usage)
+
+    def stop_beating(self) -> None:
+        """Note that the stream has ended; may be called again."""
+        if self._beat is not None:
+            self._beat.over = True
+
+    def count_heartbeats(self) -> None:
+        """Note the signs of life in the account."""
+        told = self.waiting.heartbeats if self.waiting is not None else 0
+        self.account.keeper.heartbeats = told + self._beats
+
+    def finish_turn(self) -> bytes:
+        """Return the last events of a turn; nothing for all other streams."""
+        return self.turns.finish() if self.turns is not None else b""
+
+    def last_chunk(self, trailers: tuple[bytes, ...] | list[bytes] = ()) -> bytes:
+        """Return the end of a chunked body, with the upstream's trailers and ours."""
+        lines = b"".join(trailers)
+        if self.has_trailers:
+            lines += self.account.trailer_lines(trio.current_time())
+        return b"0\r\n%b\r\n" % lines if lines else LAST_CHUNK
+
+    async def end_stream(self, frames: bytes) -> None:
+        """Send the last frames of a stream and its good end.
+
+        Raises:
+            ClientGone: The client has left.
+        """
+        self.account.keeper.bytes_out += len(frames)
+        if self.head.http11:
+            frames = (chunk(frames) if frames else b"") + self.last_chunk()
+        if frames:
+            await self.conn.send(frames)
 
     def _speak(self) -> Voice:
         if self._voice is None:
-            self._voice = make_voice(
+            self._voice = self.turns or make_voice(
                 self.form,
                 self.mode,
                 model=self.model,
@@ -192,28 +413,3 @@ class Call:
                 body=self.body,
             )
         return self._voice
-
-    async def end_stream(self, frames: bytes) -> None:
-        """Send the last frames of a stream and its good end.
-
-        Raises:
-            ClientGone: The client has left.
-        """
-        if self.head.http11:
-            frames = (chunk(frames) if frames else b"") + LAST_CHUNK
-        if frames:
-            await self.conn.send(frames)
-
-    async def _send_frames(self, frames: bytes, *, with_head: bool) -> None:
-        data = chunk(frames) if self.head.http11 else frames
-        if with_head:
-            self.begun = True
-            data = b"%b%b%b%b%b\r\n%b" % (
-                OK_LINE,
-                EARLY_STREAM_FIELDS,
-                self.mode_field,
-                b"Transfer-Encoding: chunked\r\n" if self.head.http11 else b"",
-                b"Connection: close\r\n" if self.close else b"",
-                data,
-            )
-        await self.conn.send(data)

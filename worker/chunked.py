@@ -15,53 +15,63 @@ _MAX_TRAILER_BYTES = 16 * 1024
 class ChunkedBody:
     """Takes the bytes after a head as they come and finds the body in them.
 
+    Args:
+        limit_bytes: So long may the body be.
+
     Attributes:
-        body: What has been found so far.
         rest: Once `complete`, the bytes after the body: the next request begins there.
         complete: The whole body has been found.
     """
 
     def __init__(self, limit_bytes: int) -> None:
-        self.body = bytearray()
         self.rest = b""
         self.complete = False
         self._limit = limit_bytes
+        self._announced = 0  # bytes of all chunks so far, the current one included
         self._pending = bytearray()
         self._wanted = 0  # bytes of the current chunk that have not come yet
         self._after_data = False  # the line end after a chunk's data is due
         self._in_trailers = False
         self._trailer_bytes = 0
 
-    def push(self, data: bytes) -> None:
-        """Take the next bytes.
+    def push(self, data: bytes) -> bytes:
+        """Take the next bytes and return those of the body; perhaps none.
 
         Raises:
             BadRequest: They are no chunked body.
             TooLarge: The body is longer than the limit.
         """
+        if 0 < len(data) <= self._wanted:  # the middle of a large chunk: nothing is pending
+            self._take_data(len(data))
+            return data
         pending = self._pending
         pending += data
+        found = bytearray()
         while not self.complete:
             if self._wanted:
                 piece = pending[: self._wanted]
                 if not piece:
-                    return
-                self.body += piece
-                self._wanted -= len(piece)
+                    break
+                found += piece
+                self._take_data(len(piece))
                 del pending[: len(piece)]
-                self._after_data = self._wanted == 0
             elif self._after_data:
                 if len(pending) < 2:
-                    return
+                    break
                 if pending[:2] != b"\r\n":
                     raise BadRequest("cannot read the chunked body: a chunk is longer than it says")
                 del pending[:2]
                 self._after_data = False
             elif self._in_trailers:
                 if not self._take_trailer():
-                    return
+                    break
             elif not self._take_size():
-                return
+                break
+        return bytes(found)
+
+    def _take_data(self, count: int) -> None:
+        self._wanted -= count
+        self._after_data = self._wanted == 0
 
     def _take_size(self) -> bool:
         end = self._pending.find(b"\n")
@@ -75,7 +85,8 @@ class ChunkedBody:
         size = int(match[1], 16)
         del match  # it holds a view on the buffer, which could not be cut then
         del self._pending[: end + 1]
-        if len(self.body) + size > self._limit:
+        self._announced += size
+        if self._announced > self._limit:
             raise TooLarge(f"cannot take a body of more than {self._limit} bytes")
         self._wanted = size
         self._in_trailers = size == 0

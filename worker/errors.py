@@ -17,6 +17,9 @@ from arriero.protocol.values import ErrorInfo
 # Seconds. Clients obey this figure exactly, so it is short: the retry joins the load that goes on.
 RETRY_AFTER_S = 2
 
+# What the official clients obey, whatever the status.
+_NO_RETRY: Final = (b"x-should-retry", b"false")
+
 
 class ClientGone(Exception):
     """The client has left: nobody is there to be told anything."""
@@ -71,6 +74,22 @@ class UnknownModel(RelayError):
     code = "model_not_found"
 
 
+class Forbidden(RelayError):
+    """The request concerns what belongs to another caller."""
+
+    status = 403
+    kind = "permission_error"
+    code = "forbidden"
+
+
+class UnknownRequest(RelayError):
+    """No request with that id is known, or not any more."""
+
+    status = 404
+    kind = "invalid_request_error"
+    code = "request_not_found"
+
+
 class UnknownPath(RelayError):
     """Nothing is there."""
 
@@ -93,6 +112,28 @@ class TooSlow(RelayError):
     status = 408
     kind = "invalid_request_error"
     code = "request_timeout"
+
+
+class AlreadyRuns(RelayError):
+    """A request of the same caller with the same ``Idempotency-Key`` runs still.
+
+    The official clients take 409 as "try again", unless they are told not to.
+
+    Attributes:
+        running_id: The id of that request.
+    """
+
+    status = 409
+    kind = "invalid_request_error"
+    code = "request_already_runs"
+    fields = (_NO_RETRY,)
+
+    def __init__(self, running_id: str) -> None:
+        super().__init__(
+            f"cannot run this request: '{running_id}' runs already with the same Idempotency-Key; "
+            "wait for its end, cancel it, or send another key"
+        )
+        self.running_id = running_id
 
 
 class TooLarge(RelayError):
@@ -119,16 +160,28 @@ class HeadTooLarge(RelayError):
     code = "request_header_fields_too_large"
 
 
+class RequestCancelled(RelayError):
+    """Somebody asked for the end of this request before its answer had begun.
+
+    No client repeats it by itself: the official ones take 408, 409, 429 and all from 500 on as
+    "try again". Source: `_should_retry` in openai 3.54 and anthropic 2.12.
+    """
+
+    status = 499
+    kind = "cancelled"
+    code = "cancelled"
+
+
 class LoadFailed(RelayError):
     """The model will not come up: trying again would only load a broken model again.
 
-    ``x-should-retry: false`` is what the official clients obey: without it they ask three times.
+    Without the field the official clients ask three times.
     """
 
     status = 500
     kind = "model_load_error"
     code = "model_load_failed"
-    fields = ((b"x-should-retry", b"false"),)
+    fields = (_NO_RETRY,)
 
 
 class Unavailable(RelayError):
@@ -219,6 +272,7 @@ _ANTHROPIC_TYPES: Final = {
     401: "authentication_error",
     403: "permission_error",
     404: "not_found_error",
+    409: "conflict_error",
     413: "request_too_large",
     429: "rate_limit_error",
     503: "overloaded_error",
@@ -236,7 +290,8 @@ def anthropic_error(error: RelayError) -> dict[str, Any]:
         status = error.upstream_status
         if error.kind in _ANTHROPIC_KNOWN:  # the model's server has said it in the same words
             return _anthropic(error.kind, error.message)
-    return _anthropic(_ANTHROPIC_TYPES.get(status, _ANTHROPIC_OTHER), error.message)
+    other = "invalid_request_error" if 400 <= status < 500 else _ANTHROPIC_OTHER
+    return _anthropic(_ANTHROPIC_TYPES.get(status, other), error.message)
 
 
 def _anthropic(kind: str, message: str) -> dict[str, Any]:

@@ -9,9 +9,9 @@ Source: smithy.io, "Amazon Event Stream Specification"; Amazon Bedrock API refer
 """
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 from zlib import crc32
 
 import msgspec
@@ -131,6 +131,72 @@ class MessageReader:
         return int(total)
 
 
+class MessageSplitter:
+    """Cuts a stream between messages, as `sse.FrameSplitter` does between frames.
+
+    After damage everything is passed as it comes: it is the client's to judge.
+
+    Attributes:
+        oversize: 1 if there was damage: what came since then was passed raw.
+        at_boundary: What was returned so far ends between two messages, so a message of our own
+            may follow.
+        damage: Why nothing is read any more; None as long as all is well. How such a stream ends
+            is not known either.
+    """
+
+    __slots__ = ("_look", "_reader", "at_boundary", "oversize")
+
+    def __init__(
+        self,
+        limit_bytes: int = MAX_MESSAGE_BYTES,
+        look: Callable[[Message], None] = lambda _: None,
+    ) -> None:
+        """Build it.
+
+        Args:
+            limit_bytes: Of one message.
+            look: Gets each message.
+        """
+        self._reader = MessageReader(limit_bytes)
+        self._look = look
+        self.oversize = 0
+        self.at_boundary = True
+
+    @property
+    def damage(self) -> str | None:
+        """See the class."""
+        return self._reader.damage
+
+    @property
+    def rest(self) -> bytes:
+        """The part of a message that is kept back."""
+        return b"" if self.damage is not None else self._reader.rest
+
+    def push(self, data: bytes) -> bytes:
+        """Take the next bytes and return all that may go on now; perhaps nothing."""
+        reader = self._reader
+        messages = reader.push(data)
+        for message in messages:
+            self._look(message)
+        out = b"".join([message.raw for message in messages])
+        if reader.damage is None:
+            return out
+        self.oversize = 1
+        self.at_boundary = False
+        return out + reader.rest
+
+    def give_up(self) -> bytes:
+        """Return what was kept back of a message that will not be complete.
+
+        Once it is sent no message of our own may follow.
+        """
+        rest = self.rest
+        if rest:
+            self._reader = MessageReader()
+            self.at_boundary = False
+        return rest
+
+
 class _Damage(Exception):
     """A message cannot be read; the text says why."""
 
@@ -185,15 +251,20 @@ def exception_message(message: str, name: str = "modelStreamErrorException") -> 
         message: For people.
         name: Which of the service's exceptions it is.
     """
-    texts = {
-        ":exception-type": name,
-        ":content-type": "application/json",
-        ":message-type": "exception",
-    }
+    return _message("exception", ":exception-type", name, {"message": message})
+
+
+def event_message(name: str, payload: dict[str, Any]) -> bytes:
+    """Return a message that is the event `name`; to be sent between two messages only."""
+    return _message("event", ":event-type", name, payload)
+
+
+def _message(kind: str, name_header: str, name: str, payload: dict[str, Any]) -> bytes:
+    texts = {name_header: name, ":content-type": "application/json", ":message-type": kind}
     headers = b"".join(_text_header(key, value) for key, value in texts.items())
-    payload = msgspec.json.encode({"message": message})
-    lengths = struct.pack(">II", _SMALLEST + len(headers) + len(payload), len(headers))
-    checked = lengths + _CRC.pack(crc32(lengths)) + headers + payload
+    body = msgspec.json.encode(payload)
+    lengths = struct.pack(">II", _SMALLEST + len(headers) + len(body), len(headers))
+    checked = lengths + _CRC.pack(crc32(lengths)) + headers + body
     return checked + _CRC.pack(crc32(checked))
 
 

@@ -11,14 +11,14 @@ from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
 from .call import error_answer
-from .chunked import ChunkedBody
 from .errors import BadRequest, ClientGone, HeadTooLarge, RelayError, TooLarge
 from .head import MAX_HEAD_BYTES, RequestHead, parse_head
 from .keys import check_key
-from .paths import MODEL_ROUTES, Form
+from .paths import Form, Route, find_route
 from .relay import AnswerCut
-from .sentry import BODY_S, HEAD_S, IDLE_S, Connection, Waits
+from .sentry import HEAD_S, IDLE_S, Connection, Waits
 from .serving import Service
+from .upload import BodySource, Upload, read_upload, upload_of
 
 log = logging.getLogger(__name__)
 
@@ -26,10 +26,12 @@ log = logging.getLogger(__name__)
 # come to some ten MiB.
 MAX_BODY_BYTES = 64 * 1024 * 1024
 
-_BODY_READ_BYTES = 256 * 1024
+# A client that is answered in the middle of its body may send all of it before it reads the
+# answer: for so long it is dropped. Seconds, bytes.
+_LINGER_S = 5.0
+_LINGER_BYTES = 1024**3
 
 _HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\n"
-_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 PageDoor: TypeAlias = Callable[[socket.socket, bytes], Awaitable[None]]
 """Takes over a connection and what was read from it."""
@@ -44,9 +46,10 @@ async def serve_connection(conn: Connection, service: Service, page_door: PageDo
     service.sentry.connections.add(conn)
     last_raw = b""
     last_head = RequestHead()
-    form: Form | None = None
+    form = Form.PLAIN
     try:
         while True:
+            form = Form.PLAIN  # of the next request nothing is known yet
             raw = await _read_head(conn)
             if raw is None:
                 break
@@ -58,21 +61,22 @@ async def serve_connection(conn: Connection, service: Service, page_door: PageDo
             else:
                 head = last_head = parse_head(raw)
                 last_raw = raw
-            form = MODEL_ROUTES.get(head.path)
-            if form is None or head.method != b"POST":
+            # Whatever else has a door of its own (an upgrade, a preflight) leaves here.
+            route = find_route(head.path) if head.method == b"POST" else None
+            if route is None:
                 _refuse_large(head)
                 await _to_page_door(conn, service, page_door, raw)
                 return
+            form = route.form
             if service.names.config.api_keys:
                 check_key(service.names.config.api_keys, head.method, head.path, head.keys)
-            body = await _read_body(conn, head)
-            if not await service.answer(conn, head, form, body) or service.finishing:
+            if not await _answer(conn, service, head, route) or service.finishing:
                 if conn.buffer:
                     await wire.linger()  # pipelined bytes must not wipe the answer
                 break
             conn.wait_for(Waits.IDLE, IDLE_S)
     except RelayError as error:  # about the request itself: nobody knows where the next one begins
-        await _refuse(conn, error, form or Form.PLAIN)
+        await _refuse(conn, error, form)
     except AnswerCut:
         log.warning("answer.cut peer=%s", conn.peer.decode("latin-1"))
         wire.reset()
@@ -81,6 +85,37 @@ async def serve_connection(conn: Connection, service: Service, page_door: PageDo
     finally:
         service.sentry.connections.discard(conn)
         wire.close()
+
+
+async def _answer(conn: Connection, service: Service, head: RequestHead, route: Route) -> bool:
+    """Read the body of a model request and answer it.
+
+    Returns:
+        Whether the connection may carry another request.
+    """
+    kind = head.media_type
+    if kind == b"multipart/form-data":
+        upload = await read_upload(conn, head)
+        return await _answer_upload(conn, service, head, route, upload)
+    body = await _read_body(conn, head)
+    # curl says that of all it posts: JSON is JSON, whatever it is called
+    if kind == b"application/x-www-form-urlencoded" and not body.lstrip().startswith(b"{"):
+        upload = await upload_of(conn, head, body)
+        return await _answer_upload(conn, service, head, route, upload)
+    return await service.answer(conn, head, route, body)
+
+
+async def _answer_upload(
+    conn: Connection, service: Service, head: RequestHead, route: Route, upload: Upload
+) -> bool:
+    try:
+        goes_on = await service.answer_upload(conn, head, route, upload)
+    finally:
+        await upload.aclose()
+    if not upload.drained:
+        await conn.wire.linger(_LINGER_S, _LINGER_BYTES)
+        return False
+    return goes_on
 
 
 async def _to_page_door(
@@ -94,7 +129,7 @@ async def _refuse(conn: Connection, error: RelayError, form: Form) -> None:
     try:
         conn.wait_for(Waits.CLIENT, HEAD_S)
         await conn.send(error_answer(error, close=True, form=form))
-        await conn.wire.linger()
+        await conn.wire.linger(_LINGER_S, _LINGER_BYTES)
     except ClientGone:
         pass
 
@@ -146,39 +181,12 @@ async def _read_body(conn: Connection, head: RequestHead) -> bytes:
         RelayError: It is too long, comes too slowly, or is wrongly chunked.
         ClientGone: The client left in the middle of it.
     """
-    _refuse_large(head)
     buffer = conn.buffer
-    length = head.length
-    if length is not None and len(buffer) == length:  # nearly always
+    if len(buffer) == head.length and len(buffer) <= MAX_BODY_BYTES:  # nearly always
         conn.buffer = b""
         return buffer
-    if head.continues and not buffer:
-        await conn.send(_CONTINUE)
-    if length is None:
-        return await _read_chunked(conn)
-    if len(buffer) > length:
-        conn.buffer = buffer[length:]
-        return buffer[:length]
-    body = bytearray(buffer)
-    conn.buffer = b""
-    while (missing := length - len(body)) > 0:
-        conn.wait_for(Waits.REQUEST, BODY_S)
-        data = await conn.receive(min(missing, _BODY_READ_BYTES))
-        if not data:
-            raise ClientGone
-        body += data
+    source = BodySource(conn, head, MAX_BODY_BYTES)
+    body = bytearray()
+    while piece := await source.read():
+        body += piece
     return bytes(body)
-
-
-async def _read_chunked(conn: Connection) -> bytes:
-    reader = ChunkedBody(MAX_BODY_BYTES)
-    reader.push(conn.buffer)
-    conn.buffer = b""
-    while not reader.complete:
-        conn.wait_for(Waits.REQUEST, BODY_S)
-        data = await conn.receive(_BODY_READ_BYTES)
-        if not data:
-            raise ClientGone
-        reader.push(data)
-    conn.buffer = reader.rest
-    return bytes(reader.body)

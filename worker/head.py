@@ -5,6 +5,7 @@ Transfer-Encoding, several lengths, folded lines, bare CR or LF and NUL are erro
 What it lets pass and two readers could understand differently is refused here.
 """
 
+from collections.abc import Iterator
 from typing import Final
 
 import httptools
@@ -29,12 +30,16 @@ _FORWARDED: Final = 6
 _MODE: Final = 7
 _ACCEPTS: Final = 8
 _KEY: Final = 9  # who asks
+_TYPE: Final = 10
+_UPGRADE: Final = 11
+_OWN: Final = 12  # for this program: not passed on as it came
+_ORIGIN: Final = 13
+_IDEMPOTENCY: Final = 14
 
 _MEANING: Final[dict[bytes, int]] = {
     b"keep-alive": _HOP,
     b"te": _HOP,
     b"trailer": _HOP,
-    b"upgrade": _HOP,
     b"http2-settings": _HOP,
     b"proxy-authenticate": _HOP,
     b"proxy-authorization": _HOP,
@@ -51,6 +56,17 @@ _MEANING: Final[dict[bytes, int]] = {
     b"x-forwarded-for": _FORWARDED,
     b"x-swap-progress": _MODE,
     b"accept-encoding": _ACCEPTS,
+    b"content-type": _TYPE,
+    b"upgrade": _UPGRADE,
+    b"x-prefill-progress": _OWN,
+    b"x-swiftlm-prefill-progress": _OWN,
+    b"x-stream-format": _OWN,
+    b"x-request-id": _OWN,
+    b"traceparent": _OWN,
+    b"tracestate": _OWN,
+    b"x-provider": _OWN,  # of another gateway, and ignored: the name of the model decides
+    b"origin": _ORIGIN,
+    b"idempotency-key": _IDEMPOTENCY,
 }
 
 
@@ -66,6 +82,13 @@ class RequestHead:
         length: Bytes of the body; 0 when there is none; None when it is chunked.
         continues: The client waits for ``100 Continue`` before it sends the body.
         mode: Value of ``X-Swap-Progress``; None without it.
+        content_type: As it came; several are put together, and make no sense then.
+        upgrade: The protocol that the client wants to change to, in small letters; None if it
+            wants none, or does not say so in Connection as well.
+        origin: Of the page that asks, if one does.
+        idempotency_key: Equal for requests that are one and the same; None without it.
+        own: Other fields for this program, lower-case name and value, in the order of the head:
+            they do not go upstream as they came.
         lines: Fields that may go upstream, as they came, each with its line end.
         accepts: Accept-Encoding lines, kept apart: they stay at home when frames must be read.
         forwarded: Values of X-Forwarded-For.
@@ -76,20 +99,25 @@ class RequestHead:
         "accepts",
         "coding",
         "connection",
+        "content_type",
         "continues",
         "count",
         "forwarded",
         "hosts",
         "http11",
+        "idempotency_key",
         "keep_alive",
         "keys",
         "length",
         "lines",
         "method",
         "mode",
+        "origin",
+        "own",
         "path",
         "refusal",
         "target",
+        "upgrade",
     )
 
     def __init__(self) -> None:
@@ -101,6 +129,11 @@ class RequestHead:
         self.length: int | None = 0
         self.continues = False
         self.mode: bytes | None = None
+        self.content_type = b""
+        self.upgrade: bytes | None = None
+        self.origin: bytes | None = None
+        self.idempotency_key: bytes | None = None
+        self.own: list[tuple[bytes, bytes]] = []
         self.lines: list[bytes] = []
         self.accepts: list[bytes] = []
         self.forwarded: list[bytes] = []
@@ -110,6 +143,36 @@ class RequestHead:
         self.hosts = 0
         self.refusal: RelayError | None = None
         self.count = 0
+
+    @property
+    def prefill(self) -> bytes | None:
+        """How it wants to be told of its prompt; None without such a wish."""
+        own = self._first(b"x-prefill-progress")
+        return own if own is not None else self._first(b"x-swiftlm-prefill-progress")
+
+    @property
+    def request_id(self) -> bytes | None:
+        """``X-Request-Id`` as the client chose it: not checked yet."""
+        return self._first(b"x-request-id")
+
+    @property
+    def stream_format(self) -> bytes | None:
+        """``X-Stream-Format``; None without it."""
+        return self._first(b"x-stream-format")
+
+    def _first(self, name: bytes) -> bytes | None:
+        return next((value.strip() for low, value in self.own if low == name), None)
+
+    @property
+    def media_type(self) -> bytes:
+        """What the body is, in small letters and without parameters; empty if nobody says."""
+        return self.content_type.partition(b";")[0].strip().lower()
+
+    def fields(self) -> Iterator[tuple[bytes, bytes]]:
+        """Yield lower-case name and value of each of the `lines`."""
+        for line in self.lines:
+            name, _, value = line.partition(b":")
+            yield name.lower(), value.strip()
 
     def on_url(self, url: bytes) -> None:
         """Take the target (httptools calls this)."""
@@ -127,6 +190,9 @@ class RequestHead:
         elif meaning == _HOST:
             self.hosts += 1
             self.lines.append(b"%b: %b\r\n" % (name, value))
+        elif meaning == _TYPE:
+            self.content_type += b", " + value if self.content_type else value
+            self.lines.append(b"%b: %b\r\n" % (name, value))
         elif meaning == _ACCEPTS:
             self.accepts.append(b"%b: %b\r\n" % (name, value))
         elif meaning == _CONNECTION:
@@ -140,6 +206,16 @@ class RequestHead:
                 self.mode = value
         elif meaning == _FORWARDED:
             self.forwarded.append(value.strip())
+        elif meaning == _OWN:
+            self.own.append((low, value))
+        elif meaning == _UPGRADE:
+            self.upgrade = value.strip().lower()
+        elif meaning == _ORIGIN:
+            self.origin = self.origin or value
+            self.lines.append(b"%b: %b\r\n" % (name, value))
+        elif meaning == _IDEMPOTENCY:
+            self.idempotency_key = self.idempotency_key or value
+            self.lines.append(b"%b: %b\r\n" % (name, value))
         elif meaning == _EXPECT:
             if value.strip().lower() == b"100-continue":
                 self.continues = True
@@ -189,6 +265,7 @@ def parse_head(raw: bytes) -> RequestHead:
         head.http11 = False
         head.keep_alive = False
         head.continues = False
+        head.upgrade = None
         if head.hosts > 1:
             raise BadRequest(f"cannot take {head.hosts} Host fields: there may be one")
     else:
@@ -197,17 +274,19 @@ def parse_head(raw: bytes) -> RequestHead:
         if head.coding != b"chunked" or not head.http11:
             raise BadRequest("cannot read a transfer coding other than chunked on HTTP/1.1")
         head.length = None
-    if head.connection:
+    if head.connection or head.upgrade:
         _obey_connection(head)
     return head
 
 
 def _obey_connection(head: RequestHead) -> None:
-    """Drop the fields that Connection names, and note a wish to close."""
+    """Drop the fields that Connection names, and note a wish to close or to change protocols."""
     named = {token.strip() for token in head.connection.split(b",")}
+    if b"upgrade" not in named:
+        head.upgrade = None
     if b"close" in named:
         head.keep_alive = False
-    named -= {b"", b"close", b"keep-alive", b"upgrade", b"te", b"host"}
+    named -= {b"", b"close", b"keep-alive", b"upgrade", b"te", b"host", b"content-type"}
     if named:
         head.lines = [line for line in head.lines if _name_of(line) not in named]
         if b"accept-encoding" in named:

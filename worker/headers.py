@@ -3,13 +3,16 @@
 Heads are put together as bytes, line by line as they came; nothing is decoded or re-ordered.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Final
 
 import httptools
 
+from . import eventstream
 from .errors import UpstreamDied
 from .head import RequestHead
+from .header_rules import CompiledRules
 
 # Bytes of an upstream's head: as much as is taken from clients.
 MAX_ANSWER_HEAD_BYTES = 64 * 1024
@@ -37,6 +40,7 @@ _MEANING: Final[dict[bytes, int]] = {
     b"trailer": _DROPPED,
     b"upgrade": _DROPPED,
     b"x-swap-progress": _DROPPED,  # said by this program only
+    b"x-request-id": _DROPPED,  # the same: it is the one in the log
     b"cache-control": _CACHE,
     b"x-accel-buffering": _BUFFERING,
 }
@@ -48,41 +52,65 @@ _NO_TRAILERS: Final = frozenset({*_MEANING, b"host", b"authorization", b"set-coo
 OK_LINE: Final = b"HTTP/1.1 200 OK\r\n"
 
 # What the head of an early answer says besides the mode; section 2 of the wire format.
+NO_BUFFERING: Final = b"Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\n"
 EARLY_STREAM_FIELDS: Final = (
-    b"Content-Type: text/event-stream; charset=utf-8\r\n"
-    b"Cache-Control: no-cache\r\n"
-    b"X-Accel-Buffering: no\r\n"
+    b"Content-Type: text/event-stream; charset=utf-8\r\n" + NO_BUFFERING
 )
 
 
 def upstream_request(
-    head: RequestHead, body: bytes, *, peer: bytes, base_path: bytes, reads_frames: bool
+    head: RequestHead,
+    *,
+    target: bytes,
+    length: int | None,
+    peer: bytes,
+    base_path: bytes,
+    extra: bytes = b"",
+    rules: CompiledRules | None = None,
 ) -> bytes:
     """Return the head that goes upstream.
 
+    The answer must not come compressed: its frames, and what it says of its use, are looked at.
+
     Args:
         head: The client's.
-        body: What will follow; always sent with its length.
+        target: Path and query.
+        length: Bytes of the body that follows; None for one in chunks.
         peer: Address of the client, for X-Forwarded-For.
         base_path: What the endpoint's URL has after its authority; empty for a plain one.
-        reads_frames: The answer may be a stream whose frames are looked at, so it must not come
-            compressed.
+        extra: Further lines.
+        rules: What is changed in the client's lines; None for nothing.
     """
-    target = head.target
-    if not target.startswith(b"/"):
-        query = target.find(b"?")
-        target = head.path + (target[query:] if query >= 0 else b"")
     forwarded = b", ".join((*head.forwarded, peer)) if peer else b", ".join(head.forwarded)
-    return b"%b %b%b HTTP/1.1\r\n%b%b%bX-Forwarded-For: %b\r\nContent-Length: %d\r\n\r\n" % (
-        head.method,
-        base_path,
-        target,
-        b"" if head.hosts else b"Host: localhost\r\n",
-        b"".join(head.lines),
-        b"Accept-Encoding: identity\r\n" if reads_frames else b"".join(head.accepts),
-        forwarded,
-        len(body),
+    lines = head.lines if rules is None else rules.apply(head.lines)
+    return (
+        b"%b %b%b HTTP/1.1\r\n%b%bAccept-Encoding: identity\r\n%bX-Forwarded-For: %b\r\n%b\r\n"
+        % (
+            head.method,
+            base_path,
+            target,
+            b"" if head.hosts else b"Host: localhost\r\n",
+            b"".join(lines),
+            extra,
+            forwarded,
+            framing_line(length),
+        )
     )
+
+
+def framing_line(length: int | None) -> bytes:
+    """Return the line that says where a body of `length` bytes ends; None: in chunks."""
+    if length is None:
+        return b"Transfer-Encoding: chunked\r\n"
+    return b"Content-Length: %d\r\n" % length
+
+
+def origin_form(head: RequestHead) -> bytes:
+    """Return path and query of a request, however its target was written."""
+    if head.target.startswith(b"/"):
+        return head.target
+    query = head.target.find(b"?")
+    return head.path + (head.target[query:] if query >= 0 else b"")
 
 
 class _Collector:
@@ -103,6 +131,9 @@ class _Collector:
         self.whole = True
 
 
+_TYPE_LINE: Final = re.compile(rb"(?im)^content-type:.*\n")
+
+
 class AnswerHead:
     """Head of an upstream's answer. Not changed once it is read: heads that repeat are shared.
 
@@ -114,21 +145,24 @@ class AnswerHead:
         chunked: The body comes in chunks.
         bodyless: There is no body, whatever the fields say.
         keep_alive: The connection may be used again afterwards.
+        fields: All of them as they came, names in small letters.
         is_stream: It is a stream of events, and not compressed.
+        is_json: It is JSON, and not compressed.
+        is_event_stream: The same in Amazon's form, which is binary.
         stream_lines: What a stream needs besides, so that nobody on the way buffers it.
-        plain: The whole head for a client of HTTP/1.1 that stays; None for a stream, and if the
-            end of the body has to be told in another way than by its length.
     """
 
     __slots__ = (
         "bodyless",
         "chunked",
+        "fields",
+        "is_event_stream",
+        "is_json",
         "is_stream",
         "keep_alive",
         "length",
         "line",
         "lines",
-        "plain",
         "status",
         "stream_lines",
     )
@@ -172,25 +206,44 @@ class AnswerHead:
         named -= {b"content-type", b"content-encoding"}
         self.lines = b"".join(line for name, line in lines if name not in named)
         self.is_stream = content_type.startswith(b"text/event-stream") and not encoded
+        self.is_event_stream = content_type.startswith(eventstream.CONTENT_TYPE) and not encoded
         self.stream_lines = (
             b"" if _CACHE in seen else b"Cache-Control: no-cache, no-transform\r\n"
         ) + (b"" if _BUFFERING in seen else b"X-Accel-Buffering: no\r\n")
-        self.plain: bytes | None = None
-        if self.length is not None and not (self.chunked or self.bodyless or self.is_stream):
-            framing = b"Content-Length: %d\r\n" % self.length
-            self.plain = self.build(framing=framing, extra=b"", close=False)
+        self.is_json = content_type.startswith(b"application/json") and not encoded
+        self.fields = tuple((name.lower(), value) for name, value in fields)
 
-    def build(self, *, framing: bytes, extra: bytes, close: bool) -> bytes:
+    @property
+    def names(self) -> frozenset[bytes]:
+        """Names of its fields, in small letters."""
+        return frozenset(name for name, _ in self.fields)
+
+    def build(
+        self,
+        *,
+        framing: bytes,
+        extra: bytes,
+        close: bool,
+        rules: CompiledRules | None = None,
+        content_type: bytes | None = None,
+    ) -> bytes:
         """Return the head as the client gets it.
 
         Args:
             framing: The line that says how the body ends, or nothing.
             extra: Further lines.
             close: No other request will be read from this connection.
+            rules: What is changed in the upstream's lines; None for nothing.
+            content_type: In the place of the upstream's.
         """
+        lines = self.lines
+        if content_type is not None:
+            lines = _TYPE_LINE.sub(b"Content-Type: %b\r\n" % content_type, lines)
+        if rules is not None:
+            lines = b"".join(rules.apply(lines.splitlines(keepends=True)))
         return b"%b%b%b%b%b\r\n" % (
             self.line,
-            self.lines,
+            lines,
             framing,
             extra,
             b"Connection: close\r\n" if close else b"",

@@ -9,6 +9,7 @@ Rule 3: methods return what has to be said to the supervisor; they say nothing t
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from arriero.protocol.activity import UpstreamKind
 from arriero.protocol.lease import (
     Broken,
     FromWorker,
@@ -41,6 +42,7 @@ class Lease:
         in_flight: Requests that run on it.
         admits: New requests may start.
         ends_idle: It is given back as soon as nothing runs.
+        kind: What answers there.
     """
 
     model: str
@@ -49,6 +51,7 @@ class Lease:
     in_flight: int = 0
     admits: bool = True
     ends_idle: bool = False
+    kind: UpstreamKind = "unknown"
 
 
 @dataclass(slots=True, eq=False)
@@ -133,6 +136,7 @@ class Leases:
             lease.number = message.lease
             lease.admits = True
             lease.ends_idle = False
+        lease.kind = message.kind
         waiter = self._waiting.pop(message.request, None)
         if waiter is not None:
             lease.in_flight += 1

@@ -11,6 +11,7 @@ from arriero.protocol.codec import decode_event, encode, read_from_supervisor
 from arriero.protocol.errors import RemoteProtocolError
 from arriero.protocol.lease import (
     Cancel,
+    CancelDone,
     CancelTold,
     Claimed,
     Finish,
@@ -29,7 +30,6 @@ from arriero.protocol.lease import (
 )
 from arriero.protocol.transport import FrameSocket
 
-from .naming import Names
 from .serving import Service
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ class SupervisorLink:
         self._resync_after = 0.0
         self._greets = True
         self._outbox: list[FromWorker] = []
-        service.say = self.say
+        service.say = service.questions.say = self.say
 
     def say(self, message: FromWorker) -> None:
         """Send `message`; what zmq does not take now is sent in the same order a little later."""
@@ -126,7 +126,7 @@ class SupervisorLink:
         match message:
             case Welcome():
                 self._greets = False
-                service.names = Names(message.config)
+                service.configure(message.config)
                 service.view.restart(message.snapshot)
                 self.welcomed.set()
                 self._say_report()  # a reload waits until all workers follow it
@@ -151,8 +151,11 @@ class SupervisorLink:
                 self._say_report(message.probe)
             case Resynced():
                 service.view.restart(message.snapshot)
-            case Claimed() | Cancel() | CancelTold() | RecordsTold():
-                pass
+            case Cancel():
+                result = service.running.cancel(message.request_id, message.caller)
+                self.say(CancelDone(ask=message.ask, result=result))
+            case Claimed() | CancelTold() | RecordsTold():
+                service.questions.answered(message)
             case _:
                 assert_never(message)
 

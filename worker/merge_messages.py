@@ -25,14 +25,19 @@ class MessagesMerge:
 
     Args:
         closing: Ends that block.
+
+    Attributes:
+        begun: That block was ended.
     """
 
     def __init__(self, closing: bytes) -> None:
+        self.begun = False
         self._closing = closing
         self._carried: dict[str, Any] = {}
 
     def begin(self) -> bytes:
         """Return the end of our own block."""
+        self.begun = True
         return self._closing
 
     def edit(self, frame: bytes) -> bytes:
@@ -40,9 +45,8 @@ class MessagesMerge:
         found = _BLOCK.match(frame)
         if found is not None:
             return b"%b%d%b" % (frame[: found.start(1)], int(found[1]) + 1, frame[found.end(1) :])
-        event = read_event(frame)
-        value = read_object(event)
-        if event is None or value is None:
+        value = read_object(read_event(frame))
+        if value is None:
             return frame
         match value.get("type"):
             case "message_start":
@@ -57,7 +61,7 @@ class MessagesMerge:
                     return frame
             case _:
                 return frame
-        return with_data(frame, event, value)
+        return with_data(frame, value)
 
     def _remember(self, value: dict[str, Any]) -> None:
         message = value.get("message")

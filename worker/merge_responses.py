@@ -30,6 +30,10 @@ class ResponsesMerge:
         sequence: Numbers of events; goes on where ours have ended.
         closing: Gives the end of our own item.
         shift: How many items of ours come before the upstream's.
+
+    Attributes:
+        begun: Our own item was ended.
+        done: Items of the upstream that are complete.
     """
 
     def __init__(
@@ -40,23 +44,24 @@ class ResponsesMerge:
         *,
         shift: int,
     ) -> None:
+        self.begun = False
+        self.done: list[Any] = []
         self._response = response
         self._sequence = sequence
         self._closing = closing
         self._shift = shift
         self._next_index = shift
         self._indices: dict[str, int] = {}  # id or call_id of an item -> its place
-        self._done: list[Any] = []  # items that are complete
 
     def begin(self) -> bytes:
         """Return the end of our own item."""
+        self.begun = True
         return self._closing()
 
     def edit(self, frame: bytes) -> bytes:
         """Return a frame as the client gets it; empty for one that is left out."""
-        event = read_event(frame)
-        value = read_object(event)
-        if event is None or value is None or not isinstance(kind := value.get("type"), str):
+        value = read_object(read_event(frame))
+        if value is None or not isinstance(kind := value.get("type"), str):
             return frame
         if kind in _BEGINNINGS:
             return b""
@@ -67,15 +72,15 @@ class ResponsesMerge:
         if kind.startswith(_PARTS):
             value.setdefault("content_index", 0)
         if kind == "response.output_item.done":
-            self._done.append(value.get("item"))
+            self.done.append(value.get("item"))
         value["sequence_number"] = next(self._sequence)
-        return with_data(frame, event, value)
+        return with_data(frame, value)
 
     def _merged(self, kind: str, response: dict[str, Any]) -> dict[str, Any]:
         """Return the upstream's response under our id, complete; our own item is not in it."""
         merged = {**self._response, **response, "id": self._response["id"]}
         if kind in _ENDINGS and not isinstance(response.get("output"), list):
-            merged["output"] = self._done
+            merged["output"] = self.done
         return merged
 
     def _index(self, kind: str, value: dict[str, Any]) -> int:

@@ -6,6 +6,7 @@ where the input was cut.
 """
 
 import re
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -19,6 +20,7 @@ _BLANK: Final = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 
 _BOM: Final = b"\xef\xbb\xbf"
 _DATA_LINE: Final = re.compile(rb"(?<![^\r\n])data: ?([^\r\n]*)")
+_WHOLE_DATA_LINE: Final = re.compile(rb"(?<![^\r\n])data(?::[^\r\n]*)?(?>\r\n|\n|\r)")
 
 # Nothing of such a frame can be passed before its end is there. Longer ones end the stream.
 MAX_MERGED_BYTES: Final = 64 * 1024 * 1024
@@ -35,8 +37,21 @@ class MergingSplitter:
     at_boundary = True
     rest = b""
 
-    def __init__(self, merge: Merge, limit_bytes: int = MAX_MERGED_BYTES) -> None:
+    def __init__(
+        self,
+        merge: Merge,
+        limit_bytes: int = MAX_MERGED_BYTES,
+        look: Callable[[bytes], None] = lambda _: None,
+    ) -> None:
+        """Build it.
+
+        Args:
+            merge: Makes one stream of two.
+            limit_bytes: Of one frame.
+            look: Gets each frame as it came.
+        """
         self._merge = merge
+        self._look = look
         self._limit = limit_bytes
         self._kept = bytearray()
         self._searched = 0
@@ -75,6 +90,7 @@ class MergingSplitter:
         return b"".join(out)
 
     def _take(self, frame: bytes) -> bytes:
+        self._look(frame)
         if self._begun:
             return self._merge.edit(frame)
         self._begun = True
@@ -92,7 +108,8 @@ def read_event(frame: bytes) -> Event | None:
     simple = _SIMPLE.fullmatch(frame)
     if simple is not None:
         return Event(simple[2], (simple[1] or b"").decode("utf-8", "replace"))
-    return next(iter(EventReader(MAX_MERGED_BYTES).push(frame)), None)
+    # a byte order mark that is not the first of the stream is a part of its line
+    return next(iter(EventReader(MAX_MERGED_BYTES).push(_BOM + frame)), None)
 
 
 def read_object(event: Event | None) -> dict[str, Any] | None:
@@ -106,11 +123,12 @@ def read_object(event: Event | None) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def with_data(frame: bytes, event: Event, value: dict[str, Any]) -> bytes:
-    """Return `frame` with `value` as its data; all its other lines stay as they are."""
-    data = msgspec.json.encode(value)
-    lines = list(_DATA_LINE.finditer(frame))
-    if len(lines) == 1:
-        return frame[: lines[0].start(1)] + data + frame[lines[0].end(1) :]
-    name = b"event: %b\n" % event.name.encode() if event.name else b""
-    return b"%bdata: %b\n\n" % (name, data)
+def with_data(frame: bytes, value: dict[str, Any]) -> bytes:
+    """Return `frame`, whose data is an object, with `value` in its place.
+
+    All its other lines stay as they are, as do the ends of lines.
+    """
+    first = _DATA_LINE.search(frame)
+    assert first is not None
+    rest = _WHOLE_DATA_LINE.sub(b"", frame[first.end(1) :])
+    return frame[: first.start(1)] + msgspec.json.encode(value) + rest

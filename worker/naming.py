@@ -5,13 +5,12 @@ Python objects and goes upstream byte for byte.
 """
 
 import difflib
-import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
 import msgspec
 
-from arriero.protocol.routes import ModelRoute, WorkerConfig
+from arriero.protocol.routes import ModelRoute, PeerRoute, WorkerConfig
 
 from .errors import BadRequest, UnknownModel
 from .stripping import Stripper
@@ -73,8 +72,37 @@ def asks_for_thinking(body: bytes) -> bool:
     return thinking is not None and thinking.type not in (None, "disabled")
 
 
+class _Progress(msgspec.Struct):
+    return_progress: bool | None = None
+
+
+_progress_decoder = msgspec.json.Decoder(_Progress)
+
+
+def asks_for_prefill_itself(body: bytes) -> bool:
+    """Whether a request asks llama-server for the progress of the prompt, in its own words."""
+    if body.find(b"return_progress") < 0:
+        return False
+    try:
+        return bool(_progress_decoder.decode(body).return_progress)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False  # of a shape that only the upstream can judge
+
+
+class Target(NamedTuple):
+    """Where a name leads.
+
+    Attributes:
+        route: The model.
+        peer: Where it is; None if it is here.
+    """
+
+    route: ModelRoute
+    peer: PeerRoute | None = None
+
+
 class Names:
-    """All names by which models are known; a real id goes before an alias.
+    """All names by which models are known; a real id goes before an alias, and both before peers.
 
     Attributes:
         config: What the names were read from.
@@ -83,23 +111,46 @@ class Names:
 
     def __init__(self, config: WorkerConfig) -> None:
         self.config = config
-        self.strip = Stripper((config.marker,)).strip
-        self._routes: dict[str, ModelRoute] = {}
+        self.strip = Stripper((config.marker, *config.old_markers)).strip
+        self._targets: dict[str, Target] = {}
         for route in config.models:
             for alias in route.aliases:
-                self._routes.setdefault(alias, route)
-        self._routes.update({route.model: route for route in config.models})
+                self._targets.setdefault(alias, Target(route))
+        self._targets.update({route.model: Target(route) for route in config.models})
+        for name, model in config.peer_models.items():
+            self._targets.setdefault(name, _at_peer(config.peers[model.peer], model.model))
 
-    def find(self, name: str) -> ModelRoute:
-        """Return the route of the model that is called `name`.
+    def first(self) -> str:
+        """Return the name of the first model, for those who name none.
 
         Raises:
-            UnknownModel: There is none; the message says which names look like it.
+            UnknownModel: There are no models.
         """
-        route = self._routes.get(name)
-        if route is None:
-            raise UnknownModel(_not_found(name, self._routes))
-        return route
+        if not self._targets:
+            raise UnknownModel("cannot find any model: the configuration has none")
+        return next((route.model for route in self.config.models), next(iter(self._targets)))
+
+    def find(self, name: str) -> Target:
+        """Return where `name` leads.
+
+        Raises:
+            UnknownModel: Nowhere; the message says which names look like it.
+        """
+        target = self._targets.get(name)
+        if target is None:
+            raise UnknownModel(_not_found(name, self._targets))
+        return target
+
+
+def _at_peer(peer: PeerRoute, model: str) -> Target:
+    route = ModelRoute(
+        model=f"{peer.peer}/{model}",
+        send_as=model,
+        kind=peer.kind,
+        usage=peer.usage,
+        prices=peer.prices.get(model),
+    )
+    return Target(route, peer)
 
 
 def _not_found(name: str, known: Iterable[str]) -> str:
@@ -112,45 +163,3 @@ def _not_found(name: str, known: Iterable[str]) -> str:
     if likely:
         message += "; did you mean " + " or ".join(f"'{other}'" for other in likely) + "?"
     return message
-
-
-_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]]', re.DOTALL)
-_VALUE = re.compile(rb'\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")', re.DOTALL)
-
-
-def rename(body: bytes, name: str) -> bytes:
-    """Return `body` with the value of its top-level `model` replaced by `name`.
-
-    All other bytes stay. `body` has been read by `read_body` before, so it is JSON and has a
-    `model`; when it has several, all are replaced, since readers differ in which one they take.
-    """
-    value = msgspec.json.encode(name)
-    depth = 0
-    position = 0
-    done = 0
-    parts: list[bytes] = []
-    while (token := _TOKEN.search(body, position)) is not None:
-        position = token.end()
-        first = body[token.start()]
-        if first in b"{[":
-            depth += 1
-        elif first in b"}]":
-            depth -= 1
-        elif depth == 1 and (found := _VALUE.match(body, position)) is not None:
-            # a string before a colon is a key; its value is a string as well
-            if _text(token[0]) == "model":
-                parts += (body[done : found.start(1)], value)
-                done = found.end(1)
-                if body.find(b"model", done) < 0 and body.find(b"\\u", done) < 0:
-                    break  # no second one can follow: spare the rest of a long body
-            position = found.end(1)
-    return b"".join((*parts, body[done:]))
-
-
-def _text(token: bytes) -> str:
-    if b"\\" not in token:
-        return token[1:-1].decode("utf-8", "replace")
-    try:
-        return msgspec.json.decode(token, type=str)
-    except msgspec.DecodeError:  # half of a surrogate pair, say: whatever it is, it is not "model"
-        return ""

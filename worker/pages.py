@@ -1,24 +1,53 @@
-"""What is asked with GET: the list of models, health, what runs. Doing, in little steps.
+"""What needs no model: the list of models, health, what runs, what has run, the end of a request.
 
-Nothing here starts a model or waits for one.
+Doing, in little steps. Nothing here starts a model or waits for one.
 """
 
-from typing import Any
+import os
+from collections.abc import Iterable
+from typing import Any, Protocol
 
-from quart import Response, request
+import msgspec
+from quart import Response, g, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing import BaseConverter
 
-from arriero.protocol.routes import ModelRoute
+from arriero.protocol.activity import RequestRecord
+from arriero.protocol.lease import CancelResult
 from arriero.protocol.values import State
 
-from .errors import RelayError, UnknownModel, UnknownPath, WrongMethod, body_of
-from .keys import check_key
-from .paths import MODEL_ROUTES
-from .serving import Service
+from .cors import Field, answer_fields, preflight_fields
+from .errors import (
+    BadRequest,
+    Forbidden,
+    RelayError,
+    UnknownPath,
+    UnknownRequest,
+    WrongMethod,
+    anthropic_error,
+    body_of,
+)
+from .keys import caller_of, check_key
+from .naming import Names, Target
+from .paths import find_route
+from .progress_view import ProgressView
+from .tracing import RANDOM_BYTES, start_trace
 
 _JSON = "application/json"
-_KEY_FIELDS = ("authorization", "x-api-key", "api-key")
+_KEY_FIELDS = frozenset({b"authorization", b"x-api-key", b"api-key"})
+
+# Here errors have Anthropic's shape even where nothing is.
+_ANTHROPIC_PATHS = "/v1/messages/"
+
+# Accounts that are listed, unless the client says how many, and at most.
+_USUAL_RECORDS = 100
+_MOST_RECORDS = 1000
+
+_END_MESSAGES: dict[CancelResult, str] = {
+    "cancelled": "the request ends now; what it has used so far is counted",
+    "finished": "the request had ended before",
+}
 
 # What the listing says of each state: `draining` still answers.
 _LOADED: dict[State, str] = {
@@ -30,43 +59,92 @@ _LOADED: dict[State, str] = {
 }
 
 
-def make_pages(service: Service, started_at: int) -> QuartTrio:
+class Knowledge(Protocol):
+    """What the pages are made from, and whom they ask."""
+
+    @property
+    def names(self) -> Names:
+        """The models of the configuration in force."""
+
+    @property
+    def view(self) -> ProgressView:
+        """How they stand."""
+
+    async def cancel(self, request_id: str, caller: str) -> CancelResult:
+        """End a request, in whichever worker it runs.
+
+        Args:
+            request_id: Its id.
+            caller: Who asks; see `caller_of`.
+
+        Raises:
+            RelayError: Nobody can be asked.
+        """
+
+    async def records(self, request_id: str = "", most: int = 100) -> tuple[RequestRecord, ...]:
+        """Return the accounts of the last requests, the newest first, or of one of them.
+
+        Raises:
+            RelayError: Nobody can be asked.
+        """
+
+
+class _RequestId(msgspec.Struct):
+    request_id: str
+
+
+class _IdConverter(BaseConverter):
+    """An id of a client's choice: it may have slashes, anywhere."""
+
+    regex = ".+"
+    part_isolating = False
+
+
+def make_pages(service: Knowledge, started_at: int) -> QuartTrio:
     """Return the app.
 
     Args:
-        service: What is known of the models.
+        service: What is known of the models and of the requests.
         started_at: Unix time, in whole seconds, that the listing gives as `created`.
     """
     app = QuartTrio(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = 1024 * 1024
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    app.url_map.converters["id"] = _IdConverter
 
-    def describe(route: ModelRoute) -> dict[str, Any]:
+    def describe(target: Target) -> dict[str, Any]:
+        route = target.route
         said = {"name": route.name, "description": route.description}
         return {
             "id": route.model,
             "object": "model",
             "created": started_at,
-            "owned_by": "arriero",
+            "owned_by": target.peer.peer if target.peer else "arriero",
             **{key: text for key, text in said.items() if text},
             "status": {"value": _LOADED[service.view.standing(route.model).state]},
             "meta": {"aliases": list(route.aliases)},
         }
 
     @app.before_request
-    async def check() -> None:
-        fields = [(name, request.headers.getlist(name)) for name in _KEY_FIELDS]
-        check_key(
-            service.names.config.api_keys,
-            request.method.encode(),
-            request.path.encode(),
-            [(name.encode(), value.encode()) for name, values in fields for value in values],
-        )
+    async def check() -> Response | None:
+        fields = _fields()
+        g.request_id = start_trace(fields, os.urandom(RANDOM_BYTES)).request_id
+        config = service.names.config
+        if request.method == "OPTIONS" and config.cors:
+            return _with_fields(Response(status=204), preflight_fields(fields))
+        path = request.path.encode()
+        check_key(config.api_keys, request.method.encode(), path, _key_fields())
+        return None
 
     @app.get("/v1/models")
     @app.get("/models")
     async def models() -> dict[str, Any]:
-        routes = [route for route in service.names.config.models if not route.unlisted]
-        return {"object": "list", "data": [describe(route) for route in routes]}
+        config = service.names.config
+        targets = [Target(route) for route in config.models if not route.unlisted]
+        # Those of peers have a second, short name, if it is free.
+        peers = {name: service.names.find(name) for name in config.peer_models}
+        targets += [it for name, it in peers.items() if it.peer and it.route.model == name]
+        return {"object": "list", "data": [describe(target) for target in targets]}
 
     @app.get("/v1/models/<path:name>")
     @app.get("/models/<path:name>")
@@ -93,8 +171,43 @@ def make_pages(service: Service, started_at: int) -> QuartTrio:
                 )
         return {"running": found}
 
-    for path in MODEL_ROUTES:
-        app.add_url_rule(path.decode(), endpoint=path.decode(), view_func=_post_only, methods=[])
+    @app.get("/api/activity")
+    async def activity() -> Response:
+        records = await service.records(most=_read_limit(request.args.get("limit")))
+        return _json({"requests": records})
+
+    @app.get("/api/activity/<id:request_id>")
+    async def one_activity(request_id: str) -> Response:
+        records = await service.records(request_id)
+        if not records:
+            raise _unknown(request_id)
+        return _json(records[0])
+
+    async def end(request_id: str) -> Response:
+        result = await service.cancel(request_id, caller_of(_key_fields()))
+        if result == "unknown":
+            raise _unknown(request_id)
+        if result == "forbidden":
+            raise Forbidden(f"cannot end request '{request_id}': it belongs to another API key")
+        return _json(
+            {
+                "request_id": request_id,
+                "interrupted": result == "cancelled",
+                "message": _END_MESSAGES[result],
+            }
+        )
+
+    @app.post("/api/requests/<id:request_id>/cancel")
+    async def cancel(request_id: str) -> Response:
+        return await end(request_id)
+
+    @app.post("/v1/streaming_query/interrupt")
+    async def interrupt() -> Response:
+        try:
+            asked = msgspec.json.decode(await request.get_data(), type=_RequestId)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+            raise BadRequest(f"cannot tell which request is meant: {exc}") from exc
+        return await end(asked.request_id)
 
     @app.errorhandler(RelayError)
     async def refuse(error: RelayError) -> Response:
@@ -103,10 +216,10 @@ def make_pages(service: Service, started_at: int) -> QuartTrio:
     @app.errorhandler(HTTPException)
     async def refuse_http(error: HTTPException) -> Response:
         if error.code == 405:
-            response = _answer(WrongMethod("cannot use this method here"))
-            response.headers["Allow"] = ", ".join(sorted(getattr(error, "valid_methods", ()) or ()))
-            return response
+            return _wrong_method(getattr(error, "valid_methods", None) or ())
         if error.code == 404:
+            if request.method != "POST" and find_route(request.path.encode()) is not None:
+                return _wrong_method(["POST"])  # those come through the relay door
             return _answer(UnknownPath("cannot find anything at this path"))
         response = _answer(RelayError(error.description or error.name))
         response.status_code = error.code or 500
@@ -118,7 +231,12 @@ def make_pages(service: Service, started_at: int) -> QuartTrio:
         return _answer(RelayError("cannot answer: an error in this program"))
 
     @app.after_request
-    async def close(response: Response) -> Response:
+    async def complete(response: Response) -> Response:
+        response.headers["X-Request-Id"] = g.request_id
+        if service.names.config.cors:
+            origin = request.headers.get("origin")
+            asked_by = None if origin is None else origin.encode("latin-1")
+            _with_fields(response, answer_fields(asked_by))
         # The client's next request comes on a new connection, so perhaps through the relay door.
         response.headers["Connection"] = "close"
         return response
@@ -126,15 +244,52 @@ def make_pages(service: Service, started_at: int) -> QuartTrio:
     return app
 
 
-async def _post_only() -> Response:
-    return _answer(WrongMethod("cannot use this method here"))
+def _fields() -> list[Field]:
+    """Return the fields of the request, with lower-case names."""
+    return [
+        (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in request.headers
+    ]
 
 
-def _answer(error: RelayError) -> Response:
-    response = Response(body_of(error), status=error.status, content_type=_JSON)
-    for name, value in error.fields:
-        response.headers[name.decode()] = value.decode()
+def _key_fields() -> list[Field]:
+    return [field for field in _fields() if field[0] in _KEY_FIELDS]
+
+
+def _read_limit(text: str | None) -> int:
+    if text is None:
+        return _USUAL_RECORDS
+    if not (text.isascii() and text.isdigit() and 0 < int(text[:9]) <= _MOST_RECORDS):
+        raise BadRequest(
+            f"cannot list that many requests: 'limit' is a number from 1 to {_MOST_RECORDS}"
+        )
+    return int(text)
+
+
+def _unknown(request_id: str) -> UnknownRequest:
+    return UnknownRequest(f"cannot find a request '{request_id}': only the last ones are kept")
+
+
+def _json(value: object) -> Response:
+    return Response(msgspec.json.encode(value), content_type=_JSON)
+
+
+def _wrong_method(allowed: Iterable[str]) -> Response:
+    names = ", ".join(sorted(allowed))
+    response = _answer(WrongMethod(f"cannot use {request.method} here, only {names}"))
+    response.headers["Allow"] = names
     return response
 
 
-__all__ = ["UnknownModel", "make_pages"]
+def _with_fields(response: Response, fields: tuple[Field, ...]) -> Response:
+    for name, value in fields:
+        response.headers[name.decode("latin-1")] = value.decode("latin-1")
+    return response
+
+
+def _answer(error: RelayError) -> Response:
+    path = request.path
+    route = find_route(path.encode())
+    is_anthropic = path.startswith(_ANTHROPIC_PATHS) or (route and route.form.is_anthropic)
+    body = msgspec.json.encode(anthropic_error(error)) if is_anthropic else body_of(error)
+    response = Response(body, status=error.status, content_type=_JSON)
+    return _with_fields(response, error.fields)

@@ -4,6 +4,8 @@ One task for all deadlines: it ends what waits for too long, and notices clients
 their answer is not ready. Neither costs a request anything.
 """
 
+import heapq
+import itertools
 import math
 from collections.abc import Callable
 from enum import Enum, auto
@@ -11,12 +13,15 @@ from typing import Protocol
 
 import trio
 
-from .errors import ClientGone, TooSlow
+from .errors import ClientGone, RequestCancelled, TooSlow
 from .wire import RECEIVE_BYTES, Wire, WireBroken
 
 # Seconds between two looks. A client that left is noticed at the second look after its request
 # began, so within 0.8 s: the promise is 1 s.
 TICK_S = 0.4
+
+# Shortest time between two looks at one stream's silence.
+_BEAT_PAUSE_S = 0.05
 
 HEAD_S = 30.0  # for a whole head, from its first byte (from accepting, for the first one)
 FIRST_S = 1.0  # for the first byte, once this worker is to end
@@ -64,6 +69,29 @@ class Wakeup:
         self._event = trio.Event()
 
 
+class Beat:
+    """Breaks the silence of one stream whose upstream says nothing.
+
+    Args:
+        every_s: Longest silence.
+        send: Sends a heartbeat, if that can be done at once; called by the sentry.
+
+    Attributes:
+        wrote_at: When anything was last written to the client.
+        may: The stream waits for its upstream, so nobody else writes at this moment.
+        over: The stream has ended.
+    """
+
+    __slots__ = ("every_s", "may", "over", "send", "wrote_at")
+
+    def __init__(self, every_s: float, now: float, send: Callable[[], None]) -> None:
+        self.every_s = every_s
+        self.wrote_at = now
+        self.send = send
+        self.may = False
+        self.over = False
+
+
 class Connection:
     """A client's connection and what is known of it.
 
@@ -79,12 +107,15 @@ class Connection:
         wakeup: Wakes the task while it waits for a model.
         requests: Model requests so far.
         buffer: Bytes that were read and not used yet.
+        cancelled: Somebody has asked for the end of the request.
     """
 
     __slots__ = (
         "_seen",
+        "_unsent",
         "buffer",
         "busy",
+        "cancelled",
         "deadline",
         "expired",
         "gone",
@@ -110,7 +141,9 @@ class Connection:
         self.wakeup: Wakeup | None = None
         self.requests = 0
         self.buffer = b""
+        self.cancelled = False
         self._seen = 0
+        self._unsent = b""  # of a heartbeat that did not fit
 
     def wait_for(self, what: Waits, seconds: float) -> None:
         """Say what is waited for from now on, and for how long at the most."""
@@ -139,6 +172,9 @@ class Connection:
             ClientGone: The client does not take it, or takes nothing for too long.
         """
         wire = self.wire
+        if self._unsent:
+            data = self._unsent + data
+            self._unsent = b""
         try:
             sent = wire.send_now(data)
         except BlockingIOError:
@@ -159,14 +195,39 @@ class Connection:
         finally:
             self.waits, self.deadline = waits, deadline
 
+    def send_soon(self, data: bytes) -> bool:
+        """Send `data` if the client takes any of it now; the rest goes before all else.
+
+        For a moment at which nobody else sends.
+
+        Returns:
+            Whether it was sent. A client that takes nothing has enough to read.
+        """
+        if self._unsent:
+            return False
+        try:
+            sent = self.wire.send_now(data)
+        except OSError:  # it has gone, which others notice, or its buffers are full
+            return False
+        self._unsent = data[sent:]
+        return True
+
     def check(self) -> None:
-        """Raise if the client has left.
+        """Raise if nobody wants the answer any more.
 
         Raises:
-            ClientGone: It has.
+            ClientGone: The client has left.
+            RequestCancelled: Somebody has asked for the end.
         """
         if self.gone:
             raise ClientGone
+        if self.cancelled:
+            raise RequestCancelled("this request was cancelled")
+
+    def cancel(self) -> None:
+        """End the request that is being answered, wherever it is."""
+        self.cancelled = True
+        self._wake()
 
     def look(self, now: float) -> None:
         """Do what is due; called by the sentry."""
@@ -202,6 +263,9 @@ class Connection:
 
     def _client_left(self) -> None:
         self.gone = True
+        self._wake()
+
+    def _wake(self) -> None:
         if self.upstream is not None:
             self.upstream.cut()
         if self.wakeup is not None:
@@ -221,16 +285,38 @@ class Sentry:
         self.now = trio.current_time()
         self.connections: set[Connection] = set()
         self.chores: list[Callable[[float], None]] = []
+        self._beats: list[tuple[float, int, Beat]] = []  # a heap
+        self._numbers = itertools.count()
 
     async def run(self) -> None:
         """Look around until cancelled."""
+        look_at = trio.current_time() + TICK_S
         while True:
-            await trio.sleep(TICK_S)
-            self.now = now = trio.current_time()
-            for connection in tuple(self.connections):
-                connection.look(now)
-            for chore in self.chores:
-                chore(now)
+            await trio.sleep_until(min(look_at, self._beats[0][0]) if self._beats else look_at)
+            now = trio.current_time()
+            if now >= look_at:
+                look_at = now + TICK_S
+                self.now = now
+                for connection in tuple(self.connections):
+                    connection.look(now)
+                for chore in self.chores:
+                    chore(now)
+            while self._beats and self._beats[0][0] <= now:
+                self._beat(heapq.heappop(self._beats)[2], now)
+
+    def add_beat(self, beat: Beat) -> None:
+        """Watch over the silence of a stream; intervals are longer than a `TICK_S`."""
+        due = max(beat.wrote_at + beat.every_s, trio.current_time() + _BEAT_PAUSE_S)
+        heapq.heappush(self._beats, (due, next(self._numbers), beat))
+
+    def _beat(self, beat: Beat, now: float) -> None:
+        # Streams that write only note the time; here it is looked at when it matters.
+        if beat.over:
+            return
+        if beat.may and now >= beat.wrote_at + beat.every_s:
+            beat.send()
+            beat.wrote_at = now
+        self.add_beat(beat)
 
     def finish(self) -> None:
         """Close the connections that do nothing."""

@@ -129,7 +129,7 @@ class EndWatcher:
     Attributes:
         look: Takes the next piece.
         takes_rest: An incomplete frame may hold the end. Not with named events: a client never
-            sees one that lacks its blank line.
+            sees one that lacks its blank line. Nor in a message that has a checksum at its end.
     """
 
     __slots__ = ("_first", "_has_end", "_last", "look", "takes_rest")
@@ -143,7 +143,7 @@ class EndWatcher:
         self._last: deque[bytes] = deque(maxlen=_LAST_PIECES)
         end = _ENDS.get(form)
         self._has_end = _has_end if end is None else end.search
-        self.takes_rest = end is None
+        self.takes_rest = end is None or form is Form.GEMINI
         self._first = b""
         self.look = self._last.append if form is not Form.RESPONSES else self._look_at_first
 
@@ -178,16 +178,26 @@ def _has_end(frames: bytes) -> bool:
 
 
 # Ends of the other APIs: events by their name or by the `type` in their data, errors included.
-# Inside of JSON's strings the quotes are escaped and there are no line ends, as above.
+# Inside of JSON's strings the quotes are escaped and there are no line ends, as above. Gemini's
+# are plain chunks; one whose prompt was refused has no candidate that could finish. Bedrock's are
+# told by a header, in which 7 stands for text and two bytes for its length: JSON, which may follow
+# in the payload, has no such bytes.
 _ENDS: Final = {
-    form: re.compile(
-        rb'"type": ?"(?:%b)"|(?:^|[\r\n])(?:event: ?(?:%b|error)[\r\n]'
-        rb'|data: ?\{ ?"(?:error"|type": ?"error"))' % (ends, ends)
-    )
-    for form, ends in (
-        (Form.MESSAGES, rb"message_stop"),
-        (Form.RESPONSES, rb"response\.(?:completed|incomplete|failed)"),
-    )
+    **{
+        form: re.compile(
+            rb'"type": ?"(?:%b)"|(?:^|[\r\n])(?:event: ?(?:%b|error)[\r\n]'
+            rb'|data: ?\{ ?"(?:error"|type": ?"error"))' % (ends, ends)
+        )
+        for form, ends in (
+            (Form.MESSAGES, rb"message_stop"),
+            (Form.RESPONSES, rb"response\.(?:completed|incomplete|failed)"),
+        )
+    },
+    Form.GEMINI: re.compile(rb'"(?:finishReason|blockReason)": ?"|(?:^|[\r\n])data: ?\{ ?"error"'),
+    Form.BEDROCK: re.compile(
+        rb":event-type\x07\x00\x0bmessageStop"
+        rb"|:message-type\x07(?:\x00\x09exception|\x00\x05error)"
+    ),
 }
 
 

@@ -1,22 +1,31 @@
 """Connections to upstreams, kept alive. Doing."""
 
+import functools
 import socket
+import ssl
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 from urllib.parse import urlsplit
 
 import trio
 
 from .errors import UpstreamDied
 from .headers import AnswerHead, parse_answer_head
-from .wire import Wire, connect
+from .tls_wire import TlsWire, Untrusted, make_context
+from .wire import RECEIVE_BYTES, Wire, WireBroken, connect
 
-# Seconds for a connection to come about. Upstreams are near: most are on this machine.
+# Seconds for a connection to come about. Upstreams are near: most are on this machine. Peers may
+# be far, and have a limit of their own.
 CONNECT_S = 5.0
 
 # Seconds that an unused connection is kept. Short, because a llama-server gives each connection
 # one of its few threads for as long as it stays open (cpp-httplib: 5 s): an idle one of ours would
 # keep another worker's request waiting. Long enough for any load that makes reuse worth while.
 IDLE_S = 1.0
+
+# The same with TLS: services have no few threads, and a new connection takes some round trips.
+TLS_IDLE_S = 30.0
 
 # Seconds of idleness after which a look is worth a system call.
 _FRESH_S = 0.05
@@ -33,6 +42,28 @@ class Unreachable(UpstreamDied):
     """Nobody listens at the endpoint: the model's server has gone, or is not there yet."""
 
 
+class LinkWire(Protocol):
+    """A socket, with TLS or without: what `Wire` and `TlsWire` have in common."""
+
+    async def receive(self, most: int = RECEIVE_BYTES) -> bytes:
+        """Wait for bytes and return them; empty at the end. May raise `WireBroken`."""
+
+    async def receive_now(self) -> bytes:
+        """Return what has come, or wait for it. May raise `WireBroken`."""
+
+    async def send(self, data: bytes | bytearray | memoryview) -> None:
+        """Hand all of `data` to the kernel. May raise `WireBroken`."""
+
+    def is_stale(self) -> bool:
+        """Whether an idle connection is of no use."""
+
+    def cut(self) -> None:
+        """Wake whoever reads or writes: the connection is over."""
+
+    def close(self) -> None:
+        """Close it. May be called again."""
+
+
 @dataclass(slots=True)
 class Link:
     """One connection to an upstream.
@@ -44,7 +75,7 @@ class Link:
         used_at: When it last did, as `trio.current_time()`.
     """
 
-    wire: Wire
+    wire: LinkWire
     reused: bool = False
     reset: bool = False
     used_at: float = 0.0
@@ -62,31 +93,47 @@ class Endpoint:
         host: Name or address; the path of a unix socket when `port` is None.
         port: TCP port, or None.
         base_path: What the URL has after the authority, without a final slash.
+        trust: Gives whom to trust, for TLS; None to speak without.
     """
 
     host: str
     port: int | None
     base_path: bytes = b""
+    trust: Callable[[], ssl.SSLContext] | None = None
     _idle: list[Link] = field(default_factory=list)
     _heads: dict[bytes, AnswerHead] = field(default_factory=dict)
     _forgotten: bool = False
 
     @classmethod
-    def parse(cls, url: str) -> "Endpoint":
-        """Read ``http://host:port/base`` or ``unix:///path``.
+    def parse(cls, url: str, trust: Callable[[], ssl.SSLContext] = make_context) -> "Endpoint":
+        """Read ``http://host:port/base``, the same with ``https``, or ``unix:///path``.
+
+        Args:
+            url: What to read.
+            trust: Gives whom to trust, for TLS.
 
         Raises:
-            Unreachable: It is neither.
+            Unreachable: It is none of them.
         """
-        parts = urlsplit(url)
-        if parts.scheme == "unix":
-            return cls(parts.path, None)
         try:
+            parts = urlsplit(url)
+            if parts.scheme == "unix":
+                return cls(parts.path, None)
+            base_path = parts.path.rstrip("/").encode()
             if parts.scheme == "http" and parts.hostname:
-                return cls(parts.hostname, parts.port or 80, parts.path.rstrip("/").encode())
+                return cls(parts.hostname, parts.port or 80, base_path)
+            if parts.scheme == "https" and parts.hostname:
+                return cls(parts.hostname, parts.port or 443, base_path, trust)
         except ValueError:
             pass
-        raise Unreachable(f"cannot reach an endpoint such as {url!r}: it is not http:// or unix://")
+        raise Unreachable(
+            f"cannot reach an endpoint such as {url!r}: it is not http://, https:// or unix://"
+        )
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds that an unused connection is kept."""
+        return IDLE_S if self.trust is None else TLS_IDLE_S
 
     def read_head(self, raw: bytes) -> AnswerHead:
         """Read the head of an answer; one that was read before costs nothing.
@@ -113,32 +160,37 @@ class Endpoint:
             return link
         return None
 
-    async def open(self) -> Link:
+    async def open(self, connect_s: float = CONNECT_S) -> Link:
         """Return a new connection.
 
+        Args:
+            connect_s: How long it may take, with TLS.
+
         Raises:
-            Unreachable: Nobody listens there, or it takes more than `CONNECT_S`.
+            Unreachable: Nobody listens there, it takes too long, or it is somebody else.
         """
         try:
-            with trio.fail_after(CONNECT_S):
+            with trio.fail_after(connect_s):
                 if self.port is None:
                     return Link(await connect(socket.AF_UNIX, self.host))
-                return Link(await self._connect_tcp(self.host, self.port))
-        except (OSError, trio.TooSlowError) as exc:
+                wire = await _connect_tcp(self.host, self.port)
+                return Link(wire if self.trust is None else await self._start_tls(wire, self.trust))
+        except Untrusted as exc:
+            raise Unreachable(
+                f"cannot trust the model's server: its certificate is not accepted: {exc}; "
+                "its issuer has to be among the system's certificates"
+            ) from exc
+        except (OSError, ValueError, WireBroken, trio.TooSlowError) as exc:
             raise Unreachable("cannot reach the model's server") from exc
 
-    async def _connect_tcp(self, host: str, port: int) -> Wire:
-        if host[0].isdigit():
-            return await connect(socket.AF_INET, (host, port))
-        failure: OSError | None = None
-        for family, _, _, _, address in await trio.socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM
-        ):
-            try:
-                return await connect(family, address)
-            except OSError as exc:
-                failure = exc
-        raise failure or OSError(f"no address for {host!r}")
+    async def _start_tls(self, wire: Wire, trust: Callable[[], ssl.SSLContext]) -> TlsWire:
+        try:
+            secured = TlsWire(wire, trust(), self.host)
+            await secured.handshake()
+        except BaseException:
+            wire.close()
+            raise
+        return secured
 
     def keep(self, link: Link) -> None:
         """Take back a connection whose answer is complete."""
@@ -162,11 +214,30 @@ class Endpoint:
                 link.wire.close()
 
 
-class Upstreams:
-    """All endpoints that were spoken to lately."""
+async def _connect_tcp(host: str, port: int) -> Wire:
+    if host.replace(".", "").isdigit():
+        return await connect(socket.AF_INET, (host, port))
+    failure: OSError | None = None
+    for family, _, _, _, address in await trio.socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM
+    ):
+        try:
+            return await connect(family, address)
+        except OSError as exc:
+            failure = exc
+    raise failure or OSError(f"no address for {host!r}")
 
-    def __init__(self) -> None:
+
+class Upstreams:
+    """All endpoints that were spoken to lately.
+
+    Args:
+        trust: Gives whom to trust, for TLS. Called once, when the first connection needs it.
+    """
+
+    def __init__(self, trust: Callable[[], ssl.SSLContext] = make_context) -> None:
         self._endpoints: dict[str, Endpoint] = {}
+        self._trust = functools.cache(trust)
 
     def at(self, url: str) -> Endpoint:
         """Return the endpoint of `url`.
@@ -176,7 +247,7 @@ class Upstreams:
         """
         endpoint = self._endpoints.get(url)
         if endpoint is None:
-            endpoint = self._endpoints[url] = Endpoint.parse(url)
+            endpoint = self._endpoints[url] = Endpoint.parse(url, self._trust)
         return endpoint
 
     def forget(self, url: str) -> None:
@@ -188,4 +259,4 @@ class Upstreams:
     def trim(self, now: float) -> None:
         """Close what was not used for a while."""
         for endpoint in self._endpoints.values():
-            endpoint.trim(now - IDLE_S)
+            endpoint.trim(now - endpoint.idle_s)

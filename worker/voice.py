@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from .errors import RelayError
+from .tokens import Usage
 
 
 class Numbers(NamedTuple):
@@ -72,6 +73,31 @@ class Voice:
                 ones: what the stream calls itself.
         """
         raise NotImplementedError
+
+    def interrupted(self, heard: bytes, usage: Usage, *, asked_usage: bool = False) -> bytes:
+        """Return the last frames of a stream that somebody has stopped on purpose.
+
+        It ends in good order, although the model had more to say: what was said so far is the
+        answer. Nothing is returned if the stream has ended already.
+
+        Args:
+            heard: As in `failure`; they end between two frames. Empty if all that the client got
+                are words of this voice.
+            usage: The counts so far; those of the source `none` are not told.
+            asked_usage: The client wants a chunk with the counts, where that is a matter of
+                asking.
+        """
+        raise NotImplementedError
+
+    def midway_heartbeat(self, after_id: bool) -> bytes:
+        """Return what only says that the stream lives, between two frames of the upstream.
+
+        Args:
+            after_id: An ``id`` line went to the client. From then on openai-python takes any
+                blank line for the end of an event, and fails at one without data: so the
+                comment becomes the first line of the next frame.
+        """
+        return b": hb\n" if after_id else b": hb\n\n"
 
 
 def event_frame(kind: str, value: dict[str, Any]) -> bytes:

@@ -4,27 +4,31 @@ The upstream's stream follows byte for byte: two ids in one stream are accepted 
 nothing of it has to be rewritten.
 """
 
+from typing import Any
+
 import msgspec
 
 from .errors import RelayError
-from .sse import error_frames
+from .heard import read_chat
+from .sse import DONE, error_frames
+from .tokens import Usage
 from .voice import Numbers, Voice
 
 
 class ChatVoice(Voice):
     """Speaks in chunks of a chat."""
 
-    _ident = b"chatcmpl-swap-"
-    _object = b"chat.completion.chunk"
+    _ident = "chatcmpl-swap-"
+    _object = "chat.completion.chunk"
 
     def __init__(self, *, model: str, ident: str, created: int) -> None:
-        self._prefix = b'{"id":"%b%b","object":"%b","created":%d,"model":%b,"choices":[{' % (
-            self._ident,
-            ident.encode("ascii"),
-            self._object,
-            created,
-            msgspec.json.encode(model),
-        )
+        self._head: dict[str, Any] = {
+            "id": self._ident + ident,
+            "object": self._object,
+            "created": created,
+            "model": model,
+        }
+        self._prefix = msgspec.json.encode(self._head)[:-1] + b',"choices":[{'
 
     def line(self, text: str, numbers: Numbers | None) -> bytes:
         """Return `text` as reasoning: the one channel that is never taken for an answer."""
@@ -45,6 +49,25 @@ class ChatVoice(Voice):
         """Return the error object alone in its frame, and the end marker."""
         return error_frames(error)
 
+    def interrupted(self, heard: bytes, usage: Usage, *, asked_usage: bool = False) -> bytes:
+        """Return a chunk that ends the choices, one with the counts, and the end marker.
+
+        They call themselves what the upstream's chunks do.
+        """
+        found = read_chat(heard)
+        if found.over:
+            return b""
+        head = self._head | found.head
+        chunks: list[dict[str, Any]] = []
+        if found.open:
+            chunks.append({"choices": [self._end_of_choice(index) for index in found.open]})
+        if asked_usage and usage.source != "none" and not found.has_usage:
+            chunks.append({"choices": [], "usage": _counts(usage)})
+        return b"".join(b"data: %b\n\n" % msgspec.json.encode(head | it) for it in chunks) + DONE
+
+    def _end_of_choice(self, index: int) -> dict[str, Any]:
+        return {"index": index, "delta": {}, "finish_reason": "stop"}
+
     def _chunk(self, delta: bytes, numbers: Numbers | None) -> bytes:
         return b'data: %b"index":0,"delta":%b,"finish_reason":null}]%b}\n\n' % (
             self._prefix,
@@ -56,8 +79,11 @@ class ChatVoice(Voice):
 class CompletionVoice(ChatVoice):
     """Speaks in chunks of a text completion, which have no channel for reasoning."""
 
-    _ident = b"cmpl-swap-"
-    _object = b"text_completion"
+    _ident = "cmpl-swap-"
+    _object = "text_completion"
+
+    def _end_of_choice(self, index: int) -> dict[str, Any]:
+        return {"text": "", "index": index, "logprobs": None, "finish_reason": "stop"}
 
     def _chunk(self, delta: bytes, numbers: Numbers | None) -> bytes:
         # without `text` callers get None instead of a string
@@ -72,3 +98,13 @@ def member(numbers: Numbers | None) -> bytes:
     if numbers is None:
         return b""
     return b',"swap_progress":' + msgspec.json.encode(numbers._asdict())
+
+
+def _counts(usage: Usage) -> dict[str, Any]:
+    return {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.input_tokens + usage.output_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+    }

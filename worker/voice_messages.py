@@ -7,8 +7,10 @@ needs a message around it, so the two streams are merged into one (`merge_messag
 from typing import Any
 
 from .errors import RelayError, anthropic_error
+from .heard import read_message
 from .merge_messages import MessagesMerge
 from .stripping import SIGNATURE
+from .tokens import Usage
 from .voice import Numbers, Voice, event_frame
 
 _PING = event_frame("ping", {})
@@ -26,14 +28,21 @@ class MessagesVoice(Voice):
     def __init__(self, *, merges: bool, model: str, ident: str) -> None:
         self._model = model
         self._ident = ident
-        self._merges = merges
-        if merges:
-            self.merge = MessagesMerge(_END_OF_BLOCK)
+        self._merge = MessagesMerge(_END_OF_BLOCK) if merges else None
+        self.merge = self._merge
+        self._opened = False
 
     def opening(self) -> bytes:
         """Return the beginning of the one message, and of its block of thinking."""
-        if not self._merges:
+        if self._merge is None:
             return b""
+        self._opened = True
+        block = {"type": "thinking", "thinking": "", "signature": ""}
+        return self._start() + event_frame(
+            "content_block_start", {"index": 0, "content_block": block}
+        )
+
+    def _start(self) -> bytes:
         message: dict[str, Any] = {
             "id": f"msg_swap_{self._ident}",
             "type": "message",
@@ -44,10 +53,7 @@ class MessagesVoice(Voice):
             "stop_sequence": None,
             "usage": {"input_tokens": 0, "output_tokens": 0},
         }
-        block = {"type": "thinking", "thinking": "", "signature": ""}
-        return event_frame("message_start", {"message": message}) + event_frame(
-            "content_block_start", {"index": 0, "content_block": block}
-        )
+        return event_frame("message_start", {"message": message})
 
     def line(self, text: str, numbers: Numbers | None) -> bytes:
         """Return `text` as thinking."""
@@ -61,6 +67,45 @@ class MessagesVoice(Voice):
         """Return the error event; neither block nor message need an end."""
         found = anthropic_error(error)
         return event_frame("error", {"error": found["error"]})
+
+    def interrupted(self, heard: bytes, usage: Usage, *, asked_usage: bool = False) -> bytes:
+        """Return the end of the open block and of the message.
+
+        A client that has got pings only is given a whole message, if an empty one: helpers
+        cannot do without.
+        """
+        found = read_message(heard)
+        if found.over:
+            return b""
+        # what was counted was said, be it so long ago that only pings are kept
+        counted = bool(heard) and usage.source != "none"
+        begun = found.begun or self._opened or counted
+        out = b"" if begun else self._start()
+        if self._opened and self._merge is not None and not self._merge.begun:
+            out += _END_OF_BLOCK
+        elif found.open is not None:
+            out += event_frame("content_block_stop", {"index": found.open})
+        if not found.has_reason:
+            delta = {"stop_reason": "end_turn", "stop_sequence": None}
+            out += event_frame("message_delta", {"delta": delta, "usage": _counts(usage)})
+        return out + event_frame("message_stop", {})
+
+    def midway_heartbeat(self, after_id: bool) -> bytes:
+        """Return a ping, the API's own word for it."""
+        return _PING
+
+
+def _counts(usage: Usage) -> dict[str, int]:
+    """Return totals; a prompt of which nothing is known is not told."""
+    counts = {"output_tokens": usage.output_tokens}
+    if usage.input_tokens:
+        cached, written = usage.cached_tokens, usage.cache_write_tokens
+        counts |= {
+            "input_tokens": usage.input_tokens - cached - written,
+            "cache_creation_input_tokens": written,
+            "cache_read_input_tokens": cached,
+        }
+    return counts
 
 
 def _delta(delta: dict[str, str]) -> bytes:

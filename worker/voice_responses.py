@@ -11,11 +11,11 @@ from typing import Any
 import msgspec
 
 from .errors import RelayError
+from .heard import HeardResponse, read_response
 from .merge_responses import ResponsesMerge
-from .merging import read_object
 from .modes import Mode
-from .sse_events import EventReader
 from .stripping import ITEM_PREFIX
+from .tokens import Usage
 from .voice import Numbers, Voice, event_frame
 
 
@@ -51,9 +51,11 @@ class ResponsesVoice(Voice):
         self._shows = mode == "reasoning"
         self._opened = False
         self._lines: list[str] = []
+        self._merge: ResponsesMerge | None = None
         if mode in {"heartbeat", "reasoning"}:
             shift = 1 if self._shows else 0
-            self.merge = ResponsesMerge(self._response, self._sequence, self._closing, shift=shift)
+            self._merge = ResponsesMerge(self._response, self._sequence, self._closing, shift=shift)
+            self.merge = self._merge
 
     def opening(self) -> bytes:
         """Return the beginning of the response, and of its item if lines are shown."""
@@ -81,14 +83,7 @@ class ResponsesVoice(Voice):
 
         Some clients show the message of the one only, some that of the other.
         """
-        begin = b""
-        response = self._response
-        if not self._opened and heard:
-            found, number = _what_was_heard(heard)
-            self._sequence = itertools.count(number)
-            response = response | found
-        elif not self._opened:
-            begin = self._lifecycle("created")
+        begin, response = self._as_heard(read_response(heard))
         told = {"code": "server_error", "message": error.message}
         failed = self._numbered(
             "response.failed", response=response | {"status": "failed", "error": told}
@@ -100,6 +95,36 @@ class ResponsesVoice(Voice):
             "param": None,
         }
         return begin + failed + self._numbered("error", error=details)
+
+    def interrupted(self, heard: bytes, usage: Usage, *, asked_usage: bool = False) -> bytes:
+        """Return the response as it stands: incomplete.
+
+        Items of the upstream that are open stay so: how much text is in them only the client
+        knows, and no client asks for their end.
+        """
+        found = read_response(heard)
+        if found.over:
+            return b""
+        begin, response = self._as_heard(found)
+        if self._opened and self._merge is not None:
+            if not self._merge.begun:
+                begin += self._closing()
+            response = response | {"output": self._merge.done}
+        end: dict[str, Any] = {
+            "status": "incomplete",
+            "incomplete_details": {"reason": "cancelled"},
+            "usage": None if usage.source == "none" else _counts(usage),
+        }
+        return begin + self._numbered("response.incomplete", response=response | end)
+
+    def _as_heard(self, heard: HeardResponse) -> tuple[bytes, dict[str, Any]]:
+        """Return what a client that has not heard of a response must hear first; and that."""
+        if self._opened:
+            return b"", self._response
+        if heard.begun:
+            self._sequence = itertools.count(heard.next_number)
+            return b"", self._response | heard.response
+        return self._lifecycle("created"), self._response
 
     def _closing(self) -> bytes:
         """Return the end of the item, if there is one."""
@@ -171,15 +196,14 @@ def _response(ident: str, model: str, created: int, body: bytes) -> dict[str, An
     }
 
 
-def _what_was_heard(heard: bytes) -> tuple[dict[str, Any], int]:
-    """Return the response of a stream that was passed as it came, and its next number."""
-    found: dict[str, Any] = {}
-    number = 0
-    for event in EventReader().push(heard):
-        value = read_object(event) or {}
-        response = value.get("response")
-        if isinstance(response, dict):
-            found |= response
-        if isinstance(said := value.get("sequence_number"), int):
-            number = max(number, said + 1)
-    return found, number
+def _counts(usage: Usage) -> dict[str, Any]:
+    return {
+        "input_tokens": usage.input_tokens,
+        "input_tokens_details": {
+            "cached_tokens": usage.cached_tokens,
+            "cache_write_tokens": usage.cache_write_tokens,
+        },
+        "output_tokens": usage.output_tokens,
+        "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+        "total_tokens": usage.input_tokens + usage.output_tokens,
+    }

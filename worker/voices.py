@@ -3,7 +3,9 @@
 from .modes import Mode
 from .paths import Form
 from .voice import Voice
+from .voice_bedrock import BedrockVoice
 from .voice_chat import ChatVoice, CompletionVoice
+from .voice_gemini import GeminiVoice
 from .voice_messages import MessagesVoice
 from .voice_responses import ResponsesVoice
 
@@ -28,5 +30,9 @@ def make_voice(
             return ResponsesVoice(mode, model=model, ident=ident, created=created, body=body)
         case Form.COMPLETION:
             return CompletionVoice(model=model, ident=ident, created=created)
+        case Form.GEMINI:
+            return GeminiVoice()
+        case Form.BEDROCK:
+            return BedrockVoice()
         case Form.CHAT | Form.PLAIN | Form.COUNT:
             return ChatVoice(model=model, ident=ident, created=created)

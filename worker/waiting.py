@@ -76,6 +76,7 @@ class WaitingStream:
 
     Attributes:
         committed: An answer has been begun; failures are frames from then on.
+        heartbeats: How often it was only told that it lives.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class WaitingStream:
     ) -> None:
         self.mode = mode
         self.committed = False
+        self.heartbeats = 0
         self._voice = voice
         self._model = clean(model, _MODEL_BYTES)
         self._marker = marker
@@ -107,6 +109,7 @@ class WaitingStream:
         self._told_at = -math.inf  # a line, or a named event
         self._told: tuple[Stage, int, str] | None = None
         self._told_step = -1
+        self._prompt_percent = 0
         self._due_at = math.inf  # when a line that had to wait may go
 
     def __repr__(self) -> str:
@@ -155,13 +158,33 @@ class WaitingStream:
             return []
         if self.mode == "reasoning" and self._lines < MOST_LINES:
             self._lines += 1
-            self._wrote_at = now
+            self._wrote_at = self._told_at = now
             text = f"ready after {now - self._began:.1f} s"
             return [self._voice.line(self._line(text), self._details_of(now, "ready", None))]
         if self.mode == "event":
             self._wrote_at = now
             return [self._voice.event(self._numbers(now, "ready", None))]
         return []
+
+    def on_prompt(self, now: float, fraction: float) -> list[bytes]:
+        """So much of the prompt is read, 0.0 to 1.0: return a line if that is worth one.
+
+        A short prompt is read before a second has passed since the last line, and gets none.
+        """
+        percent = min(99, int(fraction * 100 + 1e-9))
+        if (
+            not self.committed
+            or self.mode != "reasoning"
+            or self._lines >= MOST_LINES
+            or now < self._told_at + LINE_PAUSE_S
+            or percent < self._prompt_percent + _LINE_STEP
+        ):
+            return []
+        self._prompt_percent = percent
+        self._lines += 1
+        self._wrote_at = self._told_at = now
+        line = self._line(f"prefill {percent}%")
+        return [self._voice.line(line, self._details_of(now, "prefill", None))]
 
     def on_wait_again(self) -> None:
         """The model has gone before the request reached it: it is waited for once more."""
@@ -223,6 +246,7 @@ class WaitingStream:
 
     def _heartbeat(self, now: float, view: View) -> bytes:
         self._wrote_at = now
+        self.heartbeats += 1
         if self.mode == "comment":
             text = "ready" if self._ready else self._text(now, view)
             return f": {self._model}: {text}\n\n".encode("ascii")

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,24 @@ SCRIPTED = ROOT / "tests" / "fakes" / "scripted_upstream.py"
 
 
 @pytest.fixture
-def start_train(tmp_path: Path) -> Generator[Callable[..., Train], None, None]:
+def start_train(tmp_path: Path) -> Generator[Callable[..., Train]]:
     """A function that starts a train from a config; all trains are stopped, and leave nothing."""
+    with train_starter(tmp_path) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def start_shared_train(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Generator[Callable[..., Train]]:
+    """The same for a train that all tests of a file ride on."""
+    with train_starter(tmp_path_factory.mktemp("shared")) as start:
+        yield start
+
+
+@contextmanager
+def train_starter(tmp_path: Path) -> Generator[Callable[..., Train]]:
+    """Give a function that starts trains; the block ends with all of them stopped."""
     trains: list[Train] = []
 
     def start(

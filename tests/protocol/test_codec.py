@@ -1,4 +1,5 @@
 import contextlib
+from decimal import Decimal
 
 import msgspec
 import pytest
@@ -6,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arriero.protocol import control, lease
+from arriero.protocol.activity import RequestRecord
 from arriero.protocol.codec import (
     MAX_MESSAGE_BYTES,
     decode_event,
@@ -17,7 +19,7 @@ from arriero.protocol.codec import (
     read_request,
 )
 from arriero.protocol.errors import LocalProtocolError, RemoteProtocolError
-from arriero.protocol.events import LogLine, ProgressMade, StateChanged
+from arriero.protocol.events import LogLine, ProgressMade, RequestEnded, StateChanged
 from arriero.protocol.values import ErrorInfo, Progress
 
 READERS = (read_request, read_from_worker, read_from_supervisor)
@@ -33,6 +35,8 @@ READERS = (read_request, read_from_worker, read_from_supervisor)
         control.Logs(lines=3),
         control.Explain(model="qwen"),
         control.Reload(dry_run=True, drain=True),
+        control.Cancel(request_id="r1"),
+        control.Activity(limit=3, request_id="r1"),
         control.Workers(),
         control.Scale(workers=2),
         control.Shutdown(),
@@ -88,13 +92,40 @@ def test_any_bytes_give_a_message_or_one_error(data: bytes, reader: object) -> N
         lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
         max_leaves=10,
     ),
-    st.sampled_from(["ping", "swap", "logs", "want", "report", "granted", "welcome"]),
+    st.sampled_from(
+        ["ping", "swap", "logs", "activity", "want", "report", "finished", "granted", "welcome"]
+    ),
 )
 def test_any_json_with_a_known_kind_gives_a_message_or_one_error(value: object, kind: str) -> None:
     data = msgspec.json.encode({"cmd": kind, "type": kind, "model": value, "lines": value})
     for reader in READERS:
         with contextlib.suppress(RemoteProtocolError):
             reader(data)
+
+
+def test_money_travels_without_losing_a_digit() -> None:
+    record = RequestRecord(
+        request_id="r1",
+        t=1.5,
+        path="/v1/x",
+        asked="q",
+        model="qwen",
+        api="openai",
+        stream=True,
+        status=200,
+        outcome="ok",
+        duration_ms=12.5,
+        cost_usd=Decimal("0.10000000000000000000000000001"),
+    )
+    event = RequestEnded(model="qwen", record=record, seq=7, epoch="e", t=2.5)
+
+    frames = encode_event(event)
+
+    assert frames[0] == b"usage/qwen\n"
+    assert b'"cost_usd":"0.10000000000000000000000000001"' in frames[1]
+    assert decode_event(frames) == event
+    finished = lease.Finished(record=record)
+    assert read_from_worker(encode(finished)) == finished
 
 
 def test_an_event_travels_under_a_topic_of_kind_and_model() -> None:

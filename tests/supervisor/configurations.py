@@ -70,6 +70,18 @@ PATTERNS = st.sampled_from([r"\.js$", "a${PORT}", "[$]{2}"])
 KINDS = st.lists(st.sampled_from(["text", "audio", "image"]), max_size=3)
 MODES = st.sampled_from(["off", "comment", "heartbeat", "reasoning", False])
 STRICT = st.sampled_from([True, False, "force"])
+USD = st.integers(0, 10**6) | st.decimals(0, 10**6, places=9).map(float).filter(lambda x: x > 1e-9)
+PRICES = some(
+    input=USD, output=USD, cacheRead=USD, cacheWrite=USD, cacheWrite1h=USD, reasoning=USD
+)  # fmt: skip
+BY_GLOB = st.dictionaries(NAMES, PRICES, max_size=3)
+UPSTREAMS = st.sampled_from(["llama-server", "VLLM", "openai", "bedrock"])
+USAGES = st.sampled_from(["auto", "inject", "observe"])
+FIELD_NAMES = st.sampled_from(["X-A", "x-b", "Authorization", "!#$%&'*+.^_`|~9"])
+FIELDS = some(
+    set=st.dictionaries(FIELD_NAMES, PRINTABLE.map(escaped), max_size=3),
+    remove=st.lists(FIELD_NAMES, max_size=3),
+)
 LISTED = {"name": TEXTS, "description": TEXTS, "unlisted": BOOLEANS, "metadata": OBJECTS}
 
 
@@ -99,6 +111,9 @@ def models(draw: st.DrawFn, model: str, aliases: list[str]) -> dict[str, Any]:
             sendLoadingState=BOOLEANS,
             strict=STRICT,
             concurrencyLimit=st.integers(-3, 10**6),
+            kind=UPSTREAMS,
+            usage=USAGES,
+            prices=PRICES,
             filters=some(stripParams=STRIP, setParams=OBJECTS, setParamsByID=by_id),
             timeouts=TIMEOUTS,
             compat=some(ignoreWebsockets=BOOLEANS),
@@ -178,7 +193,22 @@ def configurations(draw: st.DrawFn) -> dict[str, Any]:
             progressDelay=DURATIONS,
             heartbeatInterval=st.sampled_from(["1s", "1m", "1.000000001s", "12345ms"]),
             progressMarker=st.sampled_from(["${x} ", "[swap] ", "'\": # "]).map(escaped),
+            progressMarkersOld=st.lists(st.just("$${x} "), max_size=2),
             progressDetails=BOOLEANS,
+            nonstreamHold=st.sampled_from(["1s", "1h", "12345ms"]),
+            nonstreamKeepalive=st.sampled_from(["off", "whitespace", False]),
+            upstreamIdle=st.sampled_from(["1s", "24h"]),
+            upstreamStall=st.sampled_from(["1s", "1.000000001s"]),
+            maxRetryWait=DURATIONS,
+            trailers=BOOLEANS,
+            cors=BOOLEANS,
+            headers=some(request=FIELDS, response=FIELDS),
+            prices=BY_GLOB,
+            priceList=st.fixed_dictionaries(
+                {"url": st.just("http://h/$${x}?a=$${b}")},
+                optional={"provider": TEXTS.map(escaped), "markup": st.sampled_from([0, 1.25]),
+                          "refresh": st.just("61001ms")},
+            ),
             strict=STRICT,
             logLevel=st.sampled_from(["debug", "INFO", "warn", "warning", "error"]),
             logTimeFormat=st.sampled_from(["", "rfc3339", "Kitchen"]),
@@ -208,6 +238,11 @@ def configurations(draw: st.DrawFn) -> dict[str, Any]:
                 {"proxy": URLS, "models": st.lists(NAMES.map(escaped), min_size=1, max_size=3)},
                 optional={
                     "apiKey": PRINTABLE.map(escaped),
+                    "kind": UPSTREAMS,
+                    "usage": USAGES,
+                    "prices": BY_GLOB,
+                    "forwardAuth": BOOLEANS,
+                    "region": st.sampled_from(["", "eu-central-1"]),
                     "filters": PEER_FILTERS.map(_escaped_filters),
                     "timeouts": TIMEOUTS,
                 },

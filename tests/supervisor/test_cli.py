@@ -18,10 +18,15 @@ import msgspec
 import pytest
 import zmq
 
+from arriero.protocol.activity import RequestRecord
 from arriero.protocol.codec import encode, encode_event, read_request
 from arriero.protocol.control import (
+    Activity,
+    ActivityReply,
     AnyReply,
     AnyRequest,
+    Cancel,
+    CancelReply,
     Done,
     Explain,
     ExplainReply,
@@ -50,6 +55,7 @@ from arriero.protocol.events import (
     LogLine,
     ProgressMade,
     QueueChanged,
+    RequestEnded,
     StateChanged,
 )
 from arriero.protocol.values import (
@@ -83,10 +89,30 @@ UNKNOWN = Refusal(
     error=ErrorInfo(code="unknown_model", message="there is no model 'c'", did_you_mean=("b",))
 )
 
+
+def record(request_id: str) -> RequestRecord:
+    return RequestRecord(
+        request_id=request_id,
+        t=1.0,
+        path="/v1/chat/completions",
+        asked="nick",
+        model="b",
+        api="openai",
+        stream=True,
+        status=200,
+        outcome="ok",
+        duration_ms=1840.2,
+        input_tokens=1000,
+        output_tokens=40,
+    )
+
+
 BAD_CONFIG = Refusal(
     error=ErrorInfo(code="bad_config", message="cannot use the configuration: 2 problems"),
     problems=("c.yaml:1:2: ttl: found 'x'", "c.yaml:3:4: \x1b[2Jcmd: there is none"),
 )
+
+NOT_RUNNING = Refusal(error=ErrorInfo(code="unknown_request", message="no request 'r9' is running"))
 
 
 def step(phase: Phase, fraction: float | None = None, other: str | None = None) -> ProgressMade:
@@ -121,7 +147,7 @@ class SmallSupervisor:
         )
         self.waits_for_subscriber = True
         self.epoch = "e"
-        self._seq = {"events": 41, "log": 7}
+        self._seq = {"events": 41, "log": 7, "usage": 3}
         self._state: State = "stopped"
         self._topics: list[bytes] = []
         self._lock = threading.Condition()
@@ -217,6 +243,12 @@ class SmallSupervisor:
             case Reload(dry_run=dry_run):
                 changes = ConfigChanges(added=("c",))
                 return ReloadReply(generation=2, applied=not dry_run, changes=changes)
+            case Cancel(request_id="r9"):
+                return NOT_RUNNING
+            case Cancel(request_id=request_id):
+                return CancelReply(request_id=request_id, result="cancelled")
+            case Activity():
+                return ActivityReply(records=(record("r1"), record("r2")), seq=self._seq["usage"])
             case Workers():
                 return WorkersReply(workers=(WORKER,))
             case Scale() | Shutdown():
@@ -300,6 +332,12 @@ def without_time(lines: Iterable[str]) -> list[str]:
             "reload --dry-run",
             Reload(dry_run=True),
             "a dry run: nothing was changed, generation 2 stays in force",
+        ),
+        ("cancel r1", Cancel(request_id="r1"), "r1 is cancelled"),
+        (
+            "activity -n 2",
+            Activity(limit=2),
+            f"{clock(1.0)}  b      200  1000   40       -      -  1.8 s      -     -  r2",
         ),
         ("shutdown", Shutdown(), "the supervisor is shutting down"),
     ],
@@ -615,6 +653,35 @@ def test_logs_follow_shows_old_lines_then_new_ones_and_none_twice(
         new = lines_of(process, 1)
 
     assert [json.loads(line)["line"] for line in old + new] == ["listening", "new"]
+
+
+def test_activity_follow_shows_old_requests_then_new_ones_and_none_twice(
+    supervisor: SmallSupervisor,
+) -> None:
+    def ended(request_id: str, seq: int) -> RequestEnded:
+        return RequestEnded(model="b", record=record(request_id), seq=seq)
+
+    with running("activity", "--follow", "--json") as process:
+        old = lines_of(process, 2)
+        supervisor.publish(ended("contained in the answer", 3), ended("new", 4))
+        new = lines_of(process, 1)
+
+    assert [json.loads(line)["request_id"] for line in old + new] == ["r1", "r2", "new"]
+
+
+def test_activity_follow_shows_a_request_as_events_does(supervisor: SmallSupervisor) -> None:
+    with running("activity", "--follow") as process:
+        lines = lines_of(process, 2)
+
+    said = "usage      b                 200, 1000 tokens in, 40 out, 1.8 s: "
+    assert without_time(lines) == [said + "r1", said + "r2"]
+
+
+def test_a_request_that_nobody_knows_cannot_be_cancelled(
+    supervisor: SmallSupervisor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["cancel", "r9"]) == 1
+    assert capsys.readouterr().err == "arriero: no request 'r9' is running\n"
 
 
 # --- terminal ---------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from arriero.protocol.activity import RequestRecord
 from arriero.protocol.control import StatusReply
 from arriero.protocol.events import (
     AnyEvent,
@@ -10,6 +11,7 @@ from arriero.protocol.events import (
     LogLine,
     ProgressMade,
     QueueChanged,
+    RequestEnded,
     StateChanged,
     WorkerChanged,
 )
@@ -44,6 +46,14 @@ def log(seq: int, model: str = "b") -> LogLine:
     return LogLine(epoch="e", seq=seq, model=model, line="x", stream="stderr")
 
 
+def usage(seq: int, epoch: str = "e") -> RequestEnded:
+    record = RequestRecord(
+        request_id="r", t=1.0, path="/", asked="b", model="b", api="openai", stream=False,
+        status=200, outcome="ok", duration_ms=1.0,
+    )  # fmt: skip
+    return RequestEnded(epoch=epoch, seq=seq, model="b", record=record)
+
+
 def begun(feed: Feed) -> Feed:
     feed.present(STATUS)
     return feed
@@ -74,6 +84,8 @@ def test_the_present_of_one_model_leaves_out_the_others() -> None:
         ),
         (Feed(DEFAULT_TYPES, "b"), [b"state/b\n", b"progress/b\n", b"heartbeat/"]),
         (Feed(("log",)), [b"log/", b"heartbeat/"]),
+        (Feed(("usage",)), [b"usage/", b"heartbeat/"]),
+        (Feed(("usage",), "b"), [b"usage/b\n", b"heartbeat/"]),
         (Feed(("queue",), "b"), [b"heartbeat/"]),
     ],
 )
@@ -102,6 +114,10 @@ def test_only_what_is_wanted_is_subscribed_to_and_heartbeats(
         (Feed(("log",)), [log(7), log(9)], Next.RESTART),
         (Feed(("log",), "b"), [log(7), log(9)], Next.SHOW),
         (Feed(("log",), "b"), [log(7, model="a")], Next.SKIP),
+        (Feed(("usage",)), [usage(7), usage(8)], Next.SHOW),
+        (Feed(("usage",)), [usage(7), usage(9)], Next.RESTART),
+        (Feed(("usage", "log")), [usage(7), log(3), usage(8)], Next.SHOW),
+        (Feed((*DEFAULT_TYPES, "usage")), [usage(7), queue(42)], Next.SHOW),
     ],
 )
 def test_a_gap_means_a_loss_only_where_everything_is_heard(
@@ -112,9 +128,20 @@ def test_a_gap_means_a_loss_only_where_everything_is_heard(
     assert [feed.judge(event) for event in events][-1] is verdict
 
 
+def test_ends_of_requests_that_were_shown_already_are_left_out_and_no_log_lines() -> None:
+    feed = begun(Feed(("usage", "log")))
+    feed.shown("usage", 8)
+
+    assert [feed.judge(event) for event in (usage(8), log(8), usage(9))] == [
+        Next.SKIP,
+        Next.SHOW,
+        Next.SHOW,
+    ]
+
+
 def test_log_lines_that_were_shown_already_are_left_out_until_the_numbers_begin_anew() -> None:
     feed = begun(Feed(("log",)))
-    feed.logs_shown(8)
+    feed.shown("log", 8)
 
     assert [feed.judge(log(8)), feed.judge(log(9))] == [Next.SKIP, Next.SHOW]
 

@@ -30,6 +30,7 @@ from arriero.protocol.values import (
     QueueEntry,
     WorkerStatus,
 )
+from arriero.supervisor.cli_event_text import event_line
 from arriero.supervisor.cli_text import (
     aligned,
     changes_table,
@@ -37,7 +38,6 @@ from arriero.supervisor.cli_text import (
     config_lines,
     describe,
     duration,
-    event_line,
     explanation,
     headline,
     models_table,

@@ -16,7 +16,7 @@ TEXT = EXAMPLE.read_text()
 LINES = TEXT.splitlines()
 
 # Keys that cannot stand beside others, or would change something outside; they are in comments.
-IN_COMMENTS = ("sendLoadingState", "groups", "matrix", "strip_params", "path")
+IN_COMMENTS = ("sendLoadingState", "groups", "matrix", "strip_params", "path", "priceList")
 
 
 def uncommented(text: str) -> str:
@@ -93,9 +93,11 @@ def test_what_is_in_comments_loads_too() -> None:
     text = re.sub(
         r"^matrix:\n(?: .*\n)+", "", text, flags=re.MULTILINE
     )  # beside groups there is none
+    text = re.sub("^  file: .*\n", "", text, flags=re.MULTILINE)  # beside a url there is none
     config = parse_config(text, environ={})
     assert [group.name for group in config.routing.groups] == ["small"]
     assert config.activity.store_path is not None
+    assert config.price_list is not None
 
 
 def marked(line: int) -> bool:

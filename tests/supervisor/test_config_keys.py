@@ -15,6 +15,7 @@ from arriero.supervisor.config_schema import every_key
 LEAVES = [(path, key) for path, key in every_key() if not key.kind.is_nest]
 
 _FILTERS = "stripParams setParams setParamsByID"
+_PRICES = "input output cacheRead cacheWrite cacheWrite1h reasoning"
 _TIMEOUTS = "connect keepalive responseHeader tlsHandshake expectContinue idleConn"
 
 # All of them in v250: a prefix, and what stands under it.
@@ -50,9 +51,17 @@ AGAIN = {
 OWN = {
     "": (
         "listen workers progress progressDelay heartbeatInterval progressMarker progressDetails "
-        "strict"
+        "strict progressMarkersOld nonstreamHold nonstreamKeepalive upstreamIdle upstreamStall "
+        "maxRetryWait trailers cors"
     ),
-    "models.<id>.": "progress strict",
+    "headers.request.": "set remove",
+    "headers.response.": "set remove",
+    "models.<id>.": "progress strict kind usage",
+    "models.<id>.prices.": _PRICES,
+    "prices.<id>.": _PRICES,
+    "priceList.": "file url provider markup refresh",
+    "peers.<id>.": "kind usage forwardAuth region",
+    "peers.<id>.prices.<id>.": _PRICES,
 }
 
 

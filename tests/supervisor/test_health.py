@@ -1,6 +1,7 @@
 """Readiness is noticed soon, and a server that misbehaves cannot hide it."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 
 import pytest
@@ -9,7 +10,13 @@ from trio.testing import MockClock, memory_stream_pair
 
 from arriero.supervisor import health
 from arriero.supervisor.errors import SupervisorError
-from arriero.supervisor.health import pause_s, probe, wait_until_healthy
+from arriero.supervisor.health import (
+    MOST_BODY_BYTES,
+    Answer,
+    pause_s,
+    probe,
+    wait_until_healthy,
+)
 
 Handler = Callable[[trio.abc.Stream], Awaitable[None]]
 
@@ -61,12 +68,76 @@ def test_the_longer_a_load_takes_the_rarer_are_the_questions(
     ],
 )
 async def test_a_probe_gives_the_status_or_none(answer: bytes, status: int | None) -> None:
+    found = await probed(answer)
+
+    assert (None if found is None else found.status) == status
+
+
+async def probed(answer: bytes, *, with_body: bool = False) -> Answer | None:
+    """Probe a server that answers so."""
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
             port = await nursery.start(serve, answering(answer))
-
-            assert await probe(f"http://127.0.0.1:{port}/health") == status
+            found = await probe(f"http://127.0.0.1:{port}/health", with_body=with_body)
             nursery.cancel_scope.cancel()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("field", "server"),
+    [
+        (b"Server: llama.cpp\r\n", "llama.cpp"),
+        (b"sErVeR:  llama.cpp \r\n", "llama.cpp"),
+        (b"Server: \xff\r\n", "\xff"),
+        (b"X-Server: llama.cpp\r\n", ""),
+        (b"", ""),
+    ],
+)
+async def test_a_probe_tells_the_server(field: bytes, server: str) -> None:
+    found = await probed(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n" + field + b"\r\n")
+
+    assert found == Answer(200, server)
+
+
+@pytest.mark.parametrize(
+    ("answer", "body"),
+    [
+        (OK, b"ok"),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n1\r\nb\r\n0\r\n\r\n",
+            b"ab",
+        ),
+        (b"HTTP/1.0 200 OK\r\n\r\nto the end", b"to the end"),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", b""),
+    ],
+)
+async def test_a_probe_reads_the_body_where_it_is_asked_to(answer: bytes, body: bytes) -> None:
+    found = await probed(answer, with_body=True)
+
+    assert found is not None
+    assert found.body == body
+
+
+async def test_half_a_body_is_no_answer() -> None:
+    half = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"
+
+    assert await probed(half, with_body=True) is None
+
+
+async def test_no_more_of_a_body_is_read_than_anybody_needs() -> None:
+    async def without_end(stream: trio.abc.Stream) -> None:
+        await stream.send_all(b"HTTP/1.1 200 OK\r\n\r\n")
+        with suppress(trio.BrokenResourceError):
+            while True:
+                await stream.send_all(b"x" * 10_000)
+
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            port = await nursery.start(serve, without_end)
+            found = await probe(f"http://127.0.0.1:{port}/", with_body=True)
+            nursery.cancel_scope.cancel()
+
+    assert found == Answer(200, "", b"x" * MOST_BODY_BYTES)
 
 
 async def test_a_probe_where_nobody_listens_gives_none() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arriero.protocol.activity import Prices
-from arriero.supervisor.price_list import BadPriceList, read_price_list
+from arriero.supervisor.price_list import MAX_LIST_BYTES, BadPriceList, read_price_list
 
 LISTED: dict[str, Any] = {
     "zeta": {"models": {"m": {"cost": {"input": 1, "output": 2}}}},
@@ -23,27 +23,36 @@ def encoded(listed: Any) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("model", "provider", "prices"),
+    ("model", "first", "prices"),
     [
-        ("m", "zeta", Prices(input=Decimal(1), output=Decimal(2))),
-        ("m", None, Prices(input=Decimal("0.1"), output=Decimal("0.3"))),
-        ("m", "midway", Prices(input=Decimal("0.1"), output=Decimal("0.3"))),
-        ("m", "unheard of", Prices(input=Decimal("0.1"), output=Decimal("0.3"))),
-        ("n", "zeta", Prices(input=Decimal(5), cache_read=Decimal("0.5"))),
-        ("x", "zeta", None),
+        ("m", ("zeta",), Prices(input=Decimal(1), output=Decimal(2))),
+        ("m", (), Prices(input=Decimal("0.1"), output=Decimal("0.3"))),
+        ("m", ("midway",), Prices(input=Decimal("0.1"), output=Decimal("0.3"))),
+        ("m", ("unheard of",), Prices(input=Decimal("0.1"), output=Decimal("0.3"))),
+        ("m", ("midway", "zeta"), Prices(input=Decimal(1), output=Decimal(2))),
+        ("n", ("zeta",), Prices(input=Decimal(5), cache_read=Decimal("0.5"))),
+        ("x", ("zeta",), None),
     ],
 )
-def test_the_configured_provider_goes_first_and_then_the_alphabet(
-    model: str, provider: str | None, prices: Prices | None
+def test_those_that_are_asked_first_count_and_then_the_alphabet(
+    model: str, first: tuple[str, ...], prices: Prices | None
 ) -> None:
     for order in permutations(LISTED.items()):
-        assert read_price_list(encoded(dict(order))).find(model, provider) == prices
+        assert read_price_list(encoded(dict(order))).find(model, *first) == prices
 
 
 def test_prices_are_read_exactly() -> None:
     listed = b'{"p":{"models":{"m":{"cost":{"input":0.10000000000000000001}}}}}'
-    found = read_price_list(listed, Decimal("1.2")).find("m")
-    assert found == Prices(input=Decimal("0.10000000000000000001"), markup=Decimal("1.2"))
+    found = read_price_list(listed).find("m")
+    assert found == Prices(input=Decimal("0.10000000000000000001"))
+
+
+def test_lists_are_the_same_if_all_prices_are() -> None:
+    one, again = read_price_list(encoded(LISTED)), read_price_list(encoded({"x": 1, **LISTED}))
+    assert (one, hash(one)) == (again, hash(again))
+    other = LISTED | {"zeta": {"models": {"m": {"cost": {"input": 1, "output": 3}}}}}
+    assert one != read_price_list(encoded(other))
+    assert one != LISTED
 
 
 @pytest.mark.parametrize(
@@ -69,6 +78,11 @@ def test_what_makes_no_sense_is_left_out(nonsense: Any) -> None:
 def test_a_list_without_prices_is_an_error(data: bytes) -> None:
     with pytest.raises(BadPriceList, match="the list of prices"):
         read_price_list(data)
+
+
+def test_a_list_that_would_fill_the_memory_is_an_error() -> None:
+    with pytest.raises(BadPriceList, match="larger than 20 MB"):
+        read_price_list(encoded(LISTED) + b" " * MAX_LIST_BYTES)
 
 
 @given(st.binary(max_size=80) | st.text('{}[]",:models cost1', max_size=60).map(str.encode))

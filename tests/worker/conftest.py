@@ -1,6 +1,7 @@
 """A worker with a small supervisor and a scripted upstream, all in one trio loop."""
 
 import os
+import re
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -159,6 +160,14 @@ class Rig:
             return await read_to_end(stream)
 
 
+_ID_LINE = re.compile(rb"X-Request-Id: [0-9a-f]{32}\r\n")
+
+
+def without_id(answer: bytes) -> bytes:
+    """Return an answer without its id, which is another one each time."""
+    return _ID_LINE.sub(b"", answer, count=1)
+
+
 async def read_to_end(stream: trio.SocketStream) -> bytes:
     data = b""
     try:
@@ -166,7 +175,7 @@ async def read_to_end(stream: trio.SocketStream) -> bytes:
             data += more
     except trio.BrokenResourceError:
         data += b"<reset>"
-    return data
+    return without_id(data)
 
 
 async def read_answer(stream: trio.SocketStream) -> bytes:
@@ -180,7 +189,7 @@ async def read_answer(stream: trio.SocketStream) -> bytes:
     length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
     while len(body) < length:
         body += await stream.receive_some()
-    return head + b"\r\n\r\n" + body
+    return without_id(head + b"\r\n\r\n" + body)
 
 
 def post(
@@ -216,7 +225,11 @@ async def open_rig(
     models: tuple[ModelRoute, ...] = (ModelRoute(model="m", aliases=("em",)),),
     **options: object,
 ) -> AsyncGenerator[Rig, None]:
-    """Run a worker until the block ends; `options` are those of `WorkerConfig`."""
+    """Run a worker until the block ends; `options` are those of `WorkerConfig`.
+
+    Streams have no trailers here, unless a test wants them.
+    """
+    options = {"trailers": False} | options
     config = WorkerConfig(generation=1, models=models, **options)  # type: ignore[arg-type]
     snapshot = Snapshot(
         epoch="e",
@@ -271,6 +284,7 @@ class Kit:
     open_rig = staticmethod(open_rig)
     post = staticmethod(post)
     unchunk = staticmethod(unchunk)
+    without_id = staticmethod(without_id)
     read_to_end = staticmethod(read_to_end)
     read_answer = staticmethod(read_answer)
     answer_json = staticmethod(answer_json)

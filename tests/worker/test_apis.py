@@ -16,7 +16,7 @@ from arriero.protocol.events import ProgressMade
 from arriero.protocol.lease import Leave, Refused, Report, Want
 from arriero.protocol.routes import ModelRoute
 from arriero.protocol.values import ErrorInfo, Progress
-from arriero.worker import link, serving
+from arriero.worker import link
 from tests.worker.recorded import (
     MESSAGE,
     MESSAGE_WITH_TOOL,
@@ -192,10 +192,9 @@ async def test_errors_before_the_answer_have_anthropic_s_shape(
 
 
 async def test_a_message_that_is_no_stream_is_held_and_told_to_come_again(
-    opened: Opener, kit: Any, monkeypatch: pytest.MonkeyPatch
+    opened: Opener, kit: Any
 ) -> None:
-    monkeypatch.setattr(serving, "NONSTREAM_HOLD_S", 0.2)
-    async with opened() as rig:
+    async with opened(nonstream_hold_s=0.2) as rig:
         rig.grants = False
         answer = await rig.ask(kit.post(path=MESSAGES))
 
@@ -217,12 +216,11 @@ def create_response(port: int) -> str:
 
 @pytest.mark.parametrize("create", [create_message, create_response])
 async def test_the_retry_of_the_client_joins_the_load_and_gets_the_answer(
-    opened: Opener, monkeypatch: pytest.MonkeyPatch, create: Callable[[int], str]
+    opened: Opener, create: Callable[[int], str]
 ) -> None:
-    monkeypatch.setattr(serving, "NONSTREAM_HOLD_S", 0.2)
     body = b'{"id":"x"}'
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n"
-    async with opened(body, head=head) as rig:
+    async with opened(body, head=head, nonstream_hold_s=0.2) as rig:
         rig.grants = False
 
         async def grant_the_second() -> None:
@@ -396,10 +394,9 @@ async def test_an_error_of_the_upstream_keeps_its_words_after_the_commit(
 
 @pytest.mark.parametrize("path", [b"/completion", b"/infill", b"/rerank", b"/v1/rerank"])
 async def test_plain_routes_are_held_in_silence_even_as_streams(
-    opened: Opener, kit: Any, path: bytes, monkeypatch: pytest.MonkeyPatch
+    opened: Opener, kit: Any, path: bytes
 ) -> None:
-    monkeypatch.setattr(serving, "NONSTREAM_HOLD_S", 0.3)
-    async with opened() as rig:
+    async with opened(nonstream_hold_s=0.3) as rig:
         rig.grants = False
         answer = await rig.ask(kit.post(STREAM, path=path))
 

@@ -10,16 +10,15 @@ from arriero.worker.errors import BadRequest, RelayError, TooLarge
 LIMIT = 1000
 
 
-def read(data: bytes) -> ChunkedBody:
+def read(data: bytes) -> tuple[bytes, ChunkedBody]:
     reader = ChunkedBody(LIMIT)
-    reader.push(data)
-    return reader
+    return reader.push(data), reader
 
 
 def test_chunks_are_put_together_and_the_next_request_is_left() -> None:
-    reader = read(b"3\r\nabc\r\nA;x=y\r\n0123456789\r\n0\r\nTrailer: x\r\n\r\nPOST")
+    body, reader = read(b"3\r\nabc\r\nA;x=y\r\n0123456789\r\n0\r\nTrailer: x\r\n\r\nPOST")
 
-    assert (bytes(reader.body), reader.complete, reader.rest) == (b"abc0123456789", True, b"POST")
+    assert (body, reader.complete, reader.rest) == (b"abc0123456789", True, b"POST")
 
 
 @given(st.lists(st.binary(min_size=1, max_size=30), max_size=5), st.lists(st.integers(0, 300)))
@@ -27,15 +26,15 @@ def test_a_body_is_the_same_wherever_it_is_cut(pieces: list[bytes], places: list
     data = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\nnext"
     edges = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
     reader = ChunkedBody(LIMIT)
-    rest = b""
+    body = rest = b""
 
     for start, end in itertools.pairwise(edges):
         if reader.complete:
             rest += data[start:end]
         else:
-            reader.push(data[start:end])
+            body += reader.push(data[start:end])
 
-    assert bytes(reader.body) == b"".join(pieces)
+    assert body == b"".join(pieces)
     assert reader.rest + rest == b"next"
 
 
@@ -63,11 +62,24 @@ def test_what_is_no_chunked_body_is_refused(data: bytes) -> None:
 
 
 def test_the_limit_is_kept_before_the_bytes_come() -> None:
-    assert len(read(b"3e8\r\n" + b"x" * 1000).body) == 1000
+    assert len(read(b"3e8\r\n" + b"x" * 1000)[0]) == 1000
     with pytest.raises(TooLarge):
         read(b"3e9\r\n")
     with pytest.raises(TooLarge):
         read(b"3e8\r\n" + b"x" * 1000 + b"\r\n1\r\n")
+
+
+def test_nothing_of_a_body_is_kept() -> None:
+    reader = ChunkedBody(10**9)
+    reader.push(b"5f5e100\r\n")
+    middle = b"x" * 10**6
+
+    assert reader.push(middle) is middle
+    for _ in range(99):
+        reader.push(middle)
+    assert not reader.complete
+    assert reader.push(b"\r\n0\r\n\r\n") == b""
+    assert reader.complete
 
 
 @given(st.lists(st.binary(max_size=20), max_size=5))

@@ -1,16 +1,28 @@
-import pytest
+from collections.abc import Callable
+from functools import partial
 
+import anthropic
+import openai
+import pytest
+import trio
+
+from arriero.worker.error_answer import error_answer
 from arriero.worker.errors import (
+    AlreadyRuns,
     BadRequest,
+    Forbidden,
     LoadFailed,
     RelayError,
+    RequestCancelled,
     TooLarge,
     Unauthorized,
     Unavailable,
     UnknownModel,
+    UnknownRequest,
     UpstreamAnsweredError,
     UpstreamDied,
     UpstreamSilent,
+    WrongMethod,
     anthropic_error,
 )
 
@@ -24,7 +36,11 @@ def answered(status: int, kind: str) -> UpstreamAnsweredError:
     [
         (BadRequest("no"), "invalid_request_error"),
         (Unauthorized("no"), "authentication_error"),
+        (Forbidden("no"), "permission_error"),
         (UnknownModel("no"), "not_found_error"),
+        (UnknownRequest("no"), "not_found_error"),
+        (WrongMethod("no"), "invalid_request_error"),
+        (RequestCancelled("no"), "invalid_request_error"),
         (TooLarge("no"), "request_too_large"),
         (LoadFailed("no"), "api_error"),
         (Unavailable("no"), "overloaded_error"),
@@ -42,3 +58,47 @@ def answered(status: int, kind: str) -> UpstreamAnsweredError:
 )
 def test_anthropic_s_type_goes_by_the_status(error: RelayError, kind: str) -> None:
     assert anthropic_error(error) == {"type": "error", "error": {"type": kind, "message": "no"}}
+
+
+def test_a_request_that_runs_already_is_named_and_not_repeated() -> None:
+    error = AlreadyRuns("req-1")
+
+    assert (error.status, error.running_id) == (409, "req-1")
+    assert "'req-1'" in error.message
+    assert (b"x-should-retry", b"false") in error.fields
+    assert anthropic_error(error)["error"]["type"] == "conflict_error"
+
+
+def ask_as_openai(url: str) -> None:
+    client = openai.OpenAI(base_url=f"{url}/v1", api_key="k", max_retries=2)
+    client.chat.completions.create(model="m", messages=[{"role": "user", "content": "?"}])
+
+
+def ask_as_anthropic(url: str) -> None:
+    client = anthropic.Anthropic(base_url=url, api_key="k", max_retries=2)
+    client.messages.create(model="m", max_tokens=1, messages=[{"role": "user", "content": "?"}])
+
+
+@pytest.mark.parametrize("ask", [ask_as_openai, ask_as_anthropic])
+@pytest.mark.parametrize("error", [AlreadyRuns("r"), RequestCancelled("no"), LoadFailed("no")])
+async def test_official_clients_do_not_repeat_what_would_do_harm(
+    ask: Callable[[str], None], error: RelayError
+) -> None:
+    answered: list[int] = []
+
+    async def answer(stream: trio.SocketStream) -> None:
+        async with stream:
+            await stream.receive_some()
+            answered.append(error.status)
+            await stream.send_all(error_answer(error, close=True))
+
+    async with trio.open_nursery() as nursery:
+        serve = partial(trio.serve_tcp, answer, 0, host="127.0.0.1")
+        (listener,) = await nursery.start(serve)
+        port = listener.socket.getsockname()[1]
+        with pytest.raises((openai.APIStatusError, anthropic.APIStatusError)) as caught:
+            await trio.to_thread.run_sync(ask, f"http://127.0.0.1:{port}")
+        nursery.cancel_scope.cancel()
+
+    assert answered == [error.status]
+    assert getattr(caught.value, "status_code", None) == error.status

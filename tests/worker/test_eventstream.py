@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.worker.eventstream import Message, MessageReader, exception_message
+from arriero.worker.eventstream import (
+    MAX_MESSAGE_BYTES,
+    Message,
+    MessageReader,
+    MessageSplitter,
+    event_message,
+    exception_message,
+)
 
 
 def packed(headers: bytes, payload: bytes = b"{}", /, **lies: int) -> bytes:
@@ -95,7 +102,7 @@ def test_a_header_has_one_of_ten_types(kind: int, encoded: bytes, value: object)
     assert reader.damage is None
 
 
-@pytest.mark.parametrize(
+HOSTILE = pytest.mark.parametrize(
     ("hostile", "why"),
     [
         (packed(b"", crc=1), "checksum of a message is"),
@@ -115,6 +122,9 @@ def test_a_header_has_one_of_ten_types(kind: int, encoded: bytes, value: object)
         (packed(b"\x01\xff\x00"), "no UTF-8"),
     ],
 )
+
+
+@HOSTILE
 def test_damage_ends_the_reading_and_no_byte_is_lost(hostile: bytes, why: str) -> None:
     reader = MessageReader()
 
@@ -185,6 +195,46 @@ def test_any_exception_can_be_read_again(said: str, name: str) -> None:
     assert reader.at_boundary
 
 
+def test_an_event_of_ours_is_what_amazon_would_send() -> None:
+    [message], _ = read(event_message("messageStop", {"stopReason": "end_turn"}))
+
+    assert dict(message.headers) == dict(read(RUN[3])[0][0].headers)
+    assert json.loads(message.payload) == {"stopReason": "end_turn"}
+
+
+def test_whole_messages_are_passed_on_and_a_part_is_kept_back() -> None:
+    splitter = MessageSplitter()
+    stream = b"".join(RUN)
+    cut = len(RUN[0]) + len(RUN[1]) + 5
+
+    assert splitter.push(stream[:cut]) == RUN[0] + RUN[1]
+    assert splitter.rest == RUN[2][:5]
+    assert splitter.at_boundary  # of what was passed on
+    assert splitter.push(stream[cut:]) == b"".join(RUN[2:])
+    assert (splitter.rest, splitter.oversize, splitter.damage) == (b"", 0, None)
+
+
+@HOSTILE
+def test_after_damage_all_is_passed_on_as_it_comes_and_counted(hostile: bytes, why: str) -> None:
+    splitter = MessageSplitter()
+
+    assert splitter.push(RUN[0] + hostile[:9]) == RUN[0]
+    assert splitter.push(hostile[9:]) == hostile
+    assert splitter.damage is not None
+    assert why in splitter.damage
+    assert [splitter.push(RUN[1]), splitter.push(b"x")] == [RUN[1], b"x"]
+    assert (splitter.at_boundary, splitter.rest, splitter.oversize) == (False, b"", 1)
+
+
+def test_a_message_that_is_too_long_is_damage() -> None:
+    splitter = MessageSplitter()
+    large = packed(b"", bytes(MAX_MESSAGE_BYTES - 15))
+
+    assert splitter.push(large[:12]) == large[:12]
+    assert splitter.push(large[12:]) == large[12:]
+    assert splitter.oversize == 1
+
+
 _NAMES = st.text(min_size=1, max_size=20)
 _VALUES = st.one_of(
     st.booleans().map(lambda it: (0 if it else 1, b"", it)),
@@ -234,3 +284,12 @@ def test_whatever_comes_every_byte_can_be_passed_on(pieces: list[bytes]) -> None
         passed += reader.rest
 
     assert passed == b"".join(pieces)
+
+
+@given(st.lists(st.binary(max_size=40) | st.sampled_from(RUN) | st.just(RUN[0][:20]), max_size=6))
+def test_whatever_comes_is_split_without_loss(pieces: list[bytes]) -> None:
+    splitter = MessageSplitter()
+    passed = b"".join(splitter.push(piece) for piece in pieces)
+
+    assert passed + splitter.rest == b"".join(pieces)
+    assert splitter.at_boundary is (splitter.oversize == 0)

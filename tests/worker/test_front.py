@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from arriero.protocol.events import ConfigChanged, StateChanged
 from arriero.protocol.lease import Finish, Hello, Probe, Report, Want, Welcome
 from arriero.protocol.routes import ModelRoute
-from arriero.worker import front, sentry
+from arriero.worker import front, sentry, upload
 
 SSE = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
@@ -98,9 +98,8 @@ async def test_a_body_that_names_no_model_is_refused_and_the_connection_goes_on(
 async def test_a_request_that_does_not_arrive_ends_in_time(
     tmp_path: Path, kit: Any, monkeypatch: pytest.MonkeyPatch, sent: bytes, answered: bytes
 ) -> None:
-    for name in ("HEAD_S", "BODY_S"):
-        monkeypatch.setattr(sentry, name, 0.2)
-        monkeypatch.setattr(front, name, 0.2)
+    for module, name in ((sentry, "HEAD_S"), (front, "HEAD_S"), (upload, "BODY_S")):
+        monkeypatch.setattr(module, name, 0.2)
     async with kit.open_rig(tmp_path) as rig:
         answer = await rig.ask(sent)
 
@@ -144,6 +143,142 @@ async def test_any_bytes_are_answered_or_the_connection_ends(rig: Any) -> None:
                 pass
 
     assert (await rig.ask(get(b"/health"))).startswith(b"HTTP/1.1 200")
+
+
+def form(*parts: tuple[str, bytes], fields: bytes = b"") -> bytes:
+    """A POST of a form with these fields."""
+    body = b"".join(
+        b'--B\r\nContent-Disposition: form-data; name="%b"\r\n\r\n%b\r\n' % (name.encode(), value)
+        for name, value in parts
+    )
+    body += b"--B--\r\n"
+    return (
+        b"POST /v1/audio/transcriptions HTTP/1.1\r\nHost: x\r\n%b"
+        b"Content-Type: multipart/form-data; boundary=B\r\nContent-Length: %d\r\n\r\n%b"
+        % (fields, len(body), body)
+    )
+
+
+async def test_forms_reach_the_model_that_they_name_under_its_own_name(
+    tmp_path: Path, kit: Any
+) -> None:
+    models = (ModelRoute(model="m", aliases=("em",), send_as="upstream's own"),)
+    posted = form(("file", b"x" * 3_000_000), ("model", b"em"))
+    written = (
+        b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n"
+    )
+    curl = b"application/x-www-form-urlencoded"
+    async with kit.open_rig(tmp_path, models=models) as rig, await rig.connect() as stream:
+        await stream.send_all(posted)
+        answers = [await kit.read_answer(stream)]
+        for body in (b"model=em&x=1", b' {"model":"em"}'):
+            await stream.send_all(written % (curl, len(body)) + body)
+            answers.append(await kit.read_answer(stream))
+        sent = [exchange.body for exchange in rig.upstream.exchanges]
+
+    assert [answer[:12] for answer in answers] == [b"HTTP/1.1 200"] * 3
+    assert sent[0] == posted.partition(b"\r\n\r\n")[2].replace(
+        b"\r\nem\r\n", b"\r\nupstream's own\r\n"
+    )
+    assert sent[1:] == [b"model=upstream%27s+own&x=1", b' {"model":"upstream\'s own"}']
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (form(("file", b"x")), b"400"),
+        (form(("model", b"m"), ("model", b"m")), b"400"),
+        (form(("model", b"unknown"), ("file", b"x" * 20_000_000)), b"404"),
+        (form(("model", b"m")).replace(b"boundary=B", b"charset=x"), b"400"),
+        (b"POST /v1/images/edits HTTP/1.1\r\nHost: x\r\nContent-Length: 2147483649\r\n"
+         b"Content-Type: multipart/form-data; boundary=B\r\n\r\n", b"413"),
+    ],
+)  # fmt: skip
+async def test_a_form_that_cannot_be_taken_is_refused_and_its_client_hears_why(
+    rig: Any, request_bytes: bytes, status: bytes
+) -> None:
+    """Even a client that sends all of it before it reads the answer."""
+    answer = await rig.ask(request_bytes)
+
+    assert answer.startswith(b"HTTP/1.1 %b " % status)
+    assert rig.upstream.exchanges == []
+
+
+@pytest.mark.parametrize(
+    ("key", "begins"), [(b"right", b"HTTP/1.1 100 Continue\r\n\r\n"), (b"wrong", b"HTTP/1.1 401 ")]
+)
+@pytest.mark.parametrize("kind", [b"application/json", b"multipart/form-data; boundary=B"])
+async def test_only_a_client_that_may_ask_is_told_to_send_its_body(
+    tmp_path: Path, kit: Any, key: bytes, begins: bytes, kind: bytes
+) -> None:
+    head = (
+        b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %b\r\n"
+        b"Expect: 100-continue\r\nContent-Length: 100\r\nContent-Type: %b\r\n\r\n" % (key, kind)
+    )
+    async with (
+        kit.open_rig(tmp_path, api_keys=("right",)) as rig,
+        await rig.connect() as stream,
+    ):
+        await stream.send_all(head)
+
+        assert (await stream.receive_some()).startswith(begins)
+
+
+async def test_trailers_of_a_request_are_dropped_and_the_next_request_is_found(
+    rig: Any, kit: Any
+) -> None:
+    body = b'd\r\n{"model":"m"}\r\n0\r\nX-Checksum: 1\r\n\r\n'
+    chunked = (
+        b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + body
+    )
+
+    answer = await rig.ask(chunked + kit.post())
+
+    assert answer.count(b"HTTP/1.1 200 OK") == 2
+    assert rig.upstream.exchanges[0].body == b'{"model":"m"}'
+    assert b"X-Checksum" not in rig.upstream.exchanges[0].head
+
+
+async def test_a_client_of_http_1_0_gets_an_answer_that_ends_with_the_connection(
+    tmp_path: Path, kit: Any
+) -> None:
+    async def handler(exchange: Any) -> None:
+        await exchange.stream.send_all(SSE)
+        await exchange.stream.aclose()
+
+    body = b'{"model":"m","stream":true}'
+    old = b"POST /v1/completions HTTP/1.0\r\nContent-Length: %d\r\nConnection: keep-alive\r\n\r\n"
+    async with kit.open_rig(tmp_path, handler) as rig:
+        answer = await rig.ask(old % len(body) + body)
+
+    head, _, frames = answer.partition(b"\r\n\r\n")
+    assert frames == SSE.partition(b"\r\n\r\n")[2]
+    assert b"transfer-encoding" not in head.lower()
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [(b"/health", b"200"), (b"/v1/chat/completions", b"405"), (b"/nothing", b"404")],
+)
+async def test_an_answer_to_head_has_no_body(rig: Any, path: bytes, status: bytes) -> None:
+    answer = await rig.ask(get(path, b"HEAD"))
+
+    assert answer.startswith(b"HTTP/1.1 %b " % status)
+    assert answer.endswith(b"\r\n\r\n")
+    assert answer.count(b"\r\n\r\n") == 1
+
+
+async def test_of_a_request_that_cannot_be_read_the_one_before_says_nothing(
+    rig: Any, kit: Any
+) -> None:
+    """Nobody knows its API, though Anthropic's was spoken on this connection."""
+    async with await rig.connect() as stream:
+        await stream.send_all(kit.post(path=b"/v1/messages", close=False))
+        await kit.read_answer(stream)
+        await stream.send_all(b"NONSENSE\r\n\r\n")
+        answer = await kit.read_to_end(stream)
+
+    assert body_of(answer)["error"]["code"] == "bad_request"
 
 
 # --- the page door -------------------------------------------------------------------------------

@@ -37,6 +37,13 @@ def test_a_head_is_taken_apart() -> None:
         b"Trailer: x",
         b"Upgrade: h2c",
         b"X-Swap-Progress: on",
+        b"X-Prefill-Progress: on",
+        b"X-SwiftLM-Prefill-Progress: on",
+        b"X-Stream-Format: turn-events",
+        b"X-Request-Id: r",
+        b"Traceparent: 00-1-2-01",
+        b"Tracestate: a=b",
+        b"X-Provider: openai",
         b"Connection: x-secret\r\nX-Secret: secret",
     ],
 )
@@ -107,6 +114,83 @@ def test_an_absolute_target_has_a_path() -> None:
     head = parse_head(b"POST http://h:1/v1/embeddings?a HTTP/1.1\r\nHost: a\r\n\r\n")
 
     assert head.path == b"/v1/embeddings"
+
+
+@pytest.mark.parametrize(
+    ("fields", "value"),
+    [
+        (b"X-Prefill-Progress: chunk\r\n", b"chunk"),
+        (b"X-SwiftLM-Prefill-Progress:  event \r\n", b"event"),
+        (b"X-SwiftLM-Prefill-Progress: a\r\nX-Prefill-Progress: b\r\nX-Prefill-Progress: c\r\n",
+         b"b"),
+        (b"X-SwiftLM-Prefill-Progress: a\r\nX-Prefill-Progress:\r\n", b""),
+        (b"X-Swap-Progress: on\r\n", None),
+    ],
+)  # fmt: skip
+def test_of_several_wishes_for_prefill_the_first_of_our_own_name_counts(
+    fields: bytes, value: bytes | None
+) -> None:
+    assert parse_head(LINE + fields + b"\r\n").prefill == value
+
+
+def test_fields_for_this_program_are_kept_in_order_and_those_for_both_go_on() -> None:
+    head = parse_head(
+        LINE + b"X-Request-ID: r1\r\nTraceparent: t\r\nx-request-id: r2\r\nX-Stream-Format: f\r\n"
+        b"Origin: http://o\r\nIdempotency-Key: k\r\nIdempotency-Key: l\r\n\r\n"
+    )
+
+    assert head.own == [
+        (b"x-request-id", b"r1"),
+        (b"traceparent", b"t"),
+        (b"x-request-id", b"r2"),
+        (b"x-stream-format", b"f"),
+    ]
+    assert (head.request_id, head.stream_format) == (b"r1", b"f")
+    assert (head.origin, head.idempotency_key) == (b"http://o", b"k")
+    assert list(head.fields()) == [
+        (b"host", b"a"),
+        (b"origin", b"http://o"),
+        (b"idempotency-key", b"k"),
+        (b"idempotency-key", b"l"),
+    ]
+
+
+def test_the_type_of_a_body_is_known_and_goes_on() -> None:
+    line = b"Content-Type: Multipart/Form-Data ; boundary=B\r\n"
+    head = parse_head(LINE + line + b"Connection: content-type\r\n\r\n")
+    two = parse_head(LINE + line + b"content-type: text/plain\r\n\r\n")
+
+    assert (head.media_type, head.lines) == (b"multipart/form-data", [b"Host: a\r\n", line])
+    assert head.content_type == b"Multipart/Form-Data ; boundary=B"
+    assert two.content_type == b"Multipart/Form-Data ; boundary=B, text/plain"
+
+
+@pytest.mark.parametrize(
+    ("rest", "upgrade"),
+    [
+        (b"Upgrade: WebSocket\r\nConnection: keep-alive, Upgrade\r\n\r\n", b"websocket"),
+        (b"Connection: upgrade\r\nUpgrade: h2c\r\n\r\n", b"h2c"),
+        (b"Upgrade: websocket\r\n\r\n", None),
+        (b"Upgrade: websocket\r\nConnection: close\r\n\r\n", None),
+        (b"Connection: upgrade\r\n\r\n", None),
+    ],
+)
+def test_an_upgrade_is_one_if_connection_says_so_as_well(
+    rest: bytes, upgrade: bytes | None
+) -> None:
+    head = parse_head(LINE + b"Sec-WebSocket-Key: k\r\n" + rest)
+
+    assert head.upgrade == upgrade
+    assert head.lines == [b"Host: a\r\n", b"Sec-WebSocket-Key: k\r\n"]
+
+
+def test_http_1_0_knows_no_upgrade_and_no_continue() -> None:
+    head = parse_head(
+        b"POST /x HTTP/1.0\r\nUpgrade: websocket\r\nConnection: upgrade\r\n"
+        b"Expect: 100-continue\r\n\r\n"
+    )
+
+    assert (head.upgrade, head.continues) == (None, False)
 
 
 @given(st.binary(max_size=200))

@@ -1,46 +1,80 @@
 import contextlib
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arriero.protocol.routes import HeaderRules
 from arriero.worker.errors import UpstreamDied
 from arriero.worker.head import parse_head
-from arriero.worker.headers import AnswerBody, parse_answer_head, upstream_request
+from arriero.worker.header_rules import compile_rules
+from arriero.worker.headers import (
+    AnswerBody,
+    origin_form,
+    parse_answer_head,
+    upstream_request,
+)
 
 OK = b"HTTP/1.1 200 OK\r\n"
 
 
-def request(*fields: bytes, reads_frames: bool = False) -> bytes:
+def request(*fields: bytes, **options: Any) -> bytes:
     head = parse_head(b"\r\n".join((b"POST /v1/x?y=1 HTTP/1.1", b"Host: h", *fields, b"", b"")))
-    return upstream_request(
-        head, b"body", peer=b"10.0.0.1", base_path=b"/base", reads_frames=reads_frames
-    )
+    given = {"target": origin_form(head), "length": 4} | options
+    return upstream_request(head, peer=b"10.0.0.1", base_path=b"/base", **given)
 
 
-def test_a_request_goes_up_with_its_host_and_the_clients_address() -> None:
-    assert request(b"X: y", b"X-Forwarded-For: 1.1.1.1", b"Authorization: secret") == (
-        b"POST /base/v1/x?y=1 HTTP/1.1\r\nHost: h\r\nX: y\r\n"
+def test_a_request_goes_up_with_its_host_and_the_clients_address_and_wants_no_compression() -> None:
+    fields = (b"X: y", b"X-Forwarded-For: 1.1.1.1", b"Authorization: s", b"Accept-Encoding: gzip")
+
+    assert request(*fields) == (
+        b"POST /base/v1/x?y=1 HTTP/1.1\r\nHost: h\r\nX: y\r\nAccept-Encoding: identity\r\n"
         b"X-Forwarded-For: 1.1.1.1, 10.0.0.1\r\nContent-Length: 4\r\n\r\n"
     )
 
 
-def test_a_stream_is_asked_for_without_compression() -> None:
-    assert b"Accept-Encoding: gzip\r\n" in request(b"Accept-Encoding: gzip")
-    stream = request(b"Accept-Encoding: gzip", reads_frames=True)
-    assert stream.count(b"Accept-Encoding") == 1
-    assert b"Accept-Encoding: identity\r\n" in stream
+def test_a_body_of_unknown_length_goes_up_in_chunks() -> None:
+    sent = request(length=None)
+    assert b"Transfer-Encoding: chunked\r\n" in sent
+    assert b"Content-Length" not in sent
+
+
+def test_lines_are_added_and_others_changed_by_rules() -> None:
+    rules = compile_rules(HeaderRules(remove=("x",), set=(("Y", "2"),)))
+    sent = request(b"X: y", extra=b"traceparent: t\r\n", rules=rules)
+    assert b"X: y" not in sent
+    assert b"\r\nY: 2\r\n" in sent
+    assert b"\r\ntraceparent: t\r\n" in sent
+
+
+def test_a_target_with_a_host_goes_up_without_it() -> None:
+    head = parse_head(b"POST http://h/v1/x?y=1 HTTP/1.1\r\nHost: h\r\n\r\n")
+    assert origin_form(head) == b"/v1/x?y=1"
 
 
 def test_an_answer_loses_its_hop_by_hop_fields_only() -> None:
     head = parse_answer_head(
         OK
         + b"Content-Type: text/plain\r\nKeep-Alive: timeout=5\r\nConnection: keep-alive, X-Hop\r\n"
-        b"X-Hop: 1\r\nDate: d\r\nContent-Length: 3\r\n\r\n"
+        b"X-Hop: 1\r\nDate: d\r\nX-Request-Id: theirs\r\nContent-Length: 3\r\n\r\n"
     )
 
-    assert head.plain == OK + (b"Content-Type: text/plain\r\nDate: d\r\nContent-Length: 3\r\n\r\n")
+    built = head.build(framing=b"Content-Length: 3\r\n", extra=b"E: e\r\n", close=False)
+
+    assert built == (
+        OK + b"Content-Type: text/plain\r\nDate: d\r\nContent-Length: 3\r\nE: e\r\n\r\n"
+    )
     assert head.keep_alive
+
+
+def test_the_type_of_an_answer_can_be_another_one_and_rules_change_its_lines() -> None:
+    head = parse_answer_head(OK + b"content-TYPE: text/event-stream\r\nA: b\r\n\r\n")
+    rules = compile_rules(HeaderRules(remove=("a",)))
+
+    built = head.build(framing=b"", extra=b"", close=False, rules=rules, content_type=b"text/plain")
+
+    assert built == OK + b"Content-Type: text/plain\r\n\r\n"
 
 
 @pytest.mark.parametrize(
@@ -67,6 +101,25 @@ def test_heads_say_what_follows(fields: bytes, keep_alive: bool, is_stream: bool
     head = parse_answer_head(OK + fields + b"\r\n")
 
     assert (head.keep_alive, head.is_stream) == (keep_alive, is_stream)
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_event_stream"),
+    [
+        (b"Content-Type: application/vnd.amazon.eventstream\r\n", True),
+        (b"Content-Type: Application/Vnd.Amazon.EventStream; a=b\r\nContent-Length: 3\r\n", True),
+        (
+            b"Content-Type: application/vnd.amazon.eventstream\r\nContent-Encoding: gzip\r\n"
+            b"Content-Length: 3\r\n",
+            False,
+        ),
+        (b"Content-Type: application/json\r\nContent-Length: 3\r\n", False),
+    ],
+)
+def test_a_binary_stream_is_known_by_its_type(fields: bytes, is_event_stream: bool) -> None:
+    head = parse_answer_head(OK + fields + b"\r\n")
+
+    assert (head.is_event_stream, head.is_stream) == (is_event_stream, False)
 
 
 def test_a_stream_is_marked_as_not_to_be_buffered() -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arriero.worker.errors import Unauthorized
-from arriero.worker.keys import check_key, shown_key
+from arriero.worker.keys import caller_of, check_key, shown_key
 
 KEYS = ("sk-one", "sk-two")
 
@@ -37,6 +37,14 @@ def test_a_key_is_found_where_clients_put_it(
     fields: list[tuple[bytes, bytes]], key: bytes | None
 ) -> None:
     assert shown_key(fields) == key
+
+
+def test_who_asks_is_told_apart_but_not_by_the_key() -> None:
+    one = caller_of([(b"x-api-key", b"sk-one")])
+
+    assert one == caller_of([(b"authorization", b"Bearer sk-one")]) == "456f1612bd25c6c8"
+    assert one != caller_of([(b"x-api-key", b"sk-two")])
+    assert caller_of([]) == caller_of([(b"x-api-key", b"")]) == ""
 
 
 @pytest.mark.parametrize("key", KEYS)

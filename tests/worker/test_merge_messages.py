@@ -122,6 +122,15 @@ def test_counts_of_the_beginning_are_carried_over_to_the_end(
             b'data: {"index":0, "type":"content_block_stop"}\n\n',
             b'data: {"index":1,"type":"content_block_stop"}\n\n',
         ),
+        # what else is in a frame stays where it is
+        (
+            b': hb\r\nid: 7\r\nevent: content_block_stop\r\ndata: {"type":"content_block_stop","index":0}\r\n\r\n',
+            b': hb\r\nid: 7\r\nevent: content_block_stop\r\ndata: {"type":"content_block_stop","index":1}\r\n\r\n',
+        ),
+        (
+            b'id: 7\ndata: {"type":"content_block_stop",\nretry: 5\ndata: "index":0}\n\n',
+            b'id: 7\ndata: {"type":"content_block_stop","index":1}\nretry: 5\n\n',
+        ),
         # only at the top, and never in a text
         (
             b'data: {"delta":{"index":0,"text":"\\"index\\":0"},"type":"content_block_delta","index":0}\n\n',

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from arriero.worker.errors import UpstreamDied
 from arriero.worker.merging import MergingSplitter, read_event, read_object, with_data
-from arriero.worker.sse_events import EventReader
+from arriero.worker.sse_events import MAX_DATA_BYTES, EventReader
 from tests.worker.recorded import cut
 
 FRAME = re.compile(rb"[^\r\n]*(?>\r\n|\r|\n)", re.DOTALL)
@@ -64,6 +64,20 @@ def test_a_byte_order_mark_does_not_end_up_in_the_middle() -> None:
     assert merged(b"\xef\xbb", b"\xbfa\n\n\xef\xbb\xbfb\n\n") == b"<a\n\n\xef\xbb\xbfb\n\n"
 
 
+def test_a_frame_with_an_image_is_merged_as_others_are() -> None:
+    """It is longer than what is read where nobody has to change anything."""
+    image = b"+" * (MAX_DATA_BYTES + 1)
+    frame = b'id: 1\ndata: {"image":"%b"}\n\n' % image
+    pieces = [frame[at : at + 65536] for at in range(0, len(frame), 65536)]
+    seen: list[bytes] = []
+
+    splitter = MergingSplitter(Marks(), look=seen.append)
+
+    assert b"".join(map(splitter.push, pieces)) == b"<(edited)\n\n"
+    assert seen == [frame]
+    assert read_object(read_event(frame)) == {"image": image.decode()}
+
+
 def test_a_frame_that_never_ends_is_given_up() -> None:
     splitter = MergingSplitter(Marks(), limit_bytes=8)
 
@@ -99,6 +113,7 @@ def test_the_usual_frame_is_read_as_the_standard_says(
         (b'data: {"a":"\xff"}\n\n', None),
         (b"data: " + b'{"a":' * 100_000 + b"\n\n", None),
         (b"\n\n", None),
+        (b"\xef\xbb\xbfdata: {}\n\n", None),  # not at the beginning of a stream
     ],
 )
 def test_only_objects_are_read(frame: bytes, value: Any) -> None:
@@ -110,11 +125,14 @@ def test_only_objects_are_read(frame: bytes, value: Any) -> None:
     [
         (b"id: 1\ndata: {}\n: c\n\n", b'id: 1\ndata: {"a":1}\n: c\n\n'),
         (b"data:{}\r\n\r\n", b'data:{"a":1}\r\n\r\n'),
-        (b"event: x\rdata: {\rdata: }\r\r", b'event: x\ndata: {"a":1}\n\n'),
+        (b"event: x\rdata: {\rdata: }\r\r", b'event: x\rdata: {"a":1}\r\r'),
+        (
+            b"id: 1\ndata:{\nretry: 2\ndata: }\r\n: data: c\ndata\ndatax\n\n",
+            b'id: 1\ndata:{"a":1}\nretry: 2\n: data: c\ndatax\n\n',
+        ),
         (b"xdata: y\ndata: {}\n\n", b'xdata: y\ndata: {"a":1}\n\n'),
     ],
 )
 def test_only_the_data_of_a_frame_is_changed(frame: bytes, changed: bytes) -> None:
-    event = read_event(frame)
-    assert event is not None
-    assert with_data(frame, event, {"a": 1}) == changed
+    assert read_object(read_event(frame)) == {}
+    assert with_data(frame, {"a": 1}) == changed

@@ -1,14 +1,19 @@
 import contextlib
-import json
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.protocol.routes import ModelRoute, WorkerConfig
+from arriero.protocol.activity import Prices
+from arriero.protocol.routes import ModelRoute, PeerModel, PeerRoute, WorkerConfig
 from arriero.worker.errors import BadRequest, UnknownModel
-from arriero.worker.naming import Asked, Names, asks_for_thinking, read_body, rename
+from arriero.worker.naming import (
+    Asked,
+    Names,
+    asks_for_prefill_itself,
+    asks_for_thinking,
+    read_body,
+)
 
 QWEN = ModelRoute(model="qwen3", aliases=("gpt-4", "gemma"))
 GEMMA = ModelRoute(model="gemma")
@@ -76,9 +81,9 @@ def test_thinking_is_asked_for_at_the_top_and_not_disabled(body: bytes, asks: bo
 def test_an_id_goes_before_an_alias() -> None:
     names = Names(WorkerConfig(generation=1, models=(QWEN, GEMMA)))
 
-    assert names.find("gemma") is GEMMA
-    assert names.find("gpt-4") is QWEN
-    assert names.find("qwen3") is QWEN
+    assert names.find("gemma") == (GEMMA, None)
+    assert names.find("gpt-4") == (QWEN, None)
+    assert names.find("qwen3") == (QWEN, None)
 
 
 def test_an_unknown_name_is_told_what_looks_like_it() -> None:
@@ -90,47 +95,44 @@ def test_an_unknown_name_is_told_what_looks_like_it() -> None:
     assert caught.value.message == "cannot find a model named 'qwen'; did you mean 'qwen3'?"
 
 
+PEER = PeerRoute(peer="cloud", url="https://x", kind="openai", prices={"gpt-x": Prices()})
+
+
+def peered(**names: str) -> Names:
+    models = {name: PeerModel(peer="cloud", model=model) for name, model in names.items()}
+    return Names(
+        WorkerConfig(generation=1, models=(QWEN, GEMMA), peers={"cloud": PEER}, peer_models=models)
+    )
+
+
+def test_a_name_of_a_peer_leads_there_under_its_own_name() -> None:
+    route, peer = peered(big="gpt-x").find("big")
+
+    assert peer is PEER
+    assert (route.model, route.send_as, route.prices) == ("cloud/gpt-x", "gpt-x", Prices())
+
+
+def test_models_here_go_before_those_of_peers() -> None:
+    assert peered(qwen3="gpt-x").find("qwen3") == (QWEN, None)
+
+
+def test_whoever_names_no_model_gets_the_first_one() -> None:
+    assert Names(WorkerConfig(generation=1, models=(QWEN, GEMMA))).first() == QWEN.model
+    with pytest.raises(UnknownModel):
+        Names(WorkerConfig(generation=1, models=())).first()
+
+
 @pytest.mark.parametrize(
-    ("body", "renamed"),
+    ("body", "asks"),
     [
-        (b'{"model":"a"}', b'{"model":"b"}'),
-        (b'{ "x":1, "model"\n: "a" }', b'{ "x":1, "model"\n: "b" }'),
-        (b'{"m":{"model":"a"},"model":"a"}', b'{"m":{"model":"a"},"model":"b"}'),
-        (b'{"t":"\\"model\\":\\"a\\"","model":"a"}', b'{"t":"\\"model\\":\\"a\\"","model":"b"}'),
-        (b'{"x":"model","model":"a"}', b'{"x":"model","model":"b"}'),
-        (b'{"l":["model","x"],"model":"a"}', b'{"l":["model","x"],"model":"b"}'),
-        (b'{"model":"a","model":"c"}', b'{"model":"b","model":"b"}'),
-        (b'{"mod\\u0065l":"a"}', b'{"mod\\u0065l":"b"}'),
+        (b'{"return_progress":true}', True),
+        (b'{"return_progress":false}', False),
+        (b'{"return_progress":"yes"}', False),
+        (b'{"text":"return_progress"}', False),
+        (b"{}", False),
     ],
 )
-def test_only_the_value_of_the_top_level_model_is_replaced(body: bytes, renamed: bytes) -> None:
-    assert rename(body, "b") == renamed
-
-
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["model", "x"]), inner, max_size=2)
-    ),
-    max_leaves=8,
-)
-
-
-@given(
-    st.dictionaries(st.text(max_size=3), json_values, max_size=3),
-    st.text(min_size=1, max_size=6),
-    st.booleans(),
-)
-def test_renaming_changes_nothing_else(
-    members: dict[str, Any], name: str, model_first: bool
+def test_some_clients_ask_for_the_progress_of_the_prompt_themselves(
+    body: bytes, asks: bool
 ) -> None:
-    model = {"model": 'a"\\'}
-    before = model | members if model_first else members | model
-    before["model"] = 'a"\\'
-    body = json.dumps(before, indent=1).encode()
-
-    after = rename(body, name.encode("utf-8", "replace").decode())
-
-    assert json.loads(after) == before | {"model": name.encode("utf-8", "replace").decode()}
-    assert read_body(after).model
+    assert asks_for_prefill_itself(body) is asks

@@ -1,6 +1,7 @@
 """The relay door with real sockets: a warm model, and upstreams that break in one way each."""
 
 import os
+import re
 import socket
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -63,8 +64,9 @@ async def test_keys_stay_here_and_the_rest_goes_up(rig: Any, kit: Any) -> None:
     )
 
     (exchange,) = rig.upstream.exchanges
-    assert exchange.head == (
-        b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n"
+    own = re.compile(rb"(?m)^(traceparent: 00-[0-9a-f]{32}-[0-9a-f]{16}-01|X-Request-Id: .*)\r\n")
+    assert own.sub(b"", exchange.head) == (
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAccept-Encoding: identity\r\n"
         b"X-Forwarded-For: 127.0.0.1\r\nContent-Length: 13"
     )
     assert exchange.body == b'{"model":"m"}'

@@ -15,7 +15,7 @@ from arriero.protocol.events import ProgressMade, QueueChanged, StateChanged
 from arriero.protocol.lease import Leave, Refused, Report, Resync, Resynced, Want, Welcome
 from arriero.protocol.routes import ModelRoute
 from arriero.protocol.values import ErrorInfo, ModelStatus, Progress, QueueEntry
-from arriero.worker import link, serving
+from arriero.worker import link
 
 Opener = Callable[..., AbstractAsyncContextManager[Any]]
 
@@ -97,7 +97,7 @@ async def test_a_stream_that_waits_hears_of_each_phase_and_then_gets_its_answer(
             rig.grant(want)
             got += await kit.read_to_end(stream)
 
-    head = got.partition(b"\r\n\r\n")[0]
+    head = kit.without_id(got).partition(b"\r\n\r\n")[0]
     assert head == (
         b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n"
         b"Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\nX-Swap-Progress: reasoning\r\n"
@@ -271,10 +271,9 @@ async def test_an_answer_that_is_no_stream_becomes_a_frame_after_the_commit(
 
 
 async def test_a_request_that_is_no_stream_is_held_so_long_and_may_come_again(
-    opened: Opener, kit: Any, monkeypatch: pytest.MonkeyPatch
+    opened: Opener, kit: Any
 ) -> None:
-    monkeypatch.setattr(serving, "NONSTREAM_HOLD_S", 0.2)
-    async with opened() as rig:
+    async with opened(nonstream_hold_s=0.2) as rig:
         rig.grants = False
         answer = await rig.ask(kit.post())
         assert await rig.heard(Leave) == Leave(request=1)

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arriero.worker.errors import LoadFailed
+from arriero.worker.eventstream import event_message, exception_message
 from arriero.worker.paths import Form
 from arriero.worker.sse import EndWatcher, FrameSplitter, chunk, error_frames, last_boundary
 
@@ -108,6 +109,10 @@ def test_the_end_of_an_answer_is_known_by_its_marks_only(frame: bytes, whole: bo
     assert watcher.seen is whole
 
 
+# headers only; checksums are of no concern here
+_UNKNOWN_ERROR = b"\x0b:error-code\x07\x00\x01x\x0d:message-type\x07\x00\x05error"
+
+
 @pytest.mark.parametrize(
     ("form", "frame", "whole"),
     [
@@ -128,14 +133,49 @@ def test_the_end_of_an_answer_is_known_by_its_marks_only(frame: bytes, whole: bo
         (Form.RESPONSES, b'data: {"type":"response.created","response":{"error":null}}\n\n', False),
         (Form.RESPONSES, b'data: {"type":"response.output_item.done"}\n\n', False),
         (Form.RESPONSES, b'data: {"type":"responseXcompleted"}\n\n', False),
+        (Form.GEMINI, b'data: {"candidates": [{"finishReason": "STOP"}]}\r\n\r\n', True),
+        (Form.GEMINI, b'data: {"candidates":[{"finishReason":"MAX_TOKENS"}]}\n\n', True),
+        (Form.GEMINI, b'data: {"promptFeedback": {"blockReason": "SAFETY"}}\n\n', True),
+        (Form.GEMINI, b'data: {"error": {"code": 503}}\n\n', True),
+        (Form.GEMINI, b'data: {"candidates": [{"content": {}}]}\n\n', False),
+        (Form.GEMINI, b'data: {"candidates": [{"finishReason": null}]}\n\n', False),
+        (Form.GEMINI, b'data: {"text": "{\\"finishReason\\":\\"STOP\\"}"}\n\n', False),
+        (Form.GEMINI, b'data: {"a": {"error": {}}}\n\n', False),
+        (Form.GEMINI, b"data: [DONE]\n\n", False),
+        (Form.BEDROCK, event_message("messageStop", {"stopReason": "end_turn"}), True),
+        (Form.BEDROCK, exception_message("no", "throttlingException"), True),
+        (Form.BEDROCK, _UNKNOWN_ERROR, True),
+        (Form.BEDROCK, event_message("messageStart", {"role": "assistant"}), False),
+        (Form.BEDROCK, event_message("messageStops", {}), False),
+        (
+            Form.BEDROCK,
+            event_message("contentBlockDelta", {"text": ":event-type\x07\x00\x0bmessageStop"}),
+            False,
+        ),
     ],
 )
 def test_the_other_apis_have_ends_of_their_own(form: Form, frame: bytes, whole: bool) -> None:
     watcher = EndWatcher(form)
     watcher.look(b'data: {"x":1}\n\n')
     watcher.look(frame)
+    watcher.look(b'data: {"x":2}\n\n')
 
     assert watcher.seen is whole
+
+
+@pytest.mark.parametrize(
+    ("form", "takes_rest"),
+    [
+        (Form.CHAT, True),
+        (Form.COMPLETION, True),
+        (Form.GEMINI, True),  # its clients read line by line
+        (Form.MESSAGES, False),
+        (Form.RESPONSES, False),
+        (Form.BEDROCK, False),
+    ],
+)
+def test_the_end_may_be_in_a_frame_that_is_not_complete(form: Form, takes_rest: bool) -> None:
+    assert EndWatcher(form).takes_rest is takes_rest
 
 
 @pytest.mark.parametrize(("form", "first"), [(Form.RESPONSES, b"0"), (Form.MESSAGES, b"")])

@@ -1,0 +1,80 @@
+"""langchain-openai, asynchronous: it ends a stream by its own clock of parsed chunks."""
+
+import asyncio
+from typing import Any
+
+from langchain_core.messages import HumanMessage, ToolMessage
+from langchain_openai import ChatOpenAI
+
+from tests.judges.asked import CALLABLE, KEY, PATIENCE_S, Asked, Json, Seen
+
+Talks = dict[str, list[Any]]
+
+
+def model_for(asked: Asked) -> Any:
+    more: Json = {} if asked.retries is None else {"max_retries": asked.retries}
+    if asked.chunk_timeout_s is not None:
+        more["stream_chunk_timeout"] = asked.chunk_timeout_s
+    model: Any = ChatOpenAI(
+        base_url=f"{asked.url}/v1",
+        api_key=KEY,
+        model=asked.model,
+        temperature=0,
+        max_tokens=asked.tokens,
+        timeout=PATIENCE_S,
+        default_headers=asked.headers,
+        stream_usage=True,
+        **more,
+    )
+    if asked.tools:
+        tool = {"type": "function", "function": CALLABLE}
+        model = model.bind_tools([tool], tool_choice="required" if asked.must_call else "auto")
+    return model
+
+
+def turns_of(asked: Asked, talks: Talks) -> list[Any]:
+    turns: list[Any] = talks.setdefault(asked.talk, []) if asked.talk else []
+    if asked.result:
+        call = turns[-1].tool_calls[0]["id"]
+        turns.append(ToolMessage(content=asked.result, tool_call_id=call))
+    if asked.say:
+        turns.append(HumanMessage(content=asked.say))
+    return turns
+
+
+def streamed(asked: Asked, talks: Talks) -> Seen:
+    turns = turns_of(asked, talks)
+
+    async def ask() -> Any:
+        message = None
+        async for chunk in model_for(asked).astream(turns):
+            message = chunk if message is None else message + chunk
+        return message
+
+    message = asyncio.run(ask())
+    turns.append(message)
+    return seen_in(message)
+
+
+def whole(asked: Asked, talks: Talks) -> Seen:
+    turns = turns_of(asked, talks)
+
+    async def ask() -> Any:
+        return await model_for(asked).ainvoke(turns)
+
+    return seen_in(asyncio.run(ask()))
+
+
+def seen_in(message: Any) -> Seen:
+    used = message.usage_metadata or {}
+    return Seen(
+        role="assistant" if message.type in {"ai", "AIMessageChunk"} else message.type,
+        text=message.content if isinstance(message.content, str) else repr(message.content),
+        calls=[(call["name"], call["args"]) for call in message.tool_calls],
+        input_tokens=used.get("input_tokens", 0),
+        output_tokens=used.get("output_tokens", 0),
+        finish=message.response_metadata.get("finish_reason", ""),
+    )
+
+
+JUDGES = {"langchain chat": streamed, "langchain chat whole": whole}

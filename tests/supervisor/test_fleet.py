@@ -1,0 +1,214 @@
+"""Models as real processes: whether it is they who answer, and what they are."""
+
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import trio
+
+from arriero.protocol.activity import UpstreamKind
+from arriero.protocol.lease import FromSupervisor, Granted, Refused
+from arriero.protocol.transport import open_context
+from arriero.supervisor.conductor import Conductor
+from arriero.supervisor.config import parse_config
+from arriero.supervisor.engine import Engine
+from arriero.supervisor.fleet import open_fleet
+from arriero.supervisor.guardian import open_guardian
+from arriero.supervisor.happenings import Waiter, Wanted
+from arriero.supervisor.logbook import Logbook
+from arriero.supervisor.publisher import open_publisher
+from arriero.supervisor.reloading import InForce
+
+SCRIPTED = Path(__file__).parents[1] / "fakes" / "scripted_upstream.py"
+SERVER = f"{sys.executable} {SCRIPTED} --port ${{PORT}}"
+READY = 'cmd_child_to_router:state:{"state":"ready"}'
+
+
+class Scene:
+    """A train with one model, `m`, and one client."""
+
+    def __init__(self, conductor: Conductor) -> None:
+        self.conductor = conductor
+        self._told, self._heard = trio.open_memory_channel[FromSupervisor](10)
+
+    def send(self, owner: str, message: FromSupervisor) -> None:
+        self._told.send_nowait(message)
+
+    def want(self) -> None:
+        self.conductor.tell(Wanted(Waiter("w1", 1), "m"))
+
+    async def answer(self) -> FromSupervisor:
+        return await self._heard.receive()
+
+    async def port(self) -> int:
+        """Wait until the process runs; return the port that it was told to take."""
+        endpoints: list[str] = []
+
+        def has_one(engine: Engine) -> bool:
+            endpoints[:] = [found.endpoint for found in engine.models(0, 0) if found.endpoint]
+            return bool(endpoints)
+
+        await self.conductor.wait_until(has_one)
+        return urlsplit(endpoints[0]).port or 0
+
+
+@asynccontextmanager
+async def opened(folder: Path, cmd: str, **more: str) -> AsyncGenerator[Scene, None]:
+    """Run a train whose model is started by `cmd`; `more` are keys of the model."""
+    lines = [f"    {key}: {value}\n" for key, value in ({"cmd": f"|\n      {cmd}"} | more).items()]
+    in_force = InForce(parse_config(f"models:\n  m:\n{''.join(lines)}", environ={}))
+    with open_context() as context, trio.fail_after(20):
+        async with open_guardian() as guardian, open_publisher(context, folder / "e") as publisher:
+            conductor = Conductor(Engine(in_force.specs(), now=trio.current_time()), publisher)
+            async with open_fleet(
+                lambda: in_force.config,
+                conductor,
+                guardian=guardian,
+                logbook=Logbook(),
+                durations_path=folder / "durations",
+            ) as fleet:
+                scene = Scene(conductor)
+                conductor.connect(processes=fleet, send_to_worker=scene.send)
+                yield scene
+
+
+# --- somebody else on the port --------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def squatter(port: int, status: int = 200) -> AsyncGenerator[None, None]:
+    """Answer everything on `port` with `status`, in this process."""
+
+    async def serve(stream: trio.SocketStream) -> None:
+        async with stream:
+            await stream.receive_some()
+            await stream.send_all(b"HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n" % status)
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(partial(trio.serve_tcp, serve, port, host="127.0.0.1"))
+        yield
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("takes_its_time", ["sleep 60", "cat", "sh -c 'sleep 60 & wait'"])
+async def test_who_takes_the_port_meanwhile_is_not_taken_for_the_model(
+    tmp_path: Path, takes_its_time: str
+) -> None:
+    async with opened(tmp_path, takes_its_time, env="['X=${PORT}']") as scene:
+        scene.want()
+        port = await scene.port()
+        async with squatter(port):
+            answer = await scene.answer()
+
+    assert isinstance(answer, Refused)
+    assert (answer.error.code, answer.error.message) == (
+        "model_load_failed",
+        f"model m failed to load: another program took its port {port} while it was starting; "
+        "ask again: another port is chosen for each start",
+    )
+
+
+async def test_a_report_of_readiness_does_not_hide_a_stranger(tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    says_so = f"""sh -c 'until [ -e {go} ]; do sleep 0.01; done; echo "$R"; sleep 60'"""
+    env = f"""['X=${{PORT}}', 'R={READY}']"""
+    async with opened(tmp_path, says_so, env=env) as scene:
+        scene.want()
+        async with squatter(await scene.port(), status=503):
+            go.touch()
+            answer = await scene.answer()
+
+    assert isinstance(answer, Refused)
+
+
+async def test_the_next_start_takes_another_port_and_works(tmp_path: Path) -> None:
+    async with opened(tmp_path, f"{SERVER} --listen-late --load-s 0.4") as scene:
+        scene.want()
+        first = await scene.port()
+        async with squatter(first):
+            assert isinstance(await scene.answer(), Refused)
+            scene.want()
+            with trio.CancelScope() as keeping:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(scene.conductor.keep_time)
+                    answer = await scene.answer()
+                    keeping.cancel()
+
+    assert isinstance(answer, Granted)
+    assert answer.endpoint != f"http://127.0.0.1:{first}"
+
+
+async def test_where_a_command_stops_it_a_stranger_may_be_what_serves(tmp_path: Path) -> None:
+    options = {"env": "['X=${PORT}']", "cmdStop": "kill ${PID}"}
+    async with opened(tmp_path, "sleep 60", **options) as scene:
+        scene.want()
+        async with squatter(await scene.port()):
+            assert isinstance(await scene.answer(), Granted)
+
+
+@pytest.mark.parametrize("cmd", [SERVER, f"sh -c '{SERVER} & wait'", f"setsid --wait {SERVER}"])
+async def test_a_server_behind_a_wrapper_is_the_model(tmp_path: Path, cmd: str) -> None:
+    async with opened(tmp_path, cmd) as scene:
+        scene.want()
+
+        assert isinstance(await scene.answer(), Granted)
+
+
+# --- kinds ----------------------------------------------------------------------------------------
+
+VLLM = """
+import http.server, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'{"version":"0.11.0"}' if self.path == "/version" else b"ok")
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "more"),
+    [
+        ("", {}),  # says it in its answers
+        ("--report", {"checkEndpoint": "/nowhere"}),  # speaks of itself as only llama-server does
+    ],
+)
+async def test_llama_server_is_known_with_the_first_grant(
+    tmp_path: Path, options: str, more: dict[str, str]
+) -> None:
+    async with opened(tmp_path, f"{SERVER} {options}", **more) as scene:
+        scene.want()
+        assert await kind_of(scene) == "llama-server"
+
+
+async def kind_of(scene: Scene) -> UpstreamKind:
+    answer = await scene.answer()
+    assert isinstance(answer, Granted), answer
+    return answer.kind
+
+
+async def test_a_program_is_known_by_its_name_where_nobody_asks_it(tmp_path: Path) -> None:
+    program = tmp_path / "llama-server"
+    program.write_text("#!/bin/sh\nexec sleep 60\n")
+    program.chmod(0o700)
+    async with opened(tmp_path, f"{program} ${{PORT}}", checkEndpoint="none") as scene:
+        scene.want()
+        assert await kind_of(scene) == "llama-server"
+
+
+async def test_what_does_not_say_what_it_is_is_unknown(tmp_path: Path) -> None:
+    async with opened(tmp_path, f"{SERVER}", checkEndpoint="none") as scene:
+        scene.want()
+        assert await kind_of(scene) == "unknown"
+
+
+async def test_vllm_is_known_with_the_first_grant(tmp_path: Path) -> None:
+    (tmp_path / "server.py").write_text(VLLM)
+    async with opened(tmp_path, f"{sys.executable} {tmp_path}/server.py ${{PORT}}") as scene:
+        scene.want()
+        assert await kind_of(scene) == "vllm"

@@ -1,0 +1,342 @@
+"""The lease socket with workers that say what the test says; engine and sockets are real."""
+
+import logging
+from collections.abc import AsyncGenerator, Callable
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+import trio
+import zmq
+
+from arriero.protocol.activity import RequestRecord
+from arriero.protocol.codec import decode_event, encode, read_from_supervisor
+from arriero.protocol.events import RequestEnded
+from arriero.protocol.lease import (
+    Cancel,
+    CancelAsked,
+    CancelDone,
+    CancelResult,
+    CancelTold,
+    Claim,
+    Claimed,
+    Finished,
+    FromSupervisor,
+    FromWorker,
+    Hello,
+    RecordsAsked,
+    RecordsTold,
+    Unclaim,
+    Welcome,
+)
+from arriero.protocol.routes import WorkerConfig
+from arriero.protocol.transport import FrameSocket, connected, open_context
+from arriero.supervisor.activity import RecordStore
+from arriero.supervisor.conductor import Conductor
+from arriero.supervisor.engine import Engine
+from arriero.supervisor.lease_server import CANCEL_LIMIT_S, LeaseServer, open_lease_server
+from arriero.supervisor.publisher import open_publisher
+
+T = TypeVar("T", bound=FromSupervisor)
+
+
+def record(request_id: str, **more: object) -> RequestRecord:
+    known = {"t": 1.0, "path": "/v1/x", "asked": "m", "model": "m", "api": "openai"}
+    ended = {"stream": False, "status": 200, "outcome": "ok", "duration_ms": 12.5}
+    return RequestRecord(request_id=request_id, **(known | ended | more))  # type: ignore[arg-type]
+
+
+@dataclass
+class Worker:
+    """One end of the lease socket."""
+
+    pid: int
+    socket: FrameSocket
+
+    def say(self, message: FromWorker) -> None:
+        assert self.socket.send([encode(message)])
+
+    async def hears(self, kind: type[T]) -> T:
+        (data,) = await self.socket.receive()
+        message = read_from_supervisor(data)
+        assert isinstance(message, kind), message
+        return message
+
+    async def ask(self, message: FromWorker, kind: type[T]) -> T:
+        self.say(message)
+        return await self.hears(kind)
+
+    async def claims(self, key: str, request_id: str, caller: str = "anna") -> str:
+        claim = Claim(ask=7, caller=caller, key=key, request_id=request_id)
+        claimed = await self.ask(claim, Claimed)
+        assert claimed.ask == 7
+        return claimed.taken_by
+
+    async def answers_cancel(self, result: CancelResult) -> Cancel:
+        asked = await self.hears(Cancel)
+        self.say(CancelDone(ask=asked.ask, result=result))
+        return asked
+
+
+@dataclass
+class Scene:
+    """A supervisor without models."""
+
+    server: LeaseServer
+    records: RecordStore
+    events: FrameSocket
+    connect: Callable[[int], FrameSocket]
+    workers: list[Worker] = field(default_factory=list)
+
+    async def worker(self) -> Worker:
+        pid = len(self.workers) + 1
+        worker = Worker(pid, self.connect(pid))
+        await worker.ask(Hello(worker=pid, pid=pid), Welcome)
+        self.workers.append(worker)
+        return worker
+
+
+@asynccontextmanager
+async def opened(folder: Path) -> AsyncGenerator[Scene, None]:
+    with open_context() as context, ExitStack() as stack, trio.fail_after(20):
+        async with open_publisher(context, folder / "events") as publisher:
+            conductor = Conductor(Engine(()), publisher)
+            records = RecordStore(lambda: 100)
+            async with open_lease_server(
+                context,
+                folder / "lease",
+                conductor,
+                records=records,
+                config=lambda: WorkerConfig(generation=1, models=()),
+                on_hello=lambda number, pid: number == pid,
+            ) as server:
+                conductor.connect(processes=Nothing(), send_to_worker=server.send)
+                yield Scene(
+                    server,
+                    records,
+                    stack.enter_context(
+                        connected(context, zmq.SUB, folder / "events", topics=[b"usage/"])
+                    ),
+                    connect=lambda pid: stack.enter_context(
+                        connected(context, zmq.DEALER, folder / "lease", identity=b"w%d" % pid)
+                    ),
+                )
+
+
+class Nothing:
+    """There is no model to be started."""
+
+    def spawn(self, model: str, swap: int) -> None:
+        raise AssertionError
+
+    def terminate(self, swap: int, grace_s: float) -> None:
+        raise AssertionError
+
+
+@pytest.fixture
+async def scene(tmp_path: Path) -> AsyncGenerator[Scene, None]:
+    async with opened(tmp_path) as found:
+        yield found
+
+
+# --- records ------------------------------------------------------------------------------------
+
+
+async def test_what_became_of_a_request_is_kept_logged_and_told_to_all_workers(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    one, other = await scene.worker(), await scene.worker()
+
+    for name in ("r1", "r2", "r3"):
+        one.say(Finished(record=record(name)))
+    one.say(RecordsAsked(ask=1, most=2))
+    told = await one.hears(RecordsTold)  # after these, for messages of one worker keep their order
+    alone = await other.ask(RecordsAsked(ask=2, request_id="r1"), RecordsTold)
+    none = await other.ask(RecordsAsked(ask=3, request_id="r9"), RecordsTold)
+
+    assert told == RecordsTold(ask=1, records=(record("r3"), record("r2")))
+    assert alone == RecordsTold(ask=2, records=(record("r1"),))
+    assert none == RecordsTold(ask=3, records=())
+    lines = [line for line in caplog.messages if line.startswith("request.ended")]
+    assert [line.split()[1] for line in lines] == [
+        "request_id=r1",
+        "request_id=r2",
+        "request_id=r3",
+    ]
+
+
+async def test_each_end_is_an_event_with_a_number_of_its_own(scene: Scene) -> None:
+    one = await scene.worker()
+    told: list[list[bytes]] = []
+
+    async def listen() -> None:
+        while True:
+            told.append(await scene.events.receive())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(listen)
+        number = 0
+        while len(told) < 3:  # the first ones may be published before anybody has subscribed
+            number += 1
+            one.say(Finished(record=record(f"r{number}")))
+            await one.ask(RecordsAsked(ask=number), RecordsTold)
+        nursery.cancel_scope.cancel()
+
+    for topic, data in told:
+        event = decode_event([topic, data])
+        assert isinstance(event, RequestEnded)
+        assert (topic, event.record.request_id) == (b"usage/m\n", f"r{event.seq}")
+
+
+async def test_a_request_without_a_model_is_told_as_well(scene: Scene) -> None:
+    one = await scene.worker()
+
+    one.say(Finished(record=record("r1", model="", asked="nobody")))
+
+    told = await one.ask(RecordsAsked(ask=1), RecordsTold)
+    assert told.records == (record("r1", model="", asked="nobody"),)
+
+
+# --- claims -------------------------------------------------------------------------------------
+
+
+async def test_a_key_is_taken_whichever_worker_has_the_request(scene: Scene) -> None:
+    one, other = await scene.worker(), await scene.worker()
+
+    assert await one.claims("k", "r1") == ""
+    assert await other.claims("k", "r2") == "r1"
+    assert await other.claims("k", "r2", caller="bert") == ""
+    one.say(Unclaim(caller="anna", key="k", request_id="r1"))
+    await one.ask(RecordsAsked(ask=1), RecordsTold)  # the supervisor has read it
+    assert await other.claims("k", "r3") == ""
+
+
+async def test_the_keys_of_a_worker_that_is_gone_are_free(scene: Scene) -> None:
+    one, other = await scene.worker(), await scene.worker()
+    await one.claims("k", "r1")
+
+    scene.server.lost(one.pid)
+
+    assert await other.claims("k", "r2") == ""
+
+
+# --- cancelling ---------------------------------------------------------------------------------
+
+
+async def test_a_request_ends_whichever_worker_is_asked(scene: Scene) -> None:
+    asker, owner, other = [await scene.worker() for _ in range(3)]
+
+    asker.say(CancelAsked(ask=5, request_id="r1", caller="anna"))
+    assert (await other.answers_cancel("unknown")).caller == "anna"
+    assert (await owner.answers_cancel("cancelled")).request_id == "r1"
+
+    assert await asker.hears(CancelTold) == CancelTold(ask=5, result="cancelled")
+
+
+async def test_who_has_ended_it_is_enough_of_an_answer(
+    scene: Scene, mock_clock: trio.testing.MockClock
+) -> None:
+    asker, owner, hangs = [await scene.worker() for _ in range(3)]
+
+    asker.say(CancelAsked(ask=5, request_id="r1", caller=""))
+    await owner.answers_cancel("cancelled")
+
+    assert (await asker.hears(CancelTold)).result == "cancelled"  # while the clock stands still
+    await hangs.hears(Cancel)
+
+
+@pytest.mark.parametrize("result", ["unknown", "forbidden"])
+async def test_a_worker_that_hangs_is_not_waited_for_long(
+    scene: Scene, mock_clock: trio.testing.MockClock, result: CancelResult
+) -> None:
+    asker, owner, hangs = [await scene.worker() for _ in range(3)]
+
+    asker.say(CancelAsked(ask=5, request_id="r1", caller=""))
+    await hangs.hears(Cancel)
+    await owner.answers_cancel(result)
+    await owner.ask(RecordsAsked(ask=1), RecordsTold)  # the supervisor has read it
+    mock_clock.jump(CANCEL_LIMIT_S)
+
+    assert (await asker.hears(CancelTold)).result == result
+
+
+@pytest.mark.parametrize("result", ["unknown", "finished", "forbidden"])
+async def test_what_the_others_say_is_passed_on(scene: Scene, result: CancelResult) -> None:
+    asker, owner, other = [await scene.worker() for _ in range(3)]
+
+    asker.say(CancelAsked(ask=5, request_id="r1", caller=""))
+    await owner.answers_cancel(result)
+    await other.answers_cancel("unknown")
+
+    assert (await asker.hears(CancelTold)).result == result
+
+
+async def test_a_worker_alone_is_answered_at_once(scene: Scene) -> None:
+    alone = await scene.worker()
+
+    told = await alone.ask(CancelAsked(ask=5, request_id="r1", caller=""), CancelTold)
+
+    assert told == CancelTold(ask=5, result="unknown")
+
+
+async def test_a_request_that_is_remembered_had_ended(scene: Scene) -> None:
+    alone = await scene.worker()
+    alone.say(Finished(record=record("r1")))
+
+    told = await alone.ask(CancelAsked(ask=5, request_id="r1", caller=""), CancelTold)
+
+    assert told.result == "finished"
+
+
+async def test_a_worker_that_is_gone_is_not_waited_for(scene: Scene) -> None:
+    asker, gone = await scene.worker(), await scene.worker()
+
+    asker.say(CancelAsked(ask=5, request_id="r1", caller=""))
+    await gone.hears(Cancel)
+    scene.server.lost(gone.pid)
+
+    assert (await asker.hears(CancelTold)).result == "unknown"
+
+
+async def test_an_answer_to_a_question_that_is_over_changes_nothing(scene: Scene) -> None:
+    asker, other = await scene.worker(), await scene.worker()
+    asker.say(CancelAsked(ask=5, request_id="r1", caller=""))
+    asked = await other.answers_cancel("unknown")
+    await asker.hears(CancelTold)
+
+    other.say(CancelDone(ask=asked.ask, result="cancelled"))
+    other.say(CancelDone(ask=999, result="cancelled"))
+
+    assert await other.claims("k", "r1") == ""  # the supervisor goes on
+
+
+async def test_the_owner_of_the_machine_asks_all_workers(scene: Scene) -> None:
+    one, other = await scene.worker(), await scene.worker()
+    results: list[CancelResult] = []
+
+    async with trio.open_nursery() as nursery:
+
+        @nursery.start_soon
+        async def cancel() -> None:
+            results.append(await scene.server.cancel("r1", None))
+
+        assert (await one.answers_cancel("unknown")).caller is None
+        assert (await other.answers_cancel("cancelled")).caller is None
+
+    assert results == ["cancelled"]
+
+
+async def test_two_questions_do_not_take_each_others_answers(scene: Scene) -> None:
+    one, other = await scene.worker(), await scene.worker()
+    for ask, request_id in enumerate(("r1", "r2")):
+        one.say(CancelAsked(ask=ask, request_id=request_id, caller=""))
+    asked = {found.request_id: found.ask for found in [await other.hears(Cancel) for _ in "12"]}
+
+    other.say(CancelDone(ask=asked["r2"], result="cancelled"))
+    other.say(CancelDone(ask=asked["r1"], result="unknown"))
+
+    told = [await one.hears(CancelTold) for _ in "12"]
+    assert {found.ask: found.result for found in told} == {0: "unknown", 1: "cancelled"}

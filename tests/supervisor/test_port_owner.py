@@ -1,0 +1,148 @@
+"""Real processes, real sockets: whose is the listener?"""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Generator
+from contextlib import ExitStack
+
+import pytest
+
+from arriero.supervisor.guardian_child import MARK_NAME
+from arriero.supervisor.port_owner import stranger_on
+
+# Does nothing until the end of its input.
+IDLE = "import sys; sys.stdin.read()"
+
+# Listens, says where, and does nothing more.
+LISTEN = """
+import socket, sys
+server = socket.create_server((sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1", 0))
+print(server.getsockname()[1], flush=True)
+sys.stdin.read()
+"""
+IN_A_CHILD = """
+import subprocess, sys
+sys.exit(subprocess.run([sys.executable, *sys.argv[1:]], start_new_session=True).returncode)
+"""
+# Forgets its child at once: that is somebody else's then.
+LEAVES_A_CHILD = """
+import subprocess, sys
+subprocess.Popen([sys.executable, *sys.argv[1:]], start_new_session=True)
+"""
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start() -> Generator[Start, None, None]:
+    """A function that starts Python in a group of its own; the end closes all inputs."""
+    with ExitStack() as stack:
+
+        def begin(*arguments: str, mark: str = "") -> "subprocess.Popen[str]":
+            process = subprocess.Popen(
+                [sys.executable, *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                process_group=0,
+                env=os.environ | ({MARK_NAME: mark} if mark else {}),
+            )
+            stack.enter_context(process)
+            return process
+
+        yield begin
+
+
+def port_of(process: "subprocess.Popen[str]") -> int:
+    assert process.stdout is not None
+    return int(process.stdout.readline())
+
+
+def test_a_server_that_listens_itself_is_no_stranger(start: Start) -> None:
+    server = start("-c", LISTEN)
+
+    assert stranger_on(port_of(server), "127.0.0.1", server.pid) is None
+
+
+def test_a_child_in_a_session_of_its_own_is_no_stranger(start: Start) -> None:
+    wrapper = start("-c", IN_A_CHILD, "-c", LISTEN)
+
+    assert stranger_on(port_of(wrapper), "127.0.0.1", wrapper.pid) is None
+
+
+def test_another_program_is_a_stranger(start: Start) -> None:
+    ours, theirs = start("-c", IDLE), start("-c", LISTEN)
+
+    assert stranger_on(port_of(theirs), "127.0.0.1", ours.pid) == theirs.pid
+
+
+def test_a_stranger_is_found_behind_a_server_that_has_ended(start: Start) -> None:
+    ours, theirs = start("-c", ""), start("-c", LISTEN)
+    os.waitid(os.P_PID, ours.pid, os.WEXITED | os.WNOWAIT)  # ended, and not yet reaped
+
+    assert stranger_on(port_of(theirs), "127.0.0.1", ours.pid) == theirs.pid
+
+
+def test_a_stranger_that_shares_the_port_is_found(start: Start) -> None:
+    shares = """
+import socket, sys
+server = socket.create_server(("127.0.0.1", int(sys.argv[1])), reuse_port=True)
+print(server.getsockname()[1], flush=True)
+sys.stdin.read()
+"""
+    theirs = start("-c", shares, "0")
+    port = port_of(theirs)
+    ours = start("-c", shares, str(port))
+    assert port_of(ours) == port
+
+    assert stranger_on(port, "127.0.0.1", ours.pid) == theirs.pid
+
+
+def test_a_process_that_left_its_group_is_known_by_its_mark(start: Start) -> None:
+    leaver = start("-c", LEAVES_A_CHILD + "sys.stdin.read()", "-c", LISTEN, mark="m.1.")
+    other = start("-c", IDLE, mark="m.2.")
+    port = port_of(leaver)
+
+    assert stranger_on(port, "127.0.0.1", leaver.pid) is None
+    assert stranger_on(port, "127.0.0.1", other.pid) is not None
+
+
+def test_two_processes_without_a_mark_have_nothing_in_common(start: Start) -> None:
+    ours, theirs = start("-c", IDLE), start("-c", LISTEN)
+    assert MARK_NAME not in os.environ
+
+    assert stranger_on(port_of(theirs), "127.0.0.1", ours.pid) == theirs.pid
+
+
+def test_nobody_on_the_port_is_no_stranger(start: Start) -> None:
+    ours = start("-c", IDLE)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+    assert stranger_on(port, "127.0.0.1", ours.pid) is None
+
+
+def test_a_listener_on_another_address_is_not_in_the_way(start: Start) -> None:
+    ours, theirs = start("-c", IDLE), start("-c", LISTEN, "127.0.0.2")
+
+    assert stranger_on(port_of(theirs), "127.0.0.1", ours.pid) is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_listener_of_another_user_may_be_there_for_ours(start: Start) -> None:
+    as_nobody = f"import os, socket; os.setuid(65534)\n{LISTEN}"
+    ours, theirs = start("-c", IDLE), start("-c", as_nobody)
+
+    assert stranger_on(port_of(theirs), "127.0.0.1", ours.pid) is None
+
+
+def test_who_asks_a_service_to_do_the_work_may_have_it_done_by_a_stranger(
+    start: Start,
+) -> None:
+    named = f"open('/proc/self/comm', 'w').write('docker'); print(0, flush=True); {IDLE}"
+    ours, theirs = start("-c", named), start("-c", LISTEN)
+    assert port_of(ours) == 0  # it has its name
+
+    assert stranger_on(port_of(theirs), "127.0.0.1", ours.pid) is None

@@ -1,0 +1,421 @@
+"""The pages, asked over real connections; what is known of requests is a small object's word."""
+
+import json
+import logging
+import socket
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+import pytest
+import trio
+
+from arriero.protocol.activity import RequestRecord
+from arriero.protocol.lease import CancelResult
+from arriero.protocol.routes import ModelRoute, PeerModel, PeerRoute, WorkerConfig
+from arriero.worker.errors import Unavailable
+from arriero.worker.keys import caller_of
+from arriero.worker.naming import Names
+from arriero.worker.page_door import open_page_door
+from arriero.worker.pages import make_pages
+from arriero.worker.progress_view import ProgressView
+
+ALICE = caller_of([(b"authorization", b"Bearer alice")])
+
+
+def record(request_id: str) -> RequestRecord:
+    return RequestRecord(
+        request_id=request_id,
+        t=1.0,
+        path="/v1/chat/completions",
+        asked="m",
+        model="m",
+        api="chat",
+        stream=True,
+        status=200,
+        outcome="ok",
+        duration_ms=5.0,
+        cost_usd=Decimal("0.0105"),
+    )
+
+
+@dataclass
+class Known:
+    """A worker in which requests run, or have run, each with its caller."""
+
+    names: Names
+    view: ProgressView = field(default_factory=ProgressView)
+    running: dict[str, str] = field(default_factory=dict)
+    ended: list[str] = field(default_factory=list)
+    is_lost: bool = False
+
+    async def cancel(self, request_id: str, caller: str) -> CancelResult:
+        await trio.lowlevel.checkpoint()
+        if self.is_lost:
+            raise Unavailable("cannot ask the supervisor", code="supervisor_lost")
+        if request_id in self.ended:
+            return "finished"
+        if request_id not in self.running:
+            return "unknown"
+        if self.running[request_id] != caller:
+            return "forbidden"
+        del self.running[request_id]
+        self.ended.insert(0, request_id)
+        return "cancelled"
+
+    async def records(self, request_id: str = "", most: int = 100) -> tuple[RequestRecord, ...]:
+        await trio.lowlevel.checkpoint()
+        if self.is_lost:
+            raise Unavailable("cannot ask the supervisor", code="supervisor_lost")
+        wanted = [request_id] if request_id else self.ended
+        return tuple(record(one) for one in wanted if one in self.ended)[:most]
+
+
+@dataclass
+class Answer:
+    """What came over the wire."""
+
+    status: int
+    fields: list[tuple[str, str]]
+    body: bytes
+
+    @property
+    def said(self) -> dict[str, object]:
+        found = json.loads(self.body)
+        assert isinstance(found, dict)
+        return found
+
+    @property
+    def error(self) -> dict[str, object]:
+        found = self.said["error"]
+        assert isinstance(found, dict)
+        return found
+
+    def all(self, name: str) -> list[str]:
+        return [value for found, value in self.fields if found == name]
+
+
+Ask = Callable[..., Awaitable[Answer]]
+
+
+@asynccontextmanager
+async def pages(known: Known) -> AsyncGenerator[Ask, None]:
+    async with open_page_door(make_pages(known, 0)) as door, trio.open_nursery() as nursery:
+
+        async def ask(method: str, path: str, *lines: str, body: str = "") -> Answer:
+            ours, theirs = socket.socketpair()
+            theirs.setblocking(False)
+            nursery.start_soon(door, theirs, b"")
+            stream = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
+            head = [f"{method} {path} HTTP/1.1", "Host: x", f"Content-Length: {len(body)}", *lines]
+            data = b""
+            async with stream:
+                await stream.send_all(("\r\n".join(head) + "\r\n\r\n" + body).encode())
+                while more := await stream.receive_some():
+                    data += more
+            head_bytes, _, rest = data.partition(b"\r\n\r\n")
+            status, *found = head_bytes.decode().split("\r\n")
+            fields = [line.partition(": ")[::2] for line in found]
+            return Answer(int(status.split()[1]), [(n.lower(), v) for n, v in fields], rest)
+
+        with trio.fail_after(20):
+            yield ask
+        nursery.cancel_scope.cancel()
+
+
+def known(*, cors: bool = True, api_keys: tuple[str, ...] = ()) -> Known:
+    models = (ModelRoute(model="m"),)
+    config = WorkerConfig(generation=1, models=models, cors=cors, api_keys=api_keys)
+    return Known(Names(config))
+
+
+# --- what has run --------------------------------------------------------------------------------
+
+
+async def test_the_last_requests_are_listed_newest_first() -> None:
+    there = known()
+    there.ended = [f"r{number}" for number in range(150, 0, -1)]
+    async with pages(there) as ask:
+        usual = (await ask("GET", "/api/activity")).said["requests"]
+        few = (await ask("GET", "/api/activity?limit=2")).said["requests"]
+
+    assert isinstance(usual, list)
+    assert isinstance(few, list)
+    assert (len(usual), usual[0]["request_id"]) == (100, "r150")
+    assert [one["request_id"] for one in few] == ["r150", "r149"]
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "x", "", "1.5", "1001", "%C2%B2", "9" * 5000])
+async def test_a_limit_that_makes_no_sense_is_refused(limit: str) -> None:
+    async with pages(known()) as ask:
+        answer = await ask("GET", f"/api/activity?limit={limit}")
+
+    assert answer.status == 400
+    assert "from 1 to 1000" in str(answer.error["message"])
+
+
+async def test_one_request_is_told_as_its_account_has_it() -> None:
+    there = known()
+    there.ended = ["r1"]
+    async with pages(there) as ask:
+        answer = await ask("GET", "/api/activity/r1")
+
+    assert answer.all("content-type") == ["application/json"]
+    assert (answer.said["request_id"], answer.said["cost_usd"]) == ("r1", "0.0105")
+
+
+async def test_a_request_that_nobody_knows_is_not_found() -> None:
+    async with pages(known()) as ask:
+        told = await ask("GET", "/api/activity/r1")
+        ended = await ask("POST", "/api/requests/r1/cancel")
+
+    for answer in (told, ended):
+        assert (answer.status, answer.error["code"]) == (404, "request_not_found")
+        assert "'r1'" in str(answer.error["message"])
+
+
+@pytest.mark.parametrize(
+    ("coded", "request_id"),
+    [
+        ("a%2Fb", "a/b"),
+        ("a/b", "a/b"),
+        ("%2F%2Fa%2F%2Fb%2F", "//a//b/"),
+        ("a/cancel", "a/cancel"),
+        ("%25%3F%23%22", '%?#"'),
+    ],
+)
+async def test_an_id_may_have_any_character(coded: str, request_id: str) -> None:
+    there = known()
+    there.running = {request_id: ""}
+    async with pages(there) as ask:
+        ended = await ask("POST", f"/api/requests/{coded}/cancel")
+        told = await ask("GET", f"/api/activity/{coded}")
+
+    assert (ended.said["request_id"], ended.said["interrupted"]) == (request_id, True)
+    assert told.said["request_id"] == request_id
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/api/activity"), ("GET", "/api/activity/r"), ("POST", "/api/requests/r/cancel")],
+)
+async def test_without_the_supervisor_it_is_said_to_try_again(method: str, path: str) -> None:
+    there = known()
+    there.is_lost = True
+    async with pages(there) as ask:
+        answer = await ask(method, path)
+
+    assert (answer.status, answer.error["code"]) == (503, "supervisor_lost")
+    assert answer.all("retry-after") == ["2"]
+
+
+# --- the end of a request ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/requests/r/cancel", ""),
+        ("/v1/streaming_query/interrupt", '{"request_id":"r"}'),
+    ],
+)
+async def test_a_request_is_ended_once(path: str, body: str) -> None:
+    there = known()
+    there.running = {"r": ""}
+    async with pages(there) as ask:
+        first = await ask("POST", path, body=body)
+        again = await ask("POST", path, body=body)
+
+    assert (first.status, again.status) == (200, 200)
+    assert (first.said.pop("message"), again.said.pop("message")) != ("", "")
+    assert (first.said["interrupted"], again.said["interrupted"]) == (True, False)
+    assert first.said["message"] != again.said["message"]
+    assert set(first.said) == {"request_id", "interrupted", "message"}
+
+
+@pytest.mark.parametrize("body", ["", "{", "[]", "{}", '{"request_id":1}', '{"request_id":null}'])
+async def test_a_body_that_names_no_request_is_refused(body: str) -> None:
+    async with pages(known()) as ask:
+        answer = await ask("POST", "/v1/streaming_query/interrupt", body=body)
+
+    assert (answer.status, answer.error["code"]) == (400, "bad_request")
+
+
+async def test_only_who_asked_may_end_a_request() -> None:
+    there = known(api_keys=("alice", "bob"))
+    there.running = {"r": ALICE}
+    async with pages(there) as ask:
+        nobody = await ask("POST", "/api/requests/r/cancel")
+        other = await ask("POST", "/api/requests/r/cancel", "Authorization: Bearer bob")
+        owner = await ask("POST", "/api/requests/r/cancel", "X-Api-Key: alice")
+
+    assert (nobody.status, other.status, owner.status) == (401, 403, 200)
+    assert other.error["type"] == "permission_error"
+
+
+# --- what all answers have -----------------------------------------------------------------------
+
+ALL_KINDS = [
+    ("GET", "/health", 200),
+    ("HEAD", "/v1/models", 200),
+    ("GET", "/api/activity/none", 404),
+    ("GET", "/nothing", 404),
+    ("GET", "/v1/chat/completions", 405),
+    ("OPTIONS", "/v1/chat/completions", 204),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "status"), ALL_KINDS)
+async def test_every_answer_has_the_id_of_its_request(method: str, path: str, status: int) -> None:
+    async with pages(known()) as ask:
+        named = await ask(method, path, "X-Request-Id: mine/1")
+        traced = await ask(
+            method, path, f"traceparent: 00-{'ab' * 16}-{'cd' * 8}-01", "X-Request-Id: a b"
+        )
+
+    assert named.status == status
+    assert named.all("x-request-id") == ["mine/1"]
+    assert traced.all("x-request-id") == ["ab" * 16]
+
+
+@pytest.mark.parametrize("path", ["/health", "/v1/models", "/running", "/api/activity"])
+async def test_head_is_answered_like_get_but_without_a_body(path: str) -> None:
+    async with pages(known()) as ask:
+        head, get = await ask("HEAD", path), await ask("GET", path)
+
+    assert (head.status, head.body) == (200, b"")
+    assert head.all("content-length") == get.all("content-length") == [str(len(get.body))]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "kind"),
+    [
+        ("GET", "/v1/messages", 405, "invalid_request_error"),
+        ("GET", "/v1/messages/count_tokens", 405, "invalid_request_error"),
+        ("POST", "/v1/messages/batches", 404, "not_found_error"),
+    ],
+)
+async def test_errors_have_the_shape_of_the_api_whose_path_it_is(
+    method: str, path: str, status: int, kind: str
+) -> None:
+    async with pages(known()) as ask:
+        answer = await ask(method, path)
+        other = await ask(method, path.replace("messages", "messages_"))
+
+    assert answer.status == status
+    assert answer.said == {
+        "type": "error",
+        "error": {"type": kind, "message": str(answer.error["message"])},
+    }
+    assert other.error["code"] == "not_found"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/v1/chat/completions", {"POST"}),
+        ("DELETE", "/v1/messages", {"POST"}),
+        ("POST", "/health", {"GET", "HEAD"}),
+        ("GET", "/api/requests/r/cancel", {"POST"}),
+    ],
+)
+async def test_a_wrong_method_is_answered_with_the_right_ones(
+    method: str, path: str, allowed: set[str]
+) -> None:
+    async with pages(known()) as ask:
+        answer = await ask(method, path)
+
+    assert answer.status == 405
+    assert set(answer.all("allow")[0].split(", ")) == allowed
+
+
+async def test_a_model_request_in_an_odd_spelling_is_not_found() -> None:
+    async with pages(known()) as ask:
+        answer = await ask("POST", "/v1/chat%2Fcompletions", body="{}")
+
+    assert (answer.status, answer.error["code"]) == (404, "not_found")
+
+
+# --- models of peers -----------------------------------------------------------------------------
+
+
+async def test_models_of_peers_are_listed_once_by_the_name_that_always_holds() -> None:
+    config = WorkerConfig(
+        generation=1,
+        models=(ModelRoute(model="m"), ModelRoute(model="p/mine")),
+        peers={"p": PeerRoute(peer="p", url="http://x")},
+        peer_models={
+            name: PeerModel(peer="p", model=name.removeprefix("p/"))
+            for name in ("m", "big", "p/m", "p/big", "p/mine")
+        },
+    )
+    async with pages(Known(Names(config))) as ask:
+        listed = (await ask("GET", "/v1/models")).said["data"]
+        one = (await ask("GET", "/v1/models/big")).said
+
+    assert isinstance(listed, list)
+    assert [(model["id"], model["owned_by"]) for model in listed] == [
+        ("m", "arriero"),
+        ("p/mine", "arriero"),
+        ("p/m", "p"),
+        ("p/big", "p"),
+    ]
+    assert one == listed[-1]
+    assert one["status"] == {"value": "unloaded"}
+
+
+# --- pages of browsers ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/health", "/nothing", "*"])
+async def test_a_preflight_is_allowed_without_a_key(path: str) -> None:
+    async with pages(known(api_keys=("k",))) as ask:
+        answer = await ask(
+            "OPTIONS",
+            path,
+            "Origin: https://a.example",
+            "Access-Control-Request-Method: POST",
+            "Access-Control-Request-Headers: x-prefill-progress, x-stainless-os",
+        )
+
+    assert (answer.status, answer.body) == (204, b"")
+    assert answer.all("access-control-allow-headers") == ["x-prefill-progress, x-stainless-os"]
+    assert answer.all("access-control-allow-origin") == ["*"]
+    assert answer.all("vary") == ["Origin, Access-Control-Request-Headers"]
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/nothing", "/api/activity"])
+async def test_a_page_may_read_what_it_is_answered(path: str) -> None:
+    async with pages(known(api_keys=("k",))) as ask:
+        asked = await ask("GET", path, "Origin: https://a.example")
+        plain = await ask("GET", path)
+
+    assert asked.all("access-control-allow-origin") == ["*"]
+    assert "X-Request-Id" in asked.all("access-control-expose-headers")[0]
+    assert not [name for name, _ in plain.fields if name.startswith("access-control")]
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("/v1/models", 405), ("/v1/chat/completions", 405), ("/nothing", 404)]
+)
+async def test_where_pages_may_not_ask_nothing_is_said_of_it(path: str, status: int) -> None:
+    async with pages(known(cors=False)) as ask:
+        preflight = await ask("OPTIONS", path, "Origin: https://a.example")
+        real = await ask("GET", path, "Origin: https://a.example")
+
+    assert preflight.status == status
+    for answer in (preflight, real):
+        assert not [name for name, _ in answer.fields if name.startswith("access-control")]
+
+
+async def test_a_failure_of_a_page_is_no_stack_trace(caplog: pytest.LogCaptureFixture) -> None:
+    there = known()
+    there.view = None  # type: ignore[assignment]
+    with caplog.at_level(logging.CRITICAL):
+        async with pages(there) as ask:
+            answer = await ask("GET", "/v1/models", "Origin: https://a.example")
+
+    assert (answer.status, answer.error["code"]) == (500, "internal")
+    assert "NoneType" not in answer.body.decode()
+    assert len(answer.all("x-request-id")) == len(answer.all("access-control-allow-origin")) == 1

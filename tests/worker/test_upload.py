@@ -1,0 +1,482 @@
+"""Forms on their way through a worker: what is kept, what is sent, what is refused."""
+
+import socket
+import tempfile
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arriero.protocol.lease import Want
+from arriero.protocol.routes import ModelRoute
+from arriero.worker import upload
+from arriero.worker.errors import (
+    BadRequest,
+    ClientGone,
+    RequestCancelled,
+    TooLarge,
+    TooSlow,
+    Unavailable,
+)
+from arriero.worker.head import RequestHead, parse_head
+from arriero.worker.sentry import Connection, Sentry, Waits
+from arriero.worker.upload import KEPT_BYTES, PIECE_BYTES, BodySource, read_upload, upload_of
+from arriero.worker.wire import Wire
+
+MODEL = b'--B\r\nContent-Disposition: form-data; name="model"\r\n\r\nwhisper\r\n'
+FILE = b'--B\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n%b\r\n'
+STREAM = b'--B\r\nContent-Disposition: form-data; name="stream"\r\n\r\ntrue\r\n'
+END = b"--B--\r\n"
+
+LARGE = bytes(range(256)) * 12 * 1024  # 3 MiB
+FIRST = MODEL + FILE % LARGE + STREAM + END  # the name comes first
+LAST = FILE % LARGE + MODEL + STREAM + END
+
+
+def head_bytes(length: int | None, *fields: bytes) -> bytes:
+    """Head of a form; in chunks without a `length`."""
+    lines = (
+        b"POST /v1/audio/transcriptions HTTP/1.1\r\nHost: x",
+        b"Content-Type: multipart/form-data; boundary=B",
+        b"Transfer-Encoding: chunked" if length is None else b"Content-Length: %d" % length,
+        *fields,
+    )
+    return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+def head_of(body: bytes | None, *fields: bytes) -> RequestHead:
+    """Head of the form `body`; in chunks without one."""
+    return parse_head(head_bytes(None if body is None else len(body), *fields))
+
+
+def chunked(body: bytes, size: int = 100_000) -> bytes:
+    pieces = [body[at : at + size] for at in range(0, len(body), size)]
+    return b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+
+
+def unchunked(data: bytes) -> bytes:
+    body = b""
+    while True:
+        size, _, data = data.partition(b"\r\n")
+        if size == b"0":
+            assert data == b"\r\n"
+            return body
+        body += data[: int(size, 16)]
+        data = data[int(size, 16) + 2 :]
+
+
+@dataclass
+class Bench:
+    """A client's connection and an upstream's, with the far ends of both."""
+
+    conn: Connection
+    client: trio.SocketStream
+    wire: Wire
+    upstream: trio.SocketStream
+
+
+async def sent_by(what: Callable[[Wire], Awaitable[None]]) -> bytes:
+    """Return all that `what` sends to an upstream."""
+    ours, theirs = socket.socketpair()
+    wire, upstream = Wire(ours), trio.SocketStream(trio.socket.from_stdlib_socket(theirs))
+    sent = bytearray()
+
+    async def collect() -> None:
+        async for data in upstream:
+            sent.extend(data)
+
+    try:
+        async with upstream, trio.open_nursery() as nursery:
+            nursery.start_soon(collect)
+            await what(wire)
+            wire.cut()
+    finally:
+        wire.close()
+    return bytes(sent)
+
+
+@asynccontextmanager
+async def open_bench(sent: bytes = b"", *, ends: bool = False) -> AsyncGenerator[Bench]:
+    """Open both; the client sends `sent` meanwhile, and ends if it `ends`."""
+    near, far = socket.socketpair()
+    ours, theirs = socket.socketpair()
+    conn = Connection(Wire(near), b"", Sentry())
+    client = trio.SocketStream(trio.socket.from_stdlib_socket(far))
+    upstream = trio.SocketStream(trio.socket.from_stdlib_socket(theirs))
+    conn.wait_for(Waits.UPSTREAM, 3600)
+
+    async def send() -> None:
+        try:
+            await client.send_all(sent)
+            if ends:
+                await client.send_eof()
+        except trio.BrokenResourceError:
+            pass
+
+    wire = Wire(ours)
+    try:
+        async with client, upstream, trio.open_nursery() as nursery:
+            if sent:
+                nursery.start_soon(send)
+            yield Bench(conn, client, wire, upstream)
+            nursery.cancel_scope.cancel()
+    finally:
+        conn.wire.close()
+        wire.close()
+
+
+async def test_a_short_form_is_here_as_a_whole_and_can_be_sent_again() -> None:
+    body = FILE % b"abc" + MODEL + STREAM + END
+    async with open_bench(body + b"next") as bench:
+        form = await read_upload(bench.conn, head_of(body))
+        sent = [await sent_by(form.send), await sent_by(form.send)]
+
+        assert (form.model, form.stream, form.length) == ("whisper", True, len(body))
+        assert (form.replayable, form.drained) == (True, True)
+        assert sent == [body, body]
+        assert bench.conn.buffer in {b"", b"next"}
+
+
+async def test_of_a_long_form_only_the_beginning_is_read_before_it_goes_on() -> None:
+    async with open_bench(FIRST) as bench:
+        form = await read_upload(bench.conn, head_of(FIRST))
+        assert (form.model, form.length) == ("whisper", len(FIRST))
+        assert (form.replayable, form.drained, form.stream) == (True, False, False)
+        assert form._store.size < KEPT_BYTES + PIECE_BYTES
+
+        assert await sent_by(form.send) == FIRST
+        assert (form.replayable, form.drained, form.stream) == (False, True, True)
+
+
+async def test_a_form_whose_name_comes_last_waits_in_a_file_without_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    async with open_bench(LAST) as bench:
+        form = await read_upload(bench.conn, head_of(LAST))
+        file = form._store._file
+        assert file is not None
+        assert not any(tmp_path.iterdir())  # noqa: ASYNC240
+        assert (form.model, form.length, form.replayable) == ("whisper", len(LAST), True)
+
+        form.rename("w2")
+        sent = await sent_by(form.send)
+        await form.aclose()
+
+    assert sent == LAST.replace(b"\r\nwhisper\r\n", b"\r\nw2\r\n")
+    assert file.closed
+
+
+def forms() -> st.SearchStrategy[bytes]:
+    parts = st.tuples(st.binary(max_size=300), st.binary(max_size=300), st.booleans())
+    return parts.map(
+        lambda it: FILE % it[0].replace(b"--B", b"") + MODEL + FILE % it[1].replace(b"--B", b"")
+        + STREAM * it[2] + END
+    )  # fmt: skip
+
+
+@given(forms(), st.booleans(), st.integers(1, 400), st.sampled_from(["", "w", "long-" * 20]))
+def test_a_form_arrives_as_it_was_sent_apart_from_its_name(
+    body: bytes, in_chunks: bool, size: int, name: str
+) -> None:
+    """Sizes are small, so that all ways are gone: in memory, in a file, past both."""
+
+    async def run() -> None:
+        sent = chunked(body, size) if in_chunks else body
+        async with open_bench(sent) as bench:
+            form = await read_upload(bench.conn, head_of(None if in_chunks else body))
+            if name:
+                form.rename("another")
+                form.rename(name)
+            length = form.length
+            data = await sent_by(form.send)
+            assert form.drained
+            await form.aclose()
+        got = unchunked(data) if length is None else data
+        assert length in {None, len(got)}
+        assert got == (
+            body.replace(b"\r\nwhisper\r\n", b"\r\n%b\r\n" % name.encode()) if name else body
+        )
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(upload, "KEPT_BYTES", 200)
+        patch.setattr(upload, "PIECE_BYTES", 50)
+        trio.run(run)
+
+
+async def test_a_form_in_chunks_has_a_length_once_it_is_here() -> None:
+    body = MODEL + END
+    async with open_bench(chunked(body)) as bench:
+        form = await read_upload(bench.conn, head_of(None))
+        assert form.length == len(body)
+    async with open_bench(chunked(FIRST)) as bench:
+        form = await read_upload(bench.conn, head_of(None))
+        assert form.length is None
+        assert unchunked(await sent_by(form.send)) == FIRST
+
+
+# --- clients that break off ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("length", [100, KEPT_BYTES // 2, len(FIRST) - 1])
+@pytest.mark.parametrize("whole", [FIRST, LAST])
+async def test_a_client_that_leaves_in_the_middle_is_gone(whole: bytes, length: int) -> None:
+    async def take(wire: Wire) -> None:
+        form = await read_upload(bench.conn, head_of(whole))
+        await form.send(wire)
+
+    async with open_bench(whole[:length], ends=True) as bench:
+        with pytest.RaisesGroup(ClientGone):
+            await sent_by(take)
+
+
+async def test_a_client_that_stops_sending_is_too_slow(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_bench(FIRST[:-1]) as bench, trio.open_nursery() as nursery:
+        sentry = bench.conn.sentry
+        sentry.connections.add(bench.conn)
+        nursery.start_soon(sentry.run)
+        form = await read_upload(bench.conn, head_of(FIRST))
+        with pytest.RaisesGroup(TooSlow):
+            await sent_by(form.send)
+        nursery.cancel_scope.cancel()
+
+
+async def test_who_asks_for_the_end_of_a_request_ends_its_upload() -> None:
+    async with open_bench(FIRST) as bench:
+        form = await read_upload(bench.conn, head_of(FIRST))
+        bench.conn.upstream = bench.wire
+        bench.conn.cancel()
+
+        with pytest.raises(RequestCancelled):
+            await form.send(bench.wire)
+
+
+# --- upstreams that do not take it ---------------------------------------------------------------
+
+
+async def test_an_upstream_that_takes_no_more_ends_the_sending() -> None:
+    async with open_bench(FIRST) as bench:
+        form = await read_upload(bench.conn, head_of(FIRST))
+        await bench.upstream.aclose()
+
+        await form.send(bench.wire)
+
+        assert not form.drained
+
+
+async def test_what_the_upstream_does_not_take_stays_with_the_client() -> None:
+    body = MODEL + FILE % (LARGE * 10) + END
+    taken = 0
+    async with open_bench() as bench, trio.open_nursery() as nursery:
+
+        async def give() -> None:
+            nonlocal taken
+            for at in range(0, len(body), 65536):
+                await bench.client.send_all(body[at : at + 65536])
+                taken += 65536
+
+        nursery.start_soon(give)
+        form = await read_upload(bench.conn, head_of(body))
+        nursery.start_soon(form.send, bench.wire)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        nursery.cancel_scope.cancel()
+
+    assert taken < 5 * 1024 * 1024
+    assert not form.drained
+
+
+async def test_the_upstream_is_waited_for_as_long_as_before_when_all_is_sent() -> None:
+    async with open_bench(FIRST) as bench:
+        form = await read_upload(bench.conn, head_of(FIRST))
+        bench.conn.wait_for(Waits.UPSTREAM, 1234)
+        await sent_by(form.send)
+
+        assert bench.conn.waits is Waits.UPSTREAM
+        assert bench.conn.deadline == pytest.approx(bench.conn.sentry.now + 1234)
+
+
+# --- what is refused -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (FILE % b"x" + END, "has no field 'model'"),
+        (FILE % b"x", "ends before"),
+        (b"", "ends before"),
+        (b"{}", "does not begin"),
+    ],
+)
+async def test_a_form_without_a_model_is_refused(body: bytes, words: str) -> None:
+    async with open_bench(body) as bench:
+        with pytest.raises(BadRequest, match=words):
+            await read_upload(bench.conn, head_of(body))
+
+
+async def test_a_second_model_behind_the_file_never_reaches_the_upstream() -> None:
+    body = MODEL + FILE % LARGE + MODEL + END
+    sent = b""
+    async with open_bench(body) as bench:
+        form = await read_upload(bench.conn, head_of(body))
+
+        async def send(wire: Wire) -> None:
+            with pytest.raises(BadRequest, match="two fields"):
+                await form.send(wire)
+
+        sent = await sent_by(send)
+
+    assert sent.count(b"whisper") == 1
+
+
+async def test_an_upload_that_is_too_long_is_refused_as_soon_as_that_is_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with open_bench(FIRST) as bench:
+        with pytest.raises(TooLarge):
+            await read_upload(bench.conn, parse_head(head_bytes(2 * 1024**3 + 1)))
+        BodySource(bench.conn, parse_head(head_bytes(2 * 1024**3)), upload.MAX_UPLOAD_BYTES)
+    monkeypatch.setattr(upload, "MAX_UPLOAD_BYTES", len(FIRST) - 1)
+    async with open_bench(chunked(FIRST)) as bench:
+        form = await read_upload(bench.conn, head_of(None))
+        with pytest.RaisesGroup(TooLarge):
+            await sent_by(form.send)
+
+
+async def test_a_disk_that_takes_nothing_is_no_fault_of_the_client(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    async with open_bench(LAST) as bench:
+        with pytest.raises(Unavailable, match="before the file") as caught:
+            await read_upload(bench.conn, head_of(LAST))
+
+    assert str(tmp_path) not in caught.value.message
+
+
+# --- 100 Continue --------------------------------------------------------------------------------
+
+
+async def test_a_client_that_waits_is_told_to_go_on_once() -> None:
+    body = MODEL + END
+    async with open_bench() as bench, trio.open_nursery() as nursery:
+        nursery.start_soon(read_upload, bench.conn, head_of(body, b"Expect: 100-continue"))
+        assert await bench.client.receive_some() == b"HTTP/1.1 100 Continue\r\n\r\n"
+        for byte in body:
+            await bench.client.send_all(bytes([byte]))
+        await trio.testing.wait_all_tasks_blocked()
+        bench.conn.wire.cut()
+        assert await bench.client.receive_some() == b""
+
+
+async def test_a_client_that_did_not_wait_is_told_nothing() -> None:
+    body = MODEL + END
+    async with open_bench(body[20:]) as bench:
+        bench.conn.buffer = body[:20]
+        await read_upload(bench.conn, head_of(body, b"Expect: 100-continue"))
+        bench.conn.wire.cut()
+
+        assert await bench.client.receive_some() == b""
+
+
+# --- forms that are written like a query ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("target", "body", "model", "sent"),
+    [
+        (b"/x", b"a=1&model=m%2F1&b=2", "m/1", b"a=1&model=new+%26+name&b=2"),
+        (b"/x?model=q", b"a=1&model=m", "m", b"a=1&model=new+%26+name"),
+        (b"/x?model=q", b"a=1", "q", b"a=1"),
+    ],
+)
+async def test_a_query_names_its_model_and_is_renamed(
+    target: bytes, body: bytes, model: str, sent: bytes
+) -> None:
+    head = parse_head(b"POST %b HTTP/1.1\r\nHost: x\r\n\r\n" % target)
+    async with open_bench() as bench:
+        form = await upload_of(bench.conn, head, body)
+        form.rename("new & name")
+
+        assert (form.model, form.length, form.drained) == (model, len(sent), True)
+        assert await sent_by(form.send) == sent
+
+
+async def test_a_query_that_names_no_model_is_refused() -> None:
+    head = parse_head(b"POST /x HTTP/1.1\r\nHost: x\r\n\r\n")
+    async with open_bench() as bench:
+        with pytest.raises(BadRequest, match="no field 'model'"):
+            await upload_of(bench.conn, head, b"a=b")
+
+
+# --- as a whole ----------------------------------------------------------------------------------
+
+MIB = 1024 * 1024
+
+
+def memory_bytes(name: str) -> int:
+    """Return a figure of this process: `VmRSS`, or `VmHWM` for its peak."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition(f"{name}:")[2].split()[0]) * 1024
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("name_first", [True, False])
+async def test_a_large_upload_takes_little_memory_and_waits_for_a_slow_upstream(
+    tmp_path: Path, kit: Any, name_first: bool
+) -> None:
+    """Client and upstream are in this process as well, which makes it a harder test."""
+    size = 256 * MIB
+    block = bytes(range(256)) * 4096  # 1 MiB
+    before, after = (FILE % b"%").split(b"%")
+    before, after = (MODEL + before, after) if name_first else (before, after + MODEL)
+    length = len(before) + size + len(after) + len(END)
+    given = got = 0
+    is_fast = trio.Event()
+
+    async def sink(stream: trio.SocketStream) -> None:
+        nonlocal got
+        data = b""
+        while b"\r\n\r\n" not in data:
+            data += await stream.receive_some()
+        assert b"Content-Length: %d\r\n" % length in data
+        got = len(data.partition(b"\r\n\r\n")[2])
+        await is_fast.wait()
+        while got < length:
+            got += len(await stream.receive_some(65536))
+        await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    async with kit.open_rig(tmp_path, models=(ModelRoute(model="whisper"),)) as rig:
+        rig.grants = False
+        serve = partial(trio.serve_tcp, sink, 0, host="127.0.0.1")
+        (listener,) = await rig.nursery.start(serve)
+
+        async def give(stream: trio.SocketStream) -> None:
+            nonlocal given
+            await stream.send_all(head_bytes(length) + before)
+            for _ in range(size // MIB):
+                await stream.send_all(block)
+                given += MIB
+            await stream.send_all(after + END)
+
+        Path("/proc/self/clear_refs").write_text("5")  # the peak is that from now on
+        at_first = memory_bytes("VmRSS")
+        async with await rig.connect() as client, trio.open_nursery() as nursery:
+            nursery.start_soon(give, client)
+            want = await rig.heard(Want)
+            rig.grant(want, f"http://127.0.0.1:{listener.socket.getsockname()[1]}")
+            await trio.testing.wait_all_tasks_blocked(0.3)
+            assert given < 32 * MIB or not name_first
+            is_fast.set()
+            assert (await client.receive_some()).startswith(b"HTTP/1.1 200")
+        assert got == length
+        assert memory_bytes("VmHWM") - at_first < 64 * MIB

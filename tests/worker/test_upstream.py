@@ -1,0 +1,144 @@
+import ssl
+from functools import partial
+
+import pytest
+import trio
+import trustme
+
+from arriero.worker.tls_wire import TlsWire, make_context
+from arriero.worker.upstream import IDLE_S, TLS_IDLE_S, Endpoint, Unreachable, Upstreams
+from arriero.worker.wire import Wire
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "port", "base_path", "is_secure"),
+    [
+        ("http://h:1/a/b/", "h", 1, b"/a/b", False),
+        ("http://h", "h", 80, b"", False),
+        ("https://h/v1", "h", 443, b"/v1", True),
+        ("https://u:p@h:8443?a=b", "h", 8443, b"", True),
+        ("https://[::1]:1", "::1", 1, b"", True),
+        ("unix:///run/m.sock", "/run/m.sock", None, b"", False),
+    ],
+)
+def test_an_endpoint_is_read_from_its_url(
+    url: str, host: str, port: int | None, base_path: bytes, is_secure: bool
+) -> None:
+    endpoint = Endpoint.parse(url)
+
+    assert (endpoint.host, endpoint.port, endpoint.base_path) == (host, port, base_path)
+    assert (endpoint.trust is not None) is is_secure
+    assert endpoint.idle_s == (TLS_IDLE_S if is_secure else IDLE_S)
+
+
+@pytest.mark.parametrize("url", ["", "h:1", "ftp://h", "https://", "http://h:x", "https://[::1"])
+def test_other_urls_are_refused(url: str) -> None:
+    with pytest.raises(Unreachable, match="it is not http://, https:// or unix://"):
+        Endpoint.parse(url)
+
+
+async def answer(stream: trio.abc.Stream) -> None:
+    try:
+        while await stream.receive_some():
+            await stream.send_all(b"x")
+    except trio.BrokenResourceError:
+        pass
+
+
+async def serve_tls(nursery: trio.Nursery, authority: trustme.CA) -> int:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(context)
+    listeners = await nursery.start(
+        partial(trio.serve_ssl_over_tcp, answer, 0, context, host="localhost")
+    )
+    port = listeners[0].transport_listener.socket.getsockname()[1]
+    assert isinstance(port, int)
+    return port
+
+
+async def test_a_secure_endpoint_is_spoken_to_over_tls_and_trust_is_made_once() -> None:
+    authority = trustme.CA()
+    made = []
+
+    def trust() -> ssl.SSLContext:
+        made.append(context := make_context())
+        authority.configure_trust(context)
+        return context
+
+    async with trio.open_nursery() as nursery:
+        port = await serve_tls(nursery, authority)
+        upstreams = Upstreams(trust)
+        assert not made
+        for path in ("a", "b"):
+            endpoint = upstreams.at(f"https://localhost:{port}/{path}")
+            link = await endpoint.open()
+            assert isinstance(link.wire, TlsWire)
+            await link.wire.send(b"y")
+            assert await link.wire.receive() == b"x"
+            endpoint.keep(link)
+            assert endpoint.take_idle() is link
+            endpoint.keep(link)
+
+            upstreams.trim(trio.current_time() + TLS_IDLE_S / 2)
+            assert endpoint.take_idle() is link
+            endpoint.keep(link)
+            upstreams.trim(trio.current_time() + TLS_IDLE_S + 1)
+            assert endpoint.take_idle() is None
+        assert len(made) == 1
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_certificate_that_is_not_trusted_is_told_with_what_would_do() -> None:
+    async with trio.open_nursery() as nursery:
+        port = await serve_tls(nursery, trustme.CA())
+        endpoint = Endpoint.parse(f"https://localhost:{port}")
+
+        with pytest.raises(Unreachable, match=r"certificate is not accepted: .*issuer.*system's"):
+            await endpoint.open()
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_without_a_listener_an_endpoint_is_out_of_reach(scheme: str) -> None:
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listeners[0].socket.getsockname()[1]
+    await listeners[0].aclose()
+
+    with pytest.raises(Unreachable):
+        await Endpoint.parse(f"{scheme}://127.0.0.1:{port}").open()
+
+
+async def test_a_handshake_has_a_limit() -> None:
+    closed = trio.Event()
+
+    async def say_nothing(stream: trio.SocketStream) -> None:
+        async with stream:
+            async for _ in stream:
+                pass
+        closed.set()
+
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(partial(trio.serve_tcp, say_nothing, 0, host="127.0.0.1"))
+        port = listeners[0].socket.getsockname()[1]
+
+        with pytest.raises(Unreachable):
+            await Endpoint.parse(f"https://localhost:{port}").open(connect_s=0.05)
+        await closed.wait()
+        nursery.cancel_scope.cancel()
+
+
+async def test_without_tls_the_socket_is_used_as_it_is() -> None:
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(partial(trio.serve_tcp, answer, 0, host="127.0.0.1"))
+        port = listeners[0].socket.getsockname()[1]
+        link = await Endpoint.parse(f"http://127.0.0.1:{port}").open(connect_s=5.0)
+
+        assert isinstance(link.wire, Wire)
+        link.wire.close()
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("host", ["." * 3 + "x", "a" * 70 + ".example"])
+async def test_a_name_that_is_none_is_out_of_reach(host: str) -> None:
+    with pytest.raises(Unreachable):
+        await Endpoint.parse(f"https://{host}:1").open()

@@ -1,0 +1,53 @@
+import json
+
+import pytest
+
+from arriero.worker.errors import (
+    BadRequest,
+    LoadFailed,
+    RelayError,
+    TooLarge,
+    Unauthorized,
+    Unavailable,
+    UnknownModel,
+    UpstreamDied,
+    UpstreamSilent,
+)
+from arriero.worker.eventstream import MessageReader, event_message, exception_message
+from arriero.worker.tokens import Usage
+from arriero.worker.voice_bedrock import BedrockVoice, bedrock_error
+
+DELTA = event_message("contentBlockDelta", {"delta": {"text": "Ha"}})
+
+
+def test_a_stream_that_breaks_ends_with_an_exception() -> None:
+    frame = BedrockVoice().failure(UpstreamDied("the model's server went away"), DELTA)
+
+    assert frame == exception_message("the model's server went away", "modelStreamErrorException")
+
+
+def test_a_stream_that_was_stopped_on_purpose_ends_with_a_message_stop() -> None:
+    frame = BedrockVoice().interrupted(DELTA, Usage())
+
+    [message] = MessageReader().push(frame)
+    assert (message.kind, message.name) == ("event", "messageStop")
+    assert json.loads(message.payload) == {"stopReason": "end_turn"}
+    assert BedrockVoice().interrupted(DELTA + frame, Usage()) == b""
+    assert BedrockVoice().interrupted(DELTA + exception_message("x"), Usage()) == b""
+
+
+@pytest.mark.parametrize(
+    ("error", "name"),
+    [
+        (BadRequest("x"), b"ValidationException"),
+        (Unauthorized("x"), b"AccessDeniedException"),
+        (UnknownModel("x"), b"ResourceNotFoundException"),
+        (TooLarge("x"), b"ValidationException"),
+        (LoadFailed("x"), b"InternalServerException"),
+        (UpstreamDied("x"), b"InternalServerException"),
+        (Unavailable("x"), b"ServiceUnavailableException"),
+        (UpstreamSilent("x"), b"ModelTimeoutException"),
+    ],
+)
+def test_amazon_has_an_exception_for_each_status(error: RelayError, name: bytes) -> None:
+    assert bedrock_error(error) == ((b"x-amzn-ErrorType", name), {"message": "x"})

@@ -1,0 +1,96 @@
+import json
+from typing import Any
+
+import pytest
+
+from arriero.worker.errors import (
+    BadRequest,
+    LoadFailed,
+    RelayError,
+    TooLarge,
+    Unauthorized,
+    Unavailable,
+    UnknownModel,
+    UpstreamAnsweredError,
+    UpstreamDied,
+    UpstreamSilent,
+    UpstreamTruncated,
+)
+from arriero.worker.paths import Form
+from arriero.worker.sse import EndWatcher
+from arriero.worker.tokens import Usage
+from arriero.worker.voice import Numbers, Voice
+from arriero.worker.voice_bedrock import BedrockVoice
+from arriero.worker.voice_gemini import GeminiVoice, gemini_error
+from arriero.worker.voices import make_voice
+
+CHUNK = (
+    b'data: {"candidates": [{"content": {"parts": [{"text": "Ha"}],"role": "model"}}],'
+    b'"usageMetadata": {"promptTokenCount": 2},"modelVersion": "gemini"}\r\n\r\n'
+)
+LAST = CHUNK.replace(b'"model"}}]', b'"model"},"finishReason": "STOP"}]')
+
+
+def data_of(frame: bytes) -> Any:
+    assert frame.startswith(b"data: ")
+    assert frame.endswith(b"\n\n")
+    assert frame.count(b"\n") == 2  # google-genai reads line by line
+    return json.loads(frame[6:])
+
+
+def test_a_stream_that_breaks_ends_with_googles_error_object() -> None:
+    frame = GeminiVoice().failure(UpstreamDied("the model's server went away"), CHUNK)
+
+    assert data_of(frame) == {
+        "error": {"code": 503, "message": "the model's server went away", "status": "UNAVAILABLE"}
+    }
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "status"),
+    [
+        (BadRequest("x"), 400, "INVALID_ARGUMENT"),
+        (Unauthorized("x"), 401, "UNAUTHENTICATED"),
+        (UnknownModel("x"), 404, "NOT_FOUND"),
+        (TooLarge("x"), 413, "INVALID_ARGUMENT"),
+        (LoadFailed("x"), 500, "INTERNAL"),
+        (UpstreamTruncated("x"), 503, "UNAVAILABLE"),
+        (Unavailable("x"), 503, "UNAVAILABLE"),
+        (UpstreamSilent("x"), 504, "DEADLINE_EXCEEDED"),
+        (UpstreamAnsweredError("x", upstream_status=429, code="c"), 429, "RESOURCE_EXHAUSTED"),
+        (UpstreamAnsweredError("x", upstream_status=507, code="c"), 507, "INTERNAL"),
+    ],
+)
+def test_google_has_a_name_for_each_status(error: RelayError, code: int, status: str) -> None:
+    assert gemini_error(error) == {"error": {"code": code, "message": "x", "status": status}}
+
+
+def test_a_stream_that_was_stopped_on_purpose_ends_with_a_finished_candidate() -> None:
+    frame = GeminiVoice().interrupted(CHUNK, Usage())
+    watcher = EndWatcher(Form.GEMINI)
+    watcher.look(frame)
+
+    assert data_of(frame)["candidates"][0]["finishReason"] == "STOP"
+    assert watcher.seen
+    assert GeminiVoice().interrupted(LAST, Usage()) == b""
+    assert GeminiVoice().interrupted(GeminiVoice().failure(UpstreamDied("x")), Usage()) == b""
+
+
+@pytest.mark.parametrize(
+    ("form", "kind"), [(Form.GEMINI, GeminiVoice), (Form.BEDROCK, BedrockVoice)]
+)
+def test_nothing_is_said_before_the_end(form: Form, kind: type[Voice]) -> None:
+    voice = make_voice(form, "off", model="m", ident="0" * 24, created=0, body=b"{}")
+    numbers = Numbers("loading", 1, 0.0, None)
+
+    assert type(voice) is kind
+    said = (
+        voice.opening(),
+        voice.line("x\n", numbers),
+        voice.heartbeat(numbers),
+        voice.event(numbers),
+        voice.midway_heartbeat(after_id=False),
+        voice.midway_heartbeat(after_id=True),
+    )
+    assert set(said) == {b""}
+    assert voice.merge is None

@@ -1,0 +1,110 @@
+"""The account of one request while it runs: its numbers, read from a copy of its answer. Deciding.
+
+Of everything that passes only a copy is read here; nothing is changed.
+"""
+
+from typing import Final
+
+from arriero.protocol.activity import RequestRecord
+
+from .answer_reader import AnswerReader
+from .eventstream import Message
+from .gateway_fields import answer_fields, declaration, request_id_field, trailers
+from .paths import Form
+from .record import RecordKeeper
+from .tokens import Api, Usage
+
+_APIS: Final[dict[Form, Api]] = {
+    Form.CHAT: Api.OPENAI,
+    Form.COMPLETION: Api.OPENAI,
+    Form.PLAIN: Api.OPENAI,
+    Form.RESPONSES: Api.RESPONSES,
+    Form.MESSAGES: Api.ANTHROPIC,
+    Form.COUNT: Api.ANTHROPIC,
+    Form.GEMINI: Api.GEMINI,
+    Form.BEDROCK: Api.BEDROCK,
+}
+
+
+class Account:
+    """What is known of one request.
+
+    Args:
+        request_id: The same as in ``X-Request-Id``.
+        path: Of the request, without the query.
+        form: Shape of the answer.
+        now: When it came, on the caller's clock.
+        t: The same as Unix time.
+
+    Attributes:
+        keeper: Its record so far.
+        request_id_line: The field that every answer has.
+    """
+
+    __slots__ = ("_has_token", "_reader", "keeper", "request_id", "request_id_line")
+
+    def __init__(self, *, request_id: str, path: bytes, form: Form, now: float, t: float) -> None:
+        api = _APIS[form]
+        self.request_id = request_id
+        self.request_id_line = request_id_field(request_id)
+        self.keeper = RecordKeeper(
+            request_id=request_id, t=t, now=now, path=path.decode("latin-1"), api=api
+        )
+        self._reader = AnswerReader(api)
+        self._has_token = False
+
+    @property
+    def has_token(self) -> bool:
+        """Whether a piece of the answer has come."""
+        return self._has_token
+
+    @property
+    def usage(self) -> Usage:
+        """The tokens, as far as they are known."""
+        return self._reader.facts.usage
+
+    # --- what passes ---------------------------------------------------------------------------
+
+    def take_frames(self, frames: bytes, now: float) -> None:
+        """Read whole server-sent events."""
+        self._reader.take_frames(frames)
+        if not self._has_token and self._reader.pieces:
+            self._first_token(now)
+
+    def take_message(self, message: Message, now: float) -> None:
+        """Read a message of Amazon's event stream."""
+        self._reader.take_message(message)
+        if not self._has_token and self._reader.pieces:
+            self._first_token(now)
+
+    def take_body(self, body: bytes, now: float) -> None:
+        """Read an answer that is no stream."""
+        self._reader.take_body(body)
+        self._first_token(now)
+
+    def take_field(self, name: bytes, value: bytes) -> None:
+        """Read a field in the head of an answer; `name` in small letters."""
+        self._reader.take_field(name, value)
+
+    def _first_token(self, now: float) -> None:
+        self._has_token = True
+        self.keeper.first_token(now)
+
+    # --- what is told --------------------------------------------------------------------------
+
+    def answer_lines(self, now: float) -> bytes:
+        """Return the fields of an answer that is no stream, and was read."""
+        return answer_fields(self.keeper.peek(now, self._reader.facts))
+
+    def trailer_declaration(self) -> bytes:
+        """Return the field that declares what comes after a stream."""
+        return declaration(priced=self.keeper.prices is not None)
+
+    def trailer_lines(self, now: float) -> bytes:
+        """Return the fields after a stream; how it ended was noted before."""
+        record = self.keeper.peek(now, self._reader.facts)
+        return trailers(record, priced=self.keeper.prices is not None)
+
+    def close(self, now: float) -> RequestRecord | None:
+        """Return the record; None if it was given before."""
+        return self.keeper.finish(now, self._reader.facts)

@@ -1,0 +1,55 @@
+"""An error as a whole HTTP answer, in the shape of the API that was asked. Deciding."""
+
+from typing import Final
+
+import msgspec
+
+from .errors import RelayError, anthropic_error, body_of
+from .paths import Form
+
+
+def error_answer(
+    error: RelayError, *, close: bool, extra: bytes = b"", form: Form = Form.PLAIN
+) -> bytes:
+    """Return a whole HTTP answer that tells of `error`.
+
+    Args:
+        error: What cannot be done.
+        close: No other request will be read from this connection.
+        extra: Further lines of the head.
+        form: Shape of the answers of the route.
+    """
+    body = msgspec.json.encode(anthropic_error(error)) if form.is_anthropic else body_of(error)
+    fields = b"".join(b"%b: %b\r\n" % field for field in error.fields)
+    return (
+        b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%b%b%b\r\n%b"
+        % (
+            error.status,
+            _REASONS.get(error.status, b"Error"),
+            len(body),
+            fields,
+            extra,
+            b"Connection: close\r\n" if close else b"",
+            body,
+        )
+    )
+
+
+_REASONS: Final = {
+    400: b"Bad Request",
+    401: b"Unauthorized",
+    403: b"Forbidden",
+    404: b"Not Found",
+    405: b"Method Not Allowed",
+    408: b"Request Timeout",
+    409: b"Conflict",
+    413: b"Content Too Large",
+    417: b"Expectation Failed",
+    429: b"Too Many Requests",
+    431: b"Request Header Fields Too Large",
+    499: b"Request Cancelled",
+    500: b"Internal Server Error",
+    502: b"Bad Gateway",
+    503: b"Service Unavailable",
+    504: b"Gateway Timeout",
+}

@@ -1,0 +1,67 @@
+"""What a request asks of its upstream, besides what its client has written. Deciding."""
+
+from dataclasses import dataclass
+
+from arriero.protocol.activity import UpstreamKind
+from arriero.protocol.routes import ModelRoute
+
+from .body_edits import Edited, edit
+from .paths import Form
+from .wishes import asks_for_progress, asks_for_usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outgoing:
+    """What goes to the upstream.
+
+    Attributes:
+        head: With its blank line.
+        body: Empty if it comes from somewhere else.
+        asked_usage, asked_progress: It asks for these in the client's name.
+        connect_s: Seconds for a connection to come about.
+        head_s: Seconds for the head of the answer.
+    """
+
+    head: bytes
+    body: bytes = b""
+    asked_usage: bool = False
+    asked_progress: bool = False
+    connect_s: float
+    head_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What is wanted of an answer.
+
+    Attributes:
+        form: Its shape.
+        stream: It is a stream.
+        usage: It has to tell its usage, whatever the configuration says.
+        progress: It has to tell of the prompt, if it can.
+    """
+
+    form: Form
+    stream: bool
+    usage: bool = False
+    progress: bool = False
+
+
+def edit_body(
+    body: bytes, route: ModelRoute, kind: UpstreamKind, path: bytes, wishes: Wishes
+) -> Edited:
+    """Return the body for an upstream of that kind.
+
+    Args:
+        body: JSON, as the client wrote it.
+        route: The model.
+        kind: What answers.
+        path: Where it is asked, without the query.
+        wishes: What is wanted.
+    """
+    return edit(
+        body,
+        model=route.send_as,
+        usage=wishes.usage or asks_for_usage(route.usage, kind, wishes.form, stream=wishes.stream),
+        progress=wishes.progress and asks_for_progress(kind, path, stream=wishes.stream),
+    )

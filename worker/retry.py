@@ -1,0 +1,151 @@
+"""Whether a failed request is sent to its upstream once more, and after how long. Deciding.
+
+Asked only while nothing of an answer has gone to the client: what it is told is the last answer,
+untouched. A 500 is never tried again: it says that the request itself was too much.
+
+Source of the fields: RFC 9110, section 10.2.3 (``Retry-After``); ``X-RateLimit-Reset`` has no
+standard, and means seconds to some services and a Unix time to others.
+"""
+
+import math
+import re
+from collections.abc import Iterable
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+# Seconds after its grant in which a local model may still be starting: its server has said that
+# it is ready, but what stands before it, or behind it, may not be.
+STARTING_S: Final = 10.0
+
+# Times that a request is sent again. Clients try again as well, each time with all of these.
+_MOST_RETRIES: Final = 3
+
+# The same after a local model's server was lost: a request that kills it would kill the next one.
+_MOST_LOCAL_LOSSES: Final = 1
+
+# Seconds before the first of them, doubled each time, if the upstream does not say how long.
+_FIRST_DELAY_S: Final = 0.5
+
+# Part of a delay of our own, and most seconds on top of one that was asked for, that chance
+# decides, so that those who failed together do not come back together.
+_CHANCE_SHARE: Final = 0.5
+_CHANCE_S: Final = 0.25
+
+_LOCAL_CAUSES: Final = frozenset({429})
+_STARTING_CAUSES: Final = frozenset({429, 502, 503, 504})
+_PEER_CAUSES: Final = frozenset({429, 503})
+
+_NUMBER: Final = re.compile(rb"[0-9]+(\.[0-9]*)?")
+
+# Above these a figure is a point in time and no duration: thirty years in s, and in ms.
+_LEAST_UNIX_S: Final = 1e9
+_LEAST_UNIX_MS: Final = 1e12
+
+
+class Retries:
+    """The further attempts of one request."""
+
+    def __init__(self, max_wait_s: float, *, is_peer: bool) -> None:
+        """Begin with the first attempt.
+
+        Args:
+            max_wait_s: Longest time in seconds that all its waits may take together.
+            is_peer: The upstream is another server, not a local model.
+        """
+        self._max_wait_s = max_wait_s
+        self._is_peer = is_peer
+        self._waited_s = 0.0
+        self._retries = 0
+        self._losses = 0
+
+    def after_loss(self, *, chance: float) -> float | None:
+        """Return how long to wait after a connection that was refused, or ended before an answer.
+
+        Args:
+            chance: A random number, from 0.0 to below 1.0.
+
+        Returns:
+            Seconds; None to try no more.
+        """
+        if not self._is_peer and self._losses >= _MOST_LOCAL_LOSSES:
+            return None
+        self._losses += 1
+        return self._wait(None, chance)
+
+    def after_answer(
+        self,
+        status: int,
+        fields: Iterable[tuple[bytes, bytes]],
+        *,
+        unix_now: float,
+        chance: float,
+        since_grant_s: float = math.inf,
+    ) -> float | None:
+        """Return how long to wait after the head of an answer.
+
+        Args:
+            status: Its status.
+            fields: Its fields, with lower-case names.
+            unix_now: The time, for fields that name a point in time.
+            chance: A random number, from 0.0 to below 1.0.
+            since_grant_s: Seconds since the model was granted; of no meaning for peers.
+
+        Returns:
+            Seconds; None to pass the answer on.
+        """
+        if self._is_peer:
+            causes = _PEER_CAUSES
+        else:
+            causes = _STARTING_CAUSES if since_grant_s < STARTING_S else _LOCAL_CAUSES
+        if status not in causes:
+            return None
+        return self._wait(_asked_for(fields, unix_now), chance)
+
+    def _wait(self, asked_s: float | None, chance: float) -> float | None:
+        left_s = self._max_wait_s - self._waited_s
+        if asked_s is None:
+            delay_s = _FIRST_DELAY_S * 2.0**self._retries
+            least_s = delay_s * (1 - _CHANCE_SHARE)
+            wait_s = least_s + delay_s * _CHANCE_SHARE * chance
+        else:
+            least_s = asked_s
+            wait_s = asked_s + _CHANCE_S * chance
+        if least_s > left_s or self._retries >= _MOST_RETRIES:
+            return None
+        wait_s = min(wait_s, left_s)
+        self._retries += 1
+        self._waited_s += wait_s
+        return wait_s
+
+
+def _asked_for(fields: Iterable[tuple[bytes, bytes]], unix_now: float) -> float | None:
+    """Return the seconds that the upstream wants to be left alone; None if it does not say."""
+    found = dict(fields)
+    for name, read in ((b"retry-after", _read_retry_after), (b"x-ratelimit-reset", _read_reset)):
+        value = found.get(name)
+        asked_s = None if value is None else read(value.strip(), unix_now)
+        if asked_s is not None and asked_s > 0:  # "now" says nothing of how long
+            return asked_s
+    return None
+
+
+def _read_retry_after(value: bytes, unix_now: float) -> float | None:
+    if _NUMBER.fullmatch(value):
+        return float(value)
+    try:
+        when = parsedate_to_datetime(value.decode("ascii"))
+        if when.tzinfo is None:  # asctime's form has no zone; all dates in HTTP are in UTC
+            when = when.replace(tzinfo=UTC)
+        return when.timestamp() - unix_now
+    except Exception:  # noqa: BLE001  # whatever a stranger has written there: it is no date
+        return None
+
+
+def _read_reset(value: bytes, unix_now: float) -> float | None:
+    if not _NUMBER.fullmatch(value):
+        return None
+    figure = float(value)
+    if figure >= _LEAST_UNIX_MS:
+        return figure / 1000 - unix_now
+    return figure - unix_now if figure >= _LEAST_UNIX_S else figure

@@ -1,0 +1,87 @@
+"""What ties one request together across programs: its id and its trace. Deciding; no I/O.
+
+Source: Trace Context (W3C Recommendation), sections 3.2 and 3.3. Nothing is exported from here:
+the ids go upstream, to the client and into the log and the account of the request.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+# The fields that are read here, and that go upstream only as `Trace.upstream_lines`.
+TRACE_FIELDS: Final = frozenset({b"traceparent", b"tracestate", b"x-request-id"})
+
+# Bytes of randomness for one request: an id of a trace and an id of a span.
+RANDOM_BYTES: Final = 16 + 8
+
+_PARENT: Final = re.compile(
+    rb"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})(-.*)?",
+    re.DOTALL,
+)
+
+# Flags of version 00 and of its successor that may be passed on: "sampled" and "random".
+_KNOWN_FLAGS: Final = 0b11
+
+# A trace that begins here is sampled: 0 would switch off the tracing of servers that follow the
+# one who asks, and all of theirs would be missing.
+_SAMPLED: Final = 0b01
+
+_STATE: Final = re.compile(rb"[ -~\t]+")
+_REQUEST_ID: Final = re.compile(rb"[!-~]{1,128}")
+
+
+class Trace(NamedTuple):
+    """How one request is called.
+
+    Attributes:
+        request_id: In ``X-Request-Id``, the log, the account: the client's, else the trace's id.
+        trace_id: 32 hexadecimal digits.
+        span_id: 16 hexadecimal digits: what happens upstream.
+        upstream_lines: Header lines for the upstream, each with its line end.
+    """
+
+    request_id: str
+    trace_id: str
+    span_id: str
+    upstream_lines: bytes
+
+
+def start_trace(fields: Iterable[tuple[bytes, bytes]], random: bytes) -> Trace:
+    """Return how a request is called: as its client says, else in a new way.
+
+    Args:
+        fields: Those in `TRACE_FIELDS`: lower-case name and value; others are passed over. One
+            that may be there only once counts as missing when it is there more often.
+        random: `RANDOM_BYTES` of them, new for each request.
+    """
+    found: dict[bytes, list[bytes]] = {name: [] for name in TRACE_FIELDS}
+    for name, value in fields:
+        if name in found:
+            found[name].append(value.strip(b" \t"))
+    new_id = random[:16].hex()
+    span_id = random[16:RANDOM_BYTES].hex()
+    parent = _read_parent(found[b"traceparent"])
+    trace_id, flags = parent or (new_id, _SAMPLED)
+    lines = b"traceparent: 00-%b-%b-%02x\r\n" % (trace_id.encode(), span_id.encode(), flags)
+    state = b",".join(value for value in found[b"tracestate"] if value)
+    if parent is not None and _STATE.fullmatch(state):
+        lines += b"tracestate: %b\r\n" % state
+    request_id = _read_request_id(found[b"x-request-id"]) or trace_id
+    lines += b"X-Request-Id: %b\r\n" % request_id.encode()
+    return Trace(request_id, trace_id, span_id, lines)
+
+
+def _read_parent(values: list[bytes]) -> tuple[str, int] | None:
+    """Return the id of the trace and its flags."""
+    if len(values) != 1 or (match := _PARENT.fullmatch(values[0])) is None:
+        return None
+    version, trace_id, flags, more = match.groups()
+    if version == b"00" and more is not None:
+        return None  # only later versions may have more
+    return trace_id.decode(), int(flags, 16) & _KNOWN_FLAGS
+
+
+def _read_request_id(values: list[bytes]) -> str | None:
+    if len(values) != 1 or _REQUEST_ID.fullmatch(values[0]) is None:
+        return None
+    return values[0].decode()
