@@ -38,10 +38,8 @@ def _decimal(most: int, wanted: str) -> Kind[Decimal]:
             raise place.wrong(node, wanted)
         # Not the text of 0x10.
         found = Decimal(typed if isinstance(typed, int) else value.text.replace("_", ""))
-        if found.is_signed() or len(found.as_tuple().digits) > 2 * _MOST_PLACES:
-            raise place.wrong(node, wanted)
         exponent = found.as_tuple().exponent
-        if not isinstance(exponent, int) or exponent < -_MOST_PLACES:
+        if found.is_signed() or not isinstance(exponent, int) or exponent < -_MOST_PLACES:
             raise place.wrong(node, wanted)
         return found
 

@@ -72,10 +72,10 @@ def _holders(sockets: set[int], processes: Mapping[int, _Process]) -> dict[int, 
 
 
 def _descends(pid: int, leader: int, processes: Mapping[int, _Process]) -> bool:
-    """Say whether `pid` is `leader`, in its group, or below one that is."""
+    """Say whether `pid` is in the group of `leader`, or below one that is."""
     seen: set[int] = set()  # the table is no snapshot: a number that is used again may close a ring
     while pid not in seen and (found := processes.get(pid)) is not None:
-        if leader in {pid, found.group}:
+        if found.group == leader:
             return True
         seen.add(pid)
         pid = found.parent

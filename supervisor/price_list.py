@@ -51,7 +51,10 @@ class PriceList:
 
     def __init__(self, prices: Mapping[str, Mapping[str, Prices]]) -> None:
         """Build it; `prices` by provider and model."""
-        self._providers = MappingProxyType(dict(sorted(prices.items())))
+        self._providers = MappingProxyType(dict(prices))
+        self._by_model: dict[str, Prices] = {}
+        for provider in sorted(prices, reverse=True):
+            self._by_model.update(prices[provider])  # the first one in the alphabet stays
 
     def __len__(self) -> int:
         return sum(map(len, self._providers.values()))
@@ -60,7 +63,7 @@ class PriceList:
         return isinstance(other, PriceList) and self._providers == other._providers
 
     def __hash__(self) -> int:
-        return hash(tuple(self._providers))
+        return hash(frozenset(self._providers))
 
     def find(self, model: str, *first: str) -> Prices | None:
         """Return the prices of `model`; None if nobody says any.
@@ -69,12 +72,11 @@ class PriceList:
             model: Its id with the provider.
             first: Providers that are asked before all others, in this order.
         """
-        asked = (self._providers.get(provider, {}) for provider in first)
-        for models in (*asked, *self._providers.values()):
-            found = models.get(model)
+        for provider in first:
+            found = self._providers.get(provider, {}).get(model)
             if found is not None:
                 return found
-        return None
+        return self._by_model.get(model)
 
 
 def read_price_list(data: bytes) -> PriceList:

@@ -42,7 +42,7 @@ class Slot:
         state: What its process does, since `since`.
         swap: Number of the attempt that state and progress belong to, begun at `swap_since`.
         pid, endpoint: Of the process; None without one.
-        kind: What its server is, once it serves.
+        kind: What its server is, or the last one was; known once it serves.
         up_at: When the process began to serve.
         leases: Owner -> number of its lease.
         recalled: Owners that were told to give their lease back.
@@ -112,7 +112,6 @@ class Slot:
         self.recalled.clear()
         self.in_flight.clear()
         self.pid = self.endpoint = self.up_at = self.progress = self.launch = None
-        self.kind = "unknown"
         self.unloading = False
 
     def fail(self, error: ErrorInfo, now: float, backoff: Backoff) -> None:

@@ -52,6 +52,26 @@ class AnswerCut(Exception):
     """The answer cannot be completed, and only a cut connection can say so."""
 
 
+def own_lines(
+    account: Account,
+    config: WorkerConfig,
+    head: RequestHead,
+    names: frozenset[bytes] = frozenset(),
+) -> bytes:
+    """Return what all answers have: an id, and what browsers want to see.
+
+    Args:
+        account: Of the request.
+        config: In force when it came.
+        head: Of the request.
+        names: Fields that the answer has already.
+    """
+    lines = account.request_id_line
+    if config.cors and head.origin is not None:
+        lines += answer_lines(head.origin, names)
+    return lines
+
+
 @dataclass(slots=True, eq=False, kw_only=True)
 class Call:
     """One model request.
@@ -149,12 +169,11 @@ class Call:
     # --- heads ---------------------------------------------------------------------------------
 
     def extra_lines(self, head: AnswerHead | None = None, *, trailers: bool = False) -> bytes:
-        """Return what all answers have: id, mode, and what browsers want to see."""
-        lines = self.account.request_id_line
+        """Return what the head of its answer has besides the upstream's fields."""
+        names = head.names if head is not None and self.head.origin is not None else frozenset()
+        lines = own_lines(self.account, self.config, self.head, names)
         if self.waiting is not None:
             lines += b"X-Swap-Progress: %b\r\n" % self.mode.encode("ascii")
-        if self.config.cors and self.head.origin is not None:
-            lines += answer_lines(self.head.origin, head.names if head is not None else frozenset())
         if trailers:
             lines += self.account.trailer_declaration()
         return lines
@@ -169,7 +188,7 @@ class Call:
     def build_head(
         self, head: AnswerHead, *, framing: bytes, extra: bytes, content_type: bytes | None = None
     ) -> bytes:
-        """Return the head of the upstream's answer as the client gets it; see `AnswerHead.build`."""
+        """Return the head of the answer as the client gets it; see `AnswerHead.build`."""
         return head.build(
             framing=framing,
             extra=extra,
@@ -287,11 +306,13 @@ class Call:
         """Return what its frames go through.
 
         Args:
-            usage, progress: What the upstream was asked for in the client's name.
+            usage: The upstream was asked for its usage in the client's name.
+            progress: The same for the progress of the prompt.
         """
         lines = progress and self.prefill is None
         return Passage(
             self.account,
+            trio.current_time(),
             chunks=ChunkFilter(usage=usage, progress=progress) if usage or progress else None,
             prefill=self.prefill,
             waiting=self.waiting if lines else None,
@@ -301,7 +322,7 @@ class Call:
         """Return what passes the stream of the upstream on: as it is, or merged with ours."""
         if head.is_event_stream:
             return MessageSplitter(
-                look=lambda message: self.account.take_message(message, trio.current_time())
+                look=lambda message: passage.look_at(message, trio.current_time())
             )
         voice = self._speak() if self.turns is not None or self.waits_merged else None
         if voice is not None and voice.merge is not None:

@@ -67,8 +67,16 @@ def answer_fields(origin: bytes | None, names_there: Set[bytes] = frozenset()) -
 
 def answer_lines(origin: bytes | None, names_there: Set[bytes] = frozenset()) -> bytes:
     """Return `answer_fields` as lines of a head."""
+    if origin is None:
+        return b""
+    if names_there.isdisjoint(_ANSWER_NAMES):  # nearly always
+        return _ANSWER_LINES
     return _lines(answer_fields(origin, names_there))
 
 
 def _lines(fields: Iterable[Field]) -> bytes:
     return b"".join(b"%b: %b\r\n" % field for field in fields)
+
+
+_ANSWER_NAMES: Final = frozenset({_ALLOW_ORIGIN[0].lower(), _EXPOSE[0].lower()})
+_ANSWER_LINES: Final = _lines((_ALLOW_ORIGIN, _EXPOSE))

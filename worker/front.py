@@ -10,12 +10,12 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
-from .call import error_answer
+from .call import AnswerCut
+from .error_answer import error_answer
 from .errors import BadRequest, ClientGone, HeadTooLarge, RelayError, TooLarge
 from .head import MAX_HEAD_BYTES, RequestHead, parse_head
 from .keys import check_key
 from .paths import Form, Route, find_route
-from .relay import AnswerCut
 from .sentry import HEAD_S, IDLE_S, Connection, Waits
 from .serving import Service
 from .upload import BodySource, Upload, read_upload, upload_of
@@ -182,7 +182,7 @@ async def _read_body(conn: Connection, head: RequestHead) -> bytes:
         ClientGone: The client left in the middle of it.
     """
     buffer = conn.buffer
-    if len(buffer) == head.length and len(buffer) <= MAX_BODY_BYTES:  # nearly always
+    if len(buffer) == head.length:  # nearly always
         conn.buffer = b""
         return buffer
     source = BodySource(conn, head, MAX_BODY_BYTES)

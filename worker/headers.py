@@ -4,6 +4,7 @@ Heads are put together as bytes, line by line as they came; nothing is decoded o
 """
 
 import re
+import zlib
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -53,9 +54,7 @@ OK_LINE: Final = b"HTTP/1.1 200 OK\r\n"
 
 # What the head of an early answer says besides the mode; section 2 of the wire format.
 NO_BUFFERING: Final = b"Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\n"
-EARLY_STREAM_FIELDS: Final = (
-    b"Content-Type: text/event-stream; charset=utf-8\r\n" + NO_BUFFERING
-)
+EARLY_STREAM_FIELDS: Final = b"Content-Type: text/event-stream; charset=utf-8\r\n" + NO_BUFFERING
 
 
 def upstream_request(
@@ -147,7 +146,7 @@ class AnswerHead:
         keep_alive: The connection may be used again afterwards.
         fields: All of them as they came, names in small letters.
         is_stream: It is a stream of events, and not compressed.
-        is_json: It is JSON, and not compressed.
+        is_json: It is JSON, perhaps compressed.
         is_event_stream: The same in Amazon's form, which is binary.
         stream_lines: What a stream needs besides, so that nobody on the way buffers it.
     """
@@ -210,7 +209,7 @@ class AnswerHead:
         self.stream_lines = (
             b"" if _CACHE in seen else b"Cache-Control: no-cache, no-transform\r\n"
         ) + (b"" if _BUFFERING in seen else b"X-Accel-Buffering: no\r\n")
-        self.is_json = content_type.startswith(b"application/json") and not encoded
+        self.is_json = content_type.startswith(b"application/json")
         self.fields = tuple((name.lower(), value) for name, value in fields)
 
     @property
@@ -267,6 +266,29 @@ def parse_answer_head(raw: bytes) -> AnswerHead:
         )
     except (httptools.HttpParserError, httptools.HttpParserUpgrade, ValueError) as exc:
         raise UpstreamDied("cannot read the answer: its head is no HTTP/1.1") from exc
+
+
+# Bytes that a compressed body may have when it is unpacked: what it used is at its end.
+_MAX_UNPACKED_BYTES: Final = 8 * 1024 * 1024
+
+
+def plain_copy(head: AnswerHead, body: bytes) -> bytes:
+    """Return the body of an answer as it is without compression; empty if it cannot be read.
+
+    Nobody has asked for compression, but some servers compress all the same.
+    """
+    encoding = next(
+        (value.strip().lower() for name, value in head.fields if name == b"content-encoding"), b""
+    )
+    if encoding in {b"", b"identity"}:
+        return body
+    if encoding not in {b"gzip", b"x-gzip", b"deflate"}:
+        return b""
+    try:
+        # 32 more than the largest window: with the head of gzip or that of zlib
+        return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body, _MAX_UNPACKED_BYTES)
+    except zlib.error:
+        return b""
 
 
 # Makes a parser expect a chunked body.

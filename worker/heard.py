@@ -121,7 +121,7 @@ def read_response(frames: bytes) -> HeardResponse:
         heard.begun |= isinstance(kind, str) and kind.startswith("response.")
         heard.response |= mapping_in(value, "response")
         if isinstance(number := value.get("sequence_number"), int):
-            heard.next_number = max(heard.next_number, number + 1)
+            heard.next_number = number + 1
     return heard
 
 

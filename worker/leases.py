@@ -6,6 +6,7 @@ first byte: what was promised cannot be taken away in between.
 Rule 3: methods return what has to be said to the supervisor; they say nothing themselves.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -43,6 +44,7 @@ class Lease:
         admits: New requests may start.
         ends_idle: It is given back as soon as nothing runs.
         kind: What answers there.
+        granted_at: When it was granted last, on the caller's clock.
     """
 
     model: str
@@ -52,6 +54,7 @@ class Lease:
     admits: bool = True
     ends_idle: bool = False
     kind: UpstreamKind = "unknown"
+    granted_at: float = -math.inf
 
 
 @dataclass(slots=True, eq=False)
@@ -123,7 +126,7 @@ class Leases:
 
     # --- messages ------------------------------------------------------------------------------
 
-    def granted(self, message: Granted) -> None:
+    def granted(self, message: Granted, now: float) -> None:
         """Take a lease, and start the request that waited for it."""
         lease = self._held.get(message.model)
         if lease is None or lease.endpoint != message.endpoint:
@@ -137,6 +140,7 @@ class Leases:
             lease.admits = True
             lease.ends_idle = False
         lease.kind = message.kind
+        lease.granted_at = now
         waiter = self._waiting.pop(message.request, None)
         if waiter is not None:
             lease.in_flight += 1

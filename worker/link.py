@@ -133,7 +133,7 @@ class SupervisorLink:
             case Finish():
                 self.finish.set()
             case Granted():
-                leases.granted(message)
+                leases.granted(message, trio.current_time())
             case Refused():
                 leases.refused(message)
             case Revoke():

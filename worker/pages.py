@@ -22,6 +22,7 @@ from .errors import (
     BadRequest,
     Forbidden,
     RelayError,
+    TooLarge,
     UnknownPath,
     UnknownRequest,
     WrongMethod,
@@ -39,6 +40,9 @@ _KEY_FIELDS = frozenset({b"authorization", b"x-api-key", b"api-key"})
 
 # Here errors have Anthropic's shape even where nothing is.
 _ANTHROPIC_PATHS = "/v1/messages/"
+
+# Bytes of a body. Nothing here needs more than the name of a request.
+_MAX_BODY_BYTES = 1024 * 1024
 
 # Accounts that are listed, unless the client says how many, and at most.
 _USUAL_RECORDS = 100
@@ -108,7 +112,7 @@ def make_pages(service: Knowledge, started_at: int) -> QuartTrio:
         started_at: Unix time, in whole seconds, that the listing gives as `created`.
     """
     app = QuartTrio(__name__, static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = 1024 * 1024
+    app.config["MAX_CONTENT_LENGTH"] = _MAX_BODY_BYTES
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.converters["id"] = _IdConverter
 
@@ -184,7 +188,8 @@ def make_pages(service: Knowledge, started_at: int) -> QuartTrio:
         return _json(records[0])
 
     async def end(request_id: str) -> Response:
-        result = await service.cancel(request_id, caller_of(_key_fields()))
+        caller = caller_of(_key_fields()) if service.names.config.api_keys else ""
+        result = await service.cancel(request_id, caller)
         if result == "unknown":
             raise _unknown(request_id)
         if result == "forbidden":
@@ -221,6 +226,10 @@ def make_pages(service: Knowledge, started_at: int) -> QuartTrio:
             if request.method != "POST" and find_route(request.path.encode()) is not None:
                 return _wrong_method(["POST"])  # those come through the relay door
             return _answer(UnknownPath("cannot find anything at this path"))
+        if error.code == 413:
+            return _answer(
+                TooLarge(f"cannot take a body of more than {_MAX_BODY_BYTES} bytes here")
+            )
         response = _answer(RelayError(error.description or error.name))
         response.status_code = error.code or 500
         return response

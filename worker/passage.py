@@ -12,6 +12,7 @@ import msgspec
 
 from .account import Account
 from .chunk_filters import ChunkFilter
+from .eventstream import Message
 from .prefill import PrefillProgress, read_prompt
 from .sse_events import EventReader
 from .waiting import WaitingStream
@@ -25,6 +26,7 @@ class Passage:
 
     Args:
         account: Of the request.
+        now: When it begins.
         chunks: Takes out what was not asked for; None for nothing.
         prefill: Tells of the prompt, as the client has asked for; None if it has not.
         waiting: Tells of the prompt in lines, if the client was told of its load in lines.
@@ -32,19 +34,22 @@ class Passage:
     Attributes:
         has_ids: An ``id`` of an event has passed: openai-python takes any blank line that follows
             for an event, and fails at it.
+        data_at: When the last frame came that was more than comments.
     """
 
-    __slots__ = ("_account", "_chunks", "_plain", "_prefill", "_waiting", "has_ids")
+    __slots__ = ("_account", "_chunks", "_plain", "_prefill", "_waiting", "data_at", "has_ids")
 
     def __init__(
         self,
         account: Account,
+        now: float,
         *,
         chunks: ChunkFilter | None = None,
         prefill: PrefillProgress | None = None,
         waiting: WaitingStream | None = None,
     ) -> None:
         self.has_ids = False
+        self.data_at = now
         self._account = account
         self._chunks = chunks
         self._prefill = prefill
@@ -64,8 +69,15 @@ class Passage:
     def look(self, frames: bytes, now: float) -> None:
         """Read whole `frames` that somebody else passes on."""
         self._account.take_frames(frames, now)
+        if frames[:1] != b":":
+            self.data_at = now
         if not self.has_ids and frames.find(b"id:") >= 0 and _ID_LINE.search(frames):
             self.has_ids = True
+
+    def look_at(self, message: Message, now: float) -> None:
+        """Read a message of Amazon's event stream that somebody else passes on."""
+        self._account.take_message(message, now)
+        self.data_at = now
 
     def end(self, now: float) -> bytes:
         """The stream has ended: return the last word on the prompt, if it was not said yet."""

@@ -56,7 +56,7 @@ class Route(NamedTuple):
     forward_path: bytes | None = None
 
 
-# POST routes that name a model in a body of JSON, or in a form (audio/transcriptions, images/edits).
+# POST routes that name a model in a body: JSON, or a form (audio/transcriptions, images/edits).
 MODEL_ROUTES: Final[dict[bytes, Form]] = {
     b"/v1/chat/completions": Form.CHAT,
     b"/v1/completions": Form.COMPLETION,

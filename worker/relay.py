@@ -21,11 +21,11 @@ from .errors import (
     UpstreamTruncated,
 )
 from .eventstream import MessageSplitter
-from .headers import MAX_ANSWER_HEAD_BYTES, AnswerBody, AnswerHead
+from .headers import MAX_ANSWER_HEAD_BYTES, AnswerBody, AnswerHead, plain_copy
 from .outgoing import Outgoing
 from .passage import Passage
 from .sentry import Beat, Connection, Waits
-from .sse import EndWatcher, FrameSplitter, chunk
+from .sse import EndWatcher, FrameSplitter, chunk, first_boundary
 from .upstream import Endpoint, Link
 from .waiting import View
 from .wire import WireBroken
@@ -289,7 +289,7 @@ async def _relay_json(
     now = trio.current_time()
     if head.status == 200:
         call.account.keeper.last_byte(now)
-    call.account.take_body(body, now)
+    call.account.take_body(plain_copy(head, body), now)
     framing, chunked = _framing(call, head)
     extra = call.extra_lines(head) + call.account.answer_lines(now)
     out = call.build_head(head, framing=framing, extra=extra)
@@ -403,7 +403,6 @@ async def _relay_stream(
     stall_s = call.config.upstream_stall_s
     now = trio.current_time()
     read_at = -math.inf
-    stalls_at = now + stall_s
     while True:
         was_whole = splitter.at_boundary
         try:
@@ -412,10 +411,12 @@ async def _relay_stream(
             await call.end_stream(ending.tail(clean=False))
             return
         if frames:
-            if frames[:1] != b":":
-                stalls_at = now + stall_s
-            if passes and was_whole and splitter.at_boundary:
-                frames = passage.take(frames, now)
+            if passes and splitter.at_boundary:
+                if was_whole:
+                    frames = passage.take(frames, now)
+                else:  # the end of a frame that was too long to be read
+                    end = first_boundary(frames)
+                    frames = frames[:end] + passage.take(frames[end:], now)
             if watcher is not None:
                 watcher.look(frames)
             keeper.bytes_out += len(frames)
@@ -428,15 +429,18 @@ async def _relay_stream(
                 out += (chunk(tail) if tail else b"") + call.last_chunk(answer.trailers)
             else:
                 out += tail
+        last_read_at, read_at = read_at, now
         if out:
             await conn.send(out)
             if answer.complete:
                 return
-        out = b""
-        last_read_at, read_at = read_at, trio.current_time()
+            out = b""
+            read_at = trio.current_time()
+            if beat is not None:
+                beat.wrote_at = read_at
         is_fast = len(data) < _SMALL_BYTES and read_at - last_read_at < _FAST_S
+        stalls_at = passage.data_at + stall_s
         if beat is not None:
-            beat.wrote_at = read_at
             beat.may = True
         if call.prefill is not None and not call.account.has_token:
             data = await _next_with_prefill(call, link, stalls_at, beat)
@@ -516,7 +520,9 @@ class _Ending:
             raise AnswerCut
         if clean and rest and watcher.takes_rest:
             watcher.look(rest)
-        if watcher.seen or (call.turns is not None and call.turns.is_complete):
+        # what a turn is told of its answer may look like the end of a chat
+        is_whole = watcher.seen if call.turns is None else call.turns.is_complete
+        if is_whole:
             return (rest if clean else b"") + call.finish_turn()
         if not splitter.at_boundary:
             raise AnswerCut

@@ -5,7 +5,7 @@ import math
 import os
 import random
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -31,7 +31,7 @@ from arriero.protocol.values import ErrorInfo
 
 from .account import Account
 from .body_edits import Edited, check_one_model
-from .call import Call
+from .call import Call, own_lines
 from .error_answer import error_answer
 from .errors import (
     AlreadyRuns,
@@ -116,6 +116,10 @@ class Service:
         self.request_rules = compile_rules(config.request_headers)
         self.response_rules = compile_rules(config.response_headers)
 
+    def caller_of(self, fields: Sequence[tuple[bytes, bytes]]) -> str:
+        """Return who asks, by the fields that may hold a key; without keys all are one."""
+        return caller_of(fields) if self.names.config.api_keys else ""
+
     # --- what pages ask ------------------------------------------------------------------------
 
     async def cancel(self, request_id: str, caller: str) -> CancelResult:
@@ -175,7 +179,7 @@ class Service:
         conn.requests += 1
         conn.cancelled = False
         conn.busy = True
-        caller = caller_of(head.keys) if head.keys else ""
+        caller = self.caller_of(head.keys)
         trace = start_trace(head.own, os.urandom(RANDOM_BYTES))
         request_id = self.running.enter(trace.request_id, trace.span_id, caller, conn.cancel)
         account = Account(
@@ -191,7 +195,7 @@ class Service:
             async with self._claimed(call):
                 await self._serve(call, trace)
         except RelayError as error:
-            await self._refuse(conn, way, account, call, error, close=close)
+            await self._refuse(conn, head, way, account, call, error, close=close)
         except ClientGone:
             account.keeper.client_left()
             raise
@@ -283,6 +287,7 @@ class Service:
     async def _refuse(
         self,
         conn: Connection,
+        head: RequestHead,
         way: Route,
         account: Account,
         call: Call | None,
@@ -304,9 +309,8 @@ class Service:
             await call.fail(error)
             return
         keeper.failed(error)
-        await conn.send(
-            error_answer(error, close=close, extra=account.request_id_line, form=way.form)
-        )
+        extra = own_lines(account, self.names.config, head)
+        await conn.send(error_answer(error, close=close, extra=extra, form=way.form))
 
     @asynccontextmanager
     async def _claimed(self, call: Call) -> AsyncGenerator[None, None]:
@@ -347,10 +351,10 @@ class Service:
         while True:
             if lease is None:
                 lease = await self._hold(call)
-            granted_at = trio.current_time()
-            call.account.keeper.granted(granted_at)
+            call.account.keeper.granted(trio.current_time())
+            again_after = partial(_again, retries, lease.granted_at)
             try:
-                await self._relay_local(call, lease, trace, partial(_again, retries, granted_at))
+                await self._relay_local(call, lease, trace, again_after)
                 return
             except Unreachable:
                 # The process went away a moment ago. Once more, when the supervisor has noticed

@@ -36,6 +36,15 @@ def last_boundary(data: bytes | bytearray, start: int = 0) -> int:
     return end
 
 
+_BLANK_LINE: Final = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r)")
+
+
+def first_boundary(data: bytes) -> int:
+    """Return the index after the first blank line in `data`, or its length if there is none."""
+    found = _BLANK_LINE.search(data)
+    return found.end() if found is not None else len(data)
+
+
 class FrameSplitter:
     """Cuts a stream of bytes between frames: what `push` returns ends at a boundary.
 

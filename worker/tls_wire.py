@@ -128,8 +128,6 @@ class TlsWire:
 
     def close(self) -> None:
         """Say that it ends, if that can be said at once, and close it. May be called again."""
-        if self._wire.closed:
-            return
         with contextlib.suppress(ssl.SSLError):
             self._tls.unwrap()
         with contextlib.suppress(OSError):

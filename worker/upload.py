@@ -280,9 +280,8 @@ class _Pipe:
         self._idle_s = conn.deadline - conn.sentry.now
 
     async def send(self, data: bytes) -> None:
-        if data:  # in chunks an empty one is the end
-            self._conn.wait_for(Waits.UPSTREAM, self._idle_s)
-            await self._wire.send(chunk(data) if self._in_chunks else data)
+        self._conn.wait_for(Waits.UPSTREAM, self._idle_s)
+        await self._wire.send(chunk(data) if self._in_chunks else data)
 
     async def end(self) -> None:
         self._conn.wait_for(Waits.UPSTREAM, self._idle_s)

@@ -6,11 +6,14 @@ import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 from trains import Train, alive, eventually
+
+if TYPE_CHECKING:
+    from tests.judges.panel import Panel
 
 ROOT = Path(__file__).parents[2]
 SCRIPTED = ROOT / "tests" / "fakes" / "scripted_upstream.py"
@@ -93,7 +96,7 @@ def train_starter(tmp_path: Path) -> Generator[Callable[..., Train]]:
     assert not orphans, f"left behind: {orphans}"
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def scripted() -> Callable[..., str]:
     """A function that gives the command of a scripted upstream with these options."""
 
@@ -116,3 +119,12 @@ def train(start_train: Callable[..., Train], scripted: Callable[..., str]) -> Tr
             },
         }
     )
+
+
+@pytest.fixture(scope="session")
+def panel() -> Generator["Panel"]:
+    """The official clients, each in a process that is started once and asked by many tests."""
+    from tests.judges.panel import convened  # few tests need it, and it needs Node
+
+    with convened() as panel:
+        yield panel

@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.judges.asked import dumps, loads_asked, raised
+from tests.judges.asked import READY, Seen, dumps, loads_asked, raised
 
 
 def main(modules: list[str]) -> None:
@@ -34,6 +34,7 @@ def main(modules: list[str]) -> None:
             seen = raised(exc)
         os.write(out, dumps(number, seen))
 
+    os.write(out, dumps(READY, Seen()))
     for line in sys.stdin.buffer:
         threading.Thread(target=answer, args=(line,), daemon=True).start()
 

@@ -10,8 +10,11 @@ from typing import Any
 
 Json = dict[str, Any]
 
-# Seconds that a client waits for anything, on a busy machine.
-PATIENCE_S = 30.0
+# Seconds that a client waits for anything: all of them have to be waiting before a load goes on.
+PATIENCE_S = 60.0
+
+# The number of the line that says that a judge is ready; the rest of it means nothing.
+READY = -1
 
 KEY = "none"  # of the API; the clients refuse to do without
 
@@ -40,11 +43,9 @@ class Asked:
         say: The user's words; empty if only `result` is said.
         result: What the tool gave that the model called in its last answer.
         talk: Name of a talk that this judge goes on with; empty for a question without one.
-        stream: Whether the answer is streamed.
         tools: Whether `CALLABLE` is offered.
         must_call: The model has to call it.
         tokens: Longest answer.
-        choices: Answers wanted at once.
         retries: Of the client; None leaves it to the client.
         chunk_timeout_s: Longest silence that langchain allows; None leaves it to langchain.
     """
@@ -56,11 +57,9 @@ class Asked:
     say: str = "Who drives a train of llamas?"
     result: str = ""
     talk: str = ""
-    stream: bool = True
     tools: bool = False
     must_call: bool = False
     tokens: int = 8
-    choices: int = 1
     retries: int | None = 0
     chunk_timeout_s: float | None = None
 

@@ -1,8 +1,6 @@
 """The official Anthropic client for Python: raw streams, and the helper."""
 
 import json
-from collections.abc import Generator
-from contextlib import contextmanager
 from typing import Any
 
 import anthropic
@@ -12,17 +10,19 @@ from tests.judges.asked import CALLABLE, KEY, PATIENCE_S, Asked, Json, Seen
 Talks = dict[str, list[Any]]
 
 
-@contextmanager
-def client_for(asked: Asked) -> Generator[anthropic.Anthropic]:
+_HTTP = anthropic.DefaultHttpxClient()  # one for all, as in judge_openai
+
+
+def client_for(asked: Asked) -> anthropic.Anthropic:
     more: Json = {} if asked.retries is None else {"max_retries": asked.retries}
-    with anthropic.Anthropic(
+    return anthropic.Anthropic(
         base_url=asked.url,
         api_key=KEY,
         timeout=PATIENCE_S,
         default_headers=asked.headers,
+        http_client=_HTTP,
         **more,
-    ) as client:
-        yield client
+    )
 
 
 def fields_of(asked: Asked, turns: list[Any]) -> Json:
@@ -54,10 +54,9 @@ def raw(asked: Asked, talks: Talks) -> Seen:
     blocks: dict[int, Any] = {}
     written: dict[int, str] = {}
     ended = False
-    with client_for(asked) as client:
-        for event in client.messages.create(
-            **fields_of(asked, turns_of(asked, talks)), stream=True
-        ):
+    fields = fields_of(asked, turns_of(asked, talks))
+    with client_for(asked).messages.create(**fields, stream=True) as stream:
+        for event in stream:
             if event.type == "message_start":
                 seen.role += event.message.role
                 used = event.message.usage
@@ -92,15 +91,14 @@ def raw(asked: Asked, talks: Talks) -> Seen:
 
 def helper(asked: Asked, talks: Talks) -> Seen:
     turns = turns_of(asked, talks)
-    with client_for(asked) as client, client.messages.stream(**fields_of(asked, turns)) as stream:
+    with client_for(asked).messages.stream(**fields_of(asked, turns)) as stream:
         whole = stream.get_final_message()
     turns.append({"role": "assistant", "content": whole.content})
     return seen_in(whole)
 
 
 def whole(asked: Asked, talks: Talks) -> Seen:
-    with client_for(asked) as client:
-        return seen_in(client.messages.create(**fields_of(asked, turns_of(asked, talks))))
+    return seen_in(client_for(asked).messages.create(**fields_of(asked, turns_of(asked, talks))))
 
 
 def seen_in(message: Any) -> Seen:

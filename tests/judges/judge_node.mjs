@@ -10,7 +10,7 @@ import { createInterface } from 'node:readline';
 
 const { OpenAI } = createRequire(`${process.argv[2]}/`)('openai');
 
-const PATIENCE_MS = 30_000;
+const PATIENCE_MS = 60_000;
 const talks = new Map();
 
 function clientFor(asked) {
@@ -32,6 +32,8 @@ function turnsOf(asked, reply) {
   return turns;
 }
 
+const STREAM = { stream: true, stream_options: { include_usage: true } };
+
 const newSeen = () => ({
   role: '', text: '', calls: [], input_tokens: 0, output_tokens: 0, finish: '', told: '', odd: [],
 });
@@ -46,7 +48,6 @@ function chatTurns(asked) {
 
 function chatBody(asked, turns) {
   const body = { model: asked.model, messages: turns, max_tokens: asked.tokens, temperature: 0 };
-  if (asked.stream) Object.assign(body, { stream: true, stream_options: { include_usage: true } });
   if (asked.tools) {
     body.tools = [{ type: 'function', function: asked.callable }];
     body.tool_choice = asked.must_call ? 'required' : 'auto';
@@ -57,9 +58,9 @@ function chatBody(asked, turns) {
 async function chatRaw(asked) {
   const seen = newSeen();
   const calls = [];
-  for await (const chunk of await clientFor(asked).chat.completions.create(
-    chatBody(asked, chatTurns(asked)),
-  )) {
+  for await (const chunk of await clientFor(asked).chat.completions.create({
+    ...chatBody(asked, chatTurns(asked)), ...STREAM,
+  })) {
     if (chunk.usage) {
       seen.input_tokens = chunk.usage.prompt_tokens;
       seen.output_tokens = chunk.usage.completion_tokens;
@@ -96,7 +97,9 @@ function ofChat(whole) {
 
 async function chatHelper(asked) {
   const turns = chatTurns(asked);
-  const runner = clientFor(asked).chat.completions.stream(chatBody(asked, turns));
+  const runner = clientFor(asked).chat.completions.stream({
+    ...chatBody(asked, turns), ...STREAM,
+  });
   let told = '';
   runner.on('chunk', (chunk) => { told += chunk.choices[0]?.delta.reasoning_content ?? ''; });
   const whole = await runner.finalChatCompletion();
@@ -113,8 +116,7 @@ async function chatWhole(asked) {
 async function completionRaw(asked) {
   const seen = newSeen();
   for await (const chunk of await clientFor(asked).completions.create({
-    model: asked.model, prompt: asked.say, max_tokens: asked.tokens, temperature: 0,
-    stream: true, stream_options: { include_usage: true },
+    model: asked.model, prompt: asked.say, max_tokens: asked.tokens, temperature: 0, ...STREAM,
   })) {
     if (chunk.usage) {
       seen.input_tokens = chunk.usage.prompt_tokens;
@@ -221,6 +223,7 @@ const JUDGES = {
   'node response whole': responseWhole,
 };
 
+process.stdout.write('{"number":-1}\n'); // ready
 for await (const line of createInterface({ input: process.stdin })) {
   const { number, ...asked } = JSON.parse(line);
   JUDGES[asked.judge](asked)

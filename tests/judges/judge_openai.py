@@ -1,8 +1,6 @@
 """The official OpenAI client for Python: raw streams, and the helpers that put them together."""
 
 import json
-from collections.abc import Generator
-from contextlib import contextmanager
 from typing import Any
 
 import openai
@@ -12,17 +10,20 @@ from tests.judges.asked import CALLABLE, KEY, PATIENCE_S, Asked, Json, Seen
 Talks = dict[str, list[Any]]
 
 
-@contextmanager
-def client_for(asked: Asked) -> Generator[openai.OpenAI]:
+# One for all: a client makes a TLS context for each of its own, which takes as long as ten answers.
+_HTTP = openai.DefaultHttpxClient()
+
+
+def client_for(asked: Asked) -> openai.OpenAI:
     more: Json = {} if asked.retries is None else {"max_retries": asked.retries}
-    with openai.OpenAI(
+    return openai.OpenAI(
         base_url=f"{asked.url}/v1",
         api_key=KEY,
         timeout=PATIENCE_S,
         default_headers=asked.headers,
+        http_client=_HTTP,
         **more,
-    ) as client:
-        yield client
+    )
 
 
 def chat_turns(asked: Asked, talks: Talks) -> list[Any]:
@@ -45,8 +46,6 @@ def calls_of(turn: Any) -> list[str]:
 def chat_fields(asked: Asked, turns: list[Any]) -> Json:
     fields: Json = {"model": asked.model, "messages": turns, "max_tokens": asked.tokens}
     fields |= {"temperature": 0}
-    if asked.choices > 1:
-        fields["n"] = asked.choices
     if asked.tools:
         fields["tools"] = [{"type": "function", "function": CALLABLE}]
         fields["tool_choice"] = "required" if asked.must_call else "auto"
@@ -59,10 +58,10 @@ def chat_raw(asked: Asked, talks: Talks) -> Seen:
     calls: dict[int, Json] = {}
     turns = chat_turns(asked, talks)
     fields = chat_fields(asked, turns)
-    with client_for(asked) as client:
-        for chunk in client.chat.completions.create(
-            **fields, stream=True, stream_options={"include_usage": True}
-        ):
+    with client_for(asked).chat.completions.create(
+        **fields, stream=True, stream_options={"include_usage": True}
+    ) as stream:
+        for chunk in stream:
             if chunk.usage:
                 seen.input_tokens = chunk.usage.prompt_tokens
                 seen.output_tokens = chunk.usage.completion_tokens
@@ -100,12 +99,9 @@ def chat_raw(asked: Asked, talks: Talks) -> Seen:
 def chat_helper(asked: Asked, talks: Talks) -> Seen:
     turns = chat_turns(asked, talks)
     told = ""
-    with (
-        client_for(asked) as client,
-        client.chat.completions.stream(
-            **chat_fields(asked, turns), stream_options={"include_usage": True}
-        ) as stream,
-    ):
+    with client_for(asked).chat.completions.stream(
+        **chat_fields(asked, turns), stream_options={"include_usage": True}
+    ) as stream:
         for event in stream:
             if event.type == "chunk" and event.chunk.choices:
                 delta = event.chunk.choices[0].delta
@@ -119,8 +115,7 @@ def chat_helper(asked: Asked, talks: Talks) -> Seen:
 
 def chat_whole(asked: Asked, talks: Talks) -> Seen:
     turns = chat_turns(asked, talks)
-    with client_for(asked) as client:
-        whole = client.chat.completions.create(**chat_fields(asked, turns))
+    whole = client_for(asked).chat.completions.create(**chat_fields(asked, turns))
     turns.append(whole.choices[0].message)
     return of_chat(whole)
 
@@ -141,15 +136,15 @@ def of_chat(whole: Any) -> Seen:
 
 def completion_raw(asked: Asked, _talks: Talks) -> Seen:
     seen = Seen()
-    with client_for(asked) as client:
-        for chunk in client.completions.create(
-            model=asked.model,
-            prompt=asked.say,
-            max_tokens=asked.tokens,
-            temperature=0,
-            stream=True,
-            stream_options={"include_usage": True},
-        ):
+    with client_for(asked).completions.create(
+        model=asked.model,
+        prompt=asked.say,
+        max_tokens=asked.tokens,
+        temperature=0,
+        stream=True,
+        stream_options={"include_usage": True},
+    ) as stream:
+        for chunk in stream:
             if chunk.usage:
                 seen.input_tokens = chunk.usage.prompt_tokens
                 seen.output_tokens = chunk.usage.completion_tokens
@@ -181,10 +176,8 @@ def response_turns(asked: Asked, talks: Talks) -> list[Any]:
 def response_raw(asked: Asked, talks: Talks) -> Seen:
     whole, told = None, ""
     turns = response_turns(asked, talks)
-    with (
-        client_for(asked) as client,
-        client.responses.create(**response_fields(asked, turns), stream=True) as stream,
-    ):
+    fields = response_fields(asked, turns)
+    with client_for(asked).responses.create(**fields, stream=True) as stream:
         for event in stream:
             if event.type == "response.reasoning_summary_text.delta":
                 told += event.delta
@@ -201,10 +194,7 @@ def response_helper(asked: Asked, talks: Talks) -> Seen:
     """For merged streams: llama-server's own cannot be read with it."""
     turns = response_turns(asked, talks)
     numbers, ids, told = [], set(), ""
-    with (
-        client_for(asked) as client,
-        client.responses.stream(**response_fields(asked, turns)) as stream,
-    ):
+    with client_for(asked).responses.stream(**response_fields(asked, turns)) as stream:
         for event in stream:
             numbers.append(event.sequence_number)
             if (response := getattr(event, "response", None)) is not None:
@@ -224,9 +214,8 @@ def response_helper(asked: Asked, talks: Talks) -> Seen:
 
 
 def response_whole(asked: Asked, talks: Talks) -> Seen:
-    with client_for(asked) as client:
-        whole = client.responses.create(**response_fields(asked, response_turns(asked, talks)))
-    return of_response(whole)
+    fields = response_fields(asked, response_turns(asked, talks))
+    return of_response(client_for(asked).responses.create(**fields))
 
 
 def of_response(whole: Any) -> Seen:

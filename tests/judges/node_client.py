@@ -70,9 +70,7 @@ def _cannot(reason: str) -> PartsError:
     )
 
 
-def ensure_node_client(
-    cache: Path | None = None, *, install: Callable[[Path], None] = npm
-) -> Path:
+def ensure_node_client(cache: Path | None = None, *, install: Callable[[Path], None] = npm) -> Path:
     """Return the folder whose ``node_modules`` holds the client; install it if it is not there.
 
     The folder's name comes from the pins: other pins, another folder, and a folder is whole.

@@ -4,15 +4,22 @@ import itertools
 import subprocess
 import sys
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeAlias
 
-from tests.judges.asked import PATIENCE_S, Asked, Seen, dumps, loads_seen
+from tests.judges.asked import PATIENCE_S, READY, Asked, Seen, dumps, loads_seen
 from tests.judges.node_client import NODE, ensure_node_client
 
 HERE = Path(__file__).parent
+
+# Seconds; 4 s of an idle processor, while others want it as well.
+IMPORTS_S = 60.0
+
+
+Answers: TypeAlias = Callable[[], list[Seen]]
 
 
 class Judges:
@@ -23,14 +30,16 @@ class Judges:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
         self._numbers = itertools.count()
-        self._open: dict[int, Future[Seen]] = {}
+        self._ready = Future[Seen]()
+        self._open: dict[int, Future[Seen]] = {READY: self._ready}
         self._words = b""
         self._threads = [threading.Thread(target=run) for run in (self._read, self._listen)]
         for thread in self._threads:
             thread.start()
 
     def ask(self, asked: Asked) -> Future[Seen]:
-        """Ask now, hear later."""
+        """Ask now, hear later; the first question waits for all that has to be imported."""
+        self._ready.result(IMPORTS_S)
         number, future = next(self._numbers), Future[Seen]()
         self._open[number] = future
         assert self._process.stdin is not None
@@ -72,10 +81,10 @@ class Panel:
         """Ask the judge that is named."""
         return self._judges[asked.judge.partition(" ")[0]].ask(asked)
 
-    def ask_all(self, questions: Sequence[Asked]) -> list[Seen]:
-        """Ask at once and wait for all answers, in the order of the questions."""
+    def ask_all(self, questions: Iterable[Asked]) -> Answers:
+        """Ask all of them at once; return what waits for the answers, in their order."""
         futures = [self.ask(asked) for asked in questions]
-        return [future.result(PATIENCE_S * 1.5) for future in futures]
+        return lambda: [future.result(PATIENCE_S * 1.5) for future in futures]
 
 
 @contextmanager

@@ -69,6 +69,8 @@ def test_what_a_process_is_started_with_is_for_the_next_start(
         (f"{A}, ttl: 60", ("ttl",)),
         (f"{A}, unloadTimeout: 3, healthCheckTimeout: 20", ("healthCheckTimeout", "unloadTimeout")),
         (f"{A}, useModelName: x, strict: 'on'", ("strict", "useModelName")),
+        (f"{A}, kind: vllm, usage: observe", ("kind", "usage")),
+        (f"{A}, prices: {{input: 0.1}}", ("prices",)),
     ],
 )
 def test_all_else_about_a_model_is_adjusted_at_once(new: str, keys: tuple[str, ...]) -> None:
@@ -114,6 +116,38 @@ def test_global_keys_are_settings_by_the_names_of_the_file() -> None:
             "workers",
         )
     )
+
+
+@pytest.mark.parametrize(
+    ("written", "key"),
+    [
+        ("progressMarkersOld: ['[x] ']", "progressMarkersOld"),
+        ("nonstreamHold: 5s", "nonstreamHold"),
+        ("nonstreamKeepalive: whitespace", "nonstreamKeepalive"),
+        ("upstreamIdle: 5s", "upstreamIdle"),
+        ("upstreamStall: 5s", "upstreamStall"),
+        ("maxRetryWait: 5s", "maxRetryWait"),
+        ("trailers: false", "trailers"),
+        ("cors: false", "cors"),
+        ("headers: {request: {remove: [X-A]}, response: {set: {X-Key: hidden}}}", "headers"),
+        ("prices: {a: {input: 1}}", "prices"),
+        ("priceList: {url: 'http://h/?key=hidden'}", "priceList"),
+        ("peers: {p: {proxy: 'http://p', models: [m], apiKey: hidden}}", "peers"),
+    ],
+)
+def test_how_requests_are_passed_on_is_a_setting_that_acts_at_once(written: str, key: str) -> None:
+    found = changed(("workers: 2", f"workers: 2\n{written}"))
+    assert found == ConfigChanges(settings=(key,))
+    assert "hidden" not in f"{found} {summary(found)}"
+
+
+def test_the_order_of_patterns_is_a_change() -> None:
+    """The first one that fits counts."""
+    one, other = (
+        config(("workers: 2", f"prices: {{{patterns}}}"))
+        for patterns in ("a: {input: 1}, '*': {input: 2}", "'*': {input: 2}, a: {input: 1}")
+    )
+    assert diff(one, other) == ConfigChanges(settings=("prices",))
 
 
 def test_a_socket_needs_a_restart_and_is_found_again_by_each_reload() -> None:

@@ -291,7 +291,19 @@ async def test_a_request_that_is_remembered_had_ended(scene: Scene) -> None:
     assert told.result == "finished"
 
 
-async def test_a_worker_that_is_gone_is_not_waited_for(scene: Scene) -> None:
+async def test_what_a_worker_says_of_it_counts_more_than_what_is_remembered(scene: Scene) -> None:
+    asker, owner = await scene.worker(), await scene.worker()
+    asker.say(Finished(record=record("r1")))  # an older one with the same id
+
+    asker.say(CancelAsked(ask=5, request_id="r1", caller=""))
+    await owner.answers_cancel("forbidden")
+
+    assert (await asker.hears(CancelTold)).result == "forbidden"
+
+
+async def test_a_worker_that_is_gone_is_not_waited_for(
+    scene: Scene, mock_clock: trio.testing.MockClock
+) -> None:
     asker, gone = await scene.worker(), await scene.worker()
 
     asker.say(CancelAsked(ask=5, request_id="r1", caller=""))
@@ -311,6 +323,7 @@ async def test_an_answer_to_a_question_that_is_over_changes_nothing(scene: Scene
     other.say(CancelDone(ask=999, result="cancelled"))
 
     assert await other.claims("k", "r1") == ""  # the supervisor goes on
+    assert not scene.server._inquiries
 
 
 async def test_the_owner_of_the_machine_asks_all_workers(scene: Scene) -> None:

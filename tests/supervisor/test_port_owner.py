@@ -26,10 +26,15 @@ IN_A_CHILD = """
 import subprocess, sys
 sys.exit(subprocess.run([sys.executable, *sys.argv[1:]], start_new_session=True).returncode)
 """
-# Forgets its child at once: that is somebody else's then.
-LEAVES_A_CHILD = """
-import subprocess, sys
-subprocess.Popen([sys.executable, *sys.argv[1:]], start_new_session=True)
+# Leaves a child behind, whose parent is another process by the time at which it listens.
+ORPHANS = """
+import os, subprocess, sys
+if os.fork() == 0:
+    new_session, *arguments = sys.argv[1:]
+    subprocess.Popen([sys.executable, *arguments], start_new_session=new_session == "yes")
+    os._exit(0)
+os.wait()
+sys.stdin.read()
 """
 
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -100,12 +105,20 @@ sys.stdin.read()
     assert stranger_on(port, "127.0.0.1", ours.pid) == theirs.pid
 
 
-def test_a_process_that_left_its_group_is_known_by_its_mark(start: Start) -> None:
-    leaver = start("-c", LEAVES_A_CHILD + "sys.stdin.read()", "-c", LISTEN, mark="m.1.")
-    other = start("-c", IDLE, mark="m.2.")
-    port = port_of(leaver)
+def test_a_process_that_lost_its_parent_is_known_by_its_group(start: Start) -> None:
+    leader, other = start("-c", ORPHANS, "no", "-c", LISTEN), start("-c", IDLE)
+    port = port_of(leader)
 
-    assert stranger_on(port, "127.0.0.1", leaver.pid) is None
+    assert stranger_on(port, "127.0.0.1", leader.pid) is None
+    assert stranger_on(port, "127.0.0.1", other.pid) is not None
+
+
+def test_a_process_that_left_its_group_as_well_is_known_by_its_mark(start: Start) -> None:
+    leader = start("-c", ORPHANS, "yes", "-c", LISTEN, mark="m.1.")
+    other = start("-c", IDLE, mark="m.2.")
+    port = port_of(leader)
+
+    assert stranger_on(port, "127.0.0.1", leader.pid) is None
     assert stranger_on(port, "127.0.0.1", other.pid) is not None
 
 

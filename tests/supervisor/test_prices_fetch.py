@@ -1,5 +1,6 @@
 """Prices from a URL: nobody waits for them, and the last good ones count."""
 
+import hashlib
 import json
 import logging
 from collections.abc import AsyncGenerator, Iterator
@@ -180,7 +181,9 @@ async def test_nobody_waits_for_a_source_that_does_not_answer(
     assert "reason='it took longer than 0.05 s'" in caplog.text
 
 
-async def test_the_same_list_again_changes_nothing(tmp_path: Path) -> None:
+async def test_the_same_list_again_changes_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async with file_server(answer(listing(0.1))) as server:
         scene = Scene(tmp_path, server.url)
         async with scene.running():
@@ -189,6 +192,7 @@ async def test_the_same_list_again_changes_nothing(tmp_path: Path) -> None:
             written = scene.copy.stat().st_mtime_ns
             await server.wait_until_asked(6)
             assert scene.copy.stat().st_mtime_ns == written
+    assert len(caplog.messages) == 1
 
 
 async def test_a_good_list_is_asked_for_when_it_is_time_and_not_before(tmp_path: Path) -> None:
@@ -237,15 +241,39 @@ async def test_without_a_url_nothing_is_asked_until_there_is_one(tmp_path: Path)
             await scene.wait_for_price("0.1")
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"\xff", b'{"of":1}', b'{"of":"x","data":[]}'])
-async def test_a_broken_copy_is_as_none(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, data: bytes
+URL = "http://127.0.0.1:1/"
+OF_URL = b'{"of":"' + hashlib.sha256(URL.encode()).hexdigest().encode() + b'","data":'
+
+
+@pytest.mark.parametrize(
+    ("data", "price", "count"),
+    [
+        (OF_URL + listing(3) + b"}", 3, 0),
+        (None, None, 0),  # an ordinary first start
+        (b'{"of":"another","data":' + listing(3) + b"}", None, 0),
+        (OF_URL + b"[]}", None, 1),
+        (OF_URL + listing(3), None, 1),
+        (b"", None, 1),
+        (b"\xff", None, 1),
+        (b'{"of":1}', None, 1),
+        (b"[" * 100_000, None, 1),
+        (OF_URL + listing(3) + b"}" + b" " * (MAX_LIST_BYTES + 200), None, 1),
+    ],
+)
+async def test_a_copy_that_cannot_be_used_is_as_none_and_the_log_says_so(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    data: bytes | None,
+    price: int | None,
+    count: int,
 ) -> None:
-    scene = Scene(tmp_path, "http://127.0.0.1:1/")
+    scene = Scene(tmp_path, URL)
     scene.copy.parent.mkdir()
-    scene.copy.write_bytes(data)
+    if data is not None:
+        scene.copy.write_bytes(data)
     await scene.feed.load_copy()
-    assert scene.price() is None
+    assert scene.price() == price
+    assert lines(caplog, "prices.unreadable") == count
 
 
 async def test_a_copy_that_cannot_be_written_costs_no_prices(

@@ -51,7 +51,7 @@ async def test_a_file_is_fetched_whole(answers: list[bytes], body: bytes) -> Non
         ([b"HTTP/1.1 20"], "the connection was closed before an answer"),
         ([b"SSH-2.0-OpenSSH_9.2\r\n\r\n"], "this is not HTTP, or half of it: "),
         ([b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000], "this is not HTTP, or half of it: "),
-        ([moved("/again")], "it was moved more than 2 times"),
+        ([moved("/a"), moved("/b"), moved("/c"), answer(b"x")], "it was moved more than 2 times"),
         ([moved("ftp://127.0.0.1/")], "this is no URL of http or https"),
         ([moved("http://[")], "it was moved to what is no URL"),
         ([moved("http://127.0.0.1:0x/")], "this is no URL"),

@@ -214,6 +214,26 @@ def test_whole_messages_are_passed_on_and_a_part_is_kept_back() -> None:
     assert (splitter.rest, splitter.oversize, splitter.damage) == (b"", 0, None)
 
 
+def test_each_whole_message_is_looked_at_once() -> None:
+    seen: list[Message] = []
+    splitter = MessageSplitter(look=seen.append)
+
+    for byte in b"".join(RUN) + RUN[0][:9]:
+        splitter.push(bytes([byte]))
+
+    assert [message.raw for message in seen] == RUN
+
+
+def test_after_a_part_of_a_message_was_given_up_nothing_of_ours_may_follow() -> None:
+    splitter = MessageSplitter()
+    splitter.push(RUN[0])
+    assert (splitter.give_up(), splitter.at_boundary) == (b"", True)
+    splitter.push(RUN[1][:9])
+
+    assert splitter.give_up() == RUN[1][:9]
+    assert (splitter.at_boundary, splitter.rest) == (False, b"")
+
+
 @HOSTILE
 def test_after_damage_all_is_passed_on_as_it_comes_and_counted(hostile: bytes, why: str) -> None:
     splitter = MessageSplitter()

@@ -187,7 +187,7 @@ async def test_forms_reach_the_model_that_they_name_under_its_own_name(
     ("request_bytes", "status"),
     [
         (form(("file", b"x")), b"400"),
-        (form(("model", b"m"), ("model", b"m")), b"400"),
+        (form(("model", b"m"), ("model", b"m"), ("file", b"x" * 20_000_000)), b"400"),
         (form(("model", b"unknown"), ("file", b"x" * 20_000_000)), b"404"),
         (form(("model", b"m")).replace(b"boundary=B", b"charset=x"), b"400"),
         (b"POST /v1/images/edits HTTP/1.1\r\nHost: x\r\nContent-Length: 2147483649\r\n"
@@ -201,7 +201,14 @@ async def test_a_form_that_cannot_be_taken_is_refused_and_its_client_hears_why(
     answer = await rig.ask(request_bytes)
 
     assert answer.startswith(b"HTTP/1.1 %b " % status)
+    assert answer.count(b"HTTP/1.1") == 1
     assert rig.upstream.exchanges == []
+
+
+async def test_a_body_that_is_refused_is_refused_in_the_words_of_its_api(rig: Any) -> None:
+    head = b"POST /v1/messages HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n"
+
+    assert body_of(await rig.ask(head))["type"] == "error"
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,7 @@ def test_of_several_wishes_for_prefill_the_first_of_our_own_name_counts(
 def test_fields_for_this_program_are_kept_in_order_and_those_for_both_go_on() -> None:
     head = parse_head(
         LINE + b"X-Request-ID: r1\r\nTraceparent: t\r\nx-request-id: r2\r\nX-Stream-Format: f\r\n"
-        b"Origin: http://o\r\nIdempotency-Key: k\r\nIdempotency-Key: l\r\n\r\n"
+        b"Origin: o\r\nOrigin: p\r\nIdempotency-Key: k\r\nIdempotency-Key: l\r\n\r\n"
     )
 
     assert head.own == [
@@ -146,10 +146,11 @@ def test_fields_for_this_program_are_kept_in_order_and_those_for_both_go_on() ->
         (b"x-stream-format", b"f"),
     ]
     assert (head.request_id, head.stream_format) == (b"r1", b"f")
-    assert (head.origin, head.idempotency_key) == (b"http://o", b"k")
+    assert (head.origin, head.idempotency_key) == (b"o", b"k")
     assert list(head.fields()) == [
         (b"host", b"a"),
-        (b"origin", b"http://o"),
+        (b"origin", b"o"),
+        (b"origin", b"p"),
         (b"idempotency-key", b"k"),
         (b"idempotency-key", b"l"),
     ]

@@ -279,6 +279,13 @@ def test_of_a_message_that_is_ended_which_is_open(frames: int, end: Values) -> N
     assert read(messages().interrupted(first(MESSAGE_WITH_TOOL, frames), COUNTED)) == end
 
 
+def test_a_count_on_the_way_is_no_end_of_a_message() -> None:
+    count = {"type": "message_delta", "delta": {}, "usage": {"output_tokens": 2}}
+    heard = first(MESSAGE, 1) + events(count)
+
+    assert read(messages().interrupted(heard, COUNTED)) == [TOLD, STOP]
+
+
 def test_a_message_that_has_failed_is_not_ended_again() -> None:
     heard = first(MESSAGE, 3) + messages().failure(Unavailable("evicted"))
     assert messages().interrupted(heard, COUNTED) == b""
@@ -426,6 +433,7 @@ def test_a_response_that_fails_after_comments_is_told_what_has_failed() -> None:
         first(RESPONSE, 10)[len(first(RESPONSE, 9)) :],
         responses("off").failure(Unavailable("evicted")),
         b'data: {"error":{"code":500,"message":"no"}}\n\n',
+        events({"type": "error", "code": "server_error", "message": "no", "param": None}),
     ],
 )
 def test_a_response_that_is_over_is_not_ended_again(end: bytes) -> None:

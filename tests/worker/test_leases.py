@@ -38,7 +38,7 @@ def leases() -> Leases:
 def held(leases: Leases) -> Lease:
     """A lease on m without requests."""
     waiter, want = leases.want("m", no_wake)
-    leases.granted(granted(want.request))
+    leases.granted(granted(want.request), 0.0)
     assert isinstance(waiter.outcome, Lease)
     leases.exit(waiter.outcome)
     leases.report()
@@ -56,7 +56,7 @@ def test_without_a_lease_a_request_has_to_ask(leases: Leases) -> None:
 def test_a_grant_counts_its_request_before_the_request_knows_of_it(leases: Leases) -> None:
     leases.want("m", no_wake)
 
-    leases.granted(granted(1))
+    leases.granted(granted(1), 0.0)
 
     assert leases.report() == Report(in_flight={"m": 1})
 
@@ -66,7 +66,7 @@ def test_a_grant_wakes_its_own_request_only(leases: Leases) -> None:
     first, _ = leases.want("m", lambda: woken.append(1))
     second, _ = leases.want("m", lambda: woken.append(2))
 
-    leases.granted(granted(2))
+    leases.granted(granted(2), 0.0)
 
     assert woken == [2]
     assert (first.outcome, isinstance(second.outcome, Lease)) == (None, True)
@@ -120,7 +120,7 @@ def test_a_revoke_of_a_lease_that_is_not_held_is_answered_all_the_same(
 
 def test_a_promised_request_is_counted_when_the_revoke_follows_the_grant(leases: Leases) -> None:
     waiter, _ = leases.want("m", no_wake)
-    leases.granted(granted(1))
+    leases.granted(granted(1), 0.0)
 
     assert leases.revoke(revoke(when_idle=False)) is None
     assert isinstance(waiter.outcome, Lease)
@@ -132,7 +132,7 @@ def test_a_new_number_replaces_the_old_one_and_its_revoke(leases: Leases, held: 
     leases.revoke(revoke(when_idle=False))
     leases.want("m", no_wake)
 
-    leases.granted(granted(2, lease=8))
+    leases.granted(granted(2, lease=8), 0.0)
 
     assert leases.report() == Report(in_flight={"m": 2})
     assert leases.enter("m") is held
@@ -146,7 +146,7 @@ def test_requests_on_an_endpoint_that_was_replaced_are_counted_and_release_nothi
 ) -> None:
     leases.enter("m")
     waiter, _ = leases.want("m", no_wake)
-    leases.granted(granted(2, lease=8, endpoint="http://127.0.0.1:5802"))
+    leases.granted(granted(2, lease=8, endpoint="http://127.0.0.1:5802"), 0.0)
     assert isinstance(waiter.outcome, Lease)
 
     assert leases.report() == Report(in_flight={"m": 2})
@@ -174,7 +174,7 @@ def test_a_client_that_leaves_while_waiting_leaves_the_queue_once(leases: Leases
 
 def test_a_client_that_leaves_with_its_grant_gives_it_back(leases: Leases) -> None:
     waiter, _ = leases.want("m", no_wake)
-    leases.granted(granted(1))
+    leases.granted(granted(1), 0.0)
     leases.revoke(revoke(when_idle=True))
 
     assert leases.quit(waiter) == Released(model="m", lease=7)
@@ -184,7 +184,7 @@ def test_a_grant_for_a_request_that_left_is_a_lease_without_requests(leases: Lea
     waiter, _ = leases.want("m", no_wake)
     leases.quit(waiter)
 
-    leases.granted(granted(1))
+    leases.granted(granted(1), 0.0)
 
     assert leases.report().in_flight == {}
     assert leases.enter("m") is not None

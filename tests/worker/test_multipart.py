@@ -168,7 +168,7 @@ def test_a_boundary_that_cannot_be_one_is_refused(content_type: bytes) -> None:
     "head",
     [
         b'content-disposition: form-data; name="model"',
-        b"Content-Disposition: form-data; name=model",
+        b"Content-Disposition: form-data; name=model \t",
         b'Content-Disposition:form-data;name="mo\\del"',
         b'Content-Type: text/plain; charset=utf-8\r\nContent-Disposition: form-data; name="model"',
     ],
@@ -268,8 +268,9 @@ def test_stream_says_yes_or_no(value: bytes, stream: bool) -> None:
     assert read_query(b"stream=" + value).stream is stream
 
 
-def test_nothing_of_a_file_is_kept() -> None:
-    finder = read(b"--B-1\r\n" + FILE + b"\r\n\r\n")
+@pytest.mark.parametrize("before", [b"--B-1\r\n" + FILE + b"\r\n\r\n", WHOLE])
+def test_nothing_of_a_file_is_kept_and_nothing_behind_the_end(before: bytes) -> None:
+    finder = read(before)
 
     for _ in range(100):
         finder.push(b"x" * 100_000)

@@ -103,12 +103,15 @@ Ask = Callable[..., Awaitable[Answer]]
 async def pages(known: Known) -> AsyncGenerator[Ask, None]:
     async with open_page_door(make_pages(known, 0)) as door, trio.open_nursery() as nursery:
 
-        async def ask(method: str, path: str, *lines: str, body: str = "") -> Answer:
+        async def ask(
+            method: str, path: str, *lines: str, body: str = "", length: int | None = None
+        ) -> Answer:
             ours, theirs = socket.socketpair()
             theirs.setblocking(False)
             nursery.start_soon(door, theirs, b"")
             stream = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
-            head = [f"{method} {path} HTTP/1.1", "Host: x", f"Content-Length: {len(body)}", *lines]
+            said = len(body) if length is None else length
+            head = [f"{method} {path} HTTP/1.1", "Host: x", f"Content-Length: {said}", *lines]
             data = b""
             async with stream:
                 await stream.send_all(("\r\n".join(head) + "\r\n\r\n" + body).encode())
@@ -240,6 +243,13 @@ async def test_a_body_that_names_no_request_is_refused(body: str) -> None:
         answer = await ask("POST", "/v1/streaming_query/interrupt", body=body)
 
     assert (answer.status, answer.error["code"]) == (400, "bad_request")
+
+
+async def test_a_body_that_is_too_large_is_refused_before_it_comes() -> None:
+    async with pages(known()) as ask:
+        answer = await ask("POST", "/v1/streaming_query/interrupt", length=1024 * 1024 + 1)
+
+    assert (answer.status, answer.error["code"]) == (413, "request_too_large")
 
 
 async def test_only_who_asked_may_end_a_request() -> None:

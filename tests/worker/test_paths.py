@@ -78,10 +78,11 @@ def test_every_exact_path_is_a_route_whose_body_names_the_model() -> None:
         assert (route.form, route.model, route.streams) == (form, None, None)
 
 
-@given(st.text(min_size=1).filter(lambda it: "\ufffd" not in it), st.sampled_from(Form))
+@given(
+    st.text(min_size=1).filter(lambda it: "\ufffd" not in it),
+    st.sampled_from([Form.GEMINI, Form.BEDROCK]),
+)
 def test_any_name_that_is_put_into_a_path_is_found_there(model: str, form: Form) -> None:
-    if form not in (Form.GEMINI, Form.BEDROCK):
-        return
     for stream in (False, True):
         path = target_of(form, model, stream=stream).partition(b"?")[0]
 
@@ -101,6 +102,17 @@ def test_any_path_is_a_route_or_none(path: bytes) -> None:
 def test_a_long_path_that_nearly_is_a_route_is_read_at_once() -> None:
     assert find_route(b"/v1beta/models/" + b":generateContent" * 4000 + b"x") is None
     assert find_route(b"/model/" + b"/converse-strea" * 4000) is None
+
+
+@pytest.mark.parametrize(
+    ("path", "changed"),
+    [
+        (b"/model/x/converse", b"/model/a%2Fb%3Ac/converse"),
+        (b"/v1/models/x:countTokens", b"/v1/models/a%2Fb%3Ac:countTokens"),
+    ],
+)
+def test_a_name_in_a_path_is_replaced(path: bytes, changed: bytes) -> None:
+    assert with_model(path, "a/b:c") == changed
 
 
 def test_a_path_without_a_name_stays() -> None:

@@ -118,6 +118,13 @@ def test_an_escaped_path_is_escaped_again_as_in_amazons_test_suite() -> None:  #
     )
 
 
+@pytest.mark.parametrize(
+    ("written", "meant"), [(b"a=%7e", b"a=~"), (b"%61=b", b"a=b"), (b"a", b"a=")]
+)
+def test_a_query_means_the_same_in_any_spelling(written: bytes, meant: bytes) -> None:
+    assert authorization(b"GET", b"/?" + written) == authorization(b"GET", b"/?" + meant)
+
+
 def test_what_is_added_says_when_and_who_but_not_the_secret() -> None:
     added = sign(
         Credentials(ACCESS, SECRET, "token"),

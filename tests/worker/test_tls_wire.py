@@ -82,12 +82,12 @@ async def echo(stream: trio.SSLStream[trio.SocketStream]) -> None:
 
 
 async def read(wire: TlsWire, size: int) -> bytes:
-    data = b""
+    data = bytearray()
     while len(data) < size:
         more = await wire.receive()
         assert more
         data += more
-    return data
+    return bytes(data)
 
 
 async def test_bytes_go_both_ways_at_the_same_time(authority: trustme.CA) -> None:
@@ -130,12 +130,17 @@ async def test_what_has_come_is_read_at_once(authority: trustme.CA) -> None:
 
 async def test_a_read_that_is_given_up_loses_nothing(authority: trustme.CA) -> None:
     async with connected(authority, echo) as wire:
-        with trio.move_on_after(0):
+        with trio.CancelScope() as scope:
+            scope.cancel()
             await wire.receive()
+        assert scope.cancelled_caught  # nothing had come
         await wire.send(b"abc")
         assert await wire.receive(1) == b"a"
-        with trio.move_on_after(0):
+
+        with trio.CancelScope() as scope:
+            scope.cancel()
             assert await wire.receive() == b"bc"
+        assert not scope.cancelled_caught  # what has come already is given all the same
 
 
 async def test_the_end_of_a_peer_that_says_so_is_an_end(authority: trustme.CA) -> None:
@@ -159,6 +164,23 @@ async def test_the_end_of_a_connection_alone_may_be_a_cut(authority: trustme.CA)
         for _ in range(2):
             with pytest.raises(WireBroken):
                 await wire.receive()
+
+
+async def test_what_came_before_nonsense_is_given(authority: trustme.CA) -> None:
+    sent = trio.Event()
+
+    async def babble(stream: trio.SSLStream[trio.SocketStream]) -> None:
+        await stream.send_all(b"abc")
+        await stream.transport_stream.send_all(b"nonsense")
+        sent.set()
+        await trio.sleep_forever()
+
+    async with connected(authority, babble) as wire:
+        await sent.wait()
+
+        assert await wire.receive() == b"abc"
+        with pytest.raises(WireBroken):
+            await wire.receive()
 
 
 async def test_whoever_reads_is_woken_by_a_cut(authority: trustme.CA) -> None:

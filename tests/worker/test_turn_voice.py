@@ -124,6 +124,7 @@ def test_a_turn_that_was_stopped_ends_with_its_request_s_id() -> None:
     got += voice.interrupted(b"heard", Usage()) + voice.midway_heartbeat(after_id=False)
 
     assert [kind for kind, _ in told(begun)] == ["start"]
+    assert speak().merge.begin() == begun
     assert told(got) == [
         ("heartbeat", {"id": 0, "token": "heartbeat"}),
         ("interrupted", {"request_id": "r-12"}),

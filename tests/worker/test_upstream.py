@@ -6,7 +6,7 @@ import trio
 import trustme
 
 from arriero.worker.tls_wire import TlsWire, make_context
-from arriero.worker.upstream import IDLE_S, TLS_IDLE_S, Endpoint, Unreachable, Upstreams
+from arriero.worker.upstream import CONNECT_S, IDLE_S, TLS_IDLE_S, Endpoint, Unreachable, Upstreams
 from arriero.worker.wire import Wire
 
 
@@ -121,8 +121,10 @@ async def test_a_handshake_has_a_limit() -> None:
         listeners = await nursery.start(partial(trio.serve_tcp, say_nothing, 0, host="127.0.0.1"))
         port = listeners[0].socket.getsockname()[1]
 
+        began = trio.current_time()
         with pytest.raises(Unreachable):
             await Endpoint.parse(f"https://localhost:{port}").open(connect_s=0.05)
+        assert trio.current_time() - began < CONNECT_S
         await closed.wait()
         nursery.cancel_scope.cancel()
 

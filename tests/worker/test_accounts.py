@@ -1,0 +1,435 @@
+"""The account of each request: what the supervisor gets, and what the client is told of it."""
+
+import gzip
+import json
+import random
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import h11
+import httpx
+import openai
+import pytest
+import trio
+
+from arriero.protocol.activity import Prices, RequestRecord
+from arriero.protocol.lease import Finished, Granted
+from arriero.protocol.routes import ModelRoute
+
+Opener = Callable[..., AbstractAsyncContextManager[Any]]
+
+CHAT = "chat.completion.chunk"
+STREAM = b'{"model":"m","stream":true}'
+USAGE = {
+    "prompt_tokens": 1000,
+    "completion_tokens": 500,
+    "total_tokens": 1500,
+    "prompt_tokens_details": {"cached_tokens": 800},
+}
+PRICED = ModelRoute(
+    model="m", prices=Prices(input=Decimal(3), output=Decimal(15), cache_read=Decimal("1.5"))
+)
+
+
+def frame(**members: Any) -> bytes:
+    value = {"id": "c", "object": CHAT, "created": 1, "model": "served"} | members
+    return b"data: " + json.dumps(value).encode() + b"\n\n"
+
+
+def word(text: str | None, finish: str | None = None) -> bytes:
+    delta = {"content": text} if text is not None else {}
+    return frame(choices=[{"index": 0, "delta": delta, "finish_reason": finish}])
+
+
+WORDS = word("Hello") + word(" you") + word(None, "stop")
+USAGE_FRAME = frame(choices=[], usage=USAGE)
+DONE = b"data: [DONE]\n\n"
+
+
+def stream_of(body: bytes, head: bytes = b"Content-Type: text/event-stream\r\n") -> Any:
+    async def answer(exchange: Any) -> None:
+        await exchange.stream.send_all(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n" + body)
+        await exchange.stream.aclose()
+
+    return answer
+
+
+def json_of(value: object, *fields: bytes, encode: Any = bytes) -> Any:
+    async def answer(exchange: Any) -> None:
+        body = encode(json.dumps(value).encode())
+        lines = [b"HTTP/1.1 200 OK", b"Content-Type: application/json", *fields]
+        lines.append(b"Content-Length: %d\r\n\r\n" % len(body))
+        await exchange.stream.send_all(b"\r\n".join(lines) + body)
+
+    return answer
+
+
+@pytest.fixture
+def opened(tmp_path: Path, kit: Any) -> Opener:
+    def open_it(handler: Any, **options: Any) -> Any:
+        settings = {"models": (PRICED,), "trailers": True} | options
+        return kit.open_rig(tmp_path, handler, **settings)
+
+    return open_it
+
+
+def grants_as(rig: Any, kind: str) -> None:
+    """Let the supervisor say what the model's server is."""
+    say = rig.say
+
+    def say_kind(message: Any) -> None:
+        if isinstance(message, Granted):
+            fields = {name: getattr(message, name) for name in message.__struct_fields__}
+            message = Granted(**fields | {"kind": kind})
+        say(message)
+
+    rig.say = say_kind
+
+
+async def read_response(stream: trio.SocketStream) -> tuple[h11.Response, bytes, h11.EndOfMessage]:
+    """Read one answer with h11, which takes trailers."""
+    http = h11.Connection(h11.CLIENT)
+    http.send(h11.Request(method="POST", target="/", headers=[("Host", "x")]))
+    http.send(h11.EndOfMessage())
+    head: Any = None
+    body = b""
+    while True:
+        event = http.next_event()
+        if event is h11.NEED_DATA:
+            http.receive_data(await stream.receive_some())
+        elif isinstance(event, h11.Response):
+            head = event
+        elif isinstance(event, h11.Data):
+            body += bytes(event.data)
+        elif isinstance(event, h11.EndOfMessage):
+            return head, body, event
+
+
+async def ask(rig: Any, request: bytes) -> tuple[h11.Response, bytes, dict[bytes, bytes]]:
+    async with await rig.connect() as stream:
+        await stream.send_all(request)
+        head, body, end = await read_response(stream)
+        return head, body, dict(end.headers)
+
+
+async def record_of(rig: Any, count: int = 1) -> RequestRecord:
+    return (await rig.heard(Finished, count)).record
+
+
+async def test_a_stream_ends_with_what_it_used_and_cost_in_trailers_that_were_declared(
+    opened: Opener, kit: Any
+) -> None:
+    async with opened(stream_of(WORDS + USAGE_FRAME + DONE)) as rig:
+        head, body, trailers = await ask(rig, kit.post(STREAM))
+        record = await record_of(rig)
+
+    assert body == WORDS + USAGE_FRAME + DONE
+    declared = dict(head.headers)[b"trailer"].lower().split(b",")
+    assert trailers == {
+        b"x-gateway-cost": b"0.009300",
+        b"x-gateway-prompt-tokens": b"1000",
+        b"x-gateway-completion-tokens": b"500",
+        b"x-gateway-cached-tokens": b"800",
+        b"x-gateway-outcome": b"ok",
+    }
+    assert sorted(declared) == sorted(trailers)
+    assert (record.input_tokens, record.output_tokens, record.cost_usd) == (
+        1000,
+        500,
+        Decimal("0.0093"),
+    )
+    assert dict(head.headers)[b"x-request-id"].decode() == record.request_id
+
+
+async def test_without_a_price_there_is_no_word_of_cost_anywhere(opened: Opener, kit: Any) -> None:
+    async with opened(
+        stream_of(WORDS + USAGE_FRAME + DONE), models=(ModelRoute(model="m"),)
+    ) as rig:
+        head, _, trailers = await ask(rig, kit.post(STREAM))
+        record = await record_of(rig)
+
+    assert b"cost" not in dict(head.headers)[b"trailer"].lower()
+    assert b"x-gateway-cost" not in trailers
+    assert record.cost_usd is None
+
+
+async def test_a_stream_that_says_nothing_of_its_use_has_its_outcome_only(
+    opened: Opener, kit: Any
+) -> None:
+    # a stream of a shape in which nothing can be counted either
+    async with opened(stream_of(b"data: {}\n\n" + DONE)) as rig:
+        _, _, trailers = await ask(rig, kit.post(STREAM))
+
+    assert trailers == {b"x-gateway-outcome": b"ok"}
+
+
+@pytest.mark.parametrize(
+    "request_line",
+    [b"HTTP/1.0\r\nHost: x", b"HTTP/1.1\r\nHost: x"],
+)
+async def test_a_client_of_http_1_0_gets_no_trailers_and_nobody_if_they_are_off(
+    opened: Opener, kit: Any, request_line: bytes
+) -> None:
+    request = kit.post(STREAM).replace(b"HTTP/1.1\r\nHost: x", request_line)
+    is_old = b"1.0" in request_line
+    async with opened(stream_of(WORDS + DONE), trailers=is_old) as rig:
+        answer = await rig.ask(request)
+
+    assert b"railer" not in answer
+    assert b"Gateway" not in answer
+    assert answer.endswith(DONE if is_old else b"\r\n0\r\n\r\n")
+
+
+async def test_trailers_of_the_upstream_stay_beside_ours(opened: Opener, kit: Any) -> None:
+    chunked = b"%x\r\n%b\r\n0\r\nX-Theirs: 1\r\n\r\n" % (len(WORDS + DONE), WORDS + DONE)
+    head = b"Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n"
+    async with opened(stream_of(chunked, head)) as rig:
+        _, _, trailers = await ask(rig, kit.post(STREAM))
+
+    assert trailers[b"x-theirs"] == b"1"
+    assert trailers[b"x-gateway-outcome"] == b"ok"
+
+
+async def test_an_answer_that_is_no_stream_says_it_in_its_head(opened: Opener, kit: Any) -> None:
+    value = {"model": "served", "choices": [{"finish_reason": "length"}], "usage": USAGE}
+    async with opened(json_of(value)) as rig:
+        head, body, trailers = await ask(rig, kit.post())
+        record = await record_of(rig)
+
+    assert json.loads(body) == value
+    assert trailers == {}
+    fields = dict(head.headers)
+    assert fields[b"x-gateway-cost"] == b"0.009300"
+    assert fields[b"x-gateway-cached-tokens"] == b"800"
+    assert (record.served_as, record.finish_reason, record.outcome) == ("served", "length", "ok")
+
+
+async def test_an_answer_that_is_compressed_all_the_same_passes_and_is_counted(
+    opened: Opener, kit: Any
+) -> None:
+    value = {"model": "served", "usage": USAGE}
+    handler = json_of(value, b"Content-Encoding: gzip", encode=gzip.compress)
+    async with opened(handler) as rig:
+        _, body, _ = await ask(rig, kit.post())
+        record = await record_of(rig)
+
+    assert json.loads(gzip.decompress(body)) == value
+    assert (record.outcome, record.input_tokens) == ("ok", 1000)
+
+
+async def test_a_compressed_stream_passes_as_it_is_and_has_its_record(
+    opened: Opener, kit: Any
+) -> None:
+    packed = gzip.compress(WORDS + DONE)
+    head = b"Content-Type: text/event-stream\r\nContent-Encoding: gzip\r\n"
+    async with opened(stream_of(packed, head)) as rig:
+        _, body, _ = await ask(rig, kit.post(STREAM))
+        record = await record_of(rig)
+
+    assert body == packed
+    assert (record.status, record.usage_source) == (200, "none")
+
+
+@pytest.mark.parametrize(
+    ("kind", "usage", "body", "sent", "is_seen"),
+    [
+        ("vllm", "auto", STREAM, True, False),
+        ("openai", "auto", STREAM, True, False),
+        ("llama-server", "auto", STREAM, None, True),
+        ("llama-server", "inject", STREAM, True, False),
+        ("unknown", "auto", STREAM, None, True),
+        ("anthropic", "inject", STREAM, None, True),
+        ("vllm", "observe", STREAM, None, True),
+        ("vllm", "auto", STREAM[:-1] + b',"stream_options":{"include_usage":true}}', True, True),
+        ("vllm", "auto", STREAM[:-1] + b',"stream_options":{"include_usage":false}}', True, False),
+        ("vllm", "auto", b'{"model":"m"}', None, True),
+    ],
+)
+async def test_usage_is_asked_for_where_it_is_known_and_taken_out_for_those_who_did_not_ask(
+    opened: Opener,
+    kit: Any,
+    kind: str,
+    usage: Any,
+    body: bytes,
+    sent: bool | None,
+    is_seen: bool,
+) -> None:
+    models = (ModelRoute(model="m", usage=usage),)
+    async with opened(stream_of(WORDS + USAGE_FRAME + DONE), models=models) as rig:
+        grants_as(rig, kind)
+        _, got, _ = await ask(rig, kit.post(body))
+        record = await record_of(rig)
+        (exchange,) = rig.upstream.exchanges
+
+    options = json.loads(exchange.body).get("stream_options", {})
+    assert options.get("include_usage") is sent
+    assert got == WORDS + (USAGE_FRAME if is_seen else b"") + DONE
+    assert record.upstream_kind == kind
+    if json.loads(body).get("stream"):
+        assert record.input_tokens == 1000
+
+
+BODY_WITH_PECULIARITIES = (
+    b'{ "stream" :true,"seed":12345678901234567890,"t":1.0,"a":"<&\\u00e9\xc3\xa9", "model":"m" }'
+)
+
+
+async def test_a_body_that_needs_no_edit_goes_up_as_it_came(opened: Opener, kit: Any) -> None:
+    async with opened(stream_of(WORDS + DONE)) as rig:
+        grants_as(rig, "llama-server")
+        await ask(rig, kit.post(BODY_WITH_PECULIARITIES))
+        (exchange,) = rig.upstream.exchanges
+
+    assert exchange.body == BODY_WITH_PECULIARITIES
+
+
+async def test_a_body_with_two_models_is_refused_before_anything_is_started(
+    opened: Opener, kit: Any
+) -> None:
+    async with opened(json_of({})) as rig:
+        head, _, _ = await ask(rig, kit.post(b'{"model":"m","x":1,"model":"other"}'))
+        assert head.status_code == 400
+        assert rig.upstream.exchanges == []
+
+
+async def test_a_client_that_leaves_in_the_middle_has_used_what_was_written(
+    opened: Opener, kit: Any
+) -> None:
+    async def answer(exchange: Any) -> None:
+        await exchange.stream.send_all(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + word("a") * 10
+        )
+        await trio.sleep_forever()
+
+    async with opened(answer) as rig:
+        async with await rig.connect() as stream:
+            await stream.send_all(kit.post(STREAM))
+            got = b""
+            while got.count(b"data:") < 10:
+                got += await stream.receive_some()
+        with trio.fail_after(2):
+            record = await record_of(rig)
+
+    assert (record.outcome, record.output_tokens, record.usage_source) == (
+        "client_gone",
+        10,
+        "estimated",
+    )
+    assert record.bytes_out == len(word("a") * 10)
+
+
+async def test_numbers_of_llama_server_are_the_same_from_both_its_views(
+    opened: Opener, kit: Any
+) -> None:
+    timings = {"cache_n": 800, "prompt_n": 200, "predicted_n": 500, "predicted_ms": 1.0}
+    records = []
+    for last in (
+        frame(choices=[], usage=USAGE, timings=timings),
+        frame(choices=[], timings=timings),
+    ):
+        async with opened(stream_of(WORDS + last + DONE)) as rig:
+            grants_as(rig, "llama-server")
+            await ask(rig, kit.post(STREAM))
+            records.append(await record_of(rig))
+
+    assert [record.usage_source for record in records] == ["final", "timings"]
+    for record in records:
+        assert (record.input_tokens, record.cached_tokens, record.output_tokens) == (1000, 800, 500)
+
+
+async def test_five_hundred_requests_of_all_fates_have_a_record_each(
+    opened: Opener, kit: Any
+) -> None:
+    chance = random.Random(7)
+
+    async def answer(exchange: Any) -> None:
+        fate = json.loads(exchange.body)["fate"]
+        if fate == "stream":
+            await stream_of(WORDS + DONE)(exchange)
+        elif fate == "json":
+            await json_of({"usage": USAGE})(exchange)
+        elif fate == "error":
+            await exchange.stream.send_all(b"HTTP/1.1 500 No\r\nContent-Length: 2\r\n\r\nno")
+        elif fate == "cut":
+            await stream_of(word("a"))(exchange)
+        elif fate == "dead":
+            await exchange.stream.aclose()
+
+    fates = {
+        "stream": ("ok", True),
+        "json": ("ok", False),
+        "error": ("upstream_error", False),
+        "cut": ("upstream_error", True),
+        "dead": ("upstream_error", False),
+        "nonsense": ("rejected", False),
+        "nobody": ("rejected", False),
+    }
+    asked = [chance.choice(list(fates)) for _ in range(500)]
+
+    async def request(rig: Any, limit: trio.CapacityLimiter, fate: str) -> None:
+        body = {"model": "nobody" if fate == "nobody" else "m", "fate": fate}
+        if fates[fate][1]:
+            body["stream"] = True
+        raw = b"{" if fate == "nonsense" else json.dumps(body).encode()
+        async with limit:
+            await rig.ask(kit.post(raw))
+
+    async with opened(answer) as rig:
+        limit = trio.CapacityLimiter(20)
+        async with trio.open_nursery() as nursery:
+            for fate in asked:
+                nursery.start_soon(partial(request, rig, limit, fate))
+        await rig.heard(Finished, len(asked))
+        records = [found.record for found in rig.received if isinstance(found, Finished)]
+
+    assert len({record.request_id for record in records}) == len(records) == len(asked)
+    assert Counter(record.outcome for record in records) == Counter(
+        fates[fate][0] for fate in asked
+    )
+
+
+async def test_the_id_of_a_client_is_kept_told_and_sent_on_with_its_trace(
+    opened: Opener, kit: Any
+) -> None:
+    trace = b"00-%b-%b-01" % (b"a" * 32, b"b" * 16)
+    async with opened(json_of({})) as rig:
+        request = kit.post(b'{"model":"m"}', b"X-Request-Id: mine", b"traceparent: " + trace)
+        head, _, _ = await ask(rig, request)
+        record = await record_of(rig)
+        (exchange,) = rig.upstream.exchanges
+
+    assert dict(head.headers)[b"x-request-id"] == b"mine"
+    assert record.request_id == "mine"
+    assert b"\r\nX-Request-Id: mine\r\n" in exchange.head
+    assert b"\r\ntraceparent: 00-%b-" % (b"a" * 32) in exchange.head
+    assert b"b" * 16 not in exchange.head
+
+
+async def test_official_clients_do_not_mind_trailers(opened: Opener) -> None:
+    async with opened(stream_of(WORDS + USAGE_FRAME + DONE)) as rig:
+
+        def read() -> list[str | None]:
+            with openai.OpenAI(
+                base_url=f"http://127.0.0.1:{rig.port}/v1", api_key="k", timeout=10
+            ) as client:
+                chunks = client.chat.completions.create(model="m", messages=[], stream=True)
+                return [chunk.choices[0].delta.content for chunk in chunks if chunk.choices]
+
+        assert await trio.to_thread.run_sync(read) == ["Hello", " you", None]
+
+
+async def test_a_price_of_nothing_is_a_price(opened: Opener) -> None:
+    free = ModelRoute(model="m", prices=Prices(input=Decimal(0), output=Decimal(0)))
+    async with (
+        opened(json_of({"usage": USAGE}), models=(free,)) as rig,
+        httpx.AsyncClient() as http,
+    ):
+        url = f"http://127.0.0.1:{rig.port}/v1/embeddings"
+        answer = await http.post(url, json={"model": "m"})
+
+    assert answer.headers["x-gateway-cost"] == "0.000000"

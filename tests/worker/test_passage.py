@@ -1,0 +1,145 @@
+"""What becomes of the frames of one stream."""
+
+import json
+from typing import Any
+
+import pytest
+
+from arriero.worker.account import Account
+from arriero.worker.chunk_filters import ChunkFilter
+from arriero.worker.passage import Passage
+from arriero.worker.paths import Form
+from arriero.worker.prefill import PrefillProgress, Style
+from arriero.worker.voice_chat import ChatVoice
+from arriero.worker.waiting import View, WaitingStream
+
+
+def frame(**members: Any) -> bytes:
+    chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"} | members
+    return b"data: " + json.dumps(chunk).encode() + b"\n\n"
+
+
+def choices(**delta: str) -> list[dict[str, Any]]:
+    return [{"index": 0, "delta": delta, "finish_reason": None}]
+
+
+def prompt(processed: int, total: int = 100) -> bytes:
+    progress = {"processed": processed, "total": total, "cache": 0, "time_ms": 7}
+    return frame(choices=choices(role="assistant"), prompt_progress=progress)
+
+
+TOKEN = frame(choices=choices(content="Hi"))
+USAGE = frame(choices=[], usage={"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4})
+
+
+def new_account() -> Account:
+    return Account(request_id="r", path=b"/v1/chat/completions", form=Form.CHAT, now=0.0, t=0.0)
+
+
+def new_prefill(style: Style = "comment") -> PrefillProgress:
+    return PrefillProgress(style=style, form=Form.CHAT, ident="p", created=1, model="m", came=0.0)
+
+
+def test_without_a_wish_frames_pass_as_the_same_object_and_are_read() -> None:
+    account = new_account()
+    passage = Passage(account, 0.0)
+
+    for piece in (TOKEN, USAGE):
+        assert passage.take(piece, 1.0) is piece
+
+    record = account.close(2.0)
+    assert record is not None
+    assert (record.input_tokens, record.output_tokens, record.ttft_ms) == (3, 1, 1000.0)
+
+
+def test_what_was_not_asked_for_is_read_and_taken_out() -> None:
+    account = new_account()
+    passage = Passage(account, 0.0, chunks=ChunkFilter(usage=True, progress=False))
+
+    assert passage.take(TOKEN + USAGE, 1.0) == TOKEN
+    assert account.usage.input_tokens == 3
+
+
+def test_the_prompt_is_told_until_the_first_token_and_ends_complete() -> None:
+    passage = Passage(
+        new_account(), 0.0, chunks=ChunkFilter(usage=False, progress=True), prefill=new_prefill()
+    )
+
+    assert passage.take(prompt(20), 1.0) == b": prefill 20/100 cache=0\n\n"
+    assert passage.take(prompt(60), 1.1) == b""  # too soon after the last word
+    assert passage.take(prompt(80) + TOKEN, 1.2) == b": prefill 100/100 cache=0\n\n" + TOKEN
+    assert passage.take(prompt(90), 9.0) == b""
+    assert passage.end(9.5) == b""
+
+
+def test_a_stream_that_ends_without_a_token_has_its_last_word() -> None:
+    passage = Passage(new_account(), 0.0, prefill=new_prefill())
+    passage.take(prompt(20), 1.0)
+
+    assert passage.end(1.1) == b": prefill 100/100 cache=0\n\n"
+
+
+def waited(committed: bool = True) -> WaitingStream:
+    waiting = WaitingStream(
+        mode="reasoning",
+        voice=ChatVoice(model="m", ident="0" * 24, created=1),
+        model="m",
+        now=0.0,
+        delay_s=0.5,
+        heartbeat_s=10.0,
+        marker="[swap-progress] ",
+        details=False,
+    )
+    if committed:
+        waiting.on_time(1.0, View("loading"))
+    waiting.on_ready(2.0)
+    return waiting
+
+
+def test_a_long_prompt_is_told_in_lines_to_those_who_heard_of_the_load_in_lines() -> None:
+    passage = Passage(
+        new_account(), 0.0, chunks=ChunkFilter(usage=False, progress=True), waiting=waited()
+    )
+
+    assert passage.take(prompt(10), 2.5) == b""  # the prompt may be short
+    line = passage.take(prompt(42), 3.1)
+    assert b'"[swap-progress] m: prefill 42%\\n"' in line
+    assert passage.take(prompt(45), 9.0) == b""
+    assert b"prefill 60%" in passage.take(prompt(60), 9.1)
+    assert passage.take(TOKEN, 9.2) == TOKEN
+    assert passage.take(prompt(90), 20.0) == b""
+
+
+def test_a_short_load_that_said_nothing_is_followed_by_a_prompt_that_says_nothing() -> None:
+    passage = Passage(
+        new_account(),
+        0.0,
+        chunks=ChunkFilter(usage=False, progress=True),
+        waiting=waited(committed=False),
+    )
+    assert passage.take(prompt(42), 9.0) == b""
+
+
+@pytest.mark.parametrize(
+    ("frames", "has_ids"),
+    [
+        (b"id: 7\ndata: x\n\n", True),
+        (b"data: x\nid:7\n\n", True),
+        (b"data: x\r\rid:7\r\r", True),
+        (TOKEN, False),
+        (b'data: {"text":"id: 7"}\n\n', False),
+    ],
+)
+def test_ids_of_events_are_noticed(frames: bytes, has_ids: bool) -> None:
+    passage = Passage(new_account(), 0.0)
+    passage.take(frames, 1.0)
+    assert passage.has_ids is has_ids
+
+
+def test_comments_are_no_data() -> None:
+    passage = Passage(new_account(), 0.0)
+
+    passage.take(b": hb\n\n", 1.0)
+    assert passage.data_at == 0.0
+    passage.take(TOKEN, 2.0)
+    assert passage.data_at == 2.0

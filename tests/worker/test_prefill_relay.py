@@ -1,0 +1,327 @@
+"""Clients that want to know how far their prompt is read, and those that do not."""
+
+import itertools
+import json
+import re
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+import trio
+
+from arriero.protocol.events import ProgressMade, QueueChanged, StateChanged
+from arriero.protocol.lease import Granted, Want
+from arriero.protocol.routes import ModelRoute
+from arriero.protocol.values import Progress, QueueEntry
+from arriero.worker import prefill
+
+Opener = Callable[..., AbstractAsyncContextManager[Any]]
+
+CHAT = b"/v1/chat/completions"
+TEXT = b"/v1/completions"
+STREAM = b'{"model":"m","stream":true}'
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+DONE = b"data: [DONE]\n\n"
+
+
+def chunk(delta: dict[str, Any], finish: str | None = None, **members: Any) -> bytes:
+    value = {
+        "id": "chatcmpl-1",
+        "object": "chat.completion.chunk",
+        "created": 1,
+        "model": "m",
+        "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
+    }
+    return b"data: " + json.dumps(value | members).encode() + b"\n\n"
+
+
+def told(processed: int, total: int = 1024, cache: int = 128) -> bytes:
+    """What llama-server says of the prompt."""
+    numbers = {"total": total, "cache": cache, "processed": processed, "time_ms": processed}
+    return chunk({"role": "assistant", "content": None}, prompt_progress=numbers)
+
+
+ANSWER = chunk({"role": "assistant", "content": "Hel"}) + chunk({"content": "lo"})
+END = chunk({}, "stop") + DONE
+
+
+def text(word: str, finish: str | None = None) -> bytes:
+    value = {"id": "cmpl-1", "object": "text_completion", "created": 1, "model": "m"}
+    choice = {"index": 0, "text": word, "logprobs": None, "finish_reason": finish}
+    return b"data: " + json.dumps(value | {"choices": [choice]}).encode() + b"\n\n"
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tenth of the usual times."""
+    monkeypatch.setattr(prefill, "PAUSE_S", 0.05)
+    monkeypatch.setattr(prefill, "EVERY_S", 0.2)
+
+
+def pieces_of(pieces: Sequence[bytes | float]) -> Any:
+    """A handler that sends bytes and waits seconds in between."""
+
+    async def answer(exchange: Any) -> None:
+        for piece in pieces:
+            if isinstance(piece, bytes):
+                await exchange.stream.send_all(piece)
+            else:
+                await trio.sleep(piece)
+        await exchange.stream.aclose()
+
+    return answer
+
+
+@pytest.fixture
+def opened(tmp_path: Path, kit: Any) -> Opener:
+    def open_it(pieces: Sequence[bytes | float], kind: str = "llama-server", **options: Any) -> Any:
+        route = ModelRoute(model="m", kind=kind)  # type: ignore[arg-type]
+        handler = pieces if callable(pieces) else pieces_of(pieces)
+        return kit.open_rig(tmp_path, handler, **{"models": (route,)} | options)
+
+    return open_it
+
+
+PROMPT: list[bytes | float] = [HEAD, told(128), 0.1, told(512), 0.1, told(1024), 0.1, ANSWER, END]
+
+
+def events(body: bytes) -> list[dict[str, Any]]:
+    """The named events in `body`, whose form is checked."""
+    found = re.findall(rb"event: prefill_progress\r\ndata: ([^\r\n]*)\r\n\r\n", body)
+    assert len(found) == body.count(b"event:")
+    return [json.loads(data) for data in found]
+
+
+@pytest.mark.parametrize(
+    ("path", "stream"),
+    [
+        (CHAT, ANSWER + END),
+        (CHAT, b": hello\r\n\r\n" + ANSWER.replace(b"\n", b"\r\n") + b": x\r\n\r\n" + END),
+        (TEXT, text("Hi") + text("", "stop") + DONE),
+    ],
+)
+async def test_without_the_wish_a_stream_is_the_upstreams_own(
+    opened: Opener, kit: Any, path: bytes, stream: bytes
+) -> None:
+    async with opened([HEAD, stream]) as rig:
+        got = kit.unchunk(await rig.ask(kit.post(STREAM, path=path)))
+        (exchange,) = rig.upstream.exchanges
+
+    assert got == stream
+    assert b"event:" not in got
+    assert exchange.body == STREAM
+
+
+@pytest.mark.parametrize("field", [b"X-Prefill-Progress", b"X-SwiftLM-Prefill-Progress"])
+async def test_events_show_the_numbers_of_the_prompt_and_end_complete_before_the_first_token(
+    opened: Opener, kit: Any, field: bytes
+) -> None:
+    async with opened(PROMPT) as rig:
+        got = kit.unchunk(await rig.ask(kit.post(STREAM, field + b": true")))
+        (exchange,) = rig.upstream.exchanges
+
+    found = events(got)
+    assert [event["n_past"] for event in found] == [128, 512, 1024]
+    assert {event["n_prompt_tokens"] for event in found} == {1024}
+    assert [event["fraction"] for event in found] == [0.125, 0.5, 1.0]
+    assert {event["cached"] for event in found} == {128}
+    for event in found:
+        assert event["status"] == "processing"
+        assert isinstance(event["elapsed_seconds"], int)
+        assert not {"id", "object", "model", "choices"} & set(event)
+    assert got.endswith(b"\r\n\r\n" + ANSWER + END)
+    assert json.loads(exchange.body)["return_progress"] is True
+    assert field.lower() not in exchange.head.lower()
+
+
+@pytest.mark.parametrize("value", [b"0", b"", b"2", b"off"])
+async def test_other_values_are_no_wish(opened: Opener, kit: Any, value: bytes) -> None:
+    async with opened([HEAD, ANSWER, END]) as rig:
+        got = kit.unchunk(await rig.ask(kit.post(STREAM, b"X-Prefill-Progress: " + value)))
+        (exchange,) = rig.upstream.exchanges
+
+    assert got == ANSWER + END
+    assert exchange.body == STREAM
+
+
+async def test_comments_say_the_same_to_those_who_skip_them(opened: Opener, kit: Any) -> None:
+    async with opened(PROMPT) as rig:
+        got = kit.unchunk(await rig.ask(kit.post(STREAM, b"X-Prefill-Progress: comment")))
+
+    comments = [frame for frame in got.split(b"\n\n") if frame.startswith(b":")]
+    assert comments == [b": prefill %d/1024 cache=128" % n for n in (128, 512, 1024)]
+    assert got.endswith(ANSWER + END)
+
+
+async def test_official_clients_read_chunks_and_get_the_answer(opened: Opener) -> None:
+    async with opened(PROMPT) as rig:
+
+        def read() -> tuple[list[Any], Any]:
+            with openai.OpenAI(
+                base_url=f"http://127.0.0.1:{rig.port}/v1", api_key="k", timeout=10
+            ) as client:
+                headers = {"X-Prefill-Progress": "chunk"}
+                ask = {"model": "m", "messages": [], "extra_headers": headers}
+                raw = list(client.chat.completions.create(**ask, stream=True))
+                with client.chat.completions.stream(**ask) as stream:
+                    return raw, stream.get_final_completion()
+
+        raw, final = await trio.to_thread.run_sync(read)
+
+    progress = [chunk for chunk in raw if getattr(chunk, "prompt_progress", None)]
+    assert [chunk.prompt_progress["processed"] for chunk in progress] == [128, 512, 1024]
+    assert len({chunk.id for chunk in progress}) == 1
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in raw) == "Hello"
+    assert (final.choices[0].message.role, final.choices[0].message.content) == (
+        "assistant",
+        "Hello",
+    )
+
+
+async def test_a_client_that_speaks_llama_cpp_is_left_alone(opened: Opener, kit: Any) -> None:
+    body = STREAM[:-1] + b',"return_progress":true}'
+    stream = told(512) + told(1024) + ANSWER + END
+    async with opened([HEAD, stream]) as rig:
+        got = kit.unchunk(await rig.ask(kit.post(body, b"X-Prefill-Progress: true")))
+        (exchange,) = rig.upstream.exchanges
+
+    assert got == stream
+    assert exchange.body == body
+
+
+@pytest.mark.parametrize("kind", ["vllm", "openai", "anthropic", "gemini", "unknown"])
+async def test_nobody_but_llama_server_is_asked_and_the_clock_ticks_all_the_same(
+    opened: Opener, kit: Any, kind: str
+) -> None:
+    async with opened([0.5, HEAD, ANSWER, END], kind, progress_delay_s=0.0) as rig:
+        got = kit.unchunk(await rig.ask(kit.post(STREAM, b"X-Prefill-Progress: 1")))
+        (exchange,) = rig.upstream.exchanges
+
+    assert "return_progress" not in json.loads(exchange.body)
+    found = events(got)
+    assert len(found) >= 2
+    for event in found:
+        assert (event["n_past"], event["n_prompt_tokens"], event["fraction"]) == (0, 0, 0.0)
+    assert got.endswith(b"\r\n\r\n" + ANSWER + END)
+
+
+async def test_twenty_streams_at_once_each_hear_of_their_own_prompt_only(
+    opened: Opener, kit: Any
+) -> None:
+    async def answer(exchange: Any) -> None:
+        total = json.loads(exchange.body)["total"]
+        pieces: list[bytes | float] = [HEAD]
+        if json.loads(exchange.body).get("return_progress"):
+            pieces += [told(total // 2, total), 0.1, told(total, total), 0.1]
+        await pieces_of([*pieces, ANSWER, END])(exchange)
+
+    bodies: dict[int, bytes] = {}
+
+    async def ask(rig: Any, total: int) -> None:
+        fields = (b"X-Prefill-Progress: yes",) if total % 2 else ()
+        body = b'{"model":"m","stream":true,"total":%d}' % total
+        bodies[total] = kit.unchunk(await rig.ask(kit.post(body, *fields)))
+
+    async with opened(answer) as rig, trio.open_nursery() as nursery:
+        for total in range(1001, 1021):
+            nursery.start_soon(partial(ask, rig, total))
+
+    for total, body in bodies.items():
+        found = events(body)
+        assert {event["n_prompt_tokens"] for event in found} == ({total} if total % 2 else set())
+        assert body.endswith(ANSWER + END)
+
+
+async def test_a_client_that_waits_hears_of_queue_and_load_before_its_prompt(
+    opened: Opener, kit: Any
+) -> None:
+    waits = (QueueEntry(model="x", waiting=1), QueueEntry(model="m", waiting=1))
+    async with opened(PROMPT, progress_delay_s=0.1) as rig:
+        rig.grants = False
+        async with await rig.connect() as stream:
+            began = trio.current_time()
+            await stream.send_all(kit.post(STREAM, b"X-Prefill-Progress: event"))
+            want = await rig.heard(Want)
+            rig.publish(QueueChanged, queue=waits)
+            got = await stream.receive_some()
+            progress = Progress(model="m", swap=1, phase="loading", elapsed_s=1.0, fraction=0.5)
+            rig.publish(ProgressMade, model="m", progress=progress)
+            while b'"loading"' not in got:
+                got += await stream.receive_some()
+            await trio.sleep(0.9)
+            rig.publish(StateChanged, model="m", state="ready", swap=1)
+            rig.grant(want)
+            got = kit.unchunk(got + await kit.read_to_end(stream))
+            took = trio.current_time() - began
+
+    found = events(got)
+    phases = [phase for phase, _ in itertools.groupby(event["phase"] for event in found)]
+    assert phases == ["queued", "loading", "prefill"]
+    assert found[0]["queue_position"] == 1
+    elapsed = [event["elapsed_seconds"] for event in found]
+    assert elapsed == sorted(elapsed)
+    assert took - 1.5 <= elapsed[-1] <= took
+    assert got.endswith(ANSWER + END)
+
+
+async def test_a_long_prompt_after_a_load_is_told_in_lines_of_reasoning(
+    opened: Opener, kit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("arriero.worker.waiting.LINE_PAUSE_S", 0.05)
+    reasoning = (ModelRoute(model="m", kind="llama-server", progress="reasoning"),)
+    async with opened([HEAD, 0.2, *PROMPT[1:]], models=reasoning, progress_delay_s=0.0) as rig:
+        rig.grants = False
+        async with await rig.connect() as stream:
+            await stream.send_all(kit.post(STREAM))
+            want = await rig.heard(Want)
+            got = await stream.receive_some()
+            rig.grant(want)
+            got = kit.unchunk(got + await kit.read_to_end(stream))
+        (exchange,) = rig.upstream.exchanges
+
+    lines = re.findall(rb'"reasoning_content":"\[swap-progress\] m: ([^"]*)\\n"', got)
+    assert [line for line in lines if line.startswith(b"prefill")] == [
+        b"prefill 12%",
+        b"prefill 50%",
+        b"prefill 99%",
+    ]
+    assert b"prompt_progress" not in got
+    assert got.endswith(ANSWER + END)
+    assert json.loads(exchange.body)["return_progress"] is True
+
+
+async def test_a_failure_in_the_prompt_is_an_error_and_no_token(opened: Opener, kit: Any) -> None:
+    async with opened([HEAD, told(128), 0.1]) as rig:
+        got = kit.unchunk(await rig.ask(kit.post(STREAM, b"X-Prefill-Progress: chunk")))
+
+    *_, error, done, end = got.split(b"\n\n")
+    assert json.loads(error[6:])["error"]["code"] == "upstream_truncated"
+    assert (done, end) == (b"data: [DONE]", b"")
+
+
+async def test_the_kind_that_was_found_out_is_enough(opened: Opener, kit: Any) -> None:
+    async with opened(PROMPT, models=(ModelRoute(model="m"),)) as rig:
+        rig.grants = False
+        async with trio.open_nursery() as nursery:
+
+            async def grant() -> None:
+                want = await rig.heard(Want)
+                rig.say(
+                    Granted(
+                        request=want.request,
+                        model="m",
+                        lease=1,
+                        endpoint=rig.upstream.url,
+                        waited_s=0.0,
+                        kind="llama-server",
+                    )
+                )
+
+            nursery.start_soon(grant)
+            got = kit.unchunk(await rig.ask(kit.post(STREAM, b"X-Prefill-Progress: event")))
+
+    assert len(events(got)) >= 3

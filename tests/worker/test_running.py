@@ -1,0 +1,70 @@
+"""Requests by their ids."""
+
+import pytest
+
+from arriero.worker import running
+from arriero.worker.running import Running
+
+
+def enter(known: Running, request_id: str = "r", caller: str = "me") -> tuple[str, list[str]]:
+    cancelled: list[str] = []
+    name = known.enter(request_id, "x1", caller, lambda: cancelled.append(request_id))
+    return name, cancelled
+
+
+def test_the_owner_and_the_machines_owner_end_a_request_and_others_do_not() -> None:
+    for caller, result, ends in (
+        ("me", "cancelled", 1),
+        (None, "cancelled", 1),
+        ("you", "forbidden", 0),
+        ("", "forbidden", 0),
+    ):
+        known = Running()
+        name, cancelled = enter(known)
+
+        assert known.cancel(name, caller) == result
+        assert len(cancelled) == ends
+
+
+def test_a_request_is_ended_once() -> None:
+    known = Running()
+    name, cancelled = enter(known)
+
+    assert known.cancel(name, "me") == "cancelled"
+    assert known.cancel(name, "me") == "finished"
+    known.exit(name)
+    assert known.cancel(name, "me") == "finished"
+    assert len(cancelled) == 1
+
+
+def test_an_ended_request_is_still_nobody_elses_and_an_unknown_one_nobodys() -> None:
+    known = Running()
+    name, _ = enter(known)
+    known.exit(name)
+
+    assert known.cancel(name, "you") == "forbidden"
+    assert known.cancel(name, None) == "finished"
+    assert known.cancel("other", "me") == "unknown"
+
+
+def test_no_two_requests_have_one_id_not_even_after_one_another() -> None:
+    known = Running()
+    first, _ = enter(known)
+    second, cancelled = enter(known)
+
+    assert (first, second) == ("r", "r-x1")
+    assert known.cancel(second, "me") == "cancelled"
+    assert cancelled == ["r"]
+    known.exit(second)
+    known.exit(first)
+    assert enter(known)[0] != "r"
+
+
+def test_ended_requests_are_forgotten_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "_MOST_ENDED", 2)
+    known = Running()
+    for name in ("a", "b", "c"):
+        known.exit(enter(known, name)[0])
+
+    assert known.cancel("a", "me") == "unknown"
+    assert known.cancel("c", "me") == "finished"
