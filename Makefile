@@ -23,8 +23,9 @@ help: ## this list
 demo: $(READY) ## fetch two real models, let them take turns, then stay up for you (Ctrl-C ends it)
 	@$(BIN)/python tests/real/demo.py $(ARGS)
 
-test: $(READY) ## all tests, with a real llama-server (65 MB are fetched once)
+test: $(READY) ## all tests, with a real llama-server (70 MB are fetched once)
 	@$(BIN)/python tests/real/parts.py llama-server
+	@$(BIN)/python tests/judges/node_client.py
 	@$(BIN)/python -m pytest -q $(ARGS)
 
 lint: $(READY) build/types/arriero ## formatting, style, types

@@ -110,7 +110,7 @@ class WorkerConfig(Value, frozen=True, kw_only=True):
         generation: See `ConfigStatus`.
         models: In the order of the configuration.
         progress_delay_s: Silence before an early 200; None takes the default of the mode.
-        heartbeat_s: Longest silence of a stream that waits.
+        heartbeat_s: Longest silence of a stream; 0 for no heartbeat ever.
         marker: What every injected line begins with; ends with a blank.
         details: Put the member `swap_progress` into injected chunks.
         api_keys: If there are any, a client has to show one of them.

@@ -213,9 +213,9 @@ TOP_KEYS: Final[tuple[Key[Any], ...]] = (
     ),
     Key(
         "heartbeatInterval",
-        duration(1, 60),
+        duration(1, 300, or_none=True),
         10.0,
-        "Longest silence of a stream that waits.",
+        "Longest silence of a stream; 0: no heartbeat ever.",
         acts="0.1",
         field="heartbeat_s",
         written="10s",

@@ -177,9 +177,17 @@ def choice(
     return Kind(takes, one_of(meanings, also, takes), read)
 
 
-def duration(least_s: float, most_s: float) -> Kind[float]:
-    """Seconds from ``250ms``, ``1.5s``, ``1m30s`` or 0. Another bare number has no unit."""
+def duration(least_s: float, most_s: float, *, or_none: bool = False) -> Kind[float]:
+    """Seconds from ``250ms``, ``1.5s``, ``1m30s`` or 0. Another bare number has no unit.
+
+    Args:
+        least_s: Shortest.
+        most_s: Longest.
+        or_none: 0 is taken as well, and means never.
+    """
     takes = f"a duration from {least_s:g}s to {most_s:g}s, such as 250ms or 1m30s"
+    if or_none:
+        takes = f"0 or {takes}"
 
     def read(node: Node, place: Place) -> float:
         value = place.scalar(node, takes).typed
@@ -188,12 +196,14 @@ def duration(least_s: float, most_s: float) -> Kind[float]:
             found = sum(float(number) * _UNITS_S[unit] for number, unit in _PART.findall(value))
         elif value == 0 and not isinstance(value, bool):
             found = 0.0
+        if found == 0 and or_none:
+            return found
         if found is None or not least_s <= found <= most_s:
             raise place.wrong(node, takes)
         return found
 
     schema = text_like(f"^(?:{_DURATION.pattern})$", takes, ["string"])
-    if least_s == 0:
+    if least_s == 0 or or_none:
         schema = {"anyOf": [schema, {"const": 0}]}
     return Kind(takes, schema, read)
 

@@ -364,7 +364,7 @@ class Config:
         workers: Number of worker processes.
         start_port: First port for ``${PORT}``.
         progress_delay_s: Silence before progress; None: the mode's own.
-        heartbeat_s: Longest silence of a stream that waits.
+        heartbeat_s: Longest silence of a stream; 0 for no heartbeat ever.
         marker: What each line of progress begins with.
         details: Whether numbers for programs are added.
         old_markers: What lines began with before.

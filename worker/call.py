@@ -22,7 +22,7 @@ from .header_rules import CompiledRules
 from .headers import EARLY_STREAM_FIELDS, NO_BUFFERING, OK_LINE, AnswerHead
 from .merging import MergingSplitter
 from .modes import DELAY_S, Mode, choose_mode
-from .naming import asks_for_thinking
+from .naming import asks_for_thinking, asks_for_usage_itself
 from .passage import Passage
 from .paths import Form, Route
 from .prefill import Phase, PrefillProgress
@@ -336,9 +336,7 @@ class Call:
         """Whether the waiting has begun a stream that the upstream's goes on with."""
         return self.waiting is not None and self.waiting.committed and self.mode != "comment"
 
-    def start_beat(
-        self, passage: Passage, splitter: FrameSplitter | MergingSplitter
-    ) -> Beat | None:
+    def start_beat(self, passage: Passage, splitter: Splitter) -> Beat | None:
         """Break the silence of the upstream's stream from now on; None if that is not wanted."""
         if not self.is_told or not self.config.heartbeat_s:
             return None
@@ -388,7 +386,8 @@ class Call:
     def interrupted(self, heard: bytes) -> bytes:
         """Return the last frames of a stream that somebody has cancelled."""
         self.account.keeper.was_cancelled()
-        return self._speak().interrupted(heard, self.account.usage)
+        asked = self.turns is None and asks_for_usage_itself(self.body)
+        return self._speak().interrupted(heard, self.account.usage, asked_usage=asked)
 
     def stop_beating(self) -> None:
         """Note that the stream has ended; may be called again."""

@@ -6,6 +6,8 @@ import msgspec
 
 from .errors import RelayError, anthropic_error, body_of
 from .paths import Form
+from .voice_bedrock import bedrock_error
+from .voice_gemini import gemini_error
 
 
 def error_answer(
@@ -19,15 +21,24 @@ def error_answer(
         extra: Further lines of the head.
         form: Shape of the answers of the route.
     """
-    body = msgspec.json.encode(anthropic_error(error)) if form.is_anthropic else body_of(error)
-    fields = b"".join(b"%b: %b\r\n" % field for field in error.fields)
+    fields = error.fields
+    if form.is_anthropic:
+        body = msgspec.json.encode(anthropic_error(error))
+    elif form is Form.GEMINI:
+        body = msgspec.json.encode(gemini_error(error))
+    elif form is Form.BEDROCK:
+        kind, value = bedrock_error(error)
+        fields = (*fields, kind)
+        body = msgspec.json.encode(value)
+    else:
+        body = body_of(error)
     return (
         b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%b%b%b\r\n%b"
         % (
             error.status,
             _REASONS.get(error.status, b"Error"),
             len(body),
-            fields,
+            b"".join(b"%b: %b\r\n" % field for field in fields),
             extra,
             b"Connection: close\r\n" if close else b"",
             body,

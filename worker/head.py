@@ -47,6 +47,7 @@ _MEANING: Final[dict[bytes, int]] = {
     # The client's key is for this program; the upstream has its own or none.
     b"authorization": _KEY,
     b"x-api-key": _KEY,
+    b"x-goog-api-key": _KEY,
     b"api-key": _KEY,
     b"connection": _CONNECTION,
     b"content-length": _LENGTH,

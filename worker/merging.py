@@ -114,7 +114,7 @@ def read_event(frame: bytes) -> Event | None:
 
 def read_object(event: Event | None) -> dict[str, Any] | None:
     """Return the data of `event` if that is a JSON object."""
-    if event is None or not event.data.startswith(b"{"):
+    if event is None or not event.data.lstrip().startswith(b"{"):
         return None
     try:
         value = msgspec.json.decode(event.data)

@@ -6,7 +6,7 @@ Python objects and goes upstream byte for byte.
 
 import difflib
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -87,6 +87,26 @@ def asks_for_prefill_itself(body: bytes) -> bool:
         return bool(_progress_decoder.decode(body).return_progress)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False  # of a shape that only the upstream can judge
+
+
+class _StreamOptions(msgspec.Struct):
+    include_usage: Any = None
+
+
+class _Usage(msgspec.Struct):
+    stream_options: _StreamOptions | None = None
+
+
+_usage_decoder = msgspec.json.Decoder(_Usage)
+
+
+def asks_for_usage_itself(body: bytes) -> bool:
+    """Whether a request wants a stream of OpenAI's to end with the counts of tokens."""
+    try:
+        options = _usage_decoder.decode(body).stream_options
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False  # of a shape that only the upstream can judge
+    return options is not None and bool(options.include_usage)
 
 
 class Target(NamedTuple):

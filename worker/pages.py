@@ -36,7 +36,7 @@ from .progress_view import ProgressView
 from .tracing import RANDOM_BYTES, start_trace
 
 _JSON = "application/json"
-_KEY_FIELDS = frozenset({b"authorization", b"x-api-key", b"api-key"})
+_KEY_FIELDS = frozenset({b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key"})
 
 # Here errors have Anthropic's shape even where nothing is.
 _ANTHROPIC_PATHS = "/v1/messages/"

@@ -18,6 +18,8 @@ from .sse_events import EventReader
 from .waiting import WaitingStream
 
 _PROGRESS: Final = b'"prompt_progress"'
+# Data that are more than Anthropic's sign of life.
+_DATA: Final = re.compile(rb'(?:^|[\r\n])data:(?! ?\{ ?"type": ?"ping")')
 _ID_LINE: Final = re.compile(rb"(?:^|[\r\n])id:")
 
 
@@ -34,7 +36,7 @@ class Passage:
     Attributes:
         has_ids: An ``id`` of an event has passed: openai-python takes any blank line that follows
             for an event, and fails at it.
-        data_at: When the last frame came that was more than comments.
+        data_at: When the last frame came that was more than a sign of life.
     """
 
     __slots__ = ("_account", "_chunks", "_plain", "_prefill", "_waiting", "data_at", "has_ids")
@@ -69,7 +71,7 @@ class Passage:
     def look(self, frames: bytes, now: float) -> None:
         """Read whole `frames` that somebody else passes on."""
         self._account.take_frames(frames, now)
-        if frames[:1] != b":":
+        if frames[:5] == b"data:" or _DATA.search(frames):
             self.data_at = now
         if not self.has_ids and frames.find(b"id:") >= 0 and _ID_LINE.search(frames):
             self.has_ids = True

@@ -26,7 +26,7 @@ from .outgoing import Outgoing
 from .passage import Passage
 from .sentry import Beat, Connection, Waits
 from .sse import EndWatcher, FrameSplitter, chunk, first_boundary
-from .upstream import Endpoint, Link
+from .upstream import Endpoint, Link, Unreachable
 from .waiting import View
 from .wire import WireBroken
 
@@ -90,9 +90,10 @@ async def relay(
         AnswerCut: It went away in the middle of an answer whose error cannot be told otherwise.
     """
     conn = call.conn
-    link = endpoint.take_idle() or await endpoint.open(outgoing.connect_s)
+    link = endpoint.take_idle() or await _open(conn, endpoint, outgoing.connect_s)
     kept = False
     try:
+        conn.check()  # what was wished before there was anything to cut
         conn.upstream = link
         conn.wait_for(Waits.UPSTREAM, min(call.config.upstream_idle_s, outgoing.head_s))
         data = await _ask(call, link, outgoing)
@@ -101,7 +102,7 @@ async def relay(
             # looked at, so it may be sent again; once.
             _blame(conn)
             link.wire.close()
-            conn.upstream = link = await endpoint.open(outgoing.connect_s)
+            conn.upstream = link = await _open(conn, endpoint, outgoing.connect_s)
             data = await _ask(call, link, outgoing)
         head, data = await _read_head(call, link, endpoint, data)
         if head.status >= 400 and not call.committed and call.is_replayable:
@@ -120,13 +121,32 @@ async def relay(
             await _relay_json(call, link, head, answer, data)
         else:
             await _relay_plain(call, link, head, answer, data)
-        kept = answer.complete and answer.keep_alive
+        kept = answer.complete and answer.keep_alive and not link.half_asked
     finally:
         conn.upstream = None
         if kept:
             endpoint.keep(link)
         else:
             link.wire.close()
+
+
+class _Attempt:
+    """A connection that is not there yet, and may be ended nevertheless."""
+
+    def __init__(self, scope: trio.CancelScope) -> None:
+        self.cut = scope.cancel
+
+
+async def _open(conn: Connection, endpoint: Endpoint, connect_s: float) -> Link:
+    """Return a new connection; see `Endpoint.open`. The attempt ends when nobody waits for it."""
+    with trio.CancelScope() as scope:
+        conn.upstream = _Attempt(scope)
+        try:
+            return await endpoint.open(connect_s)
+        finally:
+            conn.upstream = None
+    conn.check()
+    raise Unreachable("cannot reach the model's server")
 
 
 def _blame(conn: Connection) -> None:
@@ -166,11 +186,13 @@ async def _ask_with_upload(call: Call, link: Link, outgoing: Outgoing) -> bytes:
     except WireBroken:
         return await _first_bytes(call, link)
     failure: ClientGone | RelayError | None = None
+    sent = False
 
     async def send() -> None:
-        nonlocal failure
+        nonlocal failure, sent
         try:
             await upload.send(link.wire)
+            sent = True
         except (ClientGone, RelayError) as exc:
             failure = exc
             link.wire.cut()
@@ -181,6 +203,7 @@ async def _ask_with_upload(call: Call, link: Link, outgoing: Outgoing) -> bytes:
         nursery.cancel_scope.cancel()
     if failure is not None:
         raise failure
+    link.half_asked = not sent
     if not upload.drained:
         call.close = True
     return data
@@ -423,6 +446,10 @@ async def _relay_stream(
             if frames:
                 out += chunk(frames) if http11 else frames
         if answer.complete:
+            if isinstance(splitter, MessageSplitter) and (rest := splitter.give_up()):
+                out += chunk(rest) if http11 else rest
+                await conn.send(out)
+                out = b""
             tail = ending.tail(clean=True)
             keeper.bytes_out += len(tail)
             if http11:
@@ -471,8 +498,11 @@ async def _next_with_prefill(call: Call, link: Link, until: float, beat: Beat | 
         words = prefill.on_time(now)
         if words:
             if beat is not None:
-                beat.wrote_at = now
+                beat.may = False  # a client that is slow may get these in two pieces
             await call.conn.send(chunk(words) if call.head.http11 else words)
+            if beat is not None:
+                beat.may = True
+                beat.wrote_at = now
 
 
 class _Ending:
@@ -520,6 +550,8 @@ class _Ending:
             raise AnswerCut
         if clean and rest and watcher.takes_rest:
             watcher.look(rest)
+        if clean and isinstance(splitter, MessageSplitter) and splitter.damage is not None:
+            return b""  # nobody knows how such a stream ends: it is the client's to judge
         # what a turn is told of its answer may look like the end of a chat
         is_whole = watcher.seen if call.turns is None else call.turns.is_complete
         if is_whole:

@@ -177,8 +177,10 @@ class Service:
     ) -> bool:
         close = not head.keep_alive or self.finishing
         conn.requests += 1
-        conn.cancelled = False
+        conn.cancelled = conn.expired = False
         conn.busy = True
+        # what has a limit from here on says so; that of the client's words is over
+        conn.wait_for(Waits.SUPERVISOR, math.inf)
         caller = self.caller_of(head.keys)
         trace = start_trace(head.own, os.urandom(RANDOM_BYTES))
         request_id = self.running.enter(trace.request_id, trace.span_id, caller, conn.cancel)
@@ -200,6 +202,8 @@ class Service:
             account.keeper.client_left()
             raise
         except BaseException:  # a cut answer, or this worker's end
+            if conn.cancelled:
+                account.keeper.was_cancelled()
             account.keeper.failed(UpstreamDied("the answer was cut"))
             raise
         finally:

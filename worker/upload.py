@@ -18,7 +18,8 @@ from .head import RequestHead
 from .multipart import Fields, FormFinder, read_query
 from .sentry import BODY_S, Connection, Waits
 from .sse import chunk
-from .wire import Wire, WireBroken
+from .upstream import LinkWire
+from .wire import WireBroken
 
 # Bytes of a form. Longer ones are refused before they are sent, if their length is known.
 MAX_UPLOAD_BYTES: Final = 2 * 1024**3
@@ -221,7 +222,7 @@ class Upload:
         if self.length is not None:
             self.length += len(self._new) - old
 
-    async def send(self, wire: Wire) -> None:
+    async def send(self, wire: LinkWire) -> None:
         """Send it, and take what is missing from the client meanwhile; in pieces, as they go.
 
         To be called when the connection waits for the upstream: as long as that deadline was away
@@ -273,7 +274,7 @@ class Upload:
 class _Pipe:
     """Writes to an upstream, which is waited for with a deadline of its own."""
 
-    def __init__(self, conn: Connection, wire: Wire, *, in_chunks: bool) -> None:
+    def __init__(self, conn: Connection, wire: LinkWire, *, in_chunks: bool) -> None:
         self._conn = conn
         self._wire = wire
         self._in_chunks = in_chunks

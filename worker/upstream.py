@@ -72,12 +72,14 @@ class Link:
         wire: The socket.
         reused: It has carried an answer before: it may have been closed at the other end since.
         reset: It ended with an error instead of an end.
+        half_asked: A request was not sent to its end: no other one may follow.
         used_at: When it last did, as `trio.current_time()`.
     """
 
     wire: LinkWire
     reused: bool = False
     reset: bool = False
+    half_asked: bool = False
     used_at: float = 0.0
 
     def cut(self) -> None:

@@ -9,7 +9,7 @@ Rule 3: nothing is sent before the commit delay, and nothing at all if the model
 
 import math
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from .modes import Mode
 from .voice import Numbers, Voice
@@ -30,6 +30,9 @@ _OTHER_BYTES = 40
 # Percent after which a new line, or a new named event, is worth while.
 _LINE_STEP = 10
 _EVENT_STEP = 1
+
+# Modes in which more is said than that the stream lives.
+_TELLING: Final = frozenset({"reasoning", "event"})
 
 # Shortest silence, whatever is configured: what happens to a request is known some milliseconds
 # after it was asked for, and a word before that could only be "queued (0 ahead)".
@@ -70,7 +73,8 @@ class WaitingStream:
         model: Name as the client wrote it.
         now: When the request came, on the caller's clock.
         delay_s: Silence before the commit.
-        heartbeat_s: Longest silence after it.
+        heartbeat_s: Longest silence after it; infinite for no heartbeat ever. A mode that has
+            nothing else to say does not commit then.
         marker: What every line begins with.
         details: Whether frames carry numbers where their API has room for them.
 
@@ -99,7 +103,8 @@ class WaitingStream:
         self._marker = marker
         self._details = details
         self._began = now
-        self._earliest = now + max(delay_s, SETTLE_S) if mode != "off" else math.inf
+        speaks = mode in _TELLING or (mode != "off" and heartbeat_s < math.inf)
+        self._earliest = now + max(delay_s, SETTLE_S) if speaks else math.inf
         self._commit_at = self._earliest
         self._heartbeat_s = heartbeat_s
         self._ready = False
@@ -120,7 +125,7 @@ class WaitingStream:
         if not self.committed:
             return self._commit_at
         heartbeat = self._wrote_at + self._heartbeat_s
-        if self._ready or self.mode in {"heartbeat", "comment"}:
+        if self._ready or self.mode not in _TELLING:
             return heartbeat
         return min(heartbeat, self._due_at, self._next_line_at())
 

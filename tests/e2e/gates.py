@@ -12,6 +12,10 @@ from tests.real.tiny_gguf import write_tiny_gguf
 
 TEMPLATE = Path(__file__).parents[1] / "judges" / "tools.jinja"
 
+# Ids of tokens of the random model: its vocabulary is three words and then the bytes. Where a tool
+# may be called, a brace begins the call.
+BRACE, END = 3 + ord("{"), 0
+
 _SCRIPT = """\
 echo >> "$2"
 until [ -e "$1" ]; do sleep 0.02; done

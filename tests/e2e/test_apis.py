@@ -1,24 +1,20 @@
-"""All APIs of the real llama-server, behind a swap and without anybody in between.
+"""All APIs of the real llama-server, byte by byte, behind a swap and without anybody in between.
 
-The official clients are the judges, with the helpers that put a stream together: whatever a waiting
-client was told, they see the answer that they would have seen.
+How the official clients understand the same bytes is for test_judges*.py.
 """
 
+import json
 import re
-import socket
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
-import anthropic
 import httpx
-import openai
 import pytest
-from trains import PATIENCE_S, Train, eventually
+from gates import BRACE, END, Gate, free_port, queued, tiny_server, with_tools
+from trains import PATIENCE_S, Train
 
-from tests.real.parts import ensure_llama_server
-from tests.real.tiny_gguf import write_tiny_gguf
+from tests.judges.asked import CALLABLE
 
 pytestmark = pytest.mark.e2e
 
@@ -27,259 +23,177 @@ MARKER = "[swap-progress] "
 QUESTION: list[Any] = [{"role": "user", "content": "Who drives a train of llamas?"}]
 
 # The same words every time, whatever was asked before.
-EXTRA = {"cache_prompt": False, "seed": 1}
+EXTRA = {"cache_prompt": False, "seed": 1, "temperature": 0}
 
 
-class Seen(NamedTuple):
-    """What a client has at the end, and what it was told before."""
+class Real:
+    """A train with a real model and the gate before it; another model takes its place."""
 
-    role: str
-    text: str
-    input_tokens: int
-    output_tokens: int
-    told: str
+    def __init__(self, train: Train, gate: Gate) -> None:
+        self.train, self.gate = train, gate
+        self.url = train.url
 
+    def direct(self) -> str:
+        """The address of the model itself, which is there afterwards."""
+        self.warm("small")
+        return str(self.train.model("small")["endpoint"])
 
-def free_port() -> int:
-    """Where the models' ports begin: apart from those of any other train on this machine."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    def warm(self, model: str) -> None:
+        self.gate.open()
+        self.train.ask("swap", model=model)
 
-
-@pytest.fixture
-def real(start_train: Callable[..., Train], tmp_path: Path) -> Train:
-    """A train with the real models `tiny` and `small`, which speaks as soon as it can.
-
-    `small` alone is often ready before a word can be said; here it takes long enough, always.
-    """
-    binary = ensure_llama_server()
-    slow = tmp_path / "slow.sh"
-    slow.write_text('sleep 0.5\nexec "$@"\n')
-    models = {}
-    for size in ("tiny", "small"):
-        write_tiny_gguf(tmp_path / f"{size}.gguf", size=size)
-        cmd = f"{binary} --host 127.0.0.1 --port ${{PORT}} -m {tmp_path / size}.gguf"
-        first = f"/bin/sh {slow} " if size == "small" else ""
-        models[size] = {"cmd": f"{first}{cmd} -t 1 -c 512 --parallel 2 --no-webui"}
-    return start_train({"progressDelay": "0s", "startPort": free_port(), "models": models})
+    def waiting(self, path: str, bodies: list[dict[str, Any]], **headers: str) -> list[bytes]:
+        """Ask all of that while the other model is there; return what each was answered."""
+        self.warm("tiny")
+        self.gate.close()
+        with ThreadPoolExecutor(len(bodies)) as pool:
+            answers = [pool.submit(post, self.url + path, body, **headers) for body in bodies]
+            queued(self.train, small=len(bodies))
+            self.gate.open()
+            return [answer.result() for answer in answers]
 
 
-@contextmanager
-def of_openai(url: str, **options: Any) -> Generator[openai.OpenAI]:
-    with openai.OpenAI(
-        base_url=f"{url}/v1", api_key="none", timeout=PATIENCE_S, **options
-    ) as client:
-        yield client
+def post(url: str, body: dict[str, Any], **headers: str) -> bytes:
+    answer = httpx.post(url, json=body, headers=headers, timeout=PATIENCE_S)
+    assert answer.status_code == 200, answer.text
+    return answer.content
 
 
-@contextmanager
-def of_anthropic(url: str, **options: Any) -> Generator[anthropic.Anthropic]:
-    with anthropic.Anthropic(base_url=url, api_key="none", timeout=PATIENCE_S, **options) as client:
-        yield client
+@pytest.fixture(scope="module")
+def real(
+    start_shared_train: Callable[..., Train], tmp_path_factory: pytest.TempPathFactory
+) -> Real:
+    folder = tmp_path_factory.mktemp("models")
+    gate = Gate(folder / "gate", is_open=True)
+    small = tiny_server(folder, *with_tools(), context=4096, slots=8)
+    models = {"tiny": {"cmd": tiny_server(folder)}, "small": {"cmd": gate.command(small)}}
+    train = start_shared_train({"progressDelay": "0s", "startPort": free_port(), "models": models})
+    return Real(train, gate)
 
 
-def chat(url: str, headers: dict[str, str]) -> Seen:
-    told = ""
-    with (
-        of_openai(url, max_retries=0) as client,
-        client.chat.completions.stream(
-            model="small",
-            messages=QUESTION,
-            max_tokens=8,
-            temperature=0,
-            stream_options={"include_usage": True},
-            extra_headers=headers,
-            extra_body=EXTRA,
-        ) as stream,
-    ):
-        for event in stream:
-            if event.type == "chunk" and event.chunk.choices:
-                delta = event.chunk.choices[0].delta
-                told += getattr(delta, "reasoning_content", None) or ""
-        whole = stream.current_completion_snapshot
-    message, usage = whole.choices[0].message, whole.usage
-    assert usage is not None
-    assert whole.choices[0].finish_reason == "length"
-    return Seen(
-        message.role, message.content or "", usage.prompt_tokens, usage.completion_tokens, told
-    )
-
-
-def completion(url: str, headers: dict[str, str]) -> Seen:
-    text, usage = "", None
-    with of_openai(url, max_retries=0) as client:
-        for chunk in client.completions.create(
-            model="small",
-            prompt="A llama",
-            max_tokens=8,
-            temperature=0,
-            stream=True,
-            stream_options={"include_usage": True},
-            extra_headers=headers,
-            extra_body=EXTRA,
-        ):
-            for choice in chunk.choices:
-                assert choice.text is not None
-                text += choice.text
-            usage = chunk.usage or usage
-    assert usage is not None
-    return Seen("", text, usage.prompt_tokens, usage.completion_tokens, "")
-
-
-def message(url: str, headers: dict[str, str]) -> Seen:
-    with (
-        of_anthropic(url, max_retries=0) as client,
-        client.messages.stream(
-            model="small",
-            messages=QUESTION,
-            max_tokens=8,
-            extra_headers=headers,
-            extra_body=EXTRA | {"temperature": 0},
-        ) as stream,
-    ):
-        whole = stream.get_final_message()
-    *thinking, text = whole.content
-    assert text.type == "text"
-    assert whole.stop_reason == "max_tokens"
-    told = "".join(block.thinking for block in thinking if block.type == "thinking")
-    usage = whole.usage
-    read = usage.input_tokens + (usage.cache_read_input_tokens or 0)
-    return Seen(whole.role, text.text, read, usage.output_tokens, told)
-
-
-def response(url: str, headers: dict[str, str]) -> Seen:
-    """With the helper where the stream was merged; it cannot read llama-server's own."""
-    asked: Any = {"model": "small", "input": "Who drives a train of llamas?", "temperature": 0}
-    asked |= {"max_output_tokens": 8, "extra_headers": headers, "extra_body": EXTRA}
-    told = ""
-    if headers.get("X-Swap-Progress") in {"heartbeat", "reasoning", "event"}:
-        with of_openai(url) as client, client.responses.stream(**asked) as stream:
-            numbers = []
-            for event in stream:
-                numbers.append(event.sequence_number)
-                if event.type == "response.reasoning_summary_text.delta":
-                    told += event.delta
-            whole: Any = stream.get_final_response()
-        assert numbers == list(range(len(numbers)))
-        assert whole.id.startswith("resp_swap_")
-    else:
-        whole = None
-        with of_openai(url) as client, client.responses.create(**asked, stream=True) as stream:
-            for raw in stream:
-                whole = raw.response if raw.type == "response.completed" else whole
-        assert whole.id.startswith("resp_")
-    (item,) = whole.output
-    (part,) = item.content
-    usage = whole.usage
-    return Seen(item.role, part.text, usage.input_tokens, usage.output_tokens, told)
-
-
-@pytest.mark.parametrize(
-    ("ask", "tells"),
-    [
-        (chat, {"reasoning"}),
-        (completion, set()),
-        (message, {"reasoning"}),
-        (response, {"reasoning"}),
-    ],
-)
-def test_the_helper_of_the_client_sees_the_same_answer_in_every_mode(
-    real: Train, ask: Callable[[str, dict[str, str]], Seen], tells: set[str]
-) -> None:
-    seen = {}
-    for mode in MODES:
-        real.ask("swap", model="tiny")
-        seen[mode] = ask(real.url, {"X-Swap-Progress": mode})
-    direct = ask(real.model("small")["endpoint"], {})
-    warm = {mode: ask(real.url, {"X-Swap-Progress": mode}) for mode in ("off", "comment")}
-
-    assert direct.text
-    assert direct.output_tokens == 8
-    for mode, found in (seen | warm).items():
-        assert found._replace(told="") == direct, mode
-    for mode, found in seen.items():
-        lines = found.told.splitlines()
-        assert all(line.startswith(f"{MARKER}small: ") for line in lines)
-        assert bool(lines) is (mode in tells), mode
-        if lines:
-            assert re.search(r"ready after \d+\.\d s$", lines[-1])
+def settled(stream: bytes) -> str:
+    """Return a stream without what is another at every try: ids and times."""
+    names = "created|created_at|id|item_id|call_id|timings|[a-z_]+_ms|[a-z_]+_second"
+    return re.sub(rf'"({names})":("[^"]*"|[\d.e+-]+)', "", stream.decode())
 
 
 STREAMS = ["/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses"]
 
 
 @pytest.mark.parametrize("path", STREAMS)
-def test_a_warm_model_s_stream_is_the_same_in_every_mode(real: Train, path: str) -> None:
-    real.ask("swap", model="small")
-    body: dict[str, Any] = {
-        "model": "small",
-        "messages": QUESTION,
-        "prompt": "A llama",
-        "input": "Who?",
-    }
-    body |= {"max_tokens": 6, "max_output_tokens": 6, "stream": True, "temperature": 0} | EXTRA
+def test_a_warm_model_s_stream_is_the_same_in_every_mode(real: Real, path: str) -> None:
+    body: dict[str, Any] = {"model": "small", "messages": QUESTION, "prompt": "A llama"}
+    body |= {"input": "Who?", "max_tokens": 6, "max_output_tokens": 6, "stream": True} | EXTRA
+    direct = real.direct()
+    post(direct + path, body)  # fills the cache, which is counted
 
-    def ask(url: str, **headers: str) -> str:
-        answer = httpx.post(f"{url}{path}", json=body, headers=headers, timeout=PATIENCE_S)
-        assert answer.status_code == 200
-        names = "created|created_at|id|item_id|timings|[a-z_]+_ms|[a-z_]+_second"
-        return re.sub(rf'"({names})":("[^"]*"|[\d.e+-]+)', "", answer.text)
+    expected = settled(post(direct + path, body))
 
-    ask(real.url)  # fills the cache, which is counted
-    direct = ask(real.model("small")["endpoint"])
+    assert expected.count("data: ") > 6
     for mode in MODES:
-        assert ask(real.url, **{"X-Swap-Progress": mode}) == direct
+        headers = {"X-Swap-Progress": mode}
+        assert settled(post(real.url + path, body, **headers)) == expected, mode
 
 
-@pytest.mark.parametrize("stream", [True, False])
-def test_a_broken_model_raises_in_each_client_with_a_reason_and_after_one_request(
-    start_train: Callable[..., Train], tmp_path: Path, stream: bool
+TOOLS: dict[str, Any] = {
+    "tools": [{"type": "function", "function": CALLABLE}],
+    "tool_choice": "required",
+    "logit_bias": {str(BRACE): 1000, str(END): 500},
+    "max_tokens": 80,
+}
+CHATS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "counted": {"stream_options": {"include_usage": True}},
+    "twice": {"n": 2},
+    "with tools": TOOLS,
+    "with thoughts": {"chat_template_kwargs": {"enable_thinking": True}},
+}
+
+
+@pytest.fixture(scope="module")
+def chats(real: Real) -> dict[str, tuple[bytes, bytes]]:
+    """Each kind of chat: how it was answered in mode `reasoning`, and without a proxy."""
+    base = {"model": "small", "messages": QUESTION, "stream": True, "max_tokens": 6} | EXTRA
+    bodies = [base | chat for chat in CHATS.values()]
+    path = "/v1/chat/completions"
+    behind = real.waiting(path, bodies, **{"X-Swap-Progress": "reasoning"})
+    direct = [post(real.direct() + path, body) for body in bodies]
+    return dict(zip(CHATS, zip(behind, direct, strict=True), strict=True))
+
+
+@pytest.mark.parametrize("kind", CHATS)
+def test_a_chat_that_waited_is_chunks_of_one_line_and_then_the_model_s_own_bytes(
+    chats: dict[str, tuple[bytes, bytes]], kind: str
 ) -> None:
-    broken = tmp_path / "broken.gguf"
-    broken.write_bytes(b"GGUF" + bytes(100))
-    cmd = f"{ensure_llama_server()} --host 127.0.0.1 --port ${{PORT}} -m {broken} --no-webui"
-    real = start_train({"startPort": free_port(), "models": {"small": {"cmd": cmd}}})
+    behind, direct = ([*frames(stream)] for stream in chats[kind])
+    ours = [frame for frame in behind if '"id":"chatcmpl-swap-' in frame]
 
-    with of_openai(real.url) as client:
-        with pytest.raises(openai.InternalServerError, match="failed to load"):
-            client.chat.completions.create(model="small", messages=QUESTION, stream=stream)
-        with pytest.raises(openai.InternalServerError, match="failed to load"):
-            client.responses.create(model="small", input="hi", stream=stream)
-    with (
-        of_anthropic(real.url) as other,
-        pytest.raises(anthropic.InternalServerError, match="failed to load") as caught,
-    ):
-        other.messages.create(model="small", messages=QUESTION, max_tokens=8, stream=stream)
-
-    assert caught.value.body["error"]["type"] == "api_error"  # type: ignore[index]
-    eventually(lambda: real.log.read_text().count("request.failed") == 3)
+    assert ours
+    assert behind[: len(ours)] == ours
+    theirs = [settled(frame.encode()) for frame in behind[len(ours) :]]
+    expected = [settled(frame.encode()) for frame in direct]
+    if kind == "twice":  # two answers at once are mixed in any order
+        theirs, expected = sorted(theirs), sorted(expected)
+    assert theirs == expected
+    ids = {check_chunk(json.loads(frame.removeprefix("data: "))) for frame in ours}
+    assert len(ids) == 1
 
 
-def test_tokens_are_counted_by_the_model_that_is_named(real: Train) -> None:
-    with of_anthropic(real.url) as client:
-        count = client.messages.count_tokens(model="small", messages=QUESTION)
-        assert count.input_tokens > 10
-        with pytest.raises(anthropic.NotFoundError, match="did you mean 'small'"):
-            client.messages.count_tokens(model="smal", messages=QUESTION)
+def test_the_kinds_of_chats_are_what_they_are_called(
+    chats: dict[str, tuple[bytes, bytes]],
+) -> None:
+    for kind, mark in {
+        "counted": b'"usage":',
+        "twice": b'"index":1',
+        "with tools": b'"finish_reason":"tool_calls"',
+        "with thoughts": b'"delta":{"reasoning_content":',
+    }.items():
+        assert mark in chats[kind][1], kind
+        assert mark not in chats["plain"][1], kind
 
 
-def test_what_was_told_does_not_reach_the_model_in_the_next_turn(real: Train) -> None:
-    """In the form of clients that write reasoning into the text: templates render all of that.
+def frames(stream: bytes) -> Iterator[str]:
+    """Return the frames of a stream, which has to end with a whole one."""
+    *found, rest = stream.decode().split("\n\n")
+    assert rest == ""
+    return iter(found)
 
-    The tiny model's template leaves blocks of thinking out, so those would prove nothing here.
-    """
-    real.ask("swap", model="tiny")
-    seen = message(real.url, {"X-Swap-Progress": "reasoning"})
-    assert MARKER in seen.told
 
-    def count(url: str, text: str) -> int:
-        turns = [*QUESTION, {"role": "assistant", "content": text}, *QUESTION]
-        asked: Any = {"model": "small", "messages": turns}
-        with of_anthropic(url) as client:
-            return client.messages.count_tokens(**asked).input_tokens
+def check_chunk(chunk: dict[str, Any]) -> str:
+    """Check the form of a chunk of ours; return its id."""
+    found = re.fullmatch(r"chatcmpl-swap-[0-9a-f]{24}", chunk["id"])
+    assert found
+    assert (chunk["object"], chunk["model"]) == ("chat.completion.chunk", "small")
+    assert isinstance(chunk["created"], int)
+    (choice,) = chunk["choices"]
+    delta = choice.pop("delta")
+    assert choice == {"index": 0, "finish_reason": None}
+    if delta:
+        assert delta.keys() == {"reasoning_content"}
+        line = delta["reasoning_content"]
+        assert re.fullmatch(re.escape(f"{MARKER}small: ") + r"[ -~]+\n", line)
+        assert len(line) <= 160
+    return found[0]
 
-    direct = real.model("small")["endpoint"]
-    clean, replayed = seen.text, f"<think>\n{seen.told}</think>\n{seen.text}"
+
+def count(url: str, turns: list[Any]) -> int:
+    body = {"model": "small", "messages": turns}
+    return int(json.loads(post(f"{url}/v1/messages/count_tokens", body))["input_tokens"])
+
+
+def test_what_was_told_does_not_reach_the_model_in_the_next_turn(real: Real) -> None:
+    """In the form of clients that write reasoning into the text: templates render all of that."""
+    told, answer = f"{MARKER}small: loading (1 s)\n{MARKER}small: ready after 2.0 s\n", "A mule."
+
+    def turns(text: str) -> list[Any]:
+        return [*QUESTION, {"role": "assistant", "content": text}, *QUESTION]
+
+    direct = real.direct()
+    clean, replayed = turns(answer), turns(f"<think>\n{told}</think>\n{answer}")
     assert count(direct, replayed) > count(direct, clean) + len(MARKER)  # it would be read
-    assert count(real.url, replayed) == count(direct, seen.text.lstrip())
+    assert count(real.url, replayed) == count(direct, clean)
+
+
+def test_tokens_are_counted_by_the_model_that_is_named(real: Real) -> None:
+    real.warm("tiny")
+    assert count(real.url, QUESTION) == count(real.direct(), QUESTION) > 10

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import pytest
-from gates import Gate, free_port, queued, tiny_server, with_tools
+from gates import BRACE, END, Gate, free_port, queued, tiny_server, with_tools
 from trains import Train
 
 from tests.judges.asked import Asked, Seen
@@ -38,9 +38,6 @@ JUDGES = {
     "node response helper": True,
 }
 CALLERS = [judge for judge in JUDGES if "completion" not in judge]
-
-# Ids of tokens of the random model: its vocabulary is three words and then the bytes.
-BRACE, END = 3 + ord("{"), 0
 
 
 class Case(NamedTuple):

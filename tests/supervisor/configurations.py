@@ -191,7 +191,7 @@ def configurations(draw: st.DrawFn) -> dict[str, Any]:
             progress=MODES,
             sendLoadingState=BOOLEANS,
             progressDelay=DURATIONS,
-            heartbeatInterval=st.sampled_from(["1s", "1m", "1.000000001s", "12345ms"]),
+            heartbeatInterval=st.sampled_from([0, "1s", "1m", "1.000000001s", "12345ms"]),
             progressMarker=st.sampled_from(["${x} ", "[swap] ", "'\": # "]).map(escaped),
             progressMarkersOld=st.lists(st.just("$${x} "), max_size=2),
             progressDetails=BOOLEANS,

@@ -118,7 +118,8 @@ async def ask(rig: Any, request: bytes) -> tuple[h11.Response, bytes, dict[bytes
 
 
 async def record_of(rig: Any, count: int = 1) -> RequestRecord:
-    return (await rig.heard(Finished, count)).record
+    record: RequestRecord = (await rig.heard(Finished, count)).record
+    return record
 
 
 async def test_a_stream_ends_with_what_it_used_and_cost_in_trailers_that_were_declared(
@@ -372,7 +373,7 @@ async def test_five_hundred_requests_of_all_fates_have_a_record_each(
     asked = [chance.choice(list(fates)) for _ in range(500)]
 
     async def request(rig: Any, limit: trio.CapacityLimiter, fate: str) -> None:
-        body = {"model": "nobody" if fate == "nobody" else "m", "fate": fate}
+        body: dict[str, Any] = {"model": "nobody" if fate == "nobody" else "m", "fate": fate}
         if fates[fate][1]:
             body["stream"] = True
         raw = b"{" if fate == "nonsense" else json.dumps(body).encode()

@@ -21,7 +21,7 @@ OK = b"HTTP/1.1 200 OK\r\n"
 
 def request(*fields: bytes, **options: Any) -> bytes:
     head = parse_head(b"\r\n".join((b"POST /v1/x?y=1 HTTP/1.1", b"Host: h", *fields, b"", b"")))
-    given = {"target": origin_form(head), "length": 4} | options
+    given: dict[str, Any] = {"target": origin_form(head), "length": 4} | options
     return upstream_request(head, peer=b"10.0.0.1", base_path=b"/base", **given)
 
 

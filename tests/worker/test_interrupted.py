@@ -413,6 +413,13 @@ def test_a_response_of_which_nothing_was_counted_has_no_counts() -> None:
     assert end["response"]["usage"] is None
 
 
+def test_a_response_whose_beginning_is_not_kept_does_not_begin_again() -> None:
+    heard = first(RESPONSE_OF_OPENAI, 6)[len(first(RESPONSE_OF_OPENAI, 2)) :]
+    (end,) = read(responses("off").interrupted(heard, COUNTED))
+
+    assert (end["type"], end["sequence_number"]) == ("response.incomplete", 6)
+
+
 @pytest.mark.parametrize("heard", [b"", b": comment\n\n" * 3])
 def test_a_client_that_heard_comments_only_is_told_what_was_stopped(heard: bytes) -> None:
     created, end = read(responses("comment").interrupted(heard, NOTHING))
@@ -460,6 +467,8 @@ def test_items_that_are_complete_are_in_a_response_that_is_not(mode: Mode) -> No
     done = [value["item"] for value in read(upstream) if value["type"].endswith("item.done")]
     assert MESSAGE_ITEM in done
     assert got[-1]["response"]["output"] == done
+    ours = [v for v in got if v.get("item_id", "").startswith("rs_swapprogress_")]
+    assert len(ours) == (0 if mode == "heartbeat" else 4)  # each of them once
     assert [value["sequence_number"] for value in got] == list(range(len(got)))
 
 
@@ -513,6 +522,20 @@ def test_what_is_kept_of_a_stream_is_enough_to_end_it(
         watcher.look(heard[len(heard[:-2].rpartition(b"\n\n")[0]) :].lstrip(b"\n"))
         end = make().interrupted(heard, COUNTED, asked_usage=True)
         assert end == make().interrupted(watcher.heard, COUNTED, asked_usage=True) != b""
+
+
+@pytest.mark.parametrize(
+    ("silent", "merging", "recorded"),
+    [
+        (messages, partial(messages, merges=True), MESSAGE),
+        (partial(responses, "off"), partial(responses, "reasoning"), RESPONSE_OF_OPENAI),
+    ],
+)
+def test_a_stream_that_did_not_wait_ends_as_it_came_in_every_mode(
+    silent: Callable[[], Voice], merging: Callable[[], Voice], recorded: bytes
+) -> None:
+    for heard in each_beginning(recorded):
+        assert merging().interrupted(heard, COUNTED) == silent().interrupted(heard, COUNTED)
 
 
 # --- silences ---------------------------------------------------------------------------------

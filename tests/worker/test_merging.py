@@ -106,6 +106,8 @@ def test_the_usual_frame_is_read_as_the_standard_says(
         (b"data: {}\n\n", {}),
         (b'event: x\r\ndata:{"a":1}\r\n\r\n', {"a": 1}),
         (b'data: {"a":\ndata: 1}\n\n', {"a": 1}),
+        (b"data:  {}\n\n", {}),
+        (b"data:\ndata: {}\n\n", {}),
         (b": comment\n\n", None),
         (b"data: [DONE]\n\n", None),
         (b"data: [1]\n\n", None),
@@ -130,6 +132,7 @@ def test_only_objects_are_read(frame: bytes, value: Any) -> None:
             b"id: 1\ndata:{\nretry: 2\ndata: }\r\n: data: c\ndata\ndatax\n\n",
             b'id: 1\ndata:{"a":1}\nretry: 2\n: data: c\ndatax\n\n',
         ),
+        (b"data\ndata:\ndata:  {}\n\n", b'data\ndata:{"a":1}\n\n'),
         (b"xdata: y\ndata: {}\n\n", b'xdata: y\ndata: {"a":1}\n\n'),
     ],
 )

@@ -165,7 +165,7 @@ async def test_official_clients_read_chunks_and_get_the_answer(opened: Opener) -
                 base_url=f"http://127.0.0.1:{rig.port}/v1", api_key="k", timeout=10
             ) as client:
                 headers = {"X-Prefill-Progress": "chunk"}
-                ask = {"model": "m", "messages": [], "extra_headers": headers}
+                ask: dict[str, Any] = {"model": "m", "messages": [], "extra_headers": headers}
                 raw = list(client.chat.completions.create(**ask, stream=True))
                 with client.chat.completions.stream(**ask) as stream:
                     return raw, stream.get_final_completion()

@@ -1,6 +1,7 @@
 """What clients get of upstreams that fail, are slow, or ask for patience; for every API."""
 
 import json
+import struct
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -9,8 +10,10 @@ from typing import Any, NamedTuple
 import pytest
 import trio
 
+from arriero.protocol.activity import RequestRecord
 from arriero.protocol.lease import Finished
 from arriero.protocol.routes import HeaderRules, ModelRoute, PeerModel, PeerRoute
+from arriero.worker.eventstream import MessageReader, event_message
 
 Opener = Callable[..., AbstractAsyncContextManager[Any]]
 
@@ -64,6 +67,13 @@ APIS = {
         b"",
     ),
 }
+
+APIS["gemini"] = Api(
+    b"/v1beta/models/m:streamGenerateContent?alt=sse",
+    data(candidates=[{"content": {"parts": [{"text": "a"}]}}], modelVersion="g"),
+    data(candidates=[{"content": {"parts": []}, "finishReason": "STOP"}]),
+    b"",
+)
 
 each_api = pytest.mark.parametrize("api", APIS.values(), ids=APIS)
 
@@ -247,6 +257,90 @@ async def test_nonsense_between_two_frames_passes_and_the_rest_is_read(
 
     assert got == stream
     assert record.input_tokens == 7
+
+
+# --- Amazon's binary streams --------------------------------------------------------------------
+
+CONVERSE = b"/model/m/converse-stream"
+BINARY = b"HTTP/1.1 200 OK\r\nContent-Type: application/vnd.amazon.eventstream\r\n\r\n"
+DELTA = event_message("contentBlockDelta", {"delta": {"text": "a"}, "contentBlockIndex": 0})
+STOP = event_message("messageStop", {"stopReason": "end_turn"})
+METADATA = event_message("metadata", {"usage": {"inputTokens": 7, "outputTokens": 1}})
+
+
+async def ask_binary(opened: Opener, kit: Any, *pieces: bytes) -> tuple[bytes, RequestRecord]:
+    async with opened(sends(BINARY, *pieces)) as rig:
+        answer = await rig.ask(kit.post(b"{}", path=CONVERSE))
+        record: RequestRecord = (await rig.heard(Finished)).record
+    return answer, record
+
+
+async def test_a_binary_stream_passes_and_is_read(opened: Opener, kit: Any) -> None:
+    answer, record = await ask_binary(opened, kit, DELTA, STOP, METADATA)
+
+    assert kit.unchunk(answer) == DELTA + STOP + METADATA
+    assert (record.outcome, record.finish_reason, record.input_tokens) == ("ok", "stop", 7)
+
+
+async def test_a_binary_stream_that_stops_between_messages_ends_with_an_exception(
+    opened: Opener, kit: Any
+) -> None:
+    answer, record = await ask_binary(opened, kit, DELTA)
+
+    got = kit.unchunk(answer)
+    assert got.startswith(DELTA)
+    (message,) = MessageReader().push(got[len(DELTA) :])
+    assert (message.is_error, message.name) == (True, "modelStreamErrorException")
+    assert record.error_code == "upstream_truncated"
+
+
+async def test_a_binary_stream_that_stops_within_a_message_passes_to_its_last_byte_and_is_cut(
+    opened: Opener, kit: Any
+) -> None:
+    answer, record = await ask_binary(opened, kit, DELTA, STOP[:-5])
+
+    assert answer.endswith(b"\r\n%b\r\n<reset>" % STOP[:-5])
+    assert record.outcome == "upstream_error"
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        DELTA[:-1] + bytes([DELTA[-1] ^ 1]),  # a wrong checksum
+        struct.pack(">II", 100, 200) + b"x" * 92,  # headers longer than the message
+        struct.pack(">II", 15, 0) + b"x" * 7,
+        struct.pack(">II", 17 << 20, 0) + b"x" * 100,
+    ],
+)
+async def test_a_binary_stream_that_makes_no_sense_passes_as_it_is(
+    opened: Opener, kit: Any, broken: bytes
+) -> None:
+    answer, record = await ask_binary(opened, kit, DELTA, broken, STOP)
+
+    assert kit.unchunk(answer) == DELTA + broken + STOP
+    assert record.status == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "head", "first"),
+    [
+        (CONVERSE, BINARY, DELTA),
+        (APIS["gemini"].path, SSE, APIS["gemini"].frames),
+    ],
+)
+async def test_streams_of_peers_arrive_while_they_are_written(
+    opened: Opener, kit: Any, path: bytes, head: bytes, first: bytes
+) -> None:
+    async def answer(exchange: Any) -> None:
+        await exchange.stream.send_all(head + first)
+        await trio.sleep_forever()
+
+    async with opened(answer) as rig, await rig.connect() as stream:
+        await stream.send_all(kit.post(b"{}", path=path))
+        got = b""
+        with trio.fail_after(5):
+            while first not in got:
+                got += await stream.receive_some()
 
 
 # --- patience ------------------------------------------------------------------------------------

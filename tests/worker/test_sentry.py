@@ -1,0 +1,272 @@
+"""Silences are broken between two frames, and deadlines end what they are meant to end."""
+
+import math
+import socket
+from collections.abc import AsyncGenerator
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from arriero.worker.errors import ClientGone, RequestCancelled
+from arriero.worker.sentry import TICK_S, WRITE_S, Beat, Connection, Sentry, Waits, Wakeup
+from arriero.worker.wire import Wire
+
+HEARTBEAT = b": hb\n\n"
+EVERY_S = 1.0
+
+
+@pytest.fixture
+async def sentry(autojump_clock: MockClock, nursery: trio.Nursery) -> Sentry:
+    """Looks around on a clock that jumps."""
+    found = Sentry()
+    nursery.start_soon(found.run)
+    return found
+
+
+def beat_of(sentry: Sentry, beats: list[float], *, every_s: float = EVERY_S) -> Beat:
+    beat = Beat(every_s, trio.current_time(), lambda: beats.append(trio.current_time()))
+    beat.may = True
+    sentry.add_beat(beat)
+    return beat
+
+
+def after(began: float, beats: list[float]) -> list[float]:
+    return [round(at - began, 3) for at in beats]
+
+
+async def test_a_silence_is_broken_once_in_each_interval(sentry: Sentry) -> None:
+    began, beats = trio.current_time(), list[float]()
+    beat_of(sentry, beats)
+
+    await trio.sleep(3.5)
+
+    assert after(began, beats) == [1.0, 2.0, 3.0]
+
+
+async def test_what_was_written_meanwhile_begins_the_interval_anew(sentry: Sentry) -> None:
+    began, beats = trio.current_time(), list[float]()
+    beat = beat_of(sentry, beats)
+    for _ in range(6):
+        await trio.sleep(0.7)
+        beat.wrote_at = trio.current_time()
+    await trio.sleep(1.5)
+
+    assert after(began, beats) == [5.2]
+
+
+async def test_nobody_speaks_while_the_stream_itself_may_be_writing(sentry: Sentry) -> None:
+    began, beats = trio.current_time(), list[float]()
+    beat = beat_of(sentry, beats)
+    beat.may = False
+    await trio.sleep(2.5)
+    assert beats == []
+
+    beat.may = True
+    await trio.sleep(1.5)
+
+    first, second = after(began, beats)
+    assert 2.5 <= first <= 2.6
+    assert second == pytest.approx(first + EVERY_S, abs=0.001)
+
+
+async def test_a_stream_that_has_ended_is_forgotten(sentry: Sentry) -> None:
+    beats = list[float]()
+    beat = beat_of(sentry, beats)
+    await trio.sleep(1.5)
+    beat.over = True
+    await trio.sleep(5)
+
+    assert len(beats) == 1
+    assert sentry._beats == []
+
+
+async def test_many_streams_have_a_clock_each(sentry: Sentry) -> None:
+    began = trio.current_time()
+    beats: list[list[float]] = []
+    for number in range(50):
+        beats.append([])
+        beat_of(sentry, beats[-1], every_s=1.0 + number / 100)
+    await trio.sleep(3.2)
+
+    for number, found in enumerate(beats):
+        every_s = 1.0 + number / 100
+        expected = [round(every_s * count, 3) for count in range(1, int(3.2 / every_s) + 1)]
+        assert after(began, found) == expected
+
+
+# --- connections --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def ends() -> AsyncGenerator[tuple[Connection, socket.socket], None]:
+    """A connection with small buffers, and the client's end of it, which does not block."""
+    ours, theirs = socket.socketpair()
+    for end in (ours, theirs):
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        end.setblocking(False)
+    conn = Connection(Wire(ours), b"", Sentry())
+    yield conn, theirs
+    conn.wire.close()
+    theirs.close()
+
+
+def fill(conn: Connection) -> int:
+    """Write until the kernel takes no more; return how many bytes it took."""
+    taken = 0
+    try:
+        while True:
+            taken += conn.wire.send_now(b"x" * 1000)
+    except BlockingIOError:
+        return taken
+
+
+def take(client: socket.socket, most: int = 1 << 20) -> bytes:
+    data = b""
+    try:
+        while len(data) < most and (more := client.recv(most - len(data))):
+            data += more
+    except BlockingIOError:
+        pass
+    return data
+
+
+async def test_a_heartbeat_goes_at_once(ends: tuple[Connection, socket.socket]) -> None:
+    conn, client = ends
+
+    assert conn.send_soon(HEARTBEAT)
+
+    assert take(client) == HEARTBEAT
+
+
+async def test_a_client_that_takes_nothing_is_not_waited_for(
+    ends: tuple[Connection, socket.socket],
+) -> None:
+    conn, client = ends
+    taken = fill(conn)
+
+    assert not conn.send_soon(HEARTBEAT)
+
+    assert take(client) == b"x" * taken
+    assert conn.send_soon(HEARTBEAT)
+    assert take(client) == HEARTBEAT
+
+
+async def test_what_did_not_fit_of_a_heartbeat_goes_before_the_next_frame(
+    ends: tuple[Connection, socket.socket], nursery: trio.Nursery
+) -> None:
+    conn, client = ends
+    heartbeat = b": %b\n\n" % (b"h" * 500_000)  # no buffer takes that much
+    frame = b"data: {}\n\n"
+
+    assert conn.send_soon(heartbeat)
+    assert not conn.send_soon(HEARTBEAT)  # or it would stand in the middle of the first one
+    nursery.start_soon(conn.send, frame)
+    got = b""
+    while len(got) < len(heartbeat + frame):
+        got += take(client)
+        await trio.testing.wait_all_tasks_blocked()
+
+    assert got == heartbeat + frame
+
+
+async def test_a_heartbeat_for_a_client_that_has_left_is_no_error(
+    ends: tuple[Connection, socket.socket],
+) -> None:
+    conn, client = ends
+    client.close()
+
+    assert not conn.send_soon(HEARTBEAT)
+
+
+async def test_whoever_asks_for_the_end_wakes_the_request_wherever_it_is(
+    ends: tuple[Connection, socket.socket],
+) -> None:
+    class Upstream:
+        is_cut = False
+
+        def cut(self) -> None:
+            self.is_cut = True
+
+    conn, _ = ends
+    conn.check()
+    conn.cancel()  # in the moment between two waits
+    with pytest.raises(RequestCancelled):
+        conn.check()
+
+    upstream = conn.upstream = Upstream()
+    conn.cancel()
+    assert upstream.is_cut
+
+    wakeup = conn.wakeup = Wakeup()
+    conn.cancel()
+    with trio.fail_after(1):
+        await wakeup.wait()
+
+
+async def test_a_client_that_left_counts_more_than_a_wish_to_cancel(
+    ends: tuple[Connection, socket.socket],
+) -> None:
+    conn, client = ends
+    conn.cancel()
+    conn.busy = True
+    client.close()
+    for _ in range(2):  # at the first look a request may be too young
+        conn.look(0.0)
+
+    with pytest.raises(ClientGone):
+        conn.check()
+
+
+@pytest.mark.parametrize(
+    ("waits", "reads", "writes"),
+    [
+        (Waits.IDLE, False, False),
+        (Waits.CLIENT, False, False),
+        (Waits.REQUEST, False, True),  # there is something to be said still
+        (Waits.UPSTREAM, True, True),
+        (Waits.SUPERVISOR, True, True),
+    ],
+)
+async def test_a_deadline_ends_what_was_waited_for(
+    ends: tuple[Connection, socket.socket], waits: Waits, reads: bool, writes: bool
+) -> None:
+    conn, client = ends
+    conn.wait_for(waits, 1.0)
+    conn.look(conn.deadline - 0.01)
+    assert not conn.expired
+
+    conn.look(conn.deadline)
+
+    assert conn.expired
+    assert conn.deadline == math.inf
+    with trio.move_on_after(0.05) as still_open:
+        assert await conn.wire.receive() == b""
+    assert still_open.cancelled_caught is reads
+    if writes:
+        conn.wire.send_now(b"x")
+        assert take(client) == b"x"
+    else:
+        with pytest.raises(BrokenPipeError):
+            conn.wire.send_now(b"x")
+
+
+async def test_each_piece_has_the_time_of_a_whole_write(sentry: Sentry) -> None:
+    """A slow client is cut when it takes nothing, not when an answer is long."""
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    conn = Connection(Wire(ours), b"", sentry)
+    sentry.connections.add(conn)
+    data = b"x" * 2_000_000
+    got = 0
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(conn.send, data)
+        began = trio.current_time()
+        while got < len(data):
+            await trio.sleep(WRITE_S - 2 * TICK_S)
+            got += len(take(theirs))
+
+    assert trio.current_time() - began > WRITE_S
+    assert not conn.expired
+    conn.wire.close()
+    theirs.close()
