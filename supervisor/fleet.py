@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 
 import trio
 
-from arriero.protocol.activity import UpstreamKind
 from arriero.protocol.events import LogLine
 from arriero.protocol.values import ErrorInfo, Progress
 
@@ -163,8 +162,7 @@ class _Start:
         self.endpoint_port: int | None = None  # where it answers; mostly the same
         self.is_ready = False
         self.failure: ErrorInfo | None = None  # set when it is ended for that
-        configured: UpstreamKind | None = getattr(config, "kind", None)
-        self._kind = configured or kind_of_command(config.command)
+        self._kind = config.kind or kind_of_command(config.command)
         self._conductor = conductor
         self._logbook = logbook
         self._learn = learn

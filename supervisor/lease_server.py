@@ -184,13 +184,12 @@ class LeaseServer:
             while True:
                 frames = await self._socket.receive()
                 try:
-                    if len(frames) != 2:
-                        raise RemoteProtocolError(f"cannot read {len(frames)} frames: it takes two")
-                    owner, message = frames[0].decode(), read_from_worker(frames[1])
+                    owner, *messages = frames[0].decode(), *map(read_from_worker, frames[1:])
                 except (RemoteProtocolError, UnicodeDecodeError) as exc:
                     log.warning("lease.unreadable reason=%s", exc)
                     continue
-                self._take(owner, message, nursery)
+                for message in messages:
+                    self._take(owner, message, nursery)
 
     def _take(self, owner: str, message: FromWorker, nursery: trio.Nursery) -> None:
         if isinstance(message, Hello):

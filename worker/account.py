@@ -26,6 +26,10 @@ _APIS: Final[dict[Form, Api]] = {
 }
 
 
+# Of a path that is remembered.
+_MOST_PATH_BYTES: Final = 400
+
+
 class Account:
     """What is known of one request.
 
@@ -48,7 +52,11 @@ class Account:
         self.request_id = request_id
         self.request_id_line = request_id_field(request_id)
         self.keeper = RecordKeeper(
-            request_id=request_id, t=t, now=now, path=path.decode("latin-1"), api=api
+            request_id=request_id,
+            t=t,
+            now=now,
+            path=path[:_MOST_PATH_BYTES].decode("latin-1"),
+            api=api,
         )
         self._reader = AnswerReader(api)
         self._has_token = False
@@ -92,18 +100,21 @@ class Account:
 
     # --- what is told --------------------------------------------------------------------------
 
-    def answer_lines(self, now: float) -> bytes:
+    def answer_lines(self) -> bytes:
         """Return the fields of an answer that is no stream, and was read."""
-        return answer_fields(self.keeper.peek(now, self._reader.facts))
+        usage = self.usage
+        return answer_fields(usage, self.keeper.cost(usage))
 
     def trailer_declaration(self) -> bytes:
         """Return the field that declares what comes after a stream."""
         return declaration(priced=self.keeper.prices is not None)
 
-    def trailer_lines(self, now: float) -> bytes:
+    def trailer_lines(self) -> bytes:
         """Return the fields after a stream; how it ended was noted before."""
-        record = self.keeper.peek(now, self._reader.facts)
-        return trailers(record, priced=self.keeper.prices is not None)
+        facts = self._reader.facts
+        outcome, _ = self.keeper.outcome(facts)
+        cost = self.keeper.cost(facts.usage)
+        return trailers(facts.usage, cost, outcome, priced=self.keeper.prices is not None)
 
     def close(self, now: float) -> RequestRecord | None:
         """Return the record; None if it was given before."""

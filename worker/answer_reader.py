@@ -5,7 +5,6 @@ Rule 2: search, do not parse. An event is parsed only if it has bytes that promi
 the first one, for the name of the model.
 """
 
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -22,9 +21,10 @@ from .usage_apis import HINTS
 # Events that are parsed whatever they hold, until one of them has named the model.
 _FIRST_EVENTS: Final = 3
 
+_HINTS: Final = {api: HINTS[api] + FINISH_HINTS[api] for api in Api}
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+
+class Facts(msgspec.Struct, frozen=True):
     """What is known of an answer.
 
     Attributes:
@@ -55,7 +55,7 @@ class AnswerReader:
         self._model: str | None = None
         self._error: str | None = None
         self._firsts = _FIRST_EVENTS
-        self._hints = HINTS[api] + FINISH_HINTS[api]
+        self._hints = _HINTS[api]
 
     @property
     def facts(self) -> Facts:

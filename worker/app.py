@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 # its own, shorter limit; this one only keeps a forgotten worker from living for ever.
 FINISH_S = 3600.0
 
+# Seconds in which zmq hands the last messages over, once all requests have ended.
+_LAST_WORD_S = 0.05
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -74,6 +77,8 @@ async def run_worker(settings: Settings, on_orphaned: Callable[[], None]) -> Non
             nursery.start_soon(sentry.run)
             await link.welcomed.wait()
             await _serve(settings, service, link)
+            link.flush()
+            await trio.sleep(_LAST_WORD_S)  # sockets close without lingering
             nursery.cancel_scope.cancel()
     log.info("worker.finished worker=%d", settings.worker)
 

@@ -407,7 +407,7 @@ class Call:
         """Return the end of a chunked body, with the upstream's trailers and ours."""
         lines = b"".join(trailers)
         if self.has_trailers:
-            lines += self.account.trailer_lines(trio.current_time())
+            lines += self.account.trailer_lines()
         return b"0\r\n%b\r\n" % lines if lines else LAST_CHUNK
 
     async def end_stream(self, frames: bytes) -> None:

@@ -19,6 +19,8 @@ from .paths import Form, Route, find_route
 from .sentry import HEAD_S, IDLE_S, Connection, Waits
 from .serving import Service
 from .upload import BodySource, Upload, read_upload, upload_of
+from .websocket import find_socket
+from .ws_serving import answer_websocket
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +63,13 @@ async def serve_connection(conn: Connection, service: Service, page_door: PageDo
             else:
                 head = last_head = parse_head(raw)
                 last_raw = raw
-            # Whatever else has a door of its own (an upgrade, a preflight) leaves here.
+            # Whatever else has a door of its own (a preflight, say) leaves here.
+            socket_way = find_socket(head) if head.upgrade is not None else None
+            if socket_way is not None:
+                if service.names.config.api_keys:
+                    check_key(service.names.config.api_keys, head.method, head.path, head.keys)
+                await answer_websocket(service, conn, head, socket_way)
+                break
             route = find_route(head.path) if head.method == b"POST" else None
             if route is None:
                 _refuse_large(head)

@@ -9,9 +9,12 @@ Source: RFC 9110, sections 6.5 and 6.6.2 (trailers); RFC 9112, section 7.1.2 (in
 
 import re
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Final, Literal
 
-from arriero.protocol.activity import RequestRecord
+from arriero.protocol.activity import Outcome
+
+from .tokens import Usage
 
 _COST: Final = b"X-Gateway-Cost"
 _OUTCOME: Final = b"X-Gateway-Outcome"
@@ -31,9 +34,9 @@ def request_id_field(request_id: str) -> bytes:
     return b"X-Request-Id: %b\r\n" % clean.encode("ascii")
 
 
-def answer_fields(record: RequestRecord) -> bytes:
+def answer_fields(usage: Usage, cost_usd: Decimal | None) -> bytes:
     """Return the lines for the head of an answer that is no stream; none if nothing is known."""
-    return b"".join(_costs(record)) + b"".join(_counts(record))
+    return b"".join(_costs(cost_usd)) + b"".join(_counts(usage))
 
 
 def may_have_trailers(
@@ -55,19 +58,19 @@ def declaration(*, priced: bool) -> bytes:
     return b"Trailer: %b\r\n" % b",".join(names)
 
 
-def trailers(record: RequestRecord, *, priced: bool) -> bytes:
+def trailers(usage: Usage, cost_usd: Decimal | None, outcome: Outcome, *, priced: bool) -> bytes:
     """Return the lines after a stream; `priced` as it was declared."""
-    costs = b"".join(_costs(record)) if priced else b""
-    outcome = b"%b: %b\r\n" % (_OUTCOME, record.outcome.encode("ascii"))
-    return costs + b"".join(_counts(record)) + outcome
+    costs = b"".join(_costs(cost_usd)) if priced else b""
+    last = b"%b: %b\r\n" % (_OUTCOME, outcome.encode("ascii"))
+    return costs + b"".join(_counts(usage)) + last
 
 
-def _costs(record: RequestRecord) -> Iterator[bytes]:
-    if record.cost_usd is not None:
-        yield b"%b: %b\r\n" % (_COST, f"{record.cost_usd:.6f}".encode("ascii"))
+def _costs(cost_usd: Decimal | None) -> Iterator[bytes]:
+    if cost_usd is not None:
+        yield b"%b: %b\r\n" % (_COST, f"{cost_usd:.6f}".encode("ascii"))
 
 
-def _counts(record: RequestRecord) -> Iterator[bytes]:
-    if record.usage_source != "none":
+def _counts(usage: Usage) -> Iterator[bytes]:
+    if usage.source != "none":
         for name, attribute in _COUNTS.items():
-            yield b"%b: %d\r\n" % (name, getattr(record, attribute))
+            yield b"%b: %d\r\n" % (name, getattr(usage, attribute))

@@ -40,6 +40,9 @@ TOPICS = (b"state/", b"progress/", b"queue/", b"worker/", b"config/", b"heartbea
 _HELLO_S = 0.5  # between two hellos, until the welcome
 _REPORT_S = 1.0  # between two reports
 _RESYNC_S = 1.0  # between two requests for a snapshot
+_SOON_S = 0.02  # until a message that can wait is sent; a busy worker says hundreds at once
+_MOST_FRAMES = 256  # messages that are sent as one
+_MOST_UNSENT = 10_000  # messages that can wait, of which more are dropped
 _LOST_S = 5.0  # of silence after which nobody waits for the supervisor any longer
 
 
@@ -64,18 +67,38 @@ class SupervisorLink:
         self._resync_after = 0.0
         self._greets = True
         self._outbox: list[FromWorker] = []
+        self._unsent = trio.Event()
         service.say = service.questions.say = self.say
+        service.say_soon = self.say_soon
 
     def say(self, message: FromWorker) -> None:
         """Send `message`; what zmq does not take now is sent in the same order a little later."""
         self._outbox.append(message)
-        self._flush()
+        self.flush()
 
-    def _flush(self) -> None:
+    def say_soon(self, message: FromWorker) -> None:
+        """Send `message` together with others: with the next one that cannot wait, or in a moment.
+
+        A supervisor that takes nothing for long misses the oldest of them.
+        """
+        if len(self._outbox) < _MOST_UNSENT:
+            self._outbox.append(message)
+            self._unsent.set()
+
+    def flush(self) -> None:
+        """Send what waits, if zmq takes it."""
         while self._outbox:
-            if not self._lease.send([encode(self._outbox[0])]):
+            sent = self._outbox[:_MOST_FRAMES]
+            if not self._lease.send([encode(message) for message in sent]):
                 return
-            del self._outbox[0]
+            del self._outbox[: len(sent)]
+
+    async def _flush_soon(self) -> None:
+        while True:
+            await self._unsent.wait()
+            self._unsent = trio.Event()
+            await trio.sleep(_SOON_S)
+            self.flush()
 
     async def run(self) -> None:
         """Speak until cancelled."""
@@ -84,6 +107,7 @@ class SupervisorLink:
             nursery.start_soon(self._receive_messages)
             nursery.start_soon(self._receive_events)
             nursery.start_soon(self._report)
+            nursery.start_soon(self._flush_soon)
 
     async def _greet(self) -> None:
         while True:

@@ -97,9 +97,12 @@ def _forward_path(path: bytes) -> bytes | None:
     return next((path[len(it) - 1 :] for it in _DROPPED if path.startswith(it)), None)
 
 
+# Where the body alone says which API is spoken; see `form_of_body`.
+BY_BODY: Final = b"/"
+
 _ROUTES: Final[Mapping[bytes, Route]] = {
     path: Route(form, forward_path=_forward_path(path)) for path, form in MODEL_ROUTES.items()
-}
+} | {BY_BODY: Route(Form.CHAT)}
 
 # Paths with a model's name, which may hold slashes and colons, escaped or not. Sources: Google's
 # "Gemini API reference"; Amazon's "Bedrock API reference", Converse and ConverseStream.

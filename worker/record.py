@@ -6,6 +6,7 @@ the other way round.
 Rule 3: there is one record per request; asked for again, there is none.
 """
 
+from decimal import Decimal
 from typing import Final, Literal, TypeAlias
 
 from arriero.protocol.activity import Outcome, Prices, RequestRecord, UpstreamKind
@@ -136,13 +137,9 @@ class RecordKeeper:
         if self._finished:
             return None
         self._finished = True
-        return self.peek(now, facts)
-
-    def peek(self, now: float, facts: Facts | None = None) -> RequestRecord:
-        """Return the record as it would be if all were over: for fields that go out before."""
         known = facts if facts is not None else Facts(Usage())
         usage = known.usage
-        outcome, code = self._outcome(known)
+        outcome, code = self.outcome(known)
         waited = dict(self._waited_s)
         if self._waits is not None:
             waited[self._waits] += now - self._waits_since
@@ -170,8 +167,7 @@ class RecordKeeper:
             draft_tokens=usage.draft_tokens,
             draft_accepted=usage.draft_accepted,
             usage_source=usage.source,
-            # what is not known is not free
-            cost_usd=None if usage.source == "none" else cost_of(usage, self.prices),
+            cost_usd=self.cost(usage),
             duration_ms=_ms(now - self._came),
             queue_ms=_ms(waited["queue"]),
             load_ms=_ms(waited["load"]),
@@ -185,7 +181,12 @@ class RecordKeeper:
             error_code=code,
         )
 
-    def _outcome(self, facts: Facts) -> tuple[Outcome, str | None]:
+    def cost(self, usage: Usage) -> Decimal | None:
+        """Return what it costs, in US dollars. What is not known is not free."""
+        return None if usage.source == "none" else cost_of(usage, self.prices)
+
+    def outcome(self, facts: Facts) -> tuple[Outcome, str | None]:
+        """Return how it ended, if this is the end, and the code of what failed."""
         if self._end is not None:
             return self._end
         if self.status >= 400:

@@ -120,7 +120,7 @@ async def relay(
         elif _is_short_json(head):
             await _relay_json(call, link, head, answer, data)
         else:
-            await _relay_plain(call, link, head, answer, data)
+            await relay_plain(call, link, head, answer, data)
         kept = answer.complete and answer.keep_alive and not link.half_asked
     finally:
         conn.upstream = None
@@ -299,7 +299,7 @@ async def _relay_json(
     body = answer.feed(data) if data else b""
     while not answer.complete:
         if len(body) > _MAX_READ_BYTES:
-            await _relay_plain(call, link, head, answer, b"", body)
+            await relay_plain(call, link, head, answer, b"", body)
             return
         more = await _next(call, link)
         if not more:
@@ -314,7 +314,7 @@ async def _relay_json(
         call.account.keeper.last_byte(now)
     call.account.take_body(plain_copy(head, body), now)
     framing, chunked = _framing(call, head)
-    extra = call.extra_lines(head) + call.account.answer_lines(now)
+    extra = call.extra_lines(head) + call.account.answer_lines()
     out = call.build_head(head, framing=framing, extra=extra)
     call.begun = True
     call.account.keeper.bytes_out += len(body)
@@ -323,7 +323,7 @@ async def _relay_json(
     await call.conn.send(out + body)
 
 
-async def _relay_plain(
+async def relay_plain(
     call: Call,
     link: Link,
     head: AnswerHead,

@@ -6,11 +6,12 @@ import os
 import random
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
+import msgspec
 import trio
 
 from arriero.protocol.activity import RequestRecord, UpstreamKind
@@ -49,7 +50,7 @@ from .keys import caller_of
 from .leases import Lease, Leases
 from .naming import Asked, Names, asks_for_prefill_itself, read_body
 from .outgoing import Outgoing, Wishes, edit_body
-from .paths import Form, Route
+from .paths import BY_BODY, Form, Route, form_of_body, target_of
 from .peers import peer_request
 from .prefill import PrefillProgress, Style, style_of
 from .progress_view import ProgressView
@@ -65,6 +66,8 @@ from .turn_voice import TurnVoice
 from .upload import Upload
 from .upstream import CONNECT_S, Unreachable, Upstreams
 from .waiting import View
+from .websocket import as_upgrade
+from .ws_relay import Dialled, dial
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +78,12 @@ STREAM_HOLD_S = 3600.0
 # Seconds from a refused connection to asking for the model again. A process that ends closes its
 # port first; pidfd tells the supervisor some milliseconds later.
 AGAIN_PAUSE_S = 0.1
+
+# Characters of an ``Idempotency-Key`` that count; it is a UUID as a rule.
+_MOST_KEY_CHARS: Final = 256
+
+# Characters of a name that are remembered, of a client that names nonsense.
+_MOST_NAME_CHARS: Final = 400
 
 _CHAT_PATH: Final = b"/v1/chat/completions"
 _TELLS_PREFILL: Final = frozenset({Form.CHAT, Form.COMPLETION})
@@ -90,6 +99,7 @@ class Service:
         names: The models of the configuration in force.
         request_rules, response_rules: What it changes in heads; None for nothing.
         say: Sends a message to the supervisor; set by the link to it.
+        say_soon: The same for messages of which many may come at once, and that can wait a moment.
         questions: What the supervisor is asked and answers later.
         leases: What may be done without asking.
         running: Which requests run.
@@ -103,6 +113,7 @@ class Service:
     request_rules: CompiledRules | None = None
     response_rules: CompiledRules | None = None
     say: Callable[[FromWorker], None] = field(default=lambda _: None)
+    say_soon: Callable[[FromWorker], None] = field(default=lambda _: None)
     questions: Questions = field(default_factory=Questions)
     leases: Leases = field(default_factory=Leases)
     running: Running = field(default_factory=Running)
@@ -176,6 +187,8 @@ class Service:
         upload: Upload | None,
     ) -> bool:
         close = not head.keep_alive or self.finishing
+        if head.path == BY_BODY:
+            way = self._way_of(body)
         conn.requests += 1
         conn.cancelled = conn.expired = False
         conn.busy = True
@@ -194,8 +207,11 @@ class Service:
         call: Call | None = None
         try:
             call = self._open(conn, head, way, body, upload, account, caller, close)
-            async with self._claimed(call):
+            if head.idempotency_key is None:
                 await self._serve(call, trace)
+            else:
+                async with self._claimed(call, head.idempotency_key):
+                    await self._serve(call, trace)
         except RelayError as error:
             await self._refuse(conn, head, way, account, call, error, close=close)
         except ClientGone:
@@ -215,8 +231,17 @@ class Service:
                 close = call.close
             record = account.close(trio.current_time())
             if record is not None:
-                self.say(Finished(record=record))
+                self.say_soon(Finished(record=record))
         return not close
+
+    def _way_of(self, body: bytes) -> Route:
+        """Return what a request wants whose path does not say it."""
+        try:
+            value = msgspec.json.decode(body)
+            peer = self.names.find(read_body(body).model).peer
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, RelayError):
+            return Route(Form.CHAT)  # why it cannot be answered is said later
+        return Route(form_of_body(value, peer.kind if peer is not None else "unknown"))
 
     def _open(
         self,
@@ -252,8 +277,10 @@ class Service:
             asked = read_body(body)
             check_one_model(body)
             body = self.names.strip(body)
-        account.keeper.asked = asked.model
+        account.keeper.asked = asked.model[:_MOST_NAME_CHARS]
         route, peer = self.names.find(asked.model)
+        if head.path == BY_BODY:
+            target = target_of(way.form, route.send_as or route.model, stream=asked.stream)
         if upload is not None and route.send_as is not None:
             upload.rename(route.send_as)
         account.keeper.model = route.model
@@ -317,30 +344,29 @@ class Service:
         await conn.send(error_answer(error, close=close, extra=extra, form=way.form))
 
     @asynccontextmanager
-    async def _claimed(self, call: Call) -> AsyncGenerator[None, None]:
+    async def _claimed(self, call: Call, idempotency_key: bytes) -> AsyncGenerator[None, None]:
         """Make sure that no other request with the same ``Idempotency-Key`` runs meanwhile.
 
         Raises:
             AlreadyRuns: One does.
         """
-        if call.head.idempotency_key is None:
-            yield
-            return
-        key = call.head.idempotency_key.decode("latin-1")
+        key = idempotency_key.decode("latin-1")[:_MOST_KEY_CHARS]
         request_id = call.account.request_id
+        taken_by = ""
         try:
-            claimed = await self.questions.ask(
-                partial(_claim, call.caller, key, request_id), Claimed
-            )
-        except Unavailable:  # then nobody can tell; a repeated answer is better than none
-            yield
-            return
-        if claimed.taken_by:
-            raise AlreadyRuns(claimed.taken_by)
-        try:
+            try:
+                claimed = await self.questions.ask(
+                    partial(_claim, call.caller, key, request_id), Claimed
+                )
+                taken_by = claimed.taken_by
+            except Unavailable:  # nobody can tell; a repeated answer is better than none
+                pass
+            if taken_by:
+                raise AlreadyRuns(taken_by)
             yield
         finally:
-            self.say(Unclaim(caller=call.caller, key=key, request_id=request_id))
+            if not taken_by:
+                self.say(Unclaim(caller=call.caller, key=key, request_id=request_id))
 
     # --- to the model --------------------------------------------------------------------------
 
@@ -432,6 +458,100 @@ class Service:
             log.info("request.again id=%s peer=%s", call.account.request_id, peer.peer)
             await self._pause(call, wait_s)
 
+    # --- WebSockets ----------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def dialled(
+        self, call: Call, trace: Trace, opening: bytes
+    ) -> AsyncGenerator[Dialled, None]:
+        """Ask the model of `call` for a WebSocket; its lease is held until the block ends.
+
+        Args:
+            call: Who asks; one whose WebSocket is open waits as long as a stream.
+            trace: How it is called.
+            opening: Lines that open a WebSocket of ours; empty if the client's own is passed on.
+
+        Raises:
+            ClientGone: The client has left meanwhile.
+            RelayError: The model cannot be had, or not be reached.
+        """
+        if call.peer is not None:
+            async with self._dial_peer(call, call.peer, trace, opening) as dialled:
+                yield dialled
+            return
+        lost = False
+        lease = self.leases.enter(call.route.model)
+        while True:
+            if lease is None:
+                lease = await self._hold(call, is_patient=call.stream)
+            call.account.keeper.granted(trio.current_time())
+            async with AsyncExitStack() as stack:
+                stack.callback(self._exit, lease)
+                try:
+                    dialled = await stack.enter_async_context(
+                        self._dial_local(call, lease, trace, opening)
+                    )
+                except Unreachable:  # as in `_serve`
+                    self.say(self.leases.broken(lease))
+                    if lost:
+                        raise
+                    lost = True
+                else:
+                    yield dialled
+                    return
+            await self._pause(call, AGAIN_PAUSE_S)
+            lease = None
+
+    def _dial_local(
+        self, call: Call, lease: Lease, trace: Trace, opening: bytes
+    ) -> AbstractAsyncContextManager[Dialled]:
+        endpoint = self.upstreams.at(lease.endpoint)
+        call.account.keeper.upstream_kind = call.route.kind or lease.kind
+        request = upstream_request(
+            call.head,
+            target=call.target,
+            length=0,
+            peer=call.conn.peer,
+            base_path=endpoint.base_path,
+            extra=trace.upstream_lines,
+            rules=self.request_rules,
+        )
+        return dial(
+            endpoint,
+            as_upgrade(request, opening),
+            connect_s=CONNECT_S,
+            head_s=call.config.upstream_idle_s,
+            may_stay=lambda: lease.admits,
+        )
+
+    def _dial_peer(
+        self, call: Call, peer: PeerRoute, trace: Trace, opening: bytes
+    ) -> AbstractAsyncContextManager[Dialled]:
+        call.account.keeper.upstream_kind = peer.kind
+        call.account.keeper.granted(trio.current_time())
+        request = peer_request(
+            peer,
+            call.route.send_as or call.route.model,
+            call.head,
+            b"",
+            length=0,
+            route=call.way,
+            stream=call.stream,
+            own_keys=call.config.api_keys,
+            now=time.time(),
+            extra=trace.upstream_lines,
+            rules=self.request_rules,
+        )
+        return dial(
+            self.upstreams.at(peer.url),
+            as_upgrade(request, opening),
+            connect_s=peer.connect_s,
+            head_s=peer.header_s or call.config.upstream_idle_s,
+            may_stay=lambda: True,
+        )
+
+    # --- leases --------------------------------------------------------------------------------
+
     def _exit(self, lease: Lease) -> None:
         released = self.leases.exit(lease)
         if released is not None:
@@ -457,8 +577,12 @@ class Service:
             conn.wakeup = None
         conn.check()
 
-    async def _hold(self, call: Call) -> Lease:
+    async def _hold(self, call: Call, *, is_patient: bool = False) -> Lease:
         """Wait for the model; the request is counted on the lease that is returned.
+
+        Args:
+            call: The request.
+            is_patient: It hears that it is alive, as a stream does.
 
         Raises:
             ClientGone: The client has left meanwhile.
@@ -471,7 +595,7 @@ class Service:
         self.view.watch(model, wakeup.set)
         conn.wait_for(Waits.SUPERVISOR, float("inf"))
         call.start_waiting()
-        is_held = call.is_told or call.config.nonstream_blanks
+        is_held = is_patient or call.is_told or call.config.nonstream_blanks
         hold_s = STREAM_HOLD_S if is_held else call.config.nonstream_hold_s
         until = trio.current_time() + hold_s
         self.say(want)

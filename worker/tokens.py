@@ -1,9 +1,10 @@
 """Which API is spoken, and the tokens of one answer in one form for all of them. Deciding."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any
+
+import msgspec
 
 from arriero.protocol.activity import UsageSource
 
@@ -18,8 +19,7 @@ class Api(Enum):
     BEDROCK = "bedrock"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
     """Tokens of one request. What was not reported is 0.
 
     Attributes:

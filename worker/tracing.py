@@ -26,6 +26,8 @@ _KNOWN_FLAGS: Final = 0b11
 # one who asks, and all of theirs would be missing.
 _SAMPLED: Final = 0b01
 
+_NEW_LINES: Final = "traceparent: 00-%s-%s-%02x\r\nX-Request-Id: %s\r\n"
+
 _STATE: Final = re.compile(rb"[ -~\t]+")
 _REQUEST_ID: Final = re.compile(rb"[!-~]{1,128}")
 
@@ -54,19 +56,22 @@ def start_trace(fields: Iterable[tuple[bytes, bytes]], random: bytes) -> Trace:
             that may be there only once counts as missing when it is there more often.
         random: `RANDOM_BYTES` of them, new for each request.
     """
-    found: dict[bytes, list[bytes]] = {name: [] for name in TRACE_FIELDS}
-    for name, value in fields:
-        if name in found:
-            found[name].append(value.strip(b" \t"))
     new_id = random[:16].hex()
     span_id = random[16:RANDOM_BYTES].hex()
-    parent = _read_parent(found[b"traceparent"])
+    found: dict[bytes, list[bytes]] = {}
+    for name, value in fields:
+        if name in TRACE_FIELDS:
+            found.setdefault(name, []).append(value.strip(b" \t"))
+    if not found:  # nearly always
+        lines = _NEW_LINES % (new_id, span_id, _SAMPLED, new_id)
+        return Trace(new_id, new_id, span_id, lines.encode("ascii"))
+    parent = _read_parent(found.get(b"traceparent", []))
     trace_id, flags = parent or (new_id, _SAMPLED)
     lines = b"traceparent: 00-%b-%b-%02x\r\n" % (trace_id.encode(), span_id.encode(), flags)
-    state = b",".join(value for value in found[b"tracestate"] if value)
+    state = b",".join(value for value in found.get(b"tracestate", ()) if value)
     if parent is not None and _STATE.fullmatch(state):
         lines += b"tracestate: %b\r\n" % state
-    request_id = _read_request_id(found[b"x-request-id"]) or trace_id
+    request_id = _read_request_id(found.get(b"x-request-id", [])) or trace_id
     lines += b"X-Request-Id: %b\r\n" % request_id.encode()
     return Trace(request_id, trace_id, span_id, lines)
 

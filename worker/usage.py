@@ -1,7 +1,8 @@
 """What a request used, as its upstream reported it. Deciding."""
 
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from .tokens import Api, Usage
 from .usage_apis import MOST_TOKENS, READERS
@@ -24,14 +25,14 @@ class UsageReader:
         known = self._known
         cached = min(known.cached_tokens or self._cached_of_head, known.input_tokens)
         written = min(known.cache_write_tokens, known.input_tokens - cached)
-        return replace(
-            known,
-            cached_tokens=cached,
-            cache_write_tokens=written,
-            cache_write_1h_tokens=min(known.cache_write_1h_tokens, written),
-            reasoning_tokens=min(known.reasoning_tokens, known.output_tokens),
-            draft_accepted=min(known.draft_accepted, known.draft_tokens),
-        )
+        parts = {
+            "cached_tokens": cached,
+            "cache_write_tokens": written,
+            "cache_write_1h_tokens": min(known.cache_write_1h_tokens, written),
+            "reasoning_tokens": min(known.reasoning_tokens, known.output_tokens),
+            "draft_accepted": min(known.draft_accepted, known.draft_tokens),
+        }
+        return replace(known, **parts)
 
     def estimate(self, deltas: int) -> Usage:
         """Return the usage of an answer that may have ended early.

@@ -10,8 +10,9 @@ Sources: OpenAI's, Anthropic's, Google's and Amazon's API references; llama-serv
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from .tokens import Api, Usage, mapping_in
 

@@ -161,6 +161,11 @@ class Wire:
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RD)
 
+    def end_writing(self) -> None:
+        """Say that nothing more will be written; the peer may go on."""
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_WR)
+
     def cut(self) -> None:
         """Wake whoever reads or writes: the connection is over."""
         with contextlib.suppress(OSError):

@@ -123,7 +123,8 @@ def _is_whole(answer: bytes) -> bool:
     for line in head.lower().split(b"\r\n"):
         if line.startswith(b"content-length:"):
             return len(rest) >= int(line.partition(b":")[2])
-    return answer.endswith(b"0\r\n\r\n")
+    last = answer.rfind(b"\r\n0\r\n")  # trailers may follow
+    return last >= 0 and answer.endswith(b"\r\n\r\n")
 
 
 def warm_up(port: int, body: str, *, within_s: float = SILENCE_S) -> None:

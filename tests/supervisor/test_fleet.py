@@ -207,6 +207,12 @@ async def test_what_does_not_say_what_it_is_is_unknown(tmp_path: Path) -> None:
         assert await kind_of(scene) == "unknown"
 
 
+async def test_what_is_configured_is_not_found_out(tmp_path: Path) -> None:
+    async with opened(tmp_path, SERVER, kind="vllm") as scene:
+        scene.want()
+        assert await kind_of(scene) == "vllm"
+
+
 async def test_vllm_is_known_with_the_first_grant(tmp_path: Path) -> None:
     (tmp_path / "server.py").write_text(VLLM)
     async with opened(tmp_path, f"{sys.executable} {tmp_path}/server.py ${{PORT}}") as scene:

@@ -109,13 +109,13 @@ class Rig:
 
     async def run_supervisor(self) -> None:
         while True:
-            self._identity, data = await self.lease.receive()
-            message = read_from_worker(data)
-            self.received.append(message)
-            if isinstance(message, Hello):
-                self.say(Welcome(config=self.config, snapshot=self.snapshot))
-            elif isinstance(message, Want) and self.grants:
-                self.grant(message)
+            self._identity, *frames = await self.lease.receive()
+            for message in map(read_from_worker, frames):
+                self.received.append(message)
+                if isinstance(message, Hello):
+                    self.say(Welcome(config=self.config, snapshot=self.snapshot))
+                elif isinstance(message, Want) and self.grants:
+                    self.grant(message)
             self._changed.set()
             self._changed = trio.Event()
 

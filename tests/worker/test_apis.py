@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from arriero.protocol.events import ProgressMade
-from arriero.protocol.lease import Leave, Refused, Report, Want
+from arriero.protocol.lease import Cancel, CancelDone, Leave, Refused, Report, Want
 from arriero.protocol.routes import ModelRoute
 from arriero.protocol.values import ErrorInfo, Progress
 from arriero.worker import link
@@ -270,6 +270,125 @@ async def test_openai_s_helper_raises_on_a_load_that_fails_late(opened: Opener, 
         rig.nursery.start_soon(load_for_a_while, rig, BROKEN)
         with pytest.raises(openai.APIError, match="failed to load: the file is no model"):
             await trio.to_thread.run_sync(partial(ask_responses, rig.port, mode))
+
+
+# --- cancelled midway -------------------------------------------------------------------------
+
+MIDWAY = {"X-Request-Id": "r-1"}
+
+
+def read_message(port: int, heard: Callable[[], object]) -> tuple[str, str | None, int]:
+    """Return text, reason and output tokens of a message; `heard` is called at its first text."""
+    client = anthropic.Anthropic(
+        base_url=f"http://127.0.0.1:{port}", api_key="k", max_retries=0, timeout=10
+    )
+    with (
+        client,
+        client.messages.stream(
+            model="m",
+            max_tokens=8,
+            messages=[{"role": "user", "content": "hi"}],
+            thinking={"type": "enabled", "budget_tokens": 1024},
+            extra_headers=MIDWAY,
+        ) as stream,
+    ):
+        for event in stream:
+            if event.type == "text":
+                heard()
+        final = stream.get_final_message()
+    text = "".join(block.text for block in final.content if block.type == "text")
+    return text, final.stop_reason, final.usage.output_tokens
+
+
+def read_response(port: int, heard: Callable[[], object]) -> tuple[str, str | None, int]:
+    client = openai.OpenAI(
+        base_url=f"http://127.0.0.1:{port}/v1", api_key="k", max_retries=0, timeout=10
+    )
+    text = ""
+    with client, client.responses.stream(model="m", input="hi", extra_headers=MIDWAY) as stream:
+        for event in stream:
+            if event.type == "response.output_text.delta":
+                text += event.delta
+                heard()
+    assert event.type == "response.incomplete"
+    assert event.response.incomplete_details is not None
+    assert event.response.usage is not None
+    return text, event.response.incomplete_details.reason, event.response.usage.output_tokens
+
+
+def read_chat(port: int, heard: Callable[[], object]) -> tuple[str, str | None, int]:
+    client = openai.OpenAI(
+        base_url=f"http://127.0.0.1:{port}/v1", api_key="k", max_retries=0, timeout=10
+    )
+    with (
+        client,
+        client.chat.completions.stream(
+            model="m",
+            messages=[{"role": "user", "content": "hi"}],
+            stream_options={"include_usage": True},
+            extra_headers=MIDWAY,
+        ) as stream,
+    ):
+        for event in stream:
+            if event.type == "content.delta":
+                heard()
+        final = stream.get_final_completion()
+    (choice,) = final.choices
+    assert final.usage is not None
+    return choice.message.content or "", choice.finish_reason, final.usage.completion_tokens
+
+
+def beginning(stream: bytes, mark: bytes) -> bytes:
+    """Return `stream` up to and including the first frame with `mark`."""
+    before, _, after = stream.partition(mark)
+    return before + mark + after.partition(b"\n\n")[0] + b"\n\n"
+
+
+CHUNK = b'data: {"id":"c1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":%b,"finish_reason":null}]}\n\n'  # noqa: E501
+CHAT = CHUNK % b'{"role":"assistant"}' + CHUNK % b'{"content":" mule"}'
+
+
+@pytest.mark.parametrize("waits", [False, True])
+@pytest.mark.parametrize(
+    ("client", "begun", "answer"),
+    [
+        (read_message, beginning(MESSAGE, b"mule"), (" mule \u2713", "end_turn", 1)),
+        (read_response, beginning(RESPONSE_OF_OPENAI, b"salt"), (" salt", "cancelled", 1)),
+        (read_chat, CHAT, (" mule", "stop", 1)),
+    ],
+)
+async def test_a_stream_that_is_cancelled_midway_is_a_whole_one_to_the_official_clients(
+    tmp_path: Path,
+    kit: Any,
+    client: Callable[..., Any],
+    begun: bytes,
+    answer: Any,
+    waits: bool,
+) -> None:
+    left = trio.Event()
+
+    async def begin_and_hang(exchange: Any) -> None:
+        await exchange.stream.send_all(SSE_HEAD + begun)
+        assert await exchange.stream.receive_some() == b""
+        left.set()
+
+    settings = {"models": REASONING, "progress_delay_s": 0.1 if waits else 5.0}
+    async with kit.open_rig(tmp_path, begin_and_hang, heartbeat_s=0.05, **settings) as rig:
+        if waits:
+            rig.grants = False
+            rig.nursery.start_soon(load_for_a_while, rig)
+
+        def cancel() -> None:
+            rig.say(Cancel(ask=1, request_id="r-1", caller=None))
+
+        found = await trio.to_thread.run_sync(
+            client, rig.port, lambda: trio.from_thread.run_sync(cancel)
+        )
+        assert (await rig.heard(CancelDone)).result == "cancelled"
+        with trio.fail_after(1):
+            await left.wait()
+
+    assert found == answer
 
 
 # --- both -------------------------------------------------------------------------------------

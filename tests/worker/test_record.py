@@ -158,7 +158,6 @@ def test_what_is_not_known_is_not_free(facts: Facts | None, prices: Prices | Non
 
 def test_there_is_one_record_of_a_request() -> None:
     kept = keeper()
-    assert kept.peek(101.0).outcome == "ok"
     assert kept.finish(102.0) is not None
     assert kept.finish(103.0) is None
 
@@ -269,14 +268,11 @@ def test_in_whatever_order_things_happen_the_figures_make_sense(
 # --- fields and trailers -------------------------------------------------------------------------
 
 
-def record(**facts: Any) -> RequestRecord:
-    kept = keeper()
-    kept.prices = facts.pop("prices", PRICES)
-    return finished(kept, facts=Facts(facts.pop("usage", USAGE)))
+COST = Decimal("0.0093")
 
 
 def test_an_answer_says_in_its_head_what_it_cost() -> None:
-    assert gateway_fields.answer_fields(record()) == (
+    assert gateway_fields.answer_fields(USAGE, COST) == (
         b"X-Gateway-Cost: 0.009300\r\n"
         b"X-Gateway-Prompt-Tokens: 1000\r\n"
         b"X-Gateway-Completion-Tokens: 500\r\n"
@@ -285,15 +281,11 @@ def test_an_answer_says_in_its_head_what_it_cost() -> None:
 
 
 @pytest.mark.parametrize(
-    ("facts", "fields"),
-    [
-        ({"prices": None}, 3),
-        ({"usage": Usage()}, 0),
-        ({"usage": Usage(), "prices": None}, 0),
-    ],
+    ("usage", "fields"),
+    [(USAGE, 3), (Usage(), 0)],
 )
-def test_what_is_not_known_is_not_said(facts: dict[str, Any], fields: int) -> None:
-    lines = gateway_fields.answer_fields(record(**facts))
+def test_what_is_not_known_is_not_said(usage: Usage, fields: int) -> None:
+    lines = gateway_fields.answer_fields(usage, None)
     assert lines.count(b"\r\n") == fields
     assert b"X-Gateway-Cost" not in lines
 
@@ -320,7 +312,8 @@ def test_trailers_need_a_body_that_can_have_them(
 @pytest.mark.parametrize("usage", [USAGE, Usage()])
 def test_no_trailer_comes_that_was_not_declared(priced: bool, usage: Usage) -> None:
     declared = gateway_fields.declaration(priced=priced)
-    sent = gateway_fields.trailers(record(usage=usage), priced=priced)
+    cost = COST if usage is USAGE else None
+    sent = gateway_fields.trailers(usage, cost, "ok", priced=priced)
 
     names = {line.partition(b":")[0] for line in sent.splitlines()}
     assert names <= set(declared[9:-2].split(b","))
@@ -338,7 +331,7 @@ def test_another_program_reads_the_trailers() -> None:
         + gateway_fields.declaration(priced=True)
         + gateway_fields.request_id_field("r-12")
         + b"\r\n2\r\nhi\r\n0\r\n"
-        + gateway_fields.trailers(record(), priced=True)
+        + gateway_fields.trailers(USAGE, COST, "ok", priced=True)
         + b"\r\n"
     )
 

@@ -17,8 +17,8 @@ EVERY_S = 1.0
 
 
 @pytest.fixture
-async def sentry(autojump_clock: MockClock, nursery: trio.Nursery) -> Sentry:
-    """Looks around on a clock that jumps."""
+async def sentry(nursery: trio.Nursery) -> Sentry:
+    """Looks around until the test has ended."""
     found = Sentry()
     nursery.start_soon(found.run)
     return found
@@ -35,7 +35,9 @@ def after(began: float, beats: list[float]) -> list[float]:
     return [round(at - began, 3) for at in beats]
 
 
-async def test_a_silence_is_broken_once_in_each_interval(sentry: Sentry) -> None:
+async def test_a_silence_is_broken_once_in_each_interval(
+    autojump_clock: MockClock, sentry: Sentry
+) -> None:
     began, beats = trio.current_time(), list[float]()
     beat_of(sentry, beats)
 
@@ -44,7 +46,9 @@ async def test_a_silence_is_broken_once_in_each_interval(sentry: Sentry) -> None
     assert after(began, beats) == [1.0, 2.0, 3.0]
 
 
-async def test_what_was_written_meanwhile_begins_the_interval_anew(sentry: Sentry) -> None:
+async def test_what_was_written_meanwhile_begins_the_interval_anew(
+    autojump_clock: MockClock, sentry: Sentry
+) -> None:
     began, beats = trio.current_time(), list[float]()
     beat = beat_of(sentry, beats)
     for _ in range(6):
@@ -55,7 +59,9 @@ async def test_what_was_written_meanwhile_begins_the_interval_anew(sentry: Sentr
     assert after(began, beats) == [5.2]
 
 
-async def test_nobody_speaks_while_the_stream_itself_may_be_writing(sentry: Sentry) -> None:
+async def test_nobody_speaks_while_the_stream_itself_may_be_writing(
+    autojump_clock: MockClock, sentry: Sentry
+) -> None:
     began, beats = trio.current_time(), list[float]()
     beat = beat_of(sentry, beats)
     beat.may = False
@@ -70,7 +76,9 @@ async def test_nobody_speaks_while_the_stream_itself_may_be_writing(sentry: Sent
     assert second == pytest.approx(first + EVERY_S, abs=0.001)
 
 
-async def test_a_stream_that_has_ended_is_forgotten(sentry: Sentry) -> None:
+async def test_a_stream_that_has_ended_is_forgotten(
+    autojump_clock: MockClock, sentry: Sentry
+) -> None:
     beats = list[float]()
     beat = beat_of(sentry, beats)
     await trio.sleep(1.5)
@@ -81,7 +89,7 @@ async def test_a_stream_that_has_ended_is_forgotten(sentry: Sentry) -> None:
     assert sentry._beats == []
 
 
-async def test_many_streams_have_a_clock_each(sentry: Sentry) -> None:
+async def test_many_streams_have_a_clock_each(autojump_clock: MockClock, sentry: Sentry) -> None:
     began = trio.current_time()
     beats: list[list[float]] = []
     for number in range(50):
@@ -251,11 +259,14 @@ async def test_a_deadline_ends_what_was_waited_for(
             conn.wire.send_now(b"x")
 
 
-async def test_each_piece_has_the_time_of_a_whole_write(sentry: Sentry) -> None:
+async def test_each_piece_has_the_time_of_a_whole_write(
+    autojump_clock: MockClock, sentry: Sentry
+) -> None:
     """A slow client is cut when it takes nothing, not when an answer is long."""
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
     conn = Connection(Wire(ours), b"", sentry)
+    conn.wait_for(Waits.SUPERVISOR, math.inf)
     sentry.connections.add(conn)
     data = b"x" * 2_000_000
     got = 0

@@ -577,3 +577,24 @@ async def test_a_peer_that_does_not_answer_in_time_is_given_up(
     sent = await ask_peer(b'{"model":"gpt-x"}', answers=silent, header_s=0.3)
 
     assert sent.answer.startswith(b"HTTP/1.1 504 ")
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        (b'{"model":"m","messages":[]}', b"/v1/chat/completions"),
+        (b'{"model":"m","system":"","messages":[]}', b"/v1/messages"),
+        (b'{"model":"m","input":"a"}', b"/v1/responses"),
+        (b'{"model":"m","prompt":"a"}', b"/v1/completions"),
+        (b'{"model":"m","contents":[]}', b"/v1beta/models/m:generateContent"),
+    ],
+)
+async def test_without_a_path_the_body_says_which_api_is_meant(
+    opened: Opener, kit: Any, body: bytes, path: bytes
+) -> None:
+    async with opened(one_after_the_other(GOOD)) as rig:
+        await rig.ask(kit.post(body, path=b"/"))
+        (exchange,) = rig.upstream.exchanges
+
+    assert exchange.head.startswith(b"POST %b HTTP/1.1\r\n" % path)
+    assert exchange.body == body

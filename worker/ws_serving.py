@@ -1,0 +1,255 @@
+"""Answers requests for a WebSocket: those of the Responses API, and those that name a model. Doing.
+
+Of the former we are an end: the first message says which model it is for. The latter are passed on
+as they are, like the bytes that follow.
+"""
+
+import logging
+import math
+import os
+import time
+from dataclasses import dataclass, field
+
+import trio
+
+from arriero.protocol.lease import Finished
+
+from .account import Account
+from .call import AnswerCut, Call
+from .error_answer import error_answer
+from .errors import ClientGone, RelayError, UpstreamDied
+from .head import RequestHead
+from .headers import AnswerBody, parse_answer_head
+from .naming import Target
+from .paths import Form, Route
+from .relay import relay_plain
+from .sentry import Connection, Waits
+from .serving import Service
+from .tracing import RANDOM_BYTES, Trace, start_trace
+from .websocket import (
+    SocketWay,
+    accept,
+    answer_to_upgrade,
+    check_opening,
+    head_for_upstream,
+    opening_of_ours,
+    with_model,
+)
+from .ws_relay import Dialled, Tunnel, TurnSocket, stoppable
+from .ws_turns import Turns
+
+log = logging.getLogger(__name__)
+
+_SWITCHED = 101
+
+# Bytes of randomness with which a WebSocket is opened.
+_NONCE_BYTES = 16
+
+
+async def answer_websocket(
+    service: Service, conn: Connection, head: RequestHead, way: SocketWay
+) -> None:
+    """Answer a request for a WebSocket and relay it until its end. The connection ends with it.
+
+    Args:
+        service: Has the models.
+        conn: Where it came from.
+        head: Of the request.
+        way: What it wants.
+
+    Raises:
+        ClientGone: The client has left.
+        AnswerCut: An answer that opens none could not be completed.
+    """
+    conn.requests += 1
+    conn.cancelled = conn.expired = False
+    conn.busy = True
+    conn.wait_for(Waits.SUPERVISOR, math.inf)  # what has a limit from here on says so
+    caller = service.caller_of(head.keys)
+    trace = start_trace(head.own, os.urandom(RANDOM_BYTES))
+    request_id = service.running.enter(trace.request_id, trace.span_id, caller, conn.cancel)
+    socket = _Socket(service, conn, head, way, caller, trace, request_id)
+    try:
+        if way.model is None:
+            await socket.answer_turns()
+        else:
+            await socket.answer_tunnel(way.model)
+    finally:
+        conn.busy = False
+        service.running.exit(request_id)
+
+
+@dataclass(slots=True)
+class _Socket:
+    """One WebSocket."""
+
+    service: Service
+    conn: Connection
+    head: RequestHead
+    way: SocketWay
+    caller: str
+    trace: Trace
+    request_id: str
+    _turns: int = 0
+    _accounts: list[Account] = field(default_factory=list)
+
+    # --- turns ---------------------------------------------------------------------------------
+
+    async def answer_turns(self) -> None:
+        """Relay a WebSocket of the Responses API."""
+        service, conn = self.service, self.conn
+        config = service.names.config
+        try:
+            check_opening(self.head, any_origin=config.cors)
+            accepted = accept(self.head)
+        except RelayError as error:
+            await self._refuse(error, self._open_account(self.request_id, Form.RESPONSES))
+            return
+        id_line = b"X-Request-Id: %b\r\n" % self.request_id.encode("ascii")
+        await conn.send(answer_to_upgrade(accepted, id_line))
+        turns = Turns(service.names, self._open_turn, self._end_turn)
+        socket = TurnSocket(conn, turns, config.upstream_idle_s, lambda: service.finishing)
+
+        await socket.run(
+            lambda: service.dialled(
+                self._call_of_turns(turns), self.trace, opening_of_ours(os.urandom(_NONCE_BYTES))
+            )
+        )
+
+    def _open_turn(self) -> Account:
+        self._turns += 1
+        request_id = self.request_id
+        if self._turns > 1:
+            more = os.urandom(8).hex()
+            wanted = f"{request_id}-t{self._turns}"
+            request_id = self.service.running.enter(wanted, more, self.caller, self.conn.cancel)
+        account = self._open_account(request_id, Form.RESPONSES)
+        account.keeper.status = _SWITCHED
+        account.keeper.granted(trio.current_time())
+        if self._accounts:  # the first one notes it by itself
+            account.keeper.upstream_kind = self._accounts[0].keeper.upstream_kind
+        else:
+            self._accounts.append(account)
+        return account
+
+    def _end_turn(self, account: Account) -> None:
+        self._close_account(account)
+        if account.request_id != self.request_id:
+            self.service.running.exit(account.request_id)
+
+    def _call_of_turns(self, turns: Turns) -> Call:
+        account = self._accounts[0]
+        assert turns.target is not None
+        return self._call(turns.target, account, self.way.target, account.keeper.asked)
+
+    # --- a tunnel ------------------------------------------------------------------------------
+
+    async def answer_tunnel(self, model: str) -> None:
+        """Relay a WebSocket whose messages are nobody's business.
+
+        Args:
+            model: The model's name as the client wrote it.
+        """
+        account = self._open_account(self.request_id, Form.PLAIN)
+        keeper = account.keeper
+        keeper.asked = model
+        call: Call | None = None
+        try:
+            check_opening(self.head, any_origin=self.service.names.config.cors)
+            found = self.service.names.find(model)
+            keeper.model = found.route.model
+            keeper.prices = found.route.prices
+            target = self.way.target
+            if found.route.send_as is not None:
+                target = with_model(target, found.route.send_as)
+            call = self._call(found, account, target, model)
+            with stoppable(self.conn):
+                async with self.service.dialled(call, self.trace, b"") as dialled:
+                    if dialled.opened.status == _SWITCHED:
+                        await self._tunnel(call, dialled)
+                    else:
+                        await _pass_answer(call, dialled)
+        except RelayError as error:
+            if call is not None and call.begun:
+                keeper.failed(error)
+            else:
+                await self._refuse(error, account, call)
+        except ClientGone:
+            keeper.client_left()
+            raise
+        except BaseException:  # a cut answer, or this worker's end
+            keeper.failed(UpstreamDied("the answer was cut"))
+            raise
+        finally:
+            self._close_account(account)
+
+    async def _tunnel(self, call: Call, dialled: Dialled) -> None:
+        keeper = call.account.keeper
+        call.begun = True
+        keeper.status = _SWITCHED
+        line = b"HTTP/1.1 101 Switching Protocols\r\n"
+        await self.conn.send(line + dialled.opened.lines + call.account.request_id_line + b"\r\n")
+        tunnel = Tunnel(self.conn, dialled, call.config.upstream_idle_s)
+        try:
+            await tunnel.run()
+        finally:
+            keeper.bytes_out = tunnel.bytes_out
+
+    # --- both ----------------------------------------------------------------------------------
+
+    def _open_account(self, request_id: str, form: Form) -> Account:
+        return Account(
+            request_id=request_id,
+            path=self.head.path,
+            form=form,
+            now=trio.current_time(),
+            t=time.time(),
+        )
+
+    def _close_account(self, account: Account) -> None:
+        record = account.close(trio.current_time())
+        if record is not None:
+            self.service.say(Finished(record=record))
+
+    def _call(self, found: Target, account: Account, target: bytes, model: str) -> Call:
+        is_ours = self.way.model is None
+        path = target.partition(b"?")[0]
+        return Call(
+            conn=self.conn,
+            head=head_for_upstream(self.head, target, is_ours=is_ours),
+            body=b"",
+            target=target,
+            way=Route(Form.PLAIN, forward_path=path),
+            route=found.route,
+            peer=found.peer,
+            model=model,
+            stream=is_ours,
+            close=True,
+            config=self.service.names.config,
+            rules=self.service.response_rules,
+            account=account,
+            caller=self.caller,
+        )
+
+    async def _refuse(self, error: RelayError, account: Account, call: Call | None = None) -> None:
+        log.info("socket.refused id=%s status=%d", account.request_id, error.status)
+        account.keeper.failed(error)
+        extra = call.extra_lines() if call is not None else account.request_id_line
+        await self.conn.send(error_answer(error, close=True, extra=extra))
+        self._close_account(account)
+        await self.conn.wire.linger()
+
+
+async def _pass_answer(call: Call, dialled: Dialled) -> None:
+    """Pass an answer on that opens no WebSocket.
+
+    Raises:
+        AnswerCut: It could not be completed.
+        ClientGone: The client has left.
+    """
+    head = parse_answer_head(dialled.raw)
+    call.see_head(head)
+    call.conn.upstream = dialled.link
+    call.conn.wait_for(Waits.UPSTREAM, call.config.upstream_idle_s)
+    await relay_plain(call, dialled.link, head, AnswerBody(head), dialled.rest)
+    await call.conn.wire.linger()
