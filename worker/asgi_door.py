@@ -15,6 +15,7 @@ from hypercorn.typing import (
     ASGISendCallable,
     HTTPResponseBodyEvent,
     HTTPResponseStartEvent,
+    HTTPResponseTrailersEvent,
     HTTPScope,
     Scope,
 )
@@ -32,6 +33,9 @@ Serve: TypeAlias = Callable[[socket.socket, bytes], Awaitable[None]]
 _OWN_FIELDS = frozenset(
     {b"host", b"connection", b"content-length", b"transfer-encoding", b"expect", b"te", b"upgrade"}
 )
+
+# Fields that HTTP/2 does not have.
+_OF_HTTP_1 = frozenset({b"connection", b"keep-alive", b"transfer-encoding"})
 
 
 class AsgiDoor:
@@ -65,7 +69,7 @@ class AsgiDoor:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._serve, theirs, peer)
                 nursery.start_soon(_write_request, wire, scope, receive)
-                whole = await _read_answer(wire, send)
+                whole = await _read_answer(wire, send, trailers=_takes_trailers(scope))
                 nursery.cancel_scope.cancel()
         finally:
             wire.close()
@@ -108,8 +112,14 @@ async def _write_request(wire: Wire, scope: HTTPScope, receive: ASGIReceiveCalla
         pass  # refused in the middle of the body: the answer says why
 
 
-async def _read_answer(wire: Wire, send: ASGISendCallable) -> bool:
-    """Pass the answer on; False when it was cut."""
+def _takes_trailers(scope: HTTPScope) -> bool:
+    """Whether the server can send trailers, and the client has said that it takes them."""
+    takes = (b"te", b"trailers") in [(name, value.strip()) for name, value in scope["headers"]]
+    return takes and "http.response.trailers" in scope["extensions"]
+
+
+async def _read_answer(wire: Wire, send: ASGISendCallable, *, trailers: bool) -> bool:
+    """Pass the answer on, with its trailers if they are wanted; False when it was cut."""
     try:
         data = b""
         while (end := data.find(b"\r\n\r\n")) < 0:
@@ -120,11 +130,11 @@ async def _read_answer(wire: Wire, send: ASGISendCallable) -> bool:
         head = parse_answer_head(data[: end + 4])
         if head.status < 200:
             raise UpstreamDied("an interim answer, though none was asked for")
-        headers = [_field(line) for line in head.lines.split(b"\r\n") if line]
-        if head.length is not None:
-            headers.append((b"content-length", b"%d" % head.length))
+        headers = [field for field in head.fields if field[0] not in _OF_HTTP_1]
         await send(
-            HTTPResponseStartEvent(type="http.response.start", status=head.status, headers=headers)
+            HTTPResponseStartEvent(
+                type="http.response.start", status=head.status, headers=headers, trailers=trailers
+            )
         )
         answer = AnswerBody(head)
         data = data[end + 4 :]
@@ -137,6 +147,13 @@ async def _read_answer(wire: Wire, send: ASGISendCallable) -> bool:
                     )
                 )
             if answer.complete:
+                if trailers:
+                    last = [_field(line) for line in answer.trailers]
+                    await send(
+                        HTTPResponseTrailersEvent(
+                            type="http.response.trailers", headers=last, more_trailers=False
+                        )
+                    )
                 return True
             data = await wire.receive()
             if not data:
@@ -146,5 +163,5 @@ async def _read_answer(wire: Wire, send: ASGISendCallable) -> bool:
 
 
 def _field(line: bytes) -> tuple[bytes, bytes]:
-    name, _, value = line.partition(b": ")
+    name, _, value = line.rstrip(b"\r\n").partition(b": ")
     return name.lower(), value

@@ -64,12 +64,12 @@ async def serve_connection(conn: Connection, service: Service, page_door: PageDo
                 head = last_head = parse_head(raw)
                 last_raw = raw
             # Whatever else has a door of its own (a preflight, say) leaves here.
-            socket_way = find_socket(head) if head.upgrade is not None else None
-            if socket_way is not None:
-                if service.names.config.api_keys:
-                    check_key(service.names.config.api_keys, head.method, head.path, head.keys)
-                await answer_websocket(service, conn, head, socket_way)
-                break
+            if head.upgrade is not None:
+                check_key(service.names.config.api_keys, head.method, head.path, head.keys)
+                socket_way = find_socket(head)
+                if socket_way is not None:
+                    await answer_websocket(service, conn, head, socket_way)
+                    break
             route = find_route(head.path) if head.method == b"POST" else None
             if route is None:
                 _refuse_large(head)

@@ -180,19 +180,16 @@ async def _ask_with_upload(call: Call, link: Link, outgoing: Outgoing) -> bytes:
     """
     upload = call.upload
     assert upload is not None
-    data = b""
-    try:
-        await link.wire.send(outgoing.head)
-    except WireBroken:
-        return await _first_bytes(call, link)
+    link.half_asked = True
     failure: ClientGone | RelayError | None = None
-    sent = False
 
     async def send() -> None:
-        nonlocal failure, sent
+        nonlocal failure
         try:
-            await upload.send(link.wire)
-            sent = True
+            await link.wire.send(outgoing.head)
+            link.half_asked = not await upload.send(link.wire)
+        except WireBroken:
+            pass  # perhaps it has answered all the same
         except (ClientGone, RelayError) as exc:
             failure = exc
             link.wire.cut()
@@ -203,7 +200,6 @@ async def _ask_with_upload(call: Call, link: Link, outgoing: Outgoing) -> bytes:
         nursery.cancel_scope.cancel()
     if failure is not None:
         raise failure
-    link.half_asked = not sent
     if not upload.drained:
         call.close = True
     return data

@@ -138,7 +138,7 @@ class _Store:
                 self._file = await trio.to_thread.run_sync(_open_file)
                 data = bytes(self._memory) + data
                 self._memory = bytearray()
-            await trio.to_thread.run_sync(self._file.write, data)
+            await trio.to_thread.run_sync(_write_file, self._file, data)
         except OSError as exc:
             raise Unavailable(
                 "cannot keep the upload until its model is known: the disk does not take it; "
@@ -161,11 +161,16 @@ class _Store:
 
 
 def _open_file() -> IO[bytes]:
-    return tempfile.TemporaryFile()
+    return tempfile.TemporaryFile(buffering=0)  # so that closing it writes nothing more
+
+
+def _write_file(file: IO[bytes], data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]
 
 
 def _read_file(file: IO[bytes], start: int, end: int) -> bytes:
-    file.flush()
     return os.pread(file.fileno(), end - start, start)
 
 
@@ -222,12 +227,15 @@ class Upload:
         if self.length is not None:
             self.length += len(self._new) - old
 
-    async def send(self, wire: LinkWire) -> None:
+    async def send(self, wire: LinkWire) -> bool:
         """Send it, and take what is missing from the client meanwhile; in pieces, as they go.
 
-        To be called when the connection waits for the upstream: as long as that deadline was away
-        is the upstream given for each piece. If the upstream takes no more, it returns: perhaps
-        it has answered. What is left with the client then is `drained`.
+        To be called when the connection waits for the upstream, as it does again afterwards: as
+        long as that deadline was away is the upstream given for each piece. It may be cancelled,
+        when the upstream answers before it has read all.
+
+        Returns:
+            Whether all of it was sent; if not, the upstream takes no more, but may have answered.
 
         Raises:
             BadRequest: The rest is no such form, or is wrongly chunked.
@@ -251,6 +259,10 @@ class Upload:
             await pipe.end()
         except WireBroken:
             conn.check()
+            return False
+        finally:
+            pipe.wait_for_upstream()
+        return True
 
     async def _send_kept(self, pipe: "_Pipe", start: int, end: int) -> None:
         for at in range(start, end, PIECE_BYTES):
@@ -280,13 +292,16 @@ class _Pipe:
         self._in_chunks = in_chunks
         self._idle_s = conn.deadline - conn.sentry.now
 
-    async def send(self, data: bytes) -> None:
+    def wait_for_upstream(self) -> None:
         self._conn.wait_for(Waits.UPSTREAM, self._idle_s)
+
+    async def send(self, data: bytes) -> None:
+        self.wait_for_upstream()
         await self._wire.send(chunk(data) if self._in_chunks else data)
 
     async def end(self) -> None:
-        self._conn.wait_for(Waits.UPSTREAM, self._idle_s)
         if self._in_chunks:
+            self.wait_for_upstream()
             await self._wire.send(_LAST_CHUNK)
 
 

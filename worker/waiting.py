@@ -251,7 +251,11 @@ class WaitingStream:
 
     def _heartbeat(self, now: float, view: View) -> bytes:
         self._wrote_at = now
-        self.heartbeats += 1
+        frame = self._sign_of_life(now, view)
+        self.heartbeats += bool(frame)  # a turn that is told as text has none
+        return frame
+
+    def _sign_of_life(self, now: float, view: View) -> bytes:
         if self.mode == "comment":
             text = "ready" if self._ready else self._text(now, view)
             return f": {self._model}: {text}\n\n".encode("ascii")

@@ -25,6 +25,7 @@ from .errors import (
     RelayError,
     RequestCancelled,
     TooLarge,
+    UnknownPath,
     UpstreamDied,
     UpstreamSilent,
 )
@@ -61,7 +62,11 @@ class SocketWay(NamedTuple):
 
 
 def find_socket(head: RequestHead) -> SocketWay | None:
-    """Return what a request wants if it is one for a WebSocket that a model answers, else None."""
+    """Return what a request wants if it is one for a WebSocket, else None.
+
+    Raises:
+        UnknownPath: It is one, but nothing says which model is to answer.
+    """
     if head.upgrade is None or head.method != b"GET":
         return None
     if b"websocket" not in {token.strip() for token in head.upgrade.split(b",")}:
@@ -74,7 +79,11 @@ def find_socket(head: RequestHead) -> SocketWay | None:
         return SocketWay(None, target)
     query = urlsplit(target).query.decode("latin-1")
     model = dict(parse_qsl(query, encoding="utf-8", errors="replace")).get("model")
-    return SocketWay(model, target) if model else None
+    if not model:
+        raise UnknownPath(
+            "cannot open a WebSocket here: name the model in the query, as in '?model=name'"
+        )
+    return SocketWay(model, target)
 
 
 def with_model(target: bytes, model: str) -> bytes:

@@ -8,14 +8,14 @@ import logging
 import math
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import trio
 
 from arriero.protocol.lease import Finished
 
 from .account import Account
-from .call import AnswerCut, Call
+from .call import Call
 from .error_answer import error_answer
 from .errors import ClientGone, RelayError, UpstreamDied
 from .head import RequestHead
@@ -91,7 +91,7 @@ class _Socket:
     trace: Trace
     request_id: str
     _turns: int = 0
-    _accounts: list[Account] = field(default_factory=list)
+    _first: Account | None = None  # the account of the first turn
 
     # --- turns ---------------------------------------------------------------------------------
 
@@ -126,10 +126,10 @@ class _Socket:
         account = self._open_account(request_id, Form.RESPONSES)
         account.keeper.status = _SWITCHED
         account.keeper.granted(trio.current_time())
-        if self._accounts:  # the first one notes it by itself
-            account.keeper.upstream_kind = self._accounts[0].keeper.upstream_kind
-        else:
-            self._accounts.append(account)
+        if self._first is None:
+            self._first = account
+        else:  # they have the same model
+            account.keeper.upstream_kind = self._first.keeper.upstream_kind
         return account
 
     def _end_turn(self, account: Account) -> None:
@@ -138,7 +138,8 @@ class _Socket:
             self.service.running.exit(account.request_id)
 
     def _call_of_turns(self, turns: Turns) -> Call:
-        account = self._accounts[0]
+        account = self._first
+        assert account is not None
         assert turns.target is not None
         return self._call(turns.target, account, self.way.target, account.keeper.asked)
 

@@ -1,5 +1,6 @@
 """Which requests the official clients repeat by themselves, as they come."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,7 +38,7 @@ WHOLE = [
 
 def refusals(train: Train, model: str) -> int:
     """How many requests for this model were refused."""
-    return train.log.read_text().count(f"request.failed model={model} ")
+    return len(re.findall(rf"request\.failed .*model={model} ", train.log.read_text()))
 
 
 def test_a_model_that_will_not_come_up_is_asked_for_once_by_each_client(

@@ -374,10 +374,14 @@ class Http2:
         config = h2.config.H2Configuration(header_encoding="utf-8")
         self.http = h2.connection.H2Connection(config)
         self.http.initiate_connection()
+        self.trailers: dict[str, str] = {}
 
-    async def ask(self, method: str, path: str, body: bytes = b"") -> tuple[dict[str, str], bytes]:
+    async def ask(
+        self, method: str, path: str, body: bytes = b"", *more: tuple[str, str]
+    ) -> tuple[dict[str, str], bytes]:
         number = self.http.get_next_available_stream_id()
         fields = [(":method", method), (":path", path), (":scheme", "http"), (":authority", "x")]
+        fields += more
         self.http.send_headers(number, fields, end_stream=not body)
         if body:
             self.http.send_data(number, body, end_stream=True)
@@ -393,6 +397,8 @@ class Http2:
                     headers = {str(name): str(value) for name, value in event.headers}
                 elif isinstance(event, h2.events.DataReceived):
                     got += event.data
+                elif isinstance(event, h2.events.TrailersReceived):
+                    self.trailers = {str(name): str(value) for name, value in event.headers}
                 elif isinstance(event, h2.events.StreamEnded):
                     return headers, got
             await self.stream.send_all(self.http.data_to_send())
@@ -408,12 +414,34 @@ async def test_http_2_reaches_pages_and_the_same_relay(rig: Any) -> None:
     async with http2(rig) as client:
         _, health = await client.ask("GET", "/health")
         headers, answer = await client.ask("POST", "/v1/embeddings", b'{"model":"m"}')
+        posted = form(("model", b"m")).partition(b"\r\n\r\n")[2]
+        kind = ("content-type", "multipart/form-data; boundary=B")
+        uploaded, _ = await client.ask("POST", "/v1/audio/transcriptions", posted, kind)
         missing, _ = await client.ask("POST", "/v1/embeddings", b'{"model":"x"}')
 
     assert health == b"OK"
     assert (headers[":status"], answer) == ("200", b'{"hello":"x"}')
+    assert (uploaded[":status"], rig.upstream.exchanges[1].body) == ("200", posted)
     assert missing[":status"] == "404"
     assert b"X-Forwarded-For: 127.0.0.1\r\n" in rig.upstream.exchanges[0].head
+
+
+async def test_a_stream_over_http_2_has_an_id_and_trailers_for_those_who_take_them(
+    tmp_path: Path, kit: Any
+) -> None:
+    async def handler(exchange: Any) -> None:
+        await exchange.stream.send_all(SSE)
+        await exchange.stream.aclose()
+
+    body = b'{"model":"m","stream":true}'
+    async with kit.open_rig(tmp_path, handler, trailers=True) as rig, http2(rig) as client:
+        headers, _ = await client.ask("POST", "/v1/chat/completions", body)
+        assert client.trailers == {}
+        await client.ask("POST", "/v1/chat/completions", body, ("te", "trailers"))
+
+    assert len(headers["x-request-id"]) == 32
+    assert "connection" not in headers
+    assert client.trailers["x-gateway-outcome"] == "ok"
 
 
 async def test_a_stream_over_http_2_ends_well_and_a_cut_answer_does_not(

@@ -190,7 +190,7 @@ def merged(voice: Voice, pieces: list[bytes]) -> list[bytes]:
 
 def object_in(event: Event) -> Any:
     try:
-        return json.loads(event.data)
+        return json.loads(event.data.decode())  # of bytes, Python reads more than JSON
     except (ValueError, RecursionError):
         return None
 

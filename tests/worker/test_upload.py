@@ -1,5 +1,6 @@
 """Forms on their way through a worker: what is kept, what is sent, what is refused."""
 
+import resource
 import socket
 import tempfile
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -83,7 +84,7 @@ class Bench:
     upstream: trio.SocketStream
 
 
-async def sent_by(what: Callable[[Wire], Awaitable[None]]) -> bytes:
+async def sent_by(what: Callable[[Wire], Awaitable[object]]) -> bytes:
     """Return all that `what` sends to an upstream."""
     ours, theirs = socket.socketpair()
     wire, upstream = Wire(ours), trio.SocketStream(trio.socket.from_stdlib_socket(theirs))
@@ -270,7 +271,7 @@ async def test_an_upstream_that_takes_no_more_ends_the_sending() -> None:
         form = await read_upload(bench.conn, head_of(FIRST))
         await bench.upstream.aclose()
 
-        await form.send(bench.wire)
+        assert not await form.send(bench.wire)
 
         assert not form.drained
 
@@ -297,18 +298,26 @@ async def test_what_the_upstream_does_not_take_stays_with_the_client() -> None:
     assert not form.drained
 
 
-async def test_the_upstream_is_waited_for_as_long_as_before_when_all_is_sent() -> None:
-    """Though the last thing that was waited for is the end of the client's chunks."""
+@pytest.mark.parametrize("is_whole", [True, False])
+async def test_the_upstream_is_waited_for_as_long_as_before_when_the_sending_ends(
+    is_whole: bool,
+) -> None:
+    """Because all is sent, or because it was cancelled while it waited for the client."""
     async with open_bench(chunked(FIRST)[:-5]) as bench, trio.open_nursery() as nursery:
         form = await read_upload(bench.conn, head_of(None))
         bench.conn.wait_for(Waits.UPSTREAM, 1234)
         nursery.start_soon(sent_by, form.send)
         await trio.testing.wait_all_tasks_blocked()
-        assert bench.conn.waits is Waits.REQUEST
-        await bench.client.send_all(b"0\r\n\r\n")
-        await trio.testing.wait_all_tasks_blocked()
+        waited = [bench.conn.waits]
+        if is_whole:
+            await bench.client.send_all(b"0\r\n\r\n")
+        else:
+            nursery.cancel_scope.cancel()
+        with trio.CancelScope(shield=True):
+            await trio.testing.wait_all_tasks_blocked()
+        waited.append(bench.conn.waits)
 
-        assert bench.conn.waits is Waits.UPSTREAM
+        assert waited == [Waits.REQUEST, Waits.UPSTREAM]
         assert bench.conn.deadline == pytest.approx(bench.conn.sentry.now + 1234)
 
 
@@ -360,13 +369,20 @@ async def test_an_upload_that_is_too_long_is_refused_as_soon_as_that_is_known(
             await sent_by(form.send)
 
 
-async def test_a_disk_that_takes_nothing_is_no_fault_of_the_client(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("folder", "limit"), [("missing", -1), ("", 0), ("", len(LAST) - 1)])
+async def test_a_disk_that_does_not_take_it_is_no_fault_of_the_client(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, limit: int
 ) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    """Files are as short as the system lets them be, which is what a full disk looks like."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / folder))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     async with open_bench(LAST) as bench:
-        with pytest.raises(Unavailable, match="before the file") as caught:
-            await read_upload(bench.conn, head_of(LAST))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+        try:
+            with pytest.raises(Unavailable, match="before the file") as caught:
+                await read_upload(bench.conn, head_of(LAST))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
     assert str(tmp_path) not in caught.value.message
 

@@ -130,6 +130,27 @@ def test_off_says_nothing_ever() -> None:
     assert stream.on_time(1e6, QUEUED) == []
 
 
+@pytest.mark.parametrize("mode", ["heartbeat", "comment"])
+def test_without_heartbeats_these_modes_never_commit(mode: Mode) -> None:
+    stream = waiting(mode, heartbeat_s=math.inf)
+
+    assert stream.on_time(1e6, loading(0.1)) == []
+    assert stream.on_ready(1e6) == []
+    stream.on_wait_again()
+    assert stream.next_deadline() == math.inf
+    assert not stream.committed
+
+
+@pytest.mark.parametrize("mode", ["reasoning", "event"])
+def test_without_heartbeats_changes_are_told_nevertheless(mode: Mode) -> None:
+    stream = waiting(mode, heartbeat_s=math.inf)
+
+    sent = play(stream, [(5.0, loading(0.1)), (15.0, loading(0.5))], until=29.0)
+
+    assert [now for now, _ in sent] == [1.0, 5.0, 15.0]
+    assert stream.heartbeats == 0
+
+
 def test_a_model_that_is_ready_before_the_commit_leaves_no_trace() -> None:
     stream = waiting("reasoning")
 

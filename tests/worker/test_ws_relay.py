@@ -1,0 +1,868 @@
+"""WebSockets through a worker: clients and models that speak it, on real sockets."""
+
+import json
+import socket
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+import trio
+from wsproto import ConnectionType, WSConnection
+from wsproto import events as ws
+from wsproto.connection import Connection
+from wsproto.extensions import PerMessageDeflate
+
+from arriero.protocol.activity import RequestRecord
+from arriero.protocol.lease import (
+    Broken,
+    Cancel,
+    CancelDone,
+    Finish,
+    Finished,
+    Leave,
+    Refused,
+    Released,
+    Revoke,
+    Want,
+)
+from arriero.protocol.routes import ModelRoute, PeerModel, PeerRoute
+from arriero.protocol.values import ErrorInfo
+
+T = TypeVar("T")
+MODEL = ModelRoute(model="m", aliases=("em",), send_as="real")
+ID = (b"X-Request-Id", b"chosen")
+DONE = {"type": "response.completed", "response": {"usage": {"input_tokens": 7}}}
+
+
+class Talker:
+    """One end of a WebSocket, by wsproto alone."""
+
+    def __init__(self, stream: trio.SocketStream, kind: ConnectionType) -> None:
+        self.stream = stream
+        self.ws = WSConnection(kind)
+        self.events: list[Any] = []
+
+    async def say(self, event: ws.Event) -> None:
+        await self.stream.send_all(self.ws.send(event))
+
+    async def text(self, value: object) -> None:
+        await self.say(ws.TextMessage(data=value if isinstance(value, str) else json.dumps(value)))
+
+    async def next(self) -> Any:
+        """Return the next event; that of a cut connection is a close with 1006."""
+        while not self.events:
+            try:
+                data = await self.stream.receive_some()
+            except trio.BrokenResourceError:
+                data = b""
+            self.ws.receive_data(data or None)
+            self.events += self.ws.events()
+        return self.events.pop(0)
+
+    async def message(self) -> Any:
+        """Return the data of the next message."""
+        data: Any = None
+        while True:
+            event = await self.next()
+            assert isinstance(event, ws.Message), event
+            data = event.data if data is None else data + event.data
+            if event.message_finished:
+                return data
+
+    async def json(self) -> Any:
+        return json.loads(await self.message())
+
+    async def closed(self) -> tuple[int, str]:
+        """Return why the other end closes; what it says before is dropped."""
+        while True:
+            event = await self.next()
+            if isinstance(event, ws.CloseConnection):
+                return int(event.code), event.reason or ""
+
+
+@dataclass
+class Model:
+    """An upstream that speaks WebSocket: `talk` is called for each connection."""
+
+    talk: Callable[[Talker], Awaitable[None]]
+    requests: list[ws.Request] = field(default_factory=list)
+    over: trio.Event = field(default_factory=trio.Event)
+    extensions: tuple[Any, ...] = ()
+
+    async def serve(self, stream: trio.SocketStream) -> None:
+        async with stream:
+            talker = Talker(stream, ConnectionType.SERVER)
+            request = await talker.next()
+            self.requests.append(request)
+            await talker.say(ws.AcceptConnection(extensions=list(self.extensions)))
+            await self.talk(talker)
+        self.over.set()
+
+
+def fields_of(request: ws.Request) -> dict[bytes, bytes]:
+    return {bytes(name).lower(): bytes(value) for name, value in request.extra_headers}
+
+
+async def answer_turns(talker: Talker) -> None:
+    """Answer each message with what it was, and end its turn."""
+    while True:
+        event = await talker.next()
+        if isinstance(event, ws.CloseConnection):
+            if event.code != 1006:
+                await talker.say(event.response())
+            return
+        assert isinstance(event, ws.TextMessage), event
+        await talker.text({"type": "heard", "words": event.data})
+        await talker.text(DONE)
+
+
+async def listen(nursery: trio.Nursery, serve: Any) -> int:
+    """Serve connections from now on; return the port."""
+    listeners = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
+    return int(listeners[0].socket.getsockname()[1])
+
+
+@asynccontextmanager
+async def serve_model(rig: Any, talk: Any, **options: Any) -> AsyncGenerator[Model, None]:
+    """Let the model that the supervisor grants speak WebSocket."""
+    model = Model(talk, **options)
+    rig.upstream.port = await listen(rig.nursery, model.serve)
+    with trio.fail_after(20):
+        yield model
+
+
+@asynccontextmanager
+async def dialled(
+    rig: Any, target: str = "/v1/responses", *fields: tuple[bytes, bytes], **options: Any
+) -> AsyncGenerator[Talker, None]:
+    """Open a WebSocket at the worker; the answer is the first event."""
+    async with await rig.connect() as stream:
+        talker = Talker(stream, ConnectionType.CLIENT)
+        await talker.say(
+            ws.Request(host="here", target=target, extra_headers=list(fields), **options)
+        )
+        yield talker
+
+
+@asynccontextmanager
+async def opened(rig: Any, *args: Any, **options: Any) -> AsyncGenerator[Talker, None]:
+    async with dialled(rig, *args, **options) as talker:
+        answer = await talker.next()
+        assert isinstance(answer, ws.AcceptConnection), answer
+        yield talker
+
+
+Opener = Callable[..., AbstractAsyncContextManager[Any]]
+
+
+@pytest.fixture
+def open_rig(tmp_path: Path, kit: Any) -> Opener:
+    return lambda **options: kit.open_rig(tmp_path, **{"models": (MODEL,)} | options)
+
+
+async def record_of(rig: Any, count: int = 1) -> RequestRecord:
+    with trio.fail_after(10):
+        return (await rig.heard(Finished, count)).record
+
+
+def create(**members: Any) -> dict[str, Any]:
+    return {"type": "response.create", "model": "em"} | members
+
+
+# --- turns ---------------------------------------------------------------------------------------
+
+
+async def test_two_turns_on_one_socket_are_two_records_and_one_lease(open_rig: Opener) -> None:
+    async with open_rig() as rig, serve_model(rig, answer_turns) as model:
+        async with opened(rig, "/v1/responses?a=b", ID) as client:
+            for number in range(2):
+                await client.text(create(input=str(number)))
+                heard = await client.json()
+                assert json.loads(heard["words"]) == create(model="real", input=str(number))
+                assert await client.json() == DONE
+            await record_of(rig, 2)
+            await client.say(ws.CloseConnection(code=1000))
+            assert (await client.closed())[0] == 1000
+        await model.over.wait()
+        assert rig.count(Want) == 1
+
+    (request,) = model.requests
+    assert request.target == "/v1/responses?a=b"
+    assert fields_of(request)[b"x-request-id"] == b"chosen"
+    records = [it.record for it in rig.received if isinstance(it, Finished)]
+    assert [it.request_id for it in records] == ["chosen", "chosen-t2"]
+    assert [(it.outcome, it.status, it.asked, it.model) for it in records] == [
+        ("ok", 101, "em", "m")
+    ] * 2
+    assert [it.input_tokens for it in records] == [7, 7]
+
+
+async def test_all_but_a_create_passes_byte_for_byte_both_ways(open_rig: Opener) -> None:
+    said = ['{"type" : "response.cancel",  "a":1.0}', b"\x00\xff" * 500_000, "é" * 200_000, ""]
+
+    async def echo(talker: Talker) -> None:
+        await talker.message()
+        for _ in said:
+            data = await talker.message()
+            kind = ws.TextMessage if isinstance(data, str) else ws.BytesMessage
+            await talker.say(kind(data=data))
+        await talker.closed()
+
+    async with open_rig() as rig, serve_model(rig, echo), opened(rig) as client:
+        await client.text(create())
+        for data in said:
+            if isinstance(data, str):  # in two frames, wherever that cuts it
+                await client.say(ws.TextMessage(data=data[:7], message_finished=False))
+                await client.say(ws.TextMessage(data=data[7:]))
+            else:
+                await client.say(ws.BytesMessage(data=data))
+            assert await client.message() == data
+
+
+async def test_frames_that_come_byte_by_byte_are_the_same_frames(open_rig: Opener) -> None:
+    async with open_rig() as rig, serve_model(rig, answer_turns), opened(rig) as client:
+        data = client.ws.send(ws.TextMessage(data=json.dumps(create(input="€"))))
+        for byte in data:
+            await client.stream.send_all(bytes([byte]))
+        heard = json.loads((await client.json())["words"])
+        assert heard == create(model="real", input="€")
+
+
+async def test_bytes_behind_the_request_are_frames_already(open_rig: Opener) -> None:
+    async with (
+        open_rig() as rig,
+        serve_model(rig, answer_turns),
+        await rig.connect() as stream,
+    ):
+        client = Talker(stream, ConnectionType.CLIENT)
+        request = client.ws.send(ws.Request(host="here", target="/v1/responses"))
+        frames = Connection(ConnectionType.CLIENT).send(
+            ws.TextMessage(data=json.dumps(create(input="early")))
+        )
+        await stream.send_all(request + frames)
+        assert isinstance(await client.next(), ws.AcceptConnection)
+        assert "early" in (await client.json())["words"]
+
+
+# --- closes --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("in_turn", [True, False])
+async def test_a_client_that_closes_closes_the_upstream_with_the_same_words(
+    open_rig: Opener, in_turn: bool
+) -> None:
+    heard: list[tuple[int, str]] = []
+
+    async def hear(talker: Talker) -> None:
+        await talker.message()
+        await talker.text({"type": "response.created"} if in_turn else DONE)
+        heard.append(await talker.closed())
+
+    async with open_rig() as rig, serve_model(rig, hear) as model:
+        async with opened(rig) as client:
+            await client.text(create())
+            await client.message()
+            await client.say(ws.CloseConnection(code=4002, reason="enough"))
+            assert await client.closed() == (4002, "enough")
+        await model.over.wait()
+        record = await record_of(rig)
+
+    assert heard == [(4002, "enough")]
+    assert record.outcome == ("client_gone" if in_turn else "ok")
+
+
+@pytest.mark.parametrize("in_turn", [True, False])
+async def test_an_upstream_that_closes_closes_the_client_with_the_same_words(
+    open_rig: Opener, in_turn: bool
+) -> None:
+    async def leave(talker: Talker) -> None:
+        await talker.message()
+        await talker.text({"type": "response.created"} if in_turn else DONE)
+        await talker.say(ws.CloseConnection(code=1013, reason="busy"))
+
+    async with open_rig() as rig, serve_model(rig, leave), opened(rig) as client:
+        await client.text(create())
+        await client.message()
+        assert await client.closed() == (1013, "busy")
+        record = await record_of(rig)
+
+    assert record.outcome == ("upstream_error" if in_turn else "ok")
+
+
+async def test_an_upstream_that_goes_away_without_a_word_is_1011(open_rig: Opener) -> None:
+    async def vanish(talker: Talker) -> None:
+        await talker.message()
+
+    async with open_rig() as rig, serve_model(rig, vanish), opened(rig) as client:
+        await client.text(create())
+        code, reason = await client.closed()
+        record = await record_of(rig)
+
+    assert code == 1011
+    assert "went away" in reason
+    assert (record.outcome, record.error_code) == ("upstream_error", "upstream_disconnected")
+
+
+async def test_a_client_that_goes_away_without_a_word_is_1001_upstream(open_rig: Opener) -> None:
+    heard: list[tuple[int, str]] = []
+
+    async def hear(talker: Talker) -> None:
+        await talker.message()
+        await talker.text({"type": "response.created"})
+        heard.append(await talker.closed())
+
+    async with open_rig() as rig, serve_model(rig, hear) as model:
+        async with opened(rig) as client:
+            await client.text(create())
+            await client.message()
+        await model.over.wait()
+        record = await record_of(rig)
+
+    assert heard[0][0] == 1001
+    assert record.outcome == "client_gone"
+
+
+# --- refusals ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("first", "words"),
+    [
+        ("no JSON", "response.create"),
+        ({"type": "response.cancel"}, "response.create"),
+        ({"type": "response.create"}, "no 'model'"),
+        (create(model="emm"), "did you mean 'em'"),
+    ],
+)
+async def test_a_bad_first_message_is_1008_with_a_reason_and_starts_nothing(
+    open_rig: Opener, first: object, words: str
+) -> None:
+    async with open_rig() as rig, serve_model(rig, answer_turns), opened(rig) as client:
+        await client.text(first)
+        code, reason = await client.closed()
+        record = await record_of(rig)
+        assert rig.count(Want) == 0
+
+    assert code == 1008
+    assert words in reason
+    assert record.outcome == "rejected"
+
+
+async def test_bytes_that_are_no_frames_are_1002(open_rig: Opener) -> None:
+    async with open_rig() as rig, opened(rig) as client:
+        await client.stream.send_all(b"GET / HTTP/1.1\r\n\r\n")
+        assert (await client.closed())[0] == 1002
+
+
+async def test_a_message_that_is_too_large_is_1009_for_whoever_sends_it(open_rig: Opener) -> None:
+    large = b"x" * (16 * 1024 * 1024 + 1)
+    heard: list[tuple[int, str]] = []
+
+    async def hear(talker: Talker) -> None:
+        await talker.message()
+        heard.append(await talker.closed())
+
+    async with open_rig() as rig, serve_model(rig, hear) as model:
+        async with opened(rig) as client:
+            await client.text(create())
+            async with trio.open_nursery() as nursery:
+
+                async def send() -> None:
+                    with suppress(trio.BrokenResourceError):
+                        await client.say(ws.BytesMessage(data=large))
+
+                nursery.start_soon(send)
+                code, reason = await client.closed()
+        await model.over.wait()
+        record = await record_of(rig)
+
+    assert code == 1009
+    assert str(16 * 1024 * 1024) in reason
+    assert heard[0][0] == 1001
+    assert (record.outcome, record.error_code) == ("rejected", "request_too_large")
+
+
+async def test_a_message_of_the_model_that_is_too_large_is_1009_as_well(open_rig: Opener) -> None:
+    large = b"x" * (16 * 1024 * 1024 + 1)
+    heard: list[tuple[int, str]] = []
+
+    async def boast(talker: Talker) -> None:
+        await talker.message()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(talker.say, ws.BytesMessage(data=large))
+            heard.append(await talker.closed())
+
+    async with open_rig() as rig, serve_model(rig, boast) as model, opened(rig) as client:
+        await client.text(create())
+        assert (await client.closed())[0] == 1009
+        await model.over.wait()
+
+    assert heard[0][0] == 1009
+
+
+@asynccontextmanager
+async def serve_raw(rig: Any, answer: bytes) -> AsyncGenerator[None, None]:
+    """Let the model answer every request with these bytes."""
+
+    async def serve(stream: trio.SocketStream) -> None:
+        async with stream:
+            data = b""
+            while b"\r\n\r\n" not in data:
+                data += await stream.receive_some()
+            await stream.send_all(answer)
+
+    rig.upstream.port = await listen(rig.nursery, serve)
+    with trio.fail_after(20):
+        yield
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno", "404"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno", "200"),
+        (b"", "went away"),
+        (b"+OK\r\n\r\n", "no HTTP"),
+    ],
+)
+async def test_an_upstream_that_opens_none_is_1011(
+    open_rig: Opener, answer: bytes, words: str
+) -> None:
+    async with open_rig() as rig, serve_raw(rig, answer), opened(rig) as client:
+        await client.text(create())
+        code, reason = await client.closed()
+        record = await record_of(rig)
+
+    assert code == 1011
+    assert words in reason
+    assert record.outcome == "upstream_error"
+
+
+async def test_a_model_that_cannot_be_loaded_is_1011(open_rig: Opener) -> None:
+    async with open_rig() as rig:
+        rig.grants = False
+        async with opened(rig) as client:
+            await client.text(create())
+            want = await rig.heard(Want)
+            error = ErrorInfo(code="load_failed", message="out of memory", transient=False)
+            rig.say(Refused(request=want.request, model="m", error=error))
+            code, reason = await client.closed()
+            record = await record_of(rig)
+
+    assert code == 1011
+    assert reason == "model m failed to load: out of memory"
+    assert (record.outcome, record.error_code) == ("upstream_error", "model_load_failed")
+
+
+async def test_a_model_that_has_just_died_is_asked_for_once_more(
+    open_rig: Opener, free_port: int
+) -> None:
+    async with open_rig() as rig, serve_model(rig, answer_turns) as model:
+        rig.grants = False
+        async with opened(rig) as client:
+            await client.text(create())
+            rig.grant(await rig.heard(Want), f"http://127.0.0.1:{free_port}")
+            await rig.heard(Broken)
+            rig.grant(await rig.heard(Want, 2))
+            assert (await client.json())["type"] == "heard"
+        await model.over.wait()
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+# --- waiting, idling, ending ---------------------------------------------------------------------
+
+
+async def test_pings_are_answered_on_each_leg_also_while_a_model_loads(open_rig: Opener) -> None:
+    pongs: list[bytes] = []
+
+    async def ping(talker: Talker) -> None:
+        await talker.message()
+        await talker.say(ws.Ping(payload=b"from the model"))
+        pongs.append(bytes((await talker.next()).payload))
+        await talker.text(DONE)
+        await talker.closed()
+
+    async with open_rig() as rig, serve_model(rig, ping):
+        rig.grants = False
+        async with opened(rig) as client:
+            await client.text(create())
+            want = await rig.heard(Want)
+            await client.say(ws.Ping(payload=b"from the client"))
+            assert bytes((await client.next()).payload) == b"from the client"
+            rig.grant(want)
+            assert await client.json() == DONE  # and no ping before it
+    assert pongs == [b"from the model"]
+
+
+async def test_a_client_that_leaves_while_its_model_loads_waits_no_longer(
+    open_rig: Opener,
+) -> None:
+    async with open_rig() as rig:
+        rig.grants = False
+        async with opened(rig) as client:
+            await client.text(create())
+            await rig.heard(Want)
+            await client.say(ws.CloseConnection(code=1000))
+            assert (await client.closed())[0] == 1000
+        with trio.fail_after(10):
+            await rig.heard(Leave)
+        assert (await record_of(rig)).outcome == "client_gone"
+
+
+@pytest.mark.parametrize("in_turn", [True, False])
+async def test_a_socket_on_which_nothing_is_said_ends(open_rig: Opener, in_turn: bool) -> None:
+    async def hear(talker: Talker) -> None:
+        await talker.message()
+        if not in_turn:
+            await talker.text(DONE)
+        await talker.closed()
+
+    async with open_rig(upstream_idle_s=0.3) as rig, serve_model(rig, hear) as model:
+        async with opened(rig) as client:
+            await client.text(create())
+            code, _ = await client.closed()
+        await model.over.wait()
+        record = await record_of(rig)
+
+    assert code == (1011 if in_turn else 1001)
+    assert record.outcome == ("timeout" if in_turn else "ok")
+
+
+async def test_pings_are_no_words(open_rig: Opener) -> None:
+    async with (
+        open_rig(upstream_idle_s=0.5) as rig,
+        opened(rig) as client,
+        trio.open_nursery() as nursery,
+    ):
+
+        async def ping() -> None:
+            while True:
+                await client.say(ws.Ping())
+                await trio.sleep(0.05)
+
+        nursery.start_soon(ping)
+        with trio.fail_after(10):
+            assert (await client.closed())[0] == 1001
+        nursery.cancel_scope.cancel()
+
+
+async def test_the_lease_is_held_as_long_as_the_socket(open_rig: Opener) -> None:
+    async with open_rig() as rig, serve_model(rig, answer_turns), opened(rig) as client:
+        await client.text(create())
+        await client.json()
+        assert await client.json() == DONE
+        rig.say(Revoke(model="m", lease=1, when_idle=True))
+        await client.text(create())
+        await client.json()
+        assert await client.json() == DONE
+        assert rig.count(Released) == 0
+        await client.say(ws.CloseConnection(code=1000))
+        with trio.fail_after(10):
+            await rig.heard(Released)
+
+
+async def test_a_socket_between_two_turns_makes_room_for_another_model(open_rig: Opener) -> None:
+    async def answer_when_told(talker: Talker) -> None:
+        await talker.message()
+        await talker.text({"type": "response.created"})
+        await finish.wait()
+        await talker.text(DONE)
+        await talker.closed()
+
+    finish = trio.Event()
+    async with open_rig() as rig, serve_model(rig, answer_when_told), opened(rig) as client:
+        await client.text(create())
+        assert (await client.json())["type"] == "response.created"
+        rig.say(Revoke(model="m", lease=1, when_idle=False))
+        with trio.move_on_after(1.5) as waiting:  # longer than between two looks
+            await client.next()
+        assert waiting.cancelled_caught
+        finish.set()
+        assert await client.json() == DONE
+        assert (await client.closed())[0] == 1001
+        await rig.heard(Released)
+
+
+async def test_a_worker_that_ends_waits_for_turns_and_not_for_sockets(open_rig: Opener) -> None:
+    async with open_rig() as rig, serve_model(rig, answer_turns), opened(rig) as client:
+        await client.text(create())
+        await client.json()
+        assert await client.json() == DONE
+        rig.say(Finish())
+        assert (await client.closed())[0] == 1001
+        with trio.fail_after(10):
+            await rig.ended.wait()
+
+
+@pytest.mark.parametrize("request_id", ["chosen", "chosen-t2"])
+async def test_a_turn_can_be_cancelled_by_its_id_and_ends_the_socket(
+    open_rig: Opener, request_id: str
+) -> None:
+    async def begin(talker: Talker) -> None:
+        await talker.message()
+        await talker.text(DONE)
+        await talker.message()
+        await talker.text({"type": "response.created"})
+        await talker.closed()
+
+    async with open_rig() as rig, serve_model(rig, begin) as model:
+        async with opened(rig, "/v1/responses", ID) as client:
+            for _ in range(2):
+                await client.text(create())
+                await client.json()
+            rig.say(Cancel(ask=1, request_id=request_id, caller=""))
+            code, reason = await client.closed()
+            told = await rig.heard(CancelDone)
+        await model.over.wait()
+        record = await record_of(rig, 2)
+
+    assert (code, reason) == (1000, "this request was cancelled")
+    assert told.result == "cancelled"
+    assert (record.request_id, record.outcome) == ("chosen-t2", "cancelled")
+
+
+# --- who may ask, and where ----------------------------------------------------------------------
+
+
+async def test_a_socket_takes_a_key_which_stays_here(open_rig: Opener) -> None:
+    async with open_rig(api_keys=("sk-1",)) as rig, serve_model(rig, answer_turns) as model:
+        for target in ("/v1/responses", "/v1/realtime?model=m"):
+            async with dialled(rig, target) as client:
+                answer = await client.next()
+                assert isinstance(answer, ws.RejectConnection)
+                assert answer.status_code == 401
+        key = (b"Authorization", b"Bearer sk-1")
+        async with opened(rig, "/v1/responses", key) as client:
+            await client.text(create())
+            await client.json()
+    assert not any(b"sk-1" in value for value in fields_of(model.requests[0]).values())
+
+
+@pytest.mark.parametrize("target", ["/v1/responses", "/v1/realtime?model=m"])
+async def test_without_cors_a_page_of_another_site_opens_no_socket(
+    open_rig: Opener, target: str
+) -> None:
+    async with open_rig(cors=False) as rig, serve_model(rig, answer_turns):
+        async with dialled(rig, target, (b"Origin", b"http://there")) as client:
+            answer = await client.next()
+            assert isinstance(answer, ws.RejectConnection)
+            assert answer.status_code == 403
+        async with opened(rig, target, (b"Origin", b"http://here")):
+            pass
+
+
+async def test_a_peer_gets_its_own_key_and_its_own_name_of_the_model(open_rig: Opener) -> None:
+    peers = {"p": PeerRoute(peer="p", url="http://127.0.0.1:1", api_key="theirs")}
+    options = {"peers": peers, "peer_models": {"far": PeerModel(peer="p", model="their-m")}}
+    model = Model(answer_turns)
+    async with trio.open_nursery() as nursery:
+        port = await listen(nursery, model.serve)
+        peers["p"] = PeerRoute(peer="p", url=f"http://127.0.0.1:{port}/base/v1", api_key="theirs")
+        async with open_rig(**options) as rig:
+            key = (b"Authorization", b"Bearer mine")
+            async with opened(rig, "/v1/responses", key) as client:
+                await client.text(create(model="far"))
+                assert '"model": "their-m"' in (await client.json())["words"].replace('":"', '": "')
+            async with opened(rig, "/v1/realtime?model=far&a=b", key):
+                pass
+            assert rig.count(Want) == 0
+        nursery.cancel_scope.cancel()
+
+    first, second = model.requests
+    assert first.target == "/base/v1/responses"
+    assert second.target == "/base/v1/realtime?model=their-m&a=b"
+    for request in model.requests:
+        assert request.host == f"127.0.0.1:{port}"
+        assert fields_of(request)[b"authorization"] == b"Bearer theirs"
+
+
+# --- tunnels -------------------------------------------------------------------------------------
+
+REALTIME = "/v1/realtime?model=em&x=%20y"
+
+
+async def test_other_sockets_are_passed_on_as_they_are(open_rig: Opener) -> None:
+    async def echo(talker: Talker) -> None:
+        data = await talker.message()
+        await talker.say(ws.TextMessage(data=data))
+        await talker.closed()
+        await talker.say(ws.CloseConnection(code=1000))
+
+    async with open_rig() as rig:
+        async with serve_model(rig, echo, extensions=(PerMessageDeflate(),)) as model:
+            deflate = PerMessageDeflate()
+            async with dialled(rig, REALTIME, ID, extensions=[deflate]) as client:
+                answer = await client.next()
+                assert [type(it) for it in answer.extensions] == [PerMessageDeflate]
+                await client.text("hello " * 1000)
+                assert await client.message() == "hello " * 1000
+                await client.say(ws.CloseConnection(code=1000))
+                await client.closed()
+            record = await record_of(rig)
+
+    assert model.requests[0].target == "/v1/realtime?model=real&x=%20y"
+    assert (record.request_id, record.asked, record.model) == ("chosen", "em", "m")
+    assert (record.status, record.outcome, record.path) == (101, "ok", "/v1/realtime")
+    assert 10 < record.bytes_out < 200  # compressed: nobody has looked inside
+
+
+async def test_a_tunnel_to_no_model_is_an_error_before_it_is_open(open_rig: Opener) -> None:
+    async with open_rig() as rig, dialled(rig, "/v1/realtime?model=emm") as client:
+        answer = await client.next()
+        assert isinstance(answer, ws.RejectConnection)
+        body = await client.next()
+        record = await record_of(rig)
+        assert rig.count(Want) == 0
+    assert answer.status_code == 404
+    assert json.loads(bytes(body.data))["error"]["code"] == "model_not_found"
+    assert (record.outcome, record.status) == ("rejected", 404)
+
+
+@pytest.mark.parametrize(("transient", "status"), [(False, 500), (True, 503)])
+async def test_a_tunnel_to_a_model_that_does_not_come_up_is_an_error(
+    open_rig: Opener, transient: bool, status: int
+) -> None:
+    async with open_rig() as rig:
+        rig.grants = False
+        async with dialled(rig, REALTIME) as client:
+            want = await rig.heard(Want)
+            error = ErrorInfo(code="x", message="no room", transient=transient)
+            rig.say(Refused(request=want.request, model="m", error=error))
+            answer = await client.next()
+            record = await record_of(rig)
+    assert isinstance(answer, ws.RejectConnection)
+    assert answer.status_code == status
+    assert record.status == status
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [b"Content-Length: 2\r\n\r\nno", b"Transfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n"],
+)
+async def test_an_upstream_that_opens_no_tunnel_answers_as_ever(
+    open_rig: Opener, framing: bytes, kit: Any
+) -> None:
+    raw = b"HTTP/1.1 426 Upgrade Required\r\nX-Why: no\r\n" + framing
+    async with open_rig() as rig, serve_raw(rig, raw), dialled(rig, REALTIME, ID) as client:
+        answer = await kit.read_to_end(client.stream)
+        record = await record_of(rig)
+    assert answer.startswith(b"HTTP/1.1 426 Upgrade Required\r\n")
+    assert b"X-Why: no\r\n" in answer
+    assert b"X-Request-Id: chosen\r\n" in answer
+    assert b"Connection: close\r\n" in answer
+    assert answer.endswith(framing.partition(b"\r\n\r\n")[2])
+    assert (record.status, record.outcome) == (426, "upstream_error")
+
+
+async def open_raw_tunnel(rig: Any) -> trio.SocketStream:
+    stream: trio.SocketStream = await rig.connect()
+    client = WSConnection(ConnectionType.CLIENT)
+    await stream.send_all(client.send(ws.Request(host="here", target=REALTIME)))
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        head += await stream.receive_some(1)
+    assert head.startswith(b"HTTP/1.1 101 "), head
+    return stream
+
+
+@pytest.mark.parametrize("first", ["client", "upstream"])
+async def test_a_side_that_has_said_all_still_hears_the_other_one(
+    open_rig: Opener, kit: Any, first: str
+) -> None:
+    heard: list[bytes] = []
+    told = trio.Event()
+
+    async def talk(talker: Talker) -> None:
+        stream = talker.stream
+        if first == "upstream":
+            await stream.send_all(b"question")
+            await stream.send_eof()
+        heard.append(await kit.read_to_end(stream))
+        told.set()
+        if first == "client":
+            await trio.sleep(1)  # longer than clients that have gone are overlooked
+            await stream.send_all(b"answer")
+
+    async with open_rig() as rig, serve_model(rig, talk):
+        async with await open_raw_tunnel(rig) as client:
+            if first == "client":
+                await client.send_all(b"question")
+                await client.send_eof()
+                assert await kit.read_to_end(client) == b"answer"
+            else:
+                assert await kit.read_to_end(client) == b"question"
+                await client.send_all(b"answer")
+                await client.send_eof()
+            await told.wait()
+        record = await record_of(rig)
+
+    assert heard == [b"question" if first == "client" else b"answer"]
+    assert record.outcome == "ok"
+
+
+async def test_a_client_that_takes_nothing_slows_the_upstream_down(open_rig: Opener) -> None:
+    piece = b"x" * 1_000_000
+    sent = 0
+
+    async def flood(talker: Talker) -> None:
+        nonlocal sent
+        with suppress(trio.BrokenResourceError):
+            while True:
+                await talker.stream.send_all(piece)
+                sent += len(piece)
+
+    async with open_rig() as rig, serve_model(rig, flood) as model:
+        async with await open_raw_tunnel(rig):
+            before = -1
+            while before < sent:
+                before = sent
+                await trio.sleep(0.3)
+        await model.over.wait()
+        record = await record_of(rig)
+    # what the kernel holds for two connections, and nothing of ours
+    assert sent < 40_000_000
+    assert record.bytes_out <= sent + len(piece)
+    assert record.outcome == "client_gone"
+
+
+async def test_a_tunnel_in_which_nothing_moves_ends(open_rig: Opener, kit: Any) -> None:
+    async def hear(talker: Talker) -> None:
+        await kit.read_to_end(talker.stream)
+
+    async with open_rig(upstream_idle_s=0.3) as rig, serve_model(rig, hear) as model:
+        async with await open_raw_tunnel(rig) as client:
+            assert await kit.read_to_end(client) == b""
+        await model.over.wait()
+        record = await record_of(rig)
+    assert record.outcome == "timeout"
+
+
+async def test_a_tunnel_can_be_cancelled(open_rig: Opener, kit: Any) -> None:
+    async def hear(talker: Talker) -> None:
+        await kit.read_to_end(talker.stream)
+
+    async with open_rig() as rig, serve_model(rig, hear) as model:
+        async with opened(rig, REALTIME, ID) as client:
+            rig.say(Cancel(ask=1, request_id="chosen", caller=""))
+            assert (await client.closed())[0] == 1006
+        await model.over.wait()
+        record = await record_of(rig)
+    assert (record.status, record.outcome) == (101, "cancelled")
+
+
+async def test_a_socket_without_a_model_is_told_how_to_name_one(open_rig: Opener) -> None:
+    async with open_rig() as rig, dialled(rig, "/v1/realtime") as client:
+        answer = await client.next()
+        body = await client.next()
+    assert isinstance(answer, ws.RejectConnection)
+    assert answer.status_code == 404
+    assert "?model=" in json.loads(bytes(body.data))["error"]["message"]

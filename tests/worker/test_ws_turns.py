@@ -1,0 +1,202 @@
+"""The turns of a WebSocket of the Responses API, each with an account of its own."""
+
+import json
+from typing import Any
+
+import pytest
+
+from arriero.protocol.activity import RequestRecord
+from arriero.protocol.routes import ModelRoute, WorkerConfig
+from arriero.worker.account import Account
+from arriero.worker.errors import BadRequest, ClientGone, RelayError, UnknownModel, UpstreamDied
+from arriero.worker.naming import Names
+from arriero.worker.paths import Form
+from arriero.worker.websocket import Message
+from arriero.worker.ws_turns import Turns, begins_turn, ends_turn
+
+NAMES = Names(
+    WorkerConfig(
+        generation=1,
+        models=(
+            ModelRoute(model="m", aliases=("em",), send_as="real"),
+            ModelRoute(model="other"),
+        ),
+    )
+)
+USAGE = {"input_tokens": 10, "output_tokens": 3, "total_tokens": 13}
+
+
+class Book:
+    """Turns, and what has become of them."""
+
+    def __init__(self) -> None:
+        self.opened = 0
+        self.records: list[RequestRecord] = []
+        self.turns = Turns(NAMES, self.open_turn, self.end_turn)
+
+    def open_turn(self) -> Account:
+        self.opened += 1
+        account = Account(
+            request_id=str(self.opened), path=b"/v1/responses", form=Form.RESPONSES, now=0.0, t=0.0
+        )
+        account.keeper.status = 101
+        return account
+
+    def end_turn(self, account: Account) -> None:
+        record = account.close(9.0)
+        assert record is not None
+        self.records.append(record)
+
+
+def create(**members: Any) -> Message:
+    return Message(json.dumps({"type": "response.create"} | members).encode())
+
+
+def event(kind: str, **members: Any) -> Message:
+    return Message(json.dumps({"type": kind} | members, indent=2).encode())
+
+
+def completed(**members: Any) -> Message:
+    response = {"model": "served", "status": "completed", "usage": USAGE} | members
+    return event("response.completed", response=response)
+
+
+def test_each_create_is_a_turn_and_goes_up_with_the_models_name_there() -> None:
+    book = Book()
+    assert book.turns.say(create(model="em", input="1")) == create(model="real", input="1")
+    book.turns.hear(event("response.output_text.delta", delta="a\nb"), 1.0)
+    assert book.turns.is_open
+    book.turns.hear(completed(), 2.0)
+    assert not book.turns.is_open
+    assert book.turns.say(create(model="m", input="2")) == create(model="real", input="2")
+    book.turns.hear(completed(usage=USAGE | {"output_tokens": 5}), 3.0)
+
+    first, second = book.records
+    assert (first.asked, first.model, first.served_as) == ("em", "m", "served")
+    assert (first.output_tokens, second.output_tokens) == (3, 5)
+    assert (first.outcome, first.finish_reason, first.status) == ("ok", "stop", 101)
+    assert first.stream
+    assert first.ttft_ms == 1000
+    assert first.gen_ms == 1000
+    assert first.bytes_out == len(event("response.output_text.delta", delta="a\nb").data) + len(
+        completed().data
+    )
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Message(b'{"type":"response.cancel", "model":"em"}'),
+        Message(b"no JSON"),
+        Message(create(model="em").data, is_text=False),
+        Message(b'{"type":5,"model":"em"}'),
+        Message(b"[" * 100_000),
+    ],
+)
+def test_all_other_messages_pass_byte_for_byte(message: Message) -> None:
+    book = Book()
+    book.turns.say(create(model="m"))
+    assert book.turns.say(message) is message
+    assert book.opened == 1
+
+
+@pytest.mark.parametrize(
+    ("message", "kind", "words"),
+    [
+        (Message(b"no JSON"), BadRequest, "response.create"),
+        (Message(b'{"type":"response.cancel"}'), BadRequest, "response.create"),
+        (Message(create(model="m").data, is_text=False), BadRequest, "response.create"),
+        (create(), BadRequest, "no 'model'"),
+        (create(model=5), BadRequest, "which model"),
+        (Message(b'{"type":"response.create","model":"m","model":"n"}'), BadRequest, "more than"),
+        (create(model="ohter"), UnknownModel, "did you mean 'other'"),
+    ],
+)
+def test_a_first_message_that_names_no_model_is_refused_and_put_down(
+    message: Message, kind: type[RelayError], words: str
+) -> None:
+    book = Book()
+    with pytest.raises(kind, match=words) as caught:
+        book.turns.say(message)
+    book.turns.end(caught.value)
+    (record,) = book.records
+    assert (record.outcome, record.error_code) == ("rejected", caught.value.code)
+
+
+def test_later_turns_are_for_the_same_model_whether_they_say_so_or_not() -> None:
+    book = Book()
+    book.turns.say(create(model="m"))
+    assert book.turns.say(create(input="2")) == create(input="2")
+    with pytest.raises(BadRequest, match=r"socket is one for 'm'.*'other'"):
+        book.turns.say(create(model="other"))
+    book.turns.end(ClientGone())
+    assert [record.model for record in book.records] == ["m", "m", ""]
+
+
+def test_turns_that_are_begun_together_end_in_their_order() -> None:
+    book = Book()
+    for number in range(3):
+        book.turns.say(create(model="m", input=str(number)))
+    book.turns.hear(completed(), 1.0)
+    book.turns.hear(event("response.failed", response={"error": {"code": "server_error"}}), 2.0)
+    assert [record.request_id for record in book.records] == ["1", "2"]
+    assert [record.outcome for record in book.records] == ["ok", "upstream_error"]
+    assert book.turns.is_open
+
+
+def test_nobody_begins_turns_without_end() -> None:
+    book = Book()
+    for _ in range(16):
+        book.turns.say(create(model="m"))
+    with pytest.raises(BadRequest, match="16 turns"):
+        book.turns.say(create(model="m"))
+    assert book.opened == 16
+
+
+@pytest.mark.parametrize(
+    ("message", "ends"),
+    [
+        (event("response.completed"), True),
+        (event("response.incomplete"), True),
+        (event("response.failed"), True),
+        (event("error", error={"code": "previous_response_not_found"}), True),
+        (event("response.created"), False),
+        (event("response.output_text.delta", delta='"response.completed"'), False),
+        (event("response.in_progress", error=None, response={"type": "response.failed"}), False),
+        (Message(b'"response.completed"'), False),
+        (Message(event("response.completed").data, is_text=False), False),
+    ],
+)
+def test_a_turn_ends_with_the_events_that_say_so(message: Message, ends: bool) -> None:
+    assert ends_turn(message) == ends
+
+
+def test_an_error_ends_a_turn_and_is_in_its_record() -> None:
+    book = Book()
+    book.turns.say(create(model="m"))
+    book.turns.hear(event("error", error={"code": "previous_response_not_found"}), 1.0)
+    (record,) = book.records
+    assert (record.outcome, record.error_code) == ("upstream_error", "previous_response_not_found")
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [(ClientGone(), "client_gone"), (UpstreamDied("it died"), "upstream_error")],
+)
+def test_a_turn_that_is_cut_short_says_why(error: RelayError | ClientGone, outcome: str) -> None:
+    book = Book()
+    book.turns.say(create(model="m"))
+    book.turns.end(error)
+    book.turns.end(UpstreamDied("later"))
+    assert [record.outcome for record in book.records] == [outcome]
+
+
+def test_our_own_words_do_not_come_back_to_the_model() -> None:
+    book = Book()
+    ours = {"type": "reasoning", "id": "rs_swapprogress_1", "summary": []}
+    said = book.turns.say(create(model="m", input=[ours, {"role": "user", "content": "x"}]))
+    assert b"rs_swapprogress" not in said.data
+
+
+def test_what_begins_a_turn_is_found_however_it_is_written() -> None:
+    assert begins_turn(Message(b' {"input":[], "t\\u0079pe" : "response.create"}'))
