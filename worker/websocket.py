@@ -326,16 +326,16 @@ class Leg:
     def _take(self, event: ws.Event) -> Event | None:
         match event:
             case ws.TextMessage() | ws.BytesMessage():
-                is_text = isinstance(event, ws.TextMessage)
+                data = event.data
                 # at once: an array of bytes holds many small pieces as compactly as a large one
-                self._message += event.data.encode() if is_text else event.data
+                self._message += data.encode() if isinstance(data, str) else data
                 if len(self._message) > self._most_bytes:
                     reason = f"cannot take a message of more than {self._most_bytes} bytes"
                     return Ended(Close(CloseReason.MESSAGE_TOO_BIG, reason), is_fault=True)
                 if not event.message_finished:
                     return None
-                data, self._message = bytes(self._message), bytearray()
-                return Message(data, is_text)
+                whole, self._message = bytes(self._message), bytearray()
+                return Message(whole, isinstance(data, str))
             case ws.Ping():
                 return Reply(self._frames.send(event.response()))
             case ws.CloseConnection():

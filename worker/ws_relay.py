@@ -13,7 +13,7 @@ from typing import Protocol, TypeAlias
 
 import trio
 
-from .errors import ClientGone, RelayError, UpstreamDied, UpstreamSilent
+from .errors import ClientGone, RelayError, RequestCancelled, UpstreamDied, UpstreamSilent
 from .headers import MAX_ANSWER_HEAD_BYTES
 from .sentry import Connection
 from .upstream import Endpoint, Link
@@ -215,6 +215,8 @@ class _Side:
                 pass
 
     async def _say(self, frame: bytes) -> bool:
+        if not frame:
+            return False
         async with self._sending:
             self._whole = False
             try:
@@ -268,13 +270,11 @@ class TurnSocket:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._watch)
                     await self._talk(dial, nursery)
-            end = self._why()
             with trio.move_on_after(_PARTING_S, shield=True):
-                await self._client.end(end.client)
+                await self._client.end(self._why().client)
         finally:
             self._conn.upstream = None
             self._turns.end(self._why().error)
-        await self._conn.wire.linger(_PARTING_S)
 
     def _finish(self, end: End) -> None:
         if self._end is None:
@@ -293,13 +293,15 @@ class TurnSocket:
     async def _watch(self) -> None:
         """End it when nothing is said for too long, or its place is needed between two turns."""
         while True:
-            now = trio.current_time()
-            idle_until = self._spoke_at + self._idle_s
-            if now >= idle_until:
-                self._finish(silent(self._idle_s, in_turn=self._turns.is_open))
-            if not self._turns.is_open and (self._is_finishing() or not self._may_stay()):
+            in_turn = self._turns.is_open
+            if in_turn and not self._dialled.is_set():
+                self._spoke_at = trio.current_time()  # a load has limits of its own
+            left_s = self._spoke_at + self._idle_s - trio.current_time()
+            if left_s <= 0:
+                self._finish(silent(self._idle_s, in_turn=in_turn))
+            if not in_turn and (self._is_finishing() or not self._may_stay()):
                 self._finish(not_kept())
-            await trio.sleep_until(min(idle_until, now + _LOOK_S))
+            await trio.sleep(max(0, min(left_s, _LOOK_S)))
 
     async def _talk(self, dial: Dial, nursery: trio.Nursery) -> None:
         first = await self._client.next()
@@ -315,6 +317,8 @@ class TurnSocket:
         try:
             async with dial() as dialled:
                 await self._from_upstream(dialled, message)
+        except RequestCancelled:
+            self._finish(cancelled())
         except RelayError as error:
             self._finish(failed(error))
         except ClientGone:
@@ -419,11 +423,10 @@ class Tunnel:
 
     async def _watch(self) -> None:
         while True:
-            now = trio.current_time()
-            idle_until = self._moved_at + self._idle_s
-            if now >= idle_until:
+            left_s = self._moved_at + self._idle_s - trio.current_time()
+            if left_s <= 0:
                 self._fail(UpstreamSilent("nothing was said for too long"))
-            await trio.sleep_until(min(idle_until, now + _LOOK_S))
+            await trio.sleep(max(0, min(left_s, _LOOK_S)))
 
     async def _up(self) -> None:
         data, self._conn.buffer = self._conn.buffer, b""

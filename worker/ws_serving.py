@@ -42,6 +42,9 @@ log = logging.getLogger(__name__)
 
 _SWITCHED = 101
 
+# Seconds for the client to close, once all is said.
+_PARTING_S = 2.0
+
 # Bytes of randomness with which a WebSocket is opened.
 _NONCE_BYTES = 16
 
@@ -77,6 +80,7 @@ async def answer_websocket(
     finally:
         conn.busy = False
         service.running.exit(request_id)
+    await conn.wire.linger(_PARTING_S)  # bytes on their way here must not wipe the last word
 
 
 @dataclass(slots=True)
@@ -238,7 +242,6 @@ class _Socket:
         extra = call.extra_lines() if call is not None else account.request_id_line
         await self.conn.send(error_answer(error, close=True, extra=extra))
         self._close_account(account)
-        await self.conn.wire.linger()
 
 
 async def _pass_answer(call: Call, dialled: Dialled) -> None:
@@ -253,4 +256,3 @@ async def _pass_answer(call: Call, dialled: Dialled) -> None:
     call.conn.upstream = dialled.link
     call.conn.wait_for(Waits.UPSTREAM, call.config.upstream_idle_s)
     await relay_plain(call, dialled.link, head, AnswerBody(head), dialled.rest)
-    await call.conn.wire.linger()

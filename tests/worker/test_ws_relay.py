@@ -2,6 +2,7 @@
 
 import json
 import socket
+import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import Any, TypeVar
 
 import pytest
 import trio
+import trustme
 from wsproto import ConnectionType, WSConnection
 from wsproto import events as ws
 from wsproto.connection import Connection
@@ -41,7 +43,7 @@ DONE = {"type": "response.completed", "response": {"usage": {"input_tokens": 7}}
 class Talker:
     """One end of a WebSocket, by wsproto alone."""
 
-    def __init__(self, stream: trio.SocketStream, kind: ConnectionType) -> None:
+    def __init__(self, stream: Any, kind: ConnectionType) -> None:
         self.stream = stream
         self.ws = WSConnection(kind)
         self.events: list[Any] = []
@@ -93,7 +95,7 @@ class Model:
     over: trio.Event = field(default_factory=trio.Event)
     extensions: tuple[Any, ...] = ()
 
-    async def serve(self, stream: trio.SocketStream) -> None:
+    async def serve(self, stream: Any) -> None:
         async with stream:
             talker = Talker(stream, ConnectionType.SERVER)
             request = await talker.next()
@@ -109,15 +111,16 @@ def fields_of(request: ws.Request) -> dict[bytes, bytes]:
 
 async def answer_turns(talker: Talker) -> None:
     """Answer each message with what it was, and end its turn."""
-    while True:
-        event = await talker.next()
-        if isinstance(event, ws.CloseConnection):
-            if event.code != 1006:
-                await talker.say(event.response())
-            return
+    words = ""
+    while not isinstance(event := await talker.next(), ws.CloseConnection):
         assert isinstance(event, ws.TextMessage), event
-        await talker.text({"type": "heard", "words": event.data})
-        await talker.text(DONE)
+        words += event.data
+        if event.message_finished:
+            await talker.text({"type": "heard", "words": words})
+            await talker.text(DONE)
+            words = ""
+    if event.code != 1006:
+        await talker.say(event.response())
 
 
 async def listen(nursery: trio.Nursery, serve: Any) -> int:
@@ -127,9 +130,9 @@ async def listen(nursery: trio.Nursery, serve: Any) -> int:
 
 
 @asynccontextmanager
-async def serve_model(rig: Any, talk: Any, **options: Any) -> AsyncGenerator[Model, None]:
+async def serve_model(rig: Any, talk: Any) -> AsyncGenerator[Model, None]:
     """Let the model that the supervisor grants speak WebSocket."""
-    model = Model(talk, **options)
+    model = Model(talk)
     rig.upstream.port = await listen(rig.nursery, model.serve)
     with trio.fail_after(20):
         yield model
@@ -166,7 +169,8 @@ def open_rig(tmp_path: Path, kit: Any) -> Opener:
 
 async def record_of(rig: Any, count: int = 1) -> RequestRecord:
     with trio.fail_after(10):
-        return (await rig.heard(Finished, count)).record
+        finished: Finished = await rig.heard(Finished, count)
+    return finished.record
 
 
 def create(**members: Any) -> dict[str, Any]:
@@ -202,7 +206,12 @@ async def test_two_turns_on_one_socket_are_two_records_and_one_lease(open_rig: O
 
 
 async def test_all_but_a_create_passes_byte_for_byte_both_ways(open_rig: Opener) -> None:
-    said = ['{"type" : "response.cancel",  "a":1.0}', b"\x00\xff" * 500_000, "é" * 200_000, ""]
+    said: list[str | bytes] = [
+        '{"type" : "response.cancel",  "a":1.0}',
+        b"\x00\xff" * 500_000,
+        "é" * 200_000,
+        "",
+    ]
 
     async def echo(talker: Talker) -> None:
         await talker.message()
@@ -518,6 +527,19 @@ async def test_a_client_that_leaves_while_its_model_loads_waits_no_longer(
         assert (await record_of(rig)).outcome == "client_gone"
 
 
+async def test_a_request_can_be_cancelled_while_its_model_loads(open_rig: Opener) -> None:
+    async with open_rig(upstream_idle_s=0.2) as rig:
+        rig.grants = False
+        async with opened(rig, "/v1/responses", ID) as client:
+            await client.text(create())
+            await rig.heard(Want)
+            await trio.sleep(0.5)  # a load may take longer than a model is silent
+            rig.say(Cancel(ask=1, request_id="chosen", caller=""))
+            assert (await client.closed())[0] == 1000
+        await rig.heard(Leave)
+        assert (await record_of(rig)).outcome == "cancelled"
+
+
 @pytest.mark.parametrize("in_turn", [True, False])
 async def test_a_socket_on_which_nothing_is_said_ends(open_rig: Opener, in_turn: bool) -> None:
     async def hear(talker: Talker) -> None:
@@ -660,20 +682,36 @@ async def test_without_cors_a_page_of_another_site_opens_no_socket(
             pass
 
 
-async def test_a_peer_gets_its_own_key_and_its_own_name_of_the_model(open_rig: Opener) -> None:
-    peers = {"p": PeerRoute(peer="p", url="http://127.0.0.1:1", api_key="theirs")}
-    options = {"peers": peers, "peer_models": {"far": PeerModel(peer="p", model="their-m")}}
+@pytest.mark.parametrize("tls", [False, True])
+async def test_a_peer_gets_its_own_key_and_its_own_name_of_the_model(
+    open_rig: Opener, tls: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(context)
     model = Model(answer_turns)
+
+    async def serve(stream: trio.SocketStream) -> None:
+        await model.serve(trio.SSLStream(stream, context, server_side=True) if tls else stream)
+
     async with trio.open_nursery() as nursery:
-        port = await listen(nursery, model.serve)
-        peers["p"] = PeerRoute(peer="p", url=f"http://127.0.0.1:{port}/base/v1", api_key="theirs")
-        async with open_rig(**options) as rig:
+        port = await listen(nursery, serve)
+        url = f"{'https' if tls else 'http'}://localhost:{port}/base/v1"
+        peers = {"p": PeerRoute(peer="p", url=url, api_key="theirs")}
+        peer_models = {"far": PeerModel(peer="p", model="their-m")}
+        async with open_rig(peers=peers, peer_models=peer_models) as rig:
             key = (b"Authorization", b"Bearer mine")
             async with opened(rig, "/v1/responses", key) as client:
-                await client.text(create(model="far"))
-                assert '"model": "their-m"' in (await client.json())["words"].replace('":"', '": "')
-            async with opened(rig, "/v1/realtime?model=far&a=b", key):
-                pass
+                for _ in range(2):
+                    await client.text(create(model="far", input="x" * 100_000))
+                    words = (await client.json())["words"]
+                    assert json.loads(words) == create(model="their-m", input="x" * 100_000)
+                    assert await client.json() == DONE
+            async with opened(rig, "/v1/realtime?model=far&a=b", key) as client:
+                await client.text("anything")
+                assert (await client.json())["words"] == "anything"
             assert rig.count(Want) == 0
         nursery.cancel_scope.cancel()
 
@@ -681,8 +719,9 @@ async def test_a_peer_gets_its_own_key_and_its_own_name_of_the_model(open_rig: O
     assert first.target == "/base/v1/responses"
     assert second.target == "/base/v1/realtime?model=their-m&a=b"
     for request in model.requests:
-        assert request.host == f"127.0.0.1:{port}"
+        assert request.host == f"localhost:{port}"
         assert fields_of(request)[b"authorization"] == b"Bearer theirs"
+        assert not any(b"mine" in value for value in fields_of(request).values())
 
 
 # --- tunnels -------------------------------------------------------------------------------------
@@ -697,17 +736,16 @@ async def test_other_sockets_are_passed_on_as_they_are(open_rig: Opener) -> None
         await talker.closed()
         await talker.say(ws.CloseConnection(code=1000))
 
-    async with open_rig() as rig:
-        async with serve_model(rig, echo, extensions=(PerMessageDeflate(),)) as model:
-            deflate = PerMessageDeflate()
-            async with dialled(rig, REALTIME, ID, extensions=[deflate]) as client:
-                answer = await client.next()
-                assert [type(it) for it in answer.extensions] == [PerMessageDeflate]
-                await client.text("hello " * 1000)
-                assert await client.message() == "hello " * 1000
-                await client.say(ws.CloseConnection(code=1000))
-                await client.closed()
-            record = await record_of(rig)
+    async with open_rig() as rig, serve_model(rig, echo) as model:
+        model.extensions = (PerMessageDeflate(),)
+        async with dialled(rig, REALTIME, ID, extensions=[PerMessageDeflate()]) as client:
+            answer = await client.next()
+            assert [type(it) for it in answer.extensions] == [PerMessageDeflate]
+            await client.text("hello " * 1000)
+            assert await client.message() == "hello " * 1000
+            await client.say(ws.CloseConnection(code=1000))
+            await client.closed()
+        record = await record_of(rig)
 
     assert model.requests[0].target == "/v1/realtime?model=real&x=%20y"
     assert (record.request_id, record.asked, record.model) == ("chosen", "em", "m")

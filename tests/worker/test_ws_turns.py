@@ -65,9 +65,9 @@ def test_each_create_is_a_turn_and_goes_up_with_the_models_name_there() -> None:
     book = Book()
     assert book.turns.say(create(model="em", input="1")) == create(model="real", input="1")
     book.turns.hear(event("response.output_text.delta", delta="a\nb"), 1.0)
-    assert book.turns.is_open
+    assert [book.turns.is_open] == [True]
     book.turns.hear(completed(), 2.0)
-    assert not book.turns.is_open
+    assert [book.turns.is_open] == [False]
     assert book.turns.say(create(model="m", input="2")) == create(model="real", input="2")
     book.turns.hear(completed(usage=USAGE | {"output_tokens": 5}), 3.0)
 
