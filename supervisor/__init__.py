@@ -18,11 +18,13 @@ Layout, in the order in which one part stands on another:
                                                               the files of the configuration
                spawning, process*, lines, procfs, guardian*, ports, health
                                                               one process, and nothing left behind
+               kinds, port_owner                              what a server is, and whose its port
                fleet                                          the processes of models
                workers                                        the worker processes
                publisher, lease_server, control_server        the three sockets
                conductor, commands, preloading, logbook       carry out what was decided
-               durations_file, runtime, listening, notify, own_log
+               prices_*                                       a list of prices, kept up to date
+               state_files, durations_file, runtime, listening, notify, own_log
                                                               the machine around it
                gguf_head, scan_files                          what is in a folder of models
                cli_*                                          the commands that ask and show

@@ -6,9 +6,14 @@ an unclean close. Layout, lowest first; a file imports only from those above it:
     errors         what cannot be answered, and what the client is told
     head           deciding   head of a request; the rules against smuggling
     chunked        deciding   chunked body of a request -> bytes
+    multipart      deciding   form -> the model that it names
     paths          deciding   path -> form of the answer
+    keys           deciding   may this client ask, and who is it
+    cors           deciding   what pages of browsers have to be told
+    tracing        deciding   ids of a request and of its trace
+    header_rules   deciding   fields that the configuration changes
     stripping      deciding   our own words out of what clients send back
-    naming         deciding   body -> name of the model -> its route
+    naming         deciding   body -> name of the model -> where that is
     headers        deciding   header fields up and down; head of an upstream's answer
     sse            deciding   where a frame ends; whether a stream is whole; error frames
     sse_events     deciding   the events in a stream
@@ -18,26 +23,42 @@ an unclean close. Layout, lowest first; a file imports only from those above it:
     finish         deciding   why an answer ended, and which model spoke
     answer_reader  deciding   reads a copy of an answer for all of that
     cost           deciding   tokens and prices -> money
-    record         deciding   the account of one request
+    record         deciding   the record of one request
     gateway_fields deciding   what a client is told of it: fields and trailers
+    account        deciding   all of that for one request while it runs
     wishes         deciding   what an upstream is asked for besides
     body_edits     deciding   single members of a body are changed
+    outgoing       deciding   what goes to the upstream
     chunk_filters  deciding   chunks that only we have asked for are taken out
     prefill        deciding   how far a prompt is read
+    retry          deciding   whether an upstream is asked again, and when
+    peer_auth      deciding   signatures of Amazon
+    peers          deciding   what goes to another server, and where
     voice          deciding   what a waiting client is told: the words that all APIs have
     merging        deciding   frames one by one, for a stream that goes on from ours
     merge_*        deciding   which of them are changed, and how; a file for each API
+    heard          deciding   what a client has heard of a stream that has to be ended
     voice_*        deciding   the words of one API
+    turn_*         deciding   a chat as the events of a turn
+    error_answer   deciding   an error as a whole answer
     modes          deciding   how a waiting client is told of progress
     voices         deciding   form of the answer -> voice
     waiting        deciding   when it is told
+    passage        deciding   what becomes of the frames of a stream on their way
     leases         deciding   what may be done without asking; who waits
+    running        deciding   requests by their ids, to be cancelled
     progress_view  deciding   how all models stand
+    websocket      deciding   messages of a WebSocket; which model, when to close, and why
+    ws_turns       deciding   the accounts of its turns
     wire           doing      one socket, as thin as it goes
-    sentry         doing      all deadlines, and clients that left
+    tls_wire       doing      the same with TLS
+    sentry         doing      all deadlines, clients that left, streams that are silent
     upstream       doing      kept connections to the models
+    upload         doing      a body that is passed on as it comes
+    questions      doing      what the supervisor is asked and answers later
     call           doing      one request and the ways to answer its client
     relay          doing      request up, answer down
+    ws_*           doing      a WebSocket, both ways
     serving        doing      name, lease, relay, errors
     front          doing      one client connection: which door?
     listen         doing      accepts connections

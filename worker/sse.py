@@ -109,6 +109,14 @@ class FrameSplitter:
         return data
 
 
+# Streams with named events, whose frames say what goes on in them.
+_NAMED: Final = frozenset({Form.MESSAGES, Form.RESPONSES})
+
+# A piece of nothing but comments and pings.
+_SIGN_OF_LIFE: Final = re.compile(
+    rb"(?::[^\r\n]*[\r\n]+|event: ?ping[\r\n]+data: ?[^\r\n]{0,64}[\r\n]+)+"
+)
+
 # Pieces of a stream, each of whole frames, among which the end of the answer is looked for.
 _LAST_PIECES = 8
 
@@ -154,7 +162,7 @@ class EndWatcher:
         self._has_end = _has_end if end is None else end.search
         self.takes_rest = end is None or form is Form.GEMINI
         self._first = b""
-        self.look = self._last.append if form is not Form.RESPONSES else self._look_at_first
+        self.look = self._last.append if form not in _NAMED else self._look_at_named
 
     @property
     def seen(self) -> bool:
@@ -166,11 +174,15 @@ class EndWatcher:
         """The first frames, if they matter to this API, and the last ones."""
         return self._first + b"".join(self._last)
 
-    def _look_at_first(self, frames: bytes) -> None:
-        """Keep the first piece as well: it holds the id of the answer, which a failure repeats."""
+    def _look_at_named(self, frames: bytes) -> None:
+        """Keep the first piece as well: it holds the id of the answer, which a failure repeats.
+
+        Signs of life say nothing; a stream that is silent for long would have nothing else.
+        """
+        if _SIGN_OF_LIFE.fullmatch(frames):
+            return
         if not self._first:
             self._first = frames
-            self.look = self._last.append
         self._last.append(frames)
 
 

@@ -38,7 +38,7 @@ async def heartbeats(train: Train, came: list[float], begun: trio.Event) -> None
     ):
         async for line in response.aiter_lines():
             if line:
-                came.append(time.monotonic())  # noqa: PERF401  each as it comes
+                came.append(time.monotonic())
                 begun.set()
 
 

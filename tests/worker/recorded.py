@@ -176,6 +176,8 @@ def _numbered(stream: bytes) -> list[dict[str, Any]]:
     numbered = []
     for number, value in enumerate(read(stream)):
         value["sequence_number"] = number
+        if "response" in value:
+            value["response"].setdefault("output", [])
         if "item" in value or "item_id" in value:
             value["output_index"] = 0
         if "content_part" in value["type"] or "output_text" in value["type"]:

@@ -178,8 +178,10 @@ def test_the_end_may_be_in_a_frame_that_is_not_complete(form: Form, takes_rest: 
     assert EndWatcher(form).takes_rest is takes_rest
 
 
-@pytest.mark.parametrize(("form", "first"), [(Form.RESPONSES, b"0"), (Form.MESSAGES, b"")])
-def test_a_response_is_known_by_its_first_frame(form: Form, first: bytes) -> None:
+@pytest.mark.parametrize(
+    ("form", "first"), [(Form.RESPONSES, b"0"), (Form.MESSAGES, b"0"), (Form.CHAT, b"")]
+)
+def test_a_stream_of_named_events_is_known_by_its_first_frame(form: Form, first: bytes) -> None:
     watcher = EndWatcher(form)
     for number in range(20):
         watcher.look(b"%d" % number)
@@ -197,3 +199,16 @@ def test_an_error_frame_is_alone_and_followed_by_the_end_marker() -> None:
 
 def test_a_chunk_has_its_size_in_hexadecimal() -> None:
     assert chunk(b"x" * 26) == b"1a\r\n" + b"x" * 26 + b"\r\n"
+
+
+@pytest.mark.parametrize("form", [Form.MESSAGES, Form.RESPONSES])
+def test_signs_of_life_do_not_push_out_what_was_said(form: Form) -> None:
+    watcher = EndWatcher(form)
+    watcher.look(b": hb\n\n")
+    watcher.look(b"event: first\ndata: {}\n\n")
+    for _ in range(20):
+        watcher.look(b'event: ping\ndata: {"type":"ping"}\n\n: hb\n\n')
+    watcher.look(b'event: ping\ndata: {"type":"ping"}\n\nevent: x\ndata: {}\n\n')
+
+    assert watcher.heard.count(b"event: first") == 2
+    assert b"event: x" in watcher.heard

@@ -1,0 +1,171 @@
+"""Whatever becomes of requests, nothing of them stays: no task, no connection, no lease in use."""
+
+import gc
+import random
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from arriero.protocol.lease import Cancel, Finished, Report, Want
+from arriero.protocol.routes import ModelRoute
+from arriero.worker import app, link, sentry
+
+Opener = Callable[..., AbstractAsyncContextManager[Any]]
+
+SSE_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+STREAM = b'{"model":"m","stream":true}'
+PREFILL = b"X-Prefill-Progress: comment"
+
+
+@pytest.fixture
+def opened(tmp_path: Path, kit: Any, monkeypatch: pytest.MonkeyPatch) -> Opener:
+    """Opens a rig that reports often."""
+    monkeypatch.setattr(link, "_REPORT_S", 0.05)
+
+    def open_it(handler: Any, **options: Any) -> Any:
+        settings = {"models": (ModelRoute(model="m"),), "progress_delay_s": 0.0} | options
+        return kit.open_rig(tmp_path, handler, **settings)
+
+    return open_it
+
+
+def tasks() -> int:
+    return trio.lowlevel.current_statistics().tasks_living
+
+
+async def settled(rig: Any) -> None:
+    """Return when a report that is made from now on says that nothing runs."""
+    with trio.fail_after(5):
+        while (await rig.heard(Report, rig.count(Report) + 2)).in_flight:
+            pass
+
+
+async def hang(exchange: Any) -> None:
+    """Read a prompt for ever."""
+    await exchange.stream.receive_some()
+    await exchange.stream.aclose()
+
+
+@pytest.mark.parametrize("told", [(), (PREFILL,)])
+@pytest.mark.parametrize("head", [b"", SSE_HEAD, SSE_HEAD + b": up\n\n"])
+async def test_a_client_that_leaves_while_its_prompt_is_read_leaves_nothing(
+    opened: Opener, kit: Any, head: bytes, told: tuple[bytes, ...]
+) -> None:
+    async def handler(exchange: Any) -> None:
+        if head:
+            await exchange.stream.send_all(head)
+        await hang(exchange)
+
+    async with opened(handler, heartbeat_s=0.5) as rig:
+        await settled(rig)
+        before = tasks()
+        stream = await rig.connect()
+        await stream.send_all(kit.post(STREAM, *told))
+        await rig.upstream.asked.wait()
+        assert (await rig.heard(Report, rig.count(Report) + 2)).in_flight == {"m": 1}
+
+        await stream.aclose()
+        with trio.fail_after(sentry.TICK_S * 2 + 0.4):
+            await rig.upstream.closed.wait()
+        record = (await rig.heard(Finished)).record
+        await settled(rig)
+
+        assert record.outcome == "client_gone"
+        assert tasks() == before
+        assert rig.count(Want) == 1
+        async with await rig.connect() as stream:  # on the lease that is still held
+            await stream.send_all(kit.post(STREAM))
+            await rig.heard(Report, rig.count(Report) + 2)
+        assert rig.count(Want) == 1
+
+
+async def test_upstreams_that_fail_before_their_first_byte_cost_nothing_that_stays(
+    opened: Opener, kit: Any
+) -> None:
+    rounds, beside = 1000, 10
+
+    async def fail(exchange: Any) -> None:
+        await exchange.stream.aclose()
+
+    async with opened(fail) as rig:
+        await rig.ask(kit.post(STREAM))
+        await settled(rig)
+        before = tasks()
+
+        async def ask() -> None:
+            async with await rig.connect() as stream:
+                for _ in range(rounds // beside):
+                    await stream.send_all(kit.post(STREAM, close=False))
+                    answer = await kit.read_answer(stream)
+                    assert answer.startswith(b"HTTP/1.1 502 Bad Gateway\r\n")
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(beside):
+                nursery.start_soon(ask)
+        await rig.heard(Finished, rounds + 1)
+        await settled(rig)
+
+        assert rig.count(Want) == 1
+        assert rig.upstream.open_connections == 0
+        assert rig.upstream.connections == rounds + 1
+        assert tasks() == before
+
+
+async def test_two_hundred_requests_of_all_ends_leave_nothing(
+    opened: Opener, kit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chance = random.Random(11)
+    found: list[Any] = []
+    make = app.Service
+    monkeypatch.setattr(app, "Service", lambda **more: found.append(make(**more)) or found[-1])
+
+    async def handler(exchange: Any) -> None:
+        fate = chance.randrange(4) if exchange.number else 0
+        if fate:
+            await exchange.stream.send_all(SSE_HEAD + b'data: {"x":1}\n\n')
+        if fate > 1:
+            await trio.sleep(0.3)
+        if fate > 2:
+            await hang(exchange)
+        await exchange.stream.aclose()
+
+    async with opened(handler, heartbeat_s=0.1) as rig:
+        await rig.ask(kit.post(STREAM))
+        await settled(rig)
+        before = tasks()
+
+        async def ask(number: int) -> None:
+            request = kit.post(STREAM, b"X-Request-Id: r%d" % number, *[PREFILL] * (number % 2))
+            async with await rig.connect() as stream:
+                await stream.send_all(request)
+                if number % 3:
+                    with trio.move_on_after(0.2 * chance.randrange(4)):
+                        await kit.read_to_end(stream)
+                else:
+                    await trio.sleep(0.3)
+                    rig.say(Cancel(ask=number, request_id=f"r{number}", caller=None))
+                    await kit.read_to_end(stream)
+
+        async with trio.open_nursery() as nursery:
+            for number in range(200):
+                nursery.start_soon(ask, number)
+        await rig.heard(Finished, 201)
+        await settled(rig)
+        await trio.sleep(sentry.TICK_S)  # beats of streams that have ended are dropped when due
+        gc.collect()
+
+        (service,) = found
+        assert service.sentry.connections == set()
+        assert service.sentry._beats == []
+        assert service.running._running == {}
+        assert service.running._cancelled == set()
+        assert rig.upstream.open_connections == 0
+        assert tasks() == before
+        outcomes = {
+            message.record.outcome for message in rig.received if isinstance(message, Finished)
+        }
+        assert outcomes == {"client_gone", "cancelled", "upstream_error"}
