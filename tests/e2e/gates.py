@@ -1,8 +1,10 @@
 """Loads that go on when a test says so, and real models that are as small as can be."""
 
+import random
 import socket
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from trains import Train, eventually
@@ -25,10 +27,16 @@ exec "$@"
 
 
 def free_port() -> int:
-    """Where the models' ports begin: apart from those of any other train on this machine."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Where the models' ports begin: apart from those of any other train on this machine.
+
+    And below those that the kernel gives to clients: a port is bound only when the gate opens, and
+    by then one of the many connections that wait could have it.
+    """
+    while True:
+        port = random.randrange(10_000, 32_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Gate:

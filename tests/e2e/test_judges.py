@@ -131,4 +131,4 @@ def test_only_reasoning_is_told_and_only_where_there_is_a_place_for_it(
     lines = found[Case("talker", mode, judge)].told.splitlines()
     assert bool(lines) is (mode == "reasoning" and JUDGES[judge])
     assert all(line.startswith(f"{MARKER}talker: ") for line in lines)
-    assert not lines or "ready after " in lines[-1]
+    assert not lines or any(": ready after " in line for line in lines)

@@ -50,8 +50,10 @@ async def hang(exchange: Any) -> None:
     await exchange.stream.aclose()
 
 
-@pytest.mark.parametrize("told", [(), (PREFILL,)])
-@pytest.mark.parametrize("head", [b"", SSE_HEAD, SSE_HEAD + b": up\n\n"])
+@pytest.mark.parametrize(
+    ("head", "told"),
+    [(b"", ()), (b"", (PREFILL,)), (SSE_HEAD, ()), (SSE_HEAD + b": up\n\n", (PREFILL,))],
+)
 async def test_a_client_that_leaves_while_its_prompt_is_read_leaves_nothing(
     opened: Opener, kit: Any, head: bytes, told: tuple[bytes, ...]
 ) -> None:
