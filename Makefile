@@ -73,7 +73,7 @@ $(READY): pyproject.toml
 	  rm -rf "$(VENV)"; \
 	  "$$python" -m venv "$(VENV)"; \
 	fi; \
-	echo 'installing into $(VENV) (about a minute) ...'; \
+	echo 'installing into $(VENV) (a minute or two) ...'; \
 	mkdir -p build; \
 	log=build/install.log; \
 	if ! { "$(BIN)/python" -m pip install --disable-pip-version-check --upgrade 'pip>=24.1' && \

@@ -96,6 +96,11 @@ def bound(
             after binding.
     """
     socket = _new_socket(context, kind)
+    if kind == zmq.ROUTER:
+        # Who comes back is let in although its old connection has not been missed yet. Without
+        # this, zmq drops all that it says, and neither side is told: as after this process was
+        # stopped for longer than zmq's heartbeats wait.
+        socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
     try:
         try:
             socket.bind(f"ipc://{path}")

@@ -70,6 +70,7 @@ class Peer:
         heard_at: When it last said anything, on trio's clock.
         in_flight: What it reported last.
         generation: Of the configuration that it follows.
+        finishing: It was asked to finish.
     """
 
     owner: str
@@ -78,6 +79,7 @@ class Peer:
     heard_at: float
     in_flight: dict[str, int] = field(default_factory=dict)
     generation: int = 0
+    finishing: bool = False
 
 
 class LeaseServer:
@@ -138,6 +140,7 @@ class LeaseServer:
     def finish(self, pid: int) -> None:
         """Ask the worker with that process id to finish what it has, and end."""
         if peer := self.peer_with_pid(pid):
+            peer.finishing = True
             self.send(peer.owner, Finish())
 
     def lost(self, pid: int) -> None:
@@ -251,6 +254,8 @@ class LeaseServer:
         if owner not in self._peers:
             self._peers[owner] = Peer(owner, hello.worker, hello.pid, trio.current_time())
         self.send(owner, self._welcome())
+        if self._peers[owner].finishing:  # it may have missed that, if it missed its welcome
+            self.send(owner, Finish())
 
     def _welcome(self) -> Welcome:
         return Welcome(config=self._config(), snapshot=self._conductor.snapshot())

@@ -57,7 +57,8 @@ an unclean close. Layout, lowest first; a file imports only from those above it:
     upload         doing      a body that is passed on as it comes
     questions      doing      what the supervisor is asked and answers later
     call           doing      one request and the ways to answer its client
-    relay          doing      request up, answer down
+    asking         doing      request up, and the head of its answer
+    relay*         doing      answer down
     ws_*           doing      a WebSocket, both ways
     serving        doing      name, lease, relay, errors
     front          doing      one client connection: which door?

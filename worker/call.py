@@ -151,6 +151,16 @@ class Call:
         return self.stream and not self.form.is_plain
 
     @property
+    def gets_blanks(self) -> bool:
+        """Whether a client that waits for JSON hears that it is alive."""
+        return (
+            self.config.nonstream_blanks
+            and not self.stream
+            and not self.form.is_plain
+            and self.upload is None
+        )
+
+    @property
     def speaks(self) -> bool:
         """Whether it may be told something at any time until the upstream's answer begins."""
         return self.committed or self.prefill is not None
@@ -212,7 +222,7 @@ class Call:
         now = trio.current_time()
         config = self.config
         if not self.is_told:
-            if config.nonstream_blanks and not self.form.is_plain and self.upload is None:
+            if self.gets_blanks:
                 self._blank_at = min(self._blank_at, now + _BLANK_S)
             return
         delay_s = config.progress_delay_s

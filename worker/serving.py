@@ -595,7 +595,7 @@ class Service:
         self.view.watch(model, wakeup.set)
         conn.wait_for(Waits.SUPERVISOR, float("inf"))
         call.start_waiting()
-        is_held = is_patient or call.is_told or call.config.nonstream_blanks
+        is_held = is_patient or call.is_told or call.gets_blanks
         hold_s = STREAM_HOLD_S if is_held else call.config.nonstream_hold_s
         until = trio.current_time() + hold_s
         self.say(want)

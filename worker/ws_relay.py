@@ -9,14 +9,14 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 import trio
 
-from .errors import ClientGone, RelayError, RequestCancelled, UpstreamDied, UpstreamSilent
+from .errors import ClientGone, RelayError, UpstreamDied, UpstreamSilent
 from .headers import MAX_ANSWER_HEAD_BYTES
 from .sentry import Connection
-from .upstream import Endpoint, Link
+from .upstream import Endpoint, Link, LinkWire
 from .websocket import (
     Close,
     End,
@@ -158,15 +158,11 @@ async def _read_opened(link: Link) -> tuple[OpenedHead, bytes, bytes]:
 # --- messages ------------------------------------------------------------------------------------
 
 
-class _Readable(Protocol):
-    async def receive(self) -> bytes: ...
-
-
-class _Side:
+class Side:
     """One side of a WebSocket: messages in, messages out. Pings are answered while it is read."""
 
     def __init__(
-        self, leg: Leg, wire: _Readable, send: Callable[[bytes], Awaitable[None]], data: bytes
+        self, leg: Leg, wire: LinkWire, send: Callable[[bytes], Awaitable[None]], data: bytes
     ) -> None:
         """Build it.
 
@@ -186,6 +182,8 @@ class _Side:
     async def next(self) -> Message | Ended:
         """Wait for what it says next."""
         while True:
+            # reads of a side that always has more cannot be cancelled: they would lose bytes
+            await trio.lowlevel.checkpoint_if_cancelled()
             while not self._events:
                 try:
                     data = await self._wire.receive()
@@ -245,14 +243,13 @@ class TurnSocket:
         self._turns = turns
         self._idle_s = idle_s
         self._is_finishing = is_finishing
-        self._client = _Side(Leg(serves=True), conn.wire, conn.send, conn.buffer)
-        conn.buffer = b""
+        self._client = Side(Leg(serves=True), conn.wire, conn.send, conn.buffer)
         self._scope = trio.CancelScope()
         self._end: End | None = None
         self._spoke_at = trio.current_time()
         self._dialled = trio.Event()
         self._may_stay: Callable[[], bool] = lambda: True
-        self._upstream: _Side | None = None
+        self._upstream: Side | None = None
 
     def cut(self) -> None:
         """End it: the client has gone, or somebody has asked for that (the sentry calls this)."""
@@ -317,8 +314,6 @@ class TurnSocket:
         try:
             async with dial() as dialled:
                 await self._from_upstream(dialled, message)
-        except RequestCancelled:
-            self._finish(cancelled())
         except RelayError as error:
             self._finish(failed(error))
         except ClientGone:
@@ -348,7 +343,7 @@ class TurnSocket:
             )
         wire = dialled.link.wire
         leg = Leg(serves=False)
-        self._upstream = upstream = _Side(leg, wire, wire.send, dialled.rest)
+        self._upstream = upstream = Side(leg, wire, wire.send, dialled.rest)
         self._may_stay = dialled.may_stay
         try:
             await upstream.send(first)
@@ -429,12 +424,13 @@ class Tunnel:
             await trio.sleep(max(0, min(left_s, _LOOK_S)))
 
     async def _up(self) -> None:
-        data, self._conn.buffer = self._conn.buffer, b""
+        data = self._conn.buffer
         upstream = self._dialled.link.wire
         try:
             while True:
                 if data:
                     await upstream.send(data)
+                await trio.lowlevel.checkpoint_if_cancelled()  # see `Side.next`
                 data = await self._from_client()
                 if not data:
                     break
@@ -463,6 +459,7 @@ class Tunnel:
                 if data:
                     await self._conn.send(data)
                     self.bytes_out += len(data)
+                await trio.lowlevel.checkpoint_if_cancelled()  # see `Side.next`
                 data = await self._dialled.link.wire.receive()
                 self._moved_at = trio.current_time()
                 if not data:

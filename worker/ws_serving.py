@@ -78,7 +78,6 @@ async def answer_websocket(
         else:
             await socket.answer_tunnel(way.model)
     finally:
-        conn.busy = False
         service.running.exit(request_id)
     await conn.wire.linger(_PARTING_S)  # bytes on their way here must not wipe the last word
 

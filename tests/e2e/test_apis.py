@@ -197,3 +197,7 @@ def test_what_was_told_does_not_reach_the_model_in_the_next_turn(real: Real) -> 
 def test_tokens_are_counted_by_the_model_that_is_named(real: Real) -> None:
     real.warm("tiny")
     assert count(real.url, QUESTION) == count(real.direct(), QUESTION) > 10
+    body = {"model": "smal", "messages": QUESTION}
+    unknown = httpx.post(f"{real.url}/v1/messages/count_tokens", json=body, timeout=PATIENCE_S)
+    assert (unknown.status_code, unknown.json()["error"]["type"]) == (404, "not_found_error")
+    assert "did you mean 'small'" in unknown.json()["error"]["message"]

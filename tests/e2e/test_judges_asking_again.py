@@ -56,7 +56,8 @@ def test_a_model_that_will_not_come_up_is_asked_for_once_by_each_client(
         who = (question.judge, seen)
         assert f"model {question.model} failed to load" in seen.error, who
         assert seen.status == 500, who
-        eventually(lambda name=question.model: refusals(train, name) == 1)
+    eventually(lambda: all(refusals(train, name) >= 1 for name in names))
+    assert {name: refusals(train, name) for name in names} == dict.fromkeys(names, 1)
 
 
 def test_a_load_longer_than_the_hold_is_joined_by_the_clients_own_retry(
@@ -72,8 +73,11 @@ def test_a_load_longer_than_the_hold_is_joined_by_the_clients_own_retry(
     )
     asked = [Asked(judge=judge, url=train.url, model="long", retries=None) for judge in WHOLE]
     answers = panel.ask_all(asked)
-    eventually(lambda: refusals(train, "long") >= len(asked))
+    refused = train.chat("long")
+    eventually(lambda: refusals(train, "long") > len(asked), what="a refusal of each")
     gate.open()
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
+    assert refused.json()["error"]["code"] == "model_loading"
     for question, seen in zip(asked, answers(), strict=True):
         assert (seen.error, seen.output_tokens) == ("", 8), (question.judge, seen)
     assert gate.starts == 1

@@ -10,18 +10,19 @@ import importlib
 import os
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.judges.asked import READY, Seen, dumps, loads_asked, raised
+from tests.judges.asked import READY, Asked, Seen, dumps, loads_asked, raised
 
 
 def main(modules: list[str]) -> None:
     """Answer until stdin ends."""
     out = os.dup(1)
     os.dup2(2, 1)
-    judges = {}
+    judges: dict[str, Callable[[Asked, dict[str, list[object]]], Seen]] = {}
     for module in modules:
         judges |= importlib.import_module(f"tests.judges.{module}").JUDGES
     talks: dict[str, list[object]] = {}  # by name; one judge has a talk at a time

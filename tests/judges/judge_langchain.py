@@ -1,6 +1,8 @@
 """langchain-openai, asynchronous: it ends a stream by its own clock of parsed chunks."""
 
 import asyncio
+import threading
+from collections.abc import Coroutine
 from typing import Any
 
 from langchain_core.messages import HumanMessage, ToolMessage
@@ -9,6 +11,16 @@ from langchain_openai import ChatOpenAI
 from tests.judges.asked import CALLABLE, KEY, PATIENCE_S, Asked, Json, Seen
 
 Talks = dict[str, list[Any]]
+
+# One for all questions, as in a program of its users: all models share kept connections, and those
+# belong to the loop that they were opened in.
+_LOOP = asyncio.new_event_loop()
+threading.Thread(target=_LOOP.run_forever, daemon=True).start()
+
+
+def run(asking: Coroutine[Any, Any, Any]) -> Any:
+    """Return what `asking` gives, or raise what it raises."""
+    return asyncio.run_coroutine_threadsafe(asking, _LOOP).result()
 
 
 def model_for(asked: Asked) -> Any:
@@ -51,7 +63,7 @@ def streamed(asked: Asked, talks: Talks) -> Seen:
             message = chunk if message is None else message + chunk
         return message
 
-    message = asyncio.run(ask())
+    message = run(ask())
     turns.append(message)
     return seen_in(message)
 
@@ -59,10 +71,7 @@ def streamed(asked: Asked, talks: Talks) -> Seen:
 def whole(asked: Asked, talks: Talks) -> Seen:
     turns = turns_of(asked, talks)
 
-    async def ask() -> Any:
-        return await model_for(asked).ainvoke(turns)
-
-    return seen_in(asyncio.run(ask()))
+    return seen_in(run(model_for(asked).ainvoke(turns)))
 
 
 def seen_in(message: Any) -> Seen:

@@ -144,6 +144,7 @@ def completion_raw(asked: Asked, _talks: Talks) -> Seen:
         stream=True,
         stream_options={"include_usage": True},
     ) as stream:
+        chunk: Any  # the types say that every chunk has a reason to finish
         for chunk in stream:
             if chunk.usage:
                 seen.input_tokens = chunk.usage.prompt_tokens

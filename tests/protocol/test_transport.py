@@ -69,6 +69,23 @@ async def test_a_cancelled_receive_loses_nothing(tmp_path: Path) -> None:
             assert await router.receive() == [b"me", b"x"]
 
 
+async def test_who_comes_back_is_heard_although_nobody_has_missed_it(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with (
+        open_context() as context,
+        bound(context, zmq.ROUTER, path) as router,
+        connected(context, zmq.DEALER, path, identity=b"me") as before,
+        trio.fail_after(5),
+    ):
+        before.send([b"first"])
+        assert await router.receive() == [b"me", b"first"]
+        with connected(context, zmq.DEALER, path, identity=b"me") as after:
+            after.send([b"second"])
+            assert await router.receive() == [b"me", b"second"]
+            router.send([b"me", b"answer"])
+            assert await after.receive() == [b"answer"]
+
+
 async def test_a_socket_is_private_and_gone_after_use(tmp_path: Path) -> None:
     path = tmp_path / "s"
     with open_context() as context, bound(context, zmq.ROUTER, path):

@@ -22,6 +22,7 @@ from arriero.protocol.lease import (
     CancelTold,
     Claim,
     Claimed,
+    Finish,
     Finished,
     FromSupervisor,
     FromWorker,
@@ -139,6 +140,21 @@ class Nothing:
 async def scene(tmp_path: Path) -> AsyncGenerator[Scene, None]:
     async with opened(tmp_path) as found:
         yield found
+
+
+# --- workers ------------------------------------------------------------------------------------
+
+
+async def test_a_worker_that_comes_back_is_told_again_that_it_is_to_end(scene: Scene) -> None:
+    """A supervisor that was stopped for seconds has lost its connections when it goes on."""
+    worker, other = await scene.worker(), await scene.worker()
+    scene.server.finish(worker.pid)
+    await worker.hears(Finish)
+
+    await worker.ask(Hello(worker=worker.pid, pid=worker.pid), Welcome)
+    await worker.hears(Finish)
+    await other.ask(Hello(worker=other.pid, pid=other.pid), Welcome)
+    assert await other.claims("key", "r-1") == ""  # and nothing before
 
 
 # --- records ------------------------------------------------------------------------------------

@@ -568,6 +568,21 @@ async def test_a_key_that_is_taken_is_a_conflict_with_the_id_of_the_one_that_run
     assert [record.outcome for record in records] == ["ok", "rejected", "ok"]
 
 
+async def test_a_wish_while_the_key_is_asked_about_is_not_lost(opened: Opener, kit: Any) -> None:
+    async with opened(kit.answer_json) as rig:
+        await rig.ask(kit.post(b'{"model":"m"}'))  # from here on the model needs no waiting
+        async with await rig.connect() as stream:
+            await stream.send_all(kit.post(b'{"model":"m"}', NAMED, b"Idempotency-Key: k-1"))
+            claim = await rig.heard(Claim)
+            await cancel(rig)
+            rig.say(Claimed(ask=claim.ask))
+            answer = await kit.read_to_end(stream)
+        await rig.heard(Unclaim)
+
+    assert answer.startswith(b"HTTP/1.1 499 ")
+    assert len(rig.upstream.exchanges) == 1
+
+
 async def test_a_supervisor_that_does_not_answer_is_no_reason_to_refuse(
     opened: Opener, kit: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

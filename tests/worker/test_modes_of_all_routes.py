@@ -144,3 +144,4 @@ async def test_other_routes_have_no_blanks(patient: Opener, kit: Any, path: byte
 
     assert answer.startswith(b"HTTP/1.1 503 ")
     assert b"Retry-After: 2\r\n" in answer
+    assert b"model_loading" in answer

@@ -52,7 +52,7 @@ from arriero.worker.paths import (
         (b"/v1/images/edits", Route(Form.PLAIN)),
         (b"/sdapi/v1/txt2img", Route(Form.PLAIN)),
         (b"/sdapi/v1/img2img", Route(Form.PLAIN)),
-        (b"/", None),
+        (b"/", Route(Form.CHAT)),
         (b"", None),
         (b"/v1/models", None),
         (b"/v1/models/g", None),

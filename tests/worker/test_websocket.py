@@ -313,6 +313,7 @@ def test_a_message_that_is_too_long_is_an_end_however_it_comes(pieces: int) -> N
     assert ended.is_fault
     assert ended.close is not None
     assert ended.close.code == 1009
+    assert len(Leg(serves=True, most_bytes=1999).receive(data + frame(TEXT, b"more"))) == 1
     assert receive_in_pieces(Leg(serves=True, most_bytes=2000), data, 100) == [Message(b"x" * 2000)]
 
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import pytest
 import trio
+import trio.testing
 import trustme
 from wsproto import ConnectionType, WSConnection
 from wsproto import events as ws
@@ -33,9 +34,13 @@ from arriero.protocol.lease import (
 )
 from arriero.protocol.routes import ModelRoute, PeerModel, PeerRoute
 from arriero.protocol.values import ErrorInfo
+from arriero.worker import sentry, ws_relay
+from arriero.worker.websocket import Close, Leg, Message
+from arriero.worker.wire import Wire
+from arriero.worker.ws_relay import Side
 
 T = TypeVar("T")
-MODEL = ModelRoute(model="m", aliases=("em",), send_as="real")
+MODEL = ModelRoute(model="m", aliases=("em",), send_as="real", kind="vllm")
 ID = (b"X-Request-Id", b"chosen")
 DONE = {"type": "response.completed", "response": {"usage": {"input_tokens": 7}}}
 
@@ -189,6 +194,8 @@ async def test_two_turns_on_one_socket_are_two_records_and_one_lease(open_rig: O
                 assert json.loads(heard["words"]) == create(model="real", input=str(number))
                 assert await client.json() == DONE
             await record_of(rig, 2)
+            rig.say(Cancel(ask=1, request_id="chosen-t2", caller=""))
+            assert (await rig.heard(CancelDone)).result == "finished"
             await client.say(ws.CloseConnection(code=1000))
             assert (await client.closed())[0] == 1000
         await model.over.wait()
@@ -203,6 +210,7 @@ async def test_two_turns_on_one_socket_are_two_records_and_one_lease(open_rig: O
         ("ok", 101, "em", "m")
     ] * 2
     assert [it.input_tokens for it in records] == [7, 7]
+    assert [it.upstream_kind for it in records] == ["vllm", "vllm"]
 
 
 async def test_all_but_a_create_passes_byte_for_byte_both_ways(open_rig: Opener) -> None:
@@ -241,20 +249,36 @@ async def test_frames_that_come_byte_by_byte_are_the_same_frames(open_rig: Opene
         assert heard == create(model="real", input="€")
 
 
-async def test_bytes_behind_the_request_are_frames_already(open_rig: Opener) -> None:
+@pytest.mark.parametrize("target", ["/v1/responses", "/v1/realtime?model=m"])
+async def test_bytes_behind_the_request_are_frames_already(open_rig: Opener, target: str) -> None:
     async with (
         open_rig() as rig,
         serve_model(rig, answer_turns),
         await rig.connect() as stream,
     ):
         client = Talker(stream, ConnectionType.CLIENT)
-        request = client.ws.send(ws.Request(host="here", target="/v1/responses"))
-        frames = Connection(ConnectionType.CLIENT).send(
-            ws.TextMessage(data=json.dumps(create(input="early")))
-        )
-        await stream.send_all(request + frames)
+        request = client.ws.send(ws.Request(host="here", target=target))
+        early = ws.TextMessage(data=json.dumps(create(input="early")))
+        await stream.send_all(request + Connection(ConnectionType.CLIENT).send(early))
         assert isinstance(await client.next(), ws.AcceptConnection)
         assert "early" in (await client.json())["words"]
+
+
+@pytest.mark.parametrize("target", ["/v1/responses", "/v1/realtime?model=m"])
+async def test_bytes_behind_the_answer_are_frames_already(open_rig: Opener, target: str) -> None:
+    async def serve(stream: trio.SocketStream) -> None:
+        async with stream:
+            model = Talker(stream, ConnectionType.SERVER)
+            await model.next()
+            accepted = model.ws.send(ws.AcceptConnection())
+            await stream.send_all(accepted + model.ws.send(ws.TextMessage(data="early")))
+            await model.closed()
+
+    async with open_rig() as rig:
+        rig.upstream.port = await listen(rig.nursery, serve)
+        async with opened(rig, target) as client:
+            await client.text(create())
+            assert await client.message() == "early"
 
 
 # --- closes --------------------------------------------------------------------------------------
@@ -300,6 +324,48 @@ async def test_an_upstream_that_closes_closes_the_client_with_the_same_words(
         record = await record_of(rig)
 
     assert record.outcome == ("upstream_error" if in_turn else "ok")
+
+
+async def test_a_close_ends_an_upstream_that_was_talking_at_once(open_rig: Opener) -> None:
+    heard: list[tuple[int, str]] = []
+    pieces = 200
+
+    async def talk(talker: Talker) -> None:
+        await talker.message()
+        for _ in range(pieces):
+            await talker.say(ws.BytesMessage(data=b"x" * 500_000))
+        heard.append(await talker.closed())
+
+    async with open_rig() as rig, serve_model(rig, talk) as model:
+        async with opened(rig) as client:
+            await client.text(create())
+            await client.message()
+            await client.say(ws.CloseConnection(code=4002, reason="enough"))
+            came = 0
+            while not isinstance(event := await client.next(), ws.CloseConnection):
+                came += event.message_finished
+        await model.over.wait()
+
+    assert heard == [(4002, "enough")]
+    assert came < pieces / 2  # what was on its way
+
+
+async def test_a_message_that_was_cut_short_is_not_filled_up_by_a_close(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    sent: list[bytes] = []
+
+    async def send(frame: bytes) -> None:
+        sent.append(frame)
+        await trio.sleep(len(frame))
+
+    with socket.socket() as sock:
+        side = Side(Leg(serves=True), Wire(sock), send, b"")
+        assert await side.send(Message(b"whole"))
+        with trio.move_on_after(1):
+            await side.send(Message(b"cut short"))
+        await side.end(Close(1000))
+    assert [frame[2:] for frame in sent] == [b"whole", b"cut short"]
 
 
 async def test_an_upstream_that_goes_away_without_a_word_is_1011(open_rig: Opener) -> None:
@@ -359,6 +425,13 @@ async def test_a_bad_first_message_is_1008_with_a_reason_and_starts_nothing(
     assert code == 1008
     assert words in reason
     assert record.outcome == "rejected"
+
+
+async def test_a_refusal_reaches_a_client_that_was_talking(open_rig: Opener) -> None:
+    async with open_rig() as rig, opened(rig) as client:
+        bad = client.ws.send(ws.TextMessage(data="bad"))
+        await client.stream.send_all(bad + client.ws.send(ws.BytesMessage(data=b"x" * 2_000_000)))
+        assert (await client.closed())[0] == 1008
 
 
 async def test_bytes_that_are_no_frames_are_1002(open_rig: Opener) -> None:
@@ -436,6 +509,8 @@ async def serve_raw(rig: Any, answer: bytes) -> AsyncGenerator[None, None]:
         (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno", "200"),
         (b"", "went away"),
         (b"+OK\r\n\r\n", "no HTTP"),
+        (b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 503 Busy\r\n\r\n", "503"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000, "too long"),
     ],
 )
 async def test_an_upstream_that_opens_none_is_1011(
@@ -449,6 +524,26 @@ async def test_an_upstream_that_opens_none_is_1011(
     assert code == 1011
     assert words in reason
     assert record.outcome == "upstream_error"
+
+
+@pytest.mark.parametrize("target", ["/v1/responses", "/v1/realtime?model=m"])
+async def test_an_upstream_that_answers_no_request_is_not_waited_for_for_ever(
+    open_rig: Opener, target: str
+) -> None:
+    async def say_nothing(_: trio.SocketStream) -> None:
+        await trio.sleep_forever()
+
+    async with open_rig(upstream_idle_s=0.3) as rig:
+        rig.upstream.port = await listen(rig.nursery, say_nothing)
+        async with dialled(rig, target) as client:
+            answer = await client.next()
+            if isinstance(answer, ws.RejectConnection):
+                assert answer.status_code == 504
+            else:
+                await client.text(create())
+                assert (await client.closed())[0] == 1011
+            record = await record_of(rig)
+    assert record.outcome == "timeout"
 
 
 async def test_a_model_that_cannot_be_loaded_is_1011(open_rig: Opener) -> None:
@@ -557,6 +652,25 @@ async def test_a_socket_on_which_nothing_is_said_ends(open_rig: Opener, in_turn:
 
     assert code == (1011 if in_turn else 1001)
     assert record.outcome == ("timeout" if in_turn else "ok")
+
+
+async def test_a_socket_on_which_the_client_speaks_does_not_end(
+    open_rig: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sentry, "HEAD_S", 0.5)  # the limit of its first request
+
+    async def hear(talker: Talker) -> None:
+        for _ in range(7):
+            await talker.message()
+        await talker.text(DONE)
+        await talker.closed()
+
+    async with open_rig(upstream_idle_s=1.0) as rig, serve_model(rig, hear), opened(rig) as client:
+        await client.text(create())
+        for _ in range(6):
+            await trio.sleep(0.25)
+            await client.text("on")
+        assert await client.json() == DONE
 
 
 async def test_pings_are_no_words(open_rig: Opener) -> None:
@@ -801,6 +915,37 @@ async def test_an_upstream_that_opens_no_tunnel_answers_as_ever(
     assert (record.status, record.outcome) == (426, "upstream_error")
 
 
+async def test_an_upstream_that_stops_in_the_middle_of_an_answer_cuts_it(
+    open_rig: Opener, kit: Any
+) -> None:
+    async def begin(stream: trio.SocketStream) -> None:
+        await stream.receive_some()
+        await stream.send_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\n\r\nhalf")
+        await trio.sleep_forever()
+
+    async with open_rig(upstream_idle_s=0.3) as rig:
+        rig.upstream.port = await listen(rig.nursery, begin)
+        async with dialled(rig, REALTIME) as client:
+            with trio.fail_after(10):
+                assert (await kit.read_to_end(client.stream)).endswith(b"half<reset>")
+        assert (await record_of(rig)).outcome == "upstream_error"
+
+
+async def test_a_socket_whose_model_loads_is_as_patient_as_a_stream(open_rig: Opener) -> None:
+    async with open_rig(nonstream_hold_s=0.2) as rig, serve_model(rig, answer_turns):
+        rig.grants = False
+        async with dialled(rig, REALTIME) as client:
+            answer = await client.next()
+            assert isinstance(answer, ws.RejectConnection)  # one that is no socket yet is not
+            assert answer.status_code == 503
+        async with opened(rig) as client:
+            await client.text(create())
+            want = await rig.heard(Want, 2)
+            await trio.sleep(0.5)
+            rig.grant(want)
+            assert (await client.json())["type"] == "heard"
+
+
 async def open_raw_tunnel(rig: Any) -> trio.SocketStream:
     stream: trio.SocketStream = await rig.connect()
     client = WSConnection(ConnectionType.CLIENT)
@@ -882,6 +1027,47 @@ async def test_a_tunnel_in_which_nothing_moves_ends(open_rig: Opener, kit: Any) 
         await model.over.wait()
         record = await record_of(rig)
     assert record.outcome == "timeout"
+
+
+@pytest.mark.parametrize("who", ["client", "upstream"])
+async def test_a_tunnel_in_which_one_side_speaks_does_not_end(
+    open_rig: Opener, kit: Any, who: str
+) -> None:
+    heard: list[bytes] = []
+
+    async def speak(stream: trio.SocketStream) -> None:
+        for _ in range(6):
+            await trio.sleep(0.25)
+            await stream.send_all(b"x")
+
+    async def talk(talker: Talker) -> None:
+        if who == "upstream":
+            await speak(talker.stream)
+        else:
+            heard.append(await kit.read_to_end(talker.stream))
+
+    async with open_rig(upstream_idle_s=1.0) as rig, serve_model(rig, talk) as model:
+        async with await open_raw_tunnel(rig) as client:
+            if who == "client":
+                await speak(client)
+            else:
+                heard.append(await kit.read_to_end(client))
+        await model.over.wait()
+    assert heard == [b"x" * 6]
+
+
+async def test_a_side_that_says_nothing_to_one_that_has_ended_is_not_waited_for_long(
+    open_rig: Opener, kit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hear(talker: Talker) -> None:
+        await kit.read_to_end(talker.stream)
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(ws_relay, "_HALF_CLOSED_S", 0.2)
+    async with open_rig() as rig, serve_model(rig, hear), await open_raw_tunnel(rig) as client:
+        await client.send_eof()
+        assert await kit.read_to_end(client) == b""
+        assert (await record_of(rig)).outcome == "timeout"
 
 
 async def test_a_tunnel_can_be_cancelled(open_rig: Opener, kit: Any) -> None:

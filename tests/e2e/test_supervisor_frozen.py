@@ -1,0 +1,116 @@
+"""A supervisor that is stopped in its tracks takes nobody along but those who wait for it."""
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+
+import psutil
+import pytest
+from trains import Stream, Train, eventually
+
+pytestmark = pytest.mark.e2e
+
+
+def test_who_waits_is_told_that_it_is_lost_and_streams_go_on(
+    start_train: Callable[..., Train], scripted: Callable[..., str]
+) -> None:
+    train = start_train(
+        {
+            "workers": 1,
+            "progress": "heartbeat",
+            "progressDelay": "0s",
+            "heartbeatInterval": "1s",
+            "models": {
+                "runs": {"cmd": scripted("--name", "runs")},
+                "loads": {"cmd": scripted("--name", "loads", "--load-s", "60")},
+                "later": {"cmd": scripted("--name", "later")},
+            },
+            "groups": {"all": {"members": ["runs", "loads", "later"], "swap": False}},
+        }
+    )
+    runs = Stream(train, "runs", chunks=90, delay_s=0.1)
+    eventually(lambda: len(runs.frames) > 3, what="a stream that runs")
+    waits = Stream(train, "loads")
+    eventually(lambda: len(waits.frames) > 1, what="a stream that waits")
+    heard = len(waits.frames)
+
+    try:
+        os.kill(train.process.pid, signal.SIGSTOP)
+        frozen_at = time.monotonic()
+        waits.finish()
+        took = time.monotonic() - frozen_at
+        at = len(runs.frames)
+        eventually(lambda: len(runs.frames) > at + 5, what="a stream that still runs")
+        # a model that is there is used as before; what has to be asked for is not waited for long
+        assert train.chat("runs").status_code == 200
+        assert train.chat("loads").json()["error"]["code"] == "supervisor_lost"
+        runs.finish()
+    finally:
+        os.kill(train.process.pid, signal.SIGCONT)
+
+    assert 4 <= took <= 12
+    assert len(waits.frames) - heard >= 4  # heartbeats until then, and the end
+    (error,) = waits.errors()
+    assert error["code"] == "supervisor_lost"
+    assert waits.frames[-1] == "data: [DONE]"
+    assert (runs.error, runs.errors()) == (None, [])
+    assert runs.text() == "".join(f"w{number} " for number in range(1, 91))
+    (pid,) = train.workers().values()
+    assert train.chat("later").status_code == 200  # they speak with each other again
+    assert train.workers() == {1: pid}
+
+
+def cpu_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return times.user + times.system  # type: ignore[no-any-return]
+
+
+def sockets(process: psutil.Process) -> int:
+    """Connections whose other end is there still."""
+    found = process.net_connections("tcp")
+    return sum(one.status == psutil.CONN_ESTABLISHED for one in found)
+
+
+def test_two_hundred_idle_streams_cost_next_to_nothing_and_leave_nothing(
+    start_train: Callable[..., Train], scripted: Callable[..., str]
+) -> None:
+    streams, seconds = 200, 3.0
+    train = start_train(
+        {
+            "workers": 1,
+            "progress": "heartbeat",
+            "heartbeatInterval": "1s",
+            "models": {"a": {"cmd": scripted("--name", "a")}},
+        }
+    )
+    assert train.chat("a").status_code == 200
+    (pid,) = train.workers().values()
+    worker, model = psutil.Process(pid), psutil.Process(train.model("a")["pid"])
+    host, port = train.url.removeprefix("http://").split(":")
+    body = b'{"model":"a","stream":true,"messages":[],"script":"chunks=1,delay=60"}'
+    request = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b"
+    clients = [socket.create_connection((host, int(port)), 30) for _ in range(streams)]
+    for client in clients:
+        client.sendall(request % (len(body), body))
+    got = [client.recv(65536) for client in clients]
+    assert all(head.startswith(b"HTTP/1.1 200") for head in got)
+    time.sleep(1.5)  # each of them has begun to beat
+
+    used, began = cpu_s(worker), time.monotonic()
+    time.sleep(seconds)
+    used, took = cpu_s(worker) - used, time.monotonic() - began
+    got = [client.recv(65536) for client in clients]
+    print(f"{streams} idle streams: {100 * used / took:.1f} % of one core")
+
+    assert used / took < 0.15
+    beats = [data.count(b": hb\n\n") for data in got]
+    assert min(beats) >= seconds
+    assert max(beats) <= seconds + 4
+    assert sockets(worker) >= 2 * streams
+    for client in clients:
+        client.close()
+    eventually(lambda: sockets(worker) <= 2, within_s=5, what="connections that are gone")
+    eventually(lambda: sockets(model) <= 2, within_s=5, what="an upstream that is left alone")
+    eventually(lambda: not train.ask("status")["models"][0].get("in_flight"), within_s=5)
