@@ -19,7 +19,7 @@ from .paths import Form, Route, find_route
 from .sentry import HEAD_S, IDLE_S, Connection, Waits
 from .serving import Service
 from .upload import BodySource, Upload, read_upload, upload_of
-from .websocket import find_socket
+from .ws_opening import find_socket
 from .ws_serving import answer_websocket
 
 log = logging.getLogger(__name__)

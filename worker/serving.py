@@ -66,8 +66,8 @@ from .turn_voice import TurnVoice
 from .upload import Upload
 from .upstream import CONNECT_S, Unreachable, Upstreams
 from .waiting import View
-from .websocket import as_upgrade
-from .ws_relay import Dialled, dial
+from .ws_dial import Dialled, dial
+from .ws_opening import as_upgrade
 
 log = logging.getLogger(__name__)
 

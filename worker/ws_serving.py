@@ -26,7 +26,8 @@ from .relay import relay_plain
 from .sentry import Connection, Waits
 from .serving import Service
 from .tracing import RANDOM_BYTES, Trace, start_trace
-from .websocket import (
+from .ws_dial import Dialled, stoppable
+from .ws_opening import (
     SocketWay,
     accept,
     answer_to_upgrade,
@@ -35,7 +36,8 @@ from .websocket import (
     opening_of_ours,
     with_model,
 )
-from .ws_relay import Dialled, Tunnel, TurnSocket, stoppable
+from .ws_relay import TurnSocket
+from .ws_tunnel import Tunnel
 from .ws_turns import Turns
 
 log = logging.getLogger(__name__)

@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import psutil
@@ -46,7 +47,7 @@ def owner_of(train: Train, sock: socket.socket) -> int:
     port = sock.getsockname()[1]
     for number, pid in train.workers().items():
         for found in psutil.Process(pid).net_connections("tcp"):
-            if found.raddr and found.raddr.port == port:
+            if getattr(found.raddr, "port", 0) == port:
                 return number
     return 0
 
@@ -58,7 +59,7 @@ def connect(train: Train, worker: int) -> http.client.HTTPConnection:
         while True:
             conn = http.client.HTTPConnection(train.url.removeprefix("http://"), timeout=PATIENCE_S)
             conn.connect()
-            if eventually(lambda sock=conn.sock: owner_of(train, sock)) == worker:
+            if eventually(partial(owner_of, train, conn.sock)) == worker:
                 return conn
             others.append(conn)  # while it is open, the next one goes elsewhere sooner
             assert len(others) < 100, f"nothing reaches worker {worker}"

@@ -29,7 +29,9 @@ from arriero.protocol.lease import (
     Want,
 )
 from arriero.protocol.routes import ModelRoute
-from arriero.worker import questions, relay, sentry
+from arriero.worker import questions, sentry
+from arriero.worker.call import Call
+from arriero.worker.upstream import Endpoint
 from tests.worker.recorded import MESSAGE, RESPONSE
 
 T = TypeVar("T")
@@ -289,7 +291,7 @@ async def test_a_wish_while_the_connection_to_the_model_comes_about_is_not_lost(
         connecting.set()
         await trio.sleep_forever()
 
-    monkeypatch.setattr(relay.Endpoint, "open", never)
+    monkeypatch.setattr(Endpoint, "open", never)
     async with opened(kit.answer_json) as rig:
         async with await rig.connect() as stream:
             await stream.send_all(kit.post(STREAM, NAMED))
@@ -359,13 +361,13 @@ async def test_the_second_wish_and_one_that_comes_late_interrupt_nothing(
     opened: Opener, kit: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocked = trio.Event()
-    end = relay.Call.end_stream
+    end = Call.end_stream
 
     async def slow(call: Any, frames: bytes) -> None:
         await blocked.wait()
         await end(call, frames)
 
-    monkeypatch.setattr(relay.Call, "end_stream", slow)
+    monkeypatch.setattr(Call, "end_stream", slow)
     async with (
         opened(hangs_after(SSE_HEAD + HELLO)) as rig,
         await rig.connect() as stream,
@@ -502,7 +504,8 @@ def ask_responses(port: int) -> tuple[str, str | None]:
     text = "".join(event.delta for event in events if event.type == "response.output_text.delta")
     last = events[-1]
     assert last.type == "response.incomplete"
-    return text, last.response.incomplete_details and last.response.incomplete_details.reason
+    details: Any = last.response.incomplete_details
+    return text, details.reason
 
 
 def ask_anthropic(port: int) -> tuple[str, str | None]:

@@ -65,6 +65,10 @@ def streams(*steps: bytes | float, **others: Steps) -> Handler:
     return handler
 
 
+def repeated(times: int, *steps: bytes | float) -> list[bytes | float]:
+    return [*steps] * times
+
+
 @pytest.fixture
 def opened(tmp_path: Path, kit: Any, monkeypatch: pytest.MonkeyPatch) -> Opener:
     """Opens a rig whose worker looks around more often than others do."""
@@ -149,7 +153,9 @@ async def test_a_silent_upstream_is_covered_by_one_comment_in_each_interval(
 
 async def test_a_stream_that_is_not_silent_has_no_heartbeat(opened: Opener, kit: Any) -> None:
     frames = {"speaks": YOU, "lives": b":\n\n"}
-    steps = {user: [frame, 0.1] * 12 + [END] for user, frame in frames.items()}
+    steps: dict[str, Steps] = {
+        user: [*repeated(12, frame, 0.1), END] for user, frame in frames.items()
+    }
     async with opened(streams(**steps), heartbeat_s=0.8) as rig:
         bodies = await listen_to_all(rig, {user: kit.post(stream_of(user)) for user in frames})
 
@@ -222,7 +228,7 @@ async def test_after_the_id_of_an_event_a_heartbeat_has_no_blank_line(
     opened: Opener, kit: Any
 ) -> None:
     """openai-python would take the blank line for an event, and fail at one without data."""
-    upstream = [b"id: 1\n" + HELLO, 3 * EVERY_S, b"id: 2\n" + YOU, 3 * EVERY_S, END]
+    upstream: Steps = [b"id: 1\n" + HELLO, 3 * EVERY_S, b"id: 2\n" + YOU, 3 * EVERY_S, END]
     async with opened(streams(*upstream)) as rig:
         body = joined(await listen(rig, kit.post(STREAM)))
         text, chunks = await trio.to_thread.run_sync(ask_openai, rig.port)
@@ -237,7 +243,7 @@ async def test_after_the_id_of_an_event_a_heartbeat_has_no_blank_line(
 
 async def test_without_an_interval_there_is_no_heartbeat_ever(opened: Opener, kit: Any) -> None:
     answers = {CHAT: HELLO + END, MESSAGES: MESSAGE, RESPONSES: RESPONSE}
-    steps = {
+    steps: dict[str, Steps] = {
         path.decode(): list(
             itertools.chain(*((f + b"\n\n", 0.1) for f in answer.split(b"\n\n")[:-1]))
         )
@@ -384,7 +390,9 @@ async def test_an_upstream_that_says_nothing_at_all_is_given_up(opened: Opener, 
 
 async def test_data_behind_a_sign_of_life_are_data(opened: Opener, kit: Any) -> None:
     signs = {"comment": b":\n\n", "ping": PING, "crlf": b": a\r\n\r\n"}
-    steps = {user: [sign + YOU, 0.15] * 8 + [END] for user, sign in signs.items()}
+    steps: dict[str, Steps] = {
+        user: [*repeated(8, sign + YOU, 0.15), END] for user, sign in signs.items()
+    }
     requests = {user: kit.post(stream_of(user), b"X-Swap-Progress: off") for user in signs}
     async with opened(streams(**steps), upstream_stall_s=LIMIT_S) as rig:
         bodies = await listen_to_all(rig, requests)

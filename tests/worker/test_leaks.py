@@ -13,6 +13,7 @@ import trio
 from arriero.protocol.lease import Cancel, Finished, Report, Want
 from arriero.protocol.routes import ModelRoute
 from arriero.worker import app, link, sentry
+from arriero.worker.serving import Service
 
 Opener = Callable[..., AbstractAsyncContextManager[Any]]
 
@@ -121,9 +122,13 @@ async def test_two_hundred_requests_of_all_ends_leave_nothing(
     opened: Opener, kit: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chance = random.Random(11)
-    found: list[Any] = []
-    make = app.Service
-    monkeypatch.setattr(app, "Service", lambda **more: found.append(make(**more)) or found[-1])
+    found: list[Service] = []
+
+    def make(**more: Any) -> Service:
+        found.append(Service(**more))
+        return found[-1]
+
+    monkeypatch.setattr(app, "Service", make)
 
     async def handler(exchange: Any) -> None:
         fate = chance.randrange(4) if exchange.number else 0
@@ -148,7 +153,7 @@ async def test_two_hundred_requests_of_all_ends_leave_nothing(
                     with trio.move_on_after(0.2 * chance.randrange(4)):
                         await kit.read_to_end(stream)
                 else:
-                    await trio.sleep(0.3)
+                    await stream.receive_some()
                     rig.say(Cancel(ask=number, request_id=f"r{number}", caller=None))
                     await kit.read_to_end(stream)
 

@@ -242,11 +242,11 @@ async def test_a_deadline_ends_what_was_waited_for(
     conn, client = ends
     conn.wait_for(waits, 1.0)
     conn.look(conn.deadline - 0.01)
-    assert not conn.expired
-
+    expired = [conn.expired]
     conn.look(conn.deadline)
+    expired.append(conn.expired)
 
-    assert conn.expired
+    assert expired == [False, True]
     assert conn.deadline == math.inf
     with trio.move_on_after(0.05) as still_open:
         assert await conn.wire.receive() == b""

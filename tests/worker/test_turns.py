@@ -1,7 +1,7 @@
 """Turns, told as events or as text, through a real worker."""
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from arriero.worker import sentry
 
 Opener = Callable[..., AbstractAsyncContextManager[Any]]
 Handler = Callable[[Any], Awaitable[None]]
+Steps = Sequence[bytes | float]
 Told = list[tuple[str, dict[str, Any]]]
 
 SSE_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
@@ -119,7 +120,7 @@ async def test_a_turn_that_waits_is_told_from_the_queue_to_its_end(
     opened: Opener, kit: Any
 ) -> None:
     reasoning = delta(reasoning_content="Let me see.")
-    steps = [prompt(5), 2.5 * EVERY_S, prompt(10), reasoning, HELLO, 2.5 * EVERY_S, END]
+    steps: Steps = [prompt(5), 2.5 * EVERY_S, prompt(10), reasoning, HELLO, 2.5 * EVERY_S, END]
     async with opened(streams(*steps), heartbeat_s=EVERY_S) as rig:
         rig.grants = False
         say = rig.say
@@ -366,7 +367,7 @@ async def test_a_call_of_a_tool_in_twenty_pieces_is_one_event(
 
 
 async def test_as_text_there_is_the_answer_only_and_no_heartbeat(opened: Opener, kit: Any) -> None:
-    steps = [HELLO, 2.5 * EVERY_S, delta(content=" heart\nbeat"), END]
+    steps: Steps = [HELLO, 2.5 * EVERY_S, delta(content=" heart\nbeat"), END]
     async with opened(streams(*steps), heartbeat_s=EVERY_S) as rig:
         rig.grants = False
         async with await rig.connect() as stream:

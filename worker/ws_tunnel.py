@@ -1,0 +1,122 @@
+"""Relays a WebSocket whose messages are nobody's business: mere bytes, both ways. Doing.
+
+One read at a time per direction: a side that is slow slows the other one down.
+"""
+
+import trio
+
+from .errors import ClientGone, RelayError, UpstreamDied, UpstreamSilent
+from .sentry import Connection
+from .wire import Wire, WireBroken
+from .ws_dial import Dialled
+
+# Seconds between two looks at whether anything moves.
+_LOOK_S = 1.0
+
+# The longest silence of one side, once the other one has ended.
+_HALF_CLOSED_S = 60.0
+
+
+class Tunnel:
+    """A WebSocket whose messages are nobody's business.
+
+    Attributes:
+        bytes_out: Bytes that have gone to the client.
+    """
+
+    def __init__(self, conn: Connection, dialled: Dialled, idle_s: float) -> None:
+        """Build it.
+
+        Args:
+            conn: The client's, which has got the head of the answer.
+            dialled: The upstream's.
+            idle_s: The longest silence of both.
+        """
+        self.bytes_out = 0
+        self._conn = conn
+        self._dialled = dialled
+        self._idle_s = idle_s
+        self._moved_at = trio.current_time()
+        self._failure: ClientGone | RelayError | None = None
+        self._scope = trio.CancelScope()
+
+    async def run(self) -> None:
+        """Pass bytes both ways until both sides have ended, or one of them is broken.
+
+        Raises:
+            ClientGone: The client's side is broken.
+            UpstreamDied: The upstream's is.
+            UpstreamSilent: Nothing was said for too long.
+        """
+        # one that has said all may still listen: that it has gone is heard when it takes nothing
+        self._conn.busy = False
+        with self._scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._watch)
+                async with trio.open_nursery() as both:
+                    both.start_soon(self._up)
+                    both.start_soon(self._down)
+                nursery.cancel_scope.cancel()
+        if self._failure is not None:
+            raise self._failure
+
+    def _fail(self, error: ClientGone | RelayError) -> None:
+        self._failure = self._failure or error
+        self._scope.cancel()
+
+    async def _watch(self) -> None:
+        while True:
+            left_s = self._moved_at + self._idle_s - trio.current_time()
+            if left_s <= 0:
+                self._fail(UpstreamSilent("nothing was said for too long"))
+            await trio.sleep(max(0, min(left_s, _LOOK_S)))
+
+    async def _up(self) -> None:
+        data = self._conn.buffer
+        upstream = self._dialled.link.wire
+        try:
+            while True:
+                if data:
+                    await upstream.send(data)
+                await trio.lowlevel.checkpoint_if_cancelled()  # a full read cannot be cancelled
+                data = await self._from_client()
+                if not data:
+                    break
+        except WireBroken:
+            self._fail(UpstreamDied("the model's server went away in the middle of the socket"))
+            return
+        except ClientGone as gone:
+            self._fail(gone)
+            return
+        if isinstance(upstream, Wire):  # TLS cannot end one direction alone
+            upstream.end_writing()
+        self._idle_s = min(self._idle_s, _HALF_CLOSED_S)
+
+    async def _from_client(self) -> bytes:
+        try:
+            data = await self._conn.wire.receive()
+        except WireBroken as exc:
+            raise ClientGone from exc
+        self._moved_at = trio.current_time()
+        return data
+
+    async def _down(self) -> None:
+        data = self._dialled.rest
+        try:
+            while True:
+                if data:
+                    await self._conn.send(data)
+                    self.bytes_out += len(data)
+                await trio.lowlevel.checkpoint_if_cancelled()  # a full read cannot be cancelled
+                data = await self._dialled.link.wire.receive()
+                self._moved_at = trio.current_time()
+                if not data:
+                    break
+        except WireBroken:
+            self._fail(UpstreamDied("the model's server went away in the middle of the socket"))
+            return
+        except ClientGone as gone:
+            self._fail(gone)
+            return
+        self._conn.wire.end_writing()
+        self._idle_s = min(self._idle_s, _HALF_CLOSED_S)
