@@ -7,7 +7,7 @@ from typing import Final
 
 from arriero.protocol.activity import RequestRecord
 
-from .answer_reader import AnswerReader
+from .answer_reader import AnswerReader, Facts
 from .eventstream import Message
 from .gateway_fields import answer_fields, declaration, request_id_field, trailers
 from .paths import Form
@@ -26,6 +26,10 @@ _APIS: Final[dict[Form, Api]] = {
 }
 
 
+# Bytes of a stream that are read together: a hundred pieces at once cost a third of what they cost
+# one by one, between all else that is done for each.
+_MOST_UNREAD_BYTES: Final = 32 * 1024
+
 # Of a path that is remembered.
 _MOST_PATH_BYTES: Final = 400
 
@@ -42,10 +46,19 @@ class Account:
 
     Attributes:
         keeper: Its record so far.
+        has_token: A piece of the answer has come.
         request_id_line: The field that every answer has.
     """
 
-    __slots__ = ("_has_token", "_reader", "keeper", "request_id", "request_id_line")
+    __slots__ = (
+        "_reader",
+        "_unread",
+        "_unread_bytes",
+        "has_token",
+        "keeper",
+        "request_id",
+        "request_id_line",
+    )
 
     def __init__(self, *, request_id: str, path: bytes, form: Form, now: float, t: float) -> None:
         api = _APIS[form]
@@ -59,30 +72,38 @@ class Account:
             api=api,
         )
         self._reader = AnswerReader(api)
-        self._has_token = False
-
-    @property
-    def has_token(self) -> bool:
-        """Whether a piece of the answer has come."""
-        return self._has_token
+        self.has_token = False
+        self._unread: list[bytes] = []
+        self._unread_bytes = 0
 
     @property
     def usage(self) -> Usage:
         """The tokens, as far as they are known."""
-        return self._reader.facts.usage
+        return self._facts().usage
+
+    def _facts(self) -> Facts:
+        if self._unread:
+            self._read()
+        return self._reader.facts
 
     # --- what passes ---------------------------------------------------------------------------
 
     def take_frames(self, frames: bytes, now: float) -> None:
-        """Read whole server-sent events."""
+        """Read whole server-sent events: at once up to the first token, then in a while."""
+        if self.has_token:
+            self._unread.append(frames)
+            self._unread_bytes += len(frames)
+            if self._unread_bytes > _MOST_UNREAD_BYTES:
+                self._read()
+            return
         self._reader.take_frames(frames)
-        if not self._has_token and self._reader.pieces:
+        if self._reader.pieces:
             self._first_token(now)
 
     def take_message(self, message: Message, now: float) -> None:
         """Read a message of Amazon's event stream."""
         self._reader.take_message(message)
-        if not self._has_token and self._reader.pieces:
+        if not self.has_token and self._reader.pieces:
             self._first_token(now)
 
     def take_body(self, body: bytes, now: float) -> None:
@@ -95,8 +116,14 @@ class Account:
         self._reader.take_field(name, value)
 
     def _first_token(self, now: float) -> None:
-        self._has_token = True
+        self.has_token = True
         self.keeper.first_token(now)
+
+    def _read(self) -> None:
+        frames = b"".join(self._unread)
+        self._unread.clear()
+        self._unread_bytes = 0
+        self._reader.take_frames(frames)
 
     # --- what is told --------------------------------------------------------------------------
 
@@ -111,11 +138,11 @@ class Account:
 
     def trailer_lines(self) -> bytes:
         """Return the fields after a stream; how it ended was noted before."""
-        facts = self._reader.facts
+        facts = self._facts()
         outcome, _ = self.keeper.outcome(facts)
         cost = self.keeper.cost(facts.usage)
         return trailers(facts.usage, cost, outcome, priced=self.keeper.prices is not None)
 
     def close(self, now: float) -> RequestRecord | None:
         """Return the record; None if it was given before."""
-        return self.keeper.finish(now, self._reader.facts)
+        return self.keeper.finish(now, self._facts())

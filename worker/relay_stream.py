@@ -78,16 +78,15 @@ async def relay_stream(
                 out += (chunk(tail) if tail else b"") + call.last_chunk(answer.trailers)
             else:
                 out += tail
-        last_read_at, read_at = read_at, now
         if out:
             await conn.send(out)
             if answer.complete:
                 return
             out = b""
-            read_at = trio.current_time()
             if beat is not None:
-                beat.wrote_at = read_at
-        is_fast = len(data) < _SMALL_BYTES and read_at - last_read_at < _FAST_S
+                beat.wrote_at = now
+        is_fast = len(data) < _SMALL_BYTES and now - read_at < _FAST_S
+        read_at = now
         stalls_at = passage.data_at + stall_s
         if beat is not None:
             beat.may = True

@@ -63,8 +63,8 @@ def start_trace(fields: Iterable[tuple[bytes, bytes]], random: bytes) -> Trace:
         if name in TRACE_FIELDS:
             found.setdefault(name, []).append(value.strip(b" \t"))
     if not found:  # nearly always
-        lines = _NEW_LINES % (new_id, span_id, _SAMPLED, new_id)
-        return Trace(new_id, new_id, span_id, lines.encode("ascii"))
+        new_lines = _NEW_LINES % (new_id, span_id, _SAMPLED, new_id)
+        return Trace(new_id, new_id, span_id, new_lines.encode("ascii"))
     parent = _read_parent(found.get(b"traceparent", []))
     trace_id, flags = parent or (new_id, _SAMPLED)
     lines = b"traceparent: 00-%b-%b-%02x\r\n" % (trace_id.encode(), span_id.encode(), flags)
