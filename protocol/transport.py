@@ -49,6 +49,12 @@ class FrameSocket:
                 await trio.lowlevel.wait_readable(self._fd)
             self._waiting = None
 
+    def receive_now(self) -> list[bytes] | None:
+        """Return the frames of a message that has come; None if there is none."""
+        if not int(self._socket.EVENTS) & zmq.POLLIN:
+            return None
+        return self._socket.recv_multipart(zmq.NOBLOCK)
+
     def send(self, frames: Sequence[bytes]) -> bool:
         """Hand `frames` to zmq; False when its queue is full or nobody is there to get them."""
         try:

@@ -2,7 +2,7 @@
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from decimal import Decimal
 from itertools import islice
 from typing import Final
@@ -18,6 +18,11 @@ MOST_RECORDS: Final = 1000
 
 # Texts that clients or models' servers choose.
 _FOREIGN_TEXTS: Final = ("request_id", "path", "asked", "served_as", "error_code")
+
+_FOREIGN: Final = frozenset({*_FOREIGN_TEXTS, "model"})
+
+# All but the time: a line has its own.
+_LOGGED: Final = tuple(name for name in RequestRecord.__struct_fields__ if name != "t")
 
 # What can stand in the log as it is. Everything else is quoted, and cannot pretend to be more.
 _PLAIN: Final = re.compile(r"[\w.:/@+\-]+", re.ASCII)
@@ -68,27 +73,20 @@ class RecordStore:
 
 def log_text(record: RequestRecord) -> str:
     """Return `record` as ``key=value`` pairs on one line, without what is nothing or not known."""
-    return " ".join(f"{name}={_word(value)}" for name, value in _said(record))
-
-
-def _said(record: RequestRecord) -> Iterator[tuple[str, object]]:
-    for name in record.__struct_fields__:
+    said = []
+    for name in _LOGGED:
         value = getattr(record, name)
-        is_repeated = (name, value) in {("asked", record.model), ("upstream_kind", "unknown")}
-        if value and name != "t" and not is_repeated:  # the line has its own time
-            yield name, value
-
-
-def _word(value: object) -> str:
-    match value:
-        case bool():
-            return "yes"
-        case Decimal():
-            return f"{value:f}"
-        case str() if not _PLAIN.fullmatch(value):
-            return ascii(value)
-        case _:
-            return str(value)
+        if not value:
+            continue
+        if value is True:
+            said.append(f"{name}=yes")
+        elif isinstance(value, Decimal):
+            said.append(f"{name}={value:f}")
+        elif name in _FOREIGN and not _PLAIN.fullmatch(value):
+            said.append(f"{name}={value!a}")
+        elif not ((name == "asked" and value == record.model) or value == "unknown"):
+            said.append(f"{name}={value}")
+    return " ".join(said)
 
 
 def _clipped(record: RequestRecord) -> RequestRecord:

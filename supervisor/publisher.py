@@ -12,7 +12,7 @@ import trio
 import zmq
 
 from arriero.protocol.codec import encode_event
-from arriero.protocol.events import AnyEvent, Heartbeat
+from arriero.protocol.events import AnyEvent, Heartbeat, topic_of
 from arriero.protocol.transport import FrameSocket, bound
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ class Publisher:
     def __init__(self, socket: FrameSocket) -> None:
         self._socket = socket
         self._numbers: dict[str, int] = {"events": 0}
+        self._topics: set[bytes] = set()  # beginnings of the topics that somebody wants
         self.epoch = secrets.token_hex(8)
 
     @property
@@ -59,8 +60,24 @@ class Publisher:
         else:
             seq = self._numbers.get(event.numbered_as, 0) + 1
             self._numbers[event.numbered_as] = seq
+            if event.numbered_as != "events" and not self._is_wanted(event):
+                return  # there may be thousands a second, and nobody else counts these
         stamped = msgspec.structs.replace(event, epoch=self.epoch, seq=seq, t=time.time())
         self._socket.send(encode_event(stamped))
+
+    def note(self, frames: list[bytes]) -> None:
+        """Take what a subscriber has said: a 1 or a 0, and the beginning of a topic."""
+        wish, topic = frames[0][:1], frames[0][1:]
+        if wish == b"\1":
+            self._topics.add(topic)
+        elif wish == b"\0":
+            self._topics.discard(topic)
+
+    def _is_wanted(self, event: AnyEvent) -> bool:
+        while (frames := self._socket.receive_now()) is not None:
+            self.note(frames)
+        topic = topic_of(event)
+        return any(topic.startswith(wanted) for wanted in self._topics)
 
 
 @asynccontextmanager
@@ -71,16 +88,16 @@ async def open_publisher(
     with bound(context, zmq.XPUB, path) as socket:
         publisher = Publisher(socket)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_drop_subscriptions, socket)
+            nursery.start_soon(_note_subscriptions, socket, publisher)
             nursery.start_soon(_beat, publisher)
             yield publisher
             nursery.cancel_scope.cancel()
 
 
-async def _drop_subscriptions(socket: FrameSocket) -> None:
-    """Read what subscribers say to an XPUB, so that it does not pile up."""
+async def _note_subscriptions(socket: FrameSocket, publisher: Publisher) -> None:
+    """Read what subscribers say to an XPUB, which tells of the first and the last of each topic."""
     while True:
-        await socket.receive()
+        publisher.note(await socket.receive())
 
 
 async def _beat(publisher: Publisher) -> None:

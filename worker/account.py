@@ -47,6 +47,7 @@ class Account:
     Attributes:
         keeper: Its record so far.
         has_token: A piece of the answer has come.
+        is_told: The supervisor has heard, or will hear, of its end.
         request_id_line: The field that every answer has.
     """
 
@@ -55,6 +56,7 @@ class Account:
         "_unread",
         "_unread_bytes",
         "has_token",
+        "is_told",
         "keeper",
         "request_id",
         "request_id_line",
@@ -73,6 +75,7 @@ class Account:
         )
         self._reader = AnswerReader(api)
         self.has_token = False
+        self.is_told = False
         self._unread: list[bytes] = []
         self._unread_bytes = 0
 
@@ -143,6 +146,6 @@ class Account:
         cost = self.keeper.cost(facts.usage)
         return trailers(facts.usage, cost, outcome, priced=self.keeper.prices is not None)
 
-    def close(self, now: float) -> RequestRecord | None:
-        """Return the record; None if it was given before."""
+    def close(self, now: float) -> RequestRecord:
+        """Return the record of a request that was over at `now`."""
         return self.keeper.finish(now, self._facts())

@@ -192,7 +192,7 @@ class Call:
         """Take note of the head of the upstream's answer."""
         if not self.committed:
             self.account.keeper.status = head.status
-        for name, value in head.fields:
+        for name, value in head.counts:
             self.account.take_field(name, value)
 
     def build_head(

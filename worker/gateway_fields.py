@@ -8,7 +8,6 @@ Source: RFC 9110, sections 6.5 and 6.6.2 (trailers); RFC 9112, section 7.1.2 (in
 """
 
 import re
-from collections.abc import Iterator
 from decimal import Decimal
 from typing import Final, Literal
 
@@ -18,11 +17,12 @@ from .tokens import Usage
 
 _COST: Final = b"X-Gateway-Cost"
 _OUTCOME: Final = b"X-Gateway-Outcome"
-_COUNTS: Final = {
-    b"X-Gateway-Prompt-Tokens": "input_tokens",
-    b"X-Gateway-Completion-Tokens": "output_tokens",
-    b"X-Gateway-Cached-Tokens": "cached_tokens",
-}
+_COUNTS: Final = (
+    b"X-Gateway-Prompt-Tokens",
+    b"X-Gateway-Completion-Tokens",
+    b"X-Gateway-Cached-Tokens",
+)
+_COUNT_LINES: Final = b"".join(name + b": %d\r\n" for name in _COUNTS)
 
 _UNSAFE: Final = re.compile(r"[^!-~]")
 _MOST_ID_CHARS: Final = 128
@@ -30,13 +30,15 @@ _MOST_ID_CHARS: Final = 128
 
 def request_id_field(request_id: str) -> bytes:
     """Return the line with the id of the request, which may be one that the client has chosen."""
-    clean = _UNSAFE.sub("?", request_id)[:_MOST_ID_CHARS]
+    clean = request_id
+    if not (request_id.isalnum() and request_id.isascii() and len(request_id) <= _MOST_ID_CHARS):
+        clean = _UNSAFE.sub("?", request_id)[:_MOST_ID_CHARS]
     return b"X-Request-Id: %b\r\n" % clean.encode("ascii")
 
 
 def answer_fields(usage: Usage, cost_usd: Decimal | None) -> bytes:
     """Return the lines for the head of an answer that is no stream; none if nothing is known."""
-    return b"".join(_costs(cost_usd)) + b"".join(_counts(usage))
+    return _costs(cost_usd) + _counts(usage)
 
 
 def may_have_trailers(
@@ -60,17 +62,18 @@ def declaration(*, priced: bool) -> bytes:
 
 def trailers(usage: Usage, cost_usd: Decimal | None, outcome: Outcome, *, priced: bool) -> bytes:
     """Return the lines after a stream; `priced` as it was declared."""
-    costs = b"".join(_costs(cost_usd)) if priced else b""
+    costs = _costs(cost_usd) if priced else b""
     last = b"%b: %b\r\n" % (_OUTCOME, outcome.encode("ascii"))
-    return costs + b"".join(_counts(usage)) + last
+    return costs + _counts(usage) + last
 
 
-def _costs(cost_usd: Decimal | None) -> Iterator[bytes]:
-    if cost_usd is not None:
-        yield b"%b: %b\r\n" % (_COST, f"{cost_usd:.6f}".encode("ascii"))
+def _costs(cost_usd: Decimal | None) -> bytes:
+    if cost_usd is None:
+        return b""
+    return b"%b: %b\r\n" % (_COST, f"{cost_usd:.6f}".encode("ascii"))
 
 
-def _counts(usage: Usage) -> Iterator[bytes]:
-    if usage.source != "none":
-        for name, attribute in _COUNTS.items():
-            yield b"%b: %d\r\n" % (name, getattr(usage, attribute))
+def _counts(usage: Usage) -> bytes:
+    if usage.source == "none":
+        return b""
+    return _COUNT_LINES % (usage.input_tokens, usage.output_tokens, usage.cached_tokens)

@@ -14,6 +14,7 @@ from . import eventstream
 from .errors import UpstreamDied
 from .head import RequestHead
 from .header_rules import CompiledRules
+from .usage import CACHED_FIELD
 
 # Bytes of an upstream's head: as much as is taken from clients.
 MAX_ANSWER_HEAD_BYTES = 64 * 1024
@@ -145,6 +146,7 @@ class AnswerHead:
         bodyless: There is no body, whatever the fields say.
         keep_alive: The connection may be used again afterwards.
         fields: All of them as they came, names in small letters.
+        counts: Those of them that say something of the tokens.
         is_stream: It is a stream of events, and not compressed.
         is_json: It is JSON, perhaps compressed.
         is_event_stream: The same in Amazon's form, which is binary.
@@ -154,6 +156,7 @@ class AnswerHead:
     __slots__ = (
         "bodyless",
         "chunked",
+        "counts",
         "fields",
         "is_event_stream",
         "is_json",
@@ -211,6 +214,7 @@ class AnswerHead:
         ) + (b"" if _BUFFERING in seen else b"X-Accel-Buffering: no\r\n")
         self.is_json = content_type.startswith(b"application/json")
         self.fields = tuple((name.lower(), value) for name, value in fields)
+        self.counts = tuple(field for field in self.fields if field[0] == CACHED_FIELD)
 
     @property
     def names(self) -> frozenset[bytes]:

@@ -1,6 +1,6 @@
 """What a request asks of its upstream, besides what its client has written. Deciding."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from arriero.protocol.activity import UpstreamKind
 from arriero.protocol.routes import ModelRoute
@@ -10,8 +10,7 @@ from .paths import Form
 from .wishes import asks_for_progress, asks_for_usage
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outgoing:
+class Outgoing(NamedTuple):
     """What goes to the upstream.
 
     Attributes:
@@ -23,15 +22,14 @@ class Outgoing:
     """
 
     head: bytes
-    body: bytes = b""
-    asked_usage: bool = False
-    asked_progress: bool = False
+    body: bytes
+    asked_usage: bool
+    asked_progress: bool
     connect_s: float
     head_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wishes:
+class Wishes(NamedTuple):
     """What is wanted of an answer.
 
     Attributes:

@@ -3,7 +3,6 @@
 Rule 1: nothing here reads a clock; the caller says what time it is, in seconds on one clock.
 Rule 2: of several ends the first one counts. A client that leaves makes the upstream fail, and not
 the other way round.
-Rule 3: there is one record per request; asked for again, there is none.
 """
 
 from decimal import Decimal
@@ -79,7 +78,6 @@ class RecordKeeper:
         self._first_token: float | None = None
         self._last_byte: float | None = None
         self._end: tuple[Outcome, str | None] | None = None
-        self._finished = False
 
     # --- moments -------------------------------------------------------------------------------
 
@@ -127,16 +125,13 @@ class RecordKeeper:
 
     # --- the record ----------------------------------------------------------------------------
 
-    def finish(self, now: float, facts: Facts | None = None) -> RequestRecord | None:
-        """Return the record; None if it was given before.
+    def finish(self, now: float, facts: Facts | None = None) -> RequestRecord:
+        """Return the record.
 
         Args:
             now: When all was over.
             facts: What the answer said; None if there was none.
         """
-        if self._finished:
-            return None
-        self._finished = True
         known = facts if facts is not None else Facts(Usage())
         usage = known.usage
         outcome, code = self.outcome(known)

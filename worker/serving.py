@@ -21,7 +21,6 @@ from arriero.protocol.lease import (
     CancelTold,
     Claim,
     Claimed,
-    Finished,
     FromWorker,
     RecordsAsked,
     RecordsTold,
@@ -99,7 +98,7 @@ class Service:
         names: The models of the configuration in force.
         request_rules, response_rules: What it changes in heads; None for nothing.
         say: Sends a message to the supervisor; set by the link to it.
-        say_soon: The same for messages of which many may come at once, and that can wait a moment.
+        ended: Takes the account of a request that is over, and when that was; set likewise.
         questions: What the supervisor is asked and answers later.
         leases: What may be done without asking.
         running: Which requests run.
@@ -113,7 +112,7 @@ class Service:
     request_rules: CompiledRules | None = None
     response_rules: CompiledRules | None = None
     say: Callable[[FromWorker], None] = field(default=lambda _: None)
-    say_soon: Callable[[FromWorker], None] = field(default=lambda _: None)
+    ended: Callable[[Account, float], None] = field(default=lambda account, now: None)
     questions: Questions = field(default_factory=Questions)
     leases: Leases = field(default_factory=Leases)
     running: Running = field(default_factory=Running)
@@ -229,9 +228,7 @@ class Service:
                 call.stop_beating()
                 call.count_heartbeats()
                 close = call.close
-            record = account.close(trio.current_time())
-            if record is not None:
-                self.say_soon(Finished(record=record))
+            self.ended(account, trio.current_time())
         return not close
 
     def _way_of(self, body: bytes) -> Route:
@@ -375,14 +372,20 @@ class Service:
             await self._serve_peer(call, call.peer, trace)
             return
         model = call.route.model
-        retries = Retries(call.config.max_retry_wait_s, is_peer=False)
+        retries: Retries | None = None
         lost = False
         lease = self.leases.enter(model)
+
+        def again_after(head: AnswerHead) -> float | None:
+            nonlocal retries
+            assert lease is not None
+            retries = retries or Retries(call.config.max_retry_wait_s, is_peer=False)
+            return _again(retries, lease.granted_at, head)
+
         while True:
             if lease is None:
                 lease = await self._hold(call)
             call.account.keeper.granted(trio.current_time())
-            again_after = partial(_again, retries, lease.granted_at)
             try:
                 await self._relay_local(call, lease, trace, again_after)
                 return

@@ -25,6 +25,13 @@ class UsageReader:
         known = self._known
         cached = min(known.cached_tokens or self._cached_of_head, known.input_tokens)
         written = min(known.cache_write_tokens, known.input_tokens - cached)
+        if (
+            cached == known.cached_tokens
+            and written == known.cache_write_tokens >= known.cache_write_1h_tokens
+            and known.reasoning_tokens <= known.output_tokens
+            and known.draft_accepted <= known.draft_tokens
+        ):
+            return known
         parts = {
             "cached_tokens": cached,
             "cache_write_tokens": written,

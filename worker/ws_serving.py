@@ -12,8 +12,6 @@ from dataclasses import dataclass
 
 import trio
 
-from arriero.protocol.lease import Finished
-
 from .account import Account
 from .call import Call
 from .error_answer import error_answer
@@ -213,9 +211,7 @@ class _Socket:
         )
 
     def _close_account(self, account: Account) -> None:
-        record = account.close(trio.current_time())
-        if record is not None:
-            self.service.say(Finished(record=record))
+        self.service.ended(account, trio.current_time())
 
     def _call(self, found: Target, account: Account, target: bytes, model: str) -> Call:
         is_ours = self.way.model is None
