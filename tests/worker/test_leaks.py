@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from arriero.protocol.lease import Cancel, Finished, Report, Want
 from arriero.protocol.routes import ModelRoute
@@ -38,6 +39,14 @@ def tasks() -> int:
     return trio.lowlevel.current_statistics().tasks_living
 
 
+async def tasks_are(expected: int) -> bool:
+    """Say whether so many tasks live, once those that are about to end have ended."""
+    with trio.move_on_after(5):
+        while tasks() != expected:
+            await trio.testing.wait_all_tasks_blocked(0.01)
+    return tasks() == expected
+
+
 async def settled(rig: Any) -> None:
     """Return when a report that is made from now on says that nothing runs."""
     with trio.fail_after(5):
@@ -64,6 +73,7 @@ async def test_a_client_that_leaves_while_its_prompt_is_read_leaves_nothing(
         await hang(exchange)
 
     async with opened(handler, heartbeat_s=0.5) as rig:
+        await rig.ask(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")  # it serves
         await settled(rig)
         before = tasks()
         stream = await rig.connect()
@@ -78,7 +88,7 @@ async def test_a_client_that_leaves_while_its_prompt_is_read_leaves_nothing(
         await settled(rig)
 
         assert record.outcome == "client_gone"
-        assert tasks() == before
+        assert await tasks_are(before)
         assert rig.count(Want) == 1
         async with await rig.connect() as stream:  # on the lease that is still held
             await stream.send_all(kit.post(STREAM))
@@ -115,7 +125,7 @@ async def test_upstreams_that_fail_before_their_first_byte_cost_nothing_that_sta
         assert rig.count(Want) == 1
         assert rig.upstream.open_connections == 0
         assert rig.upstream.connections == rounds + 1
-        assert tasks() == before
+        assert await tasks_are(before)
 
 
 async def test_two_hundred_requests_of_all_ends_leave_nothing(
@@ -171,7 +181,7 @@ async def test_two_hundred_requests_of_all_ends_leave_nothing(
         assert service.running._running == {}
         assert service.running._cancelled == set()
         assert rig.upstream.open_connections == 0
-        assert tasks() == before
+        assert await tasks_are(before)
         outcomes = {
             message.record.outcome for message in rig.received if isinstance(message, Finished)
         }
