@@ -60,6 +60,9 @@ an unclean close. Layout, lowest first; a file imports only from those above it:
     asking         doing      request up, and the head of its answer
     relay*         doing      answer down
     ws_*           doing      a WebSocket, both ways
+    service        doing      what answering takes
+    opening        doing      what a request wants
+    holding        doing      waits: for a model, or some time
     serving        doing      name, lease, relay, errors
     front          doing      one client connection: which door?
     listen         doing      accepts connections

@@ -22,7 +22,7 @@ from .listen import accept_connections, open_listener
 from .page_door import PageDoor, open_page_door
 from .pages import make_pages
 from .sentry import Connection, Sentry
-from .serving import Service
+from .service import Service
 from .wire import Wire
 
 log = logging.getLogger(__name__)

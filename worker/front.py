@@ -10,6 +10,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
+from . import serving
 from .call import AnswerCut
 from .error_answer import error_answer
 from .errors import BadRequest, ClientGone, HeadTooLarge, RelayError, TooLarge
@@ -17,7 +18,7 @@ from .head import MAX_HEAD_BYTES, RequestHead, parse_head
 from .keys import check_key
 from .paths import Form, Route, find_route
 from .sentry import HEAD_S, IDLE_S, Connection, Waits
-from .serving import Service
+from .service import Service
 from .upload import BodySource, Upload, read_upload, upload_of
 from .ws_opening import find_socket
 from .ws_serving import answer_websocket
@@ -110,14 +111,14 @@ async def _answer(conn: Connection, service: Service, head: RequestHead, route: 
     if kind == b"application/x-www-form-urlencoded" and not body.lstrip().startswith(b"{"):
         upload = await upload_of(conn, head, body)
         return await _answer_upload(conn, service, head, route, upload)
-    return await service.answer(conn, head, route, body)
+    return await serving.answer(service, conn, head, route, body)
 
 
 async def _answer_upload(
     conn: Connection, service: Service, head: RequestHead, route: Route, upload: Upload
 ) -> bool:
     try:
-        goes_on = await service.answer_upload(conn, head, route, upload)
+        goes_on = await serving.answer_upload(service, conn, head, route, upload)
     finally:
         await upload.aclose()
     if not upload.drained:

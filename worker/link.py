@@ -32,7 +32,7 @@ from arriero.protocol.lease import (
 from arriero.protocol.transport import FrameSocket
 
 from .account import Account
-from .serving import Service
+from .service import Service
 
 log = logging.getLogger(__name__)
 

@@ -22,9 +22,10 @@ from .naming import Target
 from .paths import Form, Route
 from .relay import relay_plain
 from .sentry import Connection, Waits
-from .serving import Service
+from .service import Service
 from .tracing import RANDOM_BYTES, Trace, start_trace
 from .ws_dial import Dialled, stoppable
+from .ws_leased import dial_model
 from .ws_opening import (
     SocketWay,
     accept,
@@ -114,8 +115,11 @@ class _Socket:
         socket = TurnSocket(conn, turns, config.upstream_idle_s, lambda: service.finishing)
 
         await socket.run(
-            lambda: service.dialled(
-                self._call_of_turns(turns), self.trace, opening_of_ours(os.urandom(_NONCE_BYTES))
+            lambda: dial_model(
+                service,
+                self._call_of_turns(turns),
+                self.trace,
+                opening_of_ours(os.urandom(_NONCE_BYTES)),
             )
         )
 
@@ -168,7 +172,7 @@ class _Socket:
                 target = with_model(target, found.route.send_as)
             call = self._call(found, account, target, model)
             with stoppable(self.conn):
-                async with self.service.dialled(call, self.trace, b"") as dialled:
+                async with dial_model(self.service, call, self.trace, b"") as dialled:
                     if dialled.opened.status == _SWITCHED:
                         await self._tunnel(call, dialled)
                     else:

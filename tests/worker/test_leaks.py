@@ -14,7 +14,7 @@ import trio.testing
 from arriero.protocol.lease import Cancel, Finished, Report, Want
 from arriero.protocol.routes import ModelRoute
 from arriero.worker import app, link, sentry
-from arriero.worker.serving import Service
+from arriero.worker.service import Service
 
 Opener = Callable[..., AbstractAsyncContextManager[Any]]
 

@@ -1,0 +1,95 @@
+"""What answering a request takes, whatever it is for; and what pages ask of it. Doing."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from arriero.protocol.activity import RequestRecord
+from arriero.protocol.lease import (
+    CancelAsked,
+    CancelResult,
+    CancelTold,
+    FromWorker,
+    RecordsAsked,
+    RecordsTold,
+)
+from arriero.protocol.routes import WorkerConfig
+
+from .account import Account
+from .header_rules import CompiledRules, compile_rules
+from .keys import caller_of
+from .leases import Leases
+from .naming import Names
+from .progress_view import ProgressView
+from .questions import Questions
+from .running import Running
+from .sentry import Sentry
+from .upstream import Upstreams
+
+
+@dataclass(slots=True, kw_only=True)
+class Service:
+    """What answering a model request takes.
+
+    Attributes:
+        sentry: Looks after the clients' connections.
+        names: The models of the configuration in force.
+        request_rules, response_rules: What it changes in heads; None for nothing.
+        say: Sends a message to the supervisor; set by the link to it.
+        ended: Takes the account of a request that is over, and when that was; set likewise.
+        questions: What the supervisor is asked and answers later.
+        leases: What may be done without asking.
+        running: Which requests run.
+        view: How the models stand.
+        upstreams: Connections to them.
+        finishing: No further request is taken on any connection.
+    """
+
+    sentry: Sentry
+    names: Names = field(default_factory=lambda: Names(WorkerConfig(generation=0, models=())))
+    request_rules: CompiledRules | None = None
+    response_rules: CompiledRules | None = None
+    say: Callable[[FromWorker], None] = field(default=lambda _: None)
+    ended: Callable[[Account, float], None] = field(default=lambda account, now: None)
+    questions: Questions = field(default_factory=Questions)
+    leases: Leases = field(default_factory=Leases)
+    running: Running = field(default_factory=Running)
+    view: ProgressView = field(default_factory=ProgressView)
+    upstreams: Upstreams = field(default_factory=Upstreams)
+    finishing: bool = False
+
+    def configure(self, config: WorkerConfig) -> None:
+        """Follow `config` from the next request on."""
+        self.names = Names(config)
+        self.request_rules = compile_rules(config.request_headers)
+        self.response_rules = compile_rules(config.response_headers)
+
+    def caller_of(self, fields: Sequence[tuple[bytes, bytes]]) -> str:
+        """Return who asks, by the fields that may hold a key; without keys all are one."""
+        return caller_of(fields) if self.names.config.api_keys else ""
+
+    # --- what pages ask ------------------------------------------------------------------------
+
+    async def cancel(self, request_id: str, caller: str) -> CancelResult:
+        """End a request, whichever worker has it.
+
+        Raises:
+            Unavailable: The supervisor does not answer.
+        """
+        result = self.running.cancel(request_id, caller)
+        if result != "unknown":
+            return result
+        told = await self.questions.ask(
+            lambda ask: CancelAsked(ask=ask, request_id=request_id, caller=caller), CancelTold
+        )
+        return told.result
+
+    async def records(self, request_id: str = "", most: int = 100) -> tuple[RequestRecord, ...]:
+        """Return what became of the last requests, or of one.
+
+        Raises:
+            Unavailable: The supervisor does not answer.
+        """
+        told = await self.questions.ask(
+            lambda ask: RecordsAsked(ask=ask, request_id=request_id, most=most), RecordsTold
+        )
+        return told.records

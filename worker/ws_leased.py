@@ -1,0 +1,115 @@
+"""A WebSocket of a model, which is kept for it as long as that is open. Doing."""
+
+import time
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+
+import trio
+
+from arriero.protocol.routes import PeerRoute
+
+from .call import Call
+from .headers import upstream_request
+from .holding import exit_lease, hold, pause
+from .leases import Lease
+from .peers import peer_request
+from .service import Service
+from .serving import AGAIN_PAUSE_S
+from .tracing import Trace
+from .upstream import CONNECT_S, Unreachable
+from .ws_dial import Dialled, dial
+from .ws_opening import as_upgrade
+
+
+@asynccontextmanager
+async def dial_model(
+    service: Service, call: Call, trace: Trace, opening: bytes
+) -> AsyncGenerator[Dialled, None]:
+    """Ask the model of `call` for a WebSocket; its lease is held until the block ends.
+
+    Args:
+        service: Has the leases, and the connections.
+        call: Who asks; one whose WebSocket is open waits as long as a stream.
+        trace: How it is called.
+        opening: Lines that open a WebSocket of ours; empty if the client's own is passed on.
+
+    Raises:
+        ClientGone: The client has left meanwhile.
+        RelayError: The model cannot be had, or not be reached.
+    """
+    if call.peer is not None:
+        async with _dial_peer(service, call, call.peer, trace, opening) as dialled:
+            yield dialled
+        return
+    lost = False
+    lease = service.leases.enter(call.route.model)
+    while True:
+        if lease is None:
+            lease = await hold(service, call, is_patient=call.stream)
+        call.account.keeper.granted(trio.current_time())
+        async with AsyncExitStack() as stack:
+            stack.callback(exit_lease, service, lease)
+            try:
+                dialled = await stack.enter_async_context(
+                    _dial_local(service, call, lease, trace, opening)
+                )
+            except Unreachable:  # as in `_serve`
+                service.say(service.leases.broken(lease))
+                if lost:
+                    raise
+                lost = True
+            else:
+                yield dialled
+                return
+        await pause(service, call, AGAIN_PAUSE_S)
+        lease = None
+
+
+def _dial_local(
+    service: Service, call: Call, lease: Lease, trace: Trace, opening: bytes
+) -> AbstractAsyncContextManager[Dialled]:
+    endpoint = service.upstreams.at(lease.endpoint)
+    call.account.keeper.upstream_kind = call.route.kind or lease.kind
+    request = upstream_request(
+        call.head,
+        target=call.target,
+        length=0,
+        peer=call.conn.peer,
+        base_path=endpoint.base_path,
+        extra=trace.upstream_lines,
+        rules=service.request_rules,
+    )
+    return dial(
+        endpoint,
+        as_upgrade(request, opening),
+        connect_s=CONNECT_S,
+        head_s=call.config.upstream_idle_s,
+        may_stay=lambda: lease.admits,
+    )
+
+
+def _dial_peer(
+    service: Service, call: Call, peer: PeerRoute, trace: Trace, opening: bytes
+) -> AbstractAsyncContextManager[Dialled]:
+    call.account.keeper.upstream_kind = peer.kind
+    call.account.keeper.granted(trio.current_time())
+    request = peer_request(
+        peer,
+        call.route.send_as or call.route.model,
+        call.head,
+        b"",
+        length=0,
+        route=call.way,
+        stream=call.stream,
+        own_keys=call.config.api_keys,
+        now=time.time(),
+        extra=trace.upstream_lines,
+        rules=service.request_rules,
+    )
+    return dial(
+        service.upstreams.at(peer.url),
+        as_upgrade(request, opening),
+        connect_s=peer.connect_s,
+        head_s=peer.header_s or call.config.upstream_idle_s,
+        may_stay=lambda: True,
+    )
