@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import msgspec
 import trio
 
 from arriero.protocol.events import LogLine
@@ -276,15 +277,14 @@ class _Start:
             launch.port,
             stranger,
         )
-        way_out = (
-            "ask again: another port is chosen for each start"
-            if self.config.wants_port
-            else "stop that program, or write ${PORT} into cmd and proxy"
-        )
-        self.failure = load_failed(
-            self.config.model,
-            f"another program took its port {launch.port} while it was starting; {way_out}",
-        )
+        taken = f"another program took its port {launch.port} while it was starting"
+        if self.config.wants_port:
+            why = f"{taken}; ask again: another port is chosen for each start"
+            failed = load_failed(self.config.model, why)
+            self.failure = msgspec.structs.replace(failed, code="model_unavailable", transient=True)
+        else:
+            why = f"{taken}; stop that program, or write ${{PORT}} into cmd and proxy"
+            self.failure = load_failed(self.config.model, why)
         self.stop(self.config.unload_timeout_s)
         return True
 

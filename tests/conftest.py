@@ -16,10 +16,12 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 @pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let tests that start whole trains run one after the other, beside all others.
+    """Let tests that start whole trains run file by file: those of a file share trains.
 
-    They look at the processes and ports of this machine, and share trains.
+    The judges, whose libraries take long to import, stay together as well.
     """
     for item in items:
         if item.path.parent.name in {"e2e", "real"}:
-            item.add_marker(pytest.mark.xdist_group("processes"))
+            is_judge = item.path.stem.startswith(("test_judges", "test_apis"))
+            group = "judges" if is_judge else item.path.stem
+            item.add_marker(pytest.mark.xdist_group(group))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from trains import Train, alive, eventually
+from trains import DEFAULTS, Train, alive, eventually
 
 if TYPE_CHECKING:
     from tests.judges.panel import Panel
@@ -46,7 +46,7 @@ def train_starter(tmp_path: Path) -> Generator[Callable[..., Train]]:
         folder = tmp_path / f"train{len(trains)}"
         folder.mkdir()
         path = folder / "config.yaml"
-        path.write_text(yaml.safe_dump({"listen": "127.0.0.1:0", "workers": 2} | config))
+        path.write_text(yaml.safe_dump(DEFAULTS | config))
         log = folder / "log"
         with log.open("wb") as output:
             process = subprocess.Popen(

@@ -6,7 +6,7 @@ import httpx
 import openai
 import pytest
 import yaml
-from trains import PATIENCE_S, Train
+from trains import DEFAULTS, PATIENCE_S, Train
 
 pytestmark = pytest.mark.e2e
 
@@ -41,6 +41,6 @@ def test_only_who_shows_a_key_is_served(
         stranger.models.list()
 
     file = train.log.parent / "config.yaml"
-    file.write_text(yaml.safe_dump({"listen": "127.0.0.1:0", "workers": 2} | said))
+    file.write_text(yaml.safe_dump(DEFAULTS | said))
     assert train.ask("reload")["ok"]
     assert train.chat("a").status_code == 200  # from now on nobody needs one

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 import yaml
-from trains import Train, eventually
+from trains import DEFAULTS, Train, eventually
 
 pytestmark = pytest.mark.e2e
 
@@ -30,7 +30,7 @@ def free_ports(count: int) -> int:
 
 
 def write(train: Train, text: dict[str, object]) -> None:
-    said = {"listen": "127.0.0.1:0", "workers": 2} | text
+    said = DEFAULTS | text
     (train.log.parent / "config.yaml").write_text(yaml.safe_dump(said))
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 import pytest
 import yaml
-from trains import PATIENCE_S, Stream, Train, eventually
+from trains import DEFAULTS, PATIENCE_S, Stream, Train, eventually
 
 pytestmark = pytest.mark.e2e
 
@@ -38,7 +38,7 @@ class Track:
 
     def write(self, models: dict[str, Any], **settings: Any) -> None:
         """Replace the file, as an editor does."""
-        said = {"listen": "127.0.0.1:0", "workers": 2} | settings | {"models": models}
+        said = DEFAULTS | settings | {"models": models}
         new = self.file.with_suffix(".new")
         new.write_text(yaml.safe_dump(said))
         new.rename(self.file)
@@ -353,7 +353,7 @@ def test_a_terminal_that_is_closed_ends_what_runs_in_it(
     tmp_path: Path, scripted: Callable[..., str]
 ) -> None:
     config = tmp_path / "c.yaml"
-    said = {"listen": "127.0.0.1:0", "workers": 1, "models": {"a": {"cmd": scripted()}}}
+    said = DEFAULTS | {"workers": 1, "models": {"a": {"cmd": scripted()}}}
     config.write_text(yaml.safe_dump(said))
     terminal, its_other_end = pty.openpty()
     arguments = ["serve", "--config", str(config), "--socket-dir", str(tmp_path / "s")]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from trains import Train, eventually
+from trains import DEFAULTS, Train, eventually
 
 pytestmark = pytest.mark.e2e
 
@@ -56,7 +56,7 @@ def test_what_a_reload_says_stops_a_model_that_runs_and_one_that_fails_is_no_obs
     assert train.chat("a").status_code == 200
     text = {"models": {"a": model | {"cmdStop": "/nowhere/docker stop --key sk-secret a"}}}
     file = train.log.parent / "config.yaml"
-    file.write_text(yaml.safe_dump({"listen": "127.0.0.1:0", "workers": 2} | text))
+    file.write_text(yaml.safe_dump(DEFAULTS | text))
     changes = train.ask("reload")["changes"]
     assert changes["adjusted"] == [{"model": "a", "keys": ["cmdStop"]}]
 
@@ -82,7 +82,7 @@ def test_a_model_that_is_started_otherwise_now_is_stopped_as_it_was_started(
     train = start_train({"models": {"a": model("old")}})
     assert train.chat("a").status_code == 200
     file = train.log.parent / "config.yaml"
-    text = {"listen": "127.0.0.1:0", "workers": 2, "models": {"a": model("new")}}
+    text = DEFAULTS | {"models": {"a": model("new")}}
     file.write_text(yaml.safe_dump(text))
 
     assert train.ask("reload", drain=True)["draining"] == ["a"]

@@ -22,6 +22,7 @@ from arriero.supervisor.happenings import Waiter, Wanted
 from arriero.supervisor.logbook import Logbook
 from arriero.supervisor.publisher import open_publisher
 from arriero.supervisor.reloading import InForce
+from tests.start_port import START_PORT
 
 SCRIPTED = Path(__file__).parents[1] / "fakes" / "scripted_upstream.py"
 SERVER = f"{sys.executable} {SCRIPTED} --port ${{PORT}}"
@@ -60,7 +61,8 @@ class Scene:
 async def opened(folder: Path, cmd: str, **more: str) -> AsyncGenerator[Scene, None]:
     """Run a train whose model is started by `cmd`; `more` are keys of the model."""
     lines = [f"    {key}: {value}\n" for key, value in ({"cmd": f"|\n      {cmd}"} | more).items()]
-    in_force = InForce(parse_config(f"models:\n  m:\n{''.join(lines)}", environ={}))
+    text = f"startPort: {START_PORT}\nmodels:\n  m:\n{''.join(lines)}"
+    in_force = InForce(parse_config(text, environ={}))
     with open_context() as context, trio.fail_after(20):
         async with open_guardian() as guardian, open_publisher(context, folder / "e") as publisher:
             conductor = Conductor(Engine(in_force.specs(), now=trio.current_time()), publisher)
@@ -106,7 +108,7 @@ async def test_who_takes_the_port_meanwhile_is_not_taken_for_the_model(
 
     assert isinstance(answer, Refused)
     assert (answer.error.code, answer.error.message) == (
-        "model_load_failed",
+        "model_unavailable",
         f"model m failed to load: another program took its port {port} while it was starting; "
         "ask again: another port is chosen for each start",
     )
