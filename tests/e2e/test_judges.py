@@ -19,6 +19,13 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 MODES = ["off", "comment", "heartbeat", "reasoning", "event"]
 MARKER = "[swap-progress] "
 
+# What is asked for in each mode, and in one more: progress of the prompt, in chunks.
+WISHES = {mode: {"X-Swap-Progress": mode} for mode in MODES} | {
+    "direct": {},
+    "prefill": {"X-Swap-Progress": "off", "X-Prefill-Progress": "chunk"},
+}
+WITH_PREFILL = [*MODES, "prefill"]
+
 # Each judge, and whether it sees the lines of mode `reasoning`.
 JUDGES = {
     "openai chat raw": True,
@@ -52,7 +59,9 @@ def cases(modes: Iterable[str]) -> dict[str, list[Case]]:
     """Return all cases of a model."""
     return {
         "talker": [Case("talker", mode, judge) for mode in modes for judge in JUDGES],
-        "caller": [Case("caller", mode, judge) for mode in modes for judge in CALLERS],
+        "caller": [
+            Case("caller", mode, judge) for mode in modes for judge in CALLERS if mode != "prefill"
+        ],
     }
 
 
@@ -72,7 +81,7 @@ def found(
     train = start_shared_train({"progressDelay": "0s", "startPort": free_port(), "models": models})
     seen: dict[Case, Seen] = {}
     train.ask("swap", model="caller")
-    for model, of_model in cases(MODES).items():
+    for model, of_model in cases(WITH_PREFILL).items():
         gate.close()
         answers = panel.ask_all(question(case, train.url) for case in of_model)
         queued(train, **{model: len(of_model)})
@@ -88,20 +97,20 @@ def found(
 
 def question(case: Case, url: str) -> Asked:
     judge, calls = case.judge, case.model == "caller"
-    if "response" in judge and case.mode in {"off", "comment", "direct"}:
+    if "response" in judge and case.mode in {"off", "comment", "direct", "prefill"}:
         judge = judge.replace("helper", "raw")  # no helper reads llama-server's own
     return Asked(
         judge=judge,
         url=url,
         model=case.model,
-        headers={} if case.mode == "direct" else {"X-Swap-Progress": case.mode},
+        headers=WISHES[case.mode],
         tools=calls,
         must_call=calls,
         tokens=80 if calls else 8,
     )
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", WITH_PREFILL)
 @pytest.mark.parametrize("judge", JUDGES)
 def test_the_answer_is_the_one_without_a_proxy(
     found: dict[Case, Seen], judge: str, mode: str
@@ -123,7 +132,7 @@ def test_the_call_of_a_tool_is_the_one_without_a_proxy(
     assert found[Case("caller", mode, judge)].answer() == direct.answer()
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", WITH_PREFILL)
 @pytest.mark.parametrize("judge", JUDGES)
 def test_only_reasoning_is_told_and_only_where_there_is_a_place_for_it(
     found: dict[Case, Seen], judge: str, mode: str

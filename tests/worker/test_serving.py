@@ -314,6 +314,8 @@ async def test_when_the_supervisor_falls_silent_nobody_waits_for_it(
         models = (*REASONING, ModelRoute(model="n"))
         rig.config = type(rig.config)(generation=2, models=models)
         rig.say(Welcome(config=rig.config, snapshot=rig.snapshot))
+        while (await rig.heard(Report, rig.count(Report) + 1)).generation < 2:
+            pass
 
         answer = await rig.ask(kit.post(b'{"model":"n"}'))
 
