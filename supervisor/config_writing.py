@@ -109,7 +109,8 @@ def _entry(entry: Entry) -> Iterable[str]:
 
 def _comments(remarks: Iterable[str], indent: str = "") -> Iterable[str]:
     for remark in remarks:
-        shown = clean(remark)[:_WIDTH].encode(errors="backslashreplace").decode()
+        line = " ".join(clean(remark).split())  # YAML knows more ends of lines than \n
+        shown = line[:_WIDTH].encode(errors="backslashreplace").decode()
         yield f"{indent}# {shown}".rstrip()
 
 

@@ -48,6 +48,7 @@ def test_any_value_survives_in_a_macro(values: list[str]) -> None:
 
 @settings(deadline=None)
 @given(NAMES, NAMES, NAMES, ANY)
+@example("m", "n", "a", "x\u20280: y\x85z")
 def test_names_and_remarks_of_any_kind_survive(
     model: str, name: str, alias: str, remark: str
 ) -> None:
