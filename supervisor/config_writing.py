@@ -109,7 +109,7 @@ def _entry(entry: Entry) -> Iterable[str]:
 
 def _comments(remarks: Iterable[str], indent: str = "") -> Iterable[str]:
     for remark in remarks:
-        line = " ".join(clean(remark).split())  # YAML knows more ends of lines than \n
+        line = " ".join(clean(remark).splitlines())  # YAML knows more ends of lines than \n
         shown = line[:_WIDTH].encode(errors="backslashreplace").decode()
         yield f"{indent}# {shown}".rstrip()
 
