@@ -34,8 +34,6 @@ from .voice import Voice
 from .voices import make_voice
 from .waiting import View, WaitingStream
 
-LAST_CHUNK: Final = b"0\r\n\r\n"
-
 # Seconds of silence before a client is told of its prompt, as it has asked for.
 _PREFILL_DELAY_S = 1.0
 
@@ -418,7 +416,7 @@ class Call:
         lines = b"".join(trailers)
         if self.has_trailers:
             lines += self.account.trailer_lines()
-        return b"0\r\n%b\r\n" % lines if lines else LAST_CHUNK
+        return b"0\r\n%b\r\n" % lines
 
     async def end_stream(self, frames: bytes) -> None:
         """Send the last frames of a stream and its good end.

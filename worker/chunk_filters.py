@@ -5,16 +5,13 @@ only if there is nothing in it besides what was asked for: no text, no reasoning
 no reason for the end.
 """
 
-import re
 from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
 
+from .sse import BLANK_LINE
 from .sse_events import EventReader
-
-# A blank line; lines end with LF, CRLF or CR.
-_BLANK_LINE: Final = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r)")
 
 _USAGE: Final = b'"usage"'
 _PROGRESS: Final = b'"prompt_progress"'
@@ -65,7 +62,7 @@ class ChunkFilter:
 def split_frames(data: bytes) -> Iterator[bytes]:
     """Give the frames in `data`, each with its blank line; the last one may have none."""
     start = 0
-    for blank in _BLANK_LINE.finditer(data):
+    for blank in BLANK_LINE.finditer(data):
         yield data[start : blank.end()]
         start = blank.end()
     if start < len(data):

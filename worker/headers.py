@@ -243,7 +243,7 @@ class AnswerHead:
         if content_type is not None:
             lines = _TYPE_LINE.sub(b"Content-Type: %b\r\n" % content_type, lines)
         if rules is not None:
-            lines = b"".join(rules.apply(lines.splitlines(keepends=True)))
+            lines = rules.apply_joined(lines)
         return b"%b%b%b%b%b\r\n" % (
             self.line,
             lines,

@@ -36,12 +36,13 @@ def last_boundary(data: bytes | bytearray, start: int = 0) -> int:
     return end
 
 
-_BLANK_LINE: Final = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r)")
+# A blank line, which ends a frame; lines end with LF, CRLF or CR.
+BLANK_LINE: Final = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r)")
 
 
 def first_boundary(data: bytes) -> int:
     """Return the index after the first blank line in `data`, or its length if there is none."""
-    found = _BLANK_LINE.search(data)
+    found = BLANK_LINE.search(data)
     return found.end() if found is not None else len(data)
 
 
