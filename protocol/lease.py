@@ -5,8 +5,6 @@ A worker that holds a lease on a model sends requests to it without asking anybo
 (`Revoke`) and its last request on that model has ended. The messages of one worker arrive in the
 order in which they were sent, both ways: a `Granted` is always read before the `Revoke` of the
 same lease, so a request that was promised a model is counted before anybody can take it away.
-
-A worker may put several messages into one of zmq's, a frame each.
 """
 
 from typing import Literal, TypeAlias
@@ -91,9 +89,9 @@ class Resync(Message, frozen=True, kw_only=True, tag="resync"):
 
 
 class Finished(Message, frozen=True, kw_only=True, tag="finished"):
-    """A request is over, however it ended. Said once for each."""
+    """Requests are over, however they ended. Each is told of once."""
 
-    record: RequestRecord
+    records: tuple[RequestRecord, ...]
 
 
 class Claim(Message, frozen=True, kw_only=True, tag="claim"):

@@ -78,9 +78,9 @@ class Conductor:
         self._changed.set()
         self._changed = trio.Event()
 
-    def publish(self, event: AnyEvent) -> None:
+    def publish(self, *events: AnyEvent) -> None:
         """Publish something that the engine has no say in."""
-        self._publisher.publish(event)
+        self._publisher.publish(*events)
 
     @property
     def epoch(self) -> str:

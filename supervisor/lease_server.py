@@ -48,6 +48,7 @@ from .claims import Claims
 from .conductor import Conductor
 from .happenings import Left, OwnerLost, Reported, Waiter, Wanted
 from .happenings import Released as ReleasedHappening
+from .own_log import Lines
 
 if TYPE_CHECKING:
     from zmq import Context, Socket
@@ -187,12 +188,12 @@ class LeaseServer:
             while True:
                 frames = await self._socket.receive()
                 try:
-                    owner, *messages = frames[0].decode(), *map(read_from_worker, frames[1:])
-                except (RemoteProtocolError, UnicodeDecodeError) as exc:
+                    identity, data = frames
+                    owner, message = identity.decode(), read_from_worker(data)
+                except (RemoteProtocolError, ValueError) as exc:
                     log.warning("lease.unreadable reason=%s", exc)
                     continue
-                for message in messages:
-                    self._take(owner, message, nursery)
+                self._take(owner, message, nursery)
 
     def _take(self, owner: str, message: FromWorker, nursery: trio.Nursery) -> None:
         if isinstance(message, Hello):
@@ -221,11 +222,13 @@ class LeaseServer:
                 self.send(owner, Resynced(snapshot=self._conductor.snapshot()))
             case Broken(model=model, lease=lease):
                 log.warning("lease.broken worker=%s model=%s lease=%d", owner, model, lease)
-            case Finished(record=record):
-                kept = self._records.add(record)
-                self._conductor.publish(RequestEnded(model=kept.model, record=kept))
+            case Finished(records=records):
+                ended = [self._records.add(record) for record in records]
+                self._conductor.publish(
+                    *[RequestEnded(model=record.model, record=record) for record in ended]
+                )
                 if log.isEnabledFor(logging.INFO):
-                    log.info("request.ended %s", log_text(kept))
+                    log.info(Lines(f"request.ended {log_text(record)}" for record in ended))
             case RecordsAsked(ask=ask, request_id=request_id, most=most):
                 found = self._records.last(most, request_id)
                 self.send(owner, RecordsTold(ask=ask, records=found))

@@ -53,17 +53,19 @@ class Publisher:
         """Number of the last end of a request; 0 before the first."""
         return self._numbers.get("usage", 0)
 
-    def publish(self, event: AnyEvent) -> None:
-        """Number `event` and send it to whoever listens; a full subscriber misses it."""
-        if isinstance(event, Heartbeat):
-            seq = self.seq
-        else:
-            seq = self._numbers.get(event.numbered_as, 0) + 1
-            self._numbers[event.numbered_as] = seq
-            if event.numbered_as != "events" and not self._is_wanted(event):
-                return  # there may be thousands a second, and nobody else counts these
-        stamped = msgspec.structs.replace(event, epoch=self.epoch, seq=seq, t=time.time())
-        self._socket.send(encode_event(stamped))
+    def publish(self, *events: AnyEvent) -> None:
+        """Number `events` and send them to whoever listens; a full subscriber misses some."""
+        self._note_all()
+        for event in events:
+            if isinstance(event, Heartbeat):
+                seq = self.seq
+            else:
+                seq = self._numbers.get(event.numbered_as, 0) + 1
+                self._numbers[event.numbered_as] = seq
+                if event.numbered_as != "events" and not self._is_wanted(event):
+                    continue  # there may be thousands a second, and nobody else counts these
+            stamped = msgspec.structs.replace(event, epoch=self.epoch, seq=seq, t=time.time())
+            self._socket.send(encode_event(stamped))
 
     def note(self, frames: list[bytes]) -> None:
         """Take what a subscriber has said: a 1 or a 0, and the beginning of a topic."""
@@ -73,9 +75,13 @@ class Publisher:
         elif wish == b"\0":
             self._topics.discard(topic)
 
-    def _is_wanted(self, event: AnyEvent) -> bool:
+    def _note_all(self) -> None:
         while (frames := self._socket.receive_now()) is not None:
             self.note(frames)
+
+    def _is_wanted(self, event: AnyEvent) -> bool:
+        if not self._topics:
+            return False
         topic = topic_of(event)
         return any(topic.startswith(wanted) for wanted in self._topics)
 

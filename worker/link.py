@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections import deque
 from typing import NamedTuple, assert_never
 
 import msgspec
@@ -43,8 +44,9 @@ _HELLO_S = 0.5  # between two hellos, until the welcome
 _REPORT_S = 1.0  # between two reports
 _RESYNC_S = 1.0  # between two requests for a snapshot
 _SOON_S = 0.02  # until a message that can wait is sent; a busy worker says hundreds at once
-_MOST_FRAMES = 256  # messages that are sent as one
-_MOST_UNSENT = 10_000  # messages that can wait, of which more are dropped
+_MOST_RECORDS = 256  # in one message
+_MOST_UNSENT = 8  # messages that wait for zmq, beside which no records are made
+_MOST_ENDED = 10_000  # requests whose records wait, of which more are dropped
 _LOST_S = 5.0  # of silence after which nobody waits for the supervisor any longer
 
 
@@ -73,15 +75,17 @@ class SupervisorLink:
         self._heard_at = trio.current_time()
         self._resync_after = 0.0
         self._greets = True
-        self._outbox: list[FromWorker | _Ended] = []
+        self._outbox: deque[FromWorker] = deque()
+        self._ended: list[_Ended] = []
         self._unsent = trio.Event()
         service.say = service.questions.say = self.say
         service.ended = self.ended
 
     def say(self, message: FromWorker) -> None:
         """Send `message`; what zmq does not take now is sent in the same order a little later."""
+        self._pack()
         self._outbox.append(message)
-        self.flush()
+        self._send()
 
     def ended(self, account: Account, now: float) -> None:
         """Tell of a request that was over at `now`: with the next message, or in a moment.
@@ -89,26 +93,31 @@ class SupervisorLink:
         Records are made when they are sent, many at once: that spares a busy worker more than half
         of their cost. A supervisor that takes nothing for long misses some.
         """
-        if len(self._outbox) < _MOST_UNSENT and not account.is_told:
+        if len(self._ended) < _MOST_ENDED and not account.is_told:
             account.is_told = True
-            self._outbox.append(_Ended(account, now))
+            self._ended.append(_Ended(account, now))
             self._unsent.set()
 
     def flush(self) -> None:
         """Send what waits, if zmq takes it."""
-        while self._outbox:
-            batch = self._outbox[:_MOST_FRAMES]
-            frames = [self._frame_of(index) for index in range(len(batch))]
-            if not self._lease.send(frames):
-                return
-            del self._outbox[: len(batch)]
+        self._pack()
+        self._send()
 
-    def _frame_of(self, index: int) -> bytes:
-        """Return one of the messages that wait, as bytes."""
-        message = self._outbox[index]
-        if isinstance(message, _Ended):
-            message = self._outbox[index] = Finished(record=message.account.close(message.at))
-        return encode(message)
+    def _pack(self) -> None:
+        """Make a message of the requests that are over; not for somebody who does not listen."""
+        if trio.current_time() - self._heard_at > _LOST_S:
+            return
+        while self._ended and len(self._outbox) < _MOST_UNSENT:
+            batch = self._ended[:_MOST_RECORDS]
+            del self._ended[:_MOST_RECORDS]
+            records = tuple(account.close(at) for account, at in batch)
+            self._outbox.append(Finished(records=records))
+
+    def _send(self) -> None:
+        while self._outbox:
+            if not self._lease.send([encode(self._outbox[0])]):
+                return
+            self._outbox.popleft()
 
     async def _flush_soon(self) -> None:
         while True:

@@ -124,7 +124,7 @@ def test_money_travels_without_losing_a_digit() -> None:
     assert frames[0] == b"usage/qwen\n"
     assert b'"cost_usd":"0.10000000000000000000000000001"' in frames[1]
     assert decode_event(frames) == event
-    finished = lease.Finished(record=record)
+    finished = lease.Finished(records=(record, record))
     assert read_from_worker(encode(finished)) == finished
 
 

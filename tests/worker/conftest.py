@@ -14,9 +14,18 @@ import pytest
 import trio
 import zmq
 
+from arriero.protocol.activity import RequestRecord
 from arriero.protocol.codec import encode, encode_event, read_from_worker
 from arriero.protocol.events import AnyEvent
-from arriero.protocol.lease import FromSupervisor, FromWorker, Granted, Hello, Want, Welcome
+from arriero.protocol.lease import (
+    Finished,
+    FromSupervisor,
+    FromWorker,
+    Granted,
+    Hello,
+    Want,
+    Welcome,
+)
 from arriero.protocol.routes import ModelRoute, WorkerConfig
 from arriero.protocol.transport import FrameSocket, bound, open_context
 from arriero.protocol.values import ModelStatus, Snapshot
@@ -109,13 +118,13 @@ class Rig:
 
     async def run_supervisor(self) -> None:
         while True:
-            self._identity, *frames = await self.lease.receive()
-            for message in map(read_from_worker, frames):
-                self.received.append(message)
-                if isinstance(message, Hello):
-                    self.say(Welcome(config=self.config, snapshot=self.snapshot))
-                elif isinstance(message, Want) and self.grants:
-                    self.grant(message)
+            self._identity, data = await self.lease.receive()
+            message = read_from_worker(data)
+            self.received.append(message)
+            if isinstance(message, Hello):
+                self.say(Welcome(config=self.config, snapshot=self.snapshot))
+            elif isinstance(message, Want) and self.grants:
+                self.grant(message)
             self._changed.set()
             self._changed = trio.Event()
 
@@ -146,6 +155,18 @@ class Rig:
             if len(found) >= count:
                 return found[count - 1]
             await self._changed.wait()
+
+    @property
+    def records(self) -> list[RequestRecord]:
+        """What the worker has told of the requests that were over."""
+        told = [message for message in self.received if isinstance(message, Finished)]
+        return [record for message in told for record in message.records]
+
+    async def record(self, count: int = 1) -> RequestRecord:
+        """Wait for that many records; return the last of them."""
+        while len(self.records) < count:
+            await self._changed.wait()
+        return self.records[count - 1]
 
     def count(self, kind: type[FromWorker]) -> int:
         return sum(isinstance(message, kind) for message in self.received)

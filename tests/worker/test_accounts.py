@@ -18,7 +18,7 @@ import pytest
 import trio
 
 from arriero.protocol.activity import Prices, RequestRecord
-from arriero.protocol.lease import Finished, Granted
+from arriero.protocol.lease import Granted
 from arriero.protocol.routes import ModelRoute
 
 Opener = Callable[..., AbstractAsyncContextManager[Any]]
@@ -118,7 +118,7 @@ async def ask(rig: Any, request: bytes) -> tuple[h11.Response, bytes, dict[bytes
 
 
 async def record_of(rig: Any, count: int = 1) -> RequestRecord:
-    record: RequestRecord = (await rig.heard(Finished, count)).record
+    record: RequestRecord = await rig.record(count)
     return record
 
 
@@ -385,8 +385,8 @@ async def test_five_hundred_requests_of_all_fates_have_a_record_each(
         async with trio.open_nursery() as nursery:
             for fate in asked:
                 nursery.start_soon(partial(request, rig, limit, fate))
-        await rig.heard(Finished, len(asked))
-        records = [found.record for found in rig.received if isinstance(found, Finished)]
+        await rig.record(len(asked))
+        records = rig.records
 
     assert len({record.request_id for record in records}) == len(records) == len(asked)
     assert Counter(record.outcome for record in records) == Counter(

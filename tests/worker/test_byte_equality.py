@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from arriero.protocol.lease import Finished
 from tests.worker.recorded import (
     MESSAGE_OF_ANTHROPIC,
     MESSAGE_WITH_TOOL,
@@ -126,8 +125,8 @@ async def test_a_stream_passes_byte_for_byte_in_every_spelling(
         for spelling, expected in zip(SPELLINGS, streams, strict=True):
             request = kit.post(b'{"model":"m","stream":true}', path=path)
             assert kit.unchunk(await rig.ask(request)) == expected, spelling
-        await rig.heard(Finished, len(streams))
-        records = [found.record for found in rig.received if isinstance(found, Finished)]
+        await rig.record(len(streams))
+        records = rig.records
 
     # whole, and read to the end, all of them
     assert {record.outcome for record in records} == {"ok"}

@@ -23,7 +23,6 @@ from arriero.protocol.lease import (
     CancelTold,
     Claim,
     Claimed,
-    Finished,
     Leave,
     Unclaim,
     Want,
@@ -95,7 +94,7 @@ async def cancel(rig: Any, *fields: bytes, request_id: str = ID) -> tuple[int, d
 
 
 async def record_of(rig: Any, count: int = 1) -> RequestRecord:
-    return (await rig.heard(Finished, count)).record  # type: ignore[no-any-return]
+    return await rig.record(count)  # type: ignore[no-any-return]
 
 
 def was_cancelled(record: RequestRecord) -> bool:

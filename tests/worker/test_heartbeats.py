@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from arriero.protocol.activity import RequestRecord
-from arriero.protocol.lease import Finished, Want
+from arriero.protocol.lease import Want
 from arriero.protocol.routes import ModelRoute
 from arriero.worker import sentry
 from arriero.worker.sse import MAX_FRAME_BYTES
@@ -126,7 +126,7 @@ async def listen_to_all(rig: Any, requests: dict[Any, bytes]) -> dict[Any, bytes
 
 
 async def record_of(rig: Any, count: int = 1) -> RequestRecord:
-    return (await rig.heard(Finished, count)).record  # type: ignore[no-any-return]
+    return await rig.record(count)  # type: ignore[no-any-return]
 
 
 def joined(pieces: list[Piece]) -> bytes:

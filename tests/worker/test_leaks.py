@@ -11,7 +11,7 @@ import pytest
 import trio
 import trio.testing
 
-from arriero.protocol.lease import Cancel, Finished, Report, Want
+from arriero.protocol.lease import Cancel, Report, Want
 from arriero.protocol.routes import ModelRoute
 from arriero.worker import app, link, sentry
 from arriero.worker.service import Service
@@ -84,7 +84,7 @@ async def test_a_client_that_leaves_while_its_prompt_is_read_leaves_nothing(
         await stream.aclose()
         with trio.fail_after(sentry.TICK_S * 2 + 0.4):
             await rig.upstream.closed.wait()
-        record = (await rig.heard(Finished)).record
+        record = await rig.record()
         await settled(rig)
 
         assert record.outcome == "client_gone"
@@ -119,7 +119,7 @@ async def test_upstreams_that_fail_before_their_first_byte_cost_nothing_that_sta
         async with trio.open_nursery() as nursery:
             for _ in range(beside):
                 nursery.start_soon(ask)
-        await rig.heard(Finished, rounds + 1)
+        await rig.record(rounds + 1)
         await settled(rig)
 
         assert rig.count(Want) == 1
@@ -170,7 +170,7 @@ async def test_two_hundred_requests_of_all_ends_leave_nothing(
         async with trio.open_nursery() as nursery:
             for number in range(200):
                 nursery.start_soon(ask, number)
-        await rig.heard(Finished, 201)
+        await rig.record(201)
         await settled(rig)
         await trio.sleep(sentry.TICK_S)  # beats of streams that have ended are dropped when due
         gc.collect()
@@ -182,7 +182,5 @@ async def test_two_hundred_requests_of_all_ends_leave_nothing(
         assert service.running._cancelled == set()
         assert rig.upstream.open_connections == 0
         assert await tasks_are(before)
-        outcomes = {
-            message.record.outcome for message in rig.received if isinstance(message, Finished)
-        }
+        outcomes = {record.outcome for record in rig.records}
         assert outcomes == {"client_gone", "cancelled", "upstream_error"}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import trio
 
-from arriero.protocol.lease import Finished, Refused, Want
+from arriero.protocol.lease import Refused, Want
 from arriero.protocol.values import ErrorInfo
 from arriero.worker import call
 from arriero.worker.paths import MODEL_ROUTES
@@ -99,7 +99,7 @@ async def test_json_may_have_blanks_before_it(patient: Opener, kit: Any, version
     request = kit.post().replace(b"HTTP/1.1", b"HTTP/" + version)
     async with patient() as rig:
         answer = await ask_slowly(rig, request, rig.grant, kit)
-        record = (await rig.heard(Finished)).record
+        record = await rig.record()
 
     body = kit.unchunk(answer) if version == b"1.1" else answer.partition(b"\r\n\r\n")[2]
     assert b"Content-Type: application/json\r\n" in answer
@@ -117,7 +117,7 @@ async def test_after_a_blank_an_error_can_only_be_told_by_a_cut(patient: Opener,
             rig.say(Refused(request=want.request, model="m", error=broken))
 
         answer = await ask_slowly(rig, kit.post(), refuse, kit)
-        record = (await rig.heard(Finished)).record
+        record = await rig.record()
 
     assert answer.endswith(b"<reset>")
     assert b"model_load_failed" not in answer

@@ -11,7 +11,7 @@ import trio
 
 from arriero.protocol.activity import RequestRecord
 from arriero.protocol.events import ProgressMade, QueueChanged
-from arriero.protocol.lease import Finished, Granted, Refused, Want
+from arriero.protocol.lease import Granted, Refused, Want
 from arriero.protocol.routes import ModelRoute
 from arriero.protocol.values import ErrorInfo, Progress, QueueEntry
 from arriero.worker import sentry
@@ -110,7 +110,7 @@ async def read_until(stream: trio.SocketStream, mark: bytes) -> bytes:
 
 
 async def record_of(rig: Any) -> RequestRecord:
-    return (await rig.heard(Finished)).record  # type: ignore[no-any-return]
+    return await rig.record()  # type: ignore[no-any-return]
 
 
 # --- in which order -------------------------------------------------------------------------------

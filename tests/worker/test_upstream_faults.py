@@ -11,7 +11,6 @@ import pytest
 import trio
 
 from arriero.protocol.activity import RequestRecord
-from arriero.protocol.lease import Finished
 from arriero.protocol.routes import HeaderRules, ModelRoute, PeerModel, PeerRoute
 from arriero.worker.eventstream import MessageReader, event_message
 
@@ -116,7 +115,7 @@ async def test_an_upstream_that_dies_before_its_head_gives_a_real_status(
 ) -> None:
     async with opened(sends(resets=True)) as rig:
         answer = await rig.ask(kit.post(STREAM, path=api.path))
-        record = (await rig.heard(Finished)).record
+        record = await rig.record()
 
     assert answer.startswith(b"HTTP/1.1 502 Bad Gateway\r\n")
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["message"]
@@ -134,7 +133,7 @@ async def test_a_stream_that_ends_too_early_ends_with_exactly_one_error_frame(
     raw = b"%b\r\n\r\n%x\r\n%b\r\n" % (chunked, len(body), body)
     async with opened(sends(raw, resets=resets)) as rig:
         got = kit.unchunk(await rig.ask(kit.post(STREAM, path=api.path)))
-        record = (await rig.heard(Finished)).record
+        record = await rig.record()
 
     (error,) = errors_after(got, api.frames, api)
     assert error["error"]["message"]
@@ -148,7 +147,7 @@ async def test_a_stream_that_ends_cleanly_without_its_end_is_an_error_as_well(
 ) -> None:
     async with opened(sends(SSE, api.frames)) as rig:
         got = kit.unchunk(await rig.ask(kit.post(STREAM, path=api.path)))
-        record = (await rig.heard(Finished)).record
+        record = await rig.record()
 
     assert len(errors_after(got, api.frames, api)) == 1
     assert record.error_code == "upstream_truncated"
@@ -161,7 +160,7 @@ async def test_after_its_end_was_there_no_error_is_added(
     whole = api.frames + api.finish
     async with opened(sends(SSE, whole, resets=True)) as rig:
         got = kit.unchunk(await rig.ask(kit.post(STREAM, path=api.path)))
-        record = (await rig.heard(Finished)).record
+        record = await rig.record()
 
     assert got == whole
     assert record.outcome == "ok"
@@ -200,7 +199,7 @@ async def test_silence_of_an_upstream_has_an_end_and_comments_do_not_put_it_off(
     async with opened(answer, **limits) as rig:
         with trio.fail_after(5):
             got = kit.unchunk(await rig.ask(kit.post(STREAM)))
-        record = (await rig.heard(Finished)).record
+        record = await rig.record()
 
     *_, error, done, end = got.split(b"\n\n")
     assert json.loads(error[6:])["error"]["code"] == "upstream_timeout"
@@ -239,7 +238,7 @@ async def test_a_line_of_many_mib_passes(opened: Opener, kit: Any, mib: int) -> 
     stream = chat.frames + long + chat.finish + chat.after
     async with opened(sends(SSE, stream)) as rig:
         got = kit.unchunk(await rig.ask(kit.post(STREAM)))
-        record = (await rig.heard(Finished)).record
+        record = await rig.record()
 
     assert got == stream
     assert (record.outcome, record.finish_reason) == ("ok", "stop")
@@ -253,7 +252,7 @@ async def test_nonsense_between_two_frames_passes_and_the_rest_is_read(
     stream = chat.frames + b"data: {nonsense\n\n" + chat.finish + usage + chat.after
     async with opened(sends(SSE, stream)) as rig:
         got = kit.unchunk(await rig.ask(kit.post(STREAM)))
-        record = (await rig.heard(Finished)).record
+        record = await rig.record()
 
     assert got == stream
     assert record.input_tokens == 7
@@ -271,7 +270,7 @@ METADATA = event_message("metadata", {"usage": {"inputTokens": 7, "outputTokens"
 async def ask_binary(opened: Opener, kit: Any, *pieces: bytes) -> tuple[bytes, RequestRecord]:
     async with opened(sends(BINARY, *pieces)) as rig:
         answer = await rig.ask(kit.post(b"{}", path=CONVERSE))
-        record: RequestRecord = (await rig.heard(Finished)).record
+        record: RequestRecord = await rig.record()
     return answer, record
 
 
@@ -424,7 +423,7 @@ async def test_a_client_that_leaves_ends_the_wait(opened: Opener, kit: Any) -> N
             await stream.send_all(kit.post())
             await rig.upstream.asked.wait()
         with trio.fail_after(3):
-            record = (await rig.heard(Finished)).record
+            record = await rig.record()
         assert len(rig.upstream.exchanges) == 1
 
     assert record.outcome == "client_gone"
