@@ -52,6 +52,7 @@ an unclean close. Layout, lowest first; a file imports only from those above it:
     ws_turns       deciding   the accounts of its turns
     wire           doing      one socket, as thin as it goes
     tls_wire       doing      the same with TLS
+    randomness     doing      random bytes, bought in bulk
     sentry         doing      all deadlines, clients that left, streams that are silent
     upstream       doing      kept connections to the models
     upload         doing      a body that is passed on as it comes

@@ -82,7 +82,9 @@ class Account:
     @property
     def usage(self) -> Usage:
         """The tokens, as far as they are known."""
-        return self._facts().usage
+        if self._unread:
+            self._read()
+        return self._reader.usage
 
     def _facts(self) -> Facts:
         if self._unread:

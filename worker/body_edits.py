@@ -4,8 +4,8 @@ Order, blanks, the spelling of numbers (12345678901234567890, 1.0) and of texts 
 client's: a body that is parsed and written anew would be another one.
 
 Rule 1: no edit needed, the same object back.
-Rule 2: what is edited was read as a JSON object before (`naming.read_body`). Anything else is
-refused, never mangled.
+Rule 2: what is edited was read as a JSON object before (`naming.read_body`), and names one model
+(`check_one_model`). Anything else is refused, never mangled.
 """
 
 import re
@@ -66,9 +66,8 @@ def edit(
         progress: Ask llama-server for the progress of the prompt (``return_progress``).
 
     Raises:
-        BadRequest: There are several models, or it is no JSON object.
+        BadRequest: It is no JSON object.
     """
-    check_one_model(body)
     if model is None and not usage and not progress:
         return Edited(body)
     there = list(members(body))

@@ -122,10 +122,11 @@ def finish_of(api: Api, value: dict[str, Any]) -> FinishReason | None:
 def model_of(api: Api, value: dict[str, Any]) -> str | None:
     """Return the name of the model that answers, if this says it. Bedrock never does."""
     name = "modelVersion" if api is Api.GEMINI else "model"
-    for place in (value, mapping_in(value, "response"), mapping_in(value, "message")):
-        if found := _text(place, name):
-            return found[:_MOST_NAME_CHARS]
-    return None
+    found = _text(value, name)
+    if found is None:
+        inner = mapping_in(value, "response") or mapping_in(value, "message")
+        found = _text(inner, name)
+    return None if found is None else found[:_MOST_NAME_CHARS]
 
 
 # Characters of a model's name that are kept; the longest honest ones are paths.

@@ -118,7 +118,7 @@ async def _answer_upload(
     conn: Connection, service: Service, head: RequestHead, route: Route, upload: Upload
 ) -> bool:
     try:
-        goes_on = await serving.answer_upload(service, conn, head, route, upload)
+        goes_on = await serving.answer(service, conn, head, route, b"", upload)
     finally:
         await upload.aclose()
     if not upload.drained:

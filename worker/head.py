@@ -84,6 +84,7 @@ class RequestHead:
         continues: The client waits for ``100 Continue`` before it sends the body.
         mode: Value of ``X-Swap-Progress``; None without it.
         content_type: As it came; several are put together, and make no sense then.
+        media_type: The same in small letters and without parameters; empty if nobody says.
         upgrade: The protocol that the client wants to change to, in small letters; None if it
             wants none, or does not say so in Connection as well.
         origin: Of the page that asks, if one does.
@@ -111,6 +112,7 @@ class RequestHead:
         "keys",
         "length",
         "lines",
+        "media_type",
         "method",
         "mode",
         "origin",
@@ -131,6 +133,7 @@ class RequestHead:
         self.continues = False
         self.mode: bytes | None = None
         self.content_type = b""
+        self.media_type = b""
         self.upgrade: bytes | None = None
         self.origin: bytes | None = None
         self.idempotency_key: bytes | None = None
@@ -144,30 +147,6 @@ class RequestHead:
         self.hosts = 0
         self.refusal: RelayError | None = None
         self.count = 0
-
-    @property
-    def prefill(self) -> bytes | None:
-        """How it wants to be told of its prompt; None without such a wish."""
-        own = self._first(b"x-prefill-progress")
-        return own if own is not None else self._first(b"x-swiftlm-prefill-progress")
-
-    @property
-    def request_id(self) -> bytes | None:
-        """``X-Request-Id`` as the client chose it: not checked yet."""
-        return self._first(b"x-request-id")
-
-    @property
-    def stream_format(self) -> bytes | None:
-        """``X-Stream-Format``; None without it."""
-        return self._first(b"x-stream-format")
-
-    def _first(self, name: bytes) -> bytes | None:
-        return next((value.strip() for low, value in self.own if low == name), None)
-
-    @property
-    def media_type(self) -> bytes:
-        """What the body is, in small letters and without parameters; empty if nobody says."""
-        return self.content_type.partition(b";")[0].strip().lower()
 
     def fields(self) -> Iterator[tuple[bytes, bytes]]:
         """Yield lower-case name and value of each of the `lines`."""
@@ -258,6 +237,7 @@ def parse_head(raw: bytes) -> RequestHead:
     version = parser.get_http_version()
     head.method = parser.get_method()
     head.path = _path_of(head.target)
+    head.media_type = head.content_type.partition(b";")[0].strip().lower()
     if version == "1.1":
         if head.hosts != 1:
             raise BadRequest(f"cannot take {head.hosts} Host fields: HTTP/1.1 has exactly one")

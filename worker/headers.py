@@ -143,6 +143,7 @@ class AnswerHead:
         lines: Fields that may go to the client, as they came, each with its line end.
         length: Bytes of the body, if it was said.
         chunked: The body comes in chunks.
+        encoding: How it is compressed; empty if it is not.
         bodyless: There is no body, whatever the fields say.
         keep_alive: The connection may be used again afterwards.
         fields: All of them as they came, names in small letters.
@@ -157,6 +158,7 @@ class AnswerHead:
         "bodyless",
         "chunked",
         "counts",
+        "encoding",
         "fields",
         "is_event_stream",
         "is_json",
@@ -179,7 +181,7 @@ class AnswerHead:
         self.bodyless = status in {204, 304}
         self.keep_alive = version == "1.1"
         content_type = b""
-        encoded = False
+        self.encoding = b""
         named: set[bytes] = set()
         seen: set[int] = set()
         lines: list[tuple[bytes, bytes]] = []
@@ -196,7 +198,8 @@ class AnswerHead:
             elif meaning == _TYPE:
                 content_type = value.strip().lower()
             elif meaning == _ENCODING:
-                encoded = value.strip().lower() not in {b"", b"identity"}
+                encoding = value.strip().lower()
+                self.encoding = b"" if encoding == b"identity" else encoding
             elif meaning == _CONNECTION:
                 named |= {token.strip() for token in value.lower().split(b",")}
             elif meaning == _CODING:
@@ -206,6 +209,7 @@ class AnswerHead:
         if b"close" in named or (self.length is None and not self.chunked and not self.bodyless):
             self.keep_alive = False
         named -= {b"content-type", b"content-encoding"}
+        encoded = bool(self.encoding)
         self.lines = b"".join(line for name, line in lines if name not in named)
         self.is_stream = content_type.startswith(b"text/event-stream") and not encoded
         self.is_event_stream = content_type.startswith(eventstream.CONTENT_TYPE) and not encoded
@@ -281,12 +285,9 @@ def plain_copy(head: AnswerHead, body: bytes) -> bytes:
 
     Nobody has asked for compression, but some servers compress all the same.
     """
-    encoding = next(
-        (value.strip().lower() for name, value in head.fields if name == b"content-encoding"), b""
-    )
-    if encoding in {b"", b"identity"}:
+    if not head.encoding:
         return body
-    if encoding not in {b"gzip", b"x-gzip", b"deflate"}:
+    if head.encoding not in {b"gzip", b"x-gzip", b"deflate"}:
         return b""
     try:
         # 32 more than the largest window: with the head of gzip or that of zlib

@@ -2,14 +2,14 @@
 
 import re
 from collections.abc import Mapping
-from enum import Enum
+from enum import StrEnum
 from typing import Final, NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
 from arriero.protocol.activity import UpstreamKind
 
 
-class Form(Enum):
+class Form(StrEnum):
     """The shape of the answers of a model route: what may be said while a client waits."""
 
     CHAT = "chat"  # chat.completion.chunk: has a channel for reasoning

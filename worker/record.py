@@ -6,6 +6,7 @@ the other way round.
 """
 
 from decimal import Decimal
+from math import floor
 from typing import Final, Literal, TypeAlias
 
 from arriero.protocol.activity import Outcome, Prices, RequestRecord, UpstreamKind
@@ -57,6 +58,30 @@ class RecordKeeper:
         prices: What the model costs, if that is known.
     """
 
+    __slots__ = (
+        "_api",
+        "_asked_at",
+        "_came",
+        "_end",
+        "_first_token",
+        "_last_byte",
+        "_load_s",
+        "_path",
+        "_queue_s",
+        "_request_id",
+        "_t",
+        "_waits",
+        "_waits_since",
+        "asked",
+        "bytes_out",
+        "heartbeats",
+        "model",
+        "prices",
+        "status",
+        "stream",
+        "upstream_kind",
+    )
+
     def __init__(self, *, request_id: str, t: float, now: float, path: str, api: Api) -> None:
         self.asked = ""
         self.model = ""
@@ -73,7 +98,8 @@ class RecordKeeper:
         self._came = now
         self._waits: _Waits | None = None
         self._waits_since = now
-        self._waited_s: dict[_Waits, float] = {"queue": 0.0, "load": 0.0}
+        self._queue_s = 0.0
+        self._load_s = 0.0
         self._asked_at = now  # when the upstream could begin
         self._first_token: float | None = None
         self._last_byte: float | None = None
@@ -90,7 +116,7 @@ class RecordKeeper:
         self._wait_for("load", now)
 
     def granted(self, now: float) -> None:
-        """It may go to its model."""
+        """It may go to its model, which it waited for; without a wait nobody needs to say so."""
         self._wait_for(None, now)
         self._asked_at = now
 
@@ -135,9 +161,7 @@ class RecordKeeper:
         known = facts if facts is not None else Facts(Usage())
         usage = known.usage
         outcome, code = self.outcome(known)
-        waited = dict(self._waited_s)
-        if self._waits is not None:
-            waited[self._waits] += now - self._waits_since
+        self._wait_for(None, now)
         prompt_ms, gen_ms = self._times(now, usage)
         # the first token was there before the time of those that followed it began
         written = usage.output_tokens - (usage.predicted_ms is None)
@@ -164,8 +188,8 @@ class RecordKeeper:
             usage_source=usage.source,
             cost_usd=self.cost(usage),
             duration_ms=_ms(now - self._came),
-            queue_ms=_ms(waited["queue"]),
-            load_ms=_ms(waited["load"]),
+            queue_ms=_ms(self._queue_s),
+            load_ms=_ms(self._load_s),
             ttft_ms=None if self._first_token is None else _ms(self._first_token - self._came),
             prompt_ms=prompt_ms,
             gen_ms=gen_ms,
@@ -204,17 +228,19 @@ class RecordKeeper:
         return prompt_ms, gen_ms
 
     def _wait_for(self, what: _Waits | None, now: float) -> None:
-        if self._waits is not None:
-            self._waited_s[self._waits] += now - self._waits_since
+        if self._waits == "queue":
+            self._queue_s += now - self._waits_since
+        elif self._waits == "load":
+            self._load_s += now - self._waits_since
         self._waits, self._waits_since = what, now
 
 
 def _ms(seconds: float) -> float:
-    return round(seconds * 1000, 1)
+    return floor(seconds * 10_000 + 0.5) / 10  # `round` takes four times as long
 
 
 def _rate(tokens: int, ms: float | None) -> float | None:
     """Return tokens per second; None if there are none, or if the time is too short to say."""
     if ms is None or ms <= 0 or tokens <= 0:
         return None
-    return round(tokens * 1000 / ms, 2)
+    return floor(tokens * 100_000 / ms + 0.5) / 100

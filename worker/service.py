@@ -21,6 +21,7 @@ from .leases import Leases
 from .naming import Names
 from .progress_view import ProgressView
 from .questions import Questions
+from .randomness import RandomPool
 from .running import Running
 from .sentry import Sentry
 from .upstream import Upstreams
@@ -39,6 +40,7 @@ class Service:
         questions: What the supervisor is asked and answers later.
         leases: What may be done without asking.
         running: Which requests run.
+        random: Of what new ids are made.
         view: How the models stand.
         upstreams: Connections to them.
         finishing: No further request is taken on any connection.
@@ -53,6 +55,7 @@ class Service:
     questions: Questions = field(default_factory=Questions)
     leases: Leases = field(default_factory=Leases)
     running: Running = field(default_factory=Running)
+    random: RandomPool = field(default_factory=RandomPool)
     view: ProgressView = field(default_factory=ProgressView)
     upstreams: Upstreams = field(default_factory=Upstreams)
     finishing: bool = False

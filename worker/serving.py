@@ -2,7 +2,6 @@
 
 import logging
 import math
-import os
 import random
 import time
 from collections.abc import AsyncGenerator, Callable
@@ -58,9 +57,22 @@ _MOST_KEY_CHARS: Final = 256
 
 
 async def answer(
-    service: Service, conn: Connection, head: RequestHead, way: Route, body: bytes
+    service: Service,
+    conn: Connection,
+    head: RequestHead,
+    way: Route,
+    body: bytes,
+    upload: Upload | None = None,
 ) -> bool:
     """Answer one model request.
+
+    Args:
+        service: What answering takes.
+        conn: Where it came from.
+        head: Its head.
+        way: What its path says.
+        body: All of it; empty with an `upload`.
+        upload: A body that is passed on as it comes.
 
     Returns:
         Whether the connection may carry another request.
@@ -69,24 +81,6 @@ async def answer(
         ClientGone: The client has left.
         AnswerCut: The answer could not be completed: the connection has to be cut.
     """
-    return await _answer(service, conn, head, way, body, None)
-
-
-async def answer_upload(
-    service: Service, conn: Connection, head: RequestHead, way: Route, upload: Upload
-) -> bool:
-    """Do the same for a request whose body is passed on as it comes."""
-    return await _answer(service, conn, head, way, b"", upload)
-
-
-async def _answer(
-    service: Service,
-    conn: Connection,
-    head: RequestHead,
-    way: Route,
-    body: bytes,
-    upload: Upload | None,
-) -> bool:
     close = not head.keep_alive or service.finishing
     if head.path == BY_BODY:
         way = way_of(service, body)
@@ -96,7 +90,7 @@ async def _answer(
     # what has a limit from here on says so; that of the client's words is over
     conn.wait_for(Waits.SUPERVISOR, math.inf)
     caller = service.caller_of(head.keys)
-    trace = start_trace(head.own, os.urandom(RANDOM_BYTES))
+    trace = start_trace(head.own, service.random.take(RANDOM_BYTES))
     request_id = service.running.enter(trace.request_id, trace.span_id, caller, conn.cancel)
     account = Account(
         request_id=request_id,
@@ -209,7 +203,7 @@ async def _serve(service: Service, call: Call, trace: Trace) -> None:
     while True:
         if lease is None:
             lease = await hold(service, call)
-        call.account.keeper.granted(trio.current_time())
+            call.account.keeper.granted(trio.current_time())
         try:
             await _relay_local(service, call, lease, trace, again_after)
             return
@@ -311,6 +305,8 @@ def _body_for(call: Call, kind: UpstreamKind) -> tuple[Edited, int | None]:
     """Return the body for an upstream of that kind, and how long it is; None in chunks."""
     if call.upload is not None:
         return Edited(b""), call.upload.length
+    if not call.stream and call.route.send_as is None:
+        return Edited(call.body), len(call.body)
     tells = call.waiting is not None and call.waiting.committed and call.mode == "reasoning"
     wishes = Wishes(
         form=call.form,

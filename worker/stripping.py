@@ -54,7 +54,10 @@ class Stripper:
         """
         # One `find` for each mark takes a twentieth of the time of one pattern for all: long
         # conversations come with every request, and nearly none has a mark.
-        if all(body.find(mark) < 0 for mark in self._marks):
+        for mark in self._marks:
+            if body.find(mark) >= 0:
+                break
+        else:
             return body
         try:
             request = msgspec.json.decode(body)

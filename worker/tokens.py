@@ -1,7 +1,7 @@
 """Which API is spoken, and the tokens of one answer in one form for all of them. Deciding."""
 
 from collections.abc import Mapping
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 import msgspec
@@ -9,7 +9,7 @@ import msgspec
 from arriero.protocol.activity import UsageSource
 
 
-class Api(Enum):
+class Api(StrEnum):
     """The API of an answer."""
 
     OPENAI = "openai"  # chat, completions, embeddings; llama-server's and vLLM's as well

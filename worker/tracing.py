@@ -26,7 +26,6 @@ _KNOWN_FLAGS: Final = 0b11
 # one who asks, and all of theirs would be missing.
 _SAMPLED: Final = 0b01
 
-_NEW_LINES: Final = "traceparent: 00-%s-%s-%02x\r\nX-Request-Id: %s\r\n"
 
 _STATE: Final = re.compile(rb"[ -~\t]+")
 _REQUEST_ID: Final = re.compile(rb"[!-~]{1,128}")
@@ -56,24 +55,24 @@ def start_trace(fields: Iterable[tuple[bytes, bytes]], random: bytes) -> Trace:
             that may be there only once counts as missing when it is there more often.
         random: `RANDOM_BYTES` of them, new for each request.
     """
-    new_id = random[:16].hex()
-    span_id = random[16:RANDOM_BYTES].hex()
+    digits = random.hex()
+    new_id, span_id = digits[:32], digits[32:48]
     found: dict[bytes, list[bytes]] = {}
     for name, value in fields:
         if name in TRACE_FIELDS:
             found.setdefault(name, []).append(value.strip(b" \t"))
     if not found:  # nearly always
-        new_lines = _NEW_LINES % (new_id, span_id, _SAMPLED, new_id)
-        return Trace(new_id, new_id, span_id, new_lines.encode("ascii"))
+        lines = f"traceparent: 00-{new_id}-{span_id}-{_SAMPLED:02x}\r\nX-Request-Id: {new_id}\r\n"
+        return Trace(new_id, new_id, span_id, lines.encode("ascii"))
     parent = _read_parent(found.get(b"traceparent", []))
     trace_id, flags = parent or (new_id, _SAMPLED)
-    lines = b"traceparent: 00-%b-%b-%02x\r\n" % (trace_id.encode(), span_id.encode(), flags)
+    upstream_lines = f"traceparent: 00-{trace_id}-{span_id}-{flags:02x}\r\n".encode()
     state = b",".join(value for value in found.get(b"tracestate", ()) if value)
     if parent is not None and _STATE.fullmatch(state):
-        lines += b"tracestate: %b\r\n" % state
+        upstream_lines += b"tracestate: %b\r\n" % state
     request_id = _read_request_id(found.get(b"x-request-id", [])) or trace_id
-    lines += b"X-Request-Id: %b\r\n" % request_id.encode()
-    return Trace(request_id, trace_id, span_id, lines)
+    upstream_lines += b"X-Request-Id: %b\r\n" % request_id.encode()
+    return Trace(request_id, trace_id, span_id, upstream_lines)
 
 
 def _read_parent(values: list[bytes]) -> tuple[str, int] | None:

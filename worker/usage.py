@@ -11,11 +11,16 @@ from .usage_apis import MOST_TOKENS, READERS
 CACHED_FIELD: Final = b"fireworks-cached-prompt-tokens"
 
 
+_NOTHING: Final = Usage()
+
+
 class UsageReader:
     """Collects the usage of one answer, streamed or not."""
 
+    __slots__ = ("_cached_of_head", "_known", "_read")
+
     def __init__(self, api: Api) -> None:
-        self._known = Usage()
+        self._known = _NOTHING
         self._cached_of_head = 0
         self._read = READERS[api]
 

@@ -32,24 +32,17 @@ HINTS: Final[Mapping[Api, tuple[bytes, ...]]] = {
 
 def _openai(value: dict[str, Any], known: Usage) -> Usage:
     found = known
-    unfinished = _is_unfinished(value)
     usage = mapping_in(value, "usage")
     timings = mapping_in(value, "timings")
     if usage:
-        details = mapping_in(usage, "prompt_tokens_details")
-        output = mapping_in(usage, "completion_tokens_details")
         found = replace(
             found,
             input_tokens=_count(usage, "prompt_tokens"),
-            cached_tokens=_count(details, "cached_tokens", known.cached_tokens),
             output_tokens=_count(usage, "completion_tokens"),
-            reasoning_tokens=_count(output, "reasoning_tokens", known.reasoning_tokens),
-            source="running" if unfinished else "final",
+            source="running" if _is_unfinished(value) else "final",
         )
-        accepted = _count(output, "accepted_prediction_tokens")
-        rejected = _count(output, "rejected_prediction_tokens")
-        if accepted or rejected:
-            found = replace(found, draft_tokens=accepted + rejected, draft_accepted=accepted)
+        if "prompt_tokens_details" in usage or "completion_tokens_details" in usage:
+            found = _with_details(usage, found)
     elif timings and known.source != "final":
         # `prompt_n` leaves out what was cached, `usage.prompt_tokens` does not
         cached = _count(timings, "cache_n")
@@ -58,11 +51,27 @@ def _openai(value: dict[str, Any], known: Usage) -> Usage:
             input_tokens=cached + _count(timings, "prompt_n"),
             cached_tokens=cached,
             output_tokens=_count(timings, "predicted_n"),
-            source="running" if unfinished else "timings",
+            source="running" if _is_unfinished(value) else "timings",
         )
     elif known.source == "none" or (known.source == "running" and not known.output_tokens):
         found = _with_prompt(value, found)
     return _with_measures(value, found)
+
+
+def _with_details(usage: dict[str, Any], known: Usage) -> Usage:
+    """Add what the counts are made of."""
+    details = mapping_in(usage, "prompt_tokens_details")
+    output = mapping_in(usage, "completion_tokens_details")
+    found = replace(
+        known,
+        cached_tokens=_count(details, "cached_tokens", known.cached_tokens),
+        reasoning_tokens=_count(output, "reasoning_tokens", known.reasoning_tokens),
+    )
+    accepted = _count(output, "accepted_prediction_tokens")
+    rejected = _count(output, "rejected_prediction_tokens")
+    if accepted or rejected:
+        found = replace(found, draft_tokens=accepted + rejected, draft_accepted=accepted)
+    return found
 
 
 def _is_unfinished(value: dict[str, Any]) -> bool:
@@ -74,8 +83,8 @@ def _is_unfinished(value: dict[str, Any]) -> bool:
     if not isinstance(choices, list):
         return value.get("stop") is False  # llama-server's own form
     return (
-        bool(choices)
-        and value.get("object") in ("chat.completion.chunk", "text_completion")
+        value.get("object") in ("chat.completion.chunk", "text_completion")
+        and bool(choices)
         and all(
             isinstance(choice, dict) and choice.get("finish_reason") is None for choice in choices
         )

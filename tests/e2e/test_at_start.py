@@ -50,12 +50,11 @@ def test_models_are_loaded_before_anybody_asks_and_a_reload_does_not_do_it_again
     train = start_train(text)
 
     eventually(lambda: train.model("b")["state"] == "ready", what="models that are loaded")
+    failed = "preload.failed model=broken reason='model broken failed to load:"
+    eventually(lambda: failed in train.log.read_text(), what="a line for the broken model")
 
     states = {model["model"]: model["state"] for model in train.ask("status")["models"]}
     assert states == {"broken": "stopped", "a": "ready", "b": "ready", "c": "stopped"}
-    assert "preload.failed model=broken reason='model broken failed to load:" in (
-        train.log.read_text()
-    )
     train.ask("unload", model="a")
     write(train, text | {"hooks": {"on_startup": {"preload": ["a", "c"]}}})
     assert train.ask("reload")["changes"]["settings"] == ["hooks"]

@@ -135,7 +135,7 @@ def test_a_client_that_speaks_llama_server_is_known(
 )
 def test_two_models_are_an_error(body: bytes) -> None:
     with pytest.raises(BadRequest, match="'model' more than once"):
-        edit(body)
+        check_one_model(body)
 
 
 @pytest.mark.parametrize(

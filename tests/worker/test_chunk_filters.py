@@ -105,6 +105,13 @@ def test_what_cannot_be_read_passes(frames: bytes) -> None:
     assert passed(frames, usage=True, progress=True) is frames
 
 
+def read(data: bytes) -> object:
+    try:
+        return json.loads(data)
+    except ValueError:
+        return None
+
+
 @given(
     st.lists(
         st.sampled_from(
@@ -122,5 +129,5 @@ def test_only_whole_frames_go_and_all_others_stay_as_they_are(pieces: list[bytes
 
     unasked = [json.loads(PROGRESS[5:]), json.loads(USAGE[5:])]
     before = [event.data for event in EventReader().push(data)]
-    kept = [data for data in before if not data.startswith(b"{") or json.loads(data) not in unasked]
+    kept = [data for data in before if read(data) not in unasked]
     assert [event.data for event in EventReader().push(out)] == kept

@@ -116,23 +116,6 @@ def test_an_absolute_target_has_a_path() -> None:
     assert head.path == b"/v1/embeddings"
 
 
-@pytest.mark.parametrize(
-    ("fields", "value"),
-    [
-        (b"X-Prefill-Progress: chunk\r\n", b"chunk"),
-        (b"X-SwiftLM-Prefill-Progress:  event \r\n", b"event"),
-        (b"X-SwiftLM-Prefill-Progress: a\r\nX-Prefill-Progress: b\r\nX-Prefill-Progress: c\r\n",
-         b"b"),
-        (b"X-SwiftLM-Prefill-Progress: a\r\nX-Prefill-Progress:\r\n", b""),
-        (b"X-Swap-Progress: on\r\n", None),
-    ],
-)  # fmt: skip
-def test_of_several_wishes_for_prefill_the_first_of_our_own_name_counts(
-    fields: bytes, value: bytes | None
-) -> None:
-    assert parse_head(LINE + fields + b"\r\n").prefill == value
-
-
 def test_fields_for_this_program_are_kept_in_order_and_those_for_both_go_on() -> None:
     head = parse_head(
         LINE + b"X-Request-ID: r1\r\nTraceparent: t\r\nx-request-id: r2\r\nX-Stream-Format: f\r\n"
@@ -145,7 +128,6 @@ def test_fields_for_this_program_are_kept_in_order_and_those_for_both_go_on() ->
         (b"x-request-id", b"r2"),
         (b"x-stream-format", b"f"),
     ]
-    assert (head.request_id, head.stream_format) == (b"r1", b"f")
     assert (head.origin, head.idempotency_key) == (b"o", b"k")
     assert list(head.fields()) == [
         (b"host", b"a"),
