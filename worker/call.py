@@ -352,11 +352,10 @@ class Call:
             self._choose_mode()
         if self.mode == "off":
             return None
-        voice = self._speak()
 
         def send() -> None:
             if splitter.at_boundary:
-                frame = voice.midway_heartbeat(passage.has_ids)
+                frame = self._speak().midway_heartbeat(passage.has_ids)
                 if self.mode == "comment" and frame[:1] != b":":
                     frame = b": hb\n\n"
                 if frame and self.conn.send_soon(chunk(frame) if self.head.http11 else frame):

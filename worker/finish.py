@@ -93,24 +93,37 @@ _PIECES: Final[Mapping[Api, tuple[bytes, ...]]] = {
 }
 
 # What follows such a member if there is something in it: not null, not an empty text or list.
-_FILLED: Final = re.compile(rb"""\s*:\s*(?:"[^"]|\[\s*\{|\{)""")
+_FILLED: Final = rb"""\s*:\s*(?:"[^"]|\[\s*\{|\{)"""
+
+_DONE: Final = b"data: [DONE]\n\n"
+
+_FILLED_PIECES: Final = {
+    api: tuple((name, re.compile(re.escape(name) + _FILLED)) for name in names)
+    for api, names in _PIECES.items()
+}
 
 
 def count_pieces(api: Api, frames: bytes) -> int:
-    """Return how many lines of `frames`, or of one Bedrock payload, bring a piece of an answer."""
-    names = _PIECES[api]
-    return sum(_has_piece(line, names) for line in frames.splitlines())
+    """Return how many pieces of an answer `frames`, or one Bedrock payload, bring.
 
-
-def _has_piece(line: bytes, names: tuple[bytes, ...]) -> bool:
-    # `rfind` takes a quarter of the time of a pattern that looks for all names at once
-    for name in names:
-        found = line.rfind(name)
-        while found >= 0:
-            if _FILLED.match(line, found + len(name)) is not None:
-                return True
-            found = line.rfind(name, 0, found)
-    return False
+    Of a line that says something under several names the one counts that it says most often: some
+    servers give the same reasoning two names.
+    """
+    # All of the frames are searched for one name after the other: nearly always they have one
+    # only, and it is in each of them.
+    frames = frames.removesuffix(_DONE)
+    there = []
+    pieces = 0
+    for name, filled in _FILLED_PIECES[api]:
+        if frames.find(name) < 0:
+            continue
+        there.append(filled)
+        pieces = len(filled.findall(frames))
+        if len(there) == 1 and pieces >= frames.count(b"\n\n") > 0:
+            return pieces
+    if len(there) <= 1:
+        return pieces
+    return sum(max(len(it.findall(line)) for it in there) for line in frames.splitlines())
 
 
 def finish_of(api: Api, value: dict[str, Any]) -> FinishReason | None:

@@ -13,6 +13,8 @@ CACHED_FIELD: Final = b"fireworks-cached-prompt-tokens"
 
 _NOTHING: Final = Usage()
 
+_LAST_WORDS: Final = frozenset({"final", "timings"})
+
 
 class UsageReader:
     """Collects the usage of one answer, streamed or not."""
@@ -46,6 +48,11 @@ class UsageReader:
         }
         return replace(known, **parts)
 
+    @property
+    def is_final(self) -> bool:
+        """Whether the answer has said its last word on that."""
+        return self._known.source in _LAST_WORDS
+
     def estimate(self, deltas: int) -> Usage:
         """Return the usage of an answer that may have ended early.
 
@@ -53,7 +60,7 @@ class UsageReader:
             deltas: How many events with a piece of text came: most servers send one per token.
         """
         usage = self.usage
-        if usage.source in ("final", "timings") or deltas <= usage.output_tokens:
+        if usage.source in _LAST_WORDS or deltas <= usage.output_tokens:
             return usage
         return replace(usage, output_tokens=deltas, source="estimated")
 
