@@ -108,17 +108,27 @@ def scripted() -> Callable[..., str]:
 
 @pytest.fixture
 def train(start_train: Callable[..., Train], scripted: Callable[..., str]) -> Train:
-    """A train with the scripted models `a` and `b`."""
-    return start_train(
-        {
-            "progress": "reasoning",
-            "progressDelay": "0s",
-            "models": {
-                "a": {"cmd": scripted("--name", "a", "--load-s", "0.3"), "aliases": ["first"]},
-                "b": {"cmd": scripted("--name", "b", "--load-s", "0.3")},
-            },
-        }
-    )
+    """A train with two workers and the scripted models `a` and `b`."""
+    return start_train(two_models(scripted))
+
+
+@pytest.fixture(scope="module")
+def idle_train(start_shared_train: Callable[..., Train], scripted: Callable[..., str]) -> Train:
+    """The same for tests that leave no trace: all of a file share it."""
+    return start_shared_train(two_models(scripted))
+
+
+def two_models(scripted: Callable[..., str]) -> dict[str, Any]:
+    """The configuration of these."""
+    return {
+        "workers": 2,
+        "progress": "reasoning",
+        "progressDelay": "0s",
+        "models": {
+            "a": {"cmd": scripted("--name", "a", "--load-s", "0.3"), "aliases": ["first"]},
+            "b": {"cmd": scripted("--name", "b", "--load-s", "0.3")},
+        },
+    }
 
 
 @pytest.fixture(scope="session")

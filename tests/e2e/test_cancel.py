@@ -22,6 +22,7 @@ DONE = "data: [DONE]"
 def train(start_shared_train: Callable[..., Train], scripted: Callable[..., str]) -> Train:
     return start_shared_train(
         {
+            "workers": 2,
             "progress": "reasoning",
             "progressDelay": "0s",
             "apiKeys": ["one", "two"],

@@ -55,6 +55,7 @@ def train(
     (folder / "tiny.gguf").write_bytes(b"GGUF" + bytes(100))
     return start_shared_train(
         {
+            "workers": 2,
             "progressDelay": "0s",
             "startPort": free_port(),
             "heartbeatInterval": "1s",

@@ -38,7 +38,7 @@ class Track:
 
     def write(self, models: dict[str, Any], **settings: Any) -> None:
         """Replace the file, as an editor does."""
-        said = DEFAULTS | settings | {"models": models}
+        said = DEFAULTS | {"workers": 2} | settings | {"models": models}
         new = self.file.with_suffix(".new")
         new.write_text(yaml.safe_dump(said))
         new.rename(self.file)
@@ -62,7 +62,8 @@ class Track:
 def track(start_train: Callable[..., Train], scripted: Callable[..., str]) -> Track:
     """A train with the models `a` (also called `first`) and `b`."""
     model = Track(None, scripted).model  # type: ignore[arg-type]
-    train = start_train({"models": {"a": model("a", aliases=["first"]), "b": model("b")}})
+    models = {"a": model("a", aliases=["first"]), "b": model("b")}
+    train = start_train({"workers": 2, "models": models})
     return Track(train, scripted)
 
 
@@ -329,7 +330,7 @@ def test_files_that_are_watched_are_followed_once_they_stand_still(
             pass
         return event
 
-    with running_stream(train, "a", 200), train.events("config/") as next_event:
+    with running_stream(train, "a", 300), train.events("config/") as next_event:
         for number in range(10):  # within a second: one change
             save(yaml.safe_dump({"models": {f"n{number}": {"cmd": scripted()}}}))
             time.sleep(0.05)

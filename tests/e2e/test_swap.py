@@ -135,10 +135,10 @@ def test_asking_for_lists_starts_nothing(train: Train) -> None:
     ],
 )
 def test_a_bad_request_is_refused_in_the_shape_of_the_api(
-    train: Train, body: bytes, status: int, hint: str
+    idle_train: Train, body: bytes, status: int, hint: str
 ) -> None:
     answer = httpx.post(
-        f"{train.url}/v1/chat/completions",
+        f"{idle_train.url}/v1/chat/completions",
         content=body,
         headers={"content-type": "application/json"},
     )
@@ -148,8 +148,8 @@ def test_a_bad_request_is_refused_in_the_shape_of_the_api(
     assert hint.lower() in error["message"].lower()
 
 
-def test_a_body_over_the_limit_is_refused_before_it_is_read(train: Train) -> None:
-    host, _, port = train.url.removeprefix("http://").partition(":")
+def test_a_body_over_the_limit_is_refused_before_it_is_read(idle_train: Train) -> None:
+    host, _, port = idle_train.url.removeprefix("http://").partition(":")
     with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as client:
         client.sendall(
             b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n"

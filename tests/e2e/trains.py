@@ -18,7 +18,7 @@ import zmq
 from tests.start_port import START_PORT
 
 # What every train is started with, unless a test says otherwise.
-DEFAULTS: dict[str, Any] = {"listen": "127.0.0.1:0", "workers": 2, "startPort": START_PORT}
+DEFAULTS: dict[str, Any] = {"listen": "127.0.0.1:0", "workers": 1, "startPort": START_PORT}
 
 # Everything on a busy two-core machine; a test that needs as long as this has failed.
 PATIENCE_S = 30.0

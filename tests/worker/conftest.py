@@ -289,8 +289,15 @@ async def open_rig(
                 while topics < 6:  # an event before the subscription would be lost
                     await events.receive()
                     topics += 1
+                await rig.heard(Hello)  # without it nobody knows where to speak to
                 yield rig
             nursery.cancel_scope.cancel()
+
+
+@pytest.fixture(autouse=True)
+def frequent_reports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers report more often than in earnest; for tests that is a clock."""
+    monkeypatch.setattr("arriero.worker.link._REPORT_S", 0.4)
 
 
 @pytest.fixture

@@ -248,6 +248,7 @@ async def test_a_client_that_waits_hears_of_queue_and_load_before_its_prompt(
             want = await rig.heard(Want)
             rig.publish(QueueChanged, queue=waits)
             got = await stream.receive_some()
+            rig.publish(QueueChanged, queue=waits[1:])
             progress = Progress(model="m", swap=1, phase="loading", elapsed_s=1.0, fraction=0.5)
             rig.publish(ProgressMade, model="m", progress=progress)
             while b'"loading"' not in got:
