@@ -1,7 +1,8 @@
 """The commands that talk to a running supervisor. Each is one question, asked and shown."""
 
+import time
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -55,6 +56,12 @@ if TYPE_CHECKING:
 
     from .cli_screen import LiveBars
 
+# Seconds that the last events of a swap may be later than its answer.
+_LATE_S: Final = 0.2
+
+# States in which a swap has ended, in a good or bad way.
+_ENDS: Final = frozenset({"ready", "stopped"})
+
 
 @click.command(epilog="Example:  arriero ping && echo it is there")
 @client()
@@ -101,8 +108,11 @@ def _swap_and_show(session: Session, name: str) -> SwapReply:
     model = session.id_of(name)
     feed = Feed(("state", "progress"), model)
     with session.link.subscribe(feed.topics()) as subscription, _bars(session, keep=True) as bars:
+        is_over = False
 
         def show(event: AnyEvent) -> None:
+            nonlocal is_over
+            is_over = isinstance(event, StateChanged) and event.state in _ENDS
             if bars is not None:
                 bars.show(event, None)
             else:
@@ -116,6 +126,8 @@ def _swap_and_show(session: Session, name: str) -> SwapReply:
         for event in feed.present(present_state(session.link, session.within_s)):
             if isinstance(event, ProgressMade):
                 show(event)
+            elif isinstance(event, StateChanged):
+                is_over = event.state == "ready"
         try:
             reply = session.link.ask(
                 Swap(model=name),
@@ -126,8 +138,13 @@ def _swap_and_show(session: Session, name: str) -> SwapReply:
         except KeyboardInterrupt:
             note(f"the supervisor goes on with it; `arriero unload {model}` would stop it")
             raise
+        # The answer comes on another socket: it may have overtaken the last events.
+        until = time.monotonic() + _LATE_S
+        while not is_over and (left_s := until - time.monotonic()) > 0:
+            if subscription.wait(left_s):
+                for event in subscription.take():
+                    show_news(event)
         if bars is not None and isinstance(reply, SwapReply):
-            # The answer may have overtaken the last event.
             bars.show(StateChanged(model=model, state="ready", swap=0), None)
     return session.accepted(reply)
 

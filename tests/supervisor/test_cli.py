@@ -137,6 +137,7 @@ class SmallSupervisor:
         asked: The requests so far.
         swaps_answer: What `swap` is answered, after its steps were published; None: nothing.
         waits_for_subscriber: Whether `swap` goes on only when somebody sees its steps.
+        answers_first: Whether its steps are published when it was answered already.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -146,6 +147,7 @@ class SmallSupervisor:
             model="b", state="ready", endpoint=ENDPOINT, took_s=3.1
         )
         self.waits_for_subscriber = True
+        self.answers_first = False
         self.epoch = "e"
         self._seq = {"events": 41, "log": 7, "usage": 3}
         self._state: State = "stopped"
@@ -224,8 +226,11 @@ class SmallSupervisor:
                 while wait and self.waits_for_subscriber and not self._is_heard():
                     assert self._events.poll(10_000)
                     self._take_subscription()
-                for event in STEPS:
-                    self._send(event)
+                if self.answers_first:
+                    self._to_publish += STEPS
+                else:
+                    for event in STEPS:
+                        self._send(event)
                 if not wait:
                     return SwapReply(model=IDS[name], state="starting")
                 return self.swaps_answer
@@ -431,6 +436,18 @@ def test_with_json_each_step_is_a_line_and_the_last_line_is_the_answer(
     *steps, answer = map(json.loads, capsys.readouterr().out.splitlines())
     assert [found["type"] for found in steps] == ["progress", "state", "progress", "state"]
     assert answer == json.loads(encode(supervisor.swaps_answer or Done()))
+
+
+def test_an_answer_that_overtakes_the_steps_is_shown_after_them(
+    supervisor: SmallSupervisor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    supervisor.answers_first = True
+
+    assert main(["swap", "b", "--json"]) == 0
+
+    *steps, answer = map(json.loads, capsys.readouterr().out.splitlines())
+    assert [found["type"] for found in steps] == ["progress", "state", "progress", "state"]
+    assert answer["state"] == "ready"
 
 
 def test_a_start_that_fails_is_told_with_its_reason(
