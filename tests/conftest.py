@@ -1,9 +1,11 @@
 """How much is tried: enough to find what a change breaks, or what nobody thought of, over night."""
 
 import os
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling
 
 # Examples of each property; those with a number of their own keep it. Deadlines are for machines
 # that have nothing else to do.
@@ -14,14 +16,21 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let tests that start whole trains run file by file: those of a file share trains.
+class ByTrain(LoadScopeScheduling):  # type: ignore[misc]  # it is in no list of public names
+    """Gives each test to whichever process is free, but those that share something to one.
 
-    The judges, whose libraries take long to import, stay together as well.
+    Tests that start whole trains go file by file: those of a file share trains. The judges, whose
+    libraries take long to import, stay together as well.
     """
-    for item in items:
-        if item.path.parent.name in {"e2e", "real"}:
-            is_judge = item.path.stem.startswith(("test_judges", "test_apis"))
-            group = "judges" if is_judge else item.path.stem
-            item.add_marker(pytest.mark.xdist_group(group))
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        if "/test_judges" in path or path.endswith("/e2e/test_apis.py"):
+            return "judges"
+        return path if "/e2e/" in path or "/real/" in path else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByTrain:
+    """Return what deals out the tests when several processes run them (``-n 3``)."""
+    return ByTrain(config, log)
