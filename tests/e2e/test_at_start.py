@@ -40,7 +40,7 @@ def test_models_are_loaded_before_anybody_asks_and_a_reload_does_not_do_it_again
     text = {
         "hooks": {"on_startup": {"preload": ["broken", "first", "b"]}},
         "models": {
-            "broken": {"cmd": "sh -c 'exit 3'"},
+            "broken": {"cmd": "sh -c 'exit 3' ${PORT}"},
             "a": {"cmd": scripted(), "aliases": ["first"]},
             "b": {"cmd": scripted()},
             "c": {"cmd": scripted()},
