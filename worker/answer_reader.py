@@ -13,7 +13,7 @@ from arriero.protocol.activity import FinishReason
 
 from .eventstream import Message
 from .finish import FINISH_HINTS, count_pieces, error_of, finish_of, model_of
-from .sse import first_boundary, frames_with
+from .sse import first_boundary, frames_with, last_boundary
 from .sse_events import EventReader
 from .tokens import Api, Usage
 from .usage import UsageReader
@@ -21,6 +21,9 @@ from .usage_apis import HINTS
 
 # Events that are parsed whatever they hold, until one of them has named the model.
 _FIRST_EVENTS: Final = 3
+
+# What comes last in a stream: the chunk with the usage, and some before it.
+_LAST_BYTES: Final = 4096
 
 # Answers of up to this size are kept until all of them is read.
 _MOST_LATER_BYTES: Final = 16 * 1024
@@ -96,6 +99,36 @@ class AnswerReader:
         """Take note of a field in the head of the answer; `name` in small letters."""
         self._facts = None
         self._usage.take_field(name, value)
+
+    def take_first(self, frames: bytes) -> int:
+        """Take note of whole server-sent events up to the first piece of the answer.
+
+        Returns:
+            Index after the last one that was read.
+        """
+        self._facts = None
+        end = 0
+        while not self.pieces and end < len(frames):
+            start, end = end, first_boundary(frames, end)
+            frame = frames[start:end]
+            self.pieces += count_pieces(self._api, frame)
+            if self._firsts or any(hint in frame for hint in self._hints):
+                self._take_events(frame)
+        return end
+
+    def take_last(self, frames: bytes) -> None:
+        """Take note of the whole server-sent events with which the answer ends.
+
+        The last few say all, if they say how it ended and what it used.
+        """
+        self._facts = None
+        tail = last_boundary(frames, 0, max(0, len(frames) - _LAST_BYTES))
+        if tail and not self._firsts:
+            for frame in frames_with(frames, self._hints, tail):
+                self._take_events(frame)
+            if self._usage.is_final and self._finish is not None:
+                return
+        self.take_frames(frames)
 
     def take_frames(self, frames: bytes) -> None:
         """Take note of whole server-sent events."""

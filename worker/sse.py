@@ -30,7 +30,9 @@ def last_boundary(data: bytes | bytearray, start: int = 0, stop: int | None = No
         stop = len(data)
     if data.endswith(b"\n\n", start, stop):
         return stop
-    found = max(data.rfind(pair, start, stop) for pair in (b"\n\n", b"\n\r", b"\r\r"))
+    found = data.rfind(b"\n\n", start, stop)
+    for pair in (b"\n\r", b"\r\r"):
+        found = max(found, data.rfind(pair, max(start, found), stop))
     if found < 0:
         return 0
     end = found + 2

@@ -38,6 +38,13 @@ _EVENT = (
     b'"created":1790000000,"id":"chatcmpl-9Xi7bArDLuQSzQFVeCL7WqsaBU1Ezx8Z","model":"stream",'
     b'"system_fingerprint":"b1-571d0d5","object":"chat.completion.chunk"}\n\n'
 )
+# What a llama-server says last: why it ended, and what it used.
+_LAST = (
+    b'data: {"choices":[{"finish_reason":"length","index":0,"delta":{}}],"created":1790000000,'
+    b'"id":"chatcmpl-9Xi7bArDLuQSzQFVeCL7WqsaBU1Ezx8Z","model":"stream",'
+    b'"system_fingerprint":"b1-571d0d5","object":"chat.completion.chunk","timings":{"cache_n":0,'
+    b'"prompt_n":12,"prompt_ms":31.5,"predicted_n":198,"predicted_ms":792.0}}\n\n'
+)
 _DONE = b"data: [DONE]\n\n"
 
 
@@ -53,7 +60,7 @@ HEALTHY = (
     b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 15\r\n\r\n"
     b'{"status":"ok"}'
 )
-PIECES = [_framed(_EVENT)] * (CHUNKS - 1) + [_framed(_DONE) + b"0\r\n\r\n"]
+PIECES = [*[_framed(_EVENT)] * (CHUNKS - 2), _framed(_LAST), _framed(_DONE) + b"0\r\n\r\n"]
 
 
 class Client:

@@ -105,6 +105,31 @@ def test_all_is_known_of_an_answer_at_its_end(
     assert reader.pieces == 2
 
 
+@pytest.mark.parametrize("times", [1, 90])  # longer than what is looked at last, or shorter
+@pytest.mark.parametrize(
+    ("api", "stream"), [(Api.OPENAI, CHAT), (Api.ANTHROPIC, MESSAGES), (Api.RESPONSES, RESPONSES)]
+)
+def test_beginning_and_end_tell_as_much_as_all_of_it(api: Api, stream: bytes, times: int) -> None:
+    events = [frame + b"\n\n" for frame in stream.split(b"\n\n")[:-1]]
+    (piece,) = (
+        index for index, event in enumerate(events) if b'" fire"' in event or b'" salt"' in event
+    )
+    events[piece:piece] = [events[piece]] * (times - 1)
+    for whole in range(len(events) + 1):  # and each stream that is cut off
+        for first in range(1, whole, 7):
+            all_at_once, by_halves = AnswerReader(api), AnswerReader(api)
+            all_at_once.take_frames(b"".join(events[:whole]))
+            begin, rest = b"".join(events[:first]), b"".join(events[first:whole])
+            read_to = by_halves.take_first(begin)
+            if by_halves.pieces:
+                by_halves.take_last(begin[read_to:] + rest)
+            else:
+                assert read_to == len(begin)
+                by_halves.take_frames(rest)
+
+            assert by_halves.facts == all_at_once.facts
+
+
 @pytest.mark.parametrize(
     ("api", "stream", "usage"),
     [
