@@ -48,11 +48,6 @@ def preflight_fields(fields: Iterable[Field]) -> tuple[Field, ...]:
     )
 
 
-def preflight(fields: Iterable[Field]) -> bytes:
-    """Return the whole answer to a preflight; see `preflight_fields`."""
-    return b"HTTP/1.1 204 No Content\r\n%b\r\n" % _lines(preflight_fields(fields))
-
-
 def answer_fields(origin: bytes | None, names_there: Set[bytes] = frozenset()) -> tuple[Field, ...]:
     """Return what an answer needs besides, so that a page may read it.
 
