@@ -21,11 +21,13 @@ _FOREIGN_TEXTS: Final = ("request_id", "path", "asked", "served_as", "error_code
 
 _FOREIGN: Final = frozenset({*_FOREIGN_TEXTS, "model"})
 
-# All but the time: a line has its own.
-_LOGGED: Final = tuple(name for name in RequestRecord.__struct_fields__ if name != "t")
+_NAMES: Final = RequestRecord.__struct_fields__
+
+# A line of the log has a time of its own.
+_NOT_LOGGED: Final = frozenset({"t"})
 
 # What can stand in the log as it is. Everything else is quoted, and cannot pretend to be more.
-_PLAIN: Final = re.compile(r"[\w.:/@+\-]+", re.ASCII)
+_is_plain: Final = re.compile(r"[\w.:/@+\-]+", re.ASCII).fullmatch
 
 
 class RecordStore:
@@ -74,18 +76,20 @@ class RecordStore:
 def log_text(record: RequestRecord) -> str:
     """Return `record` as ``key=value`` pairs on one line, without what is nothing or not known."""
     said = []
-    for name in _LOGGED:
-        value = getattr(record, name)
-        if not value:
+    for name, value in zip(_NAMES, msgspec.structs.astuple(record), strict=True):
+        if not value or name in _NOT_LOGGED:
             continue
-        if value is True:
-            said.append(f"{name}=yes")
-        elif isinstance(value, Decimal):
-            said.append(f"{name}={value:f}")
-        elif name in _FOREIGN and not _PLAIN.fullmatch(value):
-            said.append(f"{name}={value!a}")
-        elif not ((name == "asked" and value == record.model) or value == "unknown"):
-            said.append(f"{name}={value}")
+        kind = type(value)
+        if kind is str:
+            if (name == "asked" and value == record.model) or value == "unknown":
+                continue
+            if name in _FOREIGN and not _is_plain(value):
+                value = ascii(value)
+        elif value is True:
+            value = "yes"
+        elif kind is Decimal:
+            value = f"{value:f}"
+        said.append(f"{name}={value}")
     return " ".join(said)
 
 

@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 from arriero.worker.errors import LoadFailed
 from arriero.worker.eventstream import event_message, exception_message
 from arriero.worker.paths import Form
-from arriero.worker.sse import EndWatcher, FrameSplitter, chunk, error_frames, last_boundary
+from arriero.worker.sse import (
+    EndWatcher,
+    FrameSplitter,
+    chunk,
+    error_frames,
+    first_boundary,
+    frames_with,
+    last_boundary,
+)
 
 ENDS = [b"\n", b"\r\n", b"\r"]
 
@@ -212,3 +220,24 @@ def test_signs_of_life_do_not_push_out_what_was_said(form: Form) -> None:
 
     assert watcher.heard.count(b"event: first") == 2
     assert b"event: x" in watcher.heard
+
+
+@given(
+    st.lists(
+        st.sampled_from([b"data: a\n", b"data: hint\n", b"data: other\r\n", b"\n", b"\r\n", b"\r"])
+        | st.text("abhint\r\n", max_size=6).map(str.encode),
+        max_size=20,
+    )
+)
+def test_frames_with_a_hint_are_found_as_if_each_was_looked_at(pieces: list[bytes]) -> None:
+    data = b"".join(pieces)
+    expected, start = [], 0
+    while start < len(data):
+        end = first_boundary(data, start)
+        if b"hint" in data[start:end] or b"other" in data[start:end]:
+            expected.append(data[start:end].lstrip(b"\r\n"))
+        start = end
+
+    found = list(frames_with(data, (b"hint", b"other")))
+
+    assert [frame.lstrip(b"\r\n") for frame in found] == expected
