@@ -5,7 +5,7 @@ money are US dollars as `Decimal`; in JSON they are strings, so that no reader r
 """
 
 from decimal import Decimal
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from .errors import LocalProtocolError
 from .values import Value
@@ -32,6 +32,11 @@ UpstreamKind: TypeAlias = Literal[
 """What program or service answers. Always configured or probed, never told by a model's name."""
 
 
+# Between these a product with any number of tokens is a number that can be written.
+LEAST_USD: Final = Decimal("1e-18")
+MOST_USD: Final = Decimal(1_000_000)
+
+
 class Prices(Value, frozen=True, kw_only=True):
     """What one model costs, in US dollars per million tokens. None means "not known", never 0.
 
@@ -56,8 +61,12 @@ class Prices(Value, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             price = getattr(self, name)
-            if price is not None and not (price.is_finite() and price >= 0):
+            if price is not None and not _makes_sense(price):
                 raise LocalProtocolError(f"cannot take {price} as the price '{name}'")
+
+
+def _makes_sense(price: Decimal) -> bool:
+    return price.is_finite() and (price == 0 or LEAST_USD <= price <= MOST_USD)
 
 
 class RequestRecord(Value, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from arriero.protocol.activity import Prices
+from arriero.protocol.activity import MOST_USD, Prices
 
 from .addresses import is_base_url
 from .config_kinds import duration, named, read_text, section, text
@@ -16,7 +16,7 @@ from .json_schema import or_macro, text_like
 from .yamltree import Node
 
 # Dearer than any model by far; and digits after the point that nobody needs.
-_MOST_USD: Final = 1_000_000
+_MOST_USD: Final = int(MOST_USD)
 _MOST_MARKUP: Final = 1000
 _MOST_PLACES: Final = 18
 

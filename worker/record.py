@@ -32,6 +32,13 @@ _BY_CODE: Final[dict[str, Outcome]] = {
 }
 
 
+# Tokens per second. No time that an upstream tells is too short to be told.
+_MOST_RATE: Final = 1e9
+
+# Of the code of an error that is remembered: an upstream may call its errors what it likes.
+_MOST_CODE_CHARS: Final = 100
+
+
 def outcome_of(error: RelayError) -> Outcome:
     """Return how a request ended that could not be answered because of `error`."""
     if isinstance(error, UpstreamAnsweredError):
@@ -147,7 +154,7 @@ class RecordKeeper:
 
     def _ends(self, outcome: Outcome, code: str | None) -> None:
         if self._end is None:
-            self._end = (outcome, code)
+            self._end = (outcome, None if code is None else code[:_MOST_CODE_CHARS])
 
     # --- the record ----------------------------------------------------------------------------
 
@@ -243,4 +250,5 @@ def _rate(tokens: int, ms: float | None) -> float | None:
     """Return tokens per second; None if there are none, or if the time is too short to say."""
     if ms is None or ms <= 0 or tokens <= 0:
         return None
-    return floor(tokens * 100_000 / ms + 0.5) / 100
+    rate = tokens * 1000 / ms
+    return round(rate, 2) if rate < _MOST_RATE else None

@@ -59,6 +59,7 @@ def test_lists_are_the_same_if_all_prices_are() -> None:
     "nonsense",
     [
         {"cost": {"input": -1}},
+        {"cost": {"input": 1e300}},
         {"cost": {"input": "much"}},
         {"cost": 3},
         {"cost": None},

@@ -347,3 +347,20 @@ def test_an_id_cannot_break_the_head(request_id: str) -> None:
     assert line.count(b"\r\n") == 1
     assert line.isascii()
     assert len(line) <= 150
+
+
+def test_of_an_endless_code_the_beginning_is_remembered() -> None:
+    kept = keeper()
+
+    kept.failed(errors.UpstreamAnsweredError("x", code="c" * 1_000_000, upstream_status=400))
+
+    assert finished(kept).error_code == "c" * 100
+
+
+@pytest.mark.parametrize("ms", [5e-324, 1e-9])
+def test_a_time_that_cannot_be_gives_no_speed(ms: float) -> None:
+    usage = Usage(input_tokens=2**40, output_tokens=2**40, prompt_ms=ms, predicted_ms=ms)
+
+    record = finished(keeper(), facts=Facts(usage))
+
+    assert (record.prompt_per_s, record.output_per_s) == (None, None)
