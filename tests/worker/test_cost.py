@@ -97,7 +97,9 @@ def test_what_anthropic_calls_input_is_never_taken_for_cached() -> None:
     assert cost_of(reader.usage, CLAUDE) == Decimal("0.00306")  # 1000 * 3 + 200 * 0.3
 
 
-@pytest.mark.parametrize("price", ["-1", "NaN", "Infinity", "-Infinity", "sNaN", "1e999999", "1e-999999"])
+@pytest.mark.parametrize(
+    "price", ["-1", "NaN", "Infinity", "-Infinity", "sNaN", "1e999999", "1e-999999"]
+)
 def test_a_price_makes_sense(price: str) -> None:
     with pytest.raises(LocalProtocolError, match=r"cannot take .* as the price 'output'"):
         Prices(output=Decimal(price))
