@@ -1,0 +1,68 @@
+"""Whatever an upstream says of its answer, there is a record of the request, and it travels."""
+
+import json
+from decimal import Decimal
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arriero.protocol.activity import LEAST_USD, MOST_USD, Prices
+from arriero.protocol.codec import encode, read_from_worker
+from arriero.protocol.lease import Finished
+from arriero.worker.account import Account
+from arriero.worker.paths import Form
+
+COUNTS = [
+    "prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens", "input_tokens",
+    "accepted_prediction_tokens", "rejected_prediction_tokens", "output_tokens", "prompt_n",
+    "cache_read_input_tokens", "cache_creation_input_tokens", "predicted_n", "cache_n",
+    "prompt_ms", "predicted_ms", "draft_n", "draft_n_accepted", "time_to_first_token_ms",
+    "mean_itl_ms", "num_draft_tokens", "num_accepted_draft_tokens", "total", "cache",
+    "promptTokenCount", "inputTokens", "outputTokens",
+]  # fmt: skip
+DETAILS = [
+    "prompt_tokens_details", "completion_tokens_details", "speculative_decoding", "cache_creation",
+]  # fmt: skip
+PLACES = [
+    "usage", "timings", "metrics", "prompt_progress", "usageMetadata", "model", "choices", "error",
+    "status", "stop_type", "response", "message", "type",
+]  # fmt: skip
+
+leaves = (
+    st.integers(-5, 2**70)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.sampled_from([5e-324, 1e308, 0.0, 1e-9, True, None, "x"])
+)
+counts = st.dictionaries(st.sampled_from(COUNTS), leaves, max_size=6)
+nested = st.dictionaries(st.sampled_from(COUNTS + DETAILS), leaves | counts, max_size=6)
+answers = st.dictionaries(
+    st.sampled_from(PLACES), nested | leaves | st.lists(nested, max_size=2), max_size=5
+)
+
+
+@given(
+    st.sampled_from(Form),
+    answers,
+    st.booleans(),
+    st.sampled_from([LEAST_USD, MOST_USD, Decimal(0), None]),
+)
+def test_there_is_a_record_whatever_an_upstream_says(
+    form: Form, answer: dict[str, Any], stream: bool, price: Decimal | None
+) -> None:
+    account = Account(request_id="r", path=b"/x", form=form, now=0.0, t=0.0)
+    account.keeper.status = 200
+    account.keeper.prices = Prices(input=price, output=price)
+    said = json.dumps(answer).encode()
+
+    if stream:
+        account.take_frames(b'data: {"choices":[{"delta":{"content":"x"}}]}\n\n', 0.5)
+        account.take_frames(b"data: %b\n\n" % said, 1.0)
+        told = account.trailer_lines()
+    else:
+        account.take_body(said, 1.0)
+        told = account.answer_lines()
+    finished = Finished(records=(account.close(2.0),))
+
+    assert told.endswith(b"\r\n") or not told
+    assert read_from_worker(encode(finished)) == finished
