@@ -82,14 +82,15 @@ class Account:
     @property
     def usage(self) -> Usage:
         """The tokens, as far as they are known."""
-        if self._unread:
-            self._reader.take_last(self._take_unread())
-        return self._reader.usage
+        return self._read_to_end().usage
 
     def _facts(self) -> Facts:
+        return self._read_to_end().facts
+
+    def _read_to_end(self) -> AnswerReader:
         if self._unread:
             self._reader.take_last(self._take_unread())
-        return self._reader.facts
+        return self._reader
 
     # --- what passes ---------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from arriero.protocol.activity import FinishReason
 
 from .eventstream import Message
 from .finish import FINISH_HINTS, count_pieces, error_of, finish_of, model_of
-from .sse import first_boundary, frames_with, last_boundary
+from .sse import frames_with, last_boundary, split_frames
 from .sse_events import EventReader
 from .tokens import Api, Usage
 from .usage import UsageReader
@@ -58,7 +58,6 @@ class AnswerReader:
     __slots__ = (
         "_api",
         "_error",
-        "_facts",
         "_finish",
         "_firsts",
         "_hints",
@@ -70,7 +69,6 @@ class AnswerReader:
 
     def __init__(self, api: Api) -> None:
         self.pieces = 0
-        self._facts: Facts | None = None  # until there is more
         self._api = api
         self._usage = UsageReader(api)
         self._finish: FinishReason | None = None
@@ -86,9 +84,7 @@ class AnswerReader:
         if self._later is not None:
             self._note(self._later)
             self._later = None
-        if self._facts is None:
-            self._facts = Facts(self.usage, self._finish, self._model, self._error)
-        return self._facts
+        return Facts(self.usage, self._finish, self._model, self._error)
 
     @property
     def usage(self) -> Usage:
@@ -97,7 +93,6 @@ class AnswerReader:
 
     def take_field(self, name: bytes, value: bytes) -> None:
         """Take note of a field in the head of the answer; `name` in small letters."""
-        self._facts = None
         self._usage.take_field(name, value)
 
     def take_first(self, frames: bytes) -> int:
@@ -106,11 +101,11 @@ class AnswerReader:
         Returns:
             Index after the last one that was read.
         """
-        self._facts = None
         end = 0
-        while not self.pieces and end < len(frames):
-            start, end = end, first_boundary(frames, end)
-            frame = frames[start:end]
+        for frame in split_frames(frames):
+            if self.pieces:
+                break
+            end += len(frame)
             self.pieces += count_pieces(self._api, frame)
             if self._firsts or any(hint in frame for hint in self._hints):
                 self._take_events(frame)
@@ -121,7 +116,6 @@ class AnswerReader:
 
         The last few say all, if they say how it ended and what it used.
         """
-        self._facts = None
         tail = last_boundary(frames, 0, max(0, len(frames) - _LAST_BYTES))
         if tail and not self._firsts:
             for frame in frames_with(frames, self._hints, tail):
@@ -132,12 +126,12 @@ class AnswerReader:
 
     def take_frames(self, frames: bytes) -> None:
         """Take note of whole server-sent events."""
-        self._facts = None
         start = 0
-        while self._firsts and start < len(frames):
-            end = first_boundary(frames, start)
-            self._take_events(frames[start:end])
-            start = end
+        for frame in split_frames(frames):
+            if not self._firsts:
+                break
+            start += len(frame)
+            self._take_events(frame)
         for frame in frames_with(frames, self._hints, start):
             self._take_events(frame)
         if not (self.pieces and self._usage.is_final):
@@ -149,7 +143,6 @@ class AnswerReader:
 
     def take_message(self, message: Message) -> None:
         """Take note of a message of Amazon's event stream."""
-        self._facts = None
         if message.is_error:
             self._error = message.name or "upstream_error"
             return
@@ -180,7 +173,6 @@ class AnswerReader:
             self._note(value)
 
     def _decode(self, data: bytes) -> object:
-        self._facts = None
         try:
             return msgspec.json.decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -4,14 +4,20 @@ One read at a time: a client that is slow slows the upstream down.
 """
 
 import math
+import time
 
 import trio
 
+from arriero.protocol.routes import PeerRoute
+
 from .call import Call
 from .errors import ClientGone, RelayError, UpstreamDied, UpstreamSilent
-from .headers import MAX_ANSWER_HEAD_BYTES, AnswerHead
+from .header_rules import CompiledRules
+from .headers import MAX_ANSWER_HEAD_BYTES, AnswerHead, upstream_request
 from .outgoing import Outgoing
+from .peers import peer_request
 from .sentry import Connection
+from .tracing import Trace
 from .upstream import Endpoint, Link, Unreachable
 from .waiting import View
 from .wire import WireBroken
@@ -25,6 +31,45 @@ _BATCH_S = 0.002
 # After the grant nothing is said about the model any more; a stream that was begun has its
 # heartbeats until the upstream's first byte.
 _READY_VIEW = View("ready")
+
+
+def head_for_model(
+    call: Call, endpoint: Endpoint, length: int | None, trace: Trace, rules: CompiledRules | None
+) -> bytes:
+    """Return the head that goes to a model of this machine; see `upstream_request`."""
+    return upstream_request(
+        call.head,
+        target=call.target,
+        length=length,
+        peer=call.conn.peer,
+        base_path=endpoint.base_path,
+        extra=trace.upstream_lines,
+        rules=rules,
+    )
+
+
+def head_for_peer(
+    call: Call,
+    peer: PeerRoute,
+    body: bytes,
+    length: int | None,
+    trace: Trace,
+    rules: CompiledRules | None,
+) -> bytes:
+    """Return the head that goes to a peer now; see `peer_request`."""
+    return peer_request(
+        peer,
+        call.route.send_as or call.route.model,
+        call.head,
+        body,
+        length=length,
+        route=call.way,
+        stream=call.stream,
+        own_keys=call.config.api_keys,
+        now=time.time(),
+        extra=trace.upstream_lines,
+        rules=rules,
+    )
 
 
 class _Attempt:

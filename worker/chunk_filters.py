@@ -5,12 +5,11 @@ only if there is nothing in it besides what was asked for: no text, no reasoning
 no reason for the end.
 """
 
-from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
 
-from .sse import BLANK_LINE
+from .sse import split_frames
 from .sse_events import EventReader
 
 _USAGE: Final = b'"usage"'
@@ -57,16 +56,6 @@ class ChunkFilter:
         return chunk is not None and (
             (self._usage and is_only_usage(chunk)) or (self._progress and is_only_progress(chunk))
         )
-
-
-def split_frames(data: bytes) -> Iterator[bytes]:
-    """Give the frames in `data`, each with its blank line; the last one may have none."""
-    start = 0
-    for blank in BLANK_LINE.finditer(data):
-        yield data[start : blank.end()]
-        start = blank.end()
-    if start < len(data):
-        yield data[start:]
 
 
 def is_only_usage(chunk: dict[str, Any]) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from arriero.protocol.activity import FinishReason
 
+from .sse import DONE
 from .tokens import Api, mapping_in
 
 # What the APIs call the ends of an answer. Any other word is "other".
@@ -95,8 +96,6 @@ _PIECES: Final[Mapping[Api, tuple[bytes, ...]]] = {
 # What follows such a member if there is something in it: not null, not an empty text or list.
 _FILLED: Final = rb"""\s*:\s*(?:"[^"]|\[\s*\{|\{)"""
 
-_DONE: Final = b"data: [DONE]\n\n"
-
 _FILLED_PIECES: Final = {
     api: tuple((name, re.compile(re.escape(name) + _FILLED)) for name in names)
     for api, names in _PIECES.items()
@@ -111,7 +110,7 @@ def count_pieces(api: Api, frames: bytes) -> int:
     """
     # All of the frames are searched for one name after the other: nearly always they have one
     # only, and it is in each of them.
-    frames = frames.removesuffix(_DONE)
+    frames = frames.removesuffix(DONE)
     there = []
     pieces = 0
     for name, filled in _FILLED_PIECES[api]:

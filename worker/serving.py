@@ -20,6 +20,7 @@ from arriero.protocol.lease import (
 from arriero.protocol.routes import PeerRoute
 
 from .account import Account
+from .asking import head_for_model, head_for_peer
 from .body_edits import Edited
 from .call import Call, own_lines
 from .error_answer import error_answer
@@ -31,13 +32,12 @@ from .errors import (
     UpstreamDied,
 )
 from .head import RequestHead
-from .headers import AnswerHead, upstream_request
+from .headers import AnswerHead
 from .holding import exit_lease, hold, pause
 from .leases import Lease
 from .opening import open_call, way_of
 from .outgoing import Outgoing, Wishes, edit_body
 from .paths import BY_BODY, Route
-from .peers import peer_request
 from .relay import AskAgain, relay
 from .retry import Retries
 from .sentry import Connection, Waits
@@ -235,15 +235,7 @@ async def _relay_local(
     kind = call.route.kind or lease.kind
     call.account.keeper.upstream_kind = kind
     edited, length = _body_for(call, kind)
-    head = upstream_request(
-        call.head,
-        target=call.target,
-        length=length,
-        peer=call.conn.peer,
-        base_path=endpoint.base_path,
-        extra=trace.upstream_lines,
-        rules=service.request_rules,
-    )
+    head = head_for_model(call, endpoint, length, trace, service.request_rules)
     await relay(call, endpoint, _outgoing(head, edited), again_after)
 
 
@@ -255,19 +247,7 @@ async def _serve_peer(service: Service, call: Call, peer: PeerRoute, trace: Trac
     retries = Retries(call.config.max_retry_wait_s, is_peer=True)
     while True:
         edited, length = _body_for(call, peer.kind)
-        head = peer_request(
-            peer,
-            call.route.send_as or call.route.model,
-            call.head,
-            edited.body,
-            length=length,
-            route=call.way,
-            stream=call.stream,
-            own_keys=call.config.api_keys,
-            now=time.time(),
-            extra=trace.upstream_lines,
-            rules=service.request_rules,
-        )
+        head = head_for_peer(call, peer, edited.body, length, trace, service.request_rules)
         outgoing = _outgoing(head, edited, connect_s=peer.connect_s, head_s=peer.header_s)
         try:
             await relay(call, endpoint, outgoing, partial(_again, retries, -math.inf))

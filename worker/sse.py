@@ -51,6 +51,16 @@ def first_boundary(data: bytes, start: int = 0) -> int:
     return found.end() if found is not None else len(data)
 
 
+def split_frames(data: bytes) -> Iterator[bytes]:
+    """Give the frames in `data`, each with its blank line; the last one may have none."""
+    start = 0
+    for blank in BLANK_LINE.finditer(data):
+        yield data[start : blank.end()]
+        start = blank.end()
+    if start < len(data):
+        yield data[start:]
+
+
 def frames_with(data: bytes, hints: Iterable[bytes], start: int = 0) -> Iterator[bytes]:
     """Give the frames that have one of `hints` in them, each once, in their order.
 

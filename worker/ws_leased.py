@@ -1,6 +1,5 @@
 """A WebSocket of a model, which is kept for it as long as that is open. Doing."""
 
-import time
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
@@ -8,11 +7,10 @@ import trio
 
 from arriero.protocol.routes import PeerRoute
 
+from .asking import head_for_model, head_for_peer
 from .call import Call
-from .headers import upstream_request
 from .holding import exit_lease, hold, pause
 from .leases import Lease
-from .peers import peer_request
 from .service import Service
 from .serving import AGAIN_PAUSE_S
 from .tracing import Trace
@@ -70,15 +68,7 @@ def _dial_local(
 ) -> AbstractAsyncContextManager[Dialled]:
     endpoint = service.upstreams.at(lease.endpoint)
     call.account.keeper.upstream_kind = call.route.kind or lease.kind
-    request = upstream_request(
-        call.head,
-        target=call.target,
-        length=0,
-        peer=call.conn.peer,
-        base_path=endpoint.base_path,
-        extra=trace.upstream_lines,
-        rules=service.request_rules,
-    )
+    request = head_for_model(call, endpoint, 0, trace, service.request_rules)
     return dial(
         endpoint,
         as_upgrade(request, opening),
@@ -93,19 +83,7 @@ def _dial_peer(
 ) -> AbstractAsyncContextManager[Dialled]:
     call.account.keeper.upstream_kind = peer.kind
     call.account.keeper.granted(trio.current_time())
-    request = peer_request(
-        peer,
-        call.route.send_as or call.route.model,
-        call.head,
-        b"",
-        length=0,
-        route=call.way,
-        stream=call.stream,
-        own_keys=call.config.api_keys,
-        now=time.time(),
-        extra=trace.upstream_lines,
-        rules=service.request_rules,
-    )
+    request = head_for_peer(call, peer, b"", 0, trace, service.request_rules)
     return dial(
         service.upstreams.at(peer.url),
         as_upgrade(request, opening),

@@ -3,6 +3,8 @@
 One read at a time per direction: a side that is slow slows the other one down.
 """
 
+from collections.abc import Awaitable, Callable
+
 import trio
 
 from .errors import ClientGone, RelayError, UpstreamDied, UpstreamSilent
@@ -72,43 +74,30 @@ class Tunnel:
             await trio.sleep(max(0, min(left_s, _LOOK_S)))
 
     async def _up(self) -> None:
-        data = self._conn.buffer
         upstream = self._dialled.link.wire
-        try:
-            while True:
-                if data:
-                    await upstream.send(data)
-                await trio.lowlevel.checkpoint_if_cancelled()  # a full read cannot be cancelled
-                data = await self._from_client()
-                if not data:
-                    break
-        except WireBroken:
-            self._fail(UpstreamDied("the model's server went away in the middle of the socket"))
-            return
-        except ClientGone as gone:
-            self._fail(gone)
-            return
-        if isinstance(upstream, Wire):  # TLS cannot end one direction alone
-            upstream.end_writing()
-        self._idle_s = min(self._idle_s, _HALF_CLOSED_S)
-
-    async def _from_client(self) -> bytes:
-        try:
-            data = await self._conn.wire.receive()
-        except WireBroken as exc:
-            raise ClientGone from exc
-        self._moved_at = trio.current_time()
-        return data
+        # TLS cannot end one direction alone
+        end = upstream.end_writing if isinstance(upstream, Wire) else None
+        await self._pass(self._conn.buffer, self._from_client, upstream.send, end)
 
     async def _down(self) -> None:
-        data = self._dialled.rest
+        upstream = self._dialled.link.wire
+        end = self._conn.wire.end_writing
+        await self._pass(self._dialled.rest, upstream.receive, self._to_client, end)
+
+    async def _pass(
+        self,
+        data: bytes,
+        receive: Callable[[], Awaitable[bytes]],
+        send: Callable[[bytes], Awaitable[None]],
+        end: Callable[[], None] | None,
+    ) -> None:
+        """Send `data` and all that is received, and then say that there is no more."""
         try:
             while True:
                 if data:
-                    await self._conn.send(data)
-                    self.bytes_out += len(data)
+                    await send(data)
                 await trio.lowlevel.checkpoint_if_cancelled()  # a full read cannot be cancelled
-                data = await self._dialled.link.wire.receive()
+                data = await receive()
                 self._moved_at = trio.current_time()
                 if not data:
                     break
@@ -118,5 +107,16 @@ class Tunnel:
         except ClientGone as gone:
             self._fail(gone)
             return
-        self._conn.wire.end_writing()
+        if end is not None:
+            end()
         self._idle_s = min(self._idle_s, _HALF_CLOSED_S)
+
+    async def _from_client(self) -> bytes:
+        try:
+            return await self._conn.wire.receive()
+        except WireBroken as exc:
+            raise ClientGone from exc
+
+    async def _to_client(self, data: bytes) -> None:
+        await self._conn.send(data)
+        self.bytes_out += len(data)

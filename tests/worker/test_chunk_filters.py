@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.worker.chunk_filters import ChunkFilter, split_frames
+from arriero.worker.chunk_filters import ChunkFilter
+from arriero.worker.sse import split_frames
 from arriero.worker.sse_events import EventReader
 
 # What a real llama-server (build 10434) sent, shortened.
