@@ -182,7 +182,7 @@ async def test_a_grandchild_that_left_the_group_and_holds_the_pipes_is_killed(
             await lines.wait_for("stdout")
             asked_at = trio.current_time()
             running.stop(grace_s=5)
-        while not is_gone(int(lines.stdout[0])):  # it was killed, which takes a moment
+        while not is_gone(int(lines.stdout[0])):  # noqa: ASYNC110  nobody tells when
             await trio.sleep(0.01)
 
     assert trio.current_time() - asked_at < 1.0  # 0.26 s when the machine is not busy
