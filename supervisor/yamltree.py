@@ -123,21 +123,45 @@ def parse_yaml(text: str, source: str = "") -> Node | None:
     if len(text.encode(errors="surrogatepass")) > MAX_BYTES:
         raise YamlError(f"the file is larger than {MAX_BYTES // 1024 // 1024} MB")
     braces = Braces(text)
-    builder = _Builder(source, braces)
-    takes = builder.takes
+    hidden = braces.hide(text)
     try:
-        loader = _Loader(braces.hide(text))
-        while (event := loader.get_event()) is not None:
-            takes[type(event)](event)
+        return _build(hidden, source, braces)
     except yaml.MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
+        if mark:
+            _refuse_depth(hidden[: mark.index], source, braces)
         line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
         problem = braces.show_quoted(exc.problem or exc.context or "")
         raise YamlError(f"this is not YAML: {problem}", line, column) from exc
     except (yaml.YAMLError, ValueError, OverflowError) as exc:  # characters that do not exist
         problem = braces.show_quoted(" ".join(str(exc).split()))
         raise YamlError(f"this is not YAML: {problem}") from exc
+
+
+def _build(hidden: str, source: str, braces: Braces) -> Node | None:
+    """Return the tree of a text whose braces are hidden; raises what the parser raises, too."""
+    builder = _Builder(source, braces)
+    takes = builder.takes
+    loader = _Loader(hidden)
+    while (event := loader.get_event()) is not None:
+        takes[type(event)](event)
     return builder.root
+
+
+def _refuse_depth(hidden: str, source: str, braces: Braces) -> None:
+    """Say so if what the parser has taken, before it gave up, is nested too deeply for us.
+
+    The parser looks up to 1,024 characters ahead of what it gives (that long a key may be), and
+    since PyYAML 6.0.4 has a limit of its own: with ``[[[[...`` it meets that one before we get to
+    see the first bracket. So the part that it could read is read again.
+    """
+    try:
+        _build(hidden, source, braces)
+    except YamlError as exc:
+        if str(exc) == _TOO_DEEP:
+            raise
+    except (yaml.YAMLError, ValueError, OverflowError):
+        pass  # the first mistake is the one to tell
 
 
 class _Open:

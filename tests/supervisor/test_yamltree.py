@@ -150,6 +150,30 @@ def test_aliases_bring_the_depth_of_what_they_stand_for() -> None:
     assert (caught.value.line, caught.value.column) == (2, 3 + half)  # the innermost
 
 
+# Deeper than what the parser itself takes, since PyYAML 6.0.4, in as few characters as it looks
+# ahead; with a macro, whose braces the parser does not get to see.
+BRACKETS = {
+    "[": ("a: ${x}\nb: " + "[" * 2000, 67),
+    "{": ("a: ${x}\nb: " + "{" * 2000, 67),
+    "[?": ("a: ${x}\nb: " + "[? " * 2000, None),
+    "- ": ("- " * 2000, 129),
+}
+
+
+@pytest.mark.parametrize(("text", "column"), BRACKETS.values(), ids=BRACKETS)
+def test_what_is_too_deep_is_said_by_us_and_where(text: str, column: int | None) -> None:
+    with pytest.raises(YamlError, match="^values are nested deeper than 64$") as caught:
+        parse_yaml(text)
+    if column is not None:
+        assert (caught.value.line, caught.value.column) == (text.count("\n") + 1, column)
+
+
+def test_another_mistake_before_it_is_told_first() -> None:
+    with pytest.raises(YamlError, match="^this is not YAML: ") as caught:
+        parse_yaml("a: [1, 2]]\nb: " + "[" * 2000)
+    assert caught.value.line == 1
+
+
 @pytest.mark.parametrize("merges", ["*m{}", "[*m{}]", "[*m0, *m{}]"])
 def test_merges_add_no_depth(merges: str) -> None:
     lines = ["m0: &m0 {x: {y: 1}}"]
