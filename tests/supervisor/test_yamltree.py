@@ -162,14 +162,14 @@ BRACKETS = {
 
 @pytest.mark.parametrize(("text", "column"), BRACKETS.values(), ids=BRACKETS)
 def test_what_is_too_deep_is_said_by_us_and_where(text: str, column: int | None) -> None:
-    with pytest.raises(YamlError, match="^values are nested deeper than 64$") as caught:
+    with pytest.raises(YamlError, match=r"^values are nested deeper than 64$") as caught:
         parse_yaml(text)
     if column is not None:
         assert (caught.value.line, caught.value.column) == (text.count("\n") + 1, column)
 
 
 def test_another_mistake_before_it_is_told_first() -> None:
-    with pytest.raises(YamlError, match="^this is not YAML: ") as caught:
+    with pytest.raises(YamlError, match=r"^this is not YAML: ") as caught:
         parse_yaml("a: [1, 2]]\nb: " + "[" * 2000)
     assert caught.value.line == 1
 
