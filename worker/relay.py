@@ -17,7 +17,7 @@ from .outgoing import Outgoing
 from .relay_stream import relay_stream
 from .sentry import Waits
 from .sse import chunk
-from .upstream import Endpoint, Link
+from .upstream import Endpoint, Link, Unanswered
 
 # How much of an error that comes too late is read.
 _MAX_LATE_ERROR_BYTES = 256 * 1024
@@ -57,8 +57,9 @@ async def relay(
         ClientGone: The client has left; the upstream connection is closed by then.
         RequestCancelled: Somebody has asked for the end, before anything was sent.
         Unreachable: Nobody listens there. Nothing of the answer was sent.
+        Unanswered: It went away without a byte of an answer. Nothing of one was sent.
         AskAgain: It wants to be asked later, and may be.
-        UpstreamDied: It went away before its answer began, or broke the rules of HTTP.
+        UpstreamDied: It went away in the head of its answer, or broke the rules of HTTP.
         UpstreamSilent: It said nothing for too long.
         AnswerCut: It went away in the middle of an answer whose error cannot be told otherwise.
     """
@@ -77,6 +78,9 @@ async def relay(
             link.wire.close()
             conn.upstream = link = await open_link(conn, endpoint, outgoing.connect_s)
             data = await ask(call, link, outgoing)
+        if not data:
+            blame(conn)
+            raise Unanswered("the model's server went away before it answered")
         head, data = await read_head(call, link, endpoint, data)
         if head.status >= 400 and not call.committed and call.is_replayable:
             wait_s = again_after(head)

@@ -21,8 +21,17 @@ STARTING_S: Final = 10.0
 # Times that a request is sent again. Clients try again as well, each time with all of these.
 _MOST_RETRIES: Final = 3
 
-# The same after a local model's server was lost: a request that kills it would kill the next one.
+# Times that a request is sent again to a local model whose server took it and went away without a
+# word: a request that kills its server would kill the next one as well.
 _MOST_LOCAL_LOSSES: Final = 1
+
+# Seconds in which a local model's server may refuse connections although it counts as running. A
+# process that ends closes its port first, and is reaped after its memory was given back.
+_REFUSING_S: Final = 5.0
+
+# Seconds until a local model is asked for again; doubled with each refusal, up to the longest.
+_FIRST_PAUSE_S: Final = 0.1
+_LONGEST_PAUSE_S: Final = 1.0
 
 # Seconds before the first of them, doubled each time, if the upstream does not say how long.
 _FIRST_DELAY_S: Final = 0.5
@@ -57,10 +66,9 @@ class Retries:
         self._is_peer = is_peer
         self._waited_s = 0.0
         self._retries = 0
-        self._losses = 0
 
     def after_loss(self, *, chance: float) -> float | None:
-        """Return how long to wait after a connection that was refused, or ended before an answer.
+        """Return how long to wait after a connection to a peer that was refused.
 
         Args:
             chance: A random number, from 0.0 to below 1.0.
@@ -68,9 +76,6 @@ class Retries:
         Returns:
             Seconds; None to try no more.
         """
-        if not self._is_peer and self._losses >= _MOST_LOCAL_LOSSES:
-            return None
-        self._losses += 1
         return self._wait(None, chance)
 
     def after_answer(
@@ -117,6 +122,40 @@ class Retries:
         self._retries += 1
         self._waited_s += wait_s
         return wait_s
+
+
+class LocalLosses:
+    """How often one request has lost the server of its local model, before an answer began.
+
+    Whoever is told to wait asks for the model again afterwards, and so waits for its restart.
+    """
+
+    def __init__(self) -> None:
+        self._unanswered = 0
+        self._refused_since: float | None = None
+        self._pause_s = _FIRST_PAUSE_S
+
+    def after_loss(self, now: float, *, refused: bool) -> float | None:
+        """Return how long to wait before the model is asked for again.
+
+        Args:
+            now: The time in seconds, on any clock.
+            refused: There was no connection: nobody has seen the request. Else it was taken, and
+                the connection ended without a byte of an answer.
+
+        Returns:
+            Seconds; None to try no more.
+        """
+        if not refused:
+            self._unanswered += 1
+            self._refused_since, self._pause_s = None, _FIRST_PAUSE_S
+            return _FIRST_PAUSE_S if self._unanswered <= _MOST_LOCAL_LOSSES else None
+        if self._refused_since is None:
+            self._refused_since = now
+        if now - self._refused_since >= _REFUSING_S:
+            return None
+        pause_s, self._pause_s = self._pause_s, min(2 * self._pause_s, _LONGEST_PAUSE_S)
+        return pause_s
 
 
 def _asked_for(fields: Iterable[tuple[bytes, bytes]], unix_now: float) -> float | None:

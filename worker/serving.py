@@ -39,18 +39,14 @@ from .opening import open_call, way_of
 from .outgoing import Outgoing, Wishes, edit_body
 from .paths import BY_BODY, Route
 from .relay import AskAgain, relay
-from .retry import Retries
+from .retry import LocalLosses, Retries
 from .sentry import Connection, Waits
 from .service import Service
 from .tracing import RANDOM_BYTES, Trace, start_trace
 from .upload import Upload
-from .upstream import CONNECT_S, Unreachable
+from .upstream import CONNECT_S, Unanswered, Unreachable
 
 log = logging.getLogger(__name__)
-
-# Seconds from a refused connection to asking for the model again. A process that ends closes its
-# port first; pidfd tells the supervisor some milliseconds later.
-AGAIN_PAUSE_S = 0.1
 
 # Characters of an ``Idempotency-Key`` that count; it is a UUID as a rule.
 _MOST_KEY_CHARS: Final = 256
@@ -191,7 +187,7 @@ async def _serve(service: Service, call: Call, trace: Trace) -> None:
         return
     model = call.route.model
     retries: Retries | None = None
-    lost = False
+    losses = LocalLosses()
     lease = service.leases.enter(model)
 
     def again_after(head: AnswerHead) -> float | None:
@@ -207,14 +203,14 @@ async def _serve(service: Service, call: Call, trace: Trace) -> None:
         try:
             await _relay_local(service, call, lease, trace, again_after)
             return
-        except Unreachable:
-            # The process went away a moment ago. Once more, when the supervisor has noticed
-            # as well: to one that has not, the model would still be ready.
+        except (Unreachable, Unanswered) as loss:
+            # The process went away a moment ago. Again, when the supervisor has noticed as well:
+            # to one that has not, the model would still be ready.
             service.say(service.leases.broken(lease))
-            if lost or not call.is_replayable:
+            again_s = losses.after_loss(trio.current_time(), refused=isinstance(loss, Unreachable))
+            if again_s is None or not call.is_replayable:
                 raise
-            lost = True
-            wait_s = AGAIN_PAUSE_S
+            wait_s = again_s
         except AskAgain as again:
             wait_s = again.wait_s
         finally:

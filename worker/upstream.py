@@ -42,6 +42,10 @@ class Unreachable(UpstreamDied):
     """Nobody listens at the endpoint: the model's server has gone, or is not there yet."""
 
 
+class Unanswered(UpstreamDied):
+    """The model's server took a whole request and went away without a byte of an answer."""
+
+
 class LinkWire(Protocol):
     """A socket, with TLS or without: what `Wire` and `TlsWire` have in common."""
 

@@ -1,7 +1,7 @@
 """Asks an upstream for a WebSocket. Doing."""
 
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 
 import trio
@@ -9,7 +9,7 @@ import trio
 from .errors import UpstreamDied, UpstreamSilent
 from .headers import MAX_ANSWER_HEAD_BYTES
 from .sentry import Connection
-from .upstream import Endpoint, Link
+from .upstream import Endpoint, Link, Unanswered
 from .wire import WireBroken
 from .ws_opening import OpenedHead, read_opened
 
@@ -81,17 +81,16 @@ async def dial(
 
     Raises:
         Unreachable: Nobody listens there.
-        UpstreamDied: It went away before it answered, or speaks no HTTP.
+        Unanswered: It went away without a byte of an answer.
+        UpstreamDied: It went away in the middle of its answer, or speaks no HTTP.
         UpstreamSilent: It does not answer in time.
     """
     link = await endpoint.open(connect_s)
     try:
         with trio.move_on_after(head_s) as waiting:
-            try:
+            with suppress(WireBroken):  # perhaps it has answered all the same
                 await link.wire.send(request)
-                opened, raw, rest = await _read_opened(link)
-            except WireBroken as exc:
-                raise UpstreamDied("the model's server went away before it answered") from exc
+            opened, raw, rest = await _read_opened(link)
         if waiting.cancelled_caught:
             raise UpstreamSilent("the model's server said nothing for too long")
         yield Dialled(link=link, opened=opened, raw=raw, rest=rest, may_stay=may_stay)
@@ -112,7 +111,11 @@ async def _read_opened(link: Link) -> tuple[OpenedHead, bytes, bytes]:
             continue
         if len(data) > MAX_ANSWER_HEAD_BYTES:
             raise UpstreamDied("cannot read the answer: its head is too long")
-        more = await link.wire.receive()
+        try:
+            more = await link.wire.receive()
+        except WireBroken:
+            more = b""
         if not more:
-            raise UpstreamDied("the model's server went away before it answered")
+            gone = UpstreamDied if data else Unanswered
+            raise gone("the model's server went away before it answered")
         data += more

@@ -11,10 +11,10 @@ from .asking import head_for_model, head_for_peer
 from .call import Call
 from .holding import exit_lease, hold, pause
 from .leases import Lease
+from .retry import LocalLosses
 from .service import Service
-from .serving import AGAIN_PAUSE_S
 from .tracing import Trace
-from .upstream import CONNECT_S, Unreachable
+from .upstream import CONNECT_S, Unanswered, Unreachable
 from .ws_dial import Dialled, dial
 from .ws_opening import as_upgrade
 
@@ -39,7 +39,7 @@ async def dial_model(
         async with _dial_peer(service, call, call.peer, trace, opening) as dialled:
             yield dialled
         return
-    lost = False
+    losses = LocalLosses()
     lease = service.leases.enter(call.route.model)
     while True:
         if lease is None:
@@ -51,15 +51,17 @@ async def dial_model(
                 dialled = await stack.enter_async_context(
                     _dial_local(service, call, lease, trace, opening)
                 )
-            except Unreachable:  # as in `_serve`
+            except (Unreachable, Unanswered) as loss:  # as in `_serve`
                 service.say(service.leases.broken(lease))
-                if lost:
+                again_s = losses.after_loss(
+                    trio.current_time(), refused=isinstance(loss, Unreachable)
+                )
+                if again_s is None:
                     raise
-                lost = True
             else:
                 yield dialled
                 return
-        await pause(service, call, AGAIN_PAUSE_S)
+        await pause(service, call, again_s)
         lease = None
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -69,6 +70,19 @@ def test_a_model_that_dies_in_mid_stream_is_an_error_frame_and_comes_back(train:
     eventually(lambda: train.model("a")["state"] == "stopped")
     assert train.model("a")["retry_in_s"] > 0
     assert train.chat("a").status_code == 200
+
+
+def test_requests_that_were_not_answered_yet_meet_the_model_that_comes_next(train: Train) -> None:
+    train.chat("a")
+    before = train.model("a")["pid"]
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(train.chat, "a", script="sleep=1") for _ in range(8)]
+        eventually(lambda: sum(w["in_flight"] for w in train.ask("workers")["workers"]) == 8)
+        os.kill(before, signal.SIGKILL)
+        answers = [answer.result() for answer in asked]
+
+    assert [answer.status_code for answer in answers] == [200] * 8
+    assert train.model("a")["pid"] != before
 
 
 def test_a_model_that_dies_while_loading_is_told_to_all_who_wait(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.worker.retry import STARTING_S, Retries
+from arriero.worker.retry import STARTING_S, LocalLosses, Retries
 
 NOW = 1_800_000_000.0
 IN_5_S = datetime.fromtimestamp(NOW + 5, UTC)
@@ -151,12 +151,32 @@ def test_a_lost_connection_to_a_peer_is_like_an_answer_without_a_word() -> None:
 
 
 def test_a_request_that_kills_its_model_gets_no_third_one() -> None:
-    retries = local()
+    losses = LocalLosses()
 
-    assert wait(retries, since_grant_s=1.0) == 0.25
-    assert retries.after_loss(chance=0.0) == 0.5
-    assert retries.after_loss(chance=0.0) is None
-    assert wait(retries, since_grant_s=1.0) == 1.0
+    assert losses.after_loss(0.0, refused=False) == 0.1
+    assert losses.after_loss(1.0, refused=True) == 0.1  # which is no fault of the request
+    assert losses.after_loss(2.0, refused=False) is None
+
+
+def test_a_server_that_is_about_to_be_reaped_may_refuse_for_some_seconds() -> None:
+    losses, now, waits = LocalLosses(), 100.0, []
+
+    while (wait_s := losses.after_loss(now, refused=True)) is not None:
+        waits.append(wait_s)
+        now += wait_s
+
+    assert waits == [0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 1.0, 1.0]
+
+
+def test_a_server_that_has_come_back_may_refuse_as_long_again() -> None:
+    losses = LocalLosses()
+
+    losses.after_loss(0.0, refused=True)
+    losses.after_loss(3.0, refused=False)
+
+    assert losses.after_loss(60.0, refused=True) == 0.1
+    assert losses.after_loss(64.9, refused=True) == 0.2
+    assert losses.after_loss(65.0, refused=True) is None
 
 
 # --- anything ------------------------------------------------------------------------------------

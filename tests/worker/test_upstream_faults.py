@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from arriero.protocol.activity import RequestRecord
+from arriero.protocol.lease import Broken, Want
 from arriero.protocol.routes import HeaderRules, ModelRoute, PeerModel, PeerRoute
 from arriero.worker.eventstream import MessageReader, event_message
 
@@ -340,6 +341,77 @@ async def test_streams_of_peers_arrive_while_they_are_written(
         with trio.fail_after(5):
             while first not in got:
                 got += await stream.receive_some()
+
+
+# --- a server that goes away while it is asked ----------------------------------------------------
+
+
+def ends_without_a_word(*answers: bytes, resets: bool) -> Any:
+    """Answers each request with the next of `answers`, and those that are empty with an end."""
+
+    async def answer(exchange: Any) -> None:
+        if said := answers[min(exchange.number, len(answers) - 1)]:
+            await exchange.stream.send_all(said)
+        else:
+            await sends(resets=resets)(exchange)
+
+    return answer
+
+
+@pytest.mark.parametrize("resets", [True, False])
+@pytest.mark.parametrize("told", [True, False])
+@each_api
+async def test_a_request_of_which_nothing_was_answered_goes_to_the_server_that_comes_next(
+    opened: Opener, kit: Any, api: Api, told: bool, resets: bool
+) -> None:
+    good = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+    whole = api.frames + api.finish + api.after
+    good += b"Content-Length: %d\r\n\r\n%b" % (len(whole), whole)
+    handler = ends_without_a_word(b"", good, resets=resets)
+    options = {"models": (ModelRoute(model="m", progress="comment"),), "progress_delay_s": 0.0}
+    async with opened(handler, **(options if told else {})) as rig:
+        answer = await rig.ask(kit.post(STREAM, path=api.path))
+        record = await rig.record()
+        assert rig.count(Broken) == 1
+
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert kit.unchunk(answer).endswith(whole)
+    assert answer.count(api.frames) == 1
+    assert b"error" not in answer
+    assert (record.outcome, record.status) == ("ok", 200)
+    assert len(rig.upstream.exchanges) == 2
+
+
+async def test_a_request_that_ends_each_server_it_meets_meets_two(opened: Opener, kit: Any) -> None:
+    async with opened(ends_without_a_word(b"", resets=True)) as rig:
+        answer = await rig.ask(kit.post(b'{"model":"m"}'))
+
+    assert answer.startswith(b"HTTP/1.1 502 ")
+    assert len(rig.upstream.exchanges) == 2
+
+
+async def test_an_answer_that_was_begun_is_never_asked_for_again(opened: Opener, kit: Any) -> None:
+    for begun in (b"H", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"):
+        async with opened(sends(begun)) as rig:
+            answer = await rig.ask(kit.post(b'{"model":"m"}'))
+
+        assert answer.startswith(b"HTTP/1.1 502 ")
+        assert len(rig.upstream.exchanges) == 1
+
+
+async def test_a_client_that_leaves_meanwhile_is_not_asked_for(opened: Opener, kit: Any) -> None:
+    async with opened(
+        ends_without_a_word(b"", resets=True), models=(ModelRoute(model="m"),)
+    ) as rig:
+        rig.grants = False
+        async with await rig.connect() as stream:
+            await stream.send_all(kit.post(STREAM))
+            rig.grant(await rig.heard(Want))
+            await rig.heard(Want, 2)
+        record = await rig.record()
+
+    assert record.outcome == "client_gone"
+    assert len(rig.upstream.exchanges) == 1
 
 
 # --- patience ------------------------------------------------------------------------------------

@@ -586,6 +586,21 @@ async def test_a_model_that_has_just_died_is_asked_for_once_more(
         await model.over.wait()
 
 
+async def test_a_model_that_goes_away_at_the_opening_is_asked_for_once_more(
+    open_rig: Opener,
+) -> None:
+    async with open_rig() as rig, serve_model(rig, answer_turns) as model:
+        rig.grants = False
+        port = await listen(rig.nursery, trio.SocketStream.aclose)
+        async with opened(rig) as client:
+            await client.text(create())
+            rig.grant(await rig.heard(Want), f"http://127.0.0.1:{port}")
+            await rig.heard(Broken)
+            rig.grant(await rig.heard(Want, 2))
+            assert (await client.json())["type"] == "heard"
+        await model.over.wait()
+
+
 @pytest.fixture
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
