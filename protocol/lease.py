@@ -127,11 +127,13 @@ class CancelAsked(Message, frozen=True, kw_only=True, tag="cancel-asked"):
         ask: Number of the question, unique within the worker.
         request_id: Of the request that is to end.
         caller: Who asks, as in `Claim`.
+        peer: The address from which it is asked.
     """
 
     ask: int
     request_id: str
     caller: str
+    peer: str = ""
 
 
 class CancelDone(Message, frozen=True, kw_only=True, tag="cancel-done"):
@@ -270,11 +272,13 @@ class Cancel(Message, frozen=True, kw_only=True, tag="cancel"):
         ask: Number of the question.
         request_id: Of the request.
         caller: Who asks, as in `Claim`; None for the owner of the machine, who may end all.
+        peer: The address from which it is asked; empty for that owner.
     """
 
     ask: int
     request_id: str
     caller: str | None
+    peer: str = ""
 
 
 class CancelTold(Message, frozen=True, kw_only=True, tag="cancel-told"):

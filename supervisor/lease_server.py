@@ -156,7 +156,9 @@ class LeaseServer:
                     decided.set()
             self._conductor.tell(OwnerLost(peer.owner))
 
-    async def cancel(self, request_id: str, caller: str | None, *, asker: str = "") -> CancelResult:
+    async def cancel(
+        self, request_id: str, caller: str | None, *, peer: str = "", asker: str = ""
+    ) -> CancelResult:
         """End a request, in whichever worker it runs, and return what became of it.
 
         Waits for the workers, but not longer than `CANCEL_LIMIT_S`. When cancelled, the workers
@@ -165,6 +167,7 @@ class LeaseServer:
         Args:
             request_id: Its id.
             caller: Who asks, as in `Cancel`.
+            peer: The same.
             asker: The worker that asks, for it does not have the request; empty: nobody of them.
         """
         asked = [owner for owner in self._peers if owner != asker]
@@ -172,7 +175,9 @@ class LeaseServer:
         inquiry, decided = self._inquiries[number] = Inquiry(asked), trio.Event()
         try:
             for owner in asked:
-                self.send(owner, Cancel(ask=number, request_id=request_id, caller=caller))
+                self.send(
+                    owner, Cancel(ask=number, request_id=request_id, caller=caller, peer=peer)
+                )
             if not inquiry.is_decided:
                 with trio.move_on_after(CANCEL_LIMIT_S):
                     await decided.wait()
@@ -247,7 +252,7 @@ class LeaseServer:
                 nursery.start_soon(self._cancel_for, owner, message)
 
     async def _cancel_for(self, owner: str, asked: CancelAsked) -> None:
-        result = await self.cancel(asked.request_id, asked.caller, asker=owner)
+        result = await self.cancel(asked.request_id, asked.caller, peer=asked.peer, asker=owner)
         self.send(owner, CancelTold(ask=asked.ask, result=result))
 
     def _hello(self, owner: str, hello: Hello) -> None:

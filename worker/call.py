@@ -391,8 +391,7 @@ class Call:
         return self._speak().failure(error, heard)
 
     def interrupted(self, heard: bytes) -> bytes:
-        """Return the last frames of a stream that somebody has cancelled."""
-        self.account.keeper.was_cancelled()
+        """Return the last frames of a stream that its client has cancelled."""
         asked = self.turns is None and asks_for_usage_itself(self.body)
         return self._speak().interrupted(heard, self.account.usage, asked_usage=asked)
 

@@ -202,7 +202,7 @@ class SupervisorLink:
             case Resynced():
                 service.view.restart(message.snapshot)
             case Cancel():
-                result = service.running.cancel(message.request_id, message.caller)
+                result = service.running.cancel(message.request_id, message.caller, message.peer)
                 self.say(CancelDone(ask=message.ask, result=result))
             case Claimed() | CancelTold() | RecordsTold():
                 service.questions.answered(message)

@@ -74,12 +74,13 @@ class Knowledge(Protocol):
     def view(self) -> ProgressView:
         """How they stand."""
 
-    async def cancel(self, request_id: str, caller: str) -> CancelResult:
+    async def cancel(self, request_id: str, caller: str, peer: str) -> CancelResult:
         """End a request, in whichever worker it runs.
 
         Args:
             request_id: Its id.
             caller: Who asks; see `caller_of`.
+            peer: The address from which it is asked.
 
         Raises:
             RelayError: Nobody can be asked.
@@ -189,7 +190,7 @@ def make_pages(service: Knowledge, started_at: int) -> QuartTrio:
 
     async def end(request_id: str) -> Response:
         caller = caller_of(_key_fields()) if service.names.config.api_keys else ""
-        result = await service.cancel(request_id, caller)
+        result = await service.cancel(request_id, caller, request.remote_addr or "")
         if result == "unknown":
             raise _unknown(request_id)
         if result == "forbidden":

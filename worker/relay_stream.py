@@ -173,9 +173,7 @@ class _Ending:
             watcher.look(rest)
         if clean and isinstance(splitter, MessageSplitter) and splitter.damage is not None:
             return b""  # nobody knows how such a stream ends: it is the client's to judge
-        # what a turn is told of its answer may look like the end of a chat
-        is_whole = watcher.seen if call.turns is None else call.turns.is_complete
-        if is_whole:
+        if self._is_whole(watcher):
             return (rest if clean else b"") + call.finish_turn()
         if not splitter.at_boundary:
             raise AnswerCut
@@ -190,12 +188,20 @@ class _Ending:
         return word + call.failure(error, watcher.heard)
 
     def cancelled(self) -> bytes:
-        """Return the good end of a stream that somebody has cancelled.
+        """Return the end of a stream that somebody has cancelled: a good one only for its client.
 
         Raises:
             AnswerCut: A frame was begun, or nobody knows how such a stream ends.
         """
-        if self._watcher is None or not self._splitter.at_boundary:
-            self._call.account.keeper.was_cancelled()
+        call, watcher = self._call, self._watcher
+        call.account.keeper.was_cancelled()
+        if watcher is None or not self._splitter.at_boundary:
             raise AnswerCut
-        return self._call.interrupted(self._watcher.heard)
+        if call.conn.cancelled_by_client or self._is_whole(watcher):
+            return call.interrupted(watcher.heard)
+        return call.failure(call.conn.cancellation(), watcher.heard)
+
+    def _is_whole(self, watcher: EndWatcher) -> bool:
+        # what a turn is told of its answer may look like the end of a chat
+        turns = self._call.turns
+        return watcher.seen if turns is None else turns.is_complete

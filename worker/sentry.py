@@ -108,6 +108,7 @@ class Connection:
         requests: Model requests so far.
         buffer: Bytes that were read and not used yet.
         cancelled: Somebody has asked for the end of the request.
+        cancelled_by_client: It was the client itself.
     """
 
     __slots__ = (
@@ -116,6 +117,7 @@ class Connection:
         "buffer",
         "busy",
         "cancelled",
+        "cancelled_by_client",
         "deadline",
         "expired",
         "gone",
@@ -142,6 +144,7 @@ class Connection:
         self.requests = 0
         self.buffer = b""
         self.cancelled = False
+        self.cancelled_by_client = False
         self._seen = 0
         self._unsent = b""  # of a heartbeat that did not fit
 
@@ -222,12 +225,22 @@ class Connection:
         if self.gone:
             raise ClientGone
         if self.cancelled:
-            raise RequestCancelled("this request was cancelled")
+            raise self.cancellation()
 
-    def cancel(self) -> None:
-        """End the request that is being answered, wherever it is."""
+    def cancel(self, by_client: bool) -> None:
+        """End the request that is being answered, wherever it is.
+
+        Args:
+            by_client: Its own client wants that; anybody else's wish is told as an error.
+        """
         self.cancelled = True
+        self.cancelled_by_client = by_client
         self._wake()
+
+    def cancellation(self) -> RequestCancelled:
+        """Return what the client is told of its cancelled request."""
+        by = "" if self.cancelled_by_client else " by somebody else: its answer is not complete"
+        return RequestCancelled(f"this request was cancelled{by}")
 
     def look(self, now: float) -> None:
         """Do what is due; called by the sentry."""

@@ -72,17 +72,18 @@ class Service:
 
     # --- what pages ask ------------------------------------------------------------------------
 
-    async def cancel(self, request_id: str, caller: str) -> CancelResult:
+    async def cancel(self, request_id: str, caller: str, peer: str) -> CancelResult:
         """End a request, whichever worker has it.
 
         Raises:
             Unavailable: The supervisor does not answer.
         """
-        result = self.running.cancel(request_id, caller)
+        result = self.running.cancel(request_id, caller, peer)
         if result != "unknown":
             return result
         told = await self.questions.ask(
-            lambda ask: CancelAsked(ask=ask, request_id=request_id, caller=caller), CancelTold
+            lambda ask: CancelAsked(ask=ask, request_id=request_id, caller=caller, peer=peer),
+            CancelTold,
         )
         return told.result
 

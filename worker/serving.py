@@ -87,7 +87,9 @@ async def answer(
     conn.wait_for(Waits.SUPERVISOR, math.inf)
     caller = service.caller_of(head.keys)
     trace = start_trace(head.own, service.random.take(RANDOM_BYTES))
-    request_id = service.running.enter(trace.request_id, trace.span_id, caller, conn.cancel)
+    request_id = service.running.enter(
+        trace.request_id, trace.span_id, caller, conn.cancel, peer=conn.peer.decode("ascii")
+    )
     account = Account(
         request_id=request_id,
         path=head.path,

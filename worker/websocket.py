@@ -203,10 +203,9 @@ def silent(idle_s: float, *, in_turn: bool) -> End:
     return End(close, close, ClientGone())
 
 
-def cancelled() -> End:
-    """Return how all ends when somebody has asked for that."""
-    error = RequestCancelled("this request was cancelled")
-    close = Close(CloseReason.NORMAL_CLOSURE, error.message)
+def cancelled(error: RequestCancelled, *, by_client: bool) -> End:
+    """Return how all ends when somebody has asked for that: in good order only for the client."""
+    close = Close(CloseReason.NORMAL_CLOSURE if by_client else _GOING_AWAY, error.message)
     return End(close, close, error)
 
 

@@ -168,7 +168,8 @@ class TurnSocket:
         if self._end is not None:
             return self._end
         if self._conn.cancelled:
-            return cancelled()
+            by_client = self._conn.cancelled_by_client
+            return cancelled(self._conn.cancellation(), by_client=by_client)
         if self._conn.gone:
             return ended_by_client(Ended())
         return failed(UpstreamDied("this server ends"))  # cancelled from above

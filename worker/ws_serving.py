@@ -71,7 +71,9 @@ async def answer_websocket(
     conn.wait_for(Waits.SUPERVISOR, math.inf)  # what has a limit from here on says so
     caller = service.caller_of(head.keys)
     trace = start_trace(head.own, os.urandom(RANDOM_BYTES))
-    request_id = service.running.enter(trace.request_id, trace.span_id, caller, conn.cancel)
+    request_id = service.running.enter(
+        trace.request_id, trace.span_id, caller, conn.cancel, peer=conn.peer.decode("ascii")
+    )
     socket = _Socket(service, conn, head, way, caller, trace, request_id)
     try:
         if way.model is None:
@@ -129,7 +131,9 @@ class _Socket:
         if self._turns > 1:
             more = os.urandom(8).hex()
             wanted = f"{request_id}-t{self._turns}"
-            request_id = self.service.running.enter(wanted, more, self.caller, self.conn.cancel)
+            request_id = self.service.running.enter(
+                wanted, more, self.caller, self.conn.cancel, peer=self.conn.peer.decode("ascii")
+            )
         account = self._open_account(request_id, Form.RESPONSES)
         account.keeper.status = _SWITCHED
         account.keeper.granted(trio.current_time())

@@ -50,7 +50,7 @@ class Known:
     ended: list[str] = field(default_factory=list)
     is_lost: bool = False
 
-    async def cancel(self, request_id: str, caller: str) -> CancelResult:
+    async def cancel(self, request_id: str, caller: str, peer: str) -> CancelResult:
         await trio.lowlevel.checkpoint()
         if self.is_lost:
             raise Unavailable("cannot ask the supervisor", code="supervisor_lost")

@@ -8,7 +8,7 @@ from arriero.worker.running import Running
 
 def enter(known: Running, request_id: str = "r", caller: str = "me") -> tuple[str, list[str]]:
     cancelled: list[str] = []
-    name = known.enter(request_id, "x1", caller, lambda: cancelled.append(request_id))
+    name = known.enter(request_id, "x1", caller, lambda _: cancelled.append(request_id))
     return name, cancelled
 
 
@@ -68,3 +68,30 @@ def test_ended_requests_are_forgotten_in_time(monkeypatch: pytest.MonkeyPatch) -
 
     assert known.cancel("a", "me") == "unknown"
     assert known.cancel("c", "me") == "finished"
+
+
+@pytest.mark.parametrize(
+    ("caller", "peer", "by_client"),
+    [("me", "10.0.0.1", True), ("me", "10.0.0.2", False), ("me", "", False), (None, "", False)],
+)
+def test_a_client_is_known_by_its_key_and_its_address(
+    caller: str | None, peer: str, by_client: bool
+) -> None:
+    known = Running()
+    told: list[bool] = []
+    known.enter("r", "x1", "me", told.append, peer="10.0.0.1")
+
+    assert known.cancel("r", caller, peer) == "cancelled"
+    assert told == [by_client]
+
+
+def test_a_name_that_runs_twice_is_no_proof_until_it_is_free_again() -> None:
+    known = Running()
+    told: list[bool] = []
+    known.enter("r", "x1", "me", told.append)
+    known.enter("r", "x2", "me", told.append)
+
+    known.cancel("r", "me")
+    known.cancel("r-x2", "me")
+
+    assert told == [False, True]

@@ -198,16 +198,16 @@ async def test_whoever_asks_for_the_end_wakes_the_request_wherever_it_is(
 
     conn, _ = ends
     conn.check()
-    conn.cancel()  # in the moment between two waits
+    conn.cancel(by_client=True)  # in the moment between two waits
     with pytest.raises(RequestCancelled):
         conn.check()
 
     upstream = conn.upstream = Upstream()
-    conn.cancel()
+    conn.cancel(by_client=True)
     assert upstream.is_cut
 
     wakeup = conn.wakeup = Wakeup()
-    conn.cancel()
+    conn.cancel(by_client=True)
     with trio.fail_after(1):
         await wakeup.wait()
 
@@ -216,7 +216,7 @@ async def test_a_client_that_left_counts_more_than_a_wish_to_cancel(
     ends: tuple[Connection, socket.socket],
 ) -> None:
     conn, client = ends
-    conn.cancel()
+    conn.cancel(by_client=True)
     conn.busy = True
     client.close()
     for _ in range(2):  # at the first look a request may be too young

@@ -257,7 +257,7 @@ async def test_who_asks_for_the_end_of_a_request_ends_its_upload() -> None:
     async with open_bench(FIRST) as bench:
         form = await read_upload(bench.conn, head_of(FIRST))
         bench.conn.upstream = bench.wire
-        bench.conn.cancel()
+        bench.conn.cancel(by_client=True)
 
         with pytest.raises(RequestCancelled):
             await form.send(bench.wire)

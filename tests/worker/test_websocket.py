@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from arriero.worker.errors import (
     ClientGone,
+    RequestCancelled,
     TooLarge,
     UnknownModel,
     UpstreamDied,
@@ -200,6 +201,7 @@ def test_after_the_end_nothing_is_said() -> None:
 # --- ends ----------------------------------------------------------------------------------------
 
 BUSY = Close(1013, "busy")
+CANCELLED = RequestCancelled("this request was cancelled")
 
 
 @pytest.mark.parametrize("end", [ended_by_client, ended_by_upstream])
@@ -215,7 +217,7 @@ def test_what_becomes_of_a_turn_depends_on_who_has_ended_it() -> None:
     assert isinstance(ended_by_client(large).error, TooLarge)
     assert isinstance(ended_by_upstream(large).error, UpstreamDied)
     assert isinstance(silent(5, in_turn=True).error, UpstreamSilent)
-    assert cancelled().error.code == "cancelled"  # type: ignore[union-attr]
+    assert cancelled(CANCELLED, by_client=True).error is CANCELLED
 
 
 def codes(end: Any) -> tuple[int | None, int | None]:
@@ -235,7 +237,8 @@ def codes(end: Any) -> tuple[int | None, int | None]:
         (failed(UpstreamDied("x")), (1011, 1001)),
         (silent(5, in_turn=True), (1011, 1001)),
         (silent(5, in_turn=False), (1001, 1001)),
-        (cancelled(), (1000, 1000)),
+        (cancelled(CANCELLED, by_client=True), (1000, 1000)),
+        (cancelled(CANCELLED, by_client=False), (1001, 1001)),
     ],
 )
 def test_each_side_is_told_by_a_code_who_is_to_blame(

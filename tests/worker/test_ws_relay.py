@@ -38,6 +38,7 @@ from arriero.worker.websocket import Close, Leg, Message
 from arriero.worker.wire import Wire
 from arriero.worker.ws_relay import Side
 
+HERE = "127.0.0.1"
 MODEL = ModelRoute(model="m", aliases=("em",), send_as="real", kind="vllm")
 ID = (b"X-Request-Id", b"chosen")
 DONE = {"type": "response.completed", "response": {"usage": {"input_tokens": 7}}}
@@ -191,7 +192,7 @@ async def test_two_turns_on_one_socket_are_two_records_and_one_lease(open_rig: O
                 assert json.loads(heard["words"]) == create(model="real", input=str(number))
                 assert await client.json() == DONE
             await record_of(rig, 2)
-            rig.say(Cancel(ask=1, request_id="chosen-t2", caller=""))
+            rig.say(Cancel(ask=1, request_id="chosen-t2", caller="", peer=HERE))
             assert (await rig.heard(CancelDone)).result == "finished"
             await client.say(ws.CloseConnection(code=1000))
             assert (await client.closed())[0] == 1000
@@ -654,7 +655,7 @@ async def test_a_request_can_be_cancelled_while_its_model_loads(open_rig: Opener
             await client.text(create())
             await rig.heard(Want)
             await trio.sleep(0.5)  # a load may take longer than a model is silent
-            rig.say(Cancel(ask=1, request_id="chosen", caller=""))
+            rig.say(Cancel(ask=1, request_id="chosen", caller="", peer=HERE))
             assert (await client.closed())[0] == 1000
         await rig.heard(Leave)
         assert (await record_of(rig)).outcome == "cancelled"
@@ -786,7 +787,7 @@ async def test_a_turn_can_be_cancelled_by_its_id_and_ends_the_socket(
             for _ in range(2):
                 await client.text(create())
                 await client.json()
-            rig.say(Cancel(ask=1, request_id=request_id, caller=""))
+            rig.say(Cancel(ask=1, request_id=request_id, caller="", peer=HERE))
             code, reason = await client.closed()
             told = await rig.heard(CancelDone)
         await model.over.wait()
@@ -1107,7 +1108,7 @@ async def test_a_tunnel_can_be_cancelled(open_rig: Opener, kit: Any) -> None:
 
     async with open_rig() as rig, serve_model(rig, hear) as model:
         async with opened(rig, REALTIME, ID) as client:
-            rig.say(Cancel(ask=1, request_id="chosen", caller=""))
+            rig.say(Cancel(ask=1, request_id="chosen", caller="", peer=HERE))
             assert (await client.closed())[0] == 1006
         await model.over.wait()
         record = await record_of(rig)
