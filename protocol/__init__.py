@@ -12,6 +12,7 @@ Layout, lowest first; a file imports only from those above it:
     codec      messages <-> bytes; total: any bytes give a message or one error
     sequence   numbers of published events: "this one follows" | "you missed some"
     transport  the only file that does I/O: zmq sockets that trio can wait for
+    log_lines  what a line of the log looks like
     flood_log  a log that strangers cannot fill; for both sides
 
 This package imports neither `supervisor` nor `worker`.

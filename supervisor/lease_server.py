@@ -39,6 +39,7 @@ from arriero.protocol.lease import (
     Want,
     Welcome,
 )
+from arriero.protocol.log_lines import Lines
 from arriero.protocol.routes import WorkerConfig
 from arriero.protocol.transport import FrameSocket, bound
 
@@ -48,7 +49,6 @@ from .claims import Claims
 from .conductor import Conductor
 from .happenings import Left, OwnerLost, Reported, Waiter, Wanted
 from .happenings import Released as ReleasedHappening
-from .own_log import Lines
 
 if TYPE_CHECKING:
     from zmq import Context, Socket

@@ -13,11 +13,13 @@ from typing import Literal
 import trio
 
 from arriero.protocol.events import AnyEvent, WorkerChanged
+from arriero.protocol.log_lines import as_error
 from arriero.protocol.values import WorkerStatus
 
 from .errors import SpawnError
 from .guardian import Guardian
 from .lease_server import LeaseServer, Peer
+from .own_log import is_for_journal
 from .process import Exit, Launch, Running, Stream, run_process
 
 log = logging.getLogger(__name__)
@@ -208,6 +210,7 @@ class WorkerPool:
                 *("--listen-fd", str(self._listen_fd)),
                 *("--socket-dir", str(self._socket_dir)),
                 *("--parent-pid", str(os.getpid())),
+                *(["--journal"] if is_for_journal() else []),
             ),
             pass_fds=(self._listen_fd,),
             report=False,
@@ -242,4 +245,5 @@ def _pass_on(_: Stream, line: bytes) -> None:
     """Write what a worker logged to this process's own standard error, unchanged."""
     # Whoever read this may have gone, a terminal or a pipe; that is no reason to stop serving.
     with contextlib.suppress(OSError):
-        sys.stderr.write(line.decode(errors="replace") + "\n")
+        shown = as_error(line) if is_for_journal() else line
+        sys.stderr.write(shown.decode(errors="replace") + "\n")

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import trio
 
+from arriero.protocol.log_lines import LineFormatter
+
 from .app import Settings, run_worker
 
 # Exit code of a worker whose supervisor has gone.
@@ -27,12 +29,11 @@ def main() -> int:
     parser.add_argument("--listen-fd", type=int, required=True, help="inherited listening socket")
     parser.add_argument("--socket-dir", type=Path, required=True, help="the supervisor's sockets")
     parser.add_argument("--parent-pid", type=int, required=True, help="the supervisor")
+    parser.add_argument("--journal", action="store_true", help="log lines go to the journal")
     given = parser.parse_args()
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.INFO,
-        format=f"%(asctime)s %(levelname)s worker-{given.worker} %(message)s",
-    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(LineFormatter(f"worker-{given.worker}", for_journal=given.journal))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     if os.getppid() != given.parent_pid:
         return ORPHANED
     # Ctrl-C reaches the whole group of processes; the supervisor ends us in order.

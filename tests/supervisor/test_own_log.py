@@ -10,7 +10,6 @@ import trio
 from arriero.supervisor import app
 from arriero.supervisor.app import Order
 from arriero.supervisor.config_values import LogLevel
-from arriero.supervisor.own_log import Lines, LinesFormatter
 
 
 @pytest.fixture
@@ -48,15 +47,3 @@ def test_it_is_what_the_command_line_says_or_else_the_configuration(
     assert app.serve(Order(files=(path,), log_level=on_command_line)) == 0
 
     assert levels == [level]
-
-
-def test_each_of_several_messages_has_a_line_like_any_other() -> None:
-    formatter = LinesFormatter("%(levelname)s %(name)s %(message)s")
-
-    def line(message: object, *args: object) -> str:
-        return formatter.format(
-            logging.LogRecord("arriero", logging.INFO, "", 0, message, args, None)
-        )
-
-    assert line(Lines(("a %s b", "c"))) == "INFO arriero a %s b\nINFO arriero c"
-    assert line("one\ntwo %d", 2) == "INFO arriero one\ntwo 2"
