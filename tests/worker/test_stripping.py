@@ -167,8 +167,10 @@ def test_any_history_is_stripped_once_and_for_all(items: list[Any], key: str) ->
 _LINE = re.compile(rf"^(?:{re.escape(MARK)})[^\n]*(?:\n|\Z)", re.MULTILINE)
 _WRAPPED = re.compile(r"<(think|assistant_thinking)>(.*?)</\1>\s*", re.DOTALL)
 _PIECES = st.sampled_from(
-    ["<think>", "</think>", "<assistant_thinking>", "</assistant_thinking>", "<", " ", "\n", "x"]
-    + [LINE, READY, MARK, LINE.rstrip()]
+    [
+        *("<think>", "</think>", "<assistant_thinking>", "</assistant_thinking>", "<", " ", "\n"),
+        *("x", LINE, READY, MARK, LINE.rstrip()),
+    ]
 )
 
 
