@@ -823,9 +823,9 @@ def test_serve_takes_the_configuration_of_this_folder_as_check_does(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    files: list[object] = []
+    files: list[Path] = []
 
-    def serve(order: dict[str, Any]) -> int:
+    def serve(order: dict[str, tuple[Path, ...]]) -> int:
         files.extend(order["files"])
         return 0
 
