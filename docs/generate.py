@@ -24,6 +24,7 @@ OWN: Final = frozenset(
         "listen", "workers", "progress", "progressDelay", "heartbeatInterval", "progressMarker",
         "progressDetails", "strict", "progressMarkersOld", "nonstreamHold", "nonstreamKeepalive",
         "upstreamIdle", "upstreamStall", "maxRetryWait", "trailers", "cors", "set", "remove",
+        "hungAfter", "drainLimit", "onFailure",
         "kind", "usage", "forwardAuth", "region",
         "input", "output", "cacheRead", "cacheWrite", "cacheWrite1h", "reasoning",
         "file", "url", "provider", "markup", "refresh",

@@ -168,13 +168,15 @@ class Commands:
     async def _unload(self, name: str | None, *, at_once: bool) -> AnyReply:
         asked_at = trio.current_time()
         running = set(self._conductor.engine.running())
+        told = running | self._conductor.engine.coming_back()
         if name is not None:
             found = self._id_of(name)
             if found is None:
                 return self._unknown(name)
             running &= {found}
+            told &= {found}
         swaps = {model: self._conductor.engine.swap(model) for model in running}
-        for model in running:
+        for model in told:
             self._conductor.tell(UnloadAsked(model, at_once=at_once))
         await self._conductor.wait_until(
             lambda engine: all(engine.has_ended(model, swap) for model, swap in swaps.items())

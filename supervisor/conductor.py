@@ -135,7 +135,9 @@ class Conductor:
         assert self._processes is not None  # `connect` comes before the first happening
         assert self._send_to_worker is not None
         match command:
-            case Spawn(model, swap):
+            case Spawn(model, swap, why):
+                if why:
+                    log.info("model.unasked model=%s swap=%d reason=%r", model, swap, why)
                 self._processes.spawn(model, swap)
             case Terminate(_, swap, grace_s):
                 self._processes.terminate(swap, grace_s)

@@ -112,6 +112,8 @@ def _model(model: ModelConfig) -> dict[str, object]:
         "unlisted": model.unlisted,
         "healthCheckTimeout": int(model.health_check_timeout_s),
         "unloadTimeout": int(model.unload_timeout_s),
+        "drainLimit": _duration(model.drain_limit_s),
+        "onFailure": model.on_failure,
         "progress": model.progress,
         "strict": {"off": False, "on": True, "force": "force"}[model.strict],
         "concurrencyLimit": model.concurrency_limit,

@@ -5,6 +5,7 @@ from typing import Any, Final
 from arriero.protocol.control import MAX_WORKERS
 
 from .addresses import Address, parse_address
+from .config_fault_keys import TOP_FAULT_KEYS
 from .config_kinds import (
     BOOLEAN,
     PATTERN,
@@ -175,6 +176,7 @@ TOP_KEYS: Final[tuple[Key[Any], ...]] = (
         acts="0.1",
         field="unload_timeout_s",
     ),
+    *TOP_FAULT_KEYS,
     Key("globalTTL", seconds(), 0, "Default of ttl.", acts="0.1", field="ttl_s"),
     Key(
         "startPort",

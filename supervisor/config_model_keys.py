@@ -8,6 +8,7 @@ from arriero.protocol.routes import UsageSetting
 
 from .addresses import is_base_url, path_of
 from .commandline import split_command, without_comments
+from .config_fault_keys import MODEL_FAULT_KEYS
 from .config_kinds import (
     BOOLEAN,
     OBJECT,
@@ -372,6 +373,7 @@ MODEL_KEYS: Final[tuple[Key[Any], ...]] = (
         field="unload_timeout_s",
         without="the global value",
     ),
+    *MODEL_FAULT_KEYS,
     Key(
         "progress",
         MODE,

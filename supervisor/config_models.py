@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from arriero.protocol.routes import ProgressMode
 
+from .config_fault_keys import MODEL_FAULT_KEYS
 from .config_kinds import Data
 from .config_macros import NAME, RESERVED, Macro, MacroError, Value, check_declaration, overlay
 from .config_model_keys import MAX_NAME, MODEL_KEYS, PROTECTED, is_name
@@ -33,6 +34,7 @@ _COMFYUI_LIMIT: Final = 50
 
 _LAST_PORT: Final = 65535
 _LAUNCH_KEYS: Final = tuple(key for key in MODEL_KEYS if key.name in {"cmd", "env"})
+_FAULT_KEYS: Final = tuple(key.name for key in MODEL_FAULT_KEYS)
 _MODEL_KEYS_READY: Final = Keys(MODEL_KEYS)
 
 
@@ -242,6 +244,7 @@ def _make(
         _LEAST_HEALTH_CHECK_S, top["healthCheckTimeout"]
     )
     limit = max(0, found["concurrencyLimit"])
+    faults = {key: found[key] if found[key] is not None else top[key] for key in _FAULT_KEYS}
     return ModelConfig(
         model=draft.model,
         command=command,
@@ -258,6 +261,8 @@ def _make(
         use_model_name=found["useModelName"] or None,
         health_check_timeout_s=float(ready_within),
         unload_timeout_s=float(found["unloadTimeout"] or top["unloadTimeout"] or _UNLOAD_TIMEOUT_S),
+        drain_limit_s=faults["drainLimit"],
+        on_failure=faults["onFailure"],
         progress=resolve_mode(
             found["progress"], top["progress"], found["sendLoadingState"], top["sendLoadingState"]
         ),

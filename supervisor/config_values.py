@@ -30,6 +30,7 @@ PID: Final = "${PID}"
 _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
+OnFailure: TypeAlias = Literal["restore", "none"]
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
 
 _V = TypeVar("_V")
@@ -142,6 +143,8 @@ class ModelConfig:
         kind: What its server is; None: it is asked.
         usage: Whether streams are asked for their usage.
         prices: What it costs; None: as is said elsewhere.
+        drain_limit_s: How long its last requests may get no further; 0: for ever.
+        on_failure: What becomes of those that were stopped for it if it cannot be started.
     """
 
     model: str
@@ -171,6 +174,8 @@ class ModelConfig:
     kind: UpstreamKind | None = None
     usage: UsageSetting = "auto"
     prices: Prices | None = None
+    drain_limit_s: float = 600.0
+    on_failure: OnFailure = "restore"
 
     @property
     def wants_port(self) -> bool:

@@ -26,6 +26,14 @@ coming, others that cannot run beside them are not started, without a bound. No 
 them, though, and a model that is starting is not given up. So a higher priority is for models that
 are asked for now and then.
 
+Models that were stopped for one that then could not be started are started again, as if nothing had
+been: those that fit, when nobody waits for their place, and if nobody wanted them to be stopped.
+
+A model that hangs, or answers with errors only, has failed like one that went by itself; its pause
+keeps it from taking anything away. What it was doing ends with an error, and so do the requests of
+a draining model that get no further for `Spec.drain_limit_s`: the workers are told so first, for
+they alone can say it to their clients.
+
 All of it is in one file, longer than the others, because the rules are only right together.
 """
 
@@ -46,8 +54,10 @@ from .happenings import (
     CameUp,
     Command,
     Ended,
+    Failing,
     Grant,
     Happening,
+    Hung,
     Left,
     OwnerLost,
     Progressed,
@@ -60,6 +70,7 @@ from .happenings import (
     Spawn,
     Spawned,
     Spec,
+    Stalled,
     Terminate,
     TimePassed,
     UnloadAsked,
@@ -71,6 +82,10 @@ from .lifecycle import Step, after
 from .room import OneAtATime, Room
 from .slots import Slot, Wait
 from .turns import Turn, plan
+
+# Seconds that workers get to end requests of a model that is stopped without waiting for them. They
+# need milliseconds; one that hangs itself is not waited for.
+CUT_LIMIT_S: Final = 2.0
 
 # The order of turns, the smallest first: minus the priority, and the number of the oldest waiter.
 _Key: TypeAlias = tuple[float, float]
@@ -121,6 +136,7 @@ class Engine:
         self._live: dict[str, Slot] = {}  # those that are not stopped
         self._turning: dict[str, Slot] = {}  # those that are stopped and had their turn announced
         self._queue: dict[Waiter, Wait] = {}  # in order of arrival
+        self._restoring: dict[str, str] = {}  # stopped for one that failed; which one
         self._announced_queue: tuple[QueueEntry, ...] = ()
         self._commands: list[Command] = []
         self._plan_of: tuple[frozenset[str], list[str]] = (frozenset(), [])
@@ -152,6 +168,8 @@ class Engine:
             match slot.state:
                 case "starting":
                     times.append(slot.since + slot.spec.start_limit_s)
+                case "draining" if slot.cut_at is not None:
+                    times.append(slot.cut_at + CUT_LIMIT_S)
                 case "draining" if slot.admits:
                     times.append(slot.since + self._rules.max_wait_s)
                 case "ready":
@@ -188,6 +206,19 @@ class Engine:
         """Return the number of the start that the state of `model` belongs to."""
         return self._slots[model].swap
 
+    def vitals(self, model: str) -> tuple[int, int]:
+        """Return two numbers for the model: they rise when it is asked, and when it says anything.
+
+        What is not known to be silence counts as something said.
+        """
+        slot = self._slots.get(model)
+        return (0, 0) if slot is None else (slot.asks, slot.heard)
+
+    def up_since(self, model: str) -> float | None:
+        """Return when the process of `model` began to serve; None if it does not."""
+        slot = self._live.get(model)
+        return None if slot is None else slot.up_at
+
     def has_ended(self, model: str, swap: int) -> bool:
         """Say whether the process of the start `swap` of `model` is gone."""
         slot = self._live.get(model)
@@ -200,6 +231,11 @@ class Engine:
     def stale(self) -> tuple[str, ...]:
         """Return the models whose process was started with an older command."""
         return tuple(name for name, slot in self._live.items() if slot.is_stale)
+
+    def coming_back(self) -> set[str]:
+        """Return the models that do not run, but are started again by themselves, or may be."""
+        gone = {name for name, slot in self._slots.items() if slot.goes_for is not None}
+        return gone.union(self._restoring)
 
     def leases_of(self, owner: str) -> tuple[str, ...]:
         """Return the models on which `owner` holds a lease."""
@@ -248,10 +284,27 @@ class Engine:
                     slot.error = slot.progress = None
                     slot.kind = kind
                     slot.up_at = slot.used_at = now
+                    slot.remark = ""
                     self._take(slot, Step.UP, now)
+                    self._stay_away(model)
                     self._grant_all(slot, now)
             case Ended(model, swap, error):
                 self._ended(self._slots[model], swap, error, now)
+            case Hung(model, swap, error, well_s):
+                slot = self._slots[model]
+                if slot.swap == swap and slot.state in {"ready", "draining"}:
+                    slot.give_up(error, well_s, now, self._rules.backoff)
+                    slot.killed, slot.goes_for = True, None
+                    self._cut(slot, error, now)
+            case Failing(model, swap, error, well_s):
+                slot = self._slots[model]
+                if slot.swap == swap and slot.state == "ready":
+                    slot.give_up(error, well_s, now, self._rules.backoff)
+                    self._drain(slot, now, unloading=True)
+            case Stalled(model, swap, still_s):
+                slot = self._slots[model]
+                if slot.swap == swap:
+                    slot.still_s = still_s
             case UnloadAsked(model, at_once):
                 self._refuse_all(model, refusals.unavailable(model, "it was unloaded"))
                 self._unload(self._slots[model], now, at_once=at_once)
@@ -292,6 +345,9 @@ class Engine:
             running = slot.in_flight[report.owner] = report.in_flight.get(name, 0)
             if before or running or name in report.used:
                 slot.used_at = now
+                slot.asks += 1
+            if name in report.heard:
+                slot.heard += 1
 
     def _progressed(self, progress: Progress) -> None:
         slot = self._slots[progress.model]
@@ -310,6 +366,9 @@ class Engine:
         self._take(slot, Step.END, now)
         if was == "starting":
             self._refuse_all(slot.spec.model, error)
+            self._bring_back(slot)
+        elif was != "stopping":
+            slot.goes_for = None  # it would have gone by itself
 
     def _reconfigured(self, change: Reconfigured, now: float) -> None:
         if self._closing:
@@ -327,11 +386,15 @@ class Engine:
             slot.removed = True
             self._refuse_all(model, refusals.removed(model))
             self._turning.pop(model, None)
+            self._stay_away(model)
+            self._restoring.pop(model, None)
             if slot.state != "stopped":
                 self._slots[model] = slot
                 self._unload(slot, now)
 
     def _unload(self, slot: Slot, now: float, *, at_once: bool = False) -> None:
+        slot.goes_for = None  # whoever asks for that does not want it back
+        self._restoring.pop(slot.spec.model, None)
         match slot.state:
             case "starting":
                 self._stop(slot, now)
@@ -359,6 +422,7 @@ class Engine:
                 self._pursue(turn, now)
             elif turn.model in self._turning:  # it was before somebody came who goes first
                 self._tell(self._slots[turn.model], "waiting", now)
+        self._restore(now)
         self._tell_who_is_paused(now)
         self._forget_turns()
 
@@ -369,8 +433,15 @@ class Engine:
             slot.fail(error, now, self._rules.backoff)
             self._stop(slot, now)
             self._refuse_all(model, error)
-        elif slot.state == "draining" and slot.admits:
-            if now >= slot.since + self._rules.max_wait_s:
+            self._bring_back(slot)
+        elif slot.state == "draining":
+            limit_s = slot.spec.drain_limit_s
+            if slot.cut_at is not None:
+                if now >= slot.cut_at + CUT_LIMIT_S:
+                    self._stop_drained(slot, now)
+            elif limit_s and min(slot.still_s, now - slot.since) >= limit_s:
+                self._cut(slot, refusals.stalled(model, limit_s), now)
+            elif slot.admits and now >= slot.since + self._rules.max_wait_s:
                 self._admit_no_more(slot)
         elif slot.state == "ready" and now >= slot.idle_until():
             self._drain(slot, now, unloading=True)
@@ -382,6 +453,7 @@ class Engine:
         for name, slot in self._live.items():
             may_stay = slot.state == "draining" and not slot.unloading
             if may_stay and keys.get(name, _LAST) <= contested.get(name, _LAST):
+                slot.goes_for = None
                 self._take(slot, Step.KEEP, now)
         for wait in list(self._queue.values()):
             slot = self._slots[wait.model]
@@ -460,30 +532,90 @@ class Engine:
         if blocking and (error := self._obstacle(model)) is not None:
             target.fail(error, now, self._rules.backoff)
             self._refuse_all(model, error)
+            self._bring_back(target)
             self._serve(now)  # it was in their way, and they in its way
             return
         self._begin_turn(target, now)
         if not blocking:
-            target.launch = target.spec.launch
-            self._take(target, Step.START, now)
-            self._commands.append(Spawn(model, target.swap))
+            self._take_for_good(model)
+            self._start(target, now)
             return
         for name in sorted(turn.goes):
-            self._make_go(self._slots[name], now)
+            self._make_go(self._slots[name], model, now)
         leaving = self._live.keys() - turn.after
         in_the_way = sorted((blocking & leaving) or leaving or blocking)
         self._tell_who_is_in_the_way(target, [self._slots[name] for name in in_the_way], now)
 
-    def _make_go(self, slot: Slot, now: float) -> None:
+    def _make_go(self, slot: Slot, model: str, now: float) -> None:
         if slot.state == "ready":
+            slot.goes_for = model
             self._drain(slot, now)
             self._stop_if_drained(slot, now)
+        elif slot.state == "draining":
+            slot.goes_for = model
         elif slot.state == "starting" and not self._is_waited_for(slot.spec.model):
+            # It never took the place of those that went for it: they would come back, not it.
+            for before in self._gone_for(slot.spec.model) or [slot]:
+                before.goes_for = model
             self._stop(slot, now)
 
     def _stop_if_drained(self, slot: Slot, now: float) -> None:
         if slot.state == "draining" and not slot.leases:
-            self._stop(slot, now)
+            self._stop_drained(slot, now)
+
+    def _stop_drained(self, slot: Slot, now: float) -> None:
+        self._stop(slot, now, grace_s=0.0 if slot.killed else None)
+
+    # --- giving back what was taken -------------------------------------------------------------
+
+    def _gone_for(self, model: str) -> list[Slot]:
+        """Return those that were told to go for `model`, in the order in which they were started.
+
+        In another order they may not fit.
+        """
+        gone = [slot for slot in self._slots.values() if slot.goes_for == model]
+        return sorted(gone, key=lambda slot: slot.swap)
+
+    def _take_for_good(self, model: str) -> None:
+        """Who went for another one, and has no room beside `model`, has lost its place to it."""
+        for slot in self._slots.values():
+            if slot.goes_for not in (None, model) and self._room.must_go(slot.spec.model, [model]):
+                slot.goes_for = None
+
+    def _stay_away(self, model: str) -> None:
+        """What was stopped for `model` has gone for good."""
+        for slot in self._gone_for(model):
+            slot.goes_for = None
+
+    def _bring_back(self, failed: Slot) -> None:
+        """What was stopped for `failed`, which could not be started, is to be started again."""
+        model = failed.spec.model
+        for slot in self._gone_for(model):
+            if slot.state in {"stopping", "stopped"}:
+                slot.goes_for = None
+                if failed.spec.restores:
+                    self._restoring[slot.spec.model] = model
+
+    def _restore(self, now: float) -> None:
+        """Start again what fits, and takes nothing away from anybody who waits."""
+        for model, failed in list(self._restoring.items()):
+            slot = self._slots[model]
+            blocking = self._room.must_go(model, self._live.keys() - {model})
+            if not all(self._slots[name].is_leaving for name in blocking):
+                del self._restoring[model]  # somebody else has its place
+            elif slot.state == "stopped" and not blocking and self._takes_nothing(model, now):
+                slot.remark = f"restoring {model}: {failed} could not be started"
+                self._begin_turn(slot, now)
+                self._start(slot, now)
+
+    def _takes_nothing(self, model: str, now: float) -> bool:
+        """Say whether nobody's turn is later, or costs more, if `model` is started now."""
+        keys = self._keys(now)
+        if model in keys:
+            return False  # it has a turn of its own
+        staying = [name for name, slot in self._live.items() if not slot.is_leaving]
+        turn = plan(self._room, staying, [*sorted(keys, key=keys.__getitem__), model])[-1]
+        return turn.is_free and not turn.goes
 
     def _tell_who_is_paused(self, now: float) -> None:
         for model in self._oldest():
@@ -498,6 +630,7 @@ class Engine:
             if not self._is_waited_for(name):
                 slot.progress = None
                 del self._turning[name]
+                self._stay_away(name)
 
     def _is_waited_for(self, model: str) -> bool:
         return any(wait.model == model for wait in self._queue.values())
@@ -526,6 +659,22 @@ class Engine:
                 )
             )
         )
+
+    def _start(self, slot: Slot, now: float) -> None:
+        slot.launch, slot.goes_for = slot.spec.launch, None
+        self._restoring.pop(slot.spec.model, None)
+        self._take(slot, Step.START, now)
+        self._commands.append(Spawn(slot.spec.model, slot.swap, slot.remark))
+
+    def _cut(self, slot: Slot, error: ErrorInfo, now: float) -> None:
+        """Let the requests of a model end with `error`; it is stopped as soon as they have."""
+        if slot.state == "ready":
+            self._take(slot, Step.DRAIN, now)
+        slot.unloading, slot.admits, slot.cut_at = True, False, now
+        for owner, lease in slot.leases.items():
+            slot.recalled.add(owner)
+            revoke = Revoke(owner, slot.spec.model, lease, when_idle=False, error=error)
+            self._commands.append(revoke)
 
     def _drain(self, slot: Slot, now: float, *, unloading: bool = False) -> None:
         slot.unloading = unloading

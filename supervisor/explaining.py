@@ -38,7 +38,7 @@ def explanation(
     if slot.state in {"ready", "draining"} and not slot.is_leaving and not is_contested:
         action, why = "serve", "it is ready"
     elif slot.state == "starting":
-        action, why = "join", "it is being started already"
+        action, why = "join", slot.remark or "it is being started already"
     elif slot.state != "stopped":
         why = "it has to make room first, and is started again after that"
     elif slot.not_before > now:

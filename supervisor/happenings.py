@@ -27,6 +27,8 @@ class Spec:
         ttl_s: Idle time after which it is unloaded; 0 means never.
         priority: A model with a higher one gets its turn earlier.
         launch: Another text when it is to be started otherwise.
+        drain_limit_s: How long its last requests may get no further; 0 means for ever.
+        restores: If it cannot be started, those that were stopped for it are started again.
     """
 
     model: str
@@ -35,6 +37,8 @@ class Spec:
     ttl_s: float = 0.0
     priority: int = 0
     launch: str = ""
+    drain_limit_s: float = 0.0
+    restores: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +92,19 @@ class Released:
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """What a worker does right now; models without requests are left out of `in_flight`."""
+    """What a worker does right now; models without requests are left out of `in_flight`.
+
+    Attributes:
+        owner: The worker.
+        in_flight: Requests that run, by model.
+        used: Models that finished a request since the last report.
+        heard: Models whose servers cannot be called silent since then.
+    """
 
     owner: str
     in_flight: Mapping[str, int]
     used: tuple[str, ...] = ()
+    heard: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +140,35 @@ class Ended:
     model: str
     swap: int
     error: ErrorInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Hung:
+    """The process of a start shows no sign of life; it was well for `well_s` before that."""
+
+    model: str
+    swap: int
+    error: ErrorInfo
+    well_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failing:
+    """The process of a start answers, but with errors only; see `Hung` for `well_s`."""
+
+    model: str
+    swap: int
+    error: ErrorInfo
+    well_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stalled:
+    """None of the requests that run on a model has got any further for `still_s`."""
+
+    model: str
+    swap: int
+    still_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +216,9 @@ Happening: TypeAlias = (
     | Progressed
     | CameUp
     | Ended
+    | Hung
+    | Failing
+    | Stalled
     | UnloadAsked
     | Reconfigured
     | ShuttingDown
@@ -187,10 +231,14 @@ Happening: TypeAlias = (
 
 @dataclass(frozen=True, slots=True)
 class Spawn:
-    """Start the process of `model`; say `Spawned`, then `CameUp`, and in any case `Ended`."""
+    """Start the process of `model`; say `Spawned`, then `CameUp`, and in any case `Ended`.
+
+    `why` says what it is started for, if nobody has asked for it.
+    """
 
     model: str
     swap: int
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,12 +273,13 @@ class Refuse:
 
 @dataclass(frozen=True, slots=True)
 class Revoke:
-    """Ask a worker to give a lease back."""
+    """Ask a worker to give a lease back; with an `error` the requests that run end with that."""
 
     owner: str
     model: str
     lease: int
     when_idle: bool
+    error: ErrorInfo | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,14 +101,9 @@ def import_presets(text: str) -> Imported:
     top = ["Made from a preset of llama-server by arriero import."]
     if ordered:
         top += ["What is different, or was left out:", *(f"  {remark}" for remark in ordered)]
-    text = document(
-        entries,
-        remarks=top,
-        settings={"progress": "reasoning"},
-        macros=macros,
-        preload=preload,
+    return Imported(
+        document(entries, remarks=top, macros=macros, preload=preload), len(entries), ordered
     )
-    return Imported(text, len(entries), ordered)
 
 
 def _common(shared: _Preset, presets: Iterable[_Preset]) -> dict[str, str]:

@@ -17,6 +17,26 @@ def unavailable(model: str, why: str) -> ErrorInfo:
     )
 
 
+def stalled(model: str, limit_s: float) -> ErrorInfo:
+    """Requests that got no further end, because their model has to stop."""
+    return ErrorInfo(
+        code="model_evicted",
+        message=f"model {model} has to stop, and this request had got no further for "
+        f"{limit_s:g} s; ask again, or raise drainLimit if it needs longer",
+        transient=True,
+    )
+
+
+def hung(model: str, limit_s: float) -> ErrorInfo:
+    """It is killed because it shows no sign of life."""
+    return ErrorInfo(
+        code="model_hung",
+        message=f"model {model} hung: no byte, no processor time and no answer to its check for "
+        f"{limit_s:g} s; it is killed, and started again for the next request",
+        transient=True,
+    )
+
+
 def too_slow(model: str, limit_s: float) -> ErrorInfo:
     """It was not ready in time."""
     return ErrorInfo(

@@ -94,6 +94,8 @@ class InForce:
                 ttl_s=model.ttl_s,
                 priority=priority.get(model.model, 0),
                 launch=launch_identity(model),
+                drain_limit_s=model.drain_limit_s,
+                restores=model.on_failure == "restore",
             )
             for model in self.config.models.values()
         )

@@ -55,6 +55,12 @@ class Slot:
         progress: Set from its turn (or its pause) until it is ready.
         launch: The `Spec.launch` that its process was started with; None without one.
         removed: The configuration does not have it any more: it is forgotten when it has stopped.
+        goes_for: The model for which it was told to go, until that is ready, or has failed.
+        remark: Why it is started, if nobody has asked for it.
+        asks, heard: Rise when workers report that it is asked, and that it is not silent.
+        still_s: How long none of its requests has got any further, as was told last.
+        cut_at: While draining: when its requests were told to end.
+        killed: It is not asked to end, but killed.
     """
 
     spec: Spec
@@ -78,6 +84,13 @@ class Slot:
     progress: Progress | None = None
     launch: str | None = None
     removed: bool = False
+    goes_for: str | None = None
+    remark: str = ""
+    asks: int = 0
+    heard: int = 0
+    still_s: float = 0.0
+    cut_at: float | None = None
+    killed: bool = False
 
     @property
     def is_stale(self) -> bool:
@@ -106,13 +119,27 @@ class Slot:
 
     def lose_process(self, now: float, backoff: Backoff) -> None:
         """The process is gone, and with it all that depended on it."""
-        if self.up_at is not None and now - self.up_at >= backoff.forgiven_after_s:
-            self.failures = 0
+        if self.up_at is not None:
+            self.forgive(now - self.up_at, backoff)
         self.leases.clear()
         self.recalled.clear()
         self.in_flight.clear()
         self.pid = self.endpoint = self.up_at = self.progress = self.launch = None
-        self.unloading = False
+        self.cut_at = None
+        self.still_s = 0.0
+        self.unloading = self.killed = False
+        self.remark = ""
+
+    def forgive(self, well_s: float, backoff: Backoff) -> None:
+        """The process did what it should for so long: that makes up for earlier failures."""
+        if well_s >= backoff.forgiven_after_s:
+            self.failures = 0
+
+    def give_up(self, error: ErrorInfo, well_s: float, now: float, backoff: Backoff) -> None:
+        """The process runs, but is of no use any more; it was for `well_s`."""
+        self.forgive(well_s, backoff)
+        self.up_at = None  # it served no longer than that
+        self.fail(error, now, backoff)
 
     def fail(self, error: ErrorInfo, now: float, backoff: Backoff) -> None:
         """The process could not be started, or went by itself."""
@@ -124,7 +151,11 @@ class Slot:
         """It is its turn; `number` stays until the process ends."""
         self.swap, self.swap_since = number, now
         self.progress = Progress(
-            model=self.spec.model, swap=number, phase="starting", elapsed_s=0.0
+            model=self.spec.model,
+            swap=number,
+            phase="starting",
+            elapsed_s=0.0,
+            detail=self.remark,
         )
 
     def get_to(
@@ -147,6 +178,8 @@ class Slot:
 
     def follow_progress(self, progress: Progress) -> Progress:
         """Note `progress`; return it with a fraction that does not fall."""
+        if self.remark:
+            progress = msgspec.structs.replace(progress, detail=self.remark)
         known = self.progress.fraction if self.progress is not None else None
         if known is not None or progress.fraction is not None:
             fraction = min(_FULLEST, max(known or 0.0, progress.fraction or 0.0))

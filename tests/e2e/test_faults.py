@@ -162,6 +162,30 @@ def test_a_model_whose_program_is_missing_leaves_the_resident_one_alone(
     assert (train.model("a")["state"], train.model("a")["pid"]) == ("ready", before)
 
 
+@pytest.mark.parametrize("on_failure", ["restore", "none"])
+def test_the_resident_model_comes_back_when_the_one_it_went_for_cannot_start(
+    start_train: Callable[..., Train], scripted: Callable[..., str], on_failure: str
+) -> None:
+    broken = {"cmd": scripted("--die-at-s", "0.3", "--load-s", "9"), "onFailure": on_failure}
+    train = start_train({"models": {"a": {"cmd": scripted()}, "broken": broken}})
+    train.chat("a")
+    before = train.model("a")["pid"]
+
+    with train.events("state/a") as next_event:
+        answer = train.chat("broken")
+
+        assert (answer.status_code, answer.json()["error"]["code"]) == (500, "model_load_failed")
+        if on_failure == "restore":
+            while next_event().get("state") != "ready":
+                pass
+            assert train.model("a")["pid"] != before
+            assert "restoring a: broken could not be started" in train.log.read_text()
+        else:
+            assert train.model("a")["state"] == "stopped"
+    assert train.model("broken")["retry_in_s"] > 0 or train.model("broken")["error"]
+    assert train.chat("a").status_code == 200
+
+
 def test_nothing_survives_a_killed_supervisor(train: Train) -> None:
     train.chat("a")
     Stream(train, "a", chunks=500, delay_s=0.05)

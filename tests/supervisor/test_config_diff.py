@@ -71,6 +71,8 @@ def test_what_a_process_is_started_with_is_for_the_next_start(
         (f"{A}, useModelName: x, strict: 'on'", ("strict", "useModelName")),
         (f"{A}, kind: vllm, usage: observe", ("kind", "usage")),
         (f"{A}, prices: {{input: 0.1}}", ("prices",)),
+        (f"{A}, drainLimit: 1m", ("drainLimit",)),
+        (f"{A}, onFailure: none", ("onFailure",)),
     ],
 )
 def test_all_else_about_a_model_is_adjusted_at_once(new: str, keys: tuple[str, ...]) -> None:

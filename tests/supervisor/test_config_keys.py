@@ -52,11 +52,11 @@ OWN = {
     "": (
         "listen workers progress progressDelay heartbeatInterval progressMarker progressDetails "
         "strict progressMarkersOld nonstreamHold nonstreamKeepalive upstreamIdle upstreamStall "
-        "maxRetryWait trailers cors"
+        "maxRetryWait trailers cors drainLimit onFailure"
     ),
     "headers.request.": "set remove",
     "headers.response.": "set remove",
-    "models.<id>.": "progress strict kind usage",
+    "models.<id>.": "progress strict kind usage drainLimit onFailure",
     "models.<id>.prices.": _PRICES,
     "prices.<id>.": _PRICES,
     "priceList.": "file url provider markup refresh",

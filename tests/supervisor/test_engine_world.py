@@ -19,8 +19,10 @@ from arriero.supervisor.happenings import (
     CameUp,
     Command,
     Ended,
+    Failing,
     Grant,
     Happening,
+    Hung,
     Left,
     OwnerLost,
     Reconfigured,
@@ -31,6 +33,7 @@ from arriero.supervisor.happenings import (
     Spawn,
     Spawned,
     Spec,
+    Stalled,
     Terminate,
     TimePassed,
     UnloadAsked,
@@ -74,6 +77,8 @@ class World:
         self.processes: dict[str, int] = {}  # model -> swap, from spawn to end
         self.ending: set[str] = set()
         self.forced: set[str] = set()  # unloaded at once: running requests may be cut
+        self.hung: set[str] = set()
+        self.stalled: set[str] = set()  # its requests get no further
         self.wire: deque[Happening] = deque()  # said by workers, not yet heard by the engine
         self.numbers = 0
         self.started_as: dict[int, str] = {}  # swap -> launch
@@ -89,6 +94,7 @@ class World:
                 ttl_s=30 if m == "c" else 0,
                 launch=launch,
                 priority=self.priority.get(m, 0),
+                drain_limit_s=20 if m != "a" else 0,
             )
             for m, launch in self.launches.items()
         )
@@ -101,14 +107,15 @@ class World:
 
     def obey(self, command: Command) -> None:
         match command:
-            case Spawn(model, swap):
+            case Spawn(model, swap, _):
                 in_the_way = self.room.must_go(model, self.processes)
                 assert model not in self.processes
                 assert not in_the_way, f"{model} beside {in_the_way}"
                 self.processes[model] = swap
                 self.started_as[swap] = self.launches[model]  # of a removed one: KeyError
-            case Terminate(model, swap, _):
+            case Terminate(model, swap, grace_s):
                 assert self.processes[model] == swap
+                assert grace_s == 0 or model not in self.hung
                 busy = [
                     key for key, lease in self.leases.items() if key[1] == model and lease.running
                 ]
@@ -133,9 +140,13 @@ class World:
                 assert (error.code == "unknown_model") == (model not in self.launches)
                 self.answered.add(waiter)
                 self.waiting.pop(waiter, None)
-            case Revoke(owner, model, number, when_idle):
+            case Revoke(owner, model, number, when_idle, error):
                 lease = self.leases.get((owner, model))
+                if error is not None:
+                    assert model in self.hung | self.stalled, "cut for nothing"
                 if lease is not None and lease.number == number:
+                    if error is not None:
+                        lease.running.clear()
                     lease.until_idle = True
                     lease.admits = lease.admits and when_idle
             case Void(owner, model, number):
@@ -196,12 +207,41 @@ class World:
         for key in [key for key in self.leases if key[0] == owner]:
             del self.leases[key]  # granted on the way to the grave
 
+    @property
+    def is_quiet(self) -> bool:
+        return not (self.waiting or self.wire) and all(
+            self.engine.state(model) == "ready" for model in self.processes
+        )
+
+    def fail_start(self, model: str) -> None:
+        """What is being started dies."""
+        if model in self.processes and self.engine.state(model) == "starting":
+            swap = self.processes[model]
+            self.forget(model)
+            self.tell(Ended(model, swap, ERROR))
+
+    def fall_ill(self, model: str, how: type[Hung] | type[Failing]) -> None:
+        """It hangs, or answers with errors only, if it serves."""
+        if model in self.processes and self.engine.state(model) in {"ready", "draining"}:
+            if how is Hung:
+                self.hung.add(model)
+            self.tell(how(model, self.processes[model], ERROR, 0.0))
+            assert self.engine.state(model) != "ready"
+
+    def stall(self, model: str) -> None:
+        if model in self.processes:
+            self.stalled.add(model)
+            self.tell(Stalled(model, self.processes[model], 25.0))
+
+    def forget(self, model: str) -> None:
+        del self.processes[model]
+        for group in (self.ending, self.forced, self.hung, self.stalled):
+            group.discard(model)
+
     def process_moves(self, *, crash: bool) -> None:
         for model, swap in list(self.processes.items()):
             if model in self.ending or crash:
-                del self.processes[model]
-                self.ending.discard(model)
-                self.forced.discard(model)
+                self.forget(model)
                 self.tell(Ended(model, swap, ERROR))
             elif self.engine.state(model) == "starting":
                 self.tell(Spawned(model, swap, 1, f"http://{model}"))
@@ -300,6 +340,9 @@ STEPS = st.one_of(
     st.tuples(st.just("lose"), st.sampled_from(("w0", "w1"))),
     st.tuples(st.just("moves")),
     st.tuples(st.just("crash")),
+    st.tuples(st.just("fail_start"), st.sampled_from(MODELS)),
+    st.tuples(st.just("fall_ill"), st.sampled_from(MODELS), st.sampled_from((Hung, Failing))),
+    st.tuples(st.just("stall"), st.sampled_from(MODELS)),
     st.tuples(st.just("pass_time"), st.sampled_from((0.1, 1.0, 11.0, 40.0))),
     st.tuples(st.just("unload"), st.sampled_from(MODELS), st.booleans()),
     st.tuples(st.just("reconfigure"), CONFIGURATIONS, st.booleans()),
@@ -324,6 +367,68 @@ def test_the_rules_hold_and_everybody_is_served_in_the_end(
     assert world.waiting == {}, world.engine
     assert world.engine.queue() == ()
     assert {status.model for status in world.engine.models(world.now, 0.0)} == set(world.launches)
+
+
+@settings(max_examples=100, deadline=None)
+@given(CONFIGURATIONS, STORIES, st.sampled_from(MODELS), st.booleans())
+def test_what_ran_before_a_swap_that_failed_runs_again(
+    configuration: Configuration,
+    steps: list[tuple],  # type: ignore[type-arg]
+    model: str,
+    hesitates: bool,
+) -> None:
+    world = World(configuration)
+    world.live_through(steps)
+    for _ in range(60):
+        world.everything_goes_well(2)
+        if world.is_quiet:
+            break
+    before = set(world.engine.running())
+    if model not in world.launches or model in before:
+        return
+
+    world.ask("w0", model)
+    for lease in world.leases.values():
+        lease.running.clear()
+    for _ in range(10):
+        world.deliver()
+        world.give_back()
+        world.deliver()
+        if hesitates:
+            world.pass_time(0.1)
+        world.fail_start(model)
+        world.process_moves(crash=False)
+
+    assert set(world.engine.running()) == before
+    assert all(world.engine.state(name) == "ready" for name in before)
+
+
+@settings(max_examples=40, deadline=None)
+@given(CONFIGURATIONS, STORIES, st.sampled_from(MODELS[1:]))
+def test_a_model_that_hangs_keeps_nobody_waiting(
+    configuration: Configuration,
+    steps: list[tuple],  # type: ignore[type-arg]
+    model: str,
+) -> None:
+    """None of its requests ends, and it does not obey; that is noticed, and all others go on."""
+    world = World(configuration)
+    world.live_through(steps)
+    for _ in range(20):
+        for name in world.launches:
+            world.get("w0", name)
+        world.pass_time(25)
+        if model in world.processes and world.engine.state(model) in {"ready", "draining"}:
+            world.fall_ill(model, Hung)
+        for (_, name), lease in world.leases.items():
+            if name != model:
+                lease.running.clear()
+        world.give_back()
+        world.deliver()
+        world.process_moves(crash=False)
+    for _ in range(20):
+        world.everything_goes_well(31)
+
+    assert world.waiting == {}, world.engine
 
 
 TRAFFIC = st.lists(
