@@ -26,6 +26,7 @@ Layout, in the order in which one part stands on another:
                prices_*                                       a list of prices, kept up to date
                state_files, durations_file, runtime, listening, notify, own_log
                                                               the machine around it
+               first_words                                    what a person is told at the start
                gguf_head, scan_files                          what is in a folder of models
                cli_*                                          the commands that ask and show
     wiring     app, cli                                       opens the parts in order

@@ -27,6 +27,7 @@ from .control_server import open_control_server
 from .durations_file import FILE_NAME
 from .engine import Engine
 from .errors import SupervisorError
+from .first_words import first_words
 from .fleet import missing_program, open_fleet
 from .guardian import open_guardian
 from .happenings import ShuttingDown
@@ -228,6 +229,8 @@ async def supervise(order: Order, in_force: InForce, seen: View) -> None:
             "supervisor.ready listen=%s workers=%d sockets=%s", address, config.workers, folder
         )
         notifier.ready(headline())
+        if sys.stdout.isatty():
+            print(first_words(in_force.config, address), flush=True)  # noqa: T201  for people
         await stack.enter_async_context(_background(reloader.run))
         if order.watches:
             following = partial(watch, order.look, reloader.trigger, first=seen)

@@ -19,7 +19,7 @@ from . import __version__
 from .cli_check import check
 from .cli_commands import COMMANDS
 from .cli_make import import_, scan
-from .cli_place import CommandFailed
+from .cli_place import DEFAULT_CONFIG, CommandFailed
 from .cli_schema import schema
 from .cli_session import note
 from .errors import SupervisorError
@@ -63,7 +63,8 @@ def arriero() -> None:
     multiple=True,
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="The configuration, YAML. Several are merged, in this order.",
+    help="The configuration, YAML. Several are merged, in this order. Default: config.yaml in "
+    "this folder.",
 )
 @click.option(
     "--config-dir",
@@ -110,7 +111,12 @@ def serve(
     SIGHUP, and `arriero reload`, read the configuration again.
     """
     if not config_paths and config_dir is None:
-        raise click.UsageError("which configuration? Give --config FILE, or --config-dir DIR.")
+        if not DEFAULT_CONFIG.exists():
+            raise click.UsageError(
+                f"there is no {DEFAULT_CONFIG} in this folder; give --config FILE or --config-dir "
+                f"DIR, or make one: arriero scan ~/models -o {DEFAULT_CONFIG}"
+            )
+        config_paths = (DEFAULT_CONFIG,)
     from .app import Order  # what serves is not loaded by commands that only ask
     from .app import serve as run
     from .own_log import begin_log

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from .cli_place import DEFAULT_CONFIG
 from .cli_session import write_json
 from .cli_text import aligned
 from .errors import ConfigError
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from .cli_check_text import CheckReport
     from .config_values import Config
 
-_DEFAULT: Final = Path("config.yaml")
 _EXAMPLE: Final = "arriero check config.yaml"
 
 # What is told below the tables, and how it looks on a terminal.
@@ -86,11 +86,11 @@ def check(
     from .config_dump import dump
 
     if not files and config_dir is None:
-        if not _DEFAULT.exists():
+        if not DEFAULT_CONFIG.exists():
             raise click.UsageError(
-                f"there is no {_DEFAULT} in this folder; say which file, such as: {_EXAMPLE}"
+                f"there is no {DEFAULT_CONFIG} in this folder; say which file, such as: {_EXAMPLE}"
             )
-        files = (_DEFAULT,)
+        files = (DEFAULT_CONFIG,)
     config = None
     try:
         config, root = load_with_tree(

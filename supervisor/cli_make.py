@@ -1,4 +1,4 @@
-"""The commands that make a configuration. It goes to stdout; none of them writes a file."""
+"""The commands that make a configuration. It goes to stdout, or into a file that is new."""
 
 import json
 import sys
@@ -21,6 +21,15 @@ if TYPE_CHECKING:
 _MANY = 20
 
 
+_into_file = click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write to FILE, which must not be there yet, instead of stdout.",
+)
+
+
 @click.group(
     "import", epilog="Example:  arriero import llama-server-presets models.ini > config.yaml"
 )
@@ -33,7 +42,8 @@ def import_() -> None:
     epilog="Example:  arriero import llama-server-presets models.ini > config.yaml",
 )
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-def llama_server_presets(file: Path) -> None:
+@_into_file
+def llama_server_presets(file: Path, output: Path | None) -> None:
     """Write a configuration for FILE, which llama-server takes as --models-preset.
 
     What cannot be carried over is told on stderr and in comments.
@@ -47,13 +57,14 @@ def llama_server_presets(file: Path) -> None:
         raise CommandFailed(
             f"there is no model in {clean(str(file))}; write [name] and model = FILE"
         )
-    _write(imported.text)
+    _write(imported.text, output)
 
 
-@click.command(epilog="Example:  arriero scan ~/models > config.yaml")
+@click.command(epilog="Example:  arriero scan ~/models -o config.yaml && arriero serve")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+@_into_file
 @click.option("--json", "as_json", is_flag=True, help="Write what was found as JSON instead.")
-def scan(folder: Path, as_json: bool) -> None:
+def scan(folder: Path, output: Path | None, *, as_json: bool) -> None:
     """Write a configuration for the GGUF files in DIR and its folders.
 
     Files that cannot be used are told on stderr and in comments.
@@ -72,9 +83,9 @@ def scan(folder: Path, as_json: bool) -> None:
     for remark in found.remarks:
         note(clean(remark))
     if as_json:
-        click.echo(_as_json(found))
+        _put(_as_json(found) + "\n", output)
     elif found.models:
-        _write(configuration(found, folder))
+        _write(configuration(found, folder), output)
     else:
         raise CommandFailed(f"there is no model in {clean(str(folder))}; GGUF files end in .gguf")
 
@@ -94,15 +105,30 @@ def _read(file: Path) -> str:
         raise CommandFailed(f"{clean(str(file))}: line {line}: this is not UTF-8") from exc
 
 
-def _write(text: str) -> None:
+def _write(text: str, output: Path | None) -> None:
     """Write a configuration, and say so if arriero itself would not take it."""
     from .config import parse_config  # not loaded by commands that only ask
 
-    click.echo(text, nl=False)
+    _put(text, output)
     try:
         parse_config(text, environ={})
     except ConfigError as exc:
         raise CommandFailed(f"what was written needs your hand: {exc}") from exc
+
+
+def _put(text: str, output: Path | None) -> None:
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    try:
+        with output.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as exc:
+        name = clean(str(output))
+        raise CommandFailed(f"{name} is there already; remove it, or choose another name") from exc
+    except OSError as exc:
+        raise CommandFailed(f"cannot write {clean(str(output))}: {exc.strerror}") from exc
+    note(f"wrote {clean(str(output))}")
 
 
 def _with_bar(files: "Iterator[File]", count: int) -> "Iterable[File]":
@@ -118,6 +144,7 @@ def _as_json(found: "Inventory") -> str:
     models = [
         {
             "model": model.model,
+            "alias": model.alias or None,
             "path": str(model.path),
             "kind": model.kind.name.lower(),
             "name": model.name or None,

@@ -13,6 +13,9 @@ from .runtime import find_runtime_dir
 CONTROL_SOCKET: Final = "control.sock"
 EVENTS_SOCKET: Final = "events.sock"
 
+# The configuration that is taken when none is named.
+DEFAULT_CONFIG: Final = Path("config.yaml")
+
 # The folder of a system service with `RuntimeDirectory=arriero`.
 SYSTEM_FOLDER: Final = Path("/run/arriero")
 

@@ -65,6 +65,7 @@ def document(
     entries: Iterable[Entry],
     *,
     remarks: Sequence[str] = (),
+    settings: Mapping[str, str] | None = None,
     macros: Mapping[str, Sequence[str] | int] | None = None,
     preload: Sequence[str] = (),
 ) -> str:
@@ -73,10 +74,13 @@ def document(
     Args:
         entries: Its models.
         remarks: Comments at the top.
+        settings: Keys of the whole configuration.
         macros: Name -> lines of commands, or a number.
         preload: Models that are loaded at the start.
     """
     lines = list(_comments(remarks))
+    if settings:
+        lines += ["", *(f"{_scalar(key)}: {_scalar(text)}" for key, text in settings.items())]
     if macros:
         lines += ["", "macros:"]
         for name, value in macros.items():

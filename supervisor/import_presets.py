@@ -101,9 +101,14 @@ def import_presets(text: str) -> Imported:
     top = ["Made from a preset of llama-server by arriero import."]
     if ordered:
         top += ["What is different, or was left out:", *(f"  {remark}" for remark in ordered)]
-    return Imported(
-        document(entries, remarks=top, macros=macros, preload=preload), len(entries), ordered
+    text = document(
+        entries,
+        remarks=top,
+        settings={"progress": "reasoning"},
+        macros=macros,
+        preload=preload,
     )
+    return Imported(text, len(entries), ordered)
 
 
 def _common(shared: _Preset, presets: Iterable[_Preset]) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """GGUF files -> models, and a configuration for them. Deciding only."""
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -25,6 +25,14 @@ _BATCH: Final = 512
 
 # llama.cpp's own naming of the parts of a model, see its tools/gguf-split.
 _PART: Final = re.compile(r"(.+)-(\d{5})-of-(\d{5})")
+
+# What a file's name has behind that of its model: how its weights are stored.
+_QUANT_SUFFIX: Final = re.compile(
+    r"[-._ ](?:ud-)?"
+    r"(?:i?q[1-9](?:_(?:\d|k|nl|xx?s|s|m|l|xl))*|tq[12]_0|mxfp4(?:_moe)?|b?f16|f32)"
+    r"(?:[-.](?:gguf|imat))*",
+    re.IGNORECASE,
+)
 
 # Whose models are for embeddings, even if they do not say how they pool.
 _ENCODERS: Final = ("bert", "t5encoder")
@@ -77,6 +85,7 @@ class Model:
 
     Attributes:
         model: Its id, unique among those that were found.
+        alias: The name of its file, if the id is shorter; empty if it is not.
         path: Its file, the first one if it is split.
         kind: What it is for.
         name: As it calls itself; may be empty.
@@ -98,6 +107,7 @@ class Model:
     size_bytes: int
     context: int | None
     projector: Path | None = None
+    alias: str = ""
 
     @property
     def description(self) -> str:
@@ -137,12 +147,14 @@ def take_stock(files: Iterable[File]) -> Inventory:
         else:
             found.remarks.append(f"{parts[0].path}: {kind}")
     attached = _attach(projectors, [parts[0] for parts, _ in models], found.remarks)
-    taken: set[str] = set()
-    for parts, kind in models:
+    for (model, alias), (parts, kind) in zip(
+        _names([parts[0].path for parts, _ in models]), models, strict=True
+    ):
         first = parts[0]
         found.models.append(
             Model(
-                model=_unique(_id_of(first.path), taken),
+                model=model,
+                alias=alias,
                 path=first.path,
                 kind=kind,
                 name=_shown(first.text(Keys.General.NAME)),
@@ -173,7 +185,9 @@ def configuration(found: Inventory, folder: Path) -> str:
     }
     if any(model.kind is Kind.TEXT and _has_room(model) for model in found.models):
         macros["context"] = CONTEXT
-    return document(map(_entry, found.models), remarks=top, macros=macros)
+    return document(
+        map(_entry, found.models), remarks=top, settings={"progress": "reasoning"}, macros=macros
+    )
 
 
 def _entry(model: Model) -> Entry:
@@ -186,7 +200,13 @@ def _entry(model: Model) -> Entry:
     else:
         batch = f" -b {context} -ub {context}" if context > _BATCH else ""
         command.append(f"{model.kind.value} -c {context}{batch}")
-    return Entry(model=model.model, command=command, name=model.name, description=model.description)
+    return Entry(
+        model=model.model,
+        command=command,
+        name=model.name,
+        description=model.description,
+        aliases=[model.alias] if model.alias else [],
+    )
 
 
 def _has_room(model: Model) -> bool:
@@ -273,9 +293,31 @@ def _attach(
     return attached
 
 
-def _id_of(path: Path) -> str:
-    part = _PART.fullmatch(path.stem)
-    stem = part[1] if part else path.stem
+def _names(paths: Sequence[Path]) -> list[tuple[str, str]]:
+    """Return an id for each file, and the alias beside it; all are different.
+
+    The id is as short as people say it, ``qwen3-8b``, unless another file would have the same.
+    """
+    stems = [part[1] if (part := _PART.fullmatch(path.stem)) else path.stem for path in paths]
+    whole = [_id_of(stem) for stem in stems]
+    short = [_id_of(_without_quant(stem)) for stem in stems]
+    counts = Counter(short) + Counter(whole)
+    taken: set[str] = set()
+    names = []
+    for name, file_name in zip(short, whole, strict=True):
+        is_free = counts[name] - (name == file_name) == 1
+        wanted = name if is_free else file_name
+        model = _unique(wanted, taken)
+        names.append((model, _unique(file_name, taken) if wanted != file_name else ""))
+    return names
+
+
+def _without_quant(stem: str) -> str:
+    found = [one.start() for one in _QUANT_SUFFIX.finditer(stem) if one.end() == len(stem)]
+    return stem[: found[0]] or stem if found else stem
+
+
+def _id_of(stem: str) -> str:
     return re.sub(r"[^\w.+@-]+", "-", stem.lower()).strip("-")[: MAX_NAME - 10] or "model"
 
 

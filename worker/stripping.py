@@ -7,6 +7,8 @@ sent without any progress.
 Rule 1: a body without our marks goes on as it is, byte for byte, and is not even parsed.
 Rule 2: only where clients were seen to put our words are they looked for. A user who quotes a log,
 a tool's result, code: all of that stays.
+Rule 3: a text is searched, never matched with a pattern that can look at the same bytes twice: it
+is written by strangers.
 """
 
 import re
@@ -26,7 +28,8 @@ _REASONING: Final = ("reasoning_content", "reasoning", "reasoning_text", "thinki
 _TEXT_PARTS: Final = ("text", "output_text", "input_text")
 
 # Clients that know no reasoning write it into the text, between these.
-_WRAPPED: Final = re.compile(r"<(think|assistant_thinking)>(.*?)</\1>\s*", re.DOTALL)
+_OPENING: Final = re.compile(r"<(think|assistant_thinking)>")
+_BLANKS: Final = re.compile(r"\s*")
 
 _REMOVED: Final = object()
 
@@ -40,12 +43,11 @@ class Stripper:
         Args:
             markers: What lines of progress begin with, or began with earlier.
         """
-        known = tuple(dict.fromkeys(markers))
+        known = tuple(dict.fromkeys(marker for marker in markers if marker))
         marks = [msgspec.json.encode(marker)[1:-1] for marker in known]
         marks += [SIGNATURE.encode(), ITEM_PREFIX.encode()]
         self._marks = marks
-        either = "|".join(re.escape(marker) for marker in known)
-        self._line = re.compile(rf"^(?:{either})[^\n]*(?:\n|\Z)", re.MULTILINE)
+        self._markers = known
 
     def strip(self, body: bytes) -> bytes:
         """Return `body` without our words; the same object if there are none in it.
@@ -104,7 +106,7 @@ class Stripper:
     def _reasoning(self, message: dict[str, Any]) -> None:
         for name in _REASONING:
             value = message.get(name)
-            if isinstance(value, str) and (rest := self._line.sub("", value)) != value:
+            if isinstance(value, str) and (rest := self._without_lines(value)) != value:
                 if rest:
                     message[name] = rest
                 else:
@@ -118,7 +120,7 @@ class Stripper:
             if part.get("signature") == SIGNATURE:
                 return _REMOVED
             value = part.get("thinking")
-            if isinstance(value, str) and (rest := self._line.sub("", value)) != value:
+            if isinstance(value, str) and (rest := self._without_lines(value)) != value:
                 return part | {"thinking": rest} if rest else _REMOVED
         elif kind in _TEXT_PARTS and isinstance(value := part.get("text"), str):
             found = self._text(value, role)
@@ -130,21 +132,68 @@ class Stripper:
 
     def _text(self, text: str, role: str) -> object:
         """Return what stays of a text that the client shows; `_REMOVED` if that is nothing."""
-        if self._line.search(text) is None and "<" not in text:
+        rest = self._without_lines(text)
+        if rest is text and "<" not in text:
             return text
-        if role == "assistant" and text and not self._line.sub("", text):
+        if role == "assistant" and not rest:
             return _REMOVED
-        clean = _WRAPPED.sub(self._wrapped, text)
-        return _REMOVED if text and not clean else clean
+        clean = self._without_wrapped(text)
+        return clean or _REMOVED
 
-    def _wrapped(self, match: re.Match[str]) -> str:
-        inside = match[2]
-        rest = self._line.sub("", inside)
-        if rest == inside:
-            return match[0]
-        if not rest.strip():
-            return ""
-        return match[0].replace(inside, rest, 1)
+    def _without_lines(self, text: str) -> str:
+        """Return `text` without the lines that begin with a marker; the same object without any."""
+        for marker in self._markers:
+            text = _without_lines(text, marker)
+        return text
+
+    def _without_wrapped(self, text: str) -> str:
+        """Return `text` without our lines between tags, and without tags that hold nothing else.
+
+        Tags do not nest: the first end belongs to the first beginning.
+        """
+        parts: list[str] = []
+        done = position = 0
+        unended: set[str] = set()  # no end of these follows: looking again would be quadratic
+        while (opening := _OPENING.search(text, position)) is not None:
+            position = opening.end()
+            tag = opening[1]
+            if tag in unended:
+                if len(unended) == _TAGS:
+                    break
+                continue
+            end = text.find(f"</{tag}>", position)
+            if end < 0:
+                unended.add(tag)
+                continue
+            inside = text[position:end]
+            rest = self._without_lines(inside)
+            blanks = _BLANKS.match(text, end + len(tag) + 3)
+            assert blanks is not None
+            if rest is not inside:
+                parts.append(text[done : opening.start()])
+                if rest.strip():
+                    parts += (opening[0], rest, text[end : blanks.end()])
+                done = blanks.end()
+            position = blanks.end()
+        return "".join((*parts, text[done:])) if parts else text
+
+
+# Names that `_OPENING` finds.
+_TAGS: Final = 2
+
+
+def _without_lines(text: str, marker: str) -> str:
+    at = text.find(marker)
+    parts: list[str] = []
+    done = 0
+    while at >= 0:
+        if at and text[at - 1] != "\n":
+            at = text.find(marker, at + 1)
+            continue
+        parts.append(text[done:at])
+        done = text.find("\n", at) + 1 or len(text)
+        at = text.find(marker, done)
+    return "".join((*parts, text[done:])) if done else text
 
 
 def _is_empty(message: dict[str, Any]) -> bool:

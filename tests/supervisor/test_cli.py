@@ -817,6 +817,29 @@ def test_serve_hands_its_options_on_and_ends_with_the_status_of_the_supervisor(
     }
 
 
+def test_serve_takes_the_configuration_of_this_folder_as_check_does(
+    app: ModuleType,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    files: list[Path] = []
+
+    def serve(order: dict[str, tuple[Path, ...]]) -> int:
+        files.extend(order["files"])
+        return 0
+
+    app.serve = serve  # type: ignore[attr-defined]
+    monkeypatch.chdir(tmp_path)
+
+    assert main(["serve"]) == 2
+    assert "there is no config.yaml in this folder" in capsys.readouterr().err
+    (tmp_path / "config.yaml").touch()
+    assert main(["serve"]) == 0
+    assert main(["serve", "--config-dir", "."]) == 0
+    assert files == [Path("config.yaml")]
+
+
 def test_a_supervisor_that_cannot_be_started_says_why_with_status_1(
     app: ModuleType, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -63,7 +63,8 @@ def test_a_scan_makes_a_configuration_of_the_files_in_a_folder(
 
     assert status == 0
     (model,) = parse_config(out, environ={}).models.values()
-    assert (model.model, model.name) == ("tiny-f32", "random llama, tiny")
+    assert (model.model, model.name) == ("tiny", "random llama, tiny")
+    assert model.aliases == ("tiny-f32",)
     assert model.description == "119.5 K parameters, F32, 0.5 MB, context up to 4,096"
     assert model.command[-4:] == ("-m", f"{tmp_path}/Tiny F32.gguf", "-c", "4096")
     assert f"{tmp_path}/broken.gguf: it is broken" in err
@@ -79,13 +80,29 @@ def test_a_scan_for_programs_is_json(capsys: pytest.CaptureFixture[str], tmp_pat
     assert json.loads(out) == {
         "models": [
             {
-                "model": "t", "path": f"{tmp_path}/t.gguf", "kind": "text",
+                "model": "t", "alias": None, "path": f"{tmp_path}/t.gguf", "kind": "text",
                 "name": "random llama, tiny", "architecture": "llama", "quant": "F32",
                 "parameters": 119_488, "size_bytes": 484_416, "context": 4096, "mmproj": None,
             }
         ],
         "remarks": [],
     }  # fmt: skip
+
+
+def test_a_new_file_is_written_and_one_that_is_there_is_left(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    write_tiny_gguf(tmp_path / "t.gguf")
+    output = tmp_path / "config.yaml"
+
+    assert run(capsys, "scan", tmp_path, "-o", output)[:2] == (0, "")
+    written = output.read_text()
+    status, out, err = run(capsys, "scan", tmp_path, "-o", output)
+
+    assert parse_config(written, environ={}).models["t"].progress == "reasoning"
+    assert (status, out, output.read_text()) == (1, "", written)
+    assert "is there already" in err
+    assert run(capsys, "scan", tmp_path, "-o", tmp_path / "no" / "c.yaml")[0] == 1
 
 
 @pytest.mark.parametrize("folder", ["nowhere", "empty"])

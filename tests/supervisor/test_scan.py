@@ -53,7 +53,9 @@ def test_a_model_is_described_in_a_users_words() -> None:
     config = parse_config(configuration(found, FOLDER), environ={})
 
     (model,) = config.models.values()
-    assert (model.model, model.name) == ("qwen3-8b-q4_k_m", "Qwen3 8B")
+    assert (model.model, model.name) == ("qwen3-8b", "Qwen3 8B")
+    assert model.aliases == ("qwen3-8b-q4_k_m",)
+    assert model.progress == "reasoning"
     assert model.description == "8.0 B parameters, Q4_K_M, 4.9 GB, context up to 40,960"
     assert model.command == (
         *SERVER, "-m", "/models/sub/Qwen3-8B-Q4_K_M.gguf", "-c", "8192",
@@ -179,6 +181,38 @@ def test_of_several_projectors_the_one_in_f16_is_taken() -> None:
 
     assert found.models[0].projector == FOLDER / "mmproj-F16.gguf"
     assert found.remarks == [f"{FOLDER}/mmproj-BF16.gguf: mmproj-F16.gguf is used in its place"]
+
+
+@pytest.mark.parametrize(
+    ("stem", "model"),
+    [
+        ("Qwen3-8B-Q4_K_M", "qwen3-8b"),
+        ("gemma-3-12b-it-UD-Q4_K_XL", "gemma-3-12b-it"),
+        ("Mistral.Q5_0", "mistral"),
+        ("phi-4.bf16", "phi-4"),
+        ("gpt-oss-20b-MXFP4", "gpt-oss-20b"),
+        ("Qwen3-30B-A3B-IQ2_XXS", "qwen3-30b-a3b"),
+        ("Llama-3.2-1B-Instruct.Q4_K_M-GGUF", "llama-3.2-1b-instruct"),
+        ("Tiny F32", "tiny"),
+        ("q8_0", "q8_0"),  # nothing else is left
+        ("model-q4-chat", "model-q4-chat"),
+        ("iq-test", "iq-test"),
+    ],
+)
+def test_a_model_is_called_as_people_say_it(stem: str, model: str) -> None:
+    (found,) = take_stock([file(f"{stem}.gguf")]).models
+
+    assert found.model == model
+    assert found.alias in {"", stem.lower().replace(" ", "-")}
+    assert (found.alias == "") is (model == stem.lower())
+
+
+def test_two_files_of_one_model_keep_their_whole_names() -> None:
+    files = [file("M-Q4_0.gguf"), file("M-Q8_0.gguf"), file("N-Q8_0.gguf"), file("N.gguf")]
+
+    found = [(model.model, model.alias) for model in take_stock(files).models]
+
+    assert found == [("m-q4_0", ""), ("m-q8_0", ""), ("n", ""), ("n-q8_0", "")]
 
 
 def test_ids_are_unique_and_plain() -> None:

@@ -1,5 +1,6 @@
 # ruff: noqa: E501  one message, one line
 import json
+import re
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arriero.worker.stripping import Stripper
+from tests.worker.growth import assert_linear
 
 MARK = "[swap-progress] "
 LINE = f"{MARK}qwen: loading 42% (12 s)\n"
@@ -160,3 +162,58 @@ def test_any_history_is_stripped_once_and_for_all(items: list[Any], key: str) ->
     once = stripper.strip(body)
     assert json.loads(once)["model"] == "m"
     assert stripper.strip(once) == once
+
+
+_LINE = re.compile(rf"^(?:{re.escape(MARK)})[^\n]*(?:\n|\Z)", re.MULTILINE)
+_WRAPPED = re.compile(r"<(think|assistant_thinking)>(.*?)</\1>\s*", re.DOTALL)
+_PIECES = st.sampled_from(
+    [
+        *("<think>", "</think>", "<assistant_thinking>", "</assistant_thinking>", "<", " ", "\n"),
+        *("x", LINE, READY, MARK, LINE.rstrip()),
+    ]
+)
+
+
+def _by_pattern(text: str) -> str:
+    """What is left of a text of the user's, said in patterns, which are slow and easy to read."""
+
+    def wrapped(match: re.Match[str]) -> str:
+        rest = _LINE.sub("", match[2])
+        if rest == match[2]:
+            return match[0]
+        return match[0].replace(match[2], rest, 1) if rest.strip() else ""
+
+    return _WRAPPED.sub(wrapped, text)
+
+
+@given(st.lists(_PIECES, max_size=14).map("".join))
+def test_texts_are_searched_as_the_patterns_say(text: str) -> None:
+    wanted = _by_pattern(text)
+    found = stripped(user("hi"), user(text))[1:]
+    assert found == ([user(wanted)] if wanted or not text else [])
+    reasoning = _LINE.sub("", text)
+    wanted_message = assistant() | ({"reasoning": reasoning} if reasoning or not text else {})
+    assert stripped(assistant(reasoning=text)) == [wanted_message]
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "<think>",
+        "<assistant_thinking><think>",
+        "</think><think>",
+        f"<think>{LINE}",
+        f"<think>{LINE}</think>",
+        "<think></assistant_thinking>",
+        MARK,
+        LINE,
+        " ",
+        "\n",
+    ],
+)
+def test_no_text_takes_longer_than_its_length_allows(piece: str) -> None:
+    def strip(count: int) -> None:
+        text = LINE + piece * count
+        stripped(user(text), assistant(text, reasoning=text))
+
+    assert_linear(strip, 4000)
