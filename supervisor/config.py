@@ -153,13 +153,15 @@ def _read(
 ) -> tuple[Config, Node]:
     trees: list[Node] = []
     for source, text in texts:
+        mistakes: list[YamlError] = []
+        tree = None
         try:
-            tree = parse_yaml(text, source)
+            tree = parse_yaml(text, source, mistakes)
         except YamlError as exc:
-            problems.append(Problem(source, exc.line, exc.column, "", str(exc)))
-            continue
+            mistakes.append(exc)
+        problems += [Problem(source, one.line, one.column, "", str(one)) for one in mistakes]
         if tree is None:
-            continue  # nothing but comments
+            continue  # nothing but comments, or no tree
         if isinstance(tree.value, dict):
             trees.append(tree)
         else:
@@ -170,12 +172,12 @@ def _read(
     root = merged or Node({}, 1, 1)
     name = ", ".join(source for source, _ in texts) or "the configuration"
     reading = Reading(name, environ, lenient=lenient)
+    reading.problems += problems  # what could not be read may hold what is missed elsewhere
     config = None
     with suppress(Enough):
         config = _read_config(root, Place(reading))
-    problems += reading.problems
-    if problems or config is None:
-        raise ConfigError(problems, reading.warnings)
+    if reading.problems or config is None:
+        raise ConfigError(reading.problems, reading.warnings)
     config = replace(
         config,
         warnings=tuple(sorted(reading.warnings)),

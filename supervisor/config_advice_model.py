@@ -1,5 +1,7 @@
 """What is surely not meant in one model: a command that cannot work as it is. Deciding only."""
 
+import os
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from ipaddress import ip_address
@@ -11,6 +13,11 @@ from .config_findings import Findings
 from .config_values import PORT, ModelConfig
 from .masking import masked_text
 from .server_options import DEFAULT_PORT, ServerOptions, server_options
+
+# What a shell would take for its own, as words of their own. No `<x>`: templates are full of it.
+_SHELL_SYNTAX: Final = re.compile(r"\|\|?|&&?|;|<|(?:\d|&)?>>?(?:&\d|[\w./~$-]*)")
+
+_CONTAINER_TOOLS: Final = frozenset({"docker", "podman", "nerdctl"})
 
 # How many missing files of one model are told by name, and how much of a name.
 _MOST_FILES: Final = 4
@@ -39,6 +46,8 @@ def check_model(model: ModelConfig, disk: Disk, found: Findings) -> None:
     env = dict(model.env)
     options = server_options(model.command, env)
     _check_program(model, env, disk, found)
+    _check_shell(model, found)
+    _check_container(model, found)
     if options is None:
         _check_given_port(model, found)
         return
@@ -80,6 +89,32 @@ def _check_program(model: ModelConfig, env: Mapping[str, str], disk: Disk, found
     found.warn(
         ("models", model.model, "cmd"),
         f"there is no program {_quoted(program)}{_no_shell(program)}; {would_do}",
+    )
+
+
+def _check_shell(model: ModelConfig, found: Findings) -> None:
+    """Check that nothing is meant for a shell: what it would do is done by nobody."""
+    written = next(filter(_SHELL_SYNTAX.fullmatch, model.command[1:]), None)
+    if written is not None:
+        found.warn(
+            ("models", model.model, "cmd"),
+            f"{_quoted(written)} is handed to the program, because there is no shell; write "
+            "sh -c '...' around the whole command, or put it into a script",
+        )
+
+
+def _check_container(model: ModelConfig, found: Findings) -> None:
+    """Check that what only starts a container has a command that ends it."""
+    words = [word for word in model.command if not word.startswith("-")]
+    names = [os.path.basename(word) for word in words]
+    tool = next((at for at, name in enumerate(names[:2]) if name in _CONTAINER_TOOLS), None)
+    if tool is None or "run" not in names[tool + 1 : tool + 3] or model.stop_command:
+        return
+    found.warn(
+        ("models", model.model, "cmd"),
+        f"a container that {_quoted(words[tool])} has started may go on when this command "
+        "is killed; give it a --name, and write cmdStop: "
+        f"{names[tool].removesuffix('-compose')} stop NAME",
     )
 
 

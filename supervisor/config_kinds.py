@@ -134,8 +134,32 @@ def integer(least: int, most: int, takes: str = "a whole number") -> Kind[int]:
 
 
 def seconds(least: int = 0) -> Kind[int]:
-    """A number of seconds, up to a year, as llama-swap writes times."""
-    return integer(least, 366 * 24 * 3600, "seconds")
+    """A number of seconds, up to a year, as llama-swap writes times; or a duration, as we do."""
+    most = 366 * 24 * 3600
+    bare = integer(least, most, "seconds")
+    takes = f"a whole number from {least} to {most}, in seconds, or a duration such as 5m"
+
+    def read(node: Node, place: Place) -> int:
+        value = place.scalar(node, takes).typed
+        found_s = _in_seconds(value) if isinstance(value, str) else None
+        if found_s is None:
+            try:
+                return bare.read(node, place)
+            except Wrong:
+                raise place.wrong(node, takes) from None
+        if not found_s.is_integer() or not least <= found_s <= most:
+            raise place.wrong(node, takes)
+        return int(found_s)
+
+    as_duration = text_like(f"^(?:{_DURATION.pattern})$", takes, ["string"])
+    return Kind("seconds", {"anyOf": [bare.schema, as_duration]}, read)
+
+
+def _in_seconds(text: str) -> float | None:
+    """Return how long ``1m30s`` is; None if that is no duration with units."""
+    if len(text) > _SHOWN or not _DURATION.fullmatch(text):
+        return None
+    return sum(float(number) * _UNITS_S[unit] for number, unit in _PART.findall(text))
 
 
 def _read_boolean(node: Node, place: Place) -> bool:
@@ -191,10 +215,8 @@ def duration(least_s: float, most_s: float, *, or_none: bool = False) -> Kind[fl
 
     def read(node: Node, place: Place) -> float:
         value = place.scalar(node, takes).typed
-        found = None
-        if isinstance(value, str) and len(value) <= _SHOWN and _DURATION.fullmatch(value):
-            found = sum(float(number) * _UNITS_S[unit] for number, unit in _PART.findall(value))
-        elif value == 0 and not isinstance(value, bool):
+        found = _in_seconds(value) if isinstance(value, str) else None
+        if value == 0 and not isinstance(value, bool):
             found = 0.0
         if found == 0 and or_none:
             return found

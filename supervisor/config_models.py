@@ -186,8 +186,15 @@ class _Draft:
                 words = found[name] if name == "cmdStop" else (found[name],)
                 if any(PORT in word for word in words):
                     written = self.node.member(name)
+                    if written is None or written.value is None:  # it is the default of proxy
+                        place.under("cmd").note(
+                            cmd,
+                            "the server is not told where to listen; write --port ${PORT} here, "
+                            "or its own port into proxy",
+                        )
+                        continue
                     place.under(name).note(
-                        cmd if written is None or written.value is None else written,
+                        written,
                         "${PORT} is used here, but not in cmd: the server would listen elsewhere",
                     )
         return found

@@ -22,6 +22,9 @@ MAX_BYTES: Final = 8 * 1024 * 1024
 MAX_VALUES: Final = 1_000_000
 MAX_DEPTH: Final = 64
 
+# Keys that stand twice in one document, and are told together.
+MAX_REPEATED: Final = 20
+
 _Loader: type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 # What an unquoted text means. YAML 1.1, which PyYAML follows, would make a truth value of `on`, 90
@@ -110,12 +113,14 @@ def typed(text: str) -> Scalar:
     return text
 
 
-def parse_yaml(text: str, source: str = "") -> Node | None:
+def parse_yaml(text: str, source: str = "", repeated: list[YamlError] | None = None) -> Node | None:
     """Read one YAML document; None when there is nothing in it.
 
     Args:
         text: The document.
         source: The file that it comes from; every node gets it.
+        repeated: Gets the mistakes of keys that stand twice, up to `MAX_REPEATED`: the first of
+            each counts, so that what else is wrong can be found. Without it they are raised.
 
     Raises:
         YamlError: It is not YAML, too large, too deep, has a key twice, or more than one document.
@@ -125,7 +130,7 @@ def parse_yaml(text: str, source: str = "") -> Node | None:
     braces = Braces(text)
     hidden = braces.hide(text)
     try:
-        return _build(hidden, source, braces)
+        return _build(hidden, source, braces, repeated)
     except yaml.MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
         if mark:
@@ -138,9 +143,11 @@ def parse_yaml(text: str, source: str = "") -> Node | None:
         raise YamlError(f"this is not YAML: {problem}") from exc
 
 
-def _build(hidden: str, source: str, braces: Braces) -> Node | None:
+def _build(
+    hidden: str, source: str, braces: Braces, repeated: list[YamlError] | None = None
+) -> Node | None:
     """Return the tree of a text whose braces are hidden; raises what the parser raises, too."""
-    builder = _Builder(source, braces)
+    builder = _Builder(source, braces, repeated)
     takes = builder.takes
     loader = _Loader(hidden)
     while (event := loader.get_event()) is not None:
@@ -208,8 +215,9 @@ class _Open:
 class _Builder:
     """Builds the tree, event by event: each goes to what `takes` has for its class."""
 
-    def __init__(self, source: str, braces: Braces) -> None:
+    def __init__(self, source: str, braces: Braces, repeated: list[YamlError] | None) -> None:
         self.root: Node | None = None
+        self._repeated = repeated
         self._source = source
         self._hidden = braces.opening
         self._show = braces.show
@@ -304,15 +312,21 @@ class _Builder:
                 top.merges.append((node, height))
                 return
             if name in top.pairs:
-                first = top.pairs[name][0].line
-                raise YamlError(
-                    f"the key {name[:60]!r} stands here a second time (first in line {first})",
-                    key.line,
-                    key.column,
-                )
-            top.pairs[name] = (key, node)
+                self._refuse_second(name, key, top.pairs[name][0].line)
+            else:
+                top.pairs[name] = (key, node)
         if height > top.height:
             top.height = height
+
+    def _refuse_second(self, name: str, key: Node, first: int) -> None:
+        error = YamlError(
+            f"the key {name[:60]!r} stands here a second time (first in line {first})",
+            key.line,
+            key.column,
+        )
+        if self._repeated is None or len(self._repeated) >= MAX_REPEATED:
+            raise error
+        self._repeated.append(error)
 
 
 def _skip(event: yaml.Event) -> None:

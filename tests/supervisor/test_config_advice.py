@@ -44,6 +44,36 @@ def of_models(keys: str, **models: str) -> list[str]:
     return [f"{one.path}: {one.message}" for one in found]
 
 
+# --- a command that is more than a program --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "syntax", ["| tee log", "&& echo", "|| true", "; echo", "> log", ">>log", "2>&1", "2>/x", "&",
+               "&> log", "< in", ">$HOME/log"]
+)  # fmt: skip
+def test_there_is_no_shell_for_what_is_written_for_one(syntax: str) -> None:
+    (told,) = of_model(f"cmd: 'run ${{PORT}} {syntax}'")
+
+    assert told.startswith(repr(syntax.split()[0]))
+    assert "there is no shell; write sh -c" in told
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "docker run --rm -p ${PORT}:8080 img",
+        "/usr/bin/podman run img ${PORT}",
+        "sudo docker run img ${PORT}",
+        "docker compose run img ${PORT}",
+        "docker --context x run img ${PORT}",
+    ],
+)
+def test_a_container_needs_a_command_that_ends_it(command: str) -> None:
+    (told,) = of_model(f"cmd: '{command}'")
+
+    assert "write cmdStop: " in told
+
+
 # --- one model ------------------------------------------------------------------------------------
 
 
@@ -58,10 +88,15 @@ def of_models(keys: str, **models: str) -> list[str]:
         "cmd: llama-server, proxy: 'http://[::1]:8080'",
         "cmd: llama-server --port 80, proxy: 'http://localhost'",
         "cmd: llama-server --host 10.0.0.1, proxy: 'http://10.0.0.1:8080'",
-        "cmd: docker run -p 9000:8080 x --port 8080, proxy: 'http://127.0.0.1:9000'",
+        "cmd: docker exec x --port 8080, proxy: 'http://127.0.0.1:9000'",
         "cmd: python -m server --port 1, proxy: 'http://127.0.0.1:2'",
-        "cmd: 'docker run -p ${PORT}:80 x', proxy: 'http://127.0.0.1:${PORT}'",
+        "cmd: 'x run -p ${PORT}:80 x', proxy: 'http://127.0.0.1:${PORT}'",
         "cmd: 'run ${PORT}', proxy: 'http://10.0.0.1:9000'",
+        "cmd: 'sh -c \"a | b && c > d\" ${PORT}'",
+        "cmd: 'llama-server --port ${PORT} -r <|eot|> -r <x> --x a;b'",
+        "cmd: 'docker run -p ${PORT}:80 --name x y', cmdStop: docker stop x",
+        "cmd: 'docker exec x run ${PORT}'",
+        "cmd: 'run ${PORT} docker run'",
     ],
 )
 def test_what_may_be_meant_is_no_warning(keys: str) -> None:

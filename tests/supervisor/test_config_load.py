@@ -6,7 +6,7 @@ import pytest
 from arriero.supervisor.config import Config, load_config
 from arriero.supervisor.errors import ConfigError
 from arriero.supervisor.room import Group
-from arriero.supervisor.yamltree import MAX_BYTES
+from arriero.supervisor.yamltree import MAX_BYTES, MAX_REPEATED
 
 RUN = "{cmd: 'run ${PORT}'}"
 
@@ -207,3 +207,39 @@ def test_a_file_that_is_too_large_is_told_with_the_mistakes_of_the_others(tmp_pa
         file.truncate(MAX_BYTES + 1)
     told = problems(tmp_path, "nope: 1")
     assert [text.split(": ")[0] for text in told] == ["1.yaml:1:1", "large.yaml"]
+
+
+# --- mistakes that hide others ------------------------------------------------------------------
+
+
+def test_a_key_that_stands_twice_hides_no_other_mistake(tmp_path: Path) -> None:
+    told = problems(
+        tmp_path,
+        f"models:\n  a: {RUN}\n  a: {RUN}\n  b: {{cmd: 'x ${{PORT}}', ttl: x}}\nfoo: 1\nfoo: 2\n",
+    )
+
+    assert [one.split(": ")[0] for one in told] == [
+        "1.yaml:3:3",
+        "1.yaml:4:30",
+        "1.yaml:5:1",
+        "1.yaml:6:1",
+    ]
+    assert "the key 'a' stands here a second time (first in line 2)" in told[0]
+
+
+def test_a_file_full_of_keys_that_stand_twice_is_soon_told(tmp_path: Path) -> None:
+    told = problems(tmp_path, "models: {}\n" * 1000)
+
+    assert len(told) == MAX_REPEATED + 1
+
+
+@pytest.mark.parametrize("text", ["\tx: [}", "models: [", "- 1"])
+def test_nothing_is_said_of_models_that_may_be_in_what_cannot_be_read(
+    tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "1.yaml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(tmp_path / "1.yaml", environ={})
+
+    assert len(caught.value.problems) == 1
+    assert not caught.value.warnings

@@ -49,7 +49,7 @@ ONE = "models: {a: {cmd: 'run --port ${PORT}'"
         (ONE + ", aliases: [x, x]}}", "'x' is an alias of 'a' already"),
         (ONE + ", proxy: 'ftp://x'}}", "write a URL, such as http://127.0.0.1:9000"),
         (ONE + ", proxy: 'http://x:y'}}", "write a URL"),
-        ("models: {a: {cmd: run}}", "${PORT} is used here, but not in cmd"),
+        ("models: {a: {cmd: run}}", "the server is not told where to listen"),
         ("models: {a: {cmd: 'run ${PROT}'}}", "unknown macro ${PROT}; known are: MODEL_ID"),
         ("models: {a: {cmd: 'run ${env.NOPE}'}}", "the environment has no variable NOPE"),
         ("models: {a: {cmd: 'run ${PID}', proxy: 'http://x'}}", "${PID} has a meaning in cmdStop only"),

@@ -134,7 +134,6 @@ def test_the_first_port_is_a_port(start: str) -> None:
     [
         ("proxy: 'http://h:${PORT}'", "1:31: models.a.proxy"),
         ("proxy: '${p}'", "1:31: models.a.proxy"),
-        ("name: n", "1:19: models.a.proxy"),  # the default proxy has it
         ("proxy: 'http://h:1', checkEndpoint: '/${PORT}'", "1:60: models.a.checkEndpoint"),
         ("proxy: 'http://h:1', cmdStop: 'x ${PORT}'", "1:54: models.a.cmdStop"),
     ],
@@ -143,6 +142,12 @@ def test_a_port_that_the_command_does_not_use_is_a_mistake(keys: str, where: str
     text = f"models: {{a: {{cmd: run, {keys}}}}}\nmacros: {{p: 'http://h:${{PORT}}'}}\n"
     (told,) = problems(text)
     assert told.startswith(f"c.yaml:{where}: ${{PORT}} is used here, but not in cmd")
+
+
+def test_a_server_that_is_told_no_port_is_no_matter_of_a_proxy_that_nobody_wrote() -> None:
+    (told,) = problems("models: {a: {cmd: run, name: n}}")
+    assert told.startswith("c.yaml:1:19: models.a.cmd: the server is not told where to listen")
+    assert "--port ${PORT}" in told
 
 
 def test_a_port_that_the_command_does_not_use_is_unknown_elsewhere() -> None:
@@ -167,6 +172,24 @@ def test_a_model_is_unloaded_after_its_own_ttl_or_the_global_one(
     top: str, own: str, seconds: int
 ) -> None:
     assert model(f"ttl: {own}", f"globalTTL: {top}").ttl_s == seconds
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"), [("5m", 300), ("1h30m", 5400), ("90s", 90), ("60000ms", 60)]
+)
+def test_times_may_have_units_as_elsewhere(written: str, seconds: int) -> None:
+    found = model(f"ttl: {written}, unloadTimeout: {written}, healthCheckTimeout: {written}")
+    assert found.ttl_s == found.unload_timeout_s == found.health_check_timeout_s == seconds
+    assert model(top=f"globalTTL: {written}").ttl_s == seconds
+
+
+@pytest.mark.parametrize("written", ["5x", "1.5s", "-5m", "9000h", "m", "''", "[1]", "true", "1.5"])
+def test_what_is_no_number_of_seconds_is_refused_with_what_would_do(written: str) -> None:
+    (told,) = problems(with_model(f"ttl: {written}"))
+    assert "models.a.ttl: found " in told
+    assert told.endswith(
+        "write a whole number from -1 to 31622400, in seconds, or a duration such as 5m"
+    )
 
 
 @pytest.mark.parametrize(
@@ -203,7 +226,7 @@ def test_a_model_has_15_s_to_get_ready_unless_it_says_less_itself(
         ("", "unloadTimeout: -1", "unloadTimeout: found the number -1"),
         ("unloadTimeout: -1", "", "models.a.unloadTimeout: found the number -1"),
         ("timeouts: {connect: -1}", "", "models.a.timeouts.connect: found the number -1"),
-        ("timeouts: {connect: 5s}", "", "models.a.timeouts.connect: found the text '5s'"),
+        ("timeouts: {connect: 5x}", "", "models.a.timeouts.connect: found the text '5x'"),
         ("ttl: '60'", "", "models.a.ttl: found the text '60'"),
     ],
 )
