@@ -15,11 +15,12 @@ import zmq
 
 from arriero.protocol.transport import connected, open_context
 
-from .asgi_door import AsgiDoor
+from .edge import FLOOD_LOG, contain
 from .front import serve_connection
+from .http2_door import Http2Door
 from .link import TOPICS, SupervisorLink
 from .listen import accept_connections, open_listener
-from .page_door import PageDoor, open_page_door
+from .page_door import open_page_door
 from .pages import make_pages
 from .sentry import Connection, Sentry
 from .service import Service
@@ -70,6 +71,7 @@ async def run_worker(settings: Settings, on_orphaned: Callable[[], None]) -> Non
         sentry = Sentry()
         service = Service(sentry=sentry)
         sentry.chores.append(service.upstreams.trim)
+        sentry.chores.append(lambda _: FLOOD_LOG.flush())
         link = SupervisorLink(settings.worker, lease, events, service)
         async with trio.open_nursery() as nursery:  # last: says what ran until the end
             nursery.start_soon(_watch_parent, settings.parent_pid, on_orphaned)
@@ -85,21 +87,21 @@ async def run_worker(settings: Settings, on_orphaned: Callable[[], None]) -> Non
 
 async def _serve(settings: Settings, service: Service, link: SupervisorLink) -> None:
     """Serve connections until `link.finish`, and until those that run then have ended."""
-    page_door: PageDoor
+    async with open_page_door(make_pages(service, int(time.time()))) as page_door:
 
-    async def take_bridged(sock: socket.socket, peer: bytes) -> None:
-        await serve_connection(Connection(Wire(sock), peer, service.sentry), service, no_pages)
+        async def take_stream(sock: socket.socket, peer: bytes) -> None:
+            conn = Connection(Wire(sock), peer, service.sentry)
+            await contain(serve_connection(conn, service, page_door, None))
 
-    app = AsgiDoor(make_pages(service, int(time.time())), take_bridged)
-    async with open_page_door(app) as page_door:
+        http2_door = Http2Door(take_stream)
 
         async def take(sock: socket.socket) -> None:
             try:
-                wire, peer = Wire(sock), _peer_of(sock)
+                conn = Connection(Wire(sock), _peer_of(sock), service.sentry)
             except OSError:  # reset before it was looked at
                 sock.close()
                 return
-            await serve_connection(Connection(wire, peer, service.sentry), service, page_door)
+            await contain(serve_connection(conn, service, page_door, http2_door))
 
         with open_listener(settings.listen_fd) as listener:
             async with trio.open_nursery() as connections:  # running requests end first
@@ -110,7 +112,7 @@ async def _serve(settings: Settings, service: Service, link: SupervisorLink) -> 
                             listener,
                             take,
                             connections,
-                            lambda: len(service.sentry.connections) + page_door.connections,
+                            lambda: len(service.sentry.connections),
                         )
                     )
                     # What was imported and set up stays for good: let the collector skip it.
@@ -122,13 +124,8 @@ async def _serve(settings: Settings, service: Service, link: SupervisorLink) -> 
                 service.finishing = True
                 connections.cancel_scope.deadline = trio.current_time() + FINISH_S
                 service.sentry.finish()
-                await page_door.finish()
+                http2_door.finish()
                 log.info("worker.finishing worker=%d", settings.worker)
-
-
-async def no_pages(sock: socket.socket, _: bytes) -> None:
-    """Close a bridged connection that asks for a page: that cannot be."""
-    sock.close()
 
 
 def _peer_of(sock: socket.socket) -> bytes:

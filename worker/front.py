@@ -1,12 +1,12 @@
 """One client connection: reads requests and chooses the door for each. Doing.
 
 The *relay door* takes POST on the model routes, straight from here. The *page door* takes
-everything else, with all bytes that were read so far, and keeps the connection. The limits and
-the rules against smuggling are applied here, to the heads of both.
+everything else; its answer ends the connection. A connection that begins as HTTP/2 is taken apart:
+each of its streams comes back here as a connection of its own. So the limits and the rules against
+smuggling are applied here, to all heads.
 """
 
 import logging
-import socket
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
@@ -36,12 +36,19 @@ _LINGER_BYTES = 1024**3
 
 _HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\n"
 
-PageDoor: TypeAlias = Callable[[socket.socket, bytes], Awaitable[None]]
-"""Takes over a connection and what was read from it."""
+PageDoor: TypeAlias = Callable[[Connection, RequestHead, bytes], Awaitable[None]]
+"""Answers a request whose head was read, as it came as well; the connection is over then."""
+
+Http2Door: TypeAlias = Callable[[Connection, bytes], Awaitable[None]]
+"""Serves a connection that began with these bytes, until its end."""
 
 
-async def serve_connection(conn: Connection, service: Service, page_door: PageDoor) -> None:
+async def serve_connection(
+    conn: Connection, service: Service, page_door: PageDoor, http2_door: Http2Door | None
+) -> None:
     """Answer the requests of one connection until it ends. It is closed afterwards.
+
+    Without an `http2_door` it may not begin as HTTP/2: it is a stream of such a connection.
 
     Cancelling cuts it, which a client does not take for the end of an answer.
     """
@@ -56,9 +63,10 @@ async def serve_connection(conn: Connection, service: Service, page_door: PageDo
             raw = await _read_head(conn)
             if raw is None:
                 break
-            if raw == _HTTP2_PREFACE:
-                await _to_page_door(conn, service, page_door, raw)
-                return
+            if raw == _HTTP2_PREFACE and http2_door is not None and not conn.requests:
+                data, conn.buffer = raw + conn.buffer, b""
+                await http2_door(conn, data)
+                break
             if raw == last_raw:  # clients that keep a connection repeat themselves
                 head = last_head
             else:
@@ -74,8 +82,8 @@ async def serve_connection(conn: Connection, service: Service, page_door: PageDo
             route = find_route(head.path) if head.method == b"POST" else None
             if route is None:
                 _refuse_large(head)
-                await _to_page_door(conn, service, page_door, raw)
-                return
+                await page_door(conn, head, raw)
+                break
             form = route.form
             if service.names.config.api_keys:
                 check_key(service.names.config.api_keys, head.method, head.path, head.keys)
@@ -125,13 +133,6 @@ async def _answer_upload(
         await conn.wire.linger(_LINGER_S, _LINGER_BYTES)
         return False
     return goes_on
-
-
-async def _to_page_door(
-    conn: Connection, service: Service, page_door: PageDoor, raw: bytes
-) -> None:
-    service.sentry.connections.discard(conn)
-    await page_door(conn.wire.release(), raw + conn.buffer)
 
 
 async def _refuse(conn: Connection, error: RelayError, form: Form) -> None:

@@ -1,13 +1,11 @@
-"""The page door: Hypercorn takes a connection over, with the bytes that were read. Doing.
+"""The page door: Hypercorn answers one request, which is complete. Doing.
 
 `hypercorn.trio.tcp_server.TCPServer` is half-internal. This is the only file that touches it, the
-version range in pyproject.toml is narrow, and a test fails when its shape moves. It serves what
-it finds: HTTP/1.1, HTTP/2 with prior knowledge, WebSocket upgrades.
+version range in pyproject.toml is narrow, and a test fails when its shape moves.
 """
 
-import contextlib
 import logging
-import socket
+import math
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -19,97 +17,126 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ASGIFramework, ConnectionState, LifespanState
 
-from .head import MAX_HEAD_BYTES
+from .errors import ClientGone
+from .head import MAX_HEAD_BYTES, RequestHead
+from .page_request import MAX_PAGE_BODY_BYTES, page_request
+from .sentry import Connection, Waits
+from .upload import BodySource
 from .wire import Wire
 
-# Milliseconds for a client to acknowledge what was sent. Hypercorn's writes are shielded, so a
-# client that stops reading would keep its task for ever; the kernel ends it (tcp(7)).
-_USER_TIMEOUT_MS = 30_000
-
-# Seconds of silence while a request is being read, and between requests of HTTP/2.
-_READ_TIMEOUT_S = 75
+# Bytes of a chunk that are worth reading on for; see `head` for lengths that are known.
+_MOST_CHUNKED_BYTES = 64 * 1024 * 1024
 
 # Seconds for the app to end; it has nothing to do then.
 _SHUTDOWN_S = 1.0
 
+# For what a client still sends after its answer: seconds, bytes.
+_LINGER_S = 5.0
+_LINGER_BYTES = 1024**3
 
-class _ReplayStream:
-    """What TCPServer uses of a `trio.SocketStream`, which is final; the first bytes were read."""
 
-    def __init__(self, sock: socket.socket, data: bytes) -> None:
-        self._stream = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
-        self._data = data
-        self.socket = self._stream.socket
+class _OneRequest:
+    """What TCPServer uses of a `trio.SocketStream`, which is final: one request, then silence."""
 
-    async def receive_some(self, max_bytes: int) -> bytes:
-        """Return what was read before, then what comes."""
-        if self._data:
+    def __init__(self, conn: Connection, request: bytes) -> None:
+        self._conn = conn
+        self._request = request
+        self._reading = trio.CancelScope()
+        self.socket = conn.wire.sock
+
+    async def receive_some(self, _: int) -> bytes:
+        """Return the request, all of it; then wait for the client to leave."""
+        if self._request:
             await trio.lowlevel.checkpoint()
-            data, self._data = self._data[:max_bytes], self._data[max_bytes:]
-            return data
-        return await self._stream.receive_some(max_bytes)
+            request, self._request = self._request, b""
+            return request
+        try:
+            with self._reading:
+                while await self._conn.receive():
+                    pass  # another request, which a closing connection does not answer
+                return b""
+        except ClientGone as exc:
+            raise trio.BrokenResourceError from exc
+        raise trio.ClosedResourceError
 
     async def send_all(self, data: bytes) -> None:
-        """Send all of `data`."""
-        await self._stream.send_all(data)
+        """Send all of `data`; a client that takes none of it for long is cut."""
+        try:
+            await self._conn.send(data)
+        except ClientGone as exc:
+            raise trio.BrokenResourceError from exc
 
     # The two below never wait, against trio's custom: quart-trio cancels the task that is at work
-    # in them as soon as its answer is out, and a checkpoint would leave the connection open.
+    # in them as soon as its answer is out, and a checkpoint would leave the connection open. The
+    # socket is closed afterwards, so that what still comes does not wipe the answer.
 
     async def send_eof(self) -> None:
-        """Say that nothing more will come."""
-        with contextlib.suppress(OSError):
-            self.socket.shutdown(socket.SHUT_WR)
+        """Do nothing."""
 
     async def aclose(self) -> None:
-        """Close the socket."""
-        self.socket.close()
+        """Wake the reader: it is over."""
+        self._reading.cancel()
 
 
 class PageDoor:
-    """Serves an ASGI app on connections that are handed to it."""
+    """Serves an ASGI app, one request per connection."""
 
     def __init__(self, app: ASGIWrapper, config: Config, context: WorkerContext) -> None:
         self._app = app
         self._config = config
         self._context = context
-        self.connections = 0
 
-    async def __call__(self, sock: socket.socket, data: bytes) -> None:
-        """Serve one connection until it ends, and close it.
+    async def __call__(self, conn: Connection, head: RequestHead, raw: bytes) -> None:
+        """Answer one request. The connection is over then.
 
         Args:
-            sock: The connection.
-            data: What was read from it.
+            conn: Where it came from.
+            head: Of the request.
+            raw: The same as it came.
+
+        Raises:
+            RelayError: Its body cannot be read.
+            ClientGone: The client left in the middle of it.
         """
-        wire = Wire(sock)
-        if sock.family != socket.AF_UNIX:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _USER_TIMEOUT_MS)
-        stream = _ReplayStream(sock, data)
-        # `cut` is for answers that must not end well; HTTP/2 has no other way through ASGI.
-        state = ConnectionState(LifespanState({"cut": wire.cut}))
-        self.connections += 1
-        try:
+        body, length = await _read_body(conn, head)
+        conn.wait_for(Waits.SUPERVISOR, math.inf)  # the app's answers have limits of their own
+        stream = _OneRequest(conn, page_request(raw, body, length=length))
+        state = ConnectionState(LifespanState({}))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_cut_when_cancelled, conn.wire)
             # TCPServer's annotation asks for TLS; it takes plain streams just as well.
             await TCPServer(self._app, self._config, self._context, state, stream)  # type: ignore[arg-type]
-        finally:
-            self.connections -= 1
-            wire.release()
-            stream.socket.close()
+            await conn.wire.linger(_LINGER_S, _LINGER_BYTES)
+            nursery.cancel_scope.cancel()
 
-    async def finish(self) -> None:
-        """End the connections that do nothing; the others end after their request."""
-        await self._context.terminated.set()
+
+async def _cut_when_cancelled(wire: Wire) -> None:
+    """Cut the connection when all is to end: the server's writes take no notice of that."""
+    try:
+        await trio.sleep_forever()
+    finally:
+        wire.cut()
+
+
+async def _read_body(conn: Connection, head: RequestHead) -> tuple[bytes, int]:
+    """Return the whole body and its length. One that is too long is refused by its length."""
+    if head.length is not None and head.length > MAX_PAGE_BODY_BYTES:
+        return b"", head.length
+    source = BodySource(conn, head, _MOST_CHUNKED_BYTES)
+    body = bytearray()
+    while piece := await source.read():
+        body += piece
+        if len(body) > MAX_PAGE_BODY_BYTES:
+            return b"", len(body)
+    return bytes(body), len(body)
 
 
 @asynccontextmanager
 async def open_page_door(app: ASGIFramework) -> AsyncGenerator[PageDoor, None]:
     """Start `app` and give the door to it; the app is shut down when the block ends."""
     config = Config()
-    config.h11_max_incomplete_size = MAX_HEAD_BYTES
-    config.h2_max_header_list_size = MAX_HEAD_BYTES
-    config.keep_alive_timeout = _READ_TIMEOUT_S
-    config.read_timeout = _READ_TIMEOUT_S
+    config.h11_max_incomplete_size = MAX_HEAD_BYTES + 1024  # our lines come to it
+    config.read_timeout = None  # nothing more is read
     config.include_server_header = False
     config.accesslog = None
     config.errorlog = logging.getLogger("hypercorn.error")

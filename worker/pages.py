@@ -31,6 +31,7 @@ from .errors import (
 )
 from .keys import caller_of, check_key
 from .naming import Names, Target
+from .page_request import MAX_PAGE_BODY_BYTES
 from .paths import find_route
 from .progress_view import ProgressView
 from .tracing import RANDOM_BYTES, start_trace
@@ -40,9 +41,6 @@ _KEY_FIELDS = frozenset({b"authorization", b"x-api-key", b"x-goog-api-key", b"ap
 
 # Here errors have Anthropic's shape even where nothing is.
 _ANTHROPIC_PATHS = "/v1/messages/"
-
-# Bytes of a body. Nothing here needs more than the name of a request.
-_MAX_BODY_BYTES = 1024 * 1024
 
 # Accounts that are listed, unless the client says how many, and at most.
 _USUAL_RECORDS = 100
@@ -113,7 +111,7 @@ def make_pages(service: Knowledge, started_at: int) -> QuartTrio:
         started_at: Unix time, in whole seconds, that the listing gives as `created`.
     """
     app = QuartTrio(__name__, static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = _MAX_BODY_BYTES
+    app.config["MAX_CONTENT_LENGTH"] = MAX_PAGE_BODY_BYTES
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.converters["id"] = _IdConverter
 
@@ -229,7 +227,7 @@ def make_pages(service: Knowledge, started_at: int) -> QuartTrio:
             return _answer(UnknownPath("cannot find anything at this path"))
         if error.code == 413:
             return _answer(
-                TooLarge(f"cannot take a body of more than {_MAX_BODY_BYTES} bytes here")
+                TooLarge(f"cannot take a body of more than {MAX_PAGE_BODY_BYTES} bytes here")
             )
         response = _answer(RelayError(error.description or error.name))
         response.status_code = error.code or 500

@@ -47,9 +47,9 @@ class Wire:
         self._more = False  # the last read was full
         self.closed = False
 
-    def release(self) -> socket.socket:
-        """Give the socket away: whoever takes it closes it."""
-        self.closed = True
+    @property
+    def sock(self) -> socket.socket:
+        """The socket, to be asked and not to be changed."""
         return self._sock
 
     async def receive(self, most: int = RECEIVE_BYTES) -> bytes:

@@ -15,11 +15,14 @@ from arriero.protocol.activity import RequestRecord
 from arriero.protocol.lease import CancelResult
 from arriero.protocol.routes import ModelRoute, PeerModel, PeerRoute, WorkerConfig
 from arriero.worker.errors import Unavailable
+from arriero.worker.head import parse_head
 from arriero.worker.keys import caller_of
 from arriero.worker.naming import Names
 from arriero.worker.page_door import open_page_door
 from arriero.worker.pages import make_pages
 from arriero.worker.progress_view import ProgressView
+from arriero.worker.sentry import Connection, Sentry
+from arriero.worker.wire import Wire
 
 ALICE = caller_of([(b"authorization", b"Bearer alice")])
 
@@ -101,20 +104,21 @@ Ask = Callable[..., Awaitable[Answer]]
 
 @asynccontextmanager
 async def pages(known: Known) -> AsyncGenerator[Ask, None]:
+    sentry = Sentry()
     async with open_page_door(make_pages(known, 0)) as door, trio.open_nursery() as nursery:
 
         async def ask(
             method: str, path: str, *lines: str, body: str = "", length: int | None = None
         ) -> Answer:
             ours, theirs = socket.socketpair()
-            theirs.setblocking(False)
-            nursery.start_soon(door, theirs, b"")
             stream = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
             said = len(body) if length is None else length
             head = [f"{method} {path} HTTP/1.1", "Host: x", f"Content-Length: {said}", *lines]
+            raw = ("\r\n".join(head) + "\r\n\r\n").encode()
+            nursery.start_soon(door, Connection(Wire(theirs), b"", sentry), parse_head(raw), raw)
             data = b""
             async with stream:
-                await stream.send_all(("\r\n".join(head) + "\r\n\r\n" + body).encode())
+                await stream.send_all(body.encode())
                 while more := await stream.receive_some():
                     data += more
             head_bytes, _, rest = data.partition(b"\r\n\r\n")
