@@ -1,0 +1,108 @@
+"""Whatever one connection does, on either door, it ends at most itself."""
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable
+
+import httpx
+import psutil
+import pytest
+from packets import DEADLY, FLOODS, OF_HTTP_1, WRONG
+from trains import PATIENCE_S, Stream, Train, eventually
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def train(start_shared_train: Callable[..., Train], scripted: Callable[..., str]) -> Train:
+    """One worker, so that every connection meets the same."""
+    config = {"models": {"a": {"cmd": scripted("--name", "a")}}}
+    train = start_shared_train(config)
+    assert train.chat("a").status_code == 200
+    return train
+
+
+def connect(train: Train) -> socket.socket:
+    host, _, port = train.url.removeprefix("http://").partition(":")
+    return socket.create_connection((host, int(port)), timeout=PATIENCE_S)
+
+
+def send(train: Train, data: bytes) -> bytes:
+    """Send `data` on a connection of its own, and return what comes until its end."""
+    answer = b""
+    with connect(train) as stranger, contextlib.suppress(ConnectionError):
+
+        def write() -> None:
+            with contextlib.suppress(OSError):
+                stranger.sendall(data)
+                stranger.shutdown(socket.SHUT_WR)
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        try:
+            while more := stranger.recv(65536):
+                answer += more
+        finally:
+            with contextlib.suppress(OSError):
+                stranger.shutdown(socket.SHUT_RDWR)
+            writer.join()
+    return answer
+
+
+def worker_of(train: Train) -> psutil.Process:
+    (pid,) = train.workers().values()
+    return psutil.Process(pid)
+
+
+def is_well(train: Train) -> bool:
+    return httpx.get(f"{train.url}/health", timeout=PATIENCE_S).text == "OK"
+
+
+def held(worker: psutil.Process) -> int:
+    """How many sockets and other files it has open."""
+    return worker.num_fds()
+
+
+@pytest.mark.parametrize("name", DEADLY)
+def test_what_once_ended_a_worker_ends_its_own_connection(train: Train, name: str) -> None:
+    before = train.workers()
+    stream = Stream(train, "a", chunks=8, delay_s=0.05)
+    for _ in range(3):
+        send(train, DEADLY[name])
+    whole = stream.finish()
+
+    assert whole.error is None
+    assert whole.frames[-1] == "data: [DONE]"
+    assert train.workers() == before
+    assert is_well(train)
+
+
+@pytest.mark.parametrize("packets", [WRONG, OF_HTTP_1, FLOODS], ids=["wrong", "http1", "floods"])
+def test_of_what_no_client_should_send_nothing_stays(
+    train: Train, packets: dict[str, bytes]
+) -> None:
+    is_well(train)
+    worker = worker_of(train)
+    before = held(worker)
+    for name, data in packets.items():
+        send(train, data)
+        assert worker.is_running(), name
+        assert is_well(train), name
+
+    assert worker_of(train) == worker
+    eventually(lambda: held(worker) <= before, what=f"{before} open files, not {held(worker)}")
+
+
+@pytest.mark.parametrize("settings", ["AAA", "AAMAAABkAAQAAP__"])
+def test_who_would_change_to_http_2_is_answered_in_http_1(train: Train, settings: str) -> None:
+    fields = {
+        "Connection": "Upgrade, HTTP2-Settings",
+        "Upgrade": "h2c",
+        "HTTP2-Settings": settings,
+    }
+
+    answer = httpx.get(f"{train.url}/health", headers=fields)
+
+    assert (answer.status_code, answer.text) == (200, "OK")
+    assert "upgrade" not in answer.headers
