@@ -134,7 +134,7 @@ def make_pages(service: Knowledge, started_at: int) -> QuartTrio:
         g.request_id = start_trace(fields, os.urandom(RANDOM_BYTES)).request_id
         config = service.names.config
         if request.method == "OPTIONS" and config.cors:
-            return _with_fields(Response(status=204), preflight_fields(fields))
+            return _with_fields(Response(b"", status=204), preflight_fields(fields))
         path = request.path.encode()
         check_key(config.api_keys, request.method.encode(), path, _key_fields())
         return None
