@@ -201,8 +201,8 @@ class ConfigStatus(Value, frozen=True, kw_only=True):
         files: What it is read from.
         needs_restart: Keys that differ in the files, and wait for arriero to be started anew.
         failed: The last attempt to reload, if that failed.
-        warnings: Number of things in it that are surely not meant; the log and ``arriero check``
-            say which.
+        warnings: Number of things in it that are surely not meant, or that nothing acts on.
+        findings: The first of them, each with its place; the log has all.
     """
 
     generation: int
@@ -211,6 +211,7 @@ class ConfigStatus(Value, frozen=True, kw_only=True):
     needs_restart: tuple[str, ...] = ()
     failed: FailedReload | None = None
     warnings: int = 0
+    findings: tuple[str, ...] = ()
 
 
 class Snapshot(Value, frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ Layout, in the order in which one part stands on another:
                                                               configurations out of something else
                progress_*, durations                          how far a start is
                endings                                        why a process went away, for clients
-    doing      config, config_sources, config_store, watching, reloading
+    doing      real_disk, config, config_sources, config_store, watching, reloading
                                                               the files of the configuration
                spawning, process*, lines, procfs, guardian*, ports, health
                                                               one process, and nothing left behind

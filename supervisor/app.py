@@ -19,7 +19,8 @@ from arriero.protocol.transport import open_context
 from .activity import RecordStore
 from .commands import Commands
 from .conductor import Conductor
-from .config import Config, load_config, parse_listen
+from .config import Config, load_with_tree, parse_listen
+from .config_advice import with_findings
 from .config_sources import find_sources
 from .config_values import LogLevel
 from .config_watch import View
@@ -40,6 +41,7 @@ from .preloading import preload
 from .prices_fetch import FILE_NAME as PRICES_FILE_NAME
 from .prices_fetch import PriceFeed
 from .publisher import open_publisher
+from .real_disk import RealDisk
 from .reloading import InForce, Parts, Reloader
 from .runtime import open_runtime_dir, state_dir
 from .watching import look_at, watch
@@ -88,18 +90,21 @@ class Order:
     def load(self) -> Config:
         """Read the configuration; what the command line says goes before it.
 
+        Its warnings are those of ``arriero check``, and the keys on which nothing acts.
+
         Raises:
             ConfigError: It cannot be used.
         """
-        config = load_config(
+        config, root = load_with_tree(
             *self.files, directory=self.directory, environ=os.environ, lenient=self.lenient
         )
-        return replace(
+        config = replace(
             config,
             listen=config.listen if self.listen is None else parse_listen(self.listen),
             workers=config.workers if self.workers is None else self.workers,
             logging=replace(config.logging, level=self.log_level or config.logging.level),
         )
+        return with_findings(config, root, RealDisk())
 
 
 def serve(order: Order) -> int:

@@ -1,9 +1,7 @@
 """The command `arriero check`: reads a configuration and tells what is wrong with it."""
 
 import os
-import shutil
 import sys
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -22,31 +20,6 @@ _EXAMPLE: Final = "arriero check config.yaml"
 
 # What is told below the tables, and how it looks on a terminal.
 _KINDS: Final = (("notes", "dim"), ("warnings", "yellow"), ("errors", "red"))
-
-
-class RealDisk:
-    """This machine. Everything is looked at, and nothing opened; each thing once."""
-
-    def __init__(self) -> None:
-        self._is_file = cache(_is_file)
-        self._is_program = cache(lambda name, path: shutil.which(name, path=path) is not None)
-
-    def is_file(self, path: Path) -> bool:
-        """Say whether there is a file; True, too, where that cannot be seen."""
-        return self._is_file(path)
-
-    def is_program(self, name: str, path: str | None) -> bool:
-        """Say whether `name` can be started, with `path` as its PATH."""
-        return self._is_program(name, path)
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except PermissionError:
-        return True  # the user who is going to run it may be another one
-    except (OSError, ValueError):  # such as a name that is too long, or holds a zero byte
-        return False
 
 
 @click.command(epilog=f"Example:  {_EXAMPLE} --json")
@@ -84,6 +57,7 @@ def check(
     from .config import load_with_tree
     from .config_advice import advise
     from .config_dump import dump
+    from .real_disk import RealDisk
 
     if not files and config_dir is None:
         if not DEFAULT_CONFIG.exists():

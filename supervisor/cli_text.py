@@ -29,6 +29,9 @@ _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u202a-\u202e\u2066-\
 
 NOTHING: Final = "-"
 
+# Findings in a configuration that are shown with a status, which is about other things.
+_MOST_FINDINGS: Final = 5
+
 
 @dataclass(frozen=True, slots=True)
 class Table:
@@ -127,7 +130,10 @@ def config_lines(config: ConfigStatus, now: float) -> list[str]:
         lines[0] += f"; needs a restart: {', '.join(map(clean, config.needs_restart))}"
     if config.warnings:
         count = f"{config.warnings} warning{'s' * (config.warnings != 1)}"
-        lines[0] += f"; {count} (`arriero check` shows them)"
+        lines[0] += f"; {count}"
+        lines += [f"warning: {clean(one)}" for one in config.findings[:_MOST_FINDINGS]]
+        if config.warnings > _MOST_FINDINGS:
+            lines.append(f"... and {config.warnings - _MOST_FINDINGS} more, see `arriero check`")
     if config.failed is not None:
         problems = config.failed.problems
         others = len(problems) - 1 + config.failed.more

@@ -7,7 +7,7 @@ against what is said around it.
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from itertools import islice
 from typing import Final
@@ -58,6 +58,16 @@ def advise(config: Config, root: Node, disk: Disk) -> Advice:
     check_pins(config, found)
     check_macros(root, found)
     return Advice(tuple(sorted(found.warnings)), tuple(sorted(found.notes)))
+
+
+def with_findings(config: Config, root: Node, disk: Disk) -> Config:
+    """Return `config` with all that its operator should know among its warnings.
+
+    That is what `advise` finds, and the keys on which nothing acts: who only serves does not see
+    the notes of ``arriero check``.
+    """
+    found = advise(config, root, disk).warnings
+    return replace(config, warnings=tuple(sorted({*config.warnings, *config.notes, *found})))
 
 
 def homes(config: Config) -> Mapping[str, str]:

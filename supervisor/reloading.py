@@ -7,7 +7,7 @@ model that runs by `engine.py`.
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 import trio
@@ -50,6 +50,10 @@ SHOWN_PROBLEMS = 20
 SHOWN_CHARS = 400
 
 
+def _shown(problems: Sequence[Problem]) -> tuple[str, ...]:
+    return tuple(str(problem)[:SHOWN_CHARS] for problem in problems[:SHOWN_PROBLEMS])
+
+
 @dataclass(slots=True)
 class InForce:
     """The configuration in force, and what is known about it. Changed by `Reloader` only."""
@@ -69,6 +73,7 @@ class InForce:
             needs_restart=self.needs_restart,
             failed=self.failed,
             warnings=len(self.config.warnings),
+            findings=_shown(self.config.warnings),
         )
 
     def routes(self, fetched: PriceList | None = None) -> WorkerConfig:
@@ -278,7 +283,7 @@ class Reloader:
 
     def _refuse(self, error: ConfigError, *, is_real: bool) -> Refusal:
         count = len(error.problems)
-        shown = tuple(str(problem)[:SHOWN_CHARS] for problem in error.problems[:SHOWN_PROBLEMS])
+        shown = _shown(error.problems)
         generation = self._in_force.generation
         if is_real:
             self._in_force.failed = FailedReload(

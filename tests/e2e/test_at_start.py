@@ -119,3 +119,26 @@ def test_the_command_line_is_stronger(
 
     write(train, text | {"logLevel": "warn"})
     assert train.ask("reload")["applied"] is False  # nothing that acts is different
+
+
+def test_what_check_warns_of_is_in_the_log_and_in_the_status(
+    start_train: Callable[..., Train], scripted: Callable[..., str]
+) -> None:
+    train = start_train(
+        {
+            "captureBuffer": 7,
+            "models": {
+                "a": {"cmd": scripted()},
+                "gone": {"cmd": "/nowhere/server --port ${PORT}"},
+                "file": {"cmd": "/nowhere/llama-server --port ${PORT} -m /nowhere/m.gguf"},
+            },
+        }
+    )
+
+    found = train.ask("status")["config"]["findings"]
+    log = train.log.read_text()
+    assert [line.partition(": ")[2].split(":")[0] for line in found] == [
+        "captureBuffer", "models.file.cmd", "models.file.cmd", "models.gone.cmd",
+    ]  # fmt: skip
+    for line in found:
+        assert log.count(f" WARNING arriero.supervisor.own_log config.warning {line}") == 1

@@ -239,6 +239,7 @@ def test_a_dry_run_tells_the_changes_and_makes_none(track: Track) -> None:
         "needs_restart": [],
         "failed": None,
         "warnings": 0,
+        "findings": [],
     }
     assert track.names() == ["a", "b"]
     assert not train.model("a")["stale"]

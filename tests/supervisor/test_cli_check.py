@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from arriero.supervisor.cli import main
-from arriero.supervisor.cli_check import RealDisk
 from arriero.supervisor.cli_check_text import fitted
 from arriero.supervisor.cli_text import Table
 from arriero.supervisor.config import load_config, parse_config
+from arriero.supervisor.real_disk import RealDisk
 
 GOOD = f"models: {{a: {{cmd: '{sys.executable} -m server ${{PORT}}'}}}}\n"
 WARNED = GOOD + "groups: {g: {members: []}}\n"

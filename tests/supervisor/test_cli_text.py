@@ -293,12 +293,24 @@ def test_the_configuration_is_told_with_what_is_wrong_about_it() -> None:
 
 
 @pytest.mark.parametrize(("count", "told"), [(1, "1 warning"), (2, "2 warnings")])
-def test_the_warnings_of_a_configuration_are_counted(count: int, told: str) -> None:
-    status = ConfigStatus(generation=1, loaded_at=0.0, files=("a.yaml",), warnings=count)
+def test_the_warnings_of_a_configuration_are_counted_and_told(count: int, told: str) -> None:
+    found = tuple(f"a.yaml:{number}:1: oh\x1b" for number in range(count))
+    status = ConfigStatus(
+        generation=1, loaded_at=0.0, files=("a.yaml",), warnings=count, findings=found
+    )
 
-    (line,) = config_lines(status, 1.0)
+    line, *shown = config_lines(status, 1.0)
 
-    assert line.endswith(f"; {told} (`arriero check` shows them)")
+    assert line.endswith(f"; {told}")
+    assert shown == [f"warning: a.yaml:{number}:1: oh\\x1b" for number in range(count)]
+
+
+def test_of_many_warnings_the_first_are_told() -> None:
+    status = ConfigStatus(generation=1, loaded_at=0.0, warnings=99, findings=("a",) * 20)
+
+    _, *shown = config_lines(status, 1.0)
+
+    assert shown == ["warning: a"] * 5 + ["... and 94 more, see `arriero check`"]
 
 
 def test_the_workers_are_an_aligned_table() -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from arriero.supervisor.config_advice import Advice, advise, homes
+from arriero.supervisor.config_advice import Advice, advise, homes, with_findings
 from arriero.supervisor.config_findings import Findings
 from arriero.supervisor.yamltree import parse_yaml
 from tests.supervisor.reading import parse
@@ -474,3 +474,18 @@ models:
         (2, "macros.unused"),
         (5, "models.a.macros.idle"),
     ]
+
+
+# --- for who serves -------------------------------------------------------------------------------
+
+
+def test_who_serves_is_told_what_check_tells_and_what_does_not_act() -> None:
+    text = "captureBuffer: 7\nmodels: {a: {cmd: 'run ${PORT}'}, b: {cmd: 'run ${PORT}'}}\n"
+    root = parse_yaml(text, "c.yaml")
+    assert root is not None
+
+    config = with_findings(parse(text), root, Disk("run"))
+
+    told = [str(found) for found in config.warnings]
+    assert [one.split(": ")[1] for one in told] == ["captureBuffer", "models.a.cmd", "models.b.cmd"]
+    assert with_findings(config, root, Disk("run")) == config  # each of them once
