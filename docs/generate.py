@@ -23,7 +23,8 @@ OWN: Final = frozenset(
     {
         "listen", "workers", "progress", "progressDelay", "heartbeatInterval", "progressMarker",
         "progressDetails", "strict", "progressMarkersOld", "nonstreamHold", "nonstreamKeepalive",
-        "upstreamIdle", "upstreamStall", "maxRetryWait", "trailers", "cors", "set", "remove",
+        "upstreamIdle", "upstreamStall", "maxRetryWait", "maxBody", "bodyMemory",
+        "trailers", "cors", "set", "remove",
         "hungAfter", "drainLimit", "onFailure",
         "kind", "usage", "forwardAuth", "region",
         "input", "output", "cacheRead", "cacheWrite", "cacheWrite1h", "reasoning",

@@ -121,6 +121,8 @@ class WorkerConfig(Value, frozen=True, kw_only=True):
         upstream_idle_s: Longest silence of an upstream that answers.
         upstream_stall_s: The same, comments and heartbeats not counted.
         max_retry_wait_s: Longest ``Retry-After`` of an upstream that is waited for.
+        max_body_bytes: A body that is read as a whole may be so long.
+        body_memory_bytes: The bodies of all requests of a worker may be so long together.
         trailers: Streams end with trailers of what they used and cost.
         cors: Pages of browsers may ask.
         request_headers: Changes on the way up.
@@ -142,6 +144,8 @@ class WorkerConfig(Value, frozen=True, kw_only=True):
     upstream_idle_s: float = 3600.0
     upstream_stall_s: float = 3600.0
     max_retry_wait_s: float = 20.0
+    max_body_bytes: int = 64 * 1024**2
+    body_memory_bytes: int = 512 * 1024**2
     trailers: bool = True
     cors: bool = True
     request_headers: HeaderRules = HeaderRules()

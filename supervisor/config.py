@@ -207,6 +207,11 @@ def _read_config(root: Node, place: Place) -> Config | None:
     profiles = read_profiles(found["profiles"] or {}, *at("profiles"), names, written)
     if not models and not peers and not place.reading.problems:
         place.warn(None, "there are no models; write at least one under 'models:'")
+    if found["bodyMemory"] < found["maxBody"]:
+        place.warn(
+            root.member("bodyMemory") or root.member("maxBody"),
+            "bodyMemory is smaller than maxBody: no body longer than bodyMemory can be taken",
+        )
     patterns = tuple(pattern for pattern, _ in found["upstream"]["ignorePaths"])
     return Config(
         models=frozen(models),
@@ -223,6 +228,8 @@ def _read_config(root: Node, place: Place) -> Config | None:
         upstream_idle_s=found["upstreamIdle"],
         upstream_stall_s=found["upstreamStall"],
         max_retry_wait_s=found["maxRetryWait"],
+        max_body_bytes=found["maxBody"],
+        body_memory_bytes=found["bodyMemory"],
         trailers=found["trailers"],
         cors=found["cors"],
         request_headers=header_rules(found["headers"]["request"]),

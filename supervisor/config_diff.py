@@ -108,7 +108,7 @@ def _key(name: str) -> str:
     """Return the key of the file that the field `name` was read from."""
     if name in _KEYS:
         return _KEYS[name]
-    first, *rest = name.removesuffix("_s").split("_")
+    first, *rest = name.removesuffix("_s").removesuffix("_bytes").split("_")
     return first + "".join(word.capitalize() for word in rest)
 
 

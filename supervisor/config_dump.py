@@ -10,7 +10,7 @@ from arriero.protocol.routes import HeaderRules
 
 from .addresses import Address
 from .commandline import join_command
-from .config_kinds import Data
+from .config_kinds import Data, size_text
 from .config_price_keys import PRICE_FIELDS
 from .config_prices import PricesByGlob, PriceSource
 from .config_values import (
@@ -60,6 +60,8 @@ def _config(config: Config) -> dict[str, object]:
         "upstreamIdle": _duration(config.upstream_idle_s),
         "upstreamStall": _duration(config.upstream_stall_s),
         "maxRetryWait": _duration(config.max_retry_wait_s),
+        "maxBody": size_text(config.max_body_bytes),
+        "bodyMemory": size_text(config.body_memory_bytes),
         "trailers": config.trailers,
         "cors": config.cors,
         "headers": {

@@ -38,6 +38,9 @@ _UNITS_S: Final = {
 _PART: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|\u00b5s|\u03bcs|ms|s|m|h)", re.ASCII)
 _DURATION: Final = re.compile(rf"(?:{_PART.pattern})+", re.ASCII)
 
+_UNITS_BYTES: Final = {"KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+_SIZE: Final = re.compile(r"(\d{1,9})(KiB|MiB|GiB)", re.ASCII)
+
 _UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
 
 # How much of a value is quoted in a message.
@@ -228,6 +231,34 @@ def duration(least_s: float, most_s: float, *, or_none: bool = False) -> Kind[fl
     if least_s == 0 or or_none:
         schema = {"anyOf": [schema, {"const": 0}]}
     return Kind(takes, schema, read)
+
+
+def size(least_bytes: int, most_bytes: int) -> Kind[int]:
+    """Bytes from ``512KiB``, ``64MiB`` or ``1GiB``. A bare number has no unit.
+
+    Args:
+        least_bytes: Smallest.
+        most_bytes: Largest.
+    """
+    takes = f"a size from {size_text(least_bytes)} to {size_text(most_bytes)}, such as 64MiB"
+
+    def read(node: Node, place: Place) -> int:
+        value = place.scalar(node, takes).typed
+        match = _SIZE.fullmatch(value) if isinstance(value, str) else None
+        if match is None:
+            raise place.wrong(node, takes)
+        found = int(match[1]) * _UNITS_BYTES[match[2]]
+        if not least_bytes <= found <= most_bytes:
+            raise place.wrong(node, takes)
+        return found
+
+    return Kind(takes, text_like(f"^(?:{_SIZE.pattern})$", takes, ["string"]), read)
+
+
+def size_text(count: int) -> str:
+    """Return so many bytes as they are written; they are whole KiB."""
+    unit = next(unit for unit in ("GiB", "MiB", "KiB") if count % _UNITS_BYTES[unit] == 0)
+    return f"{count // _UNITS_BYTES[unit]}{unit}"
 
 
 # --- values of values ---------------------------------------------------------------------------

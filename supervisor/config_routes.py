@@ -41,6 +41,8 @@ def route_table(config: "Config", generation: int, fetched: "PriceList | None") 
         upstream_idle_s=config.upstream_idle_s,
         upstream_stall_s=config.upstream_stall_s,
         max_retry_wait_s=config.max_retry_wait_s,
+        max_body_bytes=config.max_body_bytes,
+        body_memory_bytes=config.body_memory_bytes,
         trailers=config.trailers,
         cors=config.cors,
         request_headers=config.request_headers,

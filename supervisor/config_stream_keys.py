@@ -5,7 +5,17 @@ from typing import Any, Final
 
 from arriero.protocol.routes import HeaderRules
 
-from .config_kinds import BOOLEAN, choice, duration, listed, named, nested, read_text, text
+from .config_kinds import (
+    BOOLEAN,
+    choice,
+    duration,
+    listed,
+    named,
+    nested,
+    read_text,
+    size,
+    text,
+)
 from .config_reading import Key, Kind, Place, Wrong
 from .json_schema import TEXT, text_like
 from .yamltree import Node
@@ -125,6 +135,7 @@ def header_rules(found: dict[str, Any]) -> HeaderRules:
 # --- the keys -----------------------------------------------------------------------------------
 
 _DAY_S: Final = 24 * 3600
+_MIB: Final = 1024**2
 
 # Those that are about progress stand beside its other keys.
 OLD_MARKERS: Final = Key(
@@ -181,6 +192,24 @@ STREAM_KEYS: Final[tuple[Key[Any], ...]] = (
         acts="0.1",
         field="max_retry_wait_s",
         written="20s",
+    ),
+    Key(
+        "maxBody",
+        size(_MIB // 16, 1024 * _MIB),
+        64 * _MIB,
+        "Longest body of a request; forms with files, passed on as they come, may be longer.",
+        acts="0.1",
+        field="max_body_bytes",
+        written="64MiB",
+    ),
+    Key(
+        "bodyMemory",
+        size(_MIB, 1024 * 1024 * _MIB),
+        512 * _MIB,
+        "What the bodies of all requests of a worker may take together; over it 503.",
+        acts="0.1",
+        field="body_memory_bytes",
+        written="512MiB",
     ),
     Key(
         "trailers",

@@ -378,6 +378,8 @@ class Config:
         upstream_idle_s: Longest silence of a server that answers.
         upstream_stall_s: The same, comments and heartbeats not counted.
         max_retry_wait_s: Longest ``Retry-After`` that is waited for.
+        max_body_bytes: Longest body of a request that is read as a whole.
+        body_memory_bytes: What all of them may take together, in each worker.
         trailers: Streams end with trailers.
         cors: Pages of browsers may ask.
         request_headers, response_headers: Fields that are changed on their way up and down.
@@ -411,6 +413,8 @@ class Config:
     upstream_idle_s: float = 3600.0
     upstream_stall_s: float = 3600.0
     max_retry_wait_s: float = 20.0
+    max_body_bytes: int = 64 * 1024**2
+    body_memory_bytes: int = 512 * 1024**2
     trailers: bool = True
     cors: bool = True
     request_headers: HeaderRules = field(default=HeaderRules(), repr=False)  # may hold keys

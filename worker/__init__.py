@@ -6,6 +6,9 @@ an unclean close. Layout, lowest first; a file imports only from those above it:
     errors         what cannot be answered, and what the client is told
     head           deciding   head of a request; the rules against smuggling
     chunked        deciding   chunked body of a request -> bytes
+    pace           deciding   how slowly a body may come
+    body_memory    deciding   how much of all bodies is kept at a time
+    json_spans     deciding   where the values of a JSON text are, in bounded steps
     multipart      deciding   form -> the model that it names
     paths          deciding   path -> form of the answer
     keys           deciding   may this client ask, and who is it
@@ -56,6 +59,7 @@ an unclean close. Layout, lowest first; a file imports only from those above it:
     wire           doing      one socket, as thin as it goes
     tls_wire       doing      the same with TLS
     randomness     doing      random bytes, bought in bulk
+    fairness       doing      turns for those that have long work
     sentry         doing      all deadlines, clients that left, streams that are silent
     upstream       doing      kept connections to the models
     upload         doing      a body that is passed on as it comes

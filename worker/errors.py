@@ -199,6 +199,18 @@ class StillLoading(Unavailable):
     code = "model_loading"
 
 
+class BodyMemoryFull(Unavailable):
+    """The bodies of other requests take all the memory that there is for them."""
+
+    code = "body_memory_full"
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(
+            "cannot take this body now: the bodies of other requests leave no room for it; "
+            f"together they may have {limit_bytes} bytes ('bodyMemory' in the configuration)"
+        )
+
+
 class UpstreamDied(RelayError):
     """The model's server went away before its answer was complete."""
 

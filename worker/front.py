@@ -6,16 +6,20 @@ each of its streams comes back here as a connection of its own. So the limits an
 smuggling are applied here, to all heads.
 """
 
+import io
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
 from . import serving
+from .body_memory import Hold
 from .call import AnswerCut
 from .error_answer import error_answer
 from .errors import BadRequest, ClientGone, HeadTooLarge, RelayError, TooLarge
 from .head import MAX_HEAD_BYTES, RequestHead, parse_head
 from .keys import check_key
+from .pace import TOTAL_S, Pace
 from .paths import Form, Route, find_route
 from .sentry import HEAD_S, IDLE_S, Connection, Waits
 from .service import Service
@@ -25,14 +29,15 @@ from .ws_serving import answer_websocket
 
 log = logging.getLogger(__name__)
 
-# Bytes of a body, which is kept in memory until it is answered. Images in a long conversation
-# come to some ten MiB.
-MAX_BODY_BYTES = 64 * 1024 * 1024
-
 # A client that is answered in the middle of its body may send all of it before it reads the
 # answer: for so long it is dropped. Seconds, bytes.
 _LINGER_S = 5.0
 _LINGER_BYTES = 1024**3
+
+# Said besides to those whose body is too long.
+_HINT = " ('maxBody' in the configuration)"
+
+_JSON_BEGINS = re.compile(rb"\s{0,4096}+\{")
 
 _HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\n"
 
@@ -57,9 +62,12 @@ async def serve_connection(
     last_raw = b""
     last_head = RequestHead()
     form = Form.PLAIN
+    hold = Hold(service.bodies)
     try:
         while True:
             form = Form.PLAIN  # of the next request nothing is known yet
+            if conn.buffer:  # requests that came together must not keep all others waiting
+                await service.sentry.fairness.turn()
             raw = await _read_head(conn)
             if raw is None:
                 break
@@ -81,18 +89,19 @@ async def serve_connection(
                     break
             route = find_route(head.path) if head.method == b"POST" else None
             if route is None:
-                _refuse_large(head)
+                _refuse_large(head, service)
                 await page_door(conn, head, raw)
                 break
             form = route.form
             if service.names.config.api_keys:
                 check_key(service.names.config.api_keys, head.method, head.path, head.keys)
-            if not await _answer(conn, service, head, route) or service.finishing:
+            if not await _answer(conn, service, head, route, hold) or service.finishing:
                 if conn.buffer:
                     await wire.linger()  # pipelined bytes must not wipe the answer
                 break
             conn.wait_for(Waits.IDLE, IDLE_S)
     except RelayError as error:  # about the request itself: nobody knows where the next one begins
+        hold.release()
         await _refuse(conn, error, form)
     except AnswerCut:
         log.warning("answer.cut peer=%s", conn.peer.decode("latin-1"))
@@ -100,11 +109,14 @@ async def serve_connection(
     except ClientGone:
         pass
     finally:
+        hold.release()
         service.sentry.connections.discard(conn)
         wire.close()
 
 
-async def _answer(conn: Connection, service: Service, head: RequestHead, route: Route) -> bool:
+async def _answer(
+    conn: Connection, service: Service, head: RequestHead, route: Route, hold: Hold
+) -> bool:
     """Read the body of a model request and answer it.
 
     Returns:
@@ -112,14 +124,16 @@ async def _answer(conn: Connection, service: Service, head: RequestHead, route: 
     """
     kind = head.media_type
     if kind == b"multipart/form-data":
-        upload = await read_upload(conn, head)
+        upload = await read_upload(conn, head, hold)
         return await _answer_upload(conn, service, head, route, upload)
-    body = await _read_body(conn, head)
+    body = await _read_body(conn, head, service, hold)
     # curl says that of all it posts: JSON is JSON, whatever it is called
-    if kind == b"application/x-www-form-urlencoded" and not body.lstrip().startswith(b"{"):
-        upload = await upload_of(conn, head, body)
+    if kind == b"application/x-www-form-urlencoded" and _JSON_BEGINS.match(body) is None:
+        upload = upload_of(conn, head, body, hold)
         return await _answer_upload(conn, service, head, route, upload)
-    return await serving.answer(service, conn, head, route, body)
+    goes_on = await serving.answer(service, conn, head, route, body)
+    hold.release()
+    return goes_on
 
 
 async def _answer_upload(
@@ -179,24 +193,30 @@ async def _read_head(conn: Connection) -> bytes | None:
     return data[:end]
 
 
-def _refuse_large(head: RequestHead) -> None:
-    if head.length is not None and head.length > MAX_BODY_BYTES:
-        raise TooLarge(f"cannot take a body of more than {MAX_BODY_BYTES} bytes")
+def _refuse_large(head: RequestHead, service: Service) -> None:
+    limit_bytes = service.names.config.max_body_bytes
+    if head.length is not None and head.length > limit_bytes:
+        raise TooLarge(f"cannot take a body of more than {limit_bytes} bytes{_HINT}")
 
 
-async def _read_body(conn: Connection, head: RequestHead) -> bytes:
+async def _read_body(conn: Connection, head: RequestHead, service: Service, hold: Hold) -> bytes:
     """Return the whole body.
 
     Raises:
-        RelayError: It is too long, comes too slowly, or is wrongly chunked.
+        RelayError: It is too long, comes too slowly, is wrongly chunked, or there is no memory
+            for it now.
         ClientGone: The client left in the middle of it.
     """
     buffer = conn.buffer
-    if len(buffer) == head.length:  # nearly always
+    limit_bytes = service.names.config.max_body_bytes
+    if len(buffer) == head.length and head.length <= limit_bytes:  # nearly always
+        hold.grow(len(buffer))
         conn.buffer = b""
         return buffer
-    source = BodySource(conn, head, MAX_BODY_BYTES)
-    body = bytearray()
-    while piece := await source.read():
-        body += piece
-    return bytes(body)
+    source = BodySource(conn, head, limit_bytes, Pace(total_s=TOTAL_S), _HINT)
+    hold.check(source.length or 0)
+    with io.BytesIO() as body:  # gives what it has without a copy, and nothing stays in an error
+        while piece := await source.read():
+            hold.grow(len(piece))
+            body.write(piece)
+        return body.getvalue()

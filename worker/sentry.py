@@ -14,6 +14,7 @@ from typing import Protocol
 import trio
 
 from .errors import ClientGone, RequestCancelled, TooSlow
+from .fairness import Fairness
 from .wire import RECEIVE_BYTES, Wire, WireBroken
 
 # Seconds between two looks. A client that left is noticed at the second look after its request
@@ -25,7 +26,6 @@ _BEAT_PAUSE_S = 0.05
 
 HEAD_S = 30.0  # for a whole head, from its first byte (from accepting, for the first one)
 FIRST_S = 1.0  # for the first byte, once this worker is to end
-BODY_S = 60.0  # for the next bytes of a body
 IDLE_S = 75.0  # for the next request on a kept-alive connection; nginx has 75 as well
 WRITE_S = 120.0  # for the client to take the next bytes
 
@@ -292,12 +292,14 @@ class Sentry:
         now: `trio.current_time()` of the last look: exact enough for deadlines of many seconds.
         connections: All of them.
         chores: Called at each look, with the time.
+        fairness: Gives turns to connections that make much work.
     """
 
     def __init__(self) -> None:
         self.now = trio.current_time()
         self.connections: set[Connection] = set()
         self.chores: list[Callable[[float], None]] = []
+        self.fairness = Fairness()
         self._beats: list[tuple[float, int, Beat]] = []  # a heap
         self._numbers = itertools.count()
 

@@ -15,6 +15,7 @@ from arriero.protocol.lease import (
 from arriero.protocol.routes import WorkerConfig
 
 from .account import Account
+from .body_memory import BodyMemory
 from .header_rules import CompiledRules, compile_rules
 from .keys import caller_of
 from .leases import Leases
@@ -43,6 +44,7 @@ class Service:
         random: Of what new ids are made.
         view: How the models stand.
         upstreams: Connections to them.
+        bodies: How much of the memory the bodies of requests take.
         finishing: No further request is taken on any connection.
     """
 
@@ -58,11 +60,13 @@ class Service:
     random: RandomPool = field(default_factory=RandomPool)
     view: ProgressView = field(default_factory=ProgressView)
     upstreams: Upstreams = field(default_factory=Upstreams)
+    bodies: BodyMemory = field(default_factory=BodyMemory)
     finishing: bool = False
 
     def configure(self, config: WorkerConfig) -> None:
         """Follow `config` from the next request on."""
         self.names = Names(config)
+        self.bodies.limit_bytes = config.body_memory_bytes
         self.request_rules = compile_rules(config.request_headers)
         self.response_rules = compile_rules(config.response_headers)
 

@@ -12,11 +12,13 @@ from urllib.parse import quote_plus
 
 import trio
 
+from .body_memory import Hold
 from .chunked import ChunkedBody
 from .errors import BadRequest, ClientGone, TooLarge, Unavailable
 from .head import RequestHead
 from .multipart import Fields, FormFinder, read_query
-from .sentry import BODY_S, Connection, Waits
+from .pace import Pace
+from .sentry import Connection, Waits
 from .sse import chunk
 from .upstream import LinkWire
 from .wire import WireBroken
@@ -42,6 +44,8 @@ class BodySource:
         conn: Where it comes from; bytes after the body are left in its buffer.
         head: Of the request.
         limit_bytes: So long may it be.
+        pace: How slowly it may come.
+        hint: What a client is told besides whose body is longer.
 
     Attributes:
         complete: It has been read to its end.
@@ -51,17 +55,28 @@ class BodySource:
         TooLarge: Its head says that it is longer than the limit.
     """
 
-    __slots__ = ("_chunks", "_conn", "_continues", "_left", "complete", "length")
+    __slots__ = (
+        "_chunks", "_conn", "_continues", "_is_dense", "_left", "_pace", "complete", "length",
+    )  # fmt: skip
 
-    def __init__(self, conn: Connection, head: RequestHead, limit_bytes: int) -> None:
+    def __init__(
+        self,
+        conn: Connection,
+        head: RequestHead,
+        limit_bytes: int,
+        pace: Pace | None = None,
+        hint: str = "",
+    ) -> None:
         length = head.length
         if length is not None and length > limit_bytes:
-            raise TooLarge(f"cannot take a body of more than {limit_bytes} bytes")
+            raise TooLarge(f"cannot take a body of more than {limit_bytes} bytes{hint}")
         self.complete = length == 0
         self._conn = conn
         self._continues = head.continues and not conn.buffer
         self._left = length or 0
-        self._chunks = ChunkedBody(limit_bytes) if length is None else None
+        self._chunks = ChunkedBody(limit_bytes, hint) if length is None else None
+        self._is_dense = False
+        self._pace = pace or Pace()
         self.length = length
 
     async def read(self) -> bytes:
@@ -76,25 +91,37 @@ class BodySource:
             TooSlow: The next bytes did not come in time.
         """
         conn = self._conn
+        chunks = self._chunks
         while not self.complete:
             data, conn.buffer = conn.buffer, b""
-            if not data:
-                if self._continues:
-                    self._continues = False
-                    await conn.send(_CONTINUE)
-                conn.wait_for(Waits.REQUEST, BODY_S)
-                most = PIECE_BYTES if self._chunks is not None else min(self._left, PIECE_BYTES)
-                data = await conn.receive(most)
-                if not data:
-                    raise ClientGone
+            if not data and not (chunks is not None and chunks.has_more):
+                data = await self._receive()
+            if self._is_dense:
+                await conn.sentry.fairness.turn()
             piece = self._take(data)
             if piece:
                 return piece
         return b""
 
+    async def _receive(self) -> bytes:
+        conn = self._conn
+        if self._continues:
+            self._continues = False
+            await conn.send(_CONTINUE)
+        conn.wait_for(Waits.REQUEST, self._pace.left_s)
+        since = trio.current_time()
+        data = await conn.receive(
+            PIECE_BYTES if self._chunks is not None else min(self._left, PIECE_BYTES)
+        )
+        if not data:
+            raise ClientGone
+        self._pace.came(len(data), trio.current_time() - since)
+        return data
+
     def _take(self, data: bytes) -> bytes:
         if self._chunks is not None:
             piece = self._chunks.push(data)
+            self._is_dense = self._is_dense or self._chunks.has_more
             if self._chunks.complete:
                 self.complete = True
                 self._conn.buffer = self._chunks.rest
@@ -112,32 +139,39 @@ class _Store:
 
     A file's calls wait for the disk, so they are made in a thread.
 
+    Args:
+        hold: Counts what is in memory.
+        body: All of it, if that was read and counted before.
+
     Attributes:
         size: Bytes of it.
     """
 
-    __slots__ = ("_file", "_memory", "size")
+    __slots__ = ("_file", "_hold", "_memory", "size")
 
-    def __init__(self) -> None:
-        self.size = 0
-        self._memory = bytearray()
+    def __init__(self, hold: Hold, body: bytes = b"") -> None:
+        self.size = len(body)
+        self._hold = hold
+        self._memory: bytes | bytearray = body or bytearray()
         self._file: IO[bytes] | None = None
 
     async def add(self, data: bytes) -> None:
         """Keep `data`, behind what is there.
 
         Raises:
-            Unavailable: The disk does not take it.
+            Unavailable: The disk does not take it, or there is no memory for it.
         """
-        self.size += len(data)
-        if self._file is None and self.size - len(data) < KEPT_BYTES:
+        if self._file is None and self.size < KEPT_BYTES:
+            self._hold.grow(len(data))
+            self.size += len(data)
             self._memory += data
             return
+        self.size += len(data)
         try:
             if self._file is None:
                 self._file = await trio.to_thread.run_sync(_open_file)
                 data = bytes(self._memory) + data
-                self._memory = bytearray()
+                self._forget()
             await trio.to_thread.run_sync(_write_file, self._file, data)
         except OSError as exc:
             raise Unavailable(
@@ -154,10 +188,14 @@ class _Store:
 
     async def aclose(self) -> None:
         """Give the room back, which takes long for a large file on some disks."""
-        self._memory = bytearray()
+        self._forget()
         if self._file is not None:
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(self._file.close)
+
+    def _forget(self) -> None:
+        self._memory = bytearray()
+        self._hold.release()
 
 
 def _open_file() -> IO[bytes]:
@@ -305,8 +343,13 @@ class _Pipe:
             await self._wire.send(_LAST_CHUNK)
 
 
-async def read_upload(conn: Connection, head: RequestHead) -> Upload:
+async def read_upload(conn: Connection, head: RequestHead, hold: Hold) -> Upload:
     """Read a form of several parts until it has named its model.
+
+    Args:
+        conn: Where it comes from.
+        head: Of the request.
+        hold: Counts what is kept of it.
 
     Raises:
         ClientGone: The client left before.
@@ -314,7 +357,7 @@ async def read_upload(conn: Connection, head: RequestHead) -> Upload:
     """
     finder = FormFinder(head.content_type)
     source = BodySource(conn, head, MAX_UPLOAD_BYTES)
-    store = _Store()
+    store = _Store(hold)
     try:
         while not source.complete and (finder.model is None or store.size < KEPT_BYTES):
             piece = await source.read()
@@ -331,7 +374,7 @@ async def read_upload(conn: Connection, head: RequestHead) -> Upload:
     return Upload(conn, finder, finder.model.value, store, source)
 
 
-async def upload_of(conn: Connection, head: RequestHead, body: bytes) -> Upload:
+def upload_of(conn: Connection, head: RequestHead, body: bytes, hold: Hold) -> Upload:
     """Return a form that is written like a query and was read as a whole.
 
     The query of the target may name the model as well; the form goes before it.
@@ -343,6 +386,4 @@ async def upload_of(conn: Connection, head: RequestHead, body: bytes) -> Upload:
     found = fields.model or read_query(head.target.partition(b"?")[2]).model
     if found is None:
         raise BadRequest("cannot tell which model is meant: the form has no field 'model'")
-    store = _Store()
-    await store.add(body)
-    return Upload(conn, fields, found.value, store)
+    return Upload(conn, fields, found.value, _Store(hold, body))

@@ -204,6 +204,8 @@ def configurations(draw: st.DrawFn) -> dict[str, Any]:
             upstreamIdle=st.sampled_from(["1s", "24h"]),
             upstreamStall=st.sampled_from(["1s", "1.000000001s"]),
             maxRetryWait=DURATIONS,
+            maxBody=st.sampled_from(["64KiB", "3MiB", "1GiB"]),
+            bodyMemory=st.sampled_from(["1MiB", "1025KiB", "64GiB"]),
             trailers=BOOLEANS,
             cors=BOOLEANS,
             headers=some(request=FIELDS, response=FIELDS),

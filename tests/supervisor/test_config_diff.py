@@ -129,6 +129,8 @@ def test_global_keys_are_settings_by_the_names_of_the_file() -> None:
         ("upstreamIdle: 5s", "upstreamIdle"),
         ("upstreamStall: 5s", "upstreamStall"),
         ("maxRetryWait: 5s", "maxRetryWait"),
+        ("maxBody: 1MiB", "maxBody"),
+        ("bodyMemory: 1GiB", "bodyMemory"),
         ("trailers: false", "trailers"),
         ("cors: false", "cors"),
         ("headers: {request: {remove: [X-A]}, response: {set: {X-Key: hidden}}}", "headers"),

@@ -52,7 +52,7 @@ OWN = {
     "": (
         "listen workers progress progressDelay heartbeatInterval progressMarker progressDetails "
         "strict progressMarkersOld nonstreamHold nonstreamKeepalive upstreamIdle upstreamStall "
-        "maxRetryWait trailers cors drainLimit onFailure"
+        "maxRetryWait maxBody bodyMemory trailers cors drainLimit onFailure"
     ),
     "headers.request.": "set remove",
     "headers.response.": "set remove",

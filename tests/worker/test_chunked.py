@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.worker.chunked import ChunkedBody
+from arriero.worker.chunked import MOST_CHUNKS, ChunkedBody
 from arriero.worker.errors import BadRequest, RelayError, TooLarge
+from tests.worker.growth import assert_linear
 
 LIMIT = 1000
 
@@ -90,3 +91,46 @@ def test_any_bytes_are_read_or_refused(pieces: list[bytes]) -> None:
             reader.push(piece)
     except RelayError:
         pass
+
+
+def read_all(data: bytes, limit: int = 10**9) -> tuple[bytes, int]:
+    """Return the body, and into how many steps the work was divided."""
+    reader = ChunkedBody(limit)
+    body = reader.push(data)
+    steps = 1
+    while reader.has_more:
+        body += reader.push(b"")
+        steps += 1
+    return body, steps
+
+
+def test_many_small_chunks_are_read_in_steps() -> None:
+    count = 10 * MOST_CHUNKS
+    body, steps = read_all(b"1\r\nx\r\n" * count)
+    assert (body, steps) == (b"x" * count, 11)
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [b"1\r\nx\r\n", b"1;a=b\r\nx\r\n", b"00000001 \t \r\nx\r\n", b"400\r\n%b\r\n" % bytes(1024)],
+)
+def test_each_byte_is_looked_at_once(piece: bytes) -> None:
+    def read_at_once(count: int) -> None:
+        read_all(piece * count)
+
+    def read_byte_by_byte(count: int) -> None:
+        reader = ChunkedBody(10**9)
+        for byte in piece * (count // 8):
+            reader.push(bytes((byte,)))
+
+    assert_linear(read_at_once, 20_000 // (len(piece) // 6))
+    assert_linear(read_byte_by_byte, 20_000 // (len(piece) // 6))
+
+
+def test_a_body_may_not_be_hardly_anything_but_extensions() -> None:
+    read_all(b"1;%b\r\nx\r\n" % (b"e" * 10) * 1000)
+    read_all(b"1;%b\r\nx\r\n" % (b"e" * 4000) * 4)
+    with pytest.raises(BadRequest, match="hardly anything but extensions"):
+        read_all(b"1;%b\r\nx\r\n" % (b"e" * 4000) * 5)
+    with pytest.raises(BadRequest, match="hardly anything but extensions"):
+        read_all(b"1;%b\r\nx\r\n" % (b"e" * 40) * 1000)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from arriero.protocol.events import ConfigChanged, StateChanged
 from arriero.protocol.lease import Finish, Hello, Probe, Report, Want, Welcome
 from arriero.protocol.routes import ModelRoute
-from arriero.worker import front, sentry, upload
+from arriero.worker import front, pace, sentry
 
 SSE = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
@@ -98,7 +98,7 @@ async def test_a_body_that_names_no_model_is_refused_and_the_connection_goes_on(
 async def test_a_request_that_does_not_arrive_ends_in_time(
     tmp_path: Path, kit: Any, monkeypatch: pytest.MonkeyPatch, sent: bytes, answered: bytes
 ) -> None:
-    for module, name in ((sentry, "HEAD_S"), (front, "HEAD_S"), (upload, "BODY_S")):
+    for module, name in ((sentry, "HEAD_S"), (front, "HEAD_S"), (pace, "BODY_S")):
         monkeypatch.setattr(module, name, 0.2)
     async with kit.open_rig(tmp_path) as rig:
         answer = await rig.ask(sent)

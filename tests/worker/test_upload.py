@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from arriero.protocol.lease import Want
 from arriero.protocol.routes import ModelRoute
 from arriero.worker import upload
+from arriero.worker.body_memory import BodyMemory, Hold
 from arriero.worker.errors import (
     BadRequest,
     ClientGone,
@@ -82,6 +83,8 @@ class Bench:
     client: trio.SocketStream
     wire: Wire
     upstream: trio.SocketStream
+    memory: BodyMemory
+    hold: Hold
 
 
 async def sent_by(what: Callable[[Wire], Awaitable[object]]) -> bytes:
@@ -127,7 +130,8 @@ async def open_bench(sent: bytes = b"", *, ends: bool = False) -> AsyncGenerator
         async with client, upstream, trio.open_nursery() as nursery:
             if sent:
                 nursery.start_soon(send)
-            yield Bench(conn, client, wire, upstream)
+            memory = BodyMemory()
+            yield Bench(conn, client, wire, upstream, memory, Hold(memory))
             nursery.cancel_scope.cancel()
     finally:
         conn.wire.close()
@@ -139,7 +143,7 @@ async def test_a_short_form_is_here_as_a_whole_and_can_be_sent_again() -> None:
     begun = len(MODEL) + 10  # its name is known by then
     async with open_bench(body[begun:] + b"next") as bench:
         bench.conn.buffer = body[:begun]
-        form = await read_upload(bench.conn, head_of(body))
+        form = await read_upload(bench.conn, head_of(body), bench.hold)
         sent = [await sent_by(form.send), await sent_by(form.send)]
 
         assert (form.model, form.stream, form.length) == ("whisper", True, len(body))
@@ -150,7 +154,7 @@ async def test_a_short_form_is_here_as_a_whole_and_can_be_sent_again() -> None:
 
 async def test_of_a_long_form_only_the_beginning_is_read_before_it_goes_on() -> None:
     async with open_bench(FIRST) as bench:
-        form = await read_upload(bench.conn, head_of(FIRST))
+        form = await read_upload(bench.conn, head_of(FIRST), bench.hold)
         assert (form.model, form.length) == ("whisper", len(FIRST))
         assert (form.replayable, form.drained, form.stream) == (True, False, False)
         assert form._store.size < KEPT_BYTES + PIECE_BYTES
@@ -164,7 +168,7 @@ async def test_a_form_whose_name_comes_last_waits_in_a_file_without_a_name(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     async with open_bench(LAST) as bench:
-        form = await read_upload(bench.conn, head_of(LAST))
+        form = await read_upload(bench.conn, head_of(LAST), bench.hold)
         file = form._store._file
         assert file is not None
         assert not any(tmp_path.iterdir())  # noqa: ASYNC240
@@ -194,7 +198,7 @@ def test_a_form_arrives_as_it_was_sent_apart_from_its_name(
     async def run() -> None:
         sent = chunked(body, size) if in_chunks else body
         async with open_bench(sent) as bench:
-            form = await read_upload(bench.conn, head_of(None if in_chunks else body))
+            form = await read_upload(bench.conn, head_of(None if in_chunks else body), bench.hold)
             if name:
                 form.rename("another one")
                 form.rename(name)
@@ -217,10 +221,10 @@ def test_a_form_arrives_as_it_was_sent_apart_from_its_name(
 async def test_a_form_in_chunks_has_a_length_once_it_is_here() -> None:
     body = MODEL + END
     async with open_bench(chunked(body)) as bench:
-        form = await read_upload(bench.conn, head_of(None))
+        form = await read_upload(bench.conn, head_of(None), bench.hold)
         assert form.length == len(body)
     async with open_bench(chunked(FIRST)) as bench:
-        form = await read_upload(bench.conn, head_of(None))
+        form = await read_upload(bench.conn, head_of(None), bench.hold)
         assert form.length is None
         assert unchunked(await sent_by(form.send)) == FIRST
 
@@ -232,7 +236,7 @@ async def test_a_form_in_chunks_has_a_length_once_it_is_here() -> None:
 @pytest.mark.parametrize("whole", [FIRST, LAST])
 async def test_a_client_that_leaves_in_the_middle_is_gone(whole: bytes, length: int) -> None:
     async def take(wire: Wire) -> None:
-        form = await read_upload(bench.conn, head_of(whole))
+        form = await read_upload(bench.conn, head_of(whole), bench.hold)
         await form.send(wire)
 
     async with open_bench(whole[:length], ends=True) as bench:
@@ -247,7 +251,7 @@ async def test_a_client_that_stops_sending_is_too_slow(
         sentry = bench.conn.sentry
         sentry.connections.add(bench.conn)
         nursery.start_soon(sentry.run)
-        form = await read_upload(bench.conn, head_of(FIRST))
+        form = await read_upload(bench.conn, head_of(FIRST), bench.hold)
         with pytest.RaisesGroup(TooSlow):
             await sent_by(form.send)
         nursery.cancel_scope.cancel()
@@ -255,7 +259,7 @@ async def test_a_client_that_stops_sending_is_too_slow(
 
 async def test_who_asks_for_the_end_of_a_request_ends_its_upload() -> None:
     async with open_bench(FIRST) as bench:
-        form = await read_upload(bench.conn, head_of(FIRST))
+        form = await read_upload(bench.conn, head_of(FIRST), bench.hold)
         bench.conn.upstream = bench.wire
         bench.conn.cancel(by_client=True)
 
@@ -268,7 +272,7 @@ async def test_who_asks_for_the_end_of_a_request_ends_its_upload() -> None:
 
 async def test_an_upstream_that_takes_no_more_ends_the_sending() -> None:
     async with open_bench(FIRST) as bench:
-        form = await read_upload(bench.conn, head_of(FIRST))
+        form = await read_upload(bench.conn, head_of(FIRST), bench.hold)
         await bench.upstream.aclose()
 
         assert not await form.send(bench.wire)
@@ -288,7 +292,7 @@ async def test_what_the_upstream_does_not_take_stays_with_the_client() -> None:
                 taken += 65536
 
         nursery.start_soon(give)
-        form = await read_upload(bench.conn, head_of(body))
+        form = await read_upload(bench.conn, head_of(body), bench.hold)
         nursery.start_soon(form.send, bench.wire)
         await trio.testing.wait_all_tasks_blocked(0.05)
         assert bench.conn.waits is Waits.UPSTREAM
@@ -304,7 +308,7 @@ async def test_the_upstream_is_waited_for_as_long_as_before_when_the_sending_end
 ) -> None:
     """Because all is sent, or because it was cancelled while it waited for the client."""
     async with open_bench(chunked(FIRST)[:-5]) as bench, trio.open_nursery() as nursery:
-        form = await read_upload(bench.conn, head_of(None))
+        form = await read_upload(bench.conn, head_of(None), bench.hold)
         bench.conn.wait_for(Waits.UPSTREAM, 1234)
         nursery.start_soon(sent_by, form.send)
         await trio.testing.wait_all_tasks_blocked()
@@ -337,14 +341,14 @@ async def test_the_upstream_is_waited_for_as_long_as_before_when_the_sending_end
 async def test_a_form_without_a_model_is_refused(body: bytes, words: str) -> None:
     async with open_bench(body) as bench:
         with pytest.raises(BadRequest, match=words):
-            await read_upload(bench.conn, head_of(body))
+            await read_upload(bench.conn, head_of(body), bench.hold)
 
 
 async def test_a_second_model_behind_the_file_never_reaches_the_upstream() -> None:
     body = MODEL + FILE % LARGE + MODEL + END
     sent = b""
     async with open_bench(body) as bench:
-        form = await read_upload(bench.conn, head_of(body))
+        form = await read_upload(bench.conn, head_of(body), bench.hold)
 
         async def send(wire: Wire) -> None:
             with pytest.raises(BadRequest, match="two fields"):
@@ -360,11 +364,11 @@ async def test_an_upload_that_is_too_long_is_refused_as_soon_as_that_is_known(
 ) -> None:
     async with open_bench(FIRST) as bench:
         with pytest.raises(TooLarge):
-            await read_upload(bench.conn, parse_head(head_bytes(2 * 1024**3 + 1)))
+            await read_upload(bench.conn, parse_head(head_bytes(2 * 1024**3 + 1)), bench.hold)
         BodySource(bench.conn, parse_head(head_bytes(2 * 1024**3)), upload.MAX_UPLOAD_BYTES)
     monkeypatch.setattr(upload, "MAX_UPLOAD_BYTES", len(FIRST) - 1)
     async with open_bench(chunked(FIRST)) as bench:
-        form = await read_upload(bench.conn, head_of(None))
+        form = await read_upload(bench.conn, head_of(None), bench.hold)
         with pytest.RaisesGroup(TooLarge):
             await sent_by(form.send)
 
@@ -380,7 +384,7 @@ async def test_a_disk_that_does_not_take_it_is_no_fault_of_the_client(
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
         try:
             with pytest.raises(Unavailable, match="before the file") as caught:
-                await read_upload(bench.conn, head_of(LAST))
+                await read_upload(bench.conn, head_of(LAST), bench.hold)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
@@ -393,7 +397,9 @@ async def test_a_disk_that_does_not_take_it_is_no_fault_of_the_client(
 async def test_a_client_that_waits_is_told_to_go_on_once() -> None:
     body = MODEL + END
     async with open_bench() as bench, trio.open_nursery() as nursery:
-        nursery.start_soon(read_upload, bench.conn, head_of(body, b"Expect: 100-continue"))
+        nursery.start_soon(
+            read_upload, bench.conn, head_of(body, b"Expect: 100-continue"), bench.hold
+        )
         assert await bench.client.receive_some() == b"HTTP/1.1 100 Continue\r\n\r\n"
         for byte in body:
             await bench.client.send_all(bytes([byte]))
@@ -406,7 +412,7 @@ async def test_a_client_that_did_not_wait_is_told_nothing() -> None:
     body = MODEL + END
     async with open_bench(body[20:]) as bench:
         bench.conn.buffer = body[:20]
-        await read_upload(bench.conn, head_of(body, b"Expect: 100-continue"))
+        await read_upload(bench.conn, head_of(body, b"Expect: 100-continue"), bench.hold)
         bench.conn.wire.cut()
 
         assert await bench.client.receive_some() == b""
@@ -428,7 +434,7 @@ async def test_a_query_names_its_model_and_is_renamed(
 ) -> None:
     head = parse_head(b"POST %b HTTP/1.1\r\nHost: x\r\n\r\n" % target)
     async with open_bench() as bench:
-        form = await upload_of(bench.conn, head, body)
+        form = upload_of(bench.conn, head, body, bench.hold)
         form.rename("new & name")
 
         assert (form.model, form.length, form.drained) == (model, len(sent), True)
@@ -439,7 +445,7 @@ async def test_a_query_that_names_no_model_is_refused() -> None:
     head = parse_head(b"POST /x HTTP/1.1\r\nHost: x\r\n\r\n")
     async with open_bench() as bench:
         with pytest.raises(BadRequest, match="no field 'model'"):
-            await upload_of(bench.conn, head, b"a=b")
+            upload_of(bench.conn, head, b"a=b", bench.hold)
 
 
 # --- as a whole ----------------------------------------------------------------------------------
