@@ -11,14 +11,14 @@ READY := $(VENV)/.ready
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format docs bench clean
+.PHONY: help demo test lint format docs bench faults soak nightly clean
 .DELETE_ON_ERROR:
 
 help: ## this list
 	@echo 'make ...'
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST)
 	@echo
-	@echo 'ARGS="..." is passed on to demo, test and bench; PYTHON=... chooses the Python of .venv.'
+	@echo 'ARGS="..." is passed on to demo, test, bench, faults and soak; PYTHON=... chooses the Python of .venv.'
 
 demo: $(READY) ## fetch two real models, let them take turns, then stay up for you (Ctrl-C ends it)
 	@$(BIN)/python tests/real/demo.py $(ARGS)
@@ -42,6 +42,19 @@ docs: $(READY) ## write what is generated: config.schema.json, docs/config-parit
 
 bench: $(READY) ## measure throughput and latency
 	@$(BIN)/python -m tests.bench.run $(ARGS)
+
+faults: $(READY) ## break everything in every situation (25 min); writes docs/reliability.md
+	@$(BIN)/python -m tests.faults.run $(ARGS)
+
+soak: $(READY) ## half an hour of everything at once: what grows?
+	@$(BIN)/python -m tests.soak.run $(ARGS)
+
+nightly: $(READY) ## what takes too long for each change: a third of faults, soak, thousands of examples
+	@status=0; \
+	$(BIN)/python -m tests.faults.run --third || status=1; \
+	$(BIN)/python -m tests.soak.run || status=1; \
+	HYPOTHESIS_PROFILE=nightly $(MAKE) --no-print-directory test || status=1; \
+	exit $$status
 
 clean: ## remove .venv and all that was built; the cache of real parts stays
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

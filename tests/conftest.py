@@ -16,6 +16,15 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
+# Tests that take a minute, most of which they wait: they begin first, beside all others.
+_LONG = ("/soak/test_soak.py", "/faults/test_cells.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest tests first, so that nobody waits for one of them at the end."""
+    items.sort(key=lambda item: not item.path.as_posix().endswith(_LONG))
+
+
 class ByTrain(LoadScopeScheduling):  # type: ignore[misc]  # it is in no list of public names
     """Gives each test to whichever process is free, but those that share something to one.
 

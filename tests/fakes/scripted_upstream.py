@@ -4,7 +4,8 @@
 
 It stands for a ``llama-server``: while it loads it answers 503 ``Loading model`` everywhere, then
 it serves ``/health``, ``/v1/models``, ``/v1/chat/completions``, ``/v1/completions``,
-``/v1/embeddings`` and ``/echo`` over HTTP/1.1 with keep-alive. `--help` lists the faults.
+``/v1/embeddings``, ``/v1/audio/transcriptions`` (answers as a chat) and ``/echo`` over HTTP/1.1
+with keep-alive. A WebSocket, wherever, is an echo. `--help` lists the faults.
 
 One request can ask for a fault of its own, in the header ``X-Script`` or in the member ``script``
 of its JSON body, both such as ``status=418`` or ``chunks=3,delay=0.1``:
@@ -12,6 +13,7 @@ of its JSON body, both such as ``status=418`` or ``chunks=3,delay=0.1``:
     status=N   answer with that status and an error as JSON
     close      close the connection in the middle of the answer
     sleep=F    wait F seconds before the head of the answer
+    pause=F    wait F seconds in the middle of the body of an answer that is no stream
     chunks=N   so many chunks with content; delay=F seconds before each of them
     die=N      SIGKILL this process after N chunks of this answer
     echo       answer as ``/echo`` does, whatever the path
@@ -26,6 +28,7 @@ waits for signals. Shapes, times and exit codes are those of llama-server (build
 
 import argparse
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -288,9 +291,18 @@ class Upstream:
         """Give every connection a thread, until the listening socket is shut down."""
         with contextlib.suppress(OSError):
             while True:
-                sock, _ = listener.accept()
+                try:
+                    sock, _ = listener.accept()
+                except OSError as exc:
+                    if exc.errno not in {errno.EMFILE, errno.ENFILE}:
+                        raise
+                    time.sleep(0.01)  # as cpp-httplib does: there may be room in a moment
+                    continue
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                spawn_thread(self.serve, sock)
+                try:
+                    spawn_thread(self.serve, sock)
+                except (RuntimeError, MemoryError):  # no thread to be had: C++ aborts
+                    self.end(-signal.SIGABRT)
 
     def serve(self, sock: socket.socket) -> None:
         """Answer request after request, until the client goes or a script closes."""
@@ -316,6 +328,8 @@ class Upstream:
         if (status := int(script.get("status", 200))) != 200:
             error = {"message": f"scripted {status}", "type": "scripted", "code": status}
             return self.send_json(request, sock, status, {"error": error})
+        if request.header("upgrade").lower() == "websocket":
+            self.echo_messages(request, sock)
         if path == "/echo" or "echo" in script:
             return self.send_json(request, sock, 200, self.echo(request))
         if request.method == "GET" and path == "/health":
@@ -326,16 +340,45 @@ class Upstream:
             "/v1/chat/completions": "chat.completion",
             "/v1/completions": "text_completion",
             "/v1/embeddings": "embedding",
+            "/v1/audio/transcriptions": "chat.completion",
         }
         if request.method != "POST" or path not in kinds:
             error = {"message": "File Not Found", "type": "not_found_error", "code": 404}
             return self.send_json(request, sock, 404, {"error": error})
-        if request.json is None:
+        if request.json is None and "audio" not in path:
             error = {"message": "not a JSON object", "type": "invalid_request_error", "code": 400}
             return self.send_json(request, sock, 400, {"error": error})
-        if request.json.get("stream") and kinds[path] != "embedding":
+        if (request.json or {}).get("stream") and kinds[path] != "embedding":
             return self.stream(request, sock, kinds[path])
         return self.send_json(request, sock, 200, self.whole(request, kinds[path]))
+
+    def echo_messages(self, request: Request, sock: socket.socket) -> NoReturn:
+        """Open a WebSocket and send back whatever comes, until it is closed."""
+        from wsproto import WSConnection, events  # here: few tests want it
+        from wsproto.connection import ConnectionType
+
+        lines = "".join(f"{key}: {value}\r\n" for key, value in request.headers)
+        ws = WSConnection(ConnectionType.SERVER)
+        ws.receive_data(f"GET {request.path} HTTP/1.1\r\n{lines}\r\n".encode("latin-1"))
+        while True:
+            for event in ws.events():
+                answer: events.Event | None = None
+                match event:
+                    case events.Request():
+                        answer = events.AcceptConnection()
+                    case events.TextMessage(data=text):
+                        answer = events.TextMessage(text)
+                    case events.Ping() | events.CloseConnection():
+                        answer = event.response()
+                    case _:
+                        pass
+                if answer is not None:
+                    sock.sendall(ws.send(answer))
+                if isinstance(event, events.CloseConnection):
+                    raise ConnectionAbortedError
+            if not (data := sock.recv(65536)):
+                raise ConnectionResetError
+            ws.receive_data(data)
 
     def head(self, status: int, framing: str, content_type: str) -> bytes:
         """The head of an answer."""
@@ -352,6 +395,10 @@ class Upstream:
         if "close" in request.script:
             sock.sendall(head + body[: len(body) // 2])
             raise ConnectionAbortedError
+        if pause_s := float(request.script.get("pause", 0)):
+            sock.sendall(head + body[: len(body) // 2])
+            time.sleep(pause_s)
+            head, body = b"", body[len(body) // 2 :]
         sock.sendall(head + body)
 
     def stream(self, request: Request, sock: socket.socket, kind: str) -> None:

@@ -1,0 +1,200 @@
+"""Runs one cell of the matrix on real processes, and says what became of its clients. Doing."""
+
+import math
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from .blame import Blame, Circumstances, blame
+from .clients import Client, chat
+from .endings import Ending, judge
+from .injecting import begun
+from .leftovers import descriptors, left_over, orphans
+from .matrix import LASTS_S, Cell, Fault, Situation, Target
+from .rig import Rig
+from .situations import bring_about, clients_of, configuration
+
+FIRST_PROBE_S = 0.2  # what is hit may answer for some milliseconds
+LATE_S = 0.5  # after the fault has begun the late clients come
+PROBE_EVERY_S = 0.5  # one more probe, until one gets a good answer
+
+# Seconds from the end of a fault after which a client that has heard no end hangs: longer than all
+# limits that arriero has for these situations.
+HANG_S = 40.0
+
+_NO_TLS = 127  # exit code of glibc's "cannot allocate memory for thread-local data: ABORT"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What a cell has shown.
+
+    Attributes:
+        cell: Which one.
+        endings: How many clients ended how.
+        blamed: How many of these only arriero is to blame for.
+        ours: What these looked like.
+        good_s: Seconds from the fault to the next good answer; infinite if there was none.
+        left: What was left over, in words.
+        restarts: Supervisors that had to be started besides the first.
+    """
+
+    cell: Cell
+    endings: dict[Ending, int]
+    blamed: int = 0
+    ours: tuple[str, ...] = ()
+    good_s: float = 0.0
+    left: tuple[str, ...] = ()
+    restarts: int = 0
+
+    @property
+    def bad(self) -> bool:
+        """Whether it breaks a promise."""
+        return bool(self.blamed or self.left) or math.isinf(self.good_s)
+
+
+async def run_cell(cell: Cell, folder: Path) -> Result:
+    """Run `cell` in `folder`, which is made.
+
+    Raises:
+        NotSo: The situation did not come about; says what is missing.
+    """
+    rig = Rig(folder, configuration(cell), piped=cell.fault is not Fault.DISK_LOG)
+    try:
+        rig.start()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(rig.keep_running)
+            await rig.up()
+            result = await _run(cell, rig)
+            nursery.cancel_scope.cancel()
+        return result
+    finally:
+        rig.close()
+
+
+async def _run(cell: Cell, rig: Rig) -> Result:
+    in_thread = trio.to_thread.run_sync
+    answered, waiting = clients_of(cell)
+    everybody = [*answered, *waiting]
+    before = await in_thread(descriptors, rig)
+    limit_s = LASTS_S[cell.fault] + HANG_S
+    probe = _Probe(rig.port, "b" if waiting else "a")
+    left = []
+    async with trio.open_nursery() as nursery, trio.open_nursery() as crowd:
+
+        def come(clients: list[Client]) -> None:
+            for client in clients:
+                crowd.start_soon(client.run, rig.port)
+
+        await bring_about(cell, rig, come, answered, waiting, nursery)
+        victim = await in_thread(_victim, cell, rig)
+        pids = await in_thread(rig.worker_pids)
+        held = await in_thread(rig.holders, pids)
+        generation = rig.generation
+        async with begun(cell.fault, victim):
+            started = trio.current_time()
+            nursery.start_soon(probe.run, started + FIRST_PROBE_S)
+            if cell.fault is Fault.SIGKILL and cell.target is Target.SUPERVISOR:
+                left += await orphans(rig, generation)
+            await trio.sleep_until(started + LATE_S)
+            come([client for client in everybody if client.late])
+            await trio.sleep(0.2)
+            held |= await in_thread(rig.holders, pids)
+            await trio.sleep_until(started + LASTS_S[cell.fault])
+            with trio.CancelScope(deadline=started + limit_s):
+                for client in everybody:
+                    await client.ended.wait()
+            crowd.cancel_scope.cancel()
+        with trio.CancelScope(deadline=started + limit_s):
+            await probe.good.wait()
+        nursery.cancel_scope.cancel()
+    aborted = await in_thread(_was_aborted, cell, rig)
+    left += await left_over(rig, before)
+    endings = dict.fromkeys(Ending, 0)
+    ours = []
+    for client in everybody:
+        assert client.answer is not None
+        ending = judge(client.answer, client.wanted)
+        endings[ending] += 1
+        found = Circumstances(
+            fault=cell.fault,
+            target=cell.target,
+            held_by_target=held.get(client.local_port) == victim,
+            aborted=aborted,
+            streams=client.streams,
+            begun=client.begun,
+        )
+        if blame(ending, found) is Blame.OURS:
+            ours.append(_describe(ending, client))
+    return Result(
+        cell=cell,
+        endings=endings,
+        blamed=len(ours),
+        ours=tuple(f"{count} x {text}" for text, count in Counter(ours).items()),
+        good_s=probe.at - started,
+        left=tuple(left),
+        restarts=len(rig.exits),
+    )
+
+
+def _victim(cell: Cell, rig: Rig) -> int:
+    match cell.target:
+        case Target.SUPERVISOR:
+            return rig.pid
+        case Target.WORKER:  # the one that has most to lose
+            found = rig.ask("workers")["workers"]
+            return int(max(found, key=lambda one: one["in_flight"])["pid"])
+        case Target.MODEL:
+            return int(rig.model("b" if cell.situation is Situation.LOADING else "a")["pid"])
+
+
+def _was_aborted(cell: Cell, rig: Rig) -> bool:
+    """Whether its C library has ended the process, as glibc and libzmq do without memory."""
+    if cell.target is Target.SUPERVISOR:
+        return any(code < 0 or code == _NO_TLS for code in rig.exits)
+    died = re.findall(r"worker\.died .*", rig.log.read_text(errors="replace"))
+    return any("by signal" in line or f"code {_NO_TLS}" in line for line in died)
+
+
+def _describe(ending: Ending, client: Client) -> str:
+    answer = client.answer
+    assert answer is not None
+    what = f"{'late ' * client.late}{'stream' if client.streams else 'plain'} {answer.status}"
+    tail = answer.body[-160:].decode(errors="replace")
+    tail = "" if ending is Ending.CUT else f", at the end {tail!r}"
+    return f"{ending.value}: {what} after {client.took_s:.0f} s{tail}"
+
+
+class _Probe:
+    """Asks again and again, whatever became of the last question, until it gets a good answer.
+
+    Attributes:
+        good: There was one.
+        at: When, on the clock of trio; infinite before that.
+    """
+
+    def __init__(self, port: int, model: str) -> None:
+        self.good = trio.Event()
+        self.at = math.inf
+        self._port = port
+        self._model = model
+
+    async def run(self, begins_at: float) -> None:
+        await trio.sleep_until(begins_at)
+        async with trio.open_nursery() as nursery:
+            while not self.good.is_set():
+                nursery.start_soon(self._ask)
+                with trio.move_on_after(PROBE_EVERY_S):
+                    await self.good.wait()
+            nursery.cancel_scope.cancel()
+
+    async def _ask(self) -> None:
+        client = chat(self._model, stream=False)
+        await client.run(self._port)
+        assert client.answer is not None
+        if judge(client.answer, client.wanted) is Ending.WHOLE and not self.good.is_set():
+            self.at = trio.current_time()
+            self.good.set()

@@ -1,0 +1,145 @@
+"""What is going on when the fault comes: the configuration, the clients, and how to get there."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import trio
+
+from .clients import Client, chat, upload
+from .endings import Ending, judge
+from .matrix import CLIENTS, LASTS_S, LATE_CLIENTS, Cell, Fault, Situation
+from .rig import NotSo, Rig, eventually, first_port, scripted
+
+# Seconds. A load and a stop that take long enough for something to happen to them.
+LOAD_S = 3.0
+STUBBORN_S = 4.0
+
+# Seconds that answers go on after the fault.
+LONGER_S = 3.0
+
+_WORDS = 40  # of a stream
+_MODES = ("reasoning", "off", "heartbeat")
+_UPLOAD_BYTES = 3 * 1024**2  # beyond what of a form is kept in memory
+
+
+def configuration(cell: Cell) -> dict[str, Any]:
+    """Return what arriero is configured with: two models that take turns."""
+    stubborn = cell.situation is Situation.STOPPING
+    load_s = LOAD_S if cell.situation is Situation.LOADING else 0.2
+    return {
+        "workers": 2,
+        "startPort": first_port(),
+        "progress": "reasoning",
+        "progressDelay": "0s",
+        "unloadTimeout": STUBBORN_S if stubborn else 10,
+        "models": {
+            "a": {"cmd": scripted("a", *(["--ignore-term"] if stubborn else []))},
+            "b": {"cmd": scripted("b", "--load-s", str(load_s))},
+        },
+    }
+
+
+def clients_of(cell: Cell) -> tuple[list[Client], list[Client]]:
+    """Return those whom the model `a` answers, and those that want `b`; the late ones last."""
+    runs_s = LASTS_S[cell.fault] + LONGER_S
+    early = CLIENTS - LATE_CLIENTS
+    streams = partial(chat, "a", chunks=_WORDS, delay_s=runs_s / _WORDS)
+    uploads = cell.fault is Fault.DISK_TMP
+
+    def mixed(count: int, *, late: bool = False) -> list[Client]:
+        if uploads:
+            return [upload("b", size=_UPLOAD_BYTES, late=late) for _ in range(count)]
+        plain = [chat("b", stream=False, late=late) for _ in range(count // 2)]
+        rest = range(count - len(plain))
+        return plain + [chat("b", mode=_MODES[n % len(_MODES)], late=late) for n in rest]
+
+    def late(*, stream: bool) -> list[Client]:
+        if uploads:
+            return [upload("a", size=_UPLOAD_BYTES, late=True) for _ in range(LATE_CLIENTS)]
+        return [chat("a", stream=stream, late=True) for _ in range(LATE_CLIENTS)]
+
+    match cell.situation:
+        case Situation.QUEUED | Situation.DRAINING:
+            answered = [streams() for _ in range(early // 2)]
+            return answered, mixed(early - early // 2) + mixed(LATE_CLIENTS, late=True)
+        case Situation.STOPPING | Situation.LOADING:
+            return [], mixed(early) + mixed(LATE_CLIENTS, late=True)
+        case Situation.PLAIN:
+            long = partial(chat, "a", stream=False)
+            silent = [long(sleep_s=runs_s) for _ in range(early // 2)]
+            begun = [long(pause_s=runs_s) for _ in range(early - early // 2)]
+            return silent + begun + late(stream=False), []
+        case Situation.STREAM:
+            return [streams() for _ in range(early)] + late(stream=True), []
+
+
+async def bring_about(
+    cell: Cell,
+    rig: Rig,
+    come: Callable[[list[Client]], None],
+    answered: list[Client],
+    waiting: list[Client],
+    nursery: trio.Nursery,
+) -> None:
+    """Return when the situation of `cell` is there.
+
+    Args:
+        cell: Which one.
+        rig: A running arriero.
+        come: Starts clients.
+        answered: Those of `a`; the late ones are left out here.
+        waiting: Those of `b`; likewise.
+        nursery: For what goes on afterwards.
+
+    Raises:
+        NotSo: It does not come about.
+    """
+    answered = [client for client in answered if not client.late]
+    waiting = [client for client in waiting if not client.late]
+    if cell.situation is not Situation.LOADING:
+        await _warm_up(rig.port)
+    come(answered)
+    if answered:
+        await eventually(lambda: all(map(_seen, answered)), "answers as far as they begin")
+        await eventually(
+            lambda: rig.model("a")["in_flight"] == len(answered), "requests that are answered"
+        )
+    come(waiting)
+    if waiting:
+        await eventually(lambda: rig.waiting("b") == len(waiting), "requests that wait")
+    wanted = {
+        Situation.DRAINING: ("a", "draining"),
+        Situation.STOPPING: ("a", "stopping"),
+        Situation.LOADING: ("b", "starting"),
+    }
+    if cell.situation is Situation.DRAINING:
+        nursery.start_soon(_drain, rig)
+    if cell.situation in wanted:
+        model, state = wanted[cell.situation]
+        await eventually(lambda: rig.model(model)["state"] == state, f"{model} is {state}")
+
+
+def _seen(client: Client) -> bool:
+    """As much of the answer has come as comes before its end, which may be nothing."""
+    return client.text_began() if client.streams else client.begun or not client.begins_early
+
+
+async def _warm_up(port: int) -> None:
+    client = chat("a", stream=False)
+    await client.run(port)
+    assert client.answer is not None
+    if judge(client.answer, client.wanted) is not Ending.WHOLE:
+        raise NotSo(f"no good answer of a: {client.answer}")
+
+
+async def _drain(rig: Rig) -> None:
+    """Ask that `a` goes when it has finished; the answer comes when it has, or never."""
+
+    def ask() -> None:
+        try:
+            rig.ask("unload", model="a", mode="drain", within_s=60)
+        except NotSo:
+            return
+
+    await trio.to_thread.run_sync(ask, abandon_on_cancel=True)
