@@ -115,6 +115,8 @@ async def _run(cell: Cell, rig: Rig) -> Result:
     left += await left_over(rig, before)
     endings = dict.fromkeys(Ending, 0)
     ours = []
+    # Who aborts has held what nobody was seen to hold: it was accepted, and gone in that moment.
+    unseen = victim if aborted and cell.target is Target.WORKER else 0
     for client in everybody:
         assert client.answer is not None
         ending = judge(client.answer, client.wanted)
@@ -122,7 +124,7 @@ async def _run(cell: Cell, rig: Rig) -> Result:
         found = Circumstances(
             fault=cell.fault,
             target=cell.target,
-            held_by_target=held.get(client.local_port) == victim,
+            held_by_target=held.get(client.local_port, unseen) == victim,
             aborted=aborted,
             streams=client.streams,
             begun=client.begun,
