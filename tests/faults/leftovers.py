@@ -57,9 +57,16 @@ async def orphans(rig: Rig, generation: int) -> list[str]:
     return []
 
 
+def _is_quiet(rig: Rig) -> bool:
+    status = rig.ask("status")
+    return not status["queue"] and not any(one.get("in_flight") for one in status["models"])
+
+
 async def left_over(rig: Rig, before: Mapping[str, Mapping[int, int]]) -> list[str]:
     """Bring a train that works to rest, then to its end, and say what does not go away."""
     found = []
+    with suppress(NotSo):  # of clients that have left the last is noticed in a moment
+        await eventually(lambda: _is_quiet(rig), "nobody who waits", within_s=SETTLE_S)
     try:
         await trio.to_thread.run_sync(lambda: rig.ask("unload", mode="now", within_s=30))
         await eventually(lambda: len(rig.worker_pids()) == 2, "two workers")

@@ -95,7 +95,7 @@ MOST_TELLING = (
     "sigkill/model/plain",
     "sigkill/model/loading",
     "no-fd/worker/stream",
-    "no-memory/supervisor/loading",
+    "no-fd/supervisor/loading",
 )
 
 
