@@ -13,7 +13,8 @@ of its JSON body, both such as ``status=418`` or ``chunks=3,delay=0.1``:
     status=N   answer with that status and an error as JSON
     close      close the connection in the middle of the answer
     sleep=F    wait F seconds before the head of the answer
-    pause=F    wait F seconds in the middle of the body of an answer that is no stream
+    gate=FILE  wait until there is such a file: before the last chunk, or in the middle of an object
+    hold=FILE  the same before the head of the answer
     chunks=N   so many chunks with content; delay=F seconds before each of them
     die=N      SIGKILL this process after N chunks of this answer
     echo       answer as ``/echo`` does, whatever the path
@@ -43,6 +44,7 @@ Json = dict[str, Any]
 
 STEPS = 10  # reports between the first and the last of a load
 EXIT_ON_EOF = 1  # what llama-server exits with when its stdin closes
+GATE_S = 120  # the longest wait at a gate
 CHILD_LIVES_S = 60.0  # a grandchild that a failed test forgot ends by itself
 
 REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 503: "Service Unavailable"}
@@ -325,6 +327,8 @@ class Upstream:
             message = {"message": "Loading model", "type": "unavailable_error", "code": 503}
             return self.send_json(request, sock, 503, {"error": message})
         time.sleep(float(script.get("sleep", 0)))
+        if "hold" in script:
+            wait_for(script["hold"])
         if (status := int(script.get("status", 200))) != 200:
             error = {"message": f"scripted {status}", "type": "scripted", "code": status}
             return self.send_json(request, sock, status, {"error": error})
@@ -395,9 +399,9 @@ class Upstream:
         if "close" in request.script:
             sock.sendall(head + body[: len(body) // 2])
             raise ConnectionAbortedError
-        if pause_s := float(request.script.get("pause", 0)):
+        if gate := request.script.get("gate"):
             sock.sendall(head + body[: len(body) // 2])
-            time.sleep(pause_s)
+            wait_for(gate)
             head, body = b"", body[len(body) // 2 :]
         sock.sendall(head + body)
 
@@ -411,6 +415,8 @@ class Upstream:
         for number, event in self.events(request, kind, count):
             if 0 < number <= count and delay_s:
                 time.sleep(delay_s)
+            if number == count and "gate" in script:
+                wait_for(script["gate"])
             data = b"data: %b\n\n" % event
             sock.sendall(b"%x\r\n%b\r\n" % (len(data), data))
             if deadly is not None and number == deadly:
@@ -500,6 +506,14 @@ class Upstream:
 def word(number: int) -> str:
     """The text of the chunk `number`, from 1."""
     return f"w{number} "
+
+
+def wait_for(file: str) -> None:
+    """Return when there is such a file, or nobody can want it any more."""
+    for _ in range(100 * GATE_S):
+        if os.path.exists(file):
+            return
+        time.sleep(0.01)
 
 
 def usage(count: int) -> Json:

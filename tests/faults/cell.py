@@ -14,8 +14,8 @@ from .endings import Ending, judge
 from .injecting import begun
 from .leftovers import descriptors, left_over, orphans
 from .matrix import LASTS_S, Cell, Fault, Situation, Target
-from .rig import Rig
-from .situations import bring_about, clients_of, configuration
+from .rig import NotSo, Rig
+from .situations import GATE_AFTER_S, bring_about, clients_of, configuration
 
 FIRST_PROBE_S = 0.2  # what is hit may answer for some milliseconds
 LATE_S = 0.5  # after the fault has begun the late clients come
@@ -77,7 +77,8 @@ async def run_cell(cell: Cell, folder: Path) -> Result:
 
 async def _run(cell: Cell, rig: Rig) -> Result:
     in_thread = trio.to_thread.run_sync
-    answered, waiting = clients_of(cell)
+    gate = rig.folder / "gate"
+    answered, waiting = clients_of(cell, gate)
     everybody = [*answered, *waiting]
     before = await in_thread(descriptors, rig)
     limit_s = LASTS_S[cell.fault] + HANG_S
@@ -95,6 +96,8 @@ async def _run(cell: Cell, rig: Rig) -> Result:
         held = await in_thread(rig.holders, pids)
         generation = rig.generation
         async with begun(cell.fault, victim):
+            if any(client.ended.is_set() for client in everybody):
+                raise NotSo("not in time: a client has its answer before the fault")
             started = trio.current_time()
             nursery.start_soon(probe.run, started + FIRST_PROBE_S)
             if cell.fault is Fault.SIGKILL and cell.target is Target.SUPERVISOR:
@@ -103,7 +106,8 @@ async def _run(cell: Cell, rig: Rig) -> Result:
             come([client for client in everybody if client.late])
             await trio.sleep(0.2)
             held |= await in_thread(rig.holders, pids)
-            await trio.sleep_until(started + LASTS_S[cell.fault])
+            await trio.sleep_until(started + LASTS_S[cell.fault] + GATE_AFTER_S)
+            gate.touch()
             with trio.CancelScope(deadline=started + limit_s):
                 for client in everybody:
                     await client.ended.wait()

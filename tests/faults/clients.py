@@ -3,6 +3,7 @@
 import json
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import h11
 import trio
@@ -23,7 +24,6 @@ class Client:
         fields: Header fields besides the usual ones.
         streams: It asks for a stream.
         wanted: The whole text of the answer.
-        begins_early: The head of the answer comes long before its end.
         late: It comes when the fault has begun.
         local_port: Its end of the connection; 0 before there is one.
         status: Of the answer; None before its head came.
@@ -40,7 +40,6 @@ class Client:
     fields: tuple[tuple[str, str], ...] = ()
     streams: bool
     wanted: str
-    begins_early: bool = True
     late: bool = False
     local_port: int = 0
     status: int | None = None
@@ -140,7 +139,8 @@ def chat(
     chunks: int = 5,
     delay_s: float = 0.0,
     sleep_s: float = 0.0,
-    pause_s: float = 0.0,
+    gate: Path | None = None,
+    hold: Path | None = None,
     mode: str | None = None,
     stream: bool = True,
     late: bool = False,
@@ -152,19 +152,21 @@ def chat(
         chunks: Words of the answer.
         delay_s: Before each of them, in a stream.
         sleep_s: Before the head of the answer.
-        pause_s: In the middle of the body of an answer that is no stream.
+        gate: A file without which the answer does not go on: a stream before its last word, an
+            object in its middle.
+        hold: A file without which it does not begin.
         mode: How it wants to be told of progress.
         stream: Or an object.
         late: It comes when the fault has begun.
     """
-    script = f"chunks={chunks},delay={delay_s},sleep={sleep_s},pause={pause_s}"
+    script = f"chunks={chunks},delay={delay_s},sleep={sleep_s}"
+    script += f",gate={gate}" * (gate is not None) + f",hold={hold}" * (hold is not None)
     body = {"model": model, "messages": [], "stream": stream, "script": script}
     return Client(
         body=json.dumps(body).encode(),
         fields=() if mode is None else (("X-Swap-Progress", mode),),
         streams=stream,
         wanted="".join(CHUNK.format(number) for number in range(1, chunks + 1)),
-        begins_early=not sleep_s,
         late=late,
     )
 

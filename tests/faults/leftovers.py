@@ -57,6 +57,12 @@ async def orphans(rig: Rig, generation: int) -> list[str]:
     return []
 
 
+def _unloaded(rig: Rig) -> bool:
+    """Stop all models; False when somebody who is just about to leave has started one again."""
+    rig.ask("unload", mode="now", within_s=30)
+    return all(one["state"] == "stopped" for one in rig.ask("status")["models"])
+
+
 def _is_quiet(rig: Rig) -> bool:
     status = rig.ask("status")
     return not status["queue"] and not any(one.get("in_flight") for one in status["models"])
@@ -68,7 +74,7 @@ async def left_over(rig: Rig, before: Mapping[str, Mapping[int, int]]) -> list[s
     with suppress(NotSo):  # of clients that have left the last is noticed in a moment
         await eventually(lambda: _is_quiet(rig), "nobody who waits", within_s=SETTLE_S)
     try:
-        await trio.to_thread.run_sync(lambda: rig.ask("unload", mode="now", within_s=30))
+        await eventually(lambda: _unloaded(rig), "models that have ended")
         await eventually(lambda: len(rig.worker_pids()) == 2, "two workers")
     except NotSo as exc:
         found.append(str(exc))

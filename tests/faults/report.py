@@ -129,8 +129,8 @@ A real supervisor with two workers; models are scripted processes. In each cell 
 while {CLIENTS} clients are there, of whom {LATE_CLIENTS} come half a second later. Half of those
 that wait want streams. *queued*: half of them are answered by the model that runs, half wait for
 another one; *draining*: the same, and the first model gets nothing new; *stopping*: it is told to
-end, and takes 4 s; *loading*: all wait for a model that loads; *plain*: whole answers, half of
-which have begun;
+end, and takes 4 s; *loading*: all wait for a model that loads; *plain*: whole answers, which the
+model has begun for half of them;
 *stream*: streams in their middle. The *model* that is hit is the one that runs, drains, stops or
 loads. A supervisor that has ended is started again after 0.1 s, as systemd would, with the same
 listening socket.

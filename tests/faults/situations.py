@@ -2,23 +2,28 @@
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import trio
 
 from .clients import Client, chat, upload
 from .endings import Ending, judge
-from .matrix import CLIENTS, LASTS_S, LATE_CLIENTS, Cell, Fault, Situation
+from .matrix import CLIENTS, LATE_CLIENTS, Cell, Fault, Situation
 from .rig import NotSo, Rig, eventually, first_port, scripted
 
 # Seconds. A load and a stop that take long enough for something to happen to them.
 LOAD_S = 3.0
 STUBBORN_S = 4.0
 
-# Seconds that answers go on after the fault.
-LONGER_S = 3.0
+# A stream flows for some seconds, and then waits at the gate, as all that is answered at the time
+# of the fault does: nothing is over before it, however slow the machine.
+_WORDS = 40
+_WORD_S = 0.1
 
-_WORDS = 40  # of a stream
+# Seconds for which a fault has gone on, or is over, when the gate is opened.
+GATE_AFTER_S = 1.0
+
 _MODES = ("reasoning", "off", "heartbeat")
 _UPLOAD_BYTES = 3 * 1024**2  # beyond what of a form is kept in memory
 
@@ -40,11 +45,15 @@ def configuration(cell: Cell) -> dict[str, Any]:
     }
 
 
-def clients_of(cell: Cell) -> tuple[list[Client], list[Client]]:
-    """Return those whom the model `a` answers, and those that want `b`; the late ones last."""
-    runs_s = LASTS_S[cell.fault] + LONGER_S
+def clients_of(cell: Cell, gate: Path) -> tuple[list[Client], list[Client]]:
+    """Return those whom the model `a` answers, and those that want `b`; the late ones last.
+
+    Args:
+        cell: Which one.
+        gate: A file; the answers of the early ones end only when there is one.
+    """
     early = CLIENTS - LATE_CLIENTS
-    streams = partial(chat, "a", chunks=_WORDS, delay_s=runs_s / _WORDS)
+    streams = partial(chat, "a", chunks=_WORDS, delay_s=_WORD_S, gate=gate)
     uploads = cell.fault is Fault.DISK_TMP
 
     def mixed(count: int, *, late: bool = False) -> list[Client]:
@@ -67,8 +76,8 @@ def clients_of(cell: Cell) -> tuple[list[Client], list[Client]]:
             return [], mixed(early) + mixed(LATE_CLIENTS, late=True)
         case Situation.PLAIN:
             long = partial(chat, "a", stream=False)
-            silent = [long(sleep_s=runs_s) for _ in range(early // 2)]
-            begun = [long(pause_s=runs_s) for _ in range(early - early // 2)]
+            silent = [long(hold=gate) for _ in range(early // 2)]
+            begun = [long(gate=gate) for _ in range(early - early // 2)]
             return silent + begun + late(stream=False), []
         case Situation.STREAM:
             return [streams() for _ in range(early)] + late(stream=True), []
@@ -121,8 +130,8 @@ async def bring_about(
 
 
 def _seen(client: Client) -> bool:
-    """As much of the answer has come as comes before its end, which may be nothing."""
-    return client.text_began() if client.streams else client.begun or not client.begins_early
+    """As much of the answer has come as comes before its end: of an object, nothing may."""
+    return client.text_began() or not client.streams
 
 
 async def _warm_up(port: int) -> None:
