@@ -281,7 +281,7 @@ class Rig:
         for pid in pids:
             with suppress(psutil.Error):
                 for one in psutil.Process(pid).net_connections("tcp"):
-                    if one.raddr and one.laddr.port == self.port:
+                    if one.status != psutil.CONN_LISTEN and one.laddr.port == self.port:
                         found[one.raddr.port] = pid
         return found
 
