@@ -124,7 +124,7 @@ class Rig:
     process: "subprocess.Popen[bytes] | None" = None
     exits: list[int] = field(default_factory=list)
     _ending: bool = False
-    _cat: "subprocess.Popen[bytes] | None" = None
+    _pipes: "list[subprocess.Popen[bytes]]" = field(default_factory=list)
     _mark: str = ""
 
     def __post_init__(self) -> None:
@@ -182,9 +182,10 @@ class Rig:
         if not self.piped:
             return self.log.open("ab")
         with self.log.open("ab") as log:
-            self._cat = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=log)
-        assert self._cat.stdin is not None
-        return self._cat.stdin
+            pipe = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=log)
+        self._pipes.append(pipe)
+        assert pipe.stdin is not None
+        return pipe.stdin
 
     async def keep_running(self) -> None:
         """Start another supervisor whenever one has ended, as ``Restart=always`` does."""
@@ -228,8 +229,8 @@ class Rig:
         if self.process is not None:
             self.process.kill()
             self.process.wait()
-        if self._cat is not None:
-            self._cat.wait(PATIENCE_S)
+        for pipe in self._pipes:
+            pipe.wait(PATIENCE_S)
         self.socket.close()
 
     # --- looking ------------------------------------------------------------------------------
