@@ -10,7 +10,7 @@ from .cli_activity_text import activity_table, cancelled_line
 from .cli_event_text import event_line
 from .cli_feed import Feed
 from .cli_follow import Follower
-from .cli_session import Session, client, clock, note, write_json
+from .cli_session import Session, client, clock, note, short_clock, write_json
 
 
 @click.command(epilog="Example:  arriero cancel req-5f2c8d9a")
@@ -41,7 +41,8 @@ def activity(session: Session, limit: int, *, follow: bool) -> None:
     request = Activity(limit=limit)
     if not follow:
         reply = session.ask(request, ActivityReply)
-        session.write_table(reply, activity_table(reply.records, clock))
+        when = short_clock if session.on_terminal else clock
+        session.write_table(reply, activity_table(reply.records, when))
         return
     feed = Feed(("usage",))
     with session.link.subscribe(feed.topics()) as subscription:

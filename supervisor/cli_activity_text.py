@@ -36,6 +36,8 @@ def activity_table(records: Iterable[RequestRecord], clock: Callable[[float], st
             for record in records
         ),
         frozenset({"in", "out", "waited", "first", "took", "out/s", "cost"}),
+        spare=("out/s", "first", "cost", "waited"),
+        least=10,
     )
 
 
@@ -69,8 +71,14 @@ def _model(record: RequestRecord) -> str:
 
 def _end(record: RequestRecord) -> str:
     """Return how it ended: the status that its client got, and why if that is not ``ok``."""
-    why = "" if record.outcome == "ok" else f" {record.error_code or record.outcome}"
-    return clean(f"{record.status or NOTHING}{why}")
+    if record.outcome == "ok":
+        return str(record.status or NOTHING)
+    why = record.error_code or record.outcome
+    if why in {str(record.status), f"http_{record.status}"}:
+        why = "of the model"
+    elif why.isdecimal():  # in the middle of an answer that had begun with another status
+        why = f"then error {why}"
+    return clean(f"{record.status or NOTHING} {why}")
 
 
 def _time(ms: float | None) -> str:

@@ -83,7 +83,7 @@ def check(
 
 
 def _show(report: "CheckReport", config: "Config | None") -> None:
-    from .cli_check_text import fitted, last_line, remark_line, tables
+    from .cli_check_text import last_line, remark_line, tables
 
     found = [] if config is None else tables(report, config)
     sections = [
@@ -98,7 +98,7 @@ def _show(report: "CheckReport", config: "Config | None") -> None:
 
         console = Console()
         for table in found:
-            draw_table(fitted(table, console.width))
+            draw_table(table)
         for name, style, lines in sections:
             for line in (name, *lines, "") if lines else ():
                 # Not folded: a terminal makes a link of a place in one line.

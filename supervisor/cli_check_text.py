@@ -17,12 +17,6 @@ from .room import DEFAULT_GROUP
 EXIT_WARNINGS: Final = 1
 EXIT_ERRORS: Final = 2
 
-# Least room for a command on a terminal, in characters.
-_LEAST: Final = 20
-
-# Characters around and between the columns that are drawn on a terminal: three for each but one.
-_FRAME: Final = 3
-
 # How many models of one peer, selector or profile are listed.
 _LISTED: Final = 8
 
@@ -144,27 +138,6 @@ def tables(report: CheckReport, config: Config) -> list[Table]:
     return [table for table in found if table.rows]
 
 
-def fitted(table: Table, width: int) -> Table:
-    """Return `table` for a terminal that is `width` characters wide.
-
-    Columns in which nothing stands are left out, and the last column is cut, if that is enough.
-    """
-    columns = [
-        (head, cells)
-        for head, cells in zip(table.head, zip(*table.rows, strict=True), strict=True)
-        if any(cell != NOTHING for cell in cells)
-    ]
-    taken = sum(max(map(len, (head, *cells))) for head, cells in columns[:-1])
-    room = max(_LEAST, width - taken - _FRAME * len(columns) + 1)
-    head, cells = columns[-1]
-    columns[-1] = head, tuple(_cut(cell, room) for cell in cells)
-    return Table(
-        tuple(head for head, _ in columns),
-        tuple(zip(*(cells for _, cells in columns), strict=True)),
-        table.right,
-    )
-
-
 def remark_line(remark: Remark) -> str:
     """Return `remark` with its place in front, as editors and terminals find it."""
     return clean(str(Problem(remark.file, remark.line, remark.column, remark.path, remark.message)))
@@ -234,10 +207,6 @@ def _listed(names: Iterable[str]) -> str:
     all_names = list(names)
     more = f" and {len(all_names) - _LISTED} more" if len(all_names) > _LISTED else ""
     return clean(", ".join(all_names[:_LISTED])) + more
-
-
-def _cut(text: str, room: int) -> str:
-    return text if len(text) <= room else f"{text[: room - 1]}…"
 
 
 def _counted(count: int, what: str) -> str:

@@ -31,7 +31,9 @@ def _event_text(event: AnyEvent) -> str:
         case StateChanged(state=state, endpoint=endpoint, pid=pid, error=error):
             at = f" at {clean(endpoint)}" if endpoint else ""
             process = f" (pid {pid})" if pid else ""
-            why = f": {clean(error.message)}" if error else ""
+            # what is true of a start that failed is old news once there is another one
+            is_news = error is not None and state in {"stopping", "stopped"}
+            why = f": {clean(error.message)}" if error and is_news else ""
             return f"{state}{at}{process}{why}"
         case ProgressMade(progress=progress):
             return describe(progress)

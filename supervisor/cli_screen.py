@@ -22,13 +22,12 @@ from arriero.protocol.values import ModelStatus
 
 from .cli_bars import Bar, Bars, bars_after
 from .cli_text import (
-    NOTHING,
     Table,
     config_lines,
+    fitted,
     headline,
     models_table,
     percent,
-    remarks,
     workers_table,
 )
 
@@ -44,6 +43,9 @@ _STYLES: Final = {
 # Columns of the bar in a table cell: wide enough to see a step of a tenth.
 _CELL_BAR_WIDTH = 12
 
+# Characters of a terminal on which there is room for such bars.
+_LEAST_FOR_BARS = 110
+
 
 def draw_status(status: StatusReply) -> None:
     """Draw models, queue and workers."""
@@ -51,26 +53,31 @@ def draw_status(status: StatusReply) -> None:
     console.print(Text(headline(status)))
     for line in config_lines(status.config, status.t):
         console.print(Text(line))
-    console.print(_models(status))
-    console.print(_table(workers_table(status.workers)))
+    console.print(_models(status, console.width))
+    console.print(_table(fitted(workers_table(status.workers), console.width)))
 
 
 def draw_table(table: Table) -> None:
-    """Draw `table`."""
-    Console().print(_table(table))
+    """Draw `table`, as much of it as there is room for."""
+    console = Console()
+    console.print(_table(fitted(table, console.width)))
 
 
-def _models(status: StatusReply) -> RichTable:
-    table = models_table(status.models, status.t)
+def _models(status: StatusReply, width: int) -> RichTable:
+    table = fitted(models_table(status.models, status.t), width)
     drawn = _headed(table)
+    has_remarks = table.head[-1] == "remarks"
     for model, row in zip(status.models, table.rows, strict=True):
-        drawn.add_row(*_styled(row[:-1]), _remarks(model))
+        cells: list[RenderableType] = list(_styled(row))
+        if has_remarks:
+            cells[-1] = _remarks(model, row[-1], has_bar=width >= _LEAST_FOR_BARS)
+        drawn.add_row(*cells)
     return drawn
 
 
-def _remarks(model: ModelStatus) -> RenderableType:
-    text = Text(remarks(model) or NOTHING, style="red" if model.error else "")
-    if model.progress is None or model.progress.fraction is None:
+def _remarks(model: ModelStatus, shown: str, *, has_bar: bool) -> RenderableType:
+    text = Text(shown, style="red" if model.error else "")
+    if not has_bar or model.progress is None or model.progress.fraction is None:
         return text
     grid = RichTable.grid(padding=(0, 1))
     bar = ProgressBar(
@@ -138,9 +145,11 @@ class LiveBars:
             return
         if model not in self._tasks:
             self._tasks[model] = self._progress.add_task(
-                bar.model, total=None, percent="", says="", eta=""
+                bar.model, total=1.0, percent="", says="", eta=""
             )
-        pulses = bar.fraction is None and not bar.over
+        # Without colours what pulses looks like what is complete: there it stays empty.
+        has_colours = self._progress.console.color_system and not self._progress.console.no_color
+        pulses = bar.fraction is None and not bar.over and bool(has_colours)
         self._progress.update(
             self._tasks[model],
             total=None if pulses else 1.0,
@@ -152,11 +161,12 @@ class LiveBars:
 
 
 @contextmanager
-def live_bars(*, keep: bool) -> Generator[LiveBars, None, None]:
+def live_bars(*, keep: bool, console: Console | None = None) -> Generator[LiveBars, None, None]:
     """Draw progress bars while the block runs.
 
     Args:
         keep: Bars that are over stay to be seen; otherwise they go away.
+        console: Where they are drawn; None: on standard output.
     """
 
     def column(field: str, *, style: str = "none") -> TextColumn:
@@ -169,7 +179,7 @@ def live_bars(*, keep: bool) -> Generator[LiveBars, None, None]:
         column("percent"),
         column("says"),
         column("eta", style="dim"),
-        console=Console(),
+        console=console or Console(),
         transient=not keep,
     )
     with progress:

@@ -112,6 +112,12 @@ def clock(t: float) -> str:
     return datetime.fromtimestamp(t).isoformat(sep=" ", timespec="milliseconds")
 
 
+def short_clock(t: float) -> str:
+    """Return the Unix time `t` as short as somebody needs it who looks now."""
+    at = datetime.fromtimestamp(t)
+    return f"{at:%H:%M:%S}" if at.date() == datetime.now().date() else f"{at:%m-%d %H:%M}"
+
+
 def client(default_timeout_s: float = ANSWER_S) -> Callable[[Callable[..., None]], Any]:
     """Make a function whose first argument is a `Session` into one that takes its options."""
 

@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Final, TypeAlias
 
 from arriero.protocol.control import (
     ExplainReply,
@@ -29,17 +29,74 @@ _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u202a-\u202e\u2066-\
 
 NOTHING: Final = "-"
 
+# Characters around and between the columns that are drawn on a terminal: three for each but one.
+_FRAME: Final = 3
+
+_Column: TypeAlias = tuple[str, tuple[str, ...]]
+
 # Findings in a configuration that are shown with a status, which is about other things.
 _MOST_FINDINGS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of cells under a head; `right` names the columns whose cells are numbers."""
+    """Rows of cells under a head.
+
+    Attributes:
+        head: Names of the columns.
+        rows: Their cells.
+        right: Columns whose cells are numbers.
+        spare: Columns that a narrow terminal does without, the first one first.
+        least: Characters to which the last column may be cut there.
+    """
 
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     right: frozenset[str] = frozenset()
+    spare: tuple[str, ...] = ()
+    least: int = 20
+
+
+def fitted(table: Table, width: int) -> Table:
+    """Return `table` for a terminal that is `width` characters wide.
+
+    Columns in which nothing stands are left out, then those that can be spared, as far as need be,
+    and the last column is cut, if that is enough.
+    """
+    cells_of = zip(*table.rows, strict=True)
+    columns = [
+        (head, cells)
+        for head, cells in zip(table.head, cells_of, strict=bool(table.rows))
+        if any(cell != NOTHING for cell in cells)
+    ]
+    if not columns:
+        return table
+    for name in table.spare:
+        if _room(columns, width) >= min(table.least, _width(columns[-1])):
+            break
+        columns = [column for column in columns if column[0] != name] or columns
+    room = max(table.least, _room(columns, width))
+    head, cells = columns[-1]
+    columns[-1] = head, tuple(_cut(cell, room) for cell in cells)
+    return replace(
+        table,
+        head=tuple(head for head, _ in columns),
+        rows=tuple(zip(*(cells for _, cells in columns), strict=True)),
+    )
+
+
+def _room(columns: "Sequence[_Column]", width: int) -> int:
+    """Return how many characters all columns but the last one leave to that."""
+    return width - sum(map(_width, columns[:-1])) - _FRAME * len(columns) + 1
+
+
+def _width(column: "_Column") -> int:
+    head, cells = column
+    return max(map(len, (head, *cells)))
+
+
+def _cut(text: str, room: int) -> str:
+    return text if len(text) <= room else f"{text[: room - 1]}…"
 
 
 def clean(text: str) -> str:
@@ -208,6 +265,8 @@ def models_table(models: Sequence[ModelStatus], now: float) -> Table:
             for model in models
         ),
         frozenset({"in flight"}),
+        spare=("endpoint", "for", "in flight"),
+        least=32,
     )
 
 

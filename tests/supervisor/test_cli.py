@@ -743,6 +743,22 @@ def test_on_a_terminal_status_is_drawn_in_colour(supervisor: SmallSupervisor) ->
     assert "http://127.0.0.1:1" in written
 
 
+@pytest.mark.parametrize(
+    ("command", "columns", "rows"), [("status", 60, 2), ("activity", 80, 2), ("activity", 60, 2)]
+)
+def test_on_a_narrow_terminal_each_row_is_a_line(
+    supervisor: SmallSupervisor, command: str, columns: int, rows: int
+) -> None:
+    with on_terminal(command, COLUMNS=str(columns), NO_COLOR="1") as read_all:
+        lines = [re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", line) for line in read_all().splitlines()]
+
+    head = next(at for at, line in enumerate(lines) if "model " in line and line.strip()[0] in "mc")
+    table = lines[head + 2 : head + 2 + rows]
+    assert all(len(line) <= columns for line in lines[head : head + 2 + rows])
+    assert all(line.strip() for line in table)
+    assert not lines[head + 2 + rows].strip()
+
+
 def test_no_color_leaves_the_colours_out(supervisor: SmallSupervisor) -> None:
     with on_terminal("status", NO_COLOR="1") as read_all:
         written = read_all()

@@ -60,6 +60,14 @@ def test_a_table_has_a_row_for_each_request() -> None:
             record(cost_usd=Decimal("0.0000007")),
             "200, 0 tokens in, 0 out, 12 ms, $0.0000007: r1",
         ),
+        (
+            record(outcome="upstream_error", error_code="400"),
+            "200 then error 400, 0 tokens in, 0 out, 12 ms: r1",
+        ),
+        (
+            record(status=400, outcome="upstream_error", error_code="http_400"),
+            "400 of the model, 0 tokens in, 0 out, 12 ms: r1",
+        ),
         (record(cost_usd=Decimal(0)), "200, 0 tokens in, 0 out, 12 ms, $0: r1"),
     ],
 )

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from arriero.supervisor.cli import main
-from arriero.supervisor.cli_check_text import fitted
-from arriero.supervisor.cli_text import Table
+from arriero.supervisor.cli_text import Table, fitted
 from arriero.supervisor.config import load_config, parse_config
 from arriero.supervisor.real_disk import RealDisk
 
@@ -342,6 +341,32 @@ def test_the_last_column_is_cut_to_the_width(width: int, cell: str) -> None:
     table = Table(("a", "b", "c"), (("12", "-", "0123456789" * 3), ("1", "-", "x")))
 
     assert fitted(table, width) == Table(("a", "c"), (("12", cell), ("1", "x")))
+
+
+@pytest.mark.parametrize(
+    ("width", "head"),
+    [
+        (40, ("model", "b", "c", "last")),
+        (30, ("model", "b", "c", "last")),  # 5 + 4 + 4 + 6 and the frames
+        (26, ("model", "b", "last")),
+        (22, ("model", "last")),
+        (5, ("model", "last")),
+    ],
+)
+def test_what_can_be_spared_goes_before_anything_is_cut(width: int, head: tuple[str, ...]) -> None:
+    table = Table(
+        ("model", "b", "c", "last"), (("m", "1234", "1234", "123456"),), spare=("c", "b"), least=6
+    )
+
+    found = fitted(table, width)
+
+    assert found.head == head
+    assert found.rows[0][-1] == "123456"
+
+
+def test_a_table_without_rows_or_without_anything_in_them_stays() -> None:
+    for table in (Table(("a",), (("-",),)), Table(("a",), ())):
+        assert fitted(table, 10) == table
 
 
 def test_help_tells_the_exit_statuses(capsys: pytest.CaptureFixture[str]) -> None:

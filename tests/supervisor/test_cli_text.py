@@ -79,6 +79,12 @@ DRAINING = Progress(model="b", swap=2, phase="draining", other="a", elapsed_s=0.
             r"T  state      a                 stopped: it\x0adied",
         ),
         (
+            StateChanged(
+                model="a", state="starting", swap=2, error=ErrorInfo(code="x", message="it died")
+            ),
+            "T  state      a                 starting",  # the error is that of the start before
+        ),
+        (
             ProgressMade(model="b", progress=LOADING),
             "T  progress   b                 loading 42 %, 3.1 s left, 40.0 MB of 98.0 MB, "
             "2.5 s so far, text_model",
