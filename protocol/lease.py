@@ -194,12 +194,13 @@ class Granted(Message, frozen=True, kw_only=True, tag="granted"):
     """`request` may go to `endpoint`, and so may all later ones until `Revoke`.
 
     Attributes:
+        more: Further requests that waited for it; each of them is granted as `request` is.
         lease: Number of the lease. A grant with another number than the one that the worker holds
             on this model replaces it: the worker forgets the old number and any `Revoke` of it
             (a `Released` of the old number that is under way is ignored by the supervisor). The
             requests that run on the same endpoint go on being counted.
         endpoint: Base URL, such as ``http://127.0.0.1:5801``.
-        waited_s: Seconds between the `Want` and this.
+        waited_s: Seconds between the `Want` of `request` and this.
         kind: What the server there is, as configured or found out.
     """
 
@@ -209,14 +210,16 @@ class Granted(Message, frozen=True, kw_only=True, tag="granted"):
     endpoint: str
     waited_s: float
     kind: UpstreamKind = "unknown"
+    more: tuple[int, ...] = ()
 
 
 class Refused(Message, frozen=True, kw_only=True, tag="refused"):
-    """`request` will not get its model."""
+    """`request` will not get its model, and neither will `more`."""
 
     request: int
     model: str
     error: ErrorInfo
+    more: tuple[int, ...] = ()
 
 
 class Revoke(Message, frozen=True, kw_only=True, tag="revoke"):

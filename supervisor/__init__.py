@@ -2,8 +2,8 @@
 
 Layout, in the order in which one part stands on another:
 
-    deciding   lifecycle, backoff, room, matrix*, turns, happenings, slots, refusals, explaining,
-               engine                                         who runs, who waits, who has to go
+    deciding   lifecycle, backoff, room, matrix*, turns, happenings, slots, waitlist, refusals,
+               explaining, engine                                    who runs, who waits, who has to go
                yaml*, addresses, commandline, suggestions, config_*
                                                               YAML -> values that cannot be wrong
                config_diff, config_watch                      what another file changes, and when

@@ -7,11 +7,12 @@ order in which they were told, and its commands are carried out before the next 
 import logging
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, NamedTuple, Protocol
 
+import msgspec
 import trio
 
-from arriero.protocol.events import AnyEvent
+from arriero.protocol.events import AnyEvent, QueueChanged
 from arriero.protocol.lease import FromSupervisor, Gone, Granted, Refused
 from arriero.protocol.lease import Revoke as RevokeMessage
 from arriero.protocol.values import ErrorInfo, Snapshot
@@ -34,6 +35,10 @@ from .publisher import Publisher
 
 log = logging.getLogger(__name__)
 
+# Shortest time between two events about the queue. Thousands of requests may come or leave at once;
+# nobody reads faster than this, and each event costs all who listen.
+QUEUE_PAUSE_S: Final = 0.1
+
 
 class Processes(Protocol):
     """Starts and ends the processes of models, without waiting."""
@@ -45,6 +50,13 @@ class Processes(Protocol):
     def terminate(self, swap: int, grace_s: float) -> None:
         """Begin to end the process of the start `swap`."""
         ...
+
+
+class _Answer(NamedTuple):
+    """What is said to one worker, and to how many of its requests."""
+
+    message: Granted | Refused  # to the first of them
+    more: list[int]
 
 
 class Conductor:
@@ -63,6 +75,9 @@ class Conductor:
         self._send_to_worker: Callable[[str, FromSupervisor], None] | None = None
         self._scripts: dict[Waiter, Callable[[Grant | ErrorInfo], None]] = {}
         self._changed = trio.Event()
+        self._queue_from = trio.current_time()  # when the queue may be published again
+        self._queue_news: QueueChanged | None = None  # which waits for that
+        self._answers: dict[tuple[str, str, int | ErrorInfo], _Answer] = {}
 
     def connect(
         self, *, processes: Processes, send_to_worker: Callable[[str, FromSupervisor], None]
@@ -73,8 +88,11 @@ class Conductor:
 
     def tell(self, happening: Happening) -> None:
         """Let the engine know of `happening` and carry out what it decides."""
-        for command in self.engine.handle(happening, trio.current_time()):
+        now = trio.current_time()
+        for command in self.engine.handle(happening, now):
             self._carry_out(command)
+        self._flush_answers()
+        self._publish_queue(now)
         self._changed.set()
         self._changed = trio.Event()
 
@@ -113,6 +131,8 @@ class Conductor:
         while True:
             changed = self._changed
             deadline = self.engine.next_deadline(trio.current_time())
+            if self._queue_news is not None:
+                deadline = min(deadline, self._queue_from)
             with trio.CancelScope(deadline=deadline) as waiting:
                 await changed.wait()
             if waiting.cancelled_caught:
@@ -131,6 +151,13 @@ class Conductor:
         """Do not answer `waiter` any more."""
         self._scripts.pop(waiter, None)
 
+    def _publish_queue(self, now: float) -> None:
+        """Publish the latest of the queue, if there is news and they may be told."""
+        if self._queue_news is not None and now >= self._queue_from:
+            self._publisher.publish(self._queue_news)
+            self._queue_news = None
+            self._queue_from = now + QUEUE_PAUSE_S
+
     def _carry_out(self, command: Command) -> None:
         assert self._processes is not None  # `connect` comes before the first happening
         assert self._send_to_worker is not None
@@ -141,33 +168,55 @@ class Conductor:
                 self._processes.spawn(model, swap)
             case Terminate(_, swap, grace_s):
                 self._processes.terminate(swap, grace_s)
-            case Grant(waiter, model, lease, endpoint, waited_s, kind):
-                if waiter.takes_lease:
-                    self._send_to_worker(
-                        waiter.owner,
-                        Granted(
-                            request=waiter.request,
-                            model=model,
-                            lease=lease,
-                            endpoint=endpoint,
-                            waited_s=waited_s,
-                            kind=kind,
-                        ),
-                    )
-                elif answer := self._scripts.pop(waiter, None):
-                    answer(command)
-            case Refuse(waiter, model, error):
-                log.info("request.refused model=%s code=%s", model, error.code)
-                if waiter.takes_lease:
-                    refused = Refused(request=waiter.request, model=model, error=error)
-                    self._send_to_worker(waiter.owner, refused)
-                elif answer := self._scripts.pop(waiter, None):
-                    answer(error)
+            case Grant(waiter, model, lease) if waiter.takes_lease:
+                if (answer := self._answers.get((waiter.owner, model, lease))) is not None:
+                    answer.more.append(waiter.request)
+                    return
+                granted = Granted(
+                    request=waiter.request,
+                    model=model,
+                    lease=lease,
+                    endpoint=command.endpoint,
+                    waited_s=command.waited_s,
+                    kind=command.kind,
+                )
+                self._answers[waiter.owner, model, lease] = _Answer(granted, [])
+            case Refuse(waiter, model, error) if waiter.takes_lease:
+                if (answer := self._answers.get((waiter.owner, model, error))) is not None:
+                    answer.more.append(waiter.request)
+                    return
+                refused = Refused(request=waiter.request, model=model, error=error)
+                self._answers[waiter.owner, model, error] = _Answer(refused, [])
+            case Grant(waiter):
+                if tell := self._scripts.pop(waiter, None):
+                    tell(command)
+            case Refuse(waiter, _, error):
+                if tell := self._scripts.pop(waiter, None):
+                    tell(error)
             case Revoke(owner, model, lease, when_idle):
+                self._flush_answers()  # what was granted is read before it is taken back
                 self._send_to_worker(
                     owner, RevokeMessage(model=model, lease=lease, when_idle=when_idle)
                 )
             case Void(owner, model, lease):
+                self._flush_answers()
                 self._send_to_worker(owner, Gone(model=model, lease=lease))
             case Announce(event):
-                self._publisher.publish(event)
+                if isinstance(event, QueueChanged):
+                    self._queue_news = event
+                else:
+                    self._publisher.publish(event)
+
+    def _flush_answers(self) -> None:
+        """Send what was decided about requests: one message for all that hear the same."""
+        if not self._answers:
+            return
+        assert self._send_to_worker is not None
+        answers, self._answers = self._answers, {}
+        for (owner, model, _), (message, more) in answers.items():
+            if isinstance(message, Refused):
+                code = message.error.code
+                log.info("request.refused model=%s code=%s requests=%d", model, code, 1 + len(more))
+            if more:
+                message = msgspec.structs.replace(message, more=tuple(more))
+            self._send_to_worker(owner, message)

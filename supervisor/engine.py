@@ -82,6 +82,7 @@ from .lifecycle import Step, after
 from .room import OneAtATime, Room
 from .slots import Slot, Wait
 from .turns import Turn, plan
+from .waitlist import WaitList
 
 # Seconds that workers get to end requests of a model that is stopped without waiting for them. They
 # need milliseconds; one that hangs itself is not waited for.
@@ -135,7 +136,7 @@ class Engine:
         self._obstacle = obstacle
         self._live: dict[str, Slot] = {}  # those that are not stopped
         self._turning: dict[str, Slot] = {}  # those that are stopped and had their turn announced
-        self._queue: dict[Waiter, Wait] = {}  # in order of arrival
+        self._queue = WaitList()
         self._restoring: dict[str, str] = {}  # stopped for one that failed; which one
         self._announced_queue: tuple[QueueEntry, ...] = ()
         self._commands: list[Command] = []
@@ -181,14 +182,8 @@ class Engine:
 
     def queue(self) -> tuple[QueueEntry, ...]:
         """Return who waits for what, in the order of turns."""
-        counts: dict[str, int] = {}
-        for wait in self._queue.values():
-            counts[wait.model] = counts.get(wait.model, 0) + 1
         oldest = self._oldest()
-        return tuple(
-            QueueEntry(model=model, waiting=counts[model])
-            for model in sorted(counts, key=oldest.__getitem__)
-        )
+        return self._queue.entries(sorted(oldest, key=oldest.__getitem__))
 
     def models(self, now: float, unix_now: float) -> tuple[ModelStatus, ...]:
         """Return all that anybody may know of every model, in the order of the configuration."""
@@ -262,7 +257,7 @@ class Engine:
             case Wanted(waiter, model):
                 self._wanted(waiter, model, now)
             case Left(waiter):
-                self._queue.pop(waiter, None)
+                self._queue.remove(waiter)
             case OwnerLost(owner):
                 self._owner_lost(owner)
             case Released(owner, model, lease):
@@ -329,11 +324,10 @@ class Engine:
         elif self._closing:
             self._refuse(wait, refusals.unavailable(model, "arriero is stopping"))
         else:
-            self._queue[waiter] = wait
+            self._queue.add(wait)
 
     def _owner_lost(self, owner: str) -> None:
-        for waiter in [waiter for waiter in self._queue if waiter.owner == owner]:
-            del self._queue[waiter]
+        self._queue.remove_owner(owner)
         for slot in self._live.values():
             slot.drop_lease(owner)
 
@@ -455,21 +449,23 @@ class Engine:
             if may_stay and keys.get(name, _LAST) <= contested.get(name, _LAST):
                 slot.goes_for = None
                 self._take(slot, Step.KEEP, now)
-        for wait in list(self._queue.values()):
-            slot = self._slots[wait.model]
-            is_next = self._key(slot, wait.number) <= contested.get(wait.model, _LAST)
-            if slot.state == "ready" and is_next:
+        for model in list(self._queue.models()):
+            slot, before = self._slots[model], contested.get(model, _LAST)
+            if slot.state != "ready":
+                continue
+            for wait in self._queue.of(model):
+                if self._key(slot, wait.number) > before:
+                    break  # and so is everybody who came later
                 self._grant(slot, wait, now)
 
     def _grant_all(self, slot: Slot, now: float) -> None:
         """Give to all who waited for this start, whoever came in between: it spares a swap."""
-        for wait in list(self._queue.values()):
-            if wait.model == slot.spec.model:
-                self._grant(slot, wait, now)
+        for wait in self._queue.of(slot.spec.model):
+            self._grant(slot, wait, now)
 
     def _grant(self, slot: Slot, wait: Wait, now: float) -> None:
         assert slot.endpoint is not None  # a ready model answers somewhere
-        del self._queue[wait.waiter]
+        self._queue.remove(wait.waiter)
         lease, owner = 0, wait.waiter.owner
         if wait.waiter.takes_lease:
             # Another number than the recalled one: that one may be on its way back.
@@ -488,10 +484,10 @@ class Engine:
 
     def _oldest(self) -> dict[str, _Key]:
         """Return the models that are waited for, with the key of their oldest waiter."""
-        keys: dict[str, _Key] = {}
-        for wait in self._queue.values():
-            keys.setdefault(wait.model, self._key(self._slots[wait.model], wait.number))
-        return keys
+        return {
+            model: self._key(self._slots[model], self._queue.first(model).number)
+            for model in self._queue.models()
+        }
 
     def _keys(self, now: float) -> dict[str, _Key]:
         """Return the keys of the models that have a turn.
@@ -553,7 +549,7 @@ class Engine:
             self._stop_if_drained(slot, now)
         elif slot.state == "draining":
             slot.goes_for = model
-        elif slot.state == "starting" and not self._is_waited_for(slot.spec.model):
+        elif slot.state == "starting" and not self._queue.is_waited_for(slot.spec.model):
             # It never took the place of those that went for it: they would come back, not it.
             for before in self._gone_for(slot.spec.model) or [slot]:
                 before.goes_for = model
@@ -627,13 +623,10 @@ class Engine:
     def _forget_turns(self) -> None:
         """Take back what was begun for somebody who has left."""
         for name, slot in list(self._turning.items()):
-            if not self._is_waited_for(name):
+            if not self._queue.is_waited_for(name):
                 slot.progress = None
                 del self._turning[name]
                 self._stay_away(name)
-
-    def _is_waited_for(self, model: str) -> bool:
-        return any(wait.model == model for wait in self._queue.values())
 
     # --- steps ----------------------------------------------------------------------------------
 
@@ -726,8 +719,8 @@ class Engine:
         self._commands.append(Announce(ProgressMade(model=progress.model, progress=progress)))
 
     def _refuse_all(self, model: str, error: ErrorInfo) -> None:
-        for wait in [wait for wait in self._queue.values() if wait.model == model]:
-            del self._queue[wait.waiter]
+        for wait in self._queue.of(model):
+            self._queue.remove(wait.waiter)
             self._refuse(wait, error)
 
     def _refuse(self, wait: Wait, error: ErrorInfo) -> None:

@@ -77,6 +77,8 @@ async def run_worker(settings: Settings, on_orphaned: Callable[[], None]) -> Non
             nursery.start_soon(_watch_parent, settings.parent_pid, on_orphaned)
             nursery.start_soon(link.run)
             nursery.start_soon(sentry.run)
+            nursery.start_soon(service.waking.run)
+            nursery.start_soon(service.teller.run)
             await link.welcomed.wait()
             await _serve(settings, service, link)
             link.flush()

@@ -255,12 +255,34 @@ class Call:
             due = min(due, max(self.prefill.next_deadline(), self._speaks_from))
         return due
 
+    @property
+    def step(self) -> int:
+        """After how many percent there may be something to tell; 0 for never."""
+        return self.waiting.step if self.waiting is not None else 0
+
     async def tell(self, view: View) -> None:
         """Send what is due to a client that waits.
 
         Raises:
             ClientGone: The client has left.
         """
+        if words := self._words(view):
+            await self.conn.send(self._as_answer(words))
+
+    def tell_soon(self, view: View) -> bool:
+        """Send what is due to a client that waits, for a moment at which nobody else sends.
+
+        Returns:
+            Whether the client has all that it was told before. Otherwise it is told nothing more
+            than it has to read already.
+        """
+        if not self.conn.catch_up():
+            return False
+        if words := self._words(view):
+            self.conn.send_or_keep(self._as_answer(words))
+        return True
+
+    def _words(self, view: View) -> bytes:
         now = trio.current_time()
         words = b""
         if self.waiting is not None:
@@ -275,8 +297,7 @@ class Call:
         if now >= self._blank_at:
             self._blank_at = now + _BLANK_S
             words = b" "
-        if words:
-            await self._say(words)
+        return words
 
     async def tell_ready(self) -> None:
         """Say the last word of a stream that waited.
@@ -287,9 +308,10 @@ class Call:
         if self.waiting is not None:
             words = b"".join(self.waiting.on_ready(trio.current_time()))
             if words:
-                await self._say(words)
+                await self.conn.send(self._as_answer(words))
 
-    async def _say(self, words: bytes) -> None:
+    def _as_answer(self, words: bytes) -> bytes:
+        """Return `words` as they are sent, with the head of the answer before the first."""
         data = chunk(words) if self.head.http11 else words
         self.account.keeper.bytes_out += len(words)
         if not self.committed:
@@ -306,7 +328,7 @@ class Call:
                 b"Connection: close\r\n" if self.close else b"",
                 data,
             )
-        await self.conn.send(data)
+        return data
 
     # --- the upstream's stream -----------------------------------------------------------------
 

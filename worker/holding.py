@@ -1,6 +1,6 @@
 """Waits: for a model, with its client told meanwhile; or for some time. Doing."""
 
-from typing import Final
+from functools import partial
 
 import trio
 
@@ -16,13 +16,10 @@ from .errors import (
 from .leases import Lease
 from .sentry import Waits, Wakeup
 from .service import Service
-from .waiting import View
 
 # The longest wait of a stream, which can hear that it is alive. All that it waits for has deadlines
 # of its own, far shorter; this one is above them.
 STREAM_HOLD_S = 3600.0
-
-_QUEUES: Final = frozenset({"queued", "draining", "stopping"})
 
 
 async def hold(service: Service, call: Call, *, is_patient: bool = False) -> Lease:
@@ -40,24 +37,23 @@ async def hold(service: Service, call: Call, *, is_patient: bool = False) -> Lea
     conn = call.conn
     model = call.route.model
     wakeup = conn.wakeup = Wakeup()
-    waiter, want = service.leases.want(model, wakeup.set)
-    service.view.watch(model, wakeup.set)
+    waiter, want = service.leases.want(model, partial(service.waking.soon, wakeup.set))
     conn.wait_for(Waits.SUPERVISOR, float("inf"))
     call.start_waiting()
     is_held = is_patient or call.is_told or call.gets_blanks
     hold_s = STREAM_HOLD_S if is_held else call.config.nonstream_hold_s
     until = trio.current_time() + hold_s
     service.say(want)
+    listener = service.teller.add(call)
     try:
-        while (outcome := waiter.outcome) is None:
-            conn.check()
-            view = service.view.look(model)
-            _note_wait(call, view)
-            await call.tell(view)
-            with trio.move_on_at(min(call.next_deadline(), until)):
+        with trio.move_on_at(until):
+            while waiter.outcome is None:
+                conn.check()
                 await wakeup.wait()
-            if trio.current_time() >= until and waiter.outcome is None:
-                raise _too_long(call)
+        outcome = waiter.outcome
+        if outcome is None:
+            raise _too_long(call)
+        service.teller.remove(listener)
         if isinstance(outcome, ErrorInfo):
             raise from_supervisor(model, outcome)
         await call.tell_ready()
@@ -68,7 +64,7 @@ async def hold(service: Service, call: Call, *, is_patient: bool = False) -> Lea
         raise
     finally:
         conn.wakeup = None
-        service.view.unwatch(model, wakeup.set)
+        service.teller.remove(listener)
     return outcome
 
 
@@ -98,14 +94,6 @@ async def pause(service: Service, call: Call, seconds: float) -> None:
     finally:
         conn.wakeup = None
     conn.check()
-
-
-def _note_wait(call: Call, view: View) -> None:
-    now = trio.current_time()
-    if view.stage in _QUEUES:
-        call.account.keeper.queued(now)
-    else:
-        call.account.keeper.loading(now)
 
 
 def _too_long(call: Call) -> RelayError:

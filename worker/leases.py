@@ -127,7 +127,7 @@ class Leases:
     # --- messages ------------------------------------------------------------------------------
 
     def granted(self, message: Granted, now: float) -> None:
-        """Take a lease, and start the request that waited for it."""
+        """Take a lease, and start the requests that waited for it."""
         lease = self._held.get(message.model)
         if lease is None or lease.endpoint != message.endpoint:
             if lease is not None and lease.in_flight:
@@ -141,18 +141,20 @@ class Leases:
             lease.ends_idle = False
         lease.kind = message.kind
         lease.granted_at = now
-        waiter = self._waiting.pop(message.request, None)
-        if waiter is not None:
-            lease.in_flight += 1
-            waiter.outcome = lease
-            waiter.wake()
+        for request in (message.request, *message.more):
+            waiter = self._waiting.pop(request, None)
+            if waiter is not None:
+                lease.in_flight += 1
+                waiter.outcome = lease
+                waiter.wake()
 
     def refused(self, message: Refused) -> None:
-        """Tell a request that it will not get its model."""
-        waiter = self._waiting.pop(message.request, None)
-        if waiter is not None:
-            waiter.outcome = message.error
-            waiter.wake()
+        """Tell requests that they will not get their model."""
+        for request in (message.request, *message.more):
+            waiter = self._waiting.pop(request, None)
+            if waiter is not None:
+                waiter.outcome = message.error
+                waiter.wake()
 
     def revoke(self, message: Revoke) -> Released | None:
         """Get ready to give a lease back; done at once when nothing runs on it."""

@@ -215,6 +215,36 @@ class Connection:
         self._unsent = data[sent:]
         return True
 
+    def send_or_keep(self, data: bytes) -> None:
+        """Send `data`; what the client does not take now goes before all else.
+
+        For a moment at which nobody else sends, and nothing waits to be sent (see `catch_up`).
+        """
+        self._unsent = data
+        self.catch_up()
+
+    def catch_up(self) -> bool:
+        """Send what waits to be sent, as far as the client takes it; False if some is left.
+
+        A client that takes nothing for too long is cut, and one that has gone is noticed.
+        """
+        if not self._unsent:
+            return True
+        try:
+            sent = self.wire.send_now(self._unsent)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._unsent = b""
+            self._client_left()
+            return True
+        self._unsent = self._unsent[sent:]
+        if not self._unsent:
+            self.wait_for(Waits.SUPERVISOR, math.inf)
+        elif sent or self.waits is not Waits.CLIENT:
+            self.wait_for(Waits.CLIENT, WRITE_S)
+        return not self._unsent
+
     def check(self) -> None:
         """Raise if nobody wants the answer any more.
 
@@ -268,6 +298,8 @@ class Connection:
                 self.wire.stop_reading()
             case Waits.IDLE | Waits.CLIENT:
                 self.wire.cut()
+                if self.wakeup is not None:  # it waits for its model, and nobody else sends
+                    self._client_left()
             case Waits.UPSTREAM:
                 if self.upstream is not None:
                     self.upstream.cut()

@@ -25,7 +25,9 @@ from .questions import Questions
 from .randomness import RandomPool
 from .running import Running
 from .sentry import Sentry
+from .telling import Teller
 from .upstream import Upstreams
+from .waking import Waking
 
 
 @dataclass(slots=True, kw_only=True)
@@ -45,6 +47,8 @@ class Service:
         view: How the models stand.
         upstreams: Connections to them.
         bodies: How much of the memory the bodies of requests take.
+        waking: Wakes those that have waited.
+        teller: Tells those that wait how far it is.
         finishing: No further request is taken on any connection.
     """
 
@@ -61,7 +65,12 @@ class Service:
     view: ProgressView = field(default_factory=ProgressView)
     upstreams: Upstreams = field(default_factory=Upstreams)
     bodies: BodyMemory = field(default_factory=BodyMemory)
+    waking: Waking = field(default_factory=Waking)
+    teller: Teller = field(init=False)
     finishing: bool = False
+
+    def __post_init__(self) -> None:
+        self.teller = Teller(self.view)
 
     def configure(self, config: WorkerConfig) -> None:
         """Follow `config` from the next request on."""

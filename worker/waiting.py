@@ -120,6 +120,13 @@ class WaitingStream:
     def __repr__(self) -> str:
         return f"<WaitingStream {self.mode} committed={self.committed} lines={self._lines}>"
 
+    @property
+    def step(self) -> int:
+        """After how many percent there may be something to tell; 0 for never."""
+        if not self._tells():
+            return 0
+        return _LINE_STEP if self.mode == "reasoning" else _EVENT_STEP
+
     def next_deadline(self) -> float:
         """Return when `on_time` has something to do, if nothing changes before."""
         if not self.committed:
@@ -233,7 +240,7 @@ class WaitingStream:
     def _step(self) -> int:
         if self._percent is None:
             return -1
-        return self._percent // (_LINE_STEP if self.mode == "reasoning" else _EVENT_STEP)
+        return self._percent // self.step
 
     # --- what ----------------------------------------------------------------------------------
 
