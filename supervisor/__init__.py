@@ -3,7 +3,7 @@
 Layout, in the order in which one part stands on another:
 
     deciding   lifecycle, backoff, room, matrix*, turns, happenings, slots, waitlist, refusals,
-               explaining, engine                                    who runs, who waits, who has to go
+               explaining, engine                             who runs, who waits, who has to go
                yaml*, addresses, commandline, suggestions, config_*
                                                               YAML -> values that cannot be wrong
                config_diff, config_watch                      what another file changes, and when
