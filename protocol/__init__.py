@@ -8,6 +8,7 @@ Layout, lowest first; a file imports only from those above it:
     routes     what a worker has to know of the configuration
     events     what the supervisor publishes to anybody (XPUB)
     control    what a script asks, and what it is answered (REQ/REP)
+    shares     how many connections each worker has, in shared memory
     lease      what a worker and the supervisor say to each other (DEALER/ROUTER)
     codec      messages <-> bytes; total: any bytes give a message or one error
     sequence   numbers of published events: "this one follows" | "you missed some"

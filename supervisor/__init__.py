@@ -20,7 +20,7 @@ Layout, in the order in which one part stands on another:
                                                               one process, and nothing left behind
                kinds, port_owner                              what a server is, and whose its port
                fleet                                          the processes of models
-               workers                                        the worker processes
+               shares, workers                                the worker processes
                publisher, lease_server, control_server        the three sockets
                conductor, commands, preloading, logbook       carry out what was decided
                prices_*                                       a list of prices, kept up to date

@@ -44,6 +44,7 @@ from .publisher import open_publisher
 from .real_disk import RealDisk
 from .reloading import InForce, Parts, Reloader
 from .runtime import open_runtime_dir, state_dir
+from .shares import open_shares
 from .watching import look_at, watch
 from .workers import WorkerPool, run_workers
 
@@ -170,6 +171,7 @@ async def supervise(order: Order, in_force: InForce, seen: View) -> None:
         )
         pool = WorkerPool(
             listen_fd=listener.fileno(),
+            shares_fd=stack.enter_context(open_shares()),
             socket_dir=folder,
             guardian=guardian,
             publish=conductor.publish,

@@ -21,6 +21,7 @@ from .guardian import Guardian
 from .lease_server import LeaseServer, Peer
 from .own_log import is_for_journal
 from .process import Exit, Launch, Running, Stream, run_process
+from .shares import clear_share, has_share
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,9 @@ HUNG_AFTER_S = 10.0
 
 # How often the age of the last report is looked at.
 WATCH_EVERY_S = 1.0
+
+# How often it is looked at whether a worker that has said hello takes connections.
+LOOK_EVERY_S = 0.01
 
 # A worker that dies sooner than this after its start would only die again: pause before the next.
 SHORT_LIFE_S = 5.0
@@ -55,12 +59,14 @@ class WorkerPool:
         self,
         *,
         listen_fd: int,
+        shares_fd: int,
         socket_dir: Path,
         guardian: Guardian,
         publish: Callable[[AnyEvent], None],
         leases_of: Callable[[str], tuple[str, ...]],
     ) -> None:
         self._listen_fd = listen_fd
+        self._shares_fd = shares_fd
         self._socket_dir = socket_dir
         self._guardian = guardian
         self._publish = publish
@@ -119,9 +125,12 @@ class WorkerPool:
                 self._finish(worker)
 
     async def wait_until_serving(self) -> None:
-        """Return when every wanted worker has said hello. The caller sets the limit."""
+        """Return when every wanted worker takes connections. The caller sets the limit."""
         while not all(worker.serving for worker in self._workers.values()):
             await self._hello.wait()
+        # It has said hello, so this is a moment; shared memory has no events.
+        while not all(has_share(self._shares_fd, number) for number in self._workers):  # noqa: ASYNC110
+            await trio.sleep(LOOK_EVERY_S)
 
     async def finish_all(self) -> None:
         """Ask all workers to finish, and return when they have ended. The caller sets the limit."""
@@ -198,6 +207,7 @@ class WorkerPool:
                 self._publish(
                     WorkerChanged(worker=worker.number, pid=worker.pid, state="gone", reason=reason)
                 )
+            clear_share(self._shares_fd, worker.number)
             worker.pid, worker.running, worker.serving = 0, None, False
         return reason
 
@@ -208,11 +218,12 @@ class WorkerPool:
                 *(sys.executable, "-m", "arriero.worker"),
                 *("--worker", str(worker.number)),
                 *("--listen-fd", str(self._listen_fd)),
+                *("--shares-fd", str(self._shares_fd)),
                 *("--socket-dir", str(self._socket_dir)),
                 *("--parent-pid", str(os.getpid())),
                 *(["--journal"] if is_for_journal() else []),
             ),
-            pass_fds=(self._listen_fd,),
+            pass_fds=(self._listen_fd, self._shares_fd),
             report=False,
         )
 

@@ -65,6 +65,7 @@ an unclean close. Layout, lowest first; a file imports only from those above it:
     upload         doing      a body that is passed on as it comes
     questions      doing      what the supervisor is asked and answers later
     call           doing      one request and the ways to answer its client
+    shares         deciding   which worker takes the next connection
     waking         doing      many tasks, a few at a time
     telling        doing      how far it is, to all who wait
     asking         doing      request up, and the head of its answer

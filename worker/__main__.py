@@ -27,6 +27,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="arriero.worker", description=__doc__)
     parser.add_argument("--worker", type=int, required=True, help="number of this worker")
     parser.add_argument("--listen-fd", type=int, required=True, help="inherited listening socket")
+    parser.add_argument("--shares-fd", type=int, help="inherited table of connections")
     parser.add_argument("--socket-dir", type=Path, required=True, help="the supervisor's sockets")
     parser.add_argument("--parent-pid", type=int, required=True, help="the supervisor")
     parser.add_argument("--journal", action="store_true", help="log lines go to the journal")
@@ -41,6 +42,7 @@ def main() -> int:
     settings = Settings(
         worker=given.worker,
         listen_fd=given.listen_fd,
+        shares_fd=given.shares_fd,
         socket_dir=given.socket_dir,
         parent_pid=given.parent_pid,
     )

@@ -24,6 +24,7 @@ from .page_door import open_page_door
 from .pages import make_pages
 from .sentry import Connection, Sentry
 from .service import Service
+from .shares import Shares
 from .wire import Wire
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ class Settings:
     Attributes:
         worker: Its number.
         listen_fd: The inherited listening socket.
+        shares_fd: The inherited table of connections; None for a worker that is alone.
         socket_dir: Folder of the supervisor's sockets.
         parent_pid: The supervisor; the worker ends with it.
     """
@@ -51,6 +53,7 @@ class Settings:
     listen_fd: int
     socket_dir: Path
     parent_pid: int
+    shares_fd: int | None = None
 
 
 async def run_worker(settings: Settings, on_orphaned: Callable[[], None]) -> None:
@@ -114,7 +117,7 @@ async def _serve(settings: Settings, service: Service, link: SupervisorLink) -> 
                             listener,
                             take,
                             connections,
-                            lambda: len(service.sentry.connections),
+                            Shares(settings.worker, settings.shares_fd),
                         )
                     )
                     # What was imported and set up stays for good: let the collector skip it.

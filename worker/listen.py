@@ -2,22 +2,22 @@
 
 import errno
 import logging
+import select
 import socket
 from collections.abc import Awaitable, Callable
 
 import trio
 
+from .shares import PATIENCE_S, Shares
+
 log = logging.getLogger(__name__)
 
-# Workers wake together when a connection comes; whoever calls accept first has it. One that holds
-# more waits longer before it tries, which spreads a burst evenly. The step makes a difference of
-# ten connections worth the millisecond that is the kernel's shortest wait; the limit keeps a
-# connection's wait short however many there are.
-_PAUSE_PER_CONNECTION_S = 0.0001
-_MOST_PAUSE_S = 0.003
+# Connections taken in one turn of the loop. Each has its request read in the next one.
+_ACCEPTED_AT_ONCE = 16
 
-# Connections taken after one pause: so many may the workers differ by. Fewer make a burst wait.
-_ACCEPTED_AT_ONCE = 4
+# Seconds between two looks at whether others have taken what was left to them: the shortest wait
+# that the kernel knows.
+_LOOK_AGAIN_S = 0.001
 
 # Seconds until accepting is tried again when there are no file descriptors.
 _EXHAUSTED_PAUSE_S = 0.1
@@ -36,7 +36,7 @@ async def accept_connections(
     listener: socket.socket,
     take: Callable[[socket.socket], Awaitable[None]],
     nursery: trio.Nursery,
-    held: Callable[[], int],
+    shares: Shares,
 ) -> None:
     """Accept connections until cancelled.
 
@@ -44,20 +44,61 @@ async def accept_connections(
         listener: The listening socket; stays open.
         take: Serves one connection; it closes the socket.
         nursery: Where it runs.
-        held: How many connections this worker has.
+        shares: How many connections each worker has.
     """
-    while True:
-        await trio.lowlevel.wait_readable(listener)
-        if (count := held()) > 0:
-            await trio.sleep(min(count * _PAUSE_PER_CONNECTION_S, _MOST_PAUSE_S))
-        for _ in range(_ACCEPTED_AT_ONCE):
-            try:
-                sock, _ = listener.accept()
-            except BlockingIOError:
-                break  # no more, or another worker has them
-            except OSError as exc:
-                if exc.errno in _EXHAUSTED:
-                    log.warning("accept.exhausted errno=%s connections=%d", exc.errno, held())
-                    await trio.sleep(_EXHAUSTED_PAUSE_S)
-                break  # or the client has left already (ECONNABORTED): the next one
-            nursery.start_soon(take, sock)
+
+    async def serve(sock: socket.socket) -> None:
+        try:
+            await take(sock)
+        finally:
+            shares.add(-1)
+
+    shares.open()
+    try:
+        while True:
+            await trio.lowlevel.wait_readable(listener)
+            if not shares.is_next() and not await _is_left_over(listener, shares):
+                continue
+            for _ in range(_ACCEPTED_AT_ONCE):
+                try:
+                    sock, _ = listener.accept()
+                except BlockingIOError:
+                    break  # no more, or another worker has them
+                except OSError as exc:
+                    if exc.errno in _EXHAUSTED:
+                        log.warning(
+                            "accept.exhausted errno=%s connections=%d",
+                            exc.errno,
+                            shares.connections,
+                        )
+                        shares.close()
+                        await trio.sleep(_EXHAUSTED_PAUSE_S)
+                        shares.open()
+                    break  # or the client has left already (ECONNABORTED): the next one
+                shares.add(1)
+                nursery.start_soon(serve, sock)
+                if not shares.is_next():
+                    break
+    finally:
+        shares.close()
+
+
+async def _is_left_over(listener: socket.socket, shares: Shares) -> bool:
+    """Leave a connection to workers that have fewer; return whether it is left after all.
+
+    As long as they take some, they are waited for.
+    """
+    poll = select.poll()
+    poll.register(listener, select.POLLIN)
+    least = shares.least()
+    until = trio.current_time() + PATIENCE_S
+    while trio.current_time() < until:
+        await trio.sleep(_LOOK_AGAIN_S)
+        if shares.is_next() or not poll.poll(0):
+            shares.note_taken()
+            return shares.is_next()
+        if shares.least() != least:
+            least = shares.least()
+            until = trio.current_time() + PATIENCE_S
+    shares.note_wait(trio.current_time())
+    return True

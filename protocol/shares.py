@@ -1,0 +1,11 @@
+"""How many connections each worker has: a table in memory that all workers share.
+
+One unsigned number of 32 bits for each worker, in the machine's order of bytes, at the place of its
+number. 0 means that nobody takes connections there; otherwise it is one more than the connections.
+A worker writes its own place only; the supervisor clears that of one that has ended.
+"""
+
+from .control import MAX_WORKERS
+
+SLOT_BYTES = 4
+TABLE_BYTES = SLOT_BYTES * (MAX_WORKERS + 1)  # numbers begin at 1
