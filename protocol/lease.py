@@ -202,6 +202,8 @@ class Granted(Message, frozen=True, kw_only=True, tag="granted"):
         endpoint: Base URL, such as ``http://127.0.0.1:5801``.
         waited_s: Seconds between the `Want` of `request` and this.
         kind: What the server there is, as configured or found out.
+        api_key: What it is shown; empty for nothing. Said here only: the endpoint is everybody's
+            to know, this is not.
     """
 
     request: int
@@ -211,6 +213,7 @@ class Granted(Message, frozen=True, kw_only=True, tag="granted"):
     waited_s: float
     kind: UpstreamKind = "unknown"
     more: tuple[int, ...] = ()
+    api_key: str = ""
 
 
 class Refused(Message, frozen=True, kw_only=True, tag="refused"):

@@ -1,4 +1,4 @@
-"""Where somebody answers: listening addresses, base URLs, paths. Deciding only."""
+"""Where somebody answers: listening addresses, base URLs, unix sockets, paths. Deciding only."""
 
 import re
 from dataclasses import dataclass
@@ -9,6 +9,11 @@ from urllib.parse import urlsplit
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]{1,253}")
 _URL_CHARS: Final = re.compile(r"[!-~]+")  # ASCII without blanks
 _BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+_UNIX: Final = "unix:"
+
+# Bytes: Linux takes 108, with a zero at the end (unix(7)).
+MAX_UNIX_PATH: Final = 107
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,23 @@ def is_base_url(text: str) -> bool:
     known_host = _is_ipv6(host) if ":" in host else _HOST.fullmatch(host) is not None
     bare = not parts.query and not parts.fragment and "?" not in text and "#" not in text
     return parts.scheme in {"http", "https"} and known_host and port != 0 and bare
+
+
+def unix_path(url: str) -> str | None:
+    """Return the path in ``unix:/path`` or ``unix:///path``, as it was written; None for others.
+
+    Source of the first form: nginx, "server" in an upstream. There is no base path: what follows
+    is the path of the socket to its end, whatever it holds.
+    """
+    if not url.startswith(_UNIX):
+        return None
+    path = url.removeprefix(_UNIX)
+    return path.removeprefix("//")
+
+
+def is_unix_path(path: str) -> bool:
+    """Whether a unix socket may be there."""
+    return path.isprintable() and 0 < len(path.encode()) <= MAX_UNIX_PATH
 
 
 def path_of(text: str) -> str | None:

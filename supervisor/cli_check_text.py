@@ -12,6 +12,7 @@ from .config_advice_model import fixed_port, is_here
 from .config_values import PORT, Config, ModelConfig
 from .errors import ConfigError, Problem
 from .masking import HIDDEN, masked_command, masked_text
+from .model_keys import API_KEY, LEAST_SECRET
 from .room import DEFAULT_GROUP
 
 EXIT_WARNINGS: Final = 1
@@ -151,8 +152,14 @@ def last_line(report: CheckReport) -> str:
     return f"{_counted(len(report.models), 'model')}, {warnings}"
 
 
+def _without(key: str, word: str) -> str:
+    """Return `word` without the key of the server, which may stand where nothing names it."""
+    return word if len(key) < LEAST_SECRET or key == API_KEY else word.replace(key, HIDDEN)
+
+
 def _checked(model: ModelConfig, start_port: int, group: str) -> CheckedModel:
     proxy = masked_text(model.proxy)
+    key = model.launch(1).wanted.key
     port = fixed_port(model)
     answers_at = proxy
     if port is not None and proxy.count("/") == 2:  # no path
@@ -162,7 +169,7 @@ def _checked(model: ModelConfig, start_port: int, group: str) -> CheckedModel:
     return CheckedModel(
         model=model.model,
         aliases=model.aliases,
-        command=masked_command(model.command),
+        command=tuple(_without(key, word) for word in masked_command(model.command)),
         proxy=proxy,
         answers_at=answers_at,
         ttl_s=model.ttl_s,

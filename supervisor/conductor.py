@@ -51,6 +51,10 @@ class Processes(Protocol):
         """Begin to end the process of the start `swap`."""
         ...
 
+    def key_of(self, model: str) -> str:
+        """Return the key that the server of `model`, which runs, is shown; empty for none."""
+        ...
+
 
 class _Answer(NamedTuple):
     """What is said to one worker, and to how many of its requests."""
@@ -179,6 +183,7 @@ class Conductor:
                     endpoint=command.endpoint,
                     waited_s=command.waited_s,
                     kind=command.kind,
+                    api_key=self._processes.key_of(model),
                 )
                 self._answers[waiter.owner, model, lease] = _Answer(granted, [])
             case Refuse(waiter, model, error) if waiter.takes_lease:

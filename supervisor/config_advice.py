@@ -51,7 +51,7 @@ def advise(config: Config, root: Node, disk: Disk) -> Advice:
     """
     found = Findings(root)
     for model in config.models.values():
-        check_model(model, disk, found)
+        check_model(model, config.api_keys, disk, found)
     _check_ports(config, found)
     _check_routing(config, found)
     check_peers(config, found)

@@ -2,16 +2,18 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import urlsplit
 
+from .addresses import unix_path
 from .config_findings import Findings
 from .config_values import PORT, ModelConfig
 from .masking import masked_text
+from .model_keys import API_KEY
 from .server_options import DEFAULT_PORT, ServerOptions, server_options
 
 # What a shell would take for its own, as words of their own. No `<x>`: templates are full of it.
@@ -41,9 +43,10 @@ class Disk(Protocol):
         ...
 
 
-def check_model(model: ModelConfig, disk: Disk, found: Findings) -> None:
-    """Note what is not meant in `model`."""
+def check_model(model: ModelConfig, own_keys: Collection[str], disk: Disk, found: Findings) -> None:
+    """Note what is not meant in `model`; `own_keys` are those that clients show to us."""
     env = dict(model.env)
+    _check_key(model, own_keys, found)
     options = server_options(model.command, env)
     _check_program(model, env, disk, found)
     _check_shell(model, found)
@@ -51,9 +54,13 @@ def check_model(model: ModelConfig, disk: Disk, found: Findings) -> None:
     if options is None:
         _check_given_port(model, found)
         return
+    _check_socket(model, options, found)
     _check_port(model, options, found)
     _check_host(model, options, found)
     _check_files(model, options, disk, found)
+    key_file = model.launch(1).wanted.file
+    if key_file and not disk.is_file(Path(key_file)):
+        found.warn(("models", model.model, "cmd"), f"there is no file {_quoted(key_file)} of keys")
 
 
 def fixed_port(model: ModelConfig) -> int | None:
@@ -131,6 +138,41 @@ def _check_files(model: ModelConfig, options: ServerOptions, disk: Disk, found: 
     found.warn(("models", model.model, "cmd"), f"there is no file {told}{hint}")
 
 
+def _check_key(model: ModelConfig, own_keys: Collection[str], found: Findings) -> None:
+    """Check that the key of its server is a secret, and no other one."""
+    at = ("models", model.model)
+    if any(API_KEY in word for word in model.command):
+        found.warn(
+            (*at, "cmd"),
+            "every user of this machine can read a command line, and ${API_KEY} in it; write "
+            "LLAMA_API_KEY=${API_KEY} into env (VLLM_API_KEY for vLLM)",
+        )
+    key = model.launch(1).wanted.key
+    if key in own_keys:
+        found.warn(
+            (*at, "apiKey") if model.api_key else at,
+            "the key of its server is one of apiKeys, so that server could use this one; write "
+            "LLAMA_API_KEY=${API_KEY} into env, and it gets a key of its own",
+        )
+
+
+def _check_socket(model: ModelConfig, options: ServerOptions, found: Findings) -> None:
+    """Check that llama-server listens on the unix socket on which it is asked."""
+    listens, asked = options.socket, unix_path(model.proxy)
+    if listens is not None and asked is None and is_here(model.proxy):
+        told = "the server listens on a unix socket, but arriero asks on a port; leave this out"
+    elif listens is None and asked is not None:
+        told = (
+            "arriero asks on a unix socket, but the server listens on a port; write its path as "
+            "--host in cmd, ending in .sock, and leave this out"
+        )
+    elif None not in {listens, asked} and listens != asked:
+        told = "the server listens on another unix socket than this one; leave this out"
+    else:
+        return
+    found.warn(("models", model.model, "proxy"), told)
+
+
 def _check_given_port(model: ModelConfig, found: Findings) -> None:
     """Check that a server of which nothing else is known is asked on the port that it is given."""
     port = fixed_port(model)
@@ -146,6 +188,8 @@ def _check_port(model: ModelConfig, options: ServerOptions, found: Findings) -> 
     """Check that llama-server listens where it is asked."""
     at = ("models", model.model)
     told = options.port
+    if options.socket is not None:
+        return  # --port means nothing then
     if told.is_contradiction:
         found.warn(
             (*at, "env", _index(model, "LLAMA_ARG_PORT")),

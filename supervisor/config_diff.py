@@ -3,6 +3,7 @@
 Names of keys come out, never values: those may be secret.
 """
 
+import hashlib
 from dataclasses import fields, replace
 from typing import Final
 
@@ -11,8 +12,9 @@ from arriero.protocol.values import ConfigChanges, ModelChange
 from .config_values import Config, ModelConfig
 
 # What a process is started with, and how it is known to be ready. All else can be changed while it
-# runs.
-_STARTS: Final = frozenset({"command", "proxy", "env", "check_endpoint"})
+# runs. A key is read by servers when they start: one that runs wants the old one, however it came
+# to it (a file, a script), so another one is for the next start.
+_STARTS: Final = frozenset({"command", "proxy", "env", "check_endpoint", "api_key"})
 
 # Derived from the others: nobody wrote it.
 _DERIVED: Final = frozenset({"fingerprint"})
@@ -69,7 +71,8 @@ def what_comes_into_force(old: Config, new: Config) -> Config:
 
 def launch_identity(model: ModelConfig) -> str:
     """Return a text that is another one when `model` is started otherwise."""
-    return f"{model.fingerprint} {model.check_endpoint}"
+    key = hashlib.sha256(model.api_key.encode()).hexdigest()
+    return f"{model.fingerprint} {model.check_endpoint} {key}"
 
 
 def summary(changes: ConfigChanges) -> str:

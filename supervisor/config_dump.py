@@ -29,15 +29,17 @@ from .yamlwrite import write_yaml
 # What has to be escaped: all, or all but what has no value before a server starts, or stops.
 _BRACE: Final = re.compile(r"\$\{")
 _BRACE_BUT_PORT: Final = re.compile(r"\$\{(?!PORT\})|(?<=\$)\$\{")
-_BRACE_BUT_PORT_AND_PID: Final = re.compile(r"\$\{(?!(?:PORT|PID)\})|(?<=\$)\$\{")
+_BRACE_BUT_KEY: Final = re.compile(r"\$\{(?!API_KEY\})|(?<=\$)\$\{")
+_BRACE_BUT_PORT_AND_KEY: Final = re.compile(r"\$\{(?!(?:PORT|API_KEY)\})|(?<=\$)\$\{")
+_BRACE_BUT_ALL: Final = re.compile(r"\$\{(?!(?:PORT|API_KEY|PID)\})|(?<=\$)\$\{")
 
 
 def dump(config: Config) -> str:
     """Return `config` as YAML text, for which `parse_config(dump(config)) == config`.
 
-    It holds what was found out, not what was written: no macros are left but ``${PORT}`` and
-    ``${PID}``, and what a model has from the top level stands in the model. It holds the secrets,
-    too: it is for the one who owns the configuration, and not for a log.
+    It holds what was found out, not what was written: no macros are left but ``${PORT}``,
+    ``${API_KEY}`` and ``${PID}``, and what a model has from the top level stands in the model. It
+    holds the secrets, too: it is for the one who owns the configuration, and not for a log.
 
     A configuration that uses anchors or macros to say a few megabytes many times over gives a text
     that is larger than what is read.
@@ -96,11 +98,12 @@ def _config(config: Config) -> dict[str, object]:
 def _model(model: ModelConfig) -> dict[str, object]:
     capabilities = model.capabilities
     return {
-        "cmd": _with_port(join_command(model.command)),
-        **_but("", cmdStop=_BRACE_BUT_PORT_AND_PID.sub("$${", join_command(model.stop_command))),
+        "cmd": _BRACE_BUT_PORT_AND_KEY.sub("$${", join_command(model.command)),
+        **_but("", cmdStop=_BRACE_BUT_ALL.sub("$${", join_command(model.stop_command))),
         "proxy": _with_port(model.proxy),
         "aliases": _texts(model.aliases),
-        "env": [_with_port(f"{name}={value}") for name, value in model.env],
+        "env": [_BRACE_BUT_PORT_AND_KEY.sub("$${", f"{name}={value}") for name, value in model.env],
+        **_but("", apiKey=_BRACE_BUT_KEY.sub("$${", model.api_key)),
         "checkEndpoint": "none"
         if model.check_endpoint is None
         else _with_port(model.check_endpoint),

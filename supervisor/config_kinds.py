@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias, TypeVar
 
+from .config_macros import PER_START
 from .config_reading import Key, Keys, Kind, Place, Wrong, read_mapping
 from .json_schema import (
     TEXT,
@@ -51,7 +52,9 @@ _NO: Final = frozenset({"n", "no", "off"})
 
 # Stay as they are where a value is used only when a server starts, or stops.
 PORT_STAYS: Final = frozenset({"PORT"})
-PORT_AND_PID_STAY: Final = frozenset({"PORT", "PID"})
+KEY_STAYS: Final = frozenset({PER_START})
+PORT_AND_KEY_STAY: Final = PORT_STAYS | KEY_STAYS
+ALL_STAY: Final = PORT_AND_KEY_STAY | {"PID"}
 
 
 def is_storable(text: str) -> bool:
@@ -118,6 +121,19 @@ def text(
         return found
 
     return Kind(takes, TEXT if pattern is None else text_like(pattern, takes), read)
+
+
+def read_key(node: Node, place: Place, keep: frozenset[str] = frozenset()) -> str:
+    """Return a key that is sent to a server; empty: there is none. It is never told.
+
+    Raises:
+        Wrong: No header can carry it.
+    """
+    found = place.scalar(node, "a key", keep=keep, is_secret=True).text
+    if not found.isprintable() or not found.isascii():
+        message = "this key holds a character that no header can; remove it"
+        raise Wrong(place.problem(node, message))
+    return found
 
 
 def integer(least: int, most: int, takes: str = "a whole number") -> Kind[int]:

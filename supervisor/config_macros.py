@@ -3,7 +3,8 @@
 The rules are llama-swap's, whose files are to work unchanged: macros are walked from the last to
 the first, so one may use those that were declared before it, and a model's macro that takes the
 place of a global one reaches the global macros that use it. ``${PORT}`` stays as it is, because a
-port is chosen anew at every start. New here: ``$${`` stands for a plain ``${``.
+port is chosen anew at every start. New here: ``$${`` stands for a plain ``${``; and ``${API_KEY}``
+stays as well, for a key that is made anew, unless a macro of that name is declared.
 """
 
 import difflib
@@ -15,6 +16,9 @@ from typing import Final, NamedTuple
 from .yamltree import Node, Scalar, typed
 
 RESERVED: Final = ("PORT", "MODEL_ID", "PID")
+
+# Filled in at each start as well. Not reserved: files of llama-swap may have such a macro.
+PER_START: Final = "API_KEY"
 NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,63}")
 _USE: Final = re.compile(r"\$\$\{|\$\{([^${}]*)\}")
 _ENV: Final = re.compile(r"env\.([a-zA-Z_][a-zA-Z0-9_]*)")
@@ -34,6 +38,7 @@ _ELSEWHERE: Final = {
     "PORT": "${PORT} has a meaning only in a model whose cmd uses it",
     "PID": "${PID} has a meaning in cmdStop only",
     "MODEL_ID": "${MODEL_ID} has a meaning within a model only",
+    PER_START: "${API_KEY} has a meaning in cmd, env, cmdStop and apiKey of a model only",
 }
 
 
@@ -104,7 +109,7 @@ def check_declaration(
     Args:
         name: The macro.
         node: Its value, a scalar.
-        before: Names that were declared before it.
+        before: Names that were declared before it, and `PER_START` if nothing declares that.
         environ: The environment.
 
     Raises:
@@ -150,7 +155,7 @@ def expand(
     if not isinstance(value.typed, str) or "$" not in value.text:
         return value
     for macro in reversed(macros):
-        if macro.use in value.text and macro.name not in keep:
+        if macro.use in value.text and (macro.name not in keep or macro.name == PER_START):
             value = _replaced(value, macro)
     from_environment = False
 

@@ -6,19 +6,22 @@ from typing import Any, Final, get_args
 from arriero.protocol.activity import UpstreamKind
 from arriero.protocol.routes import UsageSetting
 
-from .addresses import is_base_url, path_of
+from .addresses import MAX_UNIX_PATH, is_base_url, is_unix_path, path_of, unix_path
 from .commandline import split_command, without_comments
 from .config_fault_keys import MODEL_FAULT_KEYS
 from .config_kinds import (
+    ALL_STAY,
     BOOLEAN,
+    KEY_STAYS,
     OBJECT,
-    PORT_AND_PID_STAY,
+    PORT_AND_KEY_STAY,
     PORT_STAYS,
     choice,
     integer,
     listed,
     named,
     nested,
+    read_key,
     read_text,
     seconds,
     text,
@@ -71,14 +74,14 @@ def _read_command(node: Node, place: Place, keep: frozenset[str]) -> tuple[str, 
 
 
 def _command(node: Node, place: Place) -> tuple[str, ...]:
-    command = _read_command(node, place, PORT_STAYS)
+    command = _read_command(node, place, PORT_AND_KEY_STAY)
     if not command:
         raise Wrong(place.problem(node, "there is no command; write how to start it"))
     return command
 
 
 def _stop_command(node: Node, place: Place) -> tuple[str, ...]:
-    return _read_command(node, place, PORT_AND_PID_STAY)
+    return _read_command(node, place, ALL_STAY)
 
 
 def _proxy(node: Node, place: Place, keep: frozenset[str] = PORT_STAYS) -> str:
@@ -90,18 +93,34 @@ def _proxy(node: Node, place: Place, keep: frozenset[str] = PORT_STAYS) -> str:
     return found
 
 
+def _proxy_or_socket(node: Node, place: Place) -> str:
+    found = read_text(node, place, "a URL", keep=PORT_STAYS).strip()
+    path = unix_path(found)
+    if path is None:
+        return _proxy(node, place)
+    if not is_unix_path(path):
+        raise place.wrong(node, f"unix: and a path of at most {MAX_UNIX_PATH} bytes")
+    return found
+
+
+_HTTP_URL: Final = r"^\s*[Hh][Tt][Tt][Pp][Ss]?://[^\s/?#]+[^\s?#]*\s*$"
+
 URL: Final = Kind(
-    "a URL",
+    "a URL, or unix: and a path",
     text_like(
-        r"^\s*[Hh][Tt][Tt][Pp][Ss]?://[^\s/?#]+[^\s?#]*\s*$",
-        "a URL, such as http://127.0.0.1:9000",
+        rf"{_HTTP_URL}|^\s*unix:[^\s\x00-\x1f]",
+        "a URL, such as http://127.0.0.1:9000, or unix: and the path of a socket",
         ["string"],
     ),
-    _proxy,
+    _proxy_or_socket,
 )
 
 # Of a server that somebody else starts: there is no port to be chosen.
-PEER_URL: Final = replace(URL, read=lambda node, place: _proxy(node, place, frozenset()))
+PEER_URL: Final = Kind(
+    "a URL",
+    text_like(_HTTP_URL, "a URL, such as http://127.0.0.1:9000", ["string"]),
+    lambda node, place: _proxy(node, place, frozenset()),
+)
 
 
 def _check(node: Node, place: Place) -> str:
@@ -117,7 +136,7 @@ def _variable(node: Node, place: Place) -> tuple[str, str]:
     """A value is never shown in a message: it may be a secret."""
     if isinstance(node.value, list | dict):
         raise Wrong(place.problem(node, "this is not NAME=value"))
-    entry = read_text(node, place, "NAME=value", keep=PORT_STAYS, is_secret=True)
+    entry = read_text(node, place, "NAME=value", keep=PORT_AND_KEY_STAY, is_secret=True)
     name, equals, value = entry.partition("=")
     if not name or not equals:
         raise Wrong(place.problem(node, "this is not NAME=value"))
@@ -256,7 +275,8 @@ MODEL_KEYS: Final[tuple[Key[Any], ...]] = (
         "cmd",
         Kind("a command", text_like(_SAYS_SOMETHING, "a command"), _command),
         (),
-        "How to start its server; ${PORT} is a free port. There is no shell.",
+        "How to start its server; ${PORT} is a free port, ${API_KEY} a key that is made for each "
+        "start. There is no shell.",
         acts="0.1",
         field="launch.command",
         required=True,
@@ -274,7 +294,8 @@ MODEL_KEYS: Final[tuple[Key[Any], ...]] = (
         "proxy",
         URL,
         "http://127.0.0.1:${PORT}",
-        "Where its server answers.",
+        "Where its server answers. Left out, it is the socket of a llama-server whose --host ends "
+        "in .sock, too; write unix:/path for others.",
         acts="0.1",
         field="launch.endpoint",
     ),
@@ -296,6 +317,16 @@ MODEL_KEYS: Final[tuple[Key[Any], ...]] = (
         "Added to the environment of its server.",
         acts="0.1",
         field="launch.env",
+    ),
+    Key(
+        "apiKey",
+        Kind("a key", TEXT, lambda node, place: read_key(node, place, KEY_STAYS)),
+        "",
+        "Sent to its server as Authorization: Bearer, in the place of the client's.",
+        acts="0.1",
+        field="launch.wanted",
+        without="the one that stands in cmd or env (--api-key, LLAMA_API_KEY, VLLM_API_KEY, or "
+        "${API_KEY}); without apiKeys and any of these the client's own",
     ),
     Key(
         "checkEndpoint",

@@ -9,7 +9,16 @@ from arriero.protocol.routes import ProgressMode
 
 from .config_fault_keys import MODEL_FAULT_KEYS
 from .config_kinds import Data
-from .config_macros import NAME, RESERVED, Macro, MacroError, Value, check_declaration, overlay
+from .config_macros import (
+    NAME,
+    PER_START,
+    RESERVED,
+    Macro,
+    MacroError,
+    Value,
+    check_declaration,
+    overlay,
+)
 from .config_model_keys import MAX_NAME, MODEL_KEYS, PROTECTED, is_name
 from .config_reading import Keys, Place, read_mapping
 from .config_values import (
@@ -20,6 +29,7 @@ from .config_values import (
     Timeouts,
     frozen,
 )
+from .server_options import server_options
 from .yamltree import Node
 
 # llama-swap's time for a process to end, where it is written as 0.
@@ -82,7 +92,7 @@ def _checked(
 ) -> tuple[Macro, ...]:
     """Return `macros` with those of `own` that use what there is not marked as broken."""
     checked: list[Macro] = []
-    before: set[str] = set()
+    before = {PER_START} - {macro.name for macro in macros}
     for macro in macros:
         value = node.member(macro.name) if macro.name in own else None
         good = macro
@@ -181,7 +191,10 @@ class _Draft:
             if proxy is not None and proxy.value is not None:
                 what = "there is a proxy and no command, but arriero starts what it answers for"
             place.under("cmd").note(cmd or self.node, f"{what}; write how to start it")
-        elif not self.uses_port:
+            return found
+        if proxy is None or proxy.value is None:
+            found["proxy"] = self._where_it_listens(found["proxy"])
+        if not self.uses_port:
             for name in ("proxy", "checkEndpoint", "cmdStop"):
                 words = found[name] if name == "cmdStop" else (found[name],)
                 if any(PORT in word for word in words):
@@ -198,6 +211,13 @@ class _Draft:
                         "${PORT} is used here, but not in cmd: the server would listen elsewhere",
                     )
         return found
+
+    def _where_it_listens(self, default: str) -> str:
+        """Return where a server is asked of which that is not written: mostly the default."""
+        env = {name: value for (name, value), _ in self._launch["env"]}
+        options = server_options(self._launch["cmd"], env)
+        path = None if options is None else options.socket
+        return default if path is None else f"unix:{path}"
 
     def _rest(self, node: Node, place: Place) -> dict[str, Any]:
         skip = frozenset(key.name for key in _LAUNCH_KEYS)
@@ -284,6 +304,7 @@ def _make(
         kind=found["kind"],
         usage=found["usage"],
         prices=found["prices"],
+        api_key=found["apiKey"],
     )
 
 

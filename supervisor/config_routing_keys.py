@@ -12,6 +12,7 @@ from .config_kinds import (
     listed,
     named,
     nested,
+    read_key,
     read_text,
     section,
     text,
@@ -27,7 +28,7 @@ from .config_model_keys import (
     timeout_keys,
 )
 from .config_price_keys import PRICES_BY_GLOB
-from .config_reading import Key, Kind, Place, Wrong
+from .config_reading import Key, Kind, Place
 from .json_schema import TEXT, or_nothing
 from .yamltree import Node
 
@@ -219,15 +220,6 @@ def _is_region(found: str) -> bool:
     return re.fullmatch(_REGION, found) is not None
 
 
-def _key(node: Node, place: Place) -> str:
-    """A key is never shown in a message. Empty: there is none."""
-    found = place.scalar(node, "a key", is_secret=True).text
-    if not found.isprintable() or not found.isascii():
-        message = "this key holds a character that no header can; remove it"
-        raise Wrong(place.problem(node, message))
-    return found
-
-
 PEER_KEYS: Final[tuple[Key[Any], ...]] = (
     Key(
         "proxy",
@@ -249,7 +241,7 @@ PEER_KEYS: Final[tuple[Key[Any], ...]] = (
     ),
     Key(
         "apiKey",
-        Kind("a key", TEXT, _key),
+        Kind("a key", TEXT, read_key),
         "",
         "Sent to it; the client's never is, unless forwardAuth says so. For Bedrock: "
         "access:secret, access:secret:session, or a bearer token.",

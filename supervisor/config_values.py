@@ -1,6 +1,7 @@
 """What a configuration says, as immutable values that cannot be wrong. Deciding only."""
 
 import difflib
+import os
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -16,17 +17,19 @@ from arriero.protocol.routes import (
     WorkerConfig,
 )
 
-from .addresses import Address
+from .addresses import Address, unix_path
 from .config_kinds import Data
 from .config_prices import PricesByGlob, PriceSource
 from .config_routes import route_table
 from .errors import Problem
 from .matrix import Matrix
+from .model_keys import API_KEY, WantedKey, wanted_key
 from .price_list import PriceList
 from .room import Group
 
 PORT: Final = "${PORT}"
 PID: Final = "${PID}"
+_OVER_SOCKET: Final = "http://localhost"
 _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -48,10 +51,12 @@ class Launch:
     Attributes:
         command: Program and arguments.
         env: Added to the environment.
-        endpoint: Base URL at which it will answer.
+        endpoint: Base URL at which it will answer, or ``unix:`` and the path of a socket.
         health_url: What to ask until it is ready; None: it is ready as soon as it runs.
         port: The TCP port of `endpoint`, if that is on this machine.
         stop_command: Program and arguments that end it; may hold ``${PID}``. Empty: SIGTERM.
+        wanted: The key that it wants to be shown.
+        socket: The path of `endpoint`, if that is a unix socket.
     """
 
     command: tuple[str, ...]
@@ -60,6 +65,13 @@ class Launch:
     health_url: str | None
     port: int | None
     stop_command: tuple[str, ...] = field(default=(), repr=False)  # may hold keys, too
+    wanted: WantedKey = field(default=WantedKey(), repr=False)
+    socket: str | None = None
+
+    @property
+    def base_url(self) -> str:
+        """`endpoint` as HTTP knows it: what is asked over a unix socket needs a host as well."""
+        return self.endpoint if self.socket is None else _OVER_SOCKET
 
     def stop_argv(self, pid: int) -> tuple[str, ...]:
         """Return `stop_command` for the process `pid`."""
@@ -113,12 +125,12 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
-    """One model. Texts may hold ``${PORT}``, for which each start has another: see `launch`.
+    """One model. ``${PORT}`` and ``${API_KEY}`` in texts are filled in by each start: see `launch`.
 
     Attributes:
         model: Its id.
         command: Program and arguments.
-        proxy: Base URL.
+        proxy: Base URL, or ``unix:`` and a path.
         aliases: Other names.
         name: What people call it; may be empty.
         description: For listings; may be empty.
@@ -145,6 +157,7 @@ class ModelConfig:
         prices: What it costs; None: as is said elsewhere.
         drain_limit_s: How long its last requests may get no further; 0: for ever.
         on_failure: What becomes of those that were stopped for it if it cannot be started.
+        api_key: Sent to it; empty: the one that its command or environment tells, if one does.
     """
 
     model: str
@@ -176,29 +189,64 @@ class ModelConfig:
     prices: Prices | None = None
     drain_limit_s: float = 600.0
     on_failure: OnFailure = "restore"
+    api_key: str = field(default="", repr=False)
 
     @property
     def wants_port(self) -> bool:
         """Whether a free port has to be chosen for a start."""
         return any(PORT in word for word in (*self.command, *(value for _, value in self.env)))
 
-    def launch(self, port: int | None) -> Launch:
-        """Fill `port` in; None is for models whose `wants_port` is false."""
+    def launch(
+        self, port: int | None, key: str = API_KEY, inherited: Mapping[str, str] | None = None
+    ) -> Launch:
+        """Return a start of it.
+
+        Args:
+            port: For ``${PORT}``; None is for models whose `wants_port` is false.
+            key: For ``${API_KEY}``.
+            inherited: The environment that it gets besides its own.
+        """
 
         def fill(text: str) -> str:
-            return text.replace(PORT, str(port))
+            return text.replace(PORT, str(port)).replace(API_KEY, key)
 
         endpoint = fill(self.proxy)
+        socket = unix_path(endpoint)
+        if socket is not None:
+            socket = os.path.abspath(socket)
+            endpoint = f"unix:{socket}"
         parts = urlsplit(endpoint)
         check = self.check_endpoint
+        base_url = endpoint if socket is None else _OVER_SOCKET
+        command = tuple(fill(word) for word in self.command)
+        env = tuple((name, fill(value)) for name, value in self.env)
         return Launch(
-            command=tuple(fill(word) for word in self.command),
-            env=tuple((name, fill(value)) for name, value in self.env),
+            command=command,
+            env=env,
             endpoint=endpoint,
-            health_url=None if check is None else endpoint + fill(check),
-            port=parts.port if parts.hostname in _LOOPBACK else None,
+            health_url=None if check is None else base_url + fill(check),
+            port=parts.port if socket is None and parts.hostname in _LOOPBACK else None,
             stop_command=tuple(fill(word) for word in self.stop_command),
+            wanted=self._wanted(key, command, dict(env), inherited or {}),
+            socket=socket,
         )
+
+    def _wanted(
+        self,
+        key: str,
+        command: tuple[str, ...],
+        env: Mapping[str, str],
+        inherited: Mapping[str, str],
+    ) -> WantedKey:
+        """Return the key that it wants to be shown; `key` is that of this start."""
+        if self.api_key:
+            return WantedKey(self.api_key.replace(API_KEY, key))
+        is_vllm = None if self.kind is None else self.kind == "vllm"
+        wanted = wanted_key(command, env, inherited, is_vllm=is_vllm)
+        words = (*self.command, *(value for _, value in self.env))
+        if wanted == WantedKey() and any(API_KEY in word for word in words):
+            return WantedKey(key)
+        return wanted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,9 +2,11 @@
 
 import logging
 import os
+import secrets
 import shutil
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -24,10 +26,13 @@ from .endings import load_failed, why_it_failed
 from .errors import PortError, SpawnError
 from .guardian import Guardian
 from .happenings import CameUp, Ended, Progressed, Spawned
-from .health import wait_until_healthy
+from .health import Access, wait_until_healthy
+from .key_files import read_key_file
 from .kinds import kind_of_command, kind_of_server
 from .logbook import Logbook
-from .port_owner import stranger_on
+from .masking import HIDDEN
+from .model_keys import LEAST_SECRET, holding
+from .port_owner import stranger_at, stranger_on
 from .ports import is_listening, pick_port
 from .process import Exit, Running, Stream, run_process
 from .process import Launch as Command
@@ -37,12 +42,16 @@ from .progress_log import read_log_line
 from .progress_proc import read_load_bytes
 from .progress_report import LoadingReport, ReadyReport, read_report_line
 from .spawning import NOT_FOUND
+from .unix_sockets import make_way
 
 log = logging.getLogger(__name__)
 
 # Seconds between looks at how far a start is. Four a second make a smooth bar; a look costs two
 # small reads from /proc.
 LOOK_EVERY_S = 0.25
+
+# Of a key that is made for a start, before it is written in hexadecimal digits.
+_KEY_BYTES = 32
 
 
 class Fleet:
@@ -88,6 +97,11 @@ class Fleet:
                 grace_s = start.config.unload_timeout_s
             start.stop(grace_s)
 
+    def key_of(self, model: str) -> str:
+        """Return the key that the server of `model`, which runs, is shown; empty for none."""
+        keys = [start.access.key for start in self._starts.values() if start.config.model == model]
+        return keys[-1] if keys else ""
+
     def _learn(self, fingerprint: str, observed: StageTimes) -> None:
         self._durations.learn(fingerprint, observed)
         save_durations(self._durations_path, self._durations)
@@ -99,6 +113,7 @@ class Fleet:
             log.info("model.starting model=%s swap=%d", config.model, start.swap)
             stop_argv = partial(self._stop_argv, start)
             end = await start.run(launch, self._guardian, stop_argv)
+            end = replace(end, tail=tuple(map(start.without_key, end.tail)))
             error = start.failure or why_it_failed(config.model, end, was_ready=start.is_ready)
         except (SpawnError, PortError) as exc:
             error = load_failed(config.model, str(exc))
@@ -108,14 +123,22 @@ class Fleet:
         self._conductor.tell(Ended(config.model, start.swap, error))
 
     def _launch(self, start: "_Start") -> Launch:
-        """Choose a port, and make sure that nobody else answers on it."""
+        """Choose a port and a key, and make sure that nobody else answers there."""
         config = start.config
         if config.wants_port:
             taken = {port for other in self._starts.values() for port in other.ports}
             now = self._config()
             theirs = {model.port for model in now.models.values() if model.port is not None}
             start.port = pick_port(now.start_port, taken, preferred=config.port, reserved=theirs)
-        launch = config.launch(start.port)
+        start.without = holding(self._config().api_keys, os.environ)
+        inherited = {name: os.environ[name] for name in os.environ.keys() - start.without}
+        launch = config.launch(start.port, start.fresh_key, inherited)
+        key = launch.wanted.key
+        if launch.wanted.file:
+            key = read_key_file(launch.wanted.file)
+        start.access = Access(key, launch.socket)
+        if launch.socket is not None:
+            make_way(launch.socket)
         if launch.port is not None and is_listening(launch.port):
             raise PortError(
                 f"cannot use port {launch.port}: another program listens there; stop it, "
@@ -132,7 +155,7 @@ class Fleet:
         config = self._config().models.get(start.config.model, start.config)
         if launch_identity(config) != launch_identity(start.config):
             config = start.config
-        return config.launch(start.port).stop_argv(pid)
+        return config.launch(start.port, start.fresh_key).stop_argv(pid)
 
 
 def missing_program(config: ModelConfig) -> ErrorInfo | None:
@@ -161,6 +184,10 @@ class _Start:
         self.swap = swap
         self.port: int | None = None  # chosen for it
         self.endpoint_port: int | None = None  # where it answers; mostly the same
+        # It may stand on a command line, and must not look like an option there.
+        self.fresh_key = secrets.token_hex(_KEY_BYTES)
+        self.access = Access()
+        self.without: frozenset[str] = frozenset()  # what it does not get of our environment
         self.is_ready = False
         self.failure: ErrorInfo | None = None  # set when it is ended for that
         self._kind = config.kind or kind_of_command(config.command)
@@ -206,6 +233,8 @@ class _Start:
                 argv=launch.command,
                 env=dict(launch.env),
                 port=launch.port,
+                socket=launch.socket,
+                without=self.without,
                 stop_argv=stop_argv,
             )
             ends.append(
@@ -254,9 +283,11 @@ class _Start:
     async def _ask(self, launch: Launch) -> None:
         """Notice readiness from outside, for servers that do not report it."""
         if launch.health_url is not None:
-            answer = await wait_until_healthy(launch.health_url, started_at=self._began_at)
+            answer = await wait_until_healthy(
+                launch.health_url, started_at=self._began_at, access=self.access
+            )
             if self._kind is None:
-                self._kind = await kind_of_server(launch.endpoint, answer)
+                self._kind = await kind_of_server(launch.base_url, answer, self.access)
         self._reported_ready.set()
 
     async def _is_displaced(self, launch: Launch, pid: int) -> bool:
@@ -264,20 +295,27 @@ class _Start:
 
         Where the operator says how it is stopped, it may well be no process of ours that serves.
         """
-        if launch.port is None or launch.stop_command:
+        if launch.stop_command:
             return False
-        host = urlsplit(launch.endpoint).hostname or ""
-        stranger = await trio.to_thread.run_sync(stranger_on, launch.port, host, pid)
+        if launch.socket is not None:
+            place = f"socket {os.path.basename(launch.socket)!r}"  # clients read it: no folders
+            stranger = await trio.to_thread.run_sync(stranger_at, launch.socket, pid)
+        elif launch.port is not None:
+            place = f"port {launch.port}"
+            host = urlsplit(launch.endpoint).hostname or ""
+            stranger = await trio.to_thread.run_sync(stranger_on, launch.port, host, pid)
+        else:
+            return False
         if stranger is None:
             return False
         log.warning(
-            "model.port_taken model=%s swap=%d port=%d by=%d",
+            "model.port_taken model=%s swap=%d port=%s by=%d",
             self.config.model,
             self.swap,
-            launch.port,
+            launch.port or launch.socket,
             stranger,
         )
-        taken = f"another program took its port {launch.port} while it was starting"
+        taken = f"another program took its {place} while it was starting"
         if self.config.wants_port:
             why = f"{taken}; ask again: another port is chosen for each start"
             failed = load_failed(self.config.model, why)
@@ -305,7 +343,7 @@ class _Start:
         """Take note of one line of its output. What it says to us alone is not logged."""
         report = read_report_line(line) if stream == "stdout" else None
         if report is None:
-            text = line.decode(errors="replace")
+            text = self.without_key(line.decode(errors="replace"))
             self._logbook.add(self.config.model, stream, text)
             self._conductor.publish(LogLine(model=self.config.model, line=text, stream=stream))
         if self.is_ready:
@@ -320,6 +358,11 @@ class _Start:
         elif (hint := read_log_line(line)) is not None:
             self._estimator.log(hint, now)
             self._tell()
+
+    def without_key(self, text: str) -> str:
+        """Return what it has written, such as with ``set -x``, without the key that it wants."""
+        key = self.access.key
+        return text.replace(key, HIDDEN) if len(key) >= LEAST_SECRET else text
 
     def _tell(self) -> None:
         """Tell how far it is, unless that was just told."""

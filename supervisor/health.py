@@ -6,7 +6,7 @@ load is noticed at once; a long load is asked more rarely, so that asking costs 
 
 import math
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -49,12 +49,29 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Access:
+    """How a server is reached, beyond what a URL says.
+
+    Attributes:
+        key: Shown to it; empty for none.
+        socket: Path of the unix socket on which it listens; None: where the URL says.
+    """
+
+    key: str = field(default="", repr=False)
+    socket: str | None = None
+
+
+PLAIN: Final = Access()
+
+
+@dataclass(frozen=True, slots=True)
 class _Target:
     host: str
     port: int
     path: str
     authority: str
     tls: ssl.SSLContext | None
+    access: Access
 
 
 def pause_s(elapsed_s: float) -> float:
@@ -62,7 +79,7 @@ def pause_s(elapsed_s: float) -> float:
     return min(max(elapsed_s * PAUSE_SHARE, FIRST_PAUSE_S), LAST_PAUSE_S)
 
 
-async def wait_until_healthy(url: str, *, started_at: float) -> Answer:
+async def wait_until_healthy(url: str, *, started_at: float, access: Access = PLAIN) -> Answer:
     """Return the first answer to a GET of `url` with a status of 200 to 299, without its body.
 
     There is no timeout argument: how long is too long is the caller's to say. Whether the one
@@ -71,11 +88,12 @@ async def wait_until_healthy(url: str, *, started_at: float) -> Answer:
     Args:
         url: ``http://host:port/path`` or ``https://...``.
         started_at: When the process was started, as `trio.current_time` counts.
+        access: How it is reached.
 
     Raises:
         SupervisorError: `url` cannot be understood.
     """
-    target = _parse(url)
+    target = _parse(url, access)
     while True:
         with trio.move_on_after(PROBE_LIMIT_S):
             answer = await _ask(target, with_body=False)
@@ -84,7 +102,7 @@ async def wait_until_healthy(url: str, *, started_at: float) -> Answer:
         await trio.sleep(pause_s(trio.current_time() - started_at))
 
 
-async def probe(url: str, *, with_body: bool = False) -> Answer | None:
+async def probe(url: str, *, with_body: bool = False, access: Access = PLAIN) -> Answer | None:
     """GET `url` once and return the answer; None when there was none, or half of one.
 
     There is no time limit but the caller's.
@@ -92,14 +110,12 @@ async def probe(url: str, *, with_body: bool = False) -> Answer | None:
     Raises:
         SupervisorError: `url` cannot be understood.
     """
-    return await _ask(_parse(url), with_body=with_body)
+    return await _ask(_parse(url, access), with_body=with_body)
 
 
 async def _ask(target: _Target, *, with_body: bool) -> Answer | None:
     try:
-        stream: trio.abc.Stream = await trio.open_tcp_stream(
-            target.host, target.port, happy_eyeballs_delay=math.inf
-        )
+        stream = await _connect(target)
     except OSError:
         return None  # not listening yet; whether it died is noticed by whoever runs it
     try:
@@ -114,9 +130,17 @@ async def _ask(target: _Target, *, with_body: bool) -> Answer | None:
         await trio.aclose_forcefully(stream)
 
 
+async def _connect(target: _Target) -> trio.abc.Stream:
+    if target.access.socket is not None:
+        return await trio.open_unix_socket(target.access.socket)
+    return await trio.open_tcp_stream(target.host, target.port, happy_eyeballs_delay=math.inf)
+
+
 async def _exchange(stream: trio.abc.Stream, target: _Target, *, with_body: bool) -> Answer | None:
     http = h11.Connection(h11.CLIENT)
     headers = [("Host", target.authority), ("Connection", "close"), ("Accept", "*/*")]
+    if target.access.key:
+        headers.append(("Authorization", f"Bearer {target.access.key}"))
     request = h11.Request(method="GET", target=target.path, headers=headers)
     await stream.send_all(http.send(request) + http.send(h11.EndOfMessage()))
     answer: Answer | None = None
@@ -138,7 +162,7 @@ async def _exchange(stream: trio.abc.Stream, target: _Target, *, with_body: bool
             return None  # the connection was closed before an answer
 
 
-def _parse(url: str) -> _Target:
+def _parse(url: str, access: Access) -> _Target:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -156,4 +180,5 @@ def _parse(url: str) -> _Target:
         path=path,
         authority=parts.netloc.rpartition("@")[2],
         tls=tls,
+        access=access,
     )

@@ -17,7 +17,7 @@ import trio
 
 from arriero.protocol.activity import UpstreamKind
 
-from .health import Answer, probe
+from .health import PLAIN, Access, Answer, probe
 from .server_options import server_options
 
 # Seconds for the one question that is asked of a server that is ready but has not said what it is.
@@ -47,17 +47,18 @@ def kind_of_command(command: Sequence[str]) -> UpstreamKind | None:
     return None
 
 
-async def kind_of_server(endpoint: str, health: Answer) -> UpstreamKind:
+async def kind_of_server(endpoint: str, health: Answer, access: Access = PLAIN) -> UpstreamKind:
     """Return what answers at `endpoint`; asks it at most once, and not for long.
 
     Args:
         endpoint: Its base URL.
         health: What it answered when it was asked whether it is ready.
+        access: How it is reached.
     """
     if health.server == _LLAMA_SERVER:
         return "llama-server"
     with trio.move_on_after(ASK_LIMIT_S):
-        answer = await probe(f"{endpoint}/version", with_body=True)
+        answer = await probe(f"{endpoint}/version", with_body=True, access=access)
         if answer is not None and answer.status == 200 and _is_version(answer.body):
             return "vllm"
     return "unknown"

@@ -1,4 +1,4 @@
-"""Whether the server that listens on a port is the one that was started, or somebody else.
+"""Whether the server that listens on a port or socket is the one that was started, or another.
 
 Between the choice of a port and the moment at which a server binds it lies half its start, and
 whoever binds it meanwhile would be taken for the server. Linux says who holds which socket: the
@@ -11,12 +11,13 @@ Source of the formats: proc(5).
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from .guardian_child import MARK_NAME
 from .ports import listeners_on
+from .unix_sockets import listener_at
 
 # Programs that let a process which is no child of theirs do the work. With one of them among the
 # processes of a start, every listener may be there for it. As /proc/<pid>/stat names them.
@@ -52,11 +53,30 @@ def stranger_on(port: int, host: str, leader: int) -> int | None:
     if sockets.issubset(_sockets_of(leader)):
         return None
     processes = dict(_processes())
+    return _stranger(_holders(sockets, processes).values(), leader, processes)
+
+
+def stranger_at(path: str, leader: int) -> int | None:
+    """Return the process that listens on the unix socket `path` and is a stranger to `leader`.
+
+    As for `stranger_on`. Who has ended, or cannot be seen, is no stranger.
+    """
+    listener = listener_at(path)
+    if listener is None or listener == leader:
+        return None
+    processes = dict(_processes())
+    return _stranger([{listener}] if listener in processes else [], leader, processes)
+
+
+def _stranger(
+    holders_of_each: Iterable[set[int]], leader: int, processes: Mapping[int, _Process]
+) -> int | None:
+    """Return a process of those that hold a socket together, if none of them is of `leader`."""
     started = {pid for pid in processes if _descends(pid, leader, processes)}
     if any(processes[pid].name in _DELEGATES for pid in started):
         return None
     mark = _mark_of(leader)
-    for holders in _holders(sockets, processes).values():
+    for holders in holders_of_each:
         if not any(pid in started or (mark and _mark_of(pid) == mark) for pid in holders):
             return min(holders)
     return None

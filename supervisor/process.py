@@ -23,6 +23,7 @@ from .ports import is_listening, wait_port_closed
 from .process_output import Output, Stream
 from .procfs import group_exists, group_members
 from .spawning import Launch, spawn
+from .unix_sockets import is_listening_at, wait_socket_closed
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,8 @@ class Exit:
         killed: It did not end within its grace and was sent SIGKILL.
         tail: The last lines of its standard error, oldest first.
         survivors: Processes of its group that even SIGKILL did not end within `KILL_WAIT_S`.
-        port_closed: Nobody listens on its port. False: somebody does whom it did not start.
+        port_closed: Nobody listens on its port, or its unix socket. False: somebody does whom it
+            did not start.
     """
 
     code: int
@@ -161,7 +163,13 @@ async def _run_stop_command(
         with child.time_to_stop:
             try:
                 ended = await run_process(
-                    Launch(argv=argv, env=launch.env, cwd=launch.cwd, report=False),
+                    Launch(
+                        argv=argv,
+                        env=launch.env,
+                        without=launch.without,
+                        cwd=launch.cwd,
+                        report=False,
+                    ),
                     on_line=on_line,
                     guardian=guardian,
                     term_grace_s=0.0,
@@ -199,6 +207,7 @@ class _Child:
         self._popen = spawn(launch, (name, self._mark))
         self._guardian = guardian
         self._port = launch.port
+        self._socket = launch.socket
         self._stop_argv = launch.stop_argv
         self.pid = self._popen.pid
         self.started_at = trio.current_time()
@@ -319,13 +328,16 @@ class _Child:
             await self._group_ends()
         self._popen.poll()
         self._survivors = group_members(self.pid) if group_exists(self.pid) else set()
-        self._port_closed = self._port is None or not is_listening(self._port)
+        self._port_closed = not (
+            (self._port is not None and is_listening(self._port))
+            or (self._socket is not None and is_listening_at(self._socket))
+        )
         if self._survivors or not self._port_closed:
             log.error(
                 "process.left pid=%d survivors=%s port=%s",
                 self.pid,
                 sorted(self._survivors),
-                "free" if self._port_closed else self._port,
+                "free" if self._port_closed else self._port or self._socket,
             )
 
     def exit(self, tail: deque[bytes]) -> Exit:
@@ -362,6 +374,8 @@ class _Child:
             await output_ended.wait()
             if self._port is not None:
                 await wait_port_closed(self._port)
+            if self._socket is not None:
+                await wait_socket_closed(self._socket)
             return True
         return False
 

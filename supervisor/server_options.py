@@ -79,6 +79,12 @@ class ServerOptions:
     port: Told
     files: tuple[Path, ...]
 
+    @property
+    def socket(self) -> str | None:
+        """The path of the unix socket on which it listens; None if that is a TCP port."""
+        host = self.host.value
+        return host if host is not None and host.endswith(".sock") else None
+
 
 def server_options(command: Sequence[str], env: Mapping[str, str]) -> ServerOptions | None:
     """Return what `command` tells llama-server; None if it is not surely that.

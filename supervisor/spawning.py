@@ -3,7 +3,7 @@
 import errno
 import os
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,9 +36,11 @@ class Launch:
     Attributes:
         argv: Program and arguments. There is no shell.
         env: Added to the environment of this process, and stronger than it.
+        without: Variables of the environment of this process that it does not get.
         cwd: Folder to start in; None is that of this process.
         port: TCP port that the program was told to listen on; it counts as ended only when
             nobody listens there. None when it listens nowhere.
+        socket: Path of the unix socket that it was told to listen on, likewise.
         pass_fds: Open files that it inherits, under the same numbers.
         report: Ask llama-server to report its progress on its standard output. It then ends
             by itself when its standard input does.
@@ -48,8 +50,10 @@ class Launch:
 
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
+    without: Collection[str] = ()
     cwd: Path | None = None
     port: int | None = None
+    socket: str | None = None
     pass_fds: tuple[int, ...] = ()
     report: bool = True
     stop_argv: Callable[[int], tuple[str, ...]] = lambda _: ()
@@ -57,7 +61,8 @@ class Launch:
 
 def environment(launch: Launch, inherited: Mapping[str, str]) -> dict[str, str]:
     """Return the whole environment of the new process."""
-    kept = {name: value for name, value in inherited.items() if name not in _NOT_INHERITED}
+    unwanted = {*_NOT_INHERITED, *launch.without}
+    kept = {name: value for name, value in inherited.items() if name not in unwanted}
     return kept | (_REPORT if launch.report else {}) | dict(launch.env)
 
 

@@ -48,7 +48,7 @@ an unclean close. Layout, lowest first; a file imports only from those above it:
     voices         deciding   form of the answer -> voice
     waiting        deciding   when it is told
     passage        deciding   what becomes of the frames of a stream on their way
-    leases         deciding   what may be done without asking; who waits
+    leases         deciding   what may be done without asking, and with which key; who waits
     running        deciding   requests by their ids, to be cancelled
     progress_view  deciding   how all models stand
     websocket      deciding   messages of a WebSocket; which model, when to close, and why

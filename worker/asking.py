@@ -14,6 +14,7 @@ from .call import Call
 from .errors import ClientGone, RelayError, UpstreamDied, UpstreamSilent
 from .header_rules import CompiledRules
 from .headers import MAX_ANSWER_HEAD_BYTES, AnswerHead, upstream_request
+from .leases import Lease
 from .outgoing import Outgoing
 from .peers import peer_request
 from .sentry import Connection
@@ -34,9 +35,17 @@ _READY_VIEW = View("ready")
 
 
 def head_for_model(
-    call: Call, endpoint: Endpoint, length: int | None, trace: Trace, rules: CompiledRules | None
+    call: Call,
+    endpoint: Endpoint,
+    lease: Lease,
+    length: int | None,
+    trace: Trace,
+    rules: CompiledRules | None,
 ) -> bytes:
-    """Return the head that goes to a model of this machine; see `upstream_request`."""
+    """Return the head that goes to a model of this machine; see `upstream_request`.
+
+    With keys of our own, what a client shows is one of them, and no model's business.
+    """
     return upstream_request(
         call.head,
         target=call.target,
@@ -45,6 +54,8 @@ def head_for_model(
         base_path=endpoint.base_path,
         extra=trace.upstream_lines,
         rules=rules,
+        key_line=lease.key_line,
+        forwards=not call.config.api_keys,
     )
 
 

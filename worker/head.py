@@ -94,7 +94,8 @@ class RequestHead:
         lines: Fields that may go upstream, as they came, each with its line end.
         accepts: Accept-Encoding lines, kept apart: they stay at home when frames must be read.
         forwarded: Values of X-Forwarded-For.
-        keys: Fields that may hold the client's key, with lower-case names; never passed on.
+        keys: Fields that may hold the client's key, with lower-case names; passed on only where no
+            key is asked for here.
     """
 
     __slots__ = (
@@ -269,12 +270,13 @@ def _obey_connection(head: RequestHead) -> None:
         head.keep_alive = False
     named -= {b"", b"close", b"keep-alive", b"upgrade", b"te", b"host", b"content-type"}
     if named:
-        head.lines = [line for line in head.lines if _name_of(line) not in named]
+        head.lines = [line for line in head.lines if name_of(line) not in named]
         if b"accept-encoding" in named:
             head.accepts = []
         if b"x-forwarded-for" in named:
             head.forwarded = []
 
 
-def _name_of(line: bytes) -> bytes:
+def name_of(line: bytes) -> bytes:
+    """Return the name of a field, in small letters, out of its line."""
     return line[: line.index(b":")].lower()

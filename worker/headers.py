@@ -12,7 +12,7 @@ import httptools
 
 from . import eventstream
 from .errors import UpstreamDied
-from .head import RequestHead
+from .head import RequestHead, name_of
 from .header_rules import CompiledRules
 from .usage import CACHED_FIELD
 
@@ -58,6 +58,18 @@ NO_BUFFERING: Final = b"Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\n"
 EARLY_STREAM_FIELDS: Final = b"Content-Type: text/event-stream; charset=utf-8\r\n" + NO_BUFFERING
 
 
+_KEY_FIELDS: Final = frozenset({b"authorization", b"x-api-key"})
+
+
+def bearer_line(key: str) -> bytes:
+    """Return the line by which a model's server is told who asks; nothing without a key.
+
+    llama-server, vLLM and SGLang all read it, on the paths of Anthropic's API as well, where the
+    first takes ``x-api-key``, too.
+    """
+    return b"Authorization: Bearer %b\r\n" % key.encode(errors="surrogateescape") if key else b""
+
+
 def upstream_request(
     head: RequestHead,
     *,
@@ -67,6 +79,8 @@ def upstream_request(
     base_path: bytes,
     extra: bytes = b"",
     rules: CompiledRules | None = None,
+    key_line: bytes = b"",
+    forwards: bool = False,
 ) -> bytes:
     """Return the head that goes upstream.
 
@@ -80,9 +94,17 @@ def upstream_request(
         base_path: What the endpoint's URL has after its authority; empty for a plain one.
         extra: Further lines.
         rules: What is changed in the client's lines; None for nothing.
+        key_line: What it is shown, whatever the rules say; empty for nothing.
+        forwards: Without that, what the client has shown goes on.
     """
     forwarded = b", ".join((*head.forwarded, peer)) if peer else b", ".join(head.forwarded)
-    lines = head.lines if rules is None else rules.apply(head.lines)
+    lines = head.lines
+    if forwards and head.keys and not key_line:
+        lines = [*lines, *_shown_lines(head)]
+    if rules is not None:
+        lines = rules.apply(lines)
+        if key_line:
+            lines = [line for line in lines if name_of(line) not in _KEY_FIELDS]
     return (
         b"%b %b%b HTTP/1.1\r\n%b%bAccept-Encoding: identity\r\n%bX-Forwarded-For: %b\r\n%b\r\n"
         % (
@@ -91,11 +113,21 @@ def upstream_request(
             target,
             b"" if head.hosts else b"Host: localhost\r\n",
             b"".join(lines),
-            extra,
+            key_line + extra,
             forwarded,
             framing_line(length),
         )
     )
+
+
+def _shown_lines(head: RequestHead) -> list[bytes]:
+    """Return the fields by which a client has shown who it is, but those for this hop only."""
+    ours = {token.strip() for token in head.connection.split(b",")}
+    return [
+        b"%b: %b\r\n" % (name, value)
+        for name, value in head.keys
+        if name in _KEY_FIELDS and name not in ours
+    ]
 
 
 def framing_line(length: int | None) -> bytes:

@@ -2,7 +2,7 @@
 
 Source of the rules: llama-swap, whose clients are to work unchanged. The key of a client is looked
 for as the password of `Authorization: Basic`, then as `Authorization: Bearer`, then in `x-api-key`
-(and in `api-key`, where Azure's clients put it). It never goes upstream.
+(and in `api-key`, where Azure's clients put it). With keys configured it never goes upstream.
 """
 
 import base64

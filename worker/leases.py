@@ -25,6 +25,8 @@ from arriero.protocol.lease import (
 )
 from arriero.protocol.values import ErrorInfo
 
+from .headers import bearer_line
+
 LOST = ErrorInfo(
     code="supervisor_lost",
     message="cannot start the model now: the supervisor does not answer",
@@ -45,6 +47,7 @@ class Lease:
         ends_idle: It is given back as soon as nothing runs.
         kind: What answers there.
         granted_at: When it was granted last, on the caller's clock.
+        key_line: The header line by which it is told who asks; empty for none.
     """
 
     model: str
@@ -55,6 +58,7 @@ class Lease:
     ends_idle: bool = False
     kind: UpstreamKind = "unknown"
     granted_at: float = -math.inf
+    key_line: bytes = field(default=b"", repr=False)
 
 
 @dataclass(slots=True, eq=False)
@@ -140,6 +144,7 @@ class Leases:
             lease.admits = True
             lease.ends_idle = False
         lease.kind = message.kind
+        lease.key_line = bearer_line(message.api_key)
         lease.granted_at = now
         for request in (message.request, *message.more):
             waiter = self._waiting.pop(request, None)

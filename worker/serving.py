@@ -233,7 +233,7 @@ async def _relay_local(
     kind = call.route.kind or lease.kind
     call.account.keeper.upstream_kind = kind
     edited, length = _body_for(call, kind)
-    head = head_for_model(call, endpoint, length, trace, service.request_rules)
+    head = head_for_model(call, endpoint, lease, length, trace, service.request_rules)
     await relay(call, endpoint, _outgoing(head, edited), again_after)
 
 

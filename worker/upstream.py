@@ -112,7 +112,7 @@ class Endpoint:
 
     @classmethod
     def parse(cls, url: str, trust: Callable[[], ssl.SSLContext] = make_context) -> "Endpoint":
-        """Read ``http://host:port/base``, the same with ``https``, or ``unix:///path``.
+        """Read ``http://host:port/base``, the same with ``https``, or ``unix:/path``.
 
         Args:
             url: What to read.
@@ -121,10 +121,10 @@ class Endpoint:
         Raises:
             Unreachable: It is none of them.
         """
+        if url.startswith("unix:"):  # a path to its end, whatever it holds
+            return cls(url.removeprefix("unix:").removeprefix("//"), None)
         try:
             parts = urlsplit(url)
-            if parts.scheme == "unix":
-                return cls(parts.path, None)
             base_path = parts.path.rstrip("/").encode()
             if parts.scheme == "http" and parts.hostname:
                 return cls(parts.hostname, parts.port or 80, base_path)

@@ -70,7 +70,7 @@ def _dial_local(
 ) -> AbstractAsyncContextManager[Dialled]:
     endpoint = service.upstreams.at(lease.endpoint)
     call.account.keeper.upstream_kind = call.route.kind or lease.kind
-    request = head_for_model(call, endpoint, 0, trace, service.request_rules)
+    request = head_for_model(call, endpoint, lease, 0, trace, service.request_rules)
     return dial(
         endpoint,
         as_upgrade(request, opening),

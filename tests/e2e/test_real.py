@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -245,3 +246,79 @@ def test_no_llama_server_is_left_after_the_supervisor_was_killed_in_a_load(
 
     eventually(ended, within_s=1.0, what="the end of llama-server")
     stream.close()
+
+
+# --- keys and unix sockets of servers -------------------------------------------------------------
+
+
+def key_of(train: Train, name: str) -> str:
+    """The key in the environment of a model's server, which its own user may read."""
+    return psutil.Process(train.model(name)["pid"]).environ()["LLAMA_API_KEY"]
+
+
+def props(train: Train, name: str, **headers: str) -> int:
+    """Ask a model's server itself for something that needs a key; as any user of the machine."""
+    endpoint = train.model(name)["endpoint"]
+    return httpx.get(f"{endpoint}/props", headers=headers, timeout=PATIENCE_S).status_code
+
+
+def test_servers_with_keys_answer_behind_us_and_nobody_else(
+    start_train: Callable[..., Train], llama: Callable[..., str], tmp_path: Path
+) -> None:
+    (tmp_path / "keys").write_text("# ours\ns3cret-file\n")
+    train = start_train(
+        {
+            "models": {
+                "option": {"cmd": llama("tiny", "--api-key s3cret-option,another")},
+                "file": {"cmd": llama("tiny", f"--api-key-file {tmp_path / 'keys'}")},
+                "made": {"cmd": llama(), "env": ["LLAMA_API_KEY=${API_KEY}"]},
+                "wrong": {"cmd": llama("tiny", "--api-key s3cret-wrong"), "apiKey": "no-such-key"},
+            }
+        }
+    )
+    client = openai.OpenAI(base_url=f"{train.url}/v1", api_key="theirs", timeout=PATIENCE_S)
+
+    for model in ("option", "file", "made"):
+        assert told(client, model)[1]
+        assert train.chat(model).status_code == 200
+        assert props(train, model) == 401
+        assert props(train, model, Authorization="Bearer theirs") == 401
+    first = key_of(train, "made")
+    assert props(train, "made", Authorization=f"Bearer {first}") == 200
+    train.ask("unload")
+    assert train.chat("made").status_code == 200
+    assert key_of(train, "made") != first
+    assert train.chat("wrong").status_code == 401
+    assert first not in train.log.read_text()
+
+
+def test_a_server_on_a_unix_socket_chats_streams_and_stops(
+    start_train: Callable[..., Train], llama: Callable[..., str], tmp_path: Path
+) -> None:
+    command = llama().replace("--host 127.0.0.1 --port ${PORT}", "--host %s/${MODEL_ID}.sock")
+    train = start_train(
+        {
+            "models": {
+                "tiny": {"cmd": command % tmp_path, "env": ["LLAMA_API_KEY=${API_KEY}"]},
+                "small": {"cmd": llama("small")},
+            }
+        }
+    )
+    client = openai.OpenAI(base_url=f"{train.url}/v1", api_key="none", timeout=PATIENCE_S)
+    path = tmp_path / "tiny.sock"
+
+    for _ in range(2):  # it leaves its socket behind, and could not bind it again
+        _, answer, finish = told(client, "tiny")
+        assert answer
+        assert finish == "length"
+        assert train.model("tiny")["endpoint"] == f"unix:{path}"
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(path))) as stranger:
+            assert stranger.get("http://localhost/health").status_code == 200
+            assert stranger.get("http://localhost/props").status_code == 401
+        assert told(client, "small")[1]  # takes its place
+        assert train.model("tiny")["state"] == "stopped"
+        with socket.socket(socket.AF_UNIX) as stopped, pytest.raises(ConnectionRefusedError):
+            stopped.connect(str(path))
+    assert train.chat("tiny").status_code == 200
+    psutil.Process(train.model("tiny")["pid"]).kill()
+    eventually(lambda: train.chat("tiny").status_code == 200, what="another one")

@@ -55,7 +55,9 @@ def read_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     add = parser.add_argument
     add("--port", type=int, default=0, help="0: chosen by the system and told on stderr")
-    add("--host", default="127.0.0.1")
+    add("--host", default="127.0.0.1", help="a path that ends in .sock is that of a unix socket")
+    add("--api-key", help="asked for on all paths but /health; also LLAMA_API_KEY, VLLM_API_KEY")
+    add("--api-key-file", help="the same, its first line")
     add("--name", default="scripted", help="the `model` of all answers, and header X-Upstream")
     add("--load-s", type=float, default=0.0, help="seconds from start to ready")
     add("--listen-late", action="store_true", help="bind when loaded, not at the start")
@@ -164,6 +166,11 @@ class Upstream:
         self.started = time.monotonic()
         self.ready = False
         self.listener: socket.socket | None = None
+        variables = (os.environ.get(name) for name in ("LLAMA_API_KEY", "VLLM_API_KEY"))
+        self.key = args.api_key or next(filter(None, variables), None)
+        if args.api_key_file:
+            with open(args.api_key_file) as file:
+                self.key = file.readline().strip()
         self.url = ""
         self.stdin_ended = threading.Event()
 
@@ -229,13 +236,21 @@ class Upstream:
         """Bind, and answer connections from now on."""
         args = self.args
         try:
-            self.listener = socket.create_server((args.host, args.port), backlog=512)
+            if args.host.endswith(".sock"):
+                self.listener = socket.socket(socket.AF_UNIX)
+                self.listener.bind(args.host)  # as llama-server: fails if a file is there
+                self.listener.listen(512)
+            else:
+                self.listener = socket.create_server((args.host, args.port), backlog=512)
         except OSError as exc:
             sys.stderr.write(f"E srv  start: couldn't bind HTTP server socket: {exc}\n")
             self.end(1)
         self.stamp("listen")
-        host, port = self.listener.getsockname()[:2]
-        self.url = f"http://{host}:{port}"
+        if args.host.endswith(".sock"):
+            self.url = f"unix://{args.host}"
+        else:
+            host, port = self.listener.getsockname()[:2]
+            self.url = f"http://{host}:{port}"
         sys.stderr.write(f"I srv  start: HTTP server bound to {self.url}\n")
         sys.stderr.flush()
         spawn_thread(self.accept, self.listener)
@@ -300,7 +315,8 @@ class Upstream:
                         raise
                     time.sleep(0.01)  # as cpp-httplib does: there may be room in a moment
                     continue
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                if sock.family != socket.AF_UNIX:
+                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 try:
                     spawn_thread(self.serve, sock)
                 except (RuntimeError, MemoryError):  # no thread to be had: C++ aborts
@@ -326,6 +342,9 @@ class Upstream:
         if not self.ready:
             message = {"message": "Loading model", "type": "unavailable_error", "code": 503}
             return self.send_json(request, sock, 503, {"error": message})
+        if self.key and path != "/health" and not self.is_shown_key(request):
+            error = {"message": "Invalid API Key", "type": "authentication_error", "code": 401}
+            return self.send_json(request, sock, 401, {"error": error})
         time.sleep(float(script.get("sleep", 0)))
         if "hold" in script:
             wait_for(script["hold"])
@@ -383,6 +402,11 @@ class Upstream:
             if not (data := sock.recv(65536)):
                 raise ConnectionResetError
             ws.receive_data(data)
+
+    def is_shown_key(self, request: Request) -> bool:
+        """Whether one of the keys is shown, as llama-server and vLLM want it."""
+        scheme, _, shown = request.header("authorization").partition(" ")
+        return scheme == "Bearer" and shown in (self.key or "").split(",")
 
     def head(self, status: int, framing: str, content_type: str) -> bytes:
         """The head of an answer."""

@@ -99,6 +99,7 @@ def models(draw: st.DrawFn, model: str, aliases: list[str]) -> dict[str, Any]:
         some(
             cmdStop=st.just(f"{stop} ${{PID}}"),
             aliases=st.just([escaped(alias) for alias in aliases]),
+            apiKey=PRINTABLE.map(escaped) | st.just("k-${API_KEY}"),
             env=st.lists(
                 st.tuples(TEXTS, TEXTS).map(lambda pair: escaped("E" + "=".join(pair))), max_size=3
             ),

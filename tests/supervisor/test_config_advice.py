@@ -489,3 +489,49 @@ def test_who_serves_is_told_what_check_tells_and_what_does_not_act() -> None:
     told = [str(found) for found in config.warnings]
     assert [one.split(": ")[1] for one in told] == ["captureBuffer", "models.a.cmd", "models.b.cmd"]
     assert with_findings(config, root, Disk("run")) == config  # each of them once
+
+
+# --- keys and sockets of servers ------------------------------------------------------------------
+
+SERVER = "llama-server --host 127.0.0.1 --port ${PORT}"
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (f"cmd: '{SERVER} --api-key ${{API_KEY}}'", "models.a.cmd: every user of this machine can"),
+        (f"cmd: '{SERVER} --api-key sk-own-key'", "models.a: the key of its server is one of"),
+        (f"cmd: '{SERVER}', apiKey: sk-own-key", "models.a.apiKey: the key of its server is one"),
+        (f"cmd: '{SERVER} --api-key-file /gone'", "models.a.cmd: there is no file '/gone' of keys"),
+        (
+            "cmd: 'llama-server --host /a.sock', proxy: 'http://127.0.0.1:8080'",
+            "models.a.proxy: the server listens on a unix socket, but arriero asks on a port",
+        ),
+        (f"cmd: '{SERVER}', proxy: 'unix:/a.sock'", "models.a.proxy: arriero asks on a unix"),
+        (
+            "cmd: 'llama-server --host /a.sock', proxy: 'unix:/b.sock'",
+            "models.a.proxy: the server listens on another unix socket",
+        ),
+    ],
+)
+def test_a_key_that_is_none_and_a_socket_where_nobody_is_are_warned_of(
+    said: str, told: str
+) -> None:
+    found = advice(f"apiKeys: [sk-own-key]\nmodels: {{a: {{{said}}}}}", lacks="/gone")
+    assert [warning for warning in map(str, found.warnings) if told in warning], found.warnings
+    assert "sk-own-key" not in str(found)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        f"cmd: '{SERVER}', env: ['LLAMA_API_KEY=${{API_KEY}}']",
+        f"cmd: '{SERVER} --api-key another'",
+        "cmd: 'llama-server --host /a.sock --port 1'",
+        "cmd: 'llama-server --host /a.sock', proxy: 'unix:/a.sock'",
+        "cmd: 'llama-server --host /${MODEL_ID}.sock'",
+        "cmd: 'run', proxy: 'unix:/a.sock'",
+    ],
+)
+def test_keys_and_sockets_as_they_should_be_are_not(said: str) -> None:
+    assert advice(f"apiKeys: [sk-own-key]\nmodels: {{a: {{{said}}}}}").warnings == ()

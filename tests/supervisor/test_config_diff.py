@@ -175,6 +175,13 @@ def test_what_is_told_are_keys_of_the_file() -> None:
     assert {_key(name) for name in names - sections} <= {key.name for key in TOP_KEYS}
 
 
+def test_another_key_of_a_server_is_another_start() -> None:
+    """Servers read their keys when they start: one that runs still wants the old one."""
+    found = changed((A, "a: {cmd: 'run --port ${PORT}', apiKey: hidden"))
+    assert found == ConfigChanges(relaunch=(ModelChange(model="a", keys=("apiKey",)),))
+    assert "hidden" not in f"{found} {summary(found)}"
+
+
 def test_no_value_is_told() -> None:
     found = changed((A, "a: {cmd: 'run --port ${PORT} --api-key hidden', env: ['KEY=hidden']"))
     assert "hidden" not in f"{found} {summary(found)}"
@@ -186,8 +193,10 @@ def test_a_start_is_another_one_with_every_field_that_is_started_with() -> None:
         config((A, "a: {cmd: 'run --fast --port ${PORT}'")).models["a"],
         config((A, "a: {cmd: 'run --port ${PORT}', env: [X=1]")).models["a"],
         replace(model, check_endpoint=None),
+        replace(model, api_key="hidden"),
     ]
-    assert len({launch_identity(found) for found in (model, *others)}) == 4
+    assert len({launch_identity(found) for found in (model, *others)}) == 5
+    assert "hidden" not in launch_identity(others[-1])
     assert launch_identity(replace(model, ttl_s=5.0)) == launch_identity(model)
 
 

@@ -56,7 +56,7 @@ OWN = {
     ),
     "headers.request.": "set remove",
     "headers.response.": "set remove",
-    "models.<id>.": "progress strict kind usage drainLimit onFailure",
+    "models.<id>.": "progress strict kind usage drainLimit onFailure apiKey",
     "models.<id>.prices.": _PRICES,
     "prices.<id>.": _PRICES,
     "priceList.": "file url provider markup refresh",

@@ -139,12 +139,15 @@ def test_a_value_that_is_a_text_stays_one() -> None:
 )
 def test_an_unknown_macro_is_told_with_its_model_and_key(keys: str, field: str) -> None:
     (told,) = problems(with_model(keys, "macros: {v: 1}"))
-    assert f": models.a.{field}: unknown macro ${{u}}; known are: MODEL_ID, " in told
+    known = "API_KEY, MODEL_ID, " if field == "cmdStop" else "MODEL_ID, "
+    assert f": models.a.{field}: unknown macro ${{u}}; known are: {known}" in told
 
 
 def test_an_unknown_macro_in_a_command_is_told() -> None:
     (told,) = problems("models: {a: {cmd: 'run ${PORT} ${u}'}}")
-    assert told == "c.yaml:1:19: models.a.cmd: unknown macro ${u}; known are: MODEL_ID, PORT"
+    assert (
+        told == "c.yaml:1:19: models.a.cmd: unknown macro ${u}; known are: API_KEY, MODEL_ID, PORT"
+    )
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def test_a_name_that_a_later_macro_makes_is_not_looked_up_again() -> None:
 def test_a_macro_of_one_model_is_unknown_to_another() -> None:
     text = "models:\n  a: {cmd: 'run ${PORT}', macros: {x: 1}}\n  b: {cmd: 'run ${PORT} ${x}'}\n"
     assert problems(text) == [
-        "c.yaml:3:12: models.b.cmd: unknown macro ${x}; known are: MODEL_ID, PORT"
+        "c.yaml:3:12: models.b.cmd: unknown macro ${x}; known are: API_KEY, MODEL_ID, PORT"
     ]
 
 

@@ -139,6 +139,9 @@ class Scene:
 
     def terminate(self, swap: int, grace_s: float) -> None: ...
 
+    def key_of(self, model: str) -> str:
+        return ""
+
     def come(self, count: int, first: int = 0) -> None:
         for number in range(first, first + count):
             self.conductor.tell(Wanted(Waiter(f"w{number % 2}", number), "slow"))

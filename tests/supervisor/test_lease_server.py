@@ -135,6 +135,9 @@ class Nothing:
     def terminate(self, swap: int, grace_s: float) -> None:
         raise AssertionError
 
+    def key_of(self, model: str) -> str:
+        return ""
+
 
 @pytest.fixture
 async def scene(tmp_path: Path) -> AsyncGenerator[Scene, None]:

@@ -53,6 +53,9 @@ class Scene:
     def terminate(self, swap: int, grace_s: float) -> None:
         self.did.append(f"stop {self._models[swap]}")
 
+    def key_of(self, model: str) -> str:
+        return ""
+
     def send(self, worker: str, message: object) -> None:
         """What is said to workers is in nobody's interest here."""
 

@@ -11,6 +11,7 @@ from arriero.worker.head import parse_head
 from arriero.worker.header_rules import compile_rules
 from arriero.worker.headers import (
     AnswerBody,
+    bearer_line,
     origin_form,
     parse_answer_head,
     upstream_request,
@@ -46,6 +47,48 @@ def test_lines_are_added_and_others_changed_by_rules() -> None:
     assert b"X: y" not in sent
     assert b"\r\nY: 2\r\n" in sent
     assert b"\r\ntraceparent: t\r\n" in sent
+
+
+SHOWN = (b"Authorization: Bearer theirs", b"X-API-Key: theirs", b"api-key: theirs")
+KEY_LINE = bearer_line("s3cret")
+
+
+def shown(sent: bytes) -> list[bytes]:
+    """The lines that say who asks."""
+    lines = sent.split(b"\r\n")
+    return [line for line in lines if b"s3cret" in line or b"theirs" in line or b"ours" in line]
+
+
+def test_a_model_is_shown_its_key_in_the_place_of_what_the_client_has_shown() -> None:
+    assert KEY_LINE == b"Authorization: Bearer s3cret\r\n"
+    assert bearer_line("") == b""
+    for forwards in (True, False):
+        sent = request(*SHOWN, key_line=KEY_LINE, forwards=forwards)
+        assert shown(sent) == [b"Authorization: Bearer s3cret"]
+
+
+def test_what_a_client_has_shown_goes_on_only_where_that_is_said() -> None:
+    assert shown(request(*SHOWN)) == []
+    assert shown(request(*SHOWN, forwards=True)) == [
+        b"authorization: Bearer theirs",
+        b"x-api-key: theirs",
+    ]
+    hop = b"Connection: X-Api-Key , authorization"
+    assert shown(request(*SHOWN, hop, forwards=True)) == []
+
+
+def test_rules_change_what_a_client_has_shown_and_not_the_key_of_a_model() -> None:
+    remove = compile_rules(HeaderRules(remove=("authorization",)))
+    set_it = compile_rules(HeaderRules(set=(("Authorization", "Bearer ours"),)))
+
+    assert shown(request(*SHOWN, forwards=True, rules=remove)) == [b"x-api-key: theirs"]
+    assert shown(request(*SHOWN, forwards=True, rules=set_it)) == [
+        b"x-api-key: theirs",
+        b"Authorization: Bearer ours",
+    ]
+    for rules in (remove, set_it):
+        sent = request(*SHOWN, forwards=True, rules=rules, key_line=KEY_LINE)
+        assert shown(sent) == [b"Authorization: Bearer s3cret"]
 
 
 def test_a_target_with_a_host_goes_up_without_it() -> None:

@@ -1,5 +1,6 @@
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from arriero.protocol.lease import (
@@ -220,3 +221,14 @@ def test_what_was_used_is_reported_once(leases: Leases, held: Lease) -> None:
 
     assert leases.report(probe=3) == Report(in_flight={}, used=("m",), probe=3)
     assert leases.report() == Report(in_flight={})
+
+
+def test_a_lease_has_the_key_of_its_last_grant_and_tells_it_nobody() -> None:
+    leases = Leases()
+    leases.granted(msgspec.structs.replace(granted(0), api_key="s3cret"), 0.0)
+    lease = leases.enter("m")
+    assert lease is not None
+    assert lease.key_line == b"Authorization: Bearer s3cret\r\n"
+    assert "s3cret" not in repr(lease)
+    leases.granted(granted(0, lease=8), 0.0)
+    assert lease.key_line == b""

@@ -19,6 +19,7 @@ from arriero.worker.wire import Wire
         ("https://u:p@h:8443?a=b", "h", 8443, b"", True),
         ("https://[::1]:1", "::1", 1, b"", True),
         ("unix:///run/m.sock", "/run/m.sock", None, b"", False),
+        ("unix:/run/a b?c#%41.sock", "/run/a b?c#%41.sock", None, b"", False),
     ],
 )
 def test_an_endpoint_is_read_from_its_url(
