@@ -15,3 +15,7 @@ class RemoteProtocolError(ProtocolError):
 
 class TransportError(ProtocolError):
     """A socket cannot be opened, or is not as private as it has to be."""
+
+
+class PeerGone(TransportError):
+    """Whoever a message is for has closed its connection."""

@@ -1,12 +1,14 @@
 """A log that a flood cannot fill: of many lines of one kind, the first and then a count.
 
-Deciding and writing; the clock is an argument, so that tests need not wait.
+The clock is an argument, so that tests need not wait.
 """
 
 import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+
+import trio
 
 # Seconds for which lines of one kind are only counted. Two lines a minute and kind are nothing
 # on any disk, and an operator who looks for what goes on now finds a line of the last minute.
@@ -65,6 +67,12 @@ class FloodLog:
             if kind.counted and now >= kind.until:
                 self._write_count(template, kind)
                 kind.until = now + self._interval_s
+
+    async def flush_regularly(self) -> None:
+        """Call `flush` when something may be due, until cancelled."""
+        while True:
+            await trio.sleep(self._interval_s)
+            self.flush()
 
     def _is_due(self, template: str, level: int) -> bool:
         now = self._clock()

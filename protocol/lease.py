@@ -5,6 +5,11 @@ A worker that holds a lease on a model sends requests to it without asking anybo
 (`Revoke`) and its last request on that model has ended. The messages of one worker arrive in the
 order in which they were sent, both ways: a `Granted` is always read before the `Revoke` of the
 same lease, so a request that was promised a model is counted before anybody can take it away.
+
+What a worker says has two frames: the token that it was started with, and the message. The token
+proves that it is the process that the supervisor has started; the supervisor reads nothing of what
+comes with another, and answers to wherever the last message with it came from. So a connection
+that was lost is replaced by the next message, and nobody can take a worker's place.
 """
 
 from typing import Literal, TypeAlias

@@ -1,24 +1,65 @@
 """zmq sockets that trio can wait for, private by default. The only I/O of this package."""
 
+import errno
 import os
+import socket as unix
 import stat
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final, NamedTuple
 
 import trio
 import zmq
 
 from .codec import MAX_MESSAGE_BYTES
-from .errors import TransportError
+from .errors import PeerGone, TransportError
 
 # Messages that may wait on a socket. Loading a model gives about ten events a second, so this is
 # minutes; a subscriber that sleeps longer sees a gap and asks for a snapshot.
 HIGH_WATER_MARK = 10_000
 
-# Milliseconds; zmq's own heartbeats notice a stopped peer (its I/O thread answers, not Python).
-_ZMQ_HEARTBEAT_MS = 1000
-_ZMQ_HEARTBEAT_TIMEOUT_MS = 5000
+# zmq's own heartbeats are off. On unix sockets the kernel tells when a process is gone, and who was
+# stopped for a while must not lose what was under way: silence is judged by those who speak. Nor
+# are they safe: zmq 4.3.5 aborts the process when a heartbeat is due on a connection that was
+# closed by the other end while more was waiting than is received ("Assertion failed: !_io_error").
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """How much of what the other ends do is kept. All of it is for each connection.
+
+    Attributes:
+        message_bytes: Longest message that is received; a longer one ends its connection.
+        received: Messages that wait to be received; more wait at their sender.
+        sent: Messages that wait for the other end to read them; more are dropped.
+        mandatory: A ROUTER says so when it cannot hand a message over; else it drops it.
+        handover: Who comes with a name that is in use gets it, and all that is sent to it.
+    """
+
+    message_bytes: int = MAX_MESSAGE_BYTES
+    received: int = HIGH_WATER_MARK
+    sent: int = HIGH_WATER_MARK
+    mandatory: bool = False
+    handover: bool = False
+
+
+DEFAULT_BOUNDS: Final = Bounds()
+
+
+class Source(NamedTuple):
+    """One connection of a socket, for as long as it lasts.
+
+    Attributes:
+        fd: zmq's descriptor. To be looked at and nothing else: zmq may close it at any time.
+        inode: Of the connection; another one that gets the same descriptor has another. It is
+            looked up when a frame is received, so the last frames of a connection that has just
+            ended may be taken for those of its successor.
+    """
+
+    fd: int
+    inode: int
 
 
 class FrameSocket:
@@ -49,22 +90,69 @@ class FrameSocket:
                 await trio.lowlevel.wait_readable(self._fd)
             self._waiting = None
 
-    def receive_now(self) -> list[bytes] | None:
-        """Return the frames of a message that has come; None if there is none."""
+    async def wait(self) -> None:
+        """Return when there may be something to receive now. For one task at a time."""
+        await trio.lowlevel.checkpoint()
         if not int(self._socket.EVENTS) & zmq.POLLIN:
+            with trio.CancelScope() as self._waiting:
+                await trio.lowlevel.wait_readable(self._fd)
+            self._waiting = None
+
+    def receive_frame_now(self) -> tuple[Source | None, bytes] | None:
+        """Return one frame that a subscriber has sent; None if there is none.
+
+        An XPUB gives no whole messages: it leaves out those frames that add nothing to what it
+        knows, and gives those around them. What zmq says itself, such as that nobody wants a topic
+        any more, has no connection.
+        """
+        try:
+            frame = self._socket.recv(zmq.NOBLOCK, copy=False)
+        except zmq.Again:
             return None
-        return self._socket.recv_multipart(zmq.NOBLOCK)
+        finally:
+            self._wake_receiver()
+        return _source_of(frame), frame.bytes
 
     def send(self, frames: Sequence[bytes]) -> bool:
-        """Hand `frames` to zmq; False when its queue is full or nobody is there to get them."""
+        """Hand `frames` to zmq; False when its queue is full or nobody is there to get them.
+
+        Raises:
+            PeerGone: `Bounds.mandatory` is set, and there is no such peer (any more).
+        """
         try:
             self._socket.send_multipart(frames, zmq.NOBLOCK)
         except zmq.Again:
             return False
+        except zmq.ZMQError as exc:
+            if exc.errno != errno.EHOSTUNREACH:
+                raise
+            raise PeerGone("cannot send: the peer has gone") from exc
         finally:
-            if self._waiting is not None and int(self._socket.EVENTS) & zmq.POLLIN:
-                self._waiting.cancel()
+            self._wake_receiver()
         return True
+
+    def _wake_receiver(self) -> None:
+        if self._waiting is not None and int(self._socket.EVENTS) & zmq.POLLIN:
+            self._waiting.cancel()
+
+
+def _source_of(frame: zmq.Frame) -> Source | None:
+    try:
+        fd = int(frame.get(zmq.SRCFD))
+        return Source(fd, os.fstat(fd).st_ino)
+    except (zmq.ZMQError, OSError):
+        return None
+
+
+def cut(source: Source) -> None:
+    """End a connection. zmq, which owns it, sees that as if the other end had closed it."""
+    try:
+        # A descriptor of our own: what it names stays the same, whatever zmq does meanwhile.
+        with unix.socket(fileno=os.dup(source.fd)) as connection:
+            if os.fstat(connection.fileno()).st_ino == source.inode:
+                connection.shutdown(unix.SHUT_RDWR)
+    except OSError:
+        return  # it has ended
 
 
 @contextmanager
@@ -77,20 +165,29 @@ def open_context() -> Generator["zmq.Context[zmq.Socket[bytes]]", None, None]:
         context.destroy(linger=0)
 
 
-def _new_socket(context: "zmq.Context[zmq.Socket[bytes]]", kind: int) -> "zmq.Socket[bytes]":
+def _new_socket(
+    context: "zmq.Context[zmq.Socket[bytes]]", kind: int, bounds: Bounds
+) -> "zmq.Socket[bytes]":
     socket = context.socket(kind)
     socket.linger = 0
-    socket.sndhwm = HIGH_WATER_MARK
-    socket.rcvhwm = HIGH_WATER_MARK
-    socket.maxmsgsize = MAX_MESSAGE_BYTES
-    socket.setsockopt(zmq.HEARTBEAT_IVL, _ZMQ_HEARTBEAT_MS)
-    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _ZMQ_HEARTBEAT_TIMEOUT_MS)
+    socket.sndhwm = bounds.sent
+    socket.rcvhwm = bounds.received
+    socket.maxmsgsize = bounds.message_bytes
+    if bounds.mandatory:
+        socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+    if bounds.handover:
+        # Otherwise zmq drops all that one with a name of its own says who comes back although
+        # its old connection has not been missed yet, and neither side is told.
+        socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
     return socket
 
 
 @contextmanager
 def bound(
-    context: "zmq.Context[zmq.Socket[bytes]]", kind: int, path: Path
+    context: "zmq.Context[zmq.Socket[bytes]]",
+    kind: int,
+    path: Path,
+    bounds: Bounds = DEFAULT_BOUNDS,
 ) -> Generator[FrameSocket, None, None]:
     """Bind a socket of `kind` (``zmq.ROUTER``, ``zmq.XPUB``) to the unix socket `path`, mode 0600.
 
@@ -101,12 +198,7 @@ def bound(
         TransportError: The path is too long for a unix socket, cannot be bound, or is not private
             after binding.
     """
-    socket = _new_socket(context, kind)
-    if kind == zmq.ROUTER:
-        # Who comes back is let in although its old connection has not been missed yet. Without
-        # this, zmq drops all that it says, and neither side is told: as after this process was
-        # stopped for longer than zmq's heartbeats wait.
-        socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
+    socket = _new_socket(context, kind, bounds)
     try:
         try:
             socket.bind(f"ipc://{path}")
@@ -144,7 +236,7 @@ def connected(
         identity: Name of a DEALER towards the ROUTER.
         topics: Prefixes that a SUB wants to hear.
     """
-    socket = _new_socket(context, kind)
+    socket = _new_socket(context, kind, DEFAULT_BOUNDS)
     try:
         if identity:
             socket.setsockopt(zmq.IDENTITY, identity)

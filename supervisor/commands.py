@@ -188,10 +188,8 @@ class Commands:
         if not 1 <= lines <= Logbook.MOST_LINES:
             most = Logbook.MOST_LINES
             return _bad_request(f"cannot give {lines} lines: ask for 1 to {most}")
-        if name is None:
-            return LogsReply(lines=self._logbook.last(lines), seq=self._conductor.log_seq)
-        found = self._id_of(name)
-        if found is None:
+        found = None
+        if name is not None and (found := self._id_of(name)) is None:
             return self._unknown(name)
         found_lines = self._logbook.last(lines, model=found)
         return LogsReply(lines=found_lines, seq=self._conductor.log_seq)

@@ -14,6 +14,7 @@ import zmq
 from arriero.protocol.codec import encode, read_from_worker
 from arriero.protocol.errors import RemoteProtocolError
 from arriero.protocol.events import RequestEnded
+from arriero.protocol.flood_log import FloodLog
 from arriero.protocol.lease import (
     Broken,
     Cancel,
@@ -26,7 +27,6 @@ from arriero.protocol.lease import (
     Finish,
     Finished,
     FromSupervisor,
-    FromWorker,
     Hello,
     Leave,
     RecordsAsked,
@@ -41,7 +41,7 @@ from arriero.protocol.lease import (
 )
 from arriero.protocol.log_lines import Lines
 from arriero.protocol.routes import WorkerConfig
-from arriero.protocol.transport import FrameSocket, bound
+from arriero.protocol.transport import Bounds, FrameSocket, bound
 
 from .activity import RecordStore, log_text
 from .cancelling import Inquiry
@@ -59,13 +59,22 @@ log = logging.getLogger(__name__)
 # milliseconds. One that hangs is replaced a little later, and all its requests end with it.
 CANCEL_LIMIT_S = 1.0
 
+# Longest hello that is read of somebody who has not proven yet who it is.
+_MOST_HELLO_BYTES = 1000
+
+
+# What waits to be read of one connection is little: whoever sends more waits, stranger or not.
+# The longest honest message tells of 256 requests, with 4 kB each at the very most.
+_BOUNDS = Bounds(received=32, message_bytes=2 * 1024 * 1024)
+
 
 @dataclass(slots=True)
 class Peer:
     """A worker that said hello.
 
     Attributes:
-        owner: Its identity on the socket; that of a replacement is another.
+        owner: Its name; that of a replacement is another.
+        route: Its connection, by zmq's number.
         worker: Its number.
         pid: Its process id.
         heard_at: When it last said anything, on trio's clock.
@@ -75,6 +84,7 @@ class Peer:
     """
 
     owner: str
+    route: bytes
     worker: int
     pid: int
     heard_at: float
@@ -92,7 +102,7 @@ class LeaseServer:
         conductor: Conductor,
         records: RecordStore,
         config: Callable[[], WorkerConfig],
-        on_hello: Callable[[int, int], bool],
+        on_hello: Callable[[int, int, bytes], bool],
     ) -> None:
         """Build it.
 
@@ -101,7 +111,7 @@ class LeaseServer:
             conductor: Gets what the workers want and give back.
             records: Gets what became of requests.
             config: Gives the configuration that workers are to follow.
-            on_hello: Called with number and pid of whoever says hello; False turns it away.
+            on_hello: Called with number, pid and token of whoever says hello; False turns it away.
         """
         self._socket = socket
         self._conductor = conductor
@@ -109,6 +119,8 @@ class LeaseServer:
         self._config = config
         self._on_hello = on_hello
         self._peers: dict[str, Peer] = {}
+        self._proven: dict[bytes, Peer] = {}  # by token
+        self.flood = FloodLog(log)
         self._followed = trio.Event()
         self._claims = Claims()
         self._inquiries: dict[int, tuple[Inquiry, trio.Event]] = {}
@@ -120,8 +132,8 @@ class LeaseServer:
 
     def send(self, owner: str, message: FromSupervisor) -> None:
         """Send `message` to the worker `owner`; one that is gone misses it."""
-        if owner in self._peers and not self._socket.send([owner.encode(), encode(message)]):
-            log.warning("lease.not_sent worker=%s type=%s", owner, type(message).__name__)
+        if (peer := self._peers.get(owner)) is not None:
+            self._send(peer, message)
 
     def reconfigure(self) -> None:
         """Tell all workers of the configuration in force.
@@ -129,9 +141,8 @@ class LeaseServer:
         Whoever misses this asks for it when it hears the event `config`.
         """
         welcome = encode(self._welcome())
-        for owner in self._peers:
-            if not self._socket.send([owner.encode(), welcome]):
-                log.warning("lease.not_sent worker=%s type=Welcome", owner)
+        for peer in self._peers.values():
+            self._hand_over(peer, welcome)
 
     async def wait_until_followed(self, generation: int) -> None:
         """Return when all workers follow that configuration. The caller sets the limit."""
@@ -148,6 +159,7 @@ class LeaseServer:
         """Forget the worker with that process id: its leases are free."""
         if peer := self.peer_with_pid(pid):
             del self._peers[peer.owner]
+            self._proven = {t: p for t, p in self._proven.items() if p is not peer}
             self._wake()
             self._claims.lost(peer.owner)
             for inquiry, decided in self._inquiries.values():
@@ -193,20 +205,28 @@ class LeaseServer:
             while True:
                 frames = await self._socket.receive()
                 try:
-                    identity, data = frames
-                    owner, message = identity.decode(), read_from_worker(data)
+                    route, token, data = frames
+                    self._take(route, token, data, nursery)
                 except (RemoteProtocolError, ValueError) as exc:
-                    log.warning("lease.unreadable reason=%s", exc)
-                    continue
-                self._take(owner, message, nursery)
+                    self.flood.warning("lease.unreadable reason=%s", exc)
 
-    def _take(self, owner: str, message: FromWorker, nursery: trio.Nursery) -> None:
+    def _take(self, route: bytes, token: bytes, data: bytes, nursery: trio.Nursery) -> None:
+        peer = self._proven.get(token)
+        if peer is None:
+            # Nothing is known of whoever this is, so nothing else that it says is looked at.
+            if len(data) > _MOST_HELLO_BYTES or not isinstance(
+                hello := read_from_worker(data), Hello
+            ):
+                self.flood.warning("lease.stranger bytes=%d", len(data))
+                return
+            self._hello(route, token, hello)
+            return
+        peer.route = route  # another one after its connection was lost
+        message = read_from_worker(data)
         if isinstance(message, Hello):
-            self._hello(owner, message)
+            self._greet(peer)
             return
-        peer = self._peers.get(owner)
-        if peer is None:  # it missed its welcome, or was given up: it says hello again
-            return
+        owner = peer.owner
         peer.heard_at = trio.current_time()
         match message:
             case Want(request=request, model=model):
@@ -255,15 +275,28 @@ class LeaseServer:
         result = await self.cancel(asked.request_id, asked.caller, peer=asked.peer, asker=owner)
         self.send(owner, CancelTold(ask=asked.ask, result=result))
 
-    def _hello(self, owner: str, hello: Hello) -> None:
-        if not self._on_hello(hello.worker, hello.pid):
-            log.warning("lease.stranger worker=%d pid=%d", hello.worker, hello.pid)
+    def _hello(self, route: bytes, token: bytes, hello: Hello) -> None:
+        if not self._on_hello(hello.worker, hello.pid, token):
+            self.flood.warning("lease.stranger worker=%d pid=%d", hello.worker, hello.pid)
             return
-        if owner not in self._peers:
-            self._peers[owner] = Peer(owner, hello.worker, hello.pid, trio.current_time())
-        self.send(owner, self._welcome())
-        if self._peers[owner].finishing:  # it may have missed that, if it missed its welcome
-            self.send(owner, Finish())
+        owner = f"worker-{hello.worker}-{hello.pid}"
+        peer = Peer(owner, route, hello.worker, hello.pid, trio.current_time())
+        self._peers[owner] = self._proven[token] = peer
+        self._greet(peer)
+
+    def _greet(self, peer: Peer) -> None:
+        peer.heard_at = trio.current_time()
+        self._send(peer, self._welcome())
+        if peer.finishing:  # it may have missed that, if it missed its welcome
+            self._send(peer, Finish())
+
+    def _send(self, peer: Peer, message: FromSupervisor) -> None:
+        self._hand_over(peer, encode(message))
+
+    def _hand_over(self, peer: Peer, data: bytes) -> None:
+        # Never more than zmq keeps: whoever reads nothing for long is replaced, and till then it
+        # gets nothing but what it asked for.
+        self._socket.send([peer.route, data])
 
     def _welcome(self) -> Welcome:
         return Welcome(config=self._config(), snapshot=self._conductor.snapshot())
@@ -281,12 +314,13 @@ async def open_lease_server(
     *,
     records: RecordStore,
     config: Callable[[], WorkerConfig],
-    on_hello: Callable[[int, int], bool],
+    on_hello: Callable[[int, int, bytes], bool],
 ) -> AsyncGenerator[LeaseServer, None]:
     """Answer workers on the unix socket `path` while the block runs."""
-    with bound(context, zmq.ROUTER, path) as socket:
+    with bound(context, zmq.ROUTER, path, _BOUNDS) as socket:
         server = LeaseServer(socket, conductor, records, config, on_hello)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(server.listen)
+            nursery.start_soon(server.flood.flush_regularly)
             yield server
             nursery.cancel_scope.cancel()

@@ -3,6 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable
+from heapq import merge
 from itertools import islice
 from typing import ClassVar
 
@@ -15,9 +16,13 @@ class Logbook:
     Attributes:
         MOST_LINES: Kept for each model. At 8 KiB for the longest line a model's log cannot take
             more than 80 MiB, and in practice takes about one.
+
+        MOST_BYTES: Of lines that are given at once: ten thousand of a hundred characters. With the
+            longest ones it would be 80 MB, for every client that asks.
     """
 
     MOST_LINES: ClassVar[int] = 10_000
+    MOST_BYTES: ClassVar[int] = 1024 * 1024
 
     def __init__(self) -> None:
         self._lines: dict[str, deque[LogsLine]] = {}
@@ -32,9 +37,16 @@ class Logbook:
         self._lines = {model: lines for model, lines in self._lines.items() if is_known(model)}
 
     def last(self, count: int, *, model: str | None = None) -> tuple[LogsLine, ...]:
-        """Return the newest `count` lines, oldest first, of `model` or of all."""
-        if model is not None:
-            lines = self._lines.get(model, deque())
-            return tuple(islice(lines, max(0, len(lines) - count), None))
-        newest = [line for lines in self._lines.values() for line in lines]
-        return tuple(sorted(newest, key=lambda line: line.t)[-count:])
+        """Return the newest `count` lines, oldest first, of `model` or of all.
+
+        Fewer, if they are longer than `MOST_BYTES` together.
+        """
+        logs = self._lines.values() if model is None else [self._lines.get(model, deque())]
+        newest = islice(merge(*map(reversed, logs), key=lambda line: line.t, reverse=True), count)
+        left, found = self.MOST_BYTES, []
+        for line in newest:
+            left -= len(line.line)
+            if left < 0:
+                break
+            found.append(line)
+        return tuple(reversed(found))

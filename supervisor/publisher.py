@@ -1,5 +1,6 @@
 """Numbers events and publishes them. Never waits for a subscriber."""
 
+import logging
 import secrets
 import time
 from collections.abc import AsyncGenerator
@@ -13,13 +14,26 @@ import zmq
 
 from arriero.protocol.codec import encode_event
 from arriero.protocol.events import AnyEvent, Heartbeat, topic_of
-from arriero.protocol.transport import FrameSocket, bound
+from arriero.protocol.flood_log import FloodLog
+from arriero.protocol.transport import Bounds, FrameSocket, Source, bound, cut
+
+from .subscriptions import MOST_TOPIC_BYTES, Subscriptions
 
 if TYPE_CHECKING:
     from zmq import Context, Socket
 
+log = logging.getLogger(__name__)
+
 # Seconds between heartbeats: the longest time for which a lost last event goes unnoticed.
 HEARTBEAT_S = 1.0
+
+# A topic, and around it zmq's own words. That few wait, because zmq builds its tree of all that
+# wait at once, in one call: 0.3 s for sixteen at a time, in a flood.
+_BOUNDS = Bounds(message_bytes=MOST_TOPIC_BYTES + 32, received=1)
+
+# What subscribers have said that is looked at before an event goes out. More than that is a flood,
+# and is looked at by a task of its own.
+_MOST_AT_ONCE = 100
 
 
 class Publisher:
@@ -35,7 +49,8 @@ class Publisher:
     def __init__(self, socket: FrameSocket) -> None:
         self._socket = socket
         self._numbers: dict[str, int] = {"events": 0}
-        self._topics: set[bytes] = set()  # beginnings of the topics that somebody wants
+        self._subscriptions = Subscriptions()
+        self.flood = FloodLog(log)
         self.epoch = secrets.token_hex(8)
 
     @property
@@ -67,23 +82,24 @@ class Publisher:
             stamped = msgspec.structs.replace(event, epoch=self.epoch, seq=seq, t=time.time())
             self._socket.send(encode_event(stamped))
 
-    def note(self, frames: list[bytes]) -> None:
-        """Take what a subscriber has said: a 1 or a 0, and the beginning of a topic."""
-        wish, topic = frames[0][:1], frames[0][1:]
-        if wish == b"\1":
-            self._topics.add(topic)
-        elif wish == b"\0":
-            self._topics.discard(topic)
+    async def note_subscriptions(self) -> None:
+        """Read what subscribers say, until cancelled."""
+        while True:
+            await self._socket.wait()
+            self._note_all()
 
     def _note_all(self) -> None:
-        while (frames := self._socket.receive_now()) is not None:
-            self.note(frames)
+        for _ in range(_MOST_AT_ONCE):
+            if (said := self._socket.receive_frame_now()) is None:
+                return
+            source, frame = said
+            greedy = self._subscriptions.note(frame, source)
+            if isinstance(greedy, Source):
+                self.flood.warning("events.cut reason='too many subscriptions'")
+                cut(greedy)
 
     def _is_wanted(self, event: AnyEvent) -> bool:
-        if not self._topics:
-            return False
-        topic = topic_of(event)
-        return any(topic.startswith(wanted) for wanted in self._topics)
+        return self._subscriptions.wants(topic_of(event))
 
 
 @asynccontextmanager
@@ -91,19 +107,14 @@ async def open_publisher(
     context: "Context[Socket[bytes]]", path: Path
 ) -> AsyncGenerator[Publisher, None]:
     """Publish on the unix socket `path`, with a heartbeat, while the block runs."""
-    with bound(context, zmq.XPUB, path) as socket:
+    with bound(context, zmq.XPUB, path, _BOUNDS) as socket:
         publisher = Publisher(socket)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_note_subscriptions, socket, publisher)
+            nursery.start_soon(publisher.note_subscriptions)
+            nursery.start_soon(publisher.flood.flush_regularly)
             nursery.start_soon(_beat, publisher)
             yield publisher
             nursery.cancel_scope.cancel()
-
-
-async def _note_subscriptions(socket: FrameSocket, publisher: Publisher) -> None:
-    """Read what subscribers say to an XPUB, which tells of the first and the last of each topic."""
-    while True:
-        publisher.note(await socket.receive())
 
 
 async def _beat(publisher: Publisher) -> None:

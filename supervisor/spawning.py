@@ -1,5 +1,6 @@
 """One `subprocess.Popen`, with the errors in words that may be shown to a client."""
 
+import contextlib
 import errno
 import os
 import subprocess
@@ -46,6 +47,7 @@ class Launch:
             by itself when its standard input does.
         stop_argv: Process id -> command that ends it, in the place of SIGTERM; none: SIGTERM.
             Asked when it has to end.
+        first_input: What it finds on its standard input, 4 kB at the most.
     """
 
     argv: tuple[str, ...]
@@ -57,6 +59,7 @@ class Launch:
     pass_fds: tuple[int, ...] = ()
     report: bool = True
     stop_argv: Callable[[int], tuple[str, ...]] = lambda _: ()
+    first_input: bytes = b""
 
 
 def environment(launch: Launch, inherited: Mapping[str, str]) -> dict[str, str]:
@@ -81,7 +84,7 @@ def spawn(launch: Launch, mark: tuple[str, str]) -> "subprocess.Popen[bytes]":
         raise SpawnError("cannot start a model: its command is empty")
     name = os.path.basename(launch.argv[0])
     try:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             launch.argv,
             bufsize=0,
             stdin=subprocess.PIPE,
@@ -96,6 +99,11 @@ def spawn(launch: Launch, mark: tuple[str, str]) -> "subprocess.Popen[bytes]":
         raise SpawnError(f"cannot start {name!r}: {_reason(exc, launch)}") from exc
     except ValueError as exc:
         raise SpawnError(f"cannot start {name!r}: its command holds a zero byte") from exc
+    if launch.first_input:
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it has ended: whoever waits for it sees that
+            process.stdin.write(launch.first_input)  # at once, for an empty pipe holds it
+    return process
 
 
 def _reason(error: OSError, launch: Launch) -> str:

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import secrets
 import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -43,6 +44,7 @@ LONGEST_PAUSE_S = 5.0
 @dataclass(slots=True)
 class _Worker:
     number: int
+    token: bytes = b""  # of the process that runs
     pid: int = 0
     running: Running | None = None
     started_at: float = 0.0
@@ -98,10 +100,10 @@ class WorkerPool:
             leases=self._leases_of(peer.owner) if peer else (),
         )
 
-    def says_hello(self, number: int, pid: int) -> bool:
+    def says_hello(self, number: int, pid: int, token: bytes) -> bool:
         """Take note that a worker is up; False when it is none of ours."""
         worker = self._workers.get(number)
-        if worker is None or worker.pid != pid:
+        if worker is None or worker.pid != pid or not secrets.compare_digest(worker.token, token):
             return False
         if not worker.serving:
             worker.serving = True
@@ -213,6 +215,7 @@ class WorkerPool:
 
     def _launch(self, worker: _Worker) -> Launch:
         # Started by exec: a fork would carry the zmq context into the child, and use it there.
+        worker.token = secrets.token_hex(16).encode()
         return Launch(
             argv=(
                 *(sys.executable, "-m", "arriero.worker"),
@@ -224,6 +227,8 @@ class WorkerPool:
                 *(["--journal"] if is_for_journal() else []),
             ),
             pass_fds=(self._listen_fd, self._shares_fd),
+            # Not as an argument or in the environment, where others can read it for ever.
+            first_input=worker.token + b"\n",
             report=False,
         )
 

@@ -16,10 +16,17 @@ from .app import Settings, run_worker
 # Exit code of a worker whose supervisor has gone.
 ORPHANED = 3
 
+_MOST_TOKEN_BYTES = 1000
+
 
 def _leave_at_once() -> None:
     """End without any clean-up: the kernel closes all connections, which cuts their answers."""
     os._exit(ORPHANED)
+
+
+def _token() -> bytes:
+    """Read the line that the supervisor has left on standard input."""
+    return os.read(sys.stdin.fileno(), _MOST_TOKEN_BYTES).strip()
 
 
 def main() -> int:
@@ -45,6 +52,7 @@ def main() -> int:
         shares_fd=given.shares_fd,
         socket_dir=given.socket_dir,
         parent_pid=given.parent_pid,
+        token=_token(),
     )
     trio.run(run_worker, settings, _leave_at_once)
     return 0

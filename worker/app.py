@@ -47,6 +47,7 @@ class Settings:
         shares_fd: The inherited table of connections; None for a worker that is alone.
         socket_dir: Folder of the supervisor's sockets.
         parent_pid: The supervisor; the worker ends with it.
+        token: Proves to the supervisor that this is the process that it has started.
     """
 
     worker: int
@@ -54,6 +55,7 @@ class Settings:
     socket_dir: Path
     parent_pid: int
     shares_fd: int | None = None
+    token: bytes = b""
 
 
 async def run_worker(settings: Settings, on_orphaned: Callable[[], None]) -> None:
@@ -63,19 +65,16 @@ async def run_worker(settings: Settings, on_orphaned: Callable[[], None]) -> Non
         settings: What to serve, and for whom.
         on_orphaned: Called when the supervisor has gone.
     """
-    identity = f"worker-{settings.worker}-{os.getpid()}".encode()
     with (
         open_context() as context,
-        connected(
-            context, zmq.DEALER, settings.socket_dir / "lease.sock", identity=identity
-        ) as lease,
+        connected(context, zmq.DEALER, settings.socket_dir / "lease.sock") as lease,
         connected(context, zmq.SUB, settings.socket_dir / "events.sock", topics=TOPICS) as events,
     ):
         sentry = Sentry()
         service = Service(sentry=sentry)
         sentry.chores.append(service.upstreams.trim)
         sentry.chores.append(lambda _: FLOOD_LOG.flush())
-        link = SupervisorLink(settings.worker, lease, events, service)
+        link = SupervisorLink(settings.worker, settings.token, lease, events, service)
         async with trio.open_nursery() as nursery:  # last: says what ran until the end
             nursery.start_soon(_watch_parent, settings.parent_pid, on_orphaned)
             nursery.start_soon(link.run)

@@ -64,12 +64,18 @@ class SupervisorLink:
     """
 
     def __init__(
-        self, worker: int, lease: FrameSocket, events: FrameSocket, service: Service
+        self,
+        worker: int,
+        token: bytes,
+        lease: FrameSocket,
+        events: FrameSocket,
+        service: Service,
     ) -> None:
         self.welcomed = trio.Event()
         self.finish = trio.Event()
         self._service = service
         self._worker = worker
+        self._token = token
         self._lease = lease
         self._events = events
         self._heard_at = trio.current_time()
@@ -115,7 +121,7 @@ class SupervisorLink:
 
     def _send(self) -> None:
         while self._outbox:
-            if not self._lease.send([encode(self._outbox[0])]):
+            if not self._lease.send([self._token, encode(self._outbox[0])]):
                 return
             self._outbox.popleft()
 

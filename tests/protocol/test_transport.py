@@ -7,7 +7,7 @@ import trio
 import zmq
 
 from arriero.protocol.errors import TransportError
-from arriero.protocol.transport import bound, connected, open_context
+from arriero.protocol.transport import Bounds, Source, bound, connected, cut, open_context
 
 
 async def test_a_burst_arrives_whole_and_in_order(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ async def test_who_comes_back_is_heard_although_nobody_has_missed_it(tmp_path: P
     path = tmp_path / "s"
     with (
         open_context() as context,
-        bound(context, zmq.ROUTER, path) as router,
+        bound(context, zmq.ROUTER, path, Bounds(handover=True)) as router,
         connected(context, zmq.DEALER, path, identity=b"me") as before,
         trio.fail_after(5),
     ):
@@ -109,3 +109,57 @@ async def test_sending_to_nobody_is_said_and_does_not_wait(tmp_path: Path) -> No
     with open_context() as context, connected(context, zmq.DEALER, tmp_path / "s") as dealer:
         outcomes = {dealer.send([b"x"]) for _ in range(10_001)}
     assert outcomes == {True, False}
+
+
+async def test_nobody_takes_a_name_that_is_in_use(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with (
+        open_context() as context,
+        bound(context, zmq.ROUTER, path) as router,
+        connected(context, zmq.DEALER, path, identity=b"me") as first,
+        trio.fail_after(10),
+    ):
+        first.send([b"first"])
+        assert await router.receive() == [b"me", b"first"]
+        with (
+            connected(context, zmq.DEALER, path, identity=b"me") as thief,
+            connected(context, zmq.DEALER, path, identity=b"other") as other,
+        ):
+            thief.send([b"stolen"])
+            for number in range(20):  # by then it has been let in or not
+                other.send([b"%d" % number])
+                assert await router.receive() == [b"other", b"%d" % number]
+                await trio.sleep(0.01)
+            router.send([b"me", b"secret"])
+            assert await first.receive() == [b"secret"]
+
+
+async def test_a_connection_that_is_cut_is_known_by_its_messages(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with (
+        open_context() as context,
+        bound(context, zmq.XPUB, path) as publisher,
+        connected(context, zmq.XSUB, path) as greedy,
+        connected(context, zmq.SUB, path, topics=[b"x"]) as modest,
+        trio.fail_after(10),
+    ):
+        greedy.send([b"\1greedy"])
+        sources: dict[bytes, Source] = {}
+        while len(sources) < 2:
+            await publisher.wait()
+            while (said := publisher.receive_frame_now()) is not None:
+                source, topic = said
+                assert source is not None
+                sources[topic[1:]] = source
+        assert sources[b"greedy"] != sources[b"x"]
+
+        cut(Source(sources[b"x"].fd, sources[b"x"].inode + 1))  # one that had this descriptor
+        cut(sources[b"greedy"])
+
+        said = None
+        while said is None:
+            await publisher.wait()
+            said = publisher.receive_frame_now()
+        assert said == (None, b"\0greedy")
+        publisher.send([b"x"])
+        assert await modest.receive() == [b"x"]

@@ -57,7 +57,7 @@ class Worker:
     socket: FrameSocket
 
     def say(self, message: FromWorker) -> None:
-        assert self.socket.send([encode(message)])
+        assert self.socket.send([b"token %d" % self.pid, encode(message)])
 
     async def hears(self, kind: type[T]) -> T:
         (data,) = await self.socket.receive()
@@ -88,12 +88,12 @@ class Scene:
     server: LeaseServer
     records: RecordStore
     events: FrameSocket
-    connect: Callable[[int], FrameSocket]
+    connect: Callable[[], FrameSocket]
     workers: list[Worker] = field(default_factory=list)
 
     async def worker(self) -> Worker:
         pid = len(self.workers) + 1
-        worker = Worker(pid, self.connect(pid))
+        worker = Worker(pid, self.connect())
         await worker.ask(Hello(worker=pid, pid=pid), Welcome)
         self.workers.append(worker)
         return worker
@@ -111,7 +111,7 @@ async def opened(folder: Path) -> AsyncGenerator[Scene, None]:
                 conductor,
                 records=records,
                 config=lambda: WorkerConfig(generation=1, models=()),
-                on_hello=lambda number, pid: number == pid,
+                on_hello=lambda number, pid, token: number == pid and token == b"token %d" % pid,
             ) as server:
                 conductor.connect(processes=Nothing(), send_to_worker=server.send)
                 yield Scene(
@@ -120,8 +120,8 @@ async def opened(folder: Path) -> AsyncGenerator[Scene, None]:
                     stack.enter_context(
                         connected(context, zmq.SUB, folder / "events", topics=[b"usage/"])
                     ),
-                    connect=lambda pid: stack.enter_context(
-                        connected(context, zmq.DEALER, folder / "lease", identity=b"w%d" % pid)
+                    connect=lambda: stack.enter_context(
+                        connected(context, zmq.DEALER, folder / "lease")
                     ),
                 )
 

@@ -118,7 +118,7 @@ class Rig:
 
     async def run_supervisor(self) -> None:
         while True:
-            self._identity, data = await self.lease.receive()
+            self._identity, _, data = await self.lease.receive()
             message = read_from_worker(data)
             self.received.append(message)
             if isinstance(message, Hello):

@@ -48,7 +48,8 @@ import os, subprocess, sys
 fd, folder = sys.argv[1:]
 worker = subprocess.Popen(
     [sys.executable, "-m", "arriero.worker", "--worker", "1", "--listen-fd", fd,
-     "--socket-dir", folder, "--parent-pid", str(os.getpid())], pass_fds=[int(fd)])
+     "--socket-dir", folder, "--parent-pid", str(os.getpid())], pass_fds=[int(fd)],
+    stdin=subprocess.DEVNULL)
 print(worker.pid, flush=True)
 sys.stdin.read()
 os._exit(0)
@@ -75,12 +76,16 @@ async def test_a_worker_serves_soon_and_ends_when_told_to(tmp_path: Path) -> Non
         worker = start(
             command(listener.fileno(), tmp_path, os.getpid()),
             listener,
+            stdin=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
+        assert worker.stdin is not None
+        worker.stdin.write(b"secret\n")
+        worker.stdin.flush()
         with trio.fail_after(20):
-            identity, data = await lease.receive()
+            identity, token, data = await lease.receive()
             assert read_from_worker(data) == Hello(worker=1, pid=worker.pid)
-            assert identity.decode() == f"worker-1-{worker.pid}"
+            assert token == b"secret"
             lease.send([identity, encode(WELCOME)])
             answer = await ask_health(listener)
             print(f"serving after {time.monotonic() - began:.2f} s")  # for whoever runs with -s
@@ -115,7 +120,7 @@ async def test_a_worker_ends_within_a_second_of_its_supervisor(
         pidfd = os.pidfd_open(worker_pid)
         try:
             with trio.fail_after(20):
-                identity, _ = await lease.receive()
+                identity, _, _ = await lease.receive()
                 if welcomed:
                     lease.send([identity, encode(WELCOME)])
                     await ask_health(listener)

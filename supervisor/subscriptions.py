@@ -1,0 +1,81 @@
+"""What subscribers want to hear of, and how much of that is too much. Deciding.
+
+zmq keeps the beginnings of topics in a tree of single bytes: 80 bytes of memory for each byte that
+somebody sends. Nothing in zmq bounds that tree, so whoever makes it grow too far is cut off.
+"""
+
+from collections import Counter
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+_Key = TypeVar("_Key")
+
+# Longest beginning of a topic: `progress/`, the id of a model, and a line end.
+MOST_TOPIC_BYTES: Final = 256
+
+# Of one subscriber. Who follows more models than that takes all of them, with one subscription.
+MOST_TOPICS: Final = 1000
+
+# Of all together: 40 MB of memory.
+MOST_BYTES: Final = 512 * 1024
+
+
+@dataclass(slots=True)
+class Subscriptions:
+    """Beginnings of topics, each with the subscriber that was the first to want it."""
+
+    _wanted: dict[bytes, Hashable] = field(default_factory=dict)
+    _lengths: Counter[int] = field(default_factory=Counter)
+    _counts: Counter[Hashable] = field(default_factory=Counter)
+    _bytes: int = 0
+
+    def note(self, frame: bytes, source: Hashable) -> Hashable | None:
+        """Take what was said: a 1 or a 0, and the beginning of a topic.
+
+        zmq tells only of the first one who wants a topic, and when nobody wants it any more.
+
+        Args:
+            frame: What was said.
+            source: Who said it; None if that cannot be told.
+
+        Returns:
+            Who is to be cut off; None if nobody.
+        """
+        wish, topic = frame[:1], frame[1:]
+        if wish == b"\0":
+            self._drop(topic)
+        elif wish == b"\1":
+            return self._add(topic, source)
+        return None
+
+    def wants(self, topic: bytes) -> bool:
+        """Whether anybody wants to hear of `topic`."""
+        return any(topic[:length] in self._wanted for length in self._lengths)
+
+    def _add(self, topic: bytes, source: Hashable) -> Hashable | None:
+        if topic in self._wanted:
+            return None
+        self._wanted[topic] = source
+        self._lengths[len(topic)] += 1
+        self._bytes += len(topic)
+        self._counts[source] += 1
+        if len(topic) > MOST_TOPIC_BYTES or self._counts[source] > MOST_TOPICS:
+            return source
+        if self._bytes > MOST_BYTES:
+            return self._counts.most_common(1)[0][0]
+        return None
+
+    def _drop(self, topic: bytes) -> None:
+        if topic not in self._wanted:
+            return
+        source = self._wanted.pop(topic)
+        self._bytes -= len(topic)
+        _take_one(self._lengths, len(topic))
+        _take_one(self._counts, source)
+
+
+def _take_one(counts: Counter[_Key], key: _Key) -> None:
+    counts[key] -= 1
+    if not counts[key]:
+        del counts[key]

@@ -1,0 +1,166 @@
+"""Floods on the three sockets, by somebody of the same user: bounded log, bounded memory."""
+
+import contextlib
+import json
+import socket
+import struct
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any
+
+import psutil
+import pytest
+import zmq
+from trains import Train, eventually
+
+pytestmark = pytest.mark.e2e
+
+MB = 1024 * 1024
+
+
+@contextmanager
+def stranger(
+    train: Train, name: str, kind: int, identity: bytes = b""
+) -> Generator["zmq.Socket[bytes]", None, None]:
+    with zmq.Context() as context, context.socket(kind) as made:
+        made.linger = 0
+        made.sndhwm = 0
+        if identity:
+            made.setsockopt(zmq.IDENTITY, identity)
+        made.connect(f"ipc://{train.socket_dir}/{name}")
+        yield made
+
+
+class Raw:
+    """A subscriber without zmq, which would fall over its own long topics. ZMTP 3.0, RFC 23."""
+
+    def __init__(self, train: Train) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.connect(f"{train.socket_dir}/events.sock")
+        self._socket.settimeout(20)
+        self._socket.sendall(b"\xff" + bytes(8) + b"\x7f\3\0NULL" + bytes(16 + 1 + 31))
+        ready = b"\5READY\x0bSocket-Type" + struct.pack(">I", 3) + b"SUB"
+        self._socket.sendall(b"\4" + bytes([len(ready)]) + ready)
+        self._socket.recv(64, socket.MSG_WAITALL)
+
+    def send(self, *messages: bytes) -> None:
+        """Send messages; whoever has cut the connection gets no more of them."""
+        frames = [
+            (b"\0%c" % len(message))
+            if len(message) < 256
+            else b"\2" + struct.pack(">Q", len(message))
+            for message in messages
+        ]
+        with contextlib.suppress(ConnectionError):
+            self._socket.sendall(b"".join(a + b for a, b in zip(frames, messages, strict=True)))
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def memory(train: Train) -> int:
+    return psutil.Process(train.process.pid).memory_info().rss
+
+
+def slowest_ping_s(train: Train, seconds: float) -> float:
+    """Ask again and again; return how long the slowest answer took."""
+    slowest, until = 0.0, time.monotonic() + seconds
+    while time.monotonic() < until:
+        asked_at = time.monotonic()
+        assert train.ask("ping")["ok"]
+        slowest = max(slowest, time.monotonic() - asked_at)
+    return slowest
+
+
+def test_garbage_on_the_lease_socket_is_counted_not_logged(train: Train) -> None:
+    hello = json.dumps({"type": "hello", "worker": 1, "pid": 1}).encode()
+    before = train.log.stat().st_size
+    with stranger(train, "lease.sock", zmq.DEALER) as other:
+        for number in range(20_000):
+            frames = ([b"garbage"], [b"", b"[" * 100], [b"t" * 32, hello], [b"x", b"y", b"z"])
+            other.send_multipart(frames[number % 4])
+        time.sleep(1.0)
+        assert train.ask("ping")["ok"]
+
+    assert train.log.stat().st_size - before < 10_000
+    assert "lease.stranger" in train.log.read_text()
+    assert train.chat("a").status_code == 200
+
+
+def test_nobody_takes_the_place_of_a_worker(train: Train) -> None:
+    train.chat("a")
+    workers = train.workers()
+    hello = {"type": "hello", "worker": 1, "pid": workers[1]}
+    with stranger(train, "lease.sock", zmq.DEALER, b"worker-1-%d" % workers[1]) as other:
+        for token in ([], [b""], [b"0" * 32]):
+            other.send_multipart([*token, json.dumps(hello).encode()])
+            want = {"type": "want", "request": 1, "model": "a"}
+            other.send_multipart([*token, json.dumps(want).encode()])
+        assert train.ask("reload")["ok"]  # all workers are told of it
+        assert train.chat("b").status_code == 200  # they are told of this, too
+
+        assert not other.poll(1500)
+
+    assert train.workers() == workers
+    assert train.chat("a").status_code == 200
+
+
+def test_a_long_subscription_costs_nothing(train: Train) -> None:
+    before = memory(train)
+    with contextlib.closing(Raw(train)) as greedy:
+        greedy.send(b"\1" + b"x" * 15 * MB)
+        slowest_s = slowest_ping_s(train, 2.0)
+
+    print(f"slowest ping {slowest_s:.3f} s")
+    assert slowest_s < 2.0  # it was five
+    assert memory(train) - before < 32 * MB  # it was 257
+
+
+def test_a_hundred_thousand_subscriptions_are_cut_and_others_hear_on(train: Train) -> None:
+    with contextlib.closing(Raw(train)) as greedy, train.events("state/") as next_event:
+        before = memory(train)
+        for thousand in range(100):
+            greedy.send(*(b"\1%d" % thousand + b"%0240d" % number for number in range(1000)))
+        slowest_s = slowest_ping_s(train, 3.0)
+        grown = memory(train) - before
+        assert train.chat("a").status_code == 200
+        eventually(lambda: next_event()["type"] == "state", what="an event")
+
+    print(f"slowest ping {slowest_s:.3f} s, {grown / MB:.0f} MB more")
+    assert grown < 100 * MB
+    assert "events.cut" in train.log.read_text()
+
+
+def test_answers_that_nobody_reads_are_bounded(
+    start_train: Callable[..., Train], scripted: Callable[..., str]
+) -> None:
+    talks = f"sh -c 'for i in $(seq 4000); do echo {'x' * 250}; done; exec {scripted()}'"
+    train = start_train({"models": {"a": {"cmd": talks}}})
+    assert train.chat("a").status_code == 200
+    assert len(train.ask("logs", lines=10_000)["lines"]) > 3000
+    before = memory(train)
+    with stranger(train, "control.sock", zmq.DEALER) as other:
+        other.rcvhwm = 1
+        for _ in range(1500):
+            other.send_multipart([b"", b'{"cmd":"logs","lines":10000}'])
+        most = 0
+        for _ in range(20):
+            slowest_ping_s(train, 0.2)
+            most = max(most, memory(train))
+
+    print(f"{(most - before) / MB:.0f} MB more")
+    assert most - before < 100 * MB  # it was 500
+    eventually(lambda: "control.dropped" in train.log.read_text(), what="a line in the log")
+    assert len(train.ask("logs", lines=10_000)["lines"]) > 3000
+
+
+def test_a_client_that_asks_a_lot_at_once_and_reads_gets_all_its_answers(train: Train) -> None:
+    with stranger(train, "control.sock", zmq.DEALER) as other:
+        for _ in range(250):
+            other.send_multipart([b"", b'{"cmd":"status"}'])
+        answers: list[dict[str, Any]] = []
+        while len(answers) < 250 and other.poll(10_000):
+            answers.append(json.loads(other.recv_multipart()[1]))
+
+    assert [answer["ok"] for answer in answers] == [True] * 250
