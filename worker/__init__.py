@@ -16,6 +16,7 @@ an unclean close. Layout, lowest first; a file imports only from those above it:
     tracing        deciding   ids of a request and of its trace
     header_rules   deciding   fields that the configuration changes
     stripping      deciding   our own words out of what clients send back
+    large_body     deciding   what is read of a body that is too long to be read in one go
     naming         deciding   body -> name of the model -> where that is
     headers        deciding   header fields up and down; head of an upstream's answer
     sse            deciding   where a frame ends; whether a stream is whole; error frames

@@ -116,7 +116,10 @@ async def ask(call: Call, link: Link, outgoing: Outgoing) -> bytes:
         return await _ask_with_upload(call, link, outgoing)
     body = outgoing.body
     try:
-        if len(body) <= _JOINED_BYTES:
+        if outgoing.parts:
+            for part in (outgoing.head, *outgoing.parts):
+                await wire.send(part)
+        elif len(body) <= _JOINED_BYTES:
             await wire.send(outgoing.head + body)
         else:
             await wire.send(outgoing.head)

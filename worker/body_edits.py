@@ -9,21 +9,13 @@ Rule 2: what is edited was read as a JSON object before (`naming.read_body`), an
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
 
 from .errors import BadRequest
-
-_STRING: Final = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
-_KEY: Final = re.compile(rb"[ \t\r\n]*(%b)[ \t\r\n]*:[ \t\r\n]*" % _STRING, re.DOTALL)
-_SIMPLE: Final = re.compile(rb"%b|[^\s,{}\[\]\"]+" % _STRING, re.DOTALL)
-# The next bracket, whatever stands before it. Nothing is tried twice, which takes half the time.
-_BRACKET: Final = re.compile(rb"(?:[^\"{}\[\]]++|%b)*+([{}\[\]])" % _STRING, re.DOTALL)
-_NEXT: Final = re.compile(rb"[ \t\r\n]*([,}])")
-_OPEN: Final = re.compile(rb"[ \t\r\n]*\{")
-_EMPTY: Final = re.compile(rb"[ \t\r\n]*\}")
+from .json_spans import Member, find_members, finish
 
 # How a key may be written that reads "model": any letter of it may be an escape.
 _MODEL: Final = re.compile(
@@ -31,31 +23,42 @@ _MODEL: Final = re.compile(
 )
 
 
-class Member(NamedTuple):
-    """One member of an object: where its value is, from `start` up to `end`."""
+_OPEN: Final = re.compile(rb"[ \t\r\n]*+\{")
 
-    name: str
-    start: int
-    end: int
+# Bytes of a value that is one of those that are asked for or set here.
+_LONG_BYTES: Final = 64 * 1024
 
 
 class Edited(NamedTuple):
     """A body after its edits.
 
     Attributes:
-        body: The same object as before if nothing was to be changed.
+        body: The same object as before if nothing was to be changed. Of a long one it is that in
+            any case: see `parts`.
         asked_usage: The usage was asked for in the client's name: the chunk that brings it has to
             be taken out of the answer.
         asked_progress: The same, for the progress of the prompt.
+        parts: What is to be sent of a long body that was changed: copying it would take long.
     """
 
     body: bytes
     asked_usage: bool = False
     asked_progress: bool = False
+    parts: Sequence[bytes | memoryview] = ()
+
+    @property
+    def length(self) -> int:
+        """Bytes that are sent."""
+        return sum(map(len, self.parts)) if self.parts else len(self.body)
 
 
 def edit(
-    body: bytes, *, model: str | None = None, usage: bool = False, progress: bool = False
+    body: bytes,
+    *,
+    model: str | None = None,
+    usage: bool = False,
+    progress: bool = False,
+    members: Sequence[Member] | None = None,
 ) -> Edited:
     """Return `body` with what its upstream has to be told.
 
@@ -64,13 +67,14 @@ def edit(
         model: Name to put in the place of the one that is there, if one is there.
         usage: Ask a stream for its usage (``stream_options.include_usage``).
         progress: Ask llama-server for the progress of the prompt (``return_progress``).
+        members: Of a long body: where its members are.
 
     Raises:
         BadRequest: It is no JSON object.
     """
     if model is None and not usage and not progress:
         return Edited(body)
-    there = list(members(body))
+    there = finish(find_members(body)) if members is None else members
     wishes: dict[str, bytes] = {}
     if model is not None and _last(body, there, "model") is not None:
         wishes["model"] = msgspec.json.encode(model)
@@ -79,7 +83,10 @@ def edit(
         wishes["stream_options"] = options
     if progress and _last(body, there, "return_progress") != b"true":
         wishes["return_progress"] = b"true"
-    return Edited(_set(body, there, wishes), options is not None, "return_progress" in wishes)
+    asked = options is not None, "return_progress" in wishes
+    if members is None:
+        return Edited(_set(body, there, wishes), *asked)
+    return Edited(body, *asked, _parts(memoryview(body), there, wishes))
 
 
 def check_one_model(body: bytes) -> None:
@@ -91,8 +98,12 @@ def check_one_model(body: bytes) -> None:
     # A body has the word once, nearly always; only if it has it again, where is looked at.
     escaped = body.find(b"\\u00") >= 0
     count = len(_MODEL.findall(body)) if escaped else body.count(b'"model"')
-    if count > 1 and sum(member.name == "model" for member in members(body)) > 1:
+    if count > 1 and _models(body) > 1:
         raise BadRequest("cannot tell which model is meant: the body has 'model' more than once")
+
+
+def _models(body: bytes) -> int:
+    return sum(member.name == "model" for member in finish(find_members(body)))
 
 
 def set_members(body: bytes, values: Mapping[str, bytes]) -> bytes:
@@ -104,26 +115,38 @@ def set_members(body: bytes, values: Mapping[str, bytes]) -> bytes:
     Raises:
         BadRequest: `body` is no JSON object.
     """
-    return _set(body, list(members(body)), values)
+    return _set(body, finish(find_members(body)), values)
 
 
 def _set(body: bytes, there: Sequence[Member], values: Mapping[str, bytes]) -> bytes:
-    parts: list[bytes] = []
+    parts = _parts(body, there, values)
+    return b"".join(parts) if parts else body
+
+
+def _parts(
+    body: bytes | memoryview, there: Sequence[Member], values: Mapping[str, bytes]
+) -> list[bytes | memoryview]:
+    """Return the body with its edits, in parts; none if nothing changes."""
+    parts: list[bytes | memoryview] = []
     done = 0
     missing = dict(values)
     for name, start, end in there:
         missing.pop(name, None)
         value = values.get(name)
-        if value is not None and not _same(body[start:end], value):
+        if value is not None and not (
+            end - start <= _LONG_BYTES and _same(bytes(body[start:end]), value)
+        ):
             parts += (body[done:start], value)
             done = end
     if missing:
-        close = body.rindex(b"}")
-        last = len(body[:close].rstrip(b" \t\r\n"))  # so that blanks stay before the brace
+        # behind the last value, so that blanks stay before the brace
+        last = there[-1].end if there else _OPEN.match(body).end()  # type: ignore[union-attr]
         added = b",".join(msgspec.json.encode(name) + b":" + missing[name] for name in missing)
         parts += (body[done:last], b"," if there else b"", added)
         done = last
-    return b"".join((*parts, body[done:])) if parts else body
+    if parts:
+        parts.append(body[done:])
+    return parts
 
 
 def _same(found: bytes, value: bytes) -> bool:
@@ -141,73 +164,19 @@ def _with_usage(body: bytes, there: Sequence[Member]) -> bytes | None:
     found = _last(body, there, "stream_options")
     if found is None or found == b"null":
         return b'{"include_usage":true}'
-    if not found.startswith(b"{"):
+    if not found.startswith(b"{") or len(found) >= _LONG_BYTES:
         return None  # nonsense: its upstream has its own words for that
     options = set_members(found, {"include_usage": b"true"})
     return None if options is found else options
 
 
 def _last(body: bytes, there: Sequence[Member], name: str) -> bytes | None:
-    """Return the value of `name`; of several, the one that most readers take."""
-    found = [body[start:end] for known, start, end in there if known == name]
-    return found[-1] if found else None
+    """Return the value of `name`; of several, the one that most readers take.
 
-
-def members(body: bytes) -> Iterator[Member]:
-    """Give the members of the JSON object `body`, those inside of other values left out.
-
-    Raises:
-        BadRequest: It is no JSON object.
+    Of one that is too long to be any of those that are asked for there is only the beginning.
     """
-    opened = _OPEN.match(body)
-    if opened is None:
-        raise _no_object()
-    position = opened.end()
-    if _EMPTY.match(body, position) is not None:
-        return
-    while True:
-        key = _KEY.match(body, position)
-        if key is None:
-            raise _no_object()
-        end = _end_of_value(body, key.end())
-        yield Member(_text(key[1]), key.end(), end)
-        after = _NEXT.match(body, end)
-        if after is None:
-            raise _no_object()
-        if after[1] == b"}":
-            if body[after.end() :].strip(b" \t\r\n"):
-                raise _no_object()
-            return
-        position = after.end()
-
-
-def _end_of_value(body: bytes, start: int) -> int:
-    if body[start : start + 1] not in (b"{", b"["):
-        simple = _SIMPLE.match(body, start)
-        if simple is None:
-            raise _no_object()
-        return simple.end()
-    depth = 0
-    end = start
-    while (found := _BRACKET.match(body, end)) is not None:
-        end = found.end()
-        if found[1] in b"{[":
-            depth += 1
-        else:
-            depth -= 1
-            if depth == 0:
-                return end
-    raise _no_object()
-
-
-def _no_object() -> BadRequest:
-    return BadRequest("cannot read the body as JSON: it is not one whole object")
-
-
-def _text(key: bytes) -> str:
-    if b"\\" not in key:
-        return key[1:-1].decode("utf-8", "replace")
-    try:
-        return msgspec.json.decode(key, type=str)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return ""  # half of a surrogate pair, say: whatever it is, it is no name of ours
+    found = [member for member in there if member.name == name]
+    if not found:
+        return None
+    _, start, end = found[-1]
+    return body[start : min(end, start + _LONG_BYTES)]

@@ -3,6 +3,7 @@
 import math
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -20,6 +21,7 @@ from .gateway_fields import may_have_trailers
 from .head import RequestHead
 from .header_rules import CompiledRules
 from .headers import EARLY_STREAM_FIELDS, NO_BUFFERING, OK_LINE, AnswerHead
+from .json_spans import Member
 from .merging import MergingSplitter
 from .modes import DELAY_S, Mode, choose_mode
 from .naming import asks_for_thinking, asks_for_usage_itself
@@ -78,6 +80,8 @@ class Call:
         conn: Where it came from.
         head: Its head.
         body: What goes upstream, before it is edited; empty with an `upload`.
+        outline: What is read of the body; see `LargeBody`.
+        members: Where the members of a long body are.
         upload: A body that is passed on as it comes.
         target: Path and query that go upstream.
         way: What its path says.
@@ -109,6 +113,8 @@ class Call:
     close: bool
     config: WorkerConfig
     account: Account
+    outline: bytes = b""
+    members: Sequence[Member] | None = None
     upload: Upload | None = None
     peer: PeerRoute | None = None
     rules: CompiledRules | None = None
@@ -243,7 +249,7 @@ class Call:
         if self.turns is not None:
             self.mode = "reasoning"
             return
-        thinks = self.form is not Form.MESSAGES or asks_for_thinking(self.body)
+        thinks = self.form is not Form.MESSAGES or asks_for_thinking(self.outline)
         self.mode = choose_mode(self.head.mode, self.route, self.form, stream=True, thinks=thinks)
 
     def next_deadline(self) -> float:
@@ -414,7 +420,7 @@ class Call:
 
     def interrupted(self, heard: bytes) -> bytes:
         """Return the last frames of a stream that its client has cancelled."""
-        asked = self.turns is None and asks_for_usage_itself(self.body)
+        asked = self.turns is None and asks_for_usage_itself(self.outline)
         return self._speak().interrupted(heard, self.account.usage, asked_usage=asked)
 
     def stop_beating(self) -> None:
@@ -458,6 +464,6 @@ class Call:
                 model=self.model,
                 ident=os.urandom(12).hex(),
                 created=int(time.time()),
-                body=self.body,
+                body=self.outline,
             )
         return self._voice

@@ -10,9 +10,10 @@ Rule 2: brackets and texts are told apart, no more. What is between them is not 
 reads the value in earnest does that. What is no object, or not one whole one, is always noticed.
 """
 
+import io
 import re
 from array import array
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from itertools import accumulate, islice
 from typing import Final, NamedTuple, TypeAlias, TypeVar
 
@@ -31,6 +32,9 @@ MOST_MEMBERS: Final = 1000
 # Bytes that one step looks at. The first of a value looks at few, because most are short.
 _FIRST_BYTES: Final = 512
 _STEP_BYTES: Final = 64 * 1024
+
+# The same for what is only searched for, or copied.
+_COPIED_BYTES: Final = 512 * 1024
 
 _STRING: Final = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _KEY: Final = re.compile(rb"[ \t\r\n]*+(%b)[ \t\r\n]*+:[ \t\r\n]*+" % _STRING, re.DOTALL)
@@ -146,14 +150,25 @@ def find_items(body: bytes, start: int, most: int) -> Steps[list[Span] | None]:
         position = after.end()
 
 
-def is_there(body: bytes, word: bytes) -> Steps[bool]:
-    """Return whether `word` is in `body`."""
-    step = 16 * _STEP_BYTES
-    for start in range(0, len(body), step):
-        if body.find(word, start, start + step + len(word)) >= 0:
+def is_there(body: bytes, word: bytes, start: int = 0, end: int | None = None) -> Steps[bool]:
+    """Return whether `word` is in `body`, or between two places in it."""
+    end = len(body) if end is None else end
+    for at in range(start, end, _COPIED_BYTES):
+        if body.find(word, at, min(at + _COPIED_BYTES + len(word), end)) >= 0:
             return True
         yield
     return False
+
+
+def joined(parts: Iterable[bytes | memoryview]) -> Steps[bytes]:
+    """Return all `parts` as one."""
+    with io.BytesIO() as whole:
+        for part in parts:
+            view = memoryview(part)
+            for at in range(0, len(view), _COPIED_BYTES):
+                whole.write(view[at : at + _COPIED_BYTES])
+                yield
+        return whole.getvalue()
 
 
 def _end_of_value(body: bytes, start: int) -> Steps[int]:

@@ -126,12 +126,14 @@ class Names:
 
     Attributes:
         config: What the names were read from.
-        strip: Takes our own words out of what clients send back.
+        strip, strip_large: Take our own words out of what clients send back.
     """
 
     def __init__(self, config: WorkerConfig) -> None:
         self.config = config
-        self.strip = Stripper((config.marker, *config.old_markers)).strip
+        stripper = Stripper((config.marker, *config.old_markers))
+        self.strip = stripper.strip
+        self.strip_large = stripper.strip_large
         self._targets: dict[str, Target] = {}
         for route in config.models:
             for alias in route.aliases:

@@ -10,11 +10,10 @@ import trio
 from .account import Account
 from .body_edits import check_one_model
 from .call import Call
-from .errors import (
-    RelayError,
-)
+from .errors import RelayError, TooLarge
 from .head import RequestHead
 from .headers import origin_form
+from .large_body import LARGE_BYTES, LargeBody
 from .naming import Asked, asks_for_prefill_itself, read_body
 from .paths import BY_BODY, Form, Route, form_of_body, target_of
 from .prefill import PrefillProgress, Style, style_of
@@ -48,6 +47,7 @@ def open_call(
     head: RequestHead,
     way: Route,
     body: bytes,
+    large: LargeBody | None,
     upload: Upload | None,
     account: Account,
     caller: str,
@@ -66,16 +66,23 @@ def open_call(
     if upload is not None:
         asked = Asked(upload.model, upload.stream)
     elif head.path == QUERY_PATH:
+        if large is not None:
+            raise TooLarge(f"cannot take a query of more than {LARGE_BYTES} bytes")
         query = read_query(body)
         asked = Asked(query.model or service.names.first(), True)
         body = query.chat_body(asked.model)
         target = _CHAT_PATH
     elif way.model is not None:
         asked = Asked(way.model, bool(way.streams))
+    elif large is not None:
+        body = large.body
+        asked = read_body(large.outline)
+        check_one_model(large.outline)
     else:
         asked = read_body(body)
         check_one_model(body)
         body = service.names.strip(body)
+    outline = body if large is None else large.outline
     account.keeper.asked = asked.model[:_MOST_NAME_CHARS]
     route, peer = service.names.find(asked.model)
     if head.path == BY_BODY:
@@ -92,12 +99,14 @@ def open_call(
         style is not None
         and way.form in _TELLS_PREFILL
         and told is None
-        and not asks_for_prefill_itself(body)
+        and not asks_for_prefill_itself(outline)
     )
     return Call(
         conn=conn,
         head=head,
         body=body,
+        outline=outline,
+        members=None if large is None else large.members,
         upload=upload,
         target=target,
         way=way,

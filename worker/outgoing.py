@@ -1,11 +1,13 @@
 """What a request asks of its upstream, besides what its client has written. Deciding."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from arriero.protocol.activity import UpstreamKind
 from arriero.protocol.routes import ModelRoute
 
 from .body_edits import Edited, edit
+from .json_spans import Member
 from .paths import Form
 from .wishes import asks_for_progress, asks_for_usage
 
@@ -16,6 +18,7 @@ class Outgoing(NamedTuple):
     Attributes:
         head: With its blank line.
         body: Empty if it comes from somewhere else.
+        parts: What is sent in the place of `body`, if there are any.
         asked_usage, asked_progress: It asks for these in the client's name.
         connect_s: Seconds for a connection to come about.
         head_s: Seconds for the head of the answer.
@@ -27,6 +30,7 @@ class Outgoing(NamedTuple):
     asked_progress: bool
     connect_s: float
     head_s: float
+    parts: Sequence[bytes | memoryview] = ()
 
 
 class Wishes(NamedTuple):
@@ -46,7 +50,12 @@ class Wishes(NamedTuple):
 
 
 def edit_body(
-    body: bytes, route: ModelRoute, kind: UpstreamKind, path: bytes, wishes: Wishes
+    body: bytes,
+    route: ModelRoute,
+    kind: UpstreamKind,
+    path: bytes,
+    wishes: Wishes,
+    members: Sequence[Member] | None = None,
 ) -> Edited:
     """Return the body for an upstream of that kind.
 
@@ -56,10 +65,12 @@ def edit_body(
         kind: What answers.
         path: Where it is asked, without the query.
         wishes: What is wanted.
+        members: Of a long body: where its members are.
     """
     return edit(
         body,
         model=route.send_as,
         usage=wishes.usage or asks_for_usage(route.usage, kind, wishes.form, stream=wishes.stream),
         progress=wishes.progress and asks_for_progress(kind, path, stream=wishes.stream),
+        members=members,
     )

@@ -34,6 +34,7 @@ from .errors import (
 from .head import RequestHead
 from .headers import AnswerHead
 from .holding import exit_lease, hold, pause
+from .large_body import LARGE_BYTES, LargeBody, read_large
 from .leases import Lease
 from .opening import open_call, way_of
 from .outgoing import Outgoing, Wishes, edit_body
@@ -78,13 +79,20 @@ async def answer(
         AnswerCut: The answer could not be completed: the connection has to be cut.
     """
     close = not head.keep_alive or service.finishing
-    if head.path == BY_BODY:
-        way = way_of(service, body)
+    # what has a limit from here on says so; that of the client's words is over
+    conn.wait_for(Waits.SUPERVISOR, math.inf)
+    large: LargeBody | None = None
+    unread: RelayError | None = None
+    if len(body) > LARGE_BYTES:
+        try:
+            large = await conn.sentry.fairness.run(read_large(body, service.names.strip_large))
+        except RelayError as error:
+            unread = error
+    if head.path == BY_BODY and unread is None:
+        way = way_of(service, body if large is None else large.outline)
     conn.requests += 1
     conn.cancelled = conn.expired = False
     conn.busy = True
-    # what has a limit from here on says so; that of the client's words is over
-    conn.wait_for(Waits.SUPERVISOR, math.inf)
     caller = service.caller_of(head.keys)
     trace = start_trace(head.own, service.random.take(RANDOM_BYTES))
     request_id = service.running.enter(
@@ -99,7 +107,9 @@ async def answer(
     )
     call: Call | None = None
     try:
-        call = open_call(service, conn, head, way, body, upload, account, caller, close)
+        if unread is not None:
+            raise unread
+        call = open_call(service, conn, head, way, body, large, upload, account, caller, close)
         if head.idempotency_key is None:
             await _serve(service, call, trace)
         else:
@@ -293,8 +303,8 @@ def _body_for(call: Call, kind: UpstreamKind) -> tuple[Edited, int | None]:
         progress=call.prefill is not None or call.turns is not None or tells,
     )
     path = call.target.partition(b"?")[0]
-    edited = edit_body(call.body, call.route, kind, path, wishes)
-    return edited, len(edited.body)
+    edited = edit_body(call.body, call.route, kind, path, wishes, call.members)
+    return edited, edited.length
 
 
 def _outgoing(
@@ -303,6 +313,7 @@ def _outgoing(
     return Outgoing(
         head=head,
         body=edited.body,
+        parts=edited.parts,
         asked_usage=edited.asked_usage,
         asked_progress=edited.asked_progress,
         connect_s=connect_s,

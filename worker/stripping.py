@@ -12,10 +12,13 @@ is written by strangers.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
+
+from .errors import BadRequest
+from .json_spans import Member, Span, Steps, find_items, is_there, joined
 
 # Signs the block of thinking in which Anthropic's clients were told.
 SIGNATURE: Final = "swap-progress-v1"
@@ -31,7 +34,18 @@ _TEXT_PARTS: Final = ("text", "output_text", "input_text")
 _OPENING: Final = re.compile(r"<(think|assistant_thinking)>")
 _BLANKS: Final = re.compile(r"\s*")
 
+_HISTORIES: Final = ("messages", "input")
+
 _REMOVED: Final = object()
+
+# Of a long body: the longest message that is read, and how many values it may have, which are what
+# takes the time; and the longest history that is looked at.
+_LIGHT_BYTES: Final = 4 * 1024**2
+_LIGHT_VALUES: Final = 50_000
+_MOST_ITEMS: Final = 50_000
+
+# Bytes of a message for which nothing else is done in the same step.
+_LONG_BYTES: Final = 4096
 
 
 class Stripper:
@@ -61,14 +75,11 @@ class Stripper:
                 break
         else:
             return body
-        try:
-            request = msgspec.json.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return body
+        request = _decode(body)
         if not isinstance(request, dict):
             return body
         changed = False
-        for name in ("messages", "input"):
+        for name in _HISTORIES:
             items = request.get(name)
             if isinstance(items, list):
                 kept = [self._item(item) for item in items]
@@ -77,6 +88,57 @@ class Stripper:
                     request[name] = kept
                     changed = True
         return msgspec.json.encode(request) if changed else body
+
+    def strip_large(self, body: bytes, members: Sequence[Member]) -> Steps[bytes]:
+        """Return the same for a long body, whose `members` are known.
+
+        An item is read if it has one of our marks, and not all of them are built at once. One that
+        would take long to be read stays as it is.
+        """
+        for mark in self._marks:
+            if (yield from is_there(body, mark)):
+                break
+        else:
+            return body
+        view = memoryview(body)
+        parts: list[bytes | memoryview] = []
+        done = 0
+        for name, start, end in members:
+            if name in _HISTORIES and body[start : start + 1] == b"[":
+                kept = yield from self._items(body, start)
+                if kept is not None:
+                    parts += (view[done:start], *kept)
+                    done = end
+        return (yield from joined((*parts, view[done:]))) if parts else body
+
+    def _items(self, body: bytes, start: int) -> Steps[list[bytes | memoryview] | None]:
+        """Return a list of messages without our words, in parts; None if that changes nothing."""
+        try:
+            items = yield from find_items(body, start, _MOST_ITEMS)
+        except BadRequest:
+            return None
+        view = memoryview(body)
+        kept: list[bytes | memoryview] = []
+        changed = False
+        for number, span in enumerate(items or ()):
+            if number % 256 == 0 or span.end - span.start > _LONG_BYTES:
+                yield
+            new: bytes | memoryview | None = view[span.start : span.end]
+            if self._has_mark(body, span) and _is_light(body, span):
+                yield
+                item = _decode(body[span.start : span.end])
+                clean = self._item(item)
+                if clean is _REMOVED or clean != item:
+                    changed = True
+                    new = None if clean is _REMOVED else msgspec.json.encode(clean)
+            if new is not None:
+                kept += (b",", new)
+        return [b"[", *kept[1:], b"]"] if changed else None
+
+    def _has_mark(self, body: bytes, span: Span) -> bool:
+        if span.end - span.start > _LIGHT_BYTES:
+            return False
+        return any(body.find(mark, *span) >= 0 for mark in self._marks)
 
     def _item(self, item: object) -> object:
         """Return a message, or an item of Responses, without our words."""
@@ -194,6 +256,17 @@ def _without_lines(text: str, marker: str) -> str:
         done = text.find("\n", at) + 1 or len(text)
         at = text.find(marker, done)
     return "".join((*parts, text[done:])) if done else text
+
+
+def _decode(data: bytes) -> object:
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None  # whatever it is, it is for the upstream
+
+
+def _is_light(body: bytes, span: Span) -> bool:
+    return sum(body.count(sign, *span) for sign in (b",", b"[", b"{")) <= _LIGHT_VALUES
 
 
 def _is_empty(message: dict[str, Any]) -> bool:

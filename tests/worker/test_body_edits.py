@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arriero.protocol.activity import UpstreamKind
-from arriero.worker.body_edits import Edited, check_one_model, edit, members, set_members
+from arriero.worker.body_edits import Edited, check_one_model, edit, set_members
 from arriero.worker.errors import BadRequest
+from arriero.worker.json_spans import find_members, finish
 from arriero.worker.paths import Form
 from arriero.worker.wishes import asks_for_progress, asks_for_usage
 
@@ -209,11 +210,20 @@ def test_any_object_keeps_what_was_not_edited(
     assert edit(edited, model=model, usage=True, progress=True).body is edited
 
 
-@given(_OBJECTS, _STYLES)
-def test_members_are_where_they_are(value: dict[str, Any], style: dict[str, Any]) -> None:
+@given(_OBJECTS, _STYLES, st.text(max_size=5))
+def test_a_body_whose_members_are_known_is_edited_in_parts(
+    value: dict[str, Any], style: dict[str, Any], model: str
+) -> None:
     body = json.dumps(value, **style).encode()
-    found = {member.name: json.loads(body[member.start : member.end]) for member in members(body)}
-    assert found == value
+    there = finish(find_members(body))
+
+    found = edit(body, model=model, usage=True, progress=True, members=there)
+
+    whole = edit(body, model=model, usage=True, progress=True)
+    assert found.body is body
+    assert b"".join(found.parts or (found.body,)) == whole.body
+    assert found.length == whole.length == len(whole.body)
+    assert found[1:3] == whole[1:3]
 
 
 @given(st.binary(max_size=60) | st.text('{}[]",:\\ a1', max_size=40).map(str.encode))
