@@ -15,7 +15,6 @@ answer.
 import contextlib
 import math
 import socket
-import struct
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeAlias
 
@@ -25,6 +24,7 @@ import h2.events
 import h2.exceptions
 import trio
 from h2.errors import ErrorCodes
+from h2.settings import SettingCodes
 
 from .error_answer import error_answer
 from .errors import BadRequest, ClientGone, UpstreamDied
@@ -61,8 +61,6 @@ _REMEMBERED_STREAMS: Final = 1000
 # at once or within a second; this is for what has gone wrong.
 _LAST_FRAMES_S: Final = 1.0
 _LAST_REQUESTS_S: Final = 5.0
-
-_NO_ERROR: Final = 0
 
 
 class Http2Door:
@@ -167,8 +165,8 @@ class _Connection:
                     writing.start_soon(self._write)
                     with self._reading:
                         await self._read(data, requests)
-                    if self._reading.cancelled_caught and not (self._gone or self._finishing):
-                        self._http.close_connection()  # it was idle
+                    if self._reading.cancelled_caught and not self._gone:
+                        self._http.close_connection()  # it is idle, or all is to end
                         self._flush()
                     for stream in tuple(self._streams.values()):
                         stream.scope.cancel()
@@ -189,10 +187,9 @@ class _Connection:
         if self._finishing:
             return
         self._finishing = True
-        # The library would send nothing more after its own GOAWAY.
-        last = self._http.highest_inbound_stream_id
-        self._out += struct.pack(">HBBBIII", 0, 8, 7, 0, 0, last, _NO_ERROR)
-        self._out_wakeup.set()
+        # GOAWAY comes at the end: some libraries neither send nor read anything after it.
+        self._http.update_settings({SettingCodes.MAX_CONCURRENT_STREAMS: 0})
+        self._flush()
         if not self._streams:
             self._reading.cancel()
 

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import httpx
 import psutil
 import pytest
-from packets import DEADLY, FLOODS, OF_HTTP_1, WRONG
+from hyperframe.frame import DataFrame
+from packets import DEADLY, FLOODS, HELLO, OF_HTTP_1, POST, WRONG, headers, made
 from trains import PATIENCE_S, Stream, Train, eventually
 
 pytestmark = pytest.mark.e2e
@@ -106,3 +107,64 @@ def test_who_would_change_to_http_2_is_answered_in_http_1(train: Train, settings
 
     assert (answer.status_code, answer.text) == (200, "OK")
     assert "upgrade" not in answer.headers
+
+
+def begin_streams(train: Train, number: int) -> tuple[socket.socket, Callable[[], int]]:
+    """Ask for long answers on one connection, and read as few bytes of each as there have to be.
+
+    Returns:
+        The connection, and what says how many answers have begun.
+    """
+    body = b'{"model":"a","stream":true,"messages":[],"script":"chunks=40000"}'
+    stranger = connect(train)
+    stranger.sendall(
+        HELLO
+        + b"".join(
+            headers(n, POST) + made(DataFrame(n, body, flags=["END_STREAM"]))
+            for n in range(1, 2 * number, 2)
+        )
+    )
+    came = bytearray()
+
+    def begun() -> int:
+        stranger.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while more := stranger.recv(65536):
+                came.extend(more)
+        return len(heads_in(bytes(came)))
+
+    return stranger, begun
+
+
+def heads_in(data: bytes) -> set[int]:
+    """The streams of which a head has come."""
+    found = set()
+    while len(data) >= 9:
+        size = int.from_bytes(data[:3])
+        if data[3] == 1:
+            found.add(int.from_bytes(data[5:9]))
+        data = data[9 + size :]
+    return found
+
+
+def test_of_streams_whose_client_leaves_with_a_full_window_nothing_stays(
+    start_train: Callable[..., Train], scripted: Callable[..., str]
+) -> None:
+    connections, streams = 2, 40
+    train = start_train({"models": {"a": {"cmd": scripted("--name", "a")}}})
+    assert train.chat("a").status_code == 200
+    worker = worker_of(train)
+    opened = worker.num_fds()
+    resident = worker.memory_info().rss
+
+    clients = [begin_streams(train, streams) for _ in range(connections)]
+    eventually(
+        lambda: all(begun() == streams for _, begun in clients), what="all streams have begun"
+    )
+    assert worker.num_fds() >= opened + connections * streams  # they run, and cannot end
+    assert worker.memory_info().rss - resident < connections * streams * 256 * 1024
+    for client, _ in clients:
+        client.close()
+
+    eventually(lambda: worker.num_fds() <= opened, what=f"{opened} open files again")
+    assert train.stop(within_s=10) == 0
