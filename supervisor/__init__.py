@@ -16,7 +16,7 @@ Layout, in the order in which one part stands on another:
                endings                                        why a process went away, for clients
     doing      real_disk, config, config_sources, config_store, watching, reloading
                                                               the files of the configuration
-               spawning, process*, lines, procfs, guardian*, ports, health
+               descriptors, spawning, process*, lines, procfs, guardian*, ports, health
                                                               one process, and nothing left behind
                kinds, port_owner                              what a server is, and whose its port
                fleet                                          the processes of models

@@ -25,6 +25,7 @@ from .config_sources import find_sources
 from .config_values import LogLevel
 from .config_watch import View
 from .control_server import open_control_server
+from .descriptors import raise_descriptor_limit
 from .durations_file import FILE_NAME
 from .engine import Engine
 from .errors import SupervisorError
@@ -115,6 +116,7 @@ def serve(order: Order) -> int:
         SupervisorError: It cannot be started: the configuration, the listening address, or the
             folder for the sockets. The text says what would do.
     """
+    raise_descriptor_limit()
     seen = order.look()  # before it is read: what is changed meanwhile must not be missed
     in_force = InForce(order.load())
     follow_log_level(in_force.config)

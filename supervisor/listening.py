@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from .errors import SupervisorError
 
 # Connections that wait in the kernel while no worker takes them: during a restart, clients queue
-# here instead of being refused. The kernel cuts it to net.core.somaxconn (4096 by default).
-BACKLOG = 1024
+# here instead of being refused, and thousands may come at once: one that finds no room is let in a
+# second later, or three. The kernel cuts it to net.core.somaxconn (4096 by default).
+BACKLOG = 4096
 
 # The first socket that systemd hands over. Source: sd_listen_fds(3), SD_LISTEN_FDS_START.
 _FIRST_FD = 3

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .descriptors import restore_descriptor_limit
 from .errors import SpawnError
 
 # What systemd says to this process is not meant for its children: a child that takes the
@@ -45,6 +46,7 @@ class Launch:
         pass_fds: Open files that it inherits, under the same numbers.
         report: Ask llama-server to report its progress on its standard output. It then ends
             by itself when its standard input does.
+        is_ours: It is a part of arriero, and may have as many open files as we.
         stop_argv: Process id -> command that ends it, in the place of SIGTERM; none: SIGTERM.
             Asked when it has to end.
         first_input: What it finds on its standard input, 4 kB at the most.
@@ -58,6 +60,7 @@ class Launch:
     socket: str | None = None
     pass_fds: tuple[int, ...] = ()
     report: bool = True
+    is_ours: bool = False
     stop_argv: Callable[[int], tuple[str, ...]] = lambda _: ()
     first_input: bytes = b""
 
@@ -99,6 +102,8 @@ def spawn(launch: Launch, mark: tuple[str, str]) -> "subprocess.Popen[bytes]":
         raise SpawnError(f"cannot start {name!r}: {_reason(exc, launch)}") from exc
     except ValueError as exc:
         raise SpawnError(f"cannot start {name!r}: its command holds a zero byte") from exc
+    if not launch.is_ours:
+        restore_descriptor_limit(process.pid)
     if launch.first_input:
         assert process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it has ended: whoever waits for it sees that

@@ -230,6 +230,7 @@ class WorkerPool:
             # Not as an argument or in the environment, where others can read it for ever.
             first_input=worker.token + b"\n",
             report=False,
+            is_ours=True,
         )
 
     async def _stop_when_hung(self, worker: _Worker) -> None:

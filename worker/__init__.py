@@ -62,6 +62,7 @@ an unclean close. Layout, lowest first; a file imports only from those above it:
     randomness     doing      random bytes, bought in bulk
     fairness       doing      turns for those that have long work
     sentry         doing      all deadlines, clients that left, streams that are silent
+    gate           deciding   how many requests may wait for an upstream's first word
     upstream       doing      kept connections to the models
     upload         doing      a body that is passed on as it comes
     questions      doing      what the supervisor is asked and answers later

@@ -12,12 +12,13 @@ from arriero.protocol.routes import PeerRoute
 
 from .call import Call
 from .errors import ClientGone, RelayError, UpstreamDied, UpstreamSilent
+from .gate import Gate
 from .header_rules import CompiledRules
 from .headers import MAX_ANSWER_HEAD_BYTES, AnswerHead, upstream_request
 from .leases import Lease
 from .outgoing import Outgoing
 from .peers import peer_request
-from .sentry import Connection
+from .sentry import Connection, Waits
 from .tracing import Trace
 from .upstream import Endpoint, Link, Unreachable
 from .waiting import View
@@ -100,6 +101,34 @@ async def open_link(conn: Connection, endpoint: Endpoint, connect_s: float) -> L
             conn.upstream = None
     conn.check()
     raise Unreachable("cannot reach the model's server")
+
+
+async def wait_for_room(call: Call, gate: Gate) -> None:
+    """Wait until the upstream can be asked; meanwhile the client hears what it is to hear.
+
+    Raises:
+        ClientGone: The client has left.
+        RequestCancelled: Somebody has asked for the end.
+        UpstreamSilent: The upstream has answered nobody for too long.
+    """
+    conn = call.conn
+    conn.wait_for(Waits.UPSTREAM, call.config.upstream_idle_s)
+    place = gate.line_up()
+    try:
+        with trio.CancelScope() as scope:
+            conn.upstream = _Attempt(scope)
+            while True:
+                with trio.move_on_at(call.next_deadline() if call.speaks else math.inf):
+                    await place.wait()
+                    return
+                await call.tell(_READY_VIEW)
+        blame(conn)
+        raise Unreachable("cannot reach the model's server")
+    except BaseException:
+        gate.give_up(place)
+        raise
+    finally:
+        conn.upstream = None
 
 
 def blame(conn: Connection) -> None:

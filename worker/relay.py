@@ -9,7 +9,7 @@ from collections.abc import Callable
 import msgspec
 import trio
 
-from .asking import ask, blame, first_bytes, next_bytes, open_link, read_head
+from .asking import ask, blame, first_bytes, next_bytes, open_link, read_head, wait_for_room
 from .call import AnswerCut, Call
 from .errors import UpstreamAnsweredError, UpstreamDied
 from .headers import AnswerBody, AnswerHead, plain_copy
@@ -64,9 +64,13 @@ async def relay(
         AnswerCut: It went away in the middle of an answer whose error cannot be told otherwise.
     """
     conn = call.conn
-    link = endpoint.take_idle() or await open_link(conn, endpoint, outgoing.connect_s)
+    gate = endpoint.gate if call.peer is None else None
+    if gate is not None and not gate.enter_now():
+        await wait_for_room(call, gate)
+    link: Link | None = None
     kept = False
     try:
+        link = endpoint.take_idle() or await open_link(conn, endpoint, outgoing.connect_s)
         conn.check()  # what was wished before there was anything to cut
         conn.upstream = link
         conn.wait_for(Waits.UPSTREAM, min(call.config.upstream_idle_s, outgoing.head_s))
@@ -82,6 +86,9 @@ async def relay(
             blame(conn)
             raise Unanswered("the model's server went away before it answered")
         head, data = await read_head(call, link, endpoint, data)
+        if gate is not None:
+            gate.leave()
+            gate = None
         if head.status >= 400 and not call.committed and call.is_replayable:
             wait_s = again_after(head)
             if wait_s is not None:
@@ -101,10 +108,13 @@ async def relay(
         kept = answer.complete and answer.keep_alive and not link.half_asked
     finally:
         conn.upstream = None
-        if kept:
-            endpoint.keep(link)
-        else:
-            link.wire.close()
+        if link is not None:
+            if kept:
+                endpoint.keep(link)
+            else:
+                link.wire.close()
+        if gate is not None:
+            gate.leave()
 
 
 # --- answers that are not streams of events ------------------------------------------------------

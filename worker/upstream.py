@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import trio
 
 from .errors import UpstreamDied
+from .gate import Gate
 from .headers import AnswerHead, parse_answer_head
 from .tls_wire import TlsWire, Untrusted, make_context
 from .wire import RECEIVE_BYTES, Wire, WireBroken, connect
@@ -26,6 +27,11 @@ IDLE_S = 1.0
 
 # The same with TLS: services have no few threads, and a new connection takes some round trips.
 TLS_IDLE_S = 30.0
+
+# Seconds after which a connection on this machine has found a full backlog, and until the next look
+# at one of a unix socket, which says so at once.
+_BACKLOG_S = 0.3
+_BACKLOG_PAUSE_S = 0.02
 
 # Seconds of idleness after which a look is worth a system call.
 _FRESH_S = 0.05
@@ -100,12 +106,14 @@ class Endpoint:
         port: TCP port, or None.
         base_path: What the URL has after the authority, without a final slash.
         trust: Gives whom to trust, for TLS; None to speak without.
+        gate: How many requests may be without an answer there.
     """
 
     host: str
     port: int | None
     base_path: bytes = b""
     trust: Callable[[], ssl.SSLContext] | None = None
+    gate: Gate = field(default_factory=Gate)
     _idle: list[Link] = field(default_factory=list)
     _heads: dict[bytes, AnswerHead] = field(default_factory=dict)
     _forgotten: bool = False
@@ -177,9 +185,7 @@ class Endpoint:
         """
         try:
             with trio.fail_after(connect_s):
-                if self.port is None:
-                    return Link(await connect(socket.AF_UNIX, self.host))
-                wire = await _connect_tcp(self.host, self.port)
+                wire = await self._connect()
                 return Link(wire if self.trust is None else await self._start_tls(wire, self.trust))
         except Untrusted as exc:
             raise Unreachable(
@@ -188,6 +194,22 @@ class Endpoint:
             ) from exc
         except (OSError, ValueError, WireBroken, trio.TooSlowError) as exc:
             raise Unreachable("cannot reach the model's server") from exc
+
+    async def _connect(self) -> Wire:
+        """Connect; to a server of this machine whose backlog is full, as soon as it has room.
+
+        Left to itself, the kernel asks again a second later, or three.
+        """
+        if self.port is None:
+            while True:
+                try:
+                    return await connect(socket.AF_UNIX, self.host)
+                except BlockingIOError:
+                    await trio.sleep(_BACKLOG_PAUSE_S)
+        while self.host.startswith("127."):
+            with trio.move_on_after(_BACKLOG_S):
+                return await connect(socket.AF_INET, (self.host, self.port))
+        return await _connect_tcp(self.host, self.port)
 
     async def _start_tls(self, wire: Wire, trust: Callable[[], ssl.SSLContext]) -> TlsWire:
         try:

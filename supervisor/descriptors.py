@@ -1,0 +1,28 @@
+"""How many files and connections may be open: as many as the system allows, for us and the workers.
+
+Each client that waits holds a connection. The usual soft limit of 1,024 is there for programs that
+use select(2), which is not ours; the hard limit is what the operator allows. Models get the soft
+limit back that we were started with: they may be such programs.
+
+Source: systemd.exec(5), "Don't use" beside LimitNOFILE; "File Descriptor Limits" in systemd's docs.
+"""
+
+import contextlib
+import resource
+from typing import Final
+
+_AT_START: Final = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+
+def raise_descriptor_limit() -> None:
+    """Raise the soft limit of this process, and of all that it starts, to the hard one."""
+    _, hard = _AT_START
+    with contextlib.suppress(OSError, ValueError):  # what the system does not allow stays
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def restore_descriptor_limit(pid: int) -> None:
+    """Give the process `pid`, a child that was just started, the limit that we had."""
+    if resource.getrlimit(resource.RLIMIT_NOFILE) != _AT_START:
+        with contextlib.suppress(OSError, ValueError):  # it has gone already
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, _AT_START)
