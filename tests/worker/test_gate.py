@@ -1,0 +1,112 @@
+"""Requests wait for room at an upstream in this worker, in order."""
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from arriero.worker import gate as gate_module
+from arriero.worker.gate import Gate
+from arriero.worker.upstream import Endpoint
+
+
+def test_so_many_enter_and_the_rest_follow_in_order() -> None:
+    gate = Gate(2)
+    assert [gate.enter_now() for _ in range(3)] == [True, True, False]
+    first, second, third = (gate.line_up() for _ in range(3))
+
+    gate.leave()
+    assert [place.is_set() for place in (first, second, third)] == [True, False, False]
+    gate.give_up(second)
+    gate.leave()
+    assert third.is_set()
+
+
+def test_who_gives_up_what_it_has_got_leaves_it_to_the_next() -> None:
+    gate = Gate(1)
+    gate.enter_now()
+    got, after = gate.line_up(), gate.line_up()
+    gate.leave()
+
+    gate.give_up(got)
+
+    assert after.is_set()
+    gate.leave()
+    assert gate.enter_now()
+
+
+async def test_no_more_than_so_many_requests_are_at_an_upstream_at_once(
+    tmp_path: Path, kit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Forty ask at once; the upstream never has more than three of them, and answers all."""
+    monkeypatch.setattr(gate_module.Gate.__init__, "__defaults__", (3,))
+    now = most = 0
+
+    async def handler(exchange: Any) -> None:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        await wait_all_tasks_blocked(0.001)
+        now -= 1
+        await kit.answer_json(exchange)
+
+    async with kit.open_rig(tmp_path, handler) as rig:
+        async with trio.open_nursery() as nursery:
+
+            async def ask() -> None:
+                assert (await rig.ask(kit.post())).startswith(b"HTTP/1.1 200")
+
+            for _ in range(40):
+                nursery.start_soon(ask)
+        assert most == 3
+        assert len(rig.upstream.exchanges) == 40
+        assert rig.upstream.connections <= 40
+
+
+async def test_a_client_that_leaves_the_line_lets_the_next_one_in(
+    tmp_path: Path, kit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate_module.Gate.__init__, "__defaults__", (1,))
+    go = trio.Event()
+
+    async def handler(exchange: Any) -> None:
+        await go.wait()
+        await kit.answer_json(exchange)
+
+    async with kit.open_rig(tmp_path, handler) as rig:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(rig.ask, kit.post())
+            while not rig.upstream.exchanges:
+                await trio.sleep(0.01)
+            async with await rig.connect() as leaver:
+                await leaver.send_all(kit.post())
+                await wait_all_tasks_blocked(0.05)
+            go.set()
+        assert (await rig.ask(kit.post())).startswith(b"HTTP/1.1 200")
+
+
+async def test_a_unix_socket_whose_backlog_is_full_is_tried_again(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    path = tmp_path / "x.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(os.fspath(path))
+        listener.listen(0)
+        endpoint = Endpoint(os.fspath(path), None)
+        first = await endpoint.open()  # the only place
+        second: list[Any] = []
+
+        async def open_second() -> None:
+            second.append(await endpoint.open())
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(open_second)
+            await trio.sleep(1)
+            assert second == []
+            listener.accept()[0].close()
+        for link in (first, *second):
+            link.wire.close()
