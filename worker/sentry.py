@@ -21,6 +21,9 @@ from .wire import RECEIVE_BYTES, Wire, WireBroken
 # began, so within 0.8 s: the promise is 1 s.
 TICK_S = 0.4
 
+# Connections that are looked at in one turn of the loop.
+_LOOKS_PER_TURN = 64
+
 # Shortest time between two looks at one stream's silence.
 _BEAT_PAUSE_S = 0.05
 
@@ -344,8 +347,10 @@ class Sentry:
             if now >= look_at:
                 look_at = now + TICK_S
                 self.now = now
-                for connection in tuple(self.connections):
+                for count, connection in enumerate(tuple(self.connections), 1):
                     connection.look(now)
+                    if count % _LOOKS_PER_TURN == 0:
+                        await trio.lowlevel.checkpoint()  # thousands may have left at once
                 for chore in self.chores:
                     chore(now)
             while self._beats and self._beats[0][0] <= now:

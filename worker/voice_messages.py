@@ -4,6 +4,7 @@ Pings may come before the upstream's own stream, which then passes untouched. A 
 needs a message around it, so the two streams are merged into one (`merge_messages`).
 """
 
+import functools
 from typing import Any
 
 from .errors import RelayError, anthropic_error
@@ -57,7 +58,7 @@ class MessagesVoice(Voice):
 
     def line(self, text: str, numbers: Numbers | None) -> bytes:
         """Return `text` as thinking."""
-        return _delta({"type": "thinking_delta", "thinking": text})
+        return _thinking(text)
 
     def heartbeat(self, numbers: Numbers | None) -> bytes:
         """Return a ping; nothing may be added to it."""
@@ -106,6 +107,11 @@ def _counts(usage: Usage) -> dict[str, int]:
             "cache_read_input_tokens": cached,
         }
     return counts
+
+
+@functools.lru_cache(maxsize=64)  # thousands who wait for one model hear the same
+def _thinking(text: str) -> bytes:
+    return _delta({"type": "thinking_delta", "thinking": text})
 
 
 def _delta(delta: dict[str, str]) -> bytes:

@@ -80,8 +80,7 @@ async def test_a_client_that_leaves_the_line_lets_the_next_one_in(
     async with kit.open_rig(tmp_path, handler) as rig:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(rig.ask, kit.post())
-            while not rig.upstream.exchanges:
-                await trio.sleep(0.01)
+            await rig.upstream.asked.wait()
             async with await rig.connect() as leaver:
                 await leaver.send_all(kit.post())
                 await wait_all_tasks_blocked(0.05)

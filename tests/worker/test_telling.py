@@ -11,9 +11,12 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from arriero.protocol.events import ProgressMade, QueueChanged, StateChanged
 from arriero.protocol.values import ModelStatus, Progress, QueueEntry, Snapshot
+from arriero.worker import voice_chat, voice_messages
 from arriero.worker.progress_view import ProgressView
 from arriero.worker.telling import Teller
-from arriero.worker.waiting import View
+from arriero.worker.voice_chat import ChatVoice
+from arriero.worker.voice_messages import MessagesVoice
+from arriero.worker.waiting import View, WaitingStream
 from arriero.worker.waking import Waking
 
 CROWD = 500
@@ -108,7 +111,7 @@ async def test_a_percent_is_news_for_those_who_are_shown_percents(scene: Scene) 
     scene.load(0.0)
     lines, events, beats = crowd(scene, step=10), crowd(scene, step=1), crowd(scene, step=0)
 
-    for thousandths in range(0, 300):
+    for thousandths in range(300):
         scene.load(thousandths / 1000)
         await wait_all_tasks_blocked()
 
@@ -200,3 +203,39 @@ async def test_a_crowd_is_woken_in_order_a_few_at_a_time(nursery: trio.Nursery) 
 
     assert woken == list(range(CROWD))
     assert most <= 16
+
+
+@pytest.mark.parametrize(
+    ("make", "cached"),
+    [
+        (lambda n: ChatVoice(model="m", ident=f"{n:024x}", created=n), voice_chat._reasoning),
+        (
+            lambda n: MessagesVoice(merges=True, model="m", ident=f"{n:024x}"),
+            voice_messages._thinking,
+        ),
+    ],
+)
+def test_what_all_hear_is_encoded_once(make: Any, cached: Any) -> None:
+    cached.cache_clear()
+    voice_chat.member.cache_clear()
+    streams = [
+        WaitingStream(
+            mode="reasoning",
+            voice=make(number),
+            model="m",
+            now=0.0,
+            delay_s=0.5,
+            heartbeat_s=15.0,
+            marker="",
+            details=True,
+        )
+        for number in range(CROWD)
+    ]
+
+    for step in range(1, 6):
+        view = View("loading", fraction=step / 10)
+        frames = {b"".join(stream.on_time(2.0 * step, view)) for stream in streams}
+        assert all(b"loading %d%%" % (10 * step) in frame for frame in frames)
+
+    assert cached.cache_info().misses == 5
+    assert voice_chat.member.cache_info().misses <= 5
