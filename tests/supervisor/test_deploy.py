@@ -86,6 +86,59 @@ def test_the_gpu_is_not_taken_away() -> None:
     assert settings("MemoryDenyWriteExecute") == settings("DevicePolicy") == []
 
 
+# What makes up the exposure, for machines without systemd-analyze; see the reasons in the unit.
+HARDENED = {
+    "NoNewPrivileges": ["yes"],
+    "ProtectSystem": ["strict"],
+    "ProtectProc": ["invisible"],
+    "PrivateMounts": ["yes"],
+    "CapabilityBoundingSet": [""],
+    "SystemCallArchitectures": ["native"],
+    "SystemCallErrorNumber": ["EPERM"],
+}
+
+# In tenths: the range is 0 to 10.
+MOST_EXPOSED = 30
+
+
+def test_the_service_is_hardened() -> None:
+    assert {name: settings(name) for name in HARDENED} == HARDENED
+    assert settings("SystemCallFilter")[0].split()[0] == "@system-service"
+    for missing in ("PrivateUsers", "RestrictNamespaces", "PrivateNetwork", "IPAddressDeny"):
+        assert settings(missing) or re.search(rf"^#   .*\b{missing}=", SERVICE, re.MULTILINE)
+    [tasks] = settings("TasksMax")
+    assert 4096 <= int(tasks) <= 32768
+
+
+def test_a_service_is_little_exposed_as_systemd_counts_it(tmp_path: Path) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed")
+
+    def verdict(text: str) -> "subprocess.CompletedProcess[str]":
+        (tmp_path / "arriero.service").write_text(text)
+        return subprocess.run(
+            [
+                "systemd-analyze",
+                "security",
+                "--no-pager",
+                "--offline=true",
+                f"--threshold={MOST_EXPOSED}",
+                str(tmp_path / "arriero.service"),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+
+    found = verdict(SERVICE)
+    if "unrecognized option" in found.stderr:
+        pytest.skip("this systemd-analyze cannot look at a file")
+    assert found.returncode == 0, found.stdout[-400:]
+    open_one = re.sub("^SystemCallFilter=.*$", "", SERVICE, flags=re.MULTILINE)
+    assert verdict(open_one).returncode != 0
+
+
 def test_the_readme_tells_of_every_file_and_of_the_guardian() -> None:
     readme = (DEPLOY / "README.md").read_text()
 
