@@ -44,6 +44,7 @@ bench: $(READY) ## measure throughput and latency
 	@$(BIN)/python -m tests.bench.run $(ARGS)
 
 faults: $(READY) ## break everything in every situation (25 min); writes docs/reliability.md
+	@$(BIN)/python tests/real/parts.py llama-server
 	@$(BIN)/python -m tests.faults.run $(ARGS)
 
 soak: $(READY) ## half an hour of everything at once: what grows?

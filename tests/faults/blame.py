@@ -62,6 +62,7 @@ def blame(ending: Ending, found: Circumstances) -> Blame:
         return Blame.INJECTED
     if found.target is Target.SUPERVISOR and ended:
         return Blame.INJECTED  # promise 1: nothing survives it
-    if found.target is Target.MODEL and found.begun and not found.streams:
+    is_model = found.target in {Target.MODEL, Target.LLAMA_SERVER}
+    if is_model and found.begun and not found.streams:
         return Blame.UPSTREAM
     return Blame.OURS

@@ -3,13 +3,15 @@
 import math
 import re
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import trio
 
 from .blame import Blame, Circumstances, blame
-from .clients import Client, chat
+from .clients import Client, chat, real_chat
 from .endings import Ending, judge
 from .injecting import begun
 from .leftovers import descriptors, left_over, orphans
@@ -62,7 +64,7 @@ async def run_cell(cell: Cell, folder: Path) -> Result:
     Raises:
         NotSo: The situation did not come about; says what is missing.
     """
-    rig = Rig(folder, configuration(cell), piped=cell.fault is not Fault.DISK_LOG)
+    rig = Rig(folder, configuration(cell, folder), piped=cell.fault is not Fault.DISK_LOG)
     try:
         rig.start()
         async with trio.open_nursery() as nursery:
@@ -82,7 +84,7 @@ async def _run(cell: Cell, rig: Rig) -> Result:
     everybody = [*answered, *waiting]
     before = await in_thread(descriptors, rig)
     limit_s = LASTS_S[cell.fault] + HANG_S
-    probe = _Probe(rig.port, "b" if waiting else "a")
+    probe = _Probe(rig.port, partial(_ask_anew, cell, "b" if waiting else "a"))
     left = []
     async with trio.open_nursery() as nursery, trio.open_nursery() as crowd:
 
@@ -153,7 +155,7 @@ def _victim(cell: Cell, rig: Rig) -> int:
         case Target.WORKER:  # the one that has most to lose
             found = rig.ask("workers")["workers"]
             return int(max(found, key=lambda one: one["in_flight"])["pid"])
-        case Target.MODEL:
+        case Target.MODEL | Target.LLAMA_SERVER:
             return int(rig.model("b" if cell.situation is Situation.LOADING else "a")["pid"])
 
 
@@ -174,6 +176,12 @@ def _describe(ending: Ending, client: Client) -> str:
     return f"{ending.value}: {what} after {client.took_s:.0f} s{tail}"
 
 
+def _ask_anew(cell: Cell, model: str) -> Client:
+    if cell.target is Target.LLAMA_SERVER:
+        return real_chat(tokens=5, stream=False)
+    return chat(model, stream=False)
+
+
 class _Probe:
     """Asks again and again, whatever became of the last question, until it gets a good answer.
 
@@ -182,11 +190,11 @@ class _Probe:
         at: When, on the clock of trio; infinite before that.
     """
 
-    def __init__(self, port: int, model: str) -> None:
+    def __init__(self, port: int, client: Callable[[], Client]) -> None:
         self.good = trio.Event()
         self.at = math.inf
         self._port = port
-        self._model = model
+        self._client = client
 
     async def run(self, begins_at: float) -> None:
         await trio.sleep_until(begins_at)
@@ -198,7 +206,7 @@ class _Probe:
             nursery.cancel_scope.cancel()
 
     async def _ask(self) -> None:
-        client = chat(self._model, stream=False)
+        client = self._client()
         await client.run(self._port)
         assert client.answer is not None
         if judge(client.answer, client.wanted) is Ending.WHOLE and not self.good.is_set():

@@ -23,7 +23,7 @@ class Client:
         sends: Its type.
         fields: Header fields besides the usual ones.
         streams: It asks for a stream.
-        wanted: The whole text of the answer.
+        wanted: The whole text of the answer; None if nobody knows it.
         late: It comes when the fault has begun.
         local_port: Its end of the connection; 0 before there is one.
         status: Of the answer; None before its head came.
@@ -39,7 +39,7 @@ class Client:
     sends: str = "application/json"
     fields: tuple[tuple[str, str], ...] = ()
     streams: bool
-    wanted: str
+    wanted: str | None
     late: bool = False
     local_port: int = 0
     status: int | None = None
@@ -167,6 +167,17 @@ def chat(
         fields=() if mode is None else (("X-Swap-Progress", mode),),
         streams=stream,
         wanted="".join(CHUNK.format(number) for number in range(1, chunks + 1)),
+        late=late,
+    )
+
+
+def real_chat(*, tokens: int, stream: bool, late: bool = False) -> Client:
+    """Return a client that chats with a real model `a`, which says so many words at random."""
+    body = {"model": "a", "messages": [{"role": "user", "content": "hi"}], "stream": stream}
+    return Client(
+        body=json.dumps(body | {"max_tokens": tokens}).encode(),
+        streams=stream,
+        wanted=None,
         late=late,
     )
 

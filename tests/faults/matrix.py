@@ -33,6 +33,7 @@ class Target(Enum):
     SUPERVISOR = "supervisor"
     WORKER = "worker"
     MODEL = "model"
+    LLAMA_SERVER = "llama-server"  # a model that is no script, in some cells
 
 
 class Situation(Enum):
@@ -86,7 +87,19 @@ class Cell:
         return _SENSELESS.get((self.fault, self.target))
 
 
-ALL = tuple(Cell(*parts) for parts in product(Fault, Target, Situation))
+_SCRIPTED = (Target.SUPERVISOR, Target.WORKER, Target.MODEL)
+
+ALL = tuple(
+    Cell(*parts)
+    for parts in (
+        *product(Fault, _SCRIPTED, Situation),
+        *product(
+            (Fault.SIGKILL, Fault.SIGSTOP, Fault.NO_FD, Fault.NO_MEMORY),
+            (Target.LLAMA_SERVER,),
+            (Situation.PLAIN, Situation.STREAM),
+        ),
+    )
+)
 
 # What has gone wrong before, here or elsewhere; cheap enough for each run of the tests.
 MOST_TELLING = (

@@ -130,10 +130,10 @@ while {CLIENTS} clients are there, of whom {LATE_CLIENTS} come half a second lat
 that wait want streams. *queued*: half of them are answered by the model that runs, half wait for
 another one; *draining*: the same, and the first model gets nothing new; *stopping*: it is told to
 end, and takes 4 s; *loading*: all wait for a model that loads; *plain*: whole answers, which the
-model has begun for half of them;
-*stream*: streams in their middle. The *model* that is hit is the one that runs, drains, stops or
-loads. A supervisor that has ended is started again after 0.1 s, as systemd would, with the same
-listening socket.
+model has begun for half of them; *stream*: streams in their middle. The *model* that is hit is the
+one that runs, drains, stops or loads; *llama-server* is a real one, with a random model. A
+supervisor that has ended is started again after 0.1 s, as systemd would, with the same listening
+socket.
 
 How clients ended: *whole*; *error*, in the shape of their API; *cut*, the connection ended before
 the HTTP message did, which every client notices; *hang*; *silent*, a clean end of an answer that is

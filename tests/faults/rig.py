@@ -200,10 +200,10 @@ class Rig:
 
     async def up(self) -> None:
         """Return when all workers serve."""
-        ready = b"supervisor.ready"
         await eventually(
-            lambda: self.log.read_bytes().count(ready) >= 1, "a supervisor that is ready"
+            lambda: b"supervisor.ready" in self.log.read_bytes(), "a supervisor that is ready"
         )
+        await eventually(lambda: len(self.worker_pids()) == 2, "two workers")
 
     async def stop(self, within_s: float = 20.0) -> int | None:
         """SIGTERM; return the exit code, or None if it had to be killed."""

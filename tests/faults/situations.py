@@ -7,9 +7,12 @@ from typing import Any
 
 import trio
 
-from .clients import Client, chat, upload
+from tests.real.parts import ensure_llama_server
+from tests.real.tiny_gguf import write_tiny_gguf
+
+from .clients import Client, chat, real_chat, upload
 from .endings import Ending, judge
-from .matrix import CLIENTS, LATE_CLIENTS, Cell, Fault, Situation
+from .matrix import CLIENTS, LATE_CLIENTS, Cell, Fault, Situation, Target
 from .rig import NotSo, Rig, eventually, first_port, scripted
 
 # Seconds. A load and a stop that take long enough for something to happen to them.
@@ -20,6 +23,7 @@ STUBBORN_S = 4.0
 # of the fault does: nothing is over before it, however slow the machine.
 _WORDS = 40
 _WORD_S = 0.1
+_TOKENS = 400  # of a real answer, which no gate holds: seconds
 
 # Seconds for which a fault has gone on, or is over, when the gate is opened.
 GATE_AFTER_S = 1.0
@@ -28,8 +32,10 @@ _MODES = ("reasoning", "off", "heartbeat")
 _UPLOAD_BYTES = 3 * 1024**2  # beyond what of a form is kept in memory
 
 
-def configuration(cell: Cell) -> dict[str, Any]:
+def configuration(cell: Cell, folder: Path) -> dict[str, Any]:
     """Return what arriero is configured with: two models that take turns."""
+    if cell.target is Target.LLAMA_SERVER:
+        return {"workers": 2, "startPort": first_port(), "models": {"a": {"cmd": _llama(folder)}}}
     stubborn = cell.situation is Situation.STOPPING
     load_s = LOAD_S if cell.situation is Situation.LOADING else 0.2
     return {
@@ -45,6 +51,17 @@ def configuration(cell: Cell) -> dict[str, Any]:
     }
 
 
+def _llama(folder: Path) -> str:
+    """Return the command of a real server with a random model, which is not too fast."""
+    folder.mkdir(parents=True)
+    model = folder / "small.gguf"
+    write_tiny_gguf(model, size="small")
+    return (
+        f"{ensure_llama_server()} --host 127.0.0.1 --port ${{PORT}} -m {model} -t 1 --no-webui "
+        f"--parallel {CLIENTS} -c {CLIENTS * 512}"
+    )
+
+
 def clients_of(cell: Cell, gate: Path) -> tuple[list[Client], list[Client]]:
     """Return those whom the model `a` answers, and those that want `b`; the late ones last.
 
@@ -53,6 +70,10 @@ def clients_of(cell: Cell, gate: Path) -> tuple[list[Client], list[Client]]:
         gate: A file; the answers of the early ones end only when there is one.
     """
     early = CLIENTS - LATE_CLIENTS
+    if cell.target is Target.LLAMA_SERVER:
+        real = partial(real_chat, stream=cell.situation is Situation.STREAM)
+        talks = [real(tokens=_TOKENS) for _ in range(early)]
+        return talks + [real(tokens=5, late=True) for _ in range(LATE_CLIENTS)], []
     streams = partial(chat, "a", chunks=_WORDS, delay_s=_WORD_S, gate=gate)
     uploads = cell.fault is Fault.DISK_TMP
 
@@ -107,7 +128,7 @@ async def bring_about(
     answered = [client for client in answered if not client.late]
     waiting = [client for client in waiting if not client.late]
     if cell.situation is not Situation.LOADING:
-        await _warm_up(rig.port)
+        await _warm_up(rig.port, real=cell.target is Target.LLAMA_SERVER)
     come(answered)
     if answered:
         await eventually(lambda: all(map(_seen, answered)), "answers as far as they begin")
@@ -134,8 +155,8 @@ def _seen(client: Client) -> bool:
     return client.text_began() or not client.streams
 
 
-async def _warm_up(port: int) -> None:
-    client = chat("a", stream=False)
+async def _warm_up(port: int, *, real: bool) -> None:
+    client = real_chat(tokens=5, stream=False) if real else chat("a", stream=False)
     await client.run(port)
     assert client.answer is not None
     if judge(client.answer, client.wanted) is not Ending.WHOLE:
