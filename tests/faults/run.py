@@ -109,7 +109,7 @@ async def run_all(
                     console.print(line(results[cell]), highlight=False)
                     for one in results[cell].ours:
                         console.print(f"    {one}", highlight=False, markup=False)
-                except* Exception as group:  # of one cell: the others go on
+                except* Exception as group:  # noqa: BLE001  of one cell: the others go on
                     failures[cell] = f"not run: {_first(group)}"
                     console.print(f"{cell}: {failures[cell]}", highlight=False, markup=False)
                 bar.advance(task)
