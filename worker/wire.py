@@ -19,6 +19,11 @@ import trio
 # Bytes of one read. A read of a busy stream returns what has come, seldom more than this.
 RECEIVE_BYTES = 64 * 1024
 
+# Without memory: so few bytes are asked for, and again so many seconds later. The deadlines of the
+# connection end that, if nothing else does.
+_SCARCE_BYTES = 4 * 1024
+_SCARCE_PAUSE_S = 0.05
+
 # States of a TCP connection whose peer will say nothing more (linux/tcp_states.h): FIN_WAIT1 and 2
 # are left out, because they come from our own shutdown.
 _TCP_INFO_STATE_BYTES = 1
@@ -73,6 +78,11 @@ class Wire:
                 data = self.recv(most)
             except BlockingIOError:
                 continue
+            except MemoryError:
+                # What came is still in the kernel; a smaller piece may do, or another moment.
+                most = min(most, _SCARCE_BYTES)
+                await trio.sleep(_SCARCE_PAUSE_S)
+                continue
             except (OSError, trio.ClosedResourceError) as exc:
                 raise WireBroken(str(exc)) from exc
             self._more = len(data) == most
@@ -86,7 +96,7 @@ class Wire:
         """
         try:
             data = self.recv(RECEIVE_BYTES)
-        except BlockingIOError:
+        except (BlockingIOError, MemoryError):
             return await self.receive()
         except OSError as exc:
             raise WireBroken(str(exc)) from exc

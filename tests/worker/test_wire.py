@@ -1,0 +1,37 @@
+"""One connection when the machine is short of something."""
+
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from arriero.worker.wire import Wire
+
+Receive = Callable[[Wire], Any]
+
+
+@pytest.mark.parametrize("receive", [Wire.receive, Wire.receive_now])
+async def test_bytes_for_which_there_is_no_memory_are_read_a_moment_later(
+    receive: Receive, autojump_clock: object
+) -> None:
+    ours, theirs = socket.socketpair()
+    asked = []
+    with ours, theirs:
+        wire = Wire(ours)
+        recv = ours.recv
+
+        def short_of_memory(most: int) -> bytes:
+            asked.append(most)
+            if len(asked) < 3:
+                raise MemoryError
+            return recv(most)
+
+        wire.recv = short_of_memory  # type: ignore[assignment]
+        theirs.sendall(b"x" * 5000)
+
+        assert await receive(wire) == b"x" * 4096
+        assert asked[0] == 65536
+        assert asked[-1] == 4096
+        wire.recv = recv
+        assert await wire.receive() == b"x" * 904
