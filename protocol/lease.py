@@ -79,12 +79,15 @@ class Report(Message, frozen=True, kw_only=True, tag="report"):
     Attributes:
         in_flight: Requests that run now, by model; models without any are left out.
         used: Models that finished a request since the last report.
+        heard: Models that cannot be called silent since then: bytes came from them, or wait to be
+            taken, or they wait for the rest of a request.
         probe: Number of the probe that is answered; 0 when there was none.
         generation: Of the configuration that the worker follows.
     """
 
     in_flight: dict[str, int]
     used: tuple[str, ...] = ()
+    heard: tuple[str, ...] = ()
     probe: int = 0
     generation: int = 0
 
@@ -236,11 +239,13 @@ class Revoke(Message, frozen=True, kw_only=True, tag="revoke"):
     Attributes:
         when_idle: True: go on admitting requests, and give it back at the first moment at which
             none runs. False: admit no more, and give it back when the running ones have ended.
+        error: What the running ones are to be ended with, now.
     """
 
     model: str
     lease: int
     when_idle: bool
+    error: ErrorInfo | None = None
 
 
 class Gone(Message, frozen=True, kw_only=True, tag="gone"):

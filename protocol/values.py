@@ -36,7 +36,8 @@ class ErrorInfo(Value, frozen=True, kw_only=True):
 
     Attributes:
         code: For programs: `unknown_model`, `model_load_failed`, `model_load_timeout`,
-            `model_unavailable`, `bad_request`, `bad_config`, `unknown_command`, `internal`.
+            `model_unavailable`, `model_hung`, `model_evicted`, `bad_request`, `bad_config`,
+            `unknown_command`, `internal`.
         message: For people: what was attempted, why it failed, what would do. Never holds a
             command line or an environment.
         transient: True when the same request may well succeed a little later.

@@ -4,6 +4,7 @@ Layout, in the order in which one part stands on another:
 
     deciding   lifecycle, backoff, room, matrix*, turns, happenings, slots, waitlist, refusals,
                explaining, engine                             who runs, who waits, who has to go
+               pulse, failing                                 who runs, but is of no use
                yaml*, addresses, commandline, suggestions, config_*
                                                               YAML -> values that cannot be wrong
                config_diff, config_watch                      what another file changes, and when
@@ -19,6 +20,7 @@ Layout, in the order in which one part stands on another:
                descriptors, spawning, process*, lines, procfs, guardian*, ports, health
                                                               one process, and nothing left behind
                kinds, port_owner                              what a server is, and whose its port
+               effort, pulse_watch                            signs of life of one that serves
                fleet                                          the processes of models
                shares, workers                                the worker processes
                publisher, lease_server, control_server        the three sockets

@@ -198,11 +198,10 @@ class Conductor:
             case Refuse(waiter, _, error):
                 if tell := self._scripts.pop(waiter, None):
                     tell(error)
-            case Revoke(owner, model, lease, when_idle):
+            case Revoke(owner, model, lease, when_idle, error):
                 self._flush_answers()  # what was granted is read before it is taken back
-                self._send_to_worker(
-                    owner, RevokeMessage(model=model, lease=lease, when_idle=when_idle)
-                )
+                revoke = RevokeMessage(model=model, lease=lease, when_idle=when_idle, error=error)
+                self._send_to_worker(owner, revoke)
             case Void(owner, model, lease):
                 self._flush_answers()
                 self._send_to_worker(owner, Gone(model=model, lease=lease))

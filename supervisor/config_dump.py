@@ -117,6 +117,7 @@ def _model(model: ModelConfig) -> dict[str, object]:
         "unlisted": model.unlisted,
         "healthCheckTimeout": int(model.health_check_timeout_s),
         "unloadTimeout": int(model.unload_timeout_s),
+        "hungAfter": _duration(model.hung_after_s),
         "drainLimit": _duration(model.drain_limit_s),
         "onFailure": model.on_failure,
         "progress": model.progress,

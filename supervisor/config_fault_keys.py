@@ -10,6 +10,16 @@ _DAY_S: Final = 24 * 3600
 
 TOP_FAULT_KEYS: Final[tuple[Key[Any], ...]] = (
     Key(
+        "hungAfter",
+        duration(1, _DAY_S, or_none=True),
+        60.0,
+        "A model that is asked, but for so long says nothing, uses no processor time and does not "
+        "answer its check either, is killed and started again; 0: never.",
+        acts="0.1",
+        field="hung_after_s",
+        written="60s",
+    ),
+    Key(
         "drainLimit",
         duration(1, _DAY_S, or_none=True),
         600.0,

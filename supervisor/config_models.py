@@ -288,6 +288,7 @@ def _make(
         use_model_name=found["useModelName"] or None,
         health_check_timeout_s=float(ready_within),
         unload_timeout_s=float(found["unloadTimeout"] or top["unloadTimeout"] or _UNLOAD_TIMEOUT_S),
+        hung_after_s=faults["hungAfter"],
         drain_limit_s=faults["drainLimit"],
         on_failure=faults["onFailure"],
         progress=resolve_mode(

@@ -155,6 +155,7 @@ class ModelConfig:
         kind: What its server is; None: it is asked.
         usage: Whether streams are asked for their usage.
         prices: What it costs; None: as is said elsewhere.
+        hung_after_s: How long it may show no sign of life while it is asked; 0: for ever.
         drain_limit_s: How long its last requests may get no further; 0: for ever.
         on_failure: What becomes of those that were stopped for it if it cannot be started.
         api_key: Sent to it; empty: the one that its command or environment tells, if one does.
@@ -187,6 +188,7 @@ class ModelConfig:
     kind: UpstreamKind | None = None
     usage: UsageSetting = "auto"
     prices: Prices | None = None
+    hung_after_s: float = 60.0
     drain_limit_s: float = 600.0
     on_failure: OnFailure = "restore"
     api_key: str = field(default="", repr=False)

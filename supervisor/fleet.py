@@ -41,6 +41,7 @@ from .progress_estimate import Estimate, Estimator
 from .progress_log import read_log_line
 from .progress_proc import read_load_bytes
 from .progress_report import LoadingReport, ReadyReport, read_report_line
+from .pulse_watch import PulseWatch
 from .spawning import NOT_FOUND
 from .unix_sockets import make_way
 
@@ -86,6 +87,7 @@ class Fleet:
             self._logbook,
             learned=self._durations.get(config.fingerprint),
             learn=partial(self._learn, config.fingerprint),
+            now=lambda: self._config().models.get(model, config),
         )
         self._nursery.start_soon(self._run, start)
 
@@ -179,8 +181,10 @@ class _Start:
         *,
         learned: StageTimes | None,
         learn: Callable[[StageTimes], None],
+        now: Callable[[], ModelConfig],
     ) -> None:
         self.config = config
+        self._config_now = now
         self.swap = swap
         self.port: int | None = None  # chosen for it
         self.endpoint_port: int | None = None  # where it answers; mostly the same
@@ -256,6 +260,8 @@ class _Start:
                 pid = self._running.pid
                 self._conductor.tell(Spawned(self.config.model, self.swap, pid, launch.endpoint))
                 await self._get_ready(launch, pid)
+                if self.is_ready:
+                    await self._watch_pulse(launch, pid)
         if failure is not None:
             raise failure
         return ends[0]
@@ -279,6 +285,17 @@ class _Start:
             now - self._began_at,
         )
         self._conductor.tell(CameUp(self.config.model, self.swap, self._kind or "unknown"))
+
+    async def _watch_pulse(self, launch: Launch, pid: int) -> None:
+        """Notice when it shows no sign of life any more; is cancelled when it ends."""
+        await PulseWatch(
+            conductor=self._conductor,
+            config=self._config_now,
+            swap=self.swap,
+            launch=launch,
+            pid=pid,
+            has_slots=self._kind == "llama-server",
+        ).run()
 
     async def _ask(self, launch: Launch) -> None:
         """Notice readiness from outside, for servers that do not report it."""

@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import trio
 import zmq
 
+from arriero.protocol.activity import RequestRecord
 from arriero.protocol.codec import encode, read_from_worker
 from arriero.protocol.errors import RemoteProtocolError
 from arriero.protocol.events import RequestEnded
@@ -47,8 +49,10 @@ from .activity import RecordStore, log_text
 from .cancelling import Inquiry
 from .claims import Claims
 from .conductor import Conductor
-from .happenings import Left, OwnerLost, Reported, Waiter, Wanted
+from .failing import FailureRows
+from .happenings import Failing, Left, OwnerLost, Reported, Waiter, Wanted
 from .happenings import Released as ReleasedHappening
+from .refusals import failing
 
 if TYPE_CHECKING:
     from zmq import Context, Socket
@@ -123,6 +127,7 @@ class LeaseServer:
         self.flood = FloodLog(log)
         self._followed = trio.Event()
         self._claims = Claims()
+        self._failures = FailureRows()
         self._inquiries: dict[int, tuple[Inquiry, trio.Event]] = {}
         self._numbers = itertools.count(1)
 
@@ -236,9 +241,9 @@ class LeaseServer:
                 self._conductor.tell(Left(Waiter(owner, request)))
             case Released(model=model, lease=lease):
                 self._conductor.tell(ReleasedHappening(owner, model, lease))
-            case Report(in_flight=in_flight, used=used, generation=generation):
+            case Report(in_flight=in_flight, used=used, heard=heard, generation=generation):
                 if in_flight or peer.in_flight or used:
-                    self._conductor.tell(Reported(owner, in_flight, used))
+                    self._conductor.tell(Reported(owner, in_flight, used, heard))
                 peer.in_flight = in_flight
                 if generation != peer.generation:
                     peer.generation = generation
@@ -249,6 +254,8 @@ class LeaseServer:
                 log.warning("lease.broken worker=%s model=%s lease=%d", owner, model, lease)
             case Finished(records=records):
                 ended = [self._records.add(record) for record in records]
+                for record in ended:
+                    self._judge(record)
                 self._conductor.publish(
                     *[RequestEnded(model=record.model, record=record) for record in ended]
                 )
@@ -270,6 +277,22 @@ class LeaseServer:
                         decided.set()
             case CancelAsked():
                 nursery.start_soon(self._cancel_for, owner, message)
+
+    def _judge(self, record: RequestRecord) -> None:
+        """Have the model of `record` started again if it answers with errors only."""
+        model, engine = record.model, self._conductor.engine
+        up_at = engine.up_since(model)
+        began_ago_s = time.time() - record.t - (record.queue_ms + record.load_ms) / 1000
+        if up_at is None or began_ago_s > trio.current_time() - up_at:
+            return  # it is not here, or that was another process
+        swap = engine.swap(model)
+        verdict = self._failures.take(record, swap)
+        if verdict is None:
+            return
+        log.warning("model.failing model=%s swap=%d failures=%d", model, swap, verdict.failures)
+        well_s = trio.current_time() - up_at if verdict.was_well else 0.0
+        error = failing(model, verdict.failures, verdict.rounds)
+        self._conductor.tell(Failing(model, swap, error, well_s))
 
     async def _cancel_for(self, owner: str, asked: CancelAsked) -> None:
         result = await self.cancel(asked.request_id, asked.caller, peer=asked.peer, asker=owner)

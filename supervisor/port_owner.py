@@ -82,6 +82,26 @@ def _stranger(
     return None
 
 
+def family_on(port: int, host: str, leader: int) -> set[int] | None:
+    """Return the processes that were started with `leader`, if it is they who serve on `port`.
+
+    As `stranger_on`, call it in a thread. Nobody who listens is not somebody else.
+
+    Returns:
+        None if somebody else listens there, who cannot be told from one that does so on behalf of
+        `leader`: in a container, say.
+    """
+    processes = dict(_processes())
+    mark = _mark_of(leader)
+    started = {pid for pid in processes if _descends(pid, leader, processes)}
+    if any(processes[pid].name in _DELEGATES for pid in started):
+        return None
+    family = started | {pid for pid in processes if mark and _mark_of(pid) == mark}
+    theirs = {inode for pid in family for inode in _sockets_of(pid)}
+    sockets = {found.inode for found in listeners_on(port, host)}
+    return family if sockets <= theirs else None
+
+
 def _holders(sockets: set[int], processes: Mapping[int, _Process]) -> dict[int, set[int]]:
     """Return who holds each of `sockets`, as far as that can be seen."""
     holders: dict[int, set[int]] = {}

@@ -37,6 +37,17 @@ def hung(model: str, limit_s: float) -> ErrorInfo:
     )
 
 
+def failing(model: str, failures: int, rounds: int) -> ErrorInfo:
+    """It is started again because it answers with errors only."""
+    again = f"; that did not help {rounds} times before" if rounds else ""
+    return ErrorInfo(
+        code="model_unavailable",
+        message=f"model {model} has answered {failures} requests in a row with an error of its "
+        f"server; it is started again for the next request{again}",
+        transient=True,
+    )
+
+
 def too_slow(model: str, limit_s: float) -> ErrorInfo:
     """It was not ready in time."""
     return ErrorInfo(

@@ -233,6 +233,14 @@ class UpstreamSilent(RelayError):
     code = "upstream_timeout"
 
 
+class UpstreamHung(RelayError):
+    """The model's server showed no sign of life, and was killed."""
+
+    status = 504
+    kind = "upstream_error"
+    code = "upstream_hung"
+
+
 class UpstreamAnsweredError(RelayError):
     """The model's server answered with an error, but the stream was already under way.
 
@@ -248,6 +256,13 @@ class UpstreamAnsweredError(RelayError):
     ) -> None:
         super().__init__(message, kind=kind, code=code)
         self.upstream_status = upstream_status
+
+
+def from_verdict(info: ErrorInfo) -> RelayError:
+    """Return what a client is told whose running request the supervisor has ended."""
+    if info.code == "model_hung":
+        return UpstreamHung(info.message)
+    return Unavailable(info.message, code=info.code)
 
 
 def from_supervisor(model: str, info: ErrorInfo) -> RelayError:

@@ -173,6 +173,11 @@ class Leases:
             lease.admits = False
         return self._give_back(lease) if lease.in_flight == 0 else None
 
+    def held(self, model: str, number: int) -> Lease | None:
+        """Return the lease of that number, if it is held."""
+        lease = self._held.get(model)
+        return lease if lease is not None and lease.number == number else None
+
     def gone(self, message: Gone) -> str | None:
         """Drop a lease whose process has ended; returns the endpoint that is dead."""
         lease = self._held.get(message.model)
@@ -192,16 +197,22 @@ class Leases:
             waiter.wake()
         return [Leave(request=waiter.request) for waiter in waiters]
 
-    def report(self, probe: int = 0) -> Report:
-        """Say what runs, and what has been used since the last report."""
+    def report(self, probe: int = 0, was_heard: Callable[[str], bool] = lambda _: False) -> Report:
+        """Say what runs, and what has been used since the last report.
+
+        Args:
+            probe: Number of the probe that is answered.
+            was_heard: Says of an endpoint whether it has said anything since then.
+        """
         self._void = [lease for lease in self._void if lease.in_flight]
         in_flight: dict[str, int] = {}
+        heard = tuple(sorted(name for name, held in self._held.items() if was_heard(held.endpoint)))
         for lease in (*self._held.values(), *self._void):
             if lease.in_flight:
                 in_flight[lease.model] = in_flight.get(lease.model, 0) + lease.in_flight
         used = tuple(sorted(self._used))
         self._used.clear()
-        return Report(in_flight=in_flight, used=used, probe=probe)
+        return Report(in_flight=in_flight, used=used, heard=heard, probe=probe)
 
     # --- within --------------------------------------------------------------------------------
 

@@ -162,7 +162,7 @@ class SupervisorLink:
 
     def _say_report(self, probe: int = 0) -> None:
         generation = self._service.names.config.generation
-        report = self._service.leases.report(probe)
+        report = self._service.leases.report(probe, self._service.upstreams.was_heard)
         self.say(msgspec.structs.replace(report, generation=generation))
 
     async def _receive_messages(self) -> None:
@@ -194,6 +194,9 @@ class SupervisorLink:
                 leases.refused(message)
             case Revoke():
                 held = service.view.standing(message.model).endpoint
+                if message.error is not None:
+                    lease = leases.held(message.model, message.lease)
+                    service.sentry.end_all(lease, message.error)
                 released = leases.revoke(message)
                 if released is not None:
                     if held is not None:

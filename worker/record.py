@@ -22,6 +22,7 @@ _Waits: TypeAlias = Literal["queue", "load"]
 _BY_CODE: Final[dict[str, Outcome]] = {
     "cancelled": "cancelled",
     "upstream_timeout": "timeout",
+    "upstream_hung": "timeout",
     "queue_timeout": "timeout",
     "request_timeout": "timeout",
     "model_load_timeout": "timeout",

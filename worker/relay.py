@@ -147,7 +147,7 @@ async def _relay_json(
             return
         more = await next_bytes(call, link)
         if not more:
-            if answer.until_close and not link.reset and not call.conn.expired:
+            if answer.until_close and not link.reset and not call.conn.was_cut:
                 break
             blame(call.conn)
             # nothing was sent: a clear word is better than a cut
@@ -209,7 +209,7 @@ async def relay_plain(
         out = body = b""
         data = await next_bytes(call, link)
         if not data:
-            if not answer.until_close or link.reset or conn.expired or conn.cancelled:
+            if not answer.until_close or link.reset or conn.was_cut:
                 raise AnswerCut
             answer.complete = True
 

@@ -6,7 +6,7 @@ import trio
 
 from .asking import next_bytes
 from .call import AnswerCut, Call, Splitter
-from .errors import UpstreamDied, UpstreamSilent, UpstreamTruncated
+from .errors import RelayError, UpstreamDied, UpstreamSilent, UpstreamTruncated, from_verdict
 from .eventstream import MessageSplitter
 from .headers import AnswerBody, AnswerHead
 from .outgoing import Outgoing
@@ -101,7 +101,7 @@ async def relay_stream(
             if conn.cancelled:
                 await call.end_stream(ending.cancelled())
                 return
-            clean = answer.until_close and not link.reset and not conn.expired
+            clean = answer.until_close and not link.reset and not conn.was_cut
             if isinstance(splitter, MessageSplitter) and (rest := splitter.give_up()):
                 await conn.send(chunk(rest) if http11 else rest)
             await call.end_stream(ending.tail(clean=clean))
@@ -178,8 +178,10 @@ class _Ending:
         if not splitter.at_boundary:
             raise AnswerCut
         word = self._passage.end(now)
-        error: UpstreamDied | UpstreamSilent
-        if call.conn.expired:
+        error: RelayError
+        if call.conn.verdict is not None:
+            error = from_verdict(call.conn.verdict)
+        elif call.conn.expired:
             error = UpstreamSilent("the model's server said nothing for too long")
         elif clean:
             error = UpstreamTruncated("the model's server ended its answer before it was complete")

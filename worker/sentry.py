@@ -13,8 +13,11 @@ from typing import Protocol
 
 import trio
 
-from .errors import ClientGone, RequestCancelled, TooSlow
+from arriero.protocol.values import ErrorInfo
+
+from .errors import ClientGone, RequestCancelled, TooSlow, from_verdict
 from .fairness import Fairness
+from .leases import Lease
 from .wire import RECEIVE_BYTES, Wire, WireBroken
 
 # Seconds between two looks. A client that left is noticed at the second look after its request
@@ -112,6 +115,8 @@ class Connection:
         buffer: Bytes that were read and not used yet.
         cancelled: Somebody has asked for the end of the request.
         cancelled_by_client: It was the client itself.
+        lease: The right by which the request runs; None if it has none.
+        verdict: Why the supervisor has ended the request.
     """
 
     __slots__ = (
@@ -124,10 +129,12 @@ class Connection:
         "deadline",
         "expired",
         "gone",
+        "lease",
         "peer",
         "requests",
         "sentry",
         "upstream",
+        "verdict",
         "waits",
         "wakeup",
         "wire",
@@ -148,6 +155,8 @@ class Connection:
         self.buffer = b""
         self.cancelled = False
         self.cancelled_by_client = False
+        self.lease: Lease | None = None
+        self.verdict: ErrorInfo | None = None
         self._seen = 0
         self._unsent = b""  # of a heartbeat that did not fit
 
@@ -254,11 +263,14 @@ class Connection:
         Raises:
             ClientGone: The client has left.
             RequestCancelled: Somebody has asked for the end.
+            RelayError: The supervisor has ended it.
         """
         if self.gone:
             raise ClientGone
         if self.cancelled:
             raise self.cancellation()
+        if self.verdict is not None:
+            raise from_verdict(self.verdict)
 
     def cancel(self, by_client: bool) -> None:
         """End the request that is being answered, wherever it is.
@@ -268,6 +280,16 @@ class Connection:
         """
         self.cancelled = True
         self.cancelled_by_client = by_client
+        self._wake()
+
+    @property
+    def was_cut(self) -> bool:
+        """Whether the upstream's silence is our own doing."""
+        return self.expired or self.cancelled or self.verdict is not None
+
+    def end(self, verdict: ErrorInfo) -> None:
+        """End the request that is being answered, for the supervisor wants that."""
+        self.verdict = verdict
         self._wake()
 
     def cancellation(self) -> RequestCancelled:
@@ -355,6 +377,13 @@ class Sentry:
                     chore(now)
             while self._beats and self._beats[0][0] <= now:
                 self._beat(heapq.heappop(self._beats)[2], now)
+
+    def end_all(self, lease: Lease | None, verdict: ErrorInfo) -> None:
+        """End the requests that run by that `lease`."""
+        if lease is not None:
+            for connection in tuple(self.connections):
+                if connection.lease is lease:
+                    connection.end(verdict)
 
     def add_beat(self, beat: Beat) -> None:
         """Watch over the silence of a stream; intervals are longer than a `TICK_S`."""

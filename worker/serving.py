@@ -92,6 +92,7 @@ async def answer(
         way = way_of(service, body if large is None else large.outline)
     conn.requests += 1
     conn.cancelled = conn.expired = False
+    conn.verdict = None
     conn.busy = True
     caller = service.caller_of(head.keys)
     trace = start_trace(head.own, service.random.take(RANDOM_BYTES))
@@ -212,6 +213,7 @@ async def _serve(service: Service, call: Call, trace: Trace) -> None:
         if lease is None:
             lease = await hold(service, call)
             call.account.keeper.granted(trio.current_time())
+        call.conn.lease = lease
         try:
             await _relay_local(service, call, lease, trace, again_after)
             return
@@ -226,6 +228,7 @@ async def _serve(service: Service, call: Call, trace: Trace) -> None:
         except AskAgain as again:
             wait_s = again.wait_s
         finally:
+            call.conn.lease = None
             exit_lease(service, lease)
         log.info("request.again id=%s model=%s", call.account.request_id, model)
         await pause(service, call, wait_s)

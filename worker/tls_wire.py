@@ -83,6 +83,15 @@ class TlsWire:
             data = self._read(most)
         return data
 
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._wire.closed
+
+    def was_heard(self) -> bool:
+        """Whether the peer has said anything since the last call, or something waits to be read."""
+        return self._wire.was_heard()
+
     async def receive_now(self) -> bytes:
         """Return what has come, or wait for it.
 

@@ -67,6 +67,13 @@ class LinkWire(Protocol):
     def is_stale(self) -> bool:
         """Whether an idle connection is of no use."""
 
+    def was_heard(self) -> bool:
+        """Whether the peer has said anything since the last call, or something waits to be read."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+
     def cut(self) -> None:
         """Wake whoever reads or writes: the connection is over."""
 
@@ -115,6 +122,8 @@ class Endpoint:
     trust: Callable[[], ssl.SSLContext] | None = None
     gate: Gate = field(default_factory=Gate)
     _idle: list[Link] = field(default_factory=list)
+    _links: list[Link] = field(default_factory=list)  # all that are open, and some that were
+    _heard: bool = False  # on one that is closed
     _heads: dict[bytes, AnswerHead] = field(default_factory=dict)
     _forgotten: bool = False
 
@@ -186,7 +195,7 @@ class Endpoint:
         try:
             with trio.fail_after(connect_s):
                 wire = await self._connect()
-                return Link(wire if self.trust is None else await self._start_tls(wire, self.trust))
+                link = Link(wire if self.trust is None else await self._start_tls(wire, self.trust))
         except Untrusted as exc:
             raise Unreachable(
                 f"cannot trust the model's server: its certificate is not accepted: {exc}; "
@@ -194,6 +203,8 @@ class Endpoint:
             ) from exc
         except (OSError, ValueError, WireBroken, trio.TooSlowError) as exc:
             raise Unreachable("cannot reach the model's server") from exc
+        self._links.append(link)
+        return link
 
     async def _connect(self) -> Wire:
         """Connect; to a server of this machine whose backlog is full, as soon as it has room.
@@ -220,6 +231,23 @@ class Endpoint:
             raise
         return secured
 
+    def was_heard(self) -> bool:
+        """Whether what answers here cannot be called silent since the last call.
+
+        One that waits for us is not silent: for a client that is slow to take an answer, or to say
+        what it wants.
+        """
+        self._forget_closed()
+        heard, self._heard = self._heard, False
+        said = [link.wire.was_heard() or link.half_asked for link in self._links]
+        return heard or any(said)
+
+    def _forget_closed(self) -> None:
+        for link in self._links:
+            if link.wire.closed and link.wire.was_heard():
+                self._heard = True
+        self._links = [link for link in self._links if not link.wire.closed]
+
     def keep(self, link: Link) -> None:
         """Take back a connection whose answer is complete."""
         if self._forgotten or len(self._idle) >= _MOST_IDLE:
@@ -236,6 +264,7 @@ class Endpoint:
 
     def trim(self, before: float) -> None:
         """Close the connections that were last used before that time."""
+        self._forget_closed()
         if self._idle and self._idle[0].used_at < before:
             for link in [link for link in self._idle if link.used_at < before]:
                 self._idle.remove(link)
@@ -277,6 +306,11 @@ class Upstreams:
         if endpoint is None:
             endpoint = self._endpoints[url] = Endpoint.parse(url, self._trust)
         return endpoint
+
+    def was_heard(self, url: str) -> bool:
+        """See `Endpoint.was_heard`."""
+        endpoint = self._endpoints.get(url)
+        return endpoint is not None and endpoint.was_heard()
 
     def forget(self, url: str) -> None:
         """Close the unused connections to `url`: its process is about to end or has ended."""

@@ -39,7 +39,7 @@ class WireBroken(Exception):
 class Wire:
     """A non-blocking socket for one reader and one writer."""
 
-    __slots__ = ("_more", "_sock", "closed", "fd", "recv", "send_now")
+    __slots__ = ("_heard", "_more", "_sock", "closed", "fd", "recv", "send_now")
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
@@ -50,6 +50,7 @@ class Wire:
         self.recv = sock.recv
         self.send_now = sock.send
         self._more = False  # the last read was full
+        self._heard = False
         self.closed = False
 
     @property
@@ -86,6 +87,8 @@ class Wire:
             except (OSError, trio.ClosedResourceError) as exc:
                 raise WireBroken(str(exc)) from exc
             self._more = len(data) == most
+            if data:
+                self._heard = True
             return data
 
     async def receive_now(self) -> bytes:
@@ -101,7 +104,19 @@ class Wire:
         except OSError as exc:
             raise WireBroken(str(exc)) from exc
         self._more = len(data) == RECEIVE_BYTES
+        if data:
+            self._heard = True
         return data
+
+    def was_heard(self) -> bool:
+        """Whether the peer has said anything since the last call, or something waits to be read."""
+        heard, self._heard = self._heard, False
+        if heard or self.closed:
+            return heard
+        try:
+            return bool(self._sock.recv(1, socket.MSG_PEEK))
+        except OSError:
+            return False
 
     async def send(self, data: bytes | bytearray | memoryview) -> None:
         """Hand all of `data` to the kernel.

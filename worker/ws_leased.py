@@ -47,6 +47,7 @@ async def dial_model(
         call.account.keeper.granted(trio.current_time())
         async with AsyncExitStack() as stack:
             stack.callback(exit_lease, service, lease)
+            call.conn.lease = lease
             try:
                 dialled = await stack.enter_async_context(
                     _dial_local(service, call, lease, trace, opening)

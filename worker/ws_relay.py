@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import trio
 
-from .errors import ClientGone, RelayError, UpstreamDied
+from .errors import ClientGone, RelayError, UpstreamDied, from_verdict
 from .sentry import Connection
 from .upstream import LinkWire
 from .websocket import (
@@ -172,6 +172,8 @@ class TurnSocket:
             return cancelled(self._conn.cancellation(), by_client=by_client)
         if self._conn.gone:
             return ended_by_client(Ended())
+        if self._conn.verdict is not None:
+            return failed(from_verdict(self._conn.verdict))
         return failed(UpstreamDied("this server ends"))  # cancelled from above
 
     async def _watch(self) -> None:

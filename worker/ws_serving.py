@@ -67,6 +67,7 @@ async def answer_websocket(
     """
     conn.requests += 1
     conn.cancelled = conn.expired = False
+    conn.verdict = None
     conn.busy = True
     conn.wait_for(Waits.SUPERVISOR, math.inf)  # what has a limit from here on says so
     caller = service.caller_of(head.keys)

@@ -16,6 +16,8 @@ of its JSON body, both such as ``status=418`` or ``chunks=3,delay=0.1``:
     gate=FILE  wait until there is such a file: before the last chunk, or in the middle of an object
     hold=FILE  the same before the head of the answer
     chunks=N   so many chunks with content; delay=F seconds before each of them
+    hang=mute  answer neither this request nor any other one from now on, not even /health
+    hang=spin  the same, but use all the processor time there is
     die=N      SIGKILL this process after N chunks of this answer
     echo       answer as ``/echo`` does, whatever the path
 
@@ -75,6 +77,7 @@ def read_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         "for the end of stdin; `exit` while loading is lost, and stdin with it",
     )
     add("--fork-child", action="store_true", help="a grandchild in the group ignores SIGTERM")
+    add("--always-status", type=int, help="answer every POST with that status and an error")
     add("--chunks", type=int, default=5, help="chunks with content in a stream")
     add("--chunk-delay-s", type=float, default=0.0, help="before each of them")
     add("--die-after-chunks", type=int, help="SIGKILL itself after so many chunks of a stream")
@@ -165,6 +168,7 @@ class Upstream:
         self.args = args
         self.started = time.monotonic()
         self.ready = False
+        self.hangs = False
         self.listener: socket.socket | None = None
         variables = (os.environ.get(name) for name in ("LLAMA_API_KEY", "VLLM_API_KEY"))
         self.key = args.api_key or next(filter(None, variables), None)
@@ -297,6 +301,14 @@ class Upstream:
         self.stdin_ended.set()
         self.end(EXIT_ON_EOF)
 
+    def spin(self) -> NoReturn:
+        """Use processor time; the pauses let others have some, too."""
+        while True:
+            until = time.monotonic() + 0.02
+            while time.monotonic() < until:
+                pass
+            time.sleep(0.02)
+
     def die_later(self) -> None:
         """End by itself, as a crash would."""
         time.sleep(max(0.0, self.args.die_at_s - (time.monotonic() - self.started)))
@@ -335,7 +347,11 @@ class Upstream:
     def answer(self, request: Request, sock: socket.socket) -> None:
         """Answer one request; `ConnectionAbortedError` when the script closes the connection."""
         script, path = request.script, request.path.partition("?")[0]
-        if path == "/health" and self.args.hang_health:
+        if "hang" in script:
+            self.hangs = True
+            if script["hang"] == "spin":
+                spawn_thread(self.spin)
+        if self.hangs or (path == "/health" and self.args.hang_health):
             while sock.recv(65536):
                 pass  # never answered; the client may go
             raise ConnectionResetError
@@ -348,7 +364,8 @@ class Upstream:
         time.sleep(float(script.get("sleep", 0)))
         if "hold" in script:
             wait_for(script["hold"])
-        if (status := int(script.get("status", 200))) != 200:
+        always = (self.args.always_status or 200) if request.method == "POST" else 200
+        if (status := int(script.get("status", always))) != 200:
             error = {"message": f"scripted {status}", "type": "scripted", "code": status}
             return self.send_json(request, sock, status, {"error": error})
         if request.header("upgrade").lower() == "websocket":

@@ -45,6 +45,7 @@ def test_the_least_of_files_has_all_the_defaults() -> None:
         use_model_name=None,
         health_check_timeout_s=120,
         unload_timeout_s=10,
+        hung_after_s=60,
         drain_limit_s=600,
         on_failure="restore",
         progress="heartbeat",

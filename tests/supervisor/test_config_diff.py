@@ -71,7 +71,7 @@ def test_what_a_process_is_started_with_is_for_the_next_start(
         (f"{A}, useModelName: x, strict: 'on'", ("strict", "useModelName")),
         (f"{A}, kind: vllm, usage: observe", ("kind", "usage")),
         (f"{A}, prices: {{input: 0.1}}", ("prices",)),
-        (f"{A}, drainLimit: 1m", ("drainLimit",)),
+        (f"{A}, hungAfter: 0, drainLimit: 1m", ("drainLimit", "hungAfter")),
         (f"{A}, onFailure: none", ("onFailure",)),
     ],
 )

@@ -52,11 +52,11 @@ OWN = {
     "": (
         "listen workers progress progressDelay heartbeatInterval progressMarker progressDetails "
         "strict progressMarkersOld nonstreamHold nonstreamKeepalive upstreamIdle upstreamStall "
-        "maxRetryWait maxBody bodyMemory trailers cors drainLimit onFailure"
+        "maxRetryWait maxBody bodyMemory trailers cors hungAfter drainLimit onFailure"
     ),
     "headers.request.": "set remove",
     "headers.response.": "set remove",
-    "models.<id>.": "progress strict kind usage drainLimit onFailure apiKey",
+    "models.<id>.": "progress strict kind usage hungAfter drainLimit onFailure apiKey",
     "models.<id>.prices.": _PRICES,
     "prices.<id>.": _PRICES,
     "priceList.": "file url provider markup refresh",

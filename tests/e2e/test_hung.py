@@ -1,0 +1,184 @@
+"""Models that run but are of no use: they hang, answer with errors only, or never finish."""
+
+import contextlib
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+from trains import PATIENCE_S, Stream, Train, alive, eventually
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture
+def impatient(start_train: Callable[..., Train], scripted: Callable[..., str]) -> Train:
+    """Models `a` and `b`, of which one runs at a time; two seconds without life are too long."""
+    models = {"a": {"cmd": scripted()}, "b": {"cmd": scripted()}}
+    return start_train({"hungAfter": "2s", "workers": 2, "models": models})
+
+
+class Ask(threading.Thread):
+    """One chat request that is not streamed, in a thread."""
+
+    def __init__(self, train: Train, model: str, **more: Any) -> None:
+        super().__init__(daemon=True)
+        self.train, self.model, self.more = train, model, more
+        self.answer: httpx.Response | None = None
+        self.start()
+
+    def run(self) -> None:
+        with contextlib.suppress(httpx.HTTPError):  # the train may end before that
+            self.answer = self.train.chat(self.model, **self.more)
+
+    def finish(self) -> httpx.Response:
+        self.join(PATIENCE_S)
+        assert self.answer is not None
+        return self.answer
+
+
+def is_asked(train: Train, model: str, requests: int = 1) -> None:
+    eventually(lambda: train.model(model)["in_flight"] == requests, what="requests in flight")
+
+
+@pytest.mark.parametrize("how", ["frozen", "mute"])
+def test_a_model_that_hangs_after_it_was_ready_is_recycled(impatient: Train, how: str) -> None:
+    train = impatient
+    train.chat("a")
+    before = psutil.Process(train.model("a")["pid"])
+    stream = Stream(train, "a", chunks=1000, delay_s=0.05)
+    eventually(lambda: len(stream.frames) > 3)
+    if how == "frozen":
+        before.send_signal(signal.SIGSTOP)
+        asked = Ask(train, "a")
+    else:
+        asked = Ask(train, "a", script="hang=mute")
+        eventually(lambda: train.model("a")["in_flight"] == 2)
+        before.send_signal(signal.SIGSTOP)  # its stream would go on
+    waiting = Ask(train, "b")
+
+    answer = asked.finish()
+
+    assert answer.status_code == 504
+    assert answer.json()["error"]["code"] == "upstream_hung"
+    assert "no byte, no processor time and no answer to its check" in answer.text
+    assert waiting.finish().status_code == 200
+    (error,) = stream.finish().errors()
+    assert (error["code"], stream.frames[-1]) == ("upstream_hung", "data: [DONE]")
+    assert not alive([before])
+    assert train.chat("a").status_code == 200
+
+
+def test_whoever_asked_for_it_in_vain_gets_the_next_one(impatient: Train) -> None:
+    train = impatient
+    train.chat("a")
+    os.kill(train.model("a")["pid"], signal.SIGSTOP)
+    assert Ask(train, "a").finish().status_code == 504
+
+    answer = train.chat("a")
+
+    assert answer.status_code == 200
+    assert "model.hung model=a" in train.log.read_text()
+
+
+def test_busy_is_not_dead(impatient: Train) -> None:
+    """It answers nobody, not even its check, but it works."""
+    train = impatient
+    train.chat("a")
+    pid = train.model("a")["pid"]
+    Ask(train, "a", script="hang=spin")
+    is_asked(train, "a")
+    asked_at = time.monotonic()
+
+    while time.monotonic() < asked_at + 7:  # three times the limit
+        assert train.model("a")["state"] == "ready"
+        time.sleep(0.2)
+
+    assert train.model("a")["pid"] == pid
+    train.process.send_signal(signal.SIGTERM)
+    eventually(lambda: "supervisor.stopping" in train.log.read_text())
+    assert train.stop(signal.SIGTERM) == 0  # the second one waits for nobody
+
+
+def test_a_slow_answer_of_a_server_that_lives_is_not_touched(impatient: Train) -> None:
+    train = impatient
+    assert train.chat("a", script="sleep=6").status_code == 200
+    assert "model.hung" not in train.log.read_text()
+
+
+def test_a_model_that_is_not_asked_may_be_as_silent_as_it_likes(impatient: Train) -> None:
+    train = impatient
+    train.chat("a")
+    pid = train.model("a")["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    time.sleep(5)
+    os.kill(pid, signal.SIGCONT)
+    assert train.chat("a").status_code == 200
+    assert train.model("a")["pid"] == pid
+
+
+def test_requests_that_get_no_further_are_ended_by_the_limit_of_a_drain(
+    start_train: Callable[..., Train], scripted: Callable[..., str]
+) -> None:
+    models = {"a": {"cmd": scripted()}, "b": {"cmd": scripted()}}
+    train = start_train({"drainLimit": "2s", "models": models})
+    train.chat("a")
+    goes_on = Stream(train, "a", chunks=120, delay_s=0.05)
+    eventually(lambda: goes_on.frames)
+    stuck = Ask(train, "a", script="sleep=1000")
+    is_asked(train, "a", 2)
+    waiting = Ask(train, "b")
+    eventually(lambda: train.model("a")["state"] == "draining")
+
+    answer = stuck.finish()
+
+    assert "data: [DONE]" in goes_on.finish().frames  # as long as it got further, all could
+    assert goes_on.errors() == []
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "model_evicted")
+    assert answer.headers["retry-after"]
+    assert waiting.finish().status_code == 200
+
+
+def test_a_server_that_answers_with_errors_only_is_recycled_with_growing_pauses(
+    start_train: Callable[..., Train], scripted: Callable[..., str]
+) -> None:
+    train = start_train({"models": {"a": {"cmd": scripted("--always-status", "500")}}})
+    statuses = [train.chat("a").status_code for _ in range(6)]
+
+    assert statuses == [500] * 6
+    found = eventually(lambda: [m for m in [train.model("a")] if m["error"] or m["swap"] > 1])
+    assert found
+    assert train.log.read_text().count("model.failing model=a") == 1
+    before = train.model("a")["swap"]
+    answers = [train.chat("a") for _ in range(12)]
+    assert {answer.status_code for answer in answers} == {500}
+    assert train.log.read_text().count("model.failing model=a") == 2  # twice as many were needed
+    assert before <= train.model("a")["swap"] <= 6
+
+
+def test_one_request_that_fails_among_good_ones_recycles_nothing(
+    start_train: Callable[..., Train], scripted: Callable[..., str]
+) -> None:
+    train = start_train({"models": {"a": {"cmd": scripted()}}})
+    train.chat("a")
+    pid = train.model("a")["pid"]
+    for _ in range(12):
+        answer = train.chat("a", script="status=500")
+        assert answer.status_code == 500, answer.text
+        assert train.chat("a").status_code == 200
+    for status in (400, 501, 503, 507):
+        for _ in range(12):
+            body = json.dumps({"model": "a", "script": f"status={status}"})
+            httpx.post(
+                f"{train.url}/v1/chat/completions",
+                content=body,
+                headers={"content-type": "application/json"},
+                timeout=PATIENCE_S,
+            )
+    assert train.model("a")["pid"] == pid
