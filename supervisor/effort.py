@@ -13,17 +13,18 @@ from .pulse import Effort
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 
 
-def read_effort(port: int | None, host: str, leader: int) -> Effort | None:
+def read_effort(place: int | str | None, host: str, leader: int) -> Effort | None:
     """Return what all processes of the start of `leader` have used; None if nobody can say.
 
     Reads some lines for each process of the machine: call it in a thread, and not often.
 
     Args:
-        port: Where the model's server answers; None if that is not a port of this machine.
+        place: Where the model's server answers: a port, or the path of a unix socket; None if that
+            is not on this machine.
         host: Its address.
         leader: The process that was started.
     """
-    family = None if port is None else family_on(port, host, leader)
+    family = None if place is None else family_on(place, host, leader)
     if not family:
         return None
     cpu_s, waited_s, major_faults = 0.0, 0.0, 0

@@ -294,6 +294,7 @@ class _Start:
             swap=self.swap,
             launch=launch,
             pid=pid,
+            access=self.access,
             has_slots=self._kind == "llama-server",
         ).run()
 

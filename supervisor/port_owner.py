@@ -82,10 +82,15 @@ def _stranger(
     return None
 
 
-def family_on(port: int, host: str, leader: int) -> set[int] | None:
-    """Return the processes that were started with `leader`, if it is they who serve on `port`.
+def family_on(place: int | str, host: str, leader: int) -> set[int] | None:
+    """Return the processes that were started with `leader`, if it is they who serve at `place`.
 
     As `stranger_on`, call it in a thread. Nobody who listens is not somebody else.
+
+    Args:
+        place: A port of `host`, or the path of a unix socket.
+        host: Address or name to which is connected.
+        leader: The process that was started, and leads its group.
 
     Returns:
         None if somebody else listens there, who cannot be told from one that does so on behalf of
@@ -97,8 +102,10 @@ def family_on(port: int, host: str, leader: int) -> set[int] | None:
     if any(processes[pid].name in _DELEGATES for pid in started):
         return None
     family = started | {pid for pid in processes if mark and _mark_of(pid) == mark}
+    if isinstance(place, str):
+        return family if listener_at(place) in {None, *family} else None
     theirs = {inode for pid in family for inode in _sockets_of(pid)}
-    sockets = {found.inode for found in listeners_on(port, host)}
+    sockets = {found.inode for found in listeners_on(place, host)}
     return family if sockets <= theirs else None
 
 

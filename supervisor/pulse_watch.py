@@ -14,7 +14,7 @@ from .conductor import Conductor
 from .config import Launch, ModelConfig
 from .effort import read_effort
 from .happenings import Hung, Stalled
-from .health import probe
+from .health import PLAIN, Access, probe
 from .pulse import Pulse
 from .refusals import hung
 
@@ -43,6 +43,7 @@ class PulseWatch:
         swap: Number of the start.
         launch: How it was started.
         pid: Of the process.
+        access: How it is asked.
         has_slots: It tells what its slots do.
     """
 
@@ -51,6 +52,7 @@ class PulseWatch:
     swap: int
     launch: Launch
     pid: int
+    access: Access = PLAIN
     has_slots: bool = False
     _slots: bytes = b""
     _slots_at: float = 0.0
@@ -91,12 +93,13 @@ class PulseWatch:
 
         When we cannot look, for there is no descriptor or thread to be had, it is not to blame.
         """
-        url = self.launch.health_url or f"{self.launch.endpoint}/health"
+        url = self.launch.health_url or f"{self.launch.base_url}/health"
         answer = None
         with trio.move_on_after(min(QUESTION_S, limit_s * _QUESTION_SHARE)):
-            answer = await probe(url)
+            answer = await probe(url, access=self.access)
         host = urlsplit(self.launch.endpoint).hostname or ""
-        read = partial(read_effort, self.launch.port, host, self.pid)
+        place = self.launch.port if self.launch.socket is None else self.launch.socket
+        read = partial(read_effort, place, host, self.pid)
         effort = None
         try:
             effort = await trio.to_thread.run_sync(read)
@@ -113,7 +116,8 @@ class PulseWatch:
         if self.has_slots and pulse.still_s >= self._slots_at + limit_s * _SLOTS_SHARE:
             self._slots_at = pulse.still_s
             with trio.move_on_after(min(QUESTION_S, limit_s * _QUESTION_SHARE)):
-                answer = await probe(f"{self.launch.endpoint}/slots", with_body=True)
+                url = f"{self.launch.base_url}/slots"
+                answer = await probe(url, with_body=True, access=self.access)
                 if answer is not None and answer.status == 200:
                     slots = hashlib.sha256(answer.body).digest()
                     if self._slots not in {b"", slots}:
