@@ -8,7 +8,7 @@ Layout, in the order in which one part stands on another:
                yaml*, addresses, commandline, suggestions, config_*
                                                               YAML -> values that cannot be wrong
                config_diff, config_watch                      what another file changes, and when
-               config_advice*, config_findings, server_options, masking
+               config_advice*, config_findings, server_options, model_keys, masking
                                                               what `arriero check` has to say
                config_schema, json_schema, config_dump        the same for editors, and as a file
                presets_ini, llama_options, import_presets, scan
@@ -20,7 +20,9 @@ Layout, in the order in which one part stands on another:
                descriptors, spawning, process*, lines, procfs, guardian*, ports, health
                                                               one process, and nothing left behind
                kinds, port_owner                              what a server is, and whose its port
+               unix_sockets, key_files                        sockets and keys of servers
                effort, pulse_watch                            signs of life of one that serves
+               pulse, failing                                 who runs, but is of no use
                fleet                                          the processes of models
                shares, workers                                the worker processes
                publisher, lease_server, control_server        the three sockets

@@ -122,12 +122,17 @@ def upstream_request(
 
 def _shown_lines(head: RequestHead) -> list[bytes]:
     """Return the fields by which a client has shown who it is, but those for this hop only."""
-    ours = {token.strip() for token in head.connection.split(b",")}
+    said = head.connection
     return [
         b"%b: %b\r\n" % (name, value)
         for name, value in head.keys
-        if name in _KEY_FIELDS and name not in ours
+        if name in _KEY_FIELDS and (name not in said or not _names(said, name))
     ]
+
+
+def _names(connection: bytes, name: bytes) -> bool:
+    """Whether ``Connection`` names the field: then it is for this hop only."""
+    return name in {token.strip() for token in connection.split(b",")}
 
 
 def framing_line(length: int | None) -> bytes:
