@@ -15,7 +15,7 @@ answer.
 import contextlib
 import math
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
 
 import h2.config
@@ -338,22 +338,36 @@ class _Connection:
 
     async def _refuse(self, stream: _Stream, error: BadRequest) -> None:
         """Answer a request that has no form of HTTP/1.1."""
-        answer = error_answer(error, close=False)
-        ours, theirs = socket.socketpair()
+        if (pair := self._pair_for(stream)) is None:
+            return
+        ours, theirs = pair
         with theirs:
-            theirs.send(answer)
+            theirs.send(error_answer(error, close=False))
         await self._pass_on(stream, Wire(ours))
 
     async def _answer(self, stream: _Stream) -> None:
-        if stream.scope.cancel_called:  # taken back before it was begun
-            self._forget(stream)
+        if (pair := self._pair_for(stream)) is None:
             return
-        ours, theirs = _socket_pair()
+        ours, theirs = pair
         async with trio.open_nursery() as serving:
             serving.start_soon(self._serve, theirs, self._conn.peer)
             await self._pass_on(stream, Wire(ours))
             # it notices that its client has gone, and says so in the account of the request
             serving.cancel_scope.deadline = trio.current_time() + _LAST_REQUESTS_S
+
+    def _pair_for(self, stream: _Stream) -> tuple[socket.socket, socket.socket] | None:
+        """Return a socket pair; None if the stream has ended, now or before it was begun."""
+        if not stream.scope.cancel_called:
+            try:
+                pair = socket.socketpair()
+            except OSError:  # no file descriptors: that it was not begun says "again, later"
+                self._reset(stream.number, ErrorCodes.REFUSED_STREAM)
+            else:
+                for end in pair:
+                    end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _PAIR_BYTES)
+                return pair
+        self._forget(stream)
+        return None
 
     async def _pass_on(self, stream: _Stream, wire: Wire) -> None:
         """Pass a request and its answer on between its stream and `wire`, which is closed."""
@@ -466,10 +480,3 @@ async def _receive(wire: Wire, most: int) -> bytes:
     if not data:
         raise UpstreamDied("the answer was cut")
     return data
-
-
-def _socket_pair() -> Sequence[socket.socket]:
-    pair = socket.socketpair()
-    for end in pair:
-        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _PAIR_BYTES)
-    return pair

@@ -1,5 +1,6 @@
 """HTTP/2: streams of one connection, whatever their client reads, sends and leaves undone."""
 
+import errno
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -227,6 +228,31 @@ async def test_what_has_no_form_in_http_1_is_answered_in_words(rig: Any) -> None
 
     assert status == "400"
     assert b"percent-encoded" in body
+
+
+async def test_without_file_descriptors_a_stream_is_refused_and_the_others_go_on(
+    tmp_path: Path, kit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pair() -> Any:
+        raise OSError(errno.EMFILE, "")
+
+    go_on = trio.Event()
+
+    async def handler(exchange: Any) -> None:
+        await go_on.wait()
+        await kit.answer_json(exchange)
+
+    async with kit.open_rig(tmp_path, handler) as rig, connected(rig) as client:
+        number = await client.post()
+        await rig.upstream.asked.wait()
+        with monkeypatch.context() as patch:
+            patch.setattr("socket.socketpair", pair)
+            late = await client.post()
+            await client.until(lambda: late in client.resets)
+        go_on.set()
+
+        assert client.resets[late] == h2.errors.ErrorCodes.REFUSED_STREAM
+        assert await client.answer(number) == ("200", b'{"hello":"x"}')
 
 
 @pytest.mark.parametrize("way", ["reset", "leave"])
