@@ -83,7 +83,8 @@ async def _run(cell: Cell, rig: Rig) -> Result:
     answered, waiting = clients_of(cell, gate)
     everybody = [*answered, *waiting]
     before = await in_thread(descriptors, rig)
-    limit_s = LASTS_S[cell.fault] + HANG_S
+    slow = cell.target is Target.LLAMA_SERVER  # its words cost time, and as much as there is
+    limit_s = LASTS_S[cell.fault] + HANG_S * (2 if slow else 1)
     probe = _Probe(rig.port, partial(_ask_anew, cell, "b" if waiting else "a"))
     left = []
     async with trio.open_nursery() as nursery, trio.open_nursery() as crowd:

@@ -23,7 +23,7 @@ STUBBORN_S = 4.0
 # of the fault does: nothing is over before it, however slow the machine.
 _WORDS = 40
 _WORD_S = 0.1
-_TOKENS = 100  # of a real answer, which no gate holds: seconds
+_TOKENS = 60  # of a real answer, which no gate holds: seconds
 
 # Seconds for which a fault has gone on, or is over, when the gate is opened.
 GATE_AFTER_S = 1.0
