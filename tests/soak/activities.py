@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import trio
 from wsproto import WSConnection, events
 from wsproto.connection import ConnectionType
+from wsproto.utilities import RemoteProtocolError
 
 from tests.faults.clients import Client, chat, upload
 from tests.faults.endings import Ending, judge
@@ -169,7 +170,10 @@ async def opens_websocket(day: Day) -> str | None:
             await stream.send_all(ws.send(hello))
             while heard < wanted and not refused:
                 data = await stream.receive_some(65536)
-                ws.receive_data(data or None)
+                try:
+                    ws.receive_data(data or None)
+                except RemoteProtocolError:
+                    refused = "cut in the middle of its opening"
                 for event in ws.events():
                     match event:
                         case events.AcceptConnection() | events.TextMessage():
