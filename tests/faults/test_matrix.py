@@ -21,6 +21,7 @@ def test_cells_are_chosen_by_patterns_and_stay_in_order() -> None:
         Cell(Fault.SIGKILL, Target.WORKER, Situation.PLAIN),
         Cell(Fault.SIGKILL, Target.MODEL, Situation.PLAIN),
         Cell(Fault.SIGSTOP, Target.MODEL, Situation.STREAM),
+        Cell(Fault.SIGKILL, Target.LLAMA_SERVER, Situation.PLAIN),
     ]
     with pytest.raises(ValueError, match="no cell 'sigkil/"):
         select(["sigkil/*/*"])
