@@ -322,3 +322,19 @@ def test_a_server_on_a_unix_socket_chats_streams_and_stops(
     assert train.chat("tiny").status_code == 200
     psutil.Process(train.model("tiny")["pid"]).kill()
     eventually(lambda: train.chat("tiny").status_code == 200, what="another one")
+
+
+def test_a_real_server_that_is_frozen_is_recycled_and_one_that_works_is_not(
+    start_train: Callable[..., Train], llama: Callable[..., str]
+) -> None:
+    train = start_train({"hungAfter": "2s", "models": {"small": {"cmd": llama("small")}}})
+    long = train.chat("small", max_tokens=400, ignore_eos=True)
+    assert long.status_code == 200
+    frozen = psutil.Process(train.model("small")["pid"])
+    frozen.send_signal(signal.SIGSTOP)
+
+    answer = train.chat("small")
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (504, "upstream_hung")
+    assert train.chat("small").status_code == 200
+    assert train.model("small")["pid"] != frozen.pid
