@@ -35,7 +35,7 @@ import psutil
 import zmq
 
 from .load import PATH, BenchError
-from .servers import ROOT, serve
+from .servers import ROOT, START_S, serve
 
 SCRIPTED = ROOT / "tests" / "fakes" / "scripted_upstream.py"
 
@@ -129,7 +129,7 @@ def measure(folder: Path, *, waiters: int, load_s: float, workers: int = 2) -> F
     }
     folder.mkdir()
     with serve(folder / "arriero", models, workers=workers) as (process, port, sockets):
-        time.sleep(2.0)  # all workers are there, and quiet
+        _wait_until_ready(folder / "arriero" / "log")
         ours = psutil.Process(process.pid)
         servers = [one for one in ours.children() if "arriero.worker" in " ".join(one.cmdline())]
         if len(servers) != workers:
@@ -166,6 +166,16 @@ def measure(folder: Path, *, waiters: int, load_s: float, workers: int = 2) -> F
             events=news.events,
             queue_events=news.queue_events,
         )
+
+
+def _wait_until_ready(log: Path) -> None:
+    """Return when all workers take connections, and are quiet."""
+    deadline = time.monotonic() + START_S
+    while b"supervisor.ready" not in log.read_bytes():
+        if time.monotonic() > deadline:
+            raise BenchError(f"cannot start arriero within {START_S:.0f} s")
+        time.sleep(0.05)
+    time.sleep(2.0)
 
 
 def _wait(
