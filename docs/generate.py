@@ -24,7 +24,7 @@ OWN: Final = frozenset(
         "listen", "workers", "progress", "progressDelay", "heartbeatInterval", "progressMarker",
         "progressDetails", "strict", "progressMarkersOld", "nonstreamHold", "nonstreamKeepalive",
         "upstreamIdle", "upstreamStall", "maxRetryWait", "maxBody", "bodyMemory",
-        "trailers", "cors", "set", "remove",
+        "trailers", "cors", "allowedHosts", "publicWithoutKeys", "set", "remove",
         "hungAfter", "drainLimit", "onFailure",
         "kind", "usage", "forwardAuth", "region",
         "input", "output", "cacheRead", "cacheWrite", "cacheWrite1h", "reasoning",

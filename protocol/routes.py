@@ -124,7 +124,9 @@ class WorkerConfig(Value, frozen=True, kw_only=True):
         max_body_bytes: A body that is read as a whole may be so long.
         body_memory_bytes: The bodies of all requests of a worker may be so long together.
         trailers: Streams end with trailers of what they used and cost.
-        cors: Pages of browsers may ask.
+        cors: Origins whose pages may ask, besides those of this machine; True: all; False: none.
+        allowed_hosts: Names in ``Host`` that mean this server, besides those that its socket
+            tells: in small letters; ``.example.org`` with all under it; ``*``: any.
         request_headers: Changes on the way up.
         response_headers: Changes on the way down.
         peers: Other servers, by their id.
@@ -147,7 +149,8 @@ class WorkerConfig(Value, frozen=True, kw_only=True):
     max_body_bytes: int = 64 * 1024**2
     body_memory_bytes: int = 512 * 1024**2
     trailers: bool = True
-    cors: bool = True
+    cors: bool | tuple[str, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()
     request_headers: HeaderRules = HeaderRules()
     response_headers: HeaderRules = HeaderRules()
     peers: dict[str, PeerRoute] = msgspec.field(default_factory=dict)

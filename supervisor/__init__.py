@@ -8,7 +8,7 @@ Layout, in the order in which one part stands on another:
                yaml*, addresses, commandline, suggestions, config_*
                                                               YAML -> values that cannot be wrong
                config_diff, config_watch                      what another file changes, and when
-               config_advice*, config_findings, server_options, model_keys, masking
+               config_advice*, config_findings, exposure, server_options, model_keys, masking
                                                               what `arriero check` has to say
                config_schema, json_schema, config_dump        the same for editors, and as a file
                presets_ini, llama_options, import_presets, scan

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from ipaddress import IPv6Address
+from ipaddress import IPv6Address, ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -36,6 +36,24 @@ def parse_address(text: str) -> Address | None:
     elif host and not _HOST.fullmatch(host):
         return None
     return Address(host, int(digits)) if int(digits) <= 65535 else None
+
+
+def is_address(host: str) -> bool:
+    """Whether `host` is an address of IPv4 or IPv6, and no name."""
+    try:
+        ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
+def is_loopback(host: str) -> bool:
+    """Whether who listens at `host` is reached from this machine only; empty means everywhere."""
+    if not is_address(host):
+        return host.lower() == "localhost" or host.lower().endswith(".localhost")
+    address = ip_address(host.strip("[]"))
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return (mapped or address).is_loopback
 
 
 def is_base_url(text: str) -> bool:

@@ -34,10 +34,10 @@ from .fleet import missing_program, open_fleet
 from .guardian import open_guardian
 from .happenings import ShuttingDown
 from .lease_server import open_lease_server
-from .listening import listening_socket
+from .listening import listening_socket, where_it_listens
 from .logbook import Logbook
 from .notify import Notifier, feed_watchdog
-from .own_log import follow_log_level, tell_warnings
+from .own_log import follow_log_level, tell_exposure, tell_warnings
 from .preloading import preload
 from .prices_fetch import FILE_NAME as PRICES_FILE_NAME
 from .prices_fetch import PriceFeed
@@ -152,6 +152,8 @@ async def supervise(order: Order, in_force: InForce, seen: View) -> None:
         # From the bottom up this is the order of shutdown.
         folder = stack.enter_context(open_runtime_dir(order.socket_dir, os.environ))
         listener = stack.enter_context(listening_socket(config.listen.host, config.listen.port))
+        in_force.host, address = where_it_listens(listener)
+        tell_exposure(config, in_force.host)
         context = stack.enter_context(open_context())
         guardian = await stack.enter_async_context(open_guardian())
         publisher = await stack.enter_async_context(open_publisher(context, folder / "events.sock"))
@@ -193,8 +195,6 @@ async def supervise(order: Order, in_force: InForce, seen: View) -> None:
         await stack.enter_async_context(_background(conductor.keep_time))
         await stack.enter_async_context(_background(feed_watchdog, notifier))
         await stack.enter_async_context(_background(prices.run, lease_server.reconfigure))
-        host, port = listener.getsockname()[:2]
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         told_to_stop = trio.Event()
 
         def headline() -> str:

@@ -232,6 +232,8 @@ def _read_config(root: Node, place: Place) -> Config | None:
         body_memory_bytes=found["bodyMemory"],
         trailers=found["trailers"],
         cors=found["cors"],
+        allowed_hosts=tuple(host for host, _ in found["allowedHosts"]),
+        public_without_keys=found["publicWithoutKeys"],
         request_headers=header_rules(found["headers"]["request"]),
         response_headers=header_rules(found["headers"]["response"]),
         prices=found["prices"],

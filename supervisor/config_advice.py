@@ -19,6 +19,7 @@ from .config_findings import Findings
 from .config_routing import room_of
 from .config_values import Config
 from .errors import Problem
+from .exposure import exposure
 from .matrix import Matrix
 from .matrix_language import read_expression
 from .room import DEFAULT_GROUP
@@ -52,6 +53,14 @@ def advise(config: Config, root: Node, disk: Disk) -> Advice:
     found = Findings(root)
     for model in config.models.values():
         check_model(model, config.api_keys, disk, found)
+    if (open_to_all := exposure(config, config.listen.host)) is not None:
+        found.warn(("listen",), open_to_all)
+    if config.cors is True and not config.api_keys:
+        found.note(
+            ("cors",),
+            "any page of the web may use all models from the browser of whoever looks at it; a "
+            "list of origins is safer",
+        )
     _check_ports(config, found)
     _check_routing(config, found)
     check_peers(config, found)

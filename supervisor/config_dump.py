@@ -65,7 +65,9 @@ def _config(config: Config) -> dict[str, object]:
         "maxBody": size_text(config.max_body_bytes),
         "bodyMemory": size_text(config.body_memory_bytes),
         "trailers": config.trailers,
-        "cors": config.cors,
+        "cors": config.cors if isinstance(config.cors, bool) else _texts(config.cors),
+        "allowedHosts": _texts(config.allowed_hosts),
+        "publicWithoutKeys": config.public_without_keys,
         "headers": {
             "request": _header_rules(config.request_headers),
             "response": _header_rules(config.response_headers),

@@ -5,6 +5,7 @@ from typing import Any, Final
 from arriero.protocol.control import MAX_WORKERS
 
 from .addresses import Address, parse_address
+from .config_access_keys import ACCESS_KEYS
 from .config_fault_keys import TOP_FAULT_KEYS
 from .config_kinds import (
     BOOLEAN,
@@ -313,6 +314,7 @@ TOP_KEYS: Final[tuple[Key[Any], ...]] = (
         acts="0.1",
         field="api_keys",
     ),
+    *ACCESS_KEYS,
     Key(
         "macros",
         MACROS,

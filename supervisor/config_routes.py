@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Final
 from arriero.protocol.activity import Prices
 from arriero.protocol.routes import ModelRoute, PeerModel, PeerRoute, WorkerConfig
 
+from .addresses import Address, is_address
 from .config_prices import Pricing
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def route_table(config: "Config", generation: int, fetched: "PriceList | None") 
         body_memory_bytes=config.body_memory_bytes,
         trailers=config.trailers,
         cors=config.cors,
+        allowed_hosts=(*config.allowed_hosts, *_listened_on(config.listen)),
         request_headers=config.request_headers,
         response_headers=config.response_headers,
         peers={
@@ -56,6 +58,11 @@ def route_table(config: "Config", generation: int, fetched: "PriceList | None") 
             for name, (peer, model) in config.peer_models.table.items()
         },
     )
+
+
+def _listened_on(listen: Address) -> tuple[str, ...]:
+    """Return the name that is listened on; of an address the socket itself tells."""
+    return (listen.host.lower(),) if listen.host and not is_address(listen.host) else ()
 
 
 def _model(model: "ModelConfig", prices: Prices | None) -> ModelRoute:

@@ -219,13 +219,5 @@ STREAM_KEYS: Final[tuple[Key[Any], ...]] = (
         acts="0.1",
         field="config.trailers",
     ),
-    Key(
-        "cors",
-        BOOLEAN,
-        True,
-        "Pages of any origin may ask, from a browser.",
-        acts="0.1",
-        field="config.cors",
-    ),
     nested("headers", _HEADER_KEYS, "Header fields that are changed on their way."),
 )

@@ -431,7 +431,9 @@ class Config:
         max_body_bytes: Longest body of a request that is read as a whole.
         body_memory_bytes: What all of them may take together, in each worker.
         trailers: Streams end with trailers.
-        cors: Pages of browsers may ask.
+        cors: Origins whose pages may ask; True: all; False: none.
+        allowed_hosts: Names of this server, besides those that it listens on.
+        public_without_keys: It may be reached from anywhere without a key.
         request_headers, response_headers: Fields that are changed on their way up and down.
         prices: What models cost, by patterns of their names.
         price_list: Where a list of further prices comes from.
@@ -466,7 +468,9 @@ class Config:
     max_body_bytes: int = 64 * 1024**2
     body_memory_bytes: int = 512 * 1024**2
     trailers: bool = True
-    cors: bool = True
+    cors: bool | tuple[str, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()
+    public_without_keys: bool = False
     request_headers: HeaderRules = field(default=HeaderRules(), repr=False)  # may hold keys
     response_headers: HeaderRules = field(default=HeaderRules(), repr=False)
     prices: PricesByGlob = ()

@@ -37,6 +37,14 @@ def listening_socket(
     return sock
 
 
+def where_it_listens(sock: socket.socket) -> tuple[str | None, str]:
+    """Return the host that `sock` listens on (None for a unix socket), and the whole address."""
+    if sock.family not in {socket.AF_INET, socket.AF_INET6}:
+        return None, str(sock.getsockname())
+    host, port = sock.getsockname()[:2]
+    return host, f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def _open(host: str, port: int) -> socket.socket:
     if not 0 <= port <= 65535:
         raise SupervisorError(f"cannot listen on {host or '*'}:{port}: the last port is 65535")

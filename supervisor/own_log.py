@@ -7,6 +7,7 @@ from functools import cache
 from arriero.protocol.log_lines import LineFormatter, writes_to_journal
 
 from .config_values import Config, LogLevel
+from .exposure import exposure
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,17 @@ def tell_warnings(config: Config) -> None:
     """Write what `config` says and surely does not mean."""
     for problem in config.warnings:
         log.warning("config.warning %s", problem)
+
+
+def tell_exposure(config: Config, host: str | None) -> None:
+    """Write who may use the models, if that is surely not meant.
+
+    Args:
+        config: The configuration.
+        host: What is listened on; None for what no other machine reaches.
+    """
+    if host is not None and (told := exposure(config, host)) is not None:
+        log.warning("config.warning listen: %s", told)
 
 
 def _name_of(level: LogLevel | None) -> str:

@@ -4,6 +4,7 @@ A worker promises a client exactly one of: the whole answer, an error in the sha
 an unclean close. Layout, lowest first; a file imports only from those above it:
 
     errors         what cannot be answered, and what the client is told
+    target         deciding   where a request goes: its target, and the host that it names
     head           deciding   head of a request; the rules against smuggling
     chunked        deciding   chunked body of a request -> bytes
     pace           deciding   how slowly a body may come
@@ -11,8 +12,9 @@ an unclean close. Layout, lowest first; a file imports only from those above it:
     json_spans     deciding   where the values of a JSON text are, in bounded steps
     multipart      deciding   form -> the model that it names
     paths          deciding   path -> form of the answer
-    keys           deciding   may this client ask, and who is it
-    cors           deciding   what pages of browsers have to be told
+    keys           deciding   which key a client shows, and who it is
+    cors           deciding   which pages may ask, and what their browsers have to be told
+    admission      deciding   may this request act at all
     tracing        deciding   ids of a request and of its trace
     header_rules   deciding   fields that the configuration changes
     stripping      deciding   our own words out of what clients send back

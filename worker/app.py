@@ -19,7 +19,7 @@ from .edge import FLOOD_LOG, contain
 from .front import serve_connection
 from .http2_door import Http2Door
 from .link import TOPICS, SupervisorLink
-from .listen import accept_connections, open_listener
+from .listen import accept_connections, open_listener, where_listening
 from .page_door import open_page_door
 from .pages import make_pages
 from .sentry import Connection, Sentry
@@ -71,7 +71,7 @@ async def run_worker(settings: Settings, on_orphaned: Callable[[], None]) -> Non
         connected(context, zmq.SUB, settings.socket_dir / "events.sock", topics=TOPICS) as events,
     ):
         sentry = Sentry()
-        service = Service(sentry=sentry)
+        service = Service(sentry=sentry, listening=where_listening(settings.listen_fd))
         sentry.chores.append(service.upstreams.trim)
         sentry.chores.append(lambda _: FLOOD_LOG.flush())
         link = SupervisorLink(settings.worker, settings.token, lease, events, service)

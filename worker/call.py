@@ -67,8 +67,8 @@ def own_lines(
         names: Fields that the answer has already.
     """
     lines = account.request_id_line
-    if config.cors and head.origin is not None:
-        lines += answer_lines(head.origin, names)
+    if config.cors is not False and head.origin is not None:
+        lines += answer_lines(head.origin, config.cors, names)
     return lines
 
 

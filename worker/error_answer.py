@@ -4,6 +4,7 @@ from typing import Final
 
 import msgspec
 
+from .cors import Field
 from .errors import RelayError, anthropic_error, body_of
 from .paths import Form
 from .voice_bedrock import bedrock_error
@@ -21,30 +22,37 @@ def error_answer(
         extra: Further lines of the head.
         form: Shape of the answers of the route.
     """
-    fields = error.fields
-    if form.is_anthropic:
-        body = msgspec.json.encode(anthropic_error(error))
-    elif form is Form.GEMINI:
-        body = msgspec.json.encode(gemini_error(error))
-    elif form is Form.BEDROCK:
-        kind, value = bedrock_error(error)
-        fields = (*fields, kind)
-        body = msgspec.json.encode(value)
-    else:
-        body = body_of(error)
-    return (
-        b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%b%b%b\r\n%b"
-        % (
-            error.status,
-            _REASONS.get(error.status, b"Error"),
-            len(body),
-            b"".join(b"%b: %b\r\n" % field for field in fields),
-            extra,
-            b"Connection: close\r\n" if close else b"",
-            body,
-        )
+    fields, body = error_parts(error, form)
+    return b"HTTP/1.1 %d %b\r\n%bContent-Length: %d\r\n%b%b\r\n%b" % (
+        error.status,
+        _REASONS.get(error.status, b"Error"),
+        b"".join(b"%b: %b\r\n" % field for field in fields),
+        len(body),
+        extra,
+        b"Connection: close\r\n" if close else b"",
+        body,
     )
 
+
+def error_parts(error: RelayError, form: Form) -> tuple[tuple[Field, ...], bytes]:
+    """Return the header fields and the body of an answer that tells of `error`.
+
+    Args:
+        error: What cannot be done.
+        form: Shape of the answers of the route.
+    """
+    fields = (_JSON, *error.fields)
+    if form.is_anthropic:
+        return fields, msgspec.json.encode(anthropic_error(error))
+    if form is Form.GEMINI:
+        return fields, msgspec.json.encode(gemini_error(error))
+    if form is Form.BEDROCK:
+        kind, value = bedrock_error(error)
+        return (*fields, kind), msgspec.json.encode(value)
+    return fields, body_of(error)
+
+
+_JSON: Final = (b"Content-Type", b"application/json")
 
 _REASONS: Final = {
     400: b"Bad Request",

@@ -2,29 +2,41 @@
 
 The *relay door* takes POST on the model routes, straight from here. The *page door* takes
 everything else; its answer ends the connection. A connection that begins as HTTP/2 is taken apart:
-each of its streams comes back here as a connection of its own. So the limits and the rules against
-smuggling are applied here, to all heads.
+each of its streams comes back here as a connection of its own. So the limits, the rules against
+smuggling, and those on who may ask (see `admission`) are applied here, to all heads.
 """
 
 import io
 import logging
+import os
 import re
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
+from arriero.protocol.routes import WorkerConfig
+
 from . import serving
 from .body_memory import Hold
 from .call import AnswerCut
+from .cors import answer_lines
 from .error_answer import error_answer
-from .errors import BadRequest, ClientGone, HeadTooLarge, RelayError, TooLarge
+from .errors import (
+    BadRequest,
+    ClientGone,
+    Forbidden,
+    HeadTooLarge,
+    RelayError,
+    TooLarge,
+    Unauthorized,
+)
 from .head import MAX_HEAD_BYTES, RequestHead, parse_head
-from .keys import check_key
 from .pace import TOTAL_S, Pace
-from .paths import Form, Route, find_route
+from .paths import Form, Route, error_form, find_route
 from .sentry import HEAD_S, IDLE_S, Connection, Waits
 from .service import Service
+from .tracing import RANDOM_BYTES, start_trace
 from .upload import BodySource, Upload, read_upload, upload_of
-from .ws_opening import find_socket
+from .ws_opening import find_socket, wants_socket
 from .ws_serving import answer_websocket
 
 log = logging.getLogger(__name__)
@@ -60,7 +72,8 @@ async def serve_connection(
     wire = conn.wire
     service.sentry.connections.add(conn)
     last_raw = b""
-    last_head = RequestHead()
+    last_head = admitted = RequestHead()
+    admission = service.admission
     form = Form.PLAIN
     hold = Hold(service.bodies)
     try:
@@ -80,21 +93,20 @@ async def serve_connection(
             else:
                 head = last_head = parse_head(raw)
                 last_raw = raw
-            # Whatever else has a door of its own (a preflight, say) leaves here.
-            if head.upgrade is not None:
-                check_key(service.names.config.api_keys, head.method, head.path, head.keys)
-                socket_way = find_socket(head)
-                if socket_way is not None:
-                    await answer_websocket(service, conn, head, socket_way)
-                    break
+            is_socket = wants_socket(head)
             route = find_route(head.path) if head.method == b"POST" else None
-            if route is None:
+            form = route.form if route is not None else error_form(head.path)
+            if head is not admitted or admission is not service.admission:
+                admission = service.admission
+                admission.check(head, websocket=is_socket)
+                admitted = head
+            if is_socket:
+                await answer_websocket(service, conn, head, find_socket(head))
+                break
+            if route is None:  # whatever has a door of its own (a preflight, say)
                 _refuse_large(head, service)
                 await page_door(conn, head, raw)
                 break
-            form = route.form
-            if service.names.config.api_keys:
-                check_key(service.names.config.api_keys, head.method, head.path, head.keys)
             if not await _answer(conn, service, head, route, hold) or service.finishing:
                 if conn.buffer:
                     await wire.linger()  # pipelined bytes must not wipe the answer
@@ -102,7 +114,7 @@ async def serve_connection(
             conn.wait_for(Waits.IDLE, IDLE_S)
     except RelayError as error:  # about the request itself: nobody knows where the next one begins
         hold.release()
-        await _refuse(conn, error, form)
+        await _refuse(conn, error, form, last_head, service.names.config)
     except AnswerCut:
         log.warning("answer.cut peer=%s", conn.peer.decode("latin-1"))
         wire.reset()
@@ -149,10 +161,21 @@ async def _answer_upload(
     return goes_on
 
 
-async def _refuse(conn: Connection, error: RelayError, form: Form) -> None:
+async def _refuse(
+    conn: Connection, error: RelayError, form: Form, head: RequestHead, config: WorkerConfig
+) -> None:
+    lines = b""
+    if isinstance(error, Forbidden | Unauthorized):  # the request itself was understood
+        request_id = start_trace(head.own, os.urandom(RANDOM_BYTES)).request_id
+        lines = b"X-Request-Id: %b\r\n" % request_id.encode("ascii")
+    if isinstance(error, Unauthorized) and head.origin is not None:  # and the page may ask
+        lines += answer_lines(head.origin, config.cors)
+    answer = error_answer(error, close=True, form=form, extra=lines)
+    if head.method == b"HEAD":
+        answer = answer[: answer.index(b"\r\n\r\n") + 4]
     try:
         conn.wait_for(Waits.CLIENT, HEAD_S)
-        await conn.send(error_answer(error, close=True, form=form))
+        await conn.send(answer)
         await conn.wire.linger(_LINGER_S, _LINGER_BYTES)
     except ClientGone:
         pass

@@ -11,6 +11,7 @@ from typing import Final
 import httptools
 
 from .errors import BadRequest, HeadTooLarge, RelayError, UnknownExpectation
+from .target import split_target
 
 # Bytes up to and including the blank line. nginx gives 4 x 8 KiB; agents send long bearer tokens
 # and tracing fields.
@@ -35,6 +36,7 @@ _UPGRADE: Final = 11
 _OWN: Final = 12  # for this program: not passed on as it came
 _ORIGIN: Final = 13
 _IDEMPOTENCY: Final = 14
+_SITE: Final = 15
 
 _MEANING: Final[dict[bytes, int]] = {
     b"keep-alive": _HOP,
@@ -68,6 +70,7 @@ _MEANING: Final[dict[bytes, int]] = {
     b"x-provider": _OWN,  # of another gateway, and ignored: the name of the model decides
     b"origin": _ORIGIN,
     b"idempotency-key": _IDEMPOTENCY,
+    b"sec-fetch-site": _SITE,
 }
 
 
@@ -77,6 +80,7 @@ class RequestHead:
     Attributes:
         target: As in the request line.
         path: `target` without scheme, authority and query.
+        authority: Host and port of a `target` that has them; else None.
         method: Upper-case.
         http11: False for HTTP/1.0, whose clients get an unchunked answer and no second one.
         keep_alive: The client would send another request on this connection.
@@ -87,7 +91,9 @@ class RequestHead:
         media_type: The same in small letters and without parameters; empty if nobody says.
         upgrade: The protocol that the client wants to change to, in small letters; None if it
             wants none, or does not say so in Connection as well.
+        host: Value of ``Host``; empty without it.
         origin: Of the page that asks, if one does.
+        site: How far that page is from here (``Sec-Fetch-Site``); None if no browser says so.
         idempotency_key: Equal for requests that are one and the same; None without it.
         own: Other fields for this program, lower-case name and value, in the order of the head:
             they do not go upstream as they came.
@@ -100,12 +106,14 @@ class RequestHead:
 
     __slots__ = (
         "accepts",
+        "authority",
         "coding",
         "connection",
         "content_type",
         "continues",
         "count",
         "forwarded",
+        "host",
         "hosts",
         "http11",
         "idempotency_key",
@@ -120,6 +128,7 @@ class RequestHead:
         "own",
         "path",
         "refusal",
+        "site",
         "target",
         "upgrade",
     )
@@ -127,6 +136,7 @@ class RequestHead:
     def __init__(self) -> None:
         self.target = b""
         self.path = b""
+        self.authority: bytes | None = None
         self.method = b""
         self.http11 = True
         self.keep_alive = True
@@ -145,7 +155,9 @@ class RequestHead:
         self.keys: list[tuple[bytes, bytes]] = []
         self.connection = b""
         self.coding: bytes | None = None
+        self.host = b""
         self.hosts = 0
+        self.site: bytes | None = None
         self.refusal: RelayError | None = None
         self.count = 0
 
@@ -170,6 +182,7 @@ class RequestHead:
             self.length = int(value)  # llhttp has checked that it is digits, and one only
         elif meaning == _HOST:
             self.hosts += 1
+            self.host = value.strip()
             self.lines.append(b"%b: %b\r\n" % (name, value))
         elif meaning == _TYPE:
             self.content_type += b", " + value if self.content_type else value
@@ -179,7 +192,9 @@ class RequestHead:
         elif meaning == _CONNECTION:
             self.connection += b"," + value.lower()
         elif meaning == _CODING:
-            self.coding = value.strip().lower()
+            # Several are one list (RFC 9110, 5.3), and a list is no `chunked`.
+            coding = value.strip().lower()
+            self.coding = coding if self.coding is None else self.coding + b"," + coding
         elif meaning == _KEY:
             self.keys.append((low, value))
         elif meaning == _MODE:
@@ -192,7 +207,11 @@ class RequestHead:
         elif meaning == _UPGRADE:
             self.upgrade = value.strip().lower()
         elif meaning == _ORIGIN:
-            self.origin = self.origin or value
+            self.origin = self.origin or value.strip()
+            self.lines.append(b"%b: %b\r\n" % (name, value))
+        elif meaning == _SITE:
+            site = value.strip().lower()
+            self.site = site if self.site is None else self.site + b"," + site
             self.lines.append(b"%b: %b\r\n" % (name, value))
         elif meaning == _IDEMPOTENCY:
             self.idempotency_key = self.idempotency_key or value
@@ -202,17 +221,6 @@ class RequestHead:
                 self.continues = True
             else:
                 self.refusal = UnknownExpectation("cannot meet an expectation but 100-continue")
-
-
-def _path_of(target: bytes) -> bytes:
-    path = target
-    if not path.startswith(b"/"):
-        # absolute form: http://host/path (RFC 9112, 3.2.2)
-        scheme, found, rest = path.partition(b"://")
-        if found and scheme.lower() in {b"http", b"https"}:
-            slash = rest.find(b"/")
-            path = rest[slash:] if slash >= 0 else b"/"
-    return path.partition(b"?")[0]
 
 
 def parse_head(raw: bytes) -> RequestHead:
@@ -237,7 +245,7 @@ def parse_head(raw: bytes) -> RequestHead:
         raise head.refusal
     version = parser.get_http_version()
     head.method = parser.get_method()
-    head.path = _path_of(head.target)
+    head.authority, head.path = split_target(head.method, head.target)
     head.media_type = head.content_type.partition(b";")[0].strip().lower()
     if version == "1.1":
         if head.hosts != 1:

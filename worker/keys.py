@@ -1,4 +1,4 @@
-"""Whether a client may ask at all: the keys of the configuration. Deciding.
+"""Which key a client shows, and whether it is one of the configuration. Deciding.
 
 Source of the rules: llama-swap, whose clients are to work unchanged. The key of a client is looked
 for as the password of `Authorization: Basic`, then as `Authorization: Bearer`, then in `x-api-key`
@@ -14,30 +14,20 @@ from typing import Final
 
 from .errors import Unauthorized
 
-# Asked by load balancers, browsers and people who have no key.
-OPEN_PATHS: Final = frozenset({b"/", b"/health", b"/wol-health", b"/favicon.ico"})
-
 # Enough that no two of a handful of keys collide, too few to be of use to whoever reads a log.
 _CALLER_DIGITS: Final = 16
 
 
-def check_key(
-    allowed: Iterable[str], method: bytes, path: bytes, fields: Iterable[tuple[bytes, bytes]]
-) -> None:
+def check_key(keys: Iterable[bytes], fields: Iterable[tuple[bytes, bytes]]) -> None:
     """Make sure that a request shows one of the keys.
 
     Args:
-        allowed: The keys; with none of them everybody may ask.
-        method: Of the request.
-        path: Without a query.
+        keys: The keys.
         fields: Those that may hold a key: lower-case name and value, in the order of the head.
 
     Raises:
         Unauthorized: It shows none, or another one.
     """
-    keys = [key.encode() for key in allowed]
-    if not keys or path in OPEN_PATHS or method == b"OPTIONS":
-        return
     shown = shown_key(fields)
     if shown is None:
         raise Unauthorized("an API key is needed: send it as 'Authorization: Bearer <key>'")

@@ -2,12 +2,15 @@
 
 import errno
 import logging
+import os
 import select
 import socket
 from collections.abc import Awaitable, Callable
+from ipaddress import ip_address
 
 import trio
 
+from .admission import Listening, listening_at
 from .shares import PATIENCE_S, Shares
 
 log = logging.getLogger(__name__)
@@ -30,6 +33,14 @@ def open_listener(fd: int) -> socket.socket:
     listener = socket.socket(fileno=fd)
     listener.setblocking(False)
     return listener
+
+
+def where_listening(fd: int) -> Listening:
+    """Return where clients reach the listening socket `fd`."""
+    with socket.socket(fileno=os.dup(fd)) as listener:
+        if listener.family not in {socket.AF_INET, socket.AF_INET6}:
+            return Listening(any_host=True)
+        return listening_at(ip_address(listener.getsockname()[0]), socket.gethostname())
 
 
 async def accept_connections(

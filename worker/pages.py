@@ -18,6 +18,7 @@ from arriero.protocol.lease import CancelResult
 from arriero.protocol.values import State
 
 from .cors import Field, answer_fields, preflight_fields
+from .error_answer import error_parts
 from .errors import (
     BadRequest,
     Forbidden,
@@ -26,21 +27,17 @@ from .errors import (
     UnknownPath,
     UnknownRequest,
     WrongMethod,
-    anthropic_error,
-    body_of,
 )
-from .keys import caller_of, check_key
+from .keys import caller_of
 from .naming import Names, Target
 from .page_request import MAX_PAGE_BODY_BYTES
-from .paths import find_route
+from .paths import error_form, find_route
 from .progress_view import ProgressView
 from .tracing import RANDOM_BYTES, start_trace
 
 _JSON = "application/json"
 _KEY_FIELDS = frozenset({b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key"})
 
-# Here errors have Anthropic's shape even where nothing is.
-_ANTHROPIC_PATHS = "/v1/messages/"
 
 # Accounts that are listed, unless the client says how many, and at most.
 _USUAL_RECORDS = 100
@@ -132,11 +129,9 @@ def make_pages(service: Knowledge, started_at: int) -> QuartTrio:
     async def check() -> Response | None:
         fields = _fields()
         g.request_id = start_trace(fields, os.urandom(RANDOM_BYTES)).request_id
-        config = service.names.config
-        if request.method == "OPTIONS" and config.cors:
-            return _with_fields(Response(b"", status=204), preflight_fields(fields))
-        path = request.path.encode()
-        check_key(config.api_keys, request.method.encode(), path, _key_fields())
+        cors = service.names.config.cors
+        if request.method == "OPTIONS" and cors is not False:
+            return _with_fields(Response(b"", status=204), preflight_fields(fields, cors))
         return None
 
     @app.get("/v1/models")
@@ -241,10 +236,11 @@ def make_pages(service: Knowledge, started_at: int) -> QuartTrio:
     @app.after_request
     async def complete(response: Response) -> Response:
         response.headers["X-Request-Id"] = g.request_id
-        if service.names.config.cors:
-            origin = request.headers.get("origin")
-            asked_by = None if origin is None else origin.encode("latin-1")
-            _with_fields(response, answer_fields(asked_by))
+        origin = request.headers.get("origin")
+        asked_by = None if origin is None else origin.strip().encode("latin-1")
+        for field in answer_fields(asked_by, service.names.config.cors):
+            if field[0].decode("ascii") not in response.headers:
+                _with_fields(response, (field,))
         # The client's next request comes on a new connection, so perhaps through the relay door.
         response.headers["Connection"] = "close"
         return response
@@ -295,9 +291,5 @@ def _with_fields(response: Response, fields: tuple[Field, ...]) -> Response:
 
 
 def _answer(error: RelayError) -> Response:
-    path = request.path
-    route = find_route(path.encode())
-    is_anthropic = path.startswith(_ANTHROPIC_PATHS) or (route and route.form.is_anthropic)
-    body = msgspec.json.encode(anthropic_error(error)) if is_anthropic else body_of(error)
-    response = Response(body, status=error.status, content_type=_JSON)
-    return _with_fields(response, error.fields)
+    fields, body = error_parts(error, error_form(request.path.encode()))
+    return _with_fields(Response(body, status=error.status), fields)

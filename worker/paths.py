@@ -133,6 +133,18 @@ def find_route(path: bytes) -> Route | None:
     return None
 
 
+# Beginnings of paths where errors have Anthropic's shape even if nothing is there.
+_ANTHROPIC_PATHS: Final = b"/v1/messages/"
+
+
+def error_form(path: bytes) -> Form:
+    """Return the form of errors at `path`, whatever the method."""
+    route = find_route(path)
+    if route is not None:
+        return route.form
+    return Form.MESSAGES if path.startswith(_ANTHROPIC_PATHS) else Form.PLAIN
+
+
 def with_model(path: bytes, model: str) -> bytes:
     """Return `path` with another model's name in it, if there is one in it."""
     for _, _, pattern in _NAMING:

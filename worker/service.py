@@ -15,6 +15,7 @@ from arriero.protocol.lease import (
 from arriero.protocol.routes import WorkerConfig
 
 from .account import Account
+from .admission import Admission, Listening
 from .body_memory import BodyMemory
 from .header_rules import CompiledRules, compile_rules
 from .keys import caller_of
@@ -36,7 +37,9 @@ class Service:
 
     Attributes:
         sentry: Looks after the clients' connections.
+        listening: Where they come from.
         names: The models of the configuration in force.
+        admission: Which requests may act, by that configuration.
         request_rules, response_rules: What it changes in heads; None for nothing.
         say: Sends a message to the supervisor; set by the link to it.
         ended: Takes the account of a request that is over, and when that was; set likewise.
@@ -53,7 +56,9 @@ class Service:
     """
 
     sentry: Sentry
+    listening: Listening = field(default_factory=Listening)
     names: Names = field(default_factory=lambda: Names(WorkerConfig(generation=0, models=())))
+    admission: Admission = field(init=False)
     request_rules: CompiledRules | None = None
     response_rules: CompiledRules | None = None
     say: Callable[[FromWorker], None] = field(default=lambda _: None)
@@ -71,11 +76,13 @@ class Service:
 
     def __post_init__(self) -> None:
         self.teller = Teller(self.view)
+        self.admission = Admission(self.names.config, self.listening)
 
     def configure(self, config: WorkerConfig) -> None:
         """Follow `config` from the next request on."""
         self.names = Names(config)
         self.bodies.limit_bytes = config.body_memory_bytes
+        self.admission = Admission(config, self.listening)
         self.request_rules = compile_rules(config.request_headers)
         self.response_rules = compile_rules(config.response_headers)
 

@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, quote, unquote_plus, urlsplit
 import httptools
 from wsproto.utilities import generate_accept_token
 
-from .errors import BadRequest, Forbidden, UnknownPath, UpstreamDied
+from .errors import BadRequest, UnknownPath, UpstreamDied
 from .head import RequestHead
 from .headers import framing_line, origin_form
 from .paths import Form, find_route
@@ -42,16 +42,19 @@ class SocketWay(NamedTuple):
     target: bytes
 
 
-def find_socket(head: RequestHead) -> SocketWay | None:
-    """Return what a request wants if it is one for a WebSocket, else None.
+def wants_socket(head: RequestHead) -> bool:
+    """Whether a request is one for a WebSocket."""
+    if head.upgrade is None or head.method != b"GET":
+        return False
+    return b"websocket" in {token.strip() for token in head.upgrade.split(b",")}
+
+
+def find_socket(head: RequestHead) -> SocketWay:
+    """Return what a request for a WebSocket wants.
 
     Raises:
-        UnknownPath: It is one, but nothing says which model is to answer.
+        UnknownPath: Nothing says which model is to answer.
     """
-    if head.upgrade is None or head.method != b"GET":
-        return None
-    if b"websocket" not in {token.strip() for token in head.upgrade.split(b",")}:
-        return None
     target = origin_form(head)
     route = find_route(head.path)
     if route is not None and route.forward_path is not None:
@@ -79,31 +82,14 @@ def with_model(target: bytes, model: str) -> bytes:
     return path + question + b"&".join(parts)
 
 
-def check_opening(head: RequestHead, *, any_origin: bool) -> None:
-    """Check what every WebSocket's first request has to fulfil.
-
-    Args:
-        head: Of the request.
-        any_origin: Pages of other sites may ask.
+def check_opening(head: RequestHead) -> None:
+    """Check what every WebSocket's first request has to fulfil; who may ask was seen to before.
 
     Raises:
         BadRequest: A body would follow, whose bytes could be taken for frames.
-        Forbidden: It comes from a page of another site. Browsers ask nobody before they open one.
     """
     if head.length != 0:
         raise BadRequest("cannot open a WebSocket: its request may have no body")
-    if head.origin is None or any_origin:
-        return
-    hosts = [value for name, value in head.fields() if name == b"host"]
-    if [_authority(head.origin.partition(b"://")[2])] != [_authority(host) for host in hosts]:
-        raise Forbidden(
-            "cannot open a WebSocket for a page of another site; 'cors' in the configuration "
-            "would allow it"
-        )
-
-
-def _authority(value: bytes) -> bytes:
-    return value.strip().lower().removesuffix(b":80").removesuffix(b":443")
 
 
 # --- the first request and its answer ------------------------------------------------------------

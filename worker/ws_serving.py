@@ -107,7 +107,7 @@ class _Socket:
         service, conn = self.service, self.conn
         config = service.names.config
         try:
-            check_opening(self.head, any_origin=config.cors)
+            check_opening(self.head)
             accepted = accept(self.head)
         except RelayError as error:
             await self._refuse(error, self._open_account(self.request_id, Form.RESPONSES))
@@ -168,7 +168,7 @@ class _Socket:
         keeper.asked = model
         call: Call | None = None
         try:
-            check_opening(self.head, any_origin=self.service.names.config.cors)
+            check_opening(self.head)
             found = self.service.names.find(model)
             keeper.model = found.route.model
             keeper.prices = found.route.prices

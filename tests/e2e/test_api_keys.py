@@ -1,5 +1,6 @@
 """Clients that show a key, and those that do not."""
 
+import socket
 from collections.abc import Callable
 
 import httpx
@@ -44,3 +45,127 @@ def test_only_who_shows_a_key_is_served(
     file.write_text(yaml.safe_dump(DEFAULTS | said))
     assert train.ask("reload")["ok"]
     assert train.chat("a").status_code == 200  # from now on nobody needs one
+
+
+def raw(train: Train, *lines: str, body: bytes = b"") -> int:
+    """Send a request as it stands and return the status."""
+    host, _, port = train.url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), PATIENCE_S) as sock:
+        head = [*lines, f"Content-Length: {len(body)}"] if body else lines
+        sock.sendall("\r\n".join(head).encode() + b"\r\n\r\n" + body)
+        data = b""
+        while b"\r\n" not in data and (more := sock.recv(65536)):
+            data += more
+    return int(data.split()[1])
+
+
+SOCKET = (
+    "Connection: Upgrade",
+    "Upgrade: websocket",
+    "Sec-WebSocket-Version: 13",
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+)
+CHAT_B = b'{"model":"b","messages":[{"role":"user","content":"hi"}]}'
+
+
+def ways_in(train: Train, *more: str, host: str = "localhost") -> list[int]:
+    """Ask for b in ways that have nothing in common but that they would load it."""
+    top = (f"Host: {host}", *more)
+    fields = dict(line.split(": ", 1) for line in top)
+    with httpx.Client(http1=False, http2=True, timeout=PATIENCE_S) as client:
+        over_http2 = client.post(f"{train.url}/", content=CHAT_B, headers=fields).status_code
+    return [
+        raw(train, "POST / HTTP/1.1", *top, body=CHAT_B),
+        raw(train, f"POST http://{host}/ HTTP/1.1", *top, body=CHAT_B),
+        raw(train, "POST /v1/chat/completions HTTP/1.1", *top, body=CHAT_B),
+        raw(train, "POST / HTTP/1.1", *top, "Content-Type: text/plain", body=CHAT_B),
+        raw(train, "GET /health?model=b HTTP/1.1", *top, *SOCKET),
+        raw(train, "GET /?model=b HTTP/1.1", *top, *SOCKET),
+        raw(train, "GET /v1/realtime?model=b HTTP/1.1", *top, *SOCKET),
+        over_http2,
+    ]
+
+
+def test_no_way_in_without_a_key_loads_or_evicts_anything(
+    start_train: Callable[..., Train], scripted: Callable[..., str]
+) -> None:
+    models = {"a": {"cmd": scripted()}, "b": {"cmd": scripted()}}
+    train = start_train({"models": models, "apiKeys": ["sk-one"]})
+    body = {"model": "a", "messages": [{"role": "user", "content": "hi"}]}
+    url, key = f"{train.url}/v1/chat/completions", {"x-api-key": "sk-one"}
+    assert httpx.post(url, json=body, headers=key, timeout=PATIENCE_S).status_code == 200
+
+    for more in ((), ("Authorization: Bearer sk-no",), ("x-api-key: sk-no",)):
+        assert set(ways_in(train, *more)) == {401}
+
+    states = {name: train.model(name)["state"] for name in models}
+    assert states == {"a": "ready", "b": "stopped"}
+
+
+@pytest.mark.parametrize(
+    ("host", "more"),
+    [
+        ("evil.example:8080", ()),
+        ("evil.example:8080", ("Origin: http://evil.example:8080",)),
+        ("localhost", ("Origin: https://evil.example",)),
+        ("localhost", ("Origin: null",)),
+        ("localhost", ("Sec-Fetch-Site: cross-site",)),
+    ],
+)
+def test_no_page_of_the_web_loads_evicts_or_reads_anything(
+    start_train: Callable[..., Train],
+    scripted: Callable[..., str],
+    host: str,
+    more: tuple[str, ...],
+) -> None:
+    models = {"a": {"cmd": scripted()}, "b": {"cmd": scripted()}}
+    train = start_train({"models": models})
+    assert train.chat("a").status_code == 200
+    done = httpx.get(f"{train.url}/api/activity").json()["requests"]
+
+    assert set(ways_in(train, *more, host=host)) == {403}
+    for line in (
+        "GET /api/activity HTTP/1.1",
+        "GET /v1/models HTTP/1.1",
+        f"POST /api/requests/{done[0]['request_id']}/cancel HTTP/1.1",
+        "OPTIONS /v1/chat/completions HTTP/1.1",
+    ):
+        assert raw(train, line, f"Host: {host}", *more) == 403
+
+    states = {name: train.model(name)["state"] for name in models}
+    assert states == {"a": "ready", "b": "stopped"}
+    assert httpx.get(f"{train.url}/api/activity").json()["requests"] == done
+
+
+def test_pages_and_names_that_are_listed_are_let_in_from_the_next_request_on(
+    start_train: Callable[..., Train], scripted: Callable[..., str]
+) -> None:
+    said = {"models": {"a": {"cmd": scripted()}}}
+    train = start_train(said)
+    line = "GET /v1/models HTTP/1.1"
+    page, name = "Origin: https://chat.example", "Host: llm.example"
+    assert raw(train, line, "Host: localhost", "Origin: http://localhost:3000") == 200
+    assert raw(train, line, "Host: localhost", page) == 403
+    assert raw(train, line, name) == 403
+
+    listed = {"cors": ["https://chat.example"], "allowedHosts": ["llm.example"]}
+    file = train.log.parent / "config.yaml"
+    file.write_text(yaml.safe_dump(DEFAULTS | said | listed))
+    assert train.ask("reload")["ok"]
+    assert raw(train, line, "Host: localhost", page) == 200
+    assert raw(train, line, name) == 200
+
+
+def test_who_listens_to_the_world_without_keys_is_warned_at_the_start_and_by_a_reload(
+    start_train: Callable[..., Train], scripted: Callable[..., str]
+) -> None:
+    said = {"listen": "0.0.0.0:0", "models": {"a": {"cmd": scripted()}}}
+    train = start_train(said)
+    warning = "without a key; write one under apiKeys"
+    assert train.log.read_text().count(warning) == 1
+
+    file = train.log.parent / "config.yaml"
+    for more, count in (({"publicWithoutKeys": True}, 1), ({"apiKeys": ["k"]}, 1), ({}, 2)):
+        file.write_text(yaml.safe_dump(DEFAULTS | said | more))
+        assert train.ask("reload")["ok"]
+        assert train.log.read_text().count(warning) == count

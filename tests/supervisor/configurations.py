@@ -210,7 +210,21 @@ def configurations(draw: st.DrawFn) -> dict[str, Any]:
             maxBody=st.sampled_from(["64KiB", "3MiB", "1GiB"]),
             bodyMemory=st.sampled_from(["1MiB", "1025KiB", "64GiB"]),
             trailers=BOOLEANS,
-            cors=BOOLEANS,
+            cors=BOOLEANS
+            | st.lists(
+                st.sampled_from(
+                    ["https://a.example/", "http://[::1]:*", "https://*.a.example:443", "null",
+                     "chrome-extension://*", "*"]
+                ),
+                max_size=2,
+            ),
+            allowedHosts=st.lists(
+                st.sampled_from(
+                    ["A.example.", ".b.example", "192.168.1.5", "[fd00::1]", "fd00::2", "*"]
+                ),
+                max_size=2,
+            ),
+            publicWithoutKeys=BOOLEANS,
             headers=some(request=FIELDS, response=FIELDS),
             prices=BY_GLOB,
             priceList=st.fixed_dictionaries(

@@ -312,16 +312,58 @@ def test_each_model_is_told_of_one_clash_and_different_addresses_are_none() -> N
     ]
 
 
+# --- who gets in ----------------------------------------------------------------------------------
+
+
+MEANT = "publicWithoutKeys: true"
+KEYS = "apiKeys: [k]"
+
+
+@pytest.mark.parametrize("key", ["", KEYS, MEANT])
+@pytest.mark.parametrize(
+    ("host", "is_public"),
+    [
+        ("127.0.0.1", False),
+        ("127.1.2.3", False),
+        ("localhost", False),
+        ("'[::1]'", False),
+        ("'[::ffff:127.0.0.1]'", False),
+        ("", True),
+        ("0.0.0.0", True),
+        ("'[::]'", True),
+        ("10.0.0.1", True),
+        ("box.example", True),
+    ],
+)
+def test_who_listens_to_the_world_without_keys_is_warned(
+    host: str, is_public: bool, key: str
+) -> None:
+    listen = f"{host[:-1]}:8080'" if host.endswith("'") else f"'{host}:8080'"
+    found = of_models(f"listen: {listen}\n{key}")
+    assert len(found) == (is_public and not key)
+    assert all("set publicWithoutKeys: true" in told for told in found)
+    assert all(told.startswith("listen: whoever reaches ") for told in found)
+
+
+@pytest.mark.parametrize(
+    ("written", "count"),
+    [("cors: true", 1), (f"cors: true\n{KEYS}", 0), ("cors: [https://a.example]", 0), ("", 0)],
+)
+def test_that_pages_of_all_sites_may_ask_is_worth_a_note(written: str, count: int) -> None:
+    found = [one for one in advice(f"{written}\nmodels: {{}}").notes if one.path == "cors"]
+    assert len(found) == count
+
+
 @pytest.mark.parametrize("host", ["", "127.0.0.1", "localhost", "0.0.0.0", "[::]"])
 def test_the_port_of_arriero_itself_is_taken(host: str) -> None:
-    assert of_models(f"listen: '{host}:9000'", a=ON_9000) == [
+    assert of_models(f"listen: '{host}:9000'\n{MEANT}", a=ON_9000) == [
         "models.a.proxy: arriero itself listens on port 9000; write another one"
     ]
 
 
 @pytest.mark.parametrize("listen", ["10.0.0.1:9000", "127.0.0.1:9001"])
 def test_another_address_of_arriero_itself_is_no_clash(listen: str) -> None:
-    assert of_models(f"listen: {listen}", a=ON_9000) == []
+    assert of_models(f"listen: {listen}\n{MEANT}", a=ON_9000) == []
 
 
 def test_a_port_that_another_model_tries_first_is_told() -> None:

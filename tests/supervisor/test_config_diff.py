@@ -133,6 +133,8 @@ def test_global_keys_are_settings_by_the_names_of_the_file() -> None:
         ("bodyMemory: 1GiB", "bodyMemory"),
         ("trailers: false", "trailers"),
         ("cors: false", "cors"),
+        ("allowedHosts: [a.example]", "allowedHosts"),
+        ("publicWithoutKeys: true", "publicWithoutKeys"),
         ("headers: {request: {remove: [X-A]}, response: {set: {X-Key: hidden}}}", "headers"),
         ("prices: {a: {input: 1}}", "prices"),
         ("priceList: {url: 'http://h/?key=hidden'}", "priceList"),

@@ -52,7 +52,8 @@ OWN = {
     "": (
         "listen workers progress progressDelay heartbeatInterval progressMarker progressDetails "
         "strict progressMarkersOld nonstreamHold nonstreamKeepalive upstreamIdle upstreamStall "
-        "maxRetryWait maxBody bodyMemory trailers cors hungAfter drainLimit onFailure"
+        "maxRetryWait maxBody bodyMemory trailers cors allowedHosts publicWithoutKeys hungAfter "
+        "drainLimit onFailure"
     ),
     "headers.request.": "set remove",
     "headers.response.": "set remove",

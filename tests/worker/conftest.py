@@ -244,13 +244,15 @@ async def open_rig(
     folder: Path,
     handler: Handler = answer_json,
     models: tuple[ModelRoute, ...] = (ModelRoute(model="m", aliases=("em",)),),
+    patience_s: float = 20,
     **options: object,
 ) -> AsyncGenerator[Rig, None]:
     """Run a worker until the block ends; `options` are those of `WorkerConfig`.
 
-    Streams have no trailers here, unless a test wants them.
+    Unless a test wants it otherwise, streams have no trailers here, the server is meant by any
+    host, and the pages of all sites may ask.
     """
-    options = {"trailers": False} | options
+    options = {"trailers": False, "allowed_hosts": ("*",), "cors": True} | options
     config = WorkerConfig(generation=1, models=models, **options)  # type: ignore[arg-type]
     snapshot = Snapshot(
         epoch="e",
@@ -284,7 +286,7 @@ async def open_rig(
                 rig.ended.set()
 
             nursery.start_soon(run)
-            with trio.fail_after(20):
+            with trio.fail_after(patience_s):
                 topics = 0
                 while topics < 6:  # an event before the subscription would be lost
                     await events.receive()

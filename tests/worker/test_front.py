@@ -13,6 +13,7 @@ import pytest
 import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from arriero.protocol.events import ConfigChanged, StateChanged
 from arriero.protocol.lease import Finish, Hello, Probe, Report, Want, Welcome
@@ -501,7 +502,7 @@ async def test_told_to_finish_it_ends_idle_connections_and_lets_requests_run(
 
 async def test_a_new_configuration_is_fetched_when_an_event_tells_of_it(rig: Any, kit: Any) -> None:
     assert (await rig.ask(kit.post())).startswith(b"HTTP/1.1 200")
-    rig.config = type(rig.config)(generation=2, models=(ModelRoute(model="new"),))
+    rig.config = replace(rig.config, generation=2, models=(ModelRoute(model="new"),))
     rig.publish(ConfigChanged, generation=2)
     hellos = rig.count(Hello)
     with trio.fail_after(2):  # well before the silence of the supervisor leads to one
@@ -516,7 +517,8 @@ async def test_a_new_configuration_that_is_sent_is_followed_and_confirmed_at_onc
     rig: Any, kit: Any
 ) -> None:
     assert (await rig.ask(kit.post())).startswith(b"HTTP/1.1 200")
-    config = type(rig.config)(generation=2, models=(ModelRoute(model="new", aliases=("m",)),))
+    models = (ModelRoute(model="new", aliases=("m",)),)
+    config = replace(rig.config, generation=2, models=models)
 
     rig.say(Welcome(config=config, snapshot=rig.snapshot))
     with trio.fail_after(0.9):  # before the report that is due anyway

@@ -1,4 +1,5 @@
 import contextlib
+from itertools import chain, permutations, product
 
 import pytest
 from hypothesis import given
@@ -181,3 +182,21 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     for raw in (data + b"\r\n\r\n", LINE + data + b"\r\n\r\n"):
         with contextlib.suppress(RelayError):
             parse_head(raw)
+
+
+_CODINGS = [b"chunked", b"CHUNKED", b"identity", b"", b" ", b",", b"gzip", b"chunked,", b",chunked"]
+
+
+@pytest.mark.parametrize("length", [b"", b"Content-Length: 3\r\n"])
+def test_a_coding_is_taken_only_if_one_field_says_chunked_and_nothing_else(length: bytes) -> None:
+    for codings in chain.from_iterable(product(_CODINGS, repeat=count) for count in (1, 2, 3)):
+        lines = [b"Transfer-Encoding: %b\r\n" % coding for coding in codings]
+        raws = [
+            LINE + b"".join(all_lines) + b"\r\n" for all_lines in permutations([*lines, length])
+        ]
+        for raw in raws:
+            if not length and [coding.lower() for coding in codings] == [b"chunked"]:
+                assert parse_head(raw).length is None
+            else:
+                with pytest.raises(BadRequest):
+                    parse_head(raw)

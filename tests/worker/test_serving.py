@@ -10,6 +10,7 @@ from typing import Any
 import openai
 import pytest
 import trio
+from msgspec.structs import replace
 
 from arriero.protocol.events import ProgressMade, QueueChanged, StateChanged
 from arriero.protocol.lease import Leave, Refused, Report, Resync, Resynced, Want, Welcome
@@ -312,7 +313,7 @@ async def test_when_the_supervisor_falls_silent_nobody_waits_for_it(
         rig.say(Refused(request=99, model="m", error=LATER))  # nobody's
         other = await rig.ask(kit.post(STREAM_BODY))
         models = (*REASONING, ModelRoute(model="n"))
-        rig.config = type(rig.config)(generation=2, models=models)
+        rig.config = replace(rig.config, generation=2, models=models)
         rig.say(Welcome(config=rig.config, snapshot=rig.snapshot))
         while (await rig.heard(Report, rig.count(Report) + 1)).generation < 2:
             pass

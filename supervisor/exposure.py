@@ -1,0 +1,21 @@
+"""Who gets at the models through a configuration that was perhaps not meant so. Deciding only."""
+
+from .addresses import is_loopback
+from .config_values import Config
+
+
+def exposure(config: Config, host: str) -> str | None:
+    """Return what to warn of; None if nothing is open that should not be.
+
+    Args:
+        config: The configuration.
+        host: What is listened on; empty for all addresses of this machine.
+    """
+    if config.api_keys or config.public_without_keys or is_loopback(host):
+        return None
+    where = host or "all addresses of this machine"
+    return (
+        f"whoever reaches {where} may use all models, and end the requests of others, without a "
+        "key; write one under apiKeys, listen on 127.0.0.1, or, if it is meant, set "
+        "publicWithoutKeys: true"
+    )
