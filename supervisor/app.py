@@ -152,8 +152,8 @@ async def supervise(order: Order, in_force: InForce, seen: View) -> None:
         # From the bottom up this is the order of shutdown.
         folder = stack.enter_context(open_runtime_dir(order.socket_dir, os.environ))
         listener = stack.enter_context(listening_socket(config.listen.host, config.listen.port))
-        in_force.host, address = where_it_listens(listener)
-        tell_exposure(config, in_force.host)
+        host, address = where_it_listens(listener)
+        tell_exposure(config, host)
         context = stack.enter_context(open_context())
         guardian = await stack.enter_async_context(open_guardian())
         publisher = await stack.enter_async_context(open_publisher(context, folder / "events.sock"))

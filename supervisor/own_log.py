@@ -40,13 +40,15 @@ def tell_warnings(config: Config) -> None:
 
 
 def tell_exposure(config: Config, host: str | None) -> None:
-    """Write who may use the models, if that is surely not meant.
+    """Write who may use the models, if that is surely not meant and no warning of `config` says so.
 
     Args:
         config: The configuration.
-        host: What is listened on; None for what no other machine reaches.
+        host: What systemd, or else `config`, has made us listen on; None for a unix socket.
     """
-    if host is not None and (told := exposure(config, host)) is not None:
+    if host is None or exposure(config, config.listen.host) is not None:
+        return
+    if (told := exposure(config, host)) is not None:
         log.warning("config.warning listen: %s", told)
 
 

@@ -26,7 +26,7 @@ from .happenings import Reconfigured, Spec
 from .lease_server import LeaseServer
 from .logbook import Logbook
 from .notify import Notifier
-from .own_log import follow_log_level, tell_exposure, tell_warnings
+from .own_log import follow_log_level, tell_warnings
 from .price_list import PriceList
 from .prices_fetch import PriceFeed
 from .room import Room
@@ -56,15 +56,9 @@ def _shown(problems: Sequence[Problem]) -> tuple[str, ...]:
 
 @dataclass(slots=True)
 class InForce:
-    """The configuration in force, and what is known about it. Changed by `Reloader` only.
-
-    Attributes:
-        host: What is listened on; None for a unix socket.
-        loaded_at: Unix time.
-    """
+    """The configuration in force, and what is known about it. Changed by `Reloader` only."""
 
     config: Config
-    host: str | None = None
     loaded_at: float = field(default_factory=time.time)
     generation: int = 1
     needs_restart: tuple[str, ...] = ()
@@ -319,7 +313,6 @@ class Reloader:
         now.needs_restart = changes.needs_restart
         now.config = config  # in any case: it may have other warnings
         tell_warnings(config)
-        tell_exposure(config, now.host)
         if not changes.is_empty:
             now.generation += 1
             now.loaded_at = time.time()

@@ -38,7 +38,7 @@ def start(arguments: list[str], listener: socket.socket, **pipes: Any) -> "subpr
 
 async def ask_health(listener: socket.socket) -> bytes:
     async with await trio.open_tcp_stream(*listener.getsockname()) as stream:
-        await stream.send_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        await stream.send_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
         return bytes(await stream.receive_some())
 
 
