@@ -90,7 +90,8 @@ def test_two_hundred_idle_streams_cost_next_to_nothing_and_leave_nothing(
     worker, model = psutil.Process(pid), psutil.Process(train.model("a")["pid"])
     host, port = train.url.removeprefix("http://").split(":")
     body = b'{"model":"a","stream":true,"messages":[],"script":"chunks=1,delay=60"}'
-    request = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b"
+    first = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
+    request = first + b"Content-Length: %d\r\n\r\n%b"
     clients = [socket.create_connection((host, int(port)), 30) for _ in range(streams)]
     for client in clients:
         client.sendall(request % (len(body), body))
