@@ -17,22 +17,6 @@ _AUTHORITY: Final = re.compile(
 _LAST_PORT: Final = 65535
 _NO_HOST: Final = "cannot read the host that the request names: write it as in example.org:8080"
 
-# What a target may be made of: no blank, no control character, nothing beyond ASCII, and no
-# fragment, which is the browser's own business.
-_TARGET: Final = re.compile(rb"[!-\"$-~]+")
-
-
-class Target(NamedTuple):
-    """What a target says.
-
-    Attributes:
-        authority: Host and port, as they stand there; None if there are none.
-        path: Without the query; begins with a slash, or is ``*``.
-    """
-
-    authority: bytes | None
-    path: bytes
-
 
 class Host(NamedTuple):
     """The host that a request names.
@@ -48,29 +32,35 @@ class Host(NamedTuple):
     port: str
 
 
-def split_target(method: bytes, target: bytes) -> Target:
+def split_target(method: bytes, target: bytes) -> tuple[bytes | None, bytes]:
     """Take the target of a request apart.
+
+    Args:
+        method: Of the request.
+        target: As it stands there; characters that none may hold have been refused.
+
+    Returns:
+        Host and port, as they stand there, or None if there are none; and the path, which has no
+        query and begins with a slash or is ``*``.
 
     Raises:
         BadRequest: It is none of HTTP, or one for which there is no use here.
     """
-    if _TARGET.fullmatch(target) is None:
-        raise BadRequest(
-            "cannot read the target of the request: it holds a character that none may"
-        )
+    if target[:1] == b"/" and method != b"CONNECT" and b"#" not in target:  # nearly always
+        return None, target.partition(b"?")[0]
     if method == b"CONNECT":
         raise BadRequest("cannot open a tunnel: this is no proxy")
-    if target.startswith(b"/"):  # nearly always
-        return Target(None, target.partition(b"?")[0])
+    if b"#" in target:
+        raise BadRequest("cannot read the target of the request: it may hold no '#'")
     if target == b"*" and method == b"OPTIONS":
-        return Target(None, target)
+        return None, target
     scheme, found, rest = target.partition(b"://")
     if not found or scheme.lower() not in {b"http", b"https"}:
         raise BadRequest("cannot read the target of the request: it has to begin with '/'")
     before_query = rest.partition(b"?")[0]
     authority, slash, path = before_query.partition(b"/")
     read_host(authority)
-    return Target(authority, slash + path or b"/")
+    return authority, slash + path or b"/"
 
 
 def read_host(authority: bytes) -> Host:

@@ -130,7 +130,7 @@ def asked(*, path: str, body: bytes = b"", times: int = 1) -> bytes:
 
 CHAT = b'{"model":"a","stream":true,"messages":[{"role":"user","content":"hi"}]}'
 CHUNKED = (
-    b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
     b'5\r\n{"mod\r\n8;a=b\r\nel":"a"}\r\n0\r\nT: x\r\n\r\n'
 )
 FORM = (
@@ -138,7 +138,8 @@ FORM = (
     b'--B\r\nContent-Disposition: form-data; name="model"\r\n\r\na\r\n--B--\r\n'
 )
 SOCKET = (
-    b"GET /v1/responses HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"GET /v1/responses HTTP/1.1\r\nHost: localhost\r\n"
+    b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     b"\x81\x85\x00\x00\x00\x00hello\x88\x80\x00\x00\x00\x00"
 )
@@ -146,11 +147,12 @@ RECORDED = [
     asked(path="/health"),
     asked(path="/v1/models", times=3),
     asked(path="/v1/chat/completions", body=CHAT, times=2),
-    b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n",
-    b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(CHAT)
+    b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
+    % len(CHAT)
     + CHAT,
     CHUNKED,
-    b"POST /v1/audio/transcriptions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n"
+    b"POST /v1/audio/transcriptions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n"
     b"Content-Type: multipart/form-data; boundary=B\r\n\r\n" % len(FORM) + FORM,
     SOCKET,
     upgrade(b"AAMAAABkAAQAAP__", HELLO),

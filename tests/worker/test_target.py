@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from arriero.worker.errors import BadRequest
 from arriero.worker.head import parse_head
-from arriero.worker.target import Host, Target, read_host, split_target
+from arriero.worker.target import Host, read_host, split_target
 
 
 @pytest.mark.parametrize(
@@ -25,11 +25,11 @@ from arriero.worker.target import Host, Target, read_host, split_target
 def test_a_target_has_a_path_and_perhaps_an_authority(
     target: bytes, authority: bytes | None, path: bytes
 ) -> None:
-    assert split_target(b"GET", target) == Target(authority, path)
+    assert split_target(b"GET", target) == (authority, path)
 
 
 def test_a_star_stands_for_the_whole_server_to_options_only() -> None:
-    assert split_target(b"OPTIONS", b"*") == Target(None, b"*")
+    assert split_target(b"OPTIONS", b"*") == (None, b"*")
     with pytest.raises(BadRequest):
         split_target(b"GET", b"*")
 
@@ -67,8 +67,6 @@ def test_a_star_stands_for_the_whole_server_to_options_only() -> None:
 )
 def test_a_target_that_is_none_of_http_is_refused(target: bytes) -> None:
     with pytest.raises(BadRequest):
-        split_target(b"GET", target)
-    with pytest.raises(BadRequest):
         parse_head(b"GET %b HTTP/1.1\r\nHost: h\r\n\r\n" % target)
 
 
@@ -101,4 +99,4 @@ def test_any_bytes_are_a_host_or_refused(data: bytes) -> None:
         assert read_host(data).name
     for method in (b"GET", b"OPTIONS", b"CONNECT"):
         with contextlib.suppress(BadRequest):
-            assert split_target(method, data).path[:1] in {b"/", b"*"}
+            assert split_target(method, data)[1][:1] in {b"/", b"*"}
