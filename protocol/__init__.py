@@ -14,6 +14,8 @@ Layout, lowest first; a file imports only from those above it:
     sequence   numbers of published events: "this one follows" | "you missed some"
     transport  the only file that does I/O: zmq sockets that trio can wait for
     log_lines  what a line of the log looks like
+    wakefulness
+               whether whoever judges silence was awake itself; for both sides
     flood_log  a log that strangers cannot fill; for both sides
 
 This package imports neither `supervisor` nor `worker`.

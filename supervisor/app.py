@@ -15,6 +15,7 @@ import trio
 
 from arriero.protocol.errors import ProtocolError
 from arriero.protocol.transport import open_context
+from arriero.protocol.wakefulness import LOOK_S
 
 from .activity import RecordStore
 from .commands import Commands
@@ -180,6 +181,7 @@ async def supervise(order: Order, in_force: InForce, seen: View) -> None:
             guardian=guardian,
             publish=conductor.publish,
             leases_of=conductor.engine.leases_of,
+            wakefulness=conductor.wakefulness,
         )
         lease_server = await stack.enter_async_context(
             open_lease_server(
@@ -250,13 +252,21 @@ async def supervise(order: Order, in_force: InForce, seen: View) -> None:
         reloader.close()
         notifier.stopping()
         log.info("supervisor.stopping limit_s=%.0f", DRAIN_LIMIT_S)
-        patience.deadline = trio.current_time() + DRAIN_LIMIT_S
         with patience:
-            await _drain(conductor, pool)
+            async with _background(_lose_patience, patience, conductor):
+                await _drain(conductor, pool)
         if patience.cancelled_caught:
             log.warning("supervisor.cut_short running=%s", conductor.engine.running())
         conductor.tell(ShuttingDown(at_once=True))
     log.info("supervisor.stopped")
+
+
+async def _lose_patience(patience: trio.CancelScope, conductor: Conductor) -> None:
+    """Cancel `patience` after `DRAIN_LIMIT_S` seconds in which this process was awake."""
+    until = conductor.now() + DRAIN_LIMIT_S
+    while (left_s := until - conductor.now()) > 0:  # noqa: ASYNC110  time is all there is
+        await trio.sleep(min(left_s, LOOK_S))
+    patience.cancel()
 
 
 async def _drain(conductor: Conductor, pool: WorkerPool) -> None:

@@ -198,7 +198,7 @@ class Commands:
         found = self._in_force.config.resolve(name)
         if found is None:
             return self._unknown(name)
-        return self._conductor.engine.explain(found.model, trio.current_time())
+        return self._conductor.engine.explain(found.model, self._conductor.now())
 
     async def _cancel(self, request_id: str) -> AnyReply:
         result = await self._cancel_request(request_id)

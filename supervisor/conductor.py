@@ -16,6 +16,7 @@ from arriero.protocol.events import AnyEvent, QueueChanged
 from arriero.protocol.lease import FromSupervisor, Gone, Granted, Refused
 from arriero.protocol.lease import Revoke as RevokeMessage
 from arriero.protocol.values import ErrorInfo, Snapshot
+from arriero.protocol.wakefulness import LOOK_S, Wakefulness
 
 from .engine import Engine
 from .happenings import (
@@ -69,17 +70,19 @@ class Conductor:
     Attributes:
         engine: To be asked, never to be told: `tell` does that.
         lease_requests: How often a worker had to ask for a model.
+        wakefulness: Of this process. `keep_time` looks at it often enough for everybody.
     """
 
     def __init__(self, engine: Engine, publisher: Publisher) -> None:
         self.engine = engine
+        self.wakefulness = Wakefulness(trio.current_time())
         self.lease_requests = 0
         self._publisher = publisher
         self._processes: Processes | None = None
         self._send_to_worker: Callable[[str, FromSupervisor], None] | None = None
         self._scripts: dict[Waiter, Callable[[Grant | ErrorInfo], None]] = {}
         self._changed = trio.Event()
-        self._queue_from = trio.current_time()  # when the queue may be published again
+        self._queue_from = self.now()  # when the queue may be published again
         self._queue_news: QueueChanged | None = None  # which waits for that
         self._answers: dict[tuple[str, str, int | ErrorInfo], _Answer] = {}
 
@@ -90,9 +93,16 @@ class Conductor:
         self._processes = processes
         self._send_to_worker = send_to_worker
 
+    def now(self) -> float:
+        """Return the engine's time, which stands still together with this process.
+
+        So no limit passes, and nobody has been idle, while nobody could be heard.
+        """
+        return self.wakefulness.awake_s(trio.current_time())
+
     def tell(self, happening: Happening) -> None:
         """Let the engine know of `happening` and carry out what it decides."""
-        now = trio.current_time()
+        now = self.now()
         for command in self.engine.handle(happening, now):
             self._carry_out(command)
         self._flush_answers()
@@ -126,7 +136,7 @@ class Conductor:
             epoch=self._publisher.epoch,
             seq=self._publisher.seq,
             t=unix_now,
-            models=self.engine.models(trio.current_time(), unix_now),
+            models=self.engine.models(self.now(), unix_now),
             queue=self.engine.queue(),
         )
 
@@ -134,12 +144,13 @@ class Conductor:
         """Tell the engine when one of its deadlines has come. Runs until cancelled."""
         while True:
             changed = self._changed
-            deadline = self.engine.next_deadline(trio.current_time())
+            now = self.now()
+            deadline = self.engine.next_deadline(now)
             if self._queue_news is not None:
                 deadline = min(deadline, self._queue_from)
-            with trio.CancelScope(deadline=deadline) as waiting:
+            with trio.move_on_after(max(0.0, min(deadline - now, LOOK_S))) as waiting:
                 await changed.wait()
-            if waiting.cancelled_caught:
+            if waiting.cancelled_caught and self.now() >= deadline:
                 self.tell(TimePassed())
 
     async def wait_until(self, holds: Callable[[Engine], bool]) -> None:

@@ -31,6 +31,7 @@ from arriero.protocol.lease import (
     FromSupervisor,
     Hello,
     Leave,
+    Probe,
     RecordsAsked,
     RecordsTold,
     Released,
@@ -159,6 +160,11 @@ class LeaseServer:
         if peer := self.peer_with_pid(pid):
             peer.finishing = True
             self.send(peer.owner, Finish())
+
+    def probe(self, pid: int) -> None:
+        """Ask the worker with that process id for a sign of life."""
+        if peer := self.peer_with_pid(pid):
+            self._send(peer, Probe(probe=next(self._numbers)))
 
     def lost(self, pid: int) -> None:
         """Forget the worker with that process id: its leases are free."""

@@ -6,8 +6,6 @@ Clients come first: a model that is loaded for nobody takes nothing away, and ma
 import logging
 from collections.abc import Iterable
 
-import trio
-
 from .conductor import Conductor
 from .happenings import Left, Waiter, Wanted
 from .room import Room, left_running
@@ -43,7 +41,7 @@ async def _load(model: str, waiter: Waiter, conductor: Conductor) -> None:
     await conductor.wait_until(lambda engine: not engine.queue())  # clients come first
     if not engine.knows(model):
         return  # a reload was quicker
-    plan = engine.explain(model, trio.current_time())
+    plan = engine.explain(model, conductor.now())
     if plan.action in {"swap", "wait"}:
         log.warning("preload.left_out model=%s reason=%r", model, plan.why)
         return
@@ -54,7 +52,7 @@ async def _load(model: str, waiter: Waiter, conductor: Conductor) -> None:
     await conductor.wait_until(
         lambda engine: engine.has_ended(model, swap) or engine.state(model) != "starting"
     )
-    for status in engine.models(trio.current_time(), 0.0):
+    for status in engine.models(conductor.now(), 0.0):
         if status.model == model and status.state != "ready":
             why = status.error.message if status.error else "it was stopped before it was ready"
             log.warning("preload.failed model=%s reason=%r", model, why)

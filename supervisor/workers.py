@@ -16,6 +16,7 @@ import trio
 from arriero.protocol.events import AnyEvent, WorkerChanged
 from arriero.protocol.log_lines import as_error
 from arriero.protocol.values import WorkerStatus
+from arriero.protocol.wakefulness import Wakefulness
 
 from .errors import SpawnError
 from .guardian import Guardian
@@ -29,6 +30,12 @@ log = logging.getLogger(__name__)
 # A worker reports every second. Ten missed reports are a hang, not a slow moment: its loop never
 # waits for anything but sockets.
 HUNG_AFTER_S = 10.0
+
+# Until its first word it imports half a library, on a machine that may be busy with others.
+START_LIMIT_S = 30.0
+
+# Who has said nothing for that long is asked once more. An answer takes milliseconds.
+ANSWER_S = 2.0
 
 # How often the age of the last report is looked at.
 WATCH_EVERY_S = 1.0
@@ -66,6 +73,7 @@ class WorkerPool:
         guardian: Guardian,
         publish: Callable[[AnyEvent], None],
         leases_of: Callable[[str], tuple[str, ...]],
+        wakefulness: Wakefulness,
     ) -> None:
         self._listen_fd = listen_fd
         self._shares_fd = shares_fd
@@ -73,6 +81,7 @@ class WorkerPool:
         self._guardian = guardian
         self._publish = publish
         self._leases_of = leases_of
+        self._wakefulness = wakefulness
         self._workers: dict[int, _Worker] = {}
         self._hello = trio.Event()
         self._lease_server: LeaseServer | None = None
@@ -236,14 +245,23 @@ class WorkerPool:
     async def _stop_when_hung(self, worker: _Worker) -> None:
         while True:
             await trio.sleep(WATCH_EVERY_S)
-            peer = self._peer(worker)
-            heard_at = peer.heard_at if peer is not None else worker.started_at
-            silent_s = trio.current_time() - heard_at
-            if silent_s > HUNG_AFTER_S * (1 if peer is not None else 3):
+            silent_s = self._silent_s(worker)
+            if silent_s <= (HUNG_AFTER_S if self._peer(worker) else START_LIMIT_S):
+                continue
+            if self._lease_server is not None:
+                self._lease_server.probe(worker.pid)
+            await trio.sleep(ANSWER_S)
+            if self._silent_s(worker) > silent_s:  # not a word, and we were awake
                 log.error("worker.hung worker=%d silent_s=%.0f", worker.number, silent_s)
                 if worker.running is not None:
                     worker.running.stop(grace_s=0.0)
                 return
+
+    def _silent_s(self, worker: _Worker) -> float:
+        """Return for how long a worker has said nothing that could be heard."""
+        peer = self._peer(worker)
+        heard_at = peer.heard_at if peer is not None else worker.started_at
+        return self._wakefulness.silent_s(heard_at, trio.current_time())
 
 
 @asynccontextmanager

@@ -31,6 +31,7 @@ from arriero.protocol.lease import (
     Welcome,
 )
 from arriero.protocol.transport import FrameSocket
+from arriero.protocol.wakefulness import Wakefulness
 
 from .account import Account
 from .service import Service
@@ -79,6 +80,7 @@ class SupervisorLink:
         self._lease = lease
         self._events = events
         self._heard_at = trio.current_time()
+        self._wakefulness = Wakefulness(trio.current_time())
         self._resync_after = 0.0
         self._greets = True
         self._outbox: deque[FromWorker] = deque()
@@ -111,7 +113,7 @@ class SupervisorLink:
 
     def _pack(self) -> None:
         """Make a message of the requests that are over; not for somebody who does not listen."""
-        if trio.current_time() - self._heard_at > _LOST_S:
+        if self._silent_s() > _LOST_S:
             return
         while self._ended and len(self._outbox) < _MOST_UNSENT:
             batch = self._ended[:_MOST_RECORDS]
@@ -145,13 +147,14 @@ class SupervisorLink:
         while True:
             if self._greets:
                 self.say(Hello(worker=self._worker, pid=os.getpid()))
+            self._wakefulness.look(trio.current_time())
             await trio.sleep(_HELLO_S)
 
     async def _report(self) -> None:
         await self.welcomed.wait()
         while True:
             self._say_report()
-            if trio.current_time() - self._heard_at > _LOST_S:
+            if self._silent_s() > _LOST_S:
                 self._greets = True  # it may be another one by the time it speaks
                 left = self._service.leases.lost()
                 if left:
@@ -159,6 +162,9 @@ class SupervisorLink:
                 for message in left:
                     self.say(message)
             await trio.sleep(_REPORT_S)
+
+    def _silent_s(self) -> float:
+        return self._wakefulness.silent_s(self._heard_at, trio.current_time())
 
     def _say_report(self, probe: int = 0) -> None:
         generation = self._service.names.config.generation

@@ -14,6 +14,7 @@ from typing import Protocol
 import trio
 
 from arriero.protocol.values import ErrorInfo
+from arriero.protocol.wakefulness import Wakefulness
 
 from .errors import ClientGone, RequestCancelled, TooSlow, from_verdict
 from .fairness import Fairness
@@ -354,6 +355,7 @@ class Sentry:
 
     def __init__(self) -> None:
         self.now = trio.current_time()
+        self._wakefulness = Wakefulness(self.now)
         self.connections: set[Connection] = set()
         self.chores: list[Callable[[float], None]] = []
         self.fairness = Fairness()
@@ -369,6 +371,7 @@ class Sentry:
             if now >= look_at:
                 look_at = now + TICK_S
                 self.now = now
+                self._oversleep(self._wakefulness.look(now))
                 for count, connection in enumerate(tuple(self.connections), 1):
                     connection.look(now)
                     if count % _LOOKS_PER_TURN == 0:
@@ -384,6 +387,12 @@ class Sentry:
             for connection in tuple(self.connections):
                 if connection.lease is lease:
                     connection.end(verdict)
+
+    def _oversleep(self, slept_s: float) -> None:
+        """Give everybody the time back in which this process stood still, and read nothing."""
+        if slept_s:
+            for connection in self.connections:
+                connection.deadline += slept_s
 
     def add_beat(self, beat: Beat) -> None:
         """Watch over the silence of a stream; intervals are longer than a `TICK_S`."""

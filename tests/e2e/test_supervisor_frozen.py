@@ -3,8 +3,10 @@
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import psutil
 import pytest
@@ -115,3 +117,64 @@ def test_two_hundred_idle_streams_cost_next_to_nothing_and_leave_nothing(
     eventually(lambda: sockets(worker) <= 2, within_s=5, what="connections that are gone")
     eventually(lambda: sockets(model) <= 2, within_s=5, what="an upstream that is left alone")
     eventually(lambda: not train.ask("status")["models"][0].get("in_flight"), within_s=5)
+
+
+# Longer than a worker may be silent, and than anybody waits for a supervisor. For other lengths:
+# FROZEN_S=120 pytest -k stood_still
+FROZEN_S = float(os.environ.get("FROZEN_S", "12"))
+
+
+@pytest.mark.timeout(150 + 3 * FROZEN_S)
+@pytest.mark.parametrize("who", ["the supervisor", "everybody"])
+def test_nothing_is_lost_because_who_judges_stood_still(
+    start_train: Callable[..., Train], scripted: Callable[..., str], who: str
+) -> None:
+    train = start_train(
+        {
+            "workers": 2,
+            "progress": "heartbeat",
+            "models": {
+                "runs": {"cmd": scripted("--name", "runs"), "ttl": 5},
+                # it is ready, and its time is up, while nobody looks
+                "loads": {
+                    "cmd": scripted("--name", "loads", "--load-s", "7"),
+                    "healthCheckTimeout": 8,
+                },
+            },
+            "groups": {"all": {"members": ["runs", "loads"], "swap": False}},
+        }
+    )
+    assert train.chat("runs").status_code == 200
+    pids = train.workers()
+    seconds = FROZEN_S + 8
+    streams = [
+        Stream(train, "runs", chunks=int(10 * seconds), delay_s=0.1, within_s=seconds + 60)
+        for _ in range(8)
+    ]
+    eventually(lambda: all(stream.frames for stream in streams), what="streams that run")
+    loads = threading.Thread(target=lambda: answers.append(train.ask("swap", model="loads")))
+    answers: list[dict[str, Any]] = []
+    waits = [Stream(train, "loads", within_s=seconds + 60)] if who == "everybody" else []
+    loads.start()
+    eventually(lambda: train.model("loads")["state"] == "starting")
+    model = train.model("loads")["pid"]
+    frozen = [train.process.pid]
+    if who == "everybody":  # as when the machine is paused
+        frozen += [process.pid for process in train.children()]
+
+    try:
+        for pid in frozen:
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(FROZEN_S)
+    finally:
+        for pid in frozen:
+            os.kill(pid, signal.SIGCONT)
+
+    for stream in streams + waits:
+        stream.finish()
+        assert (stream.error, stream.errors()) == (None, [])
+        assert stream.frames[-1] == "data: [DONE]"
+    loads.join(30)
+    assert [answer["ok"] for answer in answers] == [True]
+    assert train.model("loads")["pid"] == model
+    assert train.workers() == pids

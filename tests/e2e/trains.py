@@ -113,7 +113,15 @@ def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
 class Stream:
     """A chat stream that is read in a thread, frame by frame."""
 
-    def __init__(self, train: Train, model: str, *, chunks: int = 5, delay_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        train: Train,
+        model: str,
+        *,
+        chunks: int = 5,
+        delay_s: float = 0.0,
+        within_s: float = PATIENCE_S,
+    ) -> None:
         self.frames: list[str] = []
         self.status = 0
         self.error: Exception | None = None
@@ -124,19 +132,22 @@ class Stream:
             "messages": [],
             "script": f"chunks={chunks},delay={delay_s}",
         }
+        self._within_s = within_s
         self._thread = threading.Thread(target=self._read)
         self._thread.start()
 
     def _read(self) -> None:
         try:
-            with httpx.stream("POST", self._url, json=self._body, timeout=PATIENCE_S) as response:
+            with httpx.stream(
+                "POST", self._url, json=self._body, timeout=self._within_s
+            ) as response:
                 self.status = response.status_code
                 self.frames += (line for line in response.iter_lines() if line)
         except httpx.HTTPError as exc:
             self.error = exc
 
     def finish(self) -> "Stream":
-        self._thread.join(PATIENCE_S)
+        self._thread.join(self._within_s)
         assert not self._thread.is_alive()
         return self
 
