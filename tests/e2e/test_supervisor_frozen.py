@@ -156,8 +156,7 @@ def test_nothing_is_lost_because_who_judges_stood_still(
     answers: list[dict[str, Any]] = []
     waits = [Stream(train, "loads", within_s=seconds + 60)] if who == "everybody" else []
     loads.start()
-    eventually(lambda: train.model("loads")["state"] == "starting")
-    model = train.model("loads")["pid"]
+    model = eventually(lambda: train.model("loads")["pid"], what="a model that loads")
     frozen = [train.process.pid]
     if who == "everybody":  # as when the machine is paused
         frozen += [process.pid for process in train.children()]
