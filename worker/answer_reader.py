@@ -13,6 +13,7 @@ from arriero.protocol.activity import FinishReason
 
 from .eventstream import Message
 from .finish import FINISH_HINTS, count_pieces, error_of, finish_of, model_of
+from .json_spans import is_light
 from .sse import frames_with, last_boundary, split_frames
 from .sse_events import EventReader
 from .tokens import Api, Usage
@@ -173,6 +174,8 @@ class AnswerReader:
             self._note(value)
 
     def _decode(self, data: bytes) -> object:
+        if not is_light(data):
+            return None  # nobody waits for the numbers in it
         try:
             return msgspec.json.decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from .json_spans import is_light
 from .sse import split_frames
 from .sse_events import EventReader
 
@@ -89,7 +90,7 @@ def _is_empty(choice: object) -> bool:
 
 def _chunk_in(frame: bytes) -> dict[str, Any] | None:
     events = list(EventReader().push(frame))
-    if len(events) != 1:
+    if len(events) != 1 or not is_light(events[0].data):
         return None
     try:
         value = msgspec.json.decode(events[0].data)

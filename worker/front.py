@@ -198,17 +198,19 @@ async def _read_head(conn: Connection) -> bytes | None:
     end = data.find(b"\r\n\r\n")
     if end < 0:
         conn.wait_for(Waits.REQUEST, HEAD_S)
+        kept = bytearray(data)
         while end < 0:
-            if len(data) > MAX_HEAD_BYTES:
+            if len(kept) > MAX_HEAD_BYTES:
                 raise HeadTooLarge(f"cannot take a head of more than {MAX_HEAD_BYTES} bytes")
-            if data and not 65 <= data[0] <= 90:
+            if kept and not 65 <= kept[0] <= 90:
                 raise BadRequest("cannot read the request: this is no HTTP")
             more = await conn.receive()
             if not more:
                 return None
-            searched = max(0, len(data) - 3)
-            data += more
-            end = data.find(b"\r\n\r\n", searched)
+            searched = max(0, len(kept) - 3)
+            kept += more
+            end = kept.find(b"\r\n\r\n", searched)
+        data = bytes(kept)
     end += 4
     if end > MAX_HEAD_BYTES:
         raise HeadTooLarge(f"cannot take a head of more than {MAX_HEAD_BYTES} bytes")

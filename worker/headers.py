@@ -314,7 +314,7 @@ def parse_answer_head(raw: bytes) -> AnswerHead:
 
 
 # Bytes that a compressed body may have when it is unpacked: what it used is at its end.
-_MAX_UNPACKED_BYTES: Final = 8 * 1024 * 1024
+_MAX_UNPACKED_BYTES: Final = 4 * 1024 * 1024
 
 
 def plain_copy(head: AnswerHead, body: bytes) -> bytes:

@@ -36,6 +36,9 @@ _STEP_BYTES: Final = 64 * 1024
 # The same for what is only searched for, or copied.
 _COPIED_BYTES: Final = 512 * 1024
 
+# Values that are built in one go.
+_LIGHT_VALUES: Final = 200_000
+
 _STRING: Final = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _KEY: Final = re.compile(rb"[ \t\r\n]*+(%b)[ \t\r\n]*+:[ \t\r\n]*+" % _STRING, re.DOTALL)
 # What most members have: a number, a word, a short text.
@@ -158,6 +161,17 @@ def is_there(body: bytes, word: bytes, start: int = 0, end: int | None = None) -
             return True
         yield
     return False
+
+
+def is_light(data: bytes, start: int = 0, end: int | None = None) -> bool:
+    """Whether a JSON text, which has some MiB at the most, can be built as objects in one go.
+
+    What takes time, and memory, is how many values there are: ten milliseconds or so for so many.
+    """
+    end = len(data) if end is None else end
+    if end - start <= _STEP_BYTES:
+        return True
+    return sum(data.count(sign, start, end) for sign in (b",", b"[", b"{")) <= _LIGHT_VALUES
 
 
 def joined(parts: Iterable[bytes | memoryview]) -> Steps[bytes]:

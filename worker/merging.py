@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from .errors import UpstreamDied
+from .json_spans import is_light
 from .sse_events import Event, EventReader
 from .voice import Merge
 
@@ -23,7 +24,7 @@ _DATA_LINE: Final = re.compile(rb"(?<![^\r\n])data: ?([^\r\n]*)")
 _WHOLE_DATA_LINE: Final = re.compile(rb"(?<![^\r\n])data(?::[^\r\n]*)?(?>\r\n|\n|\r)")
 
 # Nothing of such a frame can be passed before its end is there. Longer ones end the stream.
-MAX_MERGED_BYTES: Final = 64 * 1024 * 1024
+MAX_MERGED_BYTES: Final = 16 * 1024 * 1024
 
 
 class MergingSplitter:
@@ -114,7 +115,7 @@ def read_event(frame: bytes) -> Event | None:
 
 def read_object(event: Event | None) -> dict[str, Any] | None:
     """Return the data of `event` if that is a JSON object."""
-    if event is None or not event.data.lstrip().startswith(b"{"):
+    if event is None or not event.data.lstrip().startswith(b"{") or not is_light(event.data):
         return None
     try:
         value = msgspec.json.decode(event.data)

@@ -79,6 +79,7 @@ class FormFinder:
         "_offset",
         "_parts",
         "_pending",
+        "_position",
         "_state",
         "complete",
         "model",
@@ -88,7 +89,8 @@ class FormFinder:
     def __init__(self, content_type: bytes) -> None:
         self._delimiter = b"\r\n--" + _boundary_of(content_type)
         self._pending = b"\r\n"  # which belongs to a boundary, and is missing before the first
-        self._offset = -2  # index of the first byte that is pending
+        self._position = 0  # in what is pending: what is before was taken
+        self._offset = -2  # index in the body of the byte there
         self._state = _State.START
         self._name = b""  # of the part whose data is due, if it is one of those that are read
         self._parts = 0
@@ -107,6 +109,8 @@ class FormFinder:
         self._pending = self._pending + data if self._pending else data
         while self._step():
             pass
+        self._pending = self._pending[self._position :]
+        self._position = 0
 
     def _step(self) -> bool:
         """Take what comes next; False if more bytes are needed for that."""
@@ -124,27 +128,32 @@ class FormFinder:
 
     def _drop(self, count: int) -> None:
         self._offset += count
-        self._pending = self._pending[count:]
+        self._position += count
+
+    @property
+    def _left(self) -> int:
+        """Bytes that are pending."""
+        return len(self._pending) - self._position
 
     def _take_start(self) -> bool:
         starts = (self._delimiter, b"\r\n" + self._delimiter)  # the preamble may be empty
         for start in starts:
-            if self._pending.startswith(start):
+            if self._pending.startswith(start, self._position):
                 self._drop(len(start))
                 self._state = _State.BOUNDARY
                 return True
-        if any(start.startswith(self._pending) for start in starts):
+        if any(start.startswith(self._pending[self._position :]) for start in starts):
             return False
         raise BadRequest("cannot read the form: it does not begin with its boundary")
 
     def _take_boundary(self) -> bool:
-        after = self._pending[:2]
+        after = self._pending[self._position : self._position + 2]
         if after == b"\r\n":  # stays: the head may be empty
             self._state = _State.HEAD
             return True
         if after == b"--":
             self._state = _State.END
-            self._pending = b""
+            self._drop(self._left)
             self.complete = True
             return False
         if after in {b"", b"\r", b"-"}:
@@ -152,31 +161,33 @@ class FormFinder:
         raise BadRequest("cannot read the form: there is something behind a boundary")
 
     def _take_head(self) -> bool:
-        end = self._pending.find(b"\r\n\r\n", 0, MAX_PART_HEAD_BYTES + 2) + 4
+        start = self._position
+        end = self._pending.find(b"\r\n\r\n", start, start + MAX_PART_HEAD_BYTES + 2) + 4
         if end < 4:
-            if len(self._pending) >= MAX_PART_HEAD_BYTES + 2:
+            if self._left >= MAX_PART_HEAD_BYTES + 2:
                 raise BadRequest("cannot read the form: the head of a part is too long")
             return False
         self._parts += 1
         if self._parts > MAX_PARTS:
             raise BadRequest(f"cannot take a form of more than {MAX_PARTS} parts")
-        name = _field_name(self._pending[2 : end - 2])
+        name = _field_name(self._pending[start + 2 : end - 2])
         self._name = name if name in {b"model", b"stream"} else b""
-        self._drop(end)
+        self._drop(end - start)
         self._state = _State.DATA
         return True
 
     def _take_data(self) -> bool:
-        pending, delimiter = self._pending, self._delimiter
-        end = pending.find(delimiter)
-        length = end if end >= 0 else len(pending) - len(delimiter) + 1  # so much at the least
+        delimiter = self._delimiter
+        start = self._position
+        end = self._pending.find(delimiter, start)
+        length = end - start if end >= 0 else self._left - len(delimiter) + 1  # at the least
         if not self._name:
-            self._drop(end + len(delimiter) if end >= 0 else max(0, length))
+            self._drop(length + len(delimiter) if end >= 0 else max(0, length))
         elif length > MAX_VALUE_BYTES:
             raise BadRequest(f"cannot take a field '{self._name.decode()}' of that length")
         elif end >= 0:
-            self._take_value(pending[:end])
-            self._drop(end + len(delimiter))
+            self._take_value(self._pending[start:end])
+            self._drop(length + len(delimiter))
         if end >= 0:
             self._state = _State.BOUNDARY
         return end >= 0
@@ -284,22 +295,25 @@ def read_query(data: bytes) -> Fields:
     model: FieldFound | None = None
     stream = False
     start = 0
-    pairs = data.split(b"&", MAX_PARTS)
-    if len(pairs) > MAX_PARTS:
+    if data.count(b"&") >= MAX_PARTS:
         raise BadRequest(f"cannot take a form of more than {MAX_PARTS} fields")
-    for pair in pairs:
-        key, _, value = pair.partition(b"=")
-        end = start + len(pair)
-        name = _unquote(key) if len(key) <= MAX_VALUE_BYTES else b""
+    while start <= len(data):
+        end = data.find(b"&", start)
+        end = len(data) if end < 0 else end
+        equals = data.find(b"=", start, min(end, start + MAX_VALUE_BYTES + 1))
+        key_end = end if equals < 0 else equals
+        name = _unquote(data[start:key_end]) if key_end - start <= MAX_VALUE_BYTES else b""
         if name in {b"model", b"stream"}:
-            if len(value) > MAX_VALUE_BYTES:
+            begin = min(key_end + 1, end)
+            if end - begin > MAX_VALUE_BYTES:
                 raise BadRequest(f"cannot take a field '{name.decode()}' of that length")
+            value = data[begin:end]
             if name == b"stream":
                 stream = _is_true(_unquote(value))
             elif model is not None:
                 raise BadRequest("cannot tell which model is meant: there are two fields 'model'")
             else:
-                model = FieldFound(_text(_unquote(value)), end - len(value), end)
+                model = FieldFound(_text(_unquote(value)), begin, end)
         start = end + 1
     return Fields(model, stream)
 

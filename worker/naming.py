@@ -6,6 +6,7 @@ Python objects and goes upstream byte for byte.
 
 import difflib
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any, NamedTuple
 
 import msgspec
@@ -18,8 +19,13 @@ from .stripping import Stripper
 # Characters of a name that are repeated back in an error.
 _SHOWN_CHARS = 120
 
-# Names among which a likely one is looked for: difflib takes about 10 us for each.
-_MOST_NAMES_COMPARED = 500
+# Names among which a likely one is looked for, and how much of each is compared: difflib takes
+# about 10 us for each, and a hundred times that for long names that are made for it.
+_MOST_NAMES_COMPARED = 200
+_COMPARED_CHARS = 60
+
+# Longest name that any model has: what is longer is like none.
+_MOST_LIKELY_CHARS = 300
 
 
 class Asked(NamedTuple):
@@ -176,12 +182,19 @@ def _at_peer(peer: PeerRoute, model: str) -> Target:
 
 
 def _not_found(name: str, known: Iterable[str]) -> str:
-    candidates = [other for other in known if abs(len(other) - len(name)) <= len(name) + 4]
     shown = name if len(name) <= _SHOWN_CHARS else name[:_SHOWN_CHARS] + "..."
-    likely = difflib.get_close_matches(
-        name[:_SHOWN_CHARS], candidates[:_MOST_NAMES_COMPARED], n=3, cutoff=0.5
-    )
+    likely = _likely(name, known) if len(name) <= _MOST_LIKELY_CHARS else []
     message = f"cannot find a model named '{shown}'"
     if likely:
         message += "; did you mean " + " or ".join(f"'{other}'" for other in likely) + "?"
     return message
+
+
+def _likely(name: str, known: Iterable[str]) -> list[str]:
+    """Return names that look like `name`, the best first."""
+    near = (other for other in known if abs(len(other) - len(name)) <= len(name) + 4)
+    by_beginning: dict[str, str] = {}
+    for other in islice(near, _MOST_NAMES_COMPARED):
+        by_beginning.setdefault(other[:_COMPARED_CHARS], other)
+    found = difflib.get_close_matches(name[:_COMPARED_CHARS], by_beginning, n=3, cutoff=0.5)
+    return [by_beginning[beginning] for beginning in found]

@@ -13,6 +13,7 @@ import msgspec
 from .account import Account
 from .chunk_filters import ChunkFilter
 from .eventstream import Message
+from .json_spans import is_light
 from .prefill import PrefillProgress, read_prompt
 from .sse_events import EventReader
 from .waiting import WaitingStream
@@ -107,6 +108,8 @@ class Passage:
 
 
 def _decode(data: bytes) -> object:
+    if not is_light(data):
+        return None
     try:
         return msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -141,9 +141,10 @@ async def _relay_json(
 ) -> None:
     """Pass a short JSON answer on, with what it used in its head."""
     body = answer.feed(data) if data else b""
+    kept = bytearray() if answer.complete else bytearray(body)
     while not answer.complete:
-        if len(body) > _MAX_READ_BYTES:
-            await relay_plain(call, link, head, answer, b"", body)
+        if len(kept) > _MAX_READ_BYTES:
+            await relay_plain(call, link, head, answer, b"", bytes(kept))
             return
         more = await next_bytes(call, link)
         if not more:
@@ -152,7 +153,8 @@ async def _relay_json(
             blame(call.conn)
             # nothing was sent: a clear word is better than a cut
             raise UpstreamDied("the model's server went away in the middle of its answer")
-        body += answer.feed(more)
+        kept += answer.feed(more)
+    body = bytes(kept) or body
     now = trio.current_time()
     if head.status == 200:
         call.account.keeper.last_byte(now)

@@ -18,7 +18,7 @@ from typing import Any, Final
 import msgspec
 
 from .errors import BadRequest
-from .json_spans import Member, Span, Steps, find_items, is_there, joined
+from .json_spans import Member, Span, Steps, find_items, is_light, is_there, joined
 
 # Signs the block of thinking in which Anthropic's clients were told.
 SIGNATURE: Final = "swap-progress-v1"
@@ -38,10 +38,8 @@ _HISTORIES: Final = ("messages", "input")
 
 _REMOVED: Final = object()
 
-# Of a long body: the longest message that is read, and how many values it may have, which are what
-# takes the time; and the longest history that is looked at.
+# Of a long body: the longest message that is read, and the longest history that is looked at.
 _LIGHT_BYTES: Final = 4 * 1024**2
-_LIGHT_VALUES: Final = 50_000
 _MOST_ITEMS: Final = 50_000
 
 # Bytes of a message for which nothing else is done in the same step.
@@ -124,7 +122,7 @@ class Stripper:
             if number % 256 == 0 or span.end - span.start > _LONG_BYTES:
                 yield
             new: bytes | memoryview | None = view[span.start : span.end]
-            if self._has_mark(body, span) and _is_light(body, span):
+            if self._has_mark(body, span) and is_light(body, *span):
                 yield
                 item = _decode(body[span.start : span.end])
                 clean = self._item(item)
@@ -263,10 +261,6 @@ def _decode(data: bytes) -> object:
         return msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None  # whatever it is, it is for the upstream
-
-
-def _is_light(body: bytes, span: Span) -> bool:
-    return sum(body.count(sign, *span) for sign in (b",", b"[", b"{")) <= _LIGHT_VALUES
 
 
 def _is_empty(message: dict[str, Any]) -> bool:
