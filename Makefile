@@ -11,7 +11,7 @@ READY := $(VENV)/.ready
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format docs bench crowd faults soak nightly clean
+.PHONY: help demo test lint format docs bench stalls crowd faults soak nightly clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -59,6 +59,9 @@ nightly: $(READY) ## what takes too long for each change: a third of faults, soa
 
 crowd: $(READY) ## measure what 100, 1,000 and 5,000 clients cost that wait for one model
 	@$(BIN)/python -m tests.bench.waiters $(ARGS)
+
+stalls: $(READY) ## measure how long a client's bytes can keep all others waiting
+	@$(BIN)/python -m tests.bench.stalls $(ARGS)
 
 clean: ## remove .venv and all that was built; the cache of real parts stays
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -13,7 +13,7 @@ _MAX_LINE_BYTES = 4096
 _MAX_TRAILER_BYTES = 16 * 1024
 
 # Chunks that are looked at in one go: clients that send byte by byte are slow, not wrong.
-MOST_CHUNKS: Final = 1000
+MOST_CHUNKS: Final = 250
 
 # Bytes that are no body. Allowed are so many for each chunk, twice what the chunk brings, and a
 # rest; Go's net/http has the same rule. Without it extensions could go on for ever.

@@ -15,7 +15,7 @@ from .json_spans import Steps
 T = TypeVar("T")
 
 # Steps of one piece of work are taken together for as long as this.
-_ROUND_S: Final = 0.002
+_ROUND_S: Final = 0.001
 
 
 class Fairness:

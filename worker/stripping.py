@@ -31,8 +31,11 @@ _REASONING: Final = ("reasoning_content", "reasoning", "reasoning_text", "thinki
 _TEXT_PARTS: Final = ("text", "output_text", "input_text")
 
 # Clients that know no reasoning write it into the text, between these.
-_OPENING: Final = re.compile(r"<(think|assistant_thinking)>")
+_TAGS: Final = ("think", "assistant_thinking")
 _BLANKS: Final = re.compile(r"\s*")
+
+# Pairs of these in one text that are looked at; what follows stays as it is.
+_MOST_TAGS: Final = 10_000
 
 _HISTORIES: Final = ("messages", "input")
 
@@ -212,34 +215,31 @@ class Stripper:
         Tags do not nest: the first end belongs to the first beginning.
         """
         parts: list[str] = []
-        done = position = 0
-        unended: set[str] = set()  # no end of these follows: looking again would be quadratic
-        while (opening := _OPENING.search(text, position)) is not None:
-            position = opening.end()
-            tag = opening[1]
-            if tag in unended:
-                if len(unended) == _TAGS:
-                    break
-                continue
-            end = text.find(f"</{tag}>", position)
+        done = 0
+        begins = {tag: text.find(f"<{tag}>") for tag in _TAGS}
+        for _ in range(_MOST_TAGS):
+            there = [(at, tag) for tag, at in begins.items() if at >= 0]
+            if not there:
+                break
+            begin, tag = min(there)
+            inside_at = begin + len(tag) + 2
+            end = text.find(f"</{tag}>", inside_at)
             if end < 0:
-                unended.add(tag)
+                del begins[tag]  # for none of those that follow, either
                 continue
-            inside = text[position:end]
+            inside = text[inside_at:end]
             rest = self._without_lines(inside)
             blanks = _BLANKS.match(text, end + len(tag) + 3)
             assert blanks is not None
             if rest is not inside:
-                parts.append(text[done : opening.start()])
+                parts.append(text[done:begin])
                 if rest.strip():
-                    parts += (opening[0], rest, text[end : blanks.end()])
+                    parts += (f"<{tag}>", rest, text[end : blanks.end()])
                 done = blanks.end()
-            position = blanks.end()
+            for other, at in begins.items():
+                if 0 <= at < blanks.end():
+                    begins[other] = text.find(f"<{other}>", blanks.end())
         return "".join((*parts, text[done:])) if parts else text
-
-
-# Names that `_OPENING` finds.
-_TAGS: Final = 2
 
 
 def _without_lines(text: str, marker: str) -> str:

@@ -12,7 +12,9 @@ from typing import TypeAlias
 
 import trio
 
-from .errors import ClientGone, RelayError, UpstreamDied, from_verdict
+from .errors import BadRequest, ClientGone, RelayError, UpstreamDied, from_verdict
+from .fairness import Fairness
+from .large_body import LARGE_BYTES, LargeBody, read_large
 from .sentry import Connection
 from .upstream import LinkWire
 from .websocket import (
@@ -41,6 +43,11 @@ _PARTING_S = 2.0
 # Seconds between two looks at whether a WebSocket without a turn may stay.
 _LOOK_S = 1.0
 
+# Bytes that are taken apart in one go, and how many events in them are few. A frame may have two
+# bytes, and takes as long as one of a thousand.
+_STEP_BYTES = 4096
+_FEW_EVENTS = 16
+
 Dial: TypeAlias = Callable[[], AbstractAsyncContextManager[Dialled]]
 
 
@@ -48,7 +55,12 @@ class Side:
     """One side of a WebSocket: messages in, messages out. Pings are answered while it is read."""
 
     def __init__(
-        self, leg: Leg, wire: LinkWire, send: Callable[[bytes], Awaitable[None]], data: bytes
+        self,
+        leg: Leg,
+        wire: LinkWire,
+        send: Callable[[bytes], Awaitable[None]],
+        data: bytes,
+        fairness: Fairness,
     ) -> None:
         """Build it.
 
@@ -57,11 +69,15 @@ class Side:
             wire: Gives its bytes.
             send: Sends some; raises `ClientGone` or `WireBroken` if they are not taken.
             data: What it has sent already.
+            fairness: Gives turns to those whose frames are many.
         """
         self._leg = leg
         self._wire = wire
         self._send = send
-        self._events: deque[Event] = deque(leg.receive(data))
+        self._fairness = fairness
+        self._unread = data
+        self._events: deque[Event] = deque()
+        self._is_dense = False
         self._sending = trio.Lock()  # whoever reads answers pings
         self._whole = True  # what was sent last
 
@@ -71,13 +87,18 @@ class Side:
             # reads of a side that always has more cannot be cancelled: they would lose bytes
             await trio.lowlevel.checkpoint_if_cancelled()
             while not self._events:
-                try:
-                    data = await self._wire.receive()
-                except WireBroken:
-                    data = b""
-                if not data:
-                    return Ended()
+                if not self._unread:
+                    try:
+                        self._unread = await self._wire.receive()
+                    except WireBroken:
+                        self._unread = b""
+                    if not self._unread:
+                        return Ended()
+                elif self._is_dense:
+                    await self._fairness.turn()
+                data, self._unread = self._unread[:_STEP_BYTES], self._unread[_STEP_BYTES:]
                 self._events.extend(self._leg.receive(data))
+                self._is_dense = len(self._events) > _FEW_EVENTS
             event = self._events.popleft()
             if not isinstance(event, Reply):
                 return event
@@ -129,7 +150,9 @@ class TurnSocket:
         self._turns = turns
         self._idle_s = idle_s
         self._is_finishing = is_finishing
-        self._client = Side(Leg(serves=True), conn.wire, conn.send, conn.buffer)
+        self._client = Side(
+            Leg(serves=True), conn.wire, conn.send, conn.buffer, conn.sentry.fairness
+        )
         self._scope = trio.CancelScope()
         self._end: End | None = None
         self._spoke_at = trio.current_time()
@@ -195,7 +218,7 @@ class TurnSocket:
             self._finish(ended_by_client(first))
             return
         try:
-            message = self._turns.say(first)
+            message = await self._say(first)
         except RelayError as error:
             self._finish(refused(error))
             return
@@ -208,6 +231,17 @@ class TurnSocket:
         except ClientGone:
             self._finish(ended_by_client(Ended()))
 
+    async def _say(self, message: Message) -> Message:
+        """Return a message of the client as it goes to the model; see `Turns.say`."""
+        large: LargeBody | None = None
+        if message.is_text and len(message.data) > LARGE_BYTES:
+            steps = read_large(message.data, self._turns.strip_large)
+            try:
+                large = await self._conn.sentry.fairness.run(steps)
+            except BadRequest:
+                large = LargeBody(message.data, b"", ())
+        return self._turns.say(message, large)
+
     async def _from_client(self) -> None:
         while True:
             event = await self._client.next()
@@ -218,7 +252,7 @@ class TurnSocket:
             await self._dialled.wait()
             assert self._upstream is not None
             try:
-                message = self._turns.say(event)
+                message = await self._say(event)
             except RelayError as error:
                 self._finish(refused(error))
                 return
@@ -232,7 +266,9 @@ class TurnSocket:
             )
         wire = dialled.link.wire
         leg = Leg(serves=False)
-        self._upstream = upstream = Side(leg, wire, wire.send, dialled.rest)
+        self._upstream = upstream = Side(
+            leg, wire, wire.send, dialled.rest, self._conn.sentry.fairness
+        )
         self._may_stay = dialled.may_stay
         try:
             await upstream.send(first)

@@ -15,6 +15,7 @@ import msgspec
 from .account import Account
 from .body_edits import check_one_model, edit
 from .errors import BadRequest, ClientGone, RelayError
+from .large_body import LargeBody, Strip
 from .naming import Names, Target
 from .websocket import Message
 
@@ -92,13 +93,23 @@ class Turns:
         """Whether a turn is under way."""
         return bool(self._open)
 
-    def say(self, message: Message) -> Message:
+    @property
+    def strip_large(self) -> Strip:
+        """Takes our own words out of a long message."""
+        return self._names.strip_large
+
+    def say(self, message: Message, large: LargeBody | None = None) -> Message:
         """Take a message of the client and return it as it goes to the model.
+
+        Args:
+            message: The message.
+            large: What is known of a long one.
 
         Raises:
             RelayError: It cannot go there. The turn that it was to begin is open.
         """
-        begins = begins_turn(message)
+        text = message.data if large is None else large.outline
+        begins = begins_turn(Message(text, message.is_text))
         if not begins and self.target is not None:
             return message
         if len(self._open) >= _MOST_OPEN:
@@ -109,13 +120,15 @@ class Turns:
         keeper.stream = True
         if not begins:
             raise BadRequest(f"the first message has to be a JSON object of the type '{_CREATE}'")
-        name = _model_in(message.data)
+        name = _model_in(text)
         keeper.asked = name or ""
         self.target = target = self._find(name)
         keeper.model = target.route.model
         keeper.prices = target.route.prices
-        body = edit(self._names.strip(message.data), model=target.route.send_as).body
-        return Message(body)
+        if large is None:
+            return Message(edit(self._names.strip(text), model=target.route.send_as).body)
+        edited = edit(large.body, model=target.route.send_as, members=large.members)
+        return Message(b"".join(edited.parts) or edited.body)
 
     def _find(self, name: str | None) -> Target:
         target = self.target

@@ -44,7 +44,7 @@ def test_forms(piece: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
         for byte in piece * count:
             finder.push(bytes((byte,)))
 
-    assert_linear(at_once, 300)
+    assert_linear(at_once, 60)
     assert_linear(byte_by_byte, 3)
 
 

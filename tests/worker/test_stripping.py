@@ -205,6 +205,8 @@ def test_texts_are_searched_as_the_patterns_say(text: str) -> None:
         f"<think>{LINE}",
         f"<think>{LINE}</think>",
         "<think></assistant_thinking>",
+        "<think></think>",
+        f"<think>{LINE}</think> ",
         MARK,
         LINE,
         " ",

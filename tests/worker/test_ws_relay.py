@@ -34,6 +34,7 @@ from arriero.protocol.lease import (
 from arriero.protocol.routes import ModelRoute, PeerModel, PeerRoute
 from arriero.protocol.values import ErrorInfo
 from arriero.worker import sentry, ws_tunnel
+from arriero.worker.fairness import Fairness
 from arriero.worker.websocket import Close, Leg, Message
 from arriero.worker.wire import Wire
 from arriero.worker.ws_relay import Side
@@ -353,7 +354,7 @@ async def test_a_side_that_always_has_more_to_say_can_be_cancelled() -> None:
     async def send(_: bytes) -> None:
         raise AssertionError("there is nothing to say")
 
-    side = Side(Leg(serves=False), cast("Wire", Endless()), send, b"")
+    side = Side(Leg(serves=False), cast("Wire", Endless()), send, b"", Fairness())
     with trio.CancelScope() as scope:
         assert await side.next() == Message(b"hi")
         scope.cancel()
@@ -371,7 +372,7 @@ async def test_a_message_that_was_cut_short_is_not_filled_up_by_a_close(
         await trio.sleep(len(frame))
 
     with socket.socket() as sock:
-        side = Side(Leg(serves=True), Wire(sock), send, b"")
+        side = Side(Leg(serves=True), Wire(sock), send, b"", Fairness())
         assert await side.send(Message(b"whole"))
         with trio.move_on_after(1):
             await side.send(Message(b"cut short"))
