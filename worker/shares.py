@@ -16,7 +16,7 @@ from arriero.protocol.shares import TABLE_BYTES
 # Seconds for which one connection is left to others, and after which nobody waits for a worker
 # that has taken none. The first is what a connection may wait longer for its worker.
 PATIENCE_S: Final = 0.01
-HUNG_S: Final = 0.1
+HUNG_S: Final = 0.3
 
 # One in that many connections may be more than the others have: a burst is then taken in pieces
 # that grow with it, and not one by one in turns.

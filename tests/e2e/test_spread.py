@@ -80,7 +80,12 @@ def test_sixteen_kept_connections_are_shared_evenly(
 
     even = 16 // number
     assert all(sum(shares) == 16 for shares in found)
-    assert all(even - 1 <= share <= even + 1 for shares in found for share in shares), found
+    # A worker that a busy machine does not let run for a hundredth of a second misses its turn, so
+    # a single round proves nothing.
+    uneven = sorted(max(abs(share - even) for share in shares) for shares in found)
+    assert uneven[ROUNDS // 2] == 0, found
+    totals = [sum(shares) for shares in zip(*found, strict=True)]
+    assert max(totals) <= 1.2 * min(totals), found
 
 
 def test_a_crowd_is_shared_within_a_fifth(start_train: Callable[..., Train]) -> None:
@@ -107,8 +112,8 @@ def test_a_worker_that_is_hung_keeps_no_connection_waiting(
     finally:
         hung.send_signal(signal.SIGCONT)
 
-    # 60 times the whole patience are 0.6 s; with a worker that is missed after a moment it is
-    # about 0.1 s, and the rest is what a busy machine takes
+    # 60 times the whole patience are 0.6 s; with a worker that is given up after a while it is
+    # about 0.3 s, and the rest is what a busy machine takes
     assert took_s < 5
 
 
