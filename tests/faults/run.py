@@ -102,20 +102,28 @@ async def run_all(
                 if trio.current_time() > deadline:
                     failures[cell] = f"not begun within {seconds:.0f} s"
                     return
-                place = folder / str(cell).replace("/", "-")
-                try:
-                    with trio.fail_after(CELL_S):
-                        results[cell] = await run_cell(cell, place)
-                    console.print(line(results[cell]), highlight=False)
-                    for one in results[cell].ours:
-                        console.print(f"    {one}", highlight=False, markup=False)
-                except* Exception as group:  # noqa: BLE001  of one cell: the others go on
-                    failures[cell] = f"not run: {_first(group)}"
-                    console.print(f"{cell}: {failures[cell]}", highlight=False, markup=False)
+                for attempt in (1, 2):  # a situation may not come about on a busy machine
+                    place = folder / f"{cell}-{attempt}".replace("/", "-")
+                    if await tried(cell, place):
+                        break
                 bar.advance(task)
-                if cell not in results or results[cell].bad:
-                    console.print(f"    log: {keep_log(place)}", highlight=False)
-                shutil.rmtree(place, ignore_errors=True)
+
+        async def tried(cell: Cell, place: Path) -> bool:
+            """Run a cell once; False if it could not be."""
+            try:
+                with trio.fail_after(CELL_S):
+                    results[cell] = await run_cell(cell, place)
+                failures.pop(cell, None)
+                console.print(line(results[cell]), highlight=False)
+                for one in results[cell].ours:
+                    console.print(f"    {one}", highlight=False, markup=False)
+            except* Exception as group:  # noqa: BLE001  of one cell: the others go on
+                failures[cell] = f"not run: {_first(group)}"
+                console.print(f"{cell}: {failures[cell]}", highlight=False, markup=False)
+            if cell not in results or results[cell].bad:
+                console.print(f"    log: {keep_log(place)}", highlight=False)
+            shutil.rmtree(place, ignore_errors=True)
+            return cell in results
 
         async with trio.open_nursery() as nursery:
             for cell in cells:
