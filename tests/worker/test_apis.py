@@ -379,7 +379,7 @@ async def test_a_stream_that_is_cancelled_midway_is_a_whole_one_to_the_official_
             rig.nursery.start_soon(load_for_a_while, rig)
 
         def cancel() -> None:
-            rig.say(Cancel(ask=1, request_id="r-1", caller=None))
+            rig.say(Cancel(ask=1, request_id="r-1", caller="", peer="127.0.0.1"))
 
         found = await trio.to_thread.run_sync(
             client, rig.port, lambda: trio.from_thread.run_sync(cancel)

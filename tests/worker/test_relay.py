@@ -13,7 +13,7 @@ import trio
 
 from arriero.protocol.lease import Broken, Gone, Released, Report, Revoke, Want
 from arriero.protocol.routes import ModelRoute
-from arriero.worker import sentry
+from arriero.worker import retry, sentry
 
 Opener = Callable[..., AbstractAsyncContextManager[Any]]
 
@@ -58,10 +58,11 @@ async def test_an_answer_passes_as_it_came(rig: Any, kit: Any) -> None:
     )
 
 
-async def test_keys_stay_here_and_the_rest_goes_up(rig: Any, kit: Any) -> None:
-    await rig.ask(
-        kit.post(b'{"model":"m"}', b"Authorization: Bearer s3cret", b"X-Swap-Progress: on")
-    )
+async def test_keys_stay_here_and_the_rest_goes_up(tmp_path: Path, kit: Any) -> None:
+    async with kit.open_rig(tmp_path, kit.answer_json, api_keys=("s3cret",)) as rig:
+        await rig.ask(
+            kit.post(b'{"model":"m"}', b"Authorization: Bearer s3cret", b"X-Swap-Progress: on")
+        )
 
     (exchange,) = rig.upstream.exchanges
     own = re.compile(rb"(?m)^(traceparent: 00-[0-9a-f]{32}-[0-9a-f]{16}-01|X-Request-Id: .*)\r\n")
@@ -299,7 +300,10 @@ async def test_an_endpoint_that_refuses_is_reported_and_asked_for_once_more(
     assert rig.count(Want) == 2
 
 
-async def test_an_endpoint_that_refuses_twice_is_a_bad_gateway(rig: Any, kit: Any) -> None:
+async def test_an_endpoint_that_goes_on_refusing_is_a_bad_gateway(
+    rig: Any, kit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retry, "_REFUSING_S", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as dead:
         url = f"http://127.0.0.1:{dead.getsockname()[1]}"
     rig.grants = False
