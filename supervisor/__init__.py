@@ -15,6 +15,7 @@ Layout, in the order in which one part stands on another:
                                                               configurations out of something else
                progress_*, durations                          how far a start is
                endings                                        why a process went away, for clients
+               scarcity                                       what the system would not give
                subscriptions                                  who hears of what, and what is much
     doing      real_disk, config, config_sources, config_store, watching, reloading
                                                               the files of the configuration

@@ -19,6 +19,8 @@ from arriero.protocol.flood_log import FloodLog
 from arriero.protocol.transport import Bounds, FrameSocket, bound
 from arriero.protocol.values import ErrorInfo
 
+from .scarcity import why
+
 if TYPE_CHECKING:
     from zmq import Context, Socket
 
@@ -101,10 +103,9 @@ class ControlServer:
     async def _serve(self, envelope: list[bytes], request: AnyRequest) -> None:
         try:
             reply = await self._answer(request)
-        except Exception as exc:  # noqa: BLE001  # it ends this request, and nothing else
+        except Exception as exc:  # noqa: BLE001  it ends this request, and nothing else
             self.flood.exception("control.bug cmd=%s", type(request).__name__, exc=exc)
-            why = f"it failed with {type(exc).__name__}, an error in this program"
-            reply = _refusal("internal_error", why)
+            reply = _refusal("internal_error", f"cannot do that: {why(exc)}")
         finally:
             self._under_way -= 1
         await self._reply(envelope, reply)

@@ -15,6 +15,7 @@ import msgspec
 import trio
 
 from arriero.protocol.events import LogLine
+from arriero.protocol.flood_log import FloodLog
 from arriero.protocol.values import ErrorInfo, Progress
 
 from .conductor import Conductor
@@ -42,6 +43,7 @@ from .progress_log import read_log_line
 from .progress_proc import read_load_bytes
 from .progress_report import LoadingReport, ReadyReport, read_report_line
 from .pulse_watch import PulseWatch
+from .scarcity import what_is_scarce, why
 from .spawning import NOT_FOUND
 from .unix_sockets import make_way
 
@@ -76,6 +78,7 @@ class Fleet:
         self._durations_path = durations_path
         self._durations: Durations = load_durations(durations_path)
         self._starts: dict[int, _Start] = {}
+        self._flood = FloodLog(log)
 
     def spawn(self, model: str, swap: int) -> None:
         """Begin to start `model`; what becomes of it is told to the conductor."""
@@ -119,6 +122,10 @@ class Fleet:
             error = start.failure or why_it_failed(config.model, end, was_ready=start.is_ready)
         except (SpawnError, PortError) as exc:
             error = load_failed(config.model, str(exc))
+        except Exception as exc:  # noqa: BLE001  it ends this start, and nothing else
+            if what_is_scarce(exc) is None:
+                self._flood.exception("model.bug model=%s", config.model, exc=exc)
+            error = load_failed(config.model, f"cannot start it: {why(exc)}")
         finally:
             del self._starts[start.swap]
         log.info("model.ended model=%s swap=%d reason=%r", config.model, start.swap, error.message)

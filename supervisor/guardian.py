@@ -18,6 +18,7 @@ import trio
 
 from .errors import SpawnError
 from .guardian_child import MARK_NAME, kill
+from .scarcity import what_is_scarce, why
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +81,10 @@ class Guardian:
             self._pipe = None
 
     def _start(self) -> "subprocess.Popen[bytes]":
-        reading, writing = os.pipe()
+        try:
+            reading, writing = os.pipe()
+        except OSError as exc:
+            raise SpawnError(f"cannot start the guardian process: {why(exc)}") from exc
         try:
             child = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(_PROGRAM), self._mark],
@@ -92,7 +96,9 @@ class Guardian:
             )
         except OSError as exc:
             os.close(writing)
-            raise SpawnError(f"cannot start the guardian process: {exc.strerror}") from exc
+            raise SpawnError(
+                f"cannot start the guardian process: {what_is_scarce(exc) or exc.strerror}"
+            ) from exc
         finally:
             os.close(reading)
         os.set_blocking(writing, False)
@@ -128,18 +134,33 @@ class Guardian:
 
     async def _until_ended(self, child: "subprocess.Popen[bytes]") -> int:
         """Wait until `child` has ended and reap it; when cancelled, see to it that it ends."""
-        pidfd = os.pidfd_open(child.pid)
         try:
-            await trio.lowlevel.wait_readable(pidfd)
+            await _ends(child)
         finally:
             self._close_pipe()
             with trio.move_on_after(_END_S, shield=True):
-                await trio.lowlevel.wait_readable(pidfd)
-            os.close(pidfd)
+                await _ends(child)
             if child.poll() is None:
                 child.kill()
             child.wait()  # at once: it has ended, or was killed
         return child.returncode
+
+
+async def _ends(child: "subprocess.Popen[bytes]") -> None:
+    """Return when `child` has ended; it is not reaped."""
+    while True:
+        try:
+            pidfd = os.pidfd_open(child.pid)
+        except OSError:  # no descriptor left for that
+            await trio.sleep(_LAST_PAUSE_S)
+            if child.poll() is not None:
+                return
+            continue
+        try:
+            await trio.lowlevel.wait_readable(pidfd)
+            return
+        finally:
+            os.close(pidfd)
 
 
 @asynccontextmanager

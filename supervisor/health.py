@@ -116,7 +116,7 @@ async def probe(url: str, *, with_body: bool = False, access: Access = PLAIN) ->
 async def _ask(target: _Target, *, with_body: bool) -> Answer | None:
     try:
         stream = await _connect(target)
-    except OSError:
+    except (OSError, RuntimeError):  # the latter: a name to look up, and no thread for that
         return None  # not listening yet; whether it died is noticed by whoever runs it
     try:
         if target.tls is not None:

@@ -220,6 +220,8 @@ class LeaseServer:
                     self._take(route, token, data, nursery)
                 except (RemoteProtocolError, ValueError) as exc:
                     self.flood.warning("lease.unreadable reason=%s", exc)
+                except Exception as exc:  # noqa: BLE001  it ends this message, and nothing else
+                    self.flood.exception("lease.bug", exc=exc)
 
     def _take(self, route: bytes, token: bytes, data: bytes, nursery: trio.Nursery) -> None:
         peer = self._proven.get(token)

@@ -32,7 +32,10 @@ async def preload(models: Iterable[str], room: Room, conductor: Conductor) -> No
                 "preload.left_out model=%s reason='another one of preload would stop it'", model
             )
     for number, model in enumerate(kept, start=1):
-        await _load(model, Waiter("preload", number, takes_lease=False), conductor)
+        try:
+            await _load(model, Waiter("preload", number, takes_lease=False), conductor)
+        except Exception:  # it ends this one, and nothing else
+            log.exception("preload.bug model=%s", model)
 
 
 async def _load(model: str, waiter: Waiter, conductor: Conductor) -> None:

@@ -15,10 +15,13 @@ from typing import Final
 import msgspec
 import trio
 
+from arriero.protocol.flood_log import FloodLog
+
 from .config_prices import PriceSource
 from .masking import masked_text
 from .price_list import MAX_LIST_BYTES, BadPriceList, PriceList, read_price_list
 from .prices_http import FetchFailed, fetch
+from .scarcity import why
 from .state_files import read_file, replace_file
 
 log = logging.getLogger(__name__)
@@ -62,6 +65,7 @@ class PriceFeed:
         self._is_failing = False
         self._tried_at = -math.inf
         self._woken = trio.Event()
+        self._flood = FloodLog(log)
 
     @property
     def listed(self) -> PriceList | None:
@@ -80,7 +84,10 @@ class PriceFeed:
         self._url, self._listed = url, None
         self._is_failing, self._tried_at = False, -math.inf
         if url is not None:
-            self._listed = await trio.to_thread.run_sync(_load, self._copy, url)
+            try:
+                self._listed = await trio.to_thread.run_sync(_load, self._copy, url)
+            except RuntimeError as exc:  # no thread: the list is fetched
+                log.warning("prices.unreadable path=%s reason=%s", self._copy, why(exc))
 
     async def run(self, changed: Callable[[], None]) -> None:
         """Fetch the list whenever it is time; never return.
@@ -101,8 +108,14 @@ class PriceFeed:
             pause_s = RETRY_S if self._is_failing else source.refresh_s
             with trio.move_on_at(self._tried_at + pause_s) as waiting:
                 await self._woken.wait()
-            if waiting.cancelled_caught and await self._try(source.url):
-                changed()
+            if not waiting.cancelled_caught:
+                continue
+            try:
+                if await self._try(source.url):
+                    changed()
+            except Exception as exc:  # noqa: BLE001  it ends this attempt, and nothing else
+                self._is_failing = True
+                self._flood.exception("prices.bug", exc=exc)
 
     async def _try(self, url: str) -> bool:
         """Fetch the list once; whether there is another one now."""

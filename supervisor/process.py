@@ -12,7 +12,7 @@ import signal
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import IO, Protocol
+from typing import IO, Protocol, TypeVar
 
 import trio
 
@@ -22,10 +22,13 @@ from .guardian_child import kill, marked_processes
 from .ports import is_listening, wait_port_closed
 from .process_output import Output, Stream
 from .procfs import group_exists, group_members
+from .scarcity import what_is_scarce
 from .spawning import Launch, spawn
 from .unix_sockets import is_listening_at, wait_socket_closed
 
 log = logging.getLogger(__name__)
+
+_Seen = TypeVar("_Seen")
 
 # Seconds from SIGTERM to SIGKILL. Precedents: trio.run_process 5, docker stop 10, systemd 90.
 # llama-server has nothing to save and ends in 0.02 s.
@@ -184,6 +187,14 @@ async def _run_stop_command(
         child.stop_command_ended()
 
 
+def _seen(look: Callable[[], _Seen], otherwise: _Seen) -> _Seen:
+    """Return what `look` sees in /proc; `otherwise` when no file can be opened to look."""
+    try:
+        return look()
+    except OSError:
+        return otherwise
+
+
 def _take_over(pipe: IO[bytes] | None) -> int:
     """Return a descriptor of `pipe` that no file object closes."""
     assert pipe is not None
@@ -233,7 +244,8 @@ class _Child:
             self._popen.wait()  # at once: it was killed before it did anything
             self._close()
             name = os.path.basename(launch.argv[0])
-            raise SpawnError(f"cannot start {name!r}: {exc.strerror}") from exc
+            why = what_is_scarce(exc) or exc.strerror
+            raise SpawnError(f"cannot start {name!r}: {why}") from exc
         self._fds = [self._pidfd]
         self.output: list[tuple[Stream, trio.lowlevel.FdStream]] = [
             ("stdout", trio.lowlevel.FdStream(stdout)),
@@ -320,18 +332,16 @@ class _Child:
         self._guardian.remove(self.pid)
         self._popen.poll()
         if not await self._settles(output_ended):
-            for pid in marked_processes(self._mark):
+            nothing: list[int] = []
+            for pid in _seen(lambda: marked_processes(self._mark), nothing):
                 log.warning("process.escaped pid=%d leader=%d", pid, self.pid)
                 kill(pid)
             await self._settles(output_ended)
         with trio.move_on_after(KILL_WAIT_S):
             await self._group_ends()
         self._popen.poll()
-        self._survivors = group_members(self.pid) if group_exists(self.pid) else set()
-        self._port_closed = not (
-            (self._port is not None and is_listening(self._port))
-            or (self._socket is not None and is_listening_at(self._socket))
-        )
+        self._survivors = _seen(self._members, set())
+        self._port_closed = _seen(self._is_place_free, True)
         if self._survivors or not self._port_closed:
             log.error(
                 "process.left pid=%d survivors=%s port=%s",
@@ -362,9 +372,18 @@ class _Child:
         except PermissionError:  # all that is left of it runs as another user
             log.warning("process.not_ours group=%d signal=%s", self.pid, number.name)
 
+    def _members(self) -> set[int]:
+        return group_members(self.pid) if group_exists(self.pid) else set()
+
+    def _is_place_free(self) -> bool:
+        return not (
+            (self._port is not None and is_listening(self._port))
+            or (self._socket is not None and is_listening_at(self._socket))
+        )
+
     async def _group_ends(self) -> None:
         pause_s = 0.001
-        while group_exists(self.pid):
+        while _seen(lambda: group_exists(self.pid), True):
             await trio.sleep(pause_s)
             pause_s = min(2 * pause_s, 0.05)
 
@@ -372,10 +391,13 @@ class _Child:
         with trio.move_on_after(_SETTLE_S):
             await self._group_ends()
             await output_ended.wait()
-            if self._port is not None:
-                await wait_port_closed(self._port)
-            if self._socket is not None:
-                await wait_socket_closed(self._socket)
+            try:
+                if self._port is not None:
+                    await wait_port_closed(self._port)
+                if self._socket is not None:
+                    await wait_socket_closed(self._socket)
+            except OSError:  # no descriptor left to look
+                return False
             return True
         return False
 

@@ -14,6 +14,7 @@ import trio
 
 from arriero.protocol.control import Refusal, ReloadReply
 from arriero.protocol.events import AnyEvent, ConfigChanged
+from arriero.protocol.flood_log import FloodLog
 from arriero.protocol.routes import WorkerConfig
 from arriero.protocol.values import ConfigChanges, ConfigStatus, ErrorInfo, FailedReload
 
@@ -30,6 +31,7 @@ from .own_log import follow_log_level, tell_warnings
 from .price_list import PriceList
 from .prices_fetch import PriceFeed
 from .room import Room
+from .scarcity import what_is_scarce, why
 from .workers import WorkerPool
 
 log = logging.getLogger(__name__)
@@ -187,6 +189,7 @@ class Reloader:
         self._not_before = -math.inf
         self._woken = trio.Event()
         self._closed = False
+        self._flood = FloodLog(log)
 
     def trigger(self) -> None:
         """Reload soon. Any number of calls until the attempt begins are one."""
@@ -220,7 +223,14 @@ class Reloader:
             if is_real:
                 self._triggered = False
                 self._not_before = trio.current_time() + PAUSE_S
-            await self._attempt(asks, is_real=is_real)
+            try:
+                await self._attempt(asks, is_real=is_real)
+            except Exception as exc:  # noqa: BLE001  it ends this attempt, and nothing else
+                self._flood.exception("config.bug", exc=exc)
+                error = ErrorInfo(code="internal_error", message=f"cannot reload: {why(exc)}")
+                for ask in asks:
+                    ask.answer = ask.answer or Refusal(error=error)
+                    ask.answered.set()
 
     async def _wait_for_wishes(self) -> None:
         while not self._asks and not self._is_due():
@@ -272,14 +282,15 @@ class Reloader:
                 return await trio.to_thread.run_sync(
                     read, abandon_on_cancel=True, limiter=self._limiter
                 )
-            why = f"reading took longer than {READ_LIMIT_S:g} s"
+            reason = f"reading took longer than {READ_LIMIT_S:g} s"
         except ConfigError:
             raise
-        except Exception as exc:  # whatever is in the files: the models that run go on
-            log.exception("config.bug")
-            why = f"reading it failed with {type(exc).__name__}, an error in this program"
+        except Exception as exc:  # noqa: BLE001  whatever is in the files: the models that run go on
+            if what_is_scarce(exc) is None:
+                self._flood.exception("config.bug", exc=exc)
+            reason = f"reading it failed: {why(exc)}"
         source = ", ".join(old.files) or "the configuration"
-        raise ConfigError([Problem(source, 0, 0, "", why)])
+        raise ConfigError([Problem(source, 0, 0, "", reason)])
 
     def _refuse(self, error: ConfigError, *, is_real: bool) -> Refusal:
         count = len(error.problems)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from .descriptors import restore_descriptor_limit
 from .errors import SpawnError
+from .scarcity import what_is_scarce
 
 # What systemd says to this process is not meant for its children: a child that takes the
 # notification socket for its own would be taken for the service.
@@ -125,4 +126,4 @@ def _reason(error: OSError, launch: Launch) -> str:
         case errno.ENOEXEC:
             return "it is not a program for this machine"
         case _:
-            return error.strerror or "the system refused"
+            return what_is_scarce(error) or error.strerror or "the system refused"

@@ -5,6 +5,7 @@ others write to a network mount, follows a path to one file for good, and so mis
 link (``..data`` of Kubernetes' config maps) and what happens behind a bind mount.
 """
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -12,8 +13,13 @@ from typing import Final
 
 import trio
 
+from arriero.protocol.flood_log import FloodLog
+
 from .config_watch import Mark, Signature, View, Watch
 from .errors import SupervisorError
+from .scarcity import why
+
+log = logging.getLogger(__name__)
 
 # Seconds between two looks. A look takes 20 µs for a file, 0.6 ms for a folder of ten; with
 # the thread that is 0.3 % of a core.
@@ -43,9 +49,14 @@ async def watch(
         poll_s: Seconds between two looks.
     """
     state = Watch(first)
+    flood = FloodLog(log)
     while True:
         await trio.sleep(poll_s)
-        view = await trio.to_thread.run_sync(look, abandon_on_cancel=True)
+        try:
+            view = await trio.to_thread.run_sync(look, abandon_on_cancel=True)
+        except (OSError, RuntimeError) as exc:  # no thread or descriptor: it looks again soon
+            flood.warning("config.not_watched reason=%r", why(exc))
+            continue
         if state.see(view, trio.current_time()):
             changed()
 

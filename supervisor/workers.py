@@ -14,6 +14,7 @@ from typing import Literal
 import trio
 
 from arriero.protocol.events import AnyEvent, WorkerChanged
+from arriero.protocol.flood_log import FloodLog
 from arriero.protocol.log_lines import as_error
 from arriero.protocol.values import WorkerStatus
 from arriero.protocol.wakefulness import Wakefulness
@@ -23,6 +24,7 @@ from .guardian import Guardian
 from .lease_server import LeaseServer, Peer
 from .own_log import is_for_journal
 from .process import Exit, Launch, Running, Stream, run_process
+from .scarcity import why
 from .shares import clear_share, has_share
 
 log = logging.getLogger(__name__)
@@ -86,6 +88,7 @@ class WorkerPool:
         self._hello = trio.Event()
         self._lease_server: LeaseServer | None = None
         self._nursery: trio.Nursery | None = None
+        self._flood = FloodLog(log)
 
     def connect(self, lease_server: LeaseServer, nursery: trio.Nursery) -> None:
         """Attach the socket through which workers speak, and the owner of the tasks."""
@@ -171,7 +174,11 @@ class WorkerPool:
                 await predecessor.gone.wait()
             while worker.wanted:
                 worker.started_at = trio.current_time()
-                reason = await self._run_once(worker)
+                try:
+                    reason = await self._run_once(worker)
+                except Exception as exc:  # noqa: BLE001  it ends this process, and another one is started
+                    self._flood.exception("worker.bug worker=%d", number, exc=exc)
+                    reason = why(exc)
                 if worker.wanted:
                     lived_s = trio.current_time() - worker.started_at
                     short_lives = short_lives + 1 if lived_s < SHORT_LIFE_S else 0
@@ -206,7 +213,7 @@ class WorkerPool:
             async with trio.open_nursery() as nursery:
                 try:
                     running = await nursery.start(run)
-                except SpawnError as exc:  # no memory, no processes left: `_keep` tries again
+                except (SpawnError, OSError) as exc:  # nothing left of something: tried again
                     return str(exc)
                 worker.pid, worker.running = running.pid, running
                 self._publish(WorkerChanged(worker=worker.number, pid=worker.pid, state="starting"))

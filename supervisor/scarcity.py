@@ -1,0 +1,48 @@
+"""Why something failed that the system would not give: threads, processes, files, memory, disk.
+
+Deciding. The words may be shown to clients: they never hold a path or an argument.
+"""
+
+import errno
+from typing import Final
+
+_ENOUGH: Final = {
+    errno.EAGAIN: "the system gives no more processes or threads (EAGAIN); raise TasksMax= of the "
+    "service, or ulimit -u",
+    errno.EMFILE: "this process has no more files to open (EMFILE); raise LimitNOFILE= of the "
+    "service, or ulimit -n",
+    errno.ENFILE: "the system has no more files to open (ENFILE); raise fs.file-max",
+    errno.ENOMEM: "the system gives no more memory (ENOMEM)",
+    errno.ENOSPC: "the disk is full (ENOSPC)",
+    errno.EDQUOT: "the disk quota is used up (EDQUOT)",
+}
+
+# What Python says when pthread_create fails; it does not tell why.
+_NO_THREAD: Final = "can't start new thread"
+
+
+def what_is_scarce(failure: BaseException) -> str | None:
+    """Return what the system would not give; None if `failure` is of another kind."""
+    failure = first_of(failure)
+    if isinstance(failure, OSError):
+        return _ENOUGH.get(failure.errno or 0)
+    if isinstance(failure, MemoryError):
+        return _ENOUGH[errno.ENOMEM]
+    if isinstance(failure, RuntimeError) and _NO_THREAD in str(failure):
+        return _ENOUGH[errno.EAGAIN]
+    return None
+
+
+def why(failure: BaseException) -> str:
+    """Return the reason of `failure` in words for anybody, whatever it is."""
+    scarce = what_is_scarce(failure)
+    if scarce is not None:
+        return scarce
+    return f"{type(first_of(failure)).__name__}, an error in this program; its log says more"
+
+
+def first_of(failure: BaseException) -> BaseException:
+    """Return the first single exception in what may be a group of groups."""
+    while isinstance(failure, BaseExceptionGroup):
+        failure = failure.exceptions[0]
+    return failure
