@@ -33,8 +33,9 @@ log = logging.getLogger(__name__)
 # waits for anything but sockets.
 HUNG_AFTER_S = 10.0
 
-# Until its first word it imports half a library, on a machine that may be busy with others.
-START_LIMIT_S = 30.0
+# Until its first word it imports half a library, which takes a second of a processor: half a minute
+# on a machine with much else to do, where whoever gives up only begins again from nothing.
+START_LIMIT_S = 120.0
 
 # Who has said nothing for that long is asked once more. An answer takes milliseconds.
 ANSWER_S = 2.0

@@ -4,9 +4,10 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import trio
 
@@ -15,7 +16,7 @@ from .clients import Client, chat, real_chat
 from .endings import Ending, judge
 from .injecting import begun
 from .leftovers import descriptors, left_over, orphans
-from .matrix import LASTS_S, Cell, Fault, Situation, Target
+from .matrix import LASTS_S, Cell, Fault, Situation, Target, parse
 from .rig import NotSo, Rig
 from .situations import GATE_AFTER_S, bring_about, clients_of, configuration
 
@@ -51,6 +52,18 @@ class Result:
     good_s: float = 0.0
     left: tuple[str, ...] = ()
     restarts: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        """What `from_json` takes."""
+        endings = {one.value: count for one, count in self.endings.items() if count}
+        return asdict(self) | {"cell": str(self.cell), "endings": endings}
+
+    @classmethod
+    def from_json(cls, found: dict[str, Any]) -> "Result":
+        """The result that was written so."""
+        endings = {one: found["endings"].get(one.value, 0) for one in Ending}
+        texts = {name: tuple(found[name]) for name in ("ours", "left")}
+        return cls(**found | texts | {"cell": parse(found["cell"]), "endings": endings})
 
     @property
     def bad(self) -> bool:

@@ -1,14 +1,15 @@
 """Break every process in every situation, and write down what becomes of the clients.
 
-    python -m tests.faults.run [--third [SEED]] [--seconds N] [--jobs N] [--out FILE] [CELL ...]
+    python -m tests.faults.run [--third [SEED]] [--seconds N] [--jobs N] [--resume] [CELL ...]
 
 A cell is FAULT/TARGET/SITUATION, each of which may be *; without any, all are run, and
-docs/reliability.md is written anew. Exit status: 0 all promises were kept, 1 some were not, or a
-cell could not be run.
+docs/reliability.md is written anew. --resume goes on where the last run was broken off. Exit
+status: 0 all promises were kept, 1 some were not, or a cell could not be run.
 """
 
 import argparse
 import datetime
+import json
 import os
 import platform
 import shutil
@@ -28,7 +29,9 @@ from .cell import Result, run_cell
 from .matrix import ALL, Cell, select, third
 from .report import Origin, as_markdown, line, verdict
 
-PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "reliability.md"
+RESULTS = ROOT / "build" / "faults" / "results.json"
 
 # Seconds for one cell, all in; and for the whole matrix, after which no more cells are begun.
 CELL_S = 150.0
@@ -44,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=WHOLE_S, help="begin no cell after that")
     parser.add_argument("--jobs", type=int, default=2 * (os.cpu_count() or 1))
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the page to FILE")
+    parser.add_argument("--resume", action="store_true", help="leave out what the last run has")
     parser.add_argument("--list", action="store_true", help="show the cells, and run none")
     args = parser.parse_args(argv)
     try:
@@ -57,8 +61,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("\n".join(map(str, chosen)))
         return 0
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    results = read_results() if args.resume else {}
+    rest = [cell for cell in chosen if cell not in results]
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
-        results, failures = trio.run(run_all, chosen, Path(folder), args.jobs, args.seconds)
+        failures = trio.run(run_all, rest, results, Path(folder), args.jobs, args.seconds)
     everything = chosen == [cell for cell in ALL if not cell.senseless]
     if out := args.out or (PAGE if everything else None):
         out.write_text(as_markdown(results, failures, origin(today)))
@@ -77,15 +83,39 @@ def origin(date: str) -> Origin:
     )
 
 
+def read_results() -> dict[Cell, Result]:
+    """Return what the last run has found so far."""
+    if not RESULTS.exists():
+        return {}
+    found = [Result.from_json(one) for one in json.loads(RESULTS.read_text())]
+    return {one.cell: one for one in found}
+
+
+def write_results(results: dict[Cell, Result]) -> None:
+    """Keep what was found so far."""
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    RESULTS.write_text(json.dumps([one.as_json() for one in results.values()]))
+
+
 async def run_all(
-    cells: Sequence[Cell], folder: Path, jobs: int, seconds: float
-) -> tuple[dict[Cell, Result], dict[Cell, str]]:
+    cells: Sequence[Cell],
+    results: dict[Cell, Result],
+    folder: Path,
+    jobs: int,
+    seconds: float,
+) -> dict[Cell, str]:
     """Run cells beside each other, with a bar for people who wait.
 
+    Args:
+        cells: To be run.
+        results: What is found is added.
+        folder: For all of it.
+        jobs: So many cells at a time.
+        seconds: None is begun after that.
+
     Returns:
-        What was found, and why the other cells were not run.
+        Why cells were not run.
     """
-    results: dict[Cell, Result] = {}
     failures: dict[Cell, str] = {}
     console = Console(soft_wrap=True)
     deadline = trio.current_time() + seconds
@@ -114,6 +144,7 @@ async def run_all(
                 with trio.fail_after(CELL_S):
                     results[cell] = await run_cell(cell, place)
                 failures.pop(cell, None)
+                write_results(results)
                 console.print(line(results[cell]), highlight=False)
                 for one in results[cell].ours:
                     console.print(f"    {one}", highlight=False, markup=False)
@@ -128,16 +159,16 @@ async def run_all(
         async with trio.open_nursery() as nursery:
             for cell in cells:
                 nursery.start_soon(run, cell)
-    return results, failures
+    return failures
 
 
 def keep_log(folder: Path) -> Path:
     """Move the log of a cell that has gone wrong to where it stays, and return that."""
-    kept = PAGE.parents[1] / "build" / "faults" / f"{folder.name}.log"
+    kept = ROOT / "build" / "faults" / f"{folder.name}.log"
     kept.parent.mkdir(parents=True, exist_ok=True)
     log = folder / "log" / "arriero.log"
     kept.write_bytes(log.read_bytes() if log.exists() else b"")
-    return kept.relative_to(PAGE.parents[1])
+    return kept.relative_to(ROOT)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -1,5 +1,6 @@
 """The page that `make faults` writes."""
 
+import json
 import math
 from pathlib import Path
 
@@ -31,6 +32,11 @@ def test_each_cell_that_makes_sense_has_a_row_and_the_others_a_reason() -> None:
     rows = [line for line in text.splitlines() if line.startswith(("| supervisor", "| worker"))]
     assert len(rows) == sum(not c.senseless for c in ALL if c.target.value in "supervisor worker")
     assert "- no part for the model: its log goes to the supervisor through a pipe" in text
+
+
+def test_a_result_is_written_and_read_again() -> None:
+    one = result("no-fd/worker/stream", math.inf, whole=12, hang=4)
+    assert Result.from_json(json.loads(json.dumps(one.as_json()))) == one
 
 
 def test_times_are_as_coarse_as_they_are_true() -> None:
