@@ -26,6 +26,9 @@ from .wire import WireBroken
 # Bytes of a form. Longer ones are refused before they are sent, if their length is known.
 MAX_UPLOAD_BYTES: Final = 2 * 1024**3
 
+# Bytes of a form that is written like a query, and looked through in one go.
+MAX_QUERY_BYTES: Final = 4 * 1024**2
+
 # Bytes of a form that are kept in memory. What is here as a whole can be sent again, to another
 # upstream or after a pause.
 KEPT_BYTES: Final = 1024**2
@@ -381,7 +384,13 @@ def upload_of(conn: Connection, head: RequestHead, body: bytes, hold: Hold) -> U
 
     Raises:
         BadRequest: Neither names a model.
+        TooLarge: It is longer than forms of this kind are.
     """
+    if len(body) > MAX_QUERY_BYTES:
+        raise TooLarge(
+            f"cannot take a form like a query of more than {MAX_QUERY_BYTES} bytes; "
+            "send it as multipart/form-data"
+        )
     fields = read_query(body)
     found = fields.model or read_query(head.target.partition(b"?")[2]).model
     if found is None:

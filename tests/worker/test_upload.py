@@ -515,3 +515,12 @@ async def test_a_large_upload_takes_little_memory_and_waits_for_a_slow_upstream(
             assert (await client.receive_some()).startswith(b"HTTP/1.1 200")
         assert got == length
         assert memory_bytes("VmHWM") - at_first < 64 * MIB
+
+
+async def test_a_form_like_a_query_is_not_as_long_as_one_with_files() -> None:
+    head = parse_head(head_bytes(1))
+    async with open_bench() as bench:
+        longest = b"model=m&x=" + b"x" * (upload.MAX_QUERY_BYTES - 10)
+        assert upload_of(bench.conn, head, longest, bench.hold).model == "m"
+        with pytest.raises(TooLarge, match="send it as multipart/form-data"):
+            upload_of(bench.conn, head, longest + b"x", bench.hold)
