@@ -330,7 +330,9 @@ def test_a_real_server_that_is_frozen_is_recycled_and_one_that_works_is_not(
     train = start_train({"hungAfter": "2s", "models": {"small": {"cmd": llama("small")}}})
     long = train.chat("small", max_tokens=400, ignore_eos=True)
     assert long.status_code == 200
-    frozen = psutil.Process(train.model("small")["pid"])
+    pid = train.model("small")["pid"]
+    assert pid is not None
+    frozen = psutil.Process(pid)
     frozen.send_signal(signal.SIGSTOP)
 
     answer = train.chat("small")
