@@ -53,8 +53,9 @@ _JSON_BEGINS = re.compile(rb"\s{0,4096}+\{")
 
 _HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\n"
 
-PageDoor: TypeAlias = Callable[[Connection, RequestHead, bytes], Awaitable[None]]
-"""Answers a request whose head was read, as it came as well; the connection is over then."""
+PageDoor: TypeAlias = Callable[[Connection, RequestHead, bytes, Hold], Awaitable[None]]
+"""Answers a request whose head was read, as it came as well; the connection is over then. Its body
+is held meanwhile."""
 
 Http2Door: TypeAlias = Callable[[Connection, bytes], Awaitable[None]]
 """Serves a connection that began with these bytes, until its end."""
@@ -105,7 +106,7 @@ async def serve_connection(
                 break
             if route is None:  # whatever has a door of its own (a preflight, say)
                 _refuse_large(head, service)
-                await page_door(conn, head, raw)
+                await page_door(conn, head, raw, hold)
                 break
             if not await _answer(conn, service, head, route, hold) or service.finishing:
                 if conn.buffer:

@@ -17,6 +17,7 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ASGIFramework, ConnectionState, LifespanState
 
+from .body_memory import Hold
 from .errors import ClientGone
 from .head import MAX_HEAD_BYTES, RequestHead
 from .page_request import MAX_PAGE_BODY_BYTES, page_request
@@ -86,19 +87,20 @@ class PageDoor:
         self._config = config
         self._context = context
 
-    async def __call__(self, conn: Connection, head: RequestHead, raw: bytes) -> None:
+    async def __call__(self, conn: Connection, head: RequestHead, raw: bytes, hold: Hold) -> None:
         """Answer one request. The connection is over then.
 
         Args:
             conn: Where it came from.
             head: Of the request.
             raw: The same as it came.
+            hold: Counts its body; its owner releases it.
 
         Raises:
-            RelayError: Its body cannot be read.
+            RelayError: Its body cannot be read, or there is no memory for it now.
             ClientGone: The client left in the middle of it.
         """
-        body, length = await _read_body(conn, head)
+        body, length = await _read_body(conn, head, hold)
         conn.wait_for(Waits.SUPERVISOR, math.inf)  # the app's answers have limits of their own
         stream = _OneRequest(conn, page_request(raw, body, length=length))
         state = ConnectionState(LifespanState({}))
@@ -118,13 +120,14 @@ async def _cut_when_cancelled(wire: Wire) -> None:
         wire.cut()
 
 
-async def _read_body(conn: Connection, head: RequestHead) -> tuple[bytes, int]:
+async def _read_body(conn: Connection, head: RequestHead, hold: Hold) -> tuple[bytes, int]:
     """Return the whole body and its length. One that is too long is refused by its length."""
     if head.length is not None and head.length > MAX_PAGE_BODY_BYTES:
         return b"", head.length
     source = BodySource(conn, head, _MOST_CHUNKED_BYTES)
     body = bytearray()
     while piece := await source.read():
+        hold.grow(len(piece))
         body += piece
         if len(body) > MAX_PAGE_BODY_BYTES:
             return b"", len(body)

@@ -11,8 +11,10 @@ from wsproto import events as ws
 from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.frame_protocol import CloseReason
 
+from .body_memory import BodyMemory, Hold
 from .errors import (
     BadRequest,
+    BodyMemoryFull,
     ClientGone,
     RelayError,
     RequestCancelled,
@@ -59,10 +61,12 @@ class Ended(NamedTuple):
     Attributes:
         close: What it has said, or what it has to be told; None if it left without a word.
         is_fault: It has broken the rules.
+        error: Why we end it, if that is no fault of the side.
     """
 
     close: Close | None = None
     is_fault: bool = False
+    error: RelayError | None = None
 
 
 Event: TypeAlias = Message | Reply | Ended
@@ -74,11 +78,15 @@ class Leg:
     Args:
         serves: The other end has opened the WebSocket, and not we.
         most_bytes: Of one message.
+        hold: Counts the bytes of a message that is not complete; its owner releases it at last.
     """
 
-    def __init__(self, *, serves: bool, most_bytes: int = MAX_MESSAGE_BYTES) -> None:
+    def __init__(
+        self, *, serves: bool, most_bytes: int = MAX_MESSAGE_BYTES, hold: Hold | None = None
+    ) -> None:
         self._frames = Connection(ConnectionType.SERVER if serves else ConnectionType.CLIENT)
         self._most_bytes = most_bytes
+        self._hold = hold if hold is not None else Hold(BodyMemory())
         self._message = bytearray()
         self._over = False
 
@@ -102,6 +110,11 @@ class Leg:
         match event:
             case ws.TextMessage() | ws.BytesMessage():
                 data = event.data
+                try:
+                    self._hold.grow(len(data))
+                except BodyMemoryFull as error:
+                    reason = "too many bytes are on their way here; connect again in a moment"
+                    return Ended(Close(CloseReason.TRY_AGAIN_LATER, reason), error=error)
                 # at once: an array of bytes holds many small pieces as compactly as a large one
                 self._message += data.encode() if isinstance(data, str) else data
                 if len(self._message) > self._most_bytes:
@@ -110,6 +123,7 @@ class Leg:
                 if not event.message_finished:
                     return None
                 whole, self._message = bytes(self._message), bytearray()
+                self._hold.release()
                 return Message(whole, isinstance(data, str))
             case ws.Ping():
                 return Reply(self._frames.send(event.response()))
@@ -163,6 +177,8 @@ def ended_by_client(ended: Ended) -> End:
     """Return how all ends when the client's side has."""
     if ended.close is None:
         return End(None, Close(_GOING_AWAY, "the client has gone"), ClientGone())
+    if ended.error is not None:
+        return End(ended.close, Close(_GOING_AWAY, ended.error.message), ended.error)
     if not ended.is_fault:
         return End(ended.close, ended.close, ClientGone())
     kind = TooLarge if ended.close.code == CloseReason.MESSAGE_TOO_BIG else BadRequest

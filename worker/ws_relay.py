@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 import trio
 
+from .body_memory import Hold
 from .errors import BadRequest, ClientGone, RelayError, UpstreamDied, from_verdict
 from .fairness import Fairness
 from .large_body import LARGE_BYTES, LargeBody, read_large
@@ -136,7 +137,12 @@ class TurnSocket:
     """One WebSocket of the Responses API, from its first message to its end."""
 
     def __init__(
-        self, conn: Connection, turns: Turns, idle_s: float, is_finishing: Callable[[], bool]
+        self,
+        conn: Connection,
+        turns: Turns,
+        idle_s: float,
+        is_finishing: Callable[[], bool],
+        hold: Hold,
     ) -> None:
         """Build it.
 
@@ -145,13 +151,14 @@ class TurnSocket:
             turns: What is asked and answered on it.
             idle_s: The longest silence; pings are no words.
             is_finishing: Whether this worker is about to end.
+            hold: Counts the bytes of the client's message that is on its way.
         """
         self._conn = conn
         self._turns = turns
         self._idle_s = idle_s
         self._is_finishing = is_finishing
         self._client = Side(
-            Leg(serves=True), conn.wire, conn.send, conn.buffer, conn.sentry.fairness
+            Leg(serves=True, hold=hold), conn.wire, conn.send, conn.buffer, conn.sentry.fairness
         )
         self._scope = trio.CancelScope()
         self._end: End | None = None

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import trio
 
 from .account import Account
+from .body_memory import Hold
 from .call import Call
 from .error_answer import error_answer
 from .errors import ClientGone, RelayError, UpstreamDied
@@ -115,16 +116,19 @@ class _Socket:
         id_line = b"X-Request-Id: %b\r\n" % self.request_id.encode("ascii")
         await conn.send(answer_to_upgrade(accepted, id_line))
         turns = Turns(service.names, self._open_turn, self._end_turn)
-        socket = TurnSocket(conn, turns, config.upstream_idle_s, lambda: service.finishing)
-
-        await socket.run(
-            lambda: dial_model(
-                service,
-                self._call_of_turns(turns),
-                self.trace,
-                opening_of_ours(os.urandom(_NONCE_BYTES)),
+        hold = Hold(service.bodies)
+        socket = TurnSocket(conn, turns, config.upstream_idle_s, lambda: service.finishing, hold)
+        try:
+            await socket.run(
+                lambda: dial_model(
+                    service,
+                    self._call_of_turns(turns),
+                    self.trace,
+                    opening_of_ours(os.urandom(_NONCE_BYTES)),
+                )
             )
-        )
+        finally:
+            hold.release()
 
     def _open_turn(self) -> Account:
         self._turns += 1

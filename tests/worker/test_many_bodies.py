@@ -105,6 +105,23 @@ async def test_promised_bytes_take_no_room(tmp_path: Path, kit: Any) -> None:
             await stream.aclose()
 
 
+async def test_bodies_for_pages_are_counted_as_well(
+    tmp_path: Path, kit: Any, memories: list[BodyMemory]
+) -> None:
+    head = b"POST /v1/streaming_query/interrupt HTTP/1.1\r\nHost: x\r\n"
+    async with kit.open_rig(tmp_path, body_memory_bytes=LIMIT) as rig:
+        stream = await rig.connect()
+        await stream.send_all(head + b"Content-Length: 1000000\r\n\r\n" + b" " * 900_000)
+        await until(lambda: sum(memory.held_bytes for memory in memories) == 900_000)
+        chunk = b"%x\r\n%b\r\n" % (200_000, b" " * 200_000)
+        refused = await rig.ask(head + b"Transfer-Encoding: chunked\r\n\r\n" + chunk)
+        await stream.aclose()
+        await until(lambda: sum(memory.held_bytes for memory in memories) == 0)
+
+    assert refused.startswith(b"HTTP/1.1 503 ")
+    assert error_of(refused)["code"] == "body_memory_full"
+
+
 def form(size: int, *, model_first: bool) -> bytes:
     model = b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\nm\r\n'
     file = b'--b\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\n%b\r\n'

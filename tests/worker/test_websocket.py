@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arriero.worker.body_memory import BodyMemory, Hold
 from arriero.worker.errors import (
+    BodyMemoryFull,
     ClientGone,
     RequestCancelled,
     TooLarge,
@@ -81,6 +83,23 @@ HEARD = [
     Message(b""),
     Ended(Close(4001, "später")),
 ]
+
+
+def test_what_has_come_of_a_message_is_counted_with_all_bodies() -> None:
+    memory = BodyMemory(100)
+    first, second = (Leg(serves=True, hold=Hold(memory)) for _ in range(2))
+
+    assert first.receive(frame(TEXT, b"x" * 60, fin=False)) == []
+    assert memory.held_bytes == 60
+    (ended,) = second.receive(frame(TEXT, b"x" * 41, fin=False))
+    assert first.receive(frame(0, b"x" * 40)) == [Message(b"x" * 100)]
+
+    assert memory.held_bytes == 0
+    assert isinstance(ended, Ended)
+    end = ended_by_client(ended)
+    assert codes(end) == (1013, 1001)
+    assert isinstance(end.error, BodyMemoryFull)
+    assert second.receive(frame(0, b"x")) == []
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 64, 1000, 100_000])
