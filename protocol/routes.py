@@ -3,12 +3,19 @@
 The supervisor makes it from the configuration; it comes with every `Welcome`.
 """
 
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
 from .activity import Prices, UpstreamKind
 from .values import Value
+
+DEFAULT_MARKER: Final = "swap-progress: "
+"""What lines of progress begin with. No language of markup takes it for its own: not rich, which
+reads anything in brackets as a style, and not Markdown, HTML, BBCode or LaTeX."""
+
+FORMER_MARKERS: Final = ("[swap-progress] ",)
+"""Earlier defaults: histories that are stored somewhere still have them."""
 
 ProgressMode: TypeAlias = Literal["off", "comment", "heartbeat", "reasoning"]
 Strictness: TypeAlias = Literal["off", "on", "force"]
@@ -137,7 +144,7 @@ class WorkerConfig(Value, frozen=True, kw_only=True):
     models: tuple[ModelRoute, ...]
     progress_delay_s: float | None = None
     heartbeat_s: float = 10.0
-    marker: str = "[swap-progress] "
+    marker: str = DEFAULT_MARKER
     details: bool = True
     api_keys: tuple[str, ...] = ()
     old_markers: tuple[str, ...] = ()

@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from arriero.protocol.control import MAX_WORKERS
+from arriero.protocol.routes import DEFAULT_MARKER
 
 from .addresses import Address, parse_address
 from .config_access_keys import ACCESS_KEYS
@@ -226,7 +227,7 @@ TOP_KEYS: Final[tuple[Key[Any], ...]] = (
     Key(
         "progressMarker",
         MARKER,
-        "[swap-progress] ",
+        DEFAULT_MARKER,
         "What each line of progress begins with.",
         acts="0.1",
         field="config.marker",

@@ -17,6 +17,7 @@ an unclean close. Layout, lowest first; a file imports only from those above it:
     admission      deciding   may this request act at all
     tracing        deciding   ids of a request and of its trace
     header_rules   deciding   fields that the configuration changes
+    own_lines      deciding   our own lines in a text, whatever a client has put around them
     stripping      deciding   our own words out of what clients send back
     large_body     deciding   what is read of a body that is too long to be read in one go
     naming         deciding   body -> name of the model -> where that is

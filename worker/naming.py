@@ -11,7 +11,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from arriero.protocol.routes import ModelRoute, PeerRoute, WorkerConfig
+from arriero.protocol.routes import (
+    DEFAULT_MARKER,
+    FORMER_MARKERS,
+    ModelRoute,
+    PeerRoute,
+    WorkerConfig,
+)
 
 from .errors import BadRequest, UnknownModel
 from .stripping import Stripper
@@ -137,7 +143,7 @@ class Names:
 
     def __init__(self, config: WorkerConfig) -> None:
         self.config = config
-        stripper = Stripper((config.marker, *config.old_markers))
+        stripper = Stripper((config.marker, *config.old_markers, DEFAULT_MARKER, *FORMER_MARKERS))
         self.strip = stripper.strip
         self.strip_large = stripper.strip_large
         self._targets: dict[str, Target] = {}

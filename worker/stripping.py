@@ -5,12 +5,14 @@ would read it, and the prompt cache would miss: what it is sent has to be what i
 sent without any progress.
 
 Rule 1: a body without our marks goes on as it is, byte for byte, and is not even parsed.
-Rule 2: only where clients were seen to put our words are they looked for. A user who quotes a log,
-a tool's result, code: all of that stays.
+Rule 2: in a turn of the model's every line of ours goes, in whatever member a client has put it,
+calls of tools excepted; elsewhere those in tags, quotes and fences. What is left of a log that a
+user has pasted, and of calls, stays.
 Rule 3: a text is searched, never matched with a pattern that can look at the same bytes twice: it
 is written by strangers.
 """
 
+import json
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
@@ -19,6 +21,7 @@ import msgspec
 
 from .errors import BadRequest
 from .json_spans import Member, Span, Steps, find_items, is_light, is_there, joined
+from .own_lines import Effort, without_lines
 
 # Signs the block of thinking in which Anthropic's clients were told.
 SIGNATURE: Final = "swap-progress-v1"
@@ -26,18 +29,47 @@ SIGNATURE: Final = "swap-progress-v1"
 # Begins the id of the item in which clients of the Responses API were told.
 ITEM_PREFIX: Final = "rs_swapprogress_"
 
-# Where clients keep what came as reasoning.
-_REASONING: Final = ("reasoning_content", "reasoning", "reasoning_text", "thinking")
-_TEXT_PARTS: Final = ("text", "output_text", "input_text")
+# Members that hold what was said: of messages, of items, of their parts. One in which we have left
+# all of them empty goes.
+_HOLDERS: Final = frozenset(
+    {
+        *("content", "parts", "text", "refusal", "audio", "output", "input", "source"),
+        *("reasoning_content", "reasoning", "reasoning_text", "reasoning_details", "thinking"),
+        *("thinking_blocks", "summary", "encrypted_content", "data", "reasoningContent"),
+        *("reasoningText", "tool_calls", "function_call", "toolUse", "functionCall"),
+    }
+)
+# Those of them that clients show as an answer.
+_SHOWN: Final = frozenset({"content", "parts", "text"})
 
-# Clients that know no reasoning write it into the text, between these.
-_TAGS: Final = ("think", "assistant_thinking")
-_BLANKS: Final = re.compile(r"\s*")
+# Members that are there even when they are empty; others of a message go.
+_KEPT_EMPTY: Final = frozenset({"content", "parts", "summary"})
 
-# Pairs of these in one text that are looked at; what follows stays as it is.
-_MOST_TAGS: Final = 10_000
+# What nobody shows: calls of tools, which are code, and what is no text.
+_UNREAD: Final = frozenset(
+    {
+        *("tool_calls", "function_call", "toolUse", "functionCall", "arguments", "role", "type"),
+        *("id", "signature", "encrypted_content", "data", "image_url", "url", "thoughtSignature"),
+    }
+)
+_CALLS: Final = ("tool_use", "_call")
 
-_HISTORIES: Final = ("messages", "input")
+# An API wants an answer to each call, even an empty one.
+_ANSWERS: Final = ("tool_call_id", "call_id", "tool_use_id", "toolUseId")
+
+_MODEL_ROLES: Final = frozenset({"assistant", "model"})
+
+# Histories, and what stands beside them. A list of plain texts is none: such are embedded.
+_HISTORIES: Final = ("messages", "input", "contents")
+_TEXTS: Final = ("system", "instructions", "prompt", "systemInstruction", "system_instruction")
+_MEMBERS: Final = frozenset((*_HISTORIES, *_TEXTS))
+
+# Nothing that a client sends is nested deeper.
+_MOST_LEVELS: Final = 12
+
+# What no writer of JSON escapes: bodies are searched for the longest such piece of a marker.
+_PLAIN: Final = re.compile(r"[A-Za-z0-9 .:_-]+")
+_LEAST_PLAIN: Final = 4
 
 _REMOVED: Final = object()
 
@@ -59,7 +91,7 @@ class Stripper:
             markers: What lines of progress begin with, or began with earlier.
         """
         known = tuple(dict.fromkeys(marker for marker in markers if marker))
-        marks = [msgspec.json.encode(marker)[1:-1] for marker in known]
+        marks = [mark for marker in known for mark in _marks_of(marker)]
         marks += [SIGNATURE.encode(), ITEM_PREFIX.encode()]
         self._marks = marks
         self._markers = known
@@ -79,16 +111,15 @@ class Stripper:
         request = _decode(body)
         if not isinstance(request, dict):
             return body
+        effort = Effort()
         changed = False
-        for name in _HISTORIES:
-            items = request.get(name)
-            if isinstance(items, list):
-                kept = [self._item(item) for item in items]
-                kept = [item for item in kept if item is not _REMOVED]
-                if kept != items:
-                    request[name] = kept
-                    changed = True
-        return msgspec.json.encode(request) if changed else body
+        for name in _MEMBERS.intersection(request):
+            value = request[name]
+            clean = self._history(value, effort)
+            if clean is not value:
+                request[name] = clean
+                changed = True
+        return _encode(request) if changed else body
 
     def strip_large(self, body: bytes, members: Sequence[Member]) -> Steps[bytes]:
         """Return the same for a long body, whose `members` are known.
@@ -105,11 +136,15 @@ class Stripper:
         parts: list[bytes | memoryview] = []
         done = 0
         for name, start, end in members:
-            if name in _HISTORIES and body[start : start + 1] == b"[":
+            if name not in _MEMBERS:
+                continue
+            if body[start : start + 1] == b"[":
                 kept = yield from self._items(body, start)
-                if kept is not None:
-                    parts += (view[done:start], *kept)
-                    done = end
+            else:
+                kept = yield from self._whole(body, Span(start, end))
+            if kept is not None:
+                parts += (view[done:start], *kept)
+                done = end
         return (yield from joined((*parts, view[done:]))) if parts else body
 
     def _items(self, body: bytes, start: int) -> Steps[list[bytes | memoryview] | None]:
@@ -128,10 +163,10 @@ class Stripper:
             if self._has_mark(body, span) and is_light(body, *span):
                 yield
                 item = _decode(body[span.start : span.end])
-                clean = self._item(item)
-                if clean is _REMOVED or clean != item:
+                clean = self._item(item, Effort())
+                if clean is not item:
                     changed = True
-                    new = None if clean is _REMOVED else msgspec.json.encode(clean)
+                    new = None if clean is _REMOVED else _encode(clean)
             if new is not None:
                 kept += (b",", new)
         return [b"[", *kept[1:], b"]"] if changed else None
@@ -141,129 +176,128 @@ class Stripper:
             return False
         return any(body.find(mark, *span) >= 0 for mark in self._marks)
 
-    def _item(self, item: object) -> object:
+    def _whole(self, body: bytes, span: Span) -> Steps[list[bytes | memoryview] | None]:
+        """Return a text, or an object, without our words; None if that changes nothing."""
+        yield
+        if not (self._has_mark(body, span) and is_light(body, *span)):
+            return None
+        value = _decode(body[span.start : span.end])
+        clean = self._history(value, Effort())
+        return None if clean is value else [_encode(clean)]
+
+    def _history(self, value: object, effort: Effort) -> object:
+        """Return a history, or a text beside one, without our words."""
+        if not isinstance(value, list):
+            clean = self._clean(value, effort, from_model=False)
+            return "" if clean is _REMOVED else clean
+        kept = [self._item(item, effort) for item in value]
+        if all(new is old for new, old in zip(kept, value, strict=True)):
+            return value
+        return [item for item in kept if item is not _REMOVED]
+
+    def _item(self, item: object, effort: Effort) -> object:
         """Return a message, or an item of Responses, without our words."""
         if not isinstance(item, dict):
             return item
-        if item.get("type") in ("reasoning", "item_reference"):
+        kind = item.get("type")
+        if kind in ("reasoning", "item_reference"):
             ident = item.get("id")
-            ours = isinstance(ident, str) and ident.startswith(ITEM_PREFIX)
-            return _REMOVED if ours else item
-        role: str = item.get("role", "")
-        if role not in ("assistant", "user"):
-            return item
-        clean = dict(item)
-        if role == "assistant":
-            self._reasoning(clean)
-        content = clean.get("content")
-        if isinstance(content, str):
-            found = self._text(content, role)
-            clean["content"] = "" if found is _REMOVED else found
-        elif isinstance(content, list):
-            kept = [self._part(part, role) for part in content]
-            clean["content"] = [part for part in kept if part is not _REMOVED]
-        if clean == item:
-            return item
-        return _REMOVED if _is_empty(clean) else clean
-
-    def _reasoning(self, message: dict[str, Any]) -> None:
-        for name in _REASONING:
-            value = message.get(name)
-            if isinstance(value, str) and (rest := self._without_lines(value)) != value:
-                if rest:
-                    message[name] = rest
-                else:
-                    del message[name]
-
-    def _part(self, part: object, role: str) -> object:
-        if not isinstance(part, dict):
-            return part
-        kind = part.get("type")
-        if kind == "thinking" and role == "assistant":
-            if part.get("signature") == SIGNATURE:
+            if isinstance(ident, str) and ident.startswith(ITEM_PREFIX):
                 return _REMOVED
-            value = part.get("thinking")
-            if isinstance(value, str) and (rest := self._without_lines(value)) != value:
-                return part | {"thinking": rest} if rest else _REMOVED
-        elif kind in _TEXT_PARTS and isinstance(value := part.get("text"), str):
-            found = self._text(value, role)
-            if found is _REMOVED:
+        from_model = kind == "reasoning" or item.get("role") in _MODEL_ROLES
+        return self._clean_members(item, effort, from_model=from_model, level=0)
+
+    def _clean(
+        self,
+        value: object,
+        effort: Effort,
+        *,
+        from_model: bool,
+        is_shown: bool = True,
+        level: int = 1,
+    ) -> object:
+        """Return `value` without our words; the same object if there are none in it."""
+        if isinstance(value, str):
+            return without_lines(
+                value, self._markers, effort, from_model=from_model, is_shown=is_shown
+            )
+        if level > _MOST_LEVELS:
+            return value
+        if isinstance(value, dict):
+            return self._clean_members(value, effort, from_model=from_model, level=level)
+        if not isinstance(value, list):
+            return value
+        kept = [
+            self._clean(it, effort, from_model=from_model, is_shown=is_shown, level=level + 1)
+            for it in value
+        ]
+        if all(new is old for new, old in zip(kept, value, strict=True)):
+            return value
+        return [it for it in kept if it is not _REMOVED]
+
+    def _clean_members(
+        self, value: dict[str, Any], effort: Effort, *, from_model: bool, level: int
+    ) -> object:
+        """Return a message, an item or a part without our words; `_REMOVED` if that empties it."""
+        kind = value.get("type")
+        if isinstance(kind, str):
+            if kind.endswith(_CALLS):
+                return value
+            if from_model and kind == "thinking" and value.get("signature") == SIGNATURE:
                 return _REMOVED
-            if found != value:
-                return part | {"text": found}
-        return part
-
-    def _text(self, text: str, role: str) -> object:
-        """Return what stays of a text that the client shows; `_REMOVED` if that is nothing."""
-        rest = self._without_lines(text)
-        if rest is text and "<" not in text:
-            return text
-        if role == "assistant" and not rest:
-            return _REMOVED
-        clean = self._without_wrapped(text)
-        return clean or _REMOVED
-
-    def _without_lines(self, text: str) -> str:
-        """Return `text` without the lines that begin with a marker; the same object without any."""
-        for marker in self._markers:
-            text = _without_lines(text, marker)
-        return text
-
-    def _without_wrapped(self, text: str) -> str:
-        """Return `text` without our lines between tags, and without tags that hold nothing else.
-
-        Tags do not nest: the first end belongs to the first beginning.
-        """
-        parts: list[str] = []
-        done = 0
-        begins = {tag: text.find(f"<{tag}>") for tag in _TAGS}
-        for _ in range(_MOST_TAGS):
-            there = [(at, tag) for tag, at in begins.items() if at >= 0]
-            if not there:
-                break
-            begin, tag = min(there)
-            inside_at = begin + len(tag) + 2
-            end = text.find(f"</{tag}>", inside_at)
-            if end < 0:
-                del begins[tag]  # for none of those that follow, either
+            from_model = from_model and not kind.endswith("_result")
+        clean = value
+        for name, old in value.items():
+            if name in _UNREAD:
                 continue
-            inside = text[inside_at:end]
-            rest = self._without_lines(inside)
-            blanks = _BLANKS.match(text, end + len(tag) + 3)
-            assert blanks is not None
-            if rest is not inside:
-                parts.append(text[done:begin])
-                if rest.strip():
-                    parts += (f"<{tag}>", rest, text[end : blanks.end()])
-                done = blanks.end()
-            for other, at in begins.items():
-                if 0 <= at < blanks.end():
-                    begins[other] = text.find(f"<{other}>", blanks.end())
-        return "".join((*parts, text[done:])) if parts else text
+            is_shown = name in _SHOWN
+            new = self._clean(
+                old, effort, from_model=from_model, is_shown=is_shown, level=level + 1
+            )
+            if new is old:
+                continue
+            if clean is value:
+                clean = dict(value)
+            if isinstance(new, str) and not new.strip():
+                new = ""
+            if new is _REMOVED or (not new and level == 0 and name not in _KEPT_EMPTY):
+                del clean[name]
+            else:
+                clean[name] = new
+        if clean is value or any(clean.get(name) for name in _HOLDERS):
+            return clean
+        return clean if any(name in clean for name in _ANSWERS) else _REMOVED
 
 
-def _without_lines(text: str, marker: str) -> str:
-    at = text.find(marker)
-    parts: list[str] = []
-    done = 0
-    while at >= 0:
-        if at and text[at - 1] != "\n":
-            at = text.find(marker, at + 1)
-            continue
-        parts.append(text[done:at])
-        done = text.find("\n", at) + 1 or len(text)
-        at = text.find(marker, done)
-    return "".join((*parts, text[done:])) if done else text
+def _marks_of(marker: str) -> list[bytes]:
+    """Return what a body has in it if it has this marker, however its JSON was written."""
+    plain = max(_PLAIN.findall(marker), key=len, default="")
+    if len(plain) >= _LEAST_PLAIN:
+        return [plain.encode()]
+    written = msgspec.json.encode(marker)[1:-1]
+    lower, upper = (
+        "".join(c if _PLAIN.match(c) else f"\\u{ord(c):{form}}" for c in marker).encode()
+        for form in ("04x", "04X")
+    )
+    return [written, written.replace(b"/", b"\\/"), lower, upper]
 
 
 def _decode(data: bytes) -> object:
+    """Return what `data` says, or None. A text may have half a character, as JavaScript cuts it."""
     try:
         return msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except RecursionError:
+        return None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        pass
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
         return None  # whatever it is, it is for the upstream
 
 
-def _is_empty(message: dict[str, Any]) -> bool:
-    """Whether nothing is left in a message: no words, no calls of tools, no reasoning."""
-    used = ("content", "tool_calls", "function_call", *_REASONING)
-    return not any(message.get(name) for name in used)
+def _encode(value: object) -> bytes:
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        return json.dumps(value, separators=(",", ":")).encode()

@@ -35,7 +35,7 @@ _EVENT_STEP = 1
 _TELLING: Final = frozenset({"reasoning", "event"})
 
 # Shortest silence, whatever is configured: what happens to a request is known some milliseconds
-# after it was asked for, and a word before that could only be "queued (0 ahead)".
+# after it was asked for, and a word before that could only be "queued", with nobody ahead.
 SETTLE_S = 0.05
 
 Stage: TypeAlias = Literal["queued", "draining", "stopping", "loading", "warming", "ready"]
@@ -59,8 +59,8 @@ class View:
 
 
 def clean(name: str, most: int) -> str:
-    """Return `name` as at most that many printable ASCII characters."""
-    kept = "".join(char if " " <= char <= "~" else "?" for char in name)
+    """Return `name` as at most that many printable ASCII characters, none of which makes a tag."""
+    kept = "".join(char if " " <= char <= "~" and char not in "<>" else "?" for char in name)
     return kept if len(kept) <= most else kept[: most - 2] + ".."
 
 
@@ -221,10 +221,15 @@ class WaitingStream:
     def _is_due(self, now: float, view: View) -> bool:
         self._see(view)
         if view.stage == "ready":
+            if now >= min(self._due_at, self._next_line_at()):
+                self._due_at, self._told_at = math.inf, now  # not to be asked again at once
             return False
         shows_percent = view.stage == "loading" or self.mode == "event"
-        changed = self._told != (view.stage, view.ahead, view.other) or (
-            shows_percent and self._step() > self._told_step
+        # A model that has just failed has no turn, and its error is near: that is no news.
+        has_no_turn = view.stage == "queued" and not view.ahead
+        changed = not has_no_turn and (
+            self._told != (view.stage, view.ahead, view.other)
+            or (shows_percent and self._step() > self._told_step)
         )
         if changed and now < self._told_at + LINE_PAUSE_S:
             self._due_at = self._told_at + LINE_PAUSE_S  # a moment later, and the latest then
@@ -276,7 +281,7 @@ class WaitingStream:
         other = clean(view.other, _OTHER_BYTES)
         match view.stage:
             case "queued":
-                return f"queued ({view.ahead} ahead)"
+                return f"queued ({view.ahead} ahead)" if view.ahead else "queued"
             case "draining":
                 return f"waiting for {other} to finish"
             case "stopping":

@@ -39,7 +39,7 @@ _POST = (
     b"%b\r\nConnection: close\r\n\r\n"
 )
 _JSON = b"application/json"
-_MARK = b"[swap-progress] small: loading 42%\\n"
+_MARK = b"swap-progress: small: loading 42%\\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +115,8 @@ SHAPES: tuple[Shape, ...] = (
     Shape(name="blanks", build=repeated(b"", b" ", _MODEL[:-1] + b"}")),
     Shape(name="a marker in brackets", build=repeated(_SAID + b'","x":[', b"[],", b"0]}]}")),
     Shape(name="opening tags", build=repeated(_SAID, b"<think>", b'"}]}')),
+    Shape(name="tags and markers", build=repeated(_SAID, b"<a>" + _MARK + b"</a>", b'"}]}')),
+    Shape(name="tags", build=repeated(_SAID, b"<a></a>", b'"}]}')),
     Shape(name="markers", build=repeated(_SAID, _MARK, b'"}]}')),
     Shape(
         name="messages with markers",

@@ -19,7 +19,7 @@ from tests.judges.asked import CALLABLE
 pytestmark = pytest.mark.e2e
 
 MODES = ["off", "comment", "heartbeat", "reasoning", "event"]
-MARKER = "[swap-progress] "
+MARKER = "swap-progress: "
 QUESTION: list[Any] = [{"role": "user", "content": "Who drives a train of llamas?"}]
 
 # The same words every time, whatever was asked before.

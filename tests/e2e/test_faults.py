@@ -107,7 +107,7 @@ def test_a_model_that_dies_while_loading_is_told_to_all_who_wait(
         assert (stream.status, stream.frames[-1]) == (200, "data: [DONE]")
         assert (error["type"], error["code"]) == ("model_load_error", "model_load_failed")
         assert "signal 9" in error["message"]
-        assert "[swap-progress] a: " in stream.lines()
+        assert "swap-progress: a: " in stream.lines()
 
 
 @pytest.mark.parametrize(

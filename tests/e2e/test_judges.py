@@ -17,7 +17,7 @@ from tests.judges.panel import Panel
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
 MODES = ["off", "comment", "heartbeat", "reasoning", "event"]
-MARKER = "[swap-progress] "
+MARKER = "swap-progress: "
 
 # What is asked for in each mode, and in one more: progress of the prompt, in chunks.
 WISHES = {mode: {"X-Swap-Progress": mode} for mode in MODES} | {

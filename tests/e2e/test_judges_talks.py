@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
 UPSTREAM = Path(__file__).parents[1] / "judges" / "recording_upstream.py"
 MODES = ["off", "comment", "heartbeat", "reasoning", "event"]
-MARKER = "[swap-progress] "
+MARKER = "swap-progress: "
 QUOTE = f"{MARKER}qwen: loading 42% (12 s)\n"
 
 # Each with the way its users keep a talk; and whether reasoning is in what it keeps.

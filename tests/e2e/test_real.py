@@ -19,7 +19,7 @@ from tests.real.tiny_gguf import write_tiny_gguf
 
 pytestmark = pytest.mark.e2e
 
-MARKER = "[swap-progress] "
+MARKER = "swap-progress: "
 QUESTION: list[Any] = [{"role": "user", "content": "Who drives a train of llamas?"}]
 
 

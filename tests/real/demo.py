@@ -31,7 +31,7 @@ from tests.real.fetch import PartsError
 from tests.real.parts import ensure_llama_server, ensure_models
 from tests.real.server import DemoError, Server, running
 
-MARKER = "[swap-progress] "
+MARKER = "swap-progress: "
 
 ALIASES = {"smollm2-135m": "smol", "gemma-3-270m": "gemma"}
 

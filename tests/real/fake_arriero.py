@@ -28,7 +28,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "text/event-stream")
         self.end_headers()
         if FAULT != "no-progress":
-            self._send({"reasoning_content": "[swap-progress] loading 42%\n"})
+            self._send({"reasoning_content": "swap-progress: loading 42%\n"})
         if FAULT != "no-answer":
             self._send({"content": "Paris."})
         self.wfile.write(b"data: [DONE]\n\n")

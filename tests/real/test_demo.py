@@ -52,7 +52,7 @@ def test_the_demo_shows_progress_and_answers_of_both_models_and_leaves_nothing(
     assert run_demo(arriero, monkeypatch, "nothing") == 0
 
     shown = capsys.readouterr().out
-    assert shown.count("[swap-progress] loading 42%") == 2
+    assert shown.count("swap-progress: loading 42%") == 2
     assert shown.count("Paris.") == 2
     assert "nothing was left behind" in shown
 
@@ -61,7 +61,7 @@ def test_the_demo_shows_progress_and_answers_of_both_models_and_leaves_nothing(
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ("no-progress", "no line of progress ('[swap-progress] ') came while smollm2-135m"),
+        ("no-progress", "no line of progress ('swap-progress: ') came while smollm2-135m"),
         ("no-answer", "smollm2-135m gave an empty answer"),
         ("dies", "cannot start: the moon is full"),
         ("leaves-llama", "left behind after the end of arriero: llama-server ("),

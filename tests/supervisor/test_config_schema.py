@@ -179,7 +179,7 @@ SCALARS: list[Any] = [
     "127.0.0.1:80", ":0", "[::1]:8080", "[fe80::1%eth0]:9", " h:1 ", "h:", "h:99999", "http://h", "HTTPS://u:p@h:1/a/",
     "http://h?x", "http://h#x", "http:///x", "ftp://h", "/health", "health", "/a%20b", "/a%zz", "http://h/x#y", "a b",
     "A=b", "A=", "=b", "A=\n", "A", "# only\n", "# only\nrun", "run \\\n -x", " # x", "\\", "\n\n", '""',
-    "[swap-progress] ", "abc ", "ab ", "\u00e4bc ", "a.b, c", "x" * 200, "x" * 201, "a\tb", "\u00e9", "\U0001f999", "(", "(?i)x",
+    "swap-progress: ", "abc ", "ab ", "\u00e4bc ", "a.b, c", "x" * 200, "x" * 201, "a\tb", "\u00e9", "\U0001f999", "(", "(?i)x",
 ]  # fmt: skip
 PATTERNS = sorted(set(re.findall(r'"pattern": ("(?:[^"\\]|\\.)*")', schema_text())))
 single = (

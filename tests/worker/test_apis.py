@@ -128,8 +128,8 @@ async def test_anthropic_s_helper_gets_one_message_in_every_mode(
         assert ours.type == "thinking"
         assert ours.signature == "swap-progress-v1"
         told = ours.thinking.splitlines()
-        assert told[0].startswith("[swap-progress] m: loading 50% (")
-        assert told[-1].startswith("[swap-progress] m: ready after ")
+        assert told[0].startswith("swap-progress: m: loading 50% (")
+        assert told[-1].startswith("swap-progress: m: ready after ")
     thinking, text, tool = theirs
     assert (thinking.type, thinking.thinking) == ("thinking", "Let me see.")
     assert (text.type, text.text) == ("text", "I look.")
@@ -252,7 +252,7 @@ async def test_openai_s_helper_gets_one_response_that_it_could_not_put_together_
     assert final.usage is not None
     assert (final.usage.input_tokens, final.usage.output_tokens) == (21, 3)
     told = "".join(e.delta for e in events if e.type == "response.reasoning_summary_text.delta")
-    assert ("[swap-progress] m: loading 50% (" in told) is (mode == "reasoning")
+    assert ("swap-progress: m: loading 50% (" in told) is (mode == "reasoning")
 
 
 async def test_comments_leave_a_response_as_it_is(opened: Opener) -> None:
@@ -525,7 +525,7 @@ async def test_plain_routes_are_held_in_silence_even_as_streams(
 
 @pytest.mark.parametrize("path", [b"/v1/chat/completions", MESSAGES, RESPONSES])
 async def test_our_own_words_never_reach_a_model(opened: Opener, kit: Any, path: bytes) -> None:
-    line = "[swap-progress] m: loading 42% (12 s)\n"
+    line = "swap-progress: m: loading 42% (12 s)\n"
     turn = {"role": "assistant", "content": f"<think>{line}</think>hello"}
     key = "input" if path == RESPONSES else "messages"
     item = {"type": "reasoning", "id": "rs_swapprogress_1", "summary": []}

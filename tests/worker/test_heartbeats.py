@@ -164,7 +164,7 @@ async def test_a_stream_that_is_not_silent_has_no_heartbeat(opened: Opener, kit:
 
 @pytest.mark.parametrize(
     ("mode", "first"),
-    [("comment", b": m: "), ("heartbeat", b'"delta":{}'), ("reasoning", b"[swap-progress]")],
+    [("comment", b": m: "), ("heartbeat", b'"delta":{}'), ("reasoning", b"swap-progress:")],
 )
 async def test_a_stream_that_waits_for_its_model_begins_with_a_sign_of_life(
     opened: Opener, kit: Any, mode: str, first: bytes
@@ -273,7 +273,7 @@ async def test_without_an_interval_there_is_no_heartbeat_ever(opened: Opener, ki
 
     for (path, mode), body in bodies.items():
         if mode == b"reasoning":
-            assert b"[swap-progress] m: queued" in body  # lines are no heartbeats
+            assert b"swap-progress: m: queued" in body  # lines are no heartbeats
             assert b"\n:" not in body
             assert b"ping" not in body
         else:

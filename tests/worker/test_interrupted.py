@@ -31,7 +31,7 @@ from tests.worker.recorded import (
 from tests.worker.scripted import Scripted, open_scripted
 
 IDENT = "0123456789abcdef01234567"
-LINE = "[swap-progress] qwen: loading 42% (12 s)\n"
+LINE = "swap-progress: qwen: loading 42% (12 s)\n"
 NOTHING = Usage()
 COUNTED = Usage(
     input_tokens=21,

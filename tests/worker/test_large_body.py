@@ -15,7 +15,7 @@ from arriero.worker.large_body import read_large
 from arriero.worker.stripping import Stripper
 from tests.worker.test_stripping import _VALUES, LINE, assistant, user
 
-stripper = Stripper(["[swap-progress] "])
+stripper = Stripper(["swap-progress: "])
 
 MIB = 1024**2
 

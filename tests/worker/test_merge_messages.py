@@ -23,7 +23,7 @@ from tests.worker.recorded import (
 )
 
 IDENT = "0123456789abcdef01234567"
-LINE = "[swap-progress] qwen: loading 42% (12 s)\n"
+LINE = "swap-progress: qwen: loading 42% (12 s)\n"
 RECORDED = [MESSAGE, MESSAGE_WITH_TOOL, MESSAGE_OF_ANTHROPIC]
 
 
@@ -47,7 +47,7 @@ def test_what_is_said_before_the_answer_is_byte_for_byte_that_of_the_wire_format
         b'"content_block":{"type":"thinking","thinking":"","signature":""}}\n\n'
         b"event: content_block_delta\n"
         b'data: {"type":"content_block_delta","index":0,"delta":{"type":"thinking_delta",'
-        b'"thinking":"[swap-progress] qwen: loading 42% (12 s)\\n"}}\n\n'
+        b'"thinking":"swap-progress: qwen: loading 42% (12 s)\\n"}}\n\n'
         b'event: ping\ndata: {"type":"ping"}\n\n'
         b"event: content_block_delta\n"
         b'data: {"type":"content_block_delta","index":0,"delta":{"type":"signature_delta",'

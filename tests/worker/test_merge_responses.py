@@ -26,7 +26,7 @@ from tests.worker.recorded import (
 IDENT = "0123456789abcdef01234567"
 RESP = f"resp_swap_{IDENT}"
 ITEM = f"rs_swapprogress_{IDENT}"
-LINE = "[swap-progress] qwen: loading 42% (12 s)\n"
+LINE = "swap-progress: qwen: loading 42% (12 s)\n"
 BODY = (
     b'{"model":"qwen","temperature":0.5,"tools":[{"type":"function","name":"look"}],"input":"hi"}'
 )

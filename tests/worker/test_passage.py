@@ -87,7 +87,7 @@ def waited(committed: bool = True) -> WaitingStream:
         now=0.0,
         delay_s=0.5,
         heartbeat_s=10.0,
-        marker="[swap-progress] ",
+        marker="swap-progress: ",
         details=False,
     )
     if committed:
@@ -103,7 +103,7 @@ def test_a_long_prompt_is_told_in_lines_to_those_who_heard_of_the_load_in_lines(
 
     assert passage.take(prompt(10), 2.5) == b""  # the prompt may be short
     line = passage.take(prompt(42), 3.1)
-    assert b'"[swap-progress] m: prefill 42%\\n"' in line
+    assert b'"swap-progress: m: prefill 42%\\n"' in line
     assert passage.take(prompt(45), 9.0) == b""
     assert b"prefill 60%" in passage.take(prompt(60), 9.1)
     assert passage.take(TOKEN, 9.2) == TOKEN

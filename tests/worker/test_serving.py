@@ -106,14 +106,14 @@ async def test_a_stream_that_waits_hears_of_each_phase_and_then_gets_its_answer(
     )
     body = kit.unchunk(got)
     lines = reasoning_in(body)
-    assert [line.split(": ")[1].split("(")[0].rstrip("\n") for line in lines[:3]] == [
+    assert [line.split(": ")[2].split("(")[0].rstrip("\n") for line in lines[:3]] == [
         "queued ",
         "stopping x",
         "loading 42% ",
     ]
-    assert lines[3].startswith("[swap-progress] m: ready after ")
+    assert lines[3].startswith("swap-progress: m: ready after ")
     assert body.endswith(b"\n\n" + ANSWER)
-    assert body.count(b"swap-progress]") == 4
+    assert body.count(b"swap-progress: ") == 4
 
 
 @pytest.mark.parametrize("mode", ["reasoning", "heartbeat", "comment", "event", "off"])
@@ -383,7 +383,7 @@ async def test_the_official_client_takes_a_stream_with_progress(opened: Opener, 
         )
 
     assert (content, roles) == ("Hello", ["assistant"])
-    assert ("[swap-progress] m: loading 50%" in reasoning) is (mode == "reasoning")
+    assert ("swap-progress: m: loading 50%" in reasoning) is (mode == "reasoning")
 
 
 async def test_the_official_client_raises_on_an_error_frame(opened: Opener) -> None:

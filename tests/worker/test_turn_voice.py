@@ -18,7 +18,7 @@ from arriero.worker.voice import Numbers
 from arriero.worker.waiting import View, WaitingStream
 from tests.worker.recorded import cut
 
-MARKER = "[swap-progress] "
+MARKER = "swap-progress: "
 CHAT = (
     b": ping\r\n\r\n"
     b'data: {"choices":[{"index":0,"delta":{"role":"assistant","content":null}}]}\r\n\r\n'

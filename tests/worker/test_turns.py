@@ -133,7 +133,7 @@ async def test_a_turn_that_waits_is_told_from_the_queue_to_its_end(
         async with await rig.connect() as stream:
             await stream.send_all(kit.post(STREAM, TURN, NAMED))
             want = await rig.heard(Want)
-            got = await read_until(stream, b"queued (0 ahead)")
+            got = await read_until(stream, b"m: queued")
             loading = Progress(
                 model="m", swap=1, phase="loading", elapsed_s=1.0, fraction=0.5, other=None
             )

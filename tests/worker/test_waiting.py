@@ -1,10 +1,19 @@
+import html
+import io
 import itertools
 import json
 import math
+import re
 from typing import Any
 
 import pytest
+import rich.console
+import rich.text
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
+from arriero.protocol.routes import DEFAULT_MARKER, FORMER_MARKERS
 from arriero.worker.modes import Mode
 from arriero.worker.paths import Form
 from arriero.worker.voices import make_voice
@@ -24,7 +33,7 @@ def waiting(mode: Mode, form: Form = Form.CHAT, **changes: Any) -> WaitingStream
         "now": 0.0,
         "delay_s": 1.0 if mode in {"reasoning", "event"} else 10.0,
         "heartbeat_s": 10.0,
-        "marker": "[swap-progress] ",
+        "marker": "swap-progress: ",
         "details": False,
     }
     options |= changes
@@ -70,7 +79,7 @@ def test_a_progress_chunk_is_byte_for_byte_that_of_the_wire_format() -> None:
     assert stream.on_time(12.34, loading(0.42)) == [
         b'data: {"id":"chatcmpl-swap-0123456789abcdef01234567","object":"chat.completion.chunk",'
         b'"created":1700000000,"model":"qwen","choices":[{"index":0,"delta":{"reasoning_content":'
-        b'"[swap-progress] qwen: loading 42% (12 s)\\n"},"finish_reason":null}],'
+        b'"swap-progress: qwen: loading 42% (12 s)\\n"},"finish_reason":null}],'
         b'"swap_progress":{"phase":"loading","percent":42,"elapsed_s":12.3,"queue_position":null}}'
         b"\n\n"
     ]
@@ -178,16 +187,16 @@ def test_lines_follow_phases_tens_of_percent_and_the_clock() -> None:
     sent += [(62.5, frame) for frame in stream.on_ready(62.5)]
 
     assert lines_of(sent) == [
-        (1.0, "[swap-progress] qwen: queued (2 ahead)"),
-        (5.0, "[swap-progress] qwen: waiting for gemma to finish"),
-        (6.0, "[swap-progress] qwen: stopping gemma"),
-        (8.0, "[swap-progress] qwen: loading (8 s)"),
-        (10.0, "[swap-progress] qwen: loading 0% (10 s)"),
-        (12.0, "[swap-progress] qwen: loading 10% (12 s)"),
-        (13.0, "[swap-progress] qwen: loading 35% (13 s)"),
-        (43.0, "[swap-progress] qwen: loading 35% (43 s)"),
-        (60.0, "[swap-progress] qwen: warming up"),
-        (62.5, "[swap-progress] qwen: ready after 62.5 s"),
+        (1.0, "swap-progress: qwen: queued (2 ahead)"),
+        (5.0, "swap-progress: qwen: waiting for gemma to finish"),
+        (6.0, "swap-progress: qwen: stopping gemma"),
+        (8.0, "swap-progress: qwen: loading (8 s)"),
+        (10.0, "swap-progress: qwen: loading 0% (10 s)"),
+        (12.0, "swap-progress: qwen: loading 10% (12 s)"),
+        (13.0, "swap-progress: qwen: loading 35% (13 s)"),
+        (43.0, "swap-progress: qwen: loading 35% (43 s)"),
+        (60.0, "swap-progress: qwen: warming up"),
+        (62.5, "swap-progress: qwen: ready after 62.5 s"),
     ]
 
 
@@ -201,8 +210,8 @@ def test_changes_within_a_second_are_told_once_and_the_latest_wins() -> None:
     sent = play(waiting("reasoning"), views, until=5.0)
 
     assert lines_of(sent) == [
-        (1.0, "[swap-progress] qwen: queued (2 ahead)"),
-        (2.0, "[swap-progress] qwen: loading 30% (2 s)"),
+        (1.0, "swap-progress: qwen: queued (2 ahead)"),
+        (2.0, "swap-progress: qwen: loading 30% (2 s)"),
     ]
 
 
@@ -210,7 +219,7 @@ def test_a_late_joiner_starts_with_the_current_state() -> None:
     stream = waiting("reasoning", now=100.0)
 
     assert lines_of([(101.0, stream.on_time(101.0, loading(0.8))[0])]) == [
-        (101.0, "[swap-progress] qwen: loading 80% (1 s)")
+        (101.0, "swap-progress: qwen: loading 80% (1 s)")
     ]
 
 
@@ -218,10 +227,10 @@ def test_silence_is_broken_by_heartbeats_between_the_lines() -> None:
     sent = play(waiting("reasoning"), [(0.0, loading(0.5))], until=45.0)
 
     assert lines_of(sent) == [
-        (1.0, "[swap-progress] qwen: loading 50% (1 s)"),
+        (1.0, "swap-progress: qwen: loading 50% (1 s)"),
         (11.0, ""),
         (21.0, ""),
-        (31.0, "[swap-progress] qwen: loading 50% (31 s)"),
+        (31.0, "swap-progress: qwen: loading 50% (31 s)"),
         (41.0, ""),
     ]
 
@@ -245,7 +254,7 @@ def test_forty_lines_at_the_most_and_the_last_one_is_for_ready() -> None:
     lines = [line for _, line in lines_of(sent) if line]
 
     assert len(lines) == MOST_LINES
-    assert lines[-1] == "[swap-progress] qwen: ready after 300.0 s"
+    assert lines[-1] == "swap-progress: qwen: ready after 300.0 s"
     gaps = [later - sooner for (sooner, _), (later, _) in itertools.pairwise(sent)]
     assert min(gaps[:30]) >= 1.0
     assert max(gaps) <= 10.0
@@ -285,7 +294,7 @@ def test_a_ready_model_is_never_an_early_commit_however_long_its_grant_takes() -
 
 def test_nothing_is_said_before_it_can_be_known_what_happens() -> None:
     sent = play(waiting("reasoning", delay_s=0.0), [(0.02, loading(0.3))], until=0.5)
-    assert lines_of(sent) == [(0.05, "[swap-progress] qwen: loading 30% (0 s)")]
+    assert lines_of(sent) == [(0.05, "swap-progress: qwen: loading 30% (0 s)")]
 
 
 def test_a_stream_that_was_begun_says_nothing_of_a_model_that_is_ready_until_its_grant() -> None:
@@ -296,4 +305,90 @@ def test_a_stream_that_was_begun_says_nothing_of_a_model_that_is_ready_until_its
 def test_a_line_without_a_percentage_is_not_repeated_because_that_grew() -> None:
     views = [(0.0, View("warming", fraction=0.85)), (3.0, View("warming", fraction=0.97))]
     sent = play(waiting("reasoning", delay_s=0.0), views, until=9.0)
-    assert [text for _, text in lines_of(sent)] == ["[swap-progress] qwen: warming up"]
+    assert [text for _, text in lines_of(sent)] == ["swap-progress: qwen: warming up"]
+
+
+def test_a_model_without_a_turn_is_no_news_after_it_was_loading() -> None:
+    """So it looks between the failure of a load and the error."""
+    views = [(0.0, loading(0.3)), (3.0, View("queued")), (9.0, loading(0.5))]
+    sent = play(waiting("reasoning"), views, until=9.5)
+    assert lines_of(sent) == [
+        (1.0, "swap-progress: qwen: loading 30% (1 s)"),
+        (9.0, "swap-progress: qwen: loading 50% (9 s)"),
+    ]
+
+
+_STAGES = ("queued", "draining", "stopping", "loading", "warming", "ready")
+_VIEWS = st.lists(
+    st.tuples(
+        st.floats(0.0, 90.0),
+        st.builds(
+            View,
+            st.sampled_from(_STAGES),
+            ahead=st.integers(0, 2),
+            other=st.just("gemma"),
+            fraction=st.none() | st.floats(0.0, 1.0),
+        ),
+    ),
+    max_size=12,
+)
+
+
+@given(_VIEWS, st.sampled_from(["comment", "reasoning", "event"]), st.sampled_from([0.0, 1.0]))
+def test_nobody_is_told_that_none_are_ahead(
+    views: list[tuple[float, View]], mode: Mode, delay_s: float
+) -> None:
+    """And no deadline lies in the past: whoever waits for it would turn in circles."""
+    stream = waiting(mode, delay_s=delay_s)
+    view, now, rounds = QUEUED, 0.0, 0
+    todo = sorted(views, key=lambda it: it[0])
+    while now < 100.0:
+        upcoming = todo[0][0] if todo else math.inf
+        now = max(now, min(upcoming, stream.next_deadline()))
+        if todo and upcoming <= now:
+            view = todo.pop(0)[1]
+        for frame in stream.on_time(now, view):
+            assert b"(0 ahead)" not in frame
+        rounds += 1
+        if not (view.stage == "ready" and not stream.committed):  # it is looked at again then
+            assert rounds < 2500
+            assert not stream.committed or stream.next_deadline() > now
+
+
+_PHASES = [
+    View("queued", ahead=2),
+    View("draining", other="gemma"),
+    View("stopping", other="gemma"),
+    loading(None),
+    loading(0.42),
+    View("warming"),
+]
+
+
+def test_no_markup_takes_a_line_for_its_own() -> None:
+    """What reads `[x]` as a style is rich; Markdown and HTML have their own signs."""
+    stream = waiting("reasoning", marker=DEFAULT_MARKER)
+    lines = []
+    for number, view in enumerate(_PHASES):
+        lines += [
+            text for _, text in lines_of([(0, it) for it in stream.on_time(1.0 + number, view)])
+        ]
+    lines += [text for _, text in lines_of([(0, it) for it in stream.on_ready(9.0)])]
+    lines += [text for _, text in lines_of([(0, it) for it in stream.on_prompt(11.0, 0.42)])]
+    assert [line.split(": ", 2)[2].split()[0] for line in lines] == [
+        *("queued", "waiting", "stopping", "loading", "loading", "warming", "ready", "prefill")
+    ]
+
+    for line in lines:
+        assert rich.text.Text.from_markup(line).plain == line
+        shown = io.StringIO()
+        rich.console.Console(file=shown, width=200).print(line)
+        assert shown.getvalue() == f"{line}\n"
+        assert MarkdownIt().render(line) == f"<p>{line}</p>\n"
+        assert html.escape(line) == html.unescape(line) == line
+        assert not re.search(r"[\[\]\\{}$&#^_~<>*`]", line.replace("%", ""))  # BBCode, LaTeX
+
+
+def test_the_former_marker_was_taken_for_a_style() -> None:
+    (former,) = FORMER_MARKERS
+    assert rich.text.Text.from_markup(f"{former}x").plain == " x"
