@@ -25,8 +25,10 @@ LATE_S = 0.5  # after the fault has begun the late clients come
 PROBE_EVERY_S = 0.5  # one more probe, until one gets a good answer
 
 # Seconds from the end of a fault after which a client that has heard no end hangs: longer than all
-# limits that arriero has for these situations.
+# limits that arriero has for these situations. Some have to wait until arriero has started again:
+# where a start takes long because the machine is busy, there is time for some of them.
 HANG_S = 40.0
+_STARTS = 4
 
 _NO_TLS = 127  # exit code of glibc's "cannot allocate memory for thread-local data: ABORT"
 
@@ -80,24 +82,26 @@ async def run_cell(cell: Cell, folder: Path) -> Result:
     rig = Rig(folder, configuration(cell, folder), piped=cell.fault is not Fault.DISK_LOG)
     try:
         rig.start()
+        began = trio.current_time()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(rig.keep_running)
             await rig.up()
-            result = await _run(cell, rig)
+            start_s = trio.current_time() - began
+            result = await _run(cell, rig, HANG_S + _STARTS * start_s)
             nursery.cancel_scope.cancel()
         return result
     finally:
         rig.close()
 
 
-async def _run(cell: Cell, rig: Rig) -> Result:
+async def _run(cell: Cell, rig: Rig, patience_s: float) -> Result:
     in_thread = trio.to_thread.run_sync
     gate = rig.folder / "gate"
     answered, waiting = clients_of(cell, gate)
     everybody = [*answered, *waiting]
     before = await in_thread(descriptors, rig)
     slow = cell.target is Target.LLAMA_SERVER  # its words cost time, and as much as there is
-    limit_s = LASTS_S[cell.fault] + HANG_S * (2 if slow else 1)
+    limit_s = LASTS_S[cell.fault] + patience_s * (2 if slow else 1)
     probe = _Probe(rig.port, partial(_ask_anew, cell, "b" if waiting else "a"))
     left = []
     async with trio.open_nursery() as nursery, trio.open_nursery() as crowd:

@@ -34,7 +34,7 @@ PAGE = ROOT / "docs" / "reliability.md"
 RESULTS = ROOT / "build" / "faults" / "results.json"
 
 # Seconds for one cell, all in; and for the whole matrix, after which no more cells are begun.
-CELL_S = 150.0
+CELL_S = 400.0
 WHOLE_S = 25 * 60.0
 
 

@@ -7,7 +7,7 @@ import pytest
 from .cell import run_cell
 from .matrix import MOST_TELLING, parse
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
 
 @pytest.mark.parametrize("name", MOST_TELLING)
