@@ -111,9 +111,9 @@ async def _run(cell: Cell, rig: Rig, patience_s: float) -> Result:
                 crowd.start_soon(client.run, rig.port)
 
         await bring_about(cell, rig, come, answered, waiting, nursery)
-        victim = await in_thread(_victim, cell, rig)
         pids = await in_thread(rig.worker_pids)
         held = await in_thread(rig.holders, pids)
+        victim = await in_thread(_victim, cell, rig, held)
         generation = rig.generation
         async with begun(cell.fault, victim):
             if any(client.ended.is_set() for client in everybody):
@@ -166,13 +166,12 @@ async def _run(cell: Cell, rig: Rig, patience_s: float) -> Result:
     )
 
 
-def _victim(cell: Cell, rig: Rig) -> int:
+def _victim(cell: Cell, rig: Rig, held: dict[int, int]) -> int:
     match cell.target:
         case Target.SUPERVISOR:
             return rig.pid
         case Target.WORKER:  # the one that has most to lose
-            found = rig.ask("workers")["workers"]
-            return int(max(found, key=lambda one: one["in_flight"])["pid"])
+            return Counter(held.values()).most_common(1)[0][0]
         case Target.MODEL | Target.LLAMA_SERVER:
             return int(rig.model("b" if cell.situation is Situation.LOADING else "a")["pid"])
 
