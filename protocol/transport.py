@@ -5,7 +5,7 @@ import os
 import socket as unix
 import stat
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -19,6 +19,9 @@ from .errors import PeerGone, TransportError
 # Messages that may wait on a socket. Loading a model gives about ten events a second, so this is
 # minutes; a subscriber that sleeps longer sees a gap and asks for a snapshot.
 HIGH_WATER_MARK = 10_000
+
+# Connections that wait to be accepted; more than that wait in their connect().
+BACKLOG = 32
 
 # zmq's own heartbeats are off. On unix sockets the kernel tells when a process is gone, and who was
 # stopped for a while must not lose what was under way: silence is judged by those who speak. Nor
@@ -71,10 +74,14 @@ class FrameSocket:
     at the socket's events afterwards and wakes the receiver.
 
     Source: zmq_getsockopt(3), ZMQ_FD.
+
+    Attributes:
+        door: Where others connect to it, if it is bound.
     """
 
-    def __init__(self, socket: "zmq.Socket[bytes]") -> None:
+    def __init__(self, socket: "zmq.Socket[bytes]", door: "Door | None" = None) -> None:
         self._socket = socket
+        self.door = door
         self._fd = int(socket.FD)
         self._waiting: trio.CancelScope | None = None
 
@@ -136,6 +143,61 @@ class FrameSocket:
             self._waiting.cancel()
 
 
+class Door:
+    """A unix socket, mode 0600, through which others connect to a zmq socket.
+
+    Attributes:
+        path: Where.
+        is_open: Whether anybody can connect. Those who did stay connected.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.is_open = False
+        self._hidden = path.with_name(f".{path.name}.closed")
+
+    def build(self, socket: "zmq.Socket[bytes]") -> None:
+        """Let others connect to `socket`.
+
+        Raises:
+            TransportError: The path is too long for a unix socket, cannot be bound, or is not
+                private after binding.
+        """
+        try:
+            socket.bind(f"ipc://{self.path}")
+        except zmq.ZMQError as exc:
+            raise TransportError(f"cannot bind {self.path}: {exc.strerror}") from exc
+        self.is_open = True
+        self.path.chmod(0o600)
+        found = self.path.lstat()
+        if (
+            not stat.S_ISSOCK(found.st_mode)
+            or stat.S_IMODE(found.st_mode) != 0o600
+            or found.st_uid != os.geteuid()
+        ):
+            raise TransportError(f"cannot use {self.path}: it is not a private socket of this user")
+
+    def close(self) -> None:
+        """Let nobody connect until it is opened again: what has no name is not found.
+
+        zmq itself could only stop to listen together with ending all connections.
+        """
+        with suppress(OSError):
+            self.path.rename(self._hidden)
+            self.is_open = False
+
+    def open(self) -> None:
+        """Let others connect again."""
+        with suppress(OSError):
+            self._hidden.rename(self.path)
+            self.is_open = True
+
+    def remove(self) -> None:
+        """Leave nothing behind."""
+        self.path.unlink(missing_ok=True)
+        self._hidden.unlink(missing_ok=True)
+
+
 def _source_of(frame: zmq.Frame) -> Source | None:
     try:
         fd = int(frame.get(zmq.SRCFD))
@@ -146,13 +208,30 @@ def _source_of(frame: zmq.Frame) -> Source | None:
 
 def cut(source: Source) -> None:
     """End a connection. zmq, which owns it, sees that as if the other end had closed it."""
+    with taken(source.fd) as connection, suppress(OSError):  # it has ended
+        if connection is not None and os.fstat(connection.fileno()).st_ino == source.inode:
+            connection.shutdown(unix.SHUT_RDWR)
+
+
+@contextmanager
+def taken(fd: int) -> Generator[unix.socket | None, None, None]:
+    """Give a socket of our own for the connection that `fd` names; None if it names none.
+
+    What that one names stays the same, whatever zmq, which owns `fd`, does meanwhile.
+    """
     try:
-        # A descriptor of our own: what it names stays the same, whatever zmq does meanwhile.
-        with unix.socket(fileno=os.dup(source.fd)) as connection:
-            if os.fstat(connection.fileno()).st_ino == source.inode:
-                connection.shutdown(unix.SHUT_RDWR)
-    except OSError:
-        return  # it has ended
+        own = os.dup(fd)
+    except OSError:  # closed meanwhile
+        yield None
+        return
+    try:
+        found = unix.socket(fileno=own)
+    except OSError:  # no socket
+        os.close(own)
+        yield None
+        return
+    with found:
+        yield found
 
 
 @contextmanager
@@ -199,23 +278,14 @@ def bound(
             after binding.
     """
     socket = _new_socket(context, kind, bounds)
+    socket.setsockopt(zmq.BACKLOG, BACKLOG)
+    door = Door(path)
     try:
-        try:
-            socket.bind(f"ipc://{path}")
-        except zmq.ZMQError as exc:
-            raise TransportError(f"cannot bind {path}: {exc.strerror}") from exc
-        path.chmod(0o600)
-        found = path.lstat()
-        if (
-            not stat.S_ISSOCK(found.st_mode)
-            or stat.S_IMODE(found.st_mode) != 0o600
-            or found.st_uid != os.geteuid()
-        ):
-            raise TransportError(f"cannot use {path}: it is not a private socket of this user")
-        yield FrameSocket(socket)
+        door.build(socket)
+        yield FrameSocket(socket, door)
     finally:
         socket.close(linger=0)
-        path.unlink(missing_ok=True)
+        door.remove()
 
 
 @contextmanager

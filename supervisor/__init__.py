@@ -15,6 +15,7 @@ Layout, in the order in which one part stands on another:
                                                               configurations out of something else
                progress_*, durations                          how far a start is
                endings                                        why a process went away, for clients
+               crowding                                       who has too many connections
                scarcity                                       what the system would not give
                subscriptions                                  who hears of what, and what is much
     doing      real_disk, config, config_sources, config_store, watching, reloading
@@ -27,7 +28,8 @@ Layout, in the order in which one part stands on another:
                pulse, failing                                 who runs, but is of no use
                fleet                                          the processes of models
                shares, workers                                the worker processes
-               publisher, lease_server, control_server        the three sockets
+               publisher, lease_server, control_server, doorkeeper
+                                                              the three sockets
                conductor, commands, preloading, logbook       carry out what was decided
                prices_*                                       a list of prices, kept up to date
                state_files, durations_file, runtime, listening, notify, own_log

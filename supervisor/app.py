@@ -27,6 +27,7 @@ from .config_values import LogLevel
 from .config_watch import View
 from .control_server import open_control_server
 from .descriptors import raise_descriptor_limit
+from .doorkeeper import keep_doors
 from .durations_file import FILE_NAME
 from .engine import Engine
 from .errors import SupervisorError
@@ -226,6 +227,8 @@ async def supervise(order: Order, in_force: InForce, seen: View) -> None:
         control = await stack.enter_async_context(
             open_control_server(context, folder / "control.sock", commands.answer)
         )
+        doors = [one.door for one in (publisher, lease_server, control) if one.door is not None]
+        await stack.enter_async_context(_background(keep_doors, doors))
         await stack.enter_async_context(run_workers(pool, lease_server, config.workers))
         signals = stack.enter_context(
             trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)

@@ -68,6 +68,7 @@ class ControlServer:
         self, socket: FrameSocket, answer: Callable[[AnyRequest], Awaitable[AnyReply]]
     ) -> None:
         self._socket = socket
+        self.door = socket.door
         self._answer = answer
         self._under_way = 0
         self.flood = FloodLog(log)

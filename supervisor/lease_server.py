@@ -119,6 +119,7 @@ class LeaseServer:
             on_hello: Called with number, pid and token of whoever says hello; False turns it away.
         """
         self._socket = socket
+        self.door = socket.door
         self._conductor = conductor
         self._records = records
         self._config = config

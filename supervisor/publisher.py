@@ -48,6 +48,7 @@ class Publisher:
 
     def __init__(self, socket: FrameSocket) -> None:
         self._socket = socket
+        self.door = socket.door
         self._numbers: dict[str, int] = {"events": 0}
         self._subscriptions = Subscriptions()
         self.flood = FloodLog(log)

@@ -3,7 +3,10 @@
 import contextlib
 import json
 import socket
+import stat
 import struct
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -164,3 +167,52 @@ def test_a_client_that_asks_a_lot_at_once_and_reads_gets_all_its_answers(train: 
             answers.append(json.loads(other.recv_multipart()[1]))
 
     assert [answer["ok"] for answer in answers] == [True] * 250
+
+
+def test_connections_without_end_are_cut_and_others_are_answered(train: Train) -> None:
+    paths = [f"{train.socket_dir}/{name}.sock" for name in ("control", "events", "lease")]
+    flood = (
+        "import socket, sys\n"
+        "held = []\n"
+        "for n in range(3000):\n"
+        "    held.append(socket.socket(socket.AF_UNIX))\n"
+        "    held[-1].connect(sys.argv[1 + n % 3])\n"
+        "print('all', flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    workers = train.workers()
+    supervisor = psutil.Process(train.process.pid)
+    with subprocess.Popen(
+        [sys.executable, "-c", flood, *paths], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as stranger:
+        assert stranger.stdout is not None
+        assert stranger.stdout.readline() == b"all\n"
+        eventually(lambda: supervisor.num_fds() < 500, what="fewer connections")
+        assert slowest_ping_s(train, 1.0) < 2.0
+        assert train.chat("a").status_code == 200
+        stranger.communicate()
+
+    assert train.workers() == workers
+    assert "sockets.cut" in train.log.read_text()
+
+
+def test_when_no_descriptor_is_left_nobody_is_let_in_and_nobody_is_lost(train: Train) -> None:
+    assert train.chat("a").status_code == 200
+    workers = train.workers()
+    supervisor = psutil.Process(train.process.pid)
+    usual = supervisor.rlimit(psutil.RLIMIT_NOFILE)
+    supervisor.rlimit(psutil.RLIMIT_NOFILE, (supervisor.num_fds(), usual[1]))
+    eventually(lambda: "sockets.closed" in train.log.read_text(), what="doors that are closed")
+    for _ in range(50):
+        with socket.socket(socket.AF_UNIX) as late, contextlib.suppress(OSError):
+            late.connect(f"{train.socket_dir}/control.sock")
+    assert train.chat("a").status_code == 200
+    assert train.process.poll() is None
+
+    supervisor.rlimit(psutil.RLIMIT_NOFILE, usual)
+
+    path = train.socket_dir / "control.sock"
+    eventually(path.exists, what="doors that are open again")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert train.ask("ping")["ok"]
+    assert train.workers() == workers

@@ -152,8 +152,12 @@ def test_nothing_is_lost_because_who_judges_stood_still(
         for _ in range(8)
     ]
     eventually(lambda: all(stream.frames for stream in streams), what="streams that run")
-    loads = threading.Thread(target=lambda: answers.append(train.ask("swap", model="loads")))
     answers: list[dict[str, Any]] = []
+
+    def swap() -> None:
+        answers.append(train.ask("swap", within_s=seconds + 60, model="loads"))
+
+    loads = threading.Thread(target=swap)
     waits = [Stream(train, "loads", within_s=seconds + 60)] if who == "everybody" else []
     loads.start()
     model = eventually(lambda: train.model("loads")["pid"], what="a model that loads")

@@ -45,13 +45,13 @@ class Train:
     url: str = ""
     _context: zmq.Context[zmq.Socket[bytes]] = field(default_factory=zmq.Context)
 
-    def ask(self, cmd: str, **more: Any) -> dict[str, Any]:
+    def ask(self, cmd: str, *, within_s: float = PATIENCE_S, **more: Any) -> dict[str, Any]:
         """One question on the control socket, as ten lines of any language would put it."""
         with self._context.socket(zmq.REQ) as socket:
             socket.linger = 0
             socket.connect(f"ipc://{self.socket_dir}/control.sock")
             socket.send(json.dumps({"v": 1, "cmd": cmd, **more}).encode())
-            if not socket.poll(int(PATIENCE_S * 1000)):
+            if not socket.poll(int(within_s * 1000)):
                 raise AssertionError(f"no answer to {cmd}\n{self.log.read_text()[-3000:]}")
             return json.loads(socket.recv())  # type: ignore[no-any-return]
 

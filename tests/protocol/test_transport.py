@@ -163,3 +163,28 @@ async def test_a_connection_that_is_cut_is_known_by_its_messages(tmp_path: Path)
         assert said == (None, b"\0greedy")
         publisher.send([b"x"])
         assert await modest.receive() == [b"x"]
+
+
+async def test_a_door_that_is_closed_keeps_those_who_are_in(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with (
+        open_context() as context,
+        bound(context, zmq.ROUTER, path) as router,
+        connected(context, zmq.DEALER, path, identity=b"in") as inside,
+        trio.fail_after(10),
+    ):
+        inside.send([b"1"])
+        assert await router.receive() == [b"in", b"1"]
+        assert router.door is not None
+        router.door.close()
+        assert not path.exists()
+        with connected(context, zmq.DEALER, path, identity=b"late") as late:
+            late.send([b"let me in"])
+            inside.send([b"2"])
+            assert await router.receive() == [b"in", b"2"]
+
+            router.door.open()
+            assert await router.receive() == [b"late", b"let me in"]
+        router.door.close()
+
+    assert not list(tmp_path.iterdir())

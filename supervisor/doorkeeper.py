@@ -1,0 +1,87 @@
+"""Sees to it that connections to the sockets take neither memory nor descriptors without a bound.
+
+zmq accepts whoever comes, and aborts the process ("Too many open files (src/ipc_listener.cpp)")
+when there is no descriptor for the next one: so the doors are closed before.
+"""
+
+import contextlib
+import logging
+import os
+import resource
+import socket
+import struct
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import trio
+
+from arriero.protocol.flood_log import FloodLog
+from arriero.protocol.transport import Door, taken
+
+from .crowding import MOST_OF_ONE, Visitor, may_enter, too_many
+
+log = logging.getLogger(__name__)
+
+# Seconds between two looks. zmq accepts some ten thousand connections a second.
+LOOK_S: Final = 0.1
+
+# Descriptors that are looked at before others get their turn: a millisecond.
+_LOOKS_PER_TURN: Final = 100
+
+_CREDENTIALS: Final = struct.Struct("3i")  # pid, uid, gid: unix(7), SO_PEERCRED
+
+
+async def keep_doors(doors: Sequence[Door]) -> None:
+    """Close `doors` when descriptors get few, and cut who has too many. Runs until cancelled."""
+    flood = FloodLog(log)
+    while True:
+        await trio.sleep(LOOK_S)
+        flood.flush()
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        used = _open_files(limit)
+        for door in doors:
+            lets_in = may_enter(used=used, limit=limit, is_open=door.is_open)
+            if door.is_open and not lets_in:
+                door.close()
+                flood.warning("sockets.closed open_files=%d limit=%d", used, limit)
+            elif lets_in and not door.is_open:
+                door.open()
+        if used > MOST_OF_ONE:
+            with contextlib.suppress(OSError):  # no descriptor to look; some will be closed
+                await _cut_greedy(doors, flood)
+
+
+async def _cut_greedy(doors: Iterable[Door], flood: FloodLog) -> None:
+    visitors: dict[str, list[Visitor]] = {os.fspath(door.path): [] for door in doors}
+    for count, name in enumerate(os.listdir("/proc/self/fd"), 1):
+        if count % _LOOKS_PER_TURN == 0:
+            await trio.lowlevel.checkpoint()
+        with taken(int(name)) as connection:
+            if connection is not None and (place := _place_of(connection)) in visitors:
+                pid, _, _ = _CREDENTIALS.unpack(
+                    connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+                )
+                if pid != 0:
+                    visitors[place].append(Visitor(int(name), pid))
+    for place, found in visitors.items():
+        for visitor in too_many(found):
+            flood.warning("sockets.cut pid=%d reason='too many connections'", visitor.pid)
+            with taken(visitor.fd) as connection, contextlib.suppress(OSError):
+                if connection is not None and _place_of(connection) == place:
+                    connection.shutdown(socket.SHUT_RDWR)
+
+
+def _place_of(connection: socket.socket) -> str | None:
+    """Return the path at which `connection` was accepted; None for anything else."""
+    if connection.family != socket.AF_UNIX:
+        return None
+    if connection.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        return None  # this one listens
+    return str(connection.getsockname())
+
+
+def _open_files(limit: int) -> int:
+    try:
+        return len(os.listdir("/proc/self/fd"))
+    except OSError:  # there is not even one for that
+        return limit
