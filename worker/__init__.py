@@ -12,6 +12,7 @@ an unclean close. Layout, lowest first; a file imports only from those above it:
     json_spans     deciding   where the values of a JSON text are, in bounded steps
     multipart      deciding   form -> the model that it names
     paths          deciding   path -> form of the answer
+    unknown_paths  deciding   what is said where nothing is
     keys           deciding   which key a client shows, and who it is
     cors           deciding   which pages may ask, and what their browsers have to be told
     admission      deciding   may this request act at all

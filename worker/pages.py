@@ -4,7 +4,7 @@ Doing, in little steps. Nothing here starts a model or waits for one.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -34,6 +34,7 @@ from .page_request import MAX_PAGE_BODY_BYTES
 from .paths import error_form, find_route
 from .progress_view import ProgressView
 from .tracing import RANDOM_BYTES, start_trace
+from .unknown_paths import Known, ends_with, find_like, nothing_at, wrong_method
 
 _JSON = "application/json"
 _KEY_FIELDS = frozenset({b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key"})
@@ -42,6 +43,27 @@ _KEY_FIELDS = frozenset({b"authorization", b"x-api-key", b"x-goog-api-key", b"ap
 # Accounts that are listed, unless the client says how many, and at most.
 _USUAL_RECORDS = 100
 _MOST_RECORDS = 1000
+
+# Models that are named to a person.
+_MOST_SHOWN = 100
+
+_WELCOME = """\
+This is arriero. It stands before servers of language models, and starts the one that a request
+names.
+
+For programs, the base URL is this address, or this address and /v1:
+  POST /v1/chat/completions   OpenAI's API; also /v1/completions, /v1/responses, /v1/embeddings
+  POST /v1/messages           Anthropic's API
+  GET  /v1/models             the models, as JSON
+  GET  /running               what runs now
+  GET  /api/activity          what has run
+  GET  /health                OK
+
+The documentation came with the program: README.md and docs/streams.md. On the machine itself,
+'arriero status' tells how it stands.
+
+Models:
+"""
 
 _END_MESSAGES: dict[CancelResult, str] = {
     "cancelled": "the request ends now; what it has used so far is counted",
@@ -208,6 +230,13 @@ def make_pages(service: Knowledge, started_at: int) -> QuartTrio:
             raise BadRequest(f"cannot tell which request is meant: {exc}") from exc
         return await end(asked.request_id)
 
+    @app.get("/")
+    async def welcome() -> Response:
+        listed = [route.model for route in service.names.config.models if not route.unlisted]
+        response = Response(_welcome(listed), content_type="text/plain; charset=utf-8")
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response
+
     @app.errorhandler(RelayError)
     async def refuse(error: RelayError) -> Response:
         return _answer(error)
@@ -215,11 +244,14 @@ def make_pages(service: Knowledge, started_at: int) -> QuartTrio:
     @app.errorhandler(HTTPException)
     async def refuse_http(error: HTTPException) -> Response:
         if error.code == 405:
-            return _wrong_method(getattr(error, "valid_methods", None) or ())
+            allowed = set(getattr(error, "valid_methods", None) or ())
+            if find_route(request.path.encode()) is not None:
+                allowed.add("POST")
+            return _wrong_method(allowed)
         if error.code == 404:
             if request.method != "POST" and find_route(request.path.encode()) is not None:
                 return _wrong_method(["POST"])  # those come through the relay door
-            return _answer(UnknownPath("cannot find anything at this path"))
+            return _not_found(pages_there)
         if error.code == 413:
             return _answer(
                 TooLarge(f"cannot take a body of more than {MAX_PAGE_BODY_BYTES} bytes here")
@@ -245,6 +277,12 @@ def make_pages(service: Knowledge, started_at: int) -> QuartTrio:
         response.headers["Connection"] = "close"
         return response
 
+    pages_there = [
+        Known(method, rule.rule)
+        for rule in app.url_map.iter_rules()
+        for method in sorted(rule.methods - {"HEAD", "OPTIONS"})
+        if not rule.arguments
+    ]
     return app
 
 
@@ -278,10 +316,28 @@ def _json(value: object) -> Response:
 
 
 def _wrong_method(allowed: Iterable[str]) -> Response:
-    names = ", ".join(sorted(allowed))
-    response = _answer(WrongMethod(f"cannot use {request.method} here, only {names}"))
-    response.headers["Allow"] = names
+    names = sorted(allowed)
+    response = _answer(WrongMethod(wrong_method(request.method, request.path, names)))
+    response.headers["Allow"] = ", ".join(names)
     return response
+
+
+def _not_found(pages: Sequence[Known]) -> Response:
+    error = UnknownPath(nothing_at(request.method, request.path, pages))
+    # A client of Anthropic's with a wrong base URL reads Anthropic's errors.
+    path = request.path
+    meant = find_like(request.method, path, pages)
+    if meant is not None and ends_with(path, meant):
+        path = meant.path
+    fields, body = error_parts(error, error_form(path.encode()))
+    return _with_fields(Response(body, status=error.status), fields)
+
+
+def _welcome(models: Sequence[str]) -> str:
+    shown = "".join(f"  {name}\n" for name in models[:_MOST_SHOWN])
+    if len(models) > _MOST_SHOWN:
+        shown += f"  and {len(models) - _MOST_SHOWN} more: GET /v1/models\n"
+    return _WELCOME + (shown or "  none: the configuration has no models to show\n")
 
 
 def _with_fields(response: Response, fields: tuple[Field, ...]) -> Response:

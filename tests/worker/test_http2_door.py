@@ -189,6 +189,14 @@ async def test_a_hundred_streams_of_one_connection_are_whole(tmp_path: Path, kit
     assert answers == [("200", PIECE + END)] * 100
 
 
+async def test_an_unknown_path_is_answered_with_help(rig: Any) -> None:
+    async with connected(rig) as client:
+        status, body = await client.answer(await client.post("/chat/completions"))
+
+    assert status == "404"
+    assert b"no POST /chat/completions here; did you mean /v1/chat/completions?" in body
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status"),
     [

@@ -450,3 +450,62 @@ async def test_a_failure_of_a_page_is_no_stack_trace(caplog: pytest.LogCaptureFi
     assert (answer.status, answer.error["code"]) == (500, "internal")
     assert "NoneType" not in answer.body.decode()
     assert len(answer.all("x-request-id")) == len(answer.all("access-control-allow-origin")) == 1
+
+
+# --- where nothing is ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "message"),
+    [
+        ("POST", "/embeddings", 404, "no POST /embeddings here; did you mean /v1/embeddings?"),
+        ("GET", "/api/tags", 404, "no GET /api/tags here; did you mean /v1/models?"),
+        ("GET", "/nothing?x=y", 404, "no GET /nothing here; GET / says what there is"),
+        ("GET", "/a%0d%0ab%1b[2J", 404, "no GET /a??b?[2J here; GET / says what there is"),
+        ("DELETE", "/health", 405, "no DELETE /health here, only GET, HEAD"),
+        ("GET", "/v1/embeddings", 405, "no GET /v1/embeddings here, only POST"),
+        ("DELETE", "/", 405, "no DELETE / here, only GET, HEAD, POST"),
+    ],
+)  # fmt: skip
+async def test_an_error_names_method_and_path_and_helps(
+    method: str, path: str, status: int, message: str
+) -> None:
+    async with pages(known()) as ask:
+        answer = await ask(method, path)
+
+    assert (answer.status, answer.error["message"]) == (status, message)
+
+
+async def test_a_path_of_anthropics_that_is_nearly_right_gets_its_error() -> None:
+    async with pages(known()) as ask:
+        answer = await ask("POST", "/v1/v1/messages")
+
+    assert answer.said["type"] == "error"
+    assert answer.error == {
+        "type": "not_found_error",
+        "message": "no POST /v1/v1/messages here; did you mean /v1/messages?",
+    }
+
+
+async def test_a_long_path_is_cut() -> None:
+    async with pages(known()) as ask:
+        answer = await ask("GET", "/" + "x" * 5000)
+
+    assert (answer.status, len(str(answer.error["message"])) < 200) == (404, True)
+
+
+async def test_the_root_says_what_this_is_to_whoever_may_know() -> None:
+    async with pages(known()) as ask:
+        answer = await ask("GET", "/")
+    async with pages(known(api_keys=("alice",))) as ask:
+        nobody = await ask("GET", "/")
+        alice = await ask("GET", "/", "Authorization: Bearer alice")
+
+    assert answer.status == alice.status == 200
+    assert answer.all("content-type") == ["text/plain; charset=utf-8"]
+    assert answer.body == alice.body
+    text = answer.body.decode()
+    assert all(word in text for word in ("arriero", "/v1/chat/completions", "docs/streams.md"))
+    assert text.endswith("Models:\n  m\n")
+    assert nobody.status == 401
+    assert b"m\n" not in nobody.body
