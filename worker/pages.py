@@ -280,7 +280,7 @@ def make_pages(service: Knowledge, started_at: int) -> QuartTrio:
     pages_there = [
         Known(method, rule.rule)
         for rule in app.url_map.iter_rules()
-        for method in sorted(rule.methods - {"HEAD", "OPTIONS"})
+        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})
         if not rule.arguments
     ]
     return app
