@@ -76,7 +76,7 @@ def test_requests_that_were_not_answered_yet_meet_the_model_that_comes_next(trai
     train.chat("a")
     before = train.model("a")["pid"]
     with ThreadPoolExecutor(8) as pool:
-        asked = [pool.submit(train.chat, "a", script="sleep=1") for _ in range(8)]
+        asked = [pool.submit(train.chat, "a", script="sleep=4") for _ in range(8)]
         eventually(lambda: sum(w["in_flight"] for w in train.ask("workers")["workers"]) == 8)
         os.kill(before, signal.SIGKILL)
         answers = [answer.result() for answer in asked]
