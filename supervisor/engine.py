@@ -59,6 +59,7 @@ from .happenings import (
     Happening,
     Hung,
     Left,
+    NotReady,
     OwnerLost,
     Progressed,
     Reconfigured,
@@ -270,7 +271,11 @@ class Engine:
             case Spawned(model, swap, pid, endpoint):
                 slot = self._slots[model]
                 if slot.swap == swap and slot.state in {"starting", "stopping"}:
-                    slot.pid, slot.endpoint = pid, endpoint
+                    slot.pid, slot.endpoint, slot.not_ready = pid, endpoint, ""
+            case NotReady(model, swap, why):
+                slot = self._slots[model]
+                if slot.swap == swap:
+                    slot.not_ready = why
             case Progressed(progress):
                 self._progressed(progress)
             case CameUp(model, swap, kind):
@@ -423,7 +428,7 @@ class Engine:
     def _look_at_deadlines(self, slot: Slot, now: float) -> None:
         model = slot.spec.model
         if slot.state == "starting" and now >= slot.since + slot.spec.start_limit_s:
-            error = refusals.too_slow(model, slot.spec.start_limit_s)
+            error = refusals.too_slow(model, slot.spec.start_limit_s, slot.not_ready)
             slot.fail(error, now, self._rules.backoff)
             self._stop(slot, now)
             self._refuse_all(model, error)

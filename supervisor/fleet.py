@@ -4,6 +4,7 @@ import logging
 import os
 import secrets
 import shutil
+from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -26,16 +27,17 @@ from .durations_file import load_durations, save_durations
 from .endings import load_failed, why_it_failed
 from .errors import PortError, SpawnError
 from .guardian import Guardian
-from .happenings import CameUp, Ended, Progressed, Spawned
-from .health import Access, wait_until_healthy
+from .happenings import CameUp, Ended, NotReady, Progressed, Spawned
+from .health import Access, Answer, Outcome, wait_until_healthy, wait_until_listening
 from .key_files import read_key_file
 from .kinds import kind_of_command, kind_of_server
 from .logbook import Logbook
 from .masking import HIDDEN
 from .model_keys import LEAST_SECRET, holding
+from .not_ready import place_shown, why_not_ready
 from .port_owner import stranger_at, stranger_on
-from .ports import is_listening, pick_port
-from .process import Exit, Running, Stream, run_process
+from .ports import LAST_PORT, is_listening, pick_port
+from .process import TAIL_LINES, Exit, Running, Stream, run_process
 from .process import Launch as Command
 from .progress_bytes import LoadBytes, bytes_done, model_files, total_bytes
 from .progress_estimate import Estimate, Estimator
@@ -43,8 +45,16 @@ from .progress_log import read_log_line
 from .progress_proc import read_load_bytes
 from .progress_report import LoadingReport, ReadyReport, read_report_line
 from .pulse_watch import PulseWatch
+from .report_wish import is_llama_server_itself, wants_report
 from .scarcity import what_is_scarce, why
 from .spawning import NOT_FOUND
+from .trying_again import (
+    MOST_TRIES,
+    Otherwise,
+    complains_of_port,
+    ended_without_pipe,
+    how_to_try_again,
+)
 from .unix_sockets import make_way
 
 log = logging.getLogger(__name__)
@@ -52,6 +62,16 @@ log = logging.getLogger(__name__)
 # Seconds between looks at how far a start is. Four a second make a smooth bar; a look costs two
 # small reads from /proc.
 LOOK_EVERY_S = 0.25
+
+# Ports that a start which has lost its own may jump over: two supervisors with the same startPort
+# that start many models at once would otherwise meet again at the next one, and the next.
+_PORT_JUMP = 100
+
+# Commands that are remembered for ending themselves when they are asked for their report.
+_MOST_WITHOUT_REPORT = 500
+
+# Characters of a line of its log that are kept for the text of an error.
+_LONGEST_LINE = 1000
 
 # Of a key that is made for a start, before it is written in hexadecimal digits.
 _KEY_BYTES = 32
@@ -79,6 +99,7 @@ class Fleet:
         self._durations: Durations = load_durations(durations_path)
         self._starts: dict[int, _Start] = {}
         self._flood = FloodLog(log)
+        self._without_report: dict[str, None] = {}  # fingerprints of commands, the oldest first
 
     def spawn(self, model: str, swap: int) -> None:
         """Begin to start `model`; what becomes of it is told to the conductor."""
@@ -114,11 +135,7 @@ class Fleet:
     async def _run(self, start: "_Start") -> None:
         config = start.config
         try:
-            launch = self._launch(start)
-            log.info("model.starting model=%s swap=%d", config.model, start.swap)
-            stop_argv = partial(self._stop_argv, start)
-            end = await start.run(launch, self._guardian, stop_argv)
-            end = replace(end, tail=tuple(map(start.without_key, end.tail)))
+            end = await self._try(start)
             error = start.failure or why_it_failed(config.model, end, was_ready=start.is_ready)
         except (SpawnError, PortError) as exc:
             error = load_failed(config.model, str(exc))
@@ -131,6 +148,26 @@ class Fleet:
         log.info("model.ended model=%s swap=%d reason=%r", config.model, start.swap, error.message)
         self._conductor.tell(Ended(config.model, start.swap, error))
 
+    async def _try(self, start: "_Start") -> Exit:
+        """Start it, and again as long as it is not to blame that it ended; return its last end."""
+        model, fingerprint = start.config.model, start.config.fingerprint
+        while True:
+            launch = self._launch(start)
+            start.asks_for_report = (
+                wants_report(dict(launch.env), is_itself=start.is_itself)
+                and fingerprint not in self._without_report
+            )
+            log.info("model.starting model=%s swap=%d", model, start.swap)
+            end = await start.run(launch, self._guardian, partial(self._stop_argv, start))
+            if start.ended_without_pipe(end):
+                self._without_report[fingerprint] = None
+                if len(self._without_report) > _MOST_WITHOUT_REPORT:
+                    del self._without_report[next(iter(self._without_report))]
+            otherwise = start.how_to_try_again(end)
+            if otherwise is None:
+                return end
+            log.warning("model.again model=%s swap=%d with=%r", model, start.swap, otherwise)
+
     def _launch(self, start: "_Start") -> Launch:
         """Choose a port and a key, and make sure that nobody else answers there."""
         config = start.config
@@ -138,7 +175,13 @@ class Fleet:
             taken = {port for other in self._starts.values() for port in other.ports}
             now = self._config()
             theirs = {model.port for model in now.models.values() if model.port is not None}
-            start.port = pick_port(now.start_port, taken, preferred=config.port, reserved=theirs)
+            if start.tries == 0:
+                start.port = pick_port(
+                    now.start_port, taken, preferred=config.port, reserved=theirs
+                )
+            else:
+                first = min(LAST_PORT, now.start_port + secrets.randbelow(_PORT_JUMP))
+                start.port = pick_port(first, taken, reserved=theirs)
         start.without = holding(self._config().api_keys, os.environ)
         inherited = {name: os.environ[name] for name in os.environ.keys() - start.without}
         launch = config.launch(start.port, start.fresh_key, inherited)
@@ -199,8 +242,11 @@ class _Start:
         self.fresh_key = secrets.token_hex(_KEY_BYTES)
         self.access = Access()
         self.without: frozenset[str] = frozenset()  # what it does not get of our environment
+        self.tries = 0  # that have ended
+        self.is_itself = is_llama_server_itself(config.command, dict(config.env))
+        self.asks_for_report = False
         self.is_ready = False
-        self.failure: ErrorInfo | None = None  # set when it is ended for that
+        self.failure: ErrorInfo | None  # set when it is ended for that
         self._kind = config.kind or kind_of_command(config.command)
         self._conductor = conductor
         self._logbook = logbook
@@ -209,8 +255,18 @@ class _Start:
         self._estimator = Estimator(learned, self._began_at)
         self._running: Running | None = None
         self._grace_s: float | None = None  # set when it was told to end before it ran
-        self._reported_ready = trio.Event()
         self._told: tuple[str, float | None] | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        """Forget the try before this one."""
+        self._reported_ready = trio.Event()
+        self._reported_at: float | None = None
+        self._told_why = ""
+        self._log: deque[str] = deque(maxlen=TAIL_LINES)
+        self._complained = False  # it cannot have its port
+        self._is_displaced = False
+        self.failure = None
 
     @property
     def ports(self) -> list[int]:
@@ -236,6 +292,7 @@ class _Start:
         Raises:
             SpawnError: It could not be started.
         """
+        self._begin()
         self.endpoint_port = launch.port
         ends: list[Exit] = []
 
@@ -246,6 +303,7 @@ class _Start:
                 port=launch.port,
                 socket=launch.socket,
                 without=self.without,
+                report=self.asks_for_report,
                 stop_argv=stop_argv,
             )
             ends.append(
@@ -271,20 +329,39 @@ class _Start:
                     await self._watch_pulse(launch, pid)
         if failure is not None:
             raise failure
-        return ends[0]
+        self._running = None
+        self.tries += 1
+        return replace(ends[0], tail=tuple(self._log))
+
+    def ended_without_pipe(self, end: Exit) -> bool:
+        """Say whether it ended because it was asked for its report."""
+        at = self._reported_at
+        ready_for_s = None if at is None else trio.current_time() - at
+        return ended_without_pipe(end, reported=self.asks_for_report, ready_for_s=ready_for_s)
+
+    def how_to_try_again(self, end: Exit) -> Otherwise | None:
+        """Return how a start that has ended so is tried again; None: it is not."""
+        if self.is_ready or self._grace_s is not None or self.tries >= MOST_TRIES:
+            return None
+        return how_to_try_again(
+            end,
+            displaced=self._is_displaced,
+            chooses_port=self.config.wants_port,
+            without_pipe=self.ended_without_pipe(end),
+        )
 
     async def _get_ready(self, launch: Launch, pid: int) -> None:
         """Return when it serves, having told so; is cancelled when it ends before that."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch, launch, pid)
-            nursery.start_soon(self._ask, launch)
-            await self._reported_ready.wait()
+            await self._wait_until_ready(launch)
             nursery.cancel_scope.cancel()
-        if await self._is_displaced(launch, pid):
+        if await self._has_lost_its_place(launch, pid):
             return
         self.is_ready = True
         now = trio.current_time()
-        self._learn(self._estimator.finish(now))
+        if self.tries == 0:
+            self._learn(self._estimator.finish(now))
         log.info(
             "model.ready model=%s swap=%d start_s=%.2f",
             self.config.model,
@@ -305,17 +382,42 @@ class _Start:
             has_slots=self._kind == "llama-server",
         ).run()
 
-    async def _ask(self, launch: Launch) -> None:
-        """Notice readiness from outside, for servers that do not report it."""
-        if launch.health_url is not None:
-            answer = await wait_until_healthy(
-                launch.health_url, started_at=self._began_at, access=self.access
-            )
-            if self._kind is None:
-                self._kind = await kind_of_server(launch.base_url, answer, self.access)
-        self._reported_ready.set()
+    async def _wait_until_ready(self, launch: Launch) -> None:
+        """Return when it answers at its endpoint; its own report only makes us ask at once."""
+        answer: Answer | None = None
+        async with trio.open_nursery() as nursery:
+            with trio.CancelScope() as unhurried:
 
-    async def _is_displaced(self, launch: Launch, pid: int) -> bool:
+                async def hurry() -> None:
+                    await self._reported_ready.wait()
+                    unhurried.cancel()
+
+                nursery.start_soon(hurry)
+                answer = await self._ask(launch, self._began_at)
+            if unhurried.cancelled_caught:
+                answer = await self._ask(launch, trio.current_time())
+            nursery.cancel_scope.cancel()
+        if self._kind is None and answer is not None:
+            self._kind = await kind_of_server(launch.base_url, answer, self.access)
+
+    async def _ask(self, launch: Launch, since: float) -> Answer | None:
+        """Return the first good answer; None if nothing is asked, once its endpoint accepts."""
+        url = launch.health_url or launch.base_url
+        shown = place_shown(launch.endpoint)
+
+        def note(outcome: Outcome | None) -> None:
+            is_said = self._reported_at is not None
+            why = why_not_ready(outcome, url, shown, says_ready=is_said)
+            if why != self._told_why:
+                self._told_why = why
+                self._conductor.tell(NotReady(self.config.model, self.swap, why))
+
+        if launch.health_url is None:
+            await wait_until_listening(url, started_at=since, access=self.access, note=note)
+            return None
+        return await wait_until_healthy(url, started_at=since, access=self.access, note=note)
+
+    async def _has_lost_its_place(self, launch: Launch, pid: int) -> bool:
         """Say whether somebody else has its port; then its end has begun.
 
         Where the operator says how it is stopped, it may well be no process of ours that serves.
@@ -324,13 +426,15 @@ class _Start:
             return False
         if launch.socket is not None:
             place = f"socket {os.path.basename(launch.socket)!r}"  # clients read it: no folders
-            stranger = await trio.to_thread.run_sync(stranger_at, launch.socket, pid)
+            look = partial(stranger_at, launch.socket, pid)
         elif launch.port is not None:
             place = f"port {launch.port}"
             host = urlsplit(launch.endpoint).hostname or ""
-            stranger = await trio.to_thread.run_sync(stranger_on, launch.port, host, pid)
+            look = partial(stranger_on, launch.port, host, pid)
         else:
             return False
+        itself = self.is_itself or self._complained
+        stranger = await trio.to_thread.run_sync(partial(look, listens_itself=itself))
         if stranger is None:
             return False
         log.warning(
@@ -348,7 +452,9 @@ class _Start:
         else:
             why = f"{taken}; stop that program, or write ${{PORT}} into cmd and proxy"
             self.failure = load_failed(self.config.model, why)
-        self.stop(self.config.unload_timeout_s)
+        self._is_displaced = True
+        assert self._running is not None  # it is cancelled when it ends
+        self._running.stop(grace_s=self.config.unload_timeout_s)
         return True
 
     async def _watch(self, launch: Launch, pid: int) -> None:
@@ -369,6 +475,8 @@ class _Start:
         report = read_report_line(line) if stream == "stdout" else None
         if report is None:
             text = self.without_key(line.decode(errors="replace"))
+            self._log.append(text[:_LONGEST_LINE])
+            self._complained = self._complained or (not self.is_ready and complains_of_port(text))
             self._logbook.add(self.config.model, stream, text)
             self._conductor.publish(LogLine(model=self.config.model, line=text, stream=stream))
         if self.is_ready:
@@ -376,6 +484,7 @@ class _Start:
         now = trio.current_time()
         if isinstance(report, ReadyReport):  # only llama-server speaks so
             self._kind = self._kind or "llama-server"
+            self._reported_at = self._reported_at or now
             self._reported_ready.set()
         elif isinstance(report, LoadingReport):
             self._estimator.report(report, now)

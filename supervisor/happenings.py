@@ -109,7 +109,7 @@ class Reported:
 
 @dataclass(frozen=True, slots=True)
 class Spawned:
-    """The process of a start exists."""
+    """The process of a start exists. It may be another one than before, in the same start."""
 
     model: str
     swap: int
@@ -122,6 +122,15 @@ class Progressed:
     """The start of a model got further."""
 
     progress: Progress
+
+
+@dataclass(frozen=True, slots=True)
+class NotReady:
+    """The process of a start runs, and is not ready yet; `why` says why, and what would do."""
+
+    model: str
+    swap: int
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +223,7 @@ Happening: TypeAlias = (
     | Reported
     | Spawned
     | Progressed
+    | NotReady
     | CameUp
     | Ended
     | Hung

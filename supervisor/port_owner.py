@@ -5,7 +5,9 @@ whoever binds it meanwhile would be taken for the server. Linux says who holds w
 number (inode) of a listener stands in /proc/net/tcp, and among the open files of its process.
 
 In doubt it is ours: who listens in the place of what was started may do so on its behalf, in a
-container or as another user, and cannot be seen from here, or looks like a stranger.
+container, as another user or for a service manager, and cannot be seen from here, or looks like a
+stranger. Surely a stranger is one that ran before the start, or belongs to another start, ours or
+of another arriero; and anybody else, if what was started surely listens itself.
 
 Source of the formats: proc(5).
 """
@@ -22,7 +24,53 @@ from .unix_sockets import listener_at
 # Programs that let a process which is no child of theirs do the work. With one of them among the
 # processes of a start, every listener may be there for it. As /proc/<pid>/stat names them.
 _DELEGATES: Final = frozenset(
-    {"conmon", "docker", "flatpak-spawn", "machinectl", "nerdctl", "podman", "ssh", "systemd-run"}
+    {
+        "at",
+        "conmon",
+        "distrobox",
+        "docker",
+        "docker-compose",
+        "flatpak-spawn",
+        "incus",
+        "kubectl",
+        "lima",
+        "limactl",
+        "lxc",
+        "lxc-attach",
+        "lxc-start",
+        "machinectl",
+        "nerdctl",
+        "podman",
+        "podman-compose",
+        "podman-remote",
+        "screen",
+        "ssh",
+        "supervisorctl",
+        "systemctl",
+        "systemd-run",
+        "tmux",
+    }
+)
+
+# Programs that listen on behalf of others, and may have run for long.
+_PROXIES: Final = frozenset(
+    {
+        "conmon",
+        "containerd",
+        "dockerd",
+        "docker-proxy",
+        "gvproxy",
+        "incusd",
+        "limactl",
+        "lxd",
+        "pasta",
+        "pasta.avx2",
+        "rootlessport",
+        "slirp4netns",
+        "ssh",
+        "sshd",
+        "systemd",
+    }
 )
 
 
@@ -31,9 +79,10 @@ class _Process:
     name: str
     parent: int
     group: int
+    started: int  # in ticks since the machine was started
 
 
-def stranger_on(port: int, host: str, leader: int) -> int | None:
+def stranger_on(port: int, host: str, leader: int, *, listens_itself: bool = False) -> int | None:
     """Return the process that listens on `port` of `host` and has nothing to do with `leader`.
 
     Reads the table of listeners and the open files of `leader`: a millisecond at the most. If the
@@ -44,19 +93,26 @@ def stranger_on(port: int, host: str, leader: int) -> int | None:
         port: The port.
         host: Address or name to which is connected.
         leader: The process that was started, and leads its group.
+        listens_itself: Surely nobody listens on its behalf, and it is of this user.
 
     Returns:
-        Its process id; None if nobody listens, it is ours, or nobody can say.
+        Its process id, 0 if that cannot be seen; None if nobody listens, it is ours, or nobody
+        can say.
     """
     mine = os.geteuid()
-    sockets = {found.inode for found in listeners_on(port, host) if found.uid == mine}
-    if sockets.issubset(_sockets_of(leader)):
+    everybody = list(listeners_on(port, host))
+    sockets = {found.inode for found in everybody if found.uid == mine}
+    of_leader = set(_sockets_of(leader))
+    if listens_itself and not sockets and not {found.inode for found in everybody} <= of_leader:
+        return 0
+    if sockets <= of_leader:
         return None
     processes = dict(_processes())
-    return _stranger(_holders(sockets, processes).values(), leader, processes)
+    holders = _holders(sockets, processes).values()
+    return _stranger(holders, leader, processes, listens_itself=listens_itself)
 
 
-def stranger_at(path: str, leader: int) -> int | None:
+def stranger_at(path: str, leader: int, *, listens_itself: bool = False) -> int | None:
     """Return the process that listens on the unix socket `path` and is a stranger to `leader`.
 
     As for `stranger_on`. Who has ended, or cannot be seen, is no stranger.
@@ -65,11 +121,16 @@ def stranger_at(path: str, leader: int) -> int | None:
     if listener is None or listener == leader:
         return None
     processes = dict(_processes())
-    return _stranger([{listener}] if listener in processes else [], leader, processes)
+    holders = [{listener}] if listener in processes else []
+    return _stranger(holders, leader, processes, listens_itself=listens_itself)
 
 
 def _stranger(
-    holders_of_each: Iterable[set[int]], leader: int, processes: Mapping[int, _Process]
+    holders_of_each: Iterable[set[int]],
+    leader: int,
+    processes: Mapping[int, _Process],
+    *,
+    listens_itself: bool,
 ) -> int | None:
     """Return a process of those that hold a socket together, if none of them is of `leader`."""
     started = {pid for pid in processes if _descends(pid, leader, processes)}
@@ -77,9 +138,19 @@ def _stranger(
         return None
     mark = _mark_of(leader)
     for holders in holders_of_each:
-        if not any(pid in started or (mark and _mark_of(pid) == mark) for pid in holders):
+        if any(pid in started or (mark and _mark_of(pid) == mark) for pid in holders):
+            continue
+        if listens_itself or all(_is_foreign(pid, leader, processes) for pid in holders):
             return min(holders)
     return None
+
+
+def _is_foreign(pid: int, leader: int, processes: Mapping[int, _Process]) -> bool:
+    """Say whether `pid`, which was not started with `leader`, surely does not work for it."""
+    if processes[pid].name in _PROXIES:
+        return False
+    ran_before = leader not in processes or processes[pid].started < processes[leader].started
+    return ran_before or bool(_mark_of(pid))
 
 
 def family_on(place: int | str, host: str, leader: int) -> set[int] | None:
@@ -135,11 +206,12 @@ def _processes() -> Iterator[tuple[int, _Process]]:
             with open(f"/proc/{pid}/stat", "rb") as stat:
                 # "pid (name) state ppid pgrp ..."; the name may hold spaces and parentheses
                 head, _, rest = stat.read().rpartition(b")")
-            _state, parent, group = rest.split()[:3]
-        except (OSError, ValueError):
+            fields = rest.split()
+            parent, group, started = (int(fields[at]) for at in (1, 2, 19))
+        except (OSError, ValueError, IndexError):
             continue  # it ended while we looked
         name = head.partition(b"(")[2].decode(errors="replace")
-        yield int(pid), _Process(name, int(parent), int(group))
+        yield int(pid), _Process(name, parent, group, started)
 
 
 def _sockets_of(pid: int) -> Iterator[int]:

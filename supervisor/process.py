@@ -42,7 +42,7 @@ KILL_WAIT_S = 30.0
 # killed and once after. Both together are the half second that an end may be noticed late.
 _SETTLE_S = 0.25
 
-# Lines of standard error that are kept for the text of an error.
+# Lines that are kept for the text of an error. llama-server writes 12 about a missing file.
 TAIL_LINES = 20
 
 
@@ -171,7 +171,6 @@ async def _run_stop_command(
                         env=launch.env,
                         without=launch.without,
                         cwd=launch.cwd,
-                        report=False,
                     ),
                     on_line=on_line,
                     guardian=guardian,

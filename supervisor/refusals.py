@@ -48,10 +48,11 @@ def failing(model: str, failures: int, rounds: int) -> ErrorInfo:
     )
 
 
-def too_slow(model: str, limit_s: float) -> ErrorInfo:
-    """It was not ready in time."""
+def too_slow(model: str, limit_s: float, why: str = "") -> ErrorInfo:
+    """It was not ready in time; `why` says what is missing, and what would do."""
+    after = f"it was not ready after {limit_s:g} s"
     return ErrorInfo(
         code="model_load_timeout",
-        message=f"model {model} failed to load: it was not ready after {limit_s:g} s; "
-        "raise healthCheckTimeout if it needs longer",
+        message=f"model {model} failed to load: {after}"
+        + (f": {why}" if why else "; raise healthCheckTimeout if it needs longer"),
     )

@@ -17,12 +17,12 @@ from .progress_bytes import model_files
 
 DEFAULT_PORT: Final = "8080"
 
-_PROGRAM: Final = re.compile(
+PROGRAM: Final = re.compile(
     r"llama-server(?:-(?:\d+|b\d+|cpu|cuda\w*|hip|metal|rocm|sycl|vulkan))*(?:\.exe)?"
 )
 
 # Programs that run another one where they are themselves.
-_WRAPPERS: Final = frozenset(
+WRAPPERS: Final = frozenset(
     {"chrt", "env", "ionice", "nice", "nohup", "numactl", "setsid", "stdbuf", "sudo", "taskset"}
 )
 
@@ -110,9 +110,9 @@ def server_options(command: Sequence[str], env: Mapping[str, str]) -> ServerOpti
 def _arguments(command: Sequence[str]) -> Sequence[str] | None:
     for at, word in enumerate(command):
         name = os.path.basename(word)
-        if _PROGRAM.fullmatch(name):
+        if PROGRAM.fullmatch(name):
             return command[at + 1 :]
-        if at == 0 and name not in _WRAPPERS:
+        if at == 0 and name not in WRAPPERS:
             break
     return None
 

@@ -61,6 +61,7 @@ class Slot:
         still_s: How long none of its requests has got any further, as was told last.
         cut_at: While draining: when its requests were told to end.
         killed: It is not asked to end, but killed.
+        not_ready: While starting: why it is not ready yet, as was told last.
     """
 
     spec: Spec
@@ -91,6 +92,7 @@ class Slot:
     still_s: float = 0.0
     cut_at: float | None = None
     killed: bool = False
+    not_ready: str = ""
 
     @property
     def is_stale(self) -> bool:
@@ -128,7 +130,7 @@ class Slot:
         self.cut_at = None
         self.still_s = 0.0
         self.unloading = self.killed = False
-        self.remark = ""
+        self.remark = self.not_ready = ""
 
     def forgive(self, well_s: float, backoff: Backoff) -> None:
         """The process did what it should for so long: that makes up for earlier failures."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from .descriptors import restore_descriptor_limit
 from .errors import SpawnError
+from .report_wish import VARIABLE as REPORT_VARIABLE
 from .scarcity import what_is_scarce
 
 # What systemd says to this process is not meant for its children: a child that takes the
@@ -27,10 +28,6 @@ _NOT_INHERITED = (
 
 NOT_FOUND = "the program was not found; give its full path, or check PATH"
 
-# Switches llama-server's own report of its progress on; other programs do not know it.
-# An internal interface of llama.cpp: tools/server/server.cpp, "LLAMA_SERVER_ROUTER_PORT".
-_REPORT = {"LLAMA_SERVER_ROUTER_PORT": "1"}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
@@ -46,7 +43,7 @@ class Launch:
         socket: Path of the unix socket that it was told to listen on, likewise.
         pass_fds: Open files that it inherits, under the same numbers.
         report: Ask llama-server to report its progress on its standard output. It then ends
-            by itself when its standard input does.
+            by itself when its standard input does; see `report_wish`.
         is_ours: It is a part of arriero, and may have as many open files as we.
         stop_argv: Process id -> command that ends it, in the place of SIGTERM; none: SIGTERM.
             Asked when it has to end.
@@ -60,7 +57,7 @@ class Launch:
     port: int | None = None
     socket: str | None = None
     pass_fds: tuple[int, ...] = ()
-    report: bool = True
+    report: bool = False
     is_ours: bool = False
     stop_argv: Callable[[int], tuple[str, ...]] = lambda _: ()
     first_input: bytes = b""
@@ -68,9 +65,13 @@ class Launch:
 
 def environment(launch: Launch, inherited: Mapping[str, str]) -> dict[str, str]:
     """Return the whole environment of the new process."""
-    unwanted = {*_NOT_INHERITED, *launch.without}
+    unwanted = {*_NOT_INHERITED, *launch.without, REPORT_VARIABLE}
     kept = {name: value for name, value in inherited.items() if name not in unwanted}
-    return kept | (_REPORT if launch.report else {}) | dict(launch.env)
+    own = dict(launch.env)
+    # It counts when it is there, even empty.
+    written = own.pop(REPORT_VARIABLE, "")
+    report = {REPORT_VARIABLE: written or "1"} if launch.report else {}
+    return kept | own | report
 
 
 def spawn(launch: Launch, mark: tuple[str, str]) -> "subprocess.Popen[bytes]":

@@ -246,7 +246,6 @@ class WorkerPool:
             pass_fds=(self._listen_fd, self._shares_fd),
             # Not as an argument or in the environment, where others can read it for ever.
             first_input=worker.token + b"\n",
-            report=False,
             is_ours=True,
         )
 

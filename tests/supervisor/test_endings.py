@@ -8,18 +8,43 @@ def ended(*tail: str, code: int = 1) -> Exit:
     return Exit(code=code, ran_s=0.25, asked=False, tail=tail)
 
 
-def test_the_reason_is_the_last_line_that_sounds_like_one() -> None:
-    error = why_it_failed(
-        "qwen",
-        ended("loading", "error: no such tensor", "failed to load the model", "bye"),
-        was_ready=False,
-    )
+MISSING = (
+    "0.00.038.015 W srv  llama_server: no API key is set: this can be an error",
+    "0.00.039.850 I srv    load_model: loading model 'missing.gguf'",
+    "0.00.040.074 E gguf_init_from_file: failed to open GGUF file 'missing.gguf' (No such file)",
+    "0.00.040.312 E llama_model_load_from_file_impl: failed to load model",
+    "0.00.040.730 E srv    load_model: failed to load model, 'missing.gguf'",
+    "0.00.040.777 I srv    operator(): operator(): cleaning up before exit...",
+)
+EXITING = "0.00.041.500 E srv  llama_server: exiting due to model loading error"
+
+
+@pytest.mark.parametrize("tail", [MISSING, (*MISSING, EXITING)])
+def test_the_cause_is_the_first_error_and_what_it_led_to_the_last(tail: tuple[str, ...]) -> None:
+    error = why_it_failed("qwen", ended(*tail), was_ready=False)
     assert error.code == "model_load_failed"
     assert not error.transient
     assert error.message == (
-        "model qwen failed to load: its server exited with code 1 after 0.2 s; "
-        "its last word: failed to load the model"
+        "model qwen failed to load: its server exited with code 1 after 0.2 s; first error in its "
+        "log: gguf_init_from_file: failed to open GGUF file 'missing.gguf' (No such file); "
+        "last log line: srv load_model: failed to load model, 'missing.gguf'"
     )
+
+
+@pytest.mark.parametrize(
+    ("tail", "told"),
+    [
+        ((), ""),
+        (("loading", "bye"), ""),
+        (("usage:", "error: invalid argument: -x", "", "to show usage, run with -h"), "-x"),
+        (("Traceback:", "ModuleNotFoundError: No module named 'vllm'"), "named 'vllm'"),
+        (("error: a", "error: a"), "; last log line: error: a"),
+        (("error: a", "error: b"), "; first error in its log: error: a; last log line: error: b"),
+    ],
+)
+def test_lines_that_give_no_reason_are_left_out(tail: tuple[str, ...], told: str) -> None:
+    message = why_it_failed("qwen", ended(*tail), was_ready=False).message
+    assert message.endswith(told or "after 0.2 s")
 
 
 def test_a_crash_in_service_is_worth_another_try() -> None:
@@ -45,4 +70,4 @@ def test_an_end_that_was_asked_for_is_no_failure() -> None:
 )
 def test_neither_paths_nor_values_of_options_are_shown(line: str, shown: str) -> None:
     message = why_it_failed("qwen", ended(line), was_ready=False).message
-    assert message.endswith(f"its last word: {shown}")
+    assert message.endswith(f"last log line: {shown}")

@@ -1,5 +1,7 @@
 """Models as real processes: whether it is they who answer, and what they are."""
 
+import re
+import socket
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -22,10 +24,14 @@ from arriero.supervisor.happenings import Waiter, Wanted
 from arriero.supervisor.logbook import Logbook
 from arriero.supervisor.publisher import open_publisher
 from arriero.supervisor.reloading import InForce
+from arriero.supervisor.trying_again import MOST_TRIES
 from tests.start_port import START_PORT
 
 SCRIPTED = Path(__file__).parents[1] / "fakes" / "scripted_upstream.py"
 SERVER = f"{sys.executable} {SCRIPTED} --port ${{PORT}}"
+# Everything on a busy machine; a test that needs as long as this has failed.
+PATIENCE_S = 60
+
 READY = 'cmd_child_to_router:state:{"state":"ready"}'
 
 
@@ -45,16 +51,17 @@ class Scene:
     async def answer(self) -> FromSupervisor:
         return await self._heard.receive()
 
-    async def port(self) -> int:
-        """Wait until the process runs; return the port that it was told to take."""
-        endpoints: list[str] = []
+    async def port(self, *, but: int = 0) -> int:
+        """Wait until the process runs; return the port that it was told to take, not `but`."""
+        ports: list[int | None] = []
 
         def has_one(engine: Engine) -> bool:
-            endpoints[:] = [found.endpoint for found in engine.models(0, 0) if found.endpoint]
-            return bool(endpoints)
+            endpoints = [found.endpoint for found in engine.models(0, 0) if found.endpoint]
+            ports[:] = [urlsplit(endpoint).port for endpoint in endpoints]
+            return bool(ports) and ports[0] != but
 
         await self.conductor.wait_until(has_one)
-        return urlsplit(endpoints[0]).port or 0
+        return ports[0] or 0
 
 
 @asynccontextmanager
@@ -63,7 +70,7 @@ async def opened(folder: Path, cmd: str, **more: str) -> AsyncGenerator[Scene, N
     lines = [f"    {key}: {value}\n" for key, value in ({"cmd": f"|\n      {cmd}"} | more).items()]
     text = f"startPort: {START_PORT}\nmodels:\n  m:\n{''.join(lines)}"
     in_force = InForce(parse_config(text, environ={}))
-    with open_context() as context, trio.fail_after(20):
+    with open_context() as context, trio.fail_after(PATIENCE_S):
         async with open_guardian() as guardian, open_publisher(context, folder / "e") as publisher:
             conductor = Conductor(Engine(in_force.specs(), now=trio.current_time()), publisher)
             async with open_fleet(
@@ -104,44 +111,116 @@ async def test_who_takes_the_port_meanwhile_is_not_taken_for_the_model(
         scene.want()
         port = await scene.port()
         async with squatter(port):
-            answer = await scene.answer()
-
-    assert isinstance(answer, Refused)
-    assert (answer.error.code, answer.error.message) == (
-        "model_unavailable",
-        f"model m failed to load: another program took its port {port} while it was starting; "
-        "ask again: another port is chosen for each start",
-    )
+            assert await scene.port(but=port)
 
 
 async def test_a_report_of_readiness_does_not_hide_a_stranger(tmp_path: Path) -> None:
     go = tmp_path / "go"
     says_so = f"""sh -c 'until [ -e {go} ]; do sleep 0.01; done; echo "$R"; sleep 60'"""
     env = f"""['X=${{PORT}}', 'R={READY}']"""
-    async with opened(tmp_path, says_so, env=env) as scene:
+    async with opened(tmp_path, says_so, env=env, checkEndpoint="none") as scene:
         scene.want()
-        async with squatter(await scene.port(), status=503):
+        port = await scene.port()
+        async with squatter(port):
             go.touch()
-            answer = await scene.answer()
-
-    assert isinstance(answer, Refused)
+            assert await scene.port(but=port)
 
 
-async def test_the_next_start_takes_another_port_and_works(tmp_path: Path) -> None:
+async def test_a_start_that_has_lost_its_port_takes_another_one_at_once(tmp_path: Path) -> None:
     async with opened(tmp_path, f"{SERVER} --listen-late --load-s 0.4") as scene:
         scene.want()
         first = await scene.port()
         async with squatter(first):
-            assert isinstance(await scene.answer(), Refused)
-            scene.want()
-            with trio.CancelScope() as keeping:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(scene.conductor.keep_time)
-                    answer = await scene.answer()
-                    keeping.cancel()
+            answer = await scene.answer()
 
     assert isinstance(answer, Granted)
     assert answer.endpoint != f"http://127.0.0.1:{first}"
+
+
+async def test_what_cannot_bind_its_port_is_started_on_another_one(tmp_path: Path) -> None:
+    """The other program listens where nothing tells it from one that works for the model."""
+    fails_once = f"""sh -c 'echo x >> {tmp_path}/tries; [ -e {tmp_path}/went ] || {{ touch \
+      {tmp_path}/went; echo "bind: Address already in use"; exit 1; }}; exec {SERVER}'"""
+    async with opened(tmp_path, fails_once) as scene:
+        scene.want()
+        assert isinstance(await scene.answer(), Granted)
+
+    assert (tmp_path / "tries").read_text() == "x\n" * 2
+
+
+async def test_a_port_that_is_always_taken_is_not_tried_for_ever(tmp_path: Path) -> None:
+    never = f"sh -c 'echo x >> {tmp_path}/tries; echo ${{PORT}}: Address already in use; exit 1'"
+    async with opened(tmp_path, never) as scene:
+        scene.want()
+        answer = await scene.answer()
+
+    assert isinstance(answer, Refused)
+    assert "last log line: " in answer.error.message
+    assert (tmp_path / "tries").read_text() == "x\n" * MOST_TRIES
+
+
+async def test_where_the_port_is_fixed_another_program_on_it_is_an_error(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    proxy = f"http://127.0.0.1:{port}"
+    async with opened(tmp_path, "sleep 60", proxy=proxy) as scene:
+        scene.want()
+        await scene.port()
+        async with squatter(port):
+            answer = await scene.answer()
+
+    assert isinstance(answer, Refused)
+    assert answer.error.message == (
+        f"model m failed to load: another program took its port {port} while it was starting; "
+        "stop that program, or write ${PORT} into cmd and proxy"
+    )
+
+
+async def test_a_server_outside_of_the_tree_may_be_the_model(tmp_path: Path) -> None:
+    async with opened(tmp_path, "sleep 60", env="['X=${PORT}']") as scene:
+        scene.want()
+        port = await scene.port()
+        command = [sys.executable, str(SCRIPTED), "--port", str(port)]
+        async with trio.open_nursery() as nursery:
+            outside = await nursery.start(trio.run_process, command)
+            answer = await scene.answer()
+            outside.kill()
+            nursery.cancel_scope.cancel()
+
+    assert isinstance(answer, Granted)
+
+
+async def test_nothing_to_ask_waits_for_the_port(tmp_path: Path) -> None:
+    late = f"{SERVER} --listen-late --load-s 0.5 --stamp {tmp_path}/stamps"
+    async with opened(tmp_path, late, checkEndpoint="none") as scene:
+        scene.want()
+        assert isinstance(await scene.answer(), Granted)
+        assert "listen" in (tmp_path / "stamps").read_text()
+
+
+async def test_a_server_that_reports_ready_and_listens_elsewhere_is_not_ready(
+    tmp_path: Path,
+) -> None:
+    elsewhere = f"""sh -c 'echo "$R"; exec {SERVER.replace("${PORT}", "0")}'"""
+    async with (
+        opened(
+            tmp_path, elsewhere, env=f"""['X=${{PORT}}', 'R={READY}']""", healthCheckTimeout="2"
+        ) as scene,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(scene.conductor.keep_time)
+        scene.want()
+        answer = await scene.answer()
+        nursery.cancel_scope.cancel()
+
+    assert isinstance(answer, Refused)
+    assert answer.error.code == "model_load_timeout"
+    assert re.fullmatch(
+        r"model m failed to load: it was not ready after 2 s: its own report says that it is "
+        r"ready, but nobody listens at http://127\.0\.0\.1:\d+ \(proxy\); let proxy name the "
+        r"address on which it listens",
+        answer.error.message,
+    )
 
 
 async def test_where_a_command_stops_it_a_stranger_may_be_what_serves(tmp_path: Path) -> None:
@@ -177,13 +256,20 @@ http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
     ("options", "more"),
     [
         ("", {}),  # says it in its answers
-        ("--report", {"checkEndpoint": "/nowhere"}),  # speaks of itself as only llama-server does
     ],
 )
 async def test_llama_server_is_known_with_the_first_grant(
     tmp_path: Path, options: str, more: dict[str, str]
 ) -> None:
     async with opened(tmp_path, f"{SERVER} {options}", **more) as scene:
+        scene.want()
+        assert await kind_of(scene) == "llama-server"
+
+
+async def test_llama_server_is_known_by_its_report(tmp_path: Path) -> None:
+    (tmp_path / "server.py").write_text(VLLM)
+    says_so = f"""sh -c 'echo "$R"; exec {sys.executable} {tmp_path}/server.py ${{PORT}}'"""
+    async with opened(tmp_path, says_so, env=f"['R={READY}']") as scene:
         scene.want()
         assert await kind_of(scene) == "llama-server"
 
@@ -196,7 +282,7 @@ async def kind_of(scene: Scene) -> UpstreamKind:
 
 async def test_a_program_is_known_by_its_name_where_nobody_asks_it(tmp_path: Path) -> None:
     program = tmp_path / "llama-server"
-    program.write_text("#!/bin/sh\nexec sleep 60\n")
+    program.write_text(f"#!/bin/sh\nexec {SERVER.replace('${PORT}', '$1')}\n")
     program.chmod(0o700)
     async with opened(tmp_path, f"{program} ${{PORT}}", checkEndpoint="none") as scene:
         scene.want()

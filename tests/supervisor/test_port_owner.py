@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack
 
@@ -77,17 +78,44 @@ def test_a_child_in_a_session_of_its_own_is_no_stranger(start: Start) -> None:
     assert stranger_on(port_of(wrapper), "127.0.0.1", wrapper.pid) is None
 
 
-def test_another_program_is_a_stranger(start: Start) -> None:
-    ours, theirs = start("-c", IDLE), start("-c", LISTEN)
+def later(start: Start, *arguments: str, mark: str = "") -> "subprocess.Popen[str]":
+    """Start a process that is younger than all others, as the kernel counts."""
+    time.sleep(3 / os.sysconf("SC_CLK_TCK"))
+    return start(*arguments, mark=mark)
+
+
+def test_a_program_that_ran_before_is_a_stranger(start: Start) -> None:
+    theirs = start("-c", LISTEN)
+    port = port_of(theirs)
+    ours = later(start, "-c", IDLE)
+
+    assert stranger_on(port, "127.0.0.1", ours.pid) == theirs.pid
+
+
+def test_a_program_of_another_start_is_a_stranger(start: Start) -> None:
+    ours = start("-c", IDLE, mark="m.1.")
+    theirs = later(start, "-c", LISTEN, mark="other.1.")
 
     assert stranger_on(port_of(theirs), "127.0.0.1", ours.pid) == theirs.pid
+
+
+def test_a_program_that_was_started_later_may_work_for_ours(start: Start) -> None:
+    """A service manager, say, was asked for it."""
+    ours = start("-c", IDLE, mark="m.1.")
+    theirs = later(start, "-c", LISTEN)
+    port = port_of(theirs)
+
+    assert stranger_on(port, "127.0.0.1", ours.pid) is None
+    assert stranger_on(port, "127.0.0.1", ours.pid, listens_itself=True) == theirs.pid
 
 
 def test_a_stranger_is_found_behind_a_server_that_has_ended(start: Start) -> None:
-    ours, theirs = start("-c", ""), start("-c", LISTEN)
+    theirs = start("-c", LISTEN)
+    port = port_of(theirs)
+    ours = later(start, "-c", "")
     os.waitid(os.P_PID, ours.pid, os.WEXITED | os.WNOWAIT)  # ended, and not yet reaped
 
-    assert stranger_on(port_of(theirs), "127.0.0.1", ours.pid) == theirs.pid
+    assert stranger_on(port, "127.0.0.1", ours.pid) == theirs.pid
 
 
 def test_a_stranger_that_shares_the_port_is_found(start: Start) -> None:
@@ -106,8 +134,9 @@ sys.stdin.read()
 
 
 def test_a_process_that_lost_its_parent_is_known_by_its_group(start: Start) -> None:
-    leader, other = start("-c", ORPHANS, "no", "-c", LISTEN), start("-c", IDLE)
+    leader = start("-c", ORPHANS, "no", "-c", LISTEN)
     port = port_of(leader)
+    other = later(start, "-c", IDLE)
 
     assert stranger_on(port, "127.0.0.1", leader.pid) is None
     assert stranger_on(port, "127.0.0.1", other.pid) is not None
@@ -123,10 +152,12 @@ def test_a_process_that_left_its_group_as_well_is_known_by_its_mark(start: Start
 
 
 def test_two_processes_without_a_mark_have_nothing_in_common(start: Start) -> None:
-    ours, theirs = start("-c", IDLE), start("-c", LISTEN)
+    theirs = start("-c", LISTEN)
+    port = port_of(theirs)
+    ours = later(start, "-c", IDLE)
     assert MARK_NAME not in os.environ
 
-    assert stranger_on(port_of(theirs), "127.0.0.1", ours.pid) == theirs.pid
+    assert stranger_on(port, "127.0.0.1", ours.pid) == theirs.pid
 
 
 def test_nobody_on_the_port_is_no_stranger(start: Start) -> None:
@@ -147,15 +178,28 @@ def test_a_listener_on_another_address_is_not_in_the_way(start: Start) -> None:
 def test_a_listener_of_another_user_may_be_there_for_ours(start: Start) -> None:
     as_nobody = f"import os, socket; os.setuid(65534)\n{LISTEN}"
     ours, theirs = start("-c", IDLE), start("-c", as_nobody)
+    port = port_of(theirs)
 
-    assert stranger_on(port_of(theirs), "127.0.0.1", ours.pid) is None
+    assert stranger_on(port, "127.0.0.1", ours.pid) is None
+    assert stranger_on(port, "127.0.0.1", ours.pid, listens_itself=True) == 0
 
 
+@pytest.mark.parametrize("name", ["docker", "docker-compose", "podman-compose", "lxc", "tmux"])
 def test_who_asks_a_service_to_do_the_work_may_have_it_done_by_a_stranger(
-    start: Start,
+    start: Start, name: str
 ) -> None:
-    named = f"open('/proc/self/comm', 'w').write('docker'); print(0, flush=True); {IDLE}"
-    ours, theirs = start("-c", named), start("-c", LISTEN)
+    named = f"open('/proc/self/comm', 'w').write('{name}'); print(0, flush=True); {IDLE}"
+    theirs = start("-c", LISTEN)
+    port = port_of(theirs)
+    ours = later(start, "-c", named)
     assert port_of(ours) == 0  # it has its name
 
-    assert stranger_on(port_of(theirs), "127.0.0.1", ours.pid) is None
+    assert stranger_on(port, "127.0.0.1", ours.pid) is None
+
+
+def test_who_listens_for_others_is_no_stranger_however_long_it_has_run(start: Start) -> None:
+    theirs = start("-c", f"open('/proc/self/comm', 'w').write('dockerd')\n{LISTEN}")
+    port = port_of(theirs)
+    ours = later(start, "-c", IDLE)
+
+    assert stranger_on(port, "127.0.0.1", ours.pid) is None

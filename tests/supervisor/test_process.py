@@ -23,6 +23,7 @@ from arriero.supervisor.spawning import Launch, environment
 from tests.supervisor.processes import IGNORES_TERM, Lines, Result, is_gone, shell
 
 SLEEPS = "exec sleep 3600"
+REPORT = "LLAMA_SERVER_ROUTER_PORT"
 
 # Binds the port (0: one that the system chooses), says which, and listens until it is killed.
 LISTENS = (
@@ -330,12 +331,23 @@ async def test_open_files_are_inherited_only_when_named(guardian: Guardian) -> N
 def test_the_environment_is_ours_without_what_systemd_says_to_us() -> None:
     inherited = {"HOME": "/root", "NOTIFY_SOCKET": "/run/n", "LISTEN_FDS": "1", "A": "old"}
 
-    assert environment(shell("", env={"A": "new"}), inherited) == {
-        "HOME": "/root",
-        "LLAMA_SERVER_ROUTER_PORT": "1",
-        "A": "new",
-    }
-    assert environment(shell("", report=False), {}) == {}
+    assert environment(shell("", env={"A": "new"}), inherited) == {"HOME": "/root", "A": "new"}
+
+
+@pytest.mark.parametrize(
+    ("env", "report", "found"),
+    [
+        ({}, True, {REPORT: "1"}),
+        ({}, False, {}),
+        ({REPORT: "7"}, True, {REPORT: "7"}),
+        ({REPORT: ""}, False, {}),  # llama-server takes an empty one for one
+        ({REPORT: "1"}, False, {}),
+    ],
+)
+def test_who_is_not_asked_for_its_report_does_not_inherit_the_question(
+    env: dict[str, str], report: bool, found: dict[str, str]
+) -> None:
+    assert environment(shell("", env=env, report=report), {REPORT: "from above"}) == found
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,74 @@
+"""Why a start is not ready yet, in words for those who wait, with what would do. Deciding only.
+
+Ready is a server when its endpoint accepts connections, whoever listens there is what was started,
+and the answer to ``checkEndpoint`` is good. What the server says of itself makes the question
+early, and is no proof: it may listen elsewhere.
+"""
+
+from typing import Final
+from urllib.parse import urlsplit
+
+from .health import Answer, Failure, Outcome
+
+# How much is shown of an address or a path: both are from the configuration.
+_SHOWN: Final = 80
+
+_MORE_TIME: Final = "raise healthCheckTimeout if it needs longer"
+_OTHER_PATH: Final = "set checkEndpoint to a path that it answers with 200, or to none"
+
+_SILENT: Final[dict[Failure, str]] = {
+    "hung up": "it closes the connection without an answer",
+    "not http": "what it answers is not HTTP",
+}
+
+
+def why_not_ready(outcome: Outcome | None, url: str, shown: str, *, says_ready: bool) -> str:
+    """Return it.
+
+    Args:
+        outcome: What came of the last question; None: it is not answered yet.
+        url: What was asked.
+        shown: Where that is, as `place_shown` says it.
+        says_ready: It has reported that it is ready.
+    """
+    path = (urlsplit(url).path or "/")[:_SHOWN]  # no query: it may hold a key
+    despite = "its own report says that it is ready, but " if says_ready else ""
+    if outcome is None:
+        return (
+            f"{despite}it accepts connections at {shown} and does not answer {path}; {_MORE_TIME}"
+        )
+    if isinstance(outcome.said, Answer):
+        return despite + _of_answer(outcome.said.status, outcome, path)
+    if outcome.said == "unreachable":
+        would_do = (
+            "let proxy name the address on which it listens"
+            if says_ready
+            else f"{_MORE_TIME}, or let proxy name the address on which it listens"
+        )
+        return f"{despite}nobody listens at {shown} (proxy); {would_do}"
+    return f"{despite}{_SILENT[outcome.said]} when it is asked for {path} at {shown}; {_OTHER_PATH}"
+
+
+def place_shown(endpoint: str) -> str:
+    """Return `endpoint` as clients may read it: no names of users, no passwords, no folders."""
+    if endpoint.startswith("unix:"):
+        return f"the socket {endpoint.rpartition('/')[2][:_SHOWN]!r}"
+    parts = urlsplit(endpoint)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"[:_SHOWN]
+
+
+def _of_answer(status: int, outcome: Outcome, path: str) -> str:
+    told = f"it answered {status} at {path}"
+    match status:
+        case 401 | 403:
+            return f"{told}: set apiKey to the key that it wants, or checkEndpoint to an open path"
+        case _ if outcome.not_followed == "elsewhere":
+            return f"{told}, which leads to another host and is not followed: {_OTHER_PATH}"
+        case _ if outcome.not_followed == "too often":
+            return f"{told}, and led from one address to the next without an end: {_OTHER_PATH}"
+        case 502 | 503 | 504:
+            return f"{told}, so it still loads; {_MORE_TIME}"
+        case _ if status >= 500:
+            return f"{told}: its log may say why; or {_OTHER_PATH}"
+        case _:
+            return f"{told}: {_OTHER_PATH}"
