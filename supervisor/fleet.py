@@ -67,6 +67,10 @@ LOOK_EVERY_S = 0.25
 # that start many models at once would otherwise meet again at the next one, and the next.
 _PORT_JUMP = 100
 
+# Seconds that a server which was told by `env` to report has to live on when it is ready, before
+# anybody is let in: without our pipe it ends itself 0.001 s after that.
+_PROBATION_S = 0.1
+
 # Commands that are remembered for ending themselves when they are asked for their report.
 _MOST_WITHOUT_REPORT = 500
 
@@ -356,6 +360,8 @@ class _Start:
             nursery.start_soon(self._watch, launch, pid)
             await self._wait_until_ready(launch)
             nursery.cancel_scope.cancel()
+        if self.asks_for_report and not self.is_itself:
+            await trio.sleep(_PROBATION_S)  # is cancelled when it ends
         if await self._has_lost_its_place(launch, pid):
             return
         self.is_ready = True

@@ -148,10 +148,10 @@ async def wait_until_healthy(
     async def ask(ended: trio.Event) -> None:
         async with places:
             outcome = await _follow(target)
-        if isinstance(outcome.said, Answer) and outcome.said.is_good:
-            good.append(outcome.said)
-            nursery.cancel_scope.cancel()
-            return
+            if isinstance(outcome.said, Answer) and outcome.said.is_good:
+                good.append(outcome.said)
+                nursery.cancel_scope.cancel()
+                return
         note(outcome)
         ended.set()
 

@@ -12,11 +12,16 @@ from arriero.supervisor import health
 from arriero.supervisor.errors import SupervisorError
 from arriero.supervisor.health import (
     MOST_BODY_BYTES,
+    Access,
     Answer,
+    Outcome,
     pause_s,
     probe,
     wait_until_healthy,
+    wait_until_listening,
 )
+
+PATIENCE_S = 60  # everything on a busy machine
 
 Handler = Callable[[trio.abc.Stream], Awaitable[None]]
 
@@ -198,6 +203,164 @@ async def test_a_server_that_accepts_and_never_answers_does_not_hide_that_it_bec
 
     assert trio.current_time() == health.PATIENCE_S + 0.02
     assert connections == 2
+
+
+async def test_a_slow_answer_is_waited_for_and_further_questions_are_few(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each question is answered after five minutes, as from a server with one busy thread."""
+    slow_s, connections = 300.0, 0
+
+    async def open_stream(*_: object, **__: object) -> trio.abc.Stream:
+        nonlocal connections
+        connections += 1
+        ours, theirs = memory_stream_pair()
+        nursery.start_soon(answer, theirs)
+        return ours
+
+    async def answer(theirs: trio.abc.Stream) -> None:
+        await trio.sleep(slow_s)
+        with suppress(trio.BrokenResourceError):
+            await theirs.send_all(OK)
+
+    monkeypatch.setattr(trio, "open_tcp_stream", open_stream)
+    async with trio.open_nursery() as nursery:
+        await wait_until_healthy("http://127.0.0.1:1/health", started_at=trio.current_time())
+        nursery.cancel_scope.cancel()
+
+    assert trio.current_time() == slow_s
+    assert connections == health.MOST_OPEN
+
+
+async def test_a_connection_that_breaks_is_followed_by_another_question(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connections = 0
+
+    async def open_stream(*_: object, **__: object) -> trio.abc.Stream:
+        nonlocal connections
+        connections += 1
+        ours, theirs = memory_stream_pair()
+        if connections > 1:
+            await theirs.send_all(OK)
+        else:
+            nursery.start_soon(hang_up, theirs)
+        return ours
+
+    async def hang_up(theirs: trio.abc.Stream) -> None:
+        await trio.sleep(1.0)
+        await theirs.aclose()
+
+    monkeypatch.setattr(trio, "open_tcp_stream", open_stream)
+    async with trio.open_nursery() as nursery:
+        await wait_until_healthy("http://127.0.0.1:1/health", started_at=trio.current_time())
+
+    assert 1.0 <= trio.current_time() <= 1.0 + health.LAST_PAUSE_S
+
+
+def redirect(location: str, status: int = 302) -> bytes:
+    return f"HTTP/1.1 {status} X\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n".encode()
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_redirects_on_the_same_host_are_followed(status: int) -> None:
+    asked: list[bytes] = []
+
+    async def handler(stream: trio.abc.Stream) -> None:
+        request = bytes(await stream.receive_some())
+        asked.append(request.split()[1])
+        step = len(asked)
+        await stream.send_all(OK if step > 10 else redirect(f"/st\u00e9p {step}?a=b", status))
+
+    with trio.fail_after(PATIENCE_S):
+        async with trio.open_nursery() as nursery:
+            port = await nursery.start(serve, handler)
+            await wait_until_healthy(f"http://127.0.0.1:{port}/", started_at=trio.current_time())
+            nursery.cancel_scope.cancel()
+
+    assert len(asked) == 11
+    assert asked[:2] == [b"/", b"/st%C3%83%C2%A9p%201?a=b"]
+
+
+@pytest.mark.parametrize(
+    ("answers", "not_followed", "questions"),
+    [
+        ([redirect("http://example.org/health")], "elsewhere", 1),
+        ([redirect("//localhost/health")], "elsewhere", 1),
+        ([redirect("ftp://127.0.0.1/")], "elsewhere", 1),
+        ([redirect("http://127.0.0.1:99999/")], "elsewhere", 1),
+        ([redirect("http://[/")], "elsewhere", 1),
+        ([redirect("/again")], "too often", 11),
+        ([redirect("")], "", 1),
+    ],
+)
+async def test_other_redirects_are_not_followed_and_noted(
+    answers: list[bytes], not_followed: str, questions: int
+) -> None:
+    asked = 0
+    give = answering(*answers)
+    noted: list[Outcome | None] = []
+
+    async def handler(stream: trio.abc.Stream) -> None:
+        nonlocal asked
+        asked += 1
+        await give(stream)
+
+    def note(outcome: Outcome | None) -> None:
+        noted.append(outcome)
+        nursery.cancel_scope.cancel()
+
+    with trio.fail_after(PATIENCE_S):
+        async with trio.open_nursery() as nursery:
+            port = await nursery.start(serve, handler)
+            url = f"http://127.0.0.1:{port}/"
+            await wait_until_healthy(url, started_at=trio.current_time(), note=note)
+
+    outcome = noted[0]
+    assert outcome is not None
+    assert isinstance(outcome.said, Answer)
+    assert (outcome.said.status, outcome.not_followed, asked) == (302, not_followed, questions)
+
+
+async def test_a_key_is_not_shown_on_another_port() -> None:
+    asked: list[bytes] = []
+
+    async def other(stream: trio.abc.Stream) -> None:
+        asked.append(bytes(await stream.receive_some()))
+        await stream.send_all(OK)
+
+    async def handler(stream: trio.abc.Stream) -> None:
+        asked.append(bytes(await stream.receive_some()))
+        await stream.send_all(redirect(f"http://127.0.0.1:{second}/"))
+
+    with trio.fail_after(PATIENCE_S):
+        async with trio.open_nursery() as nursery:
+            second = await nursery.start(serve, other)
+            first = await nursery.start(serve, handler)
+            await wait_until_healthy(
+                f"http://127.0.0.1:{first}/",
+                started_at=trio.current_time(),
+                access=Access("s3cret"),
+            )
+            nursery.cancel_scope.cancel()
+
+    assert [b"s3cret" in request for request in asked] == [True, False]
+
+
+async def test_waiting_for_a_listener_ends_when_one_accepts() -> None:
+    noted: list[Outcome | None] = []
+    with trio.socket.socket() as later:
+        await later.bind(("127.0.0.1", 0))
+
+        def note(outcome: Outcome | None) -> None:
+            noted.append(outcome)
+            later.listen()
+
+        with trio.fail_after(PATIENCE_S):
+            port = later.getsockname()[1]
+            await wait_until_listening(f"http://127.0.0.1:{port}", started_at=0, note=note)
+
+    assert noted == [Outcome("unreachable")]
 
 
 async def test_a_server_that_listens_late_is_found(autojump_clock: MockClock) -> None:
