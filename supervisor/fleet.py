@@ -265,7 +265,7 @@ class _Start:
     def _begin(self) -> None:
         """Forget the try before this one."""
         self._reported_ready = trio.Event()
-        self._reported_at: float | None = None
+        self._ready_at: float | None = None  # by its report, or by its answer
         self._told_why = ""
         self._log: deque[str] = deque(maxlen=TAIL_LINES)
         self._complained = False  # it cannot have its port
@@ -339,9 +339,14 @@ class _Start:
 
     def ended_without_pipe(self, end: Exit) -> bool:
         """Say whether it ended because it was asked for its report."""
-        at = self._reported_at
+        at = self._ready_at
         ready_for_s = None if at is None else trio.current_time() - at
-        return ended_without_pipe(end, reported=self.asks_for_report, ready_for_s=ready_for_s)
+        return ended_without_pipe(
+            end,
+            reported=self.asks_for_report,
+            is_itself=self.is_itself,
+            ready_for_s=ready_for_s,
+        )
 
     def how_to_try_again(self, end: Exit) -> Otherwise | None:
         """Return how a start that has ended so is tried again; None: it is not."""
@@ -366,6 +371,7 @@ class _Start:
             return
         self.is_ready = True
         now = trio.current_time()
+        self._ready_at = self._ready_at or now
         if self.tries == 0:
             self._learn(self._estimator.finish(now))
         log.info(
@@ -412,7 +418,7 @@ class _Start:
         shown = place_shown(launch.endpoint)
 
         def note(outcome: Outcome | None) -> None:
-            is_said = self._reported_at is not None
+            is_said = self._reported_ready.is_set()
             why = why_not_ready(outcome, url, shown, says_ready=is_said)
             if why != self._told_why:
                 self._told_why = why
@@ -490,7 +496,7 @@ class _Start:
         now = trio.current_time()
         if isinstance(report, ReadyReport):  # only llama-server speaks so
             self._kind = self._kind or "llama-server"
-            self._reported_at = self._reported_at or now
+            self._ready_at = self._ready_at or now
             self._reported_ready.set()
         elif isinstance(report, LoadingReport):
             self._estimator.report(report, now)

@@ -32,20 +32,24 @@ def complains_of_port(line: str) -> bool:
     return _PORT_TAKEN.search(line) is not None
 
 
-def ended_without_pipe(end: Exit, *, reported: bool, ready_for_s: float | None) -> bool:
-    """Say whether it ended because its standard input is not our pipe.
+def ended_without_pipe(
+    end: Exit, *, reported: bool, is_itself: bool, ready_for_s: float | None
+) -> bool:
+    """Say whether it ended because its standard input is not our pipe, or may well have.
 
-    What it says of it is often lost, for its log has no time to be written.
+    What it says of it is often lost, for its log has no time to be written; so is its report.
 
     Args:
         end: How it ended.
         reported: It was asked for its report.
-        ready_for_s: Seconds since it reported that it is ready; None: it never did.
+        is_itself: What was started is llama-server, and has our pipe unless it gave it away.
+        ready_for_s: Seconds since it was ready; None: it never was.
     """
     if end.asked or end.code < 0 or not reported:
         return False
-    early = ready_for_s is not None and ready_for_s < EARLY_S
-    return early or any(map(_WITHOUT_PIPE.search, end.tail))
+    if ready_for_s is None:
+        return not is_itself or any(map(_WITHOUT_PIPE.search, end.tail))
+    return ready_for_s < EARLY_S
 
 
 def how_to_try_again(

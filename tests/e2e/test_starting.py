@@ -75,7 +75,8 @@ def test_what_ends_itself_for_its_report_is_started_again_without_it(
     model = {"cmd": cmd, "env": ["LLAMA_SERVER_ROUTER_PORT=1"], "healthCheckTimeout": 60}
     train = start_train({"models": {"m": model}})
 
-    assert train.chat("m").status_code == 200
+    first = train.chat("m")
+    assert first.status_code == 200, first.text + train.log.read_text()
     assert train.chat("m").status_code == 200
     environ = Path(f"/proc/{train.model('m')['pid']}/environ").read_bytes().split(b"\0")
     assert not any(entry.startswith(b"LLAMA_SERVER_ROUTER_PORT") for entry in environ)

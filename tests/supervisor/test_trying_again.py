@@ -64,7 +64,14 @@ def test_other_lines_do_not_say_so(line: str) -> None:
 def test_an_end_without_our_pipe(
     end: Exit, reported: bool, ready_for_s: float | None, expected: bool
 ) -> None:
-    assert ended_without_pipe(end, reported=reported, ready_for_s=ready_for_s) is expected
+    found = ended_without_pipe(end, reported=reported, is_itself=True, ready_for_s=ready_for_s)
+    assert found is expected
+
+
+@pytest.mark.parametrize(("end", "expected"), [(ended(code=0), True), (ended(code=-6), False)])
+def test_behind_a_wrapper_any_early_end_may_be_one(end: Exit, expected: bool) -> None:
+    found = ended_without_pipe(end, reported=True, is_itself=False, ready_for_s=None)
+    assert found is expected
 
 
 @pytest.mark.parametrize(
