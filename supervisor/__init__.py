@@ -14,15 +14,17 @@ Layout, in the order in which one part stands on another:
                presets_ini, llama_options, import_presets, scan
                                                               configurations out of something else
                progress_*, durations                          how far a start is
-               endings                                        why a process went away, for clients
                crowding                                       who has too many connections
                scarcity                                       what the system would not give
                subscriptions                                  who hears of what, and what is much
+               endings, not_ready, trying_again               why a process went away, or is not ready,
+                                                              for clients; and what is tried again
     doing      real_disk, config, config_sources, config_store, watching, reloading
                                                               the files of the configuration
                descriptors, spawning, process*, lines, procfs, guardian*, ports, health
                                                               one process, and nothing left behind
                kinds, port_owner                              what a server is, and whose its port
+               report_wish                                    who is asked for a report of its start
                unix_sockets, key_files                        sockets and keys of servers
                effort, pulse_watch                            signs of life of one that serves
                pulse, failing                                 who runs, but is of no use

@@ -52,7 +52,7 @@ class Launch:
         command: Program and arguments.
         env: Added to the environment.
         endpoint: Base URL at which it will answer, or ``unix:`` and the path of a socket.
-        health_url: What to ask until it is ready; None: it is ready as soon as it runs.
+        health_url: What to ask until it is ready; None: it is ready when it accepts connections.
         port: The TCP port of `endpoint`, if that is on this machine.
         stop_command: Program and arguments that end it; may hold ``${PID}``. Empty: SIGTERM.
         wanted: The key that it wants to be shown.
@@ -136,7 +136,7 @@ class ModelConfig:
         description: For listings; may be empty.
         unlisted: It is left out of listings.
         env: Added to the environment.
-        check_endpoint: Path that answers 2xx when it is ready; None: ready as soon as it runs.
+        check_endpoint: Path that answers 2xx when it is ready; None: ready when it accepts connections.
         ttl_s: Unloaded after so many idle seconds; 0 never.
         use_model_name: Put into the request's `model` field; None leaves it.
         health_check_timeout_s: Longest time from spawn to ready.
