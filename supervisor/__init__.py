@@ -17,8 +17,8 @@ Layout, in the order in which one part stands on another:
                crowding                                       who has too many connections
                scarcity                                       what the system would not give
                subscriptions                                  who hears of what, and what is much
-               endings, not_ready, trying_again               why a process went away, or is not ready,
-                                                              for clients; and what is tried again
+               endings, not_ready, trying_again               why a process went away or is not
+                                                              ready, and what is tried again
     doing      real_disk, config, config_sources, config_store, watching, reloading
                                                               the files of the configuration
                descriptors, spawning, process*, lines, procfs, guardian*, ports, health

@@ -340,7 +340,7 @@ MODEL_KEYS: Final[tuple[Key[Any], ...]] = (
             _check,
         ),
         "/health",
-        "Asked until it answers 2xx: then the model is ready. none: it is ready when it accepts connections.",
+        "Asked until it answers 2xx: then the model is ready. none: when it accepts connections.",
         acts="0.1",
         field="launch.health_url",
     ),

@@ -136,7 +136,7 @@ class ModelConfig:
         description: For listings; may be empty.
         unlisted: It is left out of listings.
         env: Added to the environment.
-        check_endpoint: Path that answers 2xx when it is ready; None: ready when it accepts connections.
+        check_endpoint: Path that answers 2xx when it is ready; None: nothing is asked.
         ttl_s: Unloaded after so many idle seconds; 0 never.
         use_model_name: Put into the request's `model` field; None leaves it.
         health_check_timeout_s: Longest time from spawn to ready.

@@ -155,6 +155,7 @@ class Fleet:
     async def _try(self, start: "_Start") -> Exit:
         """Start it, and again as long as it is not to blame that it ended; return its last end."""
         model, fingerprint = start.config.model, start.config.fingerprint
+        start.is_itself = is_llama_server_itself(start.config.command, dict(start.config.env))
         while True:
             launch = self._launch(start)
             start.asks_for_report = (
@@ -247,7 +248,7 @@ class _Start:
         self.access = Access()
         self.without: frozenset[str] = frozenset()  # what it does not get of our environment
         self.tries = 0  # that have ended
-        self.is_itself = is_llama_server_itself(config.command, dict(config.env))
+        self.is_itself = False  # what is started is surely llama-server, and nothing more
         self.asks_for_report = False
         self.is_ready = False
         self.failure: ErrorInfo | None  # set when it is ended for that
