@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from trains import DEFAULTS, Train, alive, eventually
+from trains import DEFAULTS, Train, alive, eventually, unexpected_errors
 
 if TYPE_CHECKING:
     from tests.judges.panel import Panel
@@ -19,24 +19,41 @@ ROOT = Path(__file__).parents[2]
 SCRIPTED = ROOT / "tests" / "fakes" / "scripted_upstream.py"
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the marker known."""
+    config.addinivalue_line(
+        "markers", "expects_errors(*events): their lines may have the level ERROR in the log"
+    )
+
+
 @pytest.fixture
-def start_train(tmp_path: Path) -> Generator[Callable[..., Train]]:
-    """A function that starts a train from a config; all trains are stopped, and leave nothing."""
-    with train_starter(tmp_path) as start:
+def start_train(tmp_path: Path, request: pytest.FixtureRequest) -> Generator[Callable[..., Train]]:
+    """A function that starts a train from a config; all trains are stopped, and leave nothing.
+
+    A log with an error that the test does not expect (see the marker `expects_errors`) fails it.
+    """
+    with train_starter(tmp_path, expected_errors(request.node)) as start:
         yield start
 
 
 @pytest.fixture(scope="module")
 def start_shared_train(
-    tmp_path_factory: pytest.TempPathFactory,
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Generator[Callable[..., Train]]:
     """The same for a train that all tests of a file ride on."""
-    with train_starter(tmp_path_factory.mktemp("shared")) as start:
+    with train_starter(tmp_path_factory.mktemp("shared"), expected_errors(request.node)) as start:
         yield start
 
 
+def expected_errors(node: pytest.Item | pytest.Collector) -> tuple[str, ...]:
+    """Return the events that a test, or all tests of a file, may find as errors in the log."""
+    return tuple(event for mark in node.iter_markers("expects_errors") for event in mark.args)
+
+
 @contextmanager
-def train_starter(tmp_path: Path) -> Generator[Callable[..., Train]]:
+def train_starter(
+    tmp_path: Path, expected: tuple[str, ...] = ()
+) -> Generator[Callable[..., Train]]:
     """Give a function that starts trains; the block ends with all of them stopped."""
     trains: list[Train] = []
 
@@ -94,6 +111,8 @@ def train_starter(tmp_path: Path) -> Generator[Callable[..., Train]]:
     for process in orphans:
         process.kill()
     assert not orphans, f"left behind: {orphans}"
+    errors = [line for it in trains for line in unexpected_errors(it.log.read_text(), expected)]
+    assert not errors, "the log tells of errors:\n" + "\n".join(errors)
 
 
 @pytest.fixture(scope="session")

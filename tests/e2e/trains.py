@@ -1,11 +1,12 @@
 """A whole arriero, as a user starts it: real supervisor, real workers, real sockets."""
 
 import json
+import re
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,6 +97,29 @@ class Train:
         """Signal the supervisor and return its exit status."""
         self.process.send_signal(number)
         return self.process.wait(within_s)
+
+
+# A line of this program's begins with a time and a level, or under journald with a priority; what
+# servers of models write is kept apart.
+_ERROR = re.compile(r"^(?:\S+ \S+ (?:ERROR|CRITICAL) \S+ |<[0-3]>\S+ )(?P<event>\S*)")
+_TRACEBACK = re.compile(
+    r"\s*(?:[|+] *)*(?:\+ )?(?:Exception Group )?Traceback \(most recent call last\)"
+)
+
+
+def unexpected_errors(log: str, expected: Collection[str] = ()) -> list[str]:
+    """Return the lines of a log that tell of an error nobody expects, and all tracebacks.
+
+    Args:
+        log: All of it.
+        expected: Names of events, as `worker.hung`: their lines may have the level ERROR.
+    """
+    found = []
+    for line in log.splitlines():
+        error = _ERROR.match(line)
+        if (error and error["event"] not in expected) or _TRACEBACK.match(line):
+            found.append(line)
+    return found
 
 
 def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
