@@ -84,6 +84,7 @@ def running_stream(train: Train, model: str, chunks: int) -> Generator[Stream, N
     assert stream.errors() == []
 
 
+@pytest.mark.expects_errors("config.refused", "config.problem")
 def test_a_stream_runs_through_every_kind_of_change(track: Track) -> None:
     train = track.train
     a, b = track.model("a", aliases=["first"]), track.model("b")
@@ -309,6 +310,7 @@ def test_systemd_hears_when_a_reload_begins_and_ends(
         assert end[0] == b"READY=1"
 
 
+@pytest.mark.expects_errors("config.refused", "config.problem")
 def test_files_that_are_watched_are_followed_once_they_stand_still(
     start_train: Callable[..., Train], scripted: Callable[..., str], tmp_path: Path
 ) -> None:
