@@ -13,6 +13,9 @@ SETTLE_S = 8.0
 # Seconds that what a killed supervisor leaves gets to go. One is promised; here other things run.
 GONE_S = 3.0
 
+# Seconds within which arriero notices that a client has left.
+LEAVING_S = 1.0
+
 # Descriptors of a process that has worked, beyond those of one that has not yet: what libraries
 # open when they are first used.
 SLACK_FDS = 2
@@ -71,6 +74,7 @@ def _is_quiet(rig: Rig) -> bool:
 async def left_over(rig: Rig, before: Mapping[str, Mapping[int, int]]) -> list[str]:
     """Bring a train that works to rest, then to its end, and say what does not go away."""
     found = []
+    await trio.sleep(LEAVING_S)
     with suppress(NotSo):  # of clients that have left the last is noticed in a moment
         await eventually(lambda: _is_quiet(rig), "nobody who waits", within_s=SETTLE_S)
     try:
@@ -81,7 +85,7 @@ async def left_over(rig: Rig, before: Mapping[str, Mapping[int, int]]) -> list[s
     else:
         with suppress(NotSo):
             await eventually(
-                lambda: not grown(before, descriptors(rig)),
+                lambda: _unloaded(rig) and not grown(before, descriptors(rig)),
                 "no more descriptors",
                 within_s=SETTLE_S,
             )
