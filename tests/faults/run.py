@@ -78,7 +78,7 @@ def origin(date: str) -> Origin:
     return Origin(
         date=date,
         versions={"arriero": version("arriero"), "Python": platform.python_version()},
-        machine=f"{os.cpu_count()} cores",
+        machine=f"{os.cpu_count()} cores with a load of {os.getloadavg()[2]:.0f}",
         command="make faults",
     )
 
