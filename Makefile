@@ -28,7 +28,7 @@ test: $(READY) ## all tests, with a real llama-server (70 MB are fetched once)
 	@$(BIN)/python tests/judges/node_client.py
 	@$(BIN)/python -m pytest -q -n 3 $(ARGS)
 
-lint: $(READY) build/types/arriero ## formatting, style, types
+lint: $(READY) build/types/arriero/__init__.py ## formatting, style, types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
@@ -68,9 +68,10 @@ clean: ## remove .venv and all that was built; the cache of real parts stays
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # mypy does not run setuptools' import hook; these links show it the mapping of pyproject.toml.
-build/types/arriero:
-	@mkdir -p $@
-	@ln -sfn -t $@ ../../../supervisor ../../../worker ../../../protocol
+build/types/arriero/__init__.py:
+	@mkdir -p $(@D)
+	@ln -sfn -t $(@D) ../../../supervisor ../../../worker ../../../protocol
+	@ln -sfn -t $(@D) ../../../arriero/__init__.py ../../../arriero/__main__.py
 
 # The log is shown only if something fails: a good installation has nothing to say.
 $(READY): pyproject.toml

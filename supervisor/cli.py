@@ -18,6 +18,7 @@ from arriero.protocol.errors import ProtocolError
 from . import __version__
 from .cli_check import check
 from .cli_commands import COMMANDS
+from .cli_files import example, unit
 from .cli_make import import_, scan
 from .cli_place import DEFAULT_CONFIG, CommandFailed
 from .cli_schema import schema
@@ -142,6 +143,8 @@ arriero.add_command(check)
 arriero.add_command(schema)
 arriero.add_command(import_)
 arriero.add_command(scan)
+arriero.add_command(example)
+arriero.add_command(unit)
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _MANY = 20
 
 
-_into_file = click.option(
+into_file = click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -42,7 +42,7 @@ def import_() -> None:
     epilog="Example:  arriero import llama-server-presets models.ini > config.yaml",
 )
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@_into_file
+@into_file
 def llama_server_presets(file: Path, output: Path | None) -> None:
     """Write a configuration for FILE, which llama-server takes as --models-preset.
 
@@ -62,7 +62,7 @@ def llama_server_presets(file: Path, output: Path | None) -> None:
 
 @click.command(epilog="Example:  arriero scan ~/models -o config.yaml && arriero serve")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
-@_into_file
+@into_file
 @click.option("--json", "as_json", is_flag=True, help="Write what was found as JSON instead.")
 def scan(folder: Path, output: Path | None, *, as_json: bool) -> None:
     """Write a configuration for the GGUF files in DIR and its folders.
@@ -83,7 +83,7 @@ def scan(folder: Path, output: Path | None, *, as_json: bool) -> None:
     for remark in found.remarks:
         note(clean(remark))
     if as_json:
-        _put(_as_json(found) + "\n", output)
+        put(_as_json(found) + "\n", output)
     elif found.models:
         _write(configuration(found, folder), output)
     else:
@@ -109,14 +109,19 @@ def _write(text: str, output: Path | None) -> None:
     """Write a configuration, and say so if arriero itself would not take it."""
     from .config import parse_config  # not loaded by commands that only ask
 
-    _put(text, output)
+    put(text, output)
     try:
         parse_config(text, environ={})
     except ConfigError as exc:
         raise CommandFailed(f"what was written needs your hand: {exc}") from exc
 
 
-def _put(text: str, output: Path | None) -> None:
+def put(text: str, output: Path | None) -> None:
+    """Write `text` to stdout, or into a file that is not there yet.
+
+    Raises:
+        CommandFailed: It is there, or cannot be written.
+    """
     if output is None:
         click.echo(text, nl=False)
         return

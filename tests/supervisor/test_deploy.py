@@ -43,7 +43,11 @@ def verify(units: list[Path], folder: Path) -> str:
 
 
 def test_systemd_has_nothing_to_say_against_the_units(tmp_path: Path) -> None:
-    assert [unit.name for unit in UNITS] == ["arriero.service", "arriero.socket"]
+    assert [unit.name for unit in UNITS] == [
+        "arriero-user.service",
+        "arriero.service",
+        "arriero.socket",
+    ]
     assert verify(UNITS, tmp_path) == ""
 
 
