@@ -49,12 +49,26 @@ def build(folder: Path, hook: str, into: Path) -> Path:
     return into / done.stdout.split()[-1]
 
 
+def copy_tree(to: Path) -> None:
+    """Copy the project's files: those that git knows, or all where there is no git."""
+    if not (ROOT / ".git").exists() or shutil.which("git") is None:
+        shutil.copytree(ROOT, to, symlinks=True, ignore=MADE)
+        return
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=50
+    )
+    for name in listed.stdout.rstrip("\0").split("\0"):
+        if os.path.lexists(ROOT / name):
+            (to / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, to / name, follow_symlinks=False)
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     """The wheel is built of the source distribution: that is what distributions do."""
     folder = tmp_path_factory.mktemp("built")
     tree = folder / "tree"
-    shutil.copytree(ROOT, tree, symlinks=True, ignore=MADE)
+    copy_tree(tree)
     source = build(tree, "build_sdist", folder)
     with tarfile.open(source) as opened:
         opened.extractall(folder / "unpacked", filter="data")
