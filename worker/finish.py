@@ -187,7 +187,7 @@ def _responses_word(value: dict[str, Any]) -> str | None:
 
 
 # Items of an answer that the client has to act upon.
-_CALLS: Final = frozenset({"function_call", "custom_tool_call", "local_shell_call"})
+_CALLS: Final = ("function_call", "custom_tool_call", "local_shell_call")
 
 
 def _anthropic_word(value: dict[str, Any]) -> str | None:

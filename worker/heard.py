@@ -116,9 +116,10 @@ def read_response(frames: bytes) -> HeardResponse:
     heard = HeardResponse()
     for _, value in _values(frames):
         kind = value.get("type")
+        kind = kind if isinstance(kind, str) else ""
         if kind in _RESPONSE_ENDS or value.get("error"):
             heard.over = True
-        heard.begun |= isinstance(kind, str) and kind.startswith("response.")
+        heard.begun |= kind.startswith("response.")
         heard.response |= mapping_in(value, "response")
         if isinstance(number := value.get("sequence_number"), int):
             heard.next_number = number + 1

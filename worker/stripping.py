@@ -57,7 +57,7 @@ _CALLS: Final = ("tool_use", "_call")
 # An API wants an answer to each call, even an empty one.
 _ANSWERS: Final = ("tool_call_id", "call_id", "tool_use_id", "toolUseId")
 
-_MODEL_ROLES: Final = frozenset({"assistant", "model"})
+_MODEL_ROLES: Final = ("assistant", "model")  # a client may write a list where a text belongs
 
 # Histories, and what stands beside them. A list of plain texts is none: such are embedded.
 _HISTORIES: Final = ("messages", "input", "contents")

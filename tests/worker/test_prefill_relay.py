@@ -284,7 +284,7 @@ async def test_a_long_prompt_after_a_load_is_told_in_lines_of_reasoning(
             got = kit.unchunk(got + await kit.read_to_end(stream))
         (exchange,) = rig.upstream.exchanges
 
-    lines = re.findall(rb'"reasoning_content":"\[swap-progress\] m: ([^"]*)\\n"', got)
+    lines = re.findall(rb'"reasoning_content":"swap-progress: m: ([^"]*)\\n"', got)
     assert [line for line in lines if line.startswith(b"prefill")] == [
         b"prefill 12%",
         b"prefill 50%",
