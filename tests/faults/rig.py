@@ -11,11 +11,11 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import psutil
 import trio
@@ -40,6 +40,8 @@ os.execv(sys.executable, [sys.executable, "-m", "arriero.supervisor", *sys.argv[
 
 PATIENCE_S = 60.0
 
+_T = TypeVar("_T")
+
 
 class NotSo(AssertionError):
     """Something that should have come about did not."""
@@ -59,6 +61,22 @@ async def eventually(
                 return found
             await trio.sleep(every_s)
     raise NotSo(f"not within {within_s:.0f} s: {what}")
+
+
+async def until_signalled(task: Callable[[], Awaitable[_T]]) -> _T | None:
+    """Run `task`; SIGTERM or Ctrl-C ends it in order, with nothing left: then return None."""
+    result = None
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with trio.open_nursery() as nursery:
+
+            async def watch() -> None:
+                await anext(signals)
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(watch)
+            result = await task()
+            nursery.cancel_scope.cancel()
+    return result
 
 
 def scripted(name: str, *options: str) -> str:

@@ -13,11 +13,11 @@ import json
 import os
 import platform
 import shutil
-import signal
 import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from .cell import Result, run_cell
 from .matrix import ALL, Cell, select, third
 from .report import Origin, as_markdown, line, verdict
+from .rig import until_signalled
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "reliability.md"
@@ -60,11 +61,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.list:
         print("\n".join(map(str, chosen)))
         return 0
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     results = read_results() if args.resume else {}
     rest = [cell for cell in chosen if cell not in results]
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
-        failures = trio.run(run_all, rest, results, Path(folder), args.jobs, args.seconds)
+        place = Path(folder)
+        failures = trio.run(
+            until_signalled, partial(run_all, rest, results, place, args.jobs, args.seconds)
+        )
+    if failures is None:
+        return 130
     everything = chosen == [cell for cell in ALL if not cell.senseless]
     if out := args.out or (PAGE if everything else None):
         out.write_text(as_markdown(results, failures, origin(today)))

@@ -7,15 +7,17 @@ Exit status: 0 nothing has grown and nothing went wrong, 1 something has, which 
 
 import argparse
 import random
-import signal
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import trio
 from rich.console import Console
 from rich.table import Table
+
+from tests.faults.rig import until_signalled
 
 from .day import Findings, live_through
 
@@ -26,10 +28,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=1800.0, help="of the day")
     parser.add_argument("--seed", type=int, default=random.randrange(2**32))
     args = parser.parse_args(argv)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     print(f"{args.seconds:.0f} s, with the seed {args.seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
-        findings = trio.run(live_through, args.seconds, Path(folder) / "rig", args.seed)
+        day = partial(live_through, args.seconds, Path(folder) / "rig", args.seed)
+        findings = trio.run(until_signalled, day)
+    if findings is None:
+        return 130
     show(findings)
     return int(bool(findings.problems))
 
