@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -244,7 +244,8 @@ async def supervise(order: Order, in_force: InForce, seen: View) -> None:
         )
         notifier.ready(headline())
         if sys.stdout.isatty():
-            print(first_words(in_force.config, address), flush=True)  # noqa: T201  for people
+            with suppress(OSError):  # the terminal may be closed already
+                os.write(sys.stdout.fileno(), first_words(in_force.config, address).encode())
         await stack.enter_async_context(_background(reloader.run))
         if order.watches:
             following = partial(watch, order.look, reloader.trigger, first=seen)

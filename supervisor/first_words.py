@@ -19,7 +19,7 @@ def first_words(config: Config, address: str) -> str:
     if model is None:
         return (
             f"arriero answers at {url}, but its configuration has no models yet.\n"
-            "Write some into it (arriero scan ~/models shows how) and send SIGHUP."
+            "Write some into it (arriero scan ~/models shows how) and send SIGHUP.\n"
         )
     body = {
         "model": model,
@@ -29,7 +29,7 @@ def first_words(config: Config, address: str) -> str:
     key = " -H 'Authorization: Bearer YOUR_KEY'" if config.api_keys else ""
     return (
         f"arriero answers at {url}; Ctrl-C ends it. Try, from another terminal:\n"
-        f"  curl -N {url}/v1/chat/completions{key} -d {shlex.quote(json.dumps(body))}"
+        f"  curl -N {url}/v1/chat/completions{key} -d {shlex.quote(json.dumps(body))}\n"
     )
 
 

@@ -341,13 +341,11 @@ class _Child:
         self._popen.poll()
         self._survivors = _seen(self._members, set())
         self._port_closed = _seen(self._is_place_free, True)
-        if self._survivors or not self._port_closed:
-            log.error(
-                "process.left pid=%d survivors=%s port=%s",
-                self.pid,
-                sorted(self._survivors),
-                "free" if self._port_closed else self._port or self._socket,
-            )
+        if self._survivors:
+            log.error("process.left pid=%d survivors=%s", self.pid, sorted(self._survivors))
+        if not self._port_closed:  # nothing of ours is left that could hold it
+            place = self._port or self._socket
+            log.warning("process.port_taken pid=%d by_another_at=%s", self.pid, place)
 
     def exit(self, tail: deque[bytes]) -> Exit:
         """Say how it ended."""

@@ -152,7 +152,7 @@ def test_a_body_over_the_limit_is_refused_before_it_is_read(idle_train: Train) -
     host, _, port = idle_train.url.removeprefix("http://").partition(":")
     with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as client:
         client.sendall(
-            b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n"
+            b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n"
             b"content-type: application/json\r\ncontent-length: 1000000000000\r\n\r\n{"
         )
         answer = b"".join(iter(lambda: client.recv(65536), b""))
