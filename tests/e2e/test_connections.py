@@ -79,7 +79,11 @@ def test_what_once_ended_a_worker_ends_its_own_connection(train: Train, name: st
     assert is_well(train)
 
 
-@pytest.mark.parametrize("packets", [WRONG, OF_HTTP_1, FLOODS], ids=["wrong", "http1", "floods"])
+@pytest.mark.parametrize(
+    "packets",
+    [WRONG, OF_HTTP_1, pytest.param(FLOODS, marks=pytest.mark.nightly)],
+    ids=["wrong", "http1", "floods"],
+)
 def test_of_what_no_client_should_send_nothing_stays(
     train: Train, packets: dict[str, bytes]
 ) -> None:

@@ -139,6 +139,7 @@ def test_a_crowd_that_leaves_at_once_leaves_nothing(slow_train: Train) -> None:
     slow_train.ask("swap", model="fast")  # nothing keeps the place
 
 
+@pytest.mark.nightly
 def test_a_crowd_waits_on_through_a_reload(slow_train: Train) -> None:
     with waiting(slow_train) as crowd:
         crowd.read_until(all_begun)
@@ -147,6 +148,7 @@ def test_a_crowd_waits_on_through_a_reload(slow_train: Train) -> None:
         crowd.read_until(all_whole)
 
 
+@pytest.mark.nightly
 def test_a_crowd_hears_that_its_model_has_failed(
     start_train: Callable[..., Train], scripted: Callable[..., str]
 ) -> None:
@@ -166,6 +168,7 @@ def test_a_crowd_hears_that_its_model_has_failed(
         assert all(stream.has_ended for stream in crowd.streams)
 
 
+@pytest.mark.nightly
 def test_a_crowd_does_not_outlive_its_supervisor(slow_train: Train) -> None:
     with waiting(slow_train) as crowd:
         crowd.read_until(all_begun)

@@ -55,7 +55,7 @@ def is_asked(train: Train, model: str, requests: int = 1) -> None:
     eventually(lambda: train.model(model)["in_flight"] == requests, what="requests in flight")
 
 
-@pytest.mark.parametrize("how", ["frozen", "mute"])
+@pytest.mark.parametrize("how", ["frozen", pytest.param("mute", marks=pytest.mark.nightly)])
 def test_a_model_that_hangs_after_it_was_ready_is_recycled(impatient: Train, how: str) -> None:
     train = impatient
     before = ready(train, "a")
@@ -83,6 +83,7 @@ def test_a_model_that_hangs_after_it_was_ready_is_recycled(impatient: Train, how
     assert train.chat("a").status_code == 200
 
 
+@pytest.mark.nightly
 def test_whoever_asked_for_it_in_vain_gets_the_next_one(impatient: Train) -> None:
     train = impatient
     ready(train, "a").send_signal(signal.SIGSTOP)
@@ -112,6 +113,7 @@ def test_busy_is_not_dead(impatient: Train) -> None:
     assert train.stop(signal.SIGTERM) == 0  # the second one waits for nobody
 
 
+@pytest.mark.nightly
 def test_a_slow_answer_of_a_server_that_lives_is_not_touched(impatient: Train) -> None:
     train = impatient
     ready(train, "a")
@@ -119,6 +121,7 @@ def test_a_slow_answer_of_a_server_that_lives_is_not_touched(impatient: Train) -
     assert "model.hung" not in train.log.read_text()
 
 
+@pytest.mark.nightly
 def test_a_model_that_is_not_asked_may_be_as_silent_as_it_likes(impatient: Train) -> None:
     train = impatient
     pid = ready(train, "a").pid
@@ -169,6 +172,7 @@ def test_a_server_that_answers_with_errors_only_is_recycled_with_growing_pauses(
     assert before <= train.model("a")["swap"] <= 6
 
 
+@pytest.mark.nightly
 def test_one_request_that_fails_among_good_ones_recycles_nothing(
     start_train: Callable[..., Train], scripted: Callable[..., str]
 ) -> None:

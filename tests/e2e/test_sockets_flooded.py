@@ -120,6 +120,7 @@ def test_a_long_subscription_costs_nothing(train: Train) -> None:
     assert memory(train) - before < 32 * MB  # it was 257
 
 
+@pytest.mark.nightly
 def test_a_hundred_thousand_subscriptions_are_cut_and_others_hear_on(train: Train) -> None:
     with contextlib.closing(Raw(train)) as greedy, train.events("state/") as next_event:
         before = memory(train)
@@ -169,6 +170,7 @@ def test_a_client_that_asks_a_lot_at_once_and_reads_gets_all_its_answers(train: 
     assert [answer["ok"] for answer in answers] == [True] * 250
 
 
+@pytest.mark.nightly
 def test_connections_without_end_are_cut_and_others_are_answered(train: Train) -> None:
     paths = [f"{train.socket_dir}/{name}.sock" for name in ("control", "events", "lease")]
     flood = (

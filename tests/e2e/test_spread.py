@@ -66,7 +66,7 @@ def wait_until_none(train: Train) -> None:
     eventually(lambda: not any(counts(train)), what="workers without connections")
 
 
-@pytest.mark.parametrize("number", [2, 4])
+@pytest.mark.parametrize("number", [2, pytest.param(4, marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("at_once", [True, False])
 def test_sixteen_kept_connections_are_shared_evenly(
     start_train: Callable[..., Train], number: int, at_once: bool
@@ -88,6 +88,7 @@ def test_sixteen_kept_connections_are_shared_evenly(
     assert max(totals) <= 1.2 * min(totals), found
 
 
+@pytest.mark.nightly
 def test_a_crowd_is_shared_within_a_fifth(start_train: Callable[..., Train]) -> None:
     train = start_train({"workers": 2, "models": {}})
 

@@ -31,6 +31,11 @@ WRAPPERS = {
 }
 
 
+# The others are started over night: each takes seconds.
+_ALWAYS = ("background", "pipeline", "two servers")
+_NIGHTLY = pytest.mark.nightly
+
+
 @pytest.fixture(scope="session")
 def server() -> str:
     return str(ensure_llama_server())
@@ -49,7 +54,13 @@ def script(path: Path, text: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("shape", WRAPPERS)
+@pytest.mark.parametrize(
+    "shape",
+    [
+        shape if shape in _ALWAYS else pytest.param(shape, marks=pytest.mark.nightly)
+        for shape in WRAPPERS
+    ],
+)
 def test_a_wrapper_that_runs_from_a_terminal_runs_here(
     start_train: Callable[..., Train], server: str, tiny: Path, tmp_path: Path, shape: str
 ) -> None:
@@ -104,8 +115,10 @@ def test_llama_server_itself_is_asked_for_its_report_unless_env_takes_it_away(
     ("change", "told"),
     [
         ("-m {missing}", "failed to open GGUF file 'missing.gguf' (No such file or directory)"),
-        ("-m {broken}", "bad GGUF version: 0"),
-        ("-m {tiny} --no-such-option", "invalid argument: --no-such-option"),
+        pytest.param("-m {broken}", "bad GGUF version: 0", marks=_NIGHTLY),
+        pytest.param(
+            "-m {tiny} --no-such-option", "invalid argument: --no-such-option", marks=_NIGHTLY
+        ),
     ],
 )
 def test_the_error_names_what_is_wrong_and_says_the_same_each_time(
@@ -170,8 +183,18 @@ def test_two_supervisors_with_the_same_first_port_do_not_disturb_each_other(
             {"checkEndpoint": "/v1/models", "apiKey": "another"},
             "it answered 401 at /v1/models: set apiKey to the key that it wants",
         ),
-        ("--never-ready", {}, "it answered 503 at /health, so it still loads; raise healthCheck"),
-        ("--hang-health", {}, "and does not answer /health; raise healthCheckTimeout"),
+        pytest.param(
+            "--never-ready",
+            {},
+            "it answered 503 at /health, so it still loads; raise healthCheck",
+            marks=_NIGHTLY,
+        ),
+        pytest.param(
+            "--hang-health",
+            {},
+            "and does not answer /health; raise healthCheckTimeout",
+            marks=_NIGHTLY,
+        ),
         ("--listen-late --never-ready", {}, "nobody listens at http://127.0.0.1:"),
     ],
 )
