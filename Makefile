@@ -26,7 +26,7 @@ demo: $(READY) ## fetch two real models, let them take turns, then stay up for y
 test: $(READY) ## all tests, with a real llama-server (70 MB are fetched once)
 	@$(BIN)/python tests/real/parts.py llama-server
 	@$(BIN)/python tests/judges/node_client.py
-	@$(BIN)/python -m pytest -q -n 3 $(ARGS)
+	@$(BIN)/python -m pytest -q -n 3 --no-loadscope-reorder $(ARGS)
 
 lint: $(READY) build/types/arriero/__init__.py ## formatting, style, types
 	@$(BIN)/ruff format --check .

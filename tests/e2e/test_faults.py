@@ -38,7 +38,7 @@ def kill_and_wait_for_the_next(train: Train, number: int) -> float:
 
 def test_a_killed_worker_takes_only_its_own_streams_along(train: Train) -> None:
     train.chat("a")
-    streams = [Stream(train, "a", chunks=60, delay_s=0.05) for _ in range(8)]
+    streams = [Stream(train, "a", chunks=160, delay_s=0.05) for _ in range(8)]
     eventually(lambda: sum(w["in_flight"] for w in train.ask("workers")["workers"]) == 8)
     victim = next(w for w in train.ask("workers")["workers"] if w["in_flight"])
     before = train.workers()
