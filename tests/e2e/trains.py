@@ -89,6 +89,21 @@ class Train:
         body = {"model": model, "messages": [{"role": "user", "content": "hi"}], "max_tokens": 4}
         return httpx.post(f"{self.url}/v1/chat/completions", json=body | more, timeout=PATIENCE_S)
 
+    def emptied(self) -> "Train":
+        """This train with no model loaded and nobody waiting: so each test of a shared one begins.
+
+        What an earlier test left is cut off, if that has failed.
+        """
+
+        def is_empty() -> bool:
+            self.ask("unload", mode="now")
+            status = self.ask("status")
+            states = {model["state"] for model in status["models"]}
+            return states == {"stopped"} and not status["queue"]
+
+        eventually(is_empty, what="a train without models")
+        return self
+
     def children(self) -> list[psutil.Process]:
         """Every process that descends from the supervisor."""
         return psutil.Process(self.process.pid).children(recursive=True)
