@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 import yaml
-from trains import DEFAULTS, Train, alive, eventually, unexpected_errors
+from trains import DEFAULTS, Train, alive, eventually
 
 if TYPE_CHECKING:
     from tests.judges.panel import Panel
@@ -51,12 +51,53 @@ def start_train(tmp_path: Path, request: pytest.FixtureRequest) -> Generator[Cal
 
 
 @pytest.fixture(scope="module")
+def shared_trains() -> list[Train]:
+    """The trains that several tests of a file ride on."""
+    return []
+
+
+@pytest.fixture(scope="module")
 def start_shared_train(
-    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
+    shared_trains: list[Train],
 ) -> Generator[Callable[..., Train]]:
     """The same for a train that all tests of a file ride on."""
-    with train_starter(tmp_path_factory.mktemp("shared"), expected_errors(request.node)) as start:
+    folder = tmp_path_factory.mktemp("shared")
+    with train_starter(folder, expected_errors(request.node), shared_trains) as start:
         yield start
+
+
+@pytest.fixture(autouse=True)
+def no_unexpected_errors_on_shared_trains(request: pytest.FixtureRequest) -> Generator[None]:
+    """Fail the test in which they come, rather than the last one of the file."""
+    yield
+    if "shared_trains" in request.fixturenames:
+        trains: list[Train] = request.getfixturevalue("shared_trains")
+        refuse_errors(trains, expected_errors(request.node))
+
+
+@pytest.fixture(scope="module")
+def ridden() -> list[Train]:
+    """The trains of `ride`, the last of which runs unless its test has ended it."""
+    return []
+
+
+@pytest.fixture
+def ride(start_shared_train: Callable[..., Train], ridden: list[Train]) -> Callable[..., Train]:
+    """A function that gives the train of this file a config: as a start, for a tenth of the time.
+
+    Nothing runs on it then, whatever an earlier test has left.
+    """
+
+    def configured(config: dict[str, Any]) -> Train:
+        if ridden and ridden[-1].process.poll() is None:
+            ridden[-1].begin_anew(config)
+        else:
+            ridden.append(start_shared_train(config))
+        return ridden[-1]
+
+    return configured
 
 
 def expected_errors(node: pytest.Item | pytest.Collector) -> tuple[str, ...]:
@@ -66,10 +107,16 @@ def expected_errors(node: pytest.Item | pytest.Collector) -> tuple[str, ...]:
 
 @contextmanager
 def train_starter(
-    tmp_path: Path, expected: tuple[str, ...] = ()
+    tmp_path: Path, expected: tuple[str, ...] = (), trains: list[Train] | None = None
 ) -> Generator[Callable[..., Train]]:
-    """Give a function that starts trains; the block ends with all of them stopped."""
-    trains: list[Train] = []
+    """Give a function that starts trains; the block ends with all of them stopped.
+
+    Args:
+        tmp_path: For their files.
+        expected: Events that may be in their logs as errors.
+        trains: Where to add them for others to see.
+    """
+    trains = [] if trains is None else trains
 
     def start(
         config: dict[str, Any], *options: str, environ: dict[str, str] | None = None
@@ -125,7 +172,12 @@ def train_starter(
     for process in orphans:
         process.kill()
     assert not orphans, f"left behind: {orphans}"
-    errors = [line for it in trains for line in unexpected_errors(it.log.read_text(), expected)]
+    refuse_errors(trains, expected)
+
+
+def refuse_errors(trains: list[Train], expected: tuple[str, ...]) -> None:
+    """Fail if the logs tell of errors that nobody has looked at yet."""
+    errors = [line for it in trains for line in it.new_errors(expected)]
     assert not errors, "the log tells of errors:\n" + "\n".join(errors)
 
 

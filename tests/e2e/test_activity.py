@@ -10,6 +10,12 @@ from trains import PATIENCE_S, Train
 pytestmark = pytest.mark.e2e
 
 
+@pytest.fixture
+def train(ride: Callable[..., Train], scripted: Callable[..., str]) -> Train:
+    """A train with two workers and the model `a`, also called `first`."""
+    return ride({"workers": 2, "models": {"a": {"cmd": scripted(), "aliases": ["first"]}}})
+
+
 def next_record(next_event: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Wait for the end of a request; heartbeats come in between."""
     while (event := next_event())["type"] != "usage":
@@ -29,7 +35,7 @@ def test_each_request_is_remembered_and_told_to_whoever_listens(train: Train) ->
     assert {(found["model"], found["upstream_kind"]) for found in records} == {
         ("a", "llama-server")
     }
-    assert train.log.read_text().count(" request.ended request_id=") == 3
+    assert train.log_text().count(" request.ended request_id=") == 3
 
 
 def test_a_running_request_ends_when_the_owner_of_the_machine_says_so(train: Train) -> None:

@@ -5,10 +5,12 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
+from trains import Train
 
 from arriero.supervisor.cli_place import socket_folder
 
@@ -27,10 +29,10 @@ SAYS = [
 pytestmark = pytest.mark.e2e
 
 
-class Train(Protocol):
-    """A running supervisor with the models `a` and `b`, of which one runs at a time."""
-
-    socket_dir: Path
+@pytest.fixture
+def train(ride: Callable[..., Train], scripted: Callable[..., str]) -> Train:
+    """A train with the models `a` and `b`, of which one runs at a time."""
+    return ride({"models": {name: {"cmd": scripted("--load-s", "0.3")} for name in "ab"}})
 
 
 # Variables that say where the sockets are; a test sets the ones it means.
@@ -55,7 +57,9 @@ def run(kind: str, script: str, environ: dict[str, str]) -> str:
     return re.sub(r"http://\S+", "URL", without_steps)
 
 
-@pytest.mark.parametrize("place", ["ARRIERO_SOCKET_DIR", "XDG_RUNTIME_DIR"])
+@pytest.mark.parametrize(
+    "place", [pytest.param("ARRIERO_SOCKET_DIR", marks=pytest.mark.nightly), "XDG_RUNTIME_DIR"]
+)
 def test_the_scripts_of_the_page_do_what_it_says(train: Train, tmp_path: Path, place: str) -> None:
     """The folder is found as by `arriero`: not only if a variable of its own says so."""
     link = tmp_path / "arriero"

@@ -31,10 +31,10 @@ def test_a_line_of_an_error_is_found(line: str, counts: bool) -> None:
 
 
 def test_what_browsers_ask_first_is_no_error(
-    start_train: Callable[..., Train], scripted: Callable[..., str]
+    ride: Callable[..., Train], scripted: Callable[..., str]
 ) -> None:
     origin = "http://pages.example"
-    train = start_train({"cors": [origin], "models": {"a": {"cmd": scripted()}}})
+    train = ride({"cors": [origin], "models": {"a": {"cmd": scripted()}}})
     asked = {"Origin": origin, "Access-Control-Request-Method": "POST"}
     for path in ("/v1/chat/completions", "/v1/models", "/", "/nothing"):
         answer = httpx.options(f"{train.url}{path}", headers=asked)
@@ -43,11 +43,11 @@ def test_what_browsers_ask_first_is_no_error(
 
 @pytest.mark.expects_errors("config.refused", "config.problem")
 def test_an_error_that_is_expected_is_one(
-    start_train: Callable[..., Train], scripted: Callable[..., str]
+    ride: Callable[..., Train], scripted: Callable[..., str]
 ) -> None:
-    train = start_train({"models": {"a": {"cmd": scripted()}}})
-    (train.socket_dir.parent / "config.yaml").write_text("nonsense: 1")
+    train = ride({"models": {"a": {"cmd": scripted()}}})
+    train.write_config({"nonsense": 1})
     train.ask("reload")
 
-    errors = eventually(lambda: unexpected_errors(train.log.read_text()))
+    errors = eventually(lambda: unexpected_errors(train.log_text()))
     assert all(" config." in line for line in errors)

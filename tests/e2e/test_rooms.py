@@ -5,12 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-import yaml
 from trains import Stream, Train, eventually
 
 pytestmark = pytest.mark.e2e
 
-CHUNKS = 60
+CHUNKS = 30
 
 
 @pytest.fixture
@@ -20,7 +19,8 @@ def models(scripted: Callable[..., str]) -> dict[str, Any]:
 
 
 def running_stream(train: Train, model: str) -> Stream:
-    stream = Stream(train, model, chunks=CHUNKS, delay_s=0.02)
+    """A stream that ends when `is_whole` is asked about it."""
+    stream = Stream(train, model, chunks=CHUNKS, delay_s=0.02, runs_on=True)
     eventually(lambda: len(stream.frames) > 3, what=f"a running stream of {model}")
     return stream
 
@@ -37,9 +37,9 @@ def states(train: Train) -> dict[str, str]:
 
 
 def test_a_group_serves_side_by_side_until_an_exclusive_one_needs_the_place(
-    start_train: Callable[..., Train], models: dict[str, Any]
+    ride: Callable[..., Train], models: dict[str, Any]
 ) -> None:
-    train = start_train(
+    train = ride(
         {
             "models": models,
             "groups": {
@@ -63,18 +63,19 @@ def test_a_group_serves_side_by_side_until_an_exclusive_one_needs_the_place(
         assert states(train) == {"a": "draining", "b": "draining", "p": "ready"}
         assert train.chat("p").status_code == 200
 
+        assert is_whole(a)
+        assert not waiting.done()  # it waits for b as well
+        assert is_whole(b)
         assert waiting.result().json()["model"] == "c"
 
-    assert is_whole(a)
-    assert is_whole(b)
     assert states(train) == {"c": "ready", "p": "ready"}
     assert train.model("p")["pid"] == pid
 
 
 def test_the_matrix_makes_the_cheaper_model_go(
-    start_train: Callable[..., Train], models: dict[str, Any]
+    ride: Callable[..., Train], models: dict[str, Any]
 ) -> None:
-    train = start_train(
+    train = ride(
         {
             "models": models,
             "matrix": {
@@ -99,19 +100,18 @@ def test_the_matrix_makes_the_cheaper_model_go(
 
 
 def test_groups_come_into_force_while_a_stream_runs(
-    start_train: Callable[..., Train], models: dict[str, Any]
+    ride: Callable[..., Train], models: dict[str, Any]
 ) -> None:
-    train = start_train({"models": models})
+    train = ride({"models": models})
     a = running_stream(train, "a")
     pid = train.model("a")["pid"]
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(train.chat, "b")
         eventually(lambda: states(train) == {"a": "draining"})
 
-        config = yaml.safe_load((train.log.parent / "config.yaml").read_text())
-        config["groups"] = {"pair": {"members": ["a", "b"], "swap": False}}
-        (train.log.parent / "config.yaml").write_text(yaml.safe_dump(config))
-        assert train.ask("reload")["changes"]["settings"] == ["routing"]
+        groups = {"pair": {"members": ["a", "b"], "swap": False}}
+        changes = train.reload({"models": models, "groups": groups})
+        assert changes["settings"] == ["routing"]
 
         assert waiting.result().json()["model"] == "b"
 

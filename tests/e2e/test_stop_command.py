@@ -4,8 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import yaml
-from trains import DEFAULTS, Train, eventually
+from trains import Train, eventually
 
 pytestmark = pytest.mark.e2e
 
@@ -14,12 +13,51 @@ def lines(train: Train, model: str) -> list[str]:
     return [line["line"] for line in train.ask("logs", model=model, lines=1000)["lines"]]
 
 
+def test_what_a_reload_says_stops_a_model_that_runs_and_one_that_fails_is_no_obstacle(
+    ride: Callable[..., Train], scripted: Callable[..., str], tmp_path: Path
+) -> None:
+    model = {"cmd": scripted(), "cmdStop": "sh -c 'echo old; kill ${PID}'"}
+    train = ride({"models": {"a": model}})
+    assert train.chat("a").status_code == 200
+    changed = model | {"cmdStop": "/nowhere/docker stop --key sk-secret a"}
+    changes = train.reload({"models": {"a": changed}})
+    assert changes["adjusted"] == [{"model": "a", "keys": ["cmdStop"]}]
+
+    answer = train.ask("unload", model="a")
+
+    assert answer["took_s"] < 5  # SIGTERM did it
+    assert "old" not in lines(train, "a")
+    log = train.log_text()
+    assert "process.stop_command_failed" in log
+    assert "cannot start 'docker': the program was not found" in log
+    assert "sk-secret" not in log
+
+
+def test_a_model_that_is_started_otherwise_now_is_stopped_as_it_was_started(
+    ride: Callable[..., Train], scripted: Callable[..., str]
+) -> None:
+    """The new command may name a container that does not run yet."""
+
+    def model(name: str) -> dict[str, str]:
+        stop = f"sh -c 'echo stop {name}; kill ${{PID}}'"
+        return {"cmd": scripted("--name", name), "cmdStop": stop}
+
+    train = ride({"models": {"a": model("old")}})
+    assert train.chat("a").status_code == 200
+    train.write_config({"models": {"a": model("new")}})
+
+    assert train.ask("reload", drain=True)["draining"] == ["a"]
+
+    eventually(lambda: train.model("a")["state"] == "stopped", what="a model that is drained")
+    assert [line for line in lines(train, "a") if line.startswith("stop ")] == ["stop old"]
+
+
 def test_it_ends_a_model_for_a_swap_and_for_the_end_of_arriero(
-    start_train: Callable[..., Train], scripted: Callable[..., str], tmp_path: Path
+    ride: Callable[..., Train], scripted: Callable[..., str], tmp_path: Path
 ) -> None:
     stamps = tmp_path / "stamps"
     says = "echo stop $NAME ${PID} at ${PORT} | tee -a $STAMPS; kill -KILL ${PID}"
-    train = start_train(
+    train = ride(
         {
             "models": {
                 "a": {
@@ -46,46 +84,3 @@ def test_it_ends_a_model_for_a_swap_and_for_the_end_of_arriero(
     written = stamps.read_text()
     assert written.count("stop alpha") == 3
     assert " term " not in written.replace("\n", " ")  # SIGTERM never came
-
-
-def test_what_a_reload_says_stops_a_model_that_runs_and_one_that_fails_is_no_obstacle(
-    start_train: Callable[..., Train], scripted: Callable[..., str], tmp_path: Path
-) -> None:
-    model = {"cmd": scripted(), "cmdStop": "sh -c 'echo old; kill ${PID}'"}
-    train = start_train({"models": {"a": model}})
-    assert train.chat("a").status_code == 200
-    text = {"models": {"a": model | {"cmdStop": "/nowhere/docker stop --key sk-secret a"}}}
-    file = train.log.parent / "config.yaml"
-    file.write_text(yaml.safe_dump(DEFAULTS | text))
-    changes = train.ask("reload")["changes"]
-    assert changes["adjusted"] == [{"model": "a", "keys": ["cmdStop"]}]
-
-    answer = train.ask("unload", model="a")
-
-    assert answer["took_s"] < 5  # SIGTERM did it
-    assert "old" not in lines(train, "a")
-    log = train.log.read_text()
-    assert "process.stop_command_failed" in log
-    assert "cannot start 'docker': the program was not found" in log
-    assert "sk-secret" not in log
-
-
-def test_a_model_that_is_started_otherwise_now_is_stopped_as_it_was_started(
-    start_train: Callable[..., Train], scripted: Callable[..., str]
-) -> None:
-    """The new command may name a container that does not run yet."""
-
-    def model(name: str) -> dict[str, str]:
-        stop = f"sh -c 'echo stop {name}; kill ${{PID}}'"
-        return {"cmd": scripted("--name", name), "cmdStop": stop}
-
-    train = start_train({"models": {"a": model("old")}})
-    assert train.chat("a").status_code == 200
-    file = train.log.parent / "config.yaml"
-    text = DEFAULTS | {"models": {"a": model("new")}}
-    file.write_text(yaml.safe_dump(text))
-
-    assert train.ask("reload", drain=True)["draining"] == ["a"]
-
-    eventually(lambda: train.model("a")["state"] == "stopped", what="a model that is drained")
-    assert [line for line in lines(train, "a") if line.startswith("stop ")] == ["stop old"]

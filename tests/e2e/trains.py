@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import psutil
+import yaml
 import zmq
 
 from tests.start_port import START_PORT
@@ -44,6 +45,8 @@ class Train:
     socket_dir: Path
     log: Path
     url: str = ""
+    log_begin: int = 0  # where in the log the part of the test begins that has the train now
+    _checked: int = 0
     _context: zmq.Context[zmq.Socket[bytes]] = field(default_factory=zmq.Context)
 
     def ask(self, cmd: str, *, within_s: float = PATIENCE_S, **more: Any) -> dict[str, Any]:
@@ -65,6 +68,47 @@ class Train:
         """Number -> process id of the workers that serve."""
         found = self.ask("workers")["workers"]
         return {one["worker"]: one["pid"] for one in found if one["state"] == "serving"}
+
+    def write_config(self, config: dict[str, Any]) -> None:
+        """Replace the file, as an editor does."""
+        file = self.log.parent / "config.yaml"
+        new = file.with_suffix(".new")
+        new.write_text(yaml.safe_dump(DEFAULTS | config))
+        new.rename(file)
+
+    def reload(self, config: dict[str, Any], **options: Any) -> dict[str, Any]:
+        """Put another configuration in the place of this one; return what that changed."""
+        self.write_config(config)
+        answer = self.ask("reload", **options)
+        assert answer["ok"], answer
+        return answer["changes"]  # type: ignore[no-any-return]
+
+    def begin_anew(self, config: dict[str, Any]) -> None:
+        """Be as if just started with this configuration; what ran is cut off."""
+        self.ask("unload", mode="now")
+        self.reload(config)
+        assert self.ask("status")["config"]["needs_restart"] == []
+
+        def is_idle() -> bool:
+            status = self.ask("status")
+            states = {model["model"]: model["state"] for model in status["models"]}
+            return states == dict.fromkeys(config["models"], "stopped") and not status["queue"]
+
+        eventually(is_idle, what="a train on which nothing runs")
+        count = (DEFAULTS | config)["workers"]
+        eventually(lambda: len(self.workers()) == count, what=f"{count} workers")
+        self.log_begin = self.log.stat().st_size
+
+    def log_text(self) -> str:
+        """What the log has told since the test got this train."""
+        return self.log.read_bytes()[self.log_begin :].decode()
+
+    def new_errors(self, expected: Collection[str]) -> list[str]:
+        """The unexpected errors in what the log has told since the last time."""
+        told = self.log.read_bytes()[self._checked :]
+        told = told[: told.rfind(b"\n") + 1]
+        self._checked += len(told)
+        return unexpected_errors(told.decode(errors="replace"), expected)
 
     @contextmanager
     def events(self, *topics: str) -> Generator[Callable[[], dict[str, Any]], None, None]:
@@ -150,7 +194,10 @@ def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
 
 
 class Stream:
-    """A chat stream that is read in a thread, frame by frame."""
+    """A chat stream that is read in a thread, frame by frame.
+
+    One that `runs_on` keeps its last chunk until it is told to end: no machine is too slow for it.
+    """
 
     def __init__(
         self,
@@ -160,6 +207,7 @@ class Stream:
         chunks: int = 5,
         delay_s: float = 0.0,
         within_s: float = PATIENCE_S,
+        runs_on: bool = False,
     ) -> None:
         self.frames: list[str] = []
         self.status = 0
@@ -171,6 +219,9 @@ class Stream:
             "messages": [],
             "script": f"chunks={chunks},delay={delay_s}",
         }
+        self._gate = train.log.parent / f"gate-{time.monotonic_ns()}"
+        if runs_on:
+            self._body["script"] += f",gate={self._gate}"
         self._within_s = within_s
         self._thread = threading.Thread(target=self._read)
         self._thread.start()
@@ -185,7 +236,13 @@ class Stream:
         except httpx.HTTPError as exc:
             self.error = exc
 
+    def end(self) -> None:
+        """Let it come to its end."""
+        self._gate.touch()
+
     def finish(self) -> "Stream":
+        """Return when it has come to its end."""
+        self.end()
         self._thread.join(self._within_s)
         assert not self._thread.is_alive()
         return self
