@@ -83,8 +83,18 @@ def ridden() -> list[Train]:
     return []
 
 
+@pytest.fixture(scope="module")
+def environ_of_ride() -> dict[str, str]:
+    """The variables that the train of `ride` is to be started with; for a file to override."""
+    return {}
+
+
 @pytest.fixture
-def ride(start_shared_train: Callable[..., Train], ridden: list[Train]) -> Callable[..., Train]:
+def ride(
+    start_shared_train: Callable[..., Train],
+    ridden: list[Train],
+    environ_of_ride: dict[str, str],
+) -> Callable[..., Train]:
     """A function that gives the train of this file a config: as a start, for a tenth of the time.
 
     Nothing runs on it then, whatever an earlier test has left.
@@ -94,7 +104,7 @@ def ride(start_shared_train: Callable[..., Train], ridden: list[Train]) -> Calla
         if ridden and ridden[-1].process.poll() is None:
             ridden[-1].begin_anew(config)
         else:
-            ridden.append(start_shared_train(config))
+            ridden.append(start_shared_train(config, environ=environ_of_ride))
         return ridden[-1]
 
     return configured

@@ -11,13 +11,18 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-import yaml
-from trains import DEFAULTS, PATIENCE_S, Train, eventually
+from trains import PATIENCE_S, Train, eventually
 from wsproto import ConnectionType, WSConnection, events
 
 pytestmark = pytest.mark.e2e
 
 OWN = "sk-own-key-of-arriero"
+
+
+@pytest.fixture(scope="module")
+def environ_of_ride() -> dict[str, str]:
+    """Variables of which two hold our own key."""
+    return {"MINE": OWN, "LIST": f"x,{OWN}", "OTHER": "sk-other-key"}
 
 
 def ask(train: Train, model: str, **headers: str) -> httpx.Response:
@@ -65,44 +70,50 @@ def models(scripted: Callable[..., str], folder: Path) -> dict[str, dict[str, An
     }
 
 
-@pytest.mark.parametrize("keys", [[], [OWN]], ids=["no own keys", "own keys"])
 def test_a_model_is_shown_its_own_key_and_nobody_else_sees_it(
-    start_train: Callable[..., Train], scripted: Callable[..., str], tmp_path: Path, keys: list[str]
+    ride: Callable[..., Train], scripted: Callable[..., str], tmp_path: Path
 ) -> None:
+    """Whether we want to be shown a key ourselves, or not."""
     said = models(scripted, tmp_path)
-    train = start_train({"models": said, "apiKeys": keys})
+    config = {"models": said, "groups": {"all": {"members": [*said], "swap": False}}}
+    train = ride(config)
+    told: list[Any] = []
 
     with train.events("") as next_event:
-        for model in said:
-            answer = ask(train, model, Authorization=f"Bearer {OWN}", **{"x-api-key": OWN})
-            assert shown(answer) == {"authorization": f"Bearer s3cret-{model}"}
-        told = [train.ask("status"), train.ask("explain", model="env"), train.ask("workers")]
+        for keys in ([], [OWN]):
+            assert train.reload(config | {"apiKeys": keys})["relaunch"] == []
+            for model in said:
+                answer = ask(train, model, Authorization=f"Bearer {OWN}", **{"x-api-key": OWN})
+                assert shown(answer) == {"authorization": f"Bearer s3cret-{model}"}
+            told += [train.ask("status"), train.ask("explain", model="env"), train.ask("workers")]
+            told += [httpx.get(f"{train.url}/running", headers={"x-api-key": OWN}).json()]
+        assert ask(train, "env").status_code == 401
         told += [train.ask("swap", model="shell", wait=True)]
         told += [train.ask("logs", model=model) for model in said]
-        told += [httpx.get(f"{train.url}/running", headers={"x-api-key": OWN}).json()]
         train.ask("unload")
         last = train.ask("status")["seq"]
         while (event := next_event())["seq"] < last:
             told.append(event)
-    config = train.log.parent / "config.yaml"
+    config_file = train.log.parent / "config.yaml"
+    assert OWN in config_file.read_text()
     checked = subprocess.run(
-        [sys.executable, "-m", "arriero.supervisor", "check", str(config)],
+        [sys.executable, "-m", "arriero.supervisor", "check", str(config_file)],
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,
         check=False,
     )
     assert "env" in checked.stdout
-    everything = json.dumps(told) + checked.stdout + checked.stderr + train.log.read_text()
+    everything = json.dumps(told) + checked.stdout + checked.stderr + train.log_text()
     assert "s3cret" not in everything
     assert OWN not in everything
 
 
 def test_without_any_key_the_client_s_own_goes_on_as_it_came(
-    start_train: Callable[..., Train], scripted: Callable[..., str]
+    ride: Callable[..., Train], scripted: Callable[..., str]
 ) -> None:
     said = {"models": {"a": {"cmd": scripted()}, "k": {"cmd": scripted("--api-key", "s3cret-k")}}}
-    train = start_train(said)
+    train = ride(said)
     client = {"Authorization": "Bearer of-the-client", "x-api-key": "theirs", "api-key": "azure's"}
 
     assert shown(ask(train, "a", **client)) == {
@@ -116,19 +127,17 @@ def test_without_any_key_the_client_s_own_goes_on_as_it_came(
     assert shown(ask(train, "a", **named)) == {}
     assert shown(ask(train, "k", **client)) == {"authorization": "Bearer s3cret-k"}
 
-    file = train.log.parent / "config.yaml"
-    file.write_text(yaml.safe_dump(DEFAULTS | said | {"apiKeys": [OWN]}))
-    assert train.ask("reload")["ok"]
+    train.reload(said | {"apiKeys": [OWN]})
     assert ask(train, "a", **client).status_code == 401
     assert shown(ask(train, "a", **client | {"Authorization": f"Bearer {OWN}"})) == {}
     assert shown(ask(train, "a", **{"x-api-key": OWN})) == {}
 
 
 def test_a_made_key_is_another_one_at_each_start_and_closes_the_port(
-    start_train: Callable[..., Train], scripted: Callable[..., str]
+    ride: Callable[..., Train], scripted: Callable[..., str]
 ) -> None:
     env = ["LLAMA_API_KEY=${API_KEY}"]
-    train = start_train({"models": {"a": guarded(scripted(), env=env)}})
+    train = ride({"models": {"a": guarded(scripted(), env=env)}})
 
     seen = []
     for _ in range(2):
@@ -138,14 +147,13 @@ def test_a_made_key_is_another_one_at_each_start_and_closes_the_port(
         assert train.ask("unload")["ok"]
     assert len({*seen}) == 2
     assert all(len(key) == len("Bearer ") + 64 for key in seen)
-    assert not any(key.removeprefix("Bearer ") in train.log.read_text() for key in seen)
+    assert not any(key.removeprefix("Bearer ") in train.log_text() for key in seen)
 
 
 def test_the_variables_that_hold_our_own_keys_are_not_inherited(
-    start_train: Callable[..., Train], scripted: Callable[..., str]
+    ride: Callable[..., Train], scripted: Callable[..., str]
 ) -> None:
-    said = {"models": {"a": {"cmd": scripted()}}, "apiKeys": ["${env.MINE}"]}
-    train = start_train(said, environ={"MINE": OWN, "LIST": f"x,{OWN}", "OTHER": "sk-other-key"})
+    train = ride({"models": {"a": {"cmd": scripted()}}, "apiKeys": ["${env.MINE}"]})
 
     assert ask(train, "a", Authorization=f"Bearer {OWN}").status_code == 200
     pid = train.model("a")["pid"]
@@ -155,7 +163,7 @@ def test_the_variables_that_hold_our_own_keys_are_not_inherited(
 
 
 def test_another_key_in_the_configuration_is_for_the_next_start(
-    start_train: Callable[..., Train], scripted: Callable[..., str], tmp_path: Path
+    ride: Callable[..., Train], scripted: Callable[..., str], tmp_path: Path
 ) -> None:
     """Servers read their keys when they start: one that runs still wants the old one."""
     keys = tmp_path / "secret"
@@ -164,14 +172,12 @@ def test_another_key_in_the_configuration_is_for_the_next_start(
     wrapper.write_text(f"exec {command}")
     said = {"cmd": f"sh {wrapper} ${{PORT}}"}
     keys.write_text("the-old-key")
-    train = start_train({"models": {"a": said | {"apiKey": "the-old-key"}}})
+    train = ride({"models": {"a": said | {"apiKey": "the-old-key"}}})
     assert ask(train, "a").status_code == 200
 
     keys.write_text("the-new-key")
-    changed = DEFAULTS | {"models": {"a": said | {"apiKey": "the-new-key"}}}
-    (train.log.parent / "config.yaml").write_text(yaml.safe_dump(changed))
-    reply = train.ask("reload")
-    assert reply["changes"]["relaunch"] == [{"model": "a", "keys": ["apiKey"]}]
+    changes = train.reload({"models": {"a": said | {"apiKey": "the-new-key"}}})
+    assert changes["relaunch"] == [{"model": "a", "keys": ["apiKey"]}]
     assert shown(ask(train, "a")) == {"authorization": "Bearer the-old-key"}
     assert train.model("a")["stale"]
     assert train.ask("unload")["ok"]
@@ -182,11 +188,11 @@ def test_another_key_in_the_configuration_is_for_the_next_start(
 
 
 def test_a_server_on_a_unix_socket_is_started_asked_and_stopped(
-    start_train: Callable[..., Train], scripted: Callable[..., str], tmp_path: Path
+    ride: Callable[..., Train], scripted: Callable[..., str], tmp_path: Path
 ) -> None:
     path = tmp_path / "a.sock"
     command = scripted("--host", str(path)).replace("--port ${PORT}", "")
-    train = start_train({"models": {"a": guarded(command, proxy=f"unix:{path}")}})
+    train = ride({"models": {"a": guarded(command, proxy=f"unix:{path}")}})
 
     for _ in range(2):  # the second one finds what the first one has left
         assert ask(train, "a").status_code == 200
@@ -202,12 +208,12 @@ def test_a_server_on_a_unix_socket_is_started_asked_and_stopped(
 
 
 def test_a_web_socket_goes_to_a_unix_socket_and_shows_the_key(
-    start_train: Callable[..., Train], scripted: Callable[..., str], tmp_path: Path
+    ride: Callable[..., Train], scripted: Callable[..., str], tmp_path: Path
 ) -> None:
     path = tmp_path / "a.sock"
     command = scripted("--host", str(path)).replace("--port ${PORT}", "")
     env = ["LLAMA_API_KEY=${API_KEY}"]
-    train = start_train({"models": {"a": guarded(command, proxy=f"unix:{path}", env=env)}})
+    train = ride({"models": {"a": guarded(command, proxy=f"unix:{path}", env=env)}})
     host, _, port = train.url.removeprefix("http://").partition(":")
 
     ws = WSConnection(ConnectionType.CLIENT)
@@ -226,13 +232,13 @@ def test_a_web_socket_goes_to_a_unix_socket_and_shows_the_key(
 
 
 def test_a_socket_of_somebody_else_is_left_alone(
-    start_train: Callable[..., Train], scripted: Callable[..., str], tmp_path: Path
+    ride: Callable[..., Train], scripted: Callable[..., str], tmp_path: Path
 ) -> None:
     path = tmp_path / "a.sock"
     command = scripted("--host", str(path)).replace("--port ${PORT}", "")
     with subprocess.Popen(command.split(), stderr=subprocess.DEVNULL) as other:
         eventually(path.exists)
-        train = start_train({"models": {"a": guarded(command, proxy=f"unix:{path}")}})
+        train = ride({"models": {"a": guarded(command, proxy=f"unix:{path}")}})
         refused = ask(train, "a")
         other.kill()
     assert refused.status_code == 500

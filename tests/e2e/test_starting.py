@@ -62,49 +62,49 @@ def script(path: Path, text: str) -> Path:
     ],
 )
 def test_a_wrapper_that_runs_from_a_terminal_runs_here(
-    start_train: Callable[..., Train], server: str, tiny: Path, tmp_path: Path, shape: str
+    ride: Callable[..., Train], server: str, tiny: Path, tmp_path: Path, shape: str
 ) -> None:
     text = WRAPPERS[shape].format(server=server, python=sys.executable)
     wrapper = script(tmp_path / "llama-server", text)  # its name alone says nothing
     cmd = f"{wrapper} --port ${{PORT}} -m {tiny} {OPTIONS}"
-    train = start_train({"models": {"m": {"cmd": cmd, "healthCheckTimeout": 60}}})
+    train = ride({"models": {"m": {"cmd": cmd, "healthCheckTimeout": 60}}})
 
     answer = train.chat("m")
     assert answer.status_code == 200, answer.text
     pid = train.model("m")["pid"]
     assert train.chat("m").status_code == 200
     assert train.model("m")["pid"] == pid  # it did not end in between
-    assert "model.again" not in train.log.read_text()
+    assert "model.again" not in train.log_text()
 
 
 def test_what_ends_itself_for_its_report_is_started_again_without_it(
-    start_train: Callable[..., Train], server: str, tiny: Path, tmp_path: Path
+    ride: Callable[..., Train], server: str, tiny: Path, tmp_path: Path
 ) -> None:
     """Asked for it by `env`, behind a wrapper that does not pass our pipe on."""
     wrapper = script(tmp_path / "start", WRAPPERS["background"].format(server=server))
     cmd = f"{wrapper} --port ${{PORT}} -m {tiny} {OPTIONS}"
     model = {"cmd": cmd, "env": ["LLAMA_SERVER_ROUTER_PORT=1"], "healthCheckTimeout": 60}
-    train = start_train({"models": {"m": model}})
+    train = ride({"models": {"m": model}})
 
     first = train.chat("m")
-    assert first.status_code == 200, first.text + train.log.read_text()
+    assert first.status_code == 200, first.text + train.log_text()
     assert train.chat("m").status_code == 200
     environ = Path(f"/proc/{train.model('m')['pid']}/environ").read_bytes().split(b"\0")
     assert not any(entry.startswith(b"LLAMA_SERVER_ROUTER_PORT") for entry in environ)
-    starts = train.log.read_text().count("model.starting")
+    starts = train.log_text().count("model.starting")
     train.ask("unload")
     assert train.chat("m").status_code == 200
-    assert train.log.read_text().count("model.starting") == starts + 1  # remembered
+    assert train.log_text().count("model.starting") == starts + 1  # remembered
 
 
 @pytest.mark.parametrize(
     ("written", "reports"), [([], True), (["LLAMA_SERVER_ROUTER_PORT="], False)]
 )
 def test_llama_server_itself_is_asked_for_its_report_unless_env_takes_it_away(
-    start_train: Callable[..., Train], server: str, tiny: Path, written: list[str], reports: bool
+    ride: Callable[..., Train], server: str, tiny: Path, written: list[str], reports: bool
 ) -> None:
     cmd = f"env A=b nice -n 1 {server} --port ${{PORT}} -m {tiny} {OPTIONS}"
-    train = start_train({"models": {"m": {"cmd": cmd, "env": written}}})
+    train = ride({"models": {"m": {"cmd": cmd, "env": written}}})
     assert train.chat("m").status_code == 200
     environ = Path(f"/proc/{train.model('m')['pid']}/environ").read_bytes().split(b"\0")
     assert (b"LLAMA_SERVER_ROUTER_PORT=1" in environ) == reports
@@ -122,7 +122,7 @@ def test_llama_server_itself_is_asked_for_its_report_unless_env_takes_it_away(
     ],
 )
 def test_the_error_names_what_is_wrong_and_says_the_same_each_time(
-    start_train: Callable[..., Train],
+    ride: Callable[..., Train],
     server: str,
     tiny: Path,
     tmp_path: Path,
@@ -133,7 +133,7 @@ def test_the_error_names_what_is_wrong_and_says_the_same_each_time(
     broken.write_bytes(b"GGUF" + bytes(100))
     files = {"missing": tmp_path / "missing.gguf", "broken": broken, "tiny": tiny}
     cmd = f"{server} --port ${{PORT}} {change.format(**files)}"
-    train = start_train({"models": {"m": {"cmd": cmd}}})
+    train = ride({"models": {"m": {"cmd": cmd}}})
 
     def message() -> str:
         answer = train.chat("m")
@@ -152,12 +152,12 @@ def test_the_error_names_what_is_wrong_and_says_the_same_each_time(
 
 
 def test_two_supervisors_with_the_same_first_port_do_not_disturb_each_other(
-    start_train: Callable[..., Train], scripted: Callable[..., str]
+    ride: Callable[..., Train], start_train: Callable[..., Train], scripted: Callable[..., str]
 ) -> None:
     """Both choose it before a server binds it; the loser takes another one, and nobody notices."""
     model = {"cmd": scripted("--listen-late", "--load-s", "1")}
     config = {"models": {"m": model}, "startPort": 5790}
-    trains = [start_train(config), start_train(config)]
+    trains = [ride(config), start_train(config)]
     statuses: list[int] = []
     threads = [
         threading.Thread(target=lambda train=train: statuses.append(train.chat("m").status_code))
@@ -170,7 +170,7 @@ def test_two_supervisors_with_the_same_first_port_do_not_disturb_each_other(
     assert statuses == [200, 200]
     ports = {train.model("m")["endpoint"] for train in trains}
     assert len(ports) == 2
-    logs = "".join(train.log.read_text() for train in trains)
+    logs = "".join(train.log_text() for train in trains)
     assert "model.again" in logs
 
 
@@ -199,14 +199,14 @@ def test_two_supervisors_with_the_same_first_port_do_not_disturb_each_other(
     ],
 )
 def test_the_error_says_what_is_missing(
-    start_train: Callable[..., Train],
+    ride: Callable[..., Train],
     scripted: Callable[..., str],
     options: str,
     more: dict[str, str],
     told: str,
 ) -> None:
     model = {"cmd": scripted(options), "healthCheckTimeout": 4} | more
-    train = start_train({"models": {"m": model}})
+    train = ride({"models": {"m": model}})
 
     answer = train.chat("m")
 
