@@ -58,6 +58,7 @@ an unclean close. Layout, lowest first; a file imports only from those above it:
     progress_view  deciding   how all models stand
     websocket      deciding   messages of a WebSocket; which model, when to close, and why
     ws_turns       deciding   the accounts of its turns
+    health         deciding   the answer to /health
     page_request   deciding   a request as Hypercorn gets it
     http2_frames   deciding   frames of HTTP/2: where they end, and what they cost
     http2_head     deciding   heads: HTTP/2 -> HTTP/1.1 and back
@@ -84,6 +85,7 @@ an unclean close. Layout, lowest first; a file imports only from those above it:
     front          doing      one client connection: which door?
     listen         doing      accepts connections
     page_door      doing      Hypercorn, for all that is no model request
+    late_pages     doing      the same, imported when somebody first comes
     http2_door     doing      streams of HTTP/2 as connections of their own
     edge           doing      what goes wrong on a connection ends at most that
     pages          doing      the Quart app

@@ -4,7 +4,6 @@ import gc
 import logging
 import os
 import socket
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -18,10 +17,9 @@ from arriero.protocol.transport import connected, open_context
 from .edge import FLOOD_LOG, contain
 from .front import serve_connection
 from .http2_door import Http2Door
+from .late_pages import open_late_pages
 from .link import TOPICS, SupervisorLink
 from .listen import accept_connections, open_listener, where_listening
-from .page_door import open_page_door
-from .pages import make_pages
 from .sentry import Connection, Sentry
 from .service import Service
 from .shares import Shares
@@ -91,7 +89,7 @@ async def run_worker(settings: Settings, on_orphaned: Callable[[], None]) -> Non
 
 async def _serve(settings: Settings, service: Service, link: SupervisorLink) -> None:
     """Serve connections until `link.finish`, and until those that run then have ended."""
-    async with open_page_door(make_pages(service, int(time.time()))) as page_door:
+    async with open_late_pages(service) as page_door:
 
         async def take_stream(sock: socket.socket, peer: bytes) -> None:
             conn = Connection(Wire(sock), peer, service.sentry)

@@ -98,6 +98,7 @@ class Call:
         turns: Tells it in the events of a turn; None if that was not asked for.
         waiting: What it is told while it waits; None for one that never had to, or is no stream.
         mode: How a stream is told that it lives.
+        has_waited: It has waited for its model, perhaps with thousands of others.
         begun: Something of the answer was sent.
         committed: It was begun before the upstream had said anything.
     """
@@ -123,6 +124,7 @@ class Call:
     turns: TurnVoice | None = None
     waiting: WaitingStream | None = None
     mode: Mode = "off"
+    has_waited: bool = False
     begun: bool = False
     committed: bool = False
     _speaks_from: float = math.inf  # of the prompt

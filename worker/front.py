@@ -30,6 +30,7 @@ from .errors import (
     Unauthorized,
 )
 from .head import MAX_HEAD_BYTES, RequestHead, parse_head
+from .health import asks_for_health, health_answer
 from .pace import TOTAL_S, Pace
 from .paths import Form, Route, error_form, find_route
 from .sentry import HEAD_S, IDLE_S, Connection, Waits
@@ -104,10 +105,21 @@ async def serve_connection(
             if is_socket:
                 await answer_websocket(service, conn, head, find_socket(head))
                 break
+            if route is None and asks_for_health(head):
+                close = not head.keep_alive or service.finishing
+                random = service.random.take(RANDOM_BYTES)
+                await conn.send(health_answer(head, service.names.config, random, close=close))
+                conn.requests += 1
+                if close:
+                    break
+                conn.wait_for(Waits.IDLE, IDLE_S)
+                continue
             if route is None:  # whatever has a door of its own (a preflight, say)
                 _refuse_large(head, service)
                 await page_door(conn, head, raw, hold)
                 break
+            if service.leases.is_crowded:  # a cold model, and everybody asks for it at once
+                await service.sentry.fairness.turn()
             if not await _answer(conn, service, head, route, hold) or service.finishing:
                 if conn.buffer:
                     await wire.linger()  # pipelined bytes must not wipe the answer

@@ -39,6 +39,7 @@ async def hold(service: Service, call: Call, *, is_patient: bool = False) -> Lea
     wakeup = conn.wakeup = Wakeup()
     waiter, want = service.leases.want(model, partial(service.waking.soon, wakeup.set))
     conn.wait_for(Waits.SUPERVISOR, float("inf"))
+    call.has_waited = True
     call.start_waiting()
     is_held = is_patient or call.is_told or call.gets_blanks
     hold_s = STREAM_HOLD_S if is_held else call.config.nonstream_hold_s

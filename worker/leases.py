@@ -9,6 +9,7 @@ Rule 3: methods return what has to be said to the supervisor; they say nothing t
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from arriero.protocol.activity import UpstreamKind
 from arriero.protocol.lease import (
@@ -26,6 +27,9 @@ from arriero.protocol.lease import (
 from arriero.protocol.values import ErrorInfo
 
 from .headers import bearer_line
+
+# Requests that wait, from which on others may be as many.
+_CROWD: Final = 16
 
 LOST = ErrorInfo(
     code="supervisor_lost",
@@ -87,6 +91,11 @@ class Leases:
     _waiting: dict[int, Waiter] = field(default_factory=dict)
     _used: set[str] = field(default_factory=set)
     _requests: int = 0
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether so many wait that all who come may not be looked at in one go."""
+        return len(self._waiting) > _CROWD
 
     # --- requests ------------------------------------------------------------------------------
 

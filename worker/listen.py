@@ -16,7 +16,7 @@ from .shares import PATIENCE_S, Shares
 log = logging.getLogger(__name__)
 
 # Connections taken in one turn of the loop. Each has its request read in the next one.
-_ACCEPTED_AT_ONCE = 16
+_ACCEPTED_AT_ONCE = 64
 
 # Seconds between two looks at whether others have taken what was left to them: the shortest wait
 # that the kernel knows.

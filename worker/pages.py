@@ -17,6 +17,7 @@ from arriero.protocol.activity import RequestRecord
 from arriero.protocol.lease import CancelResult
 from arriero.protocol.values import State
 
+from . import health as health_page
 from .cors import Field, answer_fields, preflight_fields
 from .error_answer import error_parts
 from .errors import (
@@ -173,7 +174,7 @@ def make_pages(service: Knowledge, started_at: int) -> QuartTrio:
 
     @app.get("/health")
     async def health() -> Response:
-        return Response("OK", content_type="text/plain; charset=utf-8")
+        return Response(health_page.BODY, content_type=health_page.CONTENT_TYPE)
 
     @app.get("/running")
     async def running() -> dict[str, Any]:

@@ -85,6 +85,8 @@ async def relay(
         if not data:
             blame(conn)
             raise Unanswered("the model's server went away before it answered")
+        if call.has_waited:  # all of them may be answered at once
+            await conn.sentry.fairness.turn()
         head, data = await read_head(call, link, endpoint, data)
         if gate is not None:
             gate.leave()

@@ -219,9 +219,9 @@ WRONG: dict[str, bytes] = {
 }  # fmt: skip
 
 OF_HTTP_1: dict[str, bytes] = {
-    "two requests for pages": b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n" * 2,
-    "stray line ends": b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n\r\n\r\n",
-    "page and garbage": b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n" + b"\xff" * 5000,
+    "two requests for pages": b"GET /running HTTP/1.1\r\nHost: localhost\r\n\r\n" * 2,
+    "stray line ends": b"GET /running HTTP/1.1\r\nHost: localhost\r\n\r\n\r\n\r\n",
+    "page and garbage": b"GET /running HTTP/1.1\r\nHost: localhost\r\n\r\n" + b"\xff" * 5000,
     "body that nobody reads": b"POST /nothing HTTP/1.1\r\nHost: localhost\r\n"
     b"Content-Length: 5000000\r\n\r\n" + b"x" * 5_000_000,
     "chunks that nobody reads": b"POST /nothing HTTP/1.1\r\nHost: localhost\r\n"
@@ -234,7 +234,7 @@ OF_HTTP_1: dict[str, bytes] = {
     "page by websocket": b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n"
     b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: x\r\n\r\n" + b"x" * 99,
     "preface with fields": b"PRI * HTTP/2.0\r\nHost: localhost\r\n\r\nSM\r\n\r\n",
-    "preface behind a page": b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n" + HELLO,
+    "preface behind a page": b"GET /running HTTP/1.1\r\nHost: localhost\r\n\r\n" + HELLO,
     "upgrade of a post": upgrade(b"AAMAAABkAAQAAP__").replace(b"GET /health", b"POST /v1/x"),
     "upgrade to both": upgrade(b"AAMAAABkAAQAAP__").replace(b"h2c", b"websocket, h2c"),
 }  # fmt: skip

@@ -107,8 +107,10 @@ def written(asked: Asked) -> bytes:
     if asked.is_socket:
         lines += ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"]
         lines += ["Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="]
-    elif asked.method == "POST":
-        lines += [f"Content-Length: {len(BODY)}"]
+    else:
+        lines += ["Connection: close"]
+        if asked.method == "POST":
+            lines += [f"Content-Length: {len(BODY)}"]
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 

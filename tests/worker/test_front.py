@@ -27,7 +27,7 @@ SSE = (
 
 
 def get(path: bytes, method: bytes = b"GET") -> bytes:
-    return b"%b %b HTTP/1.1\r\nHost: x\r\n\r\n" % (method, path)
+    return b"%b %b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" % (method, path)
 
 
 def body_of(answer: bytes) -> Any:
@@ -356,6 +356,29 @@ async def test_a_page_is_answered_after_model_requests_on_the_same_connection(
 
     assert [part[:3] for part in answer.split(b"HTTP/1.1 ")[1:]] == [b"200", b"200"]
     assert answer.endswith(b"OK")
+
+
+async def test_who_asks_for_its_health_keeps_the_connection(rig: Any, kit: Any) -> None:
+    health = b"GET /health HTTP/1.1\r\nHost: x\r\n"
+    async with await rig.connect() as stream:
+        for fields in (b"", b"Origin: http://localhost:3000\r\n", b"X-Request-Id: mine\r\n"):
+            await stream.send_all(health + fields + b"\r\n")
+            answer = await kit.read_answer(stream)
+            assert answer.startswith(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; ")
+            assert answer.endswith(b"\r\n\r\nOK")
+            assert (b"\r\nX-Request-Id: mine\r\n" in answer) is (b"mine" in fields)
+            assert (b"\r\nAccess-Control-Allow-Origin: *\r\n" in answer) is (b"Origin" in fields)
+        await stream.send_all(health + b"Connection: close\r\n\r\n")
+        answer = await kit.read_to_end(stream)
+
+    assert b"\r\nConnection: close\r\n" in answer
+    assert answer.endswith(b"OK")
+
+
+async def test_health_that_is_asked_for_with_a_body_is_told_all_the_same(rig: Any) -> None:
+    head = b"GET /health HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n"
+
+    assert (await rig.ask(head + b"abc")).endswith(b"OK")
 
 
 async def test_health_is_answered_while_others_wait(rig: Any, kit: Any) -> None:

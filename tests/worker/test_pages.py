@@ -116,8 +116,8 @@ async def pages(known: Known) -> AsyncGenerator[Ask, None]:
             ours, theirs = socket.socketpair()
             stream = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
             said = len(body) if length is None else length
-            head = [f"{method} {path} HTTP/1.1", "Host: x", f"Content-Length: {said}", *lines]
-            raw = ("\r\n".join(head) + "\r\n\r\n").encode()
+            head = [f"{method} {path} HTTP/1.1", "Host: x", "Connection: close", *lines]
+            raw = "\r\n".join([*head, f"Content-Length: {said}", "", ""]).encode()
             conn = Connection(Wire(theirs), b"", service.sentry)
             nursery.start_soon(serve_connection, conn, service, door, None)
             data = b""

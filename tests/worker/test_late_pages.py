@@ -1,0 +1,59 @@
+"""Pages cost a worker nothing until somebody asks for one."""
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import trio
+
+from arriero.worker import late_pages
+
+RUNNING = b"GET /running HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+
+def test_a_worker_that_starts_imports_nothing_that_only_pages_need() -> None:
+    code = "import sys, arriero.worker.__main__; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+
+    assert "arriero.worker.front" in loaded
+    assert not {"quart", "flask", "werkzeug", "hypercorn", "asyncio", "jinja2"} & set(loaded)
+
+
+async def test_all_who_come_first_get_one_app(rig: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    make = late_pages.LatePages._make_app
+
+    def counted(pages: late_pages.LatePages) -> Any:
+        made.append(make(pages))
+        return made[-1]
+
+    monkeypatch.setattr(late_pages.LatePages, "_make_app", counted)
+    answers = []
+
+    async def ask() -> None:
+        answers.append(await rig.ask(RUNNING))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(ask)
+
+    assert [answer[:12] for answer in answers] == [b"HTTP/1.1 200"] * 5
+    assert len(made) == 1
+
+
+async def test_if_the_app_cannot_be_loaded_only_those_who_ask_for_a_page_are_cut(
+    rig: Any, kit: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: late_pages.LatePages) -> Any:
+        raise ImportError("there is no quart any more")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(late_pages.LatePages, "_make_app", fail)
+        assert await rig.ask(RUNNING) in {b"", b"<reset>"}
+        assert (await rig.ask(kit.post())).startswith(b"HTTP/1.1 200")
+    assert (await rig.ask(RUNNING)).startswith(b"HTTP/1.1 200")  # it is tried again
+
+    assert "no quart any more" in caplog.text
