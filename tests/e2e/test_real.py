@@ -39,9 +39,9 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
 
 
 @pytest.fixture
-def real(start_train: Callable[..., Train], llama: Callable[..., str]) -> Train:
+def real(ride: Callable[..., Train], llama: Callable[..., str]) -> Train:
     """A train with the real models `tiny` and `small`."""
-    return start_train(
+    return ride(
         {
             "progress": "reasoning",
             "progressDelay": "0s",
@@ -192,10 +192,10 @@ def test_a_model_killed_in_mid_stream_raises_in_the_client(
 
 
 def test_a_client_that_leaves_frees_its_slot(
-    start_train: Callable[..., Train], llama: Callable[..., str]
+    ride: Callable[..., Train], llama: Callable[..., str]
 ) -> None:
     endless = llama("tiny", "--context-shift")
-    real = start_train({"models": {"tiny": {"cmd": endless}}})
+    real = ride({"models": {"tiny": {"cmd": endless}}})
     client = openai.OpenAI(base_url=f"{real.url}/v1", api_key="none", timeout=PATIENCE_S)
     told(client, "tiny")
     endpoint = real.model("tiny")["endpoint"]
@@ -215,12 +215,12 @@ def test_a_client_that_leaves_frees_its_slot(
 
 
 def test_a_broken_model_file_is_a_reason_and_not_a_riddle(
-    start_train: Callable[..., Train], llama: Callable[..., str], tmp_path: Path
+    ride: Callable[..., Train], llama: Callable[..., str], tmp_path: Path
 ) -> None:
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"GGUF" + bytes(100))
     cmd = re.sub(r"-m \S+", f"-m {broken}", llama())
-    train = start_train({"models": {"broken": {"cmd": cmd}}})
+    train = ride({"models": {"broken": {"cmd": cmd}}})
 
     answer = train.chat("broken")
 
@@ -263,10 +263,10 @@ def props(train: Train, name: str, **headers: str) -> int:
 
 
 def test_servers_with_keys_answer_behind_us_and_nobody_else(
-    start_train: Callable[..., Train], llama: Callable[..., str], tmp_path: Path
+    ride: Callable[..., Train], llama: Callable[..., str], tmp_path: Path
 ) -> None:
     (tmp_path / "keys").write_text("# ours\ns3cret-file\n")
-    train = start_train(
+    train = ride(
         {
             "models": {
                 "option": {"cmd": llama("tiny", "--api-key s3cret-option,another")},
@@ -289,14 +289,14 @@ def test_servers_with_keys_answer_behind_us_and_nobody_else(
     assert train.chat("made").status_code == 200
     assert key_of(train, "made") != first
     assert train.chat("wrong").status_code == 401
-    assert first not in train.log.read_text()
+    assert first not in train.log_text()
 
 
 def test_a_server_on_a_unix_socket_chats_streams_and_stops(
-    start_train: Callable[..., Train], llama: Callable[..., str], tmp_path: Path
+    ride: Callable[..., Train], llama: Callable[..., str], tmp_path: Path
 ) -> None:
     command = llama().replace("--host 127.0.0.1 --port ${PORT}", "--host %s/${MODEL_ID}.sock")
-    train = start_train(
+    train = ride(
         {
             "models": {
                 "tiny": {"cmd": command % tmp_path, "env": ["LLAMA_API_KEY=${API_KEY}"]},
@@ -325,9 +325,9 @@ def test_a_server_on_a_unix_socket_chats_streams_and_stops(
 
 
 def test_a_real_server_that_is_frozen_is_recycled_and_one_that_works_is_not(
-    start_train: Callable[..., Train], llama: Callable[..., str]
+    ride: Callable[..., Train], llama: Callable[..., str]
 ) -> None:
-    train = start_train({"hungAfter": "2s", "models": {"small": {"cmd": llama("small")}}})
+    train = ride({"hungAfter": "2s", "models": {"small": {"cmd": llama("small")}}})
     long = train.chat("small", max_tokens=400, ignore_eos=True)
     assert long.status_code == 200
     pid = train.model("small")["pid"]
