@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Callable
+from typing import Any
 
 import httpx
 import openai
@@ -12,11 +13,41 @@ from trains import DEFAULTS, PATIENCE_S, Train
 pytestmark = pytest.mark.e2e
 
 
-def test_only_who_shows_a_key_is_served(
-    start_train: Callable[..., Train], scripted: Callable[..., str]
-) -> None:
-    said = {"models": {"a": {"cmd": scripted()}}}
-    train = start_train(said | {"apiKeys": ["sk-one", "sk-two"]})
+class Doors:
+    """A train with the models `a` and `b`, of which each test says who is let in."""
+
+    def __init__(self, train: Train, said: dict[str, Any]) -> None:
+        self.train = train
+        self._said = said
+
+    def let_in(self, **keys: Any) -> Train:
+        """Have these keys of the configuration from now on, and no others; return the train."""
+        file = self.train.log.parent / "config.yaml"
+        file.write_text(yaml.safe_dump(DEFAULTS | self._said | keys))
+        assert self.train.ask("reload")["ok"]
+        return self.train
+
+    def states(self) -> dict[str, str]:
+        """Of both models."""
+        return {name: self.train.model(name)["state"] for name in ("a", "b")}
+
+
+@pytest.fixture(scope="module")
+def of_all(start_shared_train: Callable[..., Train], scripted: Callable[..., str]) -> Doors:
+    """All tests ride on one train, one after the other."""
+    said = {"models": {"a": {"cmd": scripted()}, "b": {"cmd": scripted()}}}
+    return Doors(start_shared_train(said), said)
+
+
+@pytest.fixture
+def doors(of_all: Doors) -> Doors:
+    """The same, with no model loaded."""
+    of_all.train.emptied()
+    return of_all
+
+
+def test_only_who_shows_a_key_is_served(doors: Doors) -> None:
+    train = doors.let_in(apiKeys=["sk-one", "sk-two"])
 
     refused = train.chat("a")
     assert refused.status_code == 401
@@ -36,14 +67,12 @@ def test_only_who_shows_a_key_is_served(
             model="a", messages=[{"role": "user", "content": "hi"}]
         )
         assert answer.choices[0].message.content
-        assert [model.id for model in client.models.list()] == ["a"]
+        assert [model.id for model in client.models.list()] == ["a", "b"]
     stranger = openai.OpenAI(base_url=f"{train.url}/v1", api_key="sk-no", max_retries=0)
     with stranger, pytest.raises(openai.AuthenticationError):
         stranger.models.list()
 
-    file = train.log.parent / "config.yaml"
-    file.write_text(yaml.safe_dump(DEFAULTS | said))
-    assert train.ask("reload")["ok"]
+    doors.let_in()
     assert train.chat("a").status_code == 200  # from now on nobody needs one
 
 
@@ -86,11 +115,8 @@ def ways_in(train: Train, *more: str, host: str = "localhost") -> list[int]:
     ]
 
 
-def test_no_way_in_without_a_key_loads_or_evicts_anything(
-    start_train: Callable[..., Train], scripted: Callable[..., str]
-) -> None:
-    models = {"a": {"cmd": scripted()}, "b": {"cmd": scripted()}}
-    train = start_train({"models": models, "apiKeys": ["sk-one"]})
+def test_no_way_in_without_a_key_loads_or_evicts_anything(doors: Doors) -> None:
+    train = doors.let_in(apiKeys=["sk-one"])
     body = {"model": "a", "messages": [{"role": "user", "content": "hi"}]}
     url, key = f"{train.url}/v1/chat/completions", {"x-api-key": "sk-one"}
     assert httpx.post(url, json=body, headers=key, timeout=PATIENCE_S).status_code == 200
@@ -98,8 +124,7 @@ def test_no_way_in_without_a_key_loads_or_evicts_anything(
     for more in ((), ("Authorization: Bearer sk-no",), ("x-api-key: sk-no",)):
         assert set(ways_in(train, *more)) == {401}
 
-    states = {name: train.model(name)["state"] for name in models}
-    assert states == {"a": "ready", "b": "stopped"}
+    assert doors.states() == {"a": "ready", "b": "stopped"}
 
 
 @pytest.mark.parametrize(
@@ -113,13 +138,9 @@ def test_no_way_in_without_a_key_loads_or_evicts_anything(
     ],
 )
 def test_no_page_of_the_web_loads_evicts_or_reads_anything(
-    start_train: Callable[..., Train],
-    scripted: Callable[..., str],
-    host: str,
-    more: tuple[str, ...],
+    doors: Doors, host: str, more: tuple[str, ...]
 ) -> None:
-    models = {"a": {"cmd": scripted()}, "b": {"cmd": scripted()}}
-    train = start_train({"models": models})
+    train = doors.let_in()
     assert train.chat("a").status_code == 200
     done = httpx.get(f"{train.url}/api/activity").json()["requests"]
 
@@ -132,26 +153,19 @@ def test_no_page_of_the_web_loads_evicts_or_reads_anything(
     ):
         assert raw(train, line, f"Host: {host}", *more) == 403
 
-    states = {name: train.model(name)["state"] for name in models}
-    assert states == {"a": "ready", "b": "stopped"}
+    assert doors.states() == {"a": "ready", "b": "stopped"}
     assert httpx.get(f"{train.url}/api/activity").json()["requests"] == done
 
 
-def test_pages_and_names_that_are_listed_are_let_in_from_the_next_request_on(
-    start_train: Callable[..., Train], scripted: Callable[..., str]
-) -> None:
-    said = {"models": {"a": {"cmd": scripted()}}}
-    train = start_train(said)
+def test_pages_and_names_that_are_listed_are_let_in_from_the_next_request_on(doors: Doors) -> None:
+    train = doors.let_in()
     line = "GET /v1/models HTTP/1.1"
     page, name = "Origin: https://chat.example", "Host: llm.example"
     assert raw(train, line, "Host: localhost", "Origin: http://localhost:3000") == 200
     assert raw(train, line, "Host: localhost", page) == 403
     assert raw(train, line, name) == 403
 
-    listed = {"cors": ["https://chat.example"], "allowedHosts": ["llm.example"]}
-    file = train.log.parent / "config.yaml"
-    file.write_text(yaml.safe_dump(DEFAULTS | said | listed))
-    assert train.ask("reload")["ok"]
+    doors.let_in(cors=["https://chat.example"], allowedHosts=["llm.example"])
     assert raw(train, line, "Host: localhost", page) == 200
     assert raw(train, line, name) == 200
 
@@ -164,8 +178,7 @@ def test_who_listens_to_the_world_without_keys_is_warned_at_the_start_and_by_a_r
     warning = "without a key; write one under apiKeys"
     assert train.log.read_text().count(warning) == 1
 
-    file = train.log.parent / "config.yaml"
+    doors = Doors(train, said)
     for more, count in (({"publicWithoutKeys": True}, 1), ({"apiKeys": ["k"]}, 1), ({}, 2)):
-        file.write_text(yaml.safe_dump(DEFAULTS | said | more))
-        assert train.ask("reload")["ok"]
+        doors.let_in(**more)
         assert train.log.read_text().count(warning) == count

@@ -3,7 +3,7 @@
 import contextlib
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 
 import httpx
 import psutil
@@ -16,12 +16,15 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")
-def train(start_shared_train: Callable[..., Train], scripted: Callable[..., str]) -> Train:
-    """One worker, so that every connection meets the same."""
+def train(
+    start_shared_train: Callable[..., Train], scripted: Callable[..., str]
+) -> Generator[Train]:
+    """One worker, so that every connection meets the same; in the end it stops at once."""
     config = {"models": {"a": {"cmd": scripted("--name", "a")}}}
     train = start_shared_train(config)
     assert train.chat("a").status_code == 200
-    return train
+    yield train
+    assert train.stop(within_s=10) == 0
 
 
 def connect(train: Train) -> socket.socket:
@@ -151,11 +154,8 @@ def heads_in(data: bytes) -> set[int]:
     return found
 
 
-def test_of_streams_whose_client_leaves_with_a_full_window_nothing_stays(
-    start_train: Callable[..., Train], scripted: Callable[..., str]
-) -> None:
+def test_of_streams_whose_client_leaves_with_a_full_window_nothing_stays(train: Train) -> None:
     connections, streams = 2, 40
-    train = start_train({"models": {"a": {"cmd": scripted("--name", "a")}}})
     assert train.chat("a").status_code == 200
     worker = worker_of(train)
     opened = worker.num_fds()
@@ -171,4 +171,4 @@ def test_of_streams_whose_client_leaves_with_a_full_window_nothing_stays(
         client.close()
 
     eventually(lambda: worker.num_fds() <= opened, what=f"{opened} open files again")
-    assert train.stop(within_s=10) == 0
+    eventually(lambda: train.model("a")["in_flight"] == 0, what="no request under way")
