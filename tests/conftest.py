@@ -38,15 +38,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 class ByTrain(LoadScopeScheduling):  # type: ignore[misc]  # it is in no list of public names
     """Gives each test to whichever process is free, but those that share something to one.
 
-    Tests that start whole trains go file by file: those of a file share trains. The judges, whose
-    libraries take long to import, stay together as well.
+    Tests that start whole trains go file by file: those of a file share trains. So do those of the
+    packages, which take long to build. The judges, whose libraries take long to import, stay
+    together as well.
     """
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0]
         if "/test_judges" in path or path.endswith("/e2e/test_apis.py"):
             return "judges"
-        return path if "/e2e/" in path or "/real/" in path else nodeid
+        shares = ("/e2e/", "/real/", "/packaging/")
+        return path if any(folder in path for folder in shares) else nodeid
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -1,12 +1,13 @@
 """Which requests the official clients repeat by themselves, as they come."""
 
 import re
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
+import yaml
 from gates import Gate, free_port, tiny_server
-from trains import Train, eventually
+from trains import DEFAULTS, Train, eventually
 
 from tests.judges.asked import Asked
 from tests.judges.panel import Panel
@@ -34,6 +35,26 @@ WHOLE = [
     "node chat whole",
     "node response whole",
 ]
+BROKEN = {f"broken-{number}": judge for number, judge in enumerate([*STREAMING, *WHOLE])}
+
+
+@pytest.fixture(scope="module")
+def gate(tmp_path_factory: pytest.TempPathFactory) -> Gate:
+    return Gate(tmp_path_factory.mktemp("gate"))
+
+
+@pytest.fixture(scope="module")
+def config(gate: Gate, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A broken model for each client, and one behind a gate."""
+    server = tiny_server(tmp_path_factory.mktemp("models"), slots=8, context=4096)
+    models = {name: {"cmd": "/nowhere/llama-server --port ${PORT}"} for name in BROKEN}
+    models["long"] = {"cmd": gate.command(server)}
+    return {"startPort": free_port(), "models": models}
+
+
+@pytest.fixture(scope="module")
+def train(start_shared_train: Callable[..., Train], config: dict[str, Any]) -> Train:
+    return start_shared_train(config)
 
 
 def refusals(train: Train, model: str) -> int:
@@ -42,39 +63,38 @@ def refusals(train: Train, model: str) -> int:
 
 
 def test_a_model_that_will_not_come_up_is_asked_for_once_by_each_client(
-    panel: Panel, start_train: Callable[..., Train]
+    panel: Panel, train: Train
 ) -> None:
-    judges = [*STREAMING, *WHOLE]
-    names = [f"broken-{number}" for number in range(len(judges))]
-    models = {name: {"cmd": "/nowhere/llama-server --port ${PORT}"} for name in names}
-    train = start_train({"startPort": free_port(), "models": models})
     asked = [
         Asked(judge=judge, url=train.url, model=name, retries=None)
-        for judge, name in zip(judges, names, strict=True)
+        for name, judge in BROKEN.items()
     ]
     for question, seen in zip(asked, panel.ask_all(asked)(), strict=True):
         who = (question.judge, seen)
         assert f"model {question.model} failed to load" in seen.error, who
         assert seen.status == 500, who
-    eventually(lambda: all(refusals(train, name) >= 1 for name in names))
-    assert {name: refusals(train, name) for name in names} == dict.fromkeys(names, 1)
+    eventually(lambda: all(refusals(train, name) >= 1 for name in BROKEN))
+    assert {name: refusals(train, name) for name in BROKEN} == dict.fromkeys(BROKEN, 1)
+
+
+@pytest.fixture
+def impatient(train: Train, config: dict[str, Any]) -> Iterator[Train]:
+    """The same train while it holds a request for a second only."""
+    file = train.log.parent / "config.yaml"
+    for more in ({"nonstreamHold": "1s"}, {}):
+        file.write_text(yaml.safe_dump(DEFAULTS | config | more))
+        assert train.ask("reload")["ok"]
+        if more:
+            yield train
 
 
 def test_a_load_longer_than_the_hold_is_joined_by_the_clients_own_retry(
-    panel: Panel, start_train: Callable[..., Train], tmp_path: Path
+    panel: Panel, impatient: Train, gate: Gate
 ) -> None:
-    gate = Gate(tmp_path / "gate")
-    train = start_train(
-        {
-            "nonstreamHold": "1s",
-            "startPort": free_port(),
-            "models": {"long": {"cmd": gate.command(tiny_server(tmp_path, slots=8, context=4096))}},
-        }
-    )
-    asked = [Asked(judge=judge, url=train.url, model="long", retries=None) for judge in WHOLE]
+    asked = [Asked(judge=judge, url=impatient.url, model="long", retries=None) for judge in WHOLE]
     answers = panel.ask_all(asked)
-    refused = train.chat("long")
-    eventually(lambda: refusals(train, "long") > len(asked), what="a refusal of each")
+    refused = impatient.chat("long")
+    eventually(lambda: refusals(impatient, "long") > len(asked), what="a refusal of each")
     gate.open()
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
     assert refused.json()["error"]["code"] == "model_loading"

@@ -55,7 +55,6 @@ def train(
     (folder / "tiny.gguf").write_bytes(b"GGUF" + bytes(100))
     return start_shared_train(
         {
-            "workers": 2,
             "progressDelay": "0s",
             "startPort": free_port(),
             "heartbeatInterval": "1s",
@@ -107,7 +106,7 @@ def test_the_stream_of_a_killed_worker_is_raised_by_every_client(
         assert seen.kind, question.judge  # what a cut connection is called differs
     eventually(
         lambda: (
-            len(train.workers()) == 2 and not set(before.values()) & set(train.workers().values())
+            len(train.workers()) == 1 and not set(before.values()) & set(train.workers().values())
         )
     )
 

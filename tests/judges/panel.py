@@ -15,8 +15,11 @@ from tests.judges.node_client import NODE, ensure_node_client
 
 HERE = Path(__file__).parent
 
-# Seconds; 4 s of an idle processor, while others want it as well.
-IMPORTS_S = 60.0
+# The clients for Python; one more is for Node.
+PYTHONS = ("openai", "anthropic", "langchain", "litellm")
+
+# Seconds; 6 s of an idle processor, while others want it as well.
+IMPORTS_S = 90.0
 
 
 Answers: TypeAlias = Callable[[], list[Seen]]
@@ -90,21 +93,13 @@ class Panel:
 @contextmanager
 def convened() -> Generator[Panel]:
     """Give a panel whose processes have been started; they end with the block."""
-    python = (sys.executable, HERE / "answer.py")
     node = ensure_node_client()
-    official = Judges(*python, "judge_openai", "judge_anthropic")
-    others = Judges(*python, "judge_langchain", "judge_litellm")
+    # All in one process: they import much that they have in common.
+    modules = [f"judge_{name}" for name in PYTHONS]
+    of_python = Judges(sys.executable, HERE / "answer.py", *modules)
     of_node = Judges(NODE, HERE / "judge_node.mjs", node)
     try:
-        yield Panel(
-            {
-                "openai": official,
-                "anthropic": official,
-                "langchain": others,
-                "litellm": others,
-                "node": of_node,
-            }
-        )
+        yield Panel(dict.fromkeys(PYTHONS, of_python) | {"node": of_node})
     finally:
-        for judges in (official, others, of_node):
+        for judges in (of_python, of_node):
             judges.close()
