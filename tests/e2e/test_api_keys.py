@@ -7,47 +7,24 @@ from typing import Any
 import httpx
 import openai
 import pytest
-import yaml
-from trains import DEFAULTS, PATIENCE_S, Train
+from trains import PATIENCE_S, Train
 
 pytestmark = pytest.mark.e2e
 
 
-class Doors:
-    """A train with the models `a` and `b`, of which each test says who is let in."""
-
-    def __init__(self, train: Train, said: dict[str, Any]) -> None:
-        self.train = train
-        self._said = said
-
-    def let_in(self, **keys: Any) -> Train:
-        """Have these keys of the configuration from now on, and no others; return the train."""
-        file = self.train.log.parent / "config.yaml"
-        file.write_text(yaml.safe_dump(DEFAULTS | self._said | keys))
-        assert self.train.ask("reload")["ok"]
-        return self.train
-
-    def states(self) -> dict[str, str]:
-        """Of both models."""
-        return {name: self.train.model(name)["state"] for name in ("a", "b")}
-
-
 @pytest.fixture(scope="module")
-def of_all(start_shared_train: Callable[..., Train], scripted: Callable[..., str]) -> Doors:
-    """All tests ride on one train, one after the other."""
-    said = {"models": {"a": {"cmd": scripted()}, "b": {"cmd": scripted()}}}
-    return Doors(start_shared_train(said), said)
+def said(scripted: Callable[..., str]) -> dict[str, Any]:
+    """What all tests say; each adds who is let in."""
+    return {"models": {"a": {"cmd": scripted()}, "b": {"cmd": scripted()}}}
 
 
-@pytest.fixture
-def doors(of_all: Doors) -> Doors:
-    """The same, with no model loaded."""
-    of_all.train.emptied()
-    return of_all
+def states(train: Train) -> dict[str, str]:
+    """Of both models."""
+    return {name: train.model(name)["state"] for name in ("a", "b")}
 
 
-def test_only_who_shows_a_key_is_served(doors: Doors) -> None:
-    train = doors.let_in(apiKeys=["sk-one", "sk-two"])
+def test_only_who_shows_a_key_is_served(ride: Callable[..., Train], said: dict[str, Any]) -> None:
+    train = ride(said | {"apiKeys": ["sk-one", "sk-two"]})
 
     refused = train.chat("a")
     assert refused.status_code == 401
@@ -72,7 +49,7 @@ def test_only_who_shows_a_key_is_served(doors: Doors) -> None:
     with stranger, pytest.raises(openai.AuthenticationError):
         stranger.models.list()
 
-    doors.let_in()
+    train.reload(said)
     assert train.chat("a").status_code == 200  # from now on nobody needs one
 
 
@@ -115,8 +92,10 @@ def ways_in(train: Train, *more: str, host: str = "localhost") -> list[int]:
     ]
 
 
-def test_no_way_in_without_a_key_loads_or_evicts_anything(doors: Doors) -> None:
-    train = doors.let_in(apiKeys=["sk-one"])
+def test_no_way_in_without_a_key_loads_or_evicts_anything(
+    ride: Callable[..., Train], said: dict[str, Any]
+) -> None:
+    train = ride(said | {"apiKeys": ["sk-one"]})
     body = {"model": "a", "messages": [{"role": "user", "content": "hi"}]}
     url, key = f"{train.url}/v1/chat/completions", {"x-api-key": "sk-one"}
     assert httpx.post(url, json=body, headers=key, timeout=PATIENCE_S).status_code == 200
@@ -124,7 +103,7 @@ def test_no_way_in_without_a_key_loads_or_evicts_anything(doors: Doors) -> None:
     for more in ((), ("Authorization: Bearer sk-no",), ("x-api-key: sk-no",)):
         assert set(ways_in(train, *more)) == {401}
 
-    assert doors.states() == {"a": "ready", "b": "stopped"}
+    assert states(train) == {"a": "ready", "b": "stopped"}
 
 
 @pytest.mark.parametrize(
@@ -138,9 +117,9 @@ def test_no_way_in_without_a_key_loads_or_evicts_anything(doors: Doors) -> None:
     ],
 )
 def test_no_page_of_the_web_loads_evicts_or_reads_anything(
-    doors: Doors, host: str, more: tuple[str, ...]
+    ride: Callable[..., Train], said: dict[str, Any], host: str, more: tuple[str, ...]
 ) -> None:
-    train = doors.let_in()
+    train = ride(said)
     assert train.chat("a").status_code == 200
     done = httpx.get(f"{train.url}/api/activity").json()["requests"]
 
@@ -153,32 +132,33 @@ def test_no_page_of_the_web_loads_evicts_or_reads_anything(
     ):
         assert raw(train, line, f"Host: {host}", *more) == 403
 
-    assert doors.states() == {"a": "ready", "b": "stopped"}
+    assert states(train) == {"a": "ready", "b": "stopped"}
     assert httpx.get(f"{train.url}/api/activity").json()["requests"] == done
 
 
-def test_pages_and_names_that_are_listed_are_let_in_from_the_next_request_on(doors: Doors) -> None:
-    train = doors.let_in()
+def test_pages_and_names_that_are_listed_are_let_in_from_the_next_request_on(
+    ride: Callable[..., Train], said: dict[str, Any]
+) -> None:
+    train = ride(said)
     line = "GET /v1/models HTTP/1.1"
     page, name = "Origin: https://chat.example", "Host: llm.example"
     assert raw(train, line, "Host: localhost", "Origin: http://localhost:3000") == 200
     assert raw(train, line, "Host: localhost", page) == 403
     assert raw(train, line, name) == 403
 
-    doors.let_in(cors=["https://chat.example"], allowedHosts=["llm.example"])
+    train.reload(said | {"cors": ["https://chat.example"], "allowedHosts": ["llm.example"]})
     assert raw(train, line, "Host: localhost", page) == 200
     assert raw(train, line, name) == 200
 
 
 def test_who_listens_to_the_world_without_keys_is_warned_at_the_start_and_by_a_reload(
-    start_train: Callable[..., Train], scripted: Callable[..., str]
+    start_train: Callable[..., Train], said: dict[str, Any]
 ) -> None:
-    said = {"listen": "0.0.0.0:0", "models": {"a": {"cmd": scripted()}}}
-    train = start_train(said)
+    public = said | {"listen": "0.0.0.0:0"}
+    train = start_train(public)
     warning = "without a key; write one under apiKeys"
     assert train.log.read_text().count(warning) == 1
 
-    doors = Doors(train, said)
     for more, count in (({"publicWithoutKeys": True}, 1), ({"apiKeys": ["k"]}, 1), ({}, 2)):
-        doors.let_in(**more)
+        train.reload(public | more)
         assert train.log.read_text().count(warning) == count

@@ -5,9 +5,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-import yaml
 from gates import Gate, free_port, tiny_server
-from trains import DEFAULTS, Train, eventually
+from trains import Train, eventually
 
 from tests.judges.asked import Asked
 from tests.judges.panel import Panel
@@ -80,12 +79,9 @@ def test_a_model_that_will_not_come_up_is_asked_for_once_by_each_client(
 @pytest.fixture
 def impatient(train: Train, config: dict[str, Any]) -> Iterator[Train]:
     """The same train while it holds a request for a second only."""
-    file = train.log.parent / "config.yaml"
-    for more in ({"nonstreamHold": "1s"}, {}):
-        file.write_text(yaml.safe_dump(DEFAULTS | config | more))
-        assert train.ask("reload")["ok"]
-        if more:
-            yield train
+    train.reload(config | {"nonstreamHold": "1s"})
+    yield train
+    train.reload(config)
 
 
 def test_a_load_longer_than_the_hold_is_joined_by_the_clients_own_retry(
