@@ -6,6 +6,9 @@
 PYTHON ?= python3.11
 ARGS ?=
 
+# Tests start hundreds of processes and collect in three; none shall compile everything again.
+unexport PYTHONDONTWRITEBYTECODE
+
 VENV := .venv
 READY := $(VENV)/.ready
 BIN := $(VENV)/bin

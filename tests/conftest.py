@@ -1,11 +1,14 @@
 """How much is tried: enough to find what a change breaks, or what nobody thought of, over night."""
 
+import gc
 import os
+from collections.abc import Generator
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
+from xdist.workermanage import WorkerController
 
 # Examples of each property; those with a number of their own keep it. Deadlines are for machines
 # that have nothing else to do.
@@ -21,6 +24,16 @@ _LONG = ("/soak/test_soak.py", "/faults/test_cells.py")
 
 
 _IS_NIGHT = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Look for no garbage while modules and tests pile up that stay until the end."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -49,6 +62,15 @@ class ByTrain(LoadScopeScheduling):  # type: ignore[misc]  # it is in no list of
             return "judges"
         shares = ("/e2e/", "/real/", "/packaging/")
         return path if any(folder in path for folder in shares) else nodeid
+
+    def mark_test_complete(
+        self, node: WorkerController, item_index: int, duration: float = 0
+    ) -> None:
+        """Forget what is over: for each test, all that a process still has is counted."""
+        super().mark_test_complete(node, item_index, duration)
+        scope = self._split_scope(self.registered_collections[node][item_index])
+        if all(self.assigned_work[node][scope].values()):
+            del self.assigned_work[node][scope]
 
 
 @pytest.hookimpl(optionalhook=True)
