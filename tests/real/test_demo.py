@@ -13,7 +13,7 @@ import psutil
 import pytest
 import yaml
 
-from tests.real import demo
+from tests.real import demo, server
 
 ROOT = Path(__file__).parents[2]
 
@@ -74,6 +74,8 @@ def test_the_demo_fails_in_clear_words(
     fault: str,
     message: str,
 ) -> None:
+    monkeypatch.setattr(server, "_LEFTOVER_LIMIT_S", 0.2)  # what is left here stays for ever
+
     assert run_demo(arriero, monkeypatch, fault) == 1
     assert message in capsys.readouterr().err
 
