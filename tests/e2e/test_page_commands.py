@@ -17,7 +17,7 @@ import pytest
 from page_commands import PAGES, ROOT, Command, commands, fences, inline_commands
 from trains import Train
 
-from arriero.supervisor.cli import arriero
+from arriero.supervisor.cli import arriero, main
 from tests.real.tiny_gguf import write_tiny_gguf
 
 pytestmark = pytest.mark.e2e
@@ -165,31 +165,40 @@ def ridden(start_shared_train: Callable[..., Train], scripted: Callable[..., str
 
 @pytest.mark.parametrize("page", sorted({page for page, _ in shell_blocks()}))
 def test_the_commands_of_a_page_work_in_their_order(
-    page: str, ridden: Train, tmp_path: Path
+    page: str,
+    ridden: Train,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
+    """Those of arriero that come to an end by themselves are run in this process: it has them all.
+
+    The others, which stand on each page that has any, are the program that is installed.
+    """
     home, here = tmp_path / "home", tmp_path / "here"
     (home / "models").mkdir(parents=True)
     here.mkdir()
     write_tiny_gguf(home / "models" / "tiny.gguf")
     finished = ridden.chat("qwen").headers["X-Request-Id"]
-    environ = os.environ | {
-        "ARRIERO_SOCKET_DIR": str(ridden.socket_dir),
-        "HOME": str(home),
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-    }
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("ARRIERO_SOCKET_DIR", str(ridden.socket_dir))
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
 
     for of_page, text in shell_blocks():
         for command in commands(text) if of_page == page else ():
             if (args := arguments(command, home, ridden.url, finished)) is None:
                 continue
             if "--follow" in args:
-                follow(args, ridden, environ, here)
+                follow(args, ridden)
                 continue
-            done = subprocess.run(
-                args, cwd=here, env=environ, capture_output=True, text=True, timeout=50
-            )
+            if args[0] == "arriero":
+                status = main(args[1:])
+            else:
+                status = subprocess.run(args, timeout=50).returncode
+            said = capfd.readouterr()
             allowed = EXIT_STATUSES.get(args[1], {0})
-            assert done.returncode in allowed, f"{command}\n{done.stdout}\n{done.stderr}"
+            assert status in allowed, f"{command}\n{said.out}\n{said.err}"
 
 
 def arguments(command: Command, home: Path, url: str, request_id: str) -> list[str] | None:
@@ -215,11 +224,9 @@ def arguments(command: Command, home: Path, url: str, request_id: str) -> list[s
     return None
 
 
-def follow(args: list[str], train: Train, environ: dict[str, str], here: Path) -> None:
+def follow(args: list[str], train: Train) -> None:
     """Run what goes on for ever until it has said something, then end it as Ctrl-C does."""
-    with subprocess.Popen(
-        args, cwd=here, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
+    with subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         try:
             assert process.stdout is not None
             for _ in range(40):
