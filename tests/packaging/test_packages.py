@@ -163,14 +163,17 @@ def test_an_installed_arriero_brings_its_example_and_its_units(
     built: Built, installed: Callable[..., str], tmp_path: Path
 ) -> None:
     assert installed("-m", "arriero", "example") == (ROOT / "config.example.yaml").read_text()
-    installed("-c", "import arriero.supervisor.cli as c; c.main(['unit', '-h'])")
 
     unit = installed("-m", "arriero", "unit")
     [start] = [line for line in unit.splitlines() if line.startswith("ExecStart=")]
     program = start.removeprefix("ExecStart=").partition(" serve ")[0]
     assert Path(program.split()[0].strip('"')).exists()
-    for which in ("socket", "user", "sysusers"):
-        assert installed("-m", "arriero", "unit", which)
+    code = (
+        "import arriero.supervisor.cli as c, sys\n"
+        "for which in sys.argv[1:]: assert not c.main(['unit', which]); print(end='\\0')"
+    )
+    *shown, end = installed("-c", code, "-h", "socket", "user", "sysusers").split("\0")
+    assert (len(shown), all(shown), end) == (4, True, "")
 
 
 def test_only_pythons_that_are_permitted_are_named() -> None:
