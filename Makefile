@@ -1,7 +1,7 @@
 # Two commands matter: `make test` and `make demo`. `make` alone lists all.
 #
 # Everything lives in .venv, which is made when it is first needed and brought up to date when
-# pyproject.toml changes. Real parts (llama-server, models) lie in a cache that clones share.
+# pyproject.toml or requirements/ change. Real parts (llama-server, models) lie in a cache that clones share.
 
 PYTHON ?= python3.11
 ARGS ?=
@@ -14,22 +14,42 @@ READY := $(VENV)/.ready
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format docs bench stalls crowd faults soak nightly clean
+.PHONY: help demo test test-newest lock lint format docs bench stalls crowd faults soak nightly clean
 .DELETE_ON_ERROR:
 
 help: ## this list
 	@echo 'make ...'
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST)
 	@echo
 	@echo 'ARGS="..." is passed on to demo, test, bench, faults and soak; PYTHON=... chooses the Python of .venv.'
 
-demo: $(READY) ## fetch two real models, let them take turns, then stay up for you (Ctrl-C ends it)
+demo: $(VENV)/.demo ## fetch two real models, let them take turns, then stay up for you (Ctrl-C ends it)
 	@$(BIN)/python tests/real/demo.py $(ARGS)
 
 test: $(READY) ## all tests, with a real llama-server (70 MB are fetched once)
 	@$(BIN)/python tests/real/parts.py llama-server
 	@$(BIN)/python tests/judges/node_client.py
 	@$(BIN)/python -m pytest -q -n 3 --no-loadscope-reorder $(ARGS)
+
+test-newest: ## the same with the newest versions that pyproject.toml allows, in build/newest
+	$(call install,build/newest,'--upgrade --upgrade-strategy eager -e .[dev,demo] setuptools')
+	@build/newest/bin/python tests/real/parts.py llama-server
+	@build/newest/bin/python tests/judges/node_client.py
+	@build/newest/bin/python -m pytest -q -n 3 --no-loadscope-reorder $(ARGS)
+
+lock: ## choose the newest versions that pyproject.toml allows, and lock them in requirements/
+	$(call install,build/uv,uv)
+	@lock() { \
+	  out=requirements/$$1.txt; shift; \
+	  build/uv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+	    --generate-hashes --no-annotate --custom-compile-command 'make lock' --group build \
+	    pyproject.toml "$$@" --output-file "$$out"; \
+	}; \
+	set -e; \
+	lock dev --extra dev --extra demo; \
+	lock demo --extra demo --constraint requirements/dev.txt; \
+	lock run --constraint requirements/dev.txt; \
+	git --no-pager diff --stat requirements
 
 lint: $(READY) build/types/arriero/__init__.py ## formatting, style, types
 	@$(BIN)/ruff format --check .
@@ -76,8 +96,9 @@ build/types/arriero/__init__.py:
 	@ln -sfn -t $(@D) ../../../supervisor ../../../worker ../../../protocol
 	@ln -sfn -t $(@D) ../../../arriero/__init__.py ../../../arriero/__main__.py
 
-# The log is shown only if something fails: a good installation has nothing to say.
-$(READY): pyproject.toml
+# $(call install,FOLDER,ARGUMENTS): make a virtual environment and let its pip install. The log is
+# shown only if something fails: a good installation has nothing to say.
+define install
 	@set -e; \
 	python=; \
 	for candidate in "$(PYTHON)" python3; do \
@@ -88,23 +109,36 @@ $(READY): pyproject.toml
 	  echo 'make: no Python 3.11 or newer; install one (apt install python3.11 python3.11-venv)' \
 	    'or name one: make PYTHON=/path/to/python' >&2; exit 1; \
 	fi; \
-	if ! "$(BIN)/python" -m pip --version >/dev/null 2>&1; then \
+	if ! "$(1)/bin/python" -m pip --version >/dev/null 2>&1; then \
 	  if ! "$$python" -c 'import ensurepip, venv' 2>/dev/null; then \
 	    version=$$("$$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
 	    echo "make: $$python cannot make a virtual environment: apt install python$$version-venv" >&2; \
 	    exit 1; \
 	  fi; \
-	  rm -rf "$(VENV)"; \
-	  "$$python" -m venv "$(VENV)"; \
+	  rm -rf "$(1)"; \
+	  "$$python" -m venv "$(1)"; \
 	fi; \
-	echo 'installing into $(VENV) (a minute or two) ...'; \
+	echo 'installing into $(1) (a minute or two) ...'; \
 	mkdir -p build; \
-	log=build/install.log; \
-	if ! { "$(BIN)/python" -m pip install --disable-pip-version-check --upgrade 'pip>=24.1' && \
-	       "$(BIN)/python" -m pip install --disable-pip-version-check -e '.[dev,demo]'; \
-	     } >"$$log" 2>&1; then \
-	  tail -n 25 "$$log" >&2; \
-	  echo "make: cannot install; see above and $$log; behind a proxy set HTTPS_PROXY" >&2; \
-	  exit 1; \
-	fi; \
-	touch $@
+	log=build/install.log; : >"$$log"; \
+	for arguments in $(2); do \
+	  if ! "$(1)/bin/python" -m pip install --disable-pip-version-check $$arguments \
+	    >>"$$log" 2>&1; then \
+	    tail -n 25 "$$log" >&2; \
+	    echo "make: cannot install; see above and $$log; behind a proxy set HTTPS_PROXY" >&2; \
+	    exit 1; \
+	  fi; \
+	done
+endef
+
+# Every version is locked, with its hash, and nothing else is fetched: what worked once works in a
+# year. The package itself is built by the setuptools that came with the others.
+SELF := '--no-deps --no-build-isolation -e .'
+
+$(VENV)/.demo: pyproject.toml requirements/demo.txt
+	$(call install,$(VENV),'--no-deps --require-hashes -r requirements/demo.txt' $(SELF))
+	@touch $@
+
+$(READY): pyproject.toml requirements/dev.txt
+	$(call install,$(VENV),'--no-deps --require-hashes -r requirements/dev.txt' $(SELF))
+	@touch $@ $(VENV)/.demo
