@@ -1,0 +1,57 @@
+"""What `make` installs is what pyproject.toml asks for, locked; `make lock` puts it right."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[2]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = PYPROJECT["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+ASKED = {
+    "run": PROJECT["dependencies"] + PYPROJECT["dependency-groups"]["build"],
+    "demo": EXTRAS["demo"],
+    "dev": EXTRAS["dev"],
+}
+
+
+def locked(name: str) -> dict[str, dict[str, list[str]]]:
+    """Package -> version, with the condition under which it is taken -> hashes."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for entry in re.split(r"\n(?=[a-z])", (ROOT / f"requirements/{name}.txt").read_text()):
+        if match := re.match(r"([a-z0-9-]+)==(.*?) *\\\n", entry):
+            hashes = re.findall(r"--hash=sha256:([0-9a-f]{64})\b", entry)
+            found.setdefault(match[1], {})[match[2]] = hashes
+    return found
+
+
+RUN, DEMO, DEV = map(locked, ("run", "demo", "dev"))
+
+
+@pytest.mark.parametrize("name", ["run", "demo", "dev"])
+def test_every_version_has_hashes(name: str) -> None:
+    found = locked(name)
+
+    assert len(found) > 20
+    assert all(hashes for versions in found.values() for hashes in versions.values())
+
+
+def test_the_smaller_sets_are_parts_of_the_larger_ones() -> None:
+    for smaller, larger in ((RUN, DEMO), (DEMO, DEV)):
+        for package, versions in smaller.items():
+            numbers = {version.split(" ;")[0] for version in versions}
+            assert numbers <= {version.split(" ;")[0] for version in larger[package]}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [(name, text) for name, texts in ASKED.items() for text in texts]
+)
+def test_what_is_asked_for_is_locked(name: str, text: str) -> None:
+    asked = Requirement(text)
+    found = locked(name)[canonicalize_name(asked.name)]
+
+    assert all(asked.specifier.contains(version.split(" ;")[0]) for version in found)
