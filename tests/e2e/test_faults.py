@@ -2,11 +2,12 @@
 
 import json
 import os
+import resource
 import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from pathlib import Path
 
 import httpx
 import psutil
@@ -16,6 +17,50 @@ from trains import PATIENCE_S, Stream, Train, alive, eventually
 pytestmark = pytest.mark.e2e
 
 SECRET = "s3cr3t-flag"
+
+
+@pytest.fixture(scope="module")
+def shared(start_shared_train: Callable[..., Train], scripted: Callable[..., str]) -> Train:
+    """A train for all tests that leave it whole. A model that fails has only one test."""
+    missing = {"cmd": f"/nowhere/llama-server --port ${{PORT}} --api-key {SECRET}"}
+    complaint = "echo cannot open the model >&2; exit 3"
+    dies = scripted("--die-at-s", "0.3", "--load-s", "9")
+    return start_shared_train(
+        {
+            "workers": 2,
+            "models": {
+                **{name: {"cmd": scripted("--name", name)} for name in "abcd"},
+                **{name: {"cmd": scripted()} for name in ("killed", "killed-early")},
+                "loads": {"cmd": scripted("--load-s", "30"), "progress": "reasoning"},
+                "missing": missing,
+                "also-missing": missing,
+                "exits": {"cmd": f"sh -c '{complaint}' {SECRET} --x ${{PORT}}"},
+                "never": {"cmd": scripted("--never-ready"), "healthCheckTimeout": 1},
+                "dies": {"cmd": dies},
+                "dies-alone": {"cmd": dies, "onFailure": "none"},
+                "stubborn": {
+                    "cmd": scripted("--ignore-term", "--fork-child"),
+                    "unloadTimeout": 1,
+                },
+                "mute": {"cmd": scripted("--hang-health"), "healthCheckTimeout": 15},
+            },
+            "groups": {"both": {"members": ["c", "d"], "swap": False}},
+        },
+        "--watch-config",
+    )
+
+
+@pytest.fixture
+def train(shared: Train) -> Train:
+    """This one, of which two workers and no model run."""
+    eventually(lambda: len(shared.workers()) == 2, what="both workers")
+    return shared.emptied()
+
+
+@pytest.fixture
+def doomed_train(start_train: Callable[..., Train], scripted: Callable[..., str]) -> Train:
+    """One of its own for a test that ends it; its model is `a`."""
+    return start_train({"workers": 2, "models": {"a": {"cmd": scripted()}}})
 
 
 def worker_of(train: Train, in_flight: int = 1) -> int:
@@ -38,7 +83,7 @@ def kill_and_wait_for_the_next(train: Train, number: int) -> float:
 
 def test_a_killed_worker_takes_only_its_own_streams_along(train: Train) -> None:
     train.chat("a")
-    streams = [Stream(train, "a", chunks=160, delay_s=0.05) for _ in range(8)]
+    streams = [Stream(train, "a", runs_on=True) for _ in range(8)]
     eventually(lambda: sum(w["in_flight"] for w in train.ask("workers")["workers"]) == 8)
     victim = next(w for w in train.ask("workers")["workers"] if w["in_flight"])
     before = train.workers()
@@ -56,48 +101,43 @@ def test_a_killed_worker_takes_only_its_own_streams_along(train: Train) -> None:
 
 
 def test_a_model_that_dies_in_mid_stream_is_an_error_frame_and_comes_back(train: Train) -> None:
-    train.chat("a")
-    stream = Stream(train, "a", chunks=200, delay_s=0.05)
+    train.chat("killed")
+    stream = Stream(train, "killed", chunks=200, delay_s=0.05)
     worker_of(train)
 
-    os.kill(train.model("a")["pid"], signal.SIGKILL)
+    os.kill(train.model("killed")["pid"], signal.SIGKILL)
 
     stream.finish()
     (error,) = stream.errors()
     assert stream.error is None  # a clean end, after an error that every client raises
     assert stream.frames[-1] == "data: [DONE]"
     assert (error["type"], error["code"]) == ("upstream_error", "upstream_disconnected")
-    eventually(lambda: train.model("a")["state"] == "stopped")
-    assert train.model("a")["retry_in_s"] > 0
-    assert train.chat("a").status_code == 200
+    eventually(lambda: train.model("killed")["state"] == "stopped")
+    assert train.model("killed")["retry_in_s"] > 0
+    assert train.chat("killed").status_code == 200
 
 
-def test_requests_that_were_not_answered_yet_meet_the_model_that_comes_next(train: Train) -> None:
-    train.chat("a")
-    before = train.model("a")["pid"]
+def test_requests_that_were_not_answered_yet_meet_the_model_that_comes_next(
+    train: Train, tmp_path: Path
+) -> None:
+    train.chat("killed-early")
+    before = train.model("killed-early")["pid"]
+    gate = tmp_path / "gate"
     with ThreadPoolExecutor(8) as pool:
-        asked = [pool.submit(train.chat, "a", script="sleep=4") for _ in range(8)]
+        asked = [pool.submit(train.chat, "killed-early", script=f"hold={gate}") for _ in range(8)]
         eventually(lambda: sum(w["in_flight"] for w in train.ask("workers")["workers"]) == 8)
         os.kill(before, signal.SIGKILL)
+        gate.touch()
         answers = [answer.result() for answer in asked]
 
     assert [answer.status_code for answer in answers] == [200] * 8
-    assert train.model("a")["pid"] != before
+    assert train.model("killed-early")["pid"] != before
 
 
-def test_a_model_that_dies_while_loading_is_told_to_all_who_wait(
-    start_train: Callable[..., Train], scripted: Callable[..., str]
-) -> None:
-    train = start_train(
-        {
-            "progress": "reasoning",
-            "progressDelay": "0s",
-            "models": {"a": {"cmd": scripted("--load-s", "30")}},
-        }
-    )
-    streams = [Stream(train, "a") for _ in range(3)]
-    pid = eventually(lambda: train.model("a")["pid"])
-    eventually(lambda: train.ask("status")["queue"] == [{"model": "a", "waiting": 3}])
+def test_a_model_that_dies_while_loading_is_told_to_all_who_wait(train: Train) -> None:
+    streams = [Stream(train, "loads") for _ in range(3)]
+    pid = eventually(lambda: train.model("loads")["pid"])
+    eventually(lambda: train.ask("status")["queue"] == [{"model": "loads", "waiting": 3}])
     eventually(lambda: all(stream.frames for stream in streams), what="a first word to each")
 
     os.kill(pid, signal.SIGKILL)
@@ -107,30 +147,22 @@ def test_a_model_that_dies_while_loading_is_told_to_all_who_wait(
         assert (stream.status, stream.frames[-1]) == (200, "data: [DONE]")
         assert (error["type"], error["code"]) == ("model_load_error", "model_load_failed")
         assert "signal 9" in error["message"]
-        assert "swap-progress: a: " in stream.lines()
+        assert "swap-progress: loads: " in stream.lines()
 
 
 @pytest.mark.parametrize(
-    ("cmd", "code", "reason"),
+    ("model", "code", "reason"),
     [
-        (f"/nowhere/llama-server --api-key {SECRET}", "model_load_failed", "not found"),
-        (f"sh -c 'echo cannot open the model >&2; exit 3' {SECRET}", "model_load_failed", "code 3"),
-        ("{never}", "model_load_timeout", "not ready after 3 s"),
+        ("missing", "model_load_failed", "not found"),
+        ("exits", "model_load_failed", "code 3"),
+        ("never", "model_load_timeout", "not ready after 1 s"),
     ],
 )
 def test_a_model_that_cannot_start_is_a_clear_error_without_its_command_line(
-    start_train: Callable[..., Train],
-    scripted: Callable[..., str],
-    cmd: str,
-    code: str,
-    reason: str,
+    train: Train, model: str, code: str, reason: str
 ) -> None:
-    model: dict[str, Any] = {"cmd": f"{cmd} --x ${{PORT}}"}
-    if cmd == "{never}":
-        model = {"cmd": scripted("--never-ready"), "healthCheckTimeout": 3}
-    train = start_train({"models": {"a": model}})
-    silent = train.chat("a") if cmd != "{never}" else None
-    stream = Stream(train, "a").finish()
+    silent = train.chat(model) if model != "never" else None
+    stream = Stream(train, model).finish()
 
     answers = [json.loads(frame) for frame in stream.frames if frame.startswith("{")]
     if silent is not None:
@@ -146,15 +178,11 @@ def test_a_model_that_cannot_start_is_a_clear_error_without_its_command_line(
         assert "/nowhere" not in json.dumps(error)
 
 
-def test_a_model_whose_program_is_missing_leaves_the_resident_one_alone(
-    start_train: Callable[..., Train], scripted: Callable[..., str]
-) -> None:
-    broken = {"cmd": f"/nowhere/llama-server --port ${{PORT}} --api-key {SECRET}"}
-    train = start_train({"models": {"a": {"cmd": scripted()}, "broken": broken}})
+def test_a_model_whose_program_is_missing_leaves_the_resident_one_alone(train: Train) -> None:
     train.chat("a")
     before = train.model("a")["pid"]
 
-    answer = train.chat("broken")
+    answer = train.chat("also-missing")
 
     assert answer.status_code == 500
     assert "not found" in answer.json()["error"]["message"]
@@ -162,31 +190,30 @@ def test_a_model_whose_program_is_missing_leaves_the_resident_one_alone(
     assert (train.model("a")["state"], train.model("a")["pid"]) == ("ready", before)
 
 
-@pytest.mark.parametrize("on_failure", ["restore", "none"])
+@pytest.mark.parametrize(("broken", "comes_back"), [("dies", True), ("dies-alone", False)])
 def test_the_resident_model_comes_back_when_the_one_it_went_for_cannot_start(
-    start_train: Callable[..., Train], scripted: Callable[..., str], on_failure: str
+    train: Train, broken: str, comes_back: bool
 ) -> None:
-    broken = {"cmd": scripted("--die-at-s", "0.3", "--load-s", "9"), "onFailure": on_failure}
-    train = start_train({"models": {"a": {"cmd": scripted()}, "broken": broken}})
     train.chat("a")
     before = train.model("a")["pid"]
 
     with train.events("state/a") as next_event:
-        answer = train.chat("broken")
+        answer = train.chat(broken)
 
         assert (answer.status_code, answer.json()["error"]["code"]) == (500, "model_load_failed")
-        if on_failure == "restore":
+        if comes_back:
             while next_event().get("state") != "ready":
                 pass
             assert train.model("a")["pid"] != before
-            assert "restoring a: broken could not be started" in train.log.read_text()
+            assert f"restoring a: {broken} could not be started" in train.log.read_text()
         else:
             assert train.model("a")["state"] == "stopped"
-    assert train.model("broken")["retry_in_s"] > 0 or train.model("broken")["error"]
+    assert train.model(broken)["retry_in_s"] > 0 or train.model(broken)["error"]
     assert train.chat("a").status_code == 200
 
 
-def test_nothing_survives_a_killed_supervisor(train: Train) -> None:
+def test_nothing_survives_a_killed_supervisor(doomed_train: Train) -> None:
+    train = doomed_train
     train.chat("a")
     Stream(train, "a", chunks=500, delay_s=0.05)
     worker_of(train)
@@ -203,7 +230,8 @@ def test_nothing_survives_a_killed_supervisor(train: Train) -> None:
     assert gone_s < 1.0
 
 
-def test_sigterm_lets_running_answers_finish_and_exits_with_0(train: Train) -> None:
+def test_sigterm_lets_running_answers_finish_and_exits_with_0(doomed_train: Train) -> None:
+    train = doomed_train
     train.chat("a")
     stream = Stream(train, "a", chunks=20, delay_s=0.05)
     worker_of(train)
@@ -216,33 +244,55 @@ def test_sigterm_lets_running_answers_finish_and_exits_with_0(train: Train) -> N
     assert not alive(family)
 
 
-def test_a_server_that_ignores_sigterm_is_killed_with_its_children(
-    start_train: Callable[..., Train], scripted: Callable[..., str]
-) -> None:
-    train = start_train(
-        {"unloadTimeout": 1, "models": {"a": {"cmd": scripted("--ignore-term", "--fork-child")}}}
-    )
-    train.chat("a")
-    leader = psutil.Process(train.model("a")["pid"])
+def test_a_server_that_ignores_sigterm_is_killed_with_its_children(train: Train) -> None:
+    train.chat("stubborn")
+    leader = psutil.Process(train.model("stubborn")["pid"])
     family = [leader, *leader.children()]
     assert len(family) == 2
 
-    assert train.ask("unload")["unloaded"] == ["a"]
+    assert train.ask("unload")["unloaded"] == ["stubborn"]
 
     assert not alive(family)
 
 
-def test_a_hung_health_check_does_not_delay_anything_else(
-    start_train: Callable[..., Train], scripted: Callable[..., str]
-) -> None:
-    train = start_train(
-        {"healthCheckTimeout": 15, "models": {"a": {"cmd": scripted("--hang-health")}}}
-    )
-    stream = Stream(train, "a")
-    eventually(lambda: train.model("a")["state"] == "starting")
+def test_a_hung_health_check_does_not_delay_anything_else(train: Train) -> None:
+    stream = Stream(train, "mute")
+    eventually(lambda: train.model("mute")["state"] == "starting")
     asked_at = time.monotonic()
     assert httpx.get(f"{train.url}/health").text == "OK"
     assert train.ask("ping")["ok"]
     assert time.monotonic() - asked_at < 5
-    assert train.ask("unload", mode="now")["unloaded"] == ["a"]
+    assert train.ask("unload", mode="now")["unloaded"] == ["mute"]
     assert stream.finish().frames
+
+
+def test_without_a_descriptor_left_a_model_fails_and_all_else_goes_on(train: Train) -> None:
+    assert train.chat("c").status_code == 200
+    stream = Stream(train, "c", chunks=100, delay_s=0.05)
+    eventually(lambda: stream.frames, what="a stream that runs")
+    supervisor = psutil.Process(train.process.pid)
+    usual = supervisor.rlimit(resource.RLIMIT_NOFILE)
+    before = train.workers()
+    deaths = train.log.read_text().count("worker.died")
+
+    # those that are open stay; no other can be had
+    supervisor.rlimit(resource.RLIMIT_NOFILE, (3, usual[1]))
+    try:
+        answer = train.chat("d")
+        assert answer.status_code >= 500
+        assert "ulimit -n" in answer.json()["error"]["message"]
+        victim = before[1]
+        os.kill(victim, signal.SIGKILL)  # its replacement cannot be started yet
+        eventually(
+            lambda: train.log.read_text().count("worker.died") > deaths,
+            what="a death that was seen",
+        )
+        assert train.chat("c").status_code == 200
+    finally:
+        supervisor.rlimit(resource.RLIMIT_NOFILE, usual)
+
+    eventually(lambda: train.workers().get(1, victim) != victim, what="another worker")
+    eventually(lambda: train.chat("d").status_code == 200, what="the model")
+    assert train.workers()[2] == before[2]
+    assert train.process.poll() is None
+    stream.finish()
