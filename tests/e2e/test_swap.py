@@ -15,9 +15,43 @@ from trains import PATIENCE_S, Train, eventually
 pytestmark = pytest.mark.e2e
 
 
-def served_by(response: httpx.Response) -> str:
-    assert response.status_code == 200, response.text
-    return json.dumps(response.json())
+@pytest.fixture(scope="module")
+def stamps(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which some models have a file of what happened to them, with their name."""
+    return tmp_path_factory.mktemp("stamps")
+
+
+@pytest.fixture(scope="module")
+def shared(
+    start_shared_train: Callable[..., Train], scripted: Callable[..., str], stamps: Path
+) -> Train:
+    """A train with two workers. Only `a` and `b` are in the list of models."""
+    models: dict[str, dict[str, object]] = {
+        "shared": {"cmd": scripted("--load-s", "0.5", "--stamp", str(stamps / "shared"))},
+        "slow": {"cmd": scripted("--load-s", "1.5")},
+        "unwanted": {"cmd": scripted("--stamp", str(stamps / "unwanted"))},
+        "idle": {"cmd": scripted(), "ttl": 1},
+        "renamed": {"cmd": scripted(), "useModelName": "org/Real-Name"},
+    }
+    listed = {
+        "a": {
+            "cmd": scripted("--name", "a", "--load-s", "0.3"),
+            "aliases": ["first"],
+            "name": "A",
+            "description": "x",
+        },
+        "b": {"cmd": scripted("--name", "b", "--load-s", "0.3")},
+    }
+    hidden = {name: model | {"unlisted": True} for name, model in models.items()}
+    return start_shared_train({"workers": 2, "models": listed | hidden})
+
+
+@pytest.fixture
+def train(shared: Train) -> Train:
+    """This one, of which two workers and no model run."""
+    shared.ask("scale", workers=2)
+    eventually(lambda: len(shared.workers()) == 2, what="both workers")
+    return shared.emptied()
 
 
 def test_a_request_starts_its_model_and_the_next_one_takes_its_place(train: Train) -> None:
@@ -58,47 +92,32 @@ def test_warm_requests_send_no_control_message(train: Train) -> None:
     assert after["control_requests"] == before["control_requests"] + 1  # this very question
 
 
-def test_requests_for_a_starting_model_share_one_start(
-    start_train: Callable[..., Train], scripted: Callable[..., str], tmp_path: Path
-) -> None:
-    stamp = tmp_path / "stamp"
-    train = start_train(
-        {"models": {"a": {"cmd": scripted("--load-s", "0.5", "--stamp", str(stamp))}}}
-    )
-
+def test_requests_for_a_starting_model_share_one_start(train: Train, stamps: Path) -> None:
     with ThreadPoolExecutor(12) as pool:
-        statuses = [done.status_code for done in pool.map(lambda _: train.chat("a"), range(12))]
+        answers = list(pool.map(lambda _: train.chat("shared"), range(12)))
 
-    assert statuses == [200] * 12
-    assert stamp.read_text().count("spawn") == 1
+    assert [answer.status_code for answer in answers] == [200] * 12
+    assert (stamps / "shared").read_text().count("spawn") == 1
 
 
-def test_a_request_whose_client_left_is_not_waited_for(
-    start_train: Callable[..., Train], scripted: Callable[..., str], tmp_path: Path
-) -> None:
-    stamp = tmp_path / "stamp"
-    train = start_train(
-        {
-            "models": {
-                "a": {"cmd": scripted("--load-s", "1.5")},
-                "b": {"cmd": scripted("--stamp", str(stamp))},
-            }
-        }
-    )
-    waiting = threading.Thread(target=train.chat, args=("a",))
+def test_a_request_whose_client_left_is_not_waited_for(train: Train, stamps: Path) -> None:
+    waiting = threading.Thread(target=train.chat, args=("slow",))
     waiting.start()
-    eventually(lambda: train.model("a")["state"] == "starting")
+    eventually(lambda: train.model("slow")["state"] == "starting")
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(
-            f"{train.url}/v1/chat/completions", json={"model": "b", "messages": []}, timeout=0.3
+            f"{train.url}/v1/chat/completions",
+            json={"model": "unwanted", "messages": []},
+            timeout=0.3,
         )
     eventually(
-        lambda: train.ask("status")["queue"] in ([], [{"model": "a", "waiting": 1}]), within_s=1.5
+        lambda: train.ask("status")["queue"] in ([], [{"model": "slow", "waiting": 1}]),
+        within_s=1.5,
     )
     waiting.join()
 
-    assert train.chat("a").status_code == 200
-    assert not stamp.exists()  # b was never started
+    assert train.chat("slow").status_code == 200
+    assert not (stamps / "unwanted").exists()  # it was never started
 
 
 def test_two_clients_that_want_different_models_are_both_served(train: Train) -> None:
@@ -135,10 +154,10 @@ def test_asking_for_lists_starts_nothing(train: Train) -> None:
     ],
 )
 def test_a_bad_request_is_refused_in_the_shape_of_the_api(
-    idle_train: Train, body: bytes, status: int, hint: str
+    train: Train, body: bytes, status: int, hint: str
 ) -> None:
     answer = httpx.post(
-        f"{idle_train.url}/v1/chat/completions",
+        f"{train.url}/v1/chat/completions",
         content=body,
         headers={"content-type": "application/json"},
     )
@@ -148,8 +167,8 @@ def test_a_bad_request_is_refused_in_the_shape_of_the_api(
     assert hint.lower() in error["message"].lower()
 
 
-def test_a_body_over_the_limit_is_refused_before_it_is_read(idle_train: Train) -> None:
-    host, _, port = idle_train.url.removeprefix("http://").partition(":")
+def test_a_body_over_the_limit_is_refused_before_it_is_read(train: Train) -> None:
+    host, _, port = train.url.removeprefix("http://").partition(":")
     with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as client:
         client.sendall(
             b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n"
@@ -162,26 +181,22 @@ def test_a_body_over_the_limit_is_refused_before_it_is_read(idle_train: Train) -
     assert json.loads(body)["error"]["type"] == "invalid_request_error"
 
 
-def test_an_idle_model_is_unloaded_after_its_ttl(
-    start_train: Callable[..., Train], scripted: Callable[..., str]
-) -> None:
-    train = start_train({"models": {"a": {"cmd": scripted(), "ttl": 1}}})
-    train.chat("a")
-    eventually(lambda: train.model("a")["state"] == "stopped", within_s=5)
-    assert train.chat("a").status_code == 200  # and it comes back
+def test_an_idle_model_is_unloaded_after_its_ttl(train: Train) -> None:
+    train.chat("idle")
+    eventually(lambda: train.model("idle")["state"] == "stopped", within_s=5)
+    assert train.chat("idle").status_code == 200  # and it comes back
 
 
-def test_the_name_that_the_upstream_knows_is_put_into_the_request(
-    start_train: Callable[..., Train], scripted: Callable[..., str]
-) -> None:
-    model = {"cmd": scripted(), "useModelName": "org/Real-Name", "name": "A", "description": "x"}
-    hidden = {"cmd": scripted(), "unlisted": True}
-    train = start_train({"models": {"a": model, "hidden": hidden}})
-    (listed,) = httpx.get(f"{train.url}/v1/models").json()["data"]
+def test_a_list_has_what_it_may_have_in_the_words_of_the_configuration(train: Train) -> None:
+    listed, other = httpx.get(f"{train.url}/v1/models").json()["data"]
     assert (listed["id"], listed["name"], listed["description"]) == ("a", "A", "x")
-    sent = b'{ "script": "echo",  "model" : "a", "x": "\xc3\xa9" }'
+    assert other["id"] == "b"
+
+
+def test_the_name_that_the_upstream_knows_is_put_into_the_request(train: Train) -> None:
+    sent = b'{ "script": "echo",  "model" : "renamed", "x": "\xc3\xa9" }'
     arrived = httpx.post(f"{train.url}/v1/chat/completions", content=sent).json()
-    expected = sent.replace(b'"a"', b'"org/Real-Name"')
+    expected = sent.replace(b'"renamed"', b'"org/Real-Name"')
     assert arrived["sha256"] == hashlib.sha256(expected).hexdigest()
 
 
