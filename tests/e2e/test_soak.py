@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import socket
 import time
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +11,7 @@ import httpx
 import psutil
 import pytest
 import trio
-from trains import PATIENCE_S, Train
+from trains import PATIENCE_S, Train, eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
@@ -24,9 +25,42 @@ SOAK_S = 60 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 5
 MOST_CPU = 0.05
 
 
-def worker_cpu_s(train: Train) -> float:
-    times = [psutil.Process(pid).cpu_times() for pid in train.workers().values()]
-    return sum(one.user + one.system for one in times)
+@pytest.fixture(scope="module")
+def shared(start_shared_train: Callable[..., Train], scripted: Callable[..., str]) -> Train:
+    """A train with one worker, whose waiting streams have a heartbeat every second."""
+    return start_shared_train(
+        {
+            "progress": "heartbeat",
+            "progressDelay": "0s",
+            "heartbeatInterval": "1s",
+            "models": {
+                "slow": {"cmd": scripted("--name", "slow", "--never-ready")},
+                "a": {"cmd": scripted("--name", "a")},
+            },
+        }
+    )
+
+
+@pytest.fixture
+def train(shared: Train) -> Train:
+    """This one, of which no model runs."""
+    return shared.emptied()
+
+
+def worker_of(train: Train) -> psutil.Process:
+    (pid,) = train.workers().values()
+    return psutil.Process(pid)
+
+
+def cpu_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return times.user + times.system
+
+
+def sockets(process: psutil.Process) -> int:
+    """Connections whose other end is there still."""
+    found = process.net_connections("tcp")
+    return sum(one.status == psutil.CONN_ESTABLISHED for one in found)
 
 
 async def heartbeats(train: Train, came: list[float], begun: trio.Event) -> None:
@@ -43,16 +77,9 @@ async def heartbeats(train: Train, came: list[float], begun: trio.Event) -> None
 
 
 async def test_fifty_streams_wait_together_and_each_hears_a_heartbeat_every_second(
-    start_train: Callable[..., Train], scripted: Callable[..., str], capsys: Any
+    train: Train, capsys: Any
 ) -> None:
-    train = await trio.to_thread.run_sync(
-        start_train,
-        {
-            "heartbeatInterval": "1s",
-            "progressDelay": "0s",
-            "models": {"slow": {"cmd": scripted("--name", "slow", "--never-ready")}},
-        },
-    )
+    worker = worker_of(train)
     found: list[list[float]] = [[] for _ in range(STREAMS)]
     async with trio.open_nursery() as nursery:
         begun = [trio.Event() for _ in found]
@@ -61,10 +88,10 @@ async def test_fifty_streams_wait_together_and_each_hears_a_heartbeat_every_seco
         with trio.fail_after(PATIENCE_S):
             for event in begun:
                 await event.wait()
-        before, began = worker_cpu_s(train), time.monotonic()
+        before, began = cpu_s(worker), time.monotonic()
         await trio.sleep(SOAK_S)
         took = time.monotonic() - began
-        share = (worker_cpu_s(train) - before) / took
+        share = (cpu_s(worker) - before) / took
         nursery.cancel_scope.cancel()
 
     with capsys.disabled():
@@ -76,3 +103,38 @@ async def test_fifty_streams_wait_together_and_each_hears_a_heartbeat_every_seco
         assert len(beats) - 1 == pytest.approx(beats[-1], abs=1.0)
         gaps = [later - earlier for earlier, later in itertools.pairwise(beats)]
         assert max(gaps) < 2.0
+
+
+def test_two_hundred_idle_streams_cost_next_to_nothing_and_leave_nothing(
+    train: Train,
+) -> None:
+    streams, seconds = 200, 3.0
+    assert train.chat("a").status_code == 200
+    worker, model = worker_of(train), psutil.Process(train.model("a")["pid"])
+    host, port = train.url.removeprefix("http://").split(":")
+    body = b'{"model":"a","stream":true,"messages":[],"script":"chunks=1,delay=60"}'
+    first = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
+    request = first + b"Content-Length: %d\r\n\r\n%b"
+    clients = [socket.create_connection((host, int(port)), 30) for _ in range(streams)]
+    for client in clients:
+        client.sendall(request % (len(body), body))
+    got = [client.recv(65536) for client in clients]
+    assert all(head.startswith(b"HTTP/1.1 200") for head in got)
+    time.sleep(1.5)  # each of them has begun to beat
+
+    used, began = cpu_s(worker), time.monotonic()
+    time.sleep(seconds)
+    used, took = cpu_s(worker) - used, time.monotonic() - began
+    got = [client.recv(65536) for client in clients]
+    print(f"{streams} idle streams: {100 * used / took:.1f} % of one core")
+
+    assert used / took < 0.15
+    beats = [data.count(b": hb\n\n") for data in got]
+    assert min(beats) >= seconds
+    assert max(beats) <= seconds + 4
+    assert sockets(worker) >= 2 * streams
+    for client in clients:
+        client.close()
+    eventually(lambda: sockets(worker) <= 2, within_s=5, what="connections that are gone")
+    eventually(lambda: sockets(model) <= 2, within_s=5, what="an upstream that is left alone")
+    eventually(lambda: not train.model("a")["in_flight"], within_s=5)
