@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import httpx
@@ -67,9 +68,14 @@ def ready(train: Train, model: str) -> psutil.Process:
     return psutil.Process(pid)
 
 
+def count(train: Train, words: str) -> int:
+    """How often they are in the log."""
+    return train.log.read_text().count(words)
+
+
 def times_hung(train: Train) -> int:
     """How often the model `a` was found to hang."""
-    return train.log.read_text().count("model.hung model=a ")
+    return count(train, "model.hung model=a ")
 
 
 def is_asked(train: Train, model: str, requests: int = 1) -> None:
@@ -172,8 +178,10 @@ def test_requests_that_get_no_further_are_ended_by_the_limit_of_a_drain(train: T
 def test_a_server_that_answers_with_errors_only_is_recycled_with_growing_pauses(
     train: Train,
 ) -> None:
+    starts = partial(count, train, "model.starting model=failing ")
+    failing = partial(count, train, "model.failing model=failing ")
     eventually(lambda: train.chat("failing").status_code == 500)
-    first = train.model("failing")["swap"]
+    first, begun = train.model("failing")["swap"], starts()
     statuses = [train.chat("failing").status_code for _ in range(5)]
 
     assert statuses == [500] * 5
@@ -181,13 +189,12 @@ def test_a_server_that_answers_with_errors_only_is_recycled_with_growing_pauses(
         lambda: [m for m in [train.model("failing")] if m["error"] or m["swap"] > first]
     )
     assert found
-    assert train.log.read_text().count("model.failing model=failing") == 1
-    before = train.model("failing")["swap"]
+    assert failing() == 1
     answers = [train.chat("failing") for _ in range(12)]
     assert {answer.status_code for answer in answers} == {500}
     # twice as many were needed; what has become of them is told a moment later
-    eventually(lambda: train.log.read_text().count("model.failing model=failing") == 2)
-    assert before <= train.model("failing")["swap"] <= first + 5
+    eventually(lambda: failing() == 2)
+    assert 1 <= starts() - begun <= 2
 
 
 @pytest.mark.nightly
