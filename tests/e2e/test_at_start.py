@@ -1,7 +1,9 @@
 """What a configuration says about the start: models, ports, and what is written."""
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import yaml
@@ -29,86 +31,117 @@ def free_ports(count: int) -> int:
     raise AssertionError("no free ports")
 
 
+@dataclass
+class Started:
+    """A train as it was when all models that it loads by itself were loaded, and after that."""
+
+    train: Train
+    config: dict[str, Any]
+    first_port: int
+    status: dict[str, Any]
+    log: str
+
+    def again(self) -> Train:
+        """The train with this configuration again, and no model."""
+        write(self.train, self.config)
+        assert self.train.ask("reload")["ok"]
+        return self.train.emptied()
+
+
 def write(train: Train, text: dict[str, object]) -> None:
     said = DEFAULTS | text
     (train.log.parent / "config.yaml").write_text(yaml.safe_dump(said))
 
 
-def test_models_are_loaded_before_anybody_asks_and_a_reload_does_not_do_it_again(
-    start_train: Callable[..., Train], scripted: Callable[..., str]
-) -> None:
-    text = {
-        "hooks": {"on_startup": {"preload": ["broken", "first", "b"]}},
+@pytest.fixture(scope="module")
+def started(
+    start_shared_train: Callable[..., Train], scripted: Callable[..., str]
+) -> Iterator[Started]:
+    """One start, of which each test looks at something else. Somebody sits on the port of `b`."""
+    first = free_ports(16)
+    config = {
+        "startPort": first,
+        "captureBuffer": 7,
+        "hooks": {"on_startup": {"preload": ["refuses", "c", "b", "first", "nobody"]}},
         "models": {
-            "broken": {"cmd": "sh -c 'exit 3' ${PORT}"},
             "a": {"cmd": scripted(), "aliases": ["first"]},
             "b": {"cmd": scripted()},
             "c": {"cmd": scripted()},
+            "d": {"cmd": scripted()},
+            "refuses": {"cmd": "sh -c 'exit 3' ${PORT}"},
+            "gone": {"cmd": "/nowhere/server --port ${PORT}"},
+            "file": {"cmd": "/nowhere/llama-server --port ${PORT} -m /nowhere/m.gguf"},
         },
-        "groups": {"all": {"swap": False, "members": ["broken", "a", "b", "c"]}},
+        "groups": {"all": {"swap": False, "members": ["refuses", "a", "b", "c", "d"]}},
     }
-    train = start_train(text)
+    with socket.create_server(("127.0.0.1", first + 1)):
+        train = start_shared_train(config)
+        eventually(lambda: train.model("a")["state"] == "ready", what="models that are loaded")
+        failed = "preload.failed model=refuses reason='model refuses failed to load:"
+        eventually(lambda: failed in train.log.read_text(), what="a line for the broken model")
+        yield Started(train, config, first, train.ask("status"), train.log.read_text())
 
-    eventually(lambda: train.model("b")["state"] == "ready", what="models that are loaded")
-    failed = "preload.failed model=broken reason='model broken failed to load:"
-    eventually(lambda: failed in train.log.read_text(), what="a line for the broken model")
 
-    states = {model["model"]: model["state"] for model in train.ask("status")["models"]}
-    assert states == {"broken": "stopped", "a": "ready", "b": "ready", "c": "stopped"}
-    train.ask("unload", model="a")
-    write(train, text | {"hooks": {"on_startup": {"preload": ["a", "c"]}}})
+def test_models_are_loaded_before_anybody_asks_and_a_reload_does_not_do_it_again(
+    started: Started,
+) -> None:
+    states = {model["model"]: model["state"] for model in started.status["models"]}
+    assert {model for model, state in states.items() if state == "ready"} == {"a", "b", "c"}
+    assert {state for model, state in states.items() if model not in "abc"} == {"stopped"}
+    train = started.again()
+    assert train.chat("b").status_code == 200
+    write(train, started.config | {"hooks": {"on_startup": {"preload": ["a", "d"]}}})
     assert train.ask("reload")["changes"]["settings"] == ["hooks"]
     assert train.chat("b").status_code == 200
-    assert [train.model(model)["state"] for model in "ac"] == ["stopped", "stopped"]
+    assert [train.model(model)["state"] for model in "ad"] == ["stopped", "stopped"]
 
 
 def test_each_model_has_a_port_of_its_own_and_another_where_somebody_sits_on_it(
-    start_train: Callable[..., Train], scripted: Callable[..., str]
+    started: Started,
 ) -> None:
-    first = free_ports(8)
-    with socket.create_server(("127.0.0.1", first + 1)):  # that of b
-        train = start_train(
-            {
-                "startPort": first,
-                "hooks": {"on_startup": {"preload": ["c", "b", "a"]}},
-                "models": {model: {"cmd": scripted()} for model in "abc"},
-                "groups": {"all": {"swap": False, "members": ["a", "b", "c"]}},
-            }
-        )
-        eventually(lambda: train.model("a")["state"] == "ready", what="models that are loaded")
-
-        ports = [port_of(train, model) for model in "abc"]
-        assert (ports[0], ports[2]) == (first, first + 2)
-        assert ports[1] not in {first, first + 1, first + 2}
-        train.ask("unload", model="a")
-        assert train.chat("a").status_code == 200
-        assert port_of(train, "a") == first  # again
+    endpoints = {model["model"]: model["endpoint"] for model in started.status["models"]}
+    ports = [int(endpoints[model].rpartition(":")[2]) for model in "abc"]
+    first = started.first_port
+    assert (ports[0], ports[2]) == (first, first + 2)
+    assert ports[1] not in {first, first + 1, first + 2}
+    train = started.again()
+    assert train.chat("a").status_code == 200
+    assert port_of(train, "a") == first  # again
 
 
-def test_how_much_is_written_follows_the_configuration(
-    start_train: Callable[..., Train], scripted: Callable[..., str]
-) -> None:
-    text: dict[str, object] = {
-        "hooks": {"on_startup": {"preload": ["nobody"]}},
-        "models": {"a": {"cmd": scripted()}},
-    }
-    train = start_train(text)
-    warning = "config.warning"
-    eventually(lambda: train.log.read_text().count(warning) == 1)
-    assert "nobody" in train.log.read_text()
-    assert train.ask("status")["config"]["warnings"] == 1
+def test_how_much_is_written_follows_the_configuration(started: Started) -> None:
+    warning = " config.warning "
+    findings = started.status["config"]["warnings"]
+    assert started.log.count(warning) == findings > 0
+    assert "nobody" in started.log
+    train = started.again()
+    at = len(train.log.read_text())
 
-    write(train, text | {"logLevel": "warn"})
+    write(train, started.config | {"logLevel": "warn"})
     assert train.ask("reload")["ok"]
     assert train.chat("a").status_code == 200
 
-    eventually(lambda: train.log.read_text().count(warning) == 2)
-    assert "model.starting" not in train.log.read_text()
-    write(train, text | {"logLevel": "debug", "hooks": {}})
+    eventually(lambda: train.log.read_text()[at:].count(warning) == findings)
+    assert "model.starting" not in train.log.read_text()[at:]
+    write(train, started.config | {"logLevel": "debug", "hooks": {}})
     assert train.ask("reload")["ok"]
     train.ask("unload", model="a")
-    eventually(lambda: "model.ended" in train.log.read_text())
-    assert train.ask("status")["config"]["warnings"] == 0
+    eventually(lambda: "model.ended" in train.log.read_text()[at:])
+    assert train.ask("status")["config"]["warnings"] == findings - 1
+
+
+def test_what_check_warns_of_is_in_the_log_and_in_the_status(started: Started) -> None:
+    found = started.status["config"]["findings"]
+    assert [line.partition(": ")[2].split(":")[0] for line in found] == [
+        "captureBuffer",
+        "hooks.on_startup.preload",
+        "models.file.cmd",
+        "models.file.cmd",
+        "models.gone.cmd",
+    ]
+    for line in found:
+        warning = f" WARNING arriero.supervisor.own_log config.warning {line}"
+        assert started.log.count(warning) == 1
 
 
 def test_the_command_line_is_stronger(
@@ -119,26 +152,3 @@ def test_the_command_line_is_stronger(
 
     write(train, text | {"logLevel": "warn"})
     assert train.ask("reload")["applied"] is False  # nothing that acts is different
-
-
-def test_what_check_warns_of_is_in_the_log_and_in_the_status(
-    start_train: Callable[..., Train], scripted: Callable[..., str]
-) -> None:
-    train = start_train(
-        {
-            "captureBuffer": 7,
-            "models": {
-                "a": {"cmd": scripted()},
-                "gone": {"cmd": "/nowhere/server --port ${PORT}"},
-                "file": {"cmd": "/nowhere/llama-server --port ${PORT} -m /nowhere/m.gguf"},
-            },
-        }
-    )
-
-    found = train.ask("status")["config"]["findings"]
-    log = train.log.read_text()
-    assert [line.partition(": ")[2].split(":")[0] for line in found] == [
-        "captureBuffer", "models.file.cmd", "models.file.cmd", "models.gone.cmd",
-    ]  # fmt: skip
-    for line in found:
-        assert log.count(f" WARNING arriero.supervisor.own_log config.warning {line}") == 1

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -100,20 +101,28 @@ def all_whole(streams: list[Stream]) -> bool:
     return all(stream.is_whole for stream in streams)
 
 
+def of_crowds(scripted: Callable[..., str]) -> dict[str, Any]:
+    """A configuration whose model `slow` loads for six seconds, and `fast` for none."""
+    return {
+        "workers": 2,
+        "progress": "reasoning",
+        "progressDelay": "0s",
+        "models": {
+            "slow": {"cmd": scripted("--name", "slow", "--load-s", "6", "--report")},
+            "fast": {"cmd": scripted("--name", "fast")},
+        },
+    }
+
+
+@pytest.fixture(scope="module")
+def shared(start_shared_train: Callable[..., Train], scripted: Callable[..., str]) -> Train:
+    return start_shared_train(of_crowds(scripted))
+
+
 @pytest.fixture
-def slow_train(start_train: Callable[..., Train], scripted: Callable[..., str]) -> Train:
-    """Its model `slow` loads for six seconds, and `fast` for none."""
-    return start_train(
-        {
-            "workers": 2,
-            "progress": "reasoning",
-            "progressDelay": "0s",
-            "models": {
-                "slow": {"cmd": scripted("--name", "slow", "--load-s", "6", "--report")},
-                "fast": {"cmd": scripted("--name", "fast")},
-            },
-        }
-    )
+def slow_train(shared: Train) -> Train:
+    """A train of which no model runs; nobody waits."""
+    return shared.emptied()
 
 
 def queue_length(train: Train) -> int:
@@ -169,10 +178,13 @@ def test_a_crowd_hears_that_its_model_has_failed(
 
 
 @pytest.mark.nightly
-def test_a_crowd_does_not_outlive_its_supervisor(slow_train: Train) -> None:
-    with waiting(slow_train) as crowd:
+def test_a_crowd_does_not_outlive_its_supervisor(
+    start_train: Callable[..., Train], scripted: Callable[..., str]
+) -> None:
+    train = start_train(of_crowds(scripted))
+    with waiting(train) as crowd:
         crowd.read_until(all_begun)
-        slow_train.process.kill()
+        train.process.kill()
 
         crowd.read_until(lambda streams: all(stream.over for stream in streams))
         assert not any(stream.is_whole for stream in crowd.streams)

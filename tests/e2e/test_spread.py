@@ -21,6 +21,20 @@ ANSWER = b"HTTP/1.1 404"
 ROUNDS = 8
 
 
+@pytest.fixture(scope="module")
+def shared(start_shared_train: Callable[..., Train]) -> Train:
+    return start_shared_train({"workers": 2, "models": {}})
+
+
+@pytest.fixture
+def train(shared: Train) -> Train:
+    """A train with two workers that have no connections."""
+    shared.ask("scale", workers=2)
+    eventually(lambda: len(shared.workers()) == 2, what="both workers")
+    wait_until_none(shared)
+    return shared
+
+
 @contextmanager
 def connections(train: Train, count: int, *, at_once: bool) -> Iterator[list[socket.socket]]:
     """So many connections that have been answered once, and stay."""
@@ -69,9 +83,10 @@ def wait_until_none(train: Train) -> None:
 @pytest.mark.parametrize("number", [2, pytest.param(4, marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("at_once", [True, False])
 def test_sixteen_kept_connections_are_shared_evenly(
-    start_train: Callable[..., Train], number: int, at_once: bool
+    train: Train, number: int, at_once: bool
 ) -> None:
-    train = start_train({"workers": number, "models": {}})
+    train.ask("scale", workers=number)
+    eventually(lambda: len(train.workers()) == number, what="workers")
     found = []
     for _ in range(ROUNDS):
         with connections(train, 16, at_once=at_once):
@@ -89,9 +104,7 @@ def test_sixteen_kept_connections_are_shared_evenly(
 
 
 @pytest.mark.nightly
-def test_a_crowd_is_shared_within_a_fifth(start_train: Callable[..., Train]) -> None:
-    train = start_train({"workers": 2, "models": {}})
-
+def test_a_crowd_is_shared_within_a_fifth(train: Train) -> None:
     with connections(train, 300, at_once=True):
         least, most = sorted(counts(train))
 
@@ -100,10 +113,7 @@ def test_a_crowd_is_shared_within_a_fifth(start_train: Callable[..., Train]) -> 
 
 
 @pytest.mark.expects_errors("worker.hung")
-def test_a_worker_that_is_hung_keeps_no_connection_waiting(
-    start_train: Callable[..., Train],
-) -> None:
-    train = start_train({"workers": 2, "models": {}})
+def test_a_worker_that_is_hung_keeps_no_connection_waiting(train: Train) -> None:
     hung = workers(train)[0]
     hung.send_signal(signal.SIGSTOP)
     try:
@@ -118,17 +128,31 @@ def test_a_worker_that_is_hung_keeps_no_connection_waiting(
     # about 0.3 s, and the rest is what a busy machine takes
     assert took_s < 5
 
+    def has_its_share_again() -> bool:
+        wait_until_none(train)
+        with connections(train, 8, at_once=False):
+            return counts(train) == [4, 4]
 
-def test_the_share_of_a_worker_that_was_killed_is_free(
-    start_train: Callable[..., Train],
-) -> None:
-    train = start_train({"workers": 2, "models": {}})
+    eventually(has_its_share_again)
+
+
+def test_the_share_of_a_worker_that_was_killed_is_free(train: Train) -> None:
+    serving = " worker-1 worker.serving "
+    begun = train.log.read_text().count(serving)
     with connections(train, 8, at_once=False):
         killed, _ = workers(train)
         killed.kill()
         eventually(
-            lambda: train.log.read_text().count(" worker-1 worker.serving ") == 2,
+            lambda: train.log.read_text().count(serving) == begun + 1,
             what="a new worker that takes connections",
         )
-        with connections(train, 8, at_once=False):
-            assert counts(train) == [6, 6]
+        (survivors,) = filter(None, counts(train))
+        found = []
+        for _ in range(ROUNDS):
+            with connections(train, 8, at_once=False):
+                least, most = sorted(counts(train))
+                found.append(most - least)
+            eventually(lambda: sum(counts(train)) == survivors)
+
+    # As above, a single round proves nothing. If its share were still taken it would be about 4.
+    assert sorted(found)[ROUNDS // 2] <= 1, found
