@@ -47,7 +47,7 @@ def owner_of(train: Train, sock: socket.socket) -> int:
     """The number of the worker that has accepted a connection; 0 for none yet."""
     port = sock.getsockname()[1]
     for number, pid in train.workers().items():
-        for found in psutil.Process(pid).net_connections("tcp"):
+        for found in psutil.Process(pid).net_connections("tcp4"):
             if getattr(found.raddr, "port", 0) == port:
                 return number
     return 0
@@ -131,7 +131,7 @@ def record_of(train: Train, request_id: str) -> dict[str, Any]:
 def connections_of(train: Train, model: str) -> int:
     """Clients of a model's server."""
     pid = train.model(model)["pid"]
-    found = psutil.Process(pid).net_connections("tcp")
+    found = psutil.Process(pid).net_connections("tcp4")
     return sum(one.status == psutil.CONN_ESTABLISHED for one in found)
 
 
