@@ -37,7 +37,7 @@ Layout, in the order in which one part stands on another:
                state_files, durations_file, runtime, listening, notify, own_log
                                                               the machine around it
                first_words                                    what a person is told at the start
-               gguf_head, scan_files                          what is in a folder of models
+               gguf_numbers, gguf_head, scan_files            what is in a folder of models
                unit_files, data/                              what an operator copies
                cli_*                                          the commands that ask and show
     wiring     app, cli                                       opens the parts in order

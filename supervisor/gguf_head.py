@@ -2,9 +2,8 @@
 
 `gguf.GGUFReader` makes objects of everything it meets: for a vocabulary of 250,000 tokens with its
 merges, scores and types it takes 49 s and 1 GB, and it believes every length it reads. So this
-file walks over what nobody asks for, 0.3 s for the same, and takes from the package `gguf` only
-what numbers mean. It does not map the file into memory either: one that is cut short meanwhile
-would end the process.
+file walks over what nobody asks for, 0.3 s for the same. It does not map the file into memory
+either: one that is cut short meanwhile would end the process.
 
 Source: ggml, docs/gguf.md.
 """
@@ -17,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, TypeAlias
 
-from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
+from .gguf_numbers import QUANTIZATIONS, Quantization
 
 Scalar: TypeAlias = str | int | float | bool
 
@@ -102,11 +101,8 @@ class _Reader:
         for _ in range(tensors):
             elements, kind, offset = self._tensor()
             parameters += elements
-            try:
-                block, size_bytes = GGML_QUANT_SIZES[GGMLQuantizationType(kind)]
-                name = GGMLQuantizationType(kind).name
-            except (ValueError, KeyError):  # newer than the package
-                block, size_bytes, name = 1, 0, f"type {kind}"
+            newer = Quantization(f"type {kind}", 1, 0)  # than our table
+            name, block, size_bytes = QUANTIZATIONS.get(kind, newer)
             sizes[name] += elements
             end = max(end, offset + elements // block * size_bytes)
         self._check()

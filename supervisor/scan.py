@@ -8,8 +8,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Final
 
-from gguf.constants import GGUFType, Keys, LlamaFileType, PoolingType
-
+from . import gguf_numbers as gguf
 from .config_model_keys import MAX_NAME
 from .config_writing import Entry, document, words
 from .gguf_head import Head
@@ -76,7 +75,7 @@ class File:
 
     def of_model(self, key: str) -> int | None:
         """Return a number under the name of its architecture."""
-        return self.number(key.format(arch=self.text(Keys.General.ARCHITECTURE)))
+        return self.number(key.format(arch=self.text(gguf.ARCHITECTURE)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,12 +156,12 @@ def take_stock(files: Iterable[File]) -> Inventory:
                 alias=alias,
                 path=first.path,
                 kind=kind,
-                name=_shown(first.text(Keys.General.NAME)),
-                architecture=_shown(first.text(Keys.General.ARCHITECTURE)),
+                name=_shown(first.text(gguf.NAME)),
+                architecture=_shown(first.text(gguf.ARCHITECTURE)),
                 quant=_quant(parts),
                 parameters=sum(part.head.parameters for part in parts if part.head),
                 size_bytes=sum(part.size_bytes for part in parts),
-                context=first.of_model(Keys.LLM.CONTEXT_LENGTH),
+                context=first.of_model(gguf.CONTEXT_LENGTH),
                 projector=attached.get(first.path),
             )
         )
@@ -248,17 +247,17 @@ def _fault(file: File) -> str:
 def _kind(parts: Sequence[File]) -> Kind | str:
     """Return what a model is for, ``projector``, or why it is no model."""
     first = parts[0]
-    architecture, says = first.text(Keys.General.ARCHITECTURE), first.text(Keys.General.TYPE)
-    if says == GGUFType.MMPROJ or architecture == "clip" or _is_named_projector(first.path):
+    architecture, says = first.text(gguf.ARCHITECTURE), first.text(gguf.TYPE)
+    if says == gguf.IS_PROJECTOR or architecture == "clip" or _is_named_projector(first.path):
         return "projector"
-    if says not in {"", GGUFType.MODEL}:
+    if says not in {"", gguf.IS_MODEL}:
         return f"it is no model, but calls itself {says!r}"
     if not any(part.head.tensors for part in parts if part.head):
         return "it holds no weights, such as a file that is a vocabulary only"
-    if first.of_model(Keys.LLM.CONTEXT_LENGTH) is None or not first.text(Keys.Tokenizer.MODEL):
+    if first.of_model(gguf.CONTEXT_LENGTH) is None or not first.text(gguf.TOKENIZER):
         return f"it is no language model; its architecture is {architecture or 'unknown'!r}"
-    pooling = first.of_model(Keys.LLM.POOLING_TYPE)
-    if pooling == PoolingType.RANK:
+    pooling = first.of_model(gguf.POOLING_TYPE)
+    if pooling == gguf.POOLING_RANK:
         return Kind.RERANKER
     return Kind.EMBEDDING if pooling or architecture.endswith(_ENCODERS) else Kind.TEXT
 
@@ -280,8 +279,8 @@ def _attach(
     order = sorted(projectors, key=lambda file: (_quant([file]) != "F16", file.path))
     for projector in order:
         beside = [model for model in models if model.path.parent == projector.path.parent]
-        length = projector.number(Keys.ClipVision.PROJECTION_DIM)
-        fitting = [model for model in beside if model.of_model(Keys.LLM.EMBEDDING_LENGTH) == length]
+        length = projector.number(gguf.PROJECTION_DIM)
+        fitting = [model for model in beside if model.of_model(gguf.EMBEDDING_LENGTH) == length]
         chosen = fitting if len(beside) > 1 else beside
         if not chosen:
             remarks.append(f"{projector.path}: a projector, but there is no model for it beside it")
@@ -331,18 +330,11 @@ def _unique(wanted: str, taken: set[str]) -> str:
 
 
 def _quant(parts: Sequence[File]) -> str:
-    kind = parts[0].number(Keys.General.FILE_TYPE)
-    if kind is not None:
-        try:
-            return re.sub("^(ALL|MOSTLY)_", "", LlamaFileType(kind & ~_GUESSED).name)
-        except ValueError:
-            pass  # newer than the package
+    kind = parts[0].number(gguf.FILE_TYPE)
+    if kind is not None and (name := gguf.FILE_TYPES.get(kind & ~gguf.GUESSED)):
+        return name
     types = [part.head.main_type for part in parts if part.head and part.head.main_type]
     return types[0] if types else ""
-
-
-# A mark of llama.cpp on a type that it guessed.
-_GUESSED: Final = int(LlamaFileType.GUESSED)
 
 
 def _shown(text: str) -> str:
