@@ -1,7 +1,6 @@
 """HTTP/2: streams of one connection, whatever their client reads, sends and leaves undone."""
 
 import errno
-import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from packets import FLOODS, HELLO, WRONG
 from arriero.protocol.lease import Finish
 from arriero.worker import edge, front, http2_door, sentry
 from arriero.worker.head import parse_head
+from tests.worker.growth import assert_short_steps
 
 HEALTH = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 BODY = b'{"model":"m"}'
@@ -364,37 +364,16 @@ async def test_told_to_finish_it_takes_no_more_streams_and_ends_with_the_last(
         await rig.ended.wait()
 
 
-class Longest(trio.abc.Instrument):
-    """Finds the longest step of a task of the worker, in seconds of this thread's CPU."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self.task = ""
-        self._begun = 0.0
-
-    def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        self._begun = time.thread_time()
-
-    def after_task_step(self, task: trio.lowlevel.Task) -> None:
-        took = time.thread_time() - self._begun
-        if took > self.seconds and "arriero" in task.name:
-            self.seconds, self.task = took, task.name
-
-
 @pytest.mark.parametrize("name", [*FLOODS, "huge head", "many fields"])
 async def test_no_flood_holds_the_loop(rig: Any, kit: Any, name: str) -> None:
     await rig.ask(HEALTH)
-    longest = Longest()
-    async with await rig.connect() as stream:
-        trio.lowlevel.add_instrument(longest)
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(send, stream, (FLOODS | WRONG)[name])
-                await kit.read_to_end(stream)
-        finally:
-            trio.lowlevel.remove_instrument(longest)
 
-    assert longest.seconds < 0.05, longest.task
+    async def flood() -> None:
+        async with await rig.connect() as stream, trio.open_nursery() as nursery:
+            nursery.start_soon(send, stream, (FLOODS | WRONG)[name])
+            await kit.read_to_end(stream)
+
+    await assert_short_steps(flood, 0.05)
     assert (await rig.ask(HEALTH)).endswith(b"OK")
 
 

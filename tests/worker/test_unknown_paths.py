@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arriero.worker.unknown_paths import MODEL_PATHS, Known, find_like, nothing_at, wrong_method
+from tests.worker.growth import slowness
 
 PAGES = (
     Known("GET", "/v1/models"),
@@ -58,10 +59,13 @@ def test_what_is_said_is_short_and_clean(method: str, path: str) -> None:
 
 
 def test_a_long_path_takes_no_time() -> None:
-    before = time.process_time()
-    for path in ("/v1/chat/" * 8000, "/" * 60_000, "/aaaaaaa" * 8000):
-        find_like("POST", path, PAGES)
-    assert time.process_time() - before < 0.3
+    def seconds() -> float:
+        before = time.thread_time()
+        for path in ("/v1/chat/" * 8000, "/" * 60_000, "/aaaaaaa" * 8000):
+            find_like("POST", path, PAGES)
+        return time.thread_time() - before
+
+    assert min(seconds() for _ in range(3)) < 0.3 * slowness()
 
 
 def test_every_route_of_models_is_found_without_its_version() -> None:
