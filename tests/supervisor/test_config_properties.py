@@ -24,7 +24,7 @@ from tests.supervisor.reading import parse
 # Building a large value takes longer than looking at it: a twentieth of a second for a whole
 # configuration.
 relaxed = settings(deadline=None, suppress_health_check=list(HealthCheck))
-fewer = settings(relaxed, max_examples=40)
+fewer = settings(relaxed, max_examples=min(40, settings().max_examples))  # quick: 20
 
 
 # --- what is dumped is read again -----------------------------------------------------------------
