@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
+import psutil
 import pytest
 import yaml
 from trains import DEFAULTS, Train, alive, eventually
@@ -94,10 +95,10 @@ def ride(
     start_shared_train: Callable[..., Train],
     ridden: list[Train],
     environ_of_ride: dict[str, str],
-) -> Callable[..., Train]:
+) -> Generator[Callable[..., Train]]:
     """A function that gives the train of this file a config: as a start, for a tenth of the time.
 
-    Nothing runs on it then, whatever an earlier test has left.
+    Nothing runs on it then, whatever an earlier test has left; and models leave nothing behind.
     """
 
     def configured(config: dict[str, Any]) -> Train:
@@ -107,7 +108,9 @@ def ride(
             ridden.append(start_shared_train(config, environ=environ_of_ride))
         return ridden[-1]
 
-    return configured
+    yield configured
+    if ridden and ridden[-1].process.poll() is None:
+        refuse_orphans(ridden[-1].unload_all())
 
 
 def expected_errors(node: pytest.Item | pytest.Collector) -> tuple[str, ...]:
@@ -178,11 +181,15 @@ def train_starter(
                 train.process.wait()
                 raise AssertionError(f"SIGTERM was not obeyed\n{train.log.read_text()}") from None
         train._context.destroy(linger=0)
-    orphans = alive(left)
+    refuse_orphans(alive(left))
+    refuse_errors(trains, expected)
+
+
+def refuse_orphans(orphans: list[psutil.Process]) -> None:
+    """Fail if there are processes that should have ended, and end them."""
     for process in orphans:
         process.kill()
     assert not orphans, f"left behind: {orphans}"
-    refuse_errors(trains, expected)
 
 
 def refuse_errors(trains: list[Train], expected: tuple[str, ...]) -> None:

@@ -7,7 +7,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Collection, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -83,9 +83,22 @@ class Train:
         assert answer["ok"], answer
         return answer["changes"]  # type: ignore[no-any-return]
 
-    def begin_anew(self, config: dict[str, Any]) -> None:
-        """Be as if just started with this configuration; what ran is cut off."""
+    def unload_all(self) -> list[psutil.Process]:
+        """End all models, requests or not; return those of their processes that run on."""
+        models = []
+        for process in self.children():
+            with suppress(psutil.NoSuchProcess):
+                command = " ".join(process.cmdline())
+                if "-m arriero.worker" not in command and "guardian_child.py" not in command:
+                    models.append(process)
         self.ask("unload", mode="now")
+        deadline = time.monotonic() + 5
+        while (left := alive(models)) and time.monotonic() < deadline:
+            time.sleep(0.005)
+        return left
+
+    def begin_anew(self, config: dict[str, Any]) -> None:
+        """Be as if just started with this configuration; no model runs."""
         self.reload(config)
         assert self.ask("status")["config"]["needs_restart"] == []
 
