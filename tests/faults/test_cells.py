@@ -1,4 +1,4 @@
-"""The cells that have most to tell; `make faults` has all of them."""
+"""The cells that have most to tell, on each run; `make faults` has all of them."""
 
 from pathlib import Path
 
@@ -9,17 +9,8 @@ from .matrix import MOST_TELLING, parse
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
-# Those that e2e/test_faults.py has, too, on a train that many tests share: they are for the night.
-SHARED = {"sigkill/model/plain", "no-fd/supervisor/loading"}
 
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.nightly) if name in SHARED else name
-        for name in MOST_TELLING
-    ],
-)
+@pytest.mark.parametrize("name", MOST_TELLING)
 async def test_whatever_breaks_each_client_is_told_and_nothing_is_left(
     name: str, tmp_path: Path
 ) -> None:

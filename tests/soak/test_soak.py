@@ -1,6 +1,5 @@
 """A short day of a whole arriero on each run; `make soak` has a long one."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,7 @@ from .day import live_through, wrong_lines
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
-DAY_S = 60.0 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 30.0
+DAY_S = 60.0
 
 
 async def test_after_a_day_of_everything_nothing_has_grown_and_nobody_was_let_down(
