@@ -29,13 +29,13 @@ demo: $(VENV)/.demo ## fetch two real models, let them take turns, then stay up 
 test: $(READY) ## all tests, with a real llama-server (70 MB are fetched once)
 	@$(BIN)/python tests/real/parts.py llama-server
 	@$(BIN)/python tests/judges/node_client.py
-	@$(BIN)/python -m pytest -q -n 3 --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest -q -n 4 --no-loadscope-reorder $(ARGS)
 
 test-newest: ## the same with the newest versions that pyproject.toml allows, in build/newest
 	$(call install,build/newest,'--upgrade --upgrade-strategy eager -e .[dev,demo] setuptools')
 	@build/newest/bin/python tests/real/parts.py llama-server
 	@build/newest/bin/python tests/judges/node_client.py
-	@build/newest/bin/python -m pytest -q -n 3 --no-loadscope-reorder $(ARGS)
+	@build/newest/bin/python -m pytest -q -n 4 --no-loadscope-reorder $(ARGS)
 
 lock: ## choose the newest versions that pyproject.toml allows, and lock them in requirements/
 	$(call install,build/uv,uv)

@@ -113,7 +113,7 @@ def test_what_needs_root_has_sudo_before_it() -> None:
 
 
 def test_every_target_of_make_is_there() -> None:
-    there = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    there = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     blocks = [command for _, text in shell_blocks() for command in commands(text)]
     inline = [found for page in PAGES for found in inline_commands((ROOT / page).read_text())]
     for command in (*blocks, *inline):
