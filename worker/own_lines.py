@@ -73,8 +73,8 @@ class Effort:
     __slots__ = ("markers", "tags")
 
     def __init__(self) -> None:
-        self.tags = 5_000
-        self.markers = 8_000
+        self.tags = 3_000
+        self.markers = 4_000
 
 
 def without_lines(
