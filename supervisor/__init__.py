@@ -42,7 +42,3 @@ Layout, in the order in which one part stands on another:
                cli_*                                          the commands that ask and show
     wiring     app, cli                                       opens the parts in order
 """
-
-from importlib.metadata import version
-
-__version__ = version("arriero")

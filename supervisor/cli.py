@@ -1,4 +1,4 @@
-"""The command `arriero`: exit statuses, and the command that serves. The others are in their file.
+"""The command `arriero`: where its commands are, and exit statuses.
 
 Exit status: 0 done, 1 refused or failed, 2 wrong usage, 3 no supervisor to be reached,
 130 interrupted with Ctrl-C, 141 the reader of the output went away (as if by SIGPIPE).
@@ -7,26 +7,40 @@ Exit status: 0 done, 1 refused or failed, 2 wrong usage, 3 no supervisor to be r
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import Final
 
 import click
 
-from arriero.protocol.control import MAX_WORKERS
 from arriero.protocol.errors import ProtocolError
 
-from . import __version__
-from .cli_check import check
-from .cli_commands import COMMANDS
-from .cli_files import example, unit
-from .cli_make import import_, scan
-from .cli_place import DEFAULT_CONFIG, CommandFailed
-from .cli_schema import schema
-from .cli_session import note
+from .cli_output import note
+from .cli_place import CommandFailed
 from .errors import SupervisorError
 
-if TYPE_CHECKING:
-    from .config_values import LogLevel
+# Each command and where it is: it is imported when it is asked for, with all that it takes.
+COMMANDS: Final = {
+    "activity": "cli_activity.activity",
+    "cancel": "cli_activity.cancel",
+    "check": "cli_check.check",
+    "events": "cli_commands.events",
+    "example": "cli_files.example",
+    "explain": "cli_commands.explain",
+    "import": "cli_make.import_",
+    "logs": "cli_commands.logs",
+    "ping": "cli_commands.ping",
+    "reload": "cli_commands.reload_",
+    "scale": "cli_commands.scale",
+    "scan": "cli_make.scan",
+    "schema": "cli_schema.schema",
+    "serve": "cli_serve.serve",
+    "shutdown": "cli_commands.shutdown",
+    "status": "cli_commands.status",
+    "swap": "cli_commands.swap",
+    "unit": "cli_files.unit",
+    "unload": "cli_commands.unload",
+    "workers": "cli_commands.workers",
+}
 
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
@@ -34,7 +48,19 @@ EXIT_BROKEN_PIPE = 141
 
 
 class _Program(click.Group):
-    """A group of commands that ends quietly when nobody reads its output any more."""
+    """Commands that are imported one by one; quiet when nobody reads their output any more."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(".")
+        command: click.Command = getattr(import_module(f".{module}", __package__), name)
+        return command
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command."""
@@ -52,99 +78,9 @@ class _Program(click.Group):
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Example:  arriero serve --config config.yaml",
 )
-@click.version_option(__version__, prog_name="arriero")
+@click.version_option(package_name="arriero", prog_name="arriero")
 def arriero() -> None:
     """Drive a train of llama-servers: start the model that a request names."""
-
-
-@arriero.command(epilog="Example:  arriero serve --config config.yaml --listen 127.0.0.1:8080")
-@click.option(
-    "--config",
-    "config_paths",
-    multiple=True,
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="The configuration, YAML. Several are merged, in this order. Default: config.yaml in "
-    "this folder.",
-)
-@click.option(
-    "--config-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    metavar="DIR",
-    help="A folder: its *.yaml and *.yml files are merged after those given with --config.",
-)
-@click.option(
-    "--watch-config", is_flag=True, help="Follow changes of these files, as SIGHUP does once."
-)
-@click.option("--lenient", is_flag=True, help="Unknown keys are warnings, not errors.")
-@click.option("--listen", metavar="ADDR", help="Address for clients, such as 127.0.0.1:8080.")
-@click.option(
-    "--workers", type=click.IntRange(1, MAX_WORKERS), metavar="N", help="Worker processes."
-)
-@click.option(
-    "--socket-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    envvar="ARRIERO_SOCKET_DIR",
-    metavar="DIR",
-    help="Private folder for the events, control and lease sockets. Default: "
-    "$ARRIERO_SOCKET_DIR, $RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR/arriero, "
-    "else /tmp/arriero-<user id>.",
-)
-@click.option(
-    "--log-level",
-    type=click.Choice(["debug", "info", "warning", "error"]),
-    help="Least important log lines that are written to stderr. Default: logLevel of the "
-    "configuration, else info.",
-)
-def serve(
-    config_paths: tuple[Path, ...],
-    config_dir: Path | None,
-    listen: str | None,
-    workers: int | None,
-    socket_dir: Path | None,
-    log_level: "LogLevel | None",
-    *,
-    watch_config: bool,
-    lenient: bool,
-) -> int:
-    """Run the supervisor and its workers until SIGTERM or Ctrl-C.
-
-    SIGHUP, and `arriero reload`, read the configuration again.
-    """
-    if not config_paths and config_dir is None:
-        if not DEFAULT_CONFIG.exists():
-            raise click.UsageError(
-                f"there is no {DEFAULT_CONFIG} in this folder; give --config FILE or --config-dir "
-                f"DIR, or make one: arriero scan ~/models -o {DEFAULT_CONFIG}"
-            )
-        config_paths = (DEFAULT_CONFIG,)
-    from .app import Order  # what serves is not loaded by commands that only ask
-    from .app import serve as run
-    from .own_log import begin_log
-
-    begin_log(log_level)
-    return run(
-        Order(
-            files=config_paths,
-            directory=config_dir,
-            lenient=lenient,
-            watches=watch_config,
-            listen=listen,
-            workers=workers,
-            log_level=log_level,
-            socket_dir=socket_dir,
-        )
-    )
-
-
-for _command in COMMANDS:
-    arriero.add_command(_command)
-arriero.add_command(check)
-arriero.add_command(schema)
-arriero.add_command(import_)
-arriero.add_command(scan)
-arriero.add_command(example)
-arriero.add_command(unit)
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -10,7 +10,8 @@ from .cli_activity_text import activity_table, cancelled_line
 from .cli_event_text import event_line
 from .cli_feed import Feed
 from .cli_follow import Follower
-from .cli_session import Session, client, clock, note, short_clock, write_json
+from .cli_output import clock, note, short_clock, write_json
+from .cli_session import Session, client
 
 
 @click.command(epilog="Example:  arriero cancel req-5f2c8d9a")

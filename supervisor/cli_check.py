@@ -3,18 +3,20 @@
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import click
 
+from .cli_check_text import CheckReport, accepted, last_line, refused, remark_line, tables
+from .cli_output import write_json
 from .cli_place import DEFAULT_CONFIG
-from .cli_session import write_json
 from .cli_text import aligned
+from .config import load_with_tree
+from .config_advice import advise
+from .config_dump import dump
+from .config_values import Config
 from .errors import ConfigError
-
-if TYPE_CHECKING:
-    from .cli_check_text import CheckReport
-    from .config_values import Config
+from .real_disk import RealDisk
 
 _EXAMPLE: Final = "arriero check config.yaml"
 
@@ -53,12 +55,6 @@ def check(
 
     Exit status: 0 nothing is wrong, 1 there are warnings, 2 there are errors. Notes do not count.
     """
-    from .cli_check_text import accepted, refused  # other commands do without the configuration
-    from .config import load_with_tree
-    from .config_advice import advise
-    from .config_dump import dump
-    from .real_disk import RealDisk
-
     if not files and config_dir is None:
         if not DEFAULT_CONFIG.exists():
             raise click.UsageError(
@@ -82,9 +78,7 @@ def check(
     return report.exit_status
 
 
-def _show(report: "CheckReport", config: "Config | None") -> None:
-    from .cli_check_text import last_line, remark_line, tables
-
+def _show(report: CheckReport, config: Config | None) -> None:
     found = [] if config is None else tables(report, config)
     sections = [
         (name, style, [remark_line(remark) for remark in getattr(report, name)])

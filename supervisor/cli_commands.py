@@ -31,12 +31,12 @@ from arriero.protocol.control import (
 )
 from arriero.protocol.events import AnyEvent, LogLine, ProgressMade, StateChanged
 
-from .cli_activity import activity, cancel
 from .cli_event_text import event_line, log_event_line, log_line
 from .cli_feed import DEFAULT_TYPES, TYPES, Feed, Next
 from .cli_follow import Follower, present_state
+from .cli_output import clock, note, write_json
 from .cli_place import Gone
-from .cli_session import WORK_S, Session, client, clock, note, write_json
+from .cli_session import WORK_S, Session, client
 from .cli_text import (
     aligned,
     changes_table,
@@ -289,23 +289,6 @@ def shutdown(session: Session) -> None:
     except Gone:
         reply = Done()  # it was quicker to end than to answer
     session.write(reply, ["the supervisor is shutting down"])
-
-
-COMMANDS = (
-    ping,
-    status,
-    swap,
-    unload,
-    events,
-    logs,
-    activity,
-    cancel,
-    workers,
-    scale,
-    explain,
-    reload_,
-    shutdown,
-)
 
 
 def _bars(session: Session, *, keep: bool) -> "AbstractContextManager[LiveBars | None]":

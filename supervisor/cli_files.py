@@ -6,14 +6,13 @@ import click
 
 from .cli_make import into_file, put
 from .cli_place import CommandFailed
+from .unit_files import EXAMPLE, UNITS, shipped, this_program, unit_text
 
 
 @click.command(epilog="Example:  arriero example -o config.yaml")
 @into_file
 def example(output: Path | None) -> None:
     """Print a configuration that shows every key, to take from what is needed."""
-    from .unit_files import EXAMPLE, shipped
-
     put(shipped(EXAMPLE), output)
 
 
@@ -37,8 +36,6 @@ def unit(which: str, output: Path | None) -> None:
     its port, kept open over restarts, and `sysusers` its user, in /etc/sysusers.d. `user` is a
     service of your own, in ~/.config/systemd/user.
     """
-    from .unit_files import UNITS, shipped, this_program, unit_text
-
     source, name = UNITS[which]
     try:
         text = unit_text(shipped(source), this_program())

@@ -4,18 +4,18 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from .cli_output import note
 from .cli_place import CommandFailed
-from .cli_session import note
 from .cli_text import clean
+from .config import parse_config
 from .errors import ConfigError
+from .import_presets import import_presets
 from .presets_ini import MAX_BYTES
-
-if TYPE_CHECKING:
-    from .scan import File, Inventory
+from .scan import File, Inventory, configuration, take_stock
+from .scan_files import find_files, read_files
 
 # Files for which a bar is drawn; reading fewer is over at once.
 _MANY = 20
@@ -48,8 +48,6 @@ def llama_server_presets(file: Path, output: Path | None) -> None:
 
     What cannot be carried over is told on stderr and in comments.
     """
-    from .import_presets import import_presets
-
     imported = import_presets(_read(file))
     for remark in imported.remarks:
         note(f"{clean(str(file))}: {clean(str(remark))}")
@@ -69,9 +67,6 @@ def scan(folder: Path, output: Path | None, *, as_json: bool) -> None:
 
     Files that cannot be used are told on stderr and in comments.
     """
-    from .scan import configuration, take_stock
-    from .scan_files import find_files, read_files
-
     folder = folder.absolute()
     remarks: list[str] = []
     try:
@@ -107,8 +102,6 @@ def _read(file: Path) -> str:
 
 def _write(text: str, output: Path | None) -> None:
     """Write a configuration, and say so if arriero itself would not take it."""
-    from .config import parse_config  # not loaded by commands that only ask
-
     put(text, output)
     try:
         parse_config(text, environ={})
@@ -136,7 +129,7 @@ def put(text: str, output: Path | None) -> None:
     note(f"wrote {clean(str(output))}")
 
 
-def _with_bar(files: "Iterator[File]", count: int) -> "Iterable[File]":
+def _with_bar(files: Iterator[File], count: int) -> Iterable[File]:
     if count < _MANY or not sys.stderr.isatty():
         return files
     from rich.console import Console
@@ -145,7 +138,7 @@ def _with_bar(files: "Iterator[File]", count: int) -> "Iterable[File]":
     return track(files, "reading", total=count, console=Console(stderr=True), transient=True)
 
 
-def _as_json(found: "Inventory") -> str:
+def _as_json(found: Inventory) -> str:
     models = [
         {
             "model": model.model,

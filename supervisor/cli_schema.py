@@ -2,6 +2,8 @@
 
 import click
 
+from .config_schema import schema_text
+
 
 @click.command(
     epilog="""\b
@@ -13,6 +15,4 @@ the keys of a configuration that begins with this line:
 )
 def schema() -> None:
     """Print the JSON schema of the configuration, for editors."""
-    from .config_schema import schema_text  # other commands do without the configuration
-
     click.echo(schema_text(), nl=False)

@@ -5,21 +5,17 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
-from arriero.protocol.codec import encode
 from arriero.protocol.control import Explain, ExplainReply, Refusal, Reply, Request
 
 from .cli_link import Link, open_link
+from .cli_output import write_json
 from .cli_place import Refused, socket_folder
 from .cli_text import Table, aligned, clean, refusal_line
-
-if TYPE_CHECKING:
-    from msgspec import Struct
 
 _ReplyT = TypeVar("_ReplyT", bound=Reply)
 
@@ -95,27 +91,6 @@ class Session:
             draw_table(table)
         else:
             self.write(reply, aligned(table))
-
-
-def write_json(message: "Struct") -> None:
-    """Write `message` as one line of JSON."""
-    click.echo(encode(message))
-
-
-def note(text: str) -> None:
-    """Tell the user something that is no output."""
-    click.echo(f"arriero: {text}", err=True)
-
-
-def clock(t: float) -> str:
-    """Return the Unix time `t` as local date and time."""
-    return datetime.fromtimestamp(t).isoformat(sep=" ", timespec="milliseconds")
-
-
-def short_clock(t: float) -> str:
-    """Return the Unix time `t` as short as somebody needs it who looks now."""
-    at = datetime.fromtimestamp(t)
-    return f"{at:%H:%M:%S}" if at.date() == datetime.now().date() else f"{at:%m-%d %H:%M}"
 
 
 def client(default_timeout_s: float = ANSWER_S) -> Callable[[Callable[..., None]], Any]:

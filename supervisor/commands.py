@@ -8,6 +8,7 @@ from typing import assert_never
 
 import trio
 
+from arriero import __version__
 from arriero.protocol.codec import AnyReply
 from arriero.protocol.control import (
     MAX_WORKERS,
@@ -38,7 +39,6 @@ from arriero.protocol.control import (
 from arriero.protocol.lease import CancelResult
 from arriero.protocol.values import ErrorInfo
 
-from . import __version__
 from .activity import MOST_RECORDS, RecordStore
 from .conductor import Conductor
 from .happenings import Grant, Left, UnloadAsked, Waiter, Wanted

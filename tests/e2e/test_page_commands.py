@@ -67,10 +67,10 @@ def read_options(command: Command) -> None:
     found: click.Command = arriero
     words = list(command.words[1:])
     while isinstance(found, click.Group) and words and not words[0].startswith("-"):
-        name = words.pop(0)
-        if name not in found.commands:
+        under = found.get_command(click.Context(found), words.pop(0))
+        if under is None:
             raise click.UsageError(f"no such command: {command}")
-        found = found.commands[name]
+        found = under
     if not isinstance(found, click.Group):
         found.make_context(command.words[1], words)
 

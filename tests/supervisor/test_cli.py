@@ -12,8 +12,8 @@ import threading
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 
+import click
 import msgspec
 import pytest
 import zmq
@@ -68,9 +68,10 @@ from arriero.protocol.values import (
     State,
     WorkerStatus,
 )
-from arriero.supervisor.cli import main
-from arriero.supervisor.cli_commands import COMMANDS
-from arriero.supervisor.cli_session import clock
+from arriero.supervisor import cli_serve
+from arriero.supervisor.app import Order
+from arriero.supervisor.cli import COMMANDS, arriero, main
+from arriero.supervisor.cli_output import clock
 from arriero.supervisor.errors import SupervisorError
 
 ENDPOINT = "http://127.0.0.1:5802"
@@ -781,10 +782,7 @@ def test_on_a_terminal_swap_draws_a_bar_and_ends_with_the_answer(
 # --- help and serve -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "command",
-    ["serve", *(command.name for command in COMMANDS)],
-)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_the_help_of_each_command_has_an_example(
     capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
@@ -792,60 +790,82 @@ def test_the_help_of_each_command_has_an_example(
     assert f"Example:  arriero {command}" in capsys.readouterr().out
 
 
+def test_the_commands_are_told_in_order_and_each_is_called_as_it_is_listed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["--help"]) == 0
+    told = re.findall(r"^  ([a-z]+)  ", capsys.readouterr().out, re.MULTILINE)
+    assert told == sorted(COMMANDS)
+    context = click.Context(arriero)
+    found = [arriero.get_command(context, name) for name in COMMANDS]
+    assert [command.name for command in found if command is not None] == list(COMMANDS)
+
+
+def test_a_command_imports_nothing_of_the_others() -> None:
+    code = "import sys, arriero.supervisor.cli; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = done.stdout.split()
+
+    assert "click" in loaded
+    assert not {"zmq", "trio", "rich", "yaml", "importlib.metadata"} & set(loaded)
+
+
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert re.fullmatch(r"arriero, version \d+\.\d+\.\d+\n", capsys.readouterr().out)
 
 
+Run = Callable[[Callable[[Order], int]], None]
+
+
 @pytest.fixture
-def app(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """Stands in for the module that opens all parts of the supervisor."""
-    module = ModuleType("app")
-    module.Order = dict  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "arriero.supervisor.app", module)
+def instead(monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A function that puts another one in the place of what opens all parts of the supervisor."""
     monkeypatch.setattr(logging, "basicConfig", lambda **settings: None)
-    return module
+    return lambda run: monkeypatch.setattr(cli_serve, "run", run)
 
 
 def test_serve_hands_its_options_on_and_ends_with_the_status_of_the_supervisor(
-    app: ModuleType,
+    instead: Run,
 ) -> None:
-    given: dict[str, object] = {}
+    given: list[Order] = []
 
-    def serve(order: dict[str, object]) -> int:
-        given.update(order)
+    def serve(order: Order) -> int:
+        given.append(order)
         return 7
 
-    app.serve = serve  # type: ignore[attr-defined]
+    instead(serve)
 
     args = "--config c.yaml --config d.yaml --config-dir /e --watch-config --lenient"
     more = "--listen :8080 --workers 2 --socket-dir /s --log-level debug"
     assert main(["serve", *args.split(), *more.split()]) == 7
-    assert given == {
-        "files": (Path("c.yaml"), Path("d.yaml")),
-        "directory": Path("/e"),
-        "lenient": True,
-        "watches": True,
-        "listen": ":8080",
-        "workers": 2,
-        "socket_dir": Path("/s"),
-        "log_level": "debug",
-    }
+    assert given == [
+        Order(
+            files=(Path("c.yaml"), Path("d.yaml")),
+            directory=Path("/e"),
+            lenient=True,
+            watches=True,
+            listen=":8080",
+            workers=2,
+            socket_dir=Path("/s"),
+            log_level="debug",
+        )
+    ]
 
 
 def test_serve_takes_the_configuration_of_this_folder_as_check_does(
-    app: ModuleType,
+    instead: Run,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
     files: list[Path] = []
 
-    def serve(order: dict[str, tuple[Path, ...]]) -> int:
-        files.extend(order["files"])
+    def serve(order: Order) -> int:
+        files.extend(order.files)
         return 0
 
-    app.serve = serve  # type: ignore[attr-defined]
+    instead(serve)
     monkeypatch.chdir(tmp_path)
 
     assert main(["serve"]) == 2
@@ -857,12 +877,12 @@ def test_serve_takes_the_configuration_of_this_folder_as_check_does(
 
 
 def test_a_supervisor_that_cannot_be_started_says_why_with_status_1(
-    app: ModuleType, capsys: pytest.CaptureFixture[str]
+    instead: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def serve(*args: object, **options: object) -> int:
+    def serve(_: Order) -> int:
         raise SupervisorError("c.yaml:3: unknown key 'modles'\nc.yaml:9: no cmd")
 
-    app.serve = serve  # type: ignore[attr-defined]
+    instead(serve)
 
     assert main(["serve", "--config", "c.yaml"]) == 1
     assert capsys.readouterr().err == (

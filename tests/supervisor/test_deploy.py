@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from arriero.supervisor.cli_commands import COMMANDS
+from arriero.supervisor.cli import COMMANDS
 from arriero.supervisor.cli_place import SYSTEM_FOLDER
 from arriero.supervisor.guardian_child import __file__ as guardian_file
 
@@ -79,7 +79,7 @@ def test_a_reload_is_a_command_that_waits_for_its_end_and_has_the_time_for_it() 
     [command] = settings("ExecReload")
     [limit_s] = settings("TimeoutStartSec")  # systemd.service(5): it holds for ExecReload=, too
     program, name = command.split()
-    assert name in {known.name for known in COMMANDS}
+    assert name in COMMANDS
     assert [start.split()[0] for start in settings("ExecStart")] == [program]
     assert float(limit_s) > reloading.READ_LIMIT_S + reloading.FOLLOW_LIMIT_S
 
