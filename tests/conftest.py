@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 from collections.abc import Generator
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import WorkerController
+
+from tests.examples import IS_NIGHT
 
 # Examples of each property; those with a number of their own keep it. Deadlines are for machines
 # that have nothing else to do.
@@ -22,8 +25,10 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 # Tests that take a minute, most of which they wait: they begin first, beside all others.
 _LONG = ("/soak/test_soak.py", "/faults/test_cells.py")
 
-
-_IS_NIGHT = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
+# Those of a worker for which official clients are imported.
+_OFFICIAL = re.compile(
+    "/worker/test_(accounts|apis|cancel|errors|heartbeats|interrupted|prefill_relay|serving).py$"
+)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -41,11 +46,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     Those marked `nightly` are left to ``make nightly``: each has a shorter relative here.
     """
-    late = [item for item in items if item.get_closest_marker("nightly") and not _IS_NIGHT]
+    late = [item for item in items if item.get_closest_marker("nightly") and not IS_NIGHT]
     if late:
         config.hook.pytest_deselected(items=late)
         items[:] = [item for item in items if item not in set(late)]
-    items.sort(key=lambda item: not item.path.as_posix().endswith(_LONG))
+    items.sort(key=_order)
+
+
+def _order(item: pytest.Item) -> int:
+    path = item.path.as_posix()
+    return 0 if path.endswith(_LONG) else 1 if _OFFICIAL.search(path) else 2
 
 
 class ByTrain(LoadScopeScheduling):  # type: ignore[misc]  # it is in no list of public names
@@ -53,13 +63,15 @@ class ByTrain(LoadScopeScheduling):  # type: ignore[misc]  # it is in no list of
 
     Tests that start whole trains go file by file: those of a file share trains. So do those of the
     packages, which take long to build. The judges, whose libraries take long to import, stay
-    together as well.
+    together as well, and so do those that ask official clients.
     """
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0]
         if "/test_judges" in path or path.endswith("/e2e/test_apis.py"):
             return "judges"
+        if _OFFICIAL.search(path):
+            return "official clients"
         shares = ("/e2e/", "/real/", "/packaging/")
         return path if any(folder in path for folder in shares) else nodeid
 

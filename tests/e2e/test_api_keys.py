@@ -5,9 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx
-import openai
 import pytest
 from trains import PATIENCE_S, Train
+
+from tests.official import openai
 
 pytestmark = pytest.mark.e2e
 

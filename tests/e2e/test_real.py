@@ -1,5 +1,7 @@
 """The real llama-server, real (tiny) models, and the official client as the judge."""
 
+from __future__ import annotations
+
 import os
 import re
 import signal
@@ -9,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import openai
 import psutil
 import pytest
 from trains import PATIENCE_S, Train, eventually
 
+from tests.official import openai
 from tests.real.parts import ensure_llama_server
 from tests.real.tiny_gguf import write_tiny_gguf
 

@@ -44,6 +44,9 @@ def configuration(cell: Cell, folder: Path) -> dict[str, Any]:
         "progress": "reasoning",
         "progressDelay": "0s",
         "unloadTimeout": STUBBORN_S if stubborn else 10,
+        # A server may hang while it loads, without memory for a thread: no client waits as long as
+        # the usual two minutes here.
+        "healthCheckTimeout": 30,
         "models": {
             "a": {"cmd": scripted("a", *(["--ignore-term"] if stubborn else []))},
             "b": {"cmd": scripted("b", "--load-s", str(load_s))},

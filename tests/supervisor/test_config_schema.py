@@ -148,7 +148,7 @@ def texts_of_tests() -> list[str]:
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.Constant) or not isinstance(node.value, str):
                 continue
-            if ":" not in node.value:
+            if not re.search("models|peers", node.value):
                 continue
             try:
                 config = parse_config(node.value, environ=ENVIRON)
@@ -232,11 +232,10 @@ def test_what_a_key_takes_its_schema_accepts(key: Key[Any]) -> None:
     assert [value for value in values if accepted_by_the_program_only(key, value)] == []
 
 
-@pytest.mark.parametrize("key", KINDS, ids=lambda key: key.name)
 @settings(max_examples=40, deadline=None)
 @given(data=anything)
-def test_whatever_it_is(key: Key[Any], data: object) -> None:
-    assert not accepted_by_the_program_only(key, data)
+def test_whatever_it_is(data: object) -> None:
+    assert [key.name for key in KINDS if accepted_by_the_program_only(key, data)] == []
 
 
 BASES = [data_of(path.read_text()) for path in FILES]

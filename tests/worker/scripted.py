@@ -1,5 +1,7 @@
 """A server that streams what it is given, and the official clients that read it."""
 
+from __future__ import annotations
+
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,8 +9,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-import anthropic
-import openai
+from tests.official import anthropic, openai
 
 
 @dataclass

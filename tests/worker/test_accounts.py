@@ -13,13 +13,13 @@ from typing import Any
 
 import h11
 import httpx
-import openai
 import pytest
 import trio
 
 from arriero.protocol.activity import Prices, RequestRecord
 from arriero.protocol.lease import Granted
 from arriero.protocol.routes import ModelRoute
+from tests.official import openai
 
 Opener = Callable[..., AbstractAsyncContextManager[Any]]
 

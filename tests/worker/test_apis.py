@@ -1,5 +1,7 @@
 """Anthropic's messages and OpenAI's responses, with real sockets and the official clients."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -7,8 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import anthropic
-import openai
 import pytest
 import trio
 
@@ -17,6 +17,7 @@ from arriero.protocol.lease import Cancel, CancelDone, Leave, Refused, Report, W
 from arriero.protocol.routes import ModelRoute
 from arriero.protocol.values import ErrorInfo, Progress
 from arriero.worker import link
+from tests.official import anthropic, openai
 from tests.worker.recorded import (
     MESSAGE,
     MESSAGE_WITH_TOOL,

@@ -1,5 +1,7 @@
 """Requests that somebody ends: in every phase, by whoever may, and how their clients see it."""
 
+from __future__ import annotations
+
 import json
 import random
 from collections import Counter
@@ -9,9 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import anthropic
 import httpx
-import openai
 import pytest
 import trio
 
@@ -31,6 +31,7 @@ from arriero.protocol.routes import ModelRoute
 from arriero.worker import questions, sentry
 from arriero.worker.call import Call
 from arriero.worker.upstream import Endpoint
+from tests.official import anthropic, openai
 from tests.worker.recorded import MESSAGE, RESPONSE
 
 T = TypeVar("T")

@@ -1,8 +1,6 @@
 from collections.abc import Callable
 from functools import partial
 
-import anthropic
-import openai
 import pytest
 import trio
 
@@ -25,6 +23,7 @@ from arriero.worker.errors import (
     WrongMethod,
     anthropic_error,
 )
+from tests.official import anthropic, openai
 
 
 def answered(status: int, kind: str) -> UpstreamAnsweredError:

@@ -7,8 +7,6 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import anthropic
-import openai
 import pytest
 import trio
 
@@ -17,6 +15,7 @@ from arriero.protocol.lease import Want
 from arriero.protocol.routes import ModelRoute
 from arriero.worker import sentry
 from arriero.worker.sse import MAX_FRAME_BYTES
+from tests.official import anthropic, openai
 from tests.worker.recorded import MESSAGE, RESPONSE
 
 Opener = Callable[..., AbstractAsyncContextManager[Any]]

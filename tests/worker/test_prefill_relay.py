@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import openai
 import pytest
 import trio
 
@@ -18,6 +17,7 @@ from arriero.protocol.lease import Granted, Want
 from arriero.protocol.routes import ModelRoute
 from arriero.protocol.values import Progress, QueueEntry
 from arriero.worker import prefill
+from tests.official import openai
 
 Opener = Callable[..., AbstractAsyncContextManager[Any]]
 

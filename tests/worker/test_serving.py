@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import openai
 import pytest
 import trio
 from msgspec.structs import replace
@@ -17,6 +16,7 @@ from arriero.protocol.lease import Leave, Refused, Report, Resync, Resynced, Wan
 from arriero.protocol.routes import ModelRoute
 from arriero.protocol.values import ErrorInfo, ModelStatus, Progress, QueueEntry
 from arriero.worker import link
+from tests.official import openai
 
 Opener = Callable[..., AbstractAsyncContextManager[Any]]
 
