@@ -169,3 +169,23 @@ def test_nothing_is_lost_because_everybody_stood_still(train: Train) -> None:
     assert loads.finish()["ok"]
     assert train.model("loads")["pid"] == model
     assert train.workers() == pids
+
+
+@pytest.mark.nightly
+def test_nothing_is_lost_because_the_supervisor_is_busy(train: Train) -> None:
+    """It has next to no time, but never stands still for long enough to notice that itself."""
+    assert train.chat("runs").status_code == 200
+    pids = train.workers()
+    seconds = FROZEN_S + 8
+    streams = running(train, seconds)
+
+    until = time.monotonic() + FROZEN_S + 3
+    while time.monotonic() < until:
+        os.kill(train.process.pid, signal.SIGSTOP)
+        time.sleep(1.5)
+        os.kill(train.process.pid, signal.SIGCONT)
+        time.sleep(0.02)
+
+    assert all(is_whole(stream.finish(), seconds) for stream in streams)
+    assert train.workers() == pids
+    assert train.chat("later").status_code == 200
