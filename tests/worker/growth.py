@@ -13,18 +13,18 @@ _LIMIT = 9.0
 # Less than this says nothing.
 _SHORT_S = 0.002
 
-_ATTEMPTS = 6
+_ATTEMPTS = 8
 
 
 def assert_linear(work: Callable[[int], object], size: int) -> None:
     """Check that `work`, which takes its size, is about linear.
 
-    Time is that of the CPU, the best of a few runs, and one attempt that looks linear is enough.
+    Time is that of the CPU, and one attempt that looks linear is enough.
     """
     seen = []
     for _ in range(_ATTEMPTS):
-        small = min(_cpu_s(work, size) for _ in range(3))
-        large = min(_cpu_s(work, size * _TIMES) for _ in range(2))
+        small = min(_cpu_s(work, size) for _ in range(2))
+        large = _cpu_s(work, size * _TIMES)
         seen.append((small, large))
         if large < max(small, _SHORT_S) * _LIMIT:
             return
