@@ -22,11 +22,11 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import openai
 import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # so that it runs as a script, too
 
+from tests.official import openai
 from tests.real.fetch import PartsError
 from tests.real.parts import ensure_llama_server, ensure_models
 from tests.real.server import DemoError, Server, running
@@ -125,7 +125,7 @@ def wait_until_up(server: Server, url: str, *, limit_s: float = _START_LIMIT_S) 
     raise DemoError(f"arriero did not answer {url}/health within {limit_s:.0f} s")
 
 
-def ask(client: openai.OpenAI, model: str, question: str) -> Outcome:
+def ask(client: "openai.OpenAI", model: str, question: str) -> Outcome:
     """Ask `model` and show what comes, as it comes.
 
     Raises:
