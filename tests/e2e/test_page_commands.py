@@ -32,6 +32,7 @@ NOT_RUN = {
     "journalctl": "needs a running systemd",
     "ln": _ROOT_ONLY,
     "pip": "tests/packaging installs what is built",
+    "python": "runs one test",
     "python3": "makes a venv, as `make` does",
     "rm": _ROOT_ONLY,
     "systemctl": "needs a running systemd; tests/supervisor/test_deploy.py has the units judged",
