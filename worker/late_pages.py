@@ -10,11 +10,13 @@ import logging
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import trio
 
 from .body_memory import Hold
+from .edge import FLOOD_LOG
+from .errors import Unavailable
 from .head import RequestHead
 from .sentry import Connection
 from .service import Service
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     from .page_door import PageDoor
 
 log = logging.getLogger(__name__)
+
+# No thread, descriptor or memory can be had, or the installation is being replaced.
+_SCARCE: Final = (ImportError, MemoryError, OSError, RuntimeError)
 
 
 class LatePages:
@@ -44,7 +49,11 @@ class LatePages:
         self._over = trio.Event()
 
     async def __call__(self, conn: Connection, head: RequestHead, raw: bytes, hold: Hold) -> None:
-        """Answer one request; see `PageDoor`."""
+        """Answer one request; see `PageDoor`.
+
+        Raises:
+            Unavailable: What pages need cannot be loaded; it is tried again for the next one.
+        """
         door = self._door or await self._open()
         await door(conn, head, raw, hold)
 
@@ -56,7 +65,13 @@ class LatePages:
         async with self._opening:
             if self._door is None:
                 began = time.monotonic()
-                app = await trio.to_thread.run_sync(self._make_app)
+                try:
+                    app = await trio.to_thread.run_sync(self._make_app)
+                except _SCARCE as exc:
+                    FLOOD_LOG.exception(f"pages.failed error={type(exc).__name__}", exc=exc)
+                    raise Unavailable(
+                        "cannot show a page now: it cannot be loaded", code="page_unavailable"
+                    ) from exc
                 self._door = await self._nursery.start(self._keep, app)
                 gc.freeze()  # it stays for good, like all that was imported before
                 log.info("pages.opened took_s=%.2f", time.monotonic() - began)

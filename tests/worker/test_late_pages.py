@@ -44,16 +44,26 @@ async def test_all_who_come_first_get_one_app(rig: Any, monkeypatch: pytest.Monk
     assert len(made) == 1
 
 
-async def test_if_the_app_cannot_be_loaded_only_those_who_ask_for_a_page_are_cut(
-    rig: Any, kit: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    "failure",
+    [ImportError("there is no quart any more"), RuntimeError("can't start new thread")],
+)
+async def test_if_the_app_cannot_be_loaded_only_those_who_ask_for_a_page_are_refused(
+    rig: Any,
+    kit: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    failure: Exception,
 ) -> None:
     def fail(_: late_pages.LatePages) -> Any:
-        raise ImportError("there is no quart any more")
+        raise failure
 
     with monkeypatch.context() as broken:
         broken.setattr(late_pages.LatePages, "_make_app", fail)
-        assert await rig.ask(RUNNING) in {b"", b"<reset>"}
+        answer = await rig.ask(RUNNING)
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"cannot show a page now" in answer
         assert (await rig.ask(kit.post())).startswith(b"HTTP/1.1 200")
     assert (await rig.ask(RUNNING)).startswith(b"HTTP/1.1 200")  # it is tried again
 
-    assert "no quart any more" in caplog.text
+    assert str(failure) in caplog.text
