@@ -107,7 +107,7 @@ def test_a_supervisor_and_its_workers_write_for_the_journal_they_are_given(
     with os.fdopen(reading) as log, serving:
         for line in log:
             lines.append(line)
-            if "worker.serving" in line:
+            if "worker-1 worker.serving" in line:  # the supervisor says that as well, and earlier
                 serving.terminate()
 
     assert any("worker-1 worker.serving" in line for line in lines)

@@ -231,8 +231,9 @@ async def test_twenty_streams_at_once_each_hear_of_their_own_prompt_only(
             nursery.start_soon(partial(ask, rig, total))
 
     for total, body in bodies.items():
-        found = events(body)
-        assert {event["n_prompt_tokens"] for event in found} == ({total} if total % 2 else set())
+        heard = {event["n_prompt_tokens"] for event in events(body)}
+        # 0: the machine is busy, and nothing was known of the prompt for a second
+        assert heard - {0} == ({total} if total % 2 else set())
         assert body.endswith(ANSWER + END)
 
 
