@@ -110,6 +110,6 @@ def test_a_supervisor_and_its_workers_write_for_the_journal_they_are_given(
             if "worker-1 worker.serving" in line:  # the supervisor says that as well, and earlier
                 serving.terminate()
 
-    assert any("worker-1 worker.serving" in line for line in lines)
+    assert any("worker-1 worker.serving" in line for line in lines), lines
     assert all(line[:3] in {"<3>", "<4>", "<6>"} for line in lines), lines
     assert not any(line[3:].startswith("20") for line in lines)
