@@ -12,7 +12,7 @@ from .headers import AnswerBody, AnswerHead
 from .outgoing import Outgoing
 from .passage import Passage
 from .sentry import Beat
-from .sse import EndWatcher, FrameSplitter, chunk, first_boundary
+from .sse import DONE, EndWatcher, FrameSplitter, chunk, first_boundary
 from .upstream import Link
 
 # A stream of small pieces that follow each other faster than `_FAST_S` is read only now
@@ -174,7 +174,11 @@ class _Ending:
         if clean and isinstance(splitter, MessageSplitter) and splitter.damage is not None:
             return b""  # nobody knows how such a stream ends: it is the client's to judge
         if self._is_whole(watcher):
-            return (rest if clean else b"") + call.finish_turn()
+            if clean:
+                return rest + call.finish_turn()
+            # The model has said all, and was gone before the end marker that clients wait for.
+            lacks_done = call.turns is None and splitter.at_boundary and watcher.lacks_done
+            return DONE if lacks_done else call.finish_turn()
         if not splitter.at_boundary:
             raise AnswerCut
         word = self._passage.end(now)

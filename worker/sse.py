@@ -208,6 +208,13 @@ class EndWatcher:
         return any(bool(self._has_end(frames)) for frames in reversed(self._last))
 
     @property
+    def lacks_done(self) -> bool:
+        """Whether the end marker has not come, in an API that has one."""
+        return self._has_end is _has_end and not any(
+            _is_line(frames, b"[DONE]", _BEFORE_DONE) for frames in self._last
+        )
+
+    @property
     def heard(self) -> bytes:
         """The first frames, if they matter to this API, and the last ones."""
         return self._first + b"".join(self._last)

@@ -194,7 +194,16 @@ async def test_a_stream_whose_end_was_seen_is_whole_even_if_the_upstream_dies(
     async with opened(SSE_HEAD, chunk(TOKEN + end), close=True) as rig:
         body = kit.unchunk(await rig.ask(kit.post(STREAM_BODY)))
 
-    assert body == TOKEN + end.removesuffix(b"data: half")
+    assert body == TOKEN + end.removesuffix(b"data: half").removesuffix(DONE) + DONE
+
+
+async def test_a_stream_that_ends_well_without_the_marker_is_left_as_it_is(
+    opened: Opener, kit: Any
+) -> None:
+    async with opened(SSE_HEAD, chunk(TOKEN + STOP), b"0\r\n\r\n") as rig:
+        body = kit.unchunk(await rig.ask(kit.post(STREAM_BODY)))
+
+    assert body == TOKEN + STOP
 
 
 @pytest.mark.parametrize(

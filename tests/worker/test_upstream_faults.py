@@ -155,7 +155,7 @@ async def test_a_stream_that_ends_cleanly_without_its_end_is_an_error_as_well(
 
 
 @each_api
-async def test_after_its_end_was_there_no_error_is_added(
+async def test_after_its_end_was_there_no_error_is_added_but_the_end_marker(
     opened: Opener, kit: Any, api: Api
 ) -> None:
     whole = api.frames + api.finish
@@ -163,7 +163,7 @@ async def test_after_its_end_was_there_no_error_is_added(
         got = kit.unchunk(await rig.ask(kit.post(STREAM, path=api.path)))
         record = await rig.record()
 
-    assert got == whole
+    assert got == whole + api.after
     assert record.outcome == "ok"
 
 
