@@ -5,13 +5,13 @@ Layout, in the order in which one part stands on another:
     deciding   lifecycle, backoff, room, matrix*, turns, happenings, slots, waitlist, refusals,
                explaining, engine                             who runs, who waits, who has to go
                pulse, failing                                 who runs, but is of no use
-               yaml*, addresses, commandline, suggestions, config_*
+               yaml*, printable, addresses, commandline, suggestions, config_*
                                                               YAML -> values that cannot be wrong
                config_diff, config_watch                      what another file changes, and when
                config_advice*, config_findings, exposure, server_options, model_keys, masking
                                                               what `arriero check` has to say
                config_schema, json_schema, config_dump        the same for editors, and as a file
-               presets_ini, llama_options, import_presets, scan
+               presets_ini, llama_options, model_files, import_presets, scan
                                                               configurations out of something else
                progress_*, durations                          how far a start is
                crowding                                       who has too many connections

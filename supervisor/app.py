@@ -31,6 +31,7 @@ from .doorkeeper import keep_doors
 from .durations_file import FILE_NAME
 from .engine import Engine
 from .errors import SupervisorError
+from .exposure import exposure_elsewhere
 from .first_words import first_words
 from .fleet import missing_program, open_fleet
 from .guardian import open_guardian
@@ -39,7 +40,7 @@ from .lease_server import open_lease_server
 from .listening import listening_socket, where_it_listens
 from .logbook import Logbook
 from .notify import Notifier, feed_watchdog
-from .own_log import follow_log_level, tell_exposure, tell_warnings
+from .own_log import follow_log_level, tell_warnings
 from .preloading import preload
 from .prices_fetch import FILE_NAME as PRICES_FILE_NAME
 from .prices_fetch import PriceFeed
@@ -121,8 +122,8 @@ def serve(order: Order) -> int:
     raise_descriptor_limit()
     seen = order.look()  # before it is read: what is changed meanwhile must not be missed
     in_force = InForce(order.load())
-    follow_log_level(in_force.config)
-    tell_warnings(in_force.config)
+    follow_log_level(in_force.config.logging.level)
+    tell_warnings(in_force.config.warnings)
     try:
         trio.run(supervise, order, in_force, seen)
     except BaseExceptionGroup as group:  # what could not be opened, with a nursery around it
@@ -155,7 +156,8 @@ async def supervise(order: Order, in_force: InForce, seen: View) -> None:
         folder = stack.enter_context(open_runtime_dir(order.socket_dir, os.environ))
         listener = stack.enter_context(listening_socket(config.listen.host, config.listen.port))
         host, address = where_it_listens(listener)
-        tell_exposure(config, host)
+        if (exposed := exposure_elsewhere(config, host)) is not None:
+            tell_warnings([exposed])
         context = stack.enter_context(open_context())
         guardian = await stack.enter_async_context(open_guardian())
         publisher = await stack.enter_async_context(open_publisher(context, folder / "events.sock"))

@@ -6,7 +6,8 @@ from decimal import Decimal
 from arriero.protocol.activity import RequestRecord
 from arriero.protocol.control import CancelReply
 
-from .cli_text import NOTHING, Table, clean, duration
+from .cli_text import NOTHING, Table, duration
+from .printable import clean
 
 
 def activity_table(records: Iterable[RequestRecord], clock: Callable[[float], str]) -> Table:

@@ -7,7 +7,8 @@ from typing import Final, TypeAlias
 from arriero.protocol.events import AnyEvent, ProgressMade, StateChanged
 from arriero.protocol.values import Progress
 
-from .cli_text import clean, duration, phase
+from .cli_text import duration, phase
+from .printable import clean
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from .cli_text import NOTHING, Table, clean, duration
+from .cli_text import NOTHING, Table, duration
 from .commandline import join_command
 from .config_advice import Advice, homes
 from .config_advice_model import fixed_port, is_here
@@ -13,6 +13,7 @@ from .config_values import PORT, Config, ModelConfig
 from .errors import ConfigError, Problem
 from .masking import HIDDEN, masked_command, masked_text
 from .model_keys import API_KEY, LEAST_SECRET
+from .printable import clean
 from .room import DEFAULT_GROUP
 
 EXIT_WARNINGS: Final = 1

@@ -16,7 +16,8 @@ from arriero.protocol.events import (
 )
 
 from .cli_activity_text import ended_text
-from .cli_text import NOTHING, clean, describe, queue_line
+from .cli_text import NOTHING, describe, queue_line
+from .printable import clean
 
 
 def event_line(event: AnyEvent, when: str) -> str:

@@ -9,11 +9,11 @@ import click
 
 from .cli_output import note
 from .cli_place import CommandFailed
-from .cli_text import clean
 from .config import parse_config
 from .errors import ConfigError
 from .import_presets import import_presets
 from .presets_ini import MAX_BYTES
+from .printable import clean
 from .scan import File, Inventory, configuration, take_stock
 from .scan_files import find_files, read_files
 

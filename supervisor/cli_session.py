@@ -15,7 +15,8 @@ from arriero.protocol.control import Explain, ExplainReply, Refusal, Reply, Requ
 from .cli_link import Link, open_link
 from .cli_output import write_json
 from .cli_place import Refused, socket_folder
-from .cli_text import Table, aligned, clean, refusal_line
+from .cli_text import Table, aligned, refusal_line
+from .printable import clean
 
 _ReplyT = TypeVar("_ReplyT", bound=Reply)
 

@@ -1,6 +1,5 @@
 """What the command line shows, as text: answers to lines and tables. No I/O."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
@@ -23,9 +22,7 @@ from arriero.protocol.values import (
     WorkerStatus,
 )
 
-# ECMA-48 control sequences: colours and cursor movements, as programs write them into logs.
-_CONTROL_SEQUENCE: Final = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+from .printable import clean
 
 NOTHING: Final = "-"
 
@@ -97,15 +94,6 @@ def _width(column: "_Column") -> int:
 
 def _cut(text: str, room: int) -> str:
     return text if len(text) <= room else f"{text[: room - 1]}…"
-
-
-def clean(text: str) -> str:
-    """Return `text` on one line and harmless to a terminal.
-
-    What a model's process writes, and what a configuration calls a model, is not ours: it could
-    move the cursor, or turn the direction of writing.
-    """
-    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", _CONTROL_SEQUENCE.sub("", text))
 
 
 def duration(seconds: float) -> str:

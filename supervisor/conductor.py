@@ -32,7 +32,6 @@ from .happenings import (
     Void,
     Waiter,
 )
-from .publisher import Publisher
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +56,34 @@ class Processes(Protocol):
         ...
 
 
+class EventSink(Protocol):
+    """Numbers events and publishes them, without waiting."""
+
+    @property
+    def epoch(self) -> str:
+        """Of all events of this supervisor."""
+        ...
+
+    @property
+    def seq(self) -> int:
+        """Number of the last event."""
+        ...
+
+    @property
+    def log_seq(self) -> int:
+        """Number of the last log line."""
+        ...
+
+    @property
+    def usage_seq(self) -> int:
+        """Number of the last end of a request."""
+        ...
+
+    def publish(self, *events: AnyEvent) -> None:
+        """Publish `events`, in this order."""
+        ...
+
+
 class _Answer(NamedTuple):
     """What is said to one worker, and to how many of its requests."""
 
@@ -73,7 +100,7 @@ class Conductor:
         wakefulness: Of this process. `keep_time` looks at it often enough for everybody.
     """
 
-    def __init__(self, engine: Engine, publisher: Publisher) -> None:
+    def __init__(self, engine: Engine, publisher: EventSink) -> None:
         self.engine = engine
         self.wakefulness = Wakefulness(trio.current_time())
         self.lease_requests = 0

@@ -1,22 +1,22 @@
 """A configuration -> what workers have to know of it. Deciding only."""
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from arriero.protocol.activity import Prices
 from arriero.protocol.routes import ModelRoute, PeerModel, PeerRoute, WorkerConfig
 
 from .addresses import Address, is_address
 from .config_prices import Pricing
-
-if TYPE_CHECKING:
-    from .config_values import Config, ModelConfig, Peer
-    from .price_list import PriceList
+from .config_values import Config, ModelConfig, Peer
+from .price_list import PriceList
 
 # What 0, for no limit, is to who needs one: nothing is waited for any longer.
 _DAY_S: Final = 24 * 3600.0
 
 
-def route_table(config: "Config", generation: int, fetched: "PriceList | None") -> WorkerConfig:
+def route_table(
+    config: Config, generation: int = 1, fetched: PriceList | None = None
+) -> WorkerConfig:
     """Return what workers have to know of `config`.
 
     Args:
@@ -65,7 +65,7 @@ def _listened_on(listen: Address) -> tuple[str, ...]:
     return (listen.host.lower(),) if listen.host and not is_address(listen.host) else ()
 
 
-def _model(model: "ModelConfig", prices: Prices | None) -> ModelRoute:
+def _model(model: ModelConfig, prices: Prices | None) -> ModelRoute:
     return ModelRoute(
         model=model.model,
         aliases=model.aliases,
@@ -82,7 +82,7 @@ def _model(model: "ModelConfig", prices: Prices | None) -> ModelRoute:
     )
 
 
-def _peer(peer: "Peer", prices: dict[str, Prices]) -> PeerRoute:
+def _peer(peer: Peer, prices: dict[str, Prices]) -> PeerRoute:
     return PeerRoute(
         peer=peer.peer,
         url=peer.proxy,

@@ -14,13 +14,11 @@ from arriero.protocol.routes import (
     ProgressMode,
     Strictness,
     UsageSetting,
-    WorkerConfig,
 )
 
 from .addresses import Address, unix_path
 from .config_kinds import Data
 from .config_prices import PricesByGlob, PriceSource
-from .config_routes import route_table
 from .errors import Problem
 from .matrix import Matrix
 from .model_keys import API_KEY, WantedKey, wanted_key
@@ -509,12 +507,3 @@ class Config:
     def suggest(self, name: str) -> tuple[str, ...]:
         """Return names that look like `name`, the best first."""
         return tuple(difflib.get_close_matches(name[:200], self._names, 3))
-
-    def route_table(self, generation: int = 1, fetched: PriceList | None = None) -> WorkerConfig:
-        """Return what workers have to know of this.
-
-        Args:
-            generation: See `ConfigStatus`.
-            fetched: The list of prices that came from the URL of `price_list`.
-        """
-        return route_table(self, generation, fetched)

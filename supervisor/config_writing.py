@@ -12,9 +12,9 @@ from typing import Final
 
 import yaml
 
-from .cli_text import clean
 from .commandline import join_command
 from .config_model_keys import is_name
+from .printable import clean
 
 # What YAML reads in a block as it stands; U+2028 and U+0085 are line ends for it, others errors.
 _PLAIN: Final = re.compile(r"[ -~\xa0-\u1fff\u2030-\ud7ff\n]*")

@@ -19,3 +19,16 @@ def exposure(config: Config, host: str) -> str | None:
         "key; write one under apiKeys, listen on 127.0.0.1, or, if it is meant, set "
         "publicWithoutKeys: true"
     )
+
+
+def exposure_elsewhere(config: Config, host: str | None) -> str | None:
+    """Return what to warn of that no warning of `config` says; None if there is nothing.
+
+    Args:
+        config: The configuration.
+        host: What systemd, or else `config`, has made us listen on; None for a unix socket.
+    """
+    if host is None or exposure(config, config.listen.host) is not None:
+        return None
+    told = exposure(config, host)
+    return None if told is None else f"listen: {told}"

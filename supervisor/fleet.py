@@ -33,13 +33,14 @@ from .key_files import read_key_file
 from .kinds import kind_of_command, kind_of_server
 from .logbook import Logbook
 from .masking import HIDDEN
+from .model_files import model_files
 from .model_keys import LEAST_SECRET, holding
 from .not_ready import place_shown, why_not_ready
 from .port_owner import stranger_at, stranger_on
 from .ports import LAST_PORT, is_listening, pick_port
 from .process import TAIL_LINES, Exit, Running, Stream, run_process
 from .process import Launch as Command
-from .progress_bytes import LoadBytes, bytes_done, model_files, total_bytes
+from .progress_bytes import LoadBytes, bytes_done, total_bytes
 from .progress_estimate import Estimate, Estimator
 from .progress_log import read_log_line
 from .progress_proc import read_load_bytes

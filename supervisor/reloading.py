@@ -20,6 +20,7 @@ from arriero.protocol.values import ConfigChanges, ConfigStatus, ErrorInfo, Fail
 
 from .conductor import Conductor
 from .config_diff import diff, launch_identity, summary, what_comes_into_force
+from .config_routes import route_table
 from .config_routing import room_of
 from .config_values import Config
 from .errors import ConfigError, Problem
@@ -84,7 +85,7 @@ class InForce:
         Args:
             fetched: The list of prices that the configuration's URL leads to, if there is one yet.
         """
-        return self.config.route_table(self.generation, fetched)
+        return route_table(self.config, self.generation, fetched)
 
     def room(self) -> Room:
         """Return what decides which models run beside which."""
@@ -126,7 +127,7 @@ class Parts:
             The models that end because they run with an older command.
         """
         engine = self.conductor.engine
-        follow_log_level(self.in_force.config)
+        follow_log_level(self.in_force.config.logging.level)
         self.conductor.tell(
             Reconfigured(self.in_force.specs(), drain=drain, room=self.in_force.room())
         )
@@ -323,7 +324,7 @@ class Reloader:
         now.failed = None
         now.needs_restart = changes.needs_restart
         now.config = config  # in any case: it may have other warnings
-        tell_warnings(config)
+        tell_warnings(config.warnings)
         if not changes.is_empty:
             now.generation += 1
             now.loaded_at = time.time()

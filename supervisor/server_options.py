@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from .progress_bytes import model_files
+from .model_files import model_files
 
 DEFAULT_PORT: Final = "8080"
 

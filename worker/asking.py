@@ -18,10 +18,10 @@ from .headers import MAX_ANSWER_HEAD_BYTES, AnswerHead, upstream_request
 from .leases import Lease
 from .outgoing import Outgoing
 from .peers import peer_request
+from .progress_view import View
 from .sentry import Connection, Waits
 from .tracing import Trace
 from .upstream import Endpoint, Link, Unreachable
-from .waiting import View
 from .wire import WireBroken
 
 # Bodies up to this size are sent together with the head: copying is cheaper than a system call.

@@ -13,6 +13,7 @@ from arriero.protocol.routes import ModelRoute, PeerRoute, WorkerConfig
 
 from .account import Account
 from .chunk_filters import ChunkFilter
+from .chunked import chunk
 from .cors import answer_lines
 from .error_answer import error_answer
 from .errors import RelayError
@@ -28,13 +29,14 @@ from .naming import asks_for_thinking, asks_for_usage_itself
 from .passage import Passage
 from .paths import Form, Route
 from .prefill import Phase, PrefillProgress
+from .progress_view import View
 from .sentry import Beat, Connection
-from .sse import FrameSplitter, chunk
+from .sse import FrameSplitter
 from .turn_voice import TurnVoice
 from .upload import Upload
 from .voice import Voice
 from .voices import make_voice
-from .waiting import View, WaitingStream
+from .waiting import WaitingStream
 
 # Seconds of silence before a client is told of its prompt, as it has asked for.
 _PREFILL_DELAY_S = 1.0

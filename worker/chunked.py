@@ -137,3 +137,8 @@ class ChunkedBody:
             position = end
             self.complete = line == b"\r\n"
         return position
+
+
+def chunk(data: bytes) -> bytes:
+    """Return `data`, which is not empty, as one chunk of the chunked transfer coding."""
+    return b"%x\r\n%b\r\n" % (len(data), data)

@@ -61,15 +61,6 @@ EARLY_STREAM_FIELDS: Final = b"Content-Type: text/event-stream; charset=utf-8\r\
 _KEY_FIELDS: Final = frozenset({b"authorization", b"x-api-key"})
 
 
-def bearer_line(key: str) -> bytes:
-    """Return the line by which a model's server is told who asks; nothing without a key.
-
-    llama-server, vLLM and SGLang all read it, on the paths of Anthropic's API as well, where the
-    first takes ``x-api-key``, too.
-    """
-    return b"Authorization: Bearer %b\r\n" % key.encode(errors="surrogateescape") if key else b""
-
-
 def upstream_request(
     head: RequestHead,
     *,

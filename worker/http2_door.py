@@ -26,6 +26,7 @@ import trio
 from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
 
+from .chunked import chunk
 from .error_answer import error_answer
 from .errors import BadRequest, ClientGone, UpstreamDied
 from .head import MAX_HEAD_BYTES as MAX_ANSWER_HEAD_BYTES
@@ -33,7 +34,6 @@ from .headers import AnswerBody, parse_answer_head
 from .http2_frames import MAX_HEAD_BYTES, Flooded, FrameGate
 from .http2_head import Request, answer_fields, read_request, trailer_fields
 from .sentry import IDLE_S, WRITE_S, Connection, Waits, Wakeup
-from .sse import chunk
 from .wire import Wire, WireBroken
 
 Serve: TypeAlias = Callable[[socket.socket, bytes], Awaitable[None]]

@@ -26,8 +26,6 @@ from arriero.protocol.lease import (
 )
 from arriero.protocol.values import ErrorInfo
 
-from .headers import bearer_line
-
 # Requests that wait, from which on others may be as many.
 _CROWD: Final = 16
 
@@ -36,6 +34,15 @@ LOST = ErrorInfo(
     message="cannot start the model now: the supervisor does not answer",
     transient=True,
 )
+
+
+def bearer_line(key: str) -> bytes:
+    """Return the line by which a model's server is told who asks; nothing without a key.
+
+    llama-server, vLLM and SGLang all read it, on the paths of Anthropic's API as well, where the
+    first takes ``x-api-key``, too.
+    """
+    return b"Authorization: Bearer %b\r\n" % key.encode(errors="surrogateescape") if key else b""
 
 
 @dataclass(slots=True, eq=False)

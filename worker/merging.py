@@ -7,14 +7,13 @@ where the input was cut.
 
 import re
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from .errors import UpstreamDied
 from .json_spans import is_light
 from .sse_events import Event, EventReader
-from .voice import Merge
 
 # Two line ends in a row, each of them LF, CRLF or CR, and never half of a CRLF.
 _BLANK: Final = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
@@ -25,6 +24,16 @@ _WHOLE_DATA_LINE: Final = re.compile(rb"(?<![^\r\n])data(?::[^\r\n]*)?(?>\r\n|\n
 
 # Nothing of such a frame can be passed before its end is there. Longer ones end the stream.
 MAX_MERGED_BYTES: Final = 16 * 1024 * 1024
+
+
+class Merge(Protocol):
+    """Makes one stream of what a voice has said and what the upstream says."""
+
+    def begin(self) -> bytes:
+        """Return what has to come between the two."""
+
+    def edit(self, frame: bytes) -> bytes:
+        """Return one whole frame of the upstream as the client gets it; empty to leave it out."""
 
 
 class MergingSplitter:

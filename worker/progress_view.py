@@ -6,6 +6,7 @@ said about it changes.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
 
 from arriero.protocol.events import (
     AnyEvent,
@@ -17,7 +18,7 @@ from arriero.protocol.events import (
 from arriero.protocol.sequence import Sequence, Verdict
 from arriero.protocol.values import Phase, Progress, QueueEntry, Snapshot, State
 
-from .waiting import Stage, View
+Stage: TypeAlias = Literal["queued", "draining", "stopping", "loading", "warming", "ready"]
 
 # `waiting` is the pause before a crashed model is started again; `starting` has no numbers yet.
 # Both are said with the words that clients know.
@@ -29,6 +30,23 @@ _STAGES: dict[Phase, Stage] = {
     "loading": "loading",
     "warming": "warming",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What may be said about a model that is waited for.
+
+    Attributes:
+        stage: What goes on; `ready` when the model serves and the grant is on its way.
+        ahead: Models that get their turn earlier, in `queued`.
+        other: The model that makes room, in `draining` and `stopping`.
+        fraction: Share of the whole start that is done, or None.
+    """
+
+    stage: Stage
+    ahead: int = 0
+    other: str = ""
+    fraction: float | None = None
 
 
 @dataclass(slots=True)

@@ -11,12 +11,12 @@ import trio
 
 from .asking import ask, blame, first_bytes, next_bytes, open_link, read_head, wait_for_room
 from .call import AnswerCut, Call
+from .chunked import chunk
 from .errors import UpstreamAnsweredError, UpstreamDied
 from .headers import AnswerBody, AnswerHead, plain_copy
 from .outgoing import Outgoing
 from .relay_stream import relay_stream
 from .sentry import Waits
-from .sse import chunk
 from .upstream import Endpoint, Link, Unanswered
 
 # How much of an error that comes too late is read.

@@ -6,13 +6,14 @@ import trio
 
 from .asking import next_bytes
 from .call import AnswerCut, Call, Splitter
+from .chunked import chunk
 from .errors import RelayError, UpstreamDied, UpstreamSilent, UpstreamTruncated, from_verdict
 from .eventstream import MessageSplitter
 from .headers import AnswerBody, AnswerHead
 from .outgoing import Outgoing
 from .passage import Passage
 from .sentry import Beat
-from .sse import DONE, EndWatcher, FrameSplitter, chunk, first_boundary
+from .sse import DONE, EndWatcher, FrameSplitter, first_boundary
 from .upstream import Link
 
 # A stream of small pieces that follow each other faster than `_FAST_S` is read only now

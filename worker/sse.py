@@ -270,8 +270,3 @@ _ENDS: Final = {
 def error_frames(error: RelayError) -> bytes:
     """Return the frames that end a chat with `error`; section 4.4 of the wire format."""
     return b"data: %b\n\n%b" % (body_of(error), DONE)
-
-
-def chunk(data: bytes) -> bytes:
-    """Return `data`, which is not empty, as one chunk of the chunked transfer coding."""
-    return b"%x\r\n%b\r\n" % (len(data), data)

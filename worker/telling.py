@@ -15,8 +15,7 @@ from typing import Final
 import trio
 
 from .call import Call
-from .progress_view import ProgressView
-from .waiting import View
+from .progress_view import ProgressView, View
 
 # Clients that are spoken to in one turn of the loop: a millisecond or two.
 _PER_TURN: Final = 32

@@ -13,13 +13,12 @@ from urllib.parse import quote_plus
 import trio
 
 from .body_memory import Hold
-from .chunked import ChunkedBody
+from .chunked import ChunkedBody, chunk
 from .errors import BadRequest, ClientGone, TooLarge, Unavailable
 from .head import RequestHead
 from .multipart import Fields, FormFinder, read_query
 from .pace import Pace
 from .sentry import Connection, Waits
-from .sse import chunk
 from .upstream import LinkWire
 from .wire import WireBroken
 

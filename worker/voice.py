@@ -5,11 +5,12 @@ speaks to one client, from the first word to the last: it numbers events, and kn
 begun.
 """
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import msgspec
 
 from .errors import RelayError
+from .merging import Merge
 from .tokens import Usage
 
 
@@ -27,16 +28,6 @@ class Numbers(NamedTuple):
     percent: int | None
     elapsed_s: float
     queue_position: int | None
-
-
-class Merge(Protocol):
-    """Makes one stream of what a voice has said and what the upstream says."""
-
-    def begin(self) -> bytes:
-        """Return what has to come between the two."""
-
-    def edit(self, frame: bytes) -> bytes:
-        """Return one whole frame of the upstream as the client gets it; empty to leave it out."""
 
 
 class Voice:

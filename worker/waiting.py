@@ -8,10 +8,10 @@ Rule 3: nothing is sent before the commit delay, and nothing at all if the model
 """
 
 import math
-from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Final
 
 from .modes import Mode
+from .progress_view import Stage, View
 from .voice import Numbers, Voice
 
 # At most one line in that many seconds, and at least one in LINE_EVERY_S.
@@ -37,25 +37,6 @@ _TELLING: Final = frozenset({"reasoning", "event"})
 # Shortest silence, whatever is configured: what happens to a request is known some milliseconds
 # after it was asked for, and a word before that could only be "queued", with nobody ahead.
 SETTLE_S = 0.05
-
-Stage: TypeAlias = Literal["queued", "draining", "stopping", "loading", "warming", "ready"]
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """What may be said about a model that is waited for.
-
-    Attributes:
-        stage: What goes on; `ready` when the model serves and the grant is on its way.
-        ahead: Models that get their turn earlier, in `queued`.
-        other: The model that makes room, in `draining` and `stopping`.
-        fraction: Share of the whole start that is done, or None.
-    """
-
-    stage: Stage
-    ahead: int = 0
-    other: str = ""
-    fraction: float | None = None
 
 
 def clean(name: str, most: int) -> str:

@@ -34,7 +34,6 @@ from arriero.supervisor.cli_event_text import event_line
 from arriero.supervisor.cli_text import (
     aligned,
     changes_table,
-    clean,
     config_lines,
     describe,
     duration,
@@ -48,6 +47,7 @@ from arriero.supervisor.cli_text import (
     unloaded_line,
     workers_table,
 )
+from arriero.supervisor.printable import clean
 
 LOADING = Progress(
     model="b",

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from arriero.protocol.routes import ModelRoute
 from arriero.supervisor.config import Address, load_config, parse_listen
 from arriero.supervisor.config_keys import MODEL_KEYS, TOP_KEYS
+from arriero.supervisor.config_routes import route_table
 from arriero.supervisor.errors import ConfigError
 from tests.supervisor.reading import parse, problems
 
@@ -80,7 +81,7 @@ def test_texts_are_kept_as_they_were_written() -> None:
 
 def test_names_for_people_are_trimmed_and_reach_the_workers() -> None:
     config = parse(ONE + ", name: ' Big ${MODEL_ID} ', description: ' d ', unlisted: yes}}")
-    (route,) = config.route_table().models
+    (route,) = route_table(config).models
     assert (route.name, route.description, route.unlisted) == ("Big a", "d", True)
 
 
@@ -137,8 +138,8 @@ def test_anchors_and_merges_work() -> None:
 
 
 def test_workers_get_what_they_need_and_no_more() -> None:
-    table = parse("progress: reasoning\n" + ONE + ", useModelName: x, aliases: [b]}}").route_table(
-        3
+    table = route_table(
+        parse("progress: reasoning\n" + ONE + ", useModelName: x, aliases: [b]}}"), 3
     )
     assert table.generation == 3
     assert table.models == (

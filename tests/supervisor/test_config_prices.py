@@ -11,6 +11,7 @@ from arriero.supervisor.config import Config, load_config
 from arriero.supervisor.config_diff import diff
 from arriero.supervisor.config_dump import dump
 from arriero.supervisor.config_prices import PriceSource
+from arriero.supervisor.config_routes import route_table
 from arriero.supervisor.errors import ConfigError
 from arriero.supervisor.price_list import PriceList, read_price_list
 from tests.supervisor.reading import model, parse, problems, with_model
@@ -129,7 +130,7 @@ LIST = read_price_list(
 def of_model(config: Config, name: str, listed: PriceList | None = None) -> object:
     """Return what the input of a model here costs; None if that is not known."""
     (prices,) = (
-        route.prices for route in config.route_table(1, listed).models if route.model == name
+        route.prices for route in route_table(config, 1, listed).models if route.model == name
     )
     return prices and prices.input
 
@@ -184,7 +185,7 @@ def test_the_markup_is_for_the_list_only() -> None:
         f"models: {{both: {{{run}}}, own: {{{run}, prices: {{input: 1}}}}}}\n"
         "priceList: {url: 'http://h', markup: 1.5}"
     )
-    found = {route.model: route.prices for route in parse(text).route_table(1, LIST).models}
+    found = {route.model: route.prices for route in route_table(parse(text), 1, LIST).models}
     assert found == {
         "both": Prices(input=Decimal(7), markup=Decimal("1.5")),
         "own": Prices(input=Decimal(1)),
@@ -205,7 +206,7 @@ def test_models_of_a_peer_cost_what_it_says_or_the_provider_of_its_name(
     keys: str, top: str, price: int
 ) -> None:
     peer = f"peers: {{cloud: {{proxy: 'http://h', models: [both, unheard-of], {keys}}}}}"
-    found = parse(f"{top}\n{peer}").route_table(1, LIST).peers["cloud"].prices
+    found = route_table(parse(f"{top}\n{peer}"), 1, LIST).peers["cloud"].prices
     assert found == {"both": Prices(input=Decimal(price))}
 
 
@@ -214,7 +215,7 @@ def test_then_the_provider_that_was_configured_counts_for_a_peer() -> None:
         "priceList: {url: 'http://h', provider: zeta}\n"
         "peers: {p: {proxy: 'http://h', models: [both]}}"
     )
-    found = parse(text).route_table(1, LIST).peers["p"].prices
+    found = route_table(parse(text), 1, LIST).peers["p"].prices
     assert found == {"both": Prices(input=Decimal(9))}
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from arriero.protocol.routes import HeaderRules, PeerModel, PeerRoute, WorkerConfig
 from arriero.supervisor.config_dump import dump
+from arriero.supervisor.config_routes import route_table
 from arriero.worker.header_rules import PROTECTED
 from tests.supervisor.reading import model, parse, problems, with_model
 
@@ -14,7 +15,7 @@ def table(top: str) -> WorkerConfig:
     """Return what workers get of a configuration with the keys `top`."""
     text = with_model(top=top)
     assert parse(dump(parse(text))) == parse(text)
-    return parse(text).route_table(7)
+    return route_table(parse(text), 7)
 
 
 # --- limits and switches ------------------------------------------------------------------------
@@ -157,7 +158,7 @@ def test_a_value_with_an_unknown_macro_is_a_mistake_that_does_not_show_it() -> N
 def test_values_come_from_the_environment_and_are_not_shown_by_accident() -> None:
     top = "headers: {request: {set: {X-Key: '${env.TOKEN}'}}}"
     config = parse(with_model(top=top), TOKEN="s3cret")
-    assert config.route_table().request_headers.set == (("X-Key", "s3cret"),)
+    assert route_table(config).request_headers.set == (("X-Key", "s3cret"),)
     assert "s3cret" not in repr(config)
 
 
@@ -171,7 +172,7 @@ def test_a_name_with_a_slash_that_is_configured_here_stays_here_as_it_is() -> No
         "  openai: {proxy: 'http://o', models: [gpt-4o]}\n"
         "  router: {proxy: 'http://r', models: [openai/gpt-oss-20b]}\n"
     )
-    found = config.route_table()
+    found = route_table(config)
     assert [(route.model, route.send_as) for route in found.models] == [
         ("openai/gpt-oss-20b", None)
     ]
@@ -184,7 +185,7 @@ def test_a_name_with_a_slash_that_is_configured_here_stays_here_as_it_is() -> No
 
 def test_a_bare_name_that_two_peers_or_an_alias_have_leads_to_no_peer() -> None:
     peers = "peers: {p: {proxy: 'http://p', models: [m, x]}, q: {proxy: 'http://q', models: [m]}}"
-    found = parse(f"{with_model('aliases: [x]')}\n{peers}").route_table()
+    found = route_table(parse(f"{with_model('aliases: [x]')}\n{peers}"))
     assert set(found.peer_models) == {"p/m", "p/x", "q/m"}
 
 
@@ -193,7 +194,7 @@ def test_a_peer_is_told_with_all_that_is_said_of_it() -> None:
         "peers: {p: {proxy: 'https://p/base/', models: [m], kind: Bedrock, usage: observe, "
         "apiKey: k, region: eu-central-1, forwardAuth: yes, timeouts: {connect: 3}}}"
     )
-    assert parse(text).route_table().peers == {
+    assert route_table(parse(text)).peers == {
         "p": PeerRoute(
             peer="p",
             url="https://p/base",
@@ -210,20 +211,20 @@ def test_a_peer_is_told_with_all_that_is_said_of_it() -> None:
 
 
 def test_of_a_peer_little_has_to_be_said() -> None:
-    found = parse("peers: {p: {proxy: 'http://p', models: [m]}}").route_table().peers["p"]
+    found = route_table(parse("peers: {p: {proxy: 'http://p', models: [m]}}")).peers["p"]
     assert found == PeerRoute(peer="p", url="http://p")
 
 
 def test_no_limit_is_a_long_one_for_connecting_and_none_for_the_answer() -> None:
     text = "peers: {p: {proxy: 'http://p', models: [m], timeouts: {connect: 0, responseHeader: 0}}}"
-    found = parse(text).route_table().peers["p"]
+    found = route_table(parse(text)).peers["p"]
     assert (found.connect_s, found.header_s) == (86400.0, 0.0)
 
 
 def test_what_a_server_is_can_be_said() -> None:
     found = model("kind: vllm, usage: inject")
     assert (found.kind, found.usage) == ("vllm", "inject")
-    (route,) = parse(with_model("kind: vllm, usage: inject")).route_table().models
+    (route,) = route_table(parse(with_model("kind: vllm, usage: inject"))).models
     assert (route.kind, route.usage) == ("vllm", "inject")
     assert (model().kind, model().usage) == (None, "auto")
 

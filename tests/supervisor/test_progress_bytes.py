@@ -5,13 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.supervisor.progress_bytes import (
-    PROGRAM_BYTES,
-    LoadBytes,
-    bytes_done,
-    model_files,
-    total_bytes,
-)
+from arriero.supervisor.model_files import model_files
+from arriero.supervisor.progress_bytes import PROGRAM_BYTES, LoadBytes, bytes_done, total_bytes
 
 MIB = 1024 * 1024
 

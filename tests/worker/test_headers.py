@@ -11,11 +11,11 @@ from arriero.worker.head import parse_head
 from arriero.worker.header_rules import compile_rules
 from arriero.worker.headers import (
     AnswerBody,
-    bearer_line,
     origin_form,
     parse_answer_head,
     upstream_request,
 )
+from arriero.worker.leases import bearer_line
 
 OK = b"HTTP/1.1 200 OK\r\n"
 

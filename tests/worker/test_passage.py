@@ -10,8 +10,9 @@ from arriero.worker.chunk_filters import ChunkFilter
 from arriero.worker.passage import Passage
 from arriero.worker.paths import Form
 from arriero.worker.prefill import PrefillProgress, Style
+from arriero.worker.progress_view import View
 from arriero.worker.voice_chat import ChatVoice
-from arriero.worker.waiting import View, WaitingStream
+from arriero.worker.waiting import WaitingStream
 
 
 def frame(**members: Any) -> bytes:

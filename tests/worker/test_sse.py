@@ -5,13 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arriero.worker.chunked import chunk
 from arriero.worker.errors import LoadFailed
 from arriero.worker.eventstream import event_message, exception_message
 from arriero.worker.paths import Form
 from arriero.worker.sse import (
     EndWatcher,
     FrameSplitter,
-    chunk,
     error_frames,
     first_boundary,
     frames_with,

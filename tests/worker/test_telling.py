@@ -12,11 +12,11 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from arriero.protocol.events import ProgressMade, QueueChanged, StateChanged
 from arriero.protocol.values import ModelStatus, Progress, QueueEntry, Snapshot
 from arriero.worker import voice_chat, voice_messages
-from arriero.worker.progress_view import ProgressView
+from arriero.worker.progress_view import ProgressView, View
 from arriero.worker.telling import Teller
 from arriero.worker.voice_chat import ChatVoice
 from arriero.worker.voice_messages import MessagesVoice
-from arriero.worker.waiting import View, WaitingStream
+from arriero.worker.waiting import WaitingStream
 from arriero.worker.waking import Waking
 
 CROWD = 500

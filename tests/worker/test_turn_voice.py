@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from arriero.worker.errors import LoadFailed
 from arriero.worker.merging import MergingSplitter
 from arriero.worker.modes import Mode
+from arriero.worker.progress_view import View
 from arriero.worker.tokens import Usage
 from arriero.worker.turn_events import TurnEvents
 from arriero.worker.turn_request import TurnFormat
 from arriero.worker.turn_voice import TurnVoice
 from arriero.worker.voice import Numbers
-from arriero.worker.waiting import View, WaitingStream
+from arriero.worker.waiting import WaitingStream
 from tests.worker.recorded import cut
 
 MARKER = "swap-progress: "

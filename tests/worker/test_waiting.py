@@ -16,8 +16,9 @@ from markdown_it import MarkdownIt
 from arriero.protocol.routes import DEFAULT_MARKER, FORMER_MARKERS
 from arriero.worker.modes import Mode
 from arriero.worker.paths import Form
+from arriero.worker.progress_view import View
 from arriero.worker.voices import make_voice
-from arriero.worker.waiting import MOST_LINE_BYTES, MOST_LINES, View, WaitingStream
+from arriero.worker.waiting import MOST_LINE_BYTES, MOST_LINES, WaitingStream
 
 QUEUED = View("queued", ahead=2)
 
