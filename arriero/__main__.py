@@ -2,6 +2,6 @@
 
 import sys
 
-from arriero.supervisor.cli import main
+from arriero.supervisor.cli.main import main
 
 sys.exit(main())

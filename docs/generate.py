@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from arriero.supervisor.config_kinds import default_of
-from arriero.supervisor.config_reading import NEVER, NOT_YET, Key
-from arriero.supervisor.config_schema import every_key, schema_text
+from arriero.supervisor.config.schema.document import every_key, schema_text
+from arriero.supervisor.config.schema.reader import NEVER, NOT_YET, Key
+from arriero.supervisor.config.schema.types import default_of
 
 ROOT: Final = Path(__file__).parents[1]
 

@@ -8,7 +8,7 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
-from .activity import RequestRecord
+from .records import RequestRecord
 from .values import (
     VERSION,
     ConfigChanges,

@@ -12,7 +12,7 @@ from typing import ClassVar, Literal, TypeAlias
 
 import msgspec
 
-from .activity import RequestRecord
+from .records import RequestRecord
 from .values import VERSION, ErrorInfo, Progress, QueueEntry, State
 
 

@@ -16,9 +16,9 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from .activity import RequestRecord, UpstreamKind
-from .routes import WorkerConfig
+from .records import RequestRecord, UpstreamKind
 from .values import VERSION, ErrorInfo, Snapshot
+from .worker_config import WorkerConfig
 
 CancelResult: TypeAlias = Literal["cancelled", "finished", "forbidden", "unknown"]
 """What became of the wish to end a request: it ends now; it has ended before; it belongs to

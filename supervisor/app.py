@@ -17,40 +17,40 @@ from arriero.protocol.errors import ProtocolError
 from arriero.protocol.transport import open_context
 from arriero.protocol.wakefulness import LOOK_S
 
-from .activity import RecordStore
-from .commands import Commands
-from .conductor import Conductor
-from .config import Config, load_with_tree, parse_listen
-from .config_advice import with_findings
-from .config_sources import find_sources
-from .config_values import LogLevel
-from .config_watch import View
-from .control_server import open_control_server
-from .descriptors import raise_descriptor_limit
-from .doorkeeper import keep_doors
-from .durations_file import FILE_NAME
-from .engine import Engine
+from .config.lint.exposure import exposure_elsewhere
+from .config.lint.lint import with_findings
+from .config.lint.real_disk import RealDisk
+from .config.load import Config, load_with_tree, parse_listen
+from .config.sources import find_sources
+from .config.values import LogLevel
+from .control.commands import Commands
+from .control.connection_limits import keep_doors
+from .control.event_publisher import open_publisher
+from .control.server import open_control_server
 from .errors import SupervisorError
-from .exposure import exposure_elsewhere
-from .first_words import first_words
-from .fleet import missing_program, open_fleet
-from .guardian import open_guardian
-from .happenings import ShuttingDown
-from .lease_server import open_lease_server
-from .listening import listening_socket, where_it_listens
-from .logbook import Logbook
-from .notify import Notifier, feed_watchdog
-from .own_log import follow_log_level, tell_warnings
-from .preloading import preload
-from .prices_fetch import FILE_NAME as PRICES_FILE_NAME
-from .prices_fetch import PriceFeed
-from .publisher import open_publisher
-from .real_disk import RealDisk
-from .reloading import InForce, Parts, Reloader
-from .runtime import open_runtime_dir, state_dir
-from .shares import open_shares
-from .watching import look_at, watch
-from .workers import WorkerPool, run_workers
+from .host.file_limit import raise_descriptor_limit
+from .host.listen_socket import listening_socket, where_it_listens
+from .host.log import follow_log_level, tell_warnings
+from .host.runtime_dir import open_runtime_dir, state_dir
+from .host.systemd import Notifier, feed_watchdog
+from .models.fleet import missing_program, open_fleet
+from .models.output_log import Logbook
+from .models.preload import preload
+from .pricing.feed import FILE_NAME as PRICES_FILE_NAME
+from .pricing.feed import PriceFeed
+from .processes.reaper import open_guardian
+from .progress.stage_times_file import FILE_NAME
+from .reload.change_detector import View
+from .reload.reloader import InForce, Parts, Reloader
+from .reload.watcher import look_at, watch
+from .scheduling.dispatcher import Conductor
+from .scheduling.engine import Engine
+from .scheduling.events import ShuttingDown
+from .startup_message import first_words
+from .workers.connection_counts import open_shares
+from .workers.lease_server import open_lease_server
+from .workers.pool import WorkerPool, run_workers
+from .workers.request_log import RecordStore
 
 log = logging.getLogger(__name__)
 

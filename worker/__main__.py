@@ -9,7 +9,7 @@ from pathlib import Path
 
 import trio
 
-from arriero.protocol.log_lines import LineFormatter
+from arriero.protocol.log_format import LineFormatter
 
 from .app import Settings, run_worker
 

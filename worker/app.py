@@ -14,16 +14,16 @@ import zmq
 
 from arriero.protocol.transport import connected, open_context
 
-from .edge import FLOOD_LOG, contain
-from .front import serve_connection
-from .http2_door import Http2Door
-from .late_pages import open_late_pages
-from .link import TOPICS, SupervisorLink
-from .listen import accept_connections, open_listener, where_listening
-from .sentry import Connection, Sentry
-from .service import Service
-from .shares import Shares
-from .wire import Wire
+from .connections.connection import Connection, Sentry
+from .connections.stream import Wire
+from .http2.connection import Http2Door
+from .relay.context import Service
+from .server.accept import accept_connections, open_listener, where_listening
+from .server.accept_share import Shares
+from .server.containment import FLOOD_LOG, contain
+from .server.http1 import serve_connection
+from .server.lazy_pages import open_late_pages
+from .supervisor_link import TOPICS, SupervisorLink
 
 log = logging.getLogger(__name__)
 

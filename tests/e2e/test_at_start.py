@@ -140,7 +140,7 @@ def test_what_check_warns_of_is_in_the_log_and_in_the_status(started: Started) -
         "models.gone.cmd",
     ]
     for line in found:
-        warning = f" WARNING arriero.supervisor.own_log config.warning {line}"
+        warning = f" WARNING arriero.supervisor.host.log config.warning {line}"
         assert started.log.count(warning) == 1
 
 

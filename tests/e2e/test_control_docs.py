@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from trains import Train
 
-from arriero.supervisor.cli_place import socket_folder
+from arriero.supervisor.cli.find_sockets import socket_folder
 
 PAGE = (Path(__file__).parents[2] / "docs" / "control-socket.md").read_text()
 SCRIPTS = re.findall(r"<!-- test: (\w+) -->\n```\w+\n(.*?)```", PAGE, re.DOTALL)

@@ -12,8 +12,8 @@ TIME = "2026-01-02 03:04:05,678"
 @pytest.mark.parametrize(
     ("line", "counts"),
     [
-        (f"{TIME} ERROR arriero.worker.pages page.failed error=RuntimeError", True),
-        (f"{TIME} ERROR arriero.supervisor.workers worker.hung worker=1 silent_s=2", False),
+        (f"{TIME} ERROR arriero.worker.server.management_api page.failed error=RuntimeError", True),
+        (f"{TIME} ERROR arriero.supervisor.workers.pool worker.hung worker=1 silent_s=2", False),
         (f"{TIME} CRITICAL x y", True),
         ("<3>arriero.worker page.failed", True),
         ("<4>arriero.worker answer.cut", False),

@@ -17,7 +17,7 @@ import pytest
 from page_commands import PAGES, ROOT, Command, commands, fences, inline_commands
 from trains import Train
 
-from arriero.supervisor.cli import arriero, main
+from arriero.supervisor.cli.main import arriero, main
 from tests.real.tiny_gguf import write_tiny_gguf
 
 pytestmark = pytest.mark.e2e

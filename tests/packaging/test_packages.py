@@ -169,7 +169,7 @@ def test_an_installed_arriero_brings_its_example_and_its_units(
     program = start.removeprefix("ExecStart=").partition(" serve ")[0]
     assert Path(program.split()[0].strip('"')).exists()
     code = (
-        "import arriero.supervisor.cli as c, sys\n"
+        "import arriero.supervisor.cli.main as c, sys\n"
         "for which in sys.argv[1:]: assert not c.main(['unit', which]); print(end='\\0')"
     )
     *shown, end = installed("-c", code, "-h", "socket", "user", "sysusers").split("\0")

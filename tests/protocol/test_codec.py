@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arriero.protocol import control, lease
-from arriero.protocol.activity import RequestRecord
 from arriero.protocol.codec import (
     MAX_MESSAGE_BYTES,
     decode_event,
@@ -20,6 +19,7 @@ from arriero.protocol.codec import (
 )
 from arriero.protocol.errors import LocalProtocolError, RemoteProtocolError
 from arriero.protocol.events import LogLine, ProgressMade, RequestEnded, StateChanged
+from arriero.protocol.records import RequestRecord
 from arriero.protocol.values import ErrorInfo, Progress
 
 READERS = (read_request, read_from_worker, read_from_supervisor)

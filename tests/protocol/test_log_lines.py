@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from arriero.protocol.log_lines import LineFormatter, Lines, as_error, writes_to_journal
+from arriero.protocol.log_format import LineFormatter, Lines, as_error, writes_to_journal
 
 
 def record(message: object, *args: object, level: int = logging.INFO) -> logging.LogRecord:

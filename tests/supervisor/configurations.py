@@ -4,7 +4,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from arriero.supervisor.commandline import join_command
+from arriero.supervisor.text.command_line import join_command
 
 # What can be handed to a program.
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from arriero.protocol.values import ErrorInfo
-from arriero.supervisor.engine import Engine
-from arriero.supervisor.happenings import (
+from arriero.supervisor.scheduling.engine import Engine
+from arriero.supervisor.scheduling.events import (
     Announce,
     CameUp,
     Command,

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import psutil
 import trio
 
-from arriero.supervisor.guardian import Guardian
-from arriero.supervisor.process import Exit, Running, run_process
-from arriero.supervisor.spawning import Launch
+from arriero.supervisor.processes.process import Exit, Running, run_process
+from arriero.supervisor.processes.reaper import Guardian
+from arriero.supervisor.processes.spawn import Launch
 
 IGNORES_TERM = "trap '' TERM; echo up; while :; do sleep 0.05; done"
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from arriero.supervisor.config import Config, ModelConfig, parse_config
+from arriero.supervisor.config.load import Config, ModelConfig, parse_config
 from arriero.supervisor.errors import ConfigError
 
 

@@ -5,8 +5,8 @@ from functools import partial
 
 from hypothesis import strategies as st
 
-from arriero.supervisor.matrix import compile_matrix
-from arriero.supervisor.room import Group, Groups, OneAtATime, Room
+from arriero.supervisor.placement.matrix import compile_matrix
+from arriero.supervisor.placement.policy import Group, Groups, OneAtATime, Room
 
 MODELS = ("a", "b", "c", "d")
 

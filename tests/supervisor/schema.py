@@ -4,8 +4,8 @@ from typing import Any
 
 from jsonschema import Draft7Validator
 
-from arriero.supervisor.config_schema import schema
-from arriero.supervisor.yamltree import Node, parse_yaml
+from arriero.supervisor.config.schema.document import schema
+from arriero.supervisor.config.yaml.tree import Node, parse_yaml
 
 VALIDATOR = Draft7Validator(schema())
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.protocol.activity import RequestRecord
 from arriero.protocol.codec import MAX_MESSAGE_BYTES, encode
 from arriero.protocol.lease import RecordsTold
-from arriero.supervisor.activity import MOST_CHARS, MOST_RECORDS, RecordStore, log_text
+from arriero.protocol.records import RequestRecord
+from arriero.supervisor.workers.request_log import MOST_CHARS, MOST_RECORDS, RecordStore, log_text
 
 
 def record(request_id: str = "r1", **more: object) -> RequestRecord:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.supervisor.addresses import Address, is_base_url, parse_address, path_of
+from arriero.supervisor.text.addresses import Address, is_base_url, parse_address, path_of
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from arriero.protocol.lease import CancelResult
-from arriero.supervisor.cancelling import Inquiry
+from arriero.supervisor.workers.cancellation import Inquiry
 
 
 def test_nobody_to_ask_is_an_answer() -> None:

@@ -3,7 +3,7 @@
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from arriero.supervisor.claims import Claims
+from arriero.supervisor.workers.idempotency_keys import Claims
 
 OWNERS = st.sampled_from(["w1", "w2"])
 CALLERS = st.sampled_from(["", "anna"])

@@ -18,7 +18,6 @@ import msgspec
 import pytest
 import zmq
 
-from arriero.protocol.activity import RequestRecord
 from arriero.protocol.codec import encode, encode_event, read_request
 from arriero.protocol.control import (
     Activity,
@@ -58,6 +57,7 @@ from arriero.protocol.events import (
     RequestEnded,
     StateChanged,
 )
+from arriero.protocol.records import RequestRecord
 from arriero.protocol.values import (
     ConfigChanges,
     ConfigStatus,
@@ -68,10 +68,10 @@ from arriero.protocol.values import (
     State,
     WorkerStatus,
 )
-from arriero.supervisor import cli_serve
 from arriero.supervisor.app import Order
-from arriero.supervisor.cli import COMMANDS, arriero, main
-from arriero.supervisor.cli_output import clock
+from arriero.supervisor.cli import serve as cli_serve
+from arriero.supervisor.cli.main import COMMANDS, arriero, main
+from arriero.supervisor.cli.output import clock
 from arriero.supervisor.errors import SupervisorError
 
 ENDPOINT = "http://127.0.0.1:5802"
@@ -81,7 +81,7 @@ COMMAND = [
     sys.executable,
     "-c",
     "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
-    "from arriero.supervisor.cli import main; sys.exit(main())",
+    "from arriero.supervisor.cli.main import main; sys.exit(main())",
 ]
 IDS = {"a": "a", "b": "b", "nick": "b"}
 WORKER = WorkerStatus(worker=1, pid=9, state="serving", in_flight=2, leases=("a",))
@@ -802,7 +802,7 @@ def test_the_commands_are_told_in_order_and_each_is_called_as_it_is_listed(
 
 
 def test_a_command_imports_nothing_of_the_others() -> None:
-    code = "import sys, arriero.supervisor.cli; print(*sys.modules)"
+    code = "import sys, arriero.supervisor.cli.main; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = done.stdout.split()
 

@@ -4,12 +4,12 @@ from decimal import Decimal
 
 import pytest
 
-from arriero.protocol.activity import RequestRecord
 from arriero.protocol.control import CancelReply
 from arriero.protocol.events import RequestEnded
-from arriero.supervisor.cli_activity_text import activity_table, cancelled_line, ended_text
-from arriero.supervisor.cli_event_text import event_line
-from arriero.supervisor.cli_text import aligned
+from arriero.protocol.records import RequestRecord
+from arriero.supervisor.cli.render.events import event_line
+from arriero.supervisor.cli.render.requests import activity_table, cancelled_line, ended_text
+from arriero.supervisor.cli.render.text import aligned
 
 
 def record(**more: object) -> RequestRecord:

@@ -7,7 +7,7 @@ import pytest
 
 from arriero.protocol.events import AnyEvent, ConfigChanged, ProgressMade, StateChanged
 from arriero.protocol.values import ErrorInfo, Phase, Progress, State
-from arriero.supervisor.cli_bars import Bar, Bars, bars_after
+from arriero.supervisor.cli.render.bars import Bar, Bars, bars_after
 
 
 def bars(events: Sequence[AnyEvent]) -> Bars:

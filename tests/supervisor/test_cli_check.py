@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from arriero.supervisor.cli import main
-from arriero.supervisor.cli_text import Table, fitted
-from arriero.supervisor.config import load_config, parse_config
-from arriero.supervisor.real_disk import RealDisk
+from arriero.supervisor.cli.main import main
+from arriero.supervisor.cli.render.text import Table, fitted
+from arriero.supervisor.config.lint.real_disk import RealDisk
+from arriero.supervisor.config.load import load_config, parse_config
 
 GOOD = f"models: {{a: {{cmd: '{sys.executable} -m server ${{PORT}}'}}}}\n"
 WARNED = GOOD + "groups: {g: {members: []}}\n"
@@ -296,7 +296,7 @@ def test_what_cannot_be_seen_is_not_said_to_be_missing(folder: Path) -> None:
 def on_terminal(*args: str, **environ: str) -> list[str]:
     """Return the lines that the command writes on a terminal of 80 columns."""
     ours, theirs = os.openpty()
-    command = [sys.executable, "-c", "from arriero.supervisor.cli import main; main()", *args]
+    command = [sys.executable, "-c", "from arriero.supervisor.cli.main import main; main()", *args]
     given = {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "40"}
     with subprocess.Popen(command, stdout=theirs, env=os.environ | given | environ) as process:
         os.close(theirs)

@@ -3,7 +3,6 @@
 import msgspec
 import pytest
 
-from arriero.protocol.activity import RequestRecord
 from arriero.protocol.control import StatusReply
 from arriero.protocol.events import (
     AnyEvent,
@@ -15,8 +14,9 @@ from arriero.protocol.events import (
     StateChanged,
     WorkerChanged,
 )
+from arriero.protocol.records import RequestRecord
 from arriero.protocol.values import ConfigStatus, ModelStatus, Progress, WorkerStatus
-from arriero.supervisor.cli_feed import DEFAULT_TYPES, Feed, Next
+from arriero.supervisor.cli.event_feed import DEFAULT_TYPES, Feed, Next
 
 STEP = Progress(model="b", swap=2, phase="loading", elapsed_s=1.0)
 STATUS = StatusReply(

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from arriero.supervisor.cli import main
-from arriero.supervisor.config import parse_config
+from arriero.supervisor.cli.main import main
+from arriero.supervisor.config.load import parse_config
 from tests.real.tiny_gguf import write_tiny_gguf
 
 PRESETS = ("import", "llama-server-presets")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from arriero.supervisor.cli_place import socket_folder, why_unreachable
+from arriero.supervisor.cli.find_sockets import socket_folder, why_unreachable
 
 OWN = {"XDG_RUNTIME_DIR": "/run/user/7"}
 SERVICE = {"RUNTIME_DIRECTORY": "/run/llamas:/run/more"}

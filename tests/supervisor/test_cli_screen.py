@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from arriero.protocol.events import StateChanged
-from arriero.supervisor.cli_screen import live_bars
+from arriero.supervisor.cli.render.terminal import live_bars
 
 
 @pytest.mark.parametrize(("environ", "looks_full"), [({}, True), ({"NO_COLOR": "1"}, False)])

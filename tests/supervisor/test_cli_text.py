@@ -30,8 +30,8 @@ from arriero.protocol.values import (
     QueueEntry,
     WorkerStatus,
 )
-from arriero.supervisor.cli_event_text import event_line
-from arriero.supervisor.cli_text import (
+from arriero.supervisor.cli.render.events import event_line
+from arriero.supervisor.cli.render.text import (
     aligned,
     changes_table,
     config_lines,
@@ -47,7 +47,7 @@ from arriero.supervisor.cli_text import (
     unloaded_line,
     workers_table,
 )
-from arriero.supervisor.printable import clean
+from arriero.supervisor.text.printable import clean
 
 LOADING = Progress(
     model="b",

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.supervisor.commandline import join_command, split_command, without_comments
+from arriero.supervisor.text.command_line import join_command, split_command, without_comments
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.protocol.routes import ModelRoute
-from arriero.supervisor.config import Address, load_config, parse_listen
-from arriero.supervisor.config_keys import MODEL_KEYS, TOP_KEYS
-from arriero.supervisor.config_routes import route_table
+from arriero.protocol.worker_config import ModelRoute
+from arriero.supervisor.config.load import Address, load_config, parse_listen
+from arriero.supervisor.config.schema.top_keys import MODEL_KEYS, TOP_KEYS
+from arriero.supervisor.config.worker_config import route_table
 from arriero.supervisor.errors import ConfigError
 from tests.supervisor.reading import parse, problems
 

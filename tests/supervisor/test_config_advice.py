@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from arriero.supervisor.config_advice import Advice, advise, homes, with_findings
-from arriero.supervisor.config_findings import Findings
-from arriero.supervisor.yamltree import parse_yaml
+from arriero.supervisor.config.lint.findings import Findings
+from arriero.supervisor.config.lint.lint import Advice, advise, homes, with_findings
+from arriero.supervisor.config.yaml.tree import parse_yaml
 from tests.supervisor.reading import parse
 
 

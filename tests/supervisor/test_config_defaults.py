@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from arriero.supervisor.config import load_config
-from arriero.supervisor.config_keys import IGNORED_PATHS
-from arriero.supervisor.config_routing import room_of
-from arriero.supervisor.config_values import (
+from arriero.supervisor.config.load import load_config
+from arriero.supervisor.config.read_routing import room_of
+from arriero.supervisor.config.schema.top_keys import IGNORED_PATHS
+from arriero.supervisor.config.values import (
     Activity,
     Capabilities,
     Config,
@@ -18,7 +18,7 @@ from arriero.supervisor.config_values import (
     Timeouts,
 )
 from arriero.supervisor.errors import ConfigError
-from arriero.supervisor.room import Group
+from arriero.supervisor.placement.policy import Group
 from tests.supervisor.reading import parse, problems, with_model
 
 DEFAULT_HEADERS = ("X-Session-ID", "X-Litellm-Session-Id")

@@ -6,18 +6,18 @@ from typing import Any
 import pytest
 
 from arriero.protocol.values import ConfigChanges, ModelChange
-from arriero.supervisor.addresses import Address
-from arriero.supervisor.config import Config, parse_config
-from arriero.supervisor.config_diff import (
+from arriero.supervisor.config.diff import (
     _key,
     diff,
     launch_identity,
     summary,
     what_comes_into_force,
 )
-from arriero.supervisor.config_keys import TOP_KEYS
-from arriero.supervisor.config_model_keys import MODEL_KEYS
-from arriero.supervisor.config_values import ModelConfig
+from arriero.supervisor.config.load import Config, parse_config
+from arriero.supervisor.config.schema.model_keys import MODEL_KEYS
+from arriero.supervisor.config.schema.top_keys import TOP_KEYS
+from arriero.supervisor.config.values import ModelConfig
+from arriero.supervisor.text.addresses import Address
 
 TEXT = """
 listen: 127.0.0.1:8080

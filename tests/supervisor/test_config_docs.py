@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from arriero.supervisor.config_reading import NEVER, NOT_YET
-from arriero.supervisor.config_schema import every_key
+from arriero.supervisor.config.schema.document import every_key
+from arriero.supervisor.config.schema.reader import NEVER, NOT_YET
 
 ROOT = Path(__file__).parents[2]
 GENERATE = (sys.executable, str(ROOT / "docs" / "generate.py"))

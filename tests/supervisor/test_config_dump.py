@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from arriero.supervisor.config import load_config
-from arriero.supervisor.config_dump import dump
+from arriero.supervisor.config.dump import dump
+from arriero.supervisor.config.load import load_config
 from tests.supervisor.reading import model, parse, with_model
 
 EVERYTHING = Path(__file__).parent / "configs" / "everything.yaml"

@@ -1,7 +1,7 @@
 from pathlib import Path
 
-from arriero.supervisor.config import load_config
-from arriero.supervisor.config_values import (
+from arriero.supervisor.config.load import load_config
+from arriero.supervisor.config.values import (
     Activity,
     Capabilities,
     Filters,
@@ -13,7 +13,7 @@ from arriero.supervisor.config_values import (
     Selector,
     Timeouts,
 )
-from arriero.supervisor.room import Group
+from arriero.supervisor.placement.policy import Group
 
 EVERYTHING = Path(__file__).parent / "configs" / "everything.yaml"
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from arriero.supervisor.config import load_config, parse_config
-from arriero.supervisor.config_reading import NEVER, NOT_YET, Key
-from arriero.supervisor.config_schema import every_key
-from arriero.supervisor.yamltree import Node, parse_yaml
+from arriero.supervisor.config.load import load_config, parse_config
+from arriero.supervisor.config.schema.document import every_key
+from arriero.supervisor.config.schema.reader import NEVER, NOT_YET, Key
+from arriero.supervisor.config.yaml.tree import Node, parse_yaml
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.yaml"
 TEXT = EXAMPLE.read_text()

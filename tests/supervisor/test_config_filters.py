@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from arriero.supervisor.config_values import Capabilities, Filters
+from arriero.supervisor.config.values import Capabilities, Filters
 from tests.supervisor.reading import model, parse, problems, with_model
 
 # --- filters ------------------------------------------------------------------------------------

@@ -9,8 +9,8 @@ import pytest
 import arriero.protocol
 import arriero.supervisor
 import arriero.worker
-from arriero.supervisor.config_reading import NEVER, NOT_YET, Key
-from arriero.supervisor.config_schema import every_key
+from arriero.supervisor.config.schema.document import every_key
+from arriero.supervisor.config.schema.reader import NEVER, NOT_YET, Key
 
 LEAVES = [(path, key) for path, key in every_key() if not key.kind.is_nest]
 

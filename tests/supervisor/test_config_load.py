@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from arriero.supervisor.config import Config, load_config
+from arriero.supervisor.config.load import Config, load_config
+from arriero.supervisor.config.yaml.tree import MAX_BYTES, MAX_REPEATED
 from arriero.supervisor.errors import ConfigError
-from arriero.supervisor.room import Group
-from arriero.supervisor.yamltree import MAX_BYTES, MAX_REPEATED
+from arriero.supervisor.placement.policy import Group
 
 RUN = "{cmd: 'run ${PORT}'}"
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.supervisor import config_reading
-from arriero.supervisor.config_macros import MAX_EXPANDED
+from arriero.supervisor.config.schema import reader as config_reading
+from arriero.supervisor.config.schema.macros import MAX_EXPANDED
 from arriero.supervisor.errors import ConfigError
 from tests.supervisor.reading import parse, problems
 

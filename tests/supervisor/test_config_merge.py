@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.supervisor import config_merge
-from arriero.supervisor.config_merge import merge
-from arriero.supervisor.config_reading import MAX_PROBLEMS
-from arriero.supervisor.yamltree import MAX_DEPTH, Node, YamlError, parse_yaml
+from arriero.supervisor.config import merge as config_merge
+from arriero.supervisor.config.merge import merge
+from arriero.supervisor.config.schema.reader import MAX_PROBLEMS
+from arriero.supervisor.config.yaml.tree import MAX_DEPTH, Node, YamlError, parse_yaml
 
 
 def tree(text: str, source: str = "a.yaml") -> Node:

@@ -1,8 +1,8 @@
 # ruff: noqa: E501  one mistake, one line
 import pytest
 
-from arriero.supervisor.config import Config
-from arriero.supervisor.config_values import Selector, Timeouts
+from arriero.supervisor.config.load import Config
+from arriero.supervisor.config.values import Selector, Timeouts
 from tests.supervisor.reading import parse, problems
 
 MODELS = """\

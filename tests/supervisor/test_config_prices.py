@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from arriero.protocol.activity import Prices
-from arriero.supervisor.config import Config, load_config
-from arriero.supervisor.config_diff import diff
-from arriero.supervisor.config_dump import dump
-from arriero.supervisor.config_prices import PriceSource
-from arriero.supervisor.config_routes import route_table
+from arriero.protocol.records import Prices
+from arriero.supervisor.config.diff import diff
+from arriero.supervisor.config.dump import dump
+from arriero.supervisor.config.load import Config, load_config
+from arriero.supervisor.config.worker_config import route_table
 from arriero.supervisor.errors import ConfigError
-from arriero.supervisor.price_list import PriceList, read_price_list
+from arriero.supervisor.pricing.by_pattern import PriceSource
+from arriero.supervisor.pricing.price_list import PriceList, read_price_list
 from tests.supervisor.reading import model, parse, problems, with_model
 
 # --- what is written ----------------------------------------------------------------------------

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from arriero.supervisor.config import Config, load_config, parse_config
-from arriero.supervisor.config_dump import dump
-from arriero.supervisor.config_keys import TOP_KEYS
-from arriero.supervisor.config_reading import Key, Kind
+from arriero.supervisor.config.dump import dump
+from arriero.supervisor.config.load import Config, load_config, parse_config
+from arriero.supervisor.config.schema.reader import Key, Kind
+from arriero.supervisor.config.schema.top_keys import TOP_KEYS
+from arriero.supervisor.config.yaml.write import write_yaml
 from arriero.supervisor.errors import ConfigError, Problem
-from arriero.supervisor.yamlwrite import write_yaml
 from tests.supervisor.configurations import configurations
 from tests.supervisor.reading import parse
 

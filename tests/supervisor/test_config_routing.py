@@ -1,9 +1,9 @@
 # ruff: noqa: E501  one mistake, one line
 import pytest
 
-from arriero.supervisor.config_reading import MAX_HINTS
-from arriero.supervisor.matrix import Matrix
-from arriero.supervisor.room import Group, Groups
+from arriero.supervisor.config.schema.reader import MAX_HINTS
+from arriero.supervisor.placement.matrix import Matrix
+from arriero.supervisor.placement.policy import Group, Groups
 from tests.supervisor.reading import parse, problems
 
 MODELS = "models: {a: {cmd: 'run ${PORT}', aliases: [x]}, b: {cmd: 'run ${PORT}'}, c: {cmd: 'run ${PORT}'}}\n"

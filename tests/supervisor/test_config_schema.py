@@ -12,14 +12,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
-from arriero.supervisor.cli import main
-from arriero.supervisor.config import parse_config
-from arriero.supervisor.config_kinds import default_of
-from arriero.supervisor.config_macros import Macro, Value
-from arriero.supervisor.config_reading import Key, Place, Reading, Wrong
-from arriero.supervisor.config_schema import every_key, schema, schema_text
+from arriero.supervisor.cli.main import main
+from arriero.supervisor.config.load import parse_config
+from arriero.supervisor.config.schema.document import every_key, schema, schema_text
+from arriero.supervisor.config.schema.macros import Macro, Value
+from arriero.supervisor.config.schema.reader import Key, Place, Reading, Wrong
+from arriero.supervisor.config.schema.types import default_of
+from arriero.supervisor.config.yaml.tree import Node, YamlError, parse_yaml
 from arriero.supervisor.errors import ConfigError
-from arriero.supervisor.yamltree import Node, YamlError, parse_yaml
 from tests.supervisor.schema import VALIDATOR, as_data, complaints, data_of
 
 TESTS = Path(__file__).parents[1]

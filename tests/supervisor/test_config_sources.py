@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.supervisor import config_sources
-from arriero.supervisor.config_sources import find_sources, read_source
+from arriero.supervisor.config import sources as config_sources
+from arriero.supervisor.config.sources import find_sources, read_source
+from arriero.supervisor.config.yaml.tree import MAX_BYTES
 from arriero.supervisor.errors import ConfigError
-from arriero.supervisor.yamltree import MAX_BYTES
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from arriero.protocol.routes import HeaderRules, PeerModel, PeerRoute, WorkerConfig
-from arriero.supervisor.config_dump import dump
-from arriero.supervisor.config_routes import route_table
-from arriero.worker.header_rules import PROTECTED
+from arriero.protocol.worker_config import HeaderRules, PeerModel, PeerRoute, WorkerConfig
+from arriero.supervisor.config.dump import dump
+from arriero.supervisor.config.worker_config import route_table
+from arriero.worker.http.header_rules import PROTECTED
 from tests.supervisor.reading import model, parse, problems, with_model
 
 

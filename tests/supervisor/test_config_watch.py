@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.supervisor.config_watch import LIMIT_S, QUIET_S, Mark, Signature, View, Watch
+from arriero.supervisor.reload.change_detector import LIMIT_S, QUIET_S, Mark, Signature, View, Watch
 
 FILE, FOLDER = Path("c.yaml"), Path("conf.d")
 

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from arriero.supervisor.commandline import split_command
-from arriero.supervisor.config import parse_config
-from arriero.supervisor.config_writing import Entry, can_be_id, document, words
+from arriero.supervisor.config.load import parse_config
+from arriero.supervisor.generate.write import Entry, can_be_id, document, words
+from arriero.supervisor.text.command_line import split_command
 
 # What no argument of a program can hold, and no file in UTF-8.
 ANY = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=20)

@@ -13,9 +13,10 @@ from trio.testing import MockClock
 from arriero.protocol.events import AnyEvent, QueueChanged
 from arriero.protocol.lease import FromSupervisor, Granted, Refused, Revoke
 from arriero.protocol.values import QueueEntry
-from arriero.supervisor.conductor import QUEUE_PAUSE_S, Conductor
-from arriero.supervisor.engine import Engine
-from arriero.supervisor.happenings import (
+from arriero.supervisor.control.event_publisher import Publisher
+from arriero.supervisor.scheduling.dispatcher import QUEUE_PAUSE_S, Conductor
+from arriero.supervisor.scheduling.engine import Engine
+from arriero.supervisor.scheduling.events import (
     CameUp,
     Ended,
     Grant,
@@ -28,7 +29,6 @@ from arriero.supervisor.happenings import (
     Waiter,
     Wanted,
 )
-from arriero.supervisor.publisher import Publisher
 from tests.supervisor.engine_steps import CRASHED, acts
 
 CROWD = 1_000
@@ -222,7 +222,7 @@ async def test_what_is_granted_and_taken_back_at_once_is_said_in_that_order(scen
 async def test_one_message_refuses_a_worker_all_that_it_waits_for(
     scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", "arriero.supervisor.conductor")
+    caplog.set_level("INFO", "arriero.supervisor.scheduling.dispatcher")
     scene.come(CROWD)
 
     scene.conductor.tell(Ended("slow", 1, CRASHED))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from arriero.supervisor.crowding import MOST, MOST_OF_ONE, Visitor, may_enter, too_many
+from arriero.supervisor.control.crowding import MOST, MOST_OF_ONE, Visitor, may_enter, too_many
 
 
 def crowd(**counts: int) -> list[Visitor]:

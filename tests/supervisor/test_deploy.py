@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from arriero.supervisor.cli import COMMANDS
-from arriero.supervisor.cli_place import SYSTEM_FOLDER
-from arriero.supervisor.guardian_child import __file__ as guardian_file
+from arriero.supervisor.cli.find_sockets import SYSTEM_FOLDER
+from arriero.supervisor.cli.main import COMMANDS
+from arriero.supervisor.processes.reaper_child import __file__ as guardian_file
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 UNITS = sorted([*DEPLOY.glob("*.service"), *DEPLOY.glob("*.socket")])
@@ -62,7 +62,7 @@ def test_the_service_leaves_the_program_the_time_it_takes() -> None:
     [stop_s] = settings("TimeoutStopSec")
     [start_s] = settings("TimeoutStartSec")
 
-    from arriero.supervisor import app  # with all its parts: the other tests do without
+    from arriero.supervisor import app
 
     assert float(stop_s) >= app.DRAIN_LIMIT_S + 15
     assert float(start_s) > app.WORKERS_LIMIT_S
@@ -74,7 +74,7 @@ def test_the_sockets_are_where_the_command_looks_for_them() -> None:
 
 
 def test_a_reload_is_a_command_that_waits_for_its_end_and_has_the_time_for_it() -> None:
-    from arriero.supervisor import reloading
+    from arriero.supervisor.reload import reloader as reloading
 
     [command] = settings("ExecReload")
     [limit_s] = settings("TimeoutStartSec")  # systemd.service(5): it holds for ExecReload=, too

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.supervisor.durations import (
+from arriero.supervisor.progress.stage_times import (
     LONGEST_S,
     MAX_ENTRIES,
     Durations,

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from arriero.supervisor.durations import Durations, StageTimes
-from arriero.supervisor.durations_file import (
+from arriero.supervisor.progress.stage_times import Durations, StageTimes
+from arriero.supervisor.progress.stage_times_file import (
     FILE_NAME,
     MAX_FILE_BYTES,
     load_durations,

@@ -16,20 +16,20 @@ from arriero.protocol.codec import AnyReply, decode_reply, encode
 from arriero.protocol.control import AnyRequest, Done, Logs, Ping, Refusal
 from arriero.protocol.lease import FromSupervisor, Granted, Refused
 from arriero.protocol.transport import connected, open_context
-from arriero.supervisor import fleet
-from arriero.supervisor.conductor import Conductor
-from arriero.supervisor.config import parse_config
-from arriero.supervisor.config_watch import View
-from arriero.supervisor.control_server import open_control_server
-from arriero.supervisor.engine import Engine
-from arriero.supervisor.fleet import open_fleet
-from arriero.supervisor.guardian import open_guardian
-from arriero.supervisor.happenings import Waiter, Wanted
-from arriero.supervisor.logbook import Logbook
-from arriero.supervisor.publisher import open_publisher
-from arriero.supervisor.reloading import InForce
-from arriero.supervisor.scarcity import what_is_scarce, why
-from arriero.supervisor.watching import watch
+from arriero.supervisor.config.load import parse_config
+from arriero.supervisor.control.event_publisher import open_publisher
+from arriero.supervisor.control.server import open_control_server
+from arriero.supervisor.host.shortage import what_is_scarce, why
+from arriero.supervisor.models import fleet
+from arriero.supervisor.models.fleet import open_fleet
+from arriero.supervisor.models.output_log import Logbook
+from arriero.supervisor.processes.reaper import open_guardian
+from arriero.supervisor.reload.change_detector import View
+from arriero.supervisor.reload.reloader import InForce
+from arriero.supervisor.reload.watcher import watch
+from arriero.supervisor.scheduling.dispatcher import Conductor
+from arriero.supervisor.scheduling.engine import Engine
+from arriero.supervisor.scheduling.events import Waiter, Wanted
 from tests.start_port import START_PORT
 from tests.supervisor.test_fleet import SERVER
 

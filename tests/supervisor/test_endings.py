@@ -1,7 +1,7 @@
 import pytest
 
-from arriero.supervisor.endings import why_it_failed
-from arriero.supervisor.process import Exit
+from arriero.supervisor.models.exit_reason import why_it_failed
+from arriero.supervisor.processes.process import Exit
 
 
 def ended(*tail: str, code: int = 1) -> Exit:

@@ -6,8 +6,9 @@ import pytest
 
 from arriero.protocol.events import ProgressMade, QueueChanged, StateChanged
 from arriero.protocol.values import ErrorInfo, Progress
-from arriero.supervisor.engine import Engine, Rules
-from arriero.supervisor.happenings import (
+from arriero.supervisor.placement.policy import OneAtATime
+from arriero.supervisor.scheduling.engine import Engine, Rules
+from arriero.supervisor.scheduling.events import (
     Announce,
     CameUp,
     Ended,
@@ -31,7 +32,6 @@ from arriero.supervisor.happenings import (
     Waiter,
     Wanted,
 )
-from arriero.supervisor.room import OneAtATime
 from tests.supervisor.engine_steps import CRASHED, OTHER, SCRIPT, W1, W2, W3, acts, make_ready
 
 

@@ -3,8 +3,8 @@
 import pytest
 
 from arriero.protocol.values import ErrorInfo
-from arriero.supervisor.engine import CUT_LIMIT_S, Engine
-from arriero.supervisor.happenings import (
+from arriero.supervisor.scheduling.engine import CUT_LIMIT_S, Engine
+from arriero.supervisor.scheduling.events import (
     Ended,
     Failing,
     Hung,
@@ -18,7 +18,7 @@ from arriero.supervisor.happenings import (
     TimePassed,
     Wanted,
 )
-from arriero.supervisor.refusals import hung, stalled
+from arriero.supervisor.scheduling.refusals import hung, stalled
 from tests.supervisor.engine_steps import CRASHED, W1, W2, acts, make_ready
 
 HUNG = hung("a", 60.0)

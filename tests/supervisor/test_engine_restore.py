@@ -4,8 +4,9 @@ import pytest
 
 from arriero.protocol.events import ProgressMade
 from arriero.protocol.values import ErrorInfo, Progress
-from arriero.supervisor.engine import Engine
-from arriero.supervisor.happenings import (
+from arriero.supervisor.placement.policy import Group, Groups
+from arriero.supervisor.scheduling.engine import Engine
+from arriero.supervisor.scheduling.events import (
     Announce,
     CameUp,
     Ended,
@@ -25,7 +26,6 @@ from arriero.supervisor.happenings import (
     Waiter,
     Wanted,
 )
-from arriero.supervisor.room import Group, Groups
 from tests.supervisor.engine_steps import CRASHED, OTHER, W1, W2, W3, acts, make_ready
 
 BROKEN = ErrorInfo(code="model_load_failed", message="model b failed to load: no such file")

@@ -6,8 +6,10 @@ import pytest
 
 from arriero.protocol.events import ProgressMade
 from arriero.protocol.values import ErrorInfo
-from arriero.supervisor.engine import Engine
-from arriero.supervisor.happenings import (
+from arriero.supervisor.placement.matrix import Matrix, compile_matrix
+from arriero.supervisor.placement.policy import Group, Groups, OneAtATime, Room
+from arriero.supervisor.scheduling.engine import Engine
+from arriero.supervisor.scheduling.events import (
     Announce,
     Command,
     Ended,
@@ -24,8 +26,6 @@ from arriero.supervisor.happenings import (
     Waiter,
     Wanted,
 )
-from arriero.supervisor.matrix import Matrix, compile_matrix
-from arriero.supervisor.room import Group, Groups, OneAtATime, Room
 from tests.supervisor.engine_steps import CRASHED, OTHER, W1, W2, W3, acts, make_ready
 
 

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arriero.protocol.values import ErrorInfo
-from arriero.supervisor.engine import Engine
-from arriero.supervisor.happenings import (
+from arriero.supervisor.scheduling.engine import Engine
+from arriero.supervisor.scheduling.events import (
     CameUp,
     Command,
     Ended,

@@ -2,8 +2,8 @@
 
 import pytest
 
-from arriero.protocol.activity import Outcome, RequestRecord
-from arriero.supervisor.failing import FAILURES, FailureRows, Verdict
+from arriero.protocol.records import Outcome, RequestRecord
+from arriero.supervisor.workers.failure_streaks import FAILURES, FailureRows, Verdict
 
 
 def record(

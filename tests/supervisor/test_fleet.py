@@ -12,19 +12,19 @@ from urllib.parse import urlsplit
 import pytest
 import trio
 
-from arriero.protocol.activity import UpstreamKind
 from arriero.protocol.lease import FromSupervisor, Granted, Refused
+from arriero.protocol.records import UpstreamKind
 from arriero.protocol.transport import open_context
-from arriero.supervisor.conductor import Conductor
-from arriero.supervisor.config import parse_config
-from arriero.supervisor.engine import Engine
-from arriero.supervisor.fleet import open_fleet
-from arriero.supervisor.guardian import open_guardian
-from arriero.supervisor.happenings import Waiter, Wanted
-from arriero.supervisor.logbook import Logbook
-from arriero.supervisor.publisher import open_publisher
-from arriero.supervisor.reloading import InForce
-from arriero.supervisor.trying_again import MOST_TRIES
+from arriero.supervisor.config.load import parse_config
+from arriero.supervisor.control.event_publisher import open_publisher
+from arriero.supervisor.models.fleet import open_fleet
+from arriero.supervisor.models.output_log import Logbook
+from arriero.supervisor.models.start_retry import MOST_TRIES
+from arriero.supervisor.processes.reaper import open_guardian
+from arriero.supervisor.reload.reloader import InForce
+from arriero.supervisor.scheduling.dispatcher import Conductor
+from arriero.supervisor.scheduling.engine import Engine
+from arriero.supervisor.scheduling.events import Waiter, Wanted
 from tests.start_port import START_PORT
 
 SCRIPTED = Path(__file__).parents[1] / "fakes" / "scripted_upstream.py"

@@ -11,7 +11,7 @@ from gguf.constants import (
     PoolingType,
 )
 
-from arriero.supervisor import gguf_numbers as ours
+from arriero.supervisor.llamacpp import gguf_constants as ours
 
 
 def test_every_type_of_a_tensor_is_known() -> None:

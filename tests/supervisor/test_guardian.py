@@ -14,14 +14,14 @@ import pytest
 import trio
 
 from arriero.supervisor.errors import SpawnError
-from arriero.supervisor.guardian import Guardian, open_guardian
+from arriero.supervisor.processes.reaper import Guardian, open_guardian
 
 # A supervisor with one process that ignores every signal that can be ignored and has a child.
 # `registered` starts it in the usual way, `unregistered` is killed before it could register it,
 # `escaped` starts one whose child has left the group.
 SUPERVISOR = """
 import os, subprocess, sys, trio
-from arriero.supervisor.guardian import open_guardian
+from arriero.supervisor.processes.reaper import open_guardian
 
 STUBBORN = "trap '' TERM INT HUP; %s sh -c 'echo $$; exec sleep 3600' & while :; do sleep 1; done"
 

@@ -8,9 +8,9 @@ import pytest
 import trio
 from trio.testing import MockClock, memory_stream_pair
 
-from arriero.supervisor import health
 from arriero.supervisor.errors import SupervisorError
-from arriero.supervisor.health import (
+from arriero.supervisor.models import health
+from arriero.supervisor.models.health import (
     MOST_BODY_BYTES,
     Access,
     Answer,

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arriero.supervisor.config import parse_config
-from arriero.supervisor.import_presets import import_presets
-from arriero.supervisor.llama_options import OPTIONS
+from arriero.supervisor.config.load import parse_config
+from arriero.supervisor.generate.from_presets import import_presets
+from arriero.supervisor.llamacpp.options import OPTIONS
 
 SERVER = ("llama-server", "--host", "127.0.0.1", "--port", "${PORT}")
 

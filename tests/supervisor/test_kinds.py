@@ -8,9 +8,9 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.protocol.activity import UpstreamKind
-from arriero.supervisor.health import Answer
-from arriero.supervisor.kinds import ASK_LIMIT_S, kind_of_command, kind_of_server
+from arriero.protocol.records import UpstreamKind
+from arriero.supervisor.models.health import Answer
+from arriero.supervisor.models.server_kind import ASK_LIMIT_S, kind_of_command, kind_of_server
 
 
 @pytest.mark.parametrize(

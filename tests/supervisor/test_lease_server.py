@@ -11,7 +11,6 @@ import pytest
 import trio
 import zmq
 
-from arriero.protocol.activity import RequestRecord
 from arriero.protocol.codec import decode_event, encode, read_from_supervisor
 from arriero.protocol.events import RequestEnded
 from arriero.protocol.lease import (
@@ -32,13 +31,14 @@ from arriero.protocol.lease import (
     Unclaim,
     Welcome,
 )
-from arriero.protocol.routes import WorkerConfig
+from arriero.protocol.records import RequestRecord
 from arriero.protocol.transport import FrameSocket, connected, open_context
-from arriero.supervisor.activity import RecordStore
-from arriero.supervisor.conductor import Conductor
-from arriero.supervisor.engine import Engine
-from arriero.supervisor.lease_server import CANCEL_LIMIT_S, LeaseServer, open_lease_server
-from arriero.supervisor.publisher import open_publisher
+from arriero.protocol.worker_config import WorkerConfig
+from arriero.supervisor.control.event_publisher import open_publisher
+from arriero.supervisor.scheduling.dispatcher import Conductor
+from arriero.supervisor.scheduling.engine import Engine
+from arriero.supervisor.workers.lease_server import CANCEL_LIMIT_S, LeaseServer, open_lease_server
+from arriero.supervisor.workers.request_log import RecordStore
 
 T = TypeVar("T", bound=FromSupervisor)
 

@@ -6,7 +6,7 @@ import pytest
 
 from arriero.protocol.values import State
 from arriero.supervisor.errors import IllegalStep
-from arriero.supervisor.lifecycle import TRANSITIONS, Step, after, as_mermaid
+from arriero.supervisor.scheduling.lifecycle import TRANSITIONS, Step, after, as_mermaid
 
 ILLEGAL = [pair for pair in product(get_args(State), Step) if pair not in TRANSITIONS]
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.supervisor.lines import MAX_LINE_BYTES, LineCutter
+from arriero.supervisor.processes.line_splitter import MAX_LINE_BYTES, LineCutter
 
 
 @pytest.mark.parametrize(

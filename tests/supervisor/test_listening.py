@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from arriero.supervisor.errors import SupervisorError
-from arriero.supervisor.listening import listening_socket
+from arriero.supervisor.host.listen_socket import listening_socket
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "", "0.0.0.0"])
@@ -43,7 +43,7 @@ def test_an_address_that_cannot_be_is_told_so(host: str, port: int, reason: str)
 ACTIVATED = """
 import os, socket, sys
 from arriero.supervisor.errors import SupervisorError
-from arriero.supervisor.listening import listening_socket
+from arriero.supervisor.host.listen_socket import listening_socket
 os.dup2(int(sys.argv[1]), 3, inheritable=True)
 environ = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": sys.argv[2]}
 try:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.supervisor.masking import HIDDEN, masked_command, masked_text
+from arriero.supervisor.text.redact import HIDDEN, masked_command, masked_text
 
 # Letters that the places below do not have: a secret is in the output only if it was let through.
 LETTERS = "QXZ0123456789"

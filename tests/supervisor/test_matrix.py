@@ -5,8 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arriero.supervisor.matrix import Choice, Matrix, MatrixError, MatrixProblem, compile_matrix
-from arriero.supervisor.matrix_language import (
+from arriero.supervisor.placement.matrix import (
+    Choice,
+    Matrix,
+    MatrixError,
+    MatrixProblem,
+    compile_matrix,
+)
+from arriero.supervisor.placement.matrix_parser import (
     Either,
     Name,
     SetName,
@@ -14,7 +20,7 @@ from arriero.supervisor.matrix_language import (
     Tree,
     read_expression,
 )
-from arriero.supervisor.matrix_search import MOST_WORK, _Search
+from arriero.supervisor.placement.matrix_solver import MOST_WORK, _Search
 
 MODELS = "abcdef"
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.supervisor.matrix_language import (
+from arriero.supervisor.placement.matrix_parser import (
     MOST_BRACKETS,
     MOST_CHARACTERS,
     Either,

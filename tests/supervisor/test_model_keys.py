@@ -7,18 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.supervisor.cli_check_text import accepted
-from arriero.supervisor.commandline import split_command
-from arriero.supervisor.config_advice import Advice
-from arriero.supervisor.key_files import read_key_file
-from arriero.supervisor.masking import masked_command
-from arriero.supervisor.model_keys import (
+from arriero.supervisor.cli.render.check import accepted
+from arriero.supervisor.config.lint.lint import Advice
+from arriero.supervisor.llamacpp.api_key import (
     WantedKey,
     first_sendable,
     holding,
     key_in_file,
     wanted_key,
 )
+from arriero.supervisor.llamacpp.api_key_file import read_key_file
+from arriero.supervisor.text.command_line import split_command
+from arriero.supervisor.text.redact import masked_command
 from tests.supervisor.reading import parse
 
 KEY = WantedKey("s3cret")

@@ -1,7 +1,7 @@
 import pytest
 
-from arriero.supervisor.health import Answer, Outcome
-from arriero.supervisor.not_ready import place_shown, why_not_ready
+from arriero.supervisor.models.health import Answer, Outcome
+from arriero.supervisor.models.not_ready_reason import place_shown, why_not_ready
 
 URL = "http://127.0.0.1:9001/health?key=s3cret"
 

@@ -7,7 +7,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from arriero.supervisor.notify import Notifier, feed_watchdog
+from arriero.supervisor.host.systemd import Notifier, feed_watchdog
 
 
 @pytest.fixture(params=["path", "abstract"])

@@ -9,7 +9,7 @@ import trio
 
 from arriero.supervisor import app
 from arriero.supervisor.app import Order
-from arriero.supervisor.config_values import LogLevel
+from arriero.supervisor.config.values import LogLevel
 
 
 @pytest.fixture

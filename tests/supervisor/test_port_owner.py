@@ -10,8 +10,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from arriero.supervisor.guardian_child import MARK_NAME
-from arriero.supervisor.port_owner import stranger_on
+from arriero.supervisor.processes.port_owner import stranger_on
+from arriero.supervisor.processes.reaper_child import MARK_NAME
 
 # Does nothing until the end of its input.
 IDLE = "import sys; sys.stdin.read()"

@@ -3,9 +3,9 @@ import socket
 import pytest
 import trio
 
-from arriero.supervisor import ports
 from arriero.supervisor.errors import PortError
-from arriero.supervisor.ports import is_listening, pick_port, wait_port_closed
+from arriero.supervisor.processes import ports
+from arriero.supervisor.processes.ports import is_listening, pick_port, wait_port_closed
 
 
 @pytest.fixture

@@ -10,9 +10,12 @@ from trio.testing import wait_all_tasks_blocked
 
 from arriero.protocol.transport import open_context
 from arriero.protocol.values import ErrorInfo
-from arriero.supervisor.conductor import Conductor
-from arriero.supervisor.engine import Engine
-from arriero.supervisor.happenings import (
+from arriero.supervisor.control.event_publisher import open_publisher
+from arriero.supervisor.models.preload import preload
+from arriero.supervisor.placement.policy import Group, Groups, OneAtATime, Room
+from arriero.supervisor.scheduling.dispatcher import Conductor
+from arriero.supervisor.scheduling.engine import Engine
+from arriero.supervisor.scheduling.events import (
     CameUp,
     Ended,
     Reconfigured,
@@ -22,9 +25,6 @@ from arriero.supervisor.happenings import (
     Waiter,
     Wanted,
 )
-from arriero.supervisor.preloading import preload
-from arriero.supervisor.publisher import open_publisher
-from arriero.supervisor.room import Group, Groups, OneAtATime, Room
 
 MODELS = ("a", "b", "c")
 TOGETHER = Groups([Group("all", MODELS, swap=False)], MODELS)

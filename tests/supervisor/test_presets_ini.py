@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.supervisor.presets_ini import MAX_LINES, Section, Setting, read_ini
+from arriero.supervisor.llamacpp.presets_ini import MAX_LINES, Section, Setting, read_ini
 
 
 def test_sections_have_their_settings_with_lines() -> None:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.protocol.activity import Prices
-from arriero.supervisor.price_list import MAX_LIST_BYTES, BadPriceList, read_price_list
+from arriero.protocol.records import Prices
+from arriero.supervisor.pricing.price_list import MAX_LIST_BYTES, BadPriceList, read_price_list
 
 LISTED: dict[str, Any] = {
     "zeta": {"models": {"m": {"cost": {"input": 1, "output": 2}}}},

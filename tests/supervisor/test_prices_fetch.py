@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import trio
 
-from arriero.supervisor import prices_fetch
-from arriero.supervisor.config_prices import PriceSource
-from arriero.supervisor.price_list import MAX_LIST_BYTES
-from arriero.supervisor.prices_fetch import FILE_NAME, PriceFeed
+from arriero.supervisor.pricing import feed as prices_fetch
+from arriero.supervisor.pricing.by_pattern import PriceSource
+from arriero.supervisor.pricing.feed import FILE_NAME, PriceFeed
+from arriero.supervisor.pricing.price_list import MAX_LIST_BYTES
 from tests.supervisor.files_over_http import HANGS, answer, file_server
 
 # Time from one attempt to the next, in seconds.
@@ -28,7 +28,7 @@ def _no_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _all_that_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "arriero.supervisor.prices_fetch")
+    caplog.set_level(logging.INFO, "arriero.supervisor.pricing.feed")
 
 
 def listing(price: float) -> bytes:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import memory_stream_pair
 
-from arriero.supervisor.prices_http import FetchFailed, _exchange, _redirected, _request, fetch
+from arriero.supervisor.pricing.http_get import FetchFailed, _exchange, _redirected, _request, fetch
 from tests.supervisor.files_over_http import answer, file_server
 
 MOST = 1000

@@ -16,10 +16,10 @@ import pytest
 import trio
 
 from arriero.supervisor.errors import SpawnError
-from arriero.supervisor.guardian import Guardian, open_guardian
-from arriero.supervisor.lines import MAX_LINE_BYTES
-from arriero.supervisor.process import Exit, Running, run_process
-from arriero.supervisor.spawning import Launch, environment
+from arriero.supervisor.processes.line_splitter import MAX_LINE_BYTES
+from arriero.supervisor.processes.process import Exit, Running, run_process
+from arriero.supervisor.processes.reaper import Guardian, open_guardian
+from arriero.supervisor.processes.spawn import Launch, environment
 from tests.supervisor.processes import IGNORES_TERM, Lines, Result, is_gone, shell
 
 SLEEPS = "exec sleep 3600"

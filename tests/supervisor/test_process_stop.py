@@ -8,9 +8,9 @@ import psutil
 import pytest
 import trio
 
-from arriero.supervisor.guardian import Guardian, open_guardian
-from arriero.supervisor.process import Exit, Running, run_process
-from arriero.supervisor.spawning import Launch
+from arriero.supervisor.processes.process import Exit, Running, run_process
+from arriero.supervisor.processes.reaper import Guardian, open_guardian
+from arriero.supervisor.processes.spawn import Launch
 from tests.supervisor.processes import IGNORES_TERM, Lines, Result, is_gone, shell
 
 # Tells which signal came: its exit code is 15 after SIGTERM, and 10 after SIGUSR1.

@@ -5,8 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.supervisor.model_files import model_files
-from arriero.supervisor.progress_bytes import PROGRAM_BYTES, LoadBytes, bytes_done, total_bytes
+from arriero.supervisor.llamacpp.model_files import model_files
+from arriero.supervisor.progress.bytes_loaded import (
+    PROGRAM_BYTES,
+    LoadBytes,
+    bytes_done,
+    total_bytes,
+)
 
 MIB = 1024 * 1024
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.supervisor.durations import LONGEST_S, StageTimes
-from arriero.supervisor.progress_estimate import LAST, Estimate, Estimator
-from arriero.supervisor.progress_log import LogHint
-from arriero.supervisor.progress_report import LoadingReport
+from arriero.supervisor.progress.estimator import LAST, Estimate, Estimator
+from arriero.supervisor.progress.log_lines import LogHint
+from arriero.supervisor.progress.server_report import LoadingReport
+from arriero.supervisor.progress.stage_times import LONGEST_S, StageTimes
 
 Feed: TypeAlias = Callable[[Estimator, float], None]
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.supervisor.progress_log import LogHint, read_log_line
+from arriero.supervisor.progress.log_lines import LogHint, read_log_line
 
 LOADING, WARMING, DONE = LogHint("loading"), LogHint("warming"), LogHint("warming", 1.0)
 

@@ -3,8 +3,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from arriero.supervisor.progress_bytes import PROGRAM_BYTES, LoadBytes, bytes_done
-from arriero.supervisor.progress_proc import read_load_bytes
+from arriero.supervisor.progress.bytes_loaded import PROGRAM_BYTES, LoadBytes, bytes_done
+from arriero.supervisor.progress.proc_counters import read_load_bytes
 
 MIB = 1024 * 1024
 MODEL_MIB = 64

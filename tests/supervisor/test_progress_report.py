@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.supervisor.progress_report import (
+from arriero.supervisor.progress.server_report import (
     MAX_LINE_BYTES,
     LoadingReport,
     ReadyReport,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from arriero.supervisor.pulse import UNSEEN_FACTOR, Effort, Pulse
+from arriero.supervisor.models.liveness import UNSEEN_FACTOR, Effort, Pulse
 
 LIMIT_S = 60.0
 

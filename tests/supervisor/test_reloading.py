@@ -14,11 +14,11 @@ from trio.testing import wait_all_tasks_blocked
 from arriero.protocol.control import Refusal, ReloadReply
 from arriero.protocol.events import AnyEvent, ConfigChanged
 from arriero.protocol.values import ConfigChanges
-from arriero.supervisor import reloading
-from arriero.supervisor.config import Config, parse_config
+from arriero.supervisor.config.load import Config, parse_config
 from arriero.supervisor.errors import ConfigError, Problem
-from arriero.supervisor.notify import Notifier
-from arriero.supervisor.reloading import PAUSE_S, SHOWN_PROBLEMS, InForce, Reloader
+from arriero.supervisor.host.systemd import Notifier
+from arriero.supervisor.reload import reloader as reloading
+from arriero.supervisor.reload.reloader import PAUSE_S, SHOWN_PROBLEMS, InForce, Reloader
 
 ONE = parse_config("workers: 1\nmodels: {a: {cmd: 'run ${PORT}'}}", environ={})
 TWO = parse_config(

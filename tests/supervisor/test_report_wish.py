@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from arriero.supervisor.report_wish import (
+from arriero.supervisor.llamacpp.load_report import (
     is_llama_server_itself,
     llama_server_in_place,
     wants_report,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.supervisor.room import (
+from arriero.supervisor.placement.policy import (
     DEFAULT_GROUP,
     Group,
     Groups,

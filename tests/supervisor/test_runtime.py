@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 
 from arriero.supervisor.errors import SupervisorError
-from arriero.supervisor.runtime import LOCK_NAME, find_runtime_dir, open_runtime_dir, state_dir
+from arriero.supervisor.host.runtime_dir import (
+    LOCK_NAME,
+    find_runtime_dir,
+    open_runtime_dir,
+    state_dir,
+)
 
 
 def mode_of(path: Path) -> int:
@@ -103,7 +108,7 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
 
 def test_a_second_supervisor_is_told_who_the_first_is(tmp_path: Path) -> None:
     code = (
-        "import sys, pathlib; from arriero.supervisor.runtime import open_runtime_dir\n"
+        "import sys, pathlib; from arriero.supervisor.host.runtime_dir import open_runtime_dir\n"
         "with open_runtime_dir(pathlib.Path(sys.argv[1]), {}): print(flush=True), input()"
     )
     with subprocess.Popen(

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arriero.supervisor.config import parse_config
-from arriero.supervisor.gguf_head import Head, Scalar
-from arriero.supervisor.scan import File, Inventory, configuration, take_stock
+from arriero.supervisor.config.load import parse_config
+from arriero.supervisor.generate.from_scan import File, Inventory, configuration, take_stock
+from arriero.supervisor.llamacpp.gguf import Head, Scalar
 
 FOLDER = Path("/models")
 SERVER = ("llama-server", "--host", "127.0.0.1", "--port", "${PORT}")

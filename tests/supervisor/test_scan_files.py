@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arriero.supervisor.gguf_head import GgufError, read_head
-from arriero.supervisor.scan_files import find_files, read_files
+from arriero.supervisor.generate.gguf_files import find_files, read_files
+from arriero.supervisor.llamacpp.gguf import GgufError, read_head
 from tests.real.tiny_gguf import write_tiny_gguf
 
 

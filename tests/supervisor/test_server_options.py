@@ -1,6 +1,6 @@
 import pytest
 
-from arriero.supervisor.server_options import ServerOptions, server_options
+from arriero.supervisor.llamacpp.command import ServerOptions, server_options
 
 
 def options(command: str, **env: str) -> ServerOptions:

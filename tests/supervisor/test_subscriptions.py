@@ -2,7 +2,7 @@
 
 import pytest
 
-from arriero.supervisor.subscriptions import (
+from arriero.supervisor.control.subscriptions import (
     MOST_BYTES,
     MOST_TOPIC_BYTES,
     MOST_TOPICS,

@@ -1,12 +1,12 @@
 import pytest
 
-from arriero.supervisor.process import Exit
-from arriero.supervisor.trying_again import (
+from arriero.supervisor.models.start_retry import (
     EARLY_S,
     complains_of_port,
     ended_without_pipe,
     how_to_try_again,
 )
+from arriero.supervisor.processes.process import Exit
 
 
 def ended(*tail: str, code: int = 1, asked: bool = False, port_closed: bool = True) -> Exit:

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.supervisor.matrix import compile_matrix
-from arriero.supervisor.room import Group, Groups, OneAtATime, Room
-from arriero.supervisor.turns import plan
+from arriero.supervisor.placement.matrix import compile_matrix
+from arriero.supervisor.placement.policy import Group, Groups, OneAtATime, Room
+from arriero.supervisor.scheduling.turns import plan
 from tests.supervisor.rooms import MODELS, rooms
 
 ONE = OneAtATime()

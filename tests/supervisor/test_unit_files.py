@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from arriero.supervisor.cli import main
-from arriero.supervisor.unit_files import UNITS, program_of, shipped, unit_text
+from arriero.supervisor.cli.main import main
+from arriero.supervisor.generate.unit_files import UNITS, program_of, shipped, unit_text
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

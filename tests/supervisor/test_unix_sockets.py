@@ -13,16 +13,16 @@ import pytest
 import trio
 import trio.testing
 
-from arriero.supervisor.addresses import unix_path
 from arriero.supervisor.errors import PortError
-from arriero.supervisor.health import Access, probe
-from arriero.supervisor.port_owner import stranger_at
-from arriero.supervisor.unix_sockets import (
+from arriero.supervisor.models.health import Access, probe
+from arriero.supervisor.processes.port_owner import stranger_at
+from arriero.supervisor.processes.unix_sockets import (
     is_listening_at,
     listener_at,
     make_way,
     wait_socket_closed,
 )
+from arriero.supervisor.text.addresses import unix_path
 from tests.supervisor.reading import parse, problems
 
 LISTENS = """

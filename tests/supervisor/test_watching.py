@@ -11,9 +11,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from arriero.supervisor.config_sources import find_sources
-from arriero.supervisor.config_watch import View
-from arriero.supervisor.watching import POLL_S, look_at, watch
+from arriero.supervisor.config.sources import find_sources
+from arriero.supervisor.reload.change_detector import View
+from arriero.supervisor.reload.watcher import POLL_S, look_at, watch
 
 # Looks by which any change is told: it is seen, it stands, it is told; and some more.
 ENOUGH = 6

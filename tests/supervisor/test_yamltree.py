@@ -7,9 +7,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.supervisor import yamltree
-from arriero.supervisor.yamlbraces import Braces
-from arriero.supervisor.yamltree import (
+from arriero.supervisor.config.yaml import tree as yamltree
+from arriero.supervisor.config.yaml.braces import Braces
+from arriero.supervisor.config.yaml.tree import (
     MAX_DEPTH,
     Node,
     Scalar,

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.supervisor.yamltree import Node, parse_yaml
-from arriero.supervisor.yamlwrite import write_yaml
+from arriero.supervisor.config.yaml.tree import Node, parse_yaml
+from arriero.supervisor.config.yaml.write import write_yaml
 from tests.supervisor.configurations import DATA
 
 

@@ -14,7 +14,6 @@ import pytest
 import trio
 import zmq
 
-from arriero.protocol.activity import RequestRecord
 from arriero.protocol.codec import encode, encode_event, read_from_worker
 from arriero.protocol.events import AnyEvent
 from arriero.protocol.lease import (
@@ -26,9 +25,10 @@ from arriero.protocol.lease import (
     Want,
     Welcome,
 )
-from arriero.protocol.routes import ModelRoute, WorkerConfig
+from arriero.protocol.records import RequestRecord
 from arriero.protocol.transport import FrameSocket, bound, open_context
 from arriero.protocol.values import ModelStatus, Snapshot
+from arriero.protocol.worker_config import ModelRoute, WorkerConfig
 from arriero.worker import app
 
 T = TypeVar("T")
@@ -299,7 +299,7 @@ async def open_rig(
 @pytest.fixture(autouse=True)
 def frequent_reports(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers report more often than in earnest; for tests that is a clock."""
-    monkeypatch.setattr("arriero.worker.link._REPORT_S", 0.4)
+    monkeypatch.setattr("arriero.worker.supervisor_link._REPORT_S", 0.4)
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.protocol.activity import LEAST_USD, MOST_USD, Prices
 from arriero.protocol.codec import encode, read_from_worker
 from arriero.protocol.lease import Finished
-from arriero.worker.account import Account
-from arriero.worker.paths import Form
+from arriero.protocol.records import LEAST_USD, MOST_USD, Prices
+from arriero.worker.accounting.account import Account
+from arriero.worker.http.routes import Form
 
 COUNTS = [
     "prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens", "input_tokens",

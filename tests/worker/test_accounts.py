@@ -16,9 +16,9 @@ import httpx
 import pytest
 import trio
 
-from arriero.protocol.activity import Prices, RequestRecord
 from arriero.protocol.lease import Granted
-from arriero.protocol.routes import ModelRoute
+from arriero.protocol.records import Prices, RequestRecord
+from arriero.protocol.worker_config import ModelRoute
 from tests.official import openai
 
 Opener = Callable[..., AbstractAsyncContextManager[Any]]

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.protocol.routes import WorkerConfig
-from arriero.worker.admission import Admission, Listening, listening_at
+from arriero.protocol.worker_config import WorkerConfig
 from arriero.worker.errors import BadRequest, Forbidden, Unauthorized
-from arriero.worker.head import RequestHead
-from arriero.worker.target import split_target
+from arriero.worker.http.admission import Admission, Listening, listening_at
+from arriero.worker.http.request_head import RequestHead
+from arriero.worker.http.request_target import split_target
 
 LOOPBACK = listening_at(ip_address("127.0.0.1"), "mybox")
 EVERYWHERE = listening_at(ip_address("::"), "MyBox.lan")

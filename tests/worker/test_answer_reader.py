@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.worker.answer_reader import AnswerReader, Facts
-from arriero.worker.eventstream import Message
-from arriero.worker.finish import count_pieces, error_of, finish_of, model_of
-from arriero.worker.tokens import Api, Usage
+from arriero.worker.accounting.finish_reason import count_pieces, error_of, finish_of, model_of
+from arriero.worker.accounting.response_reader import AnswerReader, Facts
+from arriero.worker.accounting.tokens import Api, Usage
+from arriero.worker.streams.aws_event_stream import Message
 
 # What a real llama-server (build 10434) sent, shortened.
 CHAT = b"""\

@@ -14,9 +14,9 @@ import trio
 
 from arriero.protocol.events import ProgressMade
 from arriero.protocol.lease import Cancel, CancelDone, Leave, Refused, Report, Want
-from arriero.protocol.routes import ModelRoute
 from arriero.protocol.values import ErrorInfo, Progress
-from arriero.worker import link
+from arriero.protocol.worker_config import ModelRoute
+from arriero.worker import supervisor_link as link
 from tests.official import anthropic, openai
 from tests.worker.recorded import (
     MESSAGE,

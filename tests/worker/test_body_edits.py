@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.protocol.activity import UpstreamKind
-from arriero.worker.body_edits import Edited, check_one_model, edit, set_members
+from arriero.protocol.records import UpstreamKind
 from arriero.worker.errors import BadRequest
-from arriero.worker.json_spans import find_members, finish
-from arriero.worker.paths import Form
-from arriero.worker.wishes import asks_for_progress, asks_for_usage
+from arriero.worker.http.routes import Form
+from arriero.worker.json.edit import Edited, check_one_model, edit, set_members
+from arriero.worker.json.spans import find_members, finish
+from arriero.worker.upstreams.extra_options import asks_for_progress, asks_for_usage
 
 # Everything that a JSON writer would spell in another way.
 ODD = (

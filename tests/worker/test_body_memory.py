@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from arriero.worker.body_memory import BodyMemory, Hold
 from arriero.worker.errors import BodyMemoryFull
+from arriero.worker.http.body_memory import BodyMemory, Hold
 
 LIMIT = 100
 

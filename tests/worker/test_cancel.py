@@ -15,7 +15,6 @@ import httpx
 import pytest
 import trio
 
-from arriero.protocol.activity import RequestRecord
 from arriero.protocol.lease import (
     Cancel,
     CancelAsked,
@@ -27,10 +26,12 @@ from arriero.protocol.lease import (
     Unclaim,
     Want,
 )
-from arriero.protocol.routes import ModelRoute
-from arriero.worker import questions, sentry
-from arriero.worker.call import Call
-from arriero.worker.upstream import Endpoint
+from arriero.protocol.records import RequestRecord
+from arriero.protocol.worker_config import ModelRoute
+from arriero.worker.connections import connection as sentry
+from arriero.worker.leases import queries as questions
+from arriero.worker.relay.exchange import Call
+from arriero.worker.upstreams.pool import Endpoint
 from tests.official import anthropic, openai
 from tests.worker.recorded import MESSAGE, RESPONSE
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.worker.chunk_filters import ChunkFilter
-from arriero.worker.sse import split_frames
-from arriero.worker.sse_events import EventReader
+from arriero.worker.streams.chunk_filter import ChunkFilter
+from arriero.worker.streams.sse_events import EventReader
+from arriero.worker.streams.sse_frames import split_frames
 
 # What a real llama-server (build 10434) sent, shortened.
 ROLE = '"choices":[{"finish_reason":null,"index":0,"delta":{"role":"assistant","content":null}}]'

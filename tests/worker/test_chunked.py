@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.worker.chunked import MOST_CHUNKS, ChunkedBody
 from arriero.worker.errors import BadRequest, RelayError, TooLarge
+from arriero.worker.http.chunked import MOST_CHUNKS, ChunkedBody
 from tests.worker.growth import assert_linear
 
 LIMIT = 1000

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.worker.cors import answer_fields, answer_lines, compile_origins, preflight_fields
+from arriero.worker.http.cors import answer_fields, answer_lines, compile_origins, preflight_fields
 
 ORIGIN = b"https://a.example"
 

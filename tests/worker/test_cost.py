@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.protocol.activity import Prices
 from arriero.protocol.errors import LocalProtocolError
-from arriero.worker.cost import cost_of
-from arriero.worker.tokens import Api, Usage
-from arriero.worker.usage import UsageReader
+from arriero.protocol.records import Prices
+from arriero.worker.accounting.cost import cost_of
+from arriero.worker.accounting.tokens import Api, Usage
+from arriero.worker.accounting.usage import UsageReader
 
 
 def prices(**texts: str) -> Prices:

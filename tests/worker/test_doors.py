@@ -19,8 +19,8 @@ import trio
 from msgspec.structs import replace
 
 from arriero.protocol.lease import CancelAsked, RecordsAsked, Report, Want, Welcome
-from arriero.worker.pages import make_pages
-from arriero.worker.paths import BY_BODY, MODEL_ROUTES
+from arriero.worker.http.routes import BY_BODY, MODEL_ROUTES
+from arriero.worker.server.management_api import make_pages
 
 BODY = b'{"model":"m","messages":[],"request_id":"r"}'
 KEY = ("authorization", "Bearer right")

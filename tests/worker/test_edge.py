@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from arriero.protocol.flood_log import FloodLog
-from arriero.worker import edge
+from arriero.worker.server import containment as edge
 
 
 @pytest.fixture(autouse=True)

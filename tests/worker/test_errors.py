@@ -4,7 +4,7 @@ from functools import partial
 import pytest
 import trio
 
-from arriero.worker.error_answer import error_answer
+from arriero.worker.apis.error_response import error_answer
 from arriero.worker.errors import (
     AlreadyRuns,
     BadRequest,

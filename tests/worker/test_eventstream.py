@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.worker.eventstream import (
+from arriero.worker.streams.aws_event_stream import (
     MAX_MESSAGE_BYTES,
     Message,
     MessageReader,

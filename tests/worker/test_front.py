@@ -17,8 +17,10 @@ from msgspec.structs import replace
 
 from arriero.protocol.events import ConfigChanged, StateChanged
 from arriero.protocol.lease import Finish, Hello, Probe, Report, Want, Welcome
-from arriero.protocol.routes import ModelRoute
-from arriero.worker import front, pace, sentry
+from arriero.protocol.worker_config import ModelRoute
+from arriero.worker.connections import connection as sentry
+from arriero.worker.http import body_pace as pace
+from arriero.worker.server import http1 as front
 
 SSE = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"

@@ -9,9 +9,9 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from arriero.worker import gate as gate_module
-from arriero.worker.gate import Gate
-from arriero.worker.upstream import Endpoint
+from arriero.worker.upstreams import admission_gate as gate_module
+from arriero.worker.upstreams.admission_gate import Gate
+from arriero.worker.upstreams.pool import Endpoint
 
 
 def test_so_many_enter_and_the_rest_follow_in_order() -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arriero.worker.errors import BadRequest, HeadTooLarge, RelayError, UnknownExpectation
-from arriero.worker.head import MAX_FIELDS, parse_head
+from arriero.worker.http.request_head import MAX_FIELDS, parse_head
 
 LINE = b"POST /v1/chat/completions?x=1 HTTP/1.1\r\nHost: a\r\n"
 

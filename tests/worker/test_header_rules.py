@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.protocol.routes import HeaderRules
-from arriero.worker.header_rules import PROTECTED, CompiledRules, compile_rules
+from arriero.protocol.worker_config import HeaderRules
+from arriero.worker.http.header_rules import PROTECTED, CompiledRules, compile_rules
 
 LINES = [b"Host: x\r\n", b"X-Team: a\r\n", b"x-TEAM: b\r\n", b"X-Teams: c\r\n", b"Empty:\r\n"]
 

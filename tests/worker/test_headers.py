@@ -5,17 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.protocol.routes import HeaderRules
+from arriero.protocol.worker_config import HeaderRules
 from arriero.worker.errors import UpstreamDied
-from arriero.worker.head import parse_head
-from arriero.worker.header_rules import compile_rules
-from arriero.worker.headers import (
+from arriero.worker.http.header_rules import compile_rules
+from arriero.worker.http.request_head import parse_head
+from arriero.worker.leases.leases import bearer_line
+from arriero.worker.upstreams.heads import (
     AnswerBody,
     origin_form,
     parse_answer_head,
     upstream_request,
 )
-from arriero.worker.leases import bearer_line
 
 OK = b"HTTP/1.1 200 OK\r\n"
 

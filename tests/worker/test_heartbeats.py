@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import pytest
 import trio
 
-from arriero.protocol.activity import RequestRecord
 from arriero.protocol.lease import Want
-from arriero.protocol.routes import ModelRoute
-from arriero.worker import sentry
-from arriero.worker.sse import MAX_FRAME_BYTES
+from arriero.protocol.records import RequestRecord
+from arriero.protocol.worker_config import ModelRoute
+from arriero.worker.connections import connection as sentry
+from arriero.worker.streams.sse_frames import MAX_FRAME_BYTES
 from tests.official import anthropic, openai
 from tests.worker.recorded import MESSAGE, RESPONSE
 

@@ -3,21 +3,21 @@
 import msgspec
 import pytest
 
-from arriero.protocol.routes import ModelRoute, WorkerConfig
-from arriero.worker import multipart
-from arriero.worker.answer_reader import AnswerReader
-from arriero.worker.chunk_filters import ChunkFilter
+from arriero.protocol.worker_config import ModelRoute, WorkerConfig
+from arriero.worker.accounting.response_reader import AnswerReader
+from arriero.worker.accounting.tokens import Api
+from arriero.worker.apis.messages_merge import MessagesMerge
+from arriero.worker.apis.model_names import Names
 from arriero.worker.errors import RelayError, UnknownModel
-from arriero.worker.eventstream import MessageSplitter
-from arriero.worker.head import parse_head
-from arriero.worker.merge_messages import MessagesMerge
-from arriero.worker.merging import MergingSplitter
-from arriero.worker.multipart import FormFinder
-from arriero.worker.naming import Names
-from arriero.worker.paths import find_route
-from arriero.worker.sse import FrameSplitter
-from arriero.worker.sse_events import EventReader
-from arriero.worker.tokens import Api
+from arriero.worker.http import multipart
+from arriero.worker.http.multipart import FormFinder
+from arriero.worker.http.request_head import parse_head
+from arriero.worker.http.routes import find_route
+from arriero.worker.streams.aws_event_stream import MessageSplitter
+from arriero.worker.streams.chunk_filter import ChunkFilter
+from arriero.worker.streams.merge import MergingSplitter
+from arriero.worker.streams.sse_events import EventReader
+from arriero.worker.streams.sse_frames import FrameSplitter
 from tests.worker.growth import assert_linear
 
 PART = b'--b\r\nContent-Disposition: form-data; name="x"\r\n\r\n\r\n'

@@ -17,8 +17,11 @@ import trio.testing
 from packets import FLOODS, HELLO, WRONG
 
 from arriero.protocol.lease import Finish
-from arriero.worker import edge, front, http2_door, sentry
-from arriero.worker.head import parse_head
+from arriero.worker.connections import connection as sentry
+from arriero.worker.http.request_head import parse_head
+from arriero.worker.http2 import connection as http2_door
+from arriero.worker.server import containment as edge
+from arriero.worker.server import http1 as front
 from tests.worker.growth import assert_short_steps
 
 HEALTH = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"

@@ -17,7 +17,7 @@ from hyperframe.frame import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.worker.http2_frames import MAX_HEAD_BYTES, PREFACE, Flooded, FrameGate
+from arriero.worker.http2.frames import MAX_HEAD_BYTES, PREFACE, Flooded, FrameGate
 
 REQUEST = HeadersFrame(1, b"h" * 50, flags=["END_HEADERS", "END_STREAM"])
 

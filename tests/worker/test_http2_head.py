@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arriero.worker.errors import BadRequest, RelayError
-from arriero.worker.head import parse_head
-from arriero.worker.headers import parse_answer_head
-from arriero.worker.http2_head import answer_fields, read_request, trailer_fields
+from arriero.worker.http.request_head import parse_head
+from arriero.worker.http2.heads import answer_fields, read_request, trailer_fields
+from arriero.worker.upstreams.heads import parse_answer_head
 
 Field = tuple[bytes, bytes]
 

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
+from arriero.worker.accounting.tokens import Usage
+from arriero.worker.apis.chat import ChatVoice, CompletionVoice
+from arriero.worker.apis.messages import MessagesVoice
+from arriero.worker.apis.responses import ResponsesVoice
 from arriero.worker.errors import Unavailable
-from arriero.worker.merging import MergingSplitter
-from arriero.worker.modes import Mode
-from arriero.worker.paths import Form
-from arriero.worker.sse import EndWatcher
-from arriero.worker.tokens import Usage
-from arriero.worker.voice import Voice
-from arriero.worker.voice_chat import ChatVoice, CompletionVoice
-from arriero.worker.voice_messages import MessagesVoice
-from arriero.worker.voice_responses import ResponsesVoice
+from arriero.worker.http.routes import Form
+from arriero.worker.progress.dialect import Voice
+from arriero.worker.progress.modes import Mode
+from arriero.worker.streams.merge import MergingSplitter
+from arriero.worker.streams.sse_frames import EndWatcher
 from tests.worker.recorded import (
     MESSAGE,
     MESSAGE_ITEM,

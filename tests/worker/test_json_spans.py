@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.worker import json_spans
 from arriero.worker.errors import BadRequest
-from arriero.worker.json_spans import (
+from arriero.worker.json import spans as json_spans
+from arriero.worker.json.spans import (
     MOST_MEMBERS,
     find_items,
     find_members,

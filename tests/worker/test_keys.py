@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arriero.worker.errors import Unauthorized
-from arriero.worker.keys import caller_of, check_key, shown_key
+from arriero.worker.http.auth import caller_of, check_key, shown_key
 
 KEYS = (b"sk-one", b"sk-two")
 

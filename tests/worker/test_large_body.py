@@ -7,12 +7,13 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.protocol.routes import ModelRoute
-from arriero.worker import naming, serving
+from arriero.protocol.worker_config import ModelRoute
+from arriero.worker.apis import model_names as naming
+from arriero.worker.apis.strip_progress import Stripper
 from arriero.worker.errors import BadRequest
-from arriero.worker.json_spans import find_members, finish
-from arriero.worker.large_body import read_large
-from arriero.worker.stripping import Stripper
+from arriero.worker.json.large_body import read_large
+from arriero.worker.json.spans import find_members, finish
+from arriero.worker.relay import handler as serving
 from tests.worker.test_stripping import _VALUES, LINE, assistant, user
 
 stripper = Stripper(["swap-progress: "])
@@ -119,7 +120,7 @@ async def test_the_loop_goes_on_while_a_long_body_is_read(tmp_path: Path, kit: A
             return result
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("arriero.worker.serving.read_large", noted)
+            patch.setattr("arriero.worker.relay.handler.read_large", noted)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(count)
                 answer = await rig.ask(kit.post(body))

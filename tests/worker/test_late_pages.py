@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import trio
 
-from arriero.worker import late_pages
+from arriero.worker.server import lazy_pages as late_pages
 
 RUNNING = b"GET /running HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
@@ -18,7 +18,7 @@ def test_a_worker_that_starts_imports_nothing_that_only_pages_need() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()
 
-    assert "arriero.worker.front" in loaded
+    assert "arriero.worker.server.http1" in loaded
     assert not {"quart", "flask", "werkzeug", "hypercorn", "asyncio", "jinja2"} & set(loaded)
 
 

@@ -12,9 +12,11 @@ import trio
 import trio.testing
 
 from arriero.protocol.lease import Cancel, Report, Want
-from arriero.protocol.routes import ModelRoute
-from arriero.worker import app, link, sentry
-from arriero.worker.service import Service
+from arriero.protocol.worker_config import ModelRoute
+from arriero.worker import app
+from arriero.worker import supervisor_link as link
+from arriero.worker.connections import connection as sentry
+from arriero.worker.relay.context import Service
 
 Opener = Callable[..., AbstractAsyncContextManager[Any]]
 

@@ -14,7 +14,7 @@ from arriero.protocol.lease import (
     Want,
 )
 from arriero.protocol.values import ErrorInfo
-from arriero.worker.leases import LOST, Lease, Leases, Waiter
+from arriero.worker.leases.leases import LOST, Lease, Leases, Waiter
 
 URL = "http://127.0.0.1:5801"
 

@@ -14,9 +14,9 @@ import zmq
 
 from arriero.protocol.codec import encode, read_from_worker
 from arriero.protocol.lease import Finish, Hello, Welcome
-from arriero.protocol.routes import WorkerConfig
 from arriero.protocol.transport import bound, open_context
 from arriero.protocol.values import Snapshot
+from arriero.protocol.worker_config import WorkerConfig
 from arriero.worker.__main__ import ORPHANED
 
 WELCOME = Welcome(

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import trio
 
-from arriero.worker import pace
-from arriero.worker.body_memory import BodyMemory
+from arriero.worker.http import body_pace as pace
+from arriero.worker.http.body_memory import BodyMemory
 
 LIMIT = 1024**2
 

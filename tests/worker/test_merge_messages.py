@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arriero.worker.apis.messages import MessagesVoice
 from arriero.worker.errors import LoadFailed, Unavailable
-from arriero.worker.merging import MergingSplitter
-from arriero.worker.voice_messages import MessagesVoice
+from arriero.worker.streams.merge import MergingSplitter
 from tests.worker.recorded import (
     MESSAGE,
     MESSAGE_OF_ANTHROPIC,

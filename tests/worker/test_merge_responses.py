@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arriero.worker.apis.responses import ResponsesVoice
 from arriero.worker.errors import LoadFailed, Unavailable
-from arriero.worker.merging import MergingSplitter
-from arriero.worker.modes import Mode
-from arriero.worker.voice_responses import ResponsesVoice
+from arriero.worker.progress.modes import Mode
+from arriero.worker.streams.merge import MergingSplitter
 from tests.worker.recorded import (
     CALL_ITEM,
     MESSAGE_ITEM,

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arriero.worker.errors import UpstreamDied
-from arriero.worker.merging import MergingSplitter, read_event, read_object, with_data
-from arriero.worker.sse_events import MAX_DATA_BYTES, EventReader
+from arriero.worker.streams.merge import MergingSplitter, read_event, read_object, with_data
+from arriero.worker.streams.sse_events import MAX_DATA_BYTES, EventReader
 from tests.worker.recorded import cut
 
 FRAME = re.compile(rb"[^\r\n]*(?>\r\n|\r|\n)", re.DOTALL)

@@ -1,8 +1,8 @@
 import pytest
 
-from arriero.protocol.routes import ModelRoute
-from arriero.worker.modes import choose_mode
-from arriero.worker.paths import Form
+from arriero.protocol.worker_config import ModelRoute
+from arriero.worker.http.routes import Form
+from arriero.worker.progress.modes import choose_mode
 
 # header value -> mode on chat, with `heartbeat` configured
 HEADERS = [

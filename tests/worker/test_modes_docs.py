@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from arriero.protocol.routes import ModelRoute
-from arriero.worker.modes import choose_mode
-from arriero.worker.paths import BY_BODY, MODEL_ROUTES, Form, find_route
+from arriero.protocol.worker_config import ModelRoute
+from arriero.worker.http.routes import BY_BODY, MODEL_ROUTES, Form, find_route
+from arriero.worker.progress.modes import choose_mode
 
 PAGE = (Path(__file__).parents[2] / "docs" / "streams.md").read_text()
 

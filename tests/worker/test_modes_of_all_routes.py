@@ -11,8 +11,8 @@ import trio
 
 from arriero.protocol.lease import Refused, Want
 from arriero.protocol.values import ErrorInfo
-from arriero.worker import call
-from arriero.worker.paths import MODEL_ROUTES
+from arriero.worker.http.routes import MODEL_ROUTES
+from arriero.worker.relay import exchange as call
 
 Opener = Callable[..., AbstractAsyncContextManager[Any]]
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arriero.worker.errors import BadRequest
-from arriero.worker.multipart import (
+from arriero.worker.http.multipart import (
     MAX_PART_HEAD_BYTES,
     MAX_PARTS,
     MAX_VALUE_BYTES,

@@ -4,16 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.protocol.activity import Prices
-from arriero.protocol.routes import ModelRoute, PeerModel, PeerRoute, WorkerConfig
-from arriero.worker.errors import BadRequest, UnknownModel
-from arriero.worker.naming import (
+from arriero.protocol.records import Prices
+from arriero.protocol.worker_config import ModelRoute, PeerModel, PeerRoute, WorkerConfig
+from arriero.worker.apis.model_names import (
     Asked,
     Names,
     asks_for_prefill_itself,
     asks_for_thinking,
     read_body,
 )
+from arriero.worker.errors import BadRequest, UnknownModel
 
 QWEN = ModelRoute(model="qwen3", aliases=("gpt-4", "gemma"))
 GEMMA = ModelRoute(model="gemma")

@@ -3,7 +3,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.worker.pace import BODY_BYTES, BODY_S, TOTAL_S, Pace
+from arriero.worker.http.body_pace import BODY_BYTES, BODY_S, TOTAL_S, Pace
 
 
 def drip(pace: Pace, count: int, every_s: float) -> float:

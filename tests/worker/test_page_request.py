@@ -3,7 +3,7 @@
 import h11
 import pytest
 
-from arriero.worker.page_request import page_request
+from arriero.worker.server.hypercorn_request import page_request
 
 
 @pytest.mark.parametrize(

@@ -11,20 +11,20 @@ from decimal import Decimal
 import pytest
 import trio
 
-from arriero.protocol.activity import RequestRecord
 from arriero.protocol.lease import CancelResult
-from arriero.protocol.routes import ModelRoute, PeerModel, PeerRoute, WorkerConfig
-from arriero.worker.admission import Listening
+from arriero.protocol.records import RequestRecord
+from arriero.protocol.worker_config import ModelRoute, PeerModel, PeerRoute, WorkerConfig
+from arriero.worker.apis.model_names import Names
+from arriero.worker.connections.connection import Connection, Sentry
+from arriero.worker.connections.stream import Wire
 from arriero.worker.errors import Unavailable
-from arriero.worker.front import serve_connection
-from arriero.worker.keys import caller_of
-from arriero.worker.naming import Names
-from arriero.worker.page_door import open_page_door
-from arriero.worker.pages import make_pages
-from arriero.worker.progress_view import ProgressView
-from arriero.worker.sentry import Connection, Sentry
-from arriero.worker.service import Service
-from arriero.worker.wire import Wire
+from arriero.worker.http.admission import Listening
+from arriero.worker.http.auth import caller_of
+from arriero.worker.progress.model_view import ProgressView
+from arriero.worker.relay.context import Service
+from arriero.worker.server.http1 import serve_connection
+from arriero.worker.server.hypercorn_bridge import open_page_door
+from arriero.worker.server.management_api import make_pages
 
 ALICE = caller_of([(b"authorization", b"Bearer alice")])
 

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from arriero.worker.account import Account
-from arriero.worker.chunk_filters import ChunkFilter
-from arriero.worker.passage import Passage
-from arriero.worker.paths import Form
-from arriero.worker.prefill import PrefillProgress, Style
-from arriero.worker.progress_view import View
-from arriero.worker.voice_chat import ChatVoice
-from arriero.worker.waiting import WaitingStream
+from arriero.worker.accounting.account import Account
+from arriero.worker.apis.chat import ChatVoice
+from arriero.worker.http.routes import Form
+from arriero.worker.progress.model_view import View
+from arriero.worker.progress.prefill import PrefillProgress, Style
+from arriero.worker.progress.status_stream import WaitingStream
+from arriero.worker.relay.frame_pipeline import Passage
+from arriero.worker.streams.chunk_filter import ChunkFilter
 
 
 def frame(**members: Any) -> bytes:

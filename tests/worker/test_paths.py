@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.protocol.activity import UpstreamKind
-from arriero.worker.paths import (
+from arriero.protocol.records import UpstreamKind
+from arriero.worker.http.routes import (
     MODEL_ROUTES,
     Form,
     Route,

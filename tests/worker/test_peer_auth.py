@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.worker.peer_auth import Credentials, read_credentials, region_of, sign
+from arriero.worker.upstreams.aws_sigv4 import Credentials, read_credentials, region_of, sign
 
 ACCESS, SECRET = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 SESSION = (

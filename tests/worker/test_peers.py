@@ -2,13 +2,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.protocol.activity import UpstreamKind
-from arriero.protocol.routes import HeaderRules, PeerRoute
+from arriero.protocol.records import UpstreamKind
+from arriero.protocol.worker_config import HeaderRules, PeerRoute
 from arriero.worker.errors import RelayError
-from arriero.worker.head import parse_head
-from arriero.worker.header_rules import compile_rules
-from arriero.worker.paths import Form, Route, find_route
-from arriero.worker.peers import peer_request
+from arriero.worker.http.header_rules import compile_rules
+from arriero.worker.http.request_head import parse_head
+from arriero.worker.http.routes import Form, Route, find_route
+from arriero.worker.upstreams.peers import peer_request
 
 BODY = b'{"model":"theirs"}'
 OWN = "proxy-key"

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.worker.paths import Form
-from arriero.worker.prefill import (
+from arriero.worker.http.routes import Form
+from arriero.worker.progress.prefill import (
     EVERY_S,
     PAUSE_S,
     PrefillProgress,
@@ -17,7 +17,7 @@ from arriero.worker.prefill import (
     read_prompt,
     style_of,
 )
-from arriero.worker.sse_events import EventReader
+from arriero.worker.streams.sse_events import EventReader
 
 OWN, SWIFTLM = b"x-prefill-progress", b"x-swiftlm-prefill-progress"
 

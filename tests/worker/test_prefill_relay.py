@@ -14,9 +14,9 @@ import trio
 
 from arriero.protocol.events import ProgressMade, QueueChanged, StateChanged
 from arriero.protocol.lease import Granted, Want
-from arriero.protocol.routes import ModelRoute
 from arriero.protocol.values import Progress, QueueEntry
-from arriero.worker import prefill
+from arriero.protocol.worker_config import ModelRoute
+from arriero.worker.progress import prefill
 from tests.official import openai
 
 Opener = Callable[..., AbstractAsyncContextManager[Any]]
@@ -273,7 +273,7 @@ async def test_a_client_that_waits_hears_of_queue_and_load_before_its_prompt(
 async def test_a_long_prompt_after_a_load_is_told_in_lines_of_reasoning(
     opened: Opener, kit: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("arriero.worker.waiting.LINE_PAUSE_S", 0.05)
+    monkeypatch.setattr("arriero.worker.progress.status_stream.LINE_PAUSE_S", 0.05)
     reasoning = (ModelRoute(model="m", kind="llama-server", progress="reasoning"),)
     async with opened([HEAD, 0.2, *PROMPT[1:]], models=reasoning, progress_delay_s=0.0) as rig:
         rig.grants = False

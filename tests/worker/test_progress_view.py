@@ -10,7 +10,7 @@ from arriero.protocol.events import (
     StateChanged,
 )
 from arriero.protocol.values import ModelStatus, Progress, QueueEntry, Snapshot
-from arriero.worker.progress_view import ProgressView, Standing, View
+from arriero.worker.progress.model_view import ProgressView, Standing, View
 
 
 def step(phase: Any, **changes: Any) -> Progress:

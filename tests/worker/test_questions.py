@@ -6,7 +6,7 @@ import trio.testing
 
 from arriero.protocol.lease import CancelAsked, CancelTold, Claimed, FromWorker
 from arriero.worker.errors import Unavailable
-from arriero.worker.questions import ANSWER_S, Questions
+from arriero.worker.leases.queries import ANSWER_S, Questions
 
 
 def cancel(ask: int) -> CancelAsked:

@@ -1,6 +1,6 @@
 """Randomness that is bought in bulk is used once."""
 
-from arriero.worker.randomness import RandomPool
+from arriero.worker.http.random_ids import RandomPool
 
 
 def test_nobody_gets_what_another_one_has() -> None:

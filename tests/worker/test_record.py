@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.protocol.activity import Outcome, Prices, RequestRecord
-from arriero.worker import errors, gateway_fields
-from arriero.worker.answer_reader import AnswerReader, Facts
-from arriero.worker.record import RecordKeeper, outcome_of
-from arriero.worker.tokens import Api, Usage
+from arriero.protocol.records import Outcome, Prices, RequestRecord
+from arriero.worker import errors
+from arriero.worker.accounting import usage_headers as gateway_fields
+from arriero.worker.accounting.record import RecordKeeper, outcome_of
+from arriero.worker.accounting.response_reader import AnswerReader, Facts
+from arriero.worker.accounting.tokens import Api, Usage
 
 PRICES = Prices(input=Decimal(3), output=Decimal(15), cache_read=Decimal("1.5"))
 USAGE = Usage(input_tokens=1000, cached_tokens=800, output_tokens=500, source="final")

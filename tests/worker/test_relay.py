@@ -12,8 +12,9 @@ import pytest
 import trio
 
 from arriero.protocol.lease import Broken, Gone, Released, Report, Revoke, Want
-from arriero.protocol.routes import ModelRoute
-from arriero.worker import retry, sentry
+from arriero.protocol.worker_config import ModelRoute
+from arriero.worker.connections import connection as sentry
+from arriero.worker.upstreams import retry
 
 Opener = Callable[..., AbstractAsyncContextManager[Any]]
 

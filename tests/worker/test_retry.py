@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.worker.retry import STARTING_S, LocalLosses, Retries
+from arriero.worker.upstreams.retry import STARTING_S, LocalLosses, Retries
 
 NOW = 1_800_000_000.0
 IN_5_S = datetime.fromtimestamp(NOW + 5, UTC)

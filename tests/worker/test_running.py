@@ -2,8 +2,8 @@
 
 import pytest
 
-from arriero.worker import running
-from arriero.worker.running import Running
+from arriero.worker.leases import running_requests as running
+from arriero.worker.leases.running_requests import Running
 
 
 def enter(known: Running, request_id: str = "r", caller: str = "me") -> tuple[str, list[str]]:

@@ -8,9 +8,17 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from arriero.worker.connections.connection import (
+    TICK_S,
+    WRITE_S,
+    Beat,
+    Connection,
+    Sentry,
+    Waits,
+    Wakeup,
+)
+from arriero.worker.connections.stream import Wire
 from arriero.worker.errors import ClientGone, RequestCancelled
-from arriero.worker.sentry import TICK_S, WRITE_S, Beat, Connection, Sentry, Waits, Wakeup
-from arriero.worker.wire import Wire
 
 HEARTBEAT = b": hb\n\n"
 EVERY_S = 1.0

@@ -13,9 +13,9 @@ from msgspec.structs import replace
 
 from arriero.protocol.events import ProgressMade, QueueChanged, StateChanged
 from arriero.protocol.lease import Leave, Refused, Report, Resync, Resynced, Want, Welcome
-from arriero.protocol.routes import ModelRoute
 from arriero.protocol.values import ErrorInfo, ModelStatus, Progress, QueueEntry
-from arriero.worker import link
+from arriero.protocol.worker_config import ModelRoute
+from arriero.worker import supervisor_link as link
 from tests.official import openai
 
 Opener = Callable[..., AbstractAsyncContextManager[Any]]

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from arriero.protocol.shares import TABLE_BYTES
-from arriero.worker.shares import HUNG_S, Shares
+from arriero.protocol.connection_counts import TABLE_BYTES
+from arriero.worker.server.accept_share import HUNG_S, Shares
 
 
 @pytest.fixture

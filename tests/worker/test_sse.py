@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.worker.chunked import chunk
 from arriero.worker.errors import LoadFailed
-from arriero.worker.eventstream import event_message, exception_message
-from arriero.worker.paths import Form
-from arriero.worker.sse import (
+from arriero.worker.http.chunked import chunk
+from arriero.worker.http.routes import Form
+from arriero.worker.streams.aws_event_stream import event_message, exception_message
+from arriero.worker.streams.sse_frames import (
     EndWatcher,
     FrameSplitter,
     error_frames,

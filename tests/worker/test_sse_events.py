@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.worker.sse_events import Event, EventReader
+from arriero.worker.streams.sse_events import Event, EventReader
 
 
 def read(*pieces: bytes) -> list[Event]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import trio
 
-from arriero.protocol.routes import ModelRoute
+from arriero.protocol.worker_config import ModelRoute
 from tests.bench.stalls import SHAPES, Shape
 from tests.worker.growth import assert_short_steps
 

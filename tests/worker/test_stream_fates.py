@@ -12,8 +12,8 @@ import trio.testing
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from arriero.protocol.routes import ModelRoute
-from arriero.worker import sentry
+from arriero.protocol.worker_config import ModelRoute
+from arriero.worker.connections import connection as sentry
 from tests.worker.recorded import MESSAGE, MESSAGE_WITH_TOOL, RESPONSE, RESPONSE_WITH_TOOL
 
 SSE_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"

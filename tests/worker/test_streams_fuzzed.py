@@ -14,12 +14,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from arriero.worker.merging import MergingSplitter
-from arriero.worker.sse import FrameSplitter
-from arriero.worker.sse_events import Event, EventReader
-from arriero.worker.voice import Voice
-from arriero.worker.voice_messages import MessagesVoice
-from arriero.worker.voice_responses import ResponsesVoice
+from arriero.worker.apis.messages import MessagesVoice
+from arriero.worker.apis.responses import ResponsesVoice
+from arriero.worker.progress.dialect import Voice
+from arriero.worker.streams.merge import MergingSplitter
+from arriero.worker.streams.sse_events import Event, EventReader
+from arriero.worker.streams.sse_frames import FrameSplitter
 
 T = TypeVar("T")
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.protocol.routes import DEFAULT_MARKER, FORMER_MARKERS
-from arriero.worker.json_spans import find_members, finish
-from arriero.worker.stripping import Stripper
+from arriero.protocol.worker_config import DEFAULT_MARKER, FORMER_MARKERS
+from arriero.worker.apis.strip_progress import Stripper
+from arriero.worker.json.spans import find_members, finish
 from tests.worker.growth import assert_linear
 
 MARK = DEFAULT_MARKER

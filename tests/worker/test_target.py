@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arriero.worker.errors import BadRequest
-from arriero.worker.head import parse_head
-from arriero.worker.target import Host, read_host, split_target
+from arriero.worker.http.request_head import parse_head
+from arriero.worker.http.request_target import Host, read_host, split_target
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,14 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from arriero.protocol.events import ProgressMade, QueueChanged, StateChanged
 from arriero.protocol.values import ModelStatus, Progress, QueueEntry, Snapshot
-from arriero.worker import voice_chat, voice_messages
-from arriero.worker.progress_view import ProgressView, View
-from arriero.worker.telling import Teller
-from arriero.worker.voice_chat import ChatVoice
-from arriero.worker.voice_messages import MessagesVoice
-from arriero.worker.waiting import WaitingStream
-from arriero.worker.waking import Waking
+from arriero.worker.apis import chat as voice_chat
+from arriero.worker.apis import messages as voice_messages
+from arriero.worker.apis.chat import ChatVoice
+from arriero.worker.apis.messages import MessagesVoice
+from arriero.worker.connections.batched_wakeups import Waking
+from arriero.worker.progress.model_view import ProgressView, View
+from arriero.worker.progress.status_stream import WaitingStream
+from arriero.worker.relay.progress_broadcast import Teller
 
 CROWD = 500
 

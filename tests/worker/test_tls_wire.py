@@ -11,8 +11,8 @@ import trio
 import trio.testing
 import trustme
 
-from arriero.worker.tls_wire import TlsWire, Untrusted, make_context
-from arriero.worker.wire import Wire, WireBroken, connect
+from arriero.worker.connections.stream import Wire, WireBroken, connect
+from arriero.worker.connections.tls_stream import TlsWire, Untrusted, make_context
 
 Handler = Callable[[trio.SSLStream[trio.SocketStream]], Awaitable[None]]
 

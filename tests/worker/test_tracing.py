@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.worker.tracing import RANDOM_BYTES, TRACE_FIELDS, Trace, start_trace
+from arriero.worker.http.tracing import RANDOM_BYTES, TRACE_FIELDS, Trace, start_trace
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = "00f067aa0ba902b7"

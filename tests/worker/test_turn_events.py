@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arriero.worker.apis.turns.events import TurnEvents
+from arriero.worker.apis.turns.request import TurnFormat
 from arriero.worker.errors import LoadFailed, TooLarge, UpstreamAnsweredError, UpstreamDied
-from arriero.worker.turn_events import TurnEvents
-from arriero.worker.turn_request import TurnFormat
 from tests.worker.recorded import cut
 
 DONE = b"data: [DONE]\n\n"

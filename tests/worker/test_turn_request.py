@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arriero.worker.apis.turns.request import Query, TurnFormat, read_query, turn_format
 from arriero.worker.errors import BadRequest
-from arriero.worker.turn_request import Query, TurnFormat, read_query, turn_format
 
 
 def query(**members: Any) -> Query:

@@ -7,16 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arriero.worker.accounting.tokens import Usage
+from arriero.worker.apis.turns.dialect import TurnVoice
+from arriero.worker.apis.turns.events import TurnEvents
+from arriero.worker.apis.turns.request import TurnFormat
 from arriero.worker.errors import LoadFailed
-from arriero.worker.merging import MergingSplitter
-from arriero.worker.modes import Mode
-from arriero.worker.progress_view import View
-from arriero.worker.tokens import Usage
-from arriero.worker.turn_events import TurnEvents
-from arriero.worker.turn_request import TurnFormat
-from arriero.worker.turn_voice import TurnVoice
-from arriero.worker.voice import Numbers
-from arriero.worker.waiting import WaitingStream
+from arriero.worker.progress.dialect import Numbers
+from arriero.worker.progress.model_view import View
+from arriero.worker.progress.modes import Mode
+from arriero.worker.progress.status_stream import WaitingStream
+from arriero.worker.streams.merge import MergingSplitter
 from tests.worker.recorded import cut
 
 MARKER = "swap-progress: "

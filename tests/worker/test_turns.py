@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import trio
 
-from arriero.protocol.activity import RequestRecord
 from arriero.protocol.events import ProgressMade, QueueChanged
 from arriero.protocol.lease import Granted, Refused, Want
-from arriero.protocol.routes import ModelRoute
+from arriero.protocol.records import RequestRecord
 from arriero.protocol.values import ErrorInfo, Progress, QueueEntry
-from arriero.worker import sentry
+from arriero.protocol.worker_config import ModelRoute
+from arriero.worker.connections import connection as sentry
 
 Opener = Callable[..., AbstractAsyncContextManager[Any]]
 Handler = Callable[[Any], Awaitable[None]]

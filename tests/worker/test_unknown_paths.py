@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.worker.unknown_paths import MODEL_PATHS, Known, find_like, nothing_at, wrong_method
+from arriero.worker.server.unknown_paths import (
+    MODEL_PATHS,
+    Known,
+    find_like,
+    nothing_at,
+    wrong_method,
+)
 from tests.worker.growth import slowness
 
 PAGES = (

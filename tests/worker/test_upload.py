@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arriero.protocol.lease import Want
-from arriero.protocol.routes import ModelRoute
-from arriero.worker import upload
-from arriero.worker.body_memory import BodyMemory, Hold
+from arriero.protocol.worker_config import ModelRoute
+from arriero.worker.connections.connection import Connection, Sentry, Waits
+from arriero.worker.connections.stream import Wire
 from arriero.worker.errors import (
     BadRequest,
     ClientGone,
@@ -28,10 +28,10 @@ from arriero.worker.errors import (
     TooSlow,
     Unavailable,
 )
-from arriero.worker.head import RequestHead, parse_head
-from arriero.worker.sentry import Connection, Sentry, Waits
-from arriero.worker.upload import KEPT_BYTES, PIECE_BYTES, BodySource, read_upload, upload_of
-from arriero.worker.wire import Wire
+from arriero.worker.http.body_memory import BodyMemory, Hold
+from arriero.worker.http.request_head import RequestHead, parse_head
+from arriero.worker.relay import upload
+from arriero.worker.relay.upload import KEPT_BYTES, PIECE_BYTES, BodySource, read_upload, upload_of
 
 MODEL = b'--B\r\nContent-Disposition: form-data; name="model"\r\n\r\nwhisper\r\n'
 FILE = b'--B\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n%b\r\n'

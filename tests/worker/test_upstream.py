@@ -5,9 +5,16 @@ import pytest
 import trio
 import trustme
 
-from arriero.worker.tls_wire import TlsWire, make_context
-from arriero.worker.upstream import CONNECT_S, IDLE_S, TLS_IDLE_S, Endpoint, Unreachable, Upstreams
-from arriero.worker.wire import Wire
+from arriero.worker.connections.stream import Wire
+from arriero.worker.connections.tls_stream import TlsWire, make_context
+from arriero.worker.upstreams.pool import (
+    CONNECT_S,
+    IDLE_S,
+    TLS_IDLE_S,
+    Endpoint,
+    Unreachable,
+    Upstreams,
+)
 
 
 @pytest.mark.parametrize(

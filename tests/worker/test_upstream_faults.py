@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import pytest
 import trio
 
-from arriero.protocol.activity import RequestRecord
 from arriero.protocol.lease import Broken, Want
-from arriero.protocol.routes import HeaderRules, ModelRoute, PeerModel, PeerRoute
-from arriero.worker.eventstream import MessageReader, event_message
+from arriero.protocol.records import RequestRecord
+from arriero.protocol.worker_config import HeaderRules, ModelRoute, PeerModel, PeerRoute
+from arriero.worker.streams.aws_event_stream import MessageReader, event_message
 
 Opener = Callable[..., AbstractAsyncContextManager[Any]]
 

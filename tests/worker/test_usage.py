@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.worker.usage import Api, Usage, UsageReader
+from arriero.worker.accounting.usage import Api, Usage, UsageReader
 
 CHUNK = {"object": "chat.completion.chunk"}
 TIMINGS = {

@@ -2,6 +2,8 @@ import json
 
 import pytest
 
+from arriero.worker.accounting.tokens import Usage
+from arriero.worker.apis.bedrock import BedrockVoice, bedrock_error
 from arriero.worker.errors import (
     BadRequest,
     LoadFailed,
@@ -13,9 +15,7 @@ from arriero.worker.errors import (
     UpstreamDied,
     UpstreamSilent,
 )
-from arriero.worker.eventstream import MessageReader, event_message, exception_message
-from arriero.worker.tokens import Usage
-from arriero.worker.voice_bedrock import BedrockVoice, bedrock_error
+from arriero.worker.streams.aws_event_stream import MessageReader, event_message, exception_message
 
 DELTA = event_message("contentBlockDelta", {"delta": {"text": "Ha"}})
 

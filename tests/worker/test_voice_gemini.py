@@ -3,6 +3,10 @@ from typing import Any
 
 import pytest
 
+from arriero.worker.accounting.tokens import Usage
+from arriero.worker.apis.bedrock import BedrockVoice
+from arriero.worker.apis.choose_dialect import make_voice
+from arriero.worker.apis.gemini import GeminiVoice, gemini_error
 from arriero.worker.errors import (
     BadRequest,
     LoadFailed,
@@ -16,13 +20,9 @@ from arriero.worker.errors import (
     UpstreamSilent,
     UpstreamTruncated,
 )
-from arriero.worker.paths import Form
-from arriero.worker.sse import EndWatcher
-from arriero.worker.tokens import Usage
-from arriero.worker.voice import Numbers, Voice
-from arriero.worker.voice_bedrock import BedrockVoice
-from arriero.worker.voice_gemini import GeminiVoice, gemini_error
-from arriero.worker.voices import make_voice
+from arriero.worker.http.routes import Form
+from arriero.worker.progress.dialect import Numbers, Voice
+from arriero.worker.streams.sse_frames import EndWatcher
 
 CHUNK = (
     b'data: {"candidates": [{"content": {"parts": [{"text": "Ha"}],"role": "model"}}],'

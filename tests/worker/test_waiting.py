@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from arriero.protocol.routes import DEFAULT_MARKER, FORMER_MARKERS
-from arriero.worker.modes import Mode
-from arriero.worker.paths import Form
-from arriero.worker.progress_view import View
-from arriero.worker.voices import make_voice
-from arriero.worker.waiting import MOST_LINE_BYTES, MOST_LINES, WaitingStream
+from arriero.protocol.worker_config import DEFAULT_MARKER, FORMER_MARKERS
+from arriero.worker.apis.choose_dialect import make_voice
+from arriero.worker.http.routes import Form
+from arriero.worker.progress.model_view import View
+from arriero.worker.progress.modes import Mode
+from arriero.worker.progress.status_stream import MOST_LINE_BYTES, MOST_LINES, WaitingStream
 
 QUEUED = View("queued", ahead=2)
 

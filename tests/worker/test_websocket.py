@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.worker.body_memory import BodyMemory, Hold
 from arriero.worker.errors import (
     BodyMemoryFull,
     ClientGone,
@@ -17,7 +16,8 @@ from arriero.worker.errors import (
     UpstreamDied,
     UpstreamSilent,
 )
-from arriero.worker.websocket import (
+from arriero.worker.http.body_memory import BodyMemory, Hold
+from arriero.worker.websocket.frames import (
     Close,
     Ended,
     Event,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from arriero.worker.wire import Wire
+from arriero.worker.connections.stream import Wire
 
 Receive = Callable[[Wire], Any]
 

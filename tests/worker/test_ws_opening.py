@@ -3,8 +3,8 @@
 import pytest
 
 from arriero.worker.errors import BadRequest, UnknownPath, UpstreamDied
-from arriero.worker.head import RequestHead, parse_head
-from arriero.worker.ws_opening import (
+from arriero.worker.http.request_head import RequestHead, parse_head
+from arriero.worker.websocket.handshake import (
     SocketWay,
     accept,
     as_upgrade,

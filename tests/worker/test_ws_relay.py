@@ -19,7 +19,6 @@ from wsproto import events as ws
 from wsproto.connection import Connection
 from wsproto.extensions import PerMessageDeflate
 
-from arriero.protocol.activity import RequestRecord
 from arriero.protocol.lease import (
     Broken,
     Cancel,
@@ -31,13 +30,15 @@ from arriero.protocol.lease import (
     Revoke,
     Want,
 )
-from arriero.protocol.routes import ModelRoute, PeerModel, PeerRoute
+from arriero.protocol.records import RequestRecord
 from arriero.protocol.values import ErrorInfo
-from arriero.worker import sentry, ws_tunnel
-from arriero.worker.fairness import Fairness
-from arriero.worker.websocket import Close, Leg, Message
-from arriero.worker.wire import Wire
-from arriero.worker.ws_relay import Side
+from arriero.protocol.worker_config import ModelRoute, PeerModel, PeerRoute
+from arriero.worker.connections import connection as sentry
+from arriero.worker.connections.stream import Wire
+from arriero.worker.connections.time_slices import Fairness
+from arriero.worker.websocket import tunnel as ws_tunnel
+from arriero.worker.websocket.frames import Close, Leg, Message
+from arriero.worker.websocket.responses_relay import Side
 
 HERE = "127.0.0.1"
 MODEL = ModelRoute(model="m", aliases=("em",), send_as="real", kind="vllm")

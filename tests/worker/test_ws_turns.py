@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from arriero.protocol.activity import RequestRecord
-from arriero.protocol.routes import ModelRoute, WorkerConfig
-from arriero.worker.account import Account
+from arriero.protocol.records import RequestRecord
+from arriero.protocol.worker_config import ModelRoute, WorkerConfig
+from arriero.worker.accounting.account import Account
+from arriero.worker.apis.model_names import Names
 from arriero.worker.errors import BadRequest, ClientGone, RelayError, UnknownModel, UpstreamDied
-from arriero.worker.naming import Names
-from arriero.worker.paths import Form
-from arriero.worker.websocket import Message
-from arriero.worker.ws_turns import Turns, begins_turn, ends_turn
+from arriero.worker.http.routes import Form
+from arriero.worker.websocket.frames import Message
+from arriero.worker.websocket.responses_turns import Turns, begins_turn, ends_turn
 
 NAMES = Names(
     WorkerConfig(

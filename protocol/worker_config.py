@@ -1,0 +1,164 @@
+"""What workers have to know of the configuration: names, where requests go, and how.
+
+The supervisor makes it from the configuration; it comes with every `Welcome`.
+"""
+
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+
+from .records import Prices, UpstreamKind
+from .values import Value
+
+DEFAULT_MARKER: Final = "swap-progress: "
+"""What lines of progress begin with. No language of markup takes it for its own: not rich, which
+reads anything in brackets as a style, and not Markdown, HTML, BBCode or LaTeX."""
+
+FORMER_MARKERS: Final = ("[swap-progress] ",)
+"""Earlier defaults: histories that are stored somewhere still have them."""
+
+ProgressMode: TypeAlias = Literal["off", "comment", "heartbeat", "reasoning"]
+Strictness: TypeAlias = Literal["off", "on", "force"]
+
+UsageSetting: TypeAlias = Literal["auto", "inject", "observe"]
+"""Whether a stream is asked for its usage: if its upstream is known to take that; always; never."""
+
+
+class ModelRoute(Value, frozen=True, kw_only=True):
+    """What a worker has to know of one model to find it and to answer for it.
+
+    Attributes:
+        model: Its id.
+        aliases: Its other names.
+        send_as: Name to put into the request's `model` field; None leaves the request as it is.
+        progress: How a waiting client is told of progress, unless its request says otherwise.
+        strict: See ``strict`` in the wire format: caps the mode at `comment`.
+        ttl_s: Idle seconds after which it is unloaded; 0 means never.
+        name: What people call it, for listings; may be empty.
+        description: For listings; may be empty.
+        unlisted: It answers, but listings leave it out.
+        kind: What its server is, if that is configured; else what was found out is told with the
+            grant.
+        usage: Whether streams are asked for their usage.
+        prices: What it costs; None if that is not known.
+    """
+
+    model: str
+    aliases: tuple[str, ...] = ()
+    send_as: str | None = None
+    progress: ProgressMode = "heartbeat"
+    strict: Strictness = "off"
+    ttl_s: float = 0.0
+    name: str = ""
+    description: str = ""
+    unlisted: bool = False
+    kind: UpstreamKind | None = None
+    usage: UsageSetting = "auto"
+    prices: Prices | None = None
+
+
+class PeerRoute(Value, frozen=True, kw_only=True):
+    """Another server, to which requests for its models are passed on.
+
+    Attributes:
+        peer: Its id.
+        url: Its base URL, with or without ``/v1``, without a final slash.
+        kind: What it speaks.
+        usage: Whether streams are asked for their usage.
+        api_key: Sent to it in the place of the client's; empty for none. For Bedrock:
+            ``access:secret`` or ``access:secret:session``, or a bearer token without colons.
+        region: Of Bedrock, for signatures; empty to read it from the host's name.
+        forward_auth: Without an `api_key`, the client's own is sent. This program's keys never are.
+        connect_s: Seconds for a connection, with TLS.
+        header_s: Seconds for the head of the answer to come; 0 waits as for all else.
+        prices: Of its models, by their name at the peer.
+    """
+
+    peer: str
+    url: str
+    kind: UpstreamKind = "openai"
+    usage: UsageSetting = "auto"
+    api_key: str = ""
+    region: str = ""
+    forward_auth: bool = False
+    connect_s: float = 30.0
+    header_s: float = 60.0
+    prices: dict[str, Prices] = msgspec.field(default_factory=dict)
+
+
+class PeerModel(Value, frozen=True, kw_only=True):
+    """What a name means that belongs to a peer.
+
+    Attributes:
+        peer: Its id.
+        model: The model's name there.
+    """
+
+    peer: str
+    model: str
+
+
+class HeaderRules(Value, frozen=True, kw_only=True):
+    """Header fields that are changed on their way.
+
+    Attributes:
+        remove: Names, in any case.
+        set: Names and values, put in after the removing; one that is there is replaced.
+    """
+
+    remove: tuple[str, ...] = ()
+    set: tuple[tuple[str, str], ...] = ()
+
+
+class WorkerConfig(Value, frozen=True, kw_only=True):
+    """What a worker has to know of the configuration.
+
+    Attributes:
+        generation: See `ConfigStatus`.
+        models: In the order of the configuration.
+        progress_delay_s: Silence before an early 200; None takes the default of the mode.
+        heartbeat_s: Longest silence of a stream; 0 for no heartbeat ever.
+        marker: What every injected line begins with; ends with a blank.
+        details: Put the member `swap_progress` into injected chunks.
+        api_keys: If there are any, a client has to show one of them.
+        old_markers: What lines began with under earlier configurations: they are taken out of
+            histories as well.
+        nonstream_hold_s: Longest wait of a request that is no stream for its model.
+        nonstream_blanks: Such a request gets an early 200 and a blank now and then.
+        upstream_idle_s: Longest silence of an upstream that answers.
+        upstream_stall_s: The same, comments and heartbeats not counted.
+        max_retry_wait_s: Longest ``Retry-After`` of an upstream that is waited for.
+        max_body_bytes: A body that is read as a whole may be so long.
+        body_memory_bytes: The bodies of all requests of a worker may be so long together.
+        trailers: Streams end with trailers of what they used and cost.
+        cors: Origins whose pages may ask, besides those of this machine; True: all; False: none.
+        allowed_hosts: Names in ``Host`` that mean this server, besides those that its socket
+            tells: in small letters; ``.example.org`` with all under it; ``*``: any.
+        request_headers: Changes on the way up.
+        response_headers: Changes on the way down.
+        peers: Other servers, by their id.
+        peer_models: Names that belong to a peer. Names of models here go first.
+    """
+
+    generation: int
+    models: tuple[ModelRoute, ...]
+    progress_delay_s: float | None = None
+    heartbeat_s: float = 10.0
+    marker: str = DEFAULT_MARKER
+    details: bool = True
+    api_keys: tuple[str, ...] = ()
+    old_markers: tuple[str, ...] = ()
+    nonstream_hold_s: float = 240.0
+    nonstream_blanks: bool = False
+    upstream_idle_s: float = 3600.0
+    upstream_stall_s: float = 3600.0
+    max_retry_wait_s: float = 20.0
+    max_body_bytes: int = 64 * 1024**2
+    body_memory_bytes: int = 512 * 1024**2
+    trailers: bool = True
+    cors: bool | tuple[str, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()
+    request_headers: HeaderRules = HeaderRules()
+    response_headers: HeaderRules = HeaderRules()
+    peers: dict[str, PeerRoute] = msgspec.field(default_factory=dict)
+    peer_models: dict[str, PeerModel] = msgspec.field(default_factory=dict)

@@ -1,0 +1,313 @@
+"""The commands that talk to a running supervisor. Each is one question, asked and shown."""
+
+import time
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from arriero.protocol.control import (
+    MAX_WORKERS,
+    Done,
+    Explain,
+    ExplainReply,
+    Logs,
+    LogsLine,
+    LogsReply,
+    Ping,
+    Pong,
+    Reload,
+    ReloadReply,
+    Scale,
+    Shutdown,
+    Status,
+    StatusReply,
+    Swap,
+    SwapReply,
+    Unload,
+    UnloadReply,
+    Workers,
+    WorkersReply,
+)
+from arriero.protocol.events import AnyEvent, LogLine, ProgressMade, StateChanged
+
+from .event_feed import DEFAULT_TYPES, TYPES, Feed, Next
+from .find_sockets import Gone
+from .follow import Follower, present_state
+from .output import clock, note, write_json
+from .render.events import event_line, log_event_line, log_line
+from .render.text import (
+    aligned,
+    changes_table,
+    config_lines,
+    explanation,
+    headline,
+    models_table,
+    pong_line,
+    reload_line,
+    swapped_line,
+    unloaded_line,
+    workers_table,
+)
+from .session import WORK_S, Session, client
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from .render.terminal import LiveBars
+
+# Seconds that the last events of a swap may be later than its answer.
+_LATE_S: Final = 0.2
+
+# States in which a swap has ended, in a good or bad way.
+_ENDS: Final = frozenset({"ready", "stopped"})
+
+
+@click.command(epilog="Example:  arriero ping && echo it is there")
+@client()
+def ping(session: Session) -> None:
+    """Ask whether the supervisor is there."""
+    reply = session.ask(Ping(), Pong)
+    session.write(reply, [pong_line(reply)])
+
+
+@click.command(epilog="Example:  arriero status --json")
+@client()
+def status(session: Session) -> None:
+    """Show the models, who waits for them, and the workers."""
+    reply = session.ask(Status(), StatusReply)
+    if session.on_terminal:
+        from .render.terminal import draw_status  # rich takes a while to import
+
+        draw_status(reply)
+        return
+    models = aligned(models_table(reply.models, reply.t))
+    workers = aligned(workers_table(reply.workers))
+    head = [headline(reply), *config_lines(reply.config, reply.t)]
+    session.write(reply, [*head, "", *models, "", *workers])
+
+
+@click.command(epilog="Example:  arriero swap qwen --no-wait")
+@click.argument("model")
+@click.option("--wait/--no-wait", default=True, help="Wait until it is ready (default), or not.")
+@client(WORK_S)
+def swap(session: Session, model: str, *, wait: bool) -> None:
+    """Make MODEL ready, and show how far it is.
+
+    Others are stopped for it if they have to be. With --json every step is a line, and the last
+    line is the answer.
+    """
+    if wait:
+        reply = _swap_and_show(session, model)
+    else:
+        reply = session.ask(Swap(model=model, wait=False), SwapReply)
+    session.write(reply, [swapped_line(reply)])
+
+
+def _swap_and_show(session: Session, name: str) -> SwapReply:
+    model = session.id_of(name)
+    feed = Feed(("state", "progress"), model)
+    with session.link.subscribe(feed.topics()) as subscription, _bars(session, keep=True) as bars:
+        is_over = False
+
+        def show(event: AnyEvent) -> None:
+            nonlocal is_over
+            is_over = isinstance(event, StateChanged) and event.state in _ENDS
+            if bars is not None:
+                bars.show(event, None)
+            else:
+                _write_event(session, event)
+
+        def show_news(event: AnyEvent) -> None:
+            if feed.judge(event) is Next.SHOW:
+                show(event)
+
+        # A start that is under way already is shown from where it stands.
+        for event in feed.present(present_state(session.link, session.within_s)):
+            if isinstance(event, ProgressMade):
+                show(event)
+            elif isinstance(event, StateChanged):
+                is_over = event.state == "ready"
+        try:
+            reply = session.link.ask(
+                Swap(model=name),
+                SwapReply,
+                within_s=session.within_s,
+                meanwhile=(subscription, show_news),
+            )
+        except KeyboardInterrupt:
+            note(f"the supervisor goes on with it; `arriero unload {model}` would stop it")
+            raise
+        # The answer comes on another socket: it may have overtaken the last events.
+        until = time.monotonic() + _LATE_S
+        while not is_over and (left_s := until - time.monotonic()) > 0:
+            if subscription.wait(left_s):
+                for event in subscription.take():
+                    show_news(event)
+        if bars is not None and isinstance(reply, SwapReply):
+            bars.show(StateChanged(model=model, state="ready", swap=0), None)
+    return session.accepted(reply)
+
+
+@click.command(epilog="Example:  arriero unload qwen --now")
+@click.argument("model", required=False)
+@click.option("--now", is_flag=True, help="Cut running requests instead of letting them finish.")
+@client(WORK_S)
+def unload(session: Session, model: str | None, *, now: bool) -> None:
+    """Stop MODEL, or all models."""
+    reply = session.ask(Unload(model=model, mode="now" if now else "drain"), UnloadReply)
+    session.write(reply, [unloaded_line(reply)])
+
+
+@click.command(epilog="Example:  arriero events --type state --type progress --json")
+@click.option(
+    "--follow/--no-follow",
+    default=True,
+    help="Go on with what happens (default), or end after the present state.",
+)
+@click.option("--model", metavar="MODEL", help="Only events of this model.")
+@click.option(
+    "--type",
+    "types",
+    multiple=True,
+    type=click.Choice(TYPES),
+    help="Only events of this type; may be given more than once. "
+    "Default: all but usage, log, heartbeat.",
+)
+@client()
+def events(session: Session, model: str | None, types: tuple[str, ...], *, follow: bool) -> None:
+    """Show the present state as events, then what happens."""
+    feed = Feed(types or DEFAULT_TYPES, None if model is None else session.id_of(model))
+    if feed.shows_nothing:
+        raise click.UsageError(f"no event of type {' or '.join(types)} concerns a single model")
+    if not follow:
+        for event in feed.present(present_state(session.link, session.within_s)):
+            _write_event(session, event)
+        return
+    with session.link.subscribe(feed.topics()) as subscription, _bars(session, keep=False) as bars:
+
+        def show(event: AnyEvent) -> None:
+            if bars is not None:
+                bars.show(event, event_line(event, clock(event.t)))
+            else:
+                _write_event(session, event)
+
+        follower = Follower(session.link, feed, show=show, note=note, within_s=session.within_s)
+        follower.show_present()
+        follower.follow(subscription)
+
+
+@click.command(epilog="Example:  arriero logs qwen -n 20 --follow")
+@click.argument("model", required=False)
+@click.option(
+    "-n",
+    "--lines",
+    type=click.IntRange(1, 10_000),
+    default=100,
+    show_default=True,
+    help="How many of the last lines.",
+)
+@click.option("--follow", is_flag=True, help="Go on with new lines.")
+@client()
+def logs(session: Session, model: str | None, lines: int, *, follow: bool) -> None:
+    """Show what the process of MODEL, or of all models, wrote."""
+    request = Logs(model=model, lines=lines)
+    if not follow:
+        reply = session.ask(request, LogsReply)
+        session.write(reply, (log_line(line, clock(line.t)) for line in reply.lines))
+        return
+    feed = Feed(("log",), None if model is None else session.id_of(model))
+    with session.link.subscribe(feed.topics()) as subscription:
+
+        def show(event: AnyEvent) -> None:
+            if isinstance(event, LogLine):
+                _write_log_line(session, log_event_line(event))
+
+        follower = Follower(session.link, feed, show=show, note=note, within_s=session.within_s)
+        follower.show_present()
+        reply = session.ask(request, LogsReply)
+        feed.shown("log", reply.seq)
+        for line in reply.lines:
+            _write_log_line(session, line)
+        follower.follow(subscription)
+
+
+@click.command("reload", epilog="Example:  arriero reload --dry-run")
+@click.option("--dry-run", is_flag=True, help="Only show what would change.")
+@click.option(
+    "--drain",
+    is_flag=True,
+    help="End models that run with an older command, after their running requests.",
+)
+@client(WORK_S)
+def reload_(session: Session, *, dry_run: bool, drain: bool) -> None:
+    """Read the configuration again, and put in force what changed.
+
+    Models that did not change go on undisturbed. A configuration with mistakes changes nothing.
+    """
+    request = Reload(dry_run=dry_run, drain=drain)
+    reply = session.ask(request, ReloadReply)
+    table = changes_table(reply.changes, drain=drain)
+    if session.as_json or not table.rows:
+        session.write(reply, [reload_line(reply)])
+        return
+    session.write_table(reply, table)
+    session.write(reply, [reload_line(reply)])
+
+
+@click.command(epilog="Example:  arriero workers")
+@client()
+def workers(session: Session) -> None:
+    """Show the worker processes."""
+    reply = session.ask(Workers(), WorkersReply)
+    session.write_table(reply, workers_table(reply.workers))
+
+
+@click.command(epilog="Example:  arriero scale 4")
+@click.argument("count", type=click.IntRange(1, MAX_WORKERS), metavar="N")
+@client()
+def scale(session: Session, count: int) -> None:
+    """Run N workers (1 to 64) from now on."""
+    session.write(session.ask(Scale(workers=count), Done), [f"workers from now on: {count}"])
+
+
+@click.command(epilog="Example:  arriero explain qwen")
+@click.argument("model")
+@client()
+def explain(session: Session, model: str) -> None:
+    """Show what a request for MODEL would meet, without doing it."""
+    reply = session.ask(Explain(model=model), ExplainReply)
+    session.write(reply, explanation(reply))
+
+
+@click.command(epilog="Example:  arriero shutdown")
+@client()
+def shutdown(session: Session) -> None:
+    """End the supervisor in good order, with all models and workers."""
+    try:
+        reply = session.ask(Shutdown(), Done)
+    except Gone:
+        reply = Done()  # it was quicker to end than to answer
+    session.write(reply, ["the supervisor is shutting down"])
+
+
+def _bars(session: Session, *, keep: bool) -> "AbstractContextManager[LiveBars | None]":
+    if not session.on_terminal:
+        return nullcontext()
+    from .render.terminal import live_bars  # rich takes a while to import
+
+    return live_bars(keep=keep)
+
+
+def _write_event(session: Session, event: AnyEvent) -> None:
+    if session.as_json:
+        write_json(event)
+    else:
+        click.echo(event_line(event, clock(event.t)))
+
+
+def _write_log_line(session: Session, line: LogsLine) -> None:
+    if session.as_json:
+        write_json(line)
+    else:
+        click.echo(log_line(line, clock(line.t)))

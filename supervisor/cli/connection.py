@@ -1,0 +1,237 @@
+"""The command line's end of the control and events sockets.
+
+Plain pyzmq, without trio: a command asks one question, and starts faster by a third without it.
+"""
+
+import socket as unix
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from arriero.protocol.codec import MAX_MESSAGE_BYTES, decode_event, decode_reply, encode
+from arriero.protocol.control import Refusal, Reply, Request
+from arriero.protocol.errors import RemoteProtocolError
+from arriero.protocol.events import AnyEvent
+
+from .find_sockets import (
+    CONTROL_SOCKET,
+    EVENTS_SOCKET,
+    Gone,
+    Unreachable,
+    why_gone,
+    why_unanswered,
+    why_unreachable,
+)
+
+if TYPE_CHECKING:
+    from zmq import Context, Socket
+
+_ReplyT = TypeVar("_ReplyT", bound=Reply)
+
+# Seconds for a connection to a unix socket that was seen to be listened on, handshake included:
+# milliseconds on an idle machine. A supervisor that is stopped (SIGSTOP) does not shake hands.
+CONNECT_S = 5.0
+
+# zmq's own heartbeats: a supervisor that was stopped or whose machine is gone counts as gone.
+_HEARTBEAT_MS = 1000
+_HEARTBEAT_TIMEOUT_MS = 5000
+
+
+class _Watched:
+    """A connected zmq socket, and a second one that tells when its connection comes and goes."""
+
+    def __init__(
+        self, context: "Context[Socket[bytes]]", kind: int, path: Path, topics: Sequence[bytes] = ()
+    ) -> None:
+        self.path = path
+        self.socket = context.socket(kind)
+        self.socket.linger = 0
+        self.socket.maxmsgsize = MAX_MESSAGE_BYTES
+        self.socket.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
+        self.socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _HEARTBEAT_TIMEOUT_MS)
+        for topic in topics:
+            self.socket.setsockopt(zmq.SUBSCRIBE, topic)
+        self.monitor = self.socket.get_monitor_socket(
+            zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+        )
+        self.socket.connect(f"ipc://{path}")
+
+    def close(self) -> None:
+        self.socket.disable_monitor()
+        self.monitor.close(linger=0)  # pyzmq leaves that to its user
+        self.socket.close(linger=0)
+
+    def news(self) -> bool | None:
+        """Return True when it was connected since, False when it was lost, None for neither."""
+        last: bool | None = None
+        while self.monitor.poll(0):
+            event = recv_monitor_message(self.monitor)["event"]
+            last = event == zmq.EVENT_HANDSHAKE_SUCCEEDED
+        return last
+
+    def wait_connected(self) -> None:
+        """Return once the other side has shaken hands.
+
+        Raises:
+            Unreachable: It did not within `CONNECT_S`.
+        """
+        deadline = time.monotonic() + CONNECT_S
+        while (left_s := deadline - time.monotonic()) > 0:
+            if self.monitor.poll(_ms(left_s)) and self.news():
+                return
+        raise Unreachable(why_unanswered(self.path, CONNECT_S))
+
+
+class Subscription:
+    """Events as they are published. Make it with `Link.subscribe`."""
+
+    def __init__(self, watched: _Watched) -> None:
+        self._watched = watched
+
+    def wait(self, wait_s: float) -> bool:
+        """Return True when there is something to take, False after `wait_s` seconds without."""
+        return bool(self._watched.socket.poll(_ms(wait_s)))
+
+    def connection(self) -> bool | None:
+        """Say what changed since the last call: True connected, False lost, None nothing."""
+        return self._watched.news()
+
+    def take(self) -> list[AnyEvent]:
+        """Return what has arrived, without waiting. Leaves out what this version cannot read."""
+        events: list[AnyEvent] = []
+        while True:
+            try:
+                events.append(decode_event(self._watched.socket.recv_multipart(zmq.NOBLOCK)))
+            except zmq.Again:
+                return events
+            except RemoteProtocolError:
+                continue  # a newer supervisor may publish more than this version knows
+
+    def add_to(self, poller: zmq.Poller) -> None:
+        """Let `poller` wake up for events."""
+        poller.register(self._watched.socket, zmq.POLLIN)
+
+
+class Link:
+    """The way to one supervisor. Make it with `open_link`."""
+
+    def __init__(self, context: "Context[Socket[bytes]]", folder: Path) -> None:
+        self._context = context
+        self._folder = folder
+
+    @contextmanager
+    def subscribe(self, topics: Sequence[bytes]) -> Generator[Subscription, None, None]:
+        """Hear the events of `topics` from now on, for as long as the block runs.
+
+        Raises:
+            Unreachable: There is no supervisor, or it does not answer.
+        """
+        path = self._folder / EVENTS_SOCKET
+        _probe(path)
+        watched = _Watched(self._context, zmq.SUB, path, topics)
+        try:
+            watched.wait_connected()
+            yield Subscription(watched)
+        finally:
+            watched.close()
+
+    def ask(
+        self,
+        request: Request,
+        kind: type[_ReplyT],
+        *,
+        within_s: float,
+        meanwhile: tuple[Subscription, Callable[[AnyEvent], None]] | None = None,
+    ) -> _ReplyT | Refusal:
+        """Ask, and wait for the answer.
+
+        Args:
+            request: The question.
+            kind: What a good answer is.
+            within_s: Longest wait in seconds.
+            meanwhile: Events that are to be shown while waiting, and who shows them.
+
+        Raises:
+            Gone: The supervisor went away before it answered.
+            Unreachable: There is none, or it did not answer in time.
+        """
+        path = self._folder / CONTROL_SOCKET
+        _probe(path)
+        watched = _Watched(self._context, zmq.REQ, path)
+        try:
+            watched.wait_connected()
+            watched.socket.send(encode(request))
+            data = _wait_for_answer(watched, within_s, meanwhile)
+        finally:
+            watched.close()
+        try:
+            return decode_reply(data, kind)
+        except RemoteProtocolError as exc:
+            raise Unreachable(f"the answer of {path} makes no sense: {exc}") from exc
+
+
+def _wait_for_answer(
+    watched: _Watched,
+    within_s: float,
+    meanwhile: tuple[Subscription, Callable[[AnyEvent], None]] | None,
+) -> bytes:
+    poller = zmq.Poller()
+    poller.register(watched.socket, zmq.POLLIN)
+    poller.register(watched.monitor, zmq.POLLIN)
+    if meanwhile is not None:
+        meanwhile[0].add_to(poller)
+    deadline = time.monotonic() + within_s
+    while (left_s := deadline - time.monotonic()) > 0:
+        poller.poll(_ms(left_s))
+        if meanwhile is not None:
+            for event in meanwhile[0].take():
+                meanwhile[1](event)
+        if watched.socket.poll(0):
+            return watched.socket.recv()
+        # A lost connection loses the question: REQ would wait for ever for its answer.
+        if watched.news() is False:
+            raise Gone(why_gone(watched.path))
+    raise Unreachable(why_unanswered(watched.path, within_s))
+
+
+def _ms(seconds: float) -> int:
+    """Round up: a wait of 0 ms in a loop would spin."""
+    return int(seconds * 1000) + 1
+
+
+def _probe(path: Path) -> None:
+    """Connect once without zmq, which would go on trying without a word, and say what is wrong.
+
+    Raises:
+        Unreachable: Nobody listens on `path`, or this user may not know.
+    """
+    with unix.socket(unix.AF_UNIX, unix.SOCK_STREAM) as probe:
+        probe.settimeout(CONNECT_S)
+        try:
+            probe.connect(str(path))
+        except OSError as exc:
+            raise Unreachable(why_unreachable(path, exc, _owner_of(path))) from exc
+
+
+def _owner_of(path: Path) -> str | None:
+    for found in (path, path.parent):
+        try:
+            return found.owner()
+        except (OSError, KeyError):
+            continue  # not to be seen, or a user without a name
+    return None
+
+
+@contextmanager
+def open_link(folder: Path) -> Generator[Link, None, None]:
+    """Give the way to the supervisor with sockets in `folder`; its sockets end with the block."""
+    context: Context[Socket[bytes]] = zmq.Context()
+    try:
+        yield Link(context, folder)
+    finally:
+        context.destroy(linger=0)

@@ -1,0 +1,46 @@
+"""The commands that write files which arriero came with: an example, and units for systemd."""
+
+from pathlib import Path
+
+import click
+
+from ..generate.unit_files import EXAMPLE, UNITS, shipped, this_program, unit_text
+from .find_sockets import CommandFailed
+from .generate import into_file, put
+
+
+@click.command(epilog="Example:  arriero example -o config.yaml")
+@into_file
+def example(output: Path | None) -> None:
+    """Print a configuration that shows every key, to take from what is needed."""
+    put(shipped(EXAMPLE), output)
+
+
+@click.command(epilog="Example:  arriero unit user -o ~/.config/systemd/user")
+@click.argument(
+    "which",
+    type=click.Choice(["service", "socket", "user", "sysusers"]),
+    default="service",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write to FILE, which must not be there yet, or into a folder under the file's own name.",
+)
+def unit(which: str, output: Path | None) -> None:
+    """Print a file for systemd, with the path of this installation.
+
+    `service` (the default) is for the whole machine and goes to /etc/systemd/system, `socket` is
+    its port, kept open over restarts, and `sysusers` its user, in /etc/sysusers.d. `user` is a
+    service of your own, in ~/.config/systemd/user.
+    """
+    source, name = UNITS[which]
+    try:
+        text = unit_text(shipped(source), this_program())
+    except ValueError as exc:
+        raise CommandFailed(f"{exc}: install arriero into a venv elsewhere") from exc
+    if output is not None and output.is_dir():
+        output /= name
+    put(text, output)

@@ -1,0 +1,100 @@
+"""Follows events until somebody interrupts: over gaps, and over restarts of the supervisor."""
+
+from collections.abc import Callable
+
+from arriero.protocol.control import Refusal, Status, StatusReply
+from arriero.protocol.events import AnyEvent
+
+from .connection import Link, Subscription
+from .event_feed import Feed, Next
+from .find_sockets import Refused, Unreachable
+from .render.text import refusal_line
+
+# Longest pause between two looks at the connection. Heartbeats come about as often.
+_LOOK_S = 1.0
+
+
+def present_state(link: Link, within_s: float) -> StatusReply:
+    """Ask for the state of everything.
+
+    Raises:
+        Unreachable: There is no supervisor, or it does not answer.
+        Refused: It does not say.
+    """
+    reply = link.ask(Status(), StatusReply, within_s=within_s)
+    if isinstance(reply, Refusal):
+        raise Refused(refusal_line(reply.error))
+    return reply
+
+
+class Follower:
+    """Shows the present, then what follows.
+
+    Args:
+        link: The way to the supervisor.
+        feed: Chooses what is shown.
+        show: Shows one event.
+        note: Tells of what is no event: a loss, a restart.
+        within_s: Longest wait in seconds for an answer about the present.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        feed: Feed,
+        *,
+        show: Callable[[AnyEvent], None],
+        note: Callable[[str], None],
+        within_s: float,
+    ) -> None:
+        self._link = link
+        self._feed = feed
+        self._show = show
+        self._note = note
+        self._within_s = within_s
+
+    def show_present(self) -> None:
+        """Show the state of everything, as events.
+
+        Raises:
+            Unreachable: There is no supervisor, or it does not answer.
+        """
+        for event in self._feed.present(present_state(self._link, self._within_s)):
+            self._show(event)
+
+    def follow(self, subscription: Subscription) -> None:
+        """Show what follows. Never returns: the wait is the user's to end, with Ctrl-C."""
+        lost = False
+        while True:
+            subscription.wait(_LOOK_S)
+            match subscription.connection():
+                case False:
+                    self._note("the supervisor is gone; waiting for it to come back")
+                    lost = True
+                case True:
+                    lost = True  # gone and back between two looks
+                case None:
+                    pass
+            events = subscription.take()
+            if lost:
+                lost = not self._begin_again("the supervisor is there again")
+                continue
+            for event in events:
+                match self._feed.judge(event):
+                    case Next.SHOW:
+                        self._show(event)
+                    case Next.RESTART:
+                        lost = not self._begin_again("some events were missed; this is the state")
+                        break  # the rest of them is older than the answer
+                    case Next.SKIP:
+                        pass
+
+    def _begin_again(self, why: str) -> bool:
+        try:
+            status = present_state(self._link, self._within_s)
+        except (Unreachable, Refused):
+            return False  # not yet: asked again at the next look
+        self._note(why)
+        for event in self._feed.present(status):
+            self._show(event)
+        return True

@@ -1,0 +1,105 @@
+"""The command `arriero`: where its commands are, and exit statuses.
+
+Exit status: 0 done, 1 refused or failed, 2 wrong usage, 3 no supervisor to be reached,
+130 interrupted with Ctrl-C, 141 the reader of the output went away (as if by SIGPIPE).
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Final
+
+import click
+
+from arriero.protocol.errors import ProtocolError
+
+from ..errors import SupervisorError
+from .find_sockets import CommandFailed
+from .output import note
+
+# Each command and where it is: it is imported when it is asked for, with all that it takes.
+COMMANDS: Final = {
+    "activity": "cli_activity.activity",
+    "cancel": "cli_activity.cancel",
+    "check": "cli_check.check",
+    "events": "cli_commands.events",
+    "example": "cli_files.example",
+    "explain": "cli_commands.explain",
+    "import": "cli_make.import_",
+    "logs": "cli_commands.logs",
+    "ping": "cli_commands.ping",
+    "reload": "cli_commands.reload_",
+    "scale": "cli_commands.scale",
+    "scan": "cli_make.scan",
+    "schema": "cli_schema.schema",
+    "serve": "cli_serve.serve",
+    "shutdown": "cli_commands.shutdown",
+    "status": "cli_commands.status",
+    "swap": "cli_commands.swap",
+    "unit": "cli_files.unit",
+    "unload": "cli_commands.unload",
+    "workers": "cli_commands.workers",
+}
+
+EXIT_FAILED = 1
+EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
+
+
+class _Program(click.Group):
+    """Commands that are imported one by one; quiet when nobody reads their output any more."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(".")
+        command: click.Command = getattr(import_module(f".{module}", __package__), name)
+        return command
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # Python would complain once more when it flushes stdout at exit.
+            # Source: docs.python.org, library/signal, "Note on SIGPIPE".
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return EXIT_BROKEN_PIPE
+
+
+@click.group(
+    cls=_Program,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Example:  arriero serve --config config.yaml",
+)
+@click.version_option(package_name="arriero", prog_name="arriero")
+def arriero() -> None:
+    """Drive a train of llama-servers: start the model that a request names."""
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command that `args` (default: those of this process) ask for.
+
+    Returns:
+        The exit status. Errors have been told on stderr by then.
+    """
+    try:
+        status = arriero.main(args, prog_name="arriero", standalone_mode=False)
+    except click.ClickException as exc:
+        exc.show()
+        return exc.exit_code
+    except click.Abort:
+        return EXIT_INTERRUPTED
+    except CommandFailed as exc:
+        note(str(exc))
+        return exc.exit_status
+    except (SupervisorError, ProtocolError) as exc:
+        note(str(exc))
+        return EXIT_FAILED
+    return status or 0

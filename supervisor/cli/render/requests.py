@@ -1,0 +1,92 @@
+"""What the command line shows of requests that have ended. No I/O."""
+
+from collections.abc import Callable, Iterable
+from decimal import Decimal
+
+from arriero.protocol.control import CancelReply
+from arriero.protocol.records import RequestRecord
+
+from ...text.printable import clean
+from .text import NOTHING, Table, duration
+
+
+def activity_table(records: Iterable[RequestRecord], clock: Callable[[float], str]) -> Table:
+    """Return what became of requests, one a row.
+
+    Args:
+        records: In the order of the rows.
+        clock: Unix time -> local date and time.
+    """
+    head = ("came", "model", "end", "in", "out", "waited", "first", "took", "out/s", "cost", "id")
+    return Table(
+        head,
+        tuple(
+            (
+                clock(record.t),
+                _model(record),
+                _end(record),
+                str(record.input_tokens),
+                str(record.output_tokens),
+                _time(record.queue_ms + record.load_ms),
+                _time(record.ttft_ms),
+                _time(record.duration_ms),
+                NOTHING if record.output_per_s is None else f"{record.output_per_s:.1f}",
+                _money(record.cost_usd),
+                clean(record.request_id),
+            )
+            for record in records
+        ),
+        frozenset({"in", "out", "waited", "first", "took", "out/s", "cost"}),
+        spare=("out/s", "first", "cost", "waited"),
+        least=10,
+    )
+
+
+def ended_text(record: RequestRecord) -> str:
+    """Return what became of one request, without its model."""
+    cached = f" ({record.cached_tokens} cached)" if record.cached_tokens else ""
+    parts = [
+        _end(record),
+        f"{record.input_tokens} tokens in{cached}",
+        f"{record.output_tokens} out",
+        _time(record.duration_ms),
+    ]
+    if record.output_per_s is not None:
+        parts.append(f"{record.output_per_s:.1f} tokens/s")
+    if record.cost_usd is not None:
+        parts.append(_money(record.cost_usd))
+    return f"{', '.join(parts)}: {clean(record.request_id)}"
+
+
+def cancelled_line(reply: CancelReply) -> str:
+    """Return what became of a request that was to end."""
+    request = clean(reply.request_id)
+    if reply.result == "finished":
+        return f"{request} had ended before"
+    return f"{request} is cancelled"
+
+
+def _model(record: RequestRecord) -> str:
+    return clean(record.model or record.asked) or NOTHING
+
+
+def _end(record: RequestRecord) -> str:
+    """Return how it ended: the status that its client got, and why if that is not ``ok``."""
+    if record.outcome == "ok":
+        return str(record.status or NOTHING)
+    why = record.error_code or record.outcome
+    if why in {str(record.status), f"http_{record.status}"}:
+        why = "of the model"
+    elif why.isdecimal():  # in the middle of an answer that had begun with another status
+        why = f"then error {why}"
+    return clean(f"{record.status or NOTHING} {why}")
+
+
+def _time(ms: float | None) -> str:
+    if not ms:
+        return NOTHING
+    return f"{ms:.0f} ms" if ms < 1000 else duration(ms / 1000)
+
+
+def _money(dollars: Decimal | None) -> str:
+    return NOTHING if dollars is None else f"${dollars.normalize():f}"

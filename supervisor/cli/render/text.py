@@ -1,0 +1,354 @@
+"""What the command line shows, as text: answers to lines and tables. No I/O."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final, TypeAlias
+
+from arriero.protocol.control import (
+    ExplainReply,
+    Pong,
+    ReloadReply,
+    StatusReply,
+    SwapReply,
+    UnloadReply,
+)
+from arriero.protocol.values import (
+    ConfigChanges,
+    ConfigStatus,
+    ErrorInfo,
+    ModelStatus,
+    Progress,
+    QueueEntry,
+    WorkerStatus,
+)
+
+from ...text.printable import clean
+
+NOTHING: Final = "-"
+
+# Characters around and between the columns that are drawn on a terminal: three for each but one.
+_FRAME: Final = 3
+
+_Column: TypeAlias = tuple[str, tuple[str, ...]]
+
+# Findings in a configuration that are shown with a status, which is about other things.
+_MOST_FINDINGS: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of cells under a head.
+
+    Attributes:
+        head: Names of the columns.
+        rows: Their cells.
+        right: Columns whose cells are numbers.
+        spare: Columns that a narrow terminal does without, the first one first.
+        least: Characters to which the last column may be cut there.
+    """
+
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    right: frozenset[str] = frozenset()
+    spare: tuple[str, ...] = ()
+    least: int = 20
+
+
+def fitted(table: Table, width: int) -> Table:
+    """Return `table` for a terminal that is `width` characters wide.
+
+    Columns in which nothing stands are left out, then those that can be spared, as far as need be,
+    and the last column is cut, if that is enough.
+    """
+    cells_of = zip(*table.rows, strict=True)
+    columns = [
+        (head, cells)
+        for head, cells in zip(table.head, cells_of, strict=bool(table.rows))
+        if any(cell != NOTHING for cell in cells)
+    ]
+    if not columns:
+        return table
+    for name in table.spare:
+        if _room(columns, width) >= min(table.least, _width(columns[-1])):
+            break
+        columns = [column for column in columns if column[0] != name] or columns
+    room = max(table.least, _room(columns, width))
+    head, cells = columns[-1]
+    columns[-1] = head, tuple(_cut(cell, room) for cell in cells)
+    return replace(
+        table,
+        head=tuple(head for head, _ in columns),
+        rows=tuple(zip(*(cells for _, cells in columns), strict=True)),
+    )
+
+
+def _room(columns: "Sequence[_Column]", width: int) -> int:
+    """Return how many characters all columns but the last one leave to that."""
+    return width - sum(map(_width, columns[:-1])) - _FRAME * len(columns) + 1
+
+
+def _width(column: "_Column") -> int:
+    head, cells = column
+    return max(map(len, (head, *cells)))
+
+
+def _cut(text: str, room: int) -> str:
+    return text if len(text) <= room else f"{text[: room - 1]}…"
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in at most two units, short enough for a column."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 60:
+        return f"{int(seconds)} s"
+    minutes, rest = divmod(int(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h"
+
+
+def percent(fraction: float) -> str:
+    """Return a share as whole percent, never 100: what is complete says `ready`."""
+    return f"{min(99, int(fraction * 100 + 1e-9))} %"
+
+
+def phase(progress: Progress) -> str:
+    """Return what is going on, in a word or two."""
+    if progress.other and progress.phase in {"draining", "stopping"}:
+        return f"{progress.phase} {clean(progress.other)}"
+    return progress.phase
+
+
+def describe(progress: Progress) -> str:
+    """Return all that is known of the way to ready, on one line."""
+    parts = [phase(progress)]
+    if progress.fraction is not None:
+        parts[0] += f" {percent(progress.fraction)}"
+    if progress.eta_s is not None:
+        parts.append(f"{duration(progress.eta_s)} left")
+    if progress.bytes_done is not None and progress.bytes_total:
+        parts.append(f"{_size(progress.bytes_done)} of {_size(progress.bytes_total)}")
+    parts.append(f"{duration(progress.elapsed_s)} so far")
+    if progress.detail:
+        parts.append(clean(progress.detail))
+    return ", ".join(parts)
+
+
+def _size(size_bytes: int) -> str:
+    if size_bytes < 10**9:
+        return f"{size_bytes / 10**6:.1f} MB"
+    return f"{size_bytes / 10**9:.2f} GB"
+
+
+def queue_line(queue: Sequence[QueueEntry]) -> str:
+    """Return who waits for what, in the order of turns."""
+    turns = (f"{clean(entry.model)} ({entry.waiting} waiting)" for entry in queue)
+    return ", then ".join(turns) or "nobody waits"
+
+
+def headline(status: StatusReply) -> str:
+    """Return what is true of the whole supervisor."""
+    return (
+        f"arriero {clean(status.version)} listens on {clean(status.listen)}, "
+        f"up {duration(status.uptime_s)}; queue: {queue_line(status.queue)}"
+    )
+
+
+def config_lines(config: ConfigStatus, now: float) -> list[str]:
+    """Return what is known of the configuration, and of an attempt to replace it that failed.
+
+    Args:
+        config: From a status.
+        now: Unix time of the status.
+    """
+    files = ", ".join(map(clean, config.files)) or NOTHING
+    lines = [
+        f"configuration: generation {config.generation} of {files}, "
+        f"in force for {duration(max(0.0, now - config.loaded_at))}"
+    ]
+    if config.needs_restart:
+        lines[0] += f"; needs a restart: {', '.join(map(clean, config.needs_restart))}"
+    if config.warnings:
+        count = f"{config.warnings} warning{'s' * (config.warnings != 1)}"
+        lines[0] += f"; {count}"
+        lines += [f"warning: {clean(one)}" for one in config.findings[:_MOST_FINDINGS]]
+        if config.warnings > _MOST_FINDINGS:
+            lines.append(f"... and {config.warnings - _MOST_FINDINGS} more, see `arriero check`")
+    if config.failed is not None:
+        problems = config.failed.problems
+        others = len(problems) - 1 + config.failed.more
+        more = f" (and {others} more; `arriero reload --dry-run` shows them)" if others > 0 else ""
+        lines += [
+            f"the last reload failed {duration(max(0.0, now - config.failed.t))} ago: "
+            f"{clean(problems[0]) if problems else NOTHING}{more}"
+        ]
+    return lines
+
+
+def changes_table(changes: ConfigChanges, *, drain: bool = False) -> Table:
+    """Return what a reload changes, and what that means; no rows when nothing is different.
+
+    Args:
+        changes: From the answer.
+        drain: Models with another command are to end.
+    """
+    next_start = (
+        "a running one ends after its requests; starts with this from then on"
+        if drain
+        else "a running one goes on as it is; the next start takes this"
+    )
+    rows = [(model, "added", "answers from now on") for model in changes.added]
+    rows += [
+        (model, "removed", "refuses requests; ends after those that run")
+        for model in changes.removed
+    ]
+    rows += [(change.model, ", ".join(change.keys), next_start) for change in changes.relaunch]
+    rows += [(change.model, ", ".join(change.keys), "at once") for change in changes.adjusted]
+    if changes.settings:
+        rows.append((NOTHING, ", ".join(changes.settings), "at once"))
+    if changes.needs_restart:
+        rows.append((NOTHING, ", ".join(changes.needs_restart), "when arriero is started anew"))
+    return Table(
+        ("model", "change", "what it means"),
+        tuple((clean(model), clean(change), meaning) for model, change, meaning in rows),
+    )
+
+
+def reload_line(reply: ReloadReply) -> str:
+    """Return what came of a reload."""
+    if reply.applied:
+        line = f"generation {reply.generation} is in force"
+    elif reply.changes.is_empty:
+        line = f"nothing to change: generation {reply.generation} stays in force"
+    else:
+        line = f"a dry run: nothing was changed, generation {reply.generation} stays in force"
+    if reply.draining:
+        line += f"; draining {', '.join(map(clean, reply.draining))}"
+    return line
+
+
+def models_table(models: Sequence[ModelStatus], now: float) -> Table:
+    """Return the state of each model, in the order of the configuration.
+
+    Args:
+        models: From a snapshot.
+        now: Unix time of the snapshot.
+    """
+    return Table(
+        ("model", "state", "for", "in flight", "endpoint", "remarks"),
+        tuple(
+            (
+                clean(model.model),
+                model.state,
+                duration(max(0.0, now - model.since)),
+                str(model.in_flight),
+                clean(model.endpoint or NOTHING),
+                remarks(model) or NOTHING,
+            )
+            for model in models
+        ),
+        frozenset({"in flight"}),
+        spare=("endpoint", "for", "in flight"),
+        least=32,
+    )
+
+
+def remarks(model: ModelStatus) -> str:
+    """Return what somebody who looks at `model` would ask next; may be empty."""
+    parts = []
+    if model.progress is not None:
+        parts.append(describe(model.progress))
+    if model.removed:
+        parts.append("removed from the configuration")
+    elif model.stale:
+        parts.append("runs with an older command")
+    if model.error is not None:
+        parts.append(clean(model.error.message))
+    if model.retry_in_s > 0:
+        parts.append(f"may be started again in {duration(model.retry_in_s)}")
+    return "; ".join(parts)
+
+
+def workers_table(workers: Sequence[WorkerStatus]) -> Table:
+    """Return the worker processes, by number."""
+    return Table(
+        ("worker", "pid", "state", "in flight", "leases"),
+        tuple(
+            (
+                str(worker.worker),
+                str(worker.pid),
+                worker.state,
+                str(worker.in_flight),
+                ", ".join(map(clean, worker.leases)) or NOTHING,
+            )
+            for worker in workers
+        ),
+        frozenset({"worker", "pid", "in flight"}),
+    )
+
+
+def aligned(table: Table) -> list[str]:
+    """Return `table` as lines of plain text."""
+    rows = [tuple(name.upper() for name in table.head), *table.rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(_padded(row, widths, table)).rstrip() for row in rows]
+
+
+def _padded(row: Sequence[str], widths: Sequence[int], table: Table) -> list[str]:
+    return [
+        cell.rjust(width) if name in table.right else cell.ljust(width)
+        for name, cell, width in zip(table.head, row, widths, strict=True)
+    ]
+
+
+def explanation(reply: ExplainReply) -> list[str]:
+    """Return what a request for the model would meet."""
+    return [
+        f"{clean(reply.model)} is {reply.state}; a request would {_ACTIONS[reply.action]}",
+        f"stops:  {', '.join(map(clean, reply.stops)) or 'nothing'}",
+        f"ahead:  {', '.join(map(clean, reply.ahead)) or 'nobody'}",
+        f"why:    {clean(reply.why)}",
+    ]
+
+
+_ACTIONS: Final = {
+    "serve": "be served at once",
+    "join": "wait for the start that is under way",
+    "start": "start it",
+    "swap": "start it after others have made room",
+    "wait": "wait for its turn",
+}
+
+
+def pong_line(pong: Pong) -> str:
+    """Return that the supervisor is there."""
+    return f"arriero {clean(pong.version)}, pid {pong.pid}, up {duration(pong.uptime_s)}"
+
+
+def unloaded_line(reply: UnloadReply) -> str:
+    """Return which models were stopped."""
+    if not reply.unloaded:
+        return "nothing was running"
+    return f"unloaded {', '.join(map(clean, reply.unloaded))} in {duration(reply.took_s)}"
+
+
+def refusal_line(error: ErrorInfo) -> str:
+    """Return why something was refused, with the names that were perhaps meant."""
+    text = clean(error.message)
+    if error.did_you_mean and "did you mean" not in text:
+        text += f"; did you mean {', '.join(map(clean, error.did_you_mean))}?"
+    if error.transient:
+        text += " (it may work a little later)"
+    return text
+
+
+def swapped_line(reply: SwapReply) -> str:
+    """Return how a model stands after it was asked for."""
+    at = f" at {clean(reply.endpoint)}" if reply.endpoint else ""
+    took = f", after {duration(reply.took_s)}" if reply.took_s else ""
+    return f"{clean(reply.model)} is {reply.state}{at}{took}"

@@ -1,0 +1,89 @@
+"""The command `arriero serve`: the supervisor and its workers."""
+
+from pathlib import Path
+
+import click
+
+from arriero.protocol.control import MAX_WORKERS
+
+from ..app import Order
+from ..app import serve as run
+from ..config.values import LogLevel
+from ..host.log import begin_log
+from .find_sockets import DEFAULT_CONFIG
+
+
+@click.command(epilog="Example:  arriero serve --config config.yaml --listen 127.0.0.1:8080")
+@click.option(
+    "--config",
+    "config_paths",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="The configuration, YAML. Several are merged, in this order. Default: config.yaml in "
+    "this folder.",
+)
+@click.option(
+    "--config-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="A folder: its *.yaml and *.yml files are merged after those given with --config.",
+)
+@click.option(
+    "--watch-config", is_flag=True, help="Follow changes of these files, as SIGHUP does once."
+)
+@click.option("--lenient", is_flag=True, help="Unknown keys are warnings, not errors.")
+@click.option("--listen", metavar="ADDR", help="Address for clients, such as 127.0.0.1:8080.")
+@click.option(
+    "--workers", type=click.IntRange(1, MAX_WORKERS), metavar="N", help="Worker processes."
+)
+@click.option(
+    "--socket-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="ARRIERO_SOCKET_DIR",
+    metavar="DIR",
+    help="Private folder for the events, control and lease sockets. Default: "
+    "$ARRIERO_SOCKET_DIR, $RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR/arriero, "
+    "else /tmp/arriero-<user id>.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    help="Least important log lines that are written to stderr. Default: logLevel of the "
+    "configuration, else info.",
+)
+def serve(
+    config_paths: tuple[Path, ...],
+    config_dir: Path | None,
+    listen: str | None,
+    workers: int | None,
+    socket_dir: Path | None,
+    log_level: LogLevel | None,
+    *,
+    watch_config: bool,
+    lenient: bool,
+) -> int:
+    """Run the supervisor and its workers until SIGTERM or Ctrl-C.
+
+    SIGHUP, and `arriero reload`, read the configuration again.
+    """
+    if not config_paths and config_dir is None:
+        if not DEFAULT_CONFIG.exists():
+            raise click.UsageError(
+                f"there is no {DEFAULT_CONFIG} in this folder; give --config FILE or --config-dir "
+                f"DIR, or make one: arriero scan ~/models -o {DEFAULT_CONFIG}"
+            )
+        config_paths = (DEFAULT_CONFIG,)
+    begin_log(log_level)
+    return run(
+        Order(
+            files=config_paths,
+            directory=config_dir,
+            lenient=lenient,
+            watches=watch_config,
+            listen=listen,
+            workers=workers,
+            log_level=log_level,
+            socket_dir=socket_dir,
+        )
+    )

@@ -1,0 +1,134 @@
+"""What all commands that talk to a supervisor have in common: options, asking, output."""
+
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from arriero.protocol.control import Explain, ExplainReply, Refusal, Reply, Request
+
+from ..text.printable import clean
+from .connection import Link, open_link
+from .find_sockets import Refused, socket_folder
+from .output import write_json
+from .render.text import Table, aligned, refusal_line
+
+_ReplyT = TypeVar("_ReplyT", bound=Reply)
+
+# Seconds for a question that the supervisor answers from memory: plenty, even on a loaded machine.
+ANSWER_S = 10.0
+
+# Seconds for a question whose answer has to wait for models. The supervisor bounds each phase of
+# a start and says how it ended; this only keeps a forgotten script from waiting for ever.
+WORK_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One command on its way.
+
+    Attributes:
+        link: The way to the supervisor.
+        as_json: The output is for programs.
+        within_s: Longest wait in seconds for the answer.
+    """
+
+    link: Link
+    as_json: bool
+    within_s: float
+
+    @property
+    def on_terminal(self) -> bool:
+        """True when tables and bars may be drawn."""
+        return not self.as_json and sys.stdout.isatty()
+
+    def ask(self, request: Request, kind: type[_ReplyT]) -> _ReplyT:
+        """Ask and return the answer.
+
+        Raises:
+            Refused: The supervisor said no; with ``--json`` its answer is written by then.
+            Unreachable: There is no supervisor, or it does not answer.
+        """
+        return self.accepted(self.link.ask(request, kind, within_s=self.within_s))
+
+    def accepted(self, reply: _ReplyT | Refusal) -> _ReplyT:
+        """Return `reply` unless it is a refusal.
+
+        Raises:
+            Refused: It is one; with ``--json`` it is written by then.
+        """
+        if isinstance(reply, Refusal):
+            if self.as_json:
+                write_json(reply)
+            raise Refused("\n  ".join([refusal_line(reply.error), *map(clean, reply.problems)]))
+        return reply
+
+    def id_of(self, model: str) -> str:
+        """Return the id of the model that has the name or alias `model`: topics go by ids.
+
+        Raises:
+            Refused: There is no such model.
+        """
+        return self.ask(Explain(model=model), ExplainReply).model
+
+    def write(self, reply: Reply, lines: Iterable[str]) -> None:
+        """Write `reply` as JSON or, for people, as `lines`."""
+        if self.as_json:
+            write_json(reply)
+            return
+        for line in lines:
+            click.echo(line)
+
+    def write_table(self, reply: Reply, table: Table) -> None:
+        """Write `reply` as JSON or, for people, as `table`."""
+        if self.on_terminal:
+            from .render.terminal import draw_table  # rich takes a while to import
+
+            draw_table(table)
+        else:
+            self.write(reply, aligned(table))
+
+
+def client(default_timeout_s: float = ANSWER_S) -> Callable[[Callable[..., None]], Any]:
+    """Make a function whose first argument is a `Session` into one that takes its options."""
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        @click.option(
+            "--socket-dir",
+            type=click.Path(path_type=Path, file_okay=False),
+            metavar="DIR",
+            help="Folder of the supervisor's sockets. Default: $ARRIERO_SOCKET_DIR, "
+            "$RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR/arriero, /run/arriero.",
+        )
+        @click.option("--json", "as_json", is_flag=True, help="Write JSON, one object a line.")
+        @click.option(
+            "--timeout",
+            type=click.FloatRange(min=0, min_open=True),
+            metavar="SECONDS",
+            default=default_timeout_s,
+            show_default=True,
+            help="Longest wait for the answer.",
+        )
+        @functools.wraps(function)
+        def command(
+            *, socket_dir: Path | None, as_json: bool, timeout: float, **options: object
+        ) -> None:
+            folder = socket_dir or socket_folder(os.environ, _exists)
+            with open_link(folder) as link:
+                function(Session(link, as_json, timeout), **options)
+
+        return command
+
+    return decorate
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except PermissionError:
+        return True  # somebody's: connecting will say whose

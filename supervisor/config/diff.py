@@ -1,0 +1,119 @@
+"""How two configurations differ, and what that means for what runs. Deciding only.
+
+Names of keys come out, never values: those may be secret.
+"""
+
+import hashlib
+from dataclasses import fields, replace
+from typing import Final
+
+from arriero.protocol.values import ConfigChanges, ModelChange
+
+from .values import Config, ModelConfig
+
+# What a process is started with, and how it is known to be ready. All else can be changed while it
+# runs. A key is read by servers when they start: one that runs wants the old one, however it came
+# to it (a file, a script), so another one is for the next start.
+_STARTS: Final = frozenset({"command", "proxy", "env", "check_endpoint", "api_key"})
+
+# Derived from the others: nobody wrote it.
+_DERIVED: Final = frozenset({"fingerprint"})
+
+# Sockets are opened once: they are inherited by workers, or came from systemd.
+_NEEDS_RESTART: Final = frozenset({"listen"})
+
+# Keys whose names cannot be told from those of the fields.
+_KEYS: Final = {
+    "aliases_in_list": "includeAliasesInList",
+    "command": "cmd",
+    "details": "progressDetails",
+    "heartbeat_s": "heartbeatInterval",
+    "listed": "priceList",
+    "nonstream_blanks": "nonstreamKeepalive",
+    "old_markers": "progressMarkersOld",
+    "request_headers": "headers",
+    "response_headers": "headers",
+    "ignore_paths": "upstream",
+    "ignore_websockets": "compat",
+    "marker": "progressMarker",
+    "preload": "hooks",
+    "stop_command": "cmdStop",
+}
+
+
+def diff(old: Config, new: Config) -> ConfigChanges:
+    """Return what is different in `new`."""
+    relaunch, adjusted = [], []
+    for model in new.models.keys() & old.models.keys():
+        changed = _changed(old.models[model], new.models[model]) - _DERIVED
+        if starts := changed & _STARTS:
+            relaunch.append(ModelChange(model=model, keys=_keys(starts)))
+        if others := changed - _STARTS:
+            adjusted.append(ModelChange(model=model, keys=_keys(others)))
+    settings = _changed(old, new) - {"models"}
+    return ConfigChanges(
+        added=tuple(model for model in new.models if model not in old.models),
+        removed=tuple(model for model in old.models if model not in new.models),
+        relaunch=tuple(sorted(relaunch, key=_by_model)),
+        adjusted=tuple(sorted(adjusted, key=_by_model)),
+        settings=_keys(settings - _NEEDS_RESTART),
+        needs_restart=_keys(settings & _NEEDS_RESTART),
+    )
+
+
+def what_comes_into_force(old: Config, new: Config) -> Config:
+    """Return `new` without what takes a restart: that stays as it is in `old`.
+
+    So it is found again by the next `diff`, until it is written back or arriero is restarted.
+    """
+    return replace(new, **{name: getattr(old, name) for name in _NEEDS_RESTART})
+
+
+def launch_identity(model: ModelConfig) -> str:
+    """Return a text that is another one when `model` is started otherwise."""
+    key = hashlib.sha256(model.api_key.encode()).hexdigest()
+    return f"{model.fingerprint} {model.check_endpoint} {key}"
+
+
+def summary(changes: ConfigChanges) -> str:
+    """Return how much changes, on one line; empty when nothing does."""
+    counts = (
+        (changes.added, "added"),
+        (changes.removed, "removed"),
+        (changes.relaunch, "with another start"),
+        (changes.adjusted, "adjusted"),
+    )
+    models = ", ".join(f"{len(found)} {what}" for found, what in counts if found)
+    parts = [f"models: {models}"] if models else []
+    if changes.settings:
+        parts.append(f"settings: {', '.join(changes.settings)}")
+    if changes.needs_restart:
+        parts.append(f"needs a restart: {', '.join(changes.needs_restart)}")
+    return "; ".join(parts)
+
+
+def _changed(old: Config | ModelConfig, new: Config | ModelConfig) -> set[str]:
+    """Return the names of the fields that differ, as far as they are compared at all."""
+    if old is new:
+        return set()
+    return {
+        found.name
+        for found in fields(old)
+        if found.compare and getattr(old, found.name) != getattr(new, found.name)
+    }
+
+
+def _keys(names: set[str] | frozenset[str]) -> tuple[str, ...]:
+    return tuple(sorted(set(map(_key, names))))
+
+
+def _key(name: str) -> str:
+    """Return the key of the file that the field `name` was read from."""
+    if name in _KEYS:
+        return _KEYS[name]
+    first, *rest = name.removesuffix("_s").removesuffix("_bytes").split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+def _by_model(change: ModelChange) -> str:
+    return change.model

@@ -1,0 +1,122 @@
+"""The keys that say whom arriero answers: hosts, pages, the world. Deciding only."""
+
+import re
+from ipaddress import IPv6Address, ip_address
+from typing import Any, Final
+
+from ..yaml.tree import Node
+from .json_schema import array, text_like
+from .reader import Key, Kind, Place, Wrong
+from .types import BOOLEAN, listed, read_text, text
+
+_NAME: Final = r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*"
+
+# --- hosts --------------------------------------------------------------------------------------
+
+_HOST: Final = rf"(?:\.?{_NAME}\.?|\[?[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*\]?|[*])"
+_HOSTS: Final = (
+    "a host without a port, such as llm.example.org, .example.org for all under it, too, "
+    "192.168.1.5, or '*' for any"
+)
+
+
+def _host(node: Node, place: Place) -> str:
+    """Return a host as requests name it once they are read: see `Host.name` of the worker."""
+    found = read_text(node, place, _HOSTS).strip()
+    if re.fullmatch(_HOST, found) is None:
+        raise place.wrong(node, _HOSTS)
+    if found == "*":
+        return found
+    is_ipv6 = ":" in found
+    try:
+        address = ip_address(found.removeprefix("[").removesuffix("]") if is_ipv6 else found)
+    except ValueError:
+        if is_ipv6:
+            raise place.wrong(node, _HOSTS) from None
+        return found.lower().removesuffix(".")
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return str(mapped or address)
+
+
+# --- pages --------------------------------------------------------------------------------------
+
+# Sources: RFC 6454, section 6.2; Fetch standard, section 3.2. A port that is the scheme's own is
+# not sent.
+_ORIGIN: Final = (
+    r"(?:null|[*]|[A-Za-z][A-Za-z0-9+.-]*://"
+    rf"(?:[*]|(?:[*]\.)?{_NAME}|\[[0-9A-Fa-f:.]+\])(?::(?:[0-9]{{1,5}}|[*]))?/?)"
+)
+_ORIGINS: Final = (
+    "an origin, such as https://chat.example.org, http://192.168.1.5:* for any port, "
+    "https://*.example.org, or chrome-extension://<id>"
+)
+_USUAL_PORTS: Final = (("http://", ":80"), ("https://", ":443"))
+
+
+def _is_origin(found: str) -> bool:
+    return re.fullmatch(_ORIGIN, found) is not None
+
+
+_LISTED: Final = listed(
+    text(_ORIGINS, _is_origin, strip=True, pattern=rf"^\s*{_ORIGIN}\s*$"), "origins"
+)
+_CORS: Final = (
+    "a list of origins, such as [https://chat.example.org], true for all, or false for none"
+)
+
+
+def _cors(node: Node, place: Place) -> bool | tuple[str, ...]:
+    if isinstance(node.value, list):
+        found = {_normal(origin): None for origin, _ in _LISTED.read(node, place)}
+        return "*" in found or tuple(found)
+    value = place.scalar(node, _CORS).typed
+    if isinstance(value, str) and _is_origin(value):
+        raise place.wrong(node, f"a list: [{value}]")
+    try:
+        return BOOLEAN.read(node, place)
+    except Wrong:
+        raise place.wrong(node, _CORS) from None
+
+
+def _normal(origin: str) -> str:
+    origin = origin.lower().removesuffix("/")
+    for scheme, port in _USUAL_PORTS:
+        if origin.startswith(scheme):
+            return origin.removesuffix(port)
+    return origin
+
+
+# --- the keys -----------------------------------------------------------------------------------
+
+ACCESS_KEYS: Final[tuple[Key[Any], ...]] = (
+    Key(
+        "allowedHosts",
+        listed(Kind("a host", text_like(rf"^\s*{_HOST}\s*$", _HOSTS), _host), "hosts"),
+        (),
+        "Names by which clients may reach arriero, besides localhost and those it listens on: a "
+        "web page could have any other. .example.org: all under it, too; '*': any.",
+        acts="0.1",
+        field="config.allowed_hosts",
+    ),
+    Key(
+        "cors",
+        Kind(
+            "a list of origins, or true or false",
+            {"anyOf": [array(_LISTED.each.schema), BOOLEAN.schema]},  # type: ignore[union-attr]
+            _cors,
+        ),
+        (),
+        "Origins whose pages may ask, from a browser, besides those of this machine (localhost, "
+        "app://, file://, tauri://, vscode-webview://). true: pages of all sites; false: none.",
+        acts="0.1",
+        field="config.cors",
+    ),
+    Key(
+        "publicWithoutKeys",
+        BOOLEAN,
+        False,
+        "Whoever reaches this machine may use it without a key, and that is meant: no warning.",
+        acts="0.1",
+        field="config.public_without_keys",
+    ),
+)

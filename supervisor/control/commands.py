@@ -1,0 +1,246 @@
+"""What each command of the control socket does."""
+
+import itertools
+import os
+import time
+from collections.abc import Awaitable, Callable
+from typing import assert_never
+
+import trio
+
+from arriero import __version__
+from arriero.protocol.codec import AnyReply
+from arriero.protocol.control import (
+    MAX_WORKERS,
+    Activity,
+    ActivityReply,
+    AnyRequest,
+    Cancel,
+    CancelReply,
+    Done,
+    Explain,
+    Logs,
+    LogsReply,
+    Ping,
+    Pong,
+    Refusal,
+    Reload,
+    Scale,
+    Shutdown,
+    Status,
+    StatusReply,
+    Swap,
+    SwapReply,
+    Unload,
+    UnloadReply,
+    Workers,
+    WorkersReply,
+)
+from arriero.protocol.lease import CancelResult
+from arriero.protocol.values import ErrorInfo
+
+from ..models.output_log import Logbook
+from ..reload.reloader import InForce, Reloader
+from ..scheduling.dispatcher import Conductor
+from ..scheduling.events import Grant, Left, UnloadAsked, Waiter, Wanted
+from ..workers.pool import WorkerPool
+from ..workers.request_log import MOST_RECORDS, RecordStore
+
+
+class Commands:
+    """Answers requests; each call is one request, in a task of its own."""
+
+    def __init__(
+        self,
+        in_force: InForce,
+        conductor: Conductor,
+        workers: WorkerPool,
+        logbook: Logbook,
+        records: RecordStore,
+        reloader: Reloader,
+        *,
+        cancel: Callable[[str], Awaitable[CancelResult]],
+        listen: str,
+        control_requests: Callable[[], int],
+        shut_down: Callable[[], None],
+    ) -> None:
+        self._in_force = in_force
+        self._conductor = conductor
+        self._workers = workers
+        self._logbook = logbook
+        self._records = records
+        self._cancel_request = cancel
+        self._reloader = reloader
+        self._listen = listen
+        self._control_requests = control_requests
+        self._shut_down = shut_down
+        self._numbers = itertools.count(1)
+        self._started_at = trio.current_time()
+
+    async def answer(self, request: AnyRequest) -> AnyReply:
+        """Do what `request` asks for. Returns a `Refusal` where it cannot be done."""
+        match request:
+            case Ping():
+                return self._pong()
+            case Status():
+                return self._status()
+            case Swap(model=name, wait=wait):
+                return await self._swap(name, wait=wait)
+            case Unload(model=name, mode=mode):
+                return await self._unload(name, at_once=mode == "now")
+            case Logs(model=name, lines=lines):
+                return self._logs(name, lines)
+            case Explain(model=name):
+                return self._explain(name)
+            case Reload(dry_run=dry_run, drain=drain):
+                return await self._reloader.reload(dry_run=dry_run, drain=drain)
+            case Cancel(request_id=request_id):
+                return await self._cancel(request_id)
+            case Activity(limit=limit, request_id=request_id):
+                return self._activity(limit, request_id)
+            case Workers():
+                return WorkersReply(workers=self._workers.status())
+            case Scale(workers=count):
+                return self._scale(count)
+            case Shutdown():
+                self._shut_down()
+                return Done()
+            case _:
+                assert_never(request)
+
+    def _pong(self) -> Pong:
+        return Pong(
+            version=__version__,
+            epoch=self._conductor.epoch,
+            pid=os.getpid(),
+            uptime_s=trio.current_time() - self._started_at,
+        )
+
+    def _status(self) -> StatusReply:
+        snapshot = self._conductor.snapshot()
+        return StatusReply(
+            version=__version__,
+            epoch=snapshot.epoch,
+            seq=snapshot.seq,
+            t=time.time(),
+            uptime_s=trio.current_time() - self._started_at,
+            listen=self._listen,
+            models=snapshot.models,
+            queue=snapshot.queue,
+            workers=self._workers.status(),
+            control_requests=self._control_requests(),
+            lease_requests=self._conductor.lease_requests,
+            config=self._in_force.status(),
+        )
+
+    async def _swap(self, name: str, *, wait: bool) -> AnyReply:
+        found = self._in_force.config.resolve(name)
+        if found is None:
+            return self._unknown(name)
+        model = found.model
+        waiter = Waiter("control", next(self._numbers), takes_lease=False)
+        asked_at = trio.current_time()
+        if not wait:
+            self._conductor.tell(Wanted(waiter, model))
+            return SwapReply(model=model, state=self._conductor.engine.state(model))
+        answers: list[Grant | ErrorInfo] = []
+        answered = trio.Event()
+
+        def take(answer: Grant | ErrorInfo) -> None:
+            answers.append(answer)
+            answered.set()
+
+        self._conductor.answer_script(waiter, take)
+        try:
+            self._conductor.tell(Wanted(waiter, model))
+            await answered.wait()  # bounded: each phase of a start has its own limit
+        finally:
+            if not answers:
+                self._conductor.forget_script(waiter)
+                self._conductor.tell(Left(waiter))
+        if isinstance(answers[0], ErrorInfo):
+            return Refusal(error=answers[0])
+        took_s = trio.current_time() - asked_at
+        return SwapReply(
+            model=model, state="ready", endpoint=answers[0].endpoint, took_s=round(took_s, 3)
+        )
+
+    async def _unload(self, name: str | None, *, at_once: bool) -> AnyReply:
+        asked_at = trio.current_time()
+        running = set(self._conductor.engine.running())
+        told = running | self._conductor.engine.coming_back()
+        if name is not None:
+            found = self._id_of(name)
+            if found is None:
+                return self._unknown(name)
+            running &= {found}
+            told &= {found}
+        swaps = {model: self._conductor.engine.swap(model) for model in running}
+        for model in told:
+            self._conductor.tell(UnloadAsked(model, at_once=at_once))
+        await self._conductor.wait_until(
+            lambda engine: all(engine.has_ended(model, swap) for model, swap in swaps.items())
+        )
+        took_s = round(trio.current_time() - asked_at, 3)
+        return UnloadReply(unloaded=tuple(sorted(running)), took_s=took_s)
+
+    def _logs(self, name: str | None, lines: int) -> AnyReply:
+        if not 1 <= lines <= Logbook.MOST_LINES:
+            most = Logbook.MOST_LINES
+            return _bad_request(f"cannot give {lines} lines: ask for 1 to {most}")
+        found = None
+        if name is not None and (found := self._id_of(name)) is None:
+            return self._unknown(name)
+        found_lines = self._logbook.last(lines, model=found)
+        return LogsReply(lines=found_lines, seq=self._conductor.log_seq)
+
+    def _explain(self, name: str) -> AnyReply:
+        found = self._in_force.config.resolve(name)
+        if found is None:
+            return self._unknown(name)
+        return self._conductor.engine.explain(found.model, self._conductor.now())
+
+    async def _cancel(self, request_id: str) -> AnyReply:
+        result = await self._cancel_request(request_id)
+        if result in {"cancelled", "finished"}:
+            return CancelReply(request_id=request_id, result=result)
+        return Refusal(
+            error=ErrorInfo(
+                code="unknown_request",
+                message=f"no request {request_id[:80]!r} is running, and none is remembered",
+            )
+        )
+
+    def _activity(self, limit: int, request_id: str | None) -> AnyReply:
+        if not 1 <= limit <= MOST_RECORDS:
+            return _bad_request(f"cannot give {limit} requests: ask for 1 to {MOST_RECORDS}")
+        newest_first = self._records.last(limit, request_id or "")
+        return ActivityReply(records=newest_first[::-1], seq=self._conductor.usage_seq)
+
+    def _scale(self, count: int) -> AnyReply:
+        if not 1 <= count <= MAX_WORKERS:
+            return _bad_request(f"cannot run {count} workers: ask for 1 to {MAX_WORKERS}")
+        self._workers.scale(count)
+        return Done()
+
+    def _id_of(self, name: str) -> str | None:
+        """Return the id of the model called `name`, be it one that was removed and still runs."""
+        found = self._in_force.config.resolve(name)
+        if found is not None:
+            return found.model
+        return name if self._conductor.engine.knows(name) else None
+
+    def _unknown(self, name: str) -> Refusal:
+        similar = self._in_force.config.suggest(name)
+        hint = f"; did you mean {', '.join(similar)}?" if similar else ""
+        return Refusal(
+            error=ErrorInfo(
+                code="unknown_model",
+                message=f"there is no model {name[:80]!r}{hint}",
+                did_you_mean=similar,
+            )
+        )
+
+
+def _bad_request(message: str) -> Refusal:
+    return Refusal(error=ErrorInfo(code="bad_request", message=message))

@@ -1,0 +1,103 @@
+"""The one socket on which clients are accepted, opened once and inherited by every worker."""
+
+import contextlib
+import errno
+import os
+import socket
+from collections.abc import Mapping
+
+from ..errors import SupervisorError
+
+# Connections that wait in the kernel while no worker takes them: during a restart, clients queue
+# here instead of being refused, and thousands may come at once: one that finds no room is let in a
+# second later, or three. The kernel cuts it to net.core.somaxconn (4096 by default).
+BACKLOG = 4096
+
+# The first socket that systemd hands over. Source: sd_listen_fds(3), SD_LISTEN_FDS_START.
+_FIRST_FD = 3
+
+
+def listening_socket(
+    host: str, port: int, environ: Mapping[str, str] = os.environ
+) -> socket.socket:
+    """Return a listening, non-blocking TCP socket; children do not inherit it unless told to.
+
+    Args:
+        host: Address or name; empty means all addresses, IPv4 and IPv6.
+        port: 0 lets the system choose.
+        environ: When systemd has opened the socket (``LISTEN_FDS``), that one is returned, and
+            `host` and `port` are not looked at.
+
+    Raises:
+        SupervisorError: It cannot be opened; says why and what would do.
+    """
+    sock = _inherited(environ) or _open(host.strip("[]"), port)
+    sock.setblocking(False)
+    sock.set_inheritable(False)
+    return sock
+
+
+def where_it_listens(sock: socket.socket) -> tuple[str | None, str]:
+    """Return the host that `sock` listens on (None for a unix socket), and the whole address."""
+    if sock.family not in {socket.AF_INET, socket.AF_INET6}:
+        return None, str(sock.getsockname())
+    host, port = sock.getsockname()[:2]
+    return host, f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _open(host: str, port: int) -> socket.socket:
+    if not 0 <= port <= 65535:
+        raise SupervisorError(f"cannot listen on {host or '*'}:{port}: the last port is 65535")
+    try:
+        if not host and socket.has_dualstack_ipv6():
+            return socket.create_server(
+                ("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG
+            )
+        family, *_, address = socket.getaddrinfo(
+            host or "0.0.0.0",  # noqa: S104  an empty host asks for exactly that
+            port,
+            type=socket.SOCK_STREAM,
+            flags=socket.AI_PASSIVE,
+        )[0]
+        return socket.create_server(address, family=family, backlog=BACKLOG)  # with SO_REUSEADDR
+    except OSError as exc:
+        raise SupervisorError(f"cannot listen on {host or '*'}:{port}: {_reason(exc)}") from exc
+
+
+def _inherited(environ: Mapping[str, str]) -> socket.socket | None:
+    if environ.get("LISTEN_PID") != str(os.getpid()):
+        return None  # set for somebody else
+    count = environ.get("LISTEN_FDS", "")
+    if count != "1":
+        raise SupervisorError(
+            f"cannot use {count or 'no'} sockets of systemd: exactly one is expected; write one "
+            "ListenStream= into the socket unit"
+        )
+    try:
+        sock = socket.socket(fileno=_FIRST_FD)
+    except OSError as exc:
+        raise SupervisorError(
+            f"cannot use the socket of systemd: descriptor {_FIRST_FD}: {exc.strerror}"
+        ) from exc
+    listening = False
+    with contextlib.suppress(OSError):
+        listening = bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+    if sock.type != socket.SOCK_STREAM or not listening:
+        sock.detach()
+        raise SupervisorError(
+            "cannot use the socket of systemd: it does not accept connections; write "
+            "ListenStream= and Accept=no into the socket unit"
+        )
+    return sock
+
+
+def _reason(error: OSError) -> str:
+    match error.errno:
+        case errno.EADDRINUSE:
+            return "another program listens there; stop it, or choose another address"
+        case errno.EADDRNOTAVAIL:
+            return "this machine has no such address"
+        case errno.EACCES:
+            return "ports below 1024 are for root; choose a higher one"
+        case _:
+            return error.strerror or "the system refused"

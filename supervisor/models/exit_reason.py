@@ -1,0 +1,79 @@
+"""Why a model's process went away, in words that may be shown to a client."""
+
+import re
+
+from arriero.protocol.values import ErrorInfo
+
+from ..processes.process import Exit
+
+# What a line of a log looks like that gives a reason. The first such line names the cause: which
+# file, which tensor; the last one what was given up because of it. Both are shown.
+_REASON = re.compile(
+    r"(?i)\b(\w*errors?|\w*exception|fail(ed|ure)?|cannot|can't|couldn't|unable|invalid|not found|"
+    r"no such|no module named|out of memory|unknown|unsupported|refused|denied|in use)\b"
+)
+
+# That it ends is told already; and llama-server writes it or not, as its log has time or has not.
+_FAREWELL = re.compile(r"(?i)\b(exiting|shutting down|terminating)\b")
+
+# llama-server's time stamp, which changes from start to start, and level. Warnings and remarks
+# about what it goes on without are no reasons.
+_STAMP = re.compile(r"\d+(?:\.\d+){3} ([DIWE]) +")
+
+# What does not belong into an answer: paths (they tell of users and disks), and whatever follows
+# an option, for it may be a key.
+_PATH = re.compile(r"(?<![\w.])(~?/[^\s'\":,;)]+/)")
+_OPTION = re.compile(r"(--?[a-z][\w-]*)([= ])(\S+)")
+
+_LONGEST = 200
+
+
+def load_failed(model: str, why: str) -> ErrorInfo:
+    """Return what to tell whoever waited for a model that cannot be started."""
+    return ErrorInfo(code="model_load_failed", message=f"model {model} failed to load: {why}")
+
+
+def why_it_failed(model: str, end: Exit, *, was_ready: bool) -> ErrorInfo:
+    """Return what to tell whoever waited for `model` or used it.
+
+    Args:
+        model: Its id.
+        end: How its process ended.
+        was_ready: Whether it served before that.
+    """
+    if end.asked:
+        return ErrorInfo(
+            code="model_unavailable", message=f"model {model} was stopped", transient=True
+        )
+    told = f"its server {end}" + _reasons(end.tail)
+    if was_ready:
+        return ErrorInfo(
+            code="model_unavailable", message=f"model {model} went away: {told}", transient=True
+        )
+    return load_failed(model, told)
+
+
+def _reasons(tail: tuple[str, ...]) -> str:
+    """Return the lines that most likely give the reason, fit to be shown, or nothing."""
+    found = [shown for line in tail if _is_reason(line) and (shown := _shown(line))]
+    if not found:
+        return ""
+    first, last = found[0], found[-1]
+    if first == last:
+        return f"; last log line: {last}"
+    return f"; first error in its log: {first}; last log line: {last}"
+
+
+def _is_reason(line: str) -> bool:
+    stamp = _STAMP.match(line)
+    if stamp is not None and stamp[1] in "DIW":
+        return False
+    return _FAREWELL.search(line) is None and (
+        stamp is not None or _REASON.search(line) is not None
+    )
+
+
+def _shown(line: str) -> str:
+    line = _STAMP.sub("", line, count=1)
+    line = _OPTION.sub(r"\1\2...", _PATH.sub("", line))
+    return " ".join("".join(char for char in line if char.isprintable()).split())[:_LONGEST]

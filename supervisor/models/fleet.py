@@ -1,0 +1,561 @@
+"""The processes of models: carries `Spawn` and `Terminate` out, and tells what becomes of them."""
+
+import logging
+import os
+import secrets
+import shutil
+from collections import deque
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+import trio
+
+from arriero.protocol.events import LogLine
+from arriero.protocol.flood_log import FloodLog
+from arriero.protocol.values import ErrorInfo, Progress
+
+from ..config.diff import launch_identity
+from ..config.load import Config, Launch, ModelConfig
+from ..errors import PortError, SpawnError
+from ..host.shortage import what_is_scarce, why
+from ..llamacpp.api_key import LEAST_SECRET, holding
+from ..llamacpp.api_key_file import read_key_file
+from ..llamacpp.load_report import is_llama_server_itself, wants_report
+from ..llamacpp.model_files import model_files
+from ..processes.port_owner import stranger_at, stranger_on
+from ..processes.ports import LAST_PORT, is_listening, pick_port
+from ..processes.process import TAIL_LINES, Exit, Running, Stream, run_process
+from ..processes.process import Launch as Command
+from ..processes.reaper import Guardian
+from ..processes.spawn import NOT_FOUND
+from ..processes.unix_sockets import make_way
+from ..progress.bytes_loaded import LoadBytes, bytes_done, total_bytes
+from ..progress.estimator import Estimate, Estimator
+from ..progress.log_lines import read_log_line
+from ..progress.proc_counters import read_load_bytes
+from ..progress.server_report import LoadingReport, ReadyReport, read_report_line
+from ..progress.stage_times import Durations, StageTimes
+from ..progress.stage_times_file import load_durations, save_durations
+from ..scheduling.dispatcher import Conductor
+from ..scheduling.events import CameUp, Ended, NotReady, Progressed, Spawned
+from ..text.redact import HIDDEN
+from .exit_reason import load_failed, why_it_failed
+from .health import Access, Answer, Outcome, wait_until_healthy, wait_until_listening
+from .liveness_watch import PulseWatch
+from .not_ready_reason import place_shown, why_not_ready
+from .output_log import Logbook
+from .server_kind import kind_of_command, kind_of_server
+from .start_retry import (
+    MOST_TRIES,
+    Otherwise,
+    complains_of_port,
+    ended_without_pipe,
+    how_to_try_again,
+)
+
+log = logging.getLogger(__name__)
+
+# Seconds between looks at how far a start is. Four a second make a smooth bar; a look costs two
+# small reads from /proc.
+LOOK_EVERY_S = 0.25
+
+# Ports that a start which has lost its own may jump over: two supervisors with the same startPort
+# that start many models at once would otherwise meet again at the next one, and the next.
+_PORT_JUMP = 100
+
+# Seconds that a server which was told by `env` to report has to live on when it is ready, before
+# anybody is let in: without our pipe it ends itself 0.001 s after that.
+_PROBATION_S = 0.1
+
+# Commands that are remembered for ending themselves when they are asked for their report.
+_MOST_WITHOUT_REPORT = 500
+
+# Characters of a line of its log that are kept for the text of an error.
+_LONGEST_LINE = 1000
+
+# Of a key that is made for a start, before it is written in hexadecimal digits.
+_KEY_BYTES = 32
+
+
+class Fleet:
+    """Runs the processes of models, one task each."""
+
+    def __init__(
+        self,
+        config: Callable[[], Config],
+        conductor: Conductor,
+        *,
+        nursery: trio.Nursery,
+        guardian: Guardian,
+        logbook: Logbook,
+        durations_path: Path,
+    ) -> None:
+        self._config = config
+        self._conductor = conductor
+        self._nursery = nursery
+        self._guardian = guardian
+        self._logbook = logbook
+        self._durations_path = durations_path
+        self._durations: Durations = load_durations(durations_path)
+        self._starts: dict[int, _Start] = {}
+        self._flood = FloodLog(log)
+        self._without_report: dict[str, None] = {}  # fingerprints of commands, the oldest first
+
+    def spawn(self, model: str, swap: int) -> None:
+        """Begin to start `model`; what becomes of it is told to the conductor."""
+        config = self._config().models[model]
+        start = self._starts[swap] = _Start(
+            config,
+            swap,
+            self._conductor,
+            self._logbook,
+            learned=self._durations.get(config.fingerprint),
+            learn=partial(self._learn, config.fingerprint),
+            now=lambda: self._config().models.get(model, config),
+        )
+        self._nursery.start_soon(self._run, start)
+
+    def terminate(self, swap: int, grace_s: float) -> None:
+        """Begin to end the process of the start `swap`."""
+        if start := self._starts.get(swap):
+            if grace_s == 0 and start.config.stop_command:
+                # What runs elsewhere, such as a container, is not ended by killing what began it.
+                grace_s = start.config.unload_timeout_s
+            start.stop(grace_s)
+
+    def key_of(self, model: str) -> str:
+        """Return the key that the server of `model`, which runs, is shown; empty for none."""
+        keys = [start.access.key for start in self._starts.values() if start.config.model == model]
+        return keys[-1] if keys else ""
+
+    def _learn(self, fingerprint: str, observed: StageTimes) -> None:
+        self._durations.learn(fingerprint, observed)
+        save_durations(self._durations_path, self._durations)
+
+    async def _run(self, start: "_Start") -> None:
+        config = start.config
+        try:
+            end = await self._try(start)
+            error = start.failure or why_it_failed(config.model, end, was_ready=start.is_ready)
+        except (SpawnError, PortError) as exc:
+            error = load_failed(config.model, str(exc))
+        except Exception as exc:  # noqa: BLE001  it ends this start, and nothing else
+            if what_is_scarce(exc) is None:
+                self._flood.exception("model.bug model=%s", config.model, exc=exc)
+            error = load_failed(config.model, f"cannot start it: {why(exc)}")
+        finally:
+            del self._starts[start.swap]
+        log.info("model.ended model=%s swap=%d reason=%r", config.model, start.swap, error.message)
+        self._conductor.tell(Ended(config.model, start.swap, error))
+
+    async def _try(self, start: "_Start") -> Exit:
+        """Start it, and again as long as it is not to blame that it ended; return its last end."""
+        model, fingerprint = start.config.model, start.config.fingerprint
+        start.is_itself = is_llama_server_itself(start.config.command, dict(start.config.env))
+        while True:
+            launch = self._launch(start)
+            start.asks_for_report = (
+                wants_report(dict(launch.env), is_itself=start.is_itself)
+                and fingerprint not in self._without_report
+            )
+            log.info("model.starting model=%s swap=%d", model, start.swap)
+            end = await start.run(launch, self._guardian, partial(self._stop_argv, start))
+            if start.ended_without_pipe(end):
+                self._without_report[fingerprint] = None
+                if len(self._without_report) > _MOST_WITHOUT_REPORT:
+                    del self._without_report[next(iter(self._without_report))]
+            otherwise = start.how_to_try_again(end)
+            if otherwise is None:
+                return end
+            log.warning("model.again model=%s swap=%d with=%r", model, start.swap, otherwise)
+
+    def _launch(self, start: "_Start") -> Launch:
+        """Choose a port and a key, and make sure that nobody else answers there."""
+        config = start.config
+        if config.wants_port:
+            taken = {port for other in self._starts.values() for port in other.ports}
+            now = self._config()
+            theirs = {model.port for model in now.models.values() if model.port is not None}
+            if start.tries == 0:
+                start.port = pick_port(
+                    now.start_port, taken, preferred=config.port, reserved=theirs
+                )
+            else:
+                first = min(LAST_PORT, now.start_port + secrets.randbelow(_PORT_JUMP))
+                start.port = pick_port(first, taken, reserved=theirs)
+        start.without = holding(self._config().api_keys, os.environ)
+        inherited = {name: os.environ[name] for name in os.environ.keys() - start.without}
+        launch = config.launch(start.port, start.fresh_key, inherited)
+        key = launch.wanted.key
+        if launch.wanted.file:
+            key = read_key_file(launch.wanted.file)
+        start.access = Access(key, launch.socket)
+        if launch.socket is not None:
+            make_way(launch.socket)
+        if launch.port is not None and is_listening(launch.port):
+            raise PortError(
+                f"cannot use port {launch.port}: another program listens there; stop it, "
+                "or write ${PORT} into cmd and proxy"
+            )
+        return launch
+
+    def _stop_argv(self, start: "_Start", pid: int) -> tuple[str, ...]:
+        """Return the command that ends the process `pid`; none: SIGTERM.
+
+        What was written since the start acts, if no more than that was: a command for another
+        start may name what this one has not got.
+        """
+        config = self._config().models.get(start.config.model, start.config)
+        if launch_identity(config) != launch_identity(start.config):
+            config = start.config
+        return config.launch(start.port, start.fresh_key).stop_argv(pid)
+
+
+def missing_program(config: ModelConfig) -> ErrorInfo | None:
+    """Return why `config` cannot be started, if that is because there is no such program."""
+    program = config.command[0]
+    path = dict(config.env).get("PATH", os.environ.get("PATH"))
+    if shutil.which(program, path=path) is not None:
+        return None
+    return load_failed(config.model, f"cannot start {os.path.basename(program)!r}: {NOT_FOUND}")
+
+
+class _Start:
+    """One start of one model, from spawn to end."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        swap: int,
+        conductor: Conductor,
+        logbook: Logbook,
+        *,
+        learned: StageTimes | None,
+        learn: Callable[[StageTimes], None],
+        now: Callable[[], ModelConfig],
+    ) -> None:
+        self.config = config
+        self._config_now = now
+        self.swap = swap
+        self.port: int | None = None  # chosen for it
+        self.endpoint_port: int | None = None  # where it answers; mostly the same
+        # It may stand on a command line, and must not look like an option there.
+        self.fresh_key = secrets.token_hex(_KEY_BYTES)
+        self.access = Access()
+        self.without: frozenset[str] = frozenset()  # what it does not get of our environment
+        self.tries = 0  # that have ended
+        self.is_itself = False  # what is started is surely llama-server, and nothing more
+        self.asks_for_report = False
+        self.is_ready = False
+        self.failure: ErrorInfo | None  # set when it is ended for that
+        self._kind = config.kind or kind_of_command(config.command)
+        self._conductor = conductor
+        self._logbook = logbook
+        self._learn = learn
+        self._began_at = trio.current_time()
+        self._estimator = Estimator(learned, self._began_at)
+        self._running: Running | None = None
+        self._grace_s: float | None = None  # set when it was told to end before it ran
+        self._told: tuple[str, float | None] | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        """Forget the try before this one."""
+        self._reported_ready = trio.Event()
+        self._ready_at: float | None = None  # by its report, or by its answer
+        self._told_why = ""
+        self._log: deque[str] = deque(maxlen=TAIL_LINES)
+        self._complained = False  # it cannot have its port
+        self._is_displaced = False
+        self.failure = None
+
+    @property
+    def ports(self) -> list[int]:
+        """Those that nobody else may have."""
+        return [port for port in (self.port, self.endpoint_port) if port is not None]
+
+    def stop(self, grace_s: float) -> None:
+        """End it, now or as soon as it runs."""
+        self._grace_s = grace_s
+        if self._running is not None:
+            self._running.stop(grace_s=grace_s)
+
+    async def run(
+        self, launch: Launch, guardian: Guardian, stop_argv: Callable[[int], tuple[str, ...]]
+    ) -> Exit:
+        """Start the process, tell how far it is, tell when it is ready, and wait for its end.
+
+        Args:
+            launch: What to start.
+            guardian: Of the process.
+            stop_argv: Process id -> command that ends it, when it has to end; none: SIGTERM.
+
+        Raises:
+            SpawnError: It could not be started.
+        """
+        self._begin()
+        self.endpoint_port = launch.port
+        ends: list[Exit] = []
+
+        async def run(task_status: trio.TaskStatus[Running]) -> None:
+            command = Command(
+                argv=launch.command,
+                env=dict(launch.env),
+                port=launch.port,
+                socket=launch.socket,
+                without=self.without,
+                report=self.asks_for_report,
+                stop_argv=stop_argv,
+            )
+            ends.append(
+                await run_process(
+                    command, on_line=self._take, guardian=guardian, task_status=task_status
+                )
+            )
+            nursery.cancel_scope.cancel()
+
+        failure: SpawnError | None = None
+        async with trio.open_nursery() as nursery:
+            try:
+                self._running = await nursery.start(run)
+            except SpawnError as exc:
+                failure = exc  # raised below: out of here it would come in an exception group
+            else:
+                if self._grace_s is not None:
+                    self._running.stop(grace_s=self._grace_s)
+                pid = self._running.pid
+                self._conductor.tell(Spawned(self.config.model, self.swap, pid, launch.endpoint))
+                await self._get_ready(launch, pid)
+                if self.is_ready:
+                    await self._watch_pulse(launch, pid)
+        if failure is not None:
+            raise failure
+        self._running = None
+        self.tries += 1
+        return replace(ends[0], tail=tuple(self._log))
+
+    def ended_without_pipe(self, end: Exit) -> bool:
+        """Say whether it ended because it was asked for its report."""
+        at = self._ready_at
+        ready_for_s = None if at is None else trio.current_time() - at
+        return ended_without_pipe(
+            end,
+            reported=self.asks_for_report,
+            is_itself=self.is_itself,
+            ready_for_s=ready_for_s,
+        )
+
+    def how_to_try_again(self, end: Exit) -> Otherwise | None:
+        """Return how a start that has ended so is tried again; None: it is not."""
+        if self.is_ready or self._grace_s is not None or self.tries >= MOST_TRIES:
+            return None
+        return how_to_try_again(
+            end,
+            displaced=self._is_displaced,
+            chooses_port=self.config.wants_port,
+            without_pipe=self.ended_without_pipe(end),
+        )
+
+    async def _get_ready(self, launch: Launch, pid: int) -> None:
+        """Return when it serves, having told so; is cancelled when it ends before that."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch, launch, pid)
+            await self._wait_until_ready(launch)
+            nursery.cancel_scope.cancel()
+        if self.asks_for_report and not self.is_itself:
+            await trio.sleep(_PROBATION_S)  # is cancelled when it ends
+        if await self._has_lost_its_place(launch, pid):
+            return
+        self.is_ready = True
+        now = trio.current_time()
+        self._ready_at = self._ready_at or now
+        if self.tries == 0:
+            self._learn(self._estimator.finish(now))
+        log.info(
+            "model.ready model=%s swap=%d start_s=%.2f",
+            self.config.model,
+            self.swap,
+            now - self._began_at,
+        )
+        self._conductor.tell(CameUp(self.config.model, self.swap, self._kind or "unknown"))
+
+    async def _watch_pulse(self, launch: Launch, pid: int) -> None:
+        """Notice when it shows no sign of life any more; is cancelled when it ends."""
+        await PulseWatch(
+            conductor=self._conductor,
+            config=self._config_now,
+            swap=self.swap,
+            launch=launch,
+            pid=pid,
+            access=self.access,
+            has_slots=self._kind == "llama-server",
+        ).run()
+
+    async def _wait_until_ready(self, launch: Launch) -> None:
+        """Return when it answers at its endpoint; its own report only makes us ask at once."""
+        answer: Answer | None = None
+        async with trio.open_nursery() as nursery:
+            with trio.CancelScope() as unhurried:
+
+                async def hurry() -> None:
+                    await self._reported_ready.wait()
+                    unhurried.cancel()
+
+                nursery.start_soon(hurry)
+                answer = await self._ask(launch, self._began_at)
+            if unhurried.cancelled_caught:
+                answer = await self._ask(launch, trio.current_time())
+            nursery.cancel_scope.cancel()
+        if self._kind is None and answer is not None:
+            self._kind = await kind_of_server(launch.base_url, answer, self.access)
+
+    async def _ask(self, launch: Launch, since: float) -> Answer | None:
+        """Return the first good answer; None if nothing is asked, once its endpoint accepts."""
+        url = launch.health_url or launch.base_url
+        shown = place_shown(launch.endpoint)
+
+        def note(outcome: Outcome | None) -> None:
+            is_said = self._reported_ready.is_set()
+            why = why_not_ready(outcome, url, shown, says_ready=is_said)
+            if why != self._told_why:
+                self._told_why = why
+                self._conductor.tell(NotReady(self.config.model, self.swap, why))
+
+        if launch.health_url is None:
+            await wait_until_listening(url, started_at=since, access=self.access, note=note)
+            return None
+        return await wait_until_healthy(url, started_at=since, access=self.access, note=note)
+
+    async def _has_lost_its_place(self, launch: Launch, pid: int) -> bool:
+        """Say whether somebody else has its port; then its end has begun.
+
+        Where the operator says how it is stopped, it may well be no process of ours that serves.
+        """
+        if launch.stop_command:
+            return False
+        if launch.socket is not None:
+            place = f"socket {os.path.basename(launch.socket)!r}"  # clients read it: no folders
+            look = partial(stranger_at, launch.socket, pid)
+        elif launch.port is not None:
+            place = f"port {launch.port}"
+            host = urlsplit(launch.endpoint).hostname or ""
+            look = partial(stranger_on, launch.port, host, pid)
+        else:
+            return False
+        itself = self.is_itself or self._complained
+        stranger = await trio.to_thread.run_sync(partial(look, listens_itself=itself))
+        if stranger is None:
+            return False
+        log.warning(
+            "model.port_taken model=%s swap=%d port=%s by=%d",
+            self.config.model,
+            self.swap,
+            launch.port or launch.socket,
+            stranger,
+        )
+        taken = f"another program took its {place} while it was starting"
+        if self.config.wants_port:
+            why = f"{taken}; ask again: another port is chosen for each start"
+            failed = load_failed(self.config.model, why)
+            self.failure = msgspec.structs.replace(failed, code="model_unavailable", transient=True)
+        else:
+            why = f"{taken}; stop that program, or write ${{PORT}} into cmd and proxy"
+            self.failure = load_failed(self.config.model, why)
+        self._is_displaced = True
+        assert self._running is not None  # it is cancelled when it ends
+        self._running.stop(grace_s=self.config.unload_timeout_s)
+        return True
+
+    async def _watch(self, launch: Launch, pid: int) -> None:
+        """Look again and again how far it is."""
+        files = model_files(launch.command, dict(launch.env))
+        total = total_bytes(files)
+        first: LoadBytes | None = None
+        while True:
+            if total and (now_read := read_load_bytes(pid)) is not None:
+                first = first or now_read
+                done = bytes_done(first, now_read, total)
+                self._estimator.bytes(done, total, trio.current_time())
+            self._tell()
+            await trio.sleep(LOOK_EVERY_S)
+
+    def _take(self, stream: Stream, line: bytes) -> None:
+        """Take note of one line of its output. What it says to us alone is not logged."""
+        report = read_report_line(line) if stream == "stdout" else None
+        if report is None:
+            text = self.without_key(line.decode(errors="replace"))
+            self._log.append(text[:_LONGEST_LINE])
+            self._complained = self._complained or (not self.is_ready and complains_of_port(text))
+            self._logbook.add(self.config.model, stream, text)
+            self._conductor.publish(LogLine(model=self.config.model, line=text, stream=stream))
+        if self.is_ready:
+            return
+        now = trio.current_time()
+        if isinstance(report, ReadyReport):  # only llama-server speaks so
+            self._kind = self._kind or "llama-server"
+            self._ready_at = self._ready_at or now
+            self._reported_ready.set()
+        elif isinstance(report, LoadingReport):
+            self._estimator.report(report, now)
+            self._tell()
+        elif (hint := read_log_line(line)) is not None:
+            self._estimator.log(hint, now)
+            self._tell()
+
+    def without_key(self, text: str) -> str:
+        """Return what it has written, such as with ``set -x``, without the key that it wants."""
+        key = self.access.key
+        return text.replace(key, HIDDEN) if len(key) >= LEAST_SECRET else text
+
+    def _tell(self) -> None:
+        """Tell how far it is, unless that was just told."""
+        now = trio.current_time()
+        estimate: Estimate = self._estimator.at(now)
+        percent = None if estimate.fraction is None else int(100 * estimate.fraction)
+        if (estimate.phase, percent) == self._told:
+            return
+        self._told = (estimate.phase, percent)
+        self._conductor.tell(
+            Progressed(
+                Progress(
+                    model=self.config.model,
+                    swap=self.swap,
+                    phase=estimate.phase,
+                    elapsed_s=now - self._began_at,
+                    fraction=estimate.fraction,
+                    eta_s=estimate.eta_s,
+                    bytes_done=estimate.bytes_done,
+                    bytes_total=estimate.bytes_total,
+                )
+            )
+        )
+
+
+@asynccontextmanager
+async def open_fleet(
+    config: Callable[[], Config],
+    conductor: Conductor,
+    *,
+    guardian: Guardian,
+    logbook: Logbook,
+    durations_path: Path,
+) -> AsyncGenerator[Fleet, None]:
+    """Run processes of models while the block runs; on leaving, those that run are ended.
+
+    `config` gives the configuration in force: a start takes what it says at that moment.
+    """
+    async with trio.open_nursery() as nursery:
+        yield Fleet(
+            config,
+            conductor,
+            nursery=nursery,
+            guardian=guardian,
+            logbook=logbook,
+            durations_path=durations_path,
+        )
+        nursery.cancel_scope.cancel()

@@ -1,0 +1,61 @@
+"""Loads models before anybody asks for them. Doing; what is worth loading is decided by `room`.
+
+Clients come first: a model that is loaded for nobody takes nothing away, and makes room at once.
+"""
+
+import logging
+from collections.abc import Iterable
+
+from ..placement.policy import Room, left_running
+from ..scheduling.dispatcher import Conductor
+from ..scheduling.events import Left, Waiter, Wanted
+
+log = logging.getLogger(__name__)
+
+
+async def preload(models: Iterable[str], room: Room, conductor: Conductor) -> None:
+    """Start `models`, each when the one before is ready.
+
+    llama-swap starts them all in turn, whatever each one stops; what is running in the end is the
+    same here, without the starts that are for nothing.
+
+    Args:
+        models: Ids, in the order in which they are started.
+        room: Which of them can run beside which.
+        conductor: Starts them.
+    """
+    models = tuple(models)
+    kept = left_running(models, room)
+    for model in models:
+        if model not in kept:
+            log.warning(
+                "preload.left_out model=%s reason='another one of preload would stop it'", model
+            )
+    for number, model in enumerate(kept, start=1):
+        try:
+            await _load(model, Waiter("preload", number, takes_lease=False), conductor)
+        except Exception:  # it ends this one, and nothing else
+            log.exception("preload.bug model=%s", model)
+
+
+async def _load(model: str, waiter: Waiter, conductor: Conductor) -> None:
+    """Start `model` as soon as nobody waits for any, and return when that is over."""
+    engine = conductor.engine
+    await conductor.wait_until(lambda engine: not engine.queue())  # clients come first
+    if not engine.knows(model):
+        return  # a reload was quicker
+    plan = engine.explain(model, conductor.now())
+    if plan.action in {"swap", "wait"}:
+        log.warning("preload.left_out model=%s reason=%r", model, plan.why)
+        return
+    conductor.tell(Wanted(waiter, model))
+    # Its start goes on, but whoever wants another model need not wait for the end of it.
+    conductor.tell(Left(waiter))
+    swap = engine.swap(model)
+    await conductor.wait_until(
+        lambda engine: engine.has_ended(model, swap) or engine.state(model) != "starting"
+    )
+    for status in engine.models(conductor.now(), 0.0):
+        if status.model == model and status.state != "ready":
+            why = status.error.message if status.error else "it was stopped before it was ready"
+            log.warning("preload.failed model=%s reason=%r", model, why)

@@ -1,0 +1,72 @@
+"""Which program it is that serves a model. Never told by the model's name.
+
+What is written in the configuration counts first. Then what a command surely starts, so that it
+is known before the first answer; then what the server says of itself.
+
+Sources: llama.cpp, tools/server/server-http.cpp ("Server: llama.cpp" in every answer);
+vLLM, vllm/entrypoints/serve/instrumentator/basic.py (GET /version).
+"""
+
+import os
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Final
+
+import msgspec
+import trio
+
+from arriero.protocol.records import UpstreamKind
+
+from ..llamacpp.command import server_options
+from .health import PLAIN, Access, Answer, probe
+
+# Seconds for the one question that is asked of a server that is ready but has not said what it is.
+ASK_LIMIT_S: Final = 1.0
+
+_LLAMA_SERVER: Final = "llama.cpp"  # as `Server` says it
+_LLAMA_IMAGE: Final = "ghcr.io/ggml-org/llama.cpp"
+
+
+class _Version(msgspec.Struct):
+    version: str
+
+
+_version: Final = msgspec.json.Decoder(_Version)
+
+
+def kind_of_command(command: Sequence[str]) -> UpstreamKind | None:
+    """Return what `command` (program and arguments) surely starts; None if that is not plain."""
+    if server_options(command, {}) is not None:
+        return "llama-server"
+    if any(word.startswith(_LLAMA_IMAGE) for word in command):
+        return "llama-server"
+    if any(
+        os.path.basename(word) == "vllm" and then == "serve" for word, then in pairwise(command)
+    ):
+        return "vllm"
+    return None
+
+
+async def kind_of_server(endpoint: str, health: Answer, access: Access = PLAIN) -> UpstreamKind:
+    """Return what answers at `endpoint`; asks it at most once, and not for long.
+
+    Args:
+        endpoint: Its base URL.
+        health: What it answered when it was asked whether it is ready.
+        access: How it is reached.
+    """
+    if health.server == _LLAMA_SERVER:
+        return "llama-server"
+    with trio.move_on_after(ASK_LIMIT_S):
+        answer = await probe(f"{endpoint}/version", with_body=True, access=access)
+        if answer is not None and answer.status == 200 and _is_version(answer.body):
+            return "vllm"
+    return "unknown"
+
+
+def _is_version(body: bytes) -> bool:
+    try:
+        _version.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return False
+    return True

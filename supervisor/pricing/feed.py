@@ -1,0 +1,172 @@
+"""Keeps the list of prices that comes from a URL up to date. Doing.
+
+No request ever waits for it: whoever asks gets the last good list. That one is kept on disk, so
+that a start without the network has prices, too. It is a convenience: losing it costs prices, no
+start.
+"""
+
+import hashlib
+import logging
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import trio
+
+from arriero.protocol.flood_log import FloodLog
+
+from ..host.atomic_file import read_file, replace_file
+from ..host.shortage import why
+from ..text.redact import masked_text
+from .by_pattern import PriceSource
+from .http_get import FetchFailed, fetch
+from .price_list import MAX_LIST_BYTES, BadPriceList, PriceList, read_price_list
+
+log = logging.getLogger(__name__)
+
+FILE_NAME: Final = "prices.json"
+
+# Seconds for one attempt. What models.dev publishes takes one.
+FETCH_LIMIT_S: Final = 60.0
+
+# Seconds until the next attempt after one that failed: the shortest pause that can be configured.
+RETRY_S: Final = 60.0
+
+
+class _Copy(msgspec.Struct):
+    """The file on disk: a list, and of which URL it is."""
+
+    of: str
+    data: msgspec.Raw
+
+
+_copy = msgspec.json.Decoder(_Copy)
+
+# What stands around the list in that file.
+_AROUND_BYTES: Final = 200
+
+
+class PriceFeed:
+    """The list of prices that the URL of the configuration in force leads to."""
+
+    def __init__(self, source: Callable[[], PriceSource | None], copy: Path) -> None:
+        """Build it; nothing is read yet.
+
+        Args:
+            source: Gives what the configuration in force says.
+            copy: Where the last good list is kept.
+        """
+        self._source = source
+        self._copy = copy
+        self._url: str | None = None
+        self._listed: PriceList | None = None
+        self._is_failing = False
+        self._tried_at = -math.inf
+        self._woken = trio.Event()
+        self._flood = FloodLog(log)
+
+    @property
+    def listed(self) -> PriceList | None:
+        """The last good list; None if there is none yet, or no URL."""
+        source = self._source()
+        return self._listed if source is not None and source.url == self._url else None
+
+    def follow(self) -> None:
+        """Look at the configuration again: it may have another URL, or another pause."""
+        self._woken.set()
+
+    async def load_copy(self) -> None:
+        """Take the copy on disk, if it is of the URL in force."""
+        source = self._source()
+        url = None if source is None else source.url
+        self._url, self._listed = url, None
+        self._is_failing, self._tried_at = False, -math.inf
+        if url is not None:
+            try:
+                self._listed = await trio.to_thread.run_sync(_load, self._copy, url)
+            except RuntimeError as exc:  # no thread: the list is fetched
+                log.warning("prices.unreadable path=%s reason=%s", self._copy, why(exc))
+
+    async def run(self, changed: Callable[[], None]) -> None:
+        """Fetch the list whenever it is time; never return.
+
+        Args:
+            changed: Called when there is another list.
+        """
+        while True:
+            self._woken = trio.Event()
+            source = self._source()
+            if source is None or source.url is None:
+                await self._woken.wait()
+                continue
+            if source.url != self._url:
+                await self.load_copy()
+                changed()
+                continue  # while it was read there may have come yet another configuration
+            pause_s = RETRY_S if self._is_failing else source.refresh_s
+            with trio.move_on_at(self._tried_at + pause_s) as waiting:
+                await self._woken.wait()
+            if not waiting.cancelled_caught:
+                continue
+            try:
+                if await self._try(source.url):
+                    changed()
+            except Exception as exc:  # noqa: BLE001  it ends this attempt, and nothing else
+                self._is_failing = True
+                self._flood.exception("prices.bug", exc=exc)
+
+    async def _try(self, url: str) -> bool:
+        """Fetch the list once; whether there is another one now."""
+        self._tried_at = trio.current_time()
+        try:
+            data, listed = await _fetched(url)
+        except (FetchFailed, BadPriceList) as exc:
+            if not self._is_failing:  # the next ones are no news
+                self._is_failing = True
+                uses = "none" if self._listed is None else "the last one"
+                log.warning(
+                    "prices.not_fetched url=%s reason=%r uses=%r", masked_text(url), str(exc), uses
+                )
+            return False
+        if self._is_failing or self._listed is None:
+            log.info("prices.fetched url=%s prices=%d", masked_text(url), len(listed))
+        self._is_failing = False
+        if listed == self._listed:
+            return False
+        self._listed = listed
+        await trio.to_thread.run_sync(_save, self._copy, url, data)
+        return True
+
+
+async def _fetched(url: str) -> tuple[bytes, PriceList]:
+    with trio.move_on_after(FETCH_LIMIT_S):
+        data = await fetch(url, MAX_LIST_BYTES)
+        # In a thread: reading the largest list takes half a second.
+        return data, await trio.to_thread.run_sync(read_price_list, data)
+    raise FetchFailed(f"it took longer than {FETCH_LIMIT_S:g} s")
+
+
+def _digest(url: str) -> str:
+    """Return what stands for `url` on disk: it may hold a key."""
+    return hashlib.sha256(url.encode()).hexdigest()
+
+
+def _load(path: Path, url: str) -> PriceList | None:
+    try:
+        data = read_file(path, MAX_LIST_BYTES + _AROUND_BYTES)
+        if data is None:
+            return None
+        copy = _copy.decode(data)
+        return read_price_list(bytes(copy.data)) if copy.of == _digest(url) else None
+    except (OSError, ValueError, RecursionError, BadPriceList) as exc:
+        log.warning("prices.unreadable path=%s reason=%s", path, exc)
+        return None
+
+
+def _save(path: Path, url: str, data: bytes) -> None:
+    try:
+        replace_file(path, msgspec.json.encode(_Copy(of=_digest(url), data=msgspec.Raw(data))))
+    except OSError as exc:
+        log.warning("prices.not_saved path=%s reason=%s", path, exc)

@@ -1,0 +1,158 @@
+"""Who listens on a TCP port of this machine, and which port nobody listens on.
+
+Linux's own table is read instead of connecting: that has no effect on the listener, and sees one
+that is too busy to accept.
+
+Source of the table's format: the kernel's Documentation/networking/proc_net_tcp.rst.
+"""
+
+import ipaddress
+import socket
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import TypeAlias
+
+import trio
+
+from ..errors import PortError
+
+LAST_PORT = 65535
+
+_IPAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+# State of a connection in /proc/net/tcp (include/net/tcp_states.h).
+_SYN_RECEIVED = b"03"
+_LISTENING = b"0A"
+
+# Seconds between two looks at a port that has to close: the first and the longest.
+_FIRST_PAUSE_S = 0.002
+_LAST_PAUSE_S = 0.05
+
+# Where the search goes on, by first port. A port is a thing of the whole machine, and so is the
+# place where this process last found a free one: a port that was just given back is the last to
+# be given out, so whoever still believes in the old process does not reach a new one.
+_cursors: dict[int, int] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A socket on which somebody listens.
+
+    Attributes:
+        address, port: Where.
+        uid: The user who made it.
+        inode: Its number; the open files of a process show the same.
+    """
+
+    address: _IPAddress
+    port: int
+    uid: int
+    inode: int
+
+
+def pick_port(
+    start: int,
+    taken: Collection[int],
+    host: str = "127.0.0.1",
+    *,
+    preferred: int | None = None,
+    reserved: Collection[int] = (),
+) -> int:
+    """Return a port from `start` on that is free on `host`, another one with each call.
+
+    Args:
+        start: The first port to be considered; 65535 is the last.
+        taken: Ports that are promised to somebody who does not listen yet.
+        host: Address on which the port will be listened on.
+        preferred: Returned whenever it is free.
+        reserved: Ports that others prefer: only where no other is free.
+
+    Raises:
+        PortError: None is free.
+    """
+    busy = {listener.port for listener in _listeners()} | set(taken)
+    if preferred is not None and preferred not in busy and _is_bindable(host, preferred):
+        return preferred
+    first = max(_cursors.get(start, start), start)
+    for unwelcome in (busy.union(reserved), busy):
+        for port in chain(range(first, LAST_PORT + 1), range(start, min(first, LAST_PORT + 1))):
+            if port not in unwelcome and _is_bindable(host, port):
+                _cursors[start] = port + 1
+                return port
+    raise PortError(
+        f"cannot find a free port from {start} to {LAST_PORT} on {host}; choose a lower startPort"
+    )
+
+
+def is_listening(port: int, host: str = "127.0.0.1") -> bool:
+    """Return whether somebody would answer who connects to `port` of `host`."""
+    return any(True for _ in listeners_on(port, host))
+
+
+def listeners_on(port: int, host: str = "127.0.0.1") -> Iterator[Listener]:
+    """Give those of whom one would answer who connects to `port` of `host`."""
+    wanted = _address_of(host)
+    for listener in _listeners():
+        if listener.port == port and _answers(listener.address, wanted):
+            yield listener
+
+
+async def wait_port_closed(port: int, host: str = "127.0.0.1") -> None:
+    """Return once nobody listens on `port`. How long is too long is the caller's to say."""
+    pause_s = _FIRST_PAUSE_S
+    while is_listening(port, host):
+        await trio.sleep(pause_s)
+        pause_s = min(2 * pause_s, _LAST_PAUSE_S)
+
+
+def _answers(bound: _IPAddress, wanted: _IPAddress | None) -> bool:
+    """Return whether a socket bound to `bound` is in the way of `wanted` (None: any address)."""
+    return wanted is None or wanted.is_unspecified or bound.is_unspecified or bound == wanted
+
+
+def _address_of(host: str) -> _IPAddress | None:
+    try:
+        return ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return None  # a name: whatever it stands for
+
+
+def _listeners() -> Iterator[Listener]:
+    for path in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            with open(path, "rb") as table:
+                next(table)  # the headline
+                for row in table:
+                    _, local, _, state, *_, uid, _, inode, _ = row.split(maxsplit=10)
+                    if state == _LISTENING:
+                        address, _, port = local.partition(b":")
+                        yield Listener(_read_address(address), int(port, 16), int(uid), int(inode))
+                    elif state != _SYN_RECEIVED:
+                        break  # listeners come first; there may be thousands of connections
+        except FileNotFoundError:
+            continue  # no IPv6 on this machine
+
+
+def _read_address(text: bytes) -> _IPAddress:
+    """Read an address as the table shows it: words of 32 bits in the machine's byte order."""
+    raw = bytes.fromhex(text.decode())
+    if socket.htons(1) != 1:  # little-endian
+        raw = b"".join(raw[at : at + 4][::-1] for at in range(0, len(raw), 4))
+    address = ipaddress.ip_address(raw)
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
+
+
+def _is_bindable(host: str, port: int) -> bool:
+    try:
+        family, kind, number, _, address = socket.getaddrinfo(
+            host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, number) as probe:
+            # as llama-server does it: connections of an earlier server that linger do not matter
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError:
+        return False
+    return True

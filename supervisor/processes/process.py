@@ -1,0 +1,402 @@
+"""One child process for exactly as long as one task lives.
+
+"Ended" means: the process that was started is reaped, its group is empty, its output is read to
+the end, and nobody listens on its port. What it started and what left its group is killed too,
+if it holds the output or the port.
+"""
+
+import logging
+import math
+import os
+import signal
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import IO, Protocol, TypeVar
+
+import trio
+
+from ..errors import SpawnError
+from ..host.shortage import what_is_scarce
+from .output import Output, Stream
+from .ports import is_listening, wait_port_closed
+from .procfs import group_exists, group_members
+from .reaper import Guardian
+from .reaper_child import kill, marked_processes
+from .spawn import Launch, spawn
+from .unix_sockets import is_listening_at, wait_socket_closed
+
+log = logging.getLogger(__name__)
+
+_Seen = TypeVar("_Seen")
+
+# Seconds from SIGTERM to SIGKILL. Precedents: trio.run_process 5, docker stop 10, systemd 90.
+# llama-server has nothing to save and ends in 0.02 s.
+TERM_GRACE_S = 10.0
+
+# Seconds after SIGKILL until a process counts as stuck in the kernel. Giving some 80 GB of locked
+# memory and a GPU context back takes seconds; beyond this a driver hangs.
+KILL_WAIT_S = 30.0
+
+# Seconds that what outlives the leader gets to let go of output and port, once before it is
+# killed and once after. Both together are the half second that an end may be noticed late.
+_SETTLE_S = 0.25
+
+# Lines that are kept for the text of an error. llama-server writes 12 about a missing file.
+TAIL_LINES = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exit:
+    """How a process ended.
+
+    Attributes:
+        code: Its exit code; -N means that signal N ended it.
+        ran_s: Seconds from its start to its end.
+        asked: It was asked to end, by `Running.stop` or by cancellation.
+        killed: It did not end within its grace and was sent SIGKILL.
+        tail: The last lines of its standard error, oldest first.
+        survivors: Processes of its group that even SIGKILL did not end within `KILL_WAIT_S`.
+        port_closed: Nobody listens on its port, or its unix socket. False: somebody does whom it
+            did not start.
+    """
+
+    code: int
+    ran_s: float
+    asked: bool
+    killed: bool = False
+    tail: tuple[str, ...] = ()
+    survivors: tuple[int, ...] = ()
+    port_closed: bool = True
+
+    def __str__(self) -> str:
+        after = f"after {self.ran_s:.1f} s"
+        if self.code >= 0:
+            return f"exited with code {self.code} {after}"
+        name = signal.strsignal(-self.code) or f"signal {-self.code}"
+        return f"ended by signal {-self.code} ({name}) {after}"
+
+
+class Running(Protocol):
+    """A process that runs; what `nursery.start(run_process, ...)` gives."""
+
+    @property
+    def pid(self) -> int:
+        """Its process id, which is that of its group as well."""
+
+    @property
+    def started_at(self) -> float:
+        """When it was started, as `trio.current_time` counts."""
+
+    def stop(self, *, grace_s: float) -> None:
+        """Ask it to end: SIGTERM to its group now, SIGKILL after `grace_s` (0: at once).
+
+        Where `Launch.stop_argv` gives a command, that is run in the place of SIGTERM, and has
+        `grace_s` as well; if it fails, SIGTERM follows.
+
+        Returns at once; `run_process` returns when it has ended. May be called again with less
+        patience (more has no effect), and after the end (no effect).
+        """
+
+
+async def run_process(
+    launch: Launch,
+    *,
+    on_line: Callable[[Stream, bytes], None],
+    guardian: Guardian,
+    term_grace_s: float = TERM_GRACE_S,
+    task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED,
+) -> Exit:
+    """Run one process; it lives neither longer nor shorter than this task.
+
+    ``await nursery.start(run_process, launch, ...)`` returns once the program is loaded, which is
+    not yet "ready". `Running.stop` ends it, and so does cancelling the task. However the task
+    ends, the process is reaped by then and its group is empty.
+
+    Args:
+        launch: What to start.
+        on_line: Called for each line of its output, without line end, at most
+            `lines.MAX_LINE_BYTES` long. Must be quick: nothing else runs meanwhile.
+        guardian: Where its group is registered while it runs.
+        term_grace_s: Seconds between SIGTERM and SIGKILL when the task is cancelled.
+        task_status: Set by ``nursery.start``; gets the running process.
+
+    Raises:
+        SpawnError: It could not be started; the text may be shown to clients.
+    """
+    child = _Child(launch, guardian)
+    tail: deque[bytes] = deque(maxlen=TAIL_LINES)
+
+    def take(stream: Stream, line: bytes) -> None:
+        if stream == "stderr":
+            tail.append(line)
+        on_line(stream, line)
+
+    with child:
+        async with trio.open_nursery() as nursery:
+            output = Output()
+            nursery.start_soon(output.read, child.output, take)
+            child.run_stop_command = lambda argv: nursery.start_soon(
+                _run_stop_command, child, launch, on_line, guardian, argv
+            )
+            try:
+                task_status.started(child)
+                await child.leader_ends()
+            except BaseException:  # cancellation above all; nothing may leave it running
+                child.stop(grace_s=term_grace_s)
+                raise
+            finally:
+                with trio.CancelScope(shield=True):  # bounded: grace, then KILL_WAIT_S
+                    await child.leader_ends()
+                    await child.rest_ends(output.ended)
+                output.give_up()
+    return child.exit(tail)
+
+
+async def _run_stop_command(
+    child: "_Child",
+    launch: Launch,
+    on_line: Callable[[Stream, bytes], None],
+    guardian: Guardian,
+    argv: tuple[str, ...],
+) -> None:
+    """End `child` by a command; if that fails, by SIGTERM. Is killed when the time is up."""
+    why = "it was not done in time"
+    try:
+        with child.time_to_stop:
+            try:
+                ended = await run_process(
+                    Launch(
+                        argv=argv,
+                        env=launch.env,
+                        without=launch.without,
+                        cwd=launch.cwd,
+                    ),
+                    on_line=on_line,
+                    guardian=guardian,
+                    term_grace_s=0.0,
+                )
+                why = str(ended) if ended.code else ""
+            except SpawnError as exc:
+                why = str(exc)
+        if why:
+            log.warning("process.stop_command_failed pid=%d reason=%r", child.pid, why)
+            child.terminate()
+    finally:
+        child.stop_command_ended()
+
+
+def _seen(look: Callable[[], _Seen], otherwise: _Seen) -> _Seen:
+    """Return what `look` sees in /proc; `otherwise` when no file can be opened to look."""
+    try:
+        return look()
+    except OSError:
+        return otherwise
+
+
+def _take_over(pipe: IO[bytes] | None) -> int:
+    """Return a descriptor of `pipe` that no file object closes."""
+    assert pipe is not None
+    with pipe:
+        return os.dup(pipe.fileno())
+
+
+class _Child:
+    """A process with its group, from start to reaping. Implements `Running`.
+
+    Attributes:
+        output: The reading ends of its output, for whoever reads them to close.
+        run_stop_command: Begins to run the command that is given to it.
+        time_to_stop: How long that may run; nothing else ends it.
+    """
+
+    run_stop_command: Callable[[tuple[str, ...]], None]
+
+    def __init__(self, launch: Launch, guardian: Guardian) -> None:
+        name, self._mark = guardian.new_mark()
+        self._popen = spawn(launch, (name, self._mark))
+        self._guardian = guardian
+        self._port = launch.port
+        self._socket = launch.socket
+        self._stop_argv = launch.stop_argv
+        self.pid = self._popen.pid
+        self.started_at = trio.current_time()
+        self._leader_ended = False
+        self._ended_at: float | None = None
+        self._kill_at = math.inf
+        self._patience = trio.CancelScope()
+        self.time_to_stop = trio.CancelScope(shield=True)
+        self._stop_command_ended: trio.Event | None = None
+        self._told = False
+        self._killed = False
+        self._survivors: set[int] = set()
+        self._port_closed = True
+        guardian.add(self.pid)
+        self._fds: list[int] = []
+        try:
+            self._pidfd = self._keep(os.pidfd_open(self.pid))
+            stdout = self._keep(_take_over(self._popen.stdout))
+            stderr = self._keep(_take_over(self._popen.stderr))
+        except OSError as exc:
+            self._signal_group(signal.SIGKILL)
+            guardian.remove(self.pid)
+            self._popen.wait()  # at once: it was killed before it did anything
+            self._close()
+            name = os.path.basename(launch.argv[0])
+            why = what_is_scarce(exc) or exc.strerror
+            raise SpawnError(f"cannot start {name!r}: {why}") from exc
+        self._fds = [self._pidfd]
+        self.output: list[tuple[Stream, trio.lowlevel.FdStream]] = [
+            ("stdout", trio.lowlevel.FdStream(stdout)),
+            ("stderr", trio.lowlevel.FdStream(stderr)),
+        ]
+
+    def _keep(self, fd: int) -> int:
+        self._fds.append(fd)
+        return fd
+
+    def _close(self) -> None:
+        for fd in self._fds:
+            os.close(fd)
+        for pipe in (self._popen.stdin, self._popen.stdout, self._popen.stderr):
+            assert pipe is not None
+            pipe.close()
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def stop(self, *, grace_s: float) -> None:
+        """See `Running.stop`."""
+        self._kill_at = min(self._kill_at, trio.current_time() + grace_s)
+        self._patience.deadline = self.time_to_stop.deadline = self._kill_at
+        if self._told or self._ended_at is not None:
+            return
+        self._told = True
+        if grace_s > 0 and (argv := self._stop_argv(self.pid)):
+            self._stop_command_ended = trio.Event()
+            self.run_stop_command(argv)
+            return
+        if grace_s > 0:
+            self.terminate()
+        self._close_input()
+
+    def terminate(self) -> None:
+        """Tell its group to end. Not after it was reaped: the number may be another's."""
+        self._signal_group(signal.SIGTERM)
+        self._signal_group(signal.SIGCONT)  # a process that is stopped cannot obey
+
+    def stop_command_ended(self) -> None:
+        """There is no stop command any more that could need it."""
+        assert self._stop_command_ended is not None  # it was set before the command was run
+        self._stop_command_ended.set()
+        self._close_input()
+
+    def _close_input(self) -> None:
+        """Let go of its standard input.
+
+        llama-server with its report on has a thread that reads it; after SIGTERM it cleans up and
+        then waits for that thread for ever, until this end is closed (measured with build 10068:
+        ended 0.01 s after that). And it ends by itself when it is closed, so a stop command comes
+        first: it may want to ask the server for something.
+        """
+        assert self._popen.stdin is not None
+        self._popen.stdin.close()
+
+    async def leader_ends(self) -> None:
+        """Wait until the process that was started has ended; kill the group when time is up.
+
+        Returns at once when called again. May be cancelled and called again.
+        """
+        if self._leader_ended:
+            return
+        with trio.CancelScope(deadline=self._kill_at) as self._patience:
+            await trio.lowlevel.wait_readable(self._pidfd)
+        if self._patience.cancelled_caught:
+            self._killed = True
+            self._signal_group(signal.SIGKILL)
+            with trio.move_on_after(KILL_WAIT_S):
+                await trio.lowlevel.wait_readable(self._pidfd)
+        self._leader_ended = True
+
+    async def rest_ends(self, output_ended: trio.Event) -> None:
+        """Reap the process, and end what it left behind."""
+        self._ended_at = trio.current_time()
+        if self._stop_command_ended is not None:  # it may still say `kill`, with this number
+            await self._stop_command_ended.wait()  # bounded: `time_to_stop`
+        # In this order: as long as the leader is not reaped, its number cannot be used again, so
+        # the signal hits nobody else, and neither would the guardian.
+        self._signal_group(signal.SIGKILL)
+        self._guardian.remove(self.pid)
+        self._popen.poll()
+        if not await self._settles(output_ended):
+            nothing: list[int] = []
+            for pid in _seen(lambda: marked_processes(self._mark), nothing):
+                log.warning("process.escaped pid=%d leader=%d", pid, self.pid)
+                kill(pid)
+            await self._settles(output_ended)
+        with trio.move_on_after(KILL_WAIT_S):
+            await self._group_ends()
+        self._popen.poll()
+        self._survivors = _seen(self._members, set())
+        self._port_closed = _seen(self._is_place_free, True)
+        if self._survivors:
+            log.error("process.left pid=%d survivors=%s", self.pid, sorted(self._survivors))
+        if not self._port_closed:  # nothing of ours is left that could hold it
+            place = self._port or self._socket
+            log.warning("process.port_taken pid=%d by_another_at=%s", self.pid, place)
+
+    def exit(self, tail: deque[bytes]) -> Exit:
+        """Say how it ended."""
+        assert self._ended_at is not None
+        code = self._popen.returncode
+        return Exit(
+            code=-signal.SIGKILL if code is None else code,  # None: not even SIGKILL ended it
+            ran_s=self._ended_at - self.started_at,
+            asked=self._told,
+            killed=self._killed,
+            tail=tuple(line.decode(errors="replace") for line in tail),
+            survivors=tuple(sorted(self._survivors)),
+            port_closed=self._port_closed,
+        )
+
+    def _signal_group(self, number: signal.Signals) -> None:
+        try:
+            os.killpg(self.pid, number)
+        except ProcessLookupError:
+            return
+        except PermissionError:  # all that is left of it runs as another user
+            log.warning("process.not_ours group=%d signal=%s", self.pid, number.name)
+
+    def _members(self) -> set[int]:
+        return group_members(self.pid) if group_exists(self.pid) else set()
+
+    def _is_place_free(self) -> bool:
+        return not (
+            (self._port is not None and is_listening(self._port))
+            or (self._socket is not None and is_listening_at(self._socket))
+        )
+
+    async def _group_ends(self) -> None:
+        pause_s = 0.001
+        while _seen(lambda: group_exists(self.pid), True):
+            await trio.sleep(pause_s)
+            pause_s = min(2 * pause_s, 0.05)
+
+    async def _settles(self, output_ended: trio.Event) -> bool:
+        with trio.move_on_after(_SETTLE_S):
+            await self._group_ends()
+            await output_ended.wait()
+            try:
+                if self._port is not None:
+                    await wait_port_closed(self._port)
+                if self._socket is not None:
+                    await wait_socket_closed(self._socket)
+            except OSError:  # no descriptor left to look
+                return False
+            return True
+        return False
+
+
+__all__ = ["TERM_GRACE_S", "Exit", "Launch", "Running", "Stream", "run_process"]

@@ -1,0 +1,347 @@
+"""Reloads the configuration: one attempt at a time, whoever asked for it, and none forgotten.
+
+Doing. What another configuration changes is decided by `config_diff.py`, what that means for a
+model that runs by `engine.py`.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+import trio
+
+from arriero.protocol.control import Refusal, ReloadReply
+from arriero.protocol.events import AnyEvent, ConfigChanged
+from arriero.protocol.flood_log import FloodLog
+from arriero.protocol.values import ConfigChanges, ConfigStatus, ErrorInfo, FailedReload
+from arriero.protocol.worker_config import WorkerConfig
+
+from ..config.diff import diff, launch_identity, summary, what_comes_into_force
+from ..config.read_routing import room_of
+from ..config.values import Config
+from ..config.worker_config import route_table
+from ..errors import ConfigError, Problem
+from ..host.log import follow_log_level, tell_warnings
+from ..host.shortage import what_is_scarce, why
+from ..host.systemd import Notifier
+from ..models.output_log import Logbook
+from ..placement.policy import Room
+from ..pricing.feed import PriceFeed
+from ..pricing.price_list import PriceList
+from ..scheduling.dispatcher import Conductor
+from ..scheduling.events import Reconfigured, Spec
+from ..workers.lease_server import LeaseServer
+from ..workers.pool import WorkerPool
+
+log = logging.getLogger(__name__)
+
+# Seconds between two attempts that nobody waits for (signals, changed files). The first of a burst
+# is served at once, and all the others together by one more.
+PAUSE_S = 1.0
+
+# Seconds that reading the files may take: ten thousand models take three. Beyond is a file system
+# that hangs.
+READ_LIMIT_S = 30.0
+
+# Seconds that workers get to follow; they need milliseconds. One that hangs is replaced soon.
+FOLLOW_LIMIT_S = 5.0
+
+# What is repeated of a file's problems in answers, status and events: a screen full.
+SHOWN_PROBLEMS = 20
+SHOWN_CHARS = 400
+
+
+def _shown(problems: Sequence[Problem]) -> tuple[str, ...]:
+    return tuple(str(problem)[:SHOWN_CHARS] for problem in problems[:SHOWN_PROBLEMS])
+
+
+@dataclass(slots=True)
+class InForce:
+    """The configuration in force, and what is known about it. Changed by `Reloader` only."""
+
+    config: Config
+    loaded_at: float = field(default_factory=time.time)
+    generation: int = 1
+    needs_restart: tuple[str, ...] = ()
+    failed: FailedReload | None = None
+
+    def status(self) -> ConfigStatus:
+        """Return what anybody may know."""
+        return ConfigStatus(
+            generation=self.generation,
+            loaded_at=self.loaded_at,
+            files=self.config.files,
+            needs_restart=self.needs_restart,
+            failed=self.failed,
+            warnings=len(self.config.warnings),
+            findings=_shown(self.config.warnings),
+        )
+
+    def routes(self, fetched: PriceList | None = None) -> WorkerConfig:
+        """Return what workers have to know.
+
+        Args:
+            fetched: The list of prices that the configuration's URL leads to, if there is one yet.
+        """
+        return route_table(self.config, self.generation, fetched)
+
+    def room(self) -> Room:
+        """Return what decides which models run beside which."""
+        return room_of(self.config.routing, self.config.models)
+
+    def specs(self) -> tuple[Spec, ...]:
+        """Return what the engine has to know of each model."""
+        priority = self.config.routing.priority
+        return tuple(
+            Spec(
+                model=model.model,
+                start_limit_s=model.health_check_timeout_s,
+                stop_grace_s=model.unload_timeout_s,
+                ttl_s=model.ttl_s,
+                priority=priority.get(model.model, 0),
+                launch=launch_identity(model),
+                drain_limit_s=model.drain_limit_s,
+                restores=model.on_failure == "restore",
+            )
+            for model in self.config.models.values()
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What has to hear of another configuration."""
+
+    in_force: InForce
+    conductor: Conductor
+    lease_server: LeaseServer
+    workers: WorkerPool
+    logbook: Logbook
+    prices: PriceFeed
+
+    async def follow(self, changes: ConfigChanges, drain: bool) -> tuple[str, ...]:
+        """Let everything follow the configuration in force, and return once the workers do.
+
+        Returns:
+            The models that end because they run with an older command.
+        """
+        engine = self.conductor.engine
+        follow_log_level(self.in_force.config.logging.level)
+        self.conductor.tell(
+            Reconfigured(self.in_force.specs(), drain=drain, room=self.in_force.room())
+        )
+        draining = engine.stale() if drain else ()
+        if not changes.is_empty:
+            self.logbook.keep_only(engine.knows)
+            if "workers" in changes.settings:
+                self.workers.scale(self.in_force.config.workers)
+            self.prices.follow()
+            self.lease_server.reconfigure()
+            with trio.move_on_after(FOLLOW_LIMIT_S) as waiting:
+                await self.lease_server.wait_until_followed(self.in_force.generation)
+            if waiting.cancelled_caught:
+                log.warning("config.not_followed generation=%d", self.in_force.generation)
+        return draining
+
+
+@dataclass(slots=True, eq=False)
+class _Ask:
+    """Somebody who waits for the outcome of an attempt."""
+
+    dry_run: bool
+    drain: bool
+    answered: trio.Event = field(default_factory=trio.Event)
+    answer: ReloadReply | Refusal | None = None
+
+
+class Reloader:
+    """Takes wishes to reload, and fulfils them one attempt after the other."""
+
+    def __init__(
+        self,
+        in_force: InForce,
+        load: Callable[[], Config],
+        *,
+        follow: Callable[[ConfigChanges, bool], Awaitable[tuple[str, ...]]],
+        publish: Callable[[AnyEvent], None],
+        notifier: Notifier,
+        headline: Callable[[], str],
+    ) -> None:
+        """Build it.
+
+        Args:
+            in_force: What is kept up to date.
+            load: Reads the files, in a thread of its own; raises `ConfigError`.
+            follow: Lets everything follow `in_force`, see `Parts.follow`.
+            publish: Takes the event about each attempt.
+            notifier: Hears when an attempt begins and ends.
+            headline: What the service manager shows of a supervisor that is not reloading.
+        """
+        self._in_force = in_force
+        self._load = load
+        self._follow = follow
+        self._publish = publish
+        self._notifier = notifier
+        self._headline = headline
+        self._limiter = trio.CapacityLimiter(1)  # one that hangs is not followed by others
+        self._asks: list[_Ask] = []
+        self._triggered = False
+        self._not_before = -math.inf
+        self._woken = trio.Event()
+        self._closed = False
+        self._flood = FloodLog(log)
+
+    def trigger(self) -> None:
+        """Reload soon. Any number of calls until the attempt begins are one."""
+        self._triggered = True
+        self._woken.set()
+
+    def close(self) -> None:
+        """Put nothing in force any more: the supervisor ends."""
+        self._closed = True
+
+    async def reload(self, *, dry_run: bool, drain: bool) -> ReloadReply | Refusal:
+        """Reload now, and say what came of it. The files are read after this call.
+
+        Args:
+            dry_run: Only say what would change.
+            drain: Let models that run with an older command end.
+        """
+        ask = _Ask(dry_run, drain)
+        self._asks.append(ask)
+        self._woken.set()
+        await ask.answered.wait()  # bounded: READ_LIMIT_S, FOLLOW_LIMIT_S
+        assert ask.answer is not None
+        return ask.answer
+
+    async def run(self) -> None:
+        """Fulfil wishes until cancelled."""
+        while True:
+            await self._wait_for_wishes()
+            asks, self._asks = self._asks, []
+            is_real = self._is_due() or any(not ask.dry_run for ask in asks)
+            if is_real:
+                self._triggered = False
+                self._not_before = trio.current_time() + PAUSE_S
+            try:
+                await self._attempt(asks, is_real=is_real)
+            except Exception as exc:  # noqa: BLE001  it ends this attempt, and nothing else
+                self._flood.exception("config.bug", exc=exc)
+                error = ErrorInfo(code="internal_error", message=f"cannot reload: {why(exc)}")
+                for ask in asks:
+                    ask.answer = ask.answer or Refusal(error=error)
+                    ask.answered.set()
+
+    async def _wait_for_wishes(self) -> None:
+        while not self._asks and not self._is_due():
+            self._woken = trio.Event()
+            with trio.CancelScope() as waiting:
+                if self._triggered:
+                    waiting.deadline = self._not_before
+                await self._woken.wait()
+
+    def _is_due(self) -> bool:
+        return self._triggered and trio.current_time() >= self._not_before
+
+    async def _attempt(self, asks: list[_Ask], *, is_real: bool) -> None:
+        if is_real and not self._closed:
+            self._notifier.reloading()
+        try:
+            config, changes = await self._read()
+        except ConfigError as exc:
+            answer = self._refuse(exc, is_real=is_real)
+            answers: dict[bool, ReloadReply | Refusal] = {True: answer, False: answer}
+        else:
+            dry = ReloadReply(generation=self._in_force.generation, applied=False, changes=changes)
+            answers = {True: dry, False: dry}
+            if is_real:
+                drain = any(ask.drain and not ask.dry_run for ask in asks)
+                answers[False] = await self._put_in_force(config, changes, drain=drain)
+        if is_real:
+            self._tell_service_manager()
+        for ask in asks:
+            ask.answer = answers[ask.dry_run]
+            ask.answered.set()
+
+    async def _read(self) -> tuple[Config, ConfigChanges]:
+        """Read the files, and return what would come into force and what that changes.
+
+        In a thread: parsing ten thousand models takes seconds, and nobody shall notice.
+
+        Raises:
+            ConfigError: They cannot be used.
+        """
+        old = self._in_force.config
+
+        def read() -> tuple[Config, ConfigChanges]:
+            new = self._load()
+            return what_comes_into_force(old, new), diff(old, new)
+
+        try:
+            with trio.move_on_after(READ_LIMIT_S):
+                return await trio.to_thread.run_sync(
+                    read, abandon_on_cancel=True, limiter=self._limiter
+                )
+            reason = f"reading took longer than {READ_LIMIT_S:g} s"
+        except ConfigError:
+            raise
+        except Exception as exc:  # noqa: BLE001  whatever is in the files: the models that run go on
+            if what_is_scarce(exc) is None:
+                self._flood.exception("config.bug", exc=exc)
+            reason = f"reading it failed: {why(exc)}"
+        source = ", ".join(old.files) or "the configuration"
+        raise ConfigError([Problem(source, 0, 0, "", reason)])
+
+    def _refuse(self, error: ConfigError, *, is_real: bool) -> Refusal:
+        count = len(error.problems)
+        shown = _shown(error.problems)
+        generation = self._in_force.generation
+        if is_real:
+            self._in_force.failed = FailedReload(
+                t=time.time(), problems=shown, more=count - len(shown)
+            )
+            log.error("config.refused generation=%d problems=%d", generation, count)
+            for problem in shown:
+                log.error("config.problem %s", problem)
+            self._publish(ConfigChanged(generation=generation, problems=shown))
+        return Refusal(
+            error=ErrorInfo(
+                code="bad_config",
+                message=f"cannot use the configuration: {count} problem{'s' * (count != 1)}; "
+                f"nothing was changed, generation {generation} stays in force",
+            ),
+            problems=shown,
+        )
+
+    async def _put_in_force(
+        self, config: Config, changes: ConfigChanges, *, drain: bool
+    ) -> ReloadReply | Refusal:
+        if self._closed:
+            message = "cannot reload: arriero is stopping"
+            return Refusal(error=ErrorInfo(code="model_unavailable", message=message))
+        now = self._in_force
+        now.failed = None
+        now.needs_restart = changes.needs_restart
+        now.config = config  # in any case: it may have other warnings
+        tell_warnings(config.warnings)
+        if not changes.is_empty:
+            now.generation += 1
+            now.loaded_at = time.time()
+        told = summary(changes) or "nothing is different"
+        log.info("config.reloaded generation=%d summary=%r", now.generation, told)
+        self._publish(ConfigChanged(generation=now.generation, summary=told))
+        draining: tuple[str, ...] = ()
+        if drain or not changes.is_empty:
+            draining = await self._follow(changes, drain)
+        return ReloadReply(
+            generation=now.generation,
+            applied=not changes.is_empty,
+            changes=changes,
+            draining=draining,
+        )
+
+    def _tell_service_manager(self) -> None:
+        if not self._closed:
+            failed = "; the last reload failed" if self._in_force.failed else ""
+            self._notifier.ready(f"{self._headline()}{failed}")

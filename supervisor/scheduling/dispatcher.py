@@ -1,0 +1,264 @@
+"""Carries out what the engine decides: one place through which every happening goes.
+
+All of it runs in one trio task at a time and never waits, so the engine sees happenings in the
+order in which they were told, and its commands are carried out before the next one.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Final, NamedTuple, Protocol
+
+import msgspec
+import trio
+
+from arriero.protocol.events import AnyEvent, QueueChanged
+from arriero.protocol.lease import FromSupervisor, Gone, Granted, Refused
+from arriero.protocol.lease import Revoke as RevokeMessage
+from arriero.protocol.values import ErrorInfo, Snapshot
+from arriero.protocol.wakefulness import LOOK_S, Wakefulness
+
+from .engine import Engine
+from .events import (
+    Announce,
+    Command,
+    Grant,
+    Happening,
+    Refuse,
+    Revoke,
+    Spawn,
+    Terminate,
+    TimePassed,
+    Void,
+    Waiter,
+)
+
+log = logging.getLogger(__name__)
+
+# Shortest time between two events about the queue. Thousands of requests may come or leave at once;
+# nobody reads faster than this, and each event costs all who listen.
+QUEUE_PAUSE_S: Final = 0.1
+
+
+class Processes(Protocol):
+    """Starts and ends the processes of models, without waiting."""
+
+    def spawn(self, model: str, swap: int) -> None:
+        """Begin to start `model`."""
+        ...
+
+    def terminate(self, swap: int, grace_s: float) -> None:
+        """Begin to end the process of the start `swap`."""
+        ...
+
+    def key_of(self, model: str) -> str:
+        """Return the key that the server of `model`, which runs, is shown; empty for none."""
+        ...
+
+
+class EventSink(Protocol):
+    """Numbers events and publishes them, without waiting."""
+
+    @property
+    def epoch(self) -> str:
+        """Of all events of this supervisor."""
+        ...
+
+    @property
+    def seq(self) -> int:
+        """Number of the last event."""
+        ...
+
+    @property
+    def log_seq(self) -> int:
+        """Number of the last log line."""
+        ...
+
+    @property
+    def usage_seq(self) -> int:
+        """Number of the last end of a request."""
+        ...
+
+    def publish(self, *events: AnyEvent) -> None:
+        """Publish `events`, in this order."""
+        ...
+
+
+class _Answer(NamedTuple):
+    """What is said to one worker, and to how many of its requests."""
+
+    message: Granted | Refused  # to the first of them
+    more: list[int]
+
+
+class Conductor:
+    """The engine with hands.
+
+    Attributes:
+        engine: To be asked, never to be told: `tell` does that.
+        lease_requests: How often a worker had to ask for a model.
+        wakefulness: Of this process. `keep_time` looks at it often enough for everybody.
+    """
+
+    def __init__(self, engine: Engine, publisher: EventSink) -> None:
+        self.engine = engine
+        self.wakefulness = Wakefulness(trio.current_time())
+        self.lease_requests = 0
+        self._publisher = publisher
+        self._processes: Processes | None = None
+        self._send_to_worker: Callable[[str, FromSupervisor], None] | None = None
+        self._scripts: dict[Waiter, Callable[[Grant | ErrorInfo], None]] = {}
+        self._changed = trio.Event()
+        self._queue_from = self.now()  # when the queue may be published again
+        self._queue_news: QueueChanged | None = None  # which waits for that
+        self._answers: dict[tuple[str, str, int | ErrorInfo], _Answer] = {}
+
+    def connect(
+        self, *, processes: Processes, send_to_worker: Callable[[str, FromSupervisor], None]
+    ) -> None:
+        """Attach the parts that carry commands out; before the first happening."""
+        self._processes = processes
+        self._send_to_worker = send_to_worker
+
+    def now(self) -> float:
+        """Return the engine's time, which stands still together with this process.
+
+        So no limit passes, and nobody has been idle, while nobody could be heard.
+        """
+        return self.wakefulness.awake_s(trio.current_time())
+
+    def tell(self, happening: Happening) -> None:
+        """Let the engine know of `happening` and carry out what it decides."""
+        now = self.now()
+        for command in self.engine.handle(happening, now):
+            self._carry_out(command)
+        self._flush_answers()
+        self._publish_queue(now)
+        self._changed.set()
+        self._changed = trio.Event()
+
+    def publish(self, *events: AnyEvent) -> None:
+        """Publish something that the engine has no say in."""
+        self._publisher.publish(*events)
+
+    @property
+    def epoch(self) -> str:
+        """That of all events of this supervisor."""
+        return self._publisher.epoch
+
+    @property
+    def log_seq(self) -> int:
+        """Number of the last log line that was published."""
+        return self._publisher.log_seq
+
+    @property
+    def usage_seq(self) -> int:
+        """Number of the last end of a request that was published."""
+        return self._publisher.usage_seq
+
+    def snapshot(self) -> Snapshot:
+        """Return everything as it is now."""
+        unix_now = time.time()
+        return Snapshot(
+            epoch=self._publisher.epoch,
+            seq=self._publisher.seq,
+            t=unix_now,
+            models=self.engine.models(self.now(), unix_now),
+            queue=self.engine.queue(),
+        )
+
+    async def keep_time(self) -> None:
+        """Tell the engine when one of its deadlines has come. Runs until cancelled."""
+        while True:
+            changed = self._changed
+            now = self.now()
+            deadline = self.engine.next_deadline(now)
+            if self._queue_news is not None:
+                deadline = min(deadline, self._queue_from)
+            with trio.move_on_after(max(0.0, min(deadline - now, LOOK_S))) as waiting:
+                await changed.wait()
+            if waiting.cancelled_caught and self.now() >= deadline:
+                self.tell(TimePassed())
+
+    async def wait_until(self, holds: Callable[[Engine], bool]) -> None:
+        """Return once `holds` of the engine; the caller sets the deadline."""
+        while not holds(self.engine):
+            await self._changed.wait()
+
+    def answer_script(self, waiter: Waiter, answer: Callable[[Grant | ErrorInfo], None]) -> None:
+        """Call `answer` once, when `waiter` (a script's) gets its model or does not."""
+        self._scripts[waiter] = answer
+
+    def forget_script(self, waiter: Waiter) -> None:
+        """Do not answer `waiter` any more."""
+        self._scripts.pop(waiter, None)
+
+    def _publish_queue(self, now: float) -> None:
+        """Publish the latest of the queue, if there is news and they may be told."""
+        if self._queue_news is not None and now >= self._queue_from:
+            self._publisher.publish(self._queue_news)
+            self._queue_news = None
+            self._queue_from = now + QUEUE_PAUSE_S
+
+    def _carry_out(self, command: Command) -> None:
+        assert self._processes is not None  # `connect` comes before the first happening
+        assert self._send_to_worker is not None
+        match command:
+            case Spawn(model, swap, why):
+                if why:
+                    log.info("model.unasked model=%s swap=%d reason=%r", model, swap, why)
+                self._processes.spawn(model, swap)
+            case Terminate(_, swap, grace_s):
+                self._processes.terminate(swap, grace_s)
+            case Grant(waiter, model, lease) if waiter.takes_lease:
+                if (answer := self._answers.get((waiter.owner, model, lease))) is not None:
+                    answer.more.append(waiter.request)
+                    return
+                granted = Granted(
+                    request=waiter.request,
+                    model=model,
+                    lease=lease,
+                    endpoint=command.endpoint,
+                    waited_s=command.waited_s,
+                    kind=command.kind,
+                    api_key=self._processes.key_of(model),
+                )
+                self._answers[waiter.owner, model, lease] = _Answer(granted, [])
+            case Refuse(waiter, model, error) if waiter.takes_lease:
+                if (answer := self._answers.get((waiter.owner, model, error))) is not None:
+                    answer.more.append(waiter.request)
+                    return
+                refused = Refused(request=waiter.request, model=model, error=error)
+                self._answers[waiter.owner, model, error] = _Answer(refused, [])
+            case Grant(waiter):
+                if tell := self._scripts.pop(waiter, None):
+                    tell(command)
+            case Refuse(waiter, _, error):
+                if tell := self._scripts.pop(waiter, None):
+                    tell(error)
+            case Revoke(owner, model, lease, when_idle, error):
+                self._flush_answers()  # what was granted is read before it is taken back
+                revoke = RevokeMessage(model=model, lease=lease, when_idle=when_idle, error=error)
+                self._send_to_worker(owner, revoke)
+            case Void(owner, model, lease):
+                self._flush_answers()
+                self._send_to_worker(owner, Gone(model=model, lease=lease))
+            case Announce(event):
+                if isinstance(event, QueueChanged):
+                    self._queue_news = event
+                else:
+                    self._publisher.publish(event)
+
+    def _flush_answers(self) -> None:
+        """Send what was decided about requests: one message for all that hear the same."""
+        if not self._answers:
+            return
+        assert self._send_to_worker is not None
+        answers, self._answers = self._answers, {}
+        for (owner, model, _), (message, more) in answers.items():
+            if isinstance(message, Refused):
+                code = message.error.code
+                log.info("request.refused model=%s code=%s requests=%d", model, code, 1 + len(more))
+            if more:
+                message = msgspec.structs.replace(message, more=tuple(more))
+            self._send_to_worker(owner, message)

@@ -1,0 +1,311 @@
+"""What the engine is told, and what it answers: plain immutable values.
+
+`Happening` goes in, `Command` comes out. Times are seconds of trio's clock. A *lease* is the right
+of one worker to send requests to one model without asking; a *waiter* is one request (or one
+script) that waits for a model.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from arriero.protocol.events import AnyEvent
+from arriero.protocol.records import UpstreamKind
+from arriero.protocol.values import ErrorInfo, Progress
+
+from ..placement.policy import Room
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """What the engine has to know of one model.
+
+    Attributes:
+        model: Its id.
+        start_limit_s: Longest time from spawn to ready.
+        stop_grace_s: Time between SIGTERM and SIGKILL.
+        ttl_s: Idle time after which it is unloaded; 0 means never.
+        priority: A model with a higher one gets its turn earlier.
+        launch: Another text when it is to be started otherwise.
+        drain_limit_s: How long its last requests may get no further; 0 means for ever.
+        restores: If it cannot be started, those that were stopped for it are started again.
+    """
+
+    model: str
+    start_limit_s: float = 120.0
+    stop_grace_s: float = 10.0
+    ttl_s: float = 0.0
+    priority: int = 0
+    launch: str = ""
+    drain_limit_s: float = 0.0
+    restores: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Waiter:
+    """Somebody who waits for a model.
+
+    Attributes:
+        owner: Name of the worker (its identity on the lease socket), or of a script's request.
+        request: Number of the request, unique within the owner.
+        takes_lease: True for workers; a script only wants the model to be ready.
+    """
+
+    owner: str
+    request: int
+    takes_lease: bool = True
+
+
+# --- happenings ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """`waiter` wants `model`. Saying so twice changes nothing."""
+
+    waiter: Waiter
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """`waiter` does not wait any more."""
+
+    waiter: Waiter
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerLost:
+    """A worker is gone, and with it whatever it waited for and held."""
+
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """A worker gave a lease back."""
+
+    owner: str
+    model: str
+    lease: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """What a worker does right now; models without requests are left out of `in_flight`.
+
+    Attributes:
+        owner: The worker.
+        in_flight: Requests that run, by model.
+        used: Models that finished a request since the last report.
+        heard: Models whose servers cannot be called silent since then.
+    """
+
+    owner: str
+    in_flight: Mapping[str, int]
+    used: tuple[str, ...] = ()
+    heard: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Spawned:
+    """The process of a start exists. It may be another one than before, in the same start."""
+
+    model: str
+    swap: int
+    pid: int
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progressed:
+    """The start of a model got further."""
+
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True)
+class NotReady:
+    """The process of a start runs, and is not ready yet; `why` says why, and what would do."""
+
+    model: str
+    swap: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class CameUp:
+    """The process of a start serves; `kind` says what it is."""
+
+    model: str
+    swap: int
+    kind: UpstreamKind = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The process of a start and its whole group are gone, or never came to be."""
+
+    model: str
+    swap: int
+    error: ErrorInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Hung:
+    """The process of a start shows no sign of life; it was well for `well_s` before that."""
+
+    model: str
+    swap: int
+    error: ErrorInfo
+    well_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failing:
+    """The process of a start answers, but with errors only; see `Hung` for `well_s`."""
+
+    model: str
+    swap: int
+    error: ErrorInfo
+    well_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stalled:
+    """None of the requests that run on a model has got any further for `still_s`."""
+
+    model: str
+    swap: int
+    still_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class UnloadAsked:
+    """`model` shall end: after its running requests, or (`at_once`) without them."""
+
+    model: str
+    at_once: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reconfigured:
+    """Another configuration is in force.
+
+    Attributes:
+        specs: Of all models that there are from now on, in the order of the configuration.
+        drain: Models that run with an older command shall end after their running requests.
+        room: Which models cannot run beside which; None leaves that as it is.
+    """
+
+    specs: tuple[Spec, ...]
+    drain: bool = False
+    room: Room | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ShuttingDown:
+    """Everything shall end; nobody gets a model any more."""
+
+    at_once: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TimePassed:
+    """Nothing happened but time: a deadline of the engine has come."""
+
+
+Happening: TypeAlias = (
+    Wanted
+    | Left
+    | OwnerLost
+    | Released
+    | Reported
+    | Spawned
+    | Progressed
+    | NotReady
+    | CameUp
+    | Ended
+    | Hung
+    | Failing
+    | Stalled
+    | UnloadAsked
+    | Reconfigured
+    | ShuttingDown
+    | TimePassed
+)
+
+
+# --- commands -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Spawn:
+    """Start the process of `model`; say `Spawned`, then `CameUp`, and in any case `Ended`.
+
+    `why` says what it is started for, if nobody has asked for it.
+    """
+
+    model: str
+    swap: int
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Terminate:
+    """End the process of that start: SIGTERM, and SIGKILL after `grace_s`."""
+
+    model: str
+    swap: int
+    grace_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """`waiter` may use the model, whose server is a `kind`. `lease` is 0 for a script."""
+
+    waiter: Waiter
+    model: str
+    lease: int
+    endpoint: str
+    waited_s: float
+    kind: UpstreamKind = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """`waiter` will not get the model."""
+
+    waiter: Waiter
+    model: str
+    error: ErrorInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Revoke:
+    """Ask a worker to give a lease back; with an `error` the requests that run end with that."""
+
+    owner: str
+    model: str
+    lease: int
+    when_idle: bool
+    error: ErrorInfo | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Void:
+    """Tell a worker that the process behind its lease is gone."""
+
+    owner: str
+    model: str
+    lease: int
+
+
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """Publish an event."""
+
+    event: AnyEvent
+
+
+Command: TypeAlias = Spawn | Terminate | Grant | Refuse | Revoke | Void | Announce

@@ -1,0 +1,90 @@
+"""What a request would meet, and why, in words, for `arriero explain`. Deciding only."""
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Literal
+
+from arriero.protocol.control import ExplainReply
+
+from ..placement.matrix import Matrix
+from ..placement.policy import DEFAULT_GROUP, Groups, Room
+from .model_state import Slot
+from .turns import Turn
+
+
+def explanation(
+    slot: Slot,
+    turns: Sequence[Turn],
+    now: float,
+    *,
+    room: Room,
+    live: Collection[str],
+    is_contested: bool,
+) -> ExplainReply:
+    """Say what a request for the model of `slot` would meet.
+
+    Args:
+        slot: What is known of it.
+        turns: The plan if the request came now: one of the turns is the model's.
+        now: Time of the question.
+        room: Which models cannot run beside which.
+        live: The models whose process exists.
+        is_contested: Somebody whose turn is earlier needs its place.
+    """
+    model = slot.spec.model
+    at = next(number for number, turn in enumerate(turns) if turn.model == model)
+    turn = turns[at]
+    goes = ", ".join(sorted(turn.goes))
+    action: Literal["serve", "join", "start", "swap", "wait"] = "wait"
+    if slot.state in {"ready", "draining"} and not slot.is_leaving and not is_contested:
+        action, why = "serve", "it is ready"
+    elif slot.state == "starting":
+        action, why = "join", slot.remark or "it is being started already"
+    elif slot.state != "stopped":
+        why = "it has to make room first, and is started again after that"
+    elif slot.not_before > now:
+        why = f"it failed, and is not started again for {slot.not_before - now:.1f} s"
+    elif not turn.is_free:
+        why = "other models get their turn first"
+    elif turn.goes:
+        action = "swap"
+        why = f"{goes} would finish what runs, and stop: {reason(room, model, turn.before)}"
+    elif room.must_go(model, live):
+        leaving = ", ".join(sorted(set(live) - turn.after))
+        why = f"it can start when what ends now is gone: {leaving}"
+    else:
+        action, why = "start", "nothing is in its way"
+    return ExplainReply(
+        model=model,
+        state=slot.state,
+        action=action,
+        stops=tuple(sorted(turn.goes)) if action == "swap" else (),
+        ahead=tuple(turn.model for turn in turns[:at]) if action == "wait" else (),
+        why=why,
+    )
+
+
+def reason(room: Room, target: str, running: Iterable[str]) -> str:
+    """Say what in the configuration makes some of `running` go for `target`."""
+    match room:
+        case Matrix():
+            choice = room.choose(target, running)
+            if choice.set_name is None:
+                return "it is in no set of the matrix, and runs alone"
+            return f"of the sets that have it, {choice.set_name} costs least ({choice.cost})"
+        case Groups(by_hand=(_, *_)):
+            return _groups(room, target, room.must_go(target, running))
+        case _:
+            return "one model runs at a time"
+
+
+def _groups(room: Groups, target: str, goes: Iterable[str]) -> str:
+    group = room.group_of(target)
+    are_siblings = {room.group_of(model).name == group.name for model in goes}
+    if group.name == DEFAULT_GROUP:
+        one, whole = "models in no group", "models in no group stop"
+    else:
+        one, whole = f"group {group.name}", f"group {group.name} stops"
+    said = [f"of {one} one runs at a time"] if True in are_siblings else []
+    if False in are_siblings:
+        said.append(f"{whole} other groups")
+    return ", and ".join(said)

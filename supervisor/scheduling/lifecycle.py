@@ -1,0 +1,59 @@
+"""What the process of one model does: states, what may happen in each, and what that leads to.
+
+Nothing here waits, reads a clock or touches a process; `engine.py` decides when a step is taken
+and `fleet.py` does what it means. The table is printed in the README.
+"""
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Final
+
+from arriero.protocol.values import State
+
+from ..errors import IllegalStep
+
+
+class Step(Enum):
+    """Something that happens to the process of one model."""
+
+    START = "start"  # it is this model's turn, and there is room
+    UP = "serves"  # it answers requests
+    DRAIN = "drain"  # it has to go: no new requests beyond what the leases admit
+    KEEP = "keep"  # nobody needs its place any more
+    STOP = "stop"  # it is told to end: drained, unwanted, too slow to start, or unloaded at once
+    END = "ends"  # the process and its whole group are gone
+
+
+# Every step that can be taken is here. Any other pair is a bug in the caller.
+TRANSITIONS: Final[Mapping[tuple[State, Step], State]] = {
+    ("stopped", Step.START): "starting",
+    ("starting", Step.UP): "ready",
+    ("starting", Step.STOP): "stopping",  # took too long, or nobody waits for it any more
+    ("starting", Step.END): "stopped",  # could not be started, or died while loading
+    ("ready", Step.DRAIN): "draining",
+    ("ready", Step.STOP): "stopping",  # unloaded at once
+    ("ready", Step.END): "stopped",  # crashed
+    ("draining", Step.KEEP): "ready",
+    ("draining", Step.STOP): "stopping",  # the last lease was given back
+    ("draining", Step.END): "stopped",  # crashed
+    ("stopping", Step.STOP): "stopping",  # told again, with less patience
+    ("stopping", Step.END): "stopped",
+}
+
+
+def after(state: State, step: Step) -> State:
+    """Return the state that `step` leads to.
+
+    Raises:
+        IllegalStep: The table has no such pair.
+    """
+    try:
+        return TRANSITIONS[state, step]
+    except KeyError:
+        raise IllegalStep(f"cannot {step.name} a model that is {state}") from None
+
+
+def as_mermaid() -> str:
+    """Return the table as a Mermaid state diagram, for the README."""
+    rows = [f"    {old} --> {new}: {step.value}" for (old, step), new in TRANSITIONS.items()]
+    return "\n".join(["stateDiagram-v2", "    [*] --> stopped", *rows])

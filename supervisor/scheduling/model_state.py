@@ -1,0 +1,213 @@
+"""What the engine remembers of each model and each waiter. Changed by `engine.py` only."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+
+from arriero.protocol.records import UpstreamKind
+from arriero.protocol.values import ErrorInfo, ModelStatus, Phase, Progress, State
+
+from .backoff import Backoff
+from .events import Spec, Waiter
+
+# A fraction never reaches this before `ready`: a full bar that goes on waiting is a lie.
+_FULLEST: Final = 0.99
+
+
+@dataclass(slots=True)
+class Wait:
+    """One waiter in the queue.
+
+    Attributes:
+        waiter: Who waits.
+        model: For what.
+        since: Since when, on trio's clock.
+        number: Rises with each one that arrives.
+    """
+
+    waiter: Waiter
+    model: str
+    since: float
+    number: int
+
+
+@dataclass(slots=True)
+class Slot:
+    """All that is known of one model.
+
+    Attributes:
+        spec: What the configuration says.
+        state: What its process does, since `since`.
+        swap: Number of the attempt that state and progress belong to, begun at `swap_since`.
+        pid, endpoint: Of the process; None without one.
+        kind: What its server is, or the last one was; known once it serves.
+        up_at: When the process began to serve.
+        leases: Owner -> number of its lease.
+        recalled: Owners that were told to give their lease back.
+        in_flight: Owner -> requests that run, as it reported.
+        used_at: When a request was last seen running.
+        admits: While draining: do the leases that are out still admit requests?
+        unloading: Draining because somebody asked for it, or by its ttl: there is no way back.
+        error: Why the last start failed or the process went away.
+        failures: In a row; `not_before` is the end of the pause after the last one.
+        progress: Set from its turn (or its pause) until it is ready.
+        launch: The `Spec.launch` that its process was started with; None without one.
+        removed: The configuration does not have it any more: it is forgotten when it has stopped.
+        goes_for: The model for which it was told to go, until that is ready, or has failed.
+        remark: Why it is started, if nobody has asked for it.
+        asks, heard: Rise when workers report that it is asked, and that it is not silent.
+        still_s: How long none of its requests has got any further, as was told last.
+        cut_at: While draining: when its requests were told to end.
+        killed: It is not asked to end, but killed.
+        not_ready: While starting: why it is not ready yet, as was told last.
+    """
+
+    spec: Spec
+    state: State = "stopped"
+    since: float = 0.0
+    swap: int = 0
+    swap_since: float = 0.0
+    pid: int | None = None
+    endpoint: str | None = None
+    kind: UpstreamKind = "unknown"
+    up_at: float | None = None
+    leases: dict[str, int] = field(default_factory=dict)
+    recalled: set[str] = field(default_factory=set)
+    in_flight: dict[str, int] = field(default_factory=dict)
+    used_at: float = 0.0
+    admits: bool = True
+    unloading: bool = False
+    error: ErrorInfo | None = None
+    failures: int = 0
+    not_before: float = 0.0
+    progress: Progress | None = None
+    launch: str | None = None
+    removed: bool = False
+    goes_for: str | None = None
+    remark: str = ""
+    asks: int = 0
+    heard: int = 0
+    still_s: float = 0.0
+    cut_at: float | None = None
+    killed: bool = False
+    not_ready: str = ""
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether its process was started otherwise than the next one would be."""
+        return self.launch is not None and self.launch != self.spec.launch
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether its process ends, and nothing changes that."""
+        return self.state == "stopping" or (self.state == "draining" and self.unloading)
+
+    def follow(self, spec: Spec) -> None:
+        """`spec` is what the configuration says from now on."""
+        if spec.launch != self.spec.launch:  # what failed was another command
+            self.error = None
+            self.failures, self.not_before = 0, 0.0
+        if self.removed:  # it is back before it was gone, so it need not go
+            self.removed = self.unloading = False
+        self.spec = spec
+
+    def drop_lease(self, owner: str) -> None:
+        """`owner` has no lease any more."""
+        self.leases.pop(owner, None)
+        self.recalled.discard(owner)
+        self.in_flight.pop(owner, None)
+
+    def lose_process(self, now: float, backoff: Backoff) -> None:
+        """The process is gone, and with it all that depended on it."""
+        if self.up_at is not None:
+            self.forgive(now - self.up_at, backoff)
+        self.leases.clear()
+        self.recalled.clear()
+        self.in_flight.clear()
+        self.pid = self.endpoint = self.up_at = self.progress = self.launch = None
+        self.cut_at = None
+        self.still_s = 0.0
+        self.unloading = self.killed = False
+        self.remark = self.not_ready = ""
+
+    def forgive(self, well_s: float, backoff: Backoff) -> None:
+        """The process did what it should for so long: that makes up for earlier failures."""
+        if well_s >= backoff.forgiven_after_s:
+            self.failures = 0
+
+    def give_up(self, error: ErrorInfo, well_s: float, now: float, backoff: Backoff) -> None:
+        """The process runs, but is of no use any more; it was for `well_s`."""
+        self.forgive(well_s, backoff)
+        self.up_at = None  # it served no longer than that
+        self.fail(error, now, backoff)
+
+    def fail(self, error: ErrorInfo, now: float, backoff: Backoff) -> None:
+        """The process could not be started, or went by itself."""
+        self.error = error
+        self.failures += 1
+        self.not_before = now + backoff.pause_s(self.failures)
+
+    def begin_attempt(self, number: int, now: float) -> None:
+        """It is its turn; `number` stays until the process ends."""
+        self.swap, self.swap_since = number, now
+        self.progress = Progress(
+            model=self.spec.model,
+            swap=number,
+            phase="starting",
+            elapsed_s=0.0,
+            detail=self.remark,
+        )
+
+    def get_to(
+        self, phase: Phase, now: float, *, other: str | None = None, eta_s: float | None = None
+    ) -> Progress | None:
+        """Note how far the attempt is; return that if it is new."""
+        known = self.progress
+        if known is not None and (known.phase, known.other) == (phase, other):
+            return None
+        return self.follow_progress(
+            Progress(
+                model=self.spec.model,
+                swap=self.swap,
+                phase=phase,
+                other=other,
+                eta_s=eta_s,
+                elapsed_s=now - self.swap_since,
+            )
+        )
+
+    def follow_progress(self, progress: Progress) -> Progress:
+        """Note `progress`; return it with a fraction that does not fall."""
+        if self.remark:
+            progress = msgspec.structs.replace(progress, detail=self.remark)
+        known = self.progress.fraction if self.progress is not None else None
+        if known is not None or progress.fraction is not None:
+            fraction = min(_FULLEST, max(known or 0.0, progress.fraction or 0.0))
+            progress = msgspec.structs.replace(progress, fraction=fraction)
+        self.progress = progress
+        return progress
+
+    def idle_until(self) -> float:
+        """Return when a ready model has been idle for its whole ttl; infinity if never."""
+        if not self.spec.ttl_s or any(self.in_flight.values()):
+            return math.inf
+        return self.used_at + self.spec.ttl_s
+
+    def status(self, now: float, unix_now: float) -> ModelStatus:
+        """Return all that anybody may know."""
+        return ModelStatus(
+            model=self.spec.model,
+            state=self.state,
+            since=unix_now - (now - self.since),
+            swap=self.swap,
+            pid=self.pid,
+            endpoint=self.endpoint,
+            in_flight=sum(self.in_flight.values()),
+            progress=self.progress,
+            error=self.error,
+            retry_in_s=max(0.0, self.not_before - now),
+            stale=self.is_stale,
+            removed=self.removed,
+        )

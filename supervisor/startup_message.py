@@ -1,0 +1,41 @@
+"""What `arriero serve` says on a terminal when it serves: where, and what to try. No I/O."""
+
+import json
+import shlex
+from ipaddress import ip_address
+
+from .config.values import Config
+
+
+def first_words(config: Config, address: str) -> str:
+    """Return some lines for the person who has just started it.
+
+    Args:
+        config: In force.
+        address: ``host:port`` of the listening socket.
+    """
+    url = f"http://{_reachable(address)}"
+    model = next((found.model for found in config.models.values() if not found.unlisted), None)
+    if model is None:
+        return (
+            f"arriero answers at {url}, but its configuration has no models yet.\n"
+            "Write some into it (arriero scan ~/models shows how) and send SIGHUP.\n"
+        )
+    body = {
+        "model": model,
+        "stream": True,
+        "messages": [{"role": "user", "content": "Who drives a train of llamas?"}],
+    }
+    key = " -H 'Authorization: Bearer YOUR_KEY'" if config.api_keys else ""
+    return (
+        f"arriero answers at {url}; Ctrl-C ends it. Try, from another terminal:\n"
+        f"  curl -N {url}/v1/chat/completions{key} -d {shlex.quote(json.dumps(body))}\n"
+    )
+
+
+def _reachable(address: str) -> str:
+    """Return an address that this machine's programs can ask: not that of all interfaces."""
+    host, _, port = address.rpartition(":")
+    if ip_address(host.strip("[]")).is_unspecified:
+        return f"127.0.0.1:{port}"
+    return address

@@ -1,0 +1,358 @@
+"""Speaks with the workers: who lives, what they want, what they give back, what became of it."""
+
+import itertools
+import logging
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import trio
+import zmq
+
+from arriero.protocol.codec import encode, read_from_worker
+from arriero.protocol.errors import RemoteProtocolError
+from arriero.protocol.events import RequestEnded
+from arriero.protocol.flood_log import FloodLog
+from arriero.protocol.lease import (
+    Broken,
+    Cancel,
+    CancelAsked,
+    CancelDone,
+    CancelResult,
+    CancelTold,
+    Claim,
+    Claimed,
+    Finish,
+    Finished,
+    FromSupervisor,
+    Hello,
+    Leave,
+    Probe,
+    RecordsAsked,
+    RecordsTold,
+    Released,
+    Report,
+    Resync,
+    Resynced,
+    Unclaim,
+    Want,
+    Welcome,
+)
+from arriero.protocol.log_format import Lines
+from arriero.protocol.records import RequestRecord
+from arriero.protocol.transport import Bounds, FrameSocket, bound
+from arriero.protocol.worker_config import WorkerConfig
+
+from ..scheduling.dispatcher import Conductor
+from ..scheduling.events import Failing, Left, OwnerLost, Reported, Waiter, Wanted
+from ..scheduling.events import Released as ReleasedHappening
+from ..scheduling.refusals import failing
+from .cancellation import Inquiry
+from .failure_streaks import FailureRows
+from .idempotency_keys import Claims
+from .request_log import RecordStore, log_text
+
+if TYPE_CHECKING:
+    from zmq import Context, Socket
+
+log = logging.getLogger(__name__)
+
+# Seconds that workers get to say whether a request that is to end is theirs: they need
+# milliseconds. One that hangs is replaced a little later, and all its requests end with it.
+CANCEL_LIMIT_S = 1.0
+
+# Longest hello that is read of somebody who has not proven yet who it is.
+_MOST_HELLO_BYTES = 1000
+
+
+# What waits to be read of one connection is little: whoever sends more waits, stranger or not.
+# The longest honest message tells of 256 requests, with 4 kB each at the very most.
+_BOUNDS = Bounds(received=32, message_bytes=2 * 1024 * 1024)
+
+
+@dataclass(slots=True)
+class Peer:
+    """A worker that said hello.
+
+    Attributes:
+        owner: Its name; that of a replacement is another.
+        route: Its connection, by zmq's number.
+        worker: Its number.
+        pid: Its process id.
+        heard_at: When it last said anything, on trio's clock.
+        in_flight: What it reported last.
+        generation: Of the configuration that it follows.
+        finishing: It was asked to finish.
+    """
+
+    owner: str
+    route: bytes
+    worker: int
+    pid: int
+    heard_at: float
+    in_flight: dict[str, int] = field(default_factory=dict)
+    generation: int = 0
+    finishing: bool = False
+
+
+class LeaseServer:
+    """The supervisor's end of the lease socket."""
+
+    def __init__(
+        self,
+        socket: FrameSocket,
+        conductor: Conductor,
+        records: RecordStore,
+        config: Callable[[], WorkerConfig],
+        on_hello: Callable[[int, int, bytes], bool],
+    ) -> None:
+        """Build it.
+
+        Args:
+            socket: A bound ROUTER.
+            conductor: Gets what the workers want and give back.
+            records: Gets what became of requests.
+            config: Gives the configuration that workers are to follow.
+            on_hello: Called with number, pid and token of whoever says hello; False turns it away.
+        """
+        self._socket = socket
+        self.door = socket.door
+        self._conductor = conductor
+        self._records = records
+        self._config = config
+        self._on_hello = on_hello
+        self._peers: dict[str, Peer] = {}
+        self._proven: dict[bytes, Peer] = {}  # by token
+        self.flood = FloodLog(log)
+        self._followed = trio.Event()
+        self._claims = Claims()
+        self._failures = FailureRows()
+        self._inquiries: dict[int, tuple[Inquiry, trio.Event]] = {}
+        self._numbers = itertools.count(1)
+
+    def peer_with_pid(self, pid: int) -> Peer | None:
+        """Return the worker whose process id is `pid`, once it has said hello."""
+        return next((peer for peer in self._peers.values() if peer.pid == pid), None)
+
+    def send(self, owner: str, message: FromSupervisor) -> None:
+        """Send `message` to the worker `owner`; one that is gone misses it."""
+        if (peer := self._peers.get(owner)) is not None:
+            self._send(peer, message)
+
+    def reconfigure(self) -> None:
+        """Tell all workers of the configuration in force.
+
+        Whoever misses this asks for it when it hears the event `config`.
+        """
+        welcome = encode(self._welcome())
+        for peer in self._peers.values():
+            self._hand_over(peer, welcome)
+
+    async def wait_until_followed(self, generation: int) -> None:
+        """Return when all workers follow that configuration. The caller sets the limit."""
+        while any(peer.generation < generation for peer in self._peers.values()):
+            await self._followed.wait()
+
+    def finish(self, pid: int) -> None:
+        """Ask the worker with that process id to finish what it has, and end."""
+        if peer := self.peer_with_pid(pid):
+            peer.finishing = True
+            self.send(peer.owner, Finish())
+
+    def probe(self, pid: int) -> None:
+        """Ask the worker with that process id for a sign of life."""
+        if peer := self.peer_with_pid(pid):
+            self._send(peer, Probe(probe=next(self._numbers)))
+
+    def lost(self, pid: int) -> None:
+        """Forget the worker with that process id: its leases are free."""
+        if peer := self.peer_with_pid(pid):
+            del self._peers[peer.owner]
+            self._proven = {t: p for t, p in self._proven.items() if p is not peer}
+            self._wake()
+            self._claims.lost(peer.owner)
+            for inquiry, decided in self._inquiries.values():
+                inquiry.lost(peer.owner)
+                if inquiry.is_decided:
+                    decided.set()
+            self._conductor.tell(OwnerLost(peer.owner))
+
+    async def cancel(
+        self, request_id: str, caller: str | None, *, peer: str = "", asker: str = ""
+    ) -> CancelResult:
+        """End a request, in whichever worker it runs, and return what became of it.
+
+        Waits for the workers, but not longer than `CANCEL_LIMIT_S`. When cancelled, the workers
+        that were asked end the request nevertheless.
+
+        Args:
+            request_id: Its id.
+            caller: Who asks, as in `Cancel`.
+            peer: The same.
+            asker: The worker that asks, for it does not have the request; empty: nobody of them.
+        """
+        asked = [owner for owner in self._peers if owner != asker]
+        number = next(self._numbers)
+        inquiry, decided = self._inquiries[number] = Inquiry(asked), trio.Event()
+        try:
+            for owner in asked:
+                self.send(
+                    owner, Cancel(ask=number, request_id=request_id, caller=caller, peer=peer)
+                )
+            if not inquiry.is_decided:
+                with trio.move_on_after(CANCEL_LIMIT_S):
+                    await decided.wait()
+        finally:
+            del self._inquiries[number]
+        if inquiry.result == "unknown" and self._records.find(request_id) is not None:
+            return "finished"
+        return inquiry.result
+
+    async def listen(self) -> None:
+        """Take what workers say, until cancelled. Nothing malformed changes anything."""
+        async with trio.open_nursery() as nursery:
+            while True:
+                frames = await self._socket.receive()
+                try:
+                    route, token, data = frames
+                    self._take(route, token, data, nursery)
+                except (RemoteProtocolError, ValueError) as exc:
+                    self.flood.warning("lease.unreadable reason=%s", exc)
+                except Exception as exc:  # noqa: BLE001  it ends this message, and nothing else
+                    self.flood.exception("lease.bug", exc=exc)
+
+    def _take(self, route: bytes, token: bytes, data: bytes, nursery: trio.Nursery) -> None:
+        peer = self._proven.get(token)
+        if peer is None:
+            # Nothing is known of whoever this is, so nothing else that it says is looked at.
+            if len(data) > _MOST_HELLO_BYTES or not isinstance(
+                hello := read_from_worker(data), Hello
+            ):
+                self.flood.warning("lease.stranger bytes=%d", len(data))
+                return
+            self._hello(route, token, hello)
+            return
+        peer.route = route  # another one after its connection was lost
+        message = read_from_worker(data)
+        if isinstance(message, Hello):
+            self._greet(peer)
+            return
+        owner = peer.owner
+        peer.heard_at = trio.current_time()
+        match message:
+            case Want(request=request, model=model):
+                self._conductor.lease_requests += 1
+                self._conductor.tell(Wanted(Waiter(owner, request), model))
+            case Leave(request=request):
+                self._conductor.tell(Left(Waiter(owner, request)))
+            case Released(model=model, lease=lease):
+                self._conductor.tell(ReleasedHappening(owner, model, lease))
+            case Report(in_flight=in_flight, used=used, heard=heard, generation=generation):
+                if in_flight or peer.in_flight or used:
+                    self._conductor.tell(Reported(owner, in_flight, used, heard))
+                peer.in_flight = in_flight
+                if generation != peer.generation:
+                    peer.generation = generation
+                    self._wake()
+            case Resync():
+                self.send(owner, Resynced(snapshot=self._conductor.snapshot()))
+            case Broken(model=model, lease=lease):
+                log.warning("lease.broken worker=%s model=%s lease=%d", owner, model, lease)
+            case Finished(records=records):
+                ended = [self._records.add(record) for record in records]
+                for record in ended:
+                    self._judge(record)
+                self._conductor.publish(
+                    *[RequestEnded(model=record.model, record=record) for record in ended]
+                )
+                if log.isEnabledFor(logging.INFO):
+                    log.info(Lines(f"request.ended {log_text(record)}" for record in ended))
+            case RecordsAsked(ask=ask, request_id=request_id, most=most):
+                found = self._records.last(most, request_id)
+                self.send(owner, RecordsTold(ask=ask, records=found))
+            case Claim(ask=ask, caller=caller, key=key, request_id=request_id):
+                taken_by = self._claims.claim(owner, caller, key, request_id)
+                self.send(owner, Claimed(ask=ask, taken_by=taken_by))
+            case Unclaim(caller=caller, key=key, request_id=request_id):
+                self._claims.unclaim(owner, caller, key, request_id)
+            case CancelDone(ask=ask, result=result):
+                if (asked := self._inquiries.get(ask)) is not None:
+                    inquiry, decided = asked
+                    inquiry.answered(owner, result)
+                    if inquiry.is_decided:
+                        decided.set()
+            case CancelAsked():
+                nursery.start_soon(self._cancel_for, owner, message)
+
+    def _judge(self, record: RequestRecord) -> None:
+        """Have the model of `record` started again if it answers with errors only."""
+        model, engine = record.model, self._conductor.engine
+        up_at = engine.up_since(model)
+        began_ago_s = time.time() - record.t - (record.queue_ms + record.load_ms) / 1000
+        if up_at is None or began_ago_s > trio.current_time() - up_at:
+            return  # it is not here, or that was another process
+        swap = engine.swap(model)
+        verdict = self._failures.take(record, swap)
+        if verdict is None:
+            return
+        log.warning("model.failing model=%s swap=%d failures=%d", model, swap, verdict.failures)
+        well_s = trio.current_time() - up_at if verdict.was_well else 0.0
+        error = failing(model, verdict.failures, verdict.rounds)
+        self._conductor.tell(Failing(model, swap, error, well_s))
+
+    async def _cancel_for(self, owner: str, asked: CancelAsked) -> None:
+        result = await self.cancel(asked.request_id, asked.caller, peer=asked.peer, asker=owner)
+        self.send(owner, CancelTold(ask=asked.ask, result=result))
+
+    def _hello(self, route: bytes, token: bytes, hello: Hello) -> None:
+        if not self._on_hello(hello.worker, hello.pid, token):
+            self.flood.warning("lease.stranger worker=%d pid=%d", hello.worker, hello.pid)
+            return
+        owner = f"worker-{hello.worker}-{hello.pid}"
+        peer = Peer(owner, route, hello.worker, hello.pid, trio.current_time())
+        self._peers[owner] = self._proven[token] = peer
+        self._greet(peer)
+
+    def _greet(self, peer: Peer) -> None:
+        peer.heard_at = trio.current_time()
+        self._send(peer, self._welcome())
+        if peer.finishing:  # it may have missed that, if it missed its welcome
+            self._send(peer, Finish())
+
+    def _send(self, peer: Peer, message: FromSupervisor) -> None:
+        self._hand_over(peer, encode(message))
+
+    def _hand_over(self, peer: Peer, data: bytes) -> None:
+        # Never more than zmq keeps: whoever reads nothing for long is replaced, and till then it
+        # gets nothing but what it asked for.
+        self._socket.send([peer.route, data])
+
+    def _welcome(self) -> Welcome:
+        return Welcome(config=self._config(), snapshot=self._conductor.snapshot())
+
+    def _wake(self) -> None:
+        self._followed.set()
+        self._followed = trio.Event()
+
+
+@asynccontextmanager
+async def open_lease_server(
+    context: "Context[Socket[bytes]]",
+    path: Path,
+    conductor: Conductor,
+    *,
+    records: RecordStore,
+    config: Callable[[], WorkerConfig],
+    on_hello: Callable[[int, int, bytes], bool],
+) -> AsyncGenerator[LeaseServer, None]:
+    """Answer workers on the unix socket `path` while the block runs."""
+    with bound(context, zmq.ROUTER, path, _BOUNDS) as socket:
+        server = LeaseServer(socket, conductor, records, config, on_hello)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(server.listen)
+            nursery.start_soon(server.flood.flush_regularly)
+            yield server
+            nursery.cancel_scope.cancel()

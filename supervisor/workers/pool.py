@@ -1,0 +1,291 @@
+"""The worker processes: started by exec, watched, replaced at once when they die or hang."""
+
+import contextlib
+import logging
+import os
+import secrets
+import sys
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import trio
+
+from arriero.protocol.events import AnyEvent, WorkerChanged
+from arriero.protocol.flood_log import FloodLog
+from arriero.protocol.log_format import as_error
+from arriero.protocol.values import WorkerStatus
+from arriero.protocol.wakefulness import Wakefulness
+
+from ..errors import SpawnError
+from ..host.log import is_for_journal
+from ..host.shortage import why
+from ..processes.process import Exit, Launch, Running, Stream, run_process
+from ..processes.reaper import Guardian
+from .connection_counts import clear_share, has_share
+from .lease_server import LeaseServer, Peer
+
+log = logging.getLogger(__name__)
+
+# A worker reports every second. Ten missed reports are a hang, not a slow moment: its loop never
+# waits for anything but sockets.
+HUNG_AFTER_S = 10.0
+
+# Until its first word it imports half a library, which takes a second of a processor: half a minute
+# on a machine with much else to do, where whoever gives up only begins again from nothing.
+START_LIMIT_S = 120.0
+
+# Who has said nothing for that long is asked once more. An answer takes milliseconds.
+ANSWER_S = 2.0
+
+# How often the age of the last report is looked at.
+WATCH_EVERY_S = 1.0
+
+# How often it is looked at whether a worker that has said hello takes connections.
+LOOK_EVERY_S = 0.01
+
+# A worker that dies sooner than this after its start would only die again: pause before the next.
+SHORT_LIFE_S = 5.0
+LONGEST_PAUSE_S = 5.0
+
+
+@dataclass(slots=True)
+class _Worker:
+    number: int
+    token: bytes = b""  # of the process that runs
+    pid: int = 0
+    running: Running | None = None
+    started_at: float = 0.0
+    serving: bool = False
+    wanted: bool = True
+    finishing: bool = False
+    gone: trio.Event = field(default_factory=trio.Event)
+
+
+class WorkerPool:
+    """Keeps as many workers running as are asked for."""
+
+    def __init__(
+        self,
+        *,
+        listen_fd: int,
+        shares_fd: int,
+        socket_dir: Path,
+        guardian: Guardian,
+        publish: Callable[[AnyEvent], None],
+        leases_of: Callable[[str], tuple[str, ...]],
+        wakefulness: Wakefulness,
+    ) -> None:
+        self._listen_fd = listen_fd
+        self._shares_fd = shares_fd
+        self._socket_dir = socket_dir
+        self._guardian = guardian
+        self._publish = publish
+        self._leases_of = leases_of
+        self._wakefulness = wakefulness
+        self._workers: dict[int, _Worker] = {}
+        self._hello = trio.Event()
+        self._lease_server: LeaseServer | None = None
+        self._nursery: trio.Nursery | None = None
+        self._flood = FloodLog(log)
+
+    def connect(self, lease_server: LeaseServer, nursery: trio.Nursery) -> None:
+        """Attach the socket through which workers speak, and the owner of the tasks."""
+        self._lease_server = lease_server
+        self._nursery = nursery
+
+    def status(self) -> tuple[WorkerStatus, ...]:
+        """Return the workers that run, by number."""
+        return tuple(
+            self._status_of(worker) for _, worker in sorted(self._workers.items()) if worker.pid
+        )
+
+    def _status_of(self, worker: _Worker) -> WorkerStatus:
+        peer = self._peer(worker)
+        state: Literal["starting", "serving"] = "serving" if worker.serving else "starting"
+        return WorkerStatus(
+            worker=worker.number,
+            pid=worker.pid,
+            state="draining" if worker.finishing else state,
+            in_flight=sum(peer.in_flight.values()) if peer else 0,
+            leases=self._leases_of(peer.owner) if peer else (),
+        )
+
+    def says_hello(self, number: int, pid: int, token: bytes) -> bool:
+        """Take note that a worker is up; False when it is none of ours."""
+        worker = self._workers.get(number)
+        if worker is None or worker.pid != pid or not secrets.compare_digest(worker.token, token):
+            return False
+        if not worker.serving:
+            worker.serving = True
+            self._hello.set()
+            self._hello = trio.Event()
+            took_s = trio.current_time() - worker.started_at
+            log.info("worker.serving worker=%d pid=%d start_s=%.2f", number, pid, took_s)
+            self._publish(WorkerChanged(worker=number, pid=pid, state="serving"))
+        return True
+
+    def scale(self, count: int) -> None:
+        """Run `count` workers from now on. Those that are too many finish what they have."""
+        assert self._nursery is not None  # `connect` comes first
+        for number in range(1, count + 1):
+            old = self._workers.get(number)
+            if old is None or not old.wanted:
+                new = self._workers[number] = _Worker(number)
+                self._nursery.start_soon(self._keep, new, old)
+        for number, worker in list(self._workers.items()):
+            if number > count:
+                self._finish(worker)
+
+    async def wait_until_serving(self) -> None:
+        """Return when every wanted worker takes connections. The caller sets the limit."""
+        while not all(worker.serving for worker in self._workers.values()):
+            await self._hello.wait()
+        # It has said hello, so this is a moment; shared memory has no events.
+        while not all(has_share(self._shares_fd, number) for number in self._workers):  # noqa: ASYNC110
+            await trio.sleep(LOOK_EVERY_S)
+
+    async def finish_all(self) -> None:
+        """Ask all workers to finish, and return when they have ended. The caller sets the limit."""
+        workers = list(self._workers.values())
+        for worker in workers:
+            self._finish(worker)
+        for worker in workers:
+            await worker.gone.wait()
+
+    def _finish(self, worker: _Worker) -> None:
+        assert self._lease_server is not None
+        worker.wanted = False
+        worker.finishing = True
+        if self._peer(worker) is not None:
+            self._lease_server.finish(worker.pid)
+        elif worker.running is not None:  # it has not said hello: it serves nobody
+            worker.running.stop(grace_s=0.0)
+
+    def _peer(self, worker: _Worker) -> Peer | None:
+        return self._lease_server.peer_with_pid(worker.pid) if self._lease_server else None
+
+    async def _keep(self, worker: _Worker, predecessor: _Worker | None) -> None:
+        """Run a worker, again and again, for as long as it is wanted."""
+        number, short_lives = worker.number, 0
+        try:
+            if predecessor is not None:  # scaled down and up again: the old one still finishes
+                await predecessor.gone.wait()
+            while worker.wanted:
+                worker.started_at = trio.current_time()
+                try:
+                    reason = await self._run_once(worker)
+                except Exception as exc:  # noqa: BLE001  it ends this process, and another one is started
+                    self._flood.exception("worker.bug worker=%d", number, exc=exc)
+                    reason = why(exc)
+                if worker.wanted:
+                    lived_s = trio.current_time() - worker.started_at
+                    short_lives = short_lives + 1 if lived_s < SHORT_LIFE_S else 0
+                    log.warning(
+                        "worker.died worker=%d reason=%r lived_s=%.1f", number, reason, lived_s
+                    )
+                    if short_lives > 1:
+                        await trio.sleep(min(LONGEST_PAUSE_S, 0.1 * 2.0**short_lives))
+        finally:
+            if self._workers.get(number) is worker:
+                del self._workers[number]
+            worker.gone.set()
+
+    async def _run_once(self, worker: _Worker) -> str:
+        """Run one process from start to end, and say how it ended."""
+        assert self._lease_server is not None
+        exits: list[Exit] = []
+
+        async def run(task_status: trio.TaskStatus[Running]) -> None:
+            exits.append(
+                await run_process(
+                    self._launch(worker),
+                    on_line=_pass_on,
+                    guardian=self._guardian,
+                    term_grace_s=0.0,
+                    task_status=task_status,
+                )
+            )
+            nursery.cancel_scope.cancel()
+
+        try:
+            async with trio.open_nursery() as nursery:
+                try:
+                    running = await nursery.start(run)
+                except (SpawnError, OSError) as exc:  # nothing left of something: tried again
+                    return str(exc)
+                worker.pid, worker.running = running.pid, running
+                self._publish(WorkerChanged(worker=worker.number, pid=worker.pid, state="starting"))
+                nursery.start_soon(self._stop_when_hung, worker)
+        finally:
+            reason = str(exits[0]) if exits else "killed"
+            if worker.pid:
+                self._lease_server.lost(worker.pid)
+                self._publish(
+                    WorkerChanged(worker=worker.number, pid=worker.pid, state="gone", reason=reason)
+                )
+            clear_share(self._shares_fd, worker.number)
+            worker.pid, worker.running, worker.serving = 0, None, False
+        return reason
+
+    def _launch(self, worker: _Worker) -> Launch:
+        # Started by exec: a fork would carry the zmq context into the child, and use it there.
+        worker.token = secrets.token_hex(16).encode()
+        return Launch(
+            argv=(
+                *(sys.executable, "-m", "arriero.worker"),
+                *("--worker", str(worker.number)),
+                *("--listen-fd", str(self._listen_fd)),
+                *("--shares-fd", str(self._shares_fd)),
+                *("--socket-dir", str(self._socket_dir)),
+                *("--parent-pid", str(os.getpid())),
+                *(["--journal"] if is_for_journal() else []),
+            ),
+            pass_fds=(self._listen_fd, self._shares_fd),
+            # Not as an argument or in the environment, where others can read it for ever.
+            first_input=worker.token + b"\n",
+            is_ours=True,
+        )
+
+    async def _stop_when_hung(self, worker: _Worker) -> None:
+        while True:
+            await trio.sleep(WATCH_EVERY_S)
+            silent_s = self._silent_s(worker)
+            if silent_s <= (HUNG_AFTER_S if self._peer(worker) else START_LIMIT_S):
+                continue
+            if self._lease_server is not None:
+                self._lease_server.probe(worker.pid)
+            await trio.sleep(ANSWER_S)
+            if self._silent_s(worker) > silent_s:  # not a word, and we were awake
+                log.error("worker.hung worker=%d silent_s=%.0f", worker.number, silent_s)
+                if worker.running is not None:
+                    worker.running.stop(grace_s=0.0)
+                return
+
+    def _silent_s(self, worker: _Worker) -> float:
+        """Return for how long a worker has said nothing that could be heard."""
+        peer = self._peer(worker)
+        heard_at = peer.heard_at if peer is not None else worker.started_at
+        return self._wakefulness.silent_s(heard_at, trio.current_time())
+
+
+@asynccontextmanager
+async def run_workers(
+    pool: WorkerPool, lease_server: LeaseServer, count: int
+) -> AsyncGenerator[None, None]:
+    """Keep `count` workers running while the block runs; on leaving they are killed."""
+    async with trio.open_nursery() as nursery:
+        pool.connect(lease_server, nursery)
+        pool.scale(count)
+        yield
+        nursery.cancel_scope.cancel()
+
+
+def _pass_on(_: Stream, line: bytes) -> None:
+    """Write what a worker logged to this process's own standard error, unchanged."""
+    # Whoever read this may have gone, a terminal or a pipe; that is no reason to stop serving.
+    with contextlib.suppress(OSError):
+        shown = as_error(line) if is_for_journal() else line
+        sys.stderr.write(shown.decode(errors="replace") + "\n")

@@ -1,0 +1,79 @@
+"""What a client is told of its request in fields before, or after, the answer. Deciding.
+
+Before an answer that is no stream: all is known by then. After a stream, as trailers; their names
+are declared before it, when nobody knows yet what will be known: of those that were declared some
+may be missing, but none may come that was not.
+
+Source: RFC 9110, sections 6.5 and 6.6.2 (trailers); RFC 9112, section 7.1.2 (in chunks only).
+"""
+
+import re
+from decimal import Decimal
+from typing import Final, Literal
+
+from arriero.protocol.records import Outcome
+
+from .tokens import Usage
+
+_COST: Final = b"X-Gateway-Cost"
+_OUTCOME: Final = b"X-Gateway-Outcome"
+_COUNTS: Final = (
+    b"X-Gateway-Prompt-Tokens",
+    b"X-Gateway-Completion-Tokens",
+    b"X-Gateway-Cached-Tokens",
+)
+_COUNT_LINES: Final = b"".join(name + b": %d\r\n" for name in _COUNTS)
+
+_UNSAFE: Final = re.compile(r"[^!-~]")
+_MOST_ID_CHARS: Final = 128
+
+
+def request_id_field(request_id: str) -> bytes:
+    """Return the line with the id of the request, which may be one that the client has chosen."""
+    clean = request_id
+    if not (request_id.isalnum() and request_id.isascii() and len(request_id) <= _MOST_ID_CHARS):
+        clean = _UNSAFE.sub("?", request_id)[:_MOST_ID_CHARS]
+    return b"X-Request-Id: %b\r\n" % clean.encode("ascii")
+
+
+def answer_fields(usage: Usage, cost_usd: Decimal | None) -> bytes:
+    """Return the lines for the head of an answer that is no stream; none if nothing is known."""
+    return _costs(cost_usd) + _counts(usage)
+
+
+def may_have_trailers(
+    version: Literal["1.0", "1.1", "2"], *, chunked: bool, bodyless: bool
+) -> bool:
+    """Whether trailers may be declared and sent.
+
+    Args:
+        version: Of HTTP, on the client's side.
+        chunked: The body goes out in chunks; of no meaning in HTTP/2.
+        bodyless: There is no body, as with HEAD, 204 and 304.
+    """
+    return not bodyless and (version == "2" or (version == "1.1" and chunked))
+
+
+def declaration(*, priced: bool) -> bytes:
+    """Return the line that declares the trailers; `priced`: a price of the model is known."""
+    names = ((_COST,) if priced else ()) + (*_COUNTS, _OUTCOME)
+    return b"Trailer: %b\r\n" % b",".join(names)
+
+
+def trailers(usage: Usage, cost_usd: Decimal | None, outcome: Outcome, *, priced: bool) -> bytes:
+    """Return the lines after a stream; `priced` as it was declared."""
+    costs = _costs(cost_usd) if priced else b""
+    last = b"%b: %b\r\n" % (_OUTCOME, outcome.encode("ascii"))
+    return costs + _counts(usage) + last
+
+
+def _costs(cost_usd: Decimal | None) -> bytes:
+    if cost_usd is None:
+        return b""
+    return b"%b: %b\r\n" % (_COST, f"{cost_usd:.6f}".encode("ascii"))
+
+
+def _counts(usage: Usage) -> bytes:
+    if usage.source == "none":
+        return b""
+    return _COUNT_LINES % (usage.input_tokens, usage.output_tokens, usage.cached_tokens)

@@ -1,0 +1,206 @@
+"""Body of a request -> the model that it names, and whether it wants a stream. Deciding; no I/O.
+
+Only two members of the body are looked at (a third by those that wait); the rest is never built as
+Python objects and goes upstream byte for byte.
+"""
+
+import difflib
+from collections.abc import Iterable
+from itertools import islice
+from typing import Any, NamedTuple
+
+import msgspec
+
+from arriero.protocol.worker_config import (
+    DEFAULT_MARKER,
+    FORMER_MARKERS,
+    ModelRoute,
+    PeerRoute,
+    WorkerConfig,
+)
+
+from ..errors import BadRequest, UnknownModel
+from .strip_progress import Stripper
+
+# Characters of a name that are repeated back in an error.
+_SHOWN_CHARS = 120
+
+# Names among which a likely one is looked for, and how much of each is compared: difflib takes
+# about 10 us for each, and a hundred times that for long names that are made for it.
+_MOST_NAMES_COMPARED = 200
+_COMPARED_CHARS = 60
+
+# Longest name that any model has: what is longer is like none.
+_MOST_LIKELY_CHARS = 300
+
+
+class Asked(NamedTuple):
+    """What a body asks for."""
+
+    model: str
+    stream: bool
+
+
+class _Members(msgspec.Struct):
+    model: str | None = None
+    stream: bool | None = None
+
+
+_decoder = msgspec.json.Decoder(_Members)
+
+
+def read_body(body: bytes) -> Asked:
+    """Find the model's name and the wish for a stream in `body`.
+
+    Raises:
+        BadRequest: It is no JSON object, names no model, or has one of the wrong type.
+    """
+    try:
+        members = _decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise BadRequest(f"cannot read the body as JSON: {exc}") from exc
+    if not members.model:
+        raise BadRequest("cannot tell which model is meant: the body has no 'model'")
+    return Asked(members.model, bool(members.stream))
+
+
+class _Thinking(msgspec.Struct):
+    type: str | None = None
+
+
+class _ThinkingMember(msgspec.Struct):
+    thinking: _Thinking | None = None
+
+
+_thinking_decoder = msgspec.json.Decoder(_ThinkingMember)
+
+
+def asks_for_thinking(body: bytes) -> bool:
+    """Whether a request to Anthropic's API wants blocks of thinking (`enabled`, `adaptive`)."""
+    try:
+        thinking = _thinking_decoder.decode(body).thinking
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False  # of a shape that only the upstream can judge
+    return thinking is not None and thinking.type not in (None, "disabled")
+
+
+class _Progress(msgspec.Struct):
+    return_progress: bool | None = None
+
+
+_progress_decoder = msgspec.json.Decoder(_Progress)
+
+
+def asks_for_prefill_itself(body: bytes) -> bool:
+    """Whether a request asks llama-server for the progress of the prompt, in its own words."""
+    if body.find(b"return_progress") < 0:
+        return False
+    try:
+        return bool(_progress_decoder.decode(body).return_progress)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False  # of a shape that only the upstream can judge
+
+
+class _StreamOptions(msgspec.Struct):
+    include_usage: Any = None
+
+
+class _Usage(msgspec.Struct):
+    stream_options: _StreamOptions | None = None
+
+
+_usage_decoder = msgspec.json.Decoder(_Usage)
+
+
+def asks_for_usage_itself(body: bytes) -> bool:
+    """Whether a request wants a stream of OpenAI's to end with the counts of tokens."""
+    try:
+        options = _usage_decoder.decode(body).stream_options
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False  # of a shape that only the upstream can judge
+    return options is not None and bool(options.include_usage)
+
+
+class Target(NamedTuple):
+    """Where a name leads.
+
+    Attributes:
+        route: The model.
+        peer: Where it is; None if it is here.
+    """
+
+    route: ModelRoute
+    peer: PeerRoute | None = None
+
+
+class Names:
+    """All names by which models are known; a real id goes before an alias, and both before peers.
+
+    Attributes:
+        config: What the names were read from.
+        strip, strip_large: Take our own words out of what clients send back.
+    """
+
+    def __init__(self, config: WorkerConfig) -> None:
+        self.config = config
+        stripper = Stripper((config.marker, *config.old_markers, DEFAULT_MARKER, *FORMER_MARKERS))
+        self.strip = stripper.strip
+        self.strip_large = stripper.strip_large
+        self._targets: dict[str, Target] = {}
+        for route in config.models:
+            for alias in route.aliases:
+                self._targets.setdefault(alias, Target(route))
+        self._targets.update({route.model: Target(route) for route in config.models})
+        for name, model in config.peer_models.items():
+            self._targets.setdefault(name, _at_peer(config.peers[model.peer], model.model))
+
+    def first(self) -> str:
+        """Return the name of the first model, for those who name none.
+
+        Raises:
+            UnknownModel: There are no models.
+        """
+        if not self._targets:
+            raise UnknownModel("cannot find any model: the configuration has none")
+        return next((route.model for route in self.config.models), next(iter(self._targets)))
+
+    def find(self, name: str) -> Target:
+        """Return where `name` leads.
+
+        Raises:
+            UnknownModel: Nowhere; the message says which names look like it.
+        """
+        target = self._targets.get(name)
+        if target is None:
+            raise UnknownModel(_not_found(name, self._targets))
+        return target
+
+
+def _at_peer(peer: PeerRoute, model: str) -> Target:
+    route = ModelRoute(
+        model=f"{peer.peer}/{model}",
+        send_as=model,
+        kind=peer.kind,
+        usage=peer.usage,
+        prices=peer.prices.get(model),
+    )
+    return Target(route, peer)
+
+
+def _not_found(name: str, known: Iterable[str]) -> str:
+    shown = name if len(name) <= _SHOWN_CHARS else name[:_SHOWN_CHARS] + "..."
+    likely = _likely(name, known) if len(name) <= _MOST_LIKELY_CHARS else []
+    message = f"cannot find a model named '{shown}'"
+    if likely:
+        message += "; did you mean " + " or ".join(f"'{other}'" for other in likely) + "?"
+    return message
+
+
+def _likely(name: str, known: Iterable[str]) -> list[str]:
+    """Return names that look like `name`, the best first."""
+    near = (other for other in known if abs(len(other) - len(name)) <= len(name) + 4)
+    by_beginning: dict[str, str] = {}
+    for other in islice(near, _MOST_NAMES_COMPARED):
+        by_beginning.setdefault(other[:_COMPARED_CHARS], other)
+    found = difflib.get_close_matches(name[:_COMPARED_CHARS], by_beginning, n=3, cutoff=0.5)
+    return [by_beginning[beginning] for beginning in found]

@@ -1,0 +1,209 @@
+"""OpenAI's Responses: lifecycle events, and an item of reasoning. Deciding; wire format, section 7.
+
+Every client builds its picture of the answer from the first event, which therefore holds a complete
+response object. From then on the stream is ours: the upstream's is merged into it
+(`merge_responses`).
+"""
+
+import itertools
+from typing import Any
+
+import msgspec
+
+from ..accounting.tokens import Usage
+from ..errors import RelayError
+from ..progress.dialect import Numbers, Voice, event_frame
+from ..progress.modes import Mode
+from .responses_merge import ResponsesMerge
+from .sent_so_far import HeardResponse, read_response
+from .strip_progress import ITEM_PREFIX
+
+
+class _Settings(msgspec.Struct):
+    """What of a request its response repeats; of any type, the upstream is the judge of that."""
+
+    temperature: Any = None
+    top_p: Any = None
+    tool_choice: Any = None
+    tools: Any = None
+    parallel_tool_calls: Any = None
+    max_output_tokens: Any = None
+
+
+_settings_decoder = msgspec.json.Decoder(_Settings)
+
+
+class ResponsesVoice(Voice):
+    """Speaks in lifecycle events, and in lines of an item of reasoning if it shows them.
+
+    Args:
+        mode: `heartbeat` and `reasoning` merge the upstream's stream into this one.
+        model: Name as the client wrote it.
+        ident: 24 hexadecimal digits.
+        created: Unix time, in whole seconds.
+        body: The request.
+    """
+
+    def __init__(self, mode: Mode, *, model: str, ident: str, created: int, body: bytes) -> None:
+        self._item_id = f"{ITEM_PREFIX}{ident}"
+        self._response = _response(f"resp_swap_{ident}", model, created, body)
+        self._sequence = itertools.count()
+        self._shows = mode == "reasoning"
+        self._opened = False
+        self._lines: list[str] = []
+        self._merge: ResponsesMerge | None = None
+        if mode in {"heartbeat", "reasoning"}:
+            shift = 1 if self._shows else 0
+            self._merge = ResponsesMerge(self._response, self._sequence, self._closing, shift=shift)
+            self.merge = self._merge
+
+    def opening(self) -> bytes:
+        """Return the beginning of the response, and of its item if lines are shown."""
+        self._opened = True
+        begin = self._lifecycle("created") + self._lifecycle("in_progress")
+        if not self._shows:
+            return begin
+        item = self._event("output_item.added", item=self._item("in_progress"))
+        return begin + item + self._part("added", "")
+
+    def line(self, text: str, numbers: Numbers | None) -> bytes:
+        """Return `text` as a summary of reasoning: the form that all clients show."""
+        self._lines.append(text)
+        return self._summary("delta", delta=text)
+
+    def heartbeat(self, numbers: Numbers | None) -> bytes:
+        """Return an event that changes nothing.
+
+        Once there is an item, a lifecycle event would take it away again in some clients.
+        """
+        return self._summary("delta", delta="") if self._shows else self._lifecycle("in_progress")
+
+    def failure(self, error: RelayError, heard: bytes = b"") -> bytes:
+        """Return the failed response and an error.
+
+        Some clients show the message of the one only, some that of the other.
+        """
+        begin, response = self._as_heard(read_response(heard))
+        told = {"code": "server_error", "message": error.message}
+        failed = self._numbered(
+            "response.failed", response=response | {"status": "failed", "error": told}
+        )
+        details = {
+            "type": error.kind,
+            "code": error.code,
+            "message": error.message,
+            "param": None,
+        }
+        return begin + failed + self._numbered("error", error=details)
+
+    def interrupted(self, heard: bytes, usage: Usage, *, asked_usage: bool = False) -> bytes:
+        """Return the response as it stands: incomplete.
+
+        Items of the upstream that are open stay so: how much text is in them only the client
+        knows, and no client asks for their end.
+        """
+        found = read_response(heard)
+        if found.over:
+            return b""
+        begin, response = self._as_heard(found)
+        if self._opened and self._merge is not None:
+            if not self._merge.begun:
+                begin += self._closing()
+            response = response | {"output": self._merge.done}
+        end: dict[str, Any] = {
+            "status": "incomplete",
+            "incomplete_details": {"reason": "cancelled"},
+            "usage": None if usage.source == "none" else _counts(usage),
+        }
+        return begin + self._numbered("response.incomplete", response=response | end)
+
+    def _as_heard(self, heard: HeardResponse) -> tuple[bytes, dict[str, Any]]:
+        """Return what a client that has not heard of a response must hear first; and that."""
+        if self._opened:
+            return b"", self._response
+        if heard.begun:
+            self._sequence = itertools.count(heard.next_number)
+            return b"", self._response | heard.response
+        return self._lifecycle("created"), self._response
+
+    def _closing(self) -> bytes:
+        """Return the end of the item, if there is one."""
+        if not self._shows:
+            return b""
+        text = "".join(self._lines)
+        item = self._item("completed") | {"summary": [{"type": "summary_text", "text": text}]}
+        return (
+            self._summary("done", text=text)
+            + self._part("done", text)
+            + self._event("output_item.done", item=item)
+        )
+
+    def _item(self, status: str) -> dict[str, Any]:
+        return {"id": self._item_id, "type": "reasoning", "status": status, "summary": []}
+
+    def _part(self, what: str, text: str) -> bytes:
+        part = {"type": "summary_text", "text": text}
+        kind = f"reasoning_summary_part.{what}"
+        return self._event(kind, item_id=self._item_id, summary_index=0, part=part)
+
+    def _summary(self, what: str, **text: str) -> bytes:
+        kind = f"reasoning_summary_text.{what}"
+        return self._event(kind, item_id=self._item_id, summary_index=0, **text)
+
+    def _lifecycle(self, what: str) -> bytes:
+        return self._numbered(f"response.{what}", response=self._response)
+
+    def _event(self, what: str, **fields: object) -> bytes:
+        return self._numbered(f"response.{what}", output_index=0, **fields)
+
+    def _numbered(self, kind: str, **fields: object) -> bytes:
+        return event_frame(kind, {"sequence_number": next(self._sequence), **fields})
+
+
+def _response(ident: str, model: str, created: int, body: bytes) -> dict[str, Any]:
+    """Return a complete response object that has just begun.
+
+    Source: OpenAI's API reference, "The response object".
+    """
+    try:
+        asked = _settings_decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        asked = _Settings()
+    parallel = asked.parallel_tool_calls
+    return {
+        "id": ident,
+        "object": "response",
+        "created_at": created,
+        "status": "in_progress",
+        "background": False,
+        "error": None,
+        "incomplete_details": None,
+        "instructions": None,
+        "max_output_tokens": asked.max_output_tokens,
+        "metadata": {},
+        "model": model,
+        "output": [],
+        "parallel_tool_calls": True if parallel is None else parallel,
+        "previous_response_id": None,
+        "reasoning": {"effort": None, "summary": None},
+        "temperature": 1.0 if asked.temperature is None else asked.temperature,
+        "text": {"format": {"type": "text"}},
+        "tool_choice": "auto" if asked.tool_choice is None else asked.tool_choice,
+        "tools": [] if asked.tools is None else asked.tools,
+        "top_p": 1.0 if asked.top_p is None else asked.top_p,
+        "truncation": "disabled",
+        "usage": None,
+    }
+
+
+def _counts(usage: Usage) -> dict[str, Any]:
+    return {
+        "input_tokens": usage.input_tokens,
+        "input_tokens_details": {
+            "cached_tokens": usage.cached_tokens,
+            "cache_write_tokens": usage.cache_write_tokens,
+        },
+        "output_tokens": usage.output_tokens,
+        "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+        "total_tokens": usage.input_tokens + usage.output_tokens,
+    }

@@ -1,0 +1,105 @@
+"""The events of a turn as a voice: what a waiting client is told, and the answer. Deciding.
+
+All of an answer goes through here, also one whose client never had to wait: see `TurnVoice.merge`.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from ...accounting.tokens import Usage
+from ...errors import RelayError
+from ...progress.dialect import Numbers, Voice
+from ...progress.prefill import Phase
+from .events import TurnEvents
+
+# The phases of a turn are fewer than those of a load. A model that is ready reads the prompt.
+_PHASES: Final[Mapping[str, Phase]] = {
+    "queued": "queued",
+    "draining": "queued",
+    "stopping": "queued",
+    "loading": "loading",
+    "warming": "loading",
+    "ready": "prefill",
+    "prefill": "prefill",
+}
+
+
+class TurnMerge:
+    """Makes events of the upstream's frames."""
+
+    def __init__(self, events: TurnEvents) -> None:
+        self._events = events
+
+    def begin(self) -> bytes:
+        """Return the first event, if nothing was told before."""
+        return self._events.start()
+
+    def edit(self, frame: bytes) -> bytes:
+        """Return the events for one frame; perhaps none."""
+        return self._events.take(frame)
+
+
+class TurnVoice(Voice):
+    """Speaks in the events of a turn.
+
+    Args:
+        events: What is told.
+        marker: What the lines of `waiting` begin with; people do not need it here.
+
+    Attributes:
+        merge: As in `Voice`; never None.
+        content_type: Of the answer.
+    """
+
+    merge: TurnMerge
+
+    def __init__(self, events: TurnEvents, *, marker: str) -> None:
+        self._events = events
+        self._marker = marker
+        self._phase: Phase = "queued"
+        self.merge = TurnMerge(events)
+        self.content_type = events.format.content_type
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the upstream has said that its answer has come to its end, good or bad."""
+        return self._events.is_complete
+
+    def opening(self) -> bytes:
+        """Return the first event."""
+        return self._events.start()
+
+    def line(self, text: str, numbers: Numbers | None) -> bytes:
+        """Return `text` as a status."""
+        message = text.removeprefix(self._marker).rstrip("\n")
+        progress = None
+        if numbers is not None:
+            self._phase = _PHASES.get(numbers.phase, self._phase)
+            # 100 % of the load say nothing of the prompt, which is read from now on
+            if numbers.percent is not None and numbers.phase != "ready":
+                progress = numbers.percent / 100
+        return self._events.status(self._phase, progress, message)
+
+    def heartbeat(self, numbers: Numbers | None) -> bytes:
+        """Return an event that only says that the stream lives."""
+        return self._events.heartbeat()
+
+    def event(self, numbers: Numbers) -> bytes:
+        """Return a status in which the numbers have to do."""
+        return self.line(numbers.phase, numbers)
+
+    def failure(self, error: RelayError, heard: bytes = b"") -> bytes:
+        """Return the last event of a turn that ends with `error`."""
+        return self._events.failure(error)
+
+    def interrupted(self, heard: bytes, usage: Usage, *, asked_usage: bool = False) -> bytes:
+        """Return the last event of a turn that somebody has stopped; it has no counts."""
+        return self._events.interrupted()
+
+    def midway_heartbeat(self, after_id: bool) -> bytes:
+        """Return the same as `heartbeat`: what a client gets has no ids but those in the data."""
+        return self._events.heartbeat()
+
+    def finish(self) -> bytes:
+        """Return the last events of a turn whose upstream has ended its stream in good order."""
+        return self._events.end()

@@ -1,0 +1,266 @@
+"""A chat stream told as the events of a turn. Deciding.
+
+Every event is one line, ``data: {"event": kind, "data": {...}}``; the kind is in the data, not in
+the name of the event. A turn is told in this order::
+
+    start (status)* (reasoning | token | tool_call)* turn_complete end
+
+with a `heartbeat` anywhere between, and `error` or `interrupted` in the place of all that is left.
+As text, only the tokens are told, the names of tools that are called, and an error.
+
+Rule 1: nothing here waits or reads a clock, and nothing is raised, whatever the upstream says.
+Rule 2: one object per request. An `id` is taken before its event is made, so that there is none
+twice.
+Rule 3: nothing comes before `start`, and nothing after the last event.
+
+Only the first choice is told. Reasoning is not text of the answer, so `turn_complete` lacks it.
+"""
+
+from typing import Any, Final
+
+import msgspec
+
+from ...accounting.tokens import Api
+from ...accounting.usage import UsageReader
+from ...errors import RelayError, UpstreamAnsweredError
+from ...progress.prefill import Phase, read_prompt
+from ...streams.merge import MAX_MERGED_BYTES, read_object
+from ...streams.sse_events import Event, EventReader
+from .request import TurnFormat
+from .tool_calls import ToolCall, ToolCalls
+
+# What is said of an error in few words, by its status; `cause` has the rest.
+_RESPONSES: Final = {
+    400: "Invalid request",
+    401: "Not authorised",
+    403: "Not allowed",
+    404: "Not found",
+    408: "Request too slow",
+    413: "Request too large",
+    422: "Invalid request",
+    429: "Too many requests",
+    500: "Internal error",
+    502: "Model server failed",
+    503: "Model not available",
+    504: "Model server too slow",
+}
+_OTHER_RESPONSE: Final = "Request failed"
+
+# Members of a delta. Some servers say the same reasoning under two names, for older clients.
+_REASONING: Final = ("reasoning_content", "reasoning")
+_ANSWER: Final = ("content", "refusal")
+
+
+class TurnEvents:
+    """Tells one turn.
+
+    Args:
+        request_id: The same as in ``X-Request-Id``.
+        conversation_id: The client's own; `request_id` if it has none.
+        model: Name as the client wrote it.
+        turn_format: How the client takes it.
+
+    Attributes:
+        format: How the client takes it.
+        is_over: The last event was told.
+        is_complete: The upstream has said that its answer has come to its end, good or bad.
+    """
+
+    def __init__(
+        self, *, request_id: str, conversation_id: str, model: str, turn_format: TurnFormat
+    ) -> None:
+        self.format = turn_format
+        self.is_over = False
+        self.is_complete = False
+        self._request_id = request_id
+        self._start = {
+            "request_id": request_id,
+            "conversation_id": conversation_id,
+            "model": model,
+        }
+        self._begun = False
+        self._next_id = 0
+        self._reader = EventReader(MAX_MERGED_BYTES)
+        self._usage = UsageReader(Api.OPENAI)
+        self._pieces = 0
+        self._calls = ToolCalls()
+        self._tokens: list[str] = []
+        self._truncated = False
+        self._prefill = -1  # percent that were told
+        self._in_line = False  # as text: the last line has no end yet
+
+    # --- from us -------------------------------------------------------------------------------
+
+    def start(self) -> bytes:
+        """Return the first event, if it was not told yet."""
+        if self._begun:
+            return b""
+        self._begun = True
+        return self._line("start", self._start)
+
+    def status(self, phase: Phase, progress: float | None, message: str) -> bytes:
+        """Return what is said to a client that waits.
+
+        Args:
+            phase: What it waits for.
+            progress: Share of the phase that is done, 0.0 to 1.0; None if that is not known.
+            message: For people.
+        """
+        return self._tell("status", {"phase": phase, "progress": progress, "message": message})
+
+    def heartbeat(self) -> bytes:
+        """Return an event that only says that the stream lives."""
+        return self._tell_numbered("heartbeat", {"token": "heartbeat"})
+
+    def failure(self, error: RelayError) -> bytes:
+        """Return the last event of a turn that ends with `error`."""
+        status = error.status
+        if isinstance(error, UpstreamAnsweredError):
+            status = error.upstream_status
+        response = _RESPONSES.get(status, _OTHER_RESPONSE)
+        return self._tell_last(
+            "error", {"status_code": status, "response": response, "cause": error.message}
+        )
+
+    def interrupted(self) -> bytes:
+        """Return the last event of a turn that somebody has stopped."""
+        return self._tell_last("interrupted", {"request_id": self._request_id})
+
+    # --- from the upstream ---------------------------------------------------------------------
+
+    def take(self, frames: bytes) -> bytes:
+        """Return the events for the next bytes of the upstream's stream, cut anywhere."""
+        return self.start() + b"".join(map(self._take, self._reader.push(frames)))
+
+    def end(self) -> bytes:
+        """Return the last events of a turn whose upstream has ended its stream in good order."""
+        calls = self._tell_calls(self._calls.finish())
+        text = self._tell_numbered("turn_complete", {"token": "".join(self._tokens)})
+        usage = self._usage.estimate(self._pieces)
+        data = {
+            "referenced_documents": [],
+            "truncated": self._truncated,
+            "input_tokens": usage.input_tokens,
+            "output_tokens": usage.output_tokens,
+        }
+        return calls + text + self._tell_last("end", data, available_quotas={})
+
+    def _take(self, event: Event) -> bytes:
+        value = read_object(event)
+        if value is None:
+            self.is_complete |= event.data.strip() == b"[DONE]"
+            return b""
+        error = _error_in(event, value)
+        if error is not None:
+            self.is_complete = True
+            return self.failure(error)
+        self._usage.take(value)
+        choices = value.get("choices")
+        told = self._take_prompt(value)
+        for choice in choices if isinstance(choices, list) else ():
+            if isinstance(choice, dict) and choice.get("index") in (0, None):
+                told += self._take_choice(choice)
+        return told
+
+    def _take_prompt(self, chunk: dict[str, Any]) -> bytes:
+        """Tell how far the prompt is read: every percent once, and none after the first token."""
+        prompt = read_prompt(chunk)
+        if prompt is None or self._pieces:
+            return b""
+        percent = int(prompt.fraction * 100)
+        if percent <= self._prefill:
+            return b""
+        self._prefill = percent
+        return self.status("prefill", percent / 100, f"prefill {percent}%")
+
+    def _take_choice(self, choice: dict[str, Any]) -> bytes:
+        reason = choice.get("finish_reason")
+        if isinstance(reason, str) and reason:
+            self.is_complete = True
+            self._truncated = reason == "length"
+        delta = choice.get("delta")
+        if not isinstance(delta, dict):
+            return b""
+        told = b""
+        if reasoning := _first_text(delta, _REASONING):
+            self._pieces += 1
+            told += self._tell_numbered("reasoning", {"token": reasoning})
+        if text := _first_text(delta, _ANSWER):
+            self._pieces += 1
+            self._tokens.append(text)
+            told += self._tell_numbered("token", {"token": text})
+        if delta.get("tool_calls") or delta.get("function_call"):
+            self._pieces += 1
+            told += self._tell_calls(self._calls.take(delta))
+        return told
+
+    # --- events --------------------------------------------------------------------------------
+
+    def _tell_calls(self, calls: list[ToolCall]) -> bytes:
+        return b"".join(
+            self._tell_numbered("tool_call", {**call._asdict(), "type": "tool_call"})
+            for call in calls
+        )
+
+    def _tell_last(self, kind: str, data: dict[str, Any], **beside: object) -> bytes:
+        told = self._tell(kind, data, **beside)
+        self.is_over = True
+        return told
+
+    def _tell_numbered(self, kind: str, data: dict[str, Any]) -> bytes:
+        ident = self._next_id
+        self._next_id += 1
+        return self._tell(kind, {"id": ident, **data})
+
+    def _tell(self, kind: str, data: dict[str, Any], **beside: object) -> bytes:
+        if self.is_over:
+            return b""
+        return self.start() + self._line(kind, data, **beside)
+
+    def _line(self, kind: str, data: dict[str, Any], **beside: object) -> bytes:
+        if self.format is TurnFormat.TEXT:
+            return self._as_text(kind, data).encode()
+        return b"data: %b\n\n" % msgspec.json.encode({"event": kind, "data": data, **beside})
+
+    def _as_text(self, kind: str, data: dict[str, Any]) -> str:
+        """Return what is told of an event as text; nothing of most of them."""
+        match kind:
+            case "token":
+                text: str = data["token"]
+            case "tool_call":
+                text = self._own_line(f"[Tool Call: {data['name']}]")
+            case "error":
+                text = self._own_line(
+                    f"Status: {data['status_code']} - {data['response']} - {data['cause']}"
+                )
+            case _:
+                return ""
+        self._in_line = not text.endswith("\n")
+        return text
+
+    def _own_line(self, text: str) -> str:
+        return f"\n{text}\n" if self._in_line else f"{text}\n"
+
+
+def _first_text(delta: dict[str, Any], names: tuple[str, ...]) -> str:
+    """Return the first text under one of `names` that is not empty; else an empty one."""
+    texts = (delta.get(name) for name in names)
+    return next((text for text in texts if isinstance(text, str) and text), "")
+
+
+def _error_in(event: Event, value: dict[str, Any]) -> UpstreamAnsweredError | None:
+    """Return the error of which an event tells; None if of none.
+
+    The number is llama-server's and vLLM's ``code``, or ``status`` where `code` is a word.
+    """
+    error = value.get("error") or (value if event.name == "error" else None)
+    if not error:
+        return None
+    message, status = "the model's server could not go on", 502
+    if isinstance(error, str):
+        message = error
+    elif isinstance(error, dict):
+        message = _first_text(error, ("message",)) or message
+        numbers = (error.get("code"), error.get("status"))
+        status = next((n for n in numbers if isinstance(n, int) and 400 <= n <= 599), status)
+    return UpstreamAnsweredError(message, upstream_status=status, code=f"http_{status}")

@@ -1,0 +1,414 @@
+"""Looks after all connections of the relay door, a few times a second. Doing.
+
+One task for all deadlines: it ends what waits for too long, and notices clients that left while
+their answer is not ready. Neither costs a request anything.
+"""
+
+import heapq
+import itertools
+import math
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import Protocol
+
+import trio
+
+from arriero.protocol.values import ErrorInfo
+from arriero.protocol.wakefulness import Wakefulness
+
+from ..errors import ClientGone, RequestCancelled, TooSlow, from_verdict
+from ..leases.leases import Lease
+from .stream import RECEIVE_BYTES, Wire, WireBroken
+from .time_slices import Fairness
+
+# Seconds between two looks. A client that left is noticed at the second look after its request
+# began, so within 0.8 s: the promise is 1 s.
+TICK_S = 0.4
+
+# Connections that are looked at in one turn of the loop.
+_LOOKS_PER_TURN = 64
+
+# Shortest time between two looks at one stream's silence.
+_BEAT_PAUSE_S = 0.05
+
+HEAD_S = 30.0  # for a whole head, from its first byte (from accepting, for the first one)
+FIRST_S = 1.0  # for the first byte, once this worker is to end
+IDLE_S = 75.0  # for the next request on a kept-alive connection; nginx has 75 as well
+WRITE_S = 120.0  # for the client to take the next bytes
+
+# For the next bytes of an upstream. A long prompt on a slow machine is silent for many minutes,
+# so this is only what keeps a lost answer from being waited for until the client gives up.
+UPSTREAM_S = 3600.0
+
+
+class Waits(Enum):
+    """What a connection waits for, which decides what its deadline does."""
+
+    IDLE = auto()  # the next request: closed without a word
+    REQUEST = auto()  # the rest of a request: told that it is too slow
+    CLIENT = auto()  # the client to take bytes: cut
+    UPSTREAM = auto()  # the upstream: its connection is cut
+    SUPERVISOR = auto()  # a model: has deadlines of its own
+
+
+class Cuttable(Protocol):
+    """Something that can be ended from outside."""
+
+    def cut(self) -> None:
+        """Wake whoever waits for it."""
+
+
+class Wakeup:
+    """Wakes one task, as often as need be; wakes that nobody waited for are one wake."""
+
+    __slots__ = ("_event",)
+
+    def __init__(self) -> None:
+        self._event = trio.Event()
+
+    def set(self) -> None:
+        """Wake the task, or let its next `wait` return at once."""
+        self._event.set()
+
+    async def wait(self) -> None:
+        """Return once `set` was called since the last return."""
+        await self._event.wait()
+        self._event = trio.Event()
+
+
+class Beat:
+    """Breaks the silence of one stream whose upstream says nothing.
+
+    Args:
+        every_s: Longest silence.
+        send: Sends a heartbeat, if that can be done at once; called by the sentry.
+
+    Attributes:
+        wrote_at: When anything was last written to the client.
+        may: The stream waits for its upstream, so nobody else writes at this moment.
+        over: The stream has ended.
+    """
+
+    __slots__ = ("every_s", "may", "over", "send", "wrote_at")
+
+    def __init__(self, every_s: float, now: float, send: Callable[[], None]) -> None:
+        self.every_s = every_s
+        self.wrote_at = now
+        self.send = send
+        self.may = False
+        self.over = False
+
+
+class Connection:
+    """A client's connection and what is known of it.
+
+    Attributes:
+        wire: The socket.
+        peer: The client's address, for X-Forwarded-For; may be empty.
+        waits: What it waits for.
+        deadline: Until when, as `trio.current_time()`.
+        busy: A request is being answered, so the client's leaving matters.
+        gone: The client has left.
+        expired: The deadline has passed.
+        upstream: The upstream connection that works for this client.
+        wakeup: Wakes the task while it waits for a model.
+        requests: Model requests so far.
+        buffer: Bytes that were read and not used yet.
+        cancelled: Somebody has asked for the end of the request.
+        cancelled_by_client: It was the client itself.
+        lease: The right by which the request runs; None if it has none.
+        verdict: Why the supervisor has ended the request.
+    """
+
+    __slots__ = (
+        "_seen",
+        "_unsent",
+        "buffer",
+        "busy",
+        "cancelled",
+        "cancelled_by_client",
+        "deadline",
+        "expired",
+        "gone",
+        "lease",
+        "peer",
+        "requests",
+        "sentry",
+        "upstream",
+        "verdict",
+        "waits",
+        "wakeup",
+        "wire",
+    )
+
+    def __init__(self, wire: Wire, peer: bytes, sentry: "Sentry") -> None:
+        self.wire = wire
+        self.peer = peer
+        self.sentry = sentry
+        self.waits = Waits.IDLE
+        self.deadline = sentry.now + HEAD_S
+        self.busy = False
+        self.gone = False
+        self.expired = False
+        self.upstream: Cuttable | None = None
+        self.wakeup: Wakeup | None = None
+        self.requests = 0
+        self.buffer = b""
+        self.cancelled = False
+        self.cancelled_by_client = False
+        self.lease: Lease | None = None
+        self.verdict: ErrorInfo | None = None
+        self._seen = 0
+        self._unsent = b""  # of a heartbeat that did not fit
+
+    def wait_for(self, what: Waits, seconds: float) -> None:
+        """Say what is waited for from now on, and for how long at the most."""
+        self.waits = what
+        self.deadline = self.sentry.now + seconds
+
+    async def receive(self, most: int = RECEIVE_BYTES) -> bytes:
+        """Return what the client sent; empty at its end.
+
+        Raises:
+            TooSlow: The deadline has passed.
+            ClientGone: The connection broke.
+        """
+        try:
+            data = await self.wire.receive(most)
+        except WireBroken as exc:
+            raise ClientGone from exc
+        if not data and self.expired:
+            raise TooSlow("cannot wait any longer for the rest of the request")
+        return data
+
+    async def send(self, data: bytes) -> None:
+        """Send all of `data`.
+
+        Raises:
+            ClientGone: The client does not take it, or takes nothing for too long.
+        """
+        wire = self.wire
+        if self._unsent:
+            data = self._unsent + data
+            self._unsent = b""
+        try:
+            sent = wire.send_now(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError as exc:
+            raise ClientGone from exc
+        if sent == len(data):
+            return
+        waits, deadline = self.waits, self.deadline
+        view = memoryview(data)[sent:]
+        try:
+            while view:
+                # for the next piece, not for the whole
+                self.wait_for(Waits.CLIENT, WRITE_S)
+                view = view[await wire.wait_and_send(view) :]
+        except WireBroken as exc:
+            raise ClientGone from exc
+        finally:
+            self.waits, self.deadline = waits, deadline
+
+    def send_soon(self, data: bytes) -> bool:
+        """Send `data` if the client takes any of it now; the rest goes before all else.
+
+        For a moment at which nobody else sends.
+
+        Returns:
+            Whether it was sent. A client that takes nothing has enough to read.
+        """
+        if self._unsent:
+            return False
+        try:
+            sent = self.wire.send_now(data)
+        except OSError:  # it has gone, which others notice, or its buffers are full
+            return False
+        self._unsent = data[sent:]
+        return True
+
+    def send_or_keep(self, data: bytes) -> None:
+        """Send `data`; what the client does not take now goes before all else.
+
+        For a moment at which nobody else sends, and nothing waits to be sent (see `catch_up`).
+        """
+        self._unsent = data
+        self.catch_up()
+
+    def catch_up(self) -> bool:
+        """Send what waits to be sent, as far as the client takes it; False if some is left.
+
+        A client that takes nothing for too long is cut, and one that has gone is noticed.
+        """
+        if not self._unsent:
+            return True
+        try:
+            sent = self.wire.send_now(self._unsent)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._unsent = b""
+            self._client_left()
+            return True
+        self._unsent = self._unsent[sent:]
+        if not self._unsent:
+            self.wait_for(Waits.SUPERVISOR, math.inf)
+        elif sent or self.waits is not Waits.CLIENT:
+            self.wait_for(Waits.CLIENT, WRITE_S)
+        return not self._unsent
+
+    def check(self) -> None:
+        """Raise if nobody wants the answer any more.
+
+        Raises:
+            ClientGone: The client has left.
+            RequestCancelled: Somebody has asked for the end.
+            RelayError: The supervisor has ended it.
+        """
+        if self.gone:
+            raise ClientGone
+        if self.cancelled:
+            raise self.cancellation()
+        if self.verdict is not None:
+            raise from_verdict(self.verdict)
+
+    def cancel(self, by_client: bool) -> None:
+        """End the request that is being answered, wherever it is.
+
+        Args:
+            by_client: Its own client wants that; anybody else's wish is told as an error.
+        """
+        self.cancelled = True
+        self.cancelled_by_client = by_client
+        self._wake()
+
+    @property
+    def was_cut(self) -> bool:
+        """Whether the upstream's silence is our own doing."""
+        return self.expired or self.cancelled or self.verdict is not None
+
+    def end(self, verdict: ErrorInfo) -> None:
+        """End the request that is being answered, for the supervisor wants that."""
+        self.verdict = verdict
+        self._wake()
+
+    def cancellation(self) -> RequestCancelled:
+        """Return what the client is told of its cancelled request."""
+        by = "" if self.cancelled_by_client else " by somebody else: its answer is not complete"
+        return RequestCancelled(f"this request was cancelled{by}")
+
+    def look(self, now: float) -> None:
+        """Do what is due; called by the sentry."""
+        if self.deadline <= now:
+            self._expire()
+        elif self.busy:
+            if self._seen != self.requests:
+                self._seen = self.requests  # too young to be looked at
+            elif not self.gone and self.wire.peer_gone():
+                self._client_left()
+
+    def finish(self) -> None:
+        """Close it if it does nothing; one that is new may send its first request still."""
+        if self.waits is Waits.IDLE:
+            if self.requests:
+                self.wire.cut()
+            else:
+                self.deadline = min(self.deadline, self.sentry.now + FIRST_S)
+
+    def _expire(self) -> None:
+        self.deadline = math.inf
+        self.expired = True
+        match self.waits:
+            case Waits.REQUEST:
+                self.wire.stop_reading()
+            case Waits.IDLE | Waits.CLIENT:
+                self.wire.cut()
+                if self.wakeup is not None:  # it waits for its model, and nobody else sends
+                    self._client_left()
+            case Waits.UPSTREAM:
+                if self.upstream is not None:
+                    self.upstream.cut()
+            case Waits.SUPERVISOR:
+                pass
+
+    def _client_left(self) -> None:
+        self.gone = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if self.upstream is not None:
+            self.upstream.cut()
+        if self.wakeup is not None:
+            self.wakeup.set()
+
+
+class Sentry:
+    """Knows all connections and looks at each of them every `TICK_S` seconds.
+
+    Attributes:
+        now: `trio.current_time()` of the last look: exact enough for deadlines of many seconds.
+        connections: All of them.
+        chores: Called at each look, with the time.
+        fairness: Gives turns to connections that make much work.
+    """
+
+    def __init__(self) -> None:
+        self.now = trio.current_time()
+        self._wakefulness = Wakefulness(self.now)
+        self.connections: set[Connection] = set()
+        self.chores: list[Callable[[float], None]] = []
+        self.fairness = Fairness()
+        self._beats: list[tuple[float, int, Beat]] = []  # a heap
+        self._numbers = itertools.count()
+
+    async def run(self) -> None:
+        """Look around until cancelled."""
+        look_at = trio.current_time() + TICK_S
+        while True:
+            await trio.sleep_until(min(look_at, self._beats[0][0]) if self._beats else look_at)
+            now = trio.current_time()
+            if now >= look_at:
+                look_at = now + TICK_S
+                self.now = now
+                self._oversleep(self._wakefulness.look(now))
+                for count, connection in enumerate(tuple(self.connections), 1):
+                    connection.look(now)
+                    if count % _LOOKS_PER_TURN == 0:
+                        await trio.lowlevel.checkpoint()  # thousands may have left at once
+                for chore in self.chores:
+                    chore(now)
+            while self._beats and self._beats[0][0] <= now:
+                self._beat(heapq.heappop(self._beats)[2], now)
+
+    def end_all(self, lease: Lease | None, verdict: ErrorInfo) -> None:
+        """End the requests that run by that `lease`."""
+        if lease is not None:
+            for connection in tuple(self.connections):
+                if connection.lease is lease:
+                    connection.end(verdict)
+
+    def _oversleep(self, slept_s: float) -> None:
+        """Give everybody the time back in which this process stood still, and read nothing."""
+        if slept_s:
+            for connection in self.connections:
+                connection.deadline += slept_s
+
+    def add_beat(self, beat: Beat) -> None:
+        """Watch over the silence of a stream; intervals are longer than a `TICK_S`."""
+        due = max(beat.wrote_at + beat.every_s, trio.current_time() + _BEAT_PAUSE_S)
+        heapq.heappush(self._beats, (due, next(self._numbers), beat))
+
+    def _beat(self, beat: Beat, now: float) -> None:
+        # Streams that write only note the time; here it is looked at when it matters.
+        if beat.over:
+            return
+        if beat.may and now >= beat.wrote_at + beat.every_s:
+            beat.send()
+            beat.wrote_at = now
+        self.add_beat(beat)
+
+    def finish(self) -> None:
+        """Close the connections that do nothing."""
+        for connection in tuple(self.connections):
+            connection.finish()

@@ -1,0 +1,172 @@
+"""One connection with TLS over a `Wire`, for one reader and one writer. Doing."""
+
+import contextlib
+import ssl
+from typing import Final
+
+import trio
+
+from .stream import RECEIVE_BYTES, Wire, WireBroken
+
+# Bytes that are encrypted at once: a long body is not held twice.
+_SLICE_BYTES: Final = 256 * 1024
+
+
+class Untrusted(WireBroken):
+    """The peer has shown a certificate that is not accepted; the text says why."""
+
+
+def make_context() -> ssl.SSLContext:
+    """Return what all connections share: the system's certificates, HTTP/1.1.
+
+    Reading them takes some 30 ms.
+    """
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+class TlsWire:
+    """Speaks TLS. As `Wire`, as far as upstreams need it.
+
+    Args:
+        wire: The connection. It belongs to this object from now on.
+        context: Whom to trust.
+        host: Name or address that the certificate has to show.
+    """
+
+    __slots__ = ("_incoming", "_outgoing", "_sending", "_tls", "_wire")
+
+    def __init__(self, wire: Wire, context: ssl.SSLContext, host: str) -> None:
+        self._wire = wire
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._sending = trio.Lock()  # whoever reads may have to write as well
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+
+    async def handshake(self) -> None:
+        """Begin. Has no limit of its own.
+
+        Raises:
+            Untrusted: The certificate is not accepted.
+            WireBroken: The peer has gone, or speaks no TLS.
+        """
+        while True:
+            try:
+                self._tls.do_handshake()
+            except ssl.SSLWantReadError:
+                await self._flush()
+                self._take(await self._wire.receive())
+            except ssl.SSLCertVerificationError as exc:
+                await self._flush()
+                raise Untrusted(exc.verify_message) from exc
+            except ssl.SSLError as exc:
+                raise WireBroken(str(exc)) from exc
+            else:
+                await self._flush()
+                return
+
+    async def receive(self, most: int = RECEIVE_BYTES) -> bytes:
+        """Wait for bytes and return them; empty if the peer has said that it ends.
+
+        Raises:
+            WireBroken: The connection was reset, or ended without a word: somebody may have cut
+                off the rest.
+        """
+        data = self._read(most)
+        if data is not None:
+            # shielded: what was read must not be lost to somebody's deadline
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        while data is None:
+            await self._flush()
+            self._take(await self._wire.receive())
+            data = self._read(most)
+        return data
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._wire.closed
+
+    def was_heard(self) -> bool:
+        """Whether the peer has said anything since the last call, or something waits to be read."""
+        return self._wire.was_heard()
+
+    async def receive_now(self) -> bytes:
+        """Return what has come, or wait for it.
+
+        Raises:
+            WireBroken: As for `receive`.
+        """
+        data = self._read(RECEIVE_BYTES)
+        if data is None:
+            await self._flush()
+            self._take(await self._wire.receive_now())
+            data = self._read(RECEIVE_BYTES)
+        return await self.receive() if data is None else data
+
+    async def send(self, data: bytes | bytearray | memoryview) -> None:
+        """Hand all of `data` to the kernel.
+
+        Raises:
+            WireBroken: The peer does not take it any more.
+        """
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[self._tls.write(view[:_SLICE_BYTES]) :]
+            except ssl.SSLError as exc:
+                raise WireBroken(str(exc)) from exc
+            await self._flush()
+
+    def is_stale(self) -> bool:
+        """Whether an idle connection is of no use: closed, or with bytes that nobody asked for.
+
+        Tickets for later connections, which servers send when they like, are no such bytes.
+        """
+        try:
+            with contextlib.suppress(BlockingIOError):
+                self._take(self._wire.recv(RECEIVE_BYTES))
+            return self._read(1) is not None
+        except (OSError, WireBroken):
+            return True
+
+    def cut(self) -> None:
+        """Wake whoever reads or writes: the connection is over."""
+        self._wire.cut()
+
+    def close(self) -> None:
+        """Say that it ends, if that can be said at once, and close it. May be called again."""
+        with contextlib.suppress(ssl.SSLError):
+            self._tls.unwrap()
+        with contextlib.suppress(OSError):
+            self._wire.send_now(self._outgoing.read())
+        self._wire.close()
+
+    async def _flush(self) -> None:
+        if self._outgoing.pending:
+            async with self._sending:
+                await self._wire.send(self._outgoing.read())
+
+    def _take(self, data: bytes) -> None:
+        if data:
+            self._incoming.write(data)
+        else:
+            self._incoming.write_eof()
+
+    def _read(self, most: int) -> bytes | None:
+        """Return what can be read without waiting; empty at the end; None if that is nothing."""
+        parts: list[bytes] = []
+        left = most
+        try:
+            while left and (part := self._tls.read(left)):
+                parts.append(part)
+                left -= len(part)
+        except ssl.SSLWantReadError:
+            return b"".join(parts) or None
+        except ssl.SSLZeroReturnError:
+            pass
+        except ssl.SSLError as exc:
+            if not parts:
+                raise WireBroken(str(exc)) from exc
+        return b"".join(parts)

@@ -1,0 +1,211 @@
+"""May this request act at all? Decided before anything of its body is read or started.
+
+`front` asks as soon as the route is known, in one place for all there is: both doors, WebSockets,
+and the streams of HTTP/2, whose heads come there as HTTP/1.1. What is not listed is closed. The
+rules, in this order:
+
+1. *The host is ours.* DNS rebinding: a page of evil.example has its name lead to 127.0.0.1, and
+   from then on is of the same origin as this server. Its browser sends no ``Origin`` with a GET
+   and, as plain http is not trusted, no ``Sec-Fetch-Site`` at all; only ``Host`` still has the
+   name. A browser cannot be told from a script by what it says of itself, so the rule is for
+   everybody. Ours are loopback names (localhost and all under it, 127.0.0.0/8, ``[::1]``), the
+   address that is listened on, and the names of ``allowedHosts``. Who listens on all addresses is
+   meant by any address, since rebinding needs a name, and by the name of the machine. A browser
+   neither reaches a unix socket nor leaves ``Host`` out, so there the rule does not apply.
+2. *A page may ask.* Browsers send ``Origin`` with every request but GET and HEAD, simple ones
+   included, and with every WebSocket: it has to be permitted (see `cors`), or of the host that is
+   asked. Without it ``Sec-Fetch-Site``, where it is sent, has to say that no other site is behind
+   the request, unless somebody follows a link to a page that starts nothing. A request with
+   neither changes nothing, and no page can read its answer: it is not touched.
+3. *A key is shown*, if there are any in the configuration. Without one only the pairs of method
+   and path in `OPEN` are answered, and preflights, which cannot show a key and start nothing.
+"""
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Final
+
+from arriero.protocol.worker_config import WorkerConfig
+
+from ..errors import BadRequest, Forbidden
+from .auth import check_key
+from .cors import compile_origins
+from .request_head import RequestHead
+from .request_target import Host, read_host
+
+# Asked by load balancers and service managers, which have no key. Not if it asks for a WebSocket.
+OPEN: Final = frozenset({(b"GET", b"/health"), (b"HEAD", b"/health")})
+
+# Where a link of another site may lead: what is looked at, and starts nothing.
+_VISITED: Final = frozenset({b"/", b"/health", b"/v1/models", b"/models", b"/running"})
+
+_SAFE: Final = frozenset({b"GET", b"HEAD"})
+
+# Of `Sec-Fetch-Site`: a page of ours, or nobody's; and who is no browser says nothing.
+_OWN_SITES: Final = frozenset({None, b"same-origin", b"none"})
+
+_PORTS: Final = {b"http": "80", b"https": "443"}
+
+# Values of `Host` and `Origin` that are remembered as permitted, each as long as that at most. A
+# client has one or two.
+_MOST_REMEMBERED: Final = 256
+_LONGEST_REMEMBERED: Final = 256
+
+# How much of a host or an origin is repeated back.
+_SHOWN: Final = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listening:
+    """Where this program is reached, as far as its socket tells.
+
+    Attributes:
+        names: Names and addresses, as `Host.name` has them.
+        any_address: All addresses of the machine are listened on.
+        any_host: No browser gets here: it is a unix socket.
+    """
+
+    names: frozenset[str] = frozenset()
+    any_address: bool = False
+    any_host: bool = False
+
+
+def listening_at(address: IPv4Address | IPv6Address, machine: str) -> Listening:
+    """Return what is listened on.
+
+    Args:
+        address: To which the socket is bound.
+        machine: The name of this machine. Where only the machine itself gets in, it is not taken:
+            whoever can give a name in a network a meaning could take its place.
+    """
+    if isinstance(address, IPv6Address):
+        address = address.ipv4_mapped or address
+    if address.is_loopback:
+        return Listening(names=frozenset({str(address)}))
+    full = machine.lower()
+    short = full.partition(".")[0]
+    names = {str(address), full, short, f"{short}.local"} - {"", ".local"}
+    return Listening(names=frozenset(names), any_address=address.is_unspecified)
+
+
+class Admission:
+    """Lets requests in, by one configuration."""
+
+    def __init__(self, config: WorkerConfig, listening: Listening) -> None:
+        """Make `config` ready.
+
+        Args:
+            config: The configuration.
+            listening: Where this program is reached.
+        """
+        listed = [name.lower() for name in config.allowed_hosts]
+        self._any_host = listening.any_host or "*" in listed
+        self._any_address = listening.any_address
+        self._names = listening.names.union(name.lstrip(".") for name in listed)
+        self._suffixes = (".localhost", *(name for name in listed if name.startswith(".")))
+        self._any_page = config.cors is True
+        self._permits_page = compile_origins(config.cors)
+        self._keys = tuple(key.encode() for key in config.api_keys)
+        self._good_hosts: set[bytes] = set()  # as they were written, so that few are read twice
+        self._good_pages: set[bytes] = set()
+
+    def check(self, head: RequestHead, *, websocket: bool = False) -> None:
+        """Make sure that a request may act.
+
+        Args:
+            head: What it says.
+            websocket: It is one for a WebSocket.
+
+        Raises:
+            BadRequest: The host that it names is none.
+            Forbidden: That is not ours, or a page asks that may not.
+            Unauthorized: It shows no key, or a wrong one.
+        """
+        self._check_host(head.host)
+        if head.authority is not None:
+            self._check_host(head.authority)
+        if not self._any_page:
+            self._check_site(head, websocket)
+        if self._keys and (websocket or not is_open(head)):
+            check_key(self._keys, head.keys)
+
+    def _check_host(self, written: bytes) -> None:
+        if not written or written in self._good_hosts:
+            return
+        host = read_host(written)
+        if not self._is_ours(host):
+            shown = host.name[:_SHOWN]
+            raise Forbidden(
+                f"cannot answer at '{shown}', which any page of the web could have as its name; if "
+                f"this server is meant, set allowedHosts: ['{shown}'] in the configuration",
+                code="host_not_allowed",
+            )
+        _remember(self._good_hosts, written)
+
+    def _is_ours(self, host: Host) -> bool:
+        if self._any_host or host.name in self._names:
+            return True
+        if host.is_address:
+            return self._any_address or ip_address(host.name).is_loopback
+        return host.name == "localhost" or host.name.endswith(self._suffixes)
+
+    def _check_site(self, head: RequestHead, websocket: bool) -> None:
+        page = head.origin
+        if page is None:
+            if head.site in _OWN_SITES or (not websocket and _is_visit(head)):
+                return
+            raise Forbidden(
+                "cannot answer a page of another site that does not say which; pages that are "
+                "listed as 'cors' in the configuration may ask, by fetch() in the mode 'cors'",
+                code="origin_not_allowed",
+            )
+        if page in self._good_pages or _is_same(page, head.authority or head.host):
+            return
+        if not self._permits_page(page):
+            shown = page[:_SHOWN].decode("ascii", "replace")
+            raise Forbidden(
+                f"cannot answer pages of '{shown}'; if they may ask, set cors: ['{shown}'] in the "
+                "configuration (cors: true lets the pages of all sites ask)",
+                code="origin_not_allowed",
+            )
+        _remember(self._good_pages, page)
+
+
+def is_open(head: RequestHead) -> bool:
+    """Whether a request, which is none for a WebSocket, needs no key."""
+    return (head.method, head.path) in OPEN or is_preflight(head)
+
+
+def is_preflight(head: RequestHead) -> bool:
+    """Whether a browser asks if a page may ask. Source: Fetch standard, section 3.3.2."""
+    return (
+        head.method == b"OPTIONS"
+        and head.origin is not None
+        and any(name == b"access-control-request-method" for name, _ in head.fields())
+    )
+
+
+def _is_visit(head: RequestHead) -> bool:
+    """Whether somebody goes to a page that starts nothing, and it is not shown within another."""
+    if head.method not in _SAFE or head.path not in _VISITED:
+        return False
+    said = {(name, value.lower()) for name, value in head.fields()}
+    return said >= {(b"sec-fetch-mode", b"navigate"), (b"sec-fetch-dest", b"document")}
+
+
+def _is_same(page: bytes, host: bytes) -> bool:
+    """Whether a page came from the host that is asked. Which scheme a proxy has is not known."""
+    scheme, _, rest = page.partition(b"://")
+    port = _PORTS.get(scheme.lower())
+    if port is None or not host:
+        return False
+    try:
+        its, asked = read_host(rest), read_host(host)
+    except BadRequest:
+        return False
+    return (its.name, its.port or port) == (asked.name, asked.port or port)
+
+
+def _remember(good: set[bytes], written: bytes) -> None:
+    if len(good) < _MOST_REMEMBERED and len(written) <= _LONGEST_REMEMBERED:
+        good.add(written)

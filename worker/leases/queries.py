@@ -1,0 +1,66 @@
+"""Questions to the supervisor that are answered later, by their number. Doing."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import trio
+
+from arriero.protocol.lease import (
+    CancelTold,
+    Claimed,
+    FromSupervisor,
+    FromWorker,
+    RecordsTold,
+)
+
+from ..errors import Unavailable
+
+# Seconds for an answer: the supervisor asks all workers at the most, with a limit of one second.
+ANSWER_S = 3.0
+
+_AnswerT = TypeVar("_AnswerT", Claimed, CancelTold, RecordsTold)
+
+
+class Questions:
+    """Those that wait for an answer.
+
+    Attributes:
+        say: Sends a message to the supervisor; set by the link to it.
+    """
+
+    def __init__(self) -> None:
+        self.say: Callable[[FromWorker], None] = lambda _: None
+        self._last = 0
+        self._open: dict[int, tuple[trio.Event, list[FromSupervisor]]] = {}
+
+    async def ask(self, make: Callable[[int], FromWorker], kind: type[_AnswerT]) -> _AnswerT:
+        """Ask, and return the answer, which is a `kind`.
+
+        Args:
+            make: Makes the message out of the number of the question.
+            kind: What the answer is.
+
+        Raises:
+            Unavailable: There is none within `ANSWER_S`.
+        """
+        self._last += 1
+        number = self._last
+        told = trio.Event()
+        answers: list[FromSupervisor] = []
+        self._open[number] = (told, answers)
+        try:
+            self.say(make(number))
+            with trio.move_on_after(ANSWER_S):
+                await told.wait()
+        finally:
+            del self._open[number]
+        if not answers or not isinstance(answers[0], kind):
+            raise Unavailable("cannot ask now: the supervisor does not answer")
+        return answers[0]
+
+    def answered(self, message: Claimed | CancelTold | RecordsTold) -> None:
+        """Take an answer; one that nobody waits for any more is dropped."""
+        if waiting := self._open.get(message.ask):
+            told, answers = waiting
+            answers.append(message)
+            told.set()

@@ -1,0 +1,290 @@
+"""When a client is told something while its model is on its way. Deciding; wire format, 2 and 3.
+
+What a frame looks like is the business of the `voice`.
+
+Rule 1: nothing here waits or reads a clock. The caller passes the time and sends what it gets.
+Rule 2: one object per request; a client that joins late starts with the current state.
+Rule 3: nothing is sent before the commit delay, and nothing at all if the model is there by then.
+"""
+
+import math
+from typing import Final
+
+from .dialect import Numbers, Voice
+from .model_view import Stage, View
+from .modes import Mode
+
+# At most one line in that many seconds, and at least one in LINE_EVERY_S.
+LINE_PAUSE_S = 1.0
+LINE_EVERY_S = 30.0
+
+# Lines of one request, the last ("ready after") included: clients store them, and some count them
+# as tokens of the answer.
+MOST_LINES = 40
+
+# Bytes of one line with its line end, and how much of it names may take.
+MOST_LINE_BYTES = 160
+_MODEL_BYTES = 60
+_OTHER_BYTES = 40
+
+# Percent after which a new line, or a new named event, is worth while.
+_LINE_STEP = 10
+_EVENT_STEP = 1
+
+# Modes in which more is said than that the stream lives.
+_TELLING: Final = frozenset({"reasoning", "event"})
+
+# Shortest silence, whatever is configured: what happens to a request is known some milliseconds
+# after it was asked for, and a word before that could only be "queued", with nobody ahead.
+SETTLE_S = 0.05
+
+
+def clean(name: str, most: int) -> str:
+    """Return `name` as at most that many printable ASCII characters, none of which makes a tag."""
+    kept = "".join(char if " " <= char <= "~" and char not in "<>" else "?" for char in name)
+    return kept if len(kept) <= most else kept[: most - 2] + ".."
+
+
+class WaitingStream:
+    """The waiting of one streaming request.
+
+    Args:
+        mode: How it is told.
+        voice: Makes the frames.
+        model: Name as the client wrote it.
+        now: When the request came, on the caller's clock.
+        delay_s: Silence before the commit.
+        heartbeat_s: Longest silence after it; infinite for no heartbeat ever. A mode that has
+            nothing else to say does not commit then.
+        marker: What every line begins with.
+        details: Whether frames carry numbers where their API has room for them.
+
+    Attributes:
+        committed: An answer has been begun; failures are frames from then on.
+        heartbeats: How often it was only told that it lives.
+    """
+
+    def __init__(
+        self,
+        *,
+        mode: Mode,
+        voice: Voice,
+        model: str,
+        now: float,
+        delay_s: float,
+        heartbeat_s: float,
+        marker: str,
+        details: bool,
+    ) -> None:
+        self.mode = mode
+        self.committed = False
+        self.heartbeats = 0
+        self._voice = voice
+        self._model = clean(model, _MODEL_BYTES)
+        self._marker = marker
+        self._details = details
+        self._began = now
+        speaks = mode in _TELLING or (mode != "off" and heartbeat_s < math.inf)
+        self._earliest = now + max(delay_s, SETTLE_S) if speaks else math.inf
+        self._commit_at = self._earliest
+        self._heartbeat_s = heartbeat_s
+        self._ready = False
+        self._percent: int | None = None  # never falls, whatever is reported
+        self._lines = 0
+        self._wrote_at = now  # anything
+        self._told_at = -math.inf  # a line, or a named event
+        self._told: tuple[Stage, int, str] | None = None
+        self._told_step = -1
+        self._prompt_percent = 0
+        self._due_at = math.inf  # when a line that had to wait may go
+
+    def __repr__(self) -> str:
+        return f"<WaitingStream {self.mode} committed={self.committed} lines={self._lines}>"
+
+    @property
+    def step(self) -> int:
+        """After how many percent there may be something to tell; 0 for never."""
+        if not self._tells():
+            return 0
+        return _LINE_STEP if self.mode == "reasoning" else _EVENT_STEP
+
+    def next_deadline(self) -> float:
+        """Return when `on_time` has something to do, if nothing changes before."""
+        if not self.committed:
+            return self._commit_at
+        heartbeat = self._wrote_at + self._heartbeat_s
+        if self._ready or self.mode not in _TELLING:
+            return heartbeat
+        return min(heartbeat, self._due_at, self._next_line_at())
+
+    def on_time(self, now: float, view: View) -> list[bytes]:
+        """Return the frames that are to be sent now; to be called on changes and deadlines.
+
+        The first frames that it returns go out together with the head of the answer.
+        """
+        if not self.committed:
+            if now < self._commit_at:
+                return []
+            if view.stage == "ready":  # no early commit then, ever; but look again
+                self._commit_at = now + SETTLE_S
+                return []
+            self.committed = True
+            # comments stand outside of everything: no API has to be opened for them
+            opening = b"" if self.mode == "comment" else self._voice.opening()
+            first = self._tell(now, view) if self._tells() else self._heartbeat(now, view)
+            return [opening, first] if opening else [first]
+        frames: list[bytes] = []
+        if self._tells() and self._is_due(now, view):
+            frames.append(self._tell(now, view))
+        elif now >= self._wrote_at + self._heartbeat_s:
+            frames.append(self._heartbeat(now, view))
+        return frames
+
+    def on_ready(self, now: float) -> list[bytes]:
+        """The model is ready: return the last word, if anything was said before.
+
+        Without a commit there will be none from here on: the real answer is near.
+        """
+        self._ready = True
+        if not self.committed:
+            self._commit_at = math.inf
+            return []
+        if self.mode == "reasoning" and self._lines < MOST_LINES:
+            self._lines += 1
+            self._wrote_at = self._told_at = now
+            text = f"ready after {now - self._began:.1f} s"
+            return [self._voice.line(self._line(text), self._details_of(now, "ready", None))]
+        if self.mode == "event":
+            self._wrote_at = now
+            return [self._voice.event(self._numbers(now, "ready", None))]
+        return []
+
+    def on_prompt(self, now: float, fraction: float) -> list[bytes]:
+        """So much of the prompt is read, 0.0 to 1.0: return a line if that is worth one.
+
+        A short prompt is read before a second has passed since the last line, and gets none.
+        """
+        percent = min(99, int(fraction * 100 + 1e-9))
+        if (
+            not self.committed
+            or self.mode != "reasoning"
+            or self._lines >= MOST_LINES
+            or now < self._told_at + LINE_PAUSE_S
+            or percent < self._prompt_percent + _LINE_STEP
+        ):
+            return []
+        self._prompt_percent = percent
+        self._lines += 1
+        self._wrote_at = self._told_at = now
+        line = self._line(f"prefill {percent}%")
+        return [self._voice.line(line, self._details_of(now, "prefill", None))]
+
+    def on_wait_again(self) -> None:
+        """The model has gone before the request reached it: it is waited for once more."""
+        self._ready = False
+        self._commit_at = self._earliest
+
+    # --- when ----------------------------------------------------------------------------------
+
+    def _tells(self) -> bool:
+        """Whether changes are told at all."""
+        if self._ready:
+            return False
+        if self.mode == "reasoning":
+            return self._lines < MOST_LINES - 1  # the last one is for "ready after"
+        return self.mode == "event"
+
+    def _next_line_at(self) -> float:
+        if self.mode != "reasoning" or not self._tells():
+            return math.inf
+        return self._told_at + LINE_EVERY_S
+
+    def _is_due(self, now: float, view: View) -> bool:
+        self._see(view)
+        if view.stage == "ready":
+            if now >= min(self._due_at, self._next_line_at()):
+                self._due_at, self._told_at = math.inf, now  # not to be asked again at once
+            return False
+        shows_percent = view.stage == "loading" or self.mode == "event"
+        # A model that has just failed has no turn, and its error is near: that is no news.
+        has_no_turn = view.stage == "queued" and not view.ahead
+        changed = not has_no_turn and (
+            self._told != (view.stage, view.ahead, view.other)
+            or (shows_percent and self._step() > self._told_step)
+        )
+        if changed and now < self._told_at + LINE_PAUSE_S:
+            self._due_at = self._told_at + LINE_PAUSE_S  # a moment later, and the latest then
+            return False
+        self._due_at = math.inf
+        return changed or now >= self._next_line_at()
+
+    def _see(self, view: View) -> None:
+        if view.fraction is not None:
+            percent = min(99, int(view.fraction * 100 + 1e-9))  # 100 is what "ready" means
+            self._percent = max(percent, self._percent or 0)
+
+    def _step(self) -> int:
+        if self._percent is None:
+            return -1
+        return self._percent // self.step
+
+    # --- what ----------------------------------------------------------------------------------
+
+    def _tell(self, now: float, view: View) -> bytes:
+        self._see(view)
+        self._told = (view.stage, view.ahead, view.other)
+        self._told_step = self._step()
+        self._told_at = self._wrote_at = now
+        self._due_at = math.inf
+        if self.mode == "event":
+            return self._voice.event(self._numbers(now, view.stage, view))
+        self._lines += 1
+        line = self._line(self._text(now, view))
+        return self._voice.line(line, self._details_of(now, view.stage, view))
+
+    def _heartbeat(self, now: float, view: View) -> bytes:
+        self._wrote_at = now
+        frame = self._sign_of_life(now, view)
+        self.heartbeats += bool(frame)  # a turn that is told as text has none
+        return frame
+
+    def _sign_of_life(self, now: float, view: View) -> bytes:
+        if self.mode == "comment":
+            text = "ready" if self._ready else self._text(now, view)
+            return f": {self._model}: {text}\n\n".encode("ascii")
+        self._see(view)
+        phase = "ready" if self._ready else view.stage
+        if self.mode == "event":
+            return self._voice.event(self._numbers(now, phase, view))
+        return self._voice.heartbeat(self._details_of(now, phase, view))
+
+    def _text(self, now: float, view: View) -> str:
+        other = clean(view.other, _OTHER_BYTES)
+        match view.stage:
+            case "queued":
+                return f"queued ({view.ahead} ahead)" if view.ahead else "queued"
+            case "draining":
+                return f"waiting for {other} to finish"
+            case "stopping":
+                return f"stopping {other}"
+            case "warming" | "ready":
+                return "warming up"
+            case "loading":
+                self._see(view)
+                percent = "" if self._percent is None else f" {self._percent}%"
+                return f"loading{percent} ({int(now - self._began)} s)"
+
+    def _line(self, text: str) -> str:
+        return f"{self._marker}{self._model}: {text}"[: MOST_LINE_BYTES - 1] + "\n"
+
+    def _details_of(self, now: float, phase: str, view: View | None) -> Numbers | None:
+        return self._numbers(now, phase, view) if self._details else None
+
+    def _numbers(self, now: float, phase: str, view: View | None) -> Numbers:
+        queued = view is not None and phase == "queued"
+        return Numbers(
+            phase=phase,
+            percent=100 if phase == "ready" else self._percent,
+            elapsed_s=round(now - self._began, 1),
+            queue_position=view.ahead if queued and view is not None else None,
+        )

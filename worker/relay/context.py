@@ -1,0 +1,119 @@
+"""What answering a request takes, whatever it is for; and what pages ask of it. Doing."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from arriero.protocol.lease import (
+    CancelAsked,
+    CancelResult,
+    CancelTold,
+    FromWorker,
+    RecordsAsked,
+    RecordsTold,
+)
+from arriero.protocol.records import RequestRecord
+from arriero.protocol.worker_config import WorkerConfig
+
+from ..accounting.account import Account
+from ..apis.model_names import Names
+from ..connections.batched_wakeups import Waking
+from ..connections.connection import Sentry
+from ..http.admission import Admission, Listening
+from ..http.auth import caller_of
+from ..http.body_memory import BodyMemory
+from ..http.header_rules import CompiledRules, compile_rules
+from ..http.random_ids import RandomPool
+from ..leases.leases import Leases
+from ..leases.queries import Questions
+from ..leases.running_requests import Running
+from ..progress.model_view import ProgressView
+from ..upstreams.pool import Upstreams
+from .progress_broadcast import Teller
+
+
+@dataclass(slots=True, kw_only=True)
+class Service:
+    """What answering a model request takes.
+
+    Attributes:
+        sentry: Looks after the clients' connections.
+        listening: Where they come from.
+        names: The models of the configuration in force.
+        admission: Which requests may act, by that configuration.
+        request_rules, response_rules: What it changes in heads; None for nothing.
+        say: Sends a message to the supervisor; set by the link to it.
+        ended: Takes the account of a request that is over, and when that was; set likewise.
+        questions: What the supervisor is asked and answers later.
+        leases: What may be done without asking.
+        running: Which requests run.
+        random: Of what new ids are made.
+        view: How the models stand.
+        upstreams: Connections to them.
+        bodies: How much of the memory the bodies of requests take.
+        waking: Wakes those that have waited.
+        teller: Tells those that wait how far it is.
+        finishing: No further request is taken on any connection.
+    """
+
+    sentry: Sentry
+    listening: Listening = field(default_factory=Listening)
+    names: Names = field(default_factory=lambda: Names(WorkerConfig(generation=0, models=())))
+    admission: Admission = field(init=False)
+    request_rules: CompiledRules | None = None
+    response_rules: CompiledRules | None = None
+    say: Callable[[FromWorker], None] = field(default=lambda _: None)
+    ended: Callable[[Account, float], None] = field(default=lambda account, now: None)
+    questions: Questions = field(default_factory=Questions)
+    leases: Leases = field(default_factory=Leases)
+    running: Running = field(default_factory=Running)
+    random: RandomPool = field(default_factory=RandomPool)
+    view: ProgressView = field(default_factory=ProgressView)
+    upstreams: Upstreams = field(default_factory=Upstreams)
+    bodies: BodyMemory = field(default_factory=BodyMemory)
+    waking: Waking = field(default_factory=Waking)
+    teller: Teller = field(init=False)
+    finishing: bool = False
+
+    def __post_init__(self) -> None:
+        self.teller = Teller(self.view)
+        self.admission = Admission(self.names.config, self.listening)
+
+    def configure(self, config: WorkerConfig) -> None:
+        """Follow `config` from the next request on."""
+        self.names = Names(config)
+        self.bodies.limit_bytes = config.body_memory_bytes
+        self.admission = Admission(config, self.listening)
+        self.request_rules = compile_rules(config.request_headers)
+        self.response_rules = compile_rules(config.response_headers)
+
+    def caller_of(self, fields: Sequence[tuple[bytes, bytes]]) -> str:
+        """Return who asks, by the fields that may hold a key; without keys all are one."""
+        return caller_of(fields) if self.names.config.api_keys else ""
+
+    # --- what pages ask ------------------------------------------------------------------------
+
+    async def cancel(self, request_id: str, caller: str, peer: str) -> CancelResult:
+        """End a request, whichever worker has it.
+
+        Raises:
+            Unavailable: The supervisor does not answer.
+        """
+        result = self.running.cancel(request_id, caller, peer)
+        if result != "unknown":
+            return result
+        told = await self.questions.ask(
+            lambda ask: CancelAsked(ask=ask, request_id=request_id, caller=caller, peer=peer),
+            CancelTold,
+        )
+        return told.result
+
+    async def records(self, request_id: str = "", most: int = 100) -> tuple[RequestRecord, ...]:
+        """Return what became of the last requests, or of one.
+
+        Raises:
+            Unavailable: The supervisor does not answer.
+        """
+        told = await self.questions.ask(
+            lambda ask: RecordsAsked(ask=ask, request_id=request_id, most=most), RecordsTold
+        )
+        return told.records

@@ -1,0 +1,116 @@
+"""The frames of one stream on their way from the upstream to the client. Deciding.
+
+In order: a copy is read for the account; what the upstream tells of the prompt is told on, in the
+client's way; chunks that only we have asked for are taken out. Without any wish of that kind the
+frames pass as the same object.
+"""
+
+import re
+from typing import Final
+
+import msgspec
+
+from ..accounting.account import Account
+from ..json.spans import is_light
+from ..progress.prefill import PrefillProgress, read_prompt
+from ..progress.status_stream import WaitingStream
+from ..streams.aws_event_stream import Message
+from ..streams.chunk_filter import ChunkFilter
+from ..streams.sse_events import EventReader
+
+_PROGRESS: Final = b'"prompt_progress"'
+# Data that are more than Anthropic's sign of life.
+_DATA: Final = re.compile(rb'(?:^|[\r\n])data:(?! ?\{ ?"type": ?"ping")')
+_ID_LINE: Final = re.compile(rb"(?:^|[\r\n])id:")
+
+
+class Passage:
+    """What becomes of the frames of one stream.
+
+    Args:
+        account: Of the request.
+        now: When it begins.
+        chunks: Takes out what was not asked for; None for nothing.
+        prefill: Tells of the prompt, as the client has asked for; None if it has not.
+        waiting: Tells of the prompt in lines, if the client was told of its load in lines.
+
+    Attributes:
+        has_ids: An ``id`` of an event has passed: openai-python takes any blank line that follows
+            for an event, and fails at it.
+        data_at: When the last frame came that was more than a sign of life.
+    """
+
+    __slots__ = ("_account", "_chunks", "_plain", "_prefill", "_waiting", "data_at", "has_ids")
+
+    def __init__(
+        self,
+        account: Account,
+        now: float,
+        *,
+        chunks: ChunkFilter | None = None,
+        prefill: PrefillProgress | None = None,
+        waiting: WaitingStream | None = None,
+    ) -> None:
+        self.has_ids = False
+        self.data_at = now
+        self._account = account
+        self._chunks = chunks
+        self._prefill = prefill
+        self._waiting = waiting
+        self._plain = chunks is None and prefill is None and waiting is None
+
+    def take(self, frames: bytes, now: float) -> bytes:
+        """Return whole `frames` as the client gets them."""
+        self.look(frames, now)
+        if self._plain:
+            return frames
+        words = self._words(frames, now)
+        if self._chunks is not None:
+            frames = self._chunks.filter(frames)
+        return words + frames if words else frames
+
+    def look(self, frames: bytes, now: float) -> None:
+        """Read whole `frames` that somebody else passes on."""
+        self._account.take_frames(frames, now)
+        if frames[:5] == b"data:" or _DATA.search(frames):
+            self.data_at = now
+        if not self.has_ids and frames.find(b"id:") >= 0 and _ID_LINE.search(frames):
+            self.has_ids = True
+
+    def look_at(self, message: Message, now: float) -> None:
+        """Read a message of Amazon's event stream that somebody else passes on."""
+        self._account.take_message(message, now)
+        self.data_at = now
+
+    def end(self, now: float) -> bytes:
+        """The stream has ended: return the last word on the prompt, if it was not said yet."""
+        return self._prefill.on_first_token(now) if self._prefill is not None else b""
+
+    def _words(self, frames: bytes, now: float) -> bytes:
+        """Return what is to be said of the prompt before these frames."""
+        if self._prefill is None and self._waiting is None:
+            return b""
+        words = b""
+        if frames.find(_PROGRESS) >= 0:
+            for event in EventReader().push(frames):
+                prompt = read_prompt(_decode(event.data)) if _PROGRESS in event.data else None
+                if prompt is None:
+                    continue
+                if self._prefill is not None:
+                    words += self._prefill.on_prompt(now, prompt)
+                if self._waiting is not None:
+                    words += b"".join(self._waiting.on_prompt(now, prompt.fraction))
+        if self._account.has_token:
+            words += self.end(now)
+            self._prefill = self._waiting = None
+            self._plain = self._chunks is None
+        return words
+
+
+def _decode(data: bytes) -> object:
+    if not is_light(data):
+        return None
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None

@@ -1,0 +1,148 @@
+"""What a request wants: the call that is to be answered. Doing, for the sake of ids and times."""
+
+import os
+import time
+from typing import Final
+
+import msgspec
+import trio
+
+from ..accounting.account import Account
+from ..apis.model_names import Asked, asks_for_prefill_itself, read_body
+from ..apis.turns.dialect import TurnVoice
+from ..apis.turns.events import TurnEvents
+from ..apis.turns.request import QUERY_PATH, Query, TurnFormat, read_query, turn_format
+from ..connections.connection import Connection
+from ..errors import RelayError, TooLarge
+from ..http.request_head import RequestHead
+from ..http.routes import BY_BODY, Form, Route, form_of_body, target_of
+from ..json.edit import check_one_model
+from ..json.large_body import LARGE_BYTES, LargeBody
+from ..progress.prefill import PrefillProgress, Style, style_of
+from ..upstreams.heads import origin_form
+from .context import Service
+from .exchange import Call
+from .upload import Upload
+
+# Characters of a name that are remembered, of a client that names nonsense.
+_MOST_NAME_CHARS: Final = 400
+
+_CHAT_PATH: Final = b"/v1/chat/completions"
+_TELLS_PREFILL: Final = frozenset({Form.CHAT, Form.COMPLETION})
+
+
+def way_of(service: Service, body: bytes) -> Route:
+    """Return what a request wants whose path does not say it."""
+    try:
+        value = msgspec.json.decode(body)
+        peer = service.names.find(read_body(body).model).peer
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, RelayError):
+        return Route(Form.CHAT)  # why it cannot be answered is said later
+    return Route(form_of_body(value, peer.kind if peer is not None else "unknown"))
+
+
+def open_call(
+    service: Service,
+    conn: Connection,
+    head: RequestHead,
+    way: Route,
+    body: bytes,
+    large: LargeBody | None,
+    upload: Upload | None,
+    account: Account,
+    caller: str,
+    close: bool,
+) -> Call:
+    """Read what a request wants.
+
+    Raises:
+        RelayError: It makes no sense, or names no model that there is.
+    """
+    config = service.names.config
+    target = origin_form(head)
+    if way.forward_path is not None:
+        target = way.forward_path + target[len(head.path) :]
+    query: Query | None = None
+    if upload is not None:
+        asked = Asked(upload.model, upload.stream)
+    elif head.path == QUERY_PATH:
+        if large is not None:
+            raise TooLarge(f"cannot take a query of more than {LARGE_BYTES} bytes")
+        query = read_query(body)
+        asked = Asked(query.model or service.names.first(), True)
+        body = query.chat_body(asked.model)
+        target = _CHAT_PATH
+    elif way.model is not None:
+        asked = Asked(way.model, bool(way.streams))
+    elif large is not None:
+        body = large.body
+        asked = read_body(large.outline)
+        check_one_model(large.outline)
+    else:
+        asked = read_body(body)
+        check_one_model(body)
+        body = service.names.strip(body)
+    outline = body if large is None else large.outline
+    account.keeper.asked = asked.model[:_MOST_NAME_CHARS]
+    route, peer = service.names.find(asked.model)
+    if head.path == BY_BODY:
+        target = target_of(way.form, route.send_as or route.model, stream=asked.stream)
+    if upload is not None and route.send_as is not None:
+        upload.rename(route.send_as)
+    account.keeper.model = route.model
+    account.keeper.prices = route.prices
+    told = query.format if query is not None else None
+    if told is None and asked.stream and way.form is Form.CHAT and head.own:
+        told = turn_format(head.own)
+    style = style_of(head.own) if head.own and asked.stream else None
+    tells_prefill = (
+        style is not None
+        and way.form in _TELLS_PREFILL
+        and told is None
+        and not asks_for_prefill_itself(outline)
+    )
+    return Call(
+        conn=conn,
+        head=head,
+        body=body,
+        outline=outline,
+        members=None if large is None else large.members,
+        upload=upload,
+        target=target,
+        way=way,
+        route=route,
+        peer=peer,
+        model=asked.model,
+        stream=asked.stream,
+        close=close,
+        config=config,
+        rules=service.response_rules,
+        account=account,
+        caller=caller,
+        prefill=_prefill(style, way.form, asked.model) if style and tells_prefill else None,
+        turns=_turns(account, told, query, asked.model, config.marker) if told else None,
+    )
+
+
+def _prefill(style: Style, form: Form, model: str) -> PrefillProgress:
+    return PrefillProgress(
+        style=style,
+        form=form,
+        ident=f"{'chatcmpl' if form is Form.CHAT else 'cmpl'}-swap-{os.urandom(12).hex()}",
+        created=int(time.time()),
+        model=model,
+        came=trio.current_time(),
+    )
+
+
+def _turns(
+    account: Account, told: TurnFormat, query: Query | None, model: str, marker: str
+) -> TurnVoice:
+    conversation = query.conversation_id if query is not None else None
+    events = TurnEvents(
+        request_id=account.request_id,
+        conversation_id=conversation or account.request_id,
+        model=model,
+        turn_format=told,
+    )
+    return TurnVoice(events, marker=marker)

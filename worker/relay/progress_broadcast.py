@@ -1,0 +1,160 @@
+"""Tells all who wait for a model how far it is. Doing; `waiting` and `prefill` decide.
+
+One task speaks to all of them: a client that waits costs nothing until it is to hear something, and
+then only that. Those that wait sleep until they have their model.
+"""
+
+import heapq
+import itertools
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
+
+import trio
+
+from ..progress.model_view import ProgressView, View
+from .exchange import Call
+
+# Clients that are spoken to in one turn of the loop: a millisecond or two.
+_PER_TURN: Final = 32
+
+# Seconds until a client that took nothing is offered it again.
+_RETRY_S: Final = 0.25
+
+_QUEUES: Final = frozenset({"queued", "draining", "stopping"})
+
+
+@dataclass(slots=True, eq=False)
+class Listener:
+    """A call that waits.
+
+    Attributes:
+        call: What it is told through.
+        due: When it is to be looked at, if nothing changes before.
+        over: It does not wait any more.
+    """
+
+    call: Call
+    due: float = math.inf
+    over: bool = False
+
+
+@dataclass(slots=True)
+class _Audience:
+    """All that wait for one model.
+
+    Attributes:
+        listeners: In order of arrival.
+        seen: What they were told of last.
+        wake: Called by the view.
+    """
+
+    model: str
+    seen: View
+    listeners: dict[Listener, None] = field(default_factory=dict)
+
+    def concerned(self, view: View) -> Iterable[Listener]:
+        """Return those for whom `view` is news."""
+        seen, self.seen = self.seen, view
+        if (view.stage, view.ahead, view.other) != (seen.stage, seen.ahead, seen.other):
+            return tuple(self.listeners)
+        old, new = _percent(seen), _percent(view)
+        if old == new:
+            return ()
+        return tuple(
+            one for one in self.listeners if (step := one.call.step) and old // step != new // step
+        )
+
+
+def _percent(view: View) -> int:
+    return -1 if view.fraction is None else int(view.fraction * 100 + 1e-9)
+
+
+class Teller:
+    """Knows who waits, and for what.
+
+    Args:
+        view: How all models stand.
+    """
+
+    def __init__(self, view: ProgressView) -> None:
+        self._view = view
+        self._audiences: dict[str, _Audience] = {}
+        self._due: list[tuple[float, int, Listener]] = []  # a heap; those with another due are old
+        self._numbers = itertools.count()
+        self._news: dict[str, None] = {}  # models of which something has changed
+        self._wakeup = trio.Event()
+        self._wakes: dict[str, partial[None]] = {}
+
+    def add(self, call: Call) -> Listener:
+        """Tell `call` from now on what it is to hear while it waits; until `remove`."""
+        model = call.route.model
+        audience = self._audiences.get(model)
+        if audience is None:
+            audience = self._audiences[model] = _Audience(model, self._view.look(model))
+            wake = self._wakes[model] = partial(self._note, model)
+            self._view.watch(model, wake)
+        listener = Listener(call)
+        audience.listeners[listener] = None
+        self._speak(listener, self._view.look(model))
+        return listener
+
+    def remove(self, listener: Listener) -> None:
+        """Let it be: its task speaks for itself from now on. May be called again."""
+        if listener.over:
+            return
+        listener.over = True
+        model = listener.call.route.model
+        audience = self._audiences[model]
+        del audience.listeners[listener]
+        if not audience.listeners:
+            del self._audiences[model]
+            self._view.unwatch(model, self._wakes.pop(model))
+
+    async def run(self) -> None:
+        """Speak until cancelled."""
+        while True:
+            with trio.move_on_at(self._due[0][0] if self._due else math.inf):
+                await self._wakeup.wait()
+            self._wakeup = trio.Event()
+            news, self._news = self._news, {}
+            for model in news:
+                if (audience := self._audiences.get(model)) is not None:
+                    await self._tell(audience.concerned(self._view.look(model)))
+            await self._tell(self._take_due())
+
+    def _note(self, model: str) -> None:
+        self._news[model] = None
+        self._wakeup.set()
+
+    def _take_due(self) -> list[Listener]:
+        now, found = trio.current_time(), []
+        while self._due and self._due[0][0] <= now:
+            due, _, listener = heapq.heappop(self._due)
+            if due == listener.due and not listener.over:
+                listener.due = math.inf
+                found.append(listener)
+        return found
+
+    async def _tell(self, listeners: Iterable[Listener]) -> None:
+        for count, listener in enumerate(listeners, 1):
+            if not listener.over:
+                self._speak(listener, self._view.look(listener.call.route.model))
+            if count % _PER_TURN == 0:
+                await trio.lowlevel.checkpoint()
+
+    def _speak(self, listener: Listener, view: View) -> None:
+        call, now = listener.call, trio.current_time()
+        if view.stage in _QUEUES:
+            call.account.keeper.queued(now)
+        else:
+            call.account.keeper.loading(now)
+        due = call.next_deadline() if call.tell_soon(view) else now + _RETRY_S
+        if due != listener.due:
+            listener.due = due
+            if due < math.inf:
+                heapq.heappush(self._due, (due, next(self._numbers), listener))
+                if self._due[0][2] is listener:
+                    self._wakeup.set()

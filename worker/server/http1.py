@@ -1,0 +1,260 @@
+"""One client connection: reads requests and chooses the door for each. Doing.
+
+The *relay door* takes POST on the model routes, straight from here. The *page door* takes
+everything else; its answer ends the connection. A connection that begins as HTTP/2 is taken apart:
+each of its streams comes back here as a connection of its own. So the limits, the rules against
+smuggling, and those on who may ask (see `admission`) are applied here, to all heads.
+"""
+
+import io
+import logging
+import os
+import re
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+from arriero.protocol.worker_config import WorkerConfig
+
+from ..apis.error_response import error_answer
+from ..connections.connection import HEAD_S, IDLE_S, Connection, Waits
+from ..errors import (
+    BadRequest,
+    ClientGone,
+    Forbidden,
+    HeadTooLarge,
+    RelayError,
+    TooLarge,
+    Unauthorized,
+)
+from ..http.body_memory import Hold
+from ..http.body_pace import TOTAL_S, Pace
+from ..http.cors import answer_lines
+from ..http.request_head import MAX_HEAD_BYTES, RequestHead, parse_head
+from ..http.routes import Form, Route, error_form, find_route
+from ..http.tracing import RANDOM_BYTES, start_trace
+from ..relay import handler as serving
+from ..relay.context import Service
+from ..relay.exchange import AnswerCut
+from ..relay.upload import BodySource, Upload, read_upload, upload_of
+from ..websocket.handler import answer_websocket
+from ..websocket.handshake import find_socket, wants_socket
+from .health import asks_for_health, health_answer
+
+log = logging.getLogger(__name__)
+
+# A client that is answered in the middle of its body may send all of it before it reads the
+# answer: for so long it is dropped. Seconds, bytes.
+_LINGER_S = 5.0
+_LINGER_BYTES = 1024**3
+
+# Said besides to those whose body is too long.
+_HINT = " ('maxBody' in the configuration)"
+
+_JSON_BEGINS = re.compile(rb"\s{0,4096}+\{")
+
+_HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\n"
+
+PageDoor: TypeAlias = Callable[[Connection, RequestHead, bytes, Hold], Awaitable[None]]
+"""Answers a request whose head was read, as it came as well; the connection is over then. Its body
+is held meanwhile."""
+
+Http2Door: TypeAlias = Callable[[Connection, bytes], Awaitable[None]]
+"""Serves a connection that began with these bytes, until its end."""
+
+
+async def serve_connection(
+    conn: Connection, service: Service, page_door: PageDoor, http2_door: Http2Door | None
+) -> None:
+    """Answer the requests of one connection until it ends. It is closed afterwards.
+
+    Without an `http2_door` it may not begin as HTTP/2: it is a stream of such a connection.
+
+    Cancelling cuts it, which a client does not take for the end of an answer.
+    """
+    wire = conn.wire
+    service.sentry.connections.add(conn)
+    last_raw = b""
+    last_head = admitted = RequestHead()
+    admission = service.admission
+    form = Form.PLAIN
+    hold = Hold(service.bodies)
+    try:
+        while True:
+            form = Form.PLAIN  # of the next request nothing is known yet
+            if conn.buffer:  # requests that came together must not keep all others waiting
+                await service.sentry.fairness.turn()
+            raw = await _read_head(conn)
+            if raw is None:
+                break
+            if raw == _HTTP2_PREFACE and http2_door is not None and not conn.requests:
+                data, conn.buffer = raw + conn.buffer, b""
+                await http2_door(conn, data)
+                break
+            if raw == last_raw:  # clients that keep a connection repeat themselves
+                head = last_head
+            else:
+                head = last_head = parse_head(raw)
+                last_raw = raw
+            is_socket = wants_socket(head)
+            route = find_route(head.path) if head.method == b"POST" else None
+            form = route.form if route is not None else error_form(head.path)
+            if head is not admitted or admission is not service.admission:
+                admission = service.admission
+                admission.check(head, websocket=is_socket)
+                admitted = head
+            if is_socket:
+                await answer_websocket(service, conn, head, find_socket(head))
+                break
+            if route is None and asks_for_health(head):
+                close = not head.keep_alive or service.finishing
+                random = service.random.take(RANDOM_BYTES)
+                await conn.send(health_answer(head, service.names.config, random, close=close))
+                conn.requests += 1
+                if close:
+                    break
+                conn.wait_for(Waits.IDLE, IDLE_S)
+                continue
+            if route is None:  # whatever has a door of its own (a preflight, say)
+                _refuse_large(head, service)
+                await page_door(conn, head, raw, hold)
+                break
+            if service.leases.is_crowded:  # a cold model, and everybody asks for it at once
+                await service.sentry.fairness.turn()
+            if not await _answer(conn, service, head, route, hold) or service.finishing:
+                if conn.buffer:
+                    await wire.linger()  # pipelined bytes must not wipe the answer
+                break
+            conn.wait_for(Waits.IDLE, IDLE_S)
+    except RelayError as error:  # about the request itself: nobody knows where the next one begins
+        hold.release()
+        await _refuse(conn, error, form, last_head, service.names.config)
+    except AnswerCut:
+        log.warning("answer.cut peer=%s", conn.peer.decode("latin-1"))
+        wire.reset()
+    except ClientGone:
+        pass
+    finally:
+        hold.release()
+        service.sentry.connections.discard(conn)
+        wire.close()
+
+
+async def _answer(
+    conn: Connection, service: Service, head: RequestHead, route: Route, hold: Hold
+) -> bool:
+    """Read the body of a model request and answer it.
+
+    Returns:
+        Whether the connection may carry another request.
+    """
+    kind = head.media_type
+    if kind == b"multipart/form-data":
+        upload = await read_upload(conn, head, hold)
+        return await _answer_upload(conn, service, head, route, upload)
+    body = await _read_body(conn, head, service, hold)
+    # curl says that of all it posts: JSON is JSON, whatever it is called
+    if kind == b"application/x-www-form-urlencoded" and _JSON_BEGINS.match(body) is None:
+        upload = upload_of(conn, head, body, hold)
+        return await _answer_upload(conn, service, head, route, upload)
+    goes_on = await serving.answer(service, conn, head, route, body)
+    hold.release()
+    return goes_on
+
+
+async def _answer_upload(
+    conn: Connection, service: Service, head: RequestHead, route: Route, upload: Upload
+) -> bool:
+    try:
+        goes_on = await serving.answer(service, conn, head, route, b"", upload)
+    finally:
+        await upload.aclose()
+    if not upload.drained:
+        await conn.wire.linger(_LINGER_S, _LINGER_BYTES)
+        return False
+    return goes_on
+
+
+async def _refuse(
+    conn: Connection, error: RelayError, form: Form, head: RequestHead, config: WorkerConfig
+) -> None:
+    lines = b""
+    if isinstance(error, Forbidden | Unauthorized):  # the request itself was understood
+        request_id = start_trace(head.own, os.urandom(RANDOM_BYTES)).request_id
+        lines = b"X-Request-Id: %b\r\n" % request_id.encode("ascii")
+    if isinstance(error, Unauthorized) and head.origin is not None:  # and the page may ask
+        lines += answer_lines(head.origin, config.cors)
+    answer = error_answer(error, close=True, form=form, extra=lines)
+    if head.method == b"HEAD":
+        answer = answer[: answer.index(b"\r\n\r\n") + 4]
+    try:
+        conn.wait_for(Waits.CLIENT, HEAD_S)
+        await conn.send(answer)
+        await conn.wire.linger(_LINGER_S, _LINGER_BYTES)
+    except ClientGone:
+        pass
+
+
+async def _read_head(conn: Connection) -> bytes | None:
+    """Return the next head with its blank line; None at the end of the connection.
+
+    Raises:
+        RelayError: It is too long, comes too slowly, or is no HTTP.
+        ClientGone: The connection broke.
+    """
+    data = conn.buffer
+    if not data:
+        data = await conn.receive()
+        if not data:
+            return None
+    if data[:2] == b"\r\n":
+        data = data.lstrip(b"\r\n")  # left over by sloppy clients (RFC 9112, 2.2)
+    end = data.find(b"\r\n\r\n")
+    if end < 0:
+        conn.wait_for(Waits.REQUEST, HEAD_S)
+        kept = bytearray(data)
+        while end < 0:
+            if len(kept) > MAX_HEAD_BYTES:
+                raise HeadTooLarge(f"cannot take a head of more than {MAX_HEAD_BYTES} bytes")
+            if kept and not 65 <= kept[0] <= 90:
+                raise BadRequest("cannot read the request: this is no HTTP")
+            more = await conn.receive()
+            if not more:
+                return None
+            searched = max(0, len(kept) - 3)
+            kept += more
+            end = kept.find(b"\r\n\r\n", searched)
+        data = bytes(kept)
+    end += 4
+    if end > MAX_HEAD_BYTES:
+        raise HeadTooLarge(f"cannot take a head of more than {MAX_HEAD_BYTES} bytes")
+    conn.buffer = data[end:]
+    return data[:end]
+
+
+def _refuse_large(head: RequestHead, service: Service) -> None:
+    limit_bytes = service.names.config.max_body_bytes
+    if head.length is not None and head.length > limit_bytes:
+        raise TooLarge(f"cannot take a body of more than {limit_bytes} bytes{_HINT}")
+
+
+async def _read_body(conn: Connection, head: RequestHead, service: Service, hold: Hold) -> bytes:
+    """Return the whole body.
+
+    Raises:
+        RelayError: It is too long, comes too slowly, is wrongly chunked, or there is no memory
+            for it now.
+        ClientGone: The client left in the middle of it.
+    """
+    buffer = conn.buffer
+    limit_bytes = service.names.config.max_body_bytes
+    if len(buffer) == head.length and head.length <= limit_bytes:  # nearly always
+        hold.grow(len(buffer))
+        conn.buffer = b""
+        return buffer
+    source = BodySource(conn, head, limit_bytes, Pace(total_s=TOTAL_S), _HINT)
+    hold.check(source.length or 0)
+    with io.BytesIO() as body:  # gives what it has without a copy, and nothing stays in an error
+        while piece := await source.read():
+            hold.grow(len(piece))
+            body.write(piece)
+        return body.getvalue()

@@ -1,0 +1,352 @@
+"""What needs no model: the list of models, health, what runs, what has run, the end of a request.
+
+Doing, in little steps. Nothing here starts a model or waits for one.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+import msgspec
+from quart import Response, g, request
+from quart_trio import QuartTrio
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import BaseConverter
+
+from arriero.protocol.lease import CancelResult
+from arriero.protocol.records import RequestRecord
+from arriero.protocol.values import State
+
+from ..apis.error_response import error_parts
+from ..apis.model_names import Names, Target
+from ..errors import (
+    BadRequest,
+    Forbidden,
+    RelayError,
+    TooLarge,
+    UnknownPath,
+    UnknownRequest,
+    WrongMethod,
+)
+from ..http.auth import caller_of
+from ..http.cors import Field, answer_fields, preflight_fields
+from ..http.routes import error_form, find_route
+from ..http.tracing import RANDOM_BYTES, start_trace
+from ..progress.model_view import ProgressView
+from . import health as health_page
+from .hypercorn_request import MAX_PAGE_BODY_BYTES
+from .unknown_paths import Known, ends_with, find_like, nothing_at, wrong_method
+
+_JSON = "application/json"
+_KEY_FIELDS = frozenset({b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key"})
+
+
+# Accounts that are listed, unless the client says how many, and at most.
+_USUAL_RECORDS = 100
+_MOST_RECORDS = 1000
+
+# Models that are named to a person.
+_MOST_SHOWN = 100
+
+_WELCOME = """\
+This is arriero. It stands before servers of language models, and starts the one that a request
+names.
+
+For programs, the base URL is this address, or this address and /v1:
+  POST /v1/chat/completions   OpenAI's API; also /v1/completions, /v1/responses, /v1/embeddings
+  POST /v1/messages           Anthropic's API
+  GET  /v1/models             the models, as JSON
+  GET  /running               what runs now
+  GET  /api/activity          what has run
+  GET  /health                OK
+
+The documentation came with the program: README.md and docs/streams.md. On the machine itself,
+'arriero status' tells how it stands.
+
+Models:
+"""
+
+_END_MESSAGES: dict[CancelResult, str] = {
+    "cancelled": "the request ends now; what it has used so far is counted",
+    "finished": "the request had ended before",
+}
+
+# What the listing says of each state: `draining` still answers.
+_LOADED: dict[State, str] = {
+    "stopped": "unloaded",
+    "starting": "loading",
+    "ready": "loaded",
+    "draining": "loaded",
+    "stopping": "unloaded",
+}
+
+
+class Knowledge(Protocol):
+    """What the pages are made from, and whom they ask."""
+
+    @property
+    def names(self) -> Names:
+        """The models of the configuration in force."""
+
+    @property
+    def view(self) -> ProgressView:
+        """How they stand."""
+
+    async def cancel(self, request_id: str, caller: str, peer: str) -> CancelResult:
+        """End a request, in whichever worker it runs.
+
+        Args:
+            request_id: Its id.
+            caller: Who asks; see `caller_of`.
+            peer: The address from which it is asked.
+
+        Raises:
+            RelayError: Nobody can be asked.
+        """
+
+    async def records(self, request_id: str = "", most: int = 100) -> tuple[RequestRecord, ...]:
+        """Return the accounts of the last requests, the newest first, or of one of them.
+
+        Raises:
+            RelayError: Nobody can be asked.
+        """
+
+
+class _RequestId(msgspec.Struct):
+    request_id: str
+
+
+class _IdConverter(BaseConverter):
+    """An id of a client's choice: it may have slashes, anywhere."""
+
+    regex = ".+"
+    part_isolating = False
+
+
+def make_pages(service: Knowledge, started_at: int) -> QuartTrio:
+    """Return the app.
+
+    Args:
+        service: What is known of the models and of the requests.
+        started_at: Unix time, in whole seconds, that the listing gives as `created`.
+    """
+    app = QuartTrio(__name__, static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = MAX_PAGE_BODY_BYTES
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    app.url_map.converters["id"] = _IdConverter
+
+    def describe(target: Target) -> dict[str, Any]:
+        route = target.route
+        said = {"name": route.name, "description": route.description}
+        return {
+            "id": route.model,
+            "object": "model",
+            "created": started_at,
+            "owned_by": target.peer.peer if target.peer else "arriero",
+            **{key: text for key, text in said.items() if text},
+            "status": {"value": _LOADED[service.view.standing(route.model).state]},
+            "meta": {"aliases": list(route.aliases)},
+        }
+
+    @app.before_request
+    async def check() -> Response | None:
+        fields = _fields()
+        g.request_id = start_trace(fields, os.urandom(RANDOM_BYTES)).request_id
+        cors = service.names.config.cors
+        if request.method == "OPTIONS" and cors is not False:
+            return _with_fields(Response(b"", status=204), preflight_fields(fields, cors))
+        return None
+
+    @app.get("/v1/models")
+    @app.get("/models")
+    async def models() -> dict[str, Any]:
+        config = service.names.config
+        targets = [Target(route) for route in config.models if not route.unlisted]
+        # Those of peers have a second, short name, if it is free.
+        peers = {name: service.names.find(name) for name in config.peer_models}
+        targets += [it for name, it in peers.items() if it.peer and it.route.model == name]
+        return {"object": "list", "data": [describe(target) for target in targets]}
+
+    @app.get("/v1/models/<path:name>")
+    @app.get("/models/<path:name>")
+    async def model(name: str) -> dict[str, Any]:
+        return describe(service.names.find(name))
+
+    @app.get("/health")
+    async def health() -> Response:
+        return Response(health_page.BODY, content_type=health_page.CONTENT_TYPE)
+
+    @app.get("/running")
+    async def running() -> dict[str, Any]:
+        found = []
+        for route in service.names.config.models:
+            standing = service.view.standing(route.model)
+            if standing.state != "stopped":
+                found.append(
+                    {
+                        "model": route.model,
+                        "state": standing.state,
+                        "proxy": standing.endpoint,
+                        "ttl": route.ttl_s,
+                    }
+                )
+        return {"running": found}
+
+    @app.get("/api/activity")
+    async def activity() -> Response:
+        records = await service.records(most=_read_limit(request.args.get("limit")))
+        return _json({"requests": records})
+
+    @app.get("/api/activity/<id:request_id>")
+    async def one_activity(request_id: str) -> Response:
+        records = await service.records(request_id)
+        if not records:
+            raise _unknown(request_id)
+        return _json(records[0])
+
+    async def end(request_id: str) -> Response:
+        caller = caller_of(_key_fields()) if service.names.config.api_keys else ""
+        result = await service.cancel(request_id, caller, request.remote_addr or "")
+        if result == "unknown":
+            raise _unknown(request_id)
+        if result == "forbidden":
+            raise Forbidden(f"cannot end request '{request_id}': it belongs to another API key")
+        return _json(
+            {
+                "request_id": request_id,
+                "interrupted": result == "cancelled",
+                "message": _END_MESSAGES[result],
+            }
+        )
+
+    @app.post("/api/requests/<id:request_id>/cancel")
+    async def cancel(request_id: str) -> Response:
+        return await end(request_id)
+
+    @app.post("/v1/streaming_query/interrupt")
+    async def interrupt() -> Response:
+        try:
+            asked = msgspec.json.decode(await request.get_data(), type=_RequestId)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+            raise BadRequest(f"cannot tell which request is meant: {exc}") from exc
+        return await end(asked.request_id)
+
+    @app.get("/")
+    async def welcome() -> Response:
+        listed = [route.model for route in service.names.config.models if not route.unlisted]
+        response = Response(_welcome(listed), content_type="text/plain; charset=utf-8")
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response
+
+    @app.errorhandler(RelayError)
+    async def refuse(error: RelayError) -> Response:
+        return _answer(error)
+
+    @app.errorhandler(HTTPException)
+    async def refuse_http(error: HTTPException) -> Response:
+        if error.code == 405:
+            allowed = set(getattr(error, "valid_methods", None) or ())
+            if find_route(request.path.encode()) is not None:
+                allowed.add("POST")
+            return _wrong_method(allowed)
+        if error.code == 404:
+            if request.method != "POST" and find_route(request.path.encode()) is not None:
+                return _wrong_method(["POST"])  # those come through the relay door
+            return _not_found(pages_there)
+        if error.code == 413:
+            return _answer(
+                TooLarge(f"cannot take a body of more than {MAX_PAGE_BODY_BYTES} bytes here")
+            )
+        response = _answer(RelayError(error.description or error.name))
+        response.status_code = error.code or 500
+        return response
+
+    @app.errorhandler(Exception)
+    async def fail(error: Exception) -> Response:
+        app.logger.exception("page.failed error=%s", type(error).__name__)
+        return _answer(RelayError("cannot answer: an error in this program"))
+
+    @app.after_request
+    async def complete(response: Response) -> Response:
+        response.headers["X-Request-Id"] = g.request_id
+        origin = request.headers.get("origin")
+        asked_by = None if origin is None else origin.strip().encode("latin-1")
+        for field in answer_fields(asked_by, service.names.config.cors):
+            if field[0].decode("ascii") not in response.headers:
+                _with_fields(response, (field,))
+        # The client's next request comes on a new connection, so perhaps through the relay door.
+        response.headers["Connection"] = "close"
+        return response
+
+    pages_there = [
+        Known(method, rule.rule)
+        for rule in app.url_map.iter_rules()
+        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})
+        if not rule.arguments
+    ]
+    return app
+
+
+def _fields() -> list[Field]:
+    """Return the fields of the request, with lower-case names."""
+    return [
+        (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in request.headers
+    ]
+
+
+def _key_fields() -> list[Field]:
+    return [field for field in _fields() if field[0] in _KEY_FIELDS]
+
+
+def _read_limit(text: str | None) -> int:
+    if text is None:
+        return _USUAL_RECORDS
+    if not (text.isascii() and text.isdigit() and 0 < int(text[:9]) <= _MOST_RECORDS):
+        raise BadRequest(
+            f"cannot list that many requests: 'limit' is a number from 1 to {_MOST_RECORDS}"
+        )
+    return int(text)
+
+
+def _unknown(request_id: str) -> UnknownRequest:
+    return UnknownRequest(f"cannot find a request '{request_id}': only the last ones are kept")
+
+
+def _json(value: object) -> Response:
+    return Response(msgspec.json.encode(value), content_type=_JSON)
+
+
+def _wrong_method(allowed: Iterable[str]) -> Response:
+    names = sorted(allowed)
+    response = _answer(WrongMethod(wrong_method(request.method, request.path, names)))
+    response.headers["Allow"] = ", ".join(names)
+    return response
+
+
+def _not_found(pages: Sequence[Known]) -> Response:
+    error = UnknownPath(nothing_at(request.method, request.path, pages))
+    # A client of Anthropic's with a wrong base URL reads Anthropic's errors.
+    path = request.path
+    meant = find_like(request.method, path, pages)
+    if meant is not None and ends_with(path, meant):
+        path = meant.path
+    fields, body = error_parts(error, error_form(path.encode()))
+    return _with_fields(Response(body, status=error.status), fields)
+
+
+def _welcome(models: Sequence[str]) -> str:
+    shown = "".join(f"  {name}\n" for name in models[:_MOST_SHOWN])
+    if len(models) > _MOST_SHOWN:
+        shown += f"  and {len(models) - _MOST_SHOWN} more: GET /v1/models\n"
+    return _WELCOME + (shown or "  none: the configuration has no models to show\n")
+
+
+def _with_fields(response: Response, fields: tuple[Field, ...]) -> Response:
+    for name, value in fields:
+        response.headers[name.decode("latin-1")] = value.decode("latin-1")
+    return response
+
+
+def _answer(error: RelayError) -> Response:
+    fields, body = error_parts(error, error_form(request.path.encode()))
+    return _with_fields(Response(body, status=error.status), fields)

@@ -1,0 +1,144 @@
+"""Frames of an upstream, one by one, for a stream that we have begun ourselves. Deciding.
+
+Only streams that were begun early, and whose API wants one stream of one piece, come through here;
+all others pass `sse.FrameSplitter`, which never looks into them. The output does not depend on
+where the input was cut.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from ..errors import UpstreamDied
+from ..json.spans import is_light
+from .sse_events import Event, EventReader
+
+# Two line ends in a row, each of them LF, CRLF or CR, and never half of a CRLF.
+_BLANK: Final = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
+
+_BOM: Final = b"\xef\xbb\xbf"
+_DATA_LINE: Final = re.compile(rb"(?<![^\r\n])data: ?([^\r\n]*)")
+_WHOLE_DATA_LINE: Final = re.compile(rb"(?<![^\r\n])data(?::[^\r\n]*)?(?>\r\n|\n|\r)")
+
+# Nothing of such a frame can be passed before its end is there. Longer ones end the stream.
+MAX_MERGED_BYTES: Final = 16 * 1024 * 1024
+
+
+class Merge(Protocol):
+    """Makes one stream of what a voice has said and what the upstream says."""
+
+    def begin(self) -> bytes:
+        """Return what has to come between the two."""
+
+    def edit(self, frame: bytes) -> bytes:
+        """Return one whole frame of the upstream as the client gets it; empty to leave it out."""
+
+
+class MergingSplitter:
+    """Gives what a client gets of an upstream's stream; used in place of a `FrameSplitter`.
+
+    Attributes:
+        at_boundary: Always: a frame is passed when it is complete.
+        rest: Always empty: what is incomplete is no event, and cannot be merged.
+    """
+
+    at_boundary = True
+    rest = b""
+
+    def __init__(
+        self,
+        merge: Merge,
+        limit_bytes: int = MAX_MERGED_BYTES,
+        look: Callable[[bytes], None] = lambda _: None,
+    ) -> None:
+        """Build it.
+
+        Args:
+            merge: Makes one stream of two.
+            limit_bytes: Of one frame.
+            look: Gets each frame as it came.
+        """
+        self._merge = merge
+        self._look = look
+        self._limit = limit_bytes
+        self._kept = bytearray()
+        self._searched = 0
+        self._begun = False
+        # The last frame ended with a CR: a LF that follows belongs to it, and shares its fate.
+        self._tail: bytes | None = None
+
+    def push(self, data: bytes) -> bytes:
+        """Take the next bytes and return what goes to the client; perhaps nothing.
+
+        Raises:
+            UpstreamDied: A frame is too long to be merged.
+        """
+        if not data:
+            return b""
+        out: list[bytes] = []
+        if self._tail is not None:
+            if data.startswith(b"\n"):
+                out.append(self._tail)
+                data = data[1:]
+            self._tail = None
+        kept = self._kept
+        kept += data
+        start = 0
+        while (blank := _BLANK.search(kept, max(start, self._searched))) is not None:
+            out.append(self._take(bytes(kept[start : blank.end()])))
+            start = blank.end()
+            if kept[start - 1 :] == b"\r":
+                self._tail = b"\n" if out[-1].endswith(b"\r") else b""
+            self._searched = 0
+        del kept[:start]
+        # a line end at the very end may be the first of two, or of a CRLF that is
+        self._searched = max(0, len(kept) - 3)
+        if len(kept) > self._limit:
+            raise UpstreamDied(f"cannot pass on a frame of more than {self._limit} bytes")
+        return b"".join(out)
+
+    def _take(self, frame: bytes) -> bytes:
+        self._look(frame)
+        if self._begun:
+            return self._merge.edit(frame)
+        self._begun = True
+        return self._merge.begin() + self._merge.edit(frame.removeprefix(_BOM))
+
+
+# What nearly every frame looks like: at most a name, and one line of data.
+_SIMPLE: Final = re.compile(
+    rb"(?:event: ?([^\r\n]*)(?>\r\n|\n|\r))?data: ?([^\r\n]*)(?>\r\n|\n|\r)(?>\r\n|\n|\r)"
+)
+
+
+def read_event(frame: bytes) -> Event | None:
+    """Return the event in a whole frame; None if it has no data (a comment, say)."""
+    simple = _SIMPLE.fullmatch(frame)
+    if simple is not None:
+        return Event(simple[2], (simple[1] or b"").decode("utf-8", "replace"))
+    # a byte order mark that is not the first of the stream is a part of its line
+    return next(iter(EventReader(MAX_MERGED_BYTES).push(_BOM + frame)), None)
+
+
+def read_object(event: Event | None) -> dict[str, Any] | None:
+    """Return the data of `event` if that is a JSON object."""
+    if event is None or not event.data.lstrip().startswith(b"{") or not is_light(event.data):
+        return None
+    try:
+        value = msgspec.json.decode(event.data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def with_data(frame: bytes, value: dict[str, Any]) -> bytes:
+    """Return `frame`, whose data is an object, with `value` in its place.
+
+    All its other lines stay as they are, as do the ends of lines.
+    """
+    first = _DATA_LINE.search(frame)
+    assert first is not None
+    rest = _WHOLE_DATA_LINE.sub(b"", frame[first.end(1) :])
+    return frame[: first.start(1)] + msgspec.json.encode(value) + rest

@@ -1,0 +1,242 @@
+"""The worker's line to the supervisor: lease messages and events. Doing; `leases.py` decides."""
+
+import logging
+import os
+from collections import deque
+from typing import NamedTuple, assert_never
+
+import msgspec
+import trio
+
+from arriero.protocol.codec import decode_event, encode, read_from_supervisor
+from arriero.protocol.errors import RemoteProtocolError
+from arriero.protocol.lease import (
+    Cancel,
+    CancelDone,
+    CancelTold,
+    Claimed,
+    Finish,
+    Finished,
+    FromSupervisor,
+    FromWorker,
+    Gone,
+    Granted,
+    Hello,
+    Probe,
+    RecordsTold,
+    Refused,
+    Resync,
+    Resynced,
+    Revoke,
+    Welcome,
+)
+from arriero.protocol.transport import FrameSocket
+from arriero.protocol.wakefulness import Wakefulness
+
+from .accounting.account import Account
+from .relay.context import Service
+
+log = logging.getLogger(__name__)
+
+# Topics that are numbered as events. All of them, or there would be gaps; log lines are not.
+TOPICS = (b"state/", b"progress/", b"queue/", b"worker/", b"config/", b"heartbeat/")
+
+_HELLO_S = 0.5  # between two hellos, until the welcome
+_REPORT_S = 1.0  # between two reports
+_RESYNC_S = 1.0  # between two requests for a snapshot
+_SOON_S = 0.02  # until a message that can wait is sent; a busy worker says hundreds at once
+_MOST_RECORDS = 256  # in one message
+_MOST_UNSENT = 8  # messages that wait for zmq, beside which no records are made
+_MOST_ENDED = 10_000  # requests whose records wait, of which more are dropped
+_LOST_S = 5.0  # of silence after which nobody waits for the supervisor any longer
+
+
+class _Ended(NamedTuple):
+    account: Account
+    at: float
+
+
+class SupervisorLink:
+    """Speaks with the supervisor, and keeps the service up to date.
+
+    Attributes:
+        welcomed: Set once the configuration is known.
+        finish: Set when the supervisor wants this worker to end.
+    """
+
+    def __init__(
+        self,
+        worker: int,
+        token: bytes,
+        lease: FrameSocket,
+        events: FrameSocket,
+        service: Service,
+    ) -> None:
+        self.welcomed = trio.Event()
+        self.finish = trio.Event()
+        self._service = service
+        self._worker = worker
+        self._token = token
+        self._lease = lease
+        self._events = events
+        self._heard_at = trio.current_time()
+        self._wakefulness = Wakefulness(trio.current_time())
+        self._resync_after = 0.0
+        self._greets = True
+        self._outbox: deque[FromWorker] = deque()
+        self._ended: list[_Ended] = []
+        self._unsent = trio.Event()
+        service.say = service.questions.say = self.say
+        service.ended = self.ended
+
+    def say(self, message: FromWorker) -> None:
+        """Send `message`; what zmq does not take now is sent in the same order a little later."""
+        self._pack()
+        self._outbox.append(message)
+        self._send()
+
+    def ended(self, account: Account, now: float) -> None:
+        """Tell of a request that was over at `now`: with the next message, or in a moment.
+
+        Records are made when they are sent, many at once: that spares a busy worker more than half
+        of their cost. A supervisor that takes nothing for long misses some.
+        """
+        if len(self._ended) < _MOST_ENDED and not account.is_told:
+            account.is_told = True
+            self._ended.append(_Ended(account, now))
+            self._unsent.set()
+
+    def flush(self) -> None:
+        """Send what waits, if zmq takes it."""
+        self._pack()
+        self._send()
+
+    def _pack(self) -> None:
+        """Make a message of the requests that are over; not for somebody who does not listen."""
+        if self._silent_s() > _LOST_S:
+            return
+        while self._ended and len(self._outbox) < _MOST_UNSENT:
+            batch = self._ended[:_MOST_RECORDS]
+            del self._ended[:_MOST_RECORDS]
+            records = tuple(account.close(at) for account, at in batch)
+            self._outbox.append(Finished(records=records))
+
+    def _send(self) -> None:
+        while self._outbox:
+            if not self._lease.send([self._token, encode(self._outbox[0])]):
+                return
+            self._outbox.popleft()
+
+    async def _flush_soon(self) -> None:
+        while True:
+            await self._unsent.wait()
+            self._unsent = trio.Event()
+            await trio.sleep(_SOON_S)
+            self.flush()
+
+    async def run(self) -> None:
+        """Speak until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._greet)
+            nursery.start_soon(self._receive_messages)
+            nursery.start_soon(self._receive_events)
+            nursery.start_soon(self._report)
+            nursery.start_soon(self._flush_soon)
+
+    async def _greet(self) -> None:
+        while True:
+            if self._greets:
+                self.say(Hello(worker=self._worker, pid=os.getpid()))
+            self._wakefulness.look(trio.current_time())
+            await trio.sleep(_HELLO_S)
+
+    async def _report(self) -> None:
+        await self.welcomed.wait()
+        while True:
+            self._say_report()
+            if self._silent_s() > _LOST_S:
+                self._greets = True  # it may be another one by the time it speaks
+                left = self._service.leases.lost()
+                if left:
+                    log.warning("supervisor.lost waiting=%d", len(left))
+                for message in left:
+                    self.say(message)
+            await trio.sleep(_REPORT_S)
+
+    def _silent_s(self) -> float:
+        return self._wakefulness.silent_s(self._heard_at, trio.current_time())
+
+    def _say_report(self, probe: int = 0) -> None:
+        generation = self._service.names.config.generation
+        report = self._service.leases.report(probe, self._service.upstreams.was_heard)
+        self.say(msgspec.structs.replace(report, generation=generation))
+
+    async def _receive_messages(self) -> None:
+        while True:
+            frames = await self._lease.receive()
+            self._heard_at = trio.current_time()
+            try:
+                message = read_from_supervisor(frames[-1])
+            except RemoteProtocolError as exc:
+                log.warning("lease.unreadable error=%s", exc)
+                continue
+            self._handle(message)
+
+    def _handle(self, message: FromSupervisor) -> None:
+        service = self._service
+        leases = service.leases
+        match message:
+            case Welcome():
+                self._greets = False
+                service.configure(message.config)
+                service.view.restart(message.snapshot)
+                self.welcomed.set()
+                self._say_report()  # a reload waits until all workers follow it
+            case Finish():
+                self.finish.set()
+            case Granted():
+                leases.granted(message, trio.current_time())
+            case Refused():
+                leases.refused(message)
+            case Revoke():
+                held = service.view.standing(message.model).endpoint
+                if message.error is not None:
+                    lease = leases.held(message.model, message.lease)
+                    service.sentry.end_all(lease, message.error)
+                released = leases.revoke(message)
+                if released is not None:
+                    if held is not None:
+                        service.upstreams.forget(held)
+                    self.say(released)
+            case Gone():
+                endpoint = leases.gone(message)
+                if endpoint is not None:
+                    service.upstreams.forget(endpoint)
+            case Probe():
+                self._say_report(message.probe)
+            case Resynced():
+                service.view.restart(message.snapshot)
+            case Cancel():
+                result = service.running.cancel(message.request_id, message.caller, message.peer)
+                self.say(CancelDone(ask=message.ask, result=result))
+            case Claimed() | CancelTold() | RecordsTold():
+                service.questions.answered(message)
+            case _:
+                assert_never(message)
+
+    async def _receive_events(self) -> None:
+        await self.welcomed.wait()
+        view = self._service.view
+        while True:
+            frames = await self._events.receive()
+            self._heard_at = trio.current_time()
+            try:
+                event = decode_event(frames)
+            except RemoteProtocolError as exc:
+                log.warning("event.unreadable error=%s", exc)
+                continue
+            if not view.take(event) and self._heard_at >= self._resync_after:
+                self._resync_after = self._heard_at + _RESYNC_S
+                self.say(Resync())
+            if view.config_generation > self._service.names.config.generation:
+                self._greets = True  # the welcome that brings it has not come (yet)

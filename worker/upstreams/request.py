@@ -1,0 +1,76 @@
+"""What a request asks of its upstream, besides what its client has written. Deciding."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from arriero.protocol.records import UpstreamKind
+from arriero.protocol.worker_config import ModelRoute
+
+from ..http.routes import Form
+from ..json.edit import Edited, edit
+from ..json.spans import Member
+from .extra_options import asks_for_progress, asks_for_usage
+
+
+class Outgoing(NamedTuple):
+    """What goes to the upstream.
+
+    Attributes:
+        head: With its blank line.
+        body: Empty if it comes from somewhere else.
+        parts: What is sent in the place of `body`, if there are any.
+        asked_usage, asked_progress: It asks for these in the client's name.
+        connect_s: Seconds for a connection to come about.
+        head_s: Seconds for the head of the answer.
+    """
+
+    head: bytes
+    body: bytes
+    asked_usage: bool
+    asked_progress: bool
+    connect_s: float
+    head_s: float
+    parts: Sequence[bytes | memoryview] = ()
+
+
+class Wishes(NamedTuple):
+    """What is wanted of an answer.
+
+    Attributes:
+        form: Its shape.
+        stream: It is a stream.
+        usage: It has to tell its usage, whatever the configuration says.
+        progress: It has to tell of the prompt, if it can.
+    """
+
+    form: Form
+    stream: bool
+    usage: bool = False
+    progress: bool = False
+
+
+def edit_body(
+    body: bytes,
+    route: ModelRoute,
+    kind: UpstreamKind,
+    path: bytes,
+    wishes: Wishes,
+    members: Sequence[Member] | None = None,
+) -> Edited:
+    """Return the body for an upstream of that kind.
+
+    Args:
+        body: JSON, as the client wrote it.
+        route: The model.
+        kind: What answers.
+        path: Where it is asked, without the query.
+        wishes: What is wanted.
+        members: Of a long body: where its members are.
+    """
+    return edit(
+        body,
+        model=route.send_as,
+        usage=wishes.usage or asks_for_usage(route.usage, kind, wishes.form, stream=wishes.stream),
+        progress=wishes.progress and asks_for_progress(kind, path, stream=wishes.stream),
+        members=members,
+    )

@@ -1,0 +1,268 @@
+"""Answers requests for a WebSocket: those of the Responses API, and those that name a model. Doing.
+
+Of the former we are an end: the first message says which model it is for. The latter are passed on
+as they are, like the bytes that follow.
+"""
+
+import logging
+import math
+import os
+import time
+from dataclasses import dataclass
+
+import trio
+
+from ..accounting.account import Account
+from ..apis.error_response import error_answer
+from ..apis.model_names import Target
+from ..connections.connection import Connection, Waits
+from ..errors import ClientGone, RelayError, UpstreamDied
+from ..http.body_memory import Hold
+from ..http.request_head import RequestHead
+from ..http.routes import Form, Route
+from ..http.tracing import RANDOM_BYTES, Trace, start_trace
+from ..relay.context import Service
+from ..relay.exchange import Call
+from ..relay.response import relay_plain
+from ..upstreams.heads import AnswerBody, parse_answer_head
+from .dial import Dialled, stoppable
+from .handshake import (
+    SocketWay,
+    accept,
+    answer_to_upgrade,
+    check_opening,
+    head_for_upstream,
+    opening_of_ours,
+    with_model,
+)
+from .leased_dial import dial_model
+from .responses_relay import TurnSocket
+from .responses_turns import Turns
+from .tunnel import Tunnel
+
+log = logging.getLogger(__name__)
+
+_SWITCHED = 101
+
+# Seconds for the client to close, once all is said.
+_PARTING_S = 2.0
+
+# Bytes of randomness with which a WebSocket is opened.
+_NONCE_BYTES = 16
+
+
+async def answer_websocket(
+    service: Service, conn: Connection, head: RequestHead, way: SocketWay
+) -> None:
+    """Answer a request for a WebSocket and relay it until its end. The connection ends with it.
+
+    Args:
+        service: Has the models.
+        conn: Where it came from.
+        head: Of the request.
+        way: What it wants.
+
+    Raises:
+        ClientGone: The client has left.
+        AnswerCut: An answer that opens none could not be completed.
+    """
+    conn.requests += 1
+    conn.cancelled = conn.expired = False
+    conn.verdict = None
+    conn.busy = True
+    conn.wait_for(Waits.SUPERVISOR, math.inf)  # what has a limit from here on says so
+    caller = service.caller_of(head.keys)
+    trace = start_trace(head.own, os.urandom(RANDOM_BYTES))
+    request_id = service.running.enter(
+        trace.request_id, trace.span_id, caller, conn.cancel, peer=conn.peer.decode("ascii")
+    )
+    socket = _Socket(service, conn, head, way, caller, trace, request_id)
+    try:
+        if way.model is None:
+            await socket.answer_turns()
+        else:
+            await socket.answer_tunnel(way.model)
+    finally:
+        service.running.exit(request_id)
+    await conn.wire.linger(_PARTING_S)  # bytes on their way here must not wipe the last word
+
+
+@dataclass(slots=True)
+class _Socket:
+    """One WebSocket."""
+
+    service: Service
+    conn: Connection
+    head: RequestHead
+    way: SocketWay
+    caller: str
+    trace: Trace
+    request_id: str
+    _turns: int = 0
+    _first: Account | None = None  # the account of the first turn
+
+    # --- turns ---------------------------------------------------------------------------------
+
+    async def answer_turns(self) -> None:
+        """Relay a WebSocket of the Responses API."""
+        service, conn = self.service, self.conn
+        config = service.names.config
+        try:
+            check_opening(self.head)
+            accepted = accept(self.head)
+        except RelayError as error:
+            await self._refuse(error, self._open_account(self.request_id, Form.RESPONSES))
+            return
+        id_line = b"X-Request-Id: %b\r\n" % self.request_id.encode("ascii")
+        await conn.send(answer_to_upgrade(accepted, id_line))
+        turns = Turns(service.names, self._open_turn, self._end_turn)
+        hold = Hold(service.bodies)
+        socket = TurnSocket(conn, turns, config.upstream_idle_s, lambda: service.finishing, hold)
+        try:
+            await socket.run(
+                lambda: dial_model(
+                    service,
+                    self._call_of_turns(turns),
+                    self.trace,
+                    opening_of_ours(os.urandom(_NONCE_BYTES)),
+                )
+            )
+        finally:
+            hold.release()
+
+    def _open_turn(self) -> Account:
+        self._turns += 1
+        request_id = self.request_id
+        if self._turns > 1:
+            more = os.urandom(8).hex()
+            wanted = f"{request_id}-t{self._turns}"
+            request_id = self.service.running.enter(
+                wanted, more, self.caller, self.conn.cancel, peer=self.conn.peer.decode("ascii")
+            )
+        account = self._open_account(request_id, Form.RESPONSES)
+        account.keeper.status = _SWITCHED
+        account.keeper.granted(trio.current_time())
+        if self._first is None:
+            self._first = account
+        else:  # they have the same model
+            account.keeper.upstream_kind = self._first.keeper.upstream_kind
+        return account
+
+    def _end_turn(self, account: Account) -> None:
+        self._close_account(account)
+        if account.request_id != self.request_id:
+            self.service.running.exit(account.request_id)
+
+    def _call_of_turns(self, turns: Turns) -> Call:
+        account = self._first
+        assert account is not None
+        assert turns.target is not None
+        return self._call(turns.target, account, self.way.target, account.keeper.asked)
+
+    # --- a tunnel ------------------------------------------------------------------------------
+
+    async def answer_tunnel(self, model: str) -> None:
+        """Relay a WebSocket whose messages are nobody's business.
+
+        Args:
+            model: The model's name as the client wrote it.
+        """
+        account = self._open_account(self.request_id, Form.PLAIN)
+        keeper = account.keeper
+        keeper.asked = model
+        call: Call | None = None
+        try:
+            check_opening(self.head)
+            found = self.service.names.find(model)
+            keeper.model = found.route.model
+            keeper.prices = found.route.prices
+            target = self.way.target
+            if found.route.send_as is not None:
+                target = with_model(target, found.route.send_as)
+            call = self._call(found, account, target, model)
+            with stoppable(self.conn):
+                async with dial_model(self.service, call, self.trace, b"") as dialled:
+                    if dialled.opened.status == _SWITCHED:
+                        await self._tunnel(call, dialled)
+                    else:
+                        await _pass_answer(call, dialled)
+        except RelayError as error:
+            if call is not None and call.begun:
+                keeper.failed(error)
+            else:
+                await self._refuse(error, account, call)
+        except ClientGone:
+            keeper.client_left()
+            raise
+        except BaseException:  # a cut answer, or this worker's end
+            keeper.failed(UpstreamDied("the answer was cut"))
+            raise
+        finally:
+            self._close_account(account)
+
+    async def _tunnel(self, call: Call, dialled: Dialled) -> None:
+        keeper = call.account.keeper
+        call.begun = True
+        keeper.status = _SWITCHED
+        line = b"HTTP/1.1 101 Switching Protocols\r\n"
+        await self.conn.send(line + dialled.opened.lines + call.account.request_id_line + b"\r\n")
+        tunnel = Tunnel(self.conn, dialled, call.config.upstream_idle_s)
+        try:
+            await tunnel.run()
+        finally:
+            keeper.bytes_out = tunnel.bytes_out
+
+    # --- both ----------------------------------------------------------------------------------
+
+    def _open_account(self, request_id: str, form: Form) -> Account:
+        return Account(
+            request_id=request_id,
+            path=self.head.path,
+            form=form,
+            now=trio.current_time(),
+            t=time.time(),
+        )
+
+    def _close_account(self, account: Account) -> None:
+        self.service.ended(account, trio.current_time())
+
+    def _call(self, found: Target, account: Account, target: bytes, model: str) -> Call:
+        is_ours = self.way.model is None
+        path = target.partition(b"?")[0]
+        return Call(
+            conn=self.conn,
+            head=head_for_upstream(self.head, target, is_ours=is_ours),
+            body=b"",
+            target=target,
+            way=Route(Form.PLAIN, forward_path=path),
+            route=found.route,
+            peer=found.peer,
+            model=model,
+            stream=is_ours,
+            close=True,
+            config=self.service.names.config,
+            rules=self.service.response_rules,
+            account=account,
+            caller=self.caller,
+        )
+
+    async def _refuse(self, error: RelayError, account: Account, call: Call | None = None) -> None:
+        log.info("socket.refused id=%s status=%d", account.request_id, error.status)
+        account.keeper.failed(error)
+        extra = call.extra_lines() if call is not None else account.request_id_line
+        await self.conn.send(error_answer(error, close=True, extra=extra))
+        self._close_account(account)
+
+
+async def _pass_answer(call: Call, dialled: Dialled) -> None:
+    """Pass an answer on that opens no WebSocket.
+
+    Raises:
+        AnswerCut: It could not be completed.
+        ClientGone: The client has left.
+    """
+    head = parse_answer_head(dialled.raw)
+    call.see_head(head)
+    call.conn.upstream = dialled.link
+    call.conn.wait_for(Waits.UPSTREAM, call.config.upstream_idle_s)
+    await relay_plain(call, dialled.link, head, AnswerBody(head), dialled.rest)

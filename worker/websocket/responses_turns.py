@@ -1,0 +1,177 @@
+"""The turns of a WebSocket of the Responses API: from ``response.create`` to the end. Deciding.
+
+Each turn has an account of its own, as a request has that comes by itself. Only the messages that
+begin one are changed, and these in the model's name only.
+
+Source: OpenAI's API reference, "Responses", "WebSocket events".
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from ..accounting.account import Account
+from ..apis.model_names import Names, Target
+from ..errors import BadRequest, ClientGone, RelayError
+from ..json.edit import check_one_model, edit
+from ..json.large_body import LargeBody, Strip
+from .frames import Message
+
+_CREATE: Final = "response.create"
+_ENDS: Final = frozenset({"response.completed", "response.incomplete", "response.failed", "error"})
+# Quotes are escaped inside of JSON's strings, so the text of an answer cannot look like this.
+_END_HINTS: Final = tuple(b'"%b"' % name.encode() for name in sorted(_ENDS))
+
+# Turns that a client may begin before the first of them has ended. The official server runs one
+# after the other.
+_MOST_OPEN: Final = 16
+
+_LINE_ENDS: Final = bytes.maketrans(b"\r\n", b"  ")
+
+
+class _Type(msgspec.Struct):
+    type: str | None = None
+
+
+class _Model(msgspec.Struct):
+    model: str | None = None
+
+
+_type_decoder = msgspec.json.Decoder(_Type)
+_model_decoder = msgspec.json.Decoder(_Model)
+
+
+def type_of(data: bytes) -> str | None:
+    """Return the ``type`` of a JSON object; None if it is none, or has none."""
+    try:
+        return _type_decoder.decode(data).type
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def begins_turn(message: Message) -> bool:
+    """Whether a message of the client is a ``response.create``."""
+    return message.is_text and type_of(message.data) == _CREATE
+
+
+def ends_turn(message: Message) -> bool:
+    """Whether a message of the model ends a turn."""
+    data = message.data
+    if not message.is_text or all(data.find(hint) < 0 for hint in _END_HINTS):
+        return False
+    return type_of(data) in _ENDS
+
+
+class Turns:
+    """The turns of one socket.
+
+    Args:
+        names: The models.
+        open_turn: Called when a turn begins; gives its account.
+        end_turn: Called when it has ended, with its account.
+
+    Attributes:
+        target: The model that the first turn named, for all of them.
+    """
+
+    def __init__(
+        self,
+        names: Names,
+        open_turn: Callable[[], Account],
+        end_turn: Callable[[Account], None],
+    ) -> None:
+        self.target: Target | None = None
+        self._names = names
+        self._open_turn = open_turn
+        self._end_turn = end_turn
+        self._open: deque[Account] = deque()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a turn is under way."""
+        return bool(self._open)
+
+    @property
+    def strip_large(self) -> Strip:
+        """Takes our own words out of a long message."""
+        return self._names.strip_large
+
+    def say(self, message: Message, large: LargeBody | None = None) -> Message:
+        """Take a message of the client and return it as it goes to the model.
+
+        Args:
+            message: The message.
+            large: What is known of a long one.
+
+        Raises:
+            RelayError: It cannot go there. The turn that it was to begin is open.
+        """
+        text = message.data if large is None else large.outline
+        begins = begins_turn(Message(text, message.is_text))
+        if not begins and self.target is not None:
+            return message
+        if len(self._open) >= _MOST_OPEN:
+            raise BadRequest(f"cannot begin more than {_MOST_OPEN} turns before one has ended")
+        account = self._open_turn()
+        self._open.append(account)
+        keeper = account.keeper
+        keeper.stream = True
+        if not begins:
+            raise BadRequest(f"the first message has to be a JSON object of the type '{_CREATE}'")
+        name = _model_in(text)
+        keeper.asked = name or ""
+        self.target = target = self._find(name)
+        keeper.model = target.route.model
+        keeper.prices = target.route.prices
+        if large is None:
+            return Message(edit(self._names.strip(text), model=target.route.send_as).body)
+        edited = edit(large.body, model=target.route.send_as, members=large.members)
+        return Message(b"".join(edited.parts) or edited.body)
+
+    def _find(self, name: str | None) -> Target:
+        target = self.target
+        if not name:
+            if target is None:
+                raise BadRequest("cannot tell which model is meant: the message has no 'model'")
+            return target
+        found = self._names.find(name)
+        if target is not None and found.route.model != target.route.model:
+            raise BadRequest(
+                f"this socket is one for '{target.route.model}'; open another one for "
+                f"'{found.route.model}'"
+            )
+        return found
+
+    def hear(self, message: Message, now: float) -> None:
+        """Read a message of the model, which the client has got."""
+        if not self._open:
+            return
+        account = self._open[0]
+        account.keeper.bytes_out += len(message.data)
+        if not message.is_text:
+            return
+        line = message.data.translate(_LINE_ENDS)  # outside of texts, where they are blanks
+        account.take_frames(b"data: %b\n\n" % line, now)
+        if ends_turn(message):
+            account.keeper.last_byte(now)
+            self._end_turn(self._open.popleft())
+
+    def end(self, error: RelayError | ClientGone) -> None:
+        """End all turns that are under way, because of `error`. May be called again."""
+        while self._open:
+            account = self._open.popleft()
+            if isinstance(error, ClientGone):
+                account.keeper.client_left()
+            else:
+                account.keeper.failed(error)
+            self._end_turn(account)
+
+
+def _model_in(data: bytes) -> str | None:
+    check_one_model(data)
+    try:
+        return _model_decoder.decode(data).model
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise BadRequest(f"cannot tell which model is meant: {exc}") from exc
