@@ -14,8 +14,10 @@ from pathlib import Path
 
 import zmq
 
+from tests.paths import ROOT
+
 from .load import BenchError
-from .servers import ROOT, serve
+from .servers import serve
 
 SCRIPTED = ROOT / "tests" / "fakes" / "scripted_upstream.py"
 

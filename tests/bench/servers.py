@@ -21,7 +21,6 @@ import psutil
 from .load import BenchError
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
 
 # Seconds from SIGTERM to SIGKILL.
 TERM_GRACE_S = 10.0

@@ -34,8 +34,10 @@ from pathlib import Path
 import psutil
 import zmq
 
+from tests.paths import ROOT
+
 from .load import PATH, BenchError
-from .servers import ROOT, START_S, serve
+from .servers import START_S, serve
 
 SCRIPTED = ROOT / "tests" / "fakes" / "scripted_upstream.py"
 

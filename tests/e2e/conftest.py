@@ -15,10 +15,11 @@ import pytest
 import yaml
 from trains import DEFAULTS, Train, alive, eventually
 
+from tests.paths import ROOT
+
 if TYPE_CHECKING:
     from tests.judges.panel import Panel
 
-ROOT = Path(__file__).parents[2]
 SCRIPTED = ROOT / "tests" / "fakes" / "scripted_upstream.py"
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from trains import Train, eventually
 
+from tests.paths import ROOT
 from tests.real.parts import ensure_llama_server
 from tests.real.tiny_gguf import write_tiny_gguf
 
-TEMPLATE = Path(__file__).parents[1] / "judges" / "tools.jinja"
+TEMPLATE = ROOT / "tests" / "judges" / "tools.jinja"
 
 # Ids of tokens of the random model: its vocabulary is three words and then the bytes. Where a tool
 # may be called, a brace begins the call.

@@ -13,8 +13,9 @@ import pytest
 from trains import Train
 
 from arriero.supervisor.cli.find_sockets import socket_folder
+from tests.paths import ROOT
 
-PAGE = (Path(__file__).parents[2] / "docs" / "control-socket.md").read_text()
+PAGE = (ROOT / "docs" / "control-socket.md").read_text()
 SCRIPTS = re.findall(r"<!-- test: (\w+) -->\n```\w+\n(.*?)```", PAGE, re.DOTALL)
 INTERPRETERS = {"python": [sys.executable, "-c"], "sh": ["sh", "-euc"]}
 

@@ -7,7 +7,6 @@ what would have reached it in a talk without progress; only the user may quote s
 import json
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,10 +15,11 @@ from trains import Train
 
 from tests.judges.asked import Asked, Seen
 from tests.judges.panel import Panel
+from tests.paths import ROOT
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
-UPSTREAM = Path(__file__).parents[1] / "judges" / "recording_upstream.py"
+UPSTREAM = ROOT / "tests" / "judges" / "recording_upstream.py"
 MODES = ["off", "comment", "heartbeat", "reasoning", "event"]
 MARKER = "swap-progress: "
 QUOTE = f"{MARKER}qwen: loading 42% (12 s)\n"

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import click
 import pytest
-from page_commands import PAGES, ROOT, Command, commands, fences, inline_commands
+from page_commands import PAGES, Command, commands, fences, inline_commands
 from trains import Train
 
 from arriero.supervisor.cli.main import arriero, main
+from tests.paths import ROOT
 from tests.real.tiny_gguf import write_tiny_gguf
 
 pytestmark = pytest.mark.e2e

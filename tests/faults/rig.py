@@ -22,7 +22,8 @@ import trio
 import zmq
 from zmq.error import ZMQError
 
-ROOT = Path(__file__).parents[2]
+from tests.paths import ROOT
+
 SCRIPTED = ROOT / "tests" / "fakes" / "scripted_upstream.py"
 
 MARK = "ARRIERO_RIG"  # variable in the environment of all that is started here

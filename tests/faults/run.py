@@ -25,12 +25,13 @@ import trio
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from tests.paths import ROOT
+
 from .cell import Result, run_cell
 from .matrix import ALL, Cell, select, third
 from .report import Origin, as_markdown, line, verdict
 from .rig import until_signalled
 
-ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "reliability.md"
 RESULTS = ROOT / "build" / "faults" / "results.json"
 

@@ -2,7 +2,8 @@
 
 import json
 import math
-from pathlib import Path
+
+from tests.paths import ROOT
 
 from .cell import Result
 from .endings import Ending
@@ -58,5 +59,5 @@ def test_a_process_is_compared_with_itself_and_a_new_one_with_its_kind() -> None
 
 
 def test_the_page_in_the_docs_is_one_of_these() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "reliability.md").read_text()
+    page = (ROOT / "docs" / "reliability.md").read_text()
     assert page.startswith("# What breaks, and what does not\n\nWritten by `make faults`")

@@ -13,9 +13,8 @@ import psutil
 import pytest
 import yaml
 
+from tests.paths import ROOT
 from tests.real import demo, server
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

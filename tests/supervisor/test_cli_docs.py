@@ -2,7 +2,6 @@
 
 import json
 import re
-from pathlib import Path
 from typing import get_args
 
 import msgspec
@@ -10,8 +9,9 @@ import pytest
 
 from arriero.protocol import control, events
 from arriero.protocol.codec import encode
+from tests.paths import ROOT
 
-PAGE = (Path(__file__).parents[2] / "docs" / "control-socket.md").read_text()
+PAGE = (ROOT / "docs" / "control-socket.md").read_text()
 EXAMPLES = re.findall(r"<!-- json: (\w+) -->\n```json\n(.*?)```", PAGE, re.DOTALL)
 MESSAGES = {
     kind.__name__: kind

@@ -15,9 +15,10 @@ from arriero.supervisor.config.load import Address, load_config, parse_listen
 from arriero.supervisor.config.schema.top_keys import MODEL_KEYS, TOP_KEYS
 from arriero.supervisor.config.worker_config import route_table
 from arriero.supervisor.errors import ConfigError
+from tests.paths import ROOT
 from tests.supervisor.reading import parse, problems
 
-EXAMPLE = Path(__file__).parents[2] / "config.example.yaml"
+EXAMPLE = ROOT / "config.example.yaml"
 ONE = "models: {a: {cmd: 'run --port ${PORT}'"
 
 
@@ -214,7 +215,7 @@ MODELS = st.dictionaries(
 )
 CONFIGS = st.dictionaries(st.sampled_from([k.name for k in TOP_KEYS]), VALUES | MODELS, max_size=4)
 EVERYTHING: Any = yaml.safe_load(
-    (Path(__file__).parent / "configs" / "everything.yaml").read_text()
+    (ROOT / "tests" / "supervisor" / "configs" / "everything.yaml").read_text()
 )
 del EVERYTHING["defs"]  # which only hold anchors, and those are followed by now
 

@@ -9,8 +9,8 @@ import pytest
 
 from arriero.supervisor.config.schema.document import every_key
 from arriero.supervisor.config.schema.reader import NEVER, NOT_YET
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 GENERATE = (sys.executable, str(ROOT / "docs" / "generate.py"))
 PAGE = (ROOT / "docs" / "config-parity.md").read_text()
 ROWS = {

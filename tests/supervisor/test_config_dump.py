@@ -4,10 +4,11 @@ import pytest
 
 from arriero.supervisor.config.dump import dump
 from arriero.supervisor.config.load import load_config
+from tests.paths import ROOT
 from tests.supervisor.reading import model, parse, with_model
 
-EVERYTHING = Path(__file__).parent / "configs" / "everything.yaml"
-EXAMPLE = Path(__file__).parents[2] / "config.example.yaml"
+EVERYTHING = ROOT / "tests" / "supervisor" / "configs" / "everything.yaml"
+EXAMPLE = ROOT / "config.example.yaml"
 
 
 @pytest.mark.parametrize("file", [EVERYTHING, EXAMPLE], ids=lambda file: file.name)

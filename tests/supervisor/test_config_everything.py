@@ -1,5 +1,3 @@
-from pathlib import Path
-
 from arriero.supervisor.config.load import load_config
 from arriero.supervisor.config.values import (
     Activity,
@@ -14,8 +12,9 @@ from arriero.supervisor.config.values import (
     Timeouts,
 )
 from arriero.supervisor.placement.policy import Group
+from tests.paths import ROOT
 
-EVERYTHING = Path(__file__).parent / "configs" / "everything.yaml"
+EVERYTHING = ROOT / "tests" / "supervisor" / "configs" / "everything.yaml"
 
 
 def test_a_large_file_is_read_to_the_last_key() -> None:

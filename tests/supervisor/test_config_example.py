@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -10,8 +9,9 @@ from arriero.supervisor.config.load import load_config, parse_config
 from arriero.supervisor.config.schema.document import every_key
 from arriero.supervisor.config.schema.reader import NEVER, NOT_YET, Key
 from arriero.supervisor.config.yaml.tree import Node, parse_yaml
+from tests.paths import ROOT
 
-EXAMPLE = Path(__file__).parents[2] / "config.example.yaml"
+EXAMPLE = ROOT / "config.example.yaml"
 TEXT = EXAMPLE.read_text()
 LINES = TEXT.splitlines()
 

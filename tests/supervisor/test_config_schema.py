@@ -20,9 +20,10 @@ from arriero.supervisor.config.schema.reader import Key, Place, Reading, Wrong
 from arriero.supervisor.config.schema.types import default_of
 from arriero.supervisor.config.yaml.tree import Node, YamlError, parse_yaml
 from arriero.supervisor.errors import ConfigError
+from tests.paths import ROOT
 from tests.supervisor.schema import VALIDATOR, as_data, complaints, data_of
 
-TESTS = Path(__file__).parents[1]
+TESTS = ROOT / "tests"
 ROOT = TESTS.parent
 FILES = [ROOT / "config.example.yaml", *sorted((TESTS / "supervisor" / "configs").glob("*.yaml"))]
 ENVIRON = {"KEY": "k", "LLAMA_SWAP_KEY": "k", "OPENROUTER_KEY": "k", "X": "1"}

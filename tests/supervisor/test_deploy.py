@@ -10,8 +10,9 @@ import pytest
 from arriero.supervisor.cli.find_sockets import SYSTEM_FOLDER
 from arriero.supervisor.cli.main import COMMANDS
 from arriero.supervisor.processes.reaper_child import __file__ as guardian_file
+from tests.paths import ROOT
 
-DEPLOY = Path(__file__).parents[2] / "deploy"
+DEPLOY = ROOT / "deploy"
 UNITS = sorted([*DEPLOY.glob("*.service"), *DEPLOY.glob("*.socket")])
 SERVICE = (DEPLOY / "arriero.service").read_text()
 

@@ -25,9 +25,10 @@ from arriero.supervisor.reload.reloader import InForce
 from arriero.supervisor.scheduling.dispatcher import Conductor
 from arriero.supervisor.scheduling.engine import Engine
 from arriero.supervisor.scheduling.events import Waiter, Wanted
+from tests.paths import ROOT
 from tests.start_port import START_PORT
 
-SCRIPTED = Path(__file__).parents[1] / "fakes" / "scripted_upstream.py"
+SCRIPTED = ROOT / "tests" / "fakes" / "scripted_upstream.py"
 SERVER = f"{sys.executable} {SCRIPTED} --port ${{PORT}}"
 # Everything on a busy machine; a test that needs as long as this has failed.
 PATIENCE_S = 60

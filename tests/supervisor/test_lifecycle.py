@@ -1,5 +1,4 @@
 from itertools import product
-from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -7,6 +6,7 @@ import pytest
 from arriero.protocol.values import State
 from arriero.supervisor.errors import IllegalStep
 from arriero.supervisor.scheduling.lifecycle import TRANSITIONS, Step, after, as_mermaid
+from tests.paths import ROOT
 
 ILLEGAL = [pair for pair in product(get_args(State), Step) if pair not in TRANSITIONS]
 
@@ -34,4 +34,4 @@ def test_every_state_but_stopped_can_end() -> None:
 
 
 def test_the_readme_shows_the_transition_table() -> None:
-    assert as_mermaid() in (Path(__file__).parents[2] / "README.md").read_text()
+    assert as_mermaid() in (ROOT / "README.md").read_text()

@@ -2,12 +2,12 @@
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.paths import ROOT
+
 PAGES = ("docs/security.md", "SECURITY.md", "docs/reliability.md")
 PAGE = (ROOT / "docs/security.md").read_text()
 

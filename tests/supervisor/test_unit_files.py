@@ -10,8 +10,8 @@ import pytest
 
 from arriero.supervisor.cli.main import main
 from arriero.supervisor.generate.unit_files import UNITS, program_of, shipped, unit_text
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 
 

@@ -1,15 +1,15 @@
 """The table in docs/streams.md of what each route can say, against what is done."""
 
 import re
-from pathlib import Path
 
 import pytest
 
 from arriero.protocol.worker_config import ModelRoute
 from arriero.worker.http.routes import BY_BODY, MODEL_ROUTES, Form, find_route
 from arriero.worker.progress.modes import choose_mode
+from tests.paths import ROOT
 
-PAGE = (Path(__file__).parents[2] / "docs" / "streams.md").read_text()
+PAGE = (ROOT / "docs" / "streams.md").read_text()
 
 WORDS = {
     "off": "nothing",
