@@ -31,7 +31,7 @@ from arriero.supervisor.scheduling.dispatcher import Conductor
 from arriero.supervisor.scheduling.engine import Engine
 from arriero.supervisor.scheduling.events import Waiter, Wanted
 from tests.start_port import START_PORT
-from tests.supervisor.test_fleet import SERVER
+from tests.supervisor.models.test_fleet import SERVER
 
 NO_THREAD = RuntimeError("can't start new thread")
 

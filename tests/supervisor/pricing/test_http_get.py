@@ -1,0 +1,131 @@
+"""A file over HTTP: all of it, or one reason why not."""
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+from trio.testing import memory_stream_pair
+
+from arriero.supervisor.pricing.http_get import FetchFailed, _exchange, _redirected, _request, fetch
+from tests.supervisor.pricing.file_server import answer, file_server
+
+MOST = 1000
+FULL = b"x" * MOST
+
+
+def moved(location: str, status: str = "302 Found") -> bytes:
+    return answer(b"gone", status, f"Location: {location}\r\n")
+
+
+@pytest.mark.parametrize(
+    ("answers", "body"),
+    [
+        ([answer(b"[1]")], b"[1]"),
+        ([answer(FULL)], FULL),
+        ([answer(b"")], b""),
+        ([b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n"], b"a"),
+        ([b"HTTP/1.0 200 OK\r\n\r\nto the end"], b"to the end"),
+        ([b"HTTP/1.1 103 Early Hints\r\n\r\n" + answer(b"x")], b"x"),
+        ([answer(b"x", fields="Content-Encoding: identity\r\n")], b"x"),
+        ([moved("/other"), answer(b"x")], b"x"),
+        ([moved("other", "308 Permanent Redirect"), moved("?again"), answer(b"x")], b"x"),
+    ],
+)
+async def test_a_file_is_fetched_whole(answers: list[bytes], body: bytes) -> None:
+    async with file_server(*answers) as server:
+        assert await fetch(server.url, MOST) == body
+
+
+@pytest.mark.parametrize(
+    ("answers", "why"),
+    [
+        ([answer(b"x", "500 Internal Server Error")], "it answered with status 500"),
+        ([answer(b"x", "206 Partial Content")], "it answered with status 206"),
+        ([answer(b"x", "304 Not Modified")], "it answered with status 304"),
+        ([answer(b"x", "302 Found")], "it answered with status 302"),
+        ([answer(FULL + b"x")], "it is larger than 1000 bytes"),
+        ([b"HTTP/1.0 200 OK\r\n\r\n" + FULL + b"x"], "it is larger than 1000 bytes"),
+        ([answer(b"x", fields="Content-Encoding: gzip\r\n")], "it came compressed"),
+        ([answer(b"half")[:-1]], "this is not HTTP, or half of it: "),
+        ([b""], "the connection was closed before an answer"),
+        ([b"HTTP/1.1 20"], "the connection was closed before an answer"),
+        ([b"SSH-2.0-OpenSSH_9.2\r\n\r\n"], "this is not HTTP, or half of it: "),
+        ([b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000], "this is not HTTP, or half of it: "),
+        ([moved("/a"), moved("/b"), moved("/c"), answer(b"x")], "it was moved more than 2 times"),
+        ([moved("ftp://127.0.0.1/")], "this is no URL of http or https"),
+        ([moved("http://[")], "it was moved to what is no URL"),
+        ([moved("http://127.0.0.1:0x/")], "this is no URL"),
+        ([moved("/\xff")], "this is no URL"),
+        ([moved("http://a..b/")], "there is no connection: "),
+    ],
+)
+async def test_whatever_else_comes_there_is_a_reason(answers: list[bytes], why: str) -> None:
+    async with file_server(*answers) as server:
+        with pytest.raises(FetchFailed) as caught:
+            await fetch(server.url, MOST)
+    assert str(caught.value).startswith(why)
+
+
+async def test_where_nobody_listens_there_is_a_reason() -> None:
+    with trio.socket.socket() as bound:
+        await bound.bind(("127.0.0.1", 0))
+        with pytest.raises(FetchFailed, match="there is no connection: "):
+            await fetch(f"http://127.0.0.1:{bound.getsockname()[1]}/", MOST)
+
+
+async def test_https_where_something_else_is_spoken_is_a_reason() -> None:
+    async with file_server(answer(b"x")) as server:
+        with pytest.raises(FetchFailed, match="the connection broke: "):
+            await fetch(server.url.replace("http:", "https:"), MOST)
+
+
+async def test_the_request_names_path_query_and_host_and_wants_nothing_compressed() -> None:
+    async with file_server(answer(b"x")) as server:
+        await fetch(f"http://127.0.0.1:{server.port}?a=1", MOST)
+    head = f"GET /?a=1 HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nConnection: close\r\n"
+    assert server.heads[0].startswith(head.encode())
+    assert b"\r\nAccept-Encoding: identity\r\n" in server.heads[0]
+
+
+@pytest.mark.parametrize(
+    ("url", "location", "found"),
+    [
+        ("http://a/b/c", "d", "http://a/b/d"),
+        ("http://a/b", "https://c/", "https://c/"),
+        ("http://a/b", "//c/d", "http://c/d"),
+        ("https://a/b", "/d", "https://a/d"),
+        ("https://a/b", "https://c/", "https://c/"),
+    ],
+)
+def test_a_redirect_leads_to_another_place(url: str, location: str, found: str) -> None:
+    assert _redirected(url, location) == found
+
+
+@pytest.mark.parametrize("location", ["http://a/", "HTTP://a/", "ftp://a/", "file:///x"])
+def test_no_redirect_leads_out_of_https(location: str) -> None:
+    with pytest.raises(FetchFailed, match="from https to something else"):
+        _redirected("https://a/b", location)
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [b"HTTP/1.1 ", b"200", b" OK", b"\r\n", b"\r\n\r\n", b"Content-Length: 3", b": ",
+             b"Transfer-Encoding: chunked", b"3\r\nabc\r\n", b"0\r\n\r\n", b"100 Continue"]
+        )
+        | st.binary(max_size=8),
+        max_size=12,
+    )
+)  # fmt: skip
+def test_whatever_a_server_says_it_is_an_answer_or_a_reason(pieces: list[bytes]) -> None:
+    async def ask() -> None:
+        ours, theirs = memory_stream_pair()
+        await theirs.send_all(b"".join(pieces))
+        await theirs.send_eof()
+        try:
+            found = await _exchange(ours, _request("http://h/"), MOST)
+        except FetchFailed:
+            return
+        assert len(found.body) <= MOST
+
+    trio.run(ask)

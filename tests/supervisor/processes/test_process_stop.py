@@ -1,0 +1,187 @@
+"""A process may be ended by a command, in the place of SIGTERM. Real processes; the real clock."""
+
+import logging
+from collections.abc import AsyncGenerator
+from functools import partial
+
+import psutil
+import pytest
+import trio
+
+from arriero.supervisor.processes.process import Exit, Running, run_process
+from arriero.supervisor.processes.reaper import Guardian, open_guardian
+from arriero.supervisor.processes.spawn import Launch
+from tests.supervisor.processes.helpers import IGNORES_TERM, Lines, Result, is_gone, shell
+
+# Tells which signal came: its exit code is 15 after SIGTERM, and 10 after SIGUSR1.
+TELLS = "trap 'exit 15' TERM; trap 'exit 10' USR1; echo up; while :; do sleep 0.01; done"
+
+
+@pytest.fixture
+async def guardian() -> AsyncGenerator[Guardian, None]:
+    async with open_guardian() as guardian:
+        yield guardian
+
+
+def stopped_by(stop: str, script: str = TELLS) -> Launch:
+    """`script`, with the shell command `stop`, to which $1 is the process id."""
+    return shell(script, stop_argv=lambda pid: ("sh", "-c", stop, "sh", str(pid)))
+
+
+async def stop(
+    launch: Launch, guardian: Guardian, lines: Lines, grace_s: float = 10
+) -> tuple[Exit, float]:
+    """Stop it once it is up; return how it ended, and after how long."""
+    result = Result()
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            running = await nursery.start(result.run, launch, guardian, lines)
+            await lines.wait_for("stdout")
+            asked_at = trio.current_time()
+            running.stop(grace_s=grace_s)
+    assert not psutil.pid_exists(running.pid)
+    return result.exit, trio.current_time() - asked_at
+
+
+async def test_it_is_run_in_the_place_of_sigterm_and_its_output_is_that_of_the_process(
+    guardian: Guardian, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines = Lines()
+
+    ended, _ = await stop(
+        stopped_by("echo stopping $1; echo now >&2; kill -USR1 $1"), guardian, lines
+    )
+
+    assert (ended.code, ended.asked, ended.killed) == (10, True, False)
+    assert lines.stdout[1].startswith(b"stopping ")
+    assert lines.stderr == [b"now"]
+    assert ended.tail == ()  # what is told of an end is what the process itself wrote
+    assert caplog.messages == []
+
+
+async def test_it_has_the_environment_of_the_process(guardian: Guardian) -> None:
+    lines = Lines()
+    launch = shell(
+        TELLS,
+        env={"WHAT": "USR1"},
+        stop_argv=lambda pid: ("sh", "-c", f"kill -$WHAT {pid}; echo r$LLAMA_SERVER_ROUTER_PORT"),
+    )
+
+    ended, _ = await stop(launch, guardian, lines)
+
+    assert (ended.code, lines.stdout[1]) == (10, b"r")
+
+
+@pytest.mark.parametrize(
+    ("argv", "reason"),
+    [
+        (("sh", "-c", "exit 3", "sk-secret"), "exited with code 3 after 0.0 s"),
+        (
+            ("/nowhere/docker", "stop", "sk-secret"),
+            "cannot start 'docker': the program was not found; give its full path, or check PATH",
+        ),
+    ],
+)
+async def test_where_it_fails_sigterm_is_sent_and_a_line_of_the_log_says_so(
+    guardian: Guardian, caplog: pytest.LogCaptureFixture, argv: tuple[str, ...], reason: str
+) -> None:
+    ended, _ = await stop(shell(TELLS, stop_argv=lambda _: argv), guardian, Lines())
+
+    assert (ended.code, ended.killed) == (15, False)
+    (record,) = caplog.records
+    assert (record.levelno, record.args) == (logging.WARNING, (record.args[0], reason))  # type: ignore[index]
+    assert record.getMessage().startswith("process.stop_command_failed pid=")
+
+
+async def test_a_process_that_it_does_not_end_is_killed_after_the_grace(guardian: Guardian) -> None:
+    ended, took_s = await stop(stopped_by("exit 0"), guardian, Lines(), grace_s=0.3)
+
+    assert (ended.code, ended.killed) == (-9, True)  # it would have obeyed SIGTERM
+    assert took_s >= 0.3
+
+
+async def test_one_that_hangs_has_the_grace_of_the_process_and_leaves_nothing(
+    guardian: Guardian, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines = Lines()
+    hangs = "sleep 3600 & echo $!; wait"
+
+    ended, took_s = await stop(
+        stopped_by(hangs, "echo up; exec sleep 3600"), guardian, lines, grace_s=0.5
+    )
+
+    assert (ended.code, ended.killed) == (-9, True)
+    assert 0.5 <= took_s < 5
+    assert is_gone(int(lines.stdout[1]))
+    assert caplog.records[0].args[1] == "it was not done in time"  # type: ignore[index]
+
+
+async def test_less_patience_ends_it_too(guardian: Guardian) -> None:
+    result, lines = Result(), Lines()
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            launch = stopped_by("echo hangs; sleep 3600", IGNORES_TERM)
+            running = await nursery.start(result.run, launch, guardian, lines)
+            await lines.wait_for("stdout")
+            running.stop(grace_s=3600)
+            await lines.wait_for("stdout", 2)
+            running.stop(grace_s=0)
+
+    assert result.exit.killed
+
+
+async def test_without_any_patience_it_is_not_run(
+    guardian: Guardian, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines = Lines()
+
+    ended, _ = await stop(stopped_by("echo no"), guardian, lines, grace_s=0)
+
+    assert (ended.code, lines.stdout) == (-9, [b"up"])
+    assert caplog.messages == []  # nor was it begun
+
+
+async def test_it_may_do_more_after_the_process_has_ended_whose_number_stays_its_own(
+    guardian: Guardian,
+) -> None:
+    """So a `kill` at its end cannot hit a stranger."""
+    lines = Lines()
+
+    ended, _ = await stop(
+        stopped_by("kill -USR1 $1; sleep 0.2; kill -0 $1 && echo done"), guardian, lines
+    )
+
+    assert (ended.code, lines.stdout) == (10, [b"up", b"done"])
+
+
+async def test_its_process_may_end_by_itself_without_it(guardian: Guardian) -> None:
+    lines = Lines()
+    with trio.fail_after(10):
+        ended = await run_process(stopped_by("echo no", "exit 4"), on_line=lines, guardian=guardian)
+
+    assert (ended.code, ended.asked, lines.stdout) == (4, False, [])
+
+
+async def test_it_is_run_when_the_task_is_cancelled(guardian: Guardian) -> None:
+    lines = Lines()
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            running: Running = await nursery.start(
+                partial(run_process, on_line=lines, guardian=guardian),
+                stopped_by("kill -USR1 $1; echo done"),
+            )
+            await lines.wait_for("stdout")
+            nursery.cancel_scope.cancel()
+
+    assert not psutil.pid_exists(running.pid)
+    assert lines.stdout == [b"up", b"done"]
+
+
+async def test_standard_input_stays_open_until_it_is_done(guardian: Guardian) -> None:
+    """llama-server ends when its standard input does: the command may still need it."""
+    lines = Lines()
+    reads = "echo up; cat; echo end of input; exit 7"
+
+    ended, _ = await stop(stopped_by("sleep 0.1; echo asked", reads), guardian, lines)
+
+    assert (ended.code, lines.stdout) == (7, [b"up", b"asked", b"end of input"])

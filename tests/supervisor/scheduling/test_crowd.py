@@ -1,0 +1,248 @@
+"""Thousands wait for one model: what that costs is counted, not timed."""
+
+import sys
+from collections.abc import Callable
+from itertools import pairwise
+from types import FrameType
+from typing import cast
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from arriero.protocol.events import AnyEvent, QueueChanged
+from arriero.protocol.lease import FromSupervisor, Granted, Refused, Revoke
+from arriero.protocol.values import QueueEntry
+from arriero.supervisor.control.event_publisher import Publisher
+from arriero.supervisor.scheduling.dispatcher import QUEUE_PAUSE_S, Conductor
+from arriero.supervisor.scheduling.engine import Engine
+from arriero.supervisor.scheduling.events import (
+    CameUp,
+    Ended,
+    Grant,
+    Left,
+    OwnerLost,
+    Refuse,
+    Spawned,
+    Spec,
+    UnloadAsked,
+    Waiter,
+    Wanted,
+)
+from tests.supervisor.scheduling.steps import CRASHED, acts
+
+CROWD = 1_000
+
+
+def calls_of(function: Callable[[], object]) -> int:
+    """How many functions are called while `function` runs; a loop over many shows."""
+    count = 0
+
+    def note(_: FrameType, what: str, __: object) -> None:
+        nonlocal count
+        count += what in {"call", "c_call"}
+
+    sys.setprofile(note)
+    try:
+        function()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+@pytest.fixture
+def engine() -> Engine:
+    """It starts `slow`; others wait for `other`."""
+    engine = Engine([Spec(model="slow"), Spec(model="other")])
+    engine.handle(Wanted(Waiter("w", 0), "slow"), 0)
+    engine.handle(Wanted(Waiter("w", 1), "other"), 0)
+    return engine
+
+
+def crowd(engine: Engine, owner: str = "w") -> None:
+    for number in range(10, CROWD + 10):
+        engine.handle(Wanted(Waiter(owner, number), "slow"), 0)
+
+
+def test_one_more_that_comes_or_leaves_costs_the_same_in_a_crowd(engine: Engine) -> None:
+    newcomer = Waiter("w", 5)
+
+    def come_and_leave() -> None:
+        engine.handle(Wanted(newcomer, "slow"), 0)
+        engine.handle(Left(newcomer), 0)
+        engine.handle(Spawned("slow", 1, 7, "http://slow"), 0)
+
+    come_and_leave()
+    alone = calls_of(come_and_leave)
+    crowd(engine)
+
+    assert calls_of(come_and_leave) == alone
+
+
+def test_a_crowd_that_leaves_one_by_one_costs_each_the_same(engine: Engine) -> None:
+    crowd(engine)
+    costs = [
+        calls_of(lambda number=number: engine.handle(Left(Waiter("w", number)), 0))  # type: ignore[misc]
+        for number in range(10, CROWD + 10)
+    ]
+
+    assert max(costs[:-1]) - min(costs[:-1]) <= 2
+    assert engine.queue() == (
+        QueueEntry(model="slow", waiting=1),
+        QueueEntry(model="other", waiting=1),
+    )
+
+
+def test_all_of_a_crowd_are_granted_in_order_of_arrival(engine: Engine) -> None:
+    crowd(engine)
+    engine.handle(Spawned("slow", 1, 7, "http://slow"), 1)
+
+    granted = acts(engine.handle(CameUp("slow", 1), 2))
+
+    requests = [command.waiter.request for command in granted if isinstance(command, Grant)]
+    assert requests == [0, *range(10, CROWD + 10)]
+    assert engine.queue() == (QueueEntry(model="other", waiting=1),)
+
+
+def test_a_worker_that_is_lost_takes_only_its_own_along(engine: Engine) -> None:
+    crowd(engine, owner="lost")
+
+    engine.handle(OwnerLost("lost"), 0)
+
+    assert engine.queue()[0] == QueueEntry(model="slow", waiting=1)
+
+
+class Heard(Publisher):
+    """Publishes to nobody, and keeps when what was said."""
+
+    def __init__(self) -> None:
+        self.queues: list[tuple[float, tuple[QueueEntry, ...]]] = []
+
+    def publish(self, *events: AnyEvent) -> None:
+        for event in events:
+            if isinstance(event, QueueChanged):
+                self.queues.append((trio.current_time(), event.queue))
+
+
+class Scene:
+    """A conductor whose processes are what the test says, and what it told the workers."""
+
+    def __init__(self) -> None:
+        self.heard = Heard()
+        self.said: list[tuple[str, FromSupervisor]] = []
+        self.conductor = Conductor(Engine([Spec(model="slow"), Spec(model="other")]), self.heard)
+        self.conductor.connect(
+            processes=self, send_to_worker=lambda owner, message: self.said.append((owner, message))
+        )
+
+    def spawn(self, model: str, swap: int) -> None: ...
+
+    def terminate(self, swap: int, grace_s: float) -> None: ...
+
+    def key_of(self, model: str) -> str:
+        return ""
+
+    def come(self, count: int, first: int = 0) -> None:
+        for number in range(first, first + count):
+            self.conductor.tell(Wanted(Waiter(f"w{number % 2}", number), "slow"))
+
+
+@pytest.fixture
+async def scene(nursery: trio.Nursery) -> Scene:
+    scene = Scene()
+    nursery.start_soon(scene.conductor.keep_time)
+    return scene
+
+
+def slow(waiting: int) -> tuple[QueueEntry, ...]:
+    return (QueueEntry(model="slow", waiting=waiting),) if waiting else ()
+
+
+async def test_a_burst_of_arrivals_is_told_at_once_and_once_more(
+    scene: Scene, autojump_clock: MockClock
+) -> None:
+    began = trio.current_time()
+
+    scene.come(CROWD)
+    await trio.sleep(10)
+
+    assert scene.heard.queues == [(began, slow(1)), (began + QUEUE_PAUSE_S, slow(CROWD))]
+
+
+async def test_a_queue_that_never_rests_is_told_ten_times_a_second(
+    scene: Scene, autojump_clock: MockClock
+) -> None:
+    began = trio.current_time()
+
+    for round_ in range(50):
+        scene.come(10, 10 * round_)
+        await trio.sleep(0.02)
+    await trio.sleep(1)
+
+    times = [at - began for at, _ in scene.heard.queues]
+    assert len(times) <= 11
+    assert all(later - sooner >= QUEUE_PAUSE_S - 1e-9 for sooner, later in pairwise(times))
+    assert scene.heard.queues[-1][1] == slow(500)  # the last word is always said
+
+
+async def test_a_snapshot_is_never_behind_what_is_published_later(scene: Scene) -> None:
+    scene.come(1)
+    scene.come(4, 1)
+
+    assert scene.heard.queues[-1][1] == slow(1)
+    assert scene.conductor.engine.queue() == slow(5)
+
+
+async def test_one_message_grants_a_worker_all_that_it_waits_for(scene: Scene) -> None:
+    scene.come(CROWD)
+    conductor = scene.conductor
+    conductor.tell(Spawned("slow", 1, 7, "http://slow"))
+    conductor.tell(CameUp("slow", 1))
+
+    granted = cast("list[tuple[str, Granted]]", scene.said)
+    assert [(owner, message.request) for owner, message in granted] == [("w0", 0), ("w1", 1)]
+    assert [message.more for _, message in granted] == [
+        tuple(range(2, CROWD, 2)),
+        tuple(range(3, CROWD, 2)),
+    ]
+    assert {type(message) for _, message in granted} == {Granted}
+
+
+async def test_what_is_granted_and_taken_back_at_once_is_said_in_that_order(scene: Scene) -> None:
+    conductor = scene.conductor
+    conductor.tell(Wanted(Waiter("w0", 1), "slow"))
+    conductor.tell(Wanted(Waiter("w0", 2), "other"))
+    conductor.tell(Spawned("slow", 1, 7, "http://slow"))
+
+    conductor.tell(CameUp("slow", 1))
+
+    assert [type(message) for _, message in scene.said] == [Granted, Revoke]
+
+
+async def test_one_message_refuses_a_worker_all_that_it_waits_for(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "arriero.supervisor.scheduling.dispatcher")
+    scene.come(CROWD)
+
+    scene.conductor.tell(Ended("slow", 1, CRASHED))
+
+    refused = cast("list[tuple[str, Refused]]", scene.said)
+    assert [(message.request, len(message.more)) for _, message in refused] == [
+        (0, CROWD // 2 - 1),
+        (1, CROWD // 2 - 1),
+    ]
+    line = "request.refused model=slow code=model_unavailable requests=500"
+    assert caplog.messages == [line, line]
+
+
+async def test_each_reason_is_told_to_those_whom_it_concerns(scene: Scene) -> None:
+    scene.come(3)
+    scene.conductor.tell(Wanted(Waiter("w0", 9), "other"))
+
+    scene.conductor.tell(UnloadAsked("other"))
+
+    ((owner, message),) = scene.said
+    assert isinstance(message, Refused)
+    assert (owner, message.request, message.more) == ("w0", 9, ())
+    assert Refuse(Waiter("w0", 9), "other", message.error).model == message.model
