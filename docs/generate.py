@@ -91,7 +91,7 @@ def parity_page() -> str:
     lines = [
         "# The configuration's keys, and llama-swap's",
         "",
-        "<!-- Written by make docs; edit supervisor/config_*keys.py, or config-differences.md. -->",
+        "<!-- Written by make docs; edit supervisor/config/schema, or config-differences.md. -->",
         "",
         "A configuration of llama-swap works unchanged: each of its keys is read and checked, and",
         f"what it says is kept. Of the {len(leaves)} keys here arriero acts on {acting} so far;",

@@ -27,7 +27,8 @@ _LONG = ("/soak/test_soak.py", "/faults/test_cells.py")
 
 # Those of a worker for which official clients are imported.
 _OFFICIAL = re.compile(
-    "/worker/test_(accounts|apis|cancel|errors|heartbeats|interrupted|prefill_relay|serving).py$"
+    "/worker/(integration/test_(accounts|apis|cancel|handler|heartbeats|prefill_relay)"
+    "|apis/test_interrupted|test_errors).py$"
 )
 
 

@@ -29,7 +29,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9_./+@:,~-]+\Z")
 
 def shipped(name: str) -> str:
     """Return the text of a file that arriero came with."""
-    return (files(__package__) / "data" / name).read_text(encoding="utf-8")
+    return (files("arriero.supervisor") / "data" / name).read_text(encoding="utf-8")
 
 
 def program_of(argv0: str, executable: str, is_program: Callable[[Path], bool]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The belt for the case that the supervisor itself is killed: see `guardian_child`.
+"""The belt for the case that the supervisor itself is killed: see `reaper_child`.
 
 The pipe to that companion process is the whole trick: the kernel closes it when this process
 ends, by whatever means. It costs 9 MB and one write per start and stop of a process.
@@ -22,7 +22,7 @@ from .reaper_child import MARK_NAME, kill
 
 log = logging.getLogger(__name__)
 
-_PROGRAM = Path(__file__).resolve().with_name("guardian_child.py")
+_PROGRAM = Path(__file__).resolve().with_name("reaper_child.py")
 
 # Seconds until a guardian that died is replaced: at once the first time, doubling while it keeps
 # dying (a machine out of memory), reset after it lived for the last of them.

@@ -1,6 +1,6 @@
 """The companion process of a supervisor: kills what the supervisor leaves behind.
 
-Started as ``python -I -S guardian_child.py MARK``. Reads lines ``add GROUP`` and ``del GROUP``
+Started as ``python -I -S reaper_child.py MARK``. Reads lines ``add GROUP`` and ``del GROUP``
 from its standard input until that ends, which it does when the supervisor is gone, however it
 went. Then every group that is still registered is killed, and every process whose environment
 has ``ARRIERO_SPAWN=MARK.`` (it was started by the supervisor a moment before that one was killed,

@@ -36,7 +36,7 @@ NOT_RUN = {
     "python": "runs one test",
     "python3": "makes a venv, as `make` does",
     "rm": _ROOT_ONLY,
-    "systemctl": "needs a running systemd; tests/supervisor/test_deploy.py has the units judged",
+    "systemctl": "needs a running systemd; tests/deploy/test_units.py has the units judged",
     "systemd-sysusers": _ROOT_ONLY,
     "userdel": _ROOT_ONLY,
 }

@@ -89,7 +89,7 @@ class Train:
         for process in self.children():
             with suppress(psutil.NoSuchProcess):
                 command = " ".join(process.cmdline())
-                if "-m arriero.worker" not in command and "guardian_child.py" not in command:
+                if "-m arriero.worker" not in command and "reaper_child.py" not in command:
                     models.append(process)
         self.ask("unload", mode="now")
         deadline = time.monotonic() + 5
