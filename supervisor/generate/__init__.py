@@ -1,1 +1,10 @@
-"""TODO: the map of this package."""
+"""Writes configurations from GGUF folders and llama-server presets; files that operators copy.
+
+Lowest first:
+
+    unit_files    Units for systemd, and the example.
+    write         Models -> YAML text with comments.
+    from_presets  llama-server presets -> models.
+    from_scan     GGUF files -> models.
+    gguf_files    Walks folders for GGUF files.
+"""

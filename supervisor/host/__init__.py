@@ -1,1 +1,12 @@
-"""TODO: the map of this package."""
+"""The machine around us: systemd, sockets, runtime folder, log, files.
+
+Lowest first:
+
+    atomic_file    Replace and read small files atomically.
+    file_limit     How many files may be open.
+    listen_socket  The listening socket that all workers inherit.
+    log            Log format and level.
+    runtime_dir    Socket folder, state folder, lock.
+    shortage       What the system would not give, in words.
+    systemd        sd_notify and the watchdog.
+"""

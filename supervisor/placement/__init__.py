@@ -1,1 +1,9 @@
-"""TODO: the map of this package."""
+"""Which models may be loaded side by side. Pure.
+
+Lowest first:
+
+    matrix_parser  +c` -> tree.
+    matrix_solver  Cheapest set to keep.
+    policy         `Room`: one at a time, groups.
+    matrix         `matrix:` compiled to a policy.
+"""

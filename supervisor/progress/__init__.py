@@ -1,1 +1,12 @@
-"""TODO: the map of this package."""
+"""How far a model load is: sources, learned times, estimator.
+
+Lowest first:
+
+    bytes_loaded      Bytes read by a loading process.
+    log_lines         Hints from upstream log lines.
+    proc_counters     /proc counters.
+    server_report     llama-server router report lines.
+    stage_times       Learned stage durations.
+    estimator         All sources -> fraction and ETA.
+    stage_times_file  Loads and saves them.
+"""

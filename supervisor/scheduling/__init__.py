@@ -1,1 +1,15 @@
-"""TODO: the map of this package."""
+"""The swap engine (sans-IO) and the dispatcher that carries out its commands.
+
+Lowest first:
+
+    backoff      Restart delays.
+    events       What the engine is told (`Happening`), and what it answers (`Command`).
+    lifecycle    State table of a model process.
+    model_state  Per-model and per-waiter state.
+    refusals     Errors for waiters.
+    turns        Queue order and who may overtake.
+    explain      `arriero explain` in words.
+    wait_list    Who waits for what, in order of arrival.
+    engine       The scheduler: events in, commands out.
+    dispatcher   Feeds the engine and carries out its commands.
+"""

@@ -1,1 +1,12 @@
-"""TODO: the map of this package."""
+"""Worker processes and the lease socket they talk to.
+
+Lowest first:
+
+    cancellation       Combines the workers' answers to one cancel.
+    connection_counts  The table of the workers' connections.
+    failure_streaks    Models that answer with errors only.
+    idempotency_keys   Keys of running requests.
+    request_log        Last request records.
+    lease_server       Lease socket (ROUTER).
+    pool               Starts, replaces and scales workers.
+"""

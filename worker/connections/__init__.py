@@ -1,1 +1,10 @@
-"""TODO: the map of this package."""
+"""Client connections below HTTP: sockets, deadlines, and turns for long work.
+
+Lowest first:
+
+    batched_wakeups  Wakes many tasks, a few at a time.
+    stream           Non-blocking socket: read, write, linger, reset.
+    time_slices      Long work in steps, one in each round of the loop.
+    connection       Client connections; deadlines, disconnects and heartbeats of all of them.
+    tls_stream       The same over TLS.
+"""

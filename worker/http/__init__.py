@@ -1,1 +1,18 @@
-"""TODO: the map of this package."""
+"""HTTP/1.1 building blocks for the client side; no knowledge of models.
+
+Lowest first:
+
+    auth            API keys; caller identity.
+    body_memory     Bytes of all bodies in memory.
+    body_pace       How slowly a body may come.
+    chunked         Chunked coding: decode and encode.
+    cors            Which pages may ask, and what browsers are told.
+    header_rules    Configured header changes.
+    multipart       Finds `model` and `stream` in a form.
+    random_ids      Random bytes in bulk.
+    request_target  Target and host of a request.
+    request_head    Request head parser (httptools) and smuggling rules.
+    admission       May this request act at all?
+    routes          Path -> API form.
+    tracing         Request id, W3C trace context.
+"""

@@ -1,1 +1,10 @@
-"""TODO: the map of this package."""
+"""JSON texts by their bytes: where values are, and edits that leave the rest as it is.
+
+Imports only `errors`.
+
+Lowest first:
+
+    spans       Where the values of a JSON text are, in steps.
+    edit        Byte-preserving member edits.
+    large_body  Bodies too long to be read in one go.
+"""

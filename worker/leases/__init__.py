@@ -1,1 +1,8 @@
-"""TODO: the map of this package."""
+"""Leases this worker holds, requests in flight, queries to the supervisor. Pure.
+
+Lowest first:
+
+    leases            Leases, in-flight counts, waiters.
+    queries           Questions to the supervisor by number.
+    running_requests  Running requests by id, for cancel.
+"""

@@ -1,1 +1,10 @@
-"""TODO: the map of this package."""
+"""What a waiting client is shown, and when; the `Voice` interface.
+
+Lowest first:
+
+    dialect        `Voice`: the frames an API has for us.
+    model_view     State of all models as seen here.
+    modes          off, comment, heartbeat, reasoning, event.
+    prefill        Prompt-processing progress.
+    status_stream  When a waiting client is told what.
+"""

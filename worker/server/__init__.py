@@ -1,1 +1,15 @@
-"""TODO: the map of this package."""
+"""Accepts connections and dispatches: HTTP/1.1 fast path, Hypercorn for pages, management API.
+
+Lowest first:
+
+    accept_share       Which worker takes the next connection.
+    accept             Accept loop on the shared socket.
+    containment        What goes wrong on a connection ends at most that.
+    health             The answer to /health.
+    http1              Reads requests of one connection; chooses the door.
+    hypercorn_request  A request as Hypercorn gets it.
+    hypercorn_bridge   Hands a connection to Hypercorn.
+    unknown_paths      What is said where nothing is.
+    management_api     /v1/models, /health, /running, /api/*.
+    lazy_pages         Imports the pages when somebody first comes.
+"""

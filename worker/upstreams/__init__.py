@@ -1,1 +1,13 @@
-"""TODO: the map of this package."""
+"""The upstream side: connection pool, heads, peers and their auth, retries.
+
+Lowest first:
+
+    admission_gate  How many may wait for an upstream's first word.
+    aws_sigv4       AWS Signature Version 4.
+    extra_options   `include_usage`, `return_progress`.
+    heads           Request and response heads, body framing.
+    peers           Request to a peer.
+    pool            Keep-alive connections per endpoint.
+    request         What is sent upstream.
+    retry           Retry decisions.
+"""

@@ -1,1 +1,11 @@
-"""TODO: the map of this package."""
+"""Values -> tables, lines and progress bars. No I/O but `terminal`.
+
+Lowest first:
+
+    text      Lines and tables of replies.
+    bars      Progress bars as values.
+    check     Report of `check`.
+    requests  Table of requests.
+    events    Events as lines.
+    terminal  Draws with rich.
+"""

@@ -1,1 +1,9 @@
-"""TODO: the map of this package."""
+"""`/v1/streaming_query`: a chat stream told as turn events.
+
+Lowest first:
+
+    request     Query -> chat request.
+    tool_calls  Assembles tool calls.
+    events      Chat chunks -> turn events.
+    dialect     Turn events as a dialect.
+"""
