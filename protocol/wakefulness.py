@@ -1,4 +1,4 @@
-"""Whether whoever judges the silence of others was awake itself. Deciding.
+"""Whether whoever judges the silence of others was awake itself.
 
 A process may stand still: it is stopped, its machine is paused or swaps, or one of its own calls
 takes long. On waking up, everybody seems to have been silent, and every limit to have passed; but

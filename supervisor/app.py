@@ -76,7 +76,7 @@ class Order:
         listen: ``host:port`` in the place of the configuration's.
         workers: Number of workers in the place of the configuration's.
         log_level: Least important lines of the log, in the place of the configuration's.
-        socket_dir: Folder for the sockets; see `runtime.find_runtime_dir` for the default.
+        socket_dir: Folder for the sockets; see `runtime_dir.find_runtime_dir` for the default.
     """
 
     files: tuple[Path, ...] = ()

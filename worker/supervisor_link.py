@@ -1,4 +1,4 @@
-"""The worker's line to the supervisor: lease messages and events. Doing; `leases.py` decides."""
+"""The worker's line to the supervisor: lease messages and events. `leases.py` decides."""
 
 import logging
 import os

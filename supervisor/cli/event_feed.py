@@ -1,6 +1,6 @@
 """What a follower of events shows: the present first, then what follows, and nothing twice.
 
-Decides; does no I/O. A subscriber hears only what is published after it came. So it subscribes,
+A subscriber hears only what is published after it came. So it subscribes,
 then asks for `status`, shows that as events, and leaves out what `status` contained already.
 """
 

@@ -1,6 +1,6 @@
 """Where the supervisor's sockets are, and what to tell somebody who cannot reach them.
 
-Deciding only: what the environment says and what the file system holds come in as arguments.
+What the environment says and what the file system holds come in as arguments.
 """
 
 import errno

@@ -1,4 +1,4 @@
-"""How two configurations differ, and what that means for what runs. Deciding only.
+"""How two configurations differ, and what that means for what runs.
 
 Names of keys come out, never values: those may be secret.
 """

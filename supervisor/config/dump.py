@@ -1,4 +1,4 @@
-"""A configuration -> YAML text that loads to an equal one. Deciding only."""
+"""A configuration -> YAML text that loads to an equal one."""
 
 import re
 from collections.abc import Iterable, Mapping

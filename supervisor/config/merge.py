@@ -1,4 +1,4 @@
-"""Several files -> one tree, as if it had been one file. Deciding only.
+"""Several files -> one tree, as if it had been one file.
 
 Rule 1: what stands in one file only is kept.
 Rule 2: mappings are merged key by key, lists are joined, in the order of the files.

@@ -1,4 +1,4 @@
-"""The files that a configuration names: whether they can be used, and what they say. Doing."""
+"""The files that a configuration names: whether they can be used, and what they say."""
 
 import os
 from pathlib import Path

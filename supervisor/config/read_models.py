@@ -1,4 +1,4 @@
-"""Macros and models: a tree -> `ModelConfig`, mistakes noted. Deciding only."""
+"""Macros and models: a tree -> `ModelConfig`, mistakes noted."""
 
 import hashlib
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What names mean: peers, selectors and profiles, and whom they stand for. Deciding only."""
+"""What names mean: peers, selectors and profiles, and whom they stand for."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Which models run beside which: groups and the matrix, from either place. Deciding only."""
+"""Which models run beside which: groups and the matrix, from either place."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

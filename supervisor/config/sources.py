@@ -1,4 +1,4 @@
-"""The files of a configuration: which they are, and their text. Doing.
+"""The files of a configuration: which they are, and their text.
 
 Files that were named come first, then those of the folder by name: ``*.yaml`` and ``*.yml``, not
 those of its own folders. Hidden ones are left out: editors put their locks there (``.#x.yaml``, a

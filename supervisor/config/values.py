@@ -1,4 +1,4 @@
-"""What a configuration says, as immutable values that cannot be wrong. Deciding only."""
+"""What a configuration says, as immutable values that cannot be wrong."""
 
 import difflib
 import os

@@ -1,4 +1,4 @@
-"""A configuration -> what workers have to know of it. Deciding only."""
+"""A configuration -> what workers have to know of it."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Who has too many connections to the sockets. Deciding."""
+"""Who has too many connections to the sockets."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What subscribers want to hear of, and how much of that is too much. Deciding.
+"""What subscribers want to hear of, and how much of that is too much.
 
 zmq keeps the beginnings of topics in a tree of single bytes: 80 bytes of memory for each byte that
 somebody sends. Nothing in zmq bounds that tree, so whoever makes it grow too far is cut off.

@@ -1,4 +1,4 @@
-"""A file of llama-server's router, for ``--models-preset`` -> a configuration. Deciding only.
+"""A file of llama-server's router, for ``--models-preset`` -> a configuration.
 
 Source of the rules: llama.cpp, tools/server/README.md, section "Model presets";
 common/preset.cpp; tools/server/server-models.cpp.

@@ -1,4 +1,4 @@
-"""GGUF files -> models, and a configuration for them. Deciding only."""
+"""GGUF files -> models, and a configuration for them."""
 
 import re
 from collections import Counter, defaultdict

@@ -1,4 +1,4 @@
-"""Looks for GGUF files in a folder and reads what they say. Doing: `scan` decides what they are."""
+"""Looks for GGUF files in a folder and reads what they say. `from_scan` decides what they are."""
 
 import os
 import stat

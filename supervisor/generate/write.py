@@ -1,7 +1,7 @@
-"""A configuration as text, for those who begin with one that was made for them. Deciding only.
+"""A configuration as text, for those who begin with one that was made for them.
 
 Whatever a path, a name or an option is: the text that is written here gives it back when it is
-read (`commandline`, `config_macros`, `yamltree`).
+read (`text.command_line`, `config.schema.macros`, `config.yaml.tree`).
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Files in the state folder: a reader finds the old one or the new one, never a part. Doing."""
+"""Files in the state folder: a reader finds the old one or the new one, never a part."""
 
 import os
 import tempfile

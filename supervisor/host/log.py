@@ -1,4 +1,4 @@
-"""What the supervisor writes of itself, to standard error. Doing."""
+"""What the supervisor writes of itself, to standard error."""
 
 import logging
 import os

@@ -1,6 +1,6 @@
 """Why something failed that the system would not give: threads, processes, files, memory, disk.
 
-Deciding. The words may be shown to clients: they never hold a path or an argument.
+The words may be shown to clients: they never hold a path or an argument.
 """
 
 import errno

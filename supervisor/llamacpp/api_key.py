@@ -1,4 +1,4 @@
-"""Which key the server of a model wants to be shown. Deciding only.
+"""Which key the server of a model wants to be shown.
 
 It stands in what the server is started with: in an option, or in a variable of its environment,
 be it through a shell, ``env`` or a container's ``-e``. Whoever may read that has the key already,

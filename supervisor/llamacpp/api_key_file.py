@@ -1,4 +1,4 @@
-"""Reads a file of keys for a server, as the server itself does. Doing."""
+"""Reads a file of keys for a server, as the server itself does."""
 
 import os
 import stat

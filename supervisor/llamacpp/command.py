@@ -1,4 +1,4 @@
-"""What a command tells llama-server: where it listens, and which files it opens. Deciding only.
+"""What a command tells llama-server: where it listens, and which files it opens.
 
 Only what surely is llama-server is looked at, because its options are known. In ``docker run ...``
 or behind a script of somebody's, a port and a path may be those of another world.

@@ -1,4 +1,4 @@
-"""Reads what a GGUF file says of itself, without its weights. Doing.
+"""Reads what a GGUF file says of itself, without its weights.
 
 `gguf.GGUFReader` makes objects of everything it meets: for a vocabulary of 250,000 tokens with its
 merges, scores and types it takes 49 s and 1 GB, and it believes every length it reads. So this

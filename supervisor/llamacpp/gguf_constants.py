@@ -1,4 +1,4 @@
-"""What the numbers and names in a GGUF file mean. Deciding.
+"""What the numbers and names in a GGUF file mean.
 
 The package `gguf` has them as well, and brings numpy, requests and tqdm along: 73 MB for two
 tables. A test compares them with those of its newest version.

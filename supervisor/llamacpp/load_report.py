@@ -1,4 +1,4 @@
-"""Whether llama-server is asked for its own report (`progress_report`).
+"""Whether llama-server is asked for its own report (`progress.server_report`).
 
 It is asked by a variable of the environment, which children inherit. Who finds it there ends with
 the end of standard input, and standard input is our pipe for what was started itself only: a shell

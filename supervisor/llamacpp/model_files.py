@@ -1,4 +1,4 @@
-"""Deciding: which files a command of llama-server loads."""
+"""Which files a command of llama-server loads."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The options of llama-server, as far as their names and kinds go. Deciding only.
+"""The options of llama-server, as far as their names and kinds go.
 
 Source: llama.cpp, tools/server/README.md and ``llama-server --help`` of build 10434, and its
 common/preset.cpp for what a preset makes of them. It gains some every month: an option that is

@@ -1,4 +1,4 @@
-"""Reads the file that ``llama-server --models-preset`` reads. Deciding only.
+"""Reads the file that ``llama-server --models-preset`` reads.
 
 Source of the rules: llama.cpp, common/preset.cpp. A ``;`` or ``#`` begins a comment wherever it
 stands, there are no quotes, and a section that comes twice counts as it is written last. New here:

@@ -1,4 +1,4 @@
-"""Whether a model's process lives, although it says nothing. Deciding only.
+"""Whether a model's process lives, although it says nothing.
 
 Busy is not dead: a long prompt is silent for many minutes, and a busy server may not even answer
 its check. So a process hangs only if *all* signs of life are missing for long: it is asked, and no

@@ -1,4 +1,4 @@
-"""Looks whether the process of a model lives, for as long as it serves. Doing; `pulse` decides."""
+"""Looks whether the process of a model lives, for as long as it serves. `liveness` decides."""
 
 import hashlib
 import logging

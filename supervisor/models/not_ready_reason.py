@@ -1,4 +1,4 @@
-"""Why a start is not ready yet, in words for those who wait, with what would do. Deciding only.
+"""Why a start is not ready yet, in words for those who wait, with what would do.
 
 Ready is a server when its endpoint accepts connections, whoever listens there is what was started,
 and the answer to ``checkEndpoint`` is good. What the server says of itself makes the question

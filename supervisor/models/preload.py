@@ -1,4 +1,4 @@
-"""Loads models before anybody asks for them. Doing; what is worth loading is decided by `room`.
+"""Loads models before anybody asks for them. What is worth it, `policy` decides.
 
 Clients come first: a model that is loaded for nobody takes nothing away, and makes room at once.
 """

@@ -1,4 +1,4 @@
-"""What the processes of a start have used so far. Doing; what it means: `pulse`.
+"""What the processes of a start have used so far. What it means: `liveness`.
 
 Source of the formats: proc(5); Linux, Documentation/scheduler/sched-stats.rst.
 """

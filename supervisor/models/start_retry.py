@@ -1,4 +1,4 @@
-"""Whether a start that ended too early is tried again at once, and how otherwise. Deciding only.
+"""Whether a start that ended too early is tried again at once, and how otherwise.
 
 Two ends are no fault of the model: another program has taken its port between the choice of it
 and the moment at which the server binds it (two supervisors with the same ``startPort``, say), and

@@ -1,6 +1,6 @@
 """The matrix: sets of models that may run together, and what it costs to stop one.
 
-Deciding only. `compile_matrix` finds every mistake in what was written; a `Matrix` cannot be wrong.
+`compile_matrix` finds every mistake in what was written; a `Matrix` cannot be wrong.
 
 For a model that is to be started, that set is chosen which holds it and spares most of what runs:
 the sum of the evict costs of what is not in the set is the least. Of equal ones the earlier set is

@@ -1,4 +1,4 @@
-"""The language in which sets of models are written: text -> tree. Deciding only.
+"""The language in which sets of models are written: text -> tree.
 
     expression = product { "|" product }       either one
     product    = operand { "&" operand }       together

@@ -1,6 +1,6 @@
 """The best choice in a graph of alternatives and products, which is never multiplied out.
 
-Deciding only. A node of the graph stands for a list of sets of models, in order: an alternative for
+A node of the graph stands for a list of sets of models, in order: an alternative for
 the lists of its parts one after the other, a product for every union of one set of each part, the
 first part varying slowest. Looked for is the first of the heaviest sets, where only a few models
 weigh anything: those that run, and the one that is asked for.

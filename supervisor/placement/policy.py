@@ -1,4 +1,4 @@
-"""Who has to go so that a model can run. Deciding only.
+"""Who has to go so that a model can run.
 
 `OneAtATime` and `Groups` are here; the matrix, which needs a language and a search, has its own
 files. Memory has its place here, too, once it is counted.

@@ -1,4 +1,4 @@
-"""What models cost, by all that a configuration says of it. Deciding only."""
+"""What models cost, by all that a configuration says of it."""
 
 import re
 from collections.abc import Iterable, Sequence

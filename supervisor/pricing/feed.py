@@ -1,4 +1,4 @@
-"""Keeps the list of prices that comes from a URL up to date. Doing.
+"""Keeps the list of prices that comes from a URL up to date.
 
 No request ever waits for it: whoever asks gets the last good list. That one is kept on disk, so
 that a start without the network has prices, too. It is a convenience: losing it costs prices, no

@@ -1,4 +1,4 @@
-"""Fetches one file over HTTP. Doing: bytes or a reason, no opinion on either.
+"""Fetches one file over HTTP. Bytes or a reason, no opinion on either.
 
 Every failure has a reason for the log, which says nothing of the URL: it may hold a key.
 """

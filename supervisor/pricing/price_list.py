@@ -1,4 +1,4 @@
-"""Prices of models, out of a list as models.dev publishes it. Deciding; no I/O.
+"""Prices of models, out of a list as models.dev publishes it.
 
 The list names the same model under several providers, at several prices. Which one counts is
 fixed: those that are asked first, else the first one in the alphabet.

@@ -116,7 +116,7 @@ async def run_process(
     Args:
         launch: What to start.
         on_line: Called for each line of its output, without line end, at most
-            `lines.MAX_LINE_BYTES` long. Must be quick: nothing else runs meanwhile.
+            `line_splitter.MAX_LINE_BYTES` long. Must be quick: nothing else runs meanwhile.
         guardian: Where its group is registered while it runs.
         term_grace_s: Seconds between SIGTERM and SIGKILL when the task is cancelled.
         task_status: Set by ``nursery.start``; gets the running process.

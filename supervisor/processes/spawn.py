@@ -43,7 +43,7 @@ class Launch:
         socket: Path of the unix socket that it was told to listen on, likewise.
         pass_fds: Open files that it inherits, under the same numbers.
         report: Ask llama-server to report its progress on its standard output. It then ends
-            by itself when its standard input does; see `report_wish`.
+            by itself when its standard input does; see `load_report`.
         is_ours: It is a part of arriero, and may have as many open files as we.
         stop_argv: Process id -> command that ends it, in the place of SIGTERM; none: SIGTERM.
             Asked when it has to end.

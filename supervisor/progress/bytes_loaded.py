@@ -1,6 +1,6 @@
-"""Deciding: how much of the files that it loads a process has taken in.
+"""How much of the files that it loads a process has taken in.
 
-The counters themselves are read in `progress_proc`.
+The counters themselves are read in `proc_counters`.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Deciding: what is known of one start, from all sources -> a bar and an ETA that do not lie.
+"""What is known of one start, from all sources -> a bar and an ETA that do not lie.
 
 Rules, each with a test:
 

@@ -1,6 +1,6 @@
-"""Deciding: a line that an upstream logs -> a hint at how far its start is, or None.
+"""A line that an upstream logs -> a hint at how far its start is, or None.
 
-For llama-servers without a report of their own (see `progress_report`) and for vLLM. Every
+For llama-servers without a report of their own (see `server_report`) and for vLLM. Every
 pattern names where it was seen; none of them is a promise of anybody. Patterns hold on to the
 function that logs (``load_model:``) where there is one, because a verbose llama-server also logs
 the texts of chat templates and prompts.

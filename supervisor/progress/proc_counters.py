@@ -1,4 +1,4 @@
-"""Doing: reads the counters of a process that loads a model. What they mean: `progress_bytes`."""
+"""Reads the counters of a process that loads a model. What they mean: `bytes_loaded`."""
 
 from pathlib import Path
 from typing import Final

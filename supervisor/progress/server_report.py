@@ -1,4 +1,4 @@
-"""Deciding: a line of llama-server's stdout -> what it reports of its own start, or None.
+"""A line of llama-server's stdout -> what it reports of its own start, or None.
 
 A plain llama-server that finds ``LLAMA_SERVER_ROUTER_PORT`` in its environment takes itself for
 the child of a llama.cpp router and writes such lines to stdout:

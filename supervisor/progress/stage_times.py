@@ -1,6 +1,6 @@
-"""Deciding: how long the stages of a start took before, by what was started.
+"""How long the stages of a start took before, by what was started.
 
-Kept as JSON; `durations_file` reads and writes it.
+Kept as JSON; `stage_times_file` reads and writes it.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""Doing: the file of learned durations. It is a convenience: losing it costs an ETA, no start."""
+"""The file of learned durations. It is a convenience: losing it costs an ETA, no start."""
 
 import logging
 from pathlib import Path

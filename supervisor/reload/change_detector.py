@@ -1,4 +1,4 @@
-"""Whether the files of a configuration have changed, and stand still again. Deciding only.
+"""Whether the files of a configuration have changed, and stand still again.
 
 Rule 1: what counts is the difference from what was reported last, not from the last look. An edit
 that is taken back at once is no change.

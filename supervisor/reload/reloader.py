@@ -1,6 +1,6 @@
 """Reloads the configuration: one attempt at a time, whoever asked for it, and none forgotten.
 
-Doing. What another configuration changes is decided by `config_diff.py`, what that means for a
+What another configuration changes is decided by `config.diff`, what that means for a
 model that runs by `engine.py`.
 """
 

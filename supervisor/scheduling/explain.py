@@ -1,4 +1,4 @@
-"""What a request would meet, and why, in words, for `arriero explain`. Deciding only."""
+"""What a request would meet, and why, in words, for `arriero explain`."""
 
 from collections.abc import Collection, Iterable, Sequence
 from typing import Literal

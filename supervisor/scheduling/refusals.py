@@ -1,4 +1,4 @@
-"""What is told to those who wait for a model and do not get it. Deciding only."""
+"""What is told to those who wait for a model and do not get it."""
 
 from arriero.protocol.values import ErrorInfo
 

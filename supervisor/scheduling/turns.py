@@ -1,4 +1,4 @@
-"""Whose turn it is, who has to go for it, and who may go ahead. Deciding only.
+"""Whose turn it is, who has to go for it, and who may go ahead.
 
 Models are waited for in an order. The plan goes through them in that order, each as if those before
 it had had their turn: so a model that ends for an earlier one counts as gone for a later one, and

@@ -1,4 +1,4 @@
-"""Who waits for what, in order of arrival. Deciding only.
+"""Who waits for what, in order of arrival.
 
 Thousands may wait for one model, and each of them comes and goes by itself: so nothing that is
 asked for one of them looks at the others.

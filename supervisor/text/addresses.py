@@ -1,4 +1,4 @@
-"""Where somebody answers: listening addresses, base URLs, unix sockets, paths. Deciding only."""
+"""Where somebody answers: listening addresses, base URLs, unix sockets, paths."""
 
 import re
 from dataclasses import dataclass

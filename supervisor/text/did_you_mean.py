@@ -1,4 +1,4 @@
-"""What somebody may have meant. Deciding only."""
+"""What somebody may have meant."""
 
 import difflib
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Text of others on one line, and harmless to a terminal. Deciding only."""
+"""Text of others on one line, and harmless to a terminal."""
 
 import re
 from typing import Final

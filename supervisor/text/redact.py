@@ -1,4 +1,4 @@
-"""Hides secrets in a command that is to be shown. Deciding only.
+"""Hides secrets in a command that is to be shown.
 
 A secret is found by the name that stands before it, or by its own form. One that has neither, such
 as the third argument of somebody's script, cannot be told from anything else. In case of doubt

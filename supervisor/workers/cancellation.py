@@ -1,4 +1,4 @@
-"""Deciding: whose request it is that shall end. All workers are asked; one knows, or none."""
+"""Whose request it is that shall end. All workers are asked; one knows, or none."""
 
 from collections.abc import Iterable, Mapping
 from typing import Final

@@ -1,4 +1,4 @@
-"""Whether a model answers with errors only. Deciding only.
+"""Whether a model answers with errors only.
 
 One bad request that always fails is no reason to stop a server that others are content with: what
 counts is a row of failures with no good answer in between. And only what the server itself has

@@ -1,4 +1,4 @@
-"""Deciding: which request runs with an ``Idempotency-Key``, so that no second one does.
+"""Which request runs with an ``Idempotency-Key``, so that no second one does.
 
 A key belongs to its caller: two callers may use the same one. It is taken for as long as the
 request runs, not longer; who asks after that wants the work done again.

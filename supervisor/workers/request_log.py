@@ -1,4 +1,4 @@
-"""Deciding: what became of the last requests, and one of them as a line of the log."""
+"""What became of the last requests, and one of them as a line of the log."""
 
 import re
 from collections import deque

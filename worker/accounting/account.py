@@ -1,4 +1,4 @@
-"""The account of one request while it runs: its numbers, read from a copy of its answer. Deciding.
+"""The account of one request while it runs: its numbers, read from a copy of its answer.
 
 Of everything that passes only a copy is read here; nothing is changed.
 """

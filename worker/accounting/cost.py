@@ -1,4 +1,4 @@
-"""What a request cost. Deciding.
+"""What a request cost.
 
 Amounts are `Decimal`, so that a sum of many small ones is exact. A price that is needed and not
 known gives no cost at all: 0 would be a lie.

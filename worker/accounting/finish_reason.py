@@ -1,4 +1,4 @@
-"""What an answer says besides its usage: why it ended, what failed, which model spoke. Deciding.
+"""What an answer says besides its usage: why it ended, what failed, which model spoke.
 
 Sources: OpenAI's, Anthropic's, Google's and Amazon's API references; llama-server's README
 (``/completion``: ``stop_type``).

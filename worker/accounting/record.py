@@ -1,4 +1,4 @@
-"""Keeps the account of one request: what came when, how it ended, what it used. Deciding.
+"""Keeps the account of one request: what came when, how it ended, what it used.
 
 Rule 1: nothing here reads a clock; the caller says what time it is, in seconds on one clock.
 Rule 2: of several ends the first one counts. A client that leaves makes the upstream fail, and not

@@ -1,4 +1,4 @@
-"""Reads a copy of an answer: its usage, its end, its first token. Deciding.
+"""Reads a copy of an answer: its usage, its end, its first token.
 
 Rule 1: what goes to the client is not this file's affair; nothing is changed, nothing is raised.
 Rule 2: search, do not parse. An event is parsed only if it has bytes that promise something, and

@@ -1,4 +1,4 @@
-"""Which API is spoken, and the tokens of one answer in one form for all of them. Deciding."""
+"""Which API is spoken, and the tokens of one answer in one form for all of them."""
 
 from collections.abc import Mapping
 from enum import StrEnum

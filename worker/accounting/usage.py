@@ -1,4 +1,4 @@
-"""What a request used, as its upstream reported it. Deciding."""
+"""What a request used, as its upstream reported it."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Which API reports usage how. Deciding.
+"""Which API reports usage how.
 
 Every API counts in its own way: one includes cached tokens in the prompt, another does not; one
 gives running totals, another a final word. Here all of them become one `Usage`. Which way of

@@ -1,4 +1,4 @@
-"""What a client is told of its request in fields before, or after, the answer. Deciding.
+"""What a client is told of its request in fields before, or after, the answer.
 
 Before an answer that is no stream: all is known by then. After a stream, as trailers; their names
 are declared before it, when nobody knows yet what will be known: of those that were declared some

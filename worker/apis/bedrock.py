@@ -1,4 +1,4 @@
-"""Amazon's Bedrock, Converse: the ends of a stream that only a peer can have begun. Deciding.
+"""Amazon's Bedrock, Converse: the ends of a stream that only a peer can have begun.
 
 Source: Amazon Bedrock API reference, "ConverseStream" and "Common errors".
 """

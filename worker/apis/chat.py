@@ -1,4 +1,4 @@
-"""Chat and text completions: chunks without an answer. Deciding; wire format, sections 4 and 5.
+"""Chat and text completions: chunks without an answer. Wire format, sections 4 and 5.
 
 The upstream's stream follows byte for byte: two ids in one stream are accepted by all clients, so
 nothing of it has to be rewritten.

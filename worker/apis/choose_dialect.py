@@ -1,4 +1,4 @@
-"""Which voice speaks to a client. Deciding."""
+"""Which voice speaks to a client."""
 
 from ..http.routes import Form
 from ..progress.dialect import Voice

@@ -1,4 +1,4 @@
-"""An error as a whole HTTP answer, in the shape of the API that was asked. Deciding."""
+"""An error as a whole HTTP answer, in the shape of the API that was asked."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Google's Gemini: the ends of a stream that only a peer can have begun. Deciding.
+"""Google's Gemini: the ends of a stream that only a peer can have begun.
 
 Source: Google's API design guide, "Errors"; Gemini API reference, "GenerateContentResponse".
 """

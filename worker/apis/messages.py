@@ -1,7 +1,7 @@
-"""Anthropic's messages: pings, or a block of thinking. Deciding; wire format, section 6.
+"""Anthropic's messages: pings, or a block of thinking. Wire format, section 6.
 
 Pings may come before the upstream's own stream, which then passes untouched. A block of thinking
-needs a message around it, so the two streams are merged into one (`merge_messages`).
+needs a message around it, so the two streams are merged into one (`messages_merge`).
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""Continues our own message with the upstream's; Anthropic's API. Deciding; wire format, 6.2.
+"""Continues our own message with the upstream's; Anthropic's API. Wire format, 6.2.
 
 Three edits: its `message_start` is left out, the indices of its blocks are one higher, and the
 counts of the event that was left out are carried over into `message_delta`.

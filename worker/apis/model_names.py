@@ -1,4 +1,4 @@
-"""Body of a request -> the model that it names, and whether it wants a stream. Deciding; no I/O.
+"""Body of a request -> the model that it names, and whether it wants a stream.
 
 Only two members of the body are looked at (a third by those that wait); the rest is never built as
 Python objects and goes upstream byte for byte.

@@ -1,4 +1,4 @@
-"""Finds our own lines in a text, whatever a client has put around them. Deciding; wire format, 10.
+"""Finds our own lines in a text, whatever a client has put around them. Wire format, 10.
 
 Clients show what came as reasoning in their own ways, and store that: in tags, as quotes, in
 fences, with a prefix to each line, or just so. A line of ours begins with a marker, at the

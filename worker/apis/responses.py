@@ -1,8 +1,8 @@
-"""OpenAI's Responses: lifecycle events, and an item of reasoning. Deciding; wire format, section 7.
+"""OpenAI's Responses: lifecycle events, and an item of reasoning. Wire format, section 7.
 
 Every client builds its picture of the answer from the first event, which therefore holds a complete
 response object. From then on the stream is ours: the upstream's is merged into it
-(`merge_responses`).
+(`responses_merge`).
 """
 
 import itertools

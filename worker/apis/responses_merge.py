@@ -1,4 +1,4 @@
-"""Continues our own response with the upstream's; Responses API. Deciding; wire format, 7.2.
+"""Continues our own response with the upstream's; Responses API. Wire format, 7.2.
 
 llama-server leaves out what the official clients need to put a stream together (numbers of events,
 of items, of parts): it is added here. The client sees one response, with the id that it was told

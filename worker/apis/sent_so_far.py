@@ -1,4 +1,4 @@
-"""What a client has heard of a stream that we have to end: read from its frames. Deciding.
+"""What a client has heard of a stream that we have to end: read from its frames.
 
 Whoever ends a stream in good order has to know what is open in it. Nothing is noted while the
 stream runs: its first and its last frames say enough, and are read when they are needed.

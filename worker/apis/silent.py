@@ -1,4 +1,4 @@
-"""What peers' own APIs have in common: nothing is said but how a stream ends. Deciding.
+"""What peers' own APIs have in common: nothing is said but how a stream ends.
 
 Nobody waits for a peer to load, so there is nothing to tell; and none of their streams has a frame
 that says nothing. Gemini's are server-sent events, but google-genai takes any line that is not

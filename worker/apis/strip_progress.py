@@ -1,4 +1,4 @@
-"""Takes our own words out of what clients send back. Deciding; wire format, section 10.
+"""Takes our own words out of what clients send back. Wire format, section 10.
 
 Most clients store what they were shown and send it with the next turn. In tool loops the model
 would read it, and the prompt cache would miss: what it is sent has to be what it would have been

@@ -1,4 +1,4 @@
-"""Wakes many tasks, a few at a time. Doing.
+"""Wakes many tasks, a few at a time.
 
 trio runs all that is runnable before it looks at sockets again. If thousands who waited for one
 model were woken in one turn of the loop, everybody else would wait until the last of them has done

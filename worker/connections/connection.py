@@ -1,4 +1,4 @@
-"""Looks after all connections of the relay door, a few times a second. Doing.
+"""Looks after all connections of the relay door, a few times a second.
 
 One task for all deadlines: it ends what waits for too long, and notices clients that left while
 their answer is not ready. Neither costs a request anything.

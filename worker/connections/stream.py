@@ -1,10 +1,10 @@
-"""One TCP (or unix) connection, as thin as it goes. Doing.
+"""One TCP (or unix) connection, as thin as it goes.
 
 A write tries first and waits only when the kernel says so; a read waits first. Each read is a
 point at which other tasks get their turn, so a fast peer keeps nobody waiting.
 
-A wait has no deadline of its own: `sentry` looks at all connections a few times a second and ends
-those that wait for too long by shutting them down, which wakes the waiting task with an end of
+A wait has no deadline of its own: `connection` looks at all connections a few times a second and
+ends those that wait for too long by shutting them down, which wakes the waiting task with an end of
 file. That costs nothing per request, while a cancel scope around every wait costs about half as
 much as the wait itself.
 """

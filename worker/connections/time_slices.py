@@ -1,4 +1,4 @@
-"""Work that takes long, so that nobody has to wait for it. Doing.
+"""Work that takes long, so that nobody has to wait for it.
 
 The loop goes round: whoever can go on does so once in each round, and then it looks who else can.
 One connection that works for a millisecond delays nobody; a hundred of them would. So work that

@@ -1,4 +1,4 @@
-"""One connection with TLS over a `Wire`, for one reader and one writer. Doing."""
+"""One connection with TLS over a `Wire`, for one reader and one writer."""
 
 import contextlib
 import ssl

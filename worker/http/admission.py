@@ -1,8 +1,8 @@
 """May this request act at all? Decided before anything of its body is read or started.
 
-`front` asks as soon as the route is known, in one place for all there is: both doors, WebSockets,
-and the streams of HTTP/2, whose heads come there as HTTP/1.1. What is not listed is closed. The
-rules, in this order:
+`server.http1` asks as soon as the route is known, in one place for all there is: both doors,
+WebSockets, and the streams of HTTP/2, whose heads come there as HTTP/1.1. What is not listed is
+closed. The rules, in this order:
 
 1. *The host is ours.* DNS rebinding: a page of evil.example has its name lead to 127.0.0.1, and
    from then on is of the same origin as this server. Its browser sends no ``Origin`` with a GET

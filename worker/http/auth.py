@@ -1,4 +1,4 @@
-"""Which key a client shows, and whether it is one of the configuration. Deciding.
+"""Which key a client shows, and whether it is one of the configuration.
 
 Source of the rules: llama-swap, whose clients are to work unchanged. The key of a client is looked
 for as the password of `Authorization: Basic`, then as `Authorization: Bearer`, then in `x-api-key`

@@ -1,4 +1,4 @@
-"""How many bytes of bodies a worker keeps in memory, all requests together. Deciding.
+"""How many bytes of bodies a worker keeps in memory, all requests together.
 
 Each body has a limit of its own; many at once would be more memory than there is. What counts is
 what has come, not what was promised: a client that promises much and sends nothing takes no room

@@ -1,4 +1,4 @@
-"""How slowly the body of a request may come. Deciding; no I/O.
+"""How slowly the body of a request may come.
 
 A limit for the time between two reads alone lets a client send a byte now and then, for ever.
 """

@@ -1,4 +1,4 @@
-"""Chunked bodies of requests -> plain bytes. Deciding; no I/O. Strict, as smuggling demands."""
+"""Chunked bodies of requests -> plain bytes. Strict, as smuggling demands."""
 
 import re
 from typing import Final

@@ -1,4 +1,4 @@
-"""Which pages may ask, and what their browsers want to hear about it. Deciding; no I/O.
+"""Which pages may ask, and what their browsers want to hear about it.
 
 Without a word in the configuration those of this machine may, as with other local model servers:
 pages that it serves, and programs that are pages inside. ``cors`` lists others, or lets in those

@@ -1,4 +1,4 @@
-"""Header fields that the configuration removes or sets. Deciding; no I/O.
+"""Header fields that the configuration removes or sets.
 
 What frames a message, or concerns one connection only, is out of reach: two readers who see
 another end of a request are a hole (RFC 9112, section 11.2).

@@ -1,4 +1,4 @@
-"""Body of a form -> the model that it names, and whether it wants a stream. Deciding; no I/O.
+"""Body of a form -> the model that it names, and whether it wants a stream.
 
 Forms hold files of any size, so one of several parts is read as it goes by and nothing of it is
 kept but the two fields that matter here. It goes upstream byte for byte, apart from the name.

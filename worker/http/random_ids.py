@@ -1,4 +1,4 @@
-"""Randomness for ids, bought in bulk. Doing."""
+"""Randomness for ids, bought in bulk."""
 
 import os
 from typing import Final

@@ -1,4 +1,4 @@
-"""Head of a request -> what this worker has to know of it. Deciding; no I/O.
+"""Head of a request -> what this worker has to know of it.
 
 llhttp (through httptools) is strict about what smuggling needs: Content-Length beside
 Transfer-Encoding, several lengths, folded lines, bare CR or LF and NUL are errors of its own.

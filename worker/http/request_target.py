@@ -1,4 +1,4 @@
-"""Where a request goes: its target, and the host that it names. Deciding; no I/O.
+"""Where a request goes: its target, and the host that it names.
 
 Both doors read them here, so that no two of them can understand one request differently. What
 RFC 9112 (section 3.2) and RFC 3986 (section 3.2.2) do not know is refused.

@@ -1,4 +1,4 @@
-"""Path of a request -> which door answers it, and in which form. Deciding; no I/O."""
+"""Path of a request -> which door answers it, and in which form."""
 
 import re
 from collections.abc import Mapping

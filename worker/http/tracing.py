@@ -1,4 +1,4 @@
-"""What ties one request together across programs: its id and its trace. Deciding; no I/O.
+"""What ties one request together across programs: its id and its trace.
 
 Source: Trace Context (W3C Recommendation), sections 3.2 and 3.3. Nothing is exported from here:
 the ids go upstream, to the client and into the log and the account of the request.

@@ -1,4 +1,4 @@
-"""A connection of HTTP/2: its streams are served as connections of their own. Doing.
+"""A connection of HTTP/2: its streams are served as connections of their own.
 
 A request is written as HTTP/1.1 into one end of a socket pair whose other end is served like any
 client's connection. So all rules of HTTP/1.1 hold, there is one relay only, and a stream that goes

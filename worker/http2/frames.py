@@ -1,4 +1,4 @@
-"""Frames of HTTP/2 in a stream of bytes: where they end, and what they cost. Deciding; no I/O.
+"""Frames of HTTP/2 in a stream of bytes: where they end, and what they cost.
 
 The HTTP/2 library takes every frame that is legal, as many as there are. What they cost is counted
 here, before it sees them: frames that do no work are paid from a budget, which grows slowly by

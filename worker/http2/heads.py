@@ -1,4 +1,4 @@
-"""Heads: HTTP/2 -> HTTP/1.1 and back. Deciding; no I/O.
+"""Heads: HTTP/2 -> HTTP/1.1 and back.
 
 A request is written so that it can only be read in one way, and then all rules of HTTP/1.1 are
 applied to it: what is refused here is what could be taken for the end of a line, of a field or of

@@ -1,11 +1,11 @@
-r"""Changes single members of a JSON text and leaves all other bytes as they are. Deciding.
+r"""Changes single members of a JSON text and leaves all other bytes as they are.
 
 Order, blanks, the spelling of numbers (12345678901234567890, 1.0) and of texts (\u00e9) are the
 client's: a body that is parsed and written anew would be another one.
 
 Rule 1: no edit needed, the same object back.
-Rule 2: what is edited was read as a JSON object before (`naming.read_body`), and names one model
-(`check_one_model`). Anything else is refused, never mangled.
+Rule 2: what is edited was read as a JSON object before (`model_names.read_body`), and names one
+model (`check_one_model`). Anything else is refused, never mangled.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Bodies that are too long to be read in one go. Deciding; steps as in `json_spans`.
+"""Bodies that are too long to be read in one go. Steps as in `spans`.
 
 A parser written in C takes a tenth of a second for 64 MiB, and whoever builds objects of 20
 million brackets takes seconds and gigabytes. What matters of a body is in its short members: so

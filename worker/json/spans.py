@@ -1,4 +1,4 @@
-"""Where the values of a JSON text are, without reading them. Deciding.
+"""Where the values of a JSON text are, without reading them.
 
 A body may have 64 MiB, and a parser written in C keeps everybody waiting until it has read all of
 it. So these are generators: each step looks at a bounded piece and yields; whoever may take all the

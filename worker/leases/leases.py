@@ -1,4 +1,4 @@
-"""The leases of one worker, its requests in flight, and those that wait. Deciding; no I/O.
+"""The leases of one worker, its requests in flight, and those that wait.
 
 Rule 1: the warm path is a look into a dictionary and a counter; it says nothing to anybody.
 Rule 2: a request counts as in flight from the moment at which its `Granted` is read, not from its

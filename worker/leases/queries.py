@@ -1,4 +1,4 @@
-"""Questions to the supervisor that are answered later, by their number. Doing."""
+"""Questions to the supervisor that are answered later, by their number."""
 
 from collections.abc import Callable
 from typing import TypeVar

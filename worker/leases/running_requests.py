@@ -1,4 +1,4 @@
-"""The requests that run in this worker, by their ids, and those that ended lately. Deciding."""
+"""The requests that run in this worker, by their ids, and those that ended lately."""
 
 from collections import OrderedDict
 from collections.abc import Callable

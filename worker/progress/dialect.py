@@ -1,8 +1,8 @@
-"""What a waiting client is told, in the words of its API. Deciding.
+"""What a waiting client is told, in the words of its API.
 
-`waiting` decides when something is said; a `Voice` makes the bytes, a file for each API. One voice
-speaks to one client, from the first word to the last: it numbers events, and knows what it has
-begun.
+`status_stream` decides when something is said; a `Voice` makes the bytes, a file for each API. One
+voice speaks to one client, from the first word to the last: it numbers events, and knows what it
+has begun.
 """
 
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ class Numbers(NamedTuple):
     """What a program may be told of a load.
 
     Attributes:
-        phase: As in `waiting.Stage`.
+        phase: As in `model_view.Stage`.
         percent: Share of the whole start that is done, or None.
         elapsed_s: Since the request came.
         queue_position: Models that get their turn earlier, or None when it is not queued.

@@ -1,4 +1,4 @@
-"""How all models stand, as far as this worker has heard. Deciding; no I/O.
+"""How all models stand, as far as this worker has heard.
 
 A snapshot gives the start, events the rest. Whoever waits for a model is woken when what may be
 said about it changes.

@@ -1,4 +1,4 @@
-"""The mode in which a waiting client is told of progress. Deciding; wire format, section 1."""
+"""The mode in which a waiting client is told of progress. Wire format, section 1."""
 
 from typing import Final, Literal, TypeAlias
 

@@ -1,4 +1,4 @@
-"""Tells a client that asked for it how far its prompt is read. Deciding.
+"""Tells a client that asked for it how far its prompt is read.
 
 Rule 1: nothing here waits or reads a clock. The caller passes the time and sends what it gets.
 Rule 2: one object per request; the numbers of another one cannot get into it.
@@ -7,7 +7,7 @@ Rule 3: nothing is said from the first token on. If anything was said, the last 
 Three styles: `event` is a named event with CRLF, for clients that know it (strict ones break at
 it); `chunk` an empty chunk with ``prompt_progress``; `comment` a comment.
 
-The chunks of llama-server itself are taken out in all three (see `chunk_filters`), in `chunk` as
+The chunks of llama-server itself are taken out in all three (see `chunk_filter`), in `chunk` as
 well: each of them says ``"role":"assistant"``, and helpers of clients put the roles of all chunks
 together, ``assistantassistant``.
 """

@@ -1,6 +1,6 @@
-"""When a client is told something while its model is on its way. Deciding; wire format, 2 and 3.
+"""When a client is told something while its model is on its way. Wire format, 2 and 3.
 
-What a frame looks like is the business of the `voice`.
+What a frame looks like is the business of the `dialect`.
 
 Rule 1: nothing here waits or reads a clock. The caller passes the time and sends what it gets.
 Rule 2: one object per request; a client that joins late starts with the current state.

@@ -1,4 +1,4 @@
-"""What answering a request takes, whatever it is for; and what pages ask of it. Doing."""
+"""What answering a request takes, whatever it is for; and what pages ask of it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""One model request, and the ways to answer its client. Doing; the bytes are made elsewhere."""
+"""One model request, and the ways to answer its client. The bytes are made elsewhere."""
 
 import math
 import os

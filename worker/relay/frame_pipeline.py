@@ -1,4 +1,4 @@
-"""The frames of one stream on their way from the upstream to the client. Deciding.
+"""The frames of one stream on their way from the upstream to the client.
 
 In order: a copy is read for the account; what the upstream tells of the prompt is told on, in the
 client's way; chunks that only we have asked for are taken out. Without any wish of that kind the

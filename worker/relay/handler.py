@@ -1,4 +1,4 @@
-"""One model request from its body to its last byte: name, lease, relay, errors. Doing."""
+"""One model request from its body to its last byte: name, lease, relay, errors."""
 
 import logging
 import math

@@ -1,4 +1,4 @@
-"""What a request wants: the call that is to be answered. Doing, for the sake of ids and times."""
+"""What a request wants: the call that is to be answered."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""Tells all who wait for a model how far it is. Doing; `waiting` and `prefill` decide.
+"""Tells all who wait for a model how far it is. `status_stream` and `prefill` decide.
 
 One task speaks to all of them: a client that waits costs nothing until it is to hear something, and
 then only that. Those that wait sleep until they have their model.

@@ -1,4 +1,4 @@
-"""Request up, answer down, as it comes. Doing.
+"""Request up, answer down, as it comes.
 
 One task reads from the upstream and writes to the client: nothing is buffered beyond one read (and
 the frame that is not complete yet, and a short answer whose numbers go before it).

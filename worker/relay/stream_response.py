@@ -1,4 +1,4 @@
-"""A stream of events on its way down, frame by frame, to its good or bad end. Doing."""
+"""A stream of events on its way down, frame by frame, to its good or bad end."""
 
 import math
 

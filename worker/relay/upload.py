@@ -1,4 +1,4 @@
-"""Bodies of requests on their way: from the client, to an upstream. Doing.
+"""Bodies of requests on their way: from the client, to an upstream.
 
 Most bodies are read whole before anything is done with them. A form may hold files of any size, so
 only its beginning is kept, until it has named its model. If it does so after its files, they are

@@ -1,4 +1,4 @@
-"""A request goes up; the head of its answer, and then its bytes, come down. Doing.
+"""A request goes up; the head of its answer, and then its bytes, come down.
 
 One read at a time: a client that is slow slows the upstream down.
 """
@@ -27,7 +27,7 @@ from .exchange import Call
 # Bodies up to this size are sent together with the head: copying is cheaper than a system call.
 _JOINED_BYTES = 64 * 1024
 
-# Seconds in which more may come before small pieces are read; see `relay_stream`.
+# Seconds in which more may come before small pieces are read; see `stream_response`.
 _BATCH_S = 0.002
 
 # After the grant nothing is said about the model any more; a stream that was begun has its

@@ -1,4 +1,4 @@
-"""Waits: for a model, with its client told meanwhile; or for some time. Doing."""
+"""Waits: for a model, with its client told meanwhile; or for some time."""
 
 from functools import partial
 

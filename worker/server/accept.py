@@ -1,4 +1,4 @@
-"""Takes connections from the listening socket that all workers share. Doing."""
+"""Takes connections from the listening socket that all workers share."""
 
 import errno
 import logging

@@ -1,4 +1,4 @@
-"""How many connections this worker has, and whether it is its turn to take another. Deciding.
+"""How many connections this worker has, and whether it is its turn to take another.
 
 All workers accept from one socket. Whoever calls first has the connection, and that is not chance:
 a worker that was active a moment ago is awake. So each shows the others its count, and leaves a

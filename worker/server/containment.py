@@ -1,4 +1,4 @@
-"""The edge of one connection: whatever happens on it ends at most itself. Doing.
+"""The edge of one connection: whatever happens on it ends at most itself.
 
 The one place in this package where any exception is caught. It is a bug, in this program or in a
 library, that somebody's bytes have found; streams of others are worth more than a clean end.

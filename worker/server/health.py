@@ -1,4 +1,4 @@
-"""The answer to ``/health``, given at the door: it comes while all else waits. Deciding."""
+"""The answer to ``/health``, given at the door: it comes while all else waits."""
 
 from typing import Final
 

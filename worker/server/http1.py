@@ -1,4 +1,4 @@
-"""One client connection: reads requests and chooses the door for each. Doing.
+"""One client connection: reads requests and chooses the door for each.
 
 The *relay door* takes POST on the model routes, straight from here. The *page door* takes
 everything else; its answer ends the connection. A connection that begins as HTTP/2 is taken apart:

@@ -1,4 +1,4 @@
-"""The page door: Hypercorn answers one request, which is complete. Doing.
+"""The page door: Hypercorn answers one request, which is complete.
 
 `hypercorn.trio.tcp_server.TCPServer` is half-internal. This is the only file that touches it, the
 version range in pyproject.toml is narrow, and a test fails when its shape moves.

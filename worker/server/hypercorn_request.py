@@ -1,4 +1,4 @@
-"""One request as the page door's server gets it. Deciding; no I/O.
+"""One request as the page door's server gets it.
 
 The server gets exactly one request, complete and in one form: no protocol to change to, no second
 request behind it, no body that is still on its way. Each of these has led it astray: a change to

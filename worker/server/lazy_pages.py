@@ -1,4 +1,4 @@
-"""The page door for those who come to it: a third of what a worker would import. Doing.
+"""The page door for those who come to it: a third of what a worker would import.
 
 Most workers serve models and answer for their health, and never show a page. What pages need
 (Quart, Hypercorn) takes half a second of a processor to import, and 16 MB: it is paid by the

@@ -1,6 +1,6 @@
 """What needs no model: the list of models, health, what runs, what has run, the end of a request.
 
-Doing, in little steps. Nothing here starts a model or waits for one.
+All in little steps. Nothing here starts a model or waits for one.
 """
 
 import os

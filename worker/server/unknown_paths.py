@@ -1,4 +1,4 @@
-"""What somebody is told who asks where nothing is, or by another method. Deciding.
+"""What somebody is told who asks where nothing is, or by another method.
 
 The path is a stranger's: it is cut and cleaned before anything is done with it, and compared with
 a fixed number of others.

@@ -1,4 +1,4 @@
-"""Amazon's event stream, in which Bedrock streams its answers: bytes <-> messages. Deciding.
+"""Amazon's event stream, in which Bedrock streams its answers: bytes <-> messages.
 
 What goes to the client goes byte for byte; this reads a copy. Whatever the bytes are, nothing is
 raised: a message that cannot be read is *damage*. From there on nobody knows where a message
@@ -132,7 +132,7 @@ class MessageReader:
 
 
 class MessageSplitter:
-    """Cuts a stream between messages, as `sse.FrameSplitter` does between frames.
+    """Cuts a stream between messages, as `sse_frames.FrameSplitter` does between frames.
 
     After damage everything is passed as it comes: it is the client's to judge.
 

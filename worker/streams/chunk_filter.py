@@ -1,4 +1,4 @@
-"""Takes chunks out of a stream that nobody but us has asked for. Deciding.
+"""Takes chunks out of a stream that nobody but us has asked for.
 
 Everything else passes byte for byte. A chunk is taken out only as the whole frame that it is, and
 only if there is nothing in it besides what was asked for: no text, no reasoning, no call of a tool,

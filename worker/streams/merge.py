@@ -1,8 +1,8 @@
-"""Frames of an upstream, one by one, for a stream that we have begun ourselves. Deciding.
+"""Frames of an upstream, one by one, for a stream that we have begun ourselves.
 
 Only streams that were begun early, and whose API wants one stream of one piece, come through here;
-all others pass `sse.FrameSplitter`, which never looks into them. The output does not depend on
-where the input was cut.
+all others pass `sse_frames.FrameSplitter`, which never looks into them. The output does not depend
+on where the input was cut.
 """
 
 import re

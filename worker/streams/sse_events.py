@@ -1,4 +1,4 @@
-"""Reads the events out of a stream, for whoever has to know what is said. Deciding.
+"""Reads the events out of a stream, for whoever has to know what is said.
 
 What goes to the client goes byte for byte; this reads a copy, or one whole frame that is to be
 changed. The rules are those of the standard (WHATWG HTML, section 9.2.6, "Interpreting an event

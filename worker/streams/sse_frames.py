@@ -1,4 +1,4 @@
-"""Server-sent events as bytes: where a frame ends, and whether the answer is whole. Deciding."""
+"""Server-sent events as bytes: where a frame ends, and whether the answer is whole."""
 
 import re
 from collections import deque

@@ -1,4 +1,4 @@
-"""How many requests may wait for one upstream's first word. Deciding, but for the waiting itself.
+"""How many requests may wait for one upstream's first word.
 
 Thousands may have waited for a model that is ready now. If all were sent to it at once, most would
 only change the queue: its backlog would overflow (then the kernel lets a connection in a

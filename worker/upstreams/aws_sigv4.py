@@ -1,4 +1,4 @@
-"""Amazon's Signature, version 4: a request -> the header fields that sign it. Deciding.
+"""Amazon's Signature, version 4: a request -> the header fields that sign it.
 
 Source: AWS General Reference, "Create a signed AWS API request".
 """

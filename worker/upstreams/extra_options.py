@@ -1,4 +1,4 @@
-"""What an upstream is asked for in a client's name, that the client did not ask for. Deciding.
+"""What an upstream is asked for in a client's name, that the client did not ask for.
 
 It goes by what the upstream is configured or probed to be and by the API that is spoken, never by
 the name of a model: strict servers answer a member that they do not know with 400.

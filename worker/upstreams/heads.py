@@ -1,4 +1,4 @@
-"""Header fields on their way up and down. Deciding; no I/O.
+"""Header fields on their way up and down.
 
 Heads are put together as bytes, line by line as they came; nothing is decoded or re-ordered.
 """

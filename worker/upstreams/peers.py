@@ -1,4 +1,4 @@
-"""A request for a peer: where it goes, and what its head says. Deciding.
+"""A request for a peer: where it goes, and what its head says.
 
 Clients speak the peer's own API, so the body passes as it is; only the way to it differs from kind
 to kind. Sources: llama-swap, whose peers get their key in two fields; the API references of OpenAI,

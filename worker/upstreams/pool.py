@@ -1,4 +1,4 @@
-"""Connections to upstreams, kept alive. Doing."""
+"""Connections to upstreams, kept alive."""
 
 import functools
 import socket

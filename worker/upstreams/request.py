@@ -1,4 +1,4 @@
-"""What a request asks of its upstream, besides what its client has written. Deciding."""
+"""What a request asks of its upstream, besides what its client has written."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Whether a failed request is sent to its upstream once more, and after how long. Deciding.
+"""Whether a failed request is sent to its upstream once more, and after how long.
 
 Asked only while nothing of an answer has gone to the client: what it is told is the last answer,
 untouched. A 500 is never tried again: it says that the request itself was too much.

@@ -1,4 +1,4 @@
-"""Asks an upstream for a WebSocket. Doing."""
+"""Asks an upstream for a WebSocket."""
 
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress

@@ -1,4 +1,4 @@
-"""Frames of WebSockets, and their ends: when one is closed, and why. Deciding; no I/O.
+"""Frames of WebSockets, and their ends: when one is closed, and why.
 
 Frames are read and written by wsproto, without extensions.
 

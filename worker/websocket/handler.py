@@ -1,4 +1,4 @@
-"""Answers requests for a WebSocket: those of the Responses API, and those that name a model. Doing.
+"""Answers requests for a WebSocket: those of the Responses API, and those that name a model.
 
 Of the former we are an end: the first message says which model it is for. The latter are passed on
 as they are, like the bytes that follow.

@@ -1,4 +1,4 @@
-"""Requests that open a WebSocket: who may send one, and how it goes on upstream. Deciding; no I/O.
+"""Requests that open a WebSocket: who may send one, and how it goes on upstream.
 
 No extension is offered or accepted for a WebSocket of ours: whoever passes messages on byte for
 byte wants them as they are.

@@ -1,4 +1,4 @@
-"""A WebSocket of a model, which is kept for it as long as that is open. Doing."""
+"""A WebSocket of a model, which is kept for it as long as that is open."""
 
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager

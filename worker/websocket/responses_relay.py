@@ -1,4 +1,4 @@
-"""Relays a WebSocket of the Responses API, message by message. Doing.
+"""Relays a WebSocket of the Responses API, message by message.
 
 One read at a time per direction: a side that is slow slows the other one down, and nothing is
 buffered beyond one read and one message.

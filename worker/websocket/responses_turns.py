@@ -1,4 +1,4 @@
-"""The turns of a WebSocket of the Responses API: from ``response.create`` to the end. Deciding.
+"""The turns of a WebSocket of the Responses API: from ``response.create`` to the end.
 
 Each turn has an account of its own, as a request has that comes by itself. Only the messages that
 begin one are changed, and these in the model's name only.

@@ -1,4 +1,4 @@
-"""Relays a WebSocket whose messages are nobody's business: mere bytes, both ways. Doing.
+"""Relays a WebSocket whose messages are nobody's business: mere bytes, both ways.
 
 One read at a time per direction: a side that is slow slows the other one down.
 """

@@ -1,4 +1,4 @@
-"""Progress bars as values: which there are, and what each says. Decides; does no I/O."""
+"""Progress bars as values: which there are, and what each says."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

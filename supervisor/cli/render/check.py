@@ -1,4 +1,4 @@
-"""What `arriero check` shows of a configuration: tables, lines, and JSON. Deciding only."""
+"""What `arriero check` shows of a configuration: tables, lines, and JSON."""
 
 from collections.abc import Iterable
 from typing import Final

@@ -1,4 +1,4 @@
-"""Who gets at the models through a configuration that was perhaps not meant so. Deciding only."""
+"""Who gets at the models through a configuration that was perhaps not meant so."""
 
 from ...text.addresses import is_loopback
 from ..values import Config

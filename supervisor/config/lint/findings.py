@@ -1,4 +1,4 @@
-"""Collects what is found in a configuration that can be used, with its place. Deciding only."""
+"""Collects what is found in a configuration that can be used, with its place."""
 
 from typing import TypeAlias
 

@@ -1,4 +1,4 @@
-"""What is surely not meant in a configuration that can be used. Deciding only.
+"""What is surely not meant in a configuration that can be used.
 
 The reader of the configuration finds what is wrong in itself. Here it is held against the machine
 (is there such a program, such a file?), its models against each other, and what a command says

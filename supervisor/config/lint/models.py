@@ -1,4 +1,4 @@
-"""What is surely not meant in one model: a command that cannot work as it is. Deciding only."""
+"""What is surely not meant in one model: a command that cannot work as it is."""
 
 import os
 import re

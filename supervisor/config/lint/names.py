@@ -1,4 +1,4 @@
-"""What is surely not meant in names: hidden ones, and those that nobody uses. Deciding only."""
+"""What is surely not meant in names: hidden ones, and those that nobody uses."""
 
 import re
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""What a configuration is held against: the files and programs of this machine. Doing."""
+"""What a configuration is held against: the files and programs of this machine."""
 
 import shutil
 from functools import cache

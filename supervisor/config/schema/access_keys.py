@@ -1,4 +1,4 @@
-"""The keys that say whom arriero answers: hosts, pages, the world. Deciding only."""
+"""The keys that say whom arriero answers: hosts, pages, the world."""
 
 import re
 from ipaddress import IPv6Address, ip_address

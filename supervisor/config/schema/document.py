@@ -1,4 +1,4 @@
-"""The configuration as a JSON schema, for editors; and all its keys. Deciding only.
+"""The configuration as a JSON schema, for editors; and all its keys.
 
 Both come from the definitions by which a configuration is read.
 """

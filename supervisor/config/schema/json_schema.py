@@ -1,4 +1,4 @@
-r"""Pieces of a JSON schema, as editors use them. Deciding only.
+r"""Pieces of a JSON schema, as editors use them.
 
 A schema cannot know what a macro stands for, so every text with ``${`` in it will do. It is at
 least as generous as the loader, which reads more than it recommends (``" INFO "`` for ``info``).

@@ -1,4 +1,4 @@
-"""Macros: ``${name}`` in the values of a configuration. Deciding only.
+"""Macros: ``${name}`` in the values of a configuration.
 
 The rules are llama-swap's, whose files are to work unchanged: macros are walked from the last to
 the first, so one may use those that were declared before it, and a model's macro that takes the

@@ -1,4 +1,4 @@
-"""The keys that say what models cost. Deciding only."""
+"""The keys that say what models cost."""
 
 import math
 import re

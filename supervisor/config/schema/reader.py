@@ -1,4 +1,4 @@
-"""Reads typed values out of a tree, collecting every mistake with its place. Deciding only.
+"""Reads typed values out of a tree, collecting every mistake with its place.
 
 A `Key` is the definition of one key: what it is called, what it takes, what it means when it is
 left out, and what acts on it. A `Kind` is what a key takes: in words, as a JSON schema, and how it

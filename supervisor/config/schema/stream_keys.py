@@ -1,4 +1,4 @@
-"""The keys that say how requests are passed on: limits, header fields, trailers. Deciding only."""
+"""The keys that say how requests are passed on: limits, header fields, trailers."""
 
 import re
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""What the keys of a configuration take: texts, numbers, lists, mappings. Deciding only.
+"""What the keys of a configuration take: texts, numbers, lists, mappings.
 
 Each `Kind` reads a value, says in words what it takes, and says so as a JSON schema.
 """

@@ -1,4 +1,4 @@
-r"""Hides the braces of ``${name}`` from a YAML parser. Deciding only.
+r"""Hides the braces of ``${name}`` from a YAML parser.
 
 ``${name}`` is to be text wherever it stands, also in ``[${a}, ${b}]``, where YAML takes a brace for
 the beginning of a mapping. So the parser gets another character in the place of each brace, and

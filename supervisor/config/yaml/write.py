@@ -1,4 +1,4 @@
-"""Values -> YAML text that `yamltree` reads as the same values. Deciding only."""
+"""Values -> YAML text that `tree` reads as the same values."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The events of a turn as a voice: what a waiting client is told, and the answer. Deciding.
+"""The events of a turn as a voice: what a waiting client is told, and the answer.
 
 All of an answer goes through here, also one whose client never had to wait: see `TurnVoice.merge`.
 """
@@ -44,7 +44,7 @@ class TurnVoice(Voice):
 
     Args:
         events: What is told.
-        marker: What the lines of `waiting` begin with; people do not need it here.
+        marker: What the lines of `status_stream` begin with; people do not need it here.
 
     Attributes:
         merge: As in `Voice`; never None.

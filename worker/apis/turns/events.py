@@ -1,4 +1,4 @@
-"""A chat stream told as the events of a turn. Deciding.
+"""A chat stream told as the events of a turn.
 
 Every event is one line, ``data: {"event": kind, "data": {...}}``; the kind is in the data, not in
 the name of the event. A turn is told in this order::

@@ -1,4 +1,4 @@
-"""Which requests want the events of a turn, and the query that is a chat in other words. Deciding.
+"""Which requests want the events of a turn, and the query that is a chat in other words.
 
 A chat request asks with a header field, ``X-Stream-Format: turn-events``. A query (``POST
 /v1/streaming_query``) wants them always; it becomes a chat request of one or two messages. There is

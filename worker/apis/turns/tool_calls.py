@@ -1,4 +1,4 @@
-"""The calls of tools in a chat stream, put together from their pieces. Deciding.
+"""The calls of tools in a chat stream, put together from their pieces.
 
 A call comes as its name and then its arguments, JSON in pieces of text. Servers number the calls
 of an answer in `index`; some of them give every call the same number, or none, and only the `id`
