@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arriero.worker.errors import BadRequest, RelayError, TooLarge
-from arriero.worker.http.chunked import MOST_CHUNKS, ChunkedBody
+from arriero.worker.http.chunked import MOST_CHUNKS, ChunkedBody, chunk
 from tests.worker.growth import assert_linear
 
 LIMIT = 1000
@@ -134,3 +134,7 @@ def test_a_body_may_not_be_hardly_anything_but_extensions() -> None:
         read_all(b"1;%b\r\nx\r\n" % (b"e" * 4000) * 5)
     with pytest.raises(BadRequest, match="hardly anything but extensions"):
         read_all(b"1;%b\r\nx\r\n" % (b"e" * 40) * 1000)
+
+
+def test_a_chunk_has_its_size_in_hexadecimal() -> None:
+    assert chunk(b"x" * 26) == b"1a\r\n" + b"x" * 26 + b"\r\n"

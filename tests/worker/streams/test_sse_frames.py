@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arriero.worker.errors import LoadFailed
-from arriero.worker.http.chunked import chunk
 from arriero.worker.http.routes import Form
 from arriero.worker.streams.aws_event_stream import event_message, exception_message
 from arriero.worker.streams.sse_frames import (
@@ -203,10 +202,6 @@ def test_an_error_frame_is_alone_and_followed_by_the_end_marker() -> None:
         b'"type":"model_load_error","param":null,"code":"model_load_failed"}}\n\n'
         b"data: [DONE]\n\n"
     )
-
-
-def test_a_chunk_has_its_size_in_hexadecimal() -> None:
-    assert chunk(b"x" * 26) == b"1a\r\n" + b"x" * 26 + b"\r\n"
 
 
 @pytest.mark.parametrize("form", [Form.MESSAGES, Form.RESPONSES])

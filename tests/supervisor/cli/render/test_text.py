@@ -47,7 +47,6 @@ from arriero.supervisor.cli.render.text import (
     unloaded_line,
     workers_table,
 )
-from arriero.supervisor.text.printable import clean
 
 LOADING = Progress(
     model="b",
@@ -148,20 +147,6 @@ def test_a_duration_has_at_most_two_units(seconds: float, text: str) -> None:
 )
 def test_a_share_is_never_shown_as_complete(fraction: float, text: str) -> None:
     assert percent(fraction) == text
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("plain é 漢", "plain é 漢"),
-        ("\x1b[1;31mred\x1b[0m", "red"),
-        ("\x1b]0;title\x07", r"\x1b]0;title\x07"),
-        ("a\rb", r"a\x0db"),
-        ("evil\u202egpj", r"evil\x202egpj"),
-    ],
-)
-def test_text_of_others_cannot_steer_the_terminal(text: str, shown: str) -> None:
-    assert clean(text) == shown
 
 
 def test_what_is_not_known_is_left_out() -> None:
