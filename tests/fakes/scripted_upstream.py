@@ -19,6 +19,7 @@ of its JSON body, both such as ``status=418`` or ``chunks=3,delay=0.1``:
     hang=mute  answer neither this request nor any other one from now on, not even /health
     hang=spin  the same, but use all the processor time there is
     die=N      SIGKILL this process after N chunks of this answer
+    say=N      write N lines to the log first
     echo       answer as ``/echo`` does, whatever the path
 
 With ``--stamp FILE`` it appends a line ``<event> <time.time_ns()>`` to FILE when something
@@ -361,6 +362,8 @@ class Upstream:
         if self.key and path != "/health" and not self.is_shown_key(request):
             error = {"message": "Invalid API Key", "type": "authentication_error", "code": 401}
             return self.send_json(request, sock, 401, {"error": error})
+        for number in range(int(script.get("say", 0))):
+            print(f"line {number} of a log that is kept", file=sys.stderr)
         time.sleep(float(script.get("sleep", 0)))
         if "hold" in script:
             wait_for(script["hold"])

@@ -139,6 +139,7 @@ def chat(
     chunks: int = 5,
     delay_s: float = 0.0,
     sleep_s: float = 0.0,
+    say: int = 0,
     gate: Path | None = None,
     hold: Path | None = None,
     mode: str | None = None,
@@ -152,6 +153,7 @@ def chat(
         chunks: Words of the answer.
         delay_s: Before each of them, in a stream.
         sleep_s: Before the head of the answer.
+        say: Lines that the model writes to its log.
         gate: A file without which the answer does not go on: a stream before its last word, an
             object in its middle.
         hold: A file without which it does not begin.
@@ -159,7 +161,7 @@ def chat(
         stream: Or an object.
         late: It comes when the fault has begun.
     """
-    script = f"chunks={chunks},delay={delay_s},sleep={sleep_s}"
+    script = f"chunks={chunks},delay={delay_s},sleep={sleep_s},say={say}"
     script += f",gate={gate}" * (gate is not None) + f",hold={hold}" * (hold is not None)
     body = {"model": model, "messages": [], "stream": stream, "script": script}
     return Client(

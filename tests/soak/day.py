@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 import trio
 
+from tests.faults.clients import chat
 from tests.faults.leftovers import descriptors, left_over
 from tests.faults.rig import NotSo, Rig, first_port, footprint, scripted, zombies
 
@@ -42,6 +43,11 @@ CLIENTS = 10  # who are there all day, each with one activity at a time
 
 # Share of the day after which the counting begins: pools, caches and the heap have filled.
 WARM_UP = 0.3
+
+# From this length on, in seconds, the logs of models are full from the beginning: else they would
+# still fill when the counting begins. So many lines of each are kept.
+LONG_DAY_S = 600.0
+LOG_LINES = 10_000
 
 # Seconds between two of these, on the average.
 KILL_EVERY_S = 12.0
@@ -117,6 +123,9 @@ async def live_through(seconds: float, folder: Path, seed: int) -> Findings:
     try:
         rig.start()
         await rig.up()
+        if seconds >= LONG_DAY_S:
+            for model in MODELS:
+                await chat(model, stream=False, say=LOG_LINES).run(rig.port)
         before = await trio.to_thread.run_sync(descriptors, rig)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_count, day, seconds, samples)
