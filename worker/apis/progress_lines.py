@@ -73,8 +73,8 @@ class Effort:
     __slots__ = ("markers", "tags")
 
     def __init__(self) -> None:
-        self.tags = 3_000
-        self.markers = 4_000
+        self.tags = 2_000
+        self.markers = 2_500
 
 
 def without_lines(
