@@ -97,12 +97,13 @@ class Footprint:
     Attributes:
         fds: Open descriptors.
         threads: Of it.
-        pss_kib: Memory, what is shared with others divided among them.
+        own_kib: Memory that is in no file. What processes share counts for nobody: it would grow
+            for those that stay when others end, on the whole machine.
     """
 
     fds: int
     threads: int
-    pss_kib: int
+    own_kib: int
 
 
 def footprint(pid: int) -> Footprint:
@@ -112,12 +113,12 @@ def footprint(pid: int) -> Footprint:
         OSError: It is gone.
     """
     folder = Path("/proc") / str(pid)
-    rollup = (folder / "smaps_rollup").read_text()
-    (pss,) = (line.split()[1] for line in rollup.splitlines() if line.startswith("Pss:"))
+    status = (folder / "status").read_text()
+    (own,) = (line.split()[1] for line in status.splitlines() if line.startswith("RssAnon:"))
     return Footprint(
         fds=len(os.listdir(folder / "fd")),
         threads=len(os.listdir(folder / "task")),
-        pss_kib=int(pss),
+        own_kib=int(own),
     )
 
 

@@ -222,7 +222,7 @@ def _figures(rig: Rig) -> dict[tuple[str, str], float]:
         measured = footprint(pid)
         found[who, "descriptors"] = measured.fds
         found[who, "threads"] = measured.threads
-        found[who, "memory, KiB"] = measured.pss_kib
+        found[who, "memory, KiB"] = measured.own_kib
         found[who, "sockets"] = sockets(pid)
         found[who, "zombies"] = zombies(pid)
     found["all", "temporary files"] = sum(1 for _ in (rig.folder / "tmp").rglob("*"))
