@@ -27,15 +27,11 @@ demo: $(VENV)/.demo ## fetch two real models, let them take turns, then stay up 
 	@$(BIN)/python tests/real/demo.py $(ARGS)
 
 test: $(READY) ## all tests, with a real llama-server (70 MB are fetched once)
-	@$(BIN)/python tests/real/parts.py llama-server
-	@$(BIN)/python tests/judges/node_client.py
-	@$(BIN)/python -m pytest -q -n 4 --no-loadscope-reorder $(ARGS)
+	$(call run_tests,$(BIN))
 
 test-newest: ## the same with the newest versions that pyproject.toml allows, in build/newest
 	$(call install,build/newest,'--upgrade --upgrade-strategy eager -e .[dev,demo] setuptools')
-	@build/newest/bin/python tests/real/parts.py llama-server
-	@build/newest/bin/python tests/judges/node_client.py
-	@build/newest/bin/python -m pytest -q -n 4 --no-loadscope-reorder $(ARGS)
+	$(call run_tests,build/newest/bin)
 
 lock: ## choose the newest versions that pyproject.toml allows, and lock them in requirements/
 	$(call install,build/uv,uv)
@@ -89,6 +85,13 @@ stalls: $(READY) ## measure how long a client's bytes can keep all others waitin
 clean: ## remove .venv and all that was built; the cache of real parts stays
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# $(call run_tests,FOLDER): with the Python in that folder.
+define run_tests
+	@$(1)/python tests/real/parts.py llama-server
+	@$(1)/python tests/judges/node_client.py
+	@$(1)/python -m pytest -q -n 4 --no-loadscope-reorder $(ARGS)
+endef
 
 # mypy does not run setuptools' import hook; these links show it the mapping of pyproject.toml.
 build/types/arriero/__init__.py:
