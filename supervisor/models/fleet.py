@@ -22,6 +22,7 @@ from arriero.protocol.values import ErrorInfo, Progress
 from ..config.diff import launch_identity
 from ..config.load import Config, Launch, ModelConfig
 from ..errors import PortError, SpawnError
+from ..host.http_get import Access, Response
 from ..host.shortage import what_is_scarce, why
 from ..llamacpp.api_key import LEAST_SECRET, holding
 from ..llamacpp.api_key_file import read_key_file
@@ -45,7 +46,7 @@ from ..scheduling.dispatcher import Conductor
 from ..scheduling.events import CameUp, Ended, NotReady, Progressed, Spawned
 from ..text.redact import HIDDEN
 from .exit_reason import load_failed, why_it_failed
-from .health import Access, Answer, Outcome, wait_until_healthy, wait_until_listening
+from .health import Outcome, wait_until_healthy, wait_until_listening
 from .liveness_watch import PulseWatch
 from .not_ready_reason import place_shown, why_not_ready
 from .output_log import Logbook
@@ -398,7 +399,7 @@ class _Start:
 
     async def _wait_until_ready(self, launch: Launch) -> None:
         """Return when it answers at its endpoint; its own report only makes us ask at once."""
-        answer: Answer | None = None
+        answer: Response | None = None
         async with trio.open_nursery() as nursery:
             with trio.CancelScope() as unhurried:
 
@@ -414,7 +415,7 @@ class _Start:
         if self._kind is None and answer is not None:
             self._kind = await kind_of_server(launch.base_url, answer, self.access)
 
-    async def _ask(self, launch: Launch, since: float) -> Answer | None:
+    async def _ask(self, launch: Launch, since: float) -> Response | None:
         """Return the first good answer; None if nothing is asked, once its endpoint accepts."""
         url = launch.health_url or launch.base_url
         shown = place_shown(launch.endpoint)

@@ -11,10 +11,11 @@ from urllib.parse import urlsplit
 import trio
 
 from ..config.load import Launch, ModelConfig
+from ..host.http_get import PLAIN, Access
 from ..scheduling.dispatcher import Conductor
 from ..scheduling.events import Hung, Stalled
 from ..scheduling.refusals import hung
-from .health import PLAIN, Access, probe
+from .health import probe
 from .liveness import Pulse
 from .process_activity import read_effort
 

@@ -8,7 +8,8 @@ early, and is no proof: it may listen elsewhere.
 from typing import Final
 from urllib.parse import urlsplit
 
-from .health import Answer, Failure, Outcome
+from ..host.http_get import Response
+from .health import Failure, Outcome
 
 # How much is shown of an address or a path: both are from the configuration.
 _SHOWN: Final = 80
@@ -37,7 +38,7 @@ def why_not_ready(outcome: Outcome | None, url: str, shown: str, *, says_ready: 
         return (
             f"{despite}it accepts connections at {shown} and does not answer {path}; {_MORE_TIME}"
         )
-    if isinstance(outcome.said, Answer):
+    if isinstance(outcome.said, Response):
         return despite + _of_answer(outcome.said.status, outcome, path)
     if outcome.said == "unreachable":
         would_do = (

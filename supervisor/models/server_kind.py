@@ -17,8 +17,9 @@ import trio
 
 from arriero.protocol.records import UpstreamKind
 
+from ..host.http_get import PLAIN, Access, Response
 from ..llamacpp.command import server_options
-from .health import PLAIN, Access, Answer, probe
+from .health import probe
 
 # Seconds for the one question that is asked of a server that is ready but has not said what it is.
 ASK_LIMIT_S: Final = 1.0
@@ -47,7 +48,7 @@ def kind_of_command(command: Sequence[str]) -> UpstreamKind | None:
     return None
 
 
-async def kind_of_server(endpoint: str, health: Answer, access: Access = PLAIN) -> UpstreamKind:
+async def kind_of_server(endpoint: str, health: Response, access: Access = PLAIN) -> UpstreamKind:
     """Return what answers at `endpoint`; asks it at most once, and not for long.
 
     Args:
@@ -55,7 +56,7 @@ async def kind_of_server(endpoint: str, health: Answer, access: Access = PLAIN) 
         health: What it answered when it was asked whether it is ready.
         access: How it is reached.
     """
-    if health.server == _LLAMA_SERVER:
+    if health.headers.get("server") == _LLAMA_SERVER:
         return "llama-server"
     with trio.move_on_after(ASK_LIMIT_S):
         answer = await probe(f"{endpoint}/version", with_body=True, access=access)

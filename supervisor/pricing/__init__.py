@@ -2,7 +2,7 @@
 
 Lowest first:
 
-    http_get    Fetch one file over HTTP(S) with h11.
+    fetch       One file, through redirects.
     price_list  models.dev price list -> prices.
     by_pattern  Prices by glob; which price applies to a model.
     feed        Keeps the downloaded list fresh.

@@ -18,10 +18,11 @@ import trio
 from arriero.protocol.flood_log import FloodLog
 
 from ..host.atomic_file import read_file, replace_file
+from ..host.http_get import GetFailed
 from ..host.shortage import why
 from ..text.redact import masked_text
 from .by_pattern import PriceSource
-from .http_get import FetchFailed, fetch
+from .fetch import FetchFailed, fetch
 from .price_list import MAX_LIST_BYTES, BadPriceList, PriceList, read_price_list
 
 log = logging.getLogger(__name__)
@@ -122,7 +123,7 @@ class PriceFeed:
         self._tried_at = trio.current_time()
         try:
             data, listed = await _fetched(url)
-        except (FetchFailed, BadPriceList) as exc:
+        except (GetFailed, BadPriceList) as exc:
             if not self._is_failing:  # the next ones are no news
                 self._is_failing = True
                 uses = "none" if self._listed is None else "the last one"

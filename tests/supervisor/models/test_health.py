@@ -9,11 +9,11 @@ import trio
 from trio.testing import MockClock, memory_stream_pair
 
 from arriero.supervisor.errors import SupervisorError
+from arriero.supervisor.host.http_get import Access, Response
 from arriero.supervisor.models import health
 from arriero.supervisor.models.health import (
     MOST_BODY_BYTES,
-    Access,
-    Answer,
+    Failure,
     Outcome,
     pause_s,
     probe,
@@ -78,7 +78,7 @@ async def test_a_probe_gives_the_status_or_none(answer: bytes, status: int | Non
     assert (None if found is None else found.status) == status
 
 
-async def probed(answer: bytes, *, with_body: bool = False) -> Answer | None:
+async def probed(answer: bytes, *, with_body: bool = False) -> Response | None:
     """Probe a server that answers so."""
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
@@ -101,7 +101,8 @@ async def probed(answer: bytes, *, with_body: bool = False) -> Answer | None:
 async def test_a_probe_tells_the_server(field: bytes, server: str) -> None:
     found = await probed(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n" + field + b"\r\n")
 
-    assert found == Answer(200, server)
+    assert found is not None
+    assert (found.status, found.headers.get("server", "")) == (200, server)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +143,7 @@ async def test_no_more_of_a_body_is_read_than_anybody_needs() -> None:
             found = await probe(f"http://127.0.0.1:{port}/", with_body=True)
             nursery.cancel_scope.cancel()
 
-    assert found == Answer(200, "", b"x" * MOST_BODY_BYTES)
+    assert found == Response(200, {}, b"x" * MOST_BODY_BYTES, is_cut=True)
 
 
 async def test_a_probe_where_nobody_listens_gives_none() -> None:
@@ -318,8 +319,32 @@ async def test_other_redirects_are_not_followed_and_noted(
 
     outcome = noted[0]
     assert outcome is not None
-    assert isinstance(outcome.said, Answer)
+    assert isinstance(outcome.said, Response)
     assert (outcome.said.status, outcome.not_followed, asked) == (302, not_followed, questions)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [(b"", "hung up"), (b"HTTP/1.1 20", "hung up"), (b"SSH-2.0\r\n\r\n", "not http")],
+)
+async def test_missing_response_is_noted_with_its_kind(answer: bytes, said: Failure) -> None:
+    noted: list[Outcome | None] = []
+
+    def note(outcome: Outcome | None) -> None:
+        noted.append(outcome)
+        nursery.cancel_scope.cancel()
+
+    async def close(stream: trio.abc.Stream) -> None:
+        async with stream:
+            await answering(answer)(stream)
+
+    with trio.fail_after(PATIENCE_S):
+        async with trio.open_nursery() as nursery:
+            port = await nursery.start(serve, close)
+            url = f"http://127.0.0.1:{port}/"
+            await wait_until_healthy(url, started_at=trio.current_time(), note=note)
+
+    assert noted[0] == Outcome(said)
 
 
 async def test_a_key_is_not_shown_on_another_port() -> None:

@@ -1,6 +1,7 @@
 import pytest
 
-from arriero.supervisor.models.health import Answer, Outcome
+from arriero.supervisor.host.http_get import Response
+from arriero.supervisor.models.health import Outcome
 from arriero.supervisor.models.not_ready_reason import place_shown, why_not_ready
 
 URL = "http://127.0.0.1:9001/health?key=s3cret"
@@ -16,17 +17,20 @@ URL = "http://127.0.0.1:9001/health?key=s3cret"
         (Outcome("unreachable"), "nobody listens at http://127.0.0.1:9001 (proxy); raise health"),
         (Outcome("hung up"), "it closes the connection without an answer when it is asked for"),
         (Outcome("not http"), "what it answers is not HTTP when it is asked for /health at"),
-        (Outcome(Answer(404)), "it answered 404 at /health: set checkEndpoint to a path"),
-        (Outcome(Answer(401)), "it answered 401 at /health: set apiKey to the key that it wants"),
-        (Outcome(Answer(403)), "it answered 403 at /health: set apiKey"),
-        (Outcome(Answer(302)), "it answered 302 at /health: set checkEndpoint"),
+        (Outcome(Response(404)), "it answered 404 at /health: set checkEndpoint to a path"),
+        (Outcome(Response(401)), "it answered 401 at /health: set apiKey to the key that it wants"),
+        (Outcome(Response(403)), "it answered 403 at /health: set apiKey"),
+        (Outcome(Response(302)), "it answered 302 at /health: set checkEndpoint"),
         (
-            Outcome(Answer(302, location="https://example.org/"), "elsewhere"),
+            Outcome(Response(302, {"location": "https://example.org/"}), "elsewhere"),
             "it answered 302 at /health, which leads to another host and is not followed: set",
         ),
-        (Outcome(Answer(302), "too often"), "it answered 302 at /health, and led from one address"),
-        (Outcome(Answer(503)), "it answered 503 at /health, so it still loads; raise health"),
-        (Outcome(Answer(500)), "it answered 500 at /health: its log may say why; or set check"),
+        (
+            Outcome(Response(302), "too often"),
+            "it answered 302 at /health, and led from one address",
+        ),
+        (Outcome(Response(503)), "it answered 503 at /health, so it still loads; raise health"),
+        (Outcome(Response(500)), "it answered 500 at /health: its log may say why; or set check"),
     ],
 )
 def test_it_says_what_is_missing_and_what_would_do(outcome: Outcome | None, told: str) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arriero.protocol.records import UpstreamKind
-from arriero.supervisor.models.health import Answer
+from arriero.supervisor.host.http_get import Response
 from arriero.supervisor.models.server_kind import ASK_LIMIT_S, kind_of_command, kind_of_server
 
 
@@ -40,7 +40,10 @@ def test_any_command_has_a_kind_or_none(command: list[str]) -> None:
 
 
 async def test_llama_server_says_so_and_is_not_asked_again() -> None:
-    assert await kind_of_server("http://127.0.0.1:1", Answer(200, "llama.cpp")) == "llama-server"
+    assert (
+        await kind_of_server("http://127.0.0.1:1", Response(200, {"server": "llama.cpp"}))
+        == "llama-server"
+    )
 
 
 Handler = Callable[[trio.abc.Stream], Awaitable[None]]
@@ -51,7 +54,9 @@ async def kind_at(handler: Handler) -> UpstreamKind:
     async with trio.open_nursery() as nursery:
         listeners = await nursery.start(partial(trio.serve_tcp, handler, 0, host="127.0.0.1"))
         port = listeners[0].socket.getsockname()[1]
-        kind = await kind_of_server(f"http://127.0.0.1:{port}", Answer(200, "uvicorn"))
+        kind = await kind_of_server(
+            f"http://127.0.0.1:{port}", Response(200, {"server": "uvicorn"})
+        )
         nursery.cancel_scope.cancel()
     return kind
 
@@ -90,4 +95,4 @@ async def test_a_server_that_does_not_answer_is_not_waited_for_long() -> None:
 
 
 async def test_a_server_that_has_gone_is_unknown() -> None:
-    assert await kind_of_server("http://127.0.0.1:1", Answer(200)) == "unknown"
+    assert await kind_of_server("http://127.0.0.1:1", Response(200)) == "unknown"

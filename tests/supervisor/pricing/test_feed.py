@@ -15,7 +15,7 @@ from arriero.supervisor.pricing import feed as prices_fetch
 from arriero.supervisor.pricing.by_pattern import PriceSource
 from arriero.supervisor.pricing.feed import FILE_NAME, PriceFeed
 from arriero.supervisor.pricing.price_list import MAX_LIST_BYTES
-from tests.supervisor.pricing.file_server import HANGS, answer, file_server
+from tests.supervisor.host.file_server import HANGS, answer, file_server
 
 # Time from one attempt to the next, in seconds.
 SOON_S = 0.01

@@ -1,0 +1,231 @@
+"""One GET over HTTP/1.1 with h11: TCP, TLS or a unix socket.
+
+Every failure is a `GetFailed` with a one-line reason that is fit for the log: it never quotes the
+URL or a header, which may hold a key. Deadlines are the caller's (`trio.fail_after`): only the
+caller knows what else belongs to the attempt. So are redirects: how far one may lead differs.
+"""
+
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import urlsplit
+
+import h11
+import trio
+
+_RECEIVE_BYTES: Final = 64 * 1024
+_MAX_HEAD_BYTES: Final = 64 * 1024
+
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+
+
+class GetFailed(Exception):
+    """There is no response; the message says why."""
+
+
+class BadUrl(GetFailed):
+    """The URL cannot be asked for."""
+
+
+class Unreachable(GetFailed):
+    """No connection could be made."""
+
+
+class HungUp(GetFailed):
+    """The connection broke, or was closed before the response."""
+
+
+class NotHttp(GetFailed):
+    """The response is not HTTP/1.x, or only half of it came."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How a server is reached, beyond what a URL says.
+
+    Attributes:
+        key: Sent as bearer token; empty for none.
+        socket: Path of the unix socket on which it listens; None: the URL's host and port.
+    """
+
+    key: str = field(default="", repr=False)
+    socket: str | None = None
+
+
+PLAIN: Final = Access()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One GET, as `request_to` makes it.
+
+    Attributes:
+        host, port: Of the URL.
+        target: Path and query, as sent.
+        authority: Value of ``Host``.
+        tls: None for http.
+        headers: Sent besides ``Host``, ``Connection`` and ``Authorization``.
+        access: See there.
+        happy_eyeballs_delay_s: Seconds after which the next address of the host is tried as well.
+    """
+
+    host: str
+    port: int
+    target: str
+    authority: str
+    tls: ssl.SSLContext | None
+    headers: Mapping[str, str]
+    access: Access
+    happy_eyeballs_delay_s: float = 0.25  # as RFC 8305
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """The response to one GET.
+
+    Attributes:
+        status: HTTP status.
+        headers: Names in lower case; of several with one name, the last.
+        body: As much of it as was wanted.
+        is_cut: There was more of the body.
+    """
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    is_cut: bool = False
+
+    @property
+    def is_success(self) -> bool:
+        """The status is one of 200 to 299."""
+        return 200 <= self.status < 300
+
+    @property
+    def redirect(self) -> str:
+        """The ``Location`` of a redirect, as it was sent; empty if this is none."""
+        return self.headers.get("location", "") if self.status in _REDIRECTS else ""
+
+
+def request_to(url: str, headers: Mapping[str, str], access: Access = PLAIN) -> Request:
+    """Return the GET of `url` (http or https).
+
+    Raises:
+        BadUrl: It is none.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as exc:
+        raise BadUrl("this is no URL") from exc
+    if parts.scheme not in {"http", "https"} or not host or not parts.netloc.isascii():
+        raise BadUrl("this is no URL of http or https")
+    tls = ssl.create_default_context() if parts.scheme == "https" else None
+    return Request(
+        host=host,
+        port=port or (443 if tls else 80),
+        target=(parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
+        authority=parts.netloc.rpartition("@")[2],
+        tls=tls,
+        headers=headers,
+        access=access,
+    )
+
+
+async def get(request: Request, max_body_bytes: int) -> Response:
+    """Send `request` and return the response; certificates are checked.
+
+    Args:
+        request: From `request_to`.
+        max_body_bytes: No more of the body is read; with 0 none of it is waited for.
+
+    Raises:
+        GetFailed: There is no response, or half of one.
+    """
+    head = _head(request)
+    stream = await connect(request)
+    try:
+        if request.tls is not None:
+            stream = trio.SSLStream(
+                stream, request.tls, server_hostname=request.host, https_compatible=True
+            )
+        return await _exchange(stream, head, max_body_bytes)
+    except trio.BrokenResourceError as exc:
+        raise HungUp(f"the connection broke: {_why(exc.__cause__ or exc)}") from exc
+    finally:
+        await trio.aclose_forcefully(stream)
+
+
+async def connect(request: Request) -> trio.abc.Stream:
+    """Return a connection to where `request` is to be sent, without TLS.
+
+    Raises:
+        Unreachable: There is none.
+    """
+    try:
+        if request.access.socket is not None:
+            return await trio.open_unix_socket(request.access.socket)
+        return await trio.open_tcp_stream(
+            request.host, request.port, happy_eyeballs_delay=request.happy_eyeballs_delay_s
+        )
+    # A name that cannot be looked up is a UnicodeError; without a thread for that, a RuntimeError.
+    except (OSError, UnicodeError, RuntimeError) as exc:
+        raise Unreachable(f"there is no connection: {_why(exc)}") from exc
+
+
+def _head(request: Request) -> h11.Request:
+    key = request.access.key
+    headers = {
+        "Host": request.authority,
+        "Connection": "close",
+        **request.headers,
+        **({"Authorization": f"Bearer {key}"} if key else {}),
+    }
+    try:
+        return h11.Request(method="GET", target=request.target, headers=list(headers.items()))
+    except (ValueError, h11.LocalProtocolError) as exc:
+        raise BadUrl("this is no URL") from exc
+
+
+async def _exchange(stream: trio.abc.Stream, head: h11.Request, max_body_bytes: int) -> Response:
+    """Send `head` over `stream` and return the response, as `get` does.
+
+    Raises:
+        HungUp: `stream` was closed before a response.
+        NotHttp: As for `get`.
+        trio.BrokenResourceError: `stream` broke.
+    """
+    http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD_BYTES)
+    await stream.send_all((http.send(head) or b"") + (http.send(h11.EndOfMessage()) or b""))
+    response: h11.Response | None = None
+    body = bytearray()
+    while response is None or (max_body_bytes and len(body) <= max_body_bytes):
+        try:
+            event = http.next_event()
+        except h11.RemoteProtocolError as exc:
+            raise NotHttp(f"this is not HTTP, or half of it: {_why(exc)}") from exc
+        if event is h11.NEED_DATA:
+            data = bytes(await stream.receive_some(_RECEIVE_BYTES))
+            if not data and response is None:
+                raise HungUp("the connection was closed before an answer")
+            http.receive_data(data)
+        elif isinstance(event, h11.Response):
+            response = event
+        elif isinstance(event, h11.Data):
+            body += event.data
+        elif isinstance(event, h11.EndOfMessage):
+            break
+    assert response is not None
+    return Response(
+        status=response.status_code,
+        headers={
+            name.decode("latin-1"): value.decode("latin-1") for name, value in response.headers
+        },
+        body=bytes(body[:max_body_bytes]),
+        is_cut=len(body) > max_body_bytes,
+    )
+
+
+def _why(exc: BaseException) -> str:
+    """Return one line, without what quotes the request."""
+    return " ".join(str(exc).split())[:200] or type(exc).__name__

@@ -1,0 +1,105 @@
+"""One GET: a response, or a failure of one kind."""
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+from trio.testing import memory_stream_pair
+
+from arriero.supervisor.host.http_get import (
+    BadUrl,
+    GetFailed,
+    HungUp,
+    NotHttp,
+    Response,
+    Unreachable,
+    _exchange,
+    _head,
+    get,
+    request_to,
+)
+from tests.supervisor.host.file_server import answer, file_server
+
+MAX = 1000
+FULL = b"x" * MAX
+
+
+@pytest.mark.parametrize(
+    ("raw", "max_bytes", "body", "is_cut"),
+    [
+        (answer(FULL), MAX, FULL, False),
+        (answer(FULL + b"x"), MAX, FULL, True),
+        (b"HTTP/1.0 200 OK\r\n\r\n" + FULL + b"x", MAX, FULL, True),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", 0, b"", False),
+    ],
+)
+async def test_body_is_cut_at_the_limit(
+    raw: bytes, max_bytes: int, body: bytes, is_cut: bool
+) -> None:
+    async with file_server(raw) as server:
+        response = await get(request_to(server.url, {}), max_bytes)
+
+    assert (response.body, response.is_cut) == (body, is_cut)
+
+
+@pytest.mark.parametrize(
+    ("raw", "kind"),
+    [
+        (b"", HungUp),
+        (b"HTTP/1.1 20", HungUp),
+        (b"HTTP/1.1 100 Continue\r\n\r\n", HungUp),
+        (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", NotHttp),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000, NotHttp),
+        (answer(b"half")[:-1], NotHttp),
+    ],
+)
+async def test_broken_response_has_its_kind(raw: bytes, kind: type[GetFailed]) -> None:
+    async with file_server(raw) as server:
+        with pytest.raises(kind):
+            await get(request_to(server.url, {}), MAX)
+
+
+async def test_name_without_address_is_unreachable() -> None:
+    with pytest.raises(Unreachable):
+        await get(request_to("http://a..b/", {}), MAX)
+
+
+@pytest.mark.parametrize("url", ["", "//h/", "ftp://h/", "http://", "http://[", "http://h:0x/"])
+def test_other_urls_are_refused(url: str) -> None:
+    with pytest.raises(BadUrl, match="this is no URL"):
+        request_to(url, {})
+
+
+@pytest.mark.parametrize("path", ["/\xff", "/a b"])
+async def test_path_that_http_cannot_carry_is_refused(path: str) -> None:
+    with pytest.raises(BadUrl, match="this is no URL"):
+        await get(request_to(f"http://127.0.0.1:1{path}", {}), MAX)
+
+
+def test_only_redirects_redirect() -> None:
+    assert Response(302, {"location": "/a"}).redirect == "/a"
+    assert Response(201, {"location": "/a"}).redirect == ""
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [b"HTTP/1.1 ", b"200", b" OK", b"\r\n", b"\r\n\r\n", b"Content-Length: 3", b": ",
+             b"Transfer-Encoding: chunked", b"3\r\nabc\r\n", b"0\r\n\r\n", b"100 Continue"]
+        )
+        | st.binary(max_size=8),
+        max_size=12,
+    )
+)  # fmt: skip
+def test_any_bytes_are_a_response_or_a_failure(pieces: list[bytes]) -> None:
+    async def ask() -> None:
+        ours, theirs = memory_stream_pair()
+        await theirs.send_all(b"".join(pieces))
+        await theirs.send_eof()
+        try:
+            found = await _exchange(ours, _head(request_to("http://h/", {})), MAX)
+        except GetFailed:
+            return
+        assert len(found.body) <= MAX
+
+    trio.run(ask)
