@@ -4,20 +4,14 @@ Whatever a path, a name or an option is: the text that is written here gives it 
 read (`text.command_line`, `config.schema.macros`, `config.yaml.tree`).
 """
 
-import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import yaml
-
 from ..config.schema.model_keys import is_name
+from ..config.yaml.write import Lines, write_yaml
 from ..text.command_line import join_command
 from ..text.printable import clean
-
-# What YAML reads in a block as it stands; U+2028 and U+0085 are line ends for it, others errors.
-_PLAIN: Final = re.compile(r"[ -~\xa0-\u1fff\u2030-\ud7ff\n]*")
 
 # Longest comment line. What is quoted in one comes from a file, and may be of any length.
 _WIDTH: Final = 400
@@ -78,59 +72,38 @@ def document(
         macros: Name -> lines of commands, or a number.
         preload: Models that are loaded at the start.
     """
-    lines = list(_comments(remarks))
+    sections: list[dict[str, object]] = []
     if settings:
-        lines += ["", *(f"{_scalar(key)}: {_scalar(text)}" for key, text in settings.items())]
+        sections.append(dict(settings))
     if macros:
-        lines += ["", "macros:"]
-        for name, value in macros.items():
-            shown = str(value) if isinstance(value, int) else _command(value, "  ")
-            lines.append(f"  {_scalar(name)}: {shown}")
+        sections.append({"macros": {name: _macro(value) for name, value in macros.items()}})
     if preload:
-        lines += ["", "hooks:", "  on_startup:", "    preload:"]
-        lines += [f"      - {_scalar(escaped(model))}" for model in preload]
-    lines += ["", "models:"]
-    for entry in entries:
-        lines += _entry(entry)
-    return "\n".join(lines).lstrip("\n") + "\n"
+        sections.append({"hooks": {"on_startup": {"preload": [*map(escaped, preload)]}}})
+    models = "models:\n" + "".join(map(_entry, entries))
+    blocks = ["".join(_comments(remarks)), *map(write_yaml, sections), models]
+    return "\n".join(filter(None, blocks))
 
 
-def _entry(entry: Entry) -> Iterable[str]:
-    yield from _comments(entry.remarks, "  ")
-    yield f"  {_scalar(entry.model)}:"
-    for key, text in (("name", entry.name), ("description", entry.description)):
-        if text:
-            yield f"    {key}: {_scalar(escaped(text))}"
-    yield f"    cmd: {_command(entry.command, '    ')}"
-    for key, listed in (("aliases", entry.aliases), ("env", entry.env)):
-        if listed:
-            yield f"    {key}:"
-            yield from (f"      - {_scalar(escaped(item))}" for item in listed)
-    if entry.unload_timeout_s:
-        yield f"    unloadTimeout: {entry.unload_timeout_s}"
-    yield ""
+def _macro(value: Sequence[str] | int) -> object:
+    return value if isinstance(value, int) else Lines("\n".join(value))
+
+
+def _entry(entry: Entry) -> str:
+    keys: dict[str, object] = {
+        "name": escaped(entry.name),
+        "description": escaped(entry.description),
+        "cmd": Lines("\n".join(entry.command)),
+        "aliases": [*map(escaped, entry.aliases)],
+        "env": [*map(escaped, entry.env)],
+        "unloadTimeout": entry.unload_timeout_s,
+    }
+    written = {key: value for key, value in keys.items() if value}
+    model = write_yaml({"models": {entry.model: written}}).removeprefix("models:\n")
+    return f"{''.join(_comments(entry.remarks, '  '))}{model}\n"
 
 
 def _comments(remarks: Iterable[str], indent: str = "") -> Iterable[str]:
     for remark in remarks:
         line = " ".join(clean(remark).splitlines())  # YAML knows more ends of lines than \n
         shown = line[:_WIDTH].encode(errors="backslashreplace").decode()
-        yield f"{indent}# {shown}".rstrip()
-
-
-def _command(lines: Sequence[str], indent: str) -> str:
-    text = "\n".join(lines)
-    if not _PLAIN.fullmatch(text):
-        return _quoted(text)
-    return "|-\n" + "\n".join(f"{indent}  {line}" for line in text.split("\n"))
-
-
-def _scalar(text: str) -> str:
-    """Return `text` in the plainest form that YAML reads as this very text."""
-    shown: str = yaml.safe_dump(text, allow_unicode=True, width=math.inf)
-    return shown.removesuffix("\n").removesuffix("\n...")
-
-
-def _quoted(text: str) -> str:
-    shown: str = yaml.safe_dump(text, allow_unicode=True, width=math.inf, default_style='"')
-    return shown.removesuffix("\n")
+        yield f"{indent}# {shown}".rstrip() + "\n"

@@ -1,21 +1,35 @@
-"""Values -> YAML text that `tree` reads as the same values."""
+"""Values -> YAML text that `tree` reads as the same values.
 
+PyYAML writes it from events. Its representer is not used: it goes by YAML 1.1, and `tree` does not.
+"""
+
+import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from decimal import Decimal
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Final
+
+import yaml
+from yaml.emitter import Emitter, ScalarAnalysis
 
 from .tree import typed
 
-# A text without quotes: nothing in it, before or after it means anything to YAML.
+# A text that may stand without quotes: it begins like no number, date or macro.
 _BARE: Final = re.compile(r"[A-Za-z/_](?:[!-~ ]*[!-~])?")
-_MEANS_SOMETHING: Final = re.compile(r": | #|:$")
 
-# A key that is longer stands after a question mark. YAML takes 1,024 characters for a short one.
-_SHORT_KEY: Final = 1000
+# Line ends for YAML besides \n: a block of lines would lose which it was.
+_OTHER_BREAKS: Final = re.compile("[\x85\u2028\u2029]")
 
 # Digits of a number that is still read as one.
 _MAX_DIGITS: Final = 64
+
+_ENDLESS: Final = 2**31 - 1  # characters of a line
+
+
+class Lines(str):
+    """A text that is written as a block of lines, where YAML can."""
+
+    __slots__ = ()
 
 
 def write_yaml(members: Mapping[str, object]) -> str:
@@ -25,68 +39,65 @@ def write_yaml(members: Mapping[str, object]) -> str:
         members: Texts without halves of characters, numbers that JSON has, truth values and None;
             lists and mappings with texts for keys hold more of them.
     """
-    return "".join(f"{line}\n" for line in _mapping(members))
+    stream = io.StringIO()
+    emitter = _Emitter(stream)
+    emitter.emit(yaml.StreamStartEvent())
+    emitter.emit(yaml.DocumentStartEvent(explicit=False))
+    for event in _events(members):
+        emitter.emit(event)
+    emitter.emit(yaml.DocumentEndEvent(explicit=False))
+    emitter.emit(yaml.StreamEndEvent())
+    return stream.getvalue()
 
 
-def _mapping(members: Mapping[str, object]) -> Iterator[str]:
-    for name, value in members.items():
-        key = _text(name)
-        if len(key) > _SHORT_KEY:
-            yield f"? {key}"
-            key = ""
-        yield from _member(f"{key}:", value)
+class _Emitter(Emitter):
+    def __init__(self, stream: io.StringIO) -> None:
+        super().__init__(stream, width=_ENDLESS, allow_unicode=True)
+        # Keys and most values repeat: halves the time of 2,000 models.
+        self._analyzed = lru_cache(1024)(super().analyze_scalar)
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        """Indent lists in mappings, too."""
+        super().increase_indent(flow, indentless=False)
+
+    def analyze_scalar(self, scalar: str) -> ScalarAnalysis:
+        return self._analyzed(scalar)
 
 
-def _list(items: Sequence[object]) -> Iterator[str]:
-    for item in items:
-        yield from _member("-", item)
-
-
-def _member(before: str, value: object) -> Iterator[str]:
+def _events(value: object) -> Iterator[yaml.Event]:
     match value:
-        case Mapping() if value:
-            yield before
-            yield from (f"  {line}" for line in _mapping(value))
-        case list() if value:
-            yield before
-            yield from (f"  {line}" for line in _list(value))
-        case _:
-            yield f"{before} {_single(value)}"
-
-
-def _single(value: object) -> str:
-    match value:
+        case Mapping():
+            yield yaml.MappingStartEvent(None, None, implicit=True, flow_style=not value)
+            for name, member in value.items():
+                yield _text(name)
+                yield from _events(member)
+            yield yaml.MappingEndEvent()
+        case list():
+            yield yaml.SequenceStartEvent(None, None, implicit=True, flow_style=not value)
+            for item in value:
+                yield from _events(item)
+            yield yaml.SequenceEndEvent()
         case str():
-            return _text(value)
-        case bool():
-            return str(value).lower()
+            yield _text(value)
+        case _:
+            yield yaml.ScalarEvent(None, None, (True, False), _plain(value))
+
+
+def _text(text: str) -> yaml.Event:
+    is_bare = _BARE.fullmatch(text) is not None and typed(text) == text
+    style = None if text.isprintable() else '"'
+    if isinstance(text, Lines) and not _OTHER_BREAKS.search(text):
+        style = "|"
+    return yaml.ScalarEvent(None, None, (is_bare, True), text, style=style)
+
+
+def _plain(value: object) -> str:
+    match value:
         case None:
             return "null"
-        case int():
-            digits = str(value)
-            return digits if len(digits) <= _MAX_DIGITS else hex(value)
-        case float():
-            return repr(value)
-        case Decimal():
-            return str(value)
-        case list():
-            return "[]"
+        case bool():
+            return str(value).lower()
+        case int() if len(str(value)) > _MAX_DIGITS:
+            return hex(value)
         case _:
-            return "{}"
-
-
-def _text(text: str) -> str:
-    if _BARE.fullmatch(text) and not _MEANS_SOMETHING.search(text) and typed(text) == text:
-        return text
-    if text.isprintable():
-        quoted = text.replace("'", "''")
-        return f"'{quoted}'"
-    return '"' + "".join(map(_in_double_quotes, text)) + '"'
-
-
-def _in_double_quotes(char: str) -> str:
-    if char in '"\\':
-        return f"\\{char}"
-    if char == "\n":
-        return "\\n"
-    return char if char.isprintable() else f"\\U{ord(char):08x}"
+            return str(value)

@@ -1,11 +1,11 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from arriero.supervisor.config.yaml.tree import Node, parse_yaml
-from arriero.supervisor.config.yaml.write import write_yaml
+from arriero.supervisor.config.yaml.write import Lines, write_yaml
 from tests.supervisor.config.strategies import DATA
 
 
@@ -25,7 +25,8 @@ def _data(node: Node | None) -> Any:
 
 
 @given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), DATA))
-def test_what_is_written_is_read_as_it_was(members: dict[str, Any]) -> None:
+@example({"yes": ["yes", "no", "null", "~", "1e3", "0x1f", "1:30", "2024-01-01", "${x}", "a\nb\n"]})
+def test_any_tree_is_read_as_it_was(members: dict[str, Any]) -> None:
     assert repr(read(write_yaml(members))) == repr(members)  # 1 is neither 1.0 nor true
 
 
@@ -37,12 +38,18 @@ PIECES = st.sampled_from(
 )  # fmt: skip
 
 
+@pytest.mark.parametrize("kind", [str, Lines])
 @given(st.lists(PIECES).map("".join))
-def test_a_text_stays_a_text_whatever_it_looks_like(text: str) -> None:
-    assert read(write_yaml({"a": text, text: [text, {text: text}]})) == {
-        "a": text,
-        text: [text, {text: text}],
-    }
+def test_text_like_anything_else_stays_text(kind: type[str], text: str) -> None:
+    tree = {"a": kind(text), text: [kind(text), {text: kind(text)}]}
+
+    assert read(write_yaml(tree)) == tree
+
+
+def test_lines_are_a_block() -> None:
+    assert write_yaml({"a": {"b": Lines("x ${y}\n  z: 1")}}) == (
+        "a:\n  b: |-\n    x ${y}\n      z: 1\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -60,7 +67,7 @@ def test_a_text_stays_a_text_whatever_it_looks_like(text: str) -> None:
         ("1.0", "'1.0'"),
         ("true", "'true'"),
         ("", "''"),
-        ('\u00e9\n\u0085"', '"\u00e9\\n\\U00000085\\""'),
+        ('\u00e9\n\u0085"', '"\u00e9\\n\\N\\""'),
         (1e16, "1e+16"),
         (10**64, "0x" + f"{10**64:x}"),
         ([], "[]"),
@@ -69,13 +76,13 @@ def test_a_text_stays_a_text_whatever_it_looks_like(text: str) -> None:
         (False, "false"),
     ],
 )
-def test_there_are_quotes_where_they_are_needed(value: object, written: str) -> None:
+def test_quotes_stand_where_needed(value: object, written: str) -> None:
     assert write_yaml({"a": value}) == f"a: {written}\n"
     assert read(f"a: {written}\n") == {"a": value}
 
 
 def test_lists_and_mappings_are_indented() -> None:
     value = {"a": [1, [2], {"b": {}}], "n" * 1001: {"c": 3}}
-    lines = ["a:", "  - 1", "  -", "    - 2", "  -", "    b: {}", "? " + "n" * 1001, ":", "  c: 3"]
+    lines = ["a:", "  - 1", "  - - 2", "  - b: {}", "? " + "n" * 1001, ": c: 3"]
     assert write_yaml(value).splitlines() == lines
     assert read(write_yaml(value)) == value
