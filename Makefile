@@ -21,7 +21,7 @@ help: ## this list
 	@echo 'make ...'
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST)
 	@echo
-	@echo 'ARGS="..." is passed on to demo, test, bench, faults and soak; PYTHON=... chooses the Python of .venv.'
+	@echo 'ARGS="..." is passed on to demo, test, test-newest, bench, crowd, stalls, faults and soak; PYTHON=... chooses the Python of .venv.'
 
 demo: $(VENV)/.demo ## fetch two real models, let them take turns, then stay up for you (Ctrl-C ends it)
 	@$(BIN)/python tests/real/demo.py $(ARGS)
@@ -62,7 +62,7 @@ docs: $(READY) ## write what is generated: config.schema.json, docs/config-parit
 bench: $(READY) ## measure throughput and latency
 	@$(BIN)/python -m tests.bench.run $(ARGS)
 
-faults: $(READY) ## break everything in every situation (25 min); writes docs/reliability.md
+faults: $(READY) ## break everything in every situation (10 min); writes docs/reliability.md
 	@$(BIN)/python tests/real/parts.py llama-server
 	@$(BIN)/python -m tests.faults.run $(ARGS)
 
