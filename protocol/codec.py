@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import msgspec
 
-from .control import AnyReply, AnyRequest, Refusal, Reply
+from .control import AnyReply, AnyRequest, ControlReply, Refusal
 from .errors import RemoteProtocolError
 from .events import AnyEvent, topic_of
 from .lease import FromSupervisor, FromWorker
@@ -26,10 +26,10 @@ MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 _SHOWN_BYTES = 120
 
 _T = TypeVar("_T")
-_ReplyT = TypeVar("_ReplyT", bound=Reply)
+_ReplyT = TypeVar("_ReplyT", bound=ControlReply)
 
 
-class _Reader(Generic[_T]):
+class _Decoder(Generic[_T]):
     """Reads one family of messages."""
 
     def __init__(self, kind: object) -> None:
@@ -58,10 +58,10 @@ class _Reader(Generic[_T]):
 
 _encoder = msgspec.json.Encoder()
 
-read_request: _Reader[AnyRequest] = _Reader(AnyRequest)
-read_from_worker: _Reader[FromWorker] = _Reader(FromWorker)
-read_from_supervisor: _Reader[FromSupervisor] = _Reader(FromSupervisor)
-_read_event: _Reader[AnyEvent] = _Reader(AnyEvent)
+read_request: _Decoder[AnyRequest] = _Decoder(AnyRequest)
+read_from_worker: _Decoder[FromWorker] = _Decoder(FromWorker)
+read_from_supervisor: _Decoder[FromSupervisor] = _Decoder(FromSupervisor)
+_read_event: _Decoder[AnyEvent] = _Decoder(AnyEvent)
 
 
 class _Outcome(msgspec.Struct):

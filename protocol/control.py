@@ -23,21 +23,21 @@ from .values import (
 MAX_WORKERS: Final = 64
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True, tag_field="cmd"):
+class ControlRequest(msgspec.Struct, frozen=True, kw_only=True, tag_field="cmd"):
     """Base of all requests."""
 
     v: int = VERSION
 
 
-class Ping(Request, frozen=True, kw_only=True, tag="ping"):
+class PingRequest(ControlRequest, frozen=True, kw_only=True, tag="ping"):
     """Is anybody there?"""
 
 
-class Status(Request, frozen=True, kw_only=True, tag="status"):
+class StatusRequest(ControlRequest, frozen=True, kw_only=True, tag="status"):
     """What runs, who waits, who works."""
 
 
-class Swap(Request, frozen=True, kw_only=True, tag="swap"):
+class SwapRequest(ControlRequest, frozen=True, kw_only=True, tag="swap"):
     """Make `model` ready, stopping others if need be.
 
     Attributes:
@@ -49,7 +49,7 @@ class Swap(Request, frozen=True, kw_only=True, tag="swap"):
     wait: bool = True
 
 
-class Unload(Request, frozen=True, kw_only=True, tag="unload"):
+class UnloadRequest(ControlRequest, frozen=True, kw_only=True, tag="unload"):
     """Stop a model.
 
     Attributes:
@@ -61,7 +61,7 @@ class Unload(Request, frozen=True, kw_only=True, tag="unload"):
     mode: Literal["drain", "now"] = "drain"
 
 
-class Logs(Request, frozen=True, kw_only=True, tag="logs"):
+class LogsRequest(ControlRequest, frozen=True, kw_only=True, tag="logs"):
     """The last lines that the process of a model wrote.
 
     Attributes:
@@ -73,13 +73,13 @@ class Logs(Request, frozen=True, kw_only=True, tag="logs"):
     lines: int = 100
 
 
-class Explain(Request, frozen=True, kw_only=True, tag="explain"):
+class ExplainRequest(ControlRequest, frozen=True, kw_only=True, tag="explain"):
     """What would happen if `model` were asked for now?"""
 
     model: str
 
 
-class Reload(Request, frozen=True, kw_only=True, tag="reload"):
+class ReloadRequest(ControlRequest, frozen=True, kw_only=True, tag="reload"):
     """Read the configuration again, and put in force what changed.
 
     Attributes:
@@ -92,7 +92,7 @@ class Reload(Request, frozen=True, kw_only=True, tag="reload"):
     drain: bool = False
 
 
-class Cancel(Request, frozen=True, kw_only=True, tag="cancel"):
+class CancelRequest(ControlRequest, frozen=True, kw_only=True, tag="cancel"):
     """End a running request, whoever's it is.
 
     Attributes:
@@ -102,7 +102,7 @@ class Cancel(Request, frozen=True, kw_only=True, tag="cancel"):
     request_id: str
 
 
-class Activity(Request, frozen=True, kw_only=True, tag="activity"):
+class ActivityRequest(ControlRequest, frozen=True, kw_only=True, tag="activity"):
     """What became of the last requests.
 
     Attributes:
@@ -114,44 +114,44 @@ class Activity(Request, frozen=True, kw_only=True, tag="activity"):
     request_id: str | None = None
 
 
-class Workers(Request, frozen=True, kw_only=True, tag="workers"):
+class WorkersRequest(ControlRequest, frozen=True, kw_only=True, tag="workers"):
     """The worker processes."""
 
 
-class Scale(Request, frozen=True, kw_only=True, tag="scale"):
+class ScaleRequest(ControlRequest, frozen=True, kw_only=True, tag="scale"):
     """Run that many workers from now on, 1 to `MAX_WORKERS`."""
 
     workers: int
 
 
-class Shutdown(Request, frozen=True, kw_only=True, tag="shutdown"):
+class ShutdownRequest(ControlRequest, frozen=True, kw_only=True, tag="shutdown"):
     """End the supervisor in good order, like SIGTERM."""
 
 
 AnyRequest: TypeAlias = (
-    Ping
-    | Status
-    | Swap
-    | Unload
-    | Logs
-    | Explain
-    | Reload
-    | Cancel
-    | Activity
-    | Workers
-    | Scale
-    | Shutdown
+    PingRequest
+    | StatusRequest
+    | SwapRequest
+    | UnloadRequest
+    | LogsRequest
+    | ExplainRequest
+    | ReloadRequest
+    | CancelRequest
+    | ActivityRequest
+    | WorkersRequest
+    | ScaleRequest
+    | ShutdownRequest
 )
 
 
-class Reply(msgspec.Struct, frozen=True, kw_only=True):
+class ControlReply(msgspec.Struct, frozen=True, kw_only=True):
     """Base of all answers."""
 
     v: int = VERSION
     ok: bool = True
 
 
-class Pong(Reply, frozen=True, kw_only=True):
+class PingReply(ControlReply, frozen=True, kw_only=True):
     """The supervisor is there.
 
     Attributes:
@@ -167,7 +167,7 @@ class Pong(Reply, frozen=True, kw_only=True):
     uptime_s: float
 
 
-class StatusReply(Reply, frozen=True, kw_only=True):
+class StatusReply(ControlReply, frozen=True, kw_only=True):
     """The whole state; `seq` is the number of the last event that is contained in it.
 
     Attributes:
@@ -191,7 +191,7 @@ class StatusReply(Reply, frozen=True, kw_only=True):
     config: ConfigStatus
 
 
-class SwapReply(Reply, frozen=True, kw_only=True):
+class SwapReply(ControlReply, frozen=True, kw_only=True):
     """The model is ready (or, with ``wait`` false, on its way).
 
     Attributes:
@@ -204,7 +204,7 @@ class SwapReply(Reply, frozen=True, kw_only=True):
     took_s: float = 0.0
 
 
-class UnloadReply(Reply, frozen=True, kw_only=True):
+class UnloadReply(ControlReply, frozen=True, kw_only=True):
     """These models were running and have ended."""
 
     unloaded: tuple[str, ...]
@@ -220,7 +220,7 @@ class LogsLine(msgspec.Struct, frozen=True, kw_only=True):
     line: str
 
 
-class LogsReply(Reply, frozen=True, kw_only=True):
+class LogsReply(ControlReply, frozen=True, kw_only=True):
     """Oldest first.
 
     Attributes:
@@ -233,7 +233,7 @@ class LogsReply(Reply, frozen=True, kw_only=True):
     seq: int = 0
 
 
-class ExplainReply(Reply, frozen=True, kw_only=True):
+class ExplainReply(ControlReply, frozen=True, kw_only=True):
     """What a request for `model` would meet.
 
     Attributes:
@@ -252,7 +252,7 @@ class ExplainReply(Reply, frozen=True, kw_only=True):
     why: str
 
 
-class ReloadReply(Reply, frozen=True, kw_only=True):
+class ReloadReply(ControlReply, frozen=True, kw_only=True):
     """The files can be used.
 
     Attributes:
@@ -269,14 +269,14 @@ class ReloadReply(Reply, frozen=True, kw_only=True):
     draining: tuple[str, ...] = ()
 
 
-class CancelReply(Reply, frozen=True, kw_only=True):
+class CancelReply(ControlReply, frozen=True, kw_only=True):
     """What became of the request: it ends now, or it had ended before."""
 
     request_id: str
     result: Literal["cancelled", "finished"]
 
 
-class ActivityReply(Reply, frozen=True, kw_only=True):
+class ActivityReply(ControlReply, frozen=True, kw_only=True):
     """Oldest first.
 
     Attributes:
@@ -289,17 +289,17 @@ class ActivityReply(Reply, frozen=True, kw_only=True):
     seq: int = 0
 
 
-class WorkersReply(Reply, frozen=True, kw_only=True):
+class WorkersReply(ControlReply, frozen=True, kw_only=True):
     """The worker processes, by number."""
 
     workers: tuple[WorkerStatus, ...]
 
 
-class Done(Reply, frozen=True, kw_only=True):
+class Done(ControlReply, frozen=True, kw_only=True):
     """It was done, or has begun."""
 
 
-class Refusal(Reply, frozen=True, kw_only=True):
+class Refusal(ControlReply, frozen=True, kw_only=True):
     """It was not done; `error` says why.
 
     Attributes:
@@ -313,7 +313,7 @@ class Refusal(Reply, frozen=True, kw_only=True):
 
 
 AnyReply: TypeAlias = (
-    Pong
+    PingReply
     | StatusReply
     | SwapReply
     | UnloadReply

@@ -16,7 +16,7 @@ from .records import RequestRecord
 from .values import VERSION, ErrorInfo, Progress, QueueEntry, State
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
+class PublishedEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
     """Base of all events.
 
     Attributes:
@@ -34,7 +34,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
     numbered_as: ClassVar[str] = "events"
 
 
-class StateChanged(Event, frozen=True, kw_only=True, tag="state"):
+class StateChanged(PublishedEvent, frozen=True, kw_only=True, tag="state"):
     """The process of `model` does something else now; `error` says why it is stopped, if so."""
 
     model: str
@@ -45,20 +45,20 @@ class StateChanged(Event, frozen=True, kw_only=True, tag="state"):
     error: ErrorInfo | None = None
 
 
-class ProgressMade(Event, frozen=True, kw_only=True, tag="progress"):
+class ProgressMade(PublishedEvent, frozen=True, kw_only=True, tag="progress"):
     """A step on the way of a model to ready."""
 
     model: str
     progress: Progress
 
 
-class QueueChanged(Event, frozen=True, kw_only=True, tag="queue"):
+class QueueChanged(PublishedEvent, frozen=True, kw_only=True, tag="queue"):
     """Who waits for what, in the order of turns."""
 
     queue: tuple[QueueEntry, ...]
 
 
-class LogLine(Event, frozen=True, kw_only=True, tag="log"):
+class LogLine(PublishedEvent, frozen=True, kw_only=True, tag="log"):
     """One line that the process of `model` wrote."""
 
     model: str
@@ -68,7 +68,7 @@ class LogLine(Event, frozen=True, kw_only=True, tag="log"):
     numbered_as: ClassVar[str] = "log"
 
 
-class WorkerChanged(Event, frozen=True, kw_only=True, tag="worker"):
+class WorkerChanged(PublishedEvent, frozen=True, kw_only=True, tag="worker"):
     """A worker process came or went."""
 
     worker: int
@@ -77,7 +77,7 @@ class WorkerChanged(Event, frozen=True, kw_only=True, tag="worker"):
     reason: str = ""
 
 
-class ConfigChanged(Event, frozen=True, kw_only=True, tag="config"):
+class ConfigChanged(PublishedEvent, frozen=True, kw_only=True, tag="config"):
     """A configuration came into force; or (with `problems`) another one did not.
 
     Attributes:
@@ -91,7 +91,7 @@ class ConfigChanged(Event, frozen=True, kw_only=True, tag="config"):
     problems: tuple[str, ...] = ()
 
 
-class RequestEnded(Event, frozen=True, kw_only=True, tag="usage"):
+class RequestEnded(PublishedEvent, frozen=True, kw_only=True, tag="usage"):
     """A request is over: what it used, cost, and how it ended."""
 
     model: str
@@ -100,7 +100,7 @@ class RequestEnded(Event, frozen=True, kw_only=True, tag="usage"):
     numbered_as: ClassVar[str] = "usage"
 
 
-class Heartbeat(Event, frozen=True, kw_only=True, tag="heartbeat"):
+class Heartbeat(PublishedEvent, frozen=True, kw_only=True, tag="heartbeat"):
     """Nothing happened: `seq` is that of the last event, so that a lost last event is noticed."""
 
     numbered_as: ClassVar[str] = ""

@@ -15,11 +15,11 @@ import trio
 INTERVAL_S = 60.0
 
 # Longest text that is written of what a stranger sent.
-MOST_CHARS = 500
+MAX_CHARS = 500
 
 
 @dataclass(slots=True)
-class _Kind:
+class _RepeatedLine:
     until: float  # lines are only counted so long
     level: int
     counted: int = 0
@@ -48,7 +48,7 @@ class FloodLog:
         self._log = log
         self._interval_s = interval_s
         self._clock = clock
-        self._kinds: dict[str, _Kind] = {}
+        self._kinds: dict[str, _RepeatedLine] = {}
 
     def warning(self, template: str, *args: object) -> None:
         """Write a line, or count it. `template` begins with the name of the event."""
@@ -78,7 +78,7 @@ class FloodLog:
         now = self._clock()
         kind = self._kinds.get(template)
         if kind is None:
-            kind = self._kinds[template] = _Kind(now, level)
+            kind = self._kinds[template] = _RepeatedLine(now, level)
         if now < kind.until:
             kind.counted += 1
             return False
@@ -87,11 +87,11 @@ class FloodLog:
         kind.until = now + self._interval_s
         return True
 
-    def _write_count(self, template: str, kind: _Kind) -> None:
+    def _write_count(self, template: str, kind: _RepeatedLine) -> None:
         event, more = template.split(maxsplit=1)[0], kind.counted
         kind.counted = 0
         self._log.log(kind.level, "%s more=%d in_s=%.0f", event, more, self._interval_s)
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= MOST_CHARS else text[:MOST_CHARS] + "..."
+    return text if len(text) <= MAX_CHARS else text[:MAX_CHARS] + "..."

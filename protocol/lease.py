@@ -1,9 +1,9 @@
 """What a worker and the supervisor say to each other.
 
 A worker that holds a lease on a model sends requests to it without asking anybody. It asks
-(`Want`) only when it has none, and gives the lease back (`Released`) when it is told to
+(`Want`) only when it has none, and gives the lease back (`Release`) when it is told to
 (`Revoke`) and its last request on that model has ended. The messages of one worker arrive in the
-order in which they were sent, both ways: a `Granted` is always read before the `Revoke` of the
+order in which they were sent, both ways: a `Grant` is always read before the `Revoke` of the
 same lease, so a request that was promised a model is counted before anybody can take it away.
 
 What a worker says has two frames: the token that it was started with, and the message. The token
@@ -25,7 +25,7 @@ CancelResult: TypeAlias = Literal["cancelled", "finished", "forbidden", "unknown
 another caller; nobody knows it."""
 
 
-class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
+class LeaseMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
     """Base of all lease messages."""
 
     v: int = VERSION
@@ -34,14 +34,14 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
 # --- worker to supervisor ---------------------------------------------------------------------
 
 
-class Hello(Message, frozen=True, kw_only=True, tag="hello"):
+class Hello(LeaseMessage, frozen=True, kw_only=True, tag="hello"):
     """The first thing a worker says; repeated until it is welcomed."""
 
     worker: int
     pid: int
 
 
-class Want(Message, frozen=True, kw_only=True, tag="want"):
+class Want(LeaseMessage, frozen=True, kw_only=True, tag="want"):
     """A request needs `model`. Idempotent by `request`: it may be repeated.
 
     Attributes:
@@ -53,27 +53,27 @@ class Want(Message, frozen=True, kw_only=True, tag="want"):
     model: str
 
 
-class Leave(Message, frozen=True, kw_only=True, tag="leave"):
+class Leave(LeaseMessage, frozen=True, kw_only=True, tag="leave"):
     """The client of `request` has gone: it wants nothing any more."""
 
     request: int
 
 
-class Released(Message, frozen=True, kw_only=True, tag="released"):
+class Release(LeaseMessage, frozen=True, kw_only=True, tag="release"):
     """The lease number `lease` is given back; nothing runs on it any more."""
 
     model: str
     lease: int
 
 
-class Broken(Message, frozen=True, kw_only=True, tag="broken"):
+class Broken(LeaseMessage, frozen=True, kw_only=True, tag="broken"):
     """A connection to the leased endpoint was refused: is the model still there?"""
 
     model: str
     lease: int
 
 
-class Report(Message, frozen=True, kw_only=True, tag="report"):
+class Report(LeaseMessage, frozen=True, kw_only=True, tag="report"):
     """The worker lives; sent every second and in answer to `Probe`.
 
     Attributes:
@@ -92,17 +92,17 @@ class Report(Message, frozen=True, kw_only=True, tag="report"):
     generation: int = 0
 
 
-class Resync(Message, frozen=True, kw_only=True, tag="resync"):
+class Resync(LeaseMessage, frozen=True, kw_only=True, tag="resync"):
     """Events were missed: please send a snapshot."""
 
 
-class Finished(Message, frozen=True, kw_only=True, tag="finished"):
+class Finished(LeaseMessage, frozen=True, kw_only=True, tag="finished"):
     """Requests are over, however they ended. Each is told of once."""
 
     records: tuple[RequestRecord, ...]
 
 
-class Claim(Message, frozen=True, kw_only=True, tag="claim"):
+class Claim(LeaseMessage, frozen=True, kw_only=True, tag="claim"):
     """A request came with an ``Idempotency-Key``: does one with the same run already?
 
     Answered by `Claimed`. What a worker has claimed is free when the worker has gone.
@@ -120,7 +120,7 @@ class Claim(Message, frozen=True, kw_only=True, tag="claim"):
     request_id: str
 
 
-class Unclaim(Message, frozen=True, kw_only=True, tag="unclaim"):
+class Unclaim(LeaseMessage, frozen=True, kw_only=True, tag="unclaim"):
     """The request with that claim has ended."""
 
     caller: str
@@ -128,8 +128,8 @@ class Unclaim(Message, frozen=True, kw_only=True, tag="unclaim"):
     request_id: str
 
 
-class CancelAsked(Message, frozen=True, kw_only=True, tag="cancel-asked"):
-    """A client wants a request to end that this worker does not know; answered by `CancelTold`.
+class CancelQuery(LeaseMessage, frozen=True, kw_only=True, tag="cancel-query"):
+    """A client wants a request to end that this worker does not know; answered by `CancelAnswer`.
 
     Attributes:
         ask: Number of the question, unique within the worker.
@@ -144,15 +144,15 @@ class CancelAsked(Message, frozen=True, kw_only=True, tag="cancel-asked"):
     peer: str = ""
 
 
-class CancelDone(Message, frozen=True, kw_only=True, tag="cancel-done"):
-    """The answer to `Cancel`."""
+class CancelOutcome(LeaseMessage, frozen=True, kw_only=True, tag="cancel-outcome"):
+    """The answer to `CancelOrder`."""
 
     ask: int
     result: CancelResult
 
 
-class RecordsAsked(Message, frozen=True, kw_only=True, tag="records-asked"):
-    """What became of the last requests? Answered by `RecordsTold`.
+class RecordsQuery(LeaseMessage, frozen=True, kw_only=True, tag="records-query"):
+    """What became of the last requests? Answered by `RecordsAnswer`.
 
     Attributes:
         ask: Number of the question, unique within the worker.
@@ -169,43 +169,43 @@ FromWorker: TypeAlias = (
     Hello
     | Want
     | Leave
-    | Released
+    | Release
     | Broken
     | Report
     | Resync
     | Finished
     | Claim
     | Unclaim
-    | CancelAsked
-    | CancelDone
-    | RecordsAsked
+    | CancelQuery
+    | CancelOutcome
+    | RecordsQuery
 )
 
 
 # --- supervisor to worker ---------------------------------------------------------------------
 
 
-class Welcome(Message, frozen=True, kw_only=True, tag="welcome"):
+class Welcome(LeaseMessage, frozen=True, kw_only=True, tag="welcome"):
     """What there is and how it stands: the answer to `Hello`, and said again after a reload."""
 
     config: WorkerConfig
     snapshot: Snapshot
 
 
-class Resynced(Message, frozen=True, kw_only=True, tag="resynced"):
+class Resynced(LeaseMessage, frozen=True, kw_only=True, tag="resynced"):
     """The answer to `Resync`."""
 
     snapshot: Snapshot
 
 
-class Granted(Message, frozen=True, kw_only=True, tag="granted"):
+class Grant(LeaseMessage, frozen=True, kw_only=True, tag="grant"):
     """`request` may go to `endpoint`, and so may all later ones until `Revoke`.
 
     Attributes:
         more: Further requests that waited for it; each of them is granted as `request` is.
         lease: Number of the lease. A grant with another number than the one that the worker holds
             on this model replaces it: the worker forgets the old number and any `Revoke` of it
-            (a `Released` of the old number that is under way is ignored by the supervisor). The
+            (a `Release` of the old number that is under way is ignored by the supervisor). The
             requests that run on the same endpoint go on being counted.
         endpoint: Base URL, such as ``http://127.0.0.1:5801``.
         waited_s: Seconds between the `Want` of `request` and this.
@@ -224,7 +224,7 @@ class Granted(Message, frozen=True, kw_only=True, tag="granted"):
     api_key: str = ""
 
 
-class Refused(Message, frozen=True, kw_only=True, tag="refused"):
+class Refuse(LeaseMessage, frozen=True, kw_only=True, tag="refuse"):
     """`request` will not get its model, and neither will `more`."""
 
     request: int
@@ -233,7 +233,7 @@ class Refused(Message, frozen=True, kw_only=True, tag="refused"):
     more: tuple[int, ...] = ()
 
 
-class Revoke(Message, frozen=True, kw_only=True, tag="revoke"):
+class Revoke(LeaseMessage, frozen=True, kw_only=True, tag="revoke"):
     """Give the lease back.
 
     Attributes:
@@ -248,7 +248,7 @@ class Revoke(Message, frozen=True, kw_only=True, tag="revoke"):
     error: ErrorInfo | None = None
 
 
-class Gone(Message, frozen=True, kw_only=True, tag="gone"):
+class Void(LeaseMessage, frozen=True, kw_only=True, tag="void"):
     """The process behind `lease` has ended: the lease is void, nothing needs to be given back.
 
     Ignored by a worker that holds another number by then.
@@ -258,17 +258,17 @@ class Gone(Message, frozen=True, kw_only=True, tag="gone"):
     lease: int
 
 
-class Probe(Message, frozen=True, kw_only=True, tag="probe"):
+class Probe(LeaseMessage, frozen=True, kw_only=True, tag="probe"):
     """Say that you live."""
 
     probe: int
 
 
-class Finish(Message, frozen=True, kw_only=True, tag="finish"):
+class Finish(LeaseMessage, frozen=True, kw_only=True, tag="finish"):
     """Accept no more connections, finish what runs, then end."""
 
 
-class Claimed(Message, frozen=True, kw_only=True, tag="claimed"):
+class Claimed(LeaseMessage, frozen=True, kw_only=True, tag="claimed"):
     """The answer to `Claim`.
 
     Attributes:
@@ -281,8 +281,8 @@ class Claimed(Message, frozen=True, kw_only=True, tag="claimed"):
     taken_by: str = ""
 
 
-class Cancel(Message, frozen=True, kw_only=True, tag="cancel"):
-    """End a request, if it is yours; answered by `CancelDone`.
+class CancelOrder(LeaseMessage, frozen=True, kw_only=True, tag="cancel"):
+    """End a request, if it is yours; answered by `CancelOutcome`.
 
     Attributes:
         ask: Number of the question.
@@ -297,15 +297,15 @@ class Cancel(Message, frozen=True, kw_only=True, tag="cancel"):
     peer: str = ""
 
 
-class CancelTold(Message, frozen=True, kw_only=True, tag="cancel-told"):
-    """The answer to `CancelAsked`."""
+class CancelAnswer(LeaseMessage, frozen=True, kw_only=True, tag="cancel-answer"):
+    """The answer to `CancelQuery`."""
 
     ask: int
     result: CancelResult
 
 
-class RecordsTold(Message, frozen=True, kw_only=True, tag="records-told"):
-    """The answer to `RecordsAsked`, the newest first."""
+class RecordsAnswer(LeaseMessage, frozen=True, kw_only=True, tag="records-answer"):
+    """The answer to `RecordsQuery`, the newest first."""
 
     ask: int
     records: tuple[RequestRecord, ...]
@@ -314,14 +314,14 @@ class RecordsTold(Message, frozen=True, kw_only=True, tag="records-told"):
 FromSupervisor: TypeAlias = (
     Welcome
     | Resynced
-    | Granted
-    | Refused
+    | Grant
+    | Refuse
     | Revoke
-    | Gone
+    | Void
     | Probe
     | Finish
     | Claimed
-    | Cancel
-    | CancelTold
-    | RecordsTold
+    | CancelOrder
+    | CancelAnswer
+    | RecordsAnswer
 )

@@ -23,7 +23,7 @@ _DEBUG_PRIORITY: Final = 7
 _ERROR_PREFIX: Final = b"<3>"
 
 
-class Lines:
+class LogLines:
     """Several messages that are logged at once: a fifth of the cost of one by one.
 
     Args:
@@ -59,7 +59,7 @@ class LineFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         """Return the text of `record`, whose `message` and `asctime` are set."""
-        if not isinstance(record.msg, Lines):
+        if not isinstance(record.msg, LogLines):
             return super().formatMessage(record)
         record.message = ""
         start = super().formatMessage(record)

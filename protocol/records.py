@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Final, Literal, TypeAlias
 
 from .errors import LocalProtocolError
-from .values import Value
+from .values import MessageValue
 
 Outcome: TypeAlias = Literal[
     "ok",  # the whole answer went out, and the model's server was content with it
@@ -34,10 +34,10 @@ UpstreamKind: TypeAlias = Literal[
 
 # Between these a product with any number of tokens is a number that can be written.
 LEAST_USD: Final = Decimal("1e-18")
-MOST_USD: Final = Decimal(1_000_000)
+MAX_USD: Final = Decimal(1_000_000)
 
 
-class Prices(Value, frozen=True, kw_only=True):
+class Prices(MessageValue, frozen=True, kw_only=True):
     """What one model costs, in US dollars per million tokens. None means "not known", never 0.
 
     Attributes:
@@ -66,10 +66,10 @@ class Prices(Value, frozen=True, kw_only=True):
 
 
 def _makes_sense(price: Decimal) -> bool:
-    return price.is_finite() and (price == 0 or LEAST_USD <= price <= MOST_USD)
+    return price.is_finite() and (price == 0 or LEAST_USD <= price <= MAX_USD)
 
 
-class RequestRecord(Value, frozen=True, kw_only=True):
+class RequestRecord(MessageValue, frozen=True, kw_only=True):
     """What became of one request. Times that end in ``_ms`` are milliseconds.
 
     Attributes:

@@ -30,7 +30,7 @@ BACKLOG = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
+class QueueLimits:
     """How much of what the other ends do is kept. All of it is for each connection.
 
     Attributes:
@@ -48,7 +48,7 @@ class Bounds:
     handover: bool = False
 
 
-DEFAULT_BOUNDS: Final = Bounds()
+DEFAULT_BOUNDS: Final = QueueLimits()
 
 
 class Source(NamedTuple):
@@ -79,7 +79,7 @@ class FrameSocket:
         door: Where others connect to it, if it is bound.
     """
 
-    def __init__(self, socket: "zmq.Socket[bytes]", door: "Door | None" = None) -> None:
+    def __init__(self, socket: "zmq.Socket[bytes]", door: "UnixListener | None" = None) -> None:
         self._socket = socket
         self.door = door
         self._fd = int(socket.FD)
@@ -124,7 +124,7 @@ class FrameSocket:
         """Hand `frames` to zmq; False when its queue is full or nobody is there to get them.
 
         Raises:
-            PeerGone: `Bounds.mandatory` is set, and there is no such peer (any more).
+            PeerGone: `QueueLimits.mandatory` is set, and there is no such peer (any more).
         """
         try:
             self._socket.send_multipart(frames, zmq.NOBLOCK)
@@ -143,7 +143,7 @@ class FrameSocket:
             self._waiting.cancel()
 
 
-class Door:
+class UnixListener:
     """A unix socket, mode 0600, through which others connect to a zmq socket.
 
     Attributes:
@@ -245,7 +245,7 @@ def open_context() -> Generator["zmq.Context[zmq.Socket[bytes]]", None, None]:
 
 
 def _new_socket(
-    context: "zmq.Context[zmq.Socket[bytes]]", kind: int, bounds: Bounds
+    context: "zmq.Context[zmq.Socket[bytes]]", kind: int, bounds: QueueLimits
 ) -> "zmq.Socket[bytes]":
     socket = context.socket(kind)
     socket.linger = 0
@@ -266,7 +266,7 @@ def bound(
     context: "zmq.Context[zmq.Socket[bytes]]",
     kind: int,
     path: Path,
-    bounds: Bounds = DEFAULT_BOUNDS,
+    bounds: QueueLimits = DEFAULT_BOUNDS,
 ) -> Generator[FrameSocket, None, None]:
     """Bind a socket of `kind` (``zmq.ROUTER``, ``zmq.XPUB``) to the unix socket `path`, mode 0600.
 
@@ -279,7 +279,7 @@ def bound(
     """
     socket = _new_socket(context, kind, bounds)
     socket.setsockopt(zmq.BACKLOG, BACKLOG)
-    door = Door(path)
+    door = UnixListener(path)
     try:
         door.build(socket)
         yield FrameSocket(socket, door)

@@ -27,11 +27,11 @@ the model that makes room (`Progress.other`); the rest concern the wanted model 
 """
 
 
-class Value(msgspec.Struct, frozen=True, kw_only=True):
+class MessageValue(msgspec.Struct, frozen=True, kw_only=True):
     """Base of everything that is part of a message."""
 
 
-class ErrorInfo(Value, frozen=True, kw_only=True):
+class ErrorInfo(MessageValue, frozen=True, kw_only=True):
     """Why something was not done, in words that may be shown to a client.
 
     Attributes:
@@ -50,7 +50,7 @@ class ErrorInfo(Value, frozen=True, kw_only=True):
     did_you_mean: tuple[str, ...] = ()
 
 
-class Progress(Value, frozen=True, kw_only=True):
+class Progress(MessageValue, frozen=True, kw_only=True):
     """One step on the way of `model` to ready.
 
     Attributes:
@@ -83,7 +83,7 @@ class Progress(Value, frozen=True, kw_only=True):
             raise LocalProtocolError(f"cannot report {self.fraction} as progress: not within 0..1")
 
 
-class QueueEntry(Value, frozen=True, kw_only=True):
+class QueueEntry(MessageValue, frozen=True, kw_only=True):
     """One model that is waited for; entries are in the order in which the models get their turn.
 
     Attributes:
@@ -95,7 +95,7 @@ class QueueEntry(Value, frozen=True, kw_only=True):
     waiting: int
 
 
-class ModelStatus(Value, frozen=True, kw_only=True):
+class ModelStatus(MessageValue, frozen=True, kw_only=True):
     """All that anybody may know of one model.
 
     Attributes:
@@ -127,7 +127,7 @@ class ModelStatus(Value, frozen=True, kw_only=True):
     removed: bool = False
 
 
-class WorkerStatus(Value, frozen=True, kw_only=True):
+class WorkerStatus(MessageValue, frozen=True, kw_only=True):
     """One worker process.
 
     Attributes:
@@ -145,14 +145,14 @@ class WorkerStatus(Value, frozen=True, kw_only=True):
     leases: tuple[str, ...] = ()
 
 
-class ModelChange(Value, frozen=True, kw_only=True):
+class ModelChange(MessageValue, frozen=True, kw_only=True):
     """What another configuration changes in one model; `keys` are those of the file."""
 
     model: str
     keys: tuple[str, ...]
 
 
-class ConfigChanges(Value, frozen=True, kw_only=True):
+class ConfigChanges(MessageValue, frozen=True, kw_only=True):
     """How one configuration differs from another. Names only: values may be secret.
 
     Attributes:
@@ -179,7 +179,7 @@ class ConfigChanges(Value, frozen=True, kw_only=True):
         return not (self.added or self.removed or self.relaunch or self.adjusted or self.settings)
 
 
-class FailedReload(Value, frozen=True, kw_only=True):
+class FailedReload(MessageValue, frozen=True, kw_only=True):
     """An attempt to reload that changed nothing.
 
     Attributes:
@@ -193,7 +193,7 @@ class FailedReload(Value, frozen=True, kw_only=True):
     more: int = 0
 
 
-class ConfigStatus(Value, frozen=True, kw_only=True):
+class ConfigStatus(MessageValue, frozen=True, kw_only=True):
     """The configuration in force.
 
     Attributes:
@@ -215,7 +215,7 @@ class ConfigStatus(Value, frozen=True, kw_only=True):
     findings: tuple[str, ...] = ()
 
 
-class Snapshot(Value, frozen=True, kw_only=True):
+class Snapshot(MessageValue, frozen=True, kw_only=True):
     """Everything at one moment; the events that follow it begin at ``seq + 1``.
 
     Attributes:

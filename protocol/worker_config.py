@@ -8,7 +8,7 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 
 from .records import Prices, UpstreamKind
-from .values import Value
+from .values import MessageValue
 
 DEFAULT_MARKER: Final = "swap-progress: "
 """What lines of progress begin with. No language of markup takes it for its own: not rich, which
@@ -24,7 +24,7 @@ UsageSetting: TypeAlias = Literal["auto", "inject", "observe"]
 """Whether a stream is asked for its usage: if its upstream is known to take that; always; never."""
 
 
-class ModelRoute(Value, frozen=True, kw_only=True):
+class ModelRoute(MessageValue, frozen=True, kw_only=True):
     """What a worker has to know of one model to find it and to answer for it.
 
     Attributes:
@@ -57,7 +57,7 @@ class ModelRoute(Value, frozen=True, kw_only=True):
     prices: Prices | None = None
 
 
-class PeerRoute(Value, frozen=True, kw_only=True):
+class PeerRoute(MessageValue, frozen=True, kw_only=True):
     """Another server, to which requests for its models are passed on.
 
     Attributes:
@@ -86,7 +86,7 @@ class PeerRoute(Value, frozen=True, kw_only=True):
     prices: dict[str, Prices] = msgspec.field(default_factory=dict)
 
 
-class PeerModel(Value, frozen=True, kw_only=True):
+class PeerModel(MessageValue, frozen=True, kw_only=True):
     """What a name means that belongs to a peer.
 
     Attributes:
@@ -98,7 +98,7 @@ class PeerModel(Value, frozen=True, kw_only=True):
     model: str
 
 
-class HeaderRules(Value, frozen=True, kw_only=True):
+class HeaderRules(MessageValue, frozen=True, kw_only=True):
     """Header fields that are changed on their way.
 
     Attributes:
@@ -110,7 +110,7 @@ class HeaderRules(Value, frozen=True, kw_only=True):
     set: tuple[tuple[str, str], ...] = ()
 
 
-class WorkerConfig(Value, frozen=True, kw_only=True):
+class WorkerConfig(MessageValue, frozen=True, kw_only=True):
     """What a worker has to know of the configuration.
 
     Attributes:

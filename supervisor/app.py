@@ -34,16 +34,16 @@ from .host.log import follow_log_level, tell_warnings
 from .host.runtime_dir import open_runtime_dir, state_dir
 from .host.systemd import Notifier, feed_watchdog
 from .models.fleet import missing_program, open_fleet
-from .models.output_log import Logbook
+from .models.output_log import OutputLog
 from .models.preload import preload
 from .pricing.feed import FILE_NAME as PRICES_FILE_NAME
 from .pricing.feed import PriceFeed
-from .processes.reaper import open_guardian
+from .processes.reaper import open_reaper
 from .progress.stage_times_file import FILE_NAME
 from .reload.change_detector import View
-from .reload.reloader import InForce, Parts, Reloader
+from .reload.reloader import ActiveConfig, Parts, Reloader
 from .reload.watcher import look_at, watch
-from .scheduling.dispatcher import Conductor
+from .scheduling.dispatcher import Dispatcher
 from .scheduling.engine import Engine
 from .scheduling.events import ShuttingDown
 from .startup_message import first_words
@@ -121,7 +121,7 @@ def serve(order: Order) -> int:
     """
     raise_descriptor_limit()
     seen = order.look()  # before it is read: what is changed meanwhile must not be missed
-    in_force = InForce(order.load())
+    in_force = ActiveConfig(order.load())
     follow_log_level(in_force.config.logging.level)
     tell_warnings(in_force.config.warnings)
     try:
@@ -136,7 +136,7 @@ def serve(order: Order) -> int:
     return 0
 
 
-async def supervise(order: Order, in_force: InForce, seen: View) -> None:
+async def supervise(order: Order, in_force: ActiveConfig, seen: View) -> None:
     """Open everything, say that it is ready, and close it again after SIGTERM or SIGINT.
 
     Args:
@@ -146,7 +146,7 @@ async def supervise(order: Order, in_force: InForce, seen: View) -> None:
     """
     config = in_force.config
     notifier = Notifier()
-    logbook = Logbook()
+    output_log = OutputLog()
     records = RecordStore(lambda: in_force.config.activity.metrics_rows)
     kept = state_dir(os.environ)
     prices = PriceFeed(lambda: in_force.config.price_list, kept / PRICES_FILE_NAME)
@@ -159,21 +159,21 @@ async def supervise(order: Order, in_force: InForce, seen: View) -> None:
         if (exposed := exposure_elsewhere(config, host)) is not None:
             tell_warnings([exposed])
         context = stack.enter_context(open_context())
-        guardian = await stack.enter_async_context(open_guardian())
+        reaper = await stack.enter_async_context(open_reaper())
         publisher = await stack.enter_async_context(open_publisher(context, folder / "events.sock"))
         engine = Engine(
             in_force.specs(),
             now=trio.current_time(),
-            room=in_force.room(),
+            policy=in_force.policy(),
             obstacle=lambda model: missing_program(in_force.config.models[model]),
         )
-        conductor = Conductor(engine, publisher)
+        dispatcher = Dispatcher(engine, publisher)
         fleet = await stack.enter_async_context(
             open_fleet(
                 lambda: in_force.config,
-                conductor,
-                guardian=guardian,
-                logbook=logbook,
+                dispatcher,
+                reaper=reaper,
+                output_log=output_log,
                 durations_path=kept / FILE_NAME,
             )
         )
@@ -181,23 +181,23 @@ async def supervise(order: Order, in_force: InForce, seen: View) -> None:
             listen_fd=listener.fileno(),
             shares_fd=stack.enter_context(open_shares()),
             socket_dir=folder,
-            guardian=guardian,
-            publish=conductor.publish,
-            leases_of=conductor.engine.leases_of,
-            wakefulness=conductor.wakefulness,
+            reaper=reaper,
+            publish=dispatcher.publish,
+            leases_of=dispatcher.engine.leases_of,
+            wakefulness=dispatcher.wakefulness,
         )
         lease_server = await stack.enter_async_context(
             open_lease_server(
                 context,
                 folder / "lease.sock",
-                conductor,
+                dispatcher,
                 records=records,
                 config=lambda: in_force.routes(prices.listed),
                 on_hello=pool.says_hello,
             )
         )
-        conductor.connect(processes=fleet, send_to_worker=lease_server.send)
-        await stack.enter_async_context(_background(conductor.keep_time))
+        dispatcher.connect(processes=fleet, send_to_worker=lease_server.send)
+        await stack.enter_async_context(_background(dispatcher.keep_time))
         await stack.enter_async_context(_background(feed_watchdog, notifier))
         await stack.enter_async_context(_background(prices.run, lease_server.reconfigure))
         told_to_stop = trio.Event()
@@ -209,16 +209,16 @@ async def supervise(order: Order, in_force: InForce, seen: View) -> None:
         reloader = Reloader(
             in_force,
             order.load,
-            follow=Parts(in_force, conductor, lease_server, pool, logbook, prices).follow,
-            publish=conductor.publish,
+            follow=Parts(in_force, dispatcher, lease_server, pool, output_log, prices).follow,
+            publish=dispatcher.publish,
             notifier=notifier,
             headline=headline,
         )
         commands = Commands(
             in_force,
-            conductor,
+            dispatcher,
             pool,
-            logbook,
+            output_log,
             records,
             reloader,
             cancel=partial(lease_server.cancel, caller=None),
@@ -252,34 +252,34 @@ async def supervise(order: Order, in_force: InForce, seen: View) -> None:
         if order.watches:
             following = partial(watch, order.look, reloader.trigger, first=seen)
             await stack.enter_async_context(_background(following))
-        loading = partial(preload, config.preload, in_force.room(), conductor)
+        loading = partial(preload, config.preload, in_force.policy(), dispatcher)
         async with _background(loading):
             await told_to_stop.wait()
         reloader.close()
         notifier.stopping()
         log.info("supervisor.stopping limit_s=%.0f", DRAIN_LIMIT_S)
         with patience:
-            async with _background(_lose_patience, patience, conductor):
-                await _drain(conductor, pool)
+            async with _background(_lose_patience, patience, dispatcher):
+                await _drain(dispatcher, pool)
         if patience.cancelled_caught:
-            log.warning("supervisor.cut_short running=%s", conductor.engine.running())
-        conductor.tell(ShuttingDown(at_once=True))
+            log.warning("supervisor.cut_short running=%s", dispatcher.engine.running())
+        dispatcher.handle(ShuttingDown(at_once=True))
     log.info("supervisor.stopped")
 
 
-async def _lose_patience(patience: trio.CancelScope, conductor: Conductor) -> None:
+async def _lose_patience(patience: trio.CancelScope, dispatcher: Dispatcher) -> None:
     """Cancel `patience` after `DRAIN_LIMIT_S` seconds in which this process was awake."""
-    until = conductor.now() + DRAIN_LIMIT_S
-    while (left_s := until - conductor.now()) > 0:  # noqa: ASYNC110  time is all there is
+    until = dispatcher.now() + DRAIN_LIMIT_S
+    while (left_s := until - dispatcher.now()) > 0:  # noqa: ASYNC110  time is all there is
         await trio.sleep(min(left_s, LOOK_S))
     patience.cancel()
 
 
-async def _drain(conductor: Conductor, pool: WorkerPool) -> None:
+async def _drain(dispatcher: Dispatcher, pool: WorkerPool) -> None:
     """Let everything that runs finish, and nothing new begin."""
-    conductor.tell(ShuttingDown())
+    dispatcher.handle(ShuttingDown())
     await pool.finish_all()
-    await conductor.wait_until(lambda engine: not engine.running())
+    await dispatcher.wait_until(lambda engine: not engine.running())
 
 
 async def _obey(

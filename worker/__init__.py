@@ -17,7 +17,7 @@ its files.
 
     accounting/       Reads a copy of each response: tokens, finish reason, cost, record.
 
-    progress/         What a waiting client is shown, and when; the `Voice` interface.
+    progress/         What a waiting client is shown, and when; the `Dialect` interface.
     upstreams/        The upstream side: connection pool, heads, peers and their auth, retries.
 
     apis/turns/       `/v1/streaming_query`: a chat stream told as turn events.

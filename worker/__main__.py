@@ -16,7 +16,7 @@ from .app import Settings, run_worker
 # Exit code of a worker whose supervisor has gone.
 ORPHANED = 3
 
-_MOST_TOKEN_BYTES = 1000
+_MAX_TOKEN_BYTES = 1000
 
 
 def _leave_at_once() -> None:
@@ -26,7 +26,7 @@ def _leave_at_once() -> None:
 
 def _token() -> bytes:
     """Read the line that the supervisor has left on standard input."""
-    return os.read(sys.stdin.fileno(), _MOST_TOKEN_BYTES).strip()
+    return os.read(sys.stdin.fileno(), _MAX_TOKEN_BYTES).strip()
 
 
 def main() -> int:

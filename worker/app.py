@@ -14,12 +14,12 @@ import zmq
 
 from arriero.protocol.transport import connected, open_context
 
-from .connections.connection import Connection, Sentry
-from .connections.stream import Wire
-from .http2.connection import Http2Door
-from .relay.context import Service
+from .connections.connection import Connection, ConnectionMonitor
+from .connections.stream import SocketStream
+from .http2.connection import Http2Server
+from .relay.context import RelayContext
 from .server.accept import accept_connections, open_listener, where_listening
-from .server.accept_share import Shares
+from .server.accept_share import AcceptShares
 from .server.containment import FLOOD_LOG, contain
 from .server.http1 import serve_connection
 from .server.lazy_pages import open_late_pages
@@ -68,15 +68,15 @@ async def run_worker(settings: Settings, on_orphaned: Callable[[], None]) -> Non
         connected(context, zmq.DEALER, settings.socket_dir / "lease.sock") as lease,
         connected(context, zmq.SUB, settings.socket_dir / "events.sock", topics=TOPICS) as events,
     ):
-        sentry = Sentry()
-        service = Service(sentry=sentry, listening=where_listening(settings.listen_fd))
-        sentry.chores.append(service.upstreams.trim)
-        sentry.chores.append(lambda _: FLOOD_LOG.flush())
+        monitor = ConnectionMonitor()
+        service = RelayContext(monitor=monitor, listening=where_listening(settings.listen_fd))
+        monitor.chores.append(service.upstreams.trim)
+        monitor.chores.append(lambda _: FLOOD_LOG.flush())
         link = SupervisorLink(settings.worker, settings.token, lease, events, service)
         async with trio.open_nursery() as nursery:  # last: says what ran until the end
             nursery.start_soon(_watch_parent, settings.parent_pid, on_orphaned)
             nursery.start_soon(link.run)
-            nursery.start_soon(sentry.run)
+            nursery.start_soon(monitor.run)
             nursery.start_soon(service.waking.run)
             nursery.start_soon(service.teller.run)
             await link.welcomed.wait()
@@ -87,19 +87,19 @@ async def run_worker(settings: Settings, on_orphaned: Callable[[], None]) -> Non
     log.info("worker.finished worker=%d", settings.worker)
 
 
-async def _serve(settings: Settings, service: Service, link: SupervisorLink) -> None:
+async def _serve(settings: Settings, service: RelayContext, link: SupervisorLink) -> None:
     """Serve connections until `link.finish`, and until those that run then have ended."""
     async with open_late_pages(service) as page_door:
 
         async def take_stream(sock: socket.socket, peer: bytes) -> None:
-            conn = Connection(Wire(sock), peer, service.sentry)
+            conn = Connection(SocketStream(sock), peer, service.monitor)
             await contain(serve_connection(conn, service, page_door, None))
 
-        http2_door = Http2Door(take_stream)
+        http2_door = Http2Server(take_stream)
 
         async def take(sock: socket.socket) -> None:
             try:
-                conn = Connection(Wire(sock), _peer_of(sock), service.sentry)
+                conn = Connection(SocketStream(sock), _peer_of(sock), service.monitor)
             except OSError:  # reset before it was looked at
                 sock.close()
                 return
@@ -114,7 +114,7 @@ async def _serve(settings: Settings, service: Service, link: SupervisorLink) -> 
                             listener,
                             take,
                             connections,
-                            Shares(settings.worker, settings.shares_fd),
+                            AcceptShares(settings.worker, settings.shares_fd),
                         )
                     )
                     # What was imported and set up stays for good: let the collector skip it.
@@ -125,7 +125,7 @@ async def _serve(settings: Settings, service: Service, link: SupervisorLink) -> 
                     accepting.cancel_scope.cancel()
                 service.finishing = True
                 connections.cancel_scope.deadline = trio.current_time() + FINISH_S
-                service.sentry.finish()
+                service.monitor.finish()
                 http2_door.finish()
                 log.info("worker.finishing worker=%d", settings.worker)
 

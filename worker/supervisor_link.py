@@ -11,30 +11,30 @@ import trio
 from arriero.protocol.codec import decode_event, encode, read_from_supervisor
 from arriero.protocol.errors import RemoteProtocolError
 from arriero.protocol.lease import (
-    Cancel,
-    CancelDone,
-    CancelTold,
+    CancelAnswer,
+    CancelOrder,
+    CancelOutcome,
     Claimed,
     Finish,
     Finished,
     FromSupervisor,
     FromWorker,
-    Gone,
-    Granted,
+    Grant,
     Hello,
     Probe,
-    RecordsTold,
-    Refused,
+    RecordsAnswer,
+    Refuse,
     Resync,
     Resynced,
     Revoke,
+    Void,
     Welcome,
 )
 from arriero.protocol.transport import FrameSocket
 from arriero.protocol.wakefulness import Wakefulness
 
 from .accounting.account import Account
-from .relay.context import Service
+from .relay.context import RelayContext
 
 log = logging.getLogger(__name__)
 
@@ -45,13 +45,13 @@ _HELLO_S = 0.5  # between two hellos, until the welcome
 _REPORT_S = 1.0  # between two reports
 _RESYNC_S = 1.0  # between two requests for a snapshot
 _SOON_S = 0.02  # until a message that can wait is sent; a busy worker says hundreds at once
-_MOST_RECORDS = 256  # in one message
-_MOST_UNSENT = 8  # messages that wait for zmq, beside which no records are made
-_MOST_ENDED = 10_000  # requests whose records wait, of which more are dropped
+_MAX_RECORDS = 256  # in one message
+_MAX_UNSENT = 8  # messages that wait for zmq, beside which no records are made
+_MAX_ENDED = 10_000  # requests whose records wait, of which more are dropped
 _LOST_S = 5.0  # of silence after which nobody waits for the supervisor any longer
 
 
-class _Ended(NamedTuple):
+class _LinkEnded(NamedTuple):
     account: Account
     at: float
 
@@ -70,7 +70,7 @@ class SupervisorLink:
         token: bytes,
         lease: FrameSocket,
         events: FrameSocket,
-        service: Service,
+        service: RelayContext,
     ) -> None:
         self.welcomed = trio.Event()
         self.finish = trio.Event()
@@ -84,9 +84,9 @@ class SupervisorLink:
         self._resync_after = 0.0
         self._greets = True
         self._outbox: deque[FromWorker] = deque()
-        self._ended: list[_Ended] = []
+        self._ended: list[_LinkEnded] = []
         self._unsent = trio.Event()
-        service.say = service.questions.say = self.say
+        service.say = service.queries.say = self.say
         service.ended = self.ended
 
     def say(self, message: FromWorker) -> None:
@@ -101,9 +101,9 @@ class SupervisorLink:
         Records are made when they are sent, many at once: that spares a busy worker more than half
         of their cost. A supervisor that takes nothing for long misses some.
         """
-        if len(self._ended) < _MOST_ENDED and not account.is_told:
+        if len(self._ended) < _MAX_ENDED and not account.is_told:
             account.is_told = True
-            self._ended.append(_Ended(account, now))
+            self._ended.append(_LinkEnded(account, now))
             self._unsent.set()
 
     def flush(self) -> None:
@@ -115,9 +115,9 @@ class SupervisorLink:
         """Make a message of the requests that are over; not for somebody who does not listen."""
         if self._silent_s() > _LOST_S:
             return
-        while self._ended and len(self._outbox) < _MOST_UNSENT:
-            batch = self._ended[:_MOST_RECORDS]
-            del self._ended[:_MOST_RECORDS]
+        while self._ended and len(self._outbox) < _MAX_UNSENT:
+            batch = self._ended[:_MAX_RECORDS]
+            del self._ended[:_MAX_RECORDS]
             records = tuple(account.close(at) for account, at in batch)
             self._outbox.append(Finished(records=records))
 
@@ -194,21 +194,21 @@ class SupervisorLink:
                 self._say_report()  # a reload waits until all workers follow it
             case Finish():
                 self.finish.set()
-            case Granted():
+            case Grant():
                 leases.granted(message, trio.current_time())
-            case Refused():
+            case Refuse():
                 leases.refused(message)
             case Revoke():
                 held = service.view.standing(message.model).endpoint
                 if message.error is not None:
                     lease = leases.held(message.model, message.lease)
-                    service.sentry.end_all(lease, message.error)
+                    service.monitor.end_all(lease, message.error)
                 released = leases.revoke(message)
                 if released is not None:
                     if held is not None:
                         service.upstreams.forget(held)
                     self.say(released)
-            case Gone():
+            case Void():
                 endpoint = leases.gone(message)
                 if endpoint is not None:
                     service.upstreams.forget(endpoint)
@@ -216,11 +216,11 @@ class SupervisorLink:
                 self._say_report(message.probe)
             case Resynced():
                 service.view.restart(message.snapshot)
-            case Cancel():
+            case CancelOrder():
                 result = service.running.cancel(message.request_id, message.caller, message.peer)
-                self.say(CancelDone(ask=message.ask, result=result))
-            case Claimed() | CancelTold() | RecordsTold():
-                service.questions.answered(message)
+                self.say(CancelOutcome(ask=message.ask, result=result))
+            case Claimed() | CancelAnswer() | RecordsAnswer():
+                service.queries.answered(message)
             case _:
                 assert_never(message)
 

@@ -9,30 +9,30 @@ import click
 from arriero.protocol.control import (
     MAX_WORKERS,
     Done,
-    Explain,
     ExplainReply,
-    Logs,
+    ExplainRequest,
     LogsLine,
     LogsReply,
-    Ping,
-    Pong,
-    Reload,
+    LogsRequest,
+    PingReply,
+    PingRequest,
     ReloadReply,
-    Scale,
-    Shutdown,
-    Status,
+    ReloadRequest,
+    ScaleRequest,
+    ShutdownRequest,
     StatusReply,
-    Swap,
+    StatusRequest,
     SwapReply,
-    Unload,
+    SwapRequest,
     UnloadReply,
-    Workers,
+    UnloadRequest,
     WorkersReply,
+    WorkersRequest,
 )
 from arriero.protocol.events import AnyEvent, LogLine, ProgressMade, StateChanged
 
 from .event_feed import DEFAULT_TYPES, TYPES, Feed, Next
-from .find_sockets import Gone
+from .find_sockets import SupervisorGone
 from .follow import Follower, present_state
 from .output import clock, note, write_json
 from .render.events import event_line, log_event_line, log_line
@@ -67,7 +67,7 @@ _ENDS: Final = frozenset({"ready", "stopped"})
 @client()
 def ping(session: Session) -> None:
     """Ask whether the supervisor is there."""
-    reply = session.ask(Ping(), Pong)
+    reply = session.ask(PingRequest(), PingReply)
     session.write(reply, [pong_line(reply)])
 
 
@@ -75,7 +75,7 @@ def ping(session: Session) -> None:
 @client()
 def status(session: Session) -> None:
     """Show the models, who waits for them, and the workers."""
-    reply = session.ask(Status(), StatusReply)
+    reply = session.ask(StatusRequest(), StatusReply)
     if session.on_terminal:
         from .render.terminal import draw_status  # rich takes a while to import
 
@@ -100,7 +100,7 @@ def swap(session: Session, model: str, *, wait: bool) -> None:
     if wait:
         reply = _swap_and_show(session, model)
     else:
-        reply = session.ask(Swap(model=model, wait=False), SwapReply)
+        reply = session.ask(SwapRequest(model=model, wait=False), SwapReply)
     session.write(reply, [swapped_line(reply)])
 
 
@@ -130,7 +130,7 @@ def _swap_and_show(session: Session, name: str) -> SwapReply:
                 is_over = event.state == "ready"
         try:
             reply = session.link.ask(
-                Swap(model=name),
+                SwapRequest(model=name),
                 SwapReply,
                 within_s=session.within_s,
                 meanwhile=(subscription, show_news),
@@ -155,7 +155,7 @@ def _swap_and_show(session: Session, name: str) -> SwapReply:
 @client(WORK_S)
 def unload(session: Session, model: str | None, *, now: bool) -> None:
     """Stop MODEL, or all models."""
-    reply = session.ask(Unload(model=model, mode="now" if now else "drain"), UnloadReply)
+    reply = session.ask(UnloadRequest(model=model, mode="now" if now else "drain"), UnloadReply)
     session.write(reply, [unloaded_line(reply)])
 
 
@@ -211,7 +211,7 @@ def events(session: Session, model: str | None, types: tuple[str, ...], *, follo
 @client()
 def logs(session: Session, model: str | None, lines: int, *, follow: bool) -> None:
     """Show what the process of MODEL, or of all models, wrote."""
-    request = Logs(model=model, lines=lines)
+    request = LogsRequest(model=model, lines=lines)
     if not follow:
         reply = session.ask(request, LogsReply)
         session.write(reply, (log_line(line, clock(line.t)) for line in reply.lines))
@@ -245,7 +245,7 @@ def reload_(session: Session, *, dry_run: bool, drain: bool) -> None:
 
     Models that did not change go on undisturbed. A configuration with mistakes changes nothing.
     """
-    request = Reload(dry_run=dry_run, drain=drain)
+    request = ReloadRequest(dry_run=dry_run, drain=drain)
     reply = session.ask(request, ReloadReply)
     table = changes_table(reply.changes, drain=drain)
     if session.as_json or not table.rows:
@@ -259,7 +259,7 @@ def reload_(session: Session, *, dry_run: bool, drain: bool) -> None:
 @client()
 def workers(session: Session) -> None:
     """Show the worker processes."""
-    reply = session.ask(Workers(), WorkersReply)
+    reply = session.ask(WorkersRequest(), WorkersReply)
     session.write_table(reply, workers_table(reply.workers))
 
 
@@ -268,7 +268,7 @@ def workers(session: Session) -> None:
 @client()
 def scale(session: Session, count: int) -> None:
     """Run N workers (1 to 64) from now on."""
-    session.write(session.ask(Scale(workers=count), Done), [f"workers from now on: {count}"])
+    session.write(session.ask(ScaleRequest(workers=count), Done), [f"workers from now on: {count}"])
 
 
 @click.command(epilog="Example:  arriero explain qwen")
@@ -276,7 +276,7 @@ def scale(session: Session, count: int) -> None:
 @client()
 def explain(session: Session, model: str) -> None:
     """Show what a request for MODEL would meet, without doing it."""
-    reply = session.ask(Explain(model=model), ExplainReply)
+    reply = session.ask(ExplainRequest(model=model), ExplainReply)
     session.write(reply, explanation(reply))
 
 
@@ -285,8 +285,8 @@ def explain(session: Session, model: str) -> None:
 def shutdown(session: Session) -> None:
     """End the supervisor in good order, with all models and workers."""
     try:
-        reply = session.ask(Shutdown(), Done)
-    except Gone:
+        reply = session.ask(ShutdownRequest(), Done)
+    except SupervisorGone:
         reply = Done()  # it was quicker to end than to answer
     session.write(reply, ["the supervisor is shutting down"])
 

@@ -14,15 +14,15 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from arriero.protocol.codec import MAX_MESSAGE_BYTES, decode_event, decode_reply, encode
-from arriero.protocol.control import Refusal, Reply, Request
+from arriero.protocol.control import ControlReply, ControlRequest, Refusal
 from arriero.protocol.errors import RemoteProtocolError
 from arriero.protocol.events import AnyEvent
 
 from .find_sockets import (
     CONTROL_SOCKET,
     EVENTS_SOCKET,
-    Gone,
-    Unreachable,
+    SupervisorGone,
+    SupervisorUnreachable,
     why_gone,
     why_unanswered,
     why_unreachable,
@@ -31,7 +31,7 @@ from .find_sockets import (
 if TYPE_CHECKING:
     from zmq import Context, Socket
 
-_ReplyT = TypeVar("_ReplyT", bound=Reply)
+_ReplyT = TypeVar("_ReplyT", bound=ControlReply)
 
 # Seconds for a connection to a unix socket that was seen to be listened on, handshake included:
 # milliseconds on an idle machine. A supervisor that is stopped (SIGSTOP) does not shake hands.
@@ -84,11 +84,11 @@ class _Watched:
         while (left_s := deadline - time.monotonic()) > 0:
             if self.monitor.poll(_ms(left_s)) and self.news():
                 return
-        raise Unreachable(why_unanswered(self.path, CONNECT_S))
+        raise SupervisorUnreachable(why_unanswered(self.path, CONNECT_S))
 
 
 class Subscription:
-    """Events as they are published. Make it with `Link.subscribe`."""
+    """Events as they are published. Make it with `ControlConnection.subscribe`."""
 
     def __init__(self, watched: _Watched) -> None:
         self._watched = watched
@@ -117,7 +117,7 @@ class Subscription:
         poller.register(self._watched.socket, zmq.POLLIN)
 
 
-class Link:
+class ControlConnection:
     """The way to one supervisor. Make it with `open_link`."""
 
     def __init__(self, context: "Context[Socket[bytes]]", folder: Path) -> None:
@@ -142,7 +142,7 @@ class Link:
 
     def ask(
         self,
-        request: Request,
+        request: ControlRequest,
         kind: type[_ReplyT],
         *,
         within_s: float,
@@ -172,7 +172,7 @@ class Link:
         try:
             return decode_reply(data, kind)
         except RemoteProtocolError as exc:
-            raise Unreachable(f"the answer of {path} makes no sense: {exc}") from exc
+            raise SupervisorUnreachable(f"the answer of {path} makes no sense: {exc}") from exc
 
 
 def _wait_for_answer(
@@ -195,8 +195,8 @@ def _wait_for_answer(
             return watched.socket.recv()
         # A lost connection loses the question: REQ would wait for ever for its answer.
         if watched.news() is False:
-            raise Gone(why_gone(watched.path))
-    raise Unreachable(why_unanswered(watched.path, within_s))
+            raise SupervisorGone(why_gone(watched.path))
+    raise SupervisorUnreachable(why_unanswered(watched.path, within_s))
 
 
 def _ms(seconds: float) -> int:
@@ -215,7 +215,7 @@ def _probe(path: Path) -> None:
         try:
             probe.connect(str(path))
         except OSError as exc:
-            raise Unreachable(why_unreachable(path, exc, _owner_of(path))) from exc
+            raise SupervisorUnreachable(why_unreachable(path, exc, _owner_of(path))) from exc
 
 
 def _owner_of(path: Path) -> str | None:
@@ -228,10 +228,10 @@ def _owner_of(path: Path) -> str | None:
 
 
 @contextmanager
-def open_link(folder: Path) -> Generator[Link, None, None]:
+def open_link(folder: Path) -> Generator[ControlConnection, None, None]:
     """Give the way to the supervisor with sockets in `folder`; its sockets end with the block."""
     context: Context[Socket[bytes]] = zmq.Context()
     try:
-        yield Link(context, folder)
+        yield ControlConnection(context, folder)
     finally:
         context.destroy(linger=0)

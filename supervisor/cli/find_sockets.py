@@ -26,17 +26,17 @@ class CommandFailed(Exception):
     exit_status = 1
 
 
-class Refused(CommandFailed):
+class CommandRefused(CommandFailed):
     """The supervisor said no."""
 
 
-class Unreachable(CommandFailed):
+class SupervisorUnreachable(CommandFailed):
     """There is no supervisor, or none that answers."""
 
     exit_status = 3
 
 
-class Gone(Unreachable):
+class SupervisorGone(SupervisorUnreachable):
     """The supervisor went away between the question and the answer."""
 
 

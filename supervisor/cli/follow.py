@@ -2,28 +2,28 @@
 
 from collections.abc import Callable
 
-from arriero.protocol.control import Refusal, Status, StatusReply
+from arriero.protocol.control import Refusal, StatusReply, StatusRequest
 from arriero.protocol.events import AnyEvent
 
-from .connection import Link, Subscription
+from .connection import ControlConnection, Subscription
 from .event_feed import Feed, Next
-from .find_sockets import Refused, Unreachable
+from .find_sockets import CommandRefused, SupervisorUnreachable
 from .render.text import refusal_line
 
 # Longest pause between two looks at the connection. Heartbeats come about as often.
 _LOOK_S = 1.0
 
 
-def present_state(link: Link, within_s: float) -> StatusReply:
+def present_state(link: ControlConnection, within_s: float) -> StatusReply:
     """Ask for the state of everything.
 
     Raises:
         Unreachable: There is no supervisor, or it does not answer.
         Refused: It does not say.
     """
-    reply = link.ask(Status(), StatusReply, within_s=within_s)
+    reply = link.ask(StatusRequest(), StatusReply, within_s=within_s)
     if isinstance(reply, Refusal):
-        raise Refused(refusal_line(reply.error))
+        raise CommandRefused(refusal_line(reply.error))
     return reply
 
 
@@ -40,7 +40,7 @@ class Follower:
 
     def __init__(
         self,
-        link: Link,
+        link: ControlConnection,
         feed: Feed,
         *,
         show: Callable[[AnyEvent], None],
@@ -92,7 +92,7 @@ class Follower:
     def _begin_again(self, why: str) -> bool:
         try:
             status = present_state(self._link, self._within_s)
-        except (Unreachable, Refused):
+        except (SupervisorUnreachable, CommandRefused):
             return False  # not yet: asked again at the next look
         self._note(why)
         for event in self._feed.present(status):

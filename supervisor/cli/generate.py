@@ -10,7 +10,7 @@ import click
 from ..config.load import parse_config
 from ..errors import ConfigError
 from ..generate.from_presets import import_presets
-from ..generate.from_scan import File, Inventory, configuration, take_stock
+from ..generate.from_scan import FoundFile, Inventory, configuration, take_stock
 from ..generate.gguf_files import find_files, read_files
 from ..llamacpp.presets_ini import MAX_BYTES
 from ..text.printable import clean
@@ -129,7 +129,7 @@ def put(text: str, output: Path | None) -> None:
     note(f"wrote {clean(str(output))}")
 
 
-def _with_bar(files: Iterator[File], count: int) -> Iterable[File]:
+def _with_bar(files: Iterator[FoundFile], count: int) -> Iterable[FoundFile]:
     if count < _MANY or not sys.stderr.isatty():
         return files
     from rich.console import Console

@@ -2,7 +2,7 @@
 
 import click
 
-from arriero.protocol.control import Activity, ActivityReply, Cancel, CancelReply
+from arriero.protocol.control import ActivityReply, ActivityRequest, CancelReply, CancelRequest
 from arriero.protocol.events import AnyEvent, RequestEnded
 from arriero.protocol.records import RequestRecord
 
@@ -22,7 +22,7 @@ def cancel(session: Session, request_id: str) -> None:
 
     The id stands in the field X-Request-Id of the answer.
     """
-    reply = session.ask(Cancel(request_id=request_id), CancelReply)
+    reply = session.ask(CancelRequest(request_id=request_id), CancelReply)
     session.write(reply, [cancelled_line(reply)])
 
 
@@ -39,7 +39,7 @@ def cancel(session: Session, request_id: str) -> None:
 @client()
 def activity(session: Session, limit: int, *, follow: bool) -> None:
     """Show what became of the last requests: tokens, times, cost."""
-    request = Activity(limit=limit)
+    request = ActivityRequest(limit=limit)
     if not follow:
         reply = session.ask(request, ActivityReply)
         when = short_clock if session.on_terminal else clock

@@ -10,15 +10,21 @@ from typing import Any, TypeVar
 
 import click
 
-from arriero.protocol.control import Explain, ExplainReply, Refusal, Reply, Request
+from arriero.protocol.control import (
+    ControlReply,
+    ControlRequest,
+    ExplainReply,
+    ExplainRequest,
+    Refusal,
+)
 
 from ..text.printable import clean
-from .connection import Link, open_link
-from .find_sockets import Refused, socket_folder
+from .connection import ControlConnection, open_link
+from .find_sockets import CommandRefused, socket_folder
 from .output import write_json
 from .render.text import Table, aligned, refusal_line
 
-_ReplyT = TypeVar("_ReplyT", bound=Reply)
+_ReplyT = TypeVar("_ReplyT", bound=ControlReply)
 
 # Seconds for a question that the supervisor answers from memory: plenty, even on a loaded machine.
 ANSWER_S = 10.0
@@ -38,7 +44,7 @@ class Session:
         within_s: Longest wait in seconds for the answer.
     """
 
-    link: Link
+    link: ControlConnection
     as_json: bool
     within_s: float
 
@@ -47,7 +53,7 @@ class Session:
         """True when tables and bars may be drawn."""
         return not self.as_json and sys.stdout.isatty()
 
-    def ask(self, request: Request, kind: type[_ReplyT]) -> _ReplyT:
+    def ask(self, request: ControlRequest, kind: type[_ReplyT]) -> _ReplyT:
         """Ask and return the answer.
 
         Raises:
@@ -65,7 +71,9 @@ class Session:
         if isinstance(reply, Refusal):
             if self.as_json:
                 write_json(reply)
-            raise Refused("\n  ".join([refusal_line(reply.error), *map(clean, reply.problems)]))
+            raise CommandRefused(
+                "\n  ".join([refusal_line(reply.error), *map(clean, reply.problems)])
+            )
         return reply
 
     def id_of(self, model: str) -> str:
@@ -74,9 +82,9 @@ class Session:
         Raises:
             Refused: There is no such model.
         """
-        return self.ask(Explain(model=model), ExplainReply).model
+        return self.ask(ExplainRequest(model=model), ExplainReply).model
 
-    def write(self, reply: Reply, lines: Iterable[str]) -> None:
+    def write(self, reply: ControlReply, lines: Iterable[str]) -> None:
         """Write `reply` as JSON or, for people, as `lines`."""
         if self.as_json:
             write_json(reply)
@@ -84,7 +92,7 @@ class Session:
         for line in lines:
             click.echo(line)
 
-    def write_table(self, reply: Reply, table: Table) -> None:
+    def write_table(self, reply: ControlReply, table: Table) -> None:
         """Write `reply` as JSON or, for people, as `table`."""
         if self.on_terminal:
             from .render.terminal import draw_table  # rich takes a while to import

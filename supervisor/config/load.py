@@ -18,7 +18,7 @@ from .merge import merge
 from .named_files import read_prices, store_problem
 from .read_models import Globals, macros_of, read_models, resolve_mode
 from .read_names import Names, check_peers, read_peers, read_profiles, read_selectors
-from .read_routing import read_routing, room_of
+from .read_routing import policy_of, read_routing
 from .schema.reader import Enough, Place, Reading
 from .schema.stream_keys import header_rules
 from .schema.top_keys import IGNORED_PATHS, SESSION_HEADERS, TOP_KEYS
@@ -201,7 +201,7 @@ def _read_config(root: Node, place: Place) -> Config | None:
     names = Names.of(models, peers)
     check_peers(names, peers, *at("peers"))
     routing = read_routing(found, root, place, names.models)
-    room = None if place.reading.problems else room_of(routing, models)
+    room = None if place.reading.problems else policy_of(routing, models)
     selectors = read_selectors(found["selectors"] or {}, *at("selectors"), names, room)
     written = found["selectors"] or {}  # also those that have mistakes of their own
     profiles = read_profiles(found["profiles"] or {}, *at("profiles"), names, written)

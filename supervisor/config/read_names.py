@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from ..placement.policy import Room
+from ..placement.policy import PlacementPolicy
 from .read_models import filters_of, timeouts_of
 from .schema.reader import Place
 from .values import ModelConfig, Peer, PeerModels, Profile, Selector, frozen
@@ -85,7 +85,11 @@ def check_peers(names: Names, peers: Mapping[str, Peer], node: Node, place: Plac
 
 
 def read_selectors(
-    found: Mapping[str, dict[str, Any]], node: Node, place: Place, names: Names, room: Room | None
+    found: Mapping[str, dict[str, Any]],
+    node: Node,
+    place: Place,
+    names: Names,
+    room: PlacementPolicy | None,
 ) -> dict[str, Selector]:
     """Return the selectors; what they cannot stand for is noted.
 
@@ -139,7 +143,7 @@ def _check_strategy(
     targets: tuple[tuple[str, Node], ...],
     place: Place,
     names: Names,
-    room: Room | None,
+    room: PlacementPolicy | None,
 ) -> None:
     local = {name: names.models[name] for name, _ in targets if name in names.models}
     if strategy == "warm":

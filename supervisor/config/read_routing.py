@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..placement.matrix import Matrix, MatrixError, compile_matrix
-from ..placement.policy import DEFAULT_GROUP, Group, Groups, Room
+from ..placement.policy import DEFAULT_GROUP, Group, Groups, PlacementPolicy
 from .schema.reader import Place
 from .values import Routing, frozen
 from .yaml.tree import Node
@@ -68,7 +68,7 @@ def read_routing(
 _NAMES = ("groups", "matrix")
 
 
-def room_of(routing: Routing, models: Iterable[str]) -> Room:
+def policy_of(routing: Routing, models: Iterable[str]) -> PlacementPolicy:
     """Return what decides which models run beside which."""
     if routing.router == "matrix" and routing.matrix is not None:
         return routing.matrix

@@ -12,39 +12,39 @@ from arriero import __version__
 from arriero.protocol.codec import AnyReply
 from arriero.protocol.control import (
     MAX_WORKERS,
-    Activity,
     ActivityReply,
+    ActivityRequest,
     AnyRequest,
-    Cancel,
     CancelReply,
+    CancelRequest,
     Done,
-    Explain,
-    Logs,
+    ExplainRequest,
     LogsReply,
-    Ping,
-    Pong,
+    LogsRequest,
+    PingReply,
+    PingRequest,
     Refusal,
-    Reload,
-    Scale,
-    Shutdown,
-    Status,
+    ReloadRequest,
+    ScaleRequest,
+    ShutdownRequest,
     StatusReply,
-    Swap,
+    StatusRequest,
     SwapReply,
-    Unload,
+    SwapRequest,
     UnloadReply,
-    Workers,
+    UnloadRequest,
     WorkersReply,
+    WorkersRequest,
 )
 from arriero.protocol.lease import CancelResult
 from arriero.protocol.values import ErrorInfo
 
-from ..models.output_log import Logbook
-from ..reload.reloader import InForce, Reloader
-from ..scheduling.dispatcher import Conductor
-from ..scheduling.events import Grant, Left, UnloadAsked, Waiter, Wanted
+from ..models.output_log import OutputLog
+from ..reload.reloader import ActiveConfig, Reloader
+from ..scheduling.dispatcher import Dispatcher
+from ..scheduling.events import GrantLease, Left, UnloadRequested, Waiter, Wanted
 from ..workers.pool import WorkerPool
-from ..workers.request_log import MOST_RECORDS, RecordStore
+from ..workers.request_log import MAX_RECORDS, RecordStore
 
 
 class Commands:
@@ -52,10 +52,10 @@ class Commands:
 
     def __init__(
         self,
-        in_force: InForce,
-        conductor: Conductor,
+        in_force: ActiveConfig,
+        dispatcher: Dispatcher,
         workers: WorkerPool,
-        logbook: Logbook,
+        output_log: OutputLog,
         records: RecordStore,
         reloader: Reloader,
         *,
@@ -65,9 +65,9 @@ class Commands:
         shut_down: Callable[[], None],
     ) -> None:
         self._in_force = in_force
-        self._conductor = conductor
+        self._dispatcher = dispatcher
         self._workers = workers
-        self._logbook = logbook
+        self._output_log = output_log
         self._records = records
         self._cancel_request = cancel
         self._reloader = reloader
@@ -80,44 +80,44 @@ class Commands:
     async def answer(self, request: AnyRequest) -> AnyReply:
         """Do what `request` asks for. Returns a `Refusal` where it cannot be done."""
         match request:
-            case Ping():
+            case PingRequest():
                 return self._pong()
-            case Status():
+            case StatusRequest():
                 return self._status()
-            case Swap(model=name, wait=wait):
+            case SwapRequest(model=name, wait=wait):
                 return await self._swap(name, wait=wait)
-            case Unload(model=name, mode=mode):
+            case UnloadRequest(model=name, mode=mode):
                 return await self._unload(name, at_once=mode == "now")
-            case Logs(model=name, lines=lines):
+            case LogsRequest(model=name, lines=lines):
                 return self._logs(name, lines)
-            case Explain(model=name):
+            case ExplainRequest(model=name):
                 return self._explain(name)
-            case Reload(dry_run=dry_run, drain=drain):
+            case ReloadRequest(dry_run=dry_run, drain=drain):
                 return await self._reloader.reload(dry_run=dry_run, drain=drain)
-            case Cancel(request_id=request_id):
+            case CancelRequest(request_id=request_id):
                 return await self._cancel(request_id)
-            case Activity(limit=limit, request_id=request_id):
+            case ActivityRequest(limit=limit, request_id=request_id):
                 return self._activity(limit, request_id)
-            case Workers():
+            case WorkersRequest():
                 return WorkersReply(workers=self._workers.status())
-            case Scale(workers=count):
+            case ScaleRequest(workers=count):
                 return self._scale(count)
-            case Shutdown():
+            case ShutdownRequest():
                 self._shut_down()
                 return Done()
             case _:
                 assert_never(request)
 
-    def _pong(self) -> Pong:
-        return Pong(
+    def _pong(self) -> PingReply:
+        return PingReply(
             version=__version__,
-            epoch=self._conductor.epoch,
+            epoch=self._dispatcher.epoch,
             pid=os.getpid(),
             uptime_s=trio.current_time() - self._started_at,
         )
 
     def _status(self) -> StatusReply:
-        snapshot = self._conductor.snapshot()
+        snapshot = self._dispatcher.snapshot()
         return StatusReply(
             version=__version__,
             epoch=snapshot.epoch,
@@ -129,7 +129,7 @@ class Commands:
             queue=snapshot.queue,
             workers=self._workers.status(),
             control_requests=self._control_requests(),
-            lease_requests=self._conductor.lease_requests,
+            lease_requests=self._dispatcher.lease_requests,
             config=self._in_force.status(),
         )
 
@@ -141,23 +141,23 @@ class Commands:
         waiter = Waiter("control", next(self._numbers), takes_lease=False)
         asked_at = trio.current_time()
         if not wait:
-            self._conductor.tell(Wanted(waiter, model))
-            return SwapReply(model=model, state=self._conductor.engine.state(model))
-        answers: list[Grant | ErrorInfo] = []
+            self._dispatcher.handle(Wanted(waiter, model))
+            return SwapReply(model=model, state=self._dispatcher.engine.state(model))
+        answers: list[GrantLease | ErrorInfo] = []
         answered = trio.Event()
 
-        def take(answer: Grant | ErrorInfo) -> None:
+        def take(answer: GrantLease | ErrorInfo) -> None:
             answers.append(answer)
             answered.set()
 
-        self._conductor.answer_script(waiter, take)
+        self._dispatcher.answer_script(waiter, take)
         try:
-            self._conductor.tell(Wanted(waiter, model))
+            self._dispatcher.handle(Wanted(waiter, model))
             await answered.wait()  # bounded: each phase of a start has its own limit
         finally:
             if not answers:
-                self._conductor.forget_script(waiter)
-                self._conductor.tell(Left(waiter))
+                self._dispatcher.forget_script(waiter)
+                self._dispatcher.handle(Left(waiter))
         if isinstance(answers[0], ErrorInfo):
             return Refusal(error=answers[0])
         took_s = trio.current_time() - asked_at
@@ -167,38 +167,38 @@ class Commands:
 
     async def _unload(self, name: str | None, *, at_once: bool) -> AnyReply:
         asked_at = trio.current_time()
-        running = set(self._conductor.engine.running())
-        told = running | self._conductor.engine.coming_back()
+        running = set(self._dispatcher.engine.running())
+        told = running | self._dispatcher.engine.coming_back()
         if name is not None:
             found = self._id_of(name)
             if found is None:
                 return self._unknown(name)
             running &= {found}
             told &= {found}
-        swaps = {model: self._conductor.engine.swap(model) for model in running}
+        swaps = {model: self._dispatcher.engine.swap(model) for model in running}
         for model in told:
-            self._conductor.tell(UnloadAsked(model, at_once=at_once))
-        await self._conductor.wait_until(
+            self._dispatcher.handle(UnloadRequested(model, at_once=at_once))
+        await self._dispatcher.wait_until(
             lambda engine: all(engine.has_ended(model, swap) for model, swap in swaps.items())
         )
         took_s = round(trio.current_time() - asked_at, 3)
         return UnloadReply(unloaded=tuple(sorted(running)), took_s=took_s)
 
     def _logs(self, name: str | None, lines: int) -> AnyReply:
-        if not 1 <= lines <= Logbook.MOST_LINES:
-            most = Logbook.MOST_LINES
+        if not 1 <= lines <= OutputLog.MAX_LINES:
+            most = OutputLog.MAX_LINES
             return _bad_request(f"cannot give {lines} lines: ask for 1 to {most}")
         found = None
         if name is not None and (found := self._id_of(name)) is None:
             return self._unknown(name)
-        found_lines = self._logbook.last(lines, model=found)
-        return LogsReply(lines=found_lines, seq=self._conductor.log_seq)
+        found_lines = self._output_log.last(lines, model=found)
+        return LogsReply(lines=found_lines, seq=self._dispatcher.log_seq)
 
     def _explain(self, name: str) -> AnyReply:
         found = self._in_force.config.resolve(name)
         if found is None:
             return self._unknown(name)
-        return self._conductor.engine.explain(found.model, self._conductor.now())
+        return self._dispatcher.engine.explain(found.model, self._dispatcher.now())
 
     async def _cancel(self, request_id: str) -> AnyReply:
         result = await self._cancel_request(request_id)
@@ -212,10 +212,10 @@ class Commands:
         )
 
     def _activity(self, limit: int, request_id: str | None) -> AnyReply:
-        if not 1 <= limit <= MOST_RECORDS:
-            return _bad_request(f"cannot give {limit} requests: ask for 1 to {MOST_RECORDS}")
+        if not 1 <= limit <= MAX_RECORDS:
+            return _bad_request(f"cannot give {limit} requests: ask for 1 to {MAX_RECORDS}")
         newest_first = self._records.last(limit, request_id or "")
-        return ActivityReply(records=newest_first[::-1], seq=self._conductor.usage_seq)
+        return ActivityReply(records=newest_first[::-1], seq=self._dispatcher.usage_seq)
 
     def _scale(self, count: int) -> AnyReply:
         if not 1 <= count <= MAX_WORKERS:
@@ -228,7 +228,7 @@ class Commands:
         found = self._in_force.config.resolve(name)
         if found is not None:
             return found.model
-        return name if self._conductor.engine.knows(name) else None
+        return name if self._dispatcher.engine.knows(name) else None
 
     def _unknown(self, name: str) -> Refusal:
         similar = self._in_force.config.suggest(name)

@@ -16,9 +16,9 @@ from typing import Final
 import trio
 
 from arriero.protocol.flood_log import FloodLog
-from arriero.protocol.transport import Door, taken
+from arriero.protocol.transport import UnixListener, taken
 
-from .crowding import MOST_OF_ONE, Visitor, may_enter, too_many
+from .crowding import MAX_OF_ONE, ControlClient, may_enter, too_many
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ _LOOKS_PER_TURN: Final = 100
 _CREDENTIALS: Final = struct.Struct("3i")  # pid, uid, gid: unix(7), SO_PEERCRED
 
 
-async def keep_doors(doors: Sequence[Door]) -> None:
+async def keep_doors(doors: Sequence[UnixListener]) -> None:
     """Close `doors` when descriptors get few, and cut who has too many. Runs until cancelled."""
     flood = FloodLog(log)
     while True:
@@ -46,13 +46,13 @@ async def keep_doors(doors: Sequence[Door]) -> None:
                 flood.warning("sockets.closed open_files=%d limit=%d", used, limit)
             elif lets_in and not door.is_open:
                 door.open()
-        if used > MOST_OF_ONE:
+        if used > MAX_OF_ONE:
             with contextlib.suppress(OSError):  # no descriptor to look; some will be closed
                 await _cut_greedy(doors, flood)
 
 
-async def _cut_greedy(doors: Iterable[Door], flood: FloodLog) -> None:
-    visitors: dict[str, list[Visitor]] = {os.fspath(door.path): [] for door in doors}
+async def _cut_greedy(doors: Iterable[UnixListener], flood: FloodLog) -> None:
+    visitors: dict[str, list[ControlClient]] = {os.fspath(door.path): [] for door in doors}
     for count, name in enumerate(os.listdir("/proc/self/fd"), 1):
         if count % _LOOKS_PER_TURN == 0:
             await trio.lowlevel.checkpoint()
@@ -62,7 +62,7 @@ async def _cut_greedy(doors: Iterable[Door], flood: FloodLog) -> None:
                     connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
                 )
                 if pid != 0:
-                    visitors[place].append(Visitor(int(name), pid))
+                    visitors[place].append(ControlClient(int(name), pid))
     for place, found in visitors.items():
         for visitor in too_many(found):
             flood.warning("sockets.cut pid=%d reason='too many connections'", visitor.pid)

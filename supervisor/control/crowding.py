@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 # Connections of one process to one socket, and of all together. A command has two, a page that
 # shows everything a few.
-MOST_OF_ONE: Final = 100
+MAX_OF_ONE: Final = 100
 MOST: Final = 300
 
 # Descriptors that have to be free while anybody may connect, as a share of what this process may
@@ -15,7 +15,7 @@ RESERVE_SHARE: Final = 1 / 8
 LEAST_RESERVE: Final = 8
 
 
-class Visitor(NamedTuple):
+class ControlClient(NamedTuple):
     """A connection.
 
     Attributes:
@@ -27,10 +27,10 @@ class Visitor(NamedTuple):
     pid: int
 
 
-def too_many(visitors: Sequence[Visitor]) -> list[Visitor]:
+def too_many(visitors: Sequence[ControlClient]) -> list[ControlClient]:
     """Return those of `visitors`, all of one socket, who have to go: of the greediest, the last."""
     counts = Counter(visitor.pid for visitor in visitors)
-    allowed = MOST_OF_ONE
+    allowed = MAX_OF_ONE
     while sum(min(count, allowed) for count in counts.values()) > MOST and allowed > 1:
         allowed -= 1
     seen: Counter[int] = Counter()

@@ -15,9 +15,9 @@ import zmq
 from arriero.protocol.codec import encode_event
 from arriero.protocol.events import AnyEvent, Heartbeat, topic_of
 from arriero.protocol.flood_log import FloodLog
-from arriero.protocol.transport import Bounds, FrameSocket, Source, bound, cut
+from arriero.protocol.transport import FrameSocket, QueueLimits, Source, bound, cut
 
-from .subscriptions import MOST_TOPIC_BYTES, Subscriptions
+from .subscriptions import MAX_TOPIC_BYTES, Subscriptions
 
 if TYPE_CHECKING:
     from zmq import Context, Socket
@@ -29,11 +29,11 @@ HEARTBEAT_S = 1.0
 
 # A topic, and around it zmq's own words. That few wait, because zmq builds its tree of all that
 # wait at once, in one call: 0.3 s for sixteen at a time, in a flood.
-_BOUNDS = Bounds(message_bytes=MOST_TOPIC_BYTES + 32, received=1)
+_BOUNDS = QueueLimits(message_bytes=MAX_TOPIC_BYTES + 32, received=1)
 
 # What subscribers have said that is looked at before an event goes out. More than that is a flood,
 # and is looked at by a task of its own.
-_MOST_AT_ONCE = 100
+_MAX_AT_ONCE = 100
 
 
 class Publisher:
@@ -90,7 +90,7 @@ class Publisher:
             self._note_all()
 
     def _note_all(self) -> None:
-        for _ in range(_MOST_AT_ONCE):
+        for _ in range(_MAX_AT_ONCE):
             if (said := self._socket.receive_frame_now()) is None:
                 return
             source, frame = said

@@ -16,7 +16,7 @@ from arriero.protocol.codec import MAX_MESSAGE_BYTES, AnyReply, encode, read_req
 from arriero.protocol.control import AnyRequest, Refusal
 from arriero.protocol.errors import PeerGone, RemoteProtocolError
 from arriero.protocol.flood_log import FloodLog
-from arriero.protocol.transport import Bounds, FrameSocket, bound
+from arriero.protocol.transport import FrameSocket, QueueLimits, bound
 from arriero.protocol.values import ErrorInfo
 
 from ..host.shortage import why
@@ -36,7 +36,7 @@ MAX_REQUEST_BYTES = 64 * 1024
 
 # zmq keeps two answers that a client does not read, and `READ_LIMIT_S` seconds long a few more are
 # kept here. Then they are dropped.
-_BOUNDS = Bounds(
+_BOUNDS = QueueLimits(
     message_bytes=4 * MAX_REQUEST_BYTES,  # so that what is a little too long gets an answer
     received=16,
     sent=2,
@@ -46,14 +46,14 @@ _BOUNDS = Bounds(
 READ_LIMIT_S = 5.0
 
 # All answers together that wait for their clients to read others before them.
-MOST_UNREAD_BYTES = 32 * 1024 * 1024
+MAX_UNREAD_BYTES = 32 * 1024 * 1024
 
 # Seconds between two attempts to hand an answer over.
 _FIRST_PAUSE_S = 0.001
 _LAST_PAUSE_S = 0.1
 
 # Frames before a request. REQ sends one, and each device on the way adds one.
-_MOST_ENVELOPE = 8
+_MAX_ENVELOPE = 8
 
 
 class ControlServer:
@@ -81,7 +81,7 @@ class ControlServer:
             while True:
                 frames = await self._socket.receive()
                 envelope, data = frames[:-1], frames[-1]
-                if not 1 <= len(envelope) <= _MOST_ENVELOPE:
+                if not 1 <= len(envelope) <= _MAX_ENVELOPE:
                     continue
                 self.answered += 1
                 request = self._read(data)
@@ -118,7 +118,7 @@ class ControlServer:
             data = encode(_refusal("too_long", "the answer is too long: ask for less"))
         if self._hand_over(envelope, data):
             return
-        if self.unread_bytes + len(data) > MOST_UNREAD_BYTES:
+        if self.unread_bytes + len(data) > MAX_UNREAD_BYTES:
             self.flood.warning("control.dropped reason='too many answers are not read'")
             return
         self.unread_bytes += len(data)

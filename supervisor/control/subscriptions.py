@@ -12,13 +12,13 @@ from typing import Final, TypeVar
 _Key = TypeVar("_Key")
 
 # Longest beginning of a topic: `progress/`, the id of a model, and a line end.
-MOST_TOPIC_BYTES: Final = 256
+MAX_TOPIC_BYTES: Final = 256
 
 # Of one subscriber. Who follows more models than that takes all of them, with one subscription.
-MOST_TOPICS: Final = 1000
+MAX_TOPICS: Final = 1000
 
 # Of all together: 40 MB of memory.
-MOST_BYTES: Final = 512 * 1024
+MAX_BYTES: Final = 512 * 1024
 
 
 @dataclass(slots=True)
@@ -60,9 +60,9 @@ class Subscriptions:
         self._lengths[len(topic)] += 1
         self._bytes += len(topic)
         self._counts[source] += 1
-        if len(topic) > MOST_TOPIC_BYTES or self._counts[source] > MOST_TOPICS:
+        if len(topic) > MAX_TOPIC_BYTES or self._counts[source] > MAX_TOPICS:
             return source
-        if self._bytes > MOST_BYTES:
+        if self._bytes > MAX_BYTES:
             return self._counts.most_common(1)[0][0]
         return None
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from ..config.schema.model_keys import is_name
 from ..llamacpp.options import OPTIONS, Option, Use
-from ..llamacpp.presets_ini import Remark, Section, Setting, read_ini
+from ..llamacpp.presets_ini import PresetRemark, Section, Setting, read_ini
 from .write import Entry, can_be_id, document, words
 
 _SERVER: Final = "llama-server --host 127.0.0.1 --port ${PORT}"
@@ -59,7 +59,7 @@ class Imported:
 
     text: str
     models: int
-    remarks: tuple[Remark, ...]
+    remarks: tuple[PresetRemark, ...]
 
 
 @dataclass(slots=True)
@@ -123,7 +123,7 @@ def _entry(
     shared: _Preset,
     common: Mapping[str, str],
     taken: set[str],
-    remarks: list[Remark],
+    remarks: list[PresetRemark],
 ) -> Entry:
     options = {**shared.options, **preset.options}
     if not _names_a_model(options):
@@ -132,7 +132,7 @@ def _entry(
     for alias in preset.aliases:
         if alias in taken:
             remarks.append(
-                Remark(section.line, f"alias {alias!r} was left out: it is a name already")
+                PresetRemark(section.line, f"alias {alias!r} was left out: it is a name already")
             )
         else:
             taken.add(alias)
@@ -146,14 +146,16 @@ def _entry(
     )
 
 
-def _can_be_model(section: Section, options: Mapping[str, str], remarks: list[Remark]) -> bool:
+def _can_be_model(
+    section: Section, options: Mapping[str, str], remarks: list[PresetRemark]
+) -> bool:
     if not can_be_id(section.name):
         what = "its name is too long, holds ${, or has characters that cannot be shown"
     elif _names_a_model(options) or "/" in section.name:
         return True
     else:
         what = "it says neither model nor hf-repo; llama-server knows it from its cache or folder"
-    remarks.append(Remark(section.line, f"section [{section.name}] was left out: {what}"))
+    remarks.append(PresetRemark(section.line, f"section [{section.name}] was left out: {what}"))
     return False
 
 
@@ -162,7 +164,7 @@ def _names_a_model(options: Mapping[str, str]) -> bool:
     return any(name in _SOURCES or name.endswith(_BUILT_IN) for name in said)
 
 
-def _read(section: Section, remarks: list[Remark]) -> _Preset:
+def _read(section: Section, remarks: list[PresetRemark]) -> _Preset:
     preset = _Preset()
     lines: dict[str, int] = {}
     for setting in section.settings:
@@ -172,13 +174,13 @@ def _read(section: Section, remarks: list[Remark]) -> _Preset:
         name = use.option.name if use else setting.key
         if name in lines:
             remarks.append(
-                Remark(
+                PresetRemark(
                     setting.line, f"{setting.key} was set in line {lines[name]}; this one counts"
                 )
             )
         lines[name] = setting.line
         if (told := _take(preset, setting, use, section.name == _GLOBAL)) is not None:
-            remarks.append(Remark(setting.line, told))
+            remarks.append(PresetRemark(setting.line, told))
     return preset
 
 

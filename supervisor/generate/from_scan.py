@@ -10,7 +10,7 @@ from typing import Final
 
 from ..config.schema.model_keys import MAX_NAME
 from ..llamacpp import gguf_constants as gguf
-from ..llamacpp.gguf import Head
+from ..llamacpp.gguf import GgufHeader
 from .write import Entry, document, words
 
 # Context of a model in the configuration, in tokens, unless it has less. Memory for the context is
@@ -37,7 +37,7 @@ _QUANT_SUFFIX: Final = re.compile(
 _ENCODERS: Final = ("bert", "t5encoder")
 
 
-class Kind(Enum):
+class ModelPurpose(Enum):
     """What a model is for; the value is what llama-server has to be told."""
 
     TEXT = ""
@@ -46,7 +46,7 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class File:
+class FoundFile:
     """A file that was found.
 
     Attributes:
@@ -58,7 +58,7 @@ class File:
 
     path: Path
     size_bytes: int
-    head: Head | None = None
+    head: GgufHeader | None = None
     error: str = ""
 
     def text(self, key: str) -> str:
@@ -79,7 +79,7 @@ class File:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Model:
+class FoundModel:
     """A model that llama-server can serve.
 
     Attributes:
@@ -98,7 +98,7 @@ class Model:
 
     model: str
     path: Path
-    kind: Kind
+    kind: ModelPurpose
     name: str
     architecture: str
     quant: str
@@ -114,8 +114,10 @@ class Model:
         parts = [f"{_parameters(self.parameters)} parameters", self.quant, _size(self.size_bytes)]
         if self.context:
             parts.append(f"context up to {self.context:,}")
-        if self.kind is not Kind.TEXT:
-            parts.append("for embeddings" if self.kind is Kind.EMBEDDING else "ranks documents")
+        if self.kind is not ModelPurpose.TEXT:
+            parts.append(
+                "for embeddings" if self.kind is ModelPurpose.EMBEDDING else "ranks documents"
+            )
         return ", ".join(part for part in parts if part)
 
 
@@ -128,20 +130,20 @@ class Inventory:
         remarks: What was left out, and why.
     """
 
-    models: list[Model] = field(default_factory=list)
+    models: list[FoundModel] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
 
-def take_stock(files: Iterable[File]) -> Inventory:
+def take_stock(files: Iterable[FoundFile]) -> Inventory:
     """Find out which of `files` are models, and which belong to one."""
     found = Inventory()
-    projectors: list[File] = []
-    models: list[tuple[Sequence[File], Kind]] = []
+    projectors: list[FoundFile] = []
+    models: list[tuple[Sequence[FoundFile], ModelPurpose]] = []
     for parts in _whole(files, found.remarks):
         kind = _kind(parts)
         if kind == "projector":
             projectors.append(parts[0])
-        elif isinstance(kind, Kind):
+        elif isinstance(kind, ModelPurpose):
             models.append((parts, kind))
         else:
             found.remarks.append(f"{parts[0].path}: {kind}")
@@ -151,7 +153,7 @@ def take_stock(files: Iterable[File]) -> Inventory:
     ):
         first = parts[0]
         found.models.append(
-            Model(
+            FoundModel(
                 model=model,
                 alias=alias,
                 path=first.path,
@@ -182,19 +184,19 @@ def configuration(found: Inventory, folder: Path) -> str:
     macros: dict[str, Sequence[str] | int] = {
         "server": ["llama-server --host 127.0.0.1 --port ${PORT}"]
     }
-    if any(model.kind is Kind.TEXT and _has_room(model) for model in found.models):
+    if any(model.kind is ModelPurpose.TEXT and _has_room(model) for model in found.models):
         macros["context"] = CONTEXT
     return document(
         map(_entry, found.models), remarks=top, settings={"progress": "reasoning"}, macros=macros
     )
 
 
-def _entry(model: Model) -> Entry:
+def _entry(model: FoundModel) -> Entry:
     command = ["${server}", words("-m", str(model.path))]
     if model.projector:
         command.append(words("--mmproj", str(model.projector)))
     context = min(model.context or CONTEXT, CONTEXT)
-    if model.kind is Kind.TEXT:
+    if model.kind is ModelPurpose.TEXT:
         command.append("-c ${context}" if _has_room(model) else f"-c {context}")
     else:
         batch = f" -b {context} -ub {context}" if context > _BATCH else ""
@@ -208,13 +210,13 @@ def _entry(model: Model) -> Entry:
     )
 
 
-def _has_room(model: Model) -> bool:
+def _has_room(model: FoundModel) -> bool:
     return (model.context or CONTEXT) >= CONTEXT
 
 
-def _whole(files: Iterable[File], remarks: list[str]) -> Iterable[Sequence[File]]:
+def _whole(files: Iterable[FoundFile], remarks: list[str]) -> Iterable[Sequence[FoundFile]]:
     """Give the files of each model that can be read and is complete."""
-    sets: defaultdict[tuple[Path, str, int], dict[int, File]] = defaultdict(dict)
+    sets: defaultdict[tuple[Path, str, int], dict[int, FoundFile]] = defaultdict(dict)
     for file in sorted(files, key=lambda file: file.path):
         part = _PART.fullmatch(file.path.stem)
         if part is None:
@@ -233,7 +235,7 @@ def _whole(files: Iterable[File], remarks: list[str]) -> Iterable[Sequence[File]
             yield [parts[number] for number in sorted(parts)]
 
 
-def _fault(file: File) -> str:
+def _fault(file: FoundFile) -> str:
     if file.head is None:
         return file.error
     if file.size_bytes < file.head.needs_bytes:
@@ -244,7 +246,7 @@ def _fault(file: File) -> str:
     return ""
 
 
-def _kind(parts: Sequence[File]) -> Kind | str:
+def _kind(parts: Sequence[FoundFile]) -> ModelPurpose | str:
     """Return what a model is for, ``projector``, or why it is no model."""
     first = parts[0]
     architecture, says = first.text(gguf.ARCHITECTURE), first.text(gguf.TYPE)
@@ -258,8 +260,10 @@ def _kind(parts: Sequence[File]) -> Kind | str:
         return f"it is no language model; its architecture is {architecture or 'unknown'!r}"
     pooling = first.of_model(gguf.POOLING_TYPE)
     if pooling == gguf.POOLING_RANK:
-        return Kind.RERANKER
-    return Kind.EMBEDDING if pooling or architecture.endswith(_ENCODERS) else Kind.TEXT
+        return ModelPurpose.RERANKER
+    return (
+        ModelPurpose.EMBEDDING if pooling or architecture.endswith(_ENCODERS) else ModelPurpose.TEXT
+    )
 
 
 def _is_named_projector(path: Path) -> bool:
@@ -268,7 +272,7 @@ def _is_named_projector(path: Path) -> bool:
 
 
 def _attach(
-    projectors: Iterable[File], models: Sequence[File], remarks: list[str]
+    projectors: Iterable[FoundFile], models: Sequence[FoundFile], remarks: list[str]
 ) -> Mapping[Path, Path]:
     """Return the projector of each model that has one: both lie in the same folder.
 
@@ -329,7 +333,7 @@ def _unique(wanted: str, taken: set[str]) -> str:
     return name
 
 
-def _quant(parts: Sequence[File]) -> str:
+def _quant(parts: Sequence[FoundFile]) -> str:
     kind = parts[0].number(gguf.FILE_TYPE)
     if kind is not None and (name := gguf.FILE_TYPES.get(kind & ~gguf.GUESSED)):
         return name

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from ..llamacpp.gguf import GgufError, read_head
-from .from_scan import File
+from .from_scan import FoundFile
 
 # Deeper, and more, than anybody's collection; what is beyond is told.
 _MAX_DEPTH: Final = 16
@@ -47,17 +47,19 @@ def find_files(folder: Path, remarks: list[str]) -> list[Path]:
     return sorted(found)
 
 
-def read_files(paths: Iterable[Path]) -> Iterator[File]:
+def read_files(paths: Iterable[Path]) -> Iterator[FoundFile]:
     """Give what each of `paths` says of itself, or why it cannot be read."""
     for path in paths:
         size_bytes = 0
         try:
             size_bytes = path.stat().st_size
-            yield File(path=path, size_bytes=size_bytes, head=read_head(path))
+            yield FoundFile(path=path, size_bytes=size_bytes, head=read_head(path))
         except GgufError as exc:
-            yield File(path=path, size_bytes=size_bytes, error=str(exc))
+            yield FoundFile(path=path, size_bytes=size_bytes, error=str(exc))
         except OSError as exc:
-            yield File(path=path, size_bytes=size_bytes, error=f"cannot read it: {exc.strerror}")
+            yield FoundFile(
+                path=path, size_bytes=size_bytes, error=f"cannot read it: {exc.strerror}"
+            )
 
 
 def _walk(

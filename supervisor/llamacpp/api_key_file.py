@@ -7,7 +7,7 @@ from typing import Final
 from .api_key import key_in_file
 
 # More than any list of keys has.
-_MOST_BYTES: Final = 64 * 1024
+_MAX_BYTES: Final = 64 * 1024
 
 
 def read_key_file(path: str) -> str:
@@ -20,7 +20,7 @@ def read_key_file(path: str) -> str:
         with open(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 return ""
-            text = file.read(_MOST_BYTES)
+            text = file.read(_MAX_BYTES)
     except (OSError, ValueError):  # such as a zero byte in the name
         return ""
     return key_in_file(text.decode(errors="surrogateescape"))

@@ -44,7 +44,7 @@ _SCALE: Final = re.compile(r":[-+.\d]+\Z")
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class CommandSetting:
     """One setting, from the two places that it may have.
 
     Attributes:
@@ -75,8 +75,8 @@ class ServerOptions:
         files: What it loads: the model first, adapters last. Empty if it may fetch something.
     """
 
-    host: Told
-    port: Told
+    host: CommandSetting
+    port: CommandSetting
     files: tuple[Path, ...]
 
     @property
@@ -101,8 +101,8 @@ def server_options(command: Sequence[str], env: Mapping[str, str]) -> ServerOpti
         map(_FETCHING_VARIABLE.fullmatch, env)
     )
     return ServerOptions(
-        host=Told(options.get("--host"), env.get("LLAMA_ARG_HOST")),
-        port=Told(options.get("--port"), env.get("LLAMA_ARG_PORT")),
+        host=CommandSetting(options.get("--host"), env.get("LLAMA_ARG_HOST")),
+        port=CommandSetting(options.get("--port"), env.get("LLAMA_ARG_PORT")),
         files=() if fetches else tuple(_files(arguments, env)),
     )
 

@@ -43,7 +43,7 @@ class GgufError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class GgufHeader:
     """What stands before the weights.
 
     Attributes:
@@ -61,7 +61,7 @@ class Head:
     needs_bytes: int
 
 
-def read_head(path: Path) -> Head:
+def read_head(path: Path) -> GgufHeader:
     """Read the file at `path`.
 
     Raises:
@@ -70,12 +70,12 @@ def read_head(path: Path) -> Head:
     """
     with path.open("rb", buffering=1024 * 1024) as file:
         try:
-            return _Reader(file).head()
+            return _HeaderReader(file).head()
         except (struct.error, UnicodeDecodeError, OverflowError) as exc:
             raise GgufError("it is broken, or cut short before its weights") from exc
 
 
-class _Reader:
+class _HeaderReader:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         if file.read(4) != b"GGUF":
@@ -87,7 +87,7 @@ class _Reader:
             raise GgufError(f"its format is of version {number}; versions 2 and 3 are read")
         self._long = struct.Struct(f"{self._order}Q")
 
-    def head(self) -> Head:
+    def head(self) -> GgufHeader:
         tensors = self._count(_MAX_TENSORS, "tensors")
         keys = self._count(_MAX_KEYS, "keys")
         fields: dict[str, Scalar] = {}
@@ -111,7 +111,7 @@ class _Reader:
             raise GgufError("it is broken: its alignment is not a number that can be")
         start = math.ceil(self._file.tell() / alignment) * alignment
         main = sizes.most_common(1)
-        return Head(fields, tensors, parameters, main[0][0] if main else "", start + end)
+        return GgufHeader(fields, tensors, parameters, main[0][0] if main else "", start + end)
 
     def _tensor(self) -> tuple[int, int, int]:
         """Return how many numbers a tensor has, their type, and where they begin."""

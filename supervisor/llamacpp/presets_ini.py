@@ -23,7 +23,7 @@ _COMMENT: Final = re.compile(r"[ \t]*[;#]")
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Remark:
+class PresetRemark:
     """Something that the user should know; `line` is from 1, or 0 for the whole file."""
 
     line: int
@@ -51,41 +51,47 @@ class Section:
     settings: list[Setting] = field(default_factory=list)
 
 
-def read_ini(text: str) -> tuple[list[Section], list[Remark]]:
+def read_ini(text: str) -> tuple[list[Section], list[PresetRemark]]:
     """Return the sections of `text`, and what is wrong with it. Never fails."""
     sections: dict[str, Section] = {}
-    remarks: list[Remark] = []
+    remarks: list[PresetRemark] = []
     current: Section | None = None
     lines = _LINE_END.split(text.removeprefix("\ufeff"))
     if len(lines) > MAX_LINES:
-        remarks.append(Remark(MAX_LINES, "nothing is read from here on: the file is too long"))
+        remarks.append(
+            PresetRemark(MAX_LINES, "nothing is read from here on: the file is too long")
+        )
     for number, line in enumerate(lines[:MAX_LINES], 1):
         stripped = line.strip(" \t")
         if not stripped or stripped[0] in ";#":
             continue
         if len(stripped) > MAX_LINE or "\0" in stripped:
             what = "it is longer than 64 KiB" if len(stripped) > MAX_LINE else "it holds a NUL"
-            remarks.append(Remark(number, f"this line was left out: {what}"))
+            remarks.append(PresetRemark(number, f"this line was left out: {what}"))
             continue
         if (found := _SECTION.fullmatch(stripped)) and _ends(found[2]):
             name = found[1].strip()
             if name in sections:
-                remarks.append(
-                    Remark(number, f"section [{name}] was there in line {sections[name].line}; "
-                           "llama-server forgets what it said there")
-                )  # fmt: skip
+                text = (
+                    f"section [{name}] was there in line {sections[name].line}; "
+                    "llama-server forgets what it said there"
+                )
+                remarks.append(PresetRemark(number, text))
             current = sections[name] = Section(name, number)
         elif found := _ENTRY.fullmatch(stripped):
             setting = Setting(found[1], _value(found[2], number, remarks), number)
             if current is not None:
                 current.settings.append(setting)
             elif setting.key != "version":
-                remarks.append(
-                    Remark(number, f"{setting.key} stands above all sections, where it is for no "
-                           "model; write it under [*] if it is for all")
-                )  # fmt: skip
+                text = (
+                    f"{setting.key} stands above all sections, where it is for no model; "
+                    "write it under [*] if it is for all"
+                )
+                remarks.append(PresetRemark(number, text))
         else:
-            remarks.append(Remark(number, "cannot read this line; write [name] or key = value"))
+            remarks.append(
+                PresetRemark(number, "cannot read this line; write [name] or key = value")
+            )
     return list(sections.values()), remarks
 
 
@@ -94,14 +100,15 @@ def _ends(rest: str) -> bool:
     return not rest.strip(" \t") or _COMMENT.match(rest) is not None
 
 
-def _value(text: str, line: int, remarks: list[Remark]) -> str:
+def _value(text: str, line: int, remarks: list[PresetRemark]) -> str:
     comment = _COMMENT.search(text)
     if comment is None:
         return text.strip(" \t")
     value = text[: comment.start()].strip(" \t")
     if value and comment[0] in ";#":  # no blank before it: hardly meant as a comment
-        remarks.append(
-            Remark(line, f"what follows the {comment[0]!r} was left out, as llama-server does: "
-                   "it begins a comment, also within a value")
-        )  # fmt: skip
+        remark = (
+            f"what follows the {comment[0]!r} was left out, as llama-server does: "
+            "it begins a comment, also within a value"
+        )
+        remarks.append(PresetRemark(line, remark))
     return value

@@ -30,9 +30,8 @@ from ..llamacpp.load_report import is_llama_server_itself, wants_report
 from ..llamacpp.model_files import model_files
 from ..processes.port_owner import stranger_at, stranger_on
 from ..processes.ports import LAST_PORT, is_listening, pick_port
-from ..processes.process import TAIL_LINES, Exit, Running, Stream, run_process
-from ..processes.process import Launch as Command
-from ..processes.reaper import Guardian
+from ..processes.process import TAIL_LINES, Exit, RunningProcess, SpawnSpec, Stream, run_process
+from ..processes.reaper import Reaper
 from ..processes.spawn import NOT_FOUND
 from ..processes.unix_sockets import make_way
 from ..progress.bytes_loaded import LoadBytes, bytes_done, total_bytes
@@ -42,17 +41,17 @@ from ..progress.proc_counters import read_load_bytes
 from ..progress.server_report import LoadingReport, ReadyReport, read_report_line
 from ..progress.stage_times import Durations, StageTimes
 from ..progress.stage_times_file import load_durations, save_durations
-from ..scheduling.dispatcher import Conductor
-from ..scheduling.events import CameUp, Ended, NotReady, Progressed, Spawned
+from ..scheduling.dispatcher import Dispatcher
+from ..scheduling.events import BecameReady, NotReady, ProcessEnded, Progressed, Spawned
 from ..text.redact import HIDDEN
 from .exit_reason import load_failed, why_it_failed
 from .health import Outcome, wait_until_healthy, wait_until_listening
 from .liveness_watch import PulseWatch
 from .not_ready_reason import place_shown, why_not_ready
-from .output_log import Logbook
+from .output_log import OutputLog
 from .server_kind import kind_of_command, kind_of_server
 from .start_retry import (
-    MOST_TRIES,
+    MAX_TRIES,
     Otherwise,
     complains_of_port,
     ended_without_pipe,
@@ -74,7 +73,7 @@ _PORT_JUMP = 100
 _PROBATION_S = 0.1
 
 # Commands that are remembered for ending themselves when they are asked for their report.
-_MOST_WITHOUT_REPORT = 500
+_MAX_WITHOUT_REPORT = 500
 
 # Characters of a line of its log that are kept for the text of an error.
 _LONGEST_LINE = 1000
@@ -89,18 +88,18 @@ class Fleet:
     def __init__(
         self,
         config: Callable[[], Config],
-        conductor: Conductor,
+        dispatcher: Dispatcher,
         *,
         nursery: trio.Nursery,
-        guardian: Guardian,
-        logbook: Logbook,
+        reaper: Reaper,
+        output_log: OutputLog,
         durations_path: Path,
     ) -> None:
         self._config = config
-        self._conductor = conductor
+        self._dispatcher = dispatcher
         self._nursery = nursery
-        self._guardian = guardian
-        self._logbook = logbook
+        self._reaper = reaper
+        self._output_log = output_log
         self._durations_path = durations_path
         self._durations: Durations = load_durations(durations_path)
         self._starts: dict[int, _Start] = {}
@@ -108,13 +107,13 @@ class Fleet:
         self._without_report: dict[str, None] = {}  # fingerprints of commands, the oldest first
 
     def spawn(self, model: str, swap: int) -> None:
-        """Begin to start `model`; what becomes of it is told to the conductor."""
+        """Begin to start `model`; what becomes of it is told to the dispatcher."""
         config = self._config().models[model]
         start = self._starts[swap] = _Start(
             config,
             swap,
-            self._conductor,
-            self._logbook,
+            self._dispatcher,
+            self._output_log,
             learned=self._durations.get(config.fingerprint),
             learn=partial(self._learn, config.fingerprint),
             now=lambda: self._config().models.get(model, config),
@@ -152,7 +151,7 @@ class Fleet:
         finally:
             del self._starts[start.swap]
         log.info("model.ended model=%s swap=%d reason=%r", config.model, start.swap, error.message)
-        self._conductor.tell(Ended(config.model, start.swap, error))
+        self._dispatcher.handle(ProcessEnded(config.model, start.swap, error))
 
     async def _try(self, start: "_Start") -> Exit:
         """Start it, and again as long as it is not to blame that it ended; return its last end."""
@@ -165,10 +164,10 @@ class Fleet:
                 and fingerprint not in self._without_report
             )
             log.info("model.starting model=%s swap=%d", model, start.swap)
-            end = await start.run(launch, self._guardian, partial(self._stop_argv, start))
+            end = await start.run(launch, self._reaper, partial(self._stop_argv, start))
             if start.ended_without_pipe(end):
                 self._without_report[fingerprint] = None
-                if len(self._without_report) > _MOST_WITHOUT_REPORT:
+                if len(self._without_report) > _MAX_WITHOUT_REPORT:
                     del self._without_report[next(iter(self._without_report))]
             otherwise = start.how_to_try_again(end)
             if otherwise is None:
@@ -233,8 +232,8 @@ class _Start:
         self,
         config: ModelConfig,
         swap: int,
-        conductor: Conductor,
-        logbook: Logbook,
+        dispatcher: Dispatcher,
+        output_log: OutputLog,
         *,
         learned: StageTimes | None,
         learn: Callable[[StageTimes], None],
@@ -255,12 +254,12 @@ class _Start:
         self.is_ready = False
         self.failure: ErrorInfo | None  # set when it is ended for that
         self._kind = config.kind or kind_of_command(config.command)
-        self._conductor = conductor
-        self._logbook = logbook
+        self._dispatcher = dispatcher
+        self._output_log = output_log
         self._learn = learn
         self._began_at = trio.current_time()
         self._estimator = Estimator(learned, self._began_at)
-        self._running: Running | None = None
+        self._running: RunningProcess | None = None
         self._grace_s: float | None = None  # set when it was told to end before it ran
         self._told: tuple[str, float | None] | None = None
         self._begin()
@@ -287,13 +286,13 @@ class _Start:
             self._running.stop(grace_s=grace_s)
 
     async def run(
-        self, launch: Launch, guardian: Guardian, stop_argv: Callable[[int], tuple[str, ...]]
+        self, launch: Launch, reaper: Reaper, stop_argv: Callable[[int], tuple[str, ...]]
     ) -> Exit:
         """Start the process, tell how far it is, tell when it is ready, and wait for its end.
 
         Args:
             launch: What to start.
-            guardian: Of the process.
+            reaper: Of the process.
             stop_argv: Process id -> command that ends it, when it has to end; none: SIGTERM.
 
         Raises:
@@ -303,8 +302,8 @@ class _Start:
         self.endpoint_port = launch.port
         ends: list[Exit] = []
 
-        async def run(task_status: trio.TaskStatus[Running]) -> None:
-            command = Command(
+        async def run(task_status: trio.TaskStatus[RunningProcess]) -> None:
+            command = SpawnSpec(
                 argv=launch.command,
                 env=dict(launch.env),
                 port=launch.port,
@@ -315,7 +314,7 @@ class _Start:
             )
             ends.append(
                 await run_process(
-                    command, on_line=self._take, guardian=guardian, task_status=task_status
+                    command, on_line=self._take, reaper=reaper, task_status=task_status
                 )
             )
             nursery.cancel_scope.cancel()
@@ -330,7 +329,7 @@ class _Start:
                 if self._grace_s is not None:
                     self._running.stop(grace_s=self._grace_s)
                 pid = self._running.pid
-                self._conductor.tell(Spawned(self.config.model, self.swap, pid, launch.endpoint))
+                self._dispatcher.handle(Spawned(self.config.model, self.swap, pid, launch.endpoint))
                 await self._get_ready(launch, pid)
                 if self.is_ready:
                     await self._watch_pulse(launch, pid)
@@ -353,7 +352,7 @@ class _Start:
 
     def how_to_try_again(self, end: Exit) -> Otherwise | None:
         """Return how a start that has ended so is tried again; None: it is not."""
-        if self.is_ready or self._grace_s is not None or self.tries >= MOST_TRIES:
+        if self.is_ready or self._grace_s is not None or self.tries >= MAX_TRIES:
             return None
         return how_to_try_again(
             end,
@@ -383,12 +382,12 @@ class _Start:
             self.swap,
             now - self._began_at,
         )
-        self._conductor.tell(CameUp(self.config.model, self.swap, self._kind or "unknown"))
+        self._dispatcher.handle(BecameReady(self.config.model, self.swap, self._kind or "unknown"))
 
     async def _watch_pulse(self, launch: Launch, pid: int) -> None:
         """Notice when it shows no sign of life any more; is cancelled when it ends."""
         await PulseWatch(
-            conductor=self._conductor,
+            dispatcher=self._dispatcher,
             config=self._config_now,
             swap=self.swap,
             launch=launch,
@@ -425,7 +424,7 @@ class _Start:
             why = why_not_ready(outcome, url, shown, says_ready=is_said)
             if why != self._told_why:
                 self._told_why = why
-                self._conductor.tell(NotReady(self.config.model, self.swap, why))
+                self._dispatcher.handle(NotReady(self.config.model, self.swap, why))
 
         if launch.health_url is None:
             await wait_until_listening(url, started_at=since, access=self.access, note=note)
@@ -492,8 +491,8 @@ class _Start:
             text = self.without_key(line.decode(errors="replace"))
             self._log.append(text[:_LONGEST_LINE])
             self._complained = self._complained or (not self.is_ready and complains_of_port(text))
-            self._logbook.add(self.config.model, stream, text)
-            self._conductor.publish(LogLine(model=self.config.model, line=text, stream=stream))
+            self._output_log.add(self.config.model, stream, text)
+            self._dispatcher.publish(LogLine(model=self.config.model, line=text, stream=stream))
         if self.is_ready:
             return
         now = trio.current_time()
@@ -521,7 +520,7 @@ class _Start:
         if (estimate.phase, percent) == self._told:
             return
         self._told = (estimate.phase, percent)
-        self._conductor.tell(
+        self._dispatcher.handle(
             Progressed(
                 Progress(
                     model=self.config.model,
@@ -540,10 +539,10 @@ class _Start:
 @asynccontextmanager
 async def open_fleet(
     config: Callable[[], Config],
-    conductor: Conductor,
+    dispatcher: Dispatcher,
     *,
-    guardian: Guardian,
-    logbook: Logbook,
+    reaper: Reaper,
+    output_log: OutputLog,
     durations_path: Path,
 ) -> AsyncGenerator[Fleet, None]:
     """Run processes of models while the block runs; on leaving, those that run are ended.
@@ -553,10 +552,10 @@ async def open_fleet(
     async with trio.open_nursery() as nursery:
         yield Fleet(
             config,
-            conductor,
+            dispatcher,
             nursery=nursery,
-            guardian=guardian,
-            logbook=logbook,
+            reaper=reaper,
+            output_log=output_log,
             durations_path=durations_path,
         )
         nursery.cancel_scope.cancel()

@@ -41,16 +41,16 @@ LAST_PAUSE_S = 0.05
 PATIENCE_S = 2.0
 
 # Questions that are open at the same time: with the doubling, the last is asked after two minutes.
-MOST_OPEN: Final = 7
+MAX_OPEN: Final = 7
 
 # As Go's client, on which checks of other proxies stand.
-MOST_REDIRECTS: Final = 10
+MAX_REDIRECTS: Final = 10
 
 # What may stand in a path and a query; anything else is made fit for a request.
 _AS_IT_IS: Final = "/%:@!$&'()*+,;=~?[]"
 
 # Most of a body that is read; what we ask for has a hundred bytes.
-MOST_BODY_BYTES: Final = 64 * 1024
+MAX_BODY_BYTES: Final = 64 * 1024
 
 # Why there is no answer: nobody listens; who listens hangs up, or speaks something else.
 Failure: TypeAlias = Literal["unreachable", "hung up", "not http"]
@@ -100,7 +100,7 @@ async def wait_until_healthy(
         SupervisorError: `url` cannot be understood.
     """
     request = _request(url, access)
-    places = trio.CapacityLimiter(MOST_OPEN)
+    places = trio.CapacityLimiter(MAX_OPEN)
     good: list[Response] = []
 
     async def ask(ended: trio.Event) -> None:
@@ -171,7 +171,7 @@ async def _follow(request: Request) -> Outcome:
         said = await _ask(request, with_body=False)
         if not isinstance(said, Response) or not said.redirect:
             return Outcome(said)
-        if followed == MOST_REDIRECTS:
+        if followed == MAX_REDIRECTS:
             return Outcome(said, "too often")
         following = _redirected(request, said.redirect)
         if following is None:
@@ -182,7 +182,7 @@ async def _follow(request: Request) -> Outcome:
 
 async def _ask(request: Request, *, with_body: bool) -> Response | Failure:
     try:
-        return await get(request, MOST_BODY_BYTES if with_body else 0)
+        return await get(request, MAX_BODY_BYTES if with_body else 0)
     except Unreachable:
         return "unreachable"  # whether it died is noticed by whoever runs it
     except HungUp:

@@ -38,7 +38,7 @@ _LEAST_QUESTIONS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Effort:
+class ResourceUse:
     """What all processes of a start have used since they began.
 
     Attributes:
@@ -68,7 +68,7 @@ class Pulse:
     _is_asked: bool = False
     _unanswered: int = 0
     _asked_at_s: float = 0.0  # of the silence
-    _effort: Effort | None = None
+    _effort: ResourceUse | None = None
     _effort_at: float = 0.0
 
     def look(self, now: float, planned_s: float, *, is_asked: bool, is_heard: bool) -> None:
@@ -109,7 +109,7 @@ class Pulse:
         pause_s = limit_s * (1 - _QUIET_SHARE) / _QUESTIONS
         return not self._unanswered or self.silent_s >= self._asked_at_s + pause_s
 
-    def was_questioned(self, now: float, *, has_answered: bool, effort: Effort | None) -> None:
+    def was_questioned(self, now: float, *, has_answered: bool, effort: ResourceUse | None) -> None:
         """Take note of what came of a question.
 
         Args:
@@ -126,7 +126,7 @@ class Pulse:
         if self._effort is None:  # what it does is measured from the first question on
             self._effort, self._effort_at = effort, now
 
-    def _worked(self, now: float, effort: Effort | None) -> bool:
+    def _worked(self, now: float, effort: ResourceUse | None) -> bool:
         before = self._effort
         if effort is None or before is None:
             return False

@@ -12,7 +12,7 @@ import trio
 
 from ..config.load import Launch, ModelConfig
 from ..host.http_get import PLAIN, Access
-from ..scheduling.dispatcher import Conductor
+from ..scheduling.dispatcher import Dispatcher
 from ..scheduling.events import Hung, Stalled
 from ..scheduling.refusals import hung
 from .health import probe
@@ -39,7 +39,7 @@ class PulseWatch:
     """Watches over one process that serves.
 
     Attributes:
-        conductor: Is told what is found.
+        dispatcher: Is told what is found.
         config: Gives what the configuration says now.
         swap: Number of the start.
         launch: How it was started.
@@ -48,7 +48,7 @@ class PulseWatch:
         has_slots: It tells what its slots do.
     """
 
-    conductor: Conductor
+    dispatcher: Dispatcher
     config: Callable[[], ModelConfig]
     swap: int
     launch: Launch
@@ -63,11 +63,11 @@ class PulseWatch:
         model = self.config().model
         up_at = trio.current_time()
         pulse = Pulse(up_at)
-        asks, heard = self.conductor.engine.vitals(model)
+        asks, heard = self.dispatcher.engine.vitals(model)
         planned_s, is_seen = LOOK_S, True
         while True:
             await trio.sleep(LOOK_S)
-            now_asks, now_heard = self.conductor.engine.vitals(model)
+            now_asks, now_heard = self.dispatcher.engine.vitals(model)
             is_asked, is_heard = now_asks != asks, now_heard != heard
             asks, heard = now_asks, now_heard
             now = trio.current_time()
@@ -84,9 +84,9 @@ class PulseWatch:
                     *(model, self.swap, self.pid, pulse.silent_s),
                 )
                 well_s = trio.current_time() - up_at - pulse.silent_s
-                self.conductor.tell(Hung(model, self.swap, hung(model, pulse.silent_s), well_s))
+                self.dispatcher.handle(Hung(model, self.swap, hung(model, pulse.silent_s), well_s))
                 return
-            if config.drain_limit_s and self.conductor.engine.state(model) == "draining":
+            if config.drain_limit_s and self.dispatcher.engine.state(model) == "draining":
                 await self._look_at_drain(pulse, model, config.drain_limit_s)
 
     async def _question(self, pulse: Pulse, limit_s: float) -> bool:
@@ -125,4 +125,4 @@ class PulseWatch:
                         pulse.got_further()
                     self._slots = slots
         self._slots_at = min(self._slots_at, pulse.still_s)
-        self.conductor.tell(Stalled(model, self.swap, pulse.still_s))
+        self.dispatcher.handle(Stalled(model, self.swap, pulse.still_s))

@@ -6,14 +6,14 @@ Clients come first: a model that is loaded for nobody takes nothing away, and ma
 import logging
 from collections.abc import Iterable
 
-from ..placement.policy import Room, left_running
-from ..scheduling.dispatcher import Conductor
+from ..placement.policy import PlacementPolicy, left_running
+from ..scheduling.dispatcher import Dispatcher
 from ..scheduling.events import Left, Waiter, Wanted
 
 log = logging.getLogger(__name__)
 
 
-async def preload(models: Iterable[str], room: Room, conductor: Conductor) -> None:
+async def preload(models: Iterable[str], policy: PlacementPolicy, dispatcher: Dispatcher) -> None:
     """Start `models`, each when the one before is ready.
 
     llama-swap starts them all in turn, whatever each one stops; what is running in the end is the
@@ -21,11 +21,11 @@ async def preload(models: Iterable[str], room: Room, conductor: Conductor) -> No
 
     Args:
         models: Ids, in the order in which they are started.
-        room: Which of them can run beside which.
-        conductor: Starts them.
+        policy: Which of them can run beside which.
+        dispatcher: Starts them.
     """
     models = tuple(models)
-    kept = left_running(models, room)
+    kept = left_running(models, policy)
     for model in models:
         if model not in kept:
             log.warning(
@@ -33,29 +33,29 @@ async def preload(models: Iterable[str], room: Room, conductor: Conductor) -> No
             )
     for number, model in enumerate(kept, start=1):
         try:
-            await _load(model, Waiter("preload", number, takes_lease=False), conductor)
+            await _load(model, Waiter("preload", number, takes_lease=False), dispatcher)
         except Exception:  # it ends this one, and nothing else
             log.exception("preload.bug model=%s", model)
 
 
-async def _load(model: str, waiter: Waiter, conductor: Conductor) -> None:
+async def _load(model: str, waiter: Waiter, dispatcher: Dispatcher) -> None:
     """Start `model` as soon as nobody waits for any, and return when that is over."""
-    engine = conductor.engine
-    await conductor.wait_until(lambda engine: not engine.queue())  # clients come first
+    engine = dispatcher.engine
+    await dispatcher.wait_until(lambda engine: not engine.queue())  # clients come first
     if not engine.knows(model):
         return  # a reload was quicker
-    plan = engine.explain(model, conductor.now())
+    plan = engine.explain(model, dispatcher.now())
     if plan.action in {"swap", "wait"}:
         log.warning("preload.left_out model=%s reason=%r", model, plan.why)
         return
-    conductor.tell(Wanted(waiter, model))
+    dispatcher.handle(Wanted(waiter, model))
     # Its start goes on, but whoever wants another model need not wait for the end of it.
-    conductor.tell(Left(waiter))
+    dispatcher.handle(Left(waiter))
     swap = engine.swap(model)
-    await conductor.wait_until(
+    await dispatcher.wait_until(
         lambda engine: engine.has_ended(model, swap) or engine.state(model) != "starting"
     )
-    for status in engine.models(conductor.now(), 0.0):
+    for status in engine.models(dispatcher.now(), 0.0):
         if status.model == model and status.state != "ready":
             why = status.error.message if status.error else "it was stopped before it was ready"
             log.warning("preload.failed model=%s reason=%r", model, why)

@@ -8,12 +8,12 @@ import os
 from typing import Final
 
 from ..processes.port_owner import family_on
-from .liveness import Effort
+from .liveness import ResourceUse
 
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 
 
-def read_effort(place: int | str | None, host: str, leader: int) -> Effort | None:
+def read_effort(place: int | str | None, host: str, leader: int) -> ResourceUse | None:
     """Return what all processes of the start of `leader` have used; None if nobody can say.
 
     Reads some lines for each process of the machine: call it in a thread, and not often.
@@ -39,7 +39,7 @@ def read_effort(place: int | str | None, host: str, leader: int) -> Effort | Non
         cpu_s += (user + system) / _TICKS_PER_S
         waited_s += _waited_s(pid)
         major_faults += faults
-    return Effort(cpu_s, waited_s, major_faults)
+    return ResourceUse(cpu_s, waited_s, major_faults)
 
 
 def _waited_s(pid: int) -> float:

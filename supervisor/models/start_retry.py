@@ -13,7 +13,7 @@ from ..processes.process import Exit
 Otherwise: TypeAlias = Literal["another port", "no report"]
 
 # Starts of one model, one after the other, until nobody has taken its port.
-MOST_TRIES: Final = 6
+MAX_TRIES: Final = 6
 
 # Seconds from being ready to an end that still has to do with the start. llama-server ends itself
 # within a millisecond; a loaded machine needs longer to tell us.

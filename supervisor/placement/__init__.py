@@ -4,6 +4,6 @@ Lowest first:
 
     matrix_parser  +c` -> tree.
     matrix_solver  Cheapest set to keep.
-    policy         `Room`: one at a time, groups.
+    policy         `PlacementPolicy`: one at a time, groups.
     matrix         `matrix:` compiled to a policy.
 """

@@ -29,14 +29,14 @@ from .matrix_parser import (
     walk,
 )
 from .matrix_solver import Graph, search
-from .policy import Room
+from .policy import PlacementPolicy
 
 _VARIABLE: Final = re.compile(r"[A-Za-z0-9.-]{1,32}")
 # A search for a similar name goes through all names; more of them help nobody.
-_MOST_HINTS: Final = 20
+_MAX_HINTS: Final = 20
 # Sets of a circle that are shown.
 _SHOWN: Final = 8
-# What was asked most recently is asked again with the next happening.
+# What was asked most recently is asked again with the next event.
 _REMEMBERED: Final = 1000
 
 
@@ -83,7 +83,7 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Matrix(Room):
+class Matrix(PlacementPolicy):
     """Sets of models that may run together. Built by `compile_matrix`.
 
     Two are equal if they were written alike. The order of the sets counts: it decides ties.
@@ -105,7 +105,7 @@ class Matrix(Room):
         compare=False, repr=False, default_factory=dict
     )
 
-    def must_go(self, target: str, running: Iterable[str]) -> frozenset[str]:
+    def evicted_by(self, target: str, running: Iterable[str]) -> frozenset[str]:
         """Return those of `running` that have to end before `target` may be started."""
         return self.choose(target, running).stops
 
@@ -297,7 +297,7 @@ class _Compiler:
 
     def _hint(self, name: str, known: Iterable[str]) -> str:
         self._hints += 1
-        return did_you_mean(name, known) if self._hints <= _MOST_HINTS else ""
+        return did_you_mean(name, known) if self._hints <= _MAX_HINTS else ""
 
     def _note(
         self,

@@ -18,9 +18,9 @@ from typing import Final, Literal, TypeAlias
 
 # An expression with a name of ten letters for each of 15,000 models is shorter than that, and is
 # read in a fraction of a second.
-MOST_CHARACTERS: Final = 200_000
+MAX_CHARACTERS: Final = 200_000
 # Nobody sees through more brackets than that.
-MOST_BRACKETS: Final = 100
+MAX_BRACKETS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
-class Mistake:
+class SyntaxMistake:
     """What is wrong at `column`: what was found there, and what would do."""
 
     column: int
@@ -89,14 +89,14 @@ class Expression:
 
     tree: Tree | None
     names: tuple[Token, ...]
-    mistakes: tuple[Mistake, ...]
+    mistakes: tuple[SyntaxMistake, ...]
 
 
 def read_expression(text: str) -> Expression:
     """Read `text`. Never fails: what is wrong is in the answer."""
-    if len(text) > MOST_CHARACTERS:
-        found = f"the expression has {len(text):,} characters, and {MOST_CHARACTERS:,} are the most"
-        return Expression(None, (), (Mistake(1, f"{found}; split it into several sets"),))
+    if len(text) > MAX_CHARACTERS:
+        found = f"the expression has {len(text):,} characters, and {MAX_CHARACTERS:,} are the most"
+        return Expression(None, (), (SyntaxMistake(1, f"{found}; split it into several sets"),))
     tokens, mistakes = tokenize(text)
     tree: Tree | None = None
     if not mistakes:  # or what is missing would be told a second time, as a hole in the grammar
@@ -115,7 +115,7 @@ _WORD: Final = re.compile(
 )
 
 
-def tokenize(text: str) -> tuple[list[Token], list[Mistake]]:
+def tokenize(text: str) -> tuple[list[Token], list[SyntaxMistake]]:
     """Return the words of `text`, and what is no word."""
     tokens, mistakes = [], []
     for match in _WORD.finditer(text):  # every character is in one of the groups
@@ -127,12 +127,14 @@ def tokenize(text: str) -> tuple[list[Token], list[Mistake]]:
                 tokens.append(Token("set", match["set"], column))
             case "set":
                 mistakes.append(
-                    Mistake(column, "there is no name right after '+'; write the name of a set")
+                    SyntaxMistake(
+                        column, "there is no name right after '+'; write the name of a set"
+                    )
                 )
             case "sign":
                 tokens.append(_sign(match[0], column))
             case "other":
-                mistakes.append(Mistake(column, _no_word(match[0])))
+                mistakes.append(SyntaxMistake(column, _no_word(match[0])))
             case _:
                 pass
     return tokens, mistakes
@@ -156,11 +158,11 @@ class _Unexpected(Exception):
 
     def __init__(self, column: int, message: str) -> None:
         super().__init__(message)
-        self.mistake = Mistake(column, message)
+        self.mistake = SyntaxMistake(column, message)
 
 
 @dataclass(slots=True)
-class _Open:
+class _OpenBracket:
     """An open bracket, or the whole expression: what was read of it so far."""
 
     column: int = 0
@@ -184,7 +186,7 @@ class _Parser:
     """Reads words one by one; `_open` has the brackets around the present place."""
 
     def __init__(self) -> None:
-        self._open = [_Open()]
+        self._open = [_OpenBracket()]
 
     def parse(self, tokens: list[Token], end: int) -> Tree:
         """Return the meaning of `tokens`, whose text ends before the column `end`."""
@@ -211,14 +213,14 @@ class _Parser:
                 self._open[-1].factors.append(Name(token.text))
             case "set":
                 self._open[-1].factors.append(SetName(token.text))
-            case "(" if len(self._open) > MOST_BRACKETS:
+            case "(" if len(self._open) > MAX_BRACKETS:
                 raise _Unexpected(
                     token.column,
-                    f"there are more than {MOST_BRACKETS} brackets in one another; "
+                    f"there are more than {MAX_BRACKETS} brackets in one another; "
                     "write a part of them as a set of its own",
                 )
             case "(":
-                self._open.append(_Open(token.column))
+                self._open.append(_OpenBracket(token.column))
             case _:
                 where = f" after {_shown(before)}" if before is not None else ""
                 raise _Unexpected(

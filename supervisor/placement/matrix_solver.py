@@ -22,10 +22,10 @@ from typing import Final, TypeAlias
 # of the models that count are in several parts of one product: up to there the answer is exact.
 # Beyond that the heaviest states are kept. The answer is then a set of the matrix still, and one
 # that holds the model asked for, but a cheaper one may have been missed.
-MOST_STATES: Final = 512
+MAX_STATES: Final = 512
 # Pairs of states in one search: a quarter of a second's worth, and far more than is met in a
 # configuration that somebody wrote. After that few states are kept.
-MOST_WORK: Final = 300_000
+MAX_WORK: Final = 300_000
 _FEW_STATES: Final = 8
 
 # Models as bits -> their weight. In the order of the sets they stand for.
@@ -199,7 +199,7 @@ class _Search:
 
     def _shortened(self, best: dict[int, tuple[int, int]]) -> _States:
         states = list(best.values())
-        most = MOST_STATES if self._work < MOST_WORK else _FEW_STATES
+        most = MAX_STATES if self._work < MAX_WORK else _FEW_STATES
         if len(states) <= most:
             return states
         kept = heapq.nlargest(most, range(len(states)), key=lambda place: states[place][1])

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 
-class Room(Protocol):
+class PlacementPolicy(Protocol):
     """Decides which models cannot run beside which."""
 
-    def must_go(self, target: str, running: Iterable[str]) -> frozenset[str]:
+    def evicted_by(self, target: str, running: Iterable[str]) -> frozenset[str]:
         """Return those of `running` that have to end before `target` may be started.
 
         Nobody has to go for a model that is among `running`: it need not be started. (llama-swap
@@ -30,19 +30,19 @@ class Room(Protocol):
         ...
 
 
-def left_running(models: Iterable[str], room: Room) -> tuple[str, ...]:
+def left_running(models: Iterable[str], policy: PlacementPolicy) -> tuple[str, ...]:
     """Return which of `models` run in the end when they are started in that order."""
     running: list[str] = []
     for model in dict.fromkeys(models):
-        gone = room.must_go(model, running)
+        gone = policy.evicted_by(model, running)
         running = [*(other for other in running if other not in gone), model]
     return tuple(running)
 
 
-class OneAtATime(Room):
+class OneAtATime(PlacementPolicy):
     """Every model needs the whole machine."""
 
-    def must_go(self, target: str, running: Iterable[str]) -> frozenset[str]:
+    def evicted_by(self, target: str, running: Iterable[str]) -> frozenset[str]:
         """Return all that run; none if `target` is among them."""
         there = frozenset(running)
         return frozenset() if target in there else there
@@ -75,7 +75,7 @@ class Group:
     persistent: bool = False
 
 
-class Groups(Room):
+class Groups(PlacementPolicy):
     """Models in groups, with the meaning that llama-swap gives to them.
 
     Starting a member of a group that is *not* exclusive leaves a running exclusive group alone, and
@@ -100,7 +100,7 @@ class Groups(Room):
         others = sorted(frozenset(models) - self._group_of.keys())
         self._default = Group(DEFAULT_GROUP, tuple(others))
 
-    def must_go(self, target: str, running: Iterable[str]) -> frozenset[str]:
+    def evicted_by(self, target: str, running: Iterable[str]) -> frozenset[str]:
         """Return those of `running` that cannot stay when `target` is started."""
         there = frozenset(running)
         if target in there:

@@ -29,7 +29,7 @@ class _Cost(msgspec.Struct):
     cache_write: Decimal | None = None
 
 
-class _Model(msgspec.Struct):
+class _PricedModel(msgspec.Struct):
     cost: _Cost | None = None
 
 
@@ -39,7 +39,7 @@ class _Provider(msgspec.Struct):
 
 _providers = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _provider = msgspec.json.Decoder(_Provider)
-_model = msgspec.json.Decoder(_Model)
+_model = msgspec.json.Decoder(_PricedModel)
 
 
 class BadPriceList(Exception):

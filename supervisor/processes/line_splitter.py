@@ -5,7 +5,7 @@
 MAX_LINE_BYTES = 8 * 1024
 
 
-class LineCutter:
+class LineSplitter:
     r"""Cuts a stream of bytes at ``\n``, ``\r\n`` and ``\r``, and every `MAX_LINE_BYTES`.
 
     A lone ``\r`` ends a line, because a progress bar is drawn with it and would otherwise be seen

@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 import trio
 
-from .line_splitter import LineCutter
+from .line_splitter import LineSplitter
 
 Stream: TypeAlias = Literal["stdout", "stderr"]
 
@@ -16,7 +16,7 @@ _READ_BYTES = 16 * 1024
 _LINES_PER_TURN = 32
 
 
-class Output:
+class OutputReader:
     """Reads the output of a process, until its end or until `give_up`.
 
     Goes on while the task is being cancelled: the last lines are often the interesting ones.
@@ -47,7 +47,7 @@ class Output:
 
 
 async def _read_lines(pipe: trio.lowlevel.FdStream, take: Callable[[bytes], None]) -> None:
-    cutter = LineCutter()
+    cutter = LineSplitter()
     async with pipe:
         try:
             while data := await pipe.receive_some(_READ_BYTES):

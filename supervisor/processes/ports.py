@@ -36,7 +36,7 @@ _cursors: dict[int, int] = {}
 
 
 @dataclass(frozen=True, slots=True)
-class Listener:
+class ListeningSocket:
     """A socket on which somebody listens.
 
     Attributes:
@@ -90,7 +90,7 @@ def is_listening(port: int, host: str = "127.0.0.1") -> bool:
     return any(True for _ in listeners_on(port, host))
 
 
-def listeners_on(port: int, host: str = "127.0.0.1") -> Iterator[Listener]:
+def listeners_on(port: int, host: str = "127.0.0.1") -> Iterator[ListeningSocket]:
     """Give those of whom one would answer who connects to `port` of `host`."""
     wanted = _address_of(host)
     for listener in _listeners():
@@ -118,7 +118,7 @@ def _address_of(host: str) -> _IPAddress | None:
         return None  # a name: whatever it stands for
 
 
-def _listeners() -> Iterator[Listener]:
+def _listeners() -> Iterator[ListeningSocket]:
     for path in ("/proc/net/tcp", "/proc/net/tcp6"):
         try:
             with open(path, "rb") as table:
@@ -127,7 +127,9 @@ def _listeners() -> Iterator[Listener]:
                     _, local, _, state, *_, uid, _, inode, _ = row.split(maxsplit=10)
                     if state == _LISTENING:
                         address, _, port = local.partition(b":")
-                        yield Listener(_read_address(address), int(port, 16), int(uid), int(inode))
+                        yield ListeningSocket(
+                            _read_address(address), int(port, 16), int(uid), int(inode)
+                        )
                     elif state != _SYN_RECEIVED:
                         break  # listeners come first; there may be thousands of connections
         except FileNotFoundError:

@@ -18,12 +18,12 @@ import trio
 
 from ..errors import SpawnError
 from ..host.shortage import what_is_scarce
-from .output import Output, Stream
+from .output import OutputReader, Stream
 from .ports import is_listening, wait_port_closed
 from .procfs import group_exists, group_members
-from .reaper import Guardian
+from .reaper import Reaper
 from .reaper_child import kill, marked_processes
-from .spawn import Launch, spawn
+from .spawn import SpawnSpec, spawn
 from .unix_sockets import is_listening_at, wait_socket_closed
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class Exit:
     Attributes:
         code: Its exit code; -N means that signal N ended it.
         ran_s: Seconds from its start to its end.
-        asked: It was asked to end, by `Running.stop` or by cancellation.
+        asked: It was asked to end, by `RunningProcess.stop` or by cancellation.
         killed: It did not end within its grace and was sent SIGKILL.
         tail: The last lines of its standard error, oldest first.
         survivors: Processes of its group that even SIGKILL did not end within `KILL_WAIT_S`.
@@ -77,7 +77,7 @@ class Exit:
         return f"ended by signal {-self.code} ({name}) {after}"
 
 
-class Running(Protocol):
+class RunningProcess(Protocol):
     """A process that runs; what `nursery.start(run_process, ...)` gives."""
 
     @property
@@ -91,7 +91,7 @@ class Running(Protocol):
     def stop(self, *, grace_s: float) -> None:
         """Ask it to end: SIGTERM to its group now, SIGKILL after `grace_s` (0: at once).
 
-        Where `Launch.stop_argv` gives a command, that is run in the place of SIGTERM, and has
+        Where `SpawnSpec.stop_argv` gives a command, that is run in the place of SIGTERM, and has
         `grace_s` as well; if it fails, SIGTERM follows.
 
         Returns at once; `run_process` returns when it has ended. May be called again with less
@@ -100,31 +100,31 @@ class Running(Protocol):
 
 
 async def run_process(
-    launch: Launch,
+    launch: SpawnSpec,
     *,
     on_line: Callable[[Stream, bytes], None],
-    guardian: Guardian,
+    reaper: Reaper,
     term_grace_s: float = TERM_GRACE_S,
-    task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED,
+    task_status: trio.TaskStatus[RunningProcess] = trio.TASK_STATUS_IGNORED,
 ) -> Exit:
     """Run one process; it lives neither longer nor shorter than this task.
 
     ``await nursery.start(run_process, launch, ...)`` returns once the program is loaded, which is
-    not yet "ready". `Running.stop` ends it, and so does cancelling the task. However the task
-    ends, the process is reaped by then and its group is empty.
+    not yet "ready". `RunningProcess.stop` ends it, and so does cancelling the task. However the
+    task ends, the process is reaped by then and its group is empty.
 
     Args:
         launch: What to start.
         on_line: Called for each line of its output, without line end, at most
             `line_splitter.MAX_LINE_BYTES` long. Must be quick: nothing else runs meanwhile.
-        guardian: Where its group is registered while it runs.
+        reaper: Where its group is registered while it runs.
         term_grace_s: Seconds between SIGTERM and SIGKILL when the task is cancelled.
         task_status: Set by ``nursery.start``; gets the running process.
 
     Raises:
         SpawnError: It could not be started; the text may be shown to clients.
     """
-    child = _Child(launch, guardian)
+    child = _Child(launch, reaper)
     tail: deque[bytes] = deque(maxlen=TAIL_LINES)
 
     def take(stream: Stream, line: bytes) -> None:
@@ -134,10 +134,10 @@ async def run_process(
 
     with child:
         async with trio.open_nursery() as nursery:
-            output = Output()
+            output = OutputReader()
             nursery.start_soon(output.read, child.output, take)
             child.run_stop_command = lambda argv: nursery.start_soon(
-                _run_stop_command, child, launch, on_line, guardian, argv
+                _run_stop_command, child, launch, on_line, reaper, argv
             )
             try:
                 task_status.started(child)
@@ -155,9 +155,9 @@ async def run_process(
 
 async def _run_stop_command(
     child: "_Child",
-    launch: Launch,
+    launch: SpawnSpec,
     on_line: Callable[[Stream, bytes], None],
-    guardian: Guardian,
+    reaper: Reaper,
     argv: tuple[str, ...],
 ) -> None:
     """End `child` by a command; if that fails, by SIGTERM. Is killed when the time is up."""
@@ -166,14 +166,14 @@ async def _run_stop_command(
         with child.time_to_stop:
             try:
                 ended = await run_process(
-                    Launch(
+                    SpawnSpec(
                         argv=argv,
                         env=launch.env,
                         without=launch.without,
                         cwd=launch.cwd,
                     ),
                     on_line=on_line,
-                    guardian=guardian,
+                    reaper=reaper,
                     term_grace_s=0.0,
                 )
                 why = str(ended) if ended.code else ""
@@ -202,7 +202,7 @@ def _take_over(pipe: IO[bytes] | None) -> int:
 
 
 class _Child:
-    """A process with its group, from start to reaping. Implements `Running`.
+    """A process with its group, from start to reaping. Implements `RunningProcess`.
 
     Attributes:
         output: The reading ends of its output, for whoever reads them to close.
@@ -212,10 +212,10 @@ class _Child:
 
     run_stop_command: Callable[[tuple[str, ...]], None]
 
-    def __init__(self, launch: Launch, guardian: Guardian) -> None:
-        name, self._mark = guardian.new_mark()
+    def __init__(self, launch: SpawnSpec, reaper: Reaper) -> None:
+        name, self._mark = reaper.new_mark()
         self._popen = spawn(launch, (name, self._mark))
-        self._guardian = guardian
+        self._reaper = reaper
         self._port = launch.port
         self._socket = launch.socket
         self._stop_argv = launch.stop_argv
@@ -231,7 +231,7 @@ class _Child:
         self._killed = False
         self._survivors: set[int] = set()
         self._port_closed = True
-        guardian.add(self.pid)
+        reaper.add(self.pid)
         self._fds: list[int] = []
         try:
             self._pidfd = self._keep(os.pidfd_open(self.pid))
@@ -239,7 +239,7 @@ class _Child:
             stderr = self._keep(_take_over(self._popen.stderr))
         except OSError as exc:
             self._signal_group(signal.SIGKILL)
-            guardian.remove(self.pid)
+            reaper.remove(self.pid)
             self._popen.wait()  # at once: it was killed before it did anything
             self._close()
             name = os.path.basename(launch.argv[0])
@@ -268,7 +268,7 @@ class _Child:
         self._close()
 
     def stop(self, *, grace_s: float) -> None:
-        """See `Running.stop`."""
+        """See `RunningProcess.stop`."""
         self._kill_at = min(self._kill_at, trio.current_time() + grace_s)
         self._patience.deadline = self.time_to_stop.deadline = self._kill_at
         if self._told or self._ended_at is not None:
@@ -326,9 +326,9 @@ class _Child:
         if self._stop_command_ended is not None:  # it may still say `kill`, with this number
             await self._stop_command_ended.wait()  # bounded: `time_to_stop`
         # In this order: as long as the leader is not reaped, its number cannot be used again, so
-        # the signal hits nobody else, and neither would the guardian.
+        # the signal hits nobody else, and neither would the reaper.
         self._signal_group(signal.SIGKILL)
-        self._guardian.remove(self.pid)
+        self._reaper.remove(self.pid)
         self._popen.poll()
         if not await self._settles(output_ended):
             nothing: list[int] = []
@@ -399,4 +399,4 @@ class _Child:
         return False
 
 
-__all__ = ["TERM_GRACE_S", "Exit", "Launch", "Running", "Stream", "run_process"]
+__all__ = ["TERM_GRACE_S", "Exit", "RunningProcess", "SpawnSpec", "Stream", "run_process"]

@@ -24,16 +24,16 @@ log = logging.getLogger(__name__)
 
 _PROGRAM = Path(__file__).resolve().with_name("reaper_child.py")
 
-# Seconds until a guardian that died is replaced: at once the first time, doubling while it keeps
+# Seconds until a reaper that died is replaced: at once the first time, doubling while it keeps
 # dying (a machine out of memory), reset after it lived for the last of them.
 _FIRST_PAUSE_S = 0.01
 _LAST_PAUSE_S = 5.0
 
-# Seconds that a guardian gets to end after its pipe was closed. It needs some milliseconds.
+# Seconds that a reaper gets to end after its pipe was closed. It needs some milliseconds.
 _END_S = 2.0
 
 
-class Guardian:
+class Reaper:
     """Where process groups are registered that must not outlive this process.
 
     Attributes:
@@ -66,7 +66,7 @@ class Guardian:
 
     def _tell(self, word: str, group: int) -> None:
         if self._pipe is None:
-            return  # between two guardians: the next one is told everything
+            return  # between two reapers: the next one is told everything
         try:
             os.write(self._pipe, f"{word} {group}\n".encode())  # shorter than PIPE_BUF: whole
         except OSError:
@@ -84,7 +84,7 @@ class Guardian:
         try:
             reading, writing = os.pipe()
         except OSError as exc:
-            raise SpawnError(f"cannot start the guardian process: {why(exc)}") from exc
+            raise SpawnError(f"cannot start the reaper process: {why(exc)}") from exc
         try:
             child = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(_PROGRAM), self._mark],
@@ -97,7 +97,7 @@ class Guardian:
         except OSError as exc:
             os.close(writing)
             raise SpawnError(
-                f"cannot start the guardian process: {what_is_scarce(exc) or exc.strerror}"
+                f"cannot start the reaper process: {what_is_scarce(exc) or exc.strerror}"
             ) from exc
         finally:
             os.close(reading)
@@ -109,7 +109,7 @@ class Guardian:
         return child
 
     async def keep_running(self, task_status: trio.TaskStatus[None]) -> None:
-        """Run a guardian, and another whenever it dies; on cancellation it ends in good order.
+        """Run a reaper, and another whenever it dies; on cancellation it ends in good order.
 
         Raises:
             SpawnError: The first one could not be started.
@@ -122,7 +122,7 @@ class Guardian:
             code = await self._until_ended(child)
             if trio.current_time() - started_at > _LAST_PAUSE_S:
                 pause_s = _FIRST_PAUSE_S
-            log.error("guardian.died pid=%d code=%d groups=%d", child.pid, code, len(self._groups))
+            log.error("reaper.died pid=%d code=%d groups=%d", child.pid, code, len(self._groups))
             while True:
                 await trio.sleep(pause_s)
                 pause_s = min(2 * pause_s, _LAST_PAUSE_S)
@@ -130,7 +130,7 @@ class Guardian:
                     child = self._start()
                     break
                 except SpawnError as exc:
-                    log.error("guardian.absent error=%s retry_in_s=%.2f", exc, pause_s)
+                    log.error("reaper.absent error=%s retry_in_s=%.2f", exc, pause_s)
 
     async def _until_ended(self, child: "subprocess.Popen[bytes]") -> int:
         """Wait until `child` has ended and reap it; when cancelled, see to it that it ends."""
@@ -164,16 +164,16 @@ async def _ends(child: "subprocess.Popen[bytes]") -> None:
 
 
 @asynccontextmanager
-async def open_guardian() -> AsyncGenerator[Guardian, None]:
-    """Give a guardian. Groups that are registered on leaving the block are killed.
+async def open_reaper() -> AsyncGenerator[Reaper, None]:
+    """Give a reaper. Groups that are registered on leaving the block are killed.
 
     Raises:
         SpawnError: It could not be started.
     """
-    guardian = Guardian()
+    reaper = Reaper()
     async with trio.open_nursery() as nursery:
-        await nursery.start(guardian.keep_running)
+        await nursery.start(reaper.keep_running)
         try:
-            yield guardian
+            yield reaper
         finally:
             nursery.cancel_scope.cancel()

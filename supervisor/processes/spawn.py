@@ -30,7 +30,7 @@ NOT_FOUND = "the program was not found; give its full path, or check PATH"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Launch:
+class SpawnSpec:
     """What to start.
 
     Attributes:
@@ -63,7 +63,7 @@ class Launch:
     first_input: bytes = b""
 
 
-def environment(launch: Launch, inherited: Mapping[str, str]) -> dict[str, str]:
+def environment(launch: SpawnSpec, inherited: Mapping[str, str]) -> dict[str, str]:
     """Return the whole environment of the new process."""
     unwanted = {*_NOT_INHERITED, *launch.without, REPORT_VARIABLE}
     kept = {name: value for name, value in inherited.items() if name not in unwanted}
@@ -74,7 +74,7 @@ def environment(launch: Launch, inherited: Mapping[str, str]) -> dict[str, str]:
     return kept | own | report
 
 
-def spawn(launch: Launch, mark: tuple[str, str]) -> "subprocess.Popen[bytes]":
+def spawn(launch: SpawnSpec, mark: tuple[str, str]) -> "subprocess.Popen[bytes]":
     """Start the program in a process group of its own, with three pipes.
 
     Returns once the program is loaded (exec has succeeded), which takes about a millisecond.
@@ -113,7 +113,7 @@ def spawn(launch: Launch, mark: tuple[str, str]) -> "subprocess.Popen[bytes]":
     return process
 
 
-def _reason(error: OSError, launch: Launch) -> str:
+def _reason(error: OSError, launch: SpawnSpec) -> str:
     about_cwd = launch.cwd is not None and error.filename in {launch.cwd, str(launch.cwd)}
     match error.errno:
         case errno.ENOENT | errno.EACCES | errno.ENOTDIR if about_cwd:

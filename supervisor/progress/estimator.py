@@ -41,7 +41,7 @@ BYTES_BEGIN: Final = 0.08
 # program's own pages: what is missing hovered around that allowance (24 to 29 MiB of 241). A small
 # model could be "missing" that much from the start, so most of it must be there as well.
 BYTES_MISSING: Final = 2 * PROGRAM_BYTES
-BYTES_MOST: Final = 0.8
+MOSTLY_LOADED_FRACTION: Final = 0.8
 
 # How long "loading model" in the log waits for llama-server's own report, in seconds. The two come
 # on two pipes within a millisecond; the report knows better when the tensors begin.
@@ -231,7 +231,7 @@ class Estimator:
         if self._bytes is None:
             return False
         done, total = self._bytes
-        return done >= BYTES_MOST * total and total - done <= BYTES_MISSING
+        return done >= MOSTLY_LOADED_FRACTION * total and total - done <= BYTES_MISSING
 
     def _measure_loading(self) -> None:
         """Bring what the sources say of loading together.

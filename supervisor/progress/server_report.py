@@ -84,7 +84,7 @@ class ReadyReport:
 Report: TypeAlias = LoadingReport | ReadyReport
 
 
-class _Line(msgspec.Struct):
+class _ReportLine(msgspec.Struct):
     state: str
     payload: msgspec.Raw = msgspec.Raw(b"null")
 
@@ -103,7 +103,7 @@ class _Ready(msgspec.Struct):
     meta: _Meta | None = None
 
 
-_line = msgspec.json.Decoder(_Line)
+_line = msgspec.json.Decoder(_ReportLine)
 _loading = msgspec.json.Decoder(_Loading)
 _ready = msgspec.json.Decoder(_Ready)
 

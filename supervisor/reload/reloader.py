@@ -19,18 +19,18 @@ from arriero.protocol.values import ConfigChanges, ConfigStatus, ErrorInfo, Fail
 from arriero.protocol.worker_config import WorkerConfig
 
 from ..config.diff import diff, launch_identity, summary, what_comes_into_force
-from ..config.read_routing import room_of
+from ..config.read_routing import policy_of
 from ..config.values import Config
 from ..config.worker_config import route_table
 from ..errors import ConfigError, Problem
 from ..host.log import follow_log_level, tell_warnings
 from ..host.shortage import what_is_scarce, why
 from ..host.systemd import Notifier
-from ..models.output_log import Logbook
-from ..placement.policy import Room
+from ..models.output_log import OutputLog
+from ..placement.policy import PlacementPolicy
 from ..pricing.feed import PriceFeed
 from ..pricing.price_list import PriceList
-from ..scheduling.dispatcher import Conductor
+from ..scheduling.dispatcher import Dispatcher
 from ..scheduling.events import Reconfigured, Spec
 from ..workers.lease_server import LeaseServer
 from ..workers.pool import WorkerPool
@@ -58,7 +58,7 @@ def _shown(problems: Sequence[Problem]) -> tuple[str, ...]:
 
 
 @dataclass(slots=True)
-class InForce:
+class ActiveConfig:
     """The configuration in force, and what is known about it. Changed by `Reloader` only."""
 
     config: Config
@@ -87,9 +87,9 @@ class InForce:
         """
         return route_table(self.config, self.generation, fetched)
 
-    def room(self) -> Room:
+    def policy(self) -> PlacementPolicy:
         """Return what decides which models run beside which."""
-        return room_of(self.config.routing, self.config.models)
+        return policy_of(self.config.routing, self.config.models)
 
     def specs(self) -> tuple[Spec, ...]:
         """Return what the engine has to know of each model."""
@@ -113,11 +113,11 @@ class InForce:
 class Parts:
     """What has to hear of another configuration."""
 
-    in_force: InForce
-    conductor: Conductor
+    in_force: ActiveConfig
+    dispatcher: Dispatcher
     lease_server: LeaseServer
     workers: WorkerPool
-    logbook: Logbook
+    output_log: OutputLog
     prices: PriceFeed
 
     async def follow(self, changes: ConfigChanges, drain: bool) -> tuple[str, ...]:
@@ -126,14 +126,14 @@ class Parts:
         Returns:
             The models that end because they run with an older command.
         """
-        engine = self.conductor.engine
+        engine = self.dispatcher.engine
         follow_log_level(self.in_force.config.logging.level)
-        self.conductor.tell(
-            Reconfigured(self.in_force.specs(), drain=drain, room=self.in_force.room())
+        self.dispatcher.handle(
+            Reconfigured(self.in_force.specs(), drain=drain, policy=self.in_force.policy())
         )
         draining = engine.stale() if drain else ()
         if not changes.is_empty:
-            self.logbook.keep_only(engine.knows)
+            self.output_log.keep_only(engine.knows)
             if "workers" in changes.settings:
                 self.workers.scale(self.in_force.config.workers)
             self.prices.follow()
@@ -146,7 +146,7 @@ class Parts:
 
 
 @dataclass(slots=True, eq=False)
-class _Ask:
+class _ReloadWaiter:
     """Somebody who waits for the outcome of an attempt."""
 
     dry_run: bool
@@ -160,7 +160,7 @@ class Reloader:
 
     def __init__(
         self,
-        in_force: InForce,
+        in_force: ActiveConfig,
         load: Callable[[], Config],
         *,
         follow: Callable[[ConfigChanges, bool], Awaitable[tuple[str, ...]]],
@@ -185,7 +185,7 @@ class Reloader:
         self._notifier = notifier
         self._headline = headline
         self._limiter = trio.CapacityLimiter(1)  # one that hangs is not followed by others
-        self._asks: list[_Ask] = []
+        self._asks: list[_ReloadWaiter] = []
         self._triggered = False
         self._not_before = -math.inf
         self._woken = trio.Event()
@@ -208,7 +208,7 @@ class Reloader:
             dry_run: Only say what would change.
             drain: Let models that run with an older command end.
         """
-        ask = _Ask(dry_run, drain)
+        ask = _ReloadWaiter(dry_run, drain)
         self._asks.append(ask)
         self._woken.set()
         await ask.answered.wait()  # bounded: READ_LIMIT_S, FOLLOW_LIMIT_S
@@ -244,7 +244,7 @@ class Reloader:
     def _is_due(self) -> bool:
         return self._triggered and trio.current_time() >= self._not_before
 
-    async def _attempt(self, asks: list[_Ask], *, is_real: bool) -> None:
+    async def _attempt(self, asks: list[_ReloadWaiter], *, is_real: bool) -> None:
         if is_real and not self._closed:
             self._notifier.reloading()
         try:

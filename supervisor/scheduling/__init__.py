@@ -3,7 +3,7 @@
 Lowest first:
 
     backoff      Restart delays.
-    events       What the engine is told (`Happening`), and what it answers (`Command`).
+    events       What the engine is told (`Event`), and what it answers (`Command`).
     lifecycle    State table of a model process.
     model_state  Per-model and per-waiter state.
     refusals     Errors for waiters.

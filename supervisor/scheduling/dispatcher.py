@@ -1,6 +1,6 @@
-"""Carries out what the engine decides: one place through which every happening goes.
+"""Feeds the engine with events and carries out its commands: all pass through here.
 
-All of it runs in one trio task at a time and never waits, so the engine sees happenings in the
+All of it runs in one trio task at a time and never waits, so the engine sees events in the
 order in which they were told, and its commands are carried out before the next one.
 """
 
@@ -13,7 +13,7 @@ import msgspec
 import trio
 
 from arriero.protocol.events import AnyEvent, QueueChanged
-from arriero.protocol.lease import FromSupervisor, Gone, Granted, Refused
+from arriero.protocol.lease import FromSupervisor, Grant, Refuse, Void
 from arriero.protocol.lease import Revoke as RevokeMessage
 from arriero.protocol.values import ErrorInfo, Snapshot
 from arriero.protocol.wakefulness import LOOK_S, Wakefulness
@@ -22,14 +22,14 @@ from .engine import Engine
 from .events import (
     Announce,
     Command,
-    Grant,
-    Happening,
-    Refuse,
-    Revoke,
+    Event,
+    GrantLease,
+    RefuseWaiter,
+    RevokeLease,
     Spawn,
     Terminate,
     TimePassed,
-    Void,
+    VoidLease,
     Waiter,
 )
 
@@ -84,18 +84,18 @@ class EventSink(Protocol):
         ...
 
 
-class _Answer(NamedTuple):
+class _LeaseAnswer(NamedTuple):
     """What is said to one worker, and to how many of its requests."""
 
-    message: Granted | Refused  # to the first of them
+    message: Grant | Refuse  # to the first of them
     more: list[int]
 
 
-class Conductor:
-    """The engine with hands.
+class Dispatcher:
+    """Feeds the engine with events and carries out its commands.
 
     Attributes:
-        engine: To be asked, never to be told: `tell` does that.
+        engine: For reading only; events go through `handle`.
         lease_requests: How often a worker had to ask for a model.
         wakefulness: Of this process. `keep_time` looks at it often enough for everybody.
     """
@@ -107,16 +107,16 @@ class Conductor:
         self._publisher = publisher
         self._processes: Processes | None = None
         self._send_to_worker: Callable[[str, FromSupervisor], None] | None = None
-        self._scripts: dict[Waiter, Callable[[Grant | ErrorInfo], None]] = {}
+        self._scripts: dict[Waiter, Callable[[GrantLease | ErrorInfo], None]] = {}
         self._changed = trio.Event()
         self._queue_from = self.now()  # when the queue may be published again
         self._queue_news: QueueChanged | None = None  # which waits for that
-        self._answers: dict[tuple[str, str, int | ErrorInfo], _Answer] = {}
+        self._answers: dict[tuple[str, str, int | ErrorInfo], _LeaseAnswer] = {}
 
     def connect(
         self, *, processes: Processes, send_to_worker: Callable[[str, FromSupervisor], None]
     ) -> None:
-        """Attach the parts that carry commands out; before the first happening."""
+        """Attach the parts that carry commands out; before the first event."""
         self._processes = processes
         self._send_to_worker = send_to_worker
 
@@ -127,10 +127,10 @@ class Conductor:
         """
         return self.wakefulness.awake_s(trio.current_time())
 
-    def tell(self, happening: Happening) -> None:
-        """Let the engine know of `happening` and carry out what it decides."""
+    def handle(self, event: Event) -> None:
+        """Feed the engine with `event` and carry out its commands."""
         now = self.now()
-        for command in self.engine.handle(happening, now):
+        for command in self.engine.handle(event, now):
             self._carry_out(command)
         self._flush_answers()
         self._publish_queue(now)
@@ -178,14 +178,16 @@ class Conductor:
             with trio.move_on_after(max(0.0, min(deadline - now, LOOK_S))) as waiting:
                 await changed.wait()
             if waiting.cancelled_caught and self.now() >= deadline:
-                self.tell(TimePassed())
+                self.handle(TimePassed())
 
     async def wait_until(self, holds: Callable[[Engine], bool]) -> None:
         """Return once `holds` of the engine; the caller sets the deadline."""
         while not holds(self.engine):
             await self._changed.wait()
 
-    def answer_script(self, waiter: Waiter, answer: Callable[[Grant | ErrorInfo], None]) -> None:
+    def answer_script(
+        self, waiter: Waiter, answer: Callable[[GrantLease | ErrorInfo], None]
+    ) -> None:
         """Call `answer` once, when `waiter` (a script's) gets its model or does not."""
         self._scripts[waiter] = answer
 
@@ -210,11 +212,11 @@ class Conductor:
                 self._processes.spawn(model, swap)
             case Terminate(_, swap, grace_s):
                 self._processes.terminate(swap, grace_s)
-            case Grant(waiter, model, lease) if waiter.takes_lease:
+            case GrantLease(waiter, model, lease) if waiter.takes_lease:
                 if (answer := self._answers.get((waiter.owner, model, lease))) is not None:
                     answer.more.append(waiter.request)
                     return
-                granted = Granted(
+                granted = Grant(
                     request=waiter.request,
                     model=model,
                     lease=lease,
@@ -223,26 +225,26 @@ class Conductor:
                     kind=command.kind,
                     api_key=self._processes.key_of(model),
                 )
-                self._answers[waiter.owner, model, lease] = _Answer(granted, [])
-            case Refuse(waiter, model, error) if waiter.takes_lease:
+                self._answers[waiter.owner, model, lease] = _LeaseAnswer(granted, [])
+            case RefuseWaiter(waiter, model, error) if waiter.takes_lease:
                 if (answer := self._answers.get((waiter.owner, model, error))) is not None:
                     answer.more.append(waiter.request)
                     return
-                refused = Refused(request=waiter.request, model=model, error=error)
-                self._answers[waiter.owner, model, error] = _Answer(refused, [])
-            case Grant(waiter):
+                refused = Refuse(request=waiter.request, model=model, error=error)
+                self._answers[waiter.owner, model, error] = _LeaseAnswer(refused, [])
+            case GrantLease(waiter):
                 if tell := self._scripts.pop(waiter, None):
                     tell(command)
-            case Refuse(waiter, _, error):
+            case RefuseWaiter(waiter, _, error):
                 if tell := self._scripts.pop(waiter, None):
                     tell(error)
-            case Revoke(owner, model, lease, when_idle, error):
+            case RevokeLease(owner, model, lease, when_idle, error):
                 self._flush_answers()  # what was granted is read before it is taken back
                 revoke = RevokeMessage(model=model, lease=lease, when_idle=when_idle, error=error)
                 self._send_to_worker(owner, revoke)
-            case Void(owner, model, lease):
+            case VoidLease(owner, model, lease):
                 self._flush_answers()
-                self._send_to_worker(owner, Gone(model=model, lease=lease))
+                self._send_to_worker(owner, Void(model=model, lease=lease))
             case Announce(event):
                 if isinstance(event, QueueChanged):
                     self._queue_news = event
@@ -256,7 +258,7 @@ class Conductor:
         assert self._send_to_worker is not None
         answers, self._answers = self._answers, {}
         for (owner, model, _), (message, more) in answers.items():
-            if isinstance(message, Refused):
+            if isinstance(message, Refuse):
                 code = message.error.code
                 log.info("request.refused model=%s code=%s requests=%d", model, code, 1 + len(more))
             if more:

@@ -1,8 +1,8 @@
 """Who runs, who waits, who has to go. The heart of the supervisor, without any I/O.
 
-Happenings come in, commands go out; the caller carries them out in order. Time is an argument.
+Events come in, commands go out; the caller carries them out in order. Time is an argument.
 
-The rules, in the order in which they are applied after every happening:
+The rules, in the order in which they are applied after every event:
 
 1. A draining model whose last lease came back is told to end.
 2. Whoever waits for a ready model gets it, unless it is in the way of an earlier turn.
@@ -46,27 +46,27 @@ from arriero.protocol.control import ExplainReply
 from arriero.protocol.events import ProgressMade, QueueChanged, StateChanged
 from arriero.protocol.values import ErrorInfo, ModelStatus, Phase, Progress, QueueEntry, State
 
-from ..placement.policy import OneAtATime, Room
+from ..placement.policy import OneAtATime, PlacementPolicy
 from . import refusals
 from .backoff import Backoff
 from .events import (
     Announce,
-    CameUp,
+    BecameReady,
     Command,
-    Ended,
+    Event,
     Failing,
-    Grant,
-    Happening,
+    GrantLease,
     Hung,
     Left,
     NotReady,
     OwnerLost,
+    ProcessEnded,
     Progressed,
     Reconfigured,
-    Refuse,
+    RefuseWaiter,
     Released,
     Reported,
-    Revoke,
+    RevokeLease,
     ShuttingDown,
     Spawn,
     Spawned,
@@ -74,14 +74,14 @@ from .events import (
     Stalled,
     Terminate,
     TimePassed,
-    UnloadAsked,
-    Void,
+    UnloadRequested,
+    VoidLease,
     Waiter,
     Wanted,
 )
 from .explain import explanation
 from .lifecycle import Step, after
-from .model_state import Slot, Wait
+from .model_state import ModelState, QueuedWaiter
 from .turns import Turn, plan
 from .wait_list import WaitList
 
@@ -110,7 +110,7 @@ class Rules:
 
 
 class Engine:
-    """Decides. Feed it happenings with `handle`; carry out the commands in the order given."""
+    """Decides. Feed it events with `handle`; carry out the commands in the order given."""
 
     def __init__(
         self,
@@ -118,7 +118,7 @@ class Engine:
         *,
         now: float = 0.0,
         rules: Rules | None = None,
-        room: Room | None = None,
+        policy: PlacementPolicy | None = None,
         obstacle: Callable[[str], ErrorInfo | None] = lambda _: None,
     ) -> None:
         """Build it with every model stopped.
@@ -127,16 +127,16 @@ class Engine:
             specs: The models.
             now: Since when they are stopped.
             rules: What an operator may want to have otherwise.
-            room: Which models cannot run beside which.
+            policy: Which models cannot run beside which.
             obstacle: Says at once why a model cannot be started, if that is plain to see. It is
                 asked before others make room: what cannot start anyway takes nothing away.
         """
-        self._slots = {spec.model: Slot(spec, since=now) for spec in specs}
+        self._entries = {spec.model: ModelState(spec, since=now) for spec in specs}
         self._rules = rules or Rules()
-        self._room: Room = room or OneAtATime()
+        self._policy: PlacementPolicy = policy or OneAtATime()
         self._obstacle = obstacle
-        self._live: dict[str, Slot] = {}  # those that are not stopped
-        self._turning: dict[str, Slot] = {}  # those that are stopped and had their turn announced
+        self._live: dict[str, ModelState] = {}  # those that are not stopped
+        self._turning: dict[str, ModelState] = {}  # stopped, with their turn announced
         self._queue = WaitList()
         self._restoring: dict[str, str] = {}  # stopped for one that failed; which one
         self._announced_queue: tuple[QueueEntry, ...] = ()
@@ -148,14 +148,14 @@ class Engine:
         self._closing = False
 
     def __repr__(self) -> str:
-        states = ", ".join(f"{name} {slot.state}" for name, slot in self._slots.items())
+        states = ", ".join(f"{name} {entry.state}" for name, entry in self._entries.items())
         return f"<Engine {states}; {len(self._queue)} waiting>"
 
     # --- the outside ----------------------------------------------------------------------------
 
-    def handle(self, happening: Happening, now: float) -> list[Command]:
-        """Take note of `happening` and say what is to be done about it."""
-        self._note(happening, now)
+    def handle(self, event: Event, now: float) -> list[Command]:
+        """Take note of `event` and say what is to be done about it."""
+        self._note(event, now)
         self._settle(now)
         if (queue := self.queue()) != self._announced_queue:
             self._announced_queue = queue
@@ -166,19 +166,19 @@ class Engine:
     def next_deadline(self, now: float) -> float:
         """Return when `TimePassed` has to be handled at the latest; infinity if never."""
         times = [math.inf]
-        for slot in self._live.values():
-            match slot.state:
+        for entry in self._live.values():
+            match entry.state:
                 case "starting":
-                    times.append(slot.since + slot.spec.start_limit_s)
-                case "draining" if slot.cut_at is not None:
-                    times.append(slot.cut_at + CUT_LIMIT_S)
-                case "draining" if slot.admits:
-                    times.append(slot.since + self._rules.max_wait_s)
+                    times.append(entry.since + entry.spec.start_limit_s)
+                case "draining" if entry.cut_at is not None:
+                    times.append(entry.cut_at + CUT_LIMIT_S)
+                case "draining" if entry.admits:
+                    times.append(entry.since + self._rules.max_wait_s)
                 case "ready":
-                    times.append(slot.idle_until())
+                    times.append(entry.idle_until())
                 case _:
                     pass
-        times += [slot.not_before for slot in self._turning.values() if slot.not_before > now]
+        times += [entry.not_before for entry in self._turning.values() if entry.not_before > now]
         return min(times)
 
     def queue(self) -> tuple[QueueEntry, ...]:
@@ -188,37 +188,37 @@ class Engine:
 
     def models(self, now: float, unix_now: float) -> tuple[ModelStatus, ...]:
         """Return all that anybody may know of every model, in the order of the configuration."""
-        return tuple(slot.status(now, unix_now) for slot in self._slots.values())
+        return tuple(entry.status(now, unix_now) for entry in self._entries.values())
 
     def knows(self, model: str) -> bool:
         """Say whether there is such a model (by id, not by alias), be it one that has to go."""
-        return model in self._slots
+        return model in self._entries
 
     def state(self, model: str) -> State:
         """Return what the process of `model` does."""
-        return self._slots[model].state
+        return self._entries[model].state
 
     def swap(self, model: str) -> int:
         """Return the number of the start that the state of `model` belongs to."""
-        return self._slots[model].swap
+        return self._entries[model].swap
 
     def vitals(self, model: str) -> tuple[int, int]:
         """Return two numbers for the model: they rise when it is asked, and when it says anything.
 
         What is not known to be silence counts as something said.
         """
-        slot = self._slots.get(model)
-        return (0, 0) if slot is None else (slot.asks, slot.heard)
+        entry = self._entries.get(model)
+        return (0, 0) if entry is None else (entry.asks, entry.heard)
 
     def up_since(self, model: str) -> float | None:
         """Return when the process of `model` began to serve; None if it does not."""
-        slot = self._live.get(model)
-        return None if slot is None else slot.up_at
+        entry = self._live.get(model)
+        return None if entry is None else entry.up_at
 
     def has_ended(self, model: str, swap: int) -> bool:
         """Say whether the process of the start `swap` of `model` is gone."""
-        slot = self._live.get(model)
-        return slot is None or slot.swap != swap
+        entry = self._live.get(model)
+        return entry is None or entry.swap != swap
 
     def running(self) -> list[str]:
         """Return the models whose process exists or is about to."""
@@ -226,35 +226,35 @@ class Engine:
 
     def stale(self) -> tuple[str, ...]:
         """Return the models whose process was started with an older command."""
-        return tuple(name for name, slot in self._live.items() if slot.is_stale)
+        return tuple(name for name, entry in self._live.items() if entry.is_stale)
 
     def coming_back(self) -> set[str]:
         """Return the models that do not run, but are started again by themselves, or may be."""
-        gone = {name for name, slot in self._slots.items() if slot.goes_for is not None}
+        gone = {name for name, entry in self._entries.items() if entry.goes_for is not None}
         return gone.union(self._restoring)
 
     def leases_of(self, owner: str) -> tuple[str, ...]:
         """Return the models on which `owner` holds a lease."""
-        return tuple(name for name, slot in self._live.items() if owner in slot.leases)
+        return tuple(name for name, entry in self._live.items() if owner in entry.leases)
 
     def explain(self, model: str, now: float) -> ExplainReply:
         """Say what a request for `model` would meet, without changing anything."""
-        slot, keys = self._slots[model], self._keys(now)
-        key = keys.setdefault(model, self._key(slot, math.inf))
+        entry, keys = self._entries[model], self._keys(now)
+        key = keys.setdefault(model, self._key(entry, math.inf))
         turns = self._plan(keys)
         return explanation(
-            slot,
+            entry,
             turns,
             now,
-            room=self._room,
+            policy=self._policy,
             live=self._live,
             is_contested=self._contested(turns, keys).get(model, _LAST) < key,
         )
 
     # --- taking note ----------------------------------------------------------------------------
 
-    def _note(self, happening: Happening, now: float) -> None:
-        match happening:
+    def _note(self, event: Event, now: float) -> None:
+        match event:
             case Wanted(waiter, model):
                 self._wanted(waiter, model, now)
             case Left(waiter):
@@ -262,59 +262,59 @@ class Engine:
             case OwnerLost(owner):
                 self._owner_lost(owner)
             case Released(owner, model, lease):
-                held = self._slots.get(model)  # None: gone, while this was under way
+                held = self._entries.get(model)  # None: gone, while this was under way
                 if held is not None and held.leases.get(owner) == lease:
                     held.drop_lease(owner)
                     held.used_at = now
             case Reported():
-                self._reported(happening, now)
+                self._reported(event, now)
             case Spawned(model, swap, pid, endpoint):
-                slot = self._slots[model]
-                if slot.swap == swap and slot.state in {"starting", "stopping"}:
-                    slot.pid, slot.endpoint, slot.not_ready = pid, endpoint, ""
+                entry = self._entries[model]
+                if entry.swap == swap and entry.state in {"starting", "stopping"}:
+                    entry.pid, entry.endpoint, entry.not_ready = pid, endpoint, ""
             case NotReady(model, swap, why):
-                slot = self._slots[model]
-                if slot.swap == swap:
-                    slot.not_ready = why
+                entry = self._entries[model]
+                if entry.swap == swap:
+                    entry.not_ready = why
             case Progressed(progress):
                 self._progressed(progress)
-            case CameUp(model, swap, kind):
-                slot = self._slots[model]
-                if slot.swap == swap and slot.state == "starting":
-                    slot.error = slot.progress = None
-                    slot.kind = kind
-                    slot.up_at = slot.used_at = now
-                    slot.remark = ""
-                    self._take(slot, Step.UP, now)
+            case BecameReady(model, swap, kind):
+                entry = self._entries[model]
+                if entry.swap == swap and entry.state == "starting":
+                    entry.error = entry.progress = None
+                    entry.kind = kind
+                    entry.up_at = entry.used_at = now
+                    entry.remark = ""
+                    self._take(entry, Step.UP, now)
                     self._stay_away(model)
-                    self._grant_all(slot, now)
-            case Ended(model, swap, error):
-                self._ended(self._slots[model], swap, error, now)
+                    self._grant_all(entry, now)
+            case ProcessEnded(model, swap, error):
+                self._ended(self._entries[model], swap, error, now)
             case Hung(model, swap, error, well_s):
-                slot = self._slots[model]
-                if slot.swap == swap and slot.state in {"ready", "draining"}:
-                    slot.give_up(error, well_s, now, self._rules.backoff)
-                    slot.killed, slot.goes_for = True, None
-                    self._cut(slot, error, now)
+                entry = self._entries[model]
+                if entry.swap == swap and entry.state in {"ready", "draining"}:
+                    entry.give_up(error, well_s, now, self._rules.backoff)
+                    entry.killed, entry.goes_for = True, None
+                    self._cut(entry, error, now)
             case Failing(model, swap, error, well_s):
-                slot = self._slots[model]
-                if slot.swap == swap and slot.state == "ready":
-                    slot.give_up(error, well_s, now, self._rules.backoff)
-                    self._drain(slot, now, unloading=True)
+                entry = self._entries[model]
+                if entry.swap == swap and entry.state == "ready":
+                    entry.give_up(error, well_s, now, self._rules.backoff)
+                    self._drain(entry, now, unloading=True)
             case Stalled(model, swap, still_s):
-                slot = self._slots[model]
-                if slot.swap == swap:
-                    slot.still_s = still_s
-            case UnloadAsked(model, at_once):
+                entry = self._entries[model]
+                if entry.swap == swap:
+                    entry.still_s = still_s
+            case UnloadRequested(model, at_once):
                 self._refuse_all(model, refusals.unavailable(model, "it was unloaded"))
-                self._unload(self._slots[model], now, at_once=at_once)
+                self._unload(self._entries[model], now, at_once=at_once)
             case Reconfigured():
-                self._reconfigured(happening, now)
+                self._reconfigured(event, now)
             case ShuttingDown(at_once):
                 self._closing = True
-                for model, slot in self._slots.items():
+                for model, entry in self._entries.items():
                     self._refuse_all(model, refusals.unavailable(model, "arriero is stopping"))
-                    self._unload(slot, now, at_once=at_once)
+                    self._unload(entry, now, at_once=at_once)
             case TimePassed():
                 pass
 
@@ -322,9 +322,9 @@ class Engine:
         if waiter in self._queue:
             return
         self._arrivals += 1
-        wait = Wait(waiter, model, now, self._arrivals)
-        slot = self._slots.get(model)
-        if slot is None or slot.removed:
+        wait = QueuedWaiter(waiter, model, now, self._arrivals)
+        entry = self._entries.get(model)
+        if entry is None or entry.removed:
             self._refuse(wait, refusals.removed(model))
         elif self._closing:
             self._refuse(wait, refusals.unavailable(model, "arriero is stopping"))
@@ -333,164 +333,164 @@ class Engine:
 
     def _owner_lost(self, owner: str) -> None:
         self._queue.remove_owner(owner)
-        for slot in self._live.values():
-            slot.drop_lease(owner)
+        for entry in self._live.values():
+            entry.drop_lease(owner)
 
     def _reported(self, report: Reported, now: float) -> None:
-        for name, slot in self._live.items():
-            if report.owner not in slot.leases:
+        for name, entry in self._live.items():
+            if report.owner not in entry.leases:
                 continue
-            before = slot.in_flight.get(report.owner, 0)
-            running = slot.in_flight[report.owner] = report.in_flight.get(name, 0)
+            before = entry.in_flight.get(report.owner, 0)
+            running = entry.in_flight[report.owner] = report.in_flight.get(name, 0)
             if before or running or name in report.used:
-                slot.used_at = now
-                slot.asks += 1
+                entry.used_at = now
+                entry.asks += 1
             if name in report.heard:
-                slot.heard += 1
+                entry.heard += 1
 
     def _progressed(self, progress: Progress) -> None:
-        slot = self._slots[progress.model]
-        if slot.swap == progress.swap and slot.state == "starting":
-            self._announce_progress(slot.follow_progress(progress))
+        entry = self._entries[progress.model]
+        if entry.swap == progress.swap and entry.state == "starting":
+            self._announce_progress(entry.follow_progress(progress))
 
-    def _ended(self, slot: Slot, swap: int, error: ErrorInfo, now: float) -> None:
-        if slot.swap != swap or slot.state == "stopped":
+    def _ended(self, entry: ModelState, swap: int, error: ErrorInfo, now: float) -> None:
+        if entry.swap != swap or entry.state == "stopped":
             return
-        was = slot.state
-        for owner, lease in slot.leases.items():
-            self._commands.append(Void(owner, slot.spec.model, lease))
-        slot.lose_process(now, self._rules.backoff)
+        was = entry.state
+        for owner, lease in entry.leases.items():
+            self._commands.append(VoidLease(owner, entry.spec.model, lease))
+        entry.lose_process(now, self._rules.backoff)
         if was != "stopping":  # it went by itself
-            slot.fail(error, now, self._rules.backoff)
-        self._take(slot, Step.END, now)
+            entry.fail(error, now, self._rules.backoff)
+        self._take(entry, Step.END, now)
         if was == "starting":
-            self._refuse_all(slot.spec.model, error)
-            self._bring_back(slot)
+            self._refuse_all(entry.spec.model, error)
+            self._bring_back(entry)
         elif was != "stopping":
-            slot.goes_for = None  # it would have gone by itself
+            entry.goes_for = None  # it would have gone by itself
 
     def _reconfigured(self, change: Reconfigured, now: float) -> None:
         if self._closing:
             return
-        self._room = change.room or self._room
+        self._policy = change.policy or self._policy
         self._plan_of, self._planned = (frozenset(), []), ()
-        old, self._slots = self._slots, {}
+        old, self._entries = self._entries, {}
         for spec in change.specs:
-            slot = old.pop(spec.model) if spec.model in old else Slot(spec, since=now)
-            self._slots[spec.model] = slot
-            slot.follow(spec)
-            if change.drain and slot.is_stale:
-                self._unload(slot, now)
-        for model, slot in old.items():
-            slot.removed = True
+            entry = old.pop(spec.model) if spec.model in old else ModelState(spec, since=now)
+            self._entries[spec.model] = entry
+            entry.follow(spec)
+            if change.drain and entry.is_stale:
+                self._unload(entry, now)
+        for model, entry in old.items():
+            entry.removed = True
             self._refuse_all(model, refusals.removed(model))
             self._turning.pop(model, None)
             self._stay_away(model)
             self._restoring.pop(model, None)
-            if slot.state != "stopped":
-                self._slots[model] = slot
-                self._unload(slot, now)
+            if entry.state != "stopped":
+                self._entries[model] = entry
+                self._unload(entry, now)
 
-    def _unload(self, slot: Slot, now: float, *, at_once: bool = False) -> None:
-        slot.goes_for = None  # whoever asks for that does not want it back
-        self._restoring.pop(slot.spec.model, None)
-        match slot.state:
+    def _unload(self, entry: ModelState, now: float, *, at_once: bool = False) -> None:
+        entry.goes_for = None  # whoever asks for that does not want it back
+        self._restoring.pop(entry.spec.model, None)
+        match entry.state:
             case "starting":
-                self._stop(slot, now)
+                self._stop(entry, now)
             case "ready" if not at_once:
-                self._drain(slot, now, unloading=True)
+                self._drain(entry, now, unloading=True)
             case "draining" if not at_once:
-                slot.unloading = True
-                self._admit_no_more(slot)
+                entry.unloading = True
+                self._admit_no_more(entry)
             case "ready" | "draining":
-                self._stop(slot, now, grace_s=0.0)
+                self._stop(entry, now, grace_s=0.0)
             case "stopping" if at_once:
-                self._stop(slot, now, grace_s=0.0)
+                self._stop(entry, now, grace_s=0.0)
             case _:
                 pass
 
     # --- settling -------------------------------------------------------------------------------
 
     def _settle(self, now: float) -> None:
-        for slot in list(self._live.values()):
-            self._look_at_deadlines(slot, now)
-            self._stop_if_drained(slot, now)
+        for entry in list(self._live.values()):
+            self._look_at_deadlines(entry, now)
+            self._stop_if_drained(entry, now)
         self._serve(now)
         for turn in self._plan(self._keys(now)):
             if turn.is_free:
                 self._pursue(turn, now)
             elif turn.model in self._turning:  # it was before somebody came who goes first
-                self._tell(self._slots[turn.model], "waiting", now)
+                self._tell(self._entries[turn.model], "waiting", now)
         self._restore(now)
         self._tell_who_is_paused(now)
         self._forget_turns()
 
-    def _look_at_deadlines(self, slot: Slot, now: float) -> None:
-        model = slot.spec.model
-        if slot.state == "starting" and now >= slot.since + slot.spec.start_limit_s:
-            error = refusals.too_slow(model, slot.spec.start_limit_s, slot.not_ready)
-            slot.fail(error, now, self._rules.backoff)
-            self._stop(slot, now)
+    def _look_at_deadlines(self, entry: ModelState, now: float) -> None:
+        model = entry.spec.model
+        if entry.state == "starting" and now >= entry.since + entry.spec.start_limit_s:
+            error = refusals.too_slow(model, entry.spec.start_limit_s, entry.not_ready)
+            entry.fail(error, now, self._rules.backoff)
+            self._stop(entry, now)
             self._refuse_all(model, error)
-            self._bring_back(slot)
-        elif slot.state == "draining":
-            limit_s = slot.spec.drain_limit_s
-            if slot.cut_at is not None:
-                if now >= slot.cut_at + CUT_LIMIT_S:
-                    self._stop_drained(slot, now)
-            elif limit_s and min(slot.still_s, now - slot.since) >= limit_s:
-                self._cut(slot, refusals.stalled(model, limit_s), now)
-            elif slot.admits and now >= slot.since + self._rules.max_wait_s:
-                self._admit_no_more(slot)
-        elif slot.state == "ready" and now >= slot.idle_until():
-            self._drain(slot, now, unloading=True)
+            self._bring_back(entry)
+        elif entry.state == "draining":
+            limit_s = entry.spec.drain_limit_s
+            if entry.cut_at is not None:
+                if now >= entry.cut_at + CUT_LIMIT_S:
+                    self._stop_drained(entry, now)
+            elif limit_s and min(entry.still_s, now - entry.since) >= limit_s:
+                self._cut(entry, refusals.stalled(model, limit_s), now)
+            elif entry.admits and now >= entry.since + self._rules.max_wait_s:
+                self._admit_no_more(entry)
+        elif entry.state == "ready" and now >= entry.idle_until():
+            self._drain(entry, now, unloading=True)
 
     def _serve(self, now: float) -> None:
         """Keep what need not go, and give what is ready, but take from no earlier turn."""
         keys = self._keys(now)
         contested = self._contested(self._plan(keys), keys)
-        for name, slot in self._live.items():
-            may_stay = slot.state == "draining" and not slot.unloading
+        for name, entry in self._live.items():
+            may_stay = entry.state == "draining" and not entry.unloading
             if may_stay and keys.get(name, _LAST) <= contested.get(name, _LAST):
-                slot.goes_for = None
-                self._take(slot, Step.KEEP, now)
+                entry.goes_for = None
+                self._take(entry, Step.KEEP, now)
         for model in list(self._queue.models()):
-            slot, before = self._slots[model], contested.get(model, _LAST)
-            if slot.state != "ready":
+            entry, before = self._entries[model], contested.get(model, _LAST)
+            if entry.state != "ready":
                 continue
             for wait in self._queue.of(model):
-                if self._key(slot, wait.number) > before:
+                if self._key(entry, wait.number) > before:
                     break  # and so is everybody who came later
-                self._grant(slot, wait, now)
+                self._grant(entry, wait, now)
 
-    def _grant_all(self, slot: Slot, now: float) -> None:
+    def _grant_all(self, entry: ModelState, now: float) -> None:
         """Give to all who waited for this start, whoever came in between: it spares a swap."""
-        for wait in self._queue.of(slot.spec.model):
-            self._grant(slot, wait, now)
+        for wait in self._queue.of(entry.spec.model):
+            self._grant(entry, wait, now)
 
-    def _grant(self, slot: Slot, wait: Wait, now: float) -> None:
-        assert slot.endpoint is not None  # a ready model answers somewhere
+    def _grant(self, entry: ModelState, wait: QueuedWaiter, now: float) -> None:
+        assert entry.endpoint is not None  # a ready model answers somewhere
         self._queue.remove(wait.waiter)
         lease, owner = 0, wait.waiter.owner
         if wait.waiter.takes_lease:
             # Another number than the recalled one: that one may be on its way back.
-            if owner not in slot.leases or owner in slot.recalled:
-                slot.leases[owner] = self._number()
-                slot.recalled.discard(owner)
-            lease = slot.leases[owner]
-            slot.used_at = now
+            if owner not in entry.leases or owner in entry.recalled:
+                entry.leases[owner] = self._number()
+                entry.recalled.discard(owner)
+            lease = entry.leases[owner]
+            entry.used_at = now
         waited_s = max(0.0, now - wait.since)
         self._commands.append(
-            Grant(wait.waiter, wait.model, lease, slot.endpoint, waited_s, slot.kind)
+            GrantLease(wait.waiter, wait.model, lease, entry.endpoint, waited_s, entry.kind)
         )
 
-    def _key(self, slot: Slot, number: float) -> _Key:
-        return (-slot.spec.priority, number)
+    def _key(self, entry: ModelState, number: float) -> _Key:
+        return (-entry.spec.priority, number)
 
     def _oldest(self) -> dict[str, _Key]:
         """Return the models that are waited for, with the key of their oldest waiter."""
         return {
-            model: self._key(self._slots[model], self._queue.first(model).number)
+            model: self._key(self._entries[model], self._queue.first(model).number)
             for model in self._queue.models()
         }
 
@@ -502,14 +502,14 @@ class Engine:
         return {model: key for model, key in self._oldest().items() if not self._pauses(model, now)}
 
     def _pauses(self, model: str, now: float) -> bool:
-        slot = self._slots[model]
-        return slot.state == "stopped" and now < slot.not_before
+        entry = self._entries[model]
+        return entry.state == "stopped" and now < entry.not_before
 
     def _plan(self, keys: Mapping[str, _Key]) -> tuple[Turn, ...]:
-        staying = frozenset(name for name, slot in self._live.items() if not slot.is_leaving)
+        staying = frozenset(name for name, entry in self._live.items() if not entry.is_leaving)
         plan_of = (staying, sorted(keys, key=keys.__getitem__))
         if plan_of != self._plan_of:  # it takes a while, and hardly ever changes
-            self._plan_of, self._planned = plan_of, plan(self._room, *plan_of)
+            self._plan_of, self._planned = plan_of, plan(self._policy, *plan_of)
         return self._planned
 
     def _contested(self, turns: Iterable[Turn], keys: Mapping[str, _Key]) -> dict[str, _Key]:
@@ -519,17 +519,17 @@ class Engine:
         """
         contested: dict[str, _Key] = {}
         for turn in turns:
-            if self._slots[turn.model].state == "stopped":
+            if self._entries[turn.model].state == "stopped":
                 for model in turn.goes:
                     contested.setdefault(model, keys[turn.model])
         return contested
 
     def _pursue(self, turn: Turn, now: float) -> None:
         """Take the next step towards the model of `turn` being ready."""
-        model, target = turn.model, self._slots[turn.model]
+        model, target = turn.model, self._entries[turn.model]
         if target.state != "stopped":
             return
-        blocking = self._room.must_go(model, self._live)
+        blocking = self._policy.evicted_by(model, self._live)
         if blocking and (error := self._obstacle(model)) is not None:
             target.fail(error, now, self._rules.backoff)
             self._refuse_all(model, error)
@@ -542,182 +542,188 @@ class Engine:
             self._start(target, now)
             return
         for name in sorted(turn.goes):
-            self._make_go(self._slots[name], model, now)
+            self._make_go(self._entries[name], model, now)
         leaving = self._live.keys() - turn.after
         in_the_way = sorted((blocking & leaving) or leaving or blocking)
-        self._tell_who_is_in_the_way(target, [self._slots[name] for name in in_the_way], now)
+        self._tell_who_is_in_the_way(target, [self._entries[name] for name in in_the_way], now)
 
-    def _make_go(self, slot: Slot, model: str, now: float) -> None:
-        if slot.state == "ready":
-            slot.goes_for = model
-            self._drain(slot, now)
-            self._stop_if_drained(slot, now)
-        elif slot.state == "draining":
-            slot.goes_for = model
-        elif slot.state == "starting" and not self._queue.is_waited_for(slot.spec.model):
+    def _make_go(self, entry: ModelState, model: str, now: float) -> None:
+        if entry.state == "ready":
+            entry.goes_for = model
+            self._drain(entry, now)
+            self._stop_if_drained(entry, now)
+        elif entry.state == "draining":
+            entry.goes_for = model
+        elif entry.state == "starting" and not self._queue.is_waited_for(entry.spec.model):
             # It never took the place of those that went for it: they would come back, not it.
-            for before in self._gone_for(slot.spec.model) or [slot]:
+            for before in self._gone_for(entry.spec.model) or [entry]:
                 before.goes_for = model
-            self._stop(slot, now)
+            self._stop(entry, now)
 
-    def _stop_if_drained(self, slot: Slot, now: float) -> None:
-        if slot.state == "draining" and not slot.leases:
-            self._stop_drained(slot, now)
+    def _stop_if_drained(self, entry: ModelState, now: float) -> None:
+        if entry.state == "draining" and not entry.leases:
+            self._stop_drained(entry, now)
 
-    def _stop_drained(self, slot: Slot, now: float) -> None:
-        self._stop(slot, now, grace_s=0.0 if slot.killed else None)
+    def _stop_drained(self, entry: ModelState, now: float) -> None:
+        self._stop(entry, now, grace_s=0.0 if entry.killed else None)
 
     # --- giving back what was taken -------------------------------------------------------------
 
-    def _gone_for(self, model: str) -> list[Slot]:
+    def _gone_for(self, model: str) -> list[ModelState]:
         """Return those that were told to go for `model`, in the order in which they were started.
 
         In another order they may not fit.
         """
-        gone = [slot for slot in self._slots.values() if slot.goes_for == model]
-        return sorted(gone, key=lambda slot: slot.swap)
+        gone = [entry for entry in self._entries.values() if entry.goes_for == model]
+        return sorted(gone, key=lambda entry: entry.swap)
 
     def _take_for_good(self, model: str) -> None:
         """Who went for another one, and has no room beside `model`, has lost its place to it."""
-        for slot in self._slots.values():
-            if slot.goes_for not in (None, model) and self._room.must_go(slot.spec.model, [model]):
-                slot.goes_for = None
+        for entry in self._entries.values():
+            if entry.goes_for not in (None, model) and self._policy.evicted_by(
+                entry.spec.model, [model]
+            ):
+                entry.goes_for = None
 
     def _stay_away(self, model: str) -> None:
         """What was stopped for `model` has gone for good."""
-        for slot in self._gone_for(model):
-            slot.goes_for = None
+        for entry in self._gone_for(model):
+            entry.goes_for = None
 
-    def _bring_back(self, failed: Slot) -> None:
+    def _bring_back(self, failed: ModelState) -> None:
         """What was stopped for `failed`, which could not be started, is to be started again."""
         model = failed.spec.model
-        for slot in self._gone_for(model):
-            if slot.state in {"stopping", "stopped"}:
-                slot.goes_for = None
+        for entry in self._gone_for(model):
+            if entry.state in {"stopping", "stopped"}:
+                entry.goes_for = None
                 if failed.spec.restores:
-                    self._restoring[slot.spec.model] = model
+                    self._restoring[entry.spec.model] = model
 
     def _restore(self, now: float) -> None:
         """Start again what fits, and takes nothing away from anybody who waits."""
         for model, failed in list(self._restoring.items()):
-            slot = self._slots[model]
-            blocking = self._room.must_go(model, self._live.keys() - {model})
-            if not all(self._slots[name].is_leaving for name in blocking):
+            entry = self._entries[model]
+            blocking = self._policy.evicted_by(model, self._live.keys() - {model})
+            if not all(self._entries[name].is_leaving for name in blocking):
                 del self._restoring[model]  # somebody else has its place
-            elif slot.state == "stopped" and not blocking and self._takes_nothing(model, now):
-                slot.remark = f"restoring {model}: {failed} could not be started"
-                self._begin_turn(slot, now)
-                self._start(slot, now)
+            elif entry.state == "stopped" and not blocking and self._takes_nothing(model, now):
+                entry.remark = f"restoring {model}: {failed} could not be started"
+                self._begin_turn(entry, now)
+                self._start(entry, now)
 
     def _takes_nothing(self, model: str, now: float) -> bool:
         """Say whether nobody's turn is later, or costs more, if `model` is started now."""
         keys = self._keys(now)
         if model in keys:
             return False  # it has a turn of its own
-        staying = [name for name, slot in self._live.items() if not slot.is_leaving]
-        turn = plan(self._room, staying, [*sorted(keys, key=keys.__getitem__), model])[-1]
+        staying = [name for name, entry in self._live.items() if not entry.is_leaving]
+        turn = plan(self._policy, staying, [*sorted(keys, key=keys.__getitem__), model])[-1]
         return turn.is_free and not turn.goes
 
     def _tell_who_is_paused(self, now: float) -> None:
         for model in self._oldest():
             if self._pauses(model, now):
-                slot = self._slots[model]
-                self._begin_turn(slot, now)
-                self._tell(slot, "waiting", now, eta_s=slot.not_before - now)
+                entry = self._entries[model]
+                self._begin_turn(entry, now)
+                self._tell(entry, "waiting", now, eta_s=entry.not_before - now)
 
     def _forget_turns(self) -> None:
         """Take back what was begun for somebody who has left."""
-        for name, slot in list(self._turning.items()):
+        for name, entry in list(self._turning.items()):
             if not self._queue.is_waited_for(name):
-                slot.progress = None
+                entry.progress = None
                 del self._turning[name]
                 self._stay_away(name)
 
     # --- steps ----------------------------------------------------------------------------------
 
-    def _take(self, slot: Slot, step: Step, now: float) -> None:
-        slot.state = after(slot.state, step)
-        slot.since = now
-        if slot.state == "stopped":
-            self._live.pop(slot.spec.model, None)
-            if slot.removed:
-                del self._slots[slot.spec.model]
+    def _take(self, entry: ModelState, step: Step, now: float) -> None:
+        entry.state = after(entry.state, step)
+        entry.since = now
+        if entry.state == "stopped":
+            self._live.pop(entry.spec.model, None)
+            if entry.removed:
+                del self._entries[entry.spec.model]
         else:
-            self._live[slot.spec.model] = slot
-            self._turning.pop(slot.spec.model, None)
+            self._live[entry.spec.model] = entry
+            self._turning.pop(entry.spec.model, None)
         self._commands.append(
             Announce(
                 StateChanged(
-                    model=slot.spec.model,
-                    state=slot.state,
-                    swap=slot.swap,
-                    pid=slot.pid,
-                    endpoint=slot.endpoint,
-                    error=slot.error,
+                    model=entry.spec.model,
+                    state=entry.state,
+                    swap=entry.swap,
+                    pid=entry.pid,
+                    endpoint=entry.endpoint,
+                    error=entry.error,
                 )
             )
         )
 
-    def _start(self, slot: Slot, now: float) -> None:
-        slot.launch, slot.goes_for = slot.spec.launch, None
-        self._restoring.pop(slot.spec.model, None)
-        self._take(slot, Step.START, now)
-        self._commands.append(Spawn(slot.spec.model, slot.swap, slot.remark))
+    def _start(self, entry: ModelState, now: float) -> None:
+        entry.launch, entry.goes_for = entry.spec.launch, None
+        self._restoring.pop(entry.spec.model, None)
+        self._take(entry, Step.START, now)
+        self._commands.append(Spawn(entry.spec.model, entry.swap, entry.remark))
 
-    def _cut(self, slot: Slot, error: ErrorInfo, now: float) -> None:
+    def _cut(self, entry: ModelState, error: ErrorInfo, now: float) -> None:
         """Let the requests of a model end with `error`; it is stopped as soon as they have."""
-        if slot.state == "ready":
-            self._take(slot, Step.DRAIN, now)
-        slot.unloading, slot.admits, slot.cut_at = True, False, now
-        for owner, lease in slot.leases.items():
-            slot.recalled.add(owner)
-            revoke = Revoke(owner, slot.spec.model, lease, when_idle=False, error=error)
+        if entry.state == "ready":
+            self._take(entry, Step.DRAIN, now)
+        entry.unloading, entry.admits, entry.cut_at = True, False, now
+        for owner, lease in entry.leases.items():
+            entry.recalled.add(owner)
+            revoke = RevokeLease(owner, entry.spec.model, lease, when_idle=False, error=error)
             self._commands.append(revoke)
 
-    def _drain(self, slot: Slot, now: float, *, unloading: bool = False) -> None:
-        slot.unloading = unloading
-        slot.admits = not unloading
-        self._take(slot, Step.DRAIN, now)
-        self._recall(slot)
+    def _drain(self, entry: ModelState, now: float, *, unloading: bool = False) -> None:
+        entry.unloading = unloading
+        entry.admits = not unloading
+        self._take(entry, Step.DRAIN, now)
+        self._recall(entry)
 
-    def _admit_no_more(self, slot: Slot) -> None:
-        if not slot.admits:
+    def _admit_no_more(self, entry: ModelState) -> None:
+        if not entry.admits:
             return
-        slot.admits = False
-        self._recall(slot)
+        entry.admits = False
+        self._recall(entry)
 
-    def _recall(self, slot: Slot) -> None:
-        for owner, lease in slot.leases.items():
-            slot.recalled.add(owner)
-            self._commands.append(Revoke(owner, slot.spec.model, lease, when_idle=slot.admits))
+    def _recall(self, entry: ModelState) -> None:
+        for owner, lease in entry.leases.items():
+            entry.recalled.add(owner)
+            self._commands.append(
+                RevokeLease(owner, entry.spec.model, lease, when_idle=entry.admits)
+            )
 
-    def _stop(self, slot: Slot, now: float, *, grace_s: float | None = None) -> None:
-        self._take(slot, Step.STOP, now)
-        slot.progress = None
-        grace_s = slot.spec.stop_grace_s if grace_s is None else grace_s
-        self._commands.append(Terminate(slot.spec.model, slot.swap, grace_s))
+    def _stop(self, entry: ModelState, now: float, *, grace_s: float | None = None) -> None:
+        self._take(entry, Step.STOP, now)
+        entry.progress = None
+        grace_s = entry.spec.stop_grace_s if grace_s is None else grace_s
+        self._commands.append(Terminate(entry.spec.model, entry.swap, grace_s))
 
-    def _begin_turn(self, slot: Slot, now: float) -> None:
+    def _begin_turn(self, entry: ModelState, now: float) -> None:
         """Give the attempt a number, once; the number stays until the process ends."""
-        self._turning[slot.spec.model] = slot
-        if slot.progress is None:
-            slot.begin_attempt(self._number(), now)
+        self._turning[entry.spec.model] = entry
+        if entry.progress is None:
+            entry.begin_attempt(self._number(), now)
 
-    def _tell_who_is_in_the_way(self, target: Slot, in_the_way: Sequence[Slot], now: float) -> None:
-        draining = [slot for slot in in_the_way if slot.state != "stopping"]
+    def _tell_who_is_in_the_way(
+        self, target: ModelState, in_the_way: Sequence[ModelState], now: float
+    ) -> None:
+        draining = [entry for entry in in_the_way if entry.state != "stopping"]
         phase: Phase = "draining" if draining else "stopping"
         self._tell(target, phase, now, other=(draining or in_the_way)[0].spec.model)
 
     def _tell(
         self,
-        slot: Slot,
+        entry: ModelState,
         phase: Phase,
         now: float,
         *,
         other: str | None = None,
         eta_s: float | None = None,
     ) -> None:
-        if (progress := slot.get_to(phase, now, other=other, eta_s=eta_s)) is not None:
+        if (progress := entry.get_to(phase, now, other=other, eta_s=eta_s)) is not None:
             self._announce_progress(progress)
 
     def _announce_progress(self, progress: Progress) -> None:
@@ -728,8 +734,8 @@ class Engine:
             self._queue.remove(wait.waiter)
             self._refuse(wait, error)
 
-    def _refuse(self, wait: Wait, error: ErrorInfo) -> None:
-        self._commands.append(Refuse(wait.waiter, wait.model, error))
+    def _refuse(self, wait: QueuedWaiter, error: ErrorInfo) -> None:
+        self._commands.append(RefuseWaiter(wait.waiter, wait.model, error))
 
     def _number(self) -> int:
         self._numbers += 1

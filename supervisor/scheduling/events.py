@@ -1,6 +1,9 @@
-"""What the engine is told, and what it answers: plain immutable values.
+"""Inputs (`Event`) and outputs (`Command`) of the engine: plain immutable values.
 
-`Happening` goes in, `Command` comes out. Times are seconds of trio's clock. A *lease* is the right
+An event that comes from a message of the lease protocol has that message's verb in the past
+(`Want`: `Wanted`), a command that becomes one has its verb with an object (`Grant`: `GrantLease`).
+
+Times are seconds of trio's clock. A *lease* is the right
 of one worker to send requests to one model without asking; a *waiter* is one request (or one
 script) that waits for a model.
 """
@@ -13,7 +16,7 @@ from arriero.protocol.events import AnyEvent
 from arriero.protocol.records import UpstreamKind
 from arriero.protocol.values import ErrorInfo, Progress
 
-from ..placement.policy import Room
+from ..placement.policy import PlacementPolicy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +59,7 @@ class Waiter:
     takes_lease: bool = True
 
 
-# --- happenings ---------------------------------------------------------------------------------
+# --- events -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +137,7 @@ class NotReady:
 
 
 @dataclass(frozen=True, slots=True)
-class CameUp:
+class BecameReady:
     """The process of a start serves; `kind` says what it is."""
 
     model: str
@@ -143,7 +146,7 @@ class CameUp:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class ProcessEnded:
     """The process of a start and its whole group are gone, or never came to be."""
 
     model: str
@@ -181,7 +184,7 @@ class Stalled:
 
 
 @dataclass(frozen=True, slots=True)
-class UnloadAsked:
+class UnloadRequested:
     """`model` shall end: after its running requests, or (`at_once`) without them."""
 
     model: str
@@ -195,12 +198,12 @@ class Reconfigured:
     Attributes:
         specs: Of all models that there are from now on, in the order of the configuration.
         drain: Models that run with an older command shall end after their running requests.
-        room: Which models cannot run beside which; None leaves that as it is.
+        policy: Which models cannot run beside which; None leaves that as it is.
     """
 
     specs: tuple[Spec, ...]
     drain: bool = False
-    room: Room | None = None
+    policy: PlacementPolicy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +218,7 @@ class TimePassed:
     """Nothing happened but time: a deadline of the engine has come."""
 
 
-Happening: TypeAlias = (
+Event: TypeAlias = (
     Wanted
     | Left
     | OwnerLost
@@ -224,12 +227,12 @@ Happening: TypeAlias = (
     | Spawned
     | Progressed
     | NotReady
-    | CameUp
-    | Ended
+    | BecameReady
+    | ProcessEnded
     | Hung
     | Failing
     | Stalled
-    | UnloadAsked
+    | UnloadRequested
     | Reconfigured
     | ShuttingDown
     | TimePassed
@@ -241,7 +244,7 @@ Happening: TypeAlias = (
 
 @dataclass(frozen=True, slots=True)
 class Spawn:
-    """Start the process of `model`; say `Spawned`, then `CameUp`, and in any case `Ended`.
+    """Start the process of `model`: `Spawned` follows, then `BecameReady`; always `ProcessEnded`.
 
     `why` says what it is started for, if nobody has asked for it.
     """
@@ -261,7 +264,7 @@ class Terminate:
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
+class GrantLease:
     """`waiter` may use the model, whose server is a `kind`. `lease` is 0 for a script."""
 
     waiter: Waiter
@@ -273,7 +276,7 @@ class Grant:
 
 
 @dataclass(frozen=True, slots=True)
-class Refuse:
+class RefuseWaiter:
     """`waiter` will not get the model."""
 
     waiter: Waiter
@@ -282,7 +285,7 @@ class Refuse:
 
 
 @dataclass(frozen=True, slots=True)
-class Revoke:
+class RevokeLease:
     """Ask a worker to give a lease back; with an `error` the requests that run end with that."""
 
     owner: str
@@ -293,7 +296,7 @@ class Revoke:
 
 
 @dataclass(frozen=True, slots=True)
-class Void:
+class VoidLease:
     """Tell a worker that the process behind its lease is gone."""
 
     owner: str
@@ -308,4 +311,6 @@ class Announce:
     event: AnyEvent
 
 
-Command: TypeAlias = Spawn | Terminate | Grant | Refuse | Revoke | Void | Announce
+Command: TypeAlias = (
+    Spawn | Terminate | GrantLease | RefuseWaiter | RevokeLease | VoidLease | Announce
+)

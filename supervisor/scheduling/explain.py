@@ -6,56 +6,56 @@ from typing import Literal
 from arriero.protocol.control import ExplainReply
 
 from ..placement.matrix import Matrix
-from ..placement.policy import DEFAULT_GROUP, Groups, Room
-from .model_state import Slot
+from ..placement.policy import DEFAULT_GROUP, Groups, PlacementPolicy
+from .model_state import ModelState
 from .turns import Turn
 
 
 def explanation(
-    slot: Slot,
+    entry: ModelState,
     turns: Sequence[Turn],
     now: float,
     *,
-    room: Room,
+    policy: PlacementPolicy,
     live: Collection[str],
     is_contested: bool,
 ) -> ExplainReply:
-    """Say what a request for the model of `slot` would meet.
+    """Say what a request for the model of `entry` would meet.
 
     Args:
-        slot: What is known of it.
+        entry: What is known of it.
         turns: The plan if the request came now: one of the turns is the model's.
         now: Time of the question.
-        room: Which models cannot run beside which.
+        policy: Which models cannot run beside which.
         live: The models whose process exists.
         is_contested: Somebody whose turn is earlier needs its place.
     """
-    model = slot.spec.model
+    model = entry.spec.model
     at = next(number for number, turn in enumerate(turns) if turn.model == model)
     turn = turns[at]
     goes = ", ".join(sorted(turn.goes))
     action: Literal["serve", "join", "start", "swap", "wait"] = "wait"
-    if slot.state in {"ready", "draining"} and not slot.is_leaving and not is_contested:
+    if entry.state in {"ready", "draining"} and not entry.is_leaving and not is_contested:
         action, why = "serve", "it is ready"
-    elif slot.state == "starting":
-        action, why = "join", slot.remark or "it is being started already"
-    elif slot.state != "stopped":
+    elif entry.state == "starting":
+        action, why = "join", entry.remark or "it is being started already"
+    elif entry.state != "stopped":
         why = "it has to make room first, and is started again after that"
-    elif slot.not_before > now:
-        why = f"it failed, and is not started again for {slot.not_before - now:.1f} s"
+    elif entry.not_before > now:
+        why = f"it failed, and is not started again for {entry.not_before - now:.1f} s"
     elif not turn.is_free:
         why = "other models get their turn first"
     elif turn.goes:
         action = "swap"
-        why = f"{goes} would finish what runs, and stop: {reason(room, model, turn.before)}"
-    elif room.must_go(model, live):
+        why = f"{goes} would finish what runs, and stop: {reason(policy, model, turn.before)}"
+    elif policy.evicted_by(model, live):
         leaving = ", ".join(sorted(set(live) - turn.after))
         why = f"it can start when what ends now is gone: {leaving}"
     else:
         action, why = "start", "nothing is in its way"
     return ExplainReply(
         model=model,
-        state=slot.state,
+        state=entry.state,
         action=action,
         stops=tuple(sorted(turn.goes)) if action == "swap" else (),
         ahead=tuple(turn.model for turn in turns[:at]) if action == "wait" else (),
@@ -63,23 +63,23 @@ def explanation(
     )
 
 
-def reason(room: Room, target: str, running: Iterable[str]) -> str:
+def reason(policy: PlacementPolicy, target: str, running: Iterable[str]) -> str:
     """Say what in the configuration makes some of `running` go for `target`."""
-    match room:
+    match policy:
         case Matrix():
-            choice = room.choose(target, running)
+            choice = policy.choose(target, running)
             if choice.set_name is None:
                 return "it is in no set of the matrix, and runs alone"
             return f"of the sets that have it, {choice.set_name} costs least ({choice.cost})"
         case Groups(by_hand=(_, *_)):
-            return _groups(room, target, room.must_go(target, running))
+            return _groups(policy, target, policy.evicted_by(target, running))
         case _:
             return "one model runs at a time"
 
 
-def _groups(room: Groups, target: str, goes: Iterable[str]) -> str:
-    group = room.group_of(target)
-    are_siblings = {room.group_of(model).name == group.name for model in goes}
+def _groups(policy: Groups, target: str, goes: Iterable[str]) -> str:
+    group = policy.group_of(target)
+    are_siblings = {policy.group_of(model).name == group.name for model in goes}
     if group.name == DEFAULT_GROUP:
         one, whole = "models in no group", "models in no group stop"
     else:

@@ -17,7 +17,7 @@ _FULLEST: Final = 0.99
 
 
 @dataclass(slots=True)
-class Wait:
+class QueuedWaiter:
     """One waiter in the queue.
 
     Attributes:
@@ -34,7 +34,7 @@ class Wait:
 
 
 @dataclass(slots=True)
-class Slot:
+class ModelState:
     """All that is known of one model.
 
     Attributes:

@@ -12,7 +12,7 @@ tell: of three models of a matrix any two may run together, and yet not all thre
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..placement.policy import Room
+from ..placement.policy import PlacementPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +37,13 @@ class Turn:
         return (self.before - self.goes) | {self.model}
 
 
-def plan(room: Room, staying: Iterable[str], wanted: Iterable[str]) -> tuple[Turn, ...]:
+def plan(
+    policy: PlacementPolicy, staying: Iterable[str], wanted: Iterable[str]
+) -> tuple[Turn, ...]:
     """Return the turn of each model that is waited for.
 
     Args:
-        room: Which models cannot run beside which.
+        policy: Which models cannot run beside which.
         staying: Models that run and were not told to end for good.
         wanted: The models that are waited for, in order; each of them once. One that ends is among
             them if it is to be started again.
@@ -54,14 +56,14 @@ def plan(room: Room, staying: Iterable[str], wanted: Iterable[str]) -> tuple[Tur
     turns: list[Turn] = []
     earlier: set[str] = set()
     for model in wanted:
-        goes = room.must_go(model, there)
+        goes = policy.evicted_by(model, there)
         if model in there:
             is_free = True
         elif model in staying:  # it has to go for an earlier one first
             is_free = False
         else:
             is_free = goes.isdisjoint(earlier) and not _takes_room(
-                room, (staying - goes) | {model}, turns
+                policy, (staying - goes) | {model}, turns
             )
         turn = Turn(model, there, goes, is_free)
         turns.append(turn)
@@ -70,10 +72,10 @@ def plan(room: Room, staying: Iterable[str], wanted: Iterable[str]) -> tuple[Tur
     return tuple(turns)
 
 
-def _takes_room(room: Room, there: frozenset[str], turns: Iterable[Turn]) -> bool:
+def _takes_room(policy: PlacementPolicy, there: frozenset[str], turns: Iterable[Turn]) -> bool:
     """Say whether one of `turns` has to stop more, if `there` is who is there before them all."""
     for turn in turns:
-        goes = room.must_go(turn.model, there)
+        goes = policy.evicted_by(turn.model, there)
         if not goes <= turn.goes:
             return True
         there = (there - goes) | {turn.model}

@@ -10,16 +10,16 @@ from collections.abc import Iterable
 from arriero.protocol.values import QueueEntry
 
 from .events import Waiter
-from .model_state import Wait
+from .model_state import QueuedWaiter
 
 
 class WaitList:
     """All waiters. What is done for one of them costs the same however many there are."""
 
     def __init__(self) -> None:
-        self._all: dict[Waiter, Wait] = {}
+        self._all: dict[Waiter, QueuedWaiter] = {}
         # A dict is slow to find its first entry after many were taken from there; this is not.
-        self._of: dict[str, OrderedDict[Waiter, Wait]] = {}
+        self._of: dict[str, OrderedDict[Waiter, QueuedWaiter]] = {}
 
     def __contains__(self, waiter: Waiter) -> bool:
         return waiter in self._all
@@ -27,7 +27,7 @@ class WaitList:
     def __len__(self) -> int:
         return len(self._all)
 
-    def add(self, wait: Wait) -> None:
+    def add(self, wait: QueuedWaiter) -> None:
         """Let one more wait."""
         self._all[wait.waiter] = wait
         self._of.setdefault(wait.model, OrderedDict())[wait.waiter] = wait
@@ -54,11 +54,11 @@ class WaitList:
         """Say whether somebody waits for `model`."""
         return model in self._of
 
-    def first(self, model: str) -> Wait:
+    def first(self, model: str) -> QueuedWaiter:
         """Return who has waited longest for `model`; somebody does."""
         return next(iter(self._of[model].values()))
 
-    def of(self, model: str) -> list[Wait]:
+    def of(self, model: str) -> list[QueuedWaiter]:
         """Return all that wait for `model`, in order of arrival."""
         return list(self._of.get(model, {}).values())
 

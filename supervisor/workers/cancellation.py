@@ -15,7 +15,7 @@ _WEIGHT: Final[Mapping[CancelResult, int]] = {
 }
 
 
-class Inquiry:
+class CancelInquiry:
     """One question to several workers.
 
     Attributes:

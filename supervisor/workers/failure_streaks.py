@@ -19,7 +19,7 @@ from arriero.protocol.records import RequestRecord
 FAILURES: Final = 5
 
 # How often that is doubled at the most.
-_MOST_DOUBLINGS: Final = 5
+_MAX_DOUBLINGS: Final = 5
 
 _STATUSES: Final = frozenset({500, 502, 504})
 
@@ -41,14 +41,14 @@ _OURS: Final = frozenset(
 
 
 @dataclass(slots=True)
-class _Row:
+class _Streak:
     swap: int
     failures: int = 0
     rounds: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class StreakBroken:
     """A model is to be started again.
 
     Attributes:
@@ -62,14 +62,14 @@ class Verdict:
     was_well: bool
 
 
-class FailureRows:
+class FailureStreaks:
     """The rows of failures of all models."""
 
     def __init__(self) -> None:
-        self._rows: dict[str, _Row] = {}
+        self._rows: dict[str, _Streak] = {}
         self._well: dict[str, int] = {}  # model -> the last start with a good answer
 
-    def take(self, record: RequestRecord, swap: int) -> Verdict | None:
+    def take(self, record: RequestRecord, swap: int) -> StreakBroken | None:
         """Take note of a request that is over; say when its model is to be started again.
 
         Args:
@@ -82,13 +82,13 @@ class FailureRows:
             self._rows.pop(model, None)
         if not is_failure(record):
             return None
-        row = self._rows.setdefault(model, _Row(swap))
+        row = self._rows.setdefault(model, _Streak(swap))
         if row.swap != swap:
             row.swap, row.failures = swap, 0
         row.failures += 1
-        if row.failures < FAILURES * 2 ** min(row.rounds, _MOST_DOUBLINGS):
+        if row.failures < FAILURES * 2 ** min(row.rounds, _MAX_DOUBLINGS):
             return None
-        verdict = Verdict(row.failures, row.rounds, self._well.get(model) == swap)
+        verdict = StreakBroken(row.failures, row.rounds, self._well.get(model) == swap)
         row.failures, row.rounds = 0, row.rounds + 1
         return verdict
 

@@ -10,7 +10,7 @@ from typing import Final
 
 # Keys that are kept. A claim is a request that runs now, and ten thousand of these are more than
 # any machine serves: this bounds what workers could make us remember.
-MOST_CLAIMS: Final = 100_000
+MAX_CLAIMS: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Claims:
             not be noticed, which is better than to refuse it.
     """
 
-    def __init__(self, most: int = MOST_CLAIMS) -> None:
+    def __init__(self, most: int = MAX_CLAIMS) -> None:
         self._claims: dict[tuple[str, str], _Claim] = {}
         self._most = most
 

@@ -18,11 +18,11 @@ from arriero.protocol.events import RequestEnded
 from arriero.protocol.flood_log import FloodLog
 from arriero.protocol.lease import (
     Broken,
-    Cancel,
-    CancelAsked,
-    CancelDone,
+    CancelAnswer,
+    CancelOrder,
+    CancelOutcome,
+    CancelQuery,
     CancelResult,
-    CancelTold,
     Claim,
     Claimed,
     Finish,
@@ -31,9 +31,9 @@ from arriero.protocol.lease import (
     Hello,
     Leave,
     Probe,
-    RecordsAsked,
-    RecordsTold,
-    Released,
+    RecordsAnswer,
+    RecordsQuery,
+    Release,
     Report,
     Resync,
     Resynced,
@@ -41,17 +41,16 @@ from arriero.protocol.lease import (
     Want,
     Welcome,
 )
-from arriero.protocol.log_format import Lines
+from arriero.protocol.log_format import LogLines
 from arriero.protocol.records import RequestRecord
-from arriero.protocol.transport import Bounds, FrameSocket, bound
+from arriero.protocol.transport import FrameSocket, QueueLimits, bound
 from arriero.protocol.worker_config import WorkerConfig
 
-from ..scheduling.dispatcher import Conductor
-from ..scheduling.events import Failing, Left, OwnerLost, Reported, Waiter, Wanted
-from ..scheduling.events import Released as ReleasedHappening
+from ..scheduling.dispatcher import Dispatcher
+from ..scheduling.events import Failing, Left, OwnerLost, Released, Reported, Waiter, Wanted
 from ..scheduling.refusals import failing
-from .cancellation import Inquiry
-from .failure_streaks import FailureRows
+from .cancellation import CancelInquiry
+from .failure_streaks import FailureStreaks
 from .idempotency_keys import Claims
 from .request_log import RecordStore, log_text
 
@@ -65,16 +64,16 @@ log = logging.getLogger(__name__)
 CANCEL_LIMIT_S = 1.0
 
 # Longest hello that is read of somebody who has not proven yet who it is.
-_MOST_HELLO_BYTES = 1000
+_MAX_HELLO_BYTES = 1000
 
 
 # What waits to be read of one connection is little: whoever sends more waits, stranger or not.
 # The longest honest message tells of 256 requests, with 4 kB each at the very most.
-_BOUNDS = Bounds(received=32, message_bytes=2 * 1024 * 1024)
+_BOUNDS = QueueLimits(received=32, message_bytes=2 * 1024 * 1024)
 
 
 @dataclass(slots=True)
-class Peer:
+class WorkerPeer:
     """A worker that said hello.
 
     Attributes:
@@ -104,7 +103,7 @@ class LeaseServer:
     def __init__(
         self,
         socket: FrameSocket,
-        conductor: Conductor,
+        dispatcher: Dispatcher,
         records: RecordStore,
         config: Callable[[], WorkerConfig],
         on_hello: Callable[[int, int, bytes], bool],
@@ -113,27 +112,27 @@ class LeaseServer:
 
         Args:
             socket: A bound ROUTER.
-            conductor: Gets what the workers want and give back.
+            dispatcher: Gets what the workers want and give back.
             records: Gets what became of requests.
             config: Gives the configuration that workers are to follow.
             on_hello: Called with number, pid and token of whoever says hello; False turns it away.
         """
         self._socket = socket
         self.door = socket.door
-        self._conductor = conductor
+        self._dispatcher = dispatcher
         self._records = records
         self._config = config
         self._on_hello = on_hello
-        self._peers: dict[str, Peer] = {}
-        self._proven: dict[bytes, Peer] = {}  # by token
+        self._peers: dict[str, WorkerPeer] = {}
+        self._proven: dict[bytes, WorkerPeer] = {}  # by token
         self.flood = FloodLog(log)
         self._followed = trio.Event()
         self._claims = Claims()
-        self._failures = FailureRows()
-        self._inquiries: dict[int, tuple[Inquiry, trio.Event]] = {}
+        self._failures = FailureStreaks()
+        self._inquiries: dict[int, tuple[CancelInquiry, trio.Event]] = {}
         self._numbers = itertools.count(1)
 
-    def peer_with_pid(self, pid: int) -> Peer | None:
+    def peer_with_pid(self, pid: int) -> WorkerPeer | None:
         """Return the worker whose process id is `pid`, once it has said hello."""
         return next((peer for peer in self._peers.values() if peer.pid == pid), None)
 
@@ -178,7 +177,7 @@ class LeaseServer:
                 inquiry.lost(peer.owner)
                 if inquiry.is_decided:
                     decided.set()
-            self._conductor.tell(OwnerLost(peer.owner))
+            self._dispatcher.handle(OwnerLost(peer.owner))
 
     async def cancel(
         self, request_id: str, caller: str | None, *, peer: str = "", asker: str = ""
@@ -190,17 +189,18 @@ class LeaseServer:
 
         Args:
             request_id: Its id.
-            caller: Who asks, as in `Cancel`.
+            caller: Who asks, as in `CancelOrder`.
             peer: The same.
             asker: The worker that asks, for it does not have the request; empty: nobody of them.
         """
         asked = [owner for owner in self._peers if owner != asker]
         number = next(self._numbers)
-        inquiry, decided = self._inquiries[number] = Inquiry(asked), trio.Event()
+        inquiry, decided = self._inquiries[number] = CancelInquiry(asked), trio.Event()
         try:
             for owner in asked:
                 self.send(
-                    owner, Cancel(ask=number, request_id=request_id, caller=caller, peer=peer)
+                    owner,
+                    CancelOrder(ask=number, request_id=request_id, caller=caller, peer=peer),
                 )
             if not inquiry.is_decided:
                 with trio.move_on_after(CANCEL_LIMIT_S):
@@ -228,7 +228,7 @@ class LeaseServer:
         peer = self._proven.get(token)
         if peer is None:
             # Nothing is known of whoever this is, so nothing else that it says is looked at.
-            if len(data) > _MOST_HELLO_BYTES or not isinstance(
+            if len(data) > _MAX_HELLO_BYTES or not isinstance(
                 hello := read_from_worker(data), Hello
             ):
                 self.flood.warning("lease.stranger bytes=%d", len(data))
@@ -244,52 +244,52 @@ class LeaseServer:
         peer.heard_at = trio.current_time()
         match message:
             case Want(request=request, model=model):
-                self._conductor.lease_requests += 1
-                self._conductor.tell(Wanted(Waiter(owner, request), model))
+                self._dispatcher.lease_requests += 1
+                self._dispatcher.handle(Wanted(Waiter(owner, request), model))
             case Leave(request=request):
-                self._conductor.tell(Left(Waiter(owner, request)))
-            case Released(model=model, lease=lease):
-                self._conductor.tell(ReleasedHappening(owner, model, lease))
+                self._dispatcher.handle(Left(Waiter(owner, request)))
+            case Release(model=model, lease=lease):
+                self._dispatcher.handle(Released(owner, model, lease))
             case Report(in_flight=in_flight, used=used, heard=heard, generation=generation):
                 if in_flight or peer.in_flight or used:
-                    self._conductor.tell(Reported(owner, in_flight, used, heard))
+                    self._dispatcher.handle(Reported(owner, in_flight, used, heard))
                 peer.in_flight = in_flight
                 if generation != peer.generation:
                     peer.generation = generation
                     self._wake()
             case Resync():
-                self.send(owner, Resynced(snapshot=self._conductor.snapshot()))
+                self.send(owner, Resynced(snapshot=self._dispatcher.snapshot()))
             case Broken(model=model, lease=lease):
                 log.warning("lease.broken worker=%s model=%s lease=%d", owner, model, lease)
             case Finished(records=records):
                 ended = [self._records.add(record) for record in records]
                 for record in ended:
                     self._judge(record)
-                self._conductor.publish(
+                self._dispatcher.publish(
                     *[RequestEnded(model=record.model, record=record) for record in ended]
                 )
                 if log.isEnabledFor(logging.INFO):
-                    log.info(Lines(f"request.ended {log_text(record)}" for record in ended))
-            case RecordsAsked(ask=ask, request_id=request_id, most=most):
+                    log.info(LogLines(f"request.ended {log_text(record)}" for record in ended))
+            case RecordsQuery(ask=ask, request_id=request_id, most=most):
                 found = self._records.last(most, request_id)
-                self.send(owner, RecordsTold(ask=ask, records=found))
+                self.send(owner, RecordsAnswer(ask=ask, records=found))
             case Claim(ask=ask, caller=caller, key=key, request_id=request_id):
                 taken_by = self._claims.claim(owner, caller, key, request_id)
                 self.send(owner, Claimed(ask=ask, taken_by=taken_by))
             case Unclaim(caller=caller, key=key, request_id=request_id):
                 self._claims.unclaim(owner, caller, key, request_id)
-            case CancelDone(ask=ask, result=result):
+            case CancelOutcome(ask=ask, result=result):
                 if (asked := self._inquiries.get(ask)) is not None:
                     inquiry, decided = asked
                     inquiry.answered(owner, result)
                     if inquiry.is_decided:
                         decided.set()
-            case CancelAsked():
+            case CancelQuery():
                 nursery.start_soon(self._cancel_for, owner, message)
 
     def _judge(self, record: RequestRecord) -> None:
         """Have the model of `record` started again if it answers with errors only."""
-        model, engine = record.model, self._conductor.engine
+        model, engine = record.model, self._dispatcher.engine
         up_at = engine.up_since(model)
         began_ago_s = time.time() - record.t - (record.queue_ms + record.load_ms) / 1000
         if up_at is None or began_ago_s > trio.current_time() - up_at:
@@ -301,37 +301,37 @@ class LeaseServer:
         log.warning("model.failing model=%s swap=%d failures=%d", model, swap, verdict.failures)
         well_s = trio.current_time() - up_at if verdict.was_well else 0.0
         error = failing(model, verdict.failures, verdict.rounds)
-        self._conductor.tell(Failing(model, swap, error, well_s))
+        self._dispatcher.handle(Failing(model, swap, error, well_s))
 
-    async def _cancel_for(self, owner: str, asked: CancelAsked) -> None:
+    async def _cancel_for(self, owner: str, asked: CancelQuery) -> None:
         result = await self.cancel(asked.request_id, asked.caller, peer=asked.peer, asker=owner)
-        self.send(owner, CancelTold(ask=asked.ask, result=result))
+        self.send(owner, CancelAnswer(ask=asked.ask, result=result))
 
     def _hello(self, route: bytes, token: bytes, hello: Hello) -> None:
         if not self._on_hello(hello.worker, hello.pid, token):
             self.flood.warning("lease.stranger worker=%d pid=%d", hello.worker, hello.pid)
             return
         owner = f"worker-{hello.worker}-{hello.pid}"
-        peer = Peer(owner, route, hello.worker, hello.pid, trio.current_time())
+        peer = WorkerPeer(owner, route, hello.worker, hello.pid, trio.current_time())
         self._peers[owner] = self._proven[token] = peer
         self._greet(peer)
 
-    def _greet(self, peer: Peer) -> None:
+    def _greet(self, peer: WorkerPeer) -> None:
         peer.heard_at = trio.current_time()
         self._send(peer, self._welcome())
         if peer.finishing:  # it may have missed that, if it missed its welcome
             self._send(peer, Finish())
 
-    def _send(self, peer: Peer, message: FromSupervisor) -> None:
+    def _send(self, peer: WorkerPeer, message: FromSupervisor) -> None:
         self._hand_over(peer, encode(message))
 
-    def _hand_over(self, peer: Peer, data: bytes) -> None:
+    def _hand_over(self, peer: WorkerPeer, data: bytes) -> None:
         # Never more than zmq keeps: whoever reads nothing for long is replaced, and till then it
         # gets nothing but what it asked for.
         self._socket.send([peer.route, data])
 
     def _welcome(self) -> Welcome:
-        return Welcome(config=self._config(), snapshot=self._conductor.snapshot())
+        return Welcome(config=self._config(), snapshot=self._dispatcher.snapshot())
 
     def _wake(self) -> None:
         self._followed.set()
@@ -342,7 +342,7 @@ class LeaseServer:
 async def open_lease_server(
     context: "Context[Socket[bytes]]",
     path: Path,
-    conductor: Conductor,
+    dispatcher: Dispatcher,
     *,
     records: RecordStore,
     config: Callable[[], WorkerConfig],
@@ -350,7 +350,7 @@ async def open_lease_server(
 ) -> AsyncGenerator[LeaseServer, None]:
     """Answer workers on the unix socket `path` while the block runs."""
     with bound(context, zmq.ROUTER, path, _BOUNDS) as socket:
-        server = LeaseServer(socket, conductor, records, config, on_hello)
+        server = LeaseServer(socket, dispatcher, records, config, on_hello)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(server.listen)
             nursery.start_soon(server.flood.flush_regularly)

@@ -22,10 +22,10 @@ from arriero.protocol.wakefulness import Wakefulness
 from ..errors import SpawnError
 from ..host.log import is_for_journal
 from ..host.shortage import why
-from ..processes.process import Exit, Launch, Running, Stream, run_process
-from ..processes.reaper import Guardian
+from ..processes.process import Exit, RunningProcess, SpawnSpec, Stream, run_process
+from ..processes.reaper import Reaper
 from .connection_counts import clear_share, has_share
-from .lease_server import LeaseServer, Peer
+from .lease_server import LeaseServer, WorkerPeer
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class _Worker:
     number: int
     token: bytes = b""  # of the process that runs
     pid: int = 0
-    running: Running | None = None
+    running: RunningProcess | None = None
     started_at: float = 0.0
     serving: bool = False
     wanted: bool = True
@@ -73,7 +73,7 @@ class WorkerPool:
         listen_fd: int,
         shares_fd: int,
         socket_dir: Path,
-        guardian: Guardian,
+        reaper: Reaper,
         publish: Callable[[AnyEvent], None],
         leases_of: Callable[[str], tuple[str, ...]],
         wakefulness: Wakefulness,
@@ -81,7 +81,7 @@ class WorkerPool:
         self._listen_fd = listen_fd
         self._shares_fd = shares_fd
         self._socket_dir = socket_dir
-        self._guardian = guardian
+        self._reaper = reaper
         self._publish = publish
         self._leases_of = leases_of
         self._wakefulness = wakefulness
@@ -164,7 +164,7 @@ class WorkerPool:
         elif worker.running is not None:  # it has not said hello: it serves nobody
             worker.running.stop(grace_s=0.0)
 
-    def _peer(self, worker: _Worker) -> Peer | None:
+    def _peer(self, worker: _Worker) -> WorkerPeer | None:
         return self._lease_server.peer_with_pid(worker.pid) if self._lease_server else None
 
     async def _keep(self, worker: _Worker, predecessor: _Worker | None) -> None:
@@ -198,12 +198,12 @@ class WorkerPool:
         assert self._lease_server is not None
         exits: list[Exit] = []
 
-        async def run(task_status: trio.TaskStatus[Running]) -> None:
+        async def run(task_status: trio.TaskStatus[RunningProcess]) -> None:
             exits.append(
                 await run_process(
                     self._launch(worker),
                     on_line=_pass_on,
-                    guardian=self._guardian,
+                    reaper=self._reaper,
                     term_grace_s=0.0,
                     task_status=task_status,
                 )
@@ -230,10 +230,10 @@ class WorkerPool:
             worker.pid, worker.running, worker.serving = 0, None, False
         return reason
 
-    def _launch(self, worker: _Worker) -> Launch:
+    def _launch(self, worker: _Worker) -> SpawnSpec:
         # Started by exec: a fork would carry the zmq context into the child, and use it there.
         worker.token = secrets.token_hex(16).encode()
-        return Launch(
+        return SpawnSpec(
             argv=(
                 *(sys.executable, "-m", "arriero.worker"),
                 *("--worker", str(worker.number)),

@@ -13,8 +13,8 @@ from arriero.protocol.records import RequestRecord
 
 # Longest text of a record that is kept, in characters, and most records of one answer. Together
 # they keep every answer below `codec.MAX_MESSAGE_BYTES`, whatever clients ask for.
-MOST_CHARS: Final = 400
-MOST_RECORDS: Final = 1000
+MAX_CHARS: Final = 400
+MAX_RECORDS: Final = 1000
 
 # Texts that clients or models' servers choose.
 _FOREIGN_TEXTS: Final = ("request_id", "path", "asked", "served_as", "error_code")
@@ -46,7 +46,7 @@ class RecordStore:
         return len(self._records)
 
     def add(self, record: RequestRecord) -> RequestRecord:
-        """Keep `record`; return it with texts of at most `MOST_CHARS`, as it is kept."""
+        """Keep `record`; return it with texts of at most `MAX_CHARS`, as it is kept."""
         kept = _clipped(record)
         self._records.append(kept)
         self._by_id[kept.request_id] = kept
@@ -58,19 +58,19 @@ class RecordStore:
 
     def find(self, request_id: str) -> RequestRecord | None:
         """Return the newest record of `request_id`."""
-        return self._by_id.get(request_id[:MOST_CHARS])
+        return self._by_id.get(request_id[:MAX_CHARS])
 
     def last(self, count: int, request_id: str = "") -> tuple[RequestRecord, ...]:
         """Return the last records, the newest first.
 
         Args:
-            count: How many; never more than `MOST_RECORDS`.
+            count: How many; never more than `MAX_RECORDS`.
             request_id: Only the one of this request; empty for all.
         """
         if request_id:
             found = self.find(request_id)
             return () if found is None else (found,)
-        return tuple(islice(reversed(self._records), max(0, min(count, MOST_RECORDS))))
+        return tuple(islice(reversed(self._records), max(0, min(count, MAX_RECORDS))))
 
 
 def log_text(record: RequestRecord) -> str:
@@ -95,8 +95,8 @@ def log_text(record: RequestRecord) -> str:
 
 def _clipped(record: RequestRecord) -> RequestRecord:
     too_long = {
-        name: text[:MOST_CHARS]
+        name: text[:MAX_CHARS]
         for name in _FOREIGN_TEXTS
-        if (text := getattr(record, name)) is not None and len(text) > MOST_CHARS
+        if (text := getattr(record, name)) is not None and len(text) > MAX_CHARS
     }
     return msgspec.structs.replace(record, **too_long) if too_long else record

@@ -9,7 +9,7 @@ import pytest
 
 from arriero.supervisor.cli.find_sockets import SYSTEM_FOLDER
 from arriero.supervisor.cli.main import COMMANDS
-from arriero.supervisor.processes.reaper_child import __file__ as guardian_file
+from arriero.supervisor.processes.reaper_child import __file__ as reaper_file
 from tests.paths import ROOT
 
 DEPLOY = ROOT / "deploy"
@@ -103,7 +103,7 @@ HARDENED = {
 }
 
 # In tenths: the range is 0 to 10.
-MOST_EXPOSED = 30
+MAX_EXPOSED = 30
 
 
 def test_the_service_is_hardened() -> None:
@@ -127,7 +127,7 @@ def test_a_service_is_little_exposed_as_systemd_counts_it(tmp_path: Path) -> Non
                 "security",
                 "--no-pager",
                 "--offline=true",
-                f"--threshold={MOST_EXPOSED}",
+                f"--threshold={MAX_EXPOSED}",
                 str(tmp_path / "arriero.service"),
             ],
             capture_output=True,
@@ -144,8 +144,8 @@ def test_a_service_is_little_exposed_as_systemd_counts_it(tmp_path: Path) -> Non
     assert verdict(open_one).returncode != 0
 
 
-def test_the_readme_tells_of_every_file_and_of_the_guardian() -> None:
+def test_the_readme_tells_of_every_file_and_of_the_reaper() -> None:
     readme = (DEPLOY / "README.md").read_text()
 
     assert [f.name for f in DEPLOY.iterdir() if f"`{f.name}`" not in readme] == ["README.md"]
-    assert f"`{Path(guardian_file).name}`" in readme
+    assert f"`{Path(reaper_file).name}`" in readme

@@ -218,7 +218,7 @@ def test_nothing_survives_a_killed_supervisor(doomed_train: Train) -> None:
     Stream(train, "a", chunks=500, delay_s=0.05)
     worker_of(train)
     family = train.children()
-    assert len(family) >= 4  # two workers, a guardian, a model
+    assert len(family) >= 4  # two workers, a reaper, a model
 
     train.process.send_signal(signal.SIGKILL)
     train.process.wait(PATIENCE_S)

@@ -31,7 +31,7 @@ NASTY = [
     b'{"v":2,"cmd":"shutdown"}',
     b'{"type":"hello","worker":1,"pid":1}',
     b'{"type":"want","request":1,"model":"a"}',
-    b'{"type":"released","model":"a","lease":1}',
+    b'{"type":"release","model":"a","lease":1}',
     b'{"type":"report","in_flight":{"a":-5}}',
     b'{"cmd":"ping"}' + b" " * 100_000,
 ]

@@ -22,7 +22,7 @@ SOAK_S = 60 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 5
 
 # Part of one core that the workers may use for it. It is 1 % on a quiet machine; another one that
 # is busy at the same time makes everything take longer, CPU time included.
-MOST_CPU = 0.05
+MAX_CPU = 0.05
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ async def test_fifty_streams_wait_together_and_each_hears_a_heartbeat_every_seco
 
     with capsys.disabled():
         print(f" {share:.1%} of one core for {STREAMS} streams over {took:.0f} s ", end="")
-    assert share < MOST_CPU
+    assert share < MAX_CPU
     for came in found:
         beats = [at - came[0] for at in came if at <= began + took]
         # as many as there were seconds, and the last one where it has to be

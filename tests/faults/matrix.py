@@ -102,7 +102,7 @@ ALL = tuple(
 )
 
 # What has gone wrong before, here or elsewhere; cheap enough for each run of the tests.
-MOST_TELLING = (
+MAX_TELLING = (
     "sigkill/supervisor/stream",
     "sigkill/worker/plain",
     "sigkill/model/plain",

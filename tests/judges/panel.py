@@ -84,9 +84,9 @@ class Panel:
         """Ask the judge that is named."""
         return self._judges[asked.judge.partition(" ")[0]].ask(asked)
 
-    def ask_all(self, questions: Iterable[Asked]) -> Answers:
+    def ask_all(self, queries: Iterable[Asked]) -> Answers:
         """Ask all of them at once; return what waits for the answers, in their order."""
-        futures = [self.ask(asked) for asked in questions]
+        futures = [self.ask(asked) for asked in queries]
         return lambda: [future.result(PATIENCE_S * 1.5) for future in futures]
 
 

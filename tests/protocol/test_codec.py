@@ -28,18 +28,18 @@ READERS = (read_request, read_from_worker, read_from_supervisor)
 @pytest.mark.parametrize(
     "request_",
     [
-        control.Ping(),
-        control.Status(),
-        control.Swap(model="qwen", wait=False),
-        control.Unload(mode="now"),
-        control.Logs(lines=3),
-        control.Explain(model="qwen"),
-        control.Reload(dry_run=True, drain=True),
-        control.Cancel(request_id="r1"),
-        control.Activity(limit=3, request_id="r1"),
-        control.Workers(),
-        control.Scale(workers=2),
-        control.Shutdown(),
+        control.PingRequest(),
+        control.StatusRequest(),
+        control.SwapRequest(model="qwen", wait=False),
+        control.UnloadRequest(mode="now"),
+        control.LogsRequest(lines=3),
+        control.ExplainRequest(model="qwen"),
+        control.ReloadRequest(dry_run=True, drain=True),
+        control.CancelRequest(request_id="r1"),
+        control.ActivityRequest(limit=3, request_id="r1"),
+        control.WorkersRequest(),
+        control.ScaleRequest(workers=2),
+        control.ShutdownRequest(),
     ],
 )
 def test_a_request_is_read_as_it_was_written(request_: control.AnyRequest) -> None:
@@ -47,11 +47,11 @@ def test_a_request_is_read_as_it_was_written(request_: control.AnyRequest) -> No
 
 
 def test_a_shell_can_ask_with_the_least_of_words() -> None:
-    assert read_request(b'{"cmd":"swap","model":"qwen"}') == control.Swap(model="qwen")
+    assert read_request(b'{"cmd":"swap","model":"qwen"}') == control.SwapRequest(model="qwen")
 
 
 def test_fields_of_a_newer_version_are_ignored() -> None:
-    assert read_request(b'{"v":1,"cmd":"ping","colour":"blue"}') == control.Ping()
+    assert read_request(b'{"v":1,"cmd":"ping","colour":"blue"}') == control.PingRequest()
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_any_bytes_give_a_message_or_one_error(data: bytes, reader: object) -> N
         max_leaves=10,
     ),
     st.sampled_from(
-        ["ping", "swap", "logs", "activity", "want", "report", "finished", "granted", "welcome"]
+        ["ping", "swap", "logs", "activity", "want", "report", "finished", "grant", "welcome"]
     ),
 )
 def test_any_json_with_a_known_kind_gives_a_message_or_one_error(value: object, kind: str) -> None:

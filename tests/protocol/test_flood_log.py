@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from arriero.protocol.flood_log import MOST_CHARS, FloodLog
+from arriero.protocol.flood_log import MAX_CHARS, FloodLog
 
 
 class Clock:
@@ -93,4 +93,4 @@ def test_kinds_are_told_apart_and_their_level_stays(
 def test_what_a_stranger_sent_is_cut(flood: FloodLog, caplog: pytest.LogCaptureFixture) -> None:
     flood.warning("a.b text=%s", "x" * 1_000_000)
 
-    assert len(caplog.messages[0]) <= MOST_CHARS + 3
+    assert len(caplog.messages[0]) <= MAX_CHARS + 3

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from arriero.protocol.log_format import LineFormatter, Lines, as_error, writes_to_journal
+from arriero.protocol.log_format import LineFormatter, LogLines, as_error, writes_to_journal
 
 
 def record(message: object, *args: object, level: int = logging.INFO) -> logging.LogRecord:
@@ -26,7 +26,7 @@ def test_a_line_begins_with_its_time_level_and_writer() -> None:
 def test_each_of_several_messages_has_a_line_like_any_other() -> None:
     formatter = LineFormatter("%(name)s", for_journal=False)
 
-    first, second = formatter.format(record(Lines(("a %s b", "c")))).split("\n")
+    first, second = formatter.format(record(LogLines(("a %s b", "c")))).split("\n")
 
     assert first.endswith(" INFO arriero.x a %s b")
     assert second.endswith(" INFO arriero.x c")
@@ -51,7 +51,7 @@ def test_in_the_journal_each_line_has_its_priority_and_no_second_time(
     formatter = LineFormatter("%(name)s", for_journal=True)
 
     assert formatter.format(record("a", level=level)) == f"<{priority}>arriero.x a"
-    several = formatter.format(record(Lines(("a", "b")), level=level))
+    several = formatter.format(record(LogLines(("a", "b")), level=level))
     assert several == f"<{priority}>arriero.x a\n<{priority}>arriero.x b"
 
 

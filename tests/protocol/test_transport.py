@@ -7,7 +7,7 @@ import trio
 import zmq
 
 from arriero.protocol.errors import TransportError
-from arriero.protocol.transport import Bounds, Source, bound, connected, cut, open_context
+from arriero.protocol.transport import QueueLimits, Source, bound, connected, cut, open_context
 
 
 async def test_a_burst_arrives_whole_and_in_order(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ async def test_who_comes_back_is_heard_although_nobody_has_missed_it(tmp_path: P
     path = tmp_path / "s"
     with (
         open_context() as context,
-        bound(context, zmq.ROUTER, path, Bounds(handover=True)) as router,
+        bound(context, zmq.ROUTER, path, QueueLimits(handover=True)) as router,
         connected(context, zmq.DEALER, path, identity=b"me") as before,
         trio.fail_after(5),
     ):

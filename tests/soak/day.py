@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 import trio
 
-from arriero.supervisor.models.output_log import Logbook
+from arriero.supervisor.models.output_log import OutputLog
 from tests.faults.clients import chat
 from tests.faults.leftovers import descriptors, left_over
 from tests.faults.rig import NotSo, Rig, first_port, footprint, scripted, zombies
@@ -48,7 +48,7 @@ WARM_UP = 0.3
 # From this length on, in seconds, the logs of models are full from the beginning: else they would
 # still fill when the counting begins. So many lines of each are kept.
 LONG_DAY_S = 600.0
-LOG_LINES = Logbook.MOST_LINES
+LOG_LINES = OutputLog.MAX_LINES
 
 # Seconds between two of these, on the average.
 KILL_EVERY_S = 12.0

@@ -13,8 +13,8 @@ import trio
 import zmq
 
 from arriero.protocol.codec import AnyReply, decode_reply, encode
-from arriero.protocol.control import AnyRequest, Done, Logs, Ping, Refusal
-from arriero.protocol.lease import FromSupervisor, Granted, Refused
+from arriero.protocol.control import AnyRequest, Done, LogsRequest, PingRequest, Refusal
+from arriero.protocol.lease import FromSupervisor, Grant, Refuse
 from arriero.protocol.transport import connected, open_context
 from arriero.supervisor.config.load import parse_config
 from arriero.supervisor.control.event_publisher import open_publisher
@@ -22,12 +22,12 @@ from arriero.supervisor.control.server import open_control_server
 from arriero.supervisor.host.shortage import what_is_scarce, why
 from arriero.supervisor.models import fleet
 from arriero.supervisor.models.fleet import open_fleet
-from arriero.supervisor.models.output_log import Logbook
-from arriero.supervisor.processes.reaper import open_guardian
+from arriero.supervisor.models.output_log import OutputLog
+from arriero.supervisor.processes.reaper import open_reaper
 from arriero.supervisor.reload.change_detector import View
-from arriero.supervisor.reload.reloader import InForce
+from arriero.supervisor.reload.reloader import ActiveConfig
 from arriero.supervisor.reload.watcher import watch
-from arriero.supervisor.scheduling.dispatcher import Conductor
+from arriero.supervisor.scheduling.dispatcher import Dispatcher
 from arriero.supervisor.scheduling.engine import Engine
 from arriero.supervisor.scheduling.events import Waiter, Wanted
 from tests.start_port import START_PORT
@@ -89,19 +89,19 @@ def test_anything_else_is_our_own_mistake_and_keeps_its_text(failure: Exception)
 class Train:
     """Two models, `a` and `b`, that run beside each other."""
 
-    def __init__(self, conductor: Conductor) -> None:
-        self._conductor = conductor
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
         self._told, self._heard = trio.open_memory_channel[FromSupervisor](10)
         self._number = 0
 
     def send(self, _: str, message: FromSupervisor) -> None:
         self._told.send_nowait(message)
 
-    async def ask(self, model: str) -> Granted | Refused:
+    async def ask(self, model: str) -> Grant | Refuse:
         self._number += 1
-        self._conductor.tell(Wanted(Waiter("w1", self._number), model))
+        self._dispatcher.handle(Wanted(Waiter("w1", self._number), model))
         answer = await self._heard.receive()
-        assert isinstance(answer, Granted | Refused)
+        assert isinstance(answer, Grant | Refuse)
         return answer
 
 
@@ -113,20 +113,20 @@ models:
   b: {{cmd: {SERVER!r}}}
 groups: {{all: {{members: [a, b], swap: false}}}}
 """
-    in_force = InForce(parse_config(text, environ={}))
+    in_force = ActiveConfig(parse_config(text, environ={}))
     with open_context() as context, trio.fail_after(40):
-        async with open_guardian() as guardian, open_publisher(context, folder / "e") as publisher:
-            engine = Engine(in_force.specs(), now=trio.current_time(), room=in_force.room())
-            conductor = Conductor(engine, publisher)
+        async with open_reaper() as reaper, open_publisher(context, folder / "e") as publisher:
+            engine = Engine(in_force.specs(), now=trio.current_time(), policy=in_force.policy())
+            dispatcher = Dispatcher(engine, publisher)
             async with open_fleet(
                 lambda: in_force.config,
-                conductor,
-                guardian=guardian,
-                logbook=Logbook(),
+                dispatcher,
+                reaper=reaper,
+                output_log=OutputLog(),
                 durations_path=folder / "durations",
             ) as found:
-                train = Train(conductor)
-                conductor.connect(processes=found, send_to_worker=train.send)
+                train = Train(dispatcher)
+                dispatcher.connect(processes=found, send_to_worker=train.send)
                 await visit(train)
 
 
@@ -148,7 +148,7 @@ async def test_a_model_that_cannot_start_fails_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, what: Exception, words: str
 ) -> None:
     async def visit(train: Train) -> None:
-        assert isinstance(await train.ask("a"), Granted)
+        assert isinstance(await train.ask("a"), Grant)
         with monkeypatch.context() as broken:
             match where:
                 case "fork":
@@ -164,10 +164,10 @@ async def test_a_model_that_cannot_start_fails_alone(
                 case "own mistake":
                     broken.setattr(fleet, "model_files", fails(what))
             answer = await train.ask("b")
-        assert isinstance(answer, Refused)
+        assert isinstance(answer, Refuse)
         assert words in answer.error.message
         assert "secret" not in answer.error.message
-        assert isinstance(await train.ask("a"), Granted)
+        assert isinstance(await train.ask("a"), Grant)
 
     await run_train(tmp_path, visit)
 
@@ -177,7 +177,7 @@ async def test_a_full_disk_costs_what_was_learned_and_no_start(
 ) -> None:
     async def visit(train: Train) -> None:
         monkeypatch.setattr(tempfile, "mkstemp", fails(refused(errno.ENOSPC)))
-        assert isinstance(await train.ask("a"), Granted)
+        assert isinstance(await train.ask("a"), Grant)
 
     await run_train(tmp_path, visit)
     assert any("durations.not_saved" in line for line in caplog.messages)
@@ -189,7 +189,7 @@ async def test_a_full_disk_costs_what_was_learned_and_no_start(
 async def test_a_request_that_fails_is_answered_and_the_next_one_works(tmp_path: Path) -> None:
     async def answer(request: AnyRequest) -> AnyReply:
         await trio.lowlevel.checkpoint()
-        if isinstance(request, Logs):
+        if isinstance(request, LogsRequest):
             raise NO_THREAD
         return Done()
 
@@ -199,8 +199,8 @@ async def test_a_request_that_fails_is_answered_and_the_next_one_works(tmp_path:
         trio.fail_after(20),
     ):
         async with open_control_server(context, tmp_path / "c", answer):
-            client.send([b"", encode(Logs())])
-            client.send([b"", encode(Ping())])
+            client.send([b"", encode(LogsRequest())])
+            client.send([b"", encode(PingRequest())])
             told = [decode_reply((await client.receive())[1], Done) for _ in "12"]
 
     assert isinstance(told[0], Refusal)

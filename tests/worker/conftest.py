@@ -20,7 +20,7 @@ from arriero.protocol.lease import (
     Finished,
     FromSupervisor,
     FromWorker,
-    Granted,
+    Grant,
     Hello,
     Want,
     Welcome,
@@ -133,7 +133,7 @@ class Rig:
 
     def grant(self, want: Want, endpoint: str | None = None) -> None:
         self.say(
-            Granted(
+            Grant(
                 request=want.request,
                 model=want.model,
                 lease=self.lease_number,

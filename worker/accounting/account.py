@@ -8,9 +8,9 @@ from typing import Final
 from arriero.protocol.records import RequestRecord
 
 from ..http.routes import Form
-from ..streams.aws_event_stream import Message
+from ..streams.aws_event_stream import EventStreamMessage
 from .record import RecordKeeper
-from .response_reader import AnswerReader, Facts
+from .response_reader import ResponseFacts, ResponseReader
 from .tokens import Api, Usage
 from .usage_headers import answer_fields, declaration, request_id_field, trailers
 
@@ -28,10 +28,10 @@ _APIS: Final[dict[Form, Api]] = {
 
 # Bytes of a stream that are read together: a hundred pieces at once cost a third of what they cost
 # one by one, between all else that is done for each.
-_MOST_UNREAD_BYTES: Final = 64 * 1024
+_MAX_UNREAD_BYTES: Final = 64 * 1024
 
 # Of a path that is remembered.
-_MOST_PATH_BYTES: Final = 400
+_MAX_PATH_BYTES: Final = 400
 
 
 class Account:
@@ -70,10 +70,10 @@ class Account:
             request_id=request_id,
             t=t,
             now=now,
-            path=path[:_MOST_PATH_BYTES].decode("latin-1"),
+            path=path[:_MAX_PATH_BYTES].decode("latin-1"),
             api=api,
         )
-        self._reader = AnswerReader(api)
+        self._reader = ResponseReader(api)
         self.has_token = False
         self.is_told = False
         self._unread: list[bytes] = []
@@ -84,10 +84,10 @@ class Account:
         """The tokens, as far as they are known."""
         return self._read_to_end().usage
 
-    def _facts(self) -> Facts:
+    def _facts(self) -> ResponseFacts:
         return self._read_to_end().facts
 
-    def _read_to_end(self) -> AnswerReader:
+    def _read_to_end(self) -> ResponseReader:
         if self._unread:
             self._reader.take_last(self._take_unread())
         return self._reader
@@ -104,10 +104,10 @@ class Account:
             return
         self._unread.append(frames)
         self._unread_bytes += len(frames)
-        if self._unread_bytes > _MOST_UNREAD_BYTES:
+        if self._unread_bytes > _MAX_UNREAD_BYTES:
             self._reader.take_frames(self._take_unread())
 
-    def take_message(self, message: Message, now: float) -> None:
+    def take_message(self, message: EventStreamMessage, now: float) -> None:
         """Read a message of Amazon's event stream."""
         self._reader.take_message(message)
         if not self.has_token and self._reader.pieces:

@@ -138,11 +138,11 @@ def model_of(api: Api, value: dict[str, Any]) -> str | None:
     if found is None:
         inner = mapping_in(value, "response") or mapping_in(value, "message")
         found = _text(inner, name)
-    return None if found is None else found[:_MOST_NAME_CHARS]
+    return None if found is None else found[:_MAX_NAME_CHARS]
 
 
 # Characters of a model's name that are kept; the longest honest ones are paths.
-_MOST_NAME_CHARS: Final = 300
+_MAX_NAME_CHARS: Final = 300
 
 
 def error_of(value: dict[str, Any]) -> str | None:
@@ -155,10 +155,10 @@ def error_of(value: dict[str, Any]) -> str | None:
     found: object = None
     if isinstance(error, dict):
         found = error.get("code") or error.get("status") or error.get("type")
-    return str(found)[:_MOST_CODE_CHARS] if isinstance(found, str | int) else "upstream_error"
+    return str(found)[:_MAX_CODE_CHARS] if isinstance(found, str | int) else "upstream_error"
 
 
-_MOST_CODE_CHARS: Final = 80
+_MAX_CODE_CHARS: Final = 80
 
 
 # --- the word, API by API ------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from arriero.protocol.records import Outcome, Prices, RequestRecord, UpstreamKin
 
 from ..errors import RelayError, UpstreamAnsweredError
 from .cost import cost_of
-from .response_reader import Facts
+from .response_reader import ResponseFacts
 from .tokens import Api, Usage
 
 _Waits: TypeAlias = Literal["queue", "load"]
@@ -34,10 +34,10 @@ _BY_CODE: Final[dict[str, Outcome]] = {
 
 
 # Tokens per second. No time that an upstream tells is too short to be told.
-_MOST_RATE: Final = 1e9
+_MAX_RATE: Final = 1e9
 
 # Of the code of an error that is remembered: an upstream may call its errors what it likes.
-_MOST_CODE_CHARS: Final = 100
+_MAX_CODE_CHARS: Final = 100
 
 
 def outcome_of(error: RelayError) -> Outcome:
@@ -155,18 +155,18 @@ class RecordKeeper:
 
     def _ends(self, outcome: Outcome, code: str | None) -> None:
         if self._end is None:
-            self._end = (outcome, None if code is None else code[:_MOST_CODE_CHARS])
+            self._end = (outcome, None if code is None else code[:_MAX_CODE_CHARS])
 
     # --- the record ----------------------------------------------------------------------------
 
-    def finish(self, now: float, facts: Facts | None = None) -> RequestRecord:
+    def finish(self, now: float, facts: ResponseFacts | None = None) -> RequestRecord:
         """Return the record.
 
         Args:
             now: When all was over.
             facts: What the answer said; None if there was none.
         """
-        known = facts if facts is not None else Facts(Usage())
+        known = facts if facts is not None else ResponseFacts(Usage())
         usage = known.usage
         outcome, code = self.outcome(known)
         self._wait_for(None, now)
@@ -212,7 +212,7 @@ class RecordKeeper:
         """Return what it costs, in US dollars. What is not known is not free."""
         return None if usage.source == "none" else cost_of(usage, self.prices)
 
-    def outcome(self, facts: Facts) -> tuple[Outcome, str | None]:
+    def outcome(self, facts: ResponseFacts) -> tuple[Outcome, str | None]:
         """Return how it ended, if this is the end, and the code of what failed."""
         if self._end is not None:
             return self._end
@@ -252,4 +252,4 @@ def _rate(tokens: int, ms: float | None) -> float | None:
     if ms is None or ms <= 0 or tokens <= 0:
         return None
     rate = tokens * 1000 / ms
-    return round(rate, 2) if rate < _MOST_RATE else None
+    return round(rate, 2) if rate < _MAX_RATE else None

@@ -12,7 +12,7 @@ import msgspec
 from arriero.protocol.records import FinishReason
 
 from ..json.spans import is_light
-from ..streams.aws_event_stream import Message
+from ..streams.aws_event_stream import EventStreamMessage
 from ..streams.sse_events import EventReader
 from ..streams.sse_frames import frames_with, last_boundary, split_frames
 from .finish_reason import FINISH_HINTS, count_pieces, error_of, finish_of, model_of
@@ -27,12 +27,12 @@ _FIRST_EVENTS: Final = 3
 _LAST_BYTES: Final = 4096
 
 # Answers of up to this size are kept until all of them is read.
-_MOST_LATER_BYTES: Final = 16 * 1024
+_MAX_LATER_BYTES: Final = 16 * 1024
 
 _HINTS: Final = {api: HINTS[api] + FINISH_HINTS[api] for api in Api}
 
 
-class Facts(msgspec.Struct, frozen=True):
+class ResponseFacts(msgspec.Struct, frozen=True):
     """What is known of an answer.
 
     Attributes:
@@ -48,7 +48,7 @@ class Facts(msgspec.Struct, frozen=True):
     error: str | None = None
 
 
-class AnswerReader:
+class ResponseReader:
     """Reads one answer, streamed or not.
 
     Attributes:
@@ -80,12 +80,12 @@ class AnswerReader:
         self._hints = _HINTS[api]
 
     @property
-    def facts(self) -> Facts:
+    def facts(self) -> ResponseFacts:
         """All that is known so far."""
         if self._later is not None:
             self._note(self._later)
             self._later = None
-        return Facts(self.usage, self._finish, self._model, self._error)
+        return ResponseFacts(self.usage, self._finish, self._model, self._error)
 
     @property
     def usage(self) -> Usage:
@@ -142,7 +142,7 @@ class AnswerReader:
         for event in EventReader().push(frames):
             self._take(event.data)
 
-    def take_message(self, message: Message) -> None:
+    def take_message(self, message: EventStreamMessage) -> None:
         """Take note of a message of Amazon's event stream."""
         if message.is_error:
             self._error = message.name or "upstream_error"
@@ -161,7 +161,7 @@ class AnswerReader:
         self._usage.take(value)
         if not isinstance(value, dict):
             return
-        if len(body) <= _MOST_LATER_BYTES:
+        if len(body) <= _MAX_LATER_BYTES:
             self._later = value
         else:
             self._note(value)

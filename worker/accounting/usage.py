@@ -5,7 +5,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from .tokens import Api, Usage
-from .usage_by_api import MOST_TOKENS, READERS
+from .usage_by_api import MAX_TOKENS, READERS
 
 # In the head of Fireworks' answers: how much of the prompt was cached, should the body not say it.
 CACHED_FIELD: Final = b"fireworks-cached-prompt-tokens"
@@ -73,7 +73,7 @@ class UsageReader:
 
     def take_field(self, name: bytes, value: bytes) -> None:
         """Take note of a field in the head of the answer; `name` in small letters."""
-        if name == CACHED_FIELD and value.isdigit() and len(value) <= len(str(MOST_TOKENS)):
+        if name == CACHED_FIELD and value.isdigit() and len(value) <= len(str(MAX_TOKENS)):
             self._cached_of_head = int(value)
 
 

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from .tokens import Api, Usage, mapping_in
 
 # More than any request can use: a larger count is nonsense.
-MOST_TOKENS: Final = 2**40
+MAX_TOKENS: Final = 2**40
 
 # Bytes of which one is in every event that says something about usage, so that the others need
 # not be parsed.
@@ -244,7 +244,7 @@ READERS: Final[Mapping[Api, Callable[[dict[str, Any], Usage], Usage]]] = {
 
 def _count(value: Mapping[str, Any], name: str, otherwise: int = 0) -> int:
     found = value.get(name)
-    if isinstance(found, bool) or not isinstance(found, int) or not 0 <= found <= MOST_TOKENS:
+    if isinstance(found, bool) or not isinstance(found, int) or not 0 <= found <= MAX_TOKENS:
         return otherwise
     return found
 

@@ -25,14 +25,14 @@ _COUNTS: Final = (
 _COUNT_LINES: Final = b"".join(name + b": %d\r\n" for name in _COUNTS)
 
 _UNSAFE: Final = re.compile(r"[^!-~]")
-_MOST_ID_CHARS: Final = 128
+_MAX_ID_CHARS: Final = 128
 
 
 def request_id_field(request_id: str) -> bytes:
     """Return the line with the id of the request, which may be one that the client has chosen."""
     clean = request_id
-    if not (request_id.isalnum() and request_id.isascii() and len(request_id) <= _MOST_ID_CHARS):
-        clean = _UNSAFE.sub("?", request_id)[:_MOST_ID_CHARS]
+    if not (request_id.isalnum() and request_id.isascii() and len(request_id) <= _MAX_ID_CHARS):
+        clean = _UNSAFE.sub("?", request_id)[:_MAX_ID_CHARS]
     return b"X-Request-Id: %b\r\n" % clean.encode("ascii")
 
 

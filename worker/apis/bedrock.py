@@ -11,7 +11,7 @@ from ..errors import RelayError
 from ..http.routes import Form
 from ..streams.aws_event_stream import event_message, exception_message
 from ..streams.sse_frames import EndWatcher
-from .silent import SilentVoice
+from .silent import SilentDialect
 
 # The service's exceptions by HTTP status.
 _EXCEPTIONS: Final[Mapping[int, str]] = {
@@ -27,7 +27,7 @@ _EXCEPTIONS: Final[Mapping[int, str]] = {
 }
 
 
-class BedrockVoice(SilentVoice):
+class BedrockDialect(SilentDialect):
     """Says only how a stream ends."""
 
     def failure(self, error: RelayError, heard: bytes = b"") -> bytes:

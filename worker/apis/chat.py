@@ -11,12 +11,12 @@ import msgspec
 
 from ..accounting.tokens import Usage
 from ..errors import RelayError
-from ..progress.dialect import Numbers, Voice
+from ..progress.dialect import Dialect, ProgressNumbers
 from ..streams.sse_frames import DONE, error_frames
 from .sent_so_far import read_chat
 
 
-class ChatVoice(Voice):
+class ChatDialect(Dialect):
     """Speaks in chunks of a chat."""
 
     _ident = "chatcmpl-swap-"
@@ -31,15 +31,15 @@ class ChatVoice(Voice):
         }
         self._prefix = msgspec.json.encode(self._head)[:-1] + b',"choices":[{'
 
-    def line(self, text: str, numbers: Numbers | None) -> bytes:
+    def line(self, text: str, numbers: ProgressNumbers | None) -> bytes:
         """Return `text` as reasoning: the one channel that is never taken for an answer."""
         return self._chunk(_reasoning(text), numbers)
 
-    def heartbeat(self, numbers: Numbers | None) -> bytes:
+    def heartbeat(self, numbers: ProgressNumbers | None) -> bytes:
         """Return a chunk that adds nothing."""
         return self._chunk(b"{}", numbers)
 
-    def event(self, numbers: Numbers) -> bytes:
+    def event(self, numbers: ProgressNumbers) -> bytes:
         """Return a heartbeat with a name.
 
         Its data is a complete chunk: clients that ignore the name are not surprised.
@@ -69,7 +69,7 @@ class ChatVoice(Voice):
     def _end_of_choice(self, index: int) -> dict[str, Any]:
         return {"index": index, "delta": {}, "finish_reason": "stop"}
 
-    def _chunk(self, delta: bytes, numbers: Numbers | None) -> bytes:
+    def _chunk(self, delta: bytes, numbers: ProgressNumbers | None) -> bytes:
         return b'data: %b"index":0,"delta":%b,"finish_reason":null}]%b}\n\n' % (
             self._prefix,
             delta,
@@ -77,7 +77,7 @@ class ChatVoice(Voice):
         )
 
 
-class CompletionVoice(ChatVoice):
+class CompletionDialect(ChatDialect):
     """Speaks in chunks of a text completion, which have no channel for reasoning."""
 
     _ident = "cmpl-swap-"
@@ -86,7 +86,7 @@ class CompletionVoice(ChatVoice):
     def _end_of_choice(self, index: int) -> dict[str, Any]:
         return {"text": "", "index": index, "logprobs": None, "finish_reason": "stop"}
 
-    def _chunk(self, delta: bytes, numbers: Numbers | None) -> bytes:
+    def _chunk(self, delta: bytes, numbers: ProgressNumbers | None) -> bytes:
         # without `text` callers get None instead of a string
         return b'data: %b"text":"","index":0,"logprobs":null,"finish_reason":null}]%b}\n\n' % (
             self._prefix,
@@ -101,7 +101,7 @@ def _reasoning(text: str) -> bytes:
 
 
 @functools.lru_cache(maxsize=64)
-def member(numbers: Numbers | None) -> bytes:
+def member(numbers: ProgressNumbers | None) -> bytes:
     """Return the last member of a chunk, with the comma before it."""
     if numbers is None:
         return b""

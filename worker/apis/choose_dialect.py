@@ -1,19 +1,19 @@
-"""Which voice speaks to a client."""
+"""Which dialect speaks to a client."""
 
 from ..http.routes import Form
-from ..progress.dialect import Voice
+from ..progress.dialect import Dialect
 from ..progress.modes import Mode
-from .bedrock import BedrockVoice
-from .chat import ChatVoice, CompletionVoice
-from .gemini import GeminiVoice
-from .messages import MessagesVoice
-from .responses import ResponsesVoice
+from .bedrock import BedrockDialect
+from .chat import ChatDialect, CompletionDialect
+from .gemini import GeminiDialect
+from .messages import MessagesDialect
+from .responses import ResponsesDialect
 
 
 def make_voice(
     form: Form, mode: Mode, *, model: str, ident: str, created: int, body: bytes
-) -> Voice:
-    """Return the voice for one request.
+) -> Dialect:
+    """Return the dialect for one request.
 
     Args:
         form: Shape of the answers.
@@ -25,14 +25,14 @@ def make_voice(
     """
     match form:
         case Form.MESSAGES:
-            return MessagesVoice(merges=mode == "reasoning", model=model, ident=ident)
+            return MessagesDialect(merges=mode == "reasoning", model=model, ident=ident)
         case Form.RESPONSES:
-            return ResponsesVoice(mode, model=model, ident=ident, created=created, body=body)
+            return ResponsesDialect(mode, model=model, ident=ident, created=created, body=body)
         case Form.COMPLETION:
-            return CompletionVoice(model=model, ident=ident, created=created)
+            return CompletionDialect(model=model, ident=ident, created=created)
         case Form.GEMINI:
-            return GeminiVoice()
+            return GeminiDialect()
         case Form.BEDROCK:
-            return BedrockVoice()
+            return BedrockDialect()
         case Form.CHAT | Form.PLAIN | Form.COUNT:
-            return ChatVoice(model=model, ident=ident, created=created)
+            return ChatDialect(model=model, ident=ident, created=created)

@@ -12,7 +12,7 @@ from ..accounting.tokens import Usage
 from ..errors import RelayError, UpstreamAnsweredError
 from ..http.routes import Form
 from ..streams.sse_frames import EndWatcher
-from .silent import SilentVoice
+from .silent import SilentDialect
 
 # Google's names by HTTP status.
 _STATUSES: Final[Mapping[int, str]] = {
@@ -30,7 +30,7 @@ _STATUSES: Final[Mapping[int, str]] = {
 }
 
 
-class GeminiVoice(SilentVoice):
+class GeminiDialect(SilentDialect):
     """Says only how a stream ends."""
 
     def failure(self, error: RelayError, heard: bytes = b"") -> bytes:

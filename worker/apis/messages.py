@@ -9,7 +9,7 @@ from typing import Any
 
 from ..accounting.tokens import Usage
 from ..errors import RelayError, anthropic_error
-from ..progress.dialect import Numbers, Voice, event_frame
+from ..progress.dialect import Dialect, ProgressNumbers, event_frame
 from .messages_merge import MessagesMerge
 from .sent_so_far import read_message
 from .strip_progress import SIGNATURE
@@ -17,7 +17,7 @@ from .strip_progress import SIGNATURE
 _PING = event_frame("ping", {})
 
 
-class MessagesVoice(Voice):
+class MessagesDialect(Dialect):
     """Speaks in pings, and in lines of a block of thinking if it merges.
 
     Args:
@@ -56,11 +56,11 @@ class MessagesVoice(Voice):
         }
         return event_frame("message_start", {"message": message})
 
-    def line(self, text: str, numbers: Numbers | None) -> bytes:
+    def line(self, text: str, numbers: ProgressNumbers | None) -> bytes:
         """Return `text` as thinking."""
         return _thinking(text)
 
-    def heartbeat(self, numbers: Numbers | None) -> bytes:
+    def heartbeat(self, numbers: ProgressNumbers | None) -> bytes:
         """Return a ping; nothing may be added to it."""
         return _PING
 

@@ -27,14 +27,14 @@ _SHOWN_CHARS = 120
 
 # Names among which a likely one is looked for, and how much of each is compared: difflib takes
 # about 10 us for each, and a hundred times that for long names that are made for it.
-_MOST_NAMES_COMPARED = 200
+_MAX_NAMES_COMPARED = 200
 _COMPARED_CHARS = 60
 
 # Longest name that any model has: what is longer is like none.
-_MOST_LIKELY_CHARS = 300
+_MAX_LIKELY_CHARS = 300
 
 
-class Asked(NamedTuple):
+class BodyFields(NamedTuple):
     """What a body asks for."""
 
     model: str
@@ -49,7 +49,7 @@ class _Members(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_Members)
 
 
-def read_body(body: bytes) -> Asked:
+def read_body(body: bytes) -> BodyFields:
     """Find the model's name and the wish for a stream in `body`.
 
     Raises:
@@ -61,7 +61,7 @@ def read_body(body: bytes) -> Asked:
         raise BadRequest(f"cannot read the body as JSON: {exc}") from exc
     if not members.model:
         raise BadRequest("cannot tell which model is meant: the body has no 'model'")
-    return Asked(members.model, bool(members.stream))
+    return BodyFields(members.model, bool(members.stream))
 
 
 class _Thinking(msgspec.Struct):
@@ -133,7 +133,7 @@ class Target(NamedTuple):
     peer: PeerRoute | None = None
 
 
-class Names:
+class ModelNames:
     """All names by which models are known; a real id goes before an alias, and both before peers.
 
     Attributes:
@@ -189,7 +189,7 @@ def _at_peer(peer: PeerRoute, model: str) -> Target:
 
 def _not_found(name: str, known: Iterable[str]) -> str:
     shown = name if len(name) <= _SHOWN_CHARS else name[:_SHOWN_CHARS] + "..."
-    likely = _likely(name, known) if len(name) <= _MOST_LIKELY_CHARS else []
+    likely = _likely(name, known) if len(name) <= _MAX_LIKELY_CHARS else []
     message = f"cannot find a model named '{shown}'"
     if likely:
         message += "; did you mean " + " or ".join(f"'{other}'" for other in likely) + "?"
@@ -200,7 +200,7 @@ def _likely(name: str, known: Iterable[str]) -> list[str]:
     """Return names that look like `name`, the best first."""
     near = (other for other in known if abs(len(other) - len(name)) <= len(name) + 4)
     by_beginning: dict[str, str] = {}
-    for other in islice(near, _MOST_NAMES_COMPARED):
+    for other in islice(near, _MAX_NAMES_COMPARED):
         by_beginning.setdefault(other[:_COMPARED_CHARS], other)
     found = difflib.get_close_matches(name[:_COMPARED_CHARS], by_beginning, n=3, cutoff=0.5)
     return [by_beginning[beginning] for beginning in found]

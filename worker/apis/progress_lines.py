@@ -20,7 +20,7 @@ _DECORATION: Final = " \t\u00a0\u200b\ufeff>*_-+#~|`'\"\u2022\u2502\u2503\u258c\
 _BREAKS: Final = "\n\r\x0b\x0c\x85\u2028\u2029"
 _TAG_ENDS: Final = (">", "]", "\u25b7")
 _ESCAPED_QUOTE: Final = "&gt;"
-_MOST_QUOTES: Final = 8
+_MAX_QUOTES: Final = 8
 
 # A line ends with its line, or where the tag around it ends; so much of it is looked at closely.
 _STOP: Final = re.compile(rf"\r\n|[{_BREAKS}]|<(?=/?[A-Za-z])|\[(?=/[A-Za-z])")
@@ -39,7 +39,7 @@ _BLANKS_AND_QUOTES: Final = re.compile(r"[\s>]*+(?:&gt;[\s>]*+)*+")
 _TITLE: Final = "summary"
 
 
-class _Line(NamedTuple):
+class _ProgressLine(NamedTuple):
     """One line of ours, with what was put before it.
 
     Attributes:
@@ -62,7 +62,7 @@ class _Pair(NamedTuple):
     name: str = ""
 
 
-class Effort:
+class SearchBudget:
     """How much may still be looked at in one step; strangers write it.
 
     Attributes:
@@ -78,7 +78,7 @@ class Effort:
 
 
 def without_lines(
-    text: str, markers: Sequence[str], effort: Effort, *, from_model: bool, is_shown: bool
+    text: str, markers: Sequence[str], effort: SearchBudget, *, from_model: bool, is_shown: bool
 ) -> str:
     """Return `text` without our lines and what they leave empty; the same object without any.
 
@@ -114,7 +114,7 @@ def without_lines(
     return "".join((*parts, text[done:]))
 
 
-def _find_lines(text: str, markers: Sequence[str], effort: Effort) -> Iterator[_Line]:
+def _find_lines(text: str, markers: Sequence[str], effort: SearchBudget) -> Iterator[_ProgressLine]:
     places: list[int] = []
     for marker in markers:
         at = text.find(marker)
@@ -136,7 +136,7 @@ def _find_lines(text: str, markers: Sequence[str], effort: Effort) -> Iterator[_
         done = _end_of_line(text, at)
         if is_quoted and (more := _EMPTY_QUOTES.match(text, done)):
             done = more.end()
-        yield _Line(start, done, is_quoted)
+        yield _ProgressLine(start, done, is_quoted)
 
 
 def _beginning(text: str, lowest: int, at: int) -> tuple[int, bool] | None:
@@ -149,7 +149,7 @@ def _beginning(text: str, lowest: int, at: int) -> tuple[int, bool] | None:
     before = text[lowest:at]
     is_quoted = False
     end = len(before)
-    for _ in range(_MOST_QUOTES):
+    for _ in range(_MAX_QUOTES):
         kept = before[:end].rstrip(_DECORATION)
         is_quoted = is_quoted or ">" in before[len(kept) : end]
         end = len(kept)
@@ -178,7 +178,7 @@ def _end_of_line(text: str, at: int) -> int:
     return stop.start() if tag is None else tag.end()
 
 
-def _find_pairs(text: str, effort: Effort) -> tuple[list[_Pair], list[_Pair]]:
+def _find_pairs(text: str, effort: SearchBudget) -> tuple[list[_Pair], list[_Pair]]:
     """Return what is paired, inner ones first, and what has an end further on that is another's."""
     pairs: list[_Pair] = []
     unended: list[_Pair] = []
@@ -209,7 +209,7 @@ def _find_pairs(text: str, effort: Effort) -> tuple[list[_Pair], list[_Pair]]:
     return pairs, unended
 
 
-def _find_fences(text: str, effort: Effort) -> Iterator[_Pair]:
+def _find_fences(text: str, effort: SearchBudget) -> Iterator[_Pair]:
     if "```" not in text and "~~~" not in text:
         return
     opening: re.Match[str] | None = None
@@ -225,7 +225,7 @@ def _find_fences(text: str, effort: Effort) -> Iterator[_Pair]:
         yield _Pair(opening.start(), opening.end(), len(text), len(text))
 
 
-def _inside(lines: Iterable[_Line], pairs: Iterable[_Pair]) -> list[_Line]:
+def _inside(lines: Iterable[_ProgressLine], pairs: Iterable[_Pair]) -> list[_ProgressLine]:
     """Return the lines that are quoted or inside of a pair."""
     found = []
     ordered = iter(sorted((pair.inside, pair.inside_end) for pair in pairs))

@@ -12,10 +12,10 @@ import msgspec
 
 from ..accounting.tokens import Usage
 from ..errors import RelayError
-from ..progress.dialect import Numbers, Voice, event_frame
+from ..progress.dialect import Dialect, ProgressNumbers, event_frame
 from ..progress.modes import Mode
 from .responses_merge import ResponsesMerge
-from .sent_so_far import HeardResponse, read_response
+from .sent_so_far import ResponseState, read_response
 from .strip_progress import ITEM_PREFIX
 
 
@@ -33,7 +33,7 @@ class _Settings(msgspec.Struct):
 _settings_decoder = msgspec.json.Decoder(_Settings)
 
 
-class ResponsesVoice(Voice):
+class ResponsesDialect(Dialect):
     """Speaks in lifecycle events, and in lines of an item of reasoning if it shows them.
 
     Args:
@@ -66,12 +66,12 @@ class ResponsesVoice(Voice):
         item = self._event("output_item.added", item=self._item("in_progress"))
         return begin + item + self._part("added", "")
 
-    def line(self, text: str, numbers: Numbers | None) -> bytes:
+    def line(self, text: str, numbers: ProgressNumbers | None) -> bytes:
         """Return `text` as a summary of reasoning: the form that all clients show."""
         self._lines.append(text)
         return self._summary("delta", delta=text)
 
-    def heartbeat(self, numbers: Numbers | None) -> bytes:
+    def heartbeat(self, numbers: ProgressNumbers | None) -> bytes:
         """Return an event that changes nothing.
 
         Once there is an item, a lifecycle event would take it away again in some clients.
@@ -117,7 +117,7 @@ class ResponsesVoice(Voice):
         }
         return begin + self._numbered("response.incomplete", response=response | end)
 
-    def _as_heard(self, heard: HeardResponse) -> tuple[bytes, dict[str, Any]]:
+    def _as_heard(self, heard: ResponseState) -> tuple[bytes, dict[str, Any]]:
         """Return what a client that has not heard of a response must hear first; and that."""
         if self._opened:
             return b"", self._response

@@ -14,7 +14,7 @@ from ..streams.sse_events import EventReader
 
 
 @dataclass(slots=True)
-class HeardChat:
+class ChatState:
     """A chat or a text completion.
 
     Attributes:
@@ -30,9 +30,9 @@ class HeardChat:
     over: bool = False
 
 
-def read_chat(frames: bytes) -> HeardChat:
+def read_chat(frames: bytes) -> ChatState:
     """Return what `frames` say of their chat."""
-    heard = HeardChat()
+    heard = ChatState()
     goes_on: dict[int, bool] = {}
     for data, value in _values(frames):
         if data == b"[DONE]" or value.get("error"):
@@ -56,7 +56,7 @@ _HEAD: Final[dict[str, type]] = {"id": str, "created": int, "model": str}
 
 
 @dataclass(slots=True)
-class HeardMessage:
+class MessageState:
     """One of Anthropic's messages.
 
     Attributes:
@@ -72,9 +72,9 @@ class HeardMessage:
     over: bool = False
 
 
-def read_message(frames: bytes) -> HeardMessage:
+def read_message(frames: bytes) -> MessageState:
     """Return what `frames` say of their message."""
-    heard = HeardMessage()
+    heard = MessageState()
     for _, value in _values(frames):
         match value.get("type"):
             case "message_stop" | "error":
@@ -95,7 +95,7 @@ def read_message(frames: bytes) -> HeardMessage:
 
 
 @dataclass(slots=True)
-class HeardResponse:
+class ResponseState:
     """A response.
 
     Attributes:
@@ -111,9 +111,9 @@ class HeardResponse:
     over: bool = False
 
 
-def read_response(frames: bytes) -> HeardResponse:
+def read_response(frames: bytes) -> ResponseState:
     """Return what `frames` say of their response."""
-    heard = HeardResponse()
+    heard = ResponseState()
     for _, value in _values(frames):
         kind = value.get("type")
         kind = kind if isinstance(kind, str) else ""

@@ -5,21 +5,21 @@ that says nothing. Gemini's are server-sent events, but google-genai takes any l
 ``data: `` for JSON, comments too, and fails at it (`HttpResponse._iter_response_stream`).
 """
 
-from ..progress.dialect import Numbers, Voice
+from ..progress.dialect import Dialect, ProgressNumbers
 
 
-class SilentVoice(Voice):
+class SilentDialect(Dialect):
     """Says nothing before the end; the base of the others."""
 
-    def line(self, text: str, numbers: Numbers | None) -> bytes:
+    def line(self, text: str, numbers: ProgressNumbers | None) -> bytes:
         """Return nothing."""
         return b""
 
-    def heartbeat(self, numbers: Numbers | None) -> bytes:
+    def heartbeat(self, numbers: ProgressNumbers | None) -> bytes:
         """Return nothing."""
         return b""
 
-    def event(self, numbers: Numbers) -> bytes:
+    def event(self, numbers: ProgressNumbers) -> bytes:
         """Return nothing."""
         return b""
 

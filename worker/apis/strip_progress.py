@@ -21,7 +21,7 @@ import msgspec
 
 from ..errors import BadRequest
 from ..json.spans import Member, Span, Steps, find_items, is_light, is_there, joined
-from .progress_lines import Effort, without_lines
+from .progress_lines import SearchBudget, without_lines
 
 # Signs the block of thinking in which Anthropic's clients were told.
 SIGNATURE: Final = "swap-progress-v1"
@@ -65,7 +65,7 @@ _TEXTS: Final = ("system", "instructions", "prompt", "systemInstruction", "syste
 _MEMBERS: Final = frozenset((*_HISTORIES, *_TEXTS))
 
 # Nothing that a client sends is nested deeper.
-_MOST_LEVELS: Final = 12
+_MAX_LEVELS: Final = 12
 
 # What no writer of JSON escapes: bodies are searched for the longest such piece of a marker.
 _PLAIN: Final = re.compile(r"[A-Za-z0-9 .:_-]+")
@@ -75,7 +75,7 @@ _REMOVED: Final = object()
 
 # Of a long body: the longest message that is read, and the longest history that is looked at.
 _LIGHT_BYTES: Final = 4 * 1024**2
-_MOST_ITEMS: Final = 50_000
+_MAX_ITEMS: Final = 50_000
 
 # Bytes of a message for which nothing else is done in the same step.
 _LONG_BYTES: Final = 4096
@@ -111,7 +111,7 @@ class Stripper:
         request = _decode(body)
         if not isinstance(request, dict):
             return body
-        effort = Effort()
+        effort = SearchBudget()
         changed = False
         for name in _MEMBERS.intersection(request):
             value = request[name]
@@ -150,7 +150,7 @@ class Stripper:
     def _items(self, body: bytes, start: int) -> Steps[list[bytes | memoryview] | None]:
         """Return a list of messages without our words, in parts; None if that changes nothing."""
         try:
-            items = yield from find_items(body, start, _MOST_ITEMS)
+            items = yield from find_items(body, start, _MAX_ITEMS)
         except BadRequest:
             return None
         view = memoryview(body)
@@ -163,7 +163,7 @@ class Stripper:
             if self._has_mark(body, span) and is_light(body, *span):
                 yield
                 item = _decode(body[span.start : span.end])
-                clean = self._item(item, Effort())
+                clean = self._item(item, SearchBudget())
                 if clean is not item:
                     changed = True
                     new = None if clean is _REMOVED else _encode(clean)
@@ -182,10 +182,10 @@ class Stripper:
         if not (self._has_mark(body, span) and is_light(body, *span)):
             return None
         value = _decode(body[span.start : span.end])
-        clean = self._history(value, Effort())
+        clean = self._history(value, SearchBudget())
         return None if clean is value else [_encode(clean)]
 
-    def _history(self, value: object, effort: Effort) -> object:
+    def _history(self, value: object, effort: SearchBudget) -> object:
         """Return a history, or a text beside one, without our words."""
         if not isinstance(value, list):
             clean = self._clean(value, effort, from_model=False)
@@ -195,7 +195,7 @@ class Stripper:
             return value
         return [item for item in kept if item is not _REMOVED]
 
-    def _item(self, item: object, effort: Effort) -> object:
+    def _item(self, item: object, effort: SearchBudget) -> object:
         """Return a message, or an item of Responses, without our words."""
         if not isinstance(item, dict):
             return item
@@ -210,7 +210,7 @@ class Stripper:
     def _clean(
         self,
         value: object,
-        effort: Effort,
+        effort: SearchBudget,
         *,
         from_model: bool,
         is_shown: bool = True,
@@ -221,7 +221,7 @@ class Stripper:
             return without_lines(
                 value, self._markers, effort, from_model=from_model, is_shown=is_shown
             )
-        if level > _MOST_LEVELS:
+        if level > _MAX_LEVELS:
             return value
         if isinstance(value, dict):
             return self._clean_members(value, effort, from_model=from_model, level=level)
@@ -236,7 +236,7 @@ class Stripper:
         return [it for it in kept if it is not _REMOVED]
 
     def _clean_members(
-        self, value: dict[str, Any], effort: Effort, *, from_model: bool, level: int
+        self, value: dict[str, Any], effort: SearchBudget, *, from_model: bool, level: int
     ) -> object:
         """Return a message, an item or a part without our words; `_REMOVED` if that empties it."""
         kind = value.get("type")

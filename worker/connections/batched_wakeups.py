@@ -16,7 +16,7 @@ import trio
 _AT_ONCE: Final = 8
 
 
-class Waking:
+class BatchedWakeups:
     """Calls what it is given, in that order, a few in each turn of the loop."""
 
     def __init__(self) -> None:

@@ -18,8 +18,8 @@ from arriero.protocol.wakefulness import Wakefulness
 
 from ..errors import ClientGone, RequestCancelled, TooSlow, from_verdict
 from ..leases.leases import Lease
-from .stream import RECEIVE_BYTES, Wire, WireBroken
-from .time_slices import Fairness
+from .stream import RECEIVE_BYTES, SocketStream, StreamBroken
+from .time_slices import TimeSlices
 
 # Seconds between two looks. A client that left is noticed at the second look after its request
 # began, so within 0.8 s: the promise is 1 s.
@@ -41,7 +41,7 @@ WRITE_S = 120.0  # for the client to take the next bytes
 UPSTREAM_S = 3600.0
 
 
-class Waits(Enum):
+class WaitingFor(Enum):
     """What a connection waits for, which decides what its deadline does."""
 
     IDLE = auto()  # the next request: closed without a word
@@ -76,12 +76,12 @@ class Wakeup:
         self._event = trio.Event()
 
 
-class Beat:
+class HeartbeatTimer:
     """Breaks the silence of one stream whose upstream says nothing.
 
     Args:
         every_s: Longest silence.
-        send: Sends a heartbeat, if that can be done at once; called by the sentry.
+        send: Sends a heartbeat, if that can be done at once; called by the monitor.
 
     Attributes:
         wrote_at: When anything was last written to the client.
@@ -131,9 +131,9 @@ class Connection:
         "expired",
         "gone",
         "lease",
+        "monitor",
         "peer",
         "requests",
-        "sentry",
         "upstream",
         "verdict",
         "waits",
@@ -141,12 +141,12 @@ class Connection:
         "wire",
     )
 
-    def __init__(self, wire: Wire, peer: bytes, sentry: "Sentry") -> None:
+    def __init__(self, wire: SocketStream, peer: bytes, monitor: "ConnectionMonitor") -> None:
         self.wire = wire
         self.peer = peer
-        self.sentry = sentry
-        self.waits = Waits.IDLE
-        self.deadline = sentry.now + HEAD_S
+        self.monitor = monitor
+        self.waits = WaitingFor.IDLE
+        self.deadline = monitor.now + HEAD_S
         self.busy = False
         self.gone = False
         self.expired = False
@@ -161,10 +161,10 @@ class Connection:
         self._seen = 0
         self._unsent = b""  # of a heartbeat that did not fit
 
-    def wait_for(self, what: Waits, seconds: float) -> None:
+    def wait_for(self, what: WaitingFor, seconds: float) -> None:
         """Say what is waited for from now on, and for how long at the most."""
         self.waits = what
-        self.deadline = self.sentry.now + seconds
+        self.deadline = self.monitor.now + seconds
 
     async def receive(self, most: int = RECEIVE_BYTES) -> bytes:
         """Return what the client sent; empty at its end.
@@ -175,7 +175,7 @@ class Connection:
         """
         try:
             data = await self.wire.receive(most)
-        except WireBroken as exc:
+        except StreamBroken as exc:
             raise ClientGone from exc
         if not data and self.expired:
             raise TooSlow("cannot wait any longer for the rest of the request")
@@ -204,9 +204,9 @@ class Connection:
         try:
             while view:
                 # for the next piece, not for the whole
-                self.wait_for(Waits.CLIENT, WRITE_S)
+                self.wait_for(WaitingFor.CLIENT, WRITE_S)
                 view = view[await wire.wait_and_send(view) :]
-        except WireBroken as exc:
+        except StreamBroken as exc:
             raise ClientGone from exc
         finally:
             self.waits, self.deadline = waits, deadline
@@ -253,9 +253,9 @@ class Connection:
             return True
         self._unsent = self._unsent[sent:]
         if not self._unsent:
-            self.wait_for(Waits.SUPERVISOR, math.inf)
-        elif sent or self.waits is not Waits.CLIENT:
-            self.wait_for(Waits.CLIENT, WRITE_S)
+            self.wait_for(WaitingFor.SUPERVISOR, math.inf)
+        elif sent or self.waits is not WaitingFor.CLIENT:
+            self.wait_for(WaitingFor.CLIENT, WRITE_S)
         return not self._unsent
 
     def check(self) -> None:
@@ -299,7 +299,7 @@ class Connection:
         return RequestCancelled(f"this request was cancelled{by}")
 
     def look(self, now: float) -> None:
-        """Do what is due; called by the sentry."""
+        """Do what is due; called by the monitor."""
         if self.deadline <= now:
             self._expire()
         elif self.busy:
@@ -310,26 +310,26 @@ class Connection:
 
     def finish(self) -> None:
         """Close it if it does nothing; one that is new may send its first request still."""
-        if self.waits is Waits.IDLE:
+        if self.waits is WaitingFor.IDLE:
             if self.requests:
                 self.wire.cut()
             else:
-                self.deadline = min(self.deadline, self.sentry.now + FIRST_S)
+                self.deadline = min(self.deadline, self.monitor.now + FIRST_S)
 
     def _expire(self) -> None:
         self.deadline = math.inf
         self.expired = True
         match self.waits:
-            case Waits.REQUEST:
+            case WaitingFor.REQUEST:
                 self.wire.stop_reading()
-            case Waits.IDLE | Waits.CLIENT:
+            case WaitingFor.IDLE | WaitingFor.CLIENT:
                 self.wire.cut()
                 if self.wakeup is not None:  # it waits for its model, and nobody else sends
                     self._client_left()
-            case Waits.UPSTREAM:
+            case WaitingFor.UPSTREAM:
                 if self.upstream is not None:
                     self.upstream.cut()
-            case Waits.SUPERVISOR:
+            case WaitingFor.SUPERVISOR:
                 pass
 
     def _client_left(self) -> None:
@@ -343,7 +343,7 @@ class Connection:
             self.wakeup.set()
 
 
-class Sentry:
+class ConnectionMonitor:
     """Knows all connections and looks at each of them every `TICK_S` seconds.
 
     Attributes:
@@ -358,8 +358,8 @@ class Sentry:
         self._wakefulness = Wakefulness(self.now)
         self.connections: set[Connection] = set()
         self.chores: list[Callable[[float], None]] = []
-        self.fairness = Fairness()
-        self._beats: list[tuple[float, int, Beat]] = []  # a heap
+        self.fairness = TimeSlices()
+        self._beats: list[tuple[float, int, HeartbeatTimer]] = []  # a heap
         self._numbers = itertools.count()
 
     async def run(self) -> None:
@@ -394,12 +394,12 @@ class Sentry:
             for connection in self.connections:
                 connection.deadline += slept_s
 
-    def add_beat(self, beat: Beat) -> None:
+    def add_beat(self, beat: HeartbeatTimer) -> None:
         """Watch over the silence of a stream; intervals are longer than a `TICK_S`."""
         due = max(beat.wrote_at + beat.every_s, trio.current_time() + _BEAT_PAUSE_S)
         heapq.heappush(self._beats, (due, next(self._numbers), beat))
 
-    def _beat(self, beat: Beat, now: float) -> None:
+    def _beat(self, beat: HeartbeatTimer, now: float) -> None:
         # Streams that write only note the time; here it is looked at when it matters.
         if beat.over:
             return

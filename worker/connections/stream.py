@@ -32,11 +32,11 @@ _GONE_STATES = frozenset({7, 8, 9, 11})  # CLOSE, CLOSE_WAIT, LAST_ACK, CLOSING
 _RESET = struct.pack("ii", 1, 0)
 
 
-class WireBroken(Exception):
+class StreamBroken(Exception):
     """The peer has gone, or the connection was cut."""
 
 
-class Wire:
+class SocketStream:
     """A non-blocking socket for one reader and one writer."""
 
     __slots__ = ("_heard", "_more", "_sock", "closed", "fd", "recv", "send_now")
@@ -65,7 +65,7 @@ class Wire:
         spares a call that fails, and lets a busy stream come in fewer, larger pieces.
 
         Raises:
-            WireBroken: The connection was reset.
+            StreamBroken: The connection was reset.
         """
         fd = self.fd
         while True:
@@ -85,7 +85,7 @@ class Wire:
                 await trio.sleep(_SCARCE_PAUSE_S)
                 continue
             except (OSError, trio.ClosedResourceError) as exc:
-                raise WireBroken(str(exc)) from exc
+                raise StreamBroken(str(exc)) from exc
             self._more = len(data) == most
             if data:
                 self._heard = True
@@ -95,14 +95,14 @@ class Wire:
         """Return what has come, or wait for it.
 
         Raises:
-            WireBroken: The connection was reset.
+            StreamBroken: The connection was reset.
         """
         try:
             data = self.recv(RECEIVE_BYTES)
         except (BlockingIOError, MemoryError):
             return await self.receive()
         except OSError as exc:
-            raise WireBroken(str(exc)) from exc
+            raise StreamBroken(str(exc)) from exc
         self._more = len(data) == RECEIVE_BYTES
         if data:
             self._heard = True
@@ -122,14 +122,14 @@ class Wire:
         """Hand all of `data` to the kernel.
 
         Raises:
-            WireBroken: The peer does not take it any more.
+            StreamBroken: The peer does not take it any more.
         """
         try:
             sent = self.send_now(data)
         except BlockingIOError:
             sent = 0
         except OSError as exc:
-            raise WireBroken(str(exc)) from exc
+            raise StreamBroken(str(exc)) from exc
         if sent == len(data):
             return
         view = memoryview(data)[sent:]
@@ -140,7 +140,7 @@ class Wire:
         """Wait until the peer takes something of `view`; return how many bytes it took.
 
         Raises:
-            WireBroken: The peer does not take it any more.
+            StreamBroken: The peer does not take it any more.
         """
         while True:
             try:
@@ -149,7 +149,7 @@ class Wire:
             except BlockingIOError:
                 continue
             except (OSError, trio.ClosedResourceError) as exc:
-                raise WireBroken(str(exc)) from exc
+                raise StreamBroken(str(exc)) from exc
 
     def peer_gone(self) -> bool:
         """Whether the peer has closed its side, even behind bytes that were not read yet.
@@ -220,7 +220,7 @@ class Wire:
             with trio.move_on_after(seconds):
                 while most > 0 and (data := await self.receive()):
                     most -= len(data)
-        except (OSError, WireBroken):
+        except (OSError, StreamBroken):
             pass
         finally:
             self.close()
@@ -231,7 +231,7 @@ def new_socket(family: int) -> socket.socket:
     return socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
 
 
-async def connect(family: int, address: object) -> Wire:
+async def connect(family: int, address: object) -> SocketStream:
     """Connect to `address`.
 
     Raises:
@@ -245,7 +245,7 @@ async def connect(family: int, address: object) -> Wire:
             code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
             raise OSError(code, errno.errorcode.get(code, str(code)))
-        return Wire(sock)
+        return SocketStream(sock)
     except BaseException:
         trio.lowlevel.notify_closing(sock)
         sock.close()

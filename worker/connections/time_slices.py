@@ -18,7 +18,7 @@ T = TypeVar("T")
 _ROUND_S: Final = 0.001
 
 
-class Fairness:
+class TimeSlices:
     """Gives turns to those that have long work, one in each round of the loop, in their order."""
 
     def __init__(self) -> None:

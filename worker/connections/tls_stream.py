@@ -1,4 +1,4 @@
-"""One connection with TLS over a `Wire`, for one reader and one writer."""
+"""One connection with TLS over a `SocketStream`, for one reader and one writer."""
 
 import contextlib
 import ssl
@@ -6,13 +6,13 @@ from typing import Final
 
 import trio
 
-from .stream import RECEIVE_BYTES, Wire, WireBroken
+from .stream import RECEIVE_BYTES, SocketStream, StreamBroken
 
 # Bytes that are encrypted at once: a long body is not held twice.
 _SLICE_BYTES: Final = 256 * 1024
 
 
-class Untrusted(WireBroken):
+class CertificateRefused(StreamBroken):
     """The peer has shown a certificate that is not accepted; the text says why."""
 
 
@@ -26,8 +26,8 @@ def make_context() -> ssl.SSLContext:
     return context
 
 
-class TlsWire:
-    """Speaks TLS. As `Wire`, as far as upstreams need it.
+class TlsStream:
+    """Speaks TLS. As `SocketStream`, as far as upstreams need it.
 
     Args:
         wire: The connection. It belongs to this object from now on.
@@ -37,7 +37,7 @@ class TlsWire:
 
     __slots__ = ("_incoming", "_outgoing", "_sending", "_tls", "_wire")
 
-    def __init__(self, wire: Wire, context: ssl.SSLContext, host: str) -> None:
+    def __init__(self, wire: SocketStream, context: ssl.SSLContext, host: str) -> None:
         self._wire = wire
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
@@ -49,7 +49,7 @@ class TlsWire:
 
         Raises:
             Untrusted: The certificate is not accepted.
-            WireBroken: The peer has gone, or speaks no TLS.
+            StreamBroken: The peer has gone, or speaks no TLS.
         """
         while True:
             try:
@@ -59,9 +59,9 @@ class TlsWire:
                 self._take(await self._wire.receive())
             except ssl.SSLCertVerificationError as exc:
                 await self._flush()
-                raise Untrusted(exc.verify_message) from exc
+                raise CertificateRefused(exc.verify_message) from exc
             except ssl.SSLError as exc:
-                raise WireBroken(str(exc)) from exc
+                raise StreamBroken(str(exc)) from exc
             else:
                 await self._flush()
                 return
@@ -70,7 +70,7 @@ class TlsWire:
         """Wait for bytes and return them; empty if the peer has said that it ends.
 
         Raises:
-            WireBroken: The connection was reset, or ended without a word: somebody may have cut
+            StreamBroken: The connection was reset, or ended without a word: somebody may have cut
                 off the rest.
         """
         data = self._read(most)
@@ -96,7 +96,7 @@ class TlsWire:
         """Return what has come, or wait for it.
 
         Raises:
-            WireBroken: As for `receive`.
+            StreamBroken: As for `receive`.
         """
         data = self._read(RECEIVE_BYTES)
         if data is None:
@@ -109,14 +109,14 @@ class TlsWire:
         """Hand all of `data` to the kernel.
 
         Raises:
-            WireBroken: The peer does not take it any more.
+            StreamBroken: The peer does not take it any more.
         """
         view = memoryview(data)
         while view:
             try:
                 view = view[self._tls.write(view[:_SLICE_BYTES]) :]
             except ssl.SSLError as exc:
-                raise WireBroken(str(exc)) from exc
+                raise StreamBroken(str(exc)) from exc
             await self._flush()
 
     def is_stale(self) -> bool:
@@ -128,7 +128,7 @@ class TlsWire:
             with contextlib.suppress(BlockingIOError):
                 self._take(self._wire.recv(RECEIVE_BYTES))
             return self._read(1) is not None
-        except (OSError, WireBroken):
+        except (OSError, StreamBroken):
             return True
 
     def cut(self) -> None:
@@ -168,5 +168,5 @@ class TlsWire:
             pass
         except ssl.SSLError as exc:
             if not parts:
-                raise WireBroken(str(exc)) from exc
+                raise StreamBroken(str(exc)) from exc
         return b"".join(parts)

@@ -48,7 +48,7 @@ _PORTS: Final = {b"http": "80", b"https": "443"}
 
 # Values of `Host` and `Origin` that are remembered as permitted, each as long as that at most. A
 # client has one or two.
-_MOST_REMEMBERED: Final = 256
+_MAX_REMEMBERED: Final = 256
 _LONGEST_REMEMBERED: Final = 256
 
 # How much of a host or an origin is repeated back.
@@ -207,5 +207,5 @@ def _is_same(page: bytes, host: bytes) -> bool:
 
 
 def _remember(good: set[bytes], written: bytes) -> None:
-    if len(good) < _MOST_REMEMBERED and len(written) <= _LONGEST_REMEMBERED:
+    if len(good) < _MAX_REMEMBERED and len(written) <= _LONGEST_REMEMBERED:
         good.add(written)

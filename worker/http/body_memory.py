@@ -28,7 +28,7 @@ class BodyMemory:
         self.held_bytes = 0
 
 
-class Hold:
+class MemoryHold:
     """The bytes that one connection holds; one body at a time.
 
     Attributes:

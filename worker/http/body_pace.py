@@ -15,7 +15,7 @@ BODY_BYTES: Final = 30_000
 TOTAL_S: Final = 900.0
 
 
-class Pace:
+class BodyPace:
     """Tells how long may still be waited for one body.
 
     Args:

@@ -13,12 +13,12 @@ _MAX_LINE_BYTES = 4096
 _MAX_TRAILER_BYTES = 16 * 1024
 
 # Chunks that are looked at in one go: clients that send byte by byte are slow, not wrong.
-MOST_CHUNKS: Final = 250
+MAX_CHUNKS: Final = 250
 
 # Bytes that are no body. Allowed are so many for each chunk, twice what the chunk brings, and a
 # rest; Go's net/http has the same rule. Without it extensions could go on for ever.
 _OVERHEAD_BYTES: Final = 16
-_MOST_EXCESS_BYTES: Final = 16 * 1024
+_MAX_EXCESS_BYTES: Final = 16 * 1024
 
 
 class ChunkedBody:
@@ -31,7 +31,7 @@ class ChunkedBody:
     Attributes:
         rest: Once `complete`, the bytes after the body: the next request begins there.
         complete: The whole body has been found.
-        has_more: There were more than `MOST_CHUNKS` in what came: nothing has to come before
+        has_more: There were more than `MAX_CHUNKS` in what came: nothing has to come before
             `push` goes on, with no bytes.
     """
 
@@ -65,7 +65,7 @@ class ChunkedBody:
         found: list[bytes] = []
         position = 0
         size = len(data)
-        for _ in range(MOST_CHUNKS):
+        for _ in range(MAX_CHUNKS):
             if self._wanted:
                 piece = data[position : position + self._wanted]
                 found.append(piece)
@@ -115,7 +115,7 @@ class ChunkedBody:
             raise TooLarge(f"cannot take a body of more than {self._limit} bytes{self._hint}")
         excess = self._excess_bytes + match.end() - position - _OVERHEAD_BYTES - 2 * size
         self._excess_bytes = max(0, excess)
-        if excess > _MOST_EXCESS_BYTES:
+        if excess > _MAX_EXCESS_BYTES:
             raise BadRequest("cannot read the chunked body: it is hardly anything but extensions")
         self._wanted = size
         self._in_trailers = size == 0

@@ -31,7 +31,7 @@ _DEFAULT_HEADERS: Final = b"Content-Type, Authorization, Accept, X-Requested-Wit
 _MAX_AGE: Final = b"86400"
 
 # Names that are repeated back: official browser clients send some fifteen of their own.
-_MOST_HEADERS: Final = 50
+_MAX_HEADERS: Final = 50
 
 _TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")
 
@@ -93,7 +93,7 @@ def preflight_fields(fields: Iterable[Field], cors: Cors) -> tuple[Field, ...]:
     return (
         *_allowed(origin, cors),
         (b"Access-Control-Allow-Methods", _METHODS),
-        (b"Access-Control-Allow-Headers", b", ".join(names[:_MOST_HEADERS]) or _DEFAULT_HEADERS),
+        (b"Access-Control-Allow-Headers", b", ".join(names[:_MAX_HEADERS]) or _DEFAULT_HEADERS),
         (b"Access-Control-Max-Age", _MAX_AGE),
         (b"Vary", b"Origin, Access-Control-Request-Headers"),
     )

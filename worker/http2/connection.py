@@ -27,14 +27,14 @@ from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
 
 from ..apis.error_response import error_answer
-from ..connections.connection import IDLE_S, WRITE_S, Connection, Waits, Wakeup
-from ..connections.stream import Wire, WireBroken
+from ..connections.connection import IDLE_S, WRITE_S, Connection, WaitingFor, Wakeup
+from ..connections.stream import SocketStream, StreamBroken
 from ..errors import BadRequest, ClientGone, UpstreamDied
 from ..http.chunked import chunk
 from ..http.request_head import MAX_HEAD_BYTES as MAX_ANSWER_HEAD_BYTES
-from ..upstreams.heads import AnswerBody, parse_answer_head
+from ..upstreams.heads import ResponseBody, parse_answer_head
 from .frames import MAX_HEAD_BYTES, Flooded, FrameGate
-from .heads import Request, answer_fields, read_request, trailer_fields
+from .heads import Http1Request, answer_fields, read_request, trailer_fields
 
 Serve: TypeAlias = Callable[[socket.socket, bytes], Awaitable[None]]
 """Serves a socket as a client's connection, on behalf of the client with that address."""
@@ -63,7 +63,7 @@ _LAST_FRAMES_S: Final = 1.0
 _LAST_REQUESTS_S: Final = 5.0
 
 
-class Http2Door:
+class Http2Server:
     """Serves connections of HTTP/2 with prior knowledge.
 
     Args:
@@ -114,7 +114,7 @@ class _Stream:
 
     __slots__ = ("came", "ended", "number", "owed", "request", "scope", "wakeup")
 
-    def __init__(self, number: int, request: Request, *, ended: bool) -> None:
+    def __init__(self, number: int, request: Http1Request, *, ended: bool) -> None:
         self.number = number
         self.request = request
         self.scope = trio.CancelScope()
@@ -157,7 +157,7 @@ class _Connection:
             Exception: Only for bugs.
         """
         wire = self._conn.wire
-        self._conn.wait_for(Waits.SUPERVISOR, math.inf)  # deadlines are kept here
+        self._conn.wait_for(WaitingFor.SUPERVISOR, math.inf)  # deadlines are kept here
         self._begin()
         async with trio.open_nursery() as requests:
             try:
@@ -214,7 +214,7 @@ class _Connection:
                     await trio.lowlevel.checkpoint()
                 data = await self._conn.wire.receive()
             self._gone = True
-        except (ClientGone, WireBroken):
+        except (ClientGone, StreamBroken):
             self._gone = True
         except Flooded:
             self._http.close_connection(ErrorCodes.ENHANCE_YOUR_CALM)
@@ -257,7 +257,7 @@ class _Connection:
         try:
             request = read_request(event.headers or (), ended=ended)
         except BadRequest as error:
-            request = Request(b"", False, True, False)
+            request = Http1Request(b"", False, True, False)
             stream = _Stream(number, request, ended=ended)
             requests.start_soon(self._refuse, stream, error)
         else:
@@ -343,7 +343,7 @@ class _Connection:
         ours, theirs = pair
         with theirs:
             theirs.send(error_answer(error, close=False))
-        await self._pass_on(stream, Wire(ours))
+        await self._pass_on(stream, SocketStream(ours))
 
     async def _answer(self, stream: _Stream) -> None:
         if (pair := self._pair_for(stream)) is None:
@@ -351,7 +351,7 @@ class _Connection:
         ours, theirs = pair
         async with trio.open_nursery() as serving:
             serving.start_soon(self._serve, theirs, self._conn.peer)
-            await self._pass_on(stream, Wire(ours))
+            await self._pass_on(stream, SocketStream(ours))
             # it notices that its client has gone, and says so in the account of the request
             serving.cancel_scope.deadline = trio.current_time() + _LAST_REQUESTS_S
 
@@ -369,7 +369,7 @@ class _Connection:
         self._forget(stream)
         return None
 
-    async def _pass_on(self, stream: _Stream, wire: Wire) -> None:
+    async def _pass_on(self, stream: _Stream, wire: SocketStream) -> None:
         """Pass a request and its answer on between its stream and `wire`, which is closed."""
         code = ErrorCodes.INTERNAL_ERROR
         try:
@@ -379,7 +379,7 @@ class _Connection:
                     await self._pass_answer(stream, wire)
                     code = ErrorCodes.NO_ERROR
                     passing.cancel_scope.cancel()
-        except* (WireBroken, UpstreamDied, ClientGone, h2.exceptions.ProtocolError):
+        except* (StreamBroken, UpstreamDied, ClientGone, h2.exceptions.ProtocolError):
             pass  # it was cut, and so is what the client has of it
         finally:
             wire.close()
@@ -389,7 +389,7 @@ class _Connection:
                 self._gate.answered()
             self._forget(stream)
 
-    async def _pass_body(self, stream: _Stream, wire: Wire) -> None:
+    async def _pass_body(self, stream: _Stream, wire: SocketStream) -> None:
         request = stream.request
         try:
             await wire.send(request.head)
@@ -407,14 +407,14 @@ class _Connection:
                     await stream.wakeup.wait()
             if request.chunked:
                 await wire.send(b"0\r\n\r\n")
-        except WireBroken:
+        except StreamBroken:
             pass  # refused in the middle of the body: the answer says why
 
-    async def _pass_answer(self, stream: _Stream, wire: Wire) -> None:
+    async def _pass_answer(self, stream: _Stream, wire: SocketStream) -> None:
         """Pass the answer on.
 
         Raises:
-            WireBroken: It was cut.
+            StreamBroken: It was cut.
             UpstreamDied: The same, or it is no HTTP.
             ClientGone: The client takes nothing of it.
             h2.exceptions.ProtocolError: The stream was closed.
@@ -428,7 +428,7 @@ class _Connection:
         head = parse_answer_head(data[: end + 4])
         if head.status < 200:
             raise UpstreamDied("an interim answer, though none was asked for")
-        answer = AnswerBody(head)
+        answer = ResponseBody(head)
         data = data[end + 4 :]
         bodyless = answer.complete or not stream.request.has_answer_body
         http.send_headers(number, answer_fields(head), end_stream=bodyless)
@@ -475,7 +475,7 @@ class _Connection:
         raise ClientGone
 
 
-async def _receive(wire: Wire, most: int) -> bytes:
+async def _receive(wire: SocketStream, most: int) -> bytes:
     data = await wire.receive(most)
     if not data:
         raise UpstreamDied("the answer was cut")

@@ -29,7 +29,7 @@ _END_HEADERS: Final = 0x4
 
 # Work in one go, until others have their turn: about 64 small frames (5 ms), 16 requests, or one
 # large head.
-_MOST_WORK: Final = 64
+_MAX_WORK: Final = 64
 _WORK_OF_A_REQUEST: Final = 4
 _HEAD_BYTES_PER_WORK: Final = 512
 
@@ -47,7 +47,7 @@ _TINY_BYTES: Final = 64
 _PER_ANSWER: Final = 4.0
 
 
-class Kind(IntEnum):
+class FrameKind(IntEnum):
     """Types of frames that are counted in a way of their own."""
 
     DATA = 0
@@ -101,7 +101,7 @@ class FrameGate:
                 self._header = header
                 break
             more = self._admit(header)
-            if work and work + more > _MOST_WORK:
+            if work and work + more > _MAX_WORK:
                 if at > begin:
                     yield data[begin:at]
                 begin, work = at, 0
@@ -126,21 +126,21 @@ class FrameGate:
         if size > _MAX_FRAME_BYTES:
             raise Flooded("one frame")
         self._left = size
-        if kind in (Kind.HEADERS, Kind.CONTINUATION):
+        if kind in (FrameKind.HEADERS, FrameKind.CONTINUATION):
             self._pay(1.0, "heads")
-            self._head_bytes = size + (0 if kind == Kind.HEADERS else self._head_bytes)
+            self._head_bytes = size + (0 if kind == FrameKind.HEADERS else self._head_bytes)
             if self._head_bytes > MAX_HEAD_BYTES:
                 raise Flooded("one head")
             if not flags & _END_HEADERS:
                 return 1
             return _WORK_OF_A_REQUEST + self._head_bytes // _HEAD_BYTES_PER_WORK
-        if kind == Kind.DATA:
+        if kind == FrameKind.DATA:
             if not size:
                 self._pay(1.0, "frames without data")
             return 1
-        if kind == Kind.SETTINGS and size > _MAX_SETTINGS_BYTES:
+        if kind == FrameKind.SETTINGS and size > _MAX_SETTINGS_BYTES:
             raise Flooded("settings")
-        if kind == Kind.RST_STREAM:
+        if kind == FrameKind.RST_STREAM:
             self._pay(_COST_OF_A_RESET, "resets")
         else:
             self._pay(1.0, "control frames")

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from ..errors import BadRequest
-from ..upstreams.heads import AnswerHead
+from ..upstreams.heads import ResponseHead
 
 Field = tuple[bytes, bytes]
 
@@ -38,7 +38,7 @@ _OF_THE_CONNECTION: Final = frozenset(
 _OURS: Final = _OF_THE_CONNECTION | {b"host", b"content-length"}
 
 
-class Request(NamedTuple):
+class Http1Request(NamedTuple):
     """A request as HTTP/1.1.
 
     Attributes:
@@ -54,7 +54,7 @@ class Request(NamedTuple):
     takes_trailers: bool
 
 
-def read_request(fields: Iterable[Field], *, ended: bool) -> Request:
+def read_request(fields: Iterable[Field], *, ended: bool) -> Http1Request:
     """Return a request of HTTP/2 as one of HTTP/1.1.
 
     Args:
@@ -114,10 +114,10 @@ def read_request(fields: Iterable[Field], *, ended: bool) -> Request:
         b"".join(lines),
         framing,
     )
-    return Request(head, chunked, method != b"HEAD", trailers)
+    return Http1Request(head, chunked, method != b"HEAD", trailers)
 
 
-def answer_fields(head: AnswerHead) -> list[Field]:
+def answer_fields(head: ResponseHead) -> list[Field]:
     """Return the head of an answer as HTTP/2 has it."""
     fields = [(b":status", b"%d" % head.status)]
     fields += (field for field in _clean(head.fields) if field[0] not in _OF_THE_CONNECTION)

@@ -27,7 +27,7 @@ Steps: TypeAlias = Generator[None, None, T]
 """Work in bounded steps, with its result at the end."""
 
 # Members of one object. An honest request has some dozens.
-MOST_MEMBERS: Final = 1000
+MAX_MEMBERS: Final = 1000
 
 # Bytes that one step looks at. The first of a value looks at few, because most are short.
 _FIRST_BYTES: Final = 512
@@ -105,8 +105,8 @@ def find_members(body: bytes) -> Steps[list[Member]]:
         else:
             end = yield from _end_of_value(body, start)
         found.append(Member(_text(key[1]), start, end))
-        if len(found) > MOST_MEMBERS:
-            raise BadRequest(f"cannot take a body of more than {MOST_MEMBERS} members")
+        if len(found) > MAX_MEMBERS:
+            raise BadRequest(f"cannot take a body of more than {MAX_MEMBERS} members")
         after = _NEXT.match(body, end, end + _STEP_BYTES)
         if after is None:
             raise _no_object()

@@ -1,7 +1,7 @@
 """The leases of one worker, its requests in flight, and those that wait.
 
 Rule 1: the warm path is a look into a dictionary and a counter; it says nothing to anybody.
-Rule 2: a request counts as in flight from the moment at which its `Granted` is read, not from its
+Rule 2: a request counts as in flight from the moment at which its `Grant` is read, not from its
 first byte: what was promised cannot be taken away in between.
 Rule 3: methods return what has to be said to the supervisor; they say nothing themselves.
 """
@@ -14,13 +14,13 @@ from typing import Final
 from arriero.protocol.lease import (
     Broken,
     FromWorker,
-    Gone,
-    Granted,
+    Grant,
     Leave,
-    Refused,
-    Released,
+    Refuse,
+    Release,
     Report,
     Revoke,
+    Void,
     Want,
 )
 from arriero.protocol.records import UpstreamKind
@@ -73,7 +73,7 @@ class Lease:
 
 
 @dataclass(slots=True, eq=False)
-class Waiter:
+class PendingRequest:
     """One request that waits for its model.
 
     Attributes:
@@ -95,7 +95,7 @@ class Leases:
 
     _held: dict[str, Lease] = field(default_factory=dict)
     _void: list[Lease] = field(default_factory=list)  # replaced or gone; requests may still run
-    _waiting: dict[int, Waiter] = field(default_factory=dict)
+    _waiting: dict[int, PendingRequest] = field(default_factory=dict)
     _used: set[str] = field(default_factory=set)
     _requests: int = 0
 
@@ -114,7 +114,7 @@ class Leases:
         lease.in_flight += 1
         return lease
 
-    def exit(self, lease: Lease) -> Released | None:
+    def exit(self, lease: Lease) -> Release | None:
         """End a request that was started on `lease`."""
         lease.in_flight -= 1
         self._used.add(lease.model)
@@ -122,14 +122,14 @@ class Leases:
             return self._give_back(lease)
         return None
 
-    def want(self, model: str, wake: Callable[[], None]) -> tuple[Waiter, Want]:
+    def want(self, model: str, wake: Callable[[], None]) -> tuple[PendingRequest, Want]:
         """Let a request wait for `model`."""
         self._requests += 1
-        waiter = Waiter(self._requests, model, wake)
+        waiter = PendingRequest(self._requests, model, wake)
         self._waiting[waiter.request] = waiter
         return waiter, Want(request=waiter.request, model=model)
 
-    def quit(self, waiter: Waiter) -> Leave | Released | None:
+    def quit(self, waiter: PendingRequest) -> Leave | Release | None:
         """End the waiting of a request whose client has gone, whether it got its lease or not."""
         if isinstance(waiter.outcome, Lease):
             return self.exit(waiter.outcome)
@@ -146,7 +146,7 @@ class Leases:
 
     # --- messages ------------------------------------------------------------------------------
 
-    def granted(self, message: Granted, now: float) -> None:
+    def granted(self, message: Grant, now: float) -> None:
         """Take a lease, and start the requests that waited for it."""
         lease = self._held.get(message.model)
         if lease is None or lease.endpoint != message.endpoint:
@@ -169,7 +169,7 @@ class Leases:
                 waiter.outcome = lease
                 waiter.wake()
 
-    def refused(self, message: Refused) -> None:
+    def refused(self, message: Refuse) -> None:
         """Tell requests that they will not get their model."""
         for request in (message.request, *message.more):
             waiter = self._waiting.pop(request, None)
@@ -177,12 +177,12 @@ class Leases:
                 waiter.outcome = message.error
                 waiter.wake()
 
-    def revoke(self, message: Revoke) -> Released | None:
+    def revoke(self, message: Revoke) -> Release | None:
         """Get ready to give a lease back; done at once when nothing runs on it."""
         lease = self._held.get(message.model)
         if lease is None or lease.number != message.lease:
             # not held (any more): the supervisor must not wait for an answer for ever
-            return Released(model=message.model, lease=message.lease)
+            return Release(model=message.model, lease=message.lease)
         if message.when_idle:
             lease.ends_idle = True
         else:
@@ -194,7 +194,7 @@ class Leases:
         lease = self._held.get(model)
         return lease if lease is not None and lease.number == number else None
 
-    def gone(self, message: Gone) -> str | None:
+    def gone(self, message: Void) -> str | None:
         """Drop a lease whose process has ended; returns the endpoint that is dead."""
         lease = self._held.get(message.model)
         if lease is None or lease.number != message.lease:
@@ -232,8 +232,8 @@ class Leases:
 
     # --- within --------------------------------------------------------------------------------
 
-    def _give_back(self, lease: Lease) -> Released | None:
+    def _give_back(self, lease: Lease) -> Release | None:
         if self._held.get(lease.model) is not lease:
             return None  # void: nothing needs to be given back
         del self._held[lease.model]
-        return Released(model=lease.model, lease=lease.number)
+        return Release(model=lease.model, lease=lease.number)

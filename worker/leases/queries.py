@@ -6,11 +6,11 @@ from typing import TypeVar
 import trio
 
 from arriero.protocol.lease import (
-    CancelTold,
+    CancelAnswer,
     Claimed,
     FromSupervisor,
     FromWorker,
-    RecordsTold,
+    RecordsAnswer,
 )
 
 from ..errors import Unavailable
@@ -18,10 +18,10 @@ from ..errors import Unavailable
 # Seconds for an answer: the supervisor asks all workers at the most, with a limit of one second.
 ANSWER_S = 3.0
 
-_AnswerT = TypeVar("_AnswerT", Claimed, CancelTold, RecordsTold)
+_AnswerT = TypeVar("_AnswerT", Claimed, CancelAnswer, RecordsAnswer)
 
 
-class Questions:
+class PendingQueries:
     """Those that wait for an answer.
 
     Attributes:
@@ -58,7 +58,7 @@ class Questions:
             raise Unavailable("cannot ask now: the supervisor does not answer")
         return answers[0]
 
-    def answered(self, message: Claimed | CancelTold | RecordsTold) -> None:
+    def answered(self, message: Claimed | CancelAnswer | RecordsAnswer) -> None:
         """Take an answer; one that nobody waits for any more is dropped."""
         if waiting := self._open.get(message.ask):
             told, answers = waiting

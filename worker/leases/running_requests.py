@@ -7,20 +7,20 @@ from typing import Final, NamedTuple
 from arriero.protocol.lease import CancelResult
 
 # Ended requests that are remembered, so that a late wish to cancel is answered truthfully.
-_MOST_ENDED: Final = 1000
+_MAX_ENDED: Final = 1000
 
 
-class _Request(NamedTuple):
+class _RunningRequest(NamedTuple):
     caller: str
     peer: str
     cancel: Callable[[bool], None]
 
 
-class Running:
+class RunningRequests:
     """Which requests run, whose they are, and how each of them is ended."""
 
     def __init__(self) -> None:
-        self._running: dict[str, _Request] = {}
+        self._running: dict[str, _RunningRequest] = {}
         self._cancelled: set[str] = set()
         self._ambiguous: set[str] = set()  # another client calls its request the same
         self._ended: OrderedDict[str, str] = OrderedDict()
@@ -50,7 +50,7 @@ class Running:
             if request_id in self._running:
                 self._ambiguous.add(request_id)
             request_id = f"{request_id}-{more}"
-        self._running[request_id] = _Request(caller, peer, cancel)
+        self._running[request_id] = _RunningRequest(caller, peer, cancel)
         return request_id
 
     def exit(self, request_id: str) -> None:
@@ -58,7 +58,7 @@ class Running:
         self._ended[request_id] = self._running.pop(request_id).caller
         self._cancelled.discard(request_id)
         self._ambiguous.discard(request_id)
-        if len(self._ended) > _MOST_ENDED:
+        if len(self._ended) > _MAX_ENDED:
             self._ended.popitem(last=False)
 
     def cancel(self, request_id: str, caller: str | None, peer: str = "") -> CancelResult:

@@ -1,8 +1,8 @@
-"""What a waiting client is shown, and when; the `Voice` interface.
+"""What a waiting client is shown, and when; the `Dialect` interface.
 
 Lowest first:
 
-    dialect        `Voice`: the frames an API has for us.
+    dialect        `Dialect`: the frames an API has for us.
     model_view     State of all models as seen here.
     modes          off, comment, heartbeat, reasoning, event.
     prefill        Prompt-processing progress.

@@ -1,8 +1,8 @@
-"""What a waiting client is told, in the words of its API.
+"""The frames that an API has for us: status, heartbeat, error and end.
 
-`status_stream` decides when something is said; a `Voice` makes the bytes, a file for each API. One
-voice speaks to one client, from the first word to the last: it numbers events, and knows what it
-has begun.
+`status_stream` decides when a client is notified; a `Dialect` makes the bytes, one module per API.
+One dialect serves one client, from the first frame to the last: it numbers events, and knows what
+it has begun.
 """
 
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from ..errors import RelayError
 from ..streams.merge import Merge
 
 
-class Numbers(NamedTuple):
+class ProgressNumbers(NamedTuple):
     """What a program may be told of a load.
 
     Attributes:
@@ -30,7 +30,7 @@ class Numbers(NamedTuple):
     queue_position: int | None
 
 
-class Voice:
+class Dialect:
     """What all APIs have in common: as little as may be said. The base of the others.
 
     Attributes:
@@ -43,15 +43,15 @@ class Voice:
         """Return what comes before the first word."""
         return b""
 
-    def line(self, text: str, numbers: Numbers | None) -> bytes:
+    def line(self, text: str, numbers: ProgressNumbers | None) -> bytes:
         """Return a frame that shows `text`, one whole line with its end."""
         raise NotImplementedError
 
-    def heartbeat(self, numbers: Numbers | None) -> bytes:
+    def heartbeat(self, numbers: ProgressNumbers | None) -> bytes:
         """Return a frame that only says that the stream lives."""
         raise NotImplementedError
 
-    def event(self, numbers: Numbers) -> bytes:
+    def event(self, numbers: ProgressNumbers) -> bytes:
         """Return a heartbeat that carries a name, for APIs that have the mode `event`."""
         raise NotImplementedError
 
@@ -73,7 +73,7 @@ class Voice:
 
         Args:
             heard: As in `failure`; they end between two frames. Empty if all that the client got
-                are words of this voice.
+                are words of this dialect.
             usage: The counts so far; those of the source `none` are not told.
             asked_usage: The client wants a chunk with the counts, where that is a matter of
                 asking.

@@ -33,7 +33,7 @@ _STAGES: dict[Phase, Stage] = {
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class ModelView:
     """What may be said about a model that is waited for.
 
     Attributes:
@@ -50,7 +50,7 @@ class View:
 
 
 @dataclass(slots=True)
-class Standing:
+class ModelStanding:
     """What is known of one model."""
 
     state: State = "stopped"
@@ -68,7 +68,7 @@ class ProgressView:
 
     config_generation: int = 0
     _sequence: Sequence = field(default_factory=Sequence)
-    _models: dict[str, Standing] = field(default_factory=dict)
+    _models: dict[str, ModelStanding] = field(default_factory=dict)
     _queue: tuple[QueueEntry, ...] = ()
     _watchers: dict[str, set[Callable[[], None]]] = field(default_factory=dict)
 
@@ -81,7 +81,7 @@ class ProgressView:
             return
         self._sequence.restart(snapshot)
         self._models = {
-            status.model: Standing(status.state, status.endpoint, status.progress)
+            status.model: ModelStanding(status.state, status.endpoint, status.progress)
             for status in snapshot.models
         }
         self._queue = snapshot.queue
@@ -98,19 +98,21 @@ class ProgressView:
                 self._apply(event)
                 return True
 
-    def look(self, model: str) -> View:
+    def look(self, model: str) -> ModelView:
         """Return what may be said about `model` to those who wait for it."""
         standing = self._models.get(model)
         progress = standing.progress if standing is not None else None
         if progress is None or progress.phase == "waiting":
             ahead = self._ahead_of(model)
             is_ready = standing is not None and standing.state == "ready" and ahead == 0
-            return View("ready") if is_ready else View("queued", ahead=ahead)
-        return View(_STAGES[progress.phase], other=progress.other or "", fraction=progress.fraction)
+            return ModelView("ready") if is_ready else ModelView("queued", ahead=ahead)
+        return ModelView(
+            _STAGES[progress.phase], other=progress.other or "", fraction=progress.fraction
+        )
 
-    def standing(self, model: str) -> Standing:
+    def standing(self, model: str) -> ModelStanding:
         """Return what is known of `model`."""
-        return self._models.get(model) or Standing()
+        return self._models.get(model) or ModelStanding()
 
     def watch(self, model: str, wake: Callable[[], None]) -> None:
         """Call `wake` whenever `look` may have something new."""
@@ -127,14 +129,14 @@ class ProgressView:
     def _apply(self, event: AnyEvent) -> None:
         match event:
             case StateChanged():
-                standing = self._models.setdefault(event.model, Standing())
+                standing = self._models.setdefault(event.model, ModelStanding())
                 standing.state = event.state
                 standing.endpoint = event.endpoint
                 if event.state in {"ready", "stopped"}:
                     standing.progress = None
                 self._wake(event.model)
             case ProgressMade():
-                self._models.setdefault(event.model, Standing()).progress = event.progress
+                self._models.setdefault(event.model, ModelStanding()).progress = event.progress
                 self._wake(event.model)
             case QueueChanged():
                 self._queue = event.queue

@@ -10,8 +10,8 @@ Rule 3: nothing is sent before the commit delay, and nothing at all if the model
 import math
 from typing import Final
 
-from .dialect import Numbers, Voice
-from .model_view import Stage, View
+from .dialect import Dialect, ProgressNumbers
+from .model_view import ModelView, Stage
 from .modes import Mode
 
 # At most one line in that many seconds, and at least one in LINE_EVERY_S.
@@ -20,10 +20,10 @@ LINE_EVERY_S = 30.0
 
 # Lines of one request, the last ("ready after") included: clients store them, and some count them
 # as tokens of the answer.
-MOST_LINES = 40
+MAX_LINES = 40
 
 # Bytes of one line with its line end, and how much of it names may take.
-MOST_LINE_BYTES = 160
+MAX_LINE_BYTES = 160
 _MODEL_BYTES = 60
 _OTHER_BYTES = 40
 
@@ -45,12 +45,12 @@ def clean(name: str, most: int) -> str:
     return kept if len(kept) <= most else kept[: most - 2] + ".."
 
 
-class WaitingStream:
+class StatusStream:
     """The waiting of one streaming request.
 
     Args:
         mode: How it is told.
-        voice: Makes the frames.
+        dialect: Makes the frames.
         model: Name as the client wrote it.
         now: When the request came, on the caller's clock.
         delay_s: Silence before the commit.
@@ -68,7 +68,7 @@ class WaitingStream:
         self,
         *,
         mode: Mode,
-        voice: Voice,
+        dialect: Dialect,
         model: str,
         now: float,
         delay_s: float,
@@ -79,7 +79,7 @@ class WaitingStream:
         self.mode = mode
         self.committed = False
         self.heartbeats = 0
-        self._voice = voice
+        self._dialect = dialect
         self._model = clean(model, _MODEL_BYTES)
         self._marker = marker
         self._details = details
@@ -99,7 +99,7 @@ class WaitingStream:
         self._due_at = math.inf  # when a line that had to wait may go
 
     def __repr__(self) -> str:
-        return f"<WaitingStream {self.mode} committed={self.committed} lines={self._lines}>"
+        return f"<StatusStream {self.mode} committed={self.committed} lines={self._lines}>"
 
     @property
     def step(self) -> int:
@@ -117,7 +117,7 @@ class WaitingStream:
             return heartbeat
         return min(heartbeat, self._due_at, self._next_line_at())
 
-    def on_time(self, now: float, view: View) -> list[bytes]:
+    def on_time(self, now: float, view: ModelView) -> list[bytes]:
         """Return the frames that are to be sent now; to be called on changes and deadlines.
 
         The first frames that it returns go out together with the head of the answer.
@@ -130,7 +130,7 @@ class WaitingStream:
                 return []
             self.committed = True
             # comments stand outside of everything: no API has to be opened for them
-            opening = b"" if self.mode == "comment" else self._voice.opening()
+            opening = b"" if self.mode == "comment" else self._dialect.opening()
             first = self._tell(now, view) if self._tells() else self._heartbeat(now, view)
             return [opening, first] if opening else [first]
         frames: list[bytes] = []
@@ -149,14 +149,14 @@ class WaitingStream:
         if not self.committed:
             self._commit_at = math.inf
             return []
-        if self.mode == "reasoning" and self._lines < MOST_LINES:
+        if self.mode == "reasoning" and self._lines < MAX_LINES:
             self._lines += 1
             self._wrote_at = self._told_at = now
             text = f"ready after {now - self._began:.1f} s"
-            return [self._voice.line(self._line(text), self._details_of(now, "ready", None))]
+            return [self._dialect.line(self._line(text), self._details_of(now, "ready", None))]
         if self.mode == "event":
             self._wrote_at = now
-            return [self._voice.event(self._numbers(now, "ready", None))]
+            return [self._dialect.event(self._numbers(now, "ready", None))]
         return []
 
     def on_prompt(self, now: float, fraction: float) -> list[bytes]:
@@ -168,7 +168,7 @@ class WaitingStream:
         if (
             not self.committed
             or self.mode != "reasoning"
-            or self._lines >= MOST_LINES
+            or self._lines >= MAX_LINES
             or now < self._told_at + LINE_PAUSE_S
             or percent < self._prompt_percent + _LINE_STEP
         ):
@@ -177,7 +177,7 @@ class WaitingStream:
         self._lines += 1
         self._wrote_at = self._told_at = now
         line = self._line(f"prefill {percent}%")
-        return [self._voice.line(line, self._details_of(now, "prefill", None))]
+        return [self._dialect.line(line, self._details_of(now, "prefill", None))]
 
     def on_wait_again(self) -> None:
         """The model has gone before the request reached it: it is waited for once more."""
@@ -191,7 +191,7 @@ class WaitingStream:
         if self._ready:
             return False
         if self.mode == "reasoning":
-            return self._lines < MOST_LINES - 1  # the last one is for "ready after"
+            return self._lines < MAX_LINES - 1  # the last one is for "ready after"
         return self.mode == "event"
 
     def _next_line_at(self) -> float:
@@ -199,7 +199,7 @@ class WaitingStream:
             return math.inf
         return self._told_at + LINE_EVERY_S
 
-    def _is_due(self, now: float, view: View) -> bool:
+    def _is_due(self, now: float, view: ModelView) -> bool:
         self._see(view)
         if view.stage == "ready":
             if now >= min(self._due_at, self._next_line_at()):
@@ -218,7 +218,7 @@ class WaitingStream:
         self._due_at = math.inf
         return changed or now >= self._next_line_at()
 
-    def _see(self, view: View) -> None:
+    def _see(self, view: ModelView) -> None:
         if view.fraction is not None:
             percent = min(99, int(view.fraction * 100 + 1e-9))  # 100 is what "ready" means
             self._percent = max(percent, self._percent or 0)
@@ -230,35 +230,35 @@ class WaitingStream:
 
     # --- what ----------------------------------------------------------------------------------
 
-    def _tell(self, now: float, view: View) -> bytes:
+    def _tell(self, now: float, view: ModelView) -> bytes:
         self._see(view)
         self._told = (view.stage, view.ahead, view.other)
         self._told_step = self._step()
         self._told_at = self._wrote_at = now
         self._due_at = math.inf
         if self.mode == "event":
-            return self._voice.event(self._numbers(now, view.stage, view))
+            return self._dialect.event(self._numbers(now, view.stage, view))
         self._lines += 1
         line = self._line(self._text(now, view))
-        return self._voice.line(line, self._details_of(now, view.stage, view))
+        return self._dialect.line(line, self._details_of(now, view.stage, view))
 
-    def _heartbeat(self, now: float, view: View) -> bytes:
+    def _heartbeat(self, now: float, view: ModelView) -> bytes:
         self._wrote_at = now
         frame = self._sign_of_life(now, view)
         self.heartbeats += bool(frame)  # a turn that is told as text has none
         return frame
 
-    def _sign_of_life(self, now: float, view: View) -> bytes:
+    def _sign_of_life(self, now: float, view: ModelView) -> bytes:
         if self.mode == "comment":
             text = "ready" if self._ready else self._text(now, view)
             return f": {self._model}: {text}\n\n".encode("ascii")
         self._see(view)
         phase = "ready" if self._ready else view.stage
         if self.mode == "event":
-            return self._voice.event(self._numbers(now, phase, view))
-        return self._voice.heartbeat(self._details_of(now, phase, view))
+            return self._dialect.event(self._numbers(now, phase, view))
+        return self._dialect.heartbeat(self._details_of(now, phase, view))
 
-    def _text(self, now: float, view: View) -> str:
+    def _text(self, now: float, view: ModelView) -> str:
         other = clean(view.other, _OTHER_BYTES)
         match view.stage:
             case "queued":
@@ -275,14 +275,14 @@ class WaitingStream:
                 return f"loading{percent} ({int(now - self._began)} s)"
 
     def _line(self, text: str) -> str:
-        return f"{self._marker}{self._model}: {text}"[: MOST_LINE_BYTES - 1] + "\n"
+        return f"{self._marker}{self._model}: {text}"[: MAX_LINE_BYTES - 1] + "\n"
 
-    def _details_of(self, now: float, phase: str, view: View | None) -> Numbers | None:
+    def _details_of(self, now: float, phase: str, view: ModelView | None) -> ProgressNumbers | None:
         return self._numbers(now, phase, view) if self._details else None
 
-    def _numbers(self, now: float, phase: str, view: View | None) -> Numbers:
+    def _numbers(self, now: float, phase: str, view: ModelView | None) -> ProgressNumbers:
         queued = view is not None and phase == "queued"
-        return Numbers(
+        return ProgressNumbers(
             phase=phase,
             percent=100 if phase == "ready" else self._percent,
             elapsed_s=round(now - self._began, 1),

@@ -4,46 +4,46 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from arriero.protocol.lease import (
-    CancelAsked,
+    CancelAnswer,
+    CancelQuery,
     CancelResult,
-    CancelTold,
     FromWorker,
-    RecordsAsked,
-    RecordsTold,
+    RecordsAnswer,
+    RecordsQuery,
 )
 from arriero.protocol.records import RequestRecord
 from arriero.protocol.worker_config import WorkerConfig
 
 from ..accounting.account import Account
-from ..apis.model_names import Names
-from ..connections.batched_wakeups import Waking
-from ..connections.connection import Sentry
+from ..apis.model_names import ModelNames
+from ..connections.batched_wakeups import BatchedWakeups
+from ..connections.connection import ConnectionMonitor
 from ..http.admission import Admission, Listening
 from ..http.auth import caller_of
 from ..http.body_memory import BodyMemory
 from ..http.header_rules import CompiledRules, compile_rules
 from ..http.random_ids import RandomPool
 from ..leases.leases import Leases
-from ..leases.queries import Questions
-from ..leases.running_requests import Running
+from ..leases.queries import PendingQueries
+from ..leases.running_requests import RunningRequests
 from ..progress.model_view import ProgressView
 from ..upstreams.pool import Upstreams
-from .progress_broadcast import Teller
+from .progress_broadcast import ProgressBroadcast
 
 
 @dataclass(slots=True, kw_only=True)
-class Service:
+class RelayContext:
     """What answering a model request takes.
 
     Attributes:
-        sentry: Looks after the clients' connections.
+        monitor: Looks after the clients' connections.
         listening: Where they come from.
         names: The models of the configuration in force.
         admission: Which requests may act, by that configuration.
         request_rules, response_rules: What it changes in heads; None for nothing.
         say: Sends a message to the supervisor; set by the link to it.
         ended: Takes the account of a request that is over, and when that was; set likewise.
-        questions: What the supervisor is asked and answers later.
+        queries: What the supervisor is asked and answers later.
         leases: What may be done without asking.
         running: Which requests run.
         random: Of what new ids are made.
@@ -55,32 +55,34 @@ class Service:
         finishing: No further request is taken on any connection.
     """
 
-    sentry: Sentry
+    monitor: ConnectionMonitor
     listening: Listening = field(default_factory=Listening)
-    names: Names = field(default_factory=lambda: Names(WorkerConfig(generation=0, models=())))
+    names: ModelNames = field(
+        default_factory=lambda: ModelNames(WorkerConfig(generation=0, models=()))
+    )
     admission: Admission = field(init=False)
     request_rules: CompiledRules | None = None
     response_rules: CompiledRules | None = None
     say: Callable[[FromWorker], None] = field(default=lambda _: None)
     ended: Callable[[Account, float], None] = field(default=lambda account, now: None)
-    questions: Questions = field(default_factory=Questions)
+    queries: PendingQueries = field(default_factory=PendingQueries)
     leases: Leases = field(default_factory=Leases)
-    running: Running = field(default_factory=Running)
+    running: RunningRequests = field(default_factory=RunningRequests)
     random: RandomPool = field(default_factory=RandomPool)
     view: ProgressView = field(default_factory=ProgressView)
     upstreams: Upstreams = field(default_factory=Upstreams)
     bodies: BodyMemory = field(default_factory=BodyMemory)
-    waking: Waking = field(default_factory=Waking)
-    teller: Teller = field(init=False)
+    waking: BatchedWakeups = field(default_factory=BatchedWakeups)
+    teller: ProgressBroadcast = field(init=False)
     finishing: bool = False
 
     def __post_init__(self) -> None:
-        self.teller = Teller(self.view)
+        self.teller = ProgressBroadcast(self.view)
         self.admission = Admission(self.names.config, self.listening)
 
     def configure(self, config: WorkerConfig) -> None:
         """Follow `config` from the next request on."""
-        self.names = Names(config)
+        self.names = ModelNames(config)
         self.bodies.limit_bytes = config.body_memory_bytes
         self.admission = Admission(config, self.listening)
         self.request_rules = compile_rules(config.request_headers)
@@ -101,9 +103,9 @@ class Service:
         result = self.running.cancel(request_id, caller, peer)
         if result != "unknown":
             return result
-        told = await self.questions.ask(
-            lambda ask: CancelAsked(ask=ask, request_id=request_id, caller=caller, peer=peer),
-            CancelTold,
+        told = await self.queries.ask(
+            lambda ask: CancelQuery(ask=ask, request_id=request_id, caller=caller, peer=peer),
+            CancelAnswer,
         )
         return told.result
 
@@ -113,7 +115,7 @@ class Service:
         Raises:
             Unavailable: The supervisor does not answer.
         """
-        told = await self.questions.ask(
-            lambda ask: RecordsAsked(ask=ask, request_id=request_id, most=most), RecordsTold
+        told = await self.queries.ask(
+            lambda ask: RecordsQuery(ask=ask, request_id=request_id, most=most), RecordsAnswer
         )
         return told.records

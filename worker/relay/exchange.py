@@ -16,8 +16,8 @@ from ..accounting.usage_headers import may_have_trailers
 from ..apis.choose_dialect import make_voice
 from ..apis.error_response import error_answer
 from ..apis.model_names import asks_for_thinking, asks_for_usage_itself
-from ..apis.turns.dialect import TurnVoice
-from ..connections.connection import Beat, Connection
+from ..apis.turns.dialect import TurnDialect
+from ..connections.connection import Connection, HeartbeatTimer
 from ..errors import RelayError
 from ..http.chunked import chunk
 from ..http.cors import answer_lines
@@ -25,17 +25,17 @@ from ..http.header_rules import CompiledRules
 from ..http.request_head import RequestHead
 from ..http.routes import Form, Route
 from ..json.spans import Member
-from ..progress.dialect import Voice
-from ..progress.model_view import View
+from ..progress.dialect import Dialect
+from ..progress.model_view import ModelView
 from ..progress.modes import DELAY_S, Mode, choose_mode
 from ..progress.prefill import Phase, PrefillProgress
-from ..progress.status_stream import WaitingStream
+from ..progress.status_stream import StatusStream
 from ..streams.aws_event_stream import MessageSplitter
 from ..streams.chunk_filter import ChunkFilter
 from ..streams.merge import MergingSplitter
 from ..streams.sse_frames import FrameSplitter
-from ..upstreams.heads import EARLY_STREAM_FIELDS, NO_BUFFERING, OK_LINE, AnswerHead
-from .frame_pipeline import Passage
+from ..upstreams.heads import EARLY_STREAM_FIELDS, NO_BUFFERING, OK_LINE, ResponseHead
+from .frame_pipeline import FramePipeline
 from .upload import Upload
 
 # Seconds of silence before a client is told of its prompt, as it has asked for.
@@ -50,7 +50,7 @@ _BLANKS_FIELDS: Final = b"Content-Type: application/json\r\nCache-Control: no-ca
 Splitter: TypeAlias = FrameSplitter | MergingSplitter | MessageSplitter
 
 
-class AnswerCut(Exception):
+class ResponseCut(Exception):
     """The answer cannot be completed, and only a cut connection can say so."""
 
 
@@ -123,17 +123,17 @@ class Call:
     rules: CompiledRules | None = None
     caller: str = ""
     prefill: PrefillProgress | None = None
-    turns: TurnVoice | None = None
-    waiting: WaitingStream | None = None
+    turns: TurnDialect | None = None
+    waiting: StatusStream | None = None
     mode: Mode = "off"
     has_waited: bool = False
     begun: bool = False
     committed: bool = False
     _speaks_from: float = math.inf  # of the prompt
     _blank_at: float = math.inf
-    _beat: Beat | None = None
+    _beat: HeartbeatTimer | None = None
     _beats: int = 0
-    _voice: Voice | None = None
+    _dialect: Dialect | None = None
 
     def __post_init__(self) -> None:
         self.account.keeper.stream = self.stream
@@ -186,7 +186,7 @@ class Call:
 
     # --- heads ---------------------------------------------------------------------------------
 
-    def extra_lines(self, head: AnswerHead | None = None, *, trailers: bool = False) -> bytes:
+    def extra_lines(self, head: ResponseHead | None = None, *, trailers: bool = False) -> bytes:
         """Return what the head of its answer has besides the upstream's fields."""
         names = head.names if head is not None and self.head.origin is not None else frozenset()
         lines = own_lines(self.account, self.config, self.head, names)
@@ -196,7 +196,7 @@ class Call:
             lines += self.account.trailer_declaration()
         return lines
 
-    def see_head(self, head: AnswerHead) -> None:
+    def see_head(self, head: ResponseHead) -> None:
         """Take note of the head of the upstream's answer."""
         if not self.committed:
             self.account.keeper.status = head.status
@@ -204,9 +204,9 @@ class Call:
             self.account.take_field(name, value)
 
     def build_head(
-        self, head: AnswerHead, *, framing: bytes, extra: bytes, content_type: bytes | None = None
+        self, head: ResponseHead, *, framing: bytes, extra: bytes, content_type: bytes | None = None
     ) -> bytes:
-        """Return the head of the answer as the client gets it; see `AnswerHead.build`."""
+        """Return the head of the answer as the client gets it; see `ResponseHead.build`."""
         return head.build(
             framing=framing,
             extra=extra,
@@ -215,7 +215,7 @@ class Call:
             content_type=content_type,
         )
 
-    def build_stream_head(self, head: AnswerHead) -> bytes:
+    def build_stream_head(self, head: ResponseHead) -> bytes:
         """Return the same for a stream, of which nothing was sent before."""
         self.begun = True
         framing = b"Transfer-Encoding: chunked\r\n" if self.head.http11 else b""
@@ -238,9 +238,9 @@ class Call:
             self.waiting.on_wait_again()
             return
         self._choose_mode()
-        self.waiting = WaitingStream(
+        self.waiting = StatusStream(
             mode=self.mode,
-            voice=self._speak(),
+            dialect=self._speak(),
             model=self.model,
             now=now,
             delay_s=DELAY_S[self.mode] if delay_s is None else delay_s,
@@ -270,7 +270,7 @@ class Call:
         """After how many percent there may be something to tell; 0 for never."""
         return self.waiting.step if self.waiting is not None else 0
 
-    async def tell(self, view: View) -> None:
+    async def tell(self, view: ModelView) -> None:
         """Send what is due to a client that waits.
 
         Raises:
@@ -279,7 +279,7 @@ class Call:
         if words := self._words(view):
             await self.conn.send(self._as_answer(words))
 
-    def tell_soon(self, view: View) -> bool:
+    def tell_soon(self, view: ModelView) -> bool:
         """Send what is due to a client that waits, for a moment at which nobody else sends.
 
         Returns:
@@ -292,7 +292,7 @@ class Call:
             self.conn.send_or_keep(self._as_answer(words))
         return True
 
-    def _words(self, view: View) -> bytes:
+    def _words(self, view: ModelView) -> bytes:
         now = trio.current_time()
         words = b""
         if self.waiting is not None:
@@ -342,7 +342,7 @@ class Call:
 
     # --- the upstream's stream -----------------------------------------------------------------
 
-    def open_passage(self, *, usage: bool, progress: bool) -> Passage:
+    def open_passage(self, *, usage: bool, progress: bool) -> FramePipeline:
         """Return what its frames go through.
 
         Args:
@@ -350,7 +350,7 @@ class Call:
             progress: The same for the progress of the prompt.
         """
         lines = progress and self.prefill is None
-        return Passage(
+        return FramePipeline(
             self.account,
             trio.current_time(),
             chunks=ChunkFilter(usage=usage, progress=progress) if usage or progress else None,
@@ -358,16 +358,16 @@ class Call:
             waiting=self.waiting if lines else None,
         )
 
-    def splitter(self, passage: Passage, head: AnswerHead) -> Splitter:
+    def splitter(self, pipeline: FramePipeline, head: ResponseHead) -> Splitter:
         """Return what passes the stream of the upstream on: as it is, or merged with ours."""
         if head.is_event_stream:
             return MessageSplitter(
-                look=lambda message: passage.look_at(message, trio.current_time())
+                look=lambda message: pipeline.look_at(message, trio.current_time())
             )
-        voice = self._speak() if self.turns is not None or self.waits_merged else None
-        if voice is not None and voice.merge is not None:
+        dialect = self._speak() if self.turns is not None or self.waits_merged else None
+        if dialect is not None and dialect.merge is not None:
             return MergingSplitter(
-                voice.merge, look=lambda frame: passage.look(frame, trio.current_time())
+                dialect.merge, look=lambda frame: pipeline.look(frame, trio.current_time())
             )
         return FrameSplitter()
 
@@ -376,7 +376,7 @@ class Call:
         """Whether the waiting has begun a stream that the upstream's goes on with."""
         return self.waiting is not None and self.waiting.committed and self.mode != "comment"
 
-    def start_beat(self, passage: Passage, splitter: Splitter) -> Beat | None:
+    def start_beat(self, pipeline: FramePipeline, splitter: Splitter) -> HeartbeatTimer | None:
         """Break the silence of the upstream's stream from now on; None if that is not wanted."""
         if not self.is_told or not self.config.heartbeat_s:
             return None
@@ -387,14 +387,14 @@ class Call:
 
         def send() -> None:
             if splitter.at_boundary:
-                frame = self._speak().midway_heartbeat(passage.has_ids)
+                frame = self._speak().midway_heartbeat(pipeline.has_ids)
                 if self.mode == "comment" and frame[:1] != b":":
                     frame = b": hb\n\n"
                 if frame and self.conn.send_soon(chunk(frame) if self.head.http11 else frame):
                     self._beats += 1
 
-        self._beat = Beat(self.config.heartbeat_s, trio.current_time(), send)
-        self.conn.sentry.add_beat(self._beat)
+        self._beat = HeartbeatTimer(self.config.heartbeat_s, trio.current_time(), send)
+        self.conn.monitor.add_beat(self._beat)
         return self._beat
 
     # --- the end -------------------------------------------------------------------------------
@@ -404,7 +404,7 @@ class Call:
 
         Raises:
             ClientGone: The client has left.
-            AnswerCut: No way is left.
+            ResponseCut: No way is left.
         """
         self.account.keeper.failed(error)
         if not self.begun:
@@ -415,10 +415,10 @@ class Call:
         elif self.stream:
             await self.end_stream(self.failure(error))
         else:
-            raise AnswerCut
+            raise ResponseCut
 
     def failure(self, error: RelayError, heard: bytes = b"") -> bytes:
-        """Return the last frames of a stream that ends with `error`; see `Voice.failure`."""
+        """Return the last frames of a stream that ends with `error`; see `Dialect.failure`."""
         self.account.keeper.failed(error)
         return self._speak().failure(error, heard)
 
@@ -460,9 +460,9 @@ class Call:
         if frames:
             await self.conn.send(frames)
 
-    def _speak(self) -> Voice:
-        if self._voice is None:
-            self._voice = self.turns or make_voice(
+    def _speak(self) -> Dialect:
+        if self._dialect is None:
+            self._dialect = self.turns or make_voice(
                 self.form,
                 self.mode,
                 model=self.model,
@@ -470,4 +470,4 @@ class Call:
                 created=int(time.time()),
                 body=self.outline,
             )
-        return self._voice
+        return self._dialect

@@ -13,8 +13,8 @@ import msgspec
 from ..accounting.account import Account
 from ..json.spans import is_light
 from ..progress.prefill import PrefillProgress, read_prompt
-from ..progress.status_stream import WaitingStream
-from ..streams.aws_event_stream import Message
+from ..progress.status_stream import StatusStream
+from ..streams.aws_event_stream import EventStreamMessage
 from ..streams.chunk_filter import ChunkFilter
 from ..streams.sse_events import EventReader
 
@@ -24,7 +24,7 @@ _DATA: Final = re.compile(rb'(?:^|[\r\n])data:(?! ?\{ ?"type": ?"ping")')
 _ID_LINE: Final = re.compile(rb"(?:^|[\r\n])id:")
 
 
-class Passage:
+class FramePipeline:
     """What becomes of the frames of one stream.
 
     Args:
@@ -49,7 +49,7 @@ class Passage:
         *,
         chunks: ChunkFilter | None = None,
         prefill: PrefillProgress | None = None,
-        waiting: WaitingStream | None = None,
+        waiting: StatusStream | None = None,
     ) -> None:
         self.has_ids = False
         self.data_at = now
@@ -77,7 +77,7 @@ class Passage:
         if not self.has_ids and frames.find(b"id:") >= 0 and _ID_LINE.search(frames):
             self.has_ids = True
 
-    def look_at(self, message: Message, now: float) -> None:
+    def look_at(self, message: EventStreamMessage, now: float) -> None:
         """Read a message of Amazon's event stream that somebody else passes on."""
         self._account.take_message(message, now)
         self.data_at = now

@@ -21,7 +21,7 @@ from arriero.protocol.worker_config import PeerRoute
 
 from ..accounting.account import Account
 from ..apis.error_response import error_answer
-from ..connections.connection import Connection, Waits
+from ..connections.connection import Connection, WaitingFor
 from ..errors import (
     AlreadyRuns,
     ClientGone,
@@ -35,11 +35,11 @@ from ..http.tracing import RANDOM_BYTES, Trace, start_trace
 from ..json.edit import Edited
 from ..json.large_body import LARGE_BYTES, LargeBody, read_large
 from ..leases.leases import Lease
-from ..upstreams.heads import AnswerHead
-from ..upstreams.pool import CONNECT_S, Unanswered, Unreachable
-from ..upstreams.request import Outgoing, Wishes, edit_body
+from ..upstreams.heads import ResponseHead
+from ..upstreams.pool import CONNECT_S, UpstreamUnanswered, UpstreamUnreachable
+from ..upstreams.request import RequestOptions, UpstreamRequest, edit_body
 from ..upstreams.retry import LocalLosses, Retries
-from .context import Service
+from .context import RelayContext
 from .exchange import Call, own_lines
 from .prepare import open_call, way_of
 from .response import AskAgain, relay
@@ -50,11 +50,11 @@ from .wait_for_model import exit_lease, hold, pause
 log = logging.getLogger(__name__)
 
 # Characters of an ``Idempotency-Key`` that count; it is a UUID as a rule.
-_MOST_KEY_CHARS: Final = 256
+_MAX_KEY_CHARS: Final = 256
 
 
 async def answer(
-    service: Service,
+    service: RelayContext,
     conn: Connection,
     head: RequestHead,
     way: Route,
@@ -76,16 +76,16 @@ async def answer(
 
     Raises:
         ClientGone: The client has left.
-        AnswerCut: The answer could not be completed: the connection has to be cut.
+        ResponseCut: The answer could not be completed: the connection has to be cut.
     """
     close = not head.keep_alive or service.finishing
     # what has a limit from here on says so; that of the client's words is over
-    conn.wait_for(Waits.SUPERVISOR, math.inf)
+    conn.wait_for(WaitingFor.SUPERVISOR, math.inf)
     large: LargeBody | None = None
     unread: RelayError | None = None
     if len(body) > LARGE_BYTES:
         try:
-            large = await conn.sentry.fairness.run(read_large(body, service.names.strip_large))
+            large = await conn.monitor.fairness.run(read_large(body, service.names.strip_large))
         except RelayError as error:
             unread = error
     if head.path == BY_BODY and unread is None:
@@ -138,7 +138,7 @@ async def answer(
 
 
 async def _refuse(
-    service: Service,
+    service: RelayContext,
     conn: Connection,
     head: RequestHead,
     way: Route,
@@ -168,19 +168,19 @@ async def _refuse(
 
 @asynccontextmanager
 async def _claimed(
-    service: Service, call: Call, idempotency_key: bytes
+    service: RelayContext, call: Call, idempotency_key: bytes
 ) -> AsyncGenerator[None, None]:
     """Make sure that no other request with the same ``Idempotency-Key`` runs meanwhile.
 
     Raises:
         AlreadyRuns: One does.
     """
-    key = idempotency_key.decode("latin-1")[:_MOST_KEY_CHARS]
+    key = idempotency_key.decode("latin-1")[:_MAX_KEY_CHARS]
     request_id = call.account.request_id
     taken_by = ""
     try:
         try:
-            claimed = await service.questions.ask(
+            claimed = await service.queries.ask(
                 partial(_claim, call.caller, key, request_id), Claimed
             )
             taken_by = claimed.taken_by
@@ -194,7 +194,7 @@ async def _claimed(
             service.say(Unclaim(caller=call.caller, key=key, request_id=request_id))
 
 
-async def _serve(service: Service, call: Call, trace: Trace) -> None:
+async def _serve(service: RelayContext, call: Call, trace: Trace) -> None:
     if call.peer is not None:
         await _serve_peer(service, call, call.peer, trace)
         return
@@ -203,7 +203,7 @@ async def _serve(service: Service, call: Call, trace: Trace) -> None:
     losses = LocalLosses()
     lease = service.leases.enter(model)
 
-    def again_after(head: AnswerHead) -> float | None:
+    def again_after(head: ResponseHead) -> float | None:
         nonlocal retries
         assert lease is not None
         retries = retries or Retries(call.config.max_retry_wait_s, is_peer=False)
@@ -217,11 +217,13 @@ async def _serve(service: Service, call: Call, trace: Trace) -> None:
         try:
             await _relay_local(service, call, lease, trace, again_after)
             return
-        except (Unreachable, Unanswered) as loss:
+        except (UpstreamUnreachable, UpstreamUnanswered) as loss:
             # The process went away a moment ago. Again, when the supervisor has noticed as well:
             # to one that has not, the model would still be ready.
             service.say(service.leases.broken(lease))
-            again_s = losses.after_loss(trio.current_time(), refused=isinstance(loss, Unreachable))
+            again_s = losses.after_loss(
+                trio.current_time(), refused=isinstance(loss, UpstreamUnreachable)
+            )
             if again_s is None or not call.is_replayable:
                 raise
             wait_s = again_s
@@ -236,11 +238,11 @@ async def _serve(service: Service, call: Call, trace: Trace) -> None:
 
 
 async def _relay_local(
-    service: Service,
+    service: RelayContext,
     call: Call,
     lease: Lease,
     trace: Trace,
-    again_after: Callable[[AnswerHead], float | None],
+    again_after: Callable[[ResponseHead], float | None],
 ) -> None:
     endpoint = service.upstreams.at(lease.endpoint)
     kind = call.route.kind or lease.kind
@@ -250,7 +252,7 @@ async def _relay_local(
     await relay(call, endpoint, _outgoing(head, edited), again_after)
 
 
-async def _serve_peer(service: Service, call: Call, peer: PeerRoute, trace: Trace) -> None:
+async def _serve_peer(service: RelayContext, call: Call, peer: PeerRoute, trace: Trace) -> None:
     keeper = call.account.keeper
     keeper.upstream_kind = peer.kind
     keeper.granted(trio.current_time())
@@ -263,7 +265,7 @@ async def _serve_peer(service: Service, call: Call, peer: PeerRoute, trace: Trac
         try:
             await relay(call, endpoint, outgoing, partial(_again, retries, -math.inf))
             return
-        except Unreachable:
+        except UpstreamUnreachable:
             wait_s = retries.after_loss(chance=_chance())
             if wait_s is None or not call.is_replayable:
                 raise
@@ -277,7 +279,7 @@ def _claim(caller: str, key: str, request_id: str, ask: int) -> Claim:
     return Claim(ask=ask, caller=caller, key=key, request_id=request_id)
 
 
-def _again(retries: Retries, granted_at: float, head: AnswerHead) -> float | None:
+def _again(retries: Retries, granted_at: float, head: ResponseHead) -> float | None:
     """Return after how many seconds a model is asked again that has answered with `head`."""
     return retries.after_answer(
         head.status,
@@ -299,21 +301,21 @@ def _body_for(call: Call, kind: UpstreamKind) -> tuple[Edited, int | None]:
     if not call.stream and call.route.send_as is None:
         return Edited(call.body), len(call.body)
     tells = call.waiting is not None and call.waiting.committed and call.mode == "reasoning"
-    wishes = Wishes(
+    options = RequestOptions(
         form=call.form,
         stream=call.stream,
         usage=call.turns is not None,
         progress=call.prefill is not None or call.turns is not None or tells,
     )
     path = call.target.partition(b"?")[0]
-    edited = edit_body(call.body, call.route, kind, path, wishes, call.members)
+    edited = edit_body(call.body, call.route, kind, path, options, call.members)
     return edited, edited.length
 
 
 def _outgoing(
     head: bytes, edited: Edited, *, connect_s: float = CONNECT_S, head_s: float = 0.0
-) -> Outgoing:
-    return Outgoing(
+) -> UpstreamRequest:
+    return UpstreamRequest(
         head=head,
         body=edited.body,
         parts=edited.parts,

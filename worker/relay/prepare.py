@@ -8,8 +8,8 @@ import msgspec
 import trio
 
 from ..accounting.account import Account
-from ..apis.model_names import Asked, asks_for_prefill_itself, read_body
-from ..apis.turns.dialect import TurnVoice
+from ..apis.model_names import BodyFields, asks_for_prefill_itself, read_body
+from ..apis.turns.dialect import TurnDialect
 from ..apis.turns.events import TurnEvents
 from ..apis.turns.request import QUERY_PATH, Query, TurnFormat, read_query, turn_format
 from ..connections.connection import Connection
@@ -20,18 +20,18 @@ from ..json.edit import check_one_model
 from ..json.large_body import LARGE_BYTES, LargeBody
 from ..progress.prefill import PrefillProgress, Style, style_of
 from ..upstreams.heads import origin_form
-from .context import Service
+from .context import RelayContext
 from .exchange import Call
 from .upload import Upload
 
 # Characters of a name that are remembered, of a client that names nonsense.
-_MOST_NAME_CHARS: Final = 400
+_MAX_NAME_CHARS: Final = 400
 
 _CHAT_PATH: Final = b"/v1/chat/completions"
 _TELLS_PREFILL: Final = frozenset({Form.CHAT, Form.COMPLETION})
 
 
-def way_of(service: Service, body: bytes) -> Route:
+def way_of(service: RelayContext, body: bytes) -> Route:
     """Return what a request wants whose path does not say it."""
     try:
         value = msgspec.json.decode(body)
@@ -42,7 +42,7 @@ def way_of(service: Service, body: bytes) -> Route:
 
 
 def open_call(
-    service: Service,
+    service: RelayContext,
     conn: Connection,
     head: RequestHead,
     way: Route,
@@ -64,16 +64,16 @@ def open_call(
         target = way.forward_path + target[len(head.path) :]
     query: Query | None = None
     if upload is not None:
-        asked = Asked(upload.model, upload.stream)
+        asked = BodyFields(upload.model, upload.stream)
     elif head.path == QUERY_PATH:
         if large is not None:
             raise TooLarge(f"cannot take a query of more than {LARGE_BYTES} bytes")
         query = read_query(body)
-        asked = Asked(query.model or service.names.first(), True)
+        asked = BodyFields(query.model or service.names.first(), True)
         body = query.chat_body(asked.model)
         target = _CHAT_PATH
     elif way.model is not None:
-        asked = Asked(way.model, bool(way.streams))
+        asked = BodyFields(way.model, bool(way.streams))
     elif large is not None:
         body = large.body
         asked = read_body(large.outline)
@@ -83,7 +83,7 @@ def open_call(
         check_one_model(body)
         body = service.names.strip(body)
     outline = body if large is None else large.outline
-    account.keeper.asked = asked.model[:_MOST_NAME_CHARS]
+    account.keeper.asked = asked.model[:_MAX_NAME_CHARS]
     route, peer = service.names.find(asked.model)
     if head.path == BY_BODY:
         target = target_of(way.form, route.send_as or route.model, stream=asked.stream)
@@ -137,7 +137,7 @@ def _prefill(style: Style, form: Form, model: str) -> PrefillProgress:
 
 def _turns(
     account: Account, told: TurnFormat, query: Query | None, model: str, marker: str
-) -> TurnVoice:
+) -> TurnDialect:
     conversation = query.conversation_id if query is not None else None
     events = TurnEvents(
         request_id=account.request_id,
@@ -145,4 +145,4 @@ def _turns(
         model=model,
         turn_format=told,
     )
-    return TurnVoice(events, marker=marker)
+    return TurnDialect(events, marker=marker)

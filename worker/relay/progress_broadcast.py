@@ -14,7 +14,7 @@ from typing import Final
 
 import trio
 
-from ..progress.model_view import ProgressView, View
+from ..progress.model_view import ModelView, ProgressView
 from .exchange import Call
 
 # Clients that are spoken to in one turn of the loop: a millisecond or two.
@@ -27,7 +27,7 @@ _QUEUES: Final = frozenset({"queued", "draining", "stopping"})
 
 
 @dataclass(slots=True, eq=False)
-class Listener:
+class Subscriber:
     """A call that waits.
 
     Attributes:
@@ -52,10 +52,10 @@ class _Audience:
     """
 
     model: str
-    seen: View
-    listeners: dict[Listener, None] = field(default_factory=dict)
+    seen: ModelView
+    listeners: dict[Subscriber, None] = field(default_factory=dict)
 
-    def concerned(self, view: View) -> Iterable[Listener]:
+    def concerned(self, view: ModelView) -> Iterable[Subscriber]:
         """Return those for whom `view` is news."""
         seen, self.seen = self.seen, view
         if (view.stage, view.ahead, view.other) != (seen.stage, seen.ahead, seen.other):
@@ -68,11 +68,11 @@ class _Audience:
         )
 
 
-def _percent(view: View) -> int:
+def _percent(view: ModelView) -> int:
     return -1 if view.fraction is None else int(view.fraction * 100 + 1e-9)
 
 
-class Teller:
+class ProgressBroadcast:
     """Knows who waits, and for what.
 
     Args:
@@ -82,13 +82,15 @@ class Teller:
     def __init__(self, view: ProgressView) -> None:
         self._view = view
         self._audiences: dict[str, _Audience] = {}
-        self._due: list[tuple[float, int, Listener]] = []  # a heap; those with another due are old
+        self._due: list[
+            tuple[float, int, Subscriber]
+        ] = []  # a heap; those with another due are old
         self._numbers = itertools.count()
         self._news: dict[str, None] = {}  # models of which something has changed
         self._wakeup = trio.Event()
         self._wakes: dict[str, partial[None]] = {}
 
-    def add(self, call: Call) -> Listener:
+    def add(self, call: Call) -> Subscriber:
         """Tell `call` from now on what it is to hear while it waits; until `remove`."""
         model = call.route.model
         audience = self._audiences.get(model)
@@ -96,12 +98,12 @@ class Teller:
             audience = self._audiences[model] = _Audience(model, self._view.look(model))
             wake = self._wakes[model] = partial(self._note, model)
             self._view.watch(model, wake)
-        listener = Listener(call)
+        listener = Subscriber(call)
         audience.listeners[listener] = None
         self._speak(listener, self._view.look(model))
         return listener
 
-    def remove(self, listener: Listener) -> None:
+    def remove(self, listener: Subscriber) -> None:
         """Let it be: its task speaks for itself from now on. May be called again."""
         if listener.over:
             return
@@ -129,7 +131,7 @@ class Teller:
         self._news[model] = None
         self._wakeup.set()
 
-    def _take_due(self) -> list[Listener]:
+    def _take_due(self) -> list[Subscriber]:
         now, found = trio.current_time(), []
         while self._due and self._due[0][0] <= now:
             due, _, listener = heapq.heappop(self._due)
@@ -138,14 +140,14 @@ class Teller:
                 found.append(listener)
         return found
 
-    async def _tell(self, listeners: Iterable[Listener]) -> None:
+    async def _tell(self, listeners: Iterable[Subscriber]) -> None:
         for count, listener in enumerate(listeners, 1):
             if not listener.over:
                 self._speak(listener, self._view.look(listener.call.route.model))
             if count % _PER_TURN == 0:
                 await trio.lowlevel.checkpoint()
 
-    def _speak(self, listener: Listener, view: View) -> None:
+    def _speak(self, listener: Subscriber, view: ModelView) -> None:
         call, now = listener.call, trio.current_time()
         if view.stage in _QUEUES:
             call.account.keeper.queued(now)

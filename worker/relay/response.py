@@ -9,13 +9,13 @@ from collections.abc import Callable
 import msgspec
 import trio
 
-from ..connections.connection import Waits
+from ..connections.connection import WaitingFor
 from ..errors import UpstreamAnsweredError, UpstreamDied
 from ..http.chunked import chunk
-from ..upstreams.heads import AnswerBody, AnswerHead, plain_copy
-from ..upstreams.pool import Endpoint, Link, Unanswered
-from ..upstreams.request import Outgoing
-from .exchange import AnswerCut, Call
+from ..upstreams.heads import ResponseBody, ResponseHead, plain_copy
+from ..upstreams.pool import Endpoint, UpstreamConnection, UpstreamUnanswered
+from ..upstreams.request import UpstreamRequest
+from .exchange import Call, ResponseCut
 from .stream_response import relay_stream
 from .upstream_request import (
     ask,
@@ -49,8 +49,8 @@ class AskAgain(Exception):
 async def relay(
     call: Call,
     endpoint: Endpoint,
-    outgoing: Outgoing,
-    again_after: Callable[[AnswerHead], float | None],
+    outgoing: UpstreamRequest,
+    again_after: Callable[[ResponseHead], float | None],
 ) -> None:
     """Send `outgoing` to `endpoint` and its answer to the client.
 
@@ -69,19 +69,19 @@ async def relay(
         AskAgain: It wants to be asked later, and may be.
         UpstreamDied: It went away in the head of its answer, or broke the rules of HTTP.
         UpstreamSilent: It said nothing for too long.
-        AnswerCut: It went away in the middle of an answer whose error cannot be told otherwise.
+        ResponseCut: It went away in the middle of an answer whose error cannot be told otherwise.
     """
     conn = call.conn
     gate = endpoint.gate if call.peer is None else None
     if gate is not None and not gate.enter_now():
         await wait_for_room(call, gate)
-    link: Link | None = None
+    link: UpstreamConnection | None = None
     kept = False
     try:
         link = endpoint.take_idle() or await open_link(conn, endpoint, outgoing.connect_s)
         conn.check()  # what was wished before there was anything to cut
         conn.upstream = link
-        conn.wait_for(Waits.UPSTREAM, min(call.config.upstream_idle_s, outgoing.head_s))
+        conn.wait_for(WaitingFor.UPSTREAM, min(call.config.upstream_idle_s, outgoing.head_s))
         data = await ask(call, link, outgoing)
         if not data and link.reused and call.is_replayable:
             # A kept connection that was closed at the other end just now: the request was not
@@ -92,9 +92,9 @@ async def relay(
             data = await ask(call, link, outgoing)
         if not data:
             blame(conn)
-            raise Unanswered("the model's server went away before it answered")
+            raise UpstreamUnanswered("the model's server went away before it answered")
         if call.has_waited:  # all of them may be answered at once
-            await conn.sentry.fairness.turn()
+            await conn.monitor.fairness.turn()
         head, data = await read_head(call, link, endpoint, data)
         if gate is not None:
             gate.leave()
@@ -104,7 +104,7 @@ async def relay(
             if wait_s is not None:
                 raise AskAgain(wait_s)
         call.see_head(head)
-        answer = AnswerBody(head)
+        answer = ResponseBody(head)
         if call.committed and not call.stream:
             await _relay_after_blanks(call, link, head, answer, data)
         elif call.committed:
@@ -130,11 +130,11 @@ async def relay(
 # --- answers that are not streams of events ------------------------------------------------------
 
 
-def _is_short_json(head: AnswerHead) -> bool:
+def _is_short_json(head: ResponseHead) -> bool:
     return head.is_json and (head.length is None or head.length <= _MAX_READ_BYTES)
 
 
-def _framing(call: Call, head: AnswerHead) -> tuple[bytes, bool]:
+def _framing(call: Call, head: ResponseHead) -> tuple[bytes, bool]:
     """Return the line that tells how the body ends, and whether it goes out in chunks."""
     if head.bodyless:
         return b"", False
@@ -147,7 +147,7 @@ def _framing(call: Call, head: AnswerHead) -> tuple[bytes, bool]:
 
 
 async def _relay_json(
-    call: Call, link: Link, head: AnswerHead, answer: AnswerBody, data: bytes
+    call: Call, link: UpstreamConnection, head: ResponseHead, answer: ResponseBody, data: bytes
 ) -> None:
     """Pass a short JSON answer on, with what it used in its head."""
     body = answer.feed(data) if data else b""
@@ -181,9 +181,9 @@ async def _relay_json(
 
 async def relay_plain(
     call: Call,
-    link: Link,
-    head: AnswerHead,
-    answer: AnswerBody,
+    link: UpstreamConnection,
+    head: ResponseHead,
+    answer: ResponseBody,
     data: bytes,
     body: bytes = b"",
 ) -> None:
@@ -205,7 +205,7 @@ async def relay_plain(
         try:
             body += answer.feed(data) if data else b""
         except UpstreamDied as exc:
-            raise AnswerCut from exc
+            raise ResponseCut from exc
         call.account.keeper.bytes_out += len(body)
         if chunked:
             if body:
@@ -222,26 +222,26 @@ async def relay_plain(
         data = await next_bytes(call, link)
         if not data:
             if not answer.until_close or link.reset or conn.was_cut:
-                raise AnswerCut
+                raise ResponseCut
             answer.complete = True
 
 
-def _last_chunk(answer: AnswerBody) -> bytes:
+def _last_chunk(answer: ResponseBody) -> bytes:
     return b"0\r\n%b\r\n" % b"".join(answer.trailers)
 
 
 async def _relay_after_blanks(
-    call: Call, link: Link, head: AnswerHead, answer: AnswerBody, data: bytes
+    call: Call, link: UpstreamConnection, head: ResponseHead, answer: ResponseBody, data: bytes
 ) -> None:
     """Pass JSON on to a client that has got blanks before: an error can only be told by a cut."""
     if head.status != 200 or not head.is_json:
-        raise AnswerCut
+        raise ResponseCut
     conn = call.conn
     while True:
         try:
             body = answer.feed(data) if data else b""
         except UpstreamDied as exc:
-            raise AnswerCut from exc
+            raise ResponseCut from exc
         call.account.keeper.bytes_out += len(body)
         out = (chunk(body) if body else b"") if call.head.http11 else body
         if answer.complete and call.head.http11:
@@ -252,7 +252,7 @@ async def _relay_after_blanks(
             return
         data = await next_bytes(call, link)
         if not data:
-            raise AnswerCut
+            raise ResponseCut
 
 
 # --- answers to a stream that was begun early ----------------------------------------------------
@@ -260,10 +260,10 @@ async def _relay_after_blanks(
 
 async def _relay_late(
     call: Call,
-    link: Link,
-    outgoing: Outgoing,
-    head: AnswerHead,
-    answer: AnswerBody,
+    link: UpstreamConnection,
+    outgoing: UpstreamRequest,
+    head: ResponseHead,
+    answer: ResponseBody,
     data: bytes,
 ) -> None:
     """Pass on what can still be passed on: frames. Anything else becomes an error frame."""

@@ -4,16 +4,16 @@ import math
 
 import trio
 
-from ..connections.connection import Beat
+from ..connections.connection import HeartbeatTimer
 from ..errors import RelayError, UpstreamDied, UpstreamSilent, UpstreamTruncated, from_verdict
 from ..http.chunked import chunk
 from ..streams.aws_event_stream import MessageSplitter
 from ..streams.sse_frames import DONE, EndWatcher, FrameSplitter, first_boundary
-from ..upstreams.heads import AnswerBody, AnswerHead
-from ..upstreams.pool import Link
-from ..upstreams.request import Outgoing
-from .exchange import AnswerCut, Call, Splitter
-from .frame_pipeline import Passage
+from ..upstreams.heads import ResponseBody, ResponseHead
+from ..upstreams.pool import UpstreamConnection
+from ..upstreams.request import UpstreamRequest
+from .exchange import Call, ResponseCut, Splitter
+from .frame_pipeline import FramePipeline
 from .upstream_request import next_bytes
 
 # A stream of small pieces that follow each other faster than `_FAST_S` is read only now
@@ -27,25 +27,25 @@ _SMALL_BYTES = 2048
 
 async def relay_stream(
     call: Call,
-    link: Link,
-    outgoing: Outgoing,
-    head: AnswerHead,
-    answer: AnswerBody,
+    link: UpstreamConnection,
+    outgoing: UpstreamRequest,
+    head: ResponseHead,
+    answer: ResponseBody,
     data: bytes,
 ) -> None:
     """Pass whole frames on, byte for byte; one read becomes one chunk becomes one write."""
     conn = call.conn
     http11 = call.head.http11
-    passage = call.open_passage(usage=outgoing.asked_usage, progress=outgoing.asked_progress)
-    splitter = call.splitter(passage, head)
+    pipeline = call.open_passage(usage=outgoing.asked_usage, progress=outgoing.asked_progress)
+    splitter = call.splitter(pipeline, head)
     passes = isinstance(splitter, FrameSplitter)
     watcher = EndWatcher(call.form) if call.form.has_end else None
-    ending = _Ending(call, splitter, watcher, passage)
+    ending = _Ending(call, splitter, watcher, pipeline)
     keeper = call.account.keeper
     out = b""
     if not call.begun:
         out = call.build_stream_head(head)
-    beat = call.start_beat(passage, splitter)
+    beat = call.start_beat(pipeline, splitter)
     stall_s = call.config.upstream_stall_s
     now = trio.current_time()
     read_at = -math.inf
@@ -59,10 +59,10 @@ async def relay_stream(
         if frames:
             if passes and splitter.at_boundary:
                 if was_whole:
-                    frames = passage.take(frames, now)
+                    frames = pipeline.take(frames, now)
                 else:  # the end of a frame that was too long to be read
                     end = first_boundary(frames)
-                    frames = frames[:end] + passage.take(frames[end:], now)
+                    frames = frames[:end] + pipeline.take(frames[end:], now)
             if watcher is not None:
                 watcher.look(frames)
             keeper.bytes_out += len(frames)
@@ -88,7 +88,7 @@ async def relay_stream(
                 beat.wrote_at = now
         is_fast = len(data) < _SMALL_BYTES and now - read_at < _FAST_S
         read_at = now
-        stalls_at = passage.data_at + stall_s
+        stalls_at = pipeline.data_at + stall_s
         if beat is not None:
             beat.may = True
         if call.prefill is not None and not call.account.has_token:
@@ -109,7 +109,9 @@ async def relay_stream(
             return
 
 
-async def _next_with_prefill(call: Call, link: Link, until: float, beat: Beat | None) -> bytes:
+async def _next_with_prefill(
+    call: Call, link: UpstreamConnection, until: float, beat: HeartbeatTimer | None
+) -> bytes:
     """Wait for bytes; meanwhile the client hears how far its prompt is, as it has asked for."""
     prefill = call.prefill
     assert prefill is not None
@@ -135,7 +137,7 @@ class _Ending:
         call: Call,
         splitter: Splitter,
         watcher: EndWatcher | None,
-        passage: Passage,
+        pipeline: FramePipeline,
     ) -> None:
         """Build it.
 
@@ -144,12 +146,12 @@ class _Ending:
             splitter: May keep an incomplete frame.
             watcher: Has seen all frames that were sent; None when nobody knows how such a stream
                 ends.
-            passage: May have a last word.
+            pipeline: May have a last word.
         """
         self._call = call
         self._splitter = splitter
         self._watcher = watcher
-        self._passage = passage
+        self._pipeline = pipeline
 
     def tail(self, *, clean: bool) -> bytes:
         """Return what is still to be sent of a stream that has ended.
@@ -158,7 +160,7 @@ class _Ending:
             clean: The upstream ended its answer in good order.
 
         Raises:
-            AnswerCut: The stream is not whole, and no frame can say so.
+            ResponseCut: The stream is not whole, and no frame can say so.
         """
         call, splitter, watcher = self._call, self._splitter, self._watcher
         now = trio.current_time()
@@ -169,7 +171,7 @@ class _Ending:
         if watcher is None:
             if clean:
                 return rest
-            raise AnswerCut
+            raise ResponseCut
         if clean and rest and watcher.takes_rest:
             watcher.look(rest)
         if clean and isinstance(splitter, MessageSplitter) and splitter.damage is not None:
@@ -181,8 +183,8 @@ class _Ending:
             lacks_done = call.turns is None and splitter.at_boundary and watcher.lacks_done
             return DONE if lacks_done else call.finish_turn()
         if not splitter.at_boundary:
-            raise AnswerCut
-        word = self._passage.end(now)
+            raise ResponseCut
+        word = self._pipeline.end(now)
         error: RelayError
         if call.conn.verdict is not None:
             error = from_verdict(call.conn.verdict)
@@ -198,12 +200,12 @@ class _Ending:
         """Return the end of a stream that somebody has cancelled: a good one only for its client.
 
         Raises:
-            AnswerCut: A frame was begun, or nobody knows how such a stream ends.
+            ResponseCut: A frame was begun, or nobody knows how such a stream ends.
         """
         call, watcher = self._call, self._watcher
         call.account.keeper.was_cancelled()
         if watcher is None or not self._splitter.at_boundary:
-            raise AnswerCut
+            raise ResponseCut
         if call.conn.cancelled_by_client or self._is_whole(watcher):
             return call.interrupted(watcher.heard)
         return call.failure(call.conn.cancellation(), watcher.heard)

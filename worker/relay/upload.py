@@ -12,15 +12,15 @@ from urllib.parse import quote_plus
 
 import trio
 
-from ..connections.connection import Connection, Waits
-from ..connections.stream import WireBroken
+from ..connections.connection import Connection, WaitingFor
+from ..connections.stream import StreamBroken
 from ..errors import BadRequest, ClientGone, TooLarge, Unavailable
-from ..http.body_memory import Hold
-from ..http.body_pace import Pace
+from ..http.body_memory import MemoryHold
+from ..http.body_pace import BodyPace
 from ..http.chunked import ChunkedBody, chunk
 from ..http.multipart import Fields, FormFinder, read_query
 from ..http.request_head import RequestHead
-from ..upstreams.pool import LinkWire
+from ..upstreams.pool import UpstreamStream
 
 # Bytes of a form. Longer ones are refused before they are sent, if their length is known.
 MAX_UPLOAD_BYTES: Final = 2 * 1024**3
@@ -66,7 +66,7 @@ class BodySource:
         conn: Connection,
         head: RequestHead,
         limit_bytes: int,
-        pace: Pace | None = None,
+        pace: BodyPace | None = None,
         hint: str = "",
     ) -> None:
         length = head.length
@@ -78,7 +78,7 @@ class BodySource:
         self._left = length or 0
         self._chunks = ChunkedBody(limit_bytes, hint) if length is None else None
         self._is_dense = False
-        self._pace = pace or Pace()
+        self._pace = pace or BodyPace()
         self.length = length
 
     async def read(self) -> bytes:
@@ -99,7 +99,7 @@ class BodySource:
             if not data and not (chunks is not None and chunks.has_more):
                 data = await self._receive()
             if self._is_dense:
-                await conn.sentry.fairness.turn()
+                await conn.monitor.fairness.turn()
             piece = self._take(data)
             if piece:
                 return piece
@@ -110,7 +110,7 @@ class BodySource:
         if self._continues:
             self._continues = False
             await conn.send(_CONTINUE)
-        conn.wait_for(Waits.REQUEST, self._pace.left_s)
+        conn.wait_for(WaitingFor.REQUEST, self._pace.left_s)
         since = trio.current_time()
         data = await conn.receive(
             PIECE_BYTES if self._chunks is not None else min(self._left, PIECE_BYTES)
@@ -151,7 +151,7 @@ class _Store:
 
     __slots__ = ("_file", "_hold", "_memory", "size")
 
-    def __init__(self, hold: Hold, body: bytes = b"") -> None:
+    def __init__(self, hold: MemoryHold, body: bytes = b"") -> None:
         self.size = len(body)
         self._hold = hold
         self._memory: bytes | bytearray = body or bytearray()
@@ -267,7 +267,7 @@ class Upload:
         if self.length is not None:
             self.length += len(self._new) - old
 
-    async def send(self, wire: LinkWire) -> bool:
+    async def send(self, wire: UpstreamStream) -> bool:
         """Send it, and take what is missing from the client meanwhile; in pieces, as they go.
 
         To be called when the connection waits for the upstream, as it does again afterwards: as
@@ -297,7 +297,7 @@ class Upload:
                 await self._send_kept(pipe, found.end, self._store.size)
             await self._send_rest(pipe)
             await pipe.end()
-        except WireBroken:
+        except StreamBroken:
             conn.check()
             return False
         finally:
@@ -326,14 +326,14 @@ class Upload:
 class _Pipe:
     """Writes to an upstream, which is waited for with a deadline of its own."""
 
-    def __init__(self, conn: Connection, wire: LinkWire, *, in_chunks: bool) -> None:
+    def __init__(self, conn: Connection, wire: UpstreamStream, *, in_chunks: bool) -> None:
         self._conn = conn
         self._wire = wire
         self._in_chunks = in_chunks
-        self._idle_s = conn.deadline - conn.sentry.now
+        self._idle_s = conn.deadline - conn.monitor.now
 
     def wait_for_upstream(self) -> None:
-        self._conn.wait_for(Waits.UPSTREAM, self._idle_s)
+        self._conn.wait_for(WaitingFor.UPSTREAM, self._idle_s)
 
     async def send(self, data: bytes) -> None:
         self.wait_for_upstream()
@@ -345,7 +345,7 @@ class _Pipe:
             await self._wire.send(_LAST_CHUNK)
 
 
-async def read_upload(conn: Connection, head: RequestHead, hold: Hold) -> Upload:
+async def read_upload(conn: Connection, head: RequestHead, hold: MemoryHold) -> Upload:
     """Read a form of several parts until it has named its model.
 
     Args:
@@ -376,7 +376,7 @@ async def read_upload(conn: Connection, head: RequestHead, hold: Hold) -> Upload
     return Upload(conn, finder, finder.model.value, store, source)
 
 
-def upload_of(conn: Connection, head: RequestHead, body: bytes, hold: Hold) -> Upload:
+def upload_of(conn: Connection, head: RequestHead, body: bytes, hold: MemoryHold) -> Upload:
     """Return a form that is written like a query and was read as a whole.
 
     The query of the target may name the model as well; the form goes before it.

@@ -10,18 +10,18 @@ import trio
 
 from arriero.protocol.worker_config import PeerRoute
 
-from ..connections.connection import Connection, Waits
-from ..connections.stream import WireBroken
+from ..connections.connection import Connection, WaitingFor
+from ..connections.stream import StreamBroken
 from ..errors import ClientGone, RelayError, UpstreamDied, UpstreamSilent
 from ..http.header_rules import CompiledRules
 from ..http.tracing import Trace
 from ..leases.leases import Lease
-from ..progress.model_view import View
-from ..upstreams.admission_gate import Gate
-from ..upstreams.heads import MAX_ANSWER_HEAD_BYTES, AnswerHead, upstream_request
+from ..progress.model_view import ModelView
+from ..upstreams.admission_gate import AdmissionGate
+from ..upstreams.heads import MAX_ANSWER_HEAD_BYTES, ResponseHead, upstream_request
 from ..upstreams.peers import peer_request
-from ..upstreams.pool import Endpoint, Link, Unreachable
-from ..upstreams.request import Outgoing
+from ..upstreams.pool import Endpoint, UpstreamConnection, UpstreamUnreachable
+from ..upstreams.request import UpstreamRequest
 from .exchange import Call
 
 # Bodies up to this size are sent together with the head: copying is cheaper than a system call.
@@ -32,7 +32,7 @@ _BATCH_S = 0.002
 
 # After the grant nothing is said about the model any more; a stream that was begun has its
 # heartbeats until the upstream's first byte.
-_READY_VIEW = View("ready")
+_READY_VIEW = ModelView("ready")
 
 
 def head_for_model(
@@ -91,7 +91,7 @@ class _Attempt:
         self.cut = scope.cancel
 
 
-async def open_link(conn: Connection, endpoint: Endpoint, connect_s: float) -> Link:
+async def open_link(conn: Connection, endpoint: Endpoint, connect_s: float) -> UpstreamConnection:
     """Return a new connection; see `Endpoint.open`. The attempt ends when nobody waits for it."""
     with trio.CancelScope() as scope:
         conn.upstream = _Attempt(scope)
@@ -100,10 +100,10 @@ async def open_link(conn: Connection, endpoint: Endpoint, connect_s: float) -> L
         finally:
             conn.upstream = None
     conn.check()
-    raise Unreachable("cannot reach the model's server")
+    raise UpstreamUnreachable("cannot reach the model's server")
 
 
-async def wait_for_room(call: Call, gate: Gate) -> None:
+async def wait_for_room(call: Call, gate: AdmissionGate) -> None:
     """Wait until the upstream can be asked; meanwhile the client hears what it is to hear.
 
     Raises:
@@ -112,7 +112,7 @@ async def wait_for_room(call: Call, gate: Gate) -> None:
         UpstreamSilent: The upstream has answered nobody for too long.
     """
     conn = call.conn
-    conn.wait_for(Waits.UPSTREAM, call.config.upstream_idle_s)
+    conn.wait_for(WaitingFor.UPSTREAM, call.config.upstream_idle_s)
     place = gate.line_up()
     try:
         with trio.CancelScope() as scope:
@@ -123,7 +123,7 @@ async def wait_for_room(call: Call, gate: Gate) -> None:
                     return
                 await call.tell(_READY_VIEW)
         blame(conn)
-        raise Unreachable("cannot reach the model's server")
+        raise UpstreamUnreachable("cannot reach the model's server")
     except BaseException:
         gate.give_up(place)
         raise
@@ -138,7 +138,7 @@ def blame(conn: Connection) -> None:
         raise UpstreamSilent("the model's server said nothing for too long")
 
 
-async def ask(call: Call, link: Link, outgoing: Outgoing) -> bytes:
+async def ask(call: Call, link: UpstreamConnection, outgoing: UpstreamRequest) -> bytes:
     """Send the request and return the first bytes of the answer; none if there are none."""
     wire = link.wire
     if call.upload is not None:
@@ -153,12 +153,14 @@ async def ask(call: Call, link: Link, outgoing: Outgoing) -> bytes:
         else:
             await wire.send(outgoing.head)
             await wire.send(body)
-    except WireBroken:
+    except StreamBroken:
         pass  # perhaps it has answered all the same, as with 413
     return await first_bytes(call, link)
 
 
-async def _ask_with_upload(call: Call, link: Link, outgoing: Outgoing) -> bytes:
+async def _ask_with_upload(
+    call: Call, link: UpstreamConnection, outgoing: UpstreamRequest
+) -> bytes:
     """The same with a body that comes from the client meanwhile.
 
     An answer that comes before its end (an error, as a rule) ends the sending.
@@ -173,7 +175,7 @@ async def _ask_with_upload(call: Call, link: Link, outgoing: Outgoing) -> bytes:
         try:
             await link.wire.send(outgoing.head)
             link.half_asked = not await upload.send(link.wire)
-        except WireBroken:
+        except StreamBroken:
             pass  # perhaps it has answered all the same
         except (ClientGone, RelayError) as exc:
             failure = exc
@@ -190,7 +192,7 @@ async def _ask_with_upload(call: Call, link: Link, outgoing: Outgoing) -> bytes:
     return data
 
 
-async def first_bytes(call: Call, link: Link) -> bytes:
+async def first_bytes(call: Call, link: UpstreamConnection) -> bytes:
     """Wait for bytes; meanwhile the client hears what it is to hear."""
     try:
         if not call.speaks:
@@ -199,13 +201,13 @@ async def first_bytes(call: Call, link: Link) -> bytes:
             with trio.move_on_at(call.next_deadline()):
                 return await link.wire.receive()
             await call.tell(_READY_VIEW)
-    except WireBroken:
+    except StreamBroken:
         return b""
 
 
 async def read_head(
-    call: Call, link: Link, endpoint: Endpoint, data: bytes
-) -> tuple[AnswerHead, bytes]:
+    call: Call, link: UpstreamConnection, endpoint: Endpoint, data: bytes
+) -> tuple[ResponseHead, bytes]:
     """Return the first head that is no interim one, and what has come of the body."""
     while True:
         end = data.find(b"\r\n\r\n") + 4
@@ -227,7 +229,7 @@ async def read_head(
 
 
 async def next_bytes(
-    call: Call, link: Link, *, batch: bool = False, until: float = math.inf
+    call: Call, link: UpstreamConnection, *, batch: bool = False, until: float = math.inf
 ) -> bytes:
     """Return the next bytes of the answer; none when the connection ended, or was reset.
 
@@ -241,14 +243,14 @@ async def next_bytes(
         ClientGone: It was ended because the client has left.
     """
     conn = call.conn
-    conn.deadline = min(conn.sentry.now + call.config.upstream_idle_s, until)
+    conn.deadline = min(conn.monitor.now + call.config.upstream_idle_s, until)
     try:
         if batch:
             await trio.sleep(_BATCH_S)
             data = await link.wire.receive_now()
         else:
             data = await link.wire.receive()
-    except WireBroken:
+    except StreamBroken:
         data = b""
         link.reset = True
     if not data and conn.gone:

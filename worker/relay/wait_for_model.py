@@ -6,7 +6,7 @@ import trio
 
 from arriero.protocol.values import ErrorInfo
 
-from ..connections.connection import Waits, Wakeup
+from ..connections.connection import WaitingFor, Wakeup
 from ..errors import (
     RelayError,
     StillLoading,
@@ -14,7 +14,7 @@ from ..errors import (
     from_supervisor,
 )
 from ..leases.leases import Lease
-from .context import Service
+from .context import RelayContext
 from .exchange import Call
 
 # The longest wait of a stream, which can hear that it is alive. All that it waits for has deadlines
@@ -22,7 +22,7 @@ from .exchange import Call
 STREAM_HOLD_S = 3600.0
 
 
-async def hold(service: Service, call: Call, *, is_patient: bool = False) -> Lease:
+async def hold(service: RelayContext, call: Call, *, is_patient: bool = False) -> Lease:
     """Wait for the model; the request is counted on the lease that is returned.
 
     Args:
@@ -38,7 +38,7 @@ async def hold(service: Service, call: Call, *, is_patient: bool = False) -> Lea
     model = call.route.model
     wakeup = conn.wakeup = Wakeup()
     waiter, want = service.leases.want(model, partial(service.waking.soon, wakeup.set))
-    conn.wait_for(Waits.SUPERVISOR, float("inf"))
+    conn.wait_for(WaitingFor.SUPERVISOR, float("inf"))
     call.has_waited = True
     call.start_waiting()
     is_held = is_patient or call.is_told or call.gets_blanks
@@ -69,7 +69,7 @@ async def hold(service: Service, call: Call, *, is_patient: bool = False) -> Lea
     return outcome
 
 
-def exit_lease(service: Service, lease: Lease) -> None:
+def exit_lease(service: RelayContext, lease: Lease) -> None:
     """End a request that was counted on `lease`; what has to be said of it is said."""
     released = service.leases.exit(lease)
     if released is not None:
@@ -77,7 +77,7 @@ def exit_lease(service: Service, lease: Lease) -> None:
         service.say(released)
 
 
-async def pause(service: Service, call: Call, seconds: float) -> None:
+async def pause(service: RelayContext, call: Call, seconds: float) -> None:
     """Let some time pass.
 
     Raises:
@@ -86,7 +86,7 @@ async def pause(service: Service, call: Call, seconds: float) -> None:
     """
     conn = call.conn
     wakeup = conn.wakeup = Wakeup()
-    conn.wait_for(Waits.SUPERVISOR, float("inf"))
+    conn.wait_for(WaitingFor.SUPERVISOR, float("inf"))
     try:
         with trio.move_on_after(seconds):
             while True:

@@ -11,7 +11,7 @@ from ipaddress import ip_address
 import trio
 
 from ..http.admission import Listening, listening_at
-from .accept_share import PATIENCE_S, Shares
+from .accept_share import PATIENCE_S, AcceptShares
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ async def accept_connections(
     listener: socket.socket,
     take: Callable[[socket.socket], Awaitable[None]],
     nursery: trio.Nursery,
-    shares: Shares,
+    shares: AcceptShares,
 ) -> None:
     """Accept connections until cancelled.
 
@@ -94,7 +94,7 @@ async def accept_connections(
         shares.close()
 
 
-async def _is_left_over(listener: socket.socket, shares: Shares) -> bool:
+async def _is_left_over(listener: socket.socket, shares: AcceptShares) -> bool:
     """Leave a connection to workers that have fewer; return whether it is left after all.
 
     As long as they take some, they are waited for.

@@ -23,7 +23,7 @@ HUNG_S: Final = 0.3
 _SLACK: Final = 12
 
 
-class Shares:
+class AcceptShares:
     """The count of this worker, and those of the others.
 
     Args:

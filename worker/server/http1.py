@@ -16,7 +16,7 @@ from typing import TypeAlias
 from arriero.protocol.worker_config import WorkerConfig
 
 from ..apis.error_response import error_answer
-from ..connections.connection import HEAD_S, IDLE_S, Connection, Waits
+from ..connections.connection import HEAD_S, IDLE_S, Connection, WaitingFor
 from ..errors import (
     BadRequest,
     ClientGone,
@@ -26,15 +26,15 @@ from ..errors import (
     TooLarge,
     Unauthorized,
 )
-from ..http.body_memory import Hold
-from ..http.body_pace import TOTAL_S, Pace
+from ..http.body_memory import MemoryHold
+from ..http.body_pace import TOTAL_S, BodyPace
 from ..http.cors import answer_lines
 from ..http.request_head import MAX_HEAD_BYTES, RequestHead, parse_head
 from ..http.routes import Form, Route, error_form, find_route
 from ..http.tracing import RANDOM_BYTES, start_trace
 from ..relay import handler as serving
-from ..relay.context import Service
-from ..relay.exchange import AnswerCut
+from ..relay.context import RelayContext
+from ..relay.exchange import ResponseCut
 from ..relay.upload import BodySource, Upload, read_upload, upload_of
 from ..websocket.handler import answer_websocket
 from ..websocket.handshake import find_socket, wants_socket
@@ -54,7 +54,7 @@ _JSON_BEGINS = re.compile(rb"\s{0,4096}+\{")
 
 _HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\n"
 
-PageDoor: TypeAlias = Callable[[Connection, RequestHead, bytes, Hold], Awaitable[None]]
+HypercornBridge: TypeAlias = Callable[[Connection, RequestHead, bytes, MemoryHold], Awaitable[None]]
 """Answers a request whose head was read, as it came as well; the connection is over then. Its body
 is held meanwhile."""
 
@@ -63,7 +63,10 @@ Http2Door: TypeAlias = Callable[[Connection, bytes], Awaitable[None]]
 
 
 async def serve_connection(
-    conn: Connection, service: Service, page_door: PageDoor, http2_door: Http2Door | None
+    conn: Connection,
+    service: RelayContext,
+    page_door: HypercornBridge,
+    http2_door: Http2Door | None,
 ) -> None:
     """Answer the requests of one connection until it ends. It is closed afterwards.
 
@@ -72,17 +75,17 @@ async def serve_connection(
     Cancelling cuts it, which a client does not take for the end of an answer.
     """
     wire = conn.wire
-    service.sentry.connections.add(conn)
+    service.monitor.connections.add(conn)
     last_raw = b""
     last_head = admitted = RequestHead()
     admission = service.admission
     form = Form.PLAIN
-    hold = Hold(service.bodies)
+    hold = MemoryHold(service.bodies)
     try:
         while True:
             form = Form.PLAIN  # of the next request nothing is known yet
             if conn.buffer:  # requests that came together must not keep all others waiting
-                await service.sentry.fairness.turn()
+                await service.monitor.fairness.turn()
             raw = await _read_head(conn)
             if raw is None:
                 break
@@ -112,35 +115,35 @@ async def serve_connection(
                 conn.requests += 1
                 if close:
                     break
-                conn.wait_for(Waits.IDLE, IDLE_S)
+                conn.wait_for(WaitingFor.IDLE, IDLE_S)
                 continue
             if route is None:  # whatever has a door of its own (a preflight, say)
                 _refuse_large(head, service)
                 await page_door(conn, head, raw, hold)
                 break
             if service.leases.is_crowded:  # a cold model, and everybody asks for it at once
-                await service.sentry.fairness.turn()
+                await service.monitor.fairness.turn()
             if not await _answer(conn, service, head, route, hold) or service.finishing:
                 if conn.buffer:
                     await wire.linger()  # pipelined bytes must not wipe the answer
                 break
-            conn.wait_for(Waits.IDLE, IDLE_S)
+            conn.wait_for(WaitingFor.IDLE, IDLE_S)
     except RelayError as error:  # about the request itself: nobody knows where the next one begins
         hold.release()
         await _refuse(conn, error, form, last_head, service.names.config)
-    except AnswerCut:
+    except ResponseCut:
         log.warning("answer.cut peer=%s", conn.peer.decode("latin-1"))
         wire.reset()
     except ClientGone:
         pass
     finally:
         hold.release()
-        service.sentry.connections.discard(conn)
+        service.monitor.connections.discard(conn)
         wire.close()
 
 
 async def _answer(
-    conn: Connection, service: Service, head: RequestHead, route: Route, hold: Hold
+    conn: Connection, service: RelayContext, head: RequestHead, route: Route, hold: MemoryHold
 ) -> bool:
     """Read the body of a model request and answer it.
 
@@ -162,7 +165,7 @@ async def _answer(
 
 
 async def _answer_upload(
-    conn: Connection, service: Service, head: RequestHead, route: Route, upload: Upload
+    conn: Connection, service: RelayContext, head: RequestHead, route: Route, upload: Upload
 ) -> bool:
     try:
         goes_on = await serving.answer(service, conn, head, route, b"", upload)
@@ -187,7 +190,7 @@ async def _refuse(
     if head.method == b"HEAD":
         answer = answer[: answer.index(b"\r\n\r\n") + 4]
     try:
-        conn.wait_for(Waits.CLIENT, HEAD_S)
+        conn.wait_for(WaitingFor.CLIENT, HEAD_S)
         await conn.send(answer)
         await conn.wire.linger(_LINGER_S, _LINGER_BYTES)
     except ClientGone:
@@ -210,7 +213,7 @@ async def _read_head(conn: Connection) -> bytes | None:
         data = data.lstrip(b"\r\n")  # left over by sloppy clients (RFC 9112, 2.2)
     end = data.find(b"\r\n\r\n")
     if end < 0:
-        conn.wait_for(Waits.REQUEST, HEAD_S)
+        conn.wait_for(WaitingFor.REQUEST, HEAD_S)
         kept = bytearray(data)
         while end < 0:
             if len(kept) > MAX_HEAD_BYTES:
@@ -231,13 +234,15 @@ async def _read_head(conn: Connection) -> bytes | None:
     return data[:end]
 
 
-def _refuse_large(head: RequestHead, service: Service) -> None:
+def _refuse_large(head: RequestHead, service: RelayContext) -> None:
     limit_bytes = service.names.config.max_body_bytes
     if head.length is not None and head.length > limit_bytes:
         raise TooLarge(f"cannot take a body of more than {limit_bytes} bytes{_HINT}")
 
 
-async def _read_body(conn: Connection, head: RequestHead, service: Service, hold: Hold) -> bytes:
+async def _read_body(
+    conn: Connection, head: RequestHead, service: RelayContext, hold: MemoryHold
+) -> bytes:
     """Return the whole body.
 
     Raises:
@@ -251,7 +256,7 @@ async def _read_body(conn: Connection, head: RequestHead, service: Service, hold
         hold.grow(len(buffer))
         conn.buffer = b""
         return buffer
-    source = BodySource(conn, head, limit_bytes, Pace(total_s=TOTAL_S), _HINT)
+    source = BodySource(conn, head, limit_bytes, BodyPace(total_s=TOTAL_S), _HINT)
     hold.check(source.length or 0)
     with io.BytesIO() as body:  # gives what it has without a copy, and nothing stays in an error
         while piece := await source.read():

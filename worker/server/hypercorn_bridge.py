@@ -17,16 +17,16 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ASGIFramework, ConnectionState, LifespanState
 
-from ..connections.connection import Connection, Waits
-from ..connections.stream import Wire
+from ..connections.connection import Connection, WaitingFor
+from ..connections.stream import SocketStream
 from ..errors import ClientGone
-from ..http.body_memory import Hold
+from ..http.body_memory import MemoryHold
 from ..http.request_head import MAX_HEAD_BYTES, RequestHead
 from ..relay.upload import BodySource
 from .hypercorn_request import MAX_PAGE_BODY_BYTES, page_request
 
 # Bytes of a chunk that are worth reading on for; see `head` for lengths that are known.
-_MOST_CHUNKED_BYTES = 64 * 1024 * 1024
+_MAX_CHUNKED_BYTES = 64 * 1024 * 1024
 
 # Seconds for the app to end; it has nothing to do then.
 _SHUTDOWN_S = 1.0
@@ -79,7 +79,7 @@ class _OneRequest:
         self._reading.cancel()
 
 
-class PageDoor:
+class HypercornBridge:
     """Serves an ASGI app, one request per connection."""
 
     def __init__(self, app: ASGIWrapper, config: Config, context: WorkerContext) -> None:
@@ -87,7 +87,9 @@ class PageDoor:
         self._config = config
         self._context = context
 
-    async def __call__(self, conn: Connection, head: RequestHead, raw: bytes, hold: Hold) -> None:
+    async def __call__(
+        self, conn: Connection, head: RequestHead, raw: bytes, hold: MemoryHold
+    ) -> None:
         """Answer one request. The connection is over then.
 
         Args:
@@ -101,7 +103,7 @@ class PageDoor:
             ClientGone: The client left in the middle of it.
         """
         body, length = await _read_body(conn, head, hold)
-        conn.wait_for(Waits.SUPERVISOR, math.inf)  # the app's answers have limits of their own
+        conn.wait_for(WaitingFor.SUPERVISOR, math.inf)  # the app's answers have limits of their own
         stream = _OneRequest(conn, page_request(raw, body, length=length))
         state = ConnectionState(LifespanState({}))
         async with trio.open_nursery() as nursery:
@@ -112,7 +114,7 @@ class PageDoor:
             nursery.cancel_scope.cancel()
 
 
-async def _cut_when_cancelled(wire: Wire) -> None:
+async def _cut_when_cancelled(wire: SocketStream) -> None:
     """Cut the connection when all is to end: the server's writes take no notice of that."""
     try:
         await trio.sleep_forever()
@@ -120,11 +122,11 @@ async def _cut_when_cancelled(wire: Wire) -> None:
         wire.cut()
 
 
-async def _read_body(conn: Connection, head: RequestHead, hold: Hold) -> tuple[bytes, int]:
+async def _read_body(conn: Connection, head: RequestHead, hold: MemoryHold) -> tuple[bytes, int]:
     """Return the whole body and its length. One that is too long is refused by its length."""
     if head.length is not None and head.length > MAX_PAGE_BODY_BYTES:
         return b"", head.length
-    source = BodySource(conn, head, _MOST_CHUNKED_BYTES)
+    source = BodySource(conn, head, _MAX_CHUNKED_BYTES)
     body = bytearray()
     while piece := await source.read():
         hold.grow(len(piece))
@@ -135,7 +137,7 @@ async def _read_body(conn: Connection, head: RequestHead, hold: Hold) -> tuple[b
 
 
 @asynccontextmanager
-async def open_page_door(app: ASGIFramework) -> AsyncGenerator[PageDoor, None]:
+async def open_page_door(app: ASGIFramework) -> AsyncGenerator[HypercornBridge, None]:
     """Start `app` and give the door to it; the app is shut down when the block ends."""
     config = Config()
     config.h11_max_incomplete_size = MAX_HEAD_BYTES + 1024  # our lines come to it
@@ -149,7 +151,7 @@ async def open_page_door(app: ASGIFramework) -> AsyncGenerator[PageDoor, None]:
     async with trio.open_nursery() as nursery:
         await nursery.start(lifespan.handle_lifespan)
         await lifespan.wait_for_startup()
-        yield PageDoor(wrapper, config, context)
+        yield HypercornBridge(wrapper, config, context)
         with trio.move_on_after(_SHUTDOWN_S):  # not when cancelled: the app is gone by then
             await lifespan.wait_for_shutdown()
         nursery.cancel_scope.cancel()

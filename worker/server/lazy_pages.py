@@ -16,15 +16,15 @@ import trio
 
 from ..connections.connection import Connection
 from ..errors import Unavailable
-from ..http.body_memory import Hold
+from ..http.body_memory import MemoryHold
 from ..http.request_head import RequestHead
-from ..relay.context import Service
+from ..relay.context import RelayContext
 from .containment import FLOOD_LOG
 
 if TYPE_CHECKING:
     from quart_trio import QuartTrio
 
-    from .hypercorn_bridge import PageDoor
+    from .hypercorn_bridge import HypercornBridge
 
 log = logging.getLogger(__name__)
 
@@ -33,23 +33,25 @@ _SCARCE: Final = (ImportError, MemoryError, OSError, RuntimeError)
 
 
 class LatePages:
-    """Answers requests for pages, as `PageDoor` does; opens it for the first one.
+    """Answers requests for pages, as `HypercornBridge` does; opens it for the first one.
 
     Args:
         service: What is known of models and requests.
         nursery: Where the app lives.
     """
 
-    def __init__(self, service: Service, nursery: trio.Nursery) -> None:
+    def __init__(self, service: RelayContext, nursery: trio.Nursery) -> None:
         self._service = service
         self._nursery = nursery
         self._started_at = int(time.time())
         self._opening = trio.Lock()
-        self._door: PageDoor | None = None
+        self._door: HypercornBridge | None = None
         self._over = trio.Event()
 
-    async def __call__(self, conn: Connection, head: RequestHead, raw: bytes, hold: Hold) -> None:
-        """Answer one request; see `PageDoor`.
+    async def __call__(
+        self, conn: Connection, head: RequestHead, raw: bytes, hold: MemoryHold
+    ) -> None:
+        """Answer one request; see `HypercornBridge`.
 
         Raises:
             Unavailable: What pages need cannot be loaded; it is tried again for the next one.
@@ -61,7 +63,7 @@ class LatePages:
         """Shut the app down, if there is one."""
         self._over.set()
 
-    async def _open(self) -> "PageDoor":
+    async def _open(self) -> "HypercornBridge":
         async with self._opening:
             if self._door is None:
                 began = time.monotonic()
@@ -83,7 +85,9 @@ class LatePages:
 
         return make_pages(self._service, self._started_at)
 
-    async def _keep(self, app: "QuartTrio", task_status: trio.TaskStatus["PageDoor"]) -> None:
+    async def _keep(
+        self, app: "QuartTrio", task_status: trio.TaskStatus["HypercornBridge"]
+    ) -> None:
         from .hypercorn_bridge import open_page_door
 
         async with open_page_door(app) as door:
@@ -92,7 +96,7 @@ class LatePages:
 
 
 @asynccontextmanager
-async def open_late_pages(service: Service) -> AsyncGenerator[LatePages, None]:
+async def open_late_pages(service: RelayContext) -> AsyncGenerator[LatePages, None]:
     """Give what answers requests for pages; what it has opened is shut down when the block ends."""
     async with trio.open_nursery() as nursery:
         pages = LatePages(service, nursery)

@@ -18,7 +18,7 @@ from arriero.protocol.records import RequestRecord
 from arriero.protocol.values import State
 
 from ..apis.error_response import error_parts
-from ..apis.model_names import Names, Target
+from ..apis.model_names import ModelNames, Target
 from ..errors import (
     BadRequest,
     Forbidden,
@@ -35,7 +35,7 @@ from ..http.tracing import RANDOM_BYTES, start_trace
 from ..progress.model_view import ProgressView
 from . import health as health_page
 from .hypercorn_request import MAX_PAGE_BODY_BYTES
-from .unknown_paths import Known, ends_with, find_like, nothing_at, wrong_method
+from .unknown_paths import KnownPath, ends_with, find_like, nothing_at, wrong_method
 
 _JSON = "application/json"
 _KEY_FIELDS = frozenset({b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key"})
@@ -43,10 +43,10 @@ _KEY_FIELDS = frozenset({b"authorization", b"x-api-key", b"x-goog-api-key", b"ap
 
 # Accounts that are listed, unless the client says how many, and at most.
 _USUAL_RECORDS = 100
-_MOST_RECORDS = 1000
+_MAX_RECORDS = 1000
 
 # Models that are named to a person.
-_MOST_SHOWN = 100
+_MAX_SHOWN = 100
 
 _WELCOME = """\
 This is arriero. It stands before servers of language models, and starts the one that a request
@@ -81,11 +81,11 @@ _LOADED: dict[State, str] = {
 }
 
 
-class Knowledge(Protocol):
+class ManagementContext(Protocol):
     """What the pages are made from, and whom they ask."""
 
     @property
-    def names(self) -> Names:
+    def names(self) -> ModelNames:
         """The models of the configuration in force."""
 
     @property
@@ -123,7 +123,7 @@ class _IdConverter(BaseConverter):
     part_isolating = False
 
 
-def make_pages(service: Knowledge, started_at: int) -> QuartTrio:
+def make_pages(service: ManagementContext, started_at: int) -> QuartTrio:
     """Return the app.
 
     Args:
@@ -279,7 +279,7 @@ def make_pages(service: Knowledge, started_at: int) -> QuartTrio:
         return response
 
     pages_there = [
-        Known(method, rule.rule)
+        KnownPath(method, rule.rule)
         for rule in app.url_map.iter_rules()
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})
         if not rule.arguments
@@ -301,9 +301,9 @@ def _key_fields() -> list[Field]:
 def _read_limit(text: str | None) -> int:
     if text is None:
         return _USUAL_RECORDS
-    if not (text.isascii() and text.isdigit() and 0 < int(text[:9]) <= _MOST_RECORDS):
+    if not (text.isascii() and text.isdigit() and 0 < int(text[:9]) <= _MAX_RECORDS):
         raise BadRequest(
-            f"cannot list that many requests: 'limit' is a number from 1 to {_MOST_RECORDS}"
+            f"cannot list that many requests: 'limit' is a number from 1 to {_MAX_RECORDS}"
         )
     return int(text)
 
@@ -323,7 +323,7 @@ def _wrong_method(allowed: Iterable[str]) -> Response:
     return response
 
 
-def _not_found(pages: Sequence[Known]) -> Response:
+def _not_found(pages: Sequence[KnownPath]) -> Response:
     error = UnknownPath(nothing_at(request.method, request.path, pages))
     # A client of Anthropic's with a wrong base URL reads Anthropic's errors.
     path = request.path
@@ -335,9 +335,9 @@ def _not_found(pages: Sequence[Known]) -> Response:
 
 
 def _welcome(models: Sequence[str]) -> str:
-    shown = "".join(f"  {name}\n" for name in models[:_MOST_SHOWN])
-    if len(models) > _MOST_SHOWN:
-        shown += f"  and {len(models) - _MOST_SHOWN} more: GET /v1/models\n"
+    shown = "".join(f"  {name}\n" for name in models[:_MAX_SHOWN])
+    if len(models) > _MAX_SHOWN:
+        shown += f"  and {len(models) - _MAX_SHOWN} more: GET /v1/models\n"
     return _WELCOME + (shown or "  none: the configuration has no models to show\n")
 
 

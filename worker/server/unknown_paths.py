@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from ..http.routes import BY_BODY, MODEL_ROUTES
 
 # How much of a path, and of a method, is looked at and shown.
-_MOST_CHARS: Final = 100
+_MAX_CHARS: Final = 100
 _METHOD_CHARS: Final = 20
 
 # Beginnings that base URLs have, or lack, by mistake.
@@ -30,19 +30,19 @@ _OTHER_NAMES: Final = {
 }
 
 
-class Known(NamedTuple):
+class KnownPath(NamedTuple):
     """Something that is there."""
 
     method: str
     path: str
 
 
-MODEL_PATHS: Final[tuple[Known, ...]] = tuple(
-    Known("POST", path.decode()) for path in MODEL_ROUTES if path != BY_BODY
+MODEL_PATHS: Final[tuple[KnownPath, ...]] = tuple(
+    KnownPath("POST", path.decode()) for path in MODEL_ROUTES if path != BY_BODY
 )
 
 
-def nothing_at(method: str, path: str, pages: Iterable[Known]) -> str:
+def nothing_at(method: str, path: str, pages: Iterable[KnownPath]) -> str:
     """Return what is said of a path at which nothing is.
 
     Args:
@@ -50,7 +50,7 @@ def nothing_at(method: str, path: str, pages: Iterable[Known]) -> str:
         path: Without its query.
         pages: What is there besides the routes of models.
     """
-    nothing = f"no {_clean(method, _METHOD_CHARS)} {_clean(path, _MOST_CHARS)} here"
+    nothing = f"no {_clean(method, _METHOD_CHARS)} {_clean(path, _MAX_CHARS)} here"
     found = find_like(method, path, pages)
     if found is None:
         return f"{nothing}; GET / says what there is"
@@ -60,17 +60,17 @@ def nothing_at(method: str, path: str, pages: Iterable[Known]) -> str:
 
 def wrong_method(method: str, path: str, allowed: Sequence[str]) -> str:
     """Return what is said of a path that is there for the methods `allowed` only."""
-    asked = f"{_clean(method, _METHOD_CHARS)} {_clean(path, _MOST_CHARS)}"
+    asked = f"{_clean(method, _METHOD_CHARS)} {_clean(path, _MAX_CHARS)}"
     return f"no {asked} here, only {', '.join(allowed)}"
 
 
-def find_like(method: str, path: str, pages: Iterable[Known]) -> Known | None:
+def find_like(method: str, path: str, pages: Iterable[KnownPath]) -> KnownPath | None:
     """Return what is there and looks like `path`; of two by one path the one with the method."""
-    by_path: dict[str, Known] = {}
+    by_path: dict[str, KnownPath] = {}
     for known in (*pages, *MODEL_PATHS):
         if known.path not in by_path or known.method == method:
             by_path[known.path] = known
-    asked = _normal(path[:_MOST_CHARS])
+    asked = _normal(path[:_MAX_CHARS])
     if asked == "/":
         return None
     for name in (_OTHER_NAMES.get(asked, asked), _VERSION + asked):
@@ -85,12 +85,12 @@ def find_like(method: str, path: str, pages: Iterable[Known]) -> Known | None:
     return _most_like(asked, by_path, _ALIKE)
 
 
-def ends_with(path: str, known: Known) -> bool:
+def ends_with(path: str, known: KnownPath) -> bool:
     """Whether only what stands before is wrong with `path`, as with a wrong base URL."""
     return _normal(path).endswith(known.path.removeprefix(_VERSION))
 
 
-def _most_like(asked: str, by_path: Mapping[str, Known], likeness: float) -> Known | None:
+def _most_like(asked: str, by_path: Mapping[str, KnownPath], likeness: float) -> KnownPath | None:
     for name in (asked, _VERSION + asked):
         if like := difflib.get_close_matches(name, by_path, n=1, cutoff=likeness):
             return by_path[like[0]]

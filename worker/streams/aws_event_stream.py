@@ -38,7 +38,7 @@ _UUID_BYTES: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class EventStreamMessage:
     """One message.
 
     Attributes:
@@ -78,8 +78,8 @@ class MessageReader:
     Attributes:
         damage: Why nothing is read any more; None as long as all is well.
         rest: Bytes that belong to no message that was given: the beginning of the next one, or,
-            after damage, all that came with the last `push`. Whoever passes on `Message.raw` of
-            all messages and then `rest` has passed on all bytes.
+            after damage, all that came with the last `push`. The `EventStreamMessage.raw` of all
+            messages and then `rest` are all bytes.
     """
 
     __slots__ = ("_kept", "_limit", "damage")
@@ -99,14 +99,14 @@ class MessageReader:
         """Whether a message of our own may follow what has come so far."""
         return self.damage is None and not self._kept
 
-    def push(self, data: bytes) -> list[Message]:
+    def push(self, data: bytes) -> list[EventStreamMessage]:
         """Take the next bytes and give the messages that end in them."""
         kept = self._kept
         if self.damage is not None:
             kept[:] = data
             return []
         kept += data
-        found: list[Message] = []
+        found: list[EventStreamMessage] = []
         start = 0
         try:
             while (size := self._size_at(start)) is not None and len(kept) - start >= size:
@@ -149,7 +149,7 @@ class MessageSplitter:
     def __init__(
         self,
         limit_bytes: int = MAX_MESSAGE_BYTES,
-        look: Callable[[Message], None] = lambda _: None,
+        look: Callable[[EventStreamMessage], None] = lambda _: None,
     ) -> None:
         """Build it.
 
@@ -201,12 +201,12 @@ class _Damage(Exception):
     """A message cannot be read; the text says why."""
 
 
-def _read(raw: bytes) -> Message:
+def _read(raw: bytes) -> EventStreamMessage:
     """Read a whole message, whose lengths were checked."""
     if crc32(memoryview(raw)[: -_CRC.size]) != _CRC.unpack_from(raw, len(raw) - _CRC.size)[0]:
         raise _Damage("the checksum of a message is wrong")
     end = _PRELUDE.size + int.from_bytes(raw[4:8], "big")
-    return Message(_read_headers(raw[_PRELUDE.size : end]), raw[end : -_CRC.size], raw)
+    return EventStreamMessage(_read_headers(raw[_PRELUDE.size : end]), raw[end : -_CRC.size], raw)
 
 
 def _read_headers(data: bytes) -> dict[str, HeaderValue]:

@@ -13,7 +13,7 @@ import msgspec
 
 from ..errors import UpstreamDied
 from ..json.spans import is_light
-from .sse_events import Event, EventReader
+from .sse_events import EventReader, SseEvent
 
 # Two line ends in a row, each of them LF, CRLF or CR, and never half of a CRLF.
 _BLANK: Final = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
@@ -27,7 +27,7 @@ MAX_MERGED_BYTES: Final = 16 * 1024 * 1024
 
 
 class Merge(Protocol):
-    """Makes one stream of what a voice has said and what the upstream says."""
+    """Makes one stream of what a dialect has said and what the upstream says."""
 
     def begin(self) -> bytes:
         """Return what has to come between the two."""
@@ -113,16 +113,16 @@ _SIMPLE: Final = re.compile(
 )
 
 
-def read_event(frame: bytes) -> Event | None:
+def read_event(frame: bytes) -> SseEvent | None:
     """Return the event in a whole frame; None if it has no data (a comment, say)."""
     simple = _SIMPLE.fullmatch(frame)
     if simple is not None:
-        return Event(simple[2], (simple[1] or b"").decode("utf-8", "replace"))
+        return SseEvent(simple[2], (simple[1] or b"").decode("utf-8", "replace"))
     # a byte order mark that is not the first of the stream is a part of its line
     return next(iter(EventReader(MAX_MERGED_BYTES).push(_BOM + frame)), None)
 
 
-def read_object(event: Event | None) -> dict[str, Any] | None:
+def read_object(event: SseEvent | None) -> dict[str, Any] | None:
     """Return the data of `event` if that is a JSON object."""
     if event is None or not event.data.lstrip().startswith(b"{") or not is_light(event.data):
         return None

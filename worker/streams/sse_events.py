@@ -19,7 +19,7 @@ MAX_DATA_BYTES: Final = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class SseEvent:
     """One event.
 
     Attributes:
@@ -62,7 +62,7 @@ class EventReader:
         """Whether the stream stopped in the middle of an event."""
         return bool(self._line) or self._data is not None or bool(self._name)
 
-    def push(self, data: bytes) -> Iterator[Event]:
+    def push(self, data: bytes) -> Iterator[SseEvent]:
         """Take the next bytes and give the events that end in them."""
         if self._skip_lf and data:
             self._skip_lf = False
@@ -109,7 +109,7 @@ class EventReader:
         elif name == b"id" and b"\0" not in value:
             self._ident = value.decode("utf-8", "replace")
 
-    def _finish(self) -> Event | None:
+    def _finish(self) -> SseEvent | None:
         data, name, oversize = self._data, self._name, self._oversize_now
         self._data, self._name, self._size, self._oversize_now = None, "", 0, False
         if oversize:
@@ -117,4 +117,4 @@ class EventReader:
             return None
         if data is None:
             return None
-        return Event(b"\n".join(data), name, self._ident)
+        return SseEvent(b"\n".join(data), name, self._ident)

@@ -13,13 +13,13 @@ import trio
 
 # Requests of one worker to one model that may be without an answer. With two workers that is the
 # backlog of llama-server, 512, and half of the files that it may open; no model works on as many.
-MOST_UNANSWERED: Final = 256
+MAX_UNANSWERED: Final = 256
 
 
-class Gate:
+class AdmissionGate:
     """Lets so many in; the others wait in the order in which they came."""
 
-    def __init__(self, most: int = MOST_UNANSWERED) -> None:
+    def __init__(self, most: int = MAX_UNANSWERED) -> None:
         self._free = most
         self._line: deque[trio.Event] = deque()
 

@@ -162,7 +162,7 @@ class _Collector:
 _TYPE_LINE: Final = re.compile(rb"(?im)^content-type:.*\n")
 
 
-class AnswerHead:
+class ResponseHead:
     """Head of an upstream's answer. Not changed once it is read: heads that repeat are shared.
 
     Attributes:
@@ -285,7 +285,7 @@ class AnswerHead:
         )
 
 
-def parse_answer_head(raw: bytes) -> AnswerHead:
+def parse_answer_head(raw: bytes) -> ResponseHead:
     """Read the head `raw`, which ends with its blank line.
 
     Raises:
@@ -297,7 +297,7 @@ def parse_answer_head(raw: bytes) -> AnswerHead:
         parser.feed_data(raw)
         if not found.whole:
             raise UpstreamDied("cannot read the answer: its head is no HTTP/1.1")
-        return AnswerHead(
+        return ResponseHead(
             parser.get_status_code(), found.reason, found.fields, parser.get_http_version()
         )
     except (httptools.HttpParserError, httptools.HttpParserUpgrade, ValueError) as exc:
@@ -308,7 +308,7 @@ def parse_answer_head(raw: bytes) -> AnswerHead:
 _MAX_UNPACKED_BYTES: Final = 4 * 1024 * 1024
 
 
-def plain_copy(head: AnswerHead, body: bytes) -> bytes:
+def plain_copy(head: ResponseHead, body: bytes) -> bytes:
     """Return the body of an answer as it is without compression; empty if it cannot be read.
 
     Nobody has asked for compression, but some servers compress all the same.
@@ -328,7 +328,7 @@ def plain_copy(head: AnswerHead, body: bytes) -> bytes:
 _CHUNKED: Final = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
-class AnswerBody:
+class ResponseBody:
     """Finds the body in the bytes after a head.
 
     Attributes:
@@ -350,7 +350,7 @@ class AnswerBody:
         "until_close",
     )
 
-    def __init__(self, head: AnswerHead) -> None:
+    def __init__(self, head: ResponseHead) -> None:
         self.keep_alive = head.keep_alive
         self.trailers: list[bytes] = []
         self.complete = head.bodyless or (head.length == 0 and not head.chunked)

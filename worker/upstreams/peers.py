@@ -55,7 +55,7 @@ _OF_DEPLOYMENTS: Final = frozenset(
 )
 
 
-class _Asked(NamedTuple):
+class _PeerRequest(NamedTuple):
     """What is known when a peer's key is to be shown."""
 
     peer: PeerRoute
@@ -67,7 +67,7 @@ class _Asked(NamedTuple):
     now: float
 
 
-class _Kind(NamedTuple):
+class _PeerKind(NamedTuple):
     """What differs from kind to kind.
 
     Attributes:
@@ -76,7 +76,7 @@ class _Kind(NamedTuple):
     """
 
     place: Callable[[bytes, bytes, str], bytes]
-    show_key: Callable[[_Asked], Fields]
+    show_key: Callable[[_PeerRequest], Fields]
 
 
 def peer_request(
@@ -128,7 +128,7 @@ def peer_request(
     if peer.kind == "anthropic" and all(name.lower() != b"anthropic-version" for name, _ in fields):
         fields.append((b"anthropic-version", ANTHROPIC_VERSION))
     if peer.api_key:
-        shown = kind.show_key(_Asked(peer, head, target, host, fields, body, now))
+        shown = kind.show_key(_PeerRequest(peer, head, target, host, fields, body, now))
         names = {name.lower() for name, _ in shown}
         fields = [it for it in fields if it[0].lower() not in names] + shown
     return b"%b %b HTTP/1.1\r\nHost: %b\r\nAccept-Encoding: identity\r\n%b%b%b\r\n" % (
@@ -142,7 +142,7 @@ def peer_request(
 
 
 def _target(
-    kind: _Kind, base: bytes, model: str, head: RequestHead, route: Route, *, stream: bool
+    kind: _PeerKind, base: bytes, model: str, head: RequestHead, route: Route, *, stream: bool
 ) -> bytes:
     """Return the path; with a query if the path alone does not say what is meant."""
     if head.path == b"/":  # the body has told the API
@@ -230,16 +230,16 @@ def _with_version(target: bytes, parameters: bytes, of_url: bytes) -> bytes:
 # --- who asks ------------------------------------------------------------------------------------
 
 
-def _bearer_and_field(asked: _Asked) -> Fields:
+def _bearer_and_field(asked: _PeerRequest) -> Fields:
     key = asked.peer.api_key.encode()
     return [(b"Authorization", b"Bearer " + key), (b"x-api-key", key)]
 
 
-def _in_field(name: bytes) -> Callable[[_Asked], Fields]:
+def _in_field(name: bytes) -> Callable[[_PeerRequest], Fields]:
     return lambda asked: [(name, asked.peer.api_key.encode())]
 
 
-def _signed(asked: _Asked) -> Fields:
+def _signed(asked: _PeerRequest) -> Fields:
     peer = asked.peer
     credentials = read_credentials(peer.api_key)
     if credentials is None:
@@ -266,15 +266,15 @@ def _signed(asked: _Asked) -> Fields:
     )
 
 
-_OPENAI: Final = _Kind(_join, _bearer_and_field)
+_OPENAI: Final = _PeerKind(_join, _bearer_and_field)
 
-_KINDS: Final[Mapping[UpstreamKind, _Kind]] = {
+_KINDS: Final[Mapping[UpstreamKind, _PeerKind]] = {
     "openai": _OPENAI,
     "vllm": _OPENAI,
     "llama-server": _OPENAI,
     "unknown": _OPENAI,
-    "anthropic": _Kind(_join, _in_field(b"x-api-key")),
-    "azure": _Kind(_join_azure, _in_field(b"api-key")),
-    "gemini": _Kind(_join, _in_field(b"x-goog-api-key")),
-    "bedrock": _Kind(_join, _signed),
+    "anthropic": _PeerKind(_join, _in_field(b"x-api-key")),
+    "azure": _PeerKind(_join_azure, _in_field(b"api-key")),
+    "gemini": _PeerKind(_join, _in_field(b"x-goog-api-key")),
+    "bedrock": _PeerKind(_join, _signed),
 }

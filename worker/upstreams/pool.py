@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 
 import trio
 
-from ..connections.stream import RECEIVE_BYTES, Wire, WireBroken, connect
-from ..connections.tls_stream import TlsWire, Untrusted, make_context
+from ..connections.stream import RECEIVE_BYTES, SocketStream, StreamBroken, connect
+from ..connections.tls_stream import CertificateRefused, TlsStream, make_context
 from ..errors import UpstreamDied
-from .admission_gate import Gate
-from .heads import AnswerHead, parse_answer_head
+from .admission_gate import AdmissionGate
+from .heads import ResponseHead, parse_answer_head
 
 # Seconds for a connection to come about. Upstreams are near: most are on this machine. Peers may
 # be far, and have a limit of their own.
@@ -37,32 +37,32 @@ _BACKLOG_PAUSE_S = 0.02
 _FRESH_S = 0.05
 
 # Unused connections to one endpoint.
-_MOST_IDLE = 128
+_MAX_IDLE = 128
 
 # Heads of answers that are remembered. Those of llama-server differ in their length only.
-_MOST_HEADS = 256
+_MAX_HEADS = 256
 _MAX_REMEMBERED_BYTES = 1024
 
 
-class Unreachable(UpstreamDied):
+class UpstreamUnreachable(UpstreamDied):
     """Nobody listens at the endpoint: the model's server has gone, or is not there yet."""
 
 
-class Unanswered(UpstreamDied):
+class UpstreamUnanswered(UpstreamDied):
     """The model's server took a whole request and went away without a byte of an answer."""
 
 
-class LinkWire(Protocol):
-    """A socket, with TLS or without: what `Wire` and `TlsWire` have in common."""
+class UpstreamStream(Protocol):
+    """A socket, with TLS or without: what `SocketStream` and `TlsStream` have in common."""
 
     async def receive(self, most: int = RECEIVE_BYTES) -> bytes:
-        """Wait for bytes and return them; empty at the end. May raise `WireBroken`."""
+        """Wait for bytes and return them; empty at the end. May raise `StreamBroken`."""
 
     async def receive_now(self) -> bytes:
-        """Return what has come, or wait for it. May raise `WireBroken`."""
+        """Return what has come, or wait for it. May raise `StreamBroken`."""
 
     async def send(self, data: bytes | bytearray | memoryview) -> None:
-        """Hand all of `data` to the kernel. May raise `WireBroken`."""
+        """Hand all of `data` to the kernel. May raise `StreamBroken`."""
 
     def is_stale(self) -> bool:
         """Whether an idle connection is of no use."""
@@ -82,7 +82,7 @@ class LinkWire(Protocol):
 
 
 @dataclass(slots=True)
-class Link:
+class UpstreamConnection:
     """One connection to an upstream.
 
     Attributes:
@@ -93,7 +93,7 @@ class Link:
         used_at: When it last did, as `trio.current_time()`.
     """
 
-    wire: LinkWire
+    wire: UpstreamStream
     reused: bool = False
     reset: bool = False
     half_asked: bool = False
@@ -120,11 +120,13 @@ class Endpoint:
     port: int | None
     base_path: bytes = b""
     trust: Callable[[], ssl.SSLContext] | None = None
-    gate: Gate = field(default_factory=Gate)
-    _idle: list[Link] = field(default_factory=list)
-    _links: list[Link] = field(default_factory=list)  # all that are open, and some that were
+    gate: AdmissionGate = field(default_factory=AdmissionGate)
+    _idle: list[UpstreamConnection] = field(default_factory=list)
+    _links: list[UpstreamConnection] = field(
+        default_factory=list
+    )  # all that are open, and some that were
     _heard: bool = False  # on one that is closed
-    _heads: dict[bytes, AnswerHead] = field(default_factory=dict)
+    _heads: dict[bytes, ResponseHead] = field(default_factory=dict)
     _forgotten: bool = False
 
     @classmethod
@@ -149,7 +151,7 @@ class Endpoint:
                 return cls(parts.hostname, parts.port or 443, base_path, trust)
         except ValueError:
             pass
-        raise Unreachable(
+        raise UpstreamUnreachable(
             f"cannot reach an endpoint such as {url!r}: it is not http://, https:// or unix://"
         )
 
@@ -158,7 +160,7 @@ class Endpoint:
         """Seconds that an unused connection is kept."""
         return IDLE_S if self.trust is None else TLS_IDLE_S
 
-    def read_head(self, raw: bytes) -> AnswerHead:
+    def read_head(self, raw: bytes) -> ResponseHead:
         """Read the head of an answer; one that was read before costs nothing.
 
         Raises:
@@ -168,12 +170,12 @@ class Endpoint:
         if head is None:
             head = parse_answer_head(raw)
             if len(raw) <= _MAX_REMEMBERED_BYTES:
-                if len(self._heads) >= _MOST_HEADS:
+                if len(self._heads) >= _MAX_HEADS:
                     self._heads.clear()
                 self._heads[raw] = head
         return head
 
-    def take_idle(self) -> Link | None:
+    def take_idle(self) -> UpstreamConnection | None:
         """Return a connection that was used before and seems to be of use still."""
         while self._idle:
             link = self._idle.pop()
@@ -183,7 +185,7 @@ class Endpoint:
             return link
         return None
 
-    async def open(self, connect_s: float = CONNECT_S) -> Link:
+    async def open(self, connect_s: float = CONNECT_S) -> UpstreamConnection:
         """Return a new connection.
 
         Args:
@@ -195,18 +197,20 @@ class Endpoint:
         try:
             with trio.fail_after(connect_s):
                 wire = await self._connect()
-                link = Link(wire if self.trust is None else await self._start_tls(wire, self.trust))
-        except Untrusted as exc:
-            raise Unreachable(
+                link = UpstreamConnection(
+                    wire if self.trust is None else await self._start_tls(wire, self.trust)
+                )
+        except CertificateRefused as exc:
+            raise UpstreamUnreachable(
                 f"cannot trust the model's server: its certificate is not accepted: {exc}; "
                 "its issuer has to be among the system's certificates"
             ) from exc
-        except (OSError, ValueError, WireBroken, trio.TooSlowError) as exc:
-            raise Unreachable("cannot reach the model's server") from exc
+        except (OSError, ValueError, StreamBroken, trio.TooSlowError) as exc:
+            raise UpstreamUnreachable("cannot reach the model's server") from exc
         self._links.append(link)
         return link
 
-    async def _connect(self) -> Wire:
+    async def _connect(self) -> SocketStream:
         """Connect; to a server of this machine whose backlog is full, as soon as it has room.
 
         Left to itself, the kernel asks again a second later, or three.
@@ -222,9 +226,11 @@ class Endpoint:
                 return await connect(socket.AF_INET, (self.host, self.port))
         return await _connect_tcp(self.host, self.port)
 
-    async def _start_tls(self, wire: Wire, trust: Callable[[], ssl.SSLContext]) -> TlsWire:
+    async def _start_tls(
+        self, wire: SocketStream, trust: Callable[[], ssl.SSLContext]
+    ) -> TlsStream:
         try:
-            secured = TlsWire(wire, trust(), self.host)
+            secured = TlsStream(wire, trust(), self.host)
             await secured.handshake()
         except BaseException:
             wire.close()
@@ -248,9 +254,9 @@ class Endpoint:
                 self._heard = True
         self._links = [link for link in self._links if not link.wire.closed]
 
-    def keep(self, link: Link) -> None:
+    def keep(self, link: UpstreamConnection) -> None:
         """Take back a connection whose answer is complete."""
-        if self._forgotten or len(self._idle) >= _MOST_IDLE:
+        if self._forgotten or len(self._idle) >= _MAX_IDLE:
             link.wire.close()
             return
         link.reused = True
@@ -271,7 +277,7 @@ class Endpoint:
                 link.wire.close()
 
 
-async def _connect_tcp(host: str, port: int) -> Wire:
+async def _connect_tcp(host: str, port: int) -> SocketStream:
     if host.replace(".", "").isdigit():
         return await connect(socket.AF_INET, (host, port))
     failure: OSError | None = None

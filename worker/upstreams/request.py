@@ -12,7 +12,7 @@ from ..json.spans import Member
 from .extra_options import asks_for_progress, asks_for_usage
 
 
-class Outgoing(NamedTuple):
+class UpstreamRequest(NamedTuple):
     """What goes to the upstream.
 
     Attributes:
@@ -33,7 +33,7 @@ class Outgoing(NamedTuple):
     parts: Sequence[bytes | memoryview] = ()
 
 
-class Wishes(NamedTuple):
+class RequestOptions(NamedTuple):
     """What is wanted of an answer.
 
     Attributes:
@@ -54,7 +54,7 @@ def edit_body(
     route: ModelRoute,
     kind: UpstreamKind,
     path: bytes,
-    wishes: Wishes,
+    options: RequestOptions,
     members: Sequence[Member] | None = None,
 ) -> Edited:
     """Return the body for an upstream of that kind.
@@ -64,13 +64,14 @@ def edit_body(
         route: The model.
         kind: What answers.
         path: Where it is asked, without the query.
-        wishes: What is wanted.
+        options: What is wanted.
         members: Of a long body: where its members are.
     """
     return edit(
         body,
         model=route.send_as,
-        usage=wishes.usage or asks_for_usage(route.usage, kind, wishes.form, stream=wishes.stream),
-        progress=wishes.progress and asks_for_progress(kind, path, stream=wishes.stream),
+        usage=options.usage
+        or asks_for_usage(route.usage, kind, options.form, stream=options.stream),
+        progress=options.progress and asks_for_progress(kind, path, stream=options.stream),
         members=members,
     )

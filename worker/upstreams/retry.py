@@ -19,11 +19,11 @@ from typing import Final
 STARTING_S: Final = 10.0
 
 # Times that a request is sent again. Clients try again as well, each time with all of these.
-_MOST_RETRIES: Final = 3
+_MAX_RETRIES: Final = 3
 
 # Times that a request is sent again to a local model whose server took it and went away without a
 # word: a request that kills its server would kill the next one as well.
-_MOST_LOCAL_LOSSES: Final = 1
+_MAX_LOCAL_LOSSES: Final = 1
 
 # Seconds in which a local model's server may refuse connections although it counts as running. A
 # process that ends closes its port first, and is reaped after its memory was given back.
@@ -116,7 +116,7 @@ class Retries:
         else:
             least_s = asked_s
             wait_s = asked_s + _CHANCE_S * chance
-        if least_s > left_s or self._retries >= _MOST_RETRIES:
+        if least_s > left_s or self._retries >= _MAX_RETRIES:
             return None
         wait_s = min(wait_s, left_s)
         self._retries += 1
@@ -149,7 +149,7 @@ class LocalLosses:
         if not refused:
             self._unanswered += 1
             self._refused_since, self._pause_s = None, _FIRST_PAUSE_S
-            return _FIRST_PAUSE_S if self._unanswered <= _MOST_LOCAL_LOSSES else None
+            return _FIRST_PAUSE_S if self._unanswered <= _MAX_LOCAL_LOSSES else None
         if self._refused_since is None:
             self._refused_since = now
         if now - self._refused_since >= _REFUSING_S:

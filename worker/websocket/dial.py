@@ -7,15 +7,15 @@ from dataclasses import dataclass
 import trio
 
 from ..connections.connection import Connection
-from ..connections.stream import WireBroken
+from ..connections.stream import StreamBroken
 from ..errors import UpstreamDied, UpstreamSilent
 from ..upstreams.heads import MAX_ANSWER_HEAD_BYTES
-from ..upstreams.pool import Endpoint, Link, Unanswered
-from .handshake import OpenedHead, read_opened
+from ..upstreams.pool import Endpoint, UpstreamConnection, UpstreamUnanswered
+from .handshake import UpgradeHead, read_opened
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Dialled:
+class DialledUpstream:
     """A connection to an upstream that was asked for a WebSocket.
 
     Attributes:
@@ -26,8 +26,8 @@ class Dialled:
         may_stay: Whether its model is to be kept; if not, it ends as soon as it does nothing.
     """
 
-    link: Link
-    opened: OpenedHead
+    link: UpstreamConnection
+    opened: UpgradeHead
     raw: bytes
     rest: bytes
     may_stay: Callable[[], bool]
@@ -69,7 +69,7 @@ async def dial(
     connect_s: float,
     head_s: float,
     may_stay: Callable[[], bool],
-) -> AsyncGenerator[Dialled, None]:
+) -> AsyncGenerator[DialledUpstream, None]:
     """Ask an upstream for a WebSocket; the connection is closed when the block ends.
 
     Args:
@@ -77,7 +77,7 @@ async def dial(
         request: The head of the request.
         connect_s: Seconds for the connection.
         head_s: The same for the answer.
-        may_stay: See `Dialled`.
+        may_stay: See `DialledUpstream`.
 
     Raises:
         Unreachable: Nobody listens there.
@@ -88,17 +88,17 @@ async def dial(
     link = await endpoint.open(connect_s)
     try:
         with trio.move_on_after(head_s) as waiting:
-            with suppress(WireBroken):  # perhaps it has answered all the same
+            with suppress(StreamBroken):  # perhaps it has answered all the same
                 await link.wire.send(request)
             opened, raw, rest = await _read_opened(link)
         if waiting.cancelled_caught:
             raise UpstreamSilent("the model's server said nothing for too long")
-        yield Dialled(link=link, opened=opened, raw=raw, rest=rest, may_stay=may_stay)
+        yield DialledUpstream(link=link, opened=opened, raw=raw, rest=rest, may_stay=may_stay)
     finally:
         link.wire.close()
 
 
-async def _read_opened(link: Link) -> tuple[OpenedHead, bytes, bytes]:
+async def _read_opened(link: UpstreamConnection) -> tuple[UpgradeHead, bytes, bytes]:
     """Return the first answer that is no interim one, and what has come behind it."""
     data = b""
     while True:
@@ -113,9 +113,9 @@ async def _read_opened(link: Link) -> tuple[OpenedHead, bytes, bytes]:
             raise UpstreamDied("cannot read the answer: its head is too long")
         try:
             more = await link.wire.receive()
-        except WireBroken:
+        except StreamBroken:
             more = b""
         if not more:
-            gone = UpstreamDied if data else Unanswered
+            gone = UpstreamDied if data else UpstreamUnanswered
             raise gone("the model's server went away before it answered")
         data += more

@@ -21,7 +21,7 @@ from ..errors import (
     UpstreamDied,
     UpstreamSilent,
 )
-from ..http.body_memory import BodyMemory, Hold
+from ..http.body_memory import BodyMemory, MemoryHold
 
 # Bytes of one message: images in a long conversation come to some ten MiB.
 MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
@@ -30,20 +30,20 @@ MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
 # --- frames and messages -------------------------------------------------------------------------
 
 
-class Message(NamedTuple):
+class WsMessage(NamedTuple):
     """A whole message, however many frames it came in."""
 
     data: bytes
     is_text: bool = True
 
 
-class Reply(NamedTuple):
+class PongDue(NamedTuple):
     """A frame that has to be sent to the side that was read: the answer to a ping."""
 
     frame: bytes
 
 
-class Close(NamedTuple):
+class WsClose(NamedTuple):
     """Why a side ends.
 
     Attributes:
@@ -55,7 +55,7 @@ class Close(NamedTuple):
     reason: str = ""
 
 
-class Ended(NamedTuple):
+class WsEnded(NamedTuple):
     """The end of what a side says.
 
     Attributes:
@@ -64,15 +64,15 @@ class Ended(NamedTuple):
         error: Why we end it, if that is no fault of the side.
     """
 
-    close: Close | None = None
+    close: WsClose | None = None
     is_fault: bool = False
     error: RelayError | None = None
 
 
-Event: TypeAlias = Message | Reply | Ended
+Event: TypeAlias = WsMessage | PongDue | WsEnded
 
 
-class Leg:
+class WsCodec:
     """Bytes of one side -> messages, and back.
 
     Args:
@@ -82,11 +82,11 @@ class Leg:
     """
 
     def __init__(
-        self, *, serves: bool, most_bytes: int = MAX_MESSAGE_BYTES, hold: Hold | None = None
+        self, *, serves: bool, most_bytes: int = MAX_MESSAGE_BYTES, hold: MemoryHold | None = None
     ) -> None:
         self._frames = Connection(ConnectionType.SERVER if serves else ConnectionType.CLIENT)
         self._most_bytes = most_bytes
-        self._hold = hold if hold is not None else Hold(BodyMemory())
+        self._hold = hold if hold is not None else MemoryHold(BodyMemory())
         self._message = bytearray()
         self._over = False
 
@@ -100,7 +100,7 @@ class Leg:
             taken = self._take(event)
             if taken is not None:
                 found.append(taken)
-            if isinstance(taken, Ended):
+            if isinstance(taken, WsEnded):
                 self._over = True
                 self._message.clear()
                 break
@@ -114,26 +114,26 @@ class Leg:
                     self._hold.grow(len(data))
                 except BodyMemoryFull as error:
                     reason = "too many bytes are on their way here; connect again in a moment"
-                    return Ended(Close(CloseReason.TRY_AGAIN_LATER, reason), error=error)
+                    return WsEnded(WsClose(CloseReason.TRY_AGAIN_LATER, reason), error=error)
                 # at once: an array of bytes holds many small pieces as compactly as a large one
                 self._message += data.encode() if isinstance(data, str) else data
                 if len(self._message) > self._most_bytes:
                     reason = f"cannot take a message of more than {self._most_bytes} bytes"
-                    return Ended(Close(CloseReason.MESSAGE_TOO_BIG, reason), is_fault=True)
+                    return WsEnded(WsClose(CloseReason.MESSAGE_TOO_BIG, reason), is_fault=True)
                 if not event.message_finished:
                     return None
                 whole, self._message = bytes(self._message), bytearray()
                 self._hold.release()
-                return Message(whole, isinstance(data, str))
+                return WsMessage(whole, isinstance(data, str))
             case ws.Ping():
-                return Reply(self._frames.send(event.response()))
+                return PongDue(self._frames.send(event.response()))
             case ws.CloseConnection():
                 is_fault = self._frames.state is not ConnectionState.REMOTE_CLOSING
-                return Ended(Close(event.code, event.reason or ""), is_fault)
+                return WsEnded(WsClose(event.code, event.reason or ""), is_fault)
             case _:
                 return None  # answers to pings that nobody has sent
 
-    def message(self, message: Message) -> bytes:
+    def message(self, message: WsMessage) -> bytes:
         """Return the frame for a message; nothing if the end was said before."""
         if self._frames.state is not ConnectionState.OPEN:
             return b""
@@ -141,7 +141,7 @@ class Leg:
             return self._frames.send(ws.TextMessage(data=message.data.decode()))
         return self._frames.send(ws.BytesMessage(data=message.data))
 
-    def close(self, close: Close) -> bytes:
+    def close(self, close: WsClose) -> bytes:
         """Return the frame that ends this side; nothing if the end was said before."""
         if self._frames.state not in (ConnectionState.OPEN, ConnectionState.REMOTE_CLOSING):
             return b""
@@ -155,7 +155,7 @@ class Leg:
 # --- when and why --------------------------------------------------------------------------------
 
 
-class End(NamedTuple):
+class WsEnd(NamedTuple):
     """How a WebSocket ends, and all that it is relayed to.
 
     Attributes:
@@ -164,8 +164,8 @@ class End(NamedTuple):
         error: What becomes of a turn that is under way; `ClientGone` if nobody wants it any more.
     """
 
-    client: Close | None
-    upstream: Close | None
+    client: WsClose | None
+    upstream: WsClose | None
     error: RelayError | ClientGone
 
 
@@ -173,59 +173,59 @@ _GONE: Final = UpstreamDied("the model's server went away in the middle of the s
 _GOING_AWAY: Final = CloseReason.GOING_AWAY
 
 
-def ended_by_client(ended: Ended) -> End:
+def ended_by_client(ended: WsEnded) -> WsEnd:
     """Return how all ends when the client's side has."""
     if ended.close is None:
-        return End(None, Close(_GOING_AWAY, "the client has gone"), ClientGone())
+        return WsEnd(None, WsClose(_GOING_AWAY, "the client has gone"), ClientGone())
     if ended.error is not None:
-        return End(ended.close, Close(_GOING_AWAY, ended.error.message), ended.error)
+        return WsEnd(ended.close, WsClose(_GOING_AWAY, ended.error.message), ended.error)
     if not ended.is_fault:
-        return End(ended.close, ended.close, ClientGone())
+        return WsEnd(ended.close, ended.close, ClientGone())
     kind = TooLarge if ended.close.code == CloseReason.MESSAGE_TOO_BIG else BadRequest
-    upstream = Close(_GOING_AWAY, "the client has broken the rules")
-    return End(ended.close, upstream, kind(ended.close.reason))
+    upstream = WsClose(_GOING_AWAY, "the client has broken the rules")
+    return WsEnd(ended.close, upstream, kind(ended.close.reason))
 
 
-def ended_by_upstream(ended: Ended) -> End:
+def ended_by_upstream(ended: WsEnded) -> WsEnd:
     """Return how all ends when the upstream's side has."""
     if ended.close is None:
-        return End(Close(CloseReason.INTERNAL_ERROR, _GONE.message), None, _GONE)
+        return WsEnd(WsClose(CloseReason.INTERNAL_ERROR, _GONE.message), None, _GONE)
     if not ended.is_fault:
-        return End(ended.close, ended.close, _GONE)
+        return WsEnd(ended.close, ended.close, _GONE)
     code = ended.close.code
     if code != CloseReason.MESSAGE_TOO_BIG:
         code = CloseReason.INTERNAL_ERROR
     error = UpstreamDied(f"the model's server broke the rules of WebSocket: {ended.close.reason}")
-    return End(Close(code, error.message), ended.close, error)
+    return WsEnd(WsClose(code, error.message), ended.close, error)
 
 
-def refused(error: RelayError) -> End:
+def refused(error: RelayError) -> WsEnd:
     """Return how all ends when a client has asked for what cannot be."""
-    upstream = Close(_GOING_AWAY, "the client has asked for something else")
-    return End(Close(CloseReason.POLICY_VIOLATION, error.message), upstream, error)
+    upstream = WsClose(_GOING_AWAY, "the client has asked for something else")
+    return WsEnd(WsClose(CloseReason.POLICY_VIOLATION, error.message), upstream, error)
 
 
-def failed(error: RelayError) -> End:
+def failed(error: RelayError) -> WsEnd:
     """Return how all ends when the model cannot be reached, or says nothing any more."""
-    close = Close(CloseReason.INTERNAL_ERROR, error.message)
-    return End(close, Close(_GOING_AWAY, error.message), error)
+    close = WsClose(CloseReason.INTERNAL_ERROR, error.message)
+    return WsEnd(close, WsClose(_GOING_AWAY, error.message), error)
 
 
-def silent(idle_s: float, *, in_turn: bool) -> End:
+def silent(idle_s: float, *, in_turn: bool) -> WsEnd:
     """Return how all ends when no message has come for `idle_s` seconds."""
     if in_turn:
         return failed(UpstreamSilent("the model's server said nothing for too long"))
-    close = Close(_GOING_AWAY, f"nothing was said for {idle_s:g} seconds; connect again")
-    return End(close, close, ClientGone())
+    close = WsClose(_GOING_AWAY, f"nothing was said for {idle_s:g} seconds; connect again")
+    return WsEnd(close, close, ClientGone())
 
 
-def cancelled(error: RequestCancelled, *, by_client: bool) -> End:
+def cancelled(error: RequestCancelled, *, by_client: bool) -> WsEnd:
     """Return how all ends when somebody has asked for that: in good order only for the client."""
-    close = Close(CloseReason.NORMAL_CLOSURE if by_client else _GOING_AWAY, error.message)
-    return End(close, close, error)
+    close = WsClose(CloseReason.NORMAL_CLOSURE if by_client else _GOING_AWAY, error.message)
+    return WsEnd(close, close, error)
 
 
-def not_kept() -> End:
+def not_kept() -> WsEnd:
     """Return how a WebSocket ends between two turns whose place is needed."""
-    close = Close(_GOING_AWAY, "the model or this server has to make room; connect again")
-    return End(close, close, ClientGone())
+    close = WsClose(_GOING_AWAY, "the model or this server has to make room; connect again")
+    return WsEnd(close, close, ClientGone())

@@ -15,19 +15,19 @@ import trio
 from ..accounting.account import Account
 from ..apis.error_response import error_answer
 from ..apis.model_names import Target
-from ..connections.connection import Connection, Waits
+from ..connections.connection import Connection, WaitingFor
 from ..errors import ClientGone, RelayError, UpstreamDied
-from ..http.body_memory import Hold
+from ..http.body_memory import MemoryHold
 from ..http.request_head import RequestHead
 from ..http.routes import Form, Route
 from ..http.tracing import RANDOM_BYTES, Trace, start_trace
-from ..relay.context import Service
+from ..relay.context import RelayContext
 from ..relay.exchange import Call
 from ..relay.response import relay_plain
-from ..upstreams.heads import AnswerBody, parse_answer_head
-from .dial import Dialled, stoppable
+from ..upstreams.heads import ResponseBody, parse_answer_head
+from .dial import DialledUpstream, stoppable
 from .handshake import (
-    SocketWay,
+    WsRequest,
     accept,
     answer_to_upgrade,
     check_opening,
@@ -36,8 +36,8 @@ from .handshake import (
     with_model,
 )
 from .leased_dial import dial_model
-from .responses_relay import TurnSocket
-from .responses_turns import Turns
+from .responses_relay import ResponsesSocket
+from .responses_turns import ResponsesTurns
 from .tunnel import Tunnel
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ _NONCE_BYTES = 16
 
 
 async def answer_websocket(
-    service: Service, conn: Connection, head: RequestHead, way: SocketWay
+    service: RelayContext, conn: Connection, head: RequestHead, way: WsRequest
 ) -> None:
     """Answer a request for a WebSocket and relay it until its end. The connection ends with it.
 
@@ -64,13 +64,13 @@ async def answer_websocket(
 
     Raises:
         ClientGone: The client has left.
-        AnswerCut: An answer that opens none could not be completed.
+        ResponseCut: An answer that opens none could not be completed.
     """
     conn.requests += 1
     conn.cancelled = conn.expired = False
     conn.verdict = None
     conn.busy = True
-    conn.wait_for(Waits.SUPERVISOR, math.inf)  # what has a limit from here on says so
+    conn.wait_for(WaitingFor.SUPERVISOR, math.inf)  # what has a limit from here on says so
     caller = service.caller_of(head.keys)
     trace = start_trace(head.own, os.urandom(RANDOM_BYTES))
     request_id = service.running.enter(
@@ -91,10 +91,10 @@ async def answer_websocket(
 class _Socket:
     """One WebSocket."""
 
-    service: Service
+    service: RelayContext
     conn: Connection
     head: RequestHead
-    way: SocketWay
+    way: WsRequest
     caller: str
     trace: Trace
     request_id: str
@@ -115,9 +115,11 @@ class _Socket:
             return
         id_line = b"X-Request-Id: %b\r\n" % self.request_id.encode("ascii")
         await conn.send(answer_to_upgrade(accepted, id_line))
-        turns = Turns(service.names, self._open_turn, self._end_turn)
-        hold = Hold(service.bodies)
-        socket = TurnSocket(conn, turns, config.upstream_idle_s, lambda: service.finishing, hold)
+        turns = ResponsesTurns(service.names, self._open_turn, self._end_turn)
+        hold = MemoryHold(service.bodies)
+        socket = ResponsesSocket(
+            conn, turns, config.upstream_idle_s, lambda: service.finishing, hold
+        )
         try:
             await socket.run(
                 lambda: dial_model(
@@ -153,7 +155,7 @@ class _Socket:
         if account.request_id != self.request_id:
             self.service.running.exit(account.request_id)
 
-    def _call_of_turns(self, turns: Turns) -> Call:
+    def _call_of_turns(self, turns: ResponsesTurns) -> Call:
         account = self._first
         assert account is not None
         assert turns.target is not None
@@ -200,7 +202,7 @@ class _Socket:
         finally:
             self._close_account(account)
 
-    async def _tunnel(self, call: Call, dialled: Dialled) -> None:
+    async def _tunnel(self, call: Call, dialled: DialledUpstream) -> None:
         keeper = call.account.keeper
         call.begun = True
         keeper.status = _SWITCHED
@@ -254,15 +256,15 @@ class _Socket:
         self._close_account(account)
 
 
-async def _pass_answer(call: Call, dialled: Dialled) -> None:
+async def _pass_answer(call: Call, dialled: DialledUpstream) -> None:
     """Pass an answer on that opens no WebSocket.
 
     Raises:
-        AnswerCut: It could not be completed.
+        ResponseCut: It could not be completed.
         ClientGone: The client has left.
     """
     head = parse_answer_head(dialled.raw)
     call.see_head(head)
     call.conn.upstream = dialled.link
-    call.conn.wait_for(Waits.UPSTREAM, call.config.upstream_idle_s)
-    await relay_plain(call, dialled.link, head, AnswerBody(head), dialled.rest)
+    call.conn.wait_for(WaitingFor.UPSTREAM, call.config.upstream_idle_s)
+    await relay_plain(call, dialled.link, head, ResponseBody(head), dialled.rest)

@@ -30,7 +30,7 @@ _KEY_PROTOCOL: Final = b"openai-insecure-api-key."
 # --- who may open one ----------------------------------------------------------------------------
 
 
-class SocketWay(NamedTuple):
+class WsRequest(NamedTuple):
     """What a request for a WebSocket wants.
 
     Attributes:
@@ -49,7 +49,7 @@ def wants_socket(head: RequestHead) -> bool:
     return b"websocket" in {token.strip() for token in head.upgrade.split(b",")}
 
 
-def find_socket(head: RequestHead) -> SocketWay:
+def find_socket(head: RequestHead) -> WsRequest:
     """Return what a request for a WebSocket wants.
 
     Raises:
@@ -60,14 +60,14 @@ def find_socket(head: RequestHead) -> SocketWay:
     if route is not None and route.forward_path is not None:
         target = route.forward_path + target[len(head.path) :]
     if route is not None and route.form is Form.RESPONSES:
-        return SocketWay(None, target)
+        return WsRequest(None, target)
     query = urlsplit(target).query.decode("latin-1")
     model = dict(parse_qsl(query, encoding="utf-8", errors="replace")).get("model")
     if not model:
         raise UnknownPath(
             "cannot open a WebSocket here: name the model in the query, as in '?model=name'"
         )
-    return SocketWay(model, target)
+    return WsRequest(model, target)
 
 
 def with_model(target: bytes, model: str) -> bytes:
@@ -182,7 +182,7 @@ class _Fields:
         self.fields.append((name, value))
 
 
-class OpenedHead(NamedTuple):
+class UpgradeHead(NamedTuple):
     """The head of an answer: whether it opens a WebSocket.
 
     Attributes:
@@ -194,7 +194,7 @@ class OpenedHead(NamedTuple):
     lines: bytes
 
 
-def read_opened(raw: bytes) -> OpenedHead:
+def read_opened(raw: bytes) -> UpgradeHead:
     """Read the head of an upstream's answer to a request for a WebSocket.
 
     Raises:
@@ -214,4 +214,4 @@ def read_opened(raw: bytes) -> OpenedHead:
         raise UpstreamDied("cannot read the answer: it opens something else than a WebSocket")
     # the id is said by this program only
     kept = [it for it in found.fields if it[0].lower() != b"x-request-id"]
-    return OpenedHead(status, b"".join(b"%b: %b\r\n" % it for it in kept))
+    return UpgradeHead(status, b"".join(b"%b: %b\r\n" % it for it in kept))

@@ -9,20 +9,20 @@ from arriero.protocol.worker_config import PeerRoute
 
 from ..http.tracing import Trace
 from ..leases.leases import Lease
-from ..relay.context import Service
+from ..relay.context import RelayContext
 from ..relay.exchange import Call
 from ..relay.upstream_request import head_for_model, head_for_peer
 from ..relay.wait_for_model import exit_lease, hold, pause
-from ..upstreams.pool import CONNECT_S, Unanswered, Unreachable
+from ..upstreams.pool import CONNECT_S, UpstreamUnanswered, UpstreamUnreachable
 from ..upstreams.retry import LocalLosses
-from .dial import Dialled, dial
+from .dial import DialledUpstream, dial
 from .handshake import as_upgrade
 
 
 @asynccontextmanager
 async def dial_model(
-    service: Service, call: Call, trace: Trace, opening: bytes
-) -> AsyncGenerator[Dialled, None]:
+    service: RelayContext, call: Call, trace: Trace, opening: bytes
+) -> AsyncGenerator[DialledUpstream, None]:
     """Ask the model of `call` for a WebSocket; its lease is held until the block ends.
 
     Args:
@@ -52,10 +52,10 @@ async def dial_model(
                 dialled = await stack.enter_async_context(
                     _dial_local(service, call, lease, trace, opening)
                 )
-            except (Unreachable, Unanswered) as loss:  # as in `_serve`
+            except (UpstreamUnreachable, UpstreamUnanswered) as loss:  # as in `_serve`
                 service.say(service.leases.broken(lease))
                 again_s = losses.after_loss(
-                    trio.current_time(), refused=isinstance(loss, Unreachable)
+                    trio.current_time(), refused=isinstance(loss, UpstreamUnreachable)
                 )
                 if again_s is None:
                     raise
@@ -67,8 +67,8 @@ async def dial_model(
 
 
 def _dial_local(
-    service: Service, call: Call, lease: Lease, trace: Trace, opening: bytes
-) -> AbstractAsyncContextManager[Dialled]:
+    service: RelayContext, call: Call, lease: Lease, trace: Trace, opening: bytes
+) -> AbstractAsyncContextManager[DialledUpstream]:
     endpoint = service.upstreams.at(lease.endpoint)
     call.account.keeper.upstream_kind = call.route.kind or lease.kind
     request = head_for_model(call, endpoint, lease, 0, trace, service.request_rules)
@@ -82,8 +82,8 @@ def _dial_local(
 
 
 def _dial_peer(
-    service: Service, call: Call, peer: PeerRoute, trace: Trace, opening: bytes
-) -> AbstractAsyncContextManager[Dialled]:
+    service: RelayContext, call: Call, peer: PeerRoute, trace: Trace, opening: bytes
+) -> AbstractAsyncContextManager[DialledUpstream]:
     call.account.keeper.upstream_kind = peer.kind
     call.account.keeper.granted(trio.current_time())
     request = head_for_peer(call, peer, b"", 0, trace, service.request_rules)

@@ -13,21 +13,21 @@ from typing import TypeAlias
 import trio
 
 from ..connections.connection import Connection
-from ..connections.stream import WireBroken
-from ..connections.time_slices import Fairness
+from ..connections.stream import StreamBroken
+from ..connections.time_slices import TimeSlices
 from ..errors import BadRequest, ClientGone, RelayError, UpstreamDied, from_verdict
-from ..http.body_memory import Hold
+from ..http.body_memory import MemoryHold
 from ..json.large_body import LARGE_BYTES, LargeBody, read_large
-from ..upstreams.pool import LinkWire
-from .dial import Dialled
+from ..upstreams.pool import UpstreamStream
+from .dial import DialledUpstream
 from .frames import (
-    Close,
-    End,
-    Ended,
     Event,
-    Leg,
-    Message,
-    Reply,
+    PongDue,
+    WsClose,
+    WsCodec,
+    WsEnd,
+    WsEnded,
+    WsMessage,
     cancelled,
     ended_by_client,
     ended_by_upstream,
@@ -36,7 +36,7 @@ from .frames import (
     refused,
     silent,
 )
-from .responses_turns import Turns
+from .responses_turns import ResponsesTurns
 
 # Seconds for the last words of a WebSocket.
 _PARTING_S = 2.0
@@ -49,26 +49,26 @@ _LOOK_S = 1.0
 _STEP_BYTES = 4096
 _FEW_EVENTS = 16
 
-Dial: TypeAlias = Callable[[], AbstractAsyncContextManager[Dialled]]
+Dial: TypeAlias = Callable[[], AbstractAsyncContextManager[DialledUpstream]]
 
 
-class Side:
+class WsSide:
     """One side of a WebSocket: messages in, messages out. Pings are answered while it is read."""
 
     def __init__(
         self,
-        leg: Leg,
-        wire: LinkWire,
+        leg: WsCodec,
+        wire: UpstreamStream,
         send: Callable[[bytes], Awaitable[None]],
         data: bytes,
-        fairness: Fairness,
+        fairness: TimeSlices,
     ) -> None:
         """Build it.
 
         Args:
             leg: Its frames.
             wire: Gives its bytes.
-            send: Sends some; raises `ClientGone` or `WireBroken` if they are not taken.
+            send: Sends some; raises `ClientGone` or `StreamBroken` if they are not taken.
             data: What it has sent already.
             fairness: Gives turns to those whose frames are many.
         """
@@ -82,7 +82,7 @@ class Side:
         self._sending = trio.Lock()  # whoever reads answers pings
         self._whole = True  # what was sent last
 
-    async def next(self) -> Message | Ended:
+    async def next(self) -> WsMessage | WsEnded:
         """Wait for what it says next."""
         while True:
             # reads of a side that always has more cannot be cancelled: they would lose bytes
@@ -91,32 +91,32 @@ class Side:
                 if not self._unread:
                     try:
                         self._unread = await self._wire.receive()
-                    except WireBroken:
+                    except StreamBroken:
                         self._unread = b""
                     if not self._unread:
-                        return Ended()
+                        return WsEnded()
                 elif self._is_dense:
                     await self._fairness.turn()
                 data, self._unread = self._unread[:_STEP_BYTES], self._unread[_STEP_BYTES:]
                 self._events.extend(self._leg.receive(data))
                 self._is_dense = len(self._events) > _FEW_EVENTS
             event = self._events.popleft()
-            if not isinstance(event, Reply):
+            if not isinstance(event, PongDue):
                 return event
             await self._say(event.frame)
 
-    async def send(self, message: Message) -> bool:
+    async def send(self, message: WsMessage) -> bool:
         """Send a message; returns whether it was taken. If not, whoever reads hears why."""
         return await self._say(self._leg.message(message))
 
-    async def end(self, close: Close | None) -> None:
+    async def end(self, close: WsClose | None) -> None:
         """Say why it ends, if that was not said and can be."""
         if close is not None and self._whole:
             await self._say(self._leg.close(close))
 
     async def drain(self) -> None:
         """Drop what it says until it has closed the connection."""
-        with contextlib.suppress(WireBroken):
+        with contextlib.suppress(StreamBroken):
             while await self._wire.receive():
                 pass
 
@@ -127,22 +127,22 @@ class Side:
             self._whole = False
             try:
                 await self._send(frame)
-            except (ClientGone, WireBroken):
+            except (ClientGone, StreamBroken):
                 return False
             self._whole = True
         return True
 
 
-class TurnSocket:
+class ResponsesSocket:
     """One WebSocket of the Responses API, from its first message to its end."""
 
     def __init__(
         self,
         conn: Connection,
-        turns: Turns,
+        turns: ResponsesTurns,
         idle_s: float,
         is_finishing: Callable[[], bool],
-        hold: Hold,
+        hold: MemoryHold,
     ) -> None:
         """Build it.
 
@@ -157,18 +157,22 @@ class TurnSocket:
         self._turns = turns
         self._idle_s = idle_s
         self._is_finishing = is_finishing
-        self._client = Side(
-            Leg(serves=True, hold=hold), conn.wire, conn.send, conn.buffer, conn.sentry.fairness
+        self._client = WsSide(
+            WsCodec(serves=True, hold=hold),
+            conn.wire,
+            conn.send,
+            conn.buffer,
+            conn.monitor.fairness,
         )
         self._scope = trio.CancelScope()
-        self._end: End | None = None
+        self._end: WsEnd | None = None
         self._spoke_at = trio.current_time()
         self._dialled = trio.Event()
         self._may_stay: Callable[[], bool] = lambda: True
-        self._upstream: Side | None = None
+        self._upstream: WsSide | None = None
 
     def cut(self) -> None:
-        """End it: the client has gone, or somebody has asked for that (the sentry calls this)."""
+        """End it: the client has gone, or somebody has asked for that (the monitor calls this)."""
         self._scope.cancel()
 
     async def run(self, dial: Dial) -> None:
@@ -189,19 +193,19 @@ class TurnSocket:
             self._conn.upstream = None
             self._turns.end(self._why().error)
 
-    def _finish(self, end: End) -> None:
+    def _finish(self, end: WsEnd) -> None:
         if self._end is None:
             self._end = end
         self._scope.cancel()
 
-    def _why(self) -> End:
+    def _why(self) -> WsEnd:
         if self._end is not None:
             return self._end
         if self._conn.cancelled:
             by_client = self._conn.cancelled_by_client
             return cancelled(self._conn.cancellation(), by_client=by_client)
         if self._conn.gone:
-            return ended_by_client(Ended())
+            return ended_by_client(WsEnded())
         if self._conn.verdict is not None:
             return failed(from_verdict(self._conn.verdict))
         return failed(UpstreamDied("this server ends"))  # cancelled from above
@@ -221,7 +225,7 @@ class TurnSocket:
 
     async def _talk(self, dial: Dial, nursery: trio.Nursery) -> None:
         first = await self._client.next()
-        if isinstance(first, Ended):
+        if isinstance(first, WsEnded):
             self._finish(ended_by_client(first))
             return
         try:
@@ -236,15 +240,15 @@ class TurnSocket:
         except RelayError as error:
             self._finish(failed(error))
         except ClientGone:
-            self._finish(ended_by_client(Ended()))
+            self._finish(ended_by_client(WsEnded()))
 
-    async def _say(self, message: Message) -> Message:
-        """Return a message of the client as it goes to the model; see `Turns.say`."""
+    async def _say(self, message: WsMessage) -> WsMessage:
+        """Return a message of the client as it goes to the model; see `ResponsesTurns.say`."""
         large: LargeBody | None = None
         if message.is_text and len(message.data) > LARGE_BYTES:
             steps = read_large(message.data, self._turns.strip_large)
             try:
-                large = await self._conn.sentry.fairness.run(steps)
+                large = await self._conn.monitor.fairness.run(steps)
             except BadRequest:
                 large = LargeBody(message.data, b"", ())
         return self._turns.say(message, large)
@@ -253,7 +257,7 @@ class TurnSocket:
         while True:
             event = await self._client.next()
             self._spoke_at = trio.current_time()
-            if isinstance(event, Ended):
+            if isinstance(event, WsEnded):
                 self._finish(ended_by_client(event))
                 return
             await self._dialled.wait()
@@ -265,16 +269,16 @@ class TurnSocket:
                 return
             await self._upstream.send(message)
 
-    async def _from_upstream(self, dialled: Dialled, first: Message) -> None:
+    async def _from_upstream(self, dialled: DialledUpstream, first: WsMessage) -> None:
         if dialled.opened.status != 101:
             raise UpstreamDied(
                 "the model's server opens no WebSocket here: it answered "
                 f"{dialled.opened.status}; ask by HTTP"
             )
         wire = dialled.link.wire
-        leg = Leg(serves=False)
-        self._upstream = upstream = Side(
-            leg, wire, wire.send, dialled.rest, self._conn.sentry.fairness
+        leg = WsCodec(serves=False)
+        self._upstream = upstream = WsSide(
+            leg, wire, wire.send, dialled.rest, self._conn.monitor.fairness
         )
         self._may_stay = dialled.may_stay
         try:
@@ -284,7 +288,7 @@ class TurnSocket:
             while True:
                 event = await upstream.next()
                 self._spoke_at = trio.current_time()
-                if isinstance(event, Ended):
+                if isinstance(event, WsEnded):
                     self._finish(ended_by_upstream(event))
                     return
                 if await self._client.send(event):

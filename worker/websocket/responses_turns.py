@@ -13,11 +13,11 @@ from typing import Final
 import msgspec
 
 from ..accounting.account import Account
-from ..apis.model_names import Names, Target
+from ..apis.model_names import ModelNames, Target
 from ..errors import BadRequest, ClientGone, RelayError
 from ..json.edit import check_one_model, edit
 from ..json.large_body import LargeBody, Strip
-from .frames import Message
+from .frames import WsMessage
 
 _CREATE: Final = "response.create"
 _ENDS: Final = frozenset({"response.completed", "response.incomplete", "response.failed", "error"})
@@ -26,7 +26,7 @@ _END_HINTS: Final = tuple(b'"%b"' % name.encode() for name in sorted(_ENDS))
 
 # Turns that a client may begin before the first of them has ended. The official server runs one
 # after the other.
-_MOST_OPEN: Final = 16
+_MAX_OPEN: Final = 16
 
 _LINE_ENDS: Final = bytes.maketrans(b"\r\n", b"  ")
 
@@ -35,12 +35,12 @@ class _Type(msgspec.Struct):
     type: str | None = None
 
 
-class _Model(msgspec.Struct):
+class _ModelMember(msgspec.Struct):
     model: str | None = None
 
 
 _type_decoder = msgspec.json.Decoder(_Type)
-_model_decoder = msgspec.json.Decoder(_Model)
+_model_decoder = msgspec.json.Decoder(_ModelMember)
 
 
 def type_of(data: bytes) -> str | None:
@@ -51,12 +51,12 @@ def type_of(data: bytes) -> str | None:
         return None
 
 
-def begins_turn(message: Message) -> bool:
+def begins_turn(message: WsMessage) -> bool:
     """Whether a message of the client is a ``response.create``."""
     return message.is_text and type_of(message.data) == _CREATE
 
 
-def ends_turn(message: Message) -> bool:
+def ends_turn(message: WsMessage) -> bool:
     """Whether a message of the model ends a turn."""
     data = message.data
     if not message.is_text or all(data.find(hint) < 0 for hint in _END_HINTS):
@@ -64,7 +64,7 @@ def ends_turn(message: Message) -> bool:
     return type_of(data) in _ENDS
 
 
-class Turns:
+class ResponsesTurns:
     """The turns of one socket.
 
     Args:
@@ -78,7 +78,7 @@ class Turns:
 
     def __init__(
         self,
-        names: Names,
+        names: ModelNames,
         open_turn: Callable[[], Account],
         end_turn: Callable[[Account], None],
     ) -> None:
@@ -98,7 +98,7 @@ class Turns:
         """Takes our own words out of a long message."""
         return self._names.strip_large
 
-    def say(self, message: Message, large: LargeBody | None = None) -> Message:
+    def say(self, message: WsMessage, large: LargeBody | None = None) -> WsMessage:
         """Take a message of the client and return it as it goes to the model.
 
         Args:
@@ -109,11 +109,11 @@ class Turns:
             RelayError: It cannot go there. The turn that it was to begin is open.
         """
         text = message.data if large is None else large.outline
-        begins = begins_turn(Message(text, message.is_text))
+        begins = begins_turn(WsMessage(text, message.is_text))
         if not begins and self.target is not None:
             return message
-        if len(self._open) >= _MOST_OPEN:
-            raise BadRequest(f"cannot begin more than {_MOST_OPEN} turns before one has ended")
+        if len(self._open) >= _MAX_OPEN:
+            raise BadRequest(f"cannot begin more than {_MAX_OPEN} turns before one has ended")
         account = self._open_turn()
         self._open.append(account)
         keeper = account.keeper
@@ -126,9 +126,9 @@ class Turns:
         keeper.model = target.route.model
         keeper.prices = target.route.prices
         if large is None:
-            return Message(edit(self._names.strip(text), model=target.route.send_as).body)
+            return WsMessage(edit(self._names.strip(text), model=target.route.send_as).body)
         edited = edit(large.body, model=target.route.send_as, members=large.members)
-        return Message(b"".join(edited.parts) or edited.body)
+        return WsMessage(b"".join(edited.parts) or edited.body)
 
     def _find(self, name: str | None) -> Target:
         target = self.target
@@ -144,7 +144,7 @@ class Turns:
             )
         return found
 
-    def hear(self, message: Message, now: float) -> None:
+    def hear(self, message: WsMessage, now: float) -> None:
         """Read a message of the model, which the client has got."""
         if not self._open:
             return

@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from ..connections.connection import Connection
-from ..connections.stream import Wire, WireBroken
+from ..connections.stream import SocketStream, StreamBroken
 from ..errors import ClientGone, RelayError, UpstreamDied, UpstreamSilent
-from .dial import Dialled
+from .dial import DialledUpstream
 
 # Seconds between two looks at whether anything moves.
 _LOOK_S = 1.0
@@ -26,7 +26,7 @@ class Tunnel:
         bytes_out: Bytes that have gone to the client.
     """
 
-    def __init__(self, conn: Connection, dialled: Dialled, idle_s: float) -> None:
+    def __init__(self, conn: Connection, dialled: DialledUpstream, idle_s: float) -> None:
         """Build it.
 
         Args:
@@ -76,7 +76,7 @@ class Tunnel:
     async def _up(self) -> None:
         upstream = self._dialled.link.wire
         # TLS cannot end one direction alone
-        end = upstream.end_writing if isinstance(upstream, Wire) else None
+        end = upstream.end_writing if isinstance(upstream, SocketStream) else None
         await self._pass(self._conn.buffer, self._from_client, upstream.send, end)
 
     async def _down(self) -> None:
@@ -101,7 +101,7 @@ class Tunnel:
                 self._moved_at = trio.current_time()
                 if not data:
                     break
-        except WireBroken:
+        except StreamBroken:
             self._fail(UpstreamDied("the model's server went away in the middle of the socket"))
             return
         except ClientGone as gone:
@@ -114,7 +114,7 @@ class Tunnel:
     async def _from_client(self) -> bytes:
         try:
             return await self._conn.wire.receive()
-        except WireBroken as exc:
+        except StreamBroken as exc:
             raise ClientGone from exc
 
     async def _to_client(self, data: bytes) -> None:

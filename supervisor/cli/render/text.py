@@ -6,7 +6,7 @@ from typing import Final, TypeAlias
 
 from arriero.protocol.control import (
     ExplainReply,
-    Pong,
+    PingReply,
     ReloadReply,
     StatusReply,
     SwapReply,
@@ -32,7 +32,7 @@ _FRAME: Final = 3
 _Column: TypeAlias = tuple[str, tuple[str, ...]]
 
 # Findings in a configuration that are shown with a status, which is about other things.
-_MOST_FINDINGS: Final = 5
+_MAX_FINDINGS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,9 +176,9 @@ def config_lines(config: ConfigStatus, now: float) -> list[str]:
     if config.warnings:
         count = f"{config.warnings} warning{'s' * (config.warnings != 1)}"
         lines[0] += f"; {count}"
-        lines += [f"warning: {clean(one)}" for one in config.findings[:_MOST_FINDINGS]]
-        if config.warnings > _MOST_FINDINGS:
-            lines.append(f"... and {config.warnings - _MOST_FINDINGS} more, see `arriero check`")
+        lines += [f"warning: {clean(one)}" for one in config.findings[:_MAX_FINDINGS]]
+        if config.warnings > _MAX_FINDINGS:
+            lines.append(f"... and {config.warnings - _MAX_FINDINGS} more, see `arriero check`")
     if config.failed is not None:
         problems = config.failed.problems
         others = len(problems) - 1 + config.failed.more
@@ -325,7 +325,7 @@ _ACTIONS: Final = {
 }
 
 
-def pong_line(pong: Pong) -> str:
+def pong_line(pong: PingReply) -> str:
     """Return that the supervisor is there."""
     return f"arriero {clean(pong.version)}, pid {pong.pid}, up {duration(pong.uptime_s)}"
 

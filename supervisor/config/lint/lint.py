@@ -17,7 +17,7 @@ from ...placement.matrix import Matrix
 from ...placement.matrix_parser import read_expression
 from ...placement.policy import DEFAULT_GROUP
 from ...text.addresses import Address
-from ..read_routing import room_of
+from ..read_routing import policy_of
 from ..values import Config
 from ..yaml.tree import Node
 from .exposure import exposure
@@ -26,7 +26,7 @@ from .models import Disk, check_model, fixed_port
 from .names import check_macros, check_peers, check_pins
 
 # How many pairs of models on one port are looked at: nobody reads more messages than that.
-_MOST_PAIRS: Final = 20_000
+_MAX_PAIRS: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ def _is_reached_here(listen: Address) -> bool:
 
 def _clashes(config: Config, sharing: Mapping[int, list[str]]) -> Iterator[tuple[int, str, str]]:
     """Give a port, a model, and the first before it that has the port and may run beside it."""
-    room = room_of(config.routing, config.models)
+    room = policy_of(config.routing, config.models)
     pairs = (
         (port, model, other)
         for port, models in sharing.items()
@@ -139,8 +139,8 @@ def _clashes(config: Config, sharing: Mapping[int, list[str]]) -> Iterator[tuple
         for other in models[:at]
     )
     told: set[str] = set()
-    for port, model, other in islice(pairs, _MOST_PAIRS):
-        if model in told or (room.must_go(model, {other}) and room.must_go(other, {model})):
+    for port, model, other in islice(pairs, _MAX_PAIRS):
+        if model in told or (room.evicted_by(model, {other}) and room.evicted_by(other, {model})):
             continue
         told.add(model)
         yield port, model, other

@@ -22,7 +22,7 @@ _SHELL_SYNTAX: Final = re.compile(r"\|\|?|&&?|;|<|(?:\d|&)?>>?(?:&\d|[\w./~$-]*)
 _CONTAINER_TOOLS: Final = frozenset({"docker", "podman", "nerdctl"})
 
 # How many missing files of one model are told by name, and how much of a name.
-_MOST_FILES: Final = 4
+_MAX_FILES: Final = 4
 _SHOWN: Final = 200
 
 
@@ -129,9 +129,9 @@ def _check_files(model: ModelConfig, options: ServerOptions, disk: Disk, found: 
     missing = [str(path) for path in options.files if not disk.is_file(path)]
     if not missing:
         return
-    told = ", ".join(map(_quoted, missing[:_MOST_FILES]))
-    if len(missing) > _MOST_FILES:
-        told += f" and {len(missing) - _MOST_FILES} more"
+    told = ", ".join(map(_quoted, missing[:_MAX_FILES]))
+    if len(missing) > _MAX_FILES:
+        told += f" and {len(missing) - _MAX_FILES} more"
     hint = _no_shell(missing[0])
     if not hint and not missing[0].startswith("/"):
         hint = ", seen from the folder in which this runs; write its whole path"

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from arriero.protocol.records import MOST_USD, Prices
+from arriero.protocol.records import MAX_USD, Prices
 
 from ...pricing.by_pattern import PricesByGlob, PriceSource
 from ...text.addresses import is_base_url
@@ -16,9 +16,9 @@ from .reader import Key, Kind, Place, Wrong
 from .types import duration, named, read_text, section, text
 
 # Dearer than any model by far; and digits after the point that nobody needs.
-_MOST_USD: Final = int(MOST_USD)
-_MOST_MARKUP: Final = 1000
-_MOST_PLACES: Final = 18
+_MAX_USD: Final = int(MAX_USD)
+_MAX_MARKUP: Final = 1000
+_MAX_PLACES: Final = 18
 
 _QUERY: Final = re.compile(r'[!"$-~]*')
 
@@ -39,14 +39,14 @@ def _decimal(most: int, wanted: str) -> Kind[Decimal]:
         # Not the text of 0x10.
         found = Decimal(typed if isinstance(typed, int) else value.text.replace("_", ""))
         exponent = found.as_tuple().exponent
-        if found.is_signed() or not isinstance(exponent, int) or exponent < -_MOST_PLACES:
+        if found.is_signed() or not isinstance(exponent, int) or exponent < -_MAX_PLACES:
             raise place.wrong(node, wanted)
         return found
 
     return Kind(wanted, or_macro({"type": "number", "minimum": 0, "maximum": most}), read)
 
 
-USD: Final = _decimal(_MOST_USD, f"US dollars, from 0 to {_MOST_USD}")
+USD: Final = _decimal(_MAX_USD, f"US dollars, from 0 to {_MAX_USD}")
 
 
 # Its attribute for each key of a mapping of prices.
@@ -143,7 +143,7 @@ PRICE_LIST_KEYS: Final[tuple[Key[Any], ...]] = (
     ),
     Key(
         "markup",
-        _decimal(_MOST_MARKUP, f"a number from 0 to {_MOST_MARKUP}"),
+        _decimal(_MAX_MARKUP, f"a number from 0 to {_MAX_MARKUP}"),
         Decimal(1),
         "Everything in the list is multiplied by this.",
         acts="0.1",

@@ -20,33 +20,33 @@ import zmq
 
 from arriero.protocol.codec import encode, encode_event, read_request
 from arriero.protocol.control import (
-    Activity,
     ActivityReply,
+    ActivityRequest,
     AnyReply,
     AnyRequest,
-    Cancel,
     CancelReply,
+    CancelRequest,
     Done,
-    Explain,
     ExplainReply,
-    Logs,
+    ExplainRequest,
     LogsLine,
     LogsReply,
-    Ping,
-    Pong,
+    LogsRequest,
+    PingReply,
+    PingRequest,
     Refusal,
-    Reload,
     ReloadReply,
-    Scale,
-    Shutdown,
-    Status,
+    ReloadRequest,
+    ScaleRequest,
+    ShutdownRequest,
     StatusReply,
-    Swap,
+    StatusRequest,
     SwapReply,
-    Unload,
+    SwapRequest,
     UnloadReply,
-    Workers,
+    UnloadRequest,
     WorkersReply,
+    WorkersRequest,
 )
 from arriero.protocol.events import (
     AnyEvent,
@@ -219,11 +219,11 @@ class SmallSupervisor:
         if getattr(request, "model", None) not in {None, *IDS}:
             return UNKNOWN
         match request:
-            case Ping():
-                return Pong(version="0.1.0", epoch=self.epoch, pid=4, uptime_s=61.0)
-            case Status():
+            case PingRequest():
+                return PingReply(version="0.1.0", epoch=self.epoch, pid=4, uptime_s=61.0)
+            case StatusRequest():
                 return self._status()
-            case Swap(wait=wait, model=name):
+            case SwapRequest(wait=wait, model=name):
                 while wait and self.waits_for_subscriber and not self._is_heard():
                     assert self._events.poll(10_000)
                     self._take_subscription()
@@ -235,11 +235,11 @@ class SmallSupervisor:
                 if not wait:
                     return SwapReply(model=IDS[name], state="starting")
                 return self.swaps_answer
-            case Unload():
+            case UnloadRequest():
                 return UnloadReply(unloaded=("a",), took_s=0.5)
-            case Logs():
+            case LogsRequest():
                 return LogsReply(lines=LINES, seq=self._seq["log"])
-            case Explain(model=name):
+            case ExplainRequest(model=name):
                 return ExplainReply(
                     model=IDS[name],
                     state="stopped",
@@ -248,20 +248,20 @@ class SmallSupervisor:
                     ahead=(),
                     why="a takes the room",
                 )
-            case Reload(drain=True):
+            case ReloadRequest(drain=True):
                 return BAD_CONFIG
-            case Reload(dry_run=dry_run):
+            case ReloadRequest(dry_run=dry_run):
                 changes = ConfigChanges(added=("c",))
                 return ReloadReply(generation=2, applied=not dry_run, changes=changes)
-            case Cancel(request_id="r9"):
+            case CancelRequest(request_id="r9"):
                 return NOT_RUNNING
-            case Cancel(request_id=request_id):
+            case CancelRequest(request_id=request_id):
                 return CancelReply(request_id=request_id, result="cancelled")
-            case Activity():
+            case ActivityRequest():
                 return ActivityReply(records=(record("r1"), record("r2")), seq=self._seq["usage"])
-            case Workers():
+            case WorkersRequest():
                 return WorkersReply(workers=(WORKER,))
-            case Scale() | Shutdown():
+            case ScaleRequest() | ShutdownRequest():
                 return Done()
 
     def _status(self) -> StatusReply:
@@ -325,31 +325,31 @@ def without_time(lines: Iterable[str]) -> list[str]:
 @pytest.mark.parametrize(
     ("args", "request_", "line"),
     [
-        ("ping", Ping(), "arriero 0.1.0, pid 4, up 1 min 1 s"),
-        ("swap nick --no-wait", Swap(model="nick", wait=False), "b is starting"),
-        ("unload", Unload(), "unloaded a in 0.5 s"),
-        ("unload a --now", Unload(model="a", mode="now"), "unloaded a in 0.5 s"),
-        ("workers", Workers(), "     1    9  serving          2  a"),
-        ("scale 4", Scale(workers=4), "workers from now on: 4"),
-        ("explain b", Explain(model="b"), "why:    a takes the room"),
+        ("ping", PingRequest(), "arriero 0.1.0, pid 4, up 1 min 1 s"),
+        ("swap nick --no-wait", SwapRequest(model="nick", wait=False), "b is starting"),
+        ("unload", UnloadRequest(), "unloaded a in 0.5 s"),
+        ("unload a --now", UnloadRequest(model="a", mode="now"), "unloaded a in 0.5 s"),
+        ("workers", WorkersRequest(), "     1    9  serving          2  a"),
+        ("scale 4", ScaleRequest(workers=4), "workers from now on: 4"),
+        ("explain b", ExplainRequest(model="b"), "why:    a takes the room"),
         (
             "logs a -n 5",
-            Logs(model="a", lines=5),
+            LogsRequest(model="a", lines=5),
             f"{clock(1.0)}  a                 listening",
         ),
-        ("reload", Reload(), "generation 2 is in force"),
+        ("reload", ReloadRequest(), "generation 2 is in force"),
         (
             "reload --dry-run",
-            Reload(dry_run=True),
+            ReloadRequest(dry_run=True),
             "a dry run: nothing was changed, generation 2 stays in force",
         ),
-        ("cancel r1", Cancel(request_id="r1"), "r1 is cancelled"),
+        ("cancel r1", CancelRequest(request_id="r1"), "r1 is cancelled"),
         (
             "activity -n 2",
-            Activity(limit=2),
+            ActivityRequest(limit=2),
             f"{clock(1.0)}  b      200  1000   40       -      -  1.8 s      -     -  r2",
         ),
-        ("shutdown", Shutdown(), "the supervisor is shutting down"),
+        ("shutdown", ShutdownRequest(), "the supervisor is shutting down"),
     ],
 )
 def test_a_command_asks_one_question_and_shows_the_answer(
@@ -386,7 +386,7 @@ def test_status_shows_models_queue_and_workers(
 @pytest.mark.parametrize(
     ("args", "kind"),
     [
-        ("ping", Pong),
+        ("ping", PingReply),
         ("status", StatusReply),
         ("swap b --no-wait", SwapReply),
         ("unload", UnloadReply),
@@ -426,7 +426,11 @@ def test_swap_shows_each_step_and_then_the_answer(
         f"state      b                 ready at {ENDPOINT}",
         f"b is ready at {ENDPOINT}, after 3.1 s",
     ]
-    assert supervisor.asked == [Explain(model="nick"), Status(), Swap(model="nick")]
+    assert supervisor.asked == [
+        ExplainRequest(model="nick"),
+        StatusRequest(),
+        SwapRequest(model="nick"),
+    ]
 
 
 def test_with_json_each_step_is_a_line_and_the_last_line_is_the_answer(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from arriero.supervisor.config.load import load_config
-from arriero.supervisor.config.read_routing import room_of
+from arriero.supervisor.config.read_routing import policy_of
 from arriero.supervisor.config.schema.top_keys import IGNORED_PATHS
 from arriero.supervisor.config.values import (
     Activity,
@@ -84,8 +84,8 @@ def test_a_group_swaps_and_is_exclusive_and_not_persistent() -> None:
 
 def test_models_without_a_group_take_turns() -> None:
     config = parse("models: {a: {cmd: 'x ${PORT}'}, b: {cmd: 'y ${PORT}'}, c: {cmd: 'z ${PORT}'}}")
-    room = room_of(config.routing, config.models)
-    assert room.must_go("a", ["b", "c"]) == {"b", "c"}
+    room = policy_of(config.routing, config.models)
+    assert room.evicted_by("a", ["b", "c"]) == {"b", "c"}
     assert not room.can_run_together(["a", "b"])
 
 

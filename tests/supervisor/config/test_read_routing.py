@@ -130,8 +130,8 @@ def test_a_group_swaps_and_is_exclusive_unless_it_says_otherwise() -> None:
 def test_models_in_no_group_run_one_at_a_time() -> None:
     config = parse(MODELS + "groups: {g: {members: [a], exclusive: false}}")
     room = Groups(config.routing.groups, config.models)
-    assert room.must_go("b", ["c"]) == {"c"}
-    assert room.must_go("a", ["c"]) == set()
+    assert room.evicted_by("b", ["c"]) == {"c"}
+    assert room.evicted_by("a", ["c"]) == set()
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,15 @@
 
 import pytest
 
-from arriero.supervisor.control.crowding import MOST, MOST_OF_ONE, Visitor, may_enter, too_many
+from arriero.supervisor.control.crowding import MAX_OF_ONE, MOST, ControlClient, may_enter, too_many
 
 
-def crowd(**counts: int) -> list[Visitor]:
+def crowd(**counts: int) -> list[ControlClient]:
     pids = [int(name[1:]) for name, count in counts.items() for _ in range(count)]
-    return [Visitor(fd, pid) for fd, pid in enumerate(pids, 10)]
+    return [ControlClient(fd, pid) for fd, pid in enumerate(pids, 10)]
 
 
-def left(visitors: list[Visitor]) -> dict[int, int]:
+def left(visitors: list[ControlClient]) -> dict[int, int]:
     gone = set(too_many(visitors))
     stay = [visitor.pid for visitor in visitors if visitor not in gone]
     return {pid: stay.count(pid) for pid in sorted(set(stay))}
@@ -20,10 +20,10 @@ def left(visitors: list[Visitor]) -> dict[int, int]:
     ("counts", "expected"),
     [
         ({}, {}),
-        ({"p1": 1, "p2": MOST_OF_ONE}, {1: 1, 2: MOST_OF_ONE}),
-        ({"p1": 1, "p2": MOST_OF_ONE + 5}, {1: 1, 2: MOST_OF_ONE}),
+        ({"p1": 1, "p2": MAX_OF_ONE}, {1: 1, 2: MAX_OF_ONE}),
+        ({"p1": 1, "p2": MAX_OF_ONE + 5}, {1: 1, 2: MAX_OF_ONE}),
         # together they are too many: nobody who has few loses one
-        ({"p1": 1, "p2": 2, **{f"p{n}": MOST_OF_ONE for n in range(3, 7)}}, {1: 1, 2: 2}),
+        ({"p1": 1, "p2": 2, **{f"p{n}": MAX_OF_ONE for n in range(3, 7)}}, {1: 1, 2: 2}),
     ],
 )
 def test_the_greediest_go_first(counts: dict[str, int], expected: dict[int, int]) -> None:
@@ -31,11 +31,11 @@ def test_the_greediest_go_first(counts: dict[str, int], expected: dict[int, int]
 
     assert {pid: found[pid] for pid in expected} == expected
     assert sum(found.values()) <= MOST
-    assert all(count <= MOST_OF_ONE for count in found.values())
+    assert all(count <= MAX_OF_ONE for count in found.values())
 
 
 def test_those_who_came_last_go() -> None:
-    visitors = crowd(p1=MOST_OF_ONE + 3)
+    visitors = crowd(p1=MAX_OF_ONE + 3)
 
     assert too_many(visitors[::-1]) == visitors[-3:]
 

@@ -3,9 +3,9 @@
 import pytest
 
 from arriero.supervisor.control.subscriptions import (
-    MOST_BYTES,
-    MOST_TOPIC_BYTES,
-    MOST_TOPICS,
+    MAX_BYTES,
+    MAX_TOPIC_BYTES,
+    MAX_TOPICS,
     Subscriptions,
 )
 
@@ -40,11 +40,11 @@ def test_what_makes_no_sense_changes_nothing(frame: bytes) -> None:
 
 def test_one_too_many_is_the_end_of_its_subscriber_only() -> None:
     wanted = Subscriptions()
-    assert {wanted.note(frame, "greedy") for frame in topics(MOST_TOPICS)} == {None}
+    assert {wanted.note(frame, "greedy") for frame in topics(MAX_TOPICS)} == {None}
     assert wanted.note(b"\1log/", "other") is None
 
     assert wanted.note(b"\1one more", "greedy") == "greedy"
-    for frame in (*topics(MOST_TOPICS), b"\1one more"):  # zmq tells when a subscriber is gone
+    for frame in (*topics(MAX_TOPICS), b"\1one more"):  # zmq tells when a subscriber is gone
         wanted.note(b"\0" + frame[1:], None)
 
     assert wanted.wants(b"log/")
@@ -55,7 +55,7 @@ def test_one_too_many_is_the_end_of_its_subscriber_only() -> None:
 
 def test_taking_back_and_asking_again_may_go_on_for_ever() -> None:
     wanted = Subscriptions()
-    for frame in topics(3 * MOST_TOPICS):
+    for frame in topics(3 * MAX_TOPICS):
         assert wanted.note(frame, 1) is None
         assert wanted.note(b"\0" + frame[1:], 1) is None
     assert wanted == Subscriptions()
@@ -64,8 +64,8 @@ def test_taking_back_and_asking_again_may_go_on_for_ever() -> None:
 def test_a_topic_that_is_too_long_is_the_end() -> None:
     wanted = Subscriptions()
 
-    assert wanted.note(b"\1" + b"x" * MOST_TOPIC_BYTES, 1) is None
-    assert wanted.note(b"\1" + b"x" * (MOST_TOPIC_BYTES + 1), 1) == 1
+    assert wanted.note(b"\1" + b"x" * MAX_TOPIC_BYTES, 1) is None
+    assert wanted.note(b"\1" + b"x" * (MAX_TOPIC_BYTES + 1), 1) == 1
 
 
 def test_all_together_are_bounded_and_the_greediest_goes() -> None:
@@ -73,9 +73,9 @@ def test_all_together_are_bounded_and_the_greediest_goes() -> None:
     cut: list[object] = []
     wanted.note(b"\1log/", "modest")
     for source in range(10):
-        frames = topics(MOST_TOPICS - source, MOST_TOPIC_BYTES - 10)
+        frames = topics(MAX_TOPICS - source, MAX_TOPIC_BYTES - 10)
         cut += [wanted.note(frame[:5] + b"%d" % source + frame[5:], source) for frame in frames]
 
-    assert MOST_BYTES // MOST_TOPIC_BYTES // MOST_TOPICS == 2
+    assert MAX_BYTES // MAX_TOPIC_BYTES // MAX_TOPICS == 2
     assert {who for who in cut if who is not None} <= {0, 1, 2}
     assert cut[-1] is not None

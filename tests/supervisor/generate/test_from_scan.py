@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arriero.supervisor.config.load import parse_config
-from arriero.supervisor.generate.from_scan import File, Inventory, configuration, take_stock
-from arriero.supervisor.llamacpp.gguf import Head, Scalar
+from arriero.supervisor.generate.from_scan import FoundFile, Inventory, configuration, take_stock
+from arriero.supervisor.llamacpp.gguf import GgufHeader, Scalar
 
 FOLDER = Path("/models")
 SERVER = ("llama-server", "--host", "127.0.0.1", "--port", "${PORT}")
 
 
-def file(path: str, *, tensors: int = 10, size: int = 4_900_000_000, **says: Any) -> File:
+def file(path: str, *, tensors: int = 10, size: int = 4_900_000_000, **says: Any) -> FoundFile:
     """Return a file of an ordinary model; in `says` two underscores stand for a dot."""
     arch = says.pop("arch", "qwen3")
     fields: dict[str, Scalar] = {
@@ -25,15 +25,15 @@ def file(path: str, *, tensors: int = 10, size: int = 4_900_000_000, **says: Any
         f"{arch}.context_length": 40_960,
         **{key.replace("__", "."): value for key, value in says.items()},
     }
-    head = Head(fields, tensors, 8_030_000_000, "Q4_K", size)
-    return File(path=FOLDER / path, size_bytes=size, head=head)
+    head = GgufHeader(fields, tensors, 8_030_000_000, "Q4_K", size)
+    return FoundFile(path=FOLDER / path, size_bytes=size, head=head)
 
 
-def projector(path: str, **says: Any) -> File:
+def projector(path: str, **says: Any) -> FoundFile:
     return file(path, arch="clip", **says)
 
 
-def words(*files: File) -> dict[str, tuple[str, ...]]:
+def words(*files: FoundFile) -> dict[str, tuple[str, ...]]:
     """Return what each model's command has beyond the server itself and its file."""
     config = parse_config(configuration(take_stock(files), FOLDER), environ={})
     assert not config.warnings
@@ -41,7 +41,7 @@ def words(*files: File) -> dict[str, tuple[str, ...]]:
     return {name: model.command[7:] for name, model in config.models.items()}
 
 
-def left_out(*files: File) -> list[str]:
+def left_out(*files: FoundFile) -> list[str]:
     found = take_stock(files)
     assert not found.models
     return [remark.removeprefix(f"{FOLDER}/") for remark in found.remarks]
@@ -115,7 +115,7 @@ def test_a_split_model_that_is_not_complete_is_left_out(there: list[int]) -> Non
 
 
 def test_a_broken_file_of_a_split_model_leaves_it_out() -> None:
-    broken = File(path=FOLDER / "big-00002-of-00002.gguf", size_bytes=1, error="it is broken")
+    broken = FoundFile(path=FOLDER / "big-00002-of-00002.gguf", size_bytes=1, error="it is broken")
 
     assert left_out(file("big-00001-of-00002.gguf"), broken) == [
         "big-00002-of-00002.gguf: it is broken"
@@ -124,7 +124,7 @@ def test_a_broken_file_of_a_split_model_leaves_it_out() -> None:
 
 def test_a_file_that_is_cut_short_is_left_out() -> None:
     whole = file("m.gguf", size=2_000_000_000)
-    cut = File(path=whole.path, size_bytes=500_000_000, head=whole.head)
+    cut = FoundFile(path=whole.path, size_bytes=500_000_000, head=whole.head)
 
     assert left_out(cut) == [
         "m.gguf: it is cut short: 500.0 MB of 2.0 GB are there; perhaps it is still on its way"
@@ -138,11 +138,11 @@ def test_a_file_that_is_cut_short_is_left_out() -> None:
         (file("x.gguf", general__type="imatrix"), "x.gguf: it is no model, but calls itself 'im"),
         (file("x.gguf", tensors=0), "x.gguf: it holds no weights"),
         (file("x.gguf", flux__x=1, arch="flux", tokenizer__ggml__model=""), "x.gguf: it is no lan"),
-        (File(path=FOLDER / "x.gguf", size_bytes=0, error="gone"), "x.gguf: gone"),
+        (FoundFile(path=FOLDER / "x.gguf", size_bytes=0, error="gone"), "x.gguf: gone"),
         (projector("x.gguf"), "x.gguf: a projector, but there is no model for it beside it"),
     ],
 )
-def test_what_is_no_model_is_left_out_with_the_reason(model: File, why: str) -> None:
+def test_what_is_no_model_is_left_out_with_the_reason(model: FoundFile, why: str) -> None:
     (remark,) = left_out(model)
     assert remark.startswith(why)
 
@@ -247,7 +247,7 @@ KEYS = st.sampled_from(
     ]
 )  # fmt: skip
 HEADS = st.builds(
-    Head,
+    GgufHeader,
     st.dictionaries(KEYS, SCALARS).map(
         lambda says: {"general.architecture": "a", "a.context_length": 7, **says}
     ),
@@ -258,7 +258,7 @@ HEADS = st.builds(
 )
 PATHS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0/"), max_size=12)
 FILES = st.builds(
-    lambda path, size, head: File(path=FOLDER / f"{path}.gguf", size_bytes=size, head=head),
+    lambda path, size, head: FoundFile(path=FOLDER / f"{path}.gguf", size_bytes=size, head=head),
     PATHS
     | st.sampled_from(["mmproj-x", "b-00001-of-00002", "b-00002-of-00002", "b-00000-of-00000"]),
     st.integers(5, 20),
@@ -268,7 +268,7 @@ FILES = st.builds(
 
 @settings(deadline=None)
 @given(st.lists(FILES, max_size=6))
-def test_whatever_was_found_gives_a_configuration_without_a_warning(files: list[File]) -> None:
+def test_whatever_was_found_gives_a_configuration_without_a_warning(files: list[FoundFile]) -> None:
     found: Inventory = take_stock(files)
 
     config = parse_config(configuration(found, FOLDER), environ={}) if found.models else None

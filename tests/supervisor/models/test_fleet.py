@@ -12,17 +12,17 @@ from urllib.parse import urlsplit
 import pytest
 import trio
 
-from arriero.protocol.lease import FromSupervisor, Granted, Refused
+from arriero.protocol.lease import FromSupervisor, Grant, Refuse
 from arriero.protocol.records import UpstreamKind
 from arriero.protocol.transport import open_context
 from arriero.supervisor.config.load import parse_config
 from arriero.supervisor.control.event_publisher import open_publisher
 from arriero.supervisor.models.fleet import open_fleet
-from arriero.supervisor.models.output_log import Logbook
-from arriero.supervisor.models.start_retry import MOST_TRIES
-from arriero.supervisor.processes.reaper import open_guardian
-from arriero.supervisor.reload.reloader import InForce
-from arriero.supervisor.scheduling.dispatcher import Conductor
+from arriero.supervisor.models.output_log import OutputLog
+from arriero.supervisor.models.start_retry import MAX_TRIES
+from arriero.supervisor.processes.reaper import open_reaper
+from arriero.supervisor.reload.reloader import ActiveConfig
+from arriero.supervisor.scheduling.dispatcher import Dispatcher
 from arriero.supervisor.scheduling.engine import Engine
 from arriero.supervisor.scheduling.events import Waiter, Wanted
 from tests.paths import ROOT
@@ -39,15 +39,15 @@ READY = 'cmd_child_to_router:state:{"state":"ready"}'
 class Scene:
     """A train with one model, `m`, and one client."""
 
-    def __init__(self, conductor: Conductor) -> None:
-        self.conductor = conductor
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self.dispatcher = dispatcher
         self._told, self._heard = trio.open_memory_channel[FromSupervisor](10)
 
     def send(self, owner: str, message: FromSupervisor) -> None:
         self._told.send_nowait(message)
 
     def want(self) -> None:
-        self.conductor.tell(Wanted(Waiter("w1", 1), "m"))
+        self.dispatcher.handle(Wanted(Waiter("w1", 1), "m"))
 
     async def answer(self) -> FromSupervisor:
         return await self._heard.receive()
@@ -61,7 +61,7 @@ class Scene:
             ports[:] = [urlsplit(endpoint).port for endpoint in endpoints]
             return bool(ports) and ports[0] != but
 
-        await self.conductor.wait_until(has_one)
+        await self.dispatcher.wait_until(has_one)
         return ports[0] or 0
 
 
@@ -70,19 +70,19 @@ async def opened(folder: Path, cmd: str, **more: str) -> AsyncGenerator[Scene, N
     """Run a train whose model is started by `cmd`; `more` are keys of the model."""
     lines = [f"    {key}: {value}\n" for key, value in ({"cmd": f"|\n      {cmd}"} | more).items()]
     text = f"startPort: {START_PORT}\nmodels:\n  m:\n{''.join(lines)}"
-    in_force = InForce(parse_config(text, environ={}))
+    in_force = ActiveConfig(parse_config(text, environ={}))
     with open_context() as context, trio.fail_after(PATIENCE_S):
-        async with open_guardian() as guardian, open_publisher(context, folder / "e") as publisher:
-            conductor = Conductor(Engine(in_force.specs(), now=trio.current_time()), publisher)
+        async with open_reaper() as reaper, open_publisher(context, folder / "e") as publisher:
+            dispatcher = Dispatcher(Engine(in_force.specs(), now=trio.current_time()), publisher)
             async with open_fleet(
                 lambda: in_force.config,
-                conductor,
-                guardian=guardian,
-                logbook=Logbook(),
+                dispatcher,
+                reaper=reaper,
+                output_log=OutputLog(),
                 durations_path=folder / "durations",
             ) as fleet:
-                scene = Scene(conductor)
-                conductor.connect(processes=fleet, send_to_worker=scene.send)
+                scene = Scene(dispatcher)
+                dispatcher.connect(processes=fleet, send_to_worker=scene.send)
                 yield scene
 
 
@@ -134,7 +134,7 @@ async def test_a_start_that_has_lost_its_port_takes_another_one_at_once(tmp_path
         async with squatter(first):
             answer = await scene.answer()
 
-    assert isinstance(answer, Granted)
+    assert isinstance(answer, Grant)
     assert answer.endpoint != f"http://127.0.0.1:{first}"
 
 
@@ -144,7 +144,7 @@ async def test_what_cannot_bind_its_port_is_started_on_another_one(tmp_path: Pat
       {tmp_path}/went; echo "bind: Address already in use"; exit 1; }}; exec {SERVER}'"""
     async with opened(tmp_path, fails_once) as scene:
         scene.want()
-        assert isinstance(await scene.answer(), Granted)
+        assert isinstance(await scene.answer(), Grant)
 
     assert (tmp_path / "tries").read_text() == "x\n" * 2
 
@@ -155,9 +155,9 @@ async def test_a_port_that_is_always_taken_is_not_tried_for_ever(tmp_path: Path)
         scene.want()
         answer = await scene.answer()
 
-    assert isinstance(answer, Refused)
+    assert isinstance(answer, Refuse)
     assert "last log line: " in answer.error.message
-    assert (tmp_path / "tries").read_text() == "x\n" * MOST_TRIES
+    assert (tmp_path / "tries").read_text() == "x\n" * MAX_TRIES
 
 
 async def test_where_the_port_is_fixed_another_program_on_it_is_an_error(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ async def test_where_the_port_is_fixed_another_program_on_it_is_an_error(tmp_pat
         async with squatter(port):
             answer = await scene.answer()
 
-    assert isinstance(answer, Refused)
+    assert isinstance(answer, Refuse)
     assert answer.error.message == (
         f"model m failed to load: another program took its port {port} while it was starting; "
         "stop that program, or write ${PORT} into cmd and proxy"
@@ -188,14 +188,14 @@ async def test_a_server_outside_of_the_tree_may_be_the_model(tmp_path: Path) -> 
             outside.kill()
             nursery.cancel_scope.cancel()
 
-    assert isinstance(answer, Granted)
+    assert isinstance(answer, Grant)
 
 
 async def test_nothing_to_ask_waits_for_the_port(tmp_path: Path) -> None:
     late = f"{SERVER} --listen-late --load-s 0.5 --stamp {tmp_path}/stamps"
     async with opened(tmp_path, late, checkEndpoint="none") as scene:
         scene.want()
-        assert isinstance(await scene.answer(), Granted)
+        assert isinstance(await scene.answer(), Grant)
         assert "listen" in (tmp_path / "stamps").read_text()
 
 
@@ -209,12 +209,12 @@ async def test_a_server_that_reports_ready_and_listens_elsewhere_is_not_ready(
         ) as scene,
         trio.open_nursery() as nursery,
     ):
-        nursery.start_soon(scene.conductor.keep_time)
+        nursery.start_soon(scene.dispatcher.keep_time)
         scene.want()
         answer = await scene.answer()
         nursery.cancel_scope.cancel()
 
-    assert isinstance(answer, Refused)
+    assert isinstance(answer, Refuse)
     assert answer.error.code == "model_load_timeout"
     assert re.fullmatch(
         r"model m failed to load: it was not ready after 2 s: its own report says that it is "
@@ -229,7 +229,7 @@ async def test_where_a_command_stops_it_a_stranger_may_be_what_serves(tmp_path: 
     async with opened(tmp_path, "sleep 60", **options) as scene:
         scene.want()
         async with squatter(await scene.port()):
-            assert isinstance(await scene.answer(), Granted)
+            assert isinstance(await scene.answer(), Grant)
 
 
 @pytest.mark.parametrize("cmd", [SERVER, f"sh -c '{SERVER} & wait'", f"setsid --wait {SERVER}"])
@@ -237,7 +237,7 @@ async def test_a_server_behind_a_wrapper_is_the_model(tmp_path: Path, cmd: str) 
     async with opened(tmp_path, cmd) as scene:
         scene.want()
 
-        assert isinstance(await scene.answer(), Granted)
+        assert isinstance(await scene.answer(), Grant)
 
 
 # --- kinds ----------------------------------------------------------------------------------------
@@ -277,7 +277,7 @@ async def test_llama_server_is_known_by_its_report(tmp_path: Path) -> None:
 
 async def kind_of(scene: Scene) -> UpstreamKind:
     answer = await scene.answer()
-    assert isinstance(answer, Granted), answer
+    assert isinstance(answer, Grant), answer
     return answer.kind
 
 

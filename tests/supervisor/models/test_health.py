@@ -12,7 +12,7 @@ from arriero.supervisor.errors import SupervisorError
 from arriero.supervisor.host.http_get import Access, Response
 from arriero.supervisor.models import health
 from arriero.supervisor.models.health import (
-    MOST_BODY_BYTES,
+    MAX_BODY_BYTES,
     Failure,
     Outcome,
     pause_s,
@@ -143,7 +143,7 @@ async def test_no_more_of_a_body_is_read_than_anybody_needs() -> None:
             found = await probe(f"http://127.0.0.1:{port}/", with_body=True)
             nursery.cancel_scope.cancel()
 
-    assert found == Response(200, {}, b"x" * MOST_BODY_BYTES, is_cut=True)
+    assert found == Response(200, {}, b"x" * MAX_BODY_BYTES, is_cut=True)
 
 
 async def test_a_probe_where_nobody_listens_gives_none() -> None:
@@ -230,7 +230,7 @@ async def test_a_slow_answer_is_waited_for_and_further_questions_are_few(
         nursery.cancel_scope.cancel()
 
     assert trio.current_time() == slow_s
-    assert connections == health.MOST_OPEN
+    assert connections == health.MAX_OPEN
 
 
 async def test_a_connection_that_breaks_is_followed_by_another_question(
@@ -284,7 +284,7 @@ async def test_redirects_on_the_same_host_are_followed(status: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answers", "not_followed", "questions"),
+    ("answers", "not_followed", "queries"),
     [
         ([redirect("http://example.org/health")], "elsewhere", 1),
         ([redirect("//localhost/health")], "elsewhere", 1),
@@ -296,7 +296,7 @@ async def test_redirects_on_the_same_host_are_followed(status: int) -> None:
     ],
 )
 async def test_other_redirects_are_not_followed_and_noted(
-    answers: list[bytes], not_followed: str, questions: int
+    answers: list[bytes], not_followed: str, queries: int
 ) -> None:
     asked = 0
     give = answering(*answers)
@@ -320,7 +320,7 @@ async def test_other_redirects_are_not_followed_and_noted(
     outcome = noted[0]
     assert outcome is not None
     assert isinstance(outcome.said, Response)
-    assert (outcome.said.status, outcome.not_followed, asked) == (302, not_followed, questions)
+    assert (outcome.said.status, outcome.not_followed, asked) == (302, not_followed, queries)
 
 
 @pytest.mark.parametrize(

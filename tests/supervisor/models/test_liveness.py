@@ -2,7 +2,7 @@
 
 import pytest
 
-from arriero.supervisor.models.liveness import UNSEEN_FACTOR, Effort, Pulse
+from arriero.supervisor.models.liveness import UNSEEN_FACTOR, Pulse, ResourceUse
 
 LIMIT_S = 60.0
 
@@ -29,7 +29,7 @@ def live(
         now = began + second
         pulse.look(now, 1.0, is_asked=asked, is_heard=heard)
         if pulse.wants_question(LIMIT_S):
-            effort = Effort(cpu * second, waits * second, faults * second) if seen else None
+            effort = ResourceUse(cpu * second, waits * second, faults * second) if seen else None
             pulse.was_questioned(now, has_answered=answers, effort=effort)
         if pulse.is_hung(LIMIT_S, is_seen=seen):
             return float(second)
@@ -96,5 +96,5 @@ def test_0_is_never() -> None:
     for second in range(1, 10_000):
         pulse.look(second, 1.0, is_asked=True, is_heard=False)
         assert not pulse.wants_question(0.0)
-        pulse.was_questioned(second, has_answered=False, effort=Effort(0.0))
+        pulse.was_questioned(second, has_answered=False, effort=ResourceUse(0.0))
         assert not pulse.is_hung(0.0, is_seen=True)

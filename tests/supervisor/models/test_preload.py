@@ -12,16 +12,16 @@ from arriero.protocol.transport import open_context
 from arriero.protocol.values import ErrorInfo
 from arriero.supervisor.control.event_publisher import open_publisher
 from arriero.supervisor.models.preload import preload
-from arriero.supervisor.placement.policy import Group, Groups, OneAtATime, Room
-from arriero.supervisor.scheduling.dispatcher import Conductor
+from arriero.supervisor.placement.policy import Group, Groups, OneAtATime, PlacementPolicy
+from arriero.supervisor.scheduling.dispatcher import Dispatcher
 from arriero.supervisor.scheduling.engine import Engine
 from arriero.supervisor.scheduling.events import (
-    CameUp,
-    Ended,
+    BecameReady,
+    ProcessEnded,
     Reconfigured,
     Spawned,
     Spec,
-    UnloadAsked,
+    UnloadRequested,
     Waiter,
     Wanted,
 )
@@ -43,7 +43,7 @@ class Scene:
     def __init__(self) -> None:
         self.did: list[str] = []
         self.over = False
-        self.conductor: Conductor
+        self.dispatcher: Dispatcher
         self._models: dict[int, str] = {}
 
     def spawn(self, model: str, swap: int) -> None:
@@ -60,32 +60,35 @@ class Scene:
         """What is said to workers is in nobody's interest here."""
 
     async def comes_up(self, model: str) -> None:
-        swap = self.conductor.engine.swap(model)
-        self.conductor.tell(Spawned(model, swap, 1, f"http://{model}"))
-        self.conductor.tell(CameUp(model, swap))
+        swap = self.dispatcher.engine.swap(model)
+        self.dispatcher.handle(Spawned(model, swap, 1, f"http://{model}"))
+        self.dispatcher.handle(BecameReady(model, swap))
         await wait_all_tasks_blocked()
 
     async def ends(self, model: str) -> None:
-        self.conductor.tell(Ended(model, self.conductor.engine.swap(model), BROKEN))
+        self.dispatcher.handle(ProcessEnded(model, self.dispatcher.engine.swap(model), BROKEN))
         await wait_all_tasks_blocked()
 
 
 @asynccontextmanager
 async def preloading(
-    folder: Path, *models: str, room: Room = TOGETHER, before: Callable[[Scene], object] = id
+    folder: Path,
+    *models: str,
+    policy: PlacementPolicy = TOGETHER,
+    before: Callable[[Scene], object] = id,
 ) -> AsyncGenerator[Scene, None]:
     """Load `models`, after what happens `before`."""
     scene = Scene()
 
     async def run() -> None:
-        await preload(models, room, scene.conductor)
+        await preload(models, policy, scene.dispatcher)
         scene.over = True
 
-    engine = Engine([Spec(model=model) for model in MODELS], now=trio.current_time(), room=room)
+    engine = Engine([Spec(model=model) for model in MODELS], now=trio.current_time(), policy=policy)
     with open_context() as context, trio.fail_after(10):
         async with open_publisher(context, folder / "e") as publisher:
-            scene.conductor = Conductor(engine, publisher)
-            scene.conductor.connect(processes=scene, send_to_worker=scene.send)
+            scene.dispatcher = Dispatcher(engine, publisher)
+            scene.dispatcher.connect(processes=scene, send_to_worker=scene.send)
             before(scene)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(run)
@@ -110,7 +113,7 @@ async def test_each_model_is_started_when_the_one_before_is_ready(
 async def test_of_those_that_stop_each_other_only_the_last_one_is_started(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with preloading(tmp_path, "a", "b", room=OneAtATime()) as scene:
+    async with preloading(tmp_path, "a", "b", policy=OneAtATime()) as scene:
         await scene.comes_up("b")
 
     assert (scene.did, scene.over) == (["start b"], True)
@@ -132,8 +135,8 @@ async def test_one_that_fails_is_a_line_of_the_log_and_the_next_is_started(
 async def test_a_client_who_wants_another_model_does_not_wait_for_the_end_of_a_start(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with preloading(tmp_path, "a", room=OneAtATime()) as scene:
-        scene.conductor.tell(Wanted(CLIENT, "b"))
+    async with preloading(tmp_path, "a", policy=OneAtATime()) as scene:
+        scene.dispatcher.handle(Wanted(CLIENT, "b"))
         assert scene.did == ["start a", "stop a"]
         await scene.ends("a")
 
@@ -142,10 +145,10 @@ async def test_a_client_who_wants_another_model_does_not_wait_for_the_end_of_a_s
 
 
 async def test_a_client_who_wants_the_same_model_shares_its_start(tmp_path: Path) -> None:
-    async with preloading(tmp_path, "a", room=OneAtATime()) as scene:
-        scene.conductor.tell(Wanted(CLIENT, "a"))
+    async with preloading(tmp_path, "a", policy=OneAtATime()) as scene:
+        scene.dispatcher.handle(Wanted(CLIENT, "a"))
         await scene.comes_up("a")
-        assert scene.conductor.engine.leases_of("worker") == ("a",)
+        assert scene.dispatcher.engine.leases_of("worker") == ("a",)
 
     assert (scene.did, scene.over) == (["start a"], True)
 
@@ -154,9 +157,9 @@ async def test_clients_who_wait_come_first_and_keep_what_they_got(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     def ask(scene: Scene) -> None:
-        scene.conductor.tell(Wanted(CLIENT, "b"))
+        scene.dispatcher.handle(Wanted(CLIENT, "b"))
 
-    async with preloading(tmp_path, "a", room=OneAtATime(), before=ask) as scene:
+    async with preloading(tmp_path, "a", policy=OneAtATime(), before=ask) as scene:
         assert (scene.did, scene.over) == (["start b"], False)
         await scene.comes_up("b")
         assert scene.over
@@ -168,7 +171,7 @@ async def test_clients_who_wait_come_first_and_keep_what_they_got(
 
 async def test_one_that_runs_beside_what_clients_got_is_started_after_it(tmp_path: Path) -> None:
     def ask(scene: Scene) -> None:
-        scene.conductor.tell(Wanted(CLIENT, "b"))
+        scene.dispatcher.handle(Wanted(CLIENT, "b"))
 
     async with preloading(tmp_path, "a", "b", before=ask) as scene:
         await scene.comes_up("b")
@@ -182,7 +185,7 @@ async def test_one_that_is_unloaded_while_it_starts_is_not_started_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with preloading(tmp_path, "a", "b") as scene:
-        scene.conductor.tell(UnloadAsked("a"))
+        scene.dispatcher.handle(UnloadRequested("a"))
         await wait_all_tasks_blocked()
         assert scene.did == ["start a", "stop a", "start b"]
         await scene.ends("a")
@@ -195,7 +198,7 @@ async def test_one_that_a_reload_removed_is_forgotten(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with preloading(tmp_path, "a", "b", "c") as scene:
-        scene.conductor.tell(Reconfigured((Spec(model="c"),)))  # a starts, b was still to come
+        scene.dispatcher.handle(Reconfigured((Spec(model="c"),)))  # a starts, b was still to come
         await wait_all_tasks_blocked()
         assert scene.did == ["start a", "stop a", "start c"]
         await scene.ends("a")

@@ -6,17 +6,17 @@ from functools import partial
 from hypothesis import strategies as st
 
 from arriero.supervisor.placement.matrix import compile_matrix
-from arriero.supervisor.placement.policy import Group, Groups, OneAtATime, Room
+from arriero.supervisor.placement.policy import Group, Groups, OneAtATime, PlacementPolicy
 
 MODELS = ("a", "b", "c", "d")
 
 # A room for whatever models a configuration has.
-Builder = Callable[[Collection[str]], Room]
+Builder = Callable[[Collection[str]], PlacementPolicy]
 
 
 def _grouped(
     sort: tuple[int, ...], kinds: tuple[tuple[bool, bool, bool], ...], models: Collection[str]
-) -> Room:
+) -> PlacementPolicy:
     members: list[list[str]] = [[] for _ in kinds]
     for model, group in zip(MODELS, sort, strict=True):
         if model in models and group < len(kinds):
@@ -28,7 +28,9 @@ def _grouped(
     return Groups(groups, models)
 
 
-def _matrix(sets: list[set[str]], costs: dict[str, int], models: Collection[str]) -> Room:
+def _matrix(
+    sets: list[set[str]], costs: dict[str, int], models: Collection[str]
+) -> PlacementPolicy:
     known = [" & ".join(sorted(found)) for one in sets if (found := one.intersection(models))]
     if not known:
         return OneAtATime()
@@ -49,6 +51,6 @@ BUILDERS: st.SearchStrategy[Builder] = st.one_of(
 )
 
 
-def rooms(models: Collection[str]) -> st.SearchStrategy[Room]:
+def policies(models: Collection[str]) -> st.SearchStrategy[PlacementPolicy]:
     """Rooms for these models."""
     return BUILDERS.map(lambda build: build(models))

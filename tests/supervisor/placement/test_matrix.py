@@ -20,7 +20,7 @@ from arriero.supervisor.placement.matrix_parser import (
     Tree,
     read_expression,
 )
-from arriero.supervisor.placement.matrix_solver import MOST_WORK, _Search
+from arriero.supervisor.placement.matrix_solver import MAX_WORK, _Search
 
 MODELS = "abcdef"
 
@@ -118,64 +118,66 @@ def test_the_set_that_spares_most_is_chosen(
     sets: dict[str, str], target: str, running: str, choice: Choice
 ) -> None:
     assert matrix(sets).choose(target, running) == choice
-    assert matrix(sets).must_go(target, running) == choice.stops
+    assert matrix(sets).evicted_by(target, running) == choice.stops
 
 
 @pytest.mark.parametrize(
     ("costs", "stops"), [({}, "c"), ({"c": 2}, "b"), ({"b": 2, "c": 2}, "c"), ({"see": 3}, "b")]
 )
 def test_what_is_dear_stays_by_id_or_short_name(costs: dict[str, int], stops: str) -> None:
-    room = matrix({"x": "a & b", "y": "a & see"}, variables={"see": "c"}, costs=costs)
+    policy = matrix({"x": "a & b", "y": "a & see"}, variables={"see": "c"}, costs=costs)
 
-    assert room.choose("a", "bc").stops == frozenset(stops)
+    assert policy.choose("a", "bc").stops == frozenset(stops)
 
 
 def test_a_heavier_set_is_not_as_early_as_the_lighter_one_that_it_stands_for() -> None:
     """`b` spares more than `a`, but `c & d` comes before `b & d`, and spares as much."""
-    room = matrix({"x": "f & (a | c | b) & (d | c)"}, costs={"b": 3, "c": 3, "d": 3})
+    policy = matrix({"x": "f & (a | c | b) & (d | c)"}, costs={"b": 3, "c": 3, "d": 3})
 
-    assert room.choose("f", "abcd").stops == {"a", "b"}
+    assert policy.choose("f", "abcd").stops == {"a", "b"}
 
 
 @pytest.mark.parametrize(("part", "stops"), [("e | b", "d"), ("b | e", "c")])
 def test_a_part_that_holds_nothing_that_runs_has_its_place_as_well(part: str, stops: str) -> None:
     """`e` comes with `b & c` before `b` comes with `d`, or the other way round."""
-    assert matrix({"x": f"f & ({part}) & (d | b & c)"}).must_go("f", "bcd") == frozenset(stops)
+    assert matrix({"x": f"f & ({part}) & (d | b & c)"}).evicted_by("f", "bcd") == frozenset(stops)
 
 
 def test_the_cost_is_that_of_what_is_stopped() -> None:
-    room = matrix({"x": "a & (b | c | d)"}, costs={"b": 7, "c": 20, "d": 7})
+    policy = matrix({"x": "a & (b | c | d)"}, costs={"b": 7, "c": 20, "d": 7})
 
-    assert room.choose("a", "bcd") == Choice("x", frozenset("bd"), 14)
-    assert room.choose("f", "bc") == Choice(None, frozenset("bc"), 27)
+    assert policy.choose("a", "bcd") == Choice("x", frozenset("bd"), 14)
+    assert policy.choose("f", "bc") == Choice(None, frozenset("bc"), 27)
 
 
 def test_a_short_name_wins_over_a_model_of_that_name() -> None:
-    room = matrix({"x": "a & org-b"}, variables={"a": "c", "org-b": "b"})
+    policy = matrix({"x": "a & org-b"}, variables={"a": "c", "org-b": "b"})
 
-    assert room.choose("c", "ab").stops == {"a"}
+    assert policy.choose("c", "ab").stops == {"a"}
 
 
 def test_models_can_run_together_if_some_one_set_holds_them_all() -> None:
-    room = matrix({"x": "a & (b | c)", "y": "b & c & d"})
+    policy = matrix({"x": "a & (b | c)", "y": "b & c & d"})
 
     assert [
         pair
         for pair in map("".join, itertools.combinations("abcde", 2))
-        if room.can_run_together(pair)
+        if policy.can_run_together(pair)
     ] == ["ab", "ac", "bc", "bd", "cd"]
-    assert room.can_run_together("bcd")
-    assert not room.can_run_together("abc")
-    assert room.can_run_together("e")
-    assert room.can_run_together("")
-    assert not room.can_run_together("az")
+    assert policy.can_run_together("bcd")
+    assert not policy.can_run_together("abc")
+    assert policy.can_run_together("e")
+    assert policy.can_run_together("")
+    assert not policy.can_run_together("az")
 
 
 def test_any_two_of_three_may_run_together_and_yet_not_all_three() -> None:
-    room = matrix({"x": "a & b", "y": "b & c", "z": "a & c"})
+    policy = matrix({"x": "a & b", "y": "b & c", "z": "a & c"})
 
-    assert not any(room.must_go(one, [other]) for one, other in itertools.permutations("abc", 2))
-    assert room.must_go("a", "bc") == {"c"}
+    assert not any(
+        policy.evicted_by(one, [other]) for one, other in itertools.permutations("abc", 2)
+    )
+    assert policy.evicted_by("a", "bc") == {"c"}
 
 
 # --- against all sets, multiplied out -------------------------------------------------------------
@@ -297,9 +299,9 @@ def few(texts: Mapping[str, str]) -> bool:
 def test_the_choice_is_that_of_all_sets_multiplied_out(
     texts: dict[str, str], costs: dict[str, int], target: str, running: frozenset[str]
 ) -> None:
-    room = matrix(texts, costs=costs)
+    policy = matrix(texts, costs=costs)
 
-    assert room.choose(target, running) == chosen_by_hand(texts, costs, target, running)
+    assert policy.choose(target, running) == chosen_by_hand(texts, costs, target, running)
 
 
 @settings(deadline=None)
@@ -317,51 +319,51 @@ def many(count: int) -> list[str]:
     return [f"m{number}" for number in range(count)]
 
 
-def work(room: Matrix, target: str, running: Iterable[str]) -> int:
+def work(policy: Matrix, target: str, running: Iterable[str]) -> int:
     """How many pairs of states were looked at."""
-    one = _Search(room._graph, dict.fromkeys([target, *running], 1))
-    one.run(room._roots, [target])
+    one = _Search(policy._graph, dict.fromkeys([target, *running], 1))
+    one.run(policy._roots, [target])
     return one._work
 
 
 def test_a_million_sets_are_never_multiplied_out_whatever_runs() -> None:
     models = many(60)
     parts = [" | ".join(models[at : at + 10]) for at in range(0, 60, 10)]
-    room = matrix({"x": " & ".join(f"({part})" for part in parts)}, models=models)
+    policy = matrix({"x": " & ".join(f"({part})" for part in parts)}, models=models)
 
-    assert room.choose("m5", models[:5] + models[6:]).cost == 54
-    assert room.can_run_together(models[::10])
-    assert work(room, "m5", models) == 6  # one state for each part
+    assert policy.choose("m5", models[:5] + models[6:]).cost == 54
+    assert policy.can_run_together(models[::10])
+    assert work(policy, "m5", models) == 6  # one state for each part
 
 
 def test_more_models_than_a_machine_word_has_bits_may_run() -> None:
     models = many(200)
-    room = matrix({"x": " & ".join(models[:100]), "y": " & ".join(models[50:])}, models=models)
+    policy = matrix({"x": " & ".join(models[:100]), "y": " & ".join(models[50:])}, models=models)
 
-    assert room.choose("m60", [*models[:60], *models[61:]]) == Choice(
+    assert policy.choose("m60", [*models[:60], *models[61:]]) == Choice(
         "y", frozenset(models[:50]), 50
     )
-    assert room.can_run_together(models[50:])
-    assert not room.can_run_together(models[49:])
+    assert policy.can_run_together(models[50:])
+    assert not policy.can_run_together(models[49:])
 
 
 def test_a_chain_of_parts_that_share_with_their_neighbours_only_is_no_more_work_per_part() -> None:
     models = many(400)
     pairs = itertools.pairwise(models)
-    room = matrix({"x": " & ".join(f"({one} | {two})" for one, two in pairs)}, models=models)
+    policy = matrix({"x": " & ".join(f"({one} | {two})" for one, two in pairs)}, models=models)
 
-    assert work(room, "m7", models) < 10 * len(models)
-    assert room.choose("m0", models[1:]) == Choice("x", frozenset({"m399"}), 1)
+    assert work(policy, "m7", models) < 10 * len(models)
+    assert policy.choose("m0", models[1:]) == Choice("x", frozenset({"m399"}), 1)
 
 
 def test_sets_that_are_doubled_again_and_again_have_an_end() -> None:
     models = many(16)
     sets = {"s0": " | ".join(models)}
     sets |= {f"s{at}": f"+s{at - 1} & +s{at - 1}" for at in range(1, 60)}
-    room = matrix(sets, models=models)
+    policy = matrix(sets, models=models)
 
-    assert MOST_WORK < work(room, "m0", models) < 3 * MOST_WORK
-    assert room.choose("m0", models[1:]).stops == frozenset()
+    assert MAX_WORK < work(policy, "m0", models) < 3 * MAX_WORK
+    assert policy.choose("m0", models[1:]).stops == frozenset()
 
 
 def test_a_long_chain_of_references_is_followed_in_either_direction() -> None:
@@ -380,9 +382,9 @@ def test_when_there_is_too_much_to_look_at_the_model_that_was_asked_for_is_still
     """Each part has one of two models, each of which is in two parts; a good set is found."""
     models = many(40)
     sets = {"x": " & ".join(f"({models[at]} | {models[(at + 13) % 40]})" for at in range(40))}
-    room = matrix(sets, models=models)
+    policy = matrix(sets, models=models)
 
-    choice = room.choose("m21", [*models[:21], *models[22:]])
+    choice = policy.choose("m21", [*models[:21], *models[22:]])
     assert choice.set_name == "x"
     assert choice.cost <= 20
 
@@ -419,21 +421,21 @@ def test_two_that_are_written_otherwise_are_not_equal(other: Matrix) -> None:
 
 def test_what_was_written_cannot_be_changed_afterwards() -> None:
     written = {"x": "a"}
-    room = matrix(written)
+    policy = matrix(written)
     written["x"] = "b"
 
-    assert room.sets == {"x": "a"}
+    assert policy.sets == {"x": "a"}
     with pytest.raises(TypeError):
-        room.sets["x"] = "b"  # type: ignore[index]
+        policy.sets["x"] = "b"  # type: ignore[index]
 
 
 def test_the_memory_of_choices_does_not_grow_without_end() -> None:
     models = [f"m{number}" for number in range(1500)]
-    room = matrix({"x": " & ".join(models)}, models=models)
+    policy = matrix({"x": " & ".join(models)}, models=models)
 
     for model in models:
-        assert room.choose(model, ["other"]) == Choice("x", frozenset({"other"}), 1)
-    assert len(room._choices) <= 1000
+        assert policy.choose(model, ["other"]) == Choice("x", frozenset({"other"}), 1)
+    assert len(policy._choices) <= 1000
 
 
 # --- mistakes -------------------------------------------------------------------------------------
@@ -467,9 +469,9 @@ def test_wrong_costs_are_told(costs: dict[str, int], message: str) -> None:
 
 
 def test_a_cost_may_be_given_twice_if_it_is_the_same() -> None:
-    assert matrix({"s": "a"}, variables={"x": "a"}, costs={"a": 2, "x": 2}).must_go("b", "a") == {
-        "a"
-    }
+    assert matrix({"s": "a"}, variables={"x": "a"}, costs={"a": 2, "x": 2}).evicted_by(
+        "b", "a"
+    ) == {"a"}
 
 
 def test_a_short_name_for_no_model_is_told_once_however_often_it_is_used() -> None:
@@ -567,7 +569,7 @@ def test_whatever_is_written_gives_a_matrix_or_one_error(
     variables: dict[str, str], costs: dict[str, int], sets: dict[str, str]
 ) -> None:
     try:
-        room = compile_matrix(variables, costs, sets, list(MODELS))
+        policy = compile_matrix(variables, costs, sets, list(MODELS))
     except MatrixError:
         return
-    assert room.must_go("a", "b") <= {"b"}
+    assert policy.evicted_by("a", "b") <= {"b"}

@@ -5,12 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arriero.supervisor.placement.matrix_parser import (
-    MOST_BRACKETS,
-    MOST_CHARACTERS,
+    MAX_BRACKETS,
+    MAX_CHARACTERS,
     Either,
-    Mistake,
     Name,
     SetName,
+    SyntaxMistake,
     Together,
     Tree,
     read_expression,
@@ -86,14 +86,14 @@ NOWHERE = "write a name, +set, or an opening bracket"
             "found ','; write & for together, | for either, brackets, and +name for another set",
         ),
         (
-            "a" * (MOST_CHARACTERS + 1),
+            "a" * (MAX_CHARACTERS + 1),
             1,
             "the expression has 200,001 characters, and 200,000 are the most; "
             "split it into several sets",
         ),
         (
-            "(" * (MOST_BRACKETS + 1) + "a",
-            MOST_BRACKETS + 1,
+            "(" * (MAX_BRACKETS + 1) + "a",
+            MAX_BRACKETS + 1,
             "there are more than 100 brackets in one another; "
             "write a part of them as a set of its own",
         ),
@@ -104,7 +104,7 @@ def test_a_mistake_says_where_what_was_found_and_what_would_do(
 ) -> None:
     expression = read_expression(text)
 
-    assert expression.mistakes == (Mistake(column, message),)
+    assert expression.mistakes == (SyntaxMistake(column, message),)
     assert expression.tree is None
 
 
@@ -138,14 +138,14 @@ def test_the_parts_are_walked_before_the_whole_and_from_left_to_right() -> None:
 
 
 def test_as_many_brackets_as_there_may_be_are_read_and_compared() -> None:
-    text = "(a & " * MOST_BRACKETS + "b" + " | c)" * MOST_BRACKETS
+    text = "(a & " * MAX_BRACKETS + "b" + " | c)" * MAX_BRACKETS
 
     assert read_expression(text).tree == read_expression(text).tree
     assert read_expression(text).mistakes == ()
 
 
 def test_an_expression_of_the_longest_length_is_read() -> None:
-    assert read_expression("a" * MOST_CHARACTERS).mistakes == ()
+    assert read_expression("a" * MAX_CHARACTERS).mistakes == ()
 
 
 @given(st.text(st.one_of(st.sampled_from("ab&|()+ \n/"), st.characters())))

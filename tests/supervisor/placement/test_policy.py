@@ -9,7 +9,7 @@ from arriero.supervisor.placement.policy import (
     Group,
     Groups,
     OneAtATime,
-    Room,
+    PlacementPolicy,
     left_running,
 )
 
@@ -64,16 +64,16 @@ TOGETHER = Group("together", ("c", "d"), swap=False)
 def test_groups_say_who_has_to_go(
     groups: tuple[Group, ...], target: str, running: str, stops: str
 ) -> None:
-    assert Groups(groups, MODELS).must_go(target, running) == frozenset(stops)
+    assert Groups(groups, MODELS).evicted_by(target, running) == frozenset(stops)
 
 
 def test_a_group_that_is_called_like_the_group_of_the_rest_is_replaced_by_it() -> None:
     by_hand = Group(DEFAULT_GROUP, ("a", "b"), swap=False, exclusive=False, persistent=True)
-    room = Groups((by_hand, TOGETHER), MODELS)
+    policy = Groups((by_hand, TOGETHER), MODELS)
 
-    assert room.must_go("a", "bc") == {"b", "c"}
-    assert room.must_go("e", "a") == {"a"}
-    assert room.must_go("c", "a") == {"a"}
+    assert policy.evicted_by("a", "bc") == {"b", "c"}
+    assert policy.evicted_by("e", "a") == {"a"}
+    assert policy.evicted_by("c", "a") == {"a"}
 
 
 @pytest.mark.parametrize(
@@ -91,14 +91,14 @@ def test_models_of_two_groups_are_not_promised_to_run_together() -> None:
 
 
 def test_one_at_a_time_stops_all_that_run_unless_the_model_runs_itself() -> None:
-    assert OneAtATime().must_go("a", "bc") == {"b", "c"}
-    assert OneAtATime().must_go("a", "ab") == frozenset()
+    assert OneAtATime().evicted_by("a", "bc") == {"b", "c"}
+    assert OneAtATime().evicted_by("a", "ab") == frozenset()
     assert OneAtATime().can_run_together("aa")
     assert not OneAtATime().can_run_together("ab")
 
 
 @st.composite
-def rooms(draw: st.DrawFn) -> Room:
+def policies(draw: st.DrawFn) -> PlacementPolicy:
     sort = draw(st.lists(st.integers(0, 3), min_size=len(MODELS), max_size=len(MODELS)))
     groups = [
         Group(
@@ -111,30 +111,30 @@ def rooms(draw: st.DrawFn) -> Room:
     return Groups(groups, MODELS)
 
 
-@given(rooms(), st.sets(st.sampled_from(MODELS)))
+@given(policies(), st.sets(st.sampled_from(MODELS)))
 def test_models_that_can_run_together_stop_nobody_in_any_order(
-    room: Room, models: set[str]
+    policy: PlacementPolicy, models: set[str]
 ) -> None:
-    if not room.can_run_together(models):
+    if not policy.can_run_together(models):
         return
     for order in itertools.permutations(models):
         for at, target in enumerate(order):
-            assert room.must_go(target, order[:at]) == frozenset()
+            assert policy.evicted_by(target, order[:at]) == frozenset()
 
 
-@given(rooms(), st.sampled_from(MODELS), st.sets(st.sampled_from(MODELS)))
+@given(policies(), st.sampled_from(MODELS), st.sets(st.sampled_from(MODELS)))
 def test_in_groups_each_model_goes_or_stays_whatever_else_runs(
-    room: Room, target: str, running: set[str]
+    policy: PlacementPolicy, target: str, running: set[str]
 ) -> None:
     one_by_one = {
-        model for model in running if target not in running and room.must_go(target, model)
+        model for model in running if target not in running and policy.evicted_by(target, model)
     }
 
-    assert room.must_go(target, running) == one_by_one
+    assert policy.evicted_by(target, running) == one_by_one
 
 
 @pytest.mark.parametrize(
-    ("models", "room", "left"),
+    ("models", "policy", "left"),
     [
         pytest.param("", OneAtATime(), "", id="none"),
         pytest.param("abc", OneAtATime(), "c", id="each stops the one before"),
@@ -145,6 +145,6 @@ def test_in_groups_each_model_goes_or_stays_whatever_else_runs(
     ],
 )
 def test_what_runs_in_the_end_depends_on_the_order_of_starts(
-    models: str, room: Room, left: str
+    models: str, policy: PlacementPolicy, left: str
 ) -> None:
-    assert left_running(models, room) == tuple(left)
+    assert left_running(models, policy) == tuple(left)

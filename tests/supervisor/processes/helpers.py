@@ -5,15 +5,15 @@ from collections.abc import Callable
 import psutil
 import trio
 
-from arriero.supervisor.processes.process import Exit, Running, run_process
-from arriero.supervisor.processes.reaper import Guardian
-from arriero.supervisor.processes.spawn import Launch
+from arriero.supervisor.processes.process import Exit, RunningProcess, run_process
+from arriero.supervisor.processes.reaper import Reaper
+from arriero.supervisor.processes.spawn import SpawnSpec
 
 IGNORES_TERM = "trap '' TERM; echo up; while :; do sleep 0.05; done"
 
 
-def shell(script: str, **fields: object) -> Launch:
-    return Launch(argv=("sh", "-c", script), **fields)  # type: ignore[arg-type]
+def shell(script: str, **fields: object) -> SpawnSpec:
+    return SpawnSpec(argv=("sh", "-c", script), **fields)  # type: ignore[arg-type]
 
 
 def is_gone(pid: int) -> bool:
@@ -51,11 +51,11 @@ class Result:
 
     async def run(
         self,
-        launch: Launch,
-        guardian: Guardian,
+        launch: SpawnSpec,
+        reaper: Reaper,
         on_line: Callable[..., None],
-        task_status: trio.TaskStatus[Running],
+        task_status: trio.TaskStatus[RunningProcess],
     ) -> None:
         self.exit = await run_process(
-            launch, on_line=on_line, guardian=guardian, task_status=task_status
+            launch, on_line=on_line, reaper=reaper, task_status=task_status
         )

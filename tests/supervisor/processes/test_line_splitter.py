@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.supervisor.processes.line_splitter import MAX_LINE_BYTES, LineCutter
+from arriero.supervisor.processes.line_splitter import MAX_LINE_BYTES, LineSplitter
 
 
 @pytest.mark.parametrize(
@@ -18,13 +18,13 @@ from arriero.supervisor.processes.line_splitter import MAX_LINE_BYTES, LineCutte
 )
 def test_wherever_the_bytes_are_cut_the_lines_are_the_same(data: bytes, lines: list[bytes]) -> None:
     for at in range(len(data) + 1):
-        cutter = LineCutter()
+        cutter = LineSplitter()
 
         assert [*cutter.feed(data[:at]), *cutter.feed(data[at:]), *cutter.finish()] == lines
 
 
 def test_a_line_without_end_is_passed_on_in_pieces() -> None:
-    cutter = LineCutter()
+    cutter = LineSplitter()
 
     pieces = [piece for _ in range(10) for piece in cutter.feed(b"x" * 5000)]
 
@@ -36,7 +36,7 @@ def test_a_line_without_end_is_passed_on_in_pieces() -> None:
 def test_no_line_is_longer_than_the_limit_and_nothing_but_line_ends_is_lost(
     chunks: list[bytes],
 ) -> None:
-    cutter = LineCutter()
+    cutter = LineSplitter()
 
     lines = [line for chunk in chunks for line in cutter.feed(chunk)] + cutter.finish()
 

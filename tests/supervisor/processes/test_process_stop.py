@@ -8,9 +8,9 @@ import psutil
 import pytest
 import trio
 
-from arriero.supervisor.processes.process import Exit, Running, run_process
-from arriero.supervisor.processes.reaper import Guardian, open_guardian
-from arriero.supervisor.processes.spawn import Launch
+from arriero.supervisor.processes.process import Exit, RunningProcess, run_process
+from arriero.supervisor.processes.reaper import Reaper, open_reaper
+from arriero.supervisor.processes.spawn import SpawnSpec
 from tests.supervisor.processes.helpers import IGNORES_TERM, Lines, Result, is_gone, shell
 
 # Tells which signal came: its exit code is 15 after SIGTERM, and 10 after SIGUSR1.
@@ -18,24 +18,24 @@ TELLS = "trap 'exit 15' TERM; trap 'exit 10' USR1; echo up; while :; do sleep 0.
 
 
 @pytest.fixture
-async def guardian() -> AsyncGenerator[Guardian, None]:
-    async with open_guardian() as guardian:
-        yield guardian
+async def reaper() -> AsyncGenerator[Reaper, None]:
+    async with open_reaper() as reaper:
+        yield reaper
 
 
-def stopped_by(stop: str, script: str = TELLS) -> Launch:
+def stopped_by(stop: str, script: str = TELLS) -> SpawnSpec:
     """`script`, with the shell command `stop`, to which $1 is the process id."""
     return shell(script, stop_argv=lambda pid: ("sh", "-c", stop, "sh", str(pid)))
 
 
 async def stop(
-    launch: Launch, guardian: Guardian, lines: Lines, grace_s: float = 10
+    launch: SpawnSpec, reaper: Reaper, lines: Lines, grace_s: float = 10
 ) -> tuple[Exit, float]:
     """Stop it once it is up; return how it ended, and after how long."""
     result = Result()
     with trio.fail_after(20):
         async with trio.open_nursery() as nursery:
-            running = await nursery.start(result.run, launch, guardian, lines)
+            running = await nursery.start(result.run, launch, reaper, lines)
             await lines.wait_for("stdout")
             asked_at = trio.current_time()
             running.stop(grace_s=grace_s)
@@ -44,12 +44,12 @@ async def stop(
 
 
 async def test_it_is_run_in_the_place_of_sigterm_and_its_output_is_that_of_the_process(
-    guardian: Guardian, caplog: pytest.LogCaptureFixture
+    reaper: Reaper, caplog: pytest.LogCaptureFixture
 ) -> None:
     lines = Lines()
 
     ended, _ = await stop(
-        stopped_by("echo stopping $1; echo now >&2; kill -USR1 $1"), guardian, lines
+        stopped_by("echo stopping $1; echo now >&2; kill -USR1 $1"), reaper, lines
     )
 
     assert (ended.code, ended.asked, ended.killed) == (10, True, False)
@@ -59,7 +59,7 @@ async def test_it_is_run_in_the_place_of_sigterm_and_its_output_is_that_of_the_p
     assert caplog.messages == []
 
 
-async def test_it_has_the_environment_of_the_process(guardian: Guardian) -> None:
+async def test_it_has_the_environment_of_the_process(reaper: Reaper) -> None:
     lines = Lines()
     launch = shell(
         TELLS,
@@ -67,7 +67,7 @@ async def test_it_has_the_environment_of_the_process(guardian: Guardian) -> None
         stop_argv=lambda pid: ("sh", "-c", f"kill -$WHAT {pid}; echo r$LLAMA_SERVER_ROUTER_PORT"),
     )
 
-    ended, _ = await stop(launch, guardian, lines)
+    ended, _ = await stop(launch, reaper, lines)
 
     assert (ended.code, lines.stdout[1]) == (10, b"r")
 
@@ -83,9 +83,9 @@ async def test_it_has_the_environment_of_the_process(guardian: Guardian) -> None
     ],
 )
 async def test_where_it_fails_sigterm_is_sent_and_a_line_of_the_log_says_so(
-    guardian: Guardian, caplog: pytest.LogCaptureFixture, argv: tuple[str, ...], reason: str
+    reaper: Reaper, caplog: pytest.LogCaptureFixture, argv: tuple[str, ...], reason: str
 ) -> None:
-    ended, _ = await stop(shell(TELLS, stop_argv=lambda _: argv), guardian, Lines())
+    ended, _ = await stop(shell(TELLS, stop_argv=lambda _: argv), reaper, Lines())
 
     assert (ended.code, ended.killed) == (15, False)
     (record,) = caplog.records
@@ -93,21 +93,21 @@ async def test_where_it_fails_sigterm_is_sent_and_a_line_of_the_log_says_so(
     assert record.getMessage().startswith("process.stop_command_failed pid=")
 
 
-async def test_a_process_that_it_does_not_end_is_killed_after_the_grace(guardian: Guardian) -> None:
-    ended, took_s = await stop(stopped_by("exit 0"), guardian, Lines(), grace_s=0.3)
+async def test_a_process_that_it_does_not_end_is_killed_after_the_grace(reaper: Reaper) -> None:
+    ended, took_s = await stop(stopped_by("exit 0"), reaper, Lines(), grace_s=0.3)
 
     assert (ended.code, ended.killed) == (-9, True)  # it would have obeyed SIGTERM
     assert took_s >= 0.3
 
 
 async def test_one_that_hangs_has_the_grace_of_the_process_and_leaves_nothing(
-    guardian: Guardian, caplog: pytest.LogCaptureFixture
+    reaper: Reaper, caplog: pytest.LogCaptureFixture
 ) -> None:
     lines = Lines()
     hangs = "sleep 3600 & echo $!; wait"
 
     ended, took_s = await stop(
-        stopped_by(hangs, "echo up; exec sleep 3600"), guardian, lines, grace_s=0.5
+        stopped_by(hangs, "echo up; exec sleep 3600"), reaper, lines, grace_s=0.5
     )
 
     assert (ended.code, ended.killed) == (-9, True)
@@ -116,12 +116,12 @@ async def test_one_that_hangs_has_the_grace_of_the_process_and_leaves_nothing(
     assert caplog.records[0].args[1] == "it was not done in time"  # type: ignore[index]
 
 
-async def test_less_patience_ends_it_too(guardian: Guardian) -> None:
+async def test_less_patience_ends_it_too(reaper: Reaper) -> None:
     result, lines = Result(), Lines()
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
             launch = stopped_by("echo hangs; sleep 3600", IGNORES_TERM)
-            running = await nursery.start(result.run, launch, guardian, lines)
+            running = await nursery.start(result.run, launch, reaper, lines)
             await lines.wait_for("stdout")
             running.stop(grace_s=3600)
             await lines.wait_for("stdout", 2)
@@ -131,43 +131,43 @@ async def test_less_patience_ends_it_too(guardian: Guardian) -> None:
 
 
 async def test_without_any_patience_it_is_not_run(
-    guardian: Guardian, caplog: pytest.LogCaptureFixture
+    reaper: Reaper, caplog: pytest.LogCaptureFixture
 ) -> None:
     lines = Lines()
 
-    ended, _ = await stop(stopped_by("echo no"), guardian, lines, grace_s=0)
+    ended, _ = await stop(stopped_by("echo no"), reaper, lines, grace_s=0)
 
     assert (ended.code, lines.stdout) == (-9, [b"up"])
     assert caplog.messages == []  # nor was it begun
 
 
 async def test_it_may_do_more_after_the_process_has_ended_whose_number_stays_its_own(
-    guardian: Guardian,
+    reaper: Reaper,
 ) -> None:
     """So a `kill` at its end cannot hit a stranger."""
     lines = Lines()
 
     ended, _ = await stop(
-        stopped_by("kill -USR1 $1; sleep 0.2; kill -0 $1 && echo done"), guardian, lines
+        stopped_by("kill -USR1 $1; sleep 0.2; kill -0 $1 && echo done"), reaper, lines
     )
 
     assert (ended.code, lines.stdout) == (10, [b"up", b"done"])
 
 
-async def test_its_process_may_end_by_itself_without_it(guardian: Guardian) -> None:
+async def test_its_process_may_end_by_itself_without_it(reaper: Reaper) -> None:
     lines = Lines()
     with trio.fail_after(10):
-        ended = await run_process(stopped_by("echo no", "exit 4"), on_line=lines, guardian=guardian)
+        ended = await run_process(stopped_by("echo no", "exit 4"), on_line=lines, reaper=reaper)
 
     assert (ended.code, ended.asked, lines.stdout) == (4, False, [])
 
 
-async def test_it_is_run_when_the_task_is_cancelled(guardian: Guardian) -> None:
+async def test_it_is_run_when_the_task_is_cancelled(reaper: Reaper) -> None:
     lines = Lines()
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
-            running: Running = await nursery.start(
-                partial(run_process, on_line=lines, guardian=guardian),
+            running: RunningProcess = await nursery.start(
+                partial(run_process, on_line=lines, reaper=reaper),
                 stopped_by("kill -USR1 $1; echo done"),
             )
             await lines.wait_for("stdout")
@@ -177,11 +177,11 @@ async def test_it_is_run_when_the_task_is_cancelled(guardian: Guardian) -> None:
     assert lines.stdout == [b"up", b"done"]
 
 
-async def test_standard_input_stays_open_until_it_is_done(guardian: Guardian) -> None:
+async def test_standard_input_stays_open_until_it_is_done(reaper: Reaper) -> None:
     """llama-server ends when its standard input does: the command may still need it."""
     lines = Lines()
     reads = "echo up; cat; echo end of input; exit 7"
 
-    ended, _ = await stop(stopped_by("sleep 0.1; echo asked", reads), guardian, lines)
+    ended, _ = await stop(stopped_by("sleep 0.1; echo asked", reads), reaper, lines)
 
     assert (ended.code, lines.stdout) == (7, [b"up", b"asked", b"end of input"])

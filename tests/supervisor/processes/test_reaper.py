@@ -1,4 +1,4 @@
-"""Nothing survives a supervisor that is killed. A real one: a Python process with a guardian."""
+"""Nothing survives a supervisor that is killed. A real one: a Python process with a reaper."""
 
 import os
 import signal
@@ -14,28 +14,28 @@ import pytest
 import trio
 
 from arriero.supervisor.errors import SpawnError
-from arriero.supervisor.processes.reaper import Guardian, open_guardian
+from arriero.supervisor.processes.reaper import Reaper, open_reaper
 
 # A supervisor with one process that ignores every signal that can be ignored and has a child.
 # `registered` starts it in the usual way, `unregistered` is killed before it could register it,
 # `escaped` starts one whose child has left the group.
 SUPERVISOR = """
 import os, subprocess, sys, trio
-from arriero.supervisor.processes.reaper import open_guardian
+from arriero.supervisor.processes.reaper import open_reaper
 
 STUBBORN = "trap '' TERM INT HUP; %s sh -c 'echo $$; exec sleep 3600' & while :; do sleep 1; done"
 
 async def main(way):
-    async with open_guardian() as guardian:
-        name, mark = guardian.new_mark()
+    async with open_reaper() as reaper:
+        name, mark = reaper.new_mark()
         env = os.environ | ({name: mark} if way != "registered" else {})
         script = STUBBORN % ("setsid" if way == "escaped" else "")
         child = subprocess.Popen(["sh", "-c", script], stdin=subprocess.PIPE,
                                  stdout=subprocess.PIPE, env=env, process_group=0)
         if way != "unregistered":
-            guardian.add(child.pid)
+            reaper.add(child.pid)
         grandchild = int(child.stdout.readline())
-        print(guardian.pid, child.pid, grandchild, flush=True)
+        print(reaper.pid, child.pid, grandchild, flush=True)
         await trio.sleep_forever()
 
 trio.run(main, sys.argv[1])
@@ -47,14 +47,14 @@ Sleeper: TypeAlias = "subprocess.Popen[bytes]"
 
 @pytest.fixture
 def other() -> Generator[Sleeper, None, None]:
-    """A process that a guardian may look after."""
+    """A process that a reaper may look after."""
     with subprocess.Popen(["sleep", "3600"], process_group=0) as sleeper:
         yield sleeper
         sleeper.kill()
 
 
-async def until_replaced(guardian: Guardian, pid: int) -> None:
-    while guardian.pid == pid:  # noqa: ASYNC110  there is nobody who would set an event
+async def until_replaced(reaper: Reaper, pid: int) -> None:
+    while reaper.pid == pid:  # noqa: ASYNC110  there is nobody who would set an event
         await trio.sleep(0.005)
 
 
@@ -91,14 +91,14 @@ def test_no_process_survives_a_killed_supervisor_by_a_second(way: str) -> None:
     assert all_gone
 
 
-async def test_what_was_removed_is_left_alone_and_the_guardian_ends_with_the_block(
+async def test_what_was_removed_is_left_alone_and_the_reaper_ends_with_the_block(
     other: Sleeper,
 ) -> None:
     with trio.fail_after(5):
-        async with open_guardian() as guardian:
-            guardian.add(other.pid)
-            guardian.remove(other.pid)
-            pid = guardian.pid
+        async with open_reaper() as reaper:
+            reaper.add(other.pid)
+            reaper.remove(other.pid)
+            pid = reaper.pid
 
     assert other.poll() is None
     assert not psutil.pid_exists(pid)
@@ -108,37 +108,37 @@ async def test_what_is_still_registered_at_the_end_of_the_block_is_killed(
     other: Sleeper,
 ) -> None:
     with trio.fail_after(5):
-        async with open_guardian() as guardian:
-            guardian.add(other.pid)
+        async with open_reaper() as reaper:
+            reaper.add(other.pid)
 
     assert other.wait(5) == -signal.SIGKILL
 
 
-async def test_a_guardian_that_dies_is_replaced_and_told_everything(
+async def test_a_reaper_that_dies_is_replaced_and_told_everything(
     other: Sleeper, caplog: pytest.LogCaptureFixture
 ) -> None:
     with trio.fail_after(10):
-        async with open_guardian() as guardian:
-            guardian.add(other.pid)
-            first = guardian.pid
+        async with open_reaper() as reaper:
+            reaper.add(other.pid)
+            first = reaper.pid
             os.kill(first, signal.SIGKILL)
-            await until_replaced(guardian, first)
+            await until_replaced(reaper, first)
 
     assert other.wait(5) == -signal.SIGKILL
-    assert caplog.messages == [f"guardian.died pid={first} code=-9 groups=1"]
+    assert caplog.messages == [f"reaper.died pid={first} code=-9 groups=1"]
 
 
-async def test_a_guardian_that_sleeps_is_replaced_without_killing_anything(
+async def test_a_reaper_that_sleeps_is_replaced_without_killing_anything(
     other: Sleeper,
 ) -> None:
     with trio.fail_after(20):
-        async with open_guardian() as guardian:
-            guardian.add(other.pid)
-            first = guardian.pid
+        async with open_reaper() as reaper:
+            reaper.add(other.pid)
+            first = reaper.pid
             os.kill(first, signal.SIGSTOP)
             for _ in range(20_000):  # more than a pipe holds
-                guardian.add(other.pid)
-            await until_replaced(guardian, first)
+                reaper.add(other.pid)
+            await until_replaced(reaper, first)
             assert other.poll() is None
 
     assert other.wait(5) == -signal.SIGKILL
@@ -147,13 +147,13 @@ async def test_a_guardian_that_sleeps_is_replaced_without_killing_anything(
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 async def test_signals_that_ask_to_end_are_ignored(number: signal.Signals) -> None:
     with trio.fail_after(10):
-        async with open_guardian() as guardian:
-            first = guardian.pid
+        async with open_reaper() as reaper:
+            first = reaper.pid
             await _ignores(first, number)
             os.kill(first, number)
-            guardian.add(os.getpid() + 1_000_000_000)  # no such group; it is read after the signal
+            reaper.add(os.getpid() + 1_000_000_000)  # no such group; it is read after the signal
             assert not is_gone(first)
-            assert guardian.pid == first
+            assert reaper.pid == first
 
 
 async def _ignores(pid: int, number: signal.Signals) -> None:
@@ -166,18 +166,18 @@ async def _ignores(pid: int, number: signal.Signals) -> None:
         await trio.sleep(0.005)
 
 
-async def test_a_guardian_that_cannot_be_started_is_an_error(
+async def test_a_reaper_that_cannot_be_started_is_an_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
 
     async with trio.open_nursery() as nursery:
-        with pytest.raises(SpawnError, match=r"^cannot start the guardian process"):
-            await nursery.start(Guardian().keep_running)
+        with pytest.raises(SpawnError, match=r"^cannot start the reaper process"):
+            await nursery.start(Reaper().keep_running)
 
 
-async def test_the_guardian_stays_small() -> None:
-    async with open_guardian() as guardian:
-        await _ignores(guardian.pid, signal.SIGHUP)  # it has imported all that it needs
+async def test_the_reaper_stays_small() -> None:
+    async with open_reaper() as reaper:
+        await _ignores(reaper.pid, signal.SIGHUP)  # it has imported all that it needs
 
-        assert psutil.Process(guardian.pid).memory_info().rss < 20 * 1024 * 1024
+        assert psutil.Process(reaper.pid).memory_info().rss < 20 * 1024 * 1024

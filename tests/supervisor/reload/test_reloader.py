@@ -18,7 +18,7 @@ from arriero.supervisor.config.load import Config, parse_config
 from arriero.supervisor.errors import ConfigError, Problem
 from arriero.supervisor.host.systemd import Notifier
 from arriero.supervisor.reload import reloader as reloading
-from arriero.supervisor.reload.reloader import PAUSE_S, SHOWN_PROBLEMS, InForce, Reloader
+from arriero.supervisor.reload.reloader import PAUSE_S, SHOWN_PROBLEMS, ActiveConfig, Reloader
 
 ONE = parse_config("workers: 1\nmodels: {a: {cmd: 'run ${PORT}'}}", environ={})
 TWO = parse_config(
@@ -44,7 +44,7 @@ class Scene:
     followed: list[tuple[ConfigChanges, bool]] = field(default_factory=list)
     may_follow: trio.Event = field(default_factory=trio.Event)
     events: list[AnyEvent] = field(default_factory=list)
-    in_force: InForce = field(default_factory=lambda: InForce(ONE, loaded_at=1.0))
+    in_force: ActiveConfig = field(default_factory=lambda: ActiveConfig(ONE, loaded_at=1.0))
 
     def load(self) -> Config:
         self.reads += 1

@@ -6,9 +6,9 @@ from arriero.protocol.values import ErrorInfo
 from arriero.supervisor.scheduling.engine import Engine
 from arriero.supervisor.scheduling.events import (
     Announce,
-    CameUp,
+    BecameReady,
     Command,
-    Grant,
+    GrantLease,
     Spawn,
     Spawned,
     Waiter,
@@ -26,9 +26,9 @@ def acts(commands: Sequence[Command]) -> list[Command]:
     return [command for command in commands if not isinstance(command, Announce)]
 
 
-def make_ready(engine: Engine, model: str, waiter: Waiter, now: float) -> Grant:
+def make_ready(engine: Engine, model: str, waiter: Waiter, now: float) -> GrantLease:
     spawn = next(c for c in engine.handle(Wanted(waiter, model), now) if isinstance(c, Spawn))
     engine.handle(Spawned(model, spawn.swap, 100, f"http://{model}"), now)
-    (grant,) = acts(engine.handle(CameUp(model, spawn.swap), now))
-    assert isinstance(grant, Grant)
+    (grant,) = acts(engine.handle(BecameReady(model, spawn.swap), now))
+    assert isinstance(grant, GrantLease)
     return grant

@@ -11,21 +11,21 @@ import trio
 from trio.testing import MockClock
 
 from arriero.protocol.events import AnyEvent, QueueChanged
-from arriero.protocol.lease import FromSupervisor, Granted, Refused, Revoke
+from arriero.protocol.lease import FromSupervisor, Grant, Refuse, Revoke
 from arriero.protocol.values import QueueEntry
 from arriero.supervisor.control.event_publisher import Publisher
-from arriero.supervisor.scheduling.dispatcher import QUEUE_PAUSE_S, Conductor
+from arriero.supervisor.scheduling.dispatcher import QUEUE_PAUSE_S, Dispatcher
 from arriero.supervisor.scheduling.engine import Engine
 from arriero.supervisor.scheduling.events import (
-    CameUp,
-    Ended,
-    Grant,
+    BecameReady,
+    GrantLease,
     Left,
     OwnerLost,
-    Refuse,
+    ProcessEnded,
+    RefuseWaiter,
     Spawned,
     Spec,
-    UnloadAsked,
+    UnloadRequested,
     Waiter,
     Wanted,
 )
@@ -97,9 +97,9 @@ def test_all_of_a_crowd_are_granted_in_order_of_arrival(engine: Engine) -> None:
     crowd(engine)
     engine.handle(Spawned("slow", 1, 7, "http://slow"), 1)
 
-    granted = acts(engine.handle(CameUp("slow", 1), 2))
+    granted = acts(engine.handle(BecameReady("slow", 1), 2))
 
-    requests = [command.waiter.request for command in granted if isinstance(command, Grant)]
+    requests = [command.waiter.request for command in granted if isinstance(command, GrantLease)]
     assert requests == [0, *range(10, CROWD + 10)]
     assert engine.queue() == (QueueEntry(model="other", waiting=1),)
 
@@ -130,8 +130,8 @@ class Scene:
     def __init__(self) -> None:
         self.heard = Heard()
         self.said: list[tuple[str, FromSupervisor]] = []
-        self.conductor = Conductor(Engine([Spec(model="slow"), Spec(model="other")]), self.heard)
-        self.conductor.connect(
+        self.dispatcher = Dispatcher(Engine([Spec(model="slow"), Spec(model="other")]), self.heard)
+        self.dispatcher.connect(
             processes=self, send_to_worker=lambda owner, message: self.said.append((owner, message))
         )
 
@@ -144,13 +144,13 @@ class Scene:
 
     def come(self, count: int, first: int = 0) -> None:
         for number in range(first, first + count):
-            self.conductor.tell(Wanted(Waiter(f"w{number % 2}", number), "slow"))
+            self.dispatcher.handle(Wanted(Waiter(f"w{number % 2}", number), "slow"))
 
 
 @pytest.fixture
 async def scene(nursery: trio.Nursery) -> Scene:
     scene = Scene()
-    nursery.start_soon(scene.conductor.keep_time)
+    nursery.start_soon(scene.dispatcher.keep_time)
     return scene
 
 
@@ -190,33 +190,33 @@ async def test_a_snapshot_is_never_behind_what_is_published_later(scene: Scene) 
     scene.come(4, 1)
 
     assert scene.heard.queues[-1][1] == slow(1)
-    assert scene.conductor.engine.queue() == slow(5)
+    assert scene.dispatcher.engine.queue() == slow(5)
 
 
 async def test_one_message_grants_a_worker_all_that_it_waits_for(scene: Scene) -> None:
     scene.come(CROWD)
-    conductor = scene.conductor
-    conductor.tell(Spawned("slow", 1, 7, "http://slow"))
-    conductor.tell(CameUp("slow", 1))
+    dispatcher = scene.dispatcher
+    dispatcher.handle(Spawned("slow", 1, 7, "http://slow"))
+    dispatcher.handle(BecameReady("slow", 1))
 
-    granted = cast("list[tuple[str, Granted]]", scene.said)
+    granted = cast("list[tuple[str, Grant]]", scene.said)
     assert [(owner, message.request) for owner, message in granted] == [("w0", 0), ("w1", 1)]
     assert [message.more for _, message in granted] == [
         tuple(range(2, CROWD, 2)),
         tuple(range(3, CROWD, 2)),
     ]
-    assert {type(message) for _, message in granted} == {Granted}
+    assert {type(message) for _, message in granted} == {Grant}
 
 
 async def test_what_is_granted_and_taken_back_at_once_is_said_in_that_order(scene: Scene) -> None:
-    conductor = scene.conductor
-    conductor.tell(Wanted(Waiter("w0", 1), "slow"))
-    conductor.tell(Wanted(Waiter("w0", 2), "other"))
-    conductor.tell(Spawned("slow", 1, 7, "http://slow"))
+    dispatcher = scene.dispatcher
+    dispatcher.handle(Wanted(Waiter("w0", 1), "slow"))
+    dispatcher.handle(Wanted(Waiter("w0", 2), "other"))
+    dispatcher.handle(Spawned("slow", 1, 7, "http://slow"))
 
-    conductor.tell(CameUp("slow", 1))
+    dispatcher.handle(BecameReady("slow", 1))
 
-    assert [type(message) for _, message in scene.said] == [Granted, Revoke]
+    assert [type(message) for _, message in scene.said] == [Grant, Revoke]
 
 
 async def test_one_message_refuses_a_worker_all_that_it_waits_for(
@@ -225,9 +225,9 @@ async def test_one_message_refuses_a_worker_all_that_it_waits_for(
     caplog.set_level("INFO", "arriero.supervisor.scheduling.dispatcher")
     scene.come(CROWD)
 
-    scene.conductor.tell(Ended("slow", 1, CRASHED))
+    scene.dispatcher.handle(ProcessEnded("slow", 1, CRASHED))
 
-    refused = cast("list[tuple[str, Refused]]", scene.said)
+    refused = cast("list[tuple[str, Refuse]]", scene.said)
     assert [(message.request, len(message.more)) for _, message in refused] == [
         (0, CROWD // 2 - 1),
         (1, CROWD // 2 - 1),
@@ -238,11 +238,11 @@ async def test_one_message_refuses_a_worker_all_that_it_waits_for(
 
 async def test_each_reason_is_told_to_those_whom_it_concerns(scene: Scene) -> None:
     scene.come(3)
-    scene.conductor.tell(Wanted(Waiter("w0", 9), "other"))
+    scene.dispatcher.handle(Wanted(Waiter("w0", 9), "other"))
 
-    scene.conductor.tell(UnloadAsked("other"))
+    scene.dispatcher.handle(UnloadRequested("other"))
 
     ((owner, message),) = scene.said
-    assert isinstance(message, Refused)
+    assert isinstance(message, Refuse)
     assert (owner, message.request, message.more) == ("w0", 9, ())
-    assert Refuse(Waiter("w0", 9), "other", message.error).model == message.model
+    assert RefuseWaiter(Waiter("w0", 9), "other", message.error).model == message.model

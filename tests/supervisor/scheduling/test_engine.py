@@ -10,25 +10,25 @@ from arriero.supervisor.placement.policy import OneAtATime
 from arriero.supervisor.scheduling.engine import Engine, Rules
 from arriero.supervisor.scheduling.events import (
     Announce,
-    CameUp,
-    Ended,
-    Grant,
+    BecameReady,
+    GrantLease,
     Left,
     OwnerLost,
+    ProcessEnded,
     Progressed,
     Reconfigured,
-    Refuse,
+    RefuseWaiter,
     Released,
     Reported,
-    Revoke,
+    RevokeLease,
     ShuttingDown,
     Spawn,
     Spawned,
     Spec,
     Terminate,
     TimePassed,
-    UnloadAsked,
-    Void,
+    UnloadRequested,
+    VoidLease,
     Waiter,
     Wanted,
 )
@@ -48,7 +48,7 @@ def test_a_model_is_stopped_since_the_engine_began() -> None:
 def test_the_first_request_starts_its_model_and_gets_a_lease(engine: Engine) -> None:
     assert acts(engine.handle(Wanted(W1, "a"), 0)) == [Spawn("a", 1)]
     assert acts(engine.handle(Spawned("a", 1, 100, "http://a"), 1)) == []
-    assert acts(engine.handle(CameUp("a", 1), 3)) == [Grant(W1, "a", 2, "http://a", 3)]
+    assert acts(engine.handle(BecameReady("a", 1), 3)) == [GrantLease(W1, "a", 2, "http://a", 3)]
     assert engine.running() == ["a"]
     assert engine.leases_of("w") == ("a",)
 
@@ -59,10 +59,10 @@ def test_waiters_of_a_starting_model_share_one_start(engine: Engine) -> None:
     assert acts(engine.handle(Wanted(OTHER, "a"), 2)) == []
     engine.handle(Spawned("a", 1, 100, "http://a"), 2)
 
-    assert acts(engine.handle(CameUp("a", 1), 3)) == [
-        Grant(W1, "a", 2, "http://a", 3),
-        Grant(W2, "a", 2, "http://a", 2),
-        Grant(OTHER, "a", 3, "http://a", 1),
+    assert acts(engine.handle(BecameReady("a", 1), 3)) == [
+        GrantLease(W1, "a", 2, "http://a", 3),
+        GrantLease(W2, "a", 2, "http://a", 2),
+        GrantLease(OTHER, "a", 3, "http://a", 1),
     ]
 
 
@@ -74,15 +74,15 @@ def test_saying_want_twice_starts_once_and_grants_once(engine: Engine) -> None:
 def test_another_model_drains_then_stops_then_starts(engine: Engine) -> None:
     grant = make_ready(engine, "a", W1, 0)
     assert acts(engine.handle(Wanted(W2, "b"), 1)) == [
-        Revoke("w", "a", grant.lease, when_idle=True)
+        RevokeLease("w", "a", grant.lease, when_idle=True)
     ]
     assert engine.state("a") == "draining"
     assert acts(engine.handle(Released("w", "a", grant.lease), 2)) == [Terminate("a", 1, 10.0)]
-    (spawn,) = acts(engine.handle(Ended("a", 1, CRASHED), 3))
+    (spawn,) = acts(engine.handle(ProcessEnded("a", 1, CRASHED), 3))
     assert spawn == Spawn("b", engine.swap("b"))
     engine.handle(Spawned("b", engine.swap("b"), 101, "http://b"), 3)
-    (granted,) = acts(engine.handle(CameUp("b", engine.swap("b")), 5))
-    assert isinstance(granted, Grant)
+    (granted,) = acts(engine.handle(BecameReady("b", engine.swap("b")), 5))
+    assert isinstance(granted, GrantLease)
     assert (granted.waiter, granted.endpoint, granted.waited_s) == (W2, "http://b", 4)
 
 
@@ -105,7 +105,9 @@ def test_a_busy_model_admits_on_its_leases_for_max_wait_and_no_longer(engine: En
 
     assert engine.next_deadline(1) == 11
     assert acts(engine.handle(TimePassed(), 10.9)) == []
-    assert acts(engine.handle(TimePassed(), 11)) == [Revoke("w", "a", grant.lease, when_idle=False)]
+    assert acts(engine.handle(TimePassed(), 11)) == [
+        RevokeLease("w", "a", grant.lease, when_idle=False)
+    ]
     assert acts(engine.handle(TimePassed(), 1000)) == []  # running requests are never cut
 
 
@@ -123,11 +125,11 @@ def test_all_who_waited_for_a_start_are_served_by_it(engine: Engine) -> None:
     engine.handle(Wanted(W3, "a"), 2)
     engine.handle(Spawned("a", 1, 100, "http://a"), 3)
 
-    done = acts(engine.handle(CameUp("a", 1), 3))
+    done = acts(engine.handle(BecameReady("a", 1), 3))
 
-    assert [command.waiter for command in done if isinstance(command, Grant)] == [W1, W3]
-    assert [command for command in done if isinstance(command, Revoke)] == [
-        Revoke("w", "a", 2, when_idle=True)
+    assert [command.waiter for command in done if isinstance(command, GrantLease)] == [W1, W3]
+    assert [command for command in done if isinstance(command, RevokeLease)] == [
+        RevokeLease("w", "a", 2, when_idle=True)
     ]
 
 
@@ -156,7 +158,7 @@ def test_the_resident_model_stays_when_the_one_who_wanted_another_leaves(engine:
 
     # The recalled lease may be on its way back: a new grant has another number, and outlives it.
     (again,) = acts(engine.handle(Wanted(W3, "a"), 3))
-    assert isinstance(again, Grant)
+    assert isinstance(again, GrantLease)
     assert again.lease != grant.lease
     engine.handle(Released("w", "a", grant.lease), 4)
     assert engine.leases_of("w") == ("a",)
@@ -176,9 +178,9 @@ def test_a_failed_start_is_told_to_all_who_wait_and_costs_a_pause(engine: Engine
     engine.handle(Wanted(W1, "a"), 0)
     engine.handle(Wanted(OTHER, "a"), 0)
 
-    assert acts(engine.handle(Ended("a", 1, error), 1)) == [
-        Refuse(W1, "a", error),
-        Refuse(OTHER, "a", error),
+    assert acts(engine.handle(ProcessEnded("a", 1, error), 1)) == [
+        RefuseWaiter(W1, "a", error),
+        RefuseWaiter(OTHER, "a", error),
     ]
     assert acts(engine.handle(Wanted(W2, "a"), 1)) == []
     assert engine.next_deadline(1) == 1.5
@@ -193,12 +195,12 @@ def test_what_plainly_cannot_start_takes_nothing_away() -> None:
     )
     make_ready(engine, "a", W1, 0)
 
-    assert acts(engine.handle(Wanted(W2, "b"), 1)) == [Refuse(W2, "b", missing)]
+    assert acts(engine.handle(Wanted(W2, "b"), 1)) == [RefuseWaiter(W2, "b", missing)]
     assert engine.state("a") == "ready"
     assert engine.queue() == ()
     assert engine.models(1, 0)[1].error == missing
     assert acts(engine.handle(Wanted(W3, "b"), 1.1)) == []  # in its pause
-    assert acts(engine.handle(TimePassed(), 1.5)) == [Refuse(W3, "b", missing)]
+    assert acts(engine.handle(TimePassed(), 1.5)) == [RefuseWaiter(W3, "b", missing)]
 
 
 def test_pauses_grow_while_a_model_keeps_failing(engine: Engine) -> None:
@@ -207,7 +209,7 @@ def test_pauses_grow_while_a_model_keeps_failing(engine: Engine) -> None:
     for number in range(1, 9):
         engine.handle(Wanted(Waiter("w", number), "a"), now)
         engine.handle(TimePassed(), now)
-        engine.handle(Ended("a", engine.swap("a"), CRASHED), now)
+        engine.handle(ProcessEnded("a", engine.swap("a"), CRASHED), now)
         engine.handle(Wanted(Waiter("w", 100 + number), "a"), now)
         pauses.append(engine.next_deadline(now) - now)
         engine.handle(Left(Waiter("w", 100 + number)), now)
@@ -218,18 +220,20 @@ def test_pauses_grow_while_a_model_keeps_failing(engine: Engine) -> None:
 
 def test_a_crash_loop_takes_nothing_from_a_ready_model(engine: Engine) -> None:
     engine.handle(Wanted(W1, "b"), 0)
-    engine.handle(Ended("b", 1, CRASHED), 0)
+    engine.handle(ProcessEnded("b", 1, CRASHED), 0)
     make_ready(engine, "a", W2, 0.1)
 
     assert acts(engine.handle(Wanted(W3, "b"), 0.2)) == []
     assert engine.state("a") == "ready"
-    assert [type(c) for c in acts(engine.handle(Wanted(OTHER, "a"), 0.3))] == [Grant]
-    assert [type(c) for c in acts(engine.handle(TimePassed(), 0.5))] == [Revoke, Revoke]
+    assert [type(c) for c in acts(engine.handle(Wanted(OTHER, "a"), 0.3))] == [GrantLease]
+    assert [type(c) for c in acts(engine.handle(TimePassed(), 0.5))] == [RevokeLease, RevokeLease]
 
 
 def test_a_crash_voids_the_leases_and_the_next_request_starts_again(engine: Engine) -> None:
     grant = make_ready(engine, "a", W1, 0)
-    assert acts(engine.handle(Ended("a", 1, CRASHED), 100)) == [Void("w", "a", grant.lease)]
+    assert acts(engine.handle(ProcessEnded("a", 1, CRASHED), 100)) == [
+        VoidLease("w", "a", grant.lease)
+    ]
     assert engine.models(100, 0)[0].error == CRASHED
     engine.handle(Wanted(W2, "a"), 100)
     assert engine.next_deadline(100) == 100.5
@@ -242,7 +246,7 @@ def test_a_start_that_takes_too_long_is_stopped_and_told(engine: Engine) -> None
     stop, refusal = acts(engine.handle(TimePassed(), 120))
 
     assert stop == Terminate("a", 1, 10.0)
-    assert isinstance(refusal, Refuse)
+    assert isinstance(refusal, RefuseWaiter)
     assert refusal.error.code == "model_load_timeout"
 
 
@@ -254,7 +258,7 @@ def test_an_idle_model_is_unloaded_after_its_ttl(engine: Engine) -> None:
     assert engine.next_deadline(70) == 130
 
     assert acts(engine.handle(TimePassed(), 130)) == [
-        Revoke("w", "c", grant.lease, when_idle=False)
+        RevokeLease("w", "c", grant.lease, when_idle=False)
     ]
     assert acts(engine.handle(Released("w", "c", grant.lease), 131)) == [Terminate("c", 1, 10.0)]
 
@@ -263,40 +267,40 @@ def test_a_model_that_nobody_used_yet_stays_for_its_whole_ttl(engine: Engine) ->
     engine.handle(Wanted(W1, "c"), 0)
     engine.handle(Left(W1), 1)
     engine.handle(Spawned("c", 1, 100, "http://c"), 30)
-    engine.handle(CameUp("c", 1), 40)
+    engine.handle(BecameReady("c", 1), 40)
     assert engine.next_deadline(40) == 100
 
 
 def test_unloading_lets_running_requests_finish(engine: Engine) -> None:
     grant = make_ready(engine, "a", W1, 0)
-    assert acts(engine.handle(UnloadAsked("a"), 1)) == [
-        Revoke("w", "a", grant.lease, when_idle=False)
+    assert acts(engine.handle(UnloadRequested("a"), 1)) == [
+        RevokeLease("w", "a", grant.lease, when_idle=False)
     ]
     assert acts(engine.handle(Released("w", "a", grant.lease), 2)) == [Terminate("a", 1, 10.0)]
 
 
 def test_unloading_at_once_does_not_wait(engine: Engine) -> None:
     make_ready(engine, "a", W1, 0)
-    assert acts(engine.handle(UnloadAsked("a", at_once=True), 1)) == [Terminate("a", 1, 0.0)]
+    assert acts(engine.handle(UnloadRequested("a", at_once=True), 1)) == [Terminate("a", 1, 0.0)]
 
 
 def test_unloading_ends_a_start_and_tells_its_waiters(engine: Engine) -> None:
     engine.handle(Wanted(W1, "a"), 0)
-    refusal, stop = acts(engine.handle(UnloadAsked("a"), 1))
-    assert isinstance(refusal, Refuse)
+    refusal, stop = acts(engine.handle(UnloadRequested("a"), 1))
+    assert isinstance(refusal, RefuseWaiter)
     assert (refusal.error.code, refusal.error.transient) == ("model_unavailable", True)
     assert stop == Terminate("a", 1, 10.0)
 
 
 def test_a_late_answer_of_an_older_start_changes_nothing(engine: Engine) -> None:
     engine.handle(Wanted(W1, "a"), 0)
-    engine.handle(UnloadAsked("a"), 1)
+    engine.handle(UnloadRequested("a"), 1)
     engine.handle(Wanted(W2, "a"), 1)
-    engine.handle(Ended("a", 1, CRASHED), 2)
+    engine.handle(ProcessEnded("a", 1, CRASHED), 2)
     assert engine.swap("a") == 2
 
-    assert acts(engine.handle(CameUp("a", 1), 3)) == []
-    assert acts(engine.handle(Ended("a", 1, CRASHED), 3)) == []
+    assert acts(engine.handle(BecameReady("a", 1), 3)) == []
+    assert acts(engine.handle(ProcessEnded("a", 1, CRASHED), 3)) == []
     assert engine.state("a") == "starting"
 
 
@@ -309,10 +313,10 @@ def test_a_script_gets_the_model_without_a_lease(engine: Engine) -> None:
 def test_stopping_refuses_newcomers_and_drains(engine: Engine) -> None:
     grant = make_ready(engine, "a", W1, 0)
     assert acts(engine.handle(ShuttingDown(), 1)) == [
-        Revoke("w", "a", grant.lease, when_idle=False)
+        RevokeLease("w", "a", grant.lease, when_idle=False)
     ]
     (refusal,) = acts(engine.handle(Wanted(W2, "a"), 2))
-    assert isinstance(refusal, Refuse)
+    assert isinstance(refusal, RefuseWaiter)
 
 
 def test_progress_never_falls_and_is_never_full(engine: Engine) -> None:
@@ -352,7 +356,7 @@ def test_the_rule_for_a_contested_model_can_be_set() -> None:
     engine = Engine([Spec(model="a"), Spec(model="b")], rules=Rules(max_wait_s=0.0))
     grant = make_ready(engine, "a", W1, 0)
     revocations = acts(engine.handle(Wanted(W2, "b"), 1)) + acts(engine.handle(TimePassed(), 1))
-    assert revocations[-1] == Revoke("w", "a", grant.lease, when_idle=False)
+    assert revocations[-1] == RevokeLease("w", "a", grant.lease, when_idle=False)
 
 
 # --- another configuration ----------------------------------------------------------------------
@@ -384,12 +388,12 @@ def stands(engine: Engine, now: float = 0.0) -> dict[str, str]:
     [A, Spec(model="a", launch="1", stop_grace_s=3), Spec(model="a", launch="1", ttl_s=60)],
 )
 def test_what_is_not_about_the_start_leaves_a_process_alone(launched: Engine, spec: Spec) -> None:
-    happening = Reconfigured((B, Spec(model="new"), spec), drain=True)
+    event = Reconfigured((B, Spec(model="new"), spec), drain=True)
 
-    assert launched.handle(happening, 1) == []
+    assert launched.handle(event, 1) == []
     assert stands(launched) == {"b": "stopped", "new": "stopped", "a": "ready"}
     assert launched.leases_of("w") == ("a",)
-    assert [type(c) for c in acts(launched.handle(Wanted(W2, "a"), 1))] == [Grant]
+    assert [type(c) for c in acts(launched.handle(Wanted(W2, "a"), 1))] == [GrantLease]
 
 
 def test_another_ttl_acts_at_once(launched: Engine) -> None:
@@ -410,7 +414,7 @@ def test_another_command_is_for_the_next_start(launched: Engine) -> None:
     assert stands(launched) == {"a": "ready stale", "b": "stopped"}
     assert launched.stale() == ("a",)
 
-    launched.handle(Ended("a", 1, CRASHED), 2)
+    launched.handle(ProcessEnded("a", 1, CRASHED), 2)
     assert stands(launched)["a"] == "stopped"
     launched.handle(Wanted(W2, "a"), 3)
     assert stands(launched)["a"] == "starting"
@@ -426,10 +430,12 @@ def test_draining_ends_an_older_command_after_its_requests(launched: Engine) -> 
     launched.handle(Reconfigured((A2, B)), 1)
 
     drained = acts(launched.handle(Reconfigured((A2, B), drain=True), 2))
-    assert drained == [Revoke("w", "a", 2, when_idle=False)]
+    assert drained == [RevokeLease("w", "a", 2, when_idle=False)]
     assert acts(launched.handle(Wanted(W2, "a"), 3)) == []  # waits for the new command
     assert acts(launched.handle(Released("w", "a", 2), 4)) == [Terminate("a", 1, 10.0)]
-    assert acts(launched.handle(Ended("a", 1, CRASHED), 5)) == [Spawn("a", launched.swap("a"))]
+    assert acts(launched.handle(ProcessEnded("a", 1, CRASHED), 5)) == [
+        Spawn("a", launched.swap("a"))
+    ]
     assert stands(launched)["a"] == "starting"
 
 
@@ -438,13 +444,13 @@ def test_draining_a_start_keeps_its_waiters_for_the_new_command() -> None:
     engine.handle(Wanted(W1, "a"), 0)
 
     assert acts(engine.handle(Reconfigured((A2,), drain=True), 1)) == [Terminate("a", 1, 10.0)]
-    assert acts(engine.handle(Ended("a", 1, CRASHED), 2)) == [Spawn("a", engine.swap("a"))]
+    assert acts(engine.handle(ProcessEnded("a", 1, CRASHED), 2)) == [Spawn("a", engine.swap("a"))]
 
 
 def test_another_command_gets_its_chance_without_the_pause_of_the_old_one() -> None:
     engine = Engine([A])
     engine.handle(Wanted(W1, "a"), 0)
-    engine.handle(Ended("a", 1, CRASHED), 0)
+    engine.handle(ProcessEnded("a", 1, CRASHED), 0)
     assert acts(engine.handle(Wanted(W2, "a"), 0.1)) == []
 
     assert [type(c) for c in acts(engine.handle(Reconfigured((A2,)), 0.2))] == [Spawn]
@@ -452,16 +458,18 @@ def test_another_command_gets_its_chance_without_the_pause_of_the_old_one() -> N
 
 
 def test_a_removed_model_refuses_drains_stops_and_is_gone(launched: Engine) -> None:
-    assert acts(launched.handle(Reconfigured((B,)), 1)) == [Revoke("w", "a", 2, when_idle=False)]
+    assert acts(launched.handle(Reconfigured((B,)), 1)) == [
+        RevokeLease("w", "a", 2, when_idle=False)
+    ]
     assert stands(launched) == {"b": "stopped", "a": "draining removed"}
 
     (refusal,) = acts(launched.handle(Wanted(W2, "a"), 2))
-    assert isinstance(refusal, Refuse)
+    assert isinstance(refusal, RefuseWaiter)
     assert (refusal.error.code, refusal.error.transient) == ("unknown_model", False)
     assert "removed" in refusal.error.message
 
     assert acts(launched.handle(Released("w", "a", 2), 3)) == [Terminate("a", 1, 10.0)]
-    assert launched.handle(Ended("a", 1, CRASHED), 4) != []  # its end is announced
+    assert launched.handle(ProcessEnded("a", 1, CRASHED), 4) != []  # its end is announced
     assert stands(launched) == {"b": "stopped"}
     assert not launched.knows("a")
     assert launched.has_ended("a", 1)
@@ -473,7 +481,7 @@ def test_those_who_wait_for_a_removed_model_are_told(launched: Engine) -> None:
 
     (refusal,) = acts(launched.handle(Reconfigured((A,)), 2))
 
-    assert isinstance(refusal, Refuse)
+    assert isinstance(refusal, RefuseWaiter)
     assert (refusal.waiter, refusal.error.code) == (W2, "unknown_model")
     assert stands(launched) == {"a": "ready"}  # nobody needs its place any more
 
@@ -482,14 +490,14 @@ def test_a_removed_model_that_starts_is_stopped() -> None:
     engine = Engine([A, B])
     engine.handle(Wanted(W1, "a"), 0)
     refusal, stop = acts(engine.handle(Reconfigured((B,)), 1))
-    assert isinstance(refusal, Refuse)
+    assert isinstance(refusal, RefuseWaiter)
     assert stop == Terminate("a", 1, 10.0)
 
 
 def test_a_removed_model_whose_turn_has_come_is_forgotten() -> None:
     engine = Engine([A, B])
     engine.handle(Wanted(W1, "a"), 0)
-    engine.handle(Ended("a", 1, CRASHED), 0)
+    engine.handle(ProcessEnded("a", 1, CRASHED), 0)
     engine.handle(Wanted(W2, "a"), 0.1)  # in its pause
     engine.handle(Reconfigured((B,)), 0.2)
     assert engine.next_deadline(0.2) > 1e9
@@ -501,7 +509,7 @@ def test_a_model_that_is_back_before_it_was_gone_stays(launched: Engine) -> None
     assert stands(launched) == {"a": "ready", "b": "stopped"}
 
     (again,) = acts(launched.handle(Wanted(W2, "a"), 3))
-    assert isinstance(again, Grant)
+    assert isinstance(again, GrantLease)
     assert again.lease != 2  # that one may be on its way back
 
 
@@ -512,17 +520,19 @@ def test_a_model_that_is_back_too_late_starts_again(launched: Engine) -> None:
     launched.handle(Wanted(W2, "a"), 3)
 
     assert stands(launched)["a"] == "stopping"
-    assert acts(launched.handle(Ended("a", 1, CRASHED), 4)) == [Spawn("a", launched.swap("a"))]
+    assert acts(launched.handle(ProcessEnded("a", 1, CRASHED), 4)) == [
+        Spawn("a", launched.swap("a"))
+    ]
 
 
 def test_what_comes_late_from_a_worker_about_a_model_that_is_gone_changes_nothing(
     launched: Engine,
 ) -> None:
     launched.handle(Reconfigured((B,)), 1)
-    launched.handle(Ended("a", 1, CRASHED), 2)
+    launched.handle(ProcessEnded("a", 1, CRASHED), 2)
 
     assert launched.handle(Released("w", "a", 2), 3) == []
-    assert [type(c) for c in acts(launched.handle(Wanted(W2, "a"), 3))] == [Refuse]
+    assert [type(c) for c in acts(launched.handle(Wanted(W2, "a"), 3))] == [RefuseWaiter]
 
 
 def test_a_supervisor_that_ends_takes_no_configuration_any_more(launched: Engine) -> None:
@@ -533,8 +543,8 @@ def test_a_supervisor_that_ends_takes_no_configuration_any_more(launched: Engine
 
 def test_another_configuration_may_make_room_differently(launched: Engine) -> None:
     class Enough(OneAtATime):
-        def must_go(self, target: str, running: Iterable[str]) -> frozenset[str]:
+        def evicted_by(self, target: str, running: Iterable[str]) -> frozenset[str]:
             return frozenset()
 
-    launched.handle(Reconfigured((A, B), room=Enough()), 1)
+    launched.handle(Reconfigured((A, B), policy=Enough()), 1)
     assert [type(c) for c in acts(launched.handle(Wanted(W2, "b"), 2))] == [Spawn]

@@ -5,12 +5,12 @@ import pytest
 from arriero.protocol.values import ErrorInfo
 from arriero.supervisor.scheduling.engine import CUT_LIMIT_S, Engine
 from arriero.supervisor.scheduling.events import (
-    Ended,
     Failing,
     Hung,
+    ProcessEnded,
     Released,
     Reported,
-    Revoke,
+    RevokeLease,
     Spawn,
     Spec,
     Stalled,
@@ -38,7 +38,7 @@ def test_a_model_that_hangs_is_killed_as_soon_as_its_clients_were_told(engine: E
     grant = make_ready(engine, "a", W1, 0)
 
     told = acts(engine.handle(Hung("a", 1, HUNG, 10.0), 70))
-    assert told == [Revoke("w", "a", grant.lease, when_idle=False, error=HUNG)]
+    assert told == [RevokeLease("w", "a", grant.lease, when_idle=False, error=HUNG)]
     assert acts(engine.handle(Released("w", "a", grant.lease), 70.1)) == [Terminate("a", 1, 0.0)]
 
 
@@ -55,7 +55,7 @@ def test_those_who_wait_for_it_get_the_next_one_after_a_pause(engine: Engine) ->
     engine.handle(Hung("a", 1, HUNG, 10.0), 70)
     assert acts(engine.handle(Wanted(W2, "a"), 70)) == []
     engine.handle(Released("w", "a", grant.lease), 70)
-    assert acts(engine.handle(Ended("a", 1, CRASHED), 70.1)) == []
+    assert acts(engine.handle(ProcessEnded("a", 1, CRASHED), 70.1)) == []
     (spawn,) = acts(engine.handle(TimePassed(), 70.5))
     assert isinstance(spawn, Spawn)
     assert spawn.model == "a"
@@ -67,11 +67,11 @@ def test_one_that_hangs_while_it_drains_makes_room_at_last(engine: Engine) -> No
     assert engine.state("a") == "draining"
     engine.handle(Hung("a", 1, HUNG, 10.0), 70)
     engine.handle(Released("w", "a", grant.lease), 70)
-    (spawn,) = acts(engine.handle(Ended("a", 1, CRASHED), 71))
+    (spawn,) = acts(engine.handle(ProcessEnded("a", 1, CRASHED), 71))
     assert isinstance(spawn, Spawn)
     assert spawn.model == "b"
 
-    engine.handle(Ended("b", spawn.swap, CRASHED), 72)
+    engine.handle(ProcessEnded("b", spawn.swap, CRASHED), 72)
 
     assert engine.running() == []  # what hung does not come back by itself
 
@@ -86,7 +86,7 @@ def test_a_model_that_hangs_again_and_again_waits_longer_each_time(engine: Engin
         now += 60
         engine.handle(Hung("a", swap, HUNG, 0.0), now)
         engine.handle(Released("w", "a", grant.lease), now)
-        engine.handle(Ended("a", swap, CRASHED), now)
+        engine.handle(ProcessEnded("a", swap, CRASHED), now)
         pauses.append(failures(engine, "a", now))
         now += 100 + number
     assert pauses == [0.5, 1.0, 2.0, 4.0]
@@ -98,7 +98,7 @@ def test_one_that_was_well_for_long_begins_with_the_first_pause(engine: Engine) 
         swap = engine.swap("a")
         engine.handle(Hung("a", swap, HUNG, well_s), now + 100)
         engine.handle(Released("w", "a", grant.lease), now + 100)
-        engine.handle(Ended("a", swap, CRASHED), now + 100)
+        engine.handle(ProcessEnded("a", swap, CRASHED), now + 100)
     assert failures(engine, "a", 300.0) == 0.5
 
 
@@ -115,7 +115,7 @@ def test_one_that_fails_finishes_what_runs_and_is_stopped_in_good_order(engine: 
     grant = make_ready(engine, "a", W1, 0)
     error = ErrorInfo(code="model_unavailable", message="500 again and again", transient=True)
     assert acts(engine.handle(Failing("a", 1, error, 0.0), 5)) == [
-        Revoke("w", "a", grant.lease, when_idle=False)
+        RevokeLease("w", "a", grant.lease, when_idle=False)
     ]
     assert acts(engine.handle(Released("w", "a", grant.lease), 9)) == [Terminate("a", 1, 10.0)]
 
@@ -128,14 +128,14 @@ def test_a_drain_without_progress_ends_the_requests_and_one_with_progress_does_n
     for second in range(12, 700):
         assert acts(engine.handle(Stalled("a", 1, 5.0), second)) in (
             [],
-            [Revoke("w", "a", grant.lease, when_idle=False)],
+            [RevokeLease("w", "a", grant.lease, when_idle=False)],
         )
     assert acts(engine.handle(Stalled("a", 1, 599.0), 1299)) == []
 
     told = acts(engine.handle(Stalled("a", 1, 600.0), 1300))
 
     error = stalled("a", 600)
-    assert told == [Revoke("w", "a", grant.lease, when_idle=False, error=error)]
+    assert told == [RevokeLease("w", "a", grant.lease, when_idle=False, error=error)]
     assert acts(engine.handle(Released("w", "a", grant.lease), 1300.1)) == [Terminate("a", 1, 10.0)]
 
 

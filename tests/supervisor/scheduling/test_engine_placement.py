@@ -7,30 +7,30 @@ import pytest
 from arriero.protocol.events import ProgressMade
 from arriero.protocol.values import ErrorInfo
 from arriero.supervisor.placement.matrix import Matrix, compile_matrix
-from arriero.supervisor.placement.policy import Group, Groups, OneAtATime, Room
+from arriero.supervisor.placement.policy import Group, Groups, OneAtATime, PlacementPolicy
 from arriero.supervisor.scheduling.engine import Engine
 from arriero.supervisor.scheduling.events import (
     Announce,
     Command,
-    Ended,
-    Grant,
+    GrantLease,
     Left,
+    ProcessEnded,
     Reconfigured,
-    Refuse,
+    RefuseWaiter,
     Released,
-    Revoke,
+    RevokeLease,
     Spawn,
     Spec,
     Terminate,
-    UnloadAsked,
+    UnloadRequested,
     Waiter,
     Wanted,
 )
 from tests.supervisor.scheduling.steps import CRASHED, OTHER, W1, W2, W3, acts, make_ready
 
 
-def engine_of(room: Room, models: str, **priority: int) -> Engine:
-    return Engine([Spec(model=m, priority=priority.get(m, 0)) for m in models], room=room)
+def engine_of(policy: PlacementPolicy, models: str, **priority: int) -> Engine:
+    return Engine([Spec(model=m, priority=priority.get(m, 0)) for m in models], policy=policy)
 
 
 def groups(*written: Group, models: str = "abcde") -> Groups:
@@ -48,7 +48,7 @@ def run(engine: Engine, models: str) -> None:
 
 
 def lease_of(engine: Engine, model: str) -> int:
-    (lease,) = engine._slots[model].leases.values()
+    (lease,) = engine._entries[model].leases.values()
     return lease
 
 
@@ -57,7 +57,7 @@ def given_back(engine: Engine, model: str, now: float) -> list[Command]:
 
 
 def gone(engine: Engine, model: str, now: float) -> list[Command]:
-    return acts(engine.handle(Ended(model, engine.swap(model), CRASHED), now))
+    return acts(engine.handle(ProcessEnded(model, engine.swap(model), CRASHED), now))
 
 
 def told(commands: list[Command], model: str) -> list[tuple[str, str | None]]:
@@ -84,7 +84,7 @@ def test_models_that_fit_start_at_the_same_time_and_serve_at_the_same_time() -> 
     engine = engine_of(groups(TOGETHER), "abcde")
     run(engine, "abc")
     assert states(engine) == dict.fromkeys("abc", "ready")
-    assert [type(c) for c in acts(engine.handle(Wanted(OTHER, "a"), 1))] == [Grant]
+    assert [type(c) for c in acts(engine.handle(Wanted(OTHER, "a"), 1))] == [GrantLease]
 
 
 def test_a_model_for_which_several_have_to_go_starts_when_the_last_one_is_gone() -> None:
@@ -92,7 +92,7 @@ def test_a_model_for_which_several_have_to_go_starts_when_the_last_one_is_gone()
     run(engine, "ab")
 
     revoked = acts(engine.handle(Wanted(W1, "e"), 1))
-    assert [c.model for c in revoked if isinstance(c, Revoke)] == ["a", "b"]
+    assert [c.model for c in revoked if isinstance(c, RevokeLease)] == ["a", "b"]
     assert given_back(engine, "b", 2) == [Terminate("b", engine.swap("b"), 10.0)]
     assert gone(engine, "b", 3) == []
     given_back(engine, "a", 4)
@@ -103,7 +103,7 @@ def test_a_model_that_is_not_exclusive_starts_beside_an_exclusive_one_which_make
     engine = engine_of(groups(SHY), "axy")
     run(engine, "ax")
     assert states(engine) == {"a": "ready", "x": "ready"}
-    assert [type(c) for c in acts(engine.handle(Wanted(W1, "a"), 1))] == [Grant]
+    assert [type(c) for c in acts(engine.handle(Wanted(W1, "a"), 1))] == [GrantLease]
 
     gone(engine, "a", 2)
     engine.handle(Wanted(W2, "a"), 10)
@@ -128,25 +128,25 @@ def test_a_turn_that_has_to_wait_takes_nothing_yet_and_is_not_overtaken() -> Non
 
     assert acts(engine.handle(Wanted(W3, "c"), 3)) == []  # e needs its place
     assert [entry.model for entry in engine.queue()] == ["b", "e", "c"]
-    assert [type(c) for c in acts(engine.handle(Left(W2), 4))] == [Grant]
+    assert [type(c) for c in acts(engine.handle(Left(W2), 4))] == [GrantLease]
 
 
 def test_of_three_models_of_which_any_two_fit_the_cheaper_one_goes() -> None:
-    room = matrix("abc", "a & b | b & c | a & c", costs={"a": 2})
-    engine = engine_of(room, "abc")
+    policy = matrix("abc", "a & b | b & c | a & c", costs={"a": 2})
+    engine = engine_of(policy, "abc")
     run(engine, "ab")
 
     engine.handle(Wanted(W1, "c"), 1)
 
     assert states(engine) == {"a": "ready", "b": "draining"}
-    assert [type(c) for c in acts(engine.handle(Wanted(W2, "a"), 2))] == [Grant]
+    assert [type(c) for c in acts(engine.handle(Wanted(W2, "a"), 2))] == [GrantLease]
     assert acts(engine.handle(Wanted(W3, "b"), 2)) == []
 
 
 def test_nobody_is_stopped_in_the_place_of_one_that_ends_already() -> None:
     engine = engine_of(matrix("mvz", "m & z", "m & v", "v & z"), "mvz")
     run(engine, "vz")
-    engine.handle(UnloadAsked("z"), 1)
+    engine.handle(UnloadRequested("z"), 1)
 
     said = engine.handle(Wanted(W1, "m"), 2)
 
@@ -160,7 +160,7 @@ def test_nobody_is_stopped_in_the_place_of_one_that_ends_already() -> None:
 def test_those_who_wait_hear_of_a_model_that_is_in_their_way_not_of_another_that_ends() -> None:
     engine = engine_of(groups(*PAIRS), "abcde")
     run(engine, "ac")
-    engine.handle(UnloadAsked("a"), 1)
+    engine.handle(UnloadRequested("a"), 1)
 
     assert told(engine.handle(Wanted(W1, "d"), 2), "d") == [("draining", "c")]
 
@@ -168,11 +168,11 @@ def test_those_who_wait_hear_of_a_model_that_is_in_their_way_not_of_another_that
 def test_what_ends_and_is_wanted_again_takes_nothing_before_it_can_start() -> None:
     engine = engine_of(groups(SHY), "axy")
     run(engine, "ax")
-    engine.handle(UnloadAsked("a"), 1)
+    engine.handle(UnloadRequested("a"), 1)
     assert engine.explain("a", 1).action == "wait"
     engine.handle(Wanted(W1, "a"), 2)
 
-    assert [type(c) for c in acts(engine.handle(Wanted(OTHER, "x"), 3))] == [Grant]
+    assert [type(c) for c in acts(engine.handle(Wanted(OTHER, "x"), 3))] == [GrantLease]
     given_back(engine, "a", 4)
     assert states(engine) == {"a": "stopping", "x": "ready"}
     gone(engine, "a", 5)
@@ -186,15 +186,15 @@ def test_what_cannot_start_holds_up_nobody_who_waited_for_its_turn_to_pass() -> 
         [Spec(model="a"), Spec(model="b")], obstacle=lambda m: broken if m in missing else None
     )
     engine.handle(Wanted(W1, "b"), 0)
-    engine.handle(Ended("b", 1, CRASHED), 0)
+    engine.handle(ProcessEnded("b", 1, CRASHED), 0)
     run(engine, "a")
     engine.handle(Wanted(W3, "b"), 0.2)
     missing.append("b")
 
     refusal, grant = acts(engine.handle(Wanted(OTHER, "a"), 0.5))
 
-    assert refusal == Refuse(W3, "b", broken)
-    assert isinstance(grant, Grant)
+    assert refusal == RefuseWaiter(W3, "b", broken)
+    assert isinstance(grant, GrantLease)
 
 
 # --- another room -------------------------------------------------------------------------------
@@ -209,7 +209,7 @@ def test_a_model_that_drained_for_one_that_fits_now_stays() -> None:
     run(engine, "a")
     engine.handle(Wanted(W1, "b"), 1)
 
-    done = acts(engine.handle(Reconfigured(specs("abc"), room=groups(TOGETHER)), 2))
+    done = acts(engine.handle(Reconfigured(specs("abc"), policy=groups(TOGETHER)), 2))
 
     assert done == [Spawn("b", engine.swap("b"))]
     assert states(engine) == {"a": "ready", "b": "starting"}
@@ -219,20 +219,22 @@ def test_models_that_do_not_fit_any_more_run_on_until_somebody_needs_the_place()
     engine = engine_of(groups(TOGETHER), "abc")
     run(engine, "ab")
 
-    assert engine.handle(Reconfigured(specs("abc"), room=OneAtATime()), 1) == []
+    assert engine.handle(Reconfigured(specs("abc"), policy=OneAtATime()), 1) == []
     for model in "ab":
-        assert [type(c) for c in acts(engine.handle(Wanted(Waiter("n", 1), model), 2))] == [Grant]
+        assert [type(c) for c in acts(engine.handle(Wanted(Waiter("n", 1), model), 2))] == [
+            GrantLease
+        ]
     engine.handle(Wanted(W1, "c"), 3)
     assert states(engine) == {"a": "draining", "b": "draining"}
 
 
 @pytest.mark.parametrize(
-    "room", [matrix("bc", "b & c"), groups(Group("g", ("b", "c"), swap=False), models="bc")]
+    "policy", [matrix("bc", "b & c"), groups(Group("g", ("b", "c"), swap=False), models="bc")]
 )
-def test_a_model_that_was_removed_is_beside_nobody_while_it_ends(room: Room) -> None:
+def test_a_model_that_was_removed_is_beside_nobody_while_it_ends(policy: PlacementPolicy) -> None:
     engine = engine_of(groups(TOGETHER), "abc")
     run(engine, "ab")
-    engine.handle(Reconfigured(specs("bc"), room=room), 1)
+    engine.handle(Reconfigured(specs("bc"), policy=policy), 1)
 
     assert acts(engine.handle(Wanted(W1, "c"), 2)) == []
     assert states(engine) == {"b": "ready", "a": "draining"}
@@ -268,7 +270,7 @@ def test_only_a_higher_priority_overtakes_whoever_waits_for_the_place(
 
     done = acts(engine.handle(Wanted(OTHER, "a"), 2))
 
-    assert any(isinstance(command, Grant) for command in done) is is_granted
+    assert any(isinstance(command, GrantLease) for command in done) is is_granted
     assert engine.state("a") == "draining"  # it makes room all the same
 
 
@@ -296,7 +298,7 @@ MATRIX = matrix("abcde", "a & b", "b & c", costs={"b": 3})
 
 
 @pytest.mark.parametrize(
-    ("room", "running", "target", "why"),
+    ("policy", "running", "target", "why"),
     [
         pytest.param(OneAtATime(), "a", "b", "a would finish what runs, and stop: "
             "one model runs at a time", id="one at a time"),
@@ -319,9 +321,9 @@ MATRIX = matrix("abcde", "a & b", "b & c", costs={"b": 3})
     ],
 )  # fmt: skip
 def test_explain_says_which_rule_makes_models_go(
-    room: Room, running: str, target: str, why: str
+    policy: PlacementPolicy, running: str, target: str, why: str
 ) -> None:
-    engine = engine_of(room, "abcde")
+    engine = engine_of(policy, "abcde")
     run(engine, running)
     assert engine.explain(target, 1).why == why
 

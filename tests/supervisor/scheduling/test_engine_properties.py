@@ -16,28 +16,28 @@ from hypothesis import strategies as st
 from arriero.protocol.values import ErrorInfo
 from arriero.supervisor.scheduling.engine import Engine
 from arriero.supervisor.scheduling.events import (
-    CameUp,
+    BecameReady,
     Command,
-    Ended,
+    Event,
     Failing,
-    Grant,
-    Happening,
+    GrantLease,
     Hung,
     Left,
     OwnerLost,
+    ProcessEnded,
     Reconfigured,
-    Refuse,
+    RefuseWaiter,
     Released,
     Reported,
-    Revoke,
+    RevokeLease,
     Spawn,
     Spawned,
     Spec,
     Stalled,
     Terminate,
     TimePassed,
-    UnloadAsked,
-    Void,
+    UnloadRequested,
+    VoidLease,
     Waiter,
     Wanted,
 )
@@ -69,7 +69,7 @@ class World:
 
     def __init__(self, configuration: Configuration) -> None:
         self.use(configuration)
-        self.engine = Engine(self.specs(), room=self.room)
+        self.engine = Engine(self.specs(), policy=self.policy)
         self.now = 0.0
         self.leases: dict[tuple[str, str], Lease] = {}
         self.waiting: dict[Waiter, str] = {}
@@ -80,13 +80,13 @@ class World:
         self.forced: set[str] = set()  # unloaded at once: running requests may be cut
         self.hung: set[str] = set()
         self.stalled: set[str] = set()  # its requests get no further
-        self.wire: deque[Happening] = deque()  # said by workers, not yet heard by the engine
+        self.wire: deque[Event] = deque()  # said by workers, not yet heard by the engine
         self.numbers = 0
         self.started_as: dict[int, str] = {}  # swap -> launch
 
     def use(self, configuration: Configuration) -> None:
         self.launches, self.priority = configuration.launches, configuration.priority
-        self.room = configuration.build(self.launches.keys())
+        self.policy = configuration.build(self.launches.keys())
 
     def specs(self) -> tuple[Spec, ...]:
         return tuple(
@@ -100,8 +100,8 @@ class World:
             for m, launch in self.launches.items()
         )
 
-    def tell(self, happening: Happening) -> None:
-        inbox = deque(self.engine.handle(happening, self.now))
+    def tell(self, event: Event) -> None:
+        inbox = deque(self.engine.handle(event, self.now))
         while inbox:
             self.obey(inbox.popleft())
         self.check_that_nobody_waits_in_vain()
@@ -109,7 +109,7 @@ class World:
     def obey(self, command: Command) -> None:
         match command:
             case Spawn(model, swap, _):
-                in_the_way = self.room.must_go(model, self.processes)
+                in_the_way = self.policy.evicted_by(model, self.processes)
                 assert model not in self.processes
                 assert not in_the_way, f"{model} beside {in_the_way}"
                 self.processes[model] = swap
@@ -122,7 +122,7 @@ class World:
                 ]
                 assert not busy or model in self.forced, f"{busy} cut"
                 self.ending.add(model)
-            case Grant(waiter, model, number, _, _):
+            case GrantLease(waiter, model, number, _, _):
                 gone = waiter in self.left
                 assert waiter not in self.answered, "answered twice"
                 assert gone or self.waiting.pop(waiter) == model
@@ -136,12 +136,12 @@ class World:
                     lease = self.leases[waiter.owner, model] = Lease(number, running)
                 if not gone:
                     lease.running.append(waiter.request)
-            case Refuse(waiter, model, error):
+            case RefuseWaiter(waiter, model, error):
                 assert waiter not in self.answered, "answered twice"
                 assert (error.code == "unknown_model") == (model not in self.launches)
                 self.answered.add(waiter)
                 self.waiting.pop(waiter, None)
-            case Revoke(owner, model, number, when_idle, error):
+            case RevokeLease(owner, model, number, when_idle, error):
                 lease = self.leases.get((owner, model))
                 if error is not None:
                     assert model in self.hung | self.stalled, "cut for nothing"
@@ -150,7 +150,7 @@ class World:
                         lease.running.clear()
                     lease.until_idle = True
                     lease.admits = lease.admits and when_idle
-            case Void(owner, model, number):
+            case VoidLease(owner, model, number):
                 lease = self.leases.get((owner, model))
                 if lease is not None and lease.number == number:
                     del self.leases[owner, model]
@@ -219,7 +219,7 @@ class World:
         if model in self.processes and self.engine.state(model) == "starting":
             swap = self.processes[model]
             self.forget(model)
-            self.tell(Ended(model, swap, ERROR))
+            self.tell(ProcessEnded(model, swap, ERROR))
 
     def fall_ill(self, model: str, how: type[Hung] | type[Failing]) -> None:
         """It hangs, or answers with errors only, if it serves."""
@@ -243,10 +243,10 @@ class World:
         for model, swap in list(self.processes.items()):
             if model in self.ending or crash:
                 self.forget(model)
-                self.tell(Ended(model, swap, ERROR))
+                self.tell(ProcessEnded(model, swap, ERROR))
             elif self.engine.state(model) == "starting":
                 self.tell(Spawned(model, swap, 1, f"http://{model}"))
-                self.tell(CameUp(model, swap))
+                self.tell(BecameReady(model, swap))
 
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
@@ -262,7 +262,7 @@ class World:
     def unload(self, model: str, *, at_once: bool) -> None:
         if at_once:
             self.forced.add(model)
-        self.tell(UnloadAsked(model, at_once=at_once))
+        self.tell(UnloadRequested(model, at_once=at_once))
         if model not in self.processes:
             self.forced.discard(model)
 
@@ -271,7 +271,7 @@ class World:
         launches = self.launches
         before = {name for name in self.processes if self.engine.state(name) == "ready"}
         was_waiting = bool(self.engine.queue())
-        self.tell(Reconfigured(self.specs(), drain=drain, room=self.room))
+        self.tell(Reconfigured(self.specs(), drain=drain, policy=self.policy))
         for model in self.processes:
             unchanged = self.started_as[self.processes[model]] == launches.get(model)
             if model in before and not was_waiting and (unchanged or not drain):
@@ -293,7 +293,7 @@ class World:
     def check_that_nobody_waits_in_vain(self) -> None:
         """Those that can run beside each other and all that is there are on their way."""
         wanted = {entry.model for entry in self.engine.queue()}
-        if self.room.can_run_together(wanted.union(self.processes)):
+        if self.policy.can_run_together(wanted.union(self.processes)):
             found = {status.model: status for status in self.engine.models(self.now, 0.0)}
             waiting = {m for m in wanted if not found[m].retry_in_s and m not in self.processes}
             assert not waiting, f"{waiting} beside {set(self.processes)}"

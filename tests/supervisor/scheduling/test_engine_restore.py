@@ -8,21 +8,21 @@ from arriero.supervisor.placement.policy import Group, Groups
 from arriero.supervisor.scheduling.engine import Engine
 from arriero.supervisor.scheduling.events import (
     Announce,
-    CameUp,
-    Ended,
-    Grant,
-    Happening,
+    BecameReady,
+    Event,
+    GrantLease,
     Left,
+    ProcessEnded,
     Progressed,
     Reconfigured,
-    Refuse,
+    RefuseWaiter,
     Released,
     Spawn,
     Spawned,
     Spec,
     Terminate,
     TimePassed,
-    UnloadAsked,
+    UnloadRequested,
     Waiter,
     Wanted,
 )
@@ -45,23 +45,23 @@ def take_the_place_of_a(engine: Engine, waiter: Waiter = W2, model: str = "b") -
     grant = make_ready(engine, "a", W1, 0)
     engine.handle(Wanted(waiter, model), 1)
     engine.handle(Released("w", "a", grant.lease), 2)
-    (spawn,) = acts(engine.handle(Ended("a", engine.swap("a"), CRASHED), 3))
+    (spawn,) = acts(engine.handle(ProcessEnded("a", engine.swap("a"), CRASHED), 3))
     assert isinstance(spawn, Spawn)
     return spawn.swap
 
 
 def comes_up(engine: Engine, model: str, now: float) -> None:
     engine.handle(Spawned(model, engine.swap(model), 7, f"http://{model}"), now)
-    engine.handle(CameUp(model, engine.swap(model)), now)
+    engine.handle(BecameReady(model, engine.swap(model)), now)
 
 
 def test_what_was_stopped_for_a_start_that_failed_comes_back_unasked(engine: Engine) -> None:
     swap = take_the_place_of_a(engine)
 
-    done = engine.handle(Ended("b", swap, BROKEN), 4)
+    done = engine.handle(ProcessEnded("b", swap, BROKEN), 4)
 
     why = "restoring a: b could not be started"
-    assert acts(done) == [Refuse(W2, "b", BROKEN), Spawn("a", engine.swap("a"), why)]
+    assert acts(done) == [RefuseWaiter(W2, "b", BROKEN), Spawn("a", engine.swap("a"), why)]
     comes_up(engine, "a", 6)
     assert engine.state("a") == "ready"
     assert engine.explain("a", 6).action == "serve"
@@ -69,7 +69,7 @@ def test_what_was_stopped_for_a_start_that_failed_comes_back_unasked(engine: Eng
 
 def test_it_is_told_why_it_starts(engine: Engine) -> None:
     swap = take_the_place_of_a(engine)
-    engine.handle(Ended("b", swap, BROKEN), 4)
+    engine.handle(ProcessEnded("b", swap, BROKEN), 4)
     (status,) = [status for status in engine.models(4, 0) if status.model == "a"]
     assert status.state == "starting"
     assert engine.explain("a", 4).why == "restoring a: b could not be started"
@@ -88,27 +88,29 @@ def test_a_start_that_took_too_long_gives_its_place_back_when_it_is_gone(engine:
     assert Terminate("b", swap, 10.0) in acts(engine.handle(TimePassed(), 123.1))
     assert engine.state("a") == "stopped"
 
-    (spawn,) = acts(engine.handle(Ended("b", swap, CRASHED), 124))
+    (spawn,) = acts(engine.handle(ProcessEnded("b", swap, CRASHED), 124))
 
     assert isinstance(spawn, Spawn)
     assert spawn.model == "a"
 
 
 def test_who_asks_for_it_meanwhile_joins_that_start(engine: Engine) -> None:
-    engine.handle(Ended("b", take_the_place_of_a(engine), BROKEN), 4)
+    engine.handle(ProcessEnded("b", take_the_place_of_a(engine), BROKEN), 4)
     assert acts(engine.handle(Wanted(W3, "a"), 5)) == []
     engine.handle(Spawned("a", engine.swap("a"), 7, "http://a"), 6)
 
-    (grant,) = acts(engine.handle(CameUp("a", engine.swap("a")), 6))
+    (grant,) = acts(engine.handle(BecameReady("a", engine.swap("a")), 6))
 
-    assert isinstance(grant, Grant)
+    assert isinstance(grant, GrantLease)
     assert grant.waiter == W3
 
 
 def test_nothing_comes_back_where_that_is_not_wanted() -> None:
     engine = Engine(specs(restores=False))
     swap = take_the_place_of_a(engine)
-    assert acts(engine.handle(Ended("b", swap, BROKEN), 4)) == [Refuse(W2, "b", BROKEN)]
+    assert acts(engine.handle(ProcessEnded("b", swap, BROKEN), 4)) == [
+        RefuseWaiter(W2, "b", BROKEN)
+    ]
     assert engine.running() == []
 
 
@@ -116,34 +118,38 @@ def test_whoever_waits_for_another_model_goes_first(engine: Engine) -> None:
     swap = take_the_place_of_a(engine)
     engine.handle(Wanted(W3, "c"), 3)
 
-    done = acts(engine.handle(Ended("b", swap, BROKEN), 4))
+    done = acts(engine.handle(ProcessEnded("b", swap, BROKEN), 4))
 
-    assert done == [Refuse(W2, "b", BROKEN), Spawn("c", engine.swap("c"))]
+    assert done == [RefuseWaiter(W2, "b", BROKEN), Spawn("c", engine.swap("c"))]
     comes_up(engine, "c", 5)
-    engine.handle(Ended("c", engine.swap("c"), CRASHED), 6)
+    engine.handle(ProcessEnded("c", engine.swap("c"), CRASHED), 6)
     assert engine.running() == []  # that was too long ago
 
 
 @pytest.mark.parametrize(
     "meanwhile",
     [
-        UnloadAsked("a"),
+        UnloadRequested("a"),
         Reconfigured((Spec(model="b"), Spec(model="c"))),
     ],
 )
-def test_what_was_meant_to_go_stays_away(engine: Engine, meanwhile: Happening) -> None:
+def test_what_was_meant_to_go_stays_away(engine: Engine, meanwhile: Event) -> None:
     swap = take_the_place_of_a(engine)
     engine.handle(meanwhile, 3.5)
-    assert acts(engine.handle(Ended("b", swap, BROKEN), 4)) == [Refuse(W2, "b", BROKEN)]
+    assert acts(engine.handle(ProcessEnded("b", swap, BROKEN), 4)) == [
+        RefuseWaiter(W2, "b", BROKEN)
+    ]
 
 
 def test_what_is_unloaded_while_it_ends_stays_away(engine: Engine) -> None:
     grant = make_ready(engine, "a", W1, 0)
     engine.handle(Wanted(W2, "b"), 1)
     engine.handle(Released("w", "a", grant.lease), 2)
-    engine.handle(UnloadAsked("a"), 2.5)
-    engine.handle(Ended("a", engine.swap("a"), CRASHED), 3)
-    assert acts(engine.handle(Ended("b", engine.swap("b"), BROKEN), 4)) == [Refuse(W2, "b", BROKEN)]
+    engine.handle(UnloadRequested("a"), 2.5)
+    engine.handle(ProcessEnded("a", engine.swap("a"), CRASHED), 3)
+    assert acts(engine.handle(ProcessEnded("b", engine.swap("b"), BROKEN), 4)) == [
+        RefuseWaiter(W2, "b", BROKEN)
+    ]
 
 
 def test_what_ended_by_its_ttl_stays_away() -> None:
@@ -152,16 +158,16 @@ def test_what_ended_by_its_ttl_stays_away() -> None:
     engine.handle(TimePassed(), 60)
     engine.handle(Wanted(W2, "b"), 61)
     engine.handle(Released("w", "a", grant.lease), 62)
-    engine.handle(Ended("a", engine.swap("a"), CRASHED), 63)
-    engine.handle(Ended("b", engine.swap("b"), BROKEN), 64)
+    engine.handle(ProcessEnded("a", engine.swap("a"), CRASHED), 63)
+    engine.handle(ProcessEnded("b", engine.swap("b"), BROKEN), 64)
     assert engine.running() == []
 
 
 def test_what_crashed_while_it_drained_stays_away(engine: Engine) -> None:
     make_ready(engine, "a", W1, 0)
     engine.handle(Wanted(W2, "b"), 1)
-    engine.handle(Ended("a", engine.swap("a"), CRASHED), 2)
-    engine.handle(Ended("b", engine.swap("b"), BROKEN), 4)
+    engine.handle(ProcessEnded("a", engine.swap("a"), CRASHED), 2)
+    engine.handle(ProcessEnded("b", engine.swap("b"), BROKEN), 4)
     assert engine.running() == []
 
 
@@ -170,17 +176,17 @@ def test_a_start_that_nobody_wanted_any_more_gives_nothing_back_much_later(engin
     engine.handle(Wanted(W2, "b"), 1)
     engine.handle(Released("w", "a", grant.lease), 2)
     engine.handle(Left(W2), 2.5)
-    engine.handle(Ended("a", engine.swap("a"), CRASHED), 3)
+    engine.handle(ProcessEnded("a", engine.swap("a"), CRASHED), 3)
     engine.handle(Wanted(W2, "b"), 1000)
-    engine.handle(Ended("b", engine.swap("b"), BROKEN), 1001)
+    engine.handle(ProcessEnded("b", engine.swap("b"), BROKEN), 1001)
     assert engine.running() == []
 
 
 def test_a_restored_model_that_cannot_be_started_either_brings_nothing_back(
     engine: Engine,
 ) -> None:
-    engine.handle(Ended("b", take_the_place_of_a(engine), BROKEN), 4)
-    assert acts(engine.handle(Ended("a", engine.swap("a"), BROKEN), 5)) == []
+    engine.handle(ProcessEnded("b", take_the_place_of_a(engine), BROKEN), 4)
+    assert acts(engine.handle(ProcessEnded("a", engine.swap("a"), BROKEN), 5)) == []
     assert engine.running() == []
 
 
@@ -188,25 +194,25 @@ def test_a_crash_loop_takes_nothing_during_its_pause_and_gives_back_after_each_t
     engine: Engine,
 ) -> None:
     swap = take_the_place_of_a(engine)
-    engine.handle(Ended("b", swap, BROKEN), 4)
+    engine.handle(ProcessEnded("b", swap, BROKEN), 4)
     comes_up(engine, "a", 4.1)
     engine.handle(Wanted(W2, "b"), 4.2)
     assert engine.state("a") == "ready"  # b has its pause
     engine.handle(TimePassed(), 4.5)
-    engine.handle(Ended("a", engine.swap("a"), CRASHED), 5)
+    engine.handle(ProcessEnded("a", engine.swap("a"), CRASHED), 5)
     assert engine.state("b") == "starting"
 
-    engine.handle(Ended("b", engine.swap("b"), BROKEN), 6)
+    engine.handle(ProcessEnded("b", engine.swap("b"), BROKEN), 6)
 
     assert engine.state("a") == "starting"
 
 
 def test_a_restored_start_gives_way_and_comes_back_again(engine: Engine) -> None:
-    engine.handle(Ended("b", take_the_place_of_a(engine), BROKEN), 4)
+    engine.handle(ProcessEnded("b", take_the_place_of_a(engine), BROKEN), 4)
     engine.handle(Wanted(W2, "b"), 4.1)
     assert acts(engine.handle(TimePassed(), 4.5)) == [Terminate("a", engine.swap("a"), 10.0)]
-    engine.handle(Ended("a", engine.swap("a"), CRASHED), 5)
-    engine.handle(Ended("b", engine.swap("b"), BROKEN), 6)
+    engine.handle(ProcessEnded("a", engine.swap("a"), CRASHED), 5)
+    engine.handle(ProcessEnded("b", engine.swap("b"), BROKEN), 6)
     assert engine.state("a") == "starting"
 
 
@@ -214,27 +220,27 @@ def test_the_one_that_was_ready_comes_back_not_the_one_that_was_on_its_way(engin
     take_the_place_of_a(engine)
     engine.handle(Left(W2), 3.5)
     engine.handle(Wanted(W3, "c"), 4)
-    engine.handle(Ended("b", engine.swap("b"), CRASHED), 5)
+    engine.handle(ProcessEnded("b", engine.swap("b"), CRASHED), 5)
     assert engine.state("c") == "starting"
 
-    engine.handle(Ended("c", engine.swap("c"), BROKEN), 6)
+    engine.handle(ProcessEnded("c", engine.swap("c"), BROKEN), 6)
 
     assert engine.running() == ["a"]
 
 
 def test_all_that_went_come_back_if_they_fit() -> None:
     small = Group(name="small", members=("a", "b"), swap=False, exclusive=False)
-    room = Groups([small, Group(name="large", members=("c",))], "abcd")
-    engine = Engine([Spec(model=name) for name in "abcd"], room=room)
+    policy = Groups([small, Group(name="large", members=("c",))], "abcd")
+    engine = Engine([Spec(model=name) for name in "abcd"], policy=policy)
     first = make_ready(engine, "a", W1, 0)
     second = make_ready(engine, "b", OTHER, 0)
     engine.handle(Wanted(W2, "c"), 1)
     engine.handle(Released("w", "a", first.lease), 2)
     engine.handle(Released("other", "b", second.lease), 2)
-    engine.handle(Ended("a", engine.swap("a"), CRASHED), 3)
-    engine.handle(Ended("b", engine.swap("b"), CRASHED), 3)
+    engine.handle(ProcessEnded("a", engine.swap("a"), CRASHED), 3)
+    engine.handle(ProcessEnded("b", engine.swap("b"), CRASHED), 3)
     assert engine.running() == ["c"]
 
-    engine.handle(Ended("c", engine.swap("c"), BROKEN), 4)
+    engine.handle(ProcessEnded("c", engine.swap("c"), BROKEN), 4)
 
     assert sorted(engine.running()) == ["a", "b"]

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arriero.supervisor.placement.matrix import compile_matrix
-from arriero.supervisor.placement.policy import Group, Groups, OneAtATime, Room
+from arriero.supervisor.placement.policy import Group, Groups, OneAtATime, PlacementPolicy
 from arriero.supervisor.scheduling.turns import plan
-from tests.supervisor.placement.policies import MODELS, rooms
+from tests.supervisor.placement.policies import MODELS, policies
 
 ONE = OneAtATime()
 # Swapping, and stopping the others; the others may come beside it, though.
@@ -20,7 +20,7 @@ FREE, NOT = True, False
 
 
 @pytest.mark.parametrize(
-    ("room", "staying", "wanted", "turns"),
+    ("policy", "staying", "wanted", "turns"),
     [
         pytest.param(ONE, "a", "bc", [("a", FREE), ("b", NOT)], id="one after the other"),
         pytest.param(ONE, "a", "ba", [("a", FREE), ("b", NOT)], id="first it has to go"),
@@ -42,30 +42,30 @@ FREE, NOT = True, False
     ],
 )
 def test_the_plan_says_who_goes_for_whom_and_who_need_not_wait(
-    room: Room, staying: str, wanted: str, turns: Sequence[tuple[str, bool]]
+    policy: PlacementPolicy, staying: str, wanted: str, turns: Sequence[tuple[str, bool]]
 ) -> None:
-    found = plan(room, staying, wanted)
+    found = plan(policy, staying, wanted)
     assert [(turn.model, "".join(sorted(turn.goes)), turn.is_free) for turn in found] == [
         (model, goes, is_free) for model, (goes, is_free) in zip(wanted, turns, strict=True)
     ]
 
 
 @given(
-    rooms(MODELS),
+    policies(MODELS),
     st.sets(st.sampled_from(MODELS)),
     st.lists(st.sampled_from(MODELS), unique=True),
 )
 def test_a_free_turn_takes_nothing_from_an_earlier_one(
-    room: Room, staying: set[str], wanted: list[str]
+    policy: PlacementPolicy, staying: set[str], wanted: list[str]
 ) -> None:
-    turns = plan(room, staying, wanted)
+    turns = plan(policy, staying, wanted)
 
     assert [turn.model for turn in turns] == wanted
     assert all(turn.is_free for turn in turns[:1])
     for at, turn in enumerate(turns):
-        assert not room.must_go(turn.model, turn.before - turn.goes)
+        assert not policy.evicted_by(turn.model, turn.before - turn.goes)
         if turn.is_free and turn.model not in staying:
             assert turn.goes <= staying - set(wanted[:at])
-            earlier = plan(room, (staying - turn.goes) | {turn.model}, wanted[:at])
+            earlier = plan(policy, (staying - turn.goes) | {turn.model}, wanted[:at])
             for now, then in zip(turns, earlier, strict=False):
                 assert then.goes <= now.goes

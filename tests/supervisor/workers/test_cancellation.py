@@ -5,17 +5,17 @@ import itertools
 import pytest
 
 from arriero.protocol.lease import CancelResult
-from arriero.supervisor.workers.cancellation import Inquiry
+from arriero.supervisor.workers.cancellation import CancelInquiry
 
 
 def test_nobody_to_ask_is_an_answer() -> None:
-    inquiry = Inquiry(())
+    inquiry = CancelInquiry(())
 
     assert (inquiry.is_decided, inquiry.result) == (True, "unknown")
 
 
 def test_the_worker_that_ended_it_decides_at_once() -> None:
-    inquiry = Inquiry(("w1", "w2", "w3"))
+    inquiry = CancelInquiry(("w1", "w2", "w3"))
 
     inquiry.answered("w2", "cancelled")
 
@@ -23,7 +23,7 @@ def test_the_worker_that_ended_it_decides_at_once() -> None:
 
 
 def test_nobody_knows_it_when_the_last_one_has_said_so() -> None:
-    inquiry = Inquiry(("w1", "w2"))
+    inquiry = CancelInquiry(("w1", "w2"))
 
     inquiry.answered("w1", "unknown")
     assert not inquiry.is_decided
@@ -33,7 +33,7 @@ def test_nobody_knows_it_when_the_last_one_has_said_so() -> None:
 
 
 def test_a_lost_worker_is_not_waited_for() -> None:
-    inquiry = Inquiry(("w1", "w2"))
+    inquiry = CancelInquiry(("w1", "w2"))
     inquiry.answered("w1", "finished")
 
     inquiry.lost("w2")
@@ -55,7 +55,7 @@ def test_of_two_requests_with_one_id_that_counts_which_still_ran(
     answers: tuple[CancelResult, ...], result: CancelResult
 ) -> None:
     for order in itertools.permutations(enumerate(answers)):
-        inquiry = Inquiry(map(str, range(len(answers))))
+        inquiry = CancelInquiry(map(str, range(len(answers))))
         for worker, answer in order:
             inquiry.answered(str(worker), answer)
 
@@ -63,7 +63,7 @@ def test_of_two_requests_with_one_id_that_counts_which_still_ran(
 
 
 def test_who_was_not_asked_says_nothing() -> None:
-    inquiry = Inquiry(("w1",))
+    inquiry = CancelInquiry(("w1",))
 
     inquiry.answered("w2", "cancelled")
 
@@ -71,7 +71,7 @@ def test_who_was_not_asked_says_nothing() -> None:
 
 
 def test_a_second_answer_of_the_same_worker_changes_nothing() -> None:
-    inquiry = Inquiry(("w1", "w2"))
+    inquiry = CancelInquiry(("w1", "w2"))
     inquiry.answered("w1", "unknown")
 
     inquiry.answered("w1", "cancelled")

@@ -14,11 +14,11 @@ import zmq
 from arriero.protocol.codec import decode_event, encode, read_from_supervisor
 from arriero.protocol.events import RequestEnded
 from arriero.protocol.lease import (
-    Cancel,
-    CancelAsked,
-    CancelDone,
+    CancelAnswer,
+    CancelOrder,
+    CancelOutcome,
+    CancelQuery,
     CancelResult,
-    CancelTold,
     Claim,
     Claimed,
     Finish,
@@ -26,8 +26,8 @@ from arriero.protocol.lease import (
     FromSupervisor,
     FromWorker,
     Hello,
-    RecordsAsked,
-    RecordsTold,
+    RecordsAnswer,
+    RecordsQuery,
     Unclaim,
     Welcome,
 )
@@ -35,7 +35,7 @@ from arriero.protocol.records import RequestRecord
 from arriero.protocol.transport import FrameSocket, connected, open_context
 from arriero.protocol.worker_config import WorkerConfig
 from arriero.supervisor.control.event_publisher import open_publisher
-from arriero.supervisor.scheduling.dispatcher import Conductor
+from arriero.supervisor.scheduling.dispatcher import Dispatcher
 from arriero.supervisor.scheduling.engine import Engine
 from arriero.supervisor.workers.lease_server import CANCEL_LIMIT_S, LeaseServer, open_lease_server
 from arriero.supervisor.workers.request_log import RecordStore
@@ -75,9 +75,9 @@ class Worker:
         assert claimed.ask == 7
         return claimed.taken_by
 
-    async def answers_cancel(self, result: CancelResult) -> Cancel:
-        asked = await self.hears(Cancel)
-        self.say(CancelDone(ask=asked.ask, result=result))
+    async def answers_cancel(self, result: CancelResult) -> CancelOrder:
+        asked = await self.hears(CancelOrder)
+        self.say(CancelOutcome(ask=asked.ask, result=result))
         return asked
 
 
@@ -103,17 +103,17 @@ class Scene:
 async def opened(folder: Path) -> AsyncGenerator[Scene, None]:
     with open_context() as context, ExitStack() as stack, trio.fail_after(20):
         async with open_publisher(context, folder / "events") as publisher:
-            conductor = Conductor(Engine(()), publisher)
+            dispatcher = Dispatcher(Engine(()), publisher)
             records = RecordStore(lambda: 100)
             async with open_lease_server(
                 context,
                 folder / "lease",
-                conductor,
+                dispatcher,
                 records=records,
                 config=lambda: WorkerConfig(generation=1, models=()),
                 on_hello=lambda number, pid, token: number == pid and token == b"token %d" % pid,
             ) as server:
-                conductor.connect(processes=Nothing(), send_to_worker=server.send)
+                dispatcher.connect(processes=Nothing(), send_to_worker=server.send)
                 yield Scene(
                     server,
                     records,
@@ -171,14 +171,16 @@ async def test_what_became_of_a_request_is_kept_logged_and_told_to_all_workers(
 
     one.say(Finished(records=(record("r1"), record("r2"))))
     one.say(Finished(records=(record("r3"),)))
-    one.say(RecordsAsked(ask=1, most=2))
-    told = await one.hears(RecordsTold)  # after these, for messages of one worker keep their order
-    alone = await other.ask(RecordsAsked(ask=2, request_id="r1"), RecordsTold)
-    none = await other.ask(RecordsAsked(ask=3, request_id="r9"), RecordsTold)
+    one.say(RecordsQuery(ask=1, most=2))
+    told = await one.hears(
+        RecordsAnswer
+    )  # after these, for messages of one worker keep their order
+    alone = await other.ask(RecordsQuery(ask=2, request_id="r1"), RecordsAnswer)
+    none = await other.ask(RecordsQuery(ask=3, request_id="r9"), RecordsAnswer)
 
-    assert told == RecordsTold(ask=1, records=(record("r3"), record("r2")))
-    assert alone == RecordsTold(ask=2, records=(record("r1"),))
-    assert none == RecordsTold(ask=3, records=())
+    assert told == RecordsAnswer(ask=1, records=(record("r3"), record("r2")))
+    assert alone == RecordsAnswer(ask=2, records=(record("r1"),))
+    assert none == RecordsAnswer(ask=3, records=())
     lines = [line for text in caplog.messages for line in text.splitlines() if "ended" in line]
     assert [line.split()[1] for line in lines] == [
         "request_id=r1",
@@ -201,7 +203,7 @@ async def test_each_end_is_an_event_with_a_number_of_its_own(scene: Scene) -> No
         while len(told) < 3:  # the first ones may be published before anybody has subscribed
             number += 1
             one.say(Finished(records=(record(f"r{number}"),)))
-            await one.ask(RecordsAsked(ask=number), RecordsTold)
+            await one.ask(RecordsQuery(ask=number), RecordsAnswer)
         nursery.cancel_scope.cancel()
 
     for topic, data in told:
@@ -215,7 +217,7 @@ async def test_a_request_without_a_model_is_told_as_well(scene: Scene) -> None:
 
     one.say(Finished(records=(record("r1", model="", asked="nobody"),)))
 
-    told = await one.ask(RecordsAsked(ask=1), RecordsTold)
+    told = await one.ask(RecordsQuery(ask=1), RecordsAnswer)
     assert told.records == (record("r1", model="", asked="nobody"),)
 
 
@@ -229,7 +231,7 @@ async def test_a_key_is_taken_whichever_worker_has_the_request(scene: Scene) -> 
     assert await other.claims("k", "r2") == "r1"
     assert await other.claims("k", "r2", caller="bert") == ""
     one.say(Unclaim(caller="anna", key="k", request_id="r1"))
-    await one.ask(RecordsAsked(ask=1), RecordsTold)  # the supervisor has read it
+    await one.ask(RecordsQuery(ask=1), RecordsAnswer)  # the supervisor has read it
     assert await other.claims("k", "r3") == ""
 
 
@@ -248,11 +250,11 @@ async def test_the_keys_of_a_worker_that_is_gone_are_free(scene: Scene) -> None:
 async def test_a_request_ends_whichever_worker_is_asked(scene: Scene) -> None:
     asker, owner, other = [await scene.worker() for _ in range(3)]
 
-    asker.say(CancelAsked(ask=5, request_id="r1", caller="anna"))
+    asker.say(CancelQuery(ask=5, request_id="r1", caller="anna"))
     assert (await other.answers_cancel("unknown")).caller == "anna"
     assert (await owner.answers_cancel("cancelled")).request_id == "r1"
 
-    assert await asker.hears(CancelTold) == CancelTold(ask=5, result="cancelled")
+    assert await asker.hears(CancelAnswer) == CancelAnswer(ask=5, result="cancelled")
 
 
 async def test_who_has_ended_it_is_enough_of_an_answer(
@@ -260,11 +262,11 @@ async def test_who_has_ended_it_is_enough_of_an_answer(
 ) -> None:
     asker, owner, hangs = [await scene.worker() for _ in range(3)]
 
-    asker.say(CancelAsked(ask=5, request_id="r1", caller=""))
+    asker.say(CancelQuery(ask=5, request_id="r1", caller=""))
     await owner.answers_cancel("cancelled")
 
-    assert (await asker.hears(CancelTold)).result == "cancelled"  # while the clock stands still
-    await hangs.hears(Cancel)
+    assert (await asker.hears(CancelAnswer)).result == "cancelled"  # while the clock stands still
+    await hangs.hears(CancelOrder)
 
 
 @pytest.mark.parametrize("result", ["unknown", "forbidden"])
@@ -273,39 +275,39 @@ async def test_a_worker_that_hangs_is_not_waited_for_long(
 ) -> None:
     asker, owner, hangs = [await scene.worker() for _ in range(3)]
 
-    asker.say(CancelAsked(ask=5, request_id="r1", caller=""))
-    await hangs.hears(Cancel)
+    asker.say(CancelQuery(ask=5, request_id="r1", caller=""))
+    await hangs.hears(CancelOrder)
     await owner.answers_cancel(result)
-    await owner.ask(RecordsAsked(ask=1), RecordsTold)  # the supervisor has read it
+    await owner.ask(RecordsQuery(ask=1), RecordsAnswer)  # the supervisor has read it
     mock_clock.jump(CANCEL_LIMIT_S)
 
-    assert (await asker.hears(CancelTold)).result == result
+    assert (await asker.hears(CancelAnswer)).result == result
 
 
 @pytest.mark.parametrize("result", ["unknown", "finished", "forbidden"])
 async def test_what_the_others_say_is_passed_on(scene: Scene, result: CancelResult) -> None:
     asker, owner, other = [await scene.worker() for _ in range(3)]
 
-    asker.say(CancelAsked(ask=5, request_id="r1", caller=""))
+    asker.say(CancelQuery(ask=5, request_id="r1", caller=""))
     await owner.answers_cancel(result)
     await other.answers_cancel("unknown")
 
-    assert (await asker.hears(CancelTold)).result == result
+    assert (await asker.hears(CancelAnswer)).result == result
 
 
 async def test_a_worker_alone_is_answered_at_once(scene: Scene) -> None:
     alone = await scene.worker()
 
-    told = await alone.ask(CancelAsked(ask=5, request_id="r1", caller=""), CancelTold)
+    told = await alone.ask(CancelQuery(ask=5, request_id="r1", caller=""), CancelAnswer)
 
-    assert told == CancelTold(ask=5, result="unknown")
+    assert told == CancelAnswer(ask=5, result="unknown")
 
 
 async def test_a_request_that_is_remembered_had_ended(scene: Scene) -> None:
     alone = await scene.worker()
     alone.say(Finished(records=(record("r1"),)))
 
-    told = await alone.ask(CancelAsked(ask=5, request_id="r1", caller=""), CancelTold)
+    told = await alone.ask(CancelQuery(ask=5, request_id="r1", caller=""), CancelAnswer)
 
     assert told.result == "finished"
 
@@ -314,10 +316,10 @@ async def test_what_a_worker_says_of_it_counts_more_than_what_is_remembered(scen
     asker, owner = await scene.worker(), await scene.worker()
     asker.say(Finished(records=(record("r1"),)))  # an older one with the same id
 
-    asker.say(CancelAsked(ask=5, request_id="r1", caller=""))
+    asker.say(CancelQuery(ask=5, request_id="r1", caller=""))
     await owner.answers_cancel("forbidden")
 
-    assert (await asker.hears(CancelTold)).result == "forbidden"
+    assert (await asker.hears(CancelAnswer)).result == "forbidden"
 
 
 async def test_a_worker_that_is_gone_is_not_waited_for(
@@ -325,21 +327,21 @@ async def test_a_worker_that_is_gone_is_not_waited_for(
 ) -> None:
     asker, gone = await scene.worker(), await scene.worker()
 
-    asker.say(CancelAsked(ask=5, request_id="r1", caller=""))
-    await gone.hears(Cancel)
+    asker.say(CancelQuery(ask=5, request_id="r1", caller=""))
+    await gone.hears(CancelOrder)
     scene.server.lost(gone.pid)
 
-    assert (await asker.hears(CancelTold)).result == "unknown"
+    assert (await asker.hears(CancelAnswer)).result == "unknown"
 
 
 async def test_an_answer_to_a_question_that_is_over_changes_nothing(scene: Scene) -> None:
     asker, other = await scene.worker(), await scene.worker()
-    asker.say(CancelAsked(ask=5, request_id="r1", caller=""))
+    asker.say(CancelQuery(ask=5, request_id="r1", caller=""))
     asked = await other.answers_cancel("unknown")
-    await asker.hears(CancelTold)
+    await asker.hears(CancelAnswer)
 
-    other.say(CancelDone(ask=asked.ask, result="cancelled"))
-    other.say(CancelDone(ask=999, result="cancelled"))
+    other.say(CancelOutcome(ask=asked.ask, result="cancelled"))
+    other.say(CancelOutcome(ask=999, result="cancelled"))
 
     assert await other.claims("k", "r1") == ""  # the supervisor goes on
     assert not scene.server._inquiries
@@ -364,11 +366,13 @@ async def test_the_owner_of_the_machine_asks_all_workers(scene: Scene) -> None:
 async def test_two_questions_do_not_take_each_others_answers(scene: Scene) -> None:
     one, other = await scene.worker(), await scene.worker()
     for ask, request_id in enumerate(("r1", "r2")):
-        one.say(CancelAsked(ask=ask, request_id=request_id, caller=""))
-    asked = {found.request_id: found.ask for found in [await other.hears(Cancel) for _ in "12"]}
+        one.say(CancelQuery(ask=ask, request_id=request_id, caller=""))
+    asked = {
+        found.request_id: found.ask for found in [await other.hears(CancelOrder) for _ in "12"]
+    }
 
-    other.say(CancelDone(ask=asked["r2"], result="cancelled"))
-    other.say(CancelDone(ask=asked["r1"], result="unknown"))
+    other.say(CancelOutcome(ask=asked["r2"], result="cancelled"))
+    other.say(CancelOutcome(ask=asked["r1"], result="unknown"))
 
-    told = [await one.hears(CancelTold) for _ in "12"]
+    told = [await one.hears(CancelAnswer) for _ in "12"]
     assert {found.ask: found.result for found in told} == {0: "unknown", 1: "cancelled"}

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arriero.protocol.codec import MAX_MESSAGE_BYTES, encode
-from arriero.protocol.lease import RecordsTold
+from arriero.protocol.lease import RecordsAnswer
 from arriero.protocol.records import RequestRecord
-from arriero.supervisor.workers.request_log import MOST_CHARS, MOST_RECORDS, RecordStore, log_text
+from arriero.supervisor.workers.request_log import MAX_CHARS, MAX_RECORDS, RecordStore, log_text
 
 
 def record(request_id: str = "r1", **more: object) -> RequestRecord:
@@ -18,7 +18,7 @@ def record(request_id: str = "r1", **more: object) -> RequestRecord:
     return RequestRecord(request_id=request_id, **(known | ended | more))  # type: ignore[arg-type]
 
 
-def filled(count: int, most: int = MOST_RECORDS) -> RecordStore:
+def filled(count: int, most: int = MAX_RECORDS) -> RecordStore:
     store = RecordStore(lambda: most)
     for number in range(count):
         store.add(record(f"r{number}"))
@@ -76,14 +76,14 @@ def test_one_that_is_not_there_is_none_at_all() -> None:
 
 
 def test_no_answer_is_longer_than_a_message_may_be() -> None:
-    store = RecordStore(lambda: 10 * MOST_RECORDS)
+    store = RecordStore(lambda: 10 * MAX_RECORDS)
     nasty = "\x01" * 100_000  # six bytes each in JSON
-    for _ in range(MOST_RECORDS + 1):
+    for _ in range(MAX_RECORDS + 1):
         store.add(record(nasty, path=nasty, asked=nasty, served_as=nasty, error_code=nasty))
 
-    told = RecordsTold(ask=1, records=store.last(10 * MOST_RECORDS))
+    told = RecordsAnswer(ask=1, records=store.last(10 * MAX_RECORDS))
 
-    assert len(told.records) == MOST_RECORDS
+    assert len(told.records) == MAX_RECORDS
     assert len(encode(told)) < MAX_MESSAGE_BYTES
 
 
@@ -92,12 +92,12 @@ def test_what_was_cut_is_returned_as_it_is_kept_and_found_again() -> None:
 
     kept = store.add(record("i" * 9999, path="/" + "x" * 9999))
 
-    assert (len(kept.request_id), len(kept.path)) == (MOST_CHARS, MOST_CHARS)
+    assert (len(kept.request_id), len(kept.path)) == (MAX_CHARS, MAX_CHARS)
     assert store.find("i" * 9999) is kept
 
 
 def test_what_is_short_enough_is_not_touched() -> None:
-    given_ = record(path="x" * MOST_CHARS)
+    given_ = record(path="x" * MAX_CHARS)
 
     assert RecordStore(lambda: 1).add(given_) is given_
 

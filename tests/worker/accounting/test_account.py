@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from arriero.protocol.codec import encode, read_from_worker
 from arriero.protocol.lease import Finished
-from arriero.protocol.records import LEAST_USD, MOST_USD, Prices
+from arriero.protocol.records import LEAST_USD, MAX_USD, Prices
 from arriero.worker.accounting.account import Account
 from arriero.worker.http.routes import Form
 
@@ -45,7 +45,7 @@ answers = st.dictionaries(
     st.sampled_from(Form),
     answers,
     st.booleans(),
-    st.sampled_from([LEAST_USD, MOST_USD, Decimal(0), None]),
+    st.sampled_from([LEAST_USD, MAX_USD, Decimal(0), None]),
 )
 def test_there_is_a_record_whatever_an_upstream_says(
     form: Form, answer: dict[str, Any], stream: bool, price: Decimal | None

@@ -11,7 +11,7 @@ from arriero.protocol.records import Outcome, Prices, RequestRecord
 from arriero.worker import errors
 from arriero.worker.accounting import usage_headers as gateway_fields
 from arriero.worker.accounting.record import RecordKeeper, outcome_of
-from arriero.worker.accounting.response_reader import AnswerReader, Facts
+from arriero.worker.accounting.response_reader import ResponseFacts, ResponseReader
 from arriero.worker.accounting.tokens import Api, Usage
 
 PRICES = Prices(input=Decimal(3), output=Decimal(15), cache_read=Decimal("1.5"))
@@ -26,7 +26,9 @@ def keeper(now: float = 100.0) -> RecordKeeper:
     return kept
 
 
-def finished(kept: RecordKeeper, now: float = 110.0, facts: Facts | None = None) -> RequestRecord:
+def finished(
+    kept: RecordKeeper, now: float = 110.0, facts: ResponseFacts | None = None
+) -> RequestRecord:
     return kept.finish(now, facts)
 
 
@@ -43,7 +45,7 @@ def test_a_request_that_waited_and_was_answered_has_all_its_figures() -> None:
     kept.heartbeats += 2
     kept.last_byte(109.0)
 
-    assert finished(kept, facts=Facts(USAGE, "stop", "served.gguf")) == RequestRecord(
+    assert finished(kept, facts=ResponseFacts(USAGE, "stop", "served.gguf")) == RequestRecord(
         request_id="r-12",
         t=1e9,
         path="/v1/chat/completions",
@@ -82,7 +84,7 @@ def test_what_the_upstream_measured_goes_before_what_was_seen() -> None:
         input_tokens=209, output_tokens=50, prompt_ms=2000.0, predicted_ms=500.0, source="timings"
     )
 
-    record = finished(kept, facts=Facts(usage))
+    record = finished(kept, facts=ResponseFacts(usage))
 
     assert (record.prompt_ms, record.gen_ms) == (2000.0, 500.0)
     assert (record.prompt_per_s, record.output_per_s) == (104.5, 100.0)
@@ -102,7 +104,7 @@ def test_a_request_that_waits_twice_waited_for_both() -> None:
 
 
 def test_an_answer_that_is_no_stream_has_no_first_token() -> None:
-    record = finished(keeper(), facts=Facts(USAGE))
+    record = finished(keeper(), facts=ResponseFacts(USAGE))
 
     assert record.ttft_ms is record.prompt_ms is record.gen_ms is None
     assert record.prompt_per_s is record.output_per_s is None
@@ -114,7 +116,7 @@ def test_a_speed_over_no_time_at_all_is_not_known() -> None:
     kept.granted(100.0)
     kept.first_token(100.0)
 
-    record = finished(kept, 100.0, Facts(USAGE))
+    record = finished(kept, 100.0, ResponseFacts(USAGE))
 
     assert record.prompt_per_s is record.output_per_s is None
 
@@ -127,7 +129,7 @@ def test_a_client_that_left_is_charged_for_what_was_made() -> None:
     kept.client_left()
     kept.failed(errors.UpstreamDied("the connection was closed"))  # by us, because of that
 
-    record = finished(kept, facts=Facts(Usage(output_tokens=10, source="estimated")))
+    record = finished(kept, facts=ResponseFacts(Usage(output_tokens=10, source="estimated")))
 
     assert (record.outcome, record.error_code) == ("client_gone", None)
     assert (record.output_tokens, record.usage_source) == (10, "estimated")
@@ -135,7 +137,7 @@ def test_a_client_that_left_is_charged_for_what_was_made() -> None:
 
 
 def test_of_a_hundred_tokens_ten_were_made_when_the_client_left() -> None:
-    kept, reader = keeper(), AnswerReader(Api.OPENAI)
+    kept, reader = keeper(), ResponseReader(Api.OPENAI)
     for _ in range(10):
         reader.take_frames(b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n')
     kept.client_left()
@@ -147,9 +149,10 @@ def test_of_a_hundred_tokens_ten_were_made_when_the_client_left() -> None:
 
 
 @pytest.mark.parametrize(
-    ("facts", "prices"), [(None, PRICES), (Facts(Usage()), PRICES), (Facts(USAGE), None)]
+    ("facts", "prices"),
+    [(None, PRICES), (ResponseFacts(Usage()), PRICES), (ResponseFacts(USAGE), None)],
 )
-def test_what_is_not_known_is_not_free(facts: Facts | None, prices: Prices | None) -> None:
+def test_what_is_not_known_is_not_free(facts: ResponseFacts | None, prices: Prices | None) -> None:
     kept = keeper()
     kept.prices = prices
     assert finished(kept, facts=facts).cost_usd is None
@@ -202,13 +205,23 @@ def test_an_error_has_an_outcome(error: errors.RelayError, outcome: str) -> None
         (200, None, "ok", None),
         (204, None, "ok", None),
         (400, None, "upstream_error", "http_400"),
-        (503, Facts(Usage(), error="unavailable_error"), "upstream_error", "unavailable_error"),
-        (200, Facts(USAGE, error="500"), "upstream_error", "500"),  # in the middle of a stream
+        (
+            503,
+            ResponseFacts(Usage(), error="unavailable_error"),
+            "upstream_error",
+            "unavailable_error",
+        ),
+        (
+            200,
+            ResponseFacts(USAGE, error="500"),
+            "upstream_error",
+            "500",
+        ),  # in the middle of a stream
         (0, None, "upstream_error", "internal"),
     ],
 )
 def test_what_the_upstream_said_has_an_outcome(
-    status: int, facts: Facts | None, outcome: str, code: str | None
+    status: int, facts: ResponseFacts | None, outcome: str, code: str | None
 ) -> None:
     kept = keeper()
     kept.status = status
@@ -231,7 +244,7 @@ def test_a_failure_after_the_answer_began_leaves_its_status() -> None:
 def test_a_record_travels_exactly() -> None:
     kept = keeper()
     kept.prices = PRICES
-    record = finished(kept, facts=Facts(USAGE))
+    record = finished(kept, facts=ResponseFacts(USAGE))
     sent = msgspec.json.encode(record)
 
     assert b'"cost_usd":"0.0093"' in sent
@@ -251,7 +264,7 @@ def test_in_whatever_order_things_happen_the_figures_make_sense(
     for pause, step in steps:
         now += pause
         getattr(kept, step)() if step in _ENDS else getattr(kept, step)(now)
-    record = finished(kept, now, Facts(USAGE))
+    record = finished(kept, now, ResponseFacts(USAGE))
 
     assert record.outcome in get_args(Outcome)
     assert 0 <= record.queue_ms + record.load_ms <= record.duration_ms + 0.2
@@ -362,6 +375,6 @@ def test_of_an_endless_code_the_beginning_is_remembered() -> None:
 def test_a_time_that_cannot_be_gives_no_speed(ms: float) -> None:
     usage = Usage(input_tokens=2**40, output_tokens=2**40, prompt_ms=ms, predicted_ms=ms)
 
-    record = finished(keeper(), facts=Facts(usage))
+    record = finished(keeper(), facts=ResponseFacts(usage))
 
     assert (record.prompt_per_s, record.output_per_s) == (None, None)

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arriero.worker.accounting.finish_reason import count_pieces, error_of, finish_of, model_of
-from arriero.worker.accounting.response_reader import AnswerReader, Facts
+from arriero.worker.accounting.response_reader import ResponseFacts, ResponseReader
 from arriero.worker.accounting.tokens import Api, Usage
-from arriero.worker.streams.aws_event_stream import Message
+from arriero.worker.streams.aws_event_stream import EventStreamMessage
 
 # What a real llama-server (build 10434) sent, shortened.
 CHAT = b"""\
@@ -76,8 +76,8 @@ def frames(*events: Any, separators: tuple[str, str] = (",", ":")) -> bytes:
     )
 
 
-def read(api: Api, stream: bytes) -> AnswerReader:
-    reader = AnswerReader(api)
+def read(api: Api, stream: bytes) -> ResponseReader:
+    reader = ResponseReader(api)
     for frame in stream.split(b"\n\n"):
         reader.take_frames(frame + b"\n\n")
     return reader
@@ -86,16 +86,16 @@ def read(api: Api, stream: bytes) -> AnswerReader:
 @pytest.mark.parametrize(
     ("api", "stream", "facts"),
     [
-        (Api.OPENAI, CHAT, Facts(Usage(input_tokens=209, output_tokens=2, prompt_ms=2937.415, predicted_ms=1315.916, source="final"), "length", "tiny.gguf")),
-        (Api.ANTHROPIC, MESSAGES, Facts(Usage(input_tokens=209, cached_tokens=208, output_tokens=2, source="final"), "length", "tiny.gguf")),
-        (Api.RESPONSES, RESPONSES, Facts(Usage(input_tokens=21, cached_tokens=7, output_tokens=2, prompt_ms=799.653, predicted_ms=1404.014, source="final"), "stop", "tiny.gguf")),
+        (Api.OPENAI, CHAT, ResponseFacts(Usage(input_tokens=209, output_tokens=2, prompt_ms=2937.415, predicted_ms=1315.916, source="final"), "length", "tiny.gguf")),
+        (Api.ANTHROPIC, MESSAGES, ResponseFacts(Usage(input_tokens=209, cached_tokens=208, output_tokens=2, source="final"), "length", "tiny.gguf")),
+        (Api.RESPONSES, RESPONSES, ResponseFacts(Usage(input_tokens=21, cached_tokens=7, output_tokens=2, prompt_ms=799.653, predicted_ms=1404.014, source="final"), "stop", "tiny.gguf")),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("whole", [True, False])
 def test_all_is_known_of_an_answer_at_its_end(
-    api: Api, stream: bytes, facts: Facts, whole: bool
+    api: Api, stream: bytes, facts: ResponseFacts, whole: bool
 ) -> None:
-    reader = AnswerReader(api)
+    reader = ResponseReader(api)
     if whole:
         reader.take_frames(stream)
     else:
@@ -117,7 +117,7 @@ def test_beginning_and_end_tell_as_much_as_all_of_it(api: Api, stream: bytes, ti
     events[piece:piece] = [events[piece]] * (times - 1)
     for whole in range(len(events) + 1):  # and each stream that is cut off
         for first in range(1, whole, 7):
-            all_at_once, by_halves = AnswerReader(api), AnswerReader(api)
+            all_at_once, by_halves = ResponseReader(api), ResponseReader(api)
             all_at_once.take_frames(b"".join(events[:whole]))
             begin, rest = b"".join(events[:first]), b"".join(events[first:whole])
             read_to = by_halves.take_first(begin)
@@ -167,7 +167,7 @@ PADDING: Any = {"delta": {}}
 def test_the_last_words_are_noticed_among_events_that_are_not_parsed(
     api: Api, event: Any, separators: tuple[str, str]
 ) -> None:
-    reader = AnswerReader(api)
+    reader = ResponseReader(api)
     reader.take_frames(frames(*[PADDING] * 5, event, PADDING, separators=separators))
 
     assert reader.facts.finish_reason == "length"
@@ -278,7 +278,7 @@ def test_an_error_within_an_answer_is_known(value: dict[str, Any], code: str | N
 
 
 def test_an_error_in_the_middle_of_a_stream_marks_it_as_failed() -> None:
-    reader = AnswerReader(Api.OPENAI)
+    reader = ResponseReader(Api.OPENAI)
     error = {"error": {"code": 500, "message": "x", "type": "server_error"}}
     reader.take_frames(frames(*[PADDING] * 5, error) + CHAT[-900:])
 
@@ -293,32 +293,34 @@ def test_bad_json_between_two_good_frames_hides_nothing() -> None:
 
 
 def test_a_body_is_read_as_a_whole() -> None:
-    reader = AnswerReader(Api.OPENAI)
+    reader = ResponseReader(Api.OPENAI)
     reader.take_body(
         b'{"model":"m","choices":[{"finish_reason":"stop"}],"usage":{"prompt_tokens":3}}'
     )
 
-    assert reader.facts == Facts(Usage(input_tokens=3, source="final"), "stop", "m")
+    assert reader.facts == ResponseFacts(Usage(input_tokens=3, source="final"), "stop", "m")
 
 
 def test_messages_of_bedrock_are_read() -> None:
-    reader = AnswerReader(Api.BEDROCK)
+    reader = ResponseReader(Api.BEDROCK)
     for payload in (
         b'{"role":"assistant"}',
         b'{"contentBlockIndex":0,"delta":{"text":"a"}}',
         b'{"stopReason":"end_turn"}',
         b'{"metrics":{"latencyMs":9},"usage":{"inputTokens":3,"outputTokens":2,"totalTokens":5}}',
     ):
-        reader.take_message(Message({":message-type": "event"}, payload, b""))
+        reader.take_message(EventStreamMessage({":message-type": "event"}, payload, b""))
 
-    assert reader.facts == Facts(Usage(input_tokens=3, output_tokens=2, source="final"), "stop")
+    assert reader.facts == ResponseFacts(
+        Usage(input_tokens=3, output_tokens=2, source="final"), "stop"
+    )
     assert reader.pieces == 1
 
 
 def test_an_exception_of_bedrock_is_an_error() -> None:
-    reader = AnswerReader(Api.BEDROCK)
+    reader = ResponseReader(Api.BEDROCK)
     headers = {":message-type": "exception", ":exception-type": "throttlingException"}
-    reader.take_message(Message(headers, b'{"message":"slow"}', b""))
+    reader.take_message(EventStreamMessage(headers, b'{"message":"slow"}', b""))
 
     assert reader.facts.error == "throttlingException"
 
@@ -341,7 +343,7 @@ _JSON = st.recursive(
 
 @given(st.sampled_from(Api), st.lists(_JSON, max_size=5))
 def test_whatever_an_upstream_says_something_is_known(api: Api, events: list[Any]) -> None:
-    reader = AnswerReader(api)
+    reader = ResponseReader(api)
     reader.take_frames(frames(*events))
     for event in events:
         reader.take_body(json.dumps(event).encode())
@@ -352,8 +354,8 @@ def test_whatever_an_upstream_says_something_is_known(api: Api, events: list[Any
 
 @given(st.sampled_from(Api), st.binary(max_size=200))
 def test_whatever_bytes_come_nothing_is_raised(api: Api, data: bytes) -> None:
-    reader = AnswerReader(api)
+    reader = ResponseReader(api)
     reader.take_frames(data)
     reader.take_body(data)
-    reader.take_message(Message({}, data, data))
+    reader.take_message(EventStreamMessage({}, data, data))
     assert reader.facts.usage.output_tokens == reader.pieces or reader.pieces == 0

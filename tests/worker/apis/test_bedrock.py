@@ -3,7 +3,7 @@ import json
 import pytest
 
 from arriero.worker.accounting.tokens import Usage
-from arriero.worker.apis.bedrock import BedrockVoice, bedrock_error
+from arriero.worker.apis.bedrock import BedrockDialect, bedrock_error
 from arriero.worker.errors import (
     BadRequest,
     LoadFailed,
@@ -21,19 +21,19 @@ DELTA = event_message("contentBlockDelta", {"delta": {"text": "Ha"}})
 
 
 def test_a_stream_that_breaks_ends_with_an_exception() -> None:
-    frame = BedrockVoice().failure(UpstreamDied("the model's server went away"), DELTA)
+    frame = BedrockDialect().failure(UpstreamDied("the model's server went away"), DELTA)
 
     assert frame == exception_message("the model's server went away", "modelStreamErrorException")
 
 
 def test_a_stream_that_was_stopped_on_purpose_ends_with_a_message_stop() -> None:
-    frame = BedrockVoice().interrupted(DELTA, Usage())
+    frame = BedrockDialect().interrupted(DELTA, Usage())
 
     [message] = MessageReader().push(frame)
     assert (message.kind, message.name) == ("event", "messageStop")
     assert json.loads(message.payload) == {"stopReason": "end_turn"}
-    assert BedrockVoice().interrupted(DELTA + frame, Usage()) == b""
-    assert BedrockVoice().interrupted(DELTA + exception_message("x"), Usage()) == b""
+    assert BedrockDialect().interrupted(DELTA + frame, Usage()) == b""
+    assert BedrockDialect().interrupted(DELTA + exception_message("x"), Usage()) == b""
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,9 @@ from typing import Any
 import pytest
 
 from arriero.worker.accounting.tokens import Usage
-from arriero.worker.apis.bedrock import BedrockVoice
+from arriero.worker.apis.bedrock import BedrockDialect
 from arriero.worker.apis.choose_dialect import make_voice
-from arriero.worker.apis.gemini import GeminiVoice, gemini_error
+from arriero.worker.apis.gemini import GeminiDialect, gemini_error
 from arriero.worker.errors import (
     BadRequest,
     LoadFailed,
@@ -21,7 +21,7 @@ from arriero.worker.errors import (
     UpstreamTruncated,
 )
 from arriero.worker.http.routes import Form
-from arriero.worker.progress.dialect import Numbers, Voice
+from arriero.worker.progress.dialect import Dialect, ProgressNumbers
 from arriero.worker.streams.sse_frames import EndWatcher
 
 CHUNK = (
@@ -39,7 +39,7 @@ def data_of(frame: bytes) -> Any:
 
 
 def test_a_stream_that_breaks_ends_with_googles_error_object() -> None:
-    frame = GeminiVoice().failure(UpstreamDied("the model's server went away"), CHUNK)
+    frame = GeminiDialect().failure(UpstreamDied("the model's server went away"), CHUNK)
 
     assert data_of(frame) == {
         "error": {"code": 503, "message": "the model's server went away", "status": "UNAVAILABLE"}
@@ -66,31 +66,31 @@ def test_google_has_a_name_for_each_status(error: RelayError, code: int, status:
 
 
 def test_a_stream_that_was_stopped_on_purpose_ends_with_a_finished_candidate() -> None:
-    frame = GeminiVoice().interrupted(CHUNK, Usage())
+    frame = GeminiDialect().interrupted(CHUNK, Usage())
     watcher = EndWatcher(Form.GEMINI)
     watcher.look(frame)
 
     assert data_of(frame)["candidates"][0]["finishReason"] == "STOP"
     assert watcher.seen
-    assert GeminiVoice().interrupted(LAST, Usage()) == b""
-    assert GeminiVoice().interrupted(GeminiVoice().failure(UpstreamDied("x")), Usage()) == b""
+    assert GeminiDialect().interrupted(LAST, Usage()) == b""
+    assert GeminiDialect().interrupted(GeminiDialect().failure(UpstreamDied("x")), Usage()) == b""
 
 
 @pytest.mark.parametrize(
-    ("form", "kind"), [(Form.GEMINI, GeminiVoice), (Form.BEDROCK, BedrockVoice)]
+    ("form", "kind"), [(Form.GEMINI, GeminiDialect), (Form.BEDROCK, BedrockDialect)]
 )
-def test_nothing_is_said_before_the_end(form: Form, kind: type[Voice]) -> None:
-    voice = make_voice(form, "off", model="m", ident="0" * 24, created=0, body=b"{}")
-    numbers = Numbers("loading", 1, 0.0, None)
+def test_nothing_is_said_before_the_end(form: Form, kind: type[Dialect]) -> None:
+    dialect = make_voice(form, "off", model="m", ident="0" * 24, created=0, body=b"{}")
+    numbers = ProgressNumbers("loading", 1, 0.0, None)
 
-    assert type(voice) is kind
+    assert type(dialect) is kind
     said = (
-        voice.opening(),
-        voice.line("x\n", numbers),
-        voice.heartbeat(numbers),
-        voice.event(numbers),
-        voice.midway_heartbeat(after_id=False),
-        voice.midway_heartbeat(after_id=True),
+        dialect.opening(),
+        dialect.line("x\n", numbers),
+        dialect.heartbeat(numbers),
+        dialect.event(numbers),
+        dialect.midway_heartbeat(after_id=False),
+        dialect.midway_heartbeat(after_id=True),
     )
     assert set(said) == {b""}
-    assert voice.merge is None
+    assert dialect.merge is None

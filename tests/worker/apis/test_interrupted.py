@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from arriero.worker.accounting.tokens import Usage
-from arriero.worker.apis.chat import ChatVoice, CompletionVoice
-from arriero.worker.apis.messages import MessagesVoice
-from arriero.worker.apis.responses import ResponsesVoice
+from arriero.worker.apis.chat import ChatDialect, CompletionDialect
+from arriero.worker.apis.messages import MessagesDialect
+from arriero.worker.apis.responses import ResponsesDialect
 from arriero.worker.errors import Unavailable
 from arriero.worker.http.routes import Form
-from arriero.worker.progress.dialect import Voice
+from arriero.worker.progress.dialect import Dialect
 from arriero.worker.progress.modes import Mode
 from arriero.worker.streams.merge import MergingSplitter
 from arriero.worker.streams.sse_frames import EndWatcher
@@ -82,12 +82,12 @@ COUNTS = {
 }
 
 
-def chat() -> ChatVoice:
-    return ChatVoice(model="qwen", ident=IDENT, created=1700000000)
+def chat() -> ChatDialect:
+    return ChatDialect(model="qwen", ident=IDENT, created=1700000000)
 
 
-def completion() -> CompletionVoice:
-    return CompletionVoice(model="qwen", ident=IDENT, created=1700000000)
+def completion() -> CompletionDialect:
+    return CompletionDialect(model="qwen", ident=IDENT, created=1700000000)
 
 
 def chunk(*deltas: dict[str, Any], reason: str | None = None, **more: Any) -> bytes:
@@ -134,13 +134,13 @@ def test_a_completion_ends_with_an_empty_text() -> None:
     assert end == head | {"choices": [choice]}
 
 
-@pytest.mark.parametrize("voice", [chat(), completion()])
+@pytest.mark.parametrize("dialect", [chat(), completion()])
 @pytest.mark.parametrize("heard", [b"", b": comment\n\n", b'data: {"id":7,"choices":[]}\n\n'])
 def test_a_chat_without_chunks_of_the_upstream_ends_in_our_name(
-    voice: ChatVoice, heard: bytes
+    dialect: ChatDialect, heard: bytes
 ) -> None:
-    (end,) = data_of(voice.interrupted(heard, NOTHING))
-    (said,) = [json.loads(voice.heartbeat(None).removeprefix(b"data: "))]
+    (end,) = data_of(dialect.interrupted(heard, NOTHING))
+    (said,) = [json.loads(dialect.heartbeat(None).removeprefix(b"data: "))]
 
     assert end.pop("choices")[0].pop("finish_reason") == "stop"
     assert said.pop("choices")[0].pop("finish_reason") is None
@@ -198,9 +198,9 @@ def test_a_chat_that_is_over_is_not_ended_again(end: bytes) -> None:
 def test_openai_s_client_has_what_was_said_of_a_chat_that_was_stopped(
     scripted: Scripted, heard: bytes, asked: bool, waited: bool
 ) -> None:
-    voice = chat()
-    begun = voice.line(LINE, None) + voice.heartbeat(None) if waited or not heard else b""
-    stream = begun + heard + voice.interrupted(heard, COUNTED, asked_usage=asked)
+    dialect = chat()
+    begun = dialect.line(LINE, None) + dialect.heartbeat(None) if waited or not heard else b""
+    stream = begun + heard + dialect.interrupted(heard, COUNTED, asked_usage=asked)
     ask: Any = {"model": "qwen", "messages": []}
 
     scripted.body = stream
@@ -226,9 +226,9 @@ def test_openai_s_client_has_what_was_said_of_a_chat_that_was_stopped(
 def test_openai_s_client_has_what_was_said_of_a_completion_that_was_stopped(
     scripted: Scripted,
 ) -> None:
-    voice = completion()
+    dialect = completion()
     heard = b'data: {"id":"cmpl-1","choices":[{"text":"Hello","index":0}]}\n\n'
-    stream = voice.heartbeat(None) + heard + voice.interrupted(heard, COUNTED, asked_usage=True)
+    stream = dialect.heartbeat(None) + heard + dialect.interrupted(heard, COUNTED, asked_usage=True)
 
     scripted.body = stream
     client = scripted.openai
@@ -258,8 +258,8 @@ TOLD = message_delta(
 )
 
 
-def messages(merges: bool = False) -> MessagesVoice:
-    return MessagesVoice(merges=merges, model="qwen", ident=IDENT)
+def messages(merges: bool = False) -> MessagesDialect:
+    return MessagesDialect(merges=merges, model="qwen", ident=IDENT)
 
 
 @pytest.mark.parametrize(
@@ -316,11 +316,11 @@ def test_a_message_that_was_counted_has_begun_though_it_is_silent_since_long() -
 
 def merged_message(upstream: bytes) -> tuple[bytes, bytes]:
     """Return all that a client got that was told a line, and what was heard of the upstream."""
-    voice = messages(merges=True)
-    assert voice.merge is not None
-    heard = MergingSplitter(voice.merge).push(upstream)
-    begun = voice.opening() + voice.line(LINE, None) + heard
-    return begun + voice.interrupted(heard, COUNTED), heard
+    dialect = messages(merges=True)
+    assert dialect.merge is not None
+    heard = MergingSplitter(dialect.merge).push(upstream)
+    begun = dialect.opening() + dialect.line(LINE, None) + heard
+    return begun + dialect.interrupted(heard, COUNTED), heard
 
 
 def test_a_block_of_ours_is_ended_with_its_signature() -> None:
@@ -381,17 +381,17 @@ RESPONSE_COUNTS = {
 }
 
 
-def responses(mode: Mode) -> ResponsesVoice:
-    return ResponsesVoice(mode, model="qwen", ident=IDENT, created=1700000000, body=b"{}")
+def responses(mode: Mode) -> ResponsesDialect:
+    return ResponsesDialect(mode, model="qwen", ident=IDENT, created=1700000000, body=b"{}")
 
 
 def merged_response(mode: Mode, upstream: bytes, usage: Usage = COUNTED) -> bytes:
     """Return all that a client got of a stream that was stopped after `upstream`."""
-    voice = responses(mode)
-    assert voice.merge is not None
-    begun = voice.opening() + (voice.line(LINE, None) if mode == "reasoning" else b"")
-    heard = MergingSplitter(voice.merge).push(upstream)
-    return begun + heard + voice.interrupted(heard, usage)
+    dialect = responses(mode)
+    assert dialect.merge is not None
+    begun = dialect.opening() + (dialect.line(LINE, None) if mode == "reasoning" else b"")
+    heard = MergingSplitter(dialect.merge).push(upstream)
+    return begun + heard + dialect.interrupted(heard, usage)
 
 
 def test_a_response_that_is_stopped_is_incomplete_under_its_own_id_and_number() -> None:
@@ -515,7 +515,7 @@ def test_openai_s_client_has_what_was_said_of_a_response_that_was_stopped(
     ],
 )
 def test_what_is_kept_of_a_stream_is_enough_to_end_it(
-    make: Callable[[], Voice], form: Form, recorded: bytes
+    make: Callable[[], Dialect], form: Form, recorded: bytes
 ) -> None:
     watcher = EndWatcher(form)
     for heard in each_beginning(recorded):
@@ -532,7 +532,7 @@ def test_what_is_kept_of_a_stream_is_enough_to_end_it(
     ],
 )
 def test_a_stream_that_did_not_wait_ends_as_it_came_in_every_mode(
-    silent: Callable[[], Voice], merging: Callable[[], Voice], recorded: bytes
+    silent: Callable[[], Dialect], merging: Callable[[], Dialect], recorded: bytes
 ) -> None:
     for heard in each_beginning(recorded):
         assert merging().interrupted(heard, COUNTED) == silent().interrupted(heard, COUNTED)
@@ -541,13 +541,13 @@ def test_a_stream_that_did_not_wait_ends_as_it_came_in_every_mode(
 # --- silences ---------------------------------------------------------------------------------
 
 
-def with_silences(voice: Voice, stream: bytes, *, ids: bool) -> bytes:
+def with_silences(dialect: Dialect, stream: bytes, *, ids: bool) -> bytes:
     """Return `stream` with two silences before each frame and at the end, and perhaps with ids."""
     out = b""
     for number, frame in enumerate(stream.split(b"\n\n")[:-1]):
-        out += voice.midway_heartbeat(ids and number > 0) * 2
+        out += dialect.midway_heartbeat(ids and number > 0) * 2
         out += (b"id: %d\n" % number if ids else b"") + frame + b"\n\n"
-    return out + voice.midway_heartbeat(ids) * 2
+    return out + dialect.midway_heartbeat(ids) * 2
 
 
 CHAT = BEGUN + chunk({"content": " mule"}, reason="stop") + b"data: [DONE]\n\n"
@@ -608,5 +608,5 @@ def test_a_silence_is_told_in_whole_frames_or_as_the_first_line_of_the_next(afte
     assert messages().midway_heartbeat(after_id) == PING
     assert messages(merges=True).midway_heartbeat(after_id) == PING
     word = b": hb\n" if after_id else b": hb\n\n"
-    for voice in (chat(), completion(), responses("heartbeat"), responses("reasoning")):
-        assert voice.midway_heartbeat(after_id) == word
+    for dialect in (chat(), completion(), responses("heartbeat"), responses("reasoning")):
+        assert dialect.midway_heartbeat(after_id) == word

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.worker.apis.messages import MessagesVoice
+from arriero.worker.apis.messages import MessagesDialect
 from arriero.worker.errors import LoadFailed, Unavailable
 from arriero.worker.streams.merge import MergingSplitter
 from tests.worker.apis.recorded import (
@@ -29,10 +29,10 @@ RECORDED = [MESSAGE, MESSAGE_WITH_TOOL, MESSAGE_OF_ANTHROPIC]
 
 def told(*pieces: bytes) -> bytes:
     """All that a client gets that was told one line."""
-    voice = MessagesVoice(merges=True, model="qwen", ident=IDENT)
-    assert voice.merge is not None
-    splitter = MergingSplitter(voice.merge)
-    begun = voice.opening() + voice.line(LINE, None) + voice.heartbeat(None)
+    dialect = MessagesDialect(merges=True, model="qwen", ident=IDENT)
+    assert dialect.merge is not None
+    splitter = MergingSplitter(dialect.merge)
+    begun = dialect.opening() + dialect.line(LINE, None) + dialect.heartbeat(None)
     return begun + b"".join(map(splitter.push, pieces))
 
 
@@ -141,9 +141,9 @@ def test_counts_of_the_beginning_are_carried_over_to_the_end(
     ],
 )  # fmt: skip
 def test_only_what_has_to_be_changed_is_changed(sent: bytes, got: bytes) -> None:
-    voice = MessagesVoice(merges=True, model="qwen", ident=IDENT)
-    assert voice.merge is not None
-    assert voice.merge.edit(sent) == got
+    dialect = MessagesDialect(merges=True, model="qwen", ident=IDENT)
+    assert dialect.merge is not None
+    assert dialect.merge.edit(sent) == got
 
 
 def test_a_second_beginning_is_left_out_as_well() -> None:
@@ -155,11 +155,11 @@ def test_a_second_beginning_is_left_out_as_well() -> None:
 
 
 def test_without_a_merge_there_are_pings_only() -> None:
-    voice = MessagesVoice(merges=False, model="qwen", ident=IDENT)
+    dialect = MessagesDialect(merges=False, model="qwen", ident=IDENT)
 
-    assert voice.merge is None
-    assert voice.opening() == b""
-    assert voice.heartbeat(None) == b'event: ping\ndata: {"type":"ping"}\n\n'
+    assert dialect.merge is None
+    assert dialect.opening() == b""
+    assert dialect.heartbeat(None) == b'event: ping\ndata: {"type":"ping"}\n\n'
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_without_a_merge_there_are_pings_only() -> None:
     ],
 )
 def test_a_failure_is_an_error_event(error: Any, kind: str) -> None:
-    frame = MessagesVoice(merges=True, model="qwen", ident=IDENT).failure(error)
+    frame = MessagesDialect(merges=True, model="qwen", ident=IDENT).failure(error)
 
     name, data, *rest = frame.split(b"\n")
     assert (name, rest) == (b"event: error", [b"", b""])

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from arriero.protocol.records import Prices
 from arriero.protocol.worker_config import ModelRoute, PeerModel, PeerRoute, WorkerConfig
 from arriero.worker.apis.model_names import (
-    Asked,
-    Names,
+    BodyFields,
+    ModelNames,
     asks_for_prefill_itself,
     asks_for_thinking,
     read_body,
@@ -22,13 +22,13 @@ GEMMA = ModelRoute(model="gemma")
 @pytest.mark.parametrize(
     ("body", "asked"),
     [
-        (b'{"model":"m"}', Asked("m", stream=False)),
-        (b'{"model":"m","stream":true}', Asked("m", stream=True)),
-        (b'{"stream":null,"x":[{"model":3}],"model":"m"}', Asked("m", stream=False)),
-        (b' {"model" : "\\u006d"}\n', Asked("m", stream=False)),
+        (b'{"model":"m"}', BodyFields("m", stream=False)),
+        (b'{"model":"m","stream":true}', BodyFields("m", stream=True)),
+        (b'{"stream":null,"x":[{"model":3}],"model":"m"}', BodyFields("m", stream=False)),
+        (b' {"model" : "\\u006d"}\n', BodyFields("m", stream=False)),
     ],
 )
-def test_only_model_and_stream_are_read(body: bytes, asked: Asked) -> None:
+def test_only_model_and_stream_are_read(body: bytes, asked: BodyFields) -> None:
     assert read_body(body) == asked
 
 
@@ -79,7 +79,7 @@ def test_thinking_is_asked_for_at_the_top_and_not_disabled(body: bytes, asks: bo
 
 
 def test_an_id_goes_before_an_alias() -> None:
-    names = Names(WorkerConfig(generation=1, models=(QWEN, GEMMA)))
+    names = ModelNames(WorkerConfig(generation=1, models=(QWEN, GEMMA)))
 
     assert names.find("gemma") == (GEMMA, None)
     assert names.find("gpt-4") == (QWEN, None)
@@ -87,7 +87,7 @@ def test_an_id_goes_before_an_alias() -> None:
 
 
 def test_an_unknown_name_is_told_what_looks_like_it() -> None:
-    names = Names(WorkerConfig(generation=1, models=(QWEN, GEMMA)))
+    names = ModelNames(WorkerConfig(generation=1, models=(QWEN, GEMMA)))
 
     with pytest.raises(UnknownModel) as caught:
         names.find("qwen")
@@ -98,9 +98,9 @@ def test_an_unknown_name_is_told_what_looks_like_it() -> None:
 PEER = PeerRoute(peer="cloud", url="https://x", kind="openai", prices={"gpt-x": Prices()})
 
 
-def peered(**names: str) -> Names:
+def peered(**names: str) -> ModelNames:
     models = {name: PeerModel(peer="cloud", model=model) for name, model in names.items()}
-    return Names(
+    return ModelNames(
         WorkerConfig(generation=1, models=(QWEN, GEMMA), peers={"cloud": PEER}, peer_models=models)
     )
 
@@ -117,9 +117,9 @@ def test_models_here_go_before_those_of_peers() -> None:
 
 
 def test_whoever_names_no_model_gets_the_first_one() -> None:
-    assert Names(WorkerConfig(generation=1, models=(QWEN, GEMMA))).first() == QWEN.model
+    assert ModelNames(WorkerConfig(generation=1, models=(QWEN, GEMMA))).first() == QWEN.model
     with pytest.raises(UnknownModel):
-        Names(WorkerConfig(generation=1, models=())).first()
+        ModelNames(WorkerConfig(generation=1, models=())).first()
 
 
 @pytest.mark.parametrize(

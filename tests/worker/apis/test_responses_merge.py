@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.worker.apis.responses import ResponsesVoice
+from arriero.worker.apis.responses import ResponsesDialect
 from arriero.worker.errors import LoadFailed, Unavailable
 from arriero.worker.progress.modes import Mode
 from arriero.worker.streams.merge import MergingSplitter
@@ -32,19 +32,19 @@ BODY = (
 )
 
 
-def voice_of(mode: Mode, body: bytes = BODY) -> ResponsesVoice:
-    return ResponsesVoice(mode, model="qwen", ident=IDENT, created=1700000000, body=body)
+def voice_of(mode: Mode, body: bytes = BODY) -> ResponsesDialect:
+    return ResponsesDialect(mode, model="qwen", ident=IDENT, created=1700000000, body=body)
 
 
 def told(mode: Mode, *pieces: bytes) -> list[dict[str, Any]]:
     """All that a client gets that was told something."""
-    voice = voice_of(mode)
-    assert voice.merge is not None
-    splitter = MergingSplitter(voice.merge)
-    begun = voice.opening()
+    dialect = voice_of(mode)
+    assert dialect.merge is not None
+    splitter = MergingSplitter(dialect.merge)
+    begun = dialect.opening()
     if mode == "reasoning":
-        begun += voice.line(LINE, None)
-    begun += voice.heartbeat(None)
+        begun += dialect.line(LINE, None)
+    begun += dialect.heartbeat(None)
     return read(begun + b"".join(map(splitter.push, pieces)))
 
 
@@ -54,7 +54,7 @@ def kinds(values: list[dict[str, Any]]) -> list[str]:
 
 def test_the_first_event_has_a_complete_response() -> None:
     created, in_progress, heartbeat = read(
-        (voice := voice_of("heartbeat")).opening() + voice.heartbeat(None)
+        (dialect := voice_of("heartbeat")).opening() + dialect.heartbeat(None)
     )
 
     assert created == {
@@ -223,10 +223,10 @@ TOLD = {
 
 @pytest.mark.parametrize("mode", ["heartbeat", "reasoning"])
 def test_a_failure_is_told_twice_and_goes_on_counting(mode: Mode) -> None:
-    voice = voice_of(mode)
-    before = read(voice.opening())
+    dialect = voice_of(mode)
+    before = read(dialect.opening())
 
-    failed, error = read(voice.failure(ERROR, heard=b"of our own making"))
+    failed, error = read(dialect.failure(ERROR, heard=b"of our own making"))
 
     assert failed["type"] == "response.failed"
     assert failed["response"] == before[0]["response"] | {

@@ -11,13 +11,13 @@ from trio.testing import MockClock
 from arriero.worker.connections.connection import (
     TICK_S,
     WRITE_S,
-    Beat,
     Connection,
-    Sentry,
-    Waits,
+    ConnectionMonitor,
+    HeartbeatTimer,
+    WaitingFor,
     Wakeup,
 )
-from arriero.worker.connections.stream import Wire
+from arriero.worker.connections.stream import SocketStream
 from arriero.worker.errors import ClientGone, RequestCancelled
 
 HEARTBEAT = b": hb\n\n"
@@ -25,17 +25,19 @@ EVERY_S = 1.0
 
 
 @pytest.fixture
-async def sentry(nursery: trio.Nursery) -> Sentry:
+async def monitor(nursery: trio.Nursery) -> ConnectionMonitor:
     """Looks around until the test has ended."""
-    found = Sentry()
+    found = ConnectionMonitor()
     nursery.start_soon(found.run)
     return found
 
 
-def beat_of(sentry: Sentry, beats: list[float], *, every_s: float = EVERY_S) -> Beat:
-    beat = Beat(every_s, trio.current_time(), lambda: beats.append(trio.current_time()))
+def beat_of(
+    monitor: ConnectionMonitor, beats: list[float], *, every_s: float = EVERY_S
+) -> HeartbeatTimer:
+    beat = HeartbeatTimer(every_s, trio.current_time(), lambda: beats.append(trio.current_time()))
     beat.may = True
-    sentry.add_beat(beat)
+    monitor.add_beat(beat)
     return beat
 
 
@@ -44,10 +46,10 @@ def after(began: float, beats: list[float]) -> list[float]:
 
 
 async def test_a_silence_is_broken_once_in_each_interval(
-    autojump_clock: MockClock, sentry: Sentry
+    autojump_clock: MockClock, monitor: ConnectionMonitor
 ) -> None:
     began, beats = trio.current_time(), list[float]()
-    beat_of(sentry, beats)
+    beat_of(monitor, beats)
 
     await trio.sleep(3.5)
 
@@ -55,10 +57,10 @@ async def test_a_silence_is_broken_once_in_each_interval(
 
 
 async def test_what_was_written_meanwhile_begins_the_interval_anew(
-    autojump_clock: MockClock, sentry: Sentry
+    autojump_clock: MockClock, monitor: ConnectionMonitor
 ) -> None:
     began, beats = trio.current_time(), list[float]()
-    beat = beat_of(sentry, beats)
+    beat = beat_of(monitor, beats)
     for _ in range(6):
         await trio.sleep(0.7)
         beat.wrote_at = trio.current_time()
@@ -68,10 +70,10 @@ async def test_what_was_written_meanwhile_begins_the_interval_anew(
 
 
 async def test_nobody_speaks_while_the_stream_itself_may_be_writing(
-    autojump_clock: MockClock, sentry: Sentry
+    autojump_clock: MockClock, monitor: ConnectionMonitor
 ) -> None:
     began, beats = trio.current_time(), list[float]()
-    beat = beat_of(sentry, beats)
+    beat = beat_of(monitor, beats)
     beat.may = False
     await trio.sleep(2.5)
     assert beats == []
@@ -85,24 +87,26 @@ async def test_nobody_speaks_while_the_stream_itself_may_be_writing(
 
 
 async def test_a_stream_that_has_ended_is_forgotten(
-    autojump_clock: MockClock, sentry: Sentry
+    autojump_clock: MockClock, monitor: ConnectionMonitor
 ) -> None:
     beats = list[float]()
-    beat = beat_of(sentry, beats)
+    beat = beat_of(monitor, beats)
     await trio.sleep(1.5)
     beat.over = True
     await trio.sleep(5)
 
     assert len(beats) == 1
-    assert sentry._beats == []
+    assert monitor._beats == []
 
 
-async def test_many_streams_have_a_clock_each(autojump_clock: MockClock, sentry: Sentry) -> None:
+async def test_many_streams_have_a_clock_each(
+    autojump_clock: MockClock, monitor: ConnectionMonitor
+) -> None:
     began = trio.current_time()
     beats: list[list[float]] = []
     for number in range(50):
         beats.append([])
-        beat_of(sentry, beats[-1], every_s=1.0 + number / 100)
+        beat_of(monitor, beats[-1], every_s=1.0 + number / 100)
     await trio.sleep(3.2)
 
     for number, found in enumerate(beats):
@@ -121,7 +125,7 @@ async def ends() -> AsyncGenerator[tuple[Connection, socket.socket], None]:
     for end in (ours, theirs):
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         end.setblocking(False)
-    conn = Connection(Wire(ours), b"", Sentry())
+    conn = Connection(SocketStream(ours), b"", ConnectionMonitor())
     yield conn, theirs
     conn.wire.close()
     theirs.close()
@@ -237,15 +241,15 @@ async def test_a_client_that_left_counts_more_than_a_wish_to_cancel(
 @pytest.mark.parametrize(
     ("waits", "reads", "writes"),
     [
-        (Waits.IDLE, False, False),
-        (Waits.CLIENT, False, False),
-        (Waits.REQUEST, False, True),  # there is something to be said still
-        (Waits.UPSTREAM, True, True),
-        (Waits.SUPERVISOR, True, True),
+        (WaitingFor.IDLE, False, False),
+        (WaitingFor.CLIENT, False, False),
+        (WaitingFor.REQUEST, False, True),  # there is something to be said still
+        (WaitingFor.UPSTREAM, True, True),
+        (WaitingFor.SUPERVISOR, True, True),
     ],
 )
 async def test_a_deadline_ends_what_was_waited_for(
-    ends: tuple[Connection, socket.socket], waits: Waits, reads: bool, writes: bool
+    ends: tuple[Connection, socket.socket], waits: WaitingFor, reads: bool, writes: bool
 ) -> None:
     conn, client = ends
     conn.wait_for(waits, 1.0)
@@ -268,14 +272,14 @@ async def test_a_deadline_ends_what_was_waited_for(
 
 
 async def test_each_piece_has_the_time_of_a_whole_write(
-    autojump_clock: MockClock, sentry: Sentry
+    autojump_clock: MockClock, monitor: ConnectionMonitor
 ) -> None:
     """A slow client is cut when it takes nothing, not when an answer is long."""
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
-    conn = Connection(Wire(ours), b"", sentry)
-    conn.wait_for(Waits.SUPERVISOR, math.inf)
-    sentry.connections.add(conn)
+    conn = Connection(SocketStream(ours), b"", monitor)
+    conn.wait_for(WaitingFor.SUPERVISOR, math.inf)
+    monitor.connections.add(conn)
     data = b"x" * 2_000_000
     got = 0
     async with trio.open_nursery() as nursery:

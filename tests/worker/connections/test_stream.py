@@ -6,19 +6,19 @@ from typing import Any
 
 import pytest
 
-from arriero.worker.connections.stream import Wire
+from arriero.worker.connections.stream import SocketStream
 
-Receive = Callable[[Wire], Any]
+Receive = Callable[[SocketStream], Any]
 
 
-@pytest.mark.parametrize("receive", [Wire.receive, Wire.receive_now])
+@pytest.mark.parametrize("receive", [SocketStream.receive, SocketStream.receive_now])
 async def test_bytes_for_which_there_is_no_memory_are_read_a_moment_later(
     receive: Receive, autojump_clock: object
 ) -> None:
     ours, theirs = socket.socketpair()
     asked = []
     with ours, theirs:
-        wire = Wire(ours)
+        wire = SocketStream(ours)
         recv = ours.recv
 
         def short_of_memory(most: int) -> bytes:

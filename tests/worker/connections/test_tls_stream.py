@@ -11,8 +11,8 @@ import trio
 import trio.testing
 import trustme
 
-from arriero.worker.connections.stream import Wire, WireBroken, connect
-from arriero.worker.connections.tls_stream import TlsWire, Untrusted, make_context
+from arriero.worker.connections.stream import SocketStream, StreamBroken, connect
+from arriero.worker.connections.tls_stream import CertificateRefused, TlsStream, make_context
 
 Handler = Callable[[trio.SSLStream[trio.SocketStream]], Awaitable[None]]
 
@@ -63,9 +63,9 @@ class Server:
 @asynccontextmanager
 async def connected(
     authority: trustme.CA, handler: Handler, host: str = "localhost"
-) -> AsyncGenerator[TlsWire, None]:
+) -> AsyncGenerator[TlsStream, None]:
     async with Server(authority).run(handler) as port:
-        wire = TlsWire(
+        wire = TlsStream(
             await connect(socket.AF_INET, ("127.0.0.1", port)), trusting(authority), host
         )
         try:
@@ -81,7 +81,7 @@ async def echo(stream: trio.SSLStream[trio.SocketStream]) -> None:
             await stream.send_all(data)
 
 
-async def read(wire: TlsWire, size: int) -> bytes:
+async def read(wire: TlsStream, size: int) -> bytes:
     data = bytearray()
     while len(data) < size:
         more = await wire.receive()
@@ -162,7 +162,7 @@ async def test_the_end_of_a_connection_alone_may_be_a_cut(authority: trustme.CA)
     async with connected(authority, vanish) as wire:
         assert await read(wire, 3) == b"abc"
         for _ in range(2):
-            with pytest.raises(WireBroken):
+            with pytest.raises(StreamBroken):
                 await wire.receive()
 
 
@@ -179,7 +179,7 @@ async def test_what_came_before_nonsense_is_given(authority: trustme.CA) -> None
         await sent.wait()
 
         assert await wire.receive() == b"abc"
-        with pytest.raises(WireBroken):
+        with pytest.raises(StreamBroken):
             await wire.receive()
 
 
@@ -187,7 +187,7 @@ async def test_whoever_reads_is_woken_by_a_cut(authority: trustme.CA) -> None:
     async with connected(authority, echo) as wire, trio.open_nursery() as nursery:
 
         async def wait() -> None:
-            with pytest.raises(WireBroken):
+            with pytest.raises(StreamBroken):
                 await wire.receive()
 
         nursery.start_soon(wait)
@@ -199,7 +199,7 @@ async def test_nothing_can_be_sent_over_a_connection_that_was_cut(authority: tru
     async with connected(authority, echo) as wire:
         wire.cut()
 
-        with pytest.raises(WireBroken):
+        with pytest.raises(StreamBroken):
             await wire.send(b"abc")
 
 
@@ -221,7 +221,7 @@ async def test_an_idle_connection_is_of_use_although_tickets_have_come(
 ) -> None:
     context = Server(authority).context
     ours, theirs = socket.socketpair()
-    wire = TlsWire(Wire(ours), trusting(authority), "localhost")
+    wire = TlsStream(SocketStream(ours), trusting(authority), "localhost")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(wire.handshake)
         # sends its tickets as soon as it is done, as most servers do; trio's waits for an answer
@@ -274,9 +274,9 @@ async def test_a_certificate_has_to_show_the_name(
 ) -> None:
     async with Server(authority).run(echo) as port:
         plain = await connect(socket.AF_INET, ("127.0.0.1", port))
-        wire = TlsWire(plain, trusting(authority), host)
+        wire = TlsStream(plain, trusting(authority), host)
 
-        with pytest.raises(Untrusted, match=reason):
+        with pytest.raises(CertificateRefused, match=reason):
             await wire.handshake()
         wire.close()
 
@@ -284,9 +284,9 @@ async def test_a_certificate_has_to_show_the_name(
 async def test_a_certificate_has_to_come_from_somebody_known(authority: trustme.CA) -> None:
     async with Server(trustme.CA()).run(echo) as port:
         plain = await connect(socket.AF_INET, ("127.0.0.1", port))
-        wire = TlsWire(plain, trusting(authority), "localhost")
+        wire = TlsStream(plain, trusting(authority), "localhost")
 
-        with pytest.raises(Untrusted, match="issuer"):
+        with pytest.raises(CertificateRefused, match="issuer"):
             await wire.handshake()
         wire.close()
 
@@ -301,7 +301,7 @@ async def test_the_peer_is_told_which_name_is_meant(
     server = Server(authority)
     async with server.run(echo) as port:
         plain = await connect(socket.AF_INET, ("127.0.0.1", port))
-        wire = TlsWire(plain, trusting(authority), host)
+        wire = TlsStream(plain, trusting(authority), host)
         await wire.handshake()
 
         assert server.names == names
@@ -320,8 +320,8 @@ async def test_a_peer_without_tls_is_noticed(authority: trustme.CA, answer: byte
         listeners = await nursery.start(partial(trio.serve_tcp, speak, 0, host="127.0.0.1"))
         port = listeners[0].socket.getsockname()[1]
         plain = await connect(socket.AF_INET, ("127.0.0.1", port))
-        wire = TlsWire(plain, trusting(authority), "localhost")
-        with pytest.raises(WireBroken):
+        wire = TlsStream(plain, trusting(authority), "localhost")
+        with pytest.raises(StreamBroken):
             await wire.handshake()
         wire.close()
         nursery.cancel_scope.cancel()

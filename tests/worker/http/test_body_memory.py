@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from arriero.worker.errors import BodyMemoryFull
-from arriero.worker.http.body_memory import BodyMemory, Hold
+from arriero.worker.http.body_memory import BodyMemory, MemoryHold
 
 LIMIT = 100
 
@@ -15,7 +15,7 @@ class Bodies(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.memory = BodyMemory(LIMIT)
-        self.holds = [Hold(self.memory) for _ in range(3)]
+        self.holds = [MemoryHold(self.memory) for _ in range(3)]
         self.wanted = [0, 0, 0]
 
     @rule(which=st.integers(0, 2), count=st.integers(0, 120))
@@ -50,7 +50,7 @@ test_whatever_happens_the_sum_is_right = Bodies.TestCase
 @given(st.integers(0, LIMIT), st.integers(0, 2 * LIMIT))
 def test_to_check_is_not_to_hold(held: int, count: int) -> None:
     memory = BodyMemory(LIMIT)
-    hold = Hold(memory)
+    hold = MemoryHold(memory)
     hold.grow(held)
     if held + count > LIMIT:
         with pytest.raises(BodyMemoryFull, match=r"100 bytes \('bodyMemory'"):

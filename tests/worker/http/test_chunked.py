@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arriero.worker.errors import BadRequest, RelayError, TooLarge
-from arriero.worker.http.chunked import MOST_CHUNKS, ChunkedBody, chunk
+from arriero.worker.http.chunked import MAX_CHUNKS, ChunkedBody, chunk
 from tests.worker.growth import assert_linear
 
 LIMIT = 1000
@@ -105,7 +105,7 @@ def read_all(data: bytes, limit: int = 10**9) -> tuple[bytes, int]:
 
 
 def test_many_small_chunks_are_read_in_steps() -> None:
-    count = 10 * MOST_CHUNKS
+    count = 10 * MAX_CHUNKS
     body, steps = read_all(b"1\r\nx\r\n" * count)
     assert (body, steps) == (b"x" * count, 11)
 

@@ -17,7 +17,7 @@ import trio.testing
 from packets import FLOODS, HELLO, WRONG
 
 from arriero.protocol.lease import Finish
-from arriero.worker.connections import connection as sentry
+from arriero.worker.connections import connection as monitor
 from arriero.worker.http.request_head import parse_head
 from arriero.worker.http2 import connection as http2_door
 from arriero.worker.server import containment as edge
@@ -284,12 +284,12 @@ async def test_a_client_that_wants_no_more_of_a_full_stream_leaves_nothing(
             if way == "reset":
                 client.http.reset_stream(number)
                 await client.flush()
-                with trio.fail_after(sentry.TICK_S * 2 + 0.4):
+                with trio.fail_after(monitor.TICK_S * 2 + 0.4):
                     await rig.upstream.closed.wait()
                 client.reads = True
                 client.http.increment_flow_control_window(65_535)
                 assert (await client.answer(await client.begin("GET", "/health")))[1] == b"OK"
-        with trio.fail_after(sentry.TICK_S * 2 + 0.4):
+        with trio.fail_after(monitor.TICK_S * 2 + 0.4):
             await rig.upstream.closed.wait()
         record = await rig.record()
 
@@ -316,7 +316,7 @@ async def test_a_client_that_never_opens_its_window_has_had_its_answer(
 async def test_a_client_that_reads_nothing_at_all_is_cut(
     tmp_path: Path, kit: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sentry, "WRITE_S", 0.5)
+    monkeypatch.setattr(monitor, "WRITE_S", 0.5)
     sent = [0]
     async with kit.open_rig(tmp_path, endless(sent)) as rig, await rig.connect() as stream:
         client = Client(stream)

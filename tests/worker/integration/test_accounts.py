@@ -16,7 +16,7 @@ import httpx
 import pytest
 import trio
 
-from arriero.protocol.lease import Granted
+from arriero.protocol.lease import Grant
 from arriero.protocol.records import Prices, RequestRecord
 from arriero.protocol.worker_config import ModelRoute
 from tests.official import openai
@@ -83,9 +83,9 @@ def grants_as(rig: Any, kind: str) -> None:
     say = rig.say
 
     def say_kind(message: Any) -> None:
-        if isinstance(message, Granted):
+        if isinstance(message, Grant):
             fields = {name: getattr(message, name) for name in message.__struct_fields__}
-            message = Granted(**fields | {"kind": kind})
+            message = Grant(**fields | {"kind": kind})
         say(message)
 
     rig.say = say_kind

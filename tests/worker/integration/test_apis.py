@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from arriero.protocol.events import ProgressMade
-from arriero.protocol.lease import Cancel, CancelDone, Leave, Refused, Report, Want
+from arriero.protocol.lease import CancelOrder, CancelOutcome, Leave, Refuse, Report, Want
 from arriero.protocol.values import ErrorInfo, Progress
 from arriero.protocol.worker_config import ModelRoute
 from arriero.worker import supervisor_link as link
@@ -66,7 +66,7 @@ async def load_for_a_while(rig: Any, error: ErrorInfo | None = None) -> None:
     if error is None:
         rig.grant(want)
     else:
-        rig.say(Refused(request=want.request, model="m", error=error))
+        rig.say(Refuse(request=want.request, model="m", error=error))
 
 
 async def ask(rig: Any, function: Callable[..., Any], *args: Any) -> Any:
@@ -182,7 +182,7 @@ async def test_errors_before_the_answer_have_anthropic_s_shape(
             await stream.send_all(kit.post(body, path=path))
             if error is not None:
                 want = await rig.heard(Want)
-                rig.say(Refused(request=want.request, model="m", error=error))
+                rig.say(Refuse(request=want.request, model="m", error=error))
             head, _, found = (await kit.read_to_end(stream)).partition(b"\r\n\r\n")
 
     assert head.startswith(b"HTTP/1.1 " + status)
@@ -380,12 +380,12 @@ async def test_a_stream_that_is_cancelled_midway_is_a_whole_one_to_the_official_
             rig.nursery.start_soon(load_for_a_while, rig)
 
         def cancel() -> None:
-            rig.say(Cancel(ask=1, request_id="r-1", caller="", peer="127.0.0.1"))
+            rig.say(CancelOrder(ask=1, request_id="r-1", caller="", peer="127.0.0.1"))
 
         found = await trio.to_thread.run_sync(
             client, rig.port, lambda: trio.from_thread.run_sync(cancel)
         )
-        assert (await rig.heard(CancelDone)).result == "cancelled"
+        assert (await rig.heard(CancelOutcome)).result == "cancelled"
         with trio.fail_after(1):
             await left.wait()
 

@@ -16,10 +16,10 @@ import pytest
 import trio
 
 from arriero.protocol.lease import (
-    Cancel,
-    CancelAsked,
-    CancelDone,
-    CancelTold,
+    CancelAnswer,
+    CancelOrder,
+    CancelOutcome,
+    CancelQuery,
     Claim,
     Claimed,
     Leave,
@@ -28,8 +28,8 @@ from arriero.protocol.lease import (
 )
 from arriero.protocol.records import RequestRecord
 from arriero.protocol.worker_config import ModelRoute
-from arriero.worker.connections import connection as sentry
-from arriero.worker.leases import queries as questions
+from arriero.worker.connections import connection as monitor
+from arriero.worker.leases import queries as queries
 from arriero.worker.relay.exchange import Call
 from arriero.worker.upstreams.pool import Endpoint
 from tests.official import anthropic, openai
@@ -347,14 +347,14 @@ async def test_the_owner_of_the_machine_may(opened: Opener, kit: Any) -> None:
     ):
         await stream.send_all(kit.post(STREAM, NAMED, key(b"mine")))
         got = await read_until(stream, b" you")
-        rig.say(Cancel(ask=7, request_id=ID, caller=None))
-        assert await rig.heard(CancelDone) == CancelDone(ask=7, result="cancelled")
+        rig.say(CancelOrder(ask=7, request_id=ID, caller=None))
+        assert await rig.heard(CancelOutcome) == CancelOutcome(ask=7, result="cancelled")
         got += await kit.read_to_end(stream)
 
-        rig.say(Cancel(ask=8, request_id=ID, caller=None))
-        assert await rig.heard(CancelDone, 2) == CancelDone(ask=8, result="finished")
-        rig.say(Cancel(ask=9, request_id="another", caller=None))
-        assert await rig.heard(CancelDone, 3) == CancelDone(ask=9, result="unknown")
+        rig.say(CancelOrder(ask=8, request_id=ID, caller=None))
+        assert await rig.heard(CancelOutcome, 2) == CancelOutcome(ask=8, result="finished")
+        rig.say(CancelOrder(ask=9, request_id="another", caller=None))
+        assert await rig.heard(CancelOutcome, 3) == CancelOutcome(ask=9, result="unknown")
 
     assert kit.unchunk(got).endswith(DONE)
 
@@ -385,7 +385,7 @@ async def test_an_answer_that_somebody_else_has_ended_does_not_look_whole(
                 kit.post(STREAM if stream else b'{"model":"m"}', NAMED, path=path)
             )
             got = await read_until(client, sent[-20:])
-            rig.say(Cancel(ask=1, request_id=ID, **who))
+            rig.say(CancelOrder(ask=1, request_id=ID, **who))
             got += await kit.read_to_end(client)
         record = await record_of(rig)
 
@@ -457,9 +457,9 @@ async def test_what_this_worker_does_not_know_it_asks_the_supervisor(
     async with opened(kit.answer_json) as rig:
 
         async def supervise() -> None:
-            asked = await rig.heard(CancelAsked)
+            asked = await rig.heard(CancelQuery)
             assert (asked.request_id, asked.caller) == ("else/where", "")
-            rig.say(CancelTold(ask=asked.ask, result=result))
+            rig.say(CancelAnswer(ask=asked.ask, result=result))
 
         rig.nursery.start_soon(supervise)
         found, told = await cancel(rig, request_id="else/where")
@@ -508,7 +508,7 @@ async def test_a_wish_that_races_with_the_end_does_no_harm(
             await stream.send_all(kit.post(STREAM, b"X-Request-Id: r%d" % number, close=False))
             for _ in range(chance.randrange(12)):
                 await trio.lowlevel.checkpoint()
-            rig.say(Cancel(ask=number, request_id=f"r{number}", **who))
+            rig.say(CancelOrder(ask=number, request_id=f"r{number}", **who))
             got = b""
             while not got.endswith((b"0\r\n\r\n", b'"code":"cancelled"}}')):
                 more = await stream.receive_some()
@@ -525,7 +525,7 @@ async def test_a_wish_that_races_with_the_end_does_no_harm(
             errors = body.count(b'data: {"error":')
             assert (stops, errors) in ([(1, 0)] if by_client or body == whole else [(1, 0), (0, 1)])
             seen_as_error += errors
-        await rig.heard(CancelDone, rounds)
+        await rig.heard(CancelOutcome, rounds)
         records = [(await record_of(rig, number + 1)) for number in range(rounds)]
         assert rig.upstream.open_connections <= 1
 
@@ -656,9 +656,9 @@ async def test_a_wish_while_the_key_is_asked_about_is_not_lost(opened: Opener, k
 async def test_a_supervisor_that_does_not_answer_is_no_reason_to_refuse(
     opened: Opener, kit: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(questions, "ANSWER_S", 0.6)
-    monkeypatch.setattr(sentry, "HEAD_S", 0.1)  # of the client's words, which are over
-    monkeypatch.setattr(sentry, "TICK_S", 0.1)
+    monkeypatch.setattr(queries, "ANSWER_S", 0.6)
+    monkeypatch.setattr(monitor, "HEAD_S", 0.1)  # of the client's words, which are over
+    monkeypatch.setattr(monitor, "TICK_S", 0.1)
     async with opened(kit.answer_json) as rig:
         answer = await rig.ask(kit.post(b'{"model":"m"}', b"Idempotency-Key: k-1"))
 

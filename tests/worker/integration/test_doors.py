@@ -18,7 +18,7 @@ import pytest
 import trio
 from msgspec.structs import replace
 
-from arriero.protocol.lease import CancelAsked, RecordsAsked, Report, Want, Welcome
+from arriero.protocol.lease import CancelQuery, RecordsQuery, Report, Want, Welcome
 from arriero.worker.http.routes import BY_BODY, MODEL_ROUTES
 from arriero.worker.server.management_api import make_pages
 
@@ -193,7 +193,7 @@ def is_head(asked: Asked) -> bool:
 
 
 def asked_in_their_name(rig: Any) -> int:
-    return sum(rig.count(kind) for kind in (Want, CancelAsked, RecordsAsked))
+    return sum(rig.count(kind) for kind in (Want, CancelQuery, RecordsQuery))
 
 
 @pytest.mark.parametrize(

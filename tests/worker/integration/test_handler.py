@@ -12,7 +12,7 @@ import trio
 from msgspec.structs import replace
 
 from arriero.protocol.events import ProgressMade, QueueChanged, StateChanged
-from arriero.protocol.lease import Leave, Refused, Report, Resync, Resynced, Want, Welcome
+from arriero.protocol.lease import Leave, Refuse, Report, Resync, Resynced, Want, Welcome
 from arriero.protocol.values import ErrorInfo, ModelStatus, Progress, QueueEntry
 from arriero.protocol.worker_config import ModelRoute
 from arriero.worker import supervisor_link as link
@@ -65,7 +65,7 @@ async def read_until(stream: trio.SocketStream, mark: bytes) -> bytes:
 
 
 def refuse(rig: Any, want: Want, error: ErrorInfo) -> None:
-    rig.say(Refused(request=want.request, model="m", error=error))
+    rig.say(Refuse(request=want.request, model="m", error=error))
 
 
 def reasoning_in(body: bytes) -> list[str]:
@@ -310,7 +310,7 @@ async def test_when_the_supervisor_falls_silent_nobody_waits_for_it(
     async with opened(progress_delay_s=60.0) as rig:
         await rig.ask(kit.post(STREAM_BODY))  # a lease on m
         rig.grants = False
-        rig.say(Refused(request=99, model="m", error=LATER))  # nobody's
+        rig.say(Refuse(request=99, model="m", error=LATER))  # nobody's
         other = await rig.ask(kit.post(STREAM_BODY))
         models = (*REASONING, ModelRoute(model="n"))
         rig.config = replace(rig.config, generation=2, models=models)

@@ -13,7 +13,7 @@ import trio
 from arriero.protocol.lease import Want
 from arriero.protocol.records import RequestRecord
 from arriero.protocol.worker_config import ModelRoute
-from arriero.worker.connections import connection as sentry
+from arriero.worker.connections import connection as monitor
 from arriero.worker.streams.sse_frames import MAX_FRAME_BYTES
 from tests.official import anthropic, openai
 from tests.worker.apis.recorded import MESSAGE, RESPONSE
@@ -71,7 +71,7 @@ def repeated(times: int, *steps: bytes | float) -> list[bytes | float]:
 @pytest.fixture
 def opened(tmp_path: Path, kit: Any, monkeypatch: pytest.MonkeyPatch) -> Opener:
     """Opens a rig whose worker looks around more often than others do."""
-    monkeypatch.setattr(sentry, "TICK_S", 0.1)
+    monkeypatch.setattr(monitor, "TICK_S", 0.1)
 
     def open_it(handler: Handler, **options: Any) -> Any:
         settings = {"models": (ModelRoute(model="m"),), "heartbeat_s": EVERY_S} | options
@@ -425,15 +425,15 @@ async def test_no_heartbeat_may_go_while_the_stream_itself_is_writing(
     opened: Opener, kit: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sends = 0
-    send = sentry.Connection.send
+    send = monitor.Connection.send
 
-    async def checked(conn: sentry.Connection, data: bytes) -> None:
+    async def checked(conn: monitor.Connection, data: bytes) -> None:
         nonlocal sends
-        assert not any(beat.may and not beat.over for *_, beat in conn.sentry._beats)
+        assert not any(beat.may and not beat.over for *_, beat in conn.monitor._beats)
         sends += 1
         await send(conn, data)
 
-    monkeypatch.setattr(sentry.Connection, "send", checked)
+    monkeypatch.setattr(monitor.Connection, "send", checked)
     prompt = chat({"role": "assistant", "content": None})
     parts = [
         prompt.replace(

@@ -4,10 +4,10 @@ import msgspec
 import pytest
 
 from arriero.protocol.worker_config import ModelRoute, WorkerConfig
-from arriero.worker.accounting.response_reader import AnswerReader
+from arriero.worker.accounting.response_reader import ResponseReader
 from arriero.worker.accounting.tokens import Api
 from arriero.worker.apis.messages_merge import MessagesMerge
-from arriero.worker.apis.model_names import Names
+from arriero.worker.apis.model_names import ModelNames
 from arriero.worker.errors import RelayError, UnknownModel
 from arriero.worker.http import multipart
 from arriero.worker.http.multipart import FormFinder
@@ -57,7 +57,7 @@ def test_forms_like_a_query(piece: bytes, monkeypatch: pytest.MonkeyPatch) -> No
 def test_names_that_are_like_many_others() -> None:
     """The number of comparisons is bounded, and so is the length of what is compared."""
     models = tuple(ModelRoute(model="ab" * 40 + str(number)) for number in range(3000))
-    names = Names(WorkerConfig(generation=1, models=models))
+    names = ModelNames(WorkerConfig(generation=1, models=models))
 
     def ask(size: int) -> None:
         with pytest.raises(UnknownModel):
@@ -127,7 +127,7 @@ def test_streams_of_an_upstream(piece: bytes) -> None:
         FrameSplitter().push(data)
         MergingSplitter(MessagesMerge(b"")).push(data)
         list(EventReader().push(data))
-        AnswerReader(Api.OPENAI).take_frames(data + b"\n\n")
+        ResponseReader(Api.OPENAI).take_frames(data + b"\n\n")
         ChunkFilter(usage=True, progress=True).filter(data + b'"usage"\n\n')
 
     assert_linear(in_pieces, 4000)
@@ -154,7 +154,7 @@ def test_an_event_that_would_fill_the_memory_is_not_built(monkeypatch: pytest.Mo
 
     monkeypatch.setattr("msgspec.json.decode", noted)
     frame = b'data: {"usage":{"prompt_tokens":1},"x":[%b0]}\n\n' % (b"[]," * 300_000)
-    reader = AnswerReader(Api.OPENAI)
+    reader = ResponseReader(Api.OPENAI)
     reader.take_frames(frame)
     ChunkFilter(usage=True, progress=True).filter(frame)
     assert built == []

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from arriero.protocol.events import ConfigChanged, StateChanged
 from arriero.protocol.lease import Finish, Hello, Probe, Report, Want, Welcome
 from arriero.protocol.worker_config import ModelRoute
-from arriero.worker.connections import connection as sentry
+from arriero.worker.connections import connection as monitor
 from arriero.worker.http import body_pace as pace
 from arriero.worker.server import http1 as front
 
@@ -101,7 +101,7 @@ async def test_a_body_that_names_no_model_is_refused_and_the_connection_goes_on(
 async def test_a_request_that_does_not_arrive_ends_in_time(
     tmp_path: Path, kit: Any, monkeypatch: pytest.MonkeyPatch, sent: bytes, answered: bytes
 ) -> None:
-    for module, name in ((sentry, "HEAD_S"), (front, "HEAD_S"), (pace, "BODY_S")):
+    for module, name in ((monitor, "HEAD_S"), (front, "HEAD_S"), (pace, "BODY_S")):
         monkeypatch.setattr(module, name, 0.2)
     async with kit.open_rig(tmp_path) as rig:
         answer = await rig.ask(sent)

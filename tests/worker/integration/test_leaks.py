@@ -11,12 +11,12 @@ import pytest
 import trio
 import trio.testing
 
-from arriero.protocol.lease import Cancel, Report, Want
+from arriero.protocol.lease import CancelOrder, Report, Want
 from arriero.protocol.worker_config import ModelRoute
 from arriero.worker import app
 from arriero.worker import supervisor_link as link
-from arriero.worker.connections import connection as sentry
-from arriero.worker.relay.context import Service
+from arriero.worker.connections import connection as monitor
+from arriero.worker.relay.context import RelayContext
 
 Opener = Callable[..., AbstractAsyncContextManager[Any]]
 
@@ -84,7 +84,7 @@ async def test_a_client_that_leaves_while_its_prompt_is_read_leaves_nothing(
         assert (await rig.heard(Report, rig.count(Report) + 2)).in_flight == {"m": 1}
 
         await stream.aclose()
-        with trio.fail_after(sentry.TICK_S * 2 + 0.4):
+        with trio.fail_after(monitor.TICK_S * 2 + 0.4):
             await rig.upstream.closed.wait()
         record = await rig.record()
         await settled(rig)
@@ -139,13 +139,13 @@ async def test_two_hundred_requests_of_all_ends_leave_nothing(
     opened: Opener, kit: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chance = random.Random(11)
-    found: list[Service] = []
+    found: list[RelayContext] = []
 
-    def make(**more: Any) -> Service:
-        found.append(Service(**more))
+    def make(**more: Any) -> RelayContext:
+        found.append(RelayContext(**more))
         return found[-1]
 
-    monkeypatch.setattr(app, "Service", make)
+    monkeypatch.setattr(app, "RelayContext", make)
 
     async def handler(exchange: Any) -> None:
         fate = chance.randrange(4) if exchange.number > 1 else 0
@@ -171,7 +171,7 @@ async def test_two_hundred_requests_of_all_ends_leave_nothing(
                         await kit.read_to_end(stream)
                 else:
                     await stream.receive_some()
-                    rig.say(Cancel(ask=number, request_id=f"r{number}", caller=None))
+                    rig.say(CancelOrder(ask=number, request_id=f"r{number}", caller=None))
                     await kit.read_to_end(stream)
 
         async with trio.open_nursery() as nursery:
@@ -179,12 +179,12 @@ async def test_two_hundred_requests_of_all_ends_leave_nothing(
                 nursery.start_soon(ask, number)
         await rig.record(201)
         await settled(rig)
-        await trio.sleep(sentry.TICK_S)  # beats of streams that have ended are dropped when due
+        await trio.sleep(monitor.TICK_S)  # beats of streams that have ended are dropped when due
         gc.collect()
 
         (service,) = found
-        assert service.sentry.connections == set()
-        assert service.sentry._beats == []
+        assert service.monitor.connections == set()
+        assert service.monitor._beats == []
         assert service.running._running == {}
         assert service.running._cancelled == set()
         assert rig.upstream.open_connections == 0

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import trio
 
-from arriero.protocol.lease import Refused, Want
+from arriero.protocol.lease import Refuse, Want
 from arriero.protocol.values import ErrorInfo
 from arriero.worker.http.routes import MODEL_ROUTES
 from arriero.worker.relay import exchange as call
@@ -114,7 +114,7 @@ async def test_after_a_blank_an_error_can_only_be_told_by_a_cut(patient: Opener,
     async with patient() as rig:
 
         def refuse(want: Want) -> None:
-            rig.say(Refused(request=want.request, model="m", error=broken))
+            rig.say(Refuse(request=want.request, model="m", error=broken))
 
         answer = await ask_slowly(rig, kit.post(), refuse, kit)
         record = await rig.record()

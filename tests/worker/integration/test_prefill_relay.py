@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from arriero.protocol.events import ProgressMade, QueueChanged, StateChanged
-from arriero.protocol.lease import Granted, Want
+from arriero.protocol.lease import Grant, Want
 from arriero.protocol.values import Progress, QueueEntry
 from arriero.protocol.worker_config import ModelRoute
 from arriero.worker.progress import prefill
@@ -313,7 +313,7 @@ async def test_the_kind_that_was_found_out_is_enough(opened: Opener, kit: Any) -
             async def grant() -> None:
                 want = await rig.heard(Want)
                 rig.say(
-                    Granted(
+                    Grant(
                         request=want.request,
                         model="m",
                         lease=1,

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import trio
 
-from arriero.protocol.lease import Broken, Gone, Released, Report, Revoke, Want
+from arriero.protocol.lease import Broken, Release, Report, Revoke, Void, Want
 from arriero.protocol.worker_config import ModelRoute
-from arriero.worker.connections import connection as sentry
+from arriero.worker.connections import connection as monitor
 from arriero.worker.upstreams import retry
 
 Opener = Callable[..., AbstractAsyncContextManager[Any]]
@@ -336,7 +336,7 @@ async def test_a_client_that_leaves_takes_the_upstream_request_along(
         await rig.upstream.asked.wait()
         await stream.aclose()
 
-        with trio.fail_after(2 * sentry.TICK_S + 0.5):
+        with trio.fail_after(2 * monitor.TICK_S + 0.5):
             await rig.upstream.closed.wait()
 
 
@@ -349,7 +349,7 @@ async def test_a_client_that_leaves_in_mid_stream_takes_the_upstream_along(
         await stream.receive_some()
         await stream.aclose()
 
-        with trio.fail_after(2 * sentry.TICK_S + 0.5):
+        with trio.fail_after(2 * monitor.TICK_S + 0.5):
             await rig.upstream.closed.wait()
         while (report := await rig.heard(Report, rig.count(Report) + 1)).in_flight:
             pass
@@ -359,7 +359,7 @@ async def test_a_client_that_leaves_in_mid_stream_takes_the_upstream_along(
 async def test_a_client_that_reads_nothing_is_cut_in_the_end(
     tmp_path: Path, kit: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sentry, "WRITE_S", 0.5)
+    monkeypatch.setattr(monitor, "WRITE_S", 0.5)
 
     async def handler(exchange: Any) -> None:
         await exchange.stream.send_all(SSE_HEAD)
@@ -387,23 +387,23 @@ async def test_a_revoked_lease_is_released_after_its_last_request(tmp_path: Path
         await rig.heard(Want)
         rig.say(Revoke(model="m", lease=1, when_idle=False))
         await rig.heard(Report, 3)
-        assert rig.count(Released) == 0
+        assert rig.count(Release) == 0
 
         go_on.set()
-        assert await rig.heard(Released) == Released(model="m", lease=1)
+        assert await rig.heard(Release) == Release(model="m", lease=1)
         await kit.read_answer(stream)
         await stream.send_all(kit.post(close=False))
         assert rig.received.index(await rig.heard(Want, 2)) > rig.received.index(
-            await rig.heard(Released)
+            await rig.heard(Release)
         )
 
 
 async def test_a_lease_that_is_gone_is_asked_for_again(rig: Any, kit: Any) -> None:
     await rig.ask(kit.post())
-    rig.say(Gone(model="m", lease=1))
+    rig.say(Void(model="m", lease=1))
     await rig.heard(Report, rig.count(Report) + 2)
 
     await rig.ask(kit.post())
 
     assert rig.count(Want) == 2
-    assert rig.count(Released) == 0
+    assert rig.count(Release) == 0

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from arriero.protocol.worker_config import ModelRoute
-from arriero.worker.connections import connection as sentry
+from arriero.worker.connections import connection as monitor
 from tests.worker.apis.recorded import MESSAGE, MESSAGE_WITH_TOOL, RESPONSE, RESPONSE_WITH_TOOL
 
 SSE_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
@@ -154,8 +154,8 @@ def fates(draw: st.DrawFn) -> Fate:
 @pytest.fixture(scope="module")
 def quick_sentry() -> Any:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sentry, "TICK_S", 0.02)
-        patch.setattr(sentry, "_BEAT_PAUSE_S", 0.005)
+        patch.setattr(monitor, "TICK_S", 0.02)
+        patch.setattr(monitor, "_BEAT_PAUSE_S", 0.005)
         yield
 
 

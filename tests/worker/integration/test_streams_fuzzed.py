@@ -14,11 +14,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from arriero.worker.apis.messages import MessagesVoice
-from arriero.worker.apis.responses import ResponsesVoice
-from arriero.worker.progress.dialect import Voice
+from arriero.worker.apis.messages import MessagesDialect
+from arriero.worker.apis.responses import ResponsesDialect
+from arriero.worker.progress.dialect import Dialect
 from arriero.worker.streams.merge import MergingSplitter
-from arriero.worker.streams.sse_events import Event, EventReader
+from arriero.worker.streams.sse_events import EventReader, SseEvent
 from arriero.worker.streams.sse_frames import FrameSplitter
 
 T = TypeVar("T")
@@ -62,7 +62,7 @@ cuts = st.binary(max_size=6)
 # --- parser -----------------------------------------------------------------------------------
 
 
-def read_simply(stream: bytes) -> list[Event]:
+def read_simply(stream: bytes) -> list[SseEvent]:
     """What the standard says, in the most simple way; the whole stream is there."""
     *lines, _ = re.split(rb"\r\n|\n|\r", stream.removeprefix(BOM))
     events = []
@@ -79,7 +79,7 @@ def read_simply(stream: bytes) -> list[Event]:
             ident = value.decode("utf-8", "replace")
         elif not line:
             if data:
-                events.append(Event(b"\n".join(data), name, ident))
+                events.append(SseEvent(b"\n".join(data), name, ident))
             name, data = "", []
     return events
 
@@ -174,28 +174,28 @@ def frame_of(code: bytes, kinds: list[str]) -> bytes:
     return end.join([*lines, b"", b""])
 
 
-def messages() -> Voice:
-    return MessagesVoice(merges=True, model="qwen", ident=IDENT)
+def messages() -> Dialect:
+    return MessagesDialect(merges=True, model="qwen", ident=IDENT)
 
 
-def responses() -> Voice:
-    return ResponsesVoice("reasoning", model="qwen", ident=IDENT, created=1, body=b"{}")
+def responses() -> Dialect:
+    return ResponsesDialect("reasoning", model="qwen", ident=IDENT, created=1, body=b"{}")
 
 
-def merged(voice: Voice, pieces: list[bytes]) -> list[bytes]:
-    assert voice.merge is not None
-    voice.opening()
-    return list(map(MergingSplitter(voice.merge).push, pieces))
+def merged(dialect: Dialect, pieces: list[bytes]) -> list[bytes]:
+    assert dialect.merge is not None
+    dialect.opening()
+    return list(map(MergingSplitter(dialect.merge).push, pieces))
 
 
-def object_in(event: Event) -> Any:
+def object_in(event: SseEvent) -> Any:
     try:
         return json.loads(event.data.decode())  # of bytes, Python reads more than JSON
     except (ValueError, RecursionError):
         return None
 
 
-def check_merge(make: Callable[[], Voice], beginnings: set[str], stream: bytes, at: bytes) -> Any:
+def check_merge(make: Callable[[], Dialect], beginnings: set[str], stream: bytes, at: bytes) -> Any:
     """Check what is true of both; give pairs of what was said and what the client gets of it."""
     (out,) = merged(make(), [stream])
     pieces = merged(make(), cut(stream, at))

@@ -10,11 +10,11 @@ import pytest
 import trio
 
 from arriero.protocol.events import ProgressMade, QueueChanged
-from arriero.protocol.lease import Granted, Refused, Want
+from arriero.protocol.lease import Grant, Refuse, Want
 from arriero.protocol.records import RequestRecord
 from arriero.protocol.values import ErrorInfo, Progress, QueueEntry
 from arriero.protocol.worker_config import ModelRoute
-from arriero.worker.connections import connection as sentry
+from arriero.worker.connections import connection as monitor
 
 Opener = Callable[..., AbstractAsyncContextManager[Any]]
 Handler = Callable[[Any], Awaitable[None]]
@@ -75,7 +75,7 @@ def streams(*steps: bytes | float, cut: bool = False) -> Handler:
 
 @pytest.fixture
 def opened(tmp_path: Path, kit: Any, monkeypatch: pytest.MonkeyPatch) -> Opener:
-    monkeypatch.setattr(sentry, "TICK_S", 0.1)
+    monkeypatch.setattr(monitor, "TICK_S", 0.1)
 
     def open_it(handler: Handler, **options: Any) -> Any:
         settings = {"models": (ModelRoute(model="m"),), "progress_delay_s": 0.0} | options
@@ -125,9 +125,9 @@ async def test_a_turn_that_waits_is_told_from_the_queue_to_its_end(
         rig.grants = False
         say = rig.say
         rig.say = lambda message: say(
-            Granted(**{name: getattr(message, name) for name in message.__struct_fields__}
+            Grant(**{name: getattr(message, name) for name in message.__struct_fields__}
                     | {"kind": "llama-server"})
-            if isinstance(message, Granted)
+            if isinstance(message, Grant)
             else message
         )  # fmt: skip
         async with await rig.connect() as stream:
@@ -260,7 +260,7 @@ async def test_a_model_that_does_not_come_up_in_time_has_its_own_status(
 
         async def supervise() -> None:
             want = await rig.heard(Want)
-            rig.say(Refused(request=want.request, model="m", error=BROKEN))
+            rig.say(Refuse(request=want.request, model="m", error=BROKEN))
 
         rig.nursery.start_soon(supervise)
         answer = await rig.ask(kit.post(STREAM, TURN))
@@ -282,7 +282,7 @@ async def test_after_its_beginning_the_status_is_told_in_an_event(
             if loads:
                 rig.grant(want)
             else:
-                rig.say(Refused(request=want.request, model="m", error=BROKEN))
+                rig.say(Refuse(request=want.request, model="m", error=BROKEN))
             got += await kit.read_to_end(stream)
 
     told = read_turn(kit.unchunk(got))

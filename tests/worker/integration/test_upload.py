@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from arriero.protocol.lease import Want
 from arriero.protocol.worker_config import ModelRoute
-from arriero.worker.connections.connection import Connection, Sentry, Waits
-from arriero.worker.connections.stream import Wire
+from arriero.worker.connections.connection import Connection, ConnectionMonitor, WaitingFor
+from arriero.worker.connections.stream import SocketStream
 from arriero.worker.errors import (
     BadRequest,
     ClientGone,
@@ -28,7 +28,7 @@ from arriero.worker.errors import (
     TooSlow,
     Unavailable,
 )
-from arriero.worker.http.body_memory import BodyMemory, Hold
+from arriero.worker.http.body_memory import BodyMemory, MemoryHold
 from arriero.worker.http.request_head import RequestHead, parse_head
 from arriero.worker.relay import upload
 from arriero.worker.relay.upload import KEPT_BYTES, PIECE_BYTES, BodySource, read_upload, upload_of
@@ -81,16 +81,16 @@ class Bench:
 
     conn: Connection
     client: trio.SocketStream
-    wire: Wire
+    wire: SocketStream
     upstream: trio.SocketStream
     memory: BodyMemory
-    hold: Hold
+    hold: MemoryHold
 
 
-async def sent_by(what: Callable[[Wire], Awaitable[object]]) -> bytes:
+async def sent_by(what: Callable[[SocketStream], Awaitable[object]]) -> bytes:
     """Return all that `what` sends to an upstream."""
     ours, theirs = socket.socketpair()
-    wire, upstream = Wire(ours), trio.SocketStream(trio.socket.from_stdlib_socket(theirs))
+    wire, upstream = SocketStream(ours), trio.SocketStream(trio.socket.from_stdlib_socket(theirs))
     sent = bytearray()
 
     async def collect() -> None:
@@ -112,10 +112,10 @@ async def open_bench(sent: bytes = b"", *, ends: bool = False) -> AsyncGenerator
     """Open both; the client sends `sent` meanwhile, and ends if it `ends`."""
     near, far = socket.socketpair()
     ours, theirs = socket.socketpair()
-    conn = Connection(Wire(near), b"", Sentry())
+    conn = Connection(SocketStream(near), b"", ConnectionMonitor())
     client = trio.SocketStream(trio.socket.from_stdlib_socket(far))
     upstream = trio.SocketStream(trio.socket.from_stdlib_socket(theirs))
-    conn.wait_for(Waits.UPSTREAM, 3600)
+    conn.wait_for(WaitingFor.UPSTREAM, 3600)
 
     async def send() -> None:
         try:
@@ -125,13 +125,13 @@ async def open_bench(sent: bytes = b"", *, ends: bool = False) -> AsyncGenerator
         except trio.BrokenResourceError:
             pass
 
-    wire = Wire(ours)
+    wire = SocketStream(ours)
     try:
         async with client, upstream, trio.open_nursery() as nursery:
             if sent:
                 nursery.start_soon(send)
             memory = BodyMemory()
-            yield Bench(conn, client, wire, upstream, memory, Hold(memory))
+            yield Bench(conn, client, wire, upstream, memory, MemoryHold(memory))
             nursery.cancel_scope.cancel()
     finally:
         conn.wire.close()
@@ -235,7 +235,7 @@ async def test_a_form_in_chunks_has_a_length_once_it_is_here() -> None:
 @pytest.mark.parametrize("length", [100, KEPT_BYTES // 2, len(FIRST) - 1])
 @pytest.mark.parametrize("whole", [FIRST, LAST])
 async def test_a_client_that_leaves_in_the_middle_is_gone(whole: bytes, length: int) -> None:
-    async def take(wire: Wire) -> None:
+    async def take(wire: SocketStream) -> None:
         form = await read_upload(bench.conn, head_of(whole), bench.hold)
         await form.send(wire)
 
@@ -248,9 +248,9 @@ async def test_a_client_that_stops_sending_is_too_slow(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_bench(FIRST[:-1]) as bench, trio.open_nursery() as nursery:
-        sentry = bench.conn.sentry
-        sentry.connections.add(bench.conn)
-        nursery.start_soon(sentry.run)
+        monitor = bench.conn.monitor
+        monitor.connections.add(bench.conn)
+        nursery.start_soon(monitor.run)
         form = await read_upload(bench.conn, head_of(FIRST), bench.hold)
         with pytest.RaisesGroup(TooSlow):
             await sent_by(form.send)
@@ -295,7 +295,7 @@ async def test_what_the_upstream_does_not_take_stays_with_the_client() -> None:
         form = await read_upload(bench.conn, head_of(body), bench.hold)
         nursery.start_soon(form.send, bench.wire)
         await trio.testing.wait_all_tasks_blocked(0.05)
-        assert bench.conn.waits is Waits.UPSTREAM
+        assert bench.conn.waits is WaitingFor.UPSTREAM
         nursery.cancel_scope.cancel()
 
     assert taken < 5 * 1024 * 1024
@@ -309,7 +309,7 @@ async def test_the_upstream_is_waited_for_as_long_as_before_when_the_sending_end
     """Because all is sent, or because it was cancelled while it waited for the client."""
     async with open_bench(chunked(FIRST)[:-5]) as bench, trio.open_nursery() as nursery:
         form = await read_upload(bench.conn, head_of(None), bench.hold)
-        bench.conn.wait_for(Waits.UPSTREAM, 1234)
+        bench.conn.wait_for(WaitingFor.UPSTREAM, 1234)
         nursery.start_soon(sent_by, form.send)
         await trio.testing.wait_all_tasks_blocked()
         waited = [bench.conn.waits]
@@ -321,8 +321,8 @@ async def test_the_upstream_is_waited_for_as_long_as_before_when_the_sending_end
             await trio.testing.wait_all_tasks_blocked()
         waited.append(bench.conn.waits)
 
-        assert waited == [Waits.REQUEST, Waits.UPSTREAM]
-        assert bench.conn.deadline == pytest.approx(bench.conn.sentry.now + 1234)
+        assert waited == [WaitingFor.REQUEST, WaitingFor.UPSTREAM]
+        assert bench.conn.deadline == pytest.approx(bench.conn.monitor.now + 1234)
 
 
 # --- what is refused -----------------------------------------------------------------------------
@@ -350,7 +350,7 @@ async def test_a_second_model_behind_the_file_never_reaches_the_upstream() -> No
     async with open_bench(body) as bench:
         form = await read_upload(bench.conn, head_of(body), bench.hold)
 
-        async def send(wire: Wire) -> None:
+        async def send(wire: SocketStream) -> None:
             with pytest.raises(BadRequest, match="two fields"):
                 await form.send(wire)
 

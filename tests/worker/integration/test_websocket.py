@@ -21,24 +21,24 @@ from wsproto.extensions import PerMessageDeflate
 
 from arriero.protocol.lease import (
     Broken,
-    Cancel,
-    CancelDone,
+    CancelOrder,
+    CancelOutcome,
     Finish,
     Leave,
-    Refused,
-    Released,
+    Refuse,
+    Release,
     Revoke,
     Want,
 )
 from arriero.protocol.records import RequestRecord
 from arriero.protocol.values import ErrorInfo
 from arriero.protocol.worker_config import ModelRoute, PeerModel, PeerRoute
-from arriero.worker.connections import connection as sentry
-from arriero.worker.connections.stream import Wire
-from arriero.worker.connections.time_slices import Fairness
+from arriero.worker.connections import connection as monitor
+from arriero.worker.connections.stream import SocketStream
+from arriero.worker.connections.time_slices import TimeSlices
 from arriero.worker.websocket import tunnel as ws_tunnel
-from arriero.worker.websocket.frames import Close, Leg, Message
-from arriero.worker.websocket.responses_relay import Side
+from arriero.worker.websocket.frames import WsClose, WsCodec, WsMessage
+from arriero.worker.websocket.responses_relay import WsSide
 
 HERE = "127.0.0.1"
 MODEL = ModelRoute(model="m", aliases=("em",), send_as="real", kind="vllm")
@@ -194,8 +194,8 @@ async def test_two_turns_on_one_socket_are_two_records_and_one_lease(open_rig: O
                 assert json.loads(heard["words"]) == create(model="real", input=str(number))
                 assert await client.json() == DONE
             await record_of(rig, 2)
-            rig.say(Cancel(ask=1, request_id="chosen-t2", caller="", peer=HERE))
-            assert (await rig.heard(CancelDone)).result == "finished"
+            rig.say(CancelOrder(ask=1, request_id="chosen-t2", caller="", peer=HERE))
+            assert (await rig.heard(CancelOutcome)).result == "finished"
             await client.say(ws.CloseConnection(code=1000))
             assert (await client.closed())[0] == 1000
         await model.over.wait()
@@ -349,15 +349,17 @@ async def test_an_upstream_hears_the_close_even_if_it_was_talking(open_rig: Open
 async def test_a_side_that_always_has_more_to_say_can_be_cancelled() -> None:
     class Endless:
         async def receive(self) -> bytes:
-            await trio.lowlevel.cancel_shielded_checkpoint()  # as `Wire` does after a full read
+            await (
+                trio.lowlevel.cancel_shielded_checkpoint()
+            )  # as `SocketStream` does after a full read
             return b"\x81\x02hi"
 
     async def send(_: bytes) -> None:
         raise AssertionError("there is nothing to say")
 
-    side = Side(Leg(serves=False), cast("Wire", Endless()), send, b"", Fairness())
+    side = WsSide(WsCodec(serves=False), cast("SocketStream", Endless()), send, b"", TimeSlices())
     with trio.CancelScope() as scope:
-        assert await side.next() == Message(b"hi")
+        assert await side.next() == WsMessage(b"hi")
         scope.cancel()
         await side.next()
     assert scope.cancelled_caught
@@ -373,11 +375,11 @@ async def test_a_message_that_was_cut_short_is_not_filled_up_by_a_close(
         await trio.sleep(len(frame))
 
     with socket.socket() as sock:
-        side = Side(Leg(serves=True), Wire(sock), send, b"", Fairness())
-        assert await side.send(Message(b"whole"))
+        side = WsSide(WsCodec(serves=True), SocketStream(sock), send, b"", TimeSlices())
+        assert await side.send(WsMessage(b"whole"))
         with trio.move_on_after(1):
-            await side.send(Message(b"cut short"))
-        await side.end(Close(1000))
+            await side.send(WsMessage(b"cut short"))
+        await side.end(WsClose(1000))
     assert [frame[2:] for frame in sent] == [b"whole", b"cut short"]
 
 
@@ -566,7 +568,7 @@ async def test_a_model_that_cannot_be_loaded_is_1011(open_rig: Opener) -> None:
             await client.text(create())
             want = await rig.heard(Want)
             error = ErrorInfo(code="load_failed", message="out of memory", transient=False)
-            rig.say(Refused(request=want.request, model="m", error=error))
+            rig.say(Refuse(request=want.request, model="m", error=error))
             code, reason = await client.closed()
             record = await record_of(rig)
 
@@ -657,7 +659,7 @@ async def test_a_request_can_be_cancelled_while_its_model_loads(open_rig: Opener
             await client.text(create())
             await rig.heard(Want)
             await trio.sleep(0.5)  # a load may take longer than a model is silent
-            rig.say(Cancel(ask=1, request_id="chosen", caller="", peer=HERE))
+            rig.say(CancelOrder(ask=1, request_id="chosen", caller="", peer=HERE))
             assert (await client.closed())[0] == 1000
         await rig.heard(Leave)
         assert (await record_of(rig)).outcome == "cancelled"
@@ -685,9 +687,9 @@ async def test_a_socket_on_which_nothing_is_said_ends(open_rig: Opener, in_turn:
 async def test_the_limit_of_the_request_is_none_of_the_socket(
     open_rig: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sentry, "HEAD_S", 0.1)
+    monkeypatch.setattr(monitor, "HEAD_S", 0.1)
     async with open_rig() as rig, serve_model(rig, answer_turns), opened(rig) as client:
-        await trio.sleep(3 * sentry.TICK_S)
+        await trio.sleep(3 * monitor.TICK_S)
         await client.text(create())
         assert (await client.json())["type"] == "heard"
 
@@ -734,10 +736,10 @@ async def test_the_lease_is_held_as_long_as_the_socket(open_rig: Opener) -> None
         await client.text(create())
         await client.json()
         assert await client.json() == DONE
-        assert rig.count(Released) == 0
+        assert rig.count(Release) == 0
         await client.say(ws.CloseConnection(code=1000))
         with trio.fail_after(10):
-            await rig.heard(Released)
+            await rig.heard(Release)
 
 
 async def test_a_socket_between_two_turns_makes_room_for_another_model(open_rig: Opener) -> None:
@@ -759,7 +761,7 @@ async def test_a_socket_between_two_turns_makes_room_for_another_model(open_rig:
         finish.set()
         assert await client.json() == DONE
         assert (await client.closed())[0] == 1001
-        await rig.heard(Released)
+        await rig.heard(Release)
 
 
 async def test_a_worker_that_ends_waits_for_turns_and_not_for_sockets(open_rig: Opener) -> None:
@@ -789,9 +791,9 @@ async def test_a_turn_can_be_cancelled_by_its_id_and_ends_the_socket(
             for _ in range(2):
                 await client.text(create())
                 await client.json()
-            rig.say(Cancel(ask=1, request_id=request_id, caller="", peer=HERE))
+            rig.say(CancelOrder(ask=1, request_id=request_id, caller="", peer=HERE))
             code, reason = await client.closed()
-            told = await rig.heard(CancelDone)
+            told = await rig.heard(CancelOutcome)
         await model.over.wait()
         record = await record_of(rig, 2)
 
@@ -922,7 +924,7 @@ async def test_a_tunnel_to_a_model_that_does_not_come_up_is_an_error(
         async with dialled(rig, REALTIME) as client:
             want = await rig.heard(Want)
             error = ErrorInfo(code="x", message="no room", transient=transient)
-            rig.say(Refused(request=want.request, model="m", error=error))
+            rig.say(Refuse(request=want.request, model="m", error=error))
             answer = await client.next()
             record = await record_of(rig)
     assert isinstance(answer, ws.RejectConnection)
@@ -1110,7 +1112,7 @@ async def test_a_tunnel_can_be_cancelled(open_rig: Opener, kit: Any) -> None:
 
     async with open_rig() as rig, serve_model(rig, hear) as model:
         async with opened(rig, REALTIME, ID) as client:
-            rig.say(Cancel(ask=1, request_id="chosen", caller="", peer=HERE))
+            rig.say(CancelOrder(ask=1, request_id="chosen", caller="", peer=HERE))
             assert (await client.closed())[0] == 1006
         await model.over.wait()
         record = await record_of(rig)

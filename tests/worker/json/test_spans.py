@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from arriero.worker.errors import BadRequest
 from arriero.worker.json import spans as json_spans
 from arriero.worker.json.spans import (
-    MOST_MEMBERS,
+    MAX_MEMBERS,
     find_items,
     find_members,
     finish,
@@ -84,9 +84,9 @@ def test_parts_are_joined(parts: list[bytes]) -> None:
 
 def test_no_body_has_that_many_members() -> None:
     body = b'{"a":0%b}'
-    assert len(finish(find_members(body % (b',"a":0' * (MOST_MEMBERS - 1))))) == MOST_MEMBERS
+    assert len(finish(find_members(body % (b',"a":0' * (MAX_MEMBERS - 1))))) == MAX_MEMBERS
     with pytest.raises(BadRequest, match="more than 1000 members"):
-        finish(find_members(body % (b',"a":0' * MOST_MEMBERS)))
+        finish(find_members(body % (b',"a":0' * MAX_MEMBERS)))
 
 
 # What makes work, for each byte of it.

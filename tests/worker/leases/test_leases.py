@@ -4,17 +4,17 @@ import msgspec
 import pytest
 
 from arriero.protocol.lease import (
-    Gone,
-    Granted,
+    Grant,
     Leave,
-    Refused,
-    Released,
+    Refuse,
+    Release,
     Report,
     Revoke,
+    Void,
     Want,
 )
 from arriero.protocol.values import ErrorInfo
-from arriero.worker.leases.leases import LOST, Lease, Leases, Waiter
+from arriero.worker.leases.leases import LOST, Lease, Leases, PendingRequest
 
 URL = "http://127.0.0.1:5801"
 
@@ -22,8 +22,8 @@ URL = "http://127.0.0.1:5801"
 def no_wake() -> None: ...
 
 
-def granted(request: int, lease: int = 7, endpoint: str = URL) -> Granted:
-    return Granted(request=request, model="m", lease=lease, endpoint=endpoint, waited_s=0.0)
+def granted(request: int, lease: int = 7, endpoint: str = URL) -> Grant:
+    return Grant(request=request, model="m", lease=lease, endpoint=endpoint, waited_s=0.0)
 
 
 def revoke(lease: int = 7, *, when_idle: bool) -> Revoke:
@@ -93,7 +93,7 @@ def test_a_revoked_lease_admits_nobody_and_is_released_by_the_last_request(
     assert leases.revoke(revoke(when_idle=False)) is None
     assert leases.enter("m") is None
     assert leases.exit(held) is None
-    assert leases.exit(held) == Released(model="m", lease=7)
+    assert leases.exit(held) == Release(model="m", lease=7)
     assert leases.enter("m") is None
 
 
@@ -103,19 +103,19 @@ def test_a_lease_that_is_revoked_when_idle_admits_until_it_is(leases: Leases, he
     assert leases.revoke(revoke(when_idle=True)) is None
     assert leases.enter("m") is held
     assert leases.exit(held) is None
-    assert leases.exit(held) == Released(model="m", lease=7)
+    assert leases.exit(held) == Release(model="m", lease=7)
 
 
 @pytest.mark.parametrize("when_idle", [True, False])
 def test_an_unused_lease_is_released_at_once(leases: Leases, held: Lease, when_idle: bool) -> None:
-    assert leases.revoke(revoke(when_idle=when_idle)) == Released(model="m", lease=7)
+    assert leases.revoke(revoke(when_idle=when_idle)) == Release(model="m", lease=7)
     assert leases.enter("m") is None
 
 
 def test_a_revoke_of_a_lease_that_is_not_held_is_answered_all_the_same(
     leases: Leases, held: Lease
 ) -> None:
-    assert leases.revoke(revoke(6, when_idle=False)) == Released(model="m", lease=6)
+    assert leases.revoke(revoke(6, when_idle=False)) == Release(model="m", lease=6)
     assert leases.enter("m") is held
 
 
@@ -125,7 +125,7 @@ def test_a_promised_request_is_counted_when_the_revoke_follows_the_grant(leases:
 
     assert leases.revoke(revoke(when_idle=False)) is None
     assert isinstance(waiter.outcome, Lease)
-    assert leases.exit(waiter.outcome) == Released(model="m", lease=7)
+    assert leases.exit(waiter.outcome) == Release(model="m", lease=7)
 
 
 def test_a_new_number_replaces_the_old_one_and_its_revoke(leases: Leases, held: Lease) -> None:
@@ -139,7 +139,7 @@ def test_a_new_number_replaces_the_old_one_and_its_revoke(leases: Leases, held: 
     assert leases.enter("m") is held
     for _ in range(3):
         assert leases.exit(held) is None
-    assert leases.revoke(revoke(8, when_idle=False)) == Released(model="m", lease=8)
+    assert leases.revoke(revoke(8, when_idle=False)) == Release(model="m", lease=8)
 
 
 def test_requests_on_an_endpoint_that_was_replaced_are_counted_and_release_nothing(
@@ -159,8 +159,8 @@ def test_requests_on_an_endpoint_that_was_replaced_are_counted_and_release_nothi
 def test_a_lease_whose_process_ended_is_void(leases: Leases, held: Lease) -> None:
     leases.enter("m")
 
-    assert leases.gone(Gone(model="m", lease=6)) is None
-    assert leases.gone(Gone(model="m", lease=7)) == URL
+    assert leases.gone(Void(model="m", lease=6)) is None
+    assert leases.gone(Void(model="m", lease=7)) == URL
     assert leases.enter("m") is None
     assert leases.report().in_flight == {"m": 1}
     assert leases.exit(held) is None
@@ -178,7 +178,7 @@ def test_a_client_that_leaves_with_its_grant_gives_it_back(leases: Leases) -> No
     leases.granted(granted(1), 0.0)
     leases.revoke(revoke(when_idle=True))
 
-    assert leases.quit(waiter) == Released(model="m", lease=7)
+    assert leases.quit(waiter) == Release(model="m", lease=7)
 
 
 def test_a_grant_for_a_request_that_left_is_a_lease_without_requests(leases: Leases) -> None:
@@ -195,7 +195,7 @@ def test_a_refusal_reaches_its_request(leases: Leases) -> None:
     waiter, _ = leases.want("m", no_wake)
     error = ErrorInfo(code="model_load_failed", message="no")
 
-    leases.refused(Refused(request=1, model="m", error=error))
+    leases.refused(Refuse(request=1, model="m", error=error))
 
     assert waiter.outcome is error
     assert leases.quit(waiter) is None
@@ -207,7 +207,7 @@ def test_when_the_supervisor_is_lost_all_who_wait_are_told_and_leave(leases: Lea
     def wake(number: int) -> Callable[[], None]:
         return lambda: woken.append(number)
 
-    waiters: list[Waiter] = [leases.want("m", wake(number))[0] for number in (1, 2)]
+    waiters: list[PendingRequest] = [leases.want("m", wake(number))[0] for number in (1, 2)]
 
     assert leases.lost() == [Leave(request=1), Leave(request=2)]
     assert [waiter.outcome for waiter in waiters] == [LOST, LOST]

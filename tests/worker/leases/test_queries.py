@@ -4,60 +4,60 @@ import pytest
 import trio
 import trio.testing
 
-from arriero.protocol.lease import CancelAsked, CancelTold, Claimed, FromWorker
+from arriero.protocol.lease import CancelAnswer, CancelQuery, Claimed, FromWorker
 from arriero.worker.errors import Unavailable
-from arriero.worker.leases.queries import ANSWER_S, Questions
+from arriero.worker.leases.queries import ANSWER_S, PendingQueries
 
 
-def cancel(ask: int) -> CancelAsked:
-    return CancelAsked(ask=ask, request_id="r", caller="")
+def cancel(ask: int) -> CancelQuery:
+    return CancelQuery(ask=ask, request_id="r", caller="")
 
 
 @pytest.fixture
-def asked() -> tuple[Questions, list[FromWorker]]:
-    questions = Questions()
+def asked() -> tuple[PendingQueries, list[FromWorker]]:
+    queries = PendingQueries()
     said: list[FromWorker] = []
-    questions.say = said.append
-    return questions, said
+    queries.say = said.append
+    return queries, said
 
 
 async def test_each_question_gets_its_own_answer(
-    asked: tuple[Questions, list[FromWorker]],
+    asked: tuple[PendingQueries, list[FromWorker]],
 ) -> None:
-    questions, said = asked
+    queries, said = asked
     results: list[tuple[int, str]] = []
 
     async def ask(number: int) -> None:
-        results.append((number, (await questions.ask(cancel, CancelTold)).result))
+        results.append((number, (await queries.ask(cancel, CancelAnswer)).result))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ask, 1)
         await trio.testing.wait_all_tasks_blocked()
         nursery.start_soon(ask, 2)
         await trio.testing.wait_all_tasks_blocked()
-        questions.answered(CancelTold(ask=2, result="unknown"))
-        questions.answered(CancelTold(ask=1, result="cancelled"))
+        queries.answered(CancelAnswer(ask=2, result="unknown"))
+        queries.answered(CancelAnswer(ask=1, result="cancelled"))
 
     assert sorted(results) == [(1, "cancelled"), (2, "unknown")]
     assert said == [cancel(1), cancel(2)]
 
 
 async def test_silence_ends_a_question_and_a_late_answer_is_dropped(
-    asked: tuple[Questions, list[FromWorker]], autojump_clock: trio.testing.MockClock
+    asked: tuple[PendingQueries, list[FromWorker]], autojump_clock: trio.testing.MockClock
 ) -> None:
-    questions, _ = asked
+    queries, _ = asked
     began = trio.current_time()
     with pytest.raises(Unavailable):
-        await questions.ask(cancel, CancelTold)
+        await queries.ask(cancel, CancelAnswer)
 
     assert trio.current_time() - began == pytest.approx(ANSWER_S)
-    questions.answered(CancelTold(ask=1, result="unknown"))
+    queries.answered(CancelAnswer(ask=1, result="unknown"))
 
 
 async def test_an_answer_to_something_else_is_none(
-    asked: tuple[Questions, list[FromWorker]],
+    asked: tuple[PendingQueries, list[FromWorker]],
 ) -> None:
-    questions, _ = asked
-    questions.say = lambda _: questions.answered(Claimed(ask=1))
+    queries, _ = asked
+    queries.say = lambda _: queries.answered(Claimed(ask=1))
     with pytest.raises(Unavailable):
-        await questions.ask(cancel, CancelTold)
+        await queries.ask(cancel, CancelAnswer)

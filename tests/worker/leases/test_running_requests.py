@@ -3,10 +3,12 @@
 import pytest
 
 from arriero.worker.leases import running_requests as running
-from arriero.worker.leases.running_requests import Running
+from arriero.worker.leases.running_requests import RunningRequests
 
 
-def enter(known: Running, request_id: str = "r", caller: str = "me") -> tuple[str, list[str]]:
+def enter(
+    known: RunningRequests, request_id: str = "r", caller: str = "me"
+) -> tuple[str, list[str]]:
     cancelled: list[str] = []
     name = known.enter(request_id, "x1", caller, lambda _: cancelled.append(request_id))
     return name, cancelled
@@ -19,7 +21,7 @@ def test_the_owner_and_the_machines_owner_end_a_request_and_others_do_not() -> N
         ("you", "forbidden", 0),
         ("", "forbidden", 0),
     ):
-        known = Running()
+        known = RunningRequests()
         name, cancelled = enter(known)
 
         assert known.cancel(name, caller) == result
@@ -27,7 +29,7 @@ def test_the_owner_and_the_machines_owner_end_a_request_and_others_do_not() -> N
 
 
 def test_a_request_is_ended_once() -> None:
-    known = Running()
+    known = RunningRequests()
     name, cancelled = enter(known)
 
     assert known.cancel(name, "me") == "cancelled"
@@ -38,7 +40,7 @@ def test_a_request_is_ended_once() -> None:
 
 
 def test_an_ended_request_is_still_nobody_elses_and_an_unknown_one_nobodys() -> None:
-    known = Running()
+    known = RunningRequests()
     name, _ = enter(known)
     known.exit(name)
 
@@ -48,7 +50,7 @@ def test_an_ended_request_is_still_nobody_elses_and_an_unknown_one_nobodys() -> 
 
 
 def test_no_two_requests_have_one_id_not_even_after_one_another() -> None:
-    known = Running()
+    known = RunningRequests()
     first, _ = enter(known)
     second, cancelled = enter(known)
 
@@ -61,8 +63,8 @@ def test_no_two_requests_have_one_id_not_even_after_one_another() -> None:
 
 
 def test_ended_requests_are_forgotten_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "_MOST_ENDED", 2)
-    known = Running()
+    monkeypatch.setattr(running, "_MAX_ENDED", 2)
+    known = RunningRequests()
     for name in ("a", "b", "c"):
         known.exit(enter(known, name)[0])
 
@@ -77,7 +79,7 @@ def test_ended_requests_are_forgotten_in_time(monkeypatch: pytest.MonkeyPatch) -
 def test_a_client_is_known_by_its_key_and_its_address(
     caller: str | None, peer: str, by_client: bool
 ) -> None:
-    known = Running()
+    known = RunningRequests()
     told: list[bool] = []
     known.enter("r", "x1", "me", told.append, peer="10.0.0.1")
 
@@ -86,7 +88,7 @@ def test_a_client_is_known_by_its_key_and_its_address(
 
 
 def test_a_name_that_runs_twice_is_no_proof_until_it_is_free_again() -> None:
-    known = Running()
+    known = RunningRequests()
     told: list[bool] = []
     known.enter("r", "x1", "me", told.append)
     known.enter("r", "x2", "me", told.append)

@@ -10,7 +10,7 @@ from arriero.protocol.events import (
     StateChanged,
 )
 from arriero.protocol.values import ModelStatus, Progress, QueueEntry, Snapshot
-from arriero.worker.progress.model_view import ProgressView, Standing, View
+from arriero.worker.progress.model_view import ModelStanding, ModelView, ProgressView
 
 
 def step(phase: Any, **changes: Any) -> Progress:
@@ -36,7 +36,7 @@ def test_a_snapshot_is_a_start_for_those_who_join_late() -> None:
     )
     view.restart(Snapshot(epoch="e", seq=4, t=0.0, models=(status,)))
 
-    assert view.look("m") == View("loading", fraction=0.5)
+    assert view.look("m") == ModelView("loading", fraction=0.5)
 
 
 def test_a_snapshot_that_events_have_overtaken_changes_nothing(view: ProgressView) -> None:
@@ -45,24 +45,24 @@ def test_a_snapshot_that_events_have_overtaken_changes_nothing(view: ProgressVie
 
     view.restart(Snapshot(epoch="e", seq=4, t=0.0, models=(status,)))
 
-    assert view.look("m") == View("loading", fraction=0.5)
+    assert view.look("m") == ModelView("loading", fraction=0.5)
     assert view.take(made(6, step("loading", fraction=0.6)))
     view.restart(Snapshot(epoch="another", seq=1, t=0.0, models=(status,)))
-    assert view.look("m") == View("queued", ahead=0)
+    assert view.look("m") == ModelView("queued", ahead=0)
 
 
 @pytest.mark.parametrize(
     ("progress", "said"),
     [
-        (step("waiting"), View("queued")),
-        (step("draining", other="x"), View("draining", other="x")),
-        (step("stopping", other="x"), View("stopping", other="x")),
-        (step("starting"), View("loading")),
-        (step("loading", fraction=0.3), View("loading", fraction=0.3)),
-        (step("warming", fraction=0.9), View("warming", fraction=0.9)),
+        (step("waiting"), ModelView("queued")),
+        (step("draining", other="x"), ModelView("draining", other="x")),
+        (step("stopping", other="x"), ModelView("stopping", other="x")),
+        (step("starting"), ModelView("loading")),
+        (step("loading", fraction=0.3), ModelView("loading", fraction=0.3)),
+        (step("warming", fraction=0.9), ModelView("warming", fraction=0.9)),
     ],
 )
-def test_each_phase_has_its_word(view: ProgressView, progress: Progress, said: View) -> None:
+def test_each_phase_has_its_word(view: ProgressView, progress: Progress, said: ModelView) -> None:
     assert view.take(made(5, progress))
     assert view.look("m") == said
 
@@ -71,13 +71,13 @@ def test_the_place_in_the_queue_counts_the_models_before(view: ProgressView) -> 
     queue = tuple(QueueEntry(model=name, waiting=1) for name in ("a", "b", "m"))
     view.take(QueueChanged(epoch="e", seq=5, queue=queue))
 
-    assert view.look("m") == View("queued", ahead=2)
-    assert view.look("unheard of") == View("queued", ahead=0)
+    assert view.look("m") == ModelView("queued", ahead=2)
+    assert view.look("unheard of") == ModelView("queued", ahead=0)
 
 
 def test_an_event_that_was_missed_is_noticed_and_old_ones_are_left(view: ProgressView) -> None:
     assert view.take(made(4, step("loading")))  # contained in the snapshot
-    assert view.look("m") == View("queued")
+    assert view.look("m") == ModelView("queued")
     assert not view.take(made(6, step("loading")))
     assert not view.take(Heartbeat(epoch="e", seq=5))
     assert not view.take(Heartbeat(epoch="another", seq=4))
@@ -90,8 +90,8 @@ def test_progress_ends_with_ready_and_with_stopped(view: ProgressView) -> None:
         view.take(
             StateChanged(epoch="e", seq=seq, model="m", state=state, swap=1, endpoint="http://x")  # type: ignore[arg-type]
         )
-        assert view.look("m") == View(stage)  # type: ignore[arg-type]
-        assert view.standing("m") == Standing(state, "http://x")  # type: ignore[arg-type]
+        assert view.look("m") == ModelView(stage)  # type: ignore[arg-type]
+        assert view.standing("m") == ModelStanding(state, "http://x")  # type: ignore[arg-type]
 
 
 def test_who_watches_is_woken_by_what_concerns_him(view: ProgressView) -> None:

@@ -16,18 +16,18 @@ from markdown_it import MarkdownIt
 from arriero.protocol.worker_config import DEFAULT_MARKER, FORMER_MARKERS
 from arriero.worker.apis.choose_dialect import make_voice
 from arriero.worker.http.routes import Form
-from arriero.worker.progress.model_view import View
+from arriero.worker.progress.model_view import ModelView
 from arriero.worker.progress.modes import Mode
-from arriero.worker.progress.status_stream import MOST_LINE_BYTES, MOST_LINES, WaitingStream
+from arriero.worker.progress.status_stream import MAX_LINE_BYTES, MAX_LINES, StatusStream
 
-QUEUED = View("queued", ahead=2)
-
-
-def loading(fraction: float | None) -> View:
-    return View("loading", fraction=fraction)
+QUEUED = ModelView("queued", ahead=2)
 
 
-def waiting(mode: Mode, form: Form = Form.CHAT, **changes: Any) -> WaitingStream:
+def loading(fraction: float | None) -> ModelView:
+    return ModelView("loading", fraction=fraction)
+
+
+def waiting(mode: Mode, form: Form = Form.CHAT, **changes: Any) -> StatusStream:
     options: dict[str, Any] = {
         "mode": mode,
         "model": "qwen",
@@ -38,7 +38,7 @@ def waiting(mode: Mode, form: Form = Form.CHAT, **changes: Any) -> WaitingStream
         "details": False,
     }
     options |= changes
-    voice = make_voice(
+    dialect = make_voice(
         form,
         mode,
         model=options["model"],
@@ -46,10 +46,10 @@ def waiting(mode: Mode, form: Form = Form.CHAT, **changes: Any) -> WaitingStream
         created=1700000000,
         body=b"{}",
     )
-    return WaitingStream(voice=voice, **options)
+    return StatusStream(dialect=dialect, **options)
 
 
-def play(stream: WaitingStream, views: list[tuple[float, View]], until: float) -> list[Any]:
+def play(stream: StatusStream, views: list[tuple[float, ModelView]], until: float) -> list[Any]:
     """Show `views` at their times; return (time, frame) of all that is sent until then."""
     sent: list[Any] = []
     view = QUEUED
@@ -172,15 +172,15 @@ def test_a_model_that_is_ready_before_the_commit_leaves_no_trace() -> None:
 def test_lines_follow_phases_tens_of_percent_and_the_clock() -> None:
     views = [
         (0.0, QUEUED),
-        (5.0, View("draining", other="gemma")),
-        (6.0, View("stopping", other="gemma")),
+        (5.0, ModelView("draining", other="gemma")),
+        (6.0, ModelView("stopping", other="gemma")),
         (8.0, loading(None)),
         (10.0, loading(0.0)),
         (11.0, loading(0.09)),
         (12.0, loading(0.10)),
         (13.0, loading(0.35)),
         (14.0, loading(0.2)),
-        (60.0, View("warming")),
+        (60.0, ModelView("warming")),
     ]
     stream = waiting("reasoning", heartbeat_s=60.0)
 
@@ -203,8 +203,8 @@ def test_lines_follow_phases_tens_of_percent_and_the_clock() -> None:
 
 def test_changes_within_a_second_are_told_once_and_the_latest_wins() -> None:
     views = [
-        (1.2, View("draining", other="gemma")),
-        (1.4, View("stopping", other="gemma")),
+        (1.2, ModelView("draining", other="gemma")),
+        (1.4, ModelView("stopping", other="gemma")),
         (1.6, loading(0.3)),
     ]
 
@@ -248,13 +248,13 @@ def test_heartbeats_go_on_after_the_grant() -> None:
 
 def test_forty_lines_at_the_most_and_the_last_one_is_for_ready() -> None:
     stream = waiting("reasoning")
-    views = [(1.0 + n, View("queued", ahead=n % 7)) for n in range(200)]
+    views = [(1.0 + n, ModelView("queued", ahead=n % 7)) for n in range(200)]
 
     sent = play(stream, views, until=300.0)
     sent += [(300.0, frame) for frame in stream.on_ready(300.0)]
     lines = [line for _, line in lines_of(sent) if line]
 
-    assert len(lines) == MOST_LINES
+    assert len(lines) == MAX_LINES
     assert lines[-1] == "swap-progress: qwen: ready after 300.0 s"
     gaps = [later - sooner for (sooner, _), (later, _) in itertools.pairwise(sent)]
     assert min(gaps[:30]) >= 1.0
@@ -278,18 +278,21 @@ def test_percent_never_falls_and_never_reaches_a_hundred() -> None:
 def test_a_line_is_short_ascii_and_one_line_whatever_the_names_are(name: str) -> None:
     stream = waiting("reasoning", model=name, marker="[" + "x" * 29 + "] ")
 
-    for now, view in [(1.0, View("draining", other=name)), (2.0, View("stopping", other=name))]:
+    for now, view in [
+        (1.0, ModelView("draining", other=name)),
+        (2.0, ModelView("stopping", other=name)),
+    ]:
         (frame,) = stream.on_time(now, view)
         line = json.loads(frame[6:])["choices"][0]["delta"]["reasoning_content"]
         assert line.isascii()
         assert line.endswith("\n")
         assert line[:-1].isprintable()
-        assert len(line) <= MOST_LINE_BYTES
+        assert len(line) <= MAX_LINE_BYTES
 
 
 def test_a_ready_model_is_never_an_early_commit_however_long_its_grant_takes() -> None:
     stream = waiting("reasoning", delay_s=0.0)
-    assert play(stream, [(0.0, View("ready"))], until=30.0) == []
+    assert play(stream, [(0.0, ModelView("ready"))], until=30.0) == []
     assert not stream.committed
 
 
@@ -299,19 +302,21 @@ def test_nothing_is_said_before_it_can_be_known_what_happens() -> None:
 
 
 def test_a_stream_that_was_begun_says_nothing_of_a_model_that_is_ready_until_its_grant() -> None:
-    sent = play(waiting("reasoning", delay_s=0.0), [(0.0, loading(0.3)), (2.0, View("ready"))], 9.0)
+    sent = play(
+        waiting("reasoning", delay_s=0.0), [(0.0, loading(0.3)), (2.0, ModelView("ready"))], 9.0
+    )
     assert len(sent) == 1
 
 
 def test_a_line_without_a_percentage_is_not_repeated_because_that_grew() -> None:
-    views = [(0.0, View("warming", fraction=0.85)), (3.0, View("warming", fraction=0.97))]
+    views = [(0.0, ModelView("warming", fraction=0.85)), (3.0, ModelView("warming", fraction=0.97))]
     sent = play(waiting("reasoning", delay_s=0.0), views, until=9.0)
     assert [text for _, text in lines_of(sent)] == ["swap-progress: qwen: warming up"]
 
 
 def test_a_model_without_a_turn_is_no_news_after_it_was_loading() -> None:
     """So it looks between the failure of a load and the error."""
-    views = [(0.0, loading(0.3)), (3.0, View("queued")), (9.0, loading(0.5))]
+    views = [(0.0, loading(0.3)), (3.0, ModelView("queued")), (9.0, loading(0.5))]
     sent = play(waiting("reasoning"), views, until=9.5)
     assert lines_of(sent) == [
         (1.0, "swap-progress: qwen: loading 30% (1 s)"),
@@ -324,7 +329,7 @@ _VIEWS = st.lists(
     st.tuples(
         st.floats(0.0, 90.0),
         st.builds(
-            View,
+            ModelView,
             st.sampled_from(_STAGES),
             ahead=st.integers(0, 2),
             other=st.just("gemma"),
@@ -337,7 +342,7 @@ _VIEWS = st.lists(
 
 @given(_VIEWS, st.sampled_from(["comment", "reasoning", "event"]), st.sampled_from([0.0, 1.0]))
 def test_nobody_is_told_that_none_are_ahead(
-    views: list[tuple[float, View]], mode: Mode, delay_s: float
+    views: list[tuple[float, ModelView]], mode: Mode, delay_s: float
 ) -> None:
     """And no deadline lies in the past: whoever waits for it would turn in circles."""
     stream = waiting(mode, delay_s=delay_s)
@@ -357,12 +362,12 @@ def test_nobody_is_told_that_none_are_ahead(
 
 
 _PHASES = [
-    View("queued", ahead=2),
-    View("draining", other="gemma"),
-    View("stopping", other="gemma"),
+    ModelView("queued", ahead=2),
+    ModelView("draining", other="gemma"),
+    ModelView("stopping", other="gemma"),
     loading(None),
     loading(0.42),
-    View("warming"),
+    ModelView("warming"),
 ]
 
 

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from arriero.worker.accounting.account import Account
-from arriero.worker.apis.chat import ChatVoice
+from arriero.worker.apis.chat import ChatDialect
 from arriero.worker.http.routes import Form
-from arriero.worker.progress.model_view import View
+from arriero.worker.progress.model_view import ModelView
 from arriero.worker.progress.prefill import PrefillProgress, Style
-from arriero.worker.progress.status_stream import WaitingStream
-from arriero.worker.relay.frame_pipeline import Passage
+from arriero.worker.progress.status_stream import StatusStream
+from arriero.worker.relay.frame_pipeline import FramePipeline
 from arriero.worker.streams.chunk_filter import ChunkFilter
 
 
@@ -43,10 +43,10 @@ def new_prefill(style: Style = "comment") -> PrefillProgress:
 
 def test_without_a_wish_frames_pass_as_the_same_object_and_are_read() -> None:
     account = new_account()
-    passage = Passage(account, 0.0)
+    pipeline = FramePipeline(account, 0.0)
 
     for piece in (TOKEN, USAGE):
-        assert passage.take(piece, 1.0) is piece
+        assert pipeline.take(piece, 1.0) is piece
 
     record = account.close(2.0)
     assert record is not None
@@ -55,35 +55,35 @@ def test_without_a_wish_frames_pass_as_the_same_object_and_are_read() -> None:
 
 def test_what_was_not_asked_for_is_read_and_taken_out() -> None:
     account = new_account()
-    passage = Passage(account, 0.0, chunks=ChunkFilter(usage=True, progress=False))
+    pipeline = FramePipeline(account, 0.0, chunks=ChunkFilter(usage=True, progress=False))
 
-    assert passage.take(TOKEN + USAGE, 1.0) == TOKEN
+    assert pipeline.take(TOKEN + USAGE, 1.0) == TOKEN
     assert account.usage.input_tokens == 3
 
 
 def test_the_prompt_is_told_until_the_first_token_and_ends_complete() -> None:
-    passage = Passage(
+    pipeline = FramePipeline(
         new_account(), 0.0, chunks=ChunkFilter(usage=False, progress=True), prefill=new_prefill()
     )
 
-    assert passage.take(prompt(20), 1.0) == b": prefill 20/100 cache=0\n\n"
-    assert passage.take(prompt(60), 1.1) == b""  # too soon after the last word
-    assert passage.take(prompt(80) + TOKEN, 1.2) == b": prefill 100/100 cache=0\n\n" + TOKEN
-    assert passage.take(prompt(90), 9.0) == b""
-    assert passage.end(9.5) == b""
+    assert pipeline.take(prompt(20), 1.0) == b": prefill 20/100 cache=0\n\n"
+    assert pipeline.take(prompt(60), 1.1) == b""  # too soon after the last word
+    assert pipeline.take(prompt(80) + TOKEN, 1.2) == b": prefill 100/100 cache=0\n\n" + TOKEN
+    assert pipeline.take(prompt(90), 9.0) == b""
+    assert pipeline.end(9.5) == b""
 
 
 def test_a_stream_that_ends_without_a_token_has_its_last_word() -> None:
-    passage = Passage(new_account(), 0.0, prefill=new_prefill())
-    passage.take(prompt(20), 1.0)
+    pipeline = FramePipeline(new_account(), 0.0, prefill=new_prefill())
+    pipeline.take(prompt(20), 1.0)
 
-    assert passage.end(1.1) == b": prefill 100/100 cache=0\n\n"
+    assert pipeline.end(1.1) == b": prefill 100/100 cache=0\n\n"
 
 
-def waited(committed: bool = True) -> WaitingStream:
-    waiting = WaitingStream(
+def waited(committed: bool = True) -> StatusStream:
+    waiting = StatusStream(
         mode="reasoning",
-        voice=ChatVoice(model="m", ident="0" * 24, created=1),
+        dialect=ChatDialect(model="m", ident="0" * 24, created=1),
         model="m",
         now=0.0,
         delay_s=0.5,
@@ -92,33 +92,33 @@ def waited(committed: bool = True) -> WaitingStream:
         details=False,
     )
     if committed:
-        waiting.on_time(1.0, View("loading"))
+        waiting.on_time(1.0, ModelView("loading"))
     waiting.on_ready(2.0)
     return waiting
 
 
 def test_a_long_prompt_is_told_in_lines_to_those_who_heard_of_the_load_in_lines() -> None:
-    passage = Passage(
+    pipeline = FramePipeline(
         new_account(), 0.0, chunks=ChunkFilter(usage=False, progress=True), waiting=waited()
     )
 
-    assert passage.take(prompt(10), 2.5) == b""  # the prompt may be short
-    line = passage.take(prompt(42), 3.1)
+    assert pipeline.take(prompt(10), 2.5) == b""  # the prompt may be short
+    line = pipeline.take(prompt(42), 3.1)
     assert b'"swap-progress: m: prefill 42%\\n"' in line
-    assert passage.take(prompt(45), 9.0) == b""
-    assert b"prefill 60%" in passage.take(prompt(60), 9.1)
-    assert passage.take(TOKEN, 9.2) == TOKEN
-    assert passage.take(prompt(90), 20.0) == b""
+    assert pipeline.take(prompt(45), 9.0) == b""
+    assert b"prefill 60%" in pipeline.take(prompt(60), 9.1)
+    assert pipeline.take(TOKEN, 9.2) == TOKEN
+    assert pipeline.take(prompt(90), 20.0) == b""
 
 
 def test_a_short_load_that_said_nothing_is_followed_by_a_prompt_that_says_nothing() -> None:
-    passage = Passage(
+    pipeline = FramePipeline(
         new_account(),
         0.0,
         chunks=ChunkFilter(usage=False, progress=True),
         waiting=waited(committed=False),
     )
-    assert passage.take(prompt(42), 9.0) == b""
+    assert pipeline.take(prompt(42), 9.0) == b""
 
 
 @pytest.mark.parametrize(
@@ -132,15 +132,15 @@ def test_a_short_load_that_said_nothing_is_followed_by_a_prompt_that_says_nothin
     ],
 )
 def test_ids_of_events_are_noticed(frames: bytes, has_ids: bool) -> None:
-    passage = Passage(new_account(), 0.0)
-    passage.take(frames, 1.0)
-    assert passage.has_ids is has_ids
+    pipeline = FramePipeline(new_account(), 0.0)
+    pipeline.take(frames, 1.0)
+    assert pipeline.has_ids is has_ids
 
 
 def test_comments_are_no_data() -> None:
-    passage = Passage(new_account(), 0.0)
+    pipeline = FramePipeline(new_account(), 0.0)
 
-    passage.take(b": hb\n\n", 1.0)
-    assert passage.data_at == 0.0
-    passage.take(TOKEN, 2.0)
-    assert passage.data_at == 2.0
+    pipeline.take(b": hb\n\n", 1.0)
+    assert pipeline.data_at == 0.0
+    pipeline.take(TOKEN, 2.0)
+    assert pipeline.data_at == 2.0

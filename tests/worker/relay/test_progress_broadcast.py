@@ -13,12 +13,12 @@ from arriero.protocol.events import ProgressMade, QueueChanged, StateChanged
 from arriero.protocol.values import ModelStatus, Progress, QueueEntry, Snapshot
 from arriero.worker.apis import chat as voice_chat
 from arriero.worker.apis import messages as voice_messages
-from arriero.worker.apis.chat import ChatVoice
-from arriero.worker.apis.messages import MessagesVoice
-from arriero.worker.connections.batched_wakeups import Waking
-from arriero.worker.progress.model_view import ProgressView, View
-from arriero.worker.progress.status_stream import WaitingStream
-from arriero.worker.relay.progress_broadcast import Teller
+from arriero.worker.apis.chat import ChatDialect
+from arriero.worker.apis.messages import MessagesDialect
+from arriero.worker.connections.batched_wakeups import BatchedWakeups
+from arriero.worker.progress.model_view import ModelView, ProgressView
+from arriero.worker.progress.status_stream import StatusStream
+from arriero.worker.relay.progress_broadcast import ProgressBroadcast
 
 CROWD = 500
 
@@ -33,9 +33,9 @@ class Client:
         self.step = step
         self.due = due
         self.reads = True
-        self.seen: list[tuple[float, View]] = []
+        self.seen: list[tuple[float, ModelView]] = []
 
-    def tell_soon(self, view: View) -> bool:
+    def tell_soon(self, view: ModelView) -> bool:
         if self.reads:
             self.seen.append((trio.current_time(), view))
         return self.reads
@@ -51,7 +51,7 @@ class Scene:
         self.view = ProgressView()
         models = tuple(ModelStatus(model=name, state="stopped", since=0.0) for name in ("m", "x"))
         self.view.restart(Snapshot(epoch="e", seq=0, t=0.0, models=models))
-        self.teller = Teller(self.view)
+        self.teller = ProgressBroadcast(self.view)
         self._seq = 0
 
     def hear(self, kind: Any, **values: Any) -> None:
@@ -104,7 +104,7 @@ async def test_only_those_are_looked_at_whose_place_has_changed(scene: Scene) ->
     await wait_all_tasks_blocked()
 
     assert looks(first) == {0}
-    assert [view for _, view in second[-1].seen] == [View("queued", ahead=1)]
+    assert [view for _, view in second[-1].seen] == [ModelView("queued", ahead=1)]
     assert looks(second) == {1}
 
 
@@ -127,7 +127,7 @@ async def test_a_stage_is_news_for_all(scene: Scene) -> None:
     await wait_all_tasks_blocked()
 
     assert looks(clients) == {1}  # the last of it: nobody was told in between
-    assert clients[0].seen[0][1] == View("ready")
+    assert clients[0].seen[0][1] == ModelView("ready")
 
 
 async def test_what_is_due_is_said_when_it_is_due(scene: Scene, autojump_clock: MockClock) -> None:
@@ -190,7 +190,7 @@ async def test_others_have_their_turn_while_a_crowd_is_told(scene: Scene) -> Non
 
 
 async def test_a_crowd_is_woken_in_order_a_few_at_a_time(nursery: trio.Nursery) -> None:
-    waking = Waking()
+    waking = BatchedWakeups()
     nursery.start_soon(waking.run)
     woken: list[int] = []
     for number in range(CROWD):
@@ -209,9 +209,9 @@ async def test_a_crowd_is_woken_in_order_a_few_at_a_time(nursery: trio.Nursery) 
 @pytest.mark.parametrize(
     ("make", "cached"),
     [
-        (lambda n: ChatVoice(model="m", ident=f"{n:024x}", created=n), voice_chat._reasoning),
+        (lambda n: ChatDialect(model="m", ident=f"{n:024x}", created=n), voice_chat._reasoning),
         (
-            lambda n: MessagesVoice(merges=True, model="m", ident=f"{n:024x}"),
+            lambda n: MessagesDialect(merges=True, model="m", ident=f"{n:024x}"),
             voice_messages._thinking,
         ),
     ],
@@ -220,9 +220,9 @@ def test_what_all_hear_is_encoded_once(make: Any, cached: Any) -> None:
     cached.cache_clear()
     voice_chat.member.cache_clear()
     streams = [
-        WaitingStream(
+        StatusStream(
             mode="reasoning",
-            voice=make(number),
+            dialect=make(number),
             model="m",
             now=0.0,
             delay_s=0.5,
@@ -234,7 +234,7 @@ def test_what_all_hear_is_encoded_once(make: Any, cached: Any) -> None:
     ]
 
     for step in range(1, 6):
-        view = View("loading", fraction=step / 10)
+        view = ModelView("loading", fraction=step / 10)
         frames = {b"".join(stream.on_time(2.0 * step, view)) for stream in streams}
         assert all(b"loading %d%%" % (10 * step) in frame for frame in frames)
 

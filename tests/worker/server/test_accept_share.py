@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from arriero.protocol.connection_counts import TABLE_BYTES
-from arriero.worker.server.accept_share import HUNG_S, Shares
+from arriero.worker.server.accept_share import HUNG_S, AcceptShares
 
 
 @pytest.fixture
@@ -17,8 +17,8 @@ def fd() -> Iterator[int]:
     os.close(fd)
 
 
-def opened(fd: int | None, worker: int, connections: int = 0) -> Shares:
-    shares = Shares(worker, fd)
+def opened(fd: int | None, worker: int, connections: int = 0) -> AcceptShares:
+    shares = AcceptShares(worker, fd)
     shares.open()
     shares.add(connections)
     return shares

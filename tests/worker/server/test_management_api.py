@@ -14,14 +14,14 @@ import trio
 from arriero.protocol.lease import CancelResult
 from arriero.protocol.records import RequestRecord
 from arriero.protocol.worker_config import ModelRoute, PeerModel, PeerRoute, WorkerConfig
-from arriero.worker.apis.model_names import Names
-from arriero.worker.connections.connection import Connection, Sentry
-from arriero.worker.connections.stream import Wire
+from arriero.worker.apis.model_names import ModelNames
+from arriero.worker.connections.connection import Connection, ConnectionMonitor
+from arriero.worker.connections.stream import SocketStream
 from arriero.worker.errors import Unavailable
 from arriero.worker.http.admission import Listening
 from arriero.worker.http.auth import caller_of
 from arriero.worker.progress.model_view import ProgressView
-from arriero.worker.relay.context import Service
+from arriero.worker.relay.context import RelayContext
 from arriero.worker.server.http1 import serve_connection
 from arriero.worker.server.hypercorn_bridge import open_page_door
 from arriero.worker.server.management_api import make_pages
@@ -49,7 +49,7 @@ def record(request_id: str) -> RequestRecord:
 class Known:
     """A worker in which requests run, or have run, each with its caller."""
 
-    names: Names
+    names: ModelNames
     view: ProgressView = field(default_factory=ProgressView)
     running: dict[str, str] = field(default_factory=dict)
     ended: list[str] = field(default_factory=list)
@@ -106,7 +106,7 @@ Ask = Callable[..., Awaitable[Answer]]
 
 @asynccontextmanager
 async def pages(known: Known) -> AsyncGenerator[Ask, None]:
-    service = Service(sentry=Sentry(), listening=Listening(any_host=True))
+    service = RelayContext(monitor=ConnectionMonitor(), listening=Listening(any_host=True))
     service.configure(known.names.config)
     async with open_page_door(make_pages(known, 0)) as door, trio.open_nursery() as nursery:
 
@@ -118,7 +118,7 @@ async def pages(known: Known) -> AsyncGenerator[Ask, None]:
             said = len(body) if length is None else length
             head = [f"{method} {path} HTTP/1.1", "Host: x", "Connection: close", *lines]
             raw = "\r\n".join([*head, f"Content-Length: {said}", "", ""]).encode()
-            conn = Connection(Wire(theirs), b"", service.sentry)
+            conn = Connection(SocketStream(theirs), b"", service.monitor)
             nursery.start_soon(serve_connection, conn, service, door, None)
             data = b""
             async with stream:
@@ -138,7 +138,7 @@ async def pages(known: Known) -> AsyncGenerator[Ask, None]:
 def known(*, cors: bool | tuple[str, ...] = True, api_keys: tuple[str, ...] = ()) -> Known:
     models = (ModelRoute(model="m"),)
     config = WorkerConfig(generation=1, models=models, cors=cors, api_keys=api_keys)
-    return Known(Names(config))
+    return Known(ModelNames(config))
 
 
 # --- what has run --------------------------------------------------------------------------------
@@ -368,7 +368,7 @@ async def test_models_of_peers_are_listed_once_by_the_name_that_always_holds() -
             for name in ("m", "big", "p/m", "p/big", "p/mine")
         },
     )
-    async with pages(Known(Names(config))) as ask:
+    async with pages(Known(ModelNames(config))) as ask:
         listed = (await ask("GET", "/v1/models")).said["data"]
         one = (await ask("GET", "/v1/models/big")).said
 

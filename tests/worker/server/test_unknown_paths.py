@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from arriero.worker.server.unknown_paths import (
     MODEL_PATHS,
-    Known,
+    KnownPath,
     find_like,
     nothing_at,
     wrong_method,
@@ -14,10 +14,10 @@ from arriero.worker.server.unknown_paths import (
 from tests.worker.growth import slowness
 
 PAGES = (
-    Known("GET", "/v1/models"),
-    Known("GET", "/models"),
-    Known("GET", "/health"),
-    Known("GET", "/running"),
+    KnownPath("GET", "/v1/models"),
+    KnownPath("GET", "/models"),
+    KnownPath("GET", "/health"),
+    KnownPath("GET", "/running"),
 )
 
 

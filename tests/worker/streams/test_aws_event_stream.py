@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from arriero.worker.streams.aws_event_stream import (
     MAX_MESSAGE_BYTES,
-    Message,
+    EventStreamMessage,
     MessageReader,
     MessageSplitter,
     event_message,
@@ -48,7 +48,7 @@ RUN = [
 ]
 
 
-def read(*pieces: bytes) -> tuple[list[Message], MessageReader]:
+def read(*pieces: bytes) -> tuple[list[EventStreamMessage], MessageReader]:
     reader = MessageReader()
     return [message for piece in pieces for message in reader.push(piece)], reader
 
@@ -74,7 +74,7 @@ def test_a_message_of_the_specification_is_read_byte_by_byte() -> None:
     # 16 bytes, no headers, no payload: the numbers are those of any implementation of CRC-32
     smallest = bytes.fromhex("00000010 00000000 05c248eb 7d98c8ff")
 
-    assert read(smallest)[0] == [Message({}, b"", smallest)]
+    assert read(smallest)[0] == [EventStreamMessage({}, b"", smallest)]
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_whole_messages_are_passed_on_and_a_part_is_kept_back() -> None:
 
 
 def test_each_whole_message_is_looked_at_once() -> None:
-    seen: list[Message] = []
+    seen: list[EventStreamMessage] = []
     splitter = MessageSplitter(look=seen.append)
 
     for byte in b"".join(RUN) + RUN[0][:9]:

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.worker.streams.sse_events import Event, EventReader
+from arriero.worker.streams.sse_events import EventReader, SseEvent
 
 
-def read(*pieces: bytes) -> list[Event]:
+def read(*pieces: bytes) -> list[SseEvent]:
     reader = EventReader()
     return [event for piece in pieces for event in reader.push(piece)]
 
@@ -16,30 +16,30 @@ def read(*pieces: bytes) -> list[Event]:
 @pytest.mark.parametrize(
     ("stream", "events"),
     [
-        (b"data: a\n\n", [Event(b"a")]),
-        (b"data: a\r\n\r\n", [Event(b"a")]),
-        (b"data: a\r\r", [Event(b"a")]),
-        (b"data: a\r\n\r\ndata: b\n\n", [Event(b"a"), Event(b"b")]),  # mixed
-        (b"\xef\xbb\xbfdata: a\n\n", [Event(b"a")]),
-        (b"data: a\n\n\xef\xbb\xbfdata: b\n\n", [Event(b"a")]),  # once, at the start only
+        (b"data: a\n\n", [SseEvent(b"a")]),
+        (b"data: a\r\n\r\n", [SseEvent(b"a")]),
+        (b"data: a\r\r", [SseEvent(b"a")]),
+        (b"data: a\r\n\r\ndata: b\n\n", [SseEvent(b"a"), SseEvent(b"b")]),  # mixed
+        (b"\xef\xbb\xbfdata: a\n\n", [SseEvent(b"a")]),
+        (b"data: a\n\n\xef\xbb\xbfdata: b\n\n", [SseEvent(b"a")]),  # once, at the start only
         (b": comment\n\n", []),
-        (b": comment\ndata: a\n\n", [Event(b"a")]),
-        (b"data:a\n\n", [Event(b"a")]),
-        (b"data:  a\n\n", [Event(b" a")]),  # one blank is removed, not two
-        (b"data\n\n", [Event(b"")]),
-        (b"nonsense\n\ndata: a\n\n", [Event(b"a")]),
-        (b"data: a\ndata: b\n\n", [Event(b"a\nb")]),
-        (b"data:\ndata: x\n\n", [Event(b"\nx")]),
-        (b"event: ping\n\ndata: a\n\n", [Event(b"a")]),  # its name does not leak
-        (b"event: ping\ndata: a\n\n", [Event(b"a", "ping")]),
-        (b"id: 7\ndata: a\n\ndata: b\n\n", [Event(b"a", ident="7"), Event(b"b", ident="7")]),
-        (b"id: 7\0\ndata: a\n\n", [Event(b"a")]),
-        (b"retry: 10\n\ndata: a\n\n", [Event(b"a")]),
-        (b"data: [DONE]\n\n", [Event(b"[DONE]")]),
+        (b": comment\ndata: a\n\n", [SseEvent(b"a")]),
+        (b"data:a\n\n", [SseEvent(b"a")]),
+        (b"data:  a\n\n", [SseEvent(b" a")]),  # one blank is removed, not two
+        (b"data\n\n", [SseEvent(b"")]),
+        (b"nonsense\n\ndata: a\n\n", [SseEvent(b"a")]),
+        (b"data: a\ndata: b\n\n", [SseEvent(b"a\nb")]),
+        (b"data:\ndata: x\n\n", [SseEvent(b"\nx")]),
+        (b"event: ping\n\ndata: a\n\n", [SseEvent(b"a")]),  # its name does not leak
+        (b"event: ping\ndata: a\n\n", [SseEvent(b"a", "ping")]),
+        (b"id: 7\ndata: a\n\ndata: b\n\n", [SseEvent(b"a", ident="7"), SseEvent(b"b", ident="7")]),
+        (b"id: 7\0\ndata: a\n\n", [SseEvent(b"a")]),
+        (b"retry: 10\n\ndata: a\n\n", [SseEvent(b"a")]),
+        (b"data: [DONE]\n\n", [SseEvent(b"[DONE]")]),
         (b"data: a\n", []),  # incomplete
     ],
 )
-def test_an_event_is_read_however_it_is_written(stream: bytes, events: list[Event]) -> None:
+def test_an_event_is_read_however_it_is_written(stream: bytes, events: list[SseEvent]) -> None:
     assert read(stream) == events
     assert read(*(stream[at : at + 1] for at in range(len(stream)))) == events
 
@@ -50,7 +50,7 @@ def test_an_event_is_read_however_it_is_written(stream: bytes, events: list[Even
 )  # fmt: skip
 def test_a_stream_that_stops_within_an_event_is_known(stream: bytes, within: bool) -> None:
     reader = EventReader()
-    assert list(reader.push(stream)) in ([], [Event(b"a")])
+    assert list(reader.push(stream)) in ([], [SseEvent(b"a")])
     assert reader.is_within_event is within
 
 
@@ -64,7 +64,7 @@ def test_an_event_that_is_too_long_is_given_up_and_the_stream_goes_on(
     events = [
         event for at in range(0, len(stream), size) for event in reader.push(stream[at : at + size])
     ]
-    assert events == [Event(b"a"), Event(b"b")]
+    assert events == [SseEvent(b"a"), SseEvent(b"b")]
 
 
 _PIECES = st.lists(

@@ -10,12 +10,12 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from arriero.worker.upstreams import admission_gate as gate_module
-from arriero.worker.upstreams.admission_gate import Gate
+from arriero.worker.upstreams.admission_gate import AdmissionGate
 from arriero.worker.upstreams.pool import Endpoint
 
 
 def test_so_many_enter_and_the_rest_follow_in_order() -> None:
-    gate = Gate(2)
+    gate = AdmissionGate(2)
     assert [gate.enter_now() for _ in range(3)] == [True, True, False]
     first, second, third = (gate.line_up() for _ in range(3))
 
@@ -27,7 +27,7 @@ def test_so_many_enter_and_the_rest_follow_in_order() -> None:
 
 
 def test_who_gives_up_what_it_has_got_leaves_it_to_the_next() -> None:
-    gate = Gate(1)
+    gate = AdmissionGate(1)
     gate.enter_now()
     got, after = gate.line_up(), gate.line_up()
     gate.leave()
@@ -43,7 +43,7 @@ async def test_no_more_than_so_many_requests_are_at_an_upstream_at_once(
     tmp_path: Path, kit: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Forty ask at once; the upstream never has more than three of them, and answers all."""
-    monkeypatch.setattr(gate_module.Gate.__init__, "__defaults__", (3,))
+    monkeypatch.setattr(gate_module.AdmissionGate.__init__, "__defaults__", (3,))
     now = most = 0
 
     async def handler(exchange: Any) -> None:
@@ -70,7 +70,7 @@ async def test_no_more_than_so_many_requests_are_at_an_upstream_at_once(
 async def test_a_client_that_leaves_the_line_lets_the_next_one_in(
     tmp_path: Path, kit: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gate_module.Gate.__init__, "__defaults__", (1,))
+    monkeypatch.setattr(gate_module.AdmissionGate.__init__, "__defaults__", (1,))
     go = trio.Event()
 
     async def handler(exchange: Any) -> None:

@@ -11,7 +11,7 @@ from arriero.worker.http.header_rules import compile_rules
 from arriero.worker.http.request_head import parse_head
 from arriero.worker.leases.leases import bearer_line
 from arriero.worker.upstreams.heads import (
-    AnswerBody,
+    ResponseBody,
     origin_form,
     parse_answer_head,
     upstream_request,
@@ -188,14 +188,14 @@ def test_a_stream_is_marked_as_not_to_be_buffered() -> None:
 def test_bodies_end_where_they_say(
     head: bytes, pieces: list[bytes], body: bytes, complete: bool, keep_alive: bool
 ) -> None:
-    answer = AnswerBody(parse_answer_head(OK + head + b"\r\n"))
+    answer = ResponseBody(parse_answer_head(OK + head + b"\r\n"))
 
     assert b"".join(answer.feed(piece) for piece in pieces) == body
     assert (answer.complete, answer.keep_alive) == (complete, keep_alive)
 
 
 def test_trailers_are_kept() -> None:
-    answer = AnswerBody(parse_answer_head(OK + b"Transfer-Encoding: chunked\r\n\r\n"))
+    answer = ResponseBody(parse_answer_head(OK + b"Transfer-Encoding: chunked\r\n\r\n"))
     answer.feed(b"1\r\na\r\n0\r\nX-Time: 3\r\nSet-Cookie: a\r\n\r\n")
 
     assert (answer.complete, answer.trailers) == (True, [b"X-Time: 3\r\n"])
@@ -206,4 +206,4 @@ def test_any_answer_is_read_or_refused(data: bytes, field: bytes) -> None:
     with contextlib.suppress(UpstreamDied):
         parse_answer_head(data + b"\r\n\r\n")
     with contextlib.suppress(UpstreamDied):
-        AnswerBody(parse_answer_head(OK + field + b"\r\n")).feed(data)
+        ResponseBody(parse_answer_head(OK + field + b"\r\n")).feed(data)

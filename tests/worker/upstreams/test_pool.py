@@ -5,15 +5,15 @@ import pytest
 import trio
 import trustme
 
-from arriero.worker.connections.stream import Wire
-from arriero.worker.connections.tls_stream import TlsWire, make_context
+from arriero.worker.connections.stream import SocketStream
+from arriero.worker.connections.tls_stream import TlsStream, make_context
 from arriero.worker.upstreams.pool import (
     CONNECT_S,
     IDLE_S,
     TLS_IDLE_S,
     Endpoint,
-    Unreachable,
     Upstreams,
+    UpstreamUnreachable,
 )
 
 
@@ -41,7 +41,7 @@ def test_an_endpoint_is_read_from_its_url(
 
 @pytest.mark.parametrize("url", ["", "h:1", "ftp://h", "https://", "http://h:x", "https://[::1"])
 def test_other_urls_are_refused(url: str) -> None:
-    with pytest.raises(Unreachable, match="it is not http://, https:// or unix://"):
+    with pytest.raises(UpstreamUnreachable, match="it is not http://, https:// or unix://"):
         Endpoint.parse(url)
 
 
@@ -80,7 +80,7 @@ async def test_a_secure_endpoint_is_spoken_to_over_tls_and_trust_is_made_once() 
         for path in ("a", "b"):
             endpoint = upstreams.at(f"https://localhost:{port}/{path}")
             link = await endpoint.open()
-            assert isinstance(link.wire, TlsWire)
+            assert isinstance(link.wire, TlsStream)
             await link.wire.send(b"y")
             assert await link.wire.receive() == b"x"
             endpoint.keep(link)
@@ -101,7 +101,9 @@ async def test_a_certificate_that_is_not_trusted_is_told_with_what_would_do() ->
         port = await serve_tls(nursery, trustme.CA())
         endpoint = Endpoint.parse(f"https://localhost:{port}")
 
-        with pytest.raises(Unreachable, match=r"certificate is not accepted: .*issuer.*system's"):
+        with pytest.raises(
+            UpstreamUnreachable, match=r"certificate is not accepted: .*issuer.*system's"
+        ):
             await endpoint.open()
         nursery.cancel_scope.cancel()
 
@@ -112,7 +114,7 @@ async def test_without_a_listener_an_endpoint_is_out_of_reach(scheme: str) -> No
     port = listeners[0].socket.getsockname()[1]
     await listeners[0].aclose()
 
-    with pytest.raises(Unreachable):
+    with pytest.raises(UpstreamUnreachable):
         await Endpoint.parse(f"{scheme}://127.0.0.1:{port}").open()
 
 
@@ -130,7 +132,7 @@ async def test_a_handshake_has_a_limit() -> None:
         port = listeners[0].socket.getsockname()[1]
 
         began = trio.current_time()
-        with pytest.raises(Unreachable):
+        with pytest.raises(UpstreamUnreachable):
             await Endpoint.parse(f"https://localhost:{port}").open(connect_s=0.05)
         assert trio.current_time() - began < CONNECT_S
         await closed.wait()
@@ -143,12 +145,12 @@ async def test_without_tls_the_socket_is_used_as_it_is() -> None:
         port = listeners[0].socket.getsockname()[1]
         link = await Endpoint.parse(f"http://127.0.0.1:{port}").open(connect_s=5.0)
 
-        assert isinstance(link.wire, Wire)
+        assert isinstance(link.wire, SocketStream)
         link.wire.close()
         nursery.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize("host", ["." * 3 + "x", "a" * 70 + ".example"])
 async def test_a_name_that_is_none_is_out_of_reach(host: str) -> None:
-    with pytest.raises(Unreachable):
+    with pytest.raises(UpstreamUnreachable):
         await Endpoint.parse(f"https://{host}:1").open()

@@ -5,7 +5,7 @@ import pytest
 from arriero.worker.errors import BadRequest, UnknownPath, UpstreamDied
 from arriero.worker.http.request_head import RequestHead, parse_head
 from arriero.worker.websocket.handshake import (
-    SocketWay,
+    WsRequest,
     accept,
     as_upgrade,
     check_opening,
@@ -32,15 +32,15 @@ def asked(target: bytes, *fields: bytes, method: bytes = b"GET") -> RequestHead:
 @pytest.mark.parametrize(
     ("target", "way"),
     [
-        (b"/v1/responses", SocketWay(None, b"/v1/responses")),
-        (b"/v1/responses?a=1", SocketWay(None, b"/v1/responses?a=1")),
-        (b"/v/responses?a=1", SocketWay(None, b"/responses?a=1")),
-        (b"http://here/v1/responses", SocketWay(None, b"/v1/responses")),
-        (b"/v1/realtime?x=1&model=a%2Fb", SocketWay("a/b", b"/v1/realtime?x=1&model=a%2Fb")),
+        (b"/v1/responses", WsRequest(None, b"/v1/responses")),
+        (b"/v1/responses?a=1", WsRequest(None, b"/v1/responses?a=1")),
+        (b"/v/responses?a=1", WsRequest(None, b"/responses?a=1")),
+        (b"http://here/v1/responses", WsRequest(None, b"/v1/responses")),
+        (b"/v1/realtime?x=1&model=a%2Fb", WsRequest("a/b", b"/v1/realtime?x=1&model=a%2Fb")),
     ],
 )
 def test_the_path_or_the_query_says_which_model_a_socket_is_for(
-    target: bytes, way: SocketWay
+    target: bytes, way: WsRequest
 ) -> None:
     assert find_socket(asked(target, *UPGRADE)) == way
 

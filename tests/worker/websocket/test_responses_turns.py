@@ -8,13 +8,13 @@ import pytest
 from arriero.protocol.records import RequestRecord
 from arriero.protocol.worker_config import ModelRoute, WorkerConfig
 from arriero.worker.accounting.account import Account
-from arriero.worker.apis.model_names import Names
+from arriero.worker.apis.model_names import ModelNames
 from arriero.worker.errors import BadRequest, ClientGone, RelayError, UnknownModel, UpstreamDied
 from arriero.worker.http.routes import Form
-from arriero.worker.websocket.frames import Message
-from arriero.worker.websocket.responses_turns import Turns, begins_turn, ends_turn
+from arriero.worker.websocket.frames import WsMessage
+from arriero.worker.websocket.responses_turns import ResponsesTurns, begins_turn, ends_turn
 
-NAMES = Names(
+NAMES = ModelNames(
     WorkerConfig(
         generation=1,
         models=(
@@ -32,7 +32,7 @@ class Book:
     def __init__(self) -> None:
         self.opened = 0
         self.records: list[RequestRecord] = []
-        self.turns = Turns(NAMES, self.open_turn, self.end_turn)
+        self.turns = ResponsesTurns(NAMES, self.open_turn, self.end_turn)
 
     def open_turn(self) -> Account:
         self.opened += 1
@@ -48,15 +48,15 @@ class Book:
         self.records.append(record)
 
 
-def create(**members: Any) -> Message:
-    return Message(json.dumps({"type": "response.create"} | members).encode())
+def create(**members: Any) -> WsMessage:
+    return WsMessage(json.dumps({"type": "response.create"} | members).encode())
 
 
-def event(kind: str, **members: Any) -> Message:
-    return Message(json.dumps({"type": kind} | members, indent=2).encode())
+def event(kind: str, **members: Any) -> WsMessage:
+    return WsMessage(json.dumps({"type": kind} | members, indent=2).encode())
 
 
-def completed(**members: Any) -> Message:
+def completed(**members: Any) -> WsMessage:
     response = {"model": "served", "status": "completed", "usage": USAGE} | members
     return event("response.completed", response=response)
 
@@ -86,14 +86,14 @@ def test_each_create_is_a_turn_and_goes_up_with_the_models_name_there() -> None:
 @pytest.mark.parametrize(
     "message",
     [
-        Message(b'{"type":"response.cancel", "model":"em"}'),
-        Message(b"no JSON"),
-        Message(create(model="em").data, is_text=False),
-        Message(b'{"type":5,"model":"em"}'),
-        Message(b"[" * 100_000),
+        WsMessage(b'{"type":"response.cancel", "model":"em"}'),
+        WsMessage(b"no JSON"),
+        WsMessage(create(model="em").data, is_text=False),
+        WsMessage(b'{"type":5,"model":"em"}'),
+        WsMessage(b"[" * 100_000),
     ],
 )
-def test_all_other_messages_pass_byte_for_byte(message: Message) -> None:
+def test_all_other_messages_pass_byte_for_byte(message: WsMessage) -> None:
     book = Book()
     book.turns.say(create(model="m"))
     assert book.turns.say(message) is message
@@ -103,17 +103,17 @@ def test_all_other_messages_pass_byte_for_byte(message: Message) -> None:
 @pytest.mark.parametrize(
     ("message", "kind", "words"),
     [
-        (Message(b"no JSON"), BadRequest, "response.create"),
-        (Message(b'{"type":"response.cancel"}'), BadRequest, "response.create"),
-        (Message(create(model="m").data, is_text=False), BadRequest, "response.create"),
+        (WsMessage(b"no JSON"), BadRequest, "response.create"),
+        (WsMessage(b'{"type":"response.cancel"}'), BadRequest, "response.create"),
+        (WsMessage(create(model="m").data, is_text=False), BadRequest, "response.create"),
         (create(), BadRequest, "no 'model'"),
         (create(model=5), BadRequest, "which model"),
-        (Message(b'{"type":"response.create","model":"m","model":"n"}'), BadRequest, "more than"),
+        (WsMessage(b'{"type":"response.create","model":"m","model":"n"}'), BadRequest, "more than"),
         (create(model="ohter"), UnknownModel, "did you mean 'other'"),
     ],
 )
 def test_a_first_message_that_names_no_model_is_refused_and_put_down(
-    message: Message, kind: type[RelayError], words: str
+    message: WsMessage, kind: type[RelayError], words: str
 ) -> None:
     book = Book()
     with pytest.raises(kind, match=words) as caught:
@@ -163,11 +163,11 @@ def test_nobody_begins_turns_without_end() -> None:
         (event("response.created"), False),
         (event("response.output_text.delta", delta='"response.completed"'), False),
         (event("response.in_progress", error=None, response={"type": "response.failed"}), False),
-        (Message(b'"response.completed"'), False),
-        (Message(event("response.completed").data, is_text=False), False),
+        (WsMessage(b'"response.completed"'), False),
+        (WsMessage(event("response.completed").data, is_text=False), False),
     ],
 )
-def test_a_turn_ends_with_the_events_that_say_so(message: Message, ends: bool) -> None:
+def test_a_turn_ends_with_the_events_that_say_so(message: WsMessage, ends: bool) -> None:
     assert ends_turn(message) == ends
 
 
@@ -199,4 +199,4 @@ def test_our_own_words_do_not_come_back_to_the_model() -> None:
 
 
 def test_what_begins_a_turn_is_found_however_it_is_written() -> None:
-    assert begins_turn(Message(b' {"input":[], "t\\u0079pe" : "response.create"}'))
+    assert begins_turn(WsMessage(b' {"input":[], "t\\u0079pe" : "response.create"}'))

@@ -1,6 +1,6 @@
-"""The events of a turn as a voice: what a waiting client is told, and the answer.
+"""Turn events as a dialect: progress, errors and the response itself.
 
-All of an answer goes through here, also one whose client never had to wait: see `TurnVoice.merge`.
+Each response goes through here, also when its client never waited: see `TurnDialect.merge`.
 """
 
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Final
 
 from ...accounting.tokens import Usage
 from ...errors import RelayError
-from ...progress.dialect import Numbers, Voice
+from ...progress.dialect import Dialect, ProgressNumbers
 from ...progress.prefill import Phase
 from .events import TurnEvents
 
@@ -39,7 +39,7 @@ class TurnMerge:
         return self._events.take(frame)
 
 
-class TurnVoice(Voice):
+class TurnDialect(Dialect):
     """Speaks in the events of a turn.
 
     Args:
@@ -47,7 +47,7 @@ class TurnVoice(Voice):
         marker: What the lines of `status_stream` begin with; people do not need it here.
 
     Attributes:
-        merge: As in `Voice`; never None.
+        merge: As in `Dialect`; never None.
         content_type: Of the answer.
     """
 
@@ -69,7 +69,7 @@ class TurnVoice(Voice):
         """Return the first event."""
         return self._events.start()
 
-    def line(self, text: str, numbers: Numbers | None) -> bytes:
+    def line(self, text: str, numbers: ProgressNumbers | None) -> bytes:
         """Return `text` as a status."""
         message = text.removeprefix(self._marker).rstrip("\n")
         progress = None
@@ -80,11 +80,11 @@ class TurnVoice(Voice):
                 progress = numbers.percent / 100
         return self._events.status(self._phase, progress, message)
 
-    def heartbeat(self, numbers: Numbers | None) -> bytes:
+    def heartbeat(self, numbers: ProgressNumbers | None) -> bytes:
         """Return an event that only says that the stream lives."""
         return self._events.heartbeat()
 
-    def event(self, numbers: Numbers) -> bytes:
+    def event(self, numbers: ProgressNumbers) -> bytes:
         """Return a status in which the numbers have to do."""
         return self.line(numbers.phase, numbers)
 

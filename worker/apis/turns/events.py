@@ -25,7 +25,7 @@ from ...accounting.usage import UsageReader
 from ...errors import RelayError, UpstreamAnsweredError
 from ...progress.prefill import Phase, read_prompt
 from ...streams.merge import MAX_MERGED_BYTES, read_object
-from ...streams.sse_events import Event, EventReader
+from ...streams.sse_events import EventReader, SseEvent
 from .request import TurnFormat
 from .tool_calls import ToolCall, ToolCalls
 
@@ -145,7 +145,7 @@ class TurnEvents:
         }
         return calls + text + self._tell_last("end", data, available_quotas={})
 
-    def _take(self, event: Event) -> bytes:
+    def _take(self, event: SseEvent) -> bytes:
         value = read_object(event)
         if value is None:
             self.is_complete |= event.data.strip() == b"[DONE]"
@@ -248,7 +248,7 @@ def _first_text(delta: dict[str, Any], names: tuple[str, ...]) -> str:
     return next((text for text in texts if isinstance(text, str) and text), "")
 
 
-def _error_in(event: Event, value: dict[str, Any]) -> UpstreamAnsweredError | None:
+def _error_in(event: SseEvent, value: dict[str, Any]) -> UpstreamAnsweredError | None:
     """Return the error of which an event tells; None if of none.
 
     The number is llama-server's and vLLM's ``code``, or ``status`` where `code` is a word.

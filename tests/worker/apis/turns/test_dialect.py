@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arriero.worker.accounting.tokens import Usage
-from arriero.worker.apis.turns.dialect import TurnVoice
+from arriero.worker.apis.turns.dialect import TurnDialect
 from arriero.worker.apis.turns.events import TurnEvents
 from arriero.worker.apis.turns.request import TurnFormat
 from arriero.worker.errors import LoadFailed
-from arriero.worker.progress.dialect import Numbers
-from arriero.worker.progress.model_view import View
+from arriero.worker.progress.dialect import ProgressNumbers
+from arriero.worker.progress.model_view import ModelView
 from arriero.worker.progress.modes import Mode
-from arriero.worker.progress.status_stream import WaitingStream
+from arriero.worker.progress.status_stream import StatusStream
 from arriero.worker.streams.merge import MergingSplitter
 from tests.worker.apis.recorded import cut
 
@@ -29,11 +29,11 @@ CHAT = (
 )
 
 
-def speak(turn_format: TurnFormat = TurnFormat.EVENTS) -> TurnVoice:
+def speak(turn_format: TurnFormat = TurnFormat.EVENTS) -> TurnDialect:
     events = TurnEvents(
         request_id="r-12", conversation_id="r-12", model="qwen", turn_format=turn_format
     )
-    return TurnVoice(events, marker=MARKER)
+    return TurnDialect(events, marker=MARKER)
 
 
 def told(frames: bytes) -> list[tuple[str, dict[str, Any]]]:
@@ -42,10 +42,10 @@ def told(frames: bytes) -> list[tuple[str, dict[str, Any]]]:
     return [(event["event"], event["data"]) for event in found]
 
 
-def wait(voice: TurnVoice, mode: Mode = "reasoning") -> WaitingStream:
-    return WaitingStream(
+def wait(dialect: TurnDialect, mode: Mode = "reasoning") -> StatusStream:
+    return StatusStream(
         mode=mode,
-        voice=voice,
+        dialect=dialect,
         model="qwen",
         now=0.0,
         delay_s=1.0,
@@ -56,17 +56,17 @@ def wait(voice: TurnVoice, mode: Mode = "reasoning") -> WaitingStream:
 
 
 def test_a_turn_that_waits_for_its_model_is_told_from_the_queue_to_the_end() -> None:
-    voice = speak()
-    waiting = wait(voice)
-    splitter = MergingSplitter(voice.merge)
+    dialect = speak()
+    waiting = wait(dialect)
+    splitter = MergingSplitter(dialect.merge)
 
-    frames = waiting.on_time(1.0, View("queued", ahead=2))
-    frames += waiting.on_time(3.0, View("stopping", other="llama"))
-    frames += waiting.on_time(5.0, View("loading", fraction=0.42))
-    frames += waiting.on_time(15.0, View("loading", fraction=0.42))
-    frames += waiting.on_time(17.0, View("warming", fraction=0.95))
+    frames = waiting.on_time(1.0, ModelView("queued", ahead=2))
+    frames += waiting.on_time(3.0, ModelView("stopping", other="llama"))
+    frames += waiting.on_time(5.0, ModelView("loading", fraction=0.42))
+    frames += waiting.on_time(15.0, ModelView("loading", fraction=0.42))
+    frames += waiting.on_time(17.0, ModelView("warming", fraction=0.95))
     frames += waiting.on_ready(18.0)
-    frames += [splitter.push(CHAT), voice.finish()]
+    frames += [splitter.push(CHAT), dialect.finish()]
 
     assert told(b"".join(frames)) == [
         ("start", {"request_id": "r-12", "conversation_id": "r-12", "model": "qwen"}),
@@ -91,25 +91,25 @@ def test_a_turn_that_waits_for_its_model_is_told_from_the_queue_to_the_end() -> 
 def test_a_turn_that_never_waited_begins_with_the_first_frame(
     line_end: bytes, places: list[int]
 ) -> None:
-    voice = speak()
-    splitter = MergingSplitter(voice.merge)
+    dialect = speak()
+    splitter = MergingSplitter(dialect.merge)
     chat = CHAT.replace(b"\r\n", b"\n").replace(b"\n", line_end)
 
-    was_complete = voice.is_complete
-    got = b"".join(map(splitter.push, cut(chat, places))) + voice.finish()
+    was_complete = dialect.is_complete
+    got = b"".join(map(splitter.push, cut(chat, places))) + dialect.finish()
 
-    assert (was_complete, voice.is_complete) == (False, True)
+    assert (was_complete, dialect.is_complete) == (False, True)
     assert [kind for kind, _ in told(got)] == ["start", "token", "token", "turn_complete", "end"]
 
 
 def test_a_model_that_does_not_come_up_ends_the_turn() -> None:
-    voice = speak()
+    dialect = speak()
 
     got = told(
-        b"".join(wait(voice).on_time(1.0, View("queued")))
-        + voice.failure(LoadFailed("model qwen failed to load: no memory"), b"heard")
-        + voice.heartbeat(None)
-        + voice.finish()
+        b"".join(wait(dialect).on_time(1.0, ModelView("queued")))
+        + dialect.failure(LoadFailed("model qwen failed to load: no memory"), b"heard")
+        + dialect.heartbeat(None)
+        + dialect.finish()
     )
 
     assert [kind for kind, _ in got] == ["start", "status", "error"]
@@ -118,11 +118,11 @@ def test_a_model_that_does_not_come_up_ends_the_turn() -> None:
 
 
 def test_a_turn_that_was_stopped_ends_with_its_request_s_id() -> None:
-    voice = speak()
+    dialect = speak()
 
-    begun = voice.opening()
-    got = voice.midway_heartbeat(after_id=True)
-    got += voice.interrupted(b"heard", Usage()) + voice.midway_heartbeat(after_id=False)
+    begun = dialect.opening()
+    got = dialect.midway_heartbeat(after_id=True)
+    got += dialect.interrupted(b"heard", Usage()) + dialect.midway_heartbeat(after_id=False)
 
     assert [kind for kind, _ in told(begun)] == ["start"]
     assert speak().merge.begin() == begun
@@ -145,33 +145,33 @@ def test_a_turn_that_was_stopped_ends_with_its_request_s_id() -> None:
     ],
 )
 def test_a_turn_has_fewer_phases_than_a_load(phase: str, expected: str) -> None:
-    voice = speak()
-    numbers = Numbers(phase, None, 1.0, None)
+    dialect = speak()
+    numbers = ProgressNumbers(phase, None, 1.0, None)
 
-    (_, (kind, data)) = told(voice.event(numbers))
+    (_, (kind, data)) = told(dialect.event(numbers))
 
     assert (kind, data) == ("status", {"phase": expected, "progress": None, "message": phase})
 
 
 def test_without_numbers_the_phase_is_the_last_one_that_was_known() -> None:
-    voice = speak()
-    voice.line("a\n", Numbers("loading", 3, 1.0, None))
+    dialect = speak()
+    dialect.line("a\n", ProgressNumbers("loading", 3, 1.0, None))
 
-    assert told(voice.line(MARKER + "b\n", None)) == [
+    assert told(dialect.line(MARKER + "b\n", None)) == [
         ("status", {"phase": "loading", "progress": None, "message": "b"})
     ]
 
 
 def test_as_text_nothing_is_told_before_the_answer() -> None:
-    voice = speak(TurnFormat.TEXT)
-    waiting = wait(voice)
-    splitter = MergingSplitter(voice.merge)
+    dialect = speak(TurnFormat.TEXT)
+    waiting = wait(dialect)
+    splitter = MergingSplitter(dialect.merge)
 
-    assert b"".join(waiting.on_time(1.0, View("queued"))) == b""
-    assert b"".join(waiting.on_time(12.0, View("queued"))) == b""
+    assert b"".join(waiting.on_time(1.0, ModelView("queued"))) == b""
+    assert b"".join(waiting.on_time(12.0, ModelView("queued"))) == b""
     assert b"".join(waiting.on_ready(13.0)) == b""
-    assert voice.midway_heartbeat(after_id=False) == b""
-    assert splitter.push(CHAT) + voice.finish() == b"A mule"
+    assert dialect.midway_heartbeat(after_id=False) == b""
+    assert splitter.push(CHAT) + dialect.finish() == b"A mule"
 
 
 @pytest.mark.parametrize("turn_format", TurnFormat)
