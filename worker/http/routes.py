@@ -79,7 +79,7 @@ MODEL_ROUTES: Final[dict[bytes, Form]] = {
     b"/v/rerank": Form.PLAIN,
     b"/v/reranking": Form.PLAIN,
     b"/v1/audio/speech": Form.PLAIN,
-    b"/v1/audio/dialects": Form.PLAIN,
+    b"/v1/audio/voices": Form.PLAIN,
     b"/v1/images/generations": Form.PLAIN,
     b"/sdapi/v1/txt2img": Form.PLAIN,
     b"/sdapi/v1/img2img": Form.PLAIN,
