@@ -6,6 +6,7 @@ Lowest first; a file imports only from those above it (tests/test_layers.py):
     wakefulness        whether whoever judges silence was awake itself; for both sides
     flood_log          a log that strangers cannot fill; for both sides
     log_format         what a line of the log looks like
+    read_json          JSON from outside -> values; total
     values             what messages are made of: errors, progress, states, snapshots
     records            the account of one request; what models cost
     worker_config      what a worker has to know of the configuration

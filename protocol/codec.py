@@ -13,6 +13,7 @@ from .control import AnyReply, AnyRequest, ControlReply, Refusal
 from .errors import RemoteProtocolError
 from .events import AnyEvent, topic_of
 from .lease import FromSupervisor, FromWorker
+from .read_json import UNREADABLE
 from .values import VERSION
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class _Decoder(Generic[_T]):
             )
         try:
             message = self._decoder.decode(data)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
+        except UNREADABLE as exc:
             raise RemoteProtocolError(f"cannot read {data[:_SHOWN_BYTES]!r}: {exc}") from exc
         if (version := getattr(message, "v", VERSION)) != VERSION:
             raise RemoteProtocolError(
@@ -102,7 +103,7 @@ def decode_reply(data: bytes, kind: type[_ReplyT]) -> "_ReplyT | Refusal":
         if not _outcome.decode(data).ok:
             return msgspec.json.decode(data, type=Refusal)
         return msgspec.json.decode(data, type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
+    except UNREADABLE as exc:
         raise RemoteProtocolError(f"cannot read {data[:_SHOWN_BYTES]!r}: {exc}") from exc
 
 

@@ -14,8 +14,8 @@ from tests.paths import ROOT
 # lower layers. Those of one layer do not import each other.
 LAYERS = {
     "protocol": """
-        errors wakefulness flood_log log_format < values < records < worker_config events control
-        < connection_counts lease < codec sequence < transport""",
+        errors wakefulness flood_log log_format read_json < values < records
+        < worker_config events control < connection_counts lease < codec sequence < transport""",
     "supervisor": """
         errors text < llamacpp config.yaml < host placement < processes
         < progress pricing scheduling < config.schema < config

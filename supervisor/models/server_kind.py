@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 import trio
 
+from arriero.protocol.read_json import JsonReader
 from arriero.protocol.records import UpstreamKind
 
 from ..host.http_get import PLAIN, Access, Response
@@ -32,7 +33,7 @@ class _Version(msgspec.Struct):
     version: str
 
 
-_version: Final = msgspec.json.Decoder(_Version)
+_version: Final = JsonReader(_Version)
 
 
 def kind_of_command(command: Sequence[str]) -> UpstreamKind | None:
@@ -60,14 +61,6 @@ async def kind_of_server(endpoint: str, health: Response, access: Access = PLAIN
         return "llama-server"
     with trio.move_on_after(ASK_LIMIT_S):
         answer = await probe(f"{endpoint}/version", with_body=True, access=access)
-        if answer is not None and answer.status == 200 and _is_version(answer.body):
+        if answer is not None and answer.status == 200 and _version.find(answer.body):
             return "vllm"
     return "unknown"
-
-
-def _is_version(body: bytes) -> bool:
-    try:
-        _version.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return False
-    return True

@@ -16,6 +16,7 @@ import msgspec
 import trio
 
 from arriero.protocol.flood_log import FloodLog
+from arriero.protocol.read_json import JsonReader
 
 from ..host.atomic_file import read_file, replace_file
 from ..host.http_get import GetFailed
@@ -43,7 +44,7 @@ class _Copy(msgspec.Struct):
     data: msgspec.Raw
 
 
-_copy = msgspec.json.Decoder(_Copy)
+_copy = JsonReader(_Copy)
 
 # What stands around the list in that file.
 _AROUND_BYTES: Final = 200
@@ -159,9 +160,9 @@ def _load(path: Path, url: str) -> PriceList | None:
         data = read_file(path, MAX_LIST_BYTES + _AROUND_BYTES)
         if data is None:
             return None
-        copy = _copy.decode(data)
+        copy = _copy.read(data)
         return read_price_list(bytes(copy.data)) if copy.of == _digest(url) else None
-    except (OSError, ValueError, RecursionError, BadPriceList) as exc:
+    except (OSError, ValueError, BadPriceList) as exc:
         log.warning("prices.unreadable path=%s reason=%s", path, exc)
         return None
 

@@ -8,6 +8,7 @@ million tokens.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Final
@@ -15,6 +16,7 @@ from typing import Final
 import msgspec
 
 from arriero.protocol.errors import LocalProtocolError
+from arriero.protocol.read_json import BadJson, JsonReader
 from arriero.protocol.records import Prices
 
 # Ten times what models.dev publishes.
@@ -37,9 +39,9 @@ class _Provider(msgspec.Struct):
     models: dict[str, msgspec.Raw] = {}
 
 
-_providers = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_provider = msgspec.json.Decoder(_Provider)
-_model = msgspec.json.Decoder(_PricedModel)
+_providers = JsonReader(dict[str, msgspec.Raw])
+_provider = JsonReader(_Provider)
+_model = JsonReader(_PricedModel)
 
 
 class BadPriceList(Exception):
@@ -89,8 +91,8 @@ def read_price_list(data: bytes) -> PriceList:
         size = MAX_LIST_BYTES // 1024 // 1024
         raise BadPriceList(f"cannot read the list of prices: it is larger than {size} MB")
     try:
-        providers = _providers.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        providers = _providers.read(data)
+    except BadJson as exc:
         raise BadPriceList(f"cannot read the list of prices: {exc}") from exc
     found = {name: _models_of(raw) for name, raw in providers.items()}
     prices = PriceList({name: models for name, models in found.items() if models})
@@ -101,15 +103,10 @@ def read_price_list(data: bytes) -> PriceList:
 
 def _models_of(raw: msgspec.Raw) -> dict[str, Prices]:
     found: dict[str, Prices] = {}
-    try:
-        models = _provider.decode(raw).models
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return found
-    for name, text in models.items():
-        try:
-            cost = _model.decode(text).cost
-            if cost is not None:
-                found[name] = Prices(**msgspec.structs.asdict(cost))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, LocalProtocolError):
-            continue
+    provider = _provider.find(raw)
+    for name, text in provider.models.items() if provider is not None else ():
+        model = _model.find(text)
+        if model is not None and model.cost is not None:
+            with suppress(LocalProtocolError):
+                found[name] = Prices(**msgspec.structs.asdict(model.cost))
     return found

@@ -19,6 +19,8 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from arriero.protocol.read_json import JsonReader
+
 # Longest line that is looked at. A `ready` line carries the model's description and is about
 # 700 bytes; what is a hundred times longer is something else.
 MAX_LINE_BYTES: Final = 64 * 1024
@@ -103,12 +105,9 @@ class _Ready(msgspec.Struct):
     meta: _Meta | None = None
 
 
-_line = msgspec.json.Decoder(_ReportLine)
-_loading = msgspec.json.Decoder(_Loading)
-_ready = msgspec.json.Decoder(_Ready)
-
-# All that msgspec raises at hostile JSON: broken or wrong (MsgspecError), broken UTF-8, nesting.
-_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+_line = JsonReader(_ReportLine)
+_loading = JsonReader(_Loading)
+_ready = JsonReader(_Ready)
 
 
 def read_report_line(line: bytes | str) -> Report | None:
@@ -124,9 +123,8 @@ def read_report_line(line: bytes | str) -> Report | None:
         return ReadyReport()
     if not data.startswith(_STATE):
         return None
-    try:
-        said = _line.decode(data[len(_STATE) :])
-    except _UNREADABLE:
+    said = _line.find(data[len(_STATE) :])
+    if said is None:
         return None
     match said.state:
         case "loading":
@@ -138,12 +136,11 @@ def read_report_line(line: bytes | str) -> Report | None:
 
 
 def _read_loading(payload: msgspec.Raw) -> LoadingReport | None:
-    try:
-        loading = _loading.decode(payload)
-    except _UNREADABLE:
-        return None
-    if len(loading.stages) > MAX_STAGES or any(
-        len(name) > MAX_STAGE_NAME for name in (*loading.stages, loading.current)
+    loading = _loading.find(payload)
+    if (
+        loading is None
+        or len(loading.stages) > MAX_STAGES
+        or any(len(name) > MAX_STAGE_NAME for name in (*loading.stages, loading.current))
     ):
         return None
     # Finite: JSON has no NaN, and msgspec refuses what overflows.
@@ -153,9 +150,7 @@ def _read_loading(payload: msgspec.Raw) -> LoadingReport | None:
 
 def _read_ready(payload: msgspec.Raw) -> ReadyReport:
     """Read the size of the context; a `ready` without one is a `ready` all the same."""
-    try:
-        meta = _ready.decode(payload).meta
-    except _UNREADABLE:
-        return ReadyReport()
+    ready = _ready.find(payload)
+    meta = ready.meta if ready is not None else None
     n_ctx = meta.n_ctx if meta is not None else None
     return ReadyReport(n_ctx if n_ctx is not None and n_ctx > 0 else None)

@@ -11,6 +11,8 @@ from typing import Final
 
 import msgspec
 
+from arriero.protocol.read_json import BadJson, JsonReader
+
 # Commands that are remembered. Ten times as many as a large configuration has models, and yet a
 # file of some 60 kB: old commands fall out by themselves.
 MAX_ENTRIES: Final = 500
@@ -72,6 +74,10 @@ class _StoredTimes(msgspec.Struct):
     warming_s: float
 
 
+_stored = JsonReader(_Stored)
+_stored_times = JsonReader(_StoredTimes)
+
+
 class Durations:
     """Learned stage times by fingerprint, the most recently learned last."""
 
@@ -113,21 +119,21 @@ class Durations:
             ValueError: It is something else altogether. Nothing else is raised.
         """
         try:
-            stored = msgspec.json.decode(data, type=_Stored)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
+            stored = _stored.read(data)
+        except BadJson as exc:
             raise ValueError(f"cannot read learned durations: {exc}") from exc
         if stored.v != cls.VERSION:
             raise ValueError(f"cannot read learned durations of version {stored.v}")
         durations = cls()
         for name, raw in stored.times.items():
             try:
-                found = msgspec.json.decode(raw, type=_StoredTimes)
+                found = _stored_times.read(raw)
                 durations._times[name] = StageTimes(
                     starting_s=found.starting_s,
                     loading_s=found.loading_s,
                     warming_s=found.warming_s,
                 )
-            except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
+            except ValueError:  # BadJson is one, too
                 continue
         durations._drop_oldest()
         return durations

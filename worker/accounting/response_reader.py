@@ -11,7 +11,7 @@ import msgspec
 
 from arriero.protocol.records import FinishReason
 
-from ..json.spans import is_light
+from ..json.read import light_value
 from ..streams.aws_event_stream import EventStreamMessage
 from ..streams.sse_events import EventReader
 from ..streams.sse_frames import frames_with, last_boundary, split_frames
@@ -157,7 +157,7 @@ class ResponseReader:
         Its client waits for the usage only. Why it ended can be read later, with that of others:
         it takes a fraction of the time then.
         """
-        value = self._decode(body)
+        value = light_value(body)
         self._usage.take(value)
         if not isinstance(value, dict):
             return
@@ -168,18 +168,10 @@ class ResponseReader:
 
     def _take(self, data: bytes) -> None:
         self._firsts = max(0, self._firsts - 1)
-        value = self._decode(data)
+        value = light_value(data)
         self._usage.take(value)
         if isinstance(value, dict):
             self._note(value)
-
-    def _decode(self, data: bytes) -> object:
-        if not is_light(data):
-            return None  # nobody waits for the numbers in it
-        try:
-            return msgspec.json.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return None  # [DONE], or a server's mistake, which is not ours to judge
 
     def _note(self, value: dict[str, Any]) -> None:
         """Take note of all but the usage."""

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from arriero.protocol.read_json import BadJson, JsonReader
 from arriero.protocol.worker_config import (
     DEFAULT_MARKER,
     FORMER_MARKERS,
@@ -46,7 +47,7 @@ class _Members(msgspec.Struct):
     stream: bool | None = None
 
 
-_decoder = msgspec.json.Decoder(_Members)
+_members = JsonReader(_Members)
 
 
 def read_body(body: bytes) -> BodyFields:
@@ -56,8 +57,8 @@ def read_body(body: bytes) -> BodyFields:
         BadRequest: It is no JSON object, names no model, or has one of the wrong type.
     """
     try:
-        members = _decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        members = _members.read(body)
+    except BadJson as exc:
         raise BadRequest(f"cannot read the body as JSON: {exc}") from exc
     if not members.model:
         raise BadRequest("cannot tell which model is meant: the body has no 'model'")
@@ -72,15 +73,13 @@ class _ThinkingMember(msgspec.Struct):
     thinking: _Thinking | None = None
 
 
-_thinking_decoder = msgspec.json.Decoder(_ThinkingMember)
+_thinking_member = JsonReader(_ThinkingMember)
 
 
 def asks_for_thinking(body: bytes) -> bool:
     """Whether a request to Anthropic's API wants blocks of thinking (`enabled`, `adaptive`)."""
-    try:
-        thinking = _thinking_decoder.decode(body).thinking
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False  # of a shape that only the upstream can judge
+    found = _thinking_member.find(body)  # None: of a shape that only the upstream can judge
+    thinking = found.thinking if found is not None else None
     return thinking is not None and thinking.type not in (None, "disabled")
 
 
@@ -88,17 +87,15 @@ class _Progress(msgspec.Struct):
     return_progress: bool | None = None
 
 
-_progress_decoder = msgspec.json.Decoder(_Progress)
+_progress = JsonReader(_Progress)
 
 
 def asks_for_prefill_itself(body: bytes) -> bool:
     """Whether a request asks llama-server for the progress of the prompt, in its own words."""
     if body.find(b"return_progress") < 0:
         return False
-    try:
-        return bool(_progress_decoder.decode(body).return_progress)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False  # of a shape that only the upstream can judge
+    found = _progress.find(body)  # None: of a shape that only the upstream can judge
+    return found is not None and bool(found.return_progress)
 
 
 class _StreamOptions(msgspec.Struct):
@@ -109,15 +106,13 @@ class _Usage(msgspec.Struct):
     stream_options: _StreamOptions | None = None
 
 
-_usage_decoder = msgspec.json.Decoder(_Usage)
+_usage = JsonReader(_Usage)
 
 
 def asks_for_usage_itself(body: bytes) -> bool:
     """Whether a request wants a stream of OpenAI's to end with the counts of tokens."""
-    try:
-        options = _usage_decoder.decode(body).stream_options
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False  # of a shape that only the upstream can judge
+    found = _usage.find(body)  # None: of a shape that only the upstream can judge
+    options = found.stream_options if found is not None else None
     return options is not None and bool(options.include_usage)
 
 

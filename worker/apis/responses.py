@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from arriero.protocol.read_json import JsonReader
+
 from ..accounting.tokens import Usage
 from ..errors import RelayError
 from ..progress.dialect import Dialect, ProgressNumbers, event_frame
@@ -30,7 +32,7 @@ class _Settings(msgspec.Struct):
     max_output_tokens: Any = None
 
 
-_settings_decoder = msgspec.json.Decoder(_Settings)
+_settings = JsonReader(_Settings)
 
 
 class ResponsesDialect(Dialect):
@@ -165,10 +167,7 @@ def _response(ident: str, model: str, created: int, body: bytes) -> dict[str, An
 
     Source: OpenAI's API reference, "The response object".
     """
-    try:
-        asked = _settings_decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        asked = _Settings()
+    asked = _settings.find(body) or _Settings()
     parallel = asked.parallel_tool_calls
     return {
         "id": ident,

@@ -19,6 +19,8 @@ from typing import Any, Final
 
 import msgspec
 
+from arriero.protocol.read_json import json_value
+
 from ..errors import BadRequest
 from ..json.spans import Member, Span, Steps, find_items, is_light, is_there, joined
 from .progress_lines import SearchBudget, without_lines
@@ -284,12 +286,9 @@ def _marks_of(marker: str) -> list[bytes]:
 
 def _decode(data: bytes) -> object:
     """Return what `data` says, or None. A text may have half a character, as JavaScript cuts it."""
-    try:
-        return msgspec.json.decode(data)
-    except RecursionError:
-        return None
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        pass
+    value = json_value(data)
+    if value is not None:
+        return value
     try:
         return json.loads(data)
     except (ValueError, RecursionError):

@@ -1,10 +1,9 @@
 """JSON texts by their bytes: where values are, and edits that leave the rest as it is.
 
-Imports only `errors`.
-
 Lowest first:
 
     spans       Where the values of a JSON text are, in steps.
+    read        JSON texts -> values, where that takes no long time.
     edit        Byte-preserving member edits.
     large_body  Bodies too long to be read in one go.
 """

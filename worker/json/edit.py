@@ -14,6 +14,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from arriero.protocol.read_json import json_value
+
 from ..errors import BadRequest
 from .spans import Member, find_members, finish
 
@@ -153,10 +155,7 @@ def _same(found: bytes, value: bytes) -> bool:
     """Whether both say the same; texts may be written in several ways."""
     if found == value or not found.startswith(b'"'):
         return found == value
-    try:
-        return bool(msgspec.json.decode(found) == msgspec.json.decode(value))
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return False
+    return json_value(found) == json_value(value)
 
 
 def _with_usage(body: bytes, there: Sequence[Member]) -> bytes | None:

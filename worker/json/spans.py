@@ -17,7 +17,7 @@ from collections.abc import Generator, Iterable, Iterator
 from itertools import accumulate, islice
 from typing import Final, NamedTuple, TypeAlias, TypeVar
 
-import msgspec
+from arriero.protocol.read_json import JsonReader
 
 from ..errors import BadRequest
 
@@ -43,6 +43,7 @@ _STRING: Final = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _KEY: Final = re.compile(rb"[ \t\r\n]*+(%b)[ \t\r\n]*+:[ \t\r\n]*+" % _STRING, re.DOTALL)
 # What most members have: a number, a word, a short text.
 _SIMPLE: Final = re.compile(rb"%b|[^\s,{}\[\]\"]++" % _STRING, re.DOTALL)
+_KEY_TEXT: Final = JsonReader(str)
 _NEXT: Final = re.compile(rb"[ \t\r\n]*+([,}\]])")
 _OPEN: Final = re.compile(rb"[ \t\r\n]*+[{\[]")
 _CLOSE: Final = re.compile(rb"[ \t\r\n]*+[}\]]")
@@ -304,7 +305,5 @@ def _no_object() -> BadRequest:
 def _text(key: bytes) -> str:
     if b"\\" not in key:
         return key[1:-1].decode("utf-8", "replace")
-    try:
-        return msgspec.json.decode(key, type=str)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return ""  # half of a surrogate pair, say: whatever it is, it is no name of ours
+    # None: half of a surrogate pair, say. Whatever it is, it is no name of ours.
+    return _KEY_TEXT.find(key) or ""

@@ -8,10 +8,8 @@ frames pass as the same object.
 import re
 from typing import Final
 
-import msgspec
-
 from ..accounting.account import Account
-from ..json.spans import is_light
+from ..json.read import light_value
 from ..progress.prefill import PrefillProgress, read_prompt
 from ..progress.status_stream import StatusStream
 from ..streams.aws_event_stream import EventStreamMessage
@@ -93,7 +91,7 @@ class FramePipeline:
         words = b""
         if frames.find(_PROGRESS) >= 0:
             for event in EventReader().push(frames):
-                prompt = read_prompt(_decode(event.data)) if _PROGRESS in event.data else None
+                prompt = read_prompt(light_value(event.data)) if _PROGRESS in event.data else None
                 if prompt is None:
                     continue
                 if self._prefill is not None:
@@ -105,12 +103,3 @@ class FramePipeline:
             self._prefill = self._waiting = None
             self._plain = self._chunks is None
         return words
-
-
-def _decode(data: bytes) -> object:
-    if not is_light(data):
-        return None
-    try:
-        return msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None

@@ -4,8 +4,9 @@ import os
 import time
 from typing import Final
 
-import msgspec
 import trio
+
+from arriero.protocol.read_json import json_object
 
 from ..accounting.account import Account
 from ..apis.model_names import BodyFields, asks_for_prefill_itself, read_body
@@ -33,10 +34,10 @@ _TELLS_PREFILL: Final = frozenset({Form.CHAT, Form.COMPLETION})
 
 def way_of(service: RelayContext, body: bytes) -> Route:
     """Return what a request wants whose path does not say it."""
+    value = json_object(body)
     try:
-        value = msgspec.json.decode(body)
         peer = service.names.find(read_body(body).model).peer
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, RelayError):
+    except RelayError:
         return Route(Form.CHAT)  # why it cannot be answered is said later
     return Route(form_of_body(value, peer.kind if peer is not None else "unknown"))
 

@@ -6,8 +6,9 @@ the frame that is not complete yet, and a short answer whose numbers go before i
 
 from collections.abc import Callable
 
-import msgspec
 import trio
+
+from arriero.protocol.read_json import json_object
 
 from ..connections.connection import WaitingFor
 from ..errors import UpstreamAnsweredError, UpstreamDied
@@ -290,17 +291,13 @@ def late_error(status: int, body: bytes) -> UpstreamAnsweredError:
     number makes some clients try again.
     """
     message, kind, code = f"the model's server answered {status}", "upstream_error", None
-    try:
-        found = msgspec.json.decode(body)
-        error = found.get("error") if isinstance(found, dict) else None
-        if isinstance(error, str) and error:
-            message = error
-        elif isinstance(error, dict):
-            message = str(error.get("message") or message)
-            kind = str(error.get("type") or kind)
-            code = str(error["code"]) if error.get("code") is not None else None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        pass  # text, or half a body: the status has to do
+    error = (json_object(body) or {}).get("error")  # of text or half a body the status has to do
+    if isinstance(error, str) and error:
+        message = error
+    elif isinstance(error, dict):
+        message = str(error.get("message") or message)
+        kind = str(error.get("type") or kind)
+        code = str(error["code"]) if error.get("code") is not None else None
     return UpstreamAnsweredError(
         message, upstream_status=status, kind=kind, code=code or f"http_{status}"
     )

@@ -14,6 +14,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter
 
 from arriero.protocol.lease import CancelResult
+from arriero.protocol.read_json import BadJson, JsonReader
 from arriero.protocol.records import RequestRecord
 from arriero.protocol.values import State
 
@@ -114,6 +115,9 @@ class ManagementContext(Protocol):
 
 class _RequestId(msgspec.Struct):
     request_id: str
+
+
+_request_id = JsonReader(_RequestId)
 
 
 class _IdConverter(BaseConverter):
@@ -226,8 +230,8 @@ def make_pages(service: ManagementContext, started_at: int) -> QuartTrio:
     @app.post("/v1/streaming_query/interrupt")
     async def interrupt() -> Response:
         try:
-            asked = msgspec.json.decode(await request.get_data(), type=_RequestId)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+            asked = _request_id.read(await request.get_data())
+        except BadJson as exc:
             raise BadRequest(f"cannot tell which request is meant: {exc}") from exc
         return await end(asked.request_id)
 

@@ -7,9 +7,7 @@ no reason for the end.
 
 from typing import Any, Final
 
-import msgspec
-
-from ..json.spans import is_light
+from ..json.read import light_object
 from .sse_events import EventReader
 from .sse_frames import split_frames
 
@@ -90,10 +88,4 @@ def _is_empty(choice: object) -> bool:
 
 def _chunk_in(frame: bytes) -> dict[str, Any] | None:
     events = list(EventReader().push(frame))
-    if len(events) != 1 or not is_light(events[0].data):
-        return None
-    try:
-        value = msgspec.json.decode(events[0].data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
+    return light_object(events[0].data) if len(events) == 1 else None

@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from ..errors import UpstreamDied
-from ..json.spans import is_light
+from ..json.read import light_object
 from .sse_events import EventReader, SseEvent
 
 # Two line ends in a row, each of them LF, CRLF or CR, and never half of a CRLF.
@@ -124,13 +124,7 @@ def read_event(frame: bytes) -> SseEvent | None:
 
 def read_object(event: SseEvent | None) -> dict[str, Any] | None:
     """Return the data of `event` if that is a JSON object."""
-    if event is None or not event.data.lstrip().startswith(b"{") or not is_light(event.data):
-        return None
-    try:
-        value = msgspec.json.decode(event.data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
+    return None if event is None else light_object(event.data)
 
 
 def with_data(frame: bytes, value: dict[str, Any]) -> bytes:

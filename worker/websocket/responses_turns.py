@@ -12,6 +12,8 @@ from typing import Final
 
 import msgspec
 
+from arriero.protocol.read_json import BadJson, JsonReader
+
 from ..accounting.account import Account
 from ..apis.model_names import ModelNames, Target
 from ..errors import BadRequest, ClientGone, RelayError
@@ -39,16 +41,14 @@ class _ModelMember(msgspec.Struct):
     model: str | None = None
 
 
-_type_decoder = msgspec.json.Decoder(_Type)
-_model_decoder = msgspec.json.Decoder(_ModelMember)
+_type = JsonReader(_Type)
+_model_member = JsonReader(_ModelMember)
 
 
 def type_of(data: bytes) -> str | None:
     """Return the ``type`` of a JSON object; None if it is none, or has none."""
-    try:
-        return _type_decoder.decode(data).type
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
+    found = _type.find(data)
+    return None if found is None else found.type
 
 
 def begins_turn(message: WsMessage) -> bool:
@@ -172,6 +172,6 @@ class ResponsesTurns:
 def _model_in(data: bytes) -> str | None:
     check_one_model(data)
     try:
-        return _model_decoder.decode(data).model
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        return _model_member.read(data).model
+    except BadJson as exc:
         raise BadRequest(f"cannot tell which model is meant: {exc}") from exc

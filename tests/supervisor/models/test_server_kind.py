@@ -69,6 +69,7 @@ async def kind_at(handler: Handler) -> UpstreamKind:
         (b"200 OK", b'["version"]', "unknown"),
         (b"200 OK", b"0.11.0", "unknown"),
         (b"200 OK", b"\xff", "unknown"),
+        (b"200 OK", b'{"a":' + b"[" * 50_000, "unknown"),
         (b"404 Not Found", b'{"version":"0.11.0"}', "unknown"),
     ],
 )

@@ -13,6 +13,8 @@ from typing import Any, Final
 
 import msgspec
 
+from arriero.protocol.read_json import BadJson, JsonReader
+
 from ...errors import BadRequest
 
 QUERY_PATH: Final = b"/v1/streaming_query"
@@ -101,7 +103,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-_decoder: Final = msgspec.json.Decoder(_Query)
+_query: Final = JsonReader(_Query)
 
 
 def read_query(body: bytes) -> Query:
@@ -111,8 +113,8 @@ def read_query(body: bytes) -> Query:
         BadRequest: It is no JSON object, asks nothing, or asks for what cannot be done.
     """
     try:
-        found = _decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        found = _query.read(body)
+    except BadJson as exc:
         raise BadRequest(f"cannot read the body as a query: {exc}") from exc
     if not found.query:
         raise BadRequest("cannot ask the model: 'query' is empty")

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from arriero.protocol.read_json import json_object
+
 
 class ToolCall(NamedTuple):
     """One call of a tool.
@@ -94,11 +96,7 @@ def _object_in(call: _Pieces) -> msgspec.Raw | None:
     text = "".join(call.arguments).encode()
     if not text.strip():
         return msgspec.Raw(b"{}")
-    try:
-        value = msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    if not isinstance(value, dict):
+    if json_object(text) is None:
         return None
     # a line end is never part of a string here, and would be the end of our own line
     return msgspec.Raw(text.replace(b"\r", b" ").replace(b"\n", b" "))
