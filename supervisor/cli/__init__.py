@@ -5,15 +5,15 @@ Lowest first:
     event_feed    Which events to show. Pure.
     find_sockets  Where the sockets are; error texts.
     connection    Control and event sockets, client side.
-    follow        Follow events across gaps and restarts.
     output        Output, notes beside it, times.
+    session       Options and output common to client commands.
+    follow        Follow events across gaps and restarts.
     check         `check`
     generate      `scan`, `import`
     files         `example`, `unit`
     main          Entry point: table of commands, exit codes.
     schema        `schema`
     serve         `serve`
-    session       Options and output common to client commands.
     commands      `status`, `swap`, `unload`, `events`, `logs` and others
     requests      `activity`, `cancel`
 

@@ -33,7 +33,7 @@ from arriero.protocol.events import AnyEvent, LogLine, ProgressMade, StateChange
 
 from .event_feed import DEFAULT_TYPES, TYPES, Feed, Next
 from .find_sockets import SupervisorGone
-from .follow import Follower, present_state
+from .follow import Follower, present_state, show_then_follow
 from .output import clock, note, write_json
 from .render.events import event_line, log_event_line, log_line
 from .render.text import (
@@ -217,19 +217,18 @@ def logs(session: Session, model: str | None, lines: int, *, follow: bool) -> No
         session.write(reply, (log_line(line, clock(line.t)) for line in reply.lines))
         return
     feed = Feed(("log",), None if model is None else session.id_of(model))
-    with session.link.subscribe(feed.topics()) as subscription:
 
-        def show(event: AnyEvent) -> None:
-            if isinstance(event, LogLine):
-                _write_log_line(session, log_event_line(event))
+    def show(event: AnyEvent) -> None:
+        if isinstance(event, LogLine):
+            _write_log_line(session, log_event_line(event))
 
-        follower = Follower(session.link, feed, show=show, note=note, within_s=session.within_s)
-        follower.show_present()
+    def past() -> None:
         reply = session.ask(request, LogsReply)
         feed.shown("log", reply.seq)
         for line in reply.lines:
             _write_log_line(session, line)
-        follower.follow(subscription)
+
+    show_then_follow(session, feed, show, past)
 
 
 @click.command("reload", epilog="Example:  arriero reload --dry-run")

@@ -8,7 +8,9 @@ from arriero.protocol.events import AnyEvent
 from .connection import ControlConnection, Subscription
 from .event_feed import Feed, Next
 from .find_sockets import CommandRefused, SupervisorUnreachable
+from .output import note
 from .render.text import refusal_line
+from .session import Session
 
 # Longest pause between two looks at the connection. Heartbeats come about as often.
 _LOOK_S = 1.0
@@ -25,6 +27,28 @@ def present_state(link: ControlConnection, within_s: float) -> StatusReply:
     if isinstance(reply, Refusal):
         raise CommandRefused(refusal_line(reply.error))
     return reply
+
+
+def show_then_follow(
+    session: Session, feed: Feed, show: Callable[[AnyEvent], None], past: Callable[[], None]
+) -> None:
+    """Show the past, then each event of `feed`. Never returns: Ctrl-C ends it.
+
+    Args:
+        session: The command.
+        feed: Chooses what is shown; `past` says to it what it has shown (`Feed.shown`).
+        show: Shows one event.
+        past: Asks for what was before and shows it; called once nothing can be missed any more.
+
+    Raises:
+        SupervisorUnreachable: There is no supervisor, or it does not answer.
+        CommandRefused: It does not say.
+    """
+    with session.link.subscribe(feed.topics()) as subscription:
+        follower = Follower(session.link, feed, show=show, note=note, within_s=session.within_s)
+        follower.show_present()
+        past()
+        follower.follow(subscription)
 
 
 class Follower:

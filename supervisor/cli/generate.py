@@ -132,7 +132,7 @@ def put(text: str, output: Path | None) -> None:
 def _with_bar(files: Iterator[FoundFile], count: int) -> Iterable[FoundFile]:
     if count < _MANY or not sys.stderr.isatty():
         return files
-    from rich.console import Console
+    from rich.console import Console  # takes a while to import
     from rich.progress import track
 
     return track(files, "reading", total=count, console=Console(stderr=True), transient=True)

@@ -7,8 +7,8 @@ from arriero.protocol.events import AnyEvent, RequestEnded
 from arriero.protocol.records import RequestRecord
 
 from .event_feed import Feed
-from .follow import Follower
-from .output import clock, note, short_clock, write_json
+from .follow import show_then_follow
+from .output import clock, short_clock, write_json
 from .render.events import event_line
 from .render.requests import activity_table, cancelled_line
 from .session import Session, client
@@ -46,19 +46,18 @@ def activity(session: Session, limit: int, *, follow: bool) -> None:
         session.write_table(reply, activity_table(reply.records, when))
         return
     feed = Feed(("usage",))
-    with session.link.subscribe(feed.topics()) as subscription:
 
-        def show(event: AnyEvent) -> None:
-            if isinstance(event, RequestEnded):
-                _write_record(session, event.record)
+    def show(event: AnyEvent) -> None:
+        if isinstance(event, RequestEnded):
+            _write_record(session, event.record)
 
-        follower = Follower(session.link, feed, show=show, note=note, within_s=session.within_s)
-        follower.show_present()
+    def past() -> None:
         reply = session.ask(request, ActivityReply)
         feed.shown("usage", reply.seq)
         for record in reply.records:
             _write_record(session, record)
-        follower.follow(subscription)
+
+    show_then_follow(session, feed, show, past)
 
 
 def _write_record(session: Session, record: RequestRecord) -> None:
