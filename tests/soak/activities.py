@@ -205,8 +205,7 @@ async def reads_pages(day: Day) -> str | None:
             await stream.send_all(head.encode())
             while data := await stream.receive_some(65536):
                 got += data
-    return (
-        None
-        if b" 200 " in got[:20] or (path == "/nowhere" and b" 404 " in got[:20])
-        else f"{path}: {got[:80]!r}"
-    )
+    status, _, body = got[9:12], *got.partition(b"\r\n\r\n")[1:]
+    if status == b"200" or (path == "/nowhere" and status == b"404"):
+        return None
+    return f"{path}: {status!r} {body[:200]!r}"

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,7 @@ class Findings:
     Attributes:
         done: Activity -> how often.
         wrong: What clients saw that nobody had injected, and how often.
+        first: When each of those was seen first, as the log writes it.
         lines: Lines of the log that should not be there.
         left: What was left over in the end.
         trends: (process, figure) -> how it went.
@@ -84,16 +86,25 @@ class Findings:
 
     done: Counter[str] = field(default_factory=Counter)
     wrong: Counter[str] = field(default_factory=Counter)
+    first: dict[str, str] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
     trends: dict[tuple[str, str], Trend] = field(default_factory=dict)
     kills: int = 0
 
+    def note(self, text: str) -> None:
+        """A client saw something that nobody had injected."""
+        self.wrong[text] += 1
+        self.first.setdefault(text, datetime.now().astimezone().isoformat(timespec="milliseconds"))
+
     @property
     def problems(self) -> list[str]:
         """All that is not as it should be, in words."""
         grown = [f"{who}: {what} grow" for (who, what), one in self.trends.items() if one.grows]
-        wrong = [f"{count} x {text}" for text, count in self.wrong.most_common(20)]
+        wrong = [
+            f"{count} x {text} (first at {self.first[text]})"
+            for text, count in self.wrong.most_common(20)
+        ]
         return grown + wrong + [f"log: {line}" for line in self.lines[:20]] + self.left
 
 
@@ -165,7 +176,7 @@ async def _live(day: Day, findings: Findings) -> None:
         name = activity.__name__
         findings.done[name] += 1
         if wrong is not None:
-            findings.wrong[f"{name}: {wrong}"] += 1
+            findings.note(f"{name}: {wrong}")
         await trio.sleep(day.rng.uniform(0, 0.5))
 
 
@@ -196,7 +207,7 @@ async def _reload(day: Day, config: dict[str, Any], findings: Findings) -> None:
         findings.done["reload"] += 1
         answer = await trio.to_thread.run_sync(lambda: day.rig.ask("reload", within_s=60))
         if not answer["ok"]:
-            findings.wrong[f"reload: {answer}"] += 1
+            findings.note(f"reload: {answer}")
 
 
 async def _count(

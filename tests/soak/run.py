@@ -32,9 +32,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         day = partial(live_through, args.seconds, Path(folder) / "rig", args.seed)
         findings = trio.run(until_signalled, day)
-    if findings is None:
-        return 130
-    show(findings)
+        if findings is None:
+            return 130
+        show(findings)
+        if findings.problems:
+            with tempfile.NamedTemporaryFile(prefix="soak-", suffix=".log", delete=False) as kept:
+                kept.write((Path(folder) / "rig" / "log" / "arriero.log").read_bytes())
+            print(f"the log of that day: {kept.name}")
     return int(bool(findings.problems))
 
 
