@@ -3,7 +3,6 @@
 import errno
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, cast
 
 import h2.config
@@ -23,6 +22,7 @@ from arriero.worker.http2 import connection as http2_door
 from arriero.worker.server import containment as edge
 from arriero.worker.server import http1 as front
 from tests.worker.growth import assert_short_steps
+from tests.worker.rig import OpenRig, Rig, UpstreamExchange, answer_json, read_to_end
 
 HEALTH = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 BODY = b'{"model":"m"}'
@@ -126,7 +126,7 @@ class Client:
 
 
 @asynccontextmanager
-async def connected(rig: Any) -> AsyncGenerator[Client]:
+async def connected(rig: Rig) -> AsyncGenerator[Client]:
     async with await rig.connect() as stream, trio.open_nursery() as nursery:
         client = Client(stream)
         nursery.start_soon(client.run)
@@ -138,7 +138,7 @@ def tasks() -> int:
     return trio.lowlevel.current_statistics().tasks_living
 
 
-async def tasks_at_rest(rig: Any) -> int:
+async def tasks_at_rest(rig: Rig) -> int:
     """How many tasks live once a page was asked for, which begins the app."""
     await rig.ask(b"GET /running HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     await trio.testing.wait_all_tasks_blocked(0.05)
@@ -155,7 +155,7 @@ async def tasks_are(expected: int) -> bool:
 def endless(sent: list[int]) -> Callable[[Any], Any]:
     """An upstream whose answer has no end; what it could send is counted."""
 
-    async def handler(exchange: Any) -> None:
+    async def handler(exchange: UpstreamExchange) -> None:
         await exchange.stream.send_all(SSE_HEAD)
         while True:
             await exchange.stream.send_all(PIECE)
@@ -164,12 +164,12 @@ def endless(sent: list[int]) -> Callable[[Any], Any]:
     return handler
 
 
-async def test_long_bodies_go_both_ways_beside_each_other(tmp_path: Path, kit: Any) -> None:
-    async def handler(exchange: Any) -> None:
+async def test_long_bodies_go_both_ways_beside_each_other(open_rig: OpenRig) -> None:
+    async def handler(exchange: UpstreamExchange) -> None:
         head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
         await exchange.stream.send_all(head % len(exchange.body) + exchange.body)
 
-    async with kit.open_rig(tmp_path, handler) as rig, connected(rig) as client:
+    async with open_rig(handler) as rig, connected(rig) as client:
         bodies = [b'{"model":"m","x":"' + b"%d" % n * 300_000 + b'"}' for n in range(5)]
         numbers = [await client.begin("POST", "/v1/embeddings", body=True) for _ in bodies]
         async with trio.open_nursery() as nursery:
@@ -180,19 +180,19 @@ async def test_long_bodies_go_both_ways_beside_each_other(tmp_path: Path, kit: A
     assert answers == [("200", body) for body in bodies]
 
 
-async def test_a_hundred_streams_of_one_connection_are_whole(tmp_path: Path, kit: Any) -> None:
-    async def handler(exchange: Any) -> None:
+async def test_a_hundred_streams_of_one_connection_are_whole(open_rig: OpenRig) -> None:
+    async def handler(exchange: UpstreamExchange) -> None:
         await exchange.stream.send_all(SSE_HEAD + PIECE + END)
         await exchange.stream.aclose()
 
-    async with kit.open_rig(tmp_path, handler) as rig, connected(rig) as client:
+    async with open_rig(handler) as rig, connected(rig) as client:
         numbers = [await client.post() for _ in range(100)]
         answers = [await client.answer(number) for number in numbers]
 
     assert answers == [("200", PIECE + END)] * 100
 
 
-async def test_an_unknown_path_is_answered_with_help(rig: Any) -> None:
+async def test_an_unknown_path_is_answered_with_help(rig: Rig) -> None:
     async with connected(rig) as client:
         status, body = await client.answer(await client.post("/chat/completions"))
 
@@ -208,7 +208,7 @@ async def test_an_unknown_path_is_answered_with_help(rig: Any) -> None:
     ],
 )
 async def test_a_body_that_nobody_wants_ends_its_own_stream(
-    rig: Any, path: str, body: bytes, status: str
+    rig: Rig, path: str, body: bytes, status: str
 ) -> None:
     async with connected(rig) as client:
         number = await client.post(path, body)
@@ -217,7 +217,7 @@ async def test_a_body_that_nobody_wants_ends_its_own_stream(
         assert (await client.answer(await client.post()))[0] == "200"
 
 
-async def test_a_body_that_is_said_to_be_too_long_is_not_waited_for(rig: Any) -> None:
+async def test_a_body_that_is_said_to_be_too_long_is_not_waited_for(rig: Rig) -> None:
     async with connected(rig) as client:
         number = await client.begin("POST", "/v1/embeddings", body=True, content_length="99999999")
         await client.until(lambda: number in client.resets)
@@ -226,13 +226,13 @@ async def test_a_body_that_is_said_to_be_too_long_is_not_waited_for(rig: Any) ->
         assert (await client.answer(await client.post()))[0] == "200"
 
 
-async def test_an_answer_to_head_has_no_body(rig: Any) -> None:
+async def test_an_answer_to_head_has_no_body(rig: Rig) -> None:
     async with connected(rig) as client:
         assert await client.answer(await client.begin("HEAD", "/health")) == ("200", b"")
         assert await client.answer(await client.begin("GET", "/health")) == ("200", b"OK")
 
 
-async def test_what_has_no_form_in_http_1_is_answered_in_words(rig: Any) -> None:
+async def test_what_has_no_form_in_http_1_is_answered_in_words(rig: Rig) -> None:
     async with connected(rig) as client:
         status, body = await client.answer(await client.begin("GET", "/\u00e9"))
         assert await client.answer(await client.begin("GET", "/health")) == ("200", b"OK")
@@ -242,18 +242,18 @@ async def test_what_has_no_form_in_http_1_is_answered_in_words(rig: Any) -> None
 
 
 async def test_without_file_descriptors_a_stream_is_refused_and_the_others_go_on(
-    tmp_path: Path, kit: Any, monkeypatch: pytest.MonkeyPatch
+    open_rig: OpenRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def pair() -> Any:
         raise OSError(errno.EMFILE, "")
 
     go_on = trio.Event()
 
-    async def handler(exchange: Any) -> None:
+    async def handler(exchange: UpstreamExchange) -> None:
         await go_on.wait()
-        await kit.answer_json(exchange)
+        await answer_json(exchange)
 
-    async with kit.open_rig(tmp_path, handler) as rig, connected(rig) as client:
+    async with open_rig(handler) as rig, connected(rig) as client:
         number = await client.post()
         await rig.upstream.asked.wait()
         with monkeypatch.context() as patch:
@@ -268,10 +268,10 @@ async def test_without_file_descriptors_a_stream_is_refused_and_the_others_go_on
 
 @pytest.mark.parametrize("way", ["reset", "leave"])
 async def test_a_client_that_wants_no_more_of_a_full_stream_leaves_nothing(
-    tmp_path: Path, kit: Any, way: str
+    open_rig: OpenRig, way: str
 ) -> None:
     sent = [0]
-    async with kit.open_rig(tmp_path, endless(sent)) as rig:
+    async with open_rig(endless(sent)) as rig:
         before = await tasks_at_rest(rig)
         async with connected(rig) as client:
             client.reads = False
@@ -298,10 +298,10 @@ async def test_a_client_that_wants_no_more_of_a_full_stream_leaves_nothing(
 
 
 async def test_a_client_that_never_opens_its_window_has_had_its_answer(
-    tmp_path: Path, kit: Any, monkeypatch: pytest.MonkeyPatch
+    open_rig: OpenRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http2_door, "WRITE_S", 0.5)
-    async with kit.open_rig(tmp_path, endless([0])) as rig, connected(rig) as client:
+    async with open_rig(endless([0])) as rig, connected(rig) as client:
         client.reads = False
         number = await client.post()
         await client.until(lambda: number in client.resets)
@@ -314,11 +314,11 @@ async def test_a_client_that_never_opens_its_window_has_had_its_answer(
 
 
 async def test_a_client_that_reads_nothing_at_all_is_cut(
-    tmp_path: Path, kit: Any, monkeypatch: pytest.MonkeyPatch
+    open_rig: OpenRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(monitor, "WRITE_S", 0.5)
     sent = [0]
-    async with kit.open_rig(tmp_path, endless(sent)) as rig, await rig.connect() as stream:
+    async with open_rig(endless(sent)) as rig, await rig.connect() as stream:
         client = Client(stream)
         client.http.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 2**30})
         client.http.increment_flow_control_window(2**30)
@@ -329,10 +329,10 @@ async def test_a_client_that_reads_nothing_at_all_is_cut(
 
 
 async def test_an_idle_connection_is_told_and_closed(
-    tmp_path: Path, kit: Any, monkeypatch: pytest.MonkeyPatch
+    open_rig: OpenRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http2_door, "IDLE_S", 0.3)
-    async with kit.open_rig(tmp_path) as rig, connected(rig) as client:
+    async with open_rig() as rig, connected(rig) as client:
         await client.answer(await client.post())
         while not client.over:
             await client._changed.wait()
@@ -341,17 +341,17 @@ async def test_an_idle_connection_is_told_and_closed(
 
 
 async def test_told_to_finish_it_takes_no_more_streams_and_ends_with_the_last(
-    tmp_path: Path, kit: Any
+    open_rig: OpenRig,
 ) -> None:
     go_on = trio.Event()
 
-    async def handler(exchange: Any) -> None:
+    async def handler(exchange: UpstreamExchange) -> None:
         await exchange.stream.send_all(SSE_HEAD + PIECE)
         await go_on.wait()
         await exchange.stream.send_all(END)
         await exchange.stream.aclose()
 
-    async with kit.open_rig(tmp_path, handler) as rig, connected(rig) as client:
+    async with open_rig(handler) as rig, connected(rig) as client:
         async with connected(rig) as idle:
             await idle.answer(await idle.begin("GET", "/health"))
             number = await client.post()
@@ -368,13 +368,13 @@ async def test_told_to_finish_it_takes_no_more_streams_and_ends_with_the_last(
 
 
 @pytest.mark.parametrize("name", [*FLOODS, "huge head", "many fields"])
-async def test_no_flood_holds_the_loop(rig: Any, kit: Any, name: str) -> None:
+async def test_no_flood_holds_the_loop(rig: Rig, name: str) -> None:
     await rig.ask(HEALTH)
 
     async def flood() -> None:
         async with await rig.connect() as stream, trio.open_nursery() as nursery:
             nursery.start_soon(send, stream, (FLOODS | WRONG)[name])
-            await kit.read_to_end(stream)
+            await read_to_end(stream)
 
     await assert_short_steps(flood, 0.05)
     assert (await rig.ask(HEALTH)).endswith(b"OK")
@@ -389,7 +389,7 @@ async def send(stream: trio.SocketStream, data: bytes) -> None:
 
 
 async def test_a_bug_ends_the_connection_that_meets_it_and_no_other(
-    rig: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def parse(raw: bytes) -> Any:
         if b"/bug" in raw:
@@ -415,7 +415,7 @@ async def test_a_bug_ends_the_connection_that_meets_it_and_no_other(
     "more", [b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n", b"\r\n\r\n", b"\xff" * 1000, HELLO]
 )
 async def test_of_what_comes_behind_a_request_for_a_page_nothing_stays(
-    rig: Any, more: bytes
+    rig: Rig, more: bytes
 ) -> None:
     before = await tasks_at_rest(rig)
     for _ in range(3):
@@ -426,7 +426,7 @@ async def test_of_what_comes_behind_a_request_for_a_page_nothing_stays(
     assert await tasks_are(before)
 
 
-async def test_of_a_body_that_no_page_reads_nothing_stays(rig: Any) -> None:
+async def test_of_a_body_that_no_page_reads_nothing_stays(rig: Rig) -> None:
     before = await tasks_at_rest(rig)
     head = b"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 5000000\r\n\r\n"
 

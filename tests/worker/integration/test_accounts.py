@@ -4,11 +4,8 @@ import gzip
 import json
 import random
 from collections import Counter
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from decimal import Decimal
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import h11
@@ -16,15 +13,12 @@ import httpx
 import pytest
 import trio
 
-from arriero.protocol.lease import Grant
-from arriero.protocol.records import Prices, RequestRecord
-from arriero.protocol.worker_config import ModelRoute
+from arriero.protocol.records import Prices, UpstreamKind
+from arriero.protocol.worker_config import ModelRoute, UsageSetting
 from tests.official import openai
+from tests.worker.rig import OpenRig, Rig, UpstreamExchange, post, rig_options, sends
+from tests.worker.sse import CHUNKED_HEAD, DONE, SSE_HEAD, STREAM, chunk, streams
 
-Opener = Callable[..., AbstractAsyncContextManager[Any]]
-
-CHAT = "chat.completion.chunk"
-STREAM = b'{"model":"m","stream":true}'
 USAGE = {
     "prompt_tokens": 1000,
     "completion_tokens": 500,
@@ -36,31 +30,19 @@ PRICED = ModelRoute(
 )
 
 
-def frame(**members: Any) -> bytes:
-    value = {"id": "c", "object": CHAT, "created": 1, "model": "served"} | members
-    return b"data: " + json.dumps(value).encode() + b"\n\n"
+pytestmark = rig_options(models=(PRICED,), trailers=True)
 
 
 def word(text: str | None, finish: str | None = None) -> bytes:
-    delta = {"content": text} if text is not None else {}
-    return frame(choices=[{"index": 0, "delta": delta, "finish_reason": finish}])
+    return chunk({"content": text} if text is not None else {}, finish)
 
 
 WORDS = word("Hello") + word(" you") + word(None, "stop")
-USAGE_FRAME = frame(choices=[], usage=USAGE)
-DONE = b"data: [DONE]\n\n"
-
-
-def stream_of(body: bytes, head: bytes = b"Content-Type: text/event-stream\r\n") -> Any:
-    async def answer(exchange: Any) -> None:
-        await exchange.stream.send_all(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n" + body)
-        await exchange.stream.aclose()
-
-    return answer
+USAGE_FRAME = chunk(None, usage=USAGE)
 
 
 def json_of(value: object, *fields: bytes, encode: Any = bytes) -> Any:
-    async def answer(exchange: Any) -> None:
+    async def answer(exchange: UpstreamExchange) -> None:
         body = encode(json.dumps(value).encode())
         lines = [b"HTTP/1.1 200 OK", b"Content-Type: application/json", *fields]
         lines.append(b"Content-Length: %d\r\n\r\n" % len(body))
@@ -69,29 +51,9 @@ def json_of(value: object, *fields: bytes, encode: Any = bytes) -> Any:
     return answer
 
 
-@pytest.fixture
-def opened(tmp_path: Path, kit: Any) -> Opener:
-    def open_it(handler: Any, **options: Any) -> Any:
-        settings = {"models": (PRICED,), "trailers": True} | options
-        return kit.open_rig(tmp_path, handler, **settings)
-
-    return open_it
-
-
-def grants_as(rig: Any, kind: str) -> None:
-    """Let the supervisor say what the model's server is."""
-    say = rig.say
-
-    def say_kind(message: Any) -> None:
-        if isinstance(message, Grant):
-            fields = {name: getattr(message, name) for name in message.__struct_fields__}
-            message = Grant(**fields | {"kind": kind})
-        say(message)
-
-    rig.say = say_kind
-
-
-async def read_response(stream: trio.SocketStream) -> tuple[h11.Response, bytes, h11.EndOfMessage]:
+async def read_with_trailers(
+    stream: trio.SocketStream,
+) -> tuple[h11.Response, bytes, h11.EndOfMessage]:
     """Read one answer with h11, which takes trailers."""
     http = h11.Connection(h11.CLIENT)
     http.send(h11.Request(method="POST", target="/", headers=[("Host", "x")]))
@@ -110,24 +72,19 @@ async def read_response(stream: trio.SocketStream) -> tuple[h11.Response, bytes,
             return head, body, event
 
 
-async def ask(rig: Any, request: bytes) -> tuple[h11.Response, bytes, dict[bytes, bytes]]:
+async def ask(rig: Rig, request: bytes) -> tuple[h11.Response, bytes, dict[bytes, bytes]]:
     async with await rig.connect() as stream:
         await stream.send_all(request)
-        head, body, end = await read_response(stream)
+        head, body, end = await read_with_trailers(stream)
         return head, body, dict(end.headers)
 
 
-async def record_of(rig: Any, count: int = 1) -> RequestRecord:
-    record: RequestRecord = await rig.record(count)
-    return record
-
-
 async def test_a_stream_ends_with_what_it_used_and_cost_in_trailers_that_were_declared(
-    opened: Opener, kit: Any
+    open_rig: OpenRig,
 ) -> None:
-    async with opened(stream_of(WORDS + USAGE_FRAME + DONE)) as rig:
-        head, body, trailers = await ask(rig, kit.post(STREAM))
-        record = await record_of(rig)
+    async with open_rig(streams(WORDS + USAGE_FRAME + DONE)) as rig:
+        head, body, trailers = await ask(rig, post(STREAM))
+        record = await rig.record()
 
     assert body == WORDS + USAGE_FRAME + DONE
     declared = dict(head.headers)[b"trailer"].lower().split(b",")
@@ -147,12 +104,12 @@ async def test_a_stream_ends_with_what_it_used_and_cost_in_trailers_that_were_de
     assert dict(head.headers)[b"x-request-id"].decode() == record.request_id
 
 
-async def test_without_a_price_there_is_no_word_of_cost_anywhere(opened: Opener, kit: Any) -> None:
-    async with opened(
-        stream_of(WORDS + USAGE_FRAME + DONE), models=(ModelRoute(model="m"),)
+async def test_without_a_price_there_is_no_word_of_cost_anywhere(open_rig: OpenRig) -> None:
+    async with open_rig(
+        streams(WORDS + USAGE_FRAME + DONE), models=(ModelRoute(model="m"),)
     ) as rig:
-        head, _, trailers = await ask(rig, kit.post(STREAM))
-        record = await record_of(rig)
+        head, _, trailers = await ask(rig, post(STREAM))
+        record = await rig.record()
 
     assert b"cost" not in dict(head.headers)[b"trailer"].lower()
     assert b"x-gateway-cost" not in trailers
@@ -160,11 +117,11 @@ async def test_without_a_price_there_is_no_word_of_cost_anywhere(opened: Opener,
 
 
 async def test_a_stream_that_says_nothing_of_its_use_has_its_outcome_only(
-    opened: Opener, kit: Any
+    open_rig: OpenRig,
 ) -> None:
     # a stream of a shape in which nothing can be counted either
-    async with opened(stream_of(b"data: {}\n\n" + DONE)) as rig:
-        _, _, trailers = await ask(rig, kit.post(STREAM))
+    async with open_rig(streams(b"data: {}\n\n" + DONE)) as rig:
+        _, _, trailers = await ask(rig, post(STREAM))
 
     assert trailers == {b"x-gateway-outcome": b"ok"}
 
@@ -174,11 +131,11 @@ async def test_a_stream_that_says_nothing_of_its_use_has_its_outcome_only(
     [b"HTTP/1.0\r\nHost: x", b"HTTP/1.1\r\nHost: x"],
 )
 async def test_a_client_of_http_1_0_gets_no_trailers_and_nobody_if_they_are_off(
-    opened: Opener, kit: Any, request_line: bytes
+    open_rig: OpenRig, request_line: bytes
 ) -> None:
-    request = kit.post(STREAM).replace(b"HTTP/1.1\r\nHost: x", request_line)
+    request = post(STREAM).replace(b"HTTP/1.1\r\nHost: x", request_line)
     is_old = b"1.0" in request_line
-    async with opened(stream_of(WORDS + DONE), trailers=is_old) as rig:
+    async with open_rig(streams(WORDS + DONE), trailers=is_old) as rig:
         answer = await rig.ask(request)
 
     assert b"railer" not in answer
@@ -186,21 +143,20 @@ async def test_a_client_of_http_1_0_gets_no_trailers_and_nobody_if_they_are_off(
     assert answer.endswith(DONE if is_old else b"\r\n0\r\n\r\n")
 
 
-async def test_trailers_of_the_upstream_stay_beside_ours(opened: Opener, kit: Any) -> None:
+async def test_trailers_of_the_upstream_stay_beside_ours(open_rig: OpenRig) -> None:
     chunked = b"%x\r\n%b\r\n0\r\nX-Theirs: 1\r\n\r\n" % (len(WORDS + DONE), WORDS + DONE)
-    head = b"Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n"
-    async with opened(stream_of(chunked, head)) as rig:
-        _, _, trailers = await ask(rig, kit.post(STREAM))
+    async with open_rig(sends(CHUNKED_HEAD, chunked)) as rig:
+        _, _, trailers = await ask(rig, post(STREAM))
 
     assert trailers[b"x-theirs"] == b"1"
     assert trailers[b"x-gateway-outcome"] == b"ok"
 
 
-async def test_an_answer_that_is_no_stream_says_it_in_its_head(opened: Opener, kit: Any) -> None:
+async def test_an_answer_that_is_no_stream_says_it_in_its_head(open_rig: OpenRig) -> None:
     value = {"model": "served", "choices": [{"finish_reason": "length"}], "usage": USAGE}
-    async with opened(json_of(value)) as rig:
-        head, body, trailers = await ask(rig, kit.post())
-        record = await record_of(rig)
+    async with open_rig(json_of(value)) as rig:
+        head, body, trailers = await ask(rig, post())
+        record = await rig.record()
 
     assert json.loads(body) == value
     assert trailers == {}
@@ -211,26 +167,24 @@ async def test_an_answer_that_is_no_stream_says_it_in_its_head(opened: Opener, k
 
 
 async def test_an_answer_that_is_compressed_all_the_same_passes_and_is_counted(
-    opened: Opener, kit: Any
+    open_rig: OpenRig,
 ) -> None:
     value = {"model": "served", "usage": USAGE}
     handler = json_of(value, b"Content-Encoding: gzip", encode=gzip.compress)
-    async with opened(handler) as rig:
-        _, body, _ = await ask(rig, kit.post())
-        record = await record_of(rig)
+    async with open_rig(handler) as rig:
+        _, body, _ = await ask(rig, post())
+        record = await rig.record()
 
     assert json.loads(gzip.decompress(body)) == value
     assert (record.outcome, record.input_tokens) == ("ok", 1000)
 
 
-async def test_a_compressed_stream_passes_as_it_is_and_has_its_record(
-    opened: Opener, kit: Any
-) -> None:
+async def test_a_compressed_stream_passes_as_it_is_and_has_its_record(open_rig: OpenRig) -> None:
     packed = gzip.compress(WORDS + DONE)
-    head = b"Content-Type: text/event-stream\r\nContent-Encoding: gzip\r\n"
-    async with opened(stream_of(packed, head)) as rig:
-        _, body, _ = await ask(rig, kit.post(STREAM))
-        record = await record_of(rig)
+    head = SSE_HEAD[:-2] + b"Content-Encoding: gzip\r\n\r\n"
+    async with open_rig(sends(head, packed)) as rig:
+        _, body, _ = await ask(rig, post(STREAM))
+        record = await rig.record()
 
     assert body == packed
     assert (record.status, record.usage_source) == (200, "none")
@@ -252,19 +206,18 @@ async def test_a_compressed_stream_passes_as_it_is_and_has_its_record(
     ],
 )
 async def test_usage_is_asked_for_where_it_is_known_and_taken_out_for_those_who_did_not_ask(
-    opened: Opener,
-    kit: Any,
-    kind: str,
-    usage: Any,
+    open_rig: OpenRig,
+    kind: UpstreamKind,
+    usage: UsageSetting,
     body: bytes,
     sent: bool | None,
     is_seen: bool,
 ) -> None:
     models = (ModelRoute(model="m", usage=usage),)
-    async with opened(stream_of(WORDS + USAGE_FRAME + DONE), models=models) as rig:
-        grants_as(rig, kind)
-        _, got, _ = await ask(rig, kit.post(body))
-        record = await record_of(rig)
+    async with open_rig(streams(WORDS + USAGE_FRAME + DONE), models=models) as rig:
+        rig.kind = kind
+        _, got, _ = await ask(rig, post(body))
+        record = await rig.record()
         (exchange,) = rig.upstream.exchanges
 
     options = json.loads(exchange.body).get("stream_options", {})
@@ -280,41 +233,41 @@ BODY_WITH_PECULIARITIES = (
 )
 
 
-async def test_a_body_that_needs_no_edit_goes_up_as_it_came(opened: Opener, kit: Any) -> None:
-    async with opened(stream_of(WORDS + DONE)) as rig:
-        grants_as(rig, "llama-server")
-        await ask(rig, kit.post(BODY_WITH_PECULIARITIES))
+async def test_a_body_that_needs_no_edit_goes_up_as_it_came(open_rig: OpenRig) -> None:
+    async with open_rig(streams(WORDS + DONE)) as rig:
+        rig.kind = "llama-server"
+        await ask(rig, post(BODY_WITH_PECULIARITIES))
         (exchange,) = rig.upstream.exchanges
 
     assert exchange.body == BODY_WITH_PECULIARITIES
 
 
 async def test_a_body_with_two_models_is_refused_before_anything_is_started(
-    opened: Opener, kit: Any
+    open_rig: OpenRig,
 ) -> None:
-    async with opened(json_of({})) as rig:
-        head, _, _ = await ask(rig, kit.post(b'{"model":"m","x":1,"model":"other"}'))
+    async with open_rig(json_of({})) as rig:
+        head, _, _ = await ask(rig, post(b'{"model":"m","x":1,"model":"other"}'))
         assert head.status_code == 400
         assert rig.upstream.exchanges == []
 
 
 async def test_a_client_that_leaves_in_the_middle_has_used_what_was_written(
-    opened: Opener, kit: Any
+    open_rig: OpenRig,
 ) -> None:
-    async def answer(exchange: Any) -> None:
+    async def answer(exchange: UpstreamExchange) -> None:
         await exchange.stream.send_all(
             b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + word("a") * 10
         )
         await trio.sleep_forever()
 
-    async with opened(answer) as rig:
+    async with open_rig(answer) as rig:
         async with await rig.connect() as stream:
-            await stream.send_all(kit.post(STREAM))
+            await stream.send_all(post(STREAM))
             got = b""
             while got.count(b"data:") < 10:
                 got += await stream.receive_some()
         with trio.fail_after(2):
-            record = await record_of(rig)
+            record = await rig.record()
 
     assert (record.outcome, record.output_tokens, record.usage_source) == (
         "client_gone",
@@ -324,40 +277,36 @@ async def test_a_client_that_leaves_in_the_middle_has_used_what_was_written(
     assert record.bytes_out == len(word("a") * 10)
 
 
-async def test_numbers_of_llama_server_are_the_same_from_both_its_views(
-    opened: Opener, kit: Any
-) -> None:
+async def test_numbers_of_llama_server_are_the_same_from_both_its_views(open_rig: OpenRig) -> None:
     timings = {"cache_n": 800, "prompt_n": 200, "predicted_n": 500, "predicted_ms": 1.0}
     records = []
     for last in (
-        frame(choices=[], usage=USAGE, timings=timings),
-        frame(choices=[], timings=timings),
+        chunk(None, usage=USAGE, timings=timings),
+        chunk(None, timings=timings),
     ):
-        async with opened(stream_of(WORDS + last + DONE)) as rig:
-            grants_as(rig, "llama-server")
-            await ask(rig, kit.post(STREAM))
-            records.append(await record_of(rig))
+        async with open_rig(streams(WORDS + last + DONE)) as rig:
+            rig.kind = "llama-server"
+            await ask(rig, post(STREAM))
+            records.append(await rig.record())
 
     assert [record.usage_source for record in records] == ["final", "timings"]
     for record in records:
         assert (record.input_tokens, record.cached_tokens, record.output_tokens) == (1000, 800, 500)
 
 
-async def test_five_hundred_requests_of_all_fates_have_a_record_each(
-    opened: Opener, kit: Any
-) -> None:
+async def test_five_hundred_requests_of_all_fates_have_a_record_each(open_rig: OpenRig) -> None:
     chance = random.Random(7)
 
-    async def answer(exchange: Any) -> None:
+    async def answer(exchange: UpstreamExchange) -> None:
         fate = json.loads(exchange.body)["fate"]
         if fate == "stream":
-            await stream_of(WORDS + DONE)(exchange)
+            await streams(WORDS + DONE)(exchange)
         elif fate == "json":
             await json_of({"usage": USAGE})(exchange)
         elif fate == "error":
             await exchange.stream.send_all(b"HTTP/1.1 500 No\r\nContent-Length: 2\r\n\r\nno")
         elif fate == "cut":
-            await stream_of(word("a"))(exchange)
+            await streams(word("a"))(exchange)
         elif fate == "dead":
             await exchange.stream.aclose()
 
@@ -372,15 +321,15 @@ async def test_five_hundred_requests_of_all_fates_have_a_record_each(
     }
     asked = [chance.choice(list(fates)) for _ in range(500)]
 
-    async def request(rig: Any, limit: trio.CapacityLimiter, fate: str) -> None:
+    async def request(rig: Rig, limit: trio.CapacityLimiter, fate: str) -> None:
         body: dict[str, Any] = {"model": "nobody" if fate == "nobody" else "m", "fate": fate}
         if fates[fate][1]:
             body["stream"] = True
         raw = b"{" if fate == "nonsense" else json.dumps(body).encode()
         async with limit:
-            await rig.ask(kit.post(raw))
+            await rig.ask(post(raw))
 
-    async with opened(answer) as rig:
+    async with open_rig(answer) as rig:
         limit = trio.CapacityLimiter(20)
         async with trio.open_nursery() as nursery:
             for fate in asked:
@@ -395,13 +344,13 @@ async def test_five_hundred_requests_of_all_fates_have_a_record_each(
 
 
 async def test_the_id_of_a_client_is_kept_told_and_sent_on_with_its_trace(
-    opened: Opener, kit: Any
+    open_rig: OpenRig,
 ) -> None:
     trace = b"00-%b-%b-01" % (b"a" * 32, b"b" * 16)
-    async with opened(json_of({})) as rig:
-        request = kit.post(b'{"model":"m"}', b"X-Request-Id: mine", b"traceparent: " + trace)
+    async with open_rig(json_of({})) as rig:
+        request = post(b'{"model":"m"}', b"X-Request-Id: mine", b"traceparent: " + trace)
         head, _, _ = await ask(rig, request)
-        record = await record_of(rig)
+        record = await rig.record()
         (exchange,) = rig.upstream.exchanges
 
     assert dict(head.headers)[b"x-request-id"] == b"mine"
@@ -411,8 +360,8 @@ async def test_the_id_of_a_client_is_kept_told_and_sent_on_with_its_trace(
     assert b"b" * 16 not in exchange.head
 
 
-async def test_official_clients_do_not_mind_trailers(opened: Opener) -> None:
-    async with opened(stream_of(WORDS + USAGE_FRAME + DONE)) as rig:
+async def test_official_clients_do_not_mind_trailers(open_rig: OpenRig) -> None:
+    async with open_rig(streams(WORDS + USAGE_FRAME + DONE)) as rig:
 
         def read() -> list[str | None]:
             with openai.OpenAI(
@@ -424,10 +373,10 @@ async def test_official_clients_do_not_mind_trailers(opened: Opener) -> None:
         assert await trio.to_thread.run_sync(read) == ["Hello", " you", None]
 
 
-async def test_a_price_of_nothing_is_a_price(opened: Opener) -> None:
+async def test_a_price_of_nothing_is_a_price(open_rig: OpenRig) -> None:
     free = ModelRoute(model="m", prices=Prices(input=Decimal(0), output=Decimal(0)))
     async with (
-        opened(json_of({"usage": USAGE}), models=(free,)) as rig,
+        open_rig(json_of({"usage": USAGE}), models=(free,)) as rig,
         httpx.AsyncClient() as http,
     ):
         url = f"http://127.0.0.1:{rig.port}/v1/embeddings"

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 
 from arriero.protocol.events import ProgressMade
-from arriero.protocol.lease import CancelOrder, CancelOutcome, Leave, Refuse, Report, Want
-from arriero.protocol.values import ErrorInfo, Progress
+from arriero.protocol.lease import CancelOrder, CancelOutcome, Leave, Report, Want
+from arriero.protocol.values import ErrorInfo
 from arriero.protocol.worker_config import ModelRoute
 from arriero.worker import supervisor_link as link
 from tests.official import anthropic, openai
@@ -26,50 +24,45 @@ from tests.worker.apis.recorded import (
     RESPONSE_WITH_TOOL,
     read,
 )
+from tests.worker.rig import (
+    BROKEN,
+    LATER,
+    REASONING,
+    OpenRig,
+    Rig,
+    UpstreamExchange,
+    post,
+    progress,
+    read_to_end,
+    rig_options,
+    sends,
+    unchunk,
+)
+from tests.worker.sse import SSE_HEAD, streams
 
-Opener = Callable[..., AbstractAsyncContextManager[Any]]
-
-SSE_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
-REASONING = (ModelRoute(model="m", progress="reasoning"),)
-BROKEN = ErrorInfo(code="model_load_failed", message="the file is no model")
-LATER = ErrorInfo(code="model_unavailable", message="evicted", transient=True)
-STREAM = b'{"model":"m","stream":true,"thinking":{"type":"enabled","budget_tokens":1024}}'
+THINKING_STREAM = b'{"model":"m","stream":true,"thinking":{"type":"enabled","budget_tokens":1024}}'
 MESSAGES, RESPONSES = b"/v1/messages", b"/v1/responses"
 
+pytestmark = rig_options(streams(MESSAGE), models=REASONING, progress_delay_s=0.1, heartbeat_s=0.05)
 
-@pytest.fixture
-def opened(tmp_path: Path, kit: Any, monkeypatch: pytest.MonkeyPatch) -> Opener:
-    """Opens a rig whose upstream streams `answer`, and whose reports are a quick clock."""
+
+@pytest.fixture(autouse=True)
+def frequent_reports(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(link, "_REPORT_S", 0.2)
 
-    def open_it(
-        answer: bytes = MESSAGE, *, head: bytes = SSE_HEAD, bytewise: bool = False, **options: Any
-    ) -> Any:
-        async def handler(exchange: Any) -> None:
-            data = head + answer
-            for piece in [bytes([byte]) for byte in data] if bytewise else [data]:
-                await exchange.stream.send_all(piece)
-            await exchange.stream.aclose()
 
-        settings = {"models": REASONING, "progress_delay_s": 0.1, "heartbeat_s": 0.05} | options
-        return kit.open_rig(tmp_path, handler, **settings)
-
-    return open_it
-
-
-async def load_for_a_while(rig: Any, error: ErrorInfo | None = None) -> None:
+async def load_for_a_while(rig: Rig, error: ErrorInfo | None = None) -> None:
     """Let the next request wait for some heartbeats; then grant it, or refuse it with `error`."""
     want = await rig.heard(Want)
-    progress = Progress(model="m", swap=1, phase="loading", elapsed_s=1.0, fraction=0.5)
-    rig.publish(ProgressMade, model="m", progress=progress)
+    rig.publish(ProgressMade, model="m", progress=progress("loading", 0.5))
     await rig.heard(Report, rig.count(Report) + 2)
     if error is None:
         rig.grant(want)
     else:
-        rig.say(Refuse(request=want.request, model="m", error=error))
+        rig.refuse(want, error)
 
 
-async def ask(rig: Any, function: Callable[..., Any], *args: Any) -> Any:
+async def ask(rig: Rig, function: Callable[..., Any], *args: Any) -> Any:
     """Call `function` in a thread while the model loads."""
     rig.grants = False
     rig.nursery.start_soon(load_for_a_while, rig)
@@ -119,9 +112,9 @@ def ask_responses(port: int, mode: str) -> tuple[list[Any], Any]:
     ],
 )
 async def test_anthropic_s_helper_gets_one_message_in_every_mode(
-    opened: Opener, mode: str, thinks: bool, lines: bool
+    open_rig: OpenRig, mode: str, thinks: bool, lines: bool
 ) -> None:
-    async with opened(MESSAGE_WITH_TOOL) as rig:
+    async with open_rig(streams(MESSAGE_WITH_TOOL)) as rig:
         message = await ask(rig, partial(ask_messages, thinks=thinks), mode)
 
     ours, *theirs = message.content if lines else [None, *message.content]
@@ -144,9 +137,9 @@ async def test_anthropic_s_helper_gets_one_message_in_every_mode(
 @pytest.mark.parametrize(("error", "kind"), [(BROKEN, "api_error"), (LATER, "overloaded_error")])
 @pytest.mark.parametrize("mode", ["reasoning", "heartbeat", "comment"])
 async def test_anthropic_s_client_raises_on_a_load_that_fails_late(
-    opened: Opener, mode: str, error: ErrorInfo, kind: str
+    open_rig: OpenRig, mode: str, error: ErrorInfo, kind: str
 ) -> None:
-    async with opened() as rig:
+    async with open_rig() as rig:
         rig.grants = False
         rig.nursery.start_soon(load_for_a_while, rig, error)
         with pytest.raises(anthropic.APIStatusError, match=error.message) as caught:
@@ -159,8 +152,8 @@ async def test_anthropic_s_client_raises_on_a_load_that_fails_late(
 @pytest.mark.parametrize(
     ("path", "body", "error", "status", "kind"),
     [
-        (MESSAGES, STREAM, BROKEN, b"500", "api_error"),
-        (MESSAGES, STREAM, LATER, b"503", "overloaded_error"),
+        (MESSAGES, THINKING_STREAM, BROKEN, b"500", "api_error"),
+        (MESSAGES, THINKING_STREAM, LATER, b"503", "overloaded_error"),
         (MESSAGES, b'{"model":"m"}', BROKEN, b"500", "api_error"),
         (MESSAGES + b"/count_tokens", b'{"model":"m"}', LATER, b"503", "overloaded_error"),
         (MESSAGES, b'{"model":"nobody"}', None, b"404", "not_found_error"),
@@ -168,22 +161,21 @@ async def test_anthropic_s_client_raises_on_a_load_that_fails_late(
     ],
 )
 async def test_errors_before_the_answer_have_anthropic_s_shape(
-    opened: Opener,
-    kit: Any,
+    open_rig: OpenRig,
     path: bytes,
     body: bytes,
     error: ErrorInfo | None,
     status: bytes,
     kind: str,
 ) -> None:
-    async with opened(progress_delay_s=5.0) as rig:
+    async with open_rig(progress_delay_s=5.0) as rig:
         rig.grants = False
         async with await rig.connect() as stream:
-            await stream.send_all(kit.post(body, path=path))
+            await stream.send_all(post(body, path=path))
             if error is not None:
                 want = await rig.heard(Want)
-                rig.say(Refuse(request=want.request, model="m", error=error))
-            head, _, found = (await kit.read_to_end(stream)).partition(b"\r\n\r\n")
+                rig.refuse(want, error)
+            head, _, found = (await read_to_end(stream)).partition(b"\r\n\r\n")
 
     assert head.startswith(b"HTTP/1.1 " + status)
     assert (b"x-should-retry: false" in head) is (error is BROKEN)
@@ -193,11 +185,11 @@ async def test_errors_before_the_answer_have_anthropic_s_shape(
 
 
 async def test_a_message_that_is_no_stream_is_held_and_told_to_come_again(
-    opened: Opener, kit: Any
+    open_rig: OpenRig,
 ) -> None:
-    async with opened(nonstream_hold_s=0.2) as rig:
+    async with open_rig(nonstream_hold_s=0.2) as rig:
         rig.grants = False
-        answer = await rig.ask(kit.post(path=MESSAGES))
+        answer = await rig.ask(post(path=MESSAGES))
 
     assert answer.startswith(b"HTTP/1.1 503 ")
     assert b"Retry-After: 2\r\n" in answer
@@ -217,11 +209,11 @@ def create_response(port: int) -> str:
 
 @pytest.mark.parametrize("create", [create_message, create_response])
 async def test_the_retry_of_the_client_joins_the_load_and_gets_the_answer(
-    opened: Opener, create: Callable[[int], str]
+    open_rig: OpenRig, create: Callable[[int], str]
 ) -> None:
     body = b'{"id":"x"}'
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n"
-    async with opened(body, head=head, nonstream_hold_s=0.2) as rig:
+    async with open_rig(sends(head, body), nonstream_hold_s=0.2) as rig:
         rig.grants = False
 
         async def grant_the_second() -> None:
@@ -239,9 +231,9 @@ async def test_the_retry_of_the_client_joins_the_load_and_gets_the_answer(
 
 @pytest.mark.parametrize("mode", ["reasoning", "heartbeat", "event"])
 async def test_openai_s_helper_gets_one_response_that_it_could_not_put_together_itself(
-    opened: Opener, mode: str
+    open_rig: OpenRig, mode: str
 ) -> None:
-    async with opened(RESPONSE_WITH_TOOL) as rig:
+    async with open_rig(streams(RESPONSE_WITH_TOOL)) as rig:
         events, final = await ask(rig, ask_responses, mode)
 
     assert [event.sequence_number for event in events] == list(range(len(events)))
@@ -256,8 +248,8 @@ async def test_openai_s_helper_gets_one_response_that_it_could_not_put_together_
     assert ("swap-progress: m: loading 50% (" in told) is (mode == "reasoning")
 
 
-async def test_comments_leave_a_response_as_it_is(opened: Opener) -> None:
-    async with opened(RESPONSE_OF_OPENAI) as rig:
+async def test_comments_leave_a_response_as_it_is(open_rig: OpenRig) -> None:
+    async with open_rig(streams(RESPONSE_OF_OPENAI)) as rig:
         _, final = await ask(rig, ask_responses, "comment")
 
     assert final.id == "resp_up"
@@ -265,8 +257,10 @@ async def test_comments_leave_a_response_as_it_is(opened: Opener) -> None:
 
 
 @pytest.mark.parametrize("mode", ["reasoning", "heartbeat", "comment"])
-async def test_openai_s_helper_raises_on_a_load_that_fails_late(opened: Opener, mode: str) -> None:
-    async with opened(RESPONSE) as rig:
+async def test_openai_s_helper_raises_on_a_load_that_fails_late(
+    open_rig: OpenRig, mode: str
+) -> None:
+    async with open_rig(streams(RESPONSE)) as rig:
         rig.grants = False
         rig.nursery.start_soon(load_for_a_while, rig, BROKEN)
         with pytest.raises(openai.APIError, match="failed to load: the file is no model"):
@@ -301,7 +295,7 @@ def read_message(port: int, heard: Callable[[], object]) -> tuple[str, str | Non
     return text, final.stop_reason, final.usage.output_tokens
 
 
-def read_response(port: int, heard: Callable[[], object]) -> tuple[str, str | None, int]:
+def read_responses(port: int, heard: Callable[[], object]) -> tuple[str, str | None, int]:
     client = openai.OpenAI(
         base_url=f"http://127.0.0.1:{port}/v1", api_key="k", max_retries=0, timeout=10
     )
@@ -354,13 +348,12 @@ CHAT = CHUNK % b'{"role":"assistant"}' + CHUNK % b'{"content":" mule"}'
     ("client", "begun", "answer"),
     [
         (read_message, beginning(MESSAGE, b"mule"), (" mule \u2713", "end_turn", 1)),
-        (read_response, beginning(RESPONSE_OF_OPENAI, b"salt"), (" salt", "cancelled", 1)),
+        (read_responses, beginning(RESPONSE_OF_OPENAI, b"salt"), (" salt", "cancelled", 1)),
         (read_chat, CHAT, (" mule", "stop", 1)),
     ],
 )
 async def test_a_stream_that_is_cancelled_midway_is_a_whole_one_to_the_official_clients(
-    tmp_path: Path,
-    kit: Any,
+    open_rig: OpenRig,
     client: Callable[..., Any],
     begun: bytes,
     answer: Any,
@@ -368,13 +361,12 @@ async def test_a_stream_that_is_cancelled_midway_is_a_whole_one_to_the_official_
 ) -> None:
     left = trio.Event()
 
-    async def begin_and_hang(exchange: Any) -> None:
+    async def begin_and_hang(exchange: UpstreamExchange) -> None:
         await exchange.stream.send_all(SSE_HEAD + begun)
         assert await exchange.stream.receive_some() == b""
         left.set()
 
-    settings = {"models": REASONING, "progress_delay_s": 0.1 if waits else 5.0}
-    async with kit.open_rig(tmp_path, begin_and_hang, heartbeat_s=0.05, **settings) as rig:
+    async with open_rig(begin_and_hang, progress_delay_s=0.1 if waits else 5.0) as rig:
         if waits:
             rig.grants = False
             rig.nursery.start_soon(load_for_a_while, rig)
@@ -401,27 +393,27 @@ BOTH = [(MESSAGES, MESSAGE), (RESPONSES, RESPONSE)]
 @pytest.mark.parametrize("mode", [b"reasoning", b"heartbeat", b"comment", b"event", b"off"])
 @pytest.mark.parametrize("waits", [False, True])
 async def test_a_short_wait_or_none_leaves_no_trace(
-    opened: Opener, kit: Any, path: bytes, recorded: bytes, mode: bytes, waits: bool
+    open_rig: OpenRig, path: bytes, recorded: bytes, mode: bytes, waits: bool
 ) -> None:
-    async with opened(recorded, progress_delay_s=5.0) as rig:
+    async with open_rig(streams(recorded), progress_delay_s=5.0) as rig:
         if not waits:
-            await rig.ask(kit.post(path=path))  # takes a lease
-        answer = await rig.ask(kit.post(STREAM, b"X-Swap-Progress: " + mode, path=path))
+            await rig.ask(post(path=path))  # takes a lease
+        answer = await rig.ask(post(THINKING_STREAM, b"X-Swap-Progress: " + mode, path=path))
 
-    assert kit.unchunk(answer) == recorded
+    assert unchunk(answer) == recorded
     assert (b"X-Swap-Progress: " in answer) is waits
 
 
 @pytest.mark.parametrize(("path", "recorded"), BOTH)
 async def test_comments_taken_out_the_rest_is_the_upstream_s(
-    opened: Opener, kit: Any, path: bytes, recorded: bytes
+    open_rig: OpenRig, path: bytes, recorded: bytes
 ) -> None:
-    async with opened(recorded) as rig:
+    async with open_rig(streams(recorded)) as rig:
         rig.grants = False
         rig.nursery.start_soon(load_for_a_while, rig)
-        answer = await rig.ask(kit.post(STREAM, b"X-Swap-Progress: comment", path=path))
+        answer = await rig.ask(post(THINKING_STREAM, b"X-Swap-Progress: comment", path=path))
 
-    body = kit.unchunk(answer)
+    body = unchunk(answer)
     comments, _, rest = body.partition(b"\n\nevent: ")
     assert comments.startswith(b": m: loading 50%")
     assert b"event: " + rest == recorded
@@ -431,18 +423,18 @@ async def test_comments_taken_out_the_rest_is_the_upstream_s(
 @pytest.mark.parametrize("mode", [b"reasoning", b"heartbeat", b"comment", b"off"])
 @pytest.mark.parametrize("waits", [False, True])
 async def test_a_stream_cut_at_any_frame_ends_with_an_error(
-    opened: Opener, kit: Any, path: bytes, recorded: bytes, mode: bytes, waits: bool
+    open_rig: OpenRig, path: bytes, recorded: bytes, mode: bytes, waits: bool
 ) -> None:
     frames = recorded.split(b"\n\n")[:-1]
     for kept in (1, 4, len(frames) - 1):
         part = b"\n\n".join(frames[:kept]) + b"\n\n"
-        async with opened(part + frames[kept][:20]) as rig:
+        async with open_rig(streams(part + frames[kept][:20])) as rig:
             if waits:
                 rig.grants = False
                 rig.nursery.start_soon(load_for_a_while, rig)
-            answer = await rig.ask(kit.post(STREAM, b"X-Swap-Progress: " + mode, path=path))
+            answer = await rig.ask(post(THINKING_STREAM, b"X-Swap-Progress: " + mode, path=path))
 
-        got = read(b"event: " + kit.unchunk(answer).partition(b"event: ")[2])
+        got = read(b"event: " + unchunk(answer).partition(b"event: ")[2])
         assert got[-1]["type"] == "error"
         if path == MESSAGES:
             assert got[-1]["error"]["type"] == "api_error"
@@ -456,11 +448,11 @@ async def test_a_stream_cut_at_any_frame_ends_with_an_error(
 @pytest.mark.parametrize(("path", "recorded"), BOTH)
 @pytest.mark.parametrize("mode", [b"reasoning", b"heartbeat"])
 async def test_of_two_that_wait_one_leaves_at_any_frame_and_the_other_hears_all(
-    opened: Opener, kit: Any, path: bytes, recorded: bytes, mode: bytes
+    open_rig: OpenRig, path: bytes, recorded: bytes, mode: bytes
 ) -> None:
-    asked = kit.post(STREAM, b"X-Swap-Progress: " + mode, path=path)
+    asked = post(THINKING_STREAM, b"X-Swap-Progress: " + mode, path=path)
     for frames in (1, 3, 5):
-        async with opened(recorded) as rig:
+        async with open_rig(streams(recorded)) as rig:
             rig.grants = False
             async with await rig.connect() as stays:
                 leaves = await rig.connect()
@@ -474,24 +466,25 @@ async def test_of_two_that_wait_one_leaves_at_any_frame_and_the_other_hears_all(
                 await leaves.aclose()
                 await rig.heard(Leave)
                 rig.grant(want)
-                answer = await kit.read_to_end(stays)
+                answer = await read_to_end(stays)
             await rig.heard(Report, rig.count(Report) + 2)
             assert len(rig.upstream.exchanges) == 1
 
-        assert read(kit.unchunk(answer))[-1] == read(recorded)[-1] or path == RESPONSES
-        assert read(kit.unchunk(answer))[-1]["type"] in {"message_stop", "response.completed"}
+        assert read(unchunk(answer))[-1] == read(recorded)[-1] or path == RESPONSES
+        assert read(unchunk(answer))[-1]["type"] in {"message_stop", "response.completed"}
 
 
 @pytest.mark.parametrize(("path", "recorded"), BOTH)
 async def test_an_upstream_that_writes_byte_by_byte_and_with_crlf_is_merged_all_the_same(
-    opened: Opener, kit: Any, path: bytes, recorded: bytes
+    open_rig: OpenRig, path: bytes, recorded: bytes
 ) -> None:
-    async with opened(recorded.replace(b"\n", b"\r\n"), bytewise=True) as rig:
+    crlf = recorded.replace(b"\n", b"\r\n")
+    async with open_rig(streams(*[bytes([byte]) for byte in crlf])) as rig:
         rig.grants = False
         rig.nursery.start_soon(load_for_a_while, rig)
-        answer = await rig.ask(kit.post(STREAM, path=path))
+        answer = await rig.ask(post(THINKING_STREAM, path=path))
 
-    got = read(kit.unchunk(answer).replace(b"\r\n", b"\n"))
+    got = read(unchunk(answer).replace(b"\r\n", b"\n"))
     assert got[-1]["type"] in {"message_stop", "response.completed"}
 
 
@@ -499,41 +492,41 @@ async def test_an_upstream_that_writes_byte_by_byte_and_with_crlf_is_merged_all_
     ("path", "kind"), [(MESSAGES, "invalid_request_error"), (RESPONSES, "invalid_request_error")]
 )
 async def test_an_error_of_the_upstream_keeps_its_words_after_the_commit(
-    opened: Opener, kit: Any, path: bytes, kind: str
+    open_rig: OpenRig, path: bytes, kind: str
 ) -> None:
     body = b'{"error":{"code":400,"message":"too long","type":"invalid_request_error"}}'
     head = b"HTTP/1.1 400 Bad Request\r\nContent-Length: %d\r\n\r\n" % len(body)
-    async with opened(body, head=head) as rig:
+    async with open_rig(sends(head, body)) as rig:
         rig.grants = False
         rig.nursery.start_soon(load_for_a_while, rig)
-        answer = await rig.ask(kit.post(STREAM, path=path))
+        answer = await rig.ask(post(THINKING_STREAM, path=path))
 
-    error = read(kit.unchunk(answer))[-1]["error"]
+    error = read(unchunk(answer))[-1]["error"]
     assert (error["type"], error["message"]) == (kind, "too long")
 
 
 @pytest.mark.parametrize("path", [b"/completion", b"/infill", b"/rerank", b"/v1/rerank"])
 async def test_plain_routes_are_held_in_silence_even_as_streams(
-    opened: Opener, kit: Any, path: bytes
+    open_rig: OpenRig, path: bytes
 ) -> None:
-    async with opened(nonstream_hold_s=0.3) as rig:
+    async with open_rig(nonstream_hold_s=0.3) as rig:
         rig.grants = False
-        answer = await rig.ask(kit.post(STREAM, path=path))
+        answer = await rig.ask(post(THINKING_STREAM, path=path))
 
     assert answer.startswith(b"HTTP/1.1 503 ")
     assert b'"code":"model_loading"' in answer
 
 
 @pytest.mark.parametrize("path", [b"/v1/chat/completions", MESSAGES, RESPONSES])
-async def test_our_own_words_never_reach_a_model(opened: Opener, kit: Any, path: bytes) -> None:
+async def test_our_own_words_never_reach_a_model(open_rig: OpenRig, path: bytes) -> None:
     line = "swap-progress: m: loading 42% (12 s)\n"
     turn = {"role": "assistant", "content": f"<think>{line}</think>hello"}
     key = "input" if path == RESPONSES else "messages"
     item = {"type": "reasoning", "id": "rs_swapprogress_1", "summary": []}
     said = [turn, item] if path == RESPONSES else [turn]
     models = (ModelRoute(model="m", send_as="real"),)
-    async with opened(models=models) as rig:
-        await rig.ask(kit.post(json.dumps({"model": "m", key: said}).encode(), path=path))
+    async with open_rig(models=models) as rig:
+        await rig.ask(post(json.dumps({"model": "m", key: said}).encode(), path=path))
         (exchange,) = rig.upstream.exchanges
 
     assert json.loads(exchange.body) == {
@@ -543,11 +536,11 @@ async def test_our_own_words_never_reach_a_model(opened: Opener, kit: Any, path:
 
 
 async def test_the_marker_of_the_configuration_is_the_one_that_is_looked_for(
-    opened: Opener, kit: Any
+    open_rig: OpenRig,
 ) -> None:
     body = b'{"model":"m","messages":[{"role":"assistant","content":"x","thinking":"~~ y"}]}'
-    async with opened(marker="~~ ") as rig:
-        await rig.ask(kit.post(body))
+    async with open_rig(marker="~~ ") as rig:
+        await rig.ask(post(body))
         (exchange,) = rig.upstream.exchanges
 
     assert b"~~" not in exchange.body

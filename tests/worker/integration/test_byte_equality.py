@@ -2,8 +2,6 @@
 
 import json
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,10 +12,8 @@ from tests.worker.apis.recorded import (
     RESPONSE_OF_OPENAI,
     RESPONSE_WITH_TOOL,
 )
-
-Opener = Callable[..., AbstractAsyncContextManager[Any]]
-
-SSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+from tests.worker.rig import OpenRig, in_turn, post, sends, unchunk
+from tests.worker.sse import SSE_HEAD, STREAM
 
 
 def chunks(*values: Any, done: bool = True, separators: tuple[str, str] = (",", ":")) -> bytes:
@@ -99,32 +95,19 @@ SPELLINGS: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-@pytest.fixture
-def opened(tmp_path: Path, kit: Any) -> Opener:
-    def open_it(handler: Any) -> Any:
-        return kit.open_rig(tmp_path, handler)
-
-    return open_it
-
-
 @pytest.mark.parametrize("source", STREAMS)
 async def test_a_stream_passes_byte_for_byte_in_every_spelling(
-    opened: Opener, kit: Any, source: str
+    open_rig: OpenRig, source: str
 ) -> None:
     path, stream = STREAMS[source]
     streams = [spell(stream) for spell in SPELLINGS.values()]
 
-    async def answer(exchange: Any) -> None:
-        body = streams[exchange.number]
-        middle = len(body) // 2  # in the middle of anything
-        for piece in (SSE + body[:middle], body[middle:]):
-            await exchange.stream.send_all(piece)
-        await exchange.stream.aclose()
+    handlers = [sends(SSE_HEAD, body[: len(body) // 2], body[len(body) // 2 :]) for body in streams]
 
-    async with opened(answer) as rig:
+    async with open_rig(in_turn(*handlers)) as rig:
         for spelling, expected in zip(SPELLINGS, streams, strict=True):
-            request = kit.post(b'{"model":"m","stream":true}', path=path)
-            assert kit.unchunk(await rig.ask(request)) == expected, spelling
+            request = post(STREAM, path=path)
+            assert unchunk(await rig.ask(request)) == expected, spelling
         await rig.record(len(streams))
         records = rig.records
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Iterable
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
@@ -27,77 +25,44 @@ from arriero.protocol.lease import (
     Want,
 )
 from arriero.protocol.records import RequestRecord
-from arriero.protocol.worker_config import ModelRoute
 from arriero.worker.connections import connection as monitor
 from arriero.worker.leases import queries as queries
 from arriero.worker.relay.exchange import Call
 from arriero.worker.upstreams.pool import Endpoint
 from tests.official import anthropic, openai
 from tests.worker.apis.recorded import MESSAGE, RESPONSE
+from tests.worker.rig import (
+    REASONING,
+    OpenRig,
+    Rig,
+    UpstreamExchange,
+    answer_json,
+    hangs_after,
+    post,
+    read_to_end,
+    read_until,
+    rig_options,
+    unchunk,
+)
+from tests.worker.sse import DONE, HELLO, SSE_HEAD, STREAM, chunk
+
+pytestmark = rig_options(models=REASONING)
 
 T = TypeVar("T")
-Opener = Callable[..., AbstractAsyncContextManager[Any]]
-Handler = Callable[[Any], Awaitable[None]]
 
-SSE_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
-STREAM = b'{"model":"m","stream":true}'
 CHAT, MESSAGES, RESPONSES = b"/v1/chat/completions", b"/v1/messages", b"/v1/responses"
 ID = "req-1"
 HERE = "127.0.0.1"
 NAMED = b"X-Request-Id: req-1"
-DONE = b"data: [DONE]\n\n"
 
 
-def chat(delta: dict[str, Any], finish: str | None = None) -> bytes:
-    value = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "real"}
-    choice = {"index": 0, "delta": delta, "finish_reason": finish}
-    return b"data: %b\n\n" % json.dumps(value | {"choices": [choice]}).encode()
-
-
-HELLO = chat({"role": "assistant", "content": "Hello"}) + chat({"content": " you"})
-
-
-def hangs_after(data: bytes) -> Handler:
-    """Make an upstream that sends `data` and then nothing, until its client goes."""
-
-    async def handler(exchange: Any) -> None:
-        if data:
-            await exchange.stream.send_all(data)
-        assert await exchange.stream.receive_some() == b""
-        await exchange.stream.aclose()
-
-    return handler
-
-
-@pytest.fixture
-def opened(tmp_path: Path, kit: Any) -> Opener:
-    def open_it(handler: Handler, **options: Any) -> Any:
-        settings = {"models": (ModelRoute(model="m", progress="reasoning"),)} | options
-        return kit.open_rig(tmp_path, handler, **settings)
-
-    return open_it
-
-
-async def read_until(stream: trio.SocketStream, mark: bytes) -> bytes:
-    data = b""
-    while mark not in data:
-        more = await stream.receive_some()
-        assert more, data
-        data += more
-    return data
-
-
-async def cancel(rig: Any, *fields: bytes, request_id: str = ID) -> tuple[int, dict[str, Any]]:
+async def cancel(rig: Rig, *fields: bytes, request_id: str = ID) -> tuple[int, dict[str, Any]]:
     """Ask for the end as a client does; return the status and the body of the answer."""
     path = f"/api/requests/{request_id}/cancel".encode()
     lines = [b"POST %b HTTP/1.1" % path, b"Host: x", b"Content-Length: 0", *fields]
     answer = await rig.ask(b"\r\n".join(lines) + b"\r\n\r\n")
     head, _, body = answer.partition(b"\r\n\r\n")
     return int(head.split()[1]), json.loads(body)
-
-
-async def record_of(rig: Any, count: int = 1) -> RequestRecord:
-    return await rig.record(count)  # type: ignore[no-any-return]
 
 
 def was_cancelled(record: RequestRecord) -> bool:
@@ -107,20 +72,18 @@ def was_cancelled(record: RequestRecord) -> bool:
 # --- in which phase -------------------------------------------------------------------------------
 
 
-async def test_a_request_that_waits_in_silence_is_told_with_a_status(
-    opened: Opener, kit: Any
-) -> None:
+async def test_a_request_that_waits_in_silence_is_told_with_a_status(open_rig: OpenRig) -> None:
     for_long = 60.0
-    async with opened(kit.answer_json, progress_delay_s=for_long) as rig:
+    async with open_rig(answer_json, progress_delay_s=for_long) as rig:
         rig.grants = False
         for count, body in enumerate((STREAM, b'{"model":"m"}'), 1):
             async with await rig.connect() as stream:
-                await stream.send_all(kit.post(body, NAMED + b"%d" % count))
+                await stream.send_all(post(body, NAMED + b"%d" % count))
                 want = await rig.heard(Want, count)
                 status, told = await cancel(rig, request_id=f"{ID}{count}")
-                answer = await kit.read_to_end(stream)
+                answer = await read_to_end(stream)
             assert await rig.heard(Leave, count) == Leave(request=want.request)
-            assert was_cancelled(await record_of(rig, count))
+            assert was_cancelled(await rig.record(count))
             assert (status, told["interrupted"]) == (200, True)
             assert answer.startswith(b"HTTP/1.1 499 ")
             assert b'"type":"cancelled","param":null,"code":"cancelled"' in answer
@@ -137,33 +100,33 @@ async def test_a_request_that_waits_in_silence_is_told_with_a_status(
     ],
 )
 async def test_a_request_that_was_told_of_its_load_ends_with_an_error(
-    opened: Opener, kit: Any, path: bytes, error: bytes
+    open_rig: OpenRig, path: bytes, error: bytes
 ) -> None:
-    async with opened(kit.answer_json, progress_delay_s=0.0) as rig:
+    async with open_rig(answer_json, progress_delay_s=0.0) as rig:
         rig.grants = False
         async with await rig.connect() as stream:
-            await stream.send_all(kit.post(STREAM, NAMED, path=path))
+            await stream.send_all(post(STREAM, NAMED, path=path))
             await rig.heard(Want)
             got = await read_until(stream, b"event: " if path != CHAT else b"queued")
             status, told = await cancel(rig)
-            got += await kit.read_to_end(stream)
+            got += await read_to_end(stream)
         await rig.heard(Leave)
-        record = await record_of(rig)
+        record = await rig.record()
 
     assert (status, told["interrupted"]) == (200, True)
-    assert kit.unchunk(got).count(error) == 1, got
+    assert unchunk(got).count(error) == 1, got
     assert was_cancelled(record)
 
 
 @pytest.mark.parametrize("answered", [b"", SSE_HEAD], ids=["no head", "head"])
 @pytest.mark.parametrize("told", [False, True])
 async def test_while_the_prompt_is_read_the_upstream_is_left_at_once(
-    opened: Opener, kit: Any, answered: bytes, told: bool
+    open_rig: OpenRig, answered: bytes, told: bool
 ) -> None:
-    async with opened(hangs_after(answered), progress_delay_s=0.0 if told else 60.0) as rig:
+    async with open_rig(hangs_after(answered), progress_delay_s=0.0 if told else 60.0) as rig:
         rig.grants = False
         async with await rig.connect() as stream:
-            await stream.send_all(kit.post(STREAM, NAMED))
+            await stream.send_all(post(STREAM, NAMED))
             want = await rig.heard(Want)
             got = await read_until(stream, b"queued") if told else b""
             rig.grant(want)
@@ -175,34 +138,34 @@ async def test_while_the_prompt_is_read_the_upstream_is_left_at_once(
             status, _ = await cancel(rig)
             with trio.fail_after(1):
                 await rig.upstream.closed.wait()
-            got += await kit.read_to_end(stream)
-        record = await record_of(rig)
+            got += await read_to_end(stream)
+        record = await rig.record()
 
     assert status == 200
     assert was_cancelled(record)
     if told:
         assert b'"code":"cancelled"' in got
     elif answered:  # its head has promised a stream
-        assert b'"finish_reason":"stop"' in kit.unchunk(got)
+        assert b'"finish_reason":"stop"' in unchunk(got)
     else:
         assert got.startswith(b"HTTP/1.1 499 ")
 
 
 async def test_a_stream_ends_in_good_order_and_what_it_has_used_is_counted(
-    opened: Opener, kit: Any
+    open_rig: OpenRig,
 ) -> None:
-    async with opened(hangs_after(SSE_HEAD + HELLO), trailers=True) as rig:
+    async with open_rig(hangs_after(SSE_HEAD + HELLO), trailers=True) as rig:
         async with await rig.connect() as stream:
-            await stream.send_all(kit.post(STREAM, NAMED))
+            await stream.send_all(post(STREAM, NAMED))
             got = await read_until(stream, b" you")
             began = trio.current_time()
             status, told = await cancel(rig)
             await rig.upstream.closed.wait()
             took = trio.current_time() - began
-            got += await kit.read_to_end(stream)
-        record = await record_of(rig)
+            got += await read_to_end(stream)
+        record = await rig.record()
         async with await rig.connect() as stream:  # as any other
-            await stream.send_all(kit.post(STREAM))
+            await stream.send_all(post(STREAM))
             await read_until(stream, b" you")
 
     assert (status, told) == (
@@ -218,7 +181,7 @@ async def test_a_stream_ends_in_good_order_and_what_it_has_used_is_counted(
     assert body.count(HELLO) == 1
     last, done, _ = body.split(b"\n\n")[-3:]
     chunk = json.loads(last.partition(b"data: ")[2])
-    assert (chunk["id"], chunk["model"]) == ("c", "real")
+    assert (chunk["id"], chunk["model"]) == ("c", "served")
     assert chunk["choices"] == [{"index": 0, "delta": {}, "finish_reason": "stop"}]
     assert done == DONE.strip()
     assert b"X-Gateway-Outcome: cancelled" in trailers
@@ -228,30 +191,30 @@ async def test_a_stream_ends_in_good_order_and_what_it_has_used_is_counted(
 
 @pytest.mark.parametrize("asked", [False, True])
 async def test_the_counts_of_a_stopped_chat_are_told_to_those_who_asked_for_them(
-    opened: Opener, kit: Any, asked: bool
+    open_rig: OpenRig, asked: bool
 ) -> None:
     options = b',"stream_options":{"include_usage":%b}' % (b"true" if asked else b"false")
     async with (
-        opened(hangs_after(SSE_HEAD + HELLO)) as rig,
+        open_rig(hangs_after(SSE_HEAD + HELLO)) as rig,
         await rig.connect() as stream,
     ):
-        await stream.send_all(kit.post(STREAM[:-1] + options + b"}", NAMED))
+        await stream.send_all(post(STREAM[:-1] + options + b"}", NAMED))
         await read_until(stream, b" you")
         await cancel(rig)
-        end = await kit.read_to_end(stream)
+        end = await read_to_end(stream)
 
     assert (b'"completion_tokens":2' in end) is asked
 
 
-async def test_half_a_frame_is_not_sent(opened: Opener, kit: Any) -> None:
+async def test_half_a_frame_is_not_sent(open_rig: OpenRig) -> None:
     async with (
-        opened(hangs_after(SSE_HEAD + HELLO + HELLO[:30])) as rig,
+        open_rig(hangs_after(SSE_HEAD + HELLO + HELLO[:30])) as rig,
         await rig.connect() as stream,
     ):
-        await stream.send_all(kit.post(STREAM, NAMED))
+        await stream.send_all(post(STREAM, NAMED))
         got = await read_until(stream, b" you")
         await cancel(rig)
-        body = kit.unchunk(got + await kit.read_to_end(stream))
+        body = unchunk(got + await read_to_end(stream))
 
     assert body.startswith(HELLO + b'data: {"id":"c"')
     assert body.endswith(b'"finish_reason":"stop"}]}\n\n' + DONE)
@@ -265,17 +228,17 @@ async def test_half_a_frame_is_not_sent(opened: Opener, kit: Any) -> None:
     ],
 )
 async def test_an_answer_that_is_no_stream_is_refused_or_cut(
-    opened: Opener, kit: Any, head: bytes, begun: bytes
+    open_rig: OpenRig, head: bytes, begun: bytes
 ) -> None:
-    async with opened(hangs_after(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\nhalf")) as rig:
+    async with open_rig(hangs_after(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\nhalf")) as rig:
         async with await rig.connect() as stream:
-            await stream.send_all(kit.post(b'{"model":"m"}', NAMED))
+            await stream.send_all(post(b'{"model":"m"}', NAMED))
             await rig.upstream.asked.wait()
             got = await read_until(stream, begun) if begun else b""
             while (await cancel(rig))[1].get("interrupted") is None:
                 pass
-            got += await kit.read_to_end(stream)
-        record = await record_of(rig)
+            got += await read_to_end(stream)
+        record = await rig.record()
 
     if begun:
         assert got.endswith(b"half<reset>")
@@ -285,7 +248,7 @@ async def test_an_answer_that_is_no_stream_is_refused_or_cut(
 
 
 async def test_a_wish_while_the_connection_to_the_model_comes_about_is_not_lost(
-    opened: Opener, kit: Any, monkeypatch: pytest.MonkeyPatch
+    open_rig: OpenRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connecting = trio.Event()
 
@@ -294,18 +257,18 @@ async def test_a_wish_while_the_connection_to_the_model_comes_about_is_not_lost(
         await trio.sleep_forever()
 
     monkeypatch.setattr(Endpoint, "open", never)
-    async with opened(kit.answer_json) as rig:
+    async with open_rig(answer_json) as rig:
         async with await rig.connect() as stream:
-            await stream.send_all(kit.post(STREAM, NAMED))
+            await stream.send_all(post(STREAM, NAMED))
             await connecting.wait()
             await cancel(rig)
             with trio.fail_after(1):
-                answer = await kit.read_to_end(stream)
+                answer = await read_to_end(stream)
         leaves = await rig.connect()
-        await leaves.send_all(kit.post(STREAM))
+        await leaves.send_all(post(STREAM))
         await leaves.aclose()
         with trio.fail_after(1.5):
-            record = await record_of(rig, 2)
+            record = await rig.record(2)
 
     assert answer.startswith(b"HTTP/1.1 499 ")
     assert record.outcome == "client_gone"
@@ -318,12 +281,12 @@ def key(name: bytes) -> bytes:
     return b"Authorization: Bearer " + name
 
 
-async def test_the_owner_may_and_others_may_not(opened: Opener, kit: Any) -> None:
+async def test_the_owner_may_and_others_may_not(open_rig: OpenRig) -> None:
     async with (
-        opened(hangs_after(SSE_HEAD + HELLO), api_keys=("mine", "theirs")) as rig,
+        open_rig(hangs_after(SSE_HEAD + HELLO), api_keys=("mine", "theirs")) as rig,
         await rig.connect() as stream,
     ):
-        await stream.send_all(kit.post(STREAM, NAMED, key(b"mine")))
+        await stream.send_all(post(STREAM, NAMED, key(b"mine")))
         got = await read_until(stream, b" you")
 
         assert (await cancel(rig))[0] == 401
@@ -332,31 +295,31 @@ async def test_the_owner_may_and_others_may_not(opened: Opener, kit: Any) -> Non
         assert rig.upstream.open_connections == 1
 
         assert (await cancel(rig, b"x-api-key: mine"))[1]["interrupted"] is True
-        got += await kit.read_to_end(stream)
+        got += await read_to_end(stream)
         assert (await cancel(rig, key(b"theirs")))[0] == 403
         status, told = await cancel(rig, key(b"mine"))
 
     assert (status, told["interrupted"]) == (200, False)
-    assert kit.unchunk(got).endswith(DONE)
+    assert unchunk(got).endswith(DONE)
 
 
-async def test_the_owner_of_the_machine_may(opened: Opener, kit: Any) -> None:
+async def test_the_owner_of_the_machine_may(open_rig: OpenRig) -> None:
     async with (
-        opened(hangs_after(SSE_HEAD + HELLO), api_keys=("mine",)) as rig,
+        open_rig(hangs_after(SSE_HEAD + HELLO), api_keys=("mine",)) as rig,
         await rig.connect() as stream,
     ):
-        await stream.send_all(kit.post(STREAM, NAMED, key(b"mine")))
+        await stream.send_all(post(STREAM, NAMED, key(b"mine")))
         got = await read_until(stream, b" you")
         rig.say(CancelOrder(ask=7, request_id=ID, caller=None))
         assert await rig.heard(CancelOutcome) == CancelOutcome(ask=7, result="cancelled")
-        got += await kit.read_to_end(stream)
+        got += await read_to_end(stream)
 
         rig.say(CancelOrder(ask=8, request_id=ID, caller=None))
         assert await rig.heard(CancelOutcome, 2) == CancelOutcome(ask=8, result="finished")
         rig.say(CancelOrder(ask=9, request_id="another", caller=None))
         assert await rig.heard(CancelOutcome, 3) == CancelOutcome(ask=9, result="unknown")
 
-    assert kit.unchunk(got).endswith(DONE)
+    assert unchunk(got).endswith(DONE)
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -376,21 +339,19 @@ async def test_the_owner_of_the_machine_may(opened: Opener, kit: Any) -> None:
     "who", [{"caller": None}, {"caller": "", "peer": "127.0.0.2"}, {"caller": "", "peer": ""}]
 )
 async def test_an_answer_that_somebody_else_has_ended_does_not_look_whole(
-    opened: Opener, kit: Any, path: bytes, sent: bytes, error: bytes, who: Any, stream: bool
+    open_rig: OpenRig, path: bytes, sent: bytes, error: bytes, who: Any, stream: bool
 ) -> None:
     head = SSE_HEAD if stream else b"HTTP/1.1 200 OK\r\nContent-Type: text/x\r\n\r\n"
-    async with opened(hangs_after(head + sent)) as rig:
+    async with open_rig(hangs_after(head + sent)) as rig:
         async with await rig.connect() as client:
-            await client.send_all(
-                kit.post(STREAM if stream else b'{"model":"m"}', NAMED, path=path)
-            )
+            await client.send_all(post(STREAM if stream else b'{"model":"m"}', NAMED, path=path))
             got = await read_until(client, sent[-20:])
             rig.say(CancelOrder(ask=1, request_id=ID, **who))
-            got += await kit.read_to_end(client)
-        record = await record_of(rig)
+            got += await read_to_end(client)
+        record = await rig.record()
 
     if stream:
-        body = kit.unchunk(got)
+        body = unchunk(got)
         assert body.startswith(sent)
         assert body.count(error) == 1
         assert b'"finish_reason":"stop"' not in body
@@ -401,24 +362,24 @@ async def test_an_answer_that_somebody_else_has_ended_does_not_look_whole(
     assert was_cancelled(record)
 
 
-async def test_a_name_that_two_clients_have_chosen_is_no_proof(opened: Opener, kit: Any) -> None:
+async def test_a_name_that_two_clients_have_chosen_is_no_proof(open_rig: OpenRig) -> None:
     async with (
-        opened(hangs_after(SSE_HEAD + HELLO)) as rig,
+        open_rig(hangs_after(SSE_HEAD + HELLO)) as rig,
         await rig.connect() as first,
         await rig.connect() as second,
     ):
         for stream in (first, second):
-            await stream.send_all(kit.post(STREAM, NAMED))
+            await stream.send_all(post(STREAM, NAMED))
             got = await read_until(stream, b" you")
         await cancel(rig)  # the second one calls itself so, and has another id
-        got = await kit.read_to_end(first)
+        got = await read_to_end(first)
 
     assert b'"code":"cancelled"' in got
     assert b'"finish_reason":"stop"' not in got
 
 
 async def test_the_second_wish_and_one_that_comes_late_interrupt_nothing(
-    opened: Opener, kit: Any, monkeypatch: pytest.MonkeyPatch
+    open_rig: OpenRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocked = trio.Event()
     end = Call.end_stream
@@ -429,14 +390,14 @@ async def test_the_second_wish_and_one_that_comes_late_interrupt_nothing(
 
     monkeypatch.setattr(Call, "end_stream", slow)
     async with (
-        opened(hangs_after(SSE_HEAD + HELLO)) as rig,
+        open_rig(hangs_after(SSE_HEAD + HELLO)) as rig,
         await rig.connect() as stream,
     ):
-        await stream.send_all(kit.post(STREAM, NAMED))
+        await stream.send_all(post(STREAM, NAMED))
         await read_until(stream, b" you")
         first, second = [await cancel(rig) for _ in range(2)]
         blocked.set()
-        await kit.read_to_end(stream)
+        await read_to_end(stream)
         third = await cancel(rig)
 
     assert [told["interrupted"] for _, told in (first, second, third)] == [True, False, False]
@@ -452,9 +413,9 @@ async def test_the_second_wish_and_one_that_comes_late_interrupt_nothing(
      ("unknown", 404, None)],
 )  # fmt: skip
 async def test_what_this_worker_does_not_know_it_asks_the_supervisor(
-    opened: Opener, kit: Any, result: Any, status: int, interrupted: bool | None
+    open_rig: OpenRig, result: Any, status: int, interrupted: bool | None
 ) -> None:
-    async with opened(kit.answer_json) as rig:
+    async with open_rig(answer_json) as rig:
 
         async def supervise() -> None:
             asked = await rig.heard(CancelQuery)
@@ -467,17 +428,17 @@ async def test_what_this_worker_does_not_know_it_asks_the_supervisor(
     assert (found, told.get("interrupted")) == (status, interrupted)
 
 
-async def test_a_stop_button_may_name_the_request_in_a_body(opened: Opener, kit: Any) -> None:
-    interrupt = partial(kit.post, path=b"/v1/streaming_query/interrupt")
+async def test_a_stop_button_may_name_the_request_in_a_body(open_rig: OpenRig) -> None:
+    interrupt = partial(post, path=b"/v1/streaming_query/interrupt")
     async with (
-        opened(hangs_after(SSE_HEAD + HELLO)) as rig,
+        open_rig(hangs_after(SSE_HEAD + HELLO)) as rig,
         await rig.connect() as stream,
     ):
-        await stream.send_all(kit.post(STREAM, NAMED))
+        await stream.send_all(post(STREAM, NAMED))
         await read_until(stream, b" you")
         answer = await rig.ask(interrupt(b'{"request_id":"req-1"}'))
         refused = await rig.ask(interrupt(b'{"request":"req-1"}'))
-        end = await kit.read_to_end(stream)
+        end = await read_to_end(stream)
 
     assert b'{"request_id":"req-1","interrupted":true,' in answer
     assert refused.startswith(b"HTTP/1.1 400 ")
@@ -486,15 +447,15 @@ async def test_a_stop_button_may_name_the_request_in_a_body(opened: Opener, kit:
 
 @pytest.mark.parametrize("by_client", [True, False])
 async def test_a_wish_that_races_with_the_end_does_no_harm(
-    opened: Opener, kit: Any, by_client: bool
+    open_rig: OpenRig, by_client: bool
 ) -> None:
     rounds = 500
     who = {"caller": "", "peer": HERE} if by_client else {"caller": None}
     answer = SSE_HEAD[:-2] + b"Content-Length: %d\r\n\r\n"
-    whole = HELLO + chat({}, "stop") + DONE
+    whole = HELLO + chunk({}, "stop") + DONE
     chance = random.Random(7)
 
-    async def fast(exchange: Any) -> None:
+    async def fast(exchange: UpstreamExchange) -> None:
         cut = chance.randrange(len(whole))
         await exchange.stream.send_all(answer % len(whole) + whole[:cut])
         for _ in range(chance.randrange(3)):
@@ -503,9 +464,9 @@ async def test_a_wish_that_races_with_the_end_does_no_harm(
 
     ends = Counter[str]()
     seen_as_error = 0
-    async with opened(fast) as rig, await rig.connect() as stream:
+    async with open_rig(fast) as rig, await rig.connect() as stream:
         for number in range(rounds):
-            await stream.send_all(kit.post(STREAM, b"X-Request-Id: r%d" % number, close=False))
+            await stream.send_all(post(STREAM, b"X-Request-Id: r%d" % number, close=False))
             for _ in range(chance.randrange(12)):
                 await trio.lowlevel.checkpoint()
             rig.say(CancelOrder(ask=number, request_id=f"r{number}", **who))
@@ -517,7 +478,7 @@ async def test_a_wish_that_races_with_the_end_does_no_harm(
             if got.startswith(b"HTTP/1.1 499"):
                 ends["refused"] += 1
                 continue
-            body = kit.unchunk(got)
+            body = unchunk(got)
             ends["whole" if body == whole else "stopped"] += 1
             assert body.count(DONE) == 1
             assert body.endswith(DONE)
@@ -526,7 +487,7 @@ async def test_a_wish_that_races_with_the_end_does_no_harm(
             assert (stops, errors) in ([(1, 0)] if by_client or body == whole else [(1, 0), (0, 1)])
             seen_as_error += errors
         await rig.heard(CancelOutcome, rounds)
-        records = [(await record_of(rig, number + 1)) for number in range(rounds)]
+        records = [(await rig.record(number + 1)) for number in range(rounds)]
         assert rig.upstream.open_connections <= 1
 
     print(dict(ends))
@@ -599,11 +560,11 @@ def ask_anthropic(port: int) -> tuple[str, str | None]:
     ],
 )  # fmt: skip
 async def test_official_clients_have_what_was_said_until_then(
-    opened: Opener, ask: Any, said: bytes, text: str, reason: str
+    open_rig: OpenRig, ask: Any, said: bytes, text: str, reason: str
 ) -> None:
-    async with opened(hangs_after(SSE_HEAD + said)) as rig:
+    async with open_rig(hangs_after(SSE_HEAD + said)) as rig:
         found = await trio.to_thread.run_sync(ask, rig.port)
-        record = await record_of(rig)
+        record = await rig.record()
 
     assert found == (text, reason)
     assert was_cancelled(record)
@@ -614,10 +575,10 @@ async def test_official_clients_have_what_was_said_until_then(
 
 
 async def test_a_key_that_is_taken_is_a_conflict_with_the_id_of_the_one_that_runs(
-    opened: Opener, kit: Any
+    open_rig: OpenRig,
 ) -> None:
     field = b"Idempotency-Key: k-1"
-    async with opened(kit.answer_json) as rig:
+    async with open_rig(answer_json) as rig:
 
         async def supervise() -> None:
             for count, taken_by in enumerate(("", "req-0", ""), 1):
@@ -625,10 +586,10 @@ async def test_a_key_that_is_taken_is_a_conflict_with_the_id_of_the_one_that_run
                 rig.say(Claimed(ask=claim.ask, taken_by=taken_by))
 
         rig.nursery.start_soon(supervise)
-        answers = [await rig.ask(kit.post(b'{"model":"m"}', field, NAMED)) for _ in range(3)]
+        answers = [await rig.ask(post(b'{"model":"m"}', field, NAMED)) for _ in range(3)]
         claims = [message for message in rig.received if isinstance(message, Claim)]
         await rig.heard(Unclaim, 2)
-        records = [await record_of(rig, count) for count in (1, 2, 3)]
+        records = [await rig.record(count) for count in (1, 2, 3)]
 
     assert [answer.split()[1] for answer in answers] == [b"200", b"409", b"200"]
     assert b"'req-0' runs already with the same Idempotency-Key" in answers[1]
@@ -638,15 +599,15 @@ async def test_a_key_that_is_taken_is_a_conflict_with_the_id_of_the_one_that_run
     assert [record.outcome for record in records] == ["ok", "rejected", "ok"]
 
 
-async def test_a_wish_while_the_key_is_asked_about_is_not_lost(opened: Opener, kit: Any) -> None:
-    async with opened(kit.answer_json) as rig:
-        await rig.ask(kit.post(b'{"model":"m"}'))  # from here on the model needs no waiting
+async def test_a_wish_while_the_key_is_asked_about_is_not_lost(open_rig: OpenRig) -> None:
+    async with open_rig(answer_json) as rig:
+        await rig.ask(post(b'{"model":"m"}'))  # from here on the model needs no waiting
         async with await rig.connect() as stream:
-            await stream.send_all(kit.post(b'{"model":"m"}', NAMED, b"Idempotency-Key: k-1"))
+            await stream.send_all(post(b'{"model":"m"}', NAMED, b"Idempotency-Key: k-1"))
             claim = await rig.heard(Claim)
             await cancel(rig)
             rig.say(Claimed(ask=claim.ask))
-            answer = await kit.read_to_end(stream)
+            answer = await read_to_end(stream)
         await rig.heard(Unclaim)
 
     assert answer.startswith(b"HTTP/1.1 499 ")
@@ -654,23 +615,23 @@ async def test_a_wish_while_the_key_is_asked_about_is_not_lost(opened: Opener, k
 
 
 async def test_a_supervisor_that_does_not_answer_is_no_reason_to_refuse(
-    opened: Opener, kit: Any, monkeypatch: pytest.MonkeyPatch
+    open_rig: OpenRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(queries, "ANSWER_S", 0.6)
     monkeypatch.setattr(monitor, "HEAD_S", 0.1)  # of the client's words, which are over
     monkeypatch.setattr(monitor, "TICK_S", 0.1)
-    async with opened(kit.answer_json) as rig:
-        answer = await rig.ask(kit.post(b'{"model":"m"}', b"Idempotency-Key: k-1"))
+    async with open_rig(answer_json) as rig:
+        answer = await rig.ask(post(b'{"model":"m"}', b"Idempotency-Key: k-1"))
 
         await rig.heard(Unclaim)  # it may have noted the key all the same
 
     assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
 
 
-async def test_the_end_of_a_request_frees_its_key_however_it_ends(opened: Opener, kit: Any) -> None:
-    async with opened(hangs_after(SSE_HEAD + HELLO)) as rig:
+async def test_the_end_of_a_request_frees_its_key_however_it_ends(open_rig: OpenRig) -> None:
+    async with open_rig(hangs_after(SSE_HEAD + HELLO)) as rig:
         stream = await rig.connect()
-        await stream.send_all(kit.post(STREAM, NAMED, b"Idempotency-Key: k-1"))
+        await stream.send_all(post(STREAM, NAMED, b"Idempotency-Key: k-1"))
         claim = await rig.heard(Claim)
         rig.say(Claimed(ask=claim.ask))
         await read_until(stream, b" you")

@@ -8,7 +8,6 @@ import itertools
 import json
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import h2.config
@@ -21,6 +20,7 @@ from msgspec.structs import replace
 from arriero.protocol.lease import CancelQuery, RecordsQuery, Report, Want, Welcome
 from arriero.worker.http.routes import BY_BODY, MODEL_ROUTES
 from arriero.worker.server.management_api import make_pages
+from tests.worker.rig import OpenRig, Rig, post, read_response
 
 BODY = b'{"model":"m","messages":[],"request_id":"r"}'
 KEY = ("authorization", "Bearer right")
@@ -159,7 +159,7 @@ class Http2:
 class Client:
     """Asks in all versions."""
 
-    def __init__(self, rig: Any) -> None:
+    def __init__(self, rig: Rig) -> None:
         self.rig = rig
         self.http2: Http2 | None = None
 
@@ -178,9 +178,9 @@ class Client:
 
 
 @asynccontextmanager
-async def worker(tmp_path: Path, kit: Any, **options: Any) -> AsyncGenerator[Client, None]:
+async def worker(open_rig: OpenRig, **options: Any) -> AsyncGenerator[Client, None]:
     options = {"api_keys": ("right",), "cors": (), "allowed_hosts": ()} | options
-    async with kit.open_rig(tmp_path, patience_s=120, **options) as rig:
+    async with open_rig(patience_s=120, **options) as rig:
         client = Client(rig)
         try:
             yield client
@@ -192,7 +192,7 @@ def is_head(asked: Asked) -> bool:
     return asked.method == "HEAD"  # its answer has no body
 
 
-def asked_in_their_name(rig: Any) -> int:
+def asked_in_their_name(rig: Rig) -> int:
     return sum(rig.count(kind) for kind in (Want, CancelQuery, RecordsQuery))
 
 
@@ -202,10 +202,10 @@ def asked_in_their_name(rig: Any) -> int:
     ids=["no key", "wrong key"],
 )
 async def test_without_a_key_exactly_the_open_pairs_are_answered(
-    tmp_path: Path, kit: Any, all_of_it: Iterator[Asked], versions: tuple[str, ...]
+    open_rig: OpenRig, all_of_it: Iterator[Asked], versions: tuple[str, ...]
 ) -> None:
     answered = set()
-    async with worker(tmp_path, kit) as client:
+    async with worker(open_rig) as client:
         for asked in all_of_it:
             status, data = await client.ask(asked)
             if asked.version == "2 websocket":
@@ -219,10 +219,8 @@ async def test_without_a_key_exactly_the_open_pairs_are_answered(
     assert answered == {(version, *pair, 200) for version in versions for pair in OPEN}
 
 
-async def test_preflights_are_answered_without_a_key_and_do_nothing(
-    tmp_path: Path, kit: Any
-) -> None:
-    async with worker(tmp_path, kit) as client:
+async def test_preflights_are_answered_without_a_key_and_do_nothing(open_rig: OpenRig) -> None:
+    async with worker(open_rig) as client:
         for version, path in itertools.product(FEW_VERSIONS, PATHS):
             status, _ = await client.ask(Asked(version, "OPTIONS", path, PREFLIGHT))
             assert status == 204
@@ -245,9 +243,9 @@ async def test_preflights_are_answered_without_a_key_and_do_nothing(
     ids=["Origin", "Sec-Fetch-Site", "Host"],
 )
 async def test_foreign_pages_and_foreign_names_get_no_answer_anywhere(
-    tmp_path: Path, kit: Any, fields: tuple[tuple[str, str], ...], host: str, code: bytes
+    open_rig: OpenRig, fields: tuple[tuple[str, str], ...], host: str, code: bytes
 ) -> None:
-    async with worker(tmp_path, kit) as client:
+    async with worker(open_rig) as client:
         for asked in every_route(*fields, host=host):
             status, data = await client.ask(asked)
             assert (asked, status) == (asked, 400 if asked.version == "2 websocket" else 403)
@@ -258,9 +256,9 @@ async def test_foreign_pages_and_foreign_names_get_no_answer_anywhere(
 SOME_PATHS = ("/v1/models", "/health", "/nothing", "/v1/chat/completions", "/v1/responses")
 
 
-async def test_who_may_ask_is_not_refused(tmp_path: Path, kit: Any) -> None:
+async def test_who_may_ask_is_not_refused(open_rig: OpenRig) -> None:
     page = (("origin", "http://localhost:3000"), ("sec-fetch-site", "same-site"))
-    async with worker(tmp_path, kit) as client:
+    async with worker(open_rig) as client:
         for version, method, path in itertools.product(VERSIONS, METHODS, SOME_PATHS):
             if method != "POST":
                 status, _ = await client.ask(Asked(version, method, path, (KEY, *page)))
@@ -271,9 +269,9 @@ async def test_who_may_ask_is_not_refused(tmp_path: Path, kit: Any) -> None:
         assert client.rig.count(Want) == 1
 
 
-async def test_a_page_that_may_ask_can_read_that_it_needs_a_key(tmp_path: Path, kit: Any) -> None:
+async def test_a_page_that_may_ask_can_read_that_it_needs_a_key(open_rig: OpenRig) -> None:
     page = ("origin", "http://localhost:3000")
-    async with worker(tmp_path, kit) as client:
+    async with worker(open_rig) as client:
         for method, path in (("GET", "/v1/models"), ("POST", "/v1/messages")):
             _, data = await client.ask(Asked("1.1", method, path, (page,)))
             assert b"\r\naccess-control-allow-origin: http://localhost:3000\r\n" in (
@@ -282,20 +280,20 @@ async def test_a_page_that_may_ask_can_read_that_it_needs_a_key(tmp_path: Path, 
 
 
 async def test_another_configuration_holds_for_the_next_request_of_a_connection(
-    tmp_path: Path, kit: Any
+    open_rig: OpenRig,
 ) -> None:
-    async with worker(tmp_path, kit, api_keys=()) as client:
+    async with worker(open_rig, api_keys=()) as client:
         rig = client.rig
-        post = kit.post(close=False).replace(b"Host: x", b"Host: localhost")
+        request = post(close=False).replace(b"Host: x", b"Host: localhost")
         async with await rig.connect() as stream:
-            await stream.send_all(post)
-            assert (await kit.read_answer(stream)).startswith(b"HTTP/1.1 200")
+            await stream.send_all(request)
+            assert (await read_response(stream)).startswith(b"HTTP/1.1 200")
             config = replace(rig.config, generation=2, api_keys=("right",))
             rig.say(Welcome(config=config, snapshot=rig.snapshot))
             while (await rig.heard(Report, rig.count(Report) + 1)).generation != 2:
                 pass
-            await stream.send_all(post)
-            assert (await kit.read_answer(stream)).startswith(b"HTTP/1.1 401")
+            await stream.send_all(request)
+            assert (await read_response(stream)).startswith(b"HTTP/1.1 401")
 
 
 # --- requests that nobody can read in one way only ------------------------------------------------
@@ -305,9 +303,9 @@ BROKEN_TARGETS = ("http://[::1/health", "http://h:99999/health", "http://u@h/hea
 
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
 async def test_a_target_or_host_that_is_none_is_told_in_the_api_s_words(
-    tmp_path: Path, kit: Any, method: str
+    open_rig: OpenRig, method: str
 ) -> None:
-    async with worker(tmp_path, kit, api_keys=()) as client:
+    async with worker(open_rig, api_keys=()) as client:
         for target in (*BROKEN_TARGETS, "*" if method != "OPTIONS" else "ftp://h/health"):
             raw = f"{method} {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
             data = await client.rig.ask(raw)
@@ -324,9 +322,9 @@ async def test_a_target_or_host_that_is_none_is_told_in_the_api_s_words(
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_over_http_2_a_path_is_no_url_and_ends_no_line(
-    tmp_path: Path, kit: Any, method: str
+    open_rig: OpenRig, method: str
 ) -> None:
-    async with worker(tmp_path, kit, api_keys=()) as client:
+    async with worker(open_rig, api_keys=()) as client:
         for path in (
             "http://localhost/v1/models",
             "http://[::1/health",

@@ -1,10 +1,7 @@
 """Requests that wait for their model, with real sockets and the official client."""
 
 import json
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,14 +10,27 @@ from msgspec.structs import replace
 
 from arriero.protocol.events import ProgressMade, QueueChanged, StateChanged
 from arriero.protocol.lease import Leave, Refuse, Report, Resync, Resynced, Want, Welcome
-from arriero.protocol.values import ErrorInfo, ModelStatus, Progress, QueueEntry
+from arriero.protocol.values import ErrorInfo, ModelStatus, QueueEntry
 from arriero.protocol.worker_config import ModelRoute
 from arriero.worker import supervisor_link as link
 from tests.official import openai
+from tests.worker.rig import (
+    BROKEN,
+    LATER,
+    REASONING,
+    OpenRig,
+    UpstreamExchange,
+    post,
+    progress,
+    read_to_end,
+    read_until,
+    rig_options,
+    sends,
+    unchunk,
+    without_id,
+)
+from tests.worker.sse import SSE_HEAD, STREAM, streams
 
-Opener = Callable[..., AbstractAsyncContextManager[Any]]
-
-SSE_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
 ANSWER = (
     b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"m",'
     b'"choices":[{"index":0,"delta":{"role":"assistant","content":"Hello"},'
@@ -29,43 +39,9 @@ ANSWER = (
     b'"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
     b"data: [DONE]\n\n"
 )
-STREAM_BODY = b'{"model":"m","stream":true}'
-REASONING = (ModelRoute(model="m", progress="reasoning"),)
-BROKEN = ErrorInfo(code="model_load_failed", message="the file is no model")
-LATER = ErrorInfo(code="model_unavailable", message="evicted", transient=True)
 
-
-async def answer_stream(exchange: Any) -> None:
-    await exchange.stream.send_all(SSE_HEAD + ANSWER)
-    await exchange.stream.aclose()
-
-
-@pytest.fixture
-def opened(tmp_path: Path, kit: Any) -> Opener:
-    """Opens a rig that grants nothing by itself and commits after a tenth of a second."""
-
-    def open_it(handler: Any = answer_stream, **options: Any) -> Any:
-        settings = {"models": REASONING, "progress_delay_s": 0.1} | options
-        return kit.open_rig(tmp_path, handler, **settings)
-
-    return open_it
-
-
-def progress(phase: str, fraction: float | None = None, other: str | None = None) -> Progress:
-    return Progress(model="m", swap=1, phase=phase, elapsed_s=1.0, fraction=fraction, other=other)  # type: ignore[arg-type]
-
-
-async def read_until(stream: trio.SocketStream, mark: bytes) -> bytes:
-    data = b""
-    while mark not in data:
-        more = await stream.receive_some()
-        assert more, data
-        data += more
-    return data
-
-
-def refuse(rig: Any, want: Want, error: ErrorInfo) -> None:
-    rig.say(Refuse(request=want.request, model="m", error=error))
+# A tenth of a second after a request its stream is committed to a 200.
+pytestmark = rig_options(streams(ANSWER), models=REASONING, progress_delay_s=0.1)
 
 
 def reasoning_in(body: bytes) -> list[str]:
@@ -78,12 +54,12 @@ def reasoning_in(body: bytes) -> list[str]:
 
 
 async def test_a_stream_that_waits_hears_of_each_phase_and_then_gets_its_answer(
-    opened: Opener, kit: Any
+    open_rig: OpenRig,
 ) -> None:
-    async with opened() as rig:
+    async with open_rig() as rig:
         rig.grants = False
         async with await rig.connect() as stream:
-            await stream.send_all(kit.post(STREAM_BODY))
+            await stream.send_all(post(STREAM))
             want = await rig.heard(Want)
             rig.publish(
                 QueueChanged,
@@ -96,15 +72,15 @@ async def test_a_stream_that_waits_hears_of_each_phase_and_then_gets_its_answer(
             got += await read_until(stream, b"loading 42%")
             rig.publish(StateChanged, model="m", state="ready", swap=1)
             rig.grant(want)
-            got += await kit.read_to_end(stream)
+            got += await read_to_end(stream)
 
-    head = kit.without_id(got).partition(b"\r\n\r\n")[0]
+    head = without_id(got).partition(b"\r\n\r\n")[0]
     assert head == (
         b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n"
         b"Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\nX-Swap-Progress: reasoning\r\n"
         b"Transfer-Encoding: chunked\r\nConnection: close"
     )
-    body = kit.unchunk(got)
+    body = unchunk(got)
     lines = reasoning_in(body)
     assert [line.split(": ")[2].split("(")[0].rstrip("\n") for line in lines[:3]] == [
         "queued ",
@@ -118,48 +94,46 @@ async def test_a_stream_that_waits_hears_of_each_phase_and_then_gets_its_answer(
 
 @pytest.mark.parametrize("mode", ["reasoning", "heartbeat", "comment", "event", "off"])
 async def test_a_load_shorter_than_the_delay_leaves_no_trace_in_the_body(
-    opened: Opener, kit: Any, mode: str
+    open_rig: OpenRig, mode: str
 ) -> None:
-    async with opened(progress_delay_s=5.0) as rig:
-        answer = await rig.ask(kit.post(STREAM_BODY, b"X-Swap-Progress: %b" % mode.encode()))
+    async with open_rig(progress_delay_s=5.0) as rig:
+        answer = await rig.ask(post(STREAM, b"X-Swap-Progress: %b" % mode.encode()))
 
-    assert kit.unchunk(answer) == ANSWER
+    assert unchunk(answer) == ANSWER
     assert b"X-Swap-Progress: %b\r\n" % mode.encode() in answer
 
 
 async def test_a_model_that_is_ready_gets_no_progress_however_slow_its_answer_is(
-    opened: Opener, kit: Any
+    open_rig: OpenRig,
 ) -> None:
     slow = trio.Event()
 
-    async def handler(exchange: Any) -> None:
+    async def handler(exchange: UpstreamExchange) -> None:
         if exchange.number:
             with trio.move_on_after(0.4):
                 await slow.wait()
-        await answer_stream(exchange)
+        await streams(ANSWER)(exchange)
 
-    async with opened(handler, heartbeat_s=0.1) as rig:
-        await rig.ask(kit.post(STREAM_BODY))
-        answer = await rig.ask(kit.post(STREAM_BODY))
+    async with open_rig(handler, heartbeat_s=0.1) as rig:
+        await rig.ask(post(STREAM))
+        answer = await rig.ask(post(STREAM))
 
-    assert kit.unchunk(answer) == ANSWER
+    assert unchunk(answer) == ANSWER
     assert b"X-Swap-Progress" not in answer
 
 
-async def test_heartbeats_go_on_until_the_first_byte_of_the_answer(
-    opened: Opener, kit: Any
-) -> None:
+async def test_heartbeats_go_on_until_the_first_byte_of_the_answer(open_rig: OpenRig) -> None:
     go_on = trio.Event()
 
-    async def handler(exchange: Any) -> None:
+    async def handler(exchange: UpstreamExchange) -> None:
         await exchange.stream.send_all(SSE_HEAD)  # a head is not seen by the client
         await go_on.wait()
-        await answer_stream_body(exchange)
+        await sends(ANSWER)(exchange)
 
-    async with opened(handler, heartbeat_s=0.1) as rig:
+    async with open_rig(handler, heartbeat_s=0.1) as rig:
         rig.grants = False
         async with await rig.connect() as stream:
-            await stream.send_all(kit.post(STREAM_BODY))
+            await stream.send_all(post(STREAM))
             want = await rig.heard(Want)
             got = await read_until(stream, b"queued")
             rig.grant(want)
@@ -167,14 +141,9 @@ async def test_heartbeats_go_on_until_the_first_byte_of_the_answer(
             for _ in range(3):
                 got += await read_until(stream, b'"delta":{}')
             go_on.set()
-            got += await kit.read_to_end(stream)
+            got += await read_to_end(stream)
 
-    assert kit.unchunk(got).endswith(b"\n\n" + ANSWER)
-
-
-async def answer_stream_body(exchange: Any) -> None:
-    await exchange.stream.send_all(ANSWER)
-    await exchange.stream.aclose()
+    assert unchunk(got).endswith(b"\n\n" + ANSWER)
 
 
 @pytest.mark.parametrize(
@@ -184,39 +153,38 @@ async def answer_stream_body(exchange: Any) -> None:
         (LATER, b"503", b"Retry-After: 2", b"server_error"),
     ],
 )
-@pytest.mark.parametrize("body", [STREAM_BODY, b'{"model":"m"}'])
+@pytest.mark.parametrize("body", [STREAM, b'{"model":"m"}'])
 async def test_a_failure_before_the_commit_keeps_its_status(
-    opened: Opener,
-    kit: Any,
+    open_rig: OpenRig,
     error: ErrorInfo,
     status: bytes,
     field: bytes,
     kind: bytes,
     body: bytes,
 ) -> None:
-    async with opened(progress_delay_s=5.0) as rig:
+    async with open_rig(progress_delay_s=5.0) as rig:
         rig.grants = False
         async with await rig.connect() as stream:
-            await stream.send_all(kit.post(body))
-            refuse(rig, await rig.heard(Want), error)
-            answer = await kit.read_to_end(stream)
+            await stream.send_all(post(body))
+            rig.refuse(await rig.heard(Want), error)
+            answer = await read_to_end(stream)
 
     assert answer.startswith(b"HTTP/1.1 " + status)
     assert b"\r\n" + field + b"\r\n" in answer
     assert b'"type":"%b","param":null' % kind in answer
 
 
-async def test_a_failure_after_the_commit_is_a_frame(opened: Opener, kit: Any) -> None:
-    async with opened() as rig:
+async def test_a_failure_after_the_commit_is_a_frame(open_rig: OpenRig) -> None:
+    async with open_rig() as rig:
         rig.grants = False
         async with await rig.connect() as stream:
-            await stream.send_all(kit.post(STREAM_BODY))
+            await stream.send_all(post(STREAM))
             want = await rig.heard(Want)
             got = await read_until(stream, b"queued")
-            refuse(rig, want, BROKEN)
-            got += await kit.read_to_end(stream)
+            rig.refuse(want, BROKEN)
+            got += await read_to_end(stream)
 
-    assert kit.unchunk(got).endswith(
+    assert unchunk(got).endswith(
         b'\n\ndata: {"error":{"message":"model m failed to load: the file is no model",'
         b'"type":"model_load_error","param":null,"code":"model_load_failed"}}\n\n'
         b"data: [DONE]\n\n"
@@ -252,31 +220,31 @@ async def test_a_failure_after_the_commit_is_a_frame(opened: Opener, kit: Any) -
     ],
 )
 async def test_an_answer_that_is_no_stream_becomes_a_frame_after_the_commit(
-    opened: Opener, kit: Any, answer: bytes, error: dict[str, Any]
+    open_rig: OpenRig, answer: bytes, error: dict[str, Any]
 ) -> None:
-    async def handler(exchange: Any) -> None:
+    async def handler(exchange: UpstreamExchange) -> None:
         await exchange.stream.send_all(answer)
 
-    async with opened(handler) as rig:
+    async with open_rig(handler) as rig:
         rig.grants = False
         async with await rig.connect() as stream:
-            await stream.send_all(kit.post(STREAM_BODY))
+            await stream.send_all(post(STREAM))
             want = await rig.heard(Want)
             got = await read_until(stream, b"queued")
             rig.grant(want)
-            got += await kit.read_to_end(stream)
+            got += await read_to_end(stream)
 
-    *_, frame, done, end = kit.unchunk(got).split(b"\n\n")
+    *_, frame, done, end = unchunk(got).split(b"\n\n")
     assert (done, end) == (b"data: [DONE]", b"")
     assert json.loads(frame[6:]) == {"error": error}
 
 
 async def test_a_request_that_is_no_stream_is_held_so_long_and_may_come_again(
-    opened: Opener, kit: Any
+    open_rig: OpenRig,
 ) -> None:
-    async with opened(nonstream_hold_s=0.2) as rig:
+    async with open_rig(nonstream_hold_s=0.2) as rig:
         rig.grants = False
-        answer = await rig.ask(kit.post())
+        answer = await rig.ask(post())
         assert await rig.heard(Leave) == Leave(request=1)
 
     assert answer.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
@@ -285,51 +253,51 @@ async def test_a_request_that_is_no_stream_is_held_so_long_and_may_come_again(
 
 
 async def test_a_client_that_leaves_the_queue_is_reported_and_others_stay(
-    opened: Opener, kit: Any
+    open_rig: OpenRig,
 ) -> None:
-    async with opened() as rig:
+    async with open_rig() as rig:
         rig.grants = False
         async with await rig.connect() as stays:
             leaves = await rig.connect()
-            await leaves.send_all(kit.post(STREAM_BODY))
+            await leaves.send_all(post(STREAM))
             await rig.heard(Want)
-            await stays.send_all(kit.post(STREAM_BODY))
+            await stays.send_all(post(STREAM))
             want = await rig.heard(Want, 2)
             await leaves.aclose()
 
             assert await rig.heard(Leave) == Leave(request=1)
             rig.grant(want)
-            assert kit.unchunk(await kit.read_to_end(stays)).endswith(ANSWER)
+            assert unchunk(await read_to_end(stays)).endswith(ANSWER)
 
 
 async def test_when_the_supervisor_falls_silent_nobody_waits_for_it(
-    opened: Opener, kit: Any, monkeypatch: pytest.MonkeyPatch
+    open_rig: OpenRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(link, "_LOST_S", 0.3)
     monkeypatch.setattr(link, "_REPORT_S", 0.1)
-    async with opened(progress_delay_s=60.0) as rig:
-        await rig.ask(kit.post(STREAM_BODY))  # a lease on m
+    async with open_rig(progress_delay_s=60.0) as rig:
+        await rig.ask(post(STREAM))  # a lease on m
         rig.grants = False
         rig.say(Refuse(request=99, model="m", error=LATER))  # nobody's
-        other = await rig.ask(kit.post(STREAM_BODY))
+        other = await rig.ask(post(STREAM))
         models = (*REASONING, ModelRoute(model="n"))
         rig.config = replace(rig.config, generation=2, models=models)
         rig.say(Welcome(config=rig.config, snapshot=rig.snapshot))
         while (await rig.heard(Report, rig.count(Report) + 1)).generation < 2:
             pass
 
-        answer = await rig.ask(kit.post(b'{"model":"n"}'))
+        answer = await rig.ask(post(b'{"model":"n"}'))
 
-    assert kit.unchunk(other) == ANSWER
+    assert unchunk(other) == ANSWER
     assert answer.startswith(b"HTTP/1.1 503")
     assert b'"type":"server_error","param":null,"code":"supervisor_lost"' in answer
 
 
-async def test_an_event_that_was_missed_leads_to_a_snapshot(opened: Opener, kit: Any) -> None:
-    async with opened() as rig:
+async def test_an_event_that_was_missed_leads_to_a_snapshot(open_rig: OpenRig) -> None:
+    async with open_rig() as rig:
         rig.grants = False
         async with await rig.connect() as stream:
-            await stream.send_all(kit.post(STREAM_BODY))
+            await stream.send_all(post(STREAM))
             want = await rig.heard(Want)
             rig.seq += 3
             rig.publish(QueueChanged, queue=())
@@ -344,7 +312,7 @@ async def test_an_event_that_was_missed_leads_to_a_snapshot(opened: Opener, kit:
             )
             await read_until(stream, b"loading 77%")
             rig.grant(want)
-            await kit.read_to_end(stream)
+            await read_to_end(stream)
 
 
 def _ask_with_openai(port: int, mode: str) -> tuple[str, str, list[str]]:
@@ -367,8 +335,10 @@ def _ask_with_openai(port: int, mode: str) -> tuple[str, str, list[str]]:
 
 
 @pytest.mark.parametrize("mode", ["reasoning", "heartbeat", "event", "comment"])
-async def test_the_official_client_takes_a_stream_with_progress(opened: Opener, mode: str) -> None:
-    async with opened(heartbeat_s=0.1) as rig:
+async def test_the_official_client_takes_a_stream_with_progress(
+    open_rig: OpenRig, mode: str
+) -> None:
+    async with open_rig(heartbeat_s=0.1) as rig:
         rig.grants = False
 
         async def supervise() -> None:
@@ -386,14 +356,14 @@ async def test_the_official_client_takes_a_stream_with_progress(opened: Opener, 
     assert ("swap-progress: m: loading 50%" in reasoning) is (mode == "reasoning")
 
 
-async def test_the_official_client_raises_on_an_error_frame(opened: Opener) -> None:
-    async with opened() as rig:
+async def test_the_official_client_raises_on_an_error_frame(open_rig: OpenRig) -> None:
+    async with open_rig() as rig:
         rig.grants = False
 
         async def supervise() -> None:
             want = await rig.heard(Want)
             await rig.heard(Report, rig.count(Report) + 2)
-            refuse(rig, want, BROKEN)
+            rig.refuse(want, BROKEN)
 
         rig.nursery.start_soon(supervise)
         with pytest.raises(openai.APIError, match="failed to load: the file is no model"):

@@ -2,82 +2,69 @@
 
 import itertools
 import json
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import pytest
 import trio
 
 from arriero.protocol.lease import Want
-from arriero.protocol.records import RequestRecord
 from arriero.protocol.worker_config import ModelRoute
 from arriero.worker.connections import connection as monitor
 from arriero.worker.streams.sse_frames import MAX_FRAME_BYTES
 from tests.official import anthropic, openai
 from tests.worker.apis.recorded import MESSAGE, RESPONSE
+from tests.worker.rig import (
+    JSON_RESPONSE,
+    Handler,
+    OpenRig,
+    Rig,
+    UpstreamExchange,
+    in_turn,
+    post,
+    read_to_end,
+    rig_options,
+    sends,
+    unchunk,
+)
+from tests.worker.sse import DONE, STREAM, chunk, prompt_chunk, streams
 
-Opener = Callable[..., AbstractAsyncContextManager[Any]]
-Handler = Callable[[Any], Awaitable[None]]
 Steps = Sequence[bytes | float]
 
-SSE_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
-STREAM = b'{"model":"m","stream":true}'
 EVERY_S = 0.2
 CHAT, COMPLETIONS = b"/v1/chat/completions", b"/v1/completions"
 MESSAGES, RESPONSES = b"/v1/messages", b"/v1/responses"
 COMMENT = b": hb\n\n"
 PING = b'event: ping\ndata: {"type":"ping"}\n\n'
 
+pytestmark = rig_options(models=(ModelRoute(model="m"),), heartbeat_s=EVERY_S)
 
-def chat(delta: dict[str, Any], finish: str | None = None, more: bytes = b"") -> bytes:
-    value = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
-    choice = {"index": 0, "delta": delta, "finish_reason": finish}
-    return more + b"data: %b\n\n" % json.dumps(value | {"choices": [choice]}).encode()
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(monitor, "TICK_S", 0.1)
 
 
 def stream_of(user: str) -> bytes:
     return b'{"model":"m","stream":true,"user":"%b"}' % user.encode()
 
 
-HELLO = chat({"role": "assistant", "content": "Hello"})
-YOU = chat({"content": " you"})
-END = chat({}, "stop") + b"data: [DONE]\n\n"
+HELLO = chunk({"role": "assistant", "content": "Hello"})
+YOU = chunk({"content": " you"})
+END = chunk({}, "stop") + DONE
 
 
-def streams(*steps: bytes | float, **others: Steps) -> Handler:
-    """Make an upstream that sends these pieces, with such pauses between them.
+def streams_by_user(**streamed: Steps) -> Handler:
+    """Make an upstream that sends each user other pieces."""
 
-    Users who are named get others.
-    """
-
-    async def handler(exchange: Any) -> None:
-        await exchange.stream.send_all(SSE_HEAD)
-        for step in others.get(json.loads(exchange.body).get("user"), steps):
-            if isinstance(step, bytes):
-                await exchange.stream.send_all(step)
-            else:
-                await trio.sleep(step)
-        await exchange.stream.aclose()
+    async def handler(exchange: UpstreamExchange) -> None:
+        await streams(*streamed[json.loads(exchange.body)["user"]])(exchange)
 
     return handler
 
 
 def repeated(times: int, *steps: bytes | float) -> list[bytes | float]:
     return [*steps] * times
-
-
-@pytest.fixture
-def opened(tmp_path: Path, kit: Any, monkeypatch: pytest.MonkeyPatch) -> Opener:
-    """Opens a rig whose worker looks around more often than others do."""
-    monkeypatch.setattr(monitor, "TICK_S", 0.1)
-
-    def open_it(handler: Handler, **options: Any) -> Any:
-        settings = {"models": (ModelRoute(model="m"),), "heartbeat_s": EVERY_S} | options
-        return kit.open_rig(tmp_path, handler, **settings)
-
-    return open_it
 
 
 class Piece(NamedTuple):
@@ -87,7 +74,7 @@ class Piece(NamedTuple):
     data: bytes
 
 
-async def listen(rig: Any, request: bytes) -> list[Piece]:
+async def listen(rig: Rig, request: bytes) -> list[Piece]:
     """Send `request` and return the chunks of the answer's body, as they come."""
     pieces: list[Piece] = []
     buffer = b""
@@ -111,7 +98,7 @@ async def listen(rig: Any, request: bytes) -> list[Piece]:
             buffer += more
 
 
-async def listen_to_all(rig: Any, requests: dict[Any, bytes]) -> dict[Any, bytes]:
+async def listen_to_all(rig: Rig, requests: dict[Any, bytes]) -> dict[Any, bytes]:
     """Send all requests at a time, and return the bodies of the answers."""
     bodies: dict[Any, bytes] = {}
 
@@ -124,20 +111,16 @@ async def listen_to_all(rig: Any, requests: dict[Any, bytes]) -> dict[Any, bytes
     return bodies
 
 
-async def record_of(rig: Any, count: int = 1) -> RequestRecord:
-    return await rig.record(count)  # type: ignore[no-any-return]
-
-
 def joined(pieces: list[Piece]) -> bytes:
     return b"".join(piece.data for piece in pieces)
 
 
 async def test_a_silent_upstream_is_covered_by_one_comment_in_each_interval(
-    opened: Opener, kit: Any
+    open_rig: OpenRig,
 ) -> None:
-    async with opened(streams(HELLO, 1.7 * EVERY_S, YOU, 10 * EVERY_S, END)) as rig:
-        pieces = await listen(rig, kit.post(STREAM))
-        record = await record_of(rig)
+    async with open_rig(streams(HELLO, 1.7 * EVERY_S, YOU, 10 * EVERY_S, END)) as rig:
+        pieces = await listen(rig, post(STREAM))
+        record = await rig.record()
 
     second = next(number for number, piece in enumerate(pieces) if piece.data == YOU)
     silence = pieces[second:]
@@ -150,13 +133,13 @@ async def test_a_silent_upstream_is_covered_by_one_comment_in_each_interval(
     assert record.heartbeats == len(pieces) - 3
 
 
-async def test_a_stream_that_is_not_silent_has_no_heartbeat(opened: Opener, kit: Any) -> None:
+async def test_a_stream_that_is_not_silent_has_no_heartbeat(open_rig: OpenRig) -> None:
     frames = {"speaks": YOU, "lives": b":\n\n"}
     steps: dict[str, Steps] = {
         user: [*repeated(12, frame, 0.1), END] for user, frame in frames.items()
     }
-    async with opened(streams(**steps), heartbeat_s=0.8) as rig:
-        bodies = await listen_to_all(rig, {user: kit.post(stream_of(user)) for user in frames})
+    async with open_rig(streams_by_user(**steps), heartbeat_s=0.8) as rig:
+        bodies = await listen_to_all(rig, {user: post(stream_of(user)) for user in frames})
 
     assert bodies == {user: frame * 12 + END for user, frame in frames.items()}
 
@@ -166,13 +149,13 @@ async def test_a_stream_that_is_not_silent_has_no_heartbeat(opened: Opener, kit:
     [("comment", b": m: "), ("heartbeat", b'"delta":{}'), ("reasoning", b"swap-progress:")],
 )
 async def test_a_stream_that_waits_for_its_model_begins_with_a_sign_of_life(
-    opened: Opener, kit: Any, mode: str, first: bytes
+    open_rig: OpenRig, mode: str, first: bytes
 ) -> None:
-    async with opened(streams(HELLO, END), progress_delay_s=0.4) as rig:
+    async with open_rig(streams(HELLO, END), progress_delay_s=0.4) as rig:
         rig.grants = False
         async with await rig.connect() as stream:
             began = trio.current_time()
-            await stream.send_all(kit.post(STREAM, b"X-Swap-Progress: %b" % mode.encode()))
+            await stream.send_all(post(STREAM, b"X-Swap-Progress: %b" % mode.encode()))
             got = await stream.receive_some()
             committed = trio.current_time() - began
             assert got.startswith(b"HTTP/1.1 200")
@@ -182,17 +165,17 @@ async def test_a_stream_that_waits_for_its_model_begins_with_a_sign_of_life(
                 got += await stream.receive_some()
             waited = trio.current_time() - began
             rig.grant(want)
-            got += await kit.read_to_end(stream)
+            got += await read_to_end(stream)
 
     assert 0.4 <= committed <= 0.6 + 0.4  # the last for a busy machine
     assert waited >= 0.4 + 3 * 0.9 * EVERY_S
-    assert kit.unchunk(got).endswith(HELLO + END)
+    assert unchunk(got).endswith(HELLO + END)
 
 
-async def test_nothing_stands_in_the_middle_of_a_frame(opened: Opener, kit: Any) -> None:
+async def test_nothing_stands_in_the_middle_of_a_frame(open_rig: OpenRig) -> None:
     begins, ends = YOU[:20], YOU[20:]
-    async with opened(streams(HELLO, begins, 4 * EVERY_S, ends, END)) as rig:
-        pieces = await listen(rig, kit.post(STREAM))
+    async with open_rig(streams(HELLO, begins, 4 * EVERY_S, ends, END)) as rig:
+        pieces = await listen(rig, post(STREAM))
 
     assert YOU in joined(pieces)
     beats = [number for number, piece in enumerate(pieces) if piece.data == COMMENT]
@@ -201,13 +184,11 @@ async def test_nothing_stands_in_the_middle_of_a_frame(opened: Opener, kit: Any)
     assert joined(pieces).replace(COMMENT, b"") == HELLO + YOU + END
 
 
-async def test_a_frame_that_is_passed_raw_is_left_alone_until_its_end(
-    opened: Opener, kit: Any
-) -> None:
-    large = chat({"content": "x" * MAX_FRAME_BYTES})
+async def test_a_frame_that_is_passed_raw_is_left_alone_until_its_end(open_rig: OpenRig) -> None:
+    large = chunk({"content": "x" * MAX_FRAME_BYTES})
     begins, ends = large[:-20], large[-20:]
-    async with opened(streams(begins, 3 * EVERY_S, ends, 3 * EVERY_S, END)) as rig:
-        body = joined(await listen(rig, kit.post(STREAM)))
+    async with open_rig(streams(begins, 3 * EVERY_S, ends, 3 * EVERY_S, END)) as rig:
+        body = joined(await listen(rig, post(STREAM)))
 
     assert body.startswith(large)
     assert body[len(large) :].replace(COMMENT, b"") == END
@@ -223,13 +204,11 @@ def ask_openai(port: int, **more: Any) -> tuple[str, int]:
     return "".join(chunk.choices[0].delta.content or "" for chunk in chunks), len(chunks)
 
 
-async def test_after_the_id_of_an_event_a_heartbeat_has_no_blank_line(
-    opened: Opener, kit: Any
-) -> None:
+async def test_after_the_id_of_an_event_a_heartbeat_has_no_blank_line(open_rig: OpenRig) -> None:
     """openai-python would take the blank line for an event, and fail at one without data."""
     upstream: Steps = [b"id: 1\n" + HELLO, 3 * EVERY_S, b"id: 2\n" + YOU, 3 * EVERY_S, END]
-    async with opened(streams(*upstream)) as rig:
-        body = joined(await listen(rig, kit.post(STREAM)))
+    async with open_rig(streams(*upstream)) as rig:
+        body = joined(await listen(rig, post(STREAM)))
         text, chunks = await trio.to_thread.run_sync(ask_openai, rig.port)
 
     assert COMMENT not in body
@@ -240,7 +219,7 @@ async def test_after_the_id_of_an_event_a_heartbeat_has_no_blank_line(
     assert (text, chunks) == ("Hello you", 3)
 
 
-async def test_without_an_interval_there_is_no_heartbeat_ever(opened: Opener, kit: Any) -> None:
+async def test_without_an_interval_there_is_no_heartbeat_ever(open_rig: OpenRig) -> None:
     answers = {CHAT: HELLO + END, MESSAGES: MESSAGE, RESPONSES: RESPONSE}
     steps: dict[str, Steps] = {
         path.decode(): list(
@@ -250,12 +229,12 @@ async def test_without_an_interval_there_is_no_heartbeat_ever(opened: Opener, ki
     }
     modes = (b"off", b"comment", b"heartbeat", b"reasoning")
     requests = {
-        (path, mode): kit.post(stream_of(path.decode()), b"X-Swap-Progress: " + mode, path=path)
+        (path, mode): post(stream_of(path.decode()), b"X-Swap-Progress: " + mode, path=path)
         for path in answers
         for mode in modes
     }
     bodies: dict[Any, bytes] = {}
-    async with opened(streams(**steps), heartbeat_s=0.0, progress_delay_s=0.0) as rig:
+    async with open_rig(streams_by_user(**steps), heartbeat_s=0.0, progress_delay_s=0.0) as rig:
         rig.grants = False
 
         async def ask() -> None:
@@ -268,7 +247,7 @@ async def test_without_an_interval_there_is_no_heartbeat_ever(opened: Opener, ki
             for message in tuple(rig.received):
                 if isinstance(message, Want):
                     rig.grant(message)
-        records = [await record_of(rig, count + 1) for count in range(len(requests))]
+        records = [await rig.record(count + 1) for count in range(len(requests))]
 
     for (path, mode), body in bodies.items():
         if mode == b"reasoning":
@@ -280,15 +259,9 @@ async def test_without_an_interval_there_is_no_heartbeat_ever(opened: Opener, ki
     assert {record.heartbeats for record in records} == {0}
 
 
-async def test_an_answer_that_is_no_stream_is_json_and_nothing_else(
-    opened: Opener, kit: Any
-) -> None:
-    async def slow(exchange: Any) -> None:
-        await trio.sleep(0.5)
-        await kit.answer_json(exchange)
-
-    async with opened(slow, heartbeat_s=0.1, progress_delay_s=0.0) as rig:
-        answer = await rig.ask(kit.post(b'{"model":"m"}', b"X-Swap-Progress: reasoning"))
+async def test_an_answer_that_is_no_stream_is_json_and_nothing_else(open_rig: OpenRig) -> None:
+    async with open_rig(sends(0.5, JSON_RESPONSE), heartbeat_s=0.1, progress_delay_s=0.0) as rig:
+        answer = await rig.ask(post(b'{"model":"m"}', b"X-Swap-Progress: reasoning"))
 
     assert answer.endswith(b'\r\n\r\n{"hello":"x"}')
     assert b"Content-Type: application/json\r\n" in answer
@@ -305,14 +278,14 @@ def ask_anthropic(port: int) -> str:
 
 
 async def test_a_silent_message_has_pings_and_its_official_client_does_not_mind(
-    opened: Opener, kit: Any
+    open_rig: OpenRig,
 ) -> None:
     frames = [frame + b"\n\n" for frame in MESSAGE.split(b"\n\n")[:-1]]
     steps: list[bytes | float] = [step for frame in frames for step in (frame, 0.0)]
     for place in (1, 5, 9):  # at its beginning, within a block, and near its end
         steps[place] = 2.5 * EVERY_S
-    async with opened(streams(*steps)) as rig:
-        pieces = await listen(rig, kit.post(STREAM, path=MESSAGES))
+    async with open_rig(streams(*steps)) as rig:
+        pieces = await listen(rig, post(STREAM, path=MESSAGES))
         text = await trio.to_thread.run_sync(ask_anthropic, rig.port)
 
     assert joined(pieces).count(PING) >= 3
@@ -321,16 +294,16 @@ async def test_a_silent_message_has_pings_and_its_official_client_does_not_mind(
 
 
 async def test_in_the_mode_off_nothing_is_said_and_in_comment_only_comments(
-    opened: Opener, kit: Any
+    open_rig: OpenRig,
 ) -> None:
     paths = (CHAT, COMPLETIONS, MESSAGES, RESPONSES)
     requests = {
-        (path, mode): kit.post(STREAM, b"X-Swap-Progress: " + mode, path=path)
+        (path, mode): post(STREAM, b"X-Swap-Progress: " + mode, path=path)
         for path in paths
         for mode in (b"off", b"comment")
     }
     upstream = b": up\n\n"  # ends in no language
-    async with opened(streams(upstream, 3.5 * EVERY_S)) as rig:
+    async with open_rig(streams(upstream, 3.5 * EVERY_S)) as rig:
         bodies = await listen_to_all(rig, requests)
 
     for path in paths:
@@ -359,14 +332,14 @@ LIMIT_S = 0.5
     ],
 )
 async def test_an_upstream_that_only_says_that_it_lives_has_stalled(
-    opened: Opener, kit: Any, path: bytes, frames: bytes, sign: bytes
+    open_rig: OpenRig, path: bytes, frames: bytes, sign: bytes
 ) -> None:
     signs: list[bytes | float] = [step for _ in range(100) for step in (sign, 0.1)]
-    async with opened(streams(frames or sign, *signs), upstream_stall_s=LIMIT_S) as rig:
+    async with open_rig(streams(frames or sign, *signs), upstream_stall_s=LIMIT_S) as rig:
         began = trio.current_time()
-        pieces = await listen(rig, kit.post(STREAM, path=path))
+        pieces = await listen(rig, post(STREAM, path=path))
         took = trio.current_time() - began
-        record = await record_of(rig)
+        record = await rig.record()
         await rig.upstream.closed.wait()
 
     assert LIMIT_S - 0.1 <= took <= LIMIT_S + 1.0
@@ -375,44 +348,41 @@ async def test_an_upstream_that_only_says_that_it_lives_has_stalled(
     assert (record.outcome, record.error_code) == ("timeout", "upstream_timeout")
 
 
-async def test_an_upstream_that_says_nothing_at_all_is_given_up(opened: Opener, kit: Any) -> None:
-    async with opened(streams(HELLO, 60.0), upstream_idle_s=LIMIT_S) as rig:
+async def test_an_upstream_that_says_nothing_at_all_is_given_up(open_rig: OpenRig) -> None:
+    async with open_rig(streams(HELLO, 60.0), upstream_idle_s=LIMIT_S) as rig:
         began = trio.current_time()
-        pieces = await listen(rig, kit.post(STREAM))
+        pieces = await listen(rig, post(STREAM))
         took = trio.current_time() - began
-        record = await record_of(rig)
+        record = await rig.record()
 
     assert took <= LIMIT_S + 1.0
     assert b'"code":"upstream_timeout"' in joined(pieces)
     assert record.outcome == "timeout"
 
 
-async def test_data_behind_a_sign_of_life_are_data(opened: Opener, kit: Any) -> None:
+async def test_data_behind_a_sign_of_life_are_data(open_rig: OpenRig) -> None:
     signs = {"comment": b":\n\n", "ping": PING, "crlf": b": a\r\n\r\n"}
     steps: dict[str, Steps] = {
         user: [*repeated(8, sign + YOU, 0.15), END] for user, sign in signs.items()
     }
-    requests = {user: kit.post(stream_of(user), b"X-Swap-Progress: off") for user in signs}
-    async with opened(streams(**steps), upstream_stall_s=LIMIT_S) as rig:
+    requests = {user: post(stream_of(user), b"X-Swap-Progress: off") for user in signs}
+    async with open_rig(streams_by_user(**steps), upstream_stall_s=LIMIT_S) as rig:
         bodies = await listen_to_all(rig, requests)
 
     assert bodies == {user: (sign + YOU) * 8 + END for user, sign in signs.items()}
 
 
 async def test_a_time_out_is_no_matter_to_the_next_request_of_the_connection(
-    opened: Opener, kit: Any
+    open_rig: OpenRig,
 ) -> None:
-    async def handler(exchange: Any) -> None:
-        steps = (HELLO, YOU) if exchange.number else (HELLO, 60.0)
-        await streams(*steps)(exchange)
-
-    async with opened(handler, upstream_idle_s=LIMIT_S) as rig, await rig.connect() as stream:
-        await stream.send_all(kit.post(STREAM, close=False))
+    handler = in_turn(streams(HELLO, 60.0), streams(HELLO, YOU))
+    async with open_rig(handler, upstream_idle_s=LIMIT_S) as rig, await rig.connect() as stream:
+        await stream.send_all(post(STREAM, close=False))
         got = b""
         while not got.endswith(b"0\r\n\r\n"):
             got += await stream.receive_some()
-        await stream.send_all(kit.post(STREAM))
-        second = await kit.read_to_end(stream)
+        await stream.send_all(post(STREAM))
+        second = await read_to_end(stream)
 
     assert b'"code":"upstream_timeout"' in got
     assert b'"code":"upstream_truncated"' in second  # and not the same once more
@@ -422,7 +392,7 @@ async def test_a_time_out_is_no_matter_to_the_next_request_of_the_connection(
 
 
 async def test_no_heartbeat_may_go_while_the_stream_itself_is_writing(
-    opened: Opener, kit: Any, monkeypatch: pytest.MonkeyPatch
+    open_rig: OpenRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sends = 0
     send = monitor.Connection.send
@@ -434,17 +404,10 @@ async def test_no_heartbeat_may_go_while_the_stream_itself_is_writing(
         await send(conn, data)
 
     monkeypatch.setattr(monitor.Connection, "send", checked)
-    prompt = chat({"role": "assistant", "content": None})
-    parts = [
-        prompt.replace(
-            b'"model"',
-            b'"prompt_progress":{"total":9,"cache":0,"processed":%d,"time_ms":1},"model"' % n,
-        )
-        for n in range(1, 10)
-    ]
+    parts = [prompt_chunk(number, 9, 0) for number in range(1, 10)]
     steps: list[bytes | float] = [step for part in parts for step in (part, 0.1)]
-    async with opened(streams(*steps, HELLO, 0.7, YOU, END), progress_delay_s=0.0) as rig:
-        pieces = await listen(rig, kit.post(STREAM, b"X-Prefill-Progress: event"))
+    async with open_rig(streams(*steps, HELLO, 0.7, YOU, END), progress_delay_s=0.0) as rig:
+        pieces = await listen(rig, post(STREAM, b"X-Prefill-Progress: event"))
 
     assert joined(pieces).count(b"event: prefill_progress") >= 2
     assert COMMENT in joined(pieces)

@@ -3,7 +3,6 @@
 import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import h2.config
@@ -21,6 +20,15 @@ from arriero.protocol.worker_config import ModelRoute
 from arriero.worker.connections import connection as monitor
 from arriero.worker.http import body_pace as pace
 from arriero.worker.server import http1 as front
+from tests.worker.rig import (
+    OpenRig,
+    Rig,
+    UpstreamExchange,
+    answer_json,
+    post,
+    read_response,
+    read_to_end,
+)
 
 SSE = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
@@ -59,7 +67,7 @@ def body_of(answer: bytes) -> Any:
     ],
 )  # fmt: skip
 async def test_a_request_that_cannot_be_taken_is_refused_and_the_connection_ends(
-    rig: Any, request_bytes: bytes, status: bytes, code: str
+    rig: Rig, request_bytes: bytes, status: bytes, code: str
 ) -> None:
     answer = await rig.ask(request_bytes)
 
@@ -78,13 +86,13 @@ async def test_a_request_that_cannot_be_taken_is_refused_and_the_connection_ends
     ],
 )
 async def test_a_body_that_names_no_model_is_refused_and_the_connection_goes_on(
-    rig: Any, kit: Any, body: bytes, status: bytes, code: str
+    rig: Rig, body: bytes, status: bytes, code: str
 ) -> None:
     async with await rig.connect() as stream:
-        await stream.send_all(kit.post(body, close=False))
-        answer = await kit.read_answer(stream)
-        await stream.send_all(kit.post())
-        assert (await kit.read_answer(stream)).startswith(b"HTTP/1.1 200")
+        await stream.send_all(post(body, close=False))
+        answer = await read_response(stream)
+        await stream.send_all(post())
+        assert (await read_response(stream)).startswith(b"HTTP/1.1 200")
 
     assert answer.startswith(b"HTTP/1.1 %b " % status)
     assert body_of(answer)["error"]["code"] == code
@@ -99,28 +107,28 @@ async def test_a_body_that_names_no_model_is_refused_and_the_connection_goes_on(
     ],
 )
 async def test_a_request_that_does_not_arrive_ends_in_time(
-    tmp_path: Path, kit: Any, monkeypatch: pytest.MonkeyPatch, sent: bytes, answered: bytes
+    open_rig: OpenRig, monkeypatch: pytest.MonkeyPatch, sent: bytes, answered: bytes
 ) -> None:
     for module, name in ((monitor, "HEAD_S"), (front, "HEAD_S"), (pace, "BODY_S")):
         monkeypatch.setattr(module, name, 0.2)
-    async with kit.open_rig(tmp_path) as rig:
+    async with open_rig() as rig:
         answer = await rig.ask(sent)
 
     assert answer[:12] == answered
 
 
 async def test_an_idle_connection_is_closed_without_a_word(
-    tmp_path: Path, kit: Any, monkeypatch: pytest.MonkeyPatch
+    open_rig: OpenRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(front, "IDLE_S", 0.2)
-    async with kit.open_rig(tmp_path) as rig, await rig.connect() as stream:
-        await stream.send_all(kit.post(close=False))
-        await kit.read_answer(stream)
+    async with open_rig() as rig, await rig.connect() as stream:
+        await stream.send_all(post(close=False))
+        await read_response(stream)
 
-        assert await kit.read_to_end(stream) == b""
+        assert await read_to_end(stream) == b""
 
 
-async def test_any_bytes_are_answered_or_the_connection_ends(rig: Any) -> None:
+async def test_any_bytes_are_answered_or_the_connection_ends(rig: Rig) -> None:
     """One worker for all: had one of them ended it, the last request would have no answer."""
 
     @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
@@ -162,21 +170,19 @@ def form(*parts: tuple[str, bytes], fields: bytes = b"") -> bytes:
     )
 
 
-async def test_forms_reach_the_model_that_they_name_under_its_own_name(
-    tmp_path: Path, kit: Any
-) -> None:
+async def test_forms_reach_the_model_that_they_name_under_its_own_name(open_rig: OpenRig) -> None:
     models = (ModelRoute(model="m", aliases=("em",), send_as="upstream's own"),)
     posted = form(("file", b"x" * 3_000_000), ("model", b"em"))
     written = (
         b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n"
     )
     curl = b"application/x-www-form-urlencoded"
-    async with kit.open_rig(tmp_path, models=models) as rig, await rig.connect() as stream:
+    async with open_rig(models=models) as rig, await rig.connect() as stream:
         await stream.send_all(posted)
-        answers = [await kit.read_answer(stream)]
+        answers = [await read_response(stream)]
         for body in (b"model=em&x=1", b' {"model":"em"}'):
             await stream.send_all(written % (curl, len(body)) + body)
-            answers.append(await kit.read_answer(stream))
+            answers.append(await read_response(stream))
         sent = [exchange.body for exchange in rig.upstream.exchanges]
 
     assert [answer[:12] for answer in answers] == [b"HTTP/1.1 200"] * 3
@@ -198,7 +204,7 @@ async def test_forms_reach_the_model_that_they_name_under_its_own_name(
     ],
 )  # fmt: skip
 async def test_a_form_that_cannot_be_taken_is_refused_and_its_client_hears_why(
-    rig: Any, request_bytes: bytes, status: bytes
+    rig: Rig, request_bytes: bytes, status: bytes
 ) -> None:
     """Even a client that sends all of it before it reads the answer."""
     answer = await rig.ask(request_bytes)
@@ -208,7 +214,7 @@ async def test_a_form_that_cannot_be_taken_is_refused_and_its_client_hears_why(
     assert rig.upstream.exchanges == []
 
 
-async def test_a_body_that_is_refused_is_refused_in_the_words_of_its_api(rig: Any) -> None:
+async def test_a_body_that_is_refused_is_refused_in_the_words_of_its_api(rig: Rig) -> None:
     head = b"POST /v1/messages HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n"
 
     assert body_of(await rig.ask(head))["type"] == "error"
@@ -219,14 +225,14 @@ async def test_a_body_that_is_refused_is_refused_in_the_words_of_its_api(rig: An
 )
 @pytest.mark.parametrize("kind", [b"application/json", b"multipart/form-data; boundary=B"])
 async def test_only_a_client_that_may_ask_is_told_to_send_its_body(
-    tmp_path: Path, kit: Any, key: bytes, begins: bytes, kind: bytes
+    open_rig: OpenRig, key: bytes, begins: bytes, kind: bytes
 ) -> None:
     head = (
         b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %b\r\n"
         b"Expect: 100-continue\r\nContent-Length: 100\r\nContent-Type: %b\r\n\r\n" % (key, kind)
     )
     async with (
-        kit.open_rig(tmp_path, api_keys=("right",)) as rig,
+        open_rig(api_keys=("right",)) as rig,
         await rig.connect() as stream,
     ):
         await stream.send_all(head)
@@ -234,15 +240,13 @@ async def test_only_a_client_that_may_ask_is_told_to_send_its_body(
         assert (await stream.receive_some()).startswith(begins)
 
 
-async def test_trailers_of_a_request_are_dropped_and_the_next_request_is_found(
-    rig: Any, kit: Any
-) -> None:
+async def test_trailers_of_a_request_are_dropped_and_the_next_request_is_found(rig: Rig) -> None:
     body = b'd\r\n{"model":"m"}\r\n0\r\nX-Checksum: 1\r\n\r\n'
     chunked = (
         b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + body
     )
 
-    answer = await rig.ask(chunked + kit.post())
+    answer = await rig.ask(chunked + post())
 
     assert answer.count(b"HTTP/1.1 200 OK") == 2
     assert rig.upstream.exchanges[0].body == b'{"model":"m"}'
@@ -250,15 +254,15 @@ async def test_trailers_of_a_request_are_dropped_and_the_next_request_is_found(
 
 
 async def test_a_client_of_http_1_0_gets_an_answer_that_ends_with_the_connection(
-    tmp_path: Path, kit: Any
+    open_rig: OpenRig,
 ) -> None:
-    async def handler(exchange: Any) -> None:
+    async def handler(exchange: UpstreamExchange) -> None:
         await exchange.stream.send_all(SSE)
         await exchange.stream.aclose()
 
     body = b'{"model":"m","stream":true}'
     old = b"POST /v1/completions HTTP/1.0\r\nContent-Length: %d\r\nConnection: keep-alive\r\n\r\n"
-    async with kit.open_rig(tmp_path, handler) as rig:
+    async with open_rig(handler) as rig:
         answer = await rig.ask(old % len(body) + body)
 
     head, _, frames = answer.partition(b"\r\n\r\n")
@@ -270,7 +274,7 @@ async def test_a_client_of_http_1_0_gets_an_answer_that_ends_with_the_connection
     ("path", "status"),
     [(b"/health", b"200"), (b"/v1/chat/completions", b"405"), (b"/nothing", b"404")],
 )
-async def test_an_answer_to_head_has_no_body(rig: Any, path: bytes, status: bytes) -> None:
+async def test_an_answer_to_head_has_no_body(rig: Rig, path: bytes, status: bytes) -> None:
     answer = await rig.ask(get(path, b"HEAD"))
 
     assert answer.startswith(b"HTTP/1.1 %b " % status)
@@ -278,15 +282,13 @@ async def test_an_answer_to_head_has_no_body(rig: Any, path: bytes, status: byte
     assert answer.count(b"\r\n\r\n") == 1
 
 
-async def test_of_a_request_that_cannot_be_read_the_one_before_says_nothing(
-    rig: Any, kit: Any
-) -> None:
+async def test_of_a_request_that_cannot_be_read_the_one_before_says_nothing(rig: Rig) -> None:
     """Nobody knows its API, though Anthropic's was spoken on this connection."""
     async with await rig.connect() as stream:
-        await stream.send_all(kit.post(path=b"/v1/messages", close=False))
-        await kit.read_answer(stream)
+        await stream.send_all(post(path=b"/v1/messages", close=False))
+        await read_response(stream)
         await stream.send_all(b"NONSENSE\r\n\r\n")
-        answer = await kit.read_to_end(stream)
+        answer = await read_to_end(stream)
 
     assert body_of(answer)["error"]["code"] == "bad_request"
 
@@ -294,7 +296,7 @@ async def test_of_a_request_that_cannot_be_read_the_one_before_says_nothing(
 # --- the page door -------------------------------------------------------------------------------
 
 
-async def test_models_are_listed_with_their_state(rig: Any) -> None:
+async def test_models_are_listed_with_their_state(rig: Rig) -> None:
     rig.publish(StateChanged, model="m", state="ready", swap=1, endpoint="http://127.0.0.1:1")
     rig.say(Probe(probe=5))
     number = 1
@@ -330,7 +332,7 @@ async def test_models_are_listed_with_their_state(rig: Any) -> None:
     ],
 )
 async def test_what_is_not_there_is_refused_in_json(
-    rig: Any, request_bytes: bytes, status: bytes, code: str
+    rig: Rig, request_bytes: bytes, status: bytes, code: str
 ) -> None:
     answer = await rig.ask(request_bytes)
 
@@ -339,7 +341,7 @@ async def test_what_is_not_there_is_refused_in_json(
     assert (b"allow: " in answer.lower()) is (status == b"405")
 
 
-async def test_a_page_is_answered_once_and_never_starts_a_model(rig: Any) -> None:
+async def test_a_page_is_answered_once_and_never_starts_a_model(rig: Rig) -> None:
     for path in (b"/health", b"/v1/models", b"/models/m", b"/running"):
         answer = await rig.ask(get(path))
         assert answer.startswith(b"HTTP/1.1 200")
@@ -351,42 +353,40 @@ async def test_a_page_is_answered_once_and_never_starts_a_model(rig: Any) -> Non
     assert rig.count(Want) == 0
 
 
-async def test_a_page_is_answered_after_model_requests_on_the_same_connection(
-    rig: Any, kit: Any
-) -> None:
-    answer = await rig.ask(kit.post(close=False) + get(b"/health"))
+async def test_a_page_is_answered_after_model_requests_on_the_same_connection(rig: Rig) -> None:
+    answer = await rig.ask(post(close=False) + get(b"/health"))
 
     assert [part[:3] for part in answer.split(b"HTTP/1.1 ")[1:]] == [b"200", b"200"]
     assert answer.endswith(b"OK")
 
 
-async def test_who_asks_for_its_health_keeps_the_connection(rig: Any, kit: Any) -> None:
+async def test_who_asks_for_its_health_keeps_the_connection(rig: Rig) -> None:
     health = b"GET /health HTTP/1.1\r\nHost: x\r\n"
     async with await rig.connect() as stream:
         for fields in (b"", b"Origin: http://localhost:3000\r\n", b"X-Request-Id: mine\r\n"):
             await stream.send_all(health + fields + b"\r\n")
-            answer = await kit.read_answer(stream)
+            answer = await read_response(stream)
             assert answer.startswith(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; ")
             assert answer.endswith(b"\r\n\r\nOK")
             assert (b"\r\nX-Request-Id: mine\r\n" in answer) is (b"mine" in fields)
             assert (b"\r\nAccess-Control-Allow-Origin: *\r\n" in answer) is (b"Origin" in fields)
         await stream.send_all(health + b"Connection: close\r\n\r\n")
-        answer = await kit.read_to_end(stream)
+        answer = await read_to_end(stream)
 
     assert b"\r\nConnection: close\r\n" in answer
     assert answer.endswith(b"OK")
 
 
-async def test_health_that_is_asked_for_with_a_body_is_told_all_the_same(rig: Any) -> None:
+async def test_health_that_is_asked_for_with_a_body_is_told_all_the_same(rig: Rig) -> None:
     head = b"GET /health HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n"
 
     assert (await rig.ask(head + b"abc")).endswith(b"OK")
 
 
-async def test_health_is_answered_while_others_wait(rig: Any, kit: Any) -> None:
+async def test_health_is_answered_while_others_wait(rig: Rig) -> None:
     rig.grants = False
     async with await rig.connect() as stream:
-        await stream.send_all(kit.post())
+        await stream.send_all(post())
         await rig.heard(Want)
 
         assert (await rig.ask(get(b"/health"))).endswith(b"OK")
@@ -433,12 +433,12 @@ class Http2:
 
 
 @asynccontextmanager
-async def http2(rig: Any) -> AsyncGenerator[Http2]:
+async def http2(rig: Rig) -> AsyncGenerator[Http2]:
     async with await rig.connect() as stream:
         yield Http2(stream)
 
 
-async def test_http_2_reaches_pages_and_the_same_relay(rig: Any) -> None:
+async def test_http_2_reaches_pages_and_the_same_relay(rig: Rig) -> None:
     async with http2(rig) as client:
         _, health = await client.ask("GET", "/health")
         headers, answer = await client.ask("POST", "/v1/embeddings", b'{"model":"m"}')
@@ -455,14 +455,14 @@ async def test_http_2_reaches_pages_and_the_same_relay(rig: Any) -> None:
 
 
 async def test_a_stream_over_http_2_has_an_id_and_trailers_for_those_who_take_them(
-    tmp_path: Path, kit: Any
+    open_rig: OpenRig,
 ) -> None:
-    async def handler(exchange: Any) -> None:
+    async def handler(exchange: UpstreamExchange) -> None:
         await exchange.stream.send_all(SSE)
         await exchange.stream.aclose()
 
     body = b'{"model":"m","stream":true}'
-    async with kit.open_rig(tmp_path, handler, trailers=True) as rig, http2(rig) as client:
+    async with open_rig(handler, trailers=True) as rig, http2(rig) as client:
         headers, _ = await client.ask("POST", "/v1/chat/completions", body)
         assert client.trailers == {}
         await client.ask("POST", "/v1/chat/completions", body, ("te", "trailers"))
@@ -472,17 +472,15 @@ async def test_a_stream_over_http_2_has_an_id_and_trailers_for_those_who_take_th
     assert client.trailers["x-gateway-outcome"] == "ok"
 
 
-async def test_a_stream_over_http_2_ends_well_and_a_cut_answer_does_not(
-    tmp_path: Path, kit: Any
-) -> None:
-    async def handler(exchange: Any) -> None:
+async def test_a_stream_over_http_2_ends_well_and_a_cut_answer_does_not(open_rig: OpenRig) -> None:
+    async def handler(exchange: UpstreamExchange) -> None:
         whole = exchange.number == 0
         await exchange.stream.send_all(
             SSE if whole else b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n1234"
         )
         await exchange.stream.aclose()
 
-    async with kit.open_rig(tmp_path, handler) as rig, http2(rig) as client:
+    async with open_rig(handler) as rig, http2(rig) as client:
         body = b'{"model":"m","stream":true}'
         _, streamed = await client.ask("POST", "/v1/chat/completions", body)
         with pytest.raises(EOFError):
@@ -497,36 +495,36 @@ async def test_a_stream_over_http_2_ends_well_and_a_cut_answer_does_not(
 
 
 async def test_told_to_finish_it_ends_idle_connections_and_lets_requests_run(
-    tmp_path: Path, kit: Any
+    open_rig: OpenRig,
 ) -> None:
     go_on = trio.Event()
 
-    async def handler(exchange: Any) -> None:
+    async def handler(exchange: UpstreamExchange) -> None:
         if exchange.number:
             await go_on.wait()
-        await kit.answer_json(exchange)
+        await answer_json(exchange)
 
     async with (
-        kit.open_rig(tmp_path, handler) as rig,
+        open_rig(handler) as rig,
         await rig.connect() as idle,
         await rig.connect() as busy,
     ):
-        await idle.send_all(kit.post(close=False))
-        await kit.read_answer(idle)
-        await busy.send_all(kit.post(close=False))
+        await idle.send_all(post(close=False))
+        await read_response(idle)
+        await busy.send_all(post(close=False))
         while len(rig.upstream.exchanges) < 2:
             await rig.heard(Report, rig.count(Report) + 1)
 
         rig.say(Finish())
-        assert await kit.read_to_end(idle) == b""
+        assert await read_to_end(idle) == b""
         assert not rig.ended.is_set()
         go_on.set()
-        assert (await kit.read_to_end(busy)).endswith(b'{"hello":"x"}')
+        assert (await read_to_end(busy)).endswith(b'{"hello":"x"}')
         await rig.ended.wait()
 
 
-async def test_a_new_configuration_is_fetched_when_an_event_tells_of_it(rig: Any, kit: Any) -> None:
-    assert (await rig.ask(kit.post())).startswith(b"HTTP/1.1 200")
+async def test_a_new_configuration_is_fetched_when_an_event_tells_of_it(rig: Rig) -> None:
+    assert (await rig.ask(post())).startswith(b"HTTP/1.1 200")
     rig.config = replace(rig.config, generation=2, models=(ModelRoute(model="new"),))
     rig.publish(ConfigChanged, generation=2)
     hellos = rig.count(Hello)
@@ -534,14 +532,12 @@ async def test_a_new_configuration_is_fetched_when_an_event_tells_of_it(rig: Any
         await rig.heard(Hello, hellos + 1)
     await follows(rig, 2)
 
-    assert (await rig.ask(kit.post())).startswith(b"HTTP/1.1 404")
-    assert (await rig.ask(kit.post(b'{"model":"new"}'))).startswith(b"HTTP/1.1 200")
+    assert (await rig.ask(post())).startswith(b"HTTP/1.1 404")
+    assert (await rig.ask(post(b'{"model":"new"}'))).startswith(b"HTTP/1.1 200")
 
 
-async def test_a_new_configuration_that_is_sent_is_followed_and_confirmed_at_once(
-    rig: Any, kit: Any
-) -> None:
-    assert (await rig.ask(kit.post())).startswith(b"HTTP/1.1 200")
+async def test_a_new_configuration_that_is_sent_is_followed_and_confirmed_at_once(rig: Rig) -> None:
+    assert (await rig.ask(post())).startswith(b"HTTP/1.1 200")
     models = (ModelRoute(model="new", aliases=("m",)),)
     config = replace(rig.config, generation=2, models=models)
 
@@ -549,12 +545,12 @@ async def test_a_new_configuration_that_is_sent_is_followed_and_confirmed_at_onc
     with trio.fail_after(0.9):  # before the report that is due anyway
         await follows(rig, 2)
 
-    await rig.ask(kit.post())
+    await rig.ask(post())
     assert (await rig.heard(Want, rig.count(Want))).model == "new"
     assert rig.count(Hello) == 1
 
 
-async def follows(rig: Any, generation: int) -> None:
+async def follows(rig: Rig, generation: int) -> None:
     """Return when the worker has said that it follows that configuration."""
 
     def said(message: object) -> bool:

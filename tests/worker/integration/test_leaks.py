@@ -2,9 +2,6 @@
 
 import gc
 import random
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,24 +14,25 @@ from arriero.worker import app
 from arriero.worker import supervisor_link as link
 from arriero.worker.connections import connection as monitor
 from arriero.worker.relay.context import RelayContext
+from tests.worker.rig import (
+    OpenRig,
+    Rig,
+    UpstreamExchange,
+    post,
+    read_response,
+    read_to_end,
+    rig_options,
+)
+from tests.worker.sse import SSE_HEAD, STREAM
 
-Opener = Callable[..., AbstractAsyncContextManager[Any]]
-
-SSE_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
-STREAM = b'{"model":"m","stream":true}'
 PREFILL = b"X-Prefill-Progress: comment"
 
+pytestmark = rig_options(models=(ModelRoute(model="m"),), progress_delay_s=0.0)
 
-@pytest.fixture
-def opened(tmp_path: Path, kit: Any, monkeypatch: pytest.MonkeyPatch) -> Opener:
-    """Opens a rig that reports often."""
+
+@pytest.fixture(autouse=True)
+def frequent_reports(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(link, "_REPORT_S", 0.05)
-
-    def open_it(handler: Any, **options: Any) -> Any:
-        settings = {"models": (ModelRoute(model="m"),), "progress_delay_s": 0.0} | options
-        return kit.open_rig(tmp_path, handler, **settings)
-
-    return open_it
 
 
 def tasks() -> int:
@@ -49,14 +47,14 @@ async def tasks_are(expected: int) -> bool:
     return tasks() == expected
 
 
-async def settled(rig: Any) -> None:
+async def settled(rig: Rig) -> None:
     """Return when a report that is made from now on says that nothing runs."""
     with trio.fail_after(5):
         while (await rig.heard(Report, rig.count(Report) + 2)).in_flight:
             pass
 
 
-async def hang(exchange: Any) -> None:
+async def hang(exchange: UpstreamExchange) -> None:
     """Read a prompt for ever."""
     await exchange.stream.receive_some()
     await exchange.stream.aclose()
@@ -67,19 +65,19 @@ async def hang(exchange: Any) -> None:
     [(b"", ()), (b"", (PREFILL,)), (SSE_HEAD, ()), (SSE_HEAD + b": up\n\n", (PREFILL,))],
 )
 async def test_a_client_that_leaves_while_its_prompt_is_read_leaves_nothing(
-    opened: Opener, kit: Any, head: bytes, told: tuple[bytes, ...]
+    open_rig: OpenRig, head: bytes, told: tuple[bytes, ...]
 ) -> None:
-    async def handler(exchange: Any) -> None:
+    async def handler(exchange: UpstreamExchange) -> None:
         if head:
             await exchange.stream.send_all(head)
         await hang(exchange)
 
-    async with opened(handler, heartbeat_s=0.5) as rig:
+    async with open_rig(handler, heartbeat_s=0.5) as rig:
         await rig.ask(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")  # it serves
         await settled(rig)
         before = tasks()
         stream = await rig.connect()
-        await stream.send_all(kit.post(STREAM, *told))
+        await stream.send_all(post(STREAM, *told))
         await rig.upstream.asked.wait()
         assert (await rig.heard(Report, rig.count(Report) + 2)).in_flight == {"m": 1}
 
@@ -93,7 +91,7 @@ async def test_a_client_that_leaves_while_its_prompt_is_read_leaves_nothing(
         assert await tasks_are(before)
         assert rig.count(Want) == 1
         async with await rig.connect() as stream:  # on the lease that is still held
-            await stream.send_all(kit.post(STREAM))
+            await stream.send_all(post(STREAM))
             await rig.heard(Report, rig.count(Report) + 2)
         assert rig.count(Want) == 1
 
@@ -103,24 +101,24 @@ async def test_a_client_that_leaves_while_its_prompt_is_read_leaves_nothing(
     [(b"H", STREAM, 1, 1000), (b"", b'{"model":"m"}', 2, 200)],  # no answer at all: once more
 )
 async def test_upstreams_that_fail_at_once_cost_nothing_that_stays(
-    opened: Opener, kit: Any, begun: bytes, body: bytes, attempts: int, rounds: int
+    open_rig: OpenRig, begun: bytes, body: bytes, attempts: int, rounds: int
 ) -> None:
     beside = 10
 
-    async def fail(exchange: Any) -> None:
+    async def fail(exchange: UpstreamExchange) -> None:
         await exchange.stream.send_all(begun)
         await exchange.stream.aclose()
 
-    async with opened(fail) as rig:
-        await rig.ask(kit.post(body))
+    async with open_rig(fail) as rig:
+        await rig.ask(post(body))
         await settled(rig)
         before = tasks()
 
         async def ask() -> None:
             async with await rig.connect() as stream:
                 for _ in range(rounds // beside):
-                    await stream.send_all(kit.post(body, close=False))
-                    answer = await kit.read_answer(stream)
+                    await stream.send_all(post(body, close=False))
+                    answer = await read_response(stream)
                     assert answer.startswith(b"HTTP/1.1 502 Bad Gateway\r\n")
 
         async with trio.open_nursery() as nursery:
@@ -136,7 +134,7 @@ async def test_upstreams_that_fail_at_once_cost_nothing_that_stays(
 
 
 async def test_two_hundred_requests_of_all_ends_leave_nothing(
-    opened: Opener, kit: Any, monkeypatch: pytest.MonkeyPatch
+    open_rig: OpenRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chance = random.Random(11)
     found: list[RelayContext] = []
@@ -147,7 +145,7 @@ async def test_two_hundred_requests_of_all_ends_leave_nothing(
 
     monkeypatch.setattr(app, "RelayContext", make)
 
-    async def handler(exchange: Any) -> None:
+    async def handler(exchange: UpstreamExchange) -> None:
         fate = chance.randrange(4) if exchange.number > 1 else 0
         if fate:
             await exchange.stream.send_all(SSE_HEAD + b'data: {"x":1}\n\n')
@@ -157,22 +155,22 @@ async def test_two_hundred_requests_of_all_ends_leave_nothing(
             await hang(exchange)
         await exchange.stream.aclose()
 
-    async with opened(handler, heartbeat_s=0.1) as rig:
-        await rig.ask(kit.post(STREAM))
+    async with open_rig(handler, heartbeat_s=0.1) as rig:
+        await rig.ask(post(STREAM))
         await settled(rig)
         before = tasks()
 
         async def ask(number: int) -> None:
-            request = kit.post(STREAM, b"X-Request-Id: r%d" % number, *[PREFILL] * (number % 2))
+            request = post(STREAM, b"X-Request-Id: r%d" % number, *[PREFILL] * (number % 2))
             async with await rig.connect() as stream:
                 await stream.send_all(request)
                 if number % 3:
                     with trio.move_on_after(0.2 * chance.randrange(4)):
-                        await kit.read_to_end(stream)
+                        await read_to_end(stream)
                 else:
                     await stream.receive_some()
                     rig.say(CancelOrder(ask=number, request_id=f"r{number}", caller=None))
-                    await kit.read_to_end(stream)
+                    await read_to_end(stream)
 
         async with trio.open_nursery() as nursery:
             for number in range(200):

@@ -3,7 +3,6 @@
 import functools
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +10,7 @@ import trio
 
 from arriero.worker.http import body_pace as pace
 from arriero.worker.http.body_memory import BodyMemory
+from tests.worker.rig import OpenRig, post, read_to_end
 
 LIMIT = 1024**2
 
@@ -52,12 +52,12 @@ def chunked(body: bytes, *fields: bytes) -> bytes:
 
 @pytest.mark.parametrize("in_chunks", [False, True])
 async def test_bodies_that_wait_are_counted_together(
-    tmp_path: Path, kit: Any, memories: list[BodyMemory], in_chunks: bool
+    open_rig: OpenRig, memories: list[BodyMemory], in_chunks: bool
 ) -> None:
     """Requests that wait for their model hold what they have sent."""
     body = body_of(300_000)
-    request = chunked(body, b"Connection: close") if in_chunks else kit.post(body)
-    async with kit.open_rig(tmp_path, body_memory_bytes=LIMIT) as rig:
+    request = chunked(body, b"Connection: close") if in_chunks else post(body)
+    async with open_rig(body_memory_bytes=LIMIT) as rig:
         rig.grants = False
         memory = memories[-1]
         streams = [await rig.connect() for _ in range(3)]
@@ -75,7 +75,7 @@ async def test_bodies_that_wait_are_counted_together(
         assert memory.held_bytes == 3 * len(body)
         async with await rig.connect() as health:
             await health.send_all(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-            assert (await kit.read_to_end(health)).startswith(b"HTTP/1.1 200")
+            assert (await read_to_end(health)).startswith(b"HTTP/1.1 200")
         await streams.pop().aclose()  # who leaves makes room
         await until(lambda: memory.held_bytes == 2 * len(body))
         rig.grants = True
@@ -85,31 +85,29 @@ async def test_bodies_that_wait_are_counted_together(
         await until(lambda: memory.held_bytes == 0)
 
 
-async def test_a_body_that_has_no_room_is_refused_before_it_is_sent(
-    tmp_path: Path, kit: Any
-) -> None:
-    async with kit.open_rig(tmp_path, body_memory_bytes=LIMIT) as rig, await rig.connect() as one:
+async def test_a_body_that_has_no_room_is_refused_before_it_is_sent(open_rig: OpenRig) -> None:
+    async with open_rig(body_memory_bytes=LIMIT) as rig, await rig.connect() as one:
         head = b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n" % (LIMIT + 1)
         await one.send_all(head + b"Expect: 100-continue\r\n\r\n")
-        assert (await kit.read_to_end(one)).startswith(b"HTTP/1.1 503 ")
+        assert (await read_to_end(one)).startswith(b"HTTP/1.1 503 ")
 
 
-async def test_promised_bytes_take_no_room(tmp_path: Path, kit: Any) -> None:
-    async with kit.open_rig(tmp_path, body_memory_bytes=LIMIT) as rig:
+async def test_promised_bytes_take_no_room(open_rig: OpenRig) -> None:
+    async with open_rig(body_memory_bytes=LIMIT) as rig:
         head = b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n{" % LIMIT
         idle = [await rig.connect() for _ in range(20)]
         for stream in idle:
             await stream.send_all(head)
-        assert (await rig.ask(kit.post(body_of(LIMIT // 2)))).startswith(b"HTTP/1.1 200")
+        assert (await rig.ask(post(body_of(LIMIT // 2)))).startswith(b"HTTP/1.1 200")
         for stream in idle:
             await stream.aclose()
 
 
 async def test_bodies_for_pages_are_counted_as_well(
-    tmp_path: Path, kit: Any, memories: list[BodyMemory]
+    open_rig: OpenRig, memories: list[BodyMemory]
 ) -> None:
     head = b"POST /v1/streaming_query/interrupt HTTP/1.1\r\nHost: x\r\n"
-    async with kit.open_rig(tmp_path, body_memory_bytes=LIMIT) as rig:
+    async with open_rig(body_memory_bytes=LIMIT) as rig:
         stream = await rig.connect()
         await stream.send_all(head + b"Content-Length: 1000000\r\n\r\n" + b" " * 900_000)
         await until(lambda: sum(memory.held_bytes for memory in memories) == 900_000)
@@ -131,14 +129,14 @@ def form(size: int, *, model_first: bool) -> bytes:
 
 @pytest.mark.parametrize("model_first", [True, False])
 async def test_what_is_kept_of_a_form_is_counted_and_released(
-    tmp_path: Path, kit: Any, memories: list[BodyMemory], model_first: bool
+    open_rig: OpenRig, memories: list[BodyMemory], model_first: bool
 ) -> None:
-    request = kit.post(
+    request = post(
         form(200_000, model_first=model_first),
         b"Content-Type: multipart/form-data; boundary=b",
         path=b"/v1/audio/transcriptions",
     )
-    async with kit.open_rig(tmp_path, body_memory_bytes=LIMIT) as rig:
+    async with open_rig(body_memory_bytes=LIMIT) as rig:
         rig.grants = False
         memory = memories[-1]
         async with await rig.connect() as stream:
@@ -154,31 +152,31 @@ async def test_what_is_kept_of_a_form_is_counted_and_released(
 
 
 async def test_nothing_stays_counted_whatever_becomes_of_a_request(
-    tmp_path: Path, kit: Any, memories: list[BodyMemory]
+    open_rig: OpenRig, memories: list[BodyMemory]
 ) -> None:
     """Errors of every kind, clients that leave anywhere, cancelled requests."""
-    async with kit.open_rig(tmp_path, body_memory_bytes=LIMIT) as rig:
-        whole = kit.post(body_of(2000), close=False)
+    async with open_rig(body_memory_bytes=LIMIT) as rig:
+        whole = post(body_of(2000), close=False)
         rig.grants = False
         for sent in (whole, whole[:-1], whole[:80], chunked(body_of(5000))[:-3]):
             async with await rig.connect() as stream:
                 await stream.send_all(sent)
                 await trio.sleep(0.02)
         async with await rig.connect() as stream:
-            await stream.send_all(kit.post(body_of(3000), b"X-Request-Id: mine"))
+            await stream.send_all(post(body_of(3000), b"X-Request-Id: mine"))
             memory = memories[-1]
             await until(lambda: memory.held_bytes == 3000)
             cancel = b"POST /api/requests/mine/cancel HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
             await rig.ask(cancel + b"Content-Length: 0\r\n\r\n")
-            assert error_of(await kit.read_to_end(stream))["code"] == "cancelled"
+            assert error_of(await read_to_end(stream))["code"] == "cancelled"
         rig.grants = True
         for request in (
-            kit.post(b"no JSON"),
-            kit.post(b'{"model":"unknown"}'),
-            kit.post(body_of(2000), b"Authorization: Bearer \xff"),
+            post(b"no JSON"),
+            post(b'{"model":"unknown"}'),
+            post(body_of(2000), b"Authorization: Bearer \xff"),
             chunked(body_of(5000)) + b"garbage",
             whole.replace(b"Content-Length: 2000", b"Content-Length: 1999"),
-            whole + whole + kit.post(b'{"model":"m"}'),
+            whole + whole + post(b'{"model":"m"}'),
         ):
             await rig.ask(request)
         await until(lambda: memory.held_bytes == 0)
@@ -190,7 +188,7 @@ async def drip(stream: trio.SocketStream) -> None:
         await stream.send_all(b" ")
 
 
-async def test_a_drip_ends(tmp_path: Path, kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_drip_ends(open_rig: OpenRig, monkeypatch: pytest.MonkeyPatch) -> None:
     """A byte now and then: each read comes in time, all together do not."""
     monkeypatch.setattr(pace, "BODY_S", 0.8)
     for head in (
@@ -199,7 +197,7 @@ async def test_a_drip_ends(tmp_path: Path, kit: Any, monkeypatch: pytest.MonkeyP
         b"POST /v1/messages HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n"
         b"Content-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\n",
     ):
-        async with kit.open_rig(tmp_path) as rig, await rig.connect() as one:
+        async with open_rig() as rig, await rig.connect() as one:
             await one.send_all(head)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(drip, one)
@@ -210,13 +208,13 @@ async def test_a_drip_ends(tmp_path: Path, kit: Any, monkeypatch: pytest.MonkeyP
             assert json.loads(answer.partition(b"\r\n\r\n")[2])["type"] == "error"
 
 
-async def test_the_longest_body_is_a_setting(tmp_path: Path, kit: Any) -> None:
-    async with kit.open_rig(tmp_path, max_body_bytes=100_000) as rig:
-        assert (await rig.ask(kit.post(body_of(100_000)))).startswith(b"HTTP/1.1 200")
+async def test_the_longest_body_is_a_setting(open_rig: OpenRig) -> None:
+    async with open_rig(max_body_bytes=100_000) as rig:
+        assert (await rig.ask(post(body_of(100_000)))).startswith(b"HTTP/1.1 200")
         for request in (
-            kit.post(body_of(100_001)),
+            post(body_of(100_001)),
             chunked(body_of(100_001)),
-            kit.post(b"x" * 100_001, path=b"/api/requests"),
+            post(b"x" * 100_001, path=b"/api/requests"),
         ):
             answer = await rig.ask(request)
             assert answer.startswith(b"HTTP/1.1 413 ")

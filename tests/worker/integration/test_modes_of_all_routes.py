@@ -2,38 +2,34 @@
 
 import json
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
-from pathlib import Path
-from typing import Any
 
 import pytest
 import trio
 
-from arriero.protocol.lease import Refuse, Want
-from arriero.protocol.values import ErrorInfo
+from arriero.protocol.lease import Want
 from arriero.worker.http.routes import MODEL_ROUTES
 from arriero.worker.relay import exchange as call
-
-Opener = Callable[..., AbstractAsyncContextManager[Any]]
+from tests.worker.rig import (
+    BROKEN,
+    OpenRig,
+    Rig,
+    UpstreamExchange,
+    post,
+    read_to_end,
+    rig_options,
+    sends,
+    unchunk,
+)
 
 MODES = ["off", "comment", "heartbeat", "reasoning", "event"]
 ANSWER = b'{"object":"whatever",\n "n": 1.0, "a":"\\u00e9<"}'
+HEAD = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/json; charset=utf-8\r\nDate: d\r\n"
+    b"Content-Length: %d\r\n" % len(ANSWER)
+)
+pytestmark = rig_options(sends(HEAD, b"\r\n", ANSWER, close=False))
 FORMS = {b"/v1/audio/transcriptions", b"/v1/images/edits"}
 PATHS = sorted(set(MODEL_ROUTES) - {b"/v1/streaming_query"})
-
-
-@pytest.fixture
-def opened(tmp_path: Path, kit: Any) -> Opener:
-    async def answer(exchange: Any) -> None:
-        await exchange.stream.send_all(
-            b"HTTP/1.1 200 OK\r\nContent-Type: application/json; charset=utf-8\r\nDate: d\r\n"
-            b"Content-Length: %d\r\n\r\n%b" % (len(ANSWER), ANSWER)
-        )
-
-    def open_it(handler: Any = answer, **options: Any) -> Any:
-        return kit.open_rig(tmp_path, handler, **options)
-
-    return open_it
 
 
 def form(name: str) -> tuple[bytes, bytes]:
@@ -45,17 +41,15 @@ def form(name: str) -> tuple[bytes, bytes]:
     return body.encode(), b"Content-Type: multipart/form-data; boundary=b"
 
 
-async def test_answers_of_a_model_that_is_ready_pass_byte_for_byte(
-    opened: Opener, kit: Any
-) -> None:
-    async with opened() as rig:
+async def test_answers_of_a_model_that_is_ready_pass_byte_for_byte(open_rig: OpenRig) -> None:
+    async with open_rig() as rig:
         for path in PATHS:
             for mode in MODES:
                 body, kind = b'{"model":"m", "x":1.0}', b"Content-Type: application/json"
                 if path in FORMS:
                     body, kind = form("m")
                 wish = b"X-Swap-Progress: " + mode.encode()
-                answer = await rig.ask(kit.post(body, kind, wish, path=path))
+                answer = await rig.ask(post(body, kind, wish, path=path))
 
                 assert answer == (
                     b"HTTP/1.1 200 OK\r\nContent-Type: application/json; charset=utf-8\r\n"
@@ -71,17 +65,12 @@ async def test_answers_of_a_model_that_is_ready_pass_byte_for_byte(
 
 
 @pytest.fixture
-def patient(opened: Opener, monkeypatch: pytest.MonkeyPatch) -> Opener:
-    """The same with a blank every twentieth of a second, and models that take their time."""
+def quick_blanks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A blank every twentieth of a second."""
     monkeypatch.setattr(call, "_BLANK_S", 0.05)
 
-    def open_it(*arguments: Any, **options: Any) -> Any:
-        return opened(*arguments, **{"nonstream_blanks": True} | options)
 
-    return open_it
-
-
-async def ask_slowly(rig: Any, request: bytes, finish: Callable[[Want], None], kit: Any) -> bytes:
+async def ask_slowly(rig: Rig, request: bytes, finish: Callable[[Want], None]) -> bytes:
     rig.grants = False
     async with await rig.connect() as stream:
         await stream.send_all(request)
@@ -91,17 +80,18 @@ async def ask_slowly(rig: Any, request: bytes, finish: Callable[[Want], None], k
             while b"\r\n1\r\n \r\n" not in got and not got.endswith(b"\r\n\r\n "):
                 got += await stream.receive_some()
         finish(want)
-        return got + bytes(await kit.read_to_end(stream))
+        return got + await read_to_end(stream)
 
 
 @pytest.mark.parametrize("version", [b"1.1", b"1.0"])
-async def test_json_may_have_blanks_before_it(patient: Opener, kit: Any, version: bytes) -> None:
-    request = kit.post().replace(b"HTTP/1.1", b"HTTP/" + version)
-    async with patient() as rig:
-        answer = await ask_slowly(rig, request, rig.grant, kit)
+@pytest.mark.usefixtures("quick_blanks")
+async def test_json_may_have_blanks_before_it(open_rig: OpenRig, version: bytes) -> None:
+    request = post().replace(b"HTTP/1.1", b"HTTP/" + version)
+    async with open_rig(nonstream_blanks=True) as rig:
+        answer = await ask_slowly(rig, request, rig.grant)
         record = await rig.record()
 
-    body = kit.unchunk(answer) if version == b"1.1" else answer.partition(b"\r\n\r\n")[2]
+    body = unchunk(answer) if version == b"1.1" else answer.partition(b"\r\n\r\n")[2]
     assert b"Content-Type: application/json\r\n" in answer
     assert body.lstrip(b" ") == ANSWER
     assert body.startswith(b" ")
@@ -109,14 +99,10 @@ async def test_json_may_have_blanks_before_it(patient: Opener, kit: Any, version
     assert (record.status, record.outcome) == (200, "ok")
 
 
-async def test_after_a_blank_an_error_can_only_be_told_by_a_cut(patient: Opener, kit: Any) -> None:
-    broken = ErrorInfo(code="model_load_failed", message="no")
-    async with patient() as rig:
-
-        def refuse(want: Want) -> None:
-            rig.say(Refuse(request=want.request, model="m", error=broken))
-
-        answer = await ask_slowly(rig, kit.post(), refuse, kit)
+@pytest.mark.usefixtures("quick_blanks")
+async def test_after_a_blank_an_error_can_only_be_told_by_a_cut(open_rig: OpenRig) -> None:
+    async with open_rig(nonstream_blanks=True) as rig:
+        answer = await ask_slowly(rig, post(), lambda want: rig.refuse(want, BROKEN))
         record = await rig.record()
 
     assert answer.endswith(b"<reset>")
@@ -124,23 +110,25 @@ async def test_after_a_blank_an_error_can_only_be_told_by_a_cut(patient: Opener,
     assert (record.outcome, record.error_code) == ("upstream_error", "model_load_failed")
 
 
-async def test_an_upstreams_error_after_a_blank_is_a_cut_as_well(patient: Opener, kit: Any) -> None:
-    async def fail(exchange: Any) -> None:
+@pytest.mark.usefixtures("quick_blanks")
+async def test_an_upstreams_error_after_a_blank_is_a_cut_as_well(open_rig: OpenRig) -> None:
+    async def fail(exchange: UpstreamExchange) -> None:
         await exchange.stream.send_all(
             b"HTTP/1.1 400 No\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
         )
 
-    async with patient(fail) as rig:
-        answer = await ask_slowly(rig, kit.post(), rig.grant, kit)
+    async with open_rig(fail, nonstream_blanks=True) as rig:
+        answer = await ask_slowly(rig, post(), rig.grant)
 
     assert answer.endswith(b"<reset>")
 
 
 @pytest.mark.parametrize("path", [b"/v1/embeddings", b"/v1/rerank", b"/v1/audio/speech"])
-async def test_other_routes_have_no_blanks(patient: Opener, kit: Any, path: bytes) -> None:
-    async with patient(nonstream_hold_s=0.3) as rig:
+@pytest.mark.usefixtures("quick_blanks")
+async def test_other_routes_have_no_blanks(open_rig: OpenRig, path: bytes) -> None:
+    async with open_rig(nonstream_blanks=True, nonstream_hold_s=0.3) as rig:
         rig.grants = False
-        answer = await rig.ask(kit.post(path=path))
+        answer = await rig.ask(post(path=path))
 
     assert answer.startswith(b"HTTP/1.1 503 ")
     assert b"Retry-After: 2\r\n" in answer

@@ -3,56 +3,38 @@
 import itertools
 import json
 import re
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 
 from arriero.protocol.events import ProgressMade, QueueChanged, StateChanged
-from arriero.protocol.lease import Grant, Want
-from arriero.protocol.values import Progress, QueueEntry
+from arriero.protocol.lease import Want
+from arriero.protocol.records import UpstreamKind
+from arriero.protocol.values import QueueEntry
 from arriero.protocol.worker_config import ModelRoute
 from arriero.worker.progress import prefill
 from tests.official import openai
-
-Opener = Callable[..., AbstractAsyncContextManager[Any]]
+from tests.worker.rig import (
+    OpenRig,
+    Rig,
+    UpstreamExchange,
+    post,
+    progress,
+    read_to_end,
+    rig_options,
+    sends,
+    unchunk,
+)
+from tests.worker.sse import DONE, SSE_HEAD, STREAM, chunk, prompt_chunk, streams, text_chunk
 
 CHAT = b"/v1/chat/completions"
 TEXT = b"/v1/completions"
-STREAM = b'{"model":"m","stream":true}'
-HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
-DONE = b"data: [DONE]\n\n"
-
-
-def chunk(delta: dict[str, Any], finish: str | None = None, **members: Any) -> bytes:
-    value = {
-        "id": "chatcmpl-1",
-        "object": "chat.completion.chunk",
-        "created": 1,
-        "model": "m",
-        "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
-    }
-    return b"data: " + json.dumps(value | members).encode() + b"\n\n"
-
-
-def told(processed: int, total: int = 1024, cache: int = 128) -> bytes:
-    """What llama-server says of the prompt."""
-    numbers = {"total": total, "cache": cache, "processed": processed, "time_ms": processed}
-    return chunk({"role": "assistant", "content": None}, prompt_progress=numbers)
 
 
 ANSWER = chunk({"role": "assistant", "content": "Hel"}) + chunk({"content": "lo"})
 END = chunk({}, "stop") + DONE
-
-
-def text(word: str, finish: str | None = None) -> bytes:
-    value = {"id": "cmpl-1", "object": "text_completion", "created": 1, "model": "m"}
-    choice = {"index": 0, "text": word, "logprobs": None, "finish_reason": finish}
-    return b"data: " + json.dumps(value | {"choices": [choice]}).encode() + b"\n\n"
 
 
 @pytest.fixture(autouse=True)
@@ -62,31 +44,18 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prefill, "EVERY_S", 0.2)
 
 
-def pieces_of(pieces: Sequence[bytes | float]) -> Any:
-    """A handler that sends bytes and waits seconds in between."""
-
-    async def answer(exchange: Any) -> None:
-        for piece in pieces:
-            if isinstance(piece, bytes):
-                await exchange.stream.send_all(piece)
-            else:
-                await trio.sleep(piece)
-        await exchange.stream.aclose()
-
-    return answer
-
-
-@pytest.fixture
-def opened(tmp_path: Path, kit: Any) -> Opener:
-    def open_it(pieces: Sequence[bytes | float], kind: str = "llama-server", **options: Any) -> Any:
-        route = ModelRoute(model="m", kind=kind)  # type: ignore[arg-type]
-        handler = pieces if callable(pieces) else pieces_of(pieces)
-        return kit.open_rig(tmp_path, handler, **{"models": (route,)} | options)
-
-    return open_it
-
-
-PROMPT: list[bytes | float] = [HEAD, told(128), 0.1, told(512), 0.1, told(1024), 0.1, ANSWER, END]
+LLAMA_SERVER = (ModelRoute(model="m", kind="llama-server"),)
+pytestmark = rig_options(models=LLAMA_SERVER)
+PROMPT: list[bytes | float] = [
+    prompt_chunk(128),
+    0.1,
+    prompt_chunk(512),
+    0.1,
+    prompt_chunk(1024),
+    0.1,
+    ANSWER,
+    END,
+]
 
 
 def events(body: bytes) -> list[dict[str, Any]]:
@@ -101,14 +70,14 @@ def events(body: bytes) -> list[dict[str, Any]]:
     [
         (CHAT, ANSWER + END),
         (CHAT, b": hello\r\n\r\n" + ANSWER.replace(b"\n", b"\r\n") + b": x\r\n\r\n" + END),
-        (TEXT, text("Hi") + text("", "stop") + DONE),
+        (TEXT, text_chunk("Hi") + text_chunk("", "stop") + DONE),
     ],
 )
 async def test_without_the_wish_a_stream_is_the_upstreams_own(
-    opened: Opener, kit: Any, path: bytes, stream: bytes
+    open_rig: OpenRig, path: bytes, stream: bytes
 ) -> None:
-    async with opened([HEAD, stream]) as rig:
-        got = kit.unchunk(await rig.ask(kit.post(STREAM, path=path)))
+    async with open_rig(streams(stream)) as rig:
+        got = unchunk(await rig.ask(post(STREAM, path=path)))
         (exchange,) = rig.upstream.exchanges
 
     assert got == stream
@@ -118,10 +87,10 @@ async def test_without_the_wish_a_stream_is_the_upstreams_own(
 
 @pytest.mark.parametrize("field", [b"X-Prefill-Progress", b"X-SwiftLM-Prefill-Progress"])
 async def test_events_show_the_numbers_of_the_prompt_and_end_complete_before_the_first_token(
-    opened: Opener, kit: Any, field: bytes
+    open_rig: OpenRig, field: bytes
 ) -> None:
-    async with opened(PROMPT) as rig:
-        got = kit.unchunk(await rig.ask(kit.post(STREAM, field + b": true")))
+    async with open_rig(streams(*PROMPT)) as rig:
+        got = unchunk(await rig.ask(post(STREAM, field + b": true")))
         (exchange,) = rig.upstream.exchanges
 
     found = events(got)
@@ -139,26 +108,26 @@ async def test_events_show_the_numbers_of_the_prompt_and_end_complete_before_the
 
 
 @pytest.mark.parametrize("value", [b"0", b"", b"2", b"off"])
-async def test_other_values_are_no_wish(opened: Opener, kit: Any, value: bytes) -> None:
-    async with opened([HEAD, ANSWER, END]) as rig:
-        got = kit.unchunk(await rig.ask(kit.post(STREAM, b"X-Prefill-Progress: " + value)))
+async def test_other_values_are_no_wish(open_rig: OpenRig, value: bytes) -> None:
+    async with open_rig(streams(ANSWER, END)) as rig:
+        got = unchunk(await rig.ask(post(STREAM, b"X-Prefill-Progress: " + value)))
         (exchange,) = rig.upstream.exchanges
 
     assert got == ANSWER + END
     assert exchange.body == STREAM
 
 
-async def test_comments_say_the_same_to_those_who_skip_them(opened: Opener, kit: Any) -> None:
-    async with opened(PROMPT) as rig:
-        got = kit.unchunk(await rig.ask(kit.post(STREAM, b"X-Prefill-Progress: comment")))
+async def test_comments_say_the_same_to_those_who_skip_them(open_rig: OpenRig) -> None:
+    async with open_rig(streams(*PROMPT)) as rig:
+        got = unchunk(await rig.ask(post(STREAM, b"X-Prefill-Progress: comment")))
 
     comments = [frame for frame in got.split(b"\n\n") if frame.startswith(b":")]
     assert comments == [b": prefill %d/1024 cache=128" % n for n in (128, 512, 1024)]
     assert got.endswith(ANSWER + END)
 
 
-async def test_official_clients_read_chunks_and_get_the_answer(opened: Opener) -> None:
-    async with opened(PROMPT) as rig:
+async def test_official_clients_read_chunks_and_get_the_answer(open_rig: OpenRig) -> None:
+    async with open_rig(streams(*PROMPT)) as rig:
 
         def read() -> tuple[list[Any], Any]:
             with openai.OpenAI(
@@ -182,11 +151,11 @@ async def test_official_clients_read_chunks_and_get_the_answer(opened: Opener) -
     )
 
 
-async def test_a_client_that_speaks_llama_cpp_is_left_alone(opened: Opener, kit: Any) -> None:
+async def test_a_client_that_speaks_llama_cpp_is_left_alone(open_rig: OpenRig) -> None:
     body = STREAM[:-1] + b',"return_progress":true}'
-    stream = told(512) + told(1024) + ANSWER + END
-    async with opened([HEAD, stream]) as rig:
-        got = kit.unchunk(await rig.ask(kit.post(body, b"X-Prefill-Progress: true")))
+    stream = prompt_chunk(512) + prompt_chunk(1024) + ANSWER + END
+    async with open_rig(streams(stream)) as rig:
+        got = unchunk(await rig.ask(post(body, b"X-Prefill-Progress: true")))
         (exchange,) = rig.upstream.exchanges
 
     assert got == stream
@@ -195,10 +164,11 @@ async def test_a_client_that_speaks_llama_cpp_is_left_alone(opened: Opener, kit:
 
 @pytest.mark.parametrize("kind", ["vllm", "openai", "anthropic", "gemini", "unknown"])
 async def test_nobody_but_llama_server_is_asked_and_the_clock_ticks_all_the_same(
-    opened: Opener, kit: Any, kind: str
+    open_rig: OpenRig, kind: UpstreamKind
 ) -> None:
-    async with opened([0.5, HEAD, ANSWER, END], kind, progress_delay_s=0.0) as rig:
-        got = kit.unchunk(await rig.ask(kit.post(STREAM, b"X-Prefill-Progress: 1")))
+    handler, models = sends(0.5, SSE_HEAD, ANSWER, END), (ModelRoute(model="m", kind=kind),)
+    async with open_rig(handler, models=models, progress_delay_s=0.0) as rig:
+        got = unchunk(await rig.ask(post(STREAM, b"X-Prefill-Progress: 1")))
         (exchange,) = rig.upstream.exchanges
 
     assert "return_progress" not in json.loads(exchange.body)
@@ -209,24 +179,22 @@ async def test_nobody_but_llama_server_is_asked_and_the_clock_ticks_all_the_same
     assert got.endswith(b"\r\n\r\n" + ANSWER + END)
 
 
-async def test_twenty_streams_at_once_each_hear_of_their_own_prompt_only(
-    opened: Opener, kit: Any
-) -> None:
-    async def answer(exchange: Any) -> None:
+async def test_twenty_streams_at_once_each_hear_of_their_own_prompt_only(open_rig: OpenRig) -> None:
+    async def answer(exchange: UpstreamExchange) -> None:
         total = json.loads(exchange.body)["total"]
-        pieces: list[bytes | float] = [HEAD]
+        pieces: list[bytes | float] = []
         if json.loads(exchange.body).get("return_progress"):
-            pieces += [told(total // 2, total), 0.1, told(total, total), 0.1]
-        await pieces_of([*pieces, ANSWER, END])(exchange)
+            pieces += [prompt_chunk(total // 2, total), 0.1, prompt_chunk(total, total), 0.1]
+        await streams(*pieces, ANSWER, END)(exchange)
 
     bodies: dict[int, bytes] = {}
 
-    async def ask(rig: Any, total: int) -> None:
+    async def ask(rig: Rig, total: int) -> None:
         fields = (b"X-Prefill-Progress: yes",) if total % 2 else ()
         body = b'{"model":"m","stream":true,"total":%d}' % total
-        bodies[total] = kit.unchunk(await rig.ask(kit.post(body, *fields)))
+        bodies[total] = unchunk(await rig.ask(post(body, *fields)))
 
-    async with opened(answer) as rig, trio.open_nursery() as nursery:
+    async with open_rig(answer) as rig, trio.open_nursery() as nursery:
         for total in range(1001, 1021):
             nursery.start_soon(partial(ask, rig, total))
 
@@ -238,26 +206,25 @@ async def test_twenty_streams_at_once_each_hear_of_their_own_prompt_only(
 
 
 async def test_a_client_that_waits_hears_of_queue_and_load_before_its_prompt(
-    opened: Opener, kit: Any
+    open_rig: OpenRig,
 ) -> None:
     waits = (QueueEntry(model="x", waiting=1), QueueEntry(model="m", waiting=1))
-    async with opened(PROMPT, progress_delay_s=0.1) as rig:
+    async with open_rig(streams(*PROMPT), progress_delay_s=0.1) as rig:
         rig.grants = False
         async with await rig.connect() as stream:
             began = trio.current_time()
-            await stream.send_all(kit.post(STREAM, b"X-Prefill-Progress: event"))
+            await stream.send_all(post(STREAM, b"X-Prefill-Progress: event"))
             want = await rig.heard(Want)
             rig.publish(QueueChanged, queue=waits)
             got = await stream.receive_some()
             rig.publish(QueueChanged, queue=waits[1:])
-            progress = Progress(model="m", swap=1, phase="loading", elapsed_s=1.0, fraction=0.5)
-            rig.publish(ProgressMade, model="m", progress=progress)
+            rig.publish(ProgressMade, model="m", progress=progress("loading", 0.5))
             while b'"loading"' not in got:
                 got += await stream.receive_some()
             await trio.sleep(0.9)
             rig.publish(StateChanged, model="m", state="ready", swap=1)
             rig.grant(want)
-            got = kit.unchunk(got + await kit.read_to_end(stream))
+            got = unchunk(got + await read_to_end(stream))
             took = trio.current_time() - began
 
     found = events(got)
@@ -271,18 +238,18 @@ async def test_a_client_that_waits_hears_of_queue_and_load_before_its_prompt(
 
 
 async def test_a_long_prompt_after_a_load_is_told_in_lines_of_reasoning(
-    opened: Opener, kit: Any, monkeypatch: pytest.MonkeyPatch
+    open_rig: OpenRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("arriero.worker.progress.status_stream.LINE_PAUSE_S", 0.05)
     reasoning = (ModelRoute(model="m", kind="llama-server", progress="reasoning"),)
-    async with opened([HEAD, 0.2, *PROMPT[1:]], models=reasoning, progress_delay_s=0.0) as rig:
+    async with open_rig(streams(0.2, *PROMPT), models=reasoning, progress_delay_s=0.0) as rig:
         rig.grants = False
         async with await rig.connect() as stream:
-            await stream.send_all(kit.post(STREAM))
+            await stream.send_all(post(STREAM))
             want = await rig.heard(Want)
             got = await stream.receive_some()
             rig.grant(want)
-            got = kit.unchunk(got + await kit.read_to_end(stream))
+            got = unchunk(got + await read_to_end(stream))
         (exchange,) = rig.upstream.exchanges
 
     lines = re.findall(rb'"reasoning_content":"swap-progress: m: ([^"]*)\\n"', got)
@@ -296,34 +263,18 @@ async def test_a_long_prompt_after_a_load_is_told_in_lines_of_reasoning(
     assert json.loads(exchange.body)["return_progress"] is True
 
 
-async def test_a_failure_in_the_prompt_is_an_error_and_no_token(opened: Opener, kit: Any) -> None:
-    async with opened([HEAD, told(128), 0.1]) as rig:
-        got = kit.unchunk(await rig.ask(kit.post(STREAM, b"X-Prefill-Progress: chunk")))
+async def test_a_failure_in_the_prompt_is_an_error_and_no_token(open_rig: OpenRig) -> None:
+    async with open_rig(streams(prompt_chunk(128), 0.1)) as rig:
+        got = unchunk(await rig.ask(post(STREAM, b"X-Prefill-Progress: chunk")))
 
     *_, error, done, end = got.split(b"\n\n")
     assert json.loads(error[6:])["error"]["code"] == "upstream_truncated"
     assert (done, end) == (b"data: [DONE]", b"")
 
 
-async def test_the_kind_that_was_found_out_is_enough(opened: Opener, kit: Any) -> None:
-    async with opened(PROMPT, models=(ModelRoute(model="m"),)) as rig:
-        rig.grants = False
-        async with trio.open_nursery() as nursery:
-
-            async def grant() -> None:
-                want = await rig.heard(Want)
-                rig.say(
-                    Grant(
-                        request=want.request,
-                        model="m",
-                        lease=1,
-                        endpoint=rig.upstream.url,
-                        waited_s=0.0,
-                        kind="llama-server",
-                    )
-                )
-
-            nursery.start_soon(grant)
-            got = kit.unchunk(await rig.ask(kit.post(STREAM, b"X-Prefill-Progress: event")))
+async def test_the_kind_that_was_found_out_is_enough(open_rig: OpenRig) -> None:
+    async with open_rig(streams(*PROMPT), models=(ModelRoute(model="m"),)) as rig:
+        rig.kind = "llama-server"
+        got = unchunk(await rig.ask(post(STREAM, b"X-Prefill-Progress: event")))
 
     assert len(events(got)) >= 3

@@ -3,55 +3,47 @@
 import os
 import re
 import socket
-from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from pathlib import Path
-from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from arriero.protocol.lease import Broken, Release, Report, Revoke, Void, Want
 from arriero.protocol.worker_config import ModelRoute
 from arriero.worker.connections import connection as monitor
 from arriero.worker.upstreams import retry
-
-Opener = Callable[..., AbstractAsyncContextManager[Any]]
-
-SSE_HEAD = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+from tests.worker.rig import (
+    Handler,
+    OpenRig,
+    Rig,
+    UpstreamExchange,
+    answer_json,
+    post,
+    read_response,
+    read_to_end,
+    unchunk,
 )
+from tests.worker.sse import CHUNKED_HEAD, DONE, STREAM, in_chunk
+
 TOKEN = b'data: {"choices":[{"index":0,"delta":{"content":"x"},"finish_reason":null}]}\n\n'
 STOP = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
-DONE = b"data: [DONE]\n\n"
-STREAM_BODY = b'{"model":"m","stream":true}'
 
 
-def chunk(data: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(data), data)
+def in_pieces(*pieces: bytes, close: bool = False) -> Handler:
+    """Make an upstream that sends these pieces, each after the one before has been read."""
+
+    async def handler(exchange: UpstreamExchange) -> None:
+        for piece in pieces:
+            await exchange.stream.send_all(piece)
+            await trio.testing.wait_all_tasks_blocked(0.002)
+        if close:
+            await exchange.stream.aclose()
+
+    return handler
 
 
-@pytest.fixture
-def opened(tmp_path: Path, kit: Any) -> Opener:
-    """Opens a rig whose upstream sends these pieces, then closes or goes on."""
-
-    @asynccontextmanager
-    async def open_it(*pieces: bytes, close: bool = False, **options: Any) -> AsyncGenerator[Any]:
-        async def handler(exchange: Any) -> None:
-            for piece in pieces:
-                await exchange.stream.send_all(piece)
-                await trio.testing.wait_all_tasks_blocked(0.002)
-            if close:
-                await exchange.stream.aclose()
-
-        async with kit.open_rig(tmp_path, handler, **options) as rig:
-            yield rig
-
-    return open_it
-
-
-async def test_an_answer_passes_as_it_came(rig: Any, kit: Any) -> None:
-    answer = await rig.ask(kit.post())
+async def test_an_answer_passes_as_it_came(rig: Rig) -> None:
+    answer = await rig.ask(post())
 
     assert answer == (
         b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 13\r\n"
@@ -59,10 +51,10 @@ async def test_an_answer_passes_as_it_came(rig: Any, kit: Any) -> None:
     )
 
 
-async def test_keys_stay_here_and_the_rest_goes_up(tmp_path: Path, kit: Any) -> None:
-    async with kit.open_rig(tmp_path, kit.answer_json, api_keys=("s3cret",)) as rig:
+async def test_keys_stay_here_and_the_rest_goes_up(open_rig: OpenRig) -> None:
+    async with open_rig(answer_json, api_keys=("s3cret",)) as rig:
         await rig.ask(
-            kit.post(b'{"model":"m"}', b"Authorization: Bearer s3cret", b"X-Swap-Progress: on")
+            post(b'{"model":"m"}', b"Authorization: Bearer s3cret", b"X-Swap-Progress: on")
         )
 
     (exchange,) = rig.upstream.exchanges
@@ -74,30 +66,30 @@ async def test_keys_stay_here_and_the_rest_goes_up(tmp_path: Path, kit: Any) -> 
     assert exchange.body == b'{"model":"m"}'
 
 
-async def test_a_thousandth_request_on_a_lease_says_nothing_to_the_supervisor(
-    rig: Any, kit: Any
-) -> None:
+async def test_a_thousandth_request_on_a_lease_says_nothing_to_the_supervisor(rig: Rig) -> None:
     async with await rig.connect() as stream:
         for _ in range(20):
-            await stream.send_all(kit.post(close=False))
-            assert (await kit.read_answer(stream)).endswith(b'{"hello":"x"}')
+            await stream.send_all(post(close=False))
+            assert (await read_response(stream)).endswith(b'{"hello":"x"}')
 
     assert rig.count(Want) == 1
     assert rig.upstream.connections == 1
 
 
-async def test_pipelined_requests_are_answered_in_order(rig: Any, kit: Any) -> None:
-    bad = kit.post(b'{"model":"nobody"}', close=False)
+async def test_pipelined_requests_are_answered_in_order(rig: Rig) -> None:
+    bad = post(b'{"model":"nobody"}', close=False)
 
-    answer = await rig.ask(kit.post(close=False) + bad + kit.post())
+    answer = await rig.ask(post(close=False) + bad + post())
 
     assert [part[:3] for part in answer.split(b"HTTP/1.1 ")[1:]] == [b"200", b"404", b"200"]
 
 
-async def test_http_1_0_gets_an_unchunked_answer_and_the_end(opened: Opener) -> None:
-    async with opened(SSE_HEAD + chunk(TOKEN), chunk(STOP + DONE) + b"0\r\n\r\n") as rig:
+async def test_http_1_0_gets_an_unchunked_answer_and_the_end(open_rig: OpenRig) -> None:
+    async with open_rig(
+        in_pieces(CHUNKED_HEAD + in_chunk(TOKEN), in_chunk(STOP + DONE) + b"0\r\n\r\n")
+    ) as rig:
         answer = await rig.ask(
-            b"POST /v1/chat/completions HTTP/1.0\r\nContent-Length: 27\r\n\r\n" + STREAM_BODY
+            b"POST /v1/chat/completions HTTP/1.0\r\nContent-Length: 27\r\n\r\n" + STREAM
         )
 
     head, _, body = answer.partition(b"\r\n\r\n")
@@ -106,7 +98,7 @@ async def test_http_1_0_gets_an_unchunked_answer_and_the_end(opened: Opener) -> 
     assert body == TOKEN + STOP + DONE
 
 
-async def test_a_chunked_request_goes_up_with_its_length(rig: Any) -> None:
+async def test_a_chunked_request_goes_up_with_its_length(rig: Rig) -> None:
     await rig.ask(
         b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
         b'Connection: close\r\n\r\n5\r\n{"mod\r\n8\r\nel":"m"}\r\n0\r\n\r\n'
@@ -117,71 +109,71 @@ async def test_a_chunked_request_goes_up_with_its_length(rig: Any) -> None:
     assert b"Content-Length: 13" in exchange.head
 
 
-async def test_a_client_that_expects_it_is_told_to_continue(rig: Any, kit: Any) -> None:
-    head, _, body = kit.post(b'{"model":"m"}', b"Expect: 100-continue").partition(b"\r\n\r\n")
+async def test_a_client_that_expects_it_is_told_to_continue(rig: Rig) -> None:
+    head, _, body = post(b'{"model":"m"}', b"Expect: 100-continue").partition(b"\r\n\r\n")
     async with await rig.connect() as stream:
         await stream.send_all(head + b"\r\n\r\n")
         assert await stream.receive_some() == b"HTTP/1.1 100 Continue\r\n\r\n"
         await stream.send_all(body)
 
-        assert (await kit.read_to_end(stream)).startswith(b"HTTP/1.1 200 OK")
+        assert (await read_to_end(stream)).startswith(b"HTTP/1.1 200 OK")
 
 
-async def test_the_name_that_the_upstream_knows_is_sent(tmp_path: Path, kit: Any) -> None:
+async def test_the_name_that_the_upstream_knows_is_sent(open_rig: OpenRig) -> None:
     models = (ModelRoute(model="m", aliases=("em",), send_as="real"),)
-    async with kit.open_rig(tmp_path, models=models) as rig:
-        await rig.ask(kit.post(b'{"x": 1,  "model":"em"}'))
+    async with open_rig(models=models) as rig:
+        await rig.ask(post(b'{"x": 1,  "model":"em"}'))
 
     assert rig.upstream.exchanges[0].body == b'{"x": 1,  "model":"real"}'
 
 
 @pytest.mark.parametrize("ends", [b"\n", b"\r\n"])
 async def test_a_stream_passes_byte_for_byte_however_it_is_cut(
-    opened: Opener, kit: Any, ends: bytes
+    open_rig: OpenRig, ends: bytes
 ) -> None:
     frames = (b": hi\n\n" + TOKEN * 3 + b"event: x\ndata: 1\ndata: 2\n\n" + STOP + DONE).replace(
         b"\n", ends
     )
-    pieces = [chunk(frames[n : n + 7]) for n in range(0, len(frames), 7)]
-    async with opened(SSE_HEAD, *pieces, b"0\r\n\r\n") as rig:
-        answer = await rig.ask(kit.post(STREAM_BODY))
+    pieces = [in_chunk(frames[n : n + 7]) for n in range(0, len(frames), 7)]
+    async with open_rig(in_pieces(CHUNKED_HEAD, *pieces, b"0\r\n\r\n")) as rig:
+        answer = await rig.ask(post(STREAM))
 
-    assert kit.unchunk(answer) == frames
+    assert unchunk(answer) == frames
     assert b"X-Accel-Buffering: no\r\n" in answer
     assert b"X-Swap-Progress: heartbeat\r\n" in answer  # the first request has to ask
 
 
-async def test_a_frame_is_never_cut_for_the_client(opened: Opener, kit: Any) -> None:
+async def test_a_frame_is_never_cut_for_the_client(open_rig: OpenRig) -> None:
     half = len(TOKEN) // 2
     async with (
-        opened(SSE_HEAD + chunk(TOKEN + TOKEN[:half])) as rig,
+        open_rig(in_pieces(CHUNKED_HEAD + in_chunk(TOKEN + TOKEN[:half]))) as rig,
         await rig.connect() as stream,
     ):
-        await stream.send_all(kit.post(STREAM_BODY))
+        await stream.send_all(post(STREAM))
         seen = b""
         while TOKEN not in seen:
             seen += await stream.receive_some()
 
-    assert seen.endswith(chunk(TOKEN))
+    assert seen.endswith(in_chunk(TOKEN))
 
 
 @pytest.mark.parametrize(
     ("pieces", "code"),
     [
-        ((SSE_HEAD, chunk(TOKEN)), b"upstream_disconnected"),
-        ((SSE_HEAD, chunk(TOKEN + TOKEN[:9])), b"upstream_disconnected"),
-        ((SSE_HEAD, chunk(TOKEN)[:20]), b"upstream_disconnected"),
-        ((SSE_HEAD,), b"upstream_disconnected"),
-        ((SSE_HEAD, chunk(TOKEN), b"0\r\n\r\n"), b"upstream_truncated"),
-        ((SSE_HEAD, b"0\r\n\r\n"), b"upstream_truncated"),
-        ((SSE_HEAD, chunk(TOKEN), b"nonsense\r\n"), b"upstream_disconnected"),
+        ((CHUNKED_HEAD, in_chunk(TOKEN)), b"upstream_disconnected"),
+        ((CHUNKED_HEAD, in_chunk(TOKEN + TOKEN[:9])), b"upstream_disconnected"),
+        ((CHUNKED_HEAD, in_chunk(TOKEN)[:20]), b"upstream_disconnected"),
+        ((CHUNKED_HEAD,), b"upstream_disconnected"),
+        ((CHUNKED_HEAD, in_chunk(TOKEN), b"0\r\n\r\n"), b"upstream_truncated"),
+        ((CHUNKED_HEAD, b"0\r\n\r\n"), b"upstream_truncated"),
+        ((CHUNKED_HEAD, in_chunk(TOKEN), b"nonsense\r\n"), b"upstream_disconnected"),
     ],
 )
 async def test_a_stream_that_is_not_whole_ends_with_an_error_frame(
-    opened: Opener, kit: Any, pieces: tuple[bytes, ...], code: bytes
+    open_rig: OpenRig, pieces: tuple[bytes, ...], code: bytes
 ) -> None:
-    async with opened(*pieces, close=True) as rig:
-        body = kit.unchunk(await rig.ask(kit.post(STREAM_BODY)))
+    async with open_rig(in_pieces(*pieces, close=True)) as rig:
+        body = unchunk(await rig.ask(post(STREAM)))
 
     assert body.removeprefix(TOKEN).startswith(b'data: {"error":{"message":"the model\'s server')
     assert b'"type":"upstream_error","param":null,"code":"%b"' % code in body
@@ -190,19 +182,19 @@ async def test_a_stream_that_is_not_whole_ends_with_an_error_frame(
 
 @pytest.mark.parametrize("end", [STOP, DONE, STOP + DONE, STOP + DONE + b"data: half"])
 async def test_a_stream_whose_end_was_seen_is_whole_even_if_the_upstream_dies(
-    opened: Opener, kit: Any, end: bytes
+    open_rig: OpenRig, end: bytes
 ) -> None:
-    async with opened(SSE_HEAD, chunk(TOKEN + end), close=True) as rig:
-        body = kit.unchunk(await rig.ask(kit.post(STREAM_BODY)))
+    async with open_rig(in_pieces(CHUNKED_HEAD, in_chunk(TOKEN + end), close=True)) as rig:
+        body = unchunk(await rig.ask(post(STREAM)))
 
     assert body == TOKEN + end.removesuffix(b"data: half").removesuffix(DONE) + DONE
 
 
 async def test_a_stream_that_ends_well_without_the_marker_is_left_as_it_is(
-    opened: Opener, kit: Any
+    open_rig: OpenRig,
 ) -> None:
-    async with opened(SSE_HEAD, chunk(TOKEN + STOP), b"0\r\n\r\n") as rig:
-        body = kit.unchunk(await rig.ask(kit.post(STREAM_BODY)))
+    async with open_rig(in_pieces(CHUNKED_HEAD, in_chunk(TOKEN + STOP), b"0\r\n\r\n")) as rig:
+        body = unchunk(await rig.ask(post(STREAM)))
 
     assert body == TOKEN + STOP
 
@@ -216,21 +208,19 @@ async def test_a_stream_that_ends_well_without_the_marker_is_left_as_it_is(
     ],
 )
 async def test_another_answer_that_is_cut_ends_uncleanly(
-    opened: Opener, kit: Any, pieces: tuple[bytes, ...]
+    open_rig: OpenRig, pieces: tuple[bytes, ...]
 ) -> None:
-    async with opened(*pieces, close=True) as rig:
-        answer = await rig.ask(kit.post())
+    async with open_rig(in_pieces(*pieces, close=True)) as rig:
+        answer = await rig.ask(post())
 
     assert b"0\r\n\r\n" not in answer
     assert b"12345" not in answer
     assert answer.endswith((b"<reset>", b"1234\r\n"))
 
 
-async def test_an_answer_until_the_end_of_the_connection_is_framed(
-    opened: Opener, kit: Any
-) -> None:
-    async with opened(b"HTTP/1.0 200 OK\r\nX: y\r\n\r\n12", b"34", close=True) as rig:
-        assert kit.unchunk(await rig.ask(kit.post())) == b"1234"
+async def test_an_answer_until_the_end_of_the_connection_is_framed(open_rig: OpenRig) -> None:
+    async with open_rig(in_pieces(b"HTTP/1.0 200 OK\r\nX: y\r\n\r\n12", b"34", close=True)) as rig:
+        assert unchunk(await rig.ask(post())) == b"1234"
 
 
 @pytest.mark.parametrize(
@@ -241,26 +231,24 @@ async def test_an_answer_until_the_end_of_the_connection_is_framed(
         (b"HTTP/1.1 429 Slow Down\r\nContent-Length: 0\r\n\r\n", b"429 Slow Down"),
     ],
 )
-async def test_answers_without_a_body_pass(
-    opened: Opener, kit: Any, answer: bytes, passed: bytes
-) -> None:
-    async with opened(answer) as rig:
-        got = await rig.ask(kit.post())
+async def test_answers_without_a_body_pass(open_rig: OpenRig, answer: bytes, passed: bytes) -> None:
+    async with open_rig(in_pieces(answer)) as rig:
+        got = await rig.ask(post())
 
     assert got.startswith(b"HTTP/1.1 " + passed + b"\r\n")
     assert got.endswith(b"\r\n\r\n")
 
 
-async def test_large_bodies_pass_both_ways(tmp_path: Path, kit: Any) -> None:
+async def test_large_bodies_pass_both_ways(open_rig: OpenRig) -> None:
     blob = os.urandom(3_000_000).hex().encode()
 
-    async def handler(exchange: Any) -> None:
+    async def handler(exchange: UpstreamExchange) -> None:
         head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(exchange.body)
         await exchange.stream.send_all(head + exchange.body)
 
-    async with kit.open_rig(tmp_path, handler) as rig:
+    async with open_rig(handler) as rig:
         body = b'{"x":"%b","model":"m"}' % blob
-        answer = await rig.ask(kit.post(body))
+        answer = await rig.ask(post(body))
 
     assert answer.partition(b"\r\n\r\n")[2] == body
 
@@ -269,41 +257,37 @@ async def test_large_bodies_pass_both_ways(tmp_path: Path, kit: Any) -> None:
     "answer", [b"", b"HTTP/1.1 200", b"SSH-2.0\r\n\r\n", b"HTTP/1.1 200 OK\r\n"]
 )
 async def test_an_upstream_that_dies_before_its_head_is_a_bad_gateway(
-    opened: Opener, kit: Any, answer: bytes
+    open_rig: OpenRig, answer: bytes
 ) -> None:
-    async with opened(answer, close=True) as rig:
-        got = await rig.ask(kit.post())
+    async with open_rig(in_pieces(answer, close=True)) as rig:
+        got = await rig.ask(post())
 
     assert got.startswith(b"HTTP/1.1 502 Bad Gateway\r\n")
     assert b'"type":"upstream_error","param":null,"code":"upstream_disconnected"' in got
 
 
-async def test_a_kept_connection_that_was_closed_meanwhile_costs_nothing(
-    tmp_path: Path, kit: Any
-) -> None:
-    async def handler(exchange: Any) -> None:
+async def test_a_kept_connection_that_was_closed_meanwhile_costs_nothing(open_rig: OpenRig) -> None:
+    async def handler(exchange: UpstreamExchange) -> None:
         if exchange.number == 1:
             await exchange.stream.aclose()  # read, and closed without a word
         else:
-            await kit.answer_json(exchange)
+            await answer_json(exchange)
 
-    async with kit.open_rig(tmp_path, handler) as rig:
-        first, second = [await rig.ask(kit.post()) for _ in range(2)]
+    async with open_rig(handler) as rig:
+        first, second = [await rig.ask(post()) for _ in range(2)]
 
     assert first == second
     assert rig.upstream.connections == 2
     assert len(rig.upstream.exchanges) == 3
 
 
-async def test_an_endpoint_that_refuses_is_reported_and_asked_for_once_more(
-    rig: Any, kit: Any
-) -> None:
+async def test_an_endpoint_that_refuses_is_reported_and_asked_for_once_more(rig: Rig) -> None:
     with socket.create_server(("127.0.0.1", 0)) as dead:
         url = f"http://127.0.0.1:{dead.getsockname()[1]}"
     rig.grants = False
     rig.nursery.start_soon(_grant_in_turn, rig, [url, rig.upstream.url])
 
-    answer = await rig.ask(kit.post())
+    answer = await rig.ask(post())
 
     assert answer.startswith(b"HTTP/1.1 200 OK")
     assert (await rig.heard(Broken)).model == "m"
@@ -311,7 +295,7 @@ async def test_an_endpoint_that_refuses_is_reported_and_asked_for_once_more(
 
 
 async def test_an_endpoint_that_goes_on_refusing_is_a_bad_gateway(
-    rig: Any, kit: Any, monkeypatch: pytest.MonkeyPatch
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retry, "_REFUSING_S", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as dead:
@@ -319,20 +303,18 @@ async def test_an_endpoint_that_goes_on_refusing_is_a_bad_gateway(
     rig.grants = False
     rig.nursery.start_soon(_grant_in_turn, rig, [url, url])
 
-    assert (await rig.ask(kit.post())).startswith(b"HTTP/1.1 502 Bad Gateway")
+    assert (await rig.ask(post())).startswith(b"HTTP/1.1 502 Bad Gateway")
 
 
-async def _grant_in_turn(rig: Any, urls: list[str]) -> None:
+async def _grant_in_turn(rig: Rig, urls: list[str]) -> None:
     for number, url in enumerate(urls, 1):
         rig.grant(await rig.heard(Want, number), url)
 
 
-async def test_a_client_that_leaves_takes_the_upstream_request_along(
-    opened: Opener, kit: Any
-) -> None:
-    async with opened() as rig:  # never answers
+async def test_a_client_that_leaves_takes_the_upstream_request_along(open_rig: OpenRig) -> None:
+    async with open_rig(in_pieces()) as rig:  # never answers
         stream = await rig.connect()
-        await stream.send_all(kit.post() + b"pipelined bytes that nobody reads")
+        await stream.send_all(post() + b"pipelined bytes that nobody reads")
         await rig.upstream.asked.wait()
         await stream.aclose()
 
@@ -341,11 +323,11 @@ async def test_a_client_that_leaves_takes_the_upstream_request_along(
 
 
 async def test_a_client_that_leaves_in_mid_stream_takes_the_upstream_along(
-    opened: Opener, kit: Any
+    open_rig: OpenRig,
 ) -> None:
-    async with opened(SSE_HEAD + chunk(TOKEN)) as rig:
+    async with open_rig(in_pieces(CHUNKED_HEAD + in_chunk(TOKEN))) as rig:
         stream = await rig.connect()
-        await stream.send_all(kit.post(STREAM_BODY))
+        await stream.send_all(post(STREAM))
         await stream.receive_some()
         await stream.aclose()
 
@@ -357,33 +339,33 @@ async def test_a_client_that_leaves_in_mid_stream_takes_the_upstream_along(
 
 
 async def test_a_client_that_reads_nothing_is_cut_in_the_end(
-    tmp_path: Path, kit: Any, monkeypatch: pytest.MonkeyPatch
+    open_rig: OpenRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(monitor, "WRITE_S", 0.5)
 
-    async def handler(exchange: Any) -> None:
-        await exchange.stream.send_all(SSE_HEAD)
+    async def handler(exchange: UpstreamExchange) -> None:
+        await exchange.stream.send_all(CHUNKED_HEAD)
         while True:
-            await exchange.stream.send_all(chunk(TOKEN * 1000))
+            await exchange.stream.send_all(in_chunk(TOKEN * 1000))
 
-    async with kit.open_rig(tmp_path, handler) as rig:
+    async with open_rig(handler) as rig:
         stream = await rig.connect()
-        await stream.send_all(kit.post(STREAM_BODY))
+        await stream.send_all(post(STREAM))
 
         with trio.fail_after(5):
             await rig.upstream.closed.wait()
         await stream.aclose()
 
 
-async def test_a_revoked_lease_is_released_after_its_last_request(tmp_path: Path, kit: Any) -> None:
+async def test_a_revoked_lease_is_released_after_its_last_request(open_rig: OpenRig) -> None:
     go_on = trio.Event()
 
-    async def handler(exchange: Any) -> None:
+    async def handler(exchange: UpstreamExchange) -> None:
         await go_on.wait()
-        await kit.answer_json(exchange)
+        await answer_json(exchange)
 
-    async with kit.open_rig(tmp_path, handler) as rig, await rig.connect() as stream:
-        await stream.send_all(kit.post(close=False))
+    async with open_rig(handler) as rig, await rig.connect() as stream:
+        await stream.send_all(post(close=False))
         await rig.heard(Want)
         rig.say(Revoke(model="m", lease=1, when_idle=False))
         await rig.heard(Report, 3)
@@ -391,19 +373,19 @@ async def test_a_revoked_lease_is_released_after_its_last_request(tmp_path: Path
 
         go_on.set()
         assert await rig.heard(Release) == Release(model="m", lease=1)
-        await kit.read_answer(stream)
-        await stream.send_all(kit.post(close=False))
+        await read_response(stream)
+        await stream.send_all(post(close=False))
         assert rig.received.index(await rig.heard(Want, 2)) > rig.received.index(
             await rig.heard(Release)
         )
 
 
-async def test_a_lease_that_is_gone_is_asked_for_again(rig: Any, kit: Any) -> None:
-    await rig.ask(kit.post())
+async def test_a_lease_that_is_gone_is_asked_for_again(rig: Rig) -> None:
+    await rig.ask(post())
     rig.say(Void(model="m", lease=1))
     await rig.heard(Report, rig.count(Report) + 2)
 
-    await rig.ask(kit.post())
+    await rig.ask(post())
 
     assert rig.count(Want) == 2
     assert rig.count(Release) == 0

@@ -15,29 +15,24 @@ from hypothesis import strategies as st
 from arriero.protocol.worker_config import ModelRoute
 from arriero.worker.connections import connection as monitor
 from tests.worker.apis.recorded import MESSAGE, MESSAGE_WITH_TOOL, RESPONSE, RESPONSE_WITH_TOOL
+from tests.worker.rig import UpstreamExchange, open_rig_in, post, unchunk
+from tests.worker.sse import DONE, chunk
 
 SSE_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
 CHAT, MESSAGES, RESPONSES = b"/v1/chat/completions", b"/v1/messages", b"/v1/responses"
-DONE = b"data: [DONE]\n\n"
 PING = b'event: ping\ndata: {"type":"ping"}\n\n'
 COMMENT = b": hb\n\n"
 LONG_S = 0.06  # longer than the silence that is broken
 EVERY_S = 0.03
 
 
-def chat(index: int, delta: dict[str, Any], finish: str | None = None) -> bytes:
-    value = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
-    choice = {"index": index, "delta": delta, "finish_reason": finish}
-    return b"data: %b\n\n" % json.dumps(value | {"choices": [choice]}).encode()
-
-
 SAID = (
-    chat(0, {"role": "assistant", "content": 'She said: "finish_reason":"stop" \u2713'})
+    chunk({"role": "assistant", "content": 'She said: "finish_reason":"stop" \u2713'})
     + b": a comment of its own\n\n"
-    + chat(0, {"content": "\n\ndata: [DONE]\n\n"})
+    + chunk({"content": "\n\ndata: [DONE]\n\n"})
     + b'retry: 3000\nevent: note\ndata: {"of":\ndata: "nobody"}\n\n'
-    + chat(0, {}, "stop")
-    + b"data: [DONE]\n\n"
+    + chunk({}, "stop")
+    + DONE
 )
 WITH_IDS = SAID.replace(b'data: {"id', b'id: 7\ndata: {"id')
 STREAMS = {
@@ -159,22 +154,22 @@ def quick_sentry() -> Any:
         yield
 
 
-async def play_all(kit: Any, found: list[Fate]) -> int:
+async def play_all(found: list[Fate]) -> int:
     """Play streams beside each other; return how many heartbeats there were."""
 
-    async def handler(exchange: Any) -> None:
+    async def handler(exchange: UpstreamExchange) -> None:
         await found[json.loads(exchange.body)["user"]].play(exchange.stream)
 
     bodies: dict[int, bytes] = {}
 
     with tempfile.TemporaryDirectory() as folder:
         models = (ModelRoute(model="m"),)
-        async with kit.open_rig(Path(folder), handler, models=models, heartbeat_s=EVERY_S) as rig:
+        async with open_rig_in(Path(folder), handler, models=models, heartbeat_s=EVERY_S) as rig:
 
             async def ask(number: int) -> None:
                 fate = found[number]
                 asked = b'{"model":"m","stream":true,"user":%d}' % number
-                request = kit.post(asked, b"X-Swap-Progress: " + fate.mode, path=fate.path)
+                request = post(asked, b"X-Swap-Progress: " + fate.mode, path=fate.path)
                 bodies[number] = await rig.ask(request)
 
             async with trio.open_nursery() as nursery:
@@ -183,7 +178,7 @@ async def play_all(kit: Any, found: list[Fate]) -> int:
             beats = 0
             for number, fate in enumerate(found):
                 assert bodies[number].startswith(b"HTTP/1.1 200 ")
-                body = kit.unchunk(bodies[number])
+                body = unchunk(bodies[number])
                 beats += body.count(b": hb\n") + body.count(PING)
                 fate.check(body)
             with trio.fail_after(30):  # one that was kept is closed in a second
@@ -199,16 +194,16 @@ async def play_all(kit: Any, found: list[Fate]) -> int:
 )
 @given(found=st.lists(fates(), min_size=12, max_size=24))
 def test_whatever_becomes_of_a_stream_its_client_gets_whole_frames_and_one_error_at_most(
-    kit: Any, quick_sentry: None, found: list[Fate]
+    quick_sentry: None, found: list[Fate]
 ) -> None:
-    trio.run(play_all, kit, found)
+    trio.run(play_all, found)
 
 
-def test_heartbeats_do_come_between_frames_and_not_elsewhere(kit: Any, quick_sentry: None) -> None:
+def test_heartbeats_do_come_between_frames_and_not_elsewhere(quick_sentry: None) -> None:
     """The property above would hold without any: here each stream waits everywhere."""
     found = []
     for path, streams in STREAMS.items():
         for which, said in enumerate(streams):
             pieces = tuple((at, LONG_S) for at in range(0, len(said), max(1, len(said) // 7)))
             found += [Fate(path, which, pieces, len(said), False, b"heartbeat")]
-    assert trio.run(play_all, kit, found) >= len(found)
+    assert trio.run(play_all, found) >= len(found)

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trio
@@ -32,6 +31,7 @@ from arriero.worker.http.body_memory import BodyMemory, MemoryHold
 from arriero.worker.http.request_head import RequestHead, parse_head
 from arriero.worker.relay import upload
 from arriero.worker.relay.upload import KEPT_BYTES, PIECE_BYTES, BodySource, read_upload, upload_of
+from tests.worker.rig import OpenRig
 
 MODEL = b'--B\r\nContent-Disposition: form-data; name="model"\r\n\r\nwhisper\r\n'
 FILE = b'--B\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n%b\r\n'
@@ -467,7 +467,7 @@ def forget_peak() -> None:
 @pytest.mark.e2e
 @pytest.mark.parametrize("name_first", [True, False])
 async def test_a_large_upload_takes_little_memory_and_waits_for_a_slow_upstream(
-    tmp_path: Path, kit: Any, name_first: bool
+    open_rig: OpenRig, name_first: bool
 ) -> None:
     """Client and upstream are in this process as well, which makes it a harder test."""
     size = 256 * MIB
@@ -490,7 +490,7 @@ async def test_a_large_upload_takes_little_memory_and_waits_for_a_slow_upstream(
             got += len(await stream.receive_some(65536))
         await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 
-    async with kit.open_rig(tmp_path, models=(ModelRoute(model="whisper"),)) as rig:
+    async with open_rig(models=(ModelRoute(model="whisper"),)) as rig:
         rig.grants = False
         serve = partial(trio.serve_tcp, sink, 0, host="127.0.0.1")
         (listener,) = await rig.nursery.start(serve)

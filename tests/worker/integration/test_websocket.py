@@ -4,7 +4,7 @@ import json
 import socket
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -25,12 +25,10 @@ from arriero.protocol.lease import (
     CancelOutcome,
     Finish,
     Leave,
-    Refuse,
     Release,
     Revoke,
     Want,
 )
-from arriero.protocol.records import RequestRecord
 from arriero.protocol.values import ErrorInfo
 from arriero.protocol.worker_config import ModelRoute, PeerModel, PeerRoute
 from arriero.worker.connections import connection as monitor
@@ -39,9 +37,11 @@ from arriero.worker.connections.time_slices import TimeSlices
 from arriero.worker.websocket import tunnel as ws_tunnel
 from arriero.worker.websocket.frames import WsClose, WsCodec, WsMessage
 from arriero.worker.websocket.responses_relay import WsSide
+from tests.worker.rig import OpenRig, Rig, read_to_end, rig_options
 
 HERE = "127.0.0.1"
 MODEL = ModelRoute(model="m", aliases=("em",), send_as="real", kind="vllm")
+pytestmark = rig_options(models=(MODEL,))
 ID = (b"X-Request-Id", b"chosen")
 DONE = {"type": "response.completed", "response": {"usage": {"input_tokens": 7}}}
 
@@ -136,7 +136,7 @@ async def listen(nursery: trio.Nursery, serve: Any) -> int:
 
 
 @asynccontextmanager
-async def serve_model(rig: Any, talk: Any) -> AsyncGenerator[Model, None]:
+async def serve_model(rig: Rig, talk: Any) -> AsyncGenerator[Model, None]:
     """Let the model that the supervisor grants speak WebSocket."""
     model = Model(talk)
     rig.upstream.port = await listen(rig.nursery, model.serve)
@@ -146,7 +146,7 @@ async def serve_model(rig: Any, talk: Any) -> AsyncGenerator[Model, None]:
 
 @asynccontextmanager
 async def dialled(
-    rig: Any, target: str = "/v1/responses", *fields: tuple[bytes, bytes], **options: Any
+    rig: Rig, target: str = "/v1/responses", *fields: tuple[bytes, bytes], **options: Any
 ) -> AsyncGenerator[Talker, None]:
     """Open a WebSocket at the worker; the answer is the first event."""
     async with await rig.connect() as stream:
@@ -158,24 +158,11 @@ async def dialled(
 
 
 @asynccontextmanager
-async def opened(rig: Any, *args: Any, **options: Any) -> AsyncGenerator[Talker, None]:
+async def opened(rig: Rig, *args: Any, **options: Any) -> AsyncGenerator[Talker, None]:
     async with dialled(rig, *args, **options) as talker:
         answer = await talker.next()
         assert isinstance(answer, ws.AcceptConnection), answer
         yield talker
-
-
-Opener = Callable[..., AbstractAsyncContextManager[Any]]
-
-
-@pytest.fixture
-def open_rig(tmp_path: Path, kit: Any) -> Opener:
-    return lambda **options: kit.open_rig(tmp_path, **{"models": (MODEL,)} | options)
-
-
-async def record_of(rig: Any, count: int = 1) -> RequestRecord:
-    with trio.fail_after(10):
-        return await rig.record(count)  # type: ignore[no-any-return]
 
 
 def create(**members: Any) -> dict[str, Any]:
@@ -185,7 +172,7 @@ def create(**members: Any) -> dict[str, Any]:
 # --- turns ---------------------------------------------------------------------------------------
 
 
-async def test_two_turns_on_one_socket_are_two_records_and_one_lease(open_rig: Opener) -> None:
+async def test_two_turns_on_one_socket_are_two_records_and_one_lease(open_rig: OpenRig) -> None:
     async with open_rig() as rig, serve_model(rig, answer_turns) as model:
         async with opened(rig, "/v1/responses?a=b", ID) as client:
             for number in range(2):
@@ -193,7 +180,7 @@ async def test_two_turns_on_one_socket_are_two_records_and_one_lease(open_rig: O
                 heard = await client.json()
                 assert json.loads(heard["words"]) == create(model="real", input=str(number))
                 assert await client.json() == DONE
-            await record_of(rig, 2)
+            await rig.record(2)
             rig.say(CancelOrder(ask=1, request_id="chosen-t2", caller="", peer=HERE))
             assert (await rig.heard(CancelOutcome)).result == "finished"
             await client.say(ws.CloseConnection(code=1000))
@@ -213,7 +200,7 @@ async def test_two_turns_on_one_socket_are_two_records_and_one_lease(open_rig: O
     assert [it.upstream_kind for it in records] == ["vllm", "vllm"]
 
 
-async def test_all_but_a_create_passes_byte_for_byte_both_ways(open_rig: Opener) -> None:
+async def test_all_but_a_create_passes_byte_for_byte_both_ways(open_rig: OpenRig) -> None:
     said: list[str | bytes] = [
         '{"type" : "response.cancel",  "a":1.0}',
         b"\x00\xff" * 500_000,
@@ -240,7 +227,7 @@ async def test_all_but_a_create_passes_byte_for_byte_both_ways(open_rig: Opener)
             assert await client.message() == data
 
 
-async def test_frames_that_come_byte_by_byte_are_the_same_frames(open_rig: Opener) -> None:
+async def test_frames_that_come_byte_by_byte_are_the_same_frames(open_rig: OpenRig) -> None:
     async with open_rig() as rig, serve_model(rig, answer_turns), opened(rig) as client:
         data = client.ws.send(ws.TextMessage(data=json.dumps(create(input="€"))))
         for byte in data:
@@ -250,7 +237,7 @@ async def test_frames_that_come_byte_by_byte_are_the_same_frames(open_rig: Opene
 
 
 @pytest.mark.parametrize("target", ["/v1/responses", "/v1/realtime?model=m"])
-async def test_bytes_behind_the_request_are_frames_already(open_rig: Opener, target: str) -> None:
+async def test_bytes_behind_the_request_are_frames_already(open_rig: OpenRig, target: str) -> None:
     async with (
         open_rig() as rig,
         serve_model(rig, answer_turns),
@@ -265,7 +252,7 @@ async def test_bytes_behind_the_request_are_frames_already(open_rig: Opener, tar
 
 
 @pytest.mark.parametrize("target", ["/v1/responses", "/v1/realtime?model=m"])
-async def test_bytes_behind_the_answer_are_frames_already(open_rig: Opener, target: str) -> None:
+async def test_bytes_behind_the_answer_are_frames_already(open_rig: OpenRig, target: str) -> None:
     async def serve(stream: trio.SocketStream) -> None:
         async with stream:
             model = Talker(stream, ConnectionType.SERVER)
@@ -286,7 +273,7 @@ async def test_bytes_behind_the_answer_are_frames_already(open_rig: Opener, targ
 
 @pytest.mark.parametrize("in_turn", [True, False])
 async def test_a_client_that_closes_closes_the_upstream_with_the_same_words(
-    open_rig: Opener, in_turn: bool
+    open_rig: OpenRig, in_turn: bool
 ) -> None:
     heard: list[tuple[int, str]] = []
 
@@ -302,7 +289,7 @@ async def test_a_client_that_closes_closes_the_upstream_with_the_same_words(
             await client.say(ws.CloseConnection(code=4002, reason="enough"))
             assert await client.closed() == (4002, "enough")
         await model.over.wait()
-        record = await record_of(rig)
+        record = await rig.record()
 
     assert heard == [(4002, "enough")]
     assert record.outcome == ("client_gone" if in_turn else "ok")
@@ -310,7 +297,7 @@ async def test_a_client_that_closes_closes_the_upstream_with_the_same_words(
 
 @pytest.mark.parametrize("in_turn", [True, False])
 async def test_an_upstream_that_closes_closes_the_client_with_the_same_words(
-    open_rig: Opener, in_turn: bool
+    open_rig: OpenRig, in_turn: bool
 ) -> None:
     async def leave(talker: Talker) -> None:
         await talker.message()
@@ -321,12 +308,12 @@ async def test_an_upstream_that_closes_closes_the_client_with_the_same_words(
         await client.text(create())
         await client.message()
         assert await client.closed() == (1013, "busy")
-        record = await record_of(rig)
+        record = await rig.record()
 
     assert record.outcome == ("upstream_error" if in_turn else "ok")
 
 
-async def test_an_upstream_hears_the_close_even_if_it_was_talking(open_rig: Opener) -> None:
+async def test_an_upstream_hears_the_close_even_if_it_was_talking(open_rig: OpenRig) -> None:
     heard: list[tuple[int, str]] = []
 
     async def talk(talker: Talker) -> None:
@@ -383,21 +370,21 @@ async def test_a_message_that_was_cut_short_is_not_filled_up_by_a_close(
     assert [frame[2:] for frame in sent] == [b"whole", b"cut short"]
 
 
-async def test_an_upstream_that_goes_away_without_a_word_is_1011(open_rig: Opener) -> None:
+async def test_an_upstream_that_goes_away_without_a_word_is_1011(open_rig: OpenRig) -> None:
     async def vanish(talker: Talker) -> None:
         await talker.message()
 
     async with open_rig() as rig, serve_model(rig, vanish), opened(rig) as client:
         await client.text(create())
         code, reason = await client.closed()
-        record = await record_of(rig)
+        record = await rig.record()
 
     assert code == 1011
     assert "went away" in reason
     assert (record.outcome, record.error_code) == ("upstream_error", "upstream_disconnected")
 
 
-async def test_a_client_that_goes_away_without_a_word_is_1001_upstream(open_rig: Opener) -> None:
+async def test_a_client_that_goes_away_without_a_word_is_1001_upstream(open_rig: OpenRig) -> None:
     heard: list[tuple[int, str]] = []
 
     async def hear(talker: Talker) -> None:
@@ -410,7 +397,7 @@ async def test_a_client_that_goes_away_without_a_word_is_1001_upstream(open_rig:
             await client.text(create())
             await client.message()
         await model.over.wait()
-        record = await record_of(rig)
+        record = await rig.record()
 
     assert heard[0][0] == 1001
     assert record.outcome == "client_gone"
@@ -429,12 +416,12 @@ async def test_a_client_that_goes_away_without_a_word_is_1001_upstream(open_rig:
     ],
 )
 async def test_a_bad_first_message_is_1008_with_a_reason_and_starts_nothing(
-    open_rig: Opener, first: object, words: str
+    open_rig: OpenRig, first: object, words: str
 ) -> None:
     async with open_rig() as rig, serve_model(rig, answer_turns), opened(rig) as client:
         await client.text(first)
         code, reason = await client.closed()
-        record = await record_of(rig)
+        record = await rig.record()
         assert rig.count(Want) == 0
 
     assert code == 1008
@@ -442,20 +429,20 @@ async def test_a_bad_first_message_is_1008_with_a_reason_and_starts_nothing(
     assert record.outcome == "rejected"
 
 
-async def test_a_refusal_reaches_a_client_that_was_talking(open_rig: Opener) -> None:
+async def test_a_refusal_reaches_a_client_that_was_talking(open_rig: OpenRig) -> None:
     async with open_rig() as rig, opened(rig) as client:
         bad = client.ws.send(ws.TextMessage(data="bad"))
         await client.stream.send_all(bad + client.ws.send(ws.BytesMessage(data=b"x" * 2_000_000)))
         assert (await client.closed())[0] == 1008
 
 
-async def test_bytes_that_are_no_frames_are_1002(open_rig: Opener) -> None:
+async def test_bytes_that_are_no_frames_are_1002(open_rig: OpenRig) -> None:
     async with open_rig() as rig, opened(rig) as client:
         await client.stream.send_all(b"GET / HTTP/1.1\r\n\r\n")
         assert (await client.closed())[0] == 1002
 
 
-async def test_a_message_that_is_too_large_is_1009_for_whoever_sends_it(open_rig: Opener) -> None:
+async def test_a_message_that_is_too_large_is_1009_for_whoever_sends_it(open_rig: OpenRig) -> None:
     large = b"x" * (16 * 1024 * 1024 + 1)
     heard: list[tuple[int, str]] = []
 
@@ -475,7 +462,7 @@ async def test_a_message_that_is_too_large_is_1009_for_whoever_sends_it(open_rig
                 nursery.start_soon(send)
                 code, reason = await client.closed()
         await model.over.wait()
-        record = await record_of(rig)
+        record = await rig.record()
 
     assert code == 1009
     assert str(16 * 1024 * 1024) in reason
@@ -483,7 +470,7 @@ async def test_a_message_that_is_too_large_is_1009_for_whoever_sends_it(open_rig
     assert (record.outcome, record.error_code) == ("rejected", "request_too_large")
 
 
-async def test_a_message_of_the_model_that_is_too_large_is_1009_as_well(open_rig: Opener) -> None:
+async def test_a_message_of_the_model_that_is_too_large_is_1009_as_well(open_rig: OpenRig) -> None:
     large = b"x" * (16 * 1024 * 1024 + 1)
     heard: list[tuple[int, str]] = []
 
@@ -502,7 +489,7 @@ async def test_a_message_of_the_model_that_is_too_large_is_1009_as_well(open_rig
 
 
 @asynccontextmanager
-async def serve_raw(rig: Any, answer: bytes) -> AsyncGenerator[None, None]:
+async def serve_raw(rig: Rig, answer: bytes) -> AsyncGenerator[None, None]:
     """Let the model answer every request with these bytes."""
 
     async def serve(stream: trio.SocketStream) -> None:
@@ -529,12 +516,12 @@ async def serve_raw(rig: Any, answer: bytes) -> AsyncGenerator[None, None]:
     ],
 )
 async def test_an_upstream_that_opens_none_is_1011(
-    open_rig: Opener, answer: bytes, words: str
+    open_rig: OpenRig, answer: bytes, words: str
 ) -> None:
     async with open_rig() as rig, serve_raw(rig, answer), opened(rig) as client:
         await client.text(create())
         code, reason = await client.closed()
-        record = await record_of(rig)
+        record = await rig.record()
 
     assert code == 1011
     assert words in reason
@@ -543,7 +530,7 @@ async def test_an_upstream_that_opens_none_is_1011(
 
 @pytest.mark.parametrize("target", ["/v1/responses", "/v1/realtime?model=m"])
 async def test_an_upstream_that_answers_no_request_is_not_waited_for_for_ever(
-    open_rig: Opener, target: str
+    open_rig: OpenRig, target: str
 ) -> None:
     async def say_nothing(_: trio.SocketStream) -> None:
         await trio.sleep_forever()
@@ -557,20 +544,20 @@ async def test_an_upstream_that_answers_no_request_is_not_waited_for_for_ever(
             else:
                 await client.text(create())
                 assert (await client.closed())[0] == 1011
-            record = await record_of(rig)
+            record = await rig.record()
     assert record.outcome == "timeout"
 
 
-async def test_a_model_that_cannot_be_loaded_is_1011(open_rig: Opener) -> None:
+async def test_a_model_that_cannot_be_loaded_is_1011(open_rig: OpenRig) -> None:
     async with open_rig() as rig:
         rig.grants = False
         async with opened(rig) as client:
             await client.text(create())
             want = await rig.heard(Want)
             error = ErrorInfo(code="load_failed", message="out of memory", transient=False)
-            rig.say(Refuse(request=want.request, model="m", error=error))
+            rig.refuse(want, error)
             code, reason = await client.closed()
-            record = await record_of(rig)
+            record = await rig.record()
 
     assert code == 1011
     assert reason == "model m failed to load: out of memory"
@@ -578,7 +565,7 @@ async def test_a_model_that_cannot_be_loaded_is_1011(open_rig: Opener) -> None:
 
 
 async def test_a_model_that_has_just_died_is_asked_for_once_more(
-    open_rig: Opener, free_port: int
+    open_rig: OpenRig, free_port: int
 ) -> None:
     async with open_rig() as rig, serve_model(rig, answer_turns) as model:
         rig.grants = False
@@ -592,7 +579,7 @@ async def test_a_model_that_has_just_died_is_asked_for_once_more(
 
 
 async def test_a_model_that_goes_away_at_the_opening_is_asked_for_once_more(
-    open_rig: Opener,
+    open_rig: OpenRig,
 ) -> None:
     async with open_rig() as rig, serve_model(rig, answer_turns) as model:
         rig.grants = False
@@ -615,7 +602,7 @@ def free_port() -> int:
 # --- waiting, idling, ending ---------------------------------------------------------------------
 
 
-async def test_pings_are_answered_on_each_leg_also_while_a_model_loads(open_rig: Opener) -> None:
+async def test_pings_are_answered_on_each_leg_also_while_a_model_loads(open_rig: OpenRig) -> None:
     pongs: list[bytes] = []
 
     async def ping(talker: Talker) -> None:
@@ -638,7 +625,7 @@ async def test_pings_are_answered_on_each_leg_also_while_a_model_loads(open_rig:
 
 
 async def test_a_client_that_leaves_while_its_model_loads_waits_no_longer(
-    open_rig: Opener,
+    open_rig: OpenRig,
 ) -> None:
     async with open_rig() as rig:
         rig.grants = False
@@ -649,10 +636,10 @@ async def test_a_client_that_leaves_while_its_model_loads_waits_no_longer(
             assert (await client.closed())[0] == 1000
         with trio.fail_after(10):
             await rig.heard(Leave)
-        assert (await record_of(rig)).outcome == "client_gone"
+        assert (await rig.record()).outcome == "client_gone"
 
 
-async def test_a_request_can_be_cancelled_while_its_model_loads(open_rig: Opener) -> None:
+async def test_a_request_can_be_cancelled_while_its_model_loads(open_rig: OpenRig) -> None:
     async with open_rig(upstream_idle_s=0.2) as rig:
         rig.grants = False
         async with opened(rig, "/v1/responses", ID) as client:
@@ -662,11 +649,11 @@ async def test_a_request_can_be_cancelled_while_its_model_loads(open_rig: Opener
             rig.say(CancelOrder(ask=1, request_id="chosen", caller="", peer=HERE))
             assert (await client.closed())[0] == 1000
         await rig.heard(Leave)
-        assert (await record_of(rig)).outcome == "cancelled"
+        assert (await rig.record()).outcome == "cancelled"
 
 
 @pytest.mark.parametrize("in_turn", [True, False])
-async def test_a_socket_on_which_nothing_is_said_ends(open_rig: Opener, in_turn: bool) -> None:
+async def test_a_socket_on_which_nothing_is_said_ends(open_rig: OpenRig, in_turn: bool) -> None:
     async def hear(talker: Talker) -> None:
         await talker.message()
         if not in_turn:
@@ -678,14 +665,14 @@ async def test_a_socket_on_which_nothing_is_said_ends(open_rig: Opener, in_turn:
             await client.text(create())
             code, _ = await client.closed()
         await model.over.wait()
-        record = await record_of(rig)
+        record = await rig.record()
 
     assert code == (1011 if in_turn else 1001)
     assert record.outcome == ("timeout" if in_turn else "ok")
 
 
 async def test_the_limit_of_the_request_is_none_of_the_socket(
-    open_rig: Opener, monkeypatch: pytest.MonkeyPatch
+    open_rig: OpenRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(monitor, "HEAD_S", 0.1)
     async with open_rig() as rig, serve_model(rig, answer_turns), opened(rig) as client:
@@ -694,7 +681,7 @@ async def test_the_limit_of_the_request_is_none_of_the_socket(
         assert (await client.json())["type"] == "heard"
 
 
-async def test_a_socket_on_which_the_client_speaks_does_not_end(open_rig: Opener) -> None:
+async def test_a_socket_on_which_the_client_speaks_does_not_end(open_rig: OpenRig) -> None:
     async def hear(talker: Talker) -> None:
         for _ in range(7):
             await talker.message()
@@ -709,7 +696,7 @@ async def test_a_socket_on_which_the_client_speaks_does_not_end(open_rig: Opener
         assert await client.json() == DONE
 
 
-async def test_pings_are_no_words(open_rig: Opener) -> None:
+async def test_pings_are_no_words(open_rig: OpenRig) -> None:
     async with (
         open_rig(upstream_idle_s=0.5) as rig,
         opened(rig) as client,
@@ -727,7 +714,7 @@ async def test_pings_are_no_words(open_rig: Opener) -> None:
         nursery.cancel_scope.cancel()
 
 
-async def test_the_lease_is_held_as_long_as_the_socket(open_rig: Opener) -> None:
+async def test_the_lease_is_held_as_long_as_the_socket(open_rig: OpenRig) -> None:
     async with open_rig() as rig, serve_model(rig, answer_turns), opened(rig) as client:
         await client.text(create())
         await client.json()
@@ -742,7 +729,7 @@ async def test_the_lease_is_held_as_long_as_the_socket(open_rig: Opener) -> None
             await rig.heard(Release)
 
 
-async def test_a_socket_between_two_turns_makes_room_for_another_model(open_rig: Opener) -> None:
+async def test_a_socket_between_two_turns_makes_room_for_another_model(open_rig: OpenRig) -> None:
     async def answer_when_told(talker: Talker) -> None:
         await talker.message()
         await talker.text({"type": "response.created"})
@@ -764,7 +751,7 @@ async def test_a_socket_between_two_turns_makes_room_for_another_model(open_rig:
         await rig.heard(Release)
 
 
-async def test_a_worker_that_ends_waits_for_turns_and_not_for_sockets(open_rig: Opener) -> None:
+async def test_a_worker_that_ends_waits_for_turns_and_not_for_sockets(open_rig: OpenRig) -> None:
     async with open_rig() as rig, serve_model(rig, answer_turns), opened(rig) as client:
         await client.text(create())
         await client.json()
@@ -777,7 +764,7 @@ async def test_a_worker_that_ends_waits_for_turns_and_not_for_sockets(open_rig: 
 
 @pytest.mark.parametrize("request_id", ["chosen", "chosen-t2"])
 async def test_a_turn_can_be_cancelled_by_its_id_and_ends_the_socket(
-    open_rig: Opener, request_id: str
+    open_rig: OpenRig, request_id: str
 ) -> None:
     async def begin(talker: Talker) -> None:
         await talker.message()
@@ -795,7 +782,7 @@ async def test_a_turn_can_be_cancelled_by_its_id_and_ends_the_socket(
             code, reason = await client.closed()
             told = await rig.heard(CancelOutcome)
         await model.over.wait()
-        record = await record_of(rig, 2)
+        record = await rig.record(2)
 
     assert (code, reason) == (1000, "this request was cancelled")
     assert told.result == "cancelled"
@@ -805,7 +792,7 @@ async def test_a_turn_can_be_cancelled_by_its_id_and_ends_the_socket(
 # --- who may ask, and where ----------------------------------------------------------------------
 
 
-async def test_a_socket_takes_a_key_which_stays_here(open_rig: Opener) -> None:
+async def test_a_socket_takes_a_key_which_stays_here(open_rig: OpenRig) -> None:
     async with open_rig(api_keys=("sk-1",)) as rig, serve_model(rig, answer_turns) as model:
         for target in ("/v1/responses", "/v1/realtime?model=m"):
             async with dialled(rig, target) as client:
@@ -821,7 +808,7 @@ async def test_a_socket_takes_a_key_which_stays_here(open_rig: Opener) -> None:
 
 @pytest.mark.parametrize("target", ["/v1/responses", "/v1/realtime?model=m"])
 async def test_without_cors_a_page_of_another_site_opens_no_socket(
-    open_rig: Opener, target: str
+    open_rig: OpenRig, target: str
 ) -> None:
     async with open_rig(cors=False) as rig, serve_model(rig, answer_turns):
         async with dialled(rig, target, (b"Origin", b"http://there")) as client:
@@ -834,7 +821,7 @@ async def test_without_cors_a_page_of_another_site_opens_no_socket(
 
 @pytest.mark.parametrize("tls", [False, True])
 async def test_a_peer_gets_its_own_key_and_its_own_name_of_the_model(
-    open_rig: Opener, tls: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    open_rig: OpenRig, tls: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
@@ -879,7 +866,7 @@ async def test_a_peer_gets_its_own_key_and_its_own_name_of_the_model(
 REALTIME = "/v1/realtime?model=em&x=%20y"
 
 
-async def test_other_sockets_are_passed_on_as_they_are(open_rig: Opener) -> None:
+async def test_other_sockets_are_passed_on_as_they_are(open_rig: OpenRig) -> None:
     async def echo(talker: Talker) -> None:
         data = await talker.message()
         await talker.say(ws.TextMessage(data=data))
@@ -895,7 +882,7 @@ async def test_other_sockets_are_passed_on_as_they_are(open_rig: Opener) -> None
             assert await client.message() == "hello " * 1000
             await client.say(ws.CloseConnection(code=1000))
             await client.closed()
-        record = await record_of(rig)
+        record = await rig.record()
 
     assert model.requests[0].target == "/v1/realtime?model=real&x=%20y"
     assert (record.request_id, record.asked, record.model) == ("chosen", "em", "m")
@@ -903,12 +890,12 @@ async def test_other_sockets_are_passed_on_as_they_are(open_rig: Opener) -> None
     assert 10 < record.bytes_out < 200  # compressed: nobody has looked inside
 
 
-async def test_a_tunnel_to_no_model_is_an_error_before_it_is_open(open_rig: Opener) -> None:
+async def test_a_tunnel_to_no_model_is_an_error_before_it_is_open(open_rig: OpenRig) -> None:
     async with open_rig() as rig, dialled(rig, "/v1/realtime?model=emm") as client:
         answer = await client.next()
         assert isinstance(answer, ws.RejectConnection)
         body = await client.next()
-        record = await record_of(rig)
+        record = await rig.record()
         assert rig.count(Want) == 0
     assert answer.status_code == 404
     assert json.loads(bytes(body.data))["error"]["code"] == "model_not_found"
@@ -917,16 +904,16 @@ async def test_a_tunnel_to_no_model_is_an_error_before_it_is_open(open_rig: Open
 
 @pytest.mark.parametrize(("transient", "status"), [(False, 500), (True, 503)])
 async def test_a_tunnel_to_a_model_that_does_not_come_up_is_an_error(
-    open_rig: Opener, transient: bool, status: int
+    open_rig: OpenRig, transient: bool, status: int
 ) -> None:
     async with open_rig() as rig:
         rig.grants = False
         async with dialled(rig, REALTIME) as client:
             want = await rig.heard(Want)
             error = ErrorInfo(code="x", message="no room", transient=transient)
-            rig.say(Refuse(request=want.request, model="m", error=error))
+            rig.refuse(want, error)
             answer = await client.next()
-            record = await record_of(rig)
+            record = await rig.record()
     assert isinstance(answer, ws.RejectConnection)
     assert answer.status_code == status
     assert record.status == status
@@ -937,12 +924,12 @@ async def test_a_tunnel_to_a_model_that_does_not_come_up_is_an_error(
     [b"Content-Length: 2\r\n\r\nno", b"Transfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n"],
 )
 async def test_an_upstream_that_opens_no_tunnel_answers_as_ever(
-    open_rig: Opener, framing: bytes, kit: Any
+    open_rig: OpenRig, framing: bytes
 ) -> None:
     raw = b"HTTP/1.1 426 Upgrade Required\r\nX-Why: no\r\n" + framing
     async with open_rig() as rig, serve_raw(rig, raw), dialled(rig, REALTIME, ID) as client:
-        answer = await kit.read_to_end(client.stream)
-        record = await record_of(rig)
+        answer = await read_to_end(client.stream)
+        record = await rig.record()
     assert answer.startswith(b"HTTP/1.1 426 Upgrade Required\r\n")
     assert b"X-Why: no\r\n" in answer
     assert b"X-Request-Id: chosen\r\n" in answer
@@ -951,9 +938,7 @@ async def test_an_upstream_that_opens_no_tunnel_answers_as_ever(
     assert (record.status, record.outcome) == (426, "upstream_error")
 
 
-async def test_an_upstream_that_stops_in_the_middle_of_an_answer_cuts_it(
-    open_rig: Opener, kit: Any
-) -> None:
+async def test_an_upstream_that_stops_in_the_middle_of_an_answer_cuts_it(open_rig: OpenRig) -> None:
     async def begin(stream: trio.SocketStream) -> None:
         await stream.receive_some()
         await stream.send_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\n\r\nhalf")
@@ -963,11 +948,11 @@ async def test_an_upstream_that_stops_in_the_middle_of_an_answer_cuts_it(
         rig.upstream.port = await listen(rig.nursery, begin)
         async with dialled(rig, REALTIME) as client:
             with trio.fail_after(10):
-                assert (await kit.read_to_end(client.stream)).endswith(b"half<reset>")
-        assert (await record_of(rig)).outcome == "upstream_error"
+                assert (await read_to_end(client.stream)).endswith(b"half<reset>")
+        assert (await rig.record()).outcome == "upstream_error"
 
 
-async def test_a_socket_whose_model_loads_is_as_patient_as_a_stream(open_rig: Opener) -> None:
+async def test_a_socket_whose_model_loads_is_as_patient_as_a_stream(open_rig: OpenRig) -> None:
     async with open_rig(nonstream_hold_s=0.2) as rig, serve_model(rig, answer_turns):
         rig.grants = False
         async with dialled(rig, REALTIME) as client:
@@ -982,8 +967,8 @@ async def test_a_socket_whose_model_loads_is_as_patient_as_a_stream(open_rig: Op
             assert (await client.json())["type"] == "heard"
 
 
-async def open_raw_tunnel(rig: Any) -> trio.SocketStream:
-    stream: trio.SocketStream = await rig.connect()
+async def open_raw_tunnel(rig: Rig) -> trio.SocketStream:
+    stream = await rig.connect()
     client = WSConnection(ConnectionType.CLIENT)
     await stream.send_all(client.send(ws.Request(host="here", target=REALTIME)))
     head = b""
@@ -995,7 +980,7 @@ async def open_raw_tunnel(rig: Any) -> trio.SocketStream:
 
 @pytest.mark.parametrize("first", ["client", "upstream"])
 async def test_a_side_that_has_said_all_still_hears_the_other_one(
-    open_rig: Opener, kit: Any, first: str
+    open_rig: OpenRig, first: str
 ) -> None:
     heard: list[bytes] = []
     told = trio.Event()
@@ -1005,7 +990,7 @@ async def test_a_side_that_has_said_all_still_hears_the_other_one(
         if first == "upstream":
             await stream.send_all(b"question")
             await stream.send_eof()
-        heard.append(await kit.read_to_end(stream))
+        heard.append(await read_to_end(stream))
         told.set()
         if first == "client":
             await trio.sleep(1)  # longer than clients that have gone are overlooked
@@ -1016,19 +1001,19 @@ async def test_a_side_that_has_said_all_still_hears_the_other_one(
             if first == "client":
                 await client.send_all(b"question")
                 await client.send_eof()
-                assert await kit.read_to_end(client) == b"answer"
+                assert await read_to_end(client) == b"answer"
             else:
-                assert await kit.read_to_end(client) == b"question"
+                assert await read_to_end(client) == b"question"
                 await client.send_all(b"answer")
                 await client.send_eof()
             await told.wait()
-        record = await record_of(rig)
+        record = await rig.record()
 
     assert heard == [b"question" if first == "client" else b"answer"]
     assert record.outcome == "ok"
 
 
-async def test_a_client_that_takes_nothing_slows_the_upstream_down(open_rig: Opener) -> None:
+async def test_a_client_that_takes_nothing_slows_the_upstream_down(open_rig: OpenRig) -> None:
     piece = b"x" * 1_000_000
     sent = 0
 
@@ -1046,29 +1031,27 @@ async def test_a_client_that_takes_nothing_slows_the_upstream_down(open_rig: Ope
                 before = sent
                 await trio.sleep(0.3)
         await model.over.wait()
-        record = await record_of(rig)
+        record = await rig.record()
     # what the kernel holds for two connections, and nothing of ours
     assert sent < 40_000_000
     assert record.bytes_out <= sent + len(piece)
     assert record.outcome == "client_gone"
 
 
-async def test_a_tunnel_in_which_nothing_moves_ends(open_rig: Opener, kit: Any) -> None:
+async def test_a_tunnel_in_which_nothing_moves_ends(open_rig: OpenRig) -> None:
     async def hear(talker: Talker) -> None:
-        await kit.read_to_end(talker.stream)
+        await read_to_end(talker.stream)
 
     async with open_rig(upstream_idle_s=0.3) as rig, serve_model(rig, hear) as model:
         async with await open_raw_tunnel(rig) as client:
-            assert await kit.read_to_end(client) == b""
+            assert await read_to_end(client) == b""
         await model.over.wait()
-        record = await record_of(rig)
+        record = await rig.record()
     assert record.outcome == "timeout"
 
 
 @pytest.mark.parametrize("who", ["client", "upstream"])
-async def test_a_tunnel_in_which_one_side_speaks_does_not_end(
-    open_rig: Opener, kit: Any, who: str
-) -> None:
+async def test_a_tunnel_in_which_one_side_speaks_does_not_end(open_rig: OpenRig, who: str) -> None:
     heard: list[bytes] = []
 
     async def speak(stream: trio.SocketStream) -> None:
@@ -1080,46 +1063,46 @@ async def test_a_tunnel_in_which_one_side_speaks_does_not_end(
         if who == "upstream":
             await speak(talker.stream)
         else:
-            heard.append(await kit.read_to_end(talker.stream))
+            heard.append(await read_to_end(talker.stream))
 
     async with open_rig(upstream_idle_s=1.0) as rig, serve_model(rig, talk) as model:
         async with await open_raw_tunnel(rig) as client:
             if who == "client":
                 await speak(client)
             else:
-                heard.append(await kit.read_to_end(client))
+                heard.append(await read_to_end(client))
         await model.over.wait()
     assert heard == [b"x" * 6]
 
 
 async def test_a_side_that_says_nothing_to_one_that_has_ended_is_not_waited_for_long(
-    open_rig: Opener, kit: Any, monkeypatch: pytest.MonkeyPatch
+    open_rig: OpenRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def hear(talker: Talker) -> None:
-        await kit.read_to_end(talker.stream)
+        await read_to_end(talker.stream)
         await trio.sleep_forever()
 
     monkeypatch.setattr(ws_tunnel, "_HALF_CLOSED_S", 0.2)
     async with open_rig() as rig, serve_model(rig, hear), await open_raw_tunnel(rig) as client:
         await client.send_eof()
-        assert await kit.read_to_end(client) == b""
-        assert (await record_of(rig)).outcome == "timeout"
+        assert await read_to_end(client) == b""
+        assert (await rig.record()).outcome == "timeout"
 
 
-async def test_a_tunnel_can_be_cancelled(open_rig: Opener, kit: Any) -> None:
+async def test_a_tunnel_can_be_cancelled(open_rig: OpenRig) -> None:
     async def hear(talker: Talker) -> None:
-        await kit.read_to_end(talker.stream)
+        await read_to_end(talker.stream)
 
     async with open_rig() as rig, serve_model(rig, hear) as model:
         async with opened(rig, REALTIME, ID) as client:
             rig.say(CancelOrder(ask=1, request_id="chosen", caller="", peer=HERE))
             assert (await client.closed())[0] == 1006
         await model.over.wait()
-        record = await record_of(rig)
+        record = await rig.record()
     assert (record.status, record.outcome) == (101, "cancelled")
 
 
-async def test_a_socket_without_a_model_is_told_how_to_name_one(open_rig: Opener) -> None:
+async def test_a_socket_without_a_model_is_told_how_to_name_one(open_rig: OpenRig) -> None:
     async with open_rig() as rig, dialled(rig, "/v1/realtime") as client:
         answer = await client.next()
         body = await client.next()

@@ -1,5 +1,4 @@
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from arriero.worker.json.large_body import read_large
 from arriero.worker.json.spans import find_members, finish
 from arriero.worker.relay import handler as serving
 from tests.worker.apis.test_strip_progress import _VALUES, LINE, assistant, user
+from tests.worker.rig import OpenRig, post
 
 stripper = Stripper(["swap-progress: "])
 
@@ -71,9 +71,9 @@ def lengths(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.usefixtures("lengths")
-async def test_long_bodies_are_treated_like_short_ones(tmp_path: Path, kit: Any) -> None:
+async def test_long_bodies_are_treated_like_short_ones(open_rig: OpenRig) -> None:
     models = (ModelRoute(model="m", send_as="upstream's", kind="llama-server", usage="inject"),)
-    async with kit.open_rig(tmp_path, models=models) as rig:
+    async with open_rig(models=models) as rig:
         for body, sent in (
             (b'{"model":"m","x":[1.0]}', b'{"model":"upstream\'s","x":[1.0]}'),
             (
@@ -81,7 +81,7 @@ async def test_long_bodies_are_treated_like_short_ones(tmp_path: Path, kit: Any)
                 json.dumps({"model": "upstream's", "messages": [user("hi")]}).encode(),
             ),
         ):
-            answer = await rig.ask(kit.post(body))
+            answer = await rig.ask(post(body))
             assert answer.startswith(b"HTTP/1.1 200")
             exchange = rig.upstream.exchanges[-1]
             assert json.loads(exchange.body) == json.loads(sent)
@@ -94,12 +94,12 @@ async def test_long_bodies_are_treated_like_short_ones(tmp_path: Path, kit: Any)
             (b'{"model":"m"', "cannot read the body as JSON"),
             (b'{"model":"nobody"}', "cannot find a model named 'nobody'"),
         ):
-            answer = await rig.ask(kit.post(body))
+            answer = await rig.ask(post(body))
             assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 404"))
             assert message in answer.decode()
 
 
-async def test_the_loop_goes_on_while_a_long_body_is_read(tmp_path: Path, kit: Any) -> None:
+async def test_the_loop_goes_on_while_a_long_body_is_read(open_rig: OpenRig) -> None:
     """Rounds of the loop are counted, not seconds: other tasks run between any two steps."""
     body = b'{"model":"m","x":[%b0],"y":{"model":1}}' % (b"[]," * (4 * MIB // 3))
     rounds = 0
@@ -110,7 +110,7 @@ async def test_the_loop_goes_on_while_a_long_body_is_read(tmp_path: Path, kit: A
             rounds += 1
             await trio.lowlevel.checkpoint()
 
-    async with kit.open_rig(tmp_path) as rig:
+    async with open_rig() as rig:
         fairness_rounds: list[int] = []
 
         def noted(*args: Any) -> Any:
@@ -123,7 +123,7 @@ async def test_the_loop_goes_on_while_a_long_body_is_read(tmp_path: Path, kit: A
             patch.setattr("arriero.worker.relay.handler.read_large", noted)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(count)
-                answer = await rig.ask(kit.post(body))
+                answer = await rig.ask(post(body))
                 nursery.cancel_scope.cancel()
         assert answer.startswith(b"HTTP/1.1 200")
         assert rig.upstream.exchanges[-1].body == body

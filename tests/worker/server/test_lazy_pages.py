@@ -8,6 +8,7 @@ import pytest
 import trio
 
 from arriero.worker.server import lazy_pages as late_pages
+from tests.worker.rig import Rig, post
 
 RUNNING = b"GET /running HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
@@ -22,7 +23,7 @@ def test_a_worker_that_starts_imports_nothing_that_only_pages_need() -> None:
     assert not {"quart", "flask", "werkzeug", "hypercorn", "asyncio", "jinja2"} & set(loaded)
 
 
-async def test_all_who_come_first_get_one_app(rig: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_all_who_come_first_get_one_app(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
     make = late_pages.LatePages._make_app
 
@@ -49,8 +50,7 @@ async def test_all_who_come_first_get_one_app(rig: Any, monkeypatch: pytest.Monk
     [ImportError("there is no quart any more"), RuntimeError("can't start new thread")],
 )
 async def test_if_the_app_cannot_be_loaded_only_those_who_ask_for_a_page_are_refused(
-    rig: Any,
-    kit: Any,
+    rig: Rig,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     failure: Exception,
@@ -63,7 +63,7 @@ async def test_if_the_app_cannot_be_loaded_only_those_who_ask_for_a_page_are_ref
         answer = await rig.ask(RUNNING)
         assert answer.startswith(b"HTTP/1.1 503 ")
         assert b"cannot show a page now" in answer
-        assert (await rig.ask(kit.post())).startswith(b"HTTP/1.1 200")
+        assert (await rig.ask(post())).startswith(b"HTTP/1.1 200")
     assert (await rig.ask(RUNNING)).startswith(b"HTTP/1.1 200")  # it is tried again
 
     assert str(failure) in caplog.text

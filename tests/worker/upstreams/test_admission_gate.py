@@ -12,6 +12,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from arriero.worker.upstreams import admission_gate as gate_module
 from arriero.worker.upstreams.admission_gate import AdmissionGate
 from arriero.worker.upstreams.pool import Endpoint
+from tests.worker.rig import OpenRig, UpstreamExchange, answer_json, post
 
 
 def test_so_many_enter_and_the_rest_follow_in_order() -> None:
@@ -40,25 +41,25 @@ def test_who_gives_up_what_it_has_got_leaves_it_to_the_next() -> None:
 
 
 async def test_no_more_than_so_many_requests_are_at_an_upstream_at_once(
-    tmp_path: Path, kit: Any, monkeypatch: pytest.MonkeyPatch
+    open_rig: OpenRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Forty ask at once; the upstream never has more than three of them, and answers all."""
     monkeypatch.setattr(gate_module.AdmissionGate.__init__, "__defaults__", (3,))
     now = most = 0
 
-    async def handler(exchange: Any) -> None:
+    async def handler(exchange: UpstreamExchange) -> None:
         nonlocal now, most
         now += 1
         most = max(most, now)
         await wait_all_tasks_blocked(0.001)
         now -= 1
-        await kit.answer_json(exchange)
+        await answer_json(exchange)
 
-    async with kit.open_rig(tmp_path, handler) as rig:
+    async with open_rig(handler) as rig:
         async with trio.open_nursery() as nursery:
 
             async def ask() -> None:
-                assert (await rig.ask(kit.post())).startswith(b"HTTP/1.1 200")
+                assert (await rig.ask(post())).startswith(b"HTTP/1.1 200")
 
             for _ in range(40):
                 nursery.start_soon(ask)
@@ -68,24 +69,24 @@ async def test_no_more_than_so_many_requests_are_at_an_upstream_at_once(
 
 
 async def test_a_client_that_leaves_the_line_lets_the_next_one_in(
-    tmp_path: Path, kit: Any, monkeypatch: pytest.MonkeyPatch
+    open_rig: OpenRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gate_module.AdmissionGate.__init__, "__defaults__", (1,))
     go = trio.Event()
 
-    async def handler(exchange: Any) -> None:
+    async def handler(exchange: UpstreamExchange) -> None:
         await go.wait()
-        await kit.answer_json(exchange)
+        await answer_json(exchange)
 
-    async with kit.open_rig(tmp_path, handler) as rig:
+    async with open_rig(handler) as rig:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(rig.ask, kit.post())
+            nursery.start_soon(rig.ask, post())
             await rig.upstream.asked.wait()
             async with await rig.connect() as leaver:
-                await leaver.send_all(kit.post())
+                await leaver.send_all(post())
                 await wait_all_tasks_blocked(0.05)
             go.set()
-        assert (await rig.ask(kit.post())).startswith(b"HTTP/1.1 200")
+        assert (await rig.ask(post())).startswith(b"HTTP/1.1 200")
 
 
 async def test_a_unix_socket_whose_backlog_is_full_is_tried_again(

@@ -1,0 +1,61 @@
+"""The last lines of models: in order of time, and never more than was promised."""
+
+from arriero.supervisor.models.output_log import OutputLog
+
+
+def lines(log: OutputLog, count: int, model: str | None = None) -> list[str]:
+    return [line.line for line in log.last(count, model=model)]
+
+
+def filled(*written: str) -> OutputLog:
+    """Return a log of lines that are written as model and text: ``a:loaded``."""
+    log = OutputLog()
+    for line in written:
+        model, _, text = line.partition(":")
+        log.add(model, "stderr", text)
+    return log
+
+
+def test_lines_of_all_models_are_merged() -> None:
+    log = filled("a:1", "b:2", "a:3", "b:4")
+
+    assert lines(log, 9) == ["1", "2", "3", "4"]
+    assert lines(log, 2) == ["3", "4"]
+    assert lines(log, 0) == []
+
+
+def test_a_model_has_its_own_lines() -> None:
+    log = filled("a:1", "b:2", "a:3")
+
+    assert lines(log, 9, "a") == ["1", "3"]
+    assert lines(log, 1, "a") == ["3"]
+    assert lines(log, 9, "nobody") == []
+
+
+def test_a_line_keeps_its_stream_and_time() -> None:
+    first, second = filled("a:1", "a:2").last(2)
+
+    assert (first.model, first.stream) == ("a", "stderr")
+    assert first.t <= second.t
+
+
+def test_old_lines_are_dropped() -> None:
+    log = filled(*[f"a:{number}" for number in range(OutputLog.MAX_LINES + 5)])
+
+    found = lines(log, OutputLog.MAX_LINES + 5)
+    assert (len(found), found[0]) == (OutputLog.MAX_LINES, "5")
+
+
+def test_a_reply_is_bounded_in_bytes() -> None:
+    long = "x" * (OutputLog.MAX_BYTES // 2)
+    log = filled(f"a:{long}", f"a:{long}", "a:last")
+
+    assert [len(line) for line in lines(log, 3)] == [len(long), 4]
+
+
+def test_models_that_are_unknown_are_forgotten() -> None:
+    log = filled("a:1", "b:2")
+
+    log.keep_only("a".__eq__)
+
+    assert lines(log, 9) == ["1"]
