@@ -1,7 +1,7 @@
-"""How many connections each worker has: a table in memory that all workers share.
+"""Connections of each worker: a table in shared memory.
 
 One unsigned number of 32 bits for each worker, in the machine's order of bytes, at the place of its
-number. 0 means that nobody takes connections there; otherwise it is one more than the connections.
+number. 0 means that no worker accepts there; otherwise it is one more than the connections.
 A worker writes its own place only; the supervisor clears that of one that has ended.
 """
 

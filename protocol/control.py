@@ -1,4 +1,4 @@
-"""What a script may ask on the control socket, and what it is answered.
+"""Messages of the control socket: requests of scripts, and replies.
 
 One request is one frame of JSON, sent by a plain REQ socket; the answer is one frame of JSON.
 Requests are told apart by ``cmd``. Every answer has ``ok``; a refusal has ``error`` beside it.
@@ -30,11 +30,11 @@ class ControlRequest(msgspec.Struct, frozen=True, kw_only=True, tag_field="cmd")
 
 
 class PingRequest(ControlRequest, frozen=True, kw_only=True, tag="ping"):
-    """Is anybody there?"""
+    """Check that the supervisor is there."""
 
 
 class StatusRequest(ControlRequest, frozen=True, kw_only=True, tag="status"):
-    """What runs, who waits, who works."""
+    """The models, their waiters, and the workers."""
 
 
 class SwapRequest(ControlRequest, frozen=True, kw_only=True, tag="swap"):
@@ -74,7 +74,7 @@ class LogsRequest(ControlRequest, frozen=True, kw_only=True, tag="logs"):
 
 
 class ExplainRequest(ControlRequest, frozen=True, kw_only=True, tag="explain"):
-    """What would happen if `model` were asked for now?"""
+    """Explain how a request for `model` would be served now."""
 
     model: str
 
@@ -83,7 +83,7 @@ class ReloadRequest(ControlRequest, frozen=True, kw_only=True, tag="reload"):
     """Read the configuration again, and put in force what changed.
 
     Attributes:
-        dry_run: Only say what would change.
+        dry_run: Only report what would change.
         drain: Models that run with an older command end after their running requests, and are
             started with the new one by the next request. Otherwise they go on as they are.
     """
@@ -93,7 +93,7 @@ class ReloadRequest(ControlRequest, frozen=True, kw_only=True, tag="reload"):
 
 
 class CancelRequest(ControlRequest, frozen=True, kw_only=True, tag="cancel"):
-    """End a running request, whoever's it is.
+    """End a running request of any caller.
 
     Attributes:
         request_id: Its id, as in ``X-Request-Id``.
@@ -103,7 +103,7 @@ class CancelRequest(ControlRequest, frozen=True, kw_only=True, tag="cancel"):
 
 
 class ActivityRequest(ControlRequest, frozen=True, kw_only=True, tag="activity"):
-    """What became of the last requests.
+    """The records of the last requests.
 
     Attributes:
         limit: How many at the most, 1 to 1,000.
@@ -168,7 +168,9 @@ class PingReply(ControlReply, frozen=True, kw_only=True):
 
 
 class StatusReply(ControlReply, frozen=True, kw_only=True):
-    """The whole state; `seq` is the number of the last event that is contained in it.
+    """The whole state.
+
+    `seq` is the number of the last event that is contained in it.
 
     Attributes:
         listen: Address on which clients are answered, such as ``127.0.0.1:8080``.
@@ -221,7 +223,7 @@ class LogsLine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LogsReply(ControlReply, frozen=True, kw_only=True):
-    """Oldest first.
+    """The lines, oldest first.
 
     Attributes:
         lines: The lines.
@@ -234,7 +236,7 @@ class LogsReply(ControlReply, frozen=True, kw_only=True):
 
 
 class ExplainReply(ControlReply, frozen=True, kw_only=True):
-    """What a request for `model` would meet.
+    """The course that a request for `model` would take.
 
     Attributes:
         state: What its process does now.
@@ -270,17 +272,17 @@ class ReloadReply(ControlReply, frozen=True, kw_only=True):
 
 
 class CancelReply(ControlReply, frozen=True, kw_only=True):
-    """What became of the request: it ends now, or it had ended before."""
+    """The request ends now, or had ended before."""
 
     request_id: str
     result: Literal["cancelled", "finished"]
 
 
 class ActivityReply(ControlReply, frozen=True, kw_only=True):
-    """Oldest first.
+    """The records, oldest first.
 
     Attributes:
-        records: What became of the requests.
+        records: Of requests that have ended.
         seq: Number of the last `usage` event that is contained in them, as in `LogsReply`; 0 when
             there was none.
     """
@@ -300,7 +302,7 @@ class Done(ControlReply, frozen=True, kw_only=True):
 
 
 class Refusal(ControlReply, frozen=True, kw_only=True):
-    """It was not done; `error` says why.
+    """The request was not carried out; `error` says why.
 
     Attributes:
         error: Why.

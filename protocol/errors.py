@@ -1,16 +1,19 @@
-"""Whose mistake a broken message is."""
+"""Errors of messages, by who made the mistake."""
 
 
 class ProtocolError(Exception):
-    """A message that cannot be said or understood."""
+    """A message cannot be sent or read."""
 
 
 class LocalProtocolError(ProtocolError):
-    """This side tried to say something that makes no sense: a bug here."""
+    """This side made a message that is not valid: a bug here."""
 
 
 class RemoteProtocolError(ProtocolError):
-    """The other side said something that cannot be read. Nothing has changed because of it."""
+    """The other side sent a message that cannot be read.
+
+    Nothing has changed because of it.
+    """
 
 
 class TransportError(ProtocolError):
@@ -18,4 +21,4 @@ class TransportError(ProtocolError):
 
 
 class PeerGone(TransportError):
-    """Whoever a message is for has closed its connection."""
+    """The recipient of a message has closed its connection."""

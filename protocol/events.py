@@ -1,10 +1,10 @@
-r"""What the supervisor publishes, to workers and to anybody who may read.
+r"""Events that the supervisor publishes to workers and other subscribers.
 
 On the wire an event is two frames: the topic, then one JSON object. The topic is
 ``<type>/<model>\n`` (or ``<type>/\n`` for an event that concerns no single model), so that a
 subscriber to ``progress/`` gets all progress and one to ``progress/qwen\n`` that of one model.
 
-Log lines and what requests used are numbered apart from everything else: whoever does not want them
+Log lines and records of requests are numbered apart from everything else: a subscriber without them
 would otherwise see a gap at each of them.
 """
 
@@ -35,7 +35,10 @@ class PublishedEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"
 
 
 class StateChanged(PublishedEvent, frozen=True, kw_only=True, tag="state"):
-    """The process of `model` does something else now; `error` says why it is stopped, if so."""
+    """The process of `model` changed its state.
+
+    `error` says why it is stopped, if it failed.
+    """
 
     model: str
     state: State
@@ -53,7 +56,7 @@ class ProgressMade(PublishedEvent, frozen=True, kw_only=True, tag="progress"):
 
 
 class QueueChanged(PublishedEvent, frozen=True, kw_only=True, tag="queue"):
-    """Who waits for what, in the order of turns."""
+    """The queue: models that are waited for, in order of turns."""
 
     queue: tuple[QueueEntry, ...]
 
@@ -78,7 +81,7 @@ class WorkerChanged(PublishedEvent, frozen=True, kw_only=True, tag="worker"):
 
 
 class ConfigChanged(PublishedEvent, frozen=True, kw_only=True, tag="config"):
-    """A configuration came into force; or (with `problems`) another one did not.
+    """A configuration came into force, or (with `problems`) was refused.
 
     Attributes:
         generation: Of the configuration that is in force now.
@@ -92,7 +95,7 @@ class ConfigChanged(PublishedEvent, frozen=True, kw_only=True, tag="config"):
 
 
 class RequestEnded(PublishedEvent, frozen=True, kw_only=True, tag="usage"):
-    """A request is over: what it used, cost, and how it ended."""
+    """A request has ended: its tokens, cost and outcome."""
 
     model: str
     record: RequestRecord
@@ -101,7 +104,7 @@ class RequestEnded(PublishedEvent, frozen=True, kw_only=True, tag="usage"):
 
 
 class Heartbeat(PublishedEvent, frozen=True, kw_only=True, tag="heartbeat"):
-    """Nothing happened: `seq` is that of the last event, so that a lost last event is noticed."""
+    """Nothing happened since event `seq`: a lost last event is noticed."""
 
     numbered_as: ClassVar[str] = ""
 

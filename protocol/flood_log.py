@@ -1,4 +1,6 @@
-"""A log that a flood cannot fill: of many lines of one kind, the first and then a count.
+"""A log that a flood cannot fill.
+
+Of many lines of one kind, the first and then a count.
 
 The clock is an argument, so that tests need not wait.
 """
@@ -26,7 +28,9 @@ class _RepeatedLine:
 
 
 class FloodLog:
-    """Writes what strangers can cause, at most twice an interval for each kind of line.
+    """Writes lines that strangers can cause, twice an interval at most.
+
+    That is for each kind of line.
 
     The kind of a line is its template, so there are as many as there are calls in the program.
     """
@@ -61,7 +65,10 @@ class FloodLog:
             self._log.error("%s", _cut(template % args), exc_info=exc)
 
     def flush(self) -> None:
-        """Write the counts that are due; to be called now and then, or they wait for a line."""
+        """Write the counts that are due.
+
+        To be called now and then, or they wait for a line.
+        """
         now = self._clock()
         for template, kind in self._kinds.items():
             if kind.counted and now >= kind.until:

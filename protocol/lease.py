@@ -1,15 +1,15 @@
-"""What a worker and the supervisor say to each other.
+"""Messages between a worker and the supervisor.
 
-A worker that holds a lease on a model sends requests to it without asking anybody. It asks
-(`Want`) only when it has none, and gives the lease back (`Release`) when it is told to
-(`Revoke`) and its last request on that model has ended. The messages of one worker arrive in the
+A worker that holds a lease on a model sends requests to it without asking. It asks
+(`Want`) only when it has none, and gives the lease back (`Release`) after a
+`Revoke`, once its last request on that model has ended. The messages of one worker arrive in the
 order in which they were sent, both ways: a `Grant` is always read before the `Revoke` of the
-same lease, so a request that was promised a model is counted before anybody can take it away.
+same lease, so a request that was promised a model is counted before the model can be taken away.
 
-What a worker says has two frames: the token that it was started with, and the message. The token
+A worker's message has two frames: the token that it was started with, and the message. The token
 proves that it is the process that the supervisor has started; the supervisor reads nothing of what
 comes with another, and answers to wherever the last message with it came from. So a connection
-that was lost is replaced by the next message, and nobody can take a worker's place.
+that was lost is replaced by the next message, and no other process can take a worker's place.
 """
 
 from typing import Literal, TypeAlias
@@ -21,8 +21,8 @@ from .values import VERSION, ErrorInfo, Snapshot
 from .worker_config import WorkerConfig
 
 CancelResult: TypeAlias = Literal["cancelled", "finished", "forbidden", "unknown"]
-"""What became of the wish to end a request: it ends now; it has ended before; it belongs to
-another caller; nobody knows it."""
+"""Outcome of the wish to end a request: it ends now; it has ended before; it belongs to another
+caller; no worker knows it."""
 
 
 class LeaseMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
@@ -35,14 +35,16 @@ class LeaseMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
 
 
 class Hello(LeaseMessage, frozen=True, kw_only=True, tag="hello"):
-    """The first thing a worker says; repeated until it is welcomed."""
+    """A worker's first message, repeated until it is welcomed."""
 
     worker: int
     pid: int
 
 
 class Want(LeaseMessage, frozen=True, kw_only=True, tag="want"):
-    """A request needs `model`. Idempotent by `request`: it may be repeated.
+    """A request needs `model`.
+
+    Idempotent by `request`: it may be repeated.
 
     Attributes:
         request: Number of the request, unique within the worker.
@@ -54,7 +56,7 @@ class Want(LeaseMessage, frozen=True, kw_only=True, tag="want"):
 
 
 class Leave(LeaseMessage, frozen=True, kw_only=True, tag="leave"):
-    """The client of `request` has gone: it wants nothing any more."""
+    """The client of `request` has gone; it no longer waits."""
 
     request: int
 
@@ -67,7 +69,7 @@ class Release(LeaseMessage, frozen=True, kw_only=True, tag="release"):
 
 
 class Broken(LeaseMessage, frozen=True, kw_only=True, tag="broken"):
-    """A connection to the leased endpoint was refused: is the model still there?"""
+    """A connection to the leased endpoint was refused: its process may be gone."""
 
     model: str
     lease: int
@@ -97,18 +99,18 @@ class Resync(LeaseMessage, frozen=True, kw_only=True, tag="resync"):
 
 
 class Finished(LeaseMessage, frozen=True, kw_only=True, tag="finished"):
-    """Requests are over, however they ended. Each is told of once."""
+    """Requests have ended, in any way. Each is reported once."""
 
     records: tuple[RequestRecord, ...]
 
 
 class Claim(LeaseMessage, frozen=True, kw_only=True, tag="claim"):
-    """A request came with an ``Idempotency-Key``: does one with the same run already?
+    """Claim an ``Idempotency-Key``, unless a request runs with it.
 
     Answered by `Claimed`. What a worker has claimed is free when the worker has gone.
 
     Attributes:
-        ask: Number of the question, unique within the worker.
+        ask: Number of the query, unique within the worker.
         caller: Who asks, as a digest of the API key; empty without keys.
         key: The key of idempotency.
         request_id: Of the request.
@@ -129,10 +131,12 @@ class Unclaim(LeaseMessage, frozen=True, kw_only=True, tag="unclaim"):
 
 
 class CancelQuery(LeaseMessage, frozen=True, kw_only=True, tag="cancel-query"):
-    """A client wants a request to end that this worker does not know; answered by `CancelAnswer`.
+    """End a request that this worker does not know.
+
+    Answered by `CancelAnswer`.
 
     Attributes:
-        ask: Number of the question, unique within the worker.
+        ask: Number of the query, unique within the worker.
         request_id: Of the request that is to end.
         caller: Who asks, as in `Claim`.
         peer: The address from which it is asked.
@@ -152,10 +156,12 @@ class CancelOutcome(LeaseMessage, frozen=True, kw_only=True, tag="cancel-outcome
 
 
 class RecordsQuery(LeaseMessage, frozen=True, kw_only=True, tag="records-query"):
-    """What became of the last requests? Answered by `RecordsAnswer`.
+    """Ask for the records of the last requests.
+
+    Answered by `RecordsAnswer`.
 
     Attributes:
-        ask: Number of the question, unique within the worker.
+        ask: Number of the query, unique within the worker.
         request_id: Only this one; empty for the last ones.
         most: How many of the last ones.
     """
@@ -186,7 +192,7 @@ FromWorker: TypeAlias = (
 
 
 class Welcome(LeaseMessage, frozen=True, kw_only=True, tag="welcome"):
-    """What there is and how it stands: the answer to `Hello`, and said again after a reload."""
+    """Configuration and state: the answer to `Hello`, repeated after a reload."""
 
     config: WorkerConfig
     snapshot: Snapshot
@@ -209,9 +215,8 @@ class Grant(LeaseMessage, frozen=True, kw_only=True, tag="grant"):
             requests that run on the same endpoint go on being counted.
         endpoint: Base URL, such as ``http://127.0.0.1:5801``.
         waited_s: Seconds between the `Want` of `request` and this.
-        kind: What the server there is, as configured or found out.
-        api_key: What it is shown; empty for nothing. Said here only: the endpoint is everybody's
-            to know, this is not.
+        kind: Of the server there, as configured or detected.
+        api_key: Sent to it; empty for none. Only here: the endpoint is public, this is not.
     """
 
     request: int
@@ -239,7 +244,7 @@ class Revoke(LeaseMessage, frozen=True, kw_only=True, tag="revoke"):
     Attributes:
         when_idle: True: go on admitting requests, and give it back at the first moment at which
             none runs. False: admit no more, and give it back when the running ones have ended.
-        error: What the running ones are to be ended with, now.
+        error: Ends the running ones with it, now.
     """
 
     model: str
@@ -249,7 +254,7 @@ class Revoke(LeaseMessage, frozen=True, kw_only=True, tag="revoke"):
 
 
 class Void(LeaseMessage, frozen=True, kw_only=True, tag="void"):
-    """The process behind `lease` has ended: the lease is void, nothing needs to be given back.
+    """The process behind `lease` has ended; nothing is given back.
 
     Ignored by a worker that holds another number by then.
     """
@@ -259,7 +264,7 @@ class Void(LeaseMessage, frozen=True, kw_only=True, tag="void"):
 
 
 class Probe(LeaseMessage, frozen=True, kw_only=True, tag="probe"):
-    """Say that you live."""
+    """Ask for a `Report`."""
 
     probe: int
 
@@ -272,7 +277,7 @@ class Claimed(LeaseMessage, frozen=True, kw_only=True, tag="claimed"):
     """The answer to `Claim`.
 
     Attributes:
-        ask: Number of the question.
+        ask: Number of the query.
         taken_by: Id of the request that runs with the same key; empty if there is none, and the
             claim holds.
     """
@@ -282,10 +287,12 @@ class Claimed(LeaseMessage, frozen=True, kw_only=True, tag="claimed"):
 
 
 class CancelOrder(LeaseMessage, frozen=True, kw_only=True, tag="cancel"):
-    """End a request, if it is yours; answered by `CancelOutcome`.
+    """End a request, if it is yours.
+
+    Answered by `CancelOutcome`.
 
     Attributes:
-        ask: Number of the question.
+        ask: Number of the query.
         request_id: Of the request.
         caller: Who asks, as in `Claim`; None for the owner of the machine, who may end all.
         peer: The address from which it is asked; empty for that owner.

@@ -1,4 +1,4 @@
-"""What a line of the log looks like, for the supervisor and its workers. No I/O.
+"""Format of log lines, for the supervisor and its workers. No I/O.
 
 On a terminal or in a file a line begins with its time and level. The journal of systemd knows the
 time of each line already and keeps its level apart, so there a line begins with ``<3>`` instead:
@@ -24,7 +24,7 @@ _ERROR_PREFIX: Final = b"<3>"
 
 
 class LogLines:
-    """Several messages that are logged at once: a fifth of the cost of one by one.
+    """Messages that are logged at once, at a fifth of the cost.
 
     Args:
         messages: Each gets a line of its own, with its time and level.
@@ -70,7 +70,7 @@ _PLAIN: Final = "%%(asctime)s %%(levelname)s %s %%(message)s"
 
 
 def writes_to_journal(fd: int, environ: Mapping[str, str]) -> bool:
-    """Say whether what is written to the descriptor `fd` goes to the journal directly.
+    """Return whether the descriptor `fd` leads directly to the journal.
 
     A redirection or a pipe on the way has another inode than the one that systemd names.
     """
@@ -82,7 +82,10 @@ def writes_to_journal(fd: int, environ: Mapping[str, str]) -> bool:
 
 
 def as_error(line: bytes) -> bytes:
-    """Return a line for the journal that was perhaps not logged, such as one of a traceback."""
+    """Return `line` for the journal, as an error if it has no priority.
+
+    Such as one of a traceback: it was not logged.
+    """
     has_priority = line[:1] == b"<" and line[2:3] == b">" and line[1:2].isdigit()
     return line if has_priority else _ERROR_PREFIX + line
 

@@ -16,7 +16,10 @@ UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class BadJson(ValueError):
-    """The text is not JSON, or has another shape; the message says what is wrong, and where."""
+    """The text is not JSON, or has another shape.
+
+    The message has the mistake and its place.
+    """
 
 
 class JsonReader(Generic[_T]):

@@ -1,4 +1,4 @@
-"""The accounting of requests: what models cost, and what became of one request.
+"""Accounting of requests: prices, and one record for each request.
 
 A worker makes one `RequestRecord` at the end of every request, whatever the end was. Amounts of
 money are US dollars as `Decimal`; in JSON they are strings, so that no reader rounds them.
@@ -13,8 +13,8 @@ from .values import MessageValue
 Outcome: TypeAlias = Literal[
     "ok",  # the whole answer went out, and the model's server was content with it
     "upstream_error",  # the model, or its server, failed or answered with an error
-    "client_gone",  # nobody was there any more to take the answer
-    "cancelled",  # somebody asked for its end
+    "client_gone",  # the client closed its connection before it had the whole response
+    "cancelled",  # ended on request
     "timeout",  # something took too long
     "rejected",  # refused before the model's server had seen it
 ]
@@ -23,13 +23,13 @@ FinishReason: TypeAlias = Literal["stop", "length", "tool", "content_filter", "o
 """Why a model stopped, in one language for all APIs."""
 
 UsageSource: TypeAlias = Literal["final", "running", "timings", "estimated", "none"]
-"""Where the counts come from: the last word of the answer; a count that was still rising;
-llama-server's measurements; our own counting of what came; nothing."""
+"""Where the counts come from: the end of the response; a count that was still rising;
+llama-server's measurements; our own counting of what came; nowhere."""
 
 UpstreamKind: TypeAlias = Literal[
     "llama-server", "vllm", "openai", "anthropic", "azure", "gemini", "bedrock", "unknown"
 ]
-"""What program or service answers. Always configured or probed, never told by a model's name."""
+"""The upstream's program or service. Configured or probed, never guessed from a model's name."""
 
 
 # Between these a product with any number of tokens is a number that can be written.
@@ -38,7 +38,9 @@ MAX_USD: Final = Decimal(1_000_000)
 
 
 class Prices(MessageValue, frozen=True, kw_only=True):
-    """What one model costs, in US dollars per million tokens. None means "not known", never 0.
+    """Prices of one model, in US dollars per million tokens.
+
+    None means "not known", never 0.
 
     Attributes:
         input: Tokens of the prompt.
@@ -70,7 +72,9 @@ def _makes_sense(price: Decimal) -> bool:
 
 
 class RequestRecord(MessageValue, frozen=True, kw_only=True):
-    """What became of one request. Times that end in ``_ms`` are milliseconds.
+    """The record of one request that has ended.
+
+    Times that end in ``_ms`` are milliseconds.
 
     Attributes:
         request_id: The same as in ``X-Request-Id``.
@@ -94,17 +98,17 @@ class RequestRecord(MessageValue, frozen=True, kw_only=True):
         draft_accepted: Of these: right.
         usage_source: Where these counts come from.
         cost_usd: What it cost; None if a price is not known.
-        duration_ms: From its coming to its end.
+        duration_ms: From its arrival to its end.
         queue_ms: It waited for its turn.
         load_ms: It waited for its model to load.
-        ttft_ms: From its coming to the first token of its answer.
-        prompt_ms: The model read the prompt; as told, else as seen from here.
-        gen_ms: The model wrote the answer; as told, else as seen from here.
+        ttft_ms: From its arrival to the first token of the response.
+        prompt_ms: The model read the prompt; as reported, else as seen from here.
+        gen_ms: The model wrote the response; as reported, else as seen from here.
         prompt_per_s: Tokens of the prompt per second, without cached ones.
         output_per_s: Generated tokens per second.
-        bytes_out: Bytes of the answer's body that were sent.
-        heartbeats: Signs of life that were sent meanwhile.
-        error_code: What failed, as clients are told.
+        bytes_out: Bytes of the response's body that were sent.
+        heartbeats: Keep-alives that were sent meanwhile.
+        error_code: The error, as clients see it.
     """
 
     request_id: str

@@ -1,4 +1,4 @@
-"""Numbers of published events: does this one follow, or was something missed?"""
+"""Numbers of published events: detects events that were missed."""
 
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -8,7 +8,7 @@ from .values import Snapshot
 
 
 class Verdict(Enum):
-    """What to do with an event."""
+    """How a subscriber takes an event."""
 
     FOLLOWS = auto()  # take it
     OLD = auto()  # already contained in what is known: leave it
@@ -17,7 +17,7 @@ class Verdict(Enum):
 
 @dataclass(slots=True)
 class Sequence:
-    """Where a subscriber stands, for each way of numbering.
+    """The position of a subscriber, for each way of numbering.
 
     A subscriber starts with a snapshot (`restart`) and then shows each event to `judge`.
     """
@@ -31,11 +31,11 @@ class Sequence:
         self._last = {"events": snapshot.seq}
 
     def is_ahead_of(self, snapshot: Snapshot) -> bool:
-        """Say whether events that came after `snapshot` have been seen already."""
+        """Return whether events after `snapshot` have been seen already."""
         return snapshot.epoch == self.epoch and snapshot.seq < self._last.get("events", 0)
 
     def judge(self, event: AnyEvent) -> Verdict:
-        """Say whether `event` follows, and if it does, move on to it."""
+        """Return whether `event` follows, and if so, move on to it."""
         if event.epoch != self.epoch:
             return Verdict.GAP
         if isinstance(event, Heartbeat):

@@ -23,22 +23,23 @@ HIGH_WATER_MARK = 10_000
 # Connections that wait to be accepted; more than that wait in their connect().
 BACKLOG = 32
 
-# zmq's own heartbeats are off. On unix sockets the kernel tells when a process is gone, and who was
-# stopped for a while must not lose what was under way: silence is judged by those who speak. Nor
-# are they safe: zmq 4.3.5 aborts the process when a heartbeat is due on a connection that was
-# closed by the other end while more was waiting than is received ("Assertion failed: !_io_error").
+# zmq's own heartbeats are off. On unix sockets the kernel reports when a process is gone, and a
+# process that was stopped for a while must not lose what was under way: silence is judged
+# elsewhere. Nor are they safe: zmq 4.3.5 aborts the process when a heartbeat is due on a connection
+# that was closed by the other end while more was waiting than is received ("Assertion failed:
+# !_io_error").
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueLimits:
-    """How much of what the other ends do is kept. All of it is for each connection.
+    """Limits on the other ends' messages, for each connection.
 
     Attributes:
         message_bytes: Longest message that is received; a longer one ends its connection.
         received: Messages that wait to be received; more wait at their sender.
         sent: Messages that wait for the other end to read them; more are dropped.
-        mandatory: A ROUTER says so when it cannot hand a message over; else it drops it.
-        handover: Who comes with a name that is in use gets it, and all that is sent to it.
+        mandatory: A ROUTER raises when it cannot hand a message over; else it drops it.
+        handover: A peer with a name that is in use takes it over, and all that is sent to it.
     """
 
     message_bytes: int = MAX_MESSAGE_BYTES
@@ -66,11 +67,11 @@ class Source(NamedTuple):
 
 
 class FrameSocket:
-    """A zmq socket: one task receives, anybody may send.
+    """A zmq socket: one task receives, any task may send.
 
     zmq's descriptor is edge-triggered: it turns readable once per burst, not once per message,
     and any call on the socket may use the edge up. So: try first, and wait only after zmq itself
-    said that there is nothing. A send may use up the edge that a waiting receiver needs; it looks
+    had nothing. A send may use up the edge that a waiting receiver needs; it looks
     at the socket's events afterwards and wakes the receiver.
 
     Source: zmq_getsockopt(3), ZMQ_FD.
@@ -98,7 +99,10 @@ class FrameSocket:
             self._waiting = None
 
     async def wait(self) -> None:
-        """Return when there may be something to receive now. For one task at a time."""
+        """Return when there may be something to receive.
+
+        For one task at a time.
+        """
         await trio.lowlevel.checkpoint()
         if not int(self._socket.EVENTS) & zmq.POLLIN:
             with trio.CancelScope() as self._waiting:
@@ -106,11 +110,11 @@ class FrameSocket:
             self._waiting = None
 
     def receive_frame_now(self) -> tuple[Source | None, bytes] | None:
-        """Return one frame that a subscriber has sent; None if there is none.
+        """Return one frame of a subscriber; None if there is none.
 
         An XPUB gives no whole messages: it leaves out those frames that add nothing to what it
-        knows, and gives those around them. What zmq says itself, such as that nobody wants a topic
-        any more, has no connection.
+        knows, and gives those around them. zmq's own messages, such as that a topic has no
+        subscriber any more, have no connection.
         """
         try:
             frame = self._socket.recv(zmq.NOBLOCK, copy=False)
@@ -121,7 +125,9 @@ class FrameSocket:
         return _source_of(frame), frame.bytes
 
     def send(self, frames: Sequence[bytes]) -> bool:
-        """Hand `frames` to zmq; False when its queue is full or nobody is there to get them.
+        """Hand `frames` to zmq; False if it takes none.
+
+        Its queue is full, or there is no other end.
 
         Raises:
             PeerGone: `QueueLimits.mandatory` is set, and there is no such peer (any more).
@@ -148,7 +154,7 @@ class UnixListener:
 
     Attributes:
         path: Where.
-        is_open: Whether anybody can connect. Those who did stay connected.
+        is_open: New connections are possible. Those that exist stay.
     """
 
     def __init__(self, path: Path) -> None:
@@ -178,7 +184,9 @@ class UnixListener:
             raise TransportError(f"cannot use {self.path}: it is not a private socket of this user")
 
     def close(self) -> None:
-        """Let nobody connect until it is opened again: what has no name is not found.
+        """Refuse new connections until it is opened again.
+
+        A socket without a name is not found.
 
         zmq itself could only stop to listen together with ending all connections.
         """
@@ -193,7 +201,7 @@ class UnixListener:
             self.is_open = True
 
     def remove(self) -> None:
-        """Leave nothing behind."""
+        """Remove its files."""
         self.path.unlink(missing_ok=True)
         self._hidden.unlink(missing_ok=True)
 
@@ -207,7 +215,10 @@ def _source_of(frame: zmq.Frame) -> Source | None:
 
 
 def cut(source: Source) -> None:
-    """End a connection. zmq, which owns it, sees that as if the other end had closed it."""
+    """End a connection.
+
+    zmq, which owns it, sees that as if the other end had closed it.
+    """
     with taken(source.fd) as connection, suppress(OSError):  # it has ended
         if connection is not None and os.fstat(connection.fileno()).st_ino == source.inode:
             connection.shutdown(unix.SHUT_RDWR)
@@ -215,9 +226,9 @@ def cut(source: Source) -> None:
 
 @contextmanager
 def taken(fd: int) -> Generator[unix.socket | None, None, None]:
-    """Give a socket of our own for the connection that `fd` names; None if it names none.
+    """Give a socket of our own for the connection `fd`; None if it is none.
 
-    What that one names stays the same, whatever zmq, which owns `fd`, does meanwhile.
+    It stays that connection, whatever zmq, which owns `fd`, does meanwhile.
     """
     try:
         own = os.dup(fd)
@@ -255,8 +266,8 @@ def _new_socket(
     if bounds.mandatory:
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
     if bounds.handover:
-        # Otherwise zmq drops all that one with a name of its own says who comes back although
-        # its old connection has not been missed yet, and neither side is told.
+        # Otherwise zmq drops all messages of a peer with a name of its own that comes back before
+        # its old connection has been missed, and neither side notices.
         socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
     return socket
 
@@ -304,7 +315,7 @@ def connected(
         kind: ``zmq.DEALER``, ``zmq.REQ`` or ``zmq.SUB``.
         path: The unix socket.
         identity: Name of a DEALER towards the ROUTER.
-        topics: Prefixes that a SUB wants to hear.
+        topics: Prefixes that a SUB subscribes to.
     """
     socket = _new_socket(context, kind, DEFAULT_BOUNDS)
     try:

@@ -1,4 +1,4 @@
-"""What messages are made of: errors, progress, states, snapshots.
+"""Parts of messages: errors, progress, states, snapshots.
 
 All are immutable `msgspec` structs. Times are seconds; `t` is Unix time, everything else that
 ends in ``_s`` is a duration. Sizes are bytes. ``None`` means "not known".
@@ -13,14 +13,14 @@ from .errors import LocalProtocolError
 VERSION = 1
 
 State: TypeAlias = Literal["stopped", "starting", "ready", "draining", "stopping"]
-"""What the process of one model is doing.
+"""State of the process of one model.
 
-`draining` still answers what it has and admits nothing new; `stopping` was told to end.
+`draining` finishes its requests and admits no new ones; `stopping` got its signal to end.
 A model that failed is `stopped` with an error beside it.
 """
 
 Phase: TypeAlias = Literal["waiting", "draining", "stopping", "starting", "loading", "warming"]
-"""Where the way of a wanted model to `ready` stands.
+"""Phase of a wanted model on its way to `ready`.
 
 `waiting` is the pause before a crashed model is started again; `draining` and `stopping` concern
 the model that makes room (`Progress.other`); the rest concern the wanted model itself.
@@ -28,11 +28,11 @@ the model that makes room (`Progress.other`); the rest concern the wanted model 
 
 
 class MessageValue(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of everything that is part of a message."""
+    """Base of all parts of messages."""
 
 
 class ErrorInfo(MessageValue, frozen=True, kw_only=True):
-    """Why something was not done, in words that may be shown to a client.
+    """The reason of a failure, in words that clients may read.
 
     Attributes:
         code: For programs: `unknown_model`, `model_load_failed`, `model_load_timeout`,
@@ -84,7 +84,9 @@ class Progress(MessageValue, frozen=True, kw_only=True):
 
 
 class QueueEntry(MessageValue, frozen=True, kw_only=True):
-    """One model that is waited for; entries are in the order in which the models get their turn.
+    """A model with waiters.
+
+    Entries are in the order in which the models get their turn.
 
     Attributes:
         model: The model.
@@ -96,7 +98,7 @@ class QueueEntry(MessageValue, frozen=True, kw_only=True):
 
 
 class ModelStatus(MessageValue, frozen=True, kw_only=True):
-    """All that anybody may know of one model.
+    """The public state of one model.
 
     Attributes:
         model: Its id in the configuration.
@@ -106,8 +108,8 @@ class ModelStatus(MessageValue, frozen=True, kw_only=True):
         pid: Process id of the running process.
         endpoint: Where it answers, such as ``http://127.0.0.1:5801``; None unless it runs.
         in_flight: Requests that workers reported as running on it.
-        progress: Set from the moment somebody waits for it until it is ready.
-        error: Why the last start failed or the process went away; cleared by the next success.
+        progress: Set from its first waiter until it is ready.
+        error: Reason why the last start failed or the process ended; cleared by a success.
         retry_in_s: Seconds until a crashed model may be started again; 0.0 when it may be now.
         stale: Its process runs with an older command than the configuration in force has.
         removed: The configuration does not have it any more: it finishes what it has, and is gone.
@@ -133,7 +135,7 @@ class WorkerStatus(MessageValue, frozen=True, kw_only=True):
     Attributes:
         worker: Its number, from 1; a replacement keeps the number.
         pid: Its process id.
-        state: `starting` until it said hello, then `serving`.
+        state: `starting` until its `Hello`, then `serving`.
         in_flight: Requests that it reported as running, over all models.
         leases: Models on which it holds a lease.
     """
@@ -146,14 +148,14 @@ class WorkerStatus(MessageValue, frozen=True, kw_only=True):
 
 
 class ModelChange(MessageValue, frozen=True, kw_only=True):
-    """What another configuration changes in one model; `keys` are those of the file."""
+    """Changes of one model by a reload; `keys` are those of the file."""
 
     model: str
     keys: tuple[str, ...]
 
 
 class ConfigChanges(MessageValue, frozen=True, kw_only=True):
-    """How one configuration differs from another. Names only: values may be secret.
+    """Differences between two configurations. Names only: values may be secret.
 
     Attributes:
         added: Models that answer from now on.
@@ -175,7 +177,7 @@ class ConfigChanges(MessageValue, frozen=True, kw_only=True):
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing would change now."""
+        """True if nothing changes before a restart."""
         return not (self.added or self.removed or self.relaunch or self.adjusted or self.settings)
 
 

@@ -1,9 +1,9 @@
-"""Whether whoever judges the silence of others was awake itself.
+"""Time in which this process itself stood still.
 
 A process may stand still: it is stopped, its machine is paused or swaps, or one of its own calls
-takes long. On waking up, everybody seems to have been silent, and every limit to have passed; but
-what others have said meanwhile is there and was not read yet. So time in which this process stood
-still counts for nobody.
+takes long. On waking up, every peer seems to have been silent, and every limit to have passed; but
+their messages have arrived meanwhile and are not read yet. So time in which this process stood
+still is not counted.
 """
 
 import math
@@ -19,7 +19,9 @@ GAP_S = 2.0
 
 @dataclass(slots=True)
 class Wakefulness:
-    """Knows when this process stood still. To be asked at least every `LOOK_S` seconds.
+    """Notices when this process stood still.
+
+    To be asked at least every `LOOK_S` seconds.
 
     Attributes:
         looked_at: When it was asked last, as a monotonic clock counts.
@@ -30,10 +32,10 @@ class Wakefulness:
     looked_at: float
     woke_at: float = -math.inf
     slept_s: float = 0.0
-    _told: float = -math.inf
+    _shown: float = -math.inf
 
     def look(self, now: float) -> float:
-        """Note that this process runs; return how long it stood still until now, mostly 0."""
+        """Note that this process runs; return how long it stood still."""
         gap_s = now - self.looked_at
         self.looked_at = now
         if gap_s <= GAP_S:
@@ -45,13 +47,13 @@ class Wakefulness:
     def awake_s(self, now: float) -> float:
         """Return the time on a clock that stands still together with this process."""
         self.look(now)
-        self._told = max(self._told, now - self.slept_s)  # rounding must not take it back
-        return self._told
+        self._shown = max(self._shown, now - self.slept_s)  # rounding must not take it back
+        return self._shown
 
     def silent_s(self, heard_at: float, now: float) -> float:
-        """Return for how long nothing was heard while this process could hear.
+        """Return the seconds of silence while this process could receive.
 
-        After it stood still everybody has the whole time again: what was said is read first.
+        After it stood still every peer has the whole time again: what has arrived is read first.
         """
         self.look(now)
         return now - max(heard_at, self.woke_at)

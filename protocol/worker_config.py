@@ -1,4 +1,4 @@
-"""What workers have to know of the configuration: names, where requests go, and how.
+"""The configuration of the workers: names, routes and limits.
 
 The supervisor makes it from the configuration; it comes with every `Welcome`.
 """
@@ -11,7 +11,7 @@ from .records import Prices, UpstreamKind
 from .values import MessageValue
 
 DEFAULT_MARKER: Final = "swap-progress: "
-"""What lines of progress begin with. No language of markup takes it for its own: not rich, which
+"""Beginning of each line of progress. No language of markup takes it for its own: not rich, which
 reads anything in brackets as a style, and not Markdown, HTML, BBCode or LaTeX."""
 
 FORMER_MARKERS: Final = ("[swap-progress] ",)
@@ -21,26 +21,25 @@ ProgressMode: TypeAlias = Literal["off", "comment", "heartbeat", "reasoning"]
 Strictness: TypeAlias = Literal["off", "on", "force"]
 
 UsageSetting: TypeAlias = Literal["auto", "inject", "observe"]
-"""Whether a stream is asked for its usage: if its upstream is known to take that; always; never."""
+"""When a stream is asked for its usage: if its upstream is known to take that; always; never."""
 
 
 class ModelRoute(MessageValue, frozen=True, kw_only=True):
-    """What a worker has to know of one model to find it and to answer for it.
+    """The part of a model's configuration that workers need.
 
     Attributes:
         model: Its id.
         aliases: Its other names.
         send_as: Name to put into the request's `model` field; None leaves the request as it is.
-        progress: How a waiting client is told of progress, unless its request says otherwise.
+        progress: How a waiting client sees progress, unless its request asks otherwise.
         strict: See ``strict`` in the wire format: caps the mode at `comment`.
         ttl_s: Idle seconds after which it is unloaded; 0 means never.
-        name: What people call it, for listings; may be empty.
+        name: For people, in listings; may be empty.
         description: For listings; may be empty.
         unlisted: It answers, but listings leave it out.
-        kind: What its server is, if that is configured; else what was found out is told with the
-            grant.
-        usage: Whether streams are asked for their usage.
-        prices: What it costs; None if that is not known.
+        kind: Of its server, if configured; else the detected kind comes with the grant.
+        usage: When streams are asked for their usage.
+        prices: None if they are not known.
     """
 
     model: str
@@ -63,8 +62,8 @@ class PeerRoute(MessageValue, frozen=True, kw_only=True):
     Attributes:
         peer: Its id.
         url: Its base URL, with or without ``/v1``, without a final slash.
-        kind: What it speaks.
-        usage: Whether streams are asked for their usage.
+        kind: Of its API.
+        usage: When streams are asked for their usage.
         api_key: Sent to it in the place of the client's; empty for none. For Bedrock:
             ``access:secret`` or ``access:secret:session``, or a bearer token without colons.
         region: Of Bedrock, for signatures; empty to read it from the host's name.
@@ -87,7 +86,7 @@ class PeerRoute(MessageValue, frozen=True, kw_only=True):
 
 
 class PeerModel(MessageValue, frozen=True, kw_only=True):
-    """What a name means that belongs to a peer.
+    """The model of a peer that a name stands for.
 
     Attributes:
         peer: Its id.
@@ -99,7 +98,7 @@ class PeerModel(MessageValue, frozen=True, kw_only=True):
 
 
 class HeaderRules(MessageValue, frozen=True, kw_only=True):
-    """Header fields that are changed on their way.
+    """Changes to header fields on their way.
 
     Attributes:
         remove: Names, in any case.
@@ -111,29 +110,28 @@ class HeaderRules(MessageValue, frozen=True, kw_only=True):
 
 
 class WorkerConfig(MessageValue, frozen=True, kw_only=True):
-    """What a worker has to know of the configuration.
+    """The part of the configuration that workers need.
 
     Attributes:
         generation: See `ConfigStatus`.
         models: In the order of the configuration.
         progress_delay_s: Silence before an early 200; None takes the default of the mode.
         heartbeat_s: Longest silence of a stream; 0 for no heartbeat ever.
-        marker: What every injected line begins with; ends with a blank.
+        marker: Beginning of every injected line; ends with a blank.
         details: Put the member `swap_progress` into injected chunks.
         api_keys: If there are any, a client has to show one of them.
-        old_markers: What lines began with under earlier configurations: they are taken out of
-            histories as well.
+        old_markers: Markers of earlier configurations: removed from histories as well.
         nonstream_hold_s: Longest wait of a request that is no stream for its model.
         nonstream_blanks: Such a request gets an early 200 and a blank now and then.
-        upstream_idle_s: Longest silence of an upstream that answers.
+        upstream_idle_s: Longest silence of a responding upstream.
         upstream_stall_s: The same, comments and heartbeats not counted.
         max_retry_wait_s: Longest ``Retry-After`` of an upstream that is waited for.
         max_body_bytes: A body that is read as a whole may be so long.
         body_memory_bytes: The bodies of all requests of a worker may be so long together.
         trailers: Streams end with trailers of what they used and cost.
         cors: Origins whose pages may ask, besides those of this machine; True: all; False: none.
-        allowed_hosts: Names in ``Host`` that mean this server, besides those that its socket
-            tells: in small letters; ``.example.org`` with all under it; ``*``: any.
+        allowed_hosts: Names in ``Host`` that mean this server, besides those of its socket:
+            in small letters; ``.example.org`` with all under it; ``*``: any.
         request_headers: Changes on the way up.
         response_headers: Changes on the way down.
         peers: Other servers, by their id.
