@@ -1,4 +1,4 @@
-"""How many files and connections may be open: as many as the system allows, for us and the workers.
+"""Limits of open files, for us and the workers: the system's maximum.
 
 Each client that waits holds a connection. The usual soft limit of 1,024 is there for programs that
 use select(2), which is not ours; the hard limit is what the operator allows. Models get the soft
@@ -15,14 +15,14 @@ _AT_START: Final = resource.getrlimit(resource.RLIMIT_NOFILE)
 
 
 def raise_descriptor_limit() -> None:
-    """Raise the soft limit of this process, and of all that it starts, to the hard one."""
+    """Raise the soft limit to the hard one, for children as well."""
     _, hard = _AT_START
     with contextlib.suppress(OSError, ValueError):  # what the system does not allow stays
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def restore_descriptor_limit(pid: int) -> None:
-    """Give the process `pid`, a child that was just started, the limit that we had."""
+    """Give the new child `pid` the limit that we had before."""
     if resource.getrlimit(resource.RLIMIT_NOFILE) != _AT_START:
         with contextlib.suppress(OSError, ValueError):  # it has gone already
             resource.prlimit(pid, resource.RLIMIT_NOFILE, _AT_START)

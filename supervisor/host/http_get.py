@@ -25,7 +25,7 @@ class GetFailed(Exception):
 
 
 class BadUrl(GetFailed):
-    """The URL cannot be asked for."""
+    """The URL is none that a GET can be sent to."""
 
 
 class Unreachable(GetFailed):
@@ -42,7 +42,7 @@ class NotHttp(GetFailed):
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How a server is reached, beyond what a URL says.
+    """The way to a server, beyond its URL.
 
     Attributes:
         key: Sent as bearer token; empty for none.
@@ -227,5 +227,5 @@ async def _exchange(stream: trio.abc.Stream, head: h11.Request, max_body_bytes: 
 
 
 def _why(exc: BaseException) -> str:
-    """Return one line, without what quotes the request."""
+    """Return one line, without the parts that quote the request."""
     return " ".join(str(exc).split())[:200] or type(exc).__name__

@@ -20,7 +20,9 @@ _FIRST_FD = 3
 def listening_socket(
     host: str, port: int, environ: Mapping[str, str] = os.environ
 ) -> socket.socket:
-    """Return a listening, non-blocking TCP socket; children do not inherit it unless told to.
+    """Return a listening, non-blocking TCP socket.
+
+    Children do not inherit it unless they are given it.
 
     Args:
         host: Address or name; empty means all addresses, IPv4 and IPv6.
@@ -38,7 +40,7 @@ def listening_socket(
 
 
 def where_it_listens(sock: socket.socket) -> tuple[str | None, str]:
-    """Return the host that `sock` listens on (None for a unix socket), and the whole address."""
+    """Return the host of `sock` (None for a unix socket) and its address."""
     if sock.family not in {socket.AF_INET, socket.AF_INET6}:
         return None, str(sock.getsockname())
     host, port = sock.getsockname()[:2]

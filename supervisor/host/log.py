@@ -1,4 +1,4 @@
-"""What the supervisor writes of itself, to standard error."""
+"""The supervisor's own log, on standard error."""
 
 import logging
 import os
@@ -15,7 +15,7 @@ _STDERR = 2
 
 
 def begin_log(level: str | None) -> None:
-    """Write lines of `level` and above, until a configuration says otherwise."""
+    """Log from `level` up, until a configuration sets another one."""
     handler = logging.StreamHandler()
     handler.setFormatter(LineFormatter("%(name)s", for_journal=is_for_journal()))
     logging.basicConfig(level=_name_of(level), handlers=[handler])
@@ -23,17 +23,17 @@ def begin_log(level: str | None) -> None:
 
 @cache
 def is_for_journal() -> bool:
-    """Say whether this process's standard error goes to the journal of systemd."""
+    """Return whether our standard error goes to the systemd journal."""
     return writes_to_journal(_STDERR, os.environ)
 
 
 def follow_log_level(level: str | None) -> None:
-    """Write lines of `level` and above, as a configuration says."""
+    """Log from `level` up, as the configuration sets it."""
     logging.getLogger().setLevel(_name_of(level))
 
 
 def tell_warnings(problems: Iterable[object]) -> None:
-    """Write what a configuration says and surely does not mean."""
+    """Log the warnings of a configuration."""
     for problem in problems:
         log.warning("config.warning %s", problem)
 

@@ -1,4 +1,4 @@
-"""Where the supervisor keeps its sockets, and that it is alone there.
+"""The folder of the supervisor's sockets, and its lock.
 
 The folder is what protects the sockets: nobody else may enter or write to it, and one lock says
 whose it is. (zmq takes over a socket path that another process is bound to without a word.)
@@ -26,7 +26,7 @@ _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 def find_runtime_dir(explicit: Path | None, environ: Mapping[str, str]) -> Path:
-    """Return where the sockets are by convention.
+    """Return the conventional folder of the sockets.
 
     The first of: `explicit`, ``$RUNTIME_DIRECTORY`` (set by systemd), ``$XDG_RUNTIME_DIR/arriero``,
     ``$TMPDIR/arriero-<user id>`` (a name that clients can find; `open_runtime_dir` makes sure whose
@@ -42,7 +42,9 @@ def find_runtime_dir(explicit: Path | None, environ: Mapping[str, str]) -> Path:
 
 
 def state_dir(environ: Mapping[str, str]) -> Path:
-    """Return the folder for what is worth keeping over restarts. It may not exist yet.
+    """Return the folder for state that outlives restarts.
+
+    It may not exist yet.
 
     The first of: ``$STATE_DIRECTORY`` (set by systemd), ``$XDG_STATE_HOME/arriero``,
     ``~/.local/state/arriero``.
@@ -119,7 +121,10 @@ def _check_private(folder: Path) -> None:
 
 @contextmanager
 def _locked(folder: Path) -> Generator[None, None, None]:
-    """Hold the folder's lock. The kernel drops it when this process ends, however it ends."""
+    """Hold the folder's lock.
+
+    The kernel drops it when this process ends, however it ends.
+    """
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     lock = os.open(folder / LOCK_NAME, flags, 0o600)
     try:

@@ -1,4 +1,4 @@
-"""Why something failed that the system would not give: threads, processes, files, memory, disk.
+"""Reasons of scarcity: threads, processes, files, memory, disk.
 
 The words may be shown to clients: they never hold a path or an argument.
 """
@@ -22,7 +22,7 @@ _NO_THREAD: Final = "can't start new thread"
 
 
 def what_is_scarce(failure: BaseException) -> str | None:
-    """Return what the system would not give; None if `failure` is of another kind."""
+    """Return the missing resource; None if `failure` is of another kind."""
     failure = first_of(failure)
     if isinstance(failure, OSError):
         return _ENOUGH.get(failure.errno or 0)
@@ -34,7 +34,7 @@ def what_is_scarce(failure: BaseException) -> str | None:
 
 
 def why(failure: BaseException) -> str:
-    """Return the reason of `failure` in words for anybody, whatever it is."""
+    """Return the reason of `failure`, in words that anybody may read."""
     scarce = what_is_scarce(failure)
     if scarce is not None:
         return scarce
@@ -42,7 +42,7 @@ def why(failure: BaseException) -> str:
 
 
 def first_of(failure: BaseException) -> BaseException:
-    """Return the first single exception in what may be a group of groups."""
+    """Return the first single exception in a group of groups."""
     while isinstance(failure, BaseExceptionGroup):
         failure = failure.exceptions[0]
     return failure

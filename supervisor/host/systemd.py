@@ -1,4 +1,4 @@
-"""Tells systemd how this service is.
+"""Notifies systemd of the state of this service.
 
 Source: sd_notify(3), sd_watchdog_enabled(3), systemd.service(5).
 """
@@ -32,24 +32,27 @@ class Notifier:
         self.watchdog_interval_s = _watchdog_interval_s(environ)
 
     def ready(self, status: str) -> None:
-        """The service serves (also after `reloading`)."""
+        """Report that the service serves (also after `reloading`)."""
         self._send(f"READY=1\nSTATUS={_one_line(status)}")
 
     def status(self, text: str) -> None:
-        """What ``systemctl status`` shows."""
+        """Set the text that ``systemctl status`` shows."""
         self._send(f"STATUS={_one_line(text)}")
 
     def reloading(self) -> None:
-        """A new configuration is being read; `ready` says that this is over."""
+        """Report that a new configuration is being read.
+
+        `ready` ends that.
+        """
         now_us = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
         self._send(f"RELOADING=1\nMONOTONIC_USEC={now_us}")
 
     def stopping(self) -> None:
-        """The service ends."""
+        """Report that the service ends."""
         self._send("STOPPING=1")
 
     def watchdog(self) -> None:
-        """The service lives."""
+        """Report that the service lives."""
         self._send("WATCHDOG=1")
 
     def _send(self, note: str) -> None:

@@ -1,4 +1,4 @@
-"""What we know of llama.cpp: options, command lines, keys, GGUF headers, preset files.
+"""Knowledge of llama.cpp: options, command lines, keys, GGUF headers, preset files.
 
 Pure but for file reads.
 

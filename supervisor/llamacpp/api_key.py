@@ -1,4 +1,4 @@
-"""Which key the server of a model wants to be shown.
+"""The API key that the server of a model demands.
 
 It stands in what the server is started with: in an option, or in a variable of its environment,
 be it through a shell, ``env`` or a container's ``-e``. Whoever may read that has the key already,
@@ -51,7 +51,7 @@ _SENDABLE: Final = re.compile(r"[^\x00-\x1f\x7f]*[^\x00-\x20\x7f]")
 
 
 class WantedKey(NamedTuple):
-    """What a server wants to be shown; nothing of both: it wants none.
+    """The key that a server demands, or its file; none if both are empty.
 
     Attributes:
         key: The key; empty if it has to be read from the file.
@@ -72,7 +72,9 @@ def wanted_key(
     *,
     is_vllm: bool | None = None,
 ) -> WantedKey:
-    """Return what a server wants that is started so; of several keys the first one.
+    """Return the key that a server with this command demands.
+
+    Of several keys the first one.
 
     Args:
         command: Program and arguments, without macros.
@@ -111,7 +113,9 @@ def wanted_key(
 
 
 def holding(own_keys: Collection[str], environ: Mapping[str, str]) -> frozenset[str]:
-    """Return the variables of `environ` that hold one of our own keys: no model gets to see them.
+    """Return the variables of `environ` that hold one of our own keys.
+
+    No model gets to see them.
 
     Args:
         own_keys: Those that clients show to us.
@@ -139,7 +143,7 @@ def key_in_file(text: str) -> str:
 def _read(
     words: Sequence[str], variables: Mapping[str, str], depth: int, *, is_script: bool = False
 ) -> Iterator[tuple[str, str]]:
-    """Give each key with where it stands: ``key``, ``file``, or the name of a variable."""
+    """Give each key with its place: ``key``, ``file``, or a variable."""
     assigned = dict(variables)
     following = iter(words)
     for word in following:
@@ -158,7 +162,7 @@ def _read(
 
 
 def _resolved(value: str, variables: Mapping[str, str], is_script: bool) -> str:
-    """Return what a shell makes of `value`; empty if that cannot be told."""
+    """Return `value` as a shell expands it; empty if that is unknown."""
     if not is_script or "$" not in value:
         return value
     found = _SHELL_VARIABLE.fullmatch(value)
@@ -166,7 +170,7 @@ def _resolved(value: str, variables: Mapping[str, str], is_script: bool) -> str:
 
 
 def _words_of_script(script: str) -> Sequence[str]:
-    """Return the words of a script for a shell, what separates commands among them."""
+    """Return the words of a shell script, with the separators of commands."""
     lexer = shlex.shlex(script, posix=True, punctuation_chars=True)
     lexer.whitespace_split = True
     lexer.commenters = ""

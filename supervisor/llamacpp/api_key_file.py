@@ -11,7 +11,9 @@ _MAX_BYTES: Final = 64 * 1024
 
 
 def read_key_file(path: str) -> str:
-    """Return the first key in the file at `path`; empty if there is none, or it cannot be read.
+    """Return the first key in the file at `path`; empty if there is none.
+
+    Also if it cannot be read.
 
     Why it cannot is the server's to say: it reads it, too. Never waits for another process.
     """

@@ -1,4 +1,4 @@
-"""What a command tells llama-server: where it listens, and which files it opens.
+"""Settings in a llama-server command: its address and its files.
 
 Only what surely is llama-server is looked at, because its options are known. In ``docker run ...``
 or behind a script of somebody's, a port and a path may be those of another world.
@@ -57,18 +57,18 @@ class CommandSetting:
 
     @property
     def value(self) -> str | None:
-        """What counts."""
+        """The value in force."""
         return self.variable if self.option is None else self.option
 
     @property
     def is_contradiction(self) -> bool:
-        """Whether both places say something, and not the same."""
+        """True if both places have one, and they differ."""
         return None not in {self.option, self.variable} and self.option != self.variable
 
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """What a llama-server is told.
+    """The settings of a llama-server.
 
     Attributes:
         host, port: Where it listens; ``${PORT}`` stands as it was written.
@@ -81,13 +81,13 @@ class ServerOptions:
 
     @property
     def socket(self) -> str | None:
-        """The path of the unix socket on which it listens; None if that is a TCP port."""
+        """The path of its unix socket; None if it listens on TCP."""
         host = self.host.value
         return host if host is not None and host.endswith(".sock") else None
 
 
 def server_options(command: Sequence[str], env: Mapping[str, str]) -> ServerOptions | None:
-    """Return what `command` tells llama-server; None if it is not surely that.
+    """Return the settings in `command`; None if it is not surely llama-server.
 
     Args:
         command: Program and arguments.

@@ -1,4 +1,4 @@
-"""Reads what a GGUF file says of itself, without its weights.
+"""Reads the header of a GGUF file, without its weights.
 
 `gguf.GGUFReader` makes objects of everything it meets: for a vocabulary of 250,000 tokens with its
 merges, scores and types it takes 49 s and 1 GB, and it believes every length it reads. So this
@@ -39,12 +39,12 @@ _FORMATS: Final = {
 
 
 class GgufError(Exception):
-    """A file is no GGUF file that can be used. The text says why."""
+    """A file is not a usable GGUF file; the text has the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class GgufHeader:
-    """What stands before the weights.
+    """The header: all before the weights.
 
     Attributes:
         fields: Numbers and short texts by key; no lists.
@@ -114,7 +114,7 @@ class _HeaderReader:
         return GgufHeader(fields, tensors, parameters, main[0][0] if main else "", start + end)
 
     def _tensor(self) -> tuple[int, int, int]:
-        """Return how many numbers a tensor has, their type, and where they begin."""
+        """Return a tensor's number of values, their type and offset."""
         self._text()
         dimensions = self._number("I")
         if dimensions > _MAX_DIMENSIONS:
@@ -155,7 +155,7 @@ class _HeaderReader:
             read(length)
 
     def _text(self) -> str | None:
-        """Return a text; None if it is too long to be asked for."""
+        """Return a text; None if it is too long to be kept."""
         length = self._number("Q")
         if length > _MAX_HEAD_BYTES:
             raise GgufError(f"it is broken: it claims a text of {length} bytes")

@@ -1,4 +1,4 @@
-"""What the numbers and names in a GGUF file mean.
+"""Meaning of the numbers and names in a GGUF file.
 
 The package `gguf` has them as well, and brings numpy, requests and tqdm along: 73 MB for two
 tables. A test compares them with those of its newest version.
@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 
 class Quantization(NamedTuple):
-    """How the numbers of a tensor are kept: so many of them in so many bytes."""
+    """The format of a tensor: so many numbers in so many bytes."""
 
     name: str
     block: int

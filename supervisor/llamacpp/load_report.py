@@ -1,4 +1,4 @@
-"""Whether llama-server is asked for its own report (`progress.server_report`).
+"""When llama-server is asked for its own report (`progress.server_report`).
 
 It is asked by a variable of the environment, which children inherit. Who finds it there ends with
 the end of standard input, and standard input is our pipe for what was started itself only: a shell
@@ -27,7 +27,7 @@ _ELF: Final = b"\x7fELF"
 def is_llama_server_itself(
     command: Sequence[str], env: Mapping[str, str], path: str | None = None
 ) -> bool:
-    """Say whether what is started is llama-server, or takes its place without doing more.
+    """Return whether llama-server is started, or a command that only becomes it.
 
     Reads four bytes of the program: a script of that name may do anything.
 
@@ -48,12 +48,14 @@ def is_llama_server_itself(
 
 
 def wants_report(env: Mapping[str, str], *, is_itself: bool) -> bool:
-    """Say whether the report is asked for; see `is_llama_server_itself`."""
+    """Return whether the report is asked for; see `is_llama_server_itself`."""
     return bool(env[VARIABLE]) if VARIABLE in env else is_itself
 
 
 def llama_server_in_place(command: Sequence[str]) -> str | None:
-    """Return the word of `command` that names llama-server, if nothing before it does more.
+    """Return the word of `command` that names llama-server.
+
+    None if something before it does more.
 
     What stands before it is a program that runs another one in its own place, for the same user.
     """
@@ -68,7 +70,7 @@ def llama_server_in_place(command: Sequence[str]) -> str | None:
 
 
 def _is_of_wrapper(word: str, before: str) -> bool:
-    """Say whether `word` is an option of a wrapper, or the value of one, and starts nothing."""
+    """Return whether `word` belongs to the options of a wrapper."""
     if word.startswith("-") or _ASSIGNMENT.fullmatch(word) or _NUMBERS.fullmatch(word):
         return True
     # `-u NAME`, but not `-i ./start.sh`

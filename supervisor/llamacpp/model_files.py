@@ -1,4 +1,4 @@
-"""Which files a command of llama-server loads."""
+"""The files that a llama-server command loads."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -41,7 +41,7 @@ def model_files(
     *,
     is_file: Callable[[Path], bool] = Path.is_file,
 ) -> tuple[Path, ...]:
-    """Return the files that llama-server loads when it is started as `command`.
+    """Return the files that llama-server loads for `command`.
 
     Names what there is to be found without a shell: a model behind ``sh -c`` or ``-hf`` gives
     nothing, and progress then comes from other sources.
@@ -60,7 +60,10 @@ def model_files(
 
 
 def _named_files(command: Sequence[str], env: Mapping[str, str]) -> Iterable[str]:
-    """Return file names, the model first. Said twice: the last one counts, as in llama.cpp."""
+    """Return file names, the model first.
+
+    Of one that is given twice the last one counts, as in llama.cpp.
+    """
     found = dict.fromkeys(("model", *_OPTIONS.values()), "")
     for variable, kind in _VARIABLES.items():
         found[kind] = env.get(variable) or found[kind]

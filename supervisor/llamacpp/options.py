@@ -1,4 +1,4 @@
-"""The options of llama-server, as far as their names and kinds go.
+"""The options of llama-server: names and kinds.
 
 Source: llama.cpp, tools/server/README.md and ``llama-server --help`` of build 10434, and its
 common/preset.cpp for what a preset makes of them. It gains some every month: an option that is
@@ -27,7 +27,7 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """A name of an option; `is_off`: it is one of those that say the contrary."""
+    """A name of an option; `is_off` if it means the contrary."""
 
     option: Option
     is_off: bool = False

@@ -24,7 +24,7 @@ _COMMENT: Final = re.compile(r"[ \t]*[;#]")
 
 @dataclass(frozen=True, slots=True, order=True)
 class PresetRemark:
-    """Something that the user should know; `line` is from 1, or 0 for the whole file."""
+    """A remark for the user; `line` is from 1, or 0 for the whole file."""
 
     line: int
     text: str
@@ -44,7 +44,7 @@ class Setting:
 
 @dataclass(slots=True)
 class Section:
-    """What stands under one ``[name]``, in the order of the file."""
+    """The settings under one ``[name]``, in the order of the file."""
 
     name: str
     line: int
@@ -52,7 +52,7 @@ class Section:
 
 
 def read_ini(text: str) -> tuple[list[Section], list[PresetRemark]]:
-    """Return the sections of `text`, and what is wrong with it. Never fails."""
+    """Return the sections of `text`, and its mistakes. Never fails."""
     sections: dict[str, Section] = {}
     remarks: list[PresetRemark] = []
     current: Section | None = None
@@ -96,7 +96,7 @@ def read_ini(text: str) -> tuple[list[Section], list[PresetRemark]]:
 
 
 def _ends(rest: str) -> bool:
-    """Whether nothing but a comment follows a section's name."""
+    """Return whether only a comment follows a section's name."""
     return not rest.strip(" \t") or _COMMENT.match(rest) is not None
 
 

@@ -1,4 +1,4 @@
-"""Where somebody answers: listening addresses, base URLs, unix sockets, paths."""
+"""Addresses of servers: listening addresses, base URLs, unix sockets, paths."""
 
 import re
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ MAX_UNIX_PATH: Final = 107
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where to listen; an empty host means all addresses of this machine."""
+    """An address to listen on; an empty host means all addresses."""
 
     host: str
     port: int
@@ -39,7 +39,7 @@ def parse_address(text: str) -> Address | None:
 
 
 def is_address(host: str) -> bool:
-    """Whether `host` is an address of IPv4 or IPv6, and no name."""
+    """Return whether `host` is an IPv4 or IPv6 address, not a name."""
     try:
         ip_address(host.strip("[]"))
     except ValueError:
@@ -48,7 +48,10 @@ def is_address(host: str) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether who listens at `host` is reached from this machine only; empty means everywhere."""
+    """Return whether `host` is reached from this machine only.
+
+    An empty one is reached from everywhere.
+    """
     if not is_address(host):
         return host.lower() == "localhost" or host.lower().endswith(".localhost")
     address = ip_address(host.strip("[]"))
@@ -57,7 +60,7 @@ def is_loopback(host: str) -> bool:
 
 
 def is_base_url(text: str) -> bool:
-    """Whether `text` is a URL to which the path of a request can be joined."""
+    """Return whether the path of a request can be joined to `text`."""
     if not _URL_CHARS.fullmatch(text) or _BAD_ESCAPE.search(text):
         return False
     try:
@@ -71,7 +74,9 @@ def is_base_url(text: str) -> bool:
 
 
 def unix_path(url: str) -> str | None:
-    """Return the path in ``unix:/path`` or ``unix:///path``, as it was written; None for others.
+    """Return the path in ``unix:/path`` or ``unix:///path``; None for others.
+
+    It is returned as it was written.
 
     Source of the first form: nginx, "server" in an upstream. There is no base path: what follows
     is the path of the socket to its end, whatever it holds.
@@ -83,12 +88,14 @@ def unix_path(url: str) -> str | None:
 
 
 def is_unix_path(path: str) -> bool:
-    """Whether a unix socket may be there."""
+    """Return whether a unix socket can have that path."""
     return path.isprintable() and 0 < len(path.encode()) <= MAX_UNIX_PATH
 
 
 def path_of(text: str) -> str | None:
-    """Return the path (and query) of a path or of a full URL; None if it is neither.
+    """Return the path and query of a path or URL.
+
+    None if it is neither.
 
     Source: llama-swap takes a full URL for a path, too, and uses its path only.
     """

@@ -1,4 +1,4 @@
-"""A command as the configuration writes it -> the arguments of a program. There is no shell.
+"""A command of the configuration -> the arguments of a program, without a shell.
 
 Source of the rules: llama-swap, whose files are to work unchanged (comment lines, continuation
 lines, POSIX quoting; an unclosed quote runs to the end).
@@ -45,7 +45,10 @@ def _quoted(word: str) -> str:
 
 
 def _lines(text: str) -> list[str]:
-    """Split at line ends only: `str.splitlines` would split at ten other characters as well."""
+    """Split at line ends only.
+
+    `str.splitlines` would split at ten other characters as well.
+    """
     return text.replace("\r\n", "\n").split("\n")
 
 

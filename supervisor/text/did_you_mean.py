@@ -1,4 +1,4 @@
-"""What somebody may have meant."""
+"""Suggestions for a name that does not exist."""
 
 import difflib
 from collections.abc import Iterable

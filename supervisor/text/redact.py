@@ -57,7 +57,7 @@ _SIGNS: Final = re.compile(r"[\s=:@]")
 
 
 def masked_command(words: Iterable[str]) -> tuple[str, ...]:
-    """Return the arguments `words` of a command with `HIDDEN` in the place of secrets."""
+    """Return the arguments `words`, with `HIDDEN` in the place of secrets."""
     masked: list[str] = []
     is_value = False
     for word in words:
@@ -100,12 +100,12 @@ def _without_values(text: str) -> str:
 
 
 def _takes_secret(option: str) -> bool:
-    """Whether the argument after `option` is a secret."""
+    """Return whether the argument after `option` is a secret."""
     return _OPTION.fullmatch(option) is not None
 
 
 def _is_secret(name: str) -> bool:
-    """Whether what `name` is set to is a secret."""
+    """Return whether the value of `name` is a secret."""
     if _SECRET.search(name) is None or _HARMLESS.search(name) is not None:
         return False
     *parts, last = re.split(r"[_.-]", name.lower())
