@@ -1,4 +1,4 @@
-"""The matrix: sets of models that may run together, and what it costs to stop one.
+"""The matrix: sets of models that may run together, and eviction costs.
 
 `compile_matrix` finds every mistake in what was written; a `Matrix` cannot be wrong.
 
@@ -69,7 +69,7 @@ class MatrixError(SupervisorError):
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What is to be done so that a model can run.
+    """The set that is chosen for a model, and the models it evicts.
 
     Attributes:
         set_name: The set that was chosen; None if the model runs already, or is in no set.
@@ -106,11 +106,11 @@ class Matrix(PlacementPolicy):
     )
 
     def evicted_by(self, target: str, running: Iterable[str]) -> frozenset[str]:
-        """Return those of `running` that have to end before `target` may be started."""
+        """Return those of `running` that end before `target` is started."""
         return self.choose(target, running).stops
 
     def choose(self, target: str, running: Iterable[str]) -> Choice:
-        """Return the set that spares most of `running`, and what has to end for it."""
+        """Return the set that spares most of `running`, and its evictions."""
         there = frozenset(running)
         choice = self._choices.get((target, there))
         if choice is None:
@@ -120,7 +120,10 @@ class Matrix(PlacementPolicy):
         return choice
 
     def can_run_together(self, models: Iterable[str]) -> bool:
-        """Say whether some one set holds all `models`. A single model can always run."""
+        """Return whether one set holds all `models`.
+
+        A single model can always run.
+        """
         models = frozenset(models)
         if len(models) <= 1:
             return True
@@ -149,7 +152,7 @@ def compile_matrix(
     sets: Mapping[str, str],
     models: Collection[str],
 ) -> Matrix:
-    """Return the matrix that is written so.
+    """Return the matrix of the given settings.
 
     Args:
         variables: Short name -> id of a model. A short name wins over a model of that name.
@@ -244,7 +247,7 @@ class _Compiler:
         return None
 
     def in_order(self, expressions: Mapping[str, Expression]) -> list[str]:
-        """Return the sets as they are defined, but those that others refer to before these."""
+        """Return the sets in order, but after those they refer to."""
         order: list[str] = []
         done: set[str] = set()
         path: list[tuple[str, Iterator[Token]]] = []

@@ -1,4 +1,4 @@
-"""The language in which sets of models are written: text -> tree.
+"""The language of sets of models: text -> tree.
 
     expression = product { "|" product }       either one
     product    = operand { "&" operand }       together
@@ -40,7 +40,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class SyntaxMistake:
-    """What is wrong at `column`: what was found there, and what would do."""
+    """A mistake at `column`: the text there, and the remedy."""
 
     column: int
     message: str
@@ -79,7 +79,7 @@ Tree: TypeAlias = Name | SetName | Together | Either
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """What was read.
+    """The result of reading an expression.
 
     Attributes:
         tree: Its meaning; None if there are mistakes.
@@ -93,7 +93,7 @@ class Expression:
 
 
 def read_expression(text: str) -> Expression:
-    """Read `text`. Never fails: what is wrong is in the answer."""
+    """Read `text`. Never fails: its mistakes are in the result."""
     if len(text) > MAX_CHARACTERS:
         found = f"the expression has {len(text):,} characters, and {MAX_CHARACTERS:,} are the most"
         return Expression(None, (), (SyntaxMistake(1, f"{found}; split it into several sets"),))
@@ -116,7 +116,7 @@ _WORD: Final = re.compile(
 
 
 def tokenize(text: str) -> tuple[list[Token], list[SyntaxMistake]]:
-    """Return the words of `text`, and what is no word."""
+    """Return the words of `text`, and the characters that are none."""
     tokens, mistakes = [], []
     for match in _WORD.finditer(text):  # every character is in one of the groups
         column = match.start() + 1
@@ -163,7 +163,7 @@ class _Unexpected(Exception):
 
 @dataclass(slots=True)
 class _OpenBracket:
-    """An open bracket, or the whole expression: what was read of it so far."""
+    """An open bracket, or the whole expression, as read so far."""
 
     column: int = 0
     products: list[Tree] = field(default_factory=list)
@@ -183,7 +183,10 @@ def _joined(kind: type[Together] | type[Either], parts: list[Tree]) -> Tree:
 
 
 class _Parser:
-    """Reads words one by one; `_open` has the brackets around the present place."""
+    """Reads words one by one.
+
+    `_open` has the brackets around the present place.
+    """
 
     def __init__(self) -> None:
         self._open = [_OpenBracket()]
@@ -252,7 +255,7 @@ def _shown(token: Token) -> str:
 
 
 def walk(tree: Tree) -> Iterator[Tree]:
-    """Give `tree` and all that is in it, the parts of a node before the node itself."""
+    """Give `tree` and all its nodes, parts before the whole."""
     waiting: list[tuple[Tree, bool]] = [(tree, False)]
     while waiting:
         node, is_done = waiting.pop()

@@ -1,4 +1,6 @@
-"""The best choice in a graph of alternatives and products, which is never multiplied out.
+"""The best choice in a graph of alternatives and products.
+
+The products are never multiplied out.
 
 A node of the graph stands for a list of sets of models, in order: an alternative for
 the lists of its parts one after the other, a product for every union of one set of each part, the
@@ -73,7 +75,9 @@ class Graph:
 def search(
     graph: Graph, roots: Iterable[int], weights: Mapping[str, int], wanted: Iterable[str]
 ) -> tuple[int, frozenset[str]] | None:
-    """Return the first of the heaviest sets: its root, and what it holds of `weights`.
+    """Return the first of the heaviest sets: root and members.
+
+    The members are those that have `weights`.
 
     Args:
         graph: It is not changed.
@@ -125,7 +129,7 @@ class _Search:
         return best[0], frozenset(model for model in self._models if self._bits[model] & best[1])
 
     def _climb(self) -> None:
-        """Find what has any of the models, from the leaves upwards."""
+        """Find the nodes that hold any of the models, leaves first."""
         waiting = list(self._support)
         while waiting:
             node = waiting.pop()
@@ -141,7 +145,7 @@ class _Search:
                 self._support[node] |= self._support[part]
 
     def _descend(self, roots: Iterable[int]) -> dict[int, int]:
-        """Return the nodes that matter to `roots`, each with what it may share with others.
+        """Return the nodes that matter to `roots`, with their shares.
 
         That is: the models that it has and that another part of a product has as well, of which
         both are parts, whether directly or further down.
@@ -214,7 +218,10 @@ class _Search:
 
 
 def _offer(best: dict[int, tuple[int, int]], key: int, bits: int, weight: int) -> None:
-    """Keep the first of the heaviest for `key`; the dictionary stays in the order of the sets."""
+    """Keep the first of the heaviest for `key`.
+
+    The dictionary stays in the order of the sets.
+    """
     known = best.get(key)
     if known is None:
         best[key] = bits, weight

@@ -1,4 +1,4 @@
-"""Who has to go so that a model can run.
+"""Models that are evicted so that another one can run.
 
 `OneAtATime` and `Groups` are here; the matrix, which needs a language and a search, has its own
 files. Memory has its place here, too, once it is counted.
@@ -13,7 +13,7 @@ class PlacementPolicy(Protocol):
     """Decides which models cannot run beside which."""
 
     def evicted_by(self, target: str, running: Iterable[str]) -> frozenset[str]:
-        """Return those of `running` that have to end before `target` may be started.
+        """Return those of `running` that end before `target` is started.
 
         Nobody has to go for a model that is among `running`: it need not be started. (llama-swap
         asks its groups anew for every request, so that a request for a running model of an
@@ -26,12 +26,15 @@ class PlacementPolicy(Protocol):
         ...
 
     def can_run_together(self, models: Iterable[str]) -> bool:
-        """Say whether `models` may all run at the same time, in whatever order they are started."""
+        """Return whether `models` may all run at the same time.
+
+        In whatever order they are started.
+        """
         ...
 
 
 def left_running(models: Iterable[str], policy: PlacementPolicy) -> tuple[str, ...]:
-    """Return which of `models` run in the end when they are started in that order."""
+    """Return the `models` that run in the end, started in order."""
     running: list[str] = []
     for model in dict.fromkeys(models):
         gone = policy.evicted_by(model, running)
@@ -48,7 +51,7 @@ class OneAtATime(PlacementPolicy):
         return frozenset() if target in there else there
 
     def can_run_together(self, models: Iterable[str]) -> bool:
-        """Say that one model can, and two cannot."""
+        """Return whether there is one model at most."""
         return len(frozenset(models)) <= 1
 
 
@@ -58,7 +61,7 @@ DEFAULT_GROUP: Final = "(default)"
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Some models, and what starting one of them means for the others.
+    """Some models, and the effect of starting one of them.
 
     Attributes:
         name: Of the group.
@@ -76,7 +79,7 @@ class Group:
 
 
 class Groups(PlacementPolicy):
-    """Models in groups, with the meaning that llama-swap gives to them.
+    """Models in groups, with the meaning of llama-swap.
 
     Starting a member of a group that is *not* exclusive leaves a running exclusive group alone, and
     both run then. It looks like an oversight, and configurations rely on it.
@@ -109,7 +112,7 @@ class Groups(PlacementPolicy):
         return frozenset(model for model in there if _gives_way(self.group_of(model), group))
 
     def can_run_together(self, models: Iterable[str]) -> bool:
-        """Say whether `models` share one group that does not swap.
+        """Return whether `models` share one group that does not swap.
 
         Members of two groups may meet as well, if neither is exclusive, but not by llama-swap's
         rule for spillover, whose question this is.
@@ -121,12 +124,15 @@ class Groups(PlacementPolicy):
         return len(groups) == 1 and not self.group_of(min(models)).swap
 
     def group_of(self, model: str) -> Group:
-        """Return the group of `model`: a model that was removed may still run, and is in none."""
+        """Return the group of `model`; None if it has none.
+
+        A model that was removed may still run, and is in none.
+        """
         return self._group_of.get(model, self._default)
 
 
 def _gives_way(group: Group, starting: Group) -> bool:
-    """Whether a member of `group` has to go when one of `starting` is started."""
+    """Return whether a start of `starting` evicts members of `group`."""
     if group.name == starting.name:
         return group.swap
     return starting.exclusive and not group.persistent

@@ -1,4 +1,4 @@
-"""What models cost: the price list, patterns, and the feed that refreshes it.
+"""Prices of models: the price list, patterns, and the feed that refreshes it.
 
 Lowest first:
 

@@ -1,4 +1,4 @@
-"""What models cost, by all that a configuration says of it."""
+"""Prices of a model, from all sources in a configuration."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -22,7 +22,7 @@ PricesByGlob: TypeAlias = tuple[tuple[str, Prices], ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriceSource:
-    """Where a list of prices comes from: a file or a URL, one of the two.
+    """The source of a price list: a file or a URL.
 
     Attributes:
         file: Read together with the configuration.
@@ -40,7 +40,7 @@ class PriceSource:
 
 
 class Pricing:
-    """Finds what a model costs. Its own prices go first, then the globs, then the list."""
+    """Finds the prices of a model: its own, then globs, then the list."""
 
     def __init__(
         self, by_glob: PricesByGlob, source: PriceSource | None, listed: PriceList | None
@@ -57,7 +57,7 @@ class Pricing:
         self._listed = listed
 
     def of_model(self, model: str, aliases: Sequence[str], own: Prices | None) -> Prices | None:
-        """Return what a model of this machine costs; None if that is not known.
+        """Return the prices of a local model; None if not known.
 
         In the list only its id is looked for: an alias is often the name of somebody else's model.
 
@@ -72,7 +72,9 @@ class Pricing:
         return found or self._in_list(model, self._source.provider)
 
     def of_peer(self, peer: str, models: Iterable[str], own: PricesByGlob) -> dict[str, Prices]:
-        """Return what models of a peer cost, by their names there; what is not known is left out.
+        """Return the prices of a peer's models, by their names there.
+
+        Unknown ones are left out.
 
         Args:
             peer: Its id; in the list the provider of that name goes before all others.

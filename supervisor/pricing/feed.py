@@ -1,4 +1,4 @@
-"""Keeps the list of prices that comes from a URL up to date.
+"""Keeps the price list of a URL up to date.
 
 No request ever waits for it: whoever asks gets the last good list. That one is kept on disk, so
 that a start without the network has prices, too. It is a convenience: losing it costs prices, no
@@ -38,7 +38,7 @@ RETRY_S: Final = 60.0
 
 
 class _Copy(msgspec.Struct):
-    """The file on disk: a list, and of which URL it is."""
+    """The file on disk: a list and its URL."""
 
     of: str
     data: msgspec.Raw
@@ -51,7 +51,7 @@ _AROUND_BYTES: Final = 200
 
 
 class PriceFeed:
-    """The list of prices that the URL of the configuration in force leads to."""
+    """The price list of the URL in the configuration in force."""
 
     def __init__(self, source: Callable[[], PriceSource | None], copy: Path) -> None:
         """Build it; nothing is read yet.
@@ -76,7 +76,7 @@ class PriceFeed:
         return self._listed if source is not None and source.url == self._url else None
 
     def follow(self) -> None:
-        """Look at the configuration again: it may have another URL, or another pause."""
+        """Look at the configuration again: URL or pause may differ."""
         self._woken.set()
 
     async def load_copy(self) -> None:
@@ -120,7 +120,7 @@ class PriceFeed:
                 self._flood.exception("prices.bug", exc=exc)
 
     async def _try(self, url: str) -> bool:
-        """Fetch the list once; whether there is another one now."""
+        """Fetch the list once; return whether it is another one."""
         self._tried_at = trio.current_time()
         try:
             data, listed = await _fetched(url)
@@ -151,7 +151,7 @@ async def _fetched(url: str) -> tuple[bytes, PriceList]:
 
 
 def _digest(url: str) -> str:
-    """Return what stands for `url` on disk: it may hold a key."""
+    """Return the name of `url` on disk: it may hold a key."""
     return hashlib.sha256(url.encode()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Prices of models, out of a list as models.dev publishes it.
+"""Reads a price list in the format of models.dev.
 
 The list names the same model under several providers, at several prices. Which one counts is
 fixed: those that are asked first, else the first one in the alphabet.
@@ -45,11 +45,11 @@ _model = JsonReader(_PricedModel)
 
 
 class BadPriceList(Exception):
-    """A list of prices cannot be read; the message says why."""
+    """A price list cannot be read; the message has the reason."""
 
 
 class PriceList:
-    """The prices of all models of all providers; not changed once it is read."""
+    """The prices of all models of all providers. Immutable."""
 
     def __init__(self, prices: Mapping[str, Mapping[str, Prices]]) -> None:
         """Build it; `prices` by provider and model."""
@@ -68,7 +68,7 @@ class PriceList:
         return hash(frozenset(self._providers))
 
     def find(self, model: str, *first: str) -> Prices | None:
-        """Return the prices of `model`; None if nobody says any.
+        """Return the prices of `model`; None if unknown.
 
         Args:
             model: Its id with the provider.
@@ -82,7 +82,7 @@ class PriceList:
 
 
 def read_price_list(data: bytes) -> PriceList:
-    """Read a list (JSON). Providers and models that make no sense are left out.
+    """Read a list (JSON). Senseless providers and models are left out.
 
     Raises:
         BadPriceList: It is no JSON object, too large, or there is no price in it.

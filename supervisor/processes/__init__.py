@@ -9,7 +9,7 @@ Lowest first:
     reaper_child   Kills everything if the supervisor dies.
     reaper         Registers groups with the reaper child.
     spawn          Popen with clear errors.
-    unix_sockets   Who listens on a unix socket.
-    port_owner     Whose process listens on a port.
+    unix_sockets   Listeners on a unix socket.
+    port_owner     Owner of a port: started server, or stranger.
     process        `run_process`: a child as long as its task.
 """

@@ -1,4 +1,7 @@
-"""Bytes of a pipe -> lines of text. Holds back less than one line, however long a line gets."""
+"""Bytes of a pipe -> lines of text.
+
+Holds back less than one line, however long a line gets.
+"""
 
 # Longest line that is passed on whole. llama-server's longest, the report of a ready model, has
 # 400 bytes; a line beyond this is not meant for people.
@@ -17,7 +20,10 @@ class LineSplitter:
         self._after_return = False
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Take the next bytes and return the lines that they complete, without line ends."""
+        """Take the next bytes and return the lines they complete.
+
+        Without line ends.
+        """
         if self._after_return and data.startswith(b"\n"):
             data = data[1:]  # the second half of a line end that was cut in two
             self._after_return = False
@@ -36,7 +42,7 @@ class LineSplitter:
         return lines
 
     def finish(self) -> list[bytes]:
-        """Return what is left at the end of the stream: one line, or none."""
+        """Return the unfinished line at the end, if any."""
         rest, self._rest = self._rest, b""
         return [rest] if rest else []
 

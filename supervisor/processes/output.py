@@ -1,4 +1,4 @@
-"""Reads what a process writes, line by line, to the end."""
+"""Reads the output of a process, line by line, to the end."""
 
 from collections.abc import Callable
 from functools import partial
@@ -42,7 +42,7 @@ class OutputReader:
             self.ended.set()
 
     def give_up(self) -> None:
-        """Read no more: somebody else holds the other end."""
+        """Stop reading: another process holds the other end."""
         self._scope.cancel()
 
 

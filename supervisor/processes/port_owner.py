@@ -1,4 +1,4 @@
-"""Whether the server that listens on a port or socket is the one that was started, or another.
+"""Ownership of a port or socket: the started server, or a stranger.
 
 Between the choice of a port and the moment at which a server binds it lies half its start, and
 whoever binds it meanwhile would be taken for the server. Linux says who holds which socket: the
@@ -83,7 +83,7 @@ class _Process:
 
 
 def stranger_on(port: int, host: str, leader: int, *, listens_itself: bool = False) -> int | None:
-    """Return the process that listens on `port` of `host` and has nothing to do with `leader`.
+    """Return the process that listens on `port` instead of `leader`'s.
 
     Reads the table of listeners and the open files of `leader`: a millisecond at the most. If the
     listener is not among these, a line for each process of the machine and each open file of this
@@ -113,7 +113,7 @@ def stranger_on(port: int, host: str, leader: int, *, listens_itself: bool = Fal
 
 
 def stranger_at(path: str, leader: int, *, listens_itself: bool = False) -> int | None:
-    """Return the process that listens on the unix socket `path` and is a stranger to `leader`.
+    """Return the process that listens on `path` instead of `leader`'s.
 
     As for `stranger_on`. Who has ended, or cannot be seen, is no stranger.
     """
@@ -132,7 +132,7 @@ def _stranger(
     *,
     listens_itself: bool,
 ) -> int | None:
-    """Return a process of those that hold a socket together, if none of them is of `leader`."""
+    """Return one of the processes that hold a socket, if none is `leader`'s."""
     started = {pid for pid in processes if _descends(pid, leader, processes)}
     if any(processes[pid].name in _DELEGATES for pid in started):
         return None
@@ -146,7 +146,7 @@ def _stranger(
 
 
 def _is_foreign(pid: int, leader: int, processes: Mapping[int, _Process]) -> bool:
-    """Say whether `pid`, which was not started with `leader`, surely does not work for it."""
+    """Return whether `pid` surely does not work for `leader`."""
     if processes[pid].name in _PROXIES:
         return False
     ran_before = leader not in processes or processes[pid].started < processes[leader].started
@@ -154,7 +154,7 @@ def _is_foreign(pid: int, leader: int, processes: Mapping[int, _Process]) -> boo
 
 
 def family_on(place: int | str, host: str, leader: int) -> set[int] | None:
-    """Return the processes that were started with `leader`, if it is they who serve at `place`.
+    """Return the processes of `leader`, if they serve at `place`.
 
     As `stranger_on`, call it in a thread. Nobody who listens is not somebody else.
 
@@ -181,7 +181,7 @@ def family_on(place: int | str, host: str, leader: int) -> set[int] | None:
 
 
 def _holders(sockets: set[int], processes: Mapping[int, _Process]) -> dict[int, set[int]]:
-    """Return who holds each of `sockets`, as far as that can be seen."""
+    """Return the holders of each of `sockets`, as far as visible."""
     holders: dict[int, set[int]] = {}
     for pid in processes:
         for inode in sockets.intersection(_sockets_of(pid)):
@@ -190,7 +190,7 @@ def _holders(sockets: set[int], processes: Mapping[int, _Process]) -> dict[int, 
 
 
 def _descends(pid: int, leader: int, processes: Mapping[int, _Process]) -> bool:
-    """Say whether `pid` is in the group of `leader`, or below one that is."""
+    """Return whether `pid` is in `leader`'s group, or below it."""
     seen: set[int] = set()  # the table is no snapshot: a number that is used again may close a ring
     while pid not in seen and (found := processes.get(pid)) is not None:
         if found.group == leader:
@@ -215,7 +215,10 @@ def _processes() -> Iterator[tuple[int, _Process]]:
 
 
 def _sockets_of(pid: int) -> Iterator[int]:
-    """Give the inodes of the sockets that `pid` has open; none if it is not ours to look at."""
+    """Give the inodes of the sockets that `pid` has open.
+
+    None if we may not look.
+    """
     folder = f"/proc/{pid}/fd"
     try:
         names = os.listdir(folder)
@@ -231,7 +234,10 @@ def _sockets_of(pid: int) -> Iterator[int]:
 
 
 def _mark_of(pid: int) -> bytes:
-    """Return what the environment of `pid` says of who started it; empty if nothing."""
+    """Return the mark of the starter in the environment of `pid`.
+
+    Empty if there is none.
+    """
     try:
         with open(f"/proc/{pid}/environ", "rb") as environ:
             found = environ.read().split(b"\0")

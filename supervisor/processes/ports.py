@@ -1,4 +1,4 @@
-"""Who listens on a TCP port of this machine, and which port nobody listens on.
+"""Listeners on the TCP ports of this machine, and free ports.
 
 Linux's own table is read instead of connecting: that has no effect on the listener, and sees one
 that is too busy to accept.
@@ -37,7 +37,7 @@ _cursors: dict[int, int] = {}
 
 @dataclass(frozen=True, slots=True)
 class ListeningSocket:
-    """A socket on which somebody listens.
+    """A listening TCP socket.
 
     Attributes:
         address, port: Where.
@@ -59,7 +59,7 @@ def pick_port(
     preferred: int | None = None,
     reserved: Collection[int] = (),
 ) -> int:
-    """Return a port from `start` on that is free on `host`, another one with each call.
+    """Return a free port from `start` on, each time another one.
 
     Args:
         start: The first port to be considered; 65535 is the last.
@@ -86,12 +86,12 @@ def pick_port(
 
 
 def is_listening(port: int, host: str = "127.0.0.1") -> bool:
-    """Return whether somebody would answer who connects to `port` of `host`."""
+    """Return whether a connection to `port` of `host` would be answered."""
     return any(True for _ in listeners_on(port, host))
 
 
 def listeners_on(port: int, host: str = "127.0.0.1") -> Iterator[ListeningSocket]:
-    """Give those of whom one would answer who connects to `port` of `host`."""
+    """Give the listeners that would answer at `port` of `host`."""
     wanted = _address_of(host)
     for listener in _listeners():
         if listener.port == port and _answers(listener.address, wanted):
@@ -99,7 +99,7 @@ def listeners_on(port: int, host: str = "127.0.0.1") -> Iterator[ListeningSocket
 
 
 async def wait_port_closed(port: int, host: str = "127.0.0.1") -> None:
-    """Return once nobody listens on `port`. How long is too long is the caller's to say."""
+    """Return once nothing listens on `port`. There is no time limit."""
     pause_s = _FIRST_PAUSE_S
     while is_listening(port, host):
         await trio.sleep(pause_s)
@@ -107,7 +107,7 @@ async def wait_port_closed(port: int, host: str = "127.0.0.1") -> None:
 
 
 def _answers(bound: _IPAddress, wanted: _IPAddress | None) -> bool:
-    """Return whether a socket bound to `bound` is in the way of `wanted` (None: any address)."""
+    """Return whether a socket bound to `bound` blocks `wanted` (None: any address)."""
     return wanted is None or wanted.is_unspecified or bound.is_unspecified or bound == wanted
 
 
@@ -137,7 +137,7 @@ def _listeners() -> Iterator[ListeningSocket]:
 
 
 def _read_address(text: bytes) -> _IPAddress:
-    """Read an address as the table shows it: words of 32 bits in the machine's byte order."""
+    """Read an address of the table: 32-bit words in native order."""
     raw = bytes.fromhex(text.decode())
     if socket.htons(1) != 1:  # little-endian
         raw = b"".join(raw[at : at + 4][::-1] for at in range(0, len(raw), 4))

@@ -48,7 +48,7 @@ TAIL_LINES = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exit:
-    """How a process ended.
+    """The end of a process.
 
     Attributes:
         code: Its exit code; -N means that signal N ended it.
@@ -78,7 +78,7 @@ class Exit:
 
 
 class RunningProcess(Protocol):
-    """A process that runs; what `nursery.start(run_process, ...)` gives."""
+    """A running process, as `nursery.start(run_process, ...)` gives it."""
 
     @property
     def pid(self) -> int:
@@ -86,10 +86,10 @@ class RunningProcess(Protocol):
 
     @property
     def started_at(self) -> float:
-        """When it was started, as `trio.current_time` counts."""
+        """Time of its start, as `trio.current_time` counts."""
 
     def stop(self, *, grace_s: float) -> None:
-        """Ask it to end: SIGTERM to its group now, SIGKILL after `grace_s` (0: at once).
+        """Terminate its group with SIGTERM, and SIGKILL after `grace_s` (0: at once).
 
         Where `SpawnSpec.stop_argv` gives a command, that is run in the place of SIGTERM, and has
         `grace_s` as well; if it fails, SIGTERM follows.
@@ -107,7 +107,7 @@ async def run_process(
     term_grace_s: float = TERM_GRACE_S,
     task_status: trio.TaskStatus[RunningProcess] = trio.TASK_STATUS_IGNORED,
 ) -> Exit:
-    """Run one process; it lives neither longer nor shorter than this task.
+    """Run one process for exactly as long as this task.
 
     ``await nursery.start(run_process, launch, ...)`` returns once the program is loaded, which is
     not yet "ready". `RunningProcess.stop` ends it, and so does cancelling the task. However the
@@ -160,7 +160,10 @@ async def _run_stop_command(
     reaper: Reaper,
     argv: tuple[str, ...],
 ) -> None:
-    """End `child` by a command; if that fails, by SIGTERM. Is killed when the time is up."""
+    """End `child` by a command; if that fails, by SIGTERM.
+
+    The command is killed when the time is up.
+    """
     why = "it was not done in time"
     try:
         with child.time_to_stop:
@@ -187,7 +190,7 @@ async def _run_stop_command(
 
 
 def _seen(look: Callable[[], _Seen], otherwise: _Seen) -> _Seen:
-    """Return what `look` sees in /proc; `otherwise` when no file can be opened to look."""
+    """Return `look()` in /proc; `otherwise` without a free descriptor."""
     try:
         return look()
     except OSError:
@@ -202,7 +205,7 @@ def _take_over(pipe: IO[bytes] | None) -> int:
 
 
 class _Child:
-    """A process with its group, from start to reaping. Implements `RunningProcess`.
+    """A process with its group, until reaped. Implements `RunningProcess`.
 
     Attributes:
         output: The reading ends of its output, for whoever reads them to close.
@@ -283,18 +286,21 @@ class _Child:
         self._close_input()
 
     def terminate(self) -> None:
-        """Tell its group to end. Not after it was reaped: the number may be another's."""
+        """Send SIGTERM to its group.
+
+        Not after it was reaped: the number may be another's.
+        """
         self._signal_group(signal.SIGTERM)
         self._signal_group(signal.SIGCONT)  # a process that is stopped cannot obey
 
     def stop_command_ended(self) -> None:
-        """There is no stop command any more that could need it."""
+        """Note that no stop command runs any more."""
         assert self._stop_command_ended is not None  # it was set before the command was run
         self._stop_command_ended.set()
         self._close_input()
 
     def _close_input(self) -> None:
-        """Let go of its standard input.
+        """Close its standard input.
 
         llama-server with its report on has a thread that reads it; after SIGTERM it cleans up and
         then waits for that thread for ever, until this end is closed (measured with build 10068:
@@ -305,7 +311,7 @@ class _Child:
         self._popen.stdin.close()
 
     async def leader_ends(self) -> None:
-        """Wait until the process that was started has ended; kill the group when time is up.
+        """Wait for the end of the process; kill the group when time is up.
 
         Returns at once when called again. May be cancelled and called again.
         """
@@ -321,7 +327,7 @@ class _Child:
         self._leader_ended = True
 
     async def rest_ends(self, output_ended: trio.Event) -> None:
-        """Reap the process, and end what it left behind."""
+        """Reap the process, and end its remaining group."""
         self._ended_at = trio.current_time()
         if self._stop_command_ended is not None:  # it may still say `kill`, with this number
             await self._stop_command_ended.wait()  # bounded: `time_to_stop`
@@ -348,7 +354,7 @@ class _Child:
             log.warning("process.port_taken pid=%d by_another_at=%s", self.pid, place)
 
     def exit(self, tail: deque[bytes]) -> Exit:
-        """Say how it ended."""
+        """Return its exit."""
         assert self._ended_at is not None
         code = self._popen.returncode
         return Exit(

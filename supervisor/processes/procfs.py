@@ -1,4 +1,4 @@
-"""What /proc tells about processes: who is in a group, and whether one of it still runs.
+"""Process groups as /proc shows them: members, and whether one still runs.
 
 Source of the formats: proc(5).
 """
@@ -7,7 +7,7 @@ import os
 
 
 def group_members(group: int) -> set[int]:
-    """Return the processes of `group` that still run; those that only wait to be reaped do not.
+    """Return the processes of `group` that still run, without zombies.
 
     Reads a line per process of the machine: some milliseconds, so for rare questions only.
     """
@@ -15,7 +15,9 @@ def group_members(group: int) -> set[int]:
 
 
 def group_exists(group: int) -> bool:
-    """Return whether a process of `group` still runs. Cheap once the group is gone.
+    """Return whether a process of `group` still runs.
+
+    Cheap once the group is gone.
 
     A member whose new parent never reaps it (a container whose first process does not care)
     exists for the kernel until the machine stops; here it counts as gone.

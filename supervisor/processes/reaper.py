@@ -1,4 +1,6 @@
-"""The belt for the case that the supervisor itself is killed: see `reaper_child`.
+"""Kills every child process group if the supervisor dies, even by SIGKILL.
+
+See `reaper_child`.
 
 The pipe to that companion process is the whole trick: the kernel closes it when this process
 ends, by whatever means. It costs 9 MB and one write per start and stop of a process.
@@ -34,7 +36,7 @@ _END_S = 2.0
 
 
 class Reaper:
-    """Where process groups are registered that must not outlive this process.
+    """Registry of the process groups that must not outlive this process.
 
     Attributes:
         pid: Of the companion process; changes when it had to be replaced.
@@ -48,7 +50,7 @@ class Reaper:
         self._pipe: int | None = None
 
     def new_mark(self) -> tuple[str, str]:
-        """Return name and value of an environment variable that tells a new process as ours.
+        """Return an environment variable that marks a new process as ours.
 
         It closes the gap between the start of a process and its `add`.
         """
@@ -60,7 +62,10 @@ class Reaper:
         self._tell("add", group)
 
     def remove(self, group: int) -> None:
-        """Leave `group` alone. To be called before its leader is reaped: numbers are used again."""
+        """Leave `group` alone.
+
+        To be called before its leader is reaped: numbers are used again.
+        """
         self._groups.discard(group)
         self._tell("del", group)
 
@@ -109,7 +114,9 @@ class Reaper:
         return child
 
     async def keep_running(self, task_status: trio.TaskStatus[None]) -> None:
-        """Run a reaper, and another whenever it dies; on cancellation it ends in good order.
+        """Run a reaper, and another whenever it dies.
+
+        On cancellation it ends in good order.
 
         Raises:
             SpawnError: The first one could not be started.
@@ -133,7 +140,10 @@ class Reaper:
                     log.error("reaper.absent error=%s retry_in_s=%.2f", exc, pause_s)
 
     async def _until_ended(self, child: "subprocess.Popen[bytes]") -> int:
-        """Wait until `child` has ended and reap it; when cancelled, see to it that it ends."""
+        """Wait until `child` has ended and reap it.
+
+        When cancelled, see to it that it ends.
+        """
         try:
             await _ends(child)
         finally:
@@ -165,7 +175,9 @@ async def _ends(child: "subprocess.Popen[bytes]") -> None:
 
 @asynccontextmanager
 async def open_reaper() -> AsyncGenerator[Reaper, None]:
-    """Give a reaper. Groups that are registered on leaving the block are killed.
+    """Give a reaper.
+
+    Groups that are registered on leaving the block are killed.
 
     Raises:
         SpawnError: It could not be started.

@@ -1,4 +1,4 @@
-"""The companion process of a supervisor: kills what the supervisor leaves behind.
+"""Companion process of a supervisor: kills the groups that outlive it.
 
 Started as ``python -I -S reaper_child.py MARK``. Reads lines ``add GROUP`` and ``del GROUP``
 from its standard input until that ends, which it does when the supervisor is gone, however it
@@ -25,7 +25,7 @@ _SWEEP_PAUSE_S = 0.02
 
 
 def marked_processes(mark: str) -> list[int]:
-    """Return the processes that were started with `mark` in their environment, zombies excepted.
+    """Return the processes with `mark` in their environment, without zombies.
 
     Reads a file per process of this user: milliseconds. Processes of other users are not seen.
     """
@@ -52,7 +52,7 @@ def kill(pid: int) -> None:
 
 
 def _read_groups() -> set[int]:
-    """Read lines until the supervisor is gone; return the groups that are registered then."""
+    """Read lines until the supervisor is gone; return the registered groups."""
     groups: set[int] = set()
     rest = b""
     while data := os.read(0, 65536):
@@ -69,7 +69,7 @@ def _read_groups() -> set[int]:
 
 
 def main(mark: str) -> None:
-    """Wait for the end of the supervisor, then kill what it left."""
+    """Wait for the end of the supervisor, then kill the rest."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the supervisor may need seconds after the same one
     for group in _read_groups():

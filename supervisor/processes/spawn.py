@@ -1,4 +1,4 @@
-"""One `subprocess.Popen`, with the errors in words that may be shown to a client."""
+"""One `subprocess.Popen`, with errors in words that clients may read."""
 
 import contextlib
 import errno
@@ -31,7 +31,7 @@ NOT_FOUND = "the program was not found; give its full path, or check PATH"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpawnSpec:
-    """What to start.
+    """The program to start, and its surroundings.
 
     Attributes:
         argv: Program and arguments. There is no shell.

@@ -1,4 +1,4 @@
-"""Who listens on a unix socket, and what is left of one on which nobody does.
+"""Listeners on a unix socket, and the removal of abandoned ones.
 
 A socket is asked by connecting: it is looked up where it lies, so it does not matter by which path
 it was bound, and in which container. Whoever listens sees a connection that ends at once.
@@ -24,13 +24,16 @@ _CREDENTIALS: Final = 12
 
 
 def is_listening_at(path: str) -> bool:
-    """Return whether somebody listens there, however busy; False if that cannot be seen."""
+    """Return whether a process listens there, however busy.
+
+    False if that cannot be seen.
+    """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as asking:
         return _connects(asking, path)
 
 
 def listener_at(path: str) -> int | None:
-    """Return the process that listens there; None if nobody does, or nobody can say who."""
+    """Return the process that listens there; None if unknown or none."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as asking:
         if not _connects(asking, path):
             return None
@@ -43,7 +46,7 @@ def listener_at(path: str) -> int | None:
 
 
 async def wait_socket_closed(path: str) -> None:
-    """Return once nobody listens there. How long is too long is the caller's to say."""
+    """Return once nothing listens there. There is no time limit."""
     pause_s = _FIRST_PAUSE_S
     while is_listening_at(path):
         await trio.sleep(pause_s)
@@ -51,7 +54,9 @@ async def wait_socket_closed(path: str) -> None:
 
 
 def make_way(path: str) -> None:
-    """Make sure that a server can bind `path`: what an earlier one has left there is removed.
+    """Make sure that a server can bind `path`.
+
+    The socket that an earlier one has left is removed.
 
     llama-server leaves its socket behind, and the next one could not bind it.
 

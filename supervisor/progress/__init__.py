@@ -1,4 +1,4 @@
-"""How far a model load is: sources, learned times, estimator.
+"""Progress of a model load: sources, learned times, estimator.
 
 Lowest first:
 

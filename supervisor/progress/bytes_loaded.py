@@ -1,4 +1,4 @@
-"""How much of the files that it loads a process has taken in.
+"""Bytes of the model files that a loading process has read.
 
 The counters themselves are read in `proc_counters`.
 """
@@ -34,7 +34,7 @@ class LoadBytes:
 
 
 def bytes_done(first: LoadBytes, now: LoadBytes, total: int) -> int:
-    """Return how many bytes of the model files the process has taken in, 0 to `total`.
+    """Return the bytes of the model files read so far, 0 to `total`.
 
     Neither counter is right for every way of loading, but each stands nearly still while the
     other one is right, so the larger is taken. Measured with build 10068, a model of 253 MB and a
@@ -57,7 +57,10 @@ def bytes_done(first: LoadBytes, now: LoadBytes, total: int) -> int:
 def total_bytes(
     files: Iterable[Path], *, stat: Callable[[Path], os.stat_result] = Path.stat
 ) -> int:
-    """Return the bytes of all `files` together; one that can't be looked at counts nothing."""
+    """Return the size of all `files` together.
+
+    One that can't be looked at counts nothing.
+    """
     total = 0
     for path in files:
         try:

@@ -1,4 +1,4 @@
-"""What is known of one start, from all sources -> a bar and an ETA that do not lie.
+"""All sources of one start -> a bar and an ETA that do not lie.
 
 Rules, each with a test:
 
@@ -56,7 +56,7 @@ _ORDER: Final[tuple[Stage, ...]] = ("starting", "loading", "warming")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """How far a start is.
+    """The progress of a start.
 
     Attributes:
         phase: What is going on.
@@ -74,7 +74,9 @@ class Estimate:
 
 
 class Estimator:
-    """One start of one model. Feed it whatever comes, in any order; ask `at` whenever you like.
+    """One start of one model.
+
+    Feed it whatever comes, in any order; ask `at` whenever you like.
 
     A time before one that was given already counts as that one.
 
@@ -105,7 +107,7 @@ class Estimator:
     # --- what comes in --------------------------------------------------------------------------
 
     def report(self, report: LoadingReport, now: float) -> None:
-        """Take note of what llama-server reported."""
+        """Take a report of llama-server."""
         self._tick(now)
         announced = self._reported is None and report.value <= 0.0
         self._reported = max(self._reported or 0.0, report.fraction)
@@ -116,7 +118,10 @@ class Estimator:
         self._measure_loading()
 
     def log(self, hint: LogHint, now: float) -> None:
-        """Take note of what a log line told. Where there is a report, only the end counts."""
+        """Take a hint of a log line.
+
+        Where there is a report, only the end counts.
+        """
         self._tick(now)
         nothing_left = hint.stage == "warming" and hint.fraction == 1.0
         if self._reported is not None and not nothing_left:
@@ -136,7 +141,7 @@ class Estimator:
                 pass  # that is where it stands already
 
     def bytes(self, done: int, total: int, now: float) -> None:
-        """Take note of the bytes that were taken in, of so many in the model files."""
+        """Take the number of bytes read, of so many in the model files."""
         self._tick(now)
         if total <= 0:
             return
@@ -151,7 +156,7 @@ class Estimator:
     # --- what comes out -------------------------------------------------------------------------
 
     def at(self, now: float) -> Estimate:
-        """Return how far the start is at `now`."""
+        """Return the progress at `now`."""
         self._tick(now)
         fraction = self._by_what_is_seen() if self._learned is None else self._by_learned_times()
         if fraction is not None:
@@ -166,7 +171,7 @@ class Estimator:
         )
 
     def finish(self, now: float) -> StageTimes:
-        """Return how long each stage took, the model being ready at `now`.
+        """Return how long each stage took, with readiness at `now`.
 
         A stage that nothing told of has 0.0; its time is that of the stage before it.
         """
@@ -182,7 +187,7 @@ class Estimator:
     # --- stages ---------------------------------------------------------------------------------
 
     def _tick(self, now: float) -> None:
-        """Take note of the time; let "loading model" count if nothing better has come for it.
+        """Take the time; without better sources, count "loading model".
 
         Report and bytes are better: they tell the tensors from the metadata before them.
         """
@@ -218,7 +223,7 @@ class Estimator:
     # --- shares of a stage ----------------------------------------------------------------------
 
     def _bytes_share(self) -> float | None:
-        """Share of the files that was taken in; None while it may be something else.
+        """Share of the files read; None while it may be something else.
 
         It stays None where the process that is watched is not the one that loads (a wrapper).
         """
@@ -234,7 +239,7 @@ class Estimator:
         return done >= MOSTLY_LOADED_FRACTION * total and total - done <= BYTES_MISSING
 
     def _measure_loading(self) -> None:
-        """Bring what the sources say of loading together.
+        """Combine the sources of the loading stage.
 
         Report and bytes see the two halves of the work: bytes that arrive from the disk, tensors
         that are put in place. A mapped model is read whole before the report moves, and an
@@ -249,7 +254,7 @@ class Estimator:
             self._measure(self._hinted)
 
     def _measure(self, share: float) -> None:
-        """Take note of the measured share of the current stage, and expect its end accordingly.
+        """Take the measured share of the current stage, and expect its end.
 
         With a share of `f` after `e` seconds, the stage takes `e / f` at the pace seen so far. The
         pace of the first percents says little and that of the last says all, so it counts
@@ -300,7 +305,7 @@ class Estimator:
         return sum(self._learned_s(phase) for phase in _ORDER[_ORDER.index(self._phase) + 1 :])
 
     def _eta_s(self) -> float | None:
-        """Return the seconds to come, unless this stage has outlived what was expected of it."""
+        """Return the seconds to come; None once a stage takes too long."""
         if self._learned is None:
             return None
         left_s = self._expected_s - self._in_stage_s()
@@ -308,7 +313,7 @@ class Estimator:
 
 
 def _creep(passed_s: float, expected_s: float) -> float:
-    """Return a share of 0.0 to 1.0 that is straight at first and never quite arrives."""
+    """Return a share of 0.0 to 1.0, first straight, then ever slower."""
     if passed_s <= 0.0:
         return 0.0
     if expected_s <= 0.0:

@@ -1,4 +1,4 @@
-"""A line that an upstream logs -> a hint at how far its start is, or None.
+"""A log line of an upstream -> a hint at its progress, or None.
 
 For llama-servers without a report of their own (see `server_report`) and for vLLM. Every
 pattern names where it was seen; none of them is a promise of anybody. Patterns hold on to the
@@ -26,7 +26,7 @@ _ALL_DOTS: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class LogHint:
-    """What a log line tells.
+    """The hint in a log line.
 
     Attributes:
         stage: The stage that the line belongs to.

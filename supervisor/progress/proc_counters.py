@@ -1,4 +1,4 @@
-"""Reads the counters of a process that loads a model. What they mean: `bytes_loaded`."""
+"""Reads the counters of a loading process; `bytes_loaded` interprets them."""
 
 from pathlib import Path
 from typing import Final
@@ -9,7 +9,9 @@ _KIB: Final = 1024
 
 
 def read_load_bytes(pid: int) -> LoadBytes | None:
-    """Return the counters of process `pid`, or None if it is gone or not ours to look at.
+    """Return the counters of process `pid`, or None if it is gone.
+
+    Also if it is not ours to look at.
 
     Two small files of /proc: some 30 microseconds, and neither waits for the process. (Its
     ``smaps`` would tell the model's pages apart from the program's, but walks all page tables.)

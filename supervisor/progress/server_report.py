@@ -1,4 +1,4 @@
-"""A line of llama-server's stdout -> what it reports of its own start, or None.
+"""A line of llama-server's stdout -> the report of its start, or None.
 
 A plain llama-server that finds ``LLAMA_SERVER_ROUTER_PORT`` in its environment takes itself for
 the child of a llama.cpp router and writes such lines to stdout:
@@ -68,7 +68,7 @@ class LoadingReport:
 
     @property
     def is_complete(self) -> bool:
-        """True when the last stage has been read whole; what follows is warming up."""
+        """True when the last stage is read; only the warm-up follows."""
         return self.value >= 1.0 and (not self.stages or self.current == self.stages[-1])
 
 
@@ -111,7 +111,7 @@ _ready = JsonReader(_Ready)
 
 
 def read_report_line(line: bytes | str) -> Report | None:
-    """Return what `line` reports, or None if it is no report, is broken, or says nothing of use.
+    """Return the report in `line`, or None if it is no usable one.
 
     Never raises, whatever the line is: stdout belongs to a program that changes every day.
     """
@@ -149,7 +149,10 @@ def _read_loading(payload: msgspec.Raw) -> LoadingReport | None:
 
 
 def _read_ready(payload: msgspec.Raw) -> ReadyReport:
-    """Read the size of the context; a `ready` without one is a `ready` all the same."""
+    """Read the size of the context.
+
+    A `ready` without one is a `ready` all the same.
+    """
     ready = _ready.find(payload)
     meta = ready.meta if ready is not None else None
     n_ctx = meta.n_ctx if meta is not None else None

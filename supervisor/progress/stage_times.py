@@ -1,4 +1,4 @@
-"""How long the stages of a start took before, by what was started.
+"""Durations of the stages of earlier starts, by command.
 
 Kept as JSON; `stage_times_file` reads and writes it.
 """
@@ -27,7 +27,7 @@ LONGEST_S: Final = 86_400.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageTimes:
-    """How long each stage of a start takes, in seconds.
+    """Duration of each stage of a start, in seconds.
 
     Attributes:
         starting_s: From the process to its first tensor.
@@ -46,7 +46,7 @@ class StageTimes:
 
     @property
     def total_s(self) -> float:
-        """The whole start."""
+        """Seconds of the whole start."""
         return self.starting_s + self.loading_s + self.warming_s
 
 
@@ -93,11 +93,14 @@ class Durations:
         return f"<Durations of {len(self)} commands>"
 
     def get(self, fingerprint: str) -> StageTimes | None:
-        """Return what is known of that command."""
+        """Return the known times of that command."""
         return self._times.get(fingerprint)
 
     def learn(self, fingerprint: str, observed: StageTimes) -> None:
-        """Take note of one start that came up; the oldest entry goes when there are too many."""
+        """Take the times of one start that succeeded.
+
+        The oldest entry goes when there are too many.
+        """
         before = self._times.pop(fingerprint, observed)
         self._times[fingerprint] = StageTimes(
             starting_s=_mean(before.starting_s, observed.starting_s),

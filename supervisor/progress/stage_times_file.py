@@ -1,4 +1,4 @@
-"""The file of learned durations. It is a convenience: losing it costs an ETA, no start."""
+"""The file of learned durations. Losing it costs an ETA, no start."""
 
 import logging
 from pathlib import Path
@@ -16,7 +16,7 @@ MAX_FILE_BYTES: Final = 1024 * 1024
 
 
 def load_durations(path: Path) -> Durations:
-    """Return what was learned before. Starts empty, and says so in the log, if it can't be read.
+    """Return the learned durations; none, with a warning, if unreadable.
 
     A missing file is the ordinary first start and not worth a word. Blocks for one small file.
     """
@@ -29,7 +29,7 @@ def load_durations(path: Path) -> Durations:
 
 
 def save_durations(path: Path, durations: Durations) -> bool:
-    """Write `durations` so that a reader finds the old file or the new one, never a part.
+    """Write `durations` atomically: a reader finds the old file or the new.
 
     Blocks for one small file. No fsync: after a power cut an older file does as well.
 
