@@ -15,15 +15,18 @@ its files.
 
     streams/          Framing of response streams: SSE and the AWS event stream.
 
+    apis/base/        The interface of an API: routes, frames, ends, usage, errors.
+    apis/chat/        Chat completions.
+    apis/messages/    Anthropic Messages.
+    apis/responses/   OpenAI Responses.
+    apis/             One module per API, and the table of all; model names in bodies.
+
     accounting/       Reads a copy of each response: tokens, finish reason, cost, record.
 
-    progress/         What a waiting client is shown, and when; the `Dialect` interface.
+    progress/         Progress for a waiting client, and when it is sent.
     upstreams/        The upstream side: connection pool, heads, peers and their auth, retries.
 
     apis/turns/       `/v1/streaming_query`: a chat stream told as turn events.
-
-    apis/             One dialect per API: status, heartbeat, error and end-of-stream frames; model
-                      names in bodies.
 
     relay/            One request/response exchange, from client bytes to client bytes.
     http2/            HTTP/2 for clients: each stream is served as an HTTP/1.1 connection of its

@@ -1,16 +1,14 @@
 """Requests that cannot be answered: a tree by what the client is told.
 
-Each class knows its HTTP status and the `type` and `code` of the OpenAI error object; Anthropic's
-`type` goes by the status. The message is for people and may be shown to a client: it never holds a
+Each class knows its HTTP status and the `type` and `code` of the OpenAI error object; other APIs
+(`apis`) go by the status. The message is for people and may be shown to a client: it never holds a
 command line, a path of this machine or a stack trace.
 
 Which failure gets which `type` decides what agents do next: `server_error` is taken as "try
 again", any other type ends the turn.
 """
 
-from typing import Any, ClassVar, Final
-
-import msgspec
+from typing import ClassVar, Final
 
 from arriero.protocol.values import ErrorInfo
 
@@ -277,49 +275,3 @@ def from_supervisor(model: str, info: ErrorInfo) -> RelayError:
     if not message.startswith(f"model {model} failed to load"):
         message = f"model {model} failed to load: {message}"
     return LoadFailed(message, code=code)
-
-
-def body_of(error: RelayError) -> bytes:
-    """Return the OpenAI error object of `error` as one line of JSON."""
-    return msgspec.json.encode(
-        {
-            "error": {
-                "message": error.message,
-                "type": error.kind,
-                "param": None,
-                "code": error.code,
-            }
-        }
-    )
-
-
-# Anthropic's `type` by HTTP status. Source: Anthropic's API reference, "Errors".
-_ANTHROPIC_TYPES: Final = {
-    400: "invalid_request_error",
-    401: "authentication_error",
-    403: "permission_error",
-    404: "not_found_error",
-    409: "conflict_error",
-    413: "request_too_large",
-    429: "rate_limit_error",
-    503: "overloaded_error",
-    504: "timeout_error",
-    529: "overloaded_error",
-}
-_ANTHROPIC_OTHER: Final = "api_error"
-_ANTHROPIC_KNOWN: Final = frozenset({*_ANTHROPIC_TYPES.values(), _ANTHROPIC_OTHER})
-
-
-def anthropic_error(error: RelayError) -> dict[str, Any]:
-    """Return `error` as the object that Anthropic's API sends, in a body and in a frame alike."""
-    status = error.status
-    if isinstance(error, UpstreamAnsweredError):
-        status = error.upstream_status
-        if error.kind in _ANTHROPIC_KNOWN:  # the model's server has said it in the same words
-            return _anthropic(error.kind, error.message)
-    other = "invalid_request_error" if 400 <= status < 500 else _ANTHROPIC_OTHER
-    return _anthropic(_ANTHROPIC_TYPES.get(status, other), error.message)
-
-
-def _anthropic(kind: str, message: str) -> dict[str, Any]:
-    return {"type": "error", "error": {"type": kind, "message": message}}

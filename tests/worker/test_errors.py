@@ -5,6 +5,7 @@ import pytest
 import trio
 
 from arriero.worker.apis.error_response import error_answer
+from arriero.worker.apis.messages.dialect import error_object
 from arriero.worker.errors import (
     AlreadyRuns,
     BadRequest,
@@ -21,7 +22,6 @@ from arriero.worker.errors import (
     UpstreamDied,
     UpstreamSilent,
     WrongMethod,
-    anthropic_error,
 )
 from tests.official import anthropic, openai
 
@@ -56,7 +56,7 @@ def answered(status: int, kind: str) -> UpstreamAnsweredError:
     ],
 )
 def test_anthropic_s_type_goes_by_the_status(error: RelayError, kind: str) -> None:
-    assert anthropic_error(error) == {"type": "error", "error": {"type": kind, "message": "no"}}
+    assert error_object(error) == {"type": "error", "error": {"type": kind, "message": "no"}}
 
 
 def test_a_request_that_runs_already_is_named_and_not_repeated() -> None:
@@ -65,7 +65,7 @@ def test_a_request_that_runs_already_is_named_and_not_repeated() -> None:
     assert (error.status, error.running_id) == (409, "req-1")
     assert "'req-1'" in error.message
     assert (b"x-should-retry", b"false") in error.fields
-    assert anthropic_error(error)["error"]["type"] == "conflict_error"
+    assert error_object(error)["error"]["type"] == "conflict_error"
 
 
 def ask_as_openai(url: str) -> None:

@@ -2,10 +2,7 @@
 
 Lowest first:
 
-    tokens           `Usage`, `Api`.
     cost             Tokens x prices.
-    finish_reason    Finish reason, error, model of each API.
-    usage_by_api     Usage of each API.
     usage            Collects usage.
     response_reader  Reads a copy of a response.
     record           Timeline and outcome -> `RequestRecord`.

@@ -7,24 +7,12 @@ from typing import Final
 
 from arriero.protocol.records import RequestRecord
 
-from ..http.routes import Form
+from ..apis.base.api import Api
+from ..apis.base.usage import Usage
 from ..streams.aws_event_stream import EventStreamMessage
 from .record import RecordKeeper
 from .response_reader import ResponseFacts, ResponseReader
-from .tokens import Api, Usage
 from .usage_headers import answer_fields, declaration, request_id_field, trailers
-
-_APIS: Final[dict[Form, Api]] = {
-    Form.CHAT: Api.OPENAI,
-    Form.COMPLETION: Api.OPENAI,
-    Form.PLAIN: Api.OPENAI,
-    Form.RESPONSES: Api.RESPONSES,
-    Form.MESSAGES: Api.ANTHROPIC,
-    Form.COUNT: Api.ANTHROPIC,
-    Form.GEMINI: Api.GEMINI,
-    Form.BEDROCK: Api.BEDROCK,
-}
-
 
 # Bytes of a stream that are read together: a hundred pieces at once cost a third of what they cost
 # one by one, between all else that is done for each.
@@ -40,7 +28,7 @@ class Account:
     Args:
         request_id: The same as in ``X-Request-Id``.
         path: Of the request, without the query.
-        form: Shape of the answer.
+        api: The API that is spoken.
         now: When it came, on the caller's clock.
         t: The same as Unix time.
 
@@ -62,8 +50,7 @@ class Account:
         "request_id_line",
     )
 
-    def __init__(self, *, request_id: str, path: bytes, form: Form, now: float, t: float) -> None:
-        api = _APIS[form]
+    def __init__(self, *, request_id: str, path: bytes, api: Api, now: float, t: float) -> None:
         self.request_id = request_id
         self.request_id_line = request_id_field(request_id)
         self.keeper = RecordKeeper(

@@ -9,7 +9,7 @@ from typing import Final
 
 from arriero.protocol.records import Prices
 
-from .tokens import Usage
+from ..apis.base.usage import Usage
 
 _MILLION: Final = Decimal(1_000_000)
 

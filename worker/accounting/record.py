@@ -11,10 +11,11 @@ from typing import Final, Literal, TypeAlias
 
 from arriero.protocol.records import Outcome, Prices, RequestRecord, UpstreamKind
 
+from ..apis.base.api import Api
+from ..apis.base.usage import Usage
 from ..errors import RelayError, UpstreamAnsweredError
 from .cost import cost_of
 from .response_reader import ResponseFacts
-from .tokens import Api, Usage
 
 _Waits: TypeAlias = Literal["queue", "load"]
 
@@ -181,7 +182,7 @@ class RecordKeeper:
             model=self.model,
             served_as=known.model,
             upstream_kind=self.upstream_kind,
-            api=self._api.value,
+            api=self._api.family,
             stream=self.stream,
             status=self.status,
             outcome=outcome,

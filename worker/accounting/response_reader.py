@@ -11,14 +11,13 @@ import msgspec
 
 from arriero.protocol.records import FinishReason
 
+from ..apis.base.api import Api
+from ..apis.base.usage import Usage
 from ..json.read import light_value
 from ..streams.aws_event_stream import EventStreamMessage
 from ..streams.sse_events import EventReader
 from ..streams.sse_frames import frames_with, last_boundary, split_frames
-from .finish_reason import FINISH_HINTS, count_pieces, error_of, finish_of, model_of
-from .tokens import Api, Usage
 from .usage import UsageReader
-from .usage_by_api import HINTS
 
 # Events that are parsed whatever they hold, until one of them has named the model.
 _FIRST_EVENTS: Final = 3
@@ -28,8 +27,6 @@ _LAST_BYTES: Final = 4096
 
 # Answers of up to this size are kept until all of them is read.
 _MAX_LATER_BYTES: Final = 16 * 1024
-
-_HINTS: Final = {api: HINTS[api] + FINISH_HINTS[api] for api in Api}
 
 
 class ResponseFacts(msgspec.Struct, frozen=True):
@@ -77,7 +74,7 @@ class ResponseReader:
         self._error: str | None = None
         self._later: dict[str, Any] | None = None  # of which more than the usage is to be read
         self._firsts = _FIRST_EVENTS
-        self._hints = _HINTS[api]
+        self._hints = api.hints
 
     @property
     def facts(self) -> ResponseFacts:
@@ -107,7 +104,7 @@ class ResponseReader:
             if self.pieces:
                 break
             end += len(frame)
-            self.pieces += count_pieces(self._api, frame)
+            self.pieces += self._api.count_pieces(frame)
             if self._firsts or any(hint in frame for hint in self._hints):
                 self._take_events(frame)
         return end
@@ -136,7 +133,7 @@ class ResponseReader:
         for frame in frames_with(frames, self._hints, start):
             self._take_events(frame)
         if not (self.pieces and self._usage.is_final):
-            self.pieces += count_pieces(self._api, frames)
+            self.pieces += self._api.count_pieces(frames)
 
     def _take_events(self, frames: bytes) -> None:
         for event in EventReader().push(frames):
@@ -147,7 +144,7 @@ class ResponseReader:
         if message.is_error:
             self._error = message.name or "upstream_error"
             return
-        self.pieces += count_pieces(self._api, message.payload)
+        self.pieces += self._api.count_pieces(message.payload)
         if any(hint in message.payload for hint in self._hints):
             self._take(message.payload)
 
@@ -175,9 +172,9 @@ class ResponseReader:
 
     def _note(self, value: dict[str, Any]) -> None:
         """Take note of all but the usage."""
-        self._finish = finish_of(self._api, value) or self._finish
-        self._error = error_of(value) or self._error
-        model = model_of(self._api, value)
+        self._finish = self._api.finish_reason(value) or self._finish
+        self._error = self._api.error_code(value) or self._error
+        model = self._api.model_name(value)
         if model is not None:
             self._model = model
             self._firsts = 0

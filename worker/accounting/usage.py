@@ -4,8 +4,9 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from .tokens import Api, Usage
-from .usage_by_api import MAX_TOKENS, READERS
+from ..apis.base.api import Api
+from ..apis.base.members import MAX_COUNT
+from ..apis.base.usage import Usage
 
 # In the head of Fireworks' answers: how much of the prompt was cached, should the body not say it.
 CACHED_FIELD: Final = b"fireworks-cached-prompt-tokens"
@@ -24,7 +25,7 @@ class UsageReader:
     def __init__(self, api: Api) -> None:
         self._known = _NOTHING
         self._cached_of_head = 0
-        self._read = READERS[api]
+        self._read = api.read_usage
 
     @property
     def usage(self) -> Usage:
@@ -73,8 +74,5 @@ class UsageReader:
 
     def take_field(self, name: bytes, value: bytes) -> None:
         """Take note of a field in the head of the answer; `name` in small letters."""
-        if name == CACHED_FIELD and value.isdigit() and len(value) <= len(str(MAX_TOKENS)):
+        if name == CACHED_FIELD and value.isdigit() and len(value) <= len(str(MAX_COUNT)):
             self._cached_of_head = int(value)
-
-
-__all__ = ["CACHED_FIELD", "Api", "Usage", "UsageReader"]

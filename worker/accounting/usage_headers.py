@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 from arriero.protocol.records import Outcome
 
-from .tokens import Usage
+from ..apis.base.usage import Usage
 
 _COST: Final = b"X-Gateway-Cost"
 _OUTCOME: Final = b"X-Gateway-Outcome"

@@ -1,23 +1,24 @@
-"""One dialect per API: status, heartbeat, error and end-of-stream frames; model names in bodies.
+"""One module (or small package) per API, behind one interface; model names in bodies.
+
+A row in `routes` adds an API; nothing else knows one by its name.
 
 Lowest first:
 
-    messages_merge   Continue a Messages stream.
-    progress_lines   Finds our own lines in a text.
-    responses_merge  Continue a Responses stream.
-    sent_so_far      What is open in a stream we must end.
-    chat             Chat and text completions.
-    silent           APIs without a keep-alive frame.
-    bedrock          Bedrock Converse.
-    gemini           Gemini.
-    error_response   An error in the shape of the API.
-    strip_progress   Removes our progress text from what clients send back.
-    messages         Anthropic Messages.
-    model_names      Model and stream in a body; name lookup.
-    responses        OpenAI Responses.
-    choose_dialect   Form -> dialect.
+    bedrock         Bedrock Converse.
+    completions     Text completions.
+    gemini          Gemini.
+    plain           APIs of which nothing is streamed by us: embeddings, rerank, audio, images.
+    routes          The table of all APIs; path of a request -> API.
+    error_response  An error in the shape of the API.
+    progress_lines  Finds our own lines in a text.
+    strip_progress  Removes our progress text from requests.
+    model_names     Model and stream in a body; name lookup.
 
-Packages within it:
+Packages within it; all but `turns` are lower:
 
-    turns/  `/v1/streaming_query`: a chat stream told as turn events.
+    base/       The interface `Api`, its `Dialect`, and helpers.
+    chat/       Chat completions; the base of completions and plain.
+    messages/   Anthropic Messages.
+    responses/  OpenAI Responses.
+    turns/      `/v1/streaming_query`: a chat stream told as turn events.
 """

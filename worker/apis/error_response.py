@@ -1,28 +1,24 @@
-"""An error as a whole HTTP answer, in the shape of the API that was asked."""
+"""An error as a whole HTTP response, in the shape of the API that was asked."""
 
+from collections.abc import Mapping
 from typing import Final
 
-import msgspec
-
-from ..errors import RelayError, anthropic_error, body_of
+from ..errors import RelayError
 from ..http.cors import Field
-from ..http.routes import Form
-from .bedrock import bedrock_error
-from .gemini import gemini_error
+from .base.api import Api
+from .routes import PLAIN
 
 
-def error_answer(
-    error: RelayError, *, close: bool, extra: bytes = b"", form: Form = Form.PLAIN
-) -> bytes:
-    """Return a whole HTTP answer that tells of `error`.
+def error_answer(error: RelayError, *, close: bool, extra: bytes = b"", api: Api = PLAIN) -> bytes:
+    """Return a whole HTTP response that tells of `error`.
 
     Args:
         error: What cannot be done.
         close: No other request will be read from this connection.
         extra: Further lines of the head.
-        form: Shape of the answers of the route.
+        api: The API of the route.
     """
-    fields, body = error_parts(error, form)
+    fields, body = error_parts(error, api)
     return b"HTTP/1.1 %d %b\r\n%bContent-Length: %d\r\n%b%b\r\n%b" % (
         error.status,
         _REASONS.get(error.status, b"Error"),
@@ -34,27 +30,19 @@ def error_answer(
     )
 
 
-def error_parts(error: RelayError, form: Form) -> tuple[tuple[Field, ...], bytes]:
-    """Return the header fields and the body of an answer that tells of `error`.
+def error_parts(error: RelayError, api: Api) -> tuple[tuple[Field, ...], bytes]:
+    """Return the header fields and the body of a response that tells of `error`.
 
     Args:
         error: What cannot be done.
-        form: Shape of the answers of the route.
+        api: The API of the route.
     """
-    fields = (_JSON, *error.fields)
-    if form.is_anthropic:
-        return fields, msgspec.json.encode(anthropic_error(error))
-    if form is Form.GEMINI:
-        return fields, msgspec.json.encode(gemini_error(error))
-    if form is Form.BEDROCK:
-        kind, value = bedrock_error(error)
-        return (*fields, kind), msgspec.json.encode(value)
-    return fields, body_of(error)
+    return (_JSON, *error.fields, *api.error_fields(error)), api.error_body(error)
 
 
 _JSON: Final = (b"Content-Type", b"application/json")
 
-_REASONS: Final = {
+_REASONS: Final[Mapping[int, bytes]] = {
     400: b"Bad Request",
     401: b"Unauthorized",
     403: b"Forbidden",

@@ -7,7 +7,7 @@ Python objects and goes upstream byte for byte.
 import difflib
 from collections.abc import Iterable
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -65,24 +65,6 @@ def read_body(body: bytes) -> BodyFields:
     return BodyFields(members.model, bool(members.stream))
 
 
-class _Thinking(msgspec.Struct):
-    type: str | None = None
-
-
-class _ThinkingMember(msgspec.Struct):
-    thinking: _Thinking | None = None
-
-
-_thinking_member = JsonReader(_ThinkingMember)
-
-
-def asks_for_thinking(body: bytes) -> bool:
-    """Whether a request to Anthropic's API wants blocks of thinking (`enabled`, `adaptive`)."""
-    found = _thinking_member.find(body)  # None: of a shape that only the upstream can judge
-    thinking = found.thinking if found is not None else None
-    return thinking is not None and thinking.type not in (None, "disabled")
-
-
 class _Progress(msgspec.Struct):
     return_progress: bool | None = None
 
@@ -96,24 +78,6 @@ def asks_for_prefill_itself(body: bytes) -> bool:
         return False
     found = _progress.find(body)  # None: of a shape that only the upstream can judge
     return found is not None and bool(found.return_progress)
-
-
-class _StreamOptions(msgspec.Struct):
-    include_usage: Any = None
-
-
-class _Usage(msgspec.Struct):
-    stream_options: _StreamOptions | None = None
-
-
-_usage = JsonReader(_Usage)
-
-
-def asks_for_usage_itself(body: bytes) -> bool:
-    """Whether a request wants a stream of OpenAI's to end with the counts of tokens."""
-    found = _usage.find(body)  # None: of a shape that only the upstream can judge
-    options = found.stream_options if found is not None else None
-    return options is not None and bool(options.include_usage)
 
 
 class Target(NamedTuple):

@@ -23,13 +23,9 @@ from arriero.protocol.read_json import json_value
 
 from ..errors import BadRequest
 from ..json.spans import Member, Span, Steps, find_items, is_light, is_there, joined
+from .messages.dialect import SIGNATURE
 from .progress_lines import SearchBudget, without_lines
-
-# Signs the block of thinking in which Anthropic's clients were told.
-SIGNATURE: Final = "swap-progress-v1"
-
-# Begins the id of the item in which clients of the Responses API were told.
-ITEM_PREFIX: Final = "rs_swapprogress_"
+from .responses.dialect import ITEM_PREFIX
 
 # Members that hold what was said: of messages, of items, of their parts. One in which we have left
 # all of them empty goes.

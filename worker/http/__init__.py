@@ -13,6 +13,5 @@ Lowest first:
     request_target  Target and host of a request.
     request_head    Request head parser (httptools) and smuggling rules.
     admission       May this request act at all?
-    routes          Path -> API form.
     tracing         Request id, W3C trace context.
 """

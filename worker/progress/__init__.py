@@ -1,8 +1,7 @@
-"""What a waiting client is shown, and when; the `Dialect` interface.
+"""What a waiting client is shown, and when.
 
 Lowest first:
 
-    dialect        `Dialect`: the frames an API has for us.
     model_view     State of all models as seen here.
     modes          off, comment, heartbeat, reasoning, event.
     prefill        Prompt-processing progress.

@@ -1,12 +1,11 @@
 """The mode in which a waiting client is told of progress. Wire format, section 1."""
 
-from typing import Final, Literal, TypeAlias
+from typing import Final
 
 from arriero.protocol.worker_config import ModelRoute
 
-from ..http.routes import Form
-
-Mode: TypeAlias = Literal["off", "comment", "heartbeat", "reasoning", "event"]
+from ..apis.base.api import Api
+from ..apis.base.dialect import Mode
 
 _WORDS: Final[dict[bytes, Mode]] = {
     b"off": "off",
@@ -36,35 +35,27 @@ DELAY_S: Final[dict[Mode, float]] = {
 }
 
 
-# Forms with a channel for reasoning, and those with named events.
-_REASONS: Final = frozenset({Form.CHAT, Form.MESSAGES, Form.RESPONSES})
-_NAMES_EVENTS: Final = frozenset({Form.CHAT, Form.COMPLETION})
-
-
 def choose_mode(
-    header: bytes | None, route: ModelRoute, form: Form, *, stream: bool, thinks: bool = True
+    header: bytes | None, route: ModelRoute, api: Api, *, stream: bool, body: bytes = b"{}"
 ) -> Mode:
     """Return the mode for one request; the first that applies.
 
     Args:
         header: Value of ``X-Swap-Progress``, or None.
         route: The model: `progress` and `strict` of the configuration.
-        form: Shape of the answers; one that lacks a mode takes the next quieter one.
+        api: The API that is spoken; one that lacks a mode takes the next quieter one.
         stream: The client wants a stream; nothing can be said to one that does not.
-        thinks: The client has asked for thinking. One of Anthropic's that has not is told in a
-            block of thinking only if its header says so.
+        body: The request. One in an API where reasoning has to be asked for, and that has not, is
+            told in reasoning only if its header says so.
     """
-    if not stream or form.is_plain:
+    if not stream or api.is_silent:
         return "off"
     wish = _WORDS.get(header.strip().lower()) if header is not None else None
     mode: Mode = wish if wish is not None else route.progress
     capped = route.strict == "force" or (route.strict == "on" and wish is None)
     if capped and mode not in _STRICT:
         return "comment"
-    if mode == "event" and form not in _NAMES_EVENTS:
+    unasked = mode == "reasoning" and wish is None and not api.wants_thinking(body)
+    if unasked or (mode not in _STRICT and mode not in api.modes):
         return "heartbeat"
-    if mode == "reasoning":
-        unasked = form is Form.MESSAGES and not thinks and wish is None
-        if unasked or form not in _REASONS:
-            return "heartbeat"
     return mode

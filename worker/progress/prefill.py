@@ -19,7 +19,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
-from ..http.routes import Form
+from ..apis.base.api import ChunkShape
 
 Style: TypeAlias = Literal["event", "chunk", "comment"]
 Phase: TypeAlias = Literal["queued", "loading", "prefill"]
@@ -109,7 +109,7 @@ class PrefillProgress:
 
     Args:
         style: As it was asked for.
-        form: Shape of the chunks.
+        shape: Of the chunks.
         ident: `id` of all chunks of this answer that are ours.
         created: Unix time, in whole seconds.
         model: Name as the client wrote it.
@@ -117,10 +117,10 @@ class PrefillProgress:
     """
 
     def __init__(
-        self, *, style: Style, form: Form, ident: str, created: int, model: str, came: float
+        self, *, style: Style, shape: ChunkShape, ident: str, created: int, model: str, came: float
     ) -> None:
         self._style = style
-        self._form = form
+        self._shape = shape
         self._head = {"id": ident, "created": created, "model": model}
         self._came = came
         self._phase: Phase = "prefill"
@@ -213,18 +213,18 @@ class PrefillProgress:
 
     def _chunk(self) -> bytes:
         prompt = self._prompt
-        choice: dict[str, object] = {"index": 0, "delta": {}, "finish_reason": None}
-        kind = "chat.completion.chunk"
-        if self._form is Form.COMPLETION:
-            choice = {"text": "", "index": 0, "logprobs": None, "finish_reason": None}
-            kind = "text_completion"
         numbers = {
             "total": prompt.total,
             "cache": prompt.cached,
             "processed": prompt.processed,
             "time_ms": prompt.time_ms or 0,
         }
-        chunk = self._head | {"object": kind, "choices": [choice], "prompt_progress": numbers}
+        chunk = {
+            **self._head,
+            "object": self._shape.kind,
+            "choices": [self._shape.empty_choice],
+            "prompt_progress": numbers,
+        }
         return b"data: %b\n\n" % msgspec.json.encode(chunk)
 
     def _comment(self) -> bytes:

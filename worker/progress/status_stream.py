@@ -10,9 +10,8 @@ Rule 3: nothing is sent before the commit delay, and nothing at all if the model
 import math
 from typing import Final
 
-from .dialect import Dialect, ProgressNumbers
+from ..apis.base.dialect import Dialect, Mode, ProgressNumbers
 from .model_view import ModelView, Stage
-from .modes import Mode
 
 # At most one line in that many seconds, and at least one in LINE_EVERY_S.
 LINE_PAUSE_S = 1.0

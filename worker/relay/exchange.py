@@ -13,9 +13,10 @@ from arriero.protocol.worker_config import ModelRoute, PeerRoute, WorkerConfig
 
 from ..accounting.account import Account
 from ..accounting.usage_headers import may_have_trailers
-from ..apis.choose_dialect import make_voice
+from ..apis.base.api import Api
+from ..apis.base.dialect import Dialect, Mode, StreamContext
 from ..apis.error_response import error_answer
-from ..apis.model_names import asks_for_thinking, asks_for_usage_itself
+from ..apis.routes import Route
 from ..apis.turns.dialect import TurnDialect
 from ..connections.connection import Connection, HeartbeatTimer
 from ..errors import RelayError
@@ -23,11 +24,9 @@ from ..http.chunked import chunk
 from ..http.cors import answer_lines
 from ..http.header_rules import CompiledRules
 from ..http.request_head import RequestHead
-from ..http.routes import Form, Route
 from ..json.spans import Member
-from ..progress.dialect import Dialect
 from ..progress.model_view import ModelView
-from ..progress.modes import DELAY_S, Mode, choose_mode
+from ..progress.modes import DELAY_S, choose_mode
 from ..progress.prefill import Phase, PrefillProgress
 from ..progress.status_stream import StatusStream
 from ..streams.aws_event_stream import MessageSplitter
@@ -144,9 +143,9 @@ class Call:
             )
 
     @property
-    def form(self) -> Form:
-        """Shape of its answers."""
-        return self.way.form
+    def api(self) -> Api:
+        """The API that it speaks."""
+        return self.way.api
 
     @property
     def is_replayable(self) -> bool:
@@ -156,7 +155,7 @@ class Call:
     @property
     def is_told(self) -> bool:
         """Whether its API has words for a client that waits."""
-        return self.stream and not self.form.is_plain
+        return self.stream and not self.api.is_silent
 
     @property
     def gets_blanks(self) -> bool:
@@ -164,7 +163,7 @@ class Call:
         return (
             self.config.nonstream_blanks
             and not self.stream
-            and not self.form.is_plain
+            and not self.api.is_silent
             and self.upload is None
         )
 
@@ -253,8 +252,9 @@ class Call:
         if self.turns is not None:
             self.mode = "reasoning"
             return
-        thinks = self.form is not Form.MESSAGES or asks_for_thinking(self.outline)
-        self.mode = choose_mode(self.head.mode, self.route, self.form, stream=True, thinks=thinks)
+        self.mode = choose_mode(
+            self.head.mode, self.route, self.api, stream=True, body=self.outline
+        )
 
     def next_deadline(self) -> float:
         """Return when `tell` has something to do, if nothing changes before."""
@@ -410,7 +410,7 @@ class Call:
         if not self.begun:
             self.begun = True
             await self.conn.send(
-                error_answer(error, close=self.close, extra=self.extra_lines(), form=self.form)
+                error_answer(error, close=self.close, extra=self.extra_lines(), api=self.api)
             )
         elif self.stream:
             await self.end_stream(self.failure(error))
@@ -424,7 +424,7 @@ class Call:
 
     def interrupted(self, heard: bytes) -> bytes:
         """Return the last frames of a stream that its client has cancelled."""
-        asked = self.turns is None and asks_for_usage_itself(self.outline)
+        asked = self.turns is None and self.api.wants_usage(self.outline)
         return self._speak().interrupted(heard, self.account.usage, asked_usage=asked)
 
     def stop_beating(self) -> None:
@@ -462,12 +462,13 @@ class Call:
 
     def _speak(self) -> Dialect:
         if self._dialect is None:
-            self._dialect = self.turns or make_voice(
-                self.form,
-                self.mode,
-                model=self.model,
-                ident=os.urandom(12).hex(),
-                created=int(time.time()),
-                body=self.outline,
+            self._dialect = self.turns or self.api.dialect(
+                StreamContext(
+                    mode=self.mode,
+                    model=self.model,
+                    ident=os.urandom(12).hex(),
+                    created=int(time.time()),
+                    body=self.outline,
+                )
             )
         return self._dialect

@@ -21,6 +21,7 @@ from arriero.protocol.worker_config import PeerRoute
 
 from ..accounting.account import Account
 from ..apis.error_response import error_answer
+from ..apis.routes import BY_BODY, Route
 from ..connections.connection import Connection, WaitingFor
 from ..errors import (
     AlreadyRuns,
@@ -30,7 +31,6 @@ from ..errors import (
     UpstreamDied,
 )
 from ..http.request_head import RequestHead
-from ..http.routes import BY_BODY, Route
 from ..http.tracing import RANDOM_BYTES, Trace, start_trace
 from ..json.edit import Edited
 from ..json.large_body import LARGE_BYTES, LargeBody, read_large
@@ -102,7 +102,7 @@ async def answer(
     account = Account(
         request_id=request_id,
         path=head.path,
-        form=way.form,
+        api=way.api,
         now=trio.current_time(),
         t=time.time(),
     )
@@ -163,7 +163,7 @@ async def _refuse(
         return
     keeper.failed(error)
     extra = own_lines(account, service.names.config, head)
-    await conn.send(error_answer(error, close=close, extra=extra, form=way.form))
+    await conn.send(error_answer(error, close=close, extra=extra, api=way.api))
 
 
 @asynccontextmanager
@@ -302,7 +302,7 @@ def _body_for(call: Call, kind: UpstreamKind) -> tuple[Edited, int | None]:
         return Edited(call.body), len(call.body)
     tells = call.waiting is not None and call.waiting.committed and call.mode == "reasoning"
     options = RequestOptions(
-        form=call.form,
+        api=call.api,
         stream=call.stream,
         usage=call.turns is not None,
         progress=call.prefill is not None or call.turns is not None or tells,

@@ -9,14 +9,15 @@ import trio
 from arriero.protocol.read_json import json_object
 
 from ..accounting.account import Account
+from ..apis.base.api import ChunkShape
 from ..apis.model_names import BodyFields, asks_for_prefill_itself, read_body
+from ..apis.routes import BY_BODY, CHAT, ROUTES, Route
 from ..apis.turns.dialect import TurnDialect
 from ..apis.turns.events import TurnEvents
 from ..apis.turns.request import QUERY_PATH, Query, TurnFormat, read_query, turn_format
 from ..connections.connection import Connection
 from ..errors import RelayError, TooLarge
 from ..http.request_head import RequestHead
-from ..http.routes import BY_BODY, Form, Route, form_of_body, target_of
 from ..json.edit import check_one_model
 from ..json.large_body import LARGE_BYTES, LargeBody
 from ..progress.prefill import PrefillProgress, Style, style_of
@@ -28,9 +29,6 @@ from .upload import Upload
 # Characters of a name that are remembered, of a client that names nonsense.
 _MAX_NAME_CHARS: Final = 400
 
-_CHAT_PATH: Final = b"/v1/chat/completions"
-_TELLS_PREFILL: Final = frozenset({Form.CHAT, Form.COMPLETION})
-
 
 def way_of(service: RelayContext, body: bytes) -> Route:
     """Return what a request wants whose path does not say it."""
@@ -38,8 +36,8 @@ def way_of(service: RelayContext, body: bytes) -> Route:
     try:
         peer = service.names.find(read_body(body).model).peer
     except RelayError:
-        return Route(Form.CHAT)  # why it cannot be answered is said later
-    return Route(form_of_body(value, peer.kind if peer is not None else "unknown"))
+        return Route(CHAT)  # why it cannot be answered is said later
+    return Route(ROUTES.of_body(value, peer.kind if peer is not None else "unknown"))
 
 
 def open_call(
@@ -72,7 +70,7 @@ def open_call(
         query = read_query(body)
         asked = BodyFields(query.model or service.names.first(), True)
         body = query.chat_body(asked.model)
-        target = _CHAT_PATH
+        target = CHAT.target.encode()
     elif way.model is not None:
         asked = BodyFields(way.model, bool(way.streams))
     elif large is not None:
@@ -87,21 +85,24 @@ def open_call(
     account.keeper.asked = asked.model[:_MAX_NAME_CHARS]
     route, peer = service.names.find(asked.model)
     if head.path == BY_BODY:
-        target = target_of(way.form, route.send_as or route.model, stream=asked.stream)
+        target = way.api.target_for(route.send_as or route.model, stream=asked.stream)
     if upload is not None and route.send_as is not None:
         upload.rename(route.send_as)
     account.keeper.model = route.model
     account.keeper.prices = route.prices
     told = query.format if query is not None else None
-    if told is None and asked.stream and way.form is Form.CHAT and head.own:
+    if told is None and asked.stream and way.api is CHAT and head.own:
         told = turn_format(head.own)
     style = style_of(head.own) if head.own and asked.stream else None
-    tells_prefill = (
+    shape = way.api.chunk
+    prefill: PrefillProgress | None = None
+    if (
         style is not None
-        and way.form in _TELLS_PREFILL
+        and shape is not None
         and told is None
         and not asks_for_prefill_itself(outline)
-    )
+    ):
+        prefill = _prefill(style, shape, asked.model)
     return Call(
         conn=conn,
         head=head,
@@ -120,16 +121,16 @@ def open_call(
         rules=service.response_rules,
         account=account,
         caller=caller,
-        prefill=_prefill(style, way.form, asked.model) if style and tells_prefill else None,
+        prefill=prefill,
         turns=_turns(account, told, query, asked.model, config.marker) if told else None,
     )
 
 
-def _prefill(style: Style, form: Form, model: str) -> PrefillProgress:
+def _prefill(style: Style, shape: ChunkShape, model: str) -> PrefillProgress:
     return PrefillProgress(
         style=style,
-        form=form,
-        ident=f"{'chatcmpl' if form is Form.CHAT else 'cmpl'}-swap-{os.urandom(12).hex()}",
+        shape=shape,
+        ident=shape.id_prefix + os.urandom(12).hex(),
         created=int(time.time()),
         model=model,
         came=trio.current_time(),

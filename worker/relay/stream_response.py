@@ -8,7 +8,8 @@ from ..connections.connection import HeartbeatTimer
 from ..errors import RelayError, UpstreamDied, UpstreamSilent, UpstreamTruncated, from_verdict
 from ..http.chunked import chunk
 from ..streams.aws_event_stream import MessageSplitter
-from ..streams.sse_frames import DONE, EndWatcher, FrameSplitter, first_boundary
+from ..streams.sse_frames import FrameSplitter, first_boundary
+from ..streams.stream_end import EndWatcher
 from ..upstreams.heads import ResponseBody, ResponseHead
 from ..upstreams.pool import UpstreamConnection
 from ..upstreams.request import UpstreamRequest
@@ -39,7 +40,8 @@ async def relay_stream(
     pipeline = call.open_passage(usage=outgoing.asked_usage, progress=outgoing.asked_progress)
     splitter = call.splitter(pipeline, head)
     passes = isinstance(splitter, FrameSplitter)
-    watcher = EndWatcher(call.form) if call.form.has_end else None
+    stream_end = call.api.stream_end
+    watcher = EndWatcher(stream_end) if stream_end is not None else None
     ending = _Ending(call, splitter, watcher, pipeline)
     keeper = call.account.keeper
     out = b""
@@ -172,7 +174,7 @@ class _Ending:
             if clean:
                 return rest
             raise ResponseCut
-        if clean and rest and watcher.takes_rest:
+        if clean and rest and watcher.may_be_cut:
             watcher.look(rest)
         if clean and isinstance(splitter, MessageSplitter) and splitter.damage is not None:
             return b""  # nobody knows how such a stream ends: it is the client's to judge
@@ -180,8 +182,9 @@ class _Ending:
             if clean:
                 return rest + call.finish_turn()
             # The model has said all, and was gone before the end marker that clients wait for.
-            lacks_done = call.turns is None and splitter.at_boundary and watcher.lacks_done
-            return DONE if lacks_done else call.finish_turn()
+            if call.turns is None and splitter.at_boundary and watcher.missing_marker:
+                return watcher.missing_marker
+            return call.finish_turn()
         if not splitter.at_boundary:
             raise ResponseCut
         word = self._pipeline.end(now)
@@ -194,7 +197,7 @@ class _Ending:
             error = UpstreamTruncated("the model's server ended its answer before it was complete")
         else:
             error = UpstreamDied("the model's server went away in the middle of its answer")
-        return word + call.failure(error, watcher.heard)
+        return word + call.failure(error, watcher.sent_so_far)
 
     def cancelled(self) -> bytes:
         """Return the end of a stream that somebody has cancelled: a good one only for its client.
@@ -207,8 +210,8 @@ class _Ending:
         if watcher is None or not self._splitter.at_boundary:
             raise ResponseCut
         if call.conn.cancelled_by_client or self._is_whole(watcher):
-            return call.interrupted(watcher.heard)
-        return call.failure(call.conn.cancellation(), watcher.heard)
+            return call.interrupted(watcher.sent_so_far)
+        return call.failure(call.conn.cancellation(), watcher.sent_so_far)
 
     def _is_whole(self, watcher: EndWatcher) -> bool:
         # what a turn is told of its answer may look like the end of a chat

@@ -15,7 +15,9 @@ from typing import TypeAlias
 
 from arriero.protocol.worker_config import WorkerConfig
 
+from ..apis.base.api import Api
 from ..apis.error_response import error_answer
+from ..apis.routes import PLAIN, ROUTES, Route
 from ..connections.connection import HEAD_S, IDLE_S, Connection, WaitingFor
 from ..errors import (
     BadRequest,
@@ -30,7 +32,6 @@ from ..http.body_memory import MemoryHold
 from ..http.body_pace import TOTAL_S, BodyPace
 from ..http.cors import answer_lines
 from ..http.request_head import MAX_HEAD_BYTES, RequestHead, parse_head
-from ..http.routes import Form, Route, error_form, find_route
 from ..http.tracing import RANDOM_BYTES, start_trace
 from ..relay import handler as serving
 from ..relay.context import RelayContext
@@ -79,11 +80,11 @@ async def serve_connection(
     last_raw = b""
     last_head = admitted = RequestHead()
     admission = service.admission
-    form = Form.PLAIN
+    api: Api = PLAIN
     hold = MemoryHold(service.bodies)
     try:
         while True:
-            form = Form.PLAIN  # of the next request nothing is known yet
+            api = PLAIN  # of the next request nothing is known yet
             if conn.buffer:  # requests that came together must not keep all others waiting
                 await service.monitor.fairness.turn()
             raw = await _read_head(conn)
@@ -99,8 +100,8 @@ async def serve_connection(
                 head = last_head = parse_head(raw)
                 last_raw = raw
             is_socket = wants_socket(head)
-            route = find_route(head.path) if head.method == b"POST" else None
-            form = route.form if route is not None else error_form(head.path)
+            route = ROUTES.find(head.path) if head.method == b"POST" else None
+            api = route.api if route is not None else ROUTES.api_of_errors(head.path)
             if head is not admitted or admission is not service.admission:
                 admission = service.admission
                 admission.check(head, websocket=is_socket)
@@ -130,7 +131,7 @@ async def serve_connection(
             conn.wait_for(WaitingFor.IDLE, IDLE_S)
     except RelayError as error:  # about the request itself: nobody knows where the next one begins
         hold.release()
-        await _refuse(conn, error, form, last_head, service.names.config)
+        await _refuse(conn, error, api, last_head, service.names.config)
     except ResponseCut:
         log.warning("answer.cut peer=%s", conn.peer.decode("latin-1"))
         wire.reset()
@@ -178,7 +179,7 @@ async def _answer_upload(
 
 
 async def _refuse(
-    conn: Connection, error: RelayError, form: Form, head: RequestHead, config: WorkerConfig
+    conn: Connection, error: RelayError, api: Api, head: RequestHead, config: WorkerConfig
 ) -> None:
     lines = b""
     if isinstance(error, Forbidden | Unauthorized):  # the request itself was understood
@@ -186,7 +187,7 @@ async def _refuse(
         lines = b"X-Request-Id: %b\r\n" % request_id.encode("ascii")
     if isinstance(error, Unauthorized) and head.origin is not None:  # and the page may ask
         lines += answer_lines(head.origin, config.cors)
-    answer = error_answer(error, close=True, form=form, extra=lines)
+    answer = error_answer(error, close=True, api=api, extra=lines)
     if head.method == b"HEAD":
         answer = answer[: answer.index(b"\r\n\r\n") + 4]
     try:

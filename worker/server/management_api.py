@@ -20,6 +20,7 @@ from arriero.protocol.values import State
 
 from ..apis.error_response import error_parts
 from ..apis.model_names import ModelNames, Target
+from ..apis.routes import ROUTES
 from ..errors import (
     BadRequest,
     Forbidden,
@@ -31,7 +32,6 @@ from ..errors import (
 )
 from ..http.auth import caller_of
 from ..http.cors import Field, answer_fields, preflight_fields
-from ..http.routes import error_form, find_route
 from ..http.tracing import RANDOM_BYTES, start_trace
 from ..progress.model_view import ProgressView
 from . import health as health_page
@@ -250,11 +250,11 @@ def make_pages(service: ManagementContext, started_at: int) -> QuartTrio:
     async def refuse_http(error: HTTPException) -> Response:
         if error.code == 405:
             allowed = set(getattr(error, "valid_methods", None) or ())
-            if find_route(request.path.encode()) is not None:
+            if ROUTES.find(request.path.encode()) is not None:
                 allowed.add("POST")
             return _wrong_method(allowed)
         if error.code == 404:
-            if request.method != "POST" and find_route(request.path.encode()) is not None:
+            if request.method != "POST" and ROUTES.find(request.path.encode()) is not None:
                 return _wrong_method(["POST"])  # those come through the relay door
             return _not_found(pages_there)
         if error.code == 413:
@@ -334,7 +334,7 @@ def _not_found(pages: Sequence[KnownPath]) -> Response:
     meant = find_like(request.method, path, pages)
     if meant is not None and ends_with(path, meant):
         path = meant.path
-    fields, body = error_parts(error, error_form(path.encode()))
+    fields, body = error_parts(error, ROUTES.api_of_errors(path.encode()))
     return _with_fields(Response(body, status=error.status), fields)
 
 
@@ -352,5 +352,5 @@ def _with_fields(response: Response, fields: tuple[Field, ...]) -> Response:
 
 
 def _answer(error: RelayError) -> Response:
-    fields, body = error_parts(error, error_form(request.path.encode()))
+    fields, body = error_parts(error, ROUTES.api_of_errors(request.path.encode()))
     return _with_fields(Response(body, status=error.status), fields)

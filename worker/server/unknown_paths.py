@@ -8,7 +8,7 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from ..http.routes import BY_BODY, MODEL_ROUTES
+from ..apis.routes import ROUTES
 
 # How much of a path, and of a method, is looked at and shown.
 _MAX_CHARS: Final = 100
@@ -38,7 +38,7 @@ class KnownPath(NamedTuple):
 
 
 MODEL_PATHS: Final[tuple[KnownPath, ...]] = tuple(
-    KnownPath("POST", path.decode()) for path in MODEL_ROUTES if path != BY_BODY
+    KnownPath("POST", path.decode()) for path in ROUTES.paths
 )
 
 

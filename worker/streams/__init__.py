@@ -5,6 +5,7 @@ Lowest first:
     aws_event_stream  vnd.amazon.eventstream.
     sse_events        SSE event parser.
     merge             Continues our stream with the upstream's; `Merge` interface.
-    sse_frames        Frame boundaries; end-of-stream detection.
+    sse_frames        Frame boundaries.
+    stream_end        End-of-stream detection.
     chunk_filter      Drops chunks only we asked for.
 """

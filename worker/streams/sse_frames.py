@@ -1,12 +1,8 @@
-"""Server-sent events as bytes: where a frame ends, and whether the answer is whole."""
+"""Server-sent events as bytes: where a frame ends."""
 
 import re
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
-
-from ..errors import RelayError, body_of
-from ..http.routes import Form
 
 # A frame is kept back until it is complete. Longer ones (tool calls with images) are passed raw.
 MAX_FRAME_BYTES = 8 * 1024 * 1024
@@ -147,23 +143,7 @@ class FrameSplitter:
         return data
 
 
-# Streams with named events, whose frames say what goes on in them.
-_NAMED: Final = frozenset({Form.MESSAGES, Form.RESPONSES})
-
-# A piece of nothing but comments and pings.
-_SIGN_OF_LIFE: Final = re.compile(
-    rb"(?::[^\r\n]*[\r\n]+|event: ?ping[\r\n]+data: ?[^\r\n]{0,64}[\r\n]+)+"
-)
-
-# Pieces of a stream, each of whole frames, among which the end of the answer is looked for.
-_LAST_PIECES = 8
-
-# What stands between the beginning of a line and the end marker, or the member of an error frame.
-_BEFORE_DONE: Final = frozenset({b"data:", b"data: "})
-_BEFORE_ERROR: Final = frozenset({b"data:{", b"data: {", b"data: { "})
-
-
-def _is_line(frames: bytes, word: bytes, before: frozenset[bytes]) -> bool:
+def is_line(frames: bytes, word: bytes, before: frozenset[bytes]) -> bool:
     """Whether the last `word` in `frames` comes at the beginning of a line, but for `before`.
 
     JSON inside a frame has no bare line ends, so the text of an answer cannot look like this.
@@ -173,100 +153,3 @@ def _is_line(frames: bytes, word: bytes, before: frozenset[bytes]) -> bool:
         return False
     start = max(frames.rfind(b"\n", 0, found), frames.rfind(b"\r", 0, found)) + 1
     return frames[start:found] in before
-
-
-class EndWatcher:
-    """Keeps the last pieces of a stream: was the end of the answer there?
-
-    Args:
-        form: Shape of the stream, which decides what its end looks like.
-
-    Attributes:
-        look: Takes the next piece.
-        takes_rest: An incomplete frame may hold the end. Not with named events: a client never
-            sees one that lacks its blank line. Nor in a message that has a checksum at its end.
-    """
-
-    __slots__ = ("_first", "_has_end", "_last", "look", "takes_rest")
-
-    look: Callable[[bytes], None]
-    _has_end: Callable[[bytes], object]
-
-    def __init__(self, form: Form = Form.CHAT) -> None:
-        # After the finish_reason come a frame or two (usage, timings) and the end marker, so the
-        # end of an answer is in its last pieces; looking at each would take a tenth of all time.
-        self._last: deque[bytes] = deque(maxlen=_LAST_PIECES)
-        end = _ENDS.get(form)
-        self._has_end = _has_end if end is None else end.search
-        self.takes_rest = end is None or form is Form.GEMINI
-        self._first = b""
-        self.look = self._last.append if form not in _NAMED else self._look_at_named
-
-    @property
-    def seen(self) -> bool:
-        """Whether the end of the answer was there."""
-        return any(bool(self._has_end(frames)) for frames in reversed(self._last))
-
-    @property
-    def lacks_done(self) -> bool:
-        """Whether the end marker has not come, in an API that has one."""
-        return self._has_end is _has_end and not any(
-            _is_line(frames, b"[DONE]", _BEFORE_DONE) for frames in self._last
-        )
-
-    @property
-    def heard(self) -> bytes:
-        """The first frames, if they matter to this API, and the last ones."""
-        return self._first + b"".join(self._last)
-
-    def _look_at_named(self, frames: bytes) -> None:
-        """Keep the first piece as well: it holds the id of the answer, which a failure repeats.
-
-        Signs of life say nothing; a stream that is silent for long would have nothing else.
-        """
-        if _SIGN_OF_LIFE.fullmatch(frames):
-            return
-        if not self._first:
-            self._first = frames
-        self._last.append(frames)
-
-
-def _has_end(frames: bytes) -> bool:
-    # Quotes are escaped inside of JSON's strings: a finish_reason in the text of an answer has a
-    # backslash before its last quote. (`rfind` takes a quarter of the time of `in` on bytes.)
-    return (
-        frames.endswith(DONE)  # nearly always, and found at once
-        or frames.rfind(b'"finish_reason":"') >= 0
-        or frames.rfind(b'"finish_reason": "') >= 0
-        or _is_line(frames, b"[DONE]", _BEFORE_DONE)
-        or _is_line(frames, b'"error"', _BEFORE_ERROR)
-    )
-
-
-# Ends of the other APIs: events by their name or by the `type` in their data, errors included.
-# Inside of JSON's strings the quotes are escaped and there are no line ends, as above. Gemini's
-# are plain chunks; one whose prompt was refused has no candidate that could finish. Bedrock's are
-# told by a header, in which 7 stands for text and two bytes for its length: JSON, which may follow
-# in the payload, has no such bytes.
-_ENDS: Final = {
-    **{
-        form: re.compile(
-            rb'"type": ?"(?:%b)"|(?:^|[\r\n])(?:event: ?(?:%b|error)[\r\n]'
-            rb'|data: ?\{ ?"(?:error"|type": ?"error"))' % (ends, ends)
-        )
-        for form, ends in (
-            (Form.MESSAGES, rb"message_stop"),
-            (Form.RESPONSES, rb"response\.(?:completed|incomplete|failed)"),
-        )
-    },
-    Form.GEMINI: re.compile(rb'"(?:finishReason|blockReason)": ?"|(?:^|[\r\n])data: ?\{ ?"error"'),
-    Form.BEDROCK: re.compile(
-        rb":event-type\x07\x00\x0bmessageStop"
-        rb"|:message-type\x07(?:\x00\x09exception|\x00\x05error)"
-    ),
-}
-
-
-def error_frames(error: RelayError) -> bytes:
-    """Return the frames that end a chat with `error`; section 4.4 of the wire format."""
-    return b"data: %b\n\n%b" % (body_of(error), DONE)

@@ -11,7 +11,7 @@ from typing import Final
 from arriero.protocol.records import UpstreamKind
 from arriero.protocol.worker_config import UsageSetting
 
-from ..http.routes import Form
+from ..apis.base.api import Api
 
 # They stream no usage unless they are asked. llama-server's last chunk always has its timings,
 # and of unknown ones nothing is known.
@@ -24,16 +24,16 @@ _REPORT: Final[frozenset[UpstreamKind]] = frozenset({"anthropic", "gemini", "bed
 _PROGRESS_PATHS: Final = frozenset({b"/v1/chat/completions", b"/v1/completions", b"/completion"})
 
 
-def asks_for_usage(setting: UsageSetting, kind: UpstreamKind, form: Form, *, stream: bool) -> bool:
+def asks_for_usage(setting: UsageSetting, kind: UpstreamKind, api: Api, *, stream: bool) -> bool:
     """Whether ``stream_options.include_usage`` is merged into the request.
 
     Args:
         setting: `usage` in the configuration of the upstream.
         kind: What the upstream is; a request that falls to another one has that one's kind.
-        form: Shape of the answer; only OpenAI's chats and completions know the option.
+        api: The API that is spoken.
         stream: `stream` is JSON's true.
     """
-    if not stream or form not in (Form.CHAT, Form.COMPLETION) or kind in _REPORT:
+    if not stream or not api.has_usage_option or kind in _REPORT:
         return False
     return setting == "inject" or (setting == "auto" and kind in _ASKED_BY_ITSELF)
 

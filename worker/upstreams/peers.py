@@ -13,11 +13,11 @@ from urllib.parse import quote, unquote_to_bytes, urlsplit
 from arriero.protocol.records import UpstreamKind
 from arriero.protocol.worker_config import PeerRoute
 
+from ..apis.routes import ROUTES, Route
 from ..errors import RelayError
 from ..http.auth import shown_key
 from ..http.header_rules import CompiledRules
 from ..http.request_head import RequestHead
-from ..http.routes import Route, target_of, with_model
 from .aws_sigv4 import read_credentials, region_of, sign
 from .heads import framing_line
 
@@ -146,9 +146,9 @@ def _target(
 ) -> bytes:
     """Return the path; with a query if the path alone does not say what is meant."""
     if head.path == b"/":  # the body has told the API
-        path, question, query = target_of(route.form, model, stream=stream).partition(b"?")
+        path, question, query = route.api.target_for(model, stream=stream).partition(b"?")
         return kind.place(base, path, model) + question + query
-    return kind.place(base, with_model(route.forward_path or head.path, model), model)
+    return kind.place(base, ROUTES.with_model(route.forward_path or head.path, model), model)
 
 
 # --- what stays at home --------------------------------------------------------------------------

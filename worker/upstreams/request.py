@@ -6,7 +6,7 @@ from typing import NamedTuple
 from arriero.protocol.records import UpstreamKind
 from arriero.protocol.worker_config import ModelRoute
 
-from ..http.routes import Form
+from ..apis.base.api import Api
 from ..json.edit import Edited, edit
 from ..json.spans import Member
 from .extra_options import asks_for_progress, asks_for_usage
@@ -37,13 +37,13 @@ class RequestOptions(NamedTuple):
     """What is wanted of an answer.
 
     Attributes:
-        form: Its shape.
+        api: The API in which it comes.
         stream: It is a stream.
         usage: It has to tell its usage, whatever the configuration says.
         progress: It has to tell of the prompt, if it can.
     """
 
-    form: Form
+    api: Api
     stream: bool
     usage: bool = False
     progress: bool = False
@@ -71,7 +71,7 @@ def edit_body(
         body,
         model=route.send_as,
         usage=options.usage
-        or asks_for_usage(route.usage, kind, options.form, stream=options.stream),
+        or asks_for_usage(route.usage, kind, options.api, stream=options.stream),
         progress=options.progress and asks_for_progress(kind, path, stream=options.stream),
         members=members,
     )

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 import trio
 
 from ..accounting.account import Account
+from ..apis.base.api import Api
 from ..apis.error_response import error_answer
 from ..apis.model_names import Target
+from ..apis.routes import PLAIN, RESPONSES, Route
 from ..connections.connection import Connection, WaitingFor
 from ..errors import ClientGone, RelayError, UpstreamDied
 from ..http.body_memory import MemoryHold
 from ..http.request_head import RequestHead
-from ..http.routes import Form, Route
 from ..http.tracing import RANDOM_BYTES, Trace, start_trace
 from ..relay.context import RelayContext
 from ..relay.exchange import Call
@@ -111,7 +112,7 @@ class _Socket:
             check_opening(self.head)
             accepted = accept(self.head)
         except RelayError as error:
-            await self._refuse(error, self._open_account(self.request_id, Form.RESPONSES))
+            await self._refuse(error, self._open_account(self.request_id, RESPONSES))
             return
         id_line = b"X-Request-Id: %b\r\n" % self.request_id.encode("ascii")
         await conn.send(answer_to_upgrade(accepted, id_line))
@@ -141,7 +142,7 @@ class _Socket:
             request_id = self.service.running.enter(
                 wanted, more, self.caller, self.conn.cancel, peer=self.conn.peer.decode("ascii")
             )
-        account = self._open_account(request_id, Form.RESPONSES)
+        account = self._open_account(request_id, RESPONSES)
         account.keeper.status = _SWITCHED
         account.keeper.granted(trio.current_time())
         if self._first is None:
@@ -169,7 +170,7 @@ class _Socket:
         Args:
             model: The model's name as the client wrote it.
         """
-        account = self._open_account(self.request_id, Form.PLAIN)
+        account = self._open_account(self.request_id, PLAIN)
         keeper = account.keeper
         keeper.asked = model
         call: Call | None = None
@@ -216,11 +217,11 @@ class _Socket:
 
     # --- both ----------------------------------------------------------------------------------
 
-    def _open_account(self, request_id: str, form: Form) -> Account:
+    def _open_account(self, request_id: str, api: Api) -> Account:
         return Account(
             request_id=request_id,
             path=self.head.path,
-            form=form,
+            api=api,
             now=trio.current_time(),
             t=time.time(),
         )
@@ -236,7 +237,7 @@ class _Socket:
             head=head_for_upstream(self.head, target, is_ours=is_ours),
             body=b"",
             target=target,
-            way=Route(Form.PLAIN, forward_path=path),
+            way=Route(PLAIN, forward_path=path),
             route=found.route,
             peer=found.peer,
             model=model,

@@ -15,9 +15,9 @@ from urllib.parse import parse_qsl, quote, unquote_plus, urlsplit
 import httptools
 from wsproto.utilities import generate_accept_token
 
+from ..apis.routes import RESPONSES, ROUTES
 from ..errors import BadRequest, UnknownPath, UpstreamDied
 from ..http.request_head import RequestHead
-from ..http.routes import Form, find_route
 from ..upstreams.heads import framing_line, origin_form
 
 _VERSION: Final = b"13"
@@ -56,10 +56,10 @@ def find_socket(head: RequestHead) -> WsRequest:
         UnknownPath: Nothing says which model is to answer.
     """
     target = origin_form(head)
-    route = find_route(head.path)
+    route = ROUTES.find(head.path)
     if route is not None and route.forward_path is not None:
         target = route.forward_path + target[len(head.path) :]
-    if route is not None and route.form is Form.RESPONSES:
+    if route is not None and route.api is RESPONSES:
         return WsRequest(None, target)
     query = urlsplit(target).query.decode("latin-1")
     model = dict(parse_qsl(query, encoding="utf-8", errors="replace")).get("model")

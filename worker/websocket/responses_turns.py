@@ -16,15 +16,15 @@ from arriero.protocol.read_json import BadJson, JsonReader
 
 from ..accounting.account import Account
 from ..apis.model_names import ModelNames, Target
+from ..apis.responses.merge import ENDS
 from ..errors import BadRequest, ClientGone, RelayError
 from ..json.edit import check_one_model, edit
 from ..json.large_body import LargeBody, Strip
 from .frames import WsMessage
 
 _CREATE: Final = "response.create"
-_ENDS: Final = frozenset({"response.completed", "response.incomplete", "response.failed", "error"})
 # Quotes are escaped inside of JSON's strings, so the text of an answer cannot look like this.
-_END_HINTS: Final = tuple(b'"%b"' % name.encode() for name in sorted(_ENDS))
+_END_HINTS: Final = tuple(b'"%b"' % name.encode() for name in sorted(ENDS))
 
 # Turns that a client may begin before the first of them has ended. The official server runs one
 # after the other.
@@ -61,7 +61,7 @@ def ends_turn(message: WsMessage) -> bool:
     data = message.data
     if not message.is_text or all(data.find(hint) < 0 for hint in _END_HINTS):
         return False
-    return type_of(data) in _ENDS
+    return type_of(data) in ENDS
 
 
 class ResponsesTurns:

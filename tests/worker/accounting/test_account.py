@@ -11,7 +11,8 @@ from arriero.protocol.codec import encode, read_from_worker
 from arriero.protocol.lease import Finished
 from arriero.protocol.records import LEAST_USD, MAX_USD, Prices
 from arriero.worker.accounting.account import Account
-from arriero.worker.http.routes import Form
+from arriero.worker.apis.base.api import Api
+from arriero.worker.apis.routes import APIS
 
 COUNTS = [
     "prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens", "input_tokens",
@@ -42,15 +43,15 @@ answers = st.dictionaries(
 
 
 @given(
-    st.sampled_from(Form),
+    st.sampled_from(APIS),
     answers,
     st.booleans(),
     st.sampled_from([LEAST_USD, MAX_USD, Decimal(0), None]),
 )
 def test_there_is_a_record_whatever_an_upstream_says(
-    form: Form, answer: dict[str, Any], stream: bool, price: Decimal | None
+    api: Api, answer: dict[str, Any], stream: bool, price: Decimal | None
 ) -> None:
-    account = Account(request_id="r", path=b"/x", form=form, now=0.0, t=0.0)
+    account = Account(request_id="r", path=b"/x", api=api, now=0.0, t=0.0)
     account.keeper.status = 200
     account.keeper.prices = Prices(input=price, output=price)
     said = json.dumps(answer).encode()

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from arriero.protocol.errors import LocalProtocolError
 from arriero.protocol.records import Prices
 from arriero.worker.accounting.cost import cost_of
-from arriero.worker.accounting.tokens import Api, Usage
 from arriero.worker.accounting.usage import UsageReader
+from arriero.worker.apis.base.usage import Usage
+from arriero.worker.apis.routes import MESSAGES
 
 
 def prices(**texts: str) -> Prices:
@@ -90,7 +91,7 @@ def test_without_a_price_there_is_no_cost(usage: Usage, table: Prices | None) ->
 
 
 def test_what_anthropic_calls_input_is_never_taken_for_cached() -> None:
-    reader = UsageReader(Api.ANTHROPIC)
+    reader = UsageReader(MESSAGES)
     reader.take({"usage": {"input_tokens": 1000, "cache_read_input_tokens": 200}})
 
     assert reader.usage.input_tokens - reader.usage.cached_tokens == 1000

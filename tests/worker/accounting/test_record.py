@@ -12,16 +12,15 @@ from arriero.worker import errors
 from arriero.worker.accounting import usage_headers as gateway_fields
 from arriero.worker.accounting.record import RecordKeeper, outcome_of
 from arriero.worker.accounting.response_reader import ResponseFacts, ResponseReader
-from arriero.worker.accounting.tokens import Api, Usage
+from arriero.worker.apis.base.usage import Usage
+from arriero.worker.apis.routes import CHAT
 
 PRICES = Prices(input=Decimal(3), output=Decimal(15), cache_read=Decimal("1.5"))
 USAGE = Usage(input_tokens=1000, cached_tokens=800, output_tokens=500, source="final")
 
 
 def keeper(now: float = 100.0) -> RecordKeeper:
-    kept = RecordKeeper(
-        request_id="r-12", t=1e9, now=now, path="/v1/chat/completions", api=Api.OPENAI
-    )
+    kept = RecordKeeper(request_id="r-12", t=1e9, now=now, path="/v1/chat/completions", api=CHAT)
     kept.asked, kept.model, kept.stream, kept.status = "em", "m", True, 200
     return kept
 
@@ -137,7 +136,7 @@ def test_a_client_that_left_is_charged_for_what_was_made() -> None:
 
 
 def test_of_a_hundred_tokens_ten_were_made_when_the_client_left() -> None:
-    kept, reader = keeper(), ResponseReader(Api.OPENAI)
+    kept, reader = keeper(), ResponseReader(CHAT)
     for _ in range(10):
         reader.take_frames(b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n')
     kept.client_left()

@@ -6,13 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.worker.accounting.finish_reason import count_pieces, error_of, finish_of, model_of
 from arriero.worker.accounting.response_reader import ResponseFacts, ResponseReader
-from arriero.worker.accounting.tokens import Api, Usage
+from arriero.worker.apis.base.api import Api
+from arriero.worker.apis.base.usage import Usage
+from arriero.worker.apis.routes import APIS, BEDROCK, CHAT, GEMINI, MESSAGES, RESPONSES
 from arriero.worker.streams.aws_event_stream import EventStreamMessage
 
 # What a real llama-server (build 10434) sent, shortened.
-CHAT = b"""\
+CHAT_STREAM = b"""\
 data: {"choices":[{"finish_reason":null,"index":0,"delta":{"role":"assistant","content":null}}],"id":"chatcmpl-A","model":"tiny.gguf","object":"chat.completion.chunk","prompt_progress":{"total":209,"cache":0,"processed":209,"time_ms":2937}}
 
 data: {"choices":[{"finish_reason":null,"index":0,"delta":{"role":"assistant","content":null}}],"id":"chatcmpl-A","model":"tiny.gguf","object":"chat.completion.chunk"}
@@ -28,7 +29,7 @@ data: {"choices":[],"id":"chatcmpl-A","model":"tiny.gguf","object":"chat.complet
 data: [DONE]
 
 """
-MESSAGES = b"""\
+MESSAGES_STREAM = b"""\
 event: message_start
 data: {"type":"message_start","message":{"id":"a","type":"message","role":"assistant","content":[],"model":"tiny.gguf","stop_reason":null,"usage":{"cache_read_input_tokens":208,"input_tokens":1,"output_tokens":0}}}
 
@@ -51,7 +52,7 @@ event: message_stop
 data: {"type":"message_stop"}
 
 """
-RESPONSES = b"""\
+RESPONSES_STREAM = b"""\
 event: response.created
 data: {"type":"response.created","response":{"id":"r","object":"response","status":"in_progress"}}
 
@@ -86,9 +87,9 @@ def read(api: Api, stream: bytes) -> ResponseReader:
 @pytest.mark.parametrize(
     ("api", "stream", "facts"),
     [
-        (Api.OPENAI, CHAT, ResponseFacts(Usage(input_tokens=209, output_tokens=2, prompt_ms=2937.415, predicted_ms=1315.916, source="final"), "length", "tiny.gguf")),
-        (Api.ANTHROPIC, MESSAGES, ResponseFacts(Usage(input_tokens=209, cached_tokens=208, output_tokens=2, source="final"), "length", "tiny.gguf")),
-        (Api.RESPONSES, RESPONSES, ResponseFacts(Usage(input_tokens=21, cached_tokens=7, output_tokens=2, prompt_ms=799.653, predicted_ms=1404.014, source="final"), "stop", "tiny.gguf")),
+        (CHAT, CHAT_STREAM, ResponseFacts(Usage(input_tokens=209, output_tokens=2, prompt_ms=2937.415, predicted_ms=1315.916, source="final"), "length", "tiny.gguf")),
+        (MESSAGES, MESSAGES_STREAM, ResponseFacts(Usage(input_tokens=209, cached_tokens=208, output_tokens=2, source="final"), "length", "tiny.gguf")),
+        (RESPONSES, RESPONSES_STREAM, ResponseFacts(Usage(input_tokens=21, cached_tokens=7, output_tokens=2, prompt_ms=799.653, predicted_ms=1404.014, source="final"), "stop", "tiny.gguf")),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("whole", [True, False])
@@ -107,7 +108,8 @@ def test_all_is_known_of_an_answer_at_its_end(
 
 @pytest.mark.parametrize("times", [1, 90])  # longer than what is looked at last, or shorter
 @pytest.mark.parametrize(
-    ("api", "stream"), [(Api.OPENAI, CHAT), (Api.ANTHROPIC, MESSAGES), (Api.RESPONSES, RESPONSES)]
+    ("api", "stream"),
+    [(CHAT, CHAT_STREAM), (MESSAGES, MESSAGES_STREAM), (RESPONSES, RESPONSES_STREAM)],
 )
 def test_beginning_and_end_tell_as_much_as_all_of_it(api: Api, stream: bytes, times: int) -> None:
     events = [frame + b"\n\n" for frame in stream.split(b"\n\n")[:-1]]
@@ -133,9 +135,9 @@ def test_beginning_and_end_tell_as_much_as_all_of_it(api: Api, stream: bytes, ti
 @pytest.mark.parametrize(
     ("api", "stream", "usage"),
     [
-        (Api.OPENAI, CHAT, Usage(input_tokens=209, output_tokens=1, source="estimated")),
-        (Api.ANTHROPIC, MESSAGES, Usage(input_tokens=209, cached_tokens=208, output_tokens=1, source="estimated")),
-        (Api.RESPONSES, RESPONSES, Usage(output_tokens=1, source="estimated")),
+        (CHAT, CHAT_STREAM, Usage(input_tokens=209, output_tokens=1, source="estimated")),
+        (MESSAGES, MESSAGES_STREAM, Usage(input_tokens=209, cached_tokens=208, output_tokens=1, source="estimated")),
+        (RESPONSES, RESPONSES_STREAM, Usage(output_tokens=1, source="estimated")),
     ],
 )  # fmt: skip
 def test_of_an_answer_that_is_cut_off_what_came_is_counted(
@@ -155,12 +157,12 @@ PADDING: Any = {"delta": {}}
 @pytest.mark.parametrize(
     ("api", "event"),
     [
-        (Api.OPENAI, {"choices": [{"finish_reason": "length"}], "usage": {"prompt_tokens": 3}}),
-        (Api.OPENAI, {"stop": True, "stop_type": "limit", "timings": {"prompt_n": 3}}),
-        (Api.RESPONSES, {"type": "response.incomplete", "response": {"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}, "usage": {"input_tokens": 3}}}),
-        (Api.ANTHROPIC, {"type": "message_delta", "delta": {"stop_reason": "max_tokens"}, "usage": {"input_tokens": 3}}),
-        (Api.GEMINI, {"candidates": [{"finishReason": "MAX_TOKENS"}], "usageMetadata": {"promptTokenCount": 3}}),
-        (Api.BEDROCK, {"stopReason": "max_tokens", "usage": {"inputTokens": 3}}),
+        (CHAT, {"choices": [{"finish_reason": "length"}], "usage": {"prompt_tokens": 3}}),
+        (CHAT, {"stop": True, "stop_type": "limit", "timings": {"prompt_n": 3}}),
+        (RESPONSES, {"type": "response.incomplete", "response": {"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}, "usage": {"input_tokens": 3}}}),
+        (MESSAGES, {"type": "message_delta", "delta": {"stop_reason": "max_tokens"}, "usage": {"input_tokens": 3}}),
+        (GEMINI, {"candidates": [{"finishReason": "MAX_TOKENS"}], "usageMetadata": {"promptTokenCount": 3}}),
+        (BEDROCK, {"stopReason": "max_tokens", "usage": {"inputTokens": 3}}),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")])
@@ -177,59 +179,59 @@ def test_the_last_words_are_noticed_among_events_that_are_not_parsed(
 @pytest.mark.parametrize(
     ("api", "line", "pieces"),
     [
-        (Api.OPENAI, b'{"delta":{"content":"a"}}', 1),
-        (Api.OPENAI, b'{"delta": {"content": "a"}}', 1),
-        (Api.OPENAI, b'{"delta":{"content":""}}', 0),
-        (Api.OPENAI, b'{"delta":{"role":"assistant","content":null}}', 0),
-        (Api.OPENAI, b'{"delta":{"reasoning_content":"a","reasoning":"a"}}', 1),  # one token
-        (Api.OPENAI, b'{"delta":{"tool_calls":[{"index":0,"function":{"arguments":""}}]}}', 1),
-        (Api.OPENAI, b'{"delta":{"tool_calls":[]}}', 0),
-        (Api.OPENAI, b'{"choices":[{"text":"a"}]}', 1),
-        (Api.OPENAI, b'{"content":"a","stop":false}', 1),
-        (Api.OPENAI, b'{"delta":{"content":""},"note":"\\"content\\":\\"a\\""}', 0),
-        (Api.OPENAI, b'{"delta":{"content":"a"},"type":"content"}', 1),
-        (Api.OPENAI, b'{"delta":{"content":"a\\"content\\""}}', 1),
-        (Api.ANTHROPIC, b'{"delta":{"type":"thinking_delta","thinking":"a"}}', 1),
-        (Api.ANTHROPIC, b'{"delta":{"type":"input_json_delta","partial_json":"{"}}', 1),
-        (Api.ANTHROPIC, b'{"delta":{"type":"signature_delta","signature":"a"}}', 0),
-        (Api.OPENAI, b'{"choices":[{"delta":{"content":"a"}},{"delta":{"content":"b"}}]}', 2),
-        (Api.OPENAI, b'{"delta":{"content":"a","tool_calls":[{"index":0}]}}', 1),
-        (Api.GEMINI, b'{"candidates":[{"content":{"parts":[{"text": "a"},{"text": "b"}]}}]}', 2),
-        (Api.GEMINI, b'{"parts":[{"functionCall":{"name":"f"}}]}', 1),
-        (Api.BEDROCK, b'{"delta":{"text":"a"}}', 1),
-        (Api.BEDROCK, b'{"delta":{"toolUse":{"input":"{"}}}', 1),
-        (Api.BEDROCK, b'{"role":"assistant"}', 0),
+        (CHAT, b'{"delta":{"content":"a"}}', 1),
+        (CHAT, b'{"delta": {"content": "a"}}', 1),
+        (CHAT, b'{"delta":{"content":""}}', 0),
+        (CHAT, b'{"delta":{"role":"assistant","content":null}}', 0),
+        (CHAT, b'{"delta":{"reasoning_content":"a","reasoning":"a"}}', 1),  # one token
+        (CHAT, b'{"delta":{"tool_calls":[{"index":0,"function":{"arguments":""}}]}}', 1),
+        (CHAT, b'{"delta":{"tool_calls":[]}}', 0),
+        (CHAT, b'{"choices":[{"text":"a"}]}', 1),
+        (CHAT, b'{"content":"a","stop":false}', 1),
+        (CHAT, b'{"delta":{"content":""},"note":"\\"content\\":\\"a\\""}', 0),
+        (CHAT, b'{"delta":{"content":"a"},"type":"content"}', 1),
+        (CHAT, b'{"delta":{"content":"a\\"content\\""}}', 1),
+        (MESSAGES, b'{"delta":{"type":"thinking_delta","thinking":"a"}}', 1),
+        (MESSAGES, b'{"delta":{"type":"input_json_delta","partial_json":"{"}}', 1),
+        (MESSAGES, b'{"delta":{"type":"signature_delta","signature":"a"}}', 0),
+        (CHAT, b'{"choices":[{"delta":{"content":"a"}},{"delta":{"content":"b"}}]}', 2),
+        (CHAT, b'{"delta":{"content":"a","tool_calls":[{"index":0}]}}', 1),
+        (GEMINI, b'{"candidates":[{"content":{"parts":[{"text": "a"},{"text": "b"}]}}]}', 2),
+        (GEMINI, b'{"parts":[{"functionCall":{"name":"f"}}]}', 1),
+        (BEDROCK, b'{"delta":{"text":"a"}}', 1),
+        (BEDROCK, b'{"delta":{"toolUse":{"input":"{"}}}', 1),
+        (BEDROCK, b'{"role":"assistant"}', 0),
     ],
 )
 def test_a_piece_of_an_answer_is_what_counts_as_a_token(api: Api, line: bytes, pieces: int) -> None:
-    assert count_pieces(api, b"data: %b\n\n" % line) == pieces
-    assert count_pieces(api, b"data: %b\r\n\r\n: x\r\n\r\n" % line * 3) == 3 * pieces
+    assert api.count_pieces(b"data: %b\n\n" % line) == pieces
+    assert api.count_pieces(b"data: %b\r\n\r\n: x\r\n\r\n" % line * 3) == 3 * pieces
 
 
 @pytest.mark.parametrize(
     ("api", "value", "finish"),
     [
-        *((Api.OPENAI, {"choices": [{"finish_reason": word}]}, meant) for word, meant in [
+        *((CHAT, {"choices": [{"finish_reason": word}]}, meant) for word, meant in [
             ("stop", "stop"), ("length", "length"), ("tool_calls", "tool"), ("function_call", "tool"),
             ("content_filter", "content_filter"), ("abort", "other"), (None, None), (3, None)]),
-        (Api.OPENAI, {"choices": [{"finish_reason": "length"}, {"finish_reason": None}]}, "length"),
-        *((Api.OPENAI, {"stop_type": word}, meant) for word, meant in [
+        (CHAT, {"choices": [{"finish_reason": "length"}, {"finish_reason": None}]}, "length"),
+        *((CHAT, {"stop_type": word}, meant) for word, meant in [
             ("eos", "stop"), ("word", "stop"), ("limit", "length"), ("none", None)]),
-        (Api.RESPONSES, {"response": {"status": "completed", "output": [{"type": "message"}]}}, "stop"),
-        (Api.RESPONSES, {"status": "completed", "output": [{"type": "reasoning"}, {"type": "function_call"}]}, "tool"),
-        (Api.RESPONSES, {"response": {"status": "incomplete", "incomplete_details": {"reason": "content_filter"}}}, "content_filter"),
-        (Api.RESPONSES, {"response": {"status": "incomplete"}}, "other"),
-        (Api.RESPONSES, {"response": {"status": "failed"}}, "other"),
-        (Api.RESPONSES, {"response": {"status": "in_progress"}}, None),
-        *((Api.ANTHROPIC, {"delta": {"stop_reason": word}}, meant) for word, meant in [
+        (RESPONSES, {"response": {"status": "completed", "output": [{"type": "message"}]}}, "stop"),
+        (RESPONSES, {"status": "completed", "output": [{"type": "reasoning"}, {"type": "function_call"}]}, "tool"),
+        (RESPONSES, {"response": {"status": "incomplete", "incomplete_details": {"reason": "content_filter"}}}, "content_filter"),
+        (RESPONSES, {"response": {"status": "incomplete"}}, "other"),
+        (RESPONSES, {"response": {"status": "failed"}}, "other"),
+        (RESPONSES, {"response": {"status": "in_progress"}}, None),
+        *((MESSAGES, {"delta": {"stop_reason": word}}, meant) for word, meant in [
             ("end_turn", "stop"), ("stop_sequence", "stop"), ("pause_turn", "stop"), ("max_tokens", "length"),
             ("model_context_window_exceeded", "length"), ("tool_use", "tool"), ("refusal", "content_filter"), (None, None)]),
-        (Api.ANTHROPIC, {"type": "message", "stop_reason": "tool_use"}, "tool"),
-        *((Api.GEMINI, {"candidates": [{"finishReason": word}]}, meant) for word, meant in [
+        (MESSAGES, {"type": "message", "stop_reason": "tool_use"}, "tool"),
+        *((GEMINI, {"candidates": [{"finishReason": word}]}, meant) for word, meant in [
             ("STOP", "stop"), ("MAX_TOKENS", "length"), ("SAFETY", "content_filter"), ("RECITATION", "content_filter"),
             ("SPII", "content_filter"), ("MALFORMED_FUNCTION_CALL", "other")]),
-        (Api.GEMINI, {"promptFeedback": {"blockReason": "OTHER"}}, "content_filter"),
-        *((Api.BEDROCK, {"stopReason": word}, meant) for word, meant in [
+        (GEMINI, {"promptFeedback": {"blockReason": "OTHER"}}, "content_filter"),
+        *((BEDROCK, {"stopReason": word}, meant) for word, meant in [
             ("end_turn", "stop"), ("tool_use", "tool"), ("max_tokens", "length"), ("stop_sequence", "stop"),
             ("guardrail_intervened", "content_filter"), ("content_filtered", "content_filter")]),
     ],
@@ -237,23 +239,23 @@ def test_a_piece_of_an_answer_is_what_counts_as_a_token(api: Api, line: bytes, p
 def test_every_api_has_its_own_words_for_the_end(
     api: Api, value: dict[str, Any], finish: str | None
 ) -> None:
-    assert finish_of(api, value) == finish
+    assert api.finish_reason(value) == finish
 
 
 @pytest.mark.parametrize(
     ("api", "value", "model"),
     [
-        (Api.OPENAI, {"model": "m"}, "m"),
-        (Api.RESPONSES, {"response": {"model": "m"}}, "m"),
-        (Api.ANTHROPIC, {"message": {"model": "m"}}, "m"),
-        (Api.GEMINI, {"modelVersion": "m", "model": "x"}, "m"),
-        (Api.OPENAI, {"model": 3}, None),
-        (Api.OPENAI, {"model": "m" * 900}, "m" * 300),
-        (Api.BEDROCK, {}, None),
+        (CHAT, {"model": "m"}, "m"),
+        (RESPONSES, {"response": {"model": "m"}}, "m"),
+        (MESSAGES, {"message": {"model": "m"}}, "m"),
+        (GEMINI, {"modelVersion": "m", "model": "x"}, "m"),
+        (CHAT, {"model": 3}, None),
+        (CHAT, {"model": "m" * 900}, "m" * 300),
+        (BEDROCK, {}, None),
     ],
 )
 def test_the_answer_names_its_model(api: Api, value: dict[str, Any], model: str | None) -> None:
-    assert model_of(api, value) == model
+    assert api.model_name(value) == model
 
 
 @pytest.mark.parametrize(
@@ -274,26 +276,26 @@ def test_the_answer_names_its_model(api: Api, value: dict[str, Any], model: str 
     ],
 )
 def test_an_error_within_an_answer_is_known(value: dict[str, Any], code: str | None) -> None:
-    assert error_of(value) == code
+    assert CHAT.error_code(value) == code
 
 
 def test_an_error_in_the_middle_of_a_stream_marks_it_as_failed() -> None:
-    reader = ResponseReader(Api.OPENAI)
+    reader = ResponseReader(CHAT)
     error = {"error": {"code": 500, "message": "x", "type": "server_error"}}
-    reader.take_frames(frames(*[PADDING] * 5, error) + CHAT[-900:])
+    reader.take_frames(frames(*[PADDING] * 5, error) + CHAT_STREAM[-900:])
 
     assert reader.facts.error == "500"
 
 
 def test_bad_json_between_two_good_frames_hides_nothing() -> None:
-    at = CHAT.index(b'data: {"choices":[{"finish_reason":"length"')
-    broken = CHAT[:at] + b'data: {"usage":{"finish_reason":"\n\n' + CHAT[at:]
+    at = CHAT_STREAM.index(b'data: {"choices":[{"finish_reason":"length"')
+    broken = CHAT_STREAM[:at] + b'data: {"usage":{"finish_reason":"\n\n' + CHAT_STREAM[at:]
 
-    assert read(Api.OPENAI, broken).facts == read(Api.OPENAI, CHAT).facts
+    assert read(CHAT, broken).facts == read(CHAT, CHAT_STREAM).facts
 
 
 def test_a_body_is_read_as_a_whole() -> None:
-    reader = ResponseReader(Api.OPENAI)
+    reader = ResponseReader(CHAT)
     reader.take_body(
         b'{"model":"m","choices":[{"finish_reason":"stop"}],"usage":{"prompt_tokens":3}}'
     )
@@ -302,7 +304,7 @@ def test_a_body_is_read_as_a_whole() -> None:
 
 
 def test_messages_of_bedrock_are_read() -> None:
-    reader = ResponseReader(Api.BEDROCK)
+    reader = ResponseReader(BEDROCK)
     for payload in (
         b'{"role":"assistant"}',
         b'{"contentBlockIndex":0,"delta":{"text":"a"}}',
@@ -318,7 +320,7 @@ def test_messages_of_bedrock_are_read() -> None:
 
 
 def test_an_exception_of_bedrock_is_an_error() -> None:
-    reader = ResponseReader(Api.BEDROCK)
+    reader = ResponseReader(BEDROCK)
     headers = {":message-type": "exception", ":exception-type": "throttlingException"}
     reader.take_message(EventStreamMessage(headers, b'{"message":"slow"}', b""))
 
@@ -341,7 +343,7 @@ _JSON = st.recursive(
 )  # fmt: skip
 
 
-@given(st.sampled_from(Api), st.lists(_JSON, max_size=5))
+@given(st.sampled_from(APIS), st.lists(_JSON, max_size=5))
 def test_whatever_an_upstream_says_something_is_known(api: Api, events: list[Any]) -> None:
     reader = ResponseReader(api)
     reader.take_frames(frames(*events))
@@ -352,7 +354,7 @@ def test_whatever_an_upstream_says_something_is_known(api: Api, events: list[Any
     assert facts.error is None or len(facts.error) <= 80
 
 
-@given(st.sampled_from(Api), st.binary(max_size=200))
+@given(st.sampled_from(APIS), st.binary(max_size=200))
 def test_whatever_bytes_come_nothing_is_raised(api: Api, data: bytes) -> None:
     reader = ResponseReader(api)
     reader.take_frames(data)

@@ -5,7 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.worker.accounting.usage import Api, Usage, UsageReader
+from arriero.worker.accounting.usage import UsageReader
+from arriero.worker.apis.base.api import Api
+from arriero.worker.apis.base.usage import Usage
+from arriero.worker.apis.routes import APIS, BEDROCK, CHAT, GEMINI, MESSAGES, RESPONSES
 
 CHUNK = {"object": "chat.completion.chunk"}
 TIMINGS = {
@@ -29,96 +32,96 @@ def read(api: Api, *events: Any) -> Usage:
 @pytest.mark.parametrize(
     ("api", "events", "usage"),
     [
-        (Api.OPENAI, [{"usage": {"prompt_tokens": 8, "completion_tokens": 7, "total_tokens": 15}}], Usage(input_tokens=8, output_tokens=7, source="final")),
-        (Api.OPENAI, [{"usage": {"prompt_tokens": 8, "completion_tokens": 7}}], Usage(input_tokens=8, output_tokens=7, source="final")),  # without a total
-        (Api.OPENAI, [{"usage": {"prompt_tokens": 8, "total_tokens": 8}}], Usage(input_tokens=8, source="final")),  # embeddings
+        (CHAT, [{"usage": {"prompt_tokens": 8, "completion_tokens": 7, "total_tokens": 15}}], Usage(input_tokens=8, output_tokens=7, source="final")),
+        (CHAT, [{"usage": {"prompt_tokens": 8, "completion_tokens": 7}}], Usage(input_tokens=8, output_tokens=7, source="final")),  # without a total
+        (CHAT, [{"usage": {"prompt_tokens": 8, "total_tokens": 8}}], Usage(input_tokens=8, source="final")),  # embeddings
         (
-            Api.OPENAI,
+            CHAT,
             [{"usage": {"prompt_tokens": 8, "prompt_tokens_details": {"cached_tokens": 6}, "completion_tokens": 7, "completion_tokens_details": {"reasoning_tokens": 4}}}],
             Usage(input_tokens=8, cached_tokens=6, output_tokens=7, reasoning_tokens=4, source="final"),
         ),
-        (Api.OPENAI, [CHUNK | {"usage": {"prompt_tokens": 1}}, CHUNK | {"usage": None}, CHUNK | {"usage": {"prompt_tokens": 2}}], Usage(input_tokens=2, source="final")),  # the last one counts
-        (Api.OPENAI, [CHUNK | {"choices": [{"finish_reason": None}], "usage": {"prompt_tokens": 8, "completion_tokens": 1}}], Usage(input_tokens=8, output_tokens=1, source="running")),
-        (Api.OPENAI, [CHUNK | {"choices": [{"delta": {}}]}], Usage()),
-        (Api.OPENAI, [{"timings": TIMINGS}], Usage(input_tokens=8, cached_tokens=5, output_tokens=7, draft_tokens=4, draft_accepted=2, prompt_ms=10.5, predicted_ms=70.0, source="timings")),
+        (CHAT, [CHUNK | {"usage": {"prompt_tokens": 1}}, CHUNK | {"usage": None}, CHUNK | {"usage": {"prompt_tokens": 2}}], Usage(input_tokens=2, source="final")),  # the last one counts
+        (CHAT, [CHUNK | {"choices": [{"finish_reason": None}], "usage": {"prompt_tokens": 8, "completion_tokens": 1}}], Usage(input_tokens=8, output_tokens=1, source="running")),
+        (CHAT, [CHUNK | {"choices": [{"delta": {}}]}], Usage()),
+        (CHAT, [{"timings": TIMINGS}], Usage(input_tokens=8, cached_tokens=5, output_tokens=7, draft_tokens=4, draft_accepted=2, prompt_ms=10.5, predicted_ms=70.0, source="timings")),
         (
-            Api.OPENAI,
+            CHAT,
             [{"usage": {"prompt_tokens": 8, "completion_tokens": 7}, "timings": TIMINGS}],
             Usage(input_tokens=8, cached_tokens=5, output_tokens=7, draft_tokens=4, draft_accepted=2, prompt_ms=10.5, predicted_ms=70.0, source="final"),
         ),
         # two events of one answer: what the second one does not tell stays
         (
-            Api.OPENAI,
+            CHAT,
             [{"timings": TIMINGS}, CHUNK | {"choices": [], "usage": {"prompt_tokens": 8, "completion_tokens": 7}}],
             Usage(input_tokens=8, cached_tokens=5, output_tokens=7, draft_tokens=4, draft_accepted=2, prompt_ms=10.5, predicted_ms=70.0, source="final"),
         ),
         # counts that rise: vLLM's continuous_usage_stats, llama-server's timings_per_token
         (
-            Api.OPENAI,
+            CHAT,
             [CHUNK | {"choices": [{"finish_reason": None}], "usage": {"prompt_tokens": 8, "completion_tokens": n}} for n in (1, 2)]
             + [CHUNK | {"choices": [], "usage": {"prompt_tokens": 8, "completion_tokens": 3}}],
             Usage(input_tokens=8, output_tokens=3, source="final"),
         ),
-        (Api.OPENAI, [CHUNK | {"choices": [{"finish_reason": None}], "timings": {"prompt_n": 8, "predicted_n": 2}}], Usage(input_tokens=8, output_tokens=2, source="running")),
-        (Api.OPENAI, [CHUNK | {"choices": [{"finish_reason": None}], "timings": {"prompt_n": 8, "predicted_n": 2}}, CHUNK | {"choices": [{"finish_reason": "stop"}], "timings": {"prompt_n": 8, "predicted_n": 5}}], Usage(input_tokens=8, output_tokens=5, source="timings")),
+        (CHAT, [CHUNK | {"choices": [{"finish_reason": None}], "timings": {"prompt_n": 8, "predicted_n": 2}}], Usage(input_tokens=8, output_tokens=2, source="running")),
+        (CHAT, [CHUNK | {"choices": [{"finish_reason": None}], "timings": {"prompt_n": 8, "predicted_n": 2}}, CHUNK | {"choices": [{"finish_reason": "stop"}], "timings": {"prompt_n": 8, "predicted_n": 5}}], Usage(input_tokens=8, output_tokens=5, source="timings")),
         # llama-server of the prompt, before there is an answer
-        (Api.OPENAI, [CHUNK | {"choices": [{"finish_reason": None}], "prompt_progress": {"total": 209, "cache": 64, "processed": 128}}], Usage(input_tokens=209, cached_tokens=64, source="running")),
-        (Api.OPENAI, [{"content": " a", "stop": False, "tokens_predicted": 1, "tokens_evaluated": 160}], Usage(input_tokens=160, source="running")),
-        (Api.OPENAI, [{"content": "", "stop": True, "timings": TIMINGS, "tokens_evaluated": 8}], Usage(input_tokens=8, cached_tokens=5, output_tokens=7, draft_tokens=4, draft_accepted=2, prompt_ms=10.5, predicted_ms=70.0, source="timings")),
-        (Api.OPENAI, [[{"timings": {"prompt_n": 1}}, {"timings": {"prompt_n": 2, "predicted_n": 3}}]], Usage(input_tokens=2, output_tokens=3, source="timings")),  # /infill
-        (Api.OPENAI, [{"content": "a", "stop": False, "timings": {"prompt_n": 8, "predicted_n": 2}}], Usage(input_tokens=8, output_tokens=2, source="running")),
+        (CHAT, [CHUNK | {"choices": [{"finish_reason": None}], "prompt_progress": {"total": 209, "cache": 64, "processed": 128}}], Usage(input_tokens=209, cached_tokens=64, source="running")),
+        (CHAT, [{"content": " a", "stop": False, "tokens_predicted": 1, "tokens_evaluated": 160}], Usage(input_tokens=160, source="running")),
+        (CHAT, [{"content": "", "stop": True, "timings": TIMINGS, "tokens_evaluated": 8}], Usage(input_tokens=8, cached_tokens=5, output_tokens=7, draft_tokens=4, draft_accepted=2, prompt_ms=10.5, predicted_ms=70.0, source="timings")),
+        (CHAT, [[{"timings": {"prompt_n": 1}}, {"timings": {"prompt_n": 2, "predicted_n": 3}}]], Usage(input_tokens=2, output_tokens=3, source="timings")),  # /infill
+        (CHAT, [{"content": "a", "stop": False, "timings": {"prompt_n": 8, "predicted_n": 2}}], Usage(input_tokens=8, output_tokens=2, source="running")),
         # nothing takes the last word back
-        (Api.OPENAI, [{"usage": {"prompt_tokens": 8, "completion_tokens": 7}}, {"timings": {"cache_n": 5, "prompt_n": 9}}, {"tokens_evaluated": 5}], Usage(input_tokens=8, cached_tokens=5, output_tokens=7, source="final")),
+        (CHAT, [{"usage": {"prompt_tokens": 8, "completion_tokens": 7}}, {"timings": {"cache_n": 5, "prompt_n": 9}}, {"tokens_evaluated": 5}], Usage(input_tokens=8, cached_tokens=5, output_tokens=7, source="final")),
         # vLLM's measurements
         (
-            Api.OPENAI,
+            CHAT,
             [{"usage": {"prompt_tokens": 42, "completion_tokens": 100}, "metrics": {"time_to_first_token_ms": 85.2, "mean_itl_ms": 9.5, "speculative_decoding": {"num_draft_tokens": 30, "num_accepted_draft_tokens": 20}}}],
             Usage(input_tokens=42, output_tokens=100, draft_tokens=30, draft_accepted=20, prompt_ms=85.2, predicted_ms=950.0, source="final"),
         ),
-        (Api.OPENAI, [{"usage": {"prompt_tokens": 42, "completion_tokens": 1}, "metrics": {"time_to_first_token_ms": 0, "mean_itl_ms": None, "speculative_decoding": {"num_draft_tokens": 30}}}], Usage(input_tokens=42, output_tokens=1, source="final")),
-        (Api.OPENAI, [{"usage": {"prompt_tokens": 9, "completion_tokens": 9, "completion_tokens_details": {"accepted_prediction_tokens": 4, "rejected_prediction_tokens": 1}}}], Usage(input_tokens=9, output_tokens=9, draft_tokens=5, draft_accepted=4, source="final")),
+        (CHAT, [{"usage": {"prompt_tokens": 42, "completion_tokens": 1}, "metrics": {"time_to_first_token_ms": 0, "mean_itl_ms": None, "speculative_decoding": {"num_draft_tokens": 30}}}], Usage(input_tokens=42, output_tokens=1, source="final")),
+        (CHAT, [{"usage": {"prompt_tokens": 9, "completion_tokens": 9, "completion_tokens_details": {"accepted_prediction_tokens": 4, "rejected_prediction_tokens": 1}}}], Usage(input_tokens=9, output_tokens=9, draft_tokens=5, draft_accepted=4, source="final")),
         (
-            Api.RESPONSES,
+            RESPONSES,
             [{"type": "response.completed", "response": {"usage": {"input_tokens": 8, "output_tokens": 7}}, "timings": TIMINGS}],
             Usage(input_tokens=8, cached_tokens=5, output_tokens=7, draft_tokens=4, draft_accepted=2, prompt_ms=10.5, predicted_ms=70.0, source="final"),
         ),
         (
-            Api.RESPONSES,
+            RESPONSES,
             [{"type": "response.completed", "response": {"usage": {"input_tokens": 8, "output_tokens": 2}, "metrics": {"time_to_first_token_ms": 5, "mean_itl_ms": 2}}}],
             Usage(input_tokens=8, output_tokens=2, prompt_ms=5.0, predicted_ms=4.0, source="final"),
         ),
         (
-            Api.RESPONSES,
+            RESPONSES,
             [{"type": "response.created", "response": {"usage": None}}, {"type": "response.completed", "response": {"usage": {"input_tokens": 9, "input_tokens_details": {"cached_tokens": 4}, "output_tokens": 5, "output_tokens_details": {"reasoning_tokens": 2}}}}],
             Usage(input_tokens=9, cached_tokens=4, output_tokens=5, reasoning_tokens=2, source="final"),
         ),
-        (Api.RESPONSES, [{"type": "response.incomplete", "response": {"usage": {"input_tokens": 9, "output_tokens": 5}}}], Usage(input_tokens=9, output_tokens=5, source="final")),
-        (Api.RESPONSES, [{"type": "response.failed", "response": {"usage": {"input_tokens": 9}}}], Usage(input_tokens=9, source="final")),
-        (Api.RESPONSES, [{"object": "response", "usage": {"input_tokens": 9}}], Usage(input_tokens=9, source="final")),
+        (RESPONSES, [{"type": "response.incomplete", "response": {"usage": {"input_tokens": 9, "output_tokens": 5}}}], Usage(input_tokens=9, output_tokens=5, source="final")),
+        (RESPONSES, [{"type": "response.failed", "response": {"usage": {"input_tokens": 9}}}], Usage(input_tokens=9, source="final")),
+        (RESPONSES, [{"object": "response", "usage": {"input_tokens": 9}}], Usage(input_tokens=9, source="final")),
         (
-            Api.ANTHROPIC,
+            MESSAGES,
             [{"type": "message_start", "message": {"usage": {"input_tokens": 3, "cache_read_input_tokens": 2022, "output_tokens": 1}}}, {"type": "message_delta", "usage": {"output_tokens": 10}}],
             Usage(input_tokens=2025, cached_tokens=2022, output_tokens=10, source="final"),
         ),
-        (Api.ANTHROPIC, [{"type": "message_delta", "usage": {"output_tokens": 4}}, {"type": "message_delta", "usage": {"output_tokens": 10, "input_tokens": 6}}], Usage(input_tokens=6, output_tokens=10, source="final")),  # totals, not steps
-        (Api.ANTHROPIC, [{"type": "message_start", "message": {"usage": {"input_tokens": 3}}}], Usage(input_tokens=3, source="running")),
+        (MESSAGES, [{"type": "message_delta", "usage": {"output_tokens": 4}}, {"type": "message_delta", "usage": {"output_tokens": 10, "input_tokens": 6}}], Usage(input_tokens=6, output_tokens=10, source="final")),  # totals, not steps
+        (MESSAGES, [{"type": "message_start", "message": {"usage": {"input_tokens": 3}}}], Usage(input_tokens=3, source="running")),
         (
-            Api.ANTHROPIC,
+            MESSAGES,
             [{"type": "message", "usage": {"input_tokens": 3, "cache_creation_input_tokens": 30, "cache_creation": {"ephemeral_5m_input_tokens": 10, "ephemeral_1h_input_tokens": 20}, "output_tokens": 1}}],
             Usage(input_tokens=33, cache_write_tokens=30, cache_write_1h_tokens=20, output_tokens=1, source="final"),
         ),
-        (Api.ANTHROPIC, [{"usage": {"input_tokens": 1, "ephemeral_5m_input_tokens": 10, "ephemeral_1h_input_tokens": 20}}], Usage(input_tokens=31, cache_write_tokens=30, cache_write_1h_tokens=20, source="final")),
-        (Api.ANTHROPIC, [{"type": "ping"}, {"type": "content_block_delta"}], Usage()),
+        (MESSAGES, [{"usage": {"input_tokens": 1, "ephemeral_5m_input_tokens": 10, "ephemeral_1h_input_tokens": 20}}], Usage(input_tokens=31, cache_write_tokens=30, cache_write_1h_tokens=20, source="final")),
+        (MESSAGES, [{"type": "ping"}, {"type": "content_block_delta"}], Usage()),
         (
-            Api.GEMINI,
+            GEMINI,
             [{"usageMetadata": {"promptTokenCount": 1}}, {"usageMetadata": {"promptTokenCount": 10, "cachedContentTokenCount": 6, "toolUsePromptTokenCount": 2, "candidatesTokenCount": 5, "thoughtsTokenCount": 3}}],
             Usage(input_tokens=12, cached_tokens=6, output_tokens=8, reasoning_tokens=3, source="final"),
         ),
-        (Api.GEMINI, [{"candidates": [{"content": {}}], "usageMetadata": {"promptTokenCount": 10, "candidatesTokenCount": 5}}], Usage(input_tokens=10, output_tokens=5, source="running")),
-        (Api.GEMINI, [{"candidates": [{"finishReason": "STOP"}], "usageMetadata": {"promptTokenCount": 10}}], Usage(input_tokens=10, source="final")),
-        (Api.BEDROCK, [{"usage": {"inputTokens": 100, "outputTokens": 10, "totalTokens": 110, "cacheReadInputTokens": 40, "cacheWriteInputTokens": 20}}], Usage(input_tokens=100, cached_tokens=40, cache_write_tokens=20, output_tokens=10, source="final")),  # included
-        (Api.BEDROCK, [{"usage": {"inputTokens": 40, "outputTokens": 10, "totalTokens": 110, "cacheReadInputTokens": 40, "cacheWriteInputTokens": 20}}], Usage(input_tokens=100, cached_tokens=40, cache_write_tokens=20, output_tokens=10, source="final")),  # not included
-        (Api.BEDROCK, [{"usage": {"inputTokens": 40, "outputTokens": 10, "cacheWriteInputTokens": 20, "cacheDetails": [{"ttl": "5m", "cacheWriteInputTokens": 5}, {"ttl": "1h", "cacheWriteInputTokens": 15}]}}], Usage(input_tokens=60, cache_write_tokens=20, cache_write_1h_tokens=15, output_tokens=10, source="final")),
+        (GEMINI, [{"candidates": [{"content": {}}], "usageMetadata": {"promptTokenCount": 10, "candidatesTokenCount": 5}}], Usage(input_tokens=10, output_tokens=5, source="running")),
+        (GEMINI, [{"candidates": [{"finishReason": "STOP"}], "usageMetadata": {"promptTokenCount": 10}}], Usage(input_tokens=10, source="final")),
+        (BEDROCK, [{"usage": {"inputTokens": 100, "outputTokens": 10, "totalTokens": 110, "cacheReadInputTokens": 40, "cacheWriteInputTokens": 20}}], Usage(input_tokens=100, cached_tokens=40, cache_write_tokens=20, output_tokens=10, source="final")),  # included
+        (BEDROCK, [{"usage": {"inputTokens": 40, "outputTokens": 10, "totalTokens": 110, "cacheReadInputTokens": 40, "cacheWriteInputTokens": 20}}], Usage(input_tokens=100, cached_tokens=40, cache_write_tokens=20, output_tokens=10, source="final")),  # not included
+        (BEDROCK, [{"usage": {"inputTokens": 40, "outputTokens": 10, "cacheWriteInputTokens": 20, "cacheDetails": [{"ttl": "5m", "cacheWriteInputTokens": 5}, {"ttl": "1h", "cacheWriteInputTokens": 15}]}}], Usage(input_tokens=60, cache_write_tokens=20, cache_write_1h_tokens=15, output_tokens=10, source="final")),
     ],
 )  # fmt: skip
 def test_every_api_is_counted_in_its_own_way(api: Api, events: list[Any], usage: Usage) -> None:
@@ -127,7 +130,7 @@ def test_every_api_is_counted_in_its_own_way(api: Api, events: list[Any], usage:
 
 def test_usage_and_timings_of_one_reply_agree() -> None:
     both = {"usage": {"prompt_tokens": 8, "completion_tokens": 7}, "timings": TIMINGS}
-    told, measured = read(Api.OPENAI, both), read(Api.OPENAI, {"timings": TIMINGS})
+    told, measured = read(CHAT, both), read(CHAT, {"timings": TIMINGS})
     assert (told.input_tokens, told.output_tokens) == (measured.input_tokens, measured.output_tokens)  # fmt: skip
 
 
@@ -145,14 +148,14 @@ def test_usage_and_timings_of_one_reply_agree() -> None:
 def test_an_answer_that_was_cut_off_is_estimated(
     known: list[Any], deltas: int, usage: Usage
 ) -> None:
-    reader = UsageReader(Api.OPENAI)
+    reader = UsageReader(CHAT)
     for event in known:
         reader.take(event)
     assert reader.estimate(deltas) == usage
 
 
 def test_what_anthropic_said_at_the_start_is_no_count_of_the_answer() -> None:
-    reader = UsageReader(Api.ANTHROPIC)
+    reader = UsageReader(MESSAGES)
     reader.take({"type": "message_start", "message": {"usage": {"input_tokens": 3, "output_tokens": 1}}})  # fmt: skip
     assert reader.estimate(10) == Usage(input_tokens=3, output_tokens=10, source="estimated")
 
@@ -171,7 +174,7 @@ def test_what_anthropic_said_at_the_start_is_no_count_of_the_answer() -> None:
 def test_fireworks_tells_of_its_cache_in_the_head(
     name: bytes, value: bytes, details: dict[str, int], cached: int
 ) -> None:
-    reader = UsageReader(Api.OPENAI)
+    reader = UsageReader(CHAT)
     reader.take_field(name, value)
     reader.take({"usage": {"prompt_tokens": 8, "prompt_tokens_details": details}})
     assert reader.usage == Usage(input_tokens=8, cached_tokens=cached, source="final")
@@ -187,7 +190,7 @@ _JSON = st.recursive(
 )
 
 
-@given(st.sampled_from(Api), st.lists(_JSON, max_size=4))
+@given(st.sampled_from(APIS), st.lists(_JSON, max_size=4))
 def test_whatever_an_upstream_says_the_counts_make_sense(api: Api, events: list[Any]) -> None:
     usage = read(api, *events)
     assert usage.cached_tokens + usage.cache_write_tokens <= usage.input_tokens

@@ -2,8 +2,9 @@ import json
 
 import pytest
 
-from arriero.worker.accounting.tokens import Usage
-from arriero.worker.apis.bedrock import BedrockDialect, bedrock_error
+from arriero.worker.apis.base.usage import Usage
+from arriero.worker.apis.bedrock import BedrockDialect
+from arriero.worker.apis.routes import BEDROCK
 from arriero.worker.errors import (
     BadRequest,
     LoadFailed,
@@ -50,4 +51,5 @@ def test_a_stream_that_was_stopped_on_purpose_ends_with_a_message_stop() -> None
     ],
 )
 def test_amazon_has_an_exception_for_each_status(error: RelayError, name: bytes) -> None:
-    assert bedrock_error(error) == ((b"x-amzn-ErrorType", name), {"message": "x"})
+    assert BEDROCK.error_fields(error) == ((b"x-amzn-ErrorType", name),)
+    assert BEDROCK.error_body(error) == b'{"message":"x"}'

@@ -3,10 +3,12 @@ from typing import Any
 
 import pytest
 
-from arriero.worker.accounting.tokens import Usage
+from arriero.worker.apis.base.api import Api
+from arriero.worker.apis.base.dialect import Dialect, ProgressNumbers, StreamContext
+from arriero.worker.apis.base.usage import Usage
 from arriero.worker.apis.bedrock import BedrockDialect
-from arriero.worker.apis.choose_dialect import make_voice
 from arriero.worker.apis.gemini import GeminiDialect, gemini_error
+from arriero.worker.apis.routes import BEDROCK, GEMINI
 from arriero.worker.errors import (
     BadRequest,
     LoadFailed,
@@ -20,9 +22,7 @@ from arriero.worker.errors import (
     UpstreamSilent,
     UpstreamTruncated,
 )
-from arriero.worker.http.routes import Form
-from arriero.worker.progress.dialect import Dialect, ProgressNumbers
-from arriero.worker.streams.sse_frames import EndWatcher
+from arriero.worker.streams.stream_end import EndWatcher
 
 CHUNK = (
     b'data: {"candidates": [{"content": {"parts": [{"text": "Ha"}],"role": "model"}}],'
@@ -67,7 +67,7 @@ def test_google_has_a_name_for_each_status(error: RelayError, code: int, status:
 
 def test_a_stream_that_was_stopped_on_purpose_ends_with_a_finished_candidate() -> None:
     frame = GeminiDialect().interrupted(CHUNK, Usage())
-    watcher = EndWatcher(Form.GEMINI)
+    watcher = EndWatcher(GEMINI.stream_end)
     watcher.look(frame)
 
     assert data_of(frame)["candidates"][0]["finishReason"] == "STOP"
@@ -76,11 +76,9 @@ def test_a_stream_that_was_stopped_on_purpose_ends_with_a_finished_candidate() -
     assert GeminiDialect().interrupted(GeminiDialect().failure(UpstreamDied("x")), Usage()) == b""
 
 
-@pytest.mark.parametrize(
-    ("form", "kind"), [(Form.GEMINI, GeminiDialect), (Form.BEDROCK, BedrockDialect)]
-)
-def test_nothing_is_said_before_the_end(form: Form, kind: type[Dialect]) -> None:
-    dialect = make_voice(form, "off", model="m", ident="0" * 24, created=0, body=b"{}")
+@pytest.mark.parametrize(("api", "kind"), [(GEMINI, GeminiDialect), (BEDROCK, BedrockDialect)])
+def test_nothing_is_said_before_the_end(api: Api, kind: type[Dialect]) -> None:
+    dialect = api.dialect(StreamContext("off", "m", "0" * 24, 0, b"{}"))
     numbers = ProgressNumbers("loading", 1, 0.0, None)
 
     assert type(dialect) is kind

@@ -7,16 +7,17 @@ from typing import Any
 
 import pytest
 
-from arriero.worker.accounting.tokens import Usage
-from arriero.worker.apis.chat import ChatDialect, CompletionDialect
-from arriero.worker.apis.messages import MessagesDialect
-from arriero.worker.apis.responses import ResponsesDialect
-from arriero.worker.errors import Unavailable
-from arriero.worker.http.routes import Form
-from arriero.worker.progress.dialect import Dialect
-from arriero.worker.progress.modes import Mode
+from arriero.worker.apis.base.api import Api
+from arriero.worker.apis.base.dialect import Dialect, Mode
+from arriero.worker.apis.base.usage import Usage
+from arriero.worker.apis.chat.dialect import ChatDialect
+from arriero.worker.apis.completions import CompletionDialect
+from arriero.worker.apis.messages.dialect import MessagesDialect
+from arriero.worker.apis.responses.dialect import ResponsesDialect
+from arriero.worker.apis.routes import CHAT, COMPLETIONS, MESSAGES, RESPONSES
+from arriero.worker.errors import LoadFailed, Unavailable
 from arriero.worker.streams.merge import MergingSplitter
-from arriero.worker.streams.sse_frames import EndWatcher
+from arriero.worker.streams.stream_end import EndWatcher
 from tests.worker.apis.official_clients import Scripted, open_scripted
 from tests.worker.apis.recorded import (
     MESSAGE,
@@ -430,7 +431,7 @@ def test_a_client_that_heard_comments_only_is_told_what_was_stopped(heard: bytes
 
 
 def test_a_response_that_fails_after_comments_is_told_what_has_failed() -> None:
-    got = read(responses("off").failure(Unavailable("evicted"), heard=b": comment\n\n"))
+    got = read(responses("off").failure(Unavailable("evicted"), sent_so_far=b": comment\n\n"))
     assert [v["type"] for v in got] == ["response.created", "response.failed", "error"]
 
 
@@ -506,22 +507,23 @@ def test_openai_s_client_has_what_was_said_of_a_response_that_was_stopped(
 
 
 @pytest.mark.parametrize(
-    ("make", "form", "recorded"),
+    ("make", "api", "recorded"),
     [
-        (chat, Form.CHAT, BEGUN + chunk(A) * 10),
-        (completion, Form.COMPLETION, chunk(A) * 10),
-        (messages, Form.MESSAGES, MESSAGE_WITH_TOOL),
-        (partial(responses, "off"), Form.RESPONSES, RESPONSE_OF_OPENAI),
+        (chat, CHAT, BEGUN + chunk(A) * 10),
+        (completion, COMPLETIONS, chunk(A) * 10),
+        (messages, MESSAGES, MESSAGE_WITH_TOOL),
+        (partial(responses, "off"), RESPONSES, RESPONSE_OF_OPENAI),
     ],
 )
 def test_what_is_kept_of_a_stream_is_enough_to_end_it(
-    make: Callable[[], Dialect], form: Form, recorded: bytes
+    make: Callable[[], Dialect], api: Api, recorded: bytes
 ) -> None:
-    watcher = EndWatcher(form)
+    assert api.stream_end is not None
+    watcher = EndWatcher(api.stream_end)
     for heard in each_beginning(recorded):
         watcher.look(heard[len(heard[:-2].rpartition(b"\n\n")[0]) :].lstrip(b"\n"))
         end = make().interrupted(heard, COUNTED, asked_usage=True)
-        assert end == make().interrupted(watcher.heard, COUNTED, asked_usage=True) != b""
+        assert end == make().interrupted(watcher.sent_so_far, COUNTED, asked_usage=True) != b""
 
 
 @pytest.mark.parametrize(
@@ -550,12 +552,12 @@ def with_silences(dialect: Dialect, stream: bytes, *, ids: bool) -> bytes:
     return out + dialect.midway_heartbeat(ids) * 2
 
 
-CHAT = BEGUN + chunk({"content": " mule"}, reason="stop") + b"data: [DONE]\n\n"
+CHAT_STREAM = BEGUN + chunk({"content": " mule"}, reason="stop") + b"data: [DONE]\n\n"
 
 
 @pytest.mark.parametrize("ids", [False, True])
 def test_openai_s_client_does_not_see_silences_in_a_chat(scripted: Scripted, ids: bool) -> None:
-    scripted.body = with_silences(chat(), CHAT, ids=ids)
+    scripted.body = with_silences(chat(), CHAT_STREAM, ids=ids)
     client = scripted.openai
     chunks = list(client.chat.completions.create(model="qwen", messages=[], stream=True))
     with client.chat.completions.stream(model="qwen", messages=[]) as helper:
@@ -594,7 +596,7 @@ def test_anthropic_s_client_does_not_mind_silences_in_a_message(
 
 
 def test_openai_s_client_fails_at_a_comment_of_its_own_after_an_id(scripted: Scripted) -> None:
-    """Why there is a second form; once this fails, it may go."""
+    """Why there is a second api; once this fails, it may go."""
     stream = b"id: 1\n" + BEGUN + chat().midway_heartbeat(after_id=False)
     scripted.body = stream
     client = scripted.openai
@@ -610,3 +612,13 @@ def test_a_silence_is_told_in_whole_frames_or_as_the_first_line_of_the_next(afte
     word = b": hb\n" if after_id else b": hb\n\n"
     for dialect in (chat(), completion(), responses("heartbeat"), responses("reasoning")):
         assert dialect.midway_heartbeat(after_id) == word
+
+
+def test_an_error_frame_is_alone_and_followed_by_the_end_marker() -> None:
+    error = LoadFailed("model qwen failed to load: it is broken")
+
+    assert chat().failure(error) == (
+        b'data: {"error":{"message":"model qwen failed to load: it is broken",'
+        b'"type":"model_load_error","param":null,"code":"model_load_failed"}}\n\n'
+        b"data: [DONE]\n\n"
+    )

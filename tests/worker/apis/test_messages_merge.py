@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.worker.apis.messages import MessagesDialect
+from arriero.worker.apis.messages.dialect import MessagesDialect
 from arriero.worker.errors import LoadFailed, Unavailable
 from arriero.worker.streams.merge import MergingSplitter
 from tests.worker.apis.recorded import (

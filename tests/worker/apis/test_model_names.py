@@ -10,9 +10,9 @@ from arriero.worker.apis.model_names import (
     BodyFields,
     ModelNames,
     asks_for_prefill_itself,
-    asks_for_thinking,
     read_body,
 )
+from arriero.worker.apis.routes import MESSAGES
 from arriero.worker.errors import BadRequest, UnknownModel
 
 QWEN = ModelRoute(model="qwen3", aliases=("gpt-4", "gemma"))
@@ -75,7 +75,7 @@ def test_any_bytes_are_read_or_refused(body: bytes) -> None:
     ],
 )
 def test_thinking_is_asked_for_at_the_top_and_not_disabled(body: bytes, asks: bool) -> None:
-    assert asks_for_thinking(body) is asks
+    assert MESSAGES.wants_thinking(body) is asks
 
 
 def test_an_id_goes_before_an_alias() -> None:

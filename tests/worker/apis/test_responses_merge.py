@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.worker.apis.responses import ResponsesDialect
+from arriero.worker.apis.base.dialect import Mode
+from arriero.worker.apis.responses.dialect import ResponsesDialect
 from arriero.worker.errors import LoadFailed, Unavailable
-from arriero.worker.progress.modes import Mode
 from arriero.worker.streams.merge import MergingSplitter
 from tests.worker.apis.recorded import (
     CALL_ITEM,
@@ -226,7 +226,7 @@ def test_a_failure_is_told_twice_and_goes_on_counting(mode: Mode) -> None:
     dialect = voice_of(mode)
     before = read(dialect.opening())
 
-    failed, error = read(dialect.failure(ERROR, heard=b"of our own making"))
+    failed, error = read(dialect.failure(ERROR, sent_so_far=b"of our own making"))
 
     assert failed["type"] == "response.failed"
     assert failed["response"] == before[0]["response"] | {
@@ -245,7 +245,7 @@ def test_a_client_that_heard_comments_only_is_told_what_has_failed() -> None:
 
 
 def test_a_stream_that_was_passed_on_fails_under_its_own_id_and_number() -> None:
-    failed, error = read(voice_of("off").failure(ERROR, heard=RESPONSE_OF_OPENAI[:1500]))
+    failed, error = read(voice_of("off").failure(ERROR, sent_so_far=RESPONSE_OF_OPENAI[:1500]))
 
     assert failed["response"]["id"] == "resp_up"
     numbers = [value["sequence_number"] for value in (failed, error)]

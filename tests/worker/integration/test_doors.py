@@ -18,7 +18,7 @@ import trio
 from msgspec.structs import replace
 
 from arriero.protocol.lease import CancelQuery, RecordsQuery, Report, Want, Welcome
-from arriero.worker.http.routes import BY_BODY, MODEL_ROUTES
+from arriero.worker.apis.routes import BY_BODY, ROUTES
 from arriero.worker.server.management_api import make_pages
 from tests.worker.rig import OpenRig, Rig, post, read_response
 
@@ -47,7 +47,7 @@ def paths() -> Iterator[str]:
     """Give each path that there is, and some that look like one that is open."""
     for rule in make_pages(cast("Any", None), 0).url_map.iter_rules():
         yield rule.rule.replace("<path:name>", "m").replace("<id:request_id>", "r")
-    yield from (path.decode() for path in (*MODEL_ROUTES, BY_BODY))
+    yield from (path.decode() for path in (*ROUTES.paths, BY_BODY))
     yield "/v1beta/models/m:streamGenerateContent"
     yield "/model/m/converse"
     yield "/v1/realtime"

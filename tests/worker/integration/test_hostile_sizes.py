@@ -5,14 +5,13 @@ import pytest
 
 from arriero.protocol.worker_config import ModelRoute, WorkerConfig
 from arriero.worker.accounting.response_reader import ResponseReader
-from arriero.worker.accounting.tokens import Api
-from arriero.worker.apis.messages_merge import MessagesMerge
+from arriero.worker.apis.messages.merge import MessagesMerge
 from arriero.worker.apis.model_names import ModelNames
+from arriero.worker.apis.routes import CHAT, ROUTES
 from arriero.worker.errors import RelayError, UnknownModel
 from arriero.worker.http import multipart
 from arriero.worker.http.multipart import FormFinder
 from arriero.worker.http.request_head import parse_head
-from arriero.worker.http.routes import find_route
 from arriero.worker.streams.aws_event_stream import MessageSplitter
 from arriero.worker.streams.chunk_filter import ChunkFilter
 from arriero.worker.streams.merge import MergingSplitter
@@ -79,7 +78,7 @@ def test_names_that_are_like_many_others() -> None:
 )
 def test_paths(path: bytes) -> None:
     for piece in (b":generateContent", b"/converse", b"/", b":", b"%3a"):
-        assert_linear(lambda size, piece=piece: find_route(path % (piece * size)), 2000)  # type: ignore[misc]
+        assert_linear(lambda size, piece=piece: ROUTES.find(path % (piece * size)), 2000)  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(
@@ -127,7 +126,7 @@ def test_streams_of_an_upstream(piece: bytes) -> None:
         FrameSplitter().push(data)
         MergingSplitter(MessagesMerge(b"")).push(data)
         list(EventReader().push(data))
-        ResponseReader(Api.OPENAI).take_frames(data + b"\n\n")
+        ResponseReader(CHAT).take_frames(data + b"\n\n")
         ChunkFilter(usage=True, progress=True).filter(data + b'"usage"\n\n')
 
     assert_linear(in_pieces, 4000)
@@ -154,7 +153,7 @@ def test_an_event_that_would_fill_the_memory_is_not_built(monkeypatch: pytest.Mo
 
     monkeypatch.setattr("msgspec.json.decode", noted)
     frame = b'data: {"usage":{"prompt_tokens":1},"x":[%b0]}\n\n' % (b"[]," * 300_000)
-    reader = ResponseReader(Api.OPENAI)
+    reader = ResponseReader(CHAT)
     reader.take_frames(frame)
     ChunkFilter(usage=True, progress=True).filter(frame)
     assert built == []

@@ -7,7 +7,7 @@ import pytest
 import trio
 
 from arriero.protocol.lease import Want
-from arriero.worker.http.routes import MODEL_ROUTES
+from arriero.worker.apis.routes import ROUTES
 from arriero.worker.relay import exchange as call
 from tests.worker.rig import (
     BROKEN,
@@ -29,7 +29,7 @@ HEAD = (
 )
 pytestmark = rig_options(sends(HEAD, b"\r\n", ANSWER, close=False))
 FORMS = {b"/v1/audio/transcriptions", b"/v1/images/edits"}
-PATHS = sorted(set(MODEL_ROUTES) - {b"/v1/streaming_query"})
+PATHS = sorted(set(ROUTES.paths) - {b"/v1/streaming_query"})
 
 
 def form(name: str) -> tuple[bytes, bytes]:

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from arriero.worker.apis.messages import MessagesDialect
-from arriero.worker.apis.responses import ResponsesDialect
-from arriero.worker.progress.dialect import Dialect
+from arriero.worker.apis.base.dialect import Dialect
+from arriero.worker.apis.messages.dialect import MessagesDialect
+from arriero.worker.apis.responses.dialect import ResponsesDialect
 from arriero.worker.streams.merge import MergingSplitter
 from arriero.worker.streams.sse_events import EventReader, SseEvent
 from arriero.worker.streams.sse_frames import FrameSplitter

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arriero.protocol.records import UpstreamKind
+from arriero.worker.apis.routes import APIS, CHAT, COMPLETIONS
 from arriero.worker.errors import BadRequest
-from arriero.worker.http.routes import Form
 from arriero.worker.json.edit import Edited, check_one_model, edit, set_members
 from arriero.worker.json.spans import find_members, finish
 from arriero.worker.upstreams.extra_options import asks_for_progress, asks_for_usage
@@ -243,23 +243,23 @@ KINDS: tuple[UpstreamKind, ...] = get_args(UpstreamKind)
 
 
 def test_usage_is_asked_for_where_it_is_known_to_be_understood() -> None:
-    asked = {kind for kind in KINDS if asks_for_usage("auto", kind, Form.CHAT, stream=True)}
+    asked = {kind for kind in KINDS if asks_for_usage("auto", kind, CHAT, stream=True)}
     assert asked == {"vllm", "openai", "azure"}
-    assert asks_for_usage("auto", "vllm", Form.COMPLETION, stream=True)
+    assert asks_for_usage("auto", "vllm", COMPLETIONS, stream=True)
 
 
 def test_whoever_configures_it_is_asked_as_well() -> None:
-    asked = {kind for kind in KINDS if asks_for_usage("inject", kind, Form.CHAT, stream=True)}
+    asked = {kind for kind in KINDS if asks_for_usage("inject", kind, CHAT, stream=True)}
     assert asked == set(KINDS) - {"anthropic", "gemini", "bedrock"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("setting", ["auto", "inject"])
 def test_usage_is_never_asked_for_elsewhere(setting: Any, kind: UpstreamKind) -> None:
-    assert not asks_for_usage(setting, kind, Form.CHAT, stream=False)
-    assert not asks_for_usage("observe", kind, Form.CHAT, stream=True)
-    for form in set(Form) - {Form.CHAT, Form.COMPLETION}:
-        assert not asks_for_usage(setting, kind, form, stream=True)
+    assert not asks_for_usage(setting, kind, CHAT, stream=False)
+    assert not asks_for_usage("observe", kind, CHAT, stream=True)
+    for api in set(APIS) - {CHAT, COMPLETIONS}:
+        assert not asks_for_usage(setting, kind, api, stream=True)
 
 
 @pytest.mark.parametrize("kind", KINDS)

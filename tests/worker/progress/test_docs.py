@@ -5,11 +5,13 @@ import re
 import pytest
 
 from arriero.protocol.worker_config import ModelRoute
-from arriero.worker.http.routes import BY_BODY, MODEL_ROUTES, Form, find_route
+from arriero.worker.apis.routes import APIS, BEDROCK, COUNT_TOKENS, GEMINI, PLAIN, ROUTES
 from arriero.worker.progress.modes import choose_mode
 from tests.paths import ROOT
 
 PAGE = (ROOT / "docs" / "streams.md").read_text()
+
+THINKING = b'{"thinking":{"type":"enabled"}}'
 
 WORDS = {
     "off": "nothing",
@@ -29,11 +31,13 @@ OTHERS = "all others, and whatever does not stream"
 
 def said(path: str, mode: str, *, asked: bool, thinks: bool, stream: bool = True) -> str:
     """What a request gets, as the table calls it."""
-    way = find_route(path.encode())
+    way = ROUTES.find(path.encode())
     assert way is not None
     route = ModelRoute(model="m", progress="off" if asked else mode)  # type: ignore[arg-type]
     header = mode.encode() if asked else None
-    return WORDS[choose_mode(header, route, way.form, stream=stream, thinks=thinks)]
+    return WORDS[
+        choose_mode(header, route, way.api, stream=stream, body=THINKING if thinks else b"{}")
+    ]
 
 
 def paths_of(row: str) -> list[str]:
@@ -43,8 +47,8 @@ def paths_of(row: str) -> list[str]:
 def test_the_table_has_every_mode_and_every_route_that_says_anything() -> None:
     assert list(WORDS) == HEADS
     listed = {path.encode() for name, *_ in ROWS for path in paths_of(name)}
-    loud = {path for path, form in MODEL_ROUTES.items() if not form.is_plain}
-    assert listed == loud - {BY_BODY}
+    loud = {path for api in APIS if not api.is_silent for path in api.paths}
+    assert listed == loud
     assert ROWS[-1] == [OTHERS, *["nothing"] * len(WORDS)]
 
 
@@ -66,10 +70,10 @@ def test_what_the_table_says_is_done(row: list[str]) -> None:
 
 def test_all_others_say_nothing() -> None:
     listed = {path for name, *_ in ROWS for path in paths_of(name)}
-    others = [path.decode() for path in MODEL_ROUTES if path.decode() not in listed]
+    others = [path.decode() for path in ROUTES.paths if path.decode() not in listed]
     others += ["/v1beta/models/m:streamGenerateContent", "/model/m/converse-stream"]
     assert "/v1/messages/count_tokens" in others
     for path in others:
         for mode in HEADS:
             assert said(path, mode, asked=True, thinks=True) == "nothing"
-    assert {Form.PLAIN, Form.COUNT, Form.GEMINI, Form.BEDROCK} == {f for f in Form if f.is_plain}
+    assert {PLAIN, COUNT_TOKENS, GEMINI, BEDROCK} == {api for api in APIS if api.is_silent}

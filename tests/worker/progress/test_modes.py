@@ -1,8 +1,11 @@
 import pytest
 
 from arriero.protocol.worker_config import ModelRoute
-from arriero.worker.http.routes import Form
+from arriero.worker.apis.base.api import Api
+from arriero.worker.apis.routes import CHAT, COMPLETIONS, COUNT_TOKENS, MESSAGES, PLAIN, RESPONSES
 from arriero.worker.progress.modes import choose_mode
+
+THINKING = b'{"thinking":{"type":"enabled"}}'
 
 # header value -> mode on chat, with `heartbeat` configured
 HEADERS = [
@@ -30,7 +33,7 @@ def test_the_header_decides_in_either_case_and_with_blanks(header: bytes | None,
 
     spellings = [header] if header is None else [header, header.upper(), b" %b\t" % header]
     for spelling in spellings:
-        assert choose_mode(spelling, route, Form.CHAT, stream=True) == mode
+        assert choose_mode(spelling, route, CHAT, stream=True) == mode
 
 
 @pytest.mark.parametrize(
@@ -52,44 +55,44 @@ def test_strict_caps_the_configuration_and_force_the_header_too(
 ) -> None:
     route = ModelRoute(model="m", progress="reasoning", strict=strict)  # type: ignore[arg-type]
 
-    assert choose_mode(header, route, Form.CHAT, stream=True) == mode
+    assert choose_mode(header, route, CHAT, stream=True) == mode
 
 
 @pytest.mark.parametrize(
-    ("form", "stream", "header", "mode"),
+    ("api", "stream", "header", "mode"),
     [
-        (Form.COMPLETION, True, b"reasoning", "heartbeat"),
-        (Form.COMPLETION, True, b"event", "event"),
-        (Form.COMPLETION, True, b"comment", "comment"),
-        (Form.CHAT, False, b"reasoning", "off"),
-        (Form.PLAIN, True, b"reasoning", "off"),
-        (Form.COUNT, True, b"reasoning", "off"),
-        (Form.MESSAGES, True, b"reasoning", "reasoning"),
-        (Form.MESSAGES, True, b"event", "heartbeat"),
-        (Form.MESSAGES, False, b"heartbeat", "off"),
-        (Form.RESPONSES, True, b"reasoning", "reasoning"),
-        (Form.RESPONSES, True, b"event", "heartbeat"),
+        (COMPLETIONS, True, b"reasoning", "heartbeat"),
+        (COMPLETIONS, True, b"event", "event"),
+        (COMPLETIONS, True, b"comment", "comment"),
+        (CHAT, False, b"reasoning", "off"),
+        (PLAIN, True, b"reasoning", "off"),
+        (COUNT_TOKENS, True, b"reasoning", "off"),
+        (MESSAGES, True, b"reasoning", "reasoning"),
+        (MESSAGES, True, b"event", "heartbeat"),
+        (MESSAGES, False, b"heartbeat", "off"),
+        (RESPONSES, True, b"reasoning", "reasoning"),
+        (RESPONSES, True, b"event", "heartbeat"),
     ],
 )
 def test_a_form_that_lacks_a_mode_takes_the_next_quieter_one(
-    form: Form, stream: bool, header: bytes, mode: str
+    api: Api, stream: bool, header: bytes, mode: str
 ) -> None:
-    assert choose_mode(header, ModelRoute(model="m"), form, stream=stream) == mode
+    assert choose_mode(header, ModelRoute(model="m"), api, stream=stream) == mode
 
 
 @pytest.mark.parametrize(
-    ("form", "thinks", "header", "mode"),
+    ("api", "thinks", "header", "mode"),
     [
-        (Form.MESSAGES, True, None, "reasoning"),
-        (Form.MESSAGES, False, None, "heartbeat"),
-        (Form.MESSAGES, False, b"nonsense", "heartbeat"),
-        (Form.MESSAGES, False, b"on", "reasoning"),
-        (Form.CHAT, False, None, "reasoning"),
-        (Form.RESPONSES, False, None, "reasoning"),
+        (MESSAGES, True, None, "reasoning"),
+        (MESSAGES, False, None, "heartbeat"),
+        (MESSAGES, False, b"nonsense", "heartbeat"),
+        (MESSAGES, False, b"on", "reasoning"),
+        (CHAT, False, None, "reasoning"),
+        (RESPONSES, False, None, "reasoning"),
     ],
 )
 def test_a_block_of_thinking_is_for_those_that_asked_for_one(
-    form: Form, thinks: bool, header: bytes | None, mode: str
+    api: Api, thinks: bool, header: bytes | None, mode: str
 ) -> None:
     route = ModelRoute(model="m", progress="reasoning")
-    assert choose_mode(header, route, form, stream=True, thinks=thinks) == mode
+    assert choose_mode(header, route, api, stream=True, body=THINKING if thinks else b"{}") == mode

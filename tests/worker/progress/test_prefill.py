@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.worker.http.routes import Form
+from arriero.worker.apis.base.api import ChunkShape
+from arriero.worker.apis.chat.dialect import SHAPE as CHAT_SHAPE
+from arriero.worker.apis.completions import SHAPE as COMPLETIONS_SHAPE
 from arriero.worker.progress.prefill import (
     EVERY_S,
     PAUSE_S,
@@ -23,10 +25,10 @@ OWN, SWIFTLM = b"x-prefill-progress", b"x-swiftlm-prefill-progress"
 
 
 def progress(
-    style: Style = "event", form: Form = Form.CHAT, came: float = 100.0
+    style: Style = "event", shape: ChunkShape = CHAT_SHAPE, came: float = 100.0
 ) -> PrefillProgress:
     return PrefillProgress(
-        style=style, form=form, ident="chatcmpl-swap-1", created=7, model="qwen", came=came
+        style=style, shape=shape, ident="chatcmpl-swap-1", created=7, model="qwen", came=came
     )
 
 
@@ -99,7 +101,7 @@ def test_a_chunk_is_a_whole_one_without_a_role() -> None:
 
 
 def test_a_chunk_of_a_text_completion_has_an_empty_text() -> None:
-    chunk = payload(progress("chunk", Form.COMPLETION).on_prompt(104.9, Prompt(32, 128)))
+    chunk = payload(progress("chunk", COMPLETIONS_SHAPE).on_prompt(104.9, Prompt(32, 128)))
 
     assert chunk["object"] == "text_completion"
     assert chunk["choices"] == [{"text": "", "index": 0, "logprobs": None, "finish_reason": None}]

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from arriero.protocol.worker_config import DEFAULT_MARKER, FORMER_MARKERS
-from arriero.worker.apis.choose_dialect import make_voice
-from arriero.worker.http.routes import Form
+from arriero.worker.apis.base.api import Api
+from arriero.worker.apis.base.dialect import Mode, StreamContext
+from arriero.worker.apis.routes import CHAT, COMPLETIONS
 from arriero.worker.progress.model_view import ModelView
-from arriero.worker.progress.modes import Mode
 from arriero.worker.progress.status_stream import MAX_LINE_BYTES, MAX_LINES, StatusStream
 
 QUEUED = ModelView("queued", ahead=2)
@@ -27,7 +27,7 @@ def loading(fraction: float | None) -> ModelView:
     return ModelView("loading", fraction=fraction)
 
 
-def waiting(mode: Mode, form: Form = Form.CHAT, **changes: Any) -> StatusStream:
+def waiting(mode: Mode, api: Api = CHAT, **changes: Any) -> StatusStream:
     options: dict[str, Any] = {
         "mode": mode,
         "model": "qwen",
@@ -38,13 +38,14 @@ def waiting(mode: Mode, form: Form = Form.CHAT, **changes: Any) -> StatusStream:
         "details": False,
     }
     options |= changes
-    dialect = make_voice(
-        form,
-        mode,
-        model=options["model"],
-        ident="0123456789abcdef01234567",
-        created=1700000000,
-        body=b"{}",
+    dialect = api.dialect(
+        StreamContext(
+            mode=mode,
+            model=options["model"],
+            ident="0123456789abcdef01234567",
+            created=1700000000,
+            body=b"{}",
+        )
     )
     return StatusStream(dialect=dialect, **options)
 
@@ -95,7 +96,7 @@ def test_a_heartbeat_has_an_empty_delta() -> None:
 
 
 def test_a_completion_has_an_empty_text() -> None:
-    assert waiting("heartbeat", Form.COMPLETION, details=True).on_time(10.0, QUEUED) == [
+    assert waiting("heartbeat", COMPLETIONS, details=True).on_time(10.0, QUEUED) == [
         b'data: {"id":"cmpl-swap-0123456789abcdef01234567","object":"text_completion",'
         b'"created":1700000000,"model":"qwen","choices":[{"text":"","index":0,"logprobs":null,'
         b'"finish_reason":null}],"swap_progress":{"phase":"queued","percent":null,'

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from arriero.worker.accounting.account import Account
-from arriero.worker.apis.chat import ChatDialect
-from arriero.worker.http.routes import Form
+from arriero.worker.apis.chat.dialect import SHAPE, ChatDialect
+from arriero.worker.apis.routes import CHAT
 from arriero.worker.progress.model_view import ModelView
 from arriero.worker.progress.prefill import PrefillProgress, Style
 from arriero.worker.progress.status_stream import StatusStream
@@ -34,11 +34,11 @@ USAGE = frame(choices=[], usage={"prompt_tokens": 3, "completion_tokens": 1, "to
 
 
 def new_account() -> Account:
-    return Account(request_id="r", path=b"/v1/chat/completions", form=Form.CHAT, now=0.0, t=0.0)
+    return Account(request_id="r", path=b"/v1/chat/completions", api=CHAT, now=0.0, t=0.0)
 
 
 def new_prefill(style: Style = "comment") -> PrefillProgress:
-    return PrefillProgress(style=style, form=Form.CHAT, ident="p", created=1, model="m", came=0.0)
+    return PrefillProgress(style=style, shape=SHAPE, ident="p", created=1, model="m", came=0.0)
 
 
 def test_without_a_wish_frames_pass_as_the_same_object_and_are_read() -> None:

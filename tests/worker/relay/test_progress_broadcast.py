@@ -11,10 +11,10 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from arriero.protocol.events import ProgressMade, QueueChanged, StateChanged
 from arriero.protocol.values import ModelStatus, Progress, QueueEntry, Snapshot
-from arriero.worker.apis import chat as voice_chat
-from arriero.worker.apis import messages as voice_messages
-from arriero.worker.apis.chat import ChatDialect
-from arriero.worker.apis.messages import MessagesDialect
+from arriero.worker.apis.chat import dialect as chat_dialect
+from arriero.worker.apis.chat.dialect import ChatDialect
+from arriero.worker.apis.messages import dialect as messages_dialect
+from arriero.worker.apis.messages.dialect import MessagesDialect
 from arriero.worker.connections.batched_wakeups import BatchedWakeups
 from arriero.worker.progress.model_view import ModelView, ProgressView
 from arriero.worker.progress.status_stream import StatusStream
@@ -209,16 +209,16 @@ async def test_a_crowd_is_woken_in_order_a_few_at_a_time(nursery: trio.Nursery) 
 @pytest.mark.parametrize(
     ("make", "cached"),
     [
-        (lambda n: ChatDialect(model="m", ident=f"{n:024x}", created=n), voice_chat._reasoning),
+        (lambda n: ChatDialect(model="m", ident=f"{n:024x}", created=n), chat_dialect._reasoning),
         (
             lambda n: MessagesDialect(merges=True, model="m", ident=f"{n:024x}"),
-            voice_messages._thinking,
+            messages_dialect._thinking,
         ),
     ],
 )
 def test_what_all_hear_is_encoded_once(make: Any, cached: Any) -> None:
     cached.cache_clear()
-    voice_chat.member.cache_clear()
+    chat_dialect.member.cache_clear()
     streams = [
         StatusStream(
             mode="reasoning",
@@ -239,4 +239,4 @@ def test_what_all_hear_is_encoded_once(make: Any, cached: Any) -> None:
         assert all(b"loading %d%%" % (10 * step) in frame for frame in frames)
 
     assert cached.cache_info().misses == 5
-    assert voice_chat.member.cache_info().misses <= 5
+    assert chat_dialect.member.cache_info().misses <= 5

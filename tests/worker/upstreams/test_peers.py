@@ -4,10 +4,12 @@ from hypothesis import strategies as st
 
 from arriero.protocol.records import UpstreamKind
 from arriero.protocol.worker_config import HeaderRules, PeerRoute
+from arriero.worker.apis import routes
+from arriero.worker.apis.base.api import Api
+from arriero.worker.apis.routes import ROUTES, Route
 from arriero.worker.errors import RelayError
 from arriero.worker.http.header_rules import compile_rules
 from arriero.worker.http.request_head import parse_head
-from arriero.worker.http.routes import Form, Route, find_route
 from arriero.worker.upstreams.peers import peer_request
 
 BODY = b'{"model":"theirs"}'
@@ -31,7 +33,7 @@ def ask(
     lines = (b"POST %b HTTP/1.1" % path, b"Host: here", *fields, b"", b"")
     head = parse_head(b"\r\n".join(lines))
     peer = PeerRoute(peer="p", url=url, kind=kind, **options)  # type: ignore[arg-type]
-    found = route or find_route(head.path)
+    found = route or ROUTES.find(head.path)
     assert found is not None
     request = peer_request(
         peer,
@@ -138,22 +140,22 @@ def test_a_name_in_a_path_is_escaped(
 
 
 @pytest.mark.parametrize(
-    ("kind", "form", "stream", "target"),
+    ("kind", "api", "stream", "target"),
     [
-        ("openai", Form.CHAT, True, b"/v1/chat/completions?x=y"),
-        ("openai", Form.COMPLETION, False, b"/v1/completions?x=y"),
-        ("openai", Form.RESPONSES, False, b"/v1/responses?x=y"),
-        ("anthropic", Form.MESSAGES, True, b"/v1/messages?x=y"),
-        ("gemini", Form.GEMINI, False, b"/v1beta/models/theirs:generateContent?x=y"),
-        ("gemini", Form.GEMINI, True, b"/v1beta/models/theirs:streamGenerateContent?alt=sse&x=y"),
-        ("bedrock", Form.BEDROCK, False, b"/model/theirs/converse?x=y"),
-        ("bedrock", Form.BEDROCK, True, b"/model/theirs/converse-stream?x=y"),
+        ("openai", routes.CHAT, True, b"/v1/chat/completions?x=y"),
+        ("openai", routes.COMPLETIONS, False, b"/v1/completions?x=y"),
+        ("openai", routes.RESPONSES, False, b"/v1/responses?x=y"),
+        ("anthropic", routes.MESSAGES, True, b"/v1/messages?x=y"),
+        ("gemini", routes.GEMINI, False, b"/v1beta/models/theirs:generateContent?x=y"),
+        ("gemini", routes.GEMINI, True, b"/v1beta/models/theirs:streamGenerateContent?alt=sse&x=y"),
+        ("bedrock", routes.BEDROCK, False, b"/model/theirs/converse?x=y"),
+        ("bedrock", routes.BEDROCK, True, b"/model/theirs/converse-stream?x=y"),
     ],
 )
 def test_a_request_without_a_path_gets_that_of_its_api(
-    kind: UpstreamKind, form: Form, stream: bool, target: bytes
+    kind: UpstreamKind, api: Api, stream: bool, target: bytes
 ) -> None:
-    assert ask(kind, path=b"/?x=y", route=Route(form), stream=stream)[0] == target
+    assert ask(kind, path=b"/?x=y", route=Route(api), stream=stream)[0] == target
 
 
 @pytest.mark.parametrize(
@@ -292,7 +294,7 @@ def test_a_body_of_unknown_length_comes_in_chunks() -> None:
         head,
         b"",
         length=None,
-        route=Route(Form.PLAIN),
+        route=Route(routes.PLAIN),
         stream=False,
         own_keys=(),
         now=NOW,

@@ -9,8 +9,8 @@ from arriero.protocol.records import RequestRecord
 from arriero.protocol.worker_config import ModelRoute, WorkerConfig
 from arriero.worker.accounting.account import Account
 from arriero.worker.apis.model_names import ModelNames
+from arriero.worker.apis.routes import RESPONSES
 from arriero.worker.errors import BadRequest, ClientGone, RelayError, UnknownModel, UpstreamDied
-from arriero.worker.http.routes import Form
 from arriero.worker.websocket.frames import WsMessage
 from arriero.worker.websocket.responses_turns import ResponsesTurns, begins_turn, ends_turn
 
@@ -37,7 +37,7 @@ class Book:
     def open_turn(self) -> Account:
         self.opened += 1
         account = Account(
-            request_id=str(self.opened), path=b"/v1/responses", form=Form.RESPONSES, now=0.0, t=0.0
+            request_id=str(self.opened), path=b"/v1/responses", api=RESPONSES, now=0.0, t=0.0
         )
         account.keeper.status = 101
         return account

@@ -6,10 +6,10 @@ Each response goes through here, also when its client never waited: see `TurnDia
 from collections.abc import Mapping
 from typing import Final
 
-from ...accounting.tokens import Usage
 from ...errors import RelayError
-from ...progress.dialect import Dialect, ProgressNumbers
 from ...progress.prefill import Phase
+from ..base.dialect import Dialect, ProgressNumbers
+from ..base.usage import Usage
 from .events import TurnEvents
 
 # The phases of a turn are fewer than those of a load. A model that is ready reads the prompt.

@@ -20,12 +20,12 @@ from typing import Any, Final
 
 import msgspec
 
-from ...accounting.tokens import Api
 from ...accounting.usage import UsageReader
 from ...errors import RelayError, UpstreamAnsweredError
 from ...progress.prefill import Phase, read_prompt
 from ...streams.merge import MAX_MERGED_BYTES, read_object
 from ...streams.sse_events import EventReader, SseEvent
+from ..routes import CHAT
 from .request import TurnFormat
 from .tool_calls import ToolCall, ToolCalls
 
@@ -81,7 +81,7 @@ class TurnEvents:
         self._begun = False
         self._next_id = 0
         self._reader = EventReader(MAX_MERGED_BYTES)
-        self._usage = UsageReader(Api.OPENAI)
+        self._usage = UsageReader(CHAT)
         self._pieces = 0
         self._calls = ToolCalls()
         self._tokens: list[str] = []

@@ -7,14 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.worker.accounting.tokens import Usage
+from arriero.worker.apis.base.dialect import Mode, ProgressNumbers
+from arriero.worker.apis.base.usage import Usage
 from arriero.worker.apis.turns.dialect import TurnDialect
 from arriero.worker.apis.turns.events import TurnEvents
 from arriero.worker.apis.turns.request import TurnFormat
 from arriero.worker.errors import LoadFailed
-from arriero.worker.progress.dialect import ProgressNumbers
 from arriero.worker.progress.model_view import ModelView
-from arriero.worker.progress.modes import Mode
 from arriero.worker.progress.status_stream import StatusStream
 from arriero.worker.streams.merge import MergingSplitter
 from tests.worker.apis.recorded import cut

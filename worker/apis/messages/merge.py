@@ -7,7 +7,7 @@ counts of the event that was left out are carried over into `message_delta`.
 import re
 from typing import Any, Final
 
-from ..streams.merge import read_event, read_object, with_data
+from ...streams.merge import read_event, read_object, with_data
 
 # What a `message_start` may say that its successor has to know.
 _COUNTS: Final = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")

@@ -8,10 +8,13 @@ first.
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from ..streams.merge import read_event, read_object, with_data
+from ...streams.merge import read_event, read_object, with_data
 
 _BEGINNINGS: Final = frozenset({"response.created", "response.in_progress"})
 _ENDINGS: Final = frozenset({"response.completed", "response.incomplete", "response.failed"})
+
+# Events after which nothing comes.
+ENDS: Final = _ENDINGS | {"error"}
 
 # Events about one part of an item's content begin with one of these.
 _PARTS: Final = (
@@ -27,7 +30,7 @@ class ResponsesMerge:
 
     Args:
         response: The response as the client knows it.
-        sequence: Numbers of events; goes on where ours have ended.
+        sequence: ProgressNumbers of events; goes on where ours have ended.
         closing: Gives the end of our own item.
         shift: How many items of ours come before the upstream's.
 

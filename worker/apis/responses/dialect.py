@@ -1,24 +1,58 @@
-"""OpenAI's Responses: lifecycle events, and an item of reasoning. Wire format, section 7.
+"""Frames of OpenAI's Responses: lifecycle events, and an item of reasoning.
 
-Every client builds its picture of the answer from the first event, which therefore holds a complete
-response object. From then on the stream is ours: the upstream's is merged into it
-(`responses_merge`).
+Every client builds its picture of the response from the first event, which therefore holds a
+complete response object. From then on the stream is ours: the upstream's is merged into it
+(`merge`).
 """
 
 import itertools
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import msgspec
 
 from arriero.protocol.read_json import JsonReader
 
-from ..accounting.tokens import Usage
-from ..errors import RelayError
-from ..progress.dialect import Dialect, ProgressNumbers, event_frame
-from ..progress.modes import Mode
-from .responses_merge import ResponsesMerge
-from .sent_so_far import ResponseState, read_response
-from .strip_progress import ITEM_PREFIX
+from ...errors import RelayError
+from ..base.dialect import Dialect, Mode, ProgressNumbers, event_frame, events_in
+from ..base.members import mapping_in
+from ..base.usage import Usage
+from .merge import ENDS, ResponsesMerge
+
+# Begins the id of the item in which clients were told of progress.
+ITEM_PREFIX: Final = "rs_swapprogress_"
+
+
+@dataclass(slots=True)
+class ResponseState:
+    """How far the client has got in a response.
+
+    Attributes:
+        response: The object of the response, as far as it was sent.
+        begun: Something of it was there.
+        next_number: Number of its next event.
+        over: Its end was there, or an error.
+    """
+
+    response: dict[str, Any] = field(default_factory=dict)
+    begun: bool = False
+    next_number: int = 0
+    over: bool = False
+
+
+def read_response(frames: bytes) -> ResponseState:
+    """Return how far `frames` have got in their response."""
+    state = ResponseState()
+    for _, value in events_in(frames):
+        kind = value.get("type")
+        kind = kind if isinstance(kind, str) else ""
+        if kind in ENDS or value.get("error"):
+            state.over = True
+        state.begun |= kind.startswith("response.")
+        state.response |= mapping_in(value, "response")
+        if isinstance(number := value.get("sequence_number"), int):
+            state.next_number = number + 1
+    return state
 
 
 class _Settings(msgspec.Struct):
@@ -36,7 +70,7 @@ _settings = JsonReader(_Settings)
 
 
 class ResponsesDialect(Dialect):
-    """Speaks in lifecycle events, and in lines of an item of reasoning if it shows them.
+    """Lifecycle events, and lines of an item of reasoning if it shows them.
 
     Args:
         mode: `heartbeat` and `reasoning` merge the upstream's stream into this one.
@@ -80,12 +114,12 @@ class ResponsesDialect(Dialect):
         """
         return self._summary("delta", delta="") if self._shows else self._lifecycle("in_progress")
 
-    def failure(self, error: RelayError, heard: bytes = b"") -> bytes:
+    def failure(self, error: RelayError, sent_so_far: bytes = b"") -> bytes:
         """Return the failed response and an error.
 
         Some clients show the message of the one only, some that of the other.
         """
-        begin, response = self._as_heard(read_response(heard))
+        begin, response = self._begin(read_response(sent_so_far))
         told = {"code": "server_error", "message": error.message}
         failed = self._numbered(
             "response.failed", response=response | {"status": "failed", "error": told}
@@ -98,16 +132,16 @@ class ResponsesDialect(Dialect):
         }
         return begin + failed + self._numbered("error", error=details)
 
-    def interrupted(self, heard: bytes, usage: Usage, *, asked_usage: bool = False) -> bytes:
+    def interrupted(self, sent_so_far: bytes, usage: Usage, *, asked_usage: bool = False) -> bytes:
         """Return the response as it stands: incomplete.
 
         Items of the upstream that are open stay so: how much text is in them only the client
         knows, and no client asks for their end.
         """
-        found = read_response(heard)
-        if found.over:
+        state = read_response(sent_so_far)
+        if state.over:
             return b""
-        begin, response = self._as_heard(found)
+        begin, response = self._begin(state)
         if self._opened and self._merge is not None:
             if not self._merge.begun:
                 begin += self._closing()
@@ -119,13 +153,13 @@ class ResponsesDialect(Dialect):
         }
         return begin + self._numbered("response.incomplete", response=response | end)
 
-    def _as_heard(self, heard: ResponseState) -> tuple[bytes, dict[str, Any]]:
-        """Return what a client that has not heard of a response must hear first; and that."""
+    def _begin(self, state: ResponseState) -> tuple[bytes, dict[str, Any]]:
+        """Return the event that begins a response, if none has come; and the response."""
         if self._opened:
             return b"", self._response
-        if heard.begun:
-            self._sequence = itertools.count(heard.next_number)
-            return b"", self._response | heard.response
+        if state.begun:
+            self._sequence = itertools.count(state.next_number)
+            return b"", self._response | state.response
         return self._lifecycle("created"), self._response
 
     def _closing(self) -> bytes:

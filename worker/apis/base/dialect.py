@@ -1,0 +1,155 @@
+"""Frames for a client, in the form of its API.
+
+`progress.status_stream` decides when a frame is sent; a `Dialect` makes its bytes. One dialect
+serves one client, from the first frame to the last: it numbers events, and knows what it has begun.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import msgspec
+
+from ...errors import RelayError
+from ...streams.merge import Merge, read_object
+from ...streams.sse_events import EventReader
+from .usage import Usage
+
+Mode: TypeAlias = Literal["off", "comment", "heartbeat", "reasoning", "event"]
+"""How a waiting client is told of progress. Wire format, section 1."""
+
+
+class ProgressNumbers(NamedTuple):
+    """Progress of a load, for programs.
+
+    Attributes:
+        phase: As in `model_view.Stage`.
+        percent: Share of the whole start that is done, or None.
+        elapsed_s: Since the request came.
+        queue_position: Models that get their turn earlier, or None when it is not queued.
+    """
+
+    phase: str
+    percent: int | None
+    elapsed_s: float
+    queue_position: int | None
+
+
+class StreamContext(NamedTuple):
+    """The stream for which a dialect is made.
+
+    Attributes:
+        mode: How the client is told; decides whether the upstream's stream is merged.
+        model: Name as the client wrote it.
+        ident: 24 hexadecimal digits, the same in all frames for this client.
+        created: Unix time, in whole seconds.
+        body: The request, for APIs that repeat some of it.
+    """
+
+    mode: Mode
+    model: str
+    ident: str
+    created: int
+    body: bytes
+
+
+class Dialect:
+    """The frames of one API; the base of the others.
+
+    Attributes:
+        merge: How the upstream's stream is continued; None to pass it byte for byte.
+    """
+
+    merge: Merge | None = None
+
+    def opening(self) -> bytes:
+        """Return the frames that come before the first line."""
+        return b""
+
+    def line(self, text: str, numbers: ProgressNumbers | None) -> bytes:
+        """Return a frame that shows `text`, one whole line with its end."""
+        raise NotImplementedError
+
+    def heartbeat(self, numbers: ProgressNumbers | None) -> bytes:
+        """Return a frame that only says that the stream lives."""
+        raise NotImplementedError
+
+    def event(self, numbers: ProgressNumbers) -> bytes:
+        """Return a heartbeat that carries a name, for APIs that have the mode `event`."""
+        raise NotImplementedError
+
+    def failure(self, error: RelayError, sent_so_far: bytes = b"") -> bytes:
+        """Return the last frames of a stream that ends with `error`.
+
+        Args:
+            error: Why it ends.
+            sent_so_far: Frames that were passed to the client as they came, the first and the
+                last ones: they hold the stream's id.
+        """
+        raise NotImplementedError
+
+    def interrupted(self, sent_so_far: bytes, usage: Usage, *, asked_usage: bool = False) -> bytes:
+        """Return the last frames of a stream that was cancelled.
+
+        It ends in good order, although the model had more to say: the text so far is the response.
+        Nothing is returned if the stream has ended already.
+
+        Args:
+            sent_so_far: As in `failure`; they end between two frames. Empty if the client got
+                frames of this dialect only.
+            usage: The counts so far; those of the source `none` are left out.
+            asked_usage: The client wants a chunk with the counts, where that is a matter of
+                asking.
+        """
+        raise NotImplementedError
+
+    def midway_heartbeat(self, after_id: bool) -> bytes:
+        """Return a frame that only says that the stream lives, between two of the upstream.
+
+        Args:
+            after_id: An ``id`` line went to the client. From then on openai-python takes any
+                blank line for the end of an event, and fails at one without data: so the
+                comment becomes the first line of the next frame.
+        """
+        return b": hb\n" if after_id else b": hb\n\n"
+
+
+class SilentDialect(Dialect):
+    """Frames for the end of a stream only; the base of peers' own APIs.
+
+    Nobody waits for a peer to load, so there is nothing to tell; and none of their streams has a
+    frame that says nothing. Gemini's are server-sent events, but google-genai takes any line that
+    is not ``data: `` for JSON, comments too, and fails at it
+    (`HttpResponse._iter_response_stream`).
+    """
+
+    def line(self, text: str, numbers: ProgressNumbers | None) -> bytes:
+        """Return nothing."""
+        return b""
+
+    def heartbeat(self, numbers: ProgressNumbers | None) -> bytes:
+        """Return nothing."""
+        return b""
+
+    def event(self, numbers: ProgressNumbers) -> bytes:
+        """Return nothing."""
+        return b""
+
+    def midway_heartbeat(self, after_id: bool) -> bytes:
+        """Return nothing."""
+        return b""
+
+
+def event_frame(kind: str, value: dict[str, Any]) -> bytes:
+    """Return an event whose name is also the `type` of its data."""
+    data = msgspec.json.encode({"type": kind, **value})
+    return b"event: %b\ndata: %b\n\n" % (kind.encode("ascii"), data)
+
+
+def events_in(frames: bytes) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    """Give the data of all events, and the JSON object in it; an empty one if there is none.
+
+    A stream that we end in good order is read this way: nothing is noted while it runs, since its
+    first and last frames say which parts of it are open.
+    """
+    for event in EventReader().push(frames):
+        yield event.data, read_object(event) or {}
