@@ -1,4 +1,4 @@
-"""A file of llama-server's router, for ``--models-preset`` -> a configuration.
+"""A preset file of llama-server's router (``--models-preset``) -> a configuration.
 
 Source of the rules: llama.cpp, tools/server/README.md, section "Model presets";
 common/preset.cpp; tools/server/server-models.cpp.
@@ -49,7 +49,7 @@ _BUILT_IN: Final = ("-default", "-spec")  # such as --gpt-oss-20b-default
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What became of a preset.
+    """The result of importing a preset.
 
     Attributes:
         text: The configuration; has no models if `models` is 0.
@@ -64,7 +64,7 @@ class Imported:
 
 @dataclass(slots=True)
 class _Preset:
-    """What the settings of one section come to; later ones take the place of earlier ones."""
+    """The merged settings of one section; later ones win."""
 
     options: dict[str, str] = field(default_factory=dict)  # name -> part of the command; "" is none
     env: dict[str, str] = field(default_factory=dict)
@@ -74,7 +74,7 @@ class _Preset:
 
 
 def import_presets(text: str) -> Imported:
-    """Return the configuration that does what llama-server does with the preset `text`.
+    """Return a configuration equivalent to the preset `text`.
 
     Never fails: what cannot be read or carried over is told in the remarks.
     """
@@ -112,7 +112,10 @@ def import_presets(text: str) -> Imported:
 
 
 def _common(shared: _Preset, presets: Iterable[_Preset]) -> dict[str, str]:
-    """Return the global options that no model says otherwise: these can be a macro."""
+    """Return the global options that no model overrides.
+
+    These can be a macro.
+    """
     own = {name for preset in presets for name in preset.options}
     return {name: part for name, part in shared.options.items() if part and name not in own}
 
@@ -185,7 +188,7 @@ def _read(section: Section, remarks: list[PresetRemark]) -> _Preset:
 
 
 def _take(preset: _Preset, setting: Setting, use: Use | None, is_global: bool) -> str | None:
-    """Put `setting` into `preset`; return what is to be told of it."""
+    """Put `setting` into `preset`; return the remark on it."""
     key, value = setting.key, setting.value
     name = use.option.name if use else key
     if why := _LEFT_OUT.get(name):
@@ -217,7 +220,7 @@ def _take(preset: _Preset, setting: Setting, use: Use | None, is_global: bool) -
 
 
 def _part(use: Use, value: str) -> str:
-    """Return what stands for an option in the command; empty if nothing has to."""
+    """Return the option's part of the command; empty if none is needed."""
     option = use.option
     if option.takes_value:
         return words(f"--{option.name}", value)

@@ -38,7 +38,7 @@ _ENCODERS: Final = ("bert", "t5encoder")
 
 
 class ModelPurpose(Enum):
-    """What a model is for; the value is what llama-server has to be told."""
+    """The purpose of a model; the value is llama-server's option."""
 
     TEXT = ""
     EMBEDDING = "--embedding"
@@ -62,12 +62,12 @@ class FoundFile:
     error: str = ""
 
     def text(self, key: str) -> str:
-        """Return a text that it says; empty if it does not."""
+        """Return a text of its header; empty if there is none."""
         value = self.head.fields.get(key) if self.head else None
         return value if isinstance(value, str) else ""
 
     def number(self, key: str) -> int | None:
-        """Return a number that it says, and that can be one."""
+        """Return a sensible number of its header."""
         value = self.head.fields.get(key) if self.head else None
         if isinstance(value, bool) or not isinstance(value, int):
             return None
@@ -110,7 +110,7 @@ class FoundModel:
 
     @property
     def description(self) -> str:
-        """What a user would like to know, on one line."""
+        """A summary for users, on one line."""
         parts = [f"{_parameters(self.parameters)} parameters", self.quant, _size(self.size_bytes)]
         if self.context:
             parts.append(f"context up to {self.context:,}")
@@ -123,7 +123,7 @@ class FoundModel:
 
 @dataclass(slots=True)
 class Inventory:
-    """What was made of the files.
+    """The models and other findings in the files.
 
     Attributes:
         models: In the order of their ids.
@@ -135,7 +135,7 @@ class Inventory:
 
 
 def take_stock(files: Iterable[FoundFile]) -> Inventory:
-    """Find out which of `files` are models, and which belong to one."""
+    """Sort `files` into models and their parts."""
     found = Inventory()
     projectors: list[FoundFile] = []
     models: list[tuple[Sequence[FoundFile], ModelPurpose]] = []
@@ -247,7 +247,7 @@ def _fault(file: FoundFile) -> str:
 
 
 def _kind(parts: Sequence[FoundFile]) -> ModelPurpose | str:
-    """Return what a model is for, ``projector``, or why it is no model."""
+    """Return the purpose of a model, ``projector``, or why it is none."""
     first = parts[0]
     architecture, says = first.text(gguf.ARCHITECTURE), first.text(gguf.TYPE)
     if says == gguf.IS_PROJECTOR or architecture == "clip" or _is_named_projector(first.path):
@@ -267,14 +267,17 @@ def _kind(parts: Sequence[FoundFile]) -> ModelPurpose | str:
 
 
 def _is_named_projector(path: Path) -> bool:
-    """Whether llama-server takes it for one. Source: its README, "Model sources"."""
+    """Return whether llama-server takes it for a projector.
+
+    Source: its README, "Model sources".
+    """
     return path.name.lower().startswith("mmproj")
 
 
 def _attach(
     projectors: Iterable[FoundFile], models: Sequence[FoundFile], remarks: list[str]
 ) -> Mapping[Path, Path]:
-    """Return the projector of each model that has one: both lie in the same folder.
+    """Return the projector of each model that has one in its folder.
 
     If there are more models in it, those are meant whose embeddings are as long as what the
     projector gives. Of several projectors one in F16 is taken, which all machines compute well.
@@ -297,7 +300,7 @@ def _attach(
 
 
 def _names(paths: Sequence[Path]) -> list[tuple[str, str]]:
-    """Return an id for each file, and the alias beside it; all are different.
+    """Return a distinct id for each file, and the alias beside it.
 
     The id is as short as people say it, ``qwen3-8b``, unless another file would have the same.
     """

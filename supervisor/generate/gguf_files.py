@@ -1,4 +1,7 @@
-"""Looks for GGUF files in a folder and reads what they say. `from_scan` decides what they are."""
+"""Finds GGUF files in a folder and reads their headers.
+
+`from_scan` decides what they are.
+"""
 
 import os
 import stat
@@ -48,7 +51,7 @@ def find_files(folder: Path, remarks: list[str]) -> list[Path]:
 
 
 def read_files(paths: Iterable[Path]) -> Iterator[FoundFile]:
-    """Give what each of `paths` says of itself, or why it cannot be read."""
+    """Give the header of each of `paths`, or why it cannot be read."""
     for path in paths:
         size_bytes = 0
         try:
@@ -65,7 +68,7 @@ def read_files(paths: Iterable[Path]) -> Iterator[FoundFile]:
 def _walk(
     folder: Path, depth: int, seen: set[tuple[int, int]], remarks: list[str]
 ) -> Iterator[tuple[Path, os.stat_result]]:
-    """Give all that is under `folder`, in the order of names."""
+    """Give all paths under `folder`, in the order of names."""
     try:
         if not _new(folder.stat(), seen):
             return
@@ -91,7 +94,7 @@ def _walk(
 
 
 def _new(status: os.stat_result, seen: set[tuple[int, int]]) -> bool:
-    """Note a file or folder; False if it was there before, under another name."""
+    """Note a file or folder; False if it was there under another name."""
     key = status.st_dev, status.st_ino
     if key in seen:
         return False

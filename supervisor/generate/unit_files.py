@@ -1,4 +1,4 @@
-"""The files that an operator copies, as they have to be for this installation.
+"""The files that operators copy, adapted to this installation.
 
 In the repository they lie in deploy/; `data` has links to them, and what is installed has copies.
 """
@@ -28,7 +28,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9_./+@:,~-]+\Z")
 
 
 def shipped(name: str) -> str:
-    """Return the text of a file that arriero came with."""
+    """Return the text of a file that comes with arriero."""
     return (files("arriero.supervisor") / "data" / name).read_text(encoding="utf-8")
 
 
@@ -57,7 +57,7 @@ def this_program() -> tuple[str, ...]:
 
 
 def unit_text(text: str, program: tuple[str, ...]) -> str:
-    """Return a unit file with `program` in the place of the one in /opt/arriero.
+    """Return a unit file with `program` instead of the one in /opt/arriero.
 
     Raises:
         ValueError: A unit file cannot name this program.
@@ -79,7 +79,7 @@ def unit_text(text: str, program: tuple[str, ...]) -> str:
 
 
 def _path_line(line: str, folder: str) -> str:
-    """Return the line with `folder` first; one that cannot be part of a PATH is left out."""
+    """Return the line with `folder` first, if it can be part of a PATH."""
     name, _, path = line.removeprefix("Environment=").partition("=")
     first, *others = path.split(":")
     assert first == _BIN, line

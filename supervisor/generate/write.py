@@ -1,4 +1,4 @@
-"""A configuration as text, for those who begin with one that was made for them.
+"""The text of a generated configuration.
 
 Whatever a path, a name or an option is: the text that is written here gives it back when it is
 read (`text.command_line`, `config.schema.macros`, `config.yaml.tree`).
@@ -41,12 +41,12 @@ class Entry:
 
 
 def can_be_id(name: str) -> bool:
-    """Whether a model may have that id."""
+    """Return whether a model may have that id."""
     return is_name(name) and "${" not in name
 
 
 def words(*values: str) -> str:
-    """Return `values` as a part of a command that is split into just these again."""
+    """Return `values` as a part of a command that splits into them."""
     return escaped(join_command(values))
 
 

@@ -4,13 +4,13 @@ Lowest first:
 
     exit_reason       Exit -> error message.
     health            Polls the health endpoint.
-    liveness          Whether a silent process lives.
+    liveness          Liveness of a silent process.
     not_ready_reason  Why a start is not ready yet.
     output_log        Last output lines per model.
     preload           `on_startup.preload`.
     process_activity  Processor time and bytes of a server's processes.
     liveness_watch    Looks for these signs while a model serves.
     server_kind       llama-server, vLLM, ...
-    start_retry       Whether a start is tried again at once.
+    start_retry       Retries of a start that ended too early.
     fleet             One task per model process.
 """

@@ -1,4 +1,4 @@
-"""Why a model's process went away, in words that may be shown to a client."""
+"""Reason why a model's process ended, in words for clients."""
 
 import re
 
@@ -29,12 +29,12 @@ _LONGEST = 200
 
 
 def load_failed(model: str, why: str) -> ErrorInfo:
-    """Return what to tell whoever waited for a model that cannot be started."""
+    """Return the error for waiters of a model that cannot be started."""
     return ErrorInfo(code="model_load_failed", message=f"model {model} failed to load: {why}")
 
 
 def why_it_failed(model: str, end: Exit, *, was_ready: bool) -> ErrorInfo:
-    """Return what to tell whoever waited for `model` or used it.
+    """Return the error for waiters and users of `model`.
 
     Args:
         model: Its id.
@@ -54,7 +54,7 @@ def why_it_failed(model: str, end: Exit, *, was_ready: bool) -> ErrorInfo:
 
 
 def _reasons(tail: tuple[str, ...]) -> str:
-    """Return the lines that most likely give the reason, fit to be shown, or nothing."""
+    """Return the likeliest reasons in the log, fit to be shown."""
     found = [shown for line in tail if _is_reason(line) and (shown := _shown(line))]
     if not found:
         return ""

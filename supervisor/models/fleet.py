@@ -1,4 +1,4 @@
-"""The processes of models: carries `Spawn` and `Terminate` out, and tells what becomes of them."""
+"""The processes of models: carries out `Spawn` and `Terminate`, reports progress and ends."""
 
 import logging
 import os
@@ -107,7 +107,7 @@ class Fleet:
         self._without_report: dict[str, None] = {}  # fingerprints of commands, the oldest first
 
     def spawn(self, model: str, swap: int) -> None:
-        """Begin to start `model`; what becomes of it is told to the dispatcher."""
+        """Begin to start `model`; the dispatcher gets the outcome."""
         config = self._config().models[model]
         start = self._starts[swap] = _Start(
             config,
@@ -129,7 +129,7 @@ class Fleet:
             start.stop(grace_s)
 
     def key_of(self, model: str) -> str:
-        """Return the key that the server of `model`, which runs, is shown; empty for none."""
+        """Return the key for the running server of `model`; empty for none."""
         keys = [start.access.key for start in self._starts.values() if start.config.model == model]
         return keys[-1] if keys else ""
 
@@ -154,7 +154,10 @@ class Fleet:
         self._dispatcher.handle(ProcessEnded(config.model, start.swap, error))
 
     async def _try(self, start: "_Start") -> Exit:
-        """Start it, and again as long as it is not to blame that it ended; return its last end."""
+        """Start it, and again while its end is not its fault.
+
+        Returns its last end.
+        """
         model, fingerprint = start.config.model, start.config.fingerprint
         start.is_itself = is_llama_server_itself(start.config.command, dict(start.config.env))
         while True:
@@ -175,7 +178,7 @@ class Fleet:
             log.warning("model.again model=%s swap=%d with=%r", model, start.swap, otherwise)
 
     def _launch(self, start: "_Start") -> Launch:
-        """Choose a port and a key, and make sure that nobody else answers there."""
+        """Choose a port and a key, and make sure that the port is free."""
         config = start.config
         if config.wants_port:
             taken = {port for other in self._starts.values() for port in other.ports}
@@ -205,7 +208,7 @@ class Fleet:
         return launch
 
     def _stop_argv(self, start: "_Start", pid: int) -> tuple[str, ...]:
-        """Return the command that ends the process `pid`; none: SIGTERM.
+        """Return the command that ends the process `pid`; empty: SIGTERM.
 
         What was written since the start acts, if no more than that was: a command for another
         start may name what this one has not got.
@@ -217,7 +220,7 @@ class Fleet:
 
 
 def missing_program(config: ModelConfig) -> ErrorInfo | None:
-    """Return why `config` cannot be started, if that is because there is no such program."""
+    """Return why the program of `config` cannot be found, if so."""
     program = config.command[0]
     path = dict(config.env).get("PATH", os.environ.get("PATH"))
     if shutil.which(program, path=path) is not None:
@@ -276,7 +279,7 @@ class _Start:
 
     @property
     def ports(self) -> list[int]:
-        """Those that nobody else may have."""
+        """Ports that are reserved for it."""
         return [port for port in (self.port, self.endpoint_port) if port is not None]
 
     def stop(self, grace_s: float) -> None:
@@ -288,7 +291,7 @@ class _Start:
     async def run(
         self, launch: Launch, reaper: Reaper, stop_argv: Callable[[int], tuple[str, ...]]
     ) -> Exit:
-        """Start the process, tell how far it is, tell when it is ready, and wait for its end.
+        """Start the process, report its progress and readiness, and wait for its end.
 
         Args:
             launch: What to start.
@@ -340,7 +343,7 @@ class _Start:
         return replace(ends[0], tail=tuple(self._log))
 
     def ended_without_pipe(self, end: Exit) -> bool:
-        """Say whether it ended because it was asked for its report."""
+        """Return whether it ended because it was asked for its report."""
         at = self._ready_at
         ready_for_s = None if at is None else trio.current_time() - at
         return ended_without_pipe(
@@ -351,7 +354,7 @@ class _Start:
         )
 
     def how_to_try_again(self, end: Exit) -> Otherwise | None:
-        """Return how a start that has ended so is tried again; None: it is not."""
+        """Return how a start with that end is retried; None: it is not."""
         if self.is_ready or self._grace_s is not None or self.tries >= MAX_TRIES:
             return None
         return how_to_try_again(
@@ -362,7 +365,10 @@ class _Start:
         )
 
     async def _get_ready(self, launch: Launch, pid: int) -> None:
-        """Return when it serves, having told so; is cancelled when it ends before that."""
+        """Return when it serves and that is reported.
+
+        Is cancelled when it ends before that.
+        """
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch, launch, pid)
             await self._wait_until_ready(launch)
@@ -385,7 +391,10 @@ class _Start:
         self._dispatcher.handle(BecameReady(self.config.model, self.swap, self._kind or "unknown"))
 
     async def _watch_pulse(self, launch: Launch, pid: int) -> None:
-        """Notice when it shows no sign of life any more; is cancelled when it ends."""
+        """Notice when all its signs of life stop.
+
+        Is cancelled when it ends.
+        """
         await PulseWatch(
             dispatcher=self._dispatcher,
             config=self._config_now,
@@ -397,7 +406,10 @@ class _Start:
         ).run()
 
     async def _wait_until_ready(self, launch: Launch) -> None:
-        """Return when it answers at its endpoint; its own report only makes us ask at once."""
+        """Return when its endpoint answers.
+
+        Its own report only makes us ask at once.
+        """
         answer: Response | None = None
         async with trio.open_nursery() as nursery:
             with trio.CancelScope() as unhurried:
@@ -415,7 +427,10 @@ class _Start:
             self._kind = await kind_of_server(launch.base_url, answer, self.access)
 
     async def _ask(self, launch: Launch, since: float) -> Response | None:
-        """Return the first good answer; None if nothing is asked, once its endpoint accepts."""
+        """Return the first good response; None if only the port is checked.
+
+        Then its endpoint accepts connections.
+        """
         url = launch.health_url or launch.base_url
         shown = place_shown(launch.endpoint)
 
@@ -432,7 +447,9 @@ class _Start:
         return await wait_until_healthy(url, started_at=since, access=self.access, note=note)
 
     async def _has_lost_its_place(self, launch: Launch, pid: int) -> bool:
-        """Say whether somebody else has its port; then its end has begun.
+        """Return whether another process has its port.
+
+        Then its end has begun.
 
         Where the operator says how it is stopped, it may well be no process of ours that serves.
         """
@@ -472,7 +489,7 @@ class _Start:
         return True
 
     async def _watch(self, launch: Launch, pid: int) -> None:
-        """Look again and again how far it is."""
+        """Measure its progress again and again."""
         files = model_files(launch.command, dict(launch.env))
         total = total_bytes(files)
         first: LoadBytes | None = None
@@ -485,7 +502,10 @@ class _Start:
             await trio.sleep(LOOK_EVERY_S)
 
     def _take(self, stream: Stream, line: bytes) -> None:
-        """Take note of one line of its output. What it says to us alone is not logged."""
+        """Take one line of its output.
+
+        Lines for us alone are not logged.
+        """
         report = read_report_line(line) if stream == "stdout" else None
         if report is None:
             text = self.without_key(line.decode(errors="replace"))
@@ -508,12 +528,15 @@ class _Start:
             self._tell()
 
     def without_key(self, text: str) -> str:
-        """Return what it has written, such as with ``set -x``, without the key that it wants."""
+        """Return a line of its output without its key.
+
+        Such as with ``set -x``.
+        """
         key = self.access.key
         return text.replace(key, HIDDEN) if len(key) >= LEAST_SECRET else text
 
     def _tell(self) -> None:
-        """Tell how far it is, unless that was just told."""
+        """Report its progress, unless it is unchanged."""
         now = trio.current_time()
         estimate: Estimate = self._estimator.at(now)
         percent = None if estimate.fraction is None else int(100 * estimate.fraction)
@@ -545,7 +568,9 @@ async def open_fleet(
     output_log: OutputLog,
     durations_path: Path,
 ) -> AsyncGenerator[Fleet, None]:
-    """Run processes of models while the block runs; on leaving, those that run are ended.
+    """Run processes of models while the block runs.
+
+    On leaving, those that run are ended.
 
     `config` gives the configuration in force: a start takes what it says at that moment.
     """

@@ -1,4 +1,4 @@
-"""Notices that a server has become ready, by asking it again and again.
+"""Polls a server until it is ready.
 
 For servers that do not report it themselves. Early on the questions come fast, so that a short
 load is noticed at once; a long load is asked more rarely, so that asking costs next to nothing.
@@ -61,7 +61,7 @@ NotFollowed: TypeAlias = Literal["", "elsewhere", "too often"]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one question.
+    """The outcome of one query.
 
     Attributes:
         said: The answer; or why there is none.
@@ -73,7 +73,7 @@ class Outcome:
 
 
 def pause_s(elapsed_s: float) -> float:
-    """Return how long to wait until the next question, `elapsed_s` after the start."""
+    """Return the seconds to the next query, `elapsed_s` after the start."""
     return min(max(elapsed_s * PAUSE_SHARE, FIRST_PAUSE_S), LAST_PAUSE_S)
 
 
@@ -84,7 +84,9 @@ async def wait_until_healthy(
     access: Access = PLAIN,
     note: Callable[[Outcome | None], None] = lambda _: None,
 ) -> Response:
-    """Return the first answer to a GET of `url` with a status of 200 to 299, without its body.
+    """Return the first successful response to a GET of `url`.
+
+    That is a status of 200 to 299; the body is not read.
 
     There is no timeout argument: how long is too long is the caller's to say. Whether the one
     that answers is the one that was started is the caller's to check as well (`port_owner`).
@@ -139,7 +141,7 @@ async def wait_until_listening(
     access: Access = PLAIN,
     note: Callable[[Outcome | None], None] = lambda _: None,
 ) -> None:
-    """Return once somebody accepts a connection at `url`. As for `wait_until_healthy`."""
+    """Return once `url` accepts a connection. As for `wait_until_healthy`."""
     request = _request(url, access)
     while True:
         with trio.move_on_after(PATIENCE_S):
@@ -153,7 +155,9 @@ async def wait_until_listening(
 
 
 async def probe(url: str, *, with_body: bool = False, access: Access = PLAIN) -> Response | None:
-    """GET `url` once and return the answer; None when there was none, or half of one.
+    """GET `url` once; return the response, or None.
+
+    Half a response is none.
 
     There is no time limit but the caller's.
 
@@ -165,7 +169,7 @@ async def probe(url: str, *, with_body: bool = False, access: Access = PLAIN) ->
 
 
 async def _follow(request: Request) -> Outcome:
-    """Ask, and ask where the response redirects to, on the same host."""
+    """Query, and follow redirects on the same host."""
     followed = 0
     while True:
         said = await _ask(request, with_body=False)
@@ -204,7 +208,10 @@ def _request(url: str, access: Access) -> Request:
 
 
 def _redirected(request: Request, location: str) -> Request | None:
-    """Return what to ask next; None if that is on another host, or nothing that can be asked."""
+    """Return the request that a redirect leads to.
+
+    None if that is on another host, or is none that can be sent.
+    """
     scheme = "http" if request.tls is None else "https"
     try:
         base = f"{scheme}://{request.authority}{request.target}"

@@ -1,4 +1,4 @@
-"""Whether a model's process lives, although it says nothing.
+"""Liveness of a model's process that sends nothing.
 
 Busy is not dead: a long prompt is silent for many minutes, and a busy server may not even answer
 its check. So a process hangs only if *all* signs of life are missing for long: it is asked, and no
@@ -39,7 +39,7 @@ _LEAST_QUESTIONS: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class ResourceUse:
-    """What all processes of a start have used since they began.
+    """Resources used by all processes of a start so far.
 
     Attributes:
         cpu_s: Seconds of processor time.
@@ -72,7 +72,7 @@ class Pulse:
     _effort_at: float = 0.0
 
     def look(self, now: float, planned_s: float, *, is_asked: bool, is_heard: bool) -> None:
-        """Take note of what workers report.
+        """Take the reports of workers.
 
         Args:
             now: Time of this look.
@@ -91,26 +91,29 @@ class Pulse:
         self._is_asked = self._is_asked or is_asked
 
     def got_further(self) -> None:
-        """One of its requests has got any further."""
+        """Note that one of its requests has made progress."""
         self.still_s = 0.0
         self.lives()
 
     def lives(self) -> None:
-        """There is a sign of life. Whether it is asked still will be reported again."""
+        """Note a sign of life.
+
+        Workers report anew whether it has requests.
+        """
         self.silent_s = self._asked_at_s = 0.0
         self._unanswered = 0
         self._is_asked = False
         self._effort = None
 
     def wants_question(self, limit_s: float) -> bool:
-        """Say whether it is time to ask whether it lives; `limit_s` 0 is never."""
+        """Return whether it is time to query it; `limit_s` 0 is never."""
         if not limit_s or self.silent_s < limit_s * _QUIET_SHARE:
             return False
         pause_s = limit_s * (1 - _QUIET_SHARE) / _QUESTIONS
         return not self._unanswered or self.silent_s >= self._asked_at_s + pause_s
 
     def was_questioned(self, now: float, *, has_answered: bool, effort: ResourceUse | None) -> None:
-        """Take note of what came of a question.
+        """Take the outcome of a query.
 
         Args:
             now: When the answer came, or had not come in time.
@@ -139,7 +142,7 @@ class Pulse:
         )
 
     def is_hung(self, limit_s: float, *, is_seen: bool) -> bool:
-        """Say whether all signs of life have been missing for `limit_s`; 0 is never.
+        """Return whether all signs of life are missing for `limit_s`; 0 is never.
 
         Args:
             limit_s: How long.

@@ -1,4 +1,4 @@
-"""Looks whether the process of a model lives, for as long as it serves. `liveness` decides."""
+"""Checks that a model's process lives while it serves. `liveness` decides."""
 
 import hashlib
 import logging
@@ -59,7 +59,10 @@ class PulseWatch:
     _slots_at: float = 0.0
 
     async def run(self) -> None:
-        """Look again and again, until it hangs; to be cancelled when the process has ended."""
+        """Look again and again, until it hangs.
+
+        To be cancelled when the process has ended.
+        """
         model = self.config().model
         up_at = trio.current_time()
         pulse = Pulse(up_at)
@@ -90,7 +93,7 @@ class PulseWatch:
                 await self._look_at_drain(pulse, model, config.drain_limit_s)
 
     async def _question(self, pulse: Pulse, limit_s: float) -> bool:
-        """Ask whether it lives; return whether its processes can be seen.
+        """Query its health; return whether its processes can be seen.
 
         When we cannot look, for there is no descriptor or thread to be had, it is not to blame.
         """
@@ -113,7 +116,7 @@ class PulseWatch:
         return effort is not None
 
     async def _look_at_drain(self, pulse: Pulse, model: str, limit_s: float) -> None:
-        """Tell how long its last requests have got no further."""
+        """Report for how long its last requests have made no progress."""
         if self.has_slots and pulse.still_s >= self._slots_at + limit_s * _SLOTS_SHARE:
             self._slots_at = pulse.still_s
             with trio.move_on_after(min(QUESTION_S, limit_s * _QUESTION_SHARE)):

@@ -1,4 +1,4 @@
-"""Why a start is not ready yet, in words for those who wait, with what would do.
+"""Reason why a start is not ready yet, with the remedy, for waiters.
 
 Ready is a server when its endpoint accepts connections, whoever listens there is what was started,
 and the answer to ``checkEndpoint`` is good. What the server says of itself makes the question
@@ -24,7 +24,7 @@ _SILENT: Final[dict[Failure, str]] = {
 
 
 def why_not_ready(outcome: Outcome | None, url: str, shown: str, *, says_ready: bool) -> str:
-    """Return it.
+    """Return the reason and the remedy.
 
     Args:
         outcome: What came of the last question; None: it is not answered yet.
@@ -51,7 +51,7 @@ def why_not_ready(outcome: Outcome | None, url: str, shown: str, *, says_ready: 
 
 
 def place_shown(endpoint: str) -> str:
-    """Return `endpoint` as clients may read it: no names of users, no passwords, no folders."""
+    """Return `endpoint` without user names, passwords and folders."""
     if endpoint.startswith("unix:"):
         return f"the socket {endpoint.rpartition('/')[2][:_SHOWN]!r}"
     parts = urlsplit(endpoint)

@@ -1,4 +1,4 @@
-"""Loads models before anybody asks for them. What is worth it, `policy` decides.
+"""Loads models before the first request. `policy` decides which are worth it.
 
 Clients come first: a model that is loaded for nobody takes nothing away, and makes room at once.
 """
@@ -39,7 +39,7 @@ async def preload(models: Iterable[str], policy: PlacementPolicy, dispatcher: Di
 
 
 async def _load(model: str, waiter: Waiter, dispatcher: Dispatcher) -> None:
-    """Start `model` as soon as nobody waits for any, and return when that is over."""
+    """Start `model` once no request waits for any, and see it through."""
     engine = dispatcher.engine
     await dispatcher.wait_until(lambda engine: not engine.queue())  # clients come first
     if not engine.knows(model):

@@ -1,4 +1,4 @@
-"""What the processes of a start have used so far. What it means: `liveness`.
+"""Resources that the processes of a start have used. `liveness` interprets them.
 
 Source of the formats: proc(5); Linux, Documentation/scheduler/sched-stats.rst.
 """
@@ -14,7 +14,7 @@ _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 
 
 def read_effort(place: int | str | None, host: str, leader: int) -> ResourceUse | None:
-    """Return what all processes of the start of `leader` have used; None if nobody can say.
+    """Return the resources used by the start of `leader`; None if unknown.
 
     Reads some lines for each process of the machine: call it in a thread, and not often.
 
@@ -43,7 +43,7 @@ def read_effort(place: int | str | None, host: str, leader: int) -> ResourceUse 
 
 
 def _waited_s(pid: int) -> float:
-    """Return how long the threads of `pid` were ready to run, and others did; 0.0 if unknown."""
+    """Return the seconds that `pid` waited for a processor; 0.0 if unknown."""
     waited_ns = 0
     with contextlib.suppress(OSError, ValueError, IndexError):
         for thread in os.listdir(f"/proc/{pid}/task"):

@@ -1,4 +1,4 @@
-"""Which program it is that serves a model. Never told by the model's name.
+"""The program that serves a model; never guessed from the model's name.
 
 What is written in the configuration counts first. Then what a command surely starts, so that it
 is known before the first answer; then what the server says of itself.
@@ -37,7 +37,7 @@ _version: Final = JsonReader(_Version)
 
 
 def kind_of_command(command: Sequence[str]) -> UpstreamKind | None:
-    """Return what `command` (program and arguments) surely starts; None if that is not plain."""
+    """Return the program that `command` surely starts; None if unclear."""
     if server_options(command, {}) is not None:
         return "llama-server"
     if any(word.startswith(_LLAMA_IMAGE) for word in command):
@@ -50,7 +50,7 @@ def kind_of_command(command: Sequence[str]) -> UpstreamKind | None:
 
 
 async def kind_of_server(endpoint: str, health: Response, access: Access = PLAIN) -> UpstreamKind:
-    """Return what answers at `endpoint`; asks it at most once, and not for long.
+    """Return the program at `endpoint`, after at most one short query.
 
     Args:
         endpoint: Its base URL.

@@ -1,4 +1,4 @@
-"""Whether a start that ended too early is tried again at once, and how otherwise.
+"""Retries of a start that ended too early: when, and how.
 
 Two ends are no fault of the model: another program has taken its port between the choice of it
 and the moment at which the server binds it (two supervisors with the same ``startPort``, say), and
@@ -28,14 +28,16 @@ _WITHOUT_PIPE: Final = re.compile(r"EOF on stdin detected")
 
 
 def complains_of_port(line: str) -> bool:
-    """Say whether a server that writes `line` cannot have its port."""
+    """Return whether `line` reports that the port cannot be had."""
     return _PORT_TAKEN.search(line) is not None
 
 
 def ended_without_pipe(
     end: Exit, *, reported: bool, is_itself: bool, ready_for_s: float | None
 ) -> bool:
-    """Say whether it ended because its standard input is not our pipe, or may well have.
+    """Return whether it ended for lack of our pipe as standard input.
+
+    Or may well have.
 
     What it says of it is often lost, for its log has no time to be written; so is its report.
 
@@ -55,7 +57,7 @@ def ended_without_pipe(
 def how_to_try_again(
     end: Exit, *, displaced: bool, chooses_port: bool, without_pipe: bool
 ) -> Otherwise | None:
-    """Return how a start that was not ready is tried again; None: it is not.
+    """Return how a start that was not ready is retried; None: it is not.
 
     Args:
         end: How it ended.

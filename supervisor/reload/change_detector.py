@@ -1,4 +1,4 @@
-"""Whether the files of a configuration have changed, and stand still again.
+"""Changes of configuration files, once the files stand still again.
 
 Rule 1: what counts is the difference from what was reported last, not from the last look. An edit
 that is taken back at once is no change.
@@ -23,7 +23,7 @@ LIMIT_S: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What tells one state of a file from another without reading it.
+    """The fingerprint of a file's state, without reading it.
 
     Attributes:
         path: As it was given, or found in its folder.
@@ -50,7 +50,7 @@ View: TypeAlias = Mapping[Path, Signature]
 
 
 class Watch:
-    """Feed it what is seen; it says when to load the configuration again.
+    """Takes views of the files; decides when to reload.
 
     Take the first view *before* the configuration is loaded. What is changed while it is loaded
     then differs from that view; the other way round such a change would be lost.
@@ -65,7 +65,7 @@ class Watch:
         self._limit_s = limit_s
 
     def see(self, view: View, now: float) -> bool:
-        """Take note of `view`, which was taken at `now`.
+        """Take `view`, which was taken at `now`.
 
         Args:
             view: Has the same sources every time.

@@ -1,4 +1,4 @@
-"""Reloads the configuration: one attempt at a time, whoever asked for it, and none forgotten.
+"""Reloads the configuration: one attempt at a time, none forgotten.
 
 What another configuration changes is decided by `config.diff`, what that means for a
 model that runs by `engine.py`.
@@ -59,7 +59,7 @@ def _shown(problems: Sequence[Problem]) -> tuple[str, ...]:
 
 @dataclass(slots=True)
 class ActiveConfig:
-    """The configuration in force, and what is known about it. Changed by `Reloader` only."""
+    """The configuration in force. Changed by `Reloader` only."""
 
     config: Config
     loaded_at: float = field(default_factory=time.time)
@@ -68,7 +68,7 @@ class ActiveConfig:
     failed: FailedReload | None = None
 
     def status(self) -> ConfigStatus:
-        """Return what anybody may know."""
+        """Return the public state."""
         return ConfigStatus(
             generation=self.generation,
             loaded_at=self.loaded_at,
@@ -80,7 +80,7 @@ class ActiveConfig:
         )
 
     def routes(self, fetched: PriceList | None = None) -> WorkerConfig:
-        """Return what workers have to know.
+        """Return the configuration for the workers.
 
         Args:
             fetched: The list of prices that the configuration's URL leads to, if there is one yet.
@@ -88,11 +88,11 @@ class ActiveConfig:
         return route_table(self.config, self.generation, fetched)
 
     def policy(self) -> PlacementPolicy:
-        """Return what decides which models run beside which."""
+        """Return the placement policy."""
         return policy_of(self.config.routing, self.config.models)
 
     def specs(self) -> tuple[Spec, ...]:
-        """Return what the engine has to know of each model."""
+        """Return each model's settings for the engine."""
         priority = self.config.routing.priority
         return tuple(
             Spec(
@@ -111,7 +111,7 @@ class ActiveConfig:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What has to hear of another configuration."""
+    """The parts that follow a new configuration."""
 
     in_force: ActiveConfig
     dispatcher: Dispatcher
@@ -121,7 +121,7 @@ class Parts:
     prices: PriceFeed
 
     async def follow(self, changes: ConfigChanges, drain: bool) -> tuple[str, ...]:
-        """Let everything follow the configuration in force, and return once the workers do.
+        """Let all parts follow the configuration; return once the workers do.
 
         Returns:
             The models that end because they run with an older command.
@@ -147,7 +147,7 @@ class Parts:
 
 @dataclass(slots=True, eq=False)
 class _ReloadWaiter:
-    """Somebody who waits for the outcome of an attempt."""
+    """A caller that waits for the outcome of an attempt."""
 
     dry_run: bool
     drain: bool
@@ -156,7 +156,7 @@ class _ReloadWaiter:
 
 
 class Reloader:
-    """Takes wishes to reload, and fulfils them one attempt after the other."""
+    """Takes requests to reload, and carries out one attempt at a time."""
 
     def __init__(
         self,
@@ -202,7 +202,9 @@ class Reloader:
         self._closed = True
 
     async def reload(self, *, dry_run: bool, drain: bool) -> ReloadReply | Refusal:
-        """Reload now, and say what came of it. The files are read after this call.
+        """Reload now, and return the outcome.
+
+        The files are read after this call.
 
         Args:
             dry_run: Only say what would change.
@@ -216,7 +218,7 @@ class Reloader:
         return ask.answer
 
     async def run(self) -> None:
-        """Fulfil wishes until cancelled."""
+        """Carry out reloads until cancelled."""
         while True:
             await self._wait_for_wishes()
             asks, self._asks = self._asks, []
@@ -265,7 +267,7 @@ class Reloader:
             ask.answered.set()
 
     async def _read(self) -> tuple[Config, ConfigChanges]:
-        """Read the files, and return what would come into force and what that changes.
+        """Read the files; return the new configuration and its changes.
 
         In a thread: parsing ten thousand models takes seconds, and nobody shall notice.
 

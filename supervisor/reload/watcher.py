@@ -1,4 +1,4 @@
-"""Looks at the files of a configuration again and again. What a change is, `Watch` decides.
+"""Polls the files of a configuration. `Watch` decides what is a change.
 
 It asks for the state of the files instead of being told by the kernel: inotify does not see what
 others write to a network mount, follows a path to one file for good, and so misses the swap of a

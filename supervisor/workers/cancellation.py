@@ -1,4 +1,4 @@
-"""Whose request it is that shall end. All workers are asked; one knows, or none."""
+"""Finds the owner of a request to be cancelled, among all workers."""
 
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -16,7 +16,7 @@ _WEIGHT: Final[Mapping[CancelResult, int]] = {
 
 
 class CancelInquiry:
-    """One question to several workers.
+    """One query to several workers.
 
     Attributes:
         result: What is known so far.
@@ -34,15 +34,18 @@ class CancelInquiry:
 
     @property
     def is_decided(self) -> bool:
-        """Whether no further answer can change anything."""
+        """True if no further answer can change anything."""
         return self.result == "cancelled" or not self._silent
 
     def answered(self, owner: str, result: CancelResult) -> None:
-        """`owner` says what became of it. Who was not asked, or has answered, says nothing."""
+        """Take the answer of `owner`.
+
+        One that was not asked, or has answered, is ignored.
+        """
         if owner in self._silent:
             self._silent.discard(owner)
             self.result = max(self.result, result, key=_WEIGHT.__getitem__)
 
     def lost(self, owner: str) -> None:
-        """`owner` is gone, and will not answer."""
+        """Note that `owner` is gone, and will not answer."""
         self._silent.discard(owner)

@@ -1,4 +1,4 @@
-"""The table in which workers see how many connections each of them has; `protocol.shares`."""
+"""The table of the workers' connections; see `protocol.connection_counts`."""
 
 import os
 from collections.abc import Generator
@@ -28,10 +28,13 @@ def open_shares() -> Generator[int, None, None]:
 
 
 def clear_share(fd: int, worker: int) -> None:
-    """Note that the worker with that number has ended: it takes no connections."""
+    """Note that the worker with that number has ended.
+
+    It takes no connections.
+    """
     os.pwrite(fd, bytes(SLOT_BYTES), SLOT_BYTES * worker)
 
 
 def has_share(fd: int, worker: int) -> bool:
-    """Say whether the worker with that number takes connections."""
+    """Return whether the worker with that number takes connections."""
     return any(os.pread(fd, SLOT_BYTES, SLOT_BYTES * worker))

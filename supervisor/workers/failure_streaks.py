@@ -1,4 +1,4 @@
-"""Whether a model answers with errors only.
+"""Models that answer with errors only.
 
 One bad request that always fails is no reason to stop a server that others are content with: what
 counts is a row of failures with no good answer in between. And only what the server itself has
@@ -63,14 +63,14 @@ class StreakBroken:
 
 
 class FailureStreaks:
-    """The rows of failures of all models."""
+    """The consecutive failures of all models."""
 
     def __init__(self) -> None:
         self._rows: dict[str, _Streak] = {}
         self._well: dict[str, int] = {}  # model -> the last start with a good answer
 
     def take(self, record: RequestRecord, swap: int) -> StreakBroken | None:
-        """Take note of a request that is over; say when its model is to be started again.
+        """Take a request that ended; return when its model is to be restarted.
 
         Args:
             record: What became of it.
@@ -94,7 +94,7 @@ class FailureStreaks:
 
 
 def is_failure(record: RequestRecord) -> bool:
-    """Say whether the model's server has failed, by what it has answered itself."""
+    """Return whether the model's server failed, by its own response."""
     code = record.error_code or ""
     if record.outcome != "upstream_error" or code in _OURS:
         return False
@@ -102,5 +102,5 @@ def is_failure(record: RequestRecord) -> bool:
 
 
 def is_success(record: RequestRecord) -> bool:
-    """Say whether the model's server has given anything of use."""
+    """Return whether the model's server has sent anything of use."""
     return record.outcome == "ok" or record.output_tokens > 0

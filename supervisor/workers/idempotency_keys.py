@@ -1,4 +1,4 @@
-"""Which request runs with an ``Idempotency-Key``, so that no second one does.
+"""``Idempotency-Key`` of running requests, so that no second one runs.
 
 A key belongs to its caller: two callers may use the same one. It is taken for as long as the
 request runs, not longer; who asks after that wants the work done again.
@@ -35,7 +35,9 @@ class Claims:
         return len(self._claims)
 
     def claim(self, owner: str, caller: str, key: str, request_id: str) -> str:
-        """Take `key` for the request `request_id`; return the id of the one that has it.
+        """Claim `key` for the request `request_id`.
+
+        Returns the id of the one that has it.
 
         Empty when nobody had it: it is taken now. Asking twice is no repeat of the same question:
         a client that sends a request again may well send the same id again.
@@ -53,12 +55,12 @@ class Claims:
         return ""
 
     def unclaim(self, owner: str, caller: str, key: str, request_id: str) -> None:
-        """The request has ended. Nothing happens unless it is the one that has the key."""
+        """Free the key of a request that ended, if it has one."""
         if self._claims.get((caller, key)) == _Claim(owner, request_id):
             del self._claims[caller, key]
 
     def lost(self, owner: str) -> None:
-        """That worker is gone, and with it all its requests."""
+        """Free the keys of a worker that is gone."""
         self._keep_only(lambda claim: claim.owner != owner)
 
     def _keep_only(self, stays: Callable[[_Claim], bool]) -> None:

@@ -1,4 +1,4 @@
-"""Speaks with the workers: who lives, what they want, what they give back, what became of it."""
+"""The lease socket: liveness, leases, queries and records of the workers."""
 
 import itertools
 import logging
@@ -74,7 +74,7 @@ _BOUNDS = QueueLimits(received=32, message_bytes=2 * 1024 * 1024)
 
 @dataclass(slots=True)
 class WorkerPeer:
-    """A worker that said hello.
+    """A worker that sent its `Hello`.
 
     Attributes:
         owner: Its name; that of a replacement is another.
@@ -133,7 +133,7 @@ class LeaseServer:
         self._numbers = itertools.count(1)
 
     def peer_with_pid(self, pid: int) -> WorkerPeer | None:
-        """Return the worker whose process id is `pid`, once it has said hello."""
+        """Return the worker with process id `pid`, after its `Hello`."""
         return next((peer for peer in self._peers.values() if peer.pid == pid), None)
 
     def send(self, owner: str, message: FromSupervisor) -> None:
@@ -142,7 +142,7 @@ class LeaseServer:
             self._send(peer, message)
 
     def reconfigure(self) -> None:
-        """Tell all workers of the configuration in force.
+        """Send the configuration in force to all workers.
 
         Whoever misses this asks for it when it hears the event `config`.
         """
@@ -182,7 +182,7 @@ class LeaseServer:
     async def cancel(
         self, request_id: str, caller: str | None, *, peer: str = "", asker: str = ""
     ) -> CancelResult:
-        """End a request, in whichever worker it runs, and return what became of it.
+        """End a request, in whichever worker it runs; return the outcome.
 
         Waits for the workers, but not longer than `CANCEL_LIMIT_S`. When cancelled, the workers
         that were asked end the request nevertheless.
@@ -212,7 +212,10 @@ class LeaseServer:
         return inquiry.result
 
     async def listen(self) -> None:
-        """Take what workers say, until cancelled. Nothing malformed changes anything."""
+        """Receive messages of workers, until cancelled.
+
+        Nothing malformed changes anything.
+        """
         async with trio.open_nursery() as nursery:
             while True:
                 frames = await self._socket.receive()
@@ -288,7 +291,7 @@ class LeaseServer:
                 nursery.start_soon(self._cancel_for, owner, message)
 
     def _judge(self, record: RequestRecord) -> None:
-        """Have the model of `record` started again if it answers with errors only."""
+        """Restart the model of `record` if it answers with errors only."""
         model, engine = record.model, self._dispatcher.engine
         up_at = engine.up_since(model)
         began_ago_s = time.time() - record.t - (record.queue_ms + record.load_ms) / 1000

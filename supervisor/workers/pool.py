@@ -1,4 +1,4 @@
-"""The worker processes: started by exec, watched, replaced at once when they die or hang."""
+"""The worker processes: started, watched, replaced when they die or hang."""
 
 import contextlib
 import logging
@@ -65,7 +65,7 @@ class _Worker:
 
 
 class WorkerPool:
-    """Keeps as many workers running as are asked for."""
+    """Keeps the wanted number of workers running."""
 
     def __init__(
         self,
@@ -92,12 +92,12 @@ class WorkerPool:
         self._flood = FloodLog(log)
 
     def connect(self, lease_server: LeaseServer, nursery: trio.Nursery) -> None:
-        """Attach the socket through which workers speak, and the owner of the tasks."""
+        """Attach the lease socket, and the owner of the tasks."""
         self._lease_server = lease_server
         self._nursery = nursery
 
     def status(self) -> tuple[WorkerStatus, ...]:
-        """Return the workers that run, by number."""
+        """Return the running workers, by number."""
         return tuple(
             self._status_of(worker) for _, worker in sorted(self._workers.items()) if worker.pid
         )
@@ -114,7 +114,7 @@ class WorkerPool:
         )
 
     def says_hello(self, number: int, pid: int, token: bytes) -> bool:
-        """Take note that a worker is up; False when it is none of ours."""
+        """Note that a worker is up; False when it is none of ours."""
         worker = self._workers.get(number)
         if worker is None or worker.pid != pid or not secrets.compare_digest(worker.token, token):
             return False
@@ -128,7 +128,10 @@ class WorkerPool:
         return True
 
     def scale(self, count: int) -> None:
-        """Run `count` workers from now on. Those that are too many finish what they have."""
+        """Run `count` workers from now on.
+
+        Those that are too many finish their requests.
+        """
         assert self._nursery is not None  # `connect` comes first
         for number in range(1, count + 1):
             old = self._workers.get(number)
@@ -140,7 +143,10 @@ class WorkerPool:
                 self._finish(worker)
 
     async def wait_until_serving(self) -> None:
-        """Return when every wanted worker takes connections. The caller sets the limit."""
+        """Return when every wanted worker takes connections.
+
+        The caller sets the limit.
+        """
         while not all(worker.serving for worker in self._workers.values()):
             await self._hello.wait()
         # It has said hello, so this is a moment; shared memory has no events.
@@ -148,7 +154,10 @@ class WorkerPool:
             await trio.sleep(LOOK_EVERY_S)
 
     async def finish_all(self) -> None:
-        """Ask all workers to finish, and return when they have ended. The caller sets the limit."""
+        """Let all workers finish, and return when they have ended.
+
+        The caller sets the limit.
+        """
         workers = list(self._workers.values())
         for worker in workers:
             self._finish(worker)
@@ -194,7 +203,7 @@ class WorkerPool:
             worker.gone.set()
 
     async def _run_once(self, worker: _Worker) -> str:
-        """Run one process from start to end, and say how it ended."""
+        """Run one process from start to end; return its end."""
         assert self._lease_server is not None
         exits: list[Exit] = []
 
@@ -265,7 +274,7 @@ class WorkerPool:
                 return
 
     def _silent_s(self, worker: _Worker) -> float:
-        """Return for how long a worker has said nothing that could be heard."""
+        """Return for how long a worker has been silent while we listened."""
         peer = self._peer(worker)
         heard_at = peer.heard_at if peer is not None else worker.started_at
         return self._wakefulness.silent_s(heard_at, trio.current_time())
@@ -275,7 +284,10 @@ class WorkerPool:
 async def run_workers(
     pool: WorkerPool, lease_server: LeaseServer, count: int
 ) -> AsyncGenerator[None, None]:
-    """Keep `count` workers running while the block runs; on leaving they are killed."""
+    """Keep `count` workers running while the block runs.
+
+    On leaving they are killed.
+    """
     async with trio.open_nursery() as nursery:
         pool.connect(lease_server, nursery)
         pool.scale(count)
@@ -284,7 +296,7 @@ async def run_workers(
 
 
 def _pass_on(_: Stream, line: bytes) -> None:
-    """Write what a worker logged to this process's own standard error, unchanged."""
+    """Copy a worker's log to our own standard error, unchanged."""
     # Whoever read this may have gone, a terminal or a pipe; that is no reason to stop serving.
     with contextlib.suppress(OSError):
         shown = as_error(line) if is_for_journal() else line

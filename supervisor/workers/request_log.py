@@ -1,4 +1,4 @@
-"""What became of the last requests, and one of them as a line of the log."""
+"""The records of the last requests, and their log lines."""
 
 import re
 from collections import deque
@@ -46,7 +46,7 @@ class RecordStore:
         return len(self._records)
 
     def add(self, record: RequestRecord) -> RequestRecord:
-        """Keep `record`; return it with texts of at most `MAX_CHARS`, as it is kept."""
+        """Keep `record`, with texts of at most `MAX_CHARS`; return that."""
         kept = _clipped(record)
         self._records.append(kept)
         self._by_id[kept.request_id] = kept
@@ -74,7 +74,7 @@ class RecordStore:
 
 
 def log_text(record: RequestRecord) -> str:
-    """Return `record` as ``key=value`` pairs on one line, without what is nothing or not known."""
+    """Return `record` as ``key=value`` pairs, without empty ones."""
     said = []
     for name, value in zip(_NAMES, msgspec.structs.astuple(record), strict=True):
         if not value or name in _NOT_LOGGED:
