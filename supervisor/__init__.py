@@ -7,17 +7,17 @@ its files.
     errors            What the supervisor raises; `Problem`.
     text/             Pure helpers for text that several parts share. Imports nothing of the others.
 
-    llamacpp/         What we know of llama.cpp: options, command lines, keys, GGUF headers, preset
+    llamacpp/         Knowledge of llama.cpp: options, command lines, keys, GGUF headers, preset
                       files.
     config/yaml/      YAML text <-> tree of nodes with line and column.
 
     host/             The machine around us: systemd, sockets, runtime folder, log, files.
-    placement/        Which models may be loaded side by side. Pure.
+    placement/        Models that may be loaded side by side. Pure.
 
     processes/        One child process, its output, its port, and nothing left behind.
 
-    progress/         How far a model load is: sources, learned times, estimator.
-    pricing/          What models cost: the price list, patterns, and the feed that refreshes it.
+    progress/         Progress of a model load: sources, learned times, estimator.
+    pricing/          Prices of models: the price list, patterns, and the feed that refreshes it.
     scheduling/       The swap engine (sans-IO) and the dispatcher that carries out its commands.
 
     config/schema/    One declaration per key: type, default, documentation, JSON schema.
@@ -32,8 +32,8 @@ its files.
 
     reload/           Watches the configuration files and puts a new configuration in force.
 
-    control/          Control socket and event socket for scripts, and limits for all who connect.
-    startup_message   What `serve` says on a terminal.
+    control/          Control socket and event socket for scripts, and limits on connections.
+    startup_message   Message of `serve` on a terminal.
 
     app               Wiring: opens the parts in order; shutdown is the reverse.
 

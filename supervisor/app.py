@@ -66,7 +66,7 @@ WORKERS_LIMIT_S = 20.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What the command line asks for.
+    """The options of the command line.
 
     Attributes:
         files: Configuration files, in the order in which they are merged.
@@ -93,7 +93,7 @@ class Order:
         return look_at(self.files, self.directory, lambda folder: find_sources((), folder))
 
     def load(self) -> Config:
-        """Read the configuration; what the command line says goes before it.
+        """Read the configuration; options of the command line win.
 
         Its warnings are those of ``arriero check``, and the keys on which nothing acts.
 
@@ -113,7 +113,7 @@ class Order:
 
 
 def serve(order: Order) -> int:
-    """Run the supervisor until it is told to stop, and return the exit status: 0.
+    """Run the supervisor until it is stopped; return the exit status 0.
 
     Raises:
         SupervisorError: It cannot be started: the configuration, the listening address, or the
@@ -137,7 +137,7 @@ def serve(order: Order) -> int:
 
 
 async def supervise(order: Order, in_force: ActiveConfig, seen: View) -> None:
-    """Open everything, say that it is ready, and close it again after SIGTERM or SIGINT.
+    """Open everything, report readiness, and close it after SIGTERM or SIGINT.
 
     Args:
         order: What the command line asks for.
@@ -276,7 +276,7 @@ async def _lose_patience(patience: trio.CancelScope, dispatcher: Dispatcher) -> 
 
 
 async def _drain(dispatcher: Dispatcher, pool: WorkerPool) -> None:
-    """Let everything that runs finish, and nothing new begin."""
+    """Let running requests finish, and admit no new ones."""
     dispatcher.handle(ShuttingDown())
     await pool.finish_all()
     await dispatcher.wait_until(lambda engine: not engine.running())
@@ -288,7 +288,9 @@ async def _obey(
     patience: trio.CancelScope,
     reload: Callable[[], None],
 ) -> None:
-    """SIGHUP reloads; of the others the first stops in good order, the second at once.
+    """Handle signals: SIGHUP reloads, the others stop.
+
+    The first of these stops in good order, the second at once.
 
     SIGHUP from a terminal that has been closed asks to stop, as it does of every program there.
     """

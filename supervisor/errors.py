@@ -1,11 +1,14 @@
-"""What the supervisor raises: a class for each thing that the reader would do about it."""
+"""Errors of the supervisor, one class for each reaction."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 
 class SupervisorError(Exception):
-    """The supervisor cannot do something. The text says what, why, and what would do."""
+    """The supervisor cannot do something.
+
+    The text has the attempt, the reason and the remedy.
+    """
 
 
 class IllegalStep(SupervisorError):
@@ -13,7 +16,10 @@ class IllegalStep(SupervisorError):
 
 
 class SpawnError(SupervisorError):
-    """A process cannot be started. The text never holds its arguments: clients may see it."""
+    """A process cannot be started.
+
+    The text never holds its arguments: clients may see it.
+    """
 
 
 class PortError(SupervisorError):

@@ -1,4 +1,4 @@
-"""What `arriero serve` says on a terminal when it serves: where, and what to try. No I/O."""
+"""The message of `arriero serve` on a terminal: address and examples. No I/O."""
 
 import json
 import shlex
@@ -8,7 +8,7 @@ from .config.values import Config
 
 
 def first_words(config: Config, address: str) -> str:
-    """Return some lines for the person who has just started it.
+    """Return some lines for the user who has just started it.
 
     Args:
         config: In force.
@@ -34,7 +34,7 @@ def first_words(config: Config, address: str) -> str:
 
 
 def _reachable(address: str) -> str:
-    """Return an address that this machine's programs can ask: not that of all interfaces."""
+    """Return an address that programs on this machine can use."""
     host, _, port = address.rpartition(":")
     if ip_address(host.strip("[]")).is_unspecified:
         return f"127.0.0.1:{port}"

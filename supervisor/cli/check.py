@@ -1,4 +1,4 @@
-"""The command `arriero check`: reads a configuration and tells what is wrong with it."""
+"""The command `arriero check`: reads a configuration and reports its mistakes."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""The commands that talk to a running supervisor. Each is one question, asked and shown."""
+"""The commands that talk to a running supervisor."""
 
 import time
 from contextlib import nullcontext

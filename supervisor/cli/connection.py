@@ -43,7 +43,7 @@ _HEARTBEAT_TIMEOUT_MS = 5000
 
 
 class _Watched:
-    """A connected zmq socket, and a second one that tells when its connection comes and goes."""
+    """A connected zmq socket, and a second one with its connection events."""
 
     def __init__(
         self, context: "Context[Socket[bytes]]", kind: int, path: Path, topics: Sequence[bytes] = ()
@@ -98,11 +98,14 @@ class Subscription:
         return bool(self._watched.socket.poll(_ms(wait_s)))
 
     def connection(self) -> bool | None:
-        """Say what changed since the last call: True connected, False lost, None nothing."""
+        """Return the change since the last call: True connected, False lost."""
         return self._watched.news()
 
     def take(self) -> list[AnyEvent]:
-        """Return what has arrived, without waiting. Leaves out what this version cannot read."""
+        """Return the events that have arrived, without waiting.
+
+        Those that this version cannot read are left out.
+        """
         events: list[AnyEvent] = []
         while True:
             try:
@@ -126,7 +129,7 @@ class ControlConnection:
 
     @contextmanager
     def subscribe(self, topics: Sequence[bytes]) -> Generator[Subscription, None, None]:
-        """Hear the events of `topics` from now on, for as long as the block runs.
+        """Receive the events of `topics` while the block runs.
 
         Raises:
             Unreachable: There is no supervisor, or it does not answer.
@@ -205,7 +208,9 @@ def _ms(seconds: float) -> int:
 
 
 def _probe(path: Path) -> None:
-    """Connect once without zmq, which would go on trying without a word, and say what is wrong.
+    """Connect once without zmq, and raise if that fails.
+
+    zmq would go on trying without a word.
 
     Raises:
         Unreachable: Nobody listens on `path`, or this user may not know.
@@ -229,7 +234,10 @@ def _owner_of(path: Path) -> str | None:
 
 @contextmanager
 def open_link(folder: Path) -> Generator[ControlConnection, None, None]:
-    """Give the way to the supervisor with sockets in `folder`; its sockets end with the block."""
+    """Give the way to the supervisor with sockets in `folder`.
+
+    Its sockets end with the block.
+    """
     context: Context[Socket[bytes]] = zmq.Context()
     try:
         yield ControlConnection(context, folder)

@@ -1,4 +1,4 @@
-"""What a follower of events shows: the present first, then what follows, and nothing twice.
+"""Events for a follower: the present first, then what follows, nothing twice.
 
 A subscriber hears only what is published after it came. So it subscribes,
 then asks for `status`, shows that as events, and leaves out what `status` contained already.
@@ -36,7 +36,7 @@ DEFAULT_TYPES: Final = ("state", "progress", "queue", "worker", "config")
 
 
 class Next(Enum):
-    """What to do with an event."""
+    """Treatment of an event."""
 
     SHOW = auto()
     SKIP = auto()
@@ -61,7 +61,7 @@ class Feed:
         self._shown: dict[str, int] = {}
 
     def topics(self) -> list[bytes]:
-        """Return what to subscribe to.
+        """Return the topics to subscribe to.
 
         Heartbeats come along: they tell that the supervisor is another one than before.
         """
@@ -75,11 +75,11 @@ class Feed:
 
     @property
     def shows_nothing(self) -> bool:
-        """True when no event can pass: none of the types concerns a single model."""
+        """True when none of the types concerns a single model."""
         return not self._types
 
     def present(self, status: StatusReply) -> list[AnyEvent]:
-        """Begin (again) where `status` stands, and return it as events, to be shown."""
+        """Begin (again) at `status`, and return it as events to show."""
         snapshot = Snapshot(
             epoch=status.epoch,
             seq=status.seq,
@@ -94,11 +94,11 @@ class Feed:
         return [event for event in as_events(status) if self._wanted(event)]
 
     def shown(self, numbered_as: str, seq: int) -> None:
-        """Leave out what is numbered so up to `seq`: it was shown in another way."""
+        """Skip events up to `seq`, which were shown in another way."""
         self._shown[numbered_as] = seq
 
     def judge(self, event: AnyEvent) -> Next:
-        """Say what to do with `event`."""
+        """Return the treatment of `event`."""
         if event.epoch != self._sequence.epoch:
             return Next.RESTART
         if event.seq <= self._shown.get(event.numbered_as, -1):
@@ -116,7 +116,7 @@ class Feed:
         return Next.SHOW if self._wanted(event) else Next.SKIP
 
     def _hears_all(self, event: AnyEvent) -> bool:
-        """Say whether a gap before `event` means a loss: only without a filter."""
+        """Return whether a gap before `event` means a loss: only unfiltered."""
         if self._model is not None:
             return False
         if isinstance(event, LogLine | RequestEnded):
@@ -129,7 +129,10 @@ class Feed:
 
 
 def as_events(status: StatusReply) -> Iterable[AnyEvent]:
-    """Return the present as the events that would have led to it, all with its `seq`."""
+    """Return the present as the events that led to it.
+
+    All have its `seq`.
+    """
     for event in _of_status(status):
         yield msgspec.structs.replace(event, epoch=status.epoch, seq=status.seq)
 

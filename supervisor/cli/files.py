@@ -1,4 +1,4 @@
-"""The commands that write files which arriero came with: an example, and units for systemd."""
+"""The commands that write shipped files: an example, and systemd units."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Where the supervisor's sockets are, and what to tell somebody who cannot reach them.
+"""Locates the supervisor's sockets, and explains why they are unreachable.
 
 What the environment says and what the file system holds come in as arguments.
 """
@@ -21,17 +21,17 @@ SYSTEM_FOLDER: Final = Path("/run/arriero")
 
 
 class CommandFailed(Exception):
-    """A command that did not do what was asked. `exit_status` is what the shell gets."""
+    """A command failed; `exit_status` is that of the shell."""
 
     exit_status = 1
 
 
 class CommandRefused(CommandFailed):
-    """The supervisor said no."""
+    """The supervisor refused the command."""
 
 
 class SupervisorUnreachable(CommandFailed):
-    """There is no supervisor, or none that answers."""
+    """There is no supervisor, or it does not answer."""
 
     exit_status = 3
 
@@ -41,7 +41,9 @@ class SupervisorGone(SupervisorUnreachable):
 
 
 def folders_of(environ: Mapping[str, str]) -> list[Path]:
-    """Return the folders in which a supervisor of this user or this machine may have its sockets.
+    """Return the folders in which a supervisor may have its sockets.
+
+    One of this user, or of this machine.
 
     What is said in ARRIERO_SOCKET_DIR is said on purpose and stands alone. The others are the
     conventions that `arriero serve` follows, and the place of a system service.
@@ -65,7 +67,7 @@ def socket_folder(environ: Mapping[str, str], exists: Callable[[Path], bool]) ->
 
 
 def why_unreachable(path: Path, error: OSError, owner: str | None = None) -> str:
-    """Say which socket cannot be reached, why, and what would do.
+    """Return which socket cannot be reached, why, and the remedy.
 
     Args:
         path: The socket.
@@ -95,7 +97,7 @@ def why_unreachable(path: Path, error: OSError, owner: str | None = None) -> str
 
 
 def why_unanswered(path: Path, within_s: float) -> str:
-    """Say that a supervisor is there but did not answer in time."""
+    """Return that a supervisor is there but did not answer in time."""
     return (
         f"the supervisor at {path} did not answer within {within_s:g} s; "
         "what was asked for may still happen: look with `arriero status`, "
@@ -104,5 +106,5 @@ def why_unanswered(path: Path, within_s: float) -> str:
 
 
 def why_gone(path: Path) -> str:
-    """Say that the supervisor ended while it was asked."""
+    """Return that the supervisor ended before its answer."""
     return f"the supervisor at {path} went away before it answered; is it being restarted?"

@@ -1,4 +1,4 @@
-"""Follows events until somebody interrupts: over gaps, and over restarts of the supervisor."""
+"""Follows events until Ctrl-C: over gaps, and over restarts of the supervisor."""
 
 from collections.abc import Callable
 
@@ -17,7 +17,7 @@ _LOOK_S = 1.0
 
 
 def present_state(link: ControlConnection, within_s: float) -> StatusReply:
-    """Ask for the state of everything.
+    """Ask for the whole state.
 
     Raises:
         Unreachable: There is no supervisor, or it does not answer.
@@ -78,7 +78,7 @@ class Follower:
         self._within_s = within_s
 
     def show_present(self) -> None:
-        """Show the state of everything, as events.
+        """Show the whole state, as events.
 
         Raises:
             Unreachable: There is no supervisor, or it does not answer.
@@ -87,7 +87,10 @@ class Follower:
             self._show(event)
 
     def follow(self, subscription: Subscription) -> None:
-        """Show what follows. Never returns: the wait is the user's to end, with Ctrl-C."""
+        """Show events as they come.
+
+        Never returns: the wait is the user's to end, with Ctrl-C.
+        """
         lost = False
         while True:
             subscription.wait(_LOOK_S)

@@ -1,4 +1,4 @@
-"""The commands that make a configuration. It goes to stdout, or into a file that is new."""
+"""The commands that make a configuration, on stdout or as a new file."""
 
 import json
 import sys
@@ -101,7 +101,7 @@ def _read(file: Path) -> str:
 
 
 def _write(text: str, output: Path | None) -> None:
-    """Write a configuration, and say so if arriero itself would not take it."""
+    """Write a configuration; note it if arriero would not accept it."""
     put(text, output)
     try:
         parse_config(text, environ={})

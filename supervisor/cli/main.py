@@ -1,4 +1,4 @@
-"""The command `arriero`: where its commands are, and exit statuses.
+"""The command `arriero`: table of commands, and exit statuses.
 
 Exit status: 0 done, 1 refused or failed, 2 wrong usage, 3 no supervisor to be reached,
 130 interrupted with Ctrl-C, 141 the reader of the output went away (as if by SIGPIPE).
@@ -48,7 +48,10 @@ EXIT_BROKEN_PIPE = 141
 
 
 class _Program(click.Group):
-    """Commands that are imported one by one; quiet when nobody reads their output any more."""
+    """Commands that are imported one by one.
+
+    Quiet when the reader of their output went away.
+    """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands."""

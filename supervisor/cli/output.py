@@ -1,4 +1,4 @@
-"""What commands say: output, notes beside it, times."""
+"""Output of commands, notes beside it, times."""
 
 from datetime import datetime
 
@@ -14,7 +14,7 @@ def write_json(message: Struct) -> None:
 
 
 def note(text: str) -> None:
-    """Tell the user something that is no output."""
+    """Write a note for the user to stderr."""
     click.echo(f"arriero: {text}", err=True)
 
 
@@ -24,6 +24,6 @@ def clock(t: float) -> str:
 
 
 def short_clock(t: float) -> str:
-    """Return the Unix time `t` as short as somebody needs it who looks now."""
+    """Return the Unix time `t`, as short as is clear today."""
     at = datetime.fromtimestamp(t)
     return f"{at:%H:%M:%S}" if at.date() == datetime.now().date() else f"{at:%m-%d %H:%M}"

@@ -1,4 +1,4 @@
-"""The commands about single requests: what became of them, and how to end one."""
+"""The commands about single requests: their records, and cancelling."""
 
 import click
 

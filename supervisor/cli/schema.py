@@ -1,4 +1,4 @@
-"""The command `schema`: what an editor needs to help with a configuration."""
+"""The command `schema`: the JSON schema of a configuration, for editors."""
 
 import click
 

@@ -1,4 +1,4 @@
-"""What all commands that talk to a supervisor have in common: options, asking, output."""
+"""Options, queries and output of all commands that talk to a supervisor."""
 
 import functools
 import os
@@ -77,7 +77,9 @@ class Session:
         return reply
 
     def id_of(self, model: str) -> str:
-        """Return the id of the model that has the name or alias `model`: topics go by ids.
+        """Return the id of the model with the name or alias `model`.
+
+        Topics go by ids.
 
         Raises:
             Refused: There is no such model.
@@ -103,7 +105,7 @@ class Session:
 
 
 def client(default_timeout_s: float = ANSWER_S) -> Callable[[Callable[..., None]], Any]:
-    """Make a function whose first argument is a `Session` into one that takes its options."""
+    """Turn a function that takes a `Session` into one with its options."""
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         @click.option(

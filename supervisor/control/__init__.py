@@ -1,11 +1,11 @@
-"""Control socket and event socket for scripts, and limits for all who connect.
+"""Control socket and event socket for scripts, and limits on connections.
 
 Lowest first:
 
-    commands           What each command does.
-    crowding           Who has too many connections to a socket.
+    commands           Carries out the commands.
+    crowding           Clients with too many connections to a socket.
     connection_limits  Closes those, and the doors if need be.
     server             Control socket (REP).
-    subscriptions      Who hears which events, and what is too much.
+    subscriptions      Topics of subscribers, within limits.
     event_publisher    Event socket (XPUB).
 """

@@ -1,4 +1,4 @@
-"""What each command of the control socket does."""
+"""Commands of the control socket."""
 
 import itertools
 import os
@@ -78,7 +78,7 @@ class Commands:
         self._started_at = trio.current_time()
 
     async def answer(self, request: AnyRequest) -> AnyReply:
-        """Do what `request` asks for. Returns a `Refusal` where it cannot be done."""
+        """Carry out `request`. Returns a `Refusal` where that is impossible."""
         match request:
             case PingRequest():
                 return self._pong()
@@ -224,7 +224,10 @@ class Commands:
         return Done()
 
     def _id_of(self, name: str) -> str | None:
-        """Return the id of the model called `name`, be it one that was removed and still runs."""
+        """Return the id of the model called `name`.
+
+        Removed models that still run count.
+        """
         found = self._in_force.config.resolve(name)
         if found is not None:
             return found.model

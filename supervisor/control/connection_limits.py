@@ -1,4 +1,4 @@
-"""Sees to it that connections to the sockets take neither memory nor descriptors without a bound.
+"""Bounds the memory and descriptors of connections to the sockets.
 
 zmq accepts whoever comes, and aborts the process ("Too many open files (src/ipc_listener.cpp)")
 when there is no descriptor for the next one: so the doors are closed before.
@@ -32,7 +32,10 @@ _CREDENTIALS: Final = struct.Struct("3i")  # pid, uid, gid: unix(7), SO_PEERCRED
 
 
 async def keep_doors(doors: Sequence[UnixListener]) -> None:
-    """Close `doors` when descriptors get few, and cut who has too many. Runs until cancelled."""
+    """Close `doors` when descriptors get few, and cut the greediest.
+
+    Runs until cancelled.
+    """
     flood = FloodLog(log)
     while True:
         await trio.sleep(LOOK_S)

@@ -1,4 +1,4 @@
-"""Who has too many connections to the sockets."""
+"""Clients with too many connections to the sockets."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -28,7 +28,10 @@ class ControlClient(NamedTuple):
 
 
 def too_many(visitors: Sequence[ControlClient]) -> list[ControlClient]:
-    """Return those of `visitors`, all of one socket, who have to go: of the greediest, the last."""
+    """Return the connections to cut: the last ones of the greediest.
+
+    `visitors` are those of one socket.
+    """
     counts = Counter(visitor.pid for visitor in visitors)
     allowed = MAX_OF_ONE
     while sum(min(count, allowed) for count in counts.values()) > MOST and allowed > 1:
@@ -43,7 +46,7 @@ def too_many(visitors: Sequence[ControlClient]) -> list[ControlClient]:
 
 
 def may_enter(*, used: int, limit: int, is_open: bool) -> bool:
-    """Say whether anybody may connect.
+    """Return whether new connections are allowed.
 
     Args:
         used: Descriptors that are open.

@@ -70,7 +70,10 @@ class Publisher:
         return self._numbers.get("usage", 0)
 
     def publish(self, *events: AnyEvent) -> None:
-        """Number `events` and send them to whoever listens; a full subscriber misses some."""
+        """Number `events` and send them to the subscribers.
+
+        A full subscriber misses some.
+        """
         self._note_all()
         for event in events:
             if isinstance(event, Heartbeat):
@@ -84,7 +87,7 @@ class Publisher:
             self._socket.send(encode_event(stamped))
 
     async def note_subscriptions(self) -> None:
-        """Read what subscribers say, until cancelled."""
+        """Read messages of subscribers, until cancelled."""
         while True:
             await self._socket.wait()
             self._note_all()

@@ -1,4 +1,6 @@
-"""Answers scripts: one JSON request in, one JSON reply out, over a socket that a plain REQ speaks.
+"""Answers scripts: one JSON request in, one JSON reply out.
+
+A plain REQ socket speaks to it.
 
 What a command means is in `commands.py`; this file only moves it.
 """
@@ -112,7 +114,7 @@ class ControlServer:
         await self._reply(envelope, reply)
 
     async def _reply(self, envelope: list[bytes], reply: AnyReply) -> None:
-        """Hand an answer over; wait for a client that has others to read before."""
+        """Hand over an answer; wait while the client has unread ones."""
         data = encode(reply)
         if len(data) > MAX_MESSAGE_BYTES:
             data = encode(_refusal("too_long", "the answer is too long: ask for less"))
@@ -134,7 +136,7 @@ class ControlServer:
         self.flood.warning("control.dropped reason='its client reads no answers'")
 
     def _hand_over(self, envelope: list[bytes], data: bytes) -> bool:
-        """Whether nothing is left to be done for that answer."""
+        """Return whether the answer is done with."""
         try:
             return self._socket.send([*envelope, data])
         except PeerGone:

@@ -1,4 +1,4 @@
-"""What subscribers want to hear of, and how much of that is too much.
+"""Topics of subscribers, within limits.
 
 zmq keeps the beginnings of topics in a tree of single bytes: 80 bytes of memory for each byte that
 somebody sends. Nothing in zmq bounds that tree, so whoever makes it grow too far is cut off.
@@ -23,7 +23,7 @@ MAX_BYTES: Final = 512 * 1024
 
 @dataclass(slots=True)
 class Subscriptions:
-    """Beginnings of topics, each with the subscriber that was the first to want it."""
+    """Prefixes of topics, each with its first subscriber."""
 
     _wanted: dict[bytes, Hashable] = field(default_factory=dict)
     _lengths: Counter[int] = field(default_factory=Counter)
@@ -31,7 +31,7 @@ class Subscriptions:
     _bytes: int = 0
 
     def note(self, frame: bytes, source: Hashable) -> Hashable | None:
-        """Take what was said: a 1 or a 0, and the beginning of a topic.
+        """Take a subscription: 1 or 0, and the prefix of a topic.
 
         zmq tells only of the first one who wants a topic, and when nobody wants it any more.
 
@@ -50,7 +50,7 @@ class Subscriptions:
         return None
 
     def wants(self, topic: bytes) -> bool:
-        """Whether anybody wants to hear of `topic`."""
+        """Return whether `topic` has a subscriber."""
         return any(topic[:length] in self._wanted for length in self._lengths)
 
     def _add(self, topic: bytes, source: Hashable) -> Hashable | None:

@@ -3,11 +3,11 @@
 Lowest first:
 
     atomic_file    Replace and read small files atomically.
-    file_limit     How many files may be open.
+    file_limit     Limits of open files.
     http_get       One GET over HTTP/1.1 with h11: TCP, TLS or a unix socket.
     listen_socket  The listening socket that all workers inherit.
     log            Log format and level.
     runtime_dir    Socket folder, state folder, lock.
-    shortage       What the system would not give, in words.
+    shortage       Scarce resources of the system, in words.
     systemd        sd_notify and the watchdog.
 """

@@ -10,7 +10,7 @@ Lowest first:
     command         Port, host, sockets and files in a llama-server command line.
     api_key         The key that a server wants.
     api_key_file    Reads a file of keys.
-    load_report     Whether a server is asked to report its start.
+    load_report     When a server is asked to report its start.
     options         Table of llama-server options.
     presets_ini     Parser of llama-server preset files.
 """

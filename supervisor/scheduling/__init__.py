@@ -3,13 +3,13 @@
 Lowest first:
 
     backoff      Restart delays.
-    events       What the engine is told (`Event`), and what it answers (`Command`).
+    events       Inputs (`Event`) and outputs (`Command`) of the engine.
     lifecycle    State table of a model process.
     model_state  Per-model and per-waiter state.
     refusals     Errors for waiters.
     turns        Queue order and who may overtake.
     explain      `arriero explain` in words.
-    wait_list    Who waits for what, in order of arrival.
+    wait_list    Waiters, in order of arrival.
     engine       The scheduler: events in, commands out.
     dispatcher   Feeds the engine and carries out its commands.
 """

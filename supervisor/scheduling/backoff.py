@@ -1,4 +1,4 @@
-"""How long until a model that failed is started again."""
+"""Pauses before a failed model is started again."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ class Backoff:
     forgiven_after_s: float = 30.0
 
     def pause_s(self, failures: int) -> float:
-        """Return the pause after that many failures in a row; 0.0 after none."""
+        """Return the pause after `failures` in a row; 0.0 after none."""
         if failures <= 0:
             return 0.0
         # Past 2**30 first pauses every limit is reached; the cap keeps the power small.

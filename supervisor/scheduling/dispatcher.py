@@ -1,4 +1,4 @@
-"""Feeds the engine with events and carries out its commands: all pass through here.
+"""Feeds the engine with events and carries out its commands.
 
 All of it runs in one trio task at a time and never waits, so the engine sees events in the
 order in which they were told, and its commands are carried out before the next one.
@@ -52,7 +52,7 @@ class Processes(Protocol):
         ...
 
     def key_of(self, model: str) -> str:
-        """Return the key that the server of `model`, which runs, is shown; empty for none."""
+        """Return the key for the running server of `model`; empty for none."""
         ...
 
 
@@ -85,7 +85,7 @@ class EventSink(Protocol):
 
 
 class _LeaseAnswer(NamedTuple):
-    """What is said to one worker, and to how many of its requests."""
+    """A message to one worker, and the requests it concerns."""
 
     message: Grant | Refuse  # to the first of them
     more: list[int]
@@ -138,7 +138,7 @@ class Dispatcher:
         self._changed = trio.Event()
 
     def publish(self, *events: AnyEvent) -> None:
-        """Publish something that the engine has no say in."""
+        """Publish events that do not concern the engine."""
         self._publisher.publish(*events)
 
     @property
@@ -168,7 +168,7 @@ class Dispatcher:
         )
 
     async def keep_time(self) -> None:
-        """Tell the engine when one of its deadlines has come. Runs until cancelled."""
+        """Feed the engine when a deadline has come. Runs until cancelled."""
         while True:
             changed = self._changed
             now = self.now()
@@ -181,14 +181,17 @@ class Dispatcher:
                 self.handle(TimePassed())
 
     async def wait_until(self, holds: Callable[[Engine], bool]) -> None:
-        """Return once `holds` of the engine; the caller sets the deadline."""
+        """Return once `holds` is true of the engine.
+
+        The caller sets the deadline.
+        """
         while not holds(self.engine):
             await self._changed.wait()
 
     def answer_script(
         self, waiter: Waiter, answer: Callable[[GrantLease | ErrorInfo], None]
     ) -> None:
-        """Call `answer` once, when `waiter` (a script's) gets its model or does not."""
+        """Call `answer` once, when `waiter` (a script's) is granted or refused."""
         self._scripts[waiter] = answer
 
     def forget_script(self, waiter: Waiter) -> None:
@@ -196,7 +199,7 @@ class Dispatcher:
         self._scripts.pop(waiter, None)
 
     def _publish_queue(self, now: float) -> None:
-        """Publish the latest of the queue, if there is news and they may be told."""
+        """Publish the queue, if it changed and events may be sent."""
         if self._queue_news is not None and now >= self._queue_from:
             self._publisher.publish(self._queue_news)
             self._queue_news = None
@@ -252,7 +255,7 @@ class Dispatcher:
                     self._publisher.publish(event)
 
     def _flush_answers(self) -> None:
-        """Send what was decided about requests: one message for all that hear the same."""
+        """Send decisions on requests: one message for all that get the same."""
         if not self._answers:
             return
         assert self._send_to_worker is not None

@@ -1,4 +1,6 @@
-"""Who runs, who waits, who has to go. The heart of the supervisor, without any I/O.
+"""The scheduler: decides which model runs, waits or is evicted.
+
+The heart of the supervisor, without any I/O.
 
 Events come in, commands go out; the caller carries them out in order. Time is an argument.
 
@@ -96,7 +98,7 @@ _LAST: Final[_Key] = (math.inf, math.inf)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """What an operator may want to have otherwise.
+    """Settings that an operator may change.
 
     Attributes:
         max_wait_s: How long a contested model may go on admitting requests. Ten seconds let a
@@ -110,7 +112,10 @@ class Rules:
 
 
 class Engine:
-    """Decides. Feed it events with `handle`; carry out the commands in the order given."""
+    """Decides.
+
+    Feed it events with `handle`; carry out the commands in the order given.
+    """
 
     def __init__(
         self,
@@ -154,7 +159,7 @@ class Engine:
     # --- the outside ----------------------------------------------------------------------------
 
     def handle(self, event: Event, now: float) -> list[Command]:
-        """Take note of `event` and say what is to be done about it."""
+        """Take `event` and return the commands that follow from it."""
         self._note(event, now)
         self._settle(now)
         if (queue := self.queue()) != self._announced_queue:
@@ -164,7 +169,7 @@ class Engine:
         return commands
 
     def next_deadline(self, now: float) -> float:
-        """Return when `TimePassed` has to be handled at the latest; infinity if never."""
+        """Return the latest time for `TimePassed`; infinity for never."""
         times = [math.inf]
         for entry in self._live.values():
             match entry.state:
@@ -182,28 +187,31 @@ class Engine:
         return min(times)
 
     def queue(self) -> tuple[QueueEntry, ...]:
-        """Return who waits for what, in the order of turns."""
+        """Return the models that are waited for, in the order of turns."""
         oldest = self._oldest()
         return self._queue.entries(sorted(oldest, key=oldest.__getitem__))
 
     def models(self, now: float, unix_now: float) -> tuple[ModelStatus, ...]:
-        """Return all that anybody may know of every model, in the order of the configuration."""
+        """Return the public state of all models, in configured order."""
         return tuple(entry.status(now, unix_now) for entry in self._entries.values())
 
     def knows(self, model: str) -> bool:
-        """Say whether there is such a model (by id, not by alias), be it one that has to go."""
+        """Return whether there is such a model (by id, not by alias).
+
+        Models that have to go count.
+        """
         return model in self._entries
 
     def state(self, model: str) -> State:
-        """Return what the process of `model` does."""
+        """Return the state of the process of `model`."""
         return self._entries[model].state
 
     def swap(self, model: str) -> int:
-        """Return the number of the start that the state of `model` belongs to."""
+        """Return the number of the start that `model`'s state belongs to."""
         return self._entries[model].swap
 
     def vitals(self, model: str) -> tuple[int, int]:
-        """Return two numbers for the model: they rise when it is asked, and when it says anything.
+        """Return two counts for the model: of requests, and of signs of life.
 
         What is not known to be silence counts as something said.
         """
@@ -211,12 +219,12 @@ class Engine:
         return (0, 0) if entry is None else (entry.asks, entry.heard)
 
     def up_since(self, model: str) -> float | None:
-        """Return when the process of `model` began to serve; None if it does not."""
+        """Return since when the process of `model` serves; None if it does not."""
         entry = self._live.get(model)
         return None if entry is None else entry.up_at
 
     def has_ended(self, model: str, swap: int) -> bool:
-        """Say whether the process of the start `swap` of `model` is gone."""
+        """Return whether the process of the start `swap` is gone."""
         entry = self._live.get(model)
         return entry is None or entry.swap != swap
 
@@ -229,7 +237,7 @@ class Engine:
         return tuple(name for name, entry in self._live.items() if entry.is_stale)
 
     def coming_back(self) -> set[str]:
-        """Return the models that do not run, but are started again by themselves, or may be."""
+        """Return the stopped models that may be started again by themselves."""
         gone = {name for name, entry in self._entries.items() if entry.goes_for is not None}
         return gone.union(self._restoring)
 
@@ -238,7 +246,7 @@ class Engine:
         return tuple(name for name, entry in self._live.items() if owner in entry.leases)
 
     def explain(self, model: str, now: float) -> ExplainReply:
-        """Say what a request for `model` would meet, without changing anything."""
+        """Return the course of a request for `model`, changing nothing."""
         entry, keys = self._entries[model], self._keys(now)
         key = keys.setdefault(model, self._key(entry, math.inf))
         turns = self._plan(keys)
@@ -446,7 +454,7 @@ class Engine:
             self._drain(entry, now, unloading=True)
 
     def _serve(self, now: float) -> None:
-        """Keep what need not go, and give what is ready, but take from no earlier turn."""
+        """Keep and grant models, unless an earlier turn needs their place."""
         keys = self._keys(now)
         contested = self._contested(self._plan(keys), keys)
         for name, entry in self._live.items():
@@ -464,7 +472,7 @@ class Engine:
                 self._grant(entry, wait, now)
 
     def _grant_all(self, entry: ModelState, now: float) -> None:
-        """Give to all who waited for this start, whoever came in between: it spares a swap."""
+        """Grant to all waiters of this start, even latecomers: it spares a swap."""
         for wait in self._queue.of(entry.spec.model):
             self._grant(entry, wait, now)
 
@@ -488,7 +496,7 @@ class Engine:
         return (-entry.spec.priority, number)
 
     def _oldest(self) -> dict[str, _Key]:
-        """Return the models that are waited for, with the key of their oldest waiter."""
+        """Return the models with waiters, and the keys of their oldest."""
         return {
             model: self._key(self._entries[model], self._queue.first(model).number)
             for model in self._queue.models()
@@ -513,7 +521,9 @@ class Engine:
         return self._planned
 
     def _contested(self, turns: Iterable[Turn], keys: Mapping[str, _Key]) -> dict[str, _Key]:
-        """Return the models that are in somebody's way, with the key of the first of these turns.
+        """Return the models that are in the way of a turn.
+
+        With the key of the first of these turns.
 
         What ends takes nothing from anybody until it has ended and can be started again.
         """
@@ -525,7 +535,7 @@ class Engine:
         return contested
 
     def _pursue(self, turn: Turn, now: float) -> None:
-        """Take the next step towards the model of `turn` being ready."""
+        """Take the next step of the turn's model towards ready."""
         model, target = turn.model, self._entries[turn.model]
         if target.state != "stopped":
             return
@@ -570,7 +580,7 @@ class Engine:
     # --- giving back what was taken -------------------------------------------------------------
 
     def _gone_for(self, model: str) -> list[ModelState]:
-        """Return those that were told to go for `model`, in the order in which they were started.
+        """Return the models evicted for `model`, in the order of their starts.
 
         In another order they may not fit.
         """
@@ -578,7 +588,7 @@ class Engine:
         return sorted(gone, key=lambda entry: entry.swap)
 
     def _take_for_good(self, model: str) -> None:
-        """Who went for another one, and has no room beside `model`, has lost its place to it."""
+        """Give up the places of evicted models that do not fit beside `model`."""
         for entry in self._entries.values():
             if entry.goes_for not in (None, model) and self._policy.evicted_by(
                 entry.spec.model, [model]
@@ -586,12 +596,12 @@ class Engine:
                 entry.goes_for = None
 
     def _stay_away(self, model: str) -> None:
-        """What was stopped for `model` has gone for good."""
+        """Note that models stopped for `model` do not come back."""
         for entry in self._gone_for(model):
             entry.goes_for = None
 
     def _bring_back(self, failed: ModelState) -> None:
-        """What was stopped for `failed`, which could not be started, is to be started again."""
+        """Mark the models stopped for `failed`, which could not start, for a restart."""
         model = failed.spec.model
         for entry in self._gone_for(model):
             if entry.state in {"stopping", "stopped"}:
@@ -600,7 +610,7 @@ class Engine:
                     self._restoring[entry.spec.model] = model
 
     def _restore(self, now: float) -> None:
-        """Start again what fits, and takes nothing away from anybody who waits."""
+        """Start marked models again, where no turn is the worse for it."""
         for model, failed in list(self._restoring.items()):
             entry = self._entries[model]
             blocking = self._policy.evicted_by(model, self._live.keys() - {model})
@@ -612,7 +622,7 @@ class Engine:
                 self._start(entry, now)
 
     def _takes_nothing(self, model: str, now: float) -> bool:
-        """Say whether nobody's turn is later, or costs more, if `model` is started now."""
+        """Return whether a start of `model` delays and costs no turn."""
         keys = self._keys(now)
         if model in keys:
             return False  # it has a turn of its own
@@ -628,7 +638,7 @@ class Engine:
                 self._tell(entry, "waiting", now, eta_s=entry.not_before - now)
 
     def _forget_turns(self) -> None:
-        """Take back what was begun for somebody who has left."""
+        """Take back the beginnings of turns whose waiters have left."""
         for name, entry in list(self._turning.items()):
             if not self._queue.is_waited_for(name):
                 entry.progress = None
@@ -667,7 +677,7 @@ class Engine:
         self._commands.append(Spawn(entry.spec.model, entry.swap, entry.remark))
 
     def _cut(self, entry: ModelState, error: ErrorInfo, now: float) -> None:
-        """Let the requests of a model end with `error`; it is stopped as soon as they have."""
+        """End the requests of a model with `error`, then stop it."""
         if entry.state == "ready":
             self._take(entry, Step.DRAIN, now)
         entry.unloading, entry.admits, entry.cut_at = True, False, now
@@ -702,7 +712,7 @@ class Engine:
         self._commands.append(Terminate(entry.spec.model, entry.swap, grace_s))
 
     def _begin_turn(self, entry: ModelState, now: float) -> None:
-        """Give the attempt a number, once; the number stays until the process ends."""
+        """Number the attempt, once; the number stays until the process ends."""
         self._turning[entry.spec.model] = entry
         if entry.progress is None:
             entry.begin_attempt(self._number(), now)

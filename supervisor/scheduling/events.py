@@ -21,7 +21,7 @@ from ..placement.policy import PlacementPolicy
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
-    """What the engine has to know of one model.
+    """The engine's settings of one model.
 
     Attributes:
         model: Its id.
@@ -46,7 +46,7 @@ class Spec:
 
 @dataclass(frozen=True, slots=True)
 class Waiter:
-    """Somebody who waits for a model.
+    """A request or script that waits for a model.
 
     Attributes:
         owner: Name of the worker (its identity on the lease socket), or of a script's request.
@@ -64,7 +64,7 @@ class Waiter:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """`waiter` wants `model`. Saying so twice changes nothing."""
+    """`waiter` wants `model`. Repeating it changes nothing."""
 
     waiter: Waiter
     model: str
@@ -79,7 +79,7 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class OwnerLost:
-    """A worker is gone, and with it whatever it waited for and held."""
+    """A worker is gone, with its waiters and leases."""
 
     owner: str
 
@@ -95,7 +95,9 @@ class Released:
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """What a worker does right now; models without requests are left out of `in_flight`.
+    """The load of a worker.
+
+    Models without requests are left out of `in_flight`.
 
     Attributes:
         owner: The worker.
@@ -112,7 +114,10 @@ class Reported:
 
 @dataclass(frozen=True, slots=True)
 class Spawned:
-    """The process of a start exists. It may be another one than before, in the same start."""
+    """The process of a start exists.
+
+    It may replace an earlier one, in the same start.
+    """
 
     model: str
     swap: int
@@ -122,14 +127,17 @@ class Spawned:
 
 @dataclass(frozen=True, slots=True)
 class Progressed:
-    """The start of a model got further."""
+    """The start of a model made progress."""
 
     progress: Progress
 
 
 @dataclass(frozen=True, slots=True)
 class NotReady:
-    """The process of a start runs, and is not ready yet; `why` says why, and what would do."""
+    """The process of a start is not ready yet.
+
+    `why` has the reason and the remedy.
+    """
 
     model: str
     swap: int
@@ -138,7 +146,7 @@ class NotReady:
 
 @dataclass(frozen=True, slots=True)
 class BecameReady:
-    """The process of a start serves; `kind` says what it is."""
+    """The process of a start serves; `kind` is its program."""
 
     model: str
     swap: int
@@ -147,7 +155,7 @@ class BecameReady:
 
 @dataclass(frozen=True, slots=True)
 class ProcessEnded:
-    """The process of a start and its whole group are gone, or never came to be."""
+    """The whole process group of a start is gone, or never existed."""
 
     model: str
     swap: int
@@ -156,7 +164,7 @@ class ProcessEnded:
 
 @dataclass(frozen=True, slots=True)
 class Hung:
-    """The process of a start shows no sign of life; it was well for `well_s` before that."""
+    """The process of a start hangs. It worked for `well_s` before."""
 
     model: str
     swap: int
@@ -166,7 +174,10 @@ class Hung:
 
 @dataclass(frozen=True, slots=True)
 class Failing:
-    """The process of a start answers, but with errors only; see `Hung` for `well_s`."""
+    """The process of a start responds with errors only.
+
+    See `Hung` for `well_s`.
+    """
 
     model: str
     swap: int
@@ -176,7 +187,7 @@ class Failing:
 
 @dataclass(frozen=True, slots=True)
 class Stalled:
-    """None of the requests that run on a model has got any further for `still_s`."""
+    """No running request of a model made progress for `still_s`."""
 
     model: str
     swap: int
@@ -185,7 +196,7 @@ class Stalled:
 
 @dataclass(frozen=True, slots=True)
 class UnloadRequested:
-    """`model` shall end: after its running requests, or (`at_once`) without them."""
+    """`model` shall end after its running requests, or `at_once`."""
 
     model: str
     at_once: bool = False
@@ -208,14 +219,14 @@ class Reconfigured:
 
 @dataclass(frozen=True, slots=True)
 class ShuttingDown:
-    """Everything shall end; nobody gets a model any more."""
+    """Everything shall end; no model is granted any more."""
 
     at_once: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class TimePassed:
-    """Nothing happened but time: a deadline of the engine has come."""
+    """A deadline of the engine has come."""
 
 
 Event: TypeAlias = (
@@ -244,7 +255,9 @@ Event: TypeAlias = (
 
 @dataclass(frozen=True, slots=True)
 class Spawn:
-    """Start the process of `model`: `Spawned` follows, then `BecameReady`; always `ProcessEnded`.
+    """Start the process of `model`.
+
+    `Spawned` follows, then `BecameReady`; always `ProcessEnded`.
 
     `why` says what it is started for, if nobody has asked for it.
     """
@@ -256,7 +269,7 @@ class Spawn:
 
 @dataclass(frozen=True, slots=True)
 class Terminate:
-    """End the process of that start: SIGTERM, and SIGKILL after `grace_s`."""
+    """End the process of that start: SIGTERM, then SIGKILL after `grace_s`."""
 
     model: str
     swap: int
@@ -265,7 +278,10 @@ class Terminate:
 
 @dataclass(frozen=True, slots=True)
 class GrantLease:
-    """`waiter` may use the model, whose server is a `kind`. `lease` is 0 for a script."""
+    """`waiter` may use the model, served by a `kind`.
+
+    `lease` is 0 for a script.
+    """
 
     waiter: Waiter
     model: str
@@ -286,7 +302,7 @@ class RefuseWaiter:
 
 @dataclass(frozen=True, slots=True)
 class RevokeLease:
-    """Ask a worker to give a lease back; with an `error` the requests that run end with that."""
+    """Take back a worker's lease; an `error` ends its requests."""
 
     owner: str
     model: str
@@ -297,7 +313,7 @@ class RevokeLease:
 
 @dataclass(frozen=True, slots=True)
 class VoidLease:
-    """Tell a worker that the process behind its lease is gone."""
+    """Notify a worker that the process behind its lease is gone."""
 
     owner: str
     model: str

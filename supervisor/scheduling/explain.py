@@ -1,4 +1,4 @@
-"""What a request would meet, and why, in words, for `arriero explain`."""
+"""The course of a request, in words, for `arriero explain`."""
 
 from collections.abc import Collection, Iterable, Sequence
 from typing import Literal
@@ -20,7 +20,7 @@ def explanation(
     live: Collection[str],
     is_contested: bool,
 ) -> ExplainReply:
-    """Say what a request for the model of `entry` would meet.
+    """Return the course of a request for the model of `entry`.
 
     Args:
         entry: What is known of it.
@@ -64,7 +64,7 @@ def explanation(
 
 
 def reason(policy: PlacementPolicy, target: str, running: Iterable[str]) -> str:
-    """Say what in the configuration makes some of `running` go for `target`."""
+    """Return the part of the configuration that makes `target` evict others."""
     match policy:
         case Matrix():
             choice = policy.choose(target, running)

@@ -1,4 +1,4 @@
-"""What the process of one model does: states, what may happen in each, and what that leads to.
+"""State table of a model process.
 
 Nothing here waits, reads a clock or touches a process; `engine.py` decides when a step is taken
 and `fleet.py` does what it means. The table is printed in the README.
@@ -14,7 +14,7 @@ from ..errors import IllegalStep
 
 
 class Step(Enum):
-    """Something that happens to the process of one model."""
+    """A step in the life of a model process."""
 
     START = "start"  # it is this model's turn, and there is room
     UP = "serves"  # it answers requests

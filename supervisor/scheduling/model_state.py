@@ -1,4 +1,4 @@
-"""What the engine remembers of each model and each waiter. Changed by `engine.py` only."""
+"""State of each model and waiter. Changed by `engine.py` only."""
 
 import math
 from dataclasses import dataclass, field
@@ -35,7 +35,7 @@ class QueuedWaiter:
 
 @dataclass(slots=True)
 class ModelState:
-    """All that is known of one model.
+    """The state of one model.
 
     Attributes:
         spec: What the configuration says.
@@ -96,16 +96,16 @@ class ModelState:
 
     @property
     def is_stale(self) -> bool:
-        """Whether its process was started otherwise than the next one would be."""
+        """True if the next start would use another command."""
         return self.launch is not None and self.launch != self.spec.launch
 
     @property
     def is_leaving(self) -> bool:
-        """Whether its process ends, and nothing changes that."""
+        """True if its process ends, whatever happens."""
         return self.state == "stopping" or (self.state == "draining" and self.unloading)
 
     def follow(self, spec: Spec) -> None:
-        """`spec` is what the configuration says from now on."""
+        """Follow the new settings `spec`."""
         if spec.launch != self.spec.launch:  # what failed was another command
             self.error = None
             self.failures, self.not_before = 0, 0.0
@@ -114,13 +114,13 @@ class ModelState:
         self.spec = spec
 
     def drop_lease(self, owner: str) -> None:
-        """`owner` has no lease any more."""
+        """Remove the lease of `owner`."""
         self.leases.pop(owner, None)
         self.recalled.discard(owner)
         self.in_flight.pop(owner, None)
 
     def lose_process(self, now: float, backoff: Backoff) -> None:
-        """The process is gone, and with it all that depended on it."""
+        """Forget the process, and all that depended on it."""
         if self.up_at is not None:
             self.forgive(now - self.up_at, backoff)
         self.leases.clear()
@@ -133,24 +133,24 @@ class ModelState:
         self.remark = self.not_ready = ""
 
     def forgive(self, well_s: float, backoff: Backoff) -> None:
-        """The process did what it should for so long: that makes up for earlier failures."""
+        """Forget earlier failures: the process worked for long enough."""
         if well_s >= backoff.forgiven_after_s:
             self.failures = 0
 
     def give_up(self, error: ErrorInfo, well_s: float, now: float, backoff: Backoff) -> None:
-        """The process runs, but is of no use any more; it was for `well_s`."""
+        """Count a failure of a process that still runs; it worked for `well_s`."""
         self.forgive(well_s, backoff)
         self.up_at = None  # it served no longer than that
         self.fail(error, now, backoff)
 
     def fail(self, error: ErrorInfo, now: float, backoff: Backoff) -> None:
-        """The process could not be started, or went by itself."""
+        """Count a failure: no start, or an end of its own accord."""
         self.error = error
         self.failures += 1
         self.not_before = now + backoff.pause_s(self.failures)
 
     def begin_attempt(self, number: int, now: float) -> None:
-        """It is its turn; `number` stays until the process ends."""
+        """Begin an attempt; `number` stays until the process ends."""
         self.swap, self.swap_since = number, now
         self.progress = Progress(
             model=self.spec.model,
@@ -163,7 +163,7 @@ class ModelState:
     def get_to(
         self, phase: Phase, now: float, *, other: str | None = None, eta_s: float | None = None
     ) -> Progress | None:
-        """Note how far the attempt is; return that if it is new."""
+        """Note the phase of the attempt; return it if it is new."""
         known = self.progress
         if known is not None and (known.phase, known.other) == (phase, other):
             return None
@@ -190,13 +190,13 @@ class ModelState:
         return progress
 
     def idle_until(self) -> float:
-        """Return when a ready model has been idle for its whole ttl; infinity if never."""
+        """Return the end of a ready model's ttl; infinity for never."""
         if not self.spec.ttl_s or any(self.in_flight.values()):
             return math.inf
         return self.used_at + self.spec.ttl_s
 
     def status(self, now: float, unix_now: float) -> ModelStatus:
-        """Return all that anybody may know."""
+        """Return the public state."""
         return ModelStatus(
             model=self.spec.model,
             state=self.state,

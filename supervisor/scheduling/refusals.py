@@ -1,24 +1,24 @@
-"""What is told to those who wait for a model and do not get it."""
+"""Errors for waiters that do not get their model."""
 
 from arriero.protocol.values import ErrorInfo
 
 
 def removed(model: str) -> ErrorInfo:
-    """Another configuration has no such model."""
+    """The configuration has no such model any more."""
     return ErrorInfo(
         code="unknown_model", message=f"model {model} was removed from the configuration"
     )
 
 
 def unavailable(model: str, why: str) -> ErrorInfo:
-    """There is no mistake; later it may be different."""
+    """The model cannot be had now; later it may be."""
     return ErrorInfo(
         code="model_unavailable", message=f"model {model} is not available: {why}", transient=True
     )
 
 
 def stalled(model: str, limit_s: float) -> ErrorInfo:
-    """Requests that got no further end, because their model has to stop."""
+    """Requests without progress end, because their model has to stop."""
     return ErrorInfo(
         code="model_evicted",
         message=f"model {model} has to stop, and this request had got no further for "
@@ -28,7 +28,7 @@ def stalled(model: str, limit_s: float) -> ErrorInfo:
 
 
 def hung(model: str, limit_s: float) -> ErrorInfo:
-    """It is killed because it shows no sign of life."""
+    """The model is killed because it shows no sign of life."""
     return ErrorInfo(
         code="model_hung",
         message=f"model {model} hung: no byte, no processor time and no answer to its check for "
@@ -38,7 +38,7 @@ def hung(model: str, limit_s: float) -> ErrorInfo:
 
 
 def failing(model: str, failures: int, rounds: int) -> ErrorInfo:
-    """It is started again because it answers with errors only."""
+    """The model is restarted because it responds with errors only."""
     again = f"; that did not help {rounds} times before" if rounds else ""
     return ErrorInfo(
         code="model_unavailable",
@@ -49,7 +49,10 @@ def failing(model: str, failures: int, rounds: int) -> ErrorInfo:
 
 
 def too_slow(model: str, limit_s: float, why: str = "") -> ErrorInfo:
-    """It was not ready in time; `why` says what is missing, and what would do."""
+    """The model was not ready in time.
+
+    `why` has the reason and the remedy.
+    """
     after = f"it was not ready after {limit_s:g} s"
     return ErrorInfo(
         code="model_load_timeout",

@@ -1,4 +1,4 @@
-"""Whose turn it is, who has to go for it, and who may go ahead.
+"""Order of turns: queue order, evictions, and overtaking.
 
 Models are waited for in an order. The plan goes through them in that order, each as if those before
 it had had their turn: so a model that ends for an earlier one counts as gone for a later one, and
@@ -33,14 +33,14 @@ class Turn:
 
     @property
     def after(self) -> frozenset[str]:
-        """Who is there when it was taken."""
+        """Models that run when it was taken."""
         return (self.before - self.goes) | {self.model}
 
 
 def plan(
     policy: PlacementPolicy, staying: Iterable[str], wanted: Iterable[str]
 ) -> tuple[Turn, ...]:
-    """Return the turn of each model that is waited for.
+    """Return the turn of each model with waiters.
 
     Args:
         policy: Which models cannot run beside which.
@@ -73,7 +73,7 @@ def plan(
 
 
 def _takes_room(policy: PlacementPolicy, there: frozenset[str], turns: Iterable[Turn]) -> bool:
-    """Say whether one of `turns` has to stop more, if `there` is who is there before them all."""
+    """Return whether one of `turns` evicts more if `there` run before them."""
     for turn in turns:
         goes = policy.evicted_by(turn.model, there)
         if not goes <= turn.goes:

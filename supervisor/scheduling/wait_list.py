@@ -1,4 +1,4 @@
-"""Who waits for what, in order of arrival.
+"""Waiters, in order of arrival.
 
 Thousands may wait for one model, and each of them comes and goes by itself: so nothing that is
 asked for one of them looks at the others.
@@ -14,7 +14,10 @@ from .model_state import QueuedWaiter
 
 
 class WaitList:
-    """All waiters. What is done for one of them costs the same however many there are."""
+    """All waiters.
+
+    The cost for one of them does not depend on their number.
+    """
 
     def __init__(self) -> None:
         self._all: dict[Waiter, QueuedWaiter] = {}
@@ -28,12 +31,12 @@ class WaitList:
         return len(self._all)
 
     def add(self, wait: QueuedWaiter) -> None:
-        """Let one more wait."""
+        """Add a waiter."""
         self._all[wait.waiter] = wait
         self._of.setdefault(wait.model, OrderedDict())[wait.waiter] = wait
 
     def remove(self, waiter: Waiter) -> None:
-        """Let `waiter` go, if it is there."""
+        """Remove `waiter`, if it is there."""
         wait = self._all.pop(waiter, None)
         if wait is not None:
             rest = self._of[wait.model]
@@ -42,26 +45,26 @@ class WaitList:
                 del self._of[wait.model]
 
     def remove_owner(self, owner: str) -> None:
-        """Let all go that belong to `owner`."""
+        """Remove all waiters of `owner`."""
         for waiter in [waiter for waiter in self._all if waiter.owner == owner]:
             self.remove(waiter)
 
     def models(self) -> Iterable[str]:
-        """Return the models that somebody waits for."""
+        """Return the models with waiters."""
         return self._of.keys()
 
     def is_waited_for(self, model: str) -> bool:
-        """Say whether somebody waits for `model`."""
+        """Return whether `model` has waiters."""
         return model in self._of
 
     def first(self, model: str) -> QueuedWaiter:
-        """Return who has waited longest for `model`; somebody does."""
+        """Return the oldest waiter of `model`, which has one."""
         return next(iter(self._of[model].values()))
 
     def of(self, model: str) -> list[QueuedWaiter]:
-        """Return all that wait for `model`, in order of arrival."""
+        """Return the waiters of `model`, in order of arrival."""
         return list(self._of.get(model, {}).values())
 
     def entries(self, models: Iterable[str]) -> tuple[QueueEntry, ...]:
-        """Return how many wait for each of `models`."""
+        """Return the number of waiters of each of `models`."""
         return tuple(QueueEntry(model=model, waiting=len(self._of[model])) for model in models)

@@ -1,4 +1,4 @@
-"""Progress bars as values: which there are, and what each says."""
+"""Progress bars as values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -33,7 +33,7 @@ class Bar:
 
     @property
     def eta(self) -> str:
-        """Seconds until ready, as text; empty when nobody knows."""
+        """Seconds until ready, as text; empty if unknown."""
         return "" if self.eta_s is None or self.over else f"{duration(self.eta_s)} left"
 
 
@@ -43,7 +43,9 @@ _BEFORE_A_START: Final = frozenset({"waiting", "draining", "stopping"})
 
 
 def bars_after(bars: Bars, event: AnyEvent) -> Bars:
-    """Return the bars after `event`: one for each model that is starting or has just ended to.
+    """Return the bars after `event`.
+
+    One for each model that is starting or has just ended to.
 
     A bar never falls within one start, and what is said of a start after it was over changes
     nothing.

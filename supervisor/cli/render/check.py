@@ -1,4 +1,4 @@
-"""What `arriero check` shows of a configuration: tables, lines, and JSON."""
+"""Output of `arriero check`: tables, lines, and JSON."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -83,7 +83,7 @@ class CheckReport(msgspec.Struct, frozen=True):
 
     @property
     def exit_status(self) -> int:
-        """What the shell gets."""
+        """Exit status for the shell."""
         if self.errors:
             return EXIT_ERRORS
         return EXIT_WARNINGS if self.warnings else 0
@@ -109,7 +109,7 @@ def refused(error: ConfigError) -> CheckReport:
 
 
 def tables(report: CheckReport, config: Config) -> list[Table]:
-    """Return what there is: models, peers, selectors, profiles; no table has no rows."""
+    """Return the tables of models, peers, selectors and profiles; none is empty."""
     found = [
         _models(report.models),
         Table(
@@ -146,7 +146,7 @@ def remark_line(remark: Remark) -> str:
 
 
 def last_line(report: CheckReport) -> str:
-    """Return what came of it, in words."""
+    """Return the outcome, in words."""
     if report.errors:
         return f"{_counted(len(report.errors), 'error')}: this configuration cannot be used"
     warnings = _counted(len(report.warnings), "warning") if report.warnings else "nothing is wrong"
@@ -154,7 +154,7 @@ def last_line(report: CheckReport) -> str:
 
 
 def _without(key: str, word: str) -> str:
-    """Return `word` without the key of the server, which may stand where nothing names it."""
+    """Return `word` without the key of the server, wherever it is in it."""
     return word if len(key) < LEAST_SECRET or key == API_KEY else word.replace(key, HIDDEN)
 
 
@@ -207,7 +207,10 @@ def _remarks(problems: Iterable[Problem]) -> tuple[Remark, ...]:
 
 
 def _shown(text: str) -> str:
-    """Return `text` without what has no place in UTF-8: the name of a folder may hold it."""
+    """Return `text` without characters that UTF-8 cannot hold.
+
+    The name of a folder may have them.
+    """
     return text.encode(errors="backslashreplace").decode()
 
 

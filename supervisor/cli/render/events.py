@@ -1,4 +1,4 @@
-"""What the command line shows of events: each as one line. No I/O."""
+"""Events as lines. No I/O."""
 
 from typing import assert_never
 
@@ -64,5 +64,5 @@ def log_line(line: LogsLine, when: str) -> str:
 
 
 def log_event_line(event: LogLine) -> LogsLine:
-    """Return a log line that was published in the shape of one that was asked for."""
+    """Return a published log line in the shape of a requested one."""
     return LogsLine(t=event.t, model=event.model, stream=event.stream, line=event.line)

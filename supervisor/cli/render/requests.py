@@ -1,4 +1,4 @@
-"""What the command line shows of requests that have ended. No I/O."""
+"""Requests that have ended, as a table and lines. No I/O."""
 
 from collections.abc import Callable, Iterable
 from decimal import Decimal
@@ -11,7 +11,7 @@ from .text import NOTHING, Table, duration
 
 
 def activity_table(records: Iterable[RequestRecord], clock: Callable[[float], str]) -> Table:
-    """Return what became of requests, one a row.
+    """Return ended requests, one a row.
 
     Args:
         records: In the order of the rows.
@@ -43,7 +43,7 @@ def activity_table(records: Iterable[RequestRecord], clock: Callable[[float], st
 
 
 def ended_text(record: RequestRecord) -> str:
-    """Return what became of one request, without its model."""
+    """Return the outcome of one request, without its model."""
     cached = f" ({record.cached_tokens} cached)" if record.cached_tokens else ""
     parts = [
         _end(record),
@@ -59,7 +59,7 @@ def ended_text(record: RequestRecord) -> str:
 
 
 def cancelled_line(reply: CancelReply) -> str:
-    """Return what became of a request that was to end."""
+    """Return the outcome of a cancellation."""
     request = clean(reply.request_id)
     if reply.result == "finished":
         return f"{request} had ended before"
@@ -71,7 +71,7 @@ def _model(record: RequestRecord) -> str:
 
 
 def _end(record: RequestRecord) -> str:
-    """Return how it ended: the status that its client got, and why if that is not ``ok``."""
+    """Return the client's status, and the reason if that is not ``ok``."""
     if record.outcome == "ok":
         return str(record.status or NOTHING)
     why = record.error_code or record.outcome

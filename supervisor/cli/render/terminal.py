@@ -1,4 +1,4 @@
-"""Draws on a terminal: tables and live progress bars. What they say is decided elsewhere.
+"""Draws tables and live progress bars on a terminal.
 
 rich leaves colours out when NO_COLOR is set, and measures the terminal. Texts are given to it as
 `Text`, never as markup: a model may be called ``[red]``.

@@ -1,4 +1,4 @@
-"""What the command line shows, as text: answers to lines and tables. No I/O."""
+"""Replies as lines and tables. No I/O."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -83,7 +83,7 @@ def fitted(table: Table, width: int) -> Table:
 
 
 def _room(columns: "Sequence[_Column]", width: int) -> int:
-    """Return how many characters all columns but the last one leave to that."""
+    """Return the width that all other columns leave to the last one."""
     return width - sum(map(_width, columns[:-1])) - _FRAME * len(columns) + 1
 
 
@@ -113,19 +113,22 @@ def duration(seconds: float) -> str:
 
 
 def percent(fraction: float) -> str:
-    """Return a share as whole percent, never 100: what is complete says `ready`."""
+    """Return a share as whole percent, never 100.
+
+    `ready` is shown instead.
+    """
     return f"{min(99, int(fraction * 100 + 1e-9))} %"
 
 
 def phase(progress: Progress) -> str:
-    """Return what is going on, in a word or two."""
+    """Return the current phase, in a word or two."""
     if progress.other and progress.phase in {"draining", "stopping"}:
         return f"{progress.phase} {clean(progress.other)}"
     return progress.phase
 
 
 def describe(progress: Progress) -> str:
-    """Return all that is known of the way to ready, on one line."""
+    """Return the progress towards ready, on one line."""
     parts = [phase(progress)]
     if progress.fraction is not None:
         parts[0] += f" {percent(progress.fraction)}"
@@ -146,13 +149,13 @@ def _size(size_bytes: int) -> str:
 
 
 def queue_line(queue: Sequence[QueueEntry]) -> str:
-    """Return who waits for what, in the order of turns."""
+    """Return the queue, in the order of turns."""
     turns = (f"{clean(entry.model)} ({entry.waiting} waiting)" for entry in queue)
     return ", then ".join(turns) or "nobody waits"
 
 
 def headline(status: StatusReply) -> str:
-    """Return what is true of the whole supervisor."""
+    """Return the state of the whole supervisor."""
     return (
         f"arriero {clean(status.version)} listens on {clean(status.listen)}, "
         f"up {duration(status.uptime_s)}; queue: {queue_line(status.queue)}"
@@ -160,7 +163,7 @@ def headline(status: StatusReply) -> str:
 
 
 def config_lines(config: ConfigStatus, now: float) -> list[str]:
-    """Return what is known of the configuration, and of an attempt to replace it that failed.
+    """Return the state of the configuration, and the last failed reload.
 
     Args:
         config: From a status.
@@ -191,7 +194,9 @@ def config_lines(config: ConfigStatus, now: float) -> list[str]:
 
 
 def changes_table(changes: ConfigChanges, *, drain: bool = False) -> Table:
-    """Return what a reload changes, and what that means; no rows when nothing is different.
+    """Return the changes of a reload, and their effects.
+
+    No rows when nothing is different.
 
     Args:
         changes: From the answer.
@@ -220,7 +225,7 @@ def changes_table(changes: ConfigChanges, *, drain: bool = False) -> Table:
 
 
 def reload_line(reply: ReloadReply) -> str:
-    """Return what came of a reload."""
+    """Return the outcome of a reload."""
     if reply.applied:
         line = f"generation {reply.generation} is in force"
     elif reply.changes.is_empty:
@@ -259,7 +264,7 @@ def models_table(models: Sequence[ModelStatus], now: float) -> Table:
 
 
 def remarks(model: ModelStatus) -> str:
-    """Return what somebody who looks at `model` would ask next; may be empty."""
+    """Return the remarks on `model`; may be empty."""
     parts = []
     if model.progress is not None:
         parts.append(describe(model.progress))
@@ -307,7 +312,7 @@ def _padded(row: Sequence[str], widths: Sequence[int], table: Table) -> list[str
 
 
 def explanation(reply: ExplainReply) -> list[str]:
-    """Return what a request for the model would meet."""
+    """Return the course of a request for the model."""
     return [
         f"{clean(reply.model)} is {reply.state}; a request would {_ACTIONS[reply.action]}",
         f"stops:  {', '.join(map(clean, reply.stops)) or 'nothing'}",
@@ -338,7 +343,7 @@ def unloaded_line(reply: UnloadReply) -> str:
 
 
 def refusal_line(error: ErrorInfo) -> str:
-    """Return why something was refused, with the names that were perhaps meant."""
+    """Return the reason of a refusal, with similar names."""
     text = clean(error.message)
     if error.did_you_mean and "did you mean" not in text:
         text += f"; did you mean {', '.join(map(clean, error.did_you_mean))}?"
@@ -348,7 +353,7 @@ def refusal_line(error: ErrorInfo) -> str:
 
 
 def swapped_line(reply: SwapReply) -> str:
-    """Return how a model stands after it was asked for."""
+    """Return the state of a model after a swap."""
     at = f" at {clean(reply.endpoint)}" if reply.endpoint else ""
     took = f", after {duration(reply.took_s)}" if reply.took_s else ""
     return f"{clean(reply.model)} is {reply.state}{at}{took}"
