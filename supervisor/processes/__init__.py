@@ -2,14 +2,15 @@
 
 Lowest first:
 
-    line_splitter  Bytes -> bounded lines.
-    output         Reads a pipe line by line.
-    ports          Free ports, listeners.
-    procfs         Process groups from /proc.
-    reaper_child   Kills everything if the supervisor dies.
-    reaper         Registers groups with the reaper child.
-    spawn          Popen with clear errors.
-    unix_sockets   Listeners on a unix socket.
-    port_owner     Owner of a port: started server, or stranger.
-    process        `run_process`: a child as long as its task.
+    line_splitter      Bytes -> bounded lines.
+    output             Reads a pipe line by line.
+    listening_sockets  Listeners, from the kernel's tables.
+    ports              Free ports, listeners.
+    procfs             Process groups from /proc.
+    reaper_child       Kills everything if the supervisor dies.
+    reaper             Registers groups with the reaper child.
+    spawn              Popen with clear errors.
+    unix_sockets       Listeners on a unix socket.
+    port_owner         Owner of a port: started server, or stranger.
+    process            `run_process`: a child as long as its task.
 """

@@ -1,29 +1,16 @@
-"""Listeners on the TCP ports of this machine, and free ports.
-
-Linux's own table is read instead of connecting: that has no effect on the listener, and sees one
-that is too busy to accept.
-
-Source of the table's format: the kernel's Documentation/networking/proc_net_tcp.rst.
-"""
+"""Listeners on the TCP ports of this machine, and free ports."""
 
 import ipaddress
 import socket
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from itertools import chain
-from typing import TypeAlias
 
 import trio
 
 from ..errors import PortError
+from .listening_sockets import IPAddress, ListeningSocket, listening_sockets
 
 LAST_PORT = 65535
-
-_IPAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
-
-# State of a connection in /proc/net/tcp (include/net/tcp_states.h).
-_SYN_RECEIVED = b"03"
-_LISTENING = b"0A"
 
 # Seconds between two looks at a port that has to close: the first and the longest.
 _FIRST_PAUSE_S = 0.002
@@ -33,22 +20,6 @@ _LAST_PAUSE_S = 0.05
 # place where this process last found a free one: a port that was just given back is the last to
 # be given out, so whoever still believes in the old process does not reach a new one.
 _cursors: dict[int, int] = {}
-
-
-@dataclass(frozen=True, slots=True)
-class ListeningSocket:
-    """A listening TCP socket.
-
-    Attributes:
-        address, port: Where.
-        uid: The user who made it.
-        inode: Its number; the open files of a process show the same.
-    """
-
-    address: _IPAddress
-    port: int
-    uid: int
-    inode: int
 
 
 def pick_port(
@@ -71,7 +42,7 @@ def pick_port(
     Raises:
         PortError: None is free.
     """
-    busy = {listener.port for listener in _listeners()} | set(taken)
+    busy = {listener.port for listener in listening_sockets()} | set(taken)
     if preferred is not None and preferred not in busy and _is_bindable(host, preferred):
         return preferred
     first = max(_cursors.get(start, start), start)
@@ -93,7 +64,7 @@ def is_listening(port: int, host: str = "127.0.0.1") -> bool:
 def listeners_on(port: int, host: str = "127.0.0.1") -> Iterator[ListeningSocket]:
     """Give the listeners that would answer at `port` of `host`."""
     wanted = _address_of(host)
-    for listener in _listeners():
+    for listener in listening_sockets():
         if listener.port == port and _answers(listener.address, wanted):
             yield listener
 
@@ -106,44 +77,16 @@ async def wait_port_closed(port: int, host: str = "127.0.0.1") -> None:
         pause_s = min(2 * pause_s, _LAST_PAUSE_S)
 
 
-def _answers(bound: _IPAddress, wanted: _IPAddress | None) -> bool:
+def _answers(bound: IPAddress, wanted: IPAddress | None) -> bool:
     """Return whether a socket bound to `bound` blocks `wanted` (None: any address)."""
     return wanted is None or wanted.is_unspecified or bound.is_unspecified or bound == wanted
 
 
-def _address_of(host: str) -> _IPAddress | None:
+def _address_of(host: str) -> IPAddress | None:
     try:
         return ipaddress.ip_address(host.strip("[]"))
     except ValueError:
         return None  # a name: whatever it stands for
-
-
-def _listeners() -> Iterator[ListeningSocket]:
-    for path in ("/proc/net/tcp", "/proc/net/tcp6"):
-        try:
-            with open(path, "rb") as table:
-                next(table)  # the headline
-                for row in table:
-                    _, local, _, state, *_, uid, _, inode, _ = row.split(maxsplit=10)
-                    if state == _LISTENING:
-                        address, _, port = local.partition(b":")
-                        yield ListeningSocket(
-                            _read_address(address), int(port, 16), int(uid), int(inode)
-                        )
-                    elif state != _SYN_RECEIVED:
-                        break  # listeners come first; there may be thousands of connections
-        except FileNotFoundError:
-            continue  # no IPv6 on this machine
-
-
-def _read_address(text: bytes) -> _IPAddress:
-    """Read an address of the table: 32-bit words in native order."""
-    raw = bytes.fromhex(text.decode())
-    if socket.htons(1) != 1:  # little-endian
-        raw = b"".join(raw[at : at + 4][::-1] for at in range(0, len(raw), 4))
-    address = ipaddress.ip_address(raw)
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return mapped or address
 
 
 def _is_bindable(host: str, port: int) -> bool:
