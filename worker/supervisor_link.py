@@ -34,6 +34,7 @@ from arriero.protocol.transport import FrameSocket
 from arriero.protocol.wakefulness import Wakefulness
 
 from .accounting.account import Account
+from .accounting.record import make_record
 from .relay.context import RelayContext
 
 log = logging.getLogger(__name__)
@@ -118,7 +119,7 @@ class SupervisorLink:
         while self._ended and len(self._outbox) < _MAX_UNSENT:
             batch = self._ended[:_MAX_RECORDS]
             del self._ended[:_MAX_RECORDS]
-            records = tuple(account.close(at) for account, at in batch)
+            records = tuple(make_record(account, at) for account, at in batch)
             self._outbox.append(Finished(records=records))
 
     def _send(self) -> None:

@@ -2,10 +2,10 @@
 
 Lowest first:
 
+    account          All that is known of one request.
     cost             Tokens x prices.
-    usage            Collects usage.
-    response_reader  Reads a copy of a response.
-    record           Timeline and outcome -> `RequestRecord`.
+    usage            One usage from all that was reported.
+    response_reader  Reads a copy of a response into its account.
+    record           Account -> `RequestRecord`.
     usage_headers    X-Gateway-* headers and trailers.
-    account          All of it for one request.
 """

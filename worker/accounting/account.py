@@ -1,29 +1,173 @@
-"""The account of one request while it runs: its numbers, read from a copy of its answer.
+"""The account of one request: what came when, how it ended, what its response said.
 
-Of everything that passes only a copy is read here; nothing is changed.
+Rule 1: nothing here reads a clock; the caller says what time it is, in seconds on one clock.
+Rule 2: of several ends the first one counts. A client that leaves makes the upstream fail, and not
+the other way round.
+
+One flat value, made for each request: `response_reader` fills in what a response says, and
+`record` makes the record of it.
 """
 
-from typing import Final
+from typing import Any, Final, Literal, TypeAlias
 
-from arriero.protocol.records import RequestRecord
+import msgspec
+
+from arriero.protocol.records import FinishReason, Outcome, Prices, UpstreamKind
 
 from ..apis.base.api import Api
 from ..apis.base.usage import Usage
-from ..streams.aws_event_stream import EventStreamMessage
-from .record import RecordKeeper
-from .response_reader import ResponseFacts, ResponseReader
-from .usage_headers import answer_fields, declaration, request_id_field, trailers
+from ..errors import RelayError, UpstreamAnsweredError
 
-# Bytes of a stream that are read together: a hundred pieces at once cost a third of what they cost
-# one by one, between all else that is done for each.
-_MAX_UNREAD_BYTES: Final = 64 * 1024
+Wait: TypeAlias = Literal["queue", "load"]
+
+# What an error means for the account, by its code; the others go by their status.
+_BY_CODE: Final[dict[str, Outcome]] = {
+    "cancelled": "cancelled",
+    "upstream_timeout": "timeout",
+    "upstream_hung": "timeout",
+    "queue_timeout": "timeout",
+    "request_timeout": "timeout",
+    "model_load_timeout": "timeout",
+    "model_loading": "timeout",  # its client was told to ask again
+    "model_unavailable": "rejected",
+    "model_evicted": "rejected",
+    "supervisor_lost": "rejected",
+}
+
+# Events that are parsed whatever they hold, until one of them has named the model.
+_FIRST_EVENTS: Final = 3
 
 # Of a path that is remembered.
 _MAX_PATH_BYTES: Final = 400
 
+# Of the code of an error that is remembered: an upstream may call its errors what it likes.
+_MAX_CODE_CHARS: Final = 100
 
-class Account:
-    """What is known of one request.
+_NO_USAGE: Final = Usage()
+
+
+class Account(msgspec.Struct, eq=False, kw_only=True):
+    """All that is known of one request; see `open_account`.
+
+    Attributes:
+        request_id: The same as in ``X-Request-Id``.
+        path: Of the request, without the query; the beginning of a long one.
+        api: The API that is spoken.
+        came_at: When it came, on the caller's clock.
+        unix_time: The same moment as Unix time.
+        asked, model, stream, upstream_kind, status, bytes_out, heartbeats: See `RequestRecord`; set
+            and raised as they become known.
+        prices: Of the model, if they are known.
+        waiting_for: What it waits for now; None for nothing.
+        waiting_since: When that began.
+        queue_s, load_s: How long it has waited for its turn, and for its model to be loaded.
+        granted_at: When the upstream could begin, after a wait; None without one.
+        first_token_at: When the first piece of the response came.
+        last_byte_at: When the upstream's response was complete.
+        outcome: How it ended, once it has; a good end is no end of this kind.
+        error_code: What failed.
+        reported: The tokens, as its upstream has reported them so far; see `usage_of`.
+        cached_of_head: How many of them were cached, by the head of the response.
+        pieces: How many pieces of text, of reasoning or of a call came, up to the last word on the
+            usage at least.
+        finish_reason, served_as: See `RequestRecord`.
+        told_error: Code of the error that the response told of.
+        unread_body: A whole response of which all but the usage is still to be read.
+        first_events: So many events more are parsed whatever they hold.
+        unread: Whole frames that are still to be read.
+        unread_bytes: How many bytes these are.
+        has_token: A piece of the response has come.
+        is_told: The supervisor has heard, or will hear, of its end.
+    """
+
+    request_id: str
+    path: bytes
+    api: Api
+    came_at: float
+    unix_time: float
+    asked: str = ""
+    model: str = ""
+    stream: bool = False
+    upstream_kind: UpstreamKind = "unknown"
+    prices: Prices | None = None
+    status: int = 0
+    bytes_out: int = 0
+    heartbeats: int = 0
+    waiting_for: Wait | None = None
+    waiting_since: float = 0.0
+    queue_s: float = 0.0
+    load_s: float = 0.0
+    granted_at: float | None = None
+    first_token_at: float | None = None
+    last_byte_at: float | None = None
+    outcome: Outcome | None = None
+    error_code: str | None = None
+    reported: Usage = _NO_USAGE
+    cached_of_head: int = 0
+    pieces: int = 0
+    finish_reason: FinishReason | None = None
+    served_as: str | None = None
+    told_error: str | None = None
+    unread_body: dict[str, Any] | None = None
+    first_events: int = _FIRST_EVENTS
+    unread: list[bytes] = []
+    unread_bytes: int = 0
+    has_token: bool = False
+    is_told: bool = False
+
+    # --- moments -------------------------------------------------------------------------------
+
+    def queued(self, now: float) -> None:
+        """Note that it waits for its turn from now on; perhaps once more."""
+        self.wait_for("queue", now)
+
+    def loading(self, now: float) -> None:
+        """Note that its model is being loaded from now on."""
+        self.wait_for("load", now)
+
+    def granted(self, now: float) -> None:
+        """The lease was granted. Not called on the warm path."""
+        self.wait_for(None, now)
+        self.granted_at = now
+
+    def first_token(self, now: float) -> None:
+        """Note that a piece of the response is there; only the first call counts."""
+        self.has_token = True
+        if self.first_token_at is None:
+            self.first_token_at = now
+
+    def wait_for(self, what: Wait | None, now: float) -> None:
+        """Count the time of the wait that ends now, and begin another one."""
+        if self.waiting_for == "queue":
+            self.queue_s += now - self.waiting_since
+        elif self.waiting_for == "load":
+            self.load_s += now - self.waiting_since
+        self.waiting_for, self.waiting_since = what, now
+
+    # --- ends ----------------------------------------------------------------------------------
+
+    def failed(self, error: RelayError) -> None:
+        """Note that it could not be answered."""
+        if not self.status:
+            self.status = error.status
+        self._ended(outcome_of(error), error.code)
+
+    def client_left(self) -> None:
+        """Note that nobody is there any more to take the response."""
+        self._ended("client_gone", None)
+
+    def was_cancelled(self) -> None:
+        """Note that somebody asked for its end."""
+        self._ended("cancelled", "cancelled")
+
+    def _ended(self, outcome: Outcome, code: str | None) -> None:
+        if self.outcome is None:
+            self.outcome = outcome
+            self.error_code = None if code is None else code[:_MAX_CODE_CHARS]
+
+
+def open_account(*, request_id: str, path: bytes, api: Api, now: float, t: float) -> Account:
+    """Return the account of a request that has just come.
 
     Args:
         request_id: The same as in ``X-Request-Id``.
@@ -31,112 +175,19 @@ class Account:
         api: The API that is spoken.
         now: When it came, on the caller's clock.
         t: The same as Unix time.
-
-    Attributes:
-        keeper: Its record so far.
-        has_token: A piece of the answer has come.
-        is_told: The supervisor has heard, or will hear, of its end.
-        request_id_line: The field that every answer has.
     """
-
-    __slots__ = (
-        "_reader",
-        "_unread",
-        "_unread_bytes",
-        "has_token",
-        "is_told",
-        "keeper",
-        "request_id",
-        "request_id_line",
+    return Account(
+        request_id=request_id,
+        path=path[:_MAX_PATH_BYTES],
+        api=api,
+        came_at=now,
+        unix_time=t,
     )
 
-    def __init__(self, *, request_id: str, path: bytes, api: Api, now: float, t: float) -> None:
-        self.request_id = request_id
-        self.request_id_line = request_id_field(request_id)
-        self.keeper = RecordKeeper(
-            request_id=request_id,
-            t=t,
-            now=now,
-            path=path[:_MAX_PATH_BYTES].decode("latin-1"),
-            api=api,
-        )
-        self._reader = ResponseReader(api)
-        self.has_token = False
-        self.is_told = False
-        self._unread: list[bytes] = []
-        self._unread_bytes = 0
 
-    @property
-    def usage(self) -> Usage:
-        """The tokens, as far as they are known."""
-        return self._read_to_end().usage
-
-    def _facts(self) -> ResponseFacts:
-        return self._read_to_end().facts
-
-    def _read_to_end(self) -> ResponseReader:
-        if self._unread:
-            self._reader.take_last(self._take_unread())
-        return self._reader
-
-    # --- what passes ---------------------------------------------------------------------------
-
-    def take_frames(self, frames: bytes, now: float) -> None:
-        """Read whole server-sent events: at once up to the first token, then in a while."""
-        if not self.has_token:
-            frames = frames[self._reader.take_first(frames) :]
-            if self._reader.pieces:
-                self._first_token(now)
-        if not frames:
-            return
-        self._unread.append(frames)
-        self._unread_bytes += len(frames)
-        if self._unread_bytes > _MAX_UNREAD_BYTES:
-            self._reader.take_frames(self._take_unread())
-
-    def take_message(self, message: EventStreamMessage, now: float) -> None:
-        """Read a message of Amazon's event stream."""
-        self._reader.take_message(message)
-        if not self.has_token and self._reader.pieces:
-            self._first_token(now)
-
-    def take_body(self, body: bytes, now: float) -> None:
-        """Read an answer that is no stream."""
-        self._reader.take_body(body)
-        self._first_token(now)
-
-    def take_field(self, name: bytes, value: bytes) -> None:
-        """Read a field in the head of an answer; `name` in small letters."""
-        self._reader.take_field(name, value)
-
-    def _first_token(self, now: float) -> None:
-        self.has_token = True
-        self.keeper.first_token(now)
-
-    def _take_unread(self) -> bytes:
-        frames = b"".join(self._unread)
-        self._unread.clear()
-        self._unread_bytes = 0
-        return frames
-
-    # --- what is told --------------------------------------------------------------------------
-
-    def answer_lines(self) -> bytes:
-        """Return the fields of an answer that is no stream, and was read."""
-        usage = self.usage
-        return answer_fields(usage, self.keeper.cost(usage))
-
-    def trailer_declaration(self) -> bytes:
-        """Return the field that declares what comes after a stream."""
-        return declaration(priced=self.keeper.prices is not None)
-
-    def trailer_lines(self) -> bytes:
-        """Return the fields after a stream; how it ended was noted before."""
-        facts = self._facts()
-        outcome, _ = self.keeper.outcome(facts)
-        cost = self.keeper.cost(facts.usage)
-        return trailers(facts.usage, cost, outcome, priced=self.keeper.prices is not None)
-
-    def close(self, now: float) -> RequestRecord:
-        """Return the record of a request that was over at `now`."""
-        return self.keeper.finish(now, self._facts())
+def outcome_of(error: RelayError) -> Outcome:
+    """Return how a request ended that could not be answered because of `error`."""
+    if isinstance(error, UpstreamAnsweredError):
+        return "upstream_error"  # its code is the upstream's, in whose language it means anything
+    by_status: Outcome = "rejected" if error.status < 500 else "upstream_error"
+    return _BY_CODE.get(error.code, by_status)

@@ -14,6 +14,11 @@ from ..apis.base.usage import Usage
 _MILLION: Final = Decimal(1_000_000)
 
 
+def cost_of_response(usage: Usage, prices: Prices | None) -> Decimal | None:
+    """Return what a response cost in US dollars. What is not known is not free."""
+    return None if usage.source == "none" else cost_of(usage, prices)
+
+
 def cost_of(usage: Usage, prices: Prices | None) -> Decimal | None:
     """Return what `usage` costs in US dollars; None if a price that it takes is not known.
 

@@ -1,8 +1,8 @@
-"""What a client is told of its request in fields before, or after, the answer.
+"""X-Gateway-* headers and trailers: what a request used and cost, and how it ended.
 
-Before an answer that is no stream: all is known by then. After a stream, as trailers; their names
-are declared before it, when nobody knows yet what will be known: of those that were declared some
-may be missing, but none may come that was not.
+In the head of a response that is no stream: all is known by then. After a stream, as trailers;
+their names are declared before it, when nobody knows yet what will be known: of those that were
+declared some may be missing, but none may come that was not.
 
 Source: RFC 9110, sections 6.5 and 6.6.2 (trailers); RFC 9112, section 7.1.2 (in chunks only).
 """
@@ -14,6 +14,10 @@ from typing import Final, Literal
 from arriero.protocol.records import Outcome
 
 from ..apis.base.usage import Usage
+from .account import Account
+from .cost import cost_of_response
+from .record import outcome_so_far
+from .response_reader import read_rest, usage_of
 
 _COST: Final = b"X-Gateway-Cost"
 _OUTCOME: Final = b"X-Gateway-Outcome"
@@ -36,8 +40,14 @@ def request_id_field(request_id: str) -> bytes:
     return b"X-Request-Id: %b\r\n" % clean.encode("ascii")
 
 
-def answer_fields(usage: Usage, cost_usd: Decimal | None) -> bytes:
-    """Return the lines for the head of an answer that is no stream; none if nothing is known."""
+def usage_lines(account: Account) -> bytes:
+    """Return the lines for the head of a response that is no stream, and was read."""
+    usage = usage_of(account)
+    return response_fields(usage, cost_of_response(usage, account.prices))
+
+
+def response_fields(usage: Usage, cost_usd: Decimal | None) -> bytes:
+    """Return the lines for the head of a response that is no stream; none if nothing is known."""
     return _costs(cost_usd) + _counts(usage)
 
 
@@ -52,6 +62,14 @@ def may_have_trailers(
         bodyless: There is no body, as with HEAD, 204 and 304.
     """
     return not bodyless and (version == "2" or (version == "1.1" and chunked))
+
+
+def trailer_lines(account: Account) -> bytes:
+    """Return the lines after a stream; how it ended was noted before."""
+    usage = read_rest(account)
+    outcome, _ = outcome_so_far(account)
+    cost_usd = cost_of_response(usage, account.prices)
+    return trailers(usage, cost_usd, outcome, priced=account.prices is not None)
 
 
 def declaration(*, priced: bool) -> bytes:

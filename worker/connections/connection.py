@@ -166,6 +166,13 @@ class Connection:
         self.waits = what
         self.deadline = self.monitor.now + seconds
 
+    def begin_request(self) -> None:
+        """Note that a request is being answered from now on, until `busy` is unset."""
+        self.requests += 1
+        self.cancelled = self.expired = False
+        self.verdict = None
+        self.busy = True
+
     async def receive(self, most: int = RECEIVE_BYTES) -> bytes:
         """Return what the client sent; empty at its end.
 

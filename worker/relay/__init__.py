@@ -4,11 +4,14 @@ Lowest first:
 
     frame_pipeline      Account, prefill, filter per frame.
     upload              Bodies passed on as they come.
-    exchange            One request and how its client is answered.
-    progress_broadcast  Tells all who wait how far it is.
+    model_request       Head and body -> `ModelRequest`.
+    response_writer     `ResponseWriter`: head, chunks, trailers, error, end.
+    progress_updates    `ProgressUpdates`: what a waiting client is told.
+    exchange            `Exchange`: these three and the account.
+    progress_broadcast  One task that sends the updates of all who wait.
     context             What handling a request needs.
-    prepare             Head and body -> `Call`.
-    upstream_request    Send the request, read the head.
+    upstream_request    What is sent to a model, or to a peer.
+    send                Send it, read the head: `UpstreamResponse` or `RetryAfter`.
     stream_response     SSE responses.
     response            Non-stream responses.
     wait_for_model      Wait for a lease; pauses.

@@ -23,7 +23,7 @@ from ..http.auth import caller_of
 from ..http.body_memory import BodyMemory
 from ..http.header_rules import CompiledRules, compile_rules
 from ..http.random_ids import RandomPool
-from ..leases.leases import Leases
+from ..leases.leases import Lease, Leases
 from ..leases.queries import PendingQueries
 from ..leases.running_requests import RunningRequests
 from ..progress.model_view import ProgressView
@@ -91,6 +91,13 @@ class RelayContext:
     def caller_of(self, fields: Sequence[tuple[bytes, bytes]]) -> str:
         """Return who asks, by the fields that may hold a key; without keys all are one."""
         return caller_of(fields) if self.names.config.api_keys else ""
+
+    def exit_lease(self, lease: Lease) -> None:
+        """End a request that was counted on `lease`; what has to be said of it is said."""
+        released = self.leases.exit(lease)
+        if released is not None:
+            self.upstreams.forget(lease.endpoint)
+            self.say(released)
 
     # --- what pages ask ------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ import re
 from typing import Final
 
 from ..accounting.account import Account
+from ..accounting.response_reader import read_frames, read_message
 from ..json.read import light_value
 from ..progress.prefill import PrefillProgress, read_prompt
 from ..progress.status_stream import StatusStream
@@ -69,7 +70,7 @@ class FramePipeline:
 
     def look(self, frames: bytes, now: float) -> None:
         """Read whole `frames` that somebody else passes on."""
-        self._account.take_frames(frames, now)
+        read_frames(self._account, frames, now)
         if frames[:5] == b"data:" or _DATA.search(frames):
             self.data_at = now
         if not self.has_ids and frames.find(b"id:") >= 0 and _ID_LINE.search(frames):
@@ -77,7 +78,7 @@ class FramePipeline:
 
     def look_at(self, message: EventStreamMessage, now: float) -> None:
         """Read a message of Amazon's event stream that somebody else passes on."""
-        self._account.take_message(message, now)
+        read_message(self._account, message, now)
         self.data_at = now
 
     def end(self, now: float) -> bytes:

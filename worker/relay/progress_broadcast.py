@@ -15,7 +15,7 @@ from typing import Final
 import trio
 
 from ..progress.model_view import ModelView, ProgressView
-from .exchange import Call
+from .progress_updates import ProgressUpdates
 
 # Clients that are spoken to in one turn of the loop: a millisecond or two.
 _PER_TURN: Final = 32
@@ -23,20 +23,18 @@ _PER_TURN: Final = 32
 # Seconds until a client that took nothing is offered it again.
 _RETRY_S: Final = 0.25
 
-_QUEUES: Final = frozenset({"queued", "draining", "stopping"})
-
 
 @dataclass(slots=True, eq=False)
 class Subscriber:
-    """A call that waits.
+    """A request that waits.
 
     Attributes:
-        call: What it is told through.
+        updates: What its client is told.
         due: When it is to be looked at, if nothing changes before.
         over: It does not wait any more.
     """
 
-    call: Call
+    updates: ProgressUpdates
     due: float = math.inf
     over: bool = False
 
@@ -64,7 +62,9 @@ class _Audience:
         if old == new:
             return ()
         return tuple(
-            one for one in self.listeners if (step := one.call.step) and old // step != new // step
+            one
+            for one in self.listeners
+            if (step := one.updates.step) and old // step != new // step
         )
 
 
@@ -90,15 +90,15 @@ class ProgressBroadcast:
         self._wakeup = trio.Event()
         self._wakes: dict[str, partial[None]] = {}
 
-    def add(self, call: Call) -> Subscriber:
-        """Tell `call` from now on what it is to hear while it waits; until `remove`."""
-        model = call.route.model
+    def add(self, updates: ProgressUpdates) -> Subscriber:
+        """Send `updates` to their client as they become due; until `remove`."""
+        model = updates.model
         audience = self._audiences.get(model)
         if audience is None:
             audience = self._audiences[model] = _Audience(model, self._view.look(model))
             wake = self._wakes[model] = partial(self._note, model)
             self._view.watch(model, wake)
-        listener = Subscriber(call)
+        listener = Subscriber(updates)
         audience.listeners[listener] = None
         self._speak(listener, self._view.look(model))
         return listener
@@ -108,7 +108,7 @@ class ProgressBroadcast:
         if listener.over:
             return
         listener.over = True
-        model = listener.call.route.model
+        model = listener.updates.model
         audience = self._audiences[model]
         del audience.listeners[listener]
         if not audience.listeners:
@@ -143,17 +143,13 @@ class ProgressBroadcast:
     async def _tell(self, listeners: Iterable[Subscriber]) -> None:
         for count, listener in enumerate(listeners, 1):
             if not listener.over:
-                self._speak(listener, self._view.look(listener.call.route.model))
+                self._speak(listener, self._view.look(listener.updates.model))
             if count % _PER_TURN == 0:
                 await trio.lowlevel.checkpoint()
 
     def _speak(self, listener: Subscriber, view: ModelView) -> None:
-        call, now = listener.call, trio.current_time()
-        if view.stage in _QUEUES:
-            call.account.keeper.queued(now)
-        else:
-            call.account.keeper.loading(now)
-        due = call.next_deadline() if call.tell_soon(view) else now + _RETRY_S
+        updates, now = listener.updates, trio.current_time()
+        due = updates.next_deadline() if updates.tell_soon(view) else now + _RETRY_S
         if due != listener.due:
             listener.due = due
             if due < math.inf:

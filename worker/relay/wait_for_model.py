@@ -6,7 +6,7 @@ import trio
 
 from arriero.protocol.values import ErrorInfo
 
-from ..connections.connection import WaitingFor, Wakeup
+from ..connections.connection import Connection, WaitingFor, Wakeup
 from ..errors import (
     RelayError,
     StillLoading,
@@ -15,37 +15,38 @@ from ..errors import (
 )
 from ..leases.leases import Lease
 from .context import RelayContext
-from .exchange import Call
+from .exchange import Exchange
+from .model_request import ModelRequest
 
 # The longest wait of a stream, which can hear that it is alive. All that it waits for has deadlines
 # of its own, far shorter; this one is above them.
 STREAM_HOLD_S = 3600.0
 
 
-async def hold(service: RelayContext, call: Call, *, is_patient: bool = False) -> Lease:
+async def hold(service: RelayContext, exchange: Exchange, *, keepalive: bool = False) -> Lease:
     """Wait for the model; the request is counted on the lease that is returned.
 
     Args:
         service: Has the leases.
-        call: The request.
-        is_patient: It hears that it is alive, as a stream does.
+        exchange: Of the request.
+        keepalive: The client gets keep-alive bytes, so it may wait up to `STREAM_HOLD_S`, as that
+            of a stream.
 
     Raises:
         ClientGone: The client has left meanwhile.
         RelayError: It will not get its model, or not in time.
     """
-    conn = call.conn
-    model = call.route.model
+    conn, request = exchange.writer.conn, exchange.request
+    model = request.route.model
     wakeup = conn.wakeup = Wakeup()
     waiter, want = service.leases.want(model, partial(service.waking.soon, wakeup.set))
     conn.wait_for(WaitingFor.SUPERVISOR, float("inf"))
-    call.has_waited = True
-    call.start_waiting()
-    is_held = is_patient or call.is_told or call.gets_blanks
-    hold_s = STREAM_HOLD_S if is_held else call.config.nonstream_hold_s
+    progress = exchange.wait_for_model()
+    is_kept_alive = keepalive or request.can_be_told or request.gets_blanks
+    hold_s = STREAM_HOLD_S if is_kept_alive else request.config.nonstream_hold_s
     until = trio.current_time() + hold_s
     service.say(want)
-    listener = service.teller.add(call)
+    listener = service.teller.add(progress)
     try:
         with trio.move_on_at(until):
             while waiter.outcome is None:
@@ -53,11 +54,11 @@ async def hold(service: RelayContext, call: Call, *, is_patient: bool = False) -
                 await wakeup.wait()
         outcome = waiter.outcome
         if outcome is None:
-            raise _too_long(call)
+            raise _too_long(request)
         service.teller.remove(listener)
         if isinstance(outcome, ErrorInfo):
             raise from_supervisor(model, outcome)
-        await call.tell_ready()
+        await progress.tell_ready()
     except BaseException:
         left = service.leases.quit(waiter)
         if left is not None:
@@ -69,22 +70,13 @@ async def hold(service: RelayContext, call: Call, *, is_patient: bool = False) -
     return outcome
 
 
-def exit_lease(service: RelayContext, lease: Lease) -> None:
-    """End a request that was counted on `lease`; what has to be said of it is said."""
-    released = service.leases.exit(lease)
-    if released is not None:
-        service.upstreams.forget(lease.endpoint)
-        service.say(released)
-
-
-async def pause(service: RelayContext, call: Call, seconds: float) -> None:
+async def pause(conn: Connection, seconds: float) -> None:
     """Let some time pass.
 
     Raises:
         ClientGone: The client has left meanwhile.
         RequestCancelled: Somebody has asked for the end.
     """
-    conn = call.conn
     wakeup = conn.wakeup = Wakeup()
     conn.wait_for(WaitingFor.SUPERVISOR, float("inf"))
     try:
@@ -97,6 +89,6 @@ async def pause(service: RelayContext, call: Call, seconds: float) -> None:
     conn.check()
 
 
-def _too_long(call: Call) -> RelayError:
-    message = f"model {call.route.model} is not ready yet; ask again, the load goes on"
-    return Unavailable(message) if call.is_told else StillLoading(message)
+def _too_long(request: ModelRequest) -> RelayError:
+    message = f"model {request.route.model} is not ready yet; ask again, the load goes on"
+    return Unavailable(message) if request.can_be_told else StillLoading(message)

@@ -35,7 +35,7 @@ from ..http.request_head import MAX_HEAD_BYTES, RequestHead, parse_head
 from ..http.tracing import RANDOM_BYTES, start_trace
 from ..relay import handler as serving
 from ..relay.context import RelayContext
-from ..relay.exchange import ResponseCut
+from ..relay.response_writer import ResponseCut
 from ..relay.upload import BodySource, Upload, read_upload, upload_of
 from ..websocket.handler import answer_websocket
 from ..websocket.handshake import find_socket, wants_socket

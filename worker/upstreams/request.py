@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import msgspec
+
 from arriero.protocol.records import UpstreamKind
 from arriero.protocol.worker_config import ModelRoute
 
@@ -12,7 +14,7 @@ from ..json.spans import Member
 from .extra_options import asks_for_progress, asks_for_usage
 
 
-class UpstreamRequest(NamedTuple):
+class UpstreamRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What goes to the upstream.
 
     Attributes:

@@ -14,6 +14,8 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Final
 
+import msgspec
+
 # Seconds after its grant in which a local model may still be starting: its server has said that
 # it is ready, but what stands before it, or behind it, may not be.
 STARTING_S: Final = 10.0
@@ -52,20 +54,20 @@ _LEAST_UNIX_S: Final = 1e9
 _LEAST_UNIX_MS: Final = 1e12
 
 
-class Retries:
-    """The further attempts of one request."""
+class Retries(msgspec.Struct, eq=False):
+    """The further attempts of one request.
 
-    def __init__(self, max_wait_s: float, *, is_peer: bool) -> None:
-        """Begin with the first attempt.
+    Attributes:
+        max_wait_s: Longest time in seconds that all its waits may take together.
+        is_peer: The upstream is another server, not a local model.
+        granted_at: When a local model was granted last, on the caller's clock.
+    """
 
-        Args:
-            max_wait_s: Longest time in seconds that all its waits may take together.
-            is_peer: The upstream is another server, not a local model.
-        """
-        self._max_wait_s = max_wait_s
-        self._is_peer = is_peer
-        self._waited_s = 0.0
-        self._retries = 0
+    max_wait_s: float
+    is_peer: bool
+    granted_at: float = -math.inf
+    _waited_s: float = 0.0
+    _retries: int = 0
 
     def after_loss(self, *, chance: float) -> float | None:
         """Return how long to wait after a connection to a peer that was refused.
@@ -99,7 +101,7 @@ class Retries:
         Returns:
             Seconds; None to pass the answer on.
         """
-        if self._is_peer:
+        if self.is_peer:
             causes = _PEER_CAUSES
         else:
             causes = _STARTING_CAUSES if since_grant_s < STARTING_S else _LOCAL_CAUSES
@@ -108,7 +110,7 @@ class Retries:
         return self._wait(_asked_for(fields, unix_now), chance)
 
     def _wait(self, asked_s: float | None, chance: float) -> float | None:
-        left_s = self._max_wait_s - self._waited_s
+        left_s = self.max_wait_s - self._waited_s
         if asked_s is None:
             delay_s = _FIRST_DELAY_S * 2.0**self._retries
             least_s = delay_s * (1 - _CHANCE_SHARE)

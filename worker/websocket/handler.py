@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import trio
 
-from ..accounting.account import Account
+from ..accounting.account import Account, open_account
+from ..accounting.usage_headers import request_id_field
 from ..apis.base.api import Api
 from ..apis.error_response import error_answer
 from ..apis.model_names import Target
@@ -23,8 +24,10 @@ from ..http.body_memory import MemoryHold
 from ..http.request_head import RequestHead
 from ..http.tracing import RANDOM_BYTES, Trace, start_trace
 from ..relay.context import RelayContext
-from ..relay.exchange import Call
-from ..relay.response import relay_plain
+from ..relay.exchange import Exchange, open_exchange
+from ..relay.model_request import ModelRequest
+from ..relay.response import note_head, relay_plain
+from ..relay.send import UpstreamResponse
 from ..upstreams.heads import ResponseBody, parse_answer_head
 from .dial import DialledUpstream, stoppable
 from .handshake import (
@@ -67,10 +70,7 @@ async def answer_websocket(
         ClientGone: The client has left.
         ResponseCut: An answer that opens none could not be completed.
     """
-    conn.requests += 1
-    conn.cancelled = conn.expired = False
-    conn.verdict = None
-    conn.busy = True
+    conn.begin_request()
     conn.wait_for(WaitingFor.SUPERVISOR, math.inf)  # what has a limit from here on says so
     caller = service.caller_of(head.keys)
     trace = start_trace(head.own, os.urandom(RANDOM_BYTES))
@@ -125,8 +125,7 @@ class _Socket:
             await socket.run(
                 lambda: dial_model(
                     service,
-                    self._call_of_turns(turns),
-                    self.trace,
+                    self._exchange_of_turns(turns),
                     opening_of_ours(os.urandom(_NONCE_BYTES)),
                 )
             )
@@ -143,12 +142,12 @@ class _Socket:
                 wanted, more, self.caller, self.conn.cancel, peer=self.conn.peer.decode("ascii")
             )
         account = self._open_account(request_id, RESPONSES)
-        account.keeper.status = _SWITCHED
-        account.keeper.granted(trio.current_time())
+        account.status = _SWITCHED
+        account.granted(trio.current_time())
         if self._first is None:
             self._first = account
         else:  # they have the same model
-            account.keeper.upstream_kind = self._first.keeper.upstream_kind
+            account.upstream_kind = self._first.upstream_kind
         return account
 
     def _end_turn(self, account: Account) -> None:
@@ -156,11 +155,11 @@ class _Socket:
         if account.request_id != self.request_id:
             self.service.running.exit(account.request_id)
 
-    def _call_of_turns(self, turns: ResponsesTurns) -> Call:
+    def _exchange_of_turns(self, turns: ResponsesTurns) -> Exchange:
         account = self._first
         assert account is not None
         assert turns.target is not None
-        return self._call(turns.target, account, self.way.target, account.keeper.asked)
+        return self._open_exchange(turns.target, account, self.way.target, account.asked)
 
     # --- a tunnel ------------------------------------------------------------------------------
 
@@ -171,54 +170,54 @@ class _Socket:
             model: The model's name as the client wrote it.
         """
         account = self._open_account(self.request_id, PLAIN)
-        keeper = account.keeper
-        keeper.asked = model
-        call: Call | None = None
+        account.asked = model
+        exchange: Exchange | None = None
         try:
             check_opening(self.head)
             found = self.service.names.find(model)
-            keeper.model = found.route.model
-            keeper.prices = found.route.prices
+            account.model = found.route.model
+            account.prices = found.route.prices
             target = self.way.target
             if found.route.send_as is not None:
                 target = with_model(target, found.route.send_as)
-            call = self._call(found, account, target, model)
+            exchange = self._open_exchange(found, account, target, model)
             with stoppable(self.conn):
-                async with dial_model(self.service, call, self.trace, b"") as dialled:
+                async with dial_model(self.service, exchange, b"") as dialled:
                     if dialled.opened.status == _SWITCHED:
-                        await self._tunnel(call, dialled)
+                        await self._tunnel(exchange, dialled)
                     else:
-                        await _pass_answer(call, dialled)
+                        await _pass_answer(exchange, dialled)
         except RelayError as error:
-            if call is not None and call.begun:
-                keeper.failed(error)
+            if exchange is not None and exchange.writer.begun:
+                account.failed(error)
             else:
-                await self._refuse(error, account, call)
+                await self._refuse(error, account, exchange)
         except ClientGone:
-            keeper.client_left()
+            account.client_left()
             raise
         except BaseException:  # a cut answer, or this worker's end
-            keeper.failed(UpstreamDied("the answer was cut"))
+            account.failed(UpstreamDied("the answer was cut"))
             raise
         finally:
             self._close_account(account)
 
-    async def _tunnel(self, call: Call, dialled: DialledUpstream) -> None:
-        keeper = call.account.keeper
-        call.begun = True
-        keeper.status = _SWITCHED
+    async def _tunnel(self, exchange: Exchange, dialled: DialledUpstream) -> None:
+        account = exchange.account
+        exchange.writer.begun = True
+        account.status = _SWITCHED
         line = b"HTTP/1.1 101 Switching Protocols\r\n"
-        await self.conn.send(line + dialled.opened.lines + call.account.request_id_line + b"\r\n")
-        tunnel = Tunnel(self.conn, dialled, call.config.upstream_idle_s)
+        id_line = request_id_field(account.request_id)
+        await self.conn.send(line + dialled.opened.lines + id_line + b"\r\n")
+        tunnel = Tunnel(self.conn, dialled, exchange.request.config.upstream_idle_s)
         try:
             await tunnel.run()
         finally:
-            keeper.bytes_out = tunnel.bytes_out
+            account.bytes_out = tunnel.bytes_out
 
     # --- both ----------------------------------------------------------------------------------
 
     def _open_account(self, request_id: str, api: Api) -> Account:
-        return Account(
+        return open_account(
             request_id=request_id,
             path=self.head.path,
             api=api,
@@ -229,43 +228,52 @@ class _Socket:
     def _close_account(self, account: Account) -> None:
         self.service.ended(account, trio.current_time())
 
-    def _call(self, found: Target, account: Account, target: bytes, model: str) -> Call:
+    def _open_exchange(
+        self, found: Target, account: Account, target: bytes, model: str
+    ) -> Exchange:
         is_ours = self.way.model is None
         path = target.partition(b"?")[0]
-        return Call(
-            conn=self.conn,
+        request = ModelRequest(
             head=head_for_upstream(self.head, target, is_ours=is_ours),
-            body=b"",
-            target=target,
             way=Route(PLAIN, forward_path=path),
+            target=target,
+            asked=model,
             route=found.route,
             peer=found.peer,
-            model=model,
             stream=is_ours,
-            close=True,
+            body=b"",
             config=self.service.names.config,
-            rules=self.service.response_rules,
-            account=account,
-            caller=self.caller,
+            trace=self.trace,
         )
+        rules = self.service.response_rules
+        return open_exchange(self.conn, request, account, close=True, rules=rules)
 
-    async def _refuse(self, error: RelayError, account: Account, call: Call | None = None) -> None:
+    async def _refuse(
+        self, error: RelayError, account: Account, exchange: Exchange | None = None
+    ) -> None:
         log.info("socket.refused id=%s status=%d", account.request_id, error.status)
-        account.keeper.failed(error)
-        extra = call.extra_lines() if call is not None else account.request_id_line
-        await self.conn.send(error_answer(error, close=True, extra=extra))
+        if exchange is not None:
+            await exchange.writer.fail(error)
+        else:
+            account.failed(error)
+            extra = request_id_field(account.request_id)
+            await self.conn.send(error_answer(error, close=True, extra=extra))
         self._close_account(account)
 
 
-async def _pass_answer(call: Call, dialled: DialledUpstream) -> None:
-    """Pass an answer on that opens no WebSocket.
+async def _pass_answer(exchange: Exchange, dialled: DialledUpstream) -> None:
+    """Pass a response on that opens no WebSocket.
 
     Raises:
         ResponseCut: It could not be completed.
         ClientGone: The client has left.
     """
+    conn, idle_s = exchange.writer.conn, exchange.request.config.upstream_idle_s
     head = parse_answer_head(dialled.raw)
-    call.see_head(head)
-    call.conn.upstream = dialled.link
-    call.conn.wait_for(WaitingFor.UPSTREAM, call.config.upstream_idle_s)
-    await relay_plain(call, dialled.link, head, ResponseBody(head), dialled.rest)
+    note_head(exchange, head)
+    conn.upstream = dialled.link
+    conn.wait_for(WaitingFor.UPSTREAM, idle_s)
+    body = ResponseBody(head)
+    await relay_plain(
+        exchange, UpstreamResponse(conn, idle_s, dialled.link, head, body, dialled.rest)
+    )

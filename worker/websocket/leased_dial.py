@@ -7,12 +7,11 @@ import trio
 
 from arriero.protocol.worker_config import PeerRoute
 
-from ..http.tracing import Trace
 from ..leases.leases import Lease
 from ..relay.context import RelayContext
-from ..relay.exchange import Call
+from ..relay.exchange import Exchange
 from ..relay.upstream_request import head_for_model, head_for_peer
-from ..relay.wait_for_model import exit_lease, hold, pause
+from ..relay.wait_for_model import hold, pause
 from ..upstreams.pool import CONNECT_S, UpstreamUnanswered, UpstreamUnreachable
 from ..upstreams.retry import LocalLosses
 from .dial import DialledUpstream, dial
@@ -21,38 +20,38 @@ from .handshake import as_upgrade
 
 @asynccontextmanager
 async def dial_model(
-    service: RelayContext, call: Call, trace: Trace, opening: bytes
+    service: RelayContext, exchange: Exchange, opening: bytes
 ) -> AsyncGenerator[DialledUpstream, None]:
-    """Ask the model of `call` for a WebSocket; its lease is held until the block ends.
+    """Ask the model for a WebSocket; its lease is held until the block ends.
 
     Args:
         service: Has the leases, and the connections.
-        call: Who asks; one whose WebSocket is open waits as long as a stream.
-        trace: How it is called.
+        exchange: Who asks; one whose WebSocket is open waits as long as a stream.
         opening: Lines that open a WebSocket of ours; empty if the client's own is passed on.
 
     Raises:
         ClientGone: The client has left meanwhile.
         RelayError: The model cannot be had, or not be reached.
     """
-    if call.peer is not None:
-        async with _dial_peer(service, call, call.peer, trace, opening) as dialled:
+    request, conn = exchange.request, exchange.writer.conn
+    if request.peer is not None:
+        async with _dial_peer(service, exchange, request.peer, opening) as dialled:
             yield dialled
         return
     losses = LocalLosses()
-    lease = service.leases.enter(call.route.model)
+    lease = service.leases.enter(request.route.model)
     while True:
         if lease is None:
-            lease = await hold(service, call, is_patient=call.stream)
-        call.account.keeper.granted(trio.current_time())
+            lease = await hold(service, exchange, keepalive=request.stream)
+        exchange.account.granted(trio.current_time())
         async with AsyncExitStack() as stack:
-            stack.callback(exit_lease, service, lease)
-            call.conn.lease = lease
+            stack.callback(service.exit_lease, lease)
+            conn.lease = lease
             try:
                 dialled = await stack.enter_async_context(
-                    _dial_local(service, call, lease, trace, opening)
+                    _dial_local(service, exchange, lease, opening)
                 )
-            except (UpstreamUnreachable, UpstreamUnanswered) as loss:  # as in `_serve`
+            except (UpstreamUnreachable, UpstreamUnanswered) as loss:  # as in `_serve_local`
                 service.say(service.leases.broken(lease))
                 again_s = losses.after_loss(
                     trio.current_time(), refused=isinstance(loss, UpstreamUnreachable)
@@ -62,35 +61,36 @@ async def dial_model(
             else:
                 yield dialled
                 return
-        await pause(service, call, again_s)
+        await pause(conn, again_s)
         lease = None
 
 
 def _dial_local(
-    service: RelayContext, call: Call, lease: Lease, trace: Trace, opening: bytes
+    service: RelayContext, exchange: Exchange, lease: Lease, opening: bytes
 ) -> AbstractAsyncContextManager[DialledUpstream]:
     endpoint = service.upstreams.at(lease.endpoint)
-    call.account.keeper.upstream_kind = call.route.kind or lease.kind
-    request = head_for_model(call, endpoint, lease, 0, trace, service.request_rules)
+    request, client = exchange.request, exchange.writer.conn.peer
+    exchange.account.upstream_kind = request.route.kind or lease.kind
+    head = head_for_model(request, client, endpoint, lease, 0, service.request_rules)
     return dial(
         endpoint,
-        as_upgrade(request, opening),
+        as_upgrade(head, opening),
         connect_s=CONNECT_S,
-        head_s=call.config.upstream_idle_s,
+        head_s=request.config.upstream_idle_s,
         may_stay=lambda: lease.admits,
     )
 
 
 def _dial_peer(
-    service: RelayContext, call: Call, peer: PeerRoute, trace: Trace, opening: bytes
+    service: RelayContext, exchange: Exchange, peer: PeerRoute, opening: bytes
 ) -> AbstractAsyncContextManager[DialledUpstream]:
-    call.account.keeper.upstream_kind = peer.kind
-    call.account.keeper.granted(trio.current_time())
-    request = head_for_peer(call, peer, b"", 0, trace, service.request_rules)
+    exchange.account.upstream_kind = peer.kind
+    exchange.account.granted(trio.current_time())
+    head = head_for_peer(exchange.request, peer, b"", 0, service.request_rules)
     return dial(
         service.upstreams.at(peer.url),
-        as_upgrade(request, opening),
+        as_upgrade(head, opening),
         connect_s=peer.connect_s,
-        head_s=peer.header_s or call.config.upstream_idle_s,
+        head_s=peer.header_s or exchange.request.config.upstream_idle_s,
         may_stay=lambda: True,
     )

@@ -15,6 +15,7 @@ import msgspec
 from arriero.protocol.read_json import BadJson, JsonReader
 
 from ..accounting.account import Account
+from ..accounting.response_reader import read_frames
 from ..apis.model_names import ModelNames, Target
 from ..apis.responses.merge import ENDS
 from ..errors import BadRequest, ClientGone, RelayError
@@ -116,15 +117,14 @@ class ResponsesTurns:
             raise BadRequest(f"cannot begin more than {_MAX_OPEN} turns before one has ended")
         account = self._open_turn()
         self._open.append(account)
-        keeper = account.keeper
-        keeper.stream = True
+        account.stream = True
         if not begins:
             raise BadRequest(f"the first message has to be a JSON object of the type '{_CREATE}'")
         name = _model_in(text)
-        keeper.asked = name or ""
+        account.asked = name or ""
         self.target = target = self._find(name)
-        keeper.model = target.route.model
-        keeper.prices = target.route.prices
+        account.model = target.route.model
+        account.prices = target.route.prices
         if large is None:
             return WsMessage(edit(self._names.strip(text), model=target.route.send_as).body)
         edited = edit(large.body, model=target.route.send_as, members=large.members)
@@ -149,13 +149,13 @@ class ResponsesTurns:
         if not self._open:
             return
         account = self._open[0]
-        account.keeper.bytes_out += len(message.data)
+        account.bytes_out += len(message.data)
         if not message.is_text:
             return
         line = message.data.translate(_LINE_ENDS)  # outside of texts, where they are blanks
-        account.take_frames(b"data: %b\n\n" % line, now)
+        read_frames(account, b"data: %b\n\n" % line, now)
         if ends_turn(message):
-            account.keeper.last_byte(now)
+            account.last_byte_at = now
             self._end_turn(self._open.popleft())
 
     def end(self, error: RelayError | ClientGone) -> None:
@@ -163,9 +163,9 @@ class ResponsesTurns:
         while self._open:
             account = self._open.popleft()
             if isinstance(error, ClientGone):
-                account.keeper.client_left()
+                account.client_left()
             else:
-                account.keeper.failed(error)
+                account.failed(error)
             self._end_turn(account)
 
 

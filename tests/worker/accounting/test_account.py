@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 from arriero.protocol.codec import encode, read_from_worker
 from arriero.protocol.lease import Finished
 from arriero.protocol.records import LEAST_USD, MAX_USD, Prices
-from arriero.worker.accounting.account import Account
+from arriero.worker.accounting.account import open_account
+from arriero.worker.accounting.record import make_record
+from arriero.worker.accounting.response_reader import read_frames, read_response
+from arriero.worker.accounting.usage_headers import trailer_lines, usage_lines
 from arriero.worker.apis.base.api import Api
 from arriero.worker.apis.routes import APIS
 
@@ -51,19 +54,19 @@ answers = st.dictionaries(
 def test_there_is_a_record_whatever_an_upstream_says(
     api: Api, answer: dict[str, Any], stream: bool, price: Decimal | None
 ) -> None:
-    account = Account(request_id="r", path=b"/x", api=api, now=0.0, t=0.0)
-    account.keeper.status = 200
-    account.keeper.prices = Prices(input=price, output=price)
+    account = open_account(request_id="r", path=b"/x", api=api, now=0.0, t=0.0)
+    account.status = 200
+    account.prices = Prices(input=price, output=price)
     said = json.dumps(answer).encode()
 
     if stream:
-        account.take_frames(b'data: {"choices":[{"delta":{"content":"x"}}]}\n\n', 0.5)
-        account.take_frames(b"data: %b\n\n" % said, 1.0)
-        told = account.trailer_lines()
+        read_frames(account, b'data: {"choices":[{"delta":{"content":"x"}}]}\n\n', 0.5)
+        read_frames(account, b"data: %b\n\n" % said, 1.0)
+        told = trailer_lines(account)
     else:
-        account.take_body(said, 1.0)
-        told = account.answer_lines()
-    finished = Finished(records=(account.close(2.0),))
+        read_response(account, said, 1.0)
+        told = usage_lines(account)
+    finished = Finished(records=(make_record(account, 2.0),))
 
     assert told.endswith(b"\r\n") or not told
     assert read_from_worker(encode(finished)) == finished

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from arriero.protocol.errors import LocalProtocolError
 from arriero.protocol.records import Prices
 from arriero.worker.accounting.cost import cost_of
-from arriero.worker.accounting.usage import UsageReader
+from arriero.worker.accounting.usage import bounded, read_usage
 from arriero.worker.apis.base.usage import Usage
 from arriero.worker.apis.routes import MESSAGES
 
@@ -91,11 +91,11 @@ def test_without_a_price_there_is_no_cost(usage: Usage, table: Prices | None) ->
 
 
 def test_what_anthropic_calls_input_is_never_taken_for_cached() -> None:
-    reader = UsageReader(MESSAGES)
-    reader.take({"usage": {"input_tokens": 1000, "cache_read_input_tokens": 200}})
+    told = {"usage": {"input_tokens": 1000, "cache_read_input_tokens": 200}}
+    usage = bounded(read_usage(MESSAGES, told, Usage()))
 
-    assert reader.usage.input_tokens - reader.usage.cached_tokens == 1000
-    assert cost_of(reader.usage, CLAUDE) == Decimal("0.00306")  # 1000 * 3 + 200 * 0.3
+    assert usage.input_tokens - usage.cached_tokens == 1000
+    assert cost_of(usage, CLAUDE) == Decimal("0.00306")  # 1000 * 3 + 200 * 0.3
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
 from decimal import Decimal
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import h11
 import msgspec
@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.protocol.records import Outcome, Prices, RequestRecord
+from arriero.protocol.records import FinishReason, Outcome, Prices, RequestRecord
 from arriero.worker import errors
 from arriero.worker.accounting import usage_headers as gateway_fields
-from arriero.worker.accounting.record import RecordKeeper, outcome_of
-from arriero.worker.accounting.response_reader import ResponseFacts, ResponseReader
+from arriero.worker.accounting.account import Account, open_account, outcome_of
+from arriero.worker.accounting.record import make_record
+from arriero.worker.accounting.response_reader import read_further_frames
 from arriero.worker.apis.base.usage import Usage
 from arriero.worker.apis.routes import CHAT
 
@@ -19,32 +20,46 @@ PRICES = Prices(input=Decimal(3), output=Decimal(15), cache_read=Decimal("1.5"))
 USAGE = Usage(input_tokens=1000, cached_tokens=800, output_tokens=500, source="final")
 
 
-def keeper(now: float = 100.0) -> RecordKeeper:
-    kept = RecordKeeper(request_id="r-12", t=1e9, now=now, path="/v1/chat/completions", api=CHAT)
-    kept.asked, kept.model, kept.stream, kept.status = "em", "m", True, 200
-    return kept
+class Told(NamedTuple):
+    """What a response has said."""
+
+    usage: Usage
+    finish_reason: FinishReason | None = None
+    served_as: str | None = None
+    error: str | None = None
 
 
-def finished(
-    kept: RecordKeeper, now: float = 110.0, facts: ResponseFacts | None = None
-) -> RequestRecord:
-    return kept.finish(now, facts)
+def open_it(now: float = 100.0) -> Account:
+    account = open_account(
+        request_id="r-12", t=1e9, now=now, path=b"/v1/chat/completions", api=CHAT
+    )
+    account.asked, account.model, account.stream, account.status = "em", "m", True, 200
+    return account
+
+
+def finished(account: Account, now: float = 110.0, told: Told | None = None) -> RequestRecord:
+    if told is not None:
+        account.reported = told.usage
+        account.finish_reason = told.finish_reason
+        account.served_as = told.served_as
+        account.told_error = told.error
+    return make_record(account, now)
 
 
 def test_a_request_that_waited_and_was_answered_has_all_its_figures() -> None:
-    kept = keeper()
-    kept.prices = PRICES
-    kept.upstream_kind = "llama-server"
-    kept.queued(100.1)
-    kept.loading(102.0)
-    kept.granted(105.0)
-    kept.first_token(106.0)
-    kept.first_token(107.0)  # only the first one is the first
-    kept.bytes_out += 4000
-    kept.heartbeats += 2
-    kept.last_byte(109.0)
+    account = open_it()
+    account.prices = PRICES
+    account.upstream_kind = "llama-server"
+    account.queued(100.1)
+    account.loading(102.0)
+    account.granted(105.0)
+    account.first_token(106.0)
+    account.first_token(107.0)  # only the first one is the first
+    account.bytes_out += 4000
+    account.heartbeats += 2
+    account.last_byte_at = 109.0
 
-    assert finished(kept, facts=ResponseFacts(USAGE, "stop", "served.gguf")) == RequestRecord(
+    assert finished(account, told=Told(USAGE, "stop", "served.gguf")) == RequestRecord(
         request_id="r-12",
         t=1e9,
         path="/v1/chat/completions",
@@ -76,14 +91,14 @@ def test_a_request_that_waited_and_was_answered_has_all_its_figures() -> None:
 
 
 def test_what_the_upstream_measured_goes_before_what_was_seen() -> None:
-    kept = keeper()
-    kept.granted(100.0)
-    kept.first_token(106.0)
+    account = open_it()
+    account.granted(100.0)
+    account.first_token(106.0)
     usage = Usage(
         input_tokens=209, output_tokens=50, prompt_ms=2000.0, predicted_ms=500.0, source="timings"
     )
 
-    record = finished(kept, facts=ResponseFacts(usage))
+    record = finished(account, told=Told(usage))
 
     assert (record.prompt_ms, record.gen_ms) == (2000.0, 500.0)
     assert (record.prompt_per_s, record.output_per_s) == (104.5, 100.0)
@@ -91,19 +106,19 @@ def test_what_the_upstream_measured_goes_before_what_was_seen() -> None:
 
 
 def test_a_request_that_waits_twice_waited_for_both() -> None:
-    kept = keeper()
-    kept.queued(100.0)
-    kept.granted(101.0)
-    kept.queued(102.0)
-    kept.loading(104.0)
+    account = open_it()
+    account.queued(100.0)
+    account.granted(101.0)
+    account.queued(102.0)
+    account.loading(104.0)
 
-    record = finished(kept, 109.0)
+    record = finished(account, 109.0)
 
     assert (record.queue_ms, record.load_ms) == (3000.0, 5000.0)
 
 
 def test_an_answer_that_is_no_stream_has_no_first_token() -> None:
-    record = finished(keeper(), facts=ResponseFacts(USAGE))
+    record = finished(open_it(), told=Told(USAGE))
 
     assert record.ttft_ms is record.prompt_ms is record.gen_ms is None
     assert record.prompt_per_s is record.output_per_s is None
@@ -111,24 +126,24 @@ def test_an_answer_that_is_no_stream_has_no_first_token() -> None:
 
 
 def test_a_speed_over_no_time_at_all_is_not_known() -> None:
-    kept = keeper()
-    kept.granted(100.0)
-    kept.first_token(100.0)
+    account = open_it()
+    account.granted(100.0)
+    account.first_token(100.0)
 
-    record = finished(kept, 100.0, ResponseFacts(USAGE))
+    record = finished(account, 100.0, Told(USAGE))
 
     assert record.prompt_per_s is record.output_per_s is None
 
 
 def test_a_client_that_left_is_charged_for_what_was_made() -> None:
-    kept = keeper()
-    kept.prices = PRICES
-    kept.granted(100.0)
-    kept.first_token(101.0)
-    kept.client_left()
-    kept.failed(errors.UpstreamDied("the connection was closed"))  # by us, because of that
+    account = open_it()
+    account.prices = PRICES
+    account.granted(100.0)
+    account.first_token(101.0)
+    account.client_left()
+    account.failed(errors.UpstreamDied("the connection was closed"))  # by us, because of that
 
-    record = finished(kept, facts=ResponseFacts(Usage(output_tokens=10, source="estimated")))
+    record = finished(account, told=Told(Usage(output_tokens=10, source="estimated")))
 
     assert (record.outcome, record.error_code) == ("client_gone", None)
     assert (record.output_tokens, record.usage_source) == (10, "estimated")
@@ -136,25 +151,25 @@ def test_a_client_that_left_is_charged_for_what_was_made() -> None:
 
 
 def test_of_a_hundred_tokens_ten_were_made_when_the_client_left() -> None:
-    kept, reader = keeper(), ResponseReader(CHAT)
+    account = open_it()
     for _ in range(10):
-        reader.take_frames(b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n')
-    kept.client_left()
+        read_further_frames(account, b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n')
+    account.client_left()
 
-    record = finished(kept, facts=reader.facts)
+    record = finished(account)
 
     assert (record.outcome, record.output_tokens) == ("client_gone", 10)
     assert record.usage_source == "estimated"
 
 
 @pytest.mark.parametrize(
-    ("facts", "prices"),
-    [(None, PRICES), (ResponseFacts(Usage()), PRICES), (ResponseFacts(USAGE), None)],
+    ("told", "prices"),
+    [(None, PRICES), (Told(Usage()), PRICES), (Told(USAGE), None)],
 )
-def test_what_is_not_known_is_not_free(facts: ResponseFacts | None, prices: Prices | None) -> None:
-    kept = keeper()
-    kept.prices = prices
-    assert finished(kept, facts=facts).cost_usd is None
+def test_what_is_not_known_is_not_free(told: Told | None, prices: Prices | None) -> None:
+    account = open_it()
+    account.prices = prices
+    assert finished(account, told=told).cost_usd is None
 
 
 @pytest.mark.parametrize(
@@ -184,11 +199,11 @@ def test_what_is_not_known_is_not_free(facts: ResponseFacts | None, prices: Pric
     ],
 )
 def test_an_error_has_an_outcome(error: errors.RelayError, outcome: str) -> None:
-    kept = keeper()
-    kept.status = 0
-    kept.failed(error)
+    account = open_it()
+    account.status = 0
+    account.failed(error)
 
-    record = finished(kept)
+    record = finished(account)
 
     assert outcome_of(error) == outcome
     assert (record.outcome, record.error_code, record.status) == (
@@ -199,20 +214,20 @@ def test_an_error_has_an_outcome(error: errors.RelayError, outcome: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("status", "facts", "outcome", "code"),
+    ("status", "told", "outcome", "code"),
     [
         (200, None, "ok", None),
         (204, None, "ok", None),
         (400, None, "upstream_error", "http_400"),
         (
             503,
-            ResponseFacts(Usage(), error="unavailable_error"),
+            Told(Usage(), error="unavailable_error"),
             "upstream_error",
             "unavailable_error",
         ),
         (
             200,
-            ResponseFacts(USAGE, error="500"),
+            Told(USAGE, error="500"),
             "upstream_error",
             "500",
         ),  # in the middle of a stream
@@ -220,37 +235,37 @@ def test_an_error_has_an_outcome(error: errors.RelayError, outcome: str) -> None
     ],
 )
 def test_what_the_upstream_said_has_an_outcome(
-    status: int, facts: ResponseFacts | None, outcome: str, code: str | None
+    status: int, told: Told | None, outcome: str, code: str | None
 ) -> None:
-    kept = keeper()
-    kept.status = status
-    record = finished(kept, facts=facts)
+    account = open_it()
+    account.status = status
+    record = finished(account, told=told)
     assert (record.outcome, record.error_code) == (outcome, code)
 
 
 def test_somebody_asked_for_the_end() -> None:
-    kept = keeper()
-    kept.was_cancelled()
-    assert finished(kept).outcome == "cancelled"
+    account = open_it()
+    account.was_cancelled()
+    assert finished(account).outcome == "cancelled"
 
 
 def test_a_failure_after_the_answer_began_leaves_its_status() -> None:
-    kept = keeper()
-    kept.failed(errors.UpstreamDied("x"))
-    assert finished(kept).status == 200
+    account = open_it()
+    account.failed(errors.UpstreamDied("x"))
+    assert finished(account).status == 200
 
 
 def test_a_record_travels_exactly() -> None:
-    kept = keeper()
-    kept.prices = PRICES
-    record = finished(kept, facts=ResponseFacts(USAGE))
+    account = open_it()
+    account.prices = PRICES
+    record = finished(account, told=Told(USAGE))
     sent = msgspec.json.encode(record)
 
     assert b'"cost_usd":"0.0093"' in sent
     assert msgspec.json.decode(sent, type=RequestRecord) == record
 
 
-_MOMENTS: Any = ["queued", "loading", "granted", "first_token", "last_byte"]
+_MOMENTS: Any = ["queued", "loading", "granted", "first_token", "last_byte_at"]
 _ENDS: Any = ["client_left", "was_cancelled"]
 
 
@@ -258,12 +273,15 @@ _ENDS: Any = ["client_left", "was_cancelled"]
 def test_in_whatever_order_things_happen_the_figures_make_sense(
     steps: list[tuple[float, str]],
 ) -> None:
-    kept = keeper()
+    account = open_it()
     now = 100.0
     for pause, step in steps:
         now += pause
-        getattr(kept, step)() if step in _ENDS else getattr(kept, step)(now)
-    record = finished(kept, now, ResponseFacts(USAGE))
+        if step == "last_byte_at":
+            account.last_byte_at = now
+        else:
+            getattr(account, step)() if step in _ENDS else getattr(account, step)(now)
+    record = finished(account, now, Told(USAGE))
 
     assert record.outcome in get_args(Outcome)
     assert 0 <= record.queue_ms + record.load_ms <= record.duration_ms + 0.2
@@ -277,7 +295,7 @@ COST = Decimal("0.0093")
 
 
 def test_an_answer_says_in_its_head_what_it_cost() -> None:
-    assert gateway_fields.answer_fields(USAGE, COST) == (
+    assert gateway_fields.response_fields(USAGE, COST) == (
         b"X-Gateway-Cost: 0.009300\r\n"
         b"X-Gateway-Prompt-Tokens: 1000\r\n"
         b"X-Gateway-Completion-Tokens: 500\r\n"
@@ -290,7 +308,7 @@ def test_an_answer_says_in_its_head_what_it_cost() -> None:
     [(USAGE, 3), (Usage(), 0)],
 )
 def test_what_is_not_known_is_not_said(usage: Usage, fields: int) -> None:
-    lines = gateway_fields.answer_fields(usage, None)
+    lines = gateway_fields.response_fields(usage, None)
     assert lines.count(b"\r\n") == fields
     assert b"X-Gateway-Cost" not in lines
 
@@ -363,17 +381,17 @@ def test_an_id_cannot_break_the_head(request_id: str) -> None:
 
 
 def test_of_an_endless_code_the_beginning_is_remembered() -> None:
-    kept = keeper()
+    account = open_it()
 
-    kept.failed(errors.UpstreamAnsweredError("x", code="c" * 1_000_000, upstream_status=400))
+    account.failed(errors.UpstreamAnsweredError("x", code="c" * 1_000_000, upstream_status=400))
 
-    assert finished(kept).error_code == "c" * 100
+    assert finished(account).error_code == "c" * 100
 
 
 @pytest.mark.parametrize("ms", [5e-324, 1e-9])
 def test_a_time_that_cannot_be_gives_no_speed(ms: float) -> None:
     usage = Usage(input_tokens=2**40, output_tokens=2**40, prompt_ms=ms, predicted_ms=ms)
 
-    record = finished(keeper(), facts=ResponseFacts(usage))
+    record = finished(open_it(), told=Told(usage))
 
     assert (record.prompt_per_s, record.output_per_s) == (None, None)

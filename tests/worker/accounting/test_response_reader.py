@@ -1,12 +1,21 @@
 # ruff: noqa: E501  one event, one line
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.worker.accounting.response_reader import ResponseFacts, ResponseReader
+from arriero.protocol.records import FinishReason
+from arriero.worker.accounting.account import Account, open_account
+from arriero.worker.accounting.response_reader import (
+    read_first_frames,
+    read_further_frames,
+    read_last_frames,
+    read_message,
+    read_response,
+    read_rest,
+)
 from arriero.worker.apis.base.api import Api
 from arriero.worker.apis.base.usage import Usage
 from arriero.worker.apis.routes import APIS, BEDROCK, CHAT, GEMINI, MESSAGES, RESPONSES
@@ -77,33 +86,51 @@ def frames(*events: Any, separators: tuple[str, str] = (",", ":")) -> bytes:
     )
 
 
-def read(api: Api, stream: bytes) -> ResponseReader:
-    reader = ResponseReader(api)
+class Facts(NamedTuple):
+    """What an account knows of a response."""
+
+    usage: Usage
+    finish_reason: FinishReason | None = None
+    served_as: str | None = None
+    error: str | None = None
+
+
+def open_it(api: Api) -> Account:
+    return open_account(request_id="r", path=b"/x", api=api, now=0.0, t=0.0)
+
+
+def facts_of(account: Account) -> Facts:
+    usage = read_rest(account)
+    return Facts(usage, account.finish_reason, account.served_as, account.told_error)
+
+
+def read(api: Api, stream: bytes) -> Account:
+    account = open_it(api)
     for frame in stream.split(b"\n\n"):
-        reader.take_frames(frame + b"\n\n")
-    return reader
+        read_further_frames(account, frame + b"\n\n")
+    return account
 
 
 @pytest.mark.parametrize(
     ("api", "stream", "facts"),
     [
-        (CHAT, CHAT_STREAM, ResponseFacts(Usage(input_tokens=209, output_tokens=2, prompt_ms=2937.415, predicted_ms=1315.916, source="final"), "length", "tiny.gguf")),
-        (MESSAGES, MESSAGES_STREAM, ResponseFacts(Usage(input_tokens=209, cached_tokens=208, output_tokens=2, source="final"), "length", "tiny.gguf")),
-        (RESPONSES, RESPONSES_STREAM, ResponseFacts(Usage(input_tokens=21, cached_tokens=7, output_tokens=2, prompt_ms=799.653, predicted_ms=1404.014, source="final"), "stop", "tiny.gguf")),
+        (CHAT, CHAT_STREAM, Facts(Usage(input_tokens=209, output_tokens=2, prompt_ms=2937.415, predicted_ms=1315.916, source="final"), "length", "tiny.gguf")),
+        (MESSAGES, MESSAGES_STREAM, Facts(Usage(input_tokens=209, cached_tokens=208, output_tokens=2, source="final"), "length", "tiny.gguf")),
+        (RESPONSES, RESPONSES_STREAM, Facts(Usage(input_tokens=21, cached_tokens=7, output_tokens=2, prompt_ms=799.653, predicted_ms=1404.014, source="final"), "stop", "tiny.gguf")),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("whole", [True, False])
 def test_all_is_known_of_an_answer_at_its_end(
-    api: Api, stream: bytes, facts: ResponseFacts, whole: bool
+    api: Api, stream: bytes, facts: Facts, whole: bool
 ) -> None:
-    reader = ResponseReader(api)
+    account = open_it(api)
     if whole:
-        reader.take_frames(stream)
+        read_further_frames(account, stream)
     else:
-        reader = read(api, stream)
+        account = read(api, stream)
 
-    assert reader.facts == facts
-    assert reader.pieces == 2
+    assert facts_of(account) == facts
+    assert account.pieces == 2
 
 
 @pytest.mark.parametrize("times", [1, 90])  # longer than what is looked at last, or shorter
@@ -119,17 +146,17 @@ def test_beginning_and_end_tell_as_much_as_all_of_it(api: Api, stream: bytes, ti
     events[piece:piece] = [events[piece]] * (times - 1)
     for whole in range(len(events) + 1):  # and each stream that is cut off
         for first in range(1, whole, 7):
-            all_at_once, by_halves = ResponseReader(api), ResponseReader(api)
-            all_at_once.take_frames(b"".join(events[:whole]))
+            all_at_once, by_halves = open_it(api), open_it(api)
+            read_further_frames(all_at_once, b"".join(events[:whole]))
             begin, rest = b"".join(events[:first]), b"".join(events[first:whole])
-            read_to = by_halves.take_first(begin)
+            read_to = read_first_frames(by_halves, begin)
             if by_halves.pieces:
-                by_halves.take_last(begin[read_to:] + rest)
+                read_last_frames(by_halves, begin[read_to:] + rest)
             else:
                 assert read_to == len(begin)
-                by_halves.take_frames(rest)
+                read_further_frames(by_halves, rest)
 
-            assert by_halves.facts == all_at_once.facts
+            assert facts_of(by_halves) == facts_of(all_at_once)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +171,7 @@ def test_of_an_answer_that_is_cut_off_what_came_is_counted(
     api: Api, stream: bytes, usage: Usage
 ) -> None:
     word = b'" fire"' if b'" fire"' in stream else b'" salt"'
-    facts = read(api, stream[: stream.index(b"\n\n", stream.index(word)) + 2]).facts
+    facts = facts_of(read(api, stream[: stream.index(b"\n\n", stream.index(word)) + 2]))
 
     assert facts.usage == usage
     assert facts.finish_reason is None
@@ -169,11 +196,11 @@ PADDING: Any = {"delta": {}}
 def test_the_last_words_are_noticed_among_events_that_are_not_parsed(
     api: Api, event: Any, separators: tuple[str, str]
 ) -> None:
-    reader = ResponseReader(api)
-    reader.take_frames(frames(*[PADDING] * 5, event, PADDING, separators=separators))
+    account = open_it(api)
+    read_further_frames(account, frames(*[PADDING] * 5, event, PADDING, separators=separators))
 
-    assert reader.facts.finish_reason == "length"
-    assert reader.facts.usage.input_tokens == 3
+    assert facts_of(account).finish_reason == "length"
+    assert facts_of(account).usage.input_tokens == 3
 
 
 @pytest.mark.parametrize(
@@ -280,51 +307,50 @@ def test_an_error_within_an_answer_is_known(value: dict[str, Any], code: str | N
 
 
 def test_an_error_in_the_middle_of_a_stream_marks_it_as_failed() -> None:
-    reader = ResponseReader(CHAT)
+    account = open_it(CHAT)
     error = {"error": {"code": 500, "message": "x", "type": "server_error"}}
-    reader.take_frames(frames(*[PADDING] * 5, error) + CHAT_STREAM[-900:])
+    read_further_frames(account, frames(*[PADDING] * 5, error) + CHAT_STREAM[-900:])
 
-    assert reader.facts.error == "500"
+    assert facts_of(account).error == "500"
 
 
 def test_bad_json_between_two_good_frames_hides_nothing() -> None:
     at = CHAT_STREAM.index(b'data: {"choices":[{"finish_reason":"length"')
     broken = CHAT_STREAM[:at] + b'data: {"usage":{"finish_reason":"\n\n' + CHAT_STREAM[at:]
 
-    assert read(CHAT, broken).facts == read(CHAT, CHAT_STREAM).facts
+    assert facts_of(read(CHAT, broken)) == facts_of(read(CHAT, CHAT_STREAM))
 
 
 def test_a_body_is_read_as_a_whole() -> None:
-    reader = ResponseReader(CHAT)
-    reader.take_body(
-        b'{"model":"m","choices":[{"finish_reason":"stop"}],"usage":{"prompt_tokens":3}}'
-    )
+    account = open_it(CHAT)
+    body = b'{"model":"m","choices":[{"finish_reason":"stop"}],"usage":{"prompt_tokens":3}}'
+    read_response(account, body, 1.0)
 
-    assert reader.facts == ResponseFacts(Usage(input_tokens=3, source="final"), "stop", "m")
+    assert facts_of(account) == Facts(Usage(input_tokens=3, source="final"), "stop", "m")
 
 
 def test_messages_of_bedrock_are_read() -> None:
-    reader = ResponseReader(BEDROCK)
+    account = open_it(BEDROCK)
     for payload in (
         b'{"role":"assistant"}',
         b'{"contentBlockIndex":0,"delta":{"text":"a"}}',
         b'{"stopReason":"end_turn"}',
         b'{"metrics":{"latencyMs":9},"usage":{"inputTokens":3,"outputTokens":2,"totalTokens":5}}',
     ):
-        reader.take_message(EventStreamMessage({":message-type": "event"}, payload, b""))
+        read_message(account, EventStreamMessage({":message-type": "event"}, payload, b""), 1.0)
 
-    assert reader.facts == ResponseFacts(
+    assert facts_of(account) == Facts(
         Usage(input_tokens=3, output_tokens=2, source="final"), "stop"
     )
-    assert reader.pieces == 1
+    assert account.pieces == 1
 
 
 def test_an_exception_of_bedrock_is_an_error() -> None:
-    reader = ResponseReader(BEDROCK)
+    account = open_it(BEDROCK)
     headers = {":message-type": "exception", ":exception-type": "throttlingException"}
-    reader.take_message(EventStreamMessage(headers, b'{"message":"slow"}', b""))
+    read_message(account, EventStreamMessage(headers, b'{"message":"slow"}', b""), 1.0)
 
-    assert reader.facts.error == "throttlingException"
+    assert facts_of(account).error == "throttlingException"
 
 
 _JSON = st.recursive(
@@ -345,19 +371,19 @@ _JSON = st.recursive(
 
 @given(st.sampled_from(APIS), st.lists(_JSON, max_size=5))
 def test_whatever_an_upstream_says_something_is_known(api: Api, events: list[Any]) -> None:
-    reader = ResponseReader(api)
-    reader.take_frames(frames(*events))
+    account = open_it(api)
+    read_further_frames(account, frames(*events))
     for event in events:
-        reader.take_body(json.dumps(event).encode())
-    facts = reader.facts
+        read_response(account, json.dumps(event).encode(), 1.0)
+    facts = facts_of(account)
     assert facts.finish_reason in (None, "stop", "length", "tool", "content_filter", "other")
     assert facts.error is None or len(facts.error) <= 80
 
 
 @given(st.sampled_from(APIS), st.binary(max_size=200))
 def test_whatever_bytes_come_nothing_is_raised(api: Api, data: bytes) -> None:
-    reader = ResponseReader(api)
-    reader.take_frames(data)
-    reader.take_body(data)
-    reader.take_message(EventStreamMessage({}, data, data))
-    assert reader.facts.usage.output_tokens == reader.pieces or reader.pieces == 0
+    account = open_it(api)
+    read_further_frames(account, data)
+    read_response(account, data, 1.0)
+    read_message(account, EventStreamMessage({}, data, data), 1.0)
+    assert facts_of(account).usage.output_tokens == account.pieces or account.pieces == 0

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.worker.accounting.usage import UsageReader
+from arriero.worker.accounting.usage import bounded, estimated, read_cached_field, read_usage
 from arriero.worker.apis.base.api import Api
 from arriero.worker.apis.base.usage import Usage
 from arriero.worker.apis.routes import APIS, BEDROCK, CHAT, GEMINI, MESSAGES, RESPONSES
@@ -23,10 +23,10 @@ TIMINGS = {
 
 
 def read(api: Api, *events: Any) -> Usage:
-    reader = UsageReader(api)
+    known = Usage()
     for event in events:
-        reader.take(event)
-    return reader.usage
+        known = read_usage(api, event, known)
+    return bounded(known)
 
 
 @pytest.mark.parametrize(
@@ -148,16 +148,12 @@ def test_usage_and_timings_of_one_reply_agree() -> None:
 def test_an_answer_that_was_cut_off_is_estimated(
     known: list[Any], deltas: int, usage: Usage
 ) -> None:
-    reader = UsageReader(CHAT)
-    for event in known:
-        reader.take(event)
-    assert reader.estimate(deltas) == usage
+    assert estimated(read(CHAT, *known), deltas) == usage
 
 
 def test_what_anthropic_said_at_the_start_is_no_count_of_the_answer() -> None:
-    reader = UsageReader(MESSAGES)
-    reader.take({"type": "message_start", "message": {"usage": {"input_tokens": 3, "output_tokens": 1}}})  # fmt: skip
-    assert reader.estimate(10) == Usage(input_tokens=3, output_tokens=10, source="estimated")
+    known = read(MESSAGES, {"type": "message_start", "message": {"usage": {"input_tokens": 3, "output_tokens": 1}}})  # fmt: skip
+    assert estimated(known, 10) == Usage(input_tokens=3, output_tokens=10, source="estimated")
 
 
 @pytest.mark.parametrize(
@@ -174,10 +170,11 @@ def test_what_anthropic_said_at_the_start_is_no_count_of_the_answer() -> None:
 def test_fireworks_tells_of_its_cache_in_the_head(
     name: bytes, value: bytes, details: dict[str, int], cached: int
 ) -> None:
-    reader = UsageReader(CHAT)
-    reader.take_field(name, value)
-    reader.take({"usage": {"prompt_tokens": 8, "prompt_tokens_details": details}})
-    assert reader.usage == Usage(input_tokens=8, cached_tokens=cached, source="final")
+    told = {"usage": {"prompt_tokens": 8, "prompt_tokens_details": details}}
+    known = read_usage(CHAT, told, Usage())
+    assert bounded(known, read_cached_field(name, value) or 0) == Usage(
+        input_tokens=8, cached_tokens=cached, source="final"
+    )
 
 
 _KEYS = st.sampled_from(

@@ -10,7 +10,8 @@ from msgspec.structs import replace
 
 from arriero.protocol.records import FinishReason, UpstreamKind
 from arriero.protocol.worker_config import ModelRoute
-from arriero.worker.accounting.account import Account
+from arriero.worker.accounting.account import open_account
+from arriero.worker.accounting.record import make_record
 from arriero.worker.apis.base.api import Api, NamedPath, piece_members
 from arriero.worker.apis.base.dialect import (
     Dialect,
@@ -199,7 +200,7 @@ def test_its_stream_is_merged_with_ours() -> None:
 
 
 def test_a_stream_is_read_to_its_end() -> None:
-    account = Account(request_id="r", path=b"/v9/verses", api=VERSES, now=0.0, t=0.0)
+    account = open_account(request_id="r", path=b"/v9/verses", api=VERSES, now=0.0, t=0.0)
     pipeline = FramePipeline(account, 0.0)
     splitter = FrameSplitter()
     end = watcher()
@@ -207,8 +208,8 @@ def test_a_stream_is_read_to_its_end() -> None:
         assert not end.seen
         assert account.has_token is (number > 1)
         end.look(pipeline.take(splitter.push(data), float(number)))
-    account.keeper.status = 200
-    record = account.close(9.0)
+    account.status = 200
+    record = make_record(account, 9.0)
 
     assert end.seen
     assert end.missing_marker == b": bye\n\n"

@@ -27,7 +27,7 @@ from arriero.protocol.lease import (
 from arriero.protocol.records import RequestRecord
 from arriero.worker.connections import connection as monitor
 from arriero.worker.leases import queries as queries
-from arriero.worker.relay.exchange import Call
+from arriero.worker.relay.response_writer import ResponseWriter
 from arriero.worker.upstreams.pool import Endpoint
 from tests.official import anthropic, openai
 from tests.worker.apis.recorded import MESSAGE, RESPONSE
@@ -382,13 +382,13 @@ async def test_the_second_wish_and_one_that_comes_late_interrupt_nothing(
     open_rig: OpenRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocked = trio.Event()
-    end = Call.end_stream
+    end = ResponseWriter.end_stream
 
-    async def slow(call: Any, frames: bytes) -> None:
+    async def slow(writer: ResponseWriter, frames: bytes) -> None:
         await blocked.wait()
-        await end(call, frames)
+        await end(writer, frames)
 
-    monkeypatch.setattr(Call, "end_stream", slow)
+    monkeypatch.setattr(ResponseWriter, "end_stream", slow)
     async with (
         open_rig(hangs_after(SSE_HEAD + HELLO)) as rig,
         await rig.connect() as stream,

@@ -4,7 +4,8 @@ import msgspec
 import pytest
 
 from arriero.protocol.worker_config import ModelRoute, WorkerConfig
-from arriero.worker.accounting.response_reader import ResponseReader
+from arriero.worker.accounting.account import Account, open_account
+from arriero.worker.accounting.response_reader import read_further_frames
 from arriero.worker.apis.messages.merge import MessagesMerge
 from arriero.worker.apis.model_names import ModelNames
 from arriero.worker.apis.routes import CHAT, ROUTES
@@ -18,6 +19,11 @@ from arriero.worker.streams.merge import MergingSplitter
 from arriero.worker.streams.sse_events import EventReader
 from arriero.worker.streams.sse_frames import FrameSplitter
 from tests.worker.growth import assert_linear
+
+
+def open_chat() -> Account:
+    return open_account(request_id="r", path=b"/x", api=CHAT, now=0.0, t=0.0)
+
 
 PART = b'--b\r\nContent-Disposition: form-data; name="x"\r\n\r\n\r\n'
 
@@ -126,7 +132,7 @@ def test_streams_of_an_upstream(piece: bytes) -> None:
         FrameSplitter().push(data)
         MergingSplitter(MessagesMerge(b"")).push(data)
         list(EventReader().push(data))
-        ResponseReader(CHAT).take_frames(data + b"\n\n")
+        read_further_frames(open_chat(), data + b"\n\n")
         ChunkFilter(usage=True, progress=True).filter(data + b'"usage"\n\n')
 
     assert_linear(in_pieces, 4000)
@@ -153,9 +159,10 @@ def test_an_event_that_would_fill_the_memory_is_not_built(monkeypatch: pytest.Mo
 
     monkeypatch.setattr("msgspec.json.decode", noted)
     frame = b'data: {"usage":{"prompt_tokens":1},"x":[%b0]}\n\n' % (b"[]," * 300_000)
-    reader = ResponseReader(CHAT)
-    reader.take_frames(frame)
+    account = open_chat()
+    read_further_frames(account, frame)
     ChunkFilter(usage=True, progress=True).filter(frame)
     assert built == []
-    reader.take_frames(b'data: {"x":"%b","usage":{"prompt_tokens":1}}\n\n' % (b"a" * 900_000))
+    long = b'data: {"x":"%b","usage":{"prompt_tokens":1}}\n\n' % (b"a" * 900_000)
+    read_further_frames(account, long)
     assert len(built) == 1

@@ -8,7 +8,7 @@ import trio
 
 from arriero.protocol.lease import Want
 from arriero.worker.apis.routes import ROUTES
-from arriero.worker.relay import exchange as call
+from arriero.worker.relay import progress_updates
 from tests.worker.rig import (
     BROKEN,
     OpenRig,
@@ -67,7 +67,7 @@ async def test_answers_of_a_model_that_is_ready_pass_byte_for_byte(open_rig: Ope
 @pytest.fixture
 def quick_blanks(monkeypatch: pytest.MonkeyPatch) -> None:
     """A blank every twentieth of a second."""
-    monkeypatch.setattr(call, "_BLANK_S", 0.05)
+    monkeypatch.setattr(progress_updates, "_BLANK_S", 0.05)
 
 
 async def ask_slowly(rig: Rig, request: bytes, finish: Callable[[Want], None]) -> bytes:

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
-from arriero.worker.accounting.account import Account
+from arriero.worker.accounting.account import Account, open_account
+from arriero.worker.accounting.record import make_record
+from arriero.worker.accounting.response_reader import usage_of
 from arriero.worker.apis.chat.dialect import SHAPE, ChatDialect
 from arriero.worker.apis.routes import CHAT
 from arriero.worker.progress.model_view import ModelView
@@ -34,7 +36,7 @@ USAGE = frame(choices=[], usage={"prompt_tokens": 3, "completion_tokens": 1, "to
 
 
 def new_account() -> Account:
-    return Account(request_id="r", path=b"/v1/chat/completions", api=CHAT, now=0.0, t=0.0)
+    return open_account(request_id="r", path=b"/v1/chat/completions", api=CHAT, now=0.0, t=0.0)
 
 
 def new_prefill(style: Style = "comment") -> PrefillProgress:
@@ -48,7 +50,7 @@ def test_without_a_wish_frames_pass_as_the_same_object_and_are_read() -> None:
     for piece in (TOKEN, USAGE):
         assert pipeline.take(piece, 1.0) is piece
 
-    record = account.close(2.0)
+    record = make_record(account, 2.0)
     assert record is not None
     assert (record.input_tokens, record.output_tokens, record.ttft_ms) == (3, 1, 1000.0)
 
@@ -58,7 +60,7 @@ def test_what_was_not_asked_for_is_read_and_taken_out() -> None:
     pipeline = FramePipeline(account, 0.0, chunks=ChunkFilter(usage=True, progress=False))
 
     assert pipeline.take(TOKEN + USAGE, 1.0) == TOKEN
-    assert account.usage.input_tokens == 3
+    assert usage_of(account).input_tokens == 3
 
 
 def test_the_prompt_is_told_until_the_first_token_and_ends_complete() -> None:

@@ -2,7 +2,6 @@
 
 import math
 from collections import Counter
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,9 +26,7 @@ class Client:
     """Somebody who waits for `model`; keeps what it was shown, and when."""
 
     def __init__(self, model: str = "m", step: int = 10, due: float = math.inf) -> None:
-        self.route = SimpleNamespace(model=model)
-        keeper = SimpleNamespace(queued=lambda _: None, loading=lambda _: None)
-        self.account = SimpleNamespace(keeper=keeper)
+        self.model = model
         self.step = step
         self.due = due
         self.reads = True

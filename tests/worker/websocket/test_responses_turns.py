@@ -7,7 +7,8 @@ import pytest
 
 from arriero.protocol.records import RequestRecord
 from arriero.protocol.worker_config import ModelRoute, WorkerConfig
-from arriero.worker.accounting.account import Account
+from arriero.worker.accounting.account import Account, open_account
+from arriero.worker.accounting.record import make_record
 from arriero.worker.apis.model_names import ModelNames
 from arriero.worker.apis.routes import RESPONSES
 from arriero.worker.errors import BadRequest, ClientGone, RelayError, UnknownModel, UpstreamDied
@@ -36,14 +37,14 @@ class Book:
 
     def open_turn(self) -> Account:
         self.opened += 1
-        account = Account(
+        account = open_account(
             request_id=str(self.opened), path=b"/v1/responses", api=RESPONSES, now=0.0, t=0.0
         )
-        account.keeper.status = 101
+        account.status = 101
         return account
 
     def end_turn(self, account: Account) -> None:
-        record = account.close(9.0)
+        record = make_record(account, 9.0)
         assert record is not None
         self.records.append(record)
 

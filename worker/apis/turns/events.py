@@ -20,11 +20,12 @@ from typing import Any, Final
 
 import msgspec
 
-from ...accounting.usage import UsageReader
+from ...accounting.usage import bounded, estimated, read_usage
 from ...errors import RelayError, UpstreamAnsweredError
 from ...progress.prefill import Phase, read_prompt
 from ...streams.merge import MAX_MERGED_BYTES, read_object
 from ...streams.sse_events import EventReader, SseEvent
+from ..base.usage import Usage
 from ..routes import CHAT
 from .request import TurnFormat
 from .tool_calls import ToolCall, ToolCalls
@@ -81,7 +82,7 @@ class TurnEvents:
         self._begun = False
         self._next_id = 0
         self._reader = EventReader(MAX_MERGED_BYTES)
-        self._usage = UsageReader(CHAT)
+        self._usage = Usage()  # as reported so far
         self._pieces = 0
         self._calls = ToolCalls()
         self._tokens: list[str] = []
@@ -136,7 +137,7 @@ class TurnEvents:
         """Return the last events of a turn whose upstream has ended its stream in good order."""
         calls = self._tell_calls(self._calls.finish())
         text = self._tell_numbered("turn_complete", {"token": "".join(self._tokens)})
-        usage = self._usage.estimate(self._pieces)
+        usage = estimated(bounded(self._usage), self._pieces)
         data = {
             "referenced_documents": [],
             "truncated": self._truncated,
@@ -154,7 +155,7 @@ class TurnEvents:
         if error is not None:
             self.is_complete = True
             return self.failure(error)
-        self._usage.take(value)
+        self._usage = read_usage(CHAT, value, self._usage)
         choices = value.get("choices")
         told = self._take_prompt(value)
         for choice in choices if isinstance(choices, list) else ():

@@ -1,0 +1,197 @@
+"""`ModelRequest`: what a client asks for, read from the head and the body of its request."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from arriero.protocol.read_json import json_object
+from arriero.protocol.worker_config import ModelRoute, PeerRoute, WorkerConfig
+
+from ..accounting.account import Account
+from ..apis.base.api import Api
+from ..apis.model_names import ModelNames, asks_for_prefill_itself, read_body
+from ..apis.routes import BY_BODY, CHAT, ROUTES, Route
+from ..apis.turns.request import QUERY_PATH, Query, TurnFormat, read_query, turn_format
+from ..errors import RelayError, TooLarge
+from ..http.request_head import RequestHead
+from ..http.tracing import Trace
+from ..json.edit import check_one_model
+from ..json.large_body import LARGE_BYTES, LargeBody
+from ..json.spans import Member
+from ..progress.prefill import Style, style_of
+from ..upstreams.heads import origin_form
+from .upload import Upload
+
+# Characters of a name that are remembered, of a client that names nonsense.
+_MAX_NAME_CHARS: Final = 400
+
+
+class ModelRequest(msgspec.Struct, frozen=True, eq=False, kw_only=True):
+    """What a client asks for.
+
+    Attributes:
+        head: Head of the request.
+        way: What its path says.
+        target: Path and query that go upstream.
+        asked: The model's name as the client wrote it.
+        route: That model.
+        peer: Where the model is, if it is not here.
+        stream: The response is to be a stream.
+        body: The body that goes upstream, before it is edited; empty with an `upload`.
+        outline: The part of the body that is read; see `LargeBody`.
+        members: Where the members of a long body are.
+        upload: A body that is passed on as it comes.
+        prefill: In which style the client wants to be told of its prompt; None if it does not.
+        turns: In which format it wants the events of a turn; None if it does not.
+        conversation_id: What it calls their conversation, if it calls it anything.
+        config: The configuration in force when the request came.
+        trace: How the request is called.
+    """
+
+    head: RequestHead
+    way: Route
+    target: bytes
+    asked: str
+    route: ModelRoute
+    stream: bool
+    body: bytes
+    config: WorkerConfig
+    trace: Trace
+    peer: PeerRoute | None = None
+    outline: bytes = b""
+    members: Sequence[Member] | None = None
+    upload: Upload | None = None
+    prefill: Style | None = None
+    turns: TurnFormat | None = None
+    conversation_id: str | None = None
+
+    @property
+    def api(self) -> Api:
+        """The API that is spoken."""
+        return self.way.api
+
+    @property
+    def is_replayable(self) -> bool:
+        """Whether its body can be sent once more."""
+        return self.upload is None or self.upload.replayable
+
+    @property
+    def can_be_told(self) -> bool:
+        """Whether its API has words for a client that waits."""
+        return self.stream and not self.way.api.is_silent
+
+    @property
+    def gets_blanks(self) -> bool:
+        """Whether a client that waits for JSON is sent blanks meanwhile."""
+        return (
+            self.config.nonstream_blanks
+            and not self.stream
+            and not self.way.api.is_silent
+            and self.upload is None
+        )
+
+
+def way_of(names: ModelNames, body: bytes) -> Route:
+    """Return what a request wants whose path does not say it."""
+    value = json_object(body)
+    try:
+        peer = names.find(read_body(body).model).peer
+    except RelayError:
+        return Route(CHAT)  # why it cannot be answered is said later
+    return Route(ROUTES.of_body(value, peer.kind if peer is not None else "unknown"))
+
+
+def read_request(
+    names: ModelNames,
+    head: RequestHead,
+    way: Route,
+    body: bytes,
+    large: LargeBody | None,
+    upload: Upload | None,
+    account: Account,
+    trace: Trace,
+) -> ModelRequest:
+    """Read what a client asks for, and note it in the account as it becomes known.
+
+    Args:
+        names: The models of the configuration in force.
+        head: Head of the request.
+        way: What its path says.
+        body: All of the body; empty with an `upload`.
+        large: The same, read step by step, if it is long.
+        upload: A body that is passed on as it comes.
+        account: Of the request.
+        trace: How the request is called.
+
+    Raises:
+        RelayError: It makes no sense, or names no model that there is.
+    """
+    target = origin_form(head)
+    if way.forward_path is not None:
+        target = way.forward_path + target[len(head.path) :]
+    query: Query | None = None
+    if upload is not None:
+        asked, stream = upload.model, upload.stream
+    elif head.path == QUERY_PATH:
+        if large is not None:
+            raise TooLarge(f"cannot take a query of more than {LARGE_BYTES} bytes")
+        query = read_query(body)
+        asked, stream = query.model or names.first(), True
+        body = query.chat_body(asked)
+        target = CHAT.target.encode()
+    elif way.model is not None:
+        asked, stream = way.model, bool(way.streams)
+    elif large is not None:
+        body = large.body
+        asked, stream = read_body(large.outline)
+        check_one_model(large.outline)
+    else:
+        asked, stream = read_body(body)
+        check_one_model(body)
+        body = names.strip(body)
+    account.asked = asked[:_MAX_NAME_CHARS]
+    route, peer = names.find(asked)
+    account.model = route.model
+    account.prices = route.prices
+    if head.path == BY_BODY:
+        target = way.api.target_for(route.send_as or route.model, stream=stream)
+    if upload is not None and route.send_as is not None:
+        upload.rename(route.send_as)
+    outline = body if large is None else large.outline
+    turns = _turns_wanted(query, head, way, stream=stream)
+    account.stream = stream
+    return ModelRequest(
+        head=head,
+        way=way,
+        target=target,
+        asked=asked,
+        route=route,
+        stream=stream,
+        body=body,
+        config=names.config,
+        trace=trace,
+        peer=peer,
+        outline=outline,
+        members=None if large is None else large.members,
+        upload=upload,
+        prefill=_prefill_wanted(head, way, outline) if stream and turns is None else None,
+        turns=turns,
+        conversation_id=query.conversation_id if query is not None else None,
+    )
+
+
+def _turns_wanted(
+    query: Query | None, head: RequestHead, way: Route, *, stream: bool
+) -> TurnFormat | None:
+    if query is not None:
+        return query.format
+    if head.own and stream and way.api is CHAT:
+        return turn_format(head.own)
+    return None
+
+
+def _prefill_wanted(head: RequestHead, way: Route, outline: bytes) -> Style | None:
+    if not head.own or way.api.chunk is None or asks_for_prefill_itself(outline):
+        return None
+    return style_of(head.own)

@@ -1,0 +1,170 @@
+"""`ProgressUpdates`: what the client of one request is told until its response begins, and when.
+
+`status_stream` and `prefill` say what is to be told; here it becomes part of the response.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from ..progress.model_view import ModelView
+from ..progress.modes import DELAY_S
+from ..progress.prefill import Phase, PrefillProgress
+from ..progress.status_stream import StatusStream
+from .response_writer import ResponseWriter
+
+# Seconds of silence before a client is told of its prompt, as it has asked for.
+_PREFILL_DELAY_S: Final = 1.0
+
+# Between two blanks for a client that waits for JSON.
+_BLANK_S: Final = 10.0
+
+_QUEUED: Final = frozenset({"queued", "draining", "stopping"})
+
+
+@dataclass(slots=True, eq=False)
+class ProgressUpdates:
+    """What one client is told until its response begins.
+
+    Attributes:
+        writer: Sends it.
+        prefill: Tells of its prompt; None if it has not asked for that.
+        status: Tells of its model; None if it never had to wait, or its API has no words for that.
+        has_waited: It has waited for its model, perhaps with thousands of others.
+    """
+
+    writer: ResponseWriter
+    prefill: PrefillProgress | None = None
+    status: StatusStream | None = None
+    has_waited: bool = False
+    _prefill_from: float = math.inf
+    _blank_at: float = math.inf
+
+    def __post_init__(self) -> None:
+        if self.prefill is not None:
+            delay_s = self.writer.request.config.progress_delay_s
+            self._prefill_from = trio.current_time() + (
+                _PREFILL_DELAY_S if delay_s is None else delay_s
+            )
+
+    @property
+    def model(self) -> str:
+        """The id of the model that it waits for."""
+        return self.writer.request.route.model
+
+    @property
+    def may_speak(self) -> bool:
+        """Whether something may be told at any time until the upstream's response begins."""
+        return self.writer.committed or self.prefill is not None
+
+    @property
+    def is_continued(self) -> bool:
+        """Whether the upstream's stream goes on with one that was begun here."""
+        return self.status is not None and self.status.committed and self.writer.mode != "comment"
+
+    @property
+    def is_told_in_lines(self) -> bool:
+        """Whether lines of text have been told."""
+        return self.status is not None and self.status.committed and self.writer.mode == "reasoning"
+
+    @property
+    def step(self) -> int:
+        """After how many percent there may be something to tell; 0 for never."""
+        return self.status.step if self.status is not None else 0
+
+    @property
+    def heartbeats(self) -> int:
+        """How often the client was only told that its stream lives."""
+        return self.status.heartbeats if self.status is not None else 0
+
+    def start_waiting(self) -> None:
+        """Note that the request has to wait for its model from now on; perhaps once more."""
+        self.has_waited = True
+        writer, request = self.writer, self.writer.request
+        now, config = trio.current_time(), request.config
+        if not request.can_be_told:
+            if request.gets_blanks:
+                self._blank_at = min(self._blank_at, now + _BLANK_S)
+            return
+        if self.status is not None:
+            self.status.on_wait_again()
+            return
+        writer.choose_mode()
+        writer.shows_mode = True
+        delay_s = config.progress_delay_s
+        self.status = StatusStream(
+            mode=writer.mode,
+            dialect=writer.dialect,
+            model=request.asked,
+            now=now,
+            delay_s=DELAY_S[writer.mode] if delay_s is None else delay_s,
+            heartbeat_s=config.heartbeat_s or math.inf,
+            marker=config.marker,
+            details=config.details or writer.turns is not None,
+        )
+
+    def next_deadline(self) -> float:
+        """Return when `tell` has something to do, if nothing changes before."""
+        due = self._blank_at
+        if self.status is not None:
+            due = min(due, self.status.next_deadline())
+        if self.prefill is not None:
+            due = min(due, max(self.prefill.next_deadline(), self._prefill_from))
+        return due
+
+    async def tell(self, view: ModelView) -> None:
+        """Send what is due.
+
+        Raises:
+            ClientGone: The client has left.
+        """
+        if words := self._words(view):
+            await self.writer.conn.send(self.writer.early(words))
+
+    def tell_soon(self, view: ModelView) -> bool:
+        """Note for what it waits, and send what is due; at a moment at which nobody else sends.
+
+        Returns:
+            Whether the client has all that it was told before. Otherwise it is told nothing more
+            than it has to read already.
+        """
+        conn, account = self.writer.conn, self.writer.account
+        if view.stage in _QUEUED:
+            account.queued(trio.current_time())
+        else:
+            account.loading(trio.current_time())
+        if not conn.catch_up():
+            return False
+        if words := self._words(view):
+            conn.send_or_keep(self.writer.early(words))
+        return True
+
+    async def tell_ready(self) -> None:
+        """Send the last word on the model of a stream that waited.
+
+        Raises:
+            ClientGone: The client has left.
+        """
+        if self.status is not None:
+            words = b"".join(self.status.on_ready(trio.current_time()))
+            if words:
+                await self.writer.conn.send(self.writer.early(words))
+
+    def _words(self, view: ModelView) -> bytes:
+        now = trio.current_time()
+        words = b""
+        if self.status is not None:
+            words = b"".join(self.status.on_time(now, view))
+        if self.prefill is not None and now >= self._prefill_from:
+            queued = view.stage in _QUEUED
+            phase: Phase = "prefill" if view.stage == "ready" else "loading"
+            if queued:
+                phase = "queued"
+            words += self.prefill.on_phase(now, phase, view.ahead if queued else None)
+            words += self.prefill.on_time(now)
+        if now >= self._blank_at:
+            self._blank_at = now + _BLANK_S
+            words = b" "
+        return words

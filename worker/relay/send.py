@@ -1,0 +1,355 @@
+"""Sends a request to its upstream and reads the head of the response.
+
+One read at a time: a client that is slow slows the upstream down.
+"""
+
+import math
+import random
+import time
+from typing import NamedTuple
+
+import msgspec
+import trio
+
+from ..connections.connection import Connection, WaitingFor
+from ..connections.stream import StreamBroken
+from ..errors import ClientGone, RelayError, UpstreamDied, UpstreamSilent
+from ..progress.model_view import ModelView
+from ..upstreams.admission_gate import AdmissionGate
+from ..upstreams.heads import MAX_ANSWER_HEAD_BYTES, ResponseBody, ResponseHead
+from ..upstreams.pool import (
+    Endpoint,
+    UpstreamConnection,
+    UpstreamStream,
+    UpstreamUnanswered,
+    UpstreamUnreachable,
+)
+from ..upstreams.request import UpstreamRequest
+from ..upstreams.retry import Retries
+from .exchange import Exchange
+from .upload import Upload
+
+# Bodies up to this size are sent together with the head: copying is cheaper than a system call.
+_JOINED_BYTES = 64 * 1024
+
+# Seconds in which more may come before small pieces are read; see `stream_response`.
+_BATCH_S = 0.002
+
+# After the grant nothing is said about the model any more; a stream that was begun has its
+# heartbeats until the upstream's first byte.
+_READY_VIEW = ModelView("ready")
+
+
+class RetryAfter(NamedTuple):
+    """The upstream has to be asked again, before anything was sent to the client.
+
+    Attributes:
+        wait_s: Seconds until then.
+    """
+
+    wait_s: float
+
+
+class UpstreamResponse(msgspec.Struct, eq=False):
+    """The response of an upstream, of which the head was read.
+
+    Attributes:
+        conn: The connection of the client that it is for.
+        idle_s: The longest silence.
+        link: Where it comes from.
+        head: Its head.
+        body: Finds the body in what comes.
+        data: Bytes that have come behind the head, and were not looked at.
+        asked_usage, asked_progress: The upstream was asked for these in the client's name.
+    """
+
+    conn: Connection
+    idle_s: float
+    link: UpstreamConnection
+    head: ResponseHead
+    body: ResponseBody
+    data: bytes
+    asked_usage: bool = False
+    asked_progress: bool = False
+
+    @property
+    def is_reusable(self) -> bool:
+        """Whether its connection may carry another request."""
+        return self.body.complete and self.body.keep_alive and not self.link.half_asked
+
+    @property
+    def ended_well(self) -> bool:
+        """Whether the end of the connection, which was seen, is its good end."""
+        return self.body.until_close and not self.link.reset and not self.conn.was_cut
+
+    async def next_bytes(self, *, batch: bool = False, until: float = math.inf) -> bytes:
+        """Return the next bytes; none when the connection ended, or was reset.
+
+        Args:
+            batch: Let some more come first.
+            until: When silence is too long, if that is before its usual end.
+
+        Raises:
+            ClientGone: It was ended because the client has left.
+        """
+        conn, link = self.conn, self.link
+        conn.deadline = min(conn.monitor.now + self.idle_s, until)
+        try:
+            if batch:
+                await trio.sleep(_BATCH_S)
+                data = await link.wire.receive_now()
+            else:
+                data = await link.wire.receive()
+        except StreamBroken:
+            data = b""
+            link.reset = True
+        if not data and conn.gone:
+            raise ClientGone
+        return data
+
+
+async def send(
+    exchange: Exchange, endpoint: Endpoint, request: UpstreamRequest, retries: Retries
+) -> UpstreamResponse | RetryAfter:
+    """Send `request` to `endpoint` and read the head of its response.
+
+    Args:
+        exchange: Whose request it is.
+        endpoint: Where it goes.
+        request: What is sent.
+        retries: Says whether the upstream is asked again that has answered with such a head.
+
+    Returns:
+        The response: its connection has to be given back, or closed. Or when the upstream has to
+        be asked again, which has asked for patience.
+
+    Raises:
+        ClientGone: The client has left; the upstream connection is closed by then.
+        RequestCancelled: Somebody has asked for the end, before anything was sent.
+        UpstreamUnreachable: Nobody listens there. Nothing of the response was sent.
+        UpstreamUnanswered: It went away without a byte of a response. Nothing of one was sent.
+        UpstreamDied: It went away in the head of its response, or broke the rules of HTTP.
+        UpstreamSilent: It said nothing for too long.
+    """
+    conn, wanted = exchange.writer.conn, exchange.request
+    idle_s = wanted.config.upstream_idle_s
+    gate = endpoint.gate if wanted.peer is None else None
+    if gate is not None and not gate.enter_now():
+        await _wait_for_room(exchange, gate)
+    link: UpstreamConnection | None = None
+    try:
+        link = endpoint.take_idle() or await _open_link(conn, endpoint, request.connect_s)
+        conn.check()  # what was wished before there was anything to cut
+        conn.wait_for(WaitingFor.UPSTREAM, min(idle_s, request.head_s))
+        while True:
+            conn.upstream = link
+            if wanted.upload is None:
+                await _write(link.wire, request)
+                data = await first_bytes(exchange, link)
+            else:
+                data = await _send_with_upload(exchange, link, request, wanted.upload)
+            if data or not link.reused or not wanted.is_replayable:
+                break
+            # A kept connection that was closed at the other end just now: the request was not
+            # looked at, so it may be sent again; once.
+            blame(conn)
+            link.wire.close()
+            link = await _open_link(conn, endpoint, request.connect_s)
+        if not data:
+            blame(conn)
+            raise UpstreamUnanswered("the model's server went away before it answered")
+        if exchange.progress is not None and exchange.progress.has_waited:
+            await conn.monitor.fairness.turn()  # all of them may be answered at once
+        head, data = await _read_head(exchange, link, endpoint, data)
+        if head.status >= 400 and not exchange.writer.committed and wanted.is_replayable:
+            wait_s = _retry_after(retries, head)
+            if wait_s is not None:
+                conn.upstream = None
+                link.wire.close()
+                return RetryAfter(wait_s)
+        return UpstreamResponse(
+            conn,
+            idle_s,
+            link,
+            head,
+            ResponseBody(head),
+            data,
+            request.asked_usage,
+            request.asked_progress,
+        )
+    except BaseException:
+        conn.upstream = None
+        if link is not None:
+            link.wire.close()
+        raise
+    finally:
+        if gate is not None:
+            gate.leave()
+
+
+def blame(conn: Connection) -> None:
+    """Raise if we closed the upstream connection ourselves.
+
+    Raises:
+        ClientGone: The client has left.
+        RequestCancelled: Somebody has asked for the end.
+        RelayError: The supervisor has ended the request.
+        UpstreamSilent: The upstream said nothing for too long.
+    """
+    conn.check()
+    if conn.expired:
+        raise UpstreamSilent("the model's server said nothing for too long")
+
+
+async def first_bytes(exchange: Exchange, link: UpstreamConnection) -> bytes:
+    """Wait for bytes, with the client told meanwhile; none when the connection ended."""
+    progress = exchange.progress
+    try:
+        if progress is None or not progress.may_speak:
+            return await link.wire.receive()
+        while True:
+            with trio.move_on_at(progress.next_deadline()):
+                return await link.wire.receive()
+            await progress.tell(_READY_VIEW)
+    except StreamBroken:
+        return b""
+
+
+class _Attempt:
+    """A connection that is not there yet, and may be ended nevertheless."""
+
+    def __init__(self, scope: trio.CancelScope) -> None:
+        self.cut = scope.cancel
+
+
+async def _open_link(conn: Connection, endpoint: Endpoint, connect_s: float) -> UpstreamConnection:
+    """Return a new connection; see `Endpoint.open`. The attempt ends when nobody waits for it."""
+    with trio.CancelScope() as scope:
+        conn.upstream = _Attempt(scope)
+        try:
+            return await endpoint.open(connect_s)
+        finally:
+            conn.upstream = None
+    conn.check()
+    raise UpstreamUnreachable("cannot reach the model's server")
+
+
+async def _wait_for_room(exchange: Exchange, gate: AdmissionGate) -> None:
+    """Wait until the upstream can be asked, with the client told meanwhile.
+
+    Raises:
+        ClientGone: The client has left.
+        RequestCancelled: Somebody has asked for the end.
+        UpstreamSilent: The upstream has answered nobody for too long.
+    """
+    conn, progress = exchange.writer.conn, exchange.progress
+    conn.wait_for(WaitingFor.UPSTREAM, exchange.request.config.upstream_idle_s)
+    place = gate.line_up()
+    try:
+        with trio.CancelScope() as scope:
+            conn.upstream = _Attempt(scope)
+            if progress is None or not progress.may_speak:
+                await place.wait()
+                return
+            while True:
+                with trio.move_on_at(progress.next_deadline()):
+                    await place.wait()
+                    return
+                await progress.tell(_READY_VIEW)
+        blame(conn)
+        raise UpstreamUnreachable("cannot reach the model's server")
+    except BaseException:
+        gate.give_up(place)
+        raise
+    finally:
+        conn.upstream = None
+
+
+async def _write(wire: UpstreamStream, request: UpstreamRequest) -> None:
+    body = request.body
+    try:
+        if request.parts:
+            for part in (request.head, *request.parts):
+                await wire.send(part)
+        elif len(body) <= _JOINED_BYTES:
+            await wire.send(request.head + body)
+        else:
+            await wire.send(request.head)
+            await wire.send(body)
+    except StreamBroken:
+        pass  # perhaps it has answered all the same, as with 413
+
+
+async def _send_with_upload(
+    exchange: Exchange, link: UpstreamConnection, request: UpstreamRequest, upload: Upload
+) -> bytes:
+    """Send a request whose body comes from the client meanwhile; return the first bytes.
+
+    A response that comes before its end (an error, as a rule) ends the sending.
+    """
+    link.half_asked = True
+    failure: ClientGone | RelayError | None = None
+
+    async def send_all() -> None:
+        nonlocal failure
+        try:
+            await link.wire.send(request.head)
+            link.half_asked = not await upload.send(link.wire)
+        except StreamBroken:
+            pass  # perhaps it has answered all the same
+        except (ClientGone, RelayError) as exc:
+            failure = exc
+            link.wire.cut()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send_all)
+        data = await first_bytes(exchange, link)
+        nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+    if not upload.drained:
+        exchange.writer.close = True
+    return data
+
+
+async def _read_head(
+    exchange: Exchange, link: UpstreamConnection, endpoint: Endpoint, data: bytes
+) -> tuple[ResponseHead, bytes]:
+    """Return the first head that is no interim one, and what has come of the body."""
+    conn = exchange.writer.conn
+    while True:
+        end = data.find(b"\r\n\r\n") + 4
+        if end >= 4:
+            head = endpoint.read_head(data[:end])
+            data = data[end:]
+            if head.status >= 200:
+                return head, data
+            if not data:
+                data = await first_bytes(exchange, link)
+            continue
+        if len(data) > MAX_ANSWER_HEAD_BYTES:
+            raise UpstreamDied("cannot read the answer: its head is too long")
+        more = b""
+        if data:
+            conn.deadline = conn.monitor.now + exchange.request.config.upstream_idle_s
+            more = await first_bytes(exchange, link)
+        if not more:
+            blame(conn)
+            raise UpstreamDied("the model's server went away before it answered")
+        data += more
+
+
+def _retry_after(retries: Retries, head: ResponseHead) -> float | None:
+    """Return after how many seconds an upstream is asked again that has answered with `head`."""
+    return retries.after_answer(
+        head.status,
+        head.fields,
+        unix_now=time.time(),
+        chance=chance(),
+        since_grant_s=trio.current_time() - retries.granted_at,
+    )
+
+
+def chance() -> float:
+    """Return a random number, from 0.0 to below 1.0: it spreads retries, and keeps no secret."""
+    return random.random()  # noqa: S311
