@@ -1,7 +1,7 @@
 """Messages of the control socket: requests of scripts, and replies.
 
 One request is one frame of JSON, sent by a plain REQ socket; the answer is one frame of JSON.
-Requests are told apart by ``cmd``. Every answer has ``ok``; a refusal has ``error`` beside it.
+``cmd`` distinguishes the requests. Every reply has ``ok``; a refusal has ``error`` beside it.
 """
 
 from typing import Final, Literal, TypeAlias
@@ -227,8 +227,8 @@ class LogsReply(ControlReply, frozen=True, kw_only=True):
 
     Attributes:
         lines: The lines.
-        seq: Number of the last `log` event that is contained in them, so that a follower can tell
-            which of the events that it got meanwhile are news; 0 when there was none.
+        seq: Number of the last `log` event that is contained in them, so that a follower knows
+            which of the events that it got meanwhile are new; 0 when there was none.
     """
 
     lines: tuple[LogsLine, ...]

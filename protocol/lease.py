@@ -21,7 +21,7 @@ from .values import VERSION, ErrorInfo, Snapshot
 from .worker_config import WorkerConfig
 
 CancelResult: TypeAlias = Literal["cancelled", "finished", "forbidden", "unknown"]
-"""Outcome of the wish to end a request: it ends now; it has ended before; it belongs to another
+"""Outcome of a request to cancel: it ends now; it has ended before; it belongs to another
 caller; no worker knows it."""
 
 
@@ -81,8 +81,8 @@ class Report(LeaseMessage, frozen=True, kw_only=True, tag="report"):
     Attributes:
         in_flight: Requests that run now, by model; models without any are left out.
         used: Models that finished a request since the last report.
-        heard: Models that cannot be called silent since then: bytes came from them, or wait to be
-            taken, or they wait for the rest of a request.
+        heard: Models that are not silent since then: bytes came from them, or wait to be taken,
+            or they wait for the rest of a request.
         probe: Number of the probe that is answered; 0 when there was none.
         generation: Of the configuration that the worker follows.
     """

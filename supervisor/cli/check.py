@@ -20,7 +20,7 @@ from .render.text import aligned
 
 _EXAMPLE: Final = "arriero check config.yaml"
 
-# What is told below the tables, and how it looks on a terminal.
+# Remarks below the tables, and their style on a terminal.
 _KINDS: Final = (("notes", "dim"), ("warnings", "yellow"), ("errors", "red"))
 
 

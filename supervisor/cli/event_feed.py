@@ -1,6 +1,6 @@
 """Events for a follower: the present first, then what follows, nothing twice.
 
-A subscriber hears only what is published after it came. So it subscribes,
+A subscriber gets only what is published after it came. So it subscribes,
 then asks for `status`, shows that as events, and leaves out what `status` contained already.
 """
 
@@ -63,14 +63,14 @@ class Feed:
     def topics(self) -> list[bytes]:
         """Return the topics to subscribe to.
 
-        Heartbeats come along: they tell that the supervisor is another one than before.
+        Heartbeats come along: they show that the supervisor is another one than before.
         """
-        heard = self._types | {"heartbeat"}
+        wanted = self._types | {"heartbeat"}
         of_model = f"{self._model}\n" if self._model is not None else ""
         return [
             f"{kind}/{of_model if kind in _OF_A_MODEL else ''}".encode()
             for kind in TYPES
-            if kind in heard
+            if kind in wanted
         ]
 
     @property

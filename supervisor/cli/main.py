@@ -90,7 +90,7 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run the command that `args` (default: those of this process) ask for.
 
     Returns:
-        The exit status. Errors have been told on stderr by then.
+        The exit status. Errors stand on stderr by then.
     """
     try:
         status = arriero.main(args, prog_name="arriero", standalone_mode=False)

@@ -168,15 +168,15 @@ class Commands:
     async def _unload(self, name: str | None, *, at_once: bool) -> AnyReply:
         asked_at = trio.current_time()
         running = set(self._dispatcher.engine.running())
-        told = running | self._dispatcher.engine.coming_back()
+        chosen = running | self._dispatcher.engine.coming_back()
         if name is not None:
             found = self._id_of(name)
             if found is None:
                 return self._unknown(name)
             running &= {found}
-            told &= {found}
+            chosen &= {found}
         swaps = {model: self._dispatcher.engine.swap(model) for model in running}
-        for model in told:
+        for model in chosen:
             self._dispatcher.handle(UnloadRequested(model, at_once=at_once))
         await self._dispatcher.wait_until(
             lambda engine: all(engine.has_ended(model, swap) for model, swap in swaps.items())

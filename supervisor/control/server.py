@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # Requests that may be under way at once: each that waits for a swap is one task. More than that is
-# a runaway script, and is told so.
+# a runaway script, and is refused.
 MAX_UNDER_WAY = 256
 
 # Longest request that is read; the longest honest one names a model.

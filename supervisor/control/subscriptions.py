@@ -33,19 +33,19 @@ class Subscriptions:
     def note(self, frame: bytes, source: Hashable) -> Hashable | None:
         """Take a subscription: 1 or 0, and the prefix of a topic.
 
-        zmq tells only of the first one who wants a topic, and when nobody wants it any more.
+        zmq reports only the first subscriber of a topic, and when the last one has left it.
 
         Args:
             frame: What was said.
-            source: Who said it; None if that cannot be told.
+            source: The sender; None if unknown.
 
         Returns:
             Who is to be cut off; None if nobody.
         """
-        wish, topic = frame[:1], frame[1:]
-        if wish == b"\0":
+        kind, topic = frame[:1], frame[1:]
+        if kind == b"\0":
             self._drop(topic)
-        elif wish == b"\1":
+        elif kind == b"\1":
             return self._add(topic, source)
         return None
 

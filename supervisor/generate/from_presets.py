@@ -76,7 +76,7 @@ class _Preset:
 def import_presets(text: str) -> Imported:
     """Return a configuration equivalent to the preset `text`.
 
-    Never fails: what cannot be read or carried over is told in the remarks.
+    Never fails: what cannot be read or carried over stands in the remarks.
     """
     sections, remarks = read_ini(text)
     shared = _Preset()
@@ -182,8 +182,8 @@ def _read(section: Section, remarks: list[PresetRemark]) -> _Preset:
                 )
             )
         lines[name] = setting.line
-        if (told := _take(preset, setting, use, section.name == _GLOBAL)) is not None:
-            remarks.append(PresetRemark(setting.line, told))
+        if (remark := _take(preset, setting, use, section.name == _GLOBAL)) is not None:
+            remarks.append(PresetRemark(setting.line, remark))
     return preset
 
 
@@ -210,7 +210,7 @@ def _take(preset: _Preset, setting: Setting, use: Use | None, is_global: bool) -
         preset.env[key] = value
         return f"{key} was set in the environment: arriero does not know the option it stands for"
     else:
-        # The words by which it may be told that this is a switch.
+        # Words by which this is known as a switch.
         switch = value in {"true", "false"}
         preset.options[name] = _part(Use(Option(name, f"no-{name}", not switch)), value)
         close = difflib.get_close_matches(key[:60], OPTIONS, 1)

@@ -93,7 +93,7 @@ class FoundModel:
         parameters: How many.
         size_bytes: Of all of its files.
         context: Longest context in tokens, if it says so.
-        projector: The file that lets it see or hear, if there is one.
+        projector: The file for images or sound, if there is one.
     """
 
     model: str

@@ -12,7 +12,7 @@ from typing import Final
 from ..llamacpp.gguf import GgufError, read_head
 from .from_scan import FoundFile
 
-# Deeper, and more, than anybody's collection; what is beyond is told.
+# Deeper, and more, than any collection; what is beyond is reported.
 _MAX_DEPTH: Final = 16
 _MAX_ENTRIES: Final = 1_000_000
 

@@ -17,7 +17,7 @@ _ENOUGH: Final = {
     errno.EDQUOT: "the disk quota is used up (EDQUOT)",
 }
 
-# What Python says when pthread_create fails; it does not tell why.
+# Python's message when pthread_create fails; it has no reason.
 _NO_THREAD: Final = "can't start new thread"
 
 

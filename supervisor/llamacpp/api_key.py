@@ -80,7 +80,7 @@ def wanted_key(
         command: Program and arguments, without macros.
         env: What is added to its environment.
         inherited: The environment itself.
-        is_vllm: It is vLLM, or it is not; None to tell by the command.
+        is_vllm: It is vLLM, or it is not; None to decide by the command.
     """
     if is_vllm is None:
         is_vllm = any(map(_IS_VLLM.match, map(os.path.basename, command)))

@@ -13,14 +13,14 @@ _REASON = re.compile(
     r"no such|no module named|out of memory|unknown|unsupported|refused|denied|in use)\b"
 )
 
-# That it ends is told already; and llama-server writes it or not, as its log has time or has not.
+# Its end is reported already; and llama-server writes it or not, as its log has time or has not.
 _FAREWELL = re.compile(r"(?i)\b(exiting|shutting down|terminating)\b")
 
 # llama-server's time stamp, which changes from start to start, and level. Warnings and remarks
 # about what it goes on without are no reasons.
 _STAMP = re.compile(r"\d+(?:\.\d+){3} ([DIWE]) +")
 
-# What does not belong into an answer: paths (they tell of users and disks), and whatever follows
+# What does not belong into a response: paths (they reveal users and disks), and all that follows
 # an option, for it may be a key.
 _PATH = re.compile(r"(?<![\w.])(~?/[^\s'\":,;)]+/)")
 _OPTION = re.compile(r"(--?[a-z][\w-]*)([= ])(\S+)")
@@ -45,12 +45,12 @@ def why_it_failed(model: str, end: Exit, *, was_ready: bool) -> ErrorInfo:
         return ErrorInfo(
             code="model_unavailable", message=f"model {model} was stopped", transient=True
         )
-    told = f"its server {end}" + _reasons(end.tail)
+    reason = f"its server {end}" + _reasons(end.tail)
     if was_ready:
         return ErrorInfo(
-            code="model_unavailable", message=f"model {model} went away: {told}", transient=True
+            code="model_unavailable", message=f"model {model} went away: {reason}", transient=True
         )
-    return load_failed(model, told)
+    return load_failed(model, reason)
 
 
 def _reasons(tail: tuple[str, ...]) -> str:

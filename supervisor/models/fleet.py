@@ -68,7 +68,7 @@ LOOK_EVERY_S = 0.25
 # that start many models at once would otherwise meet again at the next one, and the next.
 _PORT_JUMP = 100
 
-# Seconds that a server which was told by `env` to report has to live on when it is ready, before
+# Seconds that a server which reports because of `env` has to live on when it is ready, before
 # anybody is let in: without our pipe it ends itself 0.001 s after that.
 _PROBATION_S = 0.1
 
@@ -263,7 +263,7 @@ class _Start:
         self._began_at = trio.current_time()
         self._estimator = Estimator(learned, self._began_at)
         self._running: RunningProcess | None = None
-        self._grace_s: float | None = None  # set when it was told to end before it ran
+        self._grace_s: float | None = None  # set when it was stopped before it ran
         self._told: tuple[str, float | None] | None = None
         self._begin()
 

@@ -39,13 +39,13 @@ class PulseWatch:
     """Watches over one process that serves.
 
     Attributes:
-        dispatcher: Is told what is found.
+        dispatcher: Gets the findings.
         config: Gives what the configuration says now.
         swap: Number of the start.
         launch: How it was started.
         pid: Of the process.
         access: How it is asked.
-        has_slots: It tells what its slots do.
+        has_slots: It reports on its slots.
     """
 
     dispatcher: Dispatcher

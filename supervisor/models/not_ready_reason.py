@@ -59,17 +59,17 @@ def place_shown(endpoint: str) -> str:
 
 
 def _of_answer(status: int, outcome: Outcome, path: str) -> str:
-    told = f"it answered {status} at {path}"
+    begin = f"it answered {status} at {path}"
     match status:
         case 401 | 403:
-            return f"{told}: set apiKey to the key that it wants, or checkEndpoint to an open path"
+            return f"{begin}: set apiKey to the key that it wants, or checkEndpoint to an open path"
         case _ if outcome.not_followed == "elsewhere":
-            return f"{told}, which leads to another host and is not followed: {_OTHER_PATH}"
+            return f"{begin}, which leads to another host and is not followed: {_OTHER_PATH}"
         case _ if outcome.not_followed == "too often":
-            return f"{told}, and led from one address to the next without an end: {_OTHER_PATH}"
+            return f"{begin}, and led from one address to the next without an end: {_OTHER_PATH}"
         case 502 | 503 | 504:
-            return f"{told}, so it still loads; {_MORE_TIME}"
+            return f"{begin}, so it still loads; {_MORE_TIME}"
         case _ if status >= 500:
-            return f"{told}: its log may say why; or {_OTHER_PATH}"
+            return f"{begin}: its log may say why; or {_OTHER_PATH}"
         case _:
-            return f"{told}: {_OTHER_PATH}"
+            return f"{begin}: {_OTHER_PATH}"

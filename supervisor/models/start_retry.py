@@ -16,7 +16,7 @@ Otherwise: TypeAlias = Literal["another port", "no report"]
 MAX_TRIES: Final = 6
 
 # Seconds from being ready to an end that still has to do with the start. llama-server ends itself
-# within a millisecond; a loaded machine needs longer to tell us.
+# within a millisecond; a loaded machine needs longer.
 EARLY_S: Final = 5.0
 
 # What servers say when they cannot bind their port. llama.cpp, uvicorn, Go, Node, Rust.

@@ -99,7 +99,7 @@ def read_expression(text: str) -> Expression:
         return Expression(None, (), (SyntaxMistake(1, f"{found}; split it into several sets"),))
     tokens, mistakes = tokenize(text)
     tree: Tree | None = None
-    if not mistakes:  # or what is missing would be told a second time, as a hole in the grammar
+    if not mistakes:  # or a gap would be reported a second time, as a mistake of grammar
         try:
             tree = _Parser().parse(tokens, len(text) + 1)
         except _Unexpected as exc:

@@ -71,7 +71,7 @@ class Reaper:
 
     def _tell(self, word: str, group: int) -> None:
         if self._pipe is None:
-            return  # between two reapers: the next one is told everything
+            return  # between two reapers: the next one gets all groups
         try:
             os.write(self._pipe, f"{word} {group}\n".encode())  # shorter than PIPE_BUF: whole
         except OSError:

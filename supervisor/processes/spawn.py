@@ -13,7 +13,7 @@ from ..host.file_limit import restore_descriptor_limit
 from ..host.shortage import what_is_scarce
 from ..llamacpp.load_report import VARIABLE as REPORT_VARIABLE
 
-# What systemd says to this process is not meant for its children: a child that takes the
+# Messages of systemd to this process are not meant for its children: a child that takes the
 # notification socket for its own would be taken for the service.
 # Source: sd_notify(3), sd_listen_fds(3), systemd.exec(5).
 _NOT_INHERITED = (
@@ -38,9 +38,9 @@ class SpawnSpec:
         env: Added to the environment of this process, and stronger than it.
         without: Variables of the environment of this process that it does not get.
         cwd: Folder to start in; None is that of this process.
-        port: TCP port that the program was told to listen on; it counts as ended only when
+        port: TCP port that the program listens on; it counts as ended only when
             nobody listens there. None when it listens nowhere.
-        socket: Path of the unix socket that it was told to listen on, likewise.
+        socket: Path of the unix socket that it listens on, likewise.
         pass_fds: Open files that it inherits, under the same numbers.
         report: Ask llama-server to report its progress on its standard output. It then ends
             by itself when its standard input does; see `load_report`.

@@ -60,7 +60,7 @@ class Estimate:
 
     Attributes:
         phase: What is going on.
-        fraction: Share of the whole start that is done, 0.0 to 0.99; None if nothing tells.
+        fraction: Share of the whole start that is done, 0.0 to 0.99; None if unknown.
         eta_s: Seconds until ready; None without learned times, and when they did not hold.
         bytes_done: Bytes of the model files that were taken in, the most so far.
         bytes_total: Bytes of the model files.
@@ -173,7 +173,7 @@ class Estimator:
     def finish(self, now: float) -> StageTimes:
         """Return how long each stage took, with readiness at `now`.
 
-        A stage that nothing told of has 0.0; its time is that of the stage before it.
+        A stage without any report has 0.0; its time is that of the stage before it.
         """
         self._tick(now)
         warming = self._began.get("warming", self._now)
@@ -189,7 +189,7 @@ class Estimator:
     def _tick(self, now: float) -> None:
         """Take the time; without better sources, count "loading model".
 
-        Report and bytes are better: they tell the tensors from the metadata before them.
+        Report and bytes are better: they distinguish the tensors from the metadata before them.
         """
         self._now = max(self._now, now)
         hinted_at = self._loading_hinted_at

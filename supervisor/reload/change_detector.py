@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
 
-# Seconds without a change until a change is told. Ten edits within a second are one change then,
-# and whoever saves a file need not wait.
+# Seconds without a change until one is reported. Ten edits within a second are one change then,
+# and a user who saves a file need not wait.
 QUIET_S: Final = 0.5
 
 # Longest time in seconds that further edits put it off.
@@ -59,7 +59,7 @@ class Watch:
     def __init__(self, first: View, *, quiet_s: float = QUIET_S, limit_s: float = LIMIT_S) -> None:
         self._reported: dict[Path, Signature] = dict(first)
         self._last: View = dict(first)
-        self._still_since: float | None = None  # None: nothing to be told
+        self._still_since: float | None = None  # None: nothing to report
         self._changed_since = 0.0
         self._quiet_s = quiet_s
         self._limit_s = limit_s

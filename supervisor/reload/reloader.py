@@ -330,9 +330,9 @@ class Reloader:
         if not changes.is_empty:
             now.generation += 1
             now.loaded_at = time.time()
-        told = summary(changes) or "nothing is different"
-        log.info("config.reloaded generation=%d summary=%r", now.generation, told)
-        self._publish(ConfigChanged(generation=now.generation, summary=told))
+        summed_up = summary(changes) or "nothing is different"
+        log.info("config.reloaded generation=%d summary=%r", now.generation, summed_up)
+        self._publish(ConfigChanged(generation=now.generation, summary=summed_up))
         draining: tuple[str, ...] = ()
         if drain or not changes.is_empty:
             draining = await self._follow(changes, drain)

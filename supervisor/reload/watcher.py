@@ -1,6 +1,6 @@
 """Polls the files of a configuration. `Watch` decides what is a change.
 
-It asks for the state of the files instead of being told by the kernel: inotify does not see what
+It asks for the state of the files instead of waiting for the kernel: inotify does not see what
 others write to a network mount, follows a path to one file for good, and so misses the swap of a
 link (``..data`` of Kubernetes' config maps) and what happens behind a bind mount.
 """
@@ -35,7 +35,7 @@ async def watch(
 ) -> None:
     """Call `changed` whenever the files have changed and stand still; never return.
 
-    It goes on looking while the configuration is loaded: what changes meanwhile is told again.
+    It goes on looking while the configuration is loaded: what changes meanwhile is reported again.
     What `changed` raises ends the watch.
 
     Cancelling acts at once, even if `look` hangs on a file server that is gone: its thread is then

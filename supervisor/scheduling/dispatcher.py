@@ -1,7 +1,7 @@
 """Feeds the engine with events and carries out its commands.
 
 All of it runs in one trio task at a time and never waits, so the engine sees events in the
-order in which they were told, and its commands are carried out before the next one.
+order in which they came, and its commands are carried out before the next one.
 """
 
 import logging
@@ -123,7 +123,7 @@ class Dispatcher:
     def now(self) -> float:
         """Return the engine's time, which stands still together with this process.
 
-        So no limit passes, and nobody has been idle, while nobody could be heard.
+        So no limit passes, and no model has been idle, while this process stood still.
         """
         return self.wakefulness.awake_s(trio.current_time())
 

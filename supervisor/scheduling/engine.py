@@ -6,7 +6,7 @@ Events come in, commands go out; the caller carries them out in order. Time is a
 
 The rules, in the order in which they are applied after every event:
 
-1. A draining model whose last lease came back is told to end.
+1. A draining model whose last lease came back is stopped.
 2. Whoever waits for a ready model gets it, unless it is in the way of an earlier turn.
 3. The models that are waited for take their turns: of a higher priority first, then in the order of
    their oldest waiter. Those that have to go for the one whose turn it is are drained and stopped,
@@ -33,7 +33,7 @@ been: those that fit, when nobody waits for their place, and if nobody wanted th
 
 A model that hangs, or answers with errors only, has failed like one that went by itself; its pause
 keeps it from taking anything away. What it was doing ends with an error, and so do the requests of
-a draining model that get no further for `Spec.drain_limit_s`: the workers are told so first, for
+a draining model that get no further for `Spec.drain_limit_s`: the workers get notice first, for
 they alone can say it to their clients.
 
 All of it is in one file, longer than the others, because the rules are only right together.

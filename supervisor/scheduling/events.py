@@ -103,7 +103,7 @@ class Reported:
         owner: The worker.
         in_flight: Requests that run, by model.
         used: Models that finished a request since the last report.
-        heard: Models whose servers cannot be called silent since then.
+        heard: Models whose servers are not silent since then.
     """
 
     owner: str

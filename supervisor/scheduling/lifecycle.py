@@ -20,7 +20,7 @@ class Step(Enum):
     UP = "serves"  # it answers requests
     DRAIN = "drain"  # it has to go: no new requests beyond what the leases admit
     KEEP = "keep"  # nobody needs its place any more
-    STOP = "stop"  # it is told to end: drained, unwanted, too slow to start, or unloaded at once
+    STOP = "stop"  # it is stopped: drained, unwanted, too slow to start, or unloaded at once
     END = "ends"  # the process and its whole group are gone
 
 
@@ -36,7 +36,7 @@ TRANSITIONS: Final[Mapping[tuple[State, Step], State]] = {
     ("draining", Step.KEEP): "ready",
     ("draining", Step.STOP): "stopping",  # the last lease was given back
     ("draining", Step.END): "stopped",  # crashed
-    ("stopping", Step.STOP): "stopping",  # told again, with less patience
+    ("stopping", Step.STOP): "stopping",  # stopped again, with less patience
     ("stopping", Step.END): "stopped",
 }
 

@@ -45,7 +45,7 @@ class ModelState:
         kind: What its server is, or the last one was; known once it serves.
         up_at: When the process began to serve.
         leases: Owner -> number of its lease.
-        recalled: Owners that were told to give their lease back.
+        recalled: Owners that were asked to give their lease back.
         in_flight: Owner -> requests that run, as it reported.
         used_at: When a request was last seen running.
         admits: While draining: do the leases that are out still admit requests?
@@ -55,13 +55,13 @@ class ModelState:
         progress: Set from its turn (or its pause) until it is ready.
         launch: The `Spec.launch` that its process was started with; None without one.
         removed: The configuration does not have it any more: it is forgotten when it has stopped.
-        goes_for: The model for which it was told to go, until that is ready, or has failed.
+        goes_for: The model for which it is evicted, until that is ready, or has failed.
         remark: Why it is started, if nobody has asked for it.
-        asks, heard: Rise when workers report that it is asked, and that it is not silent.
-        still_s: How long none of its requests has got any further, as was told last.
-        cut_at: While draining: when its requests were told to end.
+        asks, heard: Rise when workers report requests, and signs of life.
+        still_s: Last report of how long none of its requests has made progress.
+        cut_at: While draining: when its requests were ended.
         killed: It is not asked to end, but killed.
-        not_ready: While starting: why it is not ready yet, as was told last.
+        not_ready: While starting: the last report of why it is not ready yet.
     """
 
     spec: Spec

@@ -44,7 +44,7 @@ def plan(
 
     Args:
         policy: Which models cannot run beside which.
-        staying: Models that run and were not told to end for good.
+        staying: Models that run and are not stopped for good.
         wanted: The models that are waited for, in order; each of them once. One that ends is among
             them if it is to be started again.
 

@@ -23,7 +23,7 @@ _MAX_DOUBLINGS: Final = 5
 
 _STATUSES: Final = frozenset({500, 502, 504})
 
-# What a stream that was begun early is told of such an answer; its own status was 200 by then.
+# The error in a stream that was begun early for such a response; its own status was 200 by then.
 _LATE_CODES: Final = frozenset(code for n in _STATUSES for code in (str(n), f"http_{n}"))
 
 # Errors of ours with such a status: there was no answer.

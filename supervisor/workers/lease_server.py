@@ -68,7 +68,7 @@ _MAX_HELLO_BYTES = 1000
 
 
 # What waits to be read of one connection is little: whoever sends more waits, stranger or not.
-# The longest honest message tells of 256 requests, with 4 kB each at the very most.
+# The longest honest message has 256 records, with 4 kB each at the very most.
 _BOUNDS = QueueLimits(received=32, message_bytes=2 * 1024 * 1024)
 
 
@@ -144,7 +144,7 @@ class LeaseServer:
     def reconfigure(self) -> None:
         """Send the configuration in force to all workers.
 
-        Whoever misses this asks for it when it hears the event `config`.
+        A worker that misses this asks for it when the event `config` comes.
         """
         welcome = encode(self._welcome())
         for peer in self._peers.values():

@@ -50,7 +50,7 @@ class CheckedModel(msgspec.Struct, frozen=True):
         proxy: Where it is asked.
         answers_at: The same, short: a port of this machine, ``5800+`` if that is chosen, or a URL.
         ttl_s: Unloaded after so many idle seconds; 0 never.
-        mode: How waiting clients are told.
+        mode: How waiting clients see progress.
         group: Its group, or the sets of the matrix that name it; empty: in none of these.
     """
 
