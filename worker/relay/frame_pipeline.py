@@ -16,10 +16,9 @@ from ..progress.status_stream import StatusStream
 from ..streams.aws_event_stream import EventStreamMessage
 from ..streams.chunk_filter import ChunkFilter
 from ..streams.sse_events import EventReader
+from ..streams.stream_end import DATA
 
 _PROGRESS: Final = b'"prompt_progress"'
-# Data that are more than Anthropic's sign of life.
-_DATA: Final = re.compile(rb'(?:^|[\r\n])data:(?! ?\{ ?"type": ?"ping")')
 _ID_LINE: Final = re.compile(rb"(?:^|[\r\n])id:")
 
 
@@ -71,7 +70,7 @@ class FramePipeline:
     def look(self, frames: bytes, now: float) -> None:
         """Read whole `frames` that somebody else passes on."""
         read_frames(self._account, frames, now)
-        if frames[:5] == b"data:" or _DATA.search(frames):
+        if frames[:5] == b"data:" or DATA.search(frames):
             self.data_at = now
         if not self.has_ids and frames.find(b"id:") >= 0 and _ID_LINE.search(frames):
             self.has_ids = True

@@ -10,9 +10,10 @@ from arriero.protocol.worker_config import ModelRoute, PeerRoute, WorkerConfig
 
 from ..accounting.account import Account
 from ..apis.base.api import Api
+from ..apis.chat.api import QUERY_PATH
 from ..apis.model_names import ModelNames, asks_for_prefill_itself, read_body
 from ..apis.routes import BY_BODY, CHAT, ROUTES, Route
-from ..apis.turns.request import QUERY_PATH, Query, TurnFormat, read_query, turn_format
+from ..apis.turns.request import Query, TurnFormat, read_query, turn_format
 from ..errors import RelayError, TooLarge
 from ..http.request_head import RequestHead
 from ..http.tracing import Trace

@@ -9,8 +9,11 @@ from typing import Final
 # Pieces of a stream, each of whole frames, among which the end of the response is looked for.
 _LAST_PIECES: Final = 8
 
+# Data that are more than a heartbeat; Anthropic's is a ping.
+DATA: Final = re.compile(rb'(?:^|[\r\n])data:(?! ?\{ ?"type": ?"ping")')
+
 # A piece of nothing but comments and pings.
-_SIGN_OF_LIFE: Final = re.compile(
+_HEARTBEATS: Final = re.compile(
     rb"(?::[^\r\n]*[\r\n]+|event: ?ping[\r\n]+data: ?[^\r\n]{0,64}[\r\n]+)+"
 )
 
@@ -90,9 +93,9 @@ class EndWatcher:
     def _look_at_named(self, frames: bytes) -> None:
         """Keep the first piece as well: it holds the id of the response, which a failure repeats.
 
-        Signs of life say nothing; a stream that is silent for long would have nothing else.
+        Heartbeats do not count; a stream that is silent for long would have nothing else.
         """
-        if _SIGN_OF_LIFE.fullmatch(frames):
+        if _HEARTBEATS.fullmatch(frames):
             return
         if not self._first:
             self._first = frames

@@ -21,6 +21,9 @@ from ..base.usage import Usage
 from .dialect import SHAPE, ChatDialect, error_body
 from .usage import read_usage
 
+# A chat in other words; see `turns`.
+QUERY_PATH: Final = b"/v1/streaming_query"
+
 # What stands between the beginning of a line and the end marker, or the member of an error frame.
 _BEFORE_DONE: Final = frozenset({b"data:", b"data: "})
 _BEFORE_ERROR: Final = frozenset({b"data:{", b"data: {", b"data: { "})
@@ -113,7 +116,7 @@ class ChatApi(OpenAiApi):
     paths: ClassVar[tuple[bytes, ...]] = (
         b"/v1/chat/completions",
         b"/v/chat/completions",
-        b"/v1/streaming_query",  # in other words: see `turns`
+        QUERY_PATH,
     )
     target = stream_target = "/v1/chat/completions"
     stream_end = StreamEnd(_has_end, may_be_cut=True, marker=DONE, has_marker=_has_done)

@@ -17,8 +17,6 @@ from arriero.protocol.read_json import BadJson, JsonReader
 
 from ...errors import BadRequest
 
-QUERY_PATH: Final = b"/v1/streaming_query"
-
 # The field never goes upstream.
 FIELD: Final = b"x-stream-format"
 _WORD: Final = b"turn-events"
