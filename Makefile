@@ -59,8 +59,8 @@ format: $(READY) ## put the formatting right
 docs: $(READY) ## write what is generated: config.schema.json, docs/config-parity.md
 	@$(BIN)/python docs/generate.py
 
-bench: $(READY) ## measure throughput and latency
-	@$(BIN)/python -m tests.bench.run $(ARGS)
+bench: $(READY) ## measure speed, memory, start; AGAINST=<commit>: this code and that one in turns
+	@$(BIN)/python -m tests.bench.run $(if $(AGAINST),--against $(AGAINST)) $(ARGS)
 
 faults: $(READY) ## break everything in every situation (10 min); writes docs/reliability.md
 	@$(BIN)/python tests/real/parts.py llama-server

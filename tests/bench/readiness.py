@@ -11,13 +11,16 @@ import random
 import sys
 import time
 from pathlib import Path
+from statistics import median
 
 import zmq
 
 from tests.paths import ROOT
 
+from .against import OURS, Code
 from .load import BenchError
-from .servers import serve
+from .plan import Plan, Step
+from .servers import Target, serve
 
 SCRIPTED = ROOT / "tests" / "fakes" / "scripted_upstream.py"
 
@@ -28,13 +31,12 @@ SWAP_S = 60.0
 EVENT_S = 1.0
 
 
-def measure(folder: Path, *, swaps: int) -> list[float]:
+def measure(folder: Path, *, swaps: int, code: Code = OURS) -> list[float]:
     """Return the lateness of `swaps` swaps in milliseconds.
 
     Raises:
         BenchError: A swap was refused, failed or took longer than `SWAP_S`.
     """
-    folder.mkdir()
     loads = random.Random(7)  # the same loads in every run
     names = [f"model{number:02d}" for number in range(swaps + 1)]
     models = {
@@ -46,7 +48,7 @@ def measure(folder: Path, *, swaps: int) -> list[float]:
         for name in names
     }
     with (
-        serve(folder / "arriero", models, workers=1) as (_, _, sockets),
+        serve(folder / "arriero", models, workers=1, code=code) as (_, _, sockets),
         zmq.Context() as context,
         context.socket(zmq.SUB) as events,
         context.socket(zmq.REQ) as control,
@@ -92,3 +94,11 @@ def _lateness_ms(stamps: Path, name: str, arrived: int | None) -> float:
     if arrived is None:
         raise BenchError(f"cannot tell when {name} was ready: there was no event")
     return (arrived - int(events["ready"])) / 1e6
+
+
+def noticed(plan: Plan, target: Target, folder: Path) -> dict[str, float]:
+    """The median lateness of an arriero like `target`."""
+    return {"noticed": median(measure(folder, swaps=plan.swaps, code=target.code))}
+
+
+STEPS = (Step(name="readiness", rows=("noticed",), measure=noticed, kinds=("arriero",), once=True),)

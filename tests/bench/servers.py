@@ -5,20 +5,21 @@ Ports are chosen by the system: bound to 0, read, and freed for the process that
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
+from .against import OURS, Code
 from .load import BenchError
+from .machine import find
 
 HERE = Path(__file__).parent
 
@@ -37,25 +38,35 @@ class Target:
         name: As in the tables.
         small: Port that answers with one small reply.
         stream: Port that answers with a stream.
+        kind: direct, nginx, llama-swap or arriero.
+        workers: How many processes do the work.
         pid: The process whose workers do the work; None where that cost is nobody's.
-        marker: What the command line of such a worker contains.
+        marker: What the command line of such a worker contains; empty: the process itself works.
+        code: Which arriero it is.
     """
 
     name: str
     small: int
     stream: int
+    kind: str = "direct"
+    workers: int = 1
     pid: int | None = None
     marker: str = ""
+    code: Code = OURS
 
     def cpu_s(self) -> float:
         """Seconds of CPU, user and system, that the workers have used so far."""
         if self.pid is None:
             return 0.0
-        workers = [
-            child
-            for child in psutil.Process(self.pid).children(recursive=True)
-            if self.marker in " ".join(child.cmdline())
-        ]
+        workers = (
+            [psutil.Process(self.pid)]
+            if not self.marker
+            else [
+                child
+                for child in psutil.Process(self.pid).children(recursive=True)
+                if self.marker in " ".join(child.cmdline())
+            ]
+        )
         if not workers:
             raise BenchError(f"cannot find the workers of {self.name}: no child is {self.marker!r}")
         times = [worker.cpu_times() for worker in workers]
@@ -69,14 +80,13 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def find_nginx() -> str | None:
-    """Return the path of nginx; Debian has it outside of an ordinary user's PATH."""
-    return shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-
-
 @contextmanager
 def running(
-    command: Sequence[str], log: Path, *, port: int | None = None
+    command: Sequence[str],
+    log: Path,
+    *,
+    port: int | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> Generator["subprocess.Popen[bytes]", None, None]:
     """Run `command` from here to the end of the block, and leave none of its children behind.
 
@@ -84,13 +94,22 @@ def running(
         command: What to run.
         log: File for what it writes.
         port: Wait until this port accepts connections.
+        env: Added to the environment.
 
     Raises:
         BenchError: It ended, or did not listen in time.
     """
     with log.open("wb") as output:
+        # A group of its own, but the session of all others: the kernel may share the processor by
+        # session. The folder is not that of the sources, where Python would look for modules.
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, process_group=0
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd=log.parent,
+            env=os.environ | (env or {}),
+            process_group=0,
         )
     try:
         if port is not None:
@@ -156,12 +175,14 @@ def nginx(folder: Path, upstreams: Target, *, workers: int) -> Generator[Target,
     small, stream = free_port(), free_port()
     config = prefix / "nginx.conf"
     config.write_text(nginx_config(prefix, upstreams, small, stream, workers))
-    command = [find_nginx() or "nginx", "-p", str(prefix), "-c", str(config)]
+    command = [find("nginx") or "nginx", "-p", str(prefix), "-c", str(config)]
     with running(command, prefix / "log", port=stream) as process:
         yield Target(
             name=f"nginx x{workers}",
             small=small,
             stream=stream,
+            kind="nginx",
+            workers=workers,
             pid=process.pid,
             marker="nginx: worker",
         )
@@ -208,29 +229,59 @@ http {{
 """
 
 
-@contextmanager
-def arriero(folder: Path, *, workers: int) -> Generator[Target, None, None]:
-    """Run arriero, which starts the trivial upstreams as its models ``small`` and ``stream``."""
-    models = {
+def model_commands(prefix: Path) -> dict[str, dict[str, str]]:
+    """Return the trivial upstreams as models, as arriero and llama-swap are configured."""
+    return {
         kind: {
-            "cmd": " ".join(upstream_command(kind, "${PORT}", folder / f"upstream{workers}")),
+            "cmd": " ".join(upstream_command(kind, "${PORT}", prefix)),
             "proxy": "http://127.0.0.1:${PORT}",
         }
         for kind in ("small", "stream")
     }
-    with serve(folder / f"arriero{workers}", models, workers=workers) as (process, port, _):
+
+
+@contextmanager
+def llama_swap(folder: Path) -> Generator[Target, None, None]:
+    """Run llama-swap, which starts the trivial upstreams as its models."""
+    folder = folder / "llama-swap"
+    folder.mkdir()
+    port = free_port()
+    config = folder / "config.yaml"
+    first = free_port()
+    values = {"startPort": first, "models": model_commands(folder / "upstream")}
+    config.write_text(json.dumps(values, indent=2))
+    command = [find("llama-swap") or "llama-swap", "--config", str(config)]
+    command += ["--listen", f"127.0.0.1:{port}"]
+    with running(command, folder / "log", port=port) as process:
+        yield Target(name="llama-swap", small=port, stream=port, kind="llama-swap", pid=process.pid)
+
+
+@contextmanager
+def arriero(folder: Path, *, workers: int, code: Code = OURS) -> Generator[Target, None, None]:
+    """Run arriero, which starts the trivial upstreams as its models ``small`` and ``stream``."""
+    name = f"{code.label} x{workers}"
+    folder = folder / name.replace(" ", "-")
+    models = model_commands(folder / "upstream")
+    with serve(folder, models, workers=workers, code=code) as (process, port, _):
         yield Target(
-            name=f"arriero x{workers}",
+            name=name,
             small=port,
             stream=port,
+            kind="arriero",
+            workers=workers,
             pid=process.pid,
             marker="arriero.worker",
+            code=code,
         )
 
 
 @contextmanager
 def serve(
-    folder: Path, models: dict[str, dict[str, str]], *, workers: int
+    folder: Path,
+    models: dict[str, dict[str, str]],
+    *,
+    workers: int,
+    code: Code = OURS,
 ) -> Generator[tuple["subprocess.Popen[bytes]", int, Path], None, None]:
     """Run ``arriero serve``; gives the process, its HTTP port, and the folder of its sockets."""
     folder.mkdir()
@@ -241,7 +292,7 @@ def serve(
     # JSON is YAML; nothing has to be quoted by hand.
     values = {"listen": f"127.0.0.1:{port}", "progress": "reasoning", "models": models}
     config.write_text(json.dumps(values, indent=2))
-    command = [str(Path(sys.executable).with_name("arriero")), "serve", "--config", str(config)]
+    command = [*code.command, "serve", "--config", str(config)]
     command += ["--workers", str(workers), "--socket-dir", str(sockets)]
-    with running(command, folder / "log", port=port) as process:
+    with running(command, folder / "log", port=port, env=code.env) as process:
         yield process, port, sockets
