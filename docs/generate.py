@@ -10,25 +10,27 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from arriero.supervisor.config.schema.document import every_key, schema_text
+from arriero.supervisor.config.document import every_key, schema_text
 from arriero.supervisor.config.schema.reader import NEVER, NOT_YET, Key
-from arriero.supervisor.config.schema.types import default_of
+from arriero.supervisor.config.schema.sections import default_of
 
 ROOT: Final = Path(__file__).parents[1]
 
-# Keys that llama-swap does not have, by their last name.
-OWN: Final = frozenset(
+# Keys that llama-swap has as well, by their last name; all others are our own.
+LLAMA_SWAP: Final = frozenset(
     {
-        "listen", "workers", "progress", "progressDelay", "heartbeatInterval", "progressMarker",
-        "progressDetails", "strict", "progressMarkersOld", "nonstreamHold", "nonstreamKeepalive",
-        "upstreamIdle", "upstreamStall", "maxRetryWait", "maxBody", "bodyMemory",
-        "trailers", "cors", "allowedHosts", "publicWithoutKeys", "set", "remove",
-        "hungAfter", "drainLimit", "onFailure",
-        "kind", "usage", "forwardAuth", "region",
-        "input", "output", "cacheRead", "cacheWrite", "cacheWrite1h", "reasoning",
-        "file", "url", "provider", "markup", "refresh",
+        "healthCheckTimeout", "unloadTimeout", "globalTTL", "startPort", "sendLoadingState",
+        "logLevel", "logTimeFormat", "logToStdout", "logRequests", "metricsMaxInMemory",
+        "captureBuffer", "path", "session_id", "disabled", "every", "includeAliasesInList",
+        "apiKeys", "macros", "preload", "ignorePaths", "cmd", "cmdStop", "proxy", "aliases", "env",
+        "apiKey", "checkEndpoint", "ttl", "useModelName", "name", "description", "unlisted",
+        "concurrencyLimit", "metadata", "stripParams", "setParams", "setParamsByID", "connect",
+        "keepalive", "responseHeader", "tlsHandshake", "expectContinue", "idleConn",
+        "ignoreWebsockets", "in", "out", "tools", "reranker", "context", "pins", "strategy",
+        "targets", "spillover", "models", "members", "swap", "exclusive", "persistent", "vars",
+        "evict_costs", "sets", "use", "priority",
     }
 )  # fmt: skip
 
@@ -86,12 +88,12 @@ _WIDEST: Final = 48
 
 def parity_page() -> str:
     """Return the page on keys and differences."""
-    leaves = [(path, key) for path, key in every_key() if not key.kind.is_nest]
+    leaves = [(path, key) for path, key in every_key() if not key.type.has_keys]
     acting = sum(key.acts not in {NOT_YET, NEVER} for _, key in leaves)
     lines = [
         "# The configuration's keys, and llama-swap's",
         "",
-        "<!-- Written by make docs; edit supervisor/config/schema, or config-differences.md. -->",
+        "<!-- Written by make docs; edit supervisor/config, or config-differences.md. -->",
         "",
         "A configuration of llama-swap works unchanged: each of its keys is read and checked, and",
         f"what it says is kept. Of the {len(leaves)} keys here arriero acts on {acting} so far;",
@@ -103,7 +105,7 @@ def parity_page() -> str:
     ]
     for heading, said, names in PARTS:
         lines += ["", f"## {heading}", *(["", said] if said else []), ""]
-        lines += _table((path, key) for path, key in leaves if _part_of(path) == names)
+        lines += table((path, key) for path, key in leaves if _part_of(path) == names)
     lines += ["", "## Read, but not acted on", "", "So far:", ""]
     lines += [f"- `{start}`: {why}." for start, why in WHY_NOT.items()]
     differences = (ROOT / "docs" / "config-differences.md").read_text()
@@ -115,17 +117,17 @@ def _part_of(path: str) -> tuple[str, ...]:
     return next((names for _, _, names in PARTS if first in names), ())
 
 
-def _table(leaves: Iterable[tuple[str, Key[Any]]]) -> Iterator[str]:
-    """Give the lines of a table; its columns are straight in the text, too."""
+def table(leaves: Iterable[tuple[str, Key]]) -> Iterator[str]:
+    """Give the lines of the table of some keys; its columns are straight in the text, too."""
     rows: list[tuple[str, ...]] = [("Key", "Takes", "Default", "Acts since", "Meaning")]
     for path, key in leaves:
         for spelling in key.spellings:
             name = path.removesuffix(key.name) + spelling
-            own = " *own*" if key.name in OWN else ""
+            own = "" if key.name in LLAMA_SWAP else " *own*"
             is_old = spelling == key.other
             meaning = f"Another spelling of `{key.name}`." if is_old else _marked(key.meaning)
             rows.append(
-                (f"`{name}`{own}", _marked(key.kind.takes), _default(key), key.acts, meaning)
+                (f"`{name}`{own}", _marked(key.type.takes), _default(key), key.acts, meaning)
             )
     rows = [tuple(cell.replace("|", "\\|") for cell in row) for row in rows]
     widths = [max(_fitting(row[column] for row in rows)) for column in range(4)]
@@ -144,7 +146,7 @@ def _marked(words: str) -> str:
     return re.sub(r"(\$\{[\w.]+\}|<[\w/]+>)", r"`\1`", words)
 
 
-def _default(key: Key[Any]) -> str:
+def _default(key: Key) -> str:
     if key.required:
         return "required"
     if key.without is not None:

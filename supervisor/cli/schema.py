@@ -2,7 +2,7 @@
 
 import click
 
-from ..config.schema.document import schema_text
+from ..config.document import schema_text
 
 
 @click.command(

@@ -5,18 +5,25 @@ Lowest first:
     merge          Merge several files.
     named_files    Checks files that keys name (store, price list).
     sources        Find and read the files.
-    values         `Config`, `ModelConfig`, `Peer`, ...
+    model_config   The keys of a model; how it is started.
+    peers          The keys of a peer; names of the models of peers.
+    routing        The keys of groups, matrix and priorities.
+    values         All other keys: `Config` is the whole.
     diff           What changed between two configurations.
+    document       The JSON schema document; list of all keys.
     dump           `Config` -> YAML.
     read_models    Tree -> models (macros, inheritance, ports).
-    read_names     Tree -> peers, selectors, profiles; name checks.
-    read_routing   Tree -> groups, matrix, priorities.
+    read_names     Checks names: peers, selectors, profiles.
+    read_routing   Old and new place of groups and matrix -> `Routing`.
     load           `load_config`, `parse_config`: files -> `Config`, all problems at once.
     worker_config  `Config` -> `WorkerConfig` for the workers.
+
+A key is one field of `Config`, `ModelConfig`, ...: reading, defaults, inheritance, the JSON schema,
+the page on all keys, `dump` and `diff` go by the fields. See `schema.sections`.
 
 Packages within it:
 
     lint/    `arriero check`: valid configuration that is almost certainly a mistake.
-    schema/  One declaration per key: type, default, documentation, JSON schema.
+    schema/  How keys are declared and read, and what they take.
     yaml/    YAML text <-> tree of nodes with line and column.
 """

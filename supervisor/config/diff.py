@@ -4,60 +4,41 @@ Names of keys come out, never values: those may be secret.
 """
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import fields, replace
 from typing import Final
 
 from arriero.protocol.values import ConfigChanges, ModelChange
 
-from .values import Config, ModelConfig
+from .model_config import MODEL, ModelConfig
+from .values import CONFIG, Config
 
 # What a process is started with, and how it is known to be ready. All else can be changed while it
 # runs. A key is read by servers when they start: one that runs wants the old one, however it came
 # to it (a file, a script), so another one is for the next start.
 _STARTS: Final = frozenset({"command", "proxy", "env", "check_endpoint", "api_key"})
 
-# Derived from the others: nobody wrote it.
-_DERIVED: Final = frozenset({"fingerprint"})
-
 # Sockets are opened once: they are inherited by workers, or came from systemd.
 _NEEDS_RESTART: Final = frozenset({"listen"})
-
-# Keys whose names cannot be told from those of the fields.
-_KEYS: Final = {
-    "aliases_in_list": "includeAliasesInList",
-    "command": "cmd",
-    "details": "progressDetails",
-    "heartbeat_s": "heartbeatInterval",
-    "listed": "priceList",
-    "nonstream_blanks": "nonstreamKeepalive",
-    "old_markers": "progressMarkersOld",
-    "request_headers": "headers",
-    "response_headers": "headers",
-    "ignore_paths": "upstream",
-    "ignore_websockets": "compat",
-    "marker": "progressMarker",
-    "preload": "hooks",
-    "stop_command": "cmdStop",
-}
 
 
 def diff(old: Config, new: Config) -> ConfigChanges:
     """Return what is different in `new`."""
     relaunch, adjusted = [], []
     for model in new.models.keys() & old.models.keys():
-        changed = _changed(old.models[model], new.models[model]) - _DERIVED
+        changed = changed_fields(old.models[model], new.models[model])
         if starts := changed & _STARTS:
-            relaunch.append(ModelChange(model=model, keys=_keys(starts)))
+            relaunch.append(ModelChange(model=model, keys=MODEL.names(starts)))
         if others := changed - _STARTS:
-            adjusted.append(ModelChange(model=model, keys=_keys(others)))
-    settings = _changed(old, new) - {"models"}
+            adjusted.append(ModelChange(model=model, keys=MODEL.names(others)))
+    settings = changed_fields(old, new) - {"models"}
     return ConfigChanges(
         added=tuple(model for model in new.models if model not in old.models),
         removed=tuple(model for model in old.models if model not in new.models),
         relaunch=tuple(sorted(relaunch, key=_by_model)),
         adjusted=tuple(sorted(adjusted, key=_by_model)),
-        settings=_keys(settings - _NEEDS_RESTART),
-        needs_restart=_keys(settings & _NEEDS_RESTART),
+        settings=_settings(settings - _NEEDS_RESTART),
+        needs_restart=_settings(settings & _NEEDS_RESTART),
     )
 
 
@@ -92,7 +73,7 @@ def summary(changes: ConfigChanges) -> str:
     return "; ".join(parts)
 
 
-def _changed(old: Config | ModelConfig, new: Config | ModelConfig) -> set[str]:
+def changed_fields(old: Config | ModelConfig, new: Config | ModelConfig) -> set[str]:
     """Return the names of the fields that differ, as far as they are compared at all."""
     if old is new:
         return set()
@@ -103,16 +84,9 @@ def _changed(old: Config | ModelConfig, new: Config | ModelConfig) -> set[str]:
     }
 
 
-def _keys(names: set[str] | frozenset[str]) -> tuple[str, ...]:
-    return tuple(sorted(set(map(_key, names))))
-
-
-def _key(name: str) -> str:
-    """Return the key of the file that the field `name` was read from."""
-    if name in _KEYS:
-        return _KEYS[name]
-    first, *rest = name.removesuffix("_s").removesuffix("_bytes").split("_")
-    return first + "".join(word.capitalize() for word in rest)
+def _settings(names: Collection[str]) -> tuple[str, ...]:
+    """Return the keys of those fields; a list of prices is what the file says that a key names."""
+    return CONFIG.names({"price_list" if name == "listed" else name for name in names})
 
 
 def _by_model(change: ModelChange) -> str:

@@ -5,41 +5,39 @@ All mistakes are told at once, each with file, line, column, what was found and 
 
 import gc
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from ..errors import ConfigError, Problem
 from ..pricing.price_list import BadPriceList
 from ..text.addresses import Address, parse_address
 from .merge import merge
+from .model_config import LaunchConfig, ModelConfig
 from .named_files import read_prices, store_problem
-from .read_models import Globals, macros_of, read_models, resolve_mode
-from .read_names import Names, check_peers, read_peers, read_profiles, read_selectors
+from .read_models import read_models
+from .read_names import KnownNames, check_peers, check_profiles, check_selectors
 from .read_routing import policy_of, read_routing
-from .schema.reader import Enough, Place, Reading
-from .schema.stream_keys import header_rules
-from .schema.top_keys import IGNORED_PATHS, SESSION_HEADERS, TOP_KEYS
-from .schema.types import section
+from .schema.model_types import macros_of
+from .schema.reader import Enough, Place, Reading, Wrong
 from .sources import find_sources, read_source
-from .values import Activity, Config, Launch, Logging, ModelConfig, frozen
+from .values import CONFIG, Config
 from .yaml.tree import Node, YamlError, parse_yaml
 
 __all__ = [
     "Address",
     "Config",
-    "Launch",
+    "LaunchConfig",
     "ModelConfig",
     "load_config",
     "parse_config",
     "parse_listen",
-    "resolve_mode",
 ]
 
-_TOP: Final = section(TOP_KEYS)
-_METRICS_ROWS: Final = 1000
+# Macros hold for all else, and models need all else.
+_READ_LATER: Final = frozenset({"macros", "models"})
 
 
 def load_config(
@@ -178,120 +176,55 @@ def _read(
         config = _read_config(root, Place(reading))
     if reading.problems or config is None:
         raise ConfigError(reading.problems, reading.warnings)
-    config = replace(
-        config,
-        warnings=tuple(sorted(reading.warnings)),
-        notes=tuple(sorted(reading.idle.values())),
-    )
     return config, root
 
 
 def _read_config(root: Node, place: Place) -> Config | None:
     top = macros_of(root, place)
     place = place.with_macros(top)
-    found = place.attempt(_TOP.read, root)
-    if found is None:
+    try:
+        values = CONFIG.values(root, place, skip=_READ_LATER)
+    except Wrong as exc:
+        place.keep(exc)
         return None
-    models = read_models(found["models"], place.under("models"), Globals(found=found, macros=top))
+    config = CONFIG.make({**values, "macros": top})
+    models = read_models(root.member("models"), place.under("models"), config)
 
     def at(name: str) -> tuple[Node, Place]:
         return root.member(name) or root, place.under(name)
 
-    peers = read_peers(found["peers"] or {}, *at("peers"))
-    names = Names.of(models, peers)
-    check_peers(names, peers, *at("peers"))
-    routing = read_routing(found, root, place, names.models)
-    room = None if place.reading.problems else policy_of(routing, models)
-    selectors = read_selectors(found["selectors"] or {}, *at("selectors"), names, room)
-    written = found["selectors"] or {}  # also those that have mistakes of their own
-    profiles = read_profiles(found["profiles"] or {}, *at("profiles"), names, written)
-    if not models and not peers and not place.reading.problems:
+    names = KnownNames.of(models, config.peers)
+    check_peers(names, config.peers, *at("peers"))
+    routing = read_routing(config.written_routing, root, place, names.models)
+    policy = None if place.reading.problems else policy_of(routing, models)
+    check_selectors(config.selectors, *at("selectors"), names, policy)
+    check_profiles(config.profiles, *at("profiles"), names, config.selectors)
+    if not models and not config.peers and not place.reading.problems:
         place.warn(None, "there are no models; write at least one under 'models:'")
-    if found["bodyMemory"] < found["maxBody"]:
+    if config.body_memory_bytes < config.max_body_bytes:
         place.warn(
             root.member("bodyMemory") or root.member("maxBody"),
             "bodyMemory is smaller than maxBody: no body longer than bodyMemory can be taken",
         )
-    patterns = tuple(pattern for pattern, _ in found["upstream"]["ignorePaths"])
-    return Config(
-        models=frozen(models),
-        listen=found["listen"],
-        workers=found["workers"] or len(os.sched_getaffinity(0)),
-        start_port=found["startPort"],
-        progress_delay_s=found["progressDelay"],
-        heartbeat_s=found["heartbeatInterval"],
-        marker=found["progressMarker"],
-        details=found["progressDetails"],
-        old_markers=tuple(marker for marker, _ in found["progressMarkersOld"]),
-        nonstream_hold_s=found["nonstreamHold"],
-        nonstream_blanks=found["nonstreamKeepalive"] == "whitespace",
-        upstream_idle_s=found["upstreamIdle"],
-        upstream_stall_s=found["upstreamStall"],
-        max_retry_wait_s=found["maxRetryWait"],
-        max_body_bytes=found["maxBody"],
-        body_memory_bytes=found["bodyMemory"],
-        trailers=found["trailers"],
-        cors=found["cors"],
-        allowed_hosts=tuple(host for host, _ in found["allowedHosts"]),
-        public_without_keys=found["publicWithoutKeys"],
-        request_headers=header_rules(found["headers"]["request"]),
-        response_headers=header_rules(found["headers"]["response"]),
-        prices=found["prices"],
-        price_list=found["priceList"],
+    return replace(
+        config,
+        models=models,
+        workers=config.workers or len(os.sched_getaffinity(0)),
         routing=routing,
-        peers=frozen(peers),
-        profiles=frozen(profiles),
-        selectors=frozen(selectors),
-        preload=_preload(found, place, names),
-        api_keys=tuple(key for key, _ in found["apiKeys"]),
-        aliases_in_list=found["includeAliasesInList"],
-        ignore_paths=patterns or IGNORED_PATHS,
-        logging=_logging(found),
-        activity=_activity(found),
+        preload=_preload(config.preload, place, names),
+        warnings=tuple(sorted(place.reading.warnings)),
+        notes=tuple(sorted(place.reading.idle.values())),
     )
 
 
-def _preload(found: dict[str, Any], place: Place, names: Names) -> tuple[str, ...]:
+def _preload(written: tuple[str, ...], place: Place, names: KnownNames) -> tuple[str, ...]:
     """Return the ids of the models to load at the start; llama-swap drops unknown ones silently."""
     where = place.under("hooks").under("on_startup").under("preload")
     models: dict[str, None] = {}
-    for written, item in found["hooks"]["on_startup"]["preload"]:
-        name = written if written in names.models else written.strip()
+    for asked, item in where.items(written):
+        name = asked if asked in names.models else asked.strip()
         if name in names.models:
             models[names.models[name]] = None
         elif name:
             where.warn(item, names.unknown(name, where))
     return tuple(models)
-
-
-def _logging(found: dict[str, Any]) -> Logging:
-    return Logging(
-        level=found["logLevel"],
-        time_format=found["logTimeFormat"],
-        to_stdout=found["logToStdout"],
-        requests=found["logRequests"],
-    )
-
-
-def _activity(found: dict[str, Any]) -> Activity:
-    written = found["ui"]["activity"]["session_id"]
-    headers = SESSION_HEADERS if written is None else tuple(header for header, _ in written)
-    performance = found["performance"]
-    rows = found["metricsMaxInMemory"]
-    return Activity(
-        metrics_rows=rows if rows > 0 else _METRICS_ROWS,
-        capture_mb=max(0, found["captureBuffer"]),
-        store_path=found["store"]["path"],
-        session_headers=_distinct(headers),
-        sampling=not performance["disabled"],
-        sampling_s=performance["every"],
-    )
-
-
-def _distinct(headers: Iterable[str]) -> tuple[str, ...]:
-    """Return `headers` without repetitions: the first spelling counts, as they have no case."""
-    found: dict[str, str] = {}
-    for header in headers:
-        if header:
-            found.setdefault(header.lower(), header)
-    return tuple(found.values())

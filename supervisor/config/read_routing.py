@@ -2,70 +2,85 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Final
 
 from ..placement.matrix import Matrix, MatrixError, compile_matrix
 from ..placement.policy import DEFAULT_GROUP, Group, Groups, PlacementPolicy
+from .routing import MatrixKeys, Routing, RoutingKeys
 from .schema.reader import Place
-from .values import Routing, frozen
 from .yaml.tree import Node
 
-
-@dataclass(frozen=True, slots=True)
-class _Block:
-    """Something that stands in the old or in the new place."""
-
-    found: Any
-    key: Node
-    node: Node
-    place: Place
+_NAMES: Final = ("groups", "matrix")
 
 
-def read_routing(
-    found: Mapping[str, Any], root: Node, place: Place, names: Mapping[str, str]
-) -> Routing:
+def read_routing(found: RoutingKeys, root: Node, place: Place, names: Mapping[str, str]) -> Routing:
     """Return who runs beside whom; mistakes are noted.
 
     Args:
-        found: The top-level keys.
-        root: Where they stand.
+        found: What is written in both places.
+        root: The top level.
         place: Its place.
         names: Name or alias of each model -> its id.
     """
-    router_keys = found["routing"]["router"]
-    settings = router_keys["settings"]
     where = place.under("routing").under("router")
-    old = [_block(found[name], root, place, name) for name in _NAMES]
-    new_root = _down(root, "routing", "router", "settings")
-    new = [_block(settings[name], new_root, where.under("settings"), name) for name in _NAMES]
-    is_new = router_keys["use"] is not None or any(block is not None for block in new)
-    given = [block for block in old if block is not None]
-    if given and is_new:
-        message = "there is routing.router, too; move this to routing.router.settings"
-        given[0].place.note(given[0].key, message)
-    elif len(given) == 2:
-        message = "there are groups, too, and only one can decide; remove one of them"
-        given[1].place.note(given[1].key, message)
-    groups, matrix = new if is_new else old
-    use = router_keys["use"] or ("matrix" if matrix is not None and not is_new else "group")
-    router: Literal["group", "matrix"] = "matrix" if use == "matrix" else "group"
-    if router == "matrix" and not given and _is_missing(new_root.member("matrix")):
+    settings = _down(root, "routing", "router", "settings")
+    old = _Blocks(found.old_groups, found.old_matrix, root, place)
+    new = _Blocks(found.groups, found.matrix, settings, where.under("settings"))
+    is_new = found.router is not None or any(new.given)
+    if any(old.given) and is_new:
+        old.note(
+            "groups" if old.groups else "matrix",
+            "there is routing.router, too; move this to routing.router.settings",
+        )
+    elif all(old.given):
+        old.note("matrix", "there are groups, too, and only one can decide; remove one of them")
+    blocks = new if is_new else old
+    use = found.router or ("matrix" if old.matrix is not None and not is_new else "group")
+    if use == "matrix" and not any(old.given) and _is_missing(settings.member("matrix")):
         where.under("use").note(
             _down(root, "routing", "router", "use"),
             "there is no matrix; write routing.router.settings.matrix, or use: group",
         )
-    elif is_new and matrix is not None and router_keys["use"] is None:
-        matrix.place.warn(matrix.key, "nothing is done with it without routing.router.use: matrix")
-    models = sorted(set(names.values()))
+    elif new.matrix is not None and found.router is None:
+        message = "nothing is done with it without routing.router.use: matrix"
+        new.place.under("matrix").warn(new.key("matrix"), message)
+    _check_groups(blocks.groups, blocks, names)
     return Routing(
-        router=router,
-        groups=() if groups is None else _read_groups(groups, names),
-        matrix=None if matrix is None else _read_matrix(matrix, models),
-        priority=_read_priority(found, root, place, names),
+        router=use,
+        groups=blocks.groups,
+        matrix=_read_matrix(blocks, frozenset(names.values())),
+        priority=_read_priority(found.priority, root, place, names),
     )
 
 
-_NAMES = ("groups", "matrix")
+@dataclass(frozen=True, slots=True)
+class _Blocks:
+    """Groups and matrix of the old or of the new place.
+
+    Attributes:
+        groups, matrix: What was read.
+        node, place: What they stand in.
+    """
+
+    groups: tuple[Group, ...]
+    matrix: MatrixKeys | None
+    node: Node
+    place: Place
+
+    @property
+    def given(self) -> tuple[bool, bool]:
+        """Whether groups are written there, and a matrix."""
+        return bool(self.groups), self.matrix is not None
+
+    def key(self, name: str) -> Node:
+        """Return the key `name`, which is there."""
+        assert isinstance(self.node.value, dict)
+        return self.node.value[name][0]
+
+    def note(self, name: str, message: str) -> None:
+        """Keep a mistake at the key `name`."""
+        self.place.under(name).note(self.key(name), message)
 
 
 def policy_of(routing: Routing, models: Iterable[str]) -> PlacementPolicy:
@@ -73,12 +88,6 @@ def policy_of(routing: Routing, models: Iterable[str]) -> PlacementPolicy:
     if routing.router == "matrix" and routing.matrix is not None:
         return routing.matrix
     return Groups(routing.groups, models)
-
-
-def _block(found: object, root: Node, place: Place, name: str) -> _Block | None:
-    if found is None or found == {} or not isinstance(root.value, dict):
-        return None
-    return _Block(found, *root.value[name], place.under(name))
 
 
 def _is_missing(node: Node | None) -> bool:
@@ -95,72 +104,60 @@ def _down(node: Node, *names: str) -> Node:
     return node
 
 
-def _read_groups(block: _Block, names: Mapping[str, str]) -> tuple[Group, ...]:
+def _check_groups(groups: Iterable[Group], blocks: _Blocks, names: Mapping[str, str]) -> None:
     owners: dict[str, str] = {}
-    groups = []
-    for name, keys in block.found.items():
-        if name == DEFAULT_GROUP:
+    for group in groups:
+        here = blocks.place.under("groups").under(group.name)
+        if group.name == DEFAULT_GROUP:
             message = (
                 "this stands for the models that are in no group; nothing else is done with it"
             )
-            block.place.under(name).warn(_down(block.node, name), message)
-        place = block.place.under(name).under("members")
-        members = []
-        for member, item in keys["members"]:
+            here.warn(_down(blocks.node, "groups", group.name), message)
+        place = here.under("members")
+        for member, item in place.items(group.members):
             if member in owners:
                 place.note(item, f"{member!r} is in the group {owners[member]!r} already")
                 continue
-            owners[member] = name
+            owners[member] = group.name
             model = names.get(member)
-            if model == member:
-                members.append(member)
-            elif model is not None:
-                place.note(item, f"{member!r} is an alias; write the model's id, {model!r}")
-            else:
+            if model is None:
                 place.note(item, f"there is no model {member[:80]!r}{place.hint(member, names)}")
-        groups.append(
-            Group(
-                name=name,
-                members=tuple(members),
-                swap=keys["swap"],
-                exclusive=keys["exclusive"],
-                persistent=keys["persistent"],
-            )
-        )
-    return tuple(groups)
+            elif model != member:
+                place.note(item, f"{member!r} is an alias; write the model's id, {model!r}")
 
 
-def _read_matrix(block: _Block, models: Iterable[str]) -> Matrix | None:
-    keys = block.found
-    if not all(_is_whole(block.node.member(name), keys[name]) for name in ("vars", "sets")):
+def _read_matrix(blocks: _Blocks, models: frozenset[str]) -> Matrix | None:
+    found, place = blocks.matrix, blocks.place.under("matrix")
+    if found is None:
+        return None
+    node = _down(blocks.node, "matrix")
+    written = {"vars": found.variables, "sets": found.sets}
+    if not all(_is_whole(node.member(name), members) for name, members in written.items()):
         return None  # what is missing is not unknown: it has a mistake, which was told
     try:
-        return compile_matrix(
-            keys["vars"] or {}, keys["evict_costs"] or {}, keys["sets"] or {}, frozenset(models)
-        )
+        return compile_matrix(found.variables, found.evict_costs, found.sets, models)
     except MatrixError as exc:
         for problem in exc.problems:
             path = [name for name in (problem.section, problem.name) if name]
-            place = block.place
+            at = place
             for name in path:
-                place = place.under(name)
-            place.note(_down(block.node, *path), problem.message)
+                at = at.under(name)
+            at.note(_down(node, *path), problem.message)
         return None
 
 
-def _is_whole(node: Node | None, found: Mapping[str, Any] | None) -> bool:
+def _is_whole(node: Node | None, found: Mapping[str, str]) -> bool:
     """Whether all of `node` could be read."""
     if node is None or node.value is None:
         return True
-    return isinstance(node.value, dict) and len(node.value) == len(found or ())
+    return isinstance(node.value, dict) and len(node.value) == len(found)
 
 
 def _read_priority(
-    found: Mapping[str, Any], root: Node, place: Place, names: Mapping[str, str]
+    written: Mapping[str, int], root: Node, place: Place, names: Mapping[str, str]
 ) -> Mapping[str, int]:
     """Return the priorities by id; llama-swap takes aliases and then does not look at them."""
     path = ("routing", "scheduler", "settings", "fifo", "priority")
-    written = found["routing"]["scheduler"]["settings"]["fifo"]["priority"] or {}
     for name in path:
         place = place.under(name)
     node = _down(root, *path)
@@ -175,4 +172,4 @@ def _read_priority(
             place.under(name).note(spot, f"{model!r} has a priority already, under another name")
         else:
             priority[model] = value
-    return frozen(priority)
+    return MappingProxyType(priority)

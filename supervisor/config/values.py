@@ -1,410 +1,335 @@
-"""What a configuration says, as immutable values that cannot be wrong."""
+"""A whole configuration, as immutable values that cannot be wrong. Each field is a key."""
 
 import difflib
-import os
-from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Final, Literal, TypeAlias, TypeVar
-from urllib.parse import urlsplit
+from typing import Final, Literal, TypeAlias, get_args
 
-from arriero.protocol.records import Prices, UpstreamKind
+from arriero.protocol.control import MAX_WORKERS
 from arriero.protocol.worker_config import (
+    DEFAULT_MARKER,
     HeaderRules,
     ProgressMode,
     Strictness,
-    UsageSetting,
 )
 
 from ..errors import Problem
-from ..llamacpp.api_key import API_KEY, WantedKey, wanted_key
-from ..placement.matrix import Matrix
-from ..placement.policy import Group
 from ..pricing.by_pattern import PricesByGlob, PriceSource
 from ..pricing.price_list import PriceList
-from ..text.addresses import Address, unix_path
-from .schema.types import Data
+from ..text.addresses import Address, parse_address
+from .model_config import MODEL, UP_TO_A_DAY, ModelConfig
+from .peers import PEERS, PeerConfig, PeerModels
+from .routing import ROUTING, Routing, RoutingKeys
+from .schema.access_types import CORS, HOSTS
+from .schema.header_types import MARKER, rules
+from .schema.json_schema import TEXT, or_macro, or_nothing, text_like
+from .schema.macros import Macro, escaped
+from .schema.model_types import (
+    MACROS,
+    MODE,
+    NAME,
+    ON_FAILURE,
+    STRICT,
+    OnFailure,
+)
+from .schema.price_types import PRICE_LIST, PRICES_BY_GLOB
+from .schema.reader import NEVER, NOT_YET, Place, ValueType, Wrong
+from .schema.sections import inline, key, nested, section
+from .schema.types import (
+    BOOLEAN,
+    FILE,
+    NOTHING,
+    OBJECT,
+    PATTERN,
+    SECONDS,
+    Data,
+    adjusted,
+    choice,
+    converted,
+    duration,
+    integer,
+    is_storable,
+    listed,
+    named,
+    read_text,
+    size,
+    text,
+    words,
+)
+from .yaml.tree import Node
 
-PORT: Final = "${PORT}"
-PID: Final = "${PID}"
-_OVER_SOCKET: Final = "http://localhost"
-_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
-
-
-OnFailure: TypeAlias = Literal["restore", "none"]
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
+Strategy: TypeAlias = Literal["pin", "warm", "spillover"]
+LogSource: TypeAlias = Literal["proxy", "upstream", "both", "none"]
 
-_V = TypeVar("_V")
+# Requests for such a path under /upstream ask for a part of a page, not for a model.
+IGNORED_PATHS: Final = (r"\.(js|json|css|png|gif|jpg|jpeg|ico|txt)$",)
+_SESSION_HEADERS: Final = ("X-Session-ID", "X-Litellm-Session-Id")
 
+# llama-swap's values, where what is written makes no sense: its time for a process to end, its
+# least time to get ready, and its number of rows.
+_UNLOAD_TIMEOUT_S: Final = 10.0
+_LEAST_HEALTH_CHECK_S: Final = 15.0
+_METRICS_ROWS: Final = 1000
 
-def frozen(mapping: Mapping[str, _V] | None = None) -> Mapping[str, _V]:
-    """Return `mapping`, or an empty one, as something that nobody can change."""
-    return MappingProxyType(dict(mapping or {}))
+_MIB: Final = 1024**2
+_DAY_S: Final = 24 * 3600
 
-
-@dataclass(frozen=True, slots=True)
-class Launch:
-    """One start of one model, with its port chosen.
-
-    Attributes:
-        command: Program and arguments.
-        env: Added to the environment.
-        endpoint: Base URL at which it will answer, or ``unix:`` and the path of a socket.
-        health_url: What to ask until it is ready; None: it is ready when it accepts connections.
-        port: The TCP port of `endpoint`, if that is on this machine.
-        stop_command: Program and arguments that end it; may hold ``${PID}``. Empty: SIGTERM.
-        wanted: The key that it wants to be shown.
-        socket: The path of `endpoint`, if that is a unix socket.
-    """
-
-    command: tuple[str, ...]
-    env: tuple[tuple[str, str], ...] = field(repr=False)  # may hold keys
-    endpoint: str
-    health_url: str | None
-    port: int | None
-    stop_command: tuple[str, ...] = field(default=(), repr=False)  # may hold keys, too
-    wanted: WantedKey = field(default=WantedKey(), repr=False)
-    socket: str | None = None
-
-    @property
-    def base_url(self) -> str:
-        """`endpoint` as HTTP knows it: what is asked over a unix socket needs a host as well."""
-        return self.endpoint if self.socket is None else _OVER_SOCKET
-
-    def stop_argv(self, pid: int) -> tuple[str, ...]:
-        """Return `stop_command` for the process `pid`."""
-        return tuple(word.replace(PID, str(pid)) for word in self.stop_command)
+# --- what the keys take -------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filters:
-    """What is changed in the body of a request. Keys are paths: ``a.b`` is b within a.
-
-    Attributes:
-        strip_params: Keys that are removed, sorted.
-        set_params: Keys that are set.
-        set_params_by_id: The same, for requests that used this name.
-    """
-
-    strip_params: tuple[str, ...] = ()
-    set_params: Mapping[str, Data] = field(default_factory=frozen)
-    set_params_by_id: Mapping[str, Mapping[str, Data]] = field(default_factory=frozen)
+def _listen(node: Node, place: Place) -> Address:
+    address = parse_address(read_text(node, place).strip())
+    if address is None:
+        raise place.wrong(node, "host:port, such as 127.0.0.1:8080, :8080 or [::1]:8080")
+    return address
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timeouts:
-    """How long a connection to a server may take, in seconds; 0 is no limit."""
-
-    connect_s: int = 30
-    keepalive_s: int = 30
-    response_header_s: int = 0
-    tls_handshake_s: int = 10
-    expect_continue_s: int = 1
-    idle_connection_s: int = 90
+def _written_address(address: Address) -> str:
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    return f"{host}:{address.port}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Capabilities:
-    """What a model can do, for listings.
-
-    Attributes:
-        takes, gives: Of text, audio and image.
-        tools: It calls tools.
-        reranker: It ranks documents.
-        context: Longest context, in tokens; 0 means not known.
-    """
-
-    takes: tuple[str, ...] = ()
-    gives: tuple[str, ...] = ()
-    tools: bool = False
-    reranker: bool = False
-    context: int = 0
+_LISTEN: Final = ValueType(
+    "host:port",
+    text_like(
+        r"^\s*(?:\[.+\]|[A-Za-z0-9._-]*):[0-9]{1,5}\s*$",
+        "host:port, such as 127.0.0.1:8080, :8080 or [::1]:8080",
+        ["string"],
+    ),
+    _listen,
+    _written_address,
+)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelConfig:
-    """One model. ``${PORT}`` and ``${API_KEY}`` in texts are filled in by each start: see `launch`.
+def _workers(node: Node, place: Place) -> int:
+    takes = f"a whole number from 1 to {MAX_WORKERS}, or auto"
+    value = place.scalar(node, takes).typed
+    if value == "auto":
+        return 0
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_WORKERS:
+        raise place.wrong(node, takes)
+    return value
 
-    Attributes:
-        model: Its id.
-        command: Program and arguments.
-        proxy: Base URL, or ``unix:`` and a path.
-        aliases: Other names.
-        name: What people call it; may be empty.
-        description: For listings; may be empty.
-        unlisted: It is left out of listings.
-        env: Added to the environment.
-        check_endpoint: Path that answers 2xx when it is ready; None: nothing is asked.
-        ttl_s: Unloaded after so many idle seconds; 0 never.
-        use_model_name: Put into the request's `model` field; None leaves it.
-        health_check_timeout_s: Longest time from spawn to ready.
-        unload_timeout_s: Time between SIGTERM and SIGKILL.
-        progress: How waiting clients are told, unless a request says otherwise.
-        strict: See the wire format.
-        fingerprint: Hash of what determines how it loads.
-        stop_command: Run to stop it; ``${PID}`` in it is its process id. Empty: SIGTERM.
-        port: The first port that is tried for ``${PORT}``; None: it does not use that.
-        concurrency_limit: Most requests at a time; 0 means not set.
-        ignore_websockets: Web sockets never start it and do not count.
-        metadata: For listings.
-        capabilities: For listings.
-        filters: What is changed in requests.
-        timeouts: Of connections to it.
-        kind: What its server is; None: it is asked.
-        usage: Whether streams are asked for their usage.
-        prices: What it costs; None: as is said elsewhere.
-        hung_after_s: How long it may show no sign of life while it is asked; 0: for ever.
-        drain_limit_s: How long its last requests may get no further; 0: for ever.
-        on_failure: What becomes of those that were stopped for it if it cannot be started.
-        api_key: Sent to it; empty: the one that its command or environment tells, if one does.
-    """
 
-    model: str
-    command: tuple[str, ...] = field(repr=False)  # may hold keys, as `env` may
-    proxy: str
-    aliases: tuple[str, ...]
-    name: str
-    description: str
-    unlisted: bool
-    env: tuple[tuple[str, str], ...] = field(repr=False)
-    check_endpoint: str | None
-    ttl_s: float
-    use_model_name: str | None
-    health_check_timeout_s: float
-    unload_timeout_s: float
-    progress: ProgressMode
-    strict: Strictness
-    fingerprint: str
-    stop_command: tuple[str, ...] = field(default=(), repr=False)
-    port: int | None = field(default=None, compare=False)  # others coming and going move it
-    concurrency_limit: int = 0
-    ignore_websockets: bool = False
-    metadata: Mapping[str, Data] = field(default_factory=frozen)
-    capabilities: Capabilities = Capabilities()
-    filters: Filters = Filters()
-    timeouts: Timeouts = Timeouts()
-    kind: UpstreamKind | None = None
-    usage: UsageSetting = "auto"
-    prices: Prices | None = None
-    hung_after_s: float = 60.0
-    drain_limit_s: float = 600.0
-    on_failure: OnFailure = "restore"
-    api_key: str = field(default="", repr=False)
+_WORKERS: Final = ValueType(
+    "a number, or auto",
+    or_macro({"type": "integer", "minimum": 1, "maximum": MAX_WORKERS}, {"const": "auto"}),
+    _workers,
+    lambda count: count or "auto",
+)
 
-    @property
-    def wants_port(self) -> bool:
-        """Whether a free port has to be chosen for a start."""
-        return any(PORT in word for word in (*self.command, *(value for _, value in self.env)))
 
-    def launch(
-        self, port: int | None, key: str = API_KEY, inherited: Mapping[str, str] | None = None
-    ) -> Launch:
-        """Return a start of it.
+def _api_key(node: Node, place: Place) -> str:
+    """A key is never shown in a message."""
+    value = place.scalar(node, "a key", is_secret=True)
+    found = value.text
+    if not found or value.typed is None or not is_storable(found):
+        raise Wrong(place.problem(node, "this key is empty; write one, or leave it out"))
+    if any(char.isspace() for char in found):
+        raise Wrong(place.problem(node, "this key holds a blank, which no client can send"))
+    return found
 
-        Args:
-            port: For ``${PORT}``; None is for models whose `wants_port` is false.
-            key: For ``${API_KEY}``.
-            inherited: The environment that it gets besides its own.
-        """
 
-        def fill(text: str) -> str:
-            return text.replace(PORT, str(port)).replace(API_KEY, key)
+_API_KEYS: Final = listed(
+    ValueType("a key", text_like(r"^\S+$", "a key, without blanks"), _api_key, escaped), "keys"
+)
 
-        endpoint = fill(self.proxy)
-        socket = unix_path(endpoint)
-        if socket is not None:
-            socket = os.path.abspath(socket)
-            endpoint = f"unix:{socket}"
-        parts = urlsplit(endpoint)
-        check = self.check_endpoint
-        base_url = endpoint if socket is None else _OVER_SOCKET
-        command = tuple(fill(word) for word in self.command)
-        env = tuple((name, fill(value)) for name, value in self.env)
-        return Launch(
-            command=command,
-            env=env,
-            endpoint=endpoint,
-            health_url=None if check is None else base_url + fill(check),
-            port=parts.port if socket is None and parts.hostname in _LOOPBACK else None,
-            stop_command=tuple(fill(word) for word in self.stop_command),
-            wanted=self._wanted(key, command, dict(env), inherited or {}),
-            socket=socket,
+_LEVELS: Final[ValueType[LogLevel]] = choice(
+    {"debug": "debug", "info": "info", "warn": "warning", "error": "error"}, {"warning": "warning"}
+)
+_LOG_LEVEL: Final = replace(_LEVELS, write=str)
+_TIME_FORMAT: Final = choice(
+    {
+        name: name
+        for name in (
+            "ansic", "unixdate", "rubydate", "rfc822", "rfc822z", "rfc850", "rfc1123", "rfc1123z",
+            "rfc3339", "rfc3339nano", "kitchen", "stamp", "stampmilli", "stampmicro", "stampnano",
         )
-
-    def _wanted(
-        self,
-        key: str,
-        command: tuple[str, ...],
-        env: Mapping[str, str],
-        inherited: Mapping[str, str],
-    ) -> WantedKey:
-        """Return the key that it wants to be shown; `key` is that of this start."""
-        if self.api_key:
-            return WantedKey(self.api_key.replace(API_KEY, key))
-        is_vllm = None if self.kind is None else self.kind == "vllm"
-        wanted = wanted_key(command, env, inherited, is_vllm=is_vllm)
-        words = (*self.command, *(value for _, value in self.env))
-        if wanted == WantedKey() and any(API_KEY in word for word in words):
-            return WantedKey(key)
-        return wanted
+    },
+    {"": ""},
+)  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Peer:
-    """Another server, to which requests for its models are passed on.
-
-    Attributes:
-        peer: Its id; ``<peer>/<model>`` always names one of its models.
-        proxy: Base URL.
-        models: What it serves.
-        api_key: Sent in the place of the client's; empty: none.
-        filters, timeouts: As for models.
-        kind: What it speaks.
-        usage: Whether streams are asked for their usage.
-        prices: Of its models, by patterns of their names there.
-        forward_auth: Without an `api_key`, the client's own is sent.
-        region: Of Bedrock; empty: as in the name of its host.
-    """
-
-    peer: str
-    proxy: str
-    models: tuple[str, ...]
-    api_key: str = field(repr=False)
-    filters: Filters
-    timeouts: Timeouts
-    kind: UpstreamKind = "openai"
-    usage: UsageSetting = "auto"
-    prices: PricesByGlob = ()
-    forward_auth: bool = False
-    region: str = ""
+def _distinct(headers: tuple[str, ...]) -> tuple[str, ...]:
+    """Return `headers` without repetitions: the first spelling counts, as they have no case."""
+    found: dict[str, str] = {}
+    for header in headers:
+        if header:
+            found.setdefault(header.lower(), header)
+    return tuple(found.values())
 
 
-class PeerModels:
-    """The names by which models of peers are found.
+_SESSION_ID: Final = adjusted(
+    listed(text("the name of a header", strip=True), "names of headers"), _distinct
+)
 
-    ``<peer>/<model>`` always is; the bare name only if no other peer has it, and no model here.
 
-    Attributes:
-        table: The peer and its own name for the model, by each of the names.
-    """
+def _optional_name(node: Node, place: Place) -> str | None:
+    """Return a name; None for one that is switched off."""
+    return None if node.value is None else read_text(node, place, "a name") or None
 
-    def __init__(self, peers: Iterable[Peer], local: Container[str]) -> None:
-        qualified = {
-            f"{peer.peer}/{model}": (peer, model) for peer in peers for model in peer.models
-        }
-        bare: dict[str, list[str]] = {}
-        for full, (_, model) in qualified.items():
-            bare.setdefault(model, []).append(full)
-        found = {
-            model: qualified[full[0]]
-            for model, full in bare.items()
-            if len(full) == 1 and model not in local
-        }
-        self._qualified = qualified
-        self._bare = bare
-        self.table = frozen(found | qualified)  # a qualified name is stronger
 
-    def resolve(self, name: str) -> tuple[Peer, str] | None:
-        """Return the peer, and its own name for the model."""
-        return self.table.get(name)
+_OPTIONAL_NAME: Final[ValueType[str | None]] = ValueType(
+    "a name, or nothing", or_nothing(TEXT), _optional_name, lambda name: name and escaped(name)
+)
+_NUMBER: Final = integer(-(2**31), 2**31)
 
-    def having(self, model: str) -> tuple[str, ...]:
-        """Return ``<peer>/<model>`` for each peer that has `model`."""
-        return tuple(self._bare.get(model, ()))
-
-    def is_qualified(self, name: str) -> bool:
-        """Whether `name` is ``<peer>/<model>``."""
-        return name in self._qualified
-
-    def qualified(self, name: str) -> str | None:
-        """Return ``<peer>/<model>`` for `name`."""
-        found = self.table.get(name)
-        return None if found is None else f"{found[0].peer}/{found[1]}"
+# --- parts --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """What names mean while this profile is chosen; None: nothing answers to the name."""
+    """What names mean while this profile is chosen."""
 
     profile: str
-    description: str
-    pins: Mapping[str, str | None]
+    description: str = key(text(strip=True), "", "A few words on it.", acts=NOT_YET)
+    pins: Mapping[str, str | None] = key(
+        named(_OPTIONAL_NAME, "a mapping of names to models"),
+        NOTHING,
+        "Name -> what answers to it while the profile is chosen; nothing: nobody does.",
+        lacking="there are no pins; write at least one name and its model",
+        acts=NOT_YET,
+    )
+
+
+PROFILES: Final = named(section(Profile, named_by="profile").type, "a mapping of names to profiles")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selector:
-    """A name that stands for one of several models.
-
-    Attributes:
-        selector: The name.
-        strategy: How one is chosen.
-        targets: Of which.
-        spillover: Requests of one target before the next one is started.
-        name, description, unlisted, metadata: For listings.
-    """
+    """A name that stands for one of several models."""
 
     selector: str
-    strategy: Literal["pin", "warm", "spillover"]
-    targets: tuple[str, ...]
-    spillover: int = 1
-    name: str = ""
-    description: str = ""
-    unlisted: bool = False
-    metadata: Mapping[str, Data] = field(default_factory=frozen)
+    strategy: Strategy = key(
+        words(*get_args(Strategy)),
+        "pin",
+        "pin: the first target; warm: one that runs; spillover: the next one when one is busy.",
+        lacking="there is none; write pin, warm or spillover",
+        acts=NOT_YET,
+    )
+    targets: tuple[str, ...] = key(
+        listed(NAME, "models"),
+        (),
+        "Models, their aliases, or those of peers, in order.",
+        lacking="there are no targets; write at least one model",
+        acts=NOT_YET,
+    )
+    spillover: int = key(
+        integer(1, 2**31),
+        1,
+        "Requests of one target before the next one is started.",
+        name="settings.spillover",
+        acts=NOT_YET,
+    )
+    name: str = key(text(strip=True), "", "What people call it; for listings.", acts=NOT_YET)
+    description: str = key(text(strip=True), "", "A few words on it; for listings.", acts=NOT_YET)
+    unlisted: bool = key(BOOLEAN, False, "Left out of listings.", acts=NOT_YET)
+    metadata: Mapping[str, Data] = key(OBJECT, NOTHING, "Shown in listings as it is.", acts=NOT_YET)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Routing:
-    """Which models run beside which, and who comes first.
-
-    Attributes:
-        router: What decides: groups or the matrix.
-        groups: As written; models in none of them are in the group of all others.
-        matrix: Compiled; None without one.
-        priority: Id of a model -> priority; the higher one gets its turn first.
-    """
-
-    router: Literal["group", "matrix"] = "group"
-    groups: tuple[Group, ...] = ()
-    matrix: Matrix | None = None
-    priority: Mapping[str, int] = field(default_factory=frozen)
+SELECTORS: Final = named(
+    section(Selector, named_by="selector", within={"settings": "Settings of each strategy."}).type,
+    "a mapping of names to selectors",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Logging:
-    """What arriero writes of itself.
+    """What arriero writes of itself."""
 
-    Attributes:
-        level: Least important lines; None: not said.
-        time_format: Name of the time stamp's form; empty: none.
-        to_stdout: Whose lines.
-        requests: Accepted for llama-swap's sake.
-    """
-
-    level: LogLevel | None = None
-    time_format: str = ""
-    to_stdout: Literal["proxy", "upstream", "both", "none"] = "proxy"
-    requests: bool = False
+    level: LogLevel | None = key(
+        _LOG_LEVEL,
+        None,
+        "Least important lines that arriero writes of itself; --log-level is stronger.",
+        name="logLevel",
+        written="info",
+    )
+    time_format: str = key(
+        _TIME_FORMAT,
+        "",
+        "How the time stands before such a line; empty for no time.",
+        name="logTimeFormat",
+        written="",
+        acts=NOT_YET,
+    )
+    to_stdout: LogSource = key(
+        words(*get_args(LogSource)),
+        "proxy",
+        "Whose lines are written: arriero's own (proxy), those of model servers, both or none.",
+        name="logToStdout",
+        acts=NOT_YET,
+    )
+    requests: bool = key(
+        BOOLEAN,
+        False,
+        "An old key of llama-swap, which does nothing there, either.",
+        name="logRequests",
+        acts=NEVER,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Activity:
-    """What is kept of requests, and sampled of the machine.
+class ActivityConfig:
+    """What is kept of requests, and sampled of the machine."""
 
-    Attributes:
-        metrics_rows: Rows kept in memory.
-        capture_mb: Size of the cache of requests and answers; 0: nothing is captured.
-        store_path: SQLite file; None: memory.
-        session_headers: Headers that name a session, in order.
-        sampling: Whether the machine is sampled, every `sampling_s`.
-    """
+    metrics_rows: int = key(
+        adjusted(_NUMBER, lambda rows: rows if rows > 0 else _METRICS_ROWS),
+        _METRICS_ROWS,
+        "Requests that are remembered without a store; 0 or less means 1000.",
+        name="metricsMaxInMemory",
+    )
+    capture_mb: int = key(
+        adjusted(integer(-(2**31), 2**20, "megabytes"), lambda megabytes: max(0, megabytes)),
+        5,
+        "Room for captured requests and answers, in MB; 0 or less captures nothing.",
+        name="captureBuffer",
+        acts=NOT_YET,
+    )
+    store_path: str | None = key(
+        FILE,
+        None,
+        "SQLite file in which the list of requests is kept.",
+        name="store.path",
+        without="in memory",
+        acts=NOT_YET,
+    )
+    session_headers: tuple[str, ...] = key(
+        _SESSION_ID,
+        _SESSION_HEADERS,
+        "Headers that name a session, in the order in which they are looked at; [] for none.",
+        name="ui.activity.session_id",
+        acts=NOT_YET,
+    )
+    sampling: bool = key(
+        converted(BOOLEAN, lambda disabled: not disabled, lambda sampling: not sampling),
+        True,
+        "Processor, memory and GPUs are not sampled.",
+        name="performance.disabled",
+        acts=NOT_YET,
+    )
+    sampling_s: float = key(
+        duration(5, _DAY_S),
+        5.0,
+        "How often they are.",
+        name="performance.every",
+        acts=NOT_YET,
+    )
 
-    metrics_rows: int = 1000
-    capture_mb: int = 5
-    store_path: str | None = None
-    session_headers: tuple[str, ...] = ()
-    sampling: bool = True
-    sampling_s: float = 5.0
+
+_LOGGING: Final = section(Logging)
+_ACTIVITY: Final = section(
+    ActivityConfig,
+    within={
+        "store": "Where requests are kept.",
+        "ui": "What the pages show.",
+        "ui.activity": "The page with the list of requests.",
+        "performance": "Samples of the machine.",
+    },
+)
+
+# --- the whole ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -412,78 +337,227 @@ class Config:
     """A whole configuration.
 
     Attributes:
-        models: By id, in the order of the file.
-        listen: Where clients are answered.
-        workers: Number of worker processes.
-        start_port: First port for ``${PORT}``.
-        progress_delay_s: Silence before progress; None: the mode's own.
-        heartbeat_s: Longest silence of a stream; 0 for no heartbeat ever.
-        marker: What each line of progress begins with.
-        details: Whether numbers for programs are added.
-        old_markers: What lines began with before.
-        nonstream_hold_s: Longest wait of a request that does not stream.
-        nonstream_blanks: Such a request gets blanks meanwhile.
-        upstream_idle_s: Longest silence of a server that answers.
-        upstream_stall_s: The same, comments and heartbeats not counted.
-        max_retry_wait_s: Longest ``Retry-After`` that is waited for.
-        max_body_bytes: Longest body of a request that is read as a whole.
-        body_memory_bytes: What all of them may take together, in each worker.
-        trailers: Streams end with trailers.
-        cors: Origins whose pages may ask; True: all; False: none.
-        allowed_hosts: Names of this server, besides those that it listens on.
-        public_without_keys: It may be reached from anywhere without a key.
-        request_headers, response_headers: Fields that are changed on their way up and down.
-        prices: What models cost, by patterns of their names.
-        price_list: Where a list of further prices comes from.
-        listed: That list, if it is in a file; read by `load_config`.
         routing: Which models run beside which.
-        peers, profiles, selectors: By id, in the order of the file.
-        preload: Models that are loaded at the start.
-        api_keys: If there are any, a client has to show one.
-        aliases_in_list: Aliases are listed, too.
-        ignore_paths: Regular expressions: requests under ``/upstream`` that never start a model.
-        logging, activity: What is written, and what is kept.
+        listed: The list that `price_list` names, if it is in a file; read by `load_config`.
         files: What it was read from.
-        peer_models: The names of the models of peers.
         warnings: What can be used, but is surely not what was meant.
         notes: Keys that are used and that nothing acts on.
+        peer_models: The names of the models of peers.
     """
 
-    models: Mapping[str, ModelConfig]
-    listen: Address
-    workers: int
-    start_port: int
-    progress_delay_s: float | None
-    heartbeat_s: float
-    marker: str
-    details: bool
-    old_markers: tuple[str, ...] = ()
-    nonstream_hold_s: float = 240.0
-    nonstream_blanks: bool = False
-    upstream_idle_s: float = 3600.0
-    upstream_stall_s: float = 3600.0
-    max_retry_wait_s: float = 20.0
-    max_body_bytes: int = 64 * 1024**2
-    body_memory_bytes: int = 512 * 1024**2
-    trailers: bool = True
-    cors: bool | tuple[str, ...] = ()
-    allowed_hosts: tuple[str, ...] = ()
-    public_without_keys: bool = False
-    request_headers: HeaderRules = field(default=HeaderRules(), repr=False)  # may hold keys
-    response_headers: HeaderRules = field(default=HeaderRules(), repr=False)
-    prices: PricesByGlob = ()
-    price_list: PriceSource | None = None
+    listen: Address = key(_LISTEN, Address("127.0.0.1", 8080), "Where clients are answered.")
+    workers: int = key(_WORKERS, 0, "Worker processes; auto is one for each core.")
+    health_check_timeout_s: float = key(
+        adjusted(SECONDS, lambda found_s: max(found_s, _LEAST_HEALTH_CHECK_S)),
+        120.0,
+        "Longest time from the start of a model to its being ready; below 15 counts as 15.",
+        is_folded=True,
+    )
+    unload_timeout_s: float = key(
+        adjusted(SECONDS, lambda found_s: found_s or _UNLOAD_TIMEOUT_S),
+        10.0,
+        "Time that a model's process gets to end before it is killed; 0 means 10.",
+        is_folded=True,
+    )
+    hung_after_s: float = key(
+        UP_TO_A_DAY,
+        60.0,
+        "A model that is asked, but for so long says nothing, uses no processor time and does not "
+        "answer its check either, is killed and started again; 0: never.",
+        is_folded=True,
+    )
+    drain_limit_s: float = key(
+        UP_TO_A_DAY,
+        600.0,
+        "Requests of a model that has to stop are ended when none of them has got any further for "
+        "so long; 0: never.",
+        written="10m",
+        is_folded=True,
+    )
+    on_failure: OnFailure = key(
+        ON_FAILURE,
+        "restore",
+        "When a model cannot be started, those that were stopped for it are started again "
+        "(restore), or not (none).",
+        is_folded=True,
+    )
+    ttl_s: float = key(SECONDS, 0.0, "Default of ttl.", name="globalTTL", is_folded=True)
+    start_port: int = key(integer(1, 65535, "a port"), 5800, "First port for ${PORT}.")
+    progress: ProgressMode | None = key(
+        MODE,
+        None,
+        "How a waiting client is told of progress, unless its request says otherwise.",
+        written="heartbeat",
+        is_folded=True,
+    )
+    send_loading_state: bool | None = key(
+        BOOLEAN,
+        None,
+        "llama-swap's way to say progress: reasoning (true) or off (false); progress is stronger.",
+        without="as progress says",
+        is_folded=True,
+    )
+    progress_delay_s: float | None = key(
+        duration(0, 3600),
+        None,
+        "Silence before progress begins.",
+        without="1s for reasoning, 10s for the others",
+    )
+    heartbeat_s: float = key(
+        duration(1, 300, or_none=True),
+        10.0,
+        "Longest silence of a stream; 0: no heartbeat ever.",
+        name="heartbeatInterval",
+    )
+    marker: str = key(
+        MARKER, DEFAULT_MARKER, "What each line of progress begins with.", name="progressMarker"
+    )
+    old_markers: tuple[str, ...] = key(
+        listed(MARKER, "markers"),
+        (),
+        "What lines began with before the marker was changed: they are taken out of requests, too.",
+        name="progressMarkersOld",
+    )
+    details: bool = key(
+        BOOLEAN,
+        True,
+        "Numbers for programs (swap_progress) in each chunk of progress.",
+        name="progressDetails",
+    )
+    strict: Strictness = key(
+        STRICT,
+        "off",
+        "true: nothing but comments is added to streams, unless a request asks for more; "
+        "force: not even then.",
+        is_folded=True,
+    )
+    nonstream_hold_s: float = key(
+        duration(1, 3600),
+        240.0,
+        "Longest wait of a request that does not stream, for its model; after that 503.",
+        written="4m",
+    )
+    nonstream_blanks: bool = key(
+        choice({"off": False, "whitespace": True}, {"false": False, "no": False}),
+        False,
+        "whitespace: a request that does not stream gets 200 early, and a blank now and then, "
+        "which JSON allows. Its errors have that status, too.",
+        name="nonstreamKeepalive",
+    )
+    upstream_idle_s: float = key(
+        duration(1, _DAY_S), 3600.0, "Longest silence of a server that answers.", written="1h"
+    )
+    upstream_stall_s: float = key(
+        duration(1, _DAY_S),
+        3600.0,
+        "The same, its comments and heartbeats not counted.",
+        written="1h",
+    )
+    max_retry_wait_s: float = key(
+        duration(0, 3600),
+        20.0,
+        "Longest Retry-After of a server that is waited for; 0 never waits.",
+    )
+    max_body_bytes: int = key(
+        size(_MIB // 16, 1024 * _MIB),
+        64 * _MIB,
+        "Longest body of a request; forms with files, passed on as they come, may be longer.",
+    )
+    body_memory_bytes: int = key(
+        size(_MIB, 1024 * 1024 * _MIB),
+        512 * _MIB,
+        "What the bodies of all requests of a worker may take together; over it 503.",
+    )
+    trailers: bool = key(BOOLEAN, True, "Streams end with trailers: tokens, cost and outcome.")
+    request_headers: HeaderRules = nested(
+        rules("a request"), "On the way to a server.", name="headers.request", secret=True
+    )
+    response_headers: HeaderRules = nested(
+        rules("an answer"), "On the way to a client.", name="headers.response", secret=True
+    )
+    logging: Logging = inline(_LOGGING)
+    activity: ActivityConfig = inline(_ACTIVITY)
+    aliases_in_list: bool = key(
+        BOOLEAN, False, "Aliases are listed, too.", name="includeAliasesInList", acts=NOT_YET
+    )
+    api_keys: tuple[str, ...] = key(
+        _API_KEYS, (), "If there are any, a client has to show one of them.", secret=True
+    )
+    allowed_hosts: tuple[str, ...] = key(
+        HOSTS,
+        (),
+        "Names by which clients may reach arriero, besides localhost and those it listens on: a "
+        "web page could have any other. .example.org: all under it, too; '*': any.",
+    )
+    cors: bool | tuple[str, ...] = key(
+        CORS,
+        (),
+        "Origins whose pages may ask, from a browser, besides those of this machine (localhost, "
+        "app://, file://, tauri://, vscode-webview://). true: pages of all sites; false: none.",
+    )
+    public_without_keys: bool = key(
+        BOOLEAN,
+        False,
+        "Whoever reaches this machine may use it without a key, and that is meant: no warning.",
+    )
+    macros: tuple[Macro, ...] = key(
+        MACROS,
+        (),
+        "Values for ${name}. One may use those before it; ${env.NAME} is of the environment.",
+        without="none",
+        is_folded=True,
+    )
+    preload: tuple[str, ...] = key(
+        listed(text("a model"), "models"),
+        (),
+        "Models, or their aliases, that are loaded at the start.",
+        name="hooks.on_startup.preload",
+    )
+    ignore_paths: tuple[str, ...] = key(
+        adjusted(
+            listed(PATTERN, "regular expressions"), lambda patterns: patterns or IGNORED_PATHS
+        ),
+        IGNORED_PATHS,
+        "Requests under /upstream for such paths never start a model; [] is as if left out.",
+        name="upstream.ignorePaths",
+        acts=NOT_YET,
+    )
+    models: Mapping[str, ModelConfig] = key(
+        named(MODEL.type, "a mapping of names to models", names="^.{1,200}$"),
+        NOTHING,
+        "The models, by the names that requests give.",
+        without="none",
+    )
+    profiles: Mapping[str, Profile] = key(
+        PROFILES, NOTHING, "What names mean, one profile at a time.", without="none", acts=NOT_YET
+    )
+    selectors: Mapping[str, Selector] = key(
+        SELECTORS,
+        NOTHING,
+        "Names that stand for one of several models.",
+        without="none",
+        acts=NOT_YET,
+    )
+    peers: Mapping[str, PeerConfig] = key(
+        PEERS, NOTHING, "Other servers, to which requests are passed on.", without="none"
+    )
+    prices: PricesByGlob = key(
+        PRICES_BY_GLOB,
+        (),
+        "What models cost, in US dollars for a million tokens: by patterns of their ids, of their "
+        "aliases, or of <peer>/<model>; the first one that fits counts.",
+        without="none",
+    )
+    price_list: PriceSource | None = key(
+        PRICE_LIST,
+        None,
+        "A list for models whose prices are not written here.",
+        without="none",
+    )
+    written_routing: RoutingKeys = inline(ROUTING)
+
+    routing: Routing = field(default_factory=Routing)
     listed: PriceList | None = field(default=None, repr=False)
-    routing: Routing = Routing()
-    peers: Mapping[str, Peer] = field(default_factory=frozen)
-    profiles: Mapping[str, Profile] = field(default_factory=frozen)
-    selectors: Mapping[str, Selector] = field(default_factory=frozen)
-    preload: tuple[str, ...] = ()
-    api_keys: tuple[str, ...] = field(default=(), repr=False)
-    aliases_in_list: bool = False
-    ignore_paths: tuple[str, ...] = ()
-    logging: Logging = Logging()
-    activity: Activity = Activity()
     files: tuple[str, ...] = field(default=(), compare=False)
     warnings: tuple[Problem, ...] = field(default=(), compare=False)
     notes: tuple[Problem, ...] = field(default=(), compare=False)
@@ -500,10 +574,21 @@ class Config:
         """Return the model of that id or alias."""
         return self._names.get(name)
 
-    def resolve_peer(self, name: str) -> tuple[Peer, str] | None:
+    def resolve_peer(self, name: str) -> tuple[PeerConfig, str] | None:
         """Return the peer that serves `name`, and its own name for that; models here come first."""
         return self.peer_models.resolve(name)
 
     def suggest(self, name: str) -> tuple[str, ...]:
         """Return names that look like `name`, the best first."""
         return tuple(difflib.get_close_matches(name[:200], self._names, 3))
+
+
+CONFIG: Final = section(
+    Config,
+    within={
+        "headers": "Header fields that are changed on their way.",
+        "hooks": "What is done when something happens.",
+        "hooks.on_startup": "At the start.",
+        "upstream": "Requests under /upstream.",
+    },
+)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from ..config.schema.model_keys import is_name
+from ..config.schema.model_types import is_name
 from ..llamacpp.options import OPTIONS, Option, Use
 from ..llamacpp.presets_ini import PresetRemark, Section, Setting, read_ini
 from .write import Entry, can_be_id, document, words

@@ -8,7 +8,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Final
 
-from ..config.schema.model_keys import MAX_NAME
+from ..config.schema.model_types import MAX_NAME
 from ..llamacpp import gguf_constants as gguf
 from ..llamacpp.gguf import GgufHeader
 from .write import Entry, document, words

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from ..config.schema.model_keys import is_name
+from ..config.schema.model_types import is_name
 from ..config.yaml.write import Lines, write_yaml
 from ..text.command_line import join_command
 from ..text.printable import clean

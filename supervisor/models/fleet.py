@@ -20,7 +20,7 @@ from arriero.protocol.flood_log import FloodLog
 from arriero.protocol.values import ErrorInfo, Progress
 
 from ..config.diff import launch_identity
-from ..config.load import Config, Launch, ModelConfig
+from ..config.load import Config, LaunchConfig, ModelConfig
 from ..errors import PortError, SpawnError
 from ..host.http_get import Access, Response
 from ..host.shortage import what_is_scarce, why
@@ -177,7 +177,7 @@ class Fleet:
                 return end
             log.warning("model.again model=%s swap=%d with=%r", model, start.swap, otherwise)
 
-    def _launch(self, start: "_Start") -> Launch:
+    def _launch(self, start: "_Start") -> LaunchConfig:
         """Choose a port and a key, and make sure that the port is free."""
         config = start.config
         if config.wants_port:
@@ -289,7 +289,7 @@ class _Start:
             self._running.stop(grace_s=grace_s)
 
     async def run(
-        self, launch: Launch, reaper: Reaper, stop_argv: Callable[[int], tuple[str, ...]]
+        self, launch: LaunchConfig, reaper: Reaper, stop_argv: Callable[[int], tuple[str, ...]]
     ) -> Exit:
         """Start the process, report its progress and readiness, and wait for its end.
 
@@ -364,7 +364,7 @@ class _Start:
             without_pipe=self.ended_without_pipe(end),
         )
 
-    async def _get_ready(self, launch: Launch, pid: int) -> None:
+    async def _get_ready(self, launch: LaunchConfig, pid: int) -> None:
         """Return when it serves and that is reported.
 
         Is cancelled when it ends before that.
@@ -390,7 +390,7 @@ class _Start:
         )
         self._dispatcher.handle(BecameReady(self.config.model, self.swap, self._kind or "unknown"))
 
-    async def _watch_pulse(self, launch: Launch, pid: int) -> None:
+    async def _watch_pulse(self, launch: LaunchConfig, pid: int) -> None:
         """Notice when all its signs of life stop.
 
         Is cancelled when it ends.
@@ -405,7 +405,7 @@ class _Start:
             has_slots=self._kind == "llama-server",
         ).run()
 
-    async def _wait_until_ready(self, launch: Launch) -> None:
+    async def _wait_until_ready(self, launch: LaunchConfig) -> None:
         """Return when its endpoint answers.
 
         Its own report only makes us ask at once.
@@ -426,7 +426,7 @@ class _Start:
         if self._kind is None and answer is not None:
             self._kind = await kind_of_server(launch.base_url, answer, self.access)
 
-    async def _ask(self, launch: Launch, since: float) -> Response | None:
+    async def _ask(self, launch: LaunchConfig, since: float) -> Response | None:
         """Return the first good response; None if only the port is checked.
 
         Then its endpoint accepts connections.
@@ -446,7 +446,7 @@ class _Start:
             return None
         return await wait_until_healthy(url, started_at=since, access=self.access, note=note)
 
-    async def _has_lost_its_place(self, launch: Launch, pid: int) -> bool:
+    async def _has_lost_its_place(self, launch: LaunchConfig, pid: int) -> bool:
         """Return whether another process has its port.
 
         Then its end has begun.
@@ -488,7 +488,7 @@ class _Start:
         self._running.stop(grace_s=self.config.unload_timeout_s)
         return True
 
-    async def _watch(self, launch: Launch, pid: int) -> None:
+    async def _watch(self, launch: LaunchConfig, pid: int) -> None:
         """Measure its progress again and again."""
         files = model_files(launch.command, dict(launch.env))
         total = total_bytes(files)

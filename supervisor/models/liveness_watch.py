@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import trio
 
-from ..config.load import Launch, ModelConfig
+from ..config.load import LaunchConfig, ModelConfig
 from ..host.http_get import PLAIN, Access
 from ..scheduling.dispatcher import Dispatcher
 from ..scheduling.events import Hung, Stalled
@@ -51,7 +51,7 @@ class PulseWatch:
     dispatcher: Dispatcher
     config: Callable[[], ModelConfig]
     swap: int
-    launch: Launch
+    launch: LaunchConfig
     pid: int
     access: Access = PLAIN
     has_slots: bool = False

@@ -5,7 +5,10 @@ from typing import Any
 
 import anthropic
 
-from tests.judges.asked import CALLABLE, KEY, PATIENCE_S, Asked, Json, Seen, Talks
+from tests.judges.asked import CALLABLE, KEY, PATIENCE_S, Asked, Json, Seen
+
+Talks = dict[str, list[Any]]
+
 
 _HTTP = anthropic.DefaultHttpxClient()  # one for all, as in judge_openai
 

@@ -1,13 +1,13 @@
-"""APIs without frames of ours; errors and usage are OpenAI's.
+"""APIs of which nothing is streamed by us: embeddings, rerank, audio, images, llama-server's own.
 
-Embeddings, rerank, audio, images, and llama-server's own.
+Their errors and usage are OpenAI's.
 """
 
 from .chat.api import OpenAiApi
 
 
 class PlainApi(OpenAiApi):
-    """Nothing before the response; the end of a stream is unknown."""
+    """Nothing is sent before the response, and nobody knows how a stream of theirs ends."""
 
     paths = (
         b"/v1/embeddings",

@@ -1,6 +1,6 @@
-"""All APIs, and the path of a request -> its API.
+"""All APIs, and the path of a request -> the API that it speaks.
 
-Adding an API: a module, and a row in `APIS`.
+Adding an API is a module and a row in `APIS`.
 """
 
 from collections.abc import Iterable
@@ -80,11 +80,7 @@ class Routes:
         self._named = [(api, api.named_path) for api in self._apis if api.named_path is not None]
 
     def find(self, path: bytes) -> Route | None:
-        """Return the route of a POST; None without a model.
-
-        Args:
-            path: Without the query.
-        """
+        """Return the route of a POST to `path`, which has no query; None if it has no model."""
         route = self._routes.get(path)
         if route is not None:
             return route
@@ -96,7 +92,7 @@ class Routes:
         return None
 
     def api_of_errors(self, path: bytes) -> Api:
-        """Return the API of errors at `path`, for all methods."""
+        """Return the API whose errors are sent at `path`, whatever the method."""
         route = self.find(path)
         if route is not None:
             return route.api
@@ -106,7 +102,7 @@ class Routes:
         return PLAIN
 
     def with_model(self, path: bytes, model: str) -> bytes:
-        """Return `path` with its model's name, if any, replaced."""
+        """Return `path` with another model's name in it, if there is one in it."""
         for _, named in self._named:
             found = named.pattern.fullmatch(path)
             if found is not None:
@@ -114,11 +110,11 @@ class Routes:
         return path
 
     def of_body(self, value: object, kind: UpstreamKind = "unknown") -> Api:
-        """Return the API of a body, for paths that do not tell.
+        """Return the API that a body looks like, for paths that do not tell.
 
         Args:
             value: The decoded JSON; anything but an object counts as a chat.
-            kind: The upstream, if that is known: a body with `messages` is ambiguous.
+            kind: What will answer, if that is known: a body with `messages` says little of itself.
         """
         if not isinstance(value, dict):
             return CHAT

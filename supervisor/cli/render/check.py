@@ -7,7 +7,8 @@ import msgspec
 
 from ...config.lint.lint import Advice, homes
 from ...config.lint.models import fixed_port, is_here
-from ...config.values import PORT, Config, ModelConfig
+from ...config.model_config import PORT, ModelConfig
+from ...config.values import Config
 from ...errors import ConfigError, Problem
 from ...llamacpp.api_key import API_KEY, LEAST_SECRET
 from ...placement.policy import DEFAULT_GROUP
@@ -115,7 +116,7 @@ def tables(report: CheckReport, config: Config) -> list[Table]:
         Table(
             ("peer", "proxy", "models"),
             tuple(
-                (clean(peer.peer), clean(masked_text(peer.proxy)), _listed(peer.models))
+                (clean(peer.peer), clean(masked_text(peer.url)), _listed(peer.models))
                 for peer in config.peers.values()
             ),
         ),

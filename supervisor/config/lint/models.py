@@ -13,7 +13,7 @@ from ...llamacpp.api_key import API_KEY
 from ...llamacpp.command import DEFAULT_PORT, ServerOptions, server_options
 from ...text.addresses import unix_path
 from ...text.redact import masked_text
-from ..values import PORT, ModelConfig
+from ..model_config import PORT, ModelConfig
 from .findings import Findings
 
 # What a shell would take for its own, as words of their own. No `<x>`: templates are full of it.

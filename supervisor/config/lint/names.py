@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from ..values import Config, Peer
+from ..peers import PeerConfig
+from ..values import Config
 from ..yaml.tree import Node
 from .findings import Findings
 
@@ -22,7 +23,7 @@ def check_peers(config: Config, found: Findings) -> None:
                 found.warn(("peers", peer.peer, "models", at), f"{who}; ask for {full!r}")
 
 
-def _who_answers(config: Config, peer: Peer, model: str) -> str | None:
+def _who_answers(config: Config, peer: PeerConfig, model: str) -> str | None:
     """Say who else answers to the bare name of a peer's model; None: it does itself."""
     if model in config.selectors:
         return f"{model!r} is a selector, which comes first"

@@ -1,17 +1,14 @@
-"""One declaration per key: type, default, documentation, JSON schema.
+"""How keys are declared and read, and what they take.
 
 Lowest first:
 
     json_schema   JSON-schema fragments.
     macros        `${name}` expansion.
-    reader        `Key`, `Place`, `Reading`: reads keys, collects problems.
+    reader        `ValueType`, `Key`, `Place`, `Reading`: collects problems.
+    sections      `key`, `section`: the fields of a dataclass are keys.
     types         Text, integer, duration, choice, list, mapping.
-    access_keys   Keys of hosts, pages and public access.
-    fault_keys    Keys for models that hang or fail.
-    price_keys    Keys of prices.
-    model_keys    Keys of a model.
-    routing_keys  Keys of groups, matrix, peers, profiles, selectors.
-    stream_keys   Keys of streaming and headers.
-    top_keys      Top-level keys.
-    document      The JSON schema document; list of all keys.
+    access_types  Hosts, origins.
+    header_types  Changes of header fields; markers.
+    price_types   Prices and price lists.
+    model_types   Names, commands, URLs, filters, macros.
 """

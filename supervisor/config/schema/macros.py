@@ -11,6 +11,7 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Final, NamedTuple
 
 from ..yaml.tree import Node, Scalar, typed
@@ -19,7 +20,7 @@ RESERVED: Final = ("PORT", "MODEL_ID", "PID")
 
 # Filled in at each start as well. Not reserved: files of llama-swap may have such a macro.
 PER_START: Final = "API_KEY"
-NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,63}")
+MACRO_NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,63}")
 _USE: Final = re.compile(r"\$\$\{|\$\{([^${}]*)\}")
 _ENV: Final = re.compile(r"env\.([a-zA-Z_][a-zA-Z0-9_]*)")
 
@@ -42,7 +43,7 @@ _ELSEWHERE: Final = {
 }
 
 
-class Value(NamedTuple):
+class ScalarValue(NamedTuple):
     """What a scalar says. A tuple, because a frozen dataclass takes thrice the time.
 
     Attributes:
@@ -67,7 +68,7 @@ class Macro:
     """
 
     name: str
-    value: Value | None
+    value: ScalarValue | None
     use: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -77,7 +78,7 @@ class Macro:
     def declared(cls, name: str, node: Node) -> "Macro":
         """Return the macro with the value of a scalar `node`: 5.0 is ``5`` within a text."""
         assert not isinstance(node.value, list | dict)
-        return cls(name, Value(as_text(node.value), node.value, node.is_plain))
+        return cls(name, ScalarValue(as_text(node.value), node.value, node.is_plain))
 
 
 class MacroError(Exception):
@@ -133,7 +134,7 @@ def expand(
     macros: tuple[Macro, ...],
     environ: Mapping[str, str],
     keep: frozenset[str] = frozenset(),
-) -> Value:
+) -> ScalarValue:
     """Return what a scalar `node` says with all macros in it replaced.
 
     A value that is nothing but ``${name}`` becomes the macro's value with its type; an unquoted
@@ -151,7 +152,7 @@ def expand(
         MacroError: A macro or a variable of the environment is not known, or it grows too long.
     """
     assert not isinstance(node.value, list | dict)
-    value = Value(node.text, node.value, node.is_plain)
+    value = ScalarValue(node.text, node.value, node.is_plain)
     if not isinstance(value.typed, str) or "$" not in value.text:
         return value
     for macro in reversed(macros):
@@ -176,7 +177,18 @@ def expand(
     if not isinstance(value.typed, str) or "${" not in value.text:
         return value
     text = _USE.sub(finish, value.text)
-    return Value(text, typed(text) if from_environment and value.is_plain else text)
+    return ScalarValue(text, typed(text) if from_environment and value.is_plain else text)
+
+
+def escaped(text: str, keep: frozenset[str] = frozenset()) -> str:
+    """Return `text` so that `expand` makes the same of it, with the reserved names in `keep`."""
+    return _brace(keep).sub("$${", text) if "${" in text else text
+
+
+@cache
+def _brace(keep: frozenset[str]) -> re.Pattern[str]:
+    kept = "|".join(sorted(keep))
+    return re.compile(rf"\$\{{(?!(?:{kept})\}})|(?<=\$)\$\{{" if keep else r"\$\{")
 
 
 def as_text(value: Scalar) -> str:
@@ -192,7 +204,7 @@ def as_text(value: Scalar) -> str:
             return str(value)
 
 
-def _replaced(value: Value, macro: Macro) -> Value:
+def _replaced(value: ScalarValue, macro: Macro) -> ScalarValue:
     """Replace every use of `macro` in `value`, once."""
     use = macro.use
     if macro.value is None:
@@ -207,7 +219,7 @@ def _replaced(value: Value, macro: Macro) -> Value:
     if len(value.text) + (len(pieces) - 1) * len(put) > MAX_EXPANDED:
         raise MacroError(f"grows longer than {MAX_EXPANDED} characters through its macros")
     text = put.join(pieces)
-    return Value(text, text)
+    return ScalarValue(text, text)
 
 
 def _unknown(name: str, known: Iterable[str], rule: str = "") -> MacroError:

@@ -1,28 +1,21 @@
-"""Reads typed values out of a tree, collecting every mistake with its place.
+"""One reading of a tree: the place of each value, and every mistake with its place.
 
-A `Key` is the definition of one key: what it is called, what it takes, what it means when it is
-left out, and what acts on it. A `Kind` is what a key takes: in words, as a JSON schema, and how it
-is read. Reading, the schema, the documentation and the example's completeness all come from these
-definitions.
+A `ValueType` is what a key takes: how it is read and written, in words, and as a JSON schema.
 """
 
-import difflib
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from ...errors import Problem
 from ...text.did_you_mean import did_you_mean
 from ..yaml.tree import Node
-from .macros import BrokenMacro, Macro, MacroError, Value, expand
+from .macros import BrokenMacro, Macro, MacroError, ScalarValue, expand
 
 T = TypeVar("T")
 
 # How much of a value is quoted in a message.
-_SHOWN: Final = 60
-
-# How like a key a name is that surely was meant to be one: `model` is, `defs` is not.
-_SURELY: Final = 0.8
+SHOWN: Final = 60
 
 # Bounds of one reading: mistakes that are kept, names for which similar ones are looked for, and
 # characters in all values, with what macros make of them, as often as anchors repeat them.
@@ -63,7 +56,7 @@ class Place:
         place = self
         while place._parent is not None:
             name = place._name
-            names.append(name[:_SHOWN] if name.isprintable() else repr(name[:_SHOWN]))
+            names.append(name[:SHOWN] if name.isprintable() else repr(name[:SHOWN]))
             place = place._parent
         return ".".join(reversed(names))
 
@@ -75,6 +68,11 @@ class Place:
     def under(self, name: str) -> "Place":
         """Return the place of the member `name`."""
         return Place(self.reading, self.macros, self, name)
+
+    @property
+    def name(self) -> str:
+        """The last name of the path."""
+        return self._name
 
     def with_macros(self, macros: tuple[Macro, ...]) -> "Place":
         """Return the same place with other macros."""
@@ -103,24 +101,32 @@ class Place:
         self.reading.hints += 1
         return did_you_mean(name, known) if self.reading.hints <= MAX_HINTS else ""
 
-    def mention(self, key: "Key[Any]", node: Node) -> None:
-        """Remember that `key`, on which nothing acts, is used."""
+    def mention(self, key: object, node: Node, why: str) -> None:
+        """Remember that `key`, on which nothing acts, is used; once for each."""
         if key not in self.reading.idle:
-            what = "nothing acts on it yet" if key.acts == NOT_YET else "it does nothing"
-            self.reading.idle[key] = self.problem(node, f"this is read and checked, but {what}")
+            self.reading.idle[key] = self.problem(node, f"this is read and checked, but {why}")
 
     def wrong(self, node: Node, wanted: str) -> "Wrong":
         """Return the error that something else stands here than `wanted`; to be raised."""
         return Wrong(self.problem(node, f"found {describe(node)}; write {wanted}"))
+
+    def items(self, values: tuple[T, ...]) -> Iterator[tuple[T, Node]]:
+        """Give each item of a list that was read, with where it stands."""
+        _, nodes = self.reading.items.get(id(values), ((), []))
+        return zip(values, nodes, strict=False)
 
     def attempt(self, read: "Read[T]", node: Node) -> T | None:
         """Return what `read` makes of `node`; None, with the mistake kept, if it cannot."""
         try:
             return read(node, self)
         except Wrong as exc:
-            if exc.problem is not None:
-                self.reading.keep(exc.problem)
+            self.keep(exc)
             return None
+
+    def keep(self, wrong: "Wrong") -> None:
+        """Keep the mistake that `wrong` is, and go on."""
+        if wrong.problem is not None:
+            self.reading.keep(wrong.problem)
 
     def scalar(
         self,
@@ -129,7 +135,7 @@ class Place:
         *,
         keep: frozenset[str] = frozenset(),
         is_secret: bool = False,
-    ) -> Value:
+    ) -> ScalarValue:
         """Return the value of a scalar, with its macros replaced.
 
         Args:
@@ -145,7 +151,7 @@ class Place:
         if isinstance(node.value, (list, dict)):
             raise self.wrong(node, wanted)
         if "$" not in node.text:
-            value = Value(node.text, node.value, node.is_plain)
+            value = ScalarValue(node.text, node.value, node.is_plain)
         else:
             try:
                 value = expand(node, self.macros, self.reading.environ, keep)
@@ -182,6 +188,7 @@ class Reading:
         warnings: What can be used, but is surely not what was meant.
         hints: For how many names similar ones were looked for.
         idle: Keys that are used and that nothing acts on, with their first places.
+        items: Lists that were read, by their `id`, with where their items stand.
     """
 
     def __init__(self, source: str, environ: Mapping[str, str], *, lenient: bool = False) -> None:
@@ -191,7 +198,8 @@ class Reading:
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
         self.hints = 0
-        self.idle: dict[Key[Any], Problem] = {}
+        self.idle: dict[object, Problem] = {}
+        self.items: dict[int, tuple[object, list[Node]]] = {}
         self._expanded = 0
 
     def keep(self, problem: Problem) -> None:
@@ -227,151 +235,93 @@ Read: TypeAlias = Callable[[Node, Place], T]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Kind(Generic[T]):
+class ValueType(Generic[T]):
     """What a key takes.
 
     Attributes:
         takes: In words, for messages and documentation.
         schema: As a JSON schema.
         read: How it is read.
-        keys: Of a mapping with fixed keys: those.
+        write: How it is written, so that it is read as the same again; None where only leaving the
+            key out says it.
+        keys: Of a mapping with fixed keys: those, see `section`.
         each: Of a mapping with free names, or of a list: what each member is.
     """
 
     takes: str
     schema: Mapping[str, Any]
     read: Read[T]
-    keys: "tuple[Key[Any], ...]" = ()
-    each: "Kind[Any] | None" = None
+    write: Callable[[T], object] = lambda value: value
+    keys: "tuple[Key, ...]" = ()
+    each: "ValueType[Any] | None" = None
 
     @property
-    def is_nest(self) -> bool:
+    def has_keys(self) -> bool:
         """Whether there are keys within it."""
-        return bool(self.keys) or (self.each is not None and self.each.is_nest)
+        return bool(self.keys) or (self.each is not None and self.each.has_keys)
 
 
 # Since when a key acts: a version; or one of these.
+FIRST: Final = "0.1"
 NOT_YET: Final = "not yet"
 NEVER: Final = "never"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Key(Generic[T]):
-    """The definition of one key.
+class Key:
+    """The definition of one key; see `sections.key`.
 
     Attributes:
-        name: As written in the file.
-        kind: What it takes.
+        type: What it takes.
         default: What holds when it is left out.
         meaning: One sentence for an operator.
+        name: As written in the file, without the names of the mappings that it stands in.
+        within: Those names, from the mapping that its section is.
+        field: The attribute that has its value; with a dot where that is in a part of the section.
+            Empty for a mapping that holds keys of the section.
         acts: Version since which it changes what arriero does; `NOT_YET` if nothing acts on it so
             far, `NEVER` if it is read for llama-swap's sake only.
-        field: The attribute by which code reads its value; with the name of what has it, where
-            others have one of that name: ``route.name``.
-        written: The default as it would be written, where `default` is something else.
+        written: The default as it would be written, where `type` would write it otherwise.
         without: What holds when it is left out, in words, where nothing could be written.
-        required: It cannot be left out.
+        lacking: Of a key that cannot be left out: what is told if it is. Empty if somebody else
+            tells.
         other: Another spelling, which llama-swap reads, too.
         instead: What to write instead, where this is the older place of something.
+        inherits: The value of the field of that name one level up holds where it is left out.
+        unset: A value that is as if it was left out; None: there is no such value.
+        is_folded: Other fields have taken it up: it is not compared, shown or written.
     """
 
-    name: str
-    kind: Kind[T]
-    default: T | None
+    type: ValueType[Any]
+    default: object
     meaning: str
-    acts: str = NOT_YET
+    name: str = ""
+    within: tuple[str, ...] = ()
     field: str = ""
-    written: Any = None
+    acts: str = FIRST
+    written: object = None
     without: str | None = None
-    required: bool = False
+    lacking: str | None = None
     other: str | None = None
     instead: str | None = None
+    inherits: bool = False
+    unset: object = None
+    is_folded: bool = False
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing acts on it; sections are told of by what is in them."""
-        return self.acts in {NOT_YET, NEVER} and not self.kind.is_nest
+        return self.acts in {NOT_YET, NEVER} and not self.type.has_keys
+
+    @property
+    def required(self) -> bool:
+        """Whether it cannot be left out."""
+        return self.lacking is not None
 
     @property
     def spellings(self) -> tuple[str, ...]:
         """All names by which it is read."""
         return (self.name,) if self.other is None else (self.name, self.other)
-
-
-class Keys:
-    """Fixed keys, made ready for reading one mapping after another.
-
-    Attributes:
-        known: The keys by all their spellings.
-        idle: Those on which nothing acts.
-        defaults: What holds if none of them is there.
-    """
-
-    __slots__ = ("defaults", "idle", "known")
-
-    def __init__(self, keys: Iterable[Key[Any]]) -> None:
-        self.known = {name: key for key in keys for name in key.spellings}
-        self.idle = frozenset(key for key in self.known.values() if key.is_idle)
-        self.defaults = {key.name: key.default for key in self.known.values()}
-
-
-def read_mapping(
-    node: Node, place: Place, keys: Keys, skip: frozenset[str] = frozenset()
-) -> dict[str, Any]:
-    """Read a mapping with fixed keys; what is left out or wrong gets its default.
-
-    Args:
-        node: The mapping.
-        place: Where it stands.
-        keys: The keys.
-        skip: Keys that are read elsewhere.
-
-    Raises:
-        Wrong: It is no mapping.
-    """
-    found: dict[str, Any] = keys.defaults.copy()
-    if node.value is None:
-        return found
-    if not isinstance(node.value, dict):
-        raise place.wrong(node, "a mapping of keys")
-    for name, (key_node, value) in node.value.items():
-        key = keys.known.get(name)
-        if key is None:
-            if place.is_top and value.holds_anchor and not _meant(name, keys.known, _SURELY):
-                continue  # `defs:` and the like, which exist to hold anchors
-            if not place.reading.lenient:
-                place.note(key_node, unknown(name, keys.known))
-            elif place.reading.can_warn:
-                place.warn(key_node, unknown(name, keys.known))
-        elif value.value is None or name in skip:
-            continue
-        elif name == _spelling(key, node):
-            at = place.under(name)
-            if key in keys.idle:
-                at.mention(key, key_node)
-            read = at.attempt(key.kind.read, value)
-            found[key.name] = key.default if read is None else read
-    return found
-
-
-def _spelling(key: Key[Any], node: Node) -> str:
-    """Return under which name `key` counts: the other one, if the first one says nothing."""
-    if key.other is None or node.member(key.other) is None:
-        return key.name
-    first = node.member(key.name)
-    return key.other if first is None or first.value in (None, "") else key.name
-
-
-def unknown(name: str, known: Collection[str]) -> str:
-    """Say that there is no key `name`, and what it may have been meant to be."""
-    if meant := _meant(name, known):
-        return f"unknown key {name[:_SHOWN]!r}; did you mean {meant[0]!r}?"
-    return f"unknown key {name[:_SHOWN]!r}; known are: {', '.join(sorted(known))}"
-
-
-def _meant(name: str, known: Collection[str], likeness: float = 0.6) -> list[str]:
-    folded = [one for one in known if one.lower() == name.lower().replace("_", "").replace("-", "")]
-    return folded or difflib.get_close_matches(name[:_SHOWN], known, 1, likeness)
 
 
 def describe(node: Node) -> str:
@@ -386,6 +336,6 @@ def describe(node: Node) -> str:
         case bool():
             return f"the truth value {str(node.value).lower()}"
         case str(text):
-            return f"the text {text[:_SHOWN]!r}"
+            return f"the text {text[:SHOWN]!r}"
         case _:
-            return f"the number {node.text[:_SHOWN]}"
+            return f"the number {node.text[:SHOWN]}"

@@ -1,32 +1,32 @@
 """What the keys of a configuration take: texts, numbers, lists, mappings.
 
-Each `Kind` reads a value, says in words what it takes, and says so as a JSON schema.
+Each `ValueType` reads and writes a value, and says what it takes, in words and as a JSON schema.
 """
 
 import difflib
 import math
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias, TypeVar
 
 from ..yaml.tree import Node
 from .json_schema import (
     TEXT,
-    Schema,
     array,
-    fixed,
     mapping,
-    not_empty,
     one_of,
     or_macro,
     or_nothing,
     text_like,
 )
-from .macros import PER_START
-from .reader import Key, Keys, Kind, Place, Wrong, read_mapping
+from .macros import PER_START, escaped
+from .reader import SHOWN, Place, ValueType, Wrong
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 Data: TypeAlias = "str | int | float | bool | tuple[Data, ...] | Mapping[str, Data] | None"
@@ -44,11 +44,11 @@ _SIZE: Final = re.compile(r"(\d{1,9})(KiB|MiB|GiB)", re.ASCII)
 
 _UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
 
-# How much of a value is quoted in a message.
-_SHOWN: Final = 60
-
 _YES: Final = frozenset({"y", "yes", "on"})
 _NO: Final = frozenset({"n", "no", "off"})
+
+# What a mapping with free names is without any.
+NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 # Stay as they are where a value is used only when a server starts, or stops.
 PORT_STAYS: Final = frozenset({"PORT"})
@@ -101,7 +101,7 @@ def text(
     strip: bool = False,
     keep: frozenset[str] = frozenset(),
     pattern: str | None = None,
-) -> Kind[str]:
+) -> ValueType[str]:
     """Any single value, as text.
 
     Args:
@@ -120,23 +120,27 @@ def text(
             raise place.wrong(node, takes)
         return found
 
-    return Kind(takes, TEXT if pattern is None else text_like(pattern, takes), read)
+    schema = TEXT if pattern is None else text_like(pattern, takes)
+    return ValueType(takes, schema, read, lambda found: escaped(found, keep))
 
 
-def read_key(node: Node, place: Place, keep: frozenset[str] = frozenset()) -> str:
-    """Return a key that is sent to a server; empty: there is none. It is never told.
-
-    Raises:
-        Wrong: No header can carry it.
-    """
-    found = place.scalar(node, "a key", keep=keep, is_secret=True).text
-    if not found.isprintable() or not found.isascii():
-        message = "this key holds a character that no header can; remove it"
-        raise Wrong(place.problem(node, message))
-    return found
+FILE: Final = text("the path of a file", lambda path: bool(path.strip()), pattern=r"\S")
 
 
-def integer(least: int, most: int, takes: str = "a whole number") -> Kind[int]:
+def key_for_server(keep: frozenset[str] = frozenset()) -> ValueType[str]:
+    """A key that is sent to a server; empty: there is none. It is never told."""
+
+    def read(node: Node, place: Place) -> str:
+        found = place.scalar(node, "a key", keep=keep, is_secret=True).text
+        if not found.isprintable() or not found.isascii():
+            message = "this key holds a character that no header can; remove it"
+            raise Wrong(place.problem(node, message))
+        return found
+
+    return ValueType("a key", TEXT, read, lambda found: escaped(found, keep))
+
+
+def integer(least: int, most: int, takes: str = "a whole number") -> ValueType[int]:
     """A whole number within limits; 300.0 is one."""
     wanted = f"a whole number from {least} to {most}"
 
@@ -149,34 +153,37 @@ def integer(least: int, most: int, takes: str = "a whole number") -> Kind[int]:
         return value
 
     schema = or_macro({"type": "integer", "minimum": least, "maximum": most})
-    return Kind(takes, schema, read)
+    return ValueType(takes, schema, read)
 
 
-def seconds(least: int = 0) -> Kind[int]:
+def seconds(least: int = 0) -> ValueType[float]:
     """A number of seconds, up to a year, as llama-swap writes times; or a duration, as we do."""
     most = 366 * 24 * 3600
     bare = integer(least, most, "seconds")
     takes = f"a whole number from {least} to {most}, in seconds, or a duration such as 5m"
 
-    def read(node: Node, place: Place) -> int:
+    def read(node: Node, place: Place) -> float:
         value = place.scalar(node, takes).typed
         found_s = _in_seconds(value) if isinstance(value, str) else None
         if found_s is None:
             try:
-                return bare.read(node, place)
+                return float(bare.read(node, place))
             except Wrong:
                 raise place.wrong(node, takes) from None
         if not found_s.is_integer() or not least <= found_s <= most:
             raise place.wrong(node, takes)
-        return int(found_s)
+        return found_s
 
     as_duration = text_like(f"^(?:{_DURATION.pattern})$", takes, ["string"])
-    return Kind("seconds", {"anyOf": [bare.schema, as_duration]}, read)
+    return ValueType("seconds", {"anyOf": [bare.schema, as_duration]}, read, int)
+
+
+SECONDS: Final = seconds()
 
 
 def _in_seconds(text: str) -> float | None:
     """Return how long ``1m30s`` is; None if that is no duration with units."""
-    if len(text) > _SHOWN or not _DURATION.fullmatch(text):
+    if len(text) > SHOWN or not _DURATION.fullmatch(text):
         return None
     return sum(float(number) * _UNITS_S[unit] for number, unit in _PART.findall(text))
 
@@ -191,16 +198,14 @@ def _read_boolean(node: Node, place: Place) -> bool:
 
 
 # The words yes, no, on and off are truth values in llama-swap.
-BOOLEAN: Final = Kind(
+BOOLEAN: Final = ValueType(
     "true or false",
     one_of(["true", "false"], sorted(_YES | _NO), "true or false"),
     _read_boolean,
 )
 
 
-def choice(
-    meanings: Mapping[str, str], also: Mapping[str, str] = MappingProxyType({})
-) -> Kind[str]:
+def choice(meanings: Mapping[str, T], also: Mapping[str, T] = MappingProxyType({})) -> ValueType[T]:
     """One of some words, in any case.
 
     Args:
@@ -209,18 +214,25 @@ def choice(
     """
     takes = f"one of {', '.join(meanings)}"
     all_meanings = {**also, **meanings}
+    truths = {"true": True, "false": False}
+    words = {meant: truths.get(word, word) for word, meant in meanings.items()}
 
-    def read(node: Node, place: Place) -> str:
+    def read(node: Node, place: Place) -> T:
         word = place.scalar(node, takes).text.strip().lower()
         if word in all_meanings:
             return all_meanings[word]
-        close = difflib.get_close_matches(word[:_SHOWN], meanings, 1)
+        close = difflib.get_close_matches(word[:SHOWN], meanings, 1)
         raise place.wrong(node, takes + (f" (did you mean {close[0]!r}?)" if close else ""))
 
-    return Kind(takes, one_of(meanings, also, takes), read)
+    return ValueType(takes, one_of(meanings, also, takes), read, words.get)
 
 
-def duration(least_s: float, most_s: float, *, or_none: bool = False) -> Kind[float]:
+def words(*allowed: T) -> ValueType[T]:
+    """One of `allowed`, which are texts and mean themselves."""
+    return choice({str(word): word for word in allowed})
+
+
+def duration(least_s: float, most_s: float, *, or_none: bool = False) -> ValueType[float]:
     """Seconds from ``250ms``, ``1.5s``, ``1m30s`` or 0. Another bare number has no unit.
 
     Args:
@@ -246,10 +258,15 @@ def duration(least_s: float, most_s: float, *, or_none: bool = False) -> Kind[fl
     schema = text_like(f"^(?:{_DURATION.pattern})$", takes, ["string"])
     if least_s == 0 or or_none:
         schema = {"anyOf": [schema, {"const": 0}]}
-    return Kind(takes, schema, read)
+    return ValueType(takes, schema, read, _duration_text)
 
 
-def size(least_bytes: int, most_bytes: int) -> Kind[int]:
+def _duration_text(found_s: float) -> str:
+    # 1e-09 is no duration, 0.000000001s is.
+    return f"{Decimal(repr(found_s)).normalize():f}s"
+
+
+def size(least_bytes: int, most_bytes: int) -> ValueType[int]:
     """Bytes from ``512KiB``, ``64MiB`` or ``1GiB``. A bare number has no unit.
 
     Args:
@@ -268,7 +285,7 @@ def size(least_bytes: int, most_bytes: int) -> Kind[int]:
             raise place.wrong(node, takes)
         return found
 
-    return Kind(takes, text_like(f"^(?:{_SIZE.pattern})$", takes, ["string"]), read)
+    return ValueType(takes, text_like(f"^(?:{_SIZE.pattern})$", takes, ["string"]), read, size_text)
 
 
 def size_text(count: int) -> str:
@@ -280,73 +297,63 @@ def size_text(count: int) -> str:
 # --- values of values ---------------------------------------------------------------------------
 
 
-def listed(kind: Kind[T], takes: str) -> Kind[tuple[tuple[T, Node], ...]]:
-    """A list; each item with the place where it stands."""
+def converted(kind: ValueType[S], to: Callable[[S], T], back: Callable[[T], S]) -> ValueType[T]:
+    """`kind`, but what is read is something else to us.
 
-    def read(node: Node, place: Place) -> tuple[tuple[T, Node], ...]:
+    Args:
+        kind: What the key takes.
+        to: Makes ours out of what is read.
+        back: Makes what is written out of ours.
+    """
+
+    def read(node: Node, place: Place) -> T:
+        return to(kind.read(node, place))
+
+    def write(found: T) -> object:
+        return kind.write(back(found))
+
+    return ValueType(kind.takes, kind.schema, read, write, kind.keys, kind.each)
+
+
+def adjusted(kind: ValueType[T], to: Callable[[T], T]) -> ValueType[T]:
+    """`kind`, but `to` says what counts of what is read."""
+    return converted(kind, to, lambda found: found)
+
+
+def unless_empty(kind: ValueType[T]) -> ValueType[T]:
+    """`kind`, but leaving the key out is how an empty value is written."""
+    return replace(kind, write=lambda found: kind.write(found) or None)
+
+
+def listed(kind: ValueType[T], takes: str) -> ValueType[tuple[T, ...]]:
+    """A list. `Place.items` knows where its items stand."""
+
+    def read(node: Node, place: Place) -> tuple[T, ...]:
         if not isinstance(node.value, list):
             # Not quoted: it may be a key.
             raise Wrong(place.problem(node, f"this is not a list; write a list of {takes}"))
-        found = []
+        found: list[T] = []
+        nodes = []
         for number, item in enumerate(node.value):
-            if (value := place.under(str(number)).attempt(kind.read, item)) is not None:
-                found.append((value, item))
-        return tuple(found)
+            try:
+                found.append(kind.read(item, place.under(str(number))))
+            except Wrong as exc:
+                place.keep(exc)
+            else:
+                nodes.append(item)
+        values = tuple(found)
+        place.reading.items[id(values)] = (values, nodes)
+        return values
 
-    return Kind(f"a list of {takes}", array(kind.schema), read, each=kind)
+    def write(values: tuple[T, ...]) -> list[object]:
+        return [kind.write(value) for value in values]
 
-
-def section(keys: Sequence[Key[Any]], takes: str = "a mapping of keys") -> Kind[dict[str, Any]]:
-    """A mapping with fixed keys."""
-    ready = Keys(keys)
-
-    def read(node: Node, place: Place) -> dict[str, Any]:
-        return read_mapping(node, place, ready)
-
-    properties = {name: _property(key, name) for name, key in ready.known.items()}
-    required = [key.name for key in keys if key.required]
-    schema = fixed(properties, required)
-    if not required:
-        schema = or_nothing(schema)
-    return Kind(takes, schema, read, keys=tuple(keys))
-
-
-def _property(key: Key[Any], name: str) -> Schema:
-    """Return the schema of `key` under `name`, which may be its other spelling."""
-    said = key.meaning if key.without is None else f"{key.meaning} Left out: {key.without}."
-    takes = not_empty(key.kind.schema) if key.required else or_nothing(key.kind.schema)
-    schema = {**takes, "description": said}
-    if (default := default_of(key)) is not None:
-        schema["default"] = default
-    if (instead := key.name if name == key.other else key.instead) is not None:
-        schema |= {"deprecated": True, "deprecationMessage": f"write {instead} instead"}
-    return schema
-
-
-def default_of(key: Key[Any]) -> object:
-    """Return the default of `key` as it would be written; None where nothing could be."""
-    if key.written is not None:
-        return key.written
-    if key.required or key.without is not None:
-        return None
-    if key.default == ():
-        return []
-    return key.default if isinstance(key.default, str | int | float) else None
-
-
-def defaults(keys: Sequence[Key[Any]]) -> dict[str, Any]:
-    """Return what a section with `keys` is when it is left out."""
-    return {key.name: key.default for key in keys}
-
-
-def nested(name: str, keys: Sequence[Key[Any]], meaning: str) -> Key[dict[str, Any]]:
-    """Return the definition of a key that holds further keys."""
-    return Key(name, section(keys), defaults(keys), meaning)
+    return ValueType(f"a list of {takes}", array(kind.schema), read, write, each=kind)
 
 
 def named(
-    kind: Kind[T], takes: str, *, expand_names: bool = False, names: str | None = None
-) -> Kind[dict[str, T]]:
+    kind: ValueType[T], takes: str, *, expand_names: bool = False, names: str | None = None
+) -> ValueType[Mapping[str, T]]:
     """A mapping with names of the user's choice.
 
     Args:
@@ -356,7 +363,7 @@ def named(
         names: For editors: a pattern of the names.
     """
 
-    def read(node: Node, place: Place) -> dict[str, T]:
+    def read(node: Node, place: Place) -> Mapping[str, T]:
         if not isinstance(node.value, dict):
             raise place.wrong(node, takes)
         found: dict[str, T] = {}
@@ -365,14 +372,24 @@ def named(
             if name is None:
                 continue
             if name in found:
-                place.note(key, f"{name[:_SHOWN]!r} stands here a second time, by its macros")
+                place.note(key, f"{name[:SHOWN]!r} stands here a second time, by its macros")
                 continue
-            read_value = place.under(name).attempt(kind.read, value)
-            if read_value is not None:
-                found[name] = read_value
-        return found
+            if kind.keys and value.value is None:  # what it lacks is told where it is named
+                value = key._replace(value=None)
+            at = place.under(name)
+            try:
+                found[name] = kind.read(value, at)
+            except Wrong as exc:
+                place.keep(exc)
+        return MappingProxyType(found)
 
-    return Kind(takes, mapping(kind.schema, names), read, each=kind)
+    def write(members: Mapping[str, T]) -> dict[str, object]:
+        return {
+            escaped(name) if expand_names else name: kind.write(member)
+            for name, member in members.items()
+        }
+
+    return ValueType(takes, mapping(kind.schema, names), read, write, each=kind)
 
 
 def _read_data(node: Node, place: Place) -> Data:
@@ -400,19 +417,29 @@ def _read_data(node: Node, place: Place) -> Data:
             return value
 
 
-DATA: Final[Kind[Data]] = Kind("any value", {}, _read_data)
+def _written_data(data: Data) -> object:
+    match data:
+        case str():
+            return escaped(data)
+        case tuple():
+            return [_written_data(item) for item in data]
+        case Mapping():
+            return {name: _written_data(value) for name, value in data.items()}
+        case _:
+            return data
 
 
-def _read_object(node: Node, place: Place) -> Data:
+def _read_object(node: Node, place: Place) -> Mapping[str, Data]:
     if node.value is None:
-        return MappingProxyType({})
-    if not isinstance(node.value, dict):
+        return NOTHING
+    found = _read_data(node, place) if isinstance(node.value, dict) else None
+    if not isinstance(found, Mapping):
         raise place.wrong(node, "a mapping of names to values")
-    return _read_data(node, place)
+    return found
 
 
-OBJECT: Final[Kind[Data]] = Kind(
-    "a mapping of names to values", or_nothing({"type": "object"}), _read_object
+OBJECT: Final[ValueType[Mapping[str, Data]]] = ValueType(
+    "a mapping of names to values", or_nothing({"type": "object"}), _read_object, _written_data
 )
 
 
@@ -429,10 +456,10 @@ def pattern_of(node: Node, place: Place) -> str:
             re.compile(found)
     except (re.error, RecursionError, OverflowError, Warning) as exc:
         raise Wrong(
-            place.problem(node, f"this is no regular expression: {exc}; found {found[:_SHOWN]!r}")
+            place.problem(node, f"this is no regular expression: {exc}; found {found[:SHOWN]!r}")
         ) from exc
     return found
 
 
 # Without `"format": "regex"`, which is JavaScript's.
-PATTERN: Final = Kind("a regular expression", TEXT, pattern_of)
+PATTERN: Final = ValueType("a regular expression", TEXT, pattern_of, escaped)

@@ -5,18 +5,10 @@ from pathlib import Path
 import pytest
 
 from arriero.supervisor.config.load import load_config
+from arriero.supervisor.config.model_config import Capabilities, Filters, ModelConfig, Timeouts
 from arriero.supervisor.config.read_routing import policy_of
-from arriero.supervisor.config.schema.top_keys import IGNORED_PATHS
-from arriero.supervisor.config.values import (
-    Activity,
-    Capabilities,
-    Config,
-    Filters,
-    Logging,
-    ModelConfig,
-    Routing,
-    Timeouts,
-)
+from arriero.supervisor.config.routing import Routing
+from arriero.supervisor.config.values import IGNORED_PATHS, ActivityConfig, Config, Logging
 from arriero.supervisor.errors import ConfigError
 from arriero.supervisor.placement.policy import Group
 from tests.supervisor.config.reading import parse, problems, with_model
@@ -24,7 +16,7 @@ from tests.supervisor.config.reading import parse, problems, with_model
 DEFAULT_HEADERS = ("X-Session-ID", "X-Litellm-Session-Id")
 
 
-def activity(top: str, **environ: str) -> Activity:
+def activity(top: str, **environ: str) -> ActivityConfig:
     return parse(with_model(top=top), **environ).activity
 
 
@@ -42,7 +34,7 @@ def test_the_least_of_files_has_all_the_defaults() -> None:
         env=(),
         check_endpoint="/health",
         ttl_s=0,
-        use_model_name=None,
+        send_as=None,
         health_check_timeout_s=120,
         unload_timeout_s=10,
         hung_after_s=60,
@@ -50,7 +42,6 @@ def test_the_least_of_files_has_all_the_defaults() -> None:
         on_failure="restore",
         progress="heartbeat",
         strict="off",
-        fingerprint=least.fingerprint,
         stop_command=(),
         concurrency_limit=0,
         ignore_websockets=False,
@@ -62,7 +53,7 @@ def test_the_least_of_files_has_all_the_defaults() -> None:
     assert least.port == config.start_port == 5800
     assert config.routing == Routing(router="group", groups=(), matrix=None, priority={})
     assert config.logging == Logging(level=None, time_format="", to_stdout="proxy", requests=False)
-    assert config.activity == Activity(
+    assert config.activity == ActivityConfig(
         metrics_rows=1000,
         capture_mb=5,
         store_path=None,

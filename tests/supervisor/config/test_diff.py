@@ -7,16 +7,15 @@ import pytest
 
 from arriero.protocol.values import ConfigChanges, ModelChange
 from arriero.supervisor.config.diff import (
-    _key,
+    _settings,
     diff,
     launch_identity,
     summary,
     what_comes_into_force,
 )
 from arriero.supervisor.config.load import Config, parse_config
-from arriero.supervisor.config.schema.model_keys import MODEL_KEYS
-from arriero.supervisor.config.schema.top_keys import TOP_KEYS
-from arriero.supervisor.config.values import ModelConfig
+from arriero.supervisor.config.model_config import MODEL, ModelConfig
+from arriero.supervisor.config.values import CONFIG
 from arriero.supervisor.text.addresses import Address
 
 TEXT = """
@@ -168,13 +167,12 @@ def test_a_socket_needs_a_restart_and_is_found_again_by_each_reload() -> None:
 
 
 def test_what_is_told_are_keys_of_the_file() -> None:
-    """A field that is added one day has the name of its key, or a line in `_KEYS`."""
-    of_models = {key.name for key in MODEL_KEYS}
+    of_models = {key.name for key in MODEL.keys}
     sections = {"logging", "activity"}  # several keys each
     names = {found.name for found in fields(ModelConfig) if found.compare}
-    assert {_key(name) for name in names - {"model", "fingerprint"}} <= of_models
+    assert set(MODEL.names(names - {"model"})) <= of_models
     names = {found.name for found in fields(Config) if found.compare}
-    assert {_key(name) for name in names - sections} <= {key.name for key in TOP_KEYS}
+    assert set(_settings(names - sections)) <= {key.name for key in CONFIG.keys}
 
 
 def test_another_key_of_a_server_is_another_start() -> None:
@@ -206,7 +204,7 @@ def test_every_field_of_a_model_is_either_started_with_or_adjusted() -> None:
     """A field that is added one day is noticed without a line here or there."""
     old = config()
     for found in fields(ModelConfig):
-        if not found.compare or found.name == "fingerprint":
+        if not found.compare:
             continue
         another: Any = {found.name: ("another",)}
         other = replace(old.models["a"], **another)

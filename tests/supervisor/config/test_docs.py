@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from arriero.supervisor.config.schema.document import every_key
+from arriero.supervisor.config.document import every_key
 from arriero.supervisor.config.schema.reader import NEVER, NOT_YET
 from tests.paths import ROOT
 
@@ -27,7 +27,7 @@ def test_the_generated_files_are_up_to_date() -> None:
 
 
 def test_every_key_is_on_the_page_once_with_all_that_is_to_be_known() -> None:
-    leaves = {path: key for path, key in every_key() if not key.kind.is_nest}
+    leaves = {path: key for path, key in every_key() if not key.type.has_keys}
     spellings = {
         path.removesuffix(key.name) + name: key
         for path, key in leaves.items()
@@ -44,7 +44,7 @@ def test_every_key_is_on_the_page_once_with_all_that_is_to_be_known() -> None:
 
 def test_each_key_that_does_not_act_has_a_reason_and_only_these() -> None:
     idle = {
-        path for path, key in every_key() if not key.kind.is_nest and key.acts in {NOT_YET, NEVER}
+        path for path, key in every_key() if not key.type.has_keys and key.acts in {NOT_YET, NEVER}
     }
     reasons = re.findall(r"^- `([^`]+)`: .+\.$", PAGE, re.MULTILINE)
     owners = {

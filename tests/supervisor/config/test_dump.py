@@ -70,6 +70,7 @@ def test_keys_of_peers_and_of_clients_are_dumped_for_their_owner() -> None:
         ("progressDelay: 1us", "progressDelay: '0.000001s'"),
         ("heartbeatInterval: 20s", "heartbeatInterval: '20s'"),
         ("heartbeatInterval: 0", "heartbeatInterval: '0s'"),
+        ("logLevel: WARN", "logLevel: warning"),
         ("listen: '[::1]:80'", "listen: '[::1]:80'"),
         ("matrix: {sets: {s: a}}", "use: matrix"),
         ("groups: {'${x}': {members: [a]}}", "'${x}':"),

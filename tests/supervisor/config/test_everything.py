@@ -1,16 +1,8 @@
 from arriero.supervisor.config.load import load_config
-from arriero.supervisor.config.values import (
-    Activity,
-    Capabilities,
-    Filters,
-    Logging,
-    ModelConfig,
-    Peer,
-    Profile,
-    Routing,
-    Selector,
-    Timeouts,
-)
+from arriero.supervisor.config.model_config import Capabilities, Filters, ModelConfig, Timeouts
+from arriero.supervisor.config.peers import PeerConfig
+from arriero.supervisor.config.routing import Routing
+from arriero.supervisor.config.values import ActivityConfig, Logging, Profile, Selector
 from arriero.supervisor.placement.policy import Group
 from tests.paths import ROOT
 
@@ -36,12 +28,11 @@ def test_a_large_file_is_read_to_the_last_key() -> None:
         env=(("CUDA_VISIBLE_DEVICES", "0,1"),),
         check_endpoint="/ready",
         ttl_s=0,
-        use_model_name="chat-30b",
+        send_as="chat-30b",
         health_check_timeout_s=300,
         unload_timeout_s=60,
         progress="off",
         strict="off",
-        fingerprint=chat.fingerprint,
         concurrency_limit=4,
         metadata={"context": 32768, "at": 9001, "tags": ("a", {"b": 1.5})},
         capabilities=Capabilities(
@@ -73,9 +64,9 @@ def test_all_but_the_models_of_a_large_file_is_read() -> None:
         priority={"small": 5, "org/chat:30b": -1},
     )
     assert config.peers == {
-        "far": Peer(
+        "far": PeerConfig(
             peer="far",
-            proxy="https://far.example/api",
+            url="https://far.example/api",
             models=("huge", "small"),
             api_key="sk-two",
             filters=Filters(strip_params=("user",), set_params={"n": 1}),
@@ -101,7 +92,7 @@ def test_all_but_the_models_of_a_large_file_is_read() -> None:
     assert config.logging == Logging(
         level="debug", time_format="rfc3339", to_stdout="both", requests=True
     )
-    assert config.activity == Activity(
+    assert config.activity == ActivityConfig(
         metrics_rows=50,
         capture_mb=20,
         session_headers=("X-Mine", "X-Yours"),

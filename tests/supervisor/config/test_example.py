@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from arriero.supervisor.config.document import every_key
 from arriero.supervisor.config.load import load_config, parse_config
-from arriero.supervisor.config.schema.document import every_key
 from arriero.supervisor.config.schema.reader import NEVER, NOT_YET, Key
 from arriero.supervisor.config.yaml.tree import Node, parse_yaml
 from tests.paths import ROOT
@@ -35,7 +35,7 @@ def uncommented(text: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def shown(node: Node, keys: dict[str, Key[object]], path: str = "") -> Iterator[tuple[str, Node]]:
+def shown(node: Node, keys: dict[str, Key], path: str = "") -> Iterator[tuple[str, Node]]:
     """Give the path of each key in a tree, names of the user's choice as ``<id>``; and where."""
     for name, key, value in node.items():
         for written in (name, "<id>"):
@@ -116,7 +116,7 @@ def test_the_keys_on_which_nothing_acts_are_marked_and_only_these() -> None:
     for path, node in keys_in(TEXT):
         lines[path] = node.line
         key = KEYS[path]
-        if not key.kind.is_nest:
+        if not key.type.has_keys:
             above = [line for other, line in lines.items() if f"{path}.".startswith(f"{other}.")]
             idle = key.acts in {NOT_YET, NEVER}
             if idle != any(marked(line) for line in above):

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from arriero.supervisor.config.values import Capabilities, Filters
+from arriero.supervisor.config.model_config import Capabilities, Filters
 from tests.supervisor.config.reading import model, parse, problems, with_model
 
 # --- filters ------------------------------------------------------------------------------------

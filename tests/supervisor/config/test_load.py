@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from arriero.protocol.worker_config import ModelRoute
 from arriero.supervisor.config.load import Address, load_config, parse_listen
-from arriero.supervisor.config.schema.top_keys import MODEL_KEYS, TOP_KEYS
+from arriero.supervisor.config.model_config import MODEL
+from arriero.supervisor.config.values import CONFIG
 from arriero.supervisor.config.worker_config import route_table
 from arriero.supervisor.errors import ConfigError
 from tests.paths import ROOT
@@ -77,7 +78,7 @@ def test_durations_have_units(written: str, seconds: float) -> None:
 def test_texts_are_kept_as_they_were_written() -> None:
     config = parse("models:\n  1.10:\n    cmd: run ${PORT}\n    useModelName: on\n    name: 1:30\n")
     model = config.models["1.10"]
-    assert (model.use_model_name, model.name) == ("on", "1:30")
+    assert (model.send_as, model.name) == ("on", "1:30")
 
 
 def test_names_for_people_are_trimmed_and_reach_the_workers() -> None:
@@ -210,10 +211,12 @@ VALUES = st.recursive(
 )
 MODELS = st.dictionaries(
     st.text(max_size=5),
-    st.dictionaries(st.sampled_from([k.name for k in MODEL_KEYS]), VALUES, max_size=4),
+    st.dictionaries(st.sampled_from([k.name for k in MODEL.keys]), VALUES, max_size=4),
     max_size=2,
 )
-CONFIGS = st.dictionaries(st.sampled_from([k.name for k in TOP_KEYS]), VALUES | MODELS, max_size=4)
+CONFIGS = st.dictionaries(
+    st.sampled_from([k.name for k in CONFIG.keys]), VALUES | MODELS, max_size=4
+)
 EVERYTHING: Any = yaml.safe_load(
     (ROOT / "tests" / "supervisor" / "config" / "files" / "everything.yaml").read_text()
 )
@@ -275,11 +278,11 @@ def test_the_example_is_good() -> None:
     assert config.models["qwen3-8b"].launch(7).command[-2:] == ("-c", "8192")
 
 
-@pytest.mark.parametrize("key", [key.name for key in TOP_KEYS])
+@pytest.mark.parametrize("key", [key.name for key in CONFIG.keys])
 def test_the_example_has_every_key(key: str) -> None:
     assert re.search(rf"^(# )?{key}:", EXAMPLE.read_text(), re.MULTILINE)
 
 
-@pytest.mark.parametrize("key", [key.name for key in MODEL_KEYS])
+@pytest.mark.parametrize("key", [key.name for key in MODEL.keys])
 def test_the_example_has_every_key_of_a_model(key: str) -> None:
     assert re.search(rf"^ {{4}}(# )?{key}:", EXAMPLE.read_text(), re.MULTILINE)

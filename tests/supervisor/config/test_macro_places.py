@@ -55,7 +55,7 @@ def test_macros_act_in_all_values_and_keep_their_types() -> None:
     assert (config.aliases_in_list, config.api_keys) == (True, ("key-hello", "60"))
     assert (config.preload, config.activity.session_headers) == (("a",), ("X-hello",))
     peer = config.peers["p"]
-    assert (peer.proxy, peer.models, peer.timeouts.connect_s) == ("http://hello", ("hello",), 60)
+    assert (peer.url, peer.models, peer.timeouts.connect_s) == ("http://hello", ("hello",), 60)
     assert [(group.name, group.swap) for group in config.routing.groups] == [("${name}", False)]
     assert found.command == ("run", "${PORT}", "61", "0.5", "true")
     assert (found.ttl_s, found.unload_timeout_s, found.concurrency_limit) == (61, 61, 61)

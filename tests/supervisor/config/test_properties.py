@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from arriero.supervisor.config.dump import dump
 from arriero.supervisor.config.load import Config, load_config, parse_config
-from arriero.supervisor.config.schema.reader import Key, Kind
-from arriero.supervisor.config.schema.top_keys import TOP_KEYS
+from arriero.supervisor.config.schema.reader import Key, ValueType
+from arriero.supervisor.config.values import CONFIG
 from arriero.supervisor.config.yaml.write import write_yaml
 from arriero.supervisor.errors import ConfigError, Problem
 from tests.supervisor.config.reading import parse
@@ -81,15 +81,15 @@ def check_text(text: str, *, lenient: bool) -> None:
         check(problem, {"c": text})
 
 
-def names_of(kinds: list[Kind[Any]]) -> set[str]:
+def names_of(kinds: list[ValueType[Any]]) -> set[str]:
     names: set[str] = set()
     for kind in kinds:
         names |= {name for key in kind.keys for name in key.spellings}
-        names |= names_of([key.kind for key in kind.keys] + ([kind.each] if kind.each else []))
+        names |= names_of([key.type for key in kind.keys] + ([kind.each] if kind.each else []))
     return names
 
 
-NAMES = sorted(names_of([Kind("", {}, lambda node, place: None, keys=TOP_KEYS)]))
+NAMES = sorted(names_of([CONFIG.type]))
 USED = st.sampled_from(
     ["a", "b", "a/b", "run ${PORT}", "${x}", "${PORT}", "${MODEL_ID}", "${env.HOME}", "$${",
      "http://h", "${env.NO}", "none", "pin", "spillover", "matrix", "true", "",
@@ -106,7 +106,7 @@ VALUES = st.recursive(
 )
 
 
-def shaped(kind: Kind[Any]) -> st.SearchStrategy[Any]:
+def shaped(kind: ValueType[Any]) -> st.SearchStrategy[Any]:
     """Values for `kind`: most of them mappings and lists where it wants some."""
     if kind.keys:
         return members(kind.keys) | VALUES
@@ -116,13 +116,13 @@ def shaped(kind: Kind[Any]) -> st.SearchStrategy[Any]:
     return SINGLES
 
 
-def members(keys: tuple[Key[Any], ...]) -> st.SearchStrategy[dict[str, Any]]:
+def members(keys: tuple[Key, ...]) -> st.SearchStrategy[dict[str, Any]]:
     return st.fixed_dictionaries(
-        {}, optional={name: shaped(key.kind) for key in keys for name in key.spellings}
+        {}, optional={name: shaped(key.type) for key in keys for name in key.spellings}
     )
 
 
-DOCUMENTS = st.dictionaries(st.sampled_from(NAMES), VALUES) | members(TOP_KEYS)
+DOCUMENTS = st.dictionaries(st.sampled_from(NAMES), VALUES) | members(CONFIG.keys)
 
 
 @given(st.text(), st.booleans())

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from arriero.supervisor.config.values import Timeouts
+from arriero.supervisor.config.model_config import Timeouts
 from tests.supervisor.config.reading import model, parse, problems, with_model
 
 

@@ -2,7 +2,8 @@
 import pytest
 
 from arriero.supervisor.config.load import Config
-from arriero.supervisor.config.values import Selector, Timeouts
+from arriero.supervisor.config.model_config import Timeouts
+from arriero.supervisor.config.values import Selector
 from tests.supervisor.config.reading import parse, problems
 
 MODELS = """\
@@ -29,7 +30,7 @@ def resolved(config: Config, name: str) -> tuple[str, str] | None:
 
 def test_a_peer_has_defaults_of_its_own() -> None:
     peer = parse("peers: {p: {proxy: 'https://host:8443/v1/', models: [m, org/n]}}").peers["p"]
-    assert (peer.peer, peer.proxy, peer.models) == ("p", "https://host:8443/v1", ("m", "org/n"))
+    assert (peer.peer, peer.url, peer.models) == ("p", "https://host:8443/v1", ("m", "org/n"))
     assert peer.api_key == ""
     assert peer.timeouts == Timeouts(response_header_s=60)
 
@@ -51,7 +52,7 @@ peers:
 """,
         KEY="secret",
     ).peers["p"]
-    assert (peer.proxy, peer.models, peer.api_key) == ("http://h:9000", ("http://h-m",), "secret")
+    assert (peer.url, peer.models, peer.api_key) == ("http://h:9000", ("http://h-m",), "secret")
     assert peer.filters.strip_params == ("a", "b")
     assert peer.filters.set_params == {
         "provider": {"order": ("x", {"y": True})},

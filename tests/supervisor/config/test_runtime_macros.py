@@ -26,10 +26,14 @@ models:
 """
 
 
+def test_empty_name_for_its_server_is_none() -> None:
+    assert model("useModelName: ''").send_as is None
+
+
 def test_a_port_is_a_number_in_all_values_of_its_model_but_those_of_a_start() -> None:
     found = parse(PLACES).models["b"]
     assert found.port == 5801
-    assert (found.name, found.description, found.use_model_name) == ("n-5801", "5801", "m-5801")
+    assert (found.name, found.description, found.send_as) == ("n-5801", "5801", "m-5801")
     assert found.aliases == ("b-5801", "5801", "id-5801", "through-5801")
     assert found.metadata == {
         "port": 5801,

@@ -9,6 +9,8 @@ import trio
 from trio.testing import MockClock
 
 from arriero.worker.connections.connection import (
+    TICK_S,
+    WRITE_S,
     Connection,
     ConnectionMonitor,
     HeartbeatTimer,
@@ -17,7 +19,6 @@ from arriero.worker.connections.connection import (
 )
 from arriero.worker.connections.stream import SocketStream
 from arriero.worker.errors import ClientGone, RequestCancelled
-from arriero.worker.limits import LIMITS
 
 HEARTBEAT = b": hb\n\n"
 EVERY_S = 1.0
@@ -285,10 +286,10 @@ async def test_each_piece_has_the_time_of_a_whole_write(
         nursery.start_soon(conn.send, data)
         began = trio.current_time()
         while got < len(data):
-            await trio.sleep(LIMITS.write_s - 2 * LIMITS.tick_s)
+            await trio.sleep(WRITE_S - 2 * TICK_S)
             got += len(take(theirs))
 
-    assert trio.current_time() - began > LIMITS.write_s
+    assert trio.current_time() - began > WRITE_S
     assert not conn.expired
     conn.wire.close()
     theirs.close()

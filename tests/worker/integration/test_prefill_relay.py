@@ -27,20 +27,14 @@ from tests.worker.rig import (
     sends,
     unchunk,
 )
-from tests.worker.sse import (
-    CHAT,
-    COMPLETIONS,
-    DONE,
-    END,
-    SSE_HEAD,
-    STREAM,
-    chunk,
-    prompt_chunk,
-    streams,
-    text_chunk,
-)
+from tests.worker.sse import DONE, SSE_HEAD, STREAM, chunk, prompt_chunk, streams, text_chunk
+
+CHAT = b"/v1/chat/completions"
+TEXT = b"/v1/completions"
+
 
 ANSWER = chunk({"role": "assistant", "content": "Hel"}) + chunk({"content": "lo"})
+END = chunk({}, "stop") + DONE
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +70,7 @@ def events(body: bytes) -> list[dict[str, Any]]:
     [
         (CHAT, ANSWER + END),
         (CHAT, b": hello\r\n\r\n" + ANSWER.replace(b"\n", b"\r\n") + b": x\r\n\r\n" + END),
-        (COMPLETIONS, text_chunk("Hi") + text_chunk("", "stop") + DONE),
+        (TEXT, text_chunk("Hi") + text_chunk("", "stop") + DONE),
     ],
 )
 async def test_without_the_wish_a_stream_is_the_upstreams_own(

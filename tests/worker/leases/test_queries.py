@@ -6,8 +6,7 @@ import trio.testing
 
 from arriero.protocol.lease import CancelAnswer, CancelQuery, Claimed, FromWorker
 from arriero.worker.errors import Unavailable
-from arriero.worker.leases.queries import PendingQueries
-from arriero.worker.limits import LIMITS
+from arriero.worker.leases.queries import ANSWER_S, PendingQueries
 
 
 def cancel(ask: int) -> CancelQuery:
@@ -51,7 +50,7 @@ async def test_silence_ends_a_question_and_a_late_answer_is_dropped(
     with pytest.raises(Unavailable):
         await queries.ask(cancel, CancelAnswer)
 
-    assert trio.current_time() - began == pytest.approx(LIMITS.query_s)
+    assert trio.current_time() - began == pytest.approx(ANSWER_S)
     queries.answered(CancelAnswer(ask=1, result="unknown"))
 
 

@@ -1,7 +1,7 @@
-"""Tool calls of a chat stream, assembled from pieces.
+"""The calls of tools in a chat stream, put together from their pieces.
 
 A call comes as its name and then its arguments, JSON in pieces of text. Servers number the calls
-of a response in `index`; some of them give every call the same number, or none, and only the `id`
+of an answer in `index`; some of them give every call the same number, or none, and only the `id`
 tells that another call has begun.
 """
 
@@ -28,37 +28,37 @@ class ToolCall(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class _Pieces:
-    """A call that is incomplete, or was returned already."""
+    """A call that is being written, or was told already."""
 
     index: object
     ident: str
     name: str = ""
     arguments: list[str] = field(default_factory=list)
-    returned: bool = False
+    told: bool = False
 
 
 class ToolCalls:
-    """Collects the calls of one response; never raises."""
+    """Collects the calls of one answer. Whatever comes, nothing is raised."""
 
     def __init__(self) -> None:
         self._calls: list[_Pieces] = []
 
     def take(self, delta: dict[str, Any]) -> list[ToolCall]:
-        """Take a delta; return calls that are complete since others began.
+        """Take what a delta says of calls; return those that are complete because others began.
 
         A server may write several calls at a time: only one whose arguments are a whole object,
-        which can get no longer, is returned before the end.
+        which can get no longer, is told before the end.
         """
         known = len(self._calls)
         for piece in _pieces_in(delta):
             self._add(piece)
         if len(self._calls) == known:
             return []
-        return _unreturned(call for call in self._calls[:-1] if _object_in(call) is not None)
+        return _tell(call for call in self._calls[:-1] if _object_in(call) is not None)
 
     def finish(self) -> list[ToolCall]:
-        """Return all remaining calls: nothing follows."""
-        return _unreturned(self._calls)
+        """Return all that were not told yet: nothing follows."""
+        return _tell(self._calls)
 
     def _add(self, piece: dict[str, Any]) -> None:
         function = piece.get("function")
@@ -80,19 +80,19 @@ def _pieces_in(delta: dict[str, Any]) -> list[dict[str, Any]]:
     return [*found, {"function": delta.get("function_call")}]
 
 
-def _unreturned(calls: Iterable[_Pieces]) -> list[ToolCall]:
-    complete = []
+def _tell(calls: Iterable[_Pieces]) -> list[ToolCall]:
+    told = []
     for call in calls:
-        if not call.returned:
-            call.returned = True
+        if not call.told:
+            call.told = True
             raw = "".join(call.arguments)
             args = _object_in(call) or msgspec.Raw(msgspec.json.encode({"_raw": raw}))
-            complete.append(ToolCall(call.name, args))
-    return complete
+            told.append(ToolCall(call.name, args))
+    return told
 
 
 def _object_in(call: _Pieces) -> msgspec.Raw | None:
-    """Return the arguments verbatim if an object; none count as one."""
+    """Return the arguments, in their own words, if they are an object; none at all are one too."""
     text = "".join(call.arguments).encode()
     if not text.strip():
         return msgspec.Raw(b"{}")

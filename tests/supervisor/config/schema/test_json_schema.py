@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
 from arriero.supervisor.cli.main import main
+from arriero.supervisor.config.document import every_key, schema, schema_text
 from arriero.supervisor.config.load import parse_config
-from arriero.supervisor.config.schema.document import every_key, schema, schema_text
-from arriero.supervisor.config.schema.macros import Macro, Value
+from arriero.supervisor.config.schema.macros import Macro, ScalarValue
 from arriero.supervisor.config.schema.reader import Key, Place, Reading, Wrong
-from arriero.supervisor.config.schema.types import default_of
+from arriero.supervisor.config.schema.sections import default_of
 from arriero.supervisor.config.yaml.tree import Node, YamlError, parse_yaml
 from arriero.supervisor.errors import ConfigError
 from tests.paths import ROOT
@@ -30,7 +30,7 @@ FILES = [
     *sorted((TESTS / "supervisor" / "config" / "files").glob("*.yaml")),
 ]
 ENVIRON = {"KEY": "k", "LLAMA_SWAP_KEY": "k", "OPENROUTER_KEY": "k", "X": "1"}
-LEAVES = [(path, key) for path, key in every_key() if not key.kind.is_nest]
+LEAVES = [(path, key) for path, key in every_key() if not key.type.has_keys]
 
 
 # --- the schema itself --------------------------------------------------------------------------
@@ -96,7 +96,7 @@ def test_older_spellings_and_places_are_marked() -> None:
 
 
 @pytest.mark.parametrize(("path", "key"), LEAVES, ids=[path for path, _ in LEAVES])
-def test_a_default_that_is_shown_is_one_that_can_be_written(path: str, key: Key[Any]) -> None:
+def test_a_default_that_is_shown_is_one_that_can_be_written(path: str, key: Key) -> None:
     """And it means what holds when the key is left out."""
     default = default_of(key)
     if default is None:
@@ -106,13 +106,13 @@ def test_a_default_that_is_shown_is_one_that_can_be_written(path: str, key: Key[
     assert node is not None
     assert isinstance(node.value, list)
     reading = Reading("c", {})
-    found = key.kind.read(
-        node.value[0], Place(reading, (Macro("PORT", Value("1", 1)),)).under(path)
+    found = key.type.read(
+        node.value[0], Place(reading, (Macro("PORT", ScalarValue("1", 1)),)).under(path)
     )
     assert not reading.problems
     if key.default is not None and "${PORT}" not in str(default) and not isinstance(default, list):
         assert found == key.default
-    assert not list(Draft7Validator(key.kind.schema).iter_errors(default))
+    assert not list(Draft7Validator(key.type.schema).iter_errors(default))
 
 
 def test_patterns_mean_the_same_in_python_and_javascript() -> None:
@@ -170,10 +170,10 @@ def test_the_texts_of_all_tests_that_the_program_reads_are_accepted() -> None:
 
 
 MACROS = (
-    Macro("number", Value("20", 20)),
-    Macro("word", Value("group", "group")),
-    Macro("truth", Value("true", True)),
-    Macro("url", Value("http://h:1", "http://h:1")),
+    Macro("number", ScalarValue("20", 20)),
+    Macro("word", ScalarValue("group", "group")),
+    Macro("truth", ScalarValue("true", True)),
+    Macro("url", ScalarValue("http://h:1", "http://h:1")),
 )
 SCALARS: list[Any] = [
     None, True, False, 0, 1, -1, 20, 5.0, 1.5, -0.0, 99999, 2**31, 2**53, 1e300,
@@ -209,7 +209,7 @@ def tree_of(data: object) -> Node | None:
         return None
 
 
-def accepted_by_the_program_only(key: Key[Any], data: object) -> bool:
+def accepted_by_the_program_only(key: Key, data: object) -> bool:
     """Whether `key` can be `data`, and its schema says no."""
     root = tree_of(data)
     node = None if root is None else root.member("it")
@@ -217,20 +217,20 @@ def accepted_by_the_program_only(key: Key[Any], data: object) -> bool:
         return False
     reading = Reading("c", ENVIRON)
     try:
-        key.kind.read(node, Place(reading, MACROS).under("x"))
+        key.type.read(node, Place(reading, MACROS).under("x"))
     except Wrong:
         return False
-    return not reading.problems and not Draft7Validator(key.kind.schema).is_valid(as_data(node))
+    return not reading.problems and not Draft7Validator(key.type.schema).is_valid(as_data(node))
 
 
 # One key of each kind. The names of macros and vars are looked at after the kind was read.
 KINDS = {
-    json.dumps(key.kind.schema): key for _, key in LEAVES if key.name not in {"macros", "vars"}
+    json.dumps(key.type.schema): key for _, key in LEAVES if key.name not in {"macros", "vars"}
 }.values()
 
 
 @pytest.mark.parametrize("key", KINDS, ids=lambda key: key.name)
-def test_what_a_key_takes_its_schema_accepts(key: Key[Any]) -> None:
+def test_what_a_key_takes_its_schema_accepts(key: Key) -> None:
     shapes: list[Callable[[object], object]] = [lambda x: x, lambda x: [x], lambda x: {"a": x}]
     values = [shape(value) for shape in shapes for value in SCALARS]
     assert [value for value in values if accepted_by_the_program_only(key, value)] == []

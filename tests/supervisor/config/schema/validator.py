@@ -4,7 +4,7 @@ from typing import Any
 
 from jsonschema import Draft7Validator
 
-from arriero.supervisor.config.schema.document import schema
+from arriero.supervisor.config.document import schema
 from arriero.supervisor.config.yaml.tree import Node, parse_yaml
 
 VALIDATOR = Draft7Validator(schema())

@@ -11,7 +11,8 @@ from arriero.worker.apis.turns.events import TurnEvents
 from arriero.worker.apis.turns.request import TurnFormat
 from arriero.worker.errors import LoadFailed, TooLarge, UpstreamAnsweredError, UpstreamDied
 from tests.worker.apis.recorded import cut
-from tests.worker.sse import DONE
+
+DONE = b"data: [DONE]\n\n"
 
 
 def turn(turn_format: TurnFormat = TurnFormat.EVENTS) -> TurnEvents:

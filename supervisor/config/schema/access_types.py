@@ -1,12 +1,13 @@
-"""The keys that say whom arriero answers: hosts, pages, the world."""
+"""Whom arriero answers: hosts, pages."""
 
 import re
 from ipaddress import IPv6Address, ip_address
-from typing import Any, Final
+from typing import Final
 
 from ..yaml.tree import Node
 from .json_schema import array, text_like
-from .reader import Key, Kind, Place, Wrong
+from .macros import escaped
+from .reader import Place, ValueType, Wrong
 from .types import BOOLEAN, listed, read_text, text
 
 _NAME: Final = r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*"
@@ -38,6 +39,10 @@ def _host(node: Node, place: Place) -> str:
     return str(mapped or address)
 
 
+HOSTS: Final = listed(
+    ValueType("a host", text_like(rf"^\s*{_HOST}\s*$", _HOSTS), _host, escaped), "hosts"
+)
+
 # --- pages --------------------------------------------------------------------------------------
 
 # Sources: RFC 6454, section 6.2; Fetch standard, section 3.2. A port that is the scheme's own is
@@ -57,9 +62,8 @@ def _is_origin(found: str) -> bool:
     return re.fullmatch(_ORIGIN, found) is not None
 
 
-_LISTED: Final = listed(
-    text(_ORIGINS, _is_origin, strip=True, pattern=rf"^\s*{_ORIGIN}\s*$"), "origins"
-)
+_ONE: Final = text(_ORIGINS, _is_origin, strip=True, pattern=rf"^\s*{_ORIGIN}\s*$")
+_LISTED: Final = listed(_ONE, "origins")
 _CORS: Final = (
     "a list of origins, such as [https://chat.example.org], true for all, or false for none"
 )
@@ -67,7 +71,7 @@ _CORS: Final = (
 
 def _cors(node: Node, place: Place) -> bool | tuple[str, ...]:
     if isinstance(node.value, list):
-        found = {_normal(origin): None for origin, _ in _LISTED.read(node, place)}
+        found = {_normal(origin): None for origin in _LISTED.read(node, place)}
         return "*" in found or tuple(found)
     value = place.scalar(node, _CORS).typed
     if isinstance(value, str) and _is_origin(value):
@@ -86,37 +90,9 @@ def _normal(origin: str) -> str:
     return origin
 
 
-# --- the keys -----------------------------------------------------------------------------------
-
-ACCESS_KEYS: Final[tuple[Key[Any], ...]] = (
-    Key(
-        "allowedHosts",
-        listed(Kind("a host", text_like(rf"^\s*{_HOST}\s*$", _HOSTS), _host), "hosts"),
-        (),
-        "Names by which clients may reach arriero, besides localhost and those it listens on: a "
-        "web page could have any other. .example.org: all under it, too; '*': any.",
-        acts="0.1",
-        field="config.allowed_hosts",
-    ),
-    Key(
-        "cors",
-        Kind(
-            "a list of origins, or true or false",
-            {"anyOf": [array(_LISTED.each.schema), BOOLEAN.schema]},  # type: ignore[union-attr]
-            _cors,
-        ),
-        (),
-        "Origins whose pages may ask, from a browser, besides those of this machine (localhost, "
-        "app://, file://, tauri://, vscode-webview://). true: pages of all sites; false: none.",
-        acts="0.1",
-        field="config.cors",
-    ),
-    Key(
-        "publicWithoutKeys",
-        BOOLEAN,
-        False,
-        "Whoever reaches this machine may use it without a key, and that is meant: no warning.",
-        acts="0.1",
-        field="config.public_without_keys",
-    ),
+CORS: Final = ValueType(
+    "a list of origins, or true or false",
+    {"anyOf": [array(_ONE.schema), BOOLEAN.schema]},
+    _cors,
+    lambda found: found if isinstance(found, bool) else _LISTED.write(found),
 )

@@ -1,15 +1,11 @@
-"""The configuration as a JSON schema, for editors; and all its keys.
-
-Both come from the definitions by which a configuration is read.
-"""
+"""The configuration as a JSON schema, for editors; and all its keys."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from typing import Any, Final
 
-from .reader import Key
-from .top_keys import TOP_KEYS
-from .types import section
+from .schema.reader import Key
+from .values import CONFIG
 
 _DESCRIPTION: Final = (
     "The configuration of arriero, one file of it. The program itself checks more: names that "
@@ -33,7 +29,7 @@ def schema() -> dict[str, Any]:
         "$id": "urn:arriero:config",
         "title": "arriero's configuration",
         "description": _DESCRIPTION,
-        **section(TOP_KEYS).schema,
+        **CONFIG.type.schema,
         "patternProperties": {_ANCHORS: {"description": "Anchors, for use elsewhere."}},
     }
 
@@ -43,9 +39,7 @@ def schema_text() -> str:
     return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
 
 
-def every_key(
-    keys: Sequence[Key[Any]] = TOP_KEYS, prefix: str = ""
-) -> Iterator[tuple[str, Key[Any]]]:
+def every_key(keys: Collection[Key] = CONFIG.keys, prefix: str = "") -> Iterator[tuple[str, Key]]:
     """Give each key with its dotted path, those that hold others before what they hold.
 
     Names of the user's choice are written ``<id>``: ``models.<id>.filters.setParams``.
@@ -54,11 +48,11 @@ def every_key(
         keys: The keys of one mapping.
         prefix: The path of that mapping, with a dot at its end.
     """
-    for key in keys:
-        path = f"{prefix}{key.name}"
-        yield path, key
-        kind = key.kind
-        while kind.each is not None:
-            kind = kind.each
+    for found in keys:
+        path = f"{prefix}{found.name}"
+        yield path, found
+        type_ = found.type
+        while type_.each is not None:
+            type_ = type_.each
             path = f"{path}.<id>"
-        yield from every_key(kind.keys, f"{path}.")
+        yield from every_key(type_.keys, f"{path}.")

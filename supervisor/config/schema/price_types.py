@@ -1,9 +1,10 @@
-"""The keys that say what models cost."""
+"""What models cost, and where a list of prices is."""
 
 import math
 import re
+from dataclasses import replace
 from decimal import Decimal
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 from arriero.protocol.records import MAX_USD, Prices
@@ -12,8 +13,10 @@ from ...pricing.by_pattern import PricesByGlob, PriceSource
 from ...text.addresses import is_base_url
 from ..yaml.tree import Node
 from .json_schema import or_macro, text_like
-from .reader import Key, Kind, Place, Wrong
-from .types import duration, named, read_text, section, text
+from .macros import escaped
+from .reader import Key, Place, ValueType, Wrong
+from .sections import section
+from .types import FILE, converted, duration, named, read_text, text
 
 # Dearer than any model by far; and digits after the point that nobody needs.
 _MAX_USD: Final = int(MAX_USD)
@@ -26,7 +29,7 @@ _QUERY: Final = re.compile(r'[!"$-~]*')
 _LEAST_REFRESH_S: Final = 60
 
 
-def _decimal(most: int, wanted: str) -> Kind[Decimal]:
+def _decimal(most: int, wanted: str) -> ValueType[Decimal]:
     """A number, exactly as it is written: 0.1 is not what a float makes of it."""
 
     def read(node: Node, place: Place) -> Decimal:
@@ -43,54 +46,34 @@ def _decimal(most: int, wanted: str) -> Kind[Decimal]:
             raise place.wrong(node, wanted)
         return found
 
-    return Kind(wanted, or_macro({"type": "number", "minimum": 0, "maximum": most}), read)
+    return ValueType(wanted, or_macro({"type": "number", "minimum": 0, "maximum": most}), read)
 
 
 USD: Final = _decimal(_MAX_USD, f"US dollars, from 0 to {_MAX_USD}")
 
 
-# Its attribute for each key of a mapping of prices.
-PRICE_FIELDS: Final = {
-    "input": "input",
-    "output": "output",
-    "cacheRead": "cache_read",
-    "cacheWrite": "cache_write",
-    "cacheWrite1h": "cache_write_1h",
-    "reasoning": "reasoning",
-}
+def _price(meaning: str, without: str) -> Key:
+    return Key(USD, None, meaning, without=without)
 
 
-def _price(name: str, meaning: str, without: str) -> Key[Decimal]:
-    field = f"prices.{PRICE_FIELDS[name]}"
-    return Key(name, USD, None, meaning, acts="0.1", field=field, without=without)
-
-
-PRICE_KEYS: Final[tuple[Key[Any], ...]] = (
-    _price("input", "A million tokens of the prompt.", "not known"),
-    _price("output", "A million generated tokens.", "not known"),
-    _price("cacheRead", "A million tokens of the prompt that came from a cache.", "as input"),
-    _price("cacheWrite", "A million tokens that were put into a cache.", "as input"),
-    _price("cacheWrite1h", "The same, for a cache that lives an hour.", "as cacheWrite"),
-    _price("reasoning", "A million generated tokens of reasoning.", "as output"),
+_PRICES: Final = section(
+    Prices,
+    takes="a mapping of prices",
+    input=_price("A million tokens of the prompt.", "not known"),
+    output=_price("A million generated tokens.", "not known"),
+    cache_read=_price("A million tokens of the prompt that came from a cache.", "as input"),
+    cache_write=_price("A million tokens that were put into a cache.", "as input"),
+    cache_write_1h=replace(
+        _price("The same, for a cache that lives an hour.", "as cacheWrite"), name="cacheWrite1h"
+    ),
+    reasoning=_price("A million generated tokens of reasoning.", "as output"),
 )
-_SECTION: Final = section(PRICE_KEYS, "a mapping of prices")
-
-
-def _prices(node: Node, place: Place) -> Prices:
-    found = _SECTION.read(node, place)
-    return Prices(**{PRICE_FIELDS[name]: price for name, price in found.items()})
-
-
-PRICES: Final[Kind[Prices]] = Kind(_SECTION.takes, _SECTION.schema, _prices, keys=PRICE_KEYS)
-
-_NAMED: Final = named(PRICES, "a mapping of patterns of names to prices")
-
-
-def _by_glob(node: Node, place: Place) -> PricesByGlob:
-    return tuple(_NAMED.read(node, place).items())
-
-
-PRICES_BY_GLOB: Final[Kind[PricesByGlob]] = Kind(_NAMED.takes, _NAMED.schema, _by_glob, each=PRICES)
+PRICES: Final = _PRICES.type
+PRICES_BY_GLOB: Final[ValueType[PricesByGlob]] = converted(
+    named(PRICES, "a mapping of patterns of names to prices"),
+    lambda found: tuple(found.items()),
+    dict,
+)
 
 
 def _url(node: Node, place: Place) -> str:
@@ -104,19 +87,16 @@ def _url(node: Node, place: Place) -> str:
     return found
 
 
-PRICE_LIST_KEYS: Final[tuple[Key[Any], ...]] = (
-    Key(
-        "file",
-        text("the path of a file", lambda path: bool(path.strip()), pattern=r"\S"),
+_SOURCE: Final = section(
+    PriceSource,
+    file=Key(
+        FILE,
         None,
         "A list as models.dev publishes it. It is read with the configuration, and at each reload.",
-        acts="0.1",
-        field="route.prices",
         without="none",
     ),
-    Key(
-        "url",
-        Kind(
+    url=Key(
+        ValueType(
             "a URL",
             text_like(
                 r"^\s*[Hh][Tt][Tt][Pp][Ss]?://[^\s/?#]+[^\s#]*\s*$",
@@ -124,59 +104,40 @@ PRICE_LIST_KEYS: Final[tuple[Key[Any], ...]] = (
                 ["string"],
             ),
             _url,
+            escaped,
         ),
         None,
         "The same, fetched in the background; the last good one is kept over restarts.",
-        acts="0.1",
-        field="source.url",
         without="none",
     ),
-    Key(
-        "provider",
+    provider=Key(
         text("a name", strip=True),
         "",
         "Whose prices count first; for a model of a peer that is the provider called as the peer. "
         "Then they are asked by the alphabet.",
-        acts="0.1",
-        field="route.prices",
         without="none",
     ),
-    Key(
-        "markup",
+    markup=Key(
         _decimal(_MAX_MARKUP, f"a number from 0 to {_MAX_MARKUP}"),
         Decimal(1),
         "Everything in the list is multiplied by this.",
-        acts="0.1",
-        field="prices.markup",
         written=1,
     ),
-    Key(
-        "refresh",
+    refresh_s=Key(
         duration(_LEAST_REFRESH_S, 30 * 24 * 3600),
         3600.0,
         "Time from one fetch to the next.",
-        acts="0.1",
-        field="source.refresh_s",
         written="1h",
     ),
 )
-_LIST_SECTION: Final = section(PRICE_LIST_KEYS)
 
 
 def _price_list(node: Node, place: Place) -> PriceSource:
-    found = _LIST_SECTION.read(node, place)
+    found = _SOURCE.read(node, place)
     members = [node.member(name) for name in ("file", "url")]
     if sum(member is not None and member.value is not None for member in members) != 1:
         place.note(node, "write where the list is: either file or url")
-    return PriceSource(
-        file=found["file"],
-        url=found["url"],
-        provider=found["provider"],
-        markup=found["markup"],
-        refresh_s=found["refresh"],
-    )
+    return found
 
 
-PRICE_LIST: Final[Kind[PriceSource]] = Kind(
-    _LIST_SECTION.takes, _LIST_SECTION.schema, _price_list, keys=PRICE_LIST_KEYS
-)
+PRICE_LIST: Final = replace(_SOURCE.type, read=_price_list)

@@ -1,0 +1,379 @@
+"""One model of the configuration: its keys, and how its server is started."""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal, TypeAlias, TypeVar
+from urllib.parse import urlsplit
+
+from arriero.protocol.records import Prices, UpstreamKind
+from arriero.protocol.worker_config import ProgressMode, Strictness, UsageSetting
+
+from ..llamacpp.api_key import API_KEY, WantedKey, wanted_key
+from ..text.addresses import unix_path
+from .schema.macros import Macro
+from .schema.model_types import (
+    CHECK_ENDPOINT,
+    COMMAND,
+    ENVIRONMENT,
+    MACROS,
+    MODE,
+    NAME,
+    ON_FAILURE,
+    SET_PARAMS,
+    SET_PARAMS_BY_ID,
+    STOP_COMMAND,
+    STRICT,
+    STRIP_PARAMS,
+    UPSTREAM,
+    URL,
+    USAGE,
+    OnFailure,
+)
+from .schema.price_types import PRICES
+from .schema.reader import NOT_YET, ValueType
+from .schema.sections import key, nested, section
+from .schema.types import (
+    BOOLEAN,
+    KEY_STAYS,
+    NOTHING,
+    OBJECT,
+    SECONDS,
+    Data,
+    adjusted,
+    converted,
+    duration,
+    integer,
+    key_for_server,
+    listed,
+    seconds,
+    text,
+    unless_empty,
+    words,
+)
+
+T = TypeVar("T")
+
+PORT: Final = "${PORT}"
+PID: Final = "${PID}"
+_OVER_SOCKET: Final = "http://localhost"
+_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+
+_GLOBAL: Final = "the global value"
+_AS_GLOBAL: Final = "As the global key, for this model"
+_NAME_THERE: Final[ValueType[str | None]] = converted(
+    text("a name"), lambda name: name or None, lambda name: name or ""
+)
+UP_TO_A_DAY: Final = duration(1, 24 * 3600, or_none=True)
+
+
+def _inherited(type_: ValueType[T], default: T, more: str = ".", unset: object = None) -> T:
+    """Declare a key whose global value holds where it is left out, or says `unset`."""
+    return key(type_, default, f"{_AS_GLOBAL}{more}", without=_GLOBAL, inherits=True, unset=unset)
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchConfig:
+    """One start of one model, with its port chosen.
+
+    Attributes:
+        command: Program and arguments.
+        env: Added to the environment.
+        endpoint: Base URL at which it will answer, or ``unix:`` and the path of a socket.
+        health_url: What to ask until it is ready; None: it is ready when it accepts connections.
+        port: The TCP port of `endpoint`, if that is on this machine.
+        stop_command: Program and arguments that end it; may hold ``${PID}``. Empty: SIGTERM.
+        wanted: The key that it wants to be shown.
+        socket: The path of `endpoint`, if that is a unix socket.
+    """
+
+    command: tuple[str, ...]
+    env: tuple[tuple[str, str], ...] = field(repr=False)  # may hold keys
+    endpoint: str
+    health_url: str | None
+    port: int | None
+    stop_command: tuple[str, ...] = field(default=(), repr=False)  # may hold keys, too
+    wanted: WantedKey = field(default=WantedKey(), repr=False)
+    socket: str | None = None
+
+    @property
+    def base_url(self) -> str:
+        """`endpoint` as HTTP knows it: what is asked over a unix socket needs a host as well."""
+        return self.endpoint if self.socket is None else _OVER_SOCKET
+
+    def stop_argv(self, pid: int) -> tuple[str, ...]:
+        """Return `stop_command` for the process `pid`."""
+        return tuple(word.replace(PID, str(pid)) for word in self.stop_command)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """What is changed in the body of a request. Names are paths: ``a.b`` is b within a."""
+
+    strip_params: tuple[str, ...] = key(
+        STRIP_PARAMS,
+        (),
+        "Keys that are removed from the body of requests; a.b is b within a. model never is.",
+        acts=NOT_YET,
+        other="strip_params",
+    )
+    set_params: Mapping[str, Data] = key(
+        SET_PARAMS,
+        NOTHING,
+        "Keys that are set in the body of requests; a.b is b within a. model never is.",
+        acts=NOT_YET,
+    )
+    set_params_by_id: Mapping[str, Mapping[str, Data]] = key(
+        SET_PARAMS_BY_ID,
+        NOTHING,
+        "setParams for requests that use this name, which becomes an alias; it may hold macros.",
+        name="setParamsByID",
+        acts=NOT_YET,
+    )
+
+
+FILTERS: Final = section(Filters)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """How long a connection to a server may take; 0 is no limit."""
+
+    connect_s: float = key(SECONDS, 30.0, "Longest time to connect.", acts=NOT_YET)
+    keepalive_s: float = key(
+        SECONDS,
+        30.0,
+        "Silence after which TCP asks whether the server is still there.",
+        acts=NOT_YET,
+    )
+    response_header_s: float = key(
+        SECONDS, 0.0, "Longest time from the request to the head of the answer.", acts=NOT_YET
+    )
+    tls_handshake_s: float = key(SECONDS, 10.0, "Longest time to agree on TLS.", acts=NOT_YET)
+    expect_continue_s: float = key(
+        SECONDS, 1.0, "Longest time to wait for 100 Continue.", acts=NOT_YET
+    )
+    idle_connection_s: float = key(
+        SECONDS,
+        90.0,
+        "How long a connection that nobody uses is kept.",
+        name="idleConn",
+        acts=NOT_YET,
+    )
+
+
+TIMEOUTS: Final = section(Timeouts)
+
+Media: TypeAlias = Literal["text", "audio", "image"]
+_MEDIA: Final[ValueType[tuple[Media, ...]]] = listed(
+    words("text", "audio", "image"), "text, audio or image"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What a model can do, for listings."""
+
+    takes: tuple[Media, ...] = key(_MEDIA, (), "What it takes.", name="in", acts=NOT_YET)
+    gives: tuple[Media, ...] = key(_MEDIA, (), "What it gives.", name="out", acts=NOT_YET)
+    tools: bool = key(BOOLEAN, False, "It calls tools.", acts=NOT_YET)
+    reranker: bool = key(BOOLEAN, False, "It ranks documents.", acts=NOT_YET)
+    context: int = key(integer(0, 2**40), 0, "Longest context, in tokens.", acts=NOT_YET)
+
+
+CAPABILITIES: Final = section(Capabilities)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """One model. ``${PORT}`` and ``${API_KEY}`` in texts are filled in by each start: see `launch`.
+
+    Attributes:
+        model: Its id.
+        port: The first port that is tried for ``${PORT}``; None: it does not use that.
+    """
+
+    model: str
+    port: int | None = field(default=None, compare=False)  # others coming and going move it
+
+    command: tuple[str, ...] = key(
+        COMMAND,
+        (),
+        "How to start its server; ${PORT} is a free port, ${API_KEY} a key that is made for each "
+        "start. There is no shell.",
+        name="cmd",
+        lacking="",
+        secret=True,  # it may hold keys, as `env` may
+    )
+    stop_command: tuple[str, ...] = key(
+        STOP_COMMAND,
+        (),
+        "Run to stop its server, in the place of SIGTERM; ${PID} is its process id.",
+        name="cmdStop",
+        without="it gets SIGTERM",
+        secret=True,
+    )
+    proxy: str = key(
+        URL,
+        "http://127.0.0.1:${PORT}",
+        "Where its server answers. Left out, it is the socket of a llama-server whose --host ends "
+        "in .sock, too; write unix:/path for others.",
+    )
+    aliases: tuple[str, ...] = key(
+        listed(NAME, "names"), (), "Other names by which requests may ask for it."
+    )
+    env: tuple[tuple[str, str], ...] = key(
+        ENVIRONMENT, (), "Added to the environment of its server.", secret=True
+    )
+    api_key: str = key(
+        unless_empty(key_for_server(KEY_STAYS)),
+        "",
+        "Sent to its server as Authorization: Bearer, in the place of the client's.",
+        without="the one that stands in cmd or env (--api-key, LLAMA_API_KEY, VLLM_API_KEY, or "
+        "${API_KEY}); without apiKeys and any of these the client's own",
+        secret=True,
+    )
+    check_endpoint: str | None = key(
+        CHECK_ENDPOINT,
+        "/health",
+        "Asked until it answers 2xx: then the model is ready. none: when it accepts connections.",
+    )
+    ttl_s: float = key(
+        seconds(-1),
+        -1.0,
+        "It is unloaded after so long without a request; 0 never, -1 as globalTTL says.",
+        inherits=True,
+        unset=-1.0,
+    )
+    send_as: str | None = key(
+        _NAME_THERE,
+        None,
+        "The name by which its server knows it; put into requests as model.",
+        name="useModelName",
+        without="the name stays as the client wrote it",
+    )
+    name: str = key(text(strip=True), "", "What people call it; shown in listings.")
+    description: str = key(text(strip=True), "", "A few words on it; shown in listings.")
+    unlisted: bool = key(BOOLEAN, False, "Left out of listings; it still answers.")
+    health_check_timeout_s: float = _inherited(
+        SECONDS,
+        120.0,
+        "; 0 means the global value. llama-swap does not look at this one.",
+        unset=0.0,
+    )
+    unload_timeout_s: float = _inherited(SECONDS, 10.0, "; 0 means the global value.", unset=0.0)
+    hung_after_s: float = _inherited(UP_TO_A_DAY, 60.0)
+    drain_limit_s: float = _inherited(UP_TO_A_DAY, 600.0)
+    on_failure: OnFailure = _inherited(ON_FAILURE, "restore")
+    progress: ProgressMode = _inherited(MODE, "heartbeat")
+    send_loading_state: bool | None = key(
+        BOOLEAN, None, f"{_AS_GLOBAL}.", without=_GLOBAL, is_folded=True
+    )
+    strict: Strictness = _inherited(STRICT, "off")
+    macros: tuple[Macro, ...] = key(
+        MACROS,
+        (),
+        f"{_AS_GLOBAL}. They take the place of global ones of that name.",
+        without="none",
+        is_folded=True,
+    )
+    concurrency_limit: int = key(
+        adjusted(integer(-(2**31), 2**31), lambda found: max(0, found)),
+        0,
+        "Most requests that it gets at a time; 0 or less: not said (llama-swap takes 10 then).",
+        acts=NOT_YET,
+    )
+    metadata: Mapping[str, Data] = key(OBJECT, NOTHING, "Shown in listings as it is.", acts=NOT_YET)
+    kind: UpstreamKind | None = key(
+        UPSTREAM, None, "What its server is.", without="it is asked, once it runs"
+    )
+    usage: UsageSetting = key(
+        USAGE,
+        "auto",
+        "Whether streams are asked for their usage: if the server is known to take that (auto), "
+        "always (inject), never (observe).",
+    )
+    prices: Prices | None = key(
+        PRICES,
+        None,
+        "What it costs, in US dollars for a million tokens; this goes before the global prices.",
+        without="as the global prices say, or the list",
+    )
+    filters: Filters = nested(FILTERS, "What is changed in the body of requests.")
+    timeouts: Timeouts = nested(TIMEOUTS, "Of connections to its server, in seconds; 0 is none.")
+    ignore_websockets: bool = key(
+        BOOLEAN,
+        False,
+        "Its web sockets never start it, do not wait in line, and do not count as requests.",
+        name="compat.ignoreWebsockets",
+        acts=NOT_YET,
+    )
+    capabilities: Capabilities = nested(CAPABILITIES, "What it can do, for listings.")
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of what determines how it loads."""
+        return hashlib.sha256(repr((self.command, self.proxy, self.env)).encode()).hexdigest()
+
+    @property
+    def wants_port(self) -> bool:
+        """Whether a free port has to be chosen for a start."""
+        return any(PORT in word for word in (*self.command, *(value for _, value in self.env)))
+
+    def launch(
+        self, port: int | None, key: str = API_KEY, inherited: Mapping[str, str] | None = None
+    ) -> LaunchConfig:
+        """Return a start of it.
+
+        Args:
+            port: For ``${PORT}``; None is for models whose `wants_port` is false.
+            key: For ``${API_KEY}``.
+            inherited: The environment that it gets besides its own.
+        """
+
+        def fill(text: str) -> str:
+            return text.replace(PORT, str(port)).replace(API_KEY, key)
+
+        endpoint = fill(self.proxy)
+        socket = unix_path(endpoint)
+        if socket is not None:
+            socket = os.path.abspath(socket)
+            endpoint = f"unix:{socket}"
+        parts = urlsplit(endpoint)
+        check = self.check_endpoint
+        base_url = endpoint if socket is None else _OVER_SOCKET
+        command = tuple(fill(word) for word in self.command)
+        env = tuple((name, fill(value)) for name, value in self.env)
+        return LaunchConfig(
+            command=command,
+            env=env,
+            endpoint=endpoint,
+            health_url=None if check is None else base_url + fill(check),
+            port=parts.port if socket is None and parts.hostname in _LOOPBACK else None,
+            stop_command=tuple(fill(word) for word in self.stop_command),
+            wanted=self._wanted(key, command, dict(env), inherited or {}),
+            socket=socket,
+        )
+
+    def _wanted(
+        self,
+        key: str,
+        command: tuple[str, ...],
+        env: Mapping[str, str],
+        inherited: Mapping[str, str],
+    ) -> WantedKey:
+        """Return the key that it wants to be shown; `key` is that of this start."""
+        if self.api_key:
+            return WantedKey(self.api_key.replace(API_KEY, key))
+        is_vllm = None if self.kind is None else self.kind == "vllm"
+        wanted = wanted_key(command, env, inherited, is_vllm=is_vllm)
+        words = (*self.command, *(value for _, value in self.env))
+        if wanted == WantedKey() and any(API_KEY in word for word in words):
+            return WantedKey(key)
+        return wanted
+
+
+MODEL: Final = section(
+    ModelConfig, named_by="model", within={"compat": "For servers that are different."}
+)

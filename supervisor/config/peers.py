@@ -1,0 +1,131 @@
+"""Other servers, and the names of their models."""
+
+import re
+from collections.abc import Container, Iterable
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Final
+
+from arriero.protocol.records import UpstreamKind
+from arriero.protocol.worker_config import UsageSetting
+
+from ..pricing.by_pattern import PricesByGlob
+from .model_config import FILTERS, MODEL, TIMEOUTS, Filters, Timeouts
+from .schema.model_types import PEER_URL, UPSTREAM, USAGE
+from .schema.price_types import PRICES_BY_GLOB
+from .schema.reader import FIRST
+from .schema.sections import key, nested, section
+from .schema.types import BOOLEAN, key_for_server, listed, named, text
+
+_REGION: Final = re.compile("[A-Za-z0-9-]{0,40}")
+
+_FILTERS: Final = section(Filters, strip_params=replace(FILTERS.leaf("strip_params"), other=None))
+_TIMEOUTS: Final = section(
+    Timeouts,
+    connect_s=replace(TIMEOUTS.leaf("connect_s"), acts=FIRST),
+    response_header_s=replace(TIMEOUTS.leaf("response_header_s"), default=60.0, acts=FIRST),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerConfig:
+    """Another server, to which requests for its models are passed on.
+
+    Attributes:
+        peer: Its id; ``<peer>/<model>`` always names one of its models.
+    """
+
+    peer: str
+    url: str = key(
+        PEER_URL,
+        "",
+        "Where it answers, with or without /v1.",
+        name="proxy",
+        lacking="there is no proxy; write the URL at which it answers",
+    )
+    models: tuple[str, ...] = key(
+        listed(text("a name", lambda name: bool(name.strip())), "names"),
+        (),
+        "Models that it serves.",
+        lacking="there are no models; write at least one that it serves",
+    )
+    api_key: str = key(
+        key_for_server(),
+        "",
+        "Sent to it; the client's never is, unless forwardAuth says so. For Bedrock: "
+        "access:secret, access:secret:session, or a bearer token.",
+        without="none",
+        secret=True,
+    )
+    kind: UpstreamKind = key(UPSTREAM, "openai", "What it speaks.")
+    usage: UsageSetting = key(USAGE, "auto", MODEL.leaf("usage").meaning)
+    prices: PricesByGlob = key(
+        PRICES_BY_GLOB,
+        (),
+        "What its models cost, in US dollars for a million tokens: by patterns of their names "
+        "there; these go before the global prices.",
+        without="as the global prices say, or the list",
+    )
+    forward_auth: bool = key(
+        BOOLEAN,
+        False,
+        "Without an apiKey, the client's own key is sent to it; those of apiKeys never are.",
+    )
+    region: str = key(
+        text(
+            "the name of a region, such as us-east-1",
+            lambda found: _REGION.fullmatch(found) is not None,
+            pattern=f"^{_REGION.pattern}$",
+        ),
+        "",
+        "Of Bedrock, for signatures.",
+        without="as in the name of its host",
+    )
+    filters: Filters = nested(_FILTERS, "What is changed in the body of requests.")
+    timeouts: Timeouts = nested(_TIMEOUTS, "Of connections to it, in seconds; 0 is none.")
+
+
+PEERS: Final = named(section(PeerConfig, named_by="peer").type, "a mapping of names to peers")
+
+
+class PeerModels:
+    """The names by which models of peers are found.
+
+    ``<peer>/<model>`` always is; the bare name only if no other peer has it, and no model here.
+
+    Attributes:
+        table: The peer and its own name for the model, by each of the names.
+    """
+
+    def __init__(self, peers: Iterable[PeerConfig], local: Container[str]) -> None:
+        qualified = {
+            f"{peer.peer}/{model}": (peer, model) for peer in peers for model in peer.models
+        }
+        bare: dict[str, list[str]] = {}
+        for full, (_, model) in qualified.items():
+            bare.setdefault(model, []).append(full)
+        found = {
+            model: qualified[full[0]]
+            for model, full in bare.items()
+            if len(full) == 1 and model not in local
+        }
+        self._qualified = qualified
+        self._bare = bare
+        self.table = MappingProxyType(found | qualified)  # a qualified name is stronger
+
+    def resolve(self, name: str) -> tuple[PeerConfig, str] | None:
+        """Return the peer, and its own name for the model."""
+        return self.table.get(name)
+
+    def having(self, model: str) -> tuple[str, ...]:
+        """Return ``<peer>/<model>`` for each peer that has `model`."""
+        return tuple(self._bare.get(model, ()))
+
+    def is_qualified(self, name: str) -> bool:
+        """Whether `name` is ``<peer>/<model>``."""
+        return name in self._qualified
+
+    def qualified(self, name: str) -> str | None:
+        """Return ``<peer>/<model>`` for `name`."""
+        found = self.table.get(name)
+        return None if found is None else f"{found[0].peer}/{found[1]}"

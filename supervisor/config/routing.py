@@ -1,0 +1,148 @@
+"""Which models run beside which, and who comes first: as written, and as it was understood."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal, TypeAlias, get_args
+
+from ..placement.matrix import Matrix
+from ..placement.policy import Group
+from .schema.model_types import NAME
+from .schema.reader import Key
+from .schema.sections import key, section
+from .schema.types import BOOLEAN, NOTHING, converted, integer, listed, named, text, words
+
+RouterKind: TypeAlias = Literal["group", "matrix"]
+
+_GROUP: Final = section(
+    Group,
+    named_by="name",
+    members=Key(listed(NAME, "models"), (), "Its models, by their ids."),
+    swap=Key(BOOLEAN, True, "Only one of them runs at a time."),
+    exclusive=Key(BOOLEAN, True, "Starting one of them stops the models of other groups."),
+    persistent=Key(BOOLEAN, False, "No other group stops them."),
+)
+GROUPS: Final = converted(
+    named(_GROUP.type, "a mapping of names to groups"),
+    lambda groups: tuple(groups.values()),
+    lambda groups: {group.name: group for group in groups},
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MatrixKeys:
+    """A matrix as written; its compiler knows where in an expression a mistake is."""
+
+    variables: Mapping[str, str] = key(
+        named(NAME, "a mapping of short names to models", names="^[A-Za-z0-9.-]{1,32}$"),
+        NOTHING,
+        "Short names of models, for the sets.",
+        name="vars",
+        without="none",
+    )
+    evict_costs: Mapping[str, int] = key(
+        named(integer(1, 2**31), "a mapping of models to numbers"),
+        NOTHING,
+        "What it costs to stop a model; 1 for the others.",
+        name="evict_costs",
+        without="none",
+    )
+    sets: Mapping[str, str] = key(
+        named(text("an expression"), "a mapping of names to expressions"),
+        NOTHING,
+        "Models that may run together: & is and, | is or, +name another set, and brackets.",
+        lacking="",
+    )
+
+
+MATRIX: Final = section(MatrixKeys)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routing:
+    """Which models run beside which, and who comes first.
+
+    Attributes:
+        router: What decides: groups or the matrix.
+        groups: As written; models in none of them are in the group of all others.
+        matrix: Compiled; None without one.
+        priority: Id of a model -> priority; the higher one gets its turn first.
+    """
+
+    router: RouterKind = "group"
+    groups: tuple[Group, ...] = ()
+    matrix: Matrix | None = None
+    priority: Mapping[str, int] = field(default_factory=lambda: NOTHING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoutingKeys:
+    """The same as written: groups and matrix have an older place, too."""
+
+    old_groups: tuple[Group, ...] = key(
+        GROUPS,
+        (),
+        "The older place of routing.router.settings.groups.",
+        name="groups",
+        without="none",
+        instead="routing.router.settings.groups",
+        is_folded=True,
+    )
+    old_matrix: MatrixKeys | None = key(
+        MATRIX.type,
+        None,
+        "The older place of routing.router.settings.matrix.",
+        name="matrix",
+        without="none",
+        instead="routing.router.settings.matrix",
+        is_folded=True,
+    )
+    scheduler: Literal["fifo"] = key(
+        words("fifo"),
+        "fifo",
+        "Who gets a turn first; there is one way.",
+        name="routing.scheduler.use",
+        is_folded=True,
+    )
+    priority: Mapping[str, int] = key(
+        named(integer(-(2**31), 2**31), "a mapping of models to numbers"),
+        NOTHING,
+        "Models with a higher number get their turn first; 0 for the others.",
+        name="routing.scheduler.settings.fifo.priority",
+        without="none",
+        is_folded=True,
+    )
+    router: RouterKind | None = key(
+        words(*get_args(RouterKind)),
+        None,
+        "What decides which models run beside which.",
+        name="routing.router.use",
+        written="group",
+        is_folded=True,
+    )
+    groups: tuple[Group, ...] = key(
+        GROUPS,
+        (),
+        "Which models run beside which, by groups.",
+        name="routing.router.settings.groups",
+        is_folded=True,
+    )
+    matrix: MatrixKeys | None = key(
+        MATRIX.type,
+        None,
+        "Which models run beside which, by sets.",
+        name="routing.router.settings.matrix",
+        is_folded=True,
+    )
+
+
+ROUTING: Final = section(
+    RoutingKeys,
+    within={
+        "routing": "Which models run beside which, and who comes first.",
+        "routing.scheduler": "Who gets a turn first.",
+        "routing.scheduler.settings": "Settings of each of them.",
+        "routing.scheduler.settings.fifo": "First come, first served.",
+        "routing.router": "Which models run beside which.",
+        "routing.router.settings": "Settings of each of them.",
+    },
+)
