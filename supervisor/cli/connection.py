@@ -213,7 +213,7 @@ def _probe(path: Path) -> None:
     zmq would go on trying without a word.
 
     Raises:
-        Unreachable: Nobody listens on `path`, or this user may not know.
+        SupervisorUnreachable: Nothing listens on `path`, or this user may not know.
     """
     with unix.socket(unix.AF_UNIX, unix.SOCK_STREAM) as probe:
         probe.settimeout(CONNECT_S)

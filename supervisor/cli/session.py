@@ -141,4 +141,4 @@ def _exists(path: Path) -> bool:
     try:
         return path.exists()
     except PermissionError:
-        return True  # somebody's: connecting will say whose
+        return True  # another user's: connecting reports whose

@@ -1,6 +1,6 @@
 """Bounds the memory and descriptors of connections to the sockets.
 
-zmq accepts whoever comes, and aborts the process ("Too many open files (src/ipc_listener.cpp)")
+zmq accepts all connections, and aborts the process ("Too many open files (src/ipc_listener.cpp)")
 when there is no descriptor for the next one: so the doors are closed before.
 """
 

@@ -9,8 +9,8 @@ from typing import Final, NamedTuple
 MAX_OF_ONE: Final = 100
 MOST: Final = 300
 
-# Descriptors that have to be free while anybody may connect, as a share of what this process may
-# have, and at least so many. zmq aborts the process when it gets none for a connection.
+# Descriptors that have to be free while new connections are allowed, as a share of what this
+# process may have, and at least so many. zmq aborts the process when it gets none for a connection.
 RESERVE_SHARE: Final = 1 / 8
 LEAST_RESERVE: Final = 8
 

@@ -31,7 +31,7 @@ HEARTBEAT_S = 1.0
 # wait at once, in one call: 0.3 s for sixteen at a time, in a flood.
 _BOUNDS = QueueLimits(message_bytes=MAX_TOPIC_BYTES + 32, received=1)
 
-# What subscribers have said that is looked at before an event goes out. More than that is a flood,
+# Messages of subscribers that are read before an event goes out. More than that is a flood,
 # and is looked at by a task of its own.
 _MAX_AT_ONCE = 100
 

@@ -1,7 +1,8 @@
 """Topics of subscribers, within limits.
 
 zmq keeps the beginnings of topics in a tree of single bytes: 80 bytes of memory for each byte that
-somebody sends. Nothing in zmq bounds that tree, so whoever makes it grow too far is cut off.
+somebody sends. Nothing in zmq bounds that tree, so a subscriber that makes it grow too far is cut
+off.
 """
 
 from collections import Counter
@@ -40,7 +41,7 @@ class Subscriptions:
             source: The sender; None if unknown.
 
         Returns:
-            Who is to be cut off; None if nobody.
+            The subscriber to cut off, if any.
         """
         kind, topic = frame[:1], frame[1:]
         if kind == b"\0":

@@ -17,7 +17,7 @@ from .write import Entry, can_be_id, document, words
 _SERVER: Final = "llama-server --host 127.0.0.1 --port ${PORT}"
 _GLOBAL: Final = "*"
 
-# What counts as no for a switch; all else is yes.
+# Values that turn a switch off; all others turn it on.
 _NO: Final = frozenset({"0", "false", "off", "disabled"})
 
 # Options that are not carried over, and why.

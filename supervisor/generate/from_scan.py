@@ -25,7 +25,7 @@ _BATCH: Final = 512
 # llama.cpp's own naming of the parts of a model, see its tools/gguf-split.
 _PART: Final = re.compile(r"(.+)-(\d{5})-of-(\d{5})")
 
-# What a file's name has behind that of its model: how its weights are stored.
+# End of a file's name, behind that of its model: how its weights are stored.
 _QUANT_SUFFIX: Final = re.compile(
     r"[-._ ](?:ud-)?"
     r"(?:i?q[1-9](?:_(?:\d|k|nl|xx?s|s|m|l|xl))*|tq[12]_0|mxfp4(?:_moe)?|b?f16|f32)"

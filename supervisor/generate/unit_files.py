@@ -20,7 +20,7 @@ UNITS: Final = {
 }
 EXAMPLE: Final = "config.example.yaml"
 
-# Where the files say that arriero is.
+# Place of arriero in the shipped files.
 _BIN: Final = "/opt/arriero/bin"
 _PROGRAM: Final = f"{_BIN}/arriero"
 

@@ -68,7 +68,7 @@ def _open(host: str, port: int) -> socket.socket:
 
 def _inherited(environ: Mapping[str, str]) -> socket.socket | None:
     if environ.get("LISTEN_PID") != str(os.getpid()):
-        return None  # set for somebody else
+        return None  # set for another process
     count = environ.get("LISTEN_FDS", "")
     if count != "1":
         raise SupervisorError(

@@ -1,6 +1,6 @@
 """The folder of the supervisor's sockets, and its lock.
 
-The folder is what protects the sockets: nobody else may enter or write to it, and one lock says
+The folder is what protects the sockets: no other user may enter or write to it, and one lock says
 whose it is. (zmq takes over a socket path that another process is bound to without a word.)
 """
 
@@ -102,7 +102,7 @@ def _check_length(folder: Path) -> None:
 
 
 def _check_private(folder: Path) -> None:
-    # A link is followed only if nobody but us or root can have put it there.
+    # A link is followed only if none but us or root can have put it there.
     for found in (folder.lstat(), folder.stat()):
         trusted = {os.geteuid(), 0} if stat.S_ISLNK(found.st_mode) else {os.geteuid()}
         if found.st_uid not in trusted:

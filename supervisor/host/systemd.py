@@ -70,7 +70,7 @@ async def feed_watchdog(notifier: Notifier) -> None:
     """Call `Notifier.watchdog` as often as is asked for, until cancelled.
 
     Belongs beside the work in the main nursery: when the loop hangs, this hangs with it, and the
-    service is restarted. Returns at once when nobody watches.
+    service is restarted. Returns at once without a watchdog.
     """
     interval_s = notifier.watchdog_interval_s
     while interval_s is not None:

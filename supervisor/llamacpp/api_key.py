@@ -1,8 +1,8 @@
 """The API key that the server of a model demands.
 
 It stands in what the server is started with: in an option, or in a variable of its environment,
-be it through a shell, ``env`` or a container's ``-e``. Whoever may read that has the key already,
-so ``--api-key`` is believed behind any program, a wrapper of somebody's own included.
+be it through a shell, ``env`` or a container's ``-e``. A reader of that has the key already,
+so ``--api-key`` is believed behind any program, any wrapper included.
 
 Sources: llama.cpp, common/arg.cpp (several keys with commas between them, as in CSV, all of which
 are taken; ``_`` in the name of an option is ``-``; a file has one in each line, and ``#`` begins a
@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 from ..text.command_line import split_command
 from .command import server_options
 
-# What stands for a key that is made anew for each start.
+# Placeholder of a key that is made anew for each start.
 API_KEY: Final = "${API_KEY}"
 
 _LLAMA: Final = "LLAMA_API_KEY"
@@ -45,8 +45,9 @@ _DEPTH: Final = 3
 
 _CONTAINERS: Final = frozenset({"docker", "nerdctl", "podman"})
 
-# What a header can carry: see RFC 9110, section 5.5. Blanks around a value do not count, so a key
-# that ends with one cannot be shown; one that begins with one can, because of what is before it.
+# Characters that a header can carry: see RFC 9110, section 5.5. Blanks around a value do not count,
+# so a key that ends with one cannot be shown; one that begins with one can, because of what is
+# before it.
 _SENDABLE: Final = re.compile(r"[^\x00-\x1f\x7f]*[^\x00-\x20\x7f]")
 
 

@@ -1,7 +1,7 @@
 """Settings in a llama-server command: its address and its files.
 
 Only what surely is llama-server is looked at, because its options are known. In ``docker run ...``
-or behind a script of somebody's, a port and a path may be those of another world.
+or behind a script, a port and a path may be those of another world.
 
 Source: llama-server --help, build 10434.
 """

@@ -2,7 +2,7 @@
 
 `gguf.GGUFReader` makes objects of everything it meets: for a vocabulary of 250,000 tokens with its
 merges, scores and types it takes 49 s and 1 GB, and it believes every length it reads. So this
-file walks over what nobody asks for, 0.3 s for the same. It does not map the file into memory
+file walks over what is not needed, 0.3 s for the same. It does not map the file into memory
 either: one that is cut short meanwhile would end the process.
 
 Source: ggml, docs/gguf.md.
@@ -28,7 +28,7 @@ _MAX_ITEMS: Final = 4_000_000
 _MAX_DIMENSIONS: Final = 8
 _MAX_HEAD_BYTES: Final = 256 * 1024 * 1024
 
-# Longest text that is kept. Templates are longer, and nobody here asks for them.
+# Longest text that is kept. Templates are longer, and not needed here.
 _KEPT: Final = 1000
 
 _STRING: Final = 8

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
-# More than anybody writes by hand; a preset of a hundred models has a thousand lines.
+# More than a person writes by hand; a preset of a hundred models has a thousand lines.
 MAX_BYTES: Final = 4 * 1024 * 1024
 MAX_LINES: Final = 50_000
 

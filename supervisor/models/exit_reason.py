@@ -6,7 +6,7 @@ from arriero.protocol.values import ErrorInfo
 
 from ..processes.process import Exit
 
-# What a line of a log looks like that gives a reason. The first such line names the cause: which
+# Form of a log line that gives a reason. The first such line names the cause: which
 # file, which tensor; the last one what was given up because of it. Both are shown.
 _REASON = re.compile(
     r"(?i)\b(\w*errors?|\w*exception|fail(ed|ure)?|cannot|can't|couldn't|unable|invalid|not found|"

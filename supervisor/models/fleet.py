@@ -124,7 +124,7 @@ class Fleet:
         """Begin to end the process of the start `swap`."""
         if start := self._starts.get(swap):
             if grace_s == 0 and start.config.stop_command:
-                # What runs elsewhere, such as a container, is not ended by killing what began it.
+                # A process elsewhere, such as a container, outlives the command that began it.
                 grace_s = start.config.unload_timeout_s
             start.stop(grace_s)
 

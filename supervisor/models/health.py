@@ -46,13 +46,13 @@ MAX_OPEN: Final = 7
 # As Go's client, on which checks of other proxies stand.
 MAX_REDIRECTS: Final = 10
 
-# What may stand in a path and a query; anything else is made fit for a request.
+# Characters that may stand in a path and a query; others are escaped.
 _AS_IT_IS: Final = "/%:@!$&'()*+,;=~?[]"
 
 # Most of a body that is read; what we ask for has a hundred bytes.
 MAX_BODY_BYTES: Final = 64 * 1024
 
-# Why there is no answer: nobody listens; who listens hangs up, or speaks something else.
+# Why there is no response: nothing listens; the listener hangs up, or does not speak HTTP.
 Failure: TypeAlias = Literal["unreachable", "hung up", "not http"]
 
 # Why an answer that redirects was the last one.
@@ -188,7 +188,7 @@ async def _ask(request: Request, *, with_body: bool) -> Response | Failure:
     try:
         return await get(request, MAX_BODY_BYTES if with_body else 0)
     except Unreachable:
-        return "unreachable"  # whether it died is noticed by whoever runs it
+        return "unreachable"  # the task that runs it notices if it died
     except HungUp:
         return "hung up"
     except NotHttp:

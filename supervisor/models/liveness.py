@@ -5,7 +5,7 @@ its check. So a process hangs only if *all* signs of life are missing for long: 
 byte comes on any connection; it does not answer its check; and none of its processes uses any
 processor time, or waits for some, or for a disk. One sign of any kind, and the count begins anew.
 
-Time counts only while whoever judges is awake itself: between two looks never more than
+Time counts only while the supervisor is awake itself: between two looks never more than
 `LONGEST_STEP` times what was planned. A supervisor that was frozen for an hour has seen nothing of
 that hour.
 """
@@ -118,7 +118,7 @@ class Pulse:
         Args:
             now: When the answer came, or had not come in time.
             has_answered: It gave any answer at all.
-            effort: What its processes have used by now; None if nobody can see that.
+            effort: Used by its processes so far; None if that cannot be seen.
         """
         if has_answered or self._worked(now, effort):
             self.lives()

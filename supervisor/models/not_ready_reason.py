@@ -1,6 +1,6 @@
 """Reason why a start is not ready yet, with the remedy, for waiters.
 
-Ready is a server when its endpoint accepts connections, whoever listens there is what was started,
+Ready is a server when its endpoint accepts connections, the listener there is what was started,
 and the answer to ``checkEndpoint`` is good. What the server says of itself makes the question
 early, and is no proof: it may listen elsewhere.
 """

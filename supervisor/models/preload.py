@@ -1,6 +1,7 @@
 """Loads models before the first request. `policy` decides which are worth it.
 
-Clients come first: a model that is loaded for nobody takes nothing away, and makes room at once.
+Clients come first: a model that is loaded without a waiter takes nothing away, and makes room at
+once.
 """
 
 import logging
@@ -49,7 +50,7 @@ async def _load(model: str, waiter: Waiter, dispatcher: Dispatcher) -> None:
         log.warning("preload.left_out model=%s reason=%r", model, plan.why)
         return
     dispatcher.handle(Wanted(waiter, model))
-    # Its start goes on, but whoever wants another model need not wait for the end of it.
+    # Its start goes on, but waiters of another model need not wait for the end of it.
     dispatcher.handle(Left(waiter))
     swap = engine.swap(model)
     await dispatcher.wait_until(

@@ -12,14 +12,14 @@ from ..processes.process import Exit
 
 Otherwise: TypeAlias = Literal["another port", "no report"]
 
-# Starts of one model, one after the other, until nobody has taken its port.
+# Starts of one model, one after the other, until its port is not taken by others.
 MAX_TRIES: Final = 6
 
 # Seconds from being ready to an end that still has to do with the start. llama-server ends itself
 # within a millisecond; a loaded machine needs longer.
 EARLY_S: Final = 5.0
 
-# What servers say when they cannot bind their port. llama.cpp, uvicorn, Go, Node, Rust.
+# Messages of servers that cannot bind their port. llama.cpp, uvicorn, Go, Node, Rust.
 _PORT_TAKEN: Final = re.compile(
     r"(?i)address (?:is )?already in use|addr(?:ess)?inuse|couldn't bind|errno 98|"
     r"(?:bind|listen).{0,40}address.{0,20}in use|port \S{0,8} ?is (?:already )?(?:in use|taken)"

@@ -32,11 +32,11 @@ from .matrix_solver import Graph, search
 from .policy import PlacementPolicy
 
 _VARIABLE: Final = re.compile(r"[A-Za-z0-9.-]{1,32}")
-# A search for a similar name goes through all names; more of them help nobody.
+# A search for a similar name goes through all names; more of them are of no help.
 _MAX_HINTS: Final = 20
 # Sets of a circle that are shown.
 _SHOWN: Final = 8
-# What was asked most recently is asked again with the next event.
+# The most recent questions come again with the next event.
 _REMEMBERED: Final = 1000
 
 

@@ -19,7 +19,7 @@ from typing import Final, Literal, TypeAlias
 # An expression with a name of ten letters for each of 15,000 models is shorter than that, and is
 # read in a fraction of a second.
 MAX_CHARACTERS: Final = 200_000
-# Nobody sees through more brackets than that.
+# No reader sees through more brackets than that.
 MAX_BRACKETS: Final = 100
 
 

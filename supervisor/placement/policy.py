@@ -15,7 +15,7 @@ class PlacementPolicy(Protocol):
     def evicted_by(self, target: str, running: Iterable[str]) -> frozenset[str]:
         """Return those of `running` that end before `target` is started.
 
-        Nobody has to go for a model that is among `running`: it need not be started. (llama-swap
+        No model has to go for one that is among `running`: it need not be started. (llama-swap
         asks its groups anew for every request, so that a request for a running model of an
         exclusive group ends what was started beside it. With requests for both in turn, each one
         costs a start; here both go on running, as they were allowed to.)

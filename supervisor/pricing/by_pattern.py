@@ -27,7 +27,7 @@ class PriceSource:
     Attributes:
         file: Read together with the configuration.
         url: Fetched in the background, again and again.
-        provider: Whose prices go before those of others; empty: nobody's.
+        provider: Its prices go before those of others; empty for none.
         markup: Everything in the list is multiplied by this.
         refresh_s: Time from one fetch to the next.
     """

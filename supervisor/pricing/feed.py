@@ -1,6 +1,6 @@
 """Keeps the price list of a URL up to date.
 
-No request ever waits for it: whoever asks gets the last good list. That one is kept on disk, so
+No request ever waits for it: it gets the last good list. That one is kept on disk, so
 that a start without the network has prices, too. It is a convenience: losing it costs prices, no
 start.
 """
@@ -46,7 +46,7 @@ class _Copy(msgspec.Struct):
 
 _copy = JsonReader(_Copy)
 
-# What stands around the list in that file.
+# Bytes around the list in that file.
 _AROUND_BYTES: Final = 200
 
 

@@ -1,13 +1,13 @@
 """Ownership of a port or socket: the started server, or a stranger.
 
 Between the choice of a port and the moment at which a server binds it lies half its start, and
-whoever binds it meanwhile would be taken for the server. Linux says who holds which socket: the
+a process that binds it meanwhile would be taken for the server. Linux shows the holders: the
 number (inode) of a listener stands in /proc/net/tcp, and among the open files of its process.
 
 In doubt it is ours: who listens in the place of what was started may do so on its behalf, in a
 container, as another user or for a service manager, and cannot be seen from here, or looks like a
 stranger. Surely a stranger is one that ran before the start, or belongs to another start, ours or
-of another arriero; and anybody else, if what was started surely listens itself.
+of another arriero; and any other, if what was started surely listens itself.
 
 Source of the formats: proc(5).
 """
@@ -100,10 +100,10 @@ def stranger_on(port: int, host: str, leader: int, *, listens_itself: bool = Fal
         can say.
     """
     mine = os.geteuid()
-    everybody = list(listeners_on(port, host))
-    sockets = {found.inode for found in everybody if found.uid == mine}
+    listeners = list(listeners_on(port, host))
+    sockets = {found.inode for found in listeners if found.uid == mine}
     of_leader = set(_sockets_of(leader))
-    if listens_itself and not sockets and not {found.inode for found in everybody} <= of_leader:
+    if listens_itself and not sockets and not {found.inode for found in listeners} <= of_leader:
         return 0
     if sockets <= of_leader:
         return None

@@ -18,7 +18,7 @@ _LAST_PAUSE_S = 0.05
 
 # Where the search goes on, by first port. A port is a thing of the whole machine, and so is the
 # place where this process last found a free one: a port that was just given back is the last to
-# be given out, so whoever still believes in the old process does not reach a new one.
+# be given out, so a client of the old process does not reach a new one.
 _cursors: dict[int, int] = {}
 
 
@@ -34,7 +34,7 @@ def pick_port(
 
     Args:
         start: The first port to be considered; 65535 is the last.
-        taken: Ports that are promised to somebody who does not listen yet.
+        taken: Ports of processes that do not listen yet.
         host: Address on which the port will be listened on.
         preferred: Returned whenever it is free.
         reserved: Ports that others prefer: only where no other is free.

@@ -57,7 +57,7 @@ class Exit:
         killed: It did not end within its grace and was sent SIGKILL.
         tail: The last lines of its standard error, oldest first.
         survivors: Processes of its group that even SIGKILL did not end within `KILL_WAIT_S`.
-        port_closed: Nobody listens on its port, or its unix socket. False: somebody does whom it
+        port_closed: Nothing listens on its port, or its unix socket. False: somebody does whom it
             did not start.
     """
 
@@ -208,7 +208,7 @@ class _Child:
     """A process with its group, until reaped. Implements `RunningProcess`.
 
     Attributes:
-        output: The reading ends of its output, for whoever reads them to close.
+        output: The reading ends of its output, for the reader to close.
         run_stop_command: Begins to run the command that is given to it.
         time_to_stop: How long that may run; nothing else ends it.
     """
@@ -332,7 +332,7 @@ class _Child:
         if self._stop_command_ended is not None:  # it may still say `kill`, with this number
             await self._stop_command_ended.wait()  # bounded: `time_to_stop`
         # In this order: as long as the leader is not reaped, its number cannot be used again, so
-        # the signal hits nobody else, and neither would the reaper.
+        # the signal hits no other process, and neither would the reaper.
         self._signal_group(signal.SIGKILL)
         self._reaper.remove(self.pid)
         self._popen.poll()

@@ -39,7 +39,7 @@ class SpawnSpec:
         without: Variables of the environment of this process that it does not get.
         cwd: Folder to start in; None is that of this process.
         port: TCP port that the program listens on; it counts as ended only when
-            nobody listens there. None when it listens nowhere.
+            nothing listens there. None when it listens nowhere.
         socket: Path of the unix socket that it listens on, likewise.
         pass_fds: Open files that it inherits, under the same numbers.
         report: Ask llama-server to report its progress on its standard output. It then ends
@@ -108,7 +108,7 @@ def spawn(launch: SpawnSpec, mark: tuple[str, str]) -> "subprocess.Popen[bytes]"
         restore_descriptor_limit(process.pid)
     if launch.first_input:
         assert process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it has ended: whoever waits for it sees that
+        with contextlib.suppress(BrokenPipeError):  # it has ended: its task sees that
             process.stdin.write(launch.first_input)  # at once, for an empty pipe holds it
     return process
 

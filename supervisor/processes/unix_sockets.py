@@ -1,7 +1,7 @@
 """Listeners on a unix socket, and the removal of abandoned ones.
 
 A socket is asked by connecting: it is looked up where it lies, so it does not matter by which path
-it was bound, and in which container. Whoever listens sees a connection that ends at once.
+it was bound, and in which container. The listener sees a connection that ends at once.
 """
 
 import errno
@@ -19,7 +19,7 @@ from ..text.addresses import MAX_UNIX_PATH, is_unix_path
 _FIRST_PAUSE_S: Final = 0.002
 _LAST_PAUSE_S: Final = 0.05
 
-# struct ucred of unix(7): process, user and group, of whoever called listen().
+# struct ucred of unix(7): process, user and group of the one that called listen().
 _CREDENTIALS: Final = 12
 
 
@@ -61,7 +61,7 @@ def make_way(path: str) -> None:
     llama-server leaves its socket behind, and the next one could not bind it.
 
     Raises:
-        PortError: Somebody listens there, it is something else than a socket, or too long a path.
+        PortError: A process listens there, it is something else than a socket, or too long a path.
     """
     name = f"cannot use the socket {os.path.basename(path)[:60]!r}"  # clients read it: no folders
     if not is_unix_path(path):

@@ -45,7 +45,7 @@ class Mark:
 # is missing, and for a folder without such files.
 Signature: TypeAlias = tuple[Mark, ...] | None
 
-# What was seen at one look: each source, which is a file or a folder as it was named.
+# The state at one look: each source, which is a file or a folder as it was named.
 View: TypeAlias = Mapping[Path, Signature]
 
 

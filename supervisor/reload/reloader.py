@@ -37,7 +37,7 @@ from ..workers.pool import WorkerPool
 
 log = logging.getLogger(__name__)
 
-# Seconds between two attempts that nobody waits for (signals, changed files). The first of a burst
+# Seconds between two attempts without a waiter (signals, changed files). The first of a burst
 # is served at once, and all the others together by one more.
 PAUSE_S = 1.0
 
@@ -48,7 +48,7 @@ READ_LIMIT_S = 30.0
 # Seconds that workers get to follow; they need milliseconds. One that hangs is replaced soon.
 FOLLOW_LIMIT_S = 5.0
 
-# What is repeated of a file's problems in answers, status and events: a screen full.
+# Problems of a file that are repeated in replies, status and events: a screen full.
 SHOWN_PROBLEMS = 20
 SHOWN_CHARS = 400
 
@@ -269,7 +269,7 @@ class Reloader:
     async def _read(self) -> tuple[Config, ConfigChanges]:
         """Read the files; return the new configuration and its changes.
 
-        In a thread: parsing ten thousand models takes seconds, and nobody shall notice.
+        In a thread: parsing ten thousand models takes seconds, and no client shall notice.
 
         Raises:
             ConfigError: They cannot be used.

@@ -36,7 +36,7 @@ from .events import (
 log = logging.getLogger(__name__)
 
 # Shortest time between two events about the queue. Thousands of requests may come or leave at once;
-# nobody reads faster than this, and each event costs all who listen.
+# no person reads faster than this, and each event costs all subscribers.
 QUEUE_PAUSE_S: Final = 0.1
 
 
@@ -97,7 +97,7 @@ class Dispatcher:
     Attributes:
         engine: For reading only; events go through `handle`.
         lease_requests: How often a worker had to ask for a model.
-        wakefulness: Of this process. `keep_time` looks at it often enough for everybody.
+        wakefulness: Of this process. `keep_time` looks at it often enough for all.
     """
 
     def __init__(self, engine: Engine, publisher: EventSink) -> None:

@@ -7,15 +7,14 @@ Events come in, commands go out; the caller carries them out in order. Time is a
 The rules, in the order in which they are applied after every event:
 
 1. A draining model whose last lease came back is stopped.
-2. Whoever waits for a ready model gets it, unless it is in the way of an earlier turn.
-3. The models that are waited for take their turns: of a higher priority first, then in the order of
-   their oldest waiter. Those that have to go for the one whose turn it is are drained and stopped,
-   then it is started. A later turn goes ahead only if it takes nothing away from an earlier one;
-   `turns.py` knows.
-4. A running request is never cut to make room, and a model that is starting for somebody is never
-   stopped for somebody else.
+2. A waiter for a ready model is granted a lease, unless an earlier turn needs its place.
+3. The models with waiters take their turns: of a higher priority first, then in the order of their
+   oldest waiter. Those that the model of a turn evicts are drained and stopped, then it is started.
+   A later turn goes ahead only if it takes nothing away from an earlier one; `turns.py` decides.
+4. A running request is never cut to make room, and a model that is starting for a waiter is never
+   stopped for another one.
 
-Whatever the room says: when a model is started, nobody runs who would have to go for it.
+Whatever the placement policy is: a model is started only once all that it evicts have ended.
 
 Bounded wait: a contested model goes on admitting requests on the leases that are out until it is
 idle for a moment, but not for longer than `Rules.max_wait_s`; then it admits none. So a request
@@ -29,12 +28,12 @@ them, though, and a model that is starting is not given up. So a higher priority
 are asked for now and then.
 
 Models that were stopped for one that then could not be started are started again, as if nothing had
-been: those that fit, when nobody waits for their place, and if nobody wanted them to be stopped.
+been: those that fit, unless their place is waited for, or they were stopped on request.
 
 A model that hangs, or answers with errors only, has failed like one that went by itself; its pause
 keeps it from taking anything away. What it was doing ends with an error, and so do the requests of
 a draining model that get no further for `Spec.drain_limit_s`: the workers get notice first, for
-they alone can say it to their clients.
+they alone can answer their clients.
 
 All of it is in one file, longer than the others, because the rules are only right together.
 """
@@ -400,7 +399,7 @@ class Engine:
                 self._unload(entry, now)
 
     def _unload(self, entry: ModelState, now: float, *, at_once: bool = False) -> None:
-        entry.goes_for = None  # whoever asks for that does not want it back
+        entry.goes_for = None  # stopped on request: it does not come back
         self._restoring.pop(entry.spec.model, None)
         match entry.state:
             case "starting":
@@ -427,7 +426,7 @@ class Engine:
         for turn in self._plan(self._keys(now)):
             if turn.is_free:
                 self._pursue(turn, now)
-            elif turn.model in self._turning:  # it was before somebody came who goes first
+            elif turn.model in self._turning:  # it was before a waiter came that goes first
                 self._tell(self._entries[turn.model], "waiting", now)
         self._restore(now)
         self._tell_who_is_paused(now)
@@ -468,7 +467,7 @@ class Engine:
                 continue
             for wait in self._queue.of(model):
                 if self._key(entry, wait.number) > before:
-                    break  # and so is everybody who came later
+                    break  # and so are all later ones
                 self._grant(entry, wait, now)
 
     def _grant_all(self, entry: ModelState, now: float) -> None:
@@ -505,7 +504,7 @@ class Engine:
     def _keys(self, now: float) -> dict[str, _Key]:
         """Return the keys of the models that have a turn.
 
-        A model in its pause after a failure has none: a crash loop takes nothing from anybody.
+        A model in its pause after a failure has none: a crash loop takes nothing from others.
         """
         return {model: key for model, key in self._oldest().items() if not self._pauses(model, now)}
 
@@ -523,9 +522,8 @@ class Engine:
     def _contested(self, turns: Iterable[Turn], keys: Mapping[str, _Key]) -> dict[str, _Key]:
         """Return the models that are in the way of a turn.
 
-        With the key of the first of these turns.
-
-        What ends takes nothing from anybody until it has ended and can be started again.
+        With the key of the first of these turns. A model that is stopping takes nothing from others
+        until it has ended and can be started again.
         """
         contested: dict[str, _Key] = {}
         for turn in turns:
@@ -615,7 +613,7 @@ class Engine:
             entry = self._entries[model]
             blocking = self._policy.evicted_by(model, self._live.keys() - {model})
             if not all(self._entries[name].is_leaving for name in blocking):
-                del self._restoring[model]  # somebody else has its place
+                del self._restoring[model]  # another model has its place
             elif entry.state == "stopped" and not blocking and self._takes_nothing(model, now):
                 entry.remark = f"restoring {model}: {failed} could not be started"
                 self._begin_turn(entry, now)

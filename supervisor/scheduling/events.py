@@ -259,7 +259,7 @@ class Spawn:
 
     `Spawned` follows, then `BecameReady`; always `ProcessEnded`.
 
-    `why` says what it is started for, if nobody has asked for it.
+    `why` has the reason of the start, if that is no waiter.
     """
 
     model: str

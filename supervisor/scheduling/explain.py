@@ -28,7 +28,7 @@ def explanation(
         now: Time of the question.
         policy: Which models cannot run beside which.
         live: The models whose process exists.
-        is_contested: Somebody whose turn is earlier needs its place.
+        is_contested: An earlier turn needs its place.
     """
     model = entry.spec.model
     at = next(number for number, turn in enumerate(turns) if turn.model == model)

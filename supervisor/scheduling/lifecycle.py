@@ -19,7 +19,7 @@ class Step(Enum):
     START = "start"  # it is this model's turn, and there is room
     UP = "serves"  # it answers requests
     DRAIN = "drain"  # it has to go: no new requests beyond what the leases admit
-    KEEP = "keep"  # nobody needs its place any more
+    KEEP = "keep"  # its place is not needed any more
     STOP = "stop"  # it is stopped: drained, unwanted, too slow to start, or unloaded at once
     END = "ends"  # the process and its whole group are gone
 
@@ -28,7 +28,7 @@ class Step(Enum):
 TRANSITIONS: Final[Mapping[tuple[State, Step], State]] = {
     ("stopped", Step.START): "starting",
     ("starting", Step.UP): "ready",
-    ("starting", Step.STOP): "stopping",  # took too long, or nobody waits for it any more
+    ("starting", Step.STOP): "stopping",  # took too long, or lost its last waiter
     ("starting", Step.END): "stopped",  # could not be started, or died while loading
     ("ready", Step.DRAIN): "draining",
     ("ready", Step.STOP): "stopping",  # unloaded at once

@@ -49,14 +49,14 @@ class ModelState:
         in_flight: Owner -> requests that run, as it reported.
         used_at: When a request was last seen running.
         admits: While draining: do the leases that are out still admit requests?
-        unloading: Draining because somebody asked for it, or by its ttl: there is no way back.
+        unloading: Draining on request, or by its ttl: there is no way back.
         error: Why the last start failed or the process went away.
         failures: In a row; `not_before` is the end of the pause after the last one.
         progress: Set from its turn (or its pause) until it is ready.
         launch: The `Spec.launch` that its process was started with; None without one.
         removed: The configuration does not have it any more: it is forgotten when it has stopped.
         goes_for: The model for which it is evicted, until that is ready, or has failed.
-        remark: Why it is started, if nobody has asked for it.
+        remark: Why it is started, if not for a waiter.
         asks, heard: Rise when workers report requests, and signs of life.
         still_s: Last report of how long none of its requests has made progress.
         cut_at: While draining: when its requests were ended.

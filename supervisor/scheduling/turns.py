@@ -2,11 +2,11 @@
 
 Models are waited for in an order. The plan goes through them in that order, each as if those before
 it had had their turn: so a model that ends for an earlier one counts as gone for a later one, and
-nobody is stopped who could have stayed.
+no model is stopped that could have stayed.
 
 A later turn is *free* to be taken at once if that takes nothing from an earlier one: it ends none
-of those that are waited for earlier, and none of them has more to stop because of it. Pairs do not
-tell: of three models of a matrix any two may run together, and yet not all three.
+of those that are waited for earlier, and none of them has more to stop because of it. Pairs are
+not enough: of three models of a matrix any two may run together, and yet not all three.
 """
 
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ class Turn:
     Attributes:
         model: Whose.
         before: Who is there when it comes, if nothing else happens.
-        goes: Those of `before` that have to end for it; nobody if it is there itself.
+        goes: Those of `before` that have to end for it; none if it is there itself.
         is_free: It may be taken at once.
     """
 

@@ -5,7 +5,7 @@ from typing import Final
 
 from arriero.protocol.lease import CancelResult
 
-# What an answer is worth beside the others. Ids may be chosen by clients, so that two requests can
+# Weight of an answer beside the others. Ids may be chosen by clients, so that two requests can
 # have the same one: what was ended counts more than another caller's, or an older one that was.
 _WEIGHT: Final[Mapping[CancelResult, int]] = {
     "unknown": 0,

@@ -18,7 +18,7 @@ from arriero.protocol.records import RequestRecord
 # did is not enough, that two did in a row, and nobody was content meanwhile, is.
 FAILURES: Final = 5
 
-# How often that is doubled at the most.
+# Times that this is doubled at the most.
 _MAX_DOUBLINGS: Final = 5
 
 _STATUSES: Final = frozenset({500, 502, 504})

@@ -39,7 +39,7 @@ class Claims:
 
         Returns the id of the one that has it.
 
-        Empty when nobody had it: it is taken now. Asking twice is no repeat of the same question:
+        Empty when it was free: it is taken now. Asking twice is no repeat of the same question:
         a client that sends a request again may well send the same id again.
 
         Args:

@@ -63,11 +63,11 @@ log = logging.getLogger(__name__)
 # milliseconds. One that hangs is replaced a little later, and all its requests end with it.
 CANCEL_LIMIT_S = 1.0
 
-# Longest hello that is read of somebody who has not proven yet who it is.
+# Longest `Hello` that is read of a stranger.
 _MAX_HELLO_BYTES = 1000
 
 
-# What waits to be read of one connection is little: whoever sends more waits, stranger or not.
+# Few messages of one connection wait to be read: one that sends more waits, stranger or not.
 # The longest honest message has 256 records, with 4 kB each at the very most.
 _BOUNDS = QueueLimits(received=32, message_bytes=2 * 1024 * 1024)
 
@@ -115,7 +115,7 @@ class LeaseServer:
             dispatcher: Gets what the workers want and give back.
             records: Gets what became of requests.
             config: Gives the configuration that workers are to follow.
-            on_hello: Called with number, pid and token of whoever says hello; False turns it away.
+            on_hello: Called with number, pid and token of a `Hello`; False turns it away.
         """
         self._socket = socket
         self.door = socket.door
@@ -191,7 +191,7 @@ class LeaseServer:
             request_id: Its id.
             caller: Who asks, as in `CancelOrder`.
             peer: The same.
-            asker: The worker that asks, for it does not have the request; empty: nobody of them.
+            asker: The worker that asks, for it does not have the request; empty: none of them.
         """
         asked = [owner for owner in self._peers if owner != asker]
         number = next(self._numbers)
@@ -230,7 +230,7 @@ class LeaseServer:
     def _take(self, route: bytes, token: bytes, data: bytes, nursery: trio.Nursery) -> None:
         peer = self._proven.get(token)
         if peer is None:
-            # Nothing is known of whoever this is, so nothing else that it says is looked at.
+            # The sender is unknown, so nothing else of its message is looked at.
             if len(data) > _MAX_HELLO_BYTES or not isinstance(
                 hello := read_from_worker(data), Hello
             ):
@@ -329,8 +329,8 @@ class LeaseServer:
         self._hand_over(peer, encode(message))
 
     def _hand_over(self, peer: WorkerPeer, data: bytes) -> None:
-        # Never more than zmq keeps: whoever reads nothing for long is replaced, and till then it
-        # gets nothing but what it asked for.
+        # Never more than zmq keeps: a worker that reads nothing for long is replaced, and till then
+        # it gets nothing but what it asked for.
         self._socket.send([peer.route, data])
 
     def _welcome(self) -> Welcome:

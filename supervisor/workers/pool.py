@@ -33,17 +33,17 @@ log = logging.getLogger(__name__)
 # waits for anything but sockets.
 HUNG_AFTER_S = 10.0
 
-# Until its first word it imports half a library, which takes a second of a processor: half a minute
-# on a machine with much else to do, where whoever gives up only begins again from nothing.
+# Until its `Hello` it imports half a library, which takes a second of a processor: half a minute on
+# a machine with much else to do, where giving up only means to begin again from nothing.
 START_LIMIT_S = 120.0
 
-# Who has said nothing for that long is asked once more. An answer takes milliseconds.
+# A worker that is silent for that long is asked once more. An answer takes milliseconds.
 ANSWER_S = 2.0
 
 # How often the age of the last report is looked at.
 WATCH_EVERY_S = 1.0
 
-# How often it is looked at whether a worker that has said hello takes connections.
+# Seconds between two checks whether a new worker takes connections.
 LOOK_EVERY_S = 0.01
 
 # A worker that dies sooner than this after its start would only die again: pause before the next.
@@ -170,7 +170,7 @@ class WorkerPool:
         worker.finishing = True
         if self._peer(worker) is not None:
             self._lease_server.finish(worker.pid)
-        elif worker.running is not None:  # it has not said hello: it serves nobody
+        elif worker.running is not None:  # no `Hello` yet: it serves no client
             worker.running.stop(grace_s=0.0)
 
     def _peer(self, worker: _Worker) -> WorkerPeer | None:
@@ -297,7 +297,7 @@ async def run_workers(
 
 def _pass_on(_: Stream, line: bytes) -> None:
     """Copy a worker's log to our own standard error, unchanged."""
-    # Whoever read this may have gone, a terminal or a pipe; that is no reason to stop serving.
+    # The reader may have gone, a terminal or a pipe; that is no reason to stop serving.
     with contextlib.suppress(OSError):
         shown = as_error(line) if is_for_journal() else line
         sys.stderr.write(shown.decode(errors="replace") + "\n")

@@ -26,7 +26,8 @@ _NAMES: Final = RequestRecord.__struct_fields__
 # A line of the log has a time of its own.
 _NOT_LOGGED: Final = frozenset({"t"})
 
-# What can stand in the log as it is. Everything else is quoted, and cannot pretend to be more.
+# Texts that can stand in the log as they are. Everything else is quoted, and cannot pretend to be
+# more.
 _is_plain: Final = re.compile(r"[\w.:/@+\-]+", re.ASCII).fullmatch
 
 
