@@ -239,7 +239,7 @@ class ExplainReply(ControlReply, frozen=True, kw_only=True):
     """The course that a request for `model` would take.
 
     Attributes:
-        state: What its process does now.
+        state: Of its process, now.
         action: `serve`, `join`, `start`, `swap` or `wait`.
         stops: Models that would have to go first.
         ahead: Models that get their turn earlier.
@@ -261,7 +261,7 @@ class ReloadReply(ControlReply, frozen=True, kw_only=True):
         generation: Of the configuration that is in force now.
         applied: It came into force now, in all workers; False: it was a dry run, or nothing is
             different.
-        changes: What changed, or would change.
+        changes: Made, or to be made.
         draining: Models that end because they run with an older command, and were asked to drain.
     """
 
@@ -306,7 +306,7 @@ class Refusal(ControlReply, frozen=True, kw_only=True):
 
     Attributes:
         error: Why.
-        problems: What is wrong with a configuration, with file, line and column.
+        problems: Mistakes of a configuration, with file, line and column.
     """
 
     error: ErrorInfo

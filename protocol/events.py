@@ -85,7 +85,7 @@ class ConfigChanged(PublishedEvent, frozen=True, kw_only=True, tag="config"):
 
     Attributes:
         generation: Of the configuration that is in force now.
-        summary: What changed, in words; empty when nothing did.
+        summary: The changes, in words; empty when there are none.
         problems: Why the files cannot be used: the first of them. Nothing was changed.
     """
 

@@ -111,7 +111,7 @@ class Claim(LeaseMessage, frozen=True, kw_only=True, tag="claim"):
 
     Attributes:
         ask: Number of the query, unique within the worker.
-        caller: Who asks, as a digest of the API key; empty without keys.
+        caller: Digest of the client's API key; empty without keys.
         key: The key of idempotency.
         request_id: Of the request.
     """
@@ -138,7 +138,7 @@ class CancelQuery(LeaseMessage, frozen=True, kw_only=True, tag="cancel-query"):
     Attributes:
         ask: Number of the query, unique within the worker.
         request_id: Of the request that is to end.
-        caller: Who asks, as in `Claim`.
+        caller: The client, as in `Claim`.
         peer: The address from which it is asked.
     """
 
@@ -294,7 +294,7 @@ class CancelOrder(LeaseMessage, frozen=True, kw_only=True, tag="cancel"):
     Attributes:
         ask: Number of the query.
         request_id: Of the request.
-        caller: Who asks, as in `Claim`; None for the owner of the machine, who may end all.
+        caller: The client, as in `Claim`; None for the owner of the machine, who may end all.
         peer: The address from which it is asked; empty for that owner.
     """
 

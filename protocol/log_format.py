@@ -41,7 +41,7 @@ class LineFormatter(logging.Formatter):
     """Begins each of several messages as if it had come alone.
 
     Args:
-        name: Who writes, as a field of `logging`: ``%(name)s``, or a word.
+        name: The writer, as a field of `logging`: ``%(name)s``, or a word.
         for_journal: Lines go to the journal.
     """
 

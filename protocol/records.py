@@ -83,8 +83,8 @@ class RequestRecord(MessageValue, frozen=True, kw_only=True):
         asked: The model's name as the client wrote it; empty if it named none.
         model: The id of the model that it meant; empty if there is none.
         served_as: The model's name in the answer.
-        upstream_kind: What answered.
-        api: Which API was spoken.
+        upstream_kind: Of the server that responded.
+        api: The client's API.
         stream: It wanted a stream.
         status: HTTP status that the client got, or would have got; 0 if it got none.
         outcome: How it ended.
@@ -96,8 +96,8 @@ class RequestRecord(MessageValue, frozen=True, kw_only=True):
         reasoning_tokens: Of these: reasoning.
         draft_tokens: Tokens of a draft model.
         draft_accepted: Of these: right.
-        usage_source: Where these counts come from.
-        cost_usd: What it cost; None if a price is not known.
+        usage_source: Of these counts.
+        cost_usd: Its cost; None if a price is not known.
         duration_ms: From its arrival to its end.
         queue_ms: It waited for its turn.
         load_ms: It waited for its model to load.

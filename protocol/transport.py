@@ -77,7 +77,7 @@ class FrameSocket:
     Source: zmq_getsockopt(3), ZMQ_FD.
 
     Attributes:
-        door: Where others connect to it, if it is bound.
+        door: Its unix socket, if it is bound.
     """
 
     def __init__(self, socket: "zmq.Socket[bytes]", door: "UnixListener | None" = None) -> None:
@@ -153,7 +153,7 @@ class UnixListener:
     """A unix socket, mode 0600, through which others connect to a zmq socket.
 
     Attributes:
-        path: Where.
+        path: Of the socket.
         is_open: New connections are possible. Those that exist stay.
     """
 

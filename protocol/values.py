@@ -56,7 +56,7 @@ class Progress(MessageValue, frozen=True, kw_only=True):
     Attributes:
         model: The model that is wanted, as in the configuration.
         swap: Number of this attempt, unique within an epoch.
-        phase: What is going on now.
+        phase: The current phase.
         other: The model that has to make room, in `draining` and `stopping`.
         fraction: Share of the whole start that is done, 0.0 to below 1.0, never falling within
             one swap.
@@ -102,11 +102,11 @@ class ModelStatus(MessageValue, frozen=True, kw_only=True):
 
     Attributes:
         model: Its id in the configuration.
-        state: What its process does.
+        state: Of its process.
         since: Unix time at which it entered that state.
         swap: Number of the start that the state belongs to; 0 before the first one.
         pid: Process id of the running process.
-        endpoint: Where it answers, such as ``http://127.0.0.1:5801``; None unless it runs.
+        endpoint: Its base URL, such as ``http://127.0.0.1:5801``; None unless it runs.
         in_flight: Requests that workers reported as running on it.
         progress: Set from its first waiter until it is ready.
         error: Reason why the last start failed or the process ended; cleared by a success.
@@ -186,7 +186,7 @@ class FailedReload(MessageValue, frozen=True, kw_only=True):
 
     Attributes:
         t: Unix time.
-        problems: What is wrong, with file, line and column: the first of them.
+        problems: Mistakes, with file, line and column: the first of them.
         more: How many there are beyond these.
     """
 
@@ -201,7 +201,7 @@ class ConfigStatus(MessageValue, frozen=True, kw_only=True):
     Attributes:
         generation: Rises by one with every reload that changes something; begins at 1.
         loaded_at: Unix time at which it came into force.
-        files: What it is read from.
+        files: Its source files.
         needs_restart: Keys that differ in the files, and wait for arriero to be started anew.
         failed: The last attempt to reload, if that failed.
         warnings: Number of things in it that are surely not meant, or that nothing acts on.

@@ -140,7 +140,7 @@ async def supervise(order: Order, in_force: ActiveConfig, seen: View) -> None:
     """Open everything, report readiness, and close it after SIGTERM or SIGINT.
 
     Args:
-        order: What the command line asks for.
+        order: The options of the command line.
         in_force: The configuration to begin with.
         seen: State of its files before it was read.
     """

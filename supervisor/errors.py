@@ -34,7 +34,7 @@ class Problem:
         source: The file.
         line, column: From 1; 0 where the mistake is that something is missing altogether.
         path: The key, such as ``models.qwen.ttl``; may be empty.
-        message: What was found, and what would do.
+        message: The mistake, and the remedy.
     """
 
     source: str
@@ -53,7 +53,7 @@ class ConfigError(SupervisorError):
 
     Attributes:
         problems: Every mistake in it, not only the first.
-        warnings: What could be used, but is surely not what was meant.
+        warnings: Problems that do not keep it from being used.
     """
 
     def __init__(self, problems: Iterable[Problem], warnings: Iterable[Problem] = ()) -> None:

@@ -155,7 +155,7 @@ class ControlConnection:
 
         Args:
             request: The question.
-            kind: What a good answer is.
+            kind: Type of the reply, unless it is a refusal.
             within_s: Longest wait in seconds.
             meanwhile: Events that are to be shown while waiting, and who shows them.
 

@@ -71,7 +71,7 @@ def why_unreachable(path: Path, error: OSError, owner: str | None = None) -> str
 
     Args:
         path: The socket.
-        error: What connecting to it gave.
+        error: Of the attempt to connect.
         owner: Name of the user whom the file belongs to, if that is known.
     """
     match error.errno:

@@ -51,7 +51,7 @@ def may_enter(*, used: int, limit: int, is_open: bool) -> bool:
     Args:
         used: Descriptors that are open.
         limit: How many there may be.
-        is_open: Whether they may connect until now; once closed, some more have to be free.
+        is_open: New connections are allowed until now; once closed, some more have to be free.
     """
     reserve = max(LEAST_RESERVE, int(limit * RESERVE_SHARE))
     return limit - used >= (reserve if is_open else reserve * 1.5)

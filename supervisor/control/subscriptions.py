@@ -37,7 +37,7 @@ class Subscriptions:
         zmq reports only the first subscriber of a topic, and when the last one has left it.
 
         Args:
-            frame: What was said.
+            frame: The message.
             source: The sender; None if unknown.
 
         Returns:

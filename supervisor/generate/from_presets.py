@@ -54,7 +54,7 @@ class Imported:
     Attributes:
         text: The configuration; has no models if `models` is 0.
         models: How many it has.
-        remarks: What could not be carried over, or was changed, in the order of the file.
+        remarks: Settings that were left out or changed, in the order of the file.
     """
 
     text: str

@@ -50,9 +50,9 @@ class FoundFile:
     """A file that was found.
 
     Attributes:
-        path: Where.
+        path: Of the file.
         size_bytes: Its size.
-        head: What it says of itself; None if it cannot be read.
+        head: Its header; None if it cannot be read.
         error: Why it cannot.
     """
 
@@ -86,7 +86,7 @@ class FoundModel:
         model: Its id, unique among those that were found.
         alias: The name of its file, if the id is shorter; empty if it is not.
         path: Its file, the first one if it is split.
-        kind: What it is for.
+        kind: Its purpose.
         name: As it calls itself; may be empty.
         architecture: Such as ``qwen3``.
         quant: Such as ``Q4_K_M``; may be empty.
@@ -127,7 +127,7 @@ class Inventory:
 
     Attributes:
         models: In the order of their ids.
-        remarks: What was left out, and why.
+        remarks: Files that were left out, and why.
     """
 
     models: list[FoundModel] = field(default_factory=list)

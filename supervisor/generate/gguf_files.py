@@ -23,7 +23,7 @@ def find_files(folder: Path, remarks: list[str]) -> list[Path]:
     Links are followed, to files and to folders; a folder is never entered twice.
 
     Args:
-        folder: Where to begin.
+        folder: The first one.
         remarks: Gets what was not looked at, and why.
 
     Raises:

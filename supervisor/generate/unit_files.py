@@ -40,7 +40,7 @@ def program_of(argv0: str, executable: str, is_program: Callable[[Path], bool]) 
     Args:
         argv0: What this process was called by; the script `arriero`, or a module's file.
         executable: Its Python.
-        is_program: Whether there is a file that can be run.
+        is_program: Returns whether a path is a file that can be run.
     """
     beside = Path(executable).with_name("arriero")
     for found in (Path(os.path.abspath(argv0)), beside):

@@ -79,7 +79,7 @@ def wanted_key(
 
     Args:
         command: Program and arguments, without macros.
-        env: What is added to its environment.
+        env: Additions to its environment.
         inherited: The environment itself.
         is_vllm: It is vLLM, or it is not; None to decide by the command.
     """

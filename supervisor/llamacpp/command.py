@@ -71,8 +71,8 @@ class ServerOptions:
     """The settings of a llama-server.
 
     Attributes:
-        host, port: Where it listens; ``${PORT}`` stands as it was written.
-        files: What it loads: the model first, adapters last. Empty if it may fetch something.
+        host, port: Its address; ``${PORT}`` stands as it was written.
+        files: Of models: the model first, adapters last. Empty if it may fetch something.
     """
 
     host: CommandSetting
@@ -91,7 +91,7 @@ def server_options(command: Sequence[str], env: Mapping[str, str]) -> ServerOpti
 
     Args:
         command: Program and arguments.
-        env: What is added to the environment.
+        env: Additions to the environment.
     """
     arguments = _arguments(command)
     if arguments is None:

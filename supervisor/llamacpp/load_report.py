@@ -33,7 +33,7 @@ def is_llama_server_itself(
 
     Args:
         command: Program and arguments.
-        env: What is added to the environment.
+        env: Additions to the environment.
         path: The value of PATH that counts without one in `env`; None: that of this process.
     """
     word = llama_server_in_place(command)

@@ -39,7 +39,7 @@ def why_it_failed(model: str, end: Exit, *, was_ready: bool) -> ErrorInfo:
     Args:
         model: Its id.
         end: How its process ended.
-        was_ready: Whether it served before that.
+        was_ready: It served before that.
     """
     if end.asked:
         return ErrorInfo(

@@ -294,7 +294,7 @@ class _Start:
         """Start the process, report its progress and readiness, and wait for its end.
 
         Args:
-            launch: What to start.
+            launch: The program, and its surroundings.
             reaper: Of the process.
             stop_argv: Process id -> command that ends it, when it has to end; none: SIGTERM.
 

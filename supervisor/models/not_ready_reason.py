@@ -27,9 +27,9 @@ def why_not_ready(outcome: Outcome | None, url: str, shown: str, *, says_ready: 
     """Return the reason and the remedy.
 
     Args:
-        outcome: What came of the last question; None: it is not answered yet.
-        url: What was asked.
-        shown: Where that is, as `place_shown` says it.
+        outcome: Of the last query; None: it is not answered yet.
+        url: Of the query.
+        shown: Its place, from `place_shown`.
         says_ready: It has reported that it is ready.
     """
     path = (urlsplit(url).path or "/")[:_SHOWN]  # no query: it may hold a key

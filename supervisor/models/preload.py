@@ -22,7 +22,7 @@ async def preload(models: Iterable[str], policy: PlacementPolicy, dispatcher: Di
 
     Args:
         models: Ids, in the order in which they are started.
-        policy: Which of them can run beside which.
+        policy: Decides which of them can run together.
         dispatcher: Starts them.
     """
     models = tuple(models)

@@ -19,7 +19,7 @@ def read_effort(place: int | str | None, host: str, leader: int) -> ResourceUse 
     Reads some lines for each process of the machine: call it in a thread, and not often.
 
     Args:
-        place: Where the model's server answers: a port, or the path of a unix socket; None if that
+        place: Of the model's server: a port, or the path of a unix socket; None if that
             is not on this machine.
         host: Its address.
         leader: The process that was started.

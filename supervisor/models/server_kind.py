@@ -54,7 +54,7 @@ async def kind_of_server(endpoint: str, health: Response, access: Access = PLAIN
 
     Args:
         endpoint: Its base URL.
-        health: What it answered when it was asked whether it is ready.
+        health: Its response to the health check.
         access: How it is reached.
     """
     if health.headers.get("server") == _LLAMA_SERVER:

@@ -45,10 +45,10 @@ class MatrixProblem:
     """One mistake.
 
     Attributes:
-        section: Where it is; empty for the matrix as a whole.
+        section: Of the matrix; empty for the whole.
         name: The key in `section`; empty for the section as a whole.
         column: In the expression, from 1, over all its lines; 0 where it is not in one.
-        message: What was found, and what would do, with the column.
+        message: The mistake and the remedy, with the column.
     """
 
     section: Literal["vars", "evict_costs", "sets", ""]

@@ -49,7 +49,7 @@ class Pricing:
 
         Args:
             by_glob: Those of the top level.
-            source: Where the list comes from.
+            source: Of the list.
             listed: The list, if there is one yet.
         """
         self._by_glob = _compiled(by_glob)

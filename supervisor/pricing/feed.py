@@ -58,7 +58,7 @@ class PriceFeed:
 
         Args:
             source: Gives what the configuration in force says.
-            copy: Where the last good list is kept.
+            copy: File of the last good list.
         """
         self._source = source
         self._copy = copy

@@ -114,10 +114,10 @@ async def run_process(
     task ends, the process is reaped by then and its group is empty.
 
     Args:
-        launch: What to start.
+        launch: The program, and its surroundings.
         on_line: Called for each line of its output, without line end, at most
             `line_splitter.MAX_LINE_BYTES` long. Must be quick: nothing else runs meanwhile.
-        reaper: Where its group is registered while it runs.
+        reaper: Has its group registered while it runs.
         term_grace_s: Seconds between SIGTERM and SIGKILL when the task is cancelled.
         task_status: Set by ``nursery.start``; gets the running process.
 

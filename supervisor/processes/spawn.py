@@ -47,7 +47,7 @@ class SpawnSpec:
         is_ours: It is a part of arriero, and may have as many open files as we.
         stop_argv: Process id -> command that ends it, in the place of SIGTERM; none: SIGTERM.
             Asked when it has to end.
-        first_input: What it finds on its standard input, 4 kB at the most.
+        first_input: Written to its standard input, 4 kB at the most.
     """
 
     argv: tuple[str, ...]

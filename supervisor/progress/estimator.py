@@ -59,7 +59,7 @@ class Estimate:
     """The progress of a start.
 
     Attributes:
-        phase: What is going on.
+        phase: The current phase.
         fraction: Share of the whole start that is done, 0.0 to 0.99; None if unknown.
         eta_s: Seconds until ready; None without learned times, and when they did not hold.
         bytes_done: Bytes of the model files that were taken in, the most so far.

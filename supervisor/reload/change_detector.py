@@ -27,10 +27,10 @@ class Mark:
 
     Attributes:
         path: As it was given, or found in its folder.
-        target: Where its links lead to.
+        target: Its path, links resolved.
         mtime_ns: Time of its last change.
         size_bytes: Its size.
-        inode, device: Which file it is: another one in its place has others.
+        inode, device: Identity of the file: another one in its place has others.
     """
 
     path: str

@@ -171,12 +171,12 @@ class Reloader:
         """Build it.
 
         Args:
-            in_force: What is kept up to date.
+            in_force: Is kept up to date.
             load: Reads the files, in a thread of its own; raises `ConfigError`.
             follow: Lets everything follow `in_force`, see `Parts.follow`.
             publish: Takes the event about each attempt.
             notifier: Hears when an attempt begins and ends.
-            headline: What the service manager shows of a supervisor that is not reloading.
+            headline: Status for the service manager while it is not reloading.
         """
         self._in_force = in_force
         self._load = load

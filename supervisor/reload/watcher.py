@@ -45,7 +45,7 @@ async def watch(
         look: Returns what there is now, such as ``partial(look_at, files, folder, list_folder)``.
             Runs in a thread, because it may block; never more than one at a time.
         changed: Asks for the configuration to be loaded again.
-        first: What `look` returned *before* the configuration in force was loaded.
+        first: From `look`, *before* the configuration in force was loaded.
         poll_s: Seconds between two looks.
     """
     state = Watch(first)

@@ -130,8 +130,8 @@ class Engine:
         Args:
             specs: The models.
             now: Since when they are stopped.
-            rules: What an operator may want to have otherwise.
-            policy: Which models cannot run beside which.
+            rules: Settings of the operator.
+            policy: Decides which models can run together.
             obstacle: Says at once why a model cannot be started, if that is plain to see. It is
                 asked before others make room: what cannot start anyway takes nothing away.
         """

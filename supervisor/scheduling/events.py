@@ -209,7 +209,7 @@ class Reconfigured:
     Attributes:
         specs: Of all models that there are from now on, in the order of the configuration.
         drain: Models that run with an older command shall end after their running requests.
-        policy: Which models cannot run beside which; None leaves that as it is.
+        policy: Decides which models can run together; None keeps the present one.
     """
 
     specs: tuple[Spec, ...]

@@ -23,10 +23,10 @@ def explanation(
     """Return the course of a request for the model of `entry`.
 
     Args:
-        entry: What is known of it.
+        entry: The state of the model.
         turns: The plan if the request came now: one of the turns is the model's.
         now: Time of the question.
-        policy: Which models cannot run beside which.
+        policy: Decides which models can run together.
         live: The models whose process exists.
         is_contested: An earlier turn needs its place.
     """

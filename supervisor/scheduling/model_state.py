@@ -21,7 +21,7 @@ class QueuedWaiter:
     """One waiter in the queue.
 
     Attributes:
-        waiter: Who waits.
+        waiter: Its request or script.
         model: For what.
         since: Since when, on trio's clock.
         number: Rises with each one that arrives.
@@ -38,11 +38,11 @@ class ModelState:
     """The state of one model.
 
     Attributes:
-        spec: What the configuration says.
-        state: What its process does, since `since`.
+        spec: Its settings.
+        state: Of its process, since `since`.
         swap: Number of the attempt that state and progress belong to, begun at `swap_since`.
         pid, endpoint: Of the process; None without one.
-        kind: What its server is, or the last one was; known once it serves.
+        kind: Of its server, or the last one; known once it serves.
         up_at: When the process began to serve.
         leases: Owner -> number of its lease.
         recalled: Owners that were asked to give their lease back.

@@ -20,8 +20,8 @@ class Turn:
     """One model's turn.
 
     Attributes:
-        model: Whose.
-        before: Who is there when it comes, if nothing else happens.
+        model: The model.
+        before: Models that run when it comes, if nothing else happens.
         goes: Those of `before` that have to end for it; none if it is there itself.
         is_free: It may be taken at once.
     """
@@ -43,7 +43,7 @@ def plan(
     """Return the turn of each model with waiters.
 
     Args:
-        policy: Which models cannot run beside which.
+        policy: Decides which models can run together.
         staying: Models that run and are not stopped for good.
         wanted: The models that are waited for, in order; each of them once. One that ends is among
             them if it is to be started again.

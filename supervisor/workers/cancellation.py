@@ -19,7 +19,7 @@ class CancelInquiry:
     """One query to several workers.
 
     Attributes:
-        result: What is known so far.
+        result: The best answer so far.
 
     Args:
         asked: The workers who are asked.

@@ -73,7 +73,7 @@ class FailureStreaks:
         """Take a request that ended; return when its model is to be restarted.
 
         Args:
-            record: What became of it.
+            record: Of the request.
             swap: Number of the start whose process has answered.
         """
         model = record.model

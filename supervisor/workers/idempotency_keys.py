@@ -44,7 +44,7 @@ class Claims:
 
         Args:
             owner: The worker in which the request runs.
-            caller: Whose key it is.
+            caller: The key's owner.
             key: The key.
             request_id: Of the request.
         """

@@ -82,7 +82,7 @@ class WorkerPeer:
         worker: Its number.
         pid: Its process id.
         heard_at: When it last said anything, on trio's clock.
-        in_flight: What it reported last.
+        in_flight: From its last report.
         generation: Of the configuration that it follows.
         finishing: It was asked to finish.
     """
@@ -189,7 +189,7 @@ class LeaseServer:
 
         Args:
             request_id: Its id.
-            caller: Who asks, as in `CancelOrder`.
+            caller: The client, as in `CancelOrder`.
             peer: The same.
             asker: The worker that asks, for it does not have the request; empty: none of them.
         """

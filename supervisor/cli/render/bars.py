@@ -18,7 +18,7 @@ class Bar:
     Attributes:
         model: Its id, harmless to a terminal.
         swap: Number of the start that this is about.
-        says: What is going on, or how it ended.
+        says: The current phase, or the end.
         fraction: Share that is done; None while that is not known. 1.0 means ready.
         eta_s: Seconds until ready, or None while that is not known.
         over: It is ready, or has failed.

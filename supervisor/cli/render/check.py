@@ -31,7 +31,7 @@ class Remark(msgspec.Struct, frozen=True):
         file: As it was given.
         line, column: From 1; 0 where something is missing altogether.
         path: The key, such as ``models.qwen.ttl``; may be empty.
-        message: What was found, and what would do.
+        message: The finding, and the remedy.
     """
 
     file: str
@@ -48,7 +48,7 @@ class CheckedModel(msgspec.Struct, frozen=True):
         model: Its id.
         aliases: Other names.
         command: Program and arguments, without macros; ``${PORT}`` stays.
-        proxy: Where it is asked.
+        proxy: Its base URL.
         answers_at: The same, short: a port of this machine, ``5800+`` if that is chosen, or a URL.
         ttl_s: Unloaded after so many idle seconds; 0 never.
         mode: How waiting clients see progress.
@@ -71,9 +71,9 @@ class CheckReport(msgspec.Struct, frozen=True):
     Attributes:
         ok: It can be used.
         models: In the order of the files; empty if it cannot be used.
-        warnings: What can be used, but is surely not what was meant.
+        warnings: Problems that do not keep it from being used.
         errors: Why it cannot be used.
-        notes: What is worth to be known.
+        notes: Facts worth knowing.
     """
 
     ok: bool

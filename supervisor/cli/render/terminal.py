@@ -122,7 +122,7 @@ class LiveBars:
         """Draw what `event` changes.
 
         Args:
-            event: What happened.
+            event: The latest one.
             line: The same as text; printed unless a bar says it already. None prints nothing.
         """
         self._bars = bars_after(self._bars, event)
@@ -166,7 +166,7 @@ def live_bars(*, keep: bool, console: Console | None = None) -> Generator[LiveBa
 
     Args:
         keep: Bars that are over stay to be seen; otherwise they go away.
-        console: Where they are drawn; None: on standard output.
+        console: They are drawn there; None: on standard output.
     """
 
     def column(field: str, *, style: str = "none") -> TextColumn:
