@@ -8,7 +8,7 @@ from .values import Snapshot
 
 
 class Verdict(Enum):
-    """How a subscriber takes an event."""
+    """Treatment of an event by a subscriber."""
 
     FOLLOWS = auto()  # take it
     OLD = auto()  # already contained in what is known: leave it
