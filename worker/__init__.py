@@ -26,7 +26,7 @@ its files.
     progress/         Progress for a waiting client, and when it is sent.
     upstreams/        The upstream side: connection pool, heads, peers and their auth, retries.
 
-    apis/turns/       `/v1/streaming_query`: a chat stream told as turn events.
+    apis/turns/       `/v1/streaming_query`: a chat stream as turn events.
 
     relay/            One request/response exchange, from client bytes to client bytes.
     http2/            HTTP/2 for clients: each stream is served as an HTTP/1.1 connection of its

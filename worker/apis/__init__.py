@@ -1,4 +1,4 @@
-"""One module (or small package) per API, behind one interface; model names in bodies.
+"""One module or package per API; model names in bodies.
 
 A row in `routes` adds an API; nothing else knows one by its name.
 
@@ -20,5 +20,5 @@ Packages within it; all but `turns` are lower:
     chat/       Chat completions; the base of completions and plain.
     messages/   Anthropic Messages.
     responses/  OpenAI Responses.
-    turns/      `/v1/streaming_query`: a chat stream told as turn events.
+    turns/      `/v1/streaming_query`: a chat stream as turn events.
 """

@@ -1,4 +1,4 @@
-"""Amazon's Bedrock, Converse, which only peers speak; its streams are binary.
+"""Amazon Bedrock's Converse, for peers only; its streams are binary.
 
 Source: Amazon Bedrock API reference, "Converse", "ConverseStream" and "Common errors".
 """

@@ -1,4 +1,4 @@
-"""Text completions: chats whose chunks have no channel for reasoning."""
+"""Text completions: chats without a channel for reasoning."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final

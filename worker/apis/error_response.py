@@ -1,4 +1,4 @@
-"""An error as a whole HTTP response, in the shape of the API that was asked."""
+"""An error as an HTTP response, in the shape of its API."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -10,10 +10,10 @@ from .routes import PLAIN
 
 
 def error_answer(error: RelayError, *, close: bool, extra: bytes = b"", api: Api = PLAIN) -> bytes:
-    """Return a whole HTTP response that tells of `error`.
+    """Return a whole HTTP response for `error`.
 
     Args:
-        error: What cannot be done.
+        error: The error.
         close: No other request will be read from this connection.
         extra: Further lines of the head.
         api: The API of the route.
@@ -31,10 +31,10 @@ def error_answer(error: RelayError, *, close: bool, extra: bytes = b"", api: Api
 
 
 def error_parts(error: RelayError, api: Api) -> tuple[tuple[Field, ...], bytes]:
-    """Return the header fields and the body of a response that tells of `error`.
+    """Return header fields and body of the response for `error`.
 
     Args:
-        error: What cannot be done.
+        error: The error.
         api: The API of the route.
     """
     return (_JSON, *error.fields, *api.error_fields(error)), api.error_body(error)

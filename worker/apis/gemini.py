@@ -1,4 +1,4 @@
-"""Google's Gemini, which only peers speak.
+"""Google's Gemini, for peers only.
 
 Sources: Google's API design guide, "Errors"; Gemini API reference, "GenerateContentResponse".
 """
@@ -46,7 +46,10 @@ class GeminiDialect(SilentDialect):
         return _chunk(gemini_error(error))
 
     def interrupted(self, sent_so_far: bytes, usage: Usage, *, asked_usage: bool = False) -> bytes:
-        """Return a chunk that ends the candidate; the counts are in each chunk before it."""
+        """Return a chunk that ends the candidate.
+
+        The counts are in each chunk before it.
+        """
         if _END.search(sent_so_far):
             return b""
         content = {"parts": [{"text": ""}], "role": "model"}
@@ -54,7 +57,7 @@ class GeminiDialect(SilentDialect):
 
 
 def gemini_error(error: RelayError) -> dict[str, Any]:
-    """Return `error` as the object that Google's APIs send, in a body and in a frame alike.
+    """Return Google's error object, for a body or a frame.
 
     They have no 502: a server that went away is unavailable.
     """
@@ -116,9 +119,9 @@ class GeminiApi(Api):
         return msgspec.json.encode(gemini_error(error))
 
     def read_usage(self, value: dict[str, Any], known: Usage) -> Usage:
-        """Read a chunk: every one may have it, and the last one counts.
+        """Read a chunk or a whole response.
 
-        Thoughts are not in ``candidates``.
+        Every chunk may have it, and the last one counts. Thoughts are not in ``candidates``.
         """
         usage = mapping_in(value, "usageMetadata")
         if not usage:
@@ -139,7 +142,7 @@ class GeminiApi(Api):
         )
 
     def finish_word(self, value: dict[str, Any]) -> str | None:
-        """Return the finish reason of the last candidate that has one."""
+        """Return the last candidate's finish reason."""
         found = text_in(mapping_in(value, "promptFeedback"), "blockReason") and "SAFETY"
         for candidate in list_in(value, "candidates"):
             if isinstance(candidate, dict):

@@ -1,4 +1,4 @@
-"""Body of a request -> the model that it names, and whether it wants a stream.
+"""Body of a request -> model and stream.
 
 Only two members of the body are looked at (a third by those that wait); the rest is never built as
 Python objects and goes upstream byte for byte.
@@ -51,7 +51,7 @@ _members = JsonReader(_Members)
 
 
 def read_body(body: bytes) -> BodyFields:
-    """Find the model's name and the wish for a stream in `body`.
+    """Return the model and the stream flag of `body`.
 
     Raises:
         BadRequest: It is no JSON object, names no model, or has one of the wrong type.
@@ -73,7 +73,7 @@ _progress = JsonReader(_Progress)
 
 
 def asks_for_prefill_itself(body: bytes) -> bool:
-    """Whether a request asks llama-server for the progress of the prompt, in its own words."""
+    """Whether a request asks llama-server itself for prompt progress."""
     if body.find(b"return_progress") < 0:
         return False
     found = _progress.find(body)  # None: of a shape that only the upstream can judge
@@ -93,7 +93,9 @@ class Target(NamedTuple):
 
 
 class ModelNames:
-    """All names by which models are known; a real id goes before an alias, and both before peers.
+    """All names of models.
+
+    An id takes precedence over an alias, and both over names of peers.
 
     Attributes:
         config: What the names were read from.
@@ -114,7 +116,7 @@ class ModelNames:
             self._targets.setdefault(name, _at_peer(config.peers[model.peer], model.model))
 
     def first(self) -> str:
-        """Return the name of the first model, for those who name none.
+        """Return the first model's name, for requests without one.
 
         Raises:
             UnknownModel: There are no models.

@@ -1,13 +1,13 @@
-"""APIs of which nothing is streamed by us: embeddings, rerank, audio, images, llama-server's own.
+"""APIs without frames of ours; errors and usage are OpenAI's.
 
-Their errors and usage are OpenAI's.
+Embeddings, rerank, audio, images, and llama-server's own.
 """
 
 from .chat.api import OpenAiApi
 
 
 class PlainApi(OpenAiApi):
-    """Nothing is sent before the response, and nobody knows how a stream of theirs ends."""
+    """Nothing before the response; the end of a stream is unknown."""
 
     paths = (
         b"/v1/embeddings",

@@ -1,4 +1,4 @@
-"""Finds our own lines in a text, whatever a client has put around them. Wire format, 10.
+"""Finds our own lines in a text of a client. Wire format, 10.
 
 Clients show what came as reasoning in their own ways, and store that: in tags, as quotes, in
 fences, with a prefix to each line, or just so. A line of ours begins with a marker, at the
@@ -53,7 +53,7 @@ class _ProgressLine(NamedTuple):
 
 
 class _Pair(NamedTuple):
-    """What stands between two tags, or two fences: from `inside` up to `inside_end`."""
+    """Two tags or fences, and the text between them."""
 
     start: int
     inside: int
@@ -63,7 +63,7 @@ class _Pair(NamedTuple):
 
 
 class SearchBudget:
-    """How much may still be looked at in one step; strangers write it.
+    """Bounds on one search; strangers write the text.
 
     Attributes:
         tags: So many tags and fences; others count as text.
@@ -80,7 +80,9 @@ class SearchBudget:
 def without_lines(
     text: str, markers: Sequence[str], effort: SearchBudget, *, from_model: bool, is_shown: bool
 ) -> str:
-    """Return `text` without our lines and what they leave empty; the same object without any.
+    """Return `text` without our lines; the same object without any.
+
+    Tags, quotes and fences that are empty then go as well.
 
     Args:
         text: Anything.
@@ -140,9 +142,9 @@ def _find_lines(text: str, markers: Sequence[str], effort: SearchBudget) -> Iter
 
 
 def _beginning(text: str, lowest: int, at: int) -> tuple[int, bool] | None:
-    """Return where the line at the marker `at` begins, and whether it is quoted; None for no line.
+    """Return the beginning of the line at `at`, and whether it is quoted.
 
-    What is between `lowest` and `at` is looked at, and nothing before.
+    None if no line begins there. Only the text between `lowest` and `at` is looked at.
     """
     if at == 0 or text[at - 1] == "\n":
         return at, False
@@ -179,7 +181,7 @@ def _end_of_line(text: str, at: int) -> int:
 
 
 def _find_pairs(text: str, effort: SearchBudget) -> tuple[list[_Pair], list[_Pair]]:
-    """Return what is paired, inner ones first, and what has an end further on that is another's."""
+    """Return pairs, inner ones first, and openings with another's end."""
     pairs: list[_Pair] = []
     unended: list[_Pair] = []
     opened: dict[str, list[tuple[int, int]]] = {}
@@ -226,7 +228,7 @@ def _find_fences(text: str, effort: SearchBudget) -> Iterator[_Pair]:
 
 
 def _inside(lines: Iterable[_ProgressLine], pairs: Iterable[_Pair]) -> list[_ProgressLine]:
-    """Return the lines that are quoted or inside of a pair."""
+    """Return the lines in quotes or pairs."""
     found = []
     ordered = iter(sorted((pair.inside, pair.inside_end) for pair in pairs))
     pair = next(ordered, None)
@@ -241,7 +243,7 @@ def _inside(lines: Iterable[_ProgressLine], pairs: Iterable[_Pair]) -> list[_Pro
 
 
 def _add_shells(text: str, pairs: Sequence[_Pair], gone: dict[int, int]) -> None:
-    """Add the pairs to `gone` that hold nothing else, with the blanks after them."""
+    """Add pairs of nothing else to `gone`, with trailing blanks."""
     if not pairs:
         return
     titles = {pair.start: pair.end for pair in pairs if pair.name == _TITLE}

@@ -1,6 +1,6 @@
-"""All APIs, and the path of a request -> the API that it speaks.
+"""All APIs, and the path of a request -> its API.
 
-Adding an API is a module and a row in `APIS`.
+Adding an API: a module, and a row in `APIS`.
 """
 
 from collections.abc import Iterable
@@ -80,7 +80,11 @@ class Routes:
         self._named = [(api, api.named_path) for api in self._apis if api.named_path is not None]
 
     def find(self, path: bytes) -> Route | None:
-        """Return the route of a POST to `path`, which has no query; None if it has no model."""
+        """Return the route of a POST; None without a model.
+
+        Args:
+            path: Without the query.
+        """
         route = self._routes.get(path)
         if route is not None:
             return route
@@ -92,7 +96,7 @@ class Routes:
         return None
 
     def api_of_errors(self, path: bytes) -> Api:
-        """Return the API whose errors are sent at `path`, whatever the method."""
+        """Return the API of errors at `path`, for all methods."""
         route = self.find(path)
         if route is not None:
             return route.api
@@ -102,7 +106,7 @@ class Routes:
         return PLAIN
 
     def with_model(self, path: bytes, model: str) -> bytes:
-        """Return `path` with another model's name in it, if there is one in it."""
+        """Return `path` with its model's name, if any, replaced."""
         for _, named in self._named:
             found = named.pattern.fullmatch(path)
             if found is not None:
@@ -110,11 +114,11 @@ class Routes:
         return path
 
     def of_body(self, value: object, kind: UpstreamKind = "unknown") -> Api:
-        """Return the API that a body looks like, for paths that do not tell.
+        """Return the API of a body, for paths that do not tell.
 
         Args:
             value: The decoded JSON; anything but an object counts as a chat.
-            kind: What will answer, if that is known: a body with `messages` says little of itself.
+            kind: The upstream, if that is known: a body with `messages` is ambiguous.
         """
         if not isinstance(value, dict):
             return CHAT

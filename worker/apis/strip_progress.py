@@ -1,4 +1,4 @@
-"""Takes our own words out of what clients send back. Wire format, section 10.
+"""Removes our progress text from requests. Wire format, section 10.
 
 Most clients store what they were shown and send it with the next turn. In tool loops the model
 would read it, and the prompt cache would miss: what it is sent has to be what it would have been
@@ -37,7 +37,7 @@ _HOLDERS: Final = frozenset(
         *("reasoningText", "tool_calls", "function_call", "toolUse", "functionCall"),
     }
 )
-# Those of them that clients show as an answer.
+# Those of them that clients show as content.
 _SHOWN: Final = frozenset({"content", "parts", "text"})
 
 # Members that are there even when they are empty; others of a message go.
@@ -52,7 +52,7 @@ _UNREAD: Final = frozenset(
 )
 _CALLS: Final = ("tool_use", "_call")
 
-# An API wants an answer to each call, even an empty one.
+# An API wants a result for each call, even an empty one.
 _ANSWERS: Final = ("tool_call_id", "call_id", "tool_use_id", "toolUseId")
 
 _MODEL_ROLES: Final = ("assistant", "model")  # a client may write a list where a text belongs
@@ -80,7 +80,7 @@ _LONG_BYTES: Final = 4096
 
 
 class Stripper:
-    """Knows by which marks our own words are found."""
+    """Removes our progress text, which it finds by marks."""
 
     def __init__(self, markers: Iterable[str]) -> None:
         """Build it.
@@ -95,7 +95,7 @@ class Stripper:
         self._markers = known
 
     def strip(self, body: bytes) -> bytes:
-        """Return `body` without our words; the same object if there are none in it.
+        """Return `body` without our text; the same object without any.
 
         What is no JSON object is returned as it is: upstream has its own words for that.
         """
@@ -120,7 +120,7 @@ class Stripper:
         return _encode(request) if changed else body
 
     def strip_large(self, body: bytes, members: Sequence[Member]) -> Steps[bytes]:
-        """Return the same for a long body, whose `members` are known.
+        """Return a long body, whose `members` are known, without it.
 
         An item is read if it has one of our marks, and not all of them are built at once. One that
         would take long to be read stays as it is.
@@ -146,7 +146,7 @@ class Stripper:
         return (yield from joined((*parts, view[done:]))) if parts else body
 
     def _items(self, body: bytes, start: int) -> Steps[list[bytes | memoryview] | None]:
-        """Return a list of messages without our words, in parts; None if that changes nothing."""
+        """Return messages without our text, in parts; None if unchanged."""
         try:
             items = yield from find_items(body, start, _MAX_ITEMS)
         except BadRequest:
@@ -175,7 +175,7 @@ class Stripper:
         return any(body.find(mark, *span) >= 0 for mark in self._marks)
 
     def _whole(self, body: bytes, span: Span) -> Steps[list[bytes | memoryview] | None]:
-        """Return a text, or an object, without our words; None if that changes nothing."""
+        """Return a text or object without ours; None if unchanged."""
         yield
         if not (self._has_mark(body, span) and is_light(body, *span)):
             return None
@@ -184,7 +184,7 @@ class Stripper:
         return None if clean is value else [_encode(clean)]
 
     def _history(self, value: object, effort: SearchBudget) -> object:
-        """Return a history, or a text beside one, without our words."""
+        """Return a history, or a text, without ours."""
         if not isinstance(value, list):
             clean = self._clean(value, effort, from_model=False)
             return "" if clean is _REMOVED else clean
@@ -194,7 +194,7 @@ class Stripper:
         return [item for item in kept if item is not _REMOVED]
 
     def _item(self, item: object, effort: SearchBudget) -> object:
-        """Return a message, or an item of Responses, without our words."""
+        """Return a message or item without our text."""
         if not isinstance(item, dict):
             return item
         kind = item.get("type")
@@ -214,7 +214,7 @@ class Stripper:
         is_shown: bool = True,
         level: int = 1,
     ) -> object:
-        """Return `value` without our words; the same object if there are none in it."""
+        """Return `value` without our text; the same object without any."""
         if isinstance(value, str):
             return without_lines(
                 value, self._markers, effort, from_model=from_model, is_shown=is_shown
@@ -236,7 +236,7 @@ class Stripper:
     def _clean_members(
         self, value: dict[str, Any], effort: SearchBudget, *, from_model: bool, level: int
     ) -> object:
-        """Return a message, an item or a part without our words; `_REMOVED` if that empties it."""
+        """Return an object without our text; `_REMOVED` if then empty."""
         kind = value.get("type")
         if isinstance(kind, str):
             if kind.endswith(_CALLS):
@@ -268,7 +268,7 @@ class Stripper:
 
 
 def _marks_of(marker: str) -> list[bytes]:
-    """Return what a body has in it if it has this marker, however its JSON was written."""
+    """Return the bytes of a marker in JSON, in all spellings."""
     plain = max(_PLAIN.findall(marker), key=len, default="")
     if len(plain) >= _LEAST_PLAIN:
         return [plain.encode()]
@@ -281,7 +281,10 @@ def _marks_of(marker: str) -> list[bytes]:
 
 
 def _decode(data: bytes) -> object:
-    """Return what `data` says, or None. A text may have half a character, as JavaScript cuts it."""
+    """Return the value of `data`, or None.
+
+    A text may have half a character, as JavaScript cuts it.
+    """
     value = json_value(data)
     if value is not None:
         return value

@@ -1,4 +1,4 @@
-"""The mode in which a waiting client is told of progress. Wire format, section 1."""
+"""Mode of progress for a waiting client. Wire format, section 1."""
 
 from typing import Final
 
@@ -46,7 +46,7 @@ def choose_mode(
         api: The API that is spoken; one that lacks a mode takes the next quieter one.
         stream: The client wants a stream; nothing can be said to one that does not.
         body: The request. One in an API where reasoning has to be asked for, and that has not, is
-            told in reasoning only if its header says so.
+            shown reasoning only if its header says so.
     """
     if not stream or api.is_silent:
         return "off"

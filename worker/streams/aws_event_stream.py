@@ -1,4 +1,4 @@
-"""Amazon's event stream, in which Bedrock streams its answers: bytes <-> messages.
+"""Amazon's event stream, as Bedrock sends it: bytes <-> messages.
 
 What goes to the client goes byte for byte; this reads a copy. Whatever the bytes are, nothing is
 raised: a message that cannot be read is *damage*. From there on nobody knows where a message
@@ -53,18 +53,18 @@ class EventStreamMessage:
 
     @property
     def kind(self) -> str:
-        """``event``, ``exception`` (one that the service knows) or ``error`` (any other)."""
+        """``event``, ``exception`` (known to the service) or ``error`` (any other)."""
         return self._text(":message-type")
 
     @property
     def name(self) -> str:
-        """Which event it is, or which exception; empty if it does not say."""
+        """Name of the event or exception; empty without one."""
         names = {"exception": ":exception-type", "error": ":error-code"}
         return self._text(names.get(self.kind, ":event-type"))
 
     @property
     def is_error(self) -> bool:
-        """Whether the answer has failed with this message."""
+        """Whether the response has failed with this message."""
         return self.kind in ("exception", "error")
 
     def _text(self, name: str) -> str:
@@ -73,7 +73,7 @@ class EventStreamMessage:
 
 
 class MessageReader:
-    """Takes bytes as they come and gives the messages that are complete.
+    """Bytes as they come -> complete messages.
 
     Attributes:
         damage: Why nothing is read any more; None as long as all is well.
@@ -96,11 +96,11 @@ class MessageReader:
 
     @property
     def at_boundary(self) -> bool:
-        """Whether a message of our own may follow what has come so far."""
+        """Whether a message of our own may follow here."""
         return self.damage is None and not self._kept
 
     def push(self, data: bytes) -> list[EventStreamMessage]:
-        """Take the next bytes and give the messages that end in them."""
+        """Take bytes; return the messages that end in them."""
         kept = self._kept
         if self.damage is not None:
             kept[:] = data
@@ -118,7 +118,7 @@ class MessageReader:
         return found
 
     def _size_at(self, start: int) -> int | None:
-        """Return the length of the message that begins at `start`; None if it is not known yet."""
+        """Return the length of the message at `start`; None until known."""
         if len(self._kept) - start < _PRELUDE.size:
             return None
         total, headers, checksum = _PRELUDE.unpack_from(self._kept, start)
@@ -173,7 +173,7 @@ class MessageSplitter:
         return b"" if self.damage is not None else self._reader.rest
 
     def push(self, data: bytes) -> bytes:
-        """Take the next bytes and return all that may go on now; perhaps nothing."""
+        """Take bytes; return all that may be sent now."""
         reader = self._reader
         messages = reader.push(data)
         for message in messages:
@@ -186,7 +186,7 @@ class MessageSplitter:
         return out + reader.rest
 
     def give_up(self) -> bytes:
-        """Return what was kept back of a message that will not be complete.
+        """Return the kept part of a message that stays incomplete.
 
         Once it is sent no message of our own may follow.
         """
@@ -245,7 +245,9 @@ def _read_headers(data: bytes) -> dict[str, HeaderValue]:
 
 
 def exception_message(message: str, name: str = "modelStreamErrorException") -> bytes:
-    """Return the message that ends a stream with an error; to be sent between two messages only.
+    """Return the message for an error that ends a stream.
+
+    It may be sent between two messages only.
 
     Args:
         message: For people.
@@ -255,7 +257,7 @@ def exception_message(message: str, name: str = "modelStreamErrorException") -> 
 
 
 def event_message(name: str, payload: dict[str, Any]) -> bytes:
-    """Return a message that is the event `name`; to be sent between two messages only."""
+    """Return the event `name`; to be sent between two messages only."""
     return _message("event", ":event-type", name, payload)
 
 

@@ -1,4 +1,4 @@
-"""Takes chunks out of a stream that nobody but us has asked for.
+"""Removes chunks that only we have asked for.
 
 Everything else passes byte for byte. A chunk is taken out only as the whole frame that it is, and
 only if there is nothing in it besides what was asked for: no text, no reasoning, no call of a tool,
@@ -34,7 +34,7 @@ class ChunkFilter:
         self._progress = progress
 
     def filter(self, frames: bytes) -> bytes:
-        """Return `frames`, whole ones, without those; the same object if there are none in it.
+        """Return whole `frames` without them; the same object without any.
 
         A piece of a frame that was too long to be kept must not be given to it.
         """
@@ -58,12 +58,12 @@ class ChunkFilter:
 
 
 def is_only_usage(chunk: dict[str, Any]) -> bool:
-    """Whether `chunk` brings the usage of its stream, and nothing else."""
+    """Whether `chunk` has its stream's usage and nothing else."""
     return chunk.get("choices") == [] and isinstance(chunk.get("usage"), dict)
 
 
 def is_only_progress(chunk: dict[str, Any]) -> bool:
-    """Whether `chunk` brings the progress of the prompt, and nothing else."""
+    """Whether `chunk` has prompt progress and nothing else."""
     if not isinstance(chunk.get("prompt_progress"), dict) or chunk.get("error"):
         return False
     choices = chunk.get("choices")
@@ -77,7 +77,7 @@ _SAYS_NOTHING: Final = frozenset({"index", "role", "delta"})
 
 
 def _is_empty(choice: object) -> bool:
-    """Whether a choice, or a delta, says nothing."""
+    """Whether a choice, or a delta, has no content."""
     if not isinstance(choice, dict):
         return False
     delta = choice.get("delta")

@@ -1,4 +1,4 @@
-"""Frames of an upstream, one by one, for a stream that we have begun ourselves.
+"""Frames of an upstream that continue a stream of ours.
 
 Only streams that were begun early, and whose API wants one stream of one piece, come through here;
 all others pass `sse_frames.FrameSplitter`, which never looks into them. The output does not depend
@@ -27,17 +27,17 @@ MAX_MERGED_BYTES: Final = 16 * 1024 * 1024
 
 
 class Merge(Protocol):
-    """Makes one stream of what a dialect has said and what the upstream says."""
+    """Continues a dialect's stream with the upstream's."""
 
     def begin(self) -> bytes:
-        """Return what has to come between the two."""
+        """Return the frames between the two."""
 
     def edit(self, frame: bytes) -> bytes:
-        """Return one whole frame of the upstream as the client gets it; empty to leave it out."""
+        """Return a frame as the client gets it; empty to omit it."""
 
 
 class MergingSplitter:
-    """Gives what a client gets of an upstream's stream; used in place of a `FrameSplitter`.
+    """Merges an upstream's frames; used in place of a `FrameSplitter`.
 
     Attributes:
         at_boundary: Always: a frame is passed when it is complete.
@@ -70,7 +70,7 @@ class MergingSplitter:
         self._tail: bytes | None = None
 
     def push(self, data: bytes) -> bytes:
-        """Take the next bytes and return what goes to the client; perhaps nothing.
+        """Take bytes; return all that may be sent now.
 
         Raises:
             UpstreamDied: A frame is too long to be merged.
@@ -114,7 +114,7 @@ _SIMPLE: Final = re.compile(
 
 
 def read_event(frame: bytes) -> SseEvent | None:
-    """Return the event in a whole frame; None if it has no data (a comment, say)."""
+    """Return the event in a frame; None without data."""
     simple = _SIMPLE.fullmatch(frame)
     if simple is not None:
         return SseEvent(simple[2], (simple[1] or b"").decode("utf-8", "replace"))
@@ -123,12 +123,12 @@ def read_event(frame: bytes) -> SseEvent | None:
 
 
 def read_object(event: SseEvent | None) -> dict[str, Any] | None:
-    """Return the data of `event` if that is a JSON object."""
+    """Return the JSON object in `event`; None without one."""
     return None if event is None else light_object(event.data)
 
 
 def with_data(frame: bytes, value: dict[str, Any]) -> bytes:
-    """Return `frame`, whose data is an object, with `value` in its place.
+    """Return `frame` with `value` in the place of its data.
 
     All its other lines stay as they are, as do the ends of lines.
     """

@@ -1,4 +1,4 @@
-"""Reads the events out of a stream, for whoever has to know what is said.
+"""Bytes of server-sent events -> events.
 
 What goes to the client goes byte for byte; this reads a copy, or one whole frame that is to be
 changed. The rules are those of the standard (WHATWG HTML, section 9.2.6, "Interpreting an event
@@ -34,7 +34,7 @@ class SseEvent:
 
 
 class EventReader:
-    """Takes bytes as they come and gives the events that are complete.
+    """Bytes as they come -> complete events.
 
     Attributes:
         oversize: How many events had more data than is kept; they are not given.
@@ -63,7 +63,7 @@ class EventReader:
         return bool(self._line) or self._data is not None or bool(self._name)
 
     def push(self, data: bytes) -> Iterator[SseEvent]:
-        """Take the next bytes and give the events that end in them."""
+        """Take bytes; give the events that end in them."""
         if self._skip_lf and data:
             self._skip_lf = False
             if data[:1] == b"\n":

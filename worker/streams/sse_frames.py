@@ -11,7 +11,7 @@ DONE: Final = b"data: [DONE]\n\n"
 
 
 def last_boundary(data: bytes | bytearray, start: int = 0, stop: int | None = None) -> int:
-    r"""Return the index after the last complete frame in `data`; 0 when none ends there.
+    r"""Return the index after the last whole frame; 0 without one.
 
     A frame ends with a blank line, and lines end with LF, CRLF or CR: so the last of two line
     ends in a row is what is looked for. A CR at the very end counts: its LF, should one follow,
@@ -42,13 +42,13 @@ BLANK_LINE: Final = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r)")
 
 
 def first_boundary(data: bytes, start: int = 0) -> int:
-    """Return the index after the first blank line from `start` on, or the length of `data`."""
+    """Return the index after the first blank line; else the length."""
     found = BLANK_LINE.search(data, start)
     return found.end() if found is not None else len(data)
 
 
 def split_frames(data: bytes) -> Iterator[bytes]:
-    """Give the frames in `data`, each with its blank line; the last one may have none."""
+    """Give the frames in `data` with their blank lines, if any."""
     start = 0
     for blank in BLANK_LINE.finditer(data):
         yield data[start : blank.end()]
@@ -58,7 +58,7 @@ def split_frames(data: bytes) -> Iterator[bytes]:
 
 
 def frames_with(data: bytes, hints: Iterable[bytes], start: int = 0) -> Iterator[bytes]:
-    """Give the frames that have one of `hints` in them, each once, in their order.
+    """Give the frames that have one of `hints`, in order.
 
     All of `data` is searched for one hint after the other: that takes a twentieth of the time of
     looking at each frame.
@@ -80,7 +80,7 @@ def frames_with(data: bytes, hints: Iterable[bytes], start: int = 0) -> Iterator
 
 
 class FrameSplitter:
-    """Cuts a stream of bytes between frames: what `push` returns ends at a boundary.
+    """Cuts a stream between frames: `push` returns whole ones.
 
     Attributes:
         oversize: How many frames were too long to be kept and were passed raw.
@@ -104,7 +104,7 @@ class FrameSplitter:
         return bytes(self._kept)
 
     def push(self, data: bytes) -> bytes:
-        """Take the next bytes and return all that may go on now; perhaps nothing."""
+        """Take bytes; return all that may be sent now."""
         kept = self._kept
         if not kept:
             if data.endswith(b"\n\n"):  # nearly always
@@ -131,7 +131,7 @@ class FrameSplitter:
         return out
 
     def _pass_raw(self, data: bytes) -> bytes:
-        """Go on with a frame that was too long; `data` does not end at a plain LF LF."""
+        """Continue an overlong frame; `data` does not end with LF LF."""
         seen = self._tail + data
         end = last_boundary(seen) - len(self._tail)
         if end > 0:
@@ -144,9 +144,9 @@ class FrameSplitter:
 
 
 def is_line(frames: bytes, word: bytes, before: frozenset[bytes]) -> bool:
-    """Whether the last `word` in `frames` comes at the beginning of a line, but for `before`.
+    """Whether the last `word` begins a line, but for `before`.
 
-    JSON inside a frame has no bare line ends, so the text of an answer cannot look like this.
+    JSON inside a frame has no bare line ends, so the text of a response cannot look like this.
     """
     found = frames.rfind(word)
     if found < 0:

@@ -1,4 +1,4 @@
-"""The end of a stream: what it looks like, and whether it was there."""
+"""The end of a stream: its looks, and whether it was there."""
 
 import re
 from collections import deque
@@ -20,7 +20,7 @@ _HEARTBEATS: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class StreamEnd:
-    """What the end of an API's streams looks like, errors included.
+    """The looks of the end of an API's streams, errors included.
 
     Attributes:
         is_in: Whether whole frames have it in them.
@@ -39,7 +39,7 @@ class StreamEnd:
 
 
 def end_of_named(ends: bytes) -> StreamEnd:
-    """Return the end of a stream of named events: one of `ends`, or an error.
+    """Return the end of named events: `ends`, or an error.
 
     Events go by their name or by the `type` in their data. Inside of JSON's strings the quotes are
     escaped and there are no line ends, so the text of a response cannot look like this.
@@ -52,7 +52,7 @@ def end_of_named(ends: bytes) -> StreamEnd:
 
 
 class EndWatcher:
-    """Keeps the last pieces of a stream: was the end of the response there?
+    """Keeps a stream's last pieces, to find its end.
 
     Args:
         end: What it looks like.
@@ -82,16 +82,16 @@ class EndWatcher:
 
     @property
     def missing_marker(self) -> bytes:
-        """The end marker, if it has not come; empty in an API that has none."""
+        """The end marker, if the API has one and it is missing."""
         return b"" if any(map(self._end.has_marker, self._last)) else self._end.marker
 
     @property
     def sent_so_far(self) -> bytes:
-        """The first frames, if they matter to this API, and the last ones."""
+        """The first frames, if they matter, and the last ones."""
         return self._first + b"".join(self._last)
 
     def _look_at_named(self, frames: bytes) -> None:
-        """Keep the first piece as well: it holds the id of the response, which a failure repeats.
+        """Keep the first piece too: it has the response's id.
 
         Heartbeats do not count; a stream that is silent for long would have nothing else.
         """

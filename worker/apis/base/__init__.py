@@ -1,4 +1,4 @@
-"""The interface of an API, and what API modules are made of.
+"""The interface of an API, and the parts of API modules.
 
 Lowest first:
 

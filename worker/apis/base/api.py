@@ -28,7 +28,7 @@ _MAX_CODE_CHARS: Final = 80
 
 
 class Piece(NamedTuple):
-    """A member that brings a piece of text, of reasoning or of a call: what counts as a token.
+    """A member with text, reasoning or a call: counts as a token.
 
     Attributes:
         name: In its quotes. Quotes are escaped inside of JSON's strings, so the text of a response
@@ -47,7 +47,9 @@ def piece_members(*names: bytes) -> tuple[Piece, ...]:
 
 
 class NamedPath(NamedTuple):
-    """Paths that name the model, which may hold slashes and colons, escaped or not.
+    """Paths that name the model.
+
+    The name may hold slashes and colons, escaped or not.
 
     Attributes:
         pattern: Groups: what is before the name; the name; what follows; the verb in that.
@@ -59,7 +61,7 @@ class NamedPath(NamedTuple):
 
 
 class ChunkShape(NamedTuple):
-    """An empty chunk that has room for members of our own.
+    """An empty chunk with room for members of our own.
 
     Attributes:
         id_prefix: Begins the id of chunks that are ours.
@@ -73,7 +75,9 @@ class ChunkShape(NamedTuple):
 
 
 class Api(ABC):
-    """One API. An attribute that is not set says that the API has no such thing.
+    """One API.
+
+    An attribute that is not set: the API has no such thing.
 
     Attributes:
         family: Its name in records. APIs that count alike have one together.
@@ -83,7 +87,7 @@ class Api(ABC):
         target, stream_target: Path and query at which an upstream is asked; ``{}`` is the place of
             the model's name.
         stream_end: The end of its streams; None if nobody knows how they end.
-        modes: How a waiting client may be told of progress.
+        modes: Modes of progress that it has frames for.
         chunk: Shape of its chunks, if they have room for members of our own.
         has_usage_option: Streams report usage only if ``stream_options`` asks for it.
         hints: Bytes of which one is in every event that reports usage, ends a response or tells of
@@ -119,24 +123,24 @@ class Api(ABC):
         return not self.modes
 
     def is_spoken_in(self, body: Mapping[str, Any], kind: UpstreamKind) -> bool:
-        """Whether a body without a path of its own looks like this API; the first row counts.
+        """Whether a body looks like this API, where no path tells.
 
         Args:
             body: The request.
-            kind: The peer that will answer; `unknown` if it is none.
+            kind: Kind of the peer; `unknown` if it is none.
         """
         return False
 
     def wants_thinking(self, body: bytes) -> bool:
-        """Whether the client has asked for reasoning; true where nobody has to ask."""
+        """Whether the client wants reasoning; true where nobody has to ask."""
         return True
 
     def wants_usage(self, body: bytes) -> bool:
-        """Whether a request wants its stream to end with a chunk that reports usage."""
+        """Whether the stream is to end with a usage chunk."""
         return False
 
     def target_for(self, model: str, *, stream: bool) -> bytes:
-        """Return path and query at which an upstream is asked for `model`."""
+        """Return the upstream's path and query for `model`."""
         target = self.stream_target if stream else self.target
         return target.format(quote(model, safe="")).encode()
 
@@ -148,27 +152,27 @@ class Api(ABC):
 
     @abstractmethod
     def error_body(self, error: RelayError) -> bytes:
-        """Return the body of a response that tells of `error`: one line of JSON."""
+        """Return the error's body: one line of JSON."""
 
     def error_fields(self, error: RelayError) -> tuple[Field, ...]:
-        """Return the header fields that go with it, besides those that all APIs have."""
+        """Return the error's header fields besides those of all APIs."""
         return ()
 
     @abstractmethod
     def read_usage(self, value: dict[str, Any], known: Usage) -> Usage:
-        """Return `known` with what an event, or a whole response, reports of usage."""
+        """Return `known` with the usage in an event or response."""
 
     @abstractmethod
     def finish_word(self, value: dict[str, Any]) -> str | None:
-        """Return the word for the end of the response, if this event, or this whole one, has it."""
+        """Return the API's word for the end of the response."""
 
     def finish_reason(self, value: dict[str, Any]) -> FinishReason | None:
-        """Return why the response ended, if this event, or this whole response, says so."""
+        """Return the finish reason in an event or response, if any."""
         word = self.finish_word(value)
         return None if word is None else self.finish_words.get(word, "other")
 
     def model_name(self, value: dict[str, Any]) -> str | None:
-        """Return the name of the model that answers, if this says it."""
+        """Return the model's name in an event or response, if any."""
         found = text_in(value, self.model_member)
         if found is None:
             inner = mapping_in(value, "response") or mapping_in(value, "message")
@@ -176,9 +180,9 @@ class Api(ABC):
         return None if found is None else found[:_MAX_NAME_CHARS]
 
     def error_code(self, value: dict[str, Any]) -> str | None:
-        """Return the code of the error of which this tells; None if of none.
+        """Return the code of the error in this; None without one.
 
-        Servers tell of errors in the shapes of other APIs as well, so all are looked for.
+        Servers send errors in the shapes of other APIs as well, so all are looked for.
         """
         error = value.get("error") or mapping_in(value, "response").get("error")
         if value.get("type") == "error" and not error:
@@ -191,10 +195,10 @@ class Api(ABC):
         return str(found)[:_MAX_CODE_CHARS] if isinstance(found, str | int) else "upstream_error"
 
     def count_pieces(self, frames: bytes) -> int:
-        """Return how many pieces of a response `frames`, or one Bedrock payload, bring.
+        """Return the number of pieces in `frames`, or in one payload.
 
-        Of a line that says something under several names the one counts that it says most often:
-        some servers give the same reasoning two names.
+        Of a line with several names, the most frequent one counts: some servers give the same
+        reasoning two names.
         """
         # All of the frames are searched for one name after the other: nearly always they have one
         # only, and it is in each of them.

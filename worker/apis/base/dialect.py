@@ -15,7 +15,7 @@ from ...streams.sse_events import EventReader
 from .usage import Usage
 
 Mode: TypeAlias = Literal["off", "comment", "heartbeat", "reasoning", "event"]
-"""How a waiting client is told of progress. Wire format, section 1."""
+"""Mode of progress for a waiting client. Wire format, section 1."""
 
 
 class ProgressNumbers(NamedTuple):
@@ -38,7 +38,7 @@ class StreamContext(NamedTuple):
     """The stream for which a dialect is made.
 
     Attributes:
-        mode: How the client is told; decides whether the upstream's stream is merged.
+        mode: Mode of progress; decides whether the upstream's stream is merged.
         model: Name as the client wrote it.
         ident: 24 hexadecimal digits, the same in all frames for this client.
         created: Unix time, in whole seconds.
@@ -66,19 +66,19 @@ class Dialect:
         return b""
 
     def line(self, text: str, numbers: ProgressNumbers | None) -> bytes:
-        """Return a frame that shows `text`, one whole line with its end."""
+        """Return a frame that shows `text`, a line with its end."""
         raise NotImplementedError
 
     def heartbeat(self, numbers: ProgressNumbers | None) -> bytes:
-        """Return a frame that only says that the stream lives."""
+        """Return a frame without content: the stream lives."""
         raise NotImplementedError
 
     def event(self, numbers: ProgressNumbers) -> bytes:
-        """Return a heartbeat that carries a name, for APIs that have the mode `event`."""
+        """Return a heartbeat with a name, for the mode `event`."""
         raise NotImplementedError
 
     def failure(self, error: RelayError, sent_so_far: bytes = b"") -> bytes:
-        """Return the last frames of a stream that ends with `error`.
+        """Return the last frames of a stream that fails.
 
         Args:
             error: Why it ends.
@@ -103,7 +103,7 @@ class Dialect:
         raise NotImplementedError
 
     def midway_heartbeat(self, after_id: bool) -> bytes:
-        """Return a frame that only says that the stream lives, between two of the upstream.
+        """Return a heartbeat between two frames of the upstream.
 
         Args:
             after_id: An ``id`` line went to the client. From then on openai-python takes any
@@ -114,11 +114,11 @@ class Dialect:
 
 
 class SilentDialect(Dialect):
-    """Frames for the end of a stream only; the base of peers' own APIs.
+    """Frames for the end of a stream only.
 
-    Nobody waits for a peer to load, so there is nothing to tell; and none of their streams has a
-    frame that says nothing. Gemini's are server-sent events, but google-genai takes any line that
-    is not ``data: `` for JSON, comments too, and fails at it
+    The base of the APIs that only peers speak: nobody waits for a peer to load, and none of their
+    streams has an empty frame. Gemini's are server-sent events, but google-genai takes any line
+    that is not ``data: `` for JSON, comments too, and fails at it
     (`HttpResponse._iter_response_stream`).
     """
 
@@ -140,13 +140,15 @@ class SilentDialect(Dialect):
 
 
 def event_frame(kind: str, value: dict[str, Any]) -> bytes:
-    """Return an event whose name is also the `type` of its data."""
+    """Return an event with its name as `type` of its data."""
     data = msgspec.json.encode({"type": kind, **value})
     return b"event: %b\ndata: %b\n\n" % (kind.encode("ascii"), data)
 
 
 def events_in(frames: bytes) -> Iterator[tuple[bytes, dict[str, Any]]]:
-    """Give the data of all events, and the JSON object in it; an empty one if there is none.
+    """Give the data of each event, and the JSON object in it.
+
+    The object is empty if the data are something else.
 
     A stream that we end in good order is read this way: nothing is noted while it runs, since its
     first and last frames say which parts of it are open.

@@ -11,7 +11,7 @@ from .members import count_in, mapping_in, milliseconds_in
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """Tokens of one request. Counts that were not reported are 0.
+    """Tokens of one request; 0 for counts that were not reported.
 
     Attributes:
         input_tokens: All of the prompt, with what was cached or written to a cache.
@@ -41,7 +41,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def with_measures(value: dict[str, Any], known: Usage) -> Usage:
-    """Add times and drafts, as measured by llama-server (`timings`) or vLLM (`metrics`).
+    """Add times and drafts: llama-server's `timings`, vLLM's `metrics`.
 
     Source: llama-server's README; vLLM's documents, "Per-Request Metrics".
     """

@@ -1,4 +1,4 @@
-"""Chat completions, the API of OpenAI and of most servers. Wire format, sections 4 and 5.
+"""Chat completions: OpenAI's, and of most servers. Wire format, 4 and 5.
 
 Lowest first:
 

@@ -57,7 +57,7 @@ _options = JsonReader(_Options)
 
 
 class OpenAiApi(Api):
-    """The part that all APIs of OpenAI's older kind share; nothing is known of its streams."""
+    """The common part of OpenAI's older APIs; streams excepted."""
 
     family = "openai"
     hints = (
@@ -102,7 +102,7 @@ class OpenAiApi(Api):
         return read_usage(value, known)
 
     def finish_word(self, value: dict[str, Any]) -> str | None:
-        """Return the finish reason of the last choice that has one."""
+        """Return the last choice's finish reason."""
         found = text_in(value, "stop_type")
         for choice in list_in(value, "choices"):
             if isinstance(choice, dict):
@@ -125,7 +125,7 @@ class ChatApi(OpenAiApi):
     has_usage_option = True
 
     def is_spoken_in(self, body: Mapping[str, Any], kind: UpstreamKind) -> bool:
-        """Whether a body looks like a chat: any does that looks like no other API."""
+        """Whether a body looks like a chat; any does, at last."""
         return True
 
     def wants_usage(self, body: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""Chunks of a chat without text of the model, its errors, and the end of its stream.
+"""Chunks of a chat without text; errors; the end of a stream.
 
 The upstream's stream follows byte for byte: two ids in one stream are accepted by all clients, so
 nothing of it has to be rewritten.
@@ -39,7 +39,7 @@ class ChatDialect(Dialect):
         self._prefix = msgspec.json.encode(self._head)[:-1] + b',"choices":[{'
 
     def line(self, text: str, numbers: ProgressNumbers | None) -> bytes:
-        """Return `text` as reasoning: the one channel that is never taken for an answer."""
+        """Return `text` as reasoning, which no client shows as content."""
         return self._chunk(_reasoning(text), numbers)
 
     def heartbeat(self, numbers: ProgressNumbers | None) -> bytes:
@@ -54,13 +54,13 @@ class ChatDialect(Dialect):
         return b"event: swap_progress\n" + self.heartbeat(numbers)
 
     def failure(self, error: RelayError, sent_so_far: bytes = b"") -> bytes:
-        """Return the error object alone in its frame, and the end marker. Wire format, 4.4."""
+        """Return the error object and the end marker. Wire format, 4.4."""
         return b"data: %b\n\n%b" % (error_body(error), DONE)
 
     def interrupted(self, sent_so_far: bytes, usage: Usage, *, asked_usage: bool = False) -> bytes:
-        """Return a chunk that ends the choices, one with the counts, and the end marker.
+        """Return the ends of the choices, counts, and the end marker.
 
-        They have the id of the upstream's chunks.
+        All chunks have the id of the upstream's chunks.
         """
         state = read_chat(sent_so_far)
         if state.over:
@@ -92,7 +92,7 @@ def _reasoning(text: str) -> bytes:
 
 @functools.lru_cache(maxsize=64)
 def member(numbers: ProgressNumbers | None) -> bytes:
-    """Return the last member of a chunk, with the comma before it."""
+    """Return a chunk's last member, after its comma."""
     if numbers is None:
         return b""
     return b',"swap_progress":' + msgspec.json.encode(numbers._asdict())
@@ -127,7 +127,7 @@ def error_body(error: RelayError) -> bytes:
 
 @dataclass(slots=True)
 class ChatState:
-    """How far the client has got in a chat or a text completion.
+    """Progress of the client in a chat or a text completion.
 
     Attributes:
         head: `id`, `created` and `model` of its chunks; empty if there was none.
@@ -143,7 +143,7 @@ class ChatState:
 
 
 def read_chat(frames: bytes) -> ChatState:
-    """Return how far `frames` have got in their chat."""
+    """Return the state of a chat after `frames`."""
     state = ChatState()
     goes_on: dict[int, bool] = {}
     for data, value in events_in(frames):

@@ -12,7 +12,7 @@ from ..base.usage import Usage, with_measures
 
 
 def read_usage(value: dict[str, Any], known: Usage) -> Usage:
-    """Return `known` with what a chunk, or a whole response, reports."""
+    """Return `known` with the usage in a chunk or response."""
     found = known
     usage = mapping_in(value, "usage")
     timings = mapping_in(value, "timings")
@@ -57,7 +57,7 @@ def _with_details(usage: dict[str, Any], known: Usage) -> Usage:
 
 
 def _is_unfinished(value: dict[str, Any]) -> bool:
-    """Whether this is a chunk with text and a count that goes on.
+    """Whether this is a chunk with a running count.
 
     vLLM's ``continuous_usage_stats`` and llama-server's ``timings_per_token`` make such counts.
     """
@@ -74,7 +74,7 @@ def _is_unfinished(value: dict[str, Any]) -> bool:
 
 
 def _with_prompt(value: dict[str, Any], known: Usage) -> Usage:
-    """Add what llama-server reports of the prompt before there is a response."""
+    """Add llama-server's counts of a prompt that is being read."""
     progress = mapping_in(value, "prompt_progress")
     prompt = count_in(progress, "total") or count_in(value, "tokens_evaluated")
     if not prompt:

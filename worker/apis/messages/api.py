@@ -33,7 +33,7 @@ _thinking_member = JsonReader(_ThinkingMember)
 
 
 class AnthropicApi(Api):
-    """The part that Anthropic's APIs share; nothing is known of its streams."""
+    """The common part of Anthropic's APIs; streams excepted."""
 
     family = "anthropic"
     hints = (b'"usage"', b'"stop_reason"', b'"error"')
@@ -86,7 +86,7 @@ class AnthropicApi(Api):
         )
 
     def finish_word(self, value: dict[str, Any]) -> str | None:
-        """Return the stop reason of a ``message_delta`` or of a whole message."""
+        """Return the stop reason of a ``message_delta`` or message."""
         return text_in(mapping_in(value, "delta"), "stop_reason") or text_in(value, "stop_reason")
 
 
@@ -100,7 +100,7 @@ class MessagesApi(AnthropicApi):
     modes: ClassVar[frozenset[Mode]] = frozenset({"comment", "heartbeat", "reasoning"})
 
     def is_spoken_in(self, body: Mapping[str, Any], kind: UpstreamKind) -> bool:
-        """Whether messages go to Anthropic, or have their system prompt beside them."""
+        """Whether messages go to Anthropic, or have ``system`` beside them."""
         return "messages" in body and (kind == "anthropic" or "system" in body)
 
     def wants_thinking(self, body: bytes) -> bool:
@@ -111,6 +111,6 @@ class MessagesApi(AnthropicApi):
 
 
 class CountTokensApi(AnthropicApi):
-    """Counting the tokens of a request; its responses are no streams."""
+    """Counting the tokens of a request; never a stream."""
 
     paths = (b"/v1/messages/count_tokens", b"/v/messages/count_tokens")

@@ -1,4 +1,4 @@
-"""Frames of Anthropic's Messages: pings, or a block of thinking; errors; the end of a message.
+"""Pings, or a block of thinking; errors; the end of a message.
 
 Pings may come before the upstream's own stream, which then passes untouched. A block of thinking
 needs a message around it, so the two streams are merged into one (`merge`).
@@ -15,14 +15,14 @@ from ..base.members import mapping_in
 from ..base.usage import Usage
 from .merge import MessagesMerge
 
-# Signs the block of thinking in which clients were told of progress.
+# Signs our block of thinking.
 SIGNATURE: Final = "swap-progress-v1"
 
 _PING: Final = event_frame("ping", {})
 
 
 class MessagesDialect(Dialect):
-    """Pings, and lines of a block of thinking if it merges.
+    """Pings, or lines of a block of thinking.
 
     Args:
         merges: Begin a message with a block of thinking, which the upstream's stream continues.
@@ -38,7 +38,7 @@ class MessagesDialect(Dialect):
         self._opened = False
 
     def opening(self) -> bytes:
-        """Return the beginning of the one message, and of its block of thinking."""
+        """Return the start of the message and of its block."""
         if self._merge is None:
             return b""
         self._opened = True
@@ -69,11 +69,11 @@ class MessagesDialect(Dialect):
         return _PING
 
     def failure(self, error: RelayError, sent_so_far: bytes = b"") -> bytes:
-        """Return the error event; neither block nor message need an end."""
+        """Return the error event; nothing open needs an end."""
         return event_frame("error", {"error": error_object(error)["error"]})
 
     def interrupted(self, sent_so_far: bytes, usage: Usage, *, asked_usage: bool = False) -> bytes:
-        """Return the end of the open block and of the message.
+        """Return the ends of the open block and the message.
 
         A client that has got pings only is given a whole message, if an empty one: helpers
         cannot do without.
@@ -100,7 +100,7 @@ class MessagesDialect(Dialect):
 
 
 def _counts(usage: Usage) -> dict[str, int]:
-    """Return totals; those of a prompt of which nothing is known are left out."""
+    """Return totals; without the prompt's if they are unknown."""
     counts = {"output_tokens": usage.output_tokens}
     if usage.input_tokens:
         cached, written = usage.cached_tokens, usage.cache_write_tokens
@@ -149,7 +149,7 @@ _KNOWN: Final = frozenset({*_TYPES.values(), _OTHER})
 
 
 def error_object(error: RelayError) -> dict[str, Any]:
-    """Return `error` as the object that is sent, in a body and in a frame alike."""
+    """Return Anthropic's error object, for a body or a frame."""
     status = error.status
     kind: str | None = None
     if isinstance(error, UpstreamAnsweredError):
@@ -166,7 +166,7 @@ def error_object(error: RelayError) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class MessageState:
-    """How far the client has got in a message.
+    """Progress of the client in a message.
 
     Attributes:
         begun: Something of it was there; pings are nothing.
@@ -182,7 +182,7 @@ class MessageState:
 
 
 def read_message(frames: bytes) -> MessageState:
-    """Return how far `frames` have got in their message."""
+    """Return the state of a message after `frames`."""
     state = MessageState()
     for _, value in events_in(frames):
         match value.get("type"):

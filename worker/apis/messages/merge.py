@@ -1,4 +1,4 @@
-"""Continues our own message with the upstream's; Anthropic's API. Wire format, 6.2.
+"""Continues our own message with the upstream's. Wire format, 6.2.
 
 Three edits: its `message_start` is left out, the indices of its blocks are one higher, and the
 counts of the event that was left out are carried over into `message_delta`.
@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from ...streams.merge import read_event, read_object, with_data
 
-# What a `message_start` may say that its successor has to know.
+# Counts of a `message_start` that a `message_delta` repeats.
 _COUNTS: Final = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
 
 # Nearly every frame: only one number has to change, so it is not parsed. The pattern is anchored
@@ -21,7 +21,7 @@ _BLOCK: Final = re.compile(
 
 
 class MessagesMerge:
-    """Edits the frames of an upstream that follow a message of our own with one block.
+    """Edits an upstream's frames that follow our own block.
 
     Args:
         closing: Ends that block.
@@ -41,7 +41,7 @@ class MessagesMerge:
         return self._closing
 
     def edit(self, frame: bytes) -> bytes:
-        """Return a frame as the client gets it; empty for one that is left out."""
+        """Return a frame as the client gets it; empty to omit it."""
         found = _BLOCK.match(frame)
         if found is not None:
             return b"%b%d%b" % (frame[: found.start(1)], int(found[1]) + 1, frame[found.end(1) :])
@@ -70,7 +70,7 @@ class MessagesMerge:
             self._carried = {name: usage[name] for name in _COUNTS if usage.get(name) is not None}
 
     def _carry_into(self, usage: object) -> bool:
-        """Add the counts that `usage` lacks; False if there is nothing to add."""
+        """Add the counts that `usage` lacks; False without any."""
         if not isinstance(usage, dict):
             return False
         missing = {name: n for name, n in self._carried.items() if usage.get(name) is None}

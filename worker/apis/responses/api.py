@@ -87,7 +87,7 @@ class ResponsesApi(Api):
         return with_measures(response, with_measures(value, found))
 
     def finish_word(self, value: dict[str, Any]) -> str | None:
-        """Return the status, or the reason of one that is incomplete."""
+        """Return the status, or the reason why it is incomplete."""
         response = mapping_in(value, "response") or value
         status = text_in(response, "status")
         if status == "incomplete":

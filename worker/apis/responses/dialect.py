@@ -1,4 +1,4 @@
-"""Frames of OpenAI's Responses: lifecycle events, and an item of reasoning.
+"""Lifecycle events, and an item of reasoning; errors; the end of a response.
 
 Every client builds its picture of the response from the first event, which therefore holds a
 complete response object. From then on the stream is ours: the upstream's is merged into it
@@ -19,13 +19,13 @@ from ..base.members import mapping_in
 from ..base.usage import Usage
 from .merge import ENDS, ResponsesMerge
 
-# Begins the id of the item in which clients were told of progress.
+# Begins the id of our item of reasoning.
 ITEM_PREFIX: Final = "rs_swapprogress_"
 
 
 @dataclass(slots=True)
 class ResponseState:
-    """How far the client has got in a response.
+    """Progress of the client in a response.
 
     Attributes:
         response: The object of the response, as far as it was sent.
@@ -41,7 +41,7 @@ class ResponseState:
 
 
 def read_response(frames: bytes) -> ResponseState:
-    """Return how far `frames` have got in their response."""
+    """Return the state of a response after `frames`."""
     state = ResponseState()
     for _, value in events_in(frames):
         kind = value.get("type")
@@ -56,7 +56,10 @@ def read_response(frames: bytes) -> ResponseState:
 
 
 class _Settings(msgspec.Struct):
-    """What of a request its response repeats; of any type, the upstream is the judge of that."""
+    """Members of a request that its response repeats.
+
+    They are of any type: the upstream judges that.
+    """
 
     temperature: Any = None
     top_p: Any = None
@@ -70,7 +73,7 @@ _settings = JsonReader(_Settings)
 
 
 class ResponsesDialect(Dialect):
-    """Lifecycle events, and lines of an item of reasoning if it shows them.
+    """Lifecycle events, and lines of an item of reasoning.
 
     Args:
         mode: `heartbeat` and `reasoning` merge the upstream's stream into this one.
@@ -94,7 +97,7 @@ class ResponsesDialect(Dialect):
             self.merge = self._merge
 
     def opening(self) -> bytes:
-        """Return the beginning of the response, and of its item if lines are shown."""
+        """Return the start of the response, and of its item."""
         self._opened = True
         begin = self._lifecycle("created") + self._lifecycle("in_progress")
         if not self._shows:
@@ -103,7 +106,7 @@ class ResponsesDialect(Dialect):
         return begin + item + self._part("added", "")
 
     def line(self, text: str, numbers: ProgressNumbers | None) -> bytes:
-        """Return `text` as a summary of reasoning: the form that all clients show."""
+        """Return `text` as a reasoning summary, which all clients show."""
         self._lines.append(text)
         return self._summary("delta", delta=text)
 
@@ -120,9 +123,9 @@ class ResponsesDialect(Dialect):
         Some clients show the message of the one only, some that of the other.
         """
         begin, response = self._begin(read_response(sent_so_far))
-        told = {"code": "server_error", "message": error.message}
+        cause = {"code": "server_error", "message": error.message}
         failed = self._numbered(
-            "response.failed", response=response | {"status": "failed", "error": told}
+            "response.failed", response=response | {"status": "failed", "error": cause}
         )
         details = {
             "type": error.kind,
@@ -154,7 +157,7 @@ class ResponsesDialect(Dialect):
         return begin + self._numbered("response.incomplete", response=response | end)
 
     def _begin(self, state: ResponseState) -> tuple[bytes, dict[str, Any]]:
-        """Return the event that begins a response, if none has come; and the response."""
+        """Return the first event, unless it was sent; and the response."""
         if self._opened:
             return b"", self._response
         if state.begun:

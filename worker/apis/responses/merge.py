@@ -1,8 +1,7 @@
-"""Continues our own response with the upstream's; Responses API. Wire format, 7.2.
+"""Continues our own response with the upstream's. Wire format, 7.2.
 
-llama-server leaves out what the official clients need to put a stream together (numbers of events,
-of items, of parts): it is added here. The client sees one response, with the id that it was told
-first.
+llama-server leaves out numbers of events, items and parts, without which the official clients
+cannot assemble a stream: they are added here. The client sees one response, under its first id.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -26,12 +25,12 @@ _PARTS: Final = (
 
 
 class ResponsesMerge:
-    """Edits the frames of an upstream that follow a response of our own.
+    """Edits an upstream's frames that follow our own response.
 
     Args:
         response: The response as the client knows it.
         sequence: ProgressNumbers of events; goes on where ours have ended.
-        closing: Gives the end of our own item.
+        closing: Returns the end of our own item.
         shift: How many items of ours come before the upstream's.
 
     Attributes:
@@ -62,7 +61,7 @@ class ResponsesMerge:
         return self._closing()
 
     def edit(self, frame: bytes) -> bytes:
-        """Return a frame as the client gets it; empty for one that is left out."""
+        """Return a frame as the client gets it; empty to omit it."""
         value = read_object(read_event(frame))
         if value is None or not isinstance(kind := value.get("type"), str):
             return frame
@@ -80,14 +79,14 @@ class ResponsesMerge:
         return with_data(frame, value)
 
     def _merged(self, kind: str, response: dict[str, Any]) -> dict[str, Any]:
-        """Return the upstream's response under our id, complete; our own item is not in it."""
+        """Return the upstream's response under our id, without our item."""
         merged = {**self._response, **response, "id": self._response["id"]}
         if kind in _ENDINGS and not isinstance(response.get("output"), list):
             merged["output"] = self.done
         return merged
 
     def _index(self, kind: str, value: dict[str, Any]) -> int:
-        """Return the place of the item that an event is about, with ours counted."""
+        """Return the index of an event's item, ours included."""
         item = value.get("item")
         names = [value.get("item_id")]
         if isinstance(item, dict):

@@ -1,4 +1,4 @@
-"""`/v1/streaming_query`: a chat stream told as turn events.
+"""`/v1/streaming_query`: a chat stream as turn events.
 
 Lowest first:
 

@@ -1,4 +1,4 @@
-"""Turn events as a dialect: progress, errors and the response itself.
+"""Turn events as a dialect: progress, errors, the response itself.
 
 Each response goes through here, also when its client never waited: see `TurnDialect.merge`.
 """
@@ -31,7 +31,7 @@ class TurnMerge:
         self._events = events
 
     def begin(self) -> bytes:
-        """Return the first event, if nothing was told before."""
+        """Return the first event, unless it was sent."""
         return self._events.start()
 
     def edit(self, frame: bytes) -> bytes:
@@ -40,15 +40,15 @@ class TurnMerge:
 
 
 class TurnDialect(Dialect):
-    """Speaks in the events of a turn.
+    """The events of a turn.
 
     Args:
-        events: What is told.
+        events: The events of the turn.
         marker: What the lines of `status_stream` begin with; people do not need it here.
 
     Attributes:
         merge: As in `Dialect`; never None.
-        content_type: Of the answer.
+        content_type: Of the response.
     """
 
     merge: TurnMerge
@@ -62,7 +62,7 @@ class TurnDialect(Dialect):
 
     @property
     def is_complete(self) -> bool:
-        """Whether the upstream has said that its answer has come to its end, good or bad."""
+        """Whether the upstream's response has ended, well or badly."""
         return self._events.is_complete
 
     def opening(self) -> bytes:
@@ -81,25 +81,25 @@ class TurnDialect(Dialect):
         return self._events.status(self._phase, progress, message)
 
     def heartbeat(self, numbers: ProgressNumbers | None) -> bytes:
-        """Return an event that only says that the stream lives."""
+        """Return an event without content: the stream lives."""
         return self._events.heartbeat()
 
     def event(self, numbers: ProgressNumbers) -> bytes:
         """Return a status in which the numbers have to do."""
         return self.line(numbers.phase, numbers)
 
-    def failure(self, error: RelayError, heard: bytes = b"") -> bytes:
-        """Return the last event of a turn that ends with `error`."""
+    def failure(self, error: RelayError, sent_so_far: bytes = b"") -> bytes:
+        """Return the last event of a turn that fails."""
         return self._events.failure(error)
 
-    def interrupted(self, heard: bytes, usage: Usage, *, asked_usage: bool = False) -> bytes:
-        """Return the last event of a turn that somebody has stopped; it has no counts."""
+    def interrupted(self, sent_so_far: bytes, usage: Usage, *, asked_usage: bool = False) -> bytes:
+        """Return the last event of a cancelled turn, without counts."""
         return self._events.interrupted()
 
     def midway_heartbeat(self, after_id: bool) -> bytes:
-        """Return the same as `heartbeat`: what a client gets has no ids but those in the data."""
+        """Return the same as `heartbeat`: ids are in the data only."""
         return self._events.heartbeat()
 
     def finish(self) -> bytes:
-        """Return the last events of a turn whose upstream has ended its stream in good order."""
+        """Return the last events after a clean end of the upstream."""
         return self._events.end()

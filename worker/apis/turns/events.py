@@ -1,19 +1,19 @@
-"""A chat stream told as the events of a turn.
+"""A chat stream as the events of a turn.
 
 Every event is one line, ``data: {"event": kind, "data": {...}}``; the kind is in the data, not in
-the name of the event. A turn is told in this order::
+the name of the event. The order of a turn::
 
     start (status)* (reasoning | token | tool_call)* turn_complete end
 
 with a `heartbeat` anywhere between, and `error` or `interrupted` in the place of all that is left.
-As text, only the tokens are told, the names of tools that are called, and an error.
+As text: only the tokens, the names of tools that are called, and an error.
 
 Rule 1: nothing here waits or reads a clock, and nothing is raised, whatever the upstream says.
 Rule 2: one object per request. An `id` is taken before its event is made, so that there is none
 twice.
 Rule 3: nothing comes before `start`, and nothing after the last event.
 
-Only the first choice is told. Reasoning is not text of the answer, so `turn_complete` lacks it.
+Only the first choice counts. Reasoning is not text of the response, so `turn_complete` lacks it.
 """
 
 from typing import Any, Final
@@ -30,7 +30,7 @@ from ..routes import CHAT
 from .request import TurnFormat
 from .tool_calls import ToolCall, ToolCalls
 
-# What is said of an error in few words, by its status; `cause` has the rest.
+# An error in few words, by its status; `cause` has the rest.
 _RESPONSES: Final = {
     400: "Invalid request",
     401: "Not authorised",
@@ -53,7 +53,7 @@ _ANSWER: Final = ("content", "refusal")
 
 
 class TurnEvents:
-    """Tells one turn.
+    """The events of one turn.
 
     Args:
         request_id: The same as in ``X-Request-Id``.
@@ -63,8 +63,8 @@ class TurnEvents:
 
     Attributes:
         format: How the client takes it.
-        is_over: The last event was told.
-        is_complete: The upstream has said that its answer has come to its end, good or bad.
+        is_over: The last event was sent.
+        is_complete: The upstream's response has ended, well or badly.
     """
 
     def __init__(
@@ -87,56 +87,56 @@ class TurnEvents:
         self._calls = ToolCalls()
         self._tokens: list[str] = []
         self._truncated = False
-        self._prefill = -1  # percent that were told
+        self._prefill = -1  # percent that were sent
         self._in_line = False  # as text: the last line has no end yet
 
     # --- from us -------------------------------------------------------------------------------
 
     def start(self) -> bytes:
-        """Return the first event, if it was not told yet."""
+        """Return the first event, unless it was sent."""
         if self._begun:
             return b""
         self._begun = True
         return self._line("start", self._start)
 
     def status(self, phase: Phase, progress: float | None, message: str) -> bytes:
-        """Return what is said to a client that waits.
+        """Return a status for a client that waits.
 
         Args:
             phase: What it waits for.
             progress: Share of the phase that is done, 0.0 to 1.0; None if that is not known.
             message: For people.
         """
-        return self._tell("status", {"phase": phase, "progress": progress, "message": message})
+        return self._event("status", {"phase": phase, "progress": progress, "message": message})
 
     def heartbeat(self) -> bytes:
-        """Return an event that only says that the stream lives."""
-        return self._tell_numbered("heartbeat", {"token": "heartbeat"})
+        """Return an event without content: the stream lives."""
+        return self._numbered_event("heartbeat", {"token": "heartbeat"})
 
     def failure(self, error: RelayError) -> bytes:
-        """Return the last event of a turn that ends with `error`."""
+        """Return the last event of a turn that fails."""
         status = error.status
         if isinstance(error, UpstreamAnsweredError):
             status = error.upstream_status
         response = _RESPONSES.get(status, _OTHER_RESPONSE)
-        return self._tell_last(
+        return self._last_event(
             "error", {"status_code": status, "response": response, "cause": error.message}
         )
 
     def interrupted(self) -> bytes:
-        """Return the last event of a turn that somebody has stopped."""
-        return self._tell_last("interrupted", {"request_id": self._request_id})
+        """Return the last event of a cancelled turn."""
+        return self._last_event("interrupted", {"request_id": self._request_id})
 
     # --- from the upstream ---------------------------------------------------------------------
 
     def take(self, frames: bytes) -> bytes:
-        """Return the events for the next bytes of the upstream's stream, cut anywhere."""
+        """Return the events for the next bytes, cut anywhere."""
         return self.start() + b"".join(map(self._take, self._reader.push(frames)))
 
     def end(self) -> bytes:
-        """Return the last events of a turn whose upstream has ended its stream in good order."""
-        calls = self._tell_calls(self._calls.finish())
-        text = self._tell_numbered("turn_complete", {"token": "".join(self._tokens)})
+        """Return the last events after a clean end of the upstream."""
+        calls = self._call_events(self._calls.finish())
+        text = self._numbered_event("turn_complete", {"token": "".join(self._tokens)})
         usage = estimated(bounded(self._usage), self._pieces)
         data = {
             "referenced_documents": [],
@@ -144,7 +144,7 @@ class TurnEvents:
             "input_tokens": usage.input_tokens,
             "output_tokens": usage.output_tokens,
         }
-        return calls + text + self._tell_last("end", data, available_quotas={})
+        return calls + text + self._last_event("end", data, available_quotas={})
 
     def _take(self, event: SseEvent) -> bytes:
         value = read_object(event)
@@ -157,14 +157,14 @@ class TurnEvents:
             return self.failure(error)
         self._usage = read_usage(CHAT, value, self._usage)
         choices = value.get("choices")
-        told = self._take_prompt(value)
+        frames = self._take_prompt(value)
         for choice in choices if isinstance(choices, list) else ():
             if isinstance(choice, dict) and choice.get("index") in (0, None):
-                told += self._take_choice(choice)
-        return told
+                frames += self._take_choice(choice)
+        return frames
 
     def _take_prompt(self, chunk: dict[str, Any]) -> bytes:
-        """Tell how far the prompt is read: every percent once, and none after the first token."""
+        """Return prompt progress: each percent once, until the first token."""
         prompt = read_prompt(chunk)
         if prompt is None or self._pieces:
             return b""
@@ -182,38 +182,38 @@ class TurnEvents:
         delta = choice.get("delta")
         if not isinstance(delta, dict):
             return b""
-        told = b""
+        frames = b""
         if reasoning := _first_text(delta, _REASONING):
             self._pieces += 1
-            told += self._tell_numbered("reasoning", {"token": reasoning})
+            frames += self._numbered_event("reasoning", {"token": reasoning})
         if text := _first_text(delta, _ANSWER):
             self._pieces += 1
             self._tokens.append(text)
-            told += self._tell_numbered("token", {"token": text})
+            frames += self._numbered_event("token", {"token": text})
         if delta.get("tool_calls") or delta.get("function_call"):
             self._pieces += 1
-            told += self._tell_calls(self._calls.take(delta))
-        return told
+            frames += self._call_events(self._calls.take(delta))
+        return frames
 
     # --- events --------------------------------------------------------------------------------
 
-    def _tell_calls(self, calls: list[ToolCall]) -> bytes:
+    def _call_events(self, calls: list[ToolCall]) -> bytes:
         return b"".join(
-            self._tell_numbered("tool_call", {**call._asdict(), "type": "tool_call"})
+            self._numbered_event("tool_call", {**call._asdict(), "type": "tool_call"})
             for call in calls
         )
 
-    def _tell_last(self, kind: str, data: dict[str, Any], **beside: object) -> bytes:
-        told = self._tell(kind, data, **beside)
+    def _last_event(self, kind: str, data: dict[str, Any], **beside: object) -> bytes:
+        frames = self._event(kind, data, **beside)
         self.is_over = True
-        return told
+        return frames
 
-    def _tell_numbered(self, kind: str, data: dict[str, Any]) -> bytes:
+    def _numbered_event(self, kind: str, data: dict[str, Any]) -> bytes:
         ident = self._next_id
         self._next_id += 1
-        return self._tell(kind, {"id": ident, **data})
+        return self._event(kind, {"id": ident, **data})
 
-    def _tell(self, kind: str, data: dict[str, Any], **beside: object) -> bytes:
+    def _event(self, kind: str, data: dict[str, Any], **beside: object) -> bytes:
         if self.is_over:
             return b""
         return self.start() + self._line(kind, data, **beside)
@@ -224,7 +224,7 @@ class TurnEvents:
         return b"data: %b\n\n" % msgspec.json.encode({"event": kind, "data": data, **beside})
 
     def _as_text(self, kind: str, data: dict[str, Any]) -> str:
-        """Return what is told of an event as text; nothing of most of them."""
+        """Return the text of an event; empty for most."""
         match kind:
             case "token":
                 text: str = data["token"]
@@ -244,13 +244,13 @@ class TurnEvents:
 
 
 def _first_text(delta: dict[str, Any], names: tuple[str, ...]) -> str:
-    """Return the first text under one of `names` that is not empty; else an empty one."""
+    """Return the first non-empty text under `names`; else an empty one."""
     texts = (delta.get(name) for name in names)
     return next((text for text in texts if isinstance(text, str) and text), "")
 
 
 def _error_in(event: SseEvent, value: dict[str, Any]) -> UpstreamAnsweredError | None:
-    """Return the error of which an event tells; None if of none.
+    """Return the error in an event; None without one.
 
     The number is llama-server's and vLLM's ``code``, or ``status`` where `code` is a word.
     """

@@ -1,4 +1,4 @@
-"""Which requests want the events of a turn, and the query that is a chat in other words.
+"""Requests for turn events, and the query that becomes a chat.
 
 A chat request asks with a header field, ``X-Stream-Format: turn-events``. A query (``POST
 /v1/streaming_query``) wants them always; it becomes a chat request of one or two messages. There is
@@ -23,14 +23,14 @@ _WORD: Final = b"turn-events"
 
 
 class TurnFormat(Enum):
-    """How a client takes the events of a turn; the values are those of `media_type`."""
+    """Form of the events for a client; values of `media_type`."""
 
     EVENTS = "application/json"
     TEXT = "text/plain"
 
     @property
     def content_type(self) -> bytes:
-        """`Content-Type` of the answer."""
+        """`Content-Type` of the response."""
         kind = b"text/plain" if self is TurnFormat.TEXT else b"text/event-stream"
         return kind + b"; charset=utf-8"
 
@@ -43,7 +43,7 @@ _FORMATS: Final = {
 
 
 def turn_format(fields: Iterable[tuple[bytes, bytes]]) -> TurnFormat | None:
-    """Return how a chat request that streams wants the events of its turn; None if not at all.
+    """Return the form of a chat stream's turn events; None without them.
 
     Args:
         fields: All of them, names in small letters. The value is ``turn-events`` in any case,
@@ -73,14 +73,14 @@ class _Query(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
-    """What the body of a query says.
+    """The body of a query.
 
     Attributes:
         query: What the user asks.
         model: Name of the model, or None: the caller decides then.
-        system_prompt: What the model is told before, or None.
+        system_prompt: Instructions for the model, or None.
         conversation_id: The client's own; None if it has none.
-        format: How it wants the answer.
+        format: Form of the response.
     """
 
     query: str
@@ -90,7 +90,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     format: TurnFormat
 
     def chat_body(self, model: str) -> bytes:
-        """Return the body of the chat request that asks `model` the same."""
+        """Return the chat request with the same content for `model`."""
         messages = [{"role": "user", "content": self.query}]
         if self.system_prompt is not None:
             messages.insert(0, {"role": "system", "content": self.system_prompt})
@@ -105,7 +105,7 @@ _query: Final = JsonReader(_Query)
 
 
 def read_query(body: bytes) -> Query:
-    """Read the body of a query. Members that are not known here are left out.
+    """Read the body of a query; unknown members are left out.
 
     Raises:
         BadRequest: It is no JSON object, asks nothing, or asks for what cannot be done.

@@ -1,7 +1,7 @@
-"""The calls of tools in a chat stream, put together from their pieces.
+"""Tool calls of a chat stream, assembled from pieces.
 
 A call comes as its name and then its arguments, JSON in pieces of text. Servers number the calls
-of an answer in `index`; some of them give every call the same number, or none, and only the `id`
+of a response in `index`; some of them give every call the same number, or none, and only the `id`
 tells that another call has begun.
 """
 
@@ -28,37 +28,37 @@ class ToolCall(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class _Pieces:
-    """A call that is being written, or was told already."""
+    """A call that is incomplete, or was returned already."""
 
     index: object
     ident: str
     name: str = ""
     arguments: list[str] = field(default_factory=list)
-    told: bool = False
+    returned: bool = False
 
 
 class ToolCalls:
-    """Collects the calls of one answer. Whatever comes, nothing is raised."""
+    """Collects the calls of one response; never raises."""
 
     def __init__(self) -> None:
         self._calls: list[_Pieces] = []
 
     def take(self, delta: dict[str, Any]) -> list[ToolCall]:
-        """Take what a delta says of calls; return those that are complete because others began.
+        """Take a delta; return calls that are complete since others began.
 
         A server may write several calls at a time: only one whose arguments are a whole object,
-        which can get no longer, is told before the end.
+        which can get no longer, is returned before the end.
         """
         known = len(self._calls)
         for piece in _pieces_in(delta):
             self._add(piece)
         if len(self._calls) == known:
             return []
-        return _tell(call for call in self._calls[:-1] if _object_in(call) is not None)
+        return _complete(call for call in self._calls[:-1] if _object_in(call) is not None)
 
     def finish(self) -> list[ToolCall]:
-        """Return all that were not told yet: nothing follows."""
-        return _tell(self._calls)
+        """Return all remaining calls: nothing follows."""
+        return _complete(self._calls)
 
     def _add(self, piece: dict[str, Any]) -> None:
         function = piece.get("function")
@@ -80,19 +80,19 @@ def _pieces_in(delta: dict[str, Any]) -> list[dict[str, Any]]:
     return [*found, {"function": delta.get("function_call")}]
 
 
-def _tell(calls: Iterable[_Pieces]) -> list[ToolCall]:
-    told = []
+def _complete(calls: Iterable[_Pieces]) -> list[ToolCall]:
+    complete = []
     for call in calls:
-        if not call.told:
-            call.told = True
+        if not call.returned:
+            call.returned = True
             raw = "".join(call.arguments)
             args = _object_in(call) or msgspec.Raw(msgspec.json.encode({"_raw": raw}))
-            told.append(ToolCall(call.name, args))
-    return told
+            complete.append(ToolCall(call.name, args))
+    return complete
 
 
 def _object_in(call: _Pieces) -> msgspec.Raw | None:
-    """Return the arguments, in their own words, if they are an object; none at all are one too."""
+    """Return the arguments verbatim if an object; none count as one."""
     text = "".join(call.arguments).encode()
     if not text.strip():
         return msgspec.Raw(b"{}")
