@@ -54,11 +54,11 @@ class ToolCalls:
             self._add(piece)
         if len(self._calls) == known:
             return []
-        return _complete(call for call in self._calls[:-1] if _object_in(call) is not None)
+        return _unreturned(call for call in self._calls[:-1] if _object_in(call) is not None)
 
     def finish(self) -> list[ToolCall]:
         """Return all remaining calls: nothing follows."""
-        return _complete(self._calls)
+        return _unreturned(self._calls)
 
     def _add(self, piece: dict[str, Any]) -> None:
         function = piece.get("function")
@@ -80,7 +80,7 @@ def _pieces_in(delta: dict[str, Any]) -> list[dict[str, Any]]:
     return [*found, {"function": delta.get("function_call")}]
 
 
-def _complete(calls: Iterable[_Pieces]) -> list[ToolCall]:
+def _unreturned(calls: Iterable[_Pieces]) -> list[ToolCall]:
     complete = []
     for call in calls:
         if not call.returned:
