@@ -3,3 +3,6 @@
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+
+# A model's server that does as it is told, with an own help (--help).
+SCRIPTED_UPSTREAM = ROOT / "tests" / "fakes" / "scripted_upstream.py"

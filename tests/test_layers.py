@@ -22,7 +22,7 @@ LAYERS = {
         < config.lint generate models workers < reload < control startup_message < app
         < cli.render < cli < __main__""",
     "worker": """
-        errors < json leases http < connections < streams
+        errors limits < json leases http < connections < streams
         < apis.base < apis.chat apis.messages < apis.responses < apis < accounting
         < progress upstreams < apis.turns < relay http2
         < websocket supervisor_link < server < app < __main__""",

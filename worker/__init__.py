@@ -5,6 +5,7 @@ layers that come earlier (tests/test_layers.py holds the list). Each package beg
 its files.
 
     errors            Requests that cannot be answered, and what the client is told.
+    limits            How long a worker waits for others.
 
     json/             JSON texts by their bytes: where values are, and edits that leave the rest as
                       it is.

@@ -17,6 +17,8 @@ from arriero.protocol.transport import connected, open_context
 from .connections.connection import Connection, ConnectionMonitor
 from .connections.stream import SocketStream
 from .http2.connection import Http2Server
+from .leases.queries import PendingQueries
+from .limits import LIMITS, Limits
 from .relay.context import RelayContext
 from .server.accept import accept_connections, open_listener, where_listening
 from .server.accept_share import AcceptShares
@@ -24,6 +26,7 @@ from .server.containment import FLOOD_LOG, contain
 from .server.http1 import serve_connection
 from .server.lazy_pages import open_late_pages
 from .supervisor_link import TOPICS, SupervisorLink
+from .upstreams.pool import Upstreams
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +48,7 @@ class Settings:
         shares_fd: The inherited table of connections; None for a worker that is alone.
         socket_dir: Folder of the supervisor's sockets.
         parent_pid: The supervisor; the worker ends with it.
+        limits: How long it waits for others.
         token: Proves to the supervisor that this is the process that it has started.
     """
 
@@ -53,6 +57,7 @@ class Settings:
     socket_dir: Path
     parent_pid: int
     shares_fd: int | None = None
+    limits: Limits = LIMITS
     token: bytes = b""
 
 
@@ -68,11 +73,17 @@ async def run_worker(settings: Settings, on_orphaned: Callable[[], None]) -> Non
         connected(context, zmq.DEALER, settings.socket_dir / "lease.sock") as lease,
         connected(context, zmq.SUB, settings.socket_dir / "events.sock", topics=TOPICS) as events,
     ):
-        monitor = ConnectionMonitor()
-        service = RelayContext(monitor=monitor, listening=where_listening(settings.listen_fd))
+        limits = settings.limits
+        monitor = ConnectionMonitor(limits)
+        service = RelayContext(
+            monitor=monitor,
+            listening=where_listening(settings.listen_fd),
+            queries=PendingQueries(limits.query_s),
+            upstreams=Upstreams(unanswered=limits.unanswered),
+        )
         monitor.chores.append(service.upstreams.trim)
         monitor.chores.append(lambda _: FLOOD_LOG.flush())
-        link = SupervisorLink(settings.worker, settings.token, lease, events, service)
+        link = SupervisorLink(settings.worker, settings.token, lease, events, service, limits)
         async with trio.open_nursery() as nursery:  # last: says what ran until the end
             nursery.start_soon(_watch_parent, settings.parent_pid, on_orphaned)
             nursery.start_soon(link.run)

@@ -35,6 +35,7 @@ from arriero.protocol.wakefulness import Wakefulness
 
 from .accounting.account import Account
 from .accounting.record import make_record
+from .limits import Limits
 from .relay.context import RelayContext
 
 log = logging.getLogger(__name__)
@@ -43,13 +44,11 @@ log = logging.getLogger(__name__)
 TOPICS = (b"state/", b"progress/", b"queue/", b"worker/", b"config/", b"heartbeat/")
 
 _HELLO_S = 0.5  # between two hellos, until the welcome
-_REPORT_S = 1.0  # between two reports
 _RESYNC_S = 1.0  # between two requests for a snapshot
 _SOON_S = 0.02  # until a message that can wait is sent; a busy worker says hundreds at once
 _MAX_RECORDS = 256  # in one message
 _MAX_UNSENT = 8  # messages that wait for zmq, beside which no records are made
 _MAX_ENDED = 10_000  # requests whose records wait, of which more are dropped
-_LOST_S = 5.0  # of silence after which nobody waits for the supervisor any longer
 
 
 class _LinkEnded(NamedTuple):
@@ -72,7 +71,9 @@ class SupervisorLink:
         lease: FrameSocket,
         events: FrameSocket,
         service: RelayContext,
+        limits: Limits,
     ) -> None:
+        self._limits = limits
         self.welcomed = trio.Event()
         self.finish = trio.Event()
         self._service = service
@@ -114,7 +115,7 @@ class SupervisorLink:
 
     def _pack(self) -> None:
         """Make a message of the requests that are over; not for somebody who does not listen."""
-        if self._silent_s() > _LOST_S:
+        if self._silent_s() > self._limits.lost_s:
             return
         while self._ended and len(self._outbox) < _MAX_UNSENT:
             batch = self._ended[:_MAX_RECORDS]
@@ -155,14 +156,14 @@ class SupervisorLink:
         await self.welcomed.wait()
         while True:
             self._say_report()
-            if self._silent_s() > _LOST_S:
+            if self._silent_s() > self._limits.lost_s:
                 self._greets = True  # it may be another one by the time it speaks
                 left = self._service.leases.lost()
                 if left:
                     log.warning("supervisor.lost waiting=%d", len(left))
                 for message in left:
                     self.say(message)
-            await trio.sleep(_REPORT_S)
+            await trio.sleep(self._limits.report_s)
 
     def _silent_s(self) -> float:
         return self._wakefulness.silent_s(self._heard_at, trio.current_time())

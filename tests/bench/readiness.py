@@ -15,14 +15,12 @@ from statistics import median
 
 import zmq
 
-from tests.paths import ROOT
+from tests.paths import SCRIPTED_UPSTREAM
 
 from .against import OURS, Code
 from .load import BenchError
 from .plan import Plan, Step
 from .servers import Target, serve
-
-SCRIPTED = ROOT / "tests" / "fakes" / "scripted_upstream.py"
 
 # Seconds for one swap, which loads for 1.2 s at the most and may have to wait for its turn.
 SWAP_S = 60.0
@@ -41,7 +39,7 @@ def measure(folder: Path, *, swaps: int, code: Code = OURS) -> list[float]:
     names = [f"model{number:02d}" for number in range(swaps + 1)]
     models = {
         name: {
-            "cmd": f"{sys.executable} {SCRIPTED} --port ${{PORT}} --name {name} "
+            "cmd": f"{sys.executable} {SCRIPTED_UPSTREAM} --port ${{PORT}} --name {name} "
             f"--load-s {loads.uniform(0.2, 1.2):.3f} --stamp {folder / name}",
             "proxy": "http://127.0.0.1:${PORT}",
         }

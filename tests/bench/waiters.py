@@ -34,12 +34,10 @@ from pathlib import Path
 import psutil
 import zmq
 
-from tests.paths import ROOT
+from tests.paths import ROOT, SCRIPTED_UPSTREAM
 
 from .load import PATH, BenchError
 from .servers import START_S, serve
-
-SCRIPTED = ROOT / "tests" / "fakes" / "scripted_upstream.py"
 
 _PROBE_EVERY_S = 0.05
 _STEP = 10  # percent
@@ -124,7 +122,7 @@ def measure(folder: Path, *, waiters: int, load_s: float, workers: int = 2) -> F
     """
     models = {
         "slow": {
-            "cmd": f"{sys.executable} {SCRIPTED} --port ${{PORT}} --name slow --report "
+            "cmd": f"{sys.executable} {SCRIPTED_UPSTREAM} --port ${{PORT}} --name slow --report "
             f"--load-s {load_s} --stamp {folder / 'stamps'}",
             "proxy": "http://127.0.0.1:${PORT}",
         }

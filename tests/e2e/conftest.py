@@ -13,14 +13,13 @@ import httpx
 import psutil
 import pytest
 import yaml
+from gates import Gate
 from trains import DEFAULTS, Train, alive, eventually
 
-from tests.paths import ROOT
+from tests.paths import ROOT, SCRIPTED_UPSTREAM
 
 if TYPE_CHECKING:
     from tests.judges.panel import Panel
-
-SCRIPTED = ROOT / "tests" / "fakes" / "scripted_upstream.py"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -204,7 +203,7 @@ def scripted() -> Callable[..., str]:
     """A function that gives the command of a scripted upstream with these options."""
 
     def command(*options: str) -> str:
-        return " ".join([sys.executable, str(SCRIPTED), "--port", "${PORT}", *options])
+        return " ".join([sys.executable, str(SCRIPTED_UPSTREAM), "--port", "${PORT}", *options])
 
     return command
 
@@ -241,3 +240,8 @@ def panel() -> Generator["Panel"]:
 
     with convened() as panel:
         yield panel
+
+
+@pytest.fixture(scope="module")
+def gate(tmp_path_factory: pytest.TempPathFactory) -> Gate:
+    return Gate(tmp_path_factory.mktemp("gate"))

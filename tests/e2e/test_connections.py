@@ -54,11 +54,6 @@ def send(train: Train, data: bytes) -> bytes:
     return answer
 
 
-def worker_of(train: Train) -> psutil.Process:
-    (pid,) = train.workers().values()
-    return psutil.Process(pid)
-
-
 def is_well(train: Train) -> bool:
     return httpx.get(f"{train.url}/health", timeout=PATIENCE_S).text == "OK"
 
@@ -91,14 +86,14 @@ def test_of_what_no_client_should_send_nothing_stays(
     train: Train, packets: dict[str, bytes]
 ) -> None:
     is_well(train)
-    worker = worker_of(train)
+    worker = train.worker()
     before = held(worker)
     for name, data in packets.items():
         send(train, data)
         assert worker.is_running(), name
         assert is_well(train), name
 
-    assert worker_of(train) == worker
+    assert train.worker() == worker
     eventually(lambda: held(worker) <= before, what=f"{before} open files, not {held(worker)}")
 
 
@@ -157,7 +152,7 @@ def heads_in(data: bytes) -> set[int]:
 def test_of_streams_whose_client_leaves_with_a_full_window_nothing_stays(train: Train) -> None:
     connections, streams = 2, 40
     assert train.chat("a").status_code == 200
-    worker = worker_of(train)
+    worker = train.worker()
     opened = worker.num_fds()
     resident = worker.memory_info().rss
 

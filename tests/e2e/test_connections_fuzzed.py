@@ -11,7 +11,7 @@ from hpack import Encoder
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from packets import DEADLY, GET, HELLO, OF_HTTP_1, POST, WRONG, Fields, raw_frame, upgrade
-from test_connections import connect, is_well, worker_of
+from test_connections import connect, is_well
 from trains import Train, eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]  # over night there are many examples
@@ -36,7 +36,7 @@ class Watch:
 
     def __init__(self, train: Train) -> None:
         self.train = train
-        self.worker = worker_of(train)
+        self.worker = train.worker()
         assert is_well(train)
         self.open_files = self.worker.num_fds()
 
@@ -55,7 +55,7 @@ class Watch:
 
     def check(self) -> None:
         """Say that others were served all the time, and that nothing is left."""
-        assert worker_of(self.train) == self.worker
+        assert self.train.worker() == self.worker
         assert is_well(self.train)
         assert self.train.chat("a").status_code == 200
         eventually(lambda: self.worker.num_fds() <= self.open_files + 1)  # one is kept: upstream

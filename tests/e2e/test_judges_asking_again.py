@@ -38,11 +38,6 @@ BROKEN = {f"broken-{number}": judge for number, judge in enumerate([*STREAMING, 
 
 
 @pytest.fixture(scope="module")
-def gate(tmp_path_factory: pytest.TempPathFactory) -> Gate:
-    return Gate(tmp_path_factory.mktemp("gate"))
-
-
-@pytest.fixture(scope="module")
 def config(gate: Gate, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A broken model for each client, and one behind a gate."""
     server = tiny_server(tmp_path_factory.mktemp("models"), slots=8, context=4096)

@@ -39,11 +39,6 @@ REASON = "model broken failed to load: "
 
 
 @pytest.fixture(scope="module")
-def gate(tmp_path_factory: pytest.TempPathFactory) -> Gate:
-    return Gate(tmp_path_factory.mktemp("gate"))
-
-
-@pytest.fixture(scope="module")
 def train(
     start_shared_train: Callable[..., Train],
     scripted: Callable[..., str],

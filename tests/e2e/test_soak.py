@@ -47,11 +47,6 @@ def train(shared: Train) -> Train:
     return shared.emptied()
 
 
-def worker_of(train: Train) -> psutil.Process:
-    (pid,) = train.workers().values()
-    return psutil.Process(pid)
-
-
 def cpu_s(process: psutil.Process) -> float:
     times = process.cpu_times()
     return times.user + times.system
@@ -79,7 +74,7 @@ async def heartbeats(train: Train, came: list[float], begun: trio.Event) -> None
 async def test_fifty_streams_wait_together_and_each_hears_a_heartbeat_every_second(
     train: Train, capsys: Any
 ) -> None:
-    worker = worker_of(train)
+    worker = train.worker()
     found: list[list[float]] = [[] for _ in range(STREAMS)]
     async with trio.open_nursery() as nursery:
         begun = [trio.Event() for _ in found]
@@ -110,7 +105,7 @@ def test_two_hundred_idle_streams_cost_next_to_nothing_and_leave_nothing(
 ) -> None:
     streams, seconds = 200, 3.0
     assert train.chat("a").status_code == 200
-    worker, model = worker_of(train), psutil.Process(train.model("a")["pid"])
+    worker, model = train.worker(), psutil.Process(train.model("a")["pid"])
     host, port = train.url.removeprefix("http://").split(":")
     body = b'{"model":"a","stream":true,"messages":[],"script":"chunks=1,delay=60"}'
     first = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"

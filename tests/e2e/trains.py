@@ -64,6 +64,11 @@ class Train:
         (found,) = (model for model in self.ask("status")["models"] if model["model"] == name)
         return found  # type: ignore[no-any-return]
 
+    def worker(self) -> psutil.Process:
+        """Return the only worker."""
+        (pid,) = self.workers().values()
+        return psutil.Process(pid)
+
     def workers(self) -> dict[int, int]:
         """Number -> process id of the workers that serve."""
         found = self.ask("workers")["workers"]

@@ -22,9 +22,7 @@ import trio
 import zmq
 from zmq.error import ZMQError
 
-from tests.paths import ROOT
-
-SCRIPTED = ROOT / "tests" / "fakes" / "scripted_upstream.py"
+from tests.paths import ROOT, SCRIPTED_UPSTREAM
 
 MARK = "ARRIERO_RIG"  # variable in the environment of all that is started here
 
@@ -82,7 +80,9 @@ async def until_signalled(task: Callable[[], Awaitable[_T]]) -> _T | None:
 
 def scripted(name: str, *options: str) -> str:
     """Return the command of a scripted model."""
-    return " ".join([sys.executable, str(SCRIPTED), "--port", "${PORT}", "--name", name, *options])
+    return " ".join(
+        [sys.executable, str(SCRIPTED_UPSTREAM), "--port", "${PORT}", "--name", name, *options]
+    )
 
 
 def first_port() -> int:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 Json = dict[str, Any]
+Talks = dict[str, list[Any]]
 
 # Seconds that a client waits for anything: all of them have to be waiting before a load goes on.
 PATIENCE_S = 60.0

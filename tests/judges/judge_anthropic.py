@@ -5,10 +5,7 @@ from typing import Any
 
 import anthropic
 
-from tests.judges.asked import CALLABLE, KEY, PATIENCE_S, Asked, Json, Seen
-
-Talks = dict[str, list[Any]]
-
+from tests.judges.asked import CALLABLE, KEY, PATIENCE_S, Asked, Json, Seen, Talks
 
 _HTTP = anthropic.DefaultHttpxClient()  # one for all, as in judge_openai
 

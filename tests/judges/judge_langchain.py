@@ -8,9 +8,7 @@ from typing import Any
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_openai import ChatOpenAI
 
-from tests.judges.asked import CALLABLE, KEY, PATIENCE_S, Asked, Json, Seen
-
-Talks = dict[str, list[Any]]
+from tests.judges.asked import CALLABLE, KEY, PATIENCE_S, Asked, Json, Seen, Talks
 
 # One for all questions, as in a program of its users: all models share kept connections, and those
 # belong to the loop that they were opened in.

@@ -8,10 +8,8 @@ from typing import Any
 
 import litellm
 
-from tests.judges.asked import KEY, PATIENCE_S, Asked, Json, Seen
+from tests.judges.asked import KEY, PATIENCE_S, Asked, Json, Seen, Talks
 from tests.judges.judge_openai import chat_fields, chat_turns, of_chat
-
-Talks = dict[str, list[Any]]
 
 litellm.suppress_debug_info = True  # it prints advice to stdout, which is for answers
 

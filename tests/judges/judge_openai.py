@@ -5,10 +5,7 @@ from typing import Any
 
 import openai
 
-from tests.judges.asked import CALLABLE, KEY, PATIENCE_S, Asked, Json, Seen
-
-Talks = dict[str, list[Any]]
-
+from tests.judges.asked import CALLABLE, KEY, PATIENCE_S, Asked, Json, Seen, Talks
 
 # One for all: a client makes a TLS context for each of its own, which takes as long as ten answers.
 _HTTP = openai.DefaultHttpxClient()

@@ -19,8 +19,8 @@ from arriero.protocol.codec import (
 )
 from arriero.protocol.errors import LocalProtocolError, RemoteProtocolError
 from arriero.protocol.events import LogLine, ProgressMade, RequestEnded, StateChanged
-from arriero.protocol.records import RequestRecord
 from arriero.protocol.values import ErrorInfo, Progress
+from tests.records import record
 
 READERS = (read_request, read_from_worker, read_from_supervisor)
 
@@ -104,27 +104,15 @@ def test_any_json_with_a_known_kind_gives_a_message_or_one_error(value: object, 
 
 
 def test_money_travels_without_losing_a_digit() -> None:
-    record = RequestRecord(
-        request_id="r1",
-        t=1.5,
-        path="/v1/x",
-        asked="q",
-        model="qwen",
-        api="openai",
-        stream=True,
-        status=200,
-        outcome="ok",
-        duration_ms=12.5,
-        cost_usd=Decimal("0.10000000000000000000000000001"),
-    )
-    event = RequestEnded(model="qwen", record=record, seq=7, epoch="e", t=2.5)
+    told = record(cost_usd=Decimal("0.10000000000000000000000000001"))
+    event = RequestEnded(model="qwen", record=told, seq=7, epoch="e", t=2.5)
 
     frames = encode_event(event)
 
     assert frames[0] == b"usage/qwen\n"
     assert b'"cost_usd":"0.10000000000000000000000000001"' in frames[1]
     assert decode_event(frames) == event
-    finished = lease.Finished(records=(record, record))
+    finished = lease.Finished(records=(told, told))
     assert read_from_worker(encode(finished)) == finished
 
 

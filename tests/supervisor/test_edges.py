@@ -14,24 +14,14 @@ import zmq
 
 from arriero.protocol.codec import AnyReply, decode_reply, encode
 from arriero.protocol.control import AnyRequest, Done, LogsRequest, PingRequest, Refusal
-from arriero.protocol.lease import FromSupervisor, Grant, Refuse
+from arriero.protocol.lease import Grant, Refuse
 from arriero.protocol.transport import connected, open_context
-from arriero.supervisor.config.load import parse_config
-from arriero.supervisor.control.event_publisher import open_publisher
 from arriero.supervisor.control.server import open_control_server
 from arriero.supervisor.host.shortage import what_is_scarce, why
 from arriero.supervisor.models import fleet
-from arriero.supervisor.models.fleet import open_fleet
-from arriero.supervisor.models.output_log import OutputLog
-from arriero.supervisor.processes.reaper import open_reaper
 from arriero.supervisor.reload.change_detector import View
-from arriero.supervisor.reload.reloader import ActiveConfig
 from arriero.supervisor.reload.watcher import watch
-from arriero.supervisor.scheduling.dispatcher import Dispatcher
-from arriero.supervisor.scheduling.engine import Engine
-from arriero.supervisor.scheduling.events import Waiter, Wanted
-from tests.start_port import START_PORT
-from tests.supervisor.models.test_fleet import SERVER
+from tests.supervisor.train import SERVER, open_train
 
 NO_THREAD = RuntimeError("can't start new thread")
 
@@ -83,51 +73,15 @@ def test_anything_else_is_our_own_mistake_and_keeps_its_text(failure: Exception)
     assert "secret" not in why(failure)
 
 
-# --- one model ----------------------------------------------------------------------------------
-
-
-class Train:
-    """Two models, `a` and `b`, that run beside each other."""
-
-    def __init__(self, dispatcher: Dispatcher) -> None:
-        self._dispatcher = dispatcher
-        self._told, self._heard = trio.open_memory_channel[FromSupervisor](10)
-        self._number = 0
-
-    def send(self, _: str, message: FromSupervisor) -> None:
-        self._told.send_nowait(message)
-
-    async def ask(self, model: str) -> Grant | Refuse:
-        self._number += 1
-        self._dispatcher.handle(Wanted(Waiter("w1", self._number), model))
-        answer = await self._heard.receive()
-        assert isinstance(answer, Grant | Refuse)
-        return answer
-
-
-async def run_train(folder: Path, visit: Callable[[Train], Any]) -> None:
-    text = f"""
-startPort: {START_PORT}
+SIDE_BY_SIDE = f"""
 models:
   a: {{cmd: {SERVER!r}}}
   b: {{cmd: {SERVER!r}}}
 groups: {{all: {{members: [a, b], swap: false}}}}
 """
-    in_force = ActiveConfig(parse_config(text, environ={}))
-    with open_context() as context, trio.fail_after(40):
-        async with open_reaper() as reaper, open_publisher(context, folder / "e") as publisher:
-            engine = Engine(in_force.specs(), now=trio.current_time(), policy=in_force.policy())
-            dispatcher = Dispatcher(engine, publisher)
-            async with open_fleet(
-                lambda: in_force.config,
-                dispatcher,
-                reaper=reaper,
-                output_log=OutputLog(),
-                durations_path=folder / "durations",
-            ) as found:
-                train = Train(dispatcher)
-                dispatcher.connect(processes=found, send_to_worker=train.send)
-                await visit(train)
+
+
+# --- one model ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -147,7 +101,7 @@ groups: {{all: {{members: [a, b], swap: false}}}}
 async def test_a_model_that_cannot_start_fails_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, what: Exception, words: str
 ) -> None:
-    async def visit(train: Train) -> None:
+    async with open_train(tmp_path, SIDE_BY_SIDE) as train:
         assert isinstance(await train.ask("a"), Grant)
         with monkeypatch.context() as broken:
             match where:
@@ -169,17 +123,13 @@ async def test_a_model_that_cannot_start_fails_alone(
         assert "secret" not in answer.error.message
         assert isinstance(await train.ask("a"), Grant)
 
-    await run_train(tmp_path, visit)
-
 
 async def test_a_full_disk_costs_what_was_learned_and_no_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def visit(train: Train) -> None:
+    async with open_train(tmp_path, SIDE_BY_SIDE) as train:
         monkeypatch.setattr(tempfile, "mkstemp", fails(refused(errno.ENOSPC)))
         assert isinstance(await train.ask("a"), Grant)
-
-    await run_train(tmp_path, visit)
     assert any("durations.not_saved" in line for line in caplog.messages)
 
 

@@ -103,3 +103,8 @@ async def assert_short_steps(work: Callable[[], Awaitable[object]], limit_s: flo
             return
         seen.append((longest.task, longest.longest_s, allowed_s))
     raise AssertionError(f"steps that are too long (task, took, allowed): {seen}")
+
+
+def tasks() -> int:
+    """Return how many tasks there are."""
+    return trio.lowlevel.current_statistics().tasks_living

@@ -45,6 +45,7 @@ from arriero.protocol.worker_config import (
     WorkerConfig,
 )
 from arriero.worker import app
+from arriero.worker.limits import Limits
 
 T = TypeVar("T")
 Handler: TypeAlias = Callable[["UpstreamExchange"], Awaitable[None]]
@@ -87,6 +88,9 @@ class Options(TypedDict, total=False):
     peers: dict[str, PeerRoute]
     peer_models: dict[str, PeerModel]
 
+
+# Reports come more often than in earnest; for tests they are a clock.
+QUICK = Limits(report_s=0.4)
 
 # Unless a test sets them: streams have no trailers, the server is meant by any host, and pages of
 # all sites may ask.
@@ -371,6 +375,7 @@ async def open_rig_in(
     folder: Path,
     handler: Handler = answer_json,
     *,
+    limits: Limits = QUICK,
     patience_s: float = 20,
     **options: Unpack[Options],
 ) -> AsyncGenerator[Rig, None]:
@@ -379,6 +384,7 @@ async def open_rig_in(
     Args:
         folder: Exists and is empty.
         handler: Answers at the upstream.
+        limits: How long the worker waits for others.
         patience_s: The block may take so long.
         options: Go before `DEFAULTS`.
     """
@@ -407,7 +413,11 @@ async def open_rig_in(
             rig = Rig(nursery, port, lease, events, config, snapshot, upstream)
             nursery.start_soon(rig.run_supervisor)
             settings = app.Settings(
-                worker=1, listen_fd=listener.detach(), socket_dir=folder, parent_pid=os.getpid()
+                worker=1,
+                listen_fd=listener.detach(),
+                socket_dir=folder,
+                parent_pid=os.getpid(),
+                limits=limits,
             )
 
             async def run() -> None:
@@ -431,26 +441,42 @@ class OpenRig:
 
     folder: Path
     handler: Handler
+    limits: Limits
     options: Options
 
     def __call__(
         self,
         handler: Handler | None = None,
         *,
+        limits: Limits | None = None,
         patience_s: float = 20,
         **options: Unpack[Options],
     ) -> AbstractAsyncContextManager[Rig]:
         return open_rig_in(
             self.folder,
             handler or self.handler,
+            limits=limits or self.limits,
             patience_s=patience_s,
             **self.options | options,
         )
 
 
-def rig_options(handler: Handler | None = None, **options: Unpack[Options]) -> pytest.MarkDecorator:
+def rig_options(
+    handler: Handler | None = None, *, limits: Limits | None = None, **options: Unpack[Options]
+) -> pytest.MarkDecorator:
     """Mark a file or a test with what its rigs are opened with unless it says otherwise.
 
     A test's mark goes before that of its file, option by option.
     """
-    return pytest.mark.rig(handler, options)
+    return pytest.mark.rig(handler, limits, options)
+
+
+def open_rig_for(node: pytest.Item, folder: Path) -> OpenRig:
+    """Return what opens rigs for a test, by its marks."""
+    handler: Handler | None = None
+    limits: Limits | None = None
+    options = Options()
+    for mark in node.iter_markers("rig"):  # the nearest one first
+        handler, limits = handler or mark.args[0], limits or mark.args[1]
+        options = mark.args[2] | options
+    return OpenRig(folder, handler or answer_json, limits or QUICK, options)

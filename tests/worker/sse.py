@@ -9,7 +9,10 @@ from tests.worker.rig import Handler, sends
 Json: TypeAlias = Mapping[str, object]
 
 SSE_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+CHAT, COMPLETIONS = b"/v1/chat/completions", b"/v1/completions"
+MESSAGES, RESPONSES = b"/v1/messages", b"/v1/responses"
 STREAM = b'{"model":"m","stream":true}'
+PING = b'event: ping\ndata: {"type":"ping"}\n\n'
 DONE = b"data: [DONE]\n\n"
 CHUNKED_HEAD = SSE_HEAD[:-2] + b"Transfer-Encoding: chunked\r\n\r\n"
 
@@ -55,6 +58,7 @@ def prompt_chunk(processed: int, total: int = 1024, cache: int = 128) -> bytes:
 
 
 HELLO = chunk({"role": "assistant", "content": "Hello"}) + chunk({"content": " you"})
+END = chunk({}, "stop") + DONE
 
 
 def datas(body: bytes) -> list[Any]:

@@ -18,23 +18,14 @@ from arriero.protocol.wakefulness import Wakefulness
 
 from ..errors import ClientGone, RequestCancelled, TooSlow, from_verdict
 from ..leases.leases import Lease
+from ..limits import LIMITS, Limits
 from .stream import RECEIVE_BYTES, SocketStream, StreamBroken
 from .time_slices import TimeSlices
-
-# Seconds between two looks. A client that left is noticed at the second look after its request
-# began, so within 0.8 s: the promise is 1 s.
-TICK_S = 0.4
 
 # Connections that are looked at in one turn of the loop.
 _LOOKS_PER_TURN = 64
 
-# Shortest time between two looks at one stream's silence.
-_BEAT_PAUSE_S = 0.05
-
-HEAD_S = 30.0  # for a whole head, from its first byte (from accepting, for the first one)
 FIRST_S = 1.0  # for the first byte, once this worker is to end
-IDLE_S = 75.0  # for the next request on a kept-alive connection; nginx has 75 as well
-WRITE_S = 120.0  # for the client to take the next bytes
 
 # For the next bytes of an upstream. A long prompt on a slow machine is silent for many minutes,
 # so this is only what keeps a lost answer from being waited for until the client gives up.
@@ -146,7 +137,7 @@ class Connection:
         self.peer = peer
         self.monitor = monitor
         self.waits = WaitingFor.IDLE
-        self.deadline = monitor.now + HEAD_S
+        self.deadline = monitor.now + monitor.limits.head_s
         self.busy = False
         self.gone = False
         self.expired = False
@@ -211,7 +202,7 @@ class Connection:
         try:
             while view:
                 # for the next piece, not for the whole
-                self.wait_for(WaitingFor.CLIENT, WRITE_S)
+                self.wait_for(WaitingFor.CLIENT, self.monitor.limits.write_s)
                 view = view[await wire.wait_and_send(view) :]
         except StreamBroken as exc:
             raise ClientGone from exc
@@ -262,7 +253,7 @@ class Connection:
         if not self._unsent:
             self.wait_for(WaitingFor.SUPERVISOR, math.inf)
         elif sent or self.waits is not WaitingFor.CLIENT:
-            self.wait_for(WaitingFor.CLIENT, WRITE_S)
+            self.wait_for(WaitingFor.CLIENT, self.monitor.limits.write_s)
         return not self._unsent
 
     def check(self) -> None:
@@ -351,16 +342,18 @@ class Connection:
 
 
 class ConnectionMonitor:
-    """Knows all connections and looks at each of them every `TICK_S` seconds.
+    """Knows all connections and looks at each of them every `Limits.tick_s`.
 
     Attributes:
+        limits: How long is waited for clients.
         now: `trio.current_time()` of the last look: exact enough for deadlines of many seconds.
         connections: All of them.
         chores: Called at each look, with the time.
         fairness: Gives turns to connections that make much work.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits = LIMITS) -> None:
+        self.limits = limits
         self.now = trio.current_time()
         self._wakefulness = Wakefulness(self.now)
         self.connections: set[Connection] = set()
@@ -371,12 +364,13 @@ class ConnectionMonitor:
 
     async def run(self) -> None:
         """Look around until cancelled."""
-        look_at = trio.current_time() + TICK_S
+        tick_s = self.limits.tick_s
+        look_at = trio.current_time() + tick_s
         while True:
             await trio.sleep_until(min(look_at, self._beats[0][0]) if self._beats else look_at)
             now = trio.current_time()
             if now >= look_at:
-                look_at = now + TICK_S
+                look_at = now + tick_s
                 self.now = now
                 self._oversleep(self._wakefulness.look(now))
                 for count, connection in enumerate(tuple(self.connections), 1):
@@ -402,8 +396,8 @@ class ConnectionMonitor:
                 connection.deadline += slept_s
 
     def add_beat(self, beat: HeartbeatTimer) -> None:
-        """Watch over the silence of a stream; intervals are longer than a `TICK_S`."""
-        due = max(beat.wrote_at + beat.every_s, trio.current_time() + _BEAT_PAUSE_S)
+        """Watch over the silence of a stream; intervals are longer than `Limits.tick_s`."""
+        due = max(beat.wrote_at + beat.every_s, trio.current_time() + self.limits.beat_pause_s)
         heapq.heappush(self._beats, (due, next(self._numbers), beat))
 
     def _beat(self, beat: HeartbeatTimer, now: float) -> None:

@@ -6,9 +6,7 @@ A limit for the time between two reads alone lets a client send a byte now and t
 import math
 from typing import Final
 
-# In so many seconds of waiting for the client so many bytes have to come: 500 a second, as Apache's
-# `RequestReadTimeout` has it.
-BODY_S: Final = 60.0
+# In `Limits.body_s` of waiting for the client so many bytes have to come.
 BODY_BYTES: Final = 30_000
 
 # Seconds of waiting for a body that is kept in memory: 64 MiB come over a line of 600 kbit/s.
@@ -19,18 +17,20 @@ class BodyPace:
     """Tells how long may still be waited for one body.
 
     Args:
+        body_s: Seconds of waiting for the next `BODY_BYTES`.
         total_s: Seconds of waiting for all of it.
 
     Attributes:
         left_s: So long may the next bytes take.
     """
 
-    __slots__ = ("_bytes", "_total_s", "left_s")
+    __slots__ = ("_body_s", "_bytes", "_total_s", "left_s")
 
-    def __init__(self, total_s: float = math.inf) -> None:
+    def __init__(self, body_s: float, total_s: float = math.inf) -> None:
+        self._body_s = body_s
         self._total_s = total_s
         self._bytes = 0
-        self.left_s = min(BODY_S, total_s)
+        self.left_s = min(body_s, total_s)
 
     def came(self, count: int, waited_s: float) -> None:
         """Take note of so many bytes, for which was waited so long."""
@@ -39,5 +39,5 @@ class BodyPace:
         left_s = self.left_s - waited_s
         if self._bytes >= BODY_BYTES:
             self._bytes = 0
-            left_s = BODY_S
+            left_s = self._body_s
         self.left_s = max(0.0, min(left_s, self._total_s))

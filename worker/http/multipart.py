@@ -63,6 +63,7 @@ class FormFinder:
 
     Args:
         content_type: Value of Content-Type; ``multipart/form-data`` and its boundary.
+        max_parts: A form of more is refused.
 
     Attributes:
         model: The field `model`, once it has been read as a whole.
@@ -75,6 +76,7 @@ class FormFinder:
 
     __slots__ = (
         "_delimiter",
+        "_max_parts",
         "_name",
         "_offset",
         "_parts",
@@ -86,7 +88,8 @@ class FormFinder:
         "stream",
     )
 
-    def __init__(self, content_type: bytes) -> None:
+    def __init__(self, content_type: bytes, max_parts: int = MAX_PARTS) -> None:
+        self._max_parts = max_parts
         self._delimiter = b"\r\n--" + _boundary_of(content_type)
         self._pending = b"\r\n"  # which belongs to a boundary, and is missing before the first
         self._position = 0  # in what is pending: what is before was taken
@@ -168,8 +171,8 @@ class FormFinder:
                 raise BadRequest("cannot read the form: the head of a part is too long")
             return False
         self._parts += 1
-        if self._parts > MAX_PARTS:
-            raise BadRequest(f"cannot take a form of more than {MAX_PARTS} parts")
+        if self._parts > self._max_parts:
+            raise BadRequest(f"cannot take a form of more than {self._max_parts} parts")
         name = _field_name(self._pending[start + 2 : end - 2])
         self._name = name if name in {b"model", b"stream"} else b""
         self._drop(end - start)
@@ -286,7 +289,7 @@ class Fields(NamedTuple):
     stream: bool
 
 
-def read_query(data: bytes) -> Fields:
+def read_query(data: bytes, max_parts: int = MAX_PARTS) -> Fields:
     """Read a form that is written like a query: ``model=m&stream=true``.
 
     Raises:
@@ -295,8 +298,8 @@ def read_query(data: bytes) -> Fields:
     model: FieldFound | None = None
     stream = False
     start = 0
-    if data.count(b"&") >= MAX_PARTS:
-        raise BadRequest(f"cannot take a form of more than {MAX_PARTS} fields")
+    if data.count(b"&") >= max_parts:
+        raise BadRequest(f"cannot take a form of more than {max_parts} fields")
     while start <= len(data):
         end = data.find(b"&", start)
         end = len(data) if end < 0 else end

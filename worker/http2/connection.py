@@ -8,8 +8,8 @@ What is kept of a connection is bounded, whatever its client does and does not r
 (at most 100, as the library has it): what the pair holds and one frame on its way down, together
 below 256 KiB, and 64 KiB of a body on its way up. Of all together: 256 KiB that are to be sent, and
 1 MiB of bodies. A stream is read only when some of it may be sent, so a client that is slow slows
-its model down. One that takes nothing for as long as any other client may (`WRITE_S`) has had its
-answer.
+its model down. One that takes nothing for as long as any other client may (`Limits.write_s`) has
+had its answer.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
 
 from ..apis.error_response import error_answer
-from ..connections.connection import IDLE_S, WRITE_S, Connection, WaitingFor, Wakeup
+from ..connections.connection import Connection, WaitingFor, Wakeup
 from ..connections.stream import SocketStream, StreamBroken
 from ..errors import BadRequest, ClientGone, UpstreamDied
 from ..http.chunked import chunk
@@ -127,6 +127,7 @@ class _Stream:
 class _Connection:
     def __init__(self, conn: Connection, serve: Serve) -> None:
         self._conn = conn
+        self._limits = conn.monitor.limits
         self._serve = serve
         self._http = _H2(
             h2.config.H2Configuration(
@@ -198,7 +199,7 @@ class _Connection:
         self._http.increment_flow_control_window(
             _CONNECTION_WINDOW - self._http.inbound_flow_control_window
         )
-        self._reading.deadline = trio.current_time() + IDLE_S
+        self._reading.deadline = trio.current_time() + self._limits.idle_s
         self._flush()
 
     async def _read(self, data: bytes, requests: trio.Nursery) -> None:
@@ -284,7 +285,7 @@ class _Connection:
         self._give_back(stream.number, stream.owed)
         self._flush()
         if not self._streams:
-            self._reading.deadline = trio.current_time() + IDLE_S
+            self._reading.deadline = trio.current_time() + self._limits.idle_s
             if self._finishing:
                 self._reading.cancel()
 
@@ -466,7 +467,7 @@ class _Connection:
             ClientGone: The client does not take any, for as long as it may.
             h2.exceptions.ProtocolError: The stream was closed.
         """
-        with trio.move_on_after(WRITE_S):
+        with trio.move_on_after(self._limits.write_s):
             while True:
                 window = self._http.local_flow_control_window(stream.number)
                 if window > 0 and self._unsent() < _UNSENT_BYTES:

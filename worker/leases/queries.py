@@ -14,9 +14,7 @@ from arriero.protocol.lease import (
 )
 
 from ..errors import Unavailable
-
-# Seconds for an answer: the supervisor asks all workers at the most, with a limit of one second.
-ANSWER_S = 3.0
+from ..limits import LIMITS
 
 _AnswerT = TypeVar("_AnswerT", Claimed, CancelAnswer, RecordsAnswer)
 
@@ -24,11 +22,15 @@ _AnswerT = TypeVar("_AnswerT", Claimed, CancelAnswer, RecordsAnswer)
 class PendingQueries:
     """Those that wait for an answer.
 
+    Args:
+        answer_s: Seconds for an answer.
+
     Attributes:
         say: Sends a message to the supervisor; set by the link to it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, answer_s: float = LIMITS.query_s) -> None:
+        self._answer_s = answer_s
         self.say: Callable[[FromWorker], None] = lambda _: None
         self._last = 0
         self._open: dict[int, tuple[trio.Event, list[FromSupervisor]]] = {}
@@ -41,7 +43,7 @@ class PendingQueries:
             kind: What the answer is.
 
         Raises:
-            Unavailable: There is none within `ANSWER_S`.
+            Unavailable: There is none in time.
         """
         self._last += 1
         number = self._last
@@ -50,7 +52,7 @@ class PendingQueries:
         self._open[number] = (told, answers)
         try:
             self.say(make(number))
-            with trio.move_on_after(ANSWER_S):
+            with trio.move_on_after(self._answer_s):
                 await told.wait()
         finally:
             del self._open[number]

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from arriero.protocol.lease import CancelResult
 
 # Ended requests that are remembered, so that a late wish to cancel is answered truthfully.
-_MAX_ENDED: Final = 1000
+MAX_ENDED: Final = 1000
 
 
 class _RunningRequest(NamedTuple):
@@ -17,9 +17,14 @@ class _RunningRequest(NamedTuple):
 
 
 class RunningRequests:
-    """Which requests run, whose they are, and how each of them is ended."""
+    """Which requests run, whose they are, and how each of them is ended.
 
-    def __init__(self) -> None:
+    Args:
+        max_ended: So many that ended are remembered.
+    """
+
+    def __init__(self, max_ended: int = MAX_ENDED) -> None:
+        self._max_ended = max_ended
         self._running: dict[str, _RunningRequest] = {}
         self._cancelled: set[str] = set()
         self._ambiguous: set[str] = set()  # another client calls its request the same
@@ -58,7 +63,7 @@ class RunningRequests:
         self._ended[request_id] = self._running.pop(request_id).caller
         self._cancelled.discard(request_id)
         self._ambiguous.discard(request_id)
-        if len(self._ended) > _MAX_ENDED:
+        if len(self._ended) > self._max_ended:
             self._ended.popitem(last=False)
 
     def cancel(self, request_id: str, caller: str | None, peer: str = "") -> CancelResult:

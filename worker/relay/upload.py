@@ -78,7 +78,7 @@ class BodySource:
         self._left = length or 0
         self._chunks = ChunkedBody(limit_bytes, hint) if length is None else None
         self._is_dense = False
-        self._pace = pace or BodyPace()
+        self._pace = pace or BodyPace(conn.monitor.limits.body_s)
         self.length = length
 
     async def read(self) -> bytes:

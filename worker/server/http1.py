@@ -18,7 +18,7 @@ from arriero.protocol.worker_config import WorkerConfig
 from ..apis.base.api import Api
 from ..apis.error_response import error_answer
 from ..apis.routes import PLAIN, ROUTES, Route
-from ..connections.connection import HEAD_S, IDLE_S, Connection, WaitingFor
+from ..connections.connection import Connection, WaitingFor
 from ..errors import (
     BadRequest,
     ClientGone,
@@ -82,6 +82,7 @@ async def serve_connection(
     admission = service.admission
     api: Api = PLAIN
     hold = MemoryHold(service.bodies)
+    idle_s = conn.monitor.limits.idle_s
     try:
         while True:
             api = PLAIN  # of the next request nothing is known yet
@@ -116,7 +117,7 @@ async def serve_connection(
                 conn.requests += 1
                 if close:
                     break
-                conn.wait_for(WaitingFor.IDLE, IDLE_S)
+                conn.wait_for(WaitingFor.IDLE, idle_s)
                 continue
             if route is None:  # whatever has a door of its own (a preflight, say)
                 _refuse_large(head, service)
@@ -128,7 +129,7 @@ async def serve_connection(
                 if conn.buffer:
                     await wire.linger()  # pipelined bytes must not wipe the answer
                 break
-            conn.wait_for(WaitingFor.IDLE, IDLE_S)
+            conn.wait_for(WaitingFor.IDLE, idle_s)
     except RelayError as error:  # about the request itself: nobody knows where the next one begins
         hold.release()
         await _refuse(conn, error, api, last_head, service.names.config)
@@ -191,7 +192,7 @@ async def _refuse(
     if head.method == b"HEAD":
         answer = answer[: answer.index(b"\r\n\r\n") + 4]
     try:
-        conn.wait_for(WaitingFor.CLIENT, HEAD_S)
+        conn.wait_for(WaitingFor.CLIENT, conn.monitor.limits.head_s)
         await conn.send(answer)
         await conn.wire.linger(_LINGER_S, _LINGER_BYTES)
     except ClientGone:
@@ -214,7 +215,7 @@ async def _read_head(conn: Connection) -> bytes | None:
         data = data.lstrip(b"\r\n")  # left over by sloppy clients (RFC 9112, 2.2)
     end = data.find(b"\r\n\r\n")
     if end < 0:
-        conn.wait_for(WaitingFor.REQUEST, HEAD_S)
+        conn.wait_for(WaitingFor.REQUEST, conn.monitor.limits.head_s)
         kept = bytearray(data)
         while end < 0:
             if len(kept) > MAX_HEAD_BYTES:
@@ -257,7 +258,9 @@ async def _read_body(
         hold.grow(len(buffer))
         conn.buffer = b""
         return buffer
-    source = BodySource(conn, head, limit_bytes, BodyPace(total_s=TOTAL_S), _HINT)
+    source = BodySource(
+        conn, head, limit_bytes, BodyPace(conn.monitor.limits.body_s, TOTAL_S), _HINT
+    )
     hold.check(source.length or 0)
     with io.BytesIO() as body:  # gives what it has without a copy, and nothing stays in an error
         while piece := await source.read():

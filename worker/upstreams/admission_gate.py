@@ -7,19 +7,14 @@ where they can be told that they are alive, and go on the connections that becom
 """
 
 from collections import deque
-from typing import Final
 
 import trio
-
-# Requests of one worker to one model that may be without an answer. With two workers that is the
-# backlog of llama-server, 512, and half of the files that it may open; no model works on as many.
-MAX_UNANSWERED: Final = 256
 
 
 class AdmissionGate:
     """Lets so many in; the others wait in the order in which they came."""
 
-    def __init__(self, most: int = MAX_UNANSWERED) -> None:
+    def __init__(self, most: int) -> None:
         self._free = most
         self._line: deque[trio.Event] = deque()
 

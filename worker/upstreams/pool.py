@@ -13,6 +13,7 @@ import trio
 from ..connections.stream import RECEIVE_BYTES, SocketStream, StreamBroken, connect
 from ..connections.tls_stream import CertificateRefused, TlsStream, make_context
 from ..errors import UpstreamDied
+from ..limits import LIMITS
 from .admission_gate import AdmissionGate
 from .heads import ResponseHead, parse_answer_head
 
@@ -120,7 +121,7 @@ class Endpoint:
     port: int | None
     base_path: bytes = b""
     trust: Callable[[], ssl.SSLContext] | None = None
-    gate: AdmissionGate = field(default_factory=AdmissionGate)
+    gate: AdmissionGate = field(default_factory=lambda: AdmissionGate(LIMITS.unanswered))
     _idle: list[UpstreamConnection] = field(default_factory=list)
     _links: list[UpstreamConnection] = field(
         default_factory=list
@@ -296,9 +297,15 @@ class Upstreams:
 
     Args:
         trust: Gives whom to trust, for TLS. Called once, when the first connection needs it.
+        unanswered: How many requests to one endpoint may be without an answer.
     """
 
-    def __init__(self, trust: Callable[[], ssl.SSLContext] = make_context) -> None:
+    def __init__(
+        self,
+        trust: Callable[[], ssl.SSLContext] = make_context,
+        unanswered: int = LIMITS.unanswered,
+    ) -> None:
+        self._unanswered = unanswered
         self._endpoints: dict[str, Endpoint] = {}
         self._trust = functools.cache(trust)
 
@@ -311,6 +318,7 @@ class Upstreams:
         endpoint = self._endpoints.get(url)
         if endpoint is None:
             endpoint = self._endpoints[url] = Endpoint.parse(url, self._trust)
+            endpoint.gate = AdmissionGate(self._unanswered)
         return endpoint
 
     def was_heard(self, url: str) -> bool:

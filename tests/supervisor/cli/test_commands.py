@@ -57,7 +57,6 @@ from arriero.protocol.events import (
     RequestEnded,
     StateChanged,
 )
-from arriero.protocol.records import RequestRecord
 from arriero.protocol.values import (
     ConfigChanges,
     ConfigStatus,
@@ -73,6 +72,7 @@ from arriero.supervisor.cli import serve as cli_serve
 from arriero.supervisor.cli.main import COMMANDS, arriero, main
 from arriero.supervisor.cli.output import clock
 from arriero.supervisor.errors import SupervisorError
+from tests.records import record
 
 ENDPOINT = "http://127.0.0.1:5802"
 
@@ -91,22 +91,9 @@ UNKNOWN = Refusal(
 )
 
 
-def record(request_id: str) -> RequestRecord:
-    return RequestRecord(
-        request_id=request_id,
-        t=1.0,
-        path="/v1/chat/completions",
-        asked="nick",
-        model="b",
-        api="openai",
-        stream=True,
-        status=200,
-        outcome="ok",
-        duration_ms=1840.2,
-        input_tokens=1000,
-        output_tokens=40,
-    )
-
+ASKED = {"asked": "nick", "model": "b", "duration_ms": 1840.2, "stream": True} | {
+    "path": "/v1/chat/completions", "input_tokens": 1000, "output_tokens": 40,
+}  # fmt: skip
 
 BAD_CONFIG = Refusal(
     error=ErrorInfo(code="bad_config", message="cannot use the configuration: 2 problems"),
@@ -258,7 +245,9 @@ class SmallSupervisor:
             case CancelRequest(request_id=request_id):
                 return CancelReply(request_id=request_id, result="cancelled")
             case ActivityRequest():
-                return ActivityReply(records=(record("r1"), record("r2")), seq=self._seq["usage"])
+                return ActivityReply(
+                    records=(record("r1", **ASKED), record("r2", **ASKED)), seq=self._seq["usage"]
+                )
             case WorkersRequest():
                 return WorkersReply(workers=(WORKER,))
             case ScaleRequest() | ShutdownRequest():

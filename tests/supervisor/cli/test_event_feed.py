@@ -14,9 +14,9 @@ from arriero.protocol.events import (
     StateChanged,
     WorkerChanged,
 )
-from arriero.protocol.records import RequestRecord
 from arriero.protocol.values import ConfigStatus, ModelStatus, Progress, WorkerStatus
 from arriero.supervisor.cli.event_feed import DEFAULT_TYPES, Feed, Next
+from tests.records import record
 
 STEP = Progress(model="b", swap=2, phase="loading", elapsed_s=1.0)
 STATUS = StatusReply(
@@ -47,11 +47,7 @@ def log(seq: int, model: str = "b") -> LogLine:
 
 
 def usage(seq: int, epoch: str = "e") -> RequestEnded:
-    record = RequestRecord(
-        request_id="r", t=1.0, path="/", asked="b", model="b", api="openai", stream=False,
-        status=200, outcome="ok", duration_ms=1.0,
-    )  # fmt: skip
-    return RequestEnded(epoch=epoch, seq=seq, model="b", record=record)
+    return RequestEnded(epoch=epoch, seq=seq, model="b", record=record("r", model="b"))
 
 
 def begun(feed: Feed) -> Feed:

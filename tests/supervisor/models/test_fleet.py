@@ -4,86 +4,26 @@ import re
 import socket
 import sys
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 import trio
 
-from arriero.protocol.lease import FromSupervisor, Grant, Refuse
+from arriero.protocol.lease import Grant, Refuse
 from arriero.protocol.records import UpstreamKind
-from arriero.protocol.transport import open_context
-from arriero.supervisor.config.load import parse_config
-from arriero.supervisor.control.event_publisher import open_publisher
-from arriero.supervisor.models.fleet import open_fleet
-from arriero.supervisor.models.output_log import OutputLog
 from arriero.supervisor.models.start_retry import MAX_TRIES
-from arriero.supervisor.processes.reaper import open_reaper
-from arriero.supervisor.reload.reloader import ActiveConfig
-from arriero.supervisor.scheduling.dispatcher import Dispatcher
-from arriero.supervisor.scheduling.engine import Engine
-from arriero.supervisor.scheduling.events import Waiter, Wanted
-from tests.paths import ROOT
-from tests.start_port import START_PORT
-
-SCRIPTED = ROOT / "tests" / "fakes" / "scripted_upstream.py"
-SERVER = f"{sys.executable} {SCRIPTED} --port ${{PORT}}"
-# Everything on a busy machine; a test that needs as long as this has failed.
-PATIENCE_S = 60
+from tests.paths import SCRIPTED_UPSTREAM
+from tests.supervisor.train import SERVER, Train, open_train
 
 READY = 'cmd_child_to_router:state:{"state":"ready"}'
 
 
-class Scene:
-    """A train with one model, `m`, and one client."""
-
-    def __init__(self, dispatcher: Dispatcher) -> None:
-        self.dispatcher = dispatcher
-        self._told, self._heard = trio.open_memory_channel[FromSupervisor](10)
-
-    def send(self, owner: str, message: FromSupervisor) -> None:
-        self._told.send_nowait(message)
-
-    def want(self) -> None:
-        self.dispatcher.handle(Wanted(Waiter("w1", 1), "m"))
-
-    async def answer(self) -> FromSupervisor:
-        return await self._heard.receive()
-
-    async def port(self, *, but: int = 0) -> int:
-        """Wait until the process runs; return the port that it was told to take, not `but`."""
-        ports: list[int | None] = []
-
-        def has_one(engine: Engine) -> bool:
-            endpoints = [found.endpoint for found in engine.models(0, 0) if found.endpoint]
-            ports[:] = [urlsplit(endpoint).port for endpoint in endpoints]
-            return bool(ports) and ports[0] != but
-
-        await self.dispatcher.wait_until(has_one)
-        return ports[0] or 0
-
-
-@asynccontextmanager
-async def opened(folder: Path, cmd: str, **more: str) -> AsyncGenerator[Scene, None]:
-    """Run a train whose model is started by `cmd`; `more` are keys of the model."""
+def opened(folder: Path, cmd: str, **more: str) -> AbstractAsyncContextManager[Train]:
+    """Run a train whose model `m` is started by `cmd`; `more` are keys of the model."""
     lines = [f"    {key}: {value}\n" for key, value in ({"cmd": f"|\n      {cmd}"} | more).items()]
-    text = f"startPort: {START_PORT}\nmodels:\n  m:\n{''.join(lines)}"
-    in_force = ActiveConfig(parse_config(text, environ={}))
-    with open_context() as context, trio.fail_after(PATIENCE_S):
-        async with open_reaper() as reaper, open_publisher(context, folder / "e") as publisher:
-            dispatcher = Dispatcher(Engine(in_force.specs(), now=trio.current_time()), publisher)
-            async with open_fleet(
-                lambda: in_force.config,
-                dispatcher,
-                reaper=reaper,
-                output_log=OutputLog(),
-                durations_path=folder / "durations",
-            ) as fleet:
-                scene = Scene(dispatcher)
-                dispatcher.connect(processes=fleet, send_to_worker=scene.send)
-                yield scene
+    return open_train(folder, f"models:\n  m:\n{''.join(lines)}")
 
 
 # --- somebody else on the port --------------------------------------------------------------------
@@ -108,31 +48,31 @@ async def squatter(port: int, status: int = 200) -> AsyncGenerator[None, None]:
 async def test_who_takes_the_port_meanwhile_is_not_taken_for_the_model(
     tmp_path: Path, takes_its_time: str
 ) -> None:
-    async with opened(tmp_path, takes_its_time, env="['X=${PORT}']") as scene:
-        scene.want()
-        port = await scene.port()
+    async with opened(tmp_path, takes_its_time, env="['X=${PORT}']") as train:
+        train.want()
+        port = await train.port()
         async with squatter(port):
-            assert await scene.port(but=port)
+            assert await train.port(but=port)
 
 
 async def test_a_report_of_readiness_does_not_hide_a_stranger(tmp_path: Path) -> None:
     go = tmp_path / "go"
     says_so = f"""sh -c 'until [ -e {go} ]; do sleep 0.01; done; echo "$R"; sleep 60'"""
     env = f"""['X=${{PORT}}', 'R={READY}']"""
-    async with opened(tmp_path, says_so, env=env, checkEndpoint="none") as scene:
-        scene.want()
-        port = await scene.port()
+    async with opened(tmp_path, says_so, env=env, checkEndpoint="none") as train:
+        train.want()
+        port = await train.port()
         async with squatter(port):
             go.touch()
-            assert await scene.port(but=port)
+            assert await train.port(but=port)
 
 
 async def test_a_start_that_has_lost_its_port_takes_another_one_at_once(tmp_path: Path) -> None:
-    async with opened(tmp_path, f"{SERVER} --listen-late --load-s 0.4") as scene:
-        scene.want()
-        first = await scene.port()
+    async with opened(tmp_path, f"{SERVER} --listen-late --load-s 0.4") as train:
+        train.want()
+        first = await train.port()
         async with squatter(first):
-            answer = await scene.answer()
+            answer = await train.answer()
 
     assert isinstance(answer, Grant)
     assert answer.endpoint != f"http://127.0.0.1:{first}"
@@ -142,18 +82,18 @@ async def test_what_cannot_bind_its_port_is_started_on_another_one(tmp_path: Pat
     """The other program listens where nothing tells it from one that works for the model."""
     fails_once = f"""sh -c 'echo x >> {tmp_path}/tries; [ -e {tmp_path}/went ] || {{ touch \
       {tmp_path}/went; echo "bind: Address already in use"; exit 1; }}; exec {SERVER}'"""
-    async with opened(tmp_path, fails_once) as scene:
-        scene.want()
-        assert isinstance(await scene.answer(), Grant)
+    async with opened(tmp_path, fails_once) as train:
+        train.want()
+        assert isinstance(await train.answer(), Grant)
 
     assert (tmp_path / "tries").read_text() == "x\n" * 2
 
 
 async def test_a_port_that_is_always_taken_is_not_tried_for_ever(tmp_path: Path) -> None:
     never = f"sh -c 'echo x >> {tmp_path}/tries; echo ${{PORT}}: Address already in use; exit 1'"
-    async with opened(tmp_path, never) as scene:
-        scene.want()
-        answer = await scene.answer()
+    async with opened(tmp_path, never) as train:
+        train.want()
+        answer = await train.answer()
 
     assert isinstance(answer, Refuse)
     assert "last log line: " in answer.error.message
@@ -164,11 +104,11 @@ async def test_where_the_port_is_fixed_another_program_on_it_is_an_error(tmp_pat
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     proxy = f"http://127.0.0.1:{port}"
-    async with opened(tmp_path, "sleep 60", proxy=proxy) as scene:
-        scene.want()
-        await scene.port()
+    async with opened(tmp_path, "sleep 60", proxy=proxy) as train:
+        train.want()
+        await train.port()
         async with squatter(port):
-            answer = await scene.answer()
+            answer = await train.answer()
 
     assert isinstance(answer, Refuse)
     assert answer.error.message == (
@@ -178,13 +118,13 @@ async def test_where_the_port_is_fixed_another_program_on_it_is_an_error(tmp_pat
 
 
 async def test_a_server_outside_of_the_tree_may_be_the_model(tmp_path: Path) -> None:
-    async with opened(tmp_path, "sleep 60", env="['X=${PORT}']") as scene:
-        scene.want()
-        port = await scene.port()
-        command = [sys.executable, str(SCRIPTED), "--port", str(port)]
+    async with opened(tmp_path, "sleep 60", env="['X=${PORT}']") as train:
+        train.want()
+        port = await train.port()
+        command = [sys.executable, str(SCRIPTED_UPSTREAM), "--port", str(port)]
         async with trio.open_nursery() as nursery:
             outside = await nursery.start(trio.run_process, command)
-            answer = await scene.answer()
+            answer = await train.answer()
             outside.kill()
             nursery.cancel_scope.cancel()
 
@@ -193,9 +133,9 @@ async def test_a_server_outside_of_the_tree_may_be_the_model(tmp_path: Path) -> 
 
 async def test_nothing_to_ask_waits_for_the_port(tmp_path: Path) -> None:
     late = f"{SERVER} --listen-late --load-s 0.5 --stamp {tmp_path}/stamps"
-    async with opened(tmp_path, late, checkEndpoint="none") as scene:
-        scene.want()
-        assert isinstance(await scene.answer(), Grant)
+    async with opened(tmp_path, late, checkEndpoint="none") as train:
+        train.want()
+        assert isinstance(await train.answer(), Grant)
         assert "listen" in (tmp_path / "stamps").read_text()
 
 
@@ -206,12 +146,12 @@ async def test_a_server_that_reports_ready_and_listens_elsewhere_is_not_ready(
     async with (
         opened(
             tmp_path, elsewhere, env=f"""['X=${{PORT}}', 'R={READY}']""", healthCheckTimeout="2"
-        ) as scene,
+        ) as train,
         trio.open_nursery() as nursery,
     ):
-        nursery.start_soon(scene.dispatcher.keep_time)
-        scene.want()
-        answer = await scene.answer()
+        nursery.start_soon(train.dispatcher.keep_time)
+        train.want()
+        answer = await train.answer()
         nursery.cancel_scope.cancel()
 
     assert isinstance(answer, Refuse)
@@ -226,18 +166,18 @@ async def test_a_server_that_reports_ready_and_listens_elsewhere_is_not_ready(
 
 async def test_where_a_command_stops_it_a_stranger_may_be_what_serves(tmp_path: Path) -> None:
     options = {"env": "['X=${PORT}']", "cmdStop": "kill ${PID}"}
-    async with opened(tmp_path, "sleep 60", **options) as scene:
-        scene.want()
-        async with squatter(await scene.port()):
-            assert isinstance(await scene.answer(), Grant)
+    async with opened(tmp_path, "sleep 60", **options) as train:
+        train.want()
+        async with squatter(await train.port()):
+            assert isinstance(await train.answer(), Grant)
 
 
 @pytest.mark.parametrize("cmd", [SERVER, f"sh -c '{SERVER} & wait'", f"setsid --wait {SERVER}"])
 async def test_a_server_behind_a_wrapper_is_the_model(tmp_path: Path, cmd: str) -> None:
-    async with opened(tmp_path, cmd) as scene:
-        scene.want()
+    async with opened(tmp_path, cmd) as train:
+        train.want()
 
-        assert isinstance(await scene.answer(), Grant)
+        assert isinstance(await train.answer(), Grant)
 
 
 # --- kinds ----------------------------------------------------------------------------------------
@@ -262,21 +202,21 @@ http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 async def test_llama_server_is_known_with_the_first_grant(
     tmp_path: Path, options: str, more: dict[str, str]
 ) -> None:
-    async with opened(tmp_path, f"{SERVER} {options}", **more) as scene:
-        scene.want()
-        assert await kind_of(scene) == "llama-server"
+    async with opened(tmp_path, f"{SERVER} {options}", **more) as train:
+        train.want()
+        assert await kind_of(train) == "llama-server"
 
 
 async def test_llama_server_is_known_by_its_report(tmp_path: Path) -> None:
     (tmp_path / "server.py").write_text(VLLM)
     says_so = f"""sh -c 'echo "$R"; exec {sys.executable} {tmp_path}/server.py ${{PORT}}'"""
-    async with opened(tmp_path, says_so, env=f"['R={READY}']") as scene:
-        scene.want()
-        assert await kind_of(scene) == "llama-server"
+    async with opened(tmp_path, says_so, env=f"['R={READY}']") as train:
+        train.want()
+        assert await kind_of(train) == "llama-server"
 
 
-async def kind_of(scene: Scene) -> UpstreamKind:
-    answer = await scene.answer()
+async def kind_of(train: Train) -> UpstreamKind:
+    answer = await train.answer()
     assert isinstance(answer, Grant), answer
     return answer.kind
 
@@ -285,25 +225,25 @@ async def test_a_program_is_known_by_its_name_where_nobody_asks_it(tmp_path: Pat
     program = tmp_path / "llama-server"
     program.write_text(f"#!/bin/sh\nexec {SERVER.replace('${PORT}', '$1')}\n")
     program.chmod(0o700)
-    async with opened(tmp_path, f"{program} ${{PORT}}", checkEndpoint="none") as scene:
-        scene.want()
-        assert await kind_of(scene) == "llama-server"
+    async with opened(tmp_path, f"{program} ${{PORT}}", checkEndpoint="none") as train:
+        train.want()
+        assert await kind_of(train) == "llama-server"
 
 
 async def test_what_does_not_say_what_it_is_is_unknown(tmp_path: Path) -> None:
-    async with opened(tmp_path, f"{SERVER}", checkEndpoint="none") as scene:
-        scene.want()
-        assert await kind_of(scene) == "unknown"
+    async with opened(tmp_path, f"{SERVER}", checkEndpoint="none") as train:
+        train.want()
+        assert await kind_of(train) == "unknown"
 
 
 async def test_what_is_configured_is_not_found_out(tmp_path: Path) -> None:
-    async with opened(tmp_path, SERVER, kind="vllm") as scene:
-        scene.want()
-        assert await kind_of(scene) == "vllm"
+    async with opened(tmp_path, SERVER, kind="vllm") as train:
+        train.want()
+        assert await kind_of(train) == "vllm"
 
 
 async def test_vllm_is_known_with_the_first_grant(tmp_path: Path) -> None:
     (tmp_path / "server.py").write_text(VLLM)
-    async with opened(tmp_path, f"{sys.executable} {tmp_path}/server.py ${{PORT}}") as scene:
-        scene.want()
-        assert await kind_of(scene) == "vllm"
+    async with opened(tmp_path, f"{sys.executable} {tmp_path}/server.py ${{PORT}}") as train:
+        train.want()
+        assert await kind_of(train) == "vllm"

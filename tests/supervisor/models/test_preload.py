@@ -25,6 +25,7 @@ from arriero.supervisor.scheduling.events import (
     Waiter,
     Wanted,
 )
+from tests.supervisor.no_processes import NoProcesses
 
 MODELS = ("a", "b", "c")
 TOGETHER = Groups([Group("all", MODELS, swap=False)], MODELS)
@@ -32,29 +33,17 @@ CLIENT = Waiter("worker", 1)
 BROKEN = ErrorInfo(code="model_load_failed", message="model a failed to load")
 
 
-class Scene:
+class Scene(NoProcesses):
     """A train without processes.
 
     Attributes:
-        did: What it would have done, such as ``start a``.
         over: Whether the models that were to be loaded at the start were all seen to.
     """
 
     def __init__(self) -> None:
-        self.did: list[str] = []
+        super().__init__()
         self.over = False
         self.dispatcher: Dispatcher
-        self._models: dict[int, str] = {}
-
-    def spawn(self, model: str, swap: int) -> None:
-        self._models[swap] = model
-        self.did.append(f"start {model}")
-
-    def terminate(self, swap: int, grace_s: float) -> None:
-        self.did.append(f"stop {self._models[swap]}")
-
-    def key_of(self, model: str) -> str:
-        return ""
 
     def send(self, worker: str, message: object) -> None:
         """What is said to workers is in nobody's interest here."""

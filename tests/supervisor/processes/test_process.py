@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import trio
 from arriero.supervisor.errors import SpawnError
 from arriero.supervisor.processes.line_splitter import MAX_LINE_BYTES
 from arriero.supervisor.processes.process import Exit, RunningProcess, run_process
-from arriero.supervisor.processes.reaper import Reaper, open_reaper
+from arriero.supervisor.processes.reaper import Reaper
 from arriero.supervisor.processes.spawn import SpawnSpec, environment
 from tests.supervisor.processes.helpers import IGNORES_TERM, Lines, Result, is_gone, shell
 
@@ -30,12 +30,6 @@ LISTENS = (
     "import signal, socket, sys; s = socket.create_server(('127.0.0.1', int(sys.argv[1])));"
     "print(s.getsockname()[1], flush=True); signal.pause()"
 )
-
-
-@pytest.fixture
-async def reaper() -> AsyncGenerator[Reaper, None]:
-    async with open_reaper() as reaper:
-        yield reaper
 
 
 def python(code: str, *args: str, **fields: object) -> SpawnSpec:

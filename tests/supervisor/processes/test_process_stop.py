@@ -1,7 +1,6 @@
 """A process may be ended by a command, in the place of SIGTERM. Real processes; the real clock."""
 
 import logging
-from collections.abc import AsyncGenerator
 from functools import partial
 
 import psutil
@@ -9,18 +8,12 @@ import pytest
 import trio
 
 from arriero.supervisor.processes.process import Exit, RunningProcess, run_process
-from arriero.supervisor.processes.reaper import Reaper, open_reaper
+from arriero.supervisor.processes.reaper import Reaper
 from arriero.supervisor.processes.spawn import SpawnSpec
 from tests.supervisor.processes.helpers import IGNORES_TERM, Lines, Result, is_gone, shell
 
 # Tells which signal came: its exit code is 15 after SIGTERM, and 10 after SIGUSR1.
 TELLS = "trap 'exit 15' TERM; trap 'exit 10' USR1; echo up; while :; do sleep 0.01; done"
-
-
-@pytest.fixture
-async def reaper() -> AsyncGenerator[Reaper, None]:
-    async with open_reaper() as reaper:
-        yield reaper
 
 
 def stopped_by(stop: str, script: str = TELLS) -> SpawnSpec:

@@ -15,6 +15,7 @@ import trio
 
 from arriero.supervisor.errors import SpawnError
 from arriero.supervisor.processes.reaper import Reaper, open_reaper
+from tests.supervisor.processes.helpers import is_gone
 
 # A supervisor with one process that ignores every signal that can be ignored and has a child.
 # `registered` starts it in the usual way, `unregistered` is killed before it could register it,
@@ -63,13 +64,6 @@ def wait_until(is_so: Callable[[], bool], limit_s: float) -> bool:
     while not is_so() and time.monotonic() < deadline:
         time.sleep(0.005)
     return is_so()
-
-
-def is_gone(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 @pytest.mark.parametrize("way", ["registered", "unregistered", "escaped"])

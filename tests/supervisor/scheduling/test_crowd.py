@@ -29,6 +29,7 @@ from arriero.supervisor.scheduling.events import (
     Waiter,
     Wanted,
 )
+from tests.supervisor.no_processes import NoProcesses
 from tests.supervisor.scheduling.steps import CRASHED, acts
 
 CROWD = 1_000
@@ -132,15 +133,9 @@ class Scene:
         self.said: list[tuple[str, FromSupervisor]] = []
         self.dispatcher = Dispatcher(Engine([Spec(model="slow"), Spec(model="other")]), self.heard)
         self.dispatcher.connect(
-            processes=self, send_to_worker=lambda owner, message: self.said.append((owner, message))
+            processes=NoProcesses(),
+            send_to_worker=lambda owner, message: self.said.append((owner, message)),
         )
-
-    def spawn(self, model: str, swap: int) -> None: ...
-
-    def terminate(self, swap: int, grace_s: float) -> None: ...
-
-    def key_of(self, model: str) -> str:
-        return ""
 
     def come(self, count: int, first: int = 0) -> None:
         for number in range(first, first + count):

@@ -1,20 +1,23 @@
 """Which rows of failures make a model start again."""
 
 import pytest
+from msgspec.structs import replace
 
 from arriero.protocol.records import Outcome, RequestRecord
 from arriero.supervisor.workers.failure_streaks import FAILURES, FailureStreaks, StreakBroken
+from tests.records import RECORD
 
 
 def record(
     status: int, outcome: Outcome | None = None, code: str | None = None, *, stream: bool = False
 ) -> RequestRecord:
-    return RequestRecord(
-        request_id="r", t=0.0, path="/v1/chat/completions", asked="a", model="a", api="openai",
-        stream=stream, status=status, duration_ms=1.0,
+    return replace(
+        RECORD,
+        stream=stream,
+        status=status,
         outcome=outcome or ("ok" if status < 400 else "upstream_error"),
         error_code=code or (None if status < 400 else f"http_{status}"),
-    )  # fmt: skip
+    )
 
 
 GOOD, BAD = record(200), record(500)

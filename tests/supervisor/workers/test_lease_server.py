@@ -31,7 +31,6 @@ from arriero.protocol.lease import (
     Unclaim,
     Welcome,
 )
-from arriero.protocol.records import RequestRecord
 from arriero.protocol.transport import FrameSocket, connected, open_context
 from arriero.protocol.worker_config import WorkerConfig
 from arriero.supervisor.control.event_publisher import open_publisher
@@ -39,14 +38,10 @@ from arriero.supervisor.scheduling.dispatcher import Dispatcher
 from arriero.supervisor.scheduling.engine import Engine
 from arriero.supervisor.workers.lease_server import CANCEL_LIMIT_S, LeaseServer, open_lease_server
 from arriero.supervisor.workers.request_log import RecordStore
+from tests.records import record
+from tests.supervisor.no_processes import NoProcesses
 
 T = TypeVar("T", bound=FromSupervisor)
-
-
-def record(request_id: str, **more: object) -> RequestRecord:
-    known = {"t": 1.0, "path": "/v1/x", "asked": "m", "model": "m", "api": "openai"}
-    ended = {"stream": False, "status": 200, "outcome": "ok", "duration_ms": 12.5}
-    return RequestRecord(request_id=request_id, **(known | ended | more))  # type: ignore[arg-type]
 
 
 @dataclass
@@ -113,7 +108,7 @@ async def opened(folder: Path) -> AsyncGenerator[Scene, None]:
                 config=lambda: WorkerConfig(generation=1, models=()),
                 on_hello=lambda number, pid, token: number == pid and token == b"token %d" % pid,
             ) as server:
-                dispatcher.connect(processes=Nothing(), send_to_worker=server.send)
+                dispatcher.connect(processes=NoProcesses(), send_to_worker=server.send)
                 yield Scene(
                     server,
                     records,
@@ -124,19 +119,6 @@ async def opened(folder: Path) -> AsyncGenerator[Scene, None]:
                         connected(context, zmq.DEALER, folder / "lease")
                     ),
                 )
-
-
-class Nothing:
-    """There is no model to be started."""
-
-    def spawn(self, model: str, swap: int) -> None:
-        raise AssertionError
-
-    def terminate(self, swap: int, grace_s: float) -> None:
-        raise AssertionError
-
-    def key_of(self, model: str) -> str:
-        return ""
 
 
 @pytest.fixture

@@ -10,12 +10,7 @@ from arriero.protocol.codec import MAX_MESSAGE_BYTES, encode
 from arriero.protocol.lease import RecordsAnswer
 from arriero.protocol.records import RequestRecord
 from arriero.supervisor.workers.request_log import MAX_CHARS, MAX_RECORDS, RecordStore, log_text
-
-
-def record(request_id: str = "r1", **more: object) -> RequestRecord:
-    known = {"t": 1.0, "path": "/v1/x", "asked": "m", "model": "m", "api": "openai"}
-    ended = {"stream": False, "status": 200, "outcome": "ok", "duration_ms": 12.5}
-    return RequestRecord(request_id=request_id, **(known | ended | more))  # type: ignore[arg-type]
+from tests.records import record
 
 
 def filled(count: int, most: int = MAX_RECORDS) -> RecordStore:

@@ -8,6 +8,10 @@ import itertools
 import json
 from typing import Any
 
+# What dialects are given in tests: the random part of their ids, and a line of progress.
+IDENT = "0123456789abcdef01234567"
+LINE = "swap-progress: qwen: loading 42% (12 s)\n"
+
 
 def events(*values: dict[str, Any], spaced: bool = False) -> bytes:
     """Return a stream of named events; `spaced` as Python's json writes them."""

@@ -20,6 +20,8 @@ from arriero.worker.streams.merge import MergingSplitter
 from arriero.worker.streams.stream_end import EndWatcher
 from tests.worker.apis.official_clients import Scripted, open_scripted
 from tests.worker.apis.recorded import (
+    IDENT,
+    LINE,
     MESSAGE,
     MESSAGE_ITEM,
     MESSAGE_OF_ANTHROPIC,
@@ -31,8 +33,6 @@ from tests.worker.apis.recorded import (
     read,
 )
 
-IDENT = "0123456789abcdef01234567"
-LINE = "swap-progress: qwen: loading 42% (12 s)\n"
 NOTHING = Usage()
 COUNTED = Usage(
     input_tokens=21,

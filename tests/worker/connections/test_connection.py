@@ -9,8 +9,6 @@ import trio
 from trio.testing import MockClock
 
 from arriero.worker.connections.connection import (
-    TICK_S,
-    WRITE_S,
     Connection,
     ConnectionMonitor,
     HeartbeatTimer,
@@ -19,6 +17,7 @@ from arriero.worker.connections.connection import (
 )
 from arriero.worker.connections.stream import SocketStream
 from arriero.worker.errors import ClientGone, RequestCancelled
+from arriero.worker.limits import LIMITS
 
 HEARTBEAT = b": hb\n\n"
 EVERY_S = 1.0
@@ -286,10 +285,10 @@ async def test_each_piece_has_the_time_of_a_whole_write(
         nursery.start_soon(conn.send, data)
         began = trio.current_time()
         while got < len(data):
-            await trio.sleep(WRITE_S - 2 * TICK_S)
+            await trio.sleep(LIMITS.write_s - 2 * LIMITS.tick_s)
             got += len(take(theirs))
 
-    assert trio.current_time() - began > WRITE_S
+    assert trio.current_time() - began > LIMITS.write_s
     assert not conn.expired
     conn.wire.close()
     theirs.close()

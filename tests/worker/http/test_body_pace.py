@@ -3,7 +3,10 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.worker.http.body_pace import BODY_BYTES, BODY_S, TOTAL_S, BodyPace
+from arriero.worker.http.body_pace import BODY_BYTES, TOTAL_S, BodyPace
+from arriero.worker.limits import LIMITS
+
+BODY_S = LIMITS.body_s
 
 
 def drip(pace: BodyPace, count: int, every_s: float) -> float:
@@ -18,31 +21,31 @@ def drip(pace: BodyPace, count: int, every_s: float) -> float:
 
 
 def test_a_byte_now_and_then_is_too_slow() -> None:
-    assert drip(BodyPace(), 1, 5.0) <= BODY_S + 1e-6
+    assert drip(BodyPace(BODY_S), 1, 5.0) <= BODY_S + 1e-6
 
 
 def test_silence_ends_it() -> None:
-    assert drip(BodyPace(), BODY_BYTES, 10 * BODY_S) == BODY_S
+    assert drip(BodyPace(BODY_S), BODY_BYTES, 10 * BODY_S) == BODY_S
 
 
 def test_the_lowest_rate_may_go_on_where_nothing_is_kept() -> None:
-    assert drip(BodyPace(), BODY_BYTES // 50, BODY_S / 60) == math.inf
+    assert drip(BodyPace(BODY_S), BODY_BYTES // 50, BODY_S / 60) == math.inf
 
 
 def test_what_is_kept_has_to_be_there_in_the_end() -> None:
-    total_s = drip(BodyPace(TOTAL_S), BODY_BYTES, BODY_S / 2)
+    total_s = drip(BodyPace(BODY_S, TOTAL_S), BODY_BYTES, BODY_S / 2)
     assert abs(total_s - TOTAL_S) < 1e-6
 
 
 def test_a_fast_beginning_buys_no_time() -> None:
-    pace = BodyPace()
+    pace = BodyPace(BODY_S)
     pace.came(64 * 1024**2, 1.0)
     assert drip(pace, 1, 5.0) <= BODY_S + 1e-6
 
 
 @given(st.lists(st.tuples(st.integers(0, 10**6), st.floats(0, 100)), max_size=50))
 def test_what_is_left_is_never_more_than_a_window(reads: list[tuple[int, float]]) -> None:
-    pace = BodyPace(TOTAL_S)
+    pace = BodyPace(BODY_S, TOTAL_S)
     for count, waited_s in reads:
         pace.came(count, waited_s)
         assert 0 <= pace.left_s <= BODY_S

@@ -16,19 +16,18 @@ import trio.testing
 from packets import FLOODS, HELLO, WRONG
 
 from arriero.protocol.lease import Finish
-from arriero.worker.connections import connection as monitor
 from arriero.worker.http.request_head import parse_head
-from arriero.worker.http2 import connection as http2_door
+from arriero.worker.limits import Limits
 from arriero.worker.server import containment as edge
 from arriero.worker.server import http1 as front
-from tests.worker.growth import assert_short_steps
-from tests.worker.rig import OpenRig, Rig, UpstreamExchange, answer_json, read_to_end
+from tests.worker.growth import assert_short_steps, tasks
+from tests.worker.rig import QUICK, OpenRig, Rig, UpstreamExchange, answer_json, read_to_end
+from tests.worker.sse import SSE_HEAD
 
 HEALTH = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 BODY = b'{"model":"m"}'
 PIECE = b"data: " + b"x" * 10_000 + b"\n\n"
 END = b'data: {"choices":[{"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
-SSE_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
 
 
 class Client:
@@ -132,10 +131,6 @@ async def connected(rig: Rig) -> AsyncGenerator[Client]:
         nursery.start_soon(client.run)
         yield client
         nursery.cancel_scope.cancel()
-
-
-def tasks() -> int:
-    return trio.lowlevel.current_statistics().tasks_living
 
 
 async def tasks_at_rest(rig: Rig) -> int:
@@ -284,12 +279,12 @@ async def test_a_client_that_wants_no_more_of_a_full_stream_leaves_nothing(
             if way == "reset":
                 client.http.reset_stream(number)
                 await client.flush()
-                with trio.fail_after(monitor.TICK_S * 2 + 0.4):
+                with trio.fail_after(QUICK.tick_s * 2 + 0.4):
                     await rig.upstream.closed.wait()
                 client.reads = True
                 client.http.increment_flow_control_window(65_535)
                 assert (await client.answer(await client.begin("GET", "/health")))[1] == b"OK"
-        with trio.fail_after(monitor.TICK_S * 2 + 0.4):
+        with trio.fail_after(QUICK.tick_s * 2 + 0.4):
             await rig.upstream.closed.wait()
         record = await rig.record()
 
@@ -297,11 +292,9 @@ async def test_a_client_that_wants_no_more_of_a_full_stream_leaves_nothing(
         assert await tasks_are(before)
 
 
-async def test_a_client_that_never_opens_its_window_has_had_its_answer(
-    open_rig: OpenRig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(http2_door, "WRITE_S", 0.5)
-    async with open_rig(endless([0])) as rig, connected(rig) as client:
+async def test_a_client_that_never_opens_its_window_has_had_its_answer(open_rig: OpenRig) -> None:
+    limits = Limits(write_s=0.5)
+    async with open_rig(endless([0]), limits=limits) as rig, connected(rig) as client:
         client.reads = False
         number = await client.post()
         await client.until(lambda: number in client.resets)
@@ -313,12 +306,9 @@ async def test_a_client_that_never_opens_its_window_has_had_its_answer(
         assert (await client.answer(await client.begin("GET", "/health")))[1] == b"OK"
 
 
-async def test_a_client_that_reads_nothing_at_all_is_cut(
-    open_rig: OpenRig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(monitor, "WRITE_S", 0.5)
-    sent = [0]
-    async with open_rig(endless(sent)) as rig, await rig.connect() as stream:
+async def test_a_client_that_reads_nothing_at_all_is_cut(open_rig: OpenRig) -> None:
+    sent, limits = [0], Limits(write_s=0.5)
+    async with open_rig(endless(sent), limits=limits) as rig, await rig.connect() as stream:
         client = Client(stream)
         client.http.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 2**30})
         client.http.increment_flow_control_window(2**30)
@@ -328,11 +318,8 @@ async def test_a_client_that_reads_nothing_at_all_is_cut(
     assert sent[0] > 65_535
 
 
-async def test_an_idle_connection_is_told_and_closed(
-    open_rig: OpenRig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(http2_door, "IDLE_S", 0.3)
-    async with open_rig() as rig, connected(rig) as client:
+async def test_an_idle_connection_is_told_and_closed(open_rig: OpenRig) -> None:
+    async with open_rig(limits=Limits(idle_s=0.3)) as rig, connected(rig) as client:
         await client.answer(await client.post())
         while not client.over:
             await client._changed.wait()

@@ -14,7 +14,7 @@ from arriero.protocol.events import ProgressMade
 from arriero.protocol.lease import CancelOrder, CancelOutcome, Leave, Report, Want
 from arriero.protocol.values import ErrorInfo
 from arriero.protocol.worker_config import ModelRoute
-from arriero.worker import supervisor_link as link
+from arriero.worker.limits import Limits
 from tests.official import anthropic, openai
 from tests.worker.apis.recorded import (
     MESSAGE,
@@ -38,17 +38,17 @@ from tests.worker.rig import (
     sends,
     unchunk,
 )
-from tests.worker.sse import SSE_HEAD, streams
+from tests.worker.sse import MESSAGES, RESPONSES, SSE_HEAD, streams
 
 THINKING_STREAM = b'{"model":"m","stream":true,"thinking":{"type":"enabled","budget_tokens":1024}}'
-MESSAGES, RESPONSES = b"/v1/messages", b"/v1/responses"
 
-pytestmark = rig_options(streams(MESSAGE), models=REASONING, progress_delay_s=0.1, heartbeat_s=0.05)
-
-
-@pytest.fixture(autouse=True)
-def frequent_reports(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link, "_REPORT_S", 0.2)
+pytestmark = rig_options(
+    streams(MESSAGE),
+    models=REASONING,
+    progress_delay_s=0.1,
+    heartbeat_s=0.05,
+    limits=Limits(report_s=0.2),
+)
 
 
 async def load_for_a_while(rig: Rig, error: ErrorInfo | None = None) -> None:

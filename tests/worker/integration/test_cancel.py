@@ -6,6 +6,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -25,13 +26,13 @@ from arriero.protocol.lease import (
     Want,
 )
 from arriero.protocol.records import RequestRecord
-from arriero.worker.connections import connection as monitor
 from arriero.worker.leases import queries as queries
 from arriero.worker.relay.response_writer import ResponseWriter
 from arriero.worker.upstreams.pool import Endpoint
 from tests.official import anthropic, openai
 from tests.worker.apis.recorded import MESSAGE, RESPONSE
 from tests.worker.rig import (
+    QUICK,
     REASONING,
     OpenRig,
     Rig,
@@ -44,13 +45,12 @@ from tests.worker.rig import (
     rig_options,
     unchunk,
 )
-from tests.worker.sse import DONE, HELLO, SSE_HEAD, STREAM, chunk
+from tests.worker.sse import CHAT, DONE, HELLO, MESSAGES, RESPONSES, SSE_HEAD, STREAM, chunk
 
 pytestmark = rig_options(models=REASONING)
 
 T = TypeVar("T")
 
-CHAT, MESSAGES, RESPONSES = b"/v1/chat/completions", b"/v1/messages", b"/v1/responses"
 ID = "req-1"
 HERE = "127.0.0.1"
 NAMED = b"X-Request-Id: req-1"
@@ -615,12 +615,11 @@ async def test_a_wish_while_the_key_is_asked_about_is_not_lost(open_rig: OpenRig
 
 
 async def test_a_supervisor_that_does_not_answer_is_no_reason_to_refuse(
-    open_rig: OpenRig, monkeypatch: pytest.MonkeyPatch
+    open_rig: OpenRig,
 ) -> None:
-    monkeypatch.setattr(queries, "ANSWER_S", 0.6)
-    monkeypatch.setattr(monitor, "HEAD_S", 0.1)  # of the client's words, which are over
-    monkeypatch.setattr(monitor, "TICK_S", 0.1)
-    async with open_rig(answer_json) as rig:
+    # the time of a head is for the client's words, which are over
+    limits = replace(QUICK, query_s=0.6, head_s=0.1, tick_s=0.1)
+    async with open_rig(answer_json, limits=limits) as rig:
         answer = await rig.ask(post(b'{"model":"m"}', b"Idempotency-Key: k-1"))
 
         await rig.heard(Unclaim)  # it may have noted the key all the same

@@ -12,7 +12,7 @@ from arriero.protocol.events import ProgressMade, QueueChanged, StateChanged
 from arriero.protocol.lease import Leave, Refuse, Report, Resync, Resynced, Want, Welcome
 from arriero.protocol.values import ErrorInfo, ModelStatus, QueueEntry
 from arriero.protocol.worker_config import ModelRoute
-from arriero.worker import supervisor_link as link
+from arriero.worker.limits import Limits
 from tests.official import openai
 from tests.worker.rig import (
     BROKEN,
@@ -270,12 +270,9 @@ async def test_a_client_that_leaves_the_queue_is_reported_and_others_stay(
             assert unchunk(await read_to_end(stays)).endswith(ANSWER)
 
 
-async def test_when_the_supervisor_falls_silent_nobody_waits_for_it(
-    open_rig: OpenRig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(link, "_LOST_S", 0.3)
-    monkeypatch.setattr(link, "_REPORT_S", 0.1)
-    async with open_rig(progress_delay_s=60.0) as rig:
+async def test_when_the_supervisor_falls_silent_nobody_waits_for_it(open_rig: OpenRig) -> None:
+    limits = Limits(lost_s=0.3, report_s=0.1)
+    async with open_rig(limits=limits, progress_delay_s=60.0) as rig:
         await rig.ask(post(STREAM))  # a lease on m
         rig.grants = False
         rig.say(Refuse(request=99, model="m", error=LATER))  # nobody's

@@ -3,6 +3,7 @@
 import itertools
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
@@ -16,6 +17,7 @@ from tests.official import anthropic, openai
 from tests.worker.apis.recorded import MESSAGE, RESPONSE
 from tests.worker.rig import (
     JSON_RESPONSE,
+    QUICK,
     Handler,
     OpenRig,
     Rig,
@@ -27,22 +29,27 @@ from tests.worker.rig import (
     sends,
     unchunk,
 )
-from tests.worker.sse import DONE, STREAM, chunk, prompt_chunk, streams
+from tests.worker.sse import (
+    CHAT,
+    COMPLETIONS,
+    END,
+    MESSAGES,
+    PING,
+    RESPONSES,
+    STREAM,
+    chunk,
+    prompt_chunk,
+    streams,
+)
 
 Steps = Sequence[bytes | float]
 
 EVERY_S = 0.2
-CHAT, COMPLETIONS = b"/v1/chat/completions", b"/v1/completions"
-MESSAGES, RESPONSES = b"/v1/messages", b"/v1/responses"
 COMMENT = b": hb\n\n"
-PING = b'event: ping\ndata: {"type":"ping"}\n\n'
 
-pytestmark = rig_options(models=(ModelRoute(model="m"),), heartbeat_s=EVERY_S)
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(monitor, "TICK_S", 0.1)
+pytestmark = rig_options(
+    models=(ModelRoute(model="m"),), heartbeat_s=EVERY_S, limits=replace(QUICK, tick_s=0.1)
+)
 
 
 def stream_of(user: str) -> bytes:
@@ -51,7 +58,6 @@ def stream_of(user: str) -> bytes:
 
 HELLO = chunk({"role": "assistant", "content": "Hello"})
 YOU = chunk({"content": " you"})
-END = chunk({}, "stop") + DONE
 
 
 def streams_by_user(**streamed: Steps) -> Handler:

@@ -38,14 +38,12 @@ PART = b'--b\r\nContent-Disposition: form-data; name="x"\r\n\r\n\r\n'
         b"--b\r\n\r\n" + b"\r\n--" * 500 + b"\r\n",
     ],
 )
-def test_forms(piece: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(multipart, "MAX_PARTS", 10**9)
-
+def test_forms(piece: bytes) -> None:
     def at_once(count: int) -> None:
-        FormFinder(b"multipart/form-data; boundary=b").push(piece * count)
+        FormFinder(b"multipart/form-data; boundary=b", max_parts=10**9).push(piece * count)
 
     def byte_by_byte(count: int) -> None:
-        finder = FormFinder(b"multipart/form-data; boundary=b")
+        finder = FormFinder(b"multipart/form-data; boundary=b", max_parts=10**9)
         for byte in piece * count:
             finder.push(bytes((byte,)))
 
@@ -54,9 +52,8 @@ def test_forms(piece: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("piece", [b"a=b&", b"=", b"%41", b"+", b"model", b"a"])
-def test_forms_like_a_query(piece: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(multipart, "MAX_PARTS", 10**9)
-    assert_linear(lambda size: multipart.read_query(piece * size), 20_000)
+def test_forms_like_a_query(piece: bytes) -> None:
+    assert_linear(lambda size: multipart.read_query(piece * size, max_parts=10**9), 20_000)
 
 
 def test_names_that_are_like_many_others() -> None:

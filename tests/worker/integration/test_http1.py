@@ -17,9 +17,7 @@ from msgspec.structs import replace
 from arriero.protocol.events import ConfigChanged, StateChanged
 from arriero.protocol.lease import Finish, Hello, Probe, Report, Want, Welcome
 from arriero.protocol.worker_config import ModelRoute
-from arriero.worker.connections import connection as monitor
-from arriero.worker.http import body_pace as pace
-from arriero.worker.server import http1 as front
+from arriero.worker.limits import Limits
 from tests.worker.rig import (
     OpenRig,
     Rig,
@@ -107,21 +105,16 @@ async def test_a_body_that_names_no_model_is_refused_and_the_connection_goes_on(
     ],
 )
 async def test_a_request_that_does_not_arrive_ends_in_time(
-    open_rig: OpenRig, monkeypatch: pytest.MonkeyPatch, sent: bytes, answered: bytes
+    open_rig: OpenRig, sent: bytes, answered: bytes
 ) -> None:
-    for module, name in ((monitor, "HEAD_S"), (front, "HEAD_S"), (pace, "BODY_S")):
-        monkeypatch.setattr(module, name, 0.2)
-    async with open_rig() as rig:
+    async with open_rig(limits=Limits(head_s=0.2, body_s=0.2)) as rig:
         answer = await rig.ask(sent)
 
     assert answer[:12] == answered
 
 
-async def test_an_idle_connection_is_closed_without_a_word(
-    open_rig: OpenRig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(front, "IDLE_S", 0.2)
-    async with open_rig() as rig, await rig.connect() as stream:
+async def test_an_idle_connection_is_closed_without_a_word(open_rig: OpenRig) -> None:
+    async with open_rig(limits=Limits(idle_s=0.2)) as rig, await rig.connect() as stream:
         await stream.send_all(post(close=False))
         await read_response(stream)
 

@@ -11,10 +11,11 @@ import trio.testing
 from arriero.protocol.lease import CancelOrder, Report, Want
 from arriero.protocol.worker_config import ModelRoute
 from arriero.worker import app
-from arriero.worker import supervisor_link as link
-from arriero.worker.connections import connection as monitor
+from arriero.worker.limits import Limits
 from arriero.worker.relay.context import RelayContext
+from tests.worker.growth import tasks
 from tests.worker.rig import (
+    QUICK,
     OpenRig,
     Rig,
     UpstreamExchange,
@@ -27,16 +28,9 @@ from tests.worker.sse import SSE_HEAD, STREAM
 
 PREFILL = b"X-Prefill-Progress: comment"
 
-pytestmark = rig_options(models=(ModelRoute(model="m"),), progress_delay_s=0.0)
-
-
-@pytest.fixture(autouse=True)
-def frequent_reports(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link, "_REPORT_S", 0.05)
-
-
-def tasks() -> int:
-    return trio.lowlevel.current_statistics().tasks_living
+pytestmark = rig_options(
+    models=(ModelRoute(model="m"),), progress_delay_s=0.0, limits=Limits(report_s=0.05)
+)
 
 
 async def tasks_are(expected: int) -> bool:
@@ -82,7 +76,7 @@ async def test_a_client_that_leaves_while_its_prompt_is_read_leaves_nothing(
         assert (await rig.heard(Report, rig.count(Report) + 2)).in_flight == {"m": 1}
 
         await stream.aclose()
-        with trio.fail_after(monitor.TICK_S * 2 + 0.4):
+        with trio.fail_after(QUICK.tick_s * 2 + 0.4):
             await rig.upstream.closed.wait()
         record = await rig.record()
         await settled(rig)
@@ -177,7 +171,7 @@ async def test_two_hundred_requests_of_all_ends_leave_nothing(
                 nursery.start_soon(ask, number)
         await rig.record(201)
         await settled(rig)
-        await trio.sleep(monitor.TICK_S)  # beats of streams that have ended are dropped when due
+        await trio.sleep(QUICK.tick_s)  # beats of streams that have ended are dropped when due
         gc.collect()
 
         (service,) = found

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import trio
 
-from arriero.worker.http import body_pace as pace
 from arriero.worker.http.body_memory import BodyMemory
+from arriero.worker.limits import Limits
 from tests.worker.rig import OpenRig, post, read_to_end
 
 LIMIT = 1024**2
@@ -188,16 +188,15 @@ async def drip(stream: trio.SocketStream) -> None:
         await stream.send_all(b" ")
 
 
-async def test_a_drip_ends(open_rig: OpenRig, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_drip_ends(open_rig: OpenRig) -> None:
     """A byte now and then: each read comes in time, all together do not."""
-    monkeypatch.setattr(pace, "BODY_S", 0.8)
     for head in (
         b"POST /v1/messages HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n{",
         b"POST /v1/messages HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nfffff\r\n{",
         b"POST /v1/messages HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n"
         b"Content-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\n",
     ):
-        async with open_rig() as rig, await rig.connect() as one:
+        async with open_rig(limits=Limits(body_s=0.8)) as rig, await rig.connect() as one:
             await one.send_all(head)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(drip, one)

@@ -27,14 +27,20 @@ from tests.worker.rig import (
     sends,
     unchunk,
 )
-from tests.worker.sse import DONE, SSE_HEAD, STREAM, chunk, prompt_chunk, streams, text_chunk
-
-CHAT = b"/v1/chat/completions"
-TEXT = b"/v1/completions"
-
+from tests.worker.sse import (
+    CHAT,
+    COMPLETIONS,
+    DONE,
+    END,
+    SSE_HEAD,
+    STREAM,
+    chunk,
+    prompt_chunk,
+    streams,
+    text_chunk,
+)
 
 ANSWER = chunk({"role": "assistant", "content": "Hel"}) + chunk({"content": "lo"})
-END = chunk({}, "stop") + DONE
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +76,7 @@ def events(body: bytes) -> list[dict[str, Any]]:
     [
         (CHAT, ANSWER + END),
         (CHAT, b": hello\r\n\r\n" + ANSWER.replace(b"\n", b"\r\n") + b": x\r\n\r\n" + END),
-        (TEXT, text_chunk("Hi") + text_chunk("", "stop") + DONE),
+        (COMPLETIONS, text_chunk("Hi") + text_chunk("", "stop") + DONE),
     ],
 )
 async def test_without_the_wish_a_stream_is_the_upstreams_own(

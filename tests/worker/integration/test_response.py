@@ -3,6 +3,7 @@
 import os
 import re
 import socket
+from dataclasses import replace
 
 import pytest
 import trio
@@ -10,9 +11,9 @@ import trio.testing
 
 from arriero.protocol.lease import Broken, Release, Report, Revoke, Void, Want
 from arriero.protocol.worker_config import ModelRoute
-from arriero.worker.connections import connection as monitor
 from arriero.worker.upstreams import retry
 from tests.worker.rig import (
+    QUICK,
     Handler,
     OpenRig,
     Rig,
@@ -318,7 +319,7 @@ async def test_a_client_that_leaves_takes_the_upstream_request_along(open_rig: O
         await rig.upstream.asked.wait()
         await stream.aclose()
 
-        with trio.fail_after(2 * monitor.TICK_S + 0.5):
+        with trio.fail_after(2 * QUICK.tick_s + 0.5):
             await rig.upstream.closed.wait()
 
 
@@ -331,24 +332,20 @@ async def test_a_client_that_leaves_in_mid_stream_takes_the_upstream_along(
         await stream.receive_some()
         await stream.aclose()
 
-        with trio.fail_after(2 * monitor.TICK_S + 0.5):
+        with trio.fail_after(2 * QUICK.tick_s + 0.5):
             await rig.upstream.closed.wait()
         while (report := await rig.heard(Report, rig.count(Report) + 1)).in_flight:
             pass
     assert report.in_flight == {}
 
 
-async def test_a_client_that_reads_nothing_is_cut_in_the_end(
-    open_rig: OpenRig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(monitor, "WRITE_S", 0.5)
-
+async def test_a_client_that_reads_nothing_is_cut_in_the_end(open_rig: OpenRig) -> None:
     async def handler(exchange: UpstreamExchange) -> None:
         await exchange.stream.send_all(CHUNKED_HEAD)
         while True:
             await exchange.stream.send_all(in_chunk(TOKEN * 1000))
 
-    async with open_rig(handler) as rig:
+    async with open_rig(handler, limits=replace(QUICK, write_s=0.5)) as rig:
         stream = await rig.connect()
         await stream.send_all(post(STREAM))
 

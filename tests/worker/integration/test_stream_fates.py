@@ -2,28 +2,24 @@
 
 import json
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import pytest
 import trio
 import trio.testing
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from arriero.protocol.worker_config import ModelRoute
-from arriero.worker.connections import connection as monitor
 from tests.worker.apis.recorded import MESSAGE, MESSAGE_WITH_TOOL, RESPONSE, RESPONSE_WITH_TOOL
-from tests.worker.rig import UpstreamExchange, open_rig_in, post, unchunk
-from tests.worker.sse import DONE, chunk
+from tests.worker.rig import QUICK, UpstreamExchange, open_rig_in, post, unchunk
+from tests.worker.sse import CHAT, DONE, MESSAGES, PING, RESPONSES, chunk
 
 SSE_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
-CHAT, MESSAGES, RESPONSES = b"/v1/chat/completions", b"/v1/messages", b"/v1/responses"
-PING = b'event: ping\ndata: {"type":"ping"}\n\n'
 COMMENT = b": hb\n\n"
 LONG_S = 0.06  # longer than the silence that is broken
 EVERY_S = 0.03
+LIMITS = replace(QUICK, tick_s=0.02, beat_pause_s=0.005)
 
 
 SAID = (
@@ -146,14 +142,6 @@ def fates(draw: st.DrawFn) -> Fate:
     )
 
 
-@pytest.fixture(scope="module")
-def quick_sentry() -> Any:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(monitor, "TICK_S", 0.02)
-        patch.setattr(monitor, "_BEAT_PAUSE_S", 0.005)
-        yield
-
-
 async def play_all(found: list[Fate]) -> int:
     """Play streams beside each other; return how many heartbeats there were."""
 
@@ -164,7 +152,9 @@ async def play_all(found: list[Fate]) -> int:
 
     with tempfile.TemporaryDirectory() as folder:
         models = (ModelRoute(model="m"),)
-        async with open_rig_in(Path(folder), handler, models=models, heartbeat_s=EVERY_S) as rig:
+        async with open_rig_in(
+            Path(folder), handler, limits=LIMITS, models=models, heartbeat_s=EVERY_S
+        ) as rig:
 
             async def ask(number: int) -> None:
                 fate = found[number]
@@ -194,12 +184,12 @@ async def play_all(found: list[Fate]) -> int:
 )
 @given(found=st.lists(fates(), min_size=12, max_size=24))
 def test_whatever_becomes_of_a_stream_its_client_gets_whole_frames_and_one_error_at_most(
-    quick_sentry: None, found: list[Fate]
+    found: list[Fate],
 ) -> None:
     trio.run(play_all, found)
 
 
-def test_heartbeats_do_come_between_frames_and_not_elsewhere(quick_sentry: None) -> None:
+def test_heartbeats_do_come_between_frames_and_not_elsewhere() -> None:
     """The property above would hold without any: here each stream waits everywhere."""
     found = []
     for path, streams in STREAMS.items():

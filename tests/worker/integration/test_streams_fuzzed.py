@@ -4,7 +4,6 @@ Over night each of these is tried a hundred thousand times.
 """
 
 import json
-import os
 import re
 from collections.abc import Callable, Sequence
 from itertools import accumulate
@@ -20,10 +19,11 @@ from arriero.worker.apis.responses.dialect import ResponsesDialect
 from arriero.worker.streams.merge import MergingSplitter
 from arriero.worker.streams.sse_events import EventReader, SseEvent
 from arriero.worker.streams.sse_frames import FrameSplitter
+from tests.examples import IS_NIGHT
+from tests.worker.apis.recorded import IDENT
 
 T = TypeVar("T")
 
-IS_NIGHT = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 
 # One that fails is not made smaller for longer than the limit of a test allows.
 often = settings(
@@ -119,7 +119,6 @@ def test_any_stream_passes_in_whole_frames_byte_for_byte(
 
 # --- merges -----------------------------------------------------------------------------------
 
-IDENT = "0123456789abcdef01234567"
 MESSAGE_KINDS = [
     "message_start", "content_block_start", "content_block_delta", "content_block_stop",
     "message_delta", "message_stop", "ping", "error",

@@ -1,6 +1,7 @@
 """Turns, told as events or as text, through a real worker."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,9 +11,9 @@ from arriero.protocol.events import ProgressMade, QueueChanged
 from arriero.protocol.lease import Want
 from arriero.protocol.values import QueueEntry
 from arriero.protocol.worker_config import ModelRoute
-from arriero.worker.connections import connection as monitor
 from tests.worker.rig import (
     BROKEN,
+    QUICK,
     OpenRig,
     UpstreamExchange,
     answer_json,
@@ -25,7 +26,9 @@ from tests.worker.rig import (
 )
 from tests.worker.sse import DONE, HELLO, STREAM, chunk, chunked, prompt_chunk
 
-pytestmark = rig_options(models=(ModelRoute(model="m"),), progress_delay_s=0.0)
+pytestmark = rig_options(
+    models=(ModelRoute(model="m"),), progress_delay_s=0.0, limits=replace(QUICK, tick_s=0.1)
+)
 
 Told = list[tuple[str, dict[str, Any]]]
 
@@ -34,11 +37,6 @@ TEXT = b"X-Stream-Format: turn-events; media_type=text/plain"
 NAMED = b"X-Request-Id: req-1"
 QUERY = b"/v1/streaming_query"
 EVERY_S = 0.2
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(monitor, "TICK_S", 0.1)
 
 
 def call_piece(arguments: str, **more: Any) -> bytes:

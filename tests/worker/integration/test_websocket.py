@@ -5,7 +5,7 @@ import socket
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -31,13 +31,12 @@ from arriero.protocol.lease import (
 )
 from arriero.protocol.values import ErrorInfo
 from arriero.protocol.worker_config import ModelRoute, PeerModel, PeerRoute
-from arriero.worker.connections import connection as monitor
 from arriero.worker.connections.stream import SocketStream
 from arriero.worker.connections.time_slices import TimeSlices
 from arriero.worker.websocket import tunnel as ws_tunnel
 from arriero.worker.websocket.frames import WsClose, WsCodec, WsMessage
 from arriero.worker.websocket.responses_relay import WsSide
-from tests.worker.rig import OpenRig, Rig, read_to_end, rig_options
+from tests.worker.rig import QUICK, OpenRig, Rig, read_to_end, rig_options
 
 HERE = "127.0.0.1"
 MODEL = ModelRoute(model="m", aliases=("em",), send_as="real", kind="vllm")
@@ -672,11 +671,15 @@ async def test_a_socket_on_which_nothing_is_said_ends(open_rig: OpenRig, in_turn
 
 
 async def test_the_limit_of_the_request_is_none_of_the_socket(
-    open_rig: OpenRig, monkeypatch: pytest.MonkeyPatch
+    open_rig: OpenRig,
 ) -> None:
-    monkeypatch.setattr(monitor, "HEAD_S", 0.1)
-    async with open_rig() as rig, serve_model(rig, answer_turns), opened(rig) as client:
-        await trio.sleep(3 * monitor.TICK_S)
+    limits = replace(QUICK, head_s=0.1)
+    async with (
+        open_rig(limits=limits) as rig,
+        serve_model(rig, answer_turns),
+        opened(rig) as client,
+    ):
+        await trio.sleep(3 * limits.tick_s)
         await client.text(create())
         assert (await client.json())["type"] == "heard"
 

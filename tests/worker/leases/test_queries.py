@@ -6,7 +6,8 @@ import trio.testing
 
 from arriero.protocol.lease import CancelAnswer, CancelQuery, Claimed, FromWorker
 from arriero.worker.errors import Unavailable
-from arriero.worker.leases.queries import ANSWER_S, PendingQueries
+from arriero.worker.leases.queries import PendingQueries
+from arriero.worker.limits import LIMITS
 
 
 def cancel(ask: int) -> CancelQuery:
@@ -50,7 +51,7 @@ async def test_silence_ends_a_question_and_a_late_answer_is_dropped(
     with pytest.raises(Unavailable):
         await queries.ask(cancel, CancelAnswer)
 
-    assert trio.current_time() - began == pytest.approx(ANSWER_S)
+    assert trio.current_time() - began == pytest.approx(LIMITS.query_s)
     queries.answered(CancelAnswer(ask=1, result="unknown"))
 
 

@@ -2,7 +2,6 @@
 
 import pytest
 
-from arriero.worker.leases import running_requests as running
 from arriero.worker.leases.running_requests import RunningRequests
 
 
@@ -63,8 +62,7 @@ def test_no_two_requests_have_one_id_not_even_after_one_another() -> None:
 
 
 def test_ended_requests_are_forgotten_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "_MAX_ENDED", 2)
-    known = RunningRequests()
+    known = RunningRequests(max_ended=2)
     for name in ("a", "b", "c"):
         known.exit(enter(known, name)[0])
 

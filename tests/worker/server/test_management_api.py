@@ -25,24 +25,9 @@ from arriero.worker.relay.context import RelayContext
 from arriero.worker.server.http1 import serve_connection
 from arriero.worker.server.hypercorn_bridge import open_page_door
 from arriero.worker.server.management_api import make_pages
+from tests.records import record
 
 ALICE = caller_of([(b"authorization", b"Bearer alice")])
-
-
-def record(request_id: str) -> RequestRecord:
-    return RequestRecord(
-        request_id=request_id,
-        t=1.0,
-        path="/v1/chat/completions",
-        asked="m",
-        model="m",
-        api="chat",
-        stream=True,
-        status=200,
-        outcome="ok",
-        duration_ms=5.0,
-        cost_usd=Decimal("0.0105"),
-    )
 
 
 @dataclass
@@ -74,7 +59,9 @@ class Known:
         if self.is_lost:
             raise Unavailable("cannot ask the supervisor", code="supervisor_lost")
         wanted = [request_id] if request_id else self.ended
-        return tuple(record(one) for one in wanted if one in self.ended)[:most]
+        return tuple(
+            record(one, cost_usd=Decimal("0.0105")) for one in wanted if one in self.ended
+        )[:most]
 
 
 @dataclass

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from arriero.worker.streams.chunk_filter import ChunkFilter
 from arriero.worker.streams.sse_events import EventReader
 from arriero.worker.streams.sse_frames import split_frames
+from tests.worker.sse import DONE
 
 # What a real llama-server (build 10434) sent, shortened.
 ROLE = '"choices":[{"finish_reason":null,"index":0,"delta":{"role":"assistant","content":null}}]'
@@ -17,7 +18,6 @@ FIRST = f'data: {{{ROLE},"object":"chat.completion.chunk"}}\n\n'.encode()
 TEXT = b'data: {"choices":[{"finish_reason":null,"index":0,"delta":{"content":" fire"}}]}\n\n'
 LAST = b'data: {"choices":[{"finish_reason":"length","index":0,"delta":{}}]}\n\n'
 USAGE = b'data: {"choices":[],"object":"chat.completion.chunk","usage":{"completion_tokens":3,"prompt_tokens":209},"timings":{"cache_n":0}}\n\n'
-DONE = b"data: [DONE]\n\n"
 
 
 def passed(data: bytes, *, usage: bool = False, progress: bool = False) -> bytes:

@@ -1,4 +1,3 @@
-import itertools
 import re
 
 import pytest
@@ -11,6 +10,7 @@ from arriero.worker.streams.sse_frames import (
     frames_with,
     last_boundary,
 )
+from tests.worker.apis.recorded import cut
 
 ENDS = [b"\n", b"\r\n", b"\r"]
 
@@ -24,11 +24,6 @@ frames = st.builds(
     st.lists(st.sampled_from(ENDS), min_size=3, max_size=3),
     st.sampled_from([b"\n", b"\r\n"]),
 )
-
-
-def cut(data: bytes, places: list[int]) -> list[bytes]:
-    edges = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
-    return [data[a:b] for a, b in itertools.pairwise(edges)]
 
 
 @pytest.mark.parametrize(

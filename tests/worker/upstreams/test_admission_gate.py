@@ -5,11 +5,10 @@ import socket
 from pathlib import Path
 from typing import Any
 
-import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from arriero.worker.upstreams import admission_gate as gate_module
+from arriero.worker.limits import Limits
 from arriero.worker.upstreams.admission_gate import AdmissionGate
 from arriero.worker.upstreams.pool import Endpoint
 from tests.worker.rig import OpenRig, UpstreamExchange, answer_json, post
@@ -40,11 +39,8 @@ def test_who_gives_up_what_it_has_got_leaves_it_to_the_next() -> None:
     assert gate.enter_now()
 
 
-async def test_no_more_than_so_many_requests_are_at_an_upstream_at_once(
-    open_rig: OpenRig, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_no_more_than_so_many_requests_are_at_an_upstream_at_once(open_rig: OpenRig) -> None:
     """Forty ask at once; the upstream never has more than three of them, and answers all."""
-    monkeypatch.setattr(gate_module.AdmissionGate.__init__, "__defaults__", (3,))
     now = most = 0
 
     async def handler(exchange: UpstreamExchange) -> None:
@@ -55,7 +51,7 @@ async def test_no_more_than_so_many_requests_are_at_an_upstream_at_once(
         now -= 1
         await answer_json(exchange)
 
-    async with open_rig(handler) as rig:
+    async with open_rig(handler, limits=Limits(unanswered=3)) as rig:
         async with trio.open_nursery() as nursery:
 
             async def ask() -> None:
@@ -68,17 +64,14 @@ async def test_no_more_than_so_many_requests_are_at_an_upstream_at_once(
         assert rig.upstream.connections <= 40
 
 
-async def test_a_client_that_leaves_the_line_lets_the_next_one_in(
-    open_rig: OpenRig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(gate_module.AdmissionGate.__init__, "__defaults__", (1,))
+async def test_a_client_that_leaves_the_line_lets_the_next_one_in(open_rig: OpenRig) -> None:
     go = trio.Event()
 
     async def handler(exchange: UpstreamExchange) -> None:
         await go.wait()
         await answer_json(exchange)
 
-    async with open_rig(handler) as rig:
+    async with open_rig(handler, limits=Limits(unanswered=1)) as rig:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(rig.ask, post())
             await rig.upstream.asked.wait()

@@ -10,13 +10,7 @@ from arriero.protocol.records import RequestRecord
 from arriero.supervisor.cli.render.events import event_line
 from arriero.supervisor.cli.render.requests import activity_table, cancelled_line, ended_text
 from arriero.supervisor.cli.render.text import aligned
-
-
-def record(**more: object) -> RequestRecord:
-    known = {"t": 1.0, "path": "/v1/x", "asked": "m", "model": "m", "api": "openai"}
-    ended = {"stream": False, "status": 200, "outcome": "ok", "duration_ms": 12.5}
-    return RequestRecord(request_id="r1", **(known | ended | more))  # type: ignore[arg-type]
-
+from tests.records import record
 
 FULL = record(
     input_tokens=1000,

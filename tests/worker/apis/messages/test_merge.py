@@ -12,6 +12,8 @@ from arriero.worker.apis.messages.dialect import MessagesDialect
 from arriero.worker.errors import LoadFailed, Unavailable
 from arriero.worker.streams.merge import MergingSplitter
 from tests.worker.apis.recorded import (
+    IDENT,
+    LINE,
     MESSAGE,
     MESSAGE_OF_ANTHROPIC,
     MESSAGE_WITH_TOOL,
@@ -22,8 +24,6 @@ from tests.worker.apis.recorded import (
     read,
 )
 
-IDENT = "0123456789abcdef01234567"
-LINE = "swap-progress: qwen: loading 42% (12 s)\n"
 RECORDED = [MESSAGE, MESSAGE_WITH_TOOL, MESSAGE_OF_ANTHROPIC]
 
 

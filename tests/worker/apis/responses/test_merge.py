@@ -12,6 +12,8 @@ from arriero.worker.errors import LoadFailed, Unavailable
 from arriero.worker.streams.merge import MergingSplitter
 from tests.worker.apis.recorded import (
     CALL_ITEM,
+    IDENT,
+    LINE,
     MESSAGE_ITEM,
     REASONING_ITEM,
     RESPONSE,
@@ -23,10 +25,8 @@ from tests.worker.apis.recorded import (
     read,
 )
 
-IDENT = "0123456789abcdef01234567"
 RESP = f"resp_swap_{IDENT}"
 ITEM = f"rs_swapprogress_{IDENT}"
-LINE = "swap-progress: qwen: loading 42% (12 s)\n"
 BODY = (
     b'{"model":"qwen","temperature":0.5,"tools":[{"type":"function","name":"look"}],"input":"hi"}'
 )

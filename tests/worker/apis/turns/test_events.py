@@ -11,8 +11,7 @@ from arriero.worker.apis.turns.events import TurnEvents
 from arriero.worker.apis.turns.request import TurnFormat
 from arriero.worker.errors import LoadFailed, TooLarge, UpstreamAnsweredError, UpstreamDied
 from tests.worker.apis.recorded import cut
-
-DONE = b"data: [DONE]\n\n"
+from tests.worker.sse import DONE
 
 
 def turn(turn_format: TurnFormat = TurnFormat.EVENTS) -> TurnEvents:
