@@ -17,6 +17,14 @@ class Limits:
         body_s: For the next `BODY_BYTES` of a body. Together they make 500 bytes a second, as
             Apache's `RequestReadTimeout` has it.
         write_s: For the client to take the next bytes.
+        refusing_s: A local model's server may refuse connections although it counts as running. A
+            process that ends closes its port first, and is reaped after its memory was given back.
+        line_pause_s: Between two lines of progress, at least.
+        prompt_pause_s: Between two reports of a prompt, at least. Prompts are read in batches of
+            512 tokens or so, of which a fast machine does many in a second.
+        prompt_every_s: Between two of them, at most: clients that time events want one every few
+            seconds.
+        blank_s: Between two blanks for a client that waits for JSON.
         unanswered: Requests of one worker to one model that may be without an answer. With two
             workers that is the backlog of llama-server, 512, and half of the files that it may
             open; no model works on as many.
@@ -32,6 +40,11 @@ class Limits:
     idle_s: float = 75.0
     body_s: float = 60.0
     write_s: float = 120.0
+    refusing_s: float = 5.0
+    line_pause_s: float = 1.0
+    prompt_pause_s: float = 0.5
+    prompt_every_s: float = 2.0
+    blank_s: float = 10.0
     unanswered: int = 256
     report_s: float = 1.0
     lost_s: float = 5.0

@@ -9,6 +9,7 @@ import hashlib
 import logging
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -30,11 +31,22 @@ log = logging.getLogger(__name__)
 
 FILE_NAME: Final = "prices.json"
 
-# Seconds for one attempt. What models.dev publishes takes one.
-FETCH_LIMIT_S: Final = 60.0
 
-# Seconds until the next attempt after one that failed: the shortest pause that can be configured.
-RETRY_S: Final = 60.0
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedLimits:
+    """Times in seconds.
+
+    Attributes:
+        fetch_s: For one attempt. What models.dev publishes takes one second.
+        retry_s: Until the next attempt after one that failed: the shortest pause that can be
+            configured.
+    """
+
+    fetch_s: float = 60.0
+    retry_s: float = 60.0
+
+
+FEED_LIMITS: Final = FeedLimits()
 
 
 class _Copy(msgspec.Struct):
@@ -53,13 +65,20 @@ _AROUND_BYTES: Final = 200
 class PriceFeed:
     """The price list of the URL in the configuration in force."""
 
-    def __init__(self, source: Callable[[], PriceSource | None], copy: Path) -> None:
+    def __init__(
+        self,
+        source: Callable[[], PriceSource | None],
+        copy: Path,
+        limits: FeedLimits = FEED_LIMITS,
+    ) -> None:
         """Build it; nothing is read yet.
 
         Args:
             source: Gives what the configuration in force says.
             copy: File of the last good list.
+            limits: Limits of one attempt.
         """
+        self._limits = limits
         self._source = source
         self._copy = copy
         self._url: str | None = None
@@ -107,7 +126,7 @@ class PriceFeed:
                 await self.load_copy()
                 changed()
                 continue  # while it was read there may have come yet another configuration
-            pause_s = RETRY_S if self._is_failing else source.refresh_s
+            pause_s = self._limits.retry_s if self._is_failing else source.refresh_s
             with trio.move_on_at(self._tried_at + pause_s) as waiting:
                 await self._woken.wait()
             if not waiting.cancelled_caught:
@@ -123,7 +142,7 @@ class PriceFeed:
         """Fetch the list once; return whether it is another one."""
         self._tried_at = trio.current_time()
         try:
-            data, listed = await _fetched(url)
+            data, listed = await _fetched(url, self._limits.fetch_s)
         except (GetFailed, BadPriceList) as exc:
             if not self._is_failing:  # the next ones are no news
                 self._is_failing = True
@@ -142,12 +161,12 @@ class PriceFeed:
         return True
 
 
-async def _fetched(url: str) -> tuple[bytes, PriceList]:
-    with trio.move_on_after(FETCH_LIMIT_S):
+async def _fetched(url: str, limit_s: float) -> tuple[bytes, PriceList]:
+    with trio.move_on_after(limit_s):
         data = await fetch(url, MAX_LIST_BYTES)
         # In a thread: reading the largest list takes half a second.
         return data, await trio.to_thread.run_sync(read_price_list, data)
-    raise FetchFailed(f"it took longer than {FETCH_LIMIT_S:g} s")
+    raise FetchFailed(f"it took longer than {limit_s:g} s")
 
 
 def _digest(url: str) -> str:

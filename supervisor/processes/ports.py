@@ -29,15 +29,17 @@ def pick_port(
     *,
     preferred: int | None = None,
     reserved: Collection[int] = (),
+    last: int = LAST_PORT,
 ) -> int:
     """Return a free port from `start` on, each time another one.
 
     Args:
-        start: The first port to be considered; 65535 is the last.
+        start: The first port to be considered.
         taken: Ports of processes that do not listen yet.
         host: Address on which the port will be listened on.
         preferred: Returned whenever it is free.
         reserved: Ports that others prefer: only where no other is free.
+        last: The last port to be considered.
 
     Raises:
         PortError: None is free.
@@ -47,12 +49,12 @@ def pick_port(
         return preferred
     first = max(_cursors.get(start, start), start)
     for unwelcome in (busy.union(reserved), busy):
-        for port in chain(range(first, LAST_PORT + 1), range(start, min(first, LAST_PORT + 1))):
+        for port in chain(range(first, last + 1), range(start, min(first, last + 1))):
             if port not in unwelcome and _is_bindable(host, port):
                 _cursors[start] = port + 1
                 return port
     raise PortError(
-        f"cannot find a free port from {start} to {LAST_PORT} on {host}; choose a lower startPort"
+        f"cannot find a free port from {start} to {last} on {host}; choose a lower startPort"
     )
 
 

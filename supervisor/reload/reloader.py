@@ -167,6 +167,7 @@ class Reloader:
         publish: Callable[[AnyEvent], None],
         notifier: Notifier,
         headline: Callable[[], str],
+        read_limit_s: float = READ_LIMIT_S,
     ) -> None:
         """Build it.
 
@@ -177,6 +178,7 @@ class Reloader:
             publish: Takes the event about each attempt.
             notifier: Hears when an attempt begins and ends.
             headline: Status for the service manager while it is not reloading.
+            read_limit_s: Seconds that `load` may take.
         """
         self._in_force = in_force
         self._load = load
@@ -184,6 +186,7 @@ class Reloader:
         self._publish = publish
         self._notifier = notifier
         self._headline = headline
+        self._read_limit_s = read_limit_s
         self._limiter = trio.CapacityLimiter(1)  # one that hangs is not followed by others
         self._asks: list[_ReloadWaiter] = []
         self._triggered = False
@@ -281,11 +284,11 @@ class Reloader:
             return what_comes_into_force(old, new), diff(old, new)
 
         try:
-            with trio.move_on_after(READ_LIMIT_S):
+            with trio.move_on_after(self._read_limit_s):
                 return await trio.to_thread.run_sync(
                     read, abandon_on_cancel=True, limiter=self._limiter
                 )
-            reason = f"reading took longer than {READ_LIMIT_S:g} s"
+            reason = f"reading took longer than {self._read_limit_s:g} s"
         except ConfigError:
             raise
         except Exception as exc:  # noqa: BLE001  whatever is in the files: the models that run go on

@@ -20,6 +20,7 @@ from typing import Any, Final, Literal, TypeAlias
 import msgspec
 
 from ..apis.base.api import ChunkShape
+from ..limits import LIMITS
 
 Style: TypeAlias = Literal["event", "chunk", "comment"]
 Phase: TypeAlias = Literal["queued", "loading", "prefill"]
@@ -36,11 +37,6 @@ _STYLES: Final[dict[bytes, Style]] = {
     b"chunk": "chunk",
     b"comment": "comment",
 }
-
-# Seconds. Prompts are read in batches of 512 tokens or so, of which a fast machine does many in a
-# second; clients that time events want one every few seconds.
-PAUSE_S: Final = 0.5
-EVERY_S: Final = 2.0
 
 # More than any prompt has: a larger count is nonsense.
 _MOST: Final = 2**40
@@ -114,11 +110,23 @@ class PrefillProgress:
         created: Unix time, in whole seconds.
         model: Name as the client wrote it.
         came: When the request came, on the caller's clock.
+        pause_s, every_s: Shortest and longest time between two reports.
     """
 
     def __init__(
-        self, *, style: Style, shape: ChunkShape, ident: str, created: int, model: str, came: float
+        self,
+        *,
+        style: Style,
+        shape: ChunkShape,
+        ident: str,
+        created: int,
+        model: str,
+        came: float,
+        pause_s: float = LIMITS.prompt_pause_s,
+        every_s: float = LIMITS.prompt_every_s,
     ) -> None:
+        self._pause_s = pause_s
+        self._every_s = every_s
         self._style = style
         self._shape = shape
         self._head = {"id": ident, "created": created, "model": model}
@@ -135,7 +143,7 @@ class PrefillProgress:
         """Return when `on_time` has something to do, if nothing changes before."""
         if self._over or self._is_mute:
             return math.inf
-        return min(self._due_at, self._told_at + EVERY_S)
+        return min(self._due_at, self._told_at + self._every_s)
 
     def on_phase(self, now: float, phase: Phase, ahead: int | None = None) -> bytes:
         """The request waits for its model; `ahead` of it are so many. Return what is to be sent."""
@@ -176,8 +184,8 @@ class PrefillProgress:
     def _news(self, now: float) -> bytes:
         if self._over or self._is_mute:
             return b""
-        if self._told is not None and now < self._told_at + PAUSE_S:
-            self._due_at = self._told_at + PAUSE_S
+        if self._told is not None and now < self._told_at + self._pause_s:
+            self._due_at = self._told_at + self._pause_s
             return b""
         return self._tell(now)
 

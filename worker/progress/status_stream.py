@@ -11,10 +11,10 @@ import math
 from typing import Final
 
 from ..apis.base.dialect import Dialect, Mode, ProgressNumbers
+from ..limits import LIMITS
 from .model_view import ModelView, Stage
 
-# At most one line in that many seconds, and at least one in LINE_EVERY_S.
-LINE_PAUSE_S = 1.0
+# At least one line in that many seconds.
 LINE_EVERY_S = 30.0
 
 # Lines of one request, the last ("ready after") included: clients store them, and some count them
@@ -57,6 +57,7 @@ class StatusStream:
             nothing else to say does not commit then.
         marker: What every line begins with.
         details: Whether frames carry numbers where their API has room for them.
+        line_pause_s: Between two lines, at least.
 
     Attributes:
         committed: An answer has been begun; failures are frames from then on.
@@ -74,7 +75,9 @@ class StatusStream:
         heartbeat_s: float,
         marker: str,
         details: bool,
+        line_pause_s: float = LIMITS.line_pause_s,
     ) -> None:
+        self._line_pause_s = line_pause_s
         self.mode = mode
         self.committed = False
         self.heartbeats = 0
@@ -168,7 +171,7 @@ class StatusStream:
             not self.committed
             or self.mode != "reasoning"
             or self._lines >= MAX_LINES
-            or now < self._told_at + LINE_PAUSE_S
+            or now < self._told_at + self._line_pause_s
             or percent < self._prompt_percent + _LINE_STEP
         ):
             return []
@@ -211,8 +214,8 @@ class StatusStream:
             self._told != (view.stage, view.ahead, view.other)
             or (shows_percent and self._step() > self._told_step)
         )
-        if changed and now < self._told_at + LINE_PAUSE_S:
-            self._due_at = self._told_at + LINE_PAUSE_S  # a moment later, and the latest then
+        if changed and now < self._told_at + self._line_pause_s:
+            self._due_at = self._told_at + self._line_pause_s  # a moment later, and the latest then
             return False
         self._due_at = math.inf
         return changed or now >= self._next_line_at()

@@ -13,6 +13,7 @@ from ..apis.turns.events import TurnEvents
 from ..apis.turns.request import TurnFormat
 from ..connections.connection import Connection
 from ..http.header_rules import CompiledRules
+from ..limits import Limits
 from ..progress.prefill import PrefillProgress, Style
 from .model_request import ModelRequest
 from .progress_updates import ProgressUpdates
@@ -66,7 +67,7 @@ def open_exchange(
         writer.turns = _turn_dialect(request, account, request.turns)
     if request.prefill is not None and (shape := request.api.chunk) is not None:
         exchange.progress = ProgressUpdates(
-            writer, _prefill_progress(request, request.prefill, shape)
+            writer, _prefill_progress(request, request.prefill, shape, conn.monitor.limits)
         )
     return exchange
 
@@ -81,7 +82,9 @@ def _turn_dialect(request: ModelRequest, account: Account, turns: TurnFormat) ->
     return TurnDialect(events, marker=request.config.marker)
 
 
-def _prefill_progress(request: ModelRequest, style: Style, shape: ChunkShape) -> PrefillProgress:
+def _prefill_progress(
+    request: ModelRequest, style: Style, shape: ChunkShape, limits: Limits
+) -> PrefillProgress:
     return PrefillProgress(
         style=style,
         shape=shape,
@@ -89,4 +92,6 @@ def _prefill_progress(request: ModelRequest, style: Style, shape: ChunkShape) ->
         created=int(time.time()),
         model=request.asked,
         came=trio.current_time(),
+        pause_s=limits.prompt_pause_s,
+        every_s=limits.prompt_every_s,
     )

@@ -205,7 +205,7 @@ async def _serve_local(service: RelayContext, exchange: Exchange) -> None:
             # The process went away a moment ago. Again, when the supervisor has noticed as well:
             # to one that has not, the model would still be ready.
             service.say(service.leases.broken(lease))
-            losses = losses or LocalLosses()
+            losses = losses or LocalLosses(conn.monitor.limits.refusing_s)
             refused = isinstance(loss, UpstreamUnreachable)
             again_s = losses.after_loss(trio.current_time(), refused=refused)
             if again_s is None or not request.is_replayable:

@@ -18,9 +18,6 @@ from .response_writer import ResponseWriter
 # Seconds of silence before a client is told of its prompt, as it has asked for.
 _PREFILL_DELAY_S: Final = 1.0
 
-# Between two blanks for a client that waits for JSON.
-_BLANK_S: Final = 10.0
-
 _QUEUED: Final = frozenset({"queued", "draining", "stopping"})
 
 
@@ -86,7 +83,7 @@ class ProgressUpdates:
         now, config = trio.current_time(), request.config
         if not request.can_be_told:
             if request.gets_blanks:
-                self._blank_at = min(self._blank_at, now + _BLANK_S)
+                self._blank_at = min(self._blank_at, now + writer.conn.monitor.limits.blank_s)
             return
         if self.status is not None:
             self.status.on_wait_again()
@@ -103,6 +100,7 @@ class ProgressUpdates:
             heartbeat_s=config.heartbeat_s or math.inf,
             marker=config.marker,
             details=config.details or writer.turns is not None,
+            line_pause_s=writer.conn.monitor.limits.line_pause_s,
         )
 
     def next_deadline(self) -> float:
@@ -165,6 +163,6 @@ class ProgressUpdates:
             words += self.prefill.on_phase(now, phase, view.ahead if queued else None)
             words += self.prefill.on_time(now)
         if now >= self._blank_at:
-            self._blank_at = now + _BLANK_S
+            self._blank_at = now + self.writer.conn.monitor.limits.blank_s
             words = b" "
         return words

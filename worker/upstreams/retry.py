@@ -16,6 +16,8 @@ from typing import Final
 
 import msgspec
 
+from ..limits import LIMITS
+
 # Seconds after its grant in which a local model may still be starting: its server has said that
 # it is ready, but what stands before it, or behind it, may not be.
 STARTING_S: Final = 10.0
@@ -26,10 +28,6 @@ _MAX_RETRIES: Final = 3
 # Times that a request is sent again to a local model whose server took it and went away without a
 # word: a request that kills its server would kill the next one as well.
 _MAX_LOCAL_LOSSES: Final = 1
-
-# Seconds in which a local model's server may refuse connections although it counts as running. A
-# process that ends closes its port first, and is reaped after its memory was given back.
-_REFUSING_S: Final = 5.0
 
 # Seconds until a local model is asked for again; doubled with each refusal, up to the longest.
 _FIRST_PAUSE_S: Final = 0.1
@@ -130,9 +128,13 @@ class LocalLosses:
     """How often one request has lost the server of its local model, before an answer began.
 
     Whoever is told to wait asks for the model again afterwards, and so waits for its restart.
+
+    Args:
+        refusing_s: See `Limits`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, refusing_s: float = LIMITS.refusing_s) -> None:
+        self._refusing_s = refusing_s
         self._unanswered = 0
         self._refused_since: float | None = None
         self._pause_s = _FIRST_PAUSE_S
@@ -154,7 +156,7 @@ class LocalLosses:
             return _FIRST_PAUSE_S if self._unanswered <= _MAX_LOCAL_LOSSES else None
         if self._refused_since is None:
             self._refused_since = now
-        if now - self._refused_since >= _REFUSING_S:
+        if now - self._refused_since >= self._refusing_s:
             return None
         pause_s, self._pause_s = self._pause_s, min(2 * self._pause_s, _LONGEST_PAUSE_S)
         return pause_s

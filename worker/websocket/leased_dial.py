@@ -38,7 +38,7 @@ async def dial_model(
         async with _dial_peer(service, exchange, request.peer, opening) as dialled:
             yield dialled
         return
-    losses = LocalLosses()
+    losses = LocalLosses(conn.monitor.limits.refusing_s)
     lease = service.leases.enter(request.route.model)
     while True:
         if lease is None:

@@ -13,17 +13,12 @@ import trio
 
 from arriero.supervisor.pricing import feed as prices_fetch
 from arriero.supervisor.pricing.by_pattern import PriceSource
-from arriero.supervisor.pricing.feed import FILE_NAME, PriceFeed
+from arriero.supervisor.pricing.feed import FILE_NAME, FeedLimits, PriceFeed
 from arriero.supervisor.pricing.price_list import MAX_LIST_BYTES
 from tests.supervisor.host.file_server import HANGS, answer, file_server
 
 # Time from one attempt to the next, in seconds.
 SOON_S = 0.01
-
-
-@pytest.fixture(autouse=True)
-def _no_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prices_fetch, "RETRY_S", SOON_S)
 
 
 @pytest.fixture(autouse=True)
@@ -38,12 +33,16 @@ def listing(price: float) -> bytes:
 class Scene:
     """A feed, and how often it told that there is another list."""
 
-    def __init__(self, folder: Path, url: str | None, refresh_s: float = SOON_S) -> None:
+    def __init__(
+        self, folder: Path, url: str | None, refresh_s: float = SOON_S, fetch_s: float = 60.0
+    ) -> None:
         self.source: PriceSource | None = None
         if url is not None:
             self.source = PriceSource(url=url, refresh_s=refresh_s)
         self.copy = folder / "state" / FILE_NAME
-        self.feed = PriceFeed(lambda: self.source, self.copy)
+        self.feed = PriceFeed(
+            lambda: self.source, self.copy, FeedLimits(fetch_s=fetch_s, retry_s=SOON_S)
+        )
         self.changes = 0
         self._changed = trio.Event()
 
@@ -169,16 +168,15 @@ async def test_a_start_without_the_source_has_the_prices_of_the_last_run(
 
 
 async def test_nobody_waits_for_a_source_that_does_not_answer(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(prices_fetch, "FETCH_LIMIT_S", 0.05)
     async with file_server(answer(listing(0.1)), HANGS, answer(listing(0.2))) as server:
-        scene = Scene(tmp_path, server.url)
+        scene = Scene(tmp_path, server.url, fetch_s=0.2)
         async with scene.running():
             await server.wait_until_asked(2)
             assert scene.price() == Decimal("0.1")
             await scene.wait_for_price("0.2")
-    assert "reason='it took longer than 0.05 s'" in caplog.text
+    assert "reason='it took longer than 0.2 s'" in caplog.text
 
 
 async def test_the_same_list_again_changes_nothing(

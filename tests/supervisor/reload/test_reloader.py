@@ -17,8 +17,13 @@ from arriero.protocol.values import ConfigChanges
 from arriero.supervisor.config.load import Config, parse_config
 from arriero.supervisor.errors import ConfigError, Problem
 from arriero.supervisor.host.systemd import Notifier
-from arriero.supervisor.reload import reloader as reloading
-from arriero.supervisor.reload.reloader import PAUSE_S, SHOWN_PROBLEMS, ActiveConfig, Reloader
+from arriero.supervisor.reload.reloader import (
+    PAUSE_S,
+    READ_LIMIT_S,
+    SHOWN_PROBLEMS,
+    ActiveConfig,
+    Reloader,
+)
 
 ONE = parse_config("workers: 1\nmodels: {a: {cmd: 'run ${PORT}'}}", environ={})
 TWO = parse_config(
@@ -61,7 +66,7 @@ class Scene:
 
 @asynccontextmanager
 async def opened(
-    environ: dict[str, str] | None = None,
+    environ: dict[str, str] | None = None, read_limit_s: float = READ_LIMIT_S
 ) -> AsyncGenerator[tuple[Scene, Reloader], None]:
     scene = Scene()
     scene.may_read.set()
@@ -73,6 +78,7 @@ async def opened(
         publish=scene.events.append,
         notifier=Notifier(environ or {}),
         headline=lambda: "serving",
+        read_limit_s=read_limit_s,
     )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(reloader.run)
@@ -185,20 +191,16 @@ async def test_an_error_of_ours_in_reading_ends_nothing(caplog: pytest.LogCaptur
     assert "config.bug" in caplog.messages
 
 
-async def test_files_that_hang_are_given_up_and_nobody_piles_up(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(reloading, "READ_LIMIT_S", 0.05)
-    async with opened() as (scene, reloader):
+async def test_files_that_hang_are_given_up_and_nobody_piles_up() -> None:
+    async with opened(read_limit_s=0.2) as (scene, reloader):
         scene.may_read.clear()
         for _ in range(3):
             refusal = await reloader.reload(dry_run=False, drain=False)
             assert isinstance(refusal, Refusal)
-            assert "longer than 0.05 s" in refusal.problems[0]
+            assert "longer than 0.2 s" in refusal.problems[0]
         assert scene.reads == 1
         scene.may_read.set()
         await until(lambda: not reloader._limiter.borrowed_tokens)
-        monkeypatch.setattr(reloading, "READ_LIMIT_S", 60)
         assert isinstance(await reloader.reload(dry_run=False, drain=False), ReloadReply)
 
 

@@ -2,15 +2,16 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import trio
 
 from arriero.protocol.lease import Want
 from arriero.worker.apis.routes import ROUTES
-from arriero.worker.relay import progress_updates
 from tests.worker.rig import (
     BROKEN,
+    QUICK,
     OpenRig,
     Rig,
     UpstreamExchange,
@@ -64,10 +65,8 @@ async def test_answers_of_a_model_that_is_ready_pass_byte_for_byte(open_rig: Ope
 # --- blanks for those who wait for JSON ----------------------------------------------------------
 
 
-@pytest.fixture
-def quick_blanks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A blank every twentieth of a second."""
-    monkeypatch.setattr(progress_updates, "_BLANK_S", 0.05)
+# A blank every twentieth of a second.
+with_blanks = rig_options(limits=replace(QUICK, blank_s=0.05), nonstream_blanks=True)
 
 
 async def ask_slowly(rig: Rig, request: bytes, finish: Callable[[Want], None]) -> bytes:
@@ -84,10 +83,10 @@ async def ask_slowly(rig: Rig, request: bytes, finish: Callable[[Want], None]) -
 
 
 @pytest.mark.parametrize("version", [b"1.1", b"1.0"])
-@pytest.mark.usefixtures("quick_blanks")
+@with_blanks
 async def test_json_may_have_blanks_before_it(open_rig: OpenRig, version: bytes) -> None:
     request = post().replace(b"HTTP/1.1", b"HTTP/" + version)
-    async with open_rig(nonstream_blanks=True) as rig:
+    async with open_rig() as rig:
         answer = await ask_slowly(rig, request, rig.grant)
         record = await rig.record()
 
@@ -99,9 +98,9 @@ async def test_json_may_have_blanks_before_it(open_rig: OpenRig, version: bytes)
     assert (record.status, record.outcome) == (200, "ok")
 
 
-@pytest.mark.usefixtures("quick_blanks")
+@with_blanks
 async def test_after_a_blank_an_error_can_only_be_told_by_a_cut(open_rig: OpenRig) -> None:
-    async with open_rig(nonstream_blanks=True) as rig:
+    async with open_rig() as rig:
         answer = await ask_slowly(rig, post(), lambda want: rig.refuse(want, BROKEN))
         record = await rig.record()
 
@@ -110,23 +109,25 @@ async def test_after_a_blank_an_error_can_only_be_told_by_a_cut(open_rig: OpenRi
     assert (record.outcome, record.error_code) == ("upstream_error", "model_load_failed")
 
 
-@pytest.mark.usefixtures("quick_blanks")
+@with_blanks
 async def test_an_upstreams_error_after_a_blank_is_a_cut_as_well(open_rig: OpenRig) -> None:
     async def fail(exchange: UpstreamExchange) -> None:
         await exchange.stream.send_all(
             b"HTTP/1.1 400 No\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
         )
 
-    async with open_rig(fail, nonstream_blanks=True) as rig:
+    async with open_rig(
+        fail,
+    ) as rig:
         answer = await ask_slowly(rig, post(), rig.grant)
 
     assert answer.endswith(b"<reset>")
 
 
 @pytest.mark.parametrize("path", [b"/v1/embeddings", b"/v1/rerank", b"/v1/audio/speech"])
-@pytest.mark.usefixtures("quick_blanks")
+@with_blanks
 async def test_other_routes_have_no_blanks(open_rig: OpenRig, path: bytes) -> None:
-    async with open_rig(nonstream_blanks=True, nonstream_hold_s=0.3) as rig:
+    async with open_rig(nonstream_hold_s=0.3) as rig:
         rig.grants = False
         answer = await rig.ask(post(path=path))
 

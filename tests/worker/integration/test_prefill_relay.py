@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,9 +15,9 @@ from arriero.protocol.lease import Want
 from arriero.protocol.records import UpstreamKind
 from arriero.protocol.values import QueueEntry
 from arriero.protocol.worker_config import ModelRoute
-from arriero.worker.progress import prefill
 from tests.official import openai
 from tests.worker.rig import (
+    QUICK,
     OpenRig,
     Rig,
     UpstreamExchange,
@@ -43,15 +44,12 @@ from tests.worker.sse import (
 ANSWER = chunk({"role": "assistant", "content": "Hel"}) + chunk({"content": "lo"})
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A tenth of the usual times."""
-    monkeypatch.setattr(prefill, "PAUSE_S", 0.05)
-    monkeypatch.setattr(prefill, "EVERY_S", 0.2)
-
-
 LLAMA_SERVER = (ModelRoute(model="m", kind="llama-server"),)
-pytestmark = rig_options(models=LLAMA_SERVER)
+# A tenth of the usual times.
+pytestmark = rig_options(
+    models=LLAMA_SERVER,
+    limits=replace(QUICK, prompt_pause_s=0.05, prompt_every_s=0.2, line_pause_s=0.05),
+)
 PROMPT: list[bytes | float] = [
     prompt_chunk(128),
     0.1,
@@ -243,10 +241,7 @@ async def test_a_client_that_waits_hears_of_queue_and_load_before_its_prompt(
     assert got.endswith(ANSWER + END)
 
 
-async def test_a_long_prompt_after_a_load_is_told_in_lines_of_reasoning(
-    open_rig: OpenRig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("arriero.worker.progress.status_stream.LINE_PAUSE_S", 0.05)
+async def test_a_long_prompt_after_a_load_is_told_in_lines_of_reasoning(open_rig: OpenRig) -> None:
     reasoning = (ModelRoute(model="m", kind="llama-server", progress="reasoning"),)
     async with open_rig(streams(0.2, *PROMPT), models=reasoning, progress_delay_s=0.0) as rig:
         rig.grants = False

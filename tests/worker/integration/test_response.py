@@ -11,7 +11,6 @@ import trio.testing
 
 from arriero.protocol.lease import Broken, Release, Report, Revoke, Void, Want
 from arriero.protocol.worker_config import ModelRoute
-from arriero.worker.upstreams import retry
 from tests.worker.rig import (
     QUICK,
     Handler,
@@ -22,6 +21,7 @@ from tests.worker.rig import (
     post,
     read_response,
     read_to_end,
+    rig_options,
     unchunk,
 )
 from tests.worker.sse import CHUNKED_HEAD, DONE, STREAM, in_chunk
@@ -295,10 +295,8 @@ async def test_an_endpoint_that_refuses_is_reported_and_asked_for_once_more(rig:
     assert rig.count(Want) == 2
 
 
-async def test_an_endpoint_that_goes_on_refusing_is_a_bad_gateway(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(retry, "_REFUSING_S", 0.05)
+@rig_options(limits=replace(QUICK, refusing_s=0.05))
+async def test_an_endpoint_that_goes_on_refusing_is_a_bad_gateway(rig: Rig) -> None:
     with socket.create_server(("127.0.0.1", 0)) as dead:
         url = f"http://127.0.0.1:{dead.getsockname()[1]}"
     rig.grants = False

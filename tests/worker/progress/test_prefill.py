@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from arriero.worker.apis.base.api import ChunkShape
 from arriero.worker.apis.chat.dialect import SHAPE as CHAT_SHAPE
 from arriero.worker.apis.completions import SHAPE as COMPLETIONS_SHAPE
+from arriero.worker.limits import LIMITS
 from arriero.worker.progress.prefill import (
-    EVERY_S,
-    PAUSE_S,
     PrefillProgress,
     Prompt,
     Style,
@@ -167,11 +166,11 @@ def test_news_within_the_pause_wait_and_the_latest_goes() -> None:
     assert told.on_prompt(101.0, Prompt(1, 9)) != b""
     assert told.on_prompt(101.1, Prompt(2, 9)) == b""
     assert told.on_prompt(101.3, Prompt(3, 9)) == b""
-    assert told.next_deadline() == 101.0 + PAUSE_S
+    assert told.next_deadline() == 101.0 + LIMITS.prompt_pause_s
     assert told.on_time(101.49) == b""
 
     assert payload(told.on_time(101.5))["n_past"] == 3
-    assert told.next_deadline() == 101.5 + EVERY_S
+    assert told.next_deadline() == 101.5 + LIMITS.prompt_every_s
 
 
 @pytest.mark.parametrize(
@@ -276,7 +275,7 @@ def test_whatever_is_said_the_pace_and_the_numbers_make_sense(
     sent = [(at, frame) for at, frame in sent if frame]
     last = told.on_first_token(now)
 
-    assert all(b[0] - a[0] >= PAUSE_S - 1e-9 for a, b in pairwise(sent))
+    assert all(b[0] - a[0] >= LIMITS.prompt_pause_s - 1e-9 for a, b in pairwise(sent))
     assert bool(last) <= bool(sent)
     if style == "event":
         events = [payload(frame) for _, frame in sent] + ([payload(last)] if last else [])
