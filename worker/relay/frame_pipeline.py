@@ -10,11 +10,11 @@ from typing import Final
 
 from ..accounting.account import Account
 from ..accounting.response_reader import read_frames, read_message
+from ..apis.chat.chunk_filter import ChunkFilter
 from ..json.read import light_value
 from ..progress.prefill import PrefillProgress, read_prompt
 from ..progress.status_stream import StatusStream
 from ..streams.aws_event_stream import EventStreamMessage
-from ..streams.chunk_filter import ChunkFilter
 from ..streams.sse_events import EventReader
 from ..streams.stream_end import DATA
 

@@ -6,12 +6,12 @@ from typing import TypeAlias
 import trio
 
 from ..accounting.response_reader import read_frames
+from ..apis.chat.chunk_filter import ChunkFilter
 from ..connections.connection import HeartbeatTimer
 from ..errors import RelayError, UpstreamDied, UpstreamSilent, UpstreamTruncated, from_verdict
 from ..http.chunked import chunk
 from ..progress.prefill import PrefillProgress
 from ..streams.aws_event_stream import MessageSplitter
-from ..streams.chunk_filter import ChunkFilter
 from ..streams.merge import MergingSplitter
 from ..streams.sse_frames import FrameSplitter, first_boundary
 from ..streams.stream_end import EndWatcher

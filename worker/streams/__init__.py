@@ -7,5 +7,4 @@ Lowest first:
     merge             Continues our stream with the upstream's; `Merge` interface.
     sse_frames        Frame boundaries.
     stream_end        End-of-stream detection.
-    chunk_filter      Drops chunks only we asked for.
 """

@@ -6,6 +6,7 @@ import pytest
 from arriero.protocol.worker_config import ModelRoute, WorkerConfig
 from arriero.worker.accounting.account import Account, open_account
 from arriero.worker.accounting.response_reader import read_further_frames
+from arriero.worker.apis.chat.chunk_filter import ChunkFilter
 from arriero.worker.apis.messages.merge import MessagesMerge
 from arriero.worker.apis.model_names import ModelNames
 from arriero.worker.apis.routes import CHAT, ROUTES
@@ -14,7 +15,6 @@ from arriero.worker.http import multipart
 from arriero.worker.http.multipart import FormFinder
 from arriero.worker.http.request_head import parse_head
 from arriero.worker.streams.aws_event_stream import MessageSplitter
-from arriero.worker.streams.chunk_filter import ChunkFilter
 from arriero.worker.streams.merge import MergingSplitter
 from arriero.worker.streams.sse_events import EventReader
 from arriero.worker.streams.sse_frames import FrameSplitter

@@ -8,13 +8,13 @@ import pytest
 from arriero.worker.accounting.account import Account, open_account
 from arriero.worker.accounting.record import make_record
 from arriero.worker.accounting.response_reader import usage_of
+from arriero.worker.apis.chat.chunk_filter import ChunkFilter
 from arriero.worker.apis.chat.dialect import SHAPE, ChatDialect
 from arriero.worker.apis.routes import CHAT
 from arriero.worker.progress.model_view import ModelView
 from arriero.worker.progress.prefill import PrefillProgress, Style
 from arriero.worker.progress.status_stream import StatusStream
 from arriero.worker.relay.frame_pipeline import FramePipeline
-from arriero.worker.streams.chunk_filter import ChunkFilter
 
 
 def frame(**members: Any) -> bytes:

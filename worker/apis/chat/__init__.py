@@ -2,7 +2,8 @@
 
 Lowest first:
 
-    usage    Usage in a chunk or response.
-    dialect  Chunks without text; errors; the end of a stream.
-    api      `ChatApi`.
+    usage         Usage in a chunk or response.
+    chunk_filter  Drops chunks only we asked for.
+    dialect       Chunks without text; errors; the end of a stream.
+    api           `ChatApi`.
 """

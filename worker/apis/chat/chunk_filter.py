@@ -7,9 +7,9 @@ no reason for the end.
 
 from typing import Any, Final
 
-from ..json.read import light_object
-from .sse_events import EventReader
-from .sse_frames import split_frames
+from ...json.read import light_object
+from ...streams.sse_events import EventReader
+from ...streams.sse_frames import split_frames
 
 _USAGE: Final = b'"usage"'
 _PROGRESS: Final = b'"prompt_progress"'

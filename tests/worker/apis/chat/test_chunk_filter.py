@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.worker.streams.chunk_filter import ChunkFilter
+from arriero.worker.apis.chat.chunk_filter import ChunkFilter
 from arriero.worker.streams.sse_events import EventReader
 from arriero.worker.streams.sse_frames import split_frames
 from tests.worker.sse import DONE
