@@ -160,7 +160,7 @@ def read_request(
     if upload is not None and route.send_as is not None:
         upload.rename(route.send_as)
     outline = body if large is None else large.outline
-    turns = _turns_wanted(query, head, way, stream=stream)
+    turns = _turns_wanted(query, head, way) if stream else None
     account.stream = stream
     return ModelRequest(
         head=head,
@@ -182,14 +182,10 @@ def read_request(
     )
 
 
-def _turns_wanted(
-    query: Query | None, head: RequestHead, way: Route, *, stream: bool
-) -> TurnFormat | None:
+def _turns_wanted(query: Query | None, head: RequestHead, way: Route) -> TurnFormat | None:
     if query is not None:
         return query.format
-    if head.own and stream and way.api is CHAT:
-        return turn_format(head.own)
-    return None
+    return turn_format(head.own) if head.own and way.api is CHAT else None
 
 
 def _prefill_wanted(head: RequestHead, way: Route, outline: bytes) -> Style | None:

@@ -100,7 +100,7 @@ async def serve_connection(
             else:
                 head = last_head = parse_head(raw)
                 last_raw = raw
-            is_socket = wants_socket(head)
+            is_socket = head.upgrade is not None and wants_socket(head)
             route = ROUTES.find(head.path) if head.method == b"POST" else None
             api = route.api if route is not None else ROUTES.api_of_errors(head.path)
             if head is not admitted or admission is not service.admission:
