@@ -17,7 +17,6 @@ from arriero.protocol.control import AnyRequest, Done, LogsRequest, PingRequest,
 from arriero.protocol.lease import Grant, Refuse
 from arriero.protocol.transport import connected, open_context
 from arriero.supervisor.control.server import open_control_server
-from arriero.supervisor.host.shortage import what_is_scarce, why
 from arriero.supervisor.models import fleet
 from arriero.supervisor.reload.change_detector import View
 from arriero.supervisor.reload.watcher import watch
@@ -43,34 +42,6 @@ def fails_soon(failure: Exception) -> Callable[..., Any]:
 
 def refused(number: int) -> OSError:
     return OSError(number, os.strerror(number))
-
-
-# --- the words ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("failure", "words"),
-    [
-        (NO_THREAD, "ulimit -u"),
-        (refused(errno.EAGAIN), "TasksMax="),
-        (refused(errno.EMFILE), "ulimit -n"),
-        (refused(errno.ENFILE), "fs.file-max"),
-        (refused(errno.ENOMEM), "memory"),
-        (MemoryError(), "memory"),
-        (refused(errno.ENOSPC), "disk is full"),
-        (ExceptionGroup("x", [ExceptionGroup("y", [NO_THREAD])]), "ulimit -u"),
-    ],
-)
-def test_what_is_scarce_is_said_with_what_would_do(failure: Exception, words: str) -> None:
-    assert words in (what_is_scarce(failure) or "")
-    assert why(failure) == what_is_scarce(failure)
-
-
-@pytest.mark.parametrize("failure", [ValueError("secret"), refused(errno.ENOENT), RuntimeError()])
-def test_anything_else_is_our_own_mistake_and_keeps_its_text(failure: Exception) -> None:
-    assert what_is_scarce(failure) is None
-    assert why(failure).startswith(type(failure).__name__)
-    assert "secret" not in why(failure)
 
 
 SIDE_BY_SIDE = f"""

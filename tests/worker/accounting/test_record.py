@@ -1,7 +1,6 @@
 from decimal import Decimal
 from typing import Any, NamedTuple, get_args
 
-import h11
 import msgspec
 import pytest
 from hypothesis import given
@@ -9,7 +8,6 @@ from hypothesis import strategies as st
 
 from arriero.protocol.records import FinishReason, Outcome, Prices, RequestRecord
 from arriero.worker import errors
-from arriero.worker.accounting import usage_headers as gateway_fields
 from arriero.worker.accounting.account import Account, open_account, outcome_of
 from arriero.worker.accounting.record import make_record
 from arriero.worker.accounting.response_reader import read_further_frames
@@ -286,98 +284,6 @@ def test_in_whatever_order_things_happen_the_figures_make_sense(
     assert record.outcome in get_args(Outcome)
     assert 0 <= record.queue_ms + record.load_ms <= record.duration_ms + 0.2
     assert record.ttft_ms is None or 0 <= record.ttft_ms <= record.duration_ms
-
-
-# --- fields and trailers -------------------------------------------------------------------------
-
-
-COST = Decimal("0.0093")
-
-
-def test_an_answer_says_in_its_head_what_it_cost() -> None:
-    assert gateway_fields.response_fields(USAGE, COST) == (
-        b"X-Gateway-Cost: 0.009300\r\n"
-        b"X-Gateway-Prompt-Tokens: 1000\r\n"
-        b"X-Gateway-Completion-Tokens: 500\r\n"
-        b"X-Gateway-Cached-Tokens: 800\r\n"
-    )
-
-
-@pytest.mark.parametrize(
-    ("usage", "fields"),
-    [(USAGE, 3), (Usage(), 0)],
-)
-def test_what_is_not_known_is_not_said(usage: Usage, fields: int) -> None:
-    lines = gateway_fields.response_fields(usage, None)
-    assert lines.count(b"\r\n") == fields
-    assert b"X-Gateway-Cost" not in lines
-
-
-@pytest.mark.parametrize(
-    ("version", "chunked", "bodyless", "may"),
-    [
-        ("1.1", True, False, True),
-        ("1.1", False, False, False),
-        ("1.1", True, True, False),
-        ("1.0", False, False, False),
-        ("1.0", True, False, False),
-        ("2", False, False, True),
-        ("2", False, True, False),
-    ],
-)
-def test_trailers_need_a_body_that_can_have_them(
-    version: Any, chunked: bool, bodyless: bool, may: bool
-) -> None:
-    assert gateway_fields.may_have_trailers(version, chunked=chunked, bodyless=bodyless) is may
-
-
-@pytest.mark.parametrize("priced", [True, False])
-@pytest.mark.parametrize("usage", [USAGE, Usage()])
-def test_no_trailer_comes_that_was_not_declared(priced: bool, usage: Usage) -> None:
-    declared = gateway_fields.declaration(priced=priced)
-    cost = COST if usage is USAGE else None
-    sent = gateway_fields.trailers(usage, cost, "ok", priced=priced)
-
-    names = {line.partition(b":")[0] for line in sent.splitlines()}
-    assert names <= set(declared[9:-2].split(b","))
-    assert (b"X-Gateway-Cost" in names) is (priced and usage is USAGE)
-    assert (b"X-Gateway-Prompt-Tokens" in names) is (usage is USAGE)
-    assert b"X-Gateway-Outcome" in names
-
-
-def test_another_program_reads_the_trailers() -> None:
-    client = h11.Connection(h11.CLIENT)
-    client.send(h11.Request(method="GET", target="/", headers=[("host", "x")]))
-    client.send(h11.EndOfMessage())
-    client.receive_data(
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n"
-        + gateway_fields.declaration(priced=True)
-        + gateway_fields.request_id_field("r-12")
-        + b"\r\n2\r\nhi\r\n0\r\n"
-        + gateway_fields.trailers(USAGE, COST, "ok", priced=True)
-        + b"\r\n"
-    )
-
-    head, _, end = client.next_event(), client.next_event(), client.next_event()
-
-    assert isinstance(head, h11.Response)
-    assert isinstance(end, h11.EndOfMessage)
-    assert (b"x-request-id", b"r-12") in list(head.headers)
-    assert list(end.headers) == [
-        (b"x-gateway-cost", b"0.009300"),
-        (b"x-gateway-prompt-tokens", b"1000"),
-        (b"x-gateway-completion-tokens", b"500"),
-        (b"x-gateway-cached-tokens", b"800"),
-        (b"x-gateway-outcome", b"ok"),
-    ]
-
-
-@given(st.text(max_size=300))
-def test_an_id_cannot_break_the_head(request_id: str) -> None:
-    line = gateway_fields.request_id_field(request_id)
-    assert line.count(b"\r\n") == 1
-    assert line.isascii()
-    assert len(line) <= 150
 
 
 def test_of_an_endless_code_the_beginning_is_remembered() -> None:

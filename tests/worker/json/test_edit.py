@@ -1,17 +1,14 @@
 import json
-from typing import Any, get_args
+from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.protocol.records import UpstreamKind
-from arriero.worker.apis.routes import APIS, CHAT, COMPLETIONS
 from arriero.worker.errors import BadRequest
 from arriero.worker.json.edit import Edited, check_one_model, edit, set_members
 from arriero.worker.json.spans import find_members, finish
-from arriero.worker.upstreams.extra_options import asks_for_progress, asks_for_usage
 
 # Everything that a JSON writer would spell in another way.
 ODD = (
@@ -237,44 +234,3 @@ def test_whatever_the_bytes_are_only_a_bad_request_comes_of_them(body: bytes) ->
     except (msgspec.DecodeError, UnicodeDecodeError):
         return  # it was refused before
     assert isinstance(msgspec.json.decode(edited), dict)
-
-
-KINDS: tuple[UpstreamKind, ...] = get_args(UpstreamKind)
-
-
-def test_usage_is_asked_for_where_it_is_known_to_be_understood() -> None:
-    asked = {kind for kind in KINDS if asks_for_usage("auto", kind, CHAT, stream=True)}
-    assert asked == {"vllm", "openai", "azure"}
-    assert asks_for_usage("auto", "vllm", COMPLETIONS, stream=True)
-
-
-def test_whoever_configures_it_is_asked_as_well() -> None:
-    asked = {kind for kind in KINDS if asks_for_usage("inject", kind, CHAT, stream=True)}
-    assert asked == set(KINDS) - {"anthropic", "gemini", "bedrock"}
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("setting", ["auto", "inject"])
-def test_usage_is_never_asked_for_elsewhere(setting: Any, kind: UpstreamKind) -> None:
-    assert not asks_for_usage(setting, kind, CHAT, stream=False)
-    assert not asks_for_usage("observe", kind, CHAT, stream=True)
-    for api in set(APIS) - {CHAT, COMPLETIONS}:
-        assert not asks_for_usage(setting, kind, api, stream=True)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(
-    ("path", "tells"),
-    [
-        (b"/v1/chat/completions", True),
-        (b"/v1/completions", True),
-        (b"/completion", True),
-        (b"/v1/messages", False),
-        (b"/v1/responses", False),
-    ],
-)
-def test_only_llama_server_is_asked_for_progress(
-    kind: UpstreamKind, path: bytes, tells: bool
-) -> None:
-    assert asks_for_progress(kind, path, stream=True) is (tells and kind == "llama-server")
-    assert not asks_for_progress(kind, path, stream=False)
