@@ -93,30 +93,42 @@ def run_wrk(port: int, body: str, *, connections: int, seconds: float, folder: P
     )
 
 
-def ask(port: int, body: str) -> bytes:
+def request(port: int, body: str, path: str = PATH) -> bytes:
+    """Return a POST as sent."""
+    return (
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n{body}"
+    ).encode()
+
+
+def ask(port: int, body: str, path: str = PATH) -> bytes:
     """Send one request on a fresh connection and return the whole answer, head included.
 
     Raises:
         OSError: Nobody listens, the connection broke, or nothing came for `SILENCE_S`.
     """
-    request = (
-        f"POST {PATH} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n{body}"
-    ).encode()
     with socket.create_connection(("127.0.0.1", port), timeout=SILENCE_S) as sock:
-        sock.sendall(request)
-        answer = b""
-        while not _is_whole(answer):
-            data = sock.recv(65536)
-            if not data:
-                raise ConnectionError(
-                    f"the answer ended after {len(answer)} bytes: {answer[:200]!r}"
-                )
-            answer += data
+        sock.sendall(request(port, body, path))
+        return receive(sock)
+
+
+def receive(sock: socket.socket) -> bytes:
+    """Return one whole answer.
+
+    Raises:
+        OSError: The connection broke, or nothing came for `SILENCE_S`.
+    """
+    answer = b""
+    while not is_whole(answer):
+        data = sock.recv(65536)
+        if not data:
+            raise ConnectionError(f"the answer ended after {len(answer)} bytes: {answer[:200]!r}")
+        answer += data
     return answer
 
 
-def _is_whole(answer: bytes) -> bool:
+def is_whole(answer: bytes) -> bool:
+    """Whether all of one answer is there, by its length or its last chunk."""
     head, found, rest = answer.partition(b"\r\n\r\n")
     if not found:
         return False

@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 import psutil
 
+from tests.real.parts import LLAMA_SERVER, MODELS, default_cache
+
 from .load import BenchError
 
 # Cores that others may use, at most.
@@ -18,6 +20,10 @@ QUIET_WITHIN_S = 240.0
 
 # Debian's packages of the programs that are used if there.
 PACKAGES = {"nginx": "nginx-light", "wrk": "wrk", "h2load": "nghttp2-client"}
+
+
+# Not a program, but needed likewise.
+REAL_MODELS = "llama-server and two real models"
 
 
 def find(program: str) -> str | None:
@@ -32,6 +38,10 @@ def find(program: str) -> str | None:
 
 def lacks(program: str) -> str | None:
     """Say what would have to be done to have `program`; None if it is there."""
+    if program == REAL_MODELS:
+        files = [default_cache() / part.product.target for part in (LLAMA_SERVER, *MODELS.values())]
+        there = all(file.exists() for file in files)
+        return None if there else "the real models are not here (make demo fetches them)"
     if find(program):
         return None
     if package := PACKAGES.get(program):

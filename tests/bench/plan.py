@@ -18,6 +18,19 @@ class Plan:
         single_s: Seconds of a run of wrk with one connection.
         paced_rounds: Paced streams one after the other, on each of 16 connections.
         swaps: Swaps to see how late readiness is noticed.
+        memory_requests: Small requests before memory is looked at again.
+        memory_streams: Streams before that.
+        memory_within_s: Seconds that each of the two may take.
+        starts: Starts of a proxy.
+        model_starts: Starts of models nobody has to stop for.
+        real_swaps: Swaps between two real models.
+        waiters: Numbers of clients that wait for one model.
+        wait_s: Seconds that it loads.
+        events: Requests, each of which makes an event for 50 subscribers.
+        control_trips: Questions on the control socket.
+        idle_models: Models that run and are asked nothing.
+        idle_s: For so many seconds.
+        uploads: Files of 100 MB.
     """
 
     rounds: int = 3
@@ -26,13 +39,44 @@ class Plan:
     single_s: float = 3.0
     paced_rounds: int = 3
     swaps: int = 20
+    memory_requests: int = 100_000
+    memory_streams: int = 20_000
+    memory_within_s: float = 60.0
+    starts: int = 5
+    model_starts: int = 10
+    real_swaps: int = 3
+    waiters: tuple[int, ...] = (1000, 5000)
+    wait_s: float = 12.0
+    events: int = 500
+    control_trips: int = 2000
+    idle_models: int = 200
+    idle_s: float = 10.0
+    uploads: int = 3
 
     def rounds_of(self, step: "Step") -> int:
         """How often to take `step`."""
-        return 1 if step.once and not self.each_step else self.rounds
+        return 1 if step.once or (step.sampled and not self.each_step) else self.rounds
 
 
-QUICK = Plan(rounds=1, load_s=1.0, single_s=1.0, paced_rounds=1, swaps=4)
+QUICK = Plan(
+    rounds=1,
+    load_s=1.0,
+    single_s=1.0,
+    paced_rounds=1,
+    swaps=4,
+    memory_requests=1000,
+    memory_streams=100,
+    starts=2,
+    model_starts=3,
+    real_swaps=1,
+    waiters=(1000,),
+    wait_s=6.0,
+    events=50,
+    control_trips=200,
+    idle_models=20,
+    idle_s=3.0,
+    uploads=1,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +89,10 @@ class Step:
         measure: Plan, target and a new folder -> row -> figure; ``errors`` may be among them.
         kinds: Of which kinds of targets.
         needs: Programs without which it is left out.
-        once: One round is enough, because it takes many samples or they are alike.
+        sampled: It takes many samples; so one round is enough, but to compare two versions.
+        once: One round is enough always.
+        own: It starts processes of its own, when all targets have been ended.
+        most: Only targets with the largest number of workers.
     """
 
     name: str
@@ -53,4 +100,7 @@ class Step:
     measure: Callable[[Plan, Target, Path], dict[str, float]]
     kinds: tuple[str, ...] = ("direct", "nginx", "llama-swap", "arriero")
     needs: tuple[str, ...] = ()
+    sampled: bool = False
     once: bool = False
+    own: bool = False
+    most: bool = False

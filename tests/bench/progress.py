@@ -35,10 +35,12 @@ class Progress:
         if self._status:
             self._status.stop()
 
-    def say(self, words: str, *, round_over: bool = False) -> None:
+    def count(self) -> None:
+        """Note that a round is over."""
+        self.done += 1
+
+    def say(self, words: str) -> None:
         """Show what happens now; a terminal also sees how long it has gone on and how far it is."""
-        if round_over:
-            self.done += 1
         if self._status:
             minutes, seconds = divmod(int(time.monotonic() - self.began_at), 60)
             share = self.done / max(1, self.rounds)

@@ -8,19 +8,15 @@ asked for once, over the control socket, and takes the place of the one before i
 
 import json
 import random
-import sys
 import time
 from pathlib import Path
-from statistics import median
 
 import zmq
 
-from tests.paths import SCRIPTED_UPSTREAM
-
 from .against import OURS, Code
 from .load import BenchError
-from .plan import Plan, Step
-from .servers import Target, serve
+from .models import read_stamps, scripted
+from .servers import serve
 
 # Seconds for one swap, which loads for 1.2 s at the most and may have to wait for its turn.
 SWAP_S = 60.0
@@ -38,11 +34,7 @@ def measure(folder: Path, *, swaps: int, code: Code = OURS) -> list[float]:
     loads = random.Random(7)  # the same loads in every run
     names = [f"model{number:02d}" for number in range(swaps + 1)]
     models = {
-        name: {
-            "cmd": f"{sys.executable} {SCRIPTED_UPSTREAM} --port ${{PORT}} --name {name} "
-            f"--load-s {loads.uniform(0.2, 1.2):.3f} --stamp {folder / name}",
-            "proxy": "http://127.0.0.1:${PORT}",
-        }
+        name: scripted(name, "--load-s", f"{loads.uniform(0.2, 1.2):.3f}", stamps=folder / name)
         for name in names
     }
     with (
@@ -88,15 +80,7 @@ def _swap(name: str, events: "zmq.Socket[bytes]", control: "zmq.Socket[bytes]") 
 
 
 def _lateness_ms(stamps: Path, name: str, arrived: int | None) -> float:
-    events = dict(line.split() for line in stamps.read_text().splitlines())
+    events = read_stamps(stamps)
     if arrived is None:
         raise BenchError(f"cannot tell when {name} was ready: there was no event")
-    return (arrived - int(events["ready"])) / 1e6
-
-
-def noticed(plan: Plan, target: Target, folder: Path) -> dict[str, float]:
-    """The median lateness of an arriero like `target`."""
-    return {"noticed": median(measure(folder, swaps=plan.swaps, code=target.code))}
-
-
-STEPS = (Step(name="readiness", rows=("noticed",), measure=noticed, kinds=("arriero",), once=True),)
+    return (arrived - events["ready"]) / 1e6

@@ -41,10 +41,22 @@ class Results:
         ours, theirs = self.median(target, row), self.median(to, row)
         return ours / theirs if ours is not None and theirs else None
 
+    def add_scaling(self) -> None:
+        """Add what a second worker brings, round by round."""
+        for target, values in self.values.items():
+            if target.endswith(" x2") and (single := self.values.get(f"{target[:-1]}1")):
+                pairs = zip(values.get("requests", []), single.get("requests", []), strict=False)
+                if ratios := [two / one for two, one in pairs if one]:
+                    values["scaling"] = ratios
+
     def verdict(self, row: Row, asked: Asked) -> tuple[float | None, bool | None]:
         """What there is of what was asked, and whether that is enough; None: not measured."""
         if asked.to is None:
             value = self.median(asked.of, row.name)
+        elif asked.to.startswith("row:"):
+            ours = self.median(asked.of, row.name)
+            other = self.median(asked.of, asked.to.removeprefix("row:"))
+            value = ours / other if ours is not None and other else None
         else:
             value = self.ratio(row.name, asked.of, asked.to)
         return value, None if value is None else asked.is_met(value)

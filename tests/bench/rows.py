@@ -15,7 +15,7 @@ class Asked:
     Attributes:
         relation: Which side of `limit` is good.
         limit: A ratio if `to` is given, otherwise a figure in the unit of the row.
-        to: Reference: the name of a target, or of another row of the same target with `row:`.
+        to: Reference: the name of a target, or `row:` and that of another row of the same target.
         of: Whose figure.
     """
 
@@ -112,10 +112,115 @@ ROWS = {
             asked=(at_most(2.0, NGINX),),
         ),
         Row(
-            name="noticed",
-            title="a ready model noticed late, median",
-            unit="ms",
-            asked=(at_most(25.0),),
+            name="bulk",
+            title="the same streams in one write each",
+            unit="/s",
+            digits=0,
+            more_is_better=True,
         ),
+        Row(name="cpu-bulk", title="CPU per stream in one write", unit="us"),
+        Row(
+            name="memory",
+            title="memory at rest, PSS",
+            unit="MB",
+            asked=(at_most(75.0), at_most(50.0, of="arriero x1")),
+        ),
+        Row(
+            name="memory-after",
+            title="memory after load, PSS",
+            unit="MB",
+            asked=(at_most(1.1, "row:memory"),),
+        ),
+        Row(
+            name="spawn",
+            title="request to process that runs",
+            unit="ms",
+            asked=(at_most(6.0),),
+        ),
+        Row(
+            name="ready-byte",
+            title="ready to first byte",
+            unit="ms",
+            asked=(at_most(10.0),),
+        ),
+        Row(name="noticed", title="ready to event, 20 swaps", unit="ms", asked=(at_most(25.0),)),
+        Row(
+            name="start",
+            title="start to first answer",
+            unit="s",
+            digits=2,
+            asked=(at_most(0.5),),
+        ),
+        Row(
+            name="swap",
+            title="swap by bare start, real models",
+            unit="",
+            digits=2,
+            asked=(at_most(1.0),),
+        ),
+        *(
+            row
+            for count in (1000, 5000)
+            for row in (
+                Row(
+                    name=f"wait-{count}-stale",
+                    title=f"{count:,} waiters: progress shown late, p99",
+                    unit="ms",
+                    digits=0,
+                ),
+                Row(
+                    name=f"wait-{count}-health",
+                    title=f"{count:,} waiters: /health meanwhile, p99",
+                    unit="ms",
+                    digits=0,
+                ),
+                Row(
+                    name=f"wait-{count}-memory",
+                    title=f"{count:,} waiters: memory of each, PSS",
+                    unit="kB",
+                ),
+                Row(
+                    name=f"wait-{count}-served",
+                    title=f"{count:,} waiters: ready to all served",
+                    unit="s",
+                    digits=2,
+                ),
+            )
+        ),
+        Row(
+            name="scaling",
+            title="requests with two workers by those with one",
+            unit="",
+            digits=2,
+            more_is_better=True,
+        ),
+        Row(name="fan-out", title="event to the last of 50 subscribers", unit="ms", digits=2),
+        Row(name="cpu-fan-out", title="supervisor's CPU for that", unit="us"),
+        Row(name="control", title="control socket, round trip", unit="us", digits=0),
+        Row(name="idle", title="200 idle models: CPU", unit="ms/s", digits=2),
+        Row(
+            name="http2",
+            title="small POSTs over HTTP/2",
+            unit="/s",
+            digits=0,
+            more_is_better=True,
+        ),
+        Row(name="cpu-http2", title="CPU per request over HTTP/2", unit="us"),
+        Row(
+            name="tls",
+            title="small POSTs to a peer with TLS",
+            unit="/s",
+            digits=0,
+            more_is_better=True,
+        ),
+        Row(name="cpu-tls", title="CPU per request to a peer with TLS", unit="us"),
+        Row(
+            name="upload",
+            title="uploads of 100 MB",
+            unit="MB/s",
+            digits=0,
+            more_is_better=True,
+        ),
+        Row(name="cpu-upload", title="CPU per upload", unit="ms"),
     )
 }

@@ -21,7 +21,6 @@ import signal
 import sys
 import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -30,18 +29,15 @@ from rich.console import Console
 
 from tests.paths import ROOT
 
-from . import machine, readiness, servers, speed
+from . import machine
 from .against import OURS, Code, checkout, code_of
 from .load import BenchError
-from .plan import QUICK, Plan, Step
-from .progress import Progress
+from .plan import QUICK, Plan
 from .report import as_json
 from .results import Results
+from .rounds import choose_steps, choose_targets, run
 from .rows import ROWS
-from .servers import Target
 from .tables import changes, measured
-
-STEPS: tuple[Step, ...] = (*speed.STEPS, *readiness.STEPS)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,24 +67,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             if args.against:
                 codes = [checkout(args.against, folder)]
                 codes.append(code_of(ROOT, folder / "ours-path", label=OURS.label))
-            steps = [step for step in STEPS if any(row in rows for row in step.rows)]
-            targets = measure(
-                plan,
-                steps,
-                results,
-                folder,
-                kinds=kinds.split(","),
-                workers=sorted({int(count) for count in args.workers.split(",")}),
-                codes=codes,
-                force=args.force,
-            )
+            workers = sorted({int(count) for count in args.workers.split(",")})
+            targets = choose_targets(kinds.split(","), workers, codes, results)
+            steps = choose_steps(list(rows), results)
+            run(plan, steps, targets, results, folder, force=args.force)
     except BenchError as exc:
         print(exc, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted; everything that was started has been ended", file=sys.stderr)
         return 130
-    show(results, targets, codes)
+    show(results, [target.name for target in targets], codes)
     if args.json:
         args.json.write_text(json.dumps(as_json(results, machine.describe()), indent=2) + "\n")
     return 0
@@ -117,87 +106,6 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     for other in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(other, signal.SIG_IGN)
     raise KeyboardInterrupt
-
-
-def measure(
-    plan: Plan,
-    steps: Sequence[Step],
-    results: Results,
-    folder: Path,
-    *,
-    kinds: Sequence[str],
-    workers: Sequence[int],
-    codes: Sequence[Code],
-    force: bool,
-) -> list[str]:
-    """Start all targets, take the steps, and end them; returns the names of the targets.
-
-    Raises:
-        BenchError: A target cannot be started or measured, or the machine is not quiet.
-    """
-    steps = [step for step in steps if is_possible(step, results)]
-    rounds = sum(plan.rounds_of(step) for step in steps)
-    with Progress(rounds) as progress, ExitStack() as stack:
-        busy = [machine.wait_for_silence(at_first=True, force=force, note=progress.say)]
-        progress.say("starting the targets")
-        targets = start(stack, folder, kinds=kinds, workers=workers, codes=codes, results=results)
-        for step in steps:
-            mine = [target for target in targets if target.kind in step.kinds]
-            for number in range(plan.rounds_of(step)):
-                busy.append(
-                    machine.wait_for_silence(at_first=False, force=force, note=progress.say)
-                )
-                turn = number % max(1, len(mine))
-                for target in mine[turn:] + mine[:turn]:
-                    progress.say(f"{step.name}, round {number + 1}: {target.name}")
-                    own = folder / f"{step.name}-{number}-{target.name}".replace(" ", "-")
-                    own.mkdir()
-                    results.add(target.name, step.measure(plan, target, own))
-                progress.say(f"{step.name} done", round_over=True)
-        if max(busy) >= machine.QUIET:
-            results.remarks.append(
-                f"measured by force on a busy machine: load of others up to {max(busy):.1f} before "
-                f"a round, where {machine.QUIET} is the limit; the figures say little"
-            )
-    return [target.name for target in targets]
-
-
-def is_possible(step: Step, results: Results) -> bool:
-    """Whether all programs are there that a step needs; notes what is not."""
-    lacking = [words for program in step.needs if (words := machine.lacks(program))]
-    for words in lacking:
-        results.remarks.append(f"left out: {', '.join(step.rows)}: {words}")
-    return not lacking
-
-
-def start(
-    stack: ExitStack,
-    folder: Path,
-    *,
-    kinds: Sequence[str],
-    workers: Sequence[int],
-    codes: Sequence[Code],
-    results: Results,
-) -> list[Target]:
-    """Start what was asked for and is installed."""
-    direct = stack.enter_context(servers.direct(folder))
-    targets = [direct] if "direct" in kinds else []
-    for program in ("nginx", "llama-swap"):
-        if program in kinds and (words := machine.lacks(program)):
-            results.remarks.append(f"no reference: {words}")
-    if "nginx" in kinds and not machine.lacks("nginx"):
-        targets += [
-            stack.enter_context(servers.nginx(folder, direct, workers=count)) for count in workers
-        ]
-    if "llama-swap" in kinds and not machine.lacks("llama-swap"):
-        targets.append(stack.enter_context(servers.llama_swap(folder)))
-    for count in workers:
-        if "arriero" in kinds:
-            targets += [
-                stack.enter_context(servers.arriero(folder, workers=count, code=code))
-                for code in codes
-            ]
-    return targets
 
 
 def show(results: Results, targets: Sequence[str], codes: Sequence[Code]) -> None:

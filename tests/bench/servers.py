@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +20,13 @@ import psutil
 from .against import OURS, Code
 from .load import BenchError
 from .machine import find
+from .nginx import Front, proxy_config
 
 HERE = Path(__file__).parent
+
+# What the command lines of those who do the work contain.
+NGINX_MARKER = "nginx: worker"
+ARRIERO_MARKER = "arriero.worker"
 
 # Seconds from SIGTERM to SIGKILL.
 TERM_GRACE_S = 10.0
@@ -29,15 +34,19 @@ TERM_GRACE_S = 10.0
 # Seconds until a server listens.
 START_S = 20.0
 
+# Seconds between two looks whether it does.
+_TRY_EVERY_S = 0.005
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """Something that can be measured.
+    """Something that can be measured. Without ports it is not started, only described.
 
     Attributes:
         name: As in the tables.
         small: Port that answers with one small reply.
         stream: Port that answers with a stream.
+        http2: Port that answers with one small reply over HTTP/2; None: none does.
         kind: direct, nginx, llama-swap or arriero.
         workers: How many processes do the work.
         pid: The process whose workers do the work; None where that cost is nobody's.
@@ -46,8 +55,9 @@ class Target:
     """
 
     name: str
-    small: int
-    stream: int
+    small: int = 0
+    stream: int = 0
+    http2: int | None = None
     kind: str = "direct"
     workers: int = 1
     pid: int | None = None
@@ -58,19 +68,23 @@ class Target:
         """Seconds of CPU, user and system, that the workers have used so far."""
         if self.pid is None:
             return 0.0
-        workers = (
-            [psutil.Process(self.pid)]
-            if not self.marker
-            else [
-                child
-                for child in psutil.Process(self.pid).children(recursive=True)
-                if self.marker in " ".join(child.cmdline())
-            ]
-        )
+        process = psutil.Process(self.pid)
+        workers = workers_of(process, self.marker) if self.marker else [process]
         if not workers:
             raise BenchError(f"cannot find the workers of {self.name}: no child is {self.marker!r}")
-        times = [worker.cpu_times() for worker in workers]
-        return sum(one.user + one.system for one in times)
+        return cpu_s(workers)
+
+
+def workers_of(process: psutil.Process, marker: str) -> list[psutil.Process]:
+    """Return the children with `marker` in their command lines."""
+    children = process.children(recursive=True)
+    return [child for child in children if marker in " ".join(child.cmdline())]
+
+
+def cpu_s(processes: Sequence[psutil.Process]) -> float:
+    """Seconds of CPU, user and system, that `processes` have used so far."""
+    times = [one.cpu_times() for one in processes]
+    return sum(one.user + one.system for one in times)
 
 
 def free_port() -> int:
@@ -124,7 +138,7 @@ def _wait_until_listening(process: "subprocess.Popen[bytes]", port: int, log: Pa
     while time.monotonic() < deadline and process.poll() is None:
         with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return
-        time.sleep(0.02)
+        time.sleep(_TRY_EVERY_S)
     tail = log.read_text(errors="replace")[-2000:]
     state = "still runs" if process.poll() is None else f"ended with {process.returncode}"
     raise BenchError(f"cannot reach port {port}: {process.args!r} {state}\n{tail}")
@@ -171,62 +185,37 @@ def direct(folder: Path) -> Generator[Target, None, None]:
 def nginx(folder: Path, upstreams: Target, *, workers: int) -> Generator[Target, None, None]:
     """Run nginx before `upstreams`, in the foreground, with its own prefix."""
     prefix = folder / f"nginx{workers}"
+    small, stream, http2 = free_port(), free_port(), free_port()
+    fronts = (
+        Front(port=small, behind=upstreams.small),
+        Front(port=http2, behind=upstreams.small, http2=True),
+        Front(port=stream, behind=upstreams.stream),
+    )
     prefix.mkdir()
-    small, stream = free_port(), free_port()
-    config = prefix / "nginx.conf"
-    config.write_text(nginx_config(prefix, upstreams, small, stream, workers))
-    command = [find("nginx") or "nginx", "-p", str(prefix), "-c", str(config)]
-    with running(command, prefix / "log", port=stream) as process:
+    config = proxy_config(prefix, fronts, workers=workers)
+    with running_nginx(prefix, config, port=stream) as process:
         yield Target(
             name=f"nginx x{workers}",
             small=small,
             stream=stream,
+            http2=http2,
             kind="nginx",
             workers=workers,
             pid=process.pid,
-            marker="nginx: worker",
+            marker=NGINX_MARKER,
         )
 
 
-def nginx_config(prefix: Path, upstreams: Target, small: int, stream: int, workers: int) -> str:
-    """Return the configuration: what an operator would write for a model server."""
-    user = "user root;\n" if os.geteuid() == 0 else ""
-    servers = "".join(
-        f"""
-    upstream {name} {{
-        server 127.0.0.1:{behind};
-        keepalive 64;
-        keepalive_requests 1000000000;
-    }}
-    server {{
-        listen 127.0.0.1:{port};
-        location / {{
-            proxy_pass http://{name};
-            proxy_http_version 1.1;
-            proxy_set_header Connection "";
-            proxy_buffering off;
-        }}
-    }}"""
-        for name, port, behind in (
-            ("small", small, upstreams.small),
-            ("stream", stream, upstreams.stream),
-        )
-    )
-    return f"""{user}daemon off;
-worker_processes {workers};
-pid {prefix}/nginx.pid;
-error_log stderr;
-events {{ worker_connections 1024; }}
-http {{
-    access_log off;
-    client_body_temp_path {prefix}/body;
-    proxy_temp_path {prefix}/proxy;
-    fastcgi_temp_path {prefix}/fastcgi;
-    scgi_temp_path {prefix}/scgi;
-    uwsgi_temp_path {prefix}/uwsgi;
-    keepalive_requests 1000000000;{servers}
-}}
-"""
+@contextmanager
+def running_nginx(
+    prefix: Path, config: str, *, port: int
+) -> Generator["subprocess.Popen[bytes]", None, None]:
+    """Run nginx with `config`, in the folder `prefix`."""
+    file = prefix / "nginx.conf"
+    file.write_text(config)
+    command = [find("nginx") or "nginx", "-p", str(prefix), "-c", str(file)]
+    with running(command, prefix / "log", port=port) as process:
+        yield process
 
 
 def model_commands(prefix: Path) -> dict[str, dict[str, str]]:
@@ -267,10 +256,11 @@ def arriero(folder: Path, *, workers: int, code: Code = OURS) -> Generator[Targe
             name=name,
             small=port,
             stream=port,
+            http2=port,
             kind="arriero",
             workers=workers,
             pid=process.pid,
-            marker="arriero.worker",
+            marker=ARRIERO_MARKER,
             code=code,
         )
 
@@ -278,21 +268,52 @@ def arriero(folder: Path, *, workers: int, code: Code = OURS) -> Generator[Targe
 @contextmanager
 def serve(
     folder: Path,
-    models: dict[str, dict[str, str]],
+    models: Mapping[str, Mapping[str, object]],
     *,
     workers: int,
     code: Code = OURS,
+    values: Mapping[str, object] | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> Generator[tuple["subprocess.Popen[bytes]", int, Path], None, None]:
-    """Run ``arriero serve``; gives the process, its HTTP port, and the folder of its sockets."""
+    """Run ``arriero serve``; gives the process, its HTTP port, and the folder of its sockets.
+
+    Args:
+        folder: New folder for its files.
+        models: Name -> keys.
+        workers: How many.
+        code: Of which version.
+        values: More keys of the configuration.
+        env: More of the environment.
+    """
     folder.mkdir()
     port = free_port()
     sockets = folder / "s"
     sockets.mkdir(mode=0o700)
     config = folder / "config.yaml"
     # JSON is YAML; nothing has to be quoted by hand.
-    values = {"listen": f"127.0.0.1:{port}", "progress": "reasoning", "models": models}
-    config.write_text(json.dumps(values, indent=2))
+    usual = {"listen": f"127.0.0.1:{port}", "progress": "reasoning", "models": models}
+    config.write_text(json.dumps(usual | dict(values or {}), indent=2))
     command = [*code.command, "serve", "--config", str(config)]
     command += ["--workers", str(workers), "--socket-dir", str(sockets)]
-    with running(command, folder / "log", port=port, env=code.env) as process:
+    with running(command, folder / "log", port=port, env={**code.env, **(env or {})}) as process:
         yield process, port, sockets
+
+
+def start(stack: ExitStack, folder: Path, targets: Sequence[Target]) -> list[Target]:
+    """Start all of `targets`, and the upstreams; they are ended with `stack`."""
+    upstreams = stack.enter_context(direct(folder))
+
+    def started(target: Target) -> Target:
+        match target.kind:
+            case "direct":
+                return upstreams
+            case "nginx":
+                return stack.enter_context(nginx(folder, upstreams, workers=target.workers))
+            case "llama-swap":
+                return stack.enter_context(llama_swap(folder))
+            case _:
+                return stack.enter_context(
+                    arriero(folder, workers=target.workers, code=target.code)
+                )
+
+    return [started(target) for target in targets]

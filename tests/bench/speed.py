@@ -41,19 +41,25 @@ def single_requests(plan: Plan, target: Target, folder: Path) -> dict[str, float
 
 def streams(plan: Plan, target: Target, folder: Path) -> dict[str, float]:
     """Streams of 200 chunks as fast as they come, each chunk a write of its own, 47 kB in all."""
+    per_s, cpu_us, errors = _streams(plan, target, folder, STREAM_BODY)
+    return {"streams": per_s, "errors": errors} | ({"cpu-stream": cpu_us} if cpu_us else {})
+
+
+def bulk_streams(plan: Plan, target: Target, folder: Path) -> dict[str, float]:
+    """The same streams, all chunks in one write: the upstream costs nearly nothing."""
+    body = f'{STREAM_BODY[:-1]},"bulk":true}}'
+    per_s, cpu_us, errors = _streams(plan, target, folder, body)
+    return {"bulk": per_s, "errors": errors} | ({"cpu-bulk": cpu_us} if cpu_us else {})
+
+
+def _streams(plan: Plan, target: Target, folder: Path, body: str) -> tuple[float, float, float]:
+    """Return streams per second, CPU of each, and errors."""
     warm_up(target.stream, STREAM_BODY)
     before = target.cpu_s()
     load = run_wrk(
-        target.stream,
-        STREAM_BODY,
-        connections=STREAM_CONNECTIONS,
-        seconds=plan.load_s,
-        folder=folder,
+        target.stream, body, connections=STREAM_CONNECTIONS, seconds=plan.load_s, folder=folder
     )
-    found = {"streams": load.per_s, "errors": float(load.errors)}
-    if target.pid is not None:
-        found["cpu-stream"] = (target.cpu_s() - before) / load.requests * 1e6
-    return found
+    return load.per_s, (target.cpu_s() - before) / load.requests * 1e6, float(load.errors)
 
 
 def paced_chunks(plan: Plan, target: Target, folder: Path) -> dict[str, float]:
@@ -66,15 +72,17 @@ def paced_chunks(plan: Plan, target: Target, folder: Path) -> dict[str, float]:
 
 PROXIES = ("nginx", "llama-swap", "arriero")
 
-# Those of one model stand together: arriero has to swap between its two.
-STEPS = (
+SMALL_STEPS = (
     Step(
         name="small requests",
-        rows=("requests", "cpu-request", "p50-64", "p99-64"),
+        rows=("requests", "cpu-request", "p50-64", "p99-64", "scaling"),
         measure=small_requests,
         needs=("wrk",),
     ),
     Step(name="one connection", rows=("p50", "p99"), measure=single_requests, needs=("wrk",)),
+)
+STREAM_STEPS = (
     Step(name="streams", rows=("streams", "cpu-stream"), measure=streams, needs=("wrk",)),
+    Step(name="streams in bulk", rows=("bulk", "cpu-bulk"), measure=bulk_streams, needs=("wrk",)),
     Step(name="paced chunks", rows=("cpu-chunk",), measure=paced_chunks, kinds=PROXIES),
 )

@@ -65,6 +65,26 @@ def test_a_promise_is_kept_at_its_limit_and_missed_beyond_it(
     assert found.verdict(ROWS["p50"], asked) == (value, met)
 
 
+def test_a_promise_may_be_about_another_row() -> None:
+    found = Results()
+    found.add("arriero x2", {"memory": 100.0, "memory-after": 109.0})
+    (asked,) = ROWS["memory-after"].asked
+
+    assert found.verdict(ROWS["memory-after"], asked) == (1.09, True)
+
+
+def test_scaling_is_two_workers_by_one_round_by_round() -> None:
+    found = Results()
+    for one, two in ((10.0, 15.0), (10.0, 20.0)):
+        found.add("arriero x1", {"requests": one})
+        found.add("arriero x2", {"requests": two})
+
+    found.add_scaling()
+
+    assert found.values["arriero x2"]["scaling"] == [1.5, 2.0]
+    assert "scaling" not in found.values["arriero x1"]
+
+
 def test_a_change_is_the_median_of_the_ratios_of_the_rounds() -> None:
     assert change([10.0, 20.0, 10.0], [5.0, 20.0, 8.0]) == Change(
         before=10.0, after=8.0, ratio=0.8, low=0.5, high=1.0, rounds=3

@@ -3,12 +3,15 @@
     python upstream.py small --port 5801 --prefix DIR    one small JSON reply for every POST
     python upstream.py stream --port 5802                200 server-sent events for every POST
 
-``small`` becomes an nginx (``return 200``): nothing at hand answers faster. nginx cannot stream
-separate chunks, so ``stream`` is one epoll loop in Python without any HTTP library. Each chunk is a
-write of its own, as with a real model server, and between two writes of one reply those of all
-other connections get their turn. At full speed the writes themselves are most of the work, so what
-a proxy leaves of the two cores decides. If the body has ``"pace_ms":N``, a chunk comes N ms after
-the one before: the rhythm of a real model, for measuring the cost of one relayed chunk.
+``small`` becomes an nginx (``return 200``): nothing at hand answers faster. Where there is none it
+is the loop that ``stream`` is, because nginx cannot stream separate chunks: epoll in Python without
+any HTTP library. Each chunk is a write of its own, as with a real model server, and between two
+writes of one reply those of all other connections get their turn. At full speed the writes
+themselves are most of the work, so what a proxy leaves of the two cores decides. If the body has
+``"pace_ms":N``, a chunk comes N ms after the one before: the rhythm of a real model, for measuring
+the cost of one relayed chunk. With ``"bulk":true`` all chunks are one write: the upstream is
+nothing then, and the proxy all. A body of more than 1 MB is an upload: it is read and forgotten,
+and answered as ``small`` does.
 
 Both answer ``/health`` with 200, run in the foreground as one process, and end on SIGTERM.
 """
@@ -20,7 +23,6 @@ import re
 import select
 import shutil
 import socket
-import sys
 import time
 from pathlib import Path
 
@@ -60,7 +62,14 @@ HEALTHY = (
     b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 15\r\n\r\n"
     b'{"status":"ok"}'
 )
+SMALL = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
+    len(REPLY),
+    REPLY.encode(),
+)
 PIECES = [*[_framed(_EVENT)] * (CHUNKS - 2), _framed(_LAST), _framed(_DONE) + b"0\r\n\r\n"]
+
+# Bytes of a body from which on it is an upload.
+UPLOAD_BYTES = 1_000_000
 
 
 class Client:
@@ -69,21 +78,37 @@ class Client:
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self.heard = b""
+        self.unread = 0  # bytes of an upload that are still to come
         self.owed: list[bytes] = []  # next piece last
         self.pace_s = 0.0
         self.watched = select.EPOLLIN
 
-    def take_request(self) -> None:
+    def take(self, data: bytes, *, only_small: bool) -> None:
         """Begin the reply, if the request is whole. Nothing is pipelined by those who ask here."""
+        if self.unread:
+            self.unread -= len(data)
+            if not self.unread:
+                self.owed, self.pace_s = [SMALL], 0.0
+            return
+        self.heard += data
         head, found, body = self.heard.partition(b"\r\n\r\n")
         if not found:
             return
         length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
-        if length and len(body) < int(length[1]):
+        missing = int(length[1]) - len(body) if length else 0
+        if missing > UPLOAD_BYTES:
+            self.unread, self.heard = missing, b""
+        if missing > 0:
             return
         self.heard = b""
         if head.startswith(b"GET"):
             self.owed, self.pace_s = [HEALTHY], 0.0
+            return
+        if only_small:
+            self.owed, self.pace_s = [SMALL], 0.0
+            return
+        if b'"bulk":true' in body:
+            self.owed, self.pace_s = [HEAD + b"".join(PIECES)], 0.0
             return
         pace = re.search(rb'"pace_ms": *(\d+)', body)
         self.pace_s = int(pace[1]) / 1000 if pace else 0.0
@@ -93,8 +118,9 @@ class Client:
 class Streamer:
     """The epoll loop."""
 
-    def __init__(self, listener: socket.socket) -> None:
+    def __init__(self, listener: socket.socket, *, only_small: bool) -> None:
         self.listener = listener
+        self.only_small = only_small
         self.poll = select.epoll()
         self.poll.register(listener, select.EPOLLIN)
         self.clients: dict[int, Client] = {}
@@ -138,8 +164,7 @@ class Streamer:
         if not data:
             self.forget(fd)
             return
-        client.heard += data
-        client.take_request()
+        client.take(data, only_small=self.only_small)
         if client.owed:
             self.send(fd, client)
 
@@ -169,7 +194,10 @@ class Streamer:
 
 
 def become_nginx(port: int, folder: Path) -> None:
-    """Turn this process into an nginx that answers every POST with `REPLY`."""
+    """Turn this process into an nginx that answers every POST with `REPLY`, if there is one."""
+    nginx = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    if nginx is None:
+        return
     folder.mkdir(exist_ok=True)
     user = "user root;\n" if os.geteuid() == 0 else ""
     (folder / "nginx.conf").write_text(f"""{user}daemon off;
@@ -193,9 +221,6 @@ http {{
     }}
 }}
 """)
-    nginx = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-    if nginx is None:
-        sys.exit("cannot find nginx: apt-get install nginx-light")
     os.execv(nginx, [nginx, "-p", str(folder), "-c", str(folder / "nginx.conf")])
 
 
@@ -210,7 +235,8 @@ def main() -> None:
         if args.prefix is None:
             parser.error("small needs --prefix")
         become_nginx(args.port, args.prefix)
-    Streamer(socket.create_server(("127.0.0.1", args.port), backlog=512)).run()
+    listener = socket.create_server(("127.0.0.1", args.port), backlog=512)
+    Streamer(listener, only_small=args.kind == "small").run()
 
 
 if __name__ == "__main__":

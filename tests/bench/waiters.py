@@ -34,9 +34,11 @@ from pathlib import Path
 import psutil
 import zmq
 
-from tests.paths import ROOT, SCRIPTED_UPSTREAM
+from tests.paths import ROOT
 
+from .against import OURS, Code
 from .load import PATH, BenchError
+from .models import scripted
 from .servers import START_S, serve
 
 _PROBE_EVERY_S = 0.05
@@ -114,21 +116,19 @@ class News:
                         self.steps.setdefault(step, at)
 
 
-def measure(folder: Path, *, waiters: int, load_s: float, workers: int = 2) -> Found:
+def measure(
+    folder: Path, *, waiters: int, load_s: float, workers: int = 2, code: Code = OURS
+) -> Found:
     """Let so many streams wait for one start.
 
     Raises:
         BenchError: It cannot be measured at all.
     """
     models = {
-        "slow": {
-            "cmd": f"{sys.executable} {SCRIPTED_UPSTREAM} --port ${{PORT}} --name slow --report "
-            f"--load-s {load_s} --stamp {folder / 'stamps'}",
-            "proxy": "http://127.0.0.1:${PORT}",
-        }
+        "slow": scripted("slow", "--report", "--load-s", str(load_s), stamps=folder / "stamps")
     }
     folder.mkdir()
-    with serve(folder / "arriero", models, workers=workers) as (process, port, sockets):
+    with serve(folder / "arriero", models, workers=workers, code=code) as (process, port, sockets):
         _wait_until_ready(folder / "arriero" / "log")
         ours = psutil.Process(process.pid)
         servers = [one for one in ours.children() if "arriero.worker" in " ".join(one.cmdline())]

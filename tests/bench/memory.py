@@ -1,0 +1,74 @@
+"""Memory of a target, as PSS: pages that processes share count once, by parts.
+
+The processes of arriero (supervisor, workers, reaper), of nginx, of llama-swap; not the models.
+"""
+
+import time
+from pathlib import Path
+
+import psutil
+
+from .load import SMALL_BODY, STREAM_BODY, run_wrk, warm_up
+from .plan import Plan, Step
+from .servers import ARRIERO_MARKER, NGINX_MARKER, Target, workers_of
+
+# What stands in the command lines of children that are no models.
+_CHILDREN = {
+    "arriero": (ARRIERO_MARKER, "reaper_child", "guardian_child"),
+    "nginx": (NGINX_MARKER,),
+    "llama-swap": (),
+}
+
+# Seconds after which a target that was asked nothing is at rest.
+_REST_S = 2.0
+
+_CONNECTIONS = 64
+_STREAMS = 16
+
+
+def processes(target: Target) -> list[psutil.Process]:
+    """Return the processes of `target` itself."""
+    assert target.pid is not None
+    process = psutil.Process(target.pid)
+    return [process, *(one for word in _CHILDREN[target.kind] for one in workers_of(process, word))]
+
+
+def pss_mb(target: Target) -> float:
+    """Return what `target` has in memory, in millions of bytes."""
+    return sum(int(one.memory_full_info().pss) for one in processes(target)) / 1e6
+
+
+def at_rest(plan: Plan, target: Target, folder: Path) -> dict[str, float]:
+    """Right after the start, before the first request; all other targets are up."""
+    time.sleep(_REST_S)
+    return {"memory": pss_mb(target)}
+
+
+def after_load(plan: Plan, target: Target, folder: Path) -> dict[str, float]:
+    """After many requests and streams: `Plan` says how many."""
+    for port, body, connections, count in (
+        (target.small, SMALL_BODY, _CONNECTIONS, plan.memory_requests),
+        (target.stream, STREAM_BODY, _STREAMS, plan.memory_streams),
+    ):
+        warm_up(port, body)
+        done = 0
+        deadline = time.monotonic() + plan.memory_within_s
+        while done < count and time.monotonic() < deadline:
+            done += run_wrk(
+                port, body, connections=connections, seconds=plan.load_s, folder=folder
+            ).requests
+    time.sleep(_REST_S)
+    return {"memory-after": pss_mb(target)}
+
+
+PROXIES = ("nginx", "llama-swap", "arriero")
+
+AT_REST = Step(name="memory at rest", rows=("memory",), measure=at_rest, kinds=PROXIES, once=True)
+AFTER_LOAD = Step(
+    name="memory after load",
+    rows=("memory-after",),
+    measure=after_load,
+    kinds=PROXIES,
+    needs=("wrk",),
+    once=True,
+)
