@@ -1,67 +1,80 @@
-"""The pages, asked over real connections; what is known of requests is a small object's word."""
+"""The management API, over real connections."""
 
 import json
 import logging
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 
 import pytest
 import trio
 
-from arriero.protocol.lease import CancelResult
-from arriero.protocol.records import RequestRecord
+from arriero.protocol.lease import (
+    CancelAnswer,
+    CancelQuery,
+    FromWorker,
+    RecordsAnswer,
+    RecordsQuery,
+)
 from arriero.protocol.worker_config import ModelRoute, PeerModel, PeerRoute, WorkerConfig
-from arriero.worker.apis.model_names import ModelNames
 from arriero.worker.connections.connection import Connection, ConnectionMonitor
 from arriero.worker.connections.stream import SocketStream
-from arriero.worker.errors import Unavailable
 from arriero.worker.http.admission import Listening
 from arriero.worker.http.auth import caller_of
-from arriero.worker.progress.model_view import ProgressView
+from arriero.worker.leases.queries import PendingQueries
 from arriero.worker.relay.context import RelayContext
 from arriero.worker.server.http1 import serve_connection
 from arriero.worker.server.hypercorn_bridge import open_page_door
 from arriero.worker.server.management_api import make_pages
 from tests.records import record
 
+COST = Decimal("0.0105")
 ALICE = caller_of([(b"authorization", b"Bearer alice")])
 
 
-@dataclass
-class Known:
-    """A worker in which requests run, or have run, each with its caller."""
+class Worker:
+    """What a worker knows of requests, and a supervisor that knows those that have ended.
 
-    names: ModelNames
-    view: ProgressView = field(default_factory=ProgressView)
-    running: dict[str, str] = field(default_factory=dict)
-    ended: list[str] = field(default_factory=list)
-    is_lost: bool = False
+    The supervisor is in the words of the protocol only: a real one has processes and sockets.
 
-    async def cancel(self, request_id: str, caller: str, peer: str) -> CancelResult:
-        await trio.lowlevel.checkpoint()
+    Attributes:
+        service: The worker's own.
+        ended: Ids, the newest first.
+        is_lost: The supervisor does not answer.
+    """
+
+    def __init__(self, config: WorkerConfig) -> None:
+        self.service = RelayContext(
+            monitor=ConnectionMonitor(),
+            listening=Listening(any_host=True),
+            queries=PendingQueries(answer_s=0.1),
+        )
+        self.service.configure(config)
+        self.service.queries.say = self._answer
+        self.ended: list[str] = []
+        self.is_lost = False
+
+    def begin(self, request_id: str, caller: str = "") -> None:
+        """Let a request run until somebody ends it."""
+
+        def end(by_client: bool) -> None:
+            self.service.running.exit(request_id)
+            self.ended.insert(0, request_id)
+
+        self.service.running.enter(request_id, "", caller, end)
+
+    def _answer(self, message: FromWorker) -> None:
         if self.is_lost:
-            raise Unavailable("cannot ask the supervisor", code="supervisor_lost")
-        if request_id in self.ended:
-            return "finished"
-        if request_id not in self.running:
-            return "unknown"
-        if self.running[request_id] != caller:
-            return "forbidden"
-        del self.running[request_id]
-        self.ended.insert(0, request_id)
-        return "cancelled"
-
-    async def records(self, request_id: str = "", most: int = 100) -> tuple[RequestRecord, ...]:
-        await trio.lowlevel.checkpoint()
-        if self.is_lost:
-            raise Unavailable("cannot ask the supervisor", code="supervisor_lost")
-        wanted = [request_id] if request_id else self.ended
-        return tuple(
-            record(one, cost_usd=Decimal("0.0105")) for one in wanted if one in self.ended
-        )[:most]
+            return
+        if isinstance(message, CancelQuery):  # no other worker has it either
+            self.service.queries.answered(CancelAnswer(ask=message.ask, result="unknown"))
+        elif isinstance(message, RecordsQuery):
+            wanted = [message.request_id] if message.request_id else self.ended
+            found = [record(one, cost_usd=COST) for one in wanted if one in self.ended]
+            answer = RecordsAnswer(ask=message.ask, records=tuple(found[: message.most]))
+            self.service.queries.answered(answer)
 
 
 @dataclass
@@ -92,10 +105,9 @@ Ask = Callable[..., Awaitable[Answer]]
 
 
 @asynccontextmanager
-async def pages(known: Known) -> AsyncGenerator[Ask, None]:
-    service = RelayContext(monitor=ConnectionMonitor(), listening=Listening(any_host=True))
-    service.configure(known.names.config)
-    async with open_page_door(make_pages(known, 0)) as door, trio.open_nursery() as nursery:
+async def pages(worker: Worker) -> AsyncGenerator[Ask, None]:
+    service = worker.service
+    async with open_page_door(make_pages(service, 0)) as door, trio.open_nursery() as nursery:
 
         async def ask(
             method: str, path: str, *lines: str, body: str = "", length: int | None = None
@@ -122,10 +134,10 @@ async def pages(known: Known) -> AsyncGenerator[Ask, None]:
         nursery.cancel_scope.cancel()
 
 
-def known(*, cors: bool | tuple[str, ...] = True, api_keys: tuple[str, ...] = ()) -> Known:
+def known(*, cors: bool | tuple[str, ...] = True, api_keys: tuple[str, ...] = ()) -> Worker:
     models = (ModelRoute(model="m"),)
     config = WorkerConfig(generation=1, models=models, cors=cors, api_keys=api_keys)
-    return Known(ModelNames(config))
+    return Worker(config)
 
 
 # --- what has run --------------------------------------------------------------------------------
@@ -185,7 +197,7 @@ async def test_a_request_that_nobody_knows_is_not_found() -> None:
 )
 async def test_an_id_may_have_any_character(coded: str, request_id: str) -> None:
     there = known()
-    there.running = {request_id: ""}
+    there.begin(request_id)
     async with pages(there) as ask:
         ended = await ask("POST", f"/api/requests/{coded}/cancel")
         told = await ask("GET", f"/api/activity/{coded}")
@@ -204,7 +216,8 @@ async def test_without_the_supervisor_it_is_said_to_try_again(method: str, path:
     async with pages(there) as ask:
         answer = await ask(method, path)
 
-    assert (answer.status, answer.error["code"]) == (503, "supervisor_lost")
+    assert (answer.status, answer.error["code"]) == (503, "model_unavailable")
+    assert "the supervisor does not answer" in str(answer.error["message"])
     assert answer.all("retry-after") == ["2"]
 
 
@@ -220,7 +233,7 @@ async def test_without_the_supervisor_it_is_said_to_try_again(method: str, path:
 )
 async def test_a_request_is_ended_once(path: str, body: str) -> None:
     there = known()
-    there.running = {"r": ""}
+    there.begin("r")
     async with pages(there) as ask:
         first = await ask("POST", path, body=body)
         again = await ask("POST", path, body=body)
@@ -249,7 +262,7 @@ async def test_a_body_that_is_too_large_is_refused_before_it_comes() -> None:
 
 async def test_only_who_asked_may_end_a_request() -> None:
     there = known(api_keys=("alice", "bob"))
-    there.running = {"r": ALICE}
+    there.begin("r", ALICE)
     async with pages(there) as ask:
         nobody = await ask("POST", "/api/requests/r/cancel")
         other = await ask("POST", "/api/requests/r/cancel", "Authorization: Bearer bob")
@@ -355,7 +368,7 @@ async def test_models_of_peers_are_listed_once_by_the_name_that_always_holds() -
             for name in ("m", "big", "p/m", "p/big", "p/mine")
         },
     )
-    async with pages(Known(ModelNames(config))) as ask:
+    async with pages(Worker(config)) as ask:
         listed = (await ask("GET", "/v1/models")).said["data"]
         one = (await ask("GET", "/v1/models/big")).said
 
@@ -429,7 +442,7 @@ async def test_a_listed_origin_is_named_in_the_answer_which_depends_on_it() -> N
 
 async def test_a_failure_of_a_page_is_no_stack_trace(caplog: pytest.LogCaptureFixture) -> None:
     there = known()
-    there.view = None  # type: ignore[assignment]
+    there.service.view = None  # type: ignore[assignment]
     with caplog.at_level(logging.CRITICAL):
         async with pages(there) as ask:
             answer = await ask("GET", "/v1/models", "Origin: https://a.example")
