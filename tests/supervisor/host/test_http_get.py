@@ -24,6 +24,49 @@ MAX = 1000
 FULL = b"x" * MAX
 
 
+OK = answer(b"ok")
+
+
+@pytest.mark.parametrize(
+    ("raw", "status", "body"),
+    [
+        (OK, 200, b"ok"),
+        (answer(b""), 200, b""),
+        (answer(b"busy", "503 Service Unavailable"), 503, b"busy"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n", 200, b"a"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n1\r\nb\r\n0\r\n\r\n",
+         200, b"ab"),
+        (b"HTTP/1.0 200 OK\r\n\r\nto the end", 200, b"to the end"),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", 204, b""),
+        (b"HTTP/1.0 204 No Content\r\n\r\n", 204, b""),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" + OK, 200, b"ok"),
+        (b"HTTP/1.1 103 Early Hints\r\n\r\n" + OK, 200, b"ok"),
+    ],
+)  # fmt: skip
+async def test_response_is_read_whole(raw: bytes, status: int, body: bytes) -> None:
+    async with file_server(raw) as server:
+        response = await get(request_to(server.url, {}), MAX)
+
+    assert (response.status, response.body) == (status, body)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("Server: llama.cpp\r\n", "llama.cpp"),
+        ("sErVeR:  llama.cpp \r\n", "llama.cpp"),
+        ("Server: \xff\r\n", "\xff"),
+        ("X-Server: llama.cpp\r\n", ""),
+        ("", ""),
+    ],
+)
+async def test_headers_have_lower_case_names(field: str, value: str) -> None:
+    async with file_server(OK.replace(b"\r\n", b"\r\n" + field.encode("latin-1"), 1)) as server:
+        response = await get(request_to(server.url, {}), MAX)
+
+    assert response.headers.get("server", "") == value
+
+
 @pytest.mark.parametrize(
     ("raw", "max_bytes", "body", "is_cut"),
     [
@@ -43,20 +86,35 @@ async def test_body_is_cut_at_the_limit(
 
 
 @pytest.mark.parametrize(
-    ("raw", "kind"),
+    ("raw", "kind", "why"),
     [
-        (b"", HungUp),
-        (b"HTTP/1.1 20", HungUp),
-        (b"HTTP/1.1 100 Continue\r\n\r\n", HungUp),
-        (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", NotHttp),
-        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000, NotHttp),
-        (answer(b"half")[:-1], NotHttp),
+        (b"", HungUp, "the connection was closed before an answer"),
+        (b"HTTP/1.1 20", HungUp, "the connection was closed before an answer"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n", HungUp, "the connection was closed before an answer"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", HungUp, "the connection was closed before an answer"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", NotHttp, "this is not HTTP, or half of it: "),
+        (b"x" * 100_000, NotHttp, "this is not HTTP, or half of it: "),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000, NotHttp, "this is not HTTP, or half of it: "),
+        (answer(b"half")[:-1], NotHttp, "this is not HTTP, or half of it: "),
     ],
 )
-async def test_broken_response_has_its_kind(raw: bytes, kind: type[GetFailed]) -> None:
+async def test_broken_response_has_its_kind(raw: bytes, kind: type[GetFailed], why: str) -> None:
     async with file_server(raw) as server:
-        with pytest.raises(kind):
+        with pytest.raises(kind, match=rf"^{why}"):
             await get(request_to(server.url, {}), MAX)
+
+
+async def test_no_listener_is_unreachable() -> None:
+    with trio.socket.socket() as bound:
+        await bound.bind(("127.0.0.1", 0))
+        with pytest.raises(Unreachable, match=r"^there is no connection: "):
+            await get(request_to(f"http://127.0.0.1:{bound.getsockname()[1]}/", {}), MAX)
+
+
+async def test_https_to_a_plain_server_breaks() -> None:
+    async with file_server(OK) as server:
+        with pytest.raises(HungUp, match=r"^the connection broke: "):
+            await get(request_to(server.url.replace("http:", "https:"), {}), MAX)
 
 
 async def test_name_without_address_is_unreachable() -> None:

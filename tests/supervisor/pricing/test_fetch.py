@@ -1,7 +1,6 @@
 """A file over HTTP: all of it, or one reason why not."""
 
 import pytest
-import trio
 
 from arriero.supervisor.host.http_get import GetFailed
 from arriero.supervisor.pricing.fetch import FetchFailed, _redirected, fetch
@@ -20,10 +19,6 @@ def moved(location: str, status: str = "302 Found") -> bytes:
     [
         ([answer(b"[1]")], b"[1]"),
         ([answer(FULL)], FULL),
-        ([answer(b"")], b""),
-        ([b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n"], b"a"),
-        ([b"HTTP/1.0 200 OK\r\n\r\nto the end"], b"to the end"),
-        ([b"HTTP/1.1 103 Early Hints\r\n\r\n" + answer(b"x")], b"x"),
         ([answer(b"x", fields="Content-Encoding: identity\r\n")], b"x"),
         ([moved("/other"), answer(b"x")], b"x"),
         ([moved("other", "308 Permanent Redirect"), moved("?again"), answer(b"x")], b"x"),
@@ -42,13 +37,9 @@ async def test_a_file_is_fetched_whole(answers: list[bytes], body: bytes) -> Non
         ([answer(b"x", "304 Not Modified")], "it answered with status 304"),
         ([answer(b"x", "302 Found")], "it answered with status 302"),
         ([answer(FULL + b"x")], "it is larger than 1000 bytes"),
-        ([b"HTTP/1.0 200 OK\r\n\r\n" + FULL + b"x"], "it is larger than 1000 bytes"),
         ([answer(b"x", fields="Content-Encoding: gzip\r\n")], "it came compressed"),
         ([answer(b"half")[:-1]], "this is not HTTP, or half of it: "),
         ([b""], "the connection was closed before an answer"),
-        ([b"HTTP/1.1 20"], "the connection was closed before an answer"),
-        ([b"SSH-2.0-OpenSSH_9.2\r\n\r\n"], "this is not HTTP, or half of it: "),
-        ([b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000], "this is not HTTP, or half of it: "),
         ([moved("/a"), moved("/b"), moved("/c"), answer(b"x")], "it was moved more than 2 times"),
         ([moved("ftp://127.0.0.1/")], "this is no URL of http or https"),
         ([moved("http://[")], "it was moved to what is no URL"),
@@ -63,19 +54,6 @@ async def test_any_other_response_is_a_reason(answers: list[bytes], why: str) ->
         with pytest.raises(GetFailed) as caught:
             await fetch(server.url, MOST)
     assert str(caught.value).startswith(why)
-
-
-async def test_no_listener_is_a_reason() -> None:
-    with trio.socket.socket() as bound:
-        await bound.bind(("127.0.0.1", 0))
-        with pytest.raises(GetFailed, match="there is no connection: "):
-            await fetch(f"http://127.0.0.1:{bound.getsockname()[1]}/", MOST)
-
-
-async def test_https_to_a_plain_server_is_a_reason() -> None:
-    async with file_server(answer(b"x")) as server:
-        with pytest.raises(GetFailed, match="the connection broke: "):
-            await fetch(server.url.replace("http:", "https:"), MOST)
 
 
 async def test_request_has_path_query_host_and_identity() -> None:
