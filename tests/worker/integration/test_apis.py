@@ -484,7 +484,8 @@ async def test_an_upstream_that_writes_byte_by_byte_and_with_crlf_is_merged_all_
         rig.nursery.start_soon(load_for_a_while, rig)
         answer = await rig.ask(post(THINKING_STREAM, path=path))
 
-    got = read(unchunk(answer).replace(b"\r\n", b"\n"))
+    # a busy machine pauses for longer than a heartbeat
+    got = read(unchunk(answer).replace(b"\r\n", b"\n").replace(b": hb\n\n", b""))
     assert got[-1]["type"] in {"message_stop", "response.completed"}
 
 
