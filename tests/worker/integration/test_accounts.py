@@ -79,7 +79,7 @@ async def ask(rig: Rig, request: bytes) -> tuple[h11.Response, bytes, dict[bytes
         return head, body, dict(end.headers)
 
 
-async def test_a_stream_ends_with_what_it_used_and_cost_in_trailers_that_were_declared(
+async def test_stream_ends_with_declared_trailers(
     open_rig: OpenRig,
 ) -> None:
     async with open_rig(streams(WORDS + USAGE_FRAME + DONE)) as rig:
@@ -104,7 +104,7 @@ async def test_a_stream_ends_with_what_it_used_and_cost_in_trailers_that_were_de
     assert dict(head.headers)[b"x-request-id"].decode() == record.request_id
 
 
-async def test_without_a_price_there_is_no_word_of_cost_anywhere(open_rig: OpenRig) -> None:
+async def test_without_price_no_cost_is_told(open_rig: OpenRig) -> None:
     async with open_rig(
         streams(WORDS + USAGE_FRAME + DONE), models=(ModelRoute(model="m"),)
     ) as rig:
@@ -116,7 +116,7 @@ async def test_without_a_price_there_is_no_word_of_cost_anywhere(open_rig: OpenR
     assert record.cost_usd is None
 
 
-async def test_a_stream_that_says_nothing_of_its_use_has_its_outcome_only(
+async def test_stream_without_usage_has_outcome_only(
     open_rig: OpenRig,
 ) -> None:
     # a stream of a shape in which nothing can be counted either
@@ -130,9 +130,7 @@ async def test_a_stream_that_says_nothing_of_its_use_has_its_outcome_only(
     "request_line",
     [b"HTTP/1.0\r\nHost: x", b"HTTP/1.1\r\nHost: x"],
 )
-async def test_a_client_of_http_1_0_gets_no_trailers_and_nobody_if_they_are_off(
-    open_rig: OpenRig, request_line: bytes
-) -> None:
+async def test_http_1_0_gets_no_trailers(open_rig: OpenRig, request_line: bytes) -> None:
     request = post(STREAM).replace(b"HTTP/1.1\r\nHost: x", request_line)
     is_old = b"1.0" in request_line
     async with open_rig(streams(WORDS + DONE), trailers=is_old) as rig:
@@ -143,7 +141,7 @@ async def test_a_client_of_http_1_0_gets_no_trailers_and_nobody_if_they_are_off(
     assert answer.endswith(DONE if is_old else b"\r\n0\r\n\r\n")
 
 
-async def test_trailers_of_the_upstream_stay_beside_ours(open_rig: OpenRig) -> None:
+async def test_upstream_trailers_stay_beside_ours(open_rig: OpenRig) -> None:
     chunked = b"%x\r\n%b\r\n0\r\nX-Theirs: 1\r\n\r\n" % (len(WORDS + DONE), WORDS + DONE)
     async with open_rig(sends(CHUNKED_HEAD, chunked)) as rig:
         _, _, trailers = await ask(rig, post(STREAM))
@@ -152,7 +150,7 @@ async def test_trailers_of_the_upstream_stay_beside_ours(open_rig: OpenRig) -> N
     assert trailers[b"x-gateway-outcome"] == b"ok"
 
 
-async def test_an_answer_that_is_no_stream_says_it_in_its_head(open_rig: OpenRig) -> None:
+async def test_plain_response_says_usage_in_head(open_rig: OpenRig) -> None:
     value = {"model": "served", "choices": [{"finish_reason": "length"}], "usage": USAGE}
     async with open_rig(json_of(value)) as rig:
         head, body, trailers = await ask(rig, post())
@@ -166,7 +164,7 @@ async def test_an_answer_that_is_no_stream_says_it_in_its_head(open_rig: OpenRig
     assert (record.served_as, record.finish_reason, record.outcome) == ("served", "length", "ok")
 
 
-async def test_an_answer_that_is_compressed_all_the_same_passes_and_is_counted(
+async def test_compressed_response_passes_and_is_counted(
     open_rig: OpenRig,
 ) -> None:
     value = {"model": "served", "usage": USAGE}
@@ -179,7 +177,7 @@ async def test_an_answer_that_is_compressed_all_the_same_passes_and_is_counted(
     assert (record.outcome, record.input_tokens) == ("ok", 1000)
 
 
-async def test_a_compressed_stream_passes_as_it_is_and_has_its_record(open_rig: OpenRig) -> None:
+async def test_compressed_stream_passes_and_has_record(open_rig: OpenRig) -> None:
     packed = gzip.compress(WORDS + DONE)
     head = SSE_HEAD[:-2] + b"Content-Encoding: gzip\r\n\r\n"
     async with open_rig(sends(head, packed)) as rig:
@@ -205,7 +203,7 @@ async def test_a_compressed_stream_passes_as_it_is_and_has_its_record(open_rig: 
         ("vllm", "auto", b'{"model":"m"}', None, True),
     ],
 )
-async def test_usage_is_asked_for_where_it_is_known_and_taken_out_for_those_who_did_not_ask(
+async def test_usage_chunk_is_hidden_unless_wanted(
     open_rig: OpenRig,
     kind: UpstreamKind,
     usage: UsageSetting,
@@ -233,7 +231,7 @@ BODY_WITH_PECULIARITIES = (
 )
 
 
-async def test_a_body_that_needs_no_edit_goes_up_as_it_came(open_rig: OpenRig) -> None:
+async def test_body_without_edit_passes_unchanged(open_rig: OpenRig) -> None:
     async with open_rig(streams(WORDS + DONE)) as rig:
         rig.kind = "llama-server"
         await ask(rig, post(BODY_WITH_PECULIARITIES))
@@ -242,7 +240,7 @@ async def test_a_body_that_needs_no_edit_goes_up_as_it_came(open_rig: OpenRig) -
     assert exchange.body == BODY_WITH_PECULIARITIES
 
 
-async def test_a_body_with_two_models_is_refused_before_anything_is_started(
+async def test_body_with_two_models_is_refused(
     open_rig: OpenRig,
 ) -> None:
     async with open_rig(json_of({})) as rig:
@@ -251,7 +249,7 @@ async def test_a_body_with_two_models_is_refused_before_anything_is_started(
         assert rig.upstream.exchanges == []
 
 
-async def test_a_client_that_leaves_in_the_middle_has_used_what_was_written(
+async def test_client_gone_midway_has_used_tokens(
     open_rig: OpenRig,
 ) -> None:
     async def answer(exchange: UpstreamExchange) -> None:
@@ -277,7 +275,7 @@ async def test_a_client_that_leaves_in_the_middle_has_used_what_was_written(
     assert record.bytes_out == len(word("a") * 10)
 
 
-async def test_numbers_of_llama_server_are_the_same_from_both_its_views(open_rig: OpenRig) -> None:
+async def test_both_views_of_llama_server_agree(open_rig: OpenRig) -> None:
     timings = {"cache_n": 800, "prompt_n": 200, "predicted_n": 500, "predicted_ms": 1.0}
     records = []
     for last in (
@@ -294,7 +292,7 @@ async def test_numbers_of_llama_server_are_the_same_from_both_its_views(open_rig
         assert (record.input_tokens, record.cached_tokens, record.output_tokens) == (1000, 800, 500)
 
 
-async def test_five_hundred_requests_of_all_fates_have_a_record_each(open_rig: OpenRig) -> None:
+async def test_every_fate_has_one_record(open_rig: OpenRig) -> None:
     chance = random.Random(7)
 
     async def answer(exchange: UpstreamExchange) -> None:
@@ -343,7 +341,7 @@ async def test_five_hundred_requests_of_all_fates_have_a_record_each(open_rig: O
     )
 
 
-async def test_the_id_of_a_client_is_kept_told_and_sent_on_with_its_trace(
+async def test_client_request_id_is_kept_everywhere(
     open_rig: OpenRig,
 ) -> None:
     trace = b"00-%b-%b-01" % (b"a" * 32, b"b" * 16)
@@ -373,7 +371,7 @@ async def test_official_clients_do_not_mind_trailers(open_rig: OpenRig) -> None:
         assert await trio.to_thread.run_sync(read) == ["Hello", " you", None]
 
 
-async def test_a_price_of_nothing_is_a_price(open_rig: OpenRig) -> None:
+async def test_price_of_zero_is_a_price(open_rig: OpenRig) -> None:
     free = ModelRoute(model="m", prices=Prices(input=Decimal(0), output=Decimal(0)))
     async with (
         open_rig(json_of({"usage": USAGE}), models=(free,)) as rig,

@@ -111,7 +111,7 @@ def ask_responses(port: int, mode: str) -> tuple[list[Any], Any]:
         ("off", True, False),
     ],
 )
-async def test_anthropic_s_helper_gets_one_message_in_every_mode(
+async def test_anthropic_helper_gets_one_message(
     open_rig: OpenRig, mode: str, thinks: bool, lines: bool
 ) -> None:
     async with open_rig(streams(MESSAGE_WITH_TOOL)) as rig:
@@ -136,7 +136,7 @@ async def test_anthropic_s_helper_gets_one_message_in_every_mode(
 
 @pytest.mark.parametrize(("error", "kind"), [(BROKEN, "api_error"), (LATER, "overloaded_error")])
 @pytest.mark.parametrize("mode", ["reasoning", "heartbeat", "comment"])
-async def test_anthropic_s_client_raises_on_a_load_that_fails_late(
+async def test_late_load_failure_raises_in_anthropic(
     open_rig: OpenRig, mode: str, error: ErrorInfo, kind: str
 ) -> None:
     async with open_rig() as rig:
@@ -160,7 +160,7 @@ async def test_anthropic_s_client_raises_on_a_load_that_fails_late(
         (MESSAGES + b"/count_tokens", b"{", None, b"400", "invalid_request_error"),
     ],
 )
-async def test_errors_before_the_answer_have_anthropic_s_shape(
+async def test_early_errors_have_anthropic_shape(
     open_rig: OpenRig,
     path: bytes,
     body: bytes,
@@ -184,7 +184,7 @@ async def test_errors_before_the_answer_have_anthropic_s_shape(
     assert value == {"type": "error", "error": {"type": kind, "message": value["error"]["message"]}}
 
 
-async def test_a_message_that_is_no_stream_is_held_and_told_to_come_again(
+async def test_plain_message_is_held_then_503(
     open_rig: OpenRig,
 ) -> None:
     async with open_rig(nonstream_hold_s=0.2) as rig:
@@ -208,9 +208,7 @@ def create_response(port: int) -> str:
 
 
 @pytest.mark.parametrize("create", [create_message, create_response])
-async def test_the_retry_of_the_client_joins_the_load_and_gets_the_answer(
-    open_rig: OpenRig, create: Callable[[int], str]
-) -> None:
+async def test_client_retry_joins_the_load(open_rig: OpenRig, create: Callable[[int], str]) -> None:
     body = b'{"id":"x"}'
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n"
     async with open_rig(sends(head, body), nonstream_hold_s=0.2) as rig:
@@ -230,9 +228,7 @@ async def test_the_retry_of_the_client_joins_the_load_and_gets_the_answer(
 
 
 @pytest.mark.parametrize("mode", ["reasoning", "heartbeat", "event"])
-async def test_openai_s_helper_gets_one_response_that_it_could_not_put_together_itself(
-    open_rig: OpenRig, mode: str
-) -> None:
+async def test_openai_helper_gets_one_response(open_rig: OpenRig, mode: str) -> None:
     async with open_rig(streams(RESPONSE_WITH_TOOL)) as rig:
         events, final = await ask(rig, ask_responses, mode)
 
@@ -248,7 +244,7 @@ async def test_openai_s_helper_gets_one_response_that_it_could_not_put_together_
     assert ("swap-progress: m: loading 50% (" in told) is (mode == "reasoning")
 
 
-async def test_comments_leave_a_response_as_it_is(open_rig: OpenRig) -> None:
+async def test_comments_leave_response_unchanged(open_rig: OpenRig) -> None:
     async with open_rig(streams(RESPONSE_OF_OPENAI)) as rig:
         _, final = await ask(rig, ask_responses, "comment")
 
@@ -257,9 +253,7 @@ async def test_comments_leave_a_response_as_it_is(open_rig: OpenRig) -> None:
 
 
 @pytest.mark.parametrize("mode", ["reasoning", "heartbeat", "comment"])
-async def test_openai_s_helper_raises_on_a_load_that_fails_late(
-    open_rig: OpenRig, mode: str
-) -> None:
+async def test_late_load_failure_raises_in_openai(open_rig: OpenRig, mode: str) -> None:
     async with open_rig(streams(RESPONSE)) as rig:
         rig.grants = False
         rig.nursery.start_soon(load_for_a_while, rig, BROKEN)
@@ -352,7 +346,7 @@ CHAT = CHUNK % b'{"role":"assistant"}' + CHUNK % b'{"content":" mule"}'
         (read_chat, CHAT, (" mule", "stop", 1)),
     ],
 )
-async def test_a_stream_that_is_cancelled_midway_is_a_whole_one_to_the_official_clients(
+async def test_cancelled_stream_is_whole_to_clients(
     open_rig: OpenRig,
     client: Callable[..., Any],
     begun: bytes,
@@ -392,7 +386,7 @@ BOTH = [(MESSAGES, MESSAGE), (RESPONSES, RESPONSE)]
 @pytest.mark.parametrize(("path", "recorded"), BOTH)
 @pytest.mark.parametrize("mode", [b"reasoning", b"heartbeat", b"comment", b"event", b"off"])
 @pytest.mark.parametrize("waits", [False, True])
-async def test_a_short_wait_or_none_leaves_no_trace(
+async def test_short_wait_leaves_no_trace(
     open_rig: OpenRig, path: bytes, recorded: bytes, mode: bytes, waits: bool
 ) -> None:
     async with open_rig(streams(recorded), progress_delay_s=5.0) as rig:
@@ -405,7 +399,7 @@ async def test_a_short_wait_or_none_leaves_no_trace(
 
 
 @pytest.mark.parametrize(("path", "recorded"), BOTH)
-async def test_comments_taken_out_the_rest_is_the_upstream_s(
+async def test_without_comments_stream_is_the_upstreams(
     open_rig: OpenRig, path: bytes, recorded: bytes
 ) -> None:
     async with open_rig(streams(recorded)) as rig:
@@ -422,7 +416,7 @@ async def test_comments_taken_out_the_rest_is_the_upstream_s(
 @pytest.mark.parametrize(("path", "recorded"), BOTH)
 @pytest.mark.parametrize("mode", [b"reasoning", b"heartbeat", b"comment", b"off"])
 @pytest.mark.parametrize("waits", [False, True])
-async def test_a_stream_cut_at_any_frame_ends_with_an_error(
+async def test_stream_cut_anywhere_ends_with_error(
     open_rig: OpenRig, path: bytes, recorded: bytes, mode: bytes, waits: bool
 ) -> None:
     frames = recorded.split(b"\n\n")[:-1]
@@ -447,7 +441,7 @@ async def test_a_stream_cut_at_any_frame_ends_with_an_error(
 
 @pytest.mark.parametrize(("path", "recorded"), BOTH)
 @pytest.mark.parametrize("mode", [b"reasoning", b"heartbeat"])
-async def test_of_two_that_wait_one_leaves_at_any_frame_and_the_other_hears_all(
+async def test_waiter_leaves_and_the_other_stays(
     open_rig: OpenRig, path: bytes, recorded: bytes, mode: bytes
 ) -> None:
     asked = post(THINKING_STREAM, b"X-Swap-Progress: " + mode, path=path)
@@ -475,7 +469,7 @@ async def test_of_two_that_wait_one_leaves_at_any_frame_and_the_other_hears_all(
 
 
 @pytest.mark.parametrize(("path", "recorded"), BOTH)
-async def test_an_upstream_that_writes_byte_by_byte_and_with_crlf_is_merged_all_the_same(
+async def test_bytewise_crlf_stream_is_merged(
     open_rig: OpenRig, path: bytes, recorded: bytes
 ) -> None:
     crlf = recorded.replace(b"\n", b"\r\n")
@@ -492,7 +486,7 @@ async def test_an_upstream_that_writes_byte_by_byte_and_with_crlf_is_merged_all_
 @pytest.mark.parametrize(
     ("path", "kind"), [(MESSAGES, "invalid_request_error"), (RESPONSES, "invalid_request_error")]
 )
-async def test_an_error_of_the_upstream_keeps_its_words_after_the_commit(
+async def test_late_upstream_error_keeps_its_words(
     open_rig: OpenRig, path: bytes, kind: str
 ) -> None:
     body = b'{"error":{"code":400,"message":"too long","type":"invalid_request_error"}}'
@@ -507,9 +501,7 @@ async def test_an_error_of_the_upstream_keeps_its_words_after_the_commit(
 
 
 @pytest.mark.parametrize("path", [b"/completion", b"/infill", b"/rerank", b"/v1/rerank"])
-async def test_plain_routes_are_held_in_silence_even_as_streams(
-    open_rig: OpenRig, path: bytes
-) -> None:
+async def test_plain_routes_are_held_silently(open_rig: OpenRig, path: bytes) -> None:
     async with open_rig(nonstream_hold_s=0.3) as rig:
         rig.grants = False
         answer = await rig.ask(post(THINKING_STREAM, path=path))
@@ -519,7 +511,7 @@ async def test_plain_routes_are_held_in_silence_even_as_streams(
 
 
 @pytest.mark.parametrize("path", [b"/v1/chat/completions", MESSAGES, RESPONSES])
-async def test_our_own_words_never_reach_a_model(open_rig: OpenRig, path: bytes) -> None:
+async def test_our_lines_never_reach_a_model(open_rig: OpenRig, path: bytes) -> None:
     line = "swap-progress: m: loading 42% (12 s)\n"
     turn = {"role": "assistant", "content": f"<think>{line}</think>hello"}
     key = "input" if path == RESPONSES else "messages"
@@ -536,7 +528,7 @@ async def test_our_own_words_never_reach_a_model(open_rig: OpenRig, path: bytes)
     }
 
 
-async def test_the_marker_of_the_configuration_is_the_one_that_is_looked_for(
+async def test_configured_marker_is_stripped(
     open_rig: OpenRig,
 ) -> None:
     body = b'{"model":"m","messages":[{"role":"assistant","content":"x","thinking":"~~ y"}]}'

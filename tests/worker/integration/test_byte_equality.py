@@ -96,9 +96,7 @@ SPELLINGS: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("source", STREAMS)
-async def test_a_stream_passes_byte_for_byte_in_every_spelling(
-    open_rig: OpenRig, source: str
-) -> None:
+async def test_stream_passes_unchanged_in_every_spelling(open_rig: OpenRig, source: str) -> None:
     path, stream = STREAMS[source]
     streams = [spell(stream) for spell in SPELLINGS.values()]
 

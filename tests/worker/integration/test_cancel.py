@@ -72,7 +72,7 @@ def was_cancelled(record: RequestRecord) -> bool:
 # --- in which phase -------------------------------------------------------------------------------
 
 
-async def test_a_request_that_waits_in_silence_is_told_with_a_status(open_rig: OpenRig) -> None:
+async def test_silent_waiter_is_cancelled_with_status(open_rig: OpenRig) -> None:
     for_long = 60.0
     async with open_rig(answer_json, progress_delay_s=for_long) as rig:
         rig.grants = False
@@ -99,7 +99,7 @@ async def test_a_request_that_waits_in_silence_is_told_with_a_status(open_rig: O
         (RESPONSES, b"event: response.failed\ndata: {"),
     ],
 )
-async def test_a_request_that_was_told_of_its_load_ends_with_an_error(
+async def test_told_waiter_is_cancelled_with_error(
     open_rig: OpenRig, path: bytes, error: bytes
 ) -> None:
     async with open_rig(answer_json, progress_delay_s=0.0) as rig:
@@ -120,9 +120,7 @@ async def test_a_request_that_was_told_of_its_load_ends_with_an_error(
 
 @pytest.mark.parametrize("answered", [b"", SSE_HEAD], ids=["no head", "head"])
 @pytest.mark.parametrize("told", [False, True])
-async def test_while_the_prompt_is_read_the_upstream_is_left_at_once(
-    open_rig: OpenRig, answered: bytes, told: bool
-) -> None:
+async def test_prompt_is_cancelled_at_once(open_rig: OpenRig, answered: bytes, told: bool) -> None:
     async with open_rig(hangs_after(answered), progress_delay_s=0.0 if told else 60.0) as rig:
         rig.grants = False
         async with await rig.connect() as stream:
@@ -151,7 +149,7 @@ async def test_while_the_prompt_is_read_the_upstream_is_left_at_once(
         assert got.startswith(b"HTTP/1.1 499 ")
 
 
-async def test_a_stream_ends_in_good_order_and_what_it_has_used_is_counted(
+async def test_stopped_stream_ends_well_and_counts(
     open_rig: OpenRig,
 ) -> None:
     async with open_rig(hangs_after(SSE_HEAD + HELLO), trailers=True) as rig:
@@ -190,9 +188,7 @@ async def test_a_stream_ends_in_good_order_and_what_it_has_used_is_counted(
 
 
 @pytest.mark.parametrize("asked", [False, True])
-async def test_the_counts_of_a_stopped_chat_are_told_to_those_who_asked_for_them(
-    open_rig: OpenRig, asked: bool
-) -> None:
+async def test_stopped_chat_tells_counts_if_asked(open_rig: OpenRig, asked: bool) -> None:
     options = b',"stream_options":{"include_usage":%b}' % (b"true" if asked else b"false")
     async with (
         open_rig(hangs_after(SSE_HEAD + HELLO)) as rig,
@@ -227,7 +223,7 @@ async def test_half_a_frame_is_not_sent(open_rig: OpenRig) -> None:
         (b"Content-Type: audio/wav\r\nContent-Length: 99", b"half"),
     ],
 )
-async def test_an_answer_that_is_no_stream_is_refused_or_cut(
+async def test_plain_response_is_refused_or_cut(
     open_rig: OpenRig, head: bytes, begun: bytes
 ) -> None:
     async with open_rig(hangs_after(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\nhalf")) as rig:
@@ -247,7 +243,7 @@ async def test_an_answer_that_is_no_stream_is_refused_or_cut(
     assert was_cancelled(record)
 
 
-async def test_a_wish_while_the_connection_to_the_model_comes_about_is_not_lost(
+async def test_cancel_while_connecting_is_not_lost(
     open_rig: OpenRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connecting = trio.Event()
@@ -281,7 +277,7 @@ def key(name: bytes) -> bytes:
     return b"Authorization: Bearer " + name
 
 
-async def test_the_owner_may_and_others_may_not(open_rig: OpenRig) -> None:
+async def test_owner_may_cancel_others_may_not(open_rig: OpenRig) -> None:
     async with (
         open_rig(hangs_after(SSE_HEAD + HELLO), api_keys=("mine", "theirs")) as rig,
         await rig.connect() as stream,
@@ -338,7 +334,7 @@ async def test_the_owner_of_the_machine_may(open_rig: OpenRig) -> None:
 @pytest.mark.parametrize(
     "who", [{"caller": None}, {"caller": "", "peer": "127.0.0.2"}, {"caller": "", "peer": ""}]
 )
-async def test_an_answer_that_somebody_else_has_ended_does_not_look_whole(
+async def test_cancelled_by_others_looks_incomplete(
     open_rig: OpenRig, path: bytes, sent: bytes, error: bytes, who: Any, stream: bool
 ) -> None:
     head = SSE_HEAD if stream else b"HTTP/1.1 200 OK\r\nContent-Type: text/x\r\n\r\n"
@@ -362,7 +358,7 @@ async def test_an_answer_that_somebody_else_has_ended_does_not_look_whole(
     assert was_cancelled(record)
 
 
-async def test_a_name_that_two_clients_have_chosen_is_no_proof(open_rig: OpenRig) -> None:
+async def test_ambiguous_id_is_no_proof(open_rig: OpenRig) -> None:
     async with (
         open_rig(hangs_after(SSE_HEAD + HELLO)) as rig,
         await rig.connect() as first,
@@ -378,7 +374,7 @@ async def test_a_name_that_two_clients_have_chosen_is_no_proof(open_rig: OpenRig
     assert b'"finish_reason":"stop"' not in got
 
 
-async def test_the_second_wish_and_one_that_comes_late_interrupt_nothing(
+async def test_second_cancel_interrupts_nothing(
     open_rig: OpenRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocked = trio.Event()
@@ -412,7 +408,7 @@ async def test_the_second_wish_and_one_that_comes_late_interrupt_nothing(
     [("cancelled", 200, True), ("finished", 200, False), ("forbidden", 403, None),
      ("unknown", 404, None)],
 )  # fmt: skip
-async def test_what_this_worker_does_not_know_it_asks_the_supervisor(
+async def test_unknown_request_is_asked_for_elsewhere(
     open_rig: OpenRig, result: Any, status: int, interrupted: bool | None
 ) -> None:
     async with open_rig(answer_json) as rig:
@@ -428,7 +424,7 @@ async def test_what_this_worker_does_not_know_it_asks_the_supervisor(
     assert (found, told.get("interrupted")) == (status, interrupted)
 
 
-async def test_a_stop_button_may_name_the_request_in_a_body(open_rig: OpenRig) -> None:
+async def test_request_may_be_named_in_body(open_rig: OpenRig) -> None:
     interrupt = partial(post, path=b"/v1/streaming_query/interrupt")
     async with (
         open_rig(hangs_after(SSE_HEAD + HELLO)) as rig,
@@ -446,9 +442,7 @@ async def test_a_stop_button_may_name_the_request_in_a_body(open_rig: OpenRig) -
 
 
 @pytest.mark.parametrize("by_client", [True, False])
-async def test_a_wish_that_races_with_the_end_does_no_harm(
-    open_rig: OpenRig, by_client: bool
-) -> None:
+async def test_cancel_racing_the_end_is_harmless(open_rig: OpenRig, by_client: bool) -> None:
     rounds = 500
     who = {"caller": "", "peer": HERE} if by_client else {"caller": None}
     answer = SSE_HEAD[:-2] + b"Content-Length: %d\r\n\r\n"
@@ -559,7 +553,7 @@ def ask_anthropic(port: int) -> tuple[str, str | None]:
          " salt mule", "cancelled"),
     ],
 )  # fmt: skip
-async def test_official_clients_have_what_was_said_until_then(
+async def test_official_clients_keep_what_was_said(
     open_rig: OpenRig, ask: Any, said: bytes, text: str, reason: str
 ) -> None:
     async with open_rig(hangs_after(SSE_HEAD + said)) as rig:
@@ -574,7 +568,7 @@ async def test_official_clients_have_what_was_said_until_then(
 # --- the same request twice -----------------------------------------------------------------------
 
 
-async def test_a_key_that_is_taken_is_a_conflict_with_the_id_of_the_one_that_runs(
+async def test_taken_key_is_a_conflict(
     open_rig: OpenRig,
 ) -> None:
     field = b"Idempotency-Key: k-1"
@@ -599,7 +593,7 @@ async def test_a_key_that_is_taken_is_a_conflict_with_the_id_of_the_one_that_run
     assert [record.outcome for record in records] == ["ok", "rejected", "ok"]
 
 
-async def test_a_wish_while_the_key_is_asked_about_is_not_lost(open_rig: OpenRig) -> None:
+async def test_cancel_while_claiming_is_not_lost(open_rig: OpenRig) -> None:
     async with open_rig(answer_json) as rig:
         await rig.ask(post(b'{"model":"m"}'))  # from here on the model needs no waiting
         async with await rig.connect() as stream:
@@ -614,7 +608,7 @@ async def test_a_wish_while_the_key_is_asked_about_is_not_lost(open_rig: OpenRig
     assert len(rig.upstream.exchanges) == 1
 
 
-async def test_a_supervisor_that_does_not_answer_is_no_reason_to_refuse(
+async def test_silent_supervisor_refuses_no_key(
     open_rig: OpenRig,
 ) -> None:
     # the time of a head is for the client's words, which are over
@@ -627,7 +621,7 @@ async def test_a_supervisor_that_does_not_answer_is_no_reason_to_refuse(
     assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
 
 
-async def test_the_end_of_a_request_frees_its_key_however_it_ends(open_rig: OpenRig) -> None:
+async def test_ended_request_frees_its_key(open_rig: OpenRig) -> None:
     async with open_rig(hangs_after(SSE_HEAD + HELLO)) as rig:
         stream = await rig.connect()
         await stream.send_all(post(STREAM, NAMED, b"Idempotency-Key: k-1"))

@@ -53,7 +53,7 @@ def reasoning_in(body: bytes) -> list[str]:
     return found
 
 
-async def test_a_stream_that_waits_hears_of_each_phase_and_then_gets_its_answer(
+async def test_waiting_stream_is_told_each_phase(
     open_rig: OpenRig,
 ) -> None:
     async with open_rig() as rig:
@@ -93,9 +93,7 @@ async def test_a_stream_that_waits_hears_of_each_phase_and_then_gets_its_answer(
 
 
 @pytest.mark.parametrize("mode", ["reasoning", "heartbeat", "comment", "event", "off"])
-async def test_a_load_shorter_than_the_delay_leaves_no_trace_in_the_body(
-    open_rig: OpenRig, mode: str
-) -> None:
+async def test_short_load_leaves_no_trace(open_rig: OpenRig, mode: str) -> None:
     async with open_rig(progress_delay_s=5.0) as rig:
         answer = await rig.ask(post(STREAM, b"X-Swap-Progress: %b" % mode.encode()))
 
@@ -103,7 +101,7 @@ async def test_a_load_shorter_than_the_delay_leaves_no_trace_in_the_body(
     assert b"X-Swap-Progress: %b\r\n" % mode.encode() in answer
 
 
-async def test_a_model_that_is_ready_gets_no_progress_however_slow_its_answer_is(
+async def test_ready_model_gets_no_progress(
     open_rig: OpenRig,
 ) -> None:
     slow = trio.Event()
@@ -122,7 +120,7 @@ async def test_a_model_that_is_ready_gets_no_progress_however_slow_its_answer_is
     assert b"X-Swap-Progress" not in answer
 
 
-async def test_heartbeats_go_on_until_the_first_byte_of_the_answer(open_rig: OpenRig) -> None:
+async def test_heartbeats_last_until_first_byte(open_rig: OpenRig) -> None:
     go_on = trio.Event()
 
     async def handler(exchange: UpstreamExchange) -> None:
@@ -154,7 +152,7 @@ async def test_heartbeats_go_on_until_the_first_byte_of_the_answer(open_rig: Ope
     ],
 )
 @pytest.mark.parametrize("body", [STREAM, b'{"model":"m"}'])
-async def test_a_failure_before_the_commit_keeps_its_status(
+async def test_early_failure_keeps_its_status(
     open_rig: OpenRig,
     error: ErrorInfo,
     status: bytes,
@@ -174,7 +172,7 @@ async def test_a_failure_before_the_commit_keeps_its_status(
     assert b'"type":"%b","param":null' % kind in answer
 
 
-async def test_a_failure_after_the_commit_is_a_frame(open_rig: OpenRig) -> None:
+async def test_late_failure_is_a_frame(open_rig: OpenRig) -> None:
     async with open_rig() as rig:
         rig.grants = False
         async with await rig.connect() as stream:
@@ -219,7 +217,7 @@ async def test_a_failure_after_the_commit_is_a_frame(open_rig: OpenRig) -> None:
         ),
     ],
 )
-async def test_an_answer_that_is_no_stream_becomes_a_frame_after_the_commit(
+async def test_late_plain_response_becomes_a_frame(
     open_rig: OpenRig, answer: bytes, error: dict[str, Any]
 ) -> None:
     async def handler(exchange: UpstreamExchange) -> None:
@@ -239,7 +237,7 @@ async def test_an_answer_that_is_no_stream_becomes_a_frame_after_the_commit(
     assert json.loads(frame[6:]) == {"error": error}
 
 
-async def test_a_request_that_is_no_stream_is_held_so_long_and_may_come_again(
+async def test_held_request_may_come_again(
     open_rig: OpenRig,
 ) -> None:
     async with open_rig(nonstream_hold_s=0.2) as rig:
@@ -252,7 +250,7 @@ async def test_a_request_that_is_no_stream_is_held_so_long_and_may_come_again(
     assert b'"type":"server_error","param":null,"code":"model_loading"' in answer
 
 
-async def test_a_client_that_leaves_the_queue_is_reported_and_others_stay(
+async def test_waiter_leaves_and_others_stay(
     open_rig: OpenRig,
 ) -> None:
     async with open_rig() as rig:
@@ -270,7 +268,7 @@ async def test_a_client_that_leaves_the_queue_is_reported_and_others_stay(
             assert unchunk(await read_to_end(stays)).endswith(ANSWER)
 
 
-async def test_when_the_supervisor_falls_silent_nobody_waits_for_it(open_rig: OpenRig) -> None:
+async def test_lost_supervisor_is_not_waited_for(open_rig: OpenRig) -> None:
     limits = Limits(lost_s=0.3, report_s=0.1)
     async with open_rig(limits=limits, progress_delay_s=60.0) as rig:
         await rig.ask(post(STREAM))  # a lease on m
@@ -290,7 +288,7 @@ async def test_when_the_supervisor_falls_silent_nobody_waits_for_it(open_rig: Op
     assert b'"type":"server_error","param":null,"code":"supervisor_lost"' in answer
 
 
-async def test_an_event_that_was_missed_leads_to_a_snapshot(open_rig: OpenRig) -> None:
+async def test_missed_event_leads_to_snapshot(open_rig: OpenRig) -> None:
     async with open_rig() as rig:
         rig.grants = False
         async with await rig.connect() as stream:
@@ -332,9 +330,7 @@ def _ask_with_openai(port: int, mode: str) -> tuple[str, str, list[str]]:
 
 
 @pytest.mark.parametrize("mode", ["reasoning", "heartbeat", "event", "comment"])
-async def test_the_official_client_takes_a_stream_with_progress(
-    open_rig: OpenRig, mode: str
-) -> None:
+async def test_official_client_takes_progress(open_rig: OpenRig, mode: str) -> None:
     async with open_rig(heartbeat_s=0.1) as rig:
         rig.grants = False
 
@@ -353,7 +349,7 @@ async def test_the_official_client_takes_a_stream_with_progress(
     assert ("swap-progress: m: loading 50%" in reasoning) is (mode == "reasoning")
 
 
-async def test_the_official_client_raises_on_an_error_frame(open_rig: OpenRig) -> None:
+async def test_official_client_raises_on_error_frame(open_rig: OpenRig) -> None:
     async with open_rig() as rig:
         rig.grants = False
 

@@ -121,7 +121,7 @@ def joined(pieces: list[Piece]) -> bytes:
     return b"".join(piece.data for piece in pieces)
 
 
-async def test_a_silent_upstream_is_covered_by_one_comment_in_each_interval(
+async def test_silence_has_one_comment_per_interval(
     open_rig: OpenRig,
 ) -> None:
     async with open_rig(streams(HELLO, 1.7 * EVERY_S, YOU, 10 * EVERY_S, END)) as rig:
@@ -139,7 +139,7 @@ async def test_a_silent_upstream_is_covered_by_one_comment_in_each_interval(
     assert record.heartbeats == len(pieces) - 3
 
 
-async def test_a_stream_that_is_not_silent_has_no_heartbeat(open_rig: OpenRig) -> None:
+async def test_lively_stream_has_no_heartbeat(open_rig: OpenRig) -> None:
     frames = {"speaks": YOU, "lives": b":\n\n"}
     steps: dict[str, Steps] = {
         user: [*repeated(12, frame, 0.1), END] for user, frame in frames.items()
@@ -154,7 +154,7 @@ async def test_a_stream_that_is_not_silent_has_no_heartbeat(open_rig: OpenRig) -
     ("mode", "first"),
     [("comment", b": m: "), ("heartbeat", b'"delta":{}'), ("reasoning", b"swap-progress:")],
 )
-async def test_a_stream_that_waits_for_its_model_begins_with_a_sign_of_life(
+async def test_waiting_stream_begins_with_life_sign(
     open_rig: OpenRig, mode: str, first: bytes
 ) -> None:
     async with open_rig(streams(HELLO, END), progress_delay_s=0.4) as rig:
@@ -178,7 +178,7 @@ async def test_a_stream_that_waits_for_its_model_begins_with_a_sign_of_life(
     assert unchunk(got).endswith(HELLO + END)
 
 
-async def test_nothing_stands_in_the_middle_of_a_frame(open_rig: OpenRig) -> None:
+async def test_no_heartbeat_within_a_frame(open_rig: OpenRig) -> None:
     begins, ends = YOU[:20], YOU[20:]
     async with open_rig(streams(HELLO, begins, 4 * EVERY_S, ends, END)) as rig:
         pieces = await listen(rig, post(STREAM))
@@ -190,7 +190,7 @@ async def test_nothing_stands_in_the_middle_of_a_frame(open_rig: OpenRig) -> Non
     assert joined(pieces).replace(COMMENT, b"") == HELLO + YOU + END
 
 
-async def test_a_frame_that_is_passed_raw_is_left_alone_until_its_end(open_rig: OpenRig) -> None:
+async def test_no_heartbeat_within_a_raw_frame(open_rig: OpenRig) -> None:
     large = chunk({"content": "x" * MAX_FRAME_BYTES})
     begins, ends = large[:-20], large[-20:]
     async with open_rig(streams(begins, 3 * EVERY_S, ends, 3 * EVERY_S, END)) as rig:
@@ -210,7 +210,7 @@ def ask_openai(port: int, **more: Any) -> tuple[str, int]:
     return "".join(chunk.choices[0].delta.content or "" for chunk in chunks), len(chunks)
 
 
-async def test_after_the_id_of_an_event_a_heartbeat_has_no_blank_line(open_rig: OpenRig) -> None:
+async def test_heartbeat_after_id_has_no_blank(open_rig: OpenRig) -> None:
     """openai-python would take the blank line for an event, and fail at one without data."""
     upstream: Steps = [b"id: 1\n" + HELLO, 3 * EVERY_S, b"id: 2\n" + YOU, 3 * EVERY_S, END]
     async with open_rig(streams(*upstream)) as rig:
@@ -225,7 +225,7 @@ async def test_after_the_id_of_an_event_a_heartbeat_has_no_blank_line(open_rig: 
     assert (text, chunks) == ("Hello you", 3)
 
 
-async def test_without_an_interval_there_is_no_heartbeat_ever(open_rig: OpenRig) -> None:
+async def test_without_interval_no_heartbeat(open_rig: OpenRig) -> None:
     answers = {CHAT: HELLO + END, MESSAGES: MESSAGE, RESPONSES: RESPONSE}
     steps: dict[str, Steps] = {
         path.decode(): list(
@@ -265,7 +265,7 @@ async def test_without_an_interval_there_is_no_heartbeat_ever(open_rig: OpenRig)
     assert {record.heartbeats for record in records} == {0}
 
 
-async def test_an_answer_that_is_no_stream_is_json_and_nothing_else(open_rig: OpenRig) -> None:
+async def test_plain_response_has_no_heartbeat(open_rig: OpenRig) -> None:
     async with open_rig(sends(0.5, JSON_RESPONSE), heartbeat_s=0.1, progress_delay_s=0.0) as rig:
         answer = await rig.ask(post(b'{"model":"m"}', b"X-Swap-Progress: reasoning"))
 
@@ -283,7 +283,7 @@ def ask_anthropic(port: int) -> str:
         return stream.get_final_text()
 
 
-async def test_a_silent_message_has_pings_and_its_official_client_does_not_mind(
+async def test_silent_message_has_pings(
     open_rig: OpenRig,
 ) -> None:
     frames = [frame + b"\n\n" for frame in MESSAGE.split(b"\n\n")[:-1]]
@@ -299,7 +299,7 @@ async def test_a_silent_message_has_pings_and_its_official_client_does_not_mind(
     assert text == ' mule \u2713 "index":0'
 
 
-async def test_in_the_mode_off_nothing_is_said_and_in_comment_only_comments(
+async def test_off_says_nothing_comment_only_comments(
     open_rig: OpenRig,
 ) -> None:
     paths = (CHAT, COMPLETIONS, MESSAGES, RESPONSES)
@@ -337,7 +337,7 @@ LIMIT_S = 0.5
         (MESSAGES, MESSAGE.partition(b"\n\n")[0] + b"\n\n", PING),
     ],
 )
-async def test_an_upstream_that_only_says_that_it_lives_has_stalled(
+async def test_only_life_signs_is_a_stall(
     open_rig: OpenRig, path: bytes, frames: bytes, sign: bytes
 ) -> None:
     signs: list[bytes | float] = [step for _ in range(100) for step in (sign, 0.1)]
@@ -354,7 +354,7 @@ async def test_an_upstream_that_only_says_that_it_lives_has_stalled(
     assert (record.outcome, record.error_code) == ("timeout", "upstream_timeout")
 
 
-async def test_an_upstream_that_says_nothing_at_all_is_given_up(open_rig: OpenRig) -> None:
+async def test_silent_upstream_is_given_up(open_rig: OpenRig) -> None:
     async with open_rig(streams(HELLO, 60.0), upstream_idle_s=LIMIT_S) as rig:
         began = trio.current_time()
         pieces = await listen(rig, post(STREAM))
@@ -366,7 +366,7 @@ async def test_an_upstream_that_says_nothing_at_all_is_given_up(open_rig: OpenRi
     assert record.outcome == "timeout"
 
 
-async def test_data_behind_a_sign_of_life_are_data(open_rig: OpenRig) -> None:
+async def test_data_behind_a_life_sign_count(open_rig: OpenRig) -> None:
     signs = {"comment": b":\n\n", "ping": PING, "crlf": b": a\r\n\r\n"}
     steps: dict[str, Steps] = {
         user: [*repeated(8, sign + YOU, 0.15), END] for user, sign in signs.items()
@@ -378,7 +378,7 @@ async def test_data_behind_a_sign_of_life_are_data(open_rig: OpenRig) -> None:
     assert bodies == {user: (sign + YOU) * 8 + END for user, sign in signs.items()}
 
 
-async def test_a_time_out_is_no_matter_to_the_next_request_of_the_connection(
+async def test_time_out_spares_the_next_request(
     open_rig: OpenRig,
 ) -> None:
     handler = in_turn(streams(HELLO, 60.0), streams(HELLO, YOU))
@@ -397,7 +397,7 @@ async def test_a_time_out_is_no_matter_to_the_next_request_of_the_connection(
 # --- one writer at a time -------------------------------------------------------------------------
 
 
-async def test_no_heartbeat_may_go_while_the_stream_itself_is_writing(
+async def test_no_heartbeat_while_stream_writes(
     open_rig: OpenRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sends = 0

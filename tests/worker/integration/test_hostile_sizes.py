@@ -145,7 +145,7 @@ def test_binary_streams_of_an_upstream() -> None:
     assert_linear(byte_by_byte, 1000)
 
 
-def test_an_event_that_would_fill_the_memory_is_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_huge_event_is_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
     """Eight MiB of brackets are 200 MB of lists."""
     built: list[int] = []
     decode = msgspec.json.decode

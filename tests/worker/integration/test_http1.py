@@ -64,7 +64,7 @@ def body_of(answer: bytes) -> Any:
          b"417", "expectation_failed"),
     ],
 )  # fmt: skip
-async def test_a_request_that_cannot_be_taken_is_refused_and_the_connection_ends(
+async def test_unreadable_request_is_refused_and_closed(
     rig: Rig, request_bytes: bytes, status: bytes, code: str
 ) -> None:
     answer = await rig.ask(request_bytes)
@@ -83,7 +83,7 @@ async def test_a_request_that_cannot_be_taken_is_refused_and_the_connection_ends
         (b'{"model":"x"}', b"404", "model_not_found"),
     ],
 )
-async def test_a_body_that_names_no_model_is_refused_and_the_connection_goes_on(
+async def test_body_without_model_keeps_the_connection(
     rig: Rig, body: bytes, status: bytes, code: str
 ) -> None:
     async with await rig.connect() as stream:
@@ -104,7 +104,7 @@ async def test_a_body_that_names_no_model_is_refused_and_the_connection_goes_on(
         (b"", b""),
     ],
 )
-async def test_a_request_that_does_not_arrive_ends_in_time(
+async def test_incomplete_request_ends_in_time(
     open_rig: OpenRig, sent: bytes, answered: bytes
 ) -> None:
     async with open_rig(limits=Limits(head_s=0.2, body_s=0.2)) as rig:
@@ -113,7 +113,7 @@ async def test_a_request_that_does_not_arrive_ends_in_time(
     assert answer[:12] == answered
 
 
-async def test_an_idle_connection_is_closed_without_a_word(open_rig: OpenRig) -> None:
+async def test_idle_connection_is_closed_silently(open_rig: OpenRig) -> None:
     async with open_rig(limits=Limits(idle_s=0.2)) as rig, await rig.connect() as stream:
         await stream.send_all(post(close=False))
         await read_response(stream)
@@ -121,7 +121,7 @@ async def test_an_idle_connection_is_closed_without_a_word(open_rig: OpenRig) ->
         assert await read_to_end(stream) == b""
 
 
-async def test_any_bytes_are_answered_or_the_connection_ends(rig: Rig) -> None:
+async def test_any_bytes_leave_the_worker_alive(rig: Rig) -> None:
     """One worker for all: had one of them ended it, the last request would have no answer."""
 
     @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
@@ -163,7 +163,7 @@ def form(*parts: tuple[str, bytes], fields: bytes = b"") -> bytes:
     )
 
 
-async def test_forms_reach_the_model_that_they_name_under_its_own_name(open_rig: OpenRig) -> None:
+async def test_form_reaches_the_renamed_model(open_rig: OpenRig) -> None:
     models = (ModelRoute(model="m", aliases=("em",), send_as="upstream's own"),)
     posted = form(("file", b"x" * 3_000_000), ("model", b"em"))
     written = (
@@ -196,7 +196,7 @@ async def test_forms_reach_the_model_that_they_name_under_its_own_name(open_rig:
          b"Content-Type: multipart/form-data; boundary=B\r\n\r\n", b"413"),
     ],
 )  # fmt: skip
-async def test_a_form_that_cannot_be_taken_is_refused_and_its_client_hears_why(
+async def test_bad_form_is_refused_with_reason(
     rig: Rig, request_bytes: bytes, status: bytes
 ) -> None:
     """Even a client that sends all of it before it reads the answer."""
@@ -207,7 +207,7 @@ async def test_a_form_that_cannot_be_taken_is_refused_and_its_client_hears_why(
     assert rig.upstream.exchanges == []
 
 
-async def test_a_body_that_is_refused_is_refused_in_the_words_of_its_api(rig: Rig) -> None:
+async def test_refusal_speaks_the_api(rig: Rig) -> None:
     head = b"POST /v1/messages HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n"
 
     assert body_of(await rig.ask(head))["type"] == "error"
@@ -217,7 +217,7 @@ async def test_a_body_that_is_refused_is_refused_in_the_words_of_its_api(rig: Ri
     ("key", "begins"), [(b"right", b"HTTP/1.1 100 Continue\r\n\r\n"), (b"wrong", b"HTTP/1.1 401 ")]
 )
 @pytest.mark.parametrize("kind", [b"application/json", b"multipart/form-data; boundary=B"])
-async def test_only_a_client_that_may_ask_is_told_to_send_its_body(
+async def test_only_authorized_clients_may_continue(
     open_rig: OpenRig, key: bytes, begins: bytes, kind: bytes
 ) -> None:
     head = (
@@ -233,7 +233,7 @@ async def test_only_a_client_that_may_ask_is_told_to_send_its_body(
         assert (await stream.receive_some()).startswith(begins)
 
 
-async def test_trailers_of_a_request_are_dropped_and_the_next_request_is_found(rig: Rig) -> None:
+async def test_request_trailers_are_dropped(rig: Rig) -> None:
     body = b'd\r\n{"model":"m"}\r\n0\r\nX-Checksum: 1\r\n\r\n'
     chunked = (
         b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + body
@@ -246,7 +246,7 @@ async def test_trailers_of_a_request_are_dropped_and_the_next_request_is_found(r
     assert b"X-Checksum" not in rig.upstream.exchanges[0].head
 
 
-async def test_a_client_of_http_1_0_gets_an_answer_that_ends_with_the_connection(
+async def test_old_response_ends_with_the_connection(
     open_rig: OpenRig,
 ) -> None:
     async def handler(exchange: UpstreamExchange) -> None:
@@ -267,7 +267,7 @@ async def test_a_client_of_http_1_0_gets_an_answer_that_ends_with_the_connection
     ("path", "status"),
     [(b"/health", b"200"), (b"/v1/chat/completions", b"405"), (b"/nothing", b"404")],
 )
-async def test_an_answer_to_head_has_no_body(rig: Rig, path: bytes, status: bytes) -> None:
+async def test_head_response_has_no_body(rig: Rig, path: bytes, status: bytes) -> None:
     answer = await rig.ask(get(path, b"HEAD"))
 
     assert answer.startswith(b"HTTP/1.1 %b " % status)
@@ -275,7 +275,7 @@ async def test_an_answer_to_head_has_no_body(rig: Rig, path: bytes, status: byte
     assert answer.count(b"\r\n\r\n") == 1
 
 
-async def test_of_a_request_that_cannot_be_read_the_one_before_says_nothing(rig: Rig) -> None:
+async def test_unreadable_request_has_no_api(rig: Rig) -> None:
     """Nobody knows its API, though Anthropic's was spoken on this connection."""
     async with await rig.connect() as stream:
         await stream.send_all(post(path=b"/v1/messages", close=False))
@@ -324,7 +324,7 @@ async def test_models_are_listed_with_their_state(rig: Rig) -> None:
         (b"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}", b"404", "not_found"),
     ],
 )
-async def test_what_is_not_there_is_refused_in_json(
+async def test_unknown_page_is_refused_in_json(
     rig: Rig, request_bytes: bytes, status: bytes, code: str
 ) -> None:
     answer = await rig.ask(request_bytes)
@@ -334,7 +334,7 @@ async def test_what_is_not_there_is_refused_in_json(
     assert (b"allow: " in answer.lower()) is (status == b"405")
 
 
-async def test_a_page_is_answered_once_and_never_starts_a_model(rig: Rig) -> None:
+async def test_page_never_starts_a_model(rig: Rig) -> None:
     for path in (b"/health", b"/v1/models", b"/models/m", b"/running"):
         answer = await rig.ask(get(path))
         assert answer.startswith(b"HTTP/1.1 200")
@@ -346,14 +346,14 @@ async def test_a_page_is_answered_once_and_never_starts_a_model(rig: Rig) -> Non
     assert rig.count(Want) == 0
 
 
-async def test_a_page_is_answered_after_model_requests_on_the_same_connection(rig: Rig) -> None:
+async def test_page_follows_requests_on_a_connection(rig: Rig) -> None:
     answer = await rig.ask(post(close=False) + get(b"/health"))
 
     assert [part[:3] for part in answer.split(b"HTTP/1.1 ")[1:]] == [b"200", b"200"]
     assert answer.endswith(b"OK")
 
 
-async def test_who_asks_for_its_health_keeps_the_connection(rig: Rig) -> None:
+async def test_health_keeps_the_connection(rig: Rig) -> None:
     health = b"GET /health HTTP/1.1\r\nHost: x\r\n"
     async with await rig.connect() as stream:
         for fields in (b"", b"Origin: http://localhost:3000\r\n", b"X-Request-Id: mine\r\n"):
@@ -370,7 +370,7 @@ async def test_who_asks_for_its_health_keeps_the_connection(rig: Rig) -> None:
     assert answer.endswith(b"OK")
 
 
-async def test_health_that_is_asked_for_with_a_body_is_told_all_the_same(rig: Rig) -> None:
+async def test_health_with_body_is_answered(rig: Rig) -> None:
     head = b"GET /health HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n"
 
     assert (await rig.ask(head + b"abc")).endswith(b"OK")
@@ -431,7 +431,7 @@ async def http2(rig: Rig) -> AsyncGenerator[Http2]:
         yield Http2(stream)
 
 
-async def test_http_2_reaches_pages_and_the_same_relay(rig: Rig) -> None:
+async def test_http2_reaches_pages_and_relay(rig: Rig) -> None:
     async with http2(rig) as client:
         _, health = await client.ask("GET", "/health")
         headers, answer = await client.ask("POST", "/v1/embeddings", b'{"model":"m"}')
@@ -447,7 +447,7 @@ async def test_http_2_reaches_pages_and_the_same_relay(rig: Rig) -> None:
     assert b"X-Forwarded-For: 127.0.0.1\r\n" in rig.upstream.exchanges[0].head
 
 
-async def test_a_stream_over_http_2_has_an_id_and_trailers_for_those_who_take_them(
+async def test_http2_stream_has_id_and_trailers(
     open_rig: OpenRig,
 ) -> None:
     async def handler(exchange: UpstreamExchange) -> None:
@@ -465,7 +465,7 @@ async def test_a_stream_over_http_2_has_an_id_and_trailers_for_those_who_take_th
     assert client.trailers["x-gateway-outcome"] == "ok"
 
 
-async def test_a_stream_over_http_2_ends_well_and_a_cut_answer_does_not(open_rig: OpenRig) -> None:
+async def test_http2_cut_response_does_not_end(open_rig: OpenRig) -> None:
     async def handler(exchange: UpstreamExchange) -> None:
         whole = exchange.number == 0
         await exchange.stream.send_all(
@@ -487,7 +487,7 @@ async def test_a_stream_over_http_2_ends_well_and_a_cut_answer_does_not(open_rig
 # --- beginning and end ---------------------------------------------------------------------------
 
 
-async def test_told_to_finish_it_ends_idle_connections_and_lets_requests_run(
+async def test_finishing_worker_lets_requests_run(
     open_rig: OpenRig,
 ) -> None:
     go_on = trio.Event()
@@ -516,7 +516,7 @@ async def test_told_to_finish_it_ends_idle_connections_and_lets_requests_run(
         await rig.ended.wait()
 
 
-async def test_a_new_configuration_is_fetched_when_an_event_tells_of_it(rig: Rig) -> None:
+async def test_configuration_event_fetches_configuration(rig: Rig) -> None:
     assert (await rig.ask(post())).startswith(b"HTTP/1.1 200")
     rig.config = replace(rig.config, generation=2, models=(ModelRoute(model="new"),))
     rig.publish(ConfigChanged, generation=2)
@@ -529,7 +529,7 @@ async def test_a_new_configuration_is_fetched_when_an_event_tells_of_it(rig: Rig
     assert (await rig.ask(post(b'{"model":"new"}'))).startswith(b"HTTP/1.1 200")
 
 
-async def test_a_new_configuration_that_is_sent_is_followed_and_confirmed_at_once(rig: Rig) -> None:
+async def test_new_configuration_is_confirmed_at_once(rig: Rig) -> None:
     assert (await rig.ask(post())).startswith(b"HTTP/1.1 200")
     models = (ModelRoute(model="new", aliases=("m",)),)
     config = replace(rig.config, generation=2, models=models)

@@ -58,7 +58,7 @@ async def hang(exchange: UpstreamExchange) -> None:
     ("head", "told"),
     [(b"", ()), (b"", (PREFILL,)), (SSE_HEAD, ()), (SSE_HEAD + b": up\n\n", (PREFILL,))],
 )
-async def test_a_client_that_leaves_while_its_prompt_is_read_leaves_nothing(
+async def test_client_gone_during_prompt_leaves_nothing(
     open_rig: OpenRig, head: bytes, told: tuple[bytes, ...]
 ) -> None:
     async def handler(exchange: UpstreamExchange) -> None:
@@ -94,7 +94,7 @@ async def test_a_client_that_leaves_while_its_prompt_is_read_leaves_nothing(
     ("begun", "body", "attempts", "rounds"),
     [(b"H", STREAM, 1, 1000), (b"", b'{"model":"m"}', 2, 200)],  # no answer at all: once more
 )
-async def test_upstreams_that_fail_at_once_cost_nothing_that_stays(
+async def test_failing_upstreams_leave_nothing(
     open_rig: OpenRig, begun: bytes, body: bytes, attempts: int, rounds: int
 ) -> None:
     beside = 10
@@ -127,7 +127,7 @@ async def test_upstreams_that_fail_at_once_cost_nothing_that_stays(
         assert await tasks_are(before)
 
 
-async def test_two_hundred_requests_of_all_ends_leave_nothing(
+async def test_all_kinds_of_ends_leave_nothing(
     open_rig: OpenRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chance = random.Random(11)

@@ -85,7 +85,7 @@ async def test_bodies_that_wait_are_counted_together(
         await until(lambda: memory.held_bytes == 0)
 
 
-async def test_a_body_that_has_no_room_is_refused_before_it_is_sent(open_rig: OpenRig) -> None:
+async def test_body_without_room_is_refused_early(open_rig: OpenRig) -> None:
     async with open_rig(body_memory_bytes=LIMIT) as rig, await rig.connect() as one:
         head = b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n" % (LIMIT + 1)
         await one.send_all(head + b"Expect: 100-continue\r\n\r\n")
@@ -103,9 +103,7 @@ async def test_promised_bytes_take_no_room(open_rig: OpenRig) -> None:
             await stream.aclose()
 
 
-async def test_bodies_for_pages_are_counted_as_well(
-    open_rig: OpenRig, memories: list[BodyMemory]
-) -> None:
+async def test_bodies_for_pages_are_counted(open_rig: OpenRig, memories: list[BodyMemory]) -> None:
     head = b"POST /v1/streaming_query/interrupt HTTP/1.1\r\nHost: x\r\n"
     async with open_rig(body_memory_bytes=LIMIT) as rig:
         stream = await rig.connect()
@@ -128,7 +126,7 @@ def form(size: int, *, model_first: bool) -> bytes:
 
 
 @pytest.mark.parametrize("model_first", [True, False])
-async def test_what_is_kept_of_a_form_is_counted_and_released(
+async def test_kept_form_is_counted_and_released(
     open_rig: OpenRig, memories: list[BodyMemory], model_first: bool
 ) -> None:
     request = post(
@@ -151,9 +149,7 @@ async def test_what_is_kept_of_a_form_is_counted_and_released(
         assert memory.held_bytes == 0
 
 
-async def test_nothing_stays_counted_whatever_becomes_of_a_request(
-    open_rig: OpenRig, memories: list[BodyMemory]
-) -> None:
+async def test_every_end_releases_the_memory(open_rig: OpenRig, memories: list[BodyMemory]) -> None:
     """Errors of every kind, clients that leave anywhere, cancelled requests."""
     async with open_rig(body_memory_bytes=LIMIT) as rig:
         whole = post(body_of(2000), close=False)

@@ -42,7 +42,7 @@ def form(name: str) -> tuple[bytes, bytes]:
     return body.encode(), b"Content-Type: multipart/form-data; boundary=b"
 
 
-async def test_answers_of_a_model_that_is_ready_pass_byte_for_byte(open_rig: OpenRig) -> None:
+async def test_ready_model_responses_pass_unchanged(open_rig: OpenRig) -> None:
     async with open_rig() as rig:
         for path in PATHS:
             for mode in MODES:
@@ -99,7 +99,7 @@ async def test_json_may_have_blanks_before_it(open_rig: OpenRig, version: bytes)
 
 
 @with_blanks
-async def test_after_a_blank_an_error_can_only_be_told_by_a_cut(open_rig: OpenRig) -> None:
+async def test_late_load_error_is_a_cut(open_rig: OpenRig) -> None:
     async with open_rig() as rig:
         answer = await ask_slowly(rig, post(), lambda want: rig.refuse(want, BROKEN))
         record = await rig.record()
@@ -110,7 +110,7 @@ async def test_after_a_blank_an_error_can_only_be_told_by_a_cut(open_rig: OpenRi
 
 
 @with_blanks
-async def test_an_upstreams_error_after_a_blank_is_a_cut_as_well(open_rig: OpenRig) -> None:
+async def test_late_upstream_error_is_a_cut(open_rig: OpenRig) -> None:
     async def fail(exchange: UpstreamExchange) -> None:
         await exchange.stream.send_all(
             b"HTTP/1.1 400 No\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"

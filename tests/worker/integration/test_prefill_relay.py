@@ -77,7 +77,7 @@ def events(body: bytes) -> list[dict[str, Any]]:
         (COMPLETIONS, text_chunk("Hi") + text_chunk("", "stop") + DONE),
     ],
 )
-async def test_without_the_wish_a_stream_is_the_upstreams_own(
+async def test_without_wish_stream_is_unchanged(
     open_rig: OpenRig, path: bytes, stream: bytes
 ) -> None:
     async with open_rig(streams(stream)) as rig:
@@ -90,9 +90,7 @@ async def test_without_the_wish_a_stream_is_the_upstreams_own(
 
 
 @pytest.mark.parametrize("field", [b"X-Prefill-Progress", b"X-SwiftLM-Prefill-Progress"])
-async def test_events_show_the_numbers_of_the_prompt_and_end_complete_before_the_first_token(
-    open_rig: OpenRig, field: bytes
-) -> None:
+async def test_events_show_the_prompts_numbers(open_rig: OpenRig, field: bytes) -> None:
     async with open_rig(streams(*PROMPT)) as rig:
         got = unchunk(await rig.ask(post(STREAM, field + b": true")))
         (exchange,) = rig.upstream.exchanges
@@ -121,7 +119,7 @@ async def test_other_values_are_no_wish(open_rig: OpenRig, value: bytes) -> None
     assert exchange.body == STREAM
 
 
-async def test_comments_say_the_same_to_those_who_skip_them(open_rig: OpenRig) -> None:
+async def test_comments_say_the_same(open_rig: OpenRig) -> None:
     async with open_rig(streams(*PROMPT)) as rig:
         got = unchunk(await rig.ask(post(STREAM, b"X-Prefill-Progress: comment")))
 
@@ -130,7 +128,7 @@ async def test_comments_say_the_same_to_those_who_skip_them(open_rig: OpenRig) -
     assert got.endswith(ANSWER + END)
 
 
-async def test_official_clients_read_chunks_and_get_the_answer(open_rig: OpenRig) -> None:
+async def test_official_clients_read_chunks(open_rig: OpenRig) -> None:
     async with open_rig(streams(*PROMPT)) as rig:
 
         def read() -> tuple[list[Any], Any]:
@@ -155,7 +153,7 @@ async def test_official_clients_read_chunks_and_get_the_answer(open_rig: OpenRig
     )
 
 
-async def test_a_client_that_speaks_llama_cpp_is_left_alone(open_rig: OpenRig) -> None:
+async def test_llama_cpp_client_is_left_alone(open_rig: OpenRig) -> None:
     body = STREAM[:-1] + b',"return_progress":true}'
     stream = prompt_chunk(512) + prompt_chunk(1024) + ANSWER + END
     async with open_rig(streams(stream)) as rig:
@@ -167,9 +165,7 @@ async def test_a_client_that_speaks_llama_cpp_is_left_alone(open_rig: OpenRig) -
 
 
 @pytest.mark.parametrize("kind", ["vllm", "openai", "anthropic", "gemini", "unknown"])
-async def test_nobody_but_llama_server_is_asked_and_the_clock_ticks_all_the_same(
-    open_rig: OpenRig, kind: UpstreamKind
-) -> None:
+async def test_other_upstreams_get_the_clock_only(open_rig: OpenRig, kind: UpstreamKind) -> None:
     handler, models = sends(0.5, SSE_HEAD, ANSWER, END), (ModelRoute(model="m", kind=kind),)
     async with open_rig(handler, models=models, progress_delay_s=0.0) as rig:
         got = unchunk(await rig.ask(post(STREAM, b"X-Prefill-Progress: 1")))
@@ -183,7 +179,7 @@ async def test_nobody_but_llama_server_is_asked_and_the_clock_ticks_all_the_same
     assert got.endswith(b"\r\n\r\n" + ANSWER + END)
 
 
-async def test_twenty_streams_at_once_each_hear_of_their_own_prompt_only(open_rig: OpenRig) -> None:
+async def test_each_stream_hears_its_own_prompt(open_rig: OpenRig) -> None:
     async def answer(exchange: UpstreamExchange) -> None:
         total = json.loads(exchange.body)["total"]
         pieces: list[bytes | float] = []
@@ -209,7 +205,7 @@ async def test_twenty_streams_at_once_each_hear_of_their_own_prompt_only(open_ri
         assert body.endswith(ANSWER + END)
 
 
-async def test_a_client_that_waits_hears_of_queue_and_load_before_its_prompt(
+async def test_waiter_hears_queue_load_and_prompt(
     open_rig: OpenRig,
 ) -> None:
     waits = (QueueEntry(model="x", waiting=1), QueueEntry(model="m", waiting=1))
@@ -241,7 +237,7 @@ async def test_a_client_that_waits_hears_of_queue_and_load_before_its_prompt(
     assert got.endswith(ANSWER + END)
 
 
-async def test_a_long_prompt_after_a_load_is_told_in_lines_of_reasoning(open_rig: OpenRig) -> None:
+async def test_long_prompt_is_told_in_lines(open_rig: OpenRig) -> None:
     reasoning = (ModelRoute(model="m", kind="llama-server", progress="reasoning"),)
     async with open_rig(streams(0.2, *PROMPT), models=reasoning, progress_delay_s=0.0) as rig:
         rig.grants = False
@@ -264,7 +260,7 @@ async def test_a_long_prompt_after_a_load_is_told_in_lines_of_reasoning(open_rig
     assert json.loads(exchange.body)["return_progress"] is True
 
 
-async def test_a_failure_in_the_prompt_is_an_error_and_no_token(open_rig: OpenRig) -> None:
+async def test_failure_in_prompt_is_an_error(open_rig: OpenRig) -> None:
     async with open_rig(streams(prompt_chunk(128), 0.1)) as rig:
         got = unchunk(await rig.ask(post(STREAM, b"X-Prefill-Progress: chunk")))
 
@@ -273,7 +269,7 @@ async def test_a_failure_in_the_prompt_is_an_error_and_no_token(open_rig: OpenRi
     assert (done, end) == (b"data: [DONE]", b"")
 
 
-async def test_the_kind_that_was_found_out_is_enough(open_rig: OpenRig) -> None:
+async def test_found_kind_is_enough(open_rig: OpenRig) -> None:
     async with open_rig(streams(*PROMPT), models=(ModelRoute(model="m"),)) as rig:
         rig.kind = "llama-server"
         got = unchunk(await rig.ask(post(STREAM, b"X-Prefill-Progress: event")))

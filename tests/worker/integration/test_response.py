@@ -52,7 +52,7 @@ async def test_an_answer_passes_as_it_came(rig: Rig) -> None:
     )
 
 
-async def test_keys_stay_here_and_the_rest_goes_up(open_rig: OpenRig) -> None:
+async def test_keys_stay_here(open_rig: OpenRig) -> None:
     async with open_rig(answer_json, api_keys=("s3cret",)) as rig:
         await rig.ask(
             post(b'{"model":"m"}', b"Authorization: Bearer s3cret", b"X-Swap-Progress: on")
@@ -67,7 +67,7 @@ async def test_keys_stay_here_and_the_rest_goes_up(open_rig: OpenRig) -> None:
     assert exchange.body == b'{"model":"m"}'
 
 
-async def test_a_thousandth_request_on_a_lease_says_nothing_to_the_supervisor(rig: Rig) -> None:
+async def test_warm_requests_ask_no_supervisor(rig: Rig) -> None:
     async with await rig.connect() as stream:
         for _ in range(20):
             await stream.send_all(post(close=False))
@@ -85,7 +85,7 @@ async def test_pipelined_requests_are_answered_in_order(rig: Rig) -> None:
     assert [part[:3] for part in answer.split(b"HTTP/1.1 ")[1:]] == [b"200", b"404", b"200"]
 
 
-async def test_http_1_0_gets_an_unchunked_answer_and_the_end(open_rig: OpenRig) -> None:
+async def test_http_1_0_gets_no_chunks(open_rig: OpenRig) -> None:
     async with open_rig(
         in_pieces(CHUNKED_HEAD + in_chunk(TOKEN), in_chunk(STOP + DONE) + b"0\r\n\r\n")
     ) as rig:
@@ -99,7 +99,7 @@ async def test_http_1_0_gets_an_unchunked_answer_and_the_end(open_rig: OpenRig) 
     assert body == TOKEN + STOP + DONE
 
 
-async def test_a_chunked_request_goes_up_with_its_length(rig: Rig) -> None:
+async def test_chunked_request_gets_a_length(rig: Rig) -> None:
     await rig.ask(
         b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
         b'Connection: close\r\n\r\n5\r\n{"mod\r\n8\r\nel":"m"}\r\n0\r\n\r\n'
@@ -110,7 +110,7 @@ async def test_a_chunked_request_goes_up_with_its_length(rig: Rig) -> None:
     assert b"Content-Length: 13" in exchange.head
 
 
-async def test_a_client_that_expects_it_is_told_to_continue(rig: Rig) -> None:
+async def test_expecting_client_is_told_to_continue(rig: Rig) -> None:
     head, _, body = post(b'{"model":"m"}', b"Expect: 100-continue").partition(b"\r\n\r\n")
     async with await rig.connect() as stream:
         await stream.send_all(head + b"\r\n\r\n")
@@ -120,7 +120,7 @@ async def test_a_client_that_expects_it_is_told_to_continue(rig: Rig) -> None:
         assert (await read_to_end(stream)).startswith(b"HTTP/1.1 200 OK")
 
 
-async def test_the_name_that_the_upstream_knows_is_sent(open_rig: OpenRig) -> None:
+async def test_model_is_renamed_for_upstream(open_rig: OpenRig) -> None:
     models = (ModelRoute(model="m", aliases=("em",), send_as="real"),)
     async with open_rig(models=models) as rig:
         await rig.ask(post(b'{"x": 1,  "model":"em"}'))
@@ -129,9 +129,7 @@ async def test_the_name_that_the_upstream_knows_is_sent(open_rig: OpenRig) -> No
 
 
 @pytest.mark.parametrize("ends", [b"\n", b"\r\n"])
-async def test_a_stream_passes_byte_for_byte_however_it_is_cut(
-    open_rig: OpenRig, ends: bytes
-) -> None:
+async def test_stream_passes_however_it_is_cut(open_rig: OpenRig, ends: bytes) -> None:
     frames = (b": hi\n\n" + TOKEN * 3 + b"event: x\ndata: 1\ndata: 2\n\n" + STOP + DONE).replace(
         b"\n", ends
     )
@@ -144,7 +142,7 @@ async def test_a_stream_passes_byte_for_byte_however_it_is_cut(
     assert b"X-Swap-Progress: heartbeat\r\n" in answer  # the first request has to ask
 
 
-async def test_a_frame_is_never_cut_for_the_client(open_rig: OpenRig) -> None:
+async def test_frame_is_never_cut(open_rig: OpenRig) -> None:
     half = len(TOKEN) // 2
     async with (
         open_rig(in_pieces(CHUNKED_HEAD + in_chunk(TOKEN + TOKEN[:half]))) as rig,
@@ -170,7 +168,7 @@ async def test_a_frame_is_never_cut_for_the_client(open_rig: OpenRig) -> None:
         ((CHUNKED_HEAD, in_chunk(TOKEN), b"nonsense\r\n"), b"upstream_disconnected"),
     ],
 )
-async def test_a_stream_that_is_not_whole_ends_with_an_error_frame(
+async def test_incomplete_stream_ends_with_error_frame(
     open_rig: OpenRig, pieces: tuple[bytes, ...], code: bytes
 ) -> None:
     async with open_rig(in_pieces(*pieces, close=True)) as rig:
@@ -182,16 +180,14 @@ async def test_a_stream_that_is_not_whole_ends_with_an_error_frame(
 
 
 @pytest.mark.parametrize("end", [STOP, DONE, STOP + DONE, STOP + DONE + b"data: half"])
-async def test_a_stream_whose_end_was_seen_is_whole_even_if_the_upstream_dies(
-    open_rig: OpenRig, end: bytes
-) -> None:
+async def test_ended_stream_survives_the_upstream(open_rig: OpenRig, end: bytes) -> None:
     async with open_rig(in_pieces(CHUNKED_HEAD, in_chunk(TOKEN + end), close=True)) as rig:
         body = unchunk(await rig.ask(post(STREAM)))
 
     assert body == TOKEN + end.removesuffix(b"data: half").removesuffix(DONE) + DONE
 
 
-async def test_a_stream_that_ends_well_without_the_marker_is_left_as_it_is(
+async def test_stream_without_marker_is_left_alone(
     open_rig: OpenRig,
 ) -> None:
     async with open_rig(in_pieces(CHUNKED_HEAD, in_chunk(TOKEN + STOP), b"0\r\n\r\n")) as rig:
@@ -208,7 +204,7 @@ async def test_a_stream_that_ends_well_without_the_marker_is_left_as_it_is(
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"4\r\n1234\r\nzz"),
     ],
 )
-async def test_another_answer_that_is_cut_ends_uncleanly(
+async def test_cut_plain_response_ends_uncleanly(
     open_rig: OpenRig, pieces: tuple[bytes, ...]
 ) -> None:
     async with open_rig(in_pieces(*pieces, close=True)) as rig:
@@ -219,7 +215,7 @@ async def test_another_answer_that_is_cut_ends_uncleanly(
     assert answer.endswith((b"<reset>", b"1234\r\n"))
 
 
-async def test_an_answer_until_the_end_of_the_connection_is_framed(open_rig: OpenRig) -> None:
+async def test_response_until_close_is_framed(open_rig: OpenRig) -> None:
     async with open_rig(in_pieces(b"HTTP/1.0 200 OK\r\nX: y\r\n\r\n12", b"34", close=True)) as rig:
         assert unchunk(await rig.ask(post())) == b"1234"
 
@@ -257,9 +253,7 @@ async def test_large_bodies_pass_both_ways(open_rig: OpenRig) -> None:
 @pytest.mark.parametrize(
     "answer", [b"", b"HTTP/1.1 200", b"SSH-2.0\r\n\r\n", b"HTTP/1.1 200 OK\r\n"]
 )
-async def test_an_upstream_that_dies_before_its_head_is_a_bad_gateway(
-    open_rig: OpenRig, answer: bytes
-) -> None:
+async def test_death_before_head_is_502(open_rig: OpenRig, answer: bytes) -> None:
     async with open_rig(in_pieces(answer, close=True)) as rig:
         got = await rig.ask(post())
 
@@ -267,7 +261,7 @@ async def test_an_upstream_that_dies_before_its_head_is_a_bad_gateway(
     assert b'"type":"upstream_error","param":null,"code":"upstream_disconnected"' in got
 
 
-async def test_a_kept_connection_that_was_closed_meanwhile_costs_nothing(open_rig: OpenRig) -> None:
+async def test_closed_idle_connection_costs_nothing(open_rig: OpenRig) -> None:
     async def handler(exchange: UpstreamExchange) -> None:
         if exchange.number == 1:
             await exchange.stream.aclose()  # read, and closed without a word
@@ -282,7 +276,7 @@ async def test_a_kept_connection_that_was_closed_meanwhile_costs_nothing(open_ri
     assert len(rig.upstream.exchanges) == 3
 
 
-async def test_an_endpoint_that_refuses_is_reported_and_asked_for_once_more(rig: Rig) -> None:
+async def test_refusing_endpoint_is_asked_again(rig: Rig) -> None:
     with socket.create_server(("127.0.0.1", 0)) as dead:
         url = f"http://127.0.0.1:{dead.getsockname()[1]}"
     rig.grants = False
@@ -296,7 +290,7 @@ async def test_an_endpoint_that_refuses_is_reported_and_asked_for_once_more(rig:
 
 
 @rig_options(limits=replace(QUICK, refusing_s=0.05))
-async def test_an_endpoint_that_goes_on_refusing_is_a_bad_gateway(rig: Rig) -> None:
+async def test_refusing_for_long_is_502(rig: Rig) -> None:
     with socket.create_server(("127.0.0.1", 0)) as dead:
         url = f"http://127.0.0.1:{dead.getsockname()[1]}"
     rig.grants = False
@@ -310,7 +304,7 @@ async def _grant_in_turn(rig: Rig, urls: list[str]) -> None:
         rig.grant(await rig.heard(Want, number), url)
 
 
-async def test_a_client_that_leaves_takes_the_upstream_request_along(open_rig: OpenRig) -> None:
+async def test_client_gone_cuts_the_upstream(open_rig: OpenRig) -> None:
     async with open_rig(in_pieces()) as rig:  # never answers
         stream = await rig.connect()
         await stream.send_all(post() + b"pipelined bytes that nobody reads")
@@ -321,7 +315,7 @@ async def test_a_client_that_leaves_takes_the_upstream_request_along(open_rig: O
             await rig.upstream.closed.wait()
 
 
-async def test_a_client_that_leaves_in_mid_stream_takes_the_upstream_along(
+async def test_client_gone_midstream_cuts_the_upstream(
     open_rig: OpenRig,
 ) -> None:
     async with open_rig(in_pieces(CHUNKED_HEAD + in_chunk(TOKEN))) as rig:
@@ -337,7 +331,7 @@ async def test_a_client_that_leaves_in_mid_stream_takes_the_upstream_along(
     assert report.in_flight == {}
 
 
-async def test_a_client_that_reads_nothing_is_cut_in_the_end(open_rig: OpenRig) -> None:
+async def test_client_that_never_reads_is_cut(open_rig: OpenRig) -> None:
     async def handler(exchange: UpstreamExchange) -> None:
         await exchange.stream.send_all(CHUNKED_HEAD)
         while True:
@@ -352,7 +346,7 @@ async def test_a_client_that_reads_nothing_is_cut_in_the_end(open_rig: OpenRig) 
         await stream.aclose()
 
 
-async def test_a_revoked_lease_is_released_after_its_last_request(open_rig: OpenRig) -> None:
+async def test_revoked_lease_is_released_when_idle(open_rig: OpenRig) -> None:
     go_on = trio.Event()
 
     async def handler(exchange: UpstreamExchange) -> None:
@@ -375,7 +369,7 @@ async def test_a_revoked_lease_is_released_after_its_last_request(open_rig: Open
         )
 
 
-async def test_a_lease_that_is_gone_is_asked_for_again(rig: Rig) -> None:
+async def test_void_lease_is_asked_for_again(rig: Rig) -> None:
     await rig.ask(post())
     rig.say(Void(model="m", lease=1))
     await rig.heard(Report, rig.count(Report) + 2)

@@ -183,13 +183,13 @@ async def play_all(found: list[Fate]) -> int:
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(found=st.lists(fates(), min_size=12, max_size=24))
-def test_whatever_becomes_of_a_stream_its_client_gets_whole_frames_and_one_error_at_most(
+def test_any_fate_gives_whole_frames(
     found: list[Fate],
 ) -> None:
     trio.run(play_all, found)
 
 
-def test_heartbeats_do_come_between_frames_and_not_elsewhere() -> None:
+def test_heartbeats_come_between_frames() -> None:
     """The property above would hold without any: here each stream waits everywhere."""
     found = []
     for path, streams in STREAMS.items():

@@ -87,7 +87,7 @@ def read_simply(stream: bytes) -> list[SseEvent]:
 @at_night
 @often
 @given(streams, cuts)
-def test_any_stream_is_read_as_the_standard_says(stream: bytes, places: bytes) -> None:
+def test_events_are_read_as_standardized(stream: bytes, places: bytes) -> None:
     reader = EventReader()
     assert [e for piece in cut(stream, places) for e in reader.push(piece)] == read_simply(stream)
 
@@ -102,9 +102,7 @@ def ends_with_a_blank_line(stream: bytes) -> bool:
 @at_night
 @often
 @given(streams, cuts, st.sampled_from([4, 1000]))
-def test_any_stream_passes_in_whole_frames_byte_for_byte(
-    stream: bytes, places: bytes, limit: int
-) -> None:
+def test_frames_pass_whole_and_unchanged(stream: bytes, places: bytes, limit: int) -> None:
     splitter = FrameSplitter(limit)
     passed = b""
     for piece in filter(None, cut(stream, places)):
@@ -219,7 +217,7 @@ def check_merge(make: Callable[[], Dialect], beginnings: set[str], stream: bytes
 @at_night
 @often
 @given(upstreams(MESSAGE_KINDS), cuts)
-def test_any_stream_of_messages_is_merged_in_whole_frames(stream: bytes, places: bytes) -> None:
+def test_messages_merge_in_whole_frames(stream: bytes, places: bytes) -> None:
     for said, got in check_merge(messages, {"message_start"}, stream, places):
         before, after = object_in(said), object_in(got)
         if not isinstance(before, dict):
@@ -236,7 +234,7 @@ def test_any_stream_of_messages_is_merged_in_whole_frames(stream: bytes, places:
 @at_night
 @often
 @given(upstreams(RESPONSE_KINDS), cuts)
-def test_any_stream_of_a_response_is_merged_in_whole_frames(stream: bytes, places: bytes) -> None:
+def test_responses_merge_in_whole_frames(stream: bytes, places: bytes) -> None:
     beginnings = {"response.created", "response.in_progress"}
     numbers = []
     for said, got in check_merge(responses, beginnings, stream, places):

@@ -66,7 +66,7 @@ def texts(told: Told, kind: str) -> str:
 # --- in which order -------------------------------------------------------------------------------
 
 
-async def test_a_turn_that_waits_is_told_from_the_queue_to_its_end(open_rig: OpenRig) -> None:
+async def test_waiting_turn_is_told_throughout(open_rig: OpenRig) -> None:
     reasoning = chunk({"reasoning_content": "Let me see."})
     steps: list[bytes | float] = [
         prompt_chunk(5, 10, 0),
@@ -113,7 +113,7 @@ async def test_a_turn_that_waits_is_told_from_the_queue_to_its_end(open_rig: Ope
     assert (record.outcome, record.output_tokens, record.heartbeats) == ("ok", 3, len(beats))
 
 
-async def test_a_stream_that_did_not_ask_for_it_is_never_altered(open_rig: OpenRig) -> None:
+async def test_other_streams_are_never_altered(open_rig: OpenRig) -> None:
     async with open_rig(chunked(HELLO, END)) as rig:
         plain = await rig.ask(post(STREAM))
         other = await rig.ask(post(STREAM, b"X-Stream-Format: something"))
@@ -125,7 +125,7 @@ async def test_a_stream_that_did_not_ask_for_it_is_never_altered(open_rig: OpenR
     assert not [it for it in rig.upstream.exchanges if b"x-stream-format" in it.head.lower()]
 
 
-async def test_an_answer_in_one_piece_is_no_turn(open_rig: OpenRig) -> None:
+async def test_plain_response_is_no_turn(open_rig: OpenRig) -> None:
     async with open_rig(answer_json) as rig:
         answer = await rig.ask(post(b'{"model":"m"}', TURN))
 
@@ -147,7 +147,7 @@ FORGED = (chunk({"content": '{"finish_reason":"stop"'}), chunk({"content": "} da
         (FORGED, "complete"),
     ],
 )
-async def test_an_error_after_two_tokens_is_the_last_word(
+async def test_error_after_tokens_is_last(
     open_rig: OpenRig, steps: tuple[bytes, ...], cause: str
 ) -> None:
     async with open_rig(chunked(*steps)) as rig:
@@ -159,7 +159,7 @@ async def test_an_error_after_two_tokens_is_the_last_word(
     assert record.outcome == "upstream_error"
 
 
-async def test_an_upstream_that_dies_is_an_error_whatever_its_answer_looked_like(
+async def test_dying_upstream_is_an_error(
     open_rig: OpenRig,
 ) -> None:
     said = 'The chunk had "finish_reason":"stop" in it.\n\ndata: [DONE]\n\n'
@@ -185,9 +185,7 @@ async def refuse_it(exchange: UpstreamExchange) -> None:
 
 
 @pytest.mark.parametrize("field", [TURN, TEXT])
-async def test_before_its_beginning_a_turn_is_refused_with_the_real_status(
-    open_rig: OpenRig, field: bytes
-) -> None:
+async def test_early_refusal_has_the_real_status(open_rig: OpenRig, field: bytes) -> None:
     async with open_rig(refuse_it, progress_delay_s=60.0) as rig:
         refused = await rig.ask(post(STREAM, field))
         unknown = await rig.ask(post(b'{"model":"n","stream":true}', field))
@@ -202,7 +200,7 @@ async def test_before_its_beginning_a_turn_is_refused_with_the_real_status(
     assert [answer.split()[1] for answer in answers] == [b"400", b"404", b"400"]
 
 
-async def test_a_model_that_does_not_come_up_in_time_has_its_own_status(open_rig: OpenRig) -> None:
+async def test_failed_load_has_its_own_status(open_rig: OpenRig) -> None:
     async with open_rig(answer_json, progress_delay_s=60.0) as rig:
         rig.grants = False
 
@@ -218,9 +216,7 @@ async def test_a_model_that_does_not_come_up_in_time_has_its_own_status(open_rig
 
 
 @pytest.mark.parametrize("loads", [True, False])
-async def test_after_its_beginning_the_status_is_told_in_an_event(
-    open_rig: OpenRig, loads: bool
-) -> None:
+async def test_late_refusal_tells_status_in_event(open_rig: OpenRig, loads: bool) -> None:
     async with open_rig(refuse_it) as rig:
         rig.grants = False
         async with await rig.connect() as stream:
@@ -242,7 +238,7 @@ async def test_after_its_beginning_the_status_is_told_in_an_event(
     assert data["cause"].endswith(expected[1])
 
 
-async def test_a_chat_that_was_begun_is_told_of_the_upstream_s_refusal_in_a_frame(
+async def test_late_chat_refusal_is_a_frame(
     open_rig: OpenRig,
 ) -> None:
     models = (ModelRoute(model="m", progress="reasoning"),)
@@ -264,7 +260,7 @@ async def test_a_chat_that_was_begun_is_told_of_the_upstream_s_refusal_in_a_fram
 # --- stopped --------------------------------------------------------------------------------------
 
 
-async def test_a_turn_that_was_stopped_says_so_and_nothing_else(open_rig: OpenRig) -> None:
+async def test_stopped_turn_says_only_so(open_rig: OpenRig) -> None:
     async with (
         open_rig(chunked(HELLO, 60.0)) as rig,
         await rig.connect() as stream,
@@ -292,9 +288,7 @@ async def test_a_turn_that_was_stopped_says_so_and_nothing_else(open_rig: OpenRi
         ('{"city":"San Juan","days":[1,2', {"_raw": '{"city":"San Juan","days":[1,2'}),
     ],
 )
-async def test_a_call_of_a_tool_in_twenty_pieces_is_one_event(
-    open_rig: OpenRig, arguments: str, args: Any
-) -> None:
+async def test_tool_call_pieces_are_one_event(open_rig: OpenRig, arguments: str, args: Any) -> None:
     step = -(-len(arguments) // 20)
     pieces = [arguments[at : at + step] for at in range(0, len(arguments), step)]
     frames = [call_piece("", name="weather"), *map(call_piece, pieces)]
@@ -314,7 +308,7 @@ async def test_a_call_of_a_tool_in_twenty_pieces_is_one_event(
 # --- as text --------------------------------------------------------------------------------------
 
 
-async def test_as_text_there_is_the_answer_only_and_no_heartbeat(open_rig: OpenRig) -> None:
+async def test_text_has_no_heartbeat(open_rig: OpenRig) -> None:
     steps: list[bytes | float] = [HELLO, 2.5 * EVERY_S, chunk({"content": " heart\nbeat"}), END]
     async with open_rig(chunked(*steps), heartbeat_s=EVERY_S) as rig:
         rig.grants = False
@@ -336,7 +330,7 @@ async def test_as_text_there_is_the_answer_only_and_no_heartbeat(open_rig: OpenR
     assert record.heartbeats == 0
 
 
-async def test_as_text_an_error_is_the_last_line(open_rig: OpenRig) -> None:
+async def test_error_in_text_is_last_line(open_rig: OpenRig) -> None:
     async with open_rig(chunked(HELLO, cut=True)) as rig:
         body = unchunk(await rig.ask(post(STREAM, TEXT)))
 
@@ -347,7 +341,7 @@ async def test_as_text_an_error_is_the_last_line(open_rig: OpenRig) -> None:
 # --- queries --------------------------------------------------------------------------------------
 
 
-async def test_a_query_goes_to_the_model_that_it_names_or_to_the_first_one(
+async def test_query_goes_to_named_or_first(
     open_rig: OpenRig,
 ) -> None:
     models = (ModelRoute(model="m", send_as="real-m"), ModelRoute(model="n", aliases=("en",)))

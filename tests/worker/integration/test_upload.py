@@ -138,7 +138,7 @@ async def open_bench(sent: bytes = b"", *, ends: bool = False) -> AsyncGenerator
         wire.close()
 
 
-async def test_a_short_form_is_here_as_a_whole_and_can_be_sent_again() -> None:
+async def test_short_form_can_be_sent_again() -> None:
     body = MODEL + FILE % b"abc" + STREAM + END
     begun = len(MODEL) + 10  # its name is known by then
     async with open_bench(body[begun:] + b"next") as bench:
@@ -152,7 +152,7 @@ async def test_a_short_form_is_here_as_a_whole_and_can_be_sent_again() -> None:
         assert bench.conn.buffer in {b"", b"next"}
 
 
-async def test_of_a_long_form_only_the_beginning_is_read_before_it_goes_on() -> None:
+async def test_long_form_is_read_piecewise() -> None:
     async with open_bench(FIRST) as bench:
         form = await read_upload(bench.conn, head_of(FIRST), bench.hold)
         assert (form.model, form.length) == ("whisper", len(FIRST))
@@ -163,9 +163,7 @@ async def test_of_a_long_form_only_the_beginning_is_read_before_it_goes_on() -> 
         assert (form.replayable, form.drained, form.stream) == (False, True, True)
 
 
-async def test_a_form_whose_name_comes_last_waits_in_a_file_without_a_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_late_name_waits_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     async with open_bench(LAST) as bench:
         form = await read_upload(bench.conn, head_of(LAST), bench.hold)
@@ -190,7 +188,7 @@ def forms() -> st.SearchStrategy[bytes]:
 
 
 @given(forms(), st.booleans(), st.integers(1, 400), st.sampled_from(["", "w", "long-" * 20]))
-def test_a_form_arrives_as_it_was_sent_apart_from_its_name(
+def test_form_arrives_unchanged_but_its_name(
     body: bytes, in_chunks: bool, size: int, name: str
 ) -> None:
     """Sizes are small, so that all ways are gone: in memory, in a file, past both."""
@@ -218,7 +216,7 @@ def test_a_form_arrives_as_it_was_sent_apart_from_its_name(
         trio.run(run)
 
 
-async def test_a_form_in_chunks_has_a_length_once_it_is_here() -> None:
+async def test_chunked_form_has_length_once_complete() -> None:
     body = MODEL + END
     async with open_bench(chunked(body)) as bench:
         form = await read_upload(bench.conn, head_of(None), bench.hold)
@@ -234,7 +232,7 @@ async def test_a_form_in_chunks_has_a_length_once_it_is_here() -> None:
 
 @pytest.mark.parametrize("length", [100, KEPT_BYTES // 2, len(FIRST) - 1])
 @pytest.mark.parametrize("whole", [FIRST, LAST])
-async def test_a_client_that_leaves_in_the_middle_is_gone(whole: bytes, length: int) -> None:
+async def test_client_gone_midway_is_gone(whole: bytes, length: int) -> None:
     async def take(wire: SocketStream) -> None:
         form = await read_upload(bench.conn, head_of(whole), bench.hold)
         await form.send(wire)
@@ -244,7 +242,7 @@ async def test_a_client_that_leaves_in_the_middle_is_gone(whole: bytes, length: 
             await sent_by(take)
 
 
-async def test_a_client_that_stops_sending_is_too_slow(
+async def test_stopped_client_is_too_slow(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_bench(FIRST[:-1]) as bench, trio.open_nursery() as nursery:
@@ -257,7 +255,7 @@ async def test_a_client_that_stops_sending_is_too_slow(
         nursery.cancel_scope.cancel()
 
 
-async def test_who_asks_for_the_end_of_a_request_ends_its_upload() -> None:
+async def test_cancel_ends_the_upload() -> None:
     async with open_bench(FIRST) as bench:
         form = await read_upload(bench.conn, head_of(FIRST), bench.hold)
         bench.conn.upstream = bench.wire
@@ -270,7 +268,7 @@ async def test_who_asks_for_the_end_of_a_request_ends_its_upload() -> None:
 # --- upstreams that do not take it ---------------------------------------------------------------
 
 
-async def test_an_upstream_that_takes_no_more_ends_the_sending() -> None:
+async def test_closed_upstream_ends_the_sending() -> None:
     async with open_bench(FIRST) as bench:
         form = await read_upload(bench.conn, head_of(FIRST), bench.hold)
         await bench.upstream.aclose()
@@ -280,7 +278,7 @@ async def test_an_upstream_that_takes_no_more_ends_the_sending() -> None:
         assert not form.drained
 
 
-async def test_what_the_upstream_does_not_take_stays_with_the_client() -> None:
+async def test_backpressure_reaches_the_client() -> None:
     body = MODEL + FILE % (LARGE * 10) + END
     taken = 0
     async with open_bench() as bench, trio.open_nursery() as nursery:
@@ -303,7 +301,7 @@ async def test_what_the_upstream_does_not_take_stays_with_the_client() -> None:
 
 
 @pytest.mark.parametrize("is_whole", [True, False])
-async def test_the_upstream_is_waited_for_as_long_as_before_when_the_sending_ends(
+async def test_upstream_deadline_is_restored_after_sending(
     is_whole: bool,
 ) -> None:
     """Because all is sent, or because it was cancelled while it waited for the client."""
@@ -338,13 +336,13 @@ async def test_the_upstream_is_waited_for_as_long_as_before_when_the_sending_end
         (b"{}", "does not begin"),
     ],
 )
-async def test_a_form_without_a_model_is_refused(body: bytes, words: str) -> None:
+async def test_form_without_model_is_refused(body: bytes, words: str) -> None:
     async with open_bench(body) as bench:
         with pytest.raises(BadRequest, match=words):
             await read_upload(bench.conn, head_of(body), bench.hold)
 
 
-async def test_a_second_model_behind_the_file_never_reaches_the_upstream() -> None:
+async def test_second_model_never_reaches_the_upstream() -> None:
     body = MODEL + FILE % LARGE + MODEL + END
     sent = b""
     async with open_bench(body) as bench:
@@ -359,7 +357,7 @@ async def test_a_second_model_behind_the_file_never_reaches_the_upstream() -> No
     assert sent.count(b"whisper") == 1
 
 
-async def test_an_upload_that_is_too_long_is_refused_as_soon_as_that_is_known(
+async def test_long_upload_is_refused_early(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with open_bench(FIRST) as bench:
@@ -374,7 +372,7 @@ async def test_an_upload_that_is_too_long_is_refused_as_soon_as_that_is_known(
 
 
 @pytest.mark.parametrize(("folder", "limit"), [("missing", -1), ("", 0), ("", len(LAST) - 1)])
-async def test_a_disk_that_does_not_take_it_is_no_fault_of_the_client(
+async def test_full_disk_is_our_fault(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, limit: int
 ) -> None:
     """Files are as short as the system lets them be, which is what a full disk looks like."""
@@ -394,7 +392,7 @@ async def test_a_disk_that_does_not_take_it_is_no_fault_of_the_client(
 # --- 100 Continue --------------------------------------------------------------------------------
 
 
-async def test_a_client_that_waits_is_told_to_go_on_once() -> None:
+async def test_waiting_client_is_told_once() -> None:
     body = MODEL + END
     async with open_bench() as bench, trio.open_nursery() as nursery:
         nursery.start_soon(
@@ -408,7 +406,7 @@ async def test_a_client_that_waits_is_told_to_go_on_once() -> None:
         assert await bench.client.receive_some() == b""
 
 
-async def test_a_client_that_did_not_wait_is_told_nothing() -> None:
+async def test_client_that_sends_is_told_nothing() -> None:
     body = MODEL + END
     async with open_bench(body[20:]) as bench:
         bench.conn.buffer = body[:20]
@@ -429,7 +427,7 @@ async def test_a_client_that_did_not_wait_is_told_nothing() -> None:
         (b"/x?model=q", b"a=1", "q", b"a=1"),
     ],
 )
-async def test_a_query_names_its_model_and_is_renamed(
+async def test_query_is_read_and_renamed(
     target: bytes, body: bytes, model: str, sent: bytes
 ) -> None:
     head = parse_head(b"POST %b HTTP/1.1\r\nHost: x\r\n\r\n" % target)
@@ -441,7 +439,7 @@ async def test_a_query_names_its_model_and_is_renamed(
         assert await sent_by(form.send) == sent
 
 
-async def test_a_query_that_names_no_model_is_refused() -> None:
+async def test_query_without_model_is_refused() -> None:
     head = parse_head(b"POST /x HTTP/1.1\r\nHost: x\r\n\r\n")
     async with open_bench() as bench:
         with pytest.raises(BadRequest, match="no field 'model'"):
@@ -466,9 +464,7 @@ def forget_peak() -> None:
 
 @pytest.mark.e2e
 @pytest.mark.parametrize("name_first", [True, False])
-async def test_a_large_upload_takes_little_memory_and_waits_for_a_slow_upstream(
-    open_rig: OpenRig, name_first: bool
-) -> None:
+async def test_large_upload_takes_little_memory(open_rig: OpenRig, name_first: bool) -> None:
     """Client and upstream are in this process as well, which makes it a harder test."""
     size = 256 * MIB
     block = bytes(range(256)) * 4096  # 1 MiB
@@ -517,7 +513,7 @@ async def test_a_large_upload_takes_little_memory_and_waits_for_a_slow_upstream(
         assert memory_bytes("VmHWM") - at_first < 64 * MIB
 
 
-async def test_a_form_like_a_query_is_not_as_long_as_one_with_files() -> None:
+async def test_query_form_has_a_shorter_limit() -> None:
     head = parse_head(head_bytes(1))
     async with open_bench() as bench:
         longest = b"model=m&x=" + b"x" * (upload.MAX_QUERY_BYTES - 10)

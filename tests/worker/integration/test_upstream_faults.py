@@ -87,9 +87,7 @@ def errors_after(got: bytes, passed: bytes, api: Api) -> list[dict[str, Any]]:
 
 
 @each_api
-async def test_an_upstream_that_dies_before_its_head_gives_a_real_status(
-    open_rig: OpenRig, api: Api
-) -> None:
+async def test_death_before_head_has_real_status(open_rig: OpenRig, api: Api) -> None:
     async with open_rig(sends(resets=True)) as rig:
         answer = await rig.ask(post(STREAM, path=api.path))
         record = await rig.record()
@@ -102,7 +100,7 @@ async def test_an_upstream_that_dies_before_its_head_gives_a_real_status(
 @pytest.mark.parametrize("resets", [True, False])
 @pytest.mark.parametrize("cut", [b"", b"data: {", b"event: x\ndata: {}\n"])
 @each_api
-async def test_a_stream_that_ends_too_early_ends_with_exactly_one_error_frame(
+async def test_early_end_gives_one_error_frame(
     open_rig: OpenRig, api: Api, cut: bytes, resets: bool
 ) -> None:
     chunked = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked"
@@ -119,9 +117,7 @@ async def test_a_stream_that_ends_too_early_ends_with_exactly_one_error_frame(
 
 
 @each_api
-async def test_a_stream_that_ends_cleanly_without_its_end_is_an_error_as_well(
-    open_rig: OpenRig, api: Api
-) -> None:
+async def test_clean_end_without_end_is_error(open_rig: OpenRig, api: Api) -> None:
     async with open_rig(streams(api.frames)) as rig:
         got = unchunk(await rig.ask(post(STREAM, path=api.path)))
         record = await rig.record()
@@ -131,9 +127,7 @@ async def test_a_stream_that_ends_cleanly_without_its_end_is_an_error_as_well(
 
 
 @each_api
-async def test_after_its_end_was_there_no_error_is_added_but_the_end_marker(
-    open_rig: OpenRig, api: Api
-) -> None:
+async def test_after_the_end_no_error_follows(open_rig: OpenRig, api: Api) -> None:
     whole = api.frames + api.finish
     async with open_rig(streams(whole, resets=True)) as rig:
         got = unchunk(await rig.ask(post(STREAM, path=api.path)))
@@ -144,9 +138,7 @@ async def test_after_its_end_was_there_no_error_is_added_but_the_end_marker(
 
 
 @each_api
-async def test_an_error_page_before_the_commit_arrives_as_it_is(
-    open_rig: OpenRig, api: Api
-) -> None:
+async def test_early_error_page_passes(open_rig: OpenRig, api: Api) -> None:
     page = b"<html>later</html>"
     head = b"HTTP/1.1 503 Later\r\nContent-Type: text/html\r\nContent-Length: 18\r\n\r\n"
     async with open_rig(sends(head + page), max_retry_wait_s=0.0) as rig:
@@ -158,9 +150,7 @@ async def test_an_error_page_before_the_commit_arrives_as_it_is(
 
 
 @pytest.mark.parametrize("answers_first", [b"", b": comment\n\n"])
-async def test_silence_of_an_upstream_has_an_end_and_comments_do_not_put_it_off(
-    open_rig: OpenRig, answers_first: bytes
-) -> None:
+async def test_comments_do_not_extend_the_stall(open_rig: OpenRig, answers_first: bytes) -> None:
     chat = APIS["chat"]
 
     async def answer(exchange: UpstreamExchange) -> None:
@@ -182,7 +172,7 @@ async def test_silence_of_an_upstream_has_an_end_and_comments_do_not_put_it_off(
     assert (record.outcome, record.error_code) == ("timeout", "upstream_timeout")
 
 
-async def test_the_first_frame_arrives_while_the_second_is_not_written_yet(
+async def test_first_frame_passes_before_the_second(
     open_rig: OpenRig,
 ) -> None:
     chat = APIS["chat"]
@@ -219,7 +209,7 @@ async def test_a_line_of_many_mib_passes(open_rig: OpenRig, mib: int) -> None:
     assert (record.outcome, record.finish_reason) == ("ok", "stop")
 
 
-async def test_nonsense_between_two_frames_passes_and_the_rest_is_read(open_rig: OpenRig) -> None:
+async def test_nonsense_frame_passes(open_rig: OpenRig) -> None:
     chat = APIS["chat"]
     usage = chunk(None, usage={"prompt_tokens": 7, "completion_tokens": 1})
     stream = chat.frames + b"data: {nonsense\n\n" + chat.finish + usage + chat.after
@@ -246,14 +236,14 @@ async def ask_binary(open_rig: OpenRig, *pieces: bytes) -> tuple[bytes, RequestR
         return answer, await rig.record()
 
 
-async def test_a_binary_stream_passes_and_is_read(open_rig: OpenRig) -> None:
+async def test_binary_stream_passes_and_is_read(open_rig: OpenRig) -> None:
     answer, record = await ask_binary(open_rig, DELTA, STOP, METADATA)
 
     assert unchunk(answer) == DELTA + STOP + METADATA
     assert (record.outcome, record.finish_reason, record.input_tokens) == ("ok", "stop", 7)
 
 
-async def test_a_binary_stream_that_stops_between_messages_ends_with_an_exception(
+async def test_binary_stream_between_messages_gets_exception(
     open_rig: OpenRig,
 ) -> None:
     answer, record = await ask_binary(open_rig, DELTA)
@@ -265,7 +255,7 @@ async def test_a_binary_stream_that_stops_between_messages_ends_with_an_exceptio
     assert record.error_code == "upstream_truncated"
 
 
-async def test_a_binary_stream_that_stops_within_a_message_passes_to_its_last_byte_and_is_cut(
+async def test_binary_stream_within_message_is_cut(
     open_rig: OpenRig,
 ) -> None:
     answer, record = await ask_binary(open_rig, DELTA, STOP[:-5])
@@ -283,9 +273,7 @@ async def test_a_binary_stream_that_stops_within_a_message_passes_to_its_last_by
         struct.pack(">II", 17 << 20, 0) + b"x" * 100,
     ],
 )
-async def test_a_binary_stream_that_makes_no_sense_passes_as_it_is(
-    open_rig: OpenRig, broken: bytes
-) -> None:
+async def test_nonsense_binary_stream_passes(open_rig: OpenRig, broken: bytes) -> None:
     answer, record = await ask_binary(open_rig, DELTA, broken, STOP)
 
     assert unchunk(answer) == DELTA + broken + STOP
@@ -299,7 +287,7 @@ async def test_a_binary_stream_that_makes_no_sense_passes_as_it_is(
         (APIS["gemini"].path, SSE_HEAD, APIS["gemini"].frames),
     ],
 )
-async def test_streams_of_peers_arrive_while_they_are_written(
+async def test_peer_streams_pass_as_written(
     open_rig: OpenRig, path: bytes, head: bytes, first: bytes
 ) -> None:
     async def answer(exchange: UpstreamExchange) -> None:
@@ -320,7 +308,7 @@ async def test_streams_of_peers_arrive_while_they_are_written(
 @pytest.mark.parametrize("resets", [True, False])
 @pytest.mark.parametrize("told", [True, False])
 @each_api
-async def test_a_request_of_which_nothing_was_answered_goes_to_the_server_that_comes_next(
+async def test_unanswered_request_goes_to_next_server(
     open_rig: OpenRig, api: Api, told: bool, resets: bool
 ) -> None:
     good = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
@@ -343,7 +331,7 @@ async def test_a_request_of_which_nothing_was_answered_goes_to_the_server_that_c
     assert len(rig.upstream.exchanges) == 2
 
 
-async def test_a_request_that_ends_each_server_it_meets_meets_two(open_rig: OpenRig) -> None:
+async def test_request_meets_two_servers_at_most(open_rig: OpenRig) -> None:
     async with open_rig(sends(resets=True)) as rig:
         answer = await rig.ask(post(b'{"model":"m"}'))
 
@@ -351,7 +339,7 @@ async def test_a_request_that_ends_each_server_it_meets_meets_two(open_rig: Open
     assert len(rig.upstream.exchanges) == 2
 
 
-async def test_an_answer_that_was_begun_is_never_asked_for_again(open_rig: OpenRig) -> None:
+async def test_begun_response_is_never_repeated(open_rig: OpenRig) -> None:
     for begun in (b"H", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"):
         async with open_rig(sends(begun)) as rig:
             answer = await rig.ask(post(b'{"model":"m"}'))
@@ -360,7 +348,7 @@ async def test_an_answer_that_was_begun_is_never_asked_for_again(open_rig: OpenR
         assert len(rig.upstream.exchanges) == 1
 
 
-async def test_a_client_that_leaves_meanwhile_is_not_asked_for(open_rig: OpenRig) -> None:
+async def test_client_gone_is_not_repeated(open_rig: OpenRig) -> None:
     async with open_rig(sends(resets=True), models=(ModelRoute(model="m"),)) as rig:
         rig.grants = False
         async with await rig.connect() as stream:
@@ -390,7 +378,7 @@ def replies(*responses: bytes) -> Handler:
 GOOD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 
 
-async def test_a_model_that_has_just_come_up_may_stumble_twice(open_rig: OpenRig) -> None:
+async def test_new_model_may_stumble_twice(open_rig: OpenRig) -> None:
     handler = replies(status(503), status(503), GOOD)
     async with open_rig(handler) as rig:
         answer = await rig.ask(post())
@@ -399,7 +387,7 @@ async def test_a_model_that_has_just_come_up_may_stumble_twice(open_rig: OpenRig
     assert answer.startswith(b"HTTP/1.1 200 OK")
 
 
-async def test_a_wait_that_is_asked_for_is_kept(open_rig: OpenRig) -> None:
+async def test_requested_wait_is_kept(open_rig: OpenRig) -> None:
     async with open_rig(replies(status(429, b"Retry-After: 1"), GOOD)) as rig:
         began = trio.current_time()
         answer = await rig.ask(post())
@@ -409,7 +397,7 @@ async def test_a_wait_that_is_asked_for_is_kept(open_rig: OpenRig) -> None:
     assert 1.0 <= took < 3.0
 
 
-async def test_a_wait_that_is_too_long_is_the_clients_to_know(open_rig: OpenRig) -> None:
+async def test_too_long_wait_is_passed_on(open_rig: OpenRig) -> None:
     handler = replies(status(429, b"Retry-After: 3600"), GOOD)
     async with open_rig(handler) as rig:
         answer = await rig.ask(post())
@@ -436,14 +424,14 @@ async def test_a_500_is_never_tried_again(open_rig: OpenRig) -> None:
     assert answer.startswith(b"HTTP/1.1 500 ")
 
 
-async def test_nothing_is_tried_again_after_the_first_byte_of_an_answer(open_rig: OpenRig) -> None:
+async def test_begun_stream_is_never_retried(open_rig: OpenRig) -> None:
     chat = APIS["chat"]
     async with open_rig(streams(chat.frames, resets=True)) as rig:
         await rig.ask(post(STREAM))
         assert len(rig.upstream.exchanges) == 1
 
 
-async def test_a_client_that_leaves_ends_the_wait(open_rig: OpenRig) -> None:
+async def test_client_gone_ends_the_wait(open_rig: OpenRig) -> None:
     handler = replies(status(429, b"Retry-After: 15"), GOOD)
     async with open_rig(handler) as rig:
         async with await rig.connect() as stream:
@@ -459,7 +447,7 @@ async def test_a_client_that_leaves_ends_the_wait(open_rig: OpenRig) -> None:
 # --- fields --------------------------------------------------------------------------------------
 
 
-async def test_fields_are_changed_on_their_way_but_not_those_of_the_message(
+async def test_configured_headers_are_changed(
     open_rig: OpenRig,
 ) -> None:
     head = b"HTTP/1.1 200 OK\r\nServer: s\r\nX-Old: 1\r\nContent-Length: 2\r\n\r\n{}"
@@ -480,9 +468,7 @@ async def test_fields_are_changed_on_their_way_but_not_those_of_the_message(
 
 
 @pytest.mark.parametrize("cors", [True, False])
-async def test_a_page_of_another_site_may_read_the_answer_if_that_is_wanted(
-    open_rig: OpenRig, cors: bool
-) -> None:
+async def test_cors_opens_responses_to_pages(open_rig: OpenRig, cors: bool) -> None:
     async with open_rig(replies(GOOD), cors=cors) as rig:
         good = await rig.ask(post(b'{"model":"m"}', b"Origin: http://page"))
         bad = await rig.ask(post(b'{"model":"nobody"}', b"Origin: http://page"))
@@ -534,7 +520,7 @@ async def ask_peer(
             return Sent(response, far.upstream.exchanges, here.upstream.exchanges)
 
 
-async def test_a_name_with_a_slash_that_is_configured_here_is_served_here(
+async def test_local_name_with_slash_stays_local(
     tmp_path: Path,
 ) -> None:
     sent = await ask_peer(tmp_path, b'{"model":"openai/gpt-oss-20b"}')
@@ -545,7 +531,7 @@ async def test_a_name_with_a_slash_that_is_configured_here_is_served_here(
 
 
 @pytest.mark.parametrize("name", [b"gemma-x", b"claude-9", b"openai/gpt-x"])
-async def test_a_name_that_nobody_has_goes_nowhere(tmp_path: Path, name: bytes) -> None:
+async def test_unknown_name_goes_nowhere(tmp_path: Path, name: bytes) -> None:
     sent = await ask_peer(tmp_path, b'{"model":"%b"}' % name)
 
     assert sent.answer.startswith(b"HTTP/1.1 404 ")
@@ -553,9 +539,7 @@ async def test_a_name_that_nobody_has_goes_nowhere(tmp_path: Path, name: bytes) 
 
 
 @pytest.mark.parametrize("name", [b"cloud/gpt-x", b"gpt-x"])
-async def test_a_peer_gets_its_own_name_and_key_and_never_the_clients(
-    tmp_path: Path, name: bytes
-) -> None:
+async def test_peer_gets_own_name_and_key(tmp_path: Path, name: bytes) -> None:
     sent = await ask_peer(
         tmp_path,
         b'{ "model":"%b","n":1.0}' % name,
@@ -575,14 +559,14 @@ async def test_a_peer_gets_its_own_name_and_key_and_never_the_clients(
         assert word not in exchange.head
 
 
-async def test_a_peer_without_a_key_gets_none(
+async def test_peer_without_key_gets_none(
     tmp_path: Path,
 ) -> None:
     sent = await ask_peer(tmp_path, b'{"model":"gpt-x"}', b"Authorization: Bearer mine")
     assert b"mine" not in sent.to_peer[0].head
 
 
-async def test_the_key_of_a_client_goes_to_a_peer_that_is_to_have_it(
+async def test_forward_auth_passes_the_clients_key(
     tmp_path: Path,
 ) -> None:
     sent = await ask_peer(
@@ -594,7 +578,7 @@ async def test_the_key_of_a_client_goes_to_a_peer_that_is_to_have_it(
     assert b"authorization: bearer mine\r\n" in sent.to_peer[0].head.lower()
 
 
-async def test_a_peer_that_is_too_busy_is_asked_again(tmp_path: Path) -> None:
+async def test_busy_peer_is_asked_again(tmp_path: Path) -> None:
     busy = replies(status(503), GOOD)
     sent = await ask_peer(tmp_path, b'{"model":"gpt-x"}', handler=busy)
 
@@ -602,7 +586,7 @@ async def test_a_peer_that_is_too_busy_is_asked_again(tmp_path: Path) -> None:
     assert len(sent.to_peer) == 2
 
 
-async def test_a_peer_that_does_not_answer_in_time_is_given_up(
+async def test_silent_peer_is_given_up(
     tmp_path: Path,
 ) -> None:
     async def silent(exchange: UpstreamExchange) -> None:
@@ -625,9 +609,7 @@ async def test_a_peer_that_does_not_answer_in_time_is_given_up(
         (b'{"model":"m","contents":[]}', b"/v1beta/models/m:generateContent"),
     ],
 )
-async def test_without_a_path_the_body_says_which_api_is_meant(
-    open_rig: OpenRig, body: bytes, path: bytes
-) -> None:
+async def test_body_tells_the_api_without_path(open_rig: OpenRig, body: bytes, path: bytes) -> None:
     async with open_rig(replies(GOOD)) as rig:
         await rig.ask(post(body, path=b"/"))
         (exchange,) = rig.upstream.exchanges

@@ -53,7 +53,7 @@ class Tracer:
                 self.waiting.add(name)
 
 
-async def test_a_warm_request_is_read_in_fifteen_files(rig: Rig) -> None:
+async def test_warm_request_reads_fifteen_files(rig: Rig) -> None:
     tracer = Tracer()
     request = post(b'{"model":"m","messages":[]}', close=False)
     async with await rig.connect() as stream:

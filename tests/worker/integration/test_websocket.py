@@ -171,7 +171,7 @@ def create(**members: Any) -> dict[str, Any]:
 # --- turns ---------------------------------------------------------------------------------------
 
 
-async def test_two_turns_on_one_socket_are_two_records_and_one_lease(open_rig: OpenRig) -> None:
+async def test_two_turns_share_one_lease(open_rig: OpenRig) -> None:
     async with open_rig() as rig, serve_model(rig, answer_turns) as model:
         async with opened(rig, "/v1/responses?a=b", ID) as client:
             for number in range(2):
@@ -199,7 +199,7 @@ async def test_two_turns_on_one_socket_are_two_records_and_one_lease(open_rig: O
     assert [it.upstream_kind for it in records] == ["vllm", "vllm"]
 
 
-async def test_all_but_a_create_passes_byte_for_byte_both_ways(open_rig: OpenRig) -> None:
+async def test_all_but_create_passes_unchanged(open_rig: OpenRig) -> None:
     said: list[str | bytes] = [
         '{"type" : "response.cancel",  "a":1.0}',
         b"\x00\xff" * 500_000,
@@ -226,7 +226,7 @@ async def test_all_but_a_create_passes_byte_for_byte_both_ways(open_rig: OpenRig
             assert await client.message() == data
 
 
-async def test_frames_that_come_byte_by_byte_are_the_same_frames(open_rig: OpenRig) -> None:
+async def test_bytewise_frames_are_the_same(open_rig: OpenRig) -> None:
     async with open_rig() as rig, serve_model(rig, answer_turns), opened(rig) as client:
         data = client.ws.send(ws.TextMessage(data=json.dumps(create(input="€"))))
         for byte in data:
@@ -236,7 +236,7 @@ async def test_frames_that_come_byte_by_byte_are_the_same_frames(open_rig: OpenR
 
 
 @pytest.mark.parametrize("target", ["/v1/responses", "/v1/realtime?model=m"])
-async def test_bytes_behind_the_request_are_frames_already(open_rig: OpenRig, target: str) -> None:
+async def test_bytes_behind_request_are_frames(open_rig: OpenRig, target: str) -> None:
     async with (
         open_rig() as rig,
         serve_model(rig, answer_turns),
@@ -251,7 +251,7 @@ async def test_bytes_behind_the_request_are_frames_already(open_rig: OpenRig, ta
 
 
 @pytest.mark.parametrize("target", ["/v1/responses", "/v1/realtime?model=m"])
-async def test_bytes_behind_the_answer_are_frames_already(open_rig: OpenRig, target: str) -> None:
+async def test_bytes_behind_response_are_frames(open_rig: OpenRig, target: str) -> None:
     async def serve(stream: trio.SocketStream) -> None:
         async with stream:
             model = Talker(stream, ConnectionType.SERVER)
@@ -271,9 +271,7 @@ async def test_bytes_behind_the_answer_are_frames_already(open_rig: OpenRig, tar
 
 
 @pytest.mark.parametrize("in_turn", [True, False])
-async def test_a_client_that_closes_closes_the_upstream_with_the_same_words(
-    open_rig: OpenRig, in_turn: bool
-) -> None:
+async def test_client_close_reaches_the_upstream(open_rig: OpenRig, in_turn: bool) -> None:
     heard: list[tuple[int, str]] = []
 
     async def hear(talker: Talker) -> None:
@@ -295,9 +293,7 @@ async def test_a_client_that_closes_closes_the_upstream_with_the_same_words(
 
 
 @pytest.mark.parametrize("in_turn", [True, False])
-async def test_an_upstream_that_closes_closes_the_client_with_the_same_words(
-    open_rig: OpenRig, in_turn: bool
-) -> None:
+async def test_upstream_close_reaches_the_client(open_rig: OpenRig, in_turn: bool) -> None:
     async def leave(talker: Talker) -> None:
         await talker.message()
         await talker.text({"type": "response.created"} if in_turn else DONE)
@@ -312,7 +308,7 @@ async def test_an_upstream_that_closes_closes_the_client_with_the_same_words(
     assert record.outcome == ("upstream_error" if in_turn else "ok")
 
 
-async def test_an_upstream_hears_the_close_even_if_it_was_talking(open_rig: OpenRig) -> None:
+async def test_talking_upstream_hears_the_close(open_rig: OpenRig) -> None:
     heard: list[tuple[int, str]] = []
 
     async def talk(talker: Talker) -> None:
@@ -332,7 +328,7 @@ async def test_an_upstream_hears_the_close_even_if_it_was_talking(open_rig: Open
     assert heard == [(4002, "enough")]
 
 
-async def test_a_side_that_always_has_more_to_say_can_be_cancelled() -> None:
+async def test_endless_talker_can_be_cancelled() -> None:
     class Endless:
         async def receive(self) -> bytes:
             await (
@@ -351,7 +347,7 @@ async def test_a_side_that_always_has_more_to_say_can_be_cancelled() -> None:
     assert scope.cancelled_caught
 
 
-async def test_a_message_that_was_cut_short_is_not_filled_up_by_a_close(
+async def test_close_does_not_complete_a_message(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     sent: list[bytes] = []
@@ -369,7 +365,7 @@ async def test_a_message_that_was_cut_short_is_not_filled_up_by_a_close(
     assert [frame[2:] for frame in sent] == [b"whole", b"cut short"]
 
 
-async def test_an_upstream_that_goes_away_without_a_word_is_1011(open_rig: OpenRig) -> None:
+async def test_upstream_gone_is_1011(open_rig: OpenRig) -> None:
     async def vanish(talker: Talker) -> None:
         await talker.message()
 
@@ -383,7 +379,7 @@ async def test_an_upstream_that_goes_away_without_a_word_is_1011(open_rig: OpenR
     assert (record.outcome, record.error_code) == ("upstream_error", "upstream_disconnected")
 
 
-async def test_a_client_that_goes_away_without_a_word_is_1001_upstream(open_rig: OpenRig) -> None:
+async def test_client_gone_is_1001_upstream(open_rig: OpenRig) -> None:
     heard: list[tuple[int, str]] = []
 
     async def hear(talker: Talker) -> None:
@@ -414,9 +410,7 @@ async def test_a_client_that_goes_away_without_a_word_is_1001_upstream(open_rig:
         (create(model="emm"), "did you mean 'em'"),
     ],
 )
-async def test_a_bad_first_message_is_1008_with_a_reason_and_starts_nothing(
-    open_rig: OpenRig, first: object, words: str
-) -> None:
+async def test_bad_first_message_is_1008(open_rig: OpenRig, first: object, words: str) -> None:
     async with open_rig() as rig, serve_model(rig, answer_turns), opened(rig) as client:
         await client.text(first)
         code, reason = await client.closed()
@@ -428,20 +422,20 @@ async def test_a_bad_first_message_is_1008_with_a_reason_and_starts_nothing(
     assert record.outcome == "rejected"
 
 
-async def test_a_refusal_reaches_a_client_that_was_talking(open_rig: OpenRig) -> None:
+async def test_refusal_reaches_a_talking_client(open_rig: OpenRig) -> None:
     async with open_rig() as rig, opened(rig) as client:
         bad = client.ws.send(ws.TextMessage(data="bad"))
         await client.stream.send_all(bad + client.ws.send(ws.BytesMessage(data=b"x" * 2_000_000)))
         assert (await client.closed())[0] == 1008
 
 
-async def test_bytes_that_are_no_frames_are_1002(open_rig: OpenRig) -> None:
+async def test_bytes_without_frames_are_1002(open_rig: OpenRig) -> None:
     async with open_rig() as rig, opened(rig) as client:
         await client.stream.send_all(b"GET / HTTP/1.1\r\n\r\n")
         assert (await client.closed())[0] == 1002
 
 
-async def test_a_message_that_is_too_large_is_1009_for_whoever_sends_it(open_rig: OpenRig) -> None:
+async def test_too_large_message_is_1009(open_rig: OpenRig) -> None:
     large = b"x" * (16 * 1024 * 1024 + 1)
     heard: list[tuple[int, str]] = []
 
@@ -469,7 +463,7 @@ async def test_a_message_that_is_too_large_is_1009_for_whoever_sends_it(open_rig
     assert (record.outcome, record.error_code) == ("rejected", "request_too_large")
 
 
-async def test_a_message_of_the_model_that_is_too_large_is_1009_as_well(open_rig: OpenRig) -> None:
+async def test_too_large_message_upstream_is_1009(open_rig: OpenRig) -> None:
     large = b"x" * (16 * 1024 * 1024 + 1)
     heard: list[tuple[int, str]] = []
 
@@ -514,9 +508,7 @@ async def serve_raw(rig: Rig, answer: bytes) -> AsyncGenerator[None, None]:
         (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000, "too long"),
     ],
 )
-async def test_an_upstream_that_opens_none_is_1011(
-    open_rig: OpenRig, answer: bytes, words: str
-) -> None:
+async def test_refusing_upstream_is_1011(open_rig: OpenRig, answer: bytes, words: str) -> None:
     async with open_rig() as rig, serve_raw(rig, answer), opened(rig) as client:
         await client.text(create())
         code, reason = await client.closed()
@@ -528,9 +520,7 @@ async def test_an_upstream_that_opens_none_is_1011(
 
 
 @pytest.mark.parametrize("target", ["/v1/responses", "/v1/realtime?model=m"])
-async def test_an_upstream_that_answers_no_request_is_not_waited_for_for_ever(
-    open_rig: OpenRig, target: str
-) -> None:
+async def test_silent_upstream_is_given_up(open_rig: OpenRig, target: str) -> None:
     async def say_nothing(_: trio.SocketStream) -> None:
         await trio.sleep_forever()
 
@@ -547,7 +537,7 @@ async def test_an_upstream_that_answers_no_request_is_not_waited_for_for_ever(
     assert record.outcome == "timeout"
 
 
-async def test_a_model_that_cannot_be_loaded_is_1011(open_rig: OpenRig) -> None:
+async def test_failed_load_is_1011(open_rig: OpenRig) -> None:
     async with open_rig() as rig:
         rig.grants = False
         async with opened(rig) as client:
@@ -563,9 +553,7 @@ async def test_a_model_that_cannot_be_loaded_is_1011(open_rig: OpenRig) -> None:
     assert (record.outcome, record.error_code) == ("upstream_error", "model_load_failed")
 
 
-async def test_a_model_that_has_just_died_is_asked_for_once_more(
-    open_rig: OpenRig, free_port: int
-) -> None:
+async def test_dead_model_is_asked_again(open_rig: OpenRig, free_port: int) -> None:
     async with open_rig() as rig, serve_model(rig, answer_turns) as model:
         rig.grants = False
         async with opened(rig) as client:
@@ -577,7 +565,7 @@ async def test_a_model_that_has_just_died_is_asked_for_once_more(
         await model.over.wait()
 
 
-async def test_a_model_that_goes_away_at_the_opening_is_asked_for_once_more(
+async def test_vanished_model_is_asked_again(
     open_rig: OpenRig,
 ) -> None:
     async with open_rig() as rig, serve_model(rig, answer_turns) as model:
@@ -601,7 +589,7 @@ def free_port() -> int:
 # --- waiting, idling, ending ---------------------------------------------------------------------
 
 
-async def test_pings_are_answered_on_each_leg_also_while_a_model_loads(open_rig: OpenRig) -> None:
+async def test_pings_are_answered_while_loading(open_rig: OpenRig) -> None:
     pongs: list[bytes] = []
 
     async def ping(talker: Talker) -> None:
@@ -623,7 +611,7 @@ async def test_pings_are_answered_on_each_leg_also_while_a_model_loads(open_rig:
     assert pongs == [b"from the model"]
 
 
-async def test_a_client_that_leaves_while_its_model_loads_waits_no_longer(
+async def test_client_gone_while_loading_stops_waiting(
     open_rig: OpenRig,
 ) -> None:
     async with open_rig() as rig:
@@ -638,7 +626,7 @@ async def test_a_client_that_leaves_while_its_model_loads_waits_no_longer(
         assert (await rig.record()).outcome == "client_gone"
 
 
-async def test_a_request_can_be_cancelled_while_its_model_loads(open_rig: OpenRig) -> None:
+async def test_waiting_request_can_be_cancelled(open_rig: OpenRig) -> None:
     async with open_rig(upstream_idle_s=0.2) as rig:
         rig.grants = False
         async with opened(rig, "/v1/responses", ID) as client:
@@ -652,7 +640,7 @@ async def test_a_request_can_be_cancelled_while_its_model_loads(open_rig: OpenRi
 
 
 @pytest.mark.parametrize("in_turn", [True, False])
-async def test_a_socket_on_which_nothing_is_said_ends(open_rig: OpenRig, in_turn: bool) -> None:
+async def test_silent_socket_ends(open_rig: OpenRig, in_turn: bool) -> None:
     async def hear(talker: Talker) -> None:
         await talker.message()
         if not in_turn:
@@ -670,7 +658,7 @@ async def test_a_socket_on_which_nothing_is_said_ends(open_rig: OpenRig, in_turn
     assert record.outcome == ("timeout" if in_turn else "ok")
 
 
-async def test_the_limit_of_the_request_is_none_of_the_socket(
+async def test_head_limit_spares_the_socket(
     open_rig: OpenRig,
 ) -> None:
     limits = replace(QUICK, head_s=0.1)
@@ -684,7 +672,7 @@ async def test_the_limit_of_the_request_is_none_of_the_socket(
         assert (await client.json())["type"] == "heard"
 
 
-async def test_a_socket_on_which_the_client_speaks_does_not_end(open_rig: OpenRig) -> None:
+async def test_talking_socket_does_not_end(open_rig: OpenRig) -> None:
     async def hear(talker: Talker) -> None:
         for _ in range(7):
             await talker.message()
@@ -717,7 +705,7 @@ async def test_pings_are_no_words(open_rig: OpenRig) -> None:
         nursery.cancel_scope.cancel()
 
 
-async def test_the_lease_is_held_as_long_as_the_socket(open_rig: OpenRig) -> None:
+async def test_socket_holds_its_lease(open_rig: OpenRig) -> None:
     async with open_rig() as rig, serve_model(rig, answer_turns), opened(rig) as client:
         await client.text(create())
         await client.json()
@@ -732,7 +720,7 @@ async def test_the_lease_is_held_as_long_as_the_socket(open_rig: OpenRig) -> Non
             await rig.heard(Release)
 
 
-async def test_a_socket_between_two_turns_makes_room_for_another_model(open_rig: OpenRig) -> None:
+async def test_idle_socket_makes_room(open_rig: OpenRig) -> None:
     async def answer_when_told(talker: Talker) -> None:
         await talker.message()
         await talker.text({"type": "response.created"})
@@ -754,7 +742,7 @@ async def test_a_socket_between_two_turns_makes_room_for_another_model(open_rig:
         await rig.heard(Release)
 
 
-async def test_a_worker_that_ends_waits_for_turns_and_not_for_sockets(open_rig: OpenRig) -> None:
+async def test_finishing_worker_waits_for_turns_only(open_rig: OpenRig) -> None:
     async with open_rig() as rig, serve_model(rig, answer_turns), opened(rig) as client:
         await client.text(create())
         await client.json()
@@ -766,9 +754,7 @@ async def test_a_worker_that_ends_waits_for_turns_and_not_for_sockets(open_rig: 
 
 
 @pytest.mark.parametrize("request_id", ["chosen", "chosen-t2"])
-async def test_a_turn_can_be_cancelled_by_its_id_and_ends_the_socket(
-    open_rig: OpenRig, request_id: str
-) -> None:
+async def test_cancelled_turn_ends_the_socket(open_rig: OpenRig, request_id: str) -> None:
     async def begin(talker: Talker) -> None:
         await talker.message()
         await talker.text(DONE)
@@ -795,7 +781,7 @@ async def test_a_turn_can_be_cancelled_by_its_id_and_ends_the_socket(
 # --- who may ask, and where ----------------------------------------------------------------------
 
 
-async def test_a_socket_takes_a_key_which_stays_here(open_rig: OpenRig) -> None:
+async def test_socket_key_stays_here(open_rig: OpenRig) -> None:
     async with open_rig(api_keys=("sk-1",)) as rig, serve_model(rig, answer_turns) as model:
         for target in ("/v1/responses", "/v1/realtime?model=m"):
             async with dialled(rig, target) as client:
@@ -810,9 +796,7 @@ async def test_a_socket_takes_a_key_which_stays_here(open_rig: OpenRig) -> None:
 
 
 @pytest.mark.parametrize("target", ["/v1/responses", "/v1/realtime?model=m"])
-async def test_without_cors_a_page_of_another_site_opens_no_socket(
-    open_rig: OpenRig, target: str
-) -> None:
+async def test_without_cors_pages_open_no_socket(open_rig: OpenRig, target: str) -> None:
     async with open_rig(cors=False) as rig, serve_model(rig, answer_turns):
         async with dialled(rig, target, (b"Origin", b"http://there")) as client:
             answer = await client.next()
@@ -823,7 +807,7 @@ async def test_without_cors_a_page_of_another_site_opens_no_socket(
 
 
 @pytest.mark.parametrize("tls", [False, True])
-async def test_a_peer_gets_its_own_key_and_its_own_name_of_the_model(
+async def test_peer_gets_own_key_and_name(
     open_rig: OpenRig, tls: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     authority = trustme.CA()
@@ -869,7 +853,7 @@ async def test_a_peer_gets_its_own_key_and_its_own_name_of_the_model(
 REALTIME = "/v1/realtime?model=em&x=%20y"
 
 
-async def test_other_sockets_are_passed_on_as_they_are(open_rig: OpenRig) -> None:
+async def test_other_sockets_pass_unchanged(open_rig: OpenRig) -> None:
     async def echo(talker: Talker) -> None:
         data = await talker.message()
         await talker.say(ws.TextMessage(data=data))
@@ -893,7 +877,7 @@ async def test_other_sockets_are_passed_on_as_they_are(open_rig: OpenRig) -> Non
     assert 10 < record.bytes_out < 200  # compressed: nobody has looked inside
 
 
-async def test_a_tunnel_to_no_model_is_an_error_before_it_is_open(open_rig: OpenRig) -> None:
+async def test_tunnel_without_model_fails_early(open_rig: OpenRig) -> None:
     async with open_rig() as rig, dialled(rig, "/v1/realtime?model=emm") as client:
         answer = await client.next()
         assert isinstance(answer, ws.RejectConnection)
@@ -906,7 +890,7 @@ async def test_a_tunnel_to_no_model_is_an_error_before_it_is_open(open_rig: Open
 
 
 @pytest.mark.parametrize(("transient", "status"), [(False, 500), (True, 503)])
-async def test_a_tunnel_to_a_model_that_does_not_come_up_is_an_error(
+async def test_tunnel_after_failed_load_fails(
     open_rig: OpenRig, transient: bool, status: int
 ) -> None:
     async with open_rig() as rig:
@@ -926,9 +910,7 @@ async def test_a_tunnel_to_a_model_that_does_not_come_up_is_an_error(
     "framing",
     [b"Content-Length: 2\r\n\r\nno", b"Transfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n"],
 )
-async def test_an_upstream_that_opens_no_tunnel_answers_as_ever(
-    open_rig: OpenRig, framing: bytes
-) -> None:
+async def test_refused_tunnel_is_answered(open_rig: OpenRig, framing: bytes) -> None:
     raw = b"HTTP/1.1 426 Upgrade Required\r\nX-Why: no\r\n" + framing
     async with open_rig() as rig, serve_raw(rig, raw), dialled(rig, REALTIME, ID) as client:
         answer = await read_to_end(client.stream)
@@ -941,7 +923,7 @@ async def test_an_upstream_that_opens_no_tunnel_answers_as_ever(
     assert (record.status, record.outcome) == (426, "upstream_error")
 
 
-async def test_an_upstream_that_stops_in_the_middle_of_an_answer_cuts_it(open_rig: OpenRig) -> None:
+async def test_upstream_stopping_midway_cuts_the_response(open_rig: OpenRig) -> None:
     async def begin(stream: trio.SocketStream) -> None:
         await stream.receive_some()
         await stream.send_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\n\r\nhalf")
@@ -955,7 +937,7 @@ async def test_an_upstream_that_stops_in_the_middle_of_an_answer_cuts_it(open_ri
         assert (await rig.record()).outcome == "upstream_error"
 
 
-async def test_a_socket_whose_model_loads_is_as_patient_as_a_stream(open_rig: OpenRig) -> None:
+async def test_loading_socket_waits_like_streams(open_rig: OpenRig) -> None:
     async with open_rig(nonstream_hold_s=0.2) as rig, serve_model(rig, answer_turns):
         rig.grants = False
         async with dialled(rig, REALTIME) as client:
@@ -982,9 +964,7 @@ async def open_raw_tunnel(rig: Rig) -> trio.SocketStream:
 
 
 @pytest.mark.parametrize("first", ["client", "upstream"])
-async def test_a_side_that_has_said_all_still_hears_the_other_one(
-    open_rig: OpenRig, first: str
-) -> None:
+async def test_half_closed_tunnel_still_receives(open_rig: OpenRig, first: str) -> None:
     heard: list[bytes] = []
     told = trio.Event()
 
@@ -1016,7 +996,7 @@ async def test_a_side_that_has_said_all_still_hears_the_other_one(
     assert record.outcome == "ok"
 
 
-async def test_a_client_that_takes_nothing_slows_the_upstream_down(open_rig: OpenRig) -> None:
+async def test_slow_client_slows_the_upstream(open_rig: OpenRig) -> None:
     piece = b"x" * 1_000_000
     sent = 0
 
@@ -1041,7 +1021,7 @@ async def test_a_client_that_takes_nothing_slows_the_upstream_down(open_rig: Ope
     assert record.outcome == "client_gone"
 
 
-async def test_a_tunnel_in_which_nothing_moves_ends(open_rig: OpenRig) -> None:
+async def test_silent_tunnel_ends(open_rig: OpenRig) -> None:
     async def hear(talker: Talker) -> None:
         await read_to_end(talker.stream)
 
@@ -1054,7 +1034,7 @@ async def test_a_tunnel_in_which_nothing_moves_ends(open_rig: OpenRig) -> None:
 
 
 @pytest.mark.parametrize("who", ["client", "upstream"])
-async def test_a_tunnel_in_which_one_side_speaks_does_not_end(open_rig: OpenRig, who: str) -> None:
+async def test_one_sided_tunnel_goes_on(open_rig: OpenRig, who: str) -> None:
     heard: list[bytes] = []
 
     async def speak(stream: trio.SocketStream) -> None:
@@ -1078,7 +1058,7 @@ async def test_a_tunnel_in_which_one_side_speaks_does_not_end(open_rig: OpenRig,
     assert heard == [b"x" * 6]
 
 
-async def test_a_side_that_says_nothing_to_one_that_has_ended_is_not_waited_for_long(
+async def test_half_closed_silent_tunnel_ends(
     open_rig: OpenRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def hear(talker: Talker) -> None:
@@ -1105,7 +1085,7 @@ async def test_a_tunnel_can_be_cancelled(open_rig: OpenRig) -> None:
     assert (record.status, record.outcome) == (101, "cancelled")
 
 
-async def test_a_socket_without_a_model_is_told_how_to_name_one(open_rig: OpenRig) -> None:
+async def test_socket_without_model_is_told_how(open_rig: OpenRig) -> None:
     async with open_rig() as rig, dialled(rig, "/v1/realtime") as client:
         answer = await client.next()
         body = await client.next()
