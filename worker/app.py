@@ -89,7 +89,7 @@ async def run_worker(settings: Settings, on_orphaned: Callable[[], None]) -> Non
             nursery.start_soon(link.run)
             nursery.start_soon(monitor.run)
             nursery.start_soon(service.waking.run)
-            nursery.start_soon(service.teller.run)
+            nursery.start_soon(service.broadcast.run)
             await link.welcomed.wait()
             await _serve(settings, service, link)
             link.flush()

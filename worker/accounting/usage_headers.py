@@ -9,7 +9,7 @@ Source: RFC 9110, sections 6.5 and 6.6.2 (trailers); RFC 9112, section 7.1.2 (in
 
 import re
 from decimal import Decimal
-from typing import Final, Literal
+from typing import Final
 
 from arriero.protocol.records import Outcome
 
@@ -49,19 +49,6 @@ def usage_lines(account: Account) -> bytes:
 def response_fields(usage: Usage, cost_usd: Decimal | None) -> bytes:
     """Return the lines for the head of a response that is no stream; none if nothing is known."""
     return _costs(cost_usd) + _counts(usage)
-
-
-def may_have_trailers(
-    version: Literal["1.0", "1.1", "2"], *, chunked: bool, bodyless: bool
-) -> bool:
-    """Whether trailers may be declared and sent.
-
-    Args:
-        version: Of HTTP, on the client's side.
-        chunked: The body goes out in chunks; of no meaning in HTTP/2.
-        bodyless: There is no body, as with HEAD, 204 and 304.
-    """
-    return not bodyless and (version == "2" or (version == "1.1" and chunked))
 
 
 def trailer_lines(account: Account) -> bytes:

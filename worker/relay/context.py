@@ -1,4 +1,4 @@
-"""What answering a request takes, whatever it is for; and what pages ask of it."""
+"""`RelayContext`: everything that requests share in one worker."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -33,25 +33,25 @@ from .progress_broadcast import ProgressBroadcast
 
 @dataclass(slots=True, kw_only=True)
 class RelayContext:
-    """What answering a model request takes.
+    """Everything that answering a model request takes.
 
     Attributes:
-        monitor: Looks after the clients' connections.
-        listening: Where they come from.
+        monitor: Deadlines and disconnects of the clients' connections.
+        listening: Where these come from.
         names: The models of the configuration in force.
-        admission: Which requests may act, by that configuration.
-        request_rules, response_rules: What it changes in heads; None for nothing.
+        admission: Which requests are let in, by that configuration.
+        request_rules, response_rules: Changes that it makes in heads; None for none.
         say: Sends a message to the supervisor; set by the link to it.
         ended: Takes the account of a request that is over, and when that was; set likewise.
-        queries: What the supervisor is asked and answers later.
-        leases: What may be done without asking.
-        running: Which requests run.
-        random: Of what new ids are made.
-        view: How the models stand.
+        queries: Questions that the supervisor answers later.
+        leases: The right to send requests without asking.
+        running: The requests that run, by their ids.
+        random: Random bytes for new ids.
+        view: The state of all models.
         upstreams: Connections to them.
-        bodies: How much of the memory the bodies of requests take.
-        waking: Wakes those that have waited.
-        teller: Tells those that wait how far it is.
+        bodies: Memory that the bodies of requests take.
+        waking: Wakes the tasks of requests that have waited.
+        broadcast: Sends progress updates to waiting clients.
         finishing: No further request is taken on any connection.
     """
 
@@ -73,11 +73,11 @@ class RelayContext:
     upstreams: Upstreams = field(default_factory=Upstreams)
     bodies: BodyMemory = field(default_factory=BodyMemory)
     waking: BatchedWakeups = field(default_factory=BatchedWakeups)
-    teller: ProgressBroadcast = field(init=False)
+    broadcast: ProgressBroadcast = field(init=False)
     finishing: bool = False
 
     def __post_init__(self) -> None:
-        self.teller = ProgressBroadcast(self.view)
+        self.broadcast = ProgressBroadcast(self.view)
         self.admission = Admission(self.names.config, self.listening)
 
     def configure(self, config: WorkerConfig) -> None:

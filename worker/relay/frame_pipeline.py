@@ -1,8 +1,8 @@
-"""The frames of one stream on their way from the upstream to the client.
+"""The frames of one stream between upstream and client.
 
-In order: a copy is read for the account; what the upstream tells of the prompt is told on, in the
-client's way; chunks that only we have asked for are taken out. Without any wish of that kind the
-frames pass as the same object.
+In order: a copy is read for the account; progress of the prompt is passed on, in the style that the
+client asked for; chunks that only we asked for are removed. Where none of that applies the frames
+pass as the same object.
 """
 
 import re
@@ -23,22 +23,22 @@ _ID_LINE: Final = re.compile(rb"(?:^|[\r\n])id:")
 
 
 class FramePipeline:
-    """What becomes of the frames of one stream.
+    """The steps that the frames of one stream go through.
 
     Args:
         account: Of the request.
         now: When it begins.
-        chunks: Takes out what was not asked for; None for nothing.
-        prefill: Tells of the prompt, as the client has asked for; None if it has not.
-        waiting: Tells of the prompt in lines, if the client was told of its load in lines.
+        chunks: Removes chunks that only we asked for; None for none.
+        prefill: Reports progress of the prompt, if the client asked for it.
+        status: Reports the same in lines, if the client was told of the load in lines.
 
     Attributes:
         has_ids: An ``id`` of an event has passed: openai-python takes any blank line that follows
             for an event, and fails at it.
-        data_at: When the last frame came that was more than a sign of life.
+        data_at: When the last frame came that was more than a heartbeat.
     """
 
-    __slots__ = ("_account", "_chunks", "_plain", "_prefill", "_waiting", "data_at", "has_ids")
+    __slots__ = ("_account", "_chunks", "_plain", "_prefill", "_status", "data_at", "has_ids")
 
     def __init__(
         self,
@@ -47,15 +47,15 @@ class FramePipeline:
         *,
         chunks: ChunkFilter | None = None,
         prefill: PrefillProgress | None = None,
-        waiting: StatusStream | None = None,
+        status: StatusStream | None = None,
     ) -> None:
         self.has_ids = False
         self.data_at = now
         self._account = account
         self._chunks = chunks
         self._prefill = prefill
-        self._waiting = waiting
-        self._plain = chunks is None and prefill is None and waiting is None
+        self._status = status
+        self._plain = chunks is None and prefill is None and status is None
 
     def take(self, frames: bytes, now: float) -> bytes:
         """Return whole `frames` as the client gets them."""
@@ -81,12 +81,12 @@ class FramePipeline:
         self.data_at = now
 
     def end(self, now: float) -> bytes:
-        """The stream has ended: return the last word on the prompt, if it was not said yet."""
+        """Return the last report on the prompt, if it was not sent before the stream ended."""
         return self._prefill.on_first_token(now) if self._prefill is not None else b""
 
     def _words(self, frames: bytes, now: float) -> bytes:
-        """Return what is to be said of the prompt before these frames."""
-        if self._prefill is None and self._waiting is None:
+        """Return reports on the prompt that go before these frames."""
+        if self._prefill is None and self._status is None:
             return b""
         words = b""
         if frames.find(_PROGRESS) >= 0:
@@ -96,10 +96,10 @@ class FramePipeline:
                     continue
                 if self._prefill is not None:
                     words += self._prefill.on_prompt(now, prompt)
-                if self._waiting is not None:
-                    words += b"".join(self._waiting.on_prompt(now, prompt.fraction))
+                if self._status is not None:
+                    words += b"".join(self._status.on_prompt(now, prompt.fraction))
         if self._account.has_token:
             words += self.end(now)
-            self._prefill = self._waiting = None
+            self._prefill = self._status = None
             self._plain = self._chunks is None
         return words

@@ -1,7 +1,7 @@
-"""Tells all who wait for a model how far it is. `status_stream` and `prefill` decide.
+"""One task sends progress updates to all waiting clients.
 
-One task speaks to all of them: a client that waits costs nothing until it is to hear something, and
-then only that. Those that wait sleep until they have their model.
+A client that waits costs nothing until there is something to send to it, and then only that: its
+own task sleeps until it has its model. `status_stream` and `prefill` decide what is sent.
 """
 
 import heapq
@@ -17,7 +17,7 @@ import trio
 from ..progress.model_view import ModelView, ProgressView
 from .progress_updates import ProgressUpdates
 
-# Clients that are spoken to in one turn of the loop: a millisecond or two.
+# Clients that are sent something in one turn of the loop: a millisecond or two.
 _PER_TURN: Final = 32
 
 # Seconds until a client that took nothing is offered it again.
@@ -26,12 +26,12 @@ _RETRY_S: Final = 0.25
 
 @dataclass(slots=True, eq=False)
 class Subscriber:
-    """A request that waits.
+    """A waiting request.
 
     Attributes:
-        updates: What its client is told.
-        due: When it is to be looked at, if nothing changes before.
-        over: It does not wait any more.
+        updates: Sent to its client.
+        due: When it is looked at, if nothing changes before.
+        over: It no longer waits.
     """
 
     updates: ProgressUpdates
@@ -41,29 +41,29 @@ class Subscriber:
 
 @dataclass(slots=True)
 class _Audience:
-    """All that wait for one model.
+    """All waiting requests of one model.
 
     Attributes:
-        listeners: In order of arrival.
-        seen: What they were told of last.
-        wake: Called by the view.
+        model: The model's id.
+        seen: The state of which they were told last.
+        subscribers: In order of arrival.
     """
 
     model: str
     seen: ModelView
-    listeners: dict[Subscriber, None] = field(default_factory=dict)
+    subscribers: dict[Subscriber, None] = field(default_factory=dict)
 
     def concerned(self, view: ModelView) -> Iterable[Subscriber]:
-        """Return those for whom `view` is news."""
+        """Return the subscribers for whom `view` is news."""
         seen, self.seen = self.seen, view
         if (view.stage, view.ahead, view.other) != (seen.stage, seen.ahead, seen.other):
-            return tuple(self.listeners)
+            return tuple(self.subscribers)
         old, new = _percent(seen), _percent(view)
         if old == new:
             return ()
         return tuple(
             one
-            for one in self.listeners
+            for one in self.subscribers
             if (step := one.updates.step) and old // step != new // step
         )
 
@@ -73,18 +73,17 @@ def _percent(view: ModelView) -> int:
 
 
 class ProgressBroadcast:
-    """Knows who waits, and for what.
+    """Knows the waiting requests, and sends their updates.
 
     Args:
-        view: How all models stand.
+        view: The state of all models.
     """
 
     def __init__(self, view: ProgressView) -> None:
         self._view = view
         self._audiences: dict[str, _Audience] = {}
-        self._due: list[
-            tuple[float, int, Subscriber]
-        ] = []  # a heap; those with another due are old
+        # a heap; entries whose time is not the subscriber's are outdated
+        self._due: list[tuple[float, int, Subscriber]] = []
         self._numbers = itertools.count()
         self._news: dict[str, None] = {}  # models of which something has changed
         self._wakeup = trio.Event()
@@ -98,25 +97,25 @@ class ProgressBroadcast:
             audience = self._audiences[model] = _Audience(model, self._view.look(model))
             wake = self._wakes[model] = partial(self._note, model)
             self._view.watch(model, wake)
-        listener = Subscriber(updates)
-        audience.listeners[listener] = None
-        self._speak(listener, self._view.look(model))
-        return listener
+        subscriber = Subscriber(updates)
+        audience.subscribers[subscriber] = None
+        self._speak(subscriber, self._view.look(model))
+        return subscriber
 
-    def remove(self, listener: Subscriber) -> None:
-        """Let it be: its task speaks for itself from now on. May be called again."""
-        if listener.over:
+    def remove(self, subscriber: Subscriber) -> None:
+        """Send nothing more: its own task does from now on. May be called again."""
+        if subscriber.over:
             return
-        listener.over = True
-        model = listener.updates.model
+        subscriber.over = True
+        model = subscriber.updates.model
         audience = self._audiences[model]
-        del audience.listeners[listener]
-        if not audience.listeners:
+        del audience.subscribers[subscriber]
+        if not audience.subscribers:
             del self._audiences[model]
             self._view.unwatch(model, self._wakes.pop(model))
 
     async def run(self) -> None:
-        """Speak until cancelled."""
+        """Send updates until cancelled."""
         while True:
             with trio.move_on_at(self._due[0][0] if self._due else math.inf):
                 await self._wakeup.wait()
@@ -134,25 +133,25 @@ class ProgressBroadcast:
     def _take_due(self) -> list[Subscriber]:
         now, found = trio.current_time(), []
         while self._due and self._due[0][0] <= now:
-            due, _, listener = heapq.heappop(self._due)
-            if due == listener.due and not listener.over:
-                listener.due = math.inf
-                found.append(listener)
+            due, _, subscriber = heapq.heappop(self._due)
+            if due == subscriber.due and not subscriber.over:
+                subscriber.due = math.inf
+                found.append(subscriber)
         return found
 
-    async def _tell(self, listeners: Iterable[Subscriber]) -> None:
-        for count, listener in enumerate(listeners, 1):
-            if not listener.over:
-                self._speak(listener, self._view.look(listener.updates.model))
+    async def _tell(self, subscribers: Iterable[Subscriber]) -> None:
+        for count, subscriber in enumerate(subscribers, 1):
+            if not subscriber.over:
+                self._speak(subscriber, self._view.look(subscriber.updates.model))
             if count % _PER_TURN == 0:
                 await trio.lowlevel.checkpoint()
 
-    def _speak(self, listener: Subscriber, view: ModelView) -> None:
-        updates, now = listener.updates, trio.current_time()
+    def _speak(self, subscriber: Subscriber, view: ModelView) -> None:
+        updates, now = subscriber.updates, trio.current_time()
         due = updates.next_deadline() if updates.tell_soon(view) else now + _RETRY_S
-        if due != listener.due:
-            listener.due = due
+        if due != subscriber.due:
+            subscriber.due = due
             if due < math.inf:
-                heapq.heappush(self._due, (due, next(self._numbers), listener))
-                if self._due[0][2] is listener:
+                heapq.heappush(self._due, (due, next(self._numbers), subscriber))
+                if self._due[0][2] is subscriber:
                     self._wakeup.set()

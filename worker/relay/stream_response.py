@@ -149,7 +149,7 @@ def _open_pipeline(exchange: Exchange, response: UpstreamResponse) -> FramePipel
         if usage or asked_progress
         else None,
         prefill=prefill,
-        waiting=progress.status if progress is not None and tells_lines else None,
+        status=progress.status if progress is not None and tells_lines else None,
     )
 
 

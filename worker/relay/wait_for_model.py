@@ -1,4 +1,4 @@
-"""Waits: for a model, with its client told meanwhile; or for some time."""
+"""Waiting: for the lease of a model, or for some time."""
 
 from functools import partial
 
@@ -18,8 +18,8 @@ from .context import RelayContext
 from .exchange import Exchange
 from .model_request import ModelRequest
 
-# The longest wait of a stream, which can hear that it is alive. All that it waits for has deadlines
-# of its own, far shorter; this one is above them.
+# The longest wait of a client that gets keep-alive bytes. Everything that it waits for has its own
+# deadlines, far shorter; this one is above them.
 STREAM_HOLD_S = 3600.0
 
 
@@ -46,7 +46,7 @@ async def hold(service: RelayContext, exchange: Exchange, *, keepalive: bool = F
     hold_s = STREAM_HOLD_S if is_kept_alive else request.config.nonstream_hold_s
     until = trio.current_time() + hold_s
     service.say(want)
-    listener = service.teller.add(progress)
+    subscriber = service.broadcast.add(progress)
     try:
         with trio.move_on_at(until):
             while waiter.outcome is None:
@@ -55,7 +55,7 @@ async def hold(service: RelayContext, exchange: Exchange, *, keepalive: bool = F
         outcome = waiter.outcome
         if outcome is None:
             raise _too_long(request)
-        service.teller.remove(listener)
+        service.broadcast.remove(subscriber)
         if isinstance(outcome, ErrorInfo):
             raise from_supervisor(model, outcome)
         await progress.tell_ready()
@@ -66,7 +66,7 @@ async def hold(service: RelayContext, exchange: Exchange, *, keepalive: bool = F
         raise
     finally:
         conn.wakeup = None
-        service.teller.remove(listener)
+        service.broadcast.remove(subscriber)
     return outcome
 
 

@@ -1,7 +1,6 @@
 """Usage and cost in the head of a response, or in its trailers."""
 
 from decimal import Decimal
-from typing import Literal
 
 import h11
 import pytest
@@ -32,24 +31,6 @@ def test_unknown_counts_are_left_out(usage: Usage, fields: int) -> None:
     lines = usage_headers.response_fields(usage, None)
     assert lines.count(b"\r\n") == fields
     assert b"X-Gateway-Cost" not in lines
-
-
-@pytest.mark.parametrize(
-    ("version", "chunked", "bodyless", "may"),
-    [
-        ("1.1", True, False, True),
-        ("1.1", False, False, False),
-        ("1.1", True, True, False),
-        ("1.0", False, False, False),
-        ("1.0", True, False, False),
-        ("2", False, False, True),
-        ("2", False, True, False),
-    ],
-)
-def test_trailers_need_a_body(
-    version: Literal["1.0", "1.1", "2"], chunked: bool, bodyless: bool, may: bool
-) -> None:
-    assert usage_headers.may_have_trailers(version, chunked=chunked, bodyless=bodyless) is may
 
 
 @pytest.mark.parametrize("priced", [True, False])

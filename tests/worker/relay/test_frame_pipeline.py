@@ -101,7 +101,7 @@ def waited(committed: bool = True) -> StatusStream:
 
 def test_a_long_prompt_is_told_in_lines_to_those_who_heard_of_the_load_in_lines() -> None:
     pipeline = FramePipeline(
-        new_account(), 0.0, chunks=ChunkFilter(usage=False, progress=True), waiting=waited()
+        new_account(), 0.0, chunks=ChunkFilter(usage=False, progress=True), status=waited()
     )
 
     assert pipeline.take(prompt(10), 2.5) == b""  # the prompt may be short
@@ -118,7 +118,7 @@ def test_a_short_load_that_said_nothing_is_followed_by_a_prompt_that_says_nothin
         new_account(),
         0.0,
         chunks=ChunkFilter(usage=False, progress=True),
-        waiting=waited(committed=False),
+        status=waited(committed=False),
     )
     assert pipeline.take(prompt(42), 9.0) == b""
 

@@ -42,13 +42,13 @@ class Client:
 
 
 class Scene:
-    """A view that hears of events, and a teller."""
+    """A view that hears of events, and a broadcast."""
 
     def __init__(self) -> None:
         self.view = ProgressView()
         models = tuple(ModelStatus(model=name, state="stopped", since=0.0) for name in ("m", "x"))
         self.view.restart(Snapshot(epoch="e", seq=0, t=0.0, models=models))
-        self.teller = ProgressBroadcast(self.view)
+        self.broadcast = ProgressBroadcast(self.view)
         self._seq = 0
 
     def hear(self, kind: Any, **values: Any) -> None:
@@ -60,13 +60,13 @@ class Scene:
         self.hear(ProgressMade, model=model, progress=progress)
 
     def add(self, client: Client) -> Any:
-        return self.teller.add(client)  # type: ignore[arg-type]
+        return self.broadcast.add(client)  # type: ignore[arg-type]
 
 
 @pytest.fixture
 async def scene(nursery: trio.Nursery) -> Scene:
     scene = Scene()
-    nursery.start_soon(scene.teller.run)
+    nursery.start_soon(scene.broadcast.run)
     return scene
 
 
@@ -160,12 +160,12 @@ async def test_who_takes_nothing_is_offered_it_again_and_keeps_nobody_waiting(
 
 async def test_who_has_its_model_hears_nothing_more(scene: Scene) -> None:
     client = Client()
-    listener = scene.add(client)
+    subscriber = scene.add(client)
     client.seen.clear()
 
     scene.load(0.5)
-    scene.teller.remove(listener)
-    scene.teller.remove(listener)
+    scene.broadcast.remove(subscriber)
+    scene.broadcast.remove(subscriber)
     await wait_all_tasks_blocked()
 
     assert client.seen == []
