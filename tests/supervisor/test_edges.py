@@ -69,7 +69,7 @@ groups: {{all: {{members: [a, b], swap: false}}}}
         ("own mistake", ZeroDivisionError("secret"), "ZeroDivisionError"),
     ],
 )
-async def test_a_model_that_cannot_start_fails_alone(
+async def test_model_that_cannot_start_fails_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, what: Exception, words: str
 ) -> None:
     async with open_train(tmp_path, SIDE_BY_SIDE) as train:
@@ -95,7 +95,7 @@ async def test_a_model_that_cannot_start_fails_alone(
         assert isinstance(await train.ask("a"), Grant)
 
 
-async def test_a_full_disk_costs_what_was_learned_and_no_start(
+async def test_full_disk_costs_no_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with open_train(tmp_path, SIDE_BY_SIDE) as train:
@@ -107,7 +107,7 @@ async def test_a_full_disk_costs_what_was_learned_and_no_start(
 # --- one request on the control socket ----------------------------------------------------------
 
 
-async def test_a_request_that_fails_is_answered_and_the_next_one_works(tmp_path: Path) -> None:
+async def test_failing_request_spares_the_next(tmp_path: Path) -> None:
     async def answer(request: AnyRequest) -> AnyReply:
         await trio.lowlevel.checkpoint()
         if isinstance(request, LogsRequest):
@@ -132,7 +132,7 @@ async def test_a_request_that_fails_is_answered_and_the_next_one_works(tmp_path:
 # --- one watched file ---------------------------------------------------------------------------
 
 
-async def test_a_look_that_cannot_be_had_is_not_the_last_one(
+async def test_failing_look_is_not_the_last(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = 0

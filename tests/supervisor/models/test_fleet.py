@@ -45,9 +45,7 @@ async def squatter(port: int, status: int = 200) -> AsyncGenerator[None, None]:
 
 
 @pytest.mark.parametrize("takes_its_time", ["sleep 60", "cat", "sh -c 'sleep 60 & wait'"])
-async def test_who_takes_the_port_meanwhile_is_not_taken_for_the_model(
-    tmp_path: Path, takes_its_time: str
-) -> None:
+async def test_stranger_is_not_the_model(tmp_path: Path, takes_its_time: str) -> None:
     async with opened(tmp_path, takes_its_time, env="['X=${PORT}']") as train:
         train.want()
         port = await train.port()
@@ -55,7 +53,7 @@ async def test_who_takes_the_port_meanwhile_is_not_taken_for_the_model(
             assert await train.port(but=port)
 
 
-async def test_a_report_of_readiness_does_not_hide_a_stranger(tmp_path: Path) -> None:
+async def test_readiness_report_hides_no_stranger(tmp_path: Path) -> None:
     go = tmp_path / "go"
     says_so = f"""sh -c 'until [ -e {go} ]; do sleep 0.01; done; echo "$R"; sleep 60'"""
     env = f"""['X=${{PORT}}', 'R={READY}']"""
@@ -67,7 +65,7 @@ async def test_a_report_of_readiness_does_not_hide_a_stranger(tmp_path: Path) ->
             assert await train.port(but=port)
 
 
-async def test_a_start_that_has_lost_its_port_takes_another_one_at_once(tmp_path: Path) -> None:
+async def test_lost_port_is_replaced_at_once(tmp_path: Path) -> None:
     async with opened(tmp_path, f"{SERVER} --listen-late --load-s 0.4") as train:
         train.want()
         first = await train.port()
@@ -78,7 +76,7 @@ async def test_a_start_that_has_lost_its_port_takes_another_one_at_once(tmp_path
     assert answer.endpoint != f"http://127.0.0.1:{first}"
 
 
-async def test_what_cannot_bind_its_port_is_started_on_another_one(tmp_path: Path) -> None:
+async def test_unbindable_port_is_replaced(tmp_path: Path) -> None:
     """The other program listens where nothing tells it from one that works for the model."""
     fails_once = f"""sh -c 'echo x >> {tmp_path}/tries; [ -e {tmp_path}/went ] || {{ touch \
       {tmp_path}/went; echo "bind: Address already in use"; exit 1; }}; exec {SERVER}'"""
@@ -89,7 +87,7 @@ async def test_what_cannot_bind_its_port_is_started_on_another_one(tmp_path: Pat
     assert (tmp_path / "tries").read_text() == "x\n" * 2
 
 
-async def test_a_port_that_is_always_taken_is_not_tried_for_ever(tmp_path: Path) -> None:
+async def test_taken_ports_are_not_tried_forever(tmp_path: Path) -> None:
     never = f"sh -c 'echo x >> {tmp_path}/tries; echo ${{PORT}}: Address already in use; exit 1'"
     async with opened(tmp_path, never) as train:
         train.want()
@@ -100,7 +98,7 @@ async def test_a_port_that_is_always_taken_is_not_tried_for_ever(tmp_path: Path)
     assert (tmp_path / "tries").read_text() == "x\n" * MAX_TRIES
 
 
-async def test_where_the_port_is_fixed_another_program_on_it_is_an_error(tmp_path: Path) -> None:
+async def test_stranger_on_fixed_port_is_error(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     proxy = f"http://127.0.0.1:{port}"
@@ -117,7 +115,7 @@ async def test_where_the_port_is_fixed_another_program_on_it_is_an_error(tmp_pat
     )
 
 
-async def test_a_server_outside_of_the_tree_may_be_the_model(tmp_path: Path) -> None:
+async def test_server_outside_the_tree_may_serve(tmp_path: Path) -> None:
     async with opened(tmp_path, "sleep 60", env="['X=${PORT}']") as train:
         train.want()
         port = await train.port()
@@ -131,7 +129,7 @@ async def test_a_server_outside_of_the_tree_may_be_the_model(tmp_path: Path) -> 
     assert isinstance(answer, Grant)
 
 
-async def test_nothing_to_ask_waits_for_the_port(tmp_path: Path) -> None:
+async def test_without_check_the_port_is_awaited(tmp_path: Path) -> None:
     late = f"{SERVER} --listen-late --load-s 0.5 --stamp {tmp_path}/stamps"
     async with opened(tmp_path, late, checkEndpoint="none") as train:
         train.want()
@@ -139,7 +137,7 @@ async def test_nothing_to_ask_waits_for_the_port(tmp_path: Path) -> None:
         assert "listen" in (tmp_path / "stamps").read_text()
 
 
-async def test_a_server_that_reports_ready_and_listens_elsewhere_is_not_ready(
+async def test_listening_elsewhere_is_not_ready(
     tmp_path: Path,
 ) -> None:
     elsewhere = f"""sh -c 'echo "$R"; exec {SERVER.replace("${PORT}", "0")}'"""
@@ -164,7 +162,7 @@ async def test_a_server_that_reports_ready_and_listens_elsewhere_is_not_ready(
     )
 
 
-async def test_where_a_command_stops_it_a_stranger_may_be_what_serves(tmp_path: Path) -> None:
+async def test_with_stop_command_stranger_may_serve(tmp_path: Path) -> None:
     options = {"env": "['X=${PORT}']", "cmdStop": "kill ${PID}"}
     async with opened(tmp_path, "sleep 60", **options) as train:
         train.want()
@@ -173,7 +171,7 @@ async def test_where_a_command_stops_it_a_stranger_may_be_what_serves(tmp_path: 
 
 
 @pytest.mark.parametrize("cmd", [SERVER, f"sh -c '{SERVER} & wait'", f"setsid --wait {SERVER}"])
-async def test_a_server_behind_a_wrapper_is_the_model(tmp_path: Path, cmd: str) -> None:
+async def test_server_behind_wrapper_is_the_model(tmp_path: Path, cmd: str) -> None:
     async with opened(tmp_path, cmd) as train:
         train.want()
 
@@ -199,7 +197,7 @@ http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
         ("", {}),  # says it in its answers
     ],
 )
-async def test_llama_server_is_known_with_the_first_grant(
+async def test_llama_server_is_known_at_grant(
     tmp_path: Path, options: str, more: dict[str, str]
 ) -> None:
     async with opened(tmp_path, f"{SERVER} {options}", **more) as train:
@@ -207,7 +205,7 @@ async def test_llama_server_is_known_with_the_first_grant(
         assert await kind_of(train) == "llama-server"
 
 
-async def test_llama_server_is_known_by_its_report(tmp_path: Path) -> None:
+async def test_llama_server_is_known_by_report(tmp_path: Path) -> None:
     (tmp_path / "server.py").write_text(VLLM)
     says_so = f"""sh -c 'echo "$R"; exec {sys.executable} {tmp_path}/server.py ${{PORT}}'"""
     async with opened(tmp_path, says_so, env=f"['R={READY}']") as train:
@@ -221,7 +219,7 @@ async def kind_of(train: Train) -> UpstreamKind:
     return answer.kind
 
 
-async def test_a_program_is_known_by_its_name_where_nobody_asks_it(tmp_path: Path) -> None:
+async def test_unchecked_program_is_known_by_name(tmp_path: Path) -> None:
     program = tmp_path / "llama-server"
     program.write_text(f"#!/bin/sh\nexec {SERVER.replace('${PORT}', '$1')}\n")
     program.chmod(0o700)
@@ -230,19 +228,19 @@ async def test_a_program_is_known_by_its_name_where_nobody_asks_it(tmp_path: Pat
         assert await kind_of(train) == "llama-server"
 
 
-async def test_what_does_not_say_what_it_is_is_unknown(tmp_path: Path) -> None:
+async def test_silent_program_is_unknown(tmp_path: Path) -> None:
     async with opened(tmp_path, f"{SERVER}", checkEndpoint="none") as train:
         train.want()
         assert await kind_of(train) == "unknown"
 
 
-async def test_what_is_configured_is_not_found_out(tmp_path: Path) -> None:
+async def test_configured_kind_is_not_probed(tmp_path: Path) -> None:
     async with opened(tmp_path, SERVER, kind="vllm") as train:
         train.want()
         assert await kind_of(train) == "vllm"
 
 
-async def test_vllm_is_known_with_the_first_grant(tmp_path: Path) -> None:
+async def test_vllm_is_known_at_grant(tmp_path: Path) -> None:
     (tmp_path / "server.py").write_text(VLLM)
     async with opened(tmp_path, f"{sys.executable} {tmp_path}/server.py ${{PORT}}") as train:
         train.want()

@@ -52,9 +52,7 @@ LOADING = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
     ("elapsed_s", "expected_s"),
     [(0, 0.005), (0.5, 0.005), (2, 0.02), (4, 0.04), (25, 0.05), (600, 0.05)],
 )
-def test_the_longer_a_load_takes_the_rarer_are_the_questions(
-    elapsed_s: float, expected_s: float
-) -> None:
+def test_longer_loads_are_probed_less(elapsed_s: float, expected_s: float) -> None:
     assert pause_s(elapsed_s) == expected_s
 
 
@@ -69,7 +67,7 @@ def test_the_longer_a_load_takes_the_rarer_are_the_questions(
         (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", 200),
     ],
 )
-async def test_a_probe_gives_the_status_or_none(answer: bytes, status: int | None) -> None:
+async def test_probe_gives_status_or_none(answer: bytes, status: int | None) -> None:
     found = await probed(answer)
 
     assert (None if found is None else found.status) == status
@@ -102,7 +100,7 @@ async def test_half_a_body_is_no_answer() -> None:
     assert await probed(half, with_body=True) is None
 
 
-async def test_no_more_of_a_body_is_read_than_anybody_needs() -> None:
+async def test_body_is_read_to_a_limit() -> None:
     async def without_end(stream: trio.abc.Stream) -> None:
         await stream.send_all(b"HTTP/1.1 200 OK\r\n\r\n")
         with suppress(trio.BrokenResourceError):
@@ -118,14 +116,14 @@ async def test_no_more_of_a_body_is_read_than_anybody_needs() -> None:
     assert found == Response(200, {}, b"x" * MAX_BODY_BYTES, is_cut=True)
 
 
-async def test_a_probe_where_nobody_listens_gives_none() -> None:
+async def test_probe_without_listener_gives_none() -> None:
     with trio.socket.socket() as bound:
         await bound.bind(("127.0.0.1", 0))
 
         assert await probe(f"http://127.0.0.1:{bound.getsockname()[1]}/health") is None
 
 
-async def test_waiting_ends_with_the_first_good_answer() -> None:
+async def test_first_good_response_ends_the_wait() -> None:
     answers = [b"", LOADING, b"garbage\r\n\r\n", b"HTTP/1.1 404 Not Found\r\n\r\n", OK]
     handler = answering(*answers)
 
@@ -136,7 +134,7 @@ async def test_waiting_ends_with_the_first_good_answer() -> None:
             nursery.cancel_scope.cancel()
 
 
-async def test_the_request_names_path_query_and_host() -> None:
+async def test_request_names_path_query_and_host() -> None:
     got: list[bytes] = []
 
     async def handler(stream: trio.abc.Stream) -> None:
@@ -153,7 +151,7 @@ async def test_the_request_names_path_query_and_host() -> None:
     assert got[0].startswith(head.encode())
 
 
-async def test_a_server_that_accepts_and_never_answers_does_not_hide_that_it_became_ready(
+async def test_silent_connection_hides_no_readiness(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first connection is swallowed, the second is answered. Nothing real is waited for."""
@@ -178,7 +176,7 @@ async def test_a_server_that_accepts_and_never_answers_does_not_hide_that_it_bec
     assert connections == 2
 
 
-async def test_a_slow_answer_is_waited_for_and_further_questions_are_few(
+async def test_slow_response_limits_further_probes(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each question is answered after five minutes, as from a server with one busy thread."""
@@ -205,7 +203,7 @@ async def test_a_slow_answer_is_waited_for_and_further_questions_are_few(
     assert connections == health.MAX_OPEN
 
 
-async def test_a_connection_that_breaks_is_followed_by_another_question(
+async def test_broken_connection_is_probed_again(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connections = 0
@@ -236,7 +234,7 @@ def redirect(location: str, status: int = 302) -> bytes:
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_redirects_on_the_same_host_are_followed(status: int) -> None:
+async def test_redirects_on_same_host_are_followed(status: int) -> None:
     asked: list[bytes] = []
 
     async def handler(stream: trio.abc.Stream) -> None:
@@ -267,7 +265,7 @@ async def test_redirects_on_the_same_host_are_followed(status: int) -> None:
         ([redirect("")], "", 1),
     ],
 )
-async def test_other_redirects_are_not_followed_and_noted(
+async def test_other_redirects_are_noted_only(
     answers: list[bytes], not_followed: str, queries: int
 ) -> None:
     asked = 0
@@ -299,7 +297,7 @@ async def test_other_redirects_are_not_followed_and_noted(
     ("answer", "said"),
     [(b"", "hung up"), (b"HTTP/1.1 20", "hung up"), (b"SSH-2.0\r\n\r\n", "not http")],
 )
-async def test_missing_response_is_noted_with_its_kind(answer: bytes, said: Failure) -> None:
+async def test_missing_response_has_its_kind(answer: bytes, said: Failure) -> None:
     noted: list[Outcome | None] = []
 
     def note(outcome: Outcome | None) -> None:
@@ -319,7 +317,7 @@ async def test_missing_response_is_noted_with_its_kind(answer: bytes, said: Fail
     assert noted[0] == Outcome(said)
 
 
-async def test_a_key_is_not_shown_on_another_port() -> None:
+async def test_key_is_for_its_port_only() -> None:
     asked: list[bytes] = []
 
     async def other(stream: trio.abc.Stream) -> None:
@@ -344,7 +342,7 @@ async def test_a_key_is_not_shown_on_another_port() -> None:
     assert [b"s3cret" in request for request in asked] == [True, False]
 
 
-async def test_waiting_for_a_listener_ends_when_one_accepts() -> None:
+async def test_accepting_listener_ends_the_wait() -> None:
     noted: list[Outcome | None] = []
     with trio.socket.socket() as later:
         await later.bind(("127.0.0.1", 0))
@@ -360,7 +358,7 @@ async def test_waiting_for_a_listener_ends_when_one_accepts() -> None:
     assert noted == [Outcome("unreachable")]
 
 
-async def test_a_server_that_listens_late_is_found(autojump_clock: MockClock) -> None:
+async def test_late_listener_is_found(autojump_clock: MockClock) -> None:
     with trio.socket.socket() as bound:
         await bound.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{bound.getsockname()[1]}/"
@@ -372,12 +370,12 @@ async def test_a_server_that_listens_late_is_found(autojump_clock: MockClock) ->
 
 
 @pytest.mark.parametrize("url", ["", "127.0.0.1:80", "ftp://x/", "http:///x", "http://x:99999/"])
-async def test_an_address_that_is_none_is_refused(url: str) -> None:
+async def test_broken_address_is_refused(url: str) -> None:
     with pytest.raises(SupervisorError, match=r"^cannot check the health at"):
         await wait_until_healthy(url, started_at=0)
 
 
-async def test_readiness_of_a_short_load_is_noticed_within_25_ms() -> None:
+async def test_short_load_is_noticed_within_25ms() -> None:
     """The median of several, so that one hiccup of the machine does not matter."""
     late_s = []
 
@@ -398,7 +396,7 @@ async def test_readiness_of_a_short_load_is_noticed_within_25_ms() -> None:
     assert 0 <= sorted(late_s)[4] <= 0.025
 
 
-async def test_tls_is_spoken_to_an_https_address() -> None:
+async def test_https_address_is_asked_with_tls() -> None:
     got: list[bytes] = []
 
     async def handler(stream: trio.abc.Stream) -> None:

@@ -86,7 +86,7 @@ async def preloading(
                 nursery.cancel_scope.cancel()
 
 
-async def test_each_model_is_started_when_the_one_before_is_ready(
+async def test_models_start_one_after_another(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with preloading(tmp_path, "b", "a") as scene:
@@ -99,7 +99,7 @@ async def test_each_model_is_started_when_the_one_before_is_ready(
     assert caplog.messages == []
 
 
-async def test_of_those_that_stop_each_other_only_the_last_one_is_started(
+async def test_only_last_of_exclusive_models_starts(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with preloading(tmp_path, "a", "b", policy=OneAtATime()) as scene:
@@ -111,7 +111,7 @@ async def test_of_those_that_stop_each_other_only_the_last_one_is_started(
     ]
 
 
-async def test_one_that_fails_is_a_line_of_the_log_and_the_next_is_started(
+async def test_failure_is_logged_and_next_starts(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with preloading(tmp_path, "a", "b") as scene:
@@ -121,9 +121,7 @@ async def test_one_that_fails_is_a_line_of_the_log_and_the_next_is_started(
     assert caplog.messages == ["preload.failed model=a reason='model a failed to load'"]
 
 
-async def test_a_client_who_wants_another_model_does_not_wait_for_the_end_of_a_start(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_other_clients_do_not_wait(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async with preloading(tmp_path, "a", policy=OneAtATime()) as scene:
         scene.dispatcher.handle(Wanted(CLIENT, "b"))
         assert scene.did == ["start a", "stop a"]
@@ -133,7 +131,7 @@ async def test_a_client_who_wants_another_model_does_not_wait_for_the_end_of_a_s
     assert caplog.messages == ["preload.failed model=a reason='it was stopped before it was ready'"]
 
 
-async def test_a_client_who_wants_the_same_model_shares_its_start(tmp_path: Path) -> None:
+async def test_same_model_shares_its_start(tmp_path: Path) -> None:
     async with preloading(tmp_path, "a", policy=OneAtATime()) as scene:
         scene.dispatcher.handle(Wanted(CLIENT, "a"))
         await scene.comes_up("a")
@@ -142,9 +140,7 @@ async def test_a_client_who_wants_the_same_model_shares_its_start(tmp_path: Path
     assert (scene.did, scene.over) == (["start a"], True)
 
 
-async def test_clients_who_wait_come_first_and_keep_what_they_got(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_waiting_clients_come_first(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     def ask(scene: Scene) -> None:
         scene.dispatcher.handle(Wanted(CLIENT, "b"))
 
@@ -158,7 +154,7 @@ async def test_clients_who_wait_come_first_and_keep_what_they_got(
     assert message.startswith("preload.left_out model=a reason='b would finish what runs, and stop")
 
 
-async def test_one_that_runs_beside_what_clients_got_is_started_after_it(tmp_path: Path) -> None:
+async def test_compatible_model_starts_after_clients(tmp_path: Path) -> None:
     def ask(scene: Scene) -> None:
         scene.dispatcher.handle(Wanted(CLIENT, "b"))
 
@@ -170,7 +166,7 @@ async def test_one_that_runs_beside_what_clients_got_is_started_after_it(tmp_pat
     assert scene.over
 
 
-async def test_one_that_is_unloaded_while_it_starts_is_not_started_again(
+async def test_unloaded_model_is_not_started_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with preloading(tmp_path, "a", "b") as scene:
@@ -183,9 +179,7 @@ async def test_one_that_is_unloaded_while_it_starts_is_not_started_again(
     assert scene.did == ["start a", "stop a", "start b"]
 
 
-async def test_one_that_a_reload_removed_is_forgotten(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_removed_model_is_forgotten(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async with preloading(tmp_path, "a", "b", "c") as scene:
         scene.dispatcher.handle(Reconfigured((Spec(model="c"),)))  # a starts, b was still to come
         await wait_all_tasks_blocked()

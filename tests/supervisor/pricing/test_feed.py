@@ -107,7 +107,7 @@ BAD = (
 )
 
 
-async def test_after_all_that_can_go_wrong_the_good_list_counts_and_one_line_was_logged(
+async def test_after_failures_good_list_counts(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with file_server(*BAD, answer(listing(0.1))) as server:
@@ -121,7 +121,7 @@ async def test_after_all_that_can_go_wrong_the_good_list_counts_and_one_line_was
     assert lines(caplog, "prices.fetched") == 1
 
 
-async def test_while_the_source_is_down_the_last_list_counts_and_one_line_was_logged(
+async def test_down_source_keeps_last_list(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with file_server(answer(listing(0.1)), *BAD, answer(listing(0.2))) as server:
@@ -136,9 +136,7 @@ async def test_while_the_source_is_down_the_last_list_counts_and_one_line_was_lo
     assert "uses='the last one'" in caplog.text
 
 
-async def test_each_time_that_it_goes_down_is_news(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_each_outage_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     answers = (b"", answer(listing(1)), b"", b"", answer(listing(2)))
     async with file_server(*answers) as server:
         scene = Scene(tmp_path, server.url)
@@ -148,7 +146,7 @@ async def test_each_time_that_it_goes_down_is_news(
     assert lines(caplog, "prices.fetched") == 2
 
 
-async def test_a_start_without_the_source_has_the_prices_of_the_last_run(
+async def test_start_without_source_uses_copy(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, failed: Failed
 ) -> None:
     async with file_server(answer(listing(0.1))) as server:
@@ -167,9 +165,7 @@ async def test_a_start_without_the_source_has_the_prices_of_the_last_run(
     assert "uses='the last one'" in caplog.text
 
 
-async def test_nobody_waits_for_a_source_that_does_not_answer(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_silent_source_is_given_up(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async with file_server(answer(listing(0.1)), HANGS, answer(listing(0.2))) as server:
         scene = Scene(tmp_path, server.url, fetch_s=0.2)
         async with scene.running():
@@ -193,7 +189,7 @@ async def test_the_same_list_again_changes_nothing(
     assert len(caplog.messages) == 1
 
 
-async def test_a_good_list_is_asked_for_when_it_is_time_and_not_before(tmp_path: Path) -> None:
+async def test_list_is_refreshed_on_time(tmp_path: Path) -> None:
     async with file_server(answer(listing(0.1))) as server:
         scene = Scene(tmp_path, server.url, refresh_s=3600)
         async with scene.running():
@@ -206,7 +202,7 @@ async def test_a_good_list_is_asked_for_when_it_is_time_and_not_before(tmp_path:
             await server.wait_until_asked(3)
 
 
-async def test_another_url_counts_at_once_and_the_older_list_no_more(tmp_path: Path) -> None:
+async def test_other_url_counts_at_once(tmp_path: Path) -> None:
     async with (
         file_server(answer(listing(0.1))) as one,
         file_server(b"", answer(listing(0.2))) as other,
@@ -224,7 +220,7 @@ async def test_another_url_counts_at_once_and_the_older_list_no_more(tmp_path: P
             assert scene.price() is None
 
 
-async def test_without_a_url_nothing_is_asked_until_there_is_one(tmp_path: Path) -> None:
+async def test_without_url_nothing_is_asked(tmp_path: Path) -> None:
     async with file_server(answer(listing(0.1))) as server:
         scene = Scene(tmp_path, None)
         async with scene.running():
@@ -258,7 +254,7 @@ OF_URL = b'{"of":"' + hashlib.sha256(URL.encode()).hexdigest().encode() + b'","d
         (OF_URL + listing(3) + b"}" + b" " * (MAX_LIST_BYTES + 200), None, 1),
     ],
 )
-async def test_a_copy_that_cannot_be_used_is_as_none_and_the_log_says_so(
+async def test_broken_copy_is_none(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     data: bytes | None,
@@ -274,7 +270,7 @@ async def test_a_copy_that_cannot_be_used_is_as_none_and_the_log_says_so(
     assert lines(caplog, "prices.unreadable") == count
 
 
-async def test_a_copy_that_cannot_be_written_costs_no_prices(
+async def test_unwritable_copy_costs_no_prices(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with file_server(answer(listing(0.1))) as server:
@@ -286,9 +282,7 @@ async def test_a_copy_that_cannot_be_written_costs_no_prices(
     assert [entry.name for entry in scene.copy.parent.iterdir()] == [FILE_NAME]
 
 
-async def test_a_key_in_the_url_is_neither_logged_nor_kept(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_key_in_url_stays_secret(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async with file_server(b"", answer(listing(0.1))) as server:
         scene = Scene(tmp_path, f"{server.url}?api_key=s3cret")
         async with scene.running():

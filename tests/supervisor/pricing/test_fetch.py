@@ -56,7 +56,7 @@ async def test_any_other_response_is_a_reason(answers: list[bytes], why: str) ->
     assert str(caught.value).startswith(why)
 
 
-async def test_request_has_path_query_host_and_identity() -> None:
+async def test_request_has_path_and_identity() -> None:
     async with file_server(answer(b"x")) as server:
         await fetch(f"http://127.0.0.1:{server.port}?a=1", MOST)
     head = f"GET /?a=1 HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nConnection: close\r\n"

@@ -16,7 +16,7 @@ def first(monkeypatch: pytest.MonkeyPatch) -> int:
         return min(int(server.getsockname()[1]), 65000)
 
 
-def test_each_call_gives_another_port_until_the_range_is_through(first: int) -> None:
+def test_ports_rotate_through_the_range(first: int) -> None:
     given = [pick_port(first, (), last=first + 99) for _ in range(150)]
 
     free = given[: len(set(given))]
@@ -25,7 +25,7 @@ def test_each_call_gives_another_port_until_the_range_is_through(first: int) -> 
     assert given[len(free) : len(free) + 10] == free[:10]  # from the start again
 
 
-def test_a_port_that_is_promised_or_listened_on_is_not_given(first: int) -> None:
+def test_promised_and_busy_ports_are_skipped(first: int) -> None:
     promised = pick_port(first, ())
     ports._cursors.clear()
     with socket.socket() as server:
@@ -36,7 +36,7 @@ def test_a_port_that_is_promised_or_listened_on_is_not_given(first: int) -> None
         assert pick_port(first, {promised}) not in {promised, server.getsockname()[1]}
 
 
-def test_a_port_that_is_bound_but_not_listened_on_is_not_given(first: int) -> None:
+def test_bound_port_is_skipped(first: int) -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", pick_port(first, ())))
         ports._cursors.clear()
@@ -44,7 +44,7 @@ def test_a_port_that_is_bound_but_not_listened_on_is_not_given(first: int) -> No
         assert pick_port(first, ()) != bound.getsockname()[1]
 
 
-def test_a_preferred_port_is_given_again_and_again_as_long_as_it_is_free(first: int) -> None:
+def test_free_preferred_port_is_kept(first: int) -> None:
     wanted = pick_port(first + 20, ())
     assert [pick_port(first, (), preferred=wanted) for _ in range(3)] == [wanted] * 3
 
@@ -54,7 +54,7 @@ def test_a_preferred_port_is_given_again_and_again_as_long_as_it_is_free(first: 
     assert pick_port(first, (), preferred=wanted) == wanted
 
 
-def test_what_others_prefer_is_given_only_where_nothing_else_is_free(first: int) -> None:
+def test_reserved_port_is_last_resort(first: int) -> None:
     reserved = set(range(first, 65536)) - {pick_port(first, ())}
     (only,) = set(range(first, 65536)) - reserved
 
@@ -62,7 +62,7 @@ def test_what_others_prefer_is_given_only_where_nothing_else_is_free(first: int)
     assert pick_port(first, {only}, reserved=reserved) in reserved
 
 
-def test_when_no_port_is_free_the_error_says_what_would_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exhausted_range_says_what_helps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ports, "_cursors", {})
 
     with pytest.raises(PortError, match=r"^cannot find a free port from 65534 .* choose a lower"):
@@ -85,9 +85,7 @@ def test_when_no_port_is_free_the_error_says_what_would_do(monkeypatch: pytest.M
         ("::ffff:127.0.0.1", "127.0.0.1", True),
     ],
 )
-def test_an_address_is_in_the_way_of_itself_and_of_all(
-    bound: str, asked: str, listening: bool
-) -> None:
+def test_address_blocks_itself_and_any(bound: str, asked: str, listening: bool) -> None:
     family = socket.AF_INET6 if ":" in bound else socket.AF_INET
     try:
         server = socket.create_server((bound, 0), family=family)
@@ -107,7 +105,7 @@ def test_a_connection_is_not_a_listener() -> None:
             assert not is_listening(client_port)
 
 
-async def test_waiting_for_a_port_to_close_ends_when_it_does() -> None:
+async def test_closing_port_ends_the_wait() -> None:
     with trio.fail_after(5):
         async with trio.open_nursery() as nursery:
             with socket.create_server(("127.0.0.1", 0)) as server:

@@ -94,7 +94,7 @@ async def until(holds: Callable[[], object]) -> None:
             await trio.sleep(0.001)
 
 
-async def test_what_is_different_is_put_in_force_with_another_generation() -> None:
+async def test_difference_is_a_new_generation() -> None:
     async with opened() as (scene, reloader):
         scene.files = TWO
         reply = await reloader.reload(dry_run=False, drain=False)
@@ -109,7 +109,7 @@ async def test_what_is_different_is_put_in_force_with_another_generation() -> No
     assert [spec.model for spec in scene.in_force.specs()] == ["a", "b"]
 
 
-async def test_without_a_difference_the_generation_stays_and_nobody_is_bothered() -> None:
+async def test_no_difference_bothers_nobody() -> None:
     async with opened() as (scene, reloader):
         reply = await reloader.reload(dry_run=False, drain=False)
 
@@ -141,7 +141,7 @@ async def test_a_dry_run_changes_nothing() -> None:
     assert scene.in_force.config is ONE
 
 
-async def test_a_file_with_mistakes_changes_nothing_and_is_told_everywhere(
+async def test_mistakes_change_nothing_and_are_told(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with opened() as (scene, reloader):
@@ -162,7 +162,7 @@ async def test_a_file_with_mistakes_changes_nothing_and_is_told_everywhere(
     assert scene.in_force.failed is None  # the next one was a good one
 
 
-async def test_warnings_are_told_by_every_reload_even_if_they_are_all_that_is_different(
+async def test_warnings_are_told_every_time(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     warned = replace(ONE, warnings=(Problem("c.yaml", 1, 2, "hooks", "there is no such model"),))
@@ -180,7 +180,7 @@ async def test_warnings_are_told_by_every_reload_even_if_they_are_all_that_is_di
     assert (status.warnings, status.generation) == (0, 1)
 
 
-async def test_an_error_of_ours_in_reading_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+async def test_bug_in_reading_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
     async with opened() as (scene, reloader):
         scene.files = ZeroDivisionError("secret")
         refusal = await reloader.reload(dry_run=False, drain=False)
@@ -191,7 +191,7 @@ async def test_an_error_of_ours_in_reading_ends_nothing(caplog: pytest.LogCaptur
     assert "config.bug" in caplog.messages
 
 
-async def test_files_that_hang_are_given_up_and_nobody_piles_up() -> None:
+async def test_hanging_files_are_given_up() -> None:
     async with opened(read_limit_s=0.2) as (scene, reloader):
         scene.may_read.clear()
         for _ in range(3):
@@ -204,7 +204,7 @@ async def test_files_that_hang_are_given_up_and_nobody_piles_up() -> None:
         assert isinstance(await reloader.reload(dry_run=False, drain=False), ReloadReply)
 
 
-async def test_what_takes_a_restart_is_remembered_until_it_is_taken_back() -> None:
+async def test_needed_restart_is_remembered() -> None:
     async with opened() as (scene, reloader):
         scene.files = replace(ONE, listen=replace(ONE.listen, port=9))
         first = await reloader.reload(dry_run=False, drain=False)
@@ -217,7 +217,7 @@ async def test_what_takes_a_restart_is_remembered_until_it_is_taken_back() -> No
     assert scene.in_force.status().needs_restart == ()
 
 
-async def test_what_is_asked_while_an_attempt_runs_is_answered_by_one_more() -> None:
+async def test_asking_meanwhile_causes_one_more() -> None:
     async with opened() as (scene, reloader), trio.open_nursery() as nursery:
         scene.may_read.clear()
         replies: list[ReloadReply | Refusal] = []
@@ -241,7 +241,7 @@ async def test_what_is_asked_while_an_attempt_runs_is_answered_by_one_more() -> 
         assert scene.followed == [(ConfigChanges(), True)]  # once, for the one that asked
 
 
-async def test_a_burst_of_signals_is_one_attempt_at_once_and_one_afterwards() -> None:
+async def test_burst_of_signals_is_two_attempts() -> None:
     async with opened() as (scene, reloader):
         for _ in range(10):
             reloader.trigger()
@@ -257,7 +257,7 @@ async def test_a_burst_of_signals_is_one_attempt_at_once_and_one_afterwards() ->
         assert PAUSE_S / 2 < waited_s < PAUSE_S + 5
 
 
-async def test_somebody_who_waits_is_not_kept_by_the_pause_and_a_dry_run_is_no_reload() -> None:
+async def test_waiter_skips_pause_dry_run_too() -> None:
     async with opened() as (scene, reloader):
         reloader.trigger()
         await until(lambda: scene.events)
@@ -280,7 +280,7 @@ async def test_reading_does_not_stop_the_loop() -> None:
         await until(lambda: scene.events)
 
 
-async def test_a_supervisor_that_ends_puts_nothing_in_force() -> None:
+async def test_closing_supervisor_applies_nothing() -> None:
     async with opened() as (scene, reloader):
         scene.files = TWO
         reloader.close()
@@ -291,7 +291,7 @@ async def test_a_supervisor_that_ends_puts_nothing_in_force() -> None:
     assert (scene.in_force.generation, scene.followed) == (1, [])
 
 
-async def test_the_service_manager_hears_of_begin_and_end(tmp_path: Path) -> None:
+async def test_service_manager_hears_begin_and_end(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
         manager.setblocking(False)

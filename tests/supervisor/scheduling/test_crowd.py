@@ -65,7 +65,7 @@ def crowd(engine: Engine, owner: str = "w") -> None:
         engine.handle(Wanted(Waiter(owner, number), "slow"), 0)
 
 
-def test_one_more_that_comes_or_leaves_costs_the_same_in_a_crowd(engine: Engine) -> None:
+def test_one_waiter_costs_the_same(engine: Engine) -> None:
     newcomer = Waiter("w", 5)
 
     def come_and_leave() -> None:
@@ -80,7 +80,7 @@ def test_one_more_that_comes_or_leaves_costs_the_same_in_a_crowd(engine: Engine)
     assert calls_of(come_and_leave) == alone
 
 
-def test_a_crowd_that_leaves_one_by_one_costs_each_the_same(engine: Engine) -> None:
+def test_leaving_crowd_costs_each_the_same(engine: Engine) -> None:
     crowd(engine)
     costs = [
         calls_of(lambda number=number: engine.handle(Left(Waiter("w", number)), 0))  # type: ignore[misc]
@@ -94,7 +94,7 @@ def test_a_crowd_that_leaves_one_by_one_costs_each_the_same(engine: Engine) -> N
     )
 
 
-def test_all_of_a_crowd_are_granted_in_order_of_arrival(engine: Engine) -> None:
+def test_crowd_is_granted_in_order(engine: Engine) -> None:
     crowd(engine)
     engine.handle(Spawned("slow", 1, 7, "http://slow"), 1)
 
@@ -105,7 +105,7 @@ def test_all_of_a_crowd_are_granted_in_order_of_arrival(engine: Engine) -> None:
     assert engine.queue() == (QueueEntry(model="other", waiting=1),)
 
 
-def test_a_worker_that_is_lost_takes_only_its_own_along(engine: Engine) -> None:
+def test_lost_worker_takes_its_own_only(engine: Engine) -> None:
     crowd(engine, owner="lost")
 
     engine.handle(OwnerLost("lost"), 0)
@@ -153,9 +153,7 @@ def slow(waiting: int) -> tuple[QueueEntry, ...]:
     return (QueueEntry(model="slow", waiting=waiting),) if waiting else ()
 
 
-async def test_a_burst_of_arrivals_is_told_at_once_and_once_more(
-    scene: Scene, autojump_clock: MockClock
-) -> None:
+async def test_burst_is_told_twice(scene: Scene, autojump_clock: MockClock) -> None:
     began = trio.current_time()
 
     scene.come(CROWD)
@@ -164,9 +162,7 @@ async def test_a_burst_of_arrivals_is_told_at_once_and_once_more(
     assert scene.heard.queues == [(began, slow(1)), (began + QUEUE_PAUSE_S, slow(CROWD))]
 
 
-async def test_a_queue_that_never_rests_is_told_ten_times_a_second(
-    scene: Scene, autojump_clock: MockClock
-) -> None:
+async def test_restless_queue_is_told_rarely(scene: Scene, autojump_clock: MockClock) -> None:
     began = trio.current_time()
 
     for round_ in range(50):
@@ -180,7 +176,7 @@ async def test_a_queue_that_never_rests_is_told_ten_times_a_second(
     assert scene.heard.queues[-1][1] == slow(500)  # the last word is always said
 
 
-async def test_a_snapshot_is_never_behind_what_is_published_later(scene: Scene) -> None:
+async def test_snapshot_is_never_behind(scene: Scene) -> None:
     scene.come(1)
     scene.come(4, 1)
 
@@ -188,7 +184,7 @@ async def test_a_snapshot_is_never_behind_what_is_published_later(scene: Scene) 
     assert scene.dispatcher.engine.queue() == slow(5)
 
 
-async def test_one_message_grants_a_worker_all_that_it_waits_for(scene: Scene) -> None:
+async def test_one_message_grants_all_waiters(scene: Scene) -> None:
     scene.come(CROWD)
     dispatcher = scene.dispatcher
     dispatcher.handle(Spawned("slow", 1, 7, "http://slow"))
@@ -203,7 +199,7 @@ async def test_one_message_grants_a_worker_all_that_it_waits_for(scene: Scene) -
     assert {type(message) for _, message in granted} == {Grant}
 
 
-async def test_what_is_granted_and_taken_back_at_once_is_said_in_that_order(scene: Scene) -> None:
+async def test_grant_then_revoke_keep_their_order(scene: Scene) -> None:
     dispatcher = scene.dispatcher
     dispatcher.handle(Wanted(Waiter("w0", 1), "slow"))
     dispatcher.handle(Wanted(Waiter("w0", 2), "other"))
@@ -214,7 +210,7 @@ async def test_what_is_granted_and_taken_back_at_once_is_said_in_that_order(scen
     assert [type(message) for _, message in scene.said] == [Grant, Revoke]
 
 
-async def test_one_message_refuses_a_worker_all_that_it_waits_for(
+async def test_one_message_refuses_all_waiters(
     scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "arriero.supervisor.scheduling.dispatcher")
@@ -231,7 +227,7 @@ async def test_one_message_refuses_a_worker_all_that_it_waits_for(
     assert caplog.messages == [line, line]
 
 
-async def test_each_reason_is_told_to_those_whom_it_concerns(scene: Scene) -> None:
+async def test_each_reason_reaches_its_waiters(scene: Scene) -> None:
     scene.come(3)
     scene.dispatcher.handle(Wanted(Waiter("w0", 9), "other"))
 

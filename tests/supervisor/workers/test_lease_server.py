@@ -130,7 +130,7 @@ async def scene(tmp_path: Path) -> AsyncGenerator[Scene, None]:
 # --- workers ------------------------------------------------------------------------------------
 
 
-async def test_a_worker_that_comes_back_is_told_again_that_it_is_to_end(scene: Scene) -> None:
+async def test_returning_worker_is_told_to_end(scene: Scene) -> None:
     """A supervisor that was stopped for seconds has lost its connections when it goes on."""
     worker, other = await scene.worker(), await scene.worker()
     scene.server.finish(worker.pid)
@@ -145,7 +145,7 @@ async def test_a_worker_that_comes_back_is_told_again_that_it_is_to_end(scene: S
 # --- records ------------------------------------------------------------------------------------
 
 
-async def test_what_became_of_a_request_is_kept_logged_and_told_to_all_workers(
+async def test_ended_request_is_kept_and_told(
     scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -171,7 +171,7 @@ async def test_what_became_of_a_request_is_kept_logged_and_told_to_all_workers(
     ]
 
 
-async def test_each_end_is_an_event_with_a_number_of_its_own(scene: Scene) -> None:
+async def test_each_end_is_a_numbered_event(scene: Scene) -> None:
     one = await scene.worker()
     told: list[list[bytes]] = []
 
@@ -194,7 +194,7 @@ async def test_each_end_is_an_event_with_a_number_of_its_own(scene: Scene) -> No
         assert (topic, event.record.request_id) == (b"usage/m\n", f"r{event.seq}")
 
 
-async def test_a_request_without_a_model_is_told_as_well(scene: Scene) -> None:
+async def test_request_without_model_is_told(scene: Scene) -> None:
     one = await scene.worker()
 
     one.say(Finished(records=(record("r1", model="", asked="nobody"),)))
@@ -206,7 +206,7 @@ async def test_a_request_without_a_model_is_told_as_well(scene: Scene) -> None:
 # --- claims -------------------------------------------------------------------------------------
 
 
-async def test_a_key_is_taken_whichever_worker_has_the_request(scene: Scene) -> None:
+async def test_taken_key_holds_across_workers(scene: Scene) -> None:
     one, other = await scene.worker(), await scene.worker()
 
     assert await one.claims("k", "r1") == ""
@@ -217,7 +217,7 @@ async def test_a_key_is_taken_whichever_worker_has_the_request(scene: Scene) -> 
     assert await other.claims("k", "r3") == ""
 
 
-async def test_the_keys_of_a_worker_that_is_gone_are_free(scene: Scene) -> None:
+async def test_lost_worker_frees_its_keys(scene: Scene) -> None:
     one, other = await scene.worker(), await scene.worker()
     await one.claims("k", "r1")
 
@@ -229,7 +229,7 @@ async def test_the_keys_of_a_worker_that_is_gone_are_free(scene: Scene) -> None:
 # --- cancelling ---------------------------------------------------------------------------------
 
 
-async def test_a_request_ends_whichever_worker_is_asked(scene: Scene) -> None:
+async def test_cancel_reaches_the_right_worker(scene: Scene) -> None:
     asker, owner, other = [await scene.worker() for _ in range(3)]
 
     asker.say(CancelQuery(ask=5, request_id="r1", caller="anna"))
@@ -239,7 +239,7 @@ async def test_a_request_ends_whichever_worker_is_asked(scene: Scene) -> None:
     assert await asker.hears(CancelAnswer) == CancelAnswer(ask=5, result="cancelled")
 
 
-async def test_who_has_ended_it_is_enough_of_an_answer(
+async def test_first_cancelled_answer_is_enough(
     scene: Scene, mock_clock: trio.testing.MockClock
 ) -> None:
     asker, owner, hangs = [await scene.worker() for _ in range(3)]
@@ -252,7 +252,7 @@ async def test_who_has_ended_it_is_enough_of_an_answer(
 
 
 @pytest.mark.parametrize("result", ["unknown", "forbidden"])
-async def test_a_worker_that_hangs_is_not_waited_for_long(
+async def test_hanging_worker_is_not_waited_for(
     scene: Scene, mock_clock: trio.testing.MockClock, result: CancelResult
 ) -> None:
     asker, owner, hangs = [await scene.worker() for _ in range(3)]
@@ -267,7 +267,7 @@ async def test_a_worker_that_hangs_is_not_waited_for_long(
 
 
 @pytest.mark.parametrize("result", ["unknown", "finished", "forbidden"])
-async def test_what_the_others_say_is_passed_on(scene: Scene, result: CancelResult) -> None:
+async def test_answers_of_others_are_passed_on(scene: Scene, result: CancelResult) -> None:
     asker, owner, other = [await scene.worker() for _ in range(3)]
 
     asker.say(CancelQuery(ask=5, request_id="r1", caller=""))
@@ -277,7 +277,7 @@ async def test_what_the_others_say_is_passed_on(scene: Scene, result: CancelResu
     assert (await asker.hears(CancelAnswer)).result == result
 
 
-async def test_a_worker_alone_is_answered_at_once(scene: Scene) -> None:
+async def test_lone_worker_is_answered_at_once(scene: Scene) -> None:
     alone = await scene.worker()
 
     told = await alone.ask(CancelQuery(ask=5, request_id="r1", caller=""), CancelAnswer)
@@ -285,7 +285,7 @@ async def test_a_worker_alone_is_answered_at_once(scene: Scene) -> None:
     assert told == CancelAnswer(ask=5, result="unknown")
 
 
-async def test_a_request_that_is_remembered_had_ended(scene: Scene) -> None:
+async def test_remembered_request_had_ended(scene: Scene) -> None:
     alone = await scene.worker()
     alone.say(Finished(records=(record("r1"),)))
 
@@ -294,7 +294,7 @@ async def test_a_request_that_is_remembered_had_ended(scene: Scene) -> None:
     assert told.result == "finished"
 
 
-async def test_what_a_worker_says_of_it_counts_more_than_what_is_remembered(scene: Scene) -> None:
+async def test_workers_word_beats_the_memory(scene: Scene) -> None:
     asker, owner = await scene.worker(), await scene.worker()
     asker.say(Finished(records=(record("r1"),)))  # an older one with the same id
 
@@ -304,7 +304,7 @@ async def test_what_a_worker_says_of_it_counts_more_than_what_is_remembered(scen
     assert (await asker.hears(CancelAnswer)).result == "forbidden"
 
 
-async def test_a_worker_that_is_gone_is_not_waited_for(
+async def test_lost_worker_is_not_waited_for(
     scene: Scene, mock_clock: trio.testing.MockClock
 ) -> None:
     asker, gone = await scene.worker(), await scene.worker()
@@ -316,7 +316,7 @@ async def test_a_worker_that_is_gone_is_not_waited_for(
     assert (await asker.hears(CancelAnswer)).result == "unknown"
 
 
-async def test_an_answer_to_a_question_that_is_over_changes_nothing(scene: Scene) -> None:
+async def test_late_answer_changes_nothing(scene: Scene) -> None:
     asker, other = await scene.worker(), await scene.worker()
     asker.say(CancelQuery(ask=5, request_id="r1", caller=""))
     asked = await other.answers_cancel("unknown")
@@ -329,7 +329,7 @@ async def test_an_answer_to_a_question_that_is_over_changes_nothing(scene: Scene
     assert not scene.server._inquiries
 
 
-async def test_the_owner_of_the_machine_asks_all_workers(scene: Scene) -> None:
+async def test_machine_owner_asks_all_workers(scene: Scene) -> None:
     one, other = await scene.worker(), await scene.worker()
     results: list[CancelResult] = []
 
@@ -345,7 +345,7 @@ async def test_the_owner_of_the_machine_asks_all_workers(scene: Scene) -> None:
     assert results == ["cancelled"]
 
 
-async def test_two_questions_do_not_take_each_others_answers(scene: Scene) -> None:
+async def test_two_queries_keep_their_answers(scene: Scene) -> None:
     one, other = await scene.worker(), await scene.worker()
     for ask, request_id in enumerate(("r1", "r2")):
         one.say(CancelQuery(ask=ask, request_id=request_id, caller=""))

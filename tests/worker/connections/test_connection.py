@@ -44,7 +44,7 @@ def after(began: float, beats: list[float]) -> list[float]:
     return [round(at - began, 3) for at in beats]
 
 
-async def test_a_silence_is_broken_once_in_each_interval(
+async def test_silence_is_broken_once_per_interval(
     autojump_clock: MockClock, monitor: ConnectionMonitor
 ) -> None:
     began, beats = trio.current_time(), list[float]()
@@ -55,7 +55,7 @@ async def test_a_silence_is_broken_once_in_each_interval(
     assert after(began, beats) == [1.0, 2.0, 3.0]
 
 
-async def test_what_was_written_meanwhile_begins_the_interval_anew(
+async def test_writing_restarts_the_interval(
     autojump_clock: MockClock, monitor: ConnectionMonitor
 ) -> None:
     began, beats = trio.current_time(), list[float]()
@@ -68,7 +68,7 @@ async def test_what_was_written_meanwhile_begins_the_interval_anew(
     assert after(began, beats) == [5.2]
 
 
-async def test_nobody_speaks_while_the_stream_itself_may_be_writing(
+async def test_no_heartbeat_while_stream_may_write(
     autojump_clock: MockClock, monitor: ConnectionMonitor
 ) -> None:
     began, beats = trio.current_time(), list[float]()
@@ -85,7 +85,7 @@ async def test_nobody_speaks_while_the_stream_itself_may_be_writing(
     assert second == pytest.approx(first + EVERY_S, abs=0.001)
 
 
-async def test_a_stream_that_has_ended_is_forgotten(
+async def test_ended_stream_is_forgotten(
     autojump_clock: MockClock, monitor: ConnectionMonitor
 ) -> None:
     beats = list[float]()
@@ -158,7 +158,7 @@ async def test_a_heartbeat_goes_at_once(ends: tuple[Connection, socket.socket]) 
     assert take(client) == HEARTBEAT
 
 
-async def test_a_client_that_takes_nothing_is_not_waited_for(
+async def test_stalled_client_is_not_waited_for(
     ends: tuple[Connection, socket.socket],
 ) -> None:
     conn, client = ends
@@ -171,7 +171,7 @@ async def test_a_client_that_takes_nothing_is_not_waited_for(
     assert take(client) == HEARTBEAT
 
 
-async def test_what_did_not_fit_of_a_heartbeat_goes_before_the_next_frame(
+async def test_unsent_heartbeat_precedes_the_next_frame(
     ends: tuple[Connection, socket.socket], nursery: trio.Nursery
 ) -> None:
     conn, client = ends
@@ -189,7 +189,7 @@ async def test_what_did_not_fit_of_a_heartbeat_goes_before_the_next_frame(
     assert got == heartbeat + frame
 
 
-async def test_a_heartbeat_for_a_client_that_has_left_is_no_error(
+async def test_heartbeat_to_gone_client_is_harmless(
     ends: tuple[Connection, socket.socket],
 ) -> None:
     conn, client = ends
@@ -198,7 +198,7 @@ async def test_a_heartbeat_for_a_client_that_has_left_is_no_error(
     assert not conn.send_soon(HEARTBEAT)
 
 
-async def test_whoever_asks_for_the_end_wakes_the_request_wherever_it_is(
+async def test_cancel_wakes_the_request_anywhere(
     ends: tuple[Connection, socket.socket],
 ) -> None:
     class Upstream:
@@ -223,7 +223,7 @@ async def test_whoever_asks_for_the_end_wakes_the_request_wherever_it_is(
         await wakeup.wait()
 
 
-async def test_a_client_that_left_counts_more_than_a_wish_to_cancel(
+async def test_gone_client_counts_more_than_cancel(
     ends: tuple[Connection, socket.socket],
 ) -> None:
     conn, client = ends
@@ -247,7 +247,7 @@ async def test_a_client_that_left_counts_more_than_a_wish_to_cancel(
         (WaitingFor.SUPERVISOR, True, True),
     ],
 )
-async def test_a_deadline_ends_what_was_waited_for(
+async def test_deadline_ends_the_wait(
     ends: tuple[Connection, socket.socket], waits: WaitingFor, reads: bool, writes: bool
 ) -> None:
     conn, client = ends
@@ -270,7 +270,7 @@ async def test_a_deadline_ends_what_was_waited_for(
             conn.wire.send_now(b"x")
 
 
-async def test_each_piece_has_the_time_of_a_whole_write(
+async def test_each_piece_has_the_whole_time(
     autojump_clock: MockClock, monitor: ConnectionMonitor
 ) -> None:
     """A slow client is cut when it takes nothing, not when an answer is long."""

@@ -20,7 +20,7 @@ def drip(pace: BodyPace, count: int, every_s: float) -> float:
     return math.inf
 
 
-def test_a_byte_now_and_then_is_too_slow() -> None:
+def test_dripping_bytes_are_too_slow() -> None:
     assert drip(BodyPace(BODY_S), 1, 5.0) <= BODY_S + 1e-6
 
 
@@ -28,11 +28,11 @@ def test_silence_ends_it() -> None:
     assert drip(BodyPace(BODY_S), BODY_BYTES, 10 * BODY_S) == BODY_S
 
 
-def test_the_lowest_rate_may_go_on_where_nothing_is_kept() -> None:
+def test_lowest_rate_may_go_on() -> None:
     assert drip(BodyPace(BODY_S), BODY_BYTES // 50, BODY_S / 60) == math.inf
 
 
-def test_what_is_kept_has_to_be_there_in_the_end() -> None:
+def test_kept_body_has_an_end() -> None:
     total_s = drip(BodyPace(BODY_S, TOTAL_S), BODY_BYTES, BODY_S / 2)
     assert abs(total_s - TOTAL_S) < 1e-6
 
@@ -44,7 +44,7 @@ def test_a_fast_beginning_buys_no_time() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 10**6), st.floats(0, 100)), max_size=50))
-def test_what_is_left_is_never_more_than_a_window(reads: list[tuple[int, float]]) -> None:
+def test_rest_never_exceeds_one_window(reads: list[tuple[int, float]]) -> None:
     pace = BodyPace(BODY_S, TOTAL_S)
     for count, waited_s in reads:
         pace.came(count, waited_s)

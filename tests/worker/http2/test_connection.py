@@ -159,7 +159,7 @@ def endless(sent: list[int]) -> Callable[[Any], Any]:
     return handler
 
 
-async def test_long_bodies_go_both_ways_beside_each_other(open_rig: OpenRig) -> None:
+async def test_long_bodies_pass_side_by_side(open_rig: OpenRig) -> None:
     async def handler(exchange: UpstreamExchange) -> None:
         head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
         await exchange.stream.send_all(head % len(exchange.body) + exchange.body)
@@ -175,7 +175,7 @@ async def test_long_bodies_go_both_ways_beside_each_other(open_rig: OpenRig) -> 
     assert answers == [("200", body) for body in bodies]
 
 
-async def test_a_hundred_streams_of_one_connection_are_whole(open_rig: OpenRig) -> None:
+async def test_hundred_streams_are_whole(open_rig: OpenRig) -> None:
     async def handler(exchange: UpstreamExchange) -> None:
         await exchange.stream.send_all(SSE_HEAD + PIECE + END)
         await exchange.stream.aclose()
@@ -187,7 +187,7 @@ async def test_a_hundred_streams_of_one_connection_are_whole(open_rig: OpenRig) 
     assert answers == [("200", PIECE + END)] * 100
 
 
-async def test_an_unknown_path_is_answered_with_help(rig: Rig) -> None:
+async def test_unknown_path_is_answered_with_help(rig: Rig) -> None:
     async with connected(rig) as client:
         status, body = await client.answer(await client.post("/chat/completions"))
 
@@ -202,7 +202,7 @@ async def test_an_unknown_path_is_answered_with_help(rig: Rig) -> None:
         ("/v1/streaming_query/interrupt", b" " * 3_000_000, "413"),
     ],
 )
-async def test_a_body_that_nobody_wants_ends_its_own_stream(
+async def test_unwanted_body_ends_its_stream_only(
     rig: Rig, path: str, body: bytes, status: str
 ) -> None:
     async with connected(rig) as client:
@@ -212,7 +212,7 @@ async def test_a_body_that_nobody_wants_ends_its_own_stream(
         assert (await client.answer(await client.post()))[0] == "200"
 
 
-async def test_a_body_that_is_said_to_be_too_long_is_not_waited_for(rig: Rig) -> None:
+async def test_declared_too_long_body_is_refused(rig: Rig) -> None:
     async with connected(rig) as client:
         number = await client.begin("POST", "/v1/embeddings", body=True, content_length="99999999")
         await client.until(lambda: number in client.resets)
@@ -221,13 +221,13 @@ async def test_a_body_that_is_said_to_be_too_long_is_not_waited_for(rig: Rig) ->
         assert (await client.answer(await client.post()))[0] == "200"
 
 
-async def test_an_answer_to_head_has_no_body(rig: Rig) -> None:
+async def test_head_response_has_no_body(rig: Rig) -> None:
     async with connected(rig) as client:
         assert await client.answer(await client.begin("HEAD", "/health")) == ("200", b"")
         assert await client.answer(await client.begin("GET", "/health")) == ("200", b"OK")
 
 
-async def test_what_has_no_form_in_http_1_is_answered_in_words(rig: Rig) -> None:
+async def test_request_without_http1_form_is_refused(rig: Rig) -> None:
     async with connected(rig) as client:
         status, body = await client.answer(await client.begin("GET", "/\u00e9"))
         assert await client.answer(await client.begin("GET", "/health")) == ("200", b"OK")
@@ -236,7 +236,7 @@ async def test_what_has_no_form_in_http_1_is_answered_in_words(rig: Rig) -> None
     assert b"percent-encoded" in body
 
 
-async def test_without_file_descriptors_a_stream_is_refused_and_the_others_go_on(
+async def test_no_descriptors_refuse_one_stream_only(
     open_rig: OpenRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def pair() -> Any:
@@ -262,9 +262,7 @@ async def test_without_file_descriptors_a_stream_is_refused_and_the_others_go_on
 
 
 @pytest.mark.parametrize("way", ["reset", "leave"])
-async def test_a_client_that_wants_no_more_of_a_full_stream_leaves_nothing(
-    open_rig: OpenRig, way: str
-) -> None:
+async def test_gone_client_leaves_no_stream(open_rig: OpenRig, way: str) -> None:
     sent = [0]
     async with open_rig(endless(sent)) as rig:
         before = await tasks_at_rest(rig)
@@ -292,7 +290,7 @@ async def test_a_client_that_wants_no_more_of_a_full_stream_leaves_nothing(
         assert await tasks_are(before)
 
 
-async def test_a_client_that_never_opens_its_window_has_had_its_answer(open_rig: OpenRig) -> None:
+async def test_closed_window_has_had_its_response(open_rig: OpenRig) -> None:
     limits = Limits(write_s=0.5)
     async with open_rig(endless([0]), limits=limits) as rig, connected(rig) as client:
         client.reads = False
@@ -306,7 +304,7 @@ async def test_a_client_that_never_opens_its_window_has_had_its_answer(open_rig:
         assert (await client.answer(await client.begin("GET", "/health")))[1] == b"OK"
 
 
-async def test_a_client_that_reads_nothing_at_all_is_cut(open_rig: OpenRig) -> None:
+async def test_client_that_never_reads_is_cut(open_rig: OpenRig) -> None:
     sent, limits = [0], Limits(write_s=0.5)
     async with open_rig(endless(sent), limits=limits) as rig, await rig.connect() as stream:
         client = Client(stream)
@@ -318,7 +316,7 @@ async def test_a_client_that_reads_nothing_at_all_is_cut(open_rig: OpenRig) -> N
     assert sent[0] > 65_535
 
 
-async def test_an_idle_connection_is_told_and_closed(open_rig: OpenRig) -> None:
+async def test_idle_connection_is_told_and_closed(open_rig: OpenRig) -> None:
     async with open_rig(limits=Limits(idle_s=0.3)) as rig, connected(rig) as client:
         await client.answer(await client.post())
         while not client.over:
@@ -327,7 +325,7 @@ async def test_an_idle_connection_is_told_and_closed(open_rig: OpenRig) -> None:
     assert client.farewell == h2.errors.ErrorCodes.NO_ERROR
 
 
-async def test_told_to_finish_it_takes_no_more_streams_and_ends_with_the_last(
+async def test_finishing_connection_ends_with_last_stream(
     open_rig: OpenRig,
 ) -> None:
     go_on = trio.Event()
@@ -375,7 +373,7 @@ async def send(stream: trio.SocketStream, data: bytes) -> None:
         pass
 
 
-async def test_a_bug_ends_the_connection_that_meets_it_and_no_other(
+async def test_bug_ends_its_own_connection_only(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def parse(raw: bytes) -> Any:
@@ -401,9 +399,7 @@ async def test_a_bug_ends_the_connection_that_meets_it_and_no_other(
 @pytest.mark.parametrize(
     "more", [b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n", b"\r\n\r\n", b"\xff" * 1000, HELLO]
 )
-async def test_of_what_comes_behind_a_request_for_a_page_nothing_stays(
-    rig: Rig, more: bytes
-) -> None:
+async def test_bytes_behind_page_request_are_dropped(rig: Rig, more: bytes) -> None:
     before = await tasks_at_rest(rig)
     for _ in range(3):
         answer = await rig.ask(b"GET /running HTTP/1.1\r\nHost: x\r\n\r\n" + more)
@@ -413,7 +409,7 @@ async def test_of_what_comes_behind_a_request_for_a_page_nothing_stays(
     assert await tasks_are(before)
 
 
-async def test_of_a_body_that_no_page_reads_nothing_stays(rig: Rig) -> None:
+async def test_unread_page_body_is_dropped(rig: Rig) -> None:
     before = await tasks_at_rest(rig)
     head = b"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 5000000\r\n\r\n"
 

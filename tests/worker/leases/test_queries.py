@@ -43,7 +43,7 @@ async def test_each_question_gets_its_own_answer(
     assert said == [cancel(1), cancel(2)]
 
 
-async def test_silence_ends_a_question_and_a_late_answer_is_dropped(
+async def test_silence_ends_the_query(
     asked: tuple[PendingQueries, list[FromWorker]], autojump_clock: trio.testing.MockClock
 ) -> None:
     queries, _ = asked
@@ -55,7 +55,7 @@ async def test_silence_ends_a_question_and_a_late_answer_is_dropped(
     queries.answered(CancelAnswer(ask=1, result="unknown"))
 
 
-async def test_an_answer_to_something_else_is_none(
+async def test_other_kind_of_answer_is_none(
     asked: tuple[PendingQueries, list[FromWorker]],
 ) -> None:
     queries, _ = asked

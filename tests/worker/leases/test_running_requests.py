@@ -13,7 +13,7 @@ def enter(
     return name, cancelled
 
 
-def test_the_owner_and_the_machines_owner_end_a_request_and_others_do_not() -> None:
+def test_only_owners_may_cancel() -> None:
     for caller, result, ends in (
         ("me", "cancelled", 1),
         (None, "cancelled", 1),
@@ -38,7 +38,7 @@ def test_a_request_is_ended_once() -> None:
     assert len(cancelled) == 1
 
 
-def test_an_ended_request_is_still_nobody_elses_and_an_unknown_one_nobodys() -> None:
+def test_ended_request_keeps_its_owner() -> None:
     known = RunningRequests()
     name, _ = enter(known)
     known.exit(name)
@@ -48,7 +48,7 @@ def test_an_ended_request_is_still_nobody_elses_and_an_unknown_one_nobodys() -> 
     assert known.cancel("other", "me") == "unknown"
 
 
-def test_no_two_requests_have_one_id_not_even_after_one_another() -> None:
+def test_no_two_requests_share_an_id() -> None:
     known = RunningRequests()
     first, _ = enter(known)
     second, cancelled = enter(known)
@@ -74,9 +74,7 @@ def test_ended_requests_are_forgotten_in_time(monkeypatch: pytest.MonkeyPatch) -
     ("caller", "peer", "by_client"),
     [("me", "10.0.0.1", True), ("me", "10.0.0.2", False), ("me", "", False), (None, "", False)],
 )
-def test_a_client_is_known_by_its_key_and_its_address(
-    caller: str | None, peer: str, by_client: bool
-) -> None:
+def test_client_is_key_and_address(caller: str | None, peer: str, by_client: bool) -> None:
     known = RunningRequests()
     told: list[bool] = []
     known.enter("r", "x1", "me", told.append, peer="10.0.0.1")
@@ -85,7 +83,7 @@ def test_a_client_is_known_by_its_key_and_its_address(
     assert told == [by_client]
 
 
-def test_a_name_that_runs_twice_is_no_proof_until_it_is_free_again() -> None:
+def test_ambiguous_id_is_no_proof() -> None:
     known = RunningRequests()
     told: list[bool] = []
     known.enter("r", "x1", "me", told.append)

@@ -13,7 +13,7 @@ from tests.worker.rig import Rig, post
 RUNNING = b"GET /running HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 
-def test_a_worker_that_starts_imports_nothing_that_only_pages_need() -> None:
+def test_starting_worker_imports_no_page_code() -> None:
     code = "import sys, arriero.worker.__main__; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
@@ -23,7 +23,7 @@ def test_a_worker_that_starts_imports_nothing_that_only_pages_need() -> None:
     assert not {"quart", "flask", "werkzeug", "hypercorn", "asyncio", "jinja2"} & set(loaded)
 
 
-async def test_all_who_come_first_get_one_app(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_first_callers_share_one_app(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
     make = late_pages.LatePages._make_app
 
@@ -49,7 +49,7 @@ async def test_all_who_come_first_get_one_app(rig: Rig, monkeypatch: pytest.Monk
     "failure",
     [ImportError("there is no quart any more"), RuntimeError("can't start new thread")],
 )
-async def test_if_the_app_cannot_be_loaded_only_those_who_ask_for_a_page_are_refused(
+async def test_unloadable_app_refuses_pages_only(
     rig: Rig,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,

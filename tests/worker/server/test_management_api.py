@@ -143,7 +143,7 @@ def known(*, cors: bool | tuple[str, ...] = True, api_keys: tuple[str, ...] = ()
 # --- what has run --------------------------------------------------------------------------------
 
 
-async def test_the_last_requests_are_listed_newest_first() -> None:
+async def test_last_requests_are_listed_newest_first() -> None:
     there = known()
     there.ended = [f"r{number}" for number in range(150, 0, -1)]
     async with pages(there) as ask:
@@ -157,7 +157,7 @@ async def test_the_last_requests_are_listed_newest_first() -> None:
 
 
 @pytest.mark.parametrize("limit", ["0", "-1", "x", "", "1.5", "1001", "%C2%B2", "9" * 5000])
-async def test_a_limit_that_makes_no_sense_is_refused(limit: str) -> None:
+async def test_senseless_limit_is_refused(limit: str) -> None:
     async with pages(known()) as ask:
         answer = await ask("GET", f"/api/activity?limit={limit}")
 
@@ -165,7 +165,7 @@ async def test_a_limit_that_makes_no_sense_is_refused(limit: str) -> None:
     assert "from 1 to 1000" in str(answer.error["message"])
 
 
-async def test_one_request_is_told_as_its_account_has_it() -> None:
+async def test_one_request_has_its_account() -> None:
     there = known()
     there.ended = ["r1"]
     async with pages(there) as ask:
@@ -175,7 +175,7 @@ async def test_one_request_is_told_as_its_account_has_it() -> None:
     assert (answer.said["request_id"], answer.said["cost_usd"]) == ("r1", "0.0105")
 
 
-async def test_a_request_that_nobody_knows_is_not_found() -> None:
+async def test_unknown_request_is_not_found() -> None:
     async with pages(known()) as ask:
         told = await ask("GET", "/api/activity/r1")
         ended = await ask("POST", "/api/requests/r1/cancel")
@@ -210,7 +210,7 @@ async def test_an_id_may_have_any_character(coded: str, request_id: str) -> None
     ("method", "path"),
     [("GET", "/api/activity"), ("GET", "/api/activity/r"), ("POST", "/api/requests/r/cancel")],
 )
-async def test_without_the_supervisor_it_is_said_to_try_again(method: str, path: str) -> None:
+async def test_silent_supervisor_means_try_again(method: str, path: str) -> None:
     there = known()
     there.is_lost = True
     async with pages(there) as ask:
@@ -246,21 +246,21 @@ async def test_a_request_is_ended_once(path: str, body: str) -> None:
 
 
 @pytest.mark.parametrize("body", ["", "{", "[]", "{}", '{"request_id":1}', '{"request_id":null}'])
-async def test_a_body_that_names_no_request_is_refused(body: str) -> None:
+async def test_body_without_request_id_is_refused(body: str) -> None:
     async with pages(known()) as ask:
         answer = await ask("POST", "/v1/streaming_query/interrupt", body=body)
 
     assert (answer.status, answer.error["code"]) == (400, "bad_request")
 
 
-async def test_a_body_that_is_too_large_is_refused_before_it_comes() -> None:
+async def test_too_large_body_is_refused_early() -> None:
     async with pages(known()) as ask:
         answer = await ask("POST", "/v1/streaming_query/interrupt", length=1024 * 1024 + 1)
 
     assert (answer.status, answer.error["code"]) == (413, "request_too_large")
 
 
-async def test_only_who_asked_may_end_a_request() -> None:
+async def test_only_the_owner_may_cancel() -> None:
     there = known(api_keys=("alice", "bob"))
     there.begin("r", ALICE)
     async with pages(there) as ask:
@@ -285,7 +285,7 @@ ALL_KINDS = [
 
 
 @pytest.mark.parametrize(("method", "path", "status"), ALL_KINDS)
-async def test_every_answer_has_the_id_of_its_request(method: str, path: str, status: int) -> None:
+async def test_every_response_has_its_request_id(method: str, path: str, status: int) -> None:
     async with pages(known()) as ask:
         named = await ask(method, path, "X-Request-Id: mine/1")
         traced = await ask(
@@ -298,7 +298,7 @@ async def test_every_answer_has_the_id_of_its_request(method: str, path: str, st
 
 
 @pytest.mark.parametrize("path", ["/health", "/v1/models", "/running", "/api/activity"])
-async def test_head_is_answered_like_get_but_without_a_body(path: str) -> None:
+async def test_head_is_get_without_body(path: str) -> None:
     async with pages(known()) as ask:
         head, get = await ask("HEAD", path), await ask("GET", path)
 
@@ -314,7 +314,7 @@ async def test_head_is_answered_like_get_but_without_a_body(path: str) -> None:
         ("POST", "/v1/messages/batches", 404, "not_found_error"),
     ],
 )
-async def test_errors_have_the_shape_of_the_api_whose_path_it_is(
+async def test_errors_have_the_paths_api_shape(
     method: str, path: str, status: int, kind: str
 ) -> None:
     async with pages(known()) as ask:
@@ -338,9 +338,7 @@ async def test_errors_have_the_shape_of_the_api_whose_path_it_is(
         ("GET", "/api/requests/r/cancel", {"POST"}),
     ],
 )
-async def test_a_wrong_method_is_answered_with_the_right_ones(
-    method: str, path: str, allowed: set[str]
-) -> None:
+async def test_wrong_method_is_told_the_right(method: str, path: str, allowed: set[str]) -> None:
     async with pages(known()) as ask:
         answer = await ask(method, path)
 
@@ -348,7 +346,7 @@ async def test_a_wrong_method_is_answered_with_the_right_ones(
     assert set(answer.all("allow")[0].split(", ")) == allowed
 
 
-async def test_a_model_request_in_an_odd_spelling_is_not_found() -> None:
+async def test_odd_spelling_of_route_is_unknown() -> None:
     async with pages(known()) as ask:
         answer = await ask("POST", "/v1/chat%2Fcompletions", body="{}")
 
@@ -358,7 +356,7 @@ async def test_a_model_request_in_an_odd_spelling_is_not_found() -> None:
 # --- models of peers -----------------------------------------------------------------------------
 
 
-async def test_models_of_peers_are_listed_once_by_the_name_that_always_holds() -> None:
+async def test_peer_models_are_listed_once() -> None:
     config = WorkerConfig(
         generation=1,
         models=(ModelRoute(model="m"), ModelRoute(model="p/mine")),
@@ -387,7 +385,7 @@ async def test_models_of_peers_are_listed_once_by_the_name_that_always_holds() -
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/health", "/nothing", "*"])
-async def test_a_preflight_is_allowed_without_a_key(path: str) -> None:
+async def test_preflight_needs_no_key(path: str) -> None:
     async with pages(known(api_keys=("k",))) as ask:
         answer = await ask(
             "OPTIONS",
@@ -404,7 +402,7 @@ async def test_a_preflight_is_allowed_without_a_key(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/models", "/nothing", "/api/activity"])
-async def test_a_page_may_read_what_it_is_answered(path: str) -> None:
+async def test_allowed_page_may_read_responses(path: str) -> None:
     async with pages(known(api_keys=("k",))) as ask:
         asked = await ask("GET", path, "Origin: https://a.example")
         plain = await ask("GET", path)
@@ -415,7 +413,7 @@ async def test_a_page_may_read_what_it_is_answered(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/models", "/v1/chat/completions", "/nothing"])
-async def test_where_pages_may_not_ask_they_are_told_what_would_let_them(path: str) -> None:
+async def test_refused_page_is_told_what_helps(path: str) -> None:
     async with pages(known(cors=False)) as ask:
         preflight = await ask("OPTIONS", path, "Origin: https://a.example")
         real = await ask("GET", path, "Origin: https://a.example")
@@ -426,7 +424,7 @@ async def test_where_pages_may_not_ask_they_are_told_what_would_let_them(path: s
         assert not [name for name, _ in answer.fields if name.startswith("access-control")]
 
 
-async def test_a_listed_origin_is_named_in_the_answer_which_depends_on_it() -> None:
+async def test_listed_origin_is_named_with_vary() -> None:
     async with pages(known(cors=("https://a.example",))) as ask:
         wanted = "Access-Control-Request-Method: GET"
         preflight = await ask("OPTIONS", "/v1/models", "Origin: https://a.example", wanted)
@@ -440,7 +438,7 @@ async def test_a_listed_origin_is_named_in_the_answer_which_depends_on_it() -> N
     assert plain.all("access-control-allow-origin") == []
 
 
-async def test_a_failure_of_a_page_is_no_stack_trace(caplog: pytest.LogCaptureFixture) -> None:
+async def test_failing_page_shows_no_stack_trace(caplog: pytest.LogCaptureFixture) -> None:
     there = known()
     there.service.view = None  # type: ignore[assignment]
     with caplog.at_level(logging.CRITICAL):
@@ -467,7 +465,7 @@ async def test_a_failure_of_a_page_is_no_stack_trace(caplog: pytest.LogCaptureFi
         ("DELETE", "/", 405, "no DELETE / here, only GET, HEAD, POST"),
     ],
 )  # fmt: skip
-async def test_an_error_names_method_and_path_and_helps(
+async def test_error_names_method_and_path(
     method: str, path: str, status: int, message: str
 ) -> None:
     async with pages(known()) as ask:
@@ -476,7 +474,7 @@ async def test_an_error_names_method_and_path_and_helps(
     assert (answer.status, answer.error["message"]) == (status, message)
 
 
-async def test_a_path_of_anthropics_that_is_nearly_right_gets_its_error() -> None:
+async def test_nearly_anthropic_path_gets_its_error() -> None:
     async with pages(known()) as ask:
         answer = await ask("POST", "/v1/v1/messages")
 
@@ -494,7 +492,7 @@ async def test_a_long_path_is_cut() -> None:
     assert (answer.status, len(str(answer.error["message"])) < 200) == (404, True)
 
 
-async def test_the_root_says_what_this_is_to_whoever_may_know() -> None:
+async def test_root_introduces_itself_to_the_authorized() -> None:
     async with pages(known()) as ask:
         answer = await ask("GET", "/")
     async with pages(known(api_keys=("alice",))) as ask:

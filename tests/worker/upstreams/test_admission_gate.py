@@ -14,7 +14,7 @@ from arriero.worker.upstreams.pool import Endpoint
 from tests.worker.rig import OpenRig, UpstreamExchange, answer_json, post
 
 
-def test_so_many_enter_and_the_rest_follow_in_order() -> None:
+def test_limited_number_enters_in_order() -> None:
     gate = AdmissionGate(2)
     assert [gate.enter_now() for _ in range(3)] == [True, True, False]
     first, second, third = (gate.line_up() for _ in range(3))
@@ -26,7 +26,7 @@ def test_so_many_enter_and_the_rest_follow_in_order() -> None:
     assert third.is_set()
 
 
-def test_who_gives_up_what_it_has_got_leaves_it_to_the_next() -> None:
+def test_given_up_place_goes_to_next() -> None:
     gate = AdmissionGate(1)
     gate.enter_now()
     got, after = gate.line_up(), gate.line_up()
@@ -39,7 +39,7 @@ def test_who_gives_up_what_it_has_got_leaves_it_to_the_next() -> None:
     assert gate.enter_now()
 
 
-async def test_no_more_than_so_many_requests_are_at_an_upstream_at_once(open_rig: OpenRig) -> None:
+async def test_upstream_gets_limited_requests_at_once(open_rig: OpenRig) -> None:
     """Forty ask at once; the upstream never has more than three of them, and answers all."""
     now = most = 0
 
@@ -64,7 +64,7 @@ async def test_no_more_than_so_many_requests_are_at_an_upstream_at_once(open_rig
         assert rig.upstream.connections <= 40
 
 
-async def test_a_client_that_leaves_the_line_lets_the_next_one_in(open_rig: OpenRig) -> None:
+async def test_leaver_lets_the_next_one_in(open_rig: OpenRig) -> None:
     go = trio.Event()
 
     async def handler(exchange: UpstreamExchange) -> None:
@@ -82,9 +82,7 @@ async def test_a_client_that_leaves_the_line_lets_the_next_one_in(open_rig: Open
         assert (await rig.ask(post())).startswith(b"HTTP/1.1 200")
 
 
-async def test_a_unix_socket_whose_backlog_is_full_is_tried_again(
-    tmp_path: Path, autojump_clock: MockClock
-) -> None:
+async def test_full_unix_backlog_is_tried_again(tmp_path: Path, autojump_clock: MockClock) -> None:
     path = tmp_path / "x.sock"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(os.fspath(path))
