@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from tests.official import anthropic, openai
+from tests.official import anthropic, anthropic_at, openai, openai_at
 
 
 @dataclass
@@ -43,11 +43,10 @@ def open_scripted() -> Iterator[Scripted]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
-        url = f"http://127.0.0.1:{server.server_port}"
         try:
             with (
-                openai.OpenAI(base_url=f"{url}/v1", api_key="k", max_retries=0, timeout=10) as one,
-                anthropic.Anthropic(base_url=url, api_key="k", max_retries=0, timeout=10) as two,
+                openai_at(server.server_port) as one,
+                anthropic_at(server.server_port) as two,
             ):
                 scripted = Scripted(one, two)
                 yield scripted

@@ -15,7 +15,7 @@ import trio
 
 from arriero.protocol.records import Prices, UpstreamKind
 from arriero.protocol.worker_config import ModelRoute, UsageSetting
-from tests.official import openai
+from tests.official import openai_at
 from tests.worker.rig import OpenRig, Rig, UpstreamExchange, post, rig_options, sends
 from tests.worker.sse import CHUNKED_HEAD, DONE, SSE_HEAD, STREAM, chunk, streams
 
@@ -362,9 +362,7 @@ async def test_official_clients_do_not_mind_trailers(open_rig: OpenRig) -> None:
     async with open_rig(streams(WORDS + USAGE_FRAME + DONE)) as rig:
 
         def read() -> list[str | None]:
-            with openai.OpenAI(
-                base_url=f"http://127.0.0.1:{rig.port}/v1", api_key="k", timeout=10
-            ) as client:
+            with openai_at(rig.port, max_retries=2) as client:
                 chunks = client.chat.completions.create(model="m", messages=[], stream=True)
                 return [chunk.choices[0].delta.content for chunk in chunks if chunk.choices]
 

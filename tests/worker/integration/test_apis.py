@@ -15,7 +15,7 @@ from arriero.protocol.lease import CancelOrder, CancelOutcome, Leave, Report, Wa
 from arriero.protocol.values import ErrorInfo
 from arriero.protocol.worker_config import ModelRoute
 from arriero.worker.limits import Limits
-from tests.official import anthropic, openai
+from tests.official import anthropic, anthropic_at, openai, openai_at
 from tests.worker.apis.recorded import (
     MESSAGE,
     MESSAGE_WITH_TOOL,
@@ -70,9 +70,7 @@ async def ask(rig: Rig, function: Callable[..., Any], *args: Any) -> Any:
 
 
 def ask_messages(port: int, mode: str, *, thinks: bool = True) -> anthropic.types.Message:
-    client = anthropic.Anthropic(
-        base_url=f"http://127.0.0.1:{port}", api_key="k", max_retries=0, timeout=10
-    )
+    client = anthropic_at(port)
     thinking: Any = {"type": "enabled", "budget_tokens": 1024} if thinks else {"type": "disabled"}
     with (
         client,
@@ -88,9 +86,7 @@ def ask_messages(port: int, mode: str, *, thinks: bool = True) -> anthropic.type
 
 
 def ask_responses(port: int, mode: str) -> tuple[list[Any], Any]:
-    client = openai.OpenAI(
-        base_url=f"http://127.0.0.1:{port}/v1", api_key="k", max_retries=0, timeout=10
-    )
+    client = openai_at(port)
     headers = {"X-Swap-Progress": mode}
     with client, client.responses.stream(model="m", input="hi", extra_headers=headers) as stream:
         return list(stream), stream.get_final_response()
@@ -197,13 +193,13 @@ async def test_plain_message_is_held_then_503(
 
 
 def create_message(port: int) -> str:
-    client = anthropic.Anthropic(base_url=f"http://127.0.0.1:{port}", api_key="k", timeout=10)
+    client = anthropic_at(port, max_retries=2)
     with client:
         return client.messages.create(model="m", max_tokens=8, messages=[]).id
 
 
 def create_response(port: int) -> str:
-    with openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="k", timeout=10) as client:
+    with openai_at(port, max_retries=2) as client:
         return client.responses.create(model="m", input="hi").id
 
 
@@ -268,9 +264,7 @@ MIDWAY = {"X-Request-Id": "r-1"}
 
 def read_message(port: int, heard: Callable[[], object]) -> tuple[str, str | None, int]:
     """Return text, reason and output tokens of a message; `heard` is called at its first text."""
-    client = anthropic.Anthropic(
-        base_url=f"http://127.0.0.1:{port}", api_key="k", max_retries=0, timeout=10
-    )
+    client = anthropic_at(port)
     with (
         client,
         client.messages.stream(
@@ -290,9 +284,7 @@ def read_message(port: int, heard: Callable[[], object]) -> tuple[str, str | Non
 
 
 def read_responses(port: int, heard: Callable[[], object]) -> tuple[str, str | None, int]:
-    client = openai.OpenAI(
-        base_url=f"http://127.0.0.1:{port}/v1", api_key="k", max_retries=0, timeout=10
-    )
+    client = openai_at(port)
     text = ""
     with client, client.responses.stream(model="m", input="hi", extra_headers=MIDWAY) as stream:
         for event in stream:
@@ -306,9 +298,7 @@ def read_responses(port: int, heard: Callable[[], object]) -> tuple[str, str | N
 
 
 def read_chat(port: int, heard: Callable[[], object]) -> tuple[str, str | None, int]:
-    client = openai.OpenAI(
-        base_url=f"http://127.0.0.1:{port}/v1", api_key="k", max_retries=0, timeout=10
-    )
+    client = openai_at(port)
     with (
         client,
         client.chat.completions.stream(

@@ -29,7 +29,7 @@ from arriero.protocol.records import RequestRecord
 from arriero.worker.leases import queries as queries
 from arriero.worker.relay.response_writer import ResponseWriter
 from arriero.worker.upstreams.pool import Endpoint
-from tests.official import anthropic, openai
+from tests.official import anthropic_at, openai_at
 from tests.worker.apis.recorded import MESSAGE, RESPONSE
 from tests.worker.rig import (
     QUICK,
@@ -505,14 +505,8 @@ def stop_after(stream: Iterable[T], port: int, is_last: Callable[[T], bool]) -> 
     return found
 
 
-def openai_at(port: int) -> openai.OpenAI:
-    headers = {"X-Request-Id": ID}
-    url = f"http://127.0.0.1:{port}/v1"
-    return openai.OpenAI(base_url=url, api_key="k", max_retries=0, default_headers=headers)
-
-
 def ask_openai(port: int) -> tuple[str, str | None]:
-    with openai_at(port) as client:
+    with openai_at(port, headers={"X-Request-Id": ID}) as client:
         stream = client.chat.completions.create(model="m", messages=[], stream=True)
         chunks = stop_after(stream, port, lambda chunk: chunk.choices[0].delta.content == " you")
     text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
@@ -520,7 +514,7 @@ def ask_openai(port: int) -> tuple[str, str | None]:
 
 
 def ask_responses(port: int) -> tuple[str, str | None]:
-    with openai_at(port) as client:
+    with openai_at(port, headers={"X-Request-Id": ID}) as client:
         stream = client.responses.create(model="m", input="hi", stream=True)
         events = stop_after(stream, port, lambda event: event.type == "response.output_text.delta")
     text = "".join(event.delta for event in events if event.type == "response.output_text.delta")
@@ -531,12 +525,8 @@ def ask_responses(port: int) -> tuple[str, str | None]:
 
 
 def ask_anthropic(port: int) -> tuple[str, str | None]:
-    headers = {"X-Request-Id": ID}
-    url = f"http://127.0.0.1:{port}"
     with (
-        anthropic.Anthropic(
-            base_url=url, api_key="k", max_retries=0, default_headers=headers
-        ) as client,
+        anthropic_at(port, headers={"X-Request-Id": ID}) as client,
         client.messages.stream(model="m", max_tokens=8, messages=[]) as stream,
     ):
         stop_after(stream, port, lambda event: event.type == "text" and event.text == ' "index":0')

@@ -13,7 +13,7 @@ from arriero.protocol.lease import Leave, Refuse, Report, Resync, Resynced, Want
 from arriero.protocol.values import ErrorInfo, ModelStatus, QueueEntry
 from arriero.protocol.worker_config import ModelRoute
 from arriero.worker.limits import Limits
-from tests.official import openai
+from tests.official import openai, openai_at
 from tests.worker.rig import (
     BROKEN,
     LATER,
@@ -311,7 +311,7 @@ async def test_missed_event_leads_to_snapshot(open_rig: OpenRig) -> None:
 
 
 def _ask_with_openai(port: int, mode: str) -> tuple[str, str, list[str]]:
-    client = openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="k", max_retries=0)
+    client = openai_at(port)
     content, reasoning = "", ""
     roles: list[str] = []
     with client:

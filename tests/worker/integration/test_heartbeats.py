@@ -13,7 +13,7 @@ from arriero.protocol.lease import Want
 from arriero.protocol.worker_config import ModelRoute
 from arriero.worker.connections import connection as monitor
 from arriero.worker.streams.sse_frames import MAX_FRAME_BYTES
-from tests.official import anthropic, openai
+from tests.official import anthropic_at, openai_at
 from tests.worker.apis.recorded import MESSAGE, RESPONSE
 from tests.worker.rig import (
     JSON_RESPONSE,
@@ -203,9 +203,7 @@ async def test_no_heartbeat_within_a_raw_frame(open_rig: OpenRig) -> None:
 
 def ask_openai(port: int, **more: Any) -> tuple[str, int]:
     """Return the text, and how many chunks there were."""
-    with openai.OpenAI(
-        base_url=f"http://127.0.0.1:{port}/v1", api_key="k", max_retries=0
-    ) as client:
+    with openai_at(port) as client:
         chunks = list(client.chat.completions.create(model="m", messages=[], stream=True, **more))
     return "".join(chunk.choices[0].delta.content or "" for chunk in chunks), len(chunks)
 
@@ -275,9 +273,7 @@ async def test_plain_response_has_no_heartbeat(open_rig: OpenRig) -> None:
 
 def ask_anthropic(port: int) -> str:
     with (
-        anthropic.Anthropic(
-            base_url=f"http://127.0.0.1:{port}", api_key="k", max_retries=0
-        ) as client,
+        anthropic_at(port) as client,
         client.messages.stream(model="m", max_tokens=8, messages=[]) as stream,
     ):
         return stream.get_final_text()

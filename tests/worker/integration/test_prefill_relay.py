@@ -15,7 +15,7 @@ from arriero.protocol.lease import Want
 from arriero.protocol.records import UpstreamKind
 from arriero.protocol.values import QueueEntry
 from arriero.protocol.worker_config import ModelRoute
-from tests.official import openai
+from tests.official import openai_at
 from tests.worker.rig import (
     QUICK,
     OpenRig,
@@ -132,9 +132,7 @@ async def test_official_clients_read_chunks(open_rig: OpenRig) -> None:
     async with open_rig(streams(*PROMPT)) as rig:
 
         def read() -> tuple[list[Any], Any]:
-            with openai.OpenAI(
-                base_url=f"http://127.0.0.1:{rig.port}/v1", api_key="k", timeout=10
-            ) as client:
+            with openai_at(rig.port, max_retries=2) as client:
                 headers = {"X-Prefill-Progress": "chunk"}
                 ask: dict[str, Any] = {"model": "m", "messages": [], "extra_headers": headers}
                 raw = list(client.chat.completions.create(**ask, stream=True))
