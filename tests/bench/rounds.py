@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -63,71 +64,77 @@ def choose_steps(rows: Sequence[str], results: Results) -> list[Step]:
     return found
 
 
-def run(
-    plan: Plan,
-    steps: Sequence[Step],
-    targets: Sequence[Target],
-    results: Results,
-    folder: Path,
-    *,
-    force: bool,
-) -> None:
-    """Take the steps: first those with all targets up, then those that start their own.
+@dataclass(slots=True, kw_only=True)
+class Run:
+    """One run: steps over targets.
 
-    Raises:
-        BenchError: A target cannot be started, or the machine is not quiet at first. What happens
-            later is a remark, and costs the rows of its step only.
+    Attributes:
+        plan: How long and how often.
+        results: Where the figures go, and the remarks.
+        folder: For temporary files.
+        force: Do not wait until the machine is quiet.
+        progress: What a person sees.
     """
-    busy: list[float] = []
-    rounds = sum(plan.rounds_of(step) for step in steps)
-    with Progress(rounds) as progress:
-        busy.append(machine.wait_for_silence(at_first=True, force=force, note=progress.say))
-        for own in (False, True):
-            mine = [step for step in steps if step.own is own]
-            if not mine:
-                continue
+
+    plan: Plan
+    results: Results
+    folder: Path
+    force: bool
+    progress: Progress
+    _busiest: float = 0.0
+
+    def take(self, steps: Sequence[Step], targets: Sequence[Target]) -> None:
+        """Take the steps: first those with all targets up, then those that start their own.
+
+        Raises:
+            BenchError: A target cannot be started, or the machine is not quiet at first. What
+                happens later is a remark, and costs the rows of its step only.
+        """
+        self._wait_for_silence(at_first=True)
+        together = [step for step in steps if not step.own]
+        if together:
             with ExitStack() as stack:
-                if not own:
-                    progress.say("starting the targets")
-                    targets = servers.start(stack, folder, targets)
-                for step in mine:
-                    try:
-                        _take(step, plan, targets, results, folder, progress, busy, force=force)
-                    except (BenchError, OSError, psutil.Error) as exc:
-                        progress.say(f"{step.name} failed")
-                        results.remarks.append(f"cut short: {', '.join(step.rows)}: {exc}")
-    if max(busy) >= machine.QUIET:
-        results.remarks.append(
-            f"measured by force on a busy machine: load of others up to {max(busy):.1f} before "
-            f"a round, where {machine.QUIET} is the limit; the figures say little"
-        )
-    results.add_scaling()
+                self.progress.say("starting the targets")
+                self._take_each(together, servers.start(stack, self.folder, targets))
+        self._take_each([step for step in steps if step.own], targets)
+        if self._busiest >= machine.QUIET:
+            self.results.remarks.append(
+                f"measured by force on a busy machine: load of others up to {self._busiest:.1f} "
+                f"before a round, where {machine.QUIET} is the limit; the figures say little"
+            )
+        self.results.add_scaling()
 
+    def _take_each(self, steps: Sequence[Step], targets: Sequence[Target]) -> None:
+        for step in steps:
+            mine = chosen_for(step, targets)
+            try:
+                for number in range(self.plan.rounds_of(step)):
+                    self._wait_for_silence(at_first=False)
+                    self._take_round(step, rotated(mine, number), number)
+            except (BenchError, OSError, psutil.Error) as exc:
+                self.results.remarks.append(f"cut short: {', '.join(step.rows)}: {exc}")
 
-def _take(
-    step: Step,
-    plan: Plan,
-    targets: Sequence[Target],
-    results: Results,
-    folder: Path,
-    progress: Progress,
-    busy: list[float],
-    *,
-    force: bool,
-) -> None:
-    """Take one step: all its rounds, each over all targets, in an order that is rotated."""
-    mine = [target for target in targets if target.kind in step.kinds]
-    if step.most:
-        most = max((target.workers for target in mine), default=1)
-        mine = [target for target in mine if target.workers == most or target.kind == "llama-swap"]
-    for number in range(plan.rounds_of(step)):
-        busy.append(machine.wait_for_silence(at_first=False, force=force, note=progress.say))
-        for target in rotated(mine, number):
-            progress.say(f"{step.name}, round {number + 1}: {target.name}")
-            own = folder / f"{step.name}-{number}-{target.name}".replace(" ", "-").replace("/", "")
+    def _take_round(self, step: Step, targets: Sequence[Target], number: int) -> None:
+        for target in targets:
+            self.progress.say(f"{step.name}, round {number + 1}: {target.name}")
+            name = f"{step.name}-{number}-{target.name}"
+            own = self.folder / name.replace(" ", "-").replace("/", "")
             own.mkdir()
-            results.add(target.name, step.measure(plan, target, own))
-        progress.count()
+            self.results.add(target.name, step.measure(self.plan, target, own))
+        self.progress.count()
+
+    def _wait_for_silence(self, *, at_first: bool) -> None:
+        busy = machine.wait_for_silence(at_first=at_first, force=self.force, note=self.progress.say)
+        self._busiest = max(self._busiest, busy)
+
+
+def chosen_for(step: Step, targets: Sequence[Target]) -> list[Target]:
+    """Return those of `targets` that `step` measures."""
+    found = [target for target in targets if target.kind in step.kinds]
+    if not step.most:
+        return found
+    most = max((target.workers for target in found), default=1)
+    return [one for one in found if one.workers == most or one.kind == "llama-swap"]
 
 
 def rotated(targets: Sequence[Target], number: int) -> list[Target]:

@@ -7,6 +7,9 @@ otherwise: a ratio to a reference of the same run, or a figure of its own.
 from dataclasses import dataclass
 from typing import Literal
 
+# Of whom something is asked, unless it says otherwise.
+USUAL = "arriero x2"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
@@ -22,7 +25,15 @@ class Asked:
     relation: Literal["<=", ">="]
     limit: float
     to: str | None = None
-    of: str = "arriero x2"
+    of: str = USUAL
+
+    def words(self, unit: str) -> str:
+        """What was asked, of a row with that unit."""
+        of = "" if self.of == USUAL else f" ({self.of})"
+        if self.to is None:
+            return f"{self.relation} {self.limit:g} {unit}".rstrip() + of
+        to = f"row {self.to[4:]}" if self.to.startswith("row:") else self.to
+        return f"{self.relation} {self.limit:g} {to}{of}"
 
     def is_met(self, value: float) -> bool:
         """Whether `value` is on the good side."""
@@ -50,12 +61,12 @@ class Row:
     asked: tuple[Asked, ...] = ()
 
 
-def at_most(limit: float, to: str | None = None, of: str = "arriero x2") -> Asked:
+def at_most(limit: float, to: str | None = None, of: str = USUAL) -> Asked:
     """Return the promise of no more than `limit`."""
     return Asked(relation="<=", limit=limit, to=to, of=of)
 
 
-def at_least(limit: float, to: str | None = None, of: str = "arriero x2") -> Asked:
+def at_least(limit: float, to: str | None = None, of: str = USUAL) -> Asked:
     """Return the promise of no less than `limit`."""
     return Asked(relation=">=", limit=limit, to=to, of=of)
 

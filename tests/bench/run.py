@@ -1,6 +1,7 @@
 """Measure arriero beside nginx, llama-swap and no proxy at all, in one run on one machine.
 
-    python -m tests.bench.run [--quick] [--rows p99,streams] [--json FILE] [--against COMMIT]
+    python -m tests.bench.run [--quick] [--rows p99,streams] [--json FILE] [--plot FILE] [--docs]
+    python -m tests.bench.run --against COMMIT
 
 Everything runs on the loopback of this machine and shares its cores: wrk, the upstreams, and what
 is between. So the ratios say more than the figures. All targets stay up during the whole run, in
@@ -29,13 +30,15 @@ from rich.console import Console
 
 from tests.paths import ROOT
 
-from . import machine
+from . import docs, machine
 from .against import OURS, Code, checkout, code_of
 from .load import BenchError
 from .plan import QUICK, Plan
+from .plot import svg
+from .progress import Progress
 from .report import as_json
 from .results import Results
-from .rounds import choose_steps, choose_targets, run
+from .rounds import Run, choose_steps, choose_targets
 from .rows import ROWS
 from .tables import changes, measured
 
@@ -70,16 +73,28 @@ def main(argv: Sequence[str] | None = None) -> int:
             workers = sorted({int(count) for count in args.workers.split(",")})
             targets = choose_targets(kinds.split(","), workers, codes, results)
             steps = choose_steps(list(rows), results)
-            run(plan, steps, targets, results, folder, force=args.force)
+            with Progress(sum(map(plan.rounds_of, steps))) as progress:
+                Run(
+                    plan=plan,
+                    results=results,
+                    folder=folder,
+                    force=args.force,
+                    progress=progress,
+                ).take(steps, targets)
     except BenchError as exc:
         print(exc, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted; everything that was started has been ended", file=sys.stderr)
         return 130
-    show(results, [target.name for target in targets], codes)
+    names = [target.name for target in targets]
+    show(results, names, codes)
     if args.json:
         args.json.write_text(json.dumps(as_json(results, machine.describe()), indent=2) + "\n")
+    if args.plot:
+        args.plot.write_text(svg(results, names))
+    if args.docs:
+        docs.write(results, names, machine.describe())
     return 0
 
 
@@ -90,6 +105,10 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--rows", metavar="A,B", help=f"only these: {', '.join(ROWS)}")
     found.add_argument("--rounds", type=int, metavar="N", help="of each step (3; with --against 5)")
     found.add_argument("--json", type=Path, metavar="FILE", help="write all values to FILE")
+    found.add_argument("--plot", type=Path, metavar="FILE", help="draw all to FILE, as SVG")
+    found.add_argument(
+        "--docs", action="store_true", help="write docs/performance.md (its table) and .svg"
+    )
     found.add_argument(
         "--against", metavar="COMMIT", help="compare with the arriero of this commit, in turns"
     )

@@ -32,7 +32,7 @@ def measured(results: Results, targets: Sequence[str]) -> Table:
         if all(value is None for value in figures):
             continue
         table.add_row(
-            f"{row.title}, {row.unit}",
+            f"{row.title}, {row.unit}".removesuffix(", "),
             *(figure(value, row.digits) for value in figures),
             *(figure(results.ratio(row.name, ours, name), 2) for name in references),
             asked_of(results, row),
@@ -49,8 +49,7 @@ def asked_of(results: Results, row: Row) -> Text:
 
 
 def _promise(results: Results, row: Row, asked: Asked) -> Text:
-    limit = f"{asked.limit:g}{'' if asked.to else ' ' + row.unit}"
-    words = f"{asked.relation} {limit} {asked.to or ''}".strip()
+    words = asked.words(row.unit)
     value, met = results.verdict(row, asked)
     if met is None:
         return Text(f"{words}: not measured", style="dim")
@@ -75,7 +74,7 @@ def changes(results: Results, before: str, after: str, workers: Sequence[int]) -
                 continue
             word = says(found, more_is_better=row.more_is_better)
             table.add_row(
-                f"{row.title}, {row.unit}",
+                f"{row.title}, {row.unit}".removesuffix(", "),
                 str(count),
                 figure(found.before, row.digits),
                 figure(found.after, row.digits),

@@ -1,5 +1,6 @@
 """Whose turn it is, and what is left out."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,9 @@ from . import machine
 from .against import OURS, Code
 from .load import BenchError
 from .plan import QUICK, Plan, Step
+from .progress import Progress
 from .results import Results
-from .rounds import STEPS, choose_steps, choose_targets, rotated, run
+from .rounds import STEPS, Run, choose_steps, choose_targets, rotated
 from .rows import ROWS
 from .servers import Target
 
@@ -24,6 +26,14 @@ def installed(monkeypatch: pytest.MonkeyPatch, *programs: str) -> None:
         machine, "lacks", lambda program: None if program in programs else f"no {program}"
     )
     monkeypatch.setattr(machine, "wait_for_silence", lambda **_: 0.0)
+
+
+def take(steps: Sequence[Step], targets: Sequence[Target], results: Results, folder: Path) -> None:
+    """Take the steps, one short round of each."""
+    with Progress(1) as progress:
+        Run(plan=QUICK, results=results, folder=folder, force=False, progress=progress).take(
+            steps, targets
+        )
 
 
 def test_each_target_is_first_in_its_turn() -> None:
@@ -82,7 +92,7 @@ def test_a_step_that_fails_costs_its_own_rows_only(
         Step(name="two", rows=("p50",), measure=nothing, own=True),
     ]
 
-    run(QUICK, steps, [Target(name="direct")], results, tmp_path, force=False)
+    take(steps, [Target(name="direct")], results, tmp_path)
 
     assert results.remarks == ["cut short: p99: cannot do that"]
     assert results.values == {"direct": {"p50": [1.0]}}
@@ -95,14 +105,8 @@ def test_only_the_largest_number_of_workers_takes_some_steps(
     results = Results()
     targets = [Target(name=f"arriero x{count}", kind="arriero", workers=count) for count in (1, 2)]
 
-    run(
-        QUICK,
-        [Step(name="one", rows=("p50",), measure=nothing, own=True, most=True)],
-        targets,
-        results,
-        tmp_path,
-        force=False,
-    )
+    step = Step(name="one", rows=("p50",), measure=nothing, own=True, most=True)
+    take([step], targets, results, tmp_path)
 
     assert list(results.values) == ["arriero x2"]
 
@@ -112,6 +116,6 @@ def test_a_busy_machine_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     monkeypatch.setattr(machine, "wait_for_silence", lambda **_: 3.14)
     results = Results()
 
-    run(QUICK, [], [], results, tmp_path, force=True)
+    take([], [], results, tmp_path)
 
     assert "load of others up to 3.1" in results.remarks[0]

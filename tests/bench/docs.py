@@ -1,0 +1,71 @@
+"""The part of docs/performance.md that a run writes: a table in Markdown, and the picture."""
+
+from collections.abc import Sequence
+
+from tests.paths import ROOT
+
+from .load import BenchError
+from .plot import svg
+from .results import Results
+from .rows import NGINX, ROWS, SWAP, Row
+from .tables import figure
+
+PAGE = ROOT / "docs" / "performance.md"
+PICTURE = ROOT / "docs" / "performance.svg"
+
+BEGIN = "<!-- measured: written by `make bench ARGS=--docs` -->\n"
+END = "<!-- measured: end -->\n"
+
+
+def write(results: Results, targets: Sequence[str], machine: dict[str, object]) -> None:
+    """Put the results of a run into the page, and draw the picture beside it.
+
+    Raises:
+        BenchError: The page has no place for them.
+    """
+    PAGE.write_text(put_in(PAGE.read_text(), markdown(results, targets, machine)))
+    PICTURE.write_text(svg(results, targets))
+
+
+def put_in(page: str, measured: str) -> str:
+    """Return the page with `measured` in the place of what was measured before.
+
+    Raises:
+        BenchError: It has no place for it.
+    """
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise BenchError(f"cannot write docs/performance.md: no {BEGIN.strip()} ... {END.strip()}")
+    return f"{before}{BEGIN}{measured}{END}{after}"
+
+
+def markdown(results: Results, targets: Sequence[str], machine: dict[str, object]) -> str:
+    """Return the table of medians, with what was asked, and the remarks."""
+    head = ["", *targets, "of nginx", "of llama-swap", "asked", ""]
+    lines = [head, ["---", *["---:"] * (len(head) - 3), "---", "---"]]
+    for row in ROWS.values():
+        figures = [results.median(target, row.name) for target in targets]
+        if any(value is not None for value in figures):
+            lines.append(
+                [
+                    f"{row.title}, {row.unit}".removesuffix(", "),
+                    *(figure(value, row.digits) for value in figures),
+                    *(figure(_ratio(results, row, to), 2) for to in (NGINX, SWAP)),
+                    "<br>".join(asked.words(row.unit) for asked in row.asked),
+                    "<br>".join(_verdicts(results, row)),
+                ]
+            )
+    table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    where = ", ".join(f"{name} {value}" for name, value in machine.items())
+    remarks = "".join(f"- {remark}\n" for remark in results.remarks)
+    return f"\n{table}\n{where}\n\n{remarks}{chr(10) if remarks else ''}"
+
+
+def _ratio(results: Results, row: Row, to: str) -> float | None:
+    return results.ratio(row.name, "arriero x2", to)
+
+
+def _verdicts(results: Results, row: Row) -> list[str]:
+    words = {None: "not measured", True: "met", False: "missed"}
+    return [words[results.verdict(row, asked)[1]] for asked in row.asked]
