@@ -29,8 +29,11 @@ demo: $(VENV)/.demo ## fetch two real models, let them take turns, then stay up 
 test: $(READY) ## all tests, with a real llama-server (70 MB are fetched once)
 	$(call run_tests,$(BIN))
 
+# A comma would end an argument of `call`.
+NEWEST := --upgrade --upgrade-strategy eager -e .[dev,demo] setuptools
+
 test-newest: ## the same with the newest versions that pyproject.toml allows, in build/newest
-	$(call install,build/newest,'--upgrade --upgrade-strategy eager -e .[dev,demo] setuptools')
+	$(call install,build/newest,'$(NEWEST)')
 	$(call run_tests,build/newest/bin)
 
 lock: ## choose the newest versions that pyproject.toml allows, and lock them in requirements/
