@@ -10,16 +10,13 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, cast
 
-import h2.config
-import h2.connection
-import h2.events
 import pytest
-import trio
 from msgspec.structs import replace
 
 from arriero.protocol.lease import CancelQuery, RecordsQuery, Report, Want, Welcome
 from arriero.worker.apis.routes import BY_BODY, ROUTES
 from arriero.worker.server.management_api import make_pages
+from tests.worker.http2_client import Http2Client
 from tests.worker.rig import OpenRig, Rig, post, read_response
 
 BODY = b'{"model":"m","messages":[],"request_id":"r"}'
@@ -114,46 +111,14 @@ def written(asked: Asked) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
-class Http2:
-    """A client of HTTP/2 with prior knowledge."""
-
-    def __init__(self, stream: trio.SocketStream) -> None:
-        self.stream = stream
-        config = h2.config.H2Configuration(
-            validate_outbound_headers=False, normalize_outbound_headers=False
-        )
-        self.http = h2.connection.H2Connection(config)
-        self.http.initiate_connection()
-
-    async def ask(self, asked: Asked, *, with_body: bool = False) -> tuple[int, bytes]:
-        number = self.http.get_next_available_stream_id()
-        fields = [(":method", asked.method), (":scheme", "http"), (":path", asked.target)]
-        if asked.is_socket:
-            fields[0] = (":method", "CONNECT")
-            fields += [(":protocol", "websocket")]
-        fields += [(":authority", asked.host), *asked.fields]
-        if asked.is_socket:
-            fields += [("sec-websocket-version", "13")]
-        self.http.send_headers(number, fields, end_stream=not asked.is_socket and not with_body)
-        if with_body:
-            self.http.send_data(number, BODY, end_stream=True)
-        await self.stream.send_all(self.http.data_to_send())
-        status = 0
-        body = b""
-        while True:
-            data = await self.stream.receive_some()
-            if not data:
-                raise EOFError
-            for event in self.http.receive_data(data):
-                if isinstance(event, h2.events.ResponseReceived):
-                    status = int(dict(event.headers)[b":status"])
-                elif isinstance(event, h2.events.DataReceived):
-                    body += event.data
-                    self.http.acknowledge_received_data(event.flow_controlled_length, number)
-                elif isinstance(event, h2.events.StreamEnded) and event.stream_id == number:
-                    await self.stream.send_all(self.http.data_to_send())
-                    return status, body
-            await self.stream.send_all(self.http.data_to_send())
+def http2_fields(asked: Asked) -> list[tuple[str, str]]:
+    """Return a request of HTTP/2, without a body."""
+    method = "CONNECT" if asked.is_socket else asked.method
+    fields = [(":method", method), (":scheme", "http"), (":path", asked.target)]
+    if asked.is_socket:
+        fields += [(":protocol", "websocket")]
+    fields += [(":authority", asked.host), *asked.fields]
+    return [*fields, ("sec-websocket-version", "13")] if asked.is_socket else fields
 
 
 class Client:
@@ -161,7 +126,7 @@ class Client:
 
     def __init__(self, rig: Rig) -> None:
         self.rig = rig
-        self.http2: Http2 | None = None
+        self.http2: Http2Client | None = None
 
     async def ask(self, asked: Asked) -> tuple[int, bytes]:
         """Return the status, and all that came."""
@@ -169,8 +134,9 @@ class Client:
             data = await self.rig.ask(written(asked))
             return int(data.split()[1]), data
         if self.http2 is None:
-            self.http2 = Http2(await self.rig.connect())
-        return await self.http2.ask(asked)
+            self.http2 = Http2Client(await self.rig.connect())
+        headers, body = await self.http2.exchange(http2_fields(asked), ends=not asked.is_socket)
+        return int(headers[":status"]), body
 
     async def aclose(self) -> None:
         if self.http2 is not None:

@@ -1,13 +1,8 @@
 """Both doors: limits, refusals, pages, HTTP/2, and the end of a worker."""
 
 import json
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from typing import Any
 
-import h2.config
-import h2.connection
-import h2.events
 import pytest
 import trio
 from hypothesis import HealthCheck, given, settings
@@ -18,6 +13,7 @@ from arriero.protocol.events import ConfigChanged, StateChanged
 from arriero.protocol.lease import Finish, Hello, Probe, Report, Want, Welcome
 from arriero.protocol.worker_config import ModelRoute
 from arriero.worker.limits import Limits
+from tests.worker.http2_client import open_http2
 from tests.worker.rig import (
     OpenRig,
     Rig,
@@ -385,54 +381,8 @@ async def test_health_is_answered_while_others_wait(rig: Rig) -> None:
         assert (await rig.ask(get(b"/health"))).endswith(b"OK")
 
 
-class Http2:
-    """A client of HTTP/2 with prior knowledge."""
-
-    def __init__(self, stream: trio.SocketStream) -> None:
-        self.stream = stream
-        config = h2.config.H2Configuration(header_encoding="utf-8")
-        self.http = h2.connection.H2Connection(config)
-        self.http.initiate_connection()
-        self.trailers: dict[str, str] = {}
-
-    async def ask(
-        self, method: str, path: str, body: bytes = b"", *more: tuple[str, str]
-    ) -> tuple[dict[str, str], bytes]:
-        number = self.http.get_next_available_stream_id()
-        fields = [(":method", method), (":path", path), (":scheme", "http"), (":authority", "x")]
-        fields += more
-        self.http.send_headers(number, fields, end_stream=not body)
-        if body:
-            self.http.send_data(number, body, end_stream=True)
-        await self.stream.send_all(self.http.data_to_send())
-        headers: dict[str, str] = {}
-        got = b""
-        while True:
-            data = await self.stream.receive_some()
-            if not data:
-                raise EOFError(got)
-            for event in self.http.receive_data(data):
-                if isinstance(event, h2.events.ResponseReceived):
-                    headers = {str(name): str(value) for name, value in event.headers}
-                elif isinstance(event, h2.events.DataReceived):
-                    got += event.data
-                elif isinstance(event, h2.events.TrailersReceived):
-                    self.trailers = {str(name): str(value) for name, value in event.headers}
-                elif isinstance(event, h2.events.StreamReset):
-                    raise EOFError(got)
-                elif isinstance(event, h2.events.StreamEnded):
-                    return headers, got
-            await self.stream.send_all(self.http.data_to_send())
-
-
-@asynccontextmanager
-async def http2(rig: Rig) -> AsyncGenerator[Http2]:
-    async with await rig.connect() as stream:
-        yield Http2(stream)
-
-
 async def test_http2_reaches_pages_and_relay(rig: Rig) -> None:
-    async with http2(rig) as client:
+    async with open_http2(rig) as client:
         _, health = await client.ask("GET", "/health")
         headers, answer = await client.ask("POST", "/v1/embeddings", b'{"model":"m"}')
         posted = form(("model", b"m")).partition(b"\r\n\r\n")[2]
@@ -455,7 +405,7 @@ async def test_http2_stream_has_id_and_trailers(
         await exchange.stream.aclose()
 
     body = b'{"model":"m","stream":true}'
-    async with open_rig(handler, trailers=True) as rig, http2(rig) as client:
+    async with open_rig(handler, trailers=True) as rig, open_http2(rig) as client:
         headers, _ = await client.ask("POST", "/v1/chat/completions", body)
         assert client.trailers == {}
         await client.ask("POST", "/v1/chat/completions", body, ("te", "trailers"))
@@ -473,7 +423,7 @@ async def test_http2_cut_response_does_not_end(open_rig: OpenRig) -> None:
         )
         await exchange.stream.aclose()
 
-    async with open_rig(handler) as rig, http2(rig) as client:
+    async with open_rig(handler) as rig, open_http2(rig) as client:
         body = b'{"model":"m","stream":true}'
         _, streamed = await client.ask("POST", "/v1/chat/completions", body)
         with pytest.raises(EOFError):
