@@ -1,7 +1,5 @@
 """The part of docs/performance.md that a run writes: a table in Markdown, and the picture."""
 
-from collections.abc import Sequence
-
 from tests.paths import ROOT
 
 from .load import BenchError
@@ -17,14 +15,14 @@ BEGIN = "<!-- measured: written by `make bench ARGS=--docs` -->\n"
 END = "<!-- measured: end -->\n"
 
 
-def write(results: Results, targets: Sequence[str], machine: dict[str, object]) -> None:
+def write(results: Results, machine: dict[str, object]) -> None:
     """Put the results of a run into the page, and draw the picture beside it.
 
     Raises:
         BenchError: The page has no place for them.
     """
-    PAGE.write_text(put_in(PAGE.read_text(), markdown(results, targets, machine)))
-    PICTURE.write_text(svg(results, targets))
+    PAGE.write_text(put_in(PAGE.read_text(), markdown(results, machine)))
+    PICTURE.write_text(svg(results))
 
 
 def put_in(page: str, measured: str) -> str:
@@ -40,12 +38,12 @@ def put_in(page: str, measured: str) -> str:
     return f"{before}{BEGIN}{measured}{END}{after}"
 
 
-def markdown(results: Results, targets: Sequence[str], machine: dict[str, object]) -> str:
+def markdown(results: Results, machine: dict[str, object]) -> str:
     """Return the table of medians, with what was asked, and the remarks."""
-    head = ["", *targets, "of nginx", "of llama-swap", "asked", ""]
+    head = ["", *results.targets, "of nginx", "of llama-swap", "asked", ""]
     lines = [head, ["---", *["---:"] * (len(head) - 3), "---", "---"]]
     for row in ROWS.values():
-        figures = [results.median(target, row.name) for target in targets]
+        figures = [results.median(target, row.name) for target in results.targets]
         if any(value is not None for value in figures):
             lines.append(
                 [
@@ -59,7 +57,8 @@ def markdown(results: Results, targets: Sequence[str], machine: dict[str, object
     table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
     where = ", ".join(f"{name} {value}" for name, value in machine.items())
     remarks = "".join(f"- {remark}\n" for remark in results.remarks)
-    return f"\n{table}\n{where}\n\n{remarks}{chr(10) if remarks else ''}"
+    picture = f"![A small chart of bars for each row of the table]({PICTURE.name})"
+    return f"\n{picture}\n\n{table}\n{where}\n\n{remarks}{chr(10) if remarks else ''}"
 
 
 def _ratio(results: Results, row: Row, to: str) -> float | None:

@@ -4,10 +4,12 @@ The processes of arriero (supervisor, workers, reaper), of nginx, of llama-swap;
 """
 
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
 
+from . import servers
 from .load import SMALL_BODY, STREAM_BODY, run_wrk, warm_up
 from .plan import Plan, Step
 from .servers import ARRIERO_MARKER, NGINX_MARKER, Target, workers_of
@@ -39,9 +41,11 @@ def pss_mb(target: Target) -> float:
 
 
 def at_rest(plan: Plan, target: Target, folder: Path) -> dict[str, float]:
-    """Right after the start, before the first request; all other targets are up."""
-    time.sleep(_REST_S)
-    return {"memory": pss_mb(target)}
+    """Right after the start, before the first request."""
+    with ExitStack() as stack:
+        (started,) = servers.start(stack, folder, [target])
+        time.sleep(_REST_S)
+        return {"memory": pss_mb(started)}
 
 
 def after_load(plan: Plan, target: Target, folder: Path) -> dict[str, float]:
@@ -63,7 +67,14 @@ def after_load(plan: Plan, target: Target, folder: Path) -> dict[str, float]:
 
 PROXIES = ("nginx", "llama-swap", "arriero")
 
-AT_REST = Step(name="memory at rest", rows=("memory",), measure=at_rest, kinds=PROXIES, once=True)
+AT_REST = Step(
+    name="memory at rest",
+    rows=("memory",),
+    measure=at_rest,
+    kinds=PROXIES,
+    sampled=True,
+    own=True,
+)
 AFTER_LOAD = Step(
     name="memory after load",
     rows=("memory-after",),

@@ -4,7 +4,6 @@ A mark on a chart is what was asked of arriero with two workers, in the unit of 
 dark pages both show it; text is text, so that it can be searched.
 """
 
-from collections.abc import Sequence
 from html import escape
 
 from .results import Results
@@ -34,11 +33,9 @@ text { font: 11px system-ui, sans-serif; fill: #24292f; }
 """
 
 
-def svg(results: Results, targets: Sequence[str]) -> str:
+def svg(results: Results) -> str:
     """Return the picture of all rows that were measured of two targets or more."""
-    charts = [
-        (row, found) for row in ROWS.values() if len(found := _figures(results, row, targets)) > 1
-    ]
+    charts = [(row, found) for row in ROWS.values() if len(found := _figures(results, row)) > 1]
     heights = [_TITLE + _BAR * len(found) + _GAP for _, found in charts]
     tops: list[int] = []
     bottoms = [0] * _COLUMNS
@@ -63,8 +60,8 @@ def svg(results: Results, targets: Sequence[str]) -> str:
     )
 
 
-def _figures(results: Results, row: Row, targets: Sequence[str]) -> dict[str, float]:
-    found = {target: results.median(target, row.name) for target in targets}
+def _figures(results: Results, row: Row) -> dict[str, float]:
+    found = {target: results.median(target, row.name) for target in results.targets}
     return {target: value for target, value in found.items() if value is not None}
 
 

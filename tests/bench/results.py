@@ -14,11 +14,15 @@ class Results:
     """All that was measured: target -> row -> a value per round.
 
     Attributes:
+        targets: Names of all targets, in the order of tables.
+        before: Which of the two compared versions is the older one; empty: none are compared.
         values: The values, in the order of the rounds.
         errors: Target -> failed requests.
         remarks: What a reader has to know: what was missing, how busy the machine was.
     """
 
+    targets: list[str] = field(default_factory=list)
+    before: str = ""
     values: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     errors: dict[str, int] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)

@@ -15,15 +15,14 @@ from .progress import Progress
 from .results import Results
 from .servers import Target
 
-# In this order: memory at rest is that before the first request, and arriero has to swap between
-# the models of small requests and of streams.
+# In this order, because arriero has to swap between the models of small requests and of streams.
 STEPS: tuple[Step, ...] = (
-    memory.AT_REST,
     *speed.SMALL_STEPS,
     transfer.HTTP2,
     *speed.STREAM_STEPS,
     transfer.UPLOADS,
     memory.AFTER_LOAD,
+    memory.AT_REST,
     *starting.STEPS,
     *crowd.STEPS,
     *control.STEPS,
@@ -49,6 +48,7 @@ def choose_targets(
             for count in workers
             for code in codes
         ]
+    results.targets = [target.name for target in found]
     return found
 
 

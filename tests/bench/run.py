@@ -30,8 +30,8 @@ from rich.console import Console
 
 from tests.paths import ROOT
 
-from . import docs, machine
-from .against import OURS, Code, checkout, code_of
+from . import docs, machine, speed
+from .against import OURS, checkout, code_of
 from .load import BenchError
 from .plan import QUICK, Plan
 from .plot import svg
@@ -42,67 +42,91 @@ from .rounds import Run, choose_steps, choose_targets
 from .rows import ROWS
 from .tables import changes, measured
 
+# What a change of the path of a request is judged by, unless other rows are asked for.
+PATH_ROWS = [row for step in (*speed.SMALL_STEPS, *speed.STREAM_STEPS) for row in step.rows]
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark.
 
     Returns:
-        0 when it was measured, 1 when it could not be, 130 when it was interrupted.
+        0 when it was measured, 1 when it could not be, 130 when it was interrupted: what was
+        measured until then is shown.
     """
     args = parser().parse_args(argv)
-    rows = ROWS if args.rows is None else args.rows.split(",")
+    rows = chosen_rows(args)
     if unknown := [name for name in rows if name not in ROWS]:
         print(f"there is no row {unknown[0]!r}; there are {', '.join(ROWS)}", file=sys.stderr)
         return 1
-    plan = QUICK if args.quick else Plan()
-    if args.against and not args.quick:
-        plan = replace(plan, rounds=5, swaps=6, each_step=True)
-    if args.rounds:
-        plan = replace(plan, rounds=args.rounds)
-    kinds = args.targets or ("arriero" if args.against else "direct,nginx,llama-swap,arriero")
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     results = Results()
+    status = 0
     try:
-        with tempfile.TemporaryDirectory(prefix="arriero-bench-") as name:
-            folder = Path(name)
-            codes = [OURS]
-            if args.against:
-                codes = [checkout(args.against, folder)]
-                codes.append(code_of(ROOT, folder / "ours-path", label=OURS.label))
-            workers = sorted({int(count) for count in args.workers.split(",")})
-            targets = choose_targets(kinds.split(","), workers, codes, results)
-            steps = choose_steps(list(rows), results)
-            with Progress(sum(map(plan.rounds_of, steps))) as progress:
-                Run(
-                    plan=plan,
-                    results=results,
-                    folder=folder,
-                    force=args.force,
-                    progress=progress,
-                ).take(steps, targets)
+        with tempfile.TemporaryDirectory(prefix="arriero-bench-") as folder:
+            measure(args, rows, results, Path(folder))
     except BenchError as exc:
         print(exc, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted; everything that was started has been ended", file=sys.stderr)
-        return 130
-    names = [target.name for target in targets]
-    show(results, names, codes)
+        results.remarks.append("interrupted: not all was measured")
+        status = 130
+    if results.values or results.remarks:
+        show(results)
     if args.json:
         args.json.write_text(json.dumps(as_json(results, machine.describe()), indent=2) + "\n")
     if args.plot:
-        args.plot.write_text(svg(results, names))
-    if args.docs:
-        docs.write(results, names, machine.describe())
-    return 0
+        args.plot.write_text(svg(results))
+    if args.docs and not status:
+        docs.write(results, machine.describe())
+    return status
+
+
+def chosen_rows(args: argparse.Namespace) -> list[str]:
+    """Return the rows that were asked for, or are usual."""
+    if args.rows is None:
+        return PATH_ROWS if args.against else list(ROWS)
+    return list(ROWS) if args.rows == "all" else str(args.rows).split(",")
+
+
+def chosen_plan(args: argparse.Namespace) -> Plan:
+    """Return how long and how often."""
+    plan = QUICK if args.quick else Plan()
+    if args.against:
+        plan = replace(plan, each_step=True)
+        if not args.quick:
+            plan = replace(plan, rounds=5, swaps=6)
+    return replace(plan, rounds=args.rounds) if args.rounds else plan
+
+
+def measure(args: argparse.Namespace, rows: Sequence[str], results: Results, folder: Path) -> None:
+    """Measure what was asked for.
+
+    Raises:
+        BenchError: It cannot begin.
+    """
+    codes = [OURS]
+    if args.against:
+        before = checkout(args.against, folder)
+        codes = [before, code_of(ROOT, folder / "ours-path", label=OURS.label)]
+        results.before = before.label
+    kinds = args.targets or ("arriero" if args.against else "direct,nginx,llama-swap,arriero")
+    workers = sorted({int(count) for count in args.workers.split(",")})
+    targets = choose_targets(kinds.split(","), workers, codes, results)
+    steps = choose_steps(rows, results)
+    plan = chosen_plan(args)
+    with Progress(sum(map(plan.rounds_of, steps))) as progress:
+        Run(plan=plan, results=results, folder=folder, force=args.force, progress=progress).take(
+            steps, targets
+        )
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line."""
     found = argparse.ArgumentParser(description="Measure arriero beside nginx and llama-swap.")
     found.add_argument("--quick", action="store_true", help="one short round: a look, no result")
-    found.add_argument("--rows", metavar="A,B", help=f"only these: {', '.join(ROWS)}")
+    found.add_argument("--rows", metavar="A,B", help=f"only these, or all: {', '.join(ROWS)}")
     found.add_argument("--rounds", type=int, metavar="N", help="of each step (3; with --against 5)")
     found.add_argument("--json", type=Path, metavar="FILE", help="write all values to FILE")
     found.add_argument("--plot", type=Path, metavar="FILE", help="draw all to FILE, as SVG")
@@ -127,16 +151,15 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def show(results: Results, targets: Sequence[str], codes: Sequence[Code]) -> None:
+def show(results: Results) -> None:
     """Print the tables; without a terminal they are as wide as they have to be."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=220)
-    if len(codes) > 1:
-        workers = sorted({int(name.rpartition("x")[2]) for name in targets if " x" in name})
-        console.print(changes(results, codes[0].label, codes[1].label, workers))
-    if len(codes) == 1 or len(targets) > 2 * len(codes):
-        console.print(measured(results, targets))
+    if results.before:
+        console.print(changes(results, results.before))
+    if not results.before or any(name.startswith("nginx") for name in results.targets):
+        console.print(measured(results))
     for remark in results.remarks:
         console.print(remark, highlight=False, soft_wrap=True)
 

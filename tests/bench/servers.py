@@ -32,7 +32,7 @@ ARRIERO_MARKER = "arriero.worker"
 TERM_GRACE_S = 10.0
 
 # Seconds until a server listens.
-START_S = 20.0
+START_S = 60.0
 
 # Seconds between two looks whether it does.
 _TRY_EVERY_S = 0.005

@@ -1,7 +1,5 @@
 """Results as tables."""
 
-from collections.abc import Sequence
-
 from rich.table import Table
 from rich.text import Text
 
@@ -16,8 +14,9 @@ def figure(value: float | None, digits: int) -> str:
     return "" if value is None else f"{value:,.{digits}f}"
 
 
-def measured(results: Results, targets: Sequence[str]) -> Table:
+def measured(results: Results) -> Table:
     """Return a line per row, a column per target, and what was asked with what came of it."""
+    targets = results.targets
     table = Table(title="medians of the rounds", title_justify="left")
     table.add_column("", overflow="fold")
     for target in targets:
@@ -58,8 +57,10 @@ def _promise(results: Results, row: Row, asked: Asked) -> Text:
     )
 
 
-def changes(results: Results, before: str, after: str, workers: Sequence[int]) -> Table:
+def changes(results: Results, before: str, after: str = OURS) -> Table:
     """Return what a change of the code did: the ratio of each row, and its range."""
+    names = [name for name in results.targets if name.startswith(f"{after} x")]
+    workers = [int(name.rpartition("x")[2]) for name in names]
     table = Table(title=f"{after} against {before}", title_justify="left")
     for head in ("", "workers"):
         table.add_column(head)

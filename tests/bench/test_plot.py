@@ -15,14 +15,14 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 def results(row: str, *figures: float) -> Results:
     """Return one round of one row, for `TARGETS`."""
-    found = Results()
+    found = Results(targets=list(TARGETS))
     for target, value in zip(TARGETS, figures, strict=False):
         found.add(target, {row: value})
     return found
 
 
 def drawn(found: Results) -> ET.Element:
-    return ET.fromstring(svg(found, TARGETS))
+    return ET.fromstring(svg(found))
 
 
 def test_bars_are_as_long_as_the_figures() -> None:
@@ -54,7 +54,7 @@ def test_figures_of_nothing_are_drawn() -> None:
 
 
 def test_the_page_has_a_line_a_row() -> None:
-    text = markdown(results("p50", 0.1, 0.3), TARGETS, {"cores": 2})
+    text = markdown(results("p50", 0.1, 0.3), {"cores": 2})
 
     assert (
         "| p50 at 1 connection, ms | 0.100 | 0.300 | 3.00 |  | <= 1.5 nginx x2 | missed |" in text
@@ -66,7 +66,7 @@ def test_the_page_says_what_could_not_be_measured() -> None:
     found = results("p99", 0.1, 0.3)
     found.remarks.append("no reference: llama-swap is not installed")
 
-    text = markdown(found, TARGETS, {})
+    text = markdown(found, {})
 
     assert "| not measured |" in text
     assert "- no reference: llama-swap is not installed\n" in text
