@@ -3,21 +3,18 @@
 import json
 import socket
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
-from functools import partial
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import pytest
 import trio
 import trio.testing
 import trustme
-from wsproto import ConnectionType, WSConnection
+from wsproto import ConnectionType
 from wsproto import events as ws
 from wsproto.connection import Connection
-from wsproto.extensions import PerMessageDeflate
 
 from arriero.protocol.lease import (
     Broken,
@@ -30,142 +27,30 @@ from arriero.protocol.lease import (
     Want,
 )
 from arriero.protocol.values import ErrorInfo
-from arriero.protocol.worker_config import ModelRoute, PeerModel, PeerRoute
+from arriero.protocol.worker_config import PeerModel, PeerRoute
 from arriero.worker.connections.stream import SocketStream
 from arriero.worker.connections.time_slices import TimeSlices
-from arriero.worker.websocket import tunnel as ws_tunnel
 from arriero.worker.websocket.frames import WsClose, WsCodec, WsMessage
 from arriero.worker.websocket.responses_relay import WsSide
-from tests.worker.rig import QUICK, OpenRig, Rig, read_to_end, rig_options
+from tests.worker.rig import QUICK, OpenRig, rig_options
+from tests.worker.websocket_client import (
+    DONE,
+    HERE,
+    ID,
+    MODEL,
+    Model,
+    Talker,
+    answer_turns,
+    create,
+    dialled,
+    fields_of,
+    listen,
+    opened,
+    serve_model,
+    serve_raw,
+)
 
-HERE = "127.0.0.1"
-MODEL = ModelRoute(model="m", aliases=("em",), send_as="real", kind="vllm")
 pytestmark = rig_options(models=(MODEL,))
-ID = (b"X-Request-Id", b"chosen")
-DONE = {"type": "response.completed", "response": {"usage": {"input_tokens": 7}}}
-
-
-class Talker:
-    """One end of a WebSocket, by wsproto alone."""
-
-    def __init__(self, stream: Any, kind: ConnectionType) -> None:
-        self.stream = stream
-        self.ws = WSConnection(kind)
-        self.events: list[Any] = []
-
-    async def say(self, event: ws.Event) -> None:
-        await self.stream.send_all(self.ws.send(event))
-
-    async def text(self, value: object) -> None:
-        await self.say(ws.TextMessage(data=value if isinstance(value, str) else json.dumps(value)))
-
-    async def next(self) -> Any:
-        """Return the next event; that of a cut connection is a close with 1006."""
-        while not self.events:
-            try:
-                data = await self.stream.receive_some()
-            except trio.BrokenResourceError:
-                data = b""
-            self.ws.receive_data(data or None)
-            self.events += self.ws.events()
-        return self.events.pop(0)
-
-    async def message(self) -> Any:
-        """Return the data of the next message."""
-        data: Any = None
-        while True:
-            event = await self.next()
-            assert isinstance(event, ws.Message), event
-            data = event.data if data is None else data + event.data
-            if event.message_finished:
-                return data
-
-    async def json(self) -> Any:
-        return json.loads(await self.message())
-
-    async def closed(self) -> tuple[int, str]:
-        """Return why the other end closes; what it says before is dropped."""
-        while True:
-            event = await self.next()
-            if isinstance(event, ws.CloseConnection):
-                return int(event.code), event.reason or ""
-
-
-@dataclass
-class Model:
-    """An upstream that speaks WebSocket: `talk` is called for each connection."""
-
-    talk: Callable[[Talker], Awaitable[None]]
-    requests: list[ws.Request] = field(default_factory=list)
-    over: trio.Event = field(default_factory=trio.Event)
-    extensions: tuple[Any, ...] = ()
-
-    async def serve(self, stream: Any) -> None:
-        async with stream:
-            talker = Talker(stream, ConnectionType.SERVER)
-            request = await talker.next()
-            self.requests.append(request)
-            await talker.say(ws.AcceptConnection(extensions=list(self.extensions)))
-            await self.talk(talker)
-        self.over.set()
-
-
-def fields_of(request: ws.Request) -> dict[bytes, bytes]:
-    return {bytes(name).lower(): bytes(value) for name, value in request.extra_headers}
-
-
-async def answer_turns(talker: Talker) -> None:
-    """Answer each message with what it was, and end its turn."""
-    words = ""
-    while not isinstance(event := await talker.next(), ws.CloseConnection):
-        assert isinstance(event, ws.TextMessage), event
-        words += event.data
-        if event.message_finished:
-            await talker.text({"type": "heard", "words": words})
-            await talker.text(DONE)
-            words = ""
-    if event.code != 1006:
-        await talker.say(event.response())
-
-
-async def listen(nursery: trio.Nursery, serve: Any) -> int:
-    """Serve connections from now on; return the port."""
-    listeners = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
-    return int(listeners[0].socket.getsockname()[1])
-
-
-@asynccontextmanager
-async def serve_model(rig: Rig, talk: Any) -> AsyncGenerator[Model, None]:
-    """Let the model that the supervisor grants speak WebSocket."""
-    model = Model(talk)
-    rig.upstream.port = await listen(rig.nursery, model.serve)
-    with trio.fail_after(20):
-        yield model
-
-
-@asynccontextmanager
-async def dialled(
-    rig: Rig, target: str = "/v1/responses", *fields: tuple[bytes, bytes], **options: Any
-) -> AsyncGenerator[Talker, None]:
-    """Open a WebSocket at the worker; the answer is the first event."""
-    async with await rig.connect() as stream:
-        talker = Talker(stream, ConnectionType.CLIENT)
-        await talker.say(
-            ws.Request(host="here", target=target, extra_headers=list(fields), **options)
-        )
-        yield talker
-
-
-@asynccontextmanager
-async def opened(rig: Rig, *args: Any, **options: Any) -> AsyncGenerator[Talker, None]:
-    async with dialled(rig, *args, **options) as talker:
-        answer = await talker.next()
-        assert isinstance(answer, ws.AcceptConnection), answer
-        yield talker
-
-
-def create(**members: Any) -> dict[str, Any]:
-    return {"type": "response.create", "model": "em"} | members
 
 
 # --- turns ---------------------------------------------------------------------------------------
@@ -479,22 +364,6 @@ async def test_too_large_message_upstream_is_1009(open_rig: OpenRig) -> None:
         await model.over.wait()
 
     assert heard[0][0] == 1009
-
-
-@asynccontextmanager
-async def serve_raw(rig: Rig, answer: bytes) -> AsyncGenerator[None, None]:
-    """Let the model answer every request with these bytes."""
-
-    async def serve(stream: trio.SocketStream) -> None:
-        async with stream:
-            data = b""
-            while b"\r\n\r\n" not in data:
-                data += await stream.receive_some()
-            await stream.send_all(answer)
-
-    rig.upstream.port = await listen(rig.nursery, serve)
-    with trio.fail_after(20):
-        yield
 
 
 @pytest.mark.parametrize(
@@ -846,249 +715,3 @@ async def test_peer_gets_own_key_and_name(
         assert request.host == f"localhost:{port}"
         assert fields_of(request)[b"authorization"] == b"Bearer theirs"
         assert not any(b"mine" in value for value in fields_of(request).values())
-
-
-# --- tunnels -------------------------------------------------------------------------------------
-
-REALTIME = "/v1/realtime?model=em&x=%20y"
-
-
-async def test_other_sockets_pass_unchanged(open_rig: OpenRig) -> None:
-    async def echo(talker: Talker) -> None:
-        data = await talker.message()
-        await talker.say(ws.TextMessage(data=data))
-        await talker.closed()
-        await talker.say(ws.CloseConnection(code=1000))
-
-    async with open_rig() as rig, serve_model(rig, echo) as model:
-        model.extensions = (PerMessageDeflate(),)
-        async with dialled(rig, REALTIME, ID, extensions=[PerMessageDeflate()]) as client:
-            answer = await client.next()
-            assert [type(it) for it in answer.extensions] == [PerMessageDeflate]
-            await client.text("hello " * 1000)
-            assert await client.message() == "hello " * 1000
-            await client.say(ws.CloseConnection(code=1000))
-            await client.closed()
-        record = await rig.record()
-
-    assert model.requests[0].target == "/v1/realtime?model=real&x=%20y"
-    assert (record.request_id, record.asked, record.model) == ("chosen", "em", "m")
-    assert (record.status, record.outcome, record.path) == (101, "ok", "/v1/realtime")
-    assert 10 < record.bytes_out < 200  # compressed: nobody has looked inside
-
-
-async def test_tunnel_without_model_fails_early(open_rig: OpenRig) -> None:
-    async with open_rig() as rig, dialled(rig, "/v1/realtime?model=emm") as client:
-        answer = await client.next()
-        assert isinstance(answer, ws.RejectConnection)
-        body = await client.next()
-        record = await rig.record()
-        assert rig.count(Want) == 0
-    assert answer.status_code == 404
-    assert json.loads(bytes(body.data))["error"]["code"] == "model_not_found"
-    assert (record.outcome, record.status) == ("rejected", 404)
-
-
-@pytest.mark.parametrize(("transient", "status"), [(False, 500), (True, 503)])
-async def test_tunnel_after_failed_load_fails(
-    open_rig: OpenRig, transient: bool, status: int
-) -> None:
-    async with open_rig() as rig:
-        rig.grants = False
-        async with dialled(rig, REALTIME) as client:
-            want = await rig.heard(Want)
-            error = ErrorInfo(code="x", message="no room", transient=transient)
-            rig.refuse(want, error)
-            answer = await client.next()
-            record = await rig.record()
-    assert isinstance(answer, ws.RejectConnection)
-    assert answer.status_code == status
-    assert record.status == status
-
-
-@pytest.mark.parametrize(
-    "framing",
-    [b"Content-Length: 2\r\n\r\nno", b"Transfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n"],
-)
-async def test_refused_tunnel_is_answered(open_rig: OpenRig, framing: bytes) -> None:
-    raw = b"HTTP/1.1 426 Upgrade Required\r\nX-Why: no\r\n" + framing
-    async with open_rig() as rig, serve_raw(rig, raw), dialled(rig, REALTIME, ID) as client:
-        answer = await read_to_end(client.stream)
-        record = await rig.record()
-    assert answer.startswith(b"HTTP/1.1 426 Upgrade Required\r\n")
-    assert b"X-Why: no\r\n" in answer
-    assert b"X-Request-Id: chosen\r\n" in answer
-    assert b"Connection: close\r\n" in answer
-    assert answer.endswith(framing.partition(b"\r\n\r\n")[2])
-    assert (record.status, record.outcome) == (426, "upstream_error")
-
-
-async def test_upstream_stopping_midway_cuts_the_response(open_rig: OpenRig) -> None:
-    async def begin(stream: trio.SocketStream) -> None:
-        await stream.receive_some()
-        await stream.send_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\n\r\nhalf")
-        await trio.sleep_forever()
-
-    async with open_rig(upstream_idle_s=0.3) as rig:
-        rig.upstream.port = await listen(rig.nursery, begin)
-        async with dialled(rig, REALTIME) as client:
-            with trio.fail_after(10):
-                assert (await read_to_end(client.stream)).endswith(b"half<reset>")
-        assert (await rig.record()).outcome == "upstream_error"
-
-
-async def test_loading_socket_waits_like_streams(open_rig: OpenRig) -> None:
-    async with open_rig(nonstream_hold_s=0.2) as rig, serve_model(rig, answer_turns):
-        rig.grants = False
-        async with dialled(rig, REALTIME) as client:
-            answer = await client.next()
-            assert isinstance(answer, ws.RejectConnection)  # one that is no socket yet is not
-            assert answer.status_code == 503
-        async with opened(rig) as client:
-            await client.text(create())
-            want = await rig.heard(Want, 2)
-            await trio.sleep(0.5)
-            rig.grant(want)
-            assert (await client.json())["type"] == "heard"
-
-
-async def open_raw_tunnel(rig: Rig) -> trio.SocketStream:
-    stream = await rig.connect()
-    client = WSConnection(ConnectionType.CLIENT)
-    await stream.send_all(client.send(ws.Request(host="here", target=REALTIME)))
-    head = b""
-    while not head.endswith(b"\r\n\r\n"):
-        head += await stream.receive_some(1)
-    assert head.startswith(b"HTTP/1.1 101 "), head
-    return stream
-
-
-@pytest.mark.parametrize("first", ["client", "upstream"])
-async def test_half_closed_tunnel_still_receives(open_rig: OpenRig, first: str) -> None:
-    heard: list[bytes] = []
-    told = trio.Event()
-
-    async def talk(talker: Talker) -> None:
-        stream = talker.stream
-        if first == "upstream":
-            await stream.send_all(b"question")
-            await stream.send_eof()
-        heard.append(await read_to_end(stream))
-        told.set()
-        if first == "client":
-            await trio.sleep(1)  # longer than clients that have gone are overlooked
-            await stream.send_all(b"answer")
-
-    async with open_rig() as rig, serve_model(rig, talk):
-        async with await open_raw_tunnel(rig) as client:
-            if first == "client":
-                await client.send_all(b"question")
-                await client.send_eof()
-                assert await read_to_end(client) == b"answer"
-            else:
-                assert await read_to_end(client) == b"question"
-                await client.send_all(b"answer")
-                await client.send_eof()
-            await told.wait()
-        record = await rig.record()
-
-    assert heard == [b"question" if first == "client" else b"answer"]
-    assert record.outcome == "ok"
-
-
-async def test_slow_client_slows_the_upstream(open_rig: OpenRig) -> None:
-    piece = b"x" * 1_000_000
-    sent = 0
-
-    async def flood(talker: Talker) -> None:
-        nonlocal sent
-        with suppress(trio.BrokenResourceError):
-            while True:
-                await talker.stream.send_all(piece)
-                sent += len(piece)
-
-    async with open_rig() as rig, serve_model(rig, flood) as model:
-        async with await open_raw_tunnel(rig):
-            before = -1
-            while before < sent:
-                before = sent
-                await trio.sleep(0.3)
-        await model.over.wait()
-        record = await rig.record()
-    # what the kernel holds for two connections, and nothing of ours
-    assert sent < 40_000_000
-    assert record.bytes_out <= sent + len(piece)
-    assert record.outcome == "client_gone"
-
-
-async def test_silent_tunnel_ends(open_rig: OpenRig) -> None:
-    async def hear(talker: Talker) -> None:
-        await read_to_end(talker.stream)
-
-    async with open_rig(upstream_idle_s=0.3) as rig, serve_model(rig, hear) as model:
-        async with await open_raw_tunnel(rig) as client:
-            assert await read_to_end(client) == b""
-        await model.over.wait()
-        record = await rig.record()
-    assert record.outcome == "timeout"
-
-
-@pytest.mark.parametrize("who", ["client", "upstream"])
-async def test_one_sided_tunnel_goes_on(open_rig: OpenRig, who: str) -> None:
-    heard: list[bytes] = []
-
-    async def speak(stream: trio.SocketStream) -> None:
-        for _ in range(6):
-            await trio.sleep(0.25)
-            await stream.send_all(b"x")
-
-    async def talk(talker: Talker) -> None:
-        if who == "upstream":
-            await speak(talker.stream)
-        else:
-            heard.append(await read_to_end(talker.stream))
-
-    async with open_rig(upstream_idle_s=1.0) as rig, serve_model(rig, talk) as model:
-        async with await open_raw_tunnel(rig) as client:
-            if who == "client":
-                await speak(client)
-            else:
-                heard.append(await read_to_end(client))
-        await model.over.wait()
-    assert heard == [b"x" * 6]
-
-
-async def test_half_closed_silent_tunnel_ends(
-    open_rig: OpenRig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def hear(talker: Talker) -> None:
-        await read_to_end(talker.stream)
-        await trio.sleep_forever()
-
-    monkeypatch.setattr(ws_tunnel, "_HALF_CLOSED_S", 0.2)
-    async with open_rig() as rig, serve_model(rig, hear), await open_raw_tunnel(rig) as client:
-        await client.send_eof()
-        assert await read_to_end(client) == b""
-        assert (await rig.record()).outcome == "timeout"
-
-
-async def test_a_tunnel_can_be_cancelled(open_rig: OpenRig) -> None:
-    async def hear(talker: Talker) -> None:
-        await read_to_end(talker.stream)
-
-    async with open_rig() as rig, serve_model(rig, hear) as model:
-        async with opened(rig, REALTIME, ID) as client:
-            rig.say(CancelOrder(ask=1, request_id="chosen", caller="", peer=HERE))
-            assert (await client.closed())[0] == 1006
-        await model.over.wait()
-        record = await rig.record()
-    assert (record.status, record.outcome) == (101, "cancelled")
-
-
-async def test_socket_without_model_is_told_how(open_rig: OpenRig) -> None:
-    async with open_rig() as rig, dialled(rig, "/v1/realtime") as client:
-        answer = await client.next()
-        body = await client.next()
-    assert isinstance(answer, ws.RejectConnection)
-    assert answer.status_code == 404
-    assert "?model=" in json.loads(bytes(body.data))["error"]["message"]
