@@ -1,4 +1,4 @@
-"""The account of one request: what came when, how it ended, what its response said.
+"""The account of one request: times, end, usage.
 
 Rule 1: nothing here reads a clock; the caller says what time it is, in seconds on one clock.
 Rule 2: of several ends the first one counts. A client that leaves makes the upstream fail, and not
@@ -47,7 +47,7 @@ _NO_USAGE: Final = Usage()
 
 
 class Account(msgspec.Struct, eq=False, kw_only=True):
-    """All that is known of one request; see `open_account`.
+    """Everything that is known of one request; see `open_account`.
 
     Attributes:
         request_id: The same as in ``X-Request-Id``.
@@ -118,11 +118,11 @@ class Account(msgspec.Struct, eq=False, kw_only=True):
     # --- moments -------------------------------------------------------------------------------
 
     def queued(self, now: float) -> None:
-        """Note that it waits for its turn from now on; perhaps once more."""
+        """Begin to wait in the queue; perhaps once more."""
         self.wait_for("queue", now)
 
     def loading(self, now: float) -> None:
-        """Note that its model is being loaded from now on."""
+        """Begin to wait for the model to load."""
         self.wait_for("load", now)
 
     def granted(self, now: float) -> None:
@@ -131,13 +131,13 @@ class Account(msgspec.Struct, eq=False, kw_only=True):
         self.granted_at = now
 
     def first_token(self, now: float) -> None:
-        """Note that a piece of the response is there; only the first call counts."""
+        """Note the first piece of the response; only the first call counts."""
         self.has_token = True
         if self.first_token_at is None:
             self.first_token_at = now
 
     def wait_for(self, what: Wait | None, now: float) -> None:
-        """Count the time of the wait that ends now, and begin another one."""
+        """End one wait and begin another; None for none."""
         if self.waiting_for == "queue":
             self.queue_s += now - self.waiting_since
         elif self.waiting_for == "load":
@@ -147,17 +147,17 @@ class Account(msgspec.Struct, eq=False, kw_only=True):
     # --- ends ----------------------------------------------------------------------------------
 
     def failed(self, error: RelayError) -> None:
-        """Note that it could not be answered."""
+        """Note that the request failed."""
         if not self.status:
             self.status = error.status
         self._ended(outcome_of(error), error.code)
 
     def client_left(self) -> None:
-        """Note that nobody is there any more to take the response."""
+        """Note that the client has left."""
         self._ended("client_gone", None)
 
     def was_cancelled(self) -> None:
-        """Note that somebody asked for its end."""
+        """Note that the request was cancelled."""
         self._ended("cancelled", "cancelled")
 
     def _ended(self, outcome: Outcome, code: str | None) -> None:
@@ -186,7 +186,7 @@ def open_account(*, request_id: str, path: bytes, api: Api, now: float, t: float
 
 
 def outcome_of(error: RelayError) -> Outcome:
-    """Return how a request ended that could not be answered because of `error`."""
+    """Return the outcome of a request that failed with `error`."""
     if isinstance(error, UpstreamAnsweredError):
         return "upstream_error"  # its code is the upstream's, in whose language it means anything
     by_status: Outcome = "rejected" if error.status < 500 else "upstream_error"

@@ -1,4 +1,4 @@
-"""What a request cost.
+"""Cost of a request.
 
 Amounts are `Decimal`, so that a sum of many small ones is exact. A price that is needed and not
 known gives no cost at all: 0 would be a lie.
@@ -15,12 +15,12 @@ _MILLION: Final = Decimal(1_000_000)
 
 
 def cost_of_response(usage: Usage, prices: Prices | None) -> Decimal | None:
-    """Return what a response cost in US dollars. What is not known is not free."""
+    """Return the cost in US dollars; None if the usage is unknown."""
     return None if usage.source == "none" else cost_of(usage, prices)
 
 
 def cost_of(usage: Usage, prices: Prices | None) -> Decimal | None:
-    """Return what `usage` costs in US dollars; None if a price that it takes is not known.
+    """Return the cost in US dollars; None if a price is unknown.
 
     What was read from a cache or written to one is part of the prompt, and charged by its own
     price instead of the prompt's.

@@ -60,7 +60,7 @@ def make_record(account: Account, now: float) -> RequestRecord:
 
 
 def outcome_so_far(account: Account) -> tuple[Outcome, str | None]:
-    """Return how a request ended, if this is its end, and the code of what failed.
+    """Return the outcome if the request ends now, and its error code.
 
     All of its response was read before; see `read_rest`.
     """
@@ -76,7 +76,7 @@ def outcome_so_far(account: Account) -> tuple[Outcome, str | None]:
 
 
 def _times(account: Account, now: float, usage: Usage) -> tuple[float | None, float | None]:
-    """Return the time for the prompt and for the answer: as told, else as seen from here."""
+    """Return the times for prompt and answer: as reported, else as seen."""
     prompt_ms, gen_ms = usage.prompt_ms, usage.predicted_ms
     first_token_at = account.first_token_at
     if first_token_at is not None:
@@ -94,7 +94,7 @@ def _ms(seconds: float) -> float:
 
 
 def _rate(tokens: int, ms: float | None) -> float | None:
-    """Return tokens per second; None if there are none, or if the time is too short to say."""
+    """Return tokens per second; None if there are none, or no time."""
     if ms is None or ms <= 0 or tokens <= 0:
         return None
     rate = tokens * 1000 / ms

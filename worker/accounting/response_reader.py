@@ -1,4 +1,4 @@
-"""Reads a copy of a response into its account: its usage, its end, its first token.
+"""Reads a copy of a response into its account.
 
 Rule 1: what goes to the client is not this file's affair; nothing is changed, nothing is raised.
 Rule 2: search, do not parse. An event is parsed only if it has bytes that promise something, and
@@ -31,7 +31,7 @@ _MAX_LATER_BYTES: Final = 16 * 1024
 
 
 def read_frames(account: Account, frames: bytes, now: float) -> None:
-    """Read whole server-sent events: at once up to the first token, then in a while."""
+    """Read whole events: at once up to the first token, then later."""
     if not account.has_token:
         frames = frames[read_first_frames(account, frames) :]
         if account.pieces:
@@ -74,7 +74,7 @@ def read_response(account: Account, body: bytes, now: float) -> None:
 
 
 def read_head_field(account: Account, name: bytes, value: bytes) -> None:
-    """Read a field in the head of a response; `name` in small letters."""
+    """Read a response header; `name` in lower case."""
     cached = read_cached_field(name, value)
     if cached is not None:
         account.cached_of_head = cached

@@ -1,4 +1,4 @@
-"""What a request used, as its upstream reported it."""
+"""Usage of a request, from all that its upstream reported."""
 
 from typing import Final
 
@@ -16,17 +16,20 @@ _LAST_WORDS: Final = frozenset({"final", "timings"})
 
 
 def read_usage(api: Api, value: object, known: Usage) -> Usage:
-    """Return `known` with what an event, or a whole response, says; nothing is ever raised."""
+    """Return `known` with the usage in an event; never raises.
+
+    A whole response is read in the same way.
+    """
     if isinstance(value, list) and value:
         value = value[-1]  # /infill
     return api.read_usage(value, known) if isinstance(value, dict) else known
 
 
 def read_cached_field(name: bytes, value: bytes) -> int | None:
-    """Return the cached tokens that a field of a head tells; None if it tells nothing of them.
+    """Return the cached tokens that a response header reports, if any.
 
     Args:
-        name: In small letters.
+        name: In lower case.
         value: Whatever the upstream has written there.
     """
     if name == CACHED_FIELD and value.isdigit() and len(value) <= len(str(MAX_COUNT)):

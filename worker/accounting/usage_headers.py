@@ -1,4 +1,4 @@
-"""X-Gateway-* headers and trailers: what a request used and cost, and how it ended.
+"""X-Gateway-* headers and trailers: usage, cost, outcome.
 
 In the head of a response that is no stream: all is known by then. After a stream, as trailers;
 their names are declared before it, when nobody knows yet what will be known: of those that were
@@ -33,7 +33,7 @@ _MAX_ID_CHARS: Final = 128
 
 
 def request_id_field(request_id: str) -> bytes:
-    """Return the line with the id of the request, which may be one that the client has chosen."""
+    """Return the X-Request-Id line; clients may choose the id."""
     clean = request_id
     if not (request_id.isalnum() and request_id.isascii() and len(request_id) <= _MAX_ID_CHARS):
         clean = _UNSAFE.sub("?", request_id)[:_MAX_ID_CHARS]
@@ -41,13 +41,13 @@ def request_id_field(request_id: str) -> bytes:
 
 
 def usage_lines(account: Account) -> bytes:
-    """Return the lines for the head of a response that is no stream, and was read."""
+    """Return the lines for the head of a response that was read."""
     usage = usage_of(account)
     return response_fields(usage, cost_of_response(usage, account.prices))
 
 
 def response_fields(usage: Usage, cost_usd: Decimal | None) -> bytes:
-    """Return the lines for the head of a response that is no stream; none if nothing is known."""
+    """Return the lines for the head of a response; none if unknown."""
     return _costs(cost_usd) + _counts(usage)
 
 
@@ -60,7 +60,11 @@ def trailer_lines(account: Account) -> bytes:
 
 
 def declaration(*, priced: bool) -> bytes:
-    """Return the line that declares the trailers; `priced`: a price of the model is known."""
+    """Return the line that declares the trailers.
+
+    Args:
+        priced: A price of the model is known.
+    """
     names = ((_COST,) if priced else ()) + (*_COUNTS, _OUTCOME)
     return b"Trailer: %b\r\n" % b",".join(names)
 

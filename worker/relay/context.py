@@ -89,11 +89,14 @@ class RelayContext:
         self.response_rules = compile_rules(config.response_headers)
 
     def caller_of(self, fields: Sequence[tuple[bytes, bytes]]) -> str:
-        """Return who asks, by the fields that may hold a key; without keys all are one."""
+        """Return the caller, by the fields that may hold a key.
+
+        Without keys in the configuration all clients are one caller.
+        """
         return caller_of(fields) if self.names.config.api_keys else ""
 
     def exit_lease(self, lease: Lease) -> None:
-        """End a request that was counted on `lease`; what has to be said of it is said."""
+        """End a request on `lease`; release the lease if it is due."""
         released = self.leases.exit(lease)
         if released is not None:
             self.upstreams.forget(lease.endpoint)

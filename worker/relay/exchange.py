@@ -37,7 +37,7 @@ class Exchange(msgspec.Struct, eq=False):
     progress: ProgressUpdates | None = None
 
     def wait_for_model(self) -> ProgressUpdates:
-        """Note that the request has to wait for its model from now on; perhaps once more."""
+        """Begin to wait for the model; perhaps once more."""
         if self.progress is None:
             self.progress = ProgressUpdates(self.writer)
         self.progress.start_waiting()

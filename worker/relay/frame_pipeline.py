@@ -81,7 +81,7 @@ class FramePipeline:
         self.data_at = now
 
     def end(self, now: float) -> bytes:
-        """Return the last report on the prompt, if it was not sent before the stream ended."""
+        """Return the last report on the prompt, unless it was sent."""
         return self._prefill.on_first_token(now) if self._prefill is not None else b""
 
     def _words(self, frames: bytes, now: float) -> bytes:

@@ -1,4 +1,4 @@
-"""Answers one model request, from its body to the last byte: name, lease, relay, errors."""
+"""Answers one model request: name, lease, relay, errors."""
 
 import logging
 import math

@@ -1,4 +1,4 @@
-"""`ModelRequest`: what a client asks for, read from the head and the body of its request."""
+"""Head and body of a request -> `ModelRequest`."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -29,7 +29,7 @@ _MAX_NAME_CHARS: Final = 400
 
 
 class ModelRequest(msgspec.Struct, frozen=True, eq=False, kw_only=True):
-    """What a client asks for.
+    """The request of a client for a model; never changes.
 
     Attributes:
         head: Head of the request.
@@ -94,7 +94,7 @@ class ModelRequest(msgspec.Struct, frozen=True, eq=False, kw_only=True):
 
 
 def way_of(names: ModelNames, body: bytes) -> Route:
-    """Return what a request wants whose path does not say it."""
+    """Return the route of a request whose path does not tell its API."""
     value = json_object(body)
     try:
         peer = names.find(read_body(body).model).peer
@@ -113,7 +113,7 @@ def read_request(
     account: Account,
     trace: Trace,
 ) -> ModelRequest:
-    """Read what a client asks for, and note it in the account as it becomes known.
+    """Read a request, and fill in its account as it becomes known.
 
     Args:
         names: The models of the configuration in force.

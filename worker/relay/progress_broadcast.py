@@ -103,7 +103,7 @@ class ProgressBroadcast:
         return subscriber
 
     def remove(self, subscriber: Subscriber) -> None:
-        """Send nothing more: its own task does from now on. May be called again."""
+        """Leave the client to its own task. May be called again."""
         if subscriber.over:
             return
         subscriber.over = True

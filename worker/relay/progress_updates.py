@@ -1,6 +1,6 @@
-"""`ProgressUpdates`: what the client of one request is told until its response begins, and when.
+"""Progress updates for one client, until the upstream's response begins.
 
-`status_stream` and `prefill` say what is to be told; here it becomes part of the response.
+`status_stream` and `prefill` decide what is sent, and when; here it becomes part of the response.
 """
 
 import math
@@ -23,13 +23,14 @@ _QUEUED: Final = frozenset({"queued", "draining", "stopping"})
 
 @dataclass(slots=True, eq=False)
 class ProgressUpdates:
-    """What one client is told until its response begins.
+    """Progress updates for one client.
 
     Attributes:
-        writer: Sends it.
-        prefill: Tells of its prompt; None if it has not asked for that.
-        status: Tells of its model; None if it never had to wait, or its API has no words for that.
-        has_waited: It has waited for its model, perhaps with thousands of others.
+        writer: Sends them.
+        prefill: Reports progress of the prompt; None if the client did not ask for it.
+        status: Reports the state of the model; None if the request never waited, or its API has no
+            frames for that.
+        has_waited: The request has waited for its model, perhaps with thousands of others.
     """
 
     writer: ResponseWriter
@@ -48,36 +49,36 @@ class ProgressUpdates:
 
     @property
     def model(self) -> str:
-        """The id of the model that it waits for."""
+        """Id of the model."""
         return self.writer.request.route.model
 
     @property
     def may_speak(self) -> bool:
-        """Whether something may be told at any time until the upstream's response begins."""
+        """Whether updates may be due after the model is ready."""
         return self.writer.committed or self.prefill is not None
 
     @property
     def is_continued(self) -> bool:
-        """Whether the upstream's stream goes on with one that was begun here."""
+        """Whether the upstream's stream continues one of ours."""
         return self.status is not None and self.status.committed and self.writer.mode != "comment"
 
     @property
     def is_told_in_lines(self) -> bool:
-        """Whether lines of text have been told."""
+        """Whether lines of text were sent."""
         return self.status is not None and self.status.committed and self.writer.mode == "reasoning"
 
     @property
     def step(self) -> int:
-        """After how many percent there may be something to tell; 0 for never."""
+        """Percent after which an update may be due; 0 for never."""
         return self.status.step if self.status is not None else 0
 
     @property
     def heartbeats(self) -> int:
-        """How often the client was only told that its stream lives."""
+        """Heartbeats that were sent."""
         return self.status.heartbeats if self.status is not None else 0
 
     def start_waiting(self) -> None:
-        """Note that the request has to wait for its model from now on; perhaps once more."""
+        """Begin to wait for the model; perhaps once more."""
         self.has_waited = True
         writer, request = self.writer, self.writer.request
         now, config = trio.current_time(), request.config
@@ -104,7 +105,7 @@ class ProgressUpdates:
         )
 
     def next_deadline(self) -> float:
-        """Return when `tell` has something to do, if nothing changes before."""
+        """Return when the next update is due, if nothing changes before."""
         due = self._blank_at
         if self.status is not None:
             due = min(due, self.status.next_deadline())
@@ -122,11 +123,12 @@ class ProgressUpdates:
             await self.writer.conn.send(self.writer.early(words))
 
     def tell_soon(self, view: ModelView) -> bool:
-        """Note for what it waits, and send what is due; at a moment at which nobody else sends.
+        """Send what is due, without waiting; nobody else may send meanwhile.
+
+        The account notes the stage of the wait.
 
         Returns:
-            Whether the client has all that it was told before. Otherwise it is told nothing more
-            than it has to read already.
+            Whether the client had taken all earlier updates. Otherwise nothing more is sent.
         """
         conn, account = self.writer.conn, self.writer.account
         if view.stage in _QUEUED:
@@ -140,7 +142,7 @@ class ProgressUpdates:
         return True
 
     async def tell_ready(self) -> None:
-        """Send the last word on the model of a stream that waited.
+        """Send the last update on the model, to a stream that waited.
 
         Raises:
             ClientGone: The client has left.

@@ -1,4 +1,4 @@
-"""Passes the response of an upstream on to the client, as it comes.
+"""Passes the upstream's response on to the client.
 
 One task reads from the upstream and writes to the client: nothing is buffered beyond one read (and
 the frame that is not complete yet, and a short response whose numbers go before it).
@@ -72,7 +72,7 @@ def note_head(exchange: Exchange, head: ResponseHead) -> None:
 
 
 def _framing(writer: ResponseWriter, head: ResponseHead) -> tuple[bytes, bool]:
-    """Return the line that tells how the body ends, and whether it goes out in chunks."""
+    """Return the framing line, and whether the body is chunked."""
     if head.bodyless:
         return b"", False
     if head.length is not None and not head.chunked:
@@ -84,7 +84,7 @@ def _framing(writer: ResponseWriter, head: ResponseHead) -> tuple[bytes, bool]:
 
 
 async def _relay_json(exchange: Exchange, response: UpstreamResponse) -> None:
-    """Pass a short JSON response on, with what it used in its head."""
+    """Pass a short JSON response on, with its usage in the head."""
     writer, account = exchange.writer, exchange.account
     head, body = response.head, response.body
     data = body.feed(response.data) if response.data else b""
@@ -117,7 +117,7 @@ async def _relay_json(exchange: Exchange, response: UpstreamResponse) -> None:
 
 
 async def relay_plain(exchange: Exchange, response: UpstreamResponse, data: bytes = b"") -> None:
-    """Pass a response on, framed as it came: by its length, or in chunks.
+    """Pass a response on, framed as it came.
 
     Args:
         exchange: Of the request.
@@ -158,7 +158,10 @@ def _last_chunk(body: ResponseBody) -> bytes:
 
 
 async def _relay_after_blanks(exchange: Exchange, response: UpstreamResponse) -> None:
-    """Pass JSON on to a client that has got blanks before: an error can only be told by a cut."""
+    """Pass JSON on to a client that was sent blanks before.
+
+    An error can only be told by a cut.
+    """
     if response.head.status != 200 or not response.head.is_json:
         raise ResponseCut
     writer, body, raw = exchange.writer, response.body, response.data
@@ -185,7 +188,7 @@ async def _relay_after_blanks(exchange: Exchange, response: UpstreamResponse) ->
 
 
 async def _relay_late(exchange: Exchange, response: UpstreamResponse) -> None:
-    """Pass on what can still be passed on: frames. Anything else becomes an error frame."""
+    """Pass frames on; any other response becomes an error frame."""
     body = response.body
     if response.head.status == 200 and response.head.is_stream:
         if not response.data and not body.complete:
@@ -204,7 +207,7 @@ async def _relay_late(exchange: Exchange, response: UpstreamResponse) -> None:
 
 
 def late_error(status: int, body: bytes) -> UpstreamAnsweredError:
-    """Return what an upstream's response that is no stream means to a stream that was begun.
+    """Return the error for a begun stream whose upstream sends none.
 
     Its own error object is kept where it has one; `type` and `code` are made strings, because a
     number makes some clients try again.

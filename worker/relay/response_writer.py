@@ -34,7 +34,7 @@ _BLANKS_FIELDS: Final = b"Content-Type: application/json\r\nCache-Control: no-ca
 
 
 class ResponseCut(Exception):
-    """The response cannot be completed, and only a cut connection can say so."""
+    """The response is incomplete, and only a cut can tell."""
 
 
 def own_lines(
@@ -43,7 +43,7 @@ def own_lines(
     head: RequestHead,
     names: frozenset[bytes] = frozenset(),
 ) -> bytes:
-    """Return the lines of every response: its id, and what browsers want to see.
+    """Return the header lines of every response: id and CORS.
 
     Args:
         account: Of the request.
@@ -58,7 +58,7 @@ def own_lines(
 
 
 class ResponseWriter(msgspec.Struct, eq=False, kw_only=True):
-    """What may still be said to the client of one request.
+    """Everything that may still be said to the client of a request.
 
     Attributes:
         conn: The client's connection.
@@ -66,9 +66,9 @@ class ResponseWriter(msgspec.Struct, eq=False, kw_only=True):
         account: Counts what is sent.
         close: The connection ends with the response.
         rules: What is changed in the head of the response; None for nothing.
-        turns: Tells the response in the events of a turn; None if nobody asked for that.
-        mode: How a stream is told that it lives.
-        shows_mode: The head says so.
+        turns: Turns the response into the events of a turn; None if nobody asked for that.
+        mode: How the client of a stream is told of progress.
+        shows_mode: The head names the mode.
         begun: Something of the response was sent.
         committed: It was begun before the upstream had said anything.
     """
@@ -87,7 +87,7 @@ class ResponseWriter(msgspec.Struct, eq=False, kw_only=True):
 
     @property
     def dialect(self) -> Dialect:
-        """The words of its API; the same object from the first to the last of them."""
+        """The frames of its API; made when first used."""
         if self._dialect is None:
             request = self.request
             self._dialect = self.turns or request.api.dialect(
@@ -102,7 +102,7 @@ class ResponseWriter(msgspec.Struct, eq=False, kw_only=True):
         return self._dialect
 
     def choose_mode(self) -> None:
-        """Set `mode`, by the request and the configuration."""
+        """Set `mode` by request and configuration."""
         if self.turns is not None:
             self.mode = "reasoning"
             return
@@ -112,14 +112,14 @@ class ResponseWriter(msgspec.Struct, eq=False, kw_only=True):
         )
 
     def framed(self, data: bytes) -> bytes:
-        """Return bytes of a body, which are not empty, as they are sent: in a chunk or as such."""
+        """Return `data`, which is not empty, framed for the client."""
         return chunk(data) if self.request.head.http11 else data
 
     # --- heads ---------------------------------------------------------------------------------
 
     @property
     def has_trailers(self) -> bool:
-        """Whether numbers follow after a stream: in chunks only."""
+        """Whether trailers follow after a stream; only in chunks."""
         request = self.request
         return request.config.trailers and request.stream and request.head.http11
 
@@ -162,9 +162,9 @@ class ResponseWriter(msgspec.Struct, eq=False, kw_only=True):
         )
 
     def early(self, data: bytes) -> bytes:
-        """Return bytes for a client that waits as they are sent.
+        """Return `data` for a waiting client, with the head before the first.
 
-        The head of the response goes before the first of them.
+        From then on the response is committed.
         """
         self.account.bytes_out += len(data)
         sent = self.framed(data)
@@ -187,7 +187,7 @@ class ResponseWriter(msgspec.Struct, eq=False, kw_only=True):
     def _extra_lines(
         self, names: frozenset[bytes] = frozenset(), *, trailers: bool = False
     ) -> bytes:
-        """Return the lines of the head that are ours; `names` are fields that it has already."""
+        """Return our lines of the head; `names`: the fields of the upstream."""
         lines = own_lines(self.account, self.request.config, self.request.head, names)
         if self.shows_mode:
             lines += b"X-Swap-Progress: %b\r\n" % self.mode.encode("ascii")
@@ -198,7 +198,7 @@ class ResponseWriter(msgspec.Struct, eq=False, kw_only=True):
     # --- the end -------------------------------------------------------------------------------
 
     def last_chunk(self, trailers: Sequence[bytes] = ()) -> bytes:
-        """Return the end of a chunked stream, with the upstream's trailers and ours."""
+        """Return the last chunk, with the upstream's trailers and ours."""
         lines = b"".join(trailers)
         if self.has_trailers:
             lines += trailer_lines(self.account)
@@ -235,7 +235,7 @@ class ResponseWriter(msgspec.Struct, eq=False, kw_only=True):
             raise ResponseCut
 
     def failure(self, error: RelayError, sent_so_far: bytes = b"") -> bytes:
-        """Return the last frames of a stream that ends with `error`; see `Dialect.failure`."""
+        """Return the last frames of a stream that fails; see `Dialect.failure`."""
         self.account.failed(error)
         return self.dialect.failure(error, sent_so_far)
 

@@ -1,4 +1,4 @@
-"""Sends a request to its upstream and reads the head of the response.
+"""Sends a request upstream and reads the head of the response.
 
 One read at a time: a client that is slow slows the upstream down.
 """
@@ -41,7 +41,7 @@ _READY_VIEW = ModelView("ready")
 
 
 class RetryAfter(NamedTuple):
-    """The upstream has to be asked again, before anything was sent to the client.
+    """The request has to be sent again; the client was sent nothing.
 
     Attributes:
         wait_s: Seconds until then.
@@ -51,7 +51,7 @@ class RetryAfter(NamedTuple):
 
 
 class UpstreamResponse(msgspec.Struct, eq=False):
-    """The response of an upstream, of which the head was read.
+    """The response of an upstream, after its head was read.
 
     Attributes:
         conn: The connection of the client that it is for.
@@ -79,7 +79,7 @@ class UpstreamResponse(msgspec.Struct, eq=False):
 
     @property
     def ended_well(self) -> bool:
-        """Whether the end of the connection, which was seen, is its good end."""
+        """Whether the end of the connection completes the body."""
         return self.body.until_close and not self.link.reset and not self.conn.was_cut
 
     async def next_bytes(self, *, batch: bool = False, until: float = math.inf) -> bytes:
@@ -202,7 +202,7 @@ def blame(conn: Connection) -> None:
 
 
 async def first_bytes(exchange: Exchange, link: UpstreamConnection) -> bytes:
-    """Wait for bytes, with the client told meanwhile; none when the connection ended."""
+    """Wait for bytes, and send updates meanwhile; none at the end."""
     progress = exchange.progress
     try:
         if progress is None or not progress.may_speak:
@@ -223,7 +223,7 @@ class _Attempt:
 
 
 async def _open_link(conn: Connection, endpoint: Endpoint, connect_s: float) -> UpstreamConnection:
-    """Return a new connection; see `Endpoint.open`. The attempt ends when nobody waits for it."""
+    """Return a new connection, unless nobody waits for it any more."""
     with trio.CancelScope() as scope:
         conn.upstream = _Attempt(scope)
         try:
@@ -283,7 +283,7 @@ async def _write(wire: UpstreamStream, request: UpstreamRequest) -> None:
 async def _send_with_upload(
     exchange: Exchange, link: UpstreamConnection, request: UpstreamRequest, upload: Upload
 ) -> bytes:
-    """Send a request whose body comes from the client meanwhile; return the first bytes.
+    """Send a request with its upload; return the first bytes.
 
     A response that comes before its end (an error, as a rule) ends the sending.
     """
@@ -315,7 +315,7 @@ async def _send_with_upload(
 async def _read_head(
     exchange: Exchange, link: UpstreamConnection, endpoint: Endpoint, data: bytes
 ) -> tuple[ResponseHead, bytes]:
-    """Return the first head that is no interim one, and what has come of the body."""
+    """Return the first final head, and the bytes behind it."""
     conn = exchange.writer.conn
     while True:
         end = data.find(b"\r\n\r\n") + 4
@@ -340,7 +340,7 @@ async def _read_head(
 
 
 def _retry_after(retries: Retries, head: ResponseHead) -> float | None:
-    """Return after how many seconds an upstream is asked again that has answered with `head`."""
+    """Return the seconds until a retry; None to pass the response on."""
     return retries.after_answer(
         head.status,
         head.fields,
@@ -351,5 +351,5 @@ def _retry_after(retries: Retries, head: ResponseHead) -> float | None:
 
 
 def chance() -> float:
-    """Return a random number, from 0.0 to below 1.0: it spreads retries, and keeps no secret."""
+    """Return a random number from 0.0 to below 1.0, to spread retries."""
     return random.random()  # noqa: S311

@@ -1,4 +1,4 @@
-"""Passes a stream of events on, frame by frame, to its good or bad end."""
+"""Passes a stream of events on, frame by frame."""
 
 import math
 from typing import TypeAlias
@@ -32,7 +32,7 @@ Splitter: TypeAlias = FrameSplitter | MergingSplitter | MessageSplitter
 
 
 async def relay_stream(exchange: Exchange, response: UpstreamResponse) -> None:
-    """Pass whole frames on, byte for byte; one read becomes one chunk becomes one write."""
+    """Pass whole frames on; one read becomes one chunk and one write."""
     request, writer, account = exchange.request, exchange.writer, exchange.account
     conn, body, data = writer.conn, response.body, response.data
     http11 = request.head.http11
@@ -118,7 +118,7 @@ async def _next_with_prefill(
     until: float,
     beat: HeartbeatTimer | None,
 ) -> bytes:
-    """Wait for bytes; meanwhile the client is told how far its prompt is, as it has asked for."""
+    """Wait for bytes, and report progress of the prompt meanwhile."""
     while True:
         with trio.move_on_at(prefill.next_deadline()):
             return await response.next_bytes(until=until)
@@ -137,7 +137,7 @@ async def _next_with_prefill(
 
 
 def _open_pipeline(exchange: Exchange, response: UpstreamResponse) -> FramePipeline:
-    """Return what the frames go through."""
+    """Return the pipeline for the frames."""
     usage, asked_progress = response.asked_usage, response.asked_progress
     progress = exchange.progress
     prefill = progress.prefill if progress is not None else None
@@ -156,7 +156,7 @@ def _open_pipeline(exchange: Exchange, response: UpstreamResponse) -> FramePipel
 def _open_splitter(
     exchange: Exchange, response: UpstreamResponse, pipeline: FramePipeline
 ) -> Splitter:
-    """Return what passes the upstream's stream on: as it is, or merged with ours."""
+    """Return the splitter, which may merge the stream with ours."""
     if response.head.is_event_stream:
         return MessageSplitter(look=lambda message: pipeline.look_at(message, trio.current_time()))
     writer, progress = exchange.writer, exchange.progress
@@ -172,7 +172,7 @@ def _open_splitter(
 def _start_heartbeats(
     exchange: Exchange, pipeline: FramePipeline, splitter: Splitter
 ) -> HeartbeatTimer | None:
-    """Break the silence of the stream from now on; None if that is not wanted."""
+    """Start heartbeats for the stream; None if none are wanted."""
     request, writer = exchange.request, exchange.writer
     heartbeat_s = request.config.heartbeat_s
     if not heartbeat_s or not request.can_be_told:
@@ -221,7 +221,7 @@ class _Ending:
         self._pipeline = pipeline
 
     def tail(self, *, clean: bool) -> bytes:
-        """Return what is still to be sent of a stream that has ended.
+        """Return the last bytes of a stream whose upstream has ended.
 
         Args:
             clean: The upstream ended its response in good order.
@@ -266,7 +266,9 @@ class _Ending:
         return word + writer.failure(error, watcher.sent_so_far)
 
     def cancelled(self) -> bytes:
-        """Return the end of a stream that somebody has cancelled: a good one only for its client.
+        """Return the last bytes of a cancelled stream.
+
+        Only a client that has cancelled it itself gets a good end.
 
         Raises:
             ResponseCut: A frame was begun, or nobody knows how such a stream ends.

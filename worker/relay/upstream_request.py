@@ -1,4 +1,4 @@
-"""`ModelRequest` -> what is sent to a model of this machine, or to a peer."""
+"""`ModelRequest` -> `UpstreamRequest`, for a local model or a peer."""
 
 import math
 import time
@@ -24,7 +24,7 @@ def request_for_model(
     kind: UpstreamKind,
     rules: CompiledRules | None,
 ) -> UpstreamRequest:
-    """Return what is sent to a model of this machine.
+    """Return the request to a local model.
 
     Args:
         exchange: Of the request.
@@ -49,7 +49,7 @@ def request_for_model(
 def request_for_peer(
     exchange: Exchange, peer: PeerRoute, rules: CompiledRules | None
 ) -> UpstreamRequest:
-    """Return what is sent to a peer now.
+    """Return the request to a peer, signed now.
 
     Args:
         exchange: Of the request.
@@ -79,7 +79,7 @@ def head_for_model(
     length: int | None,
     rules: CompiledRules | None,
 ) -> bytes:
-    """Return the head that goes to a model of this machine; see `upstream_request`.
+    """Return the head for a local model; see `upstream_request`.
 
     With keys of our own, what a client shows is one of them, and no model's business.
     """
@@ -103,7 +103,7 @@ def head_for_peer(
     length: int | None,
     rules: CompiledRules | None,
 ) -> bytes:
-    """Return the head that goes to a peer now; see `peer_request`."""
+    """Return the head for a peer, signed now; see `peer_request`."""
     return peer_request(
         peer,
         request.route.send_as or request.route.model,
@@ -120,7 +120,7 @@ def head_for_peer(
 
 
 def _body_for(exchange: Exchange, kind: UpstreamKind) -> tuple[Edited, int | None]:
-    """Return the body for an upstream of that kind, and how long it is; None in chunks."""
+    """Return the body for that kind, and its length; None for chunks."""
     request = exchange.request
     if request.upload is not None:
         return Edited(b""), request.upload.length

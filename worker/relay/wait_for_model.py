@@ -24,7 +24,7 @@ STREAM_HOLD_S = 3600.0
 
 
 async def hold(service: RelayContext, exchange: Exchange, *, keepalive: bool = False) -> Lease:
-    """Wait for the model; the request is counted on the lease that is returned.
+    """Wait for the lease of the model; the request is counted on it.
 
     Args:
         service: Has the leases.
@@ -71,7 +71,7 @@ async def hold(service: RelayContext, exchange: Exchange, *, keepalive: bool = F
 
 
 async def pause(conn: Connection, seconds: float) -> None:
-    """Let some time pass.
+    """Wait for some time.
 
     Raises:
         ClientGone: The client has left meanwhile.

@@ -1,7 +1,7 @@
-"""Answers requests for a WebSocket: those of the Responses API, and those that name a model.
+"""Answers requests for a WebSocket.
 
-Of the former we are an end: the first message says which model it is for. The latter are passed on
-as they are, like the bytes that follow.
+Of those of the Responses API we are an end: the first message names the model. All others name it
+in their query, and are passed on as they are, like the bytes that follow.
 """
 
 import logging
@@ -58,7 +58,9 @@ _NONCE_BYTES = 16
 async def answer_websocket(
     service: RelayContext, conn: Connection, head: RequestHead, way: WsRequest
 ) -> None:
-    """Answer a request for a WebSocket and relay it until its end. The connection ends with it.
+    """Answer a request for a WebSocket, and relay it until its end.
+
+    The connection ends with it.
 
     Args:
         service: Has the models.

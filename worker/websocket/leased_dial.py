@@ -1,4 +1,4 @@
-"""A WebSocket of a model, which is kept for it as long as that is open."""
+"""Opens a WebSocket to a model whose lease is held meanwhile."""
 
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -22,7 +22,7 @@ from .handshake import as_upgrade
 async def dial_model(
     service: RelayContext, exchange: Exchange, opening: bytes
 ) -> AsyncGenerator[DialledUpstream, None]:
-    """Ask the model for a WebSocket; its lease is held until the block ends.
+    """Open a WebSocket to the model; the lease is held for the block.
 
     Args:
         service: Has the leases, and the connections.
