@@ -302,7 +302,7 @@ class Done(ControlReply, frozen=True, kw_only=True):
 
 
 class Refusal(ControlReply, frozen=True, kw_only=True):
-    """The request was not carried out; `error` says why.
+    """The request was not carried out; `error` has the reason.
 
     Attributes:
         error: Why.

@@ -37,7 +37,7 @@ class PublishedEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"
 class StateChanged(PublishedEvent, frozen=True, kw_only=True, tag="state"):
     """The process of `model` changed its state.
 
-    `error` says why it is stopped, if it failed.
+    `error` is the reason why it is stopped, if it failed.
     """
 
     model: str

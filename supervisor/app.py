@@ -60,7 +60,8 @@ _Ts = TypeVarTuple("_Ts")
 # of a slow model takes a minute, and deploy/arriero.service leaves twice that.
 DRAIN_LIMIT_S = 60.0
 
-# Seconds until all workers should have said hello; READY=1 waits no longer for a slow machine.
+# Seconds until the `Hello` of all workers should have come; READY=1 waits no longer for a slow
+# machine.
 WORKERS_LIMIT_S = 20.0
 
 
@@ -117,7 +118,7 @@ def serve(order: Order) -> int:
 
     Raises:
         SupervisorError: It cannot be started: the configuration, the listening address, or the
-            folder for the sockets. The text says what would do.
+            folder for the sockets. The text has the remedy.
     """
     raise_descriptor_limit()
     seen = order.look()  # before it is read: what is changed meanwhile must not be missed

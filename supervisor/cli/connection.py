@@ -78,7 +78,7 @@ class _Watched:
         """Return once the other side has shaken hands.
 
         Raises:
-            Unreachable: It did not within `CONNECT_S`.
+            SupervisorUnreachable: It did not within `CONNECT_S`.
         """
         deadline = time.monotonic() + CONNECT_S
         while (left_s := deadline - time.monotonic()) > 0:
@@ -132,7 +132,7 @@ class ControlConnection:
         """Receive the events of `topics` while the block runs.
 
         Raises:
-            Unreachable: There is no supervisor, or it does not answer.
+            SupervisorUnreachable: There is no supervisor, or it does not answer.
         """
         path = self._folder / EVENTS_SOCKET
         _probe(path)
@@ -160,8 +160,8 @@ class ControlConnection:
             meanwhile: Events that are to be shown while waiting, and who shows them.
 
         Raises:
-            Gone: The supervisor went away before it answered.
-            Unreachable: There is none, or it did not answer in time.
+            SupervisorGone: The supervisor went away before it answered.
+            SupervisorUnreachable: There is none, or it did not answer in time.
         """
         path = self._folder / CONTROL_SOCKET
         _probe(path)

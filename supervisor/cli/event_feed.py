@@ -31,7 +31,7 @@ TYPES: Final = ("state", "progress", "queue", "worker", "config", "usage", "log"
 _OF_A_MODEL: Final = frozenset({"state", "progress", "usage", "log"})
 
 # Shown unless others are asked for: log lines and ends of requests would drown the rest,
-# heartbeats say nothing.
+# heartbeats carry nothing.
 DEFAULT_TYPES: Final = ("state", "progress", "queue", "worker", "config")
 
 

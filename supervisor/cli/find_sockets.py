@@ -1,6 +1,6 @@
 """Locates the supervisor's sockets, and explains why they are unreachable.
 
-What the environment says and what the file system holds come in as arguments.
+The environment and the state of the file system come in as arguments.
 """
 
 import errno
@@ -45,11 +45,11 @@ def folders_of(environ: Mapping[str, str]) -> list[Path]:
 
     One of this user, or of this machine.
 
-    What is said in ARRIERO_SOCKET_DIR is said on purpose and stands alone. The others are the
+    ARRIERO_SOCKET_DIR is set on purpose and stands alone. The others are the
     conventions that `arriero serve` follows, and the place of a system service.
     """
-    if said := environ.get("ARRIERO_SOCKET_DIR"):
-        return [Path(said)]
+    if chosen := environ.get("ARRIERO_SOCKET_DIR"):
+        return [Path(chosen)]
     return [find_runtime_dir(None, environ), SYSTEM_FOLDER]
 
 

@@ -20,8 +20,8 @@ def present_state(link: ControlConnection, within_s: float) -> StatusReply:
     """Ask for the whole state.
 
     Raises:
-        Unreachable: There is no supervisor, or it does not answer.
-        Refused: It does not say.
+        SupervisorUnreachable: There is no supervisor, or it does not answer.
+        CommandRefused: It does not answer that.
     """
     reply = link.ask(StatusRequest(), StatusReply, within_s=within_s)
     if isinstance(reply, Refusal):
@@ -36,13 +36,13 @@ def show_then_follow(
 
     Args:
         session: The command.
-        feed: Chooses what is shown; `past` says to it what it has shown (`Feed.shown`).
+        feed: Chooses what is shown; `past` marks there what it has shown (`Feed.shown`).
         show: Shows one event.
         past: Asks for what was before and shows it; called once nothing can be missed any more.
 
     Raises:
         SupervisorUnreachable: There is no supervisor, or it does not answer.
-        CommandRefused: It does not say.
+        CommandRefused: It does not answer that.
     """
     with session.link.subscribe(feed.topics()) as subscription:
         follower = Follower(session.link, feed, show=show, note=note, within_s=session.within_s)
@@ -81,7 +81,7 @@ class Follower:
         """Show the whole state, as events.
 
         Raises:
-            Unreachable: There is no supervisor, or it does not answer.
+            SupervisorUnreachable: There is no supervisor, or it does not answer.
         """
         for event in self._feed.present(present_state(self._link, self._within_s)):
             self._show(event)

@@ -30,7 +30,7 @@ _ReplyT = TypeVar("_ReplyT", bound=ControlReply)
 ANSWER_S = 10.0
 
 # Seconds for a question whose answer has to wait for models. The supervisor bounds each phase of
-# a start and says how it ended; this only keeps a forgotten script from waiting for ever.
+# a start and reports its end; this only keeps a forgotten script from waiting for ever.
 WORK_S = 3600.0
 
 
@@ -57,8 +57,8 @@ class Session:
         """Ask and return the answer.
 
         Raises:
-            Refused: The supervisor said no; with ``--json`` its answer is written by then.
-            Unreachable: There is no supervisor, or it does not answer.
+            CommandRefused: The supervisor refused; with ``--json`` its reply is written by then.
+            SupervisorUnreachable: There is no supervisor, or it does not answer.
         """
         return self.accepted(self.link.ask(request, kind, within_s=self.within_s))
 
@@ -66,7 +66,7 @@ class Session:
         """Return `reply` unless it is a refusal.
 
         Raises:
-            Refused: It is one; with ``--json`` it is written by then.
+            CommandRefused: It is one; with ``--json`` it is written by then.
         """
         if isinstance(reply, Refusal):
             if self.as_json:
@@ -82,7 +82,7 @@ class Session:
         Topics go by ids.
 
         Raises:
-            Refused: There is no such model.
+            CommandRefused: There is no such model.
         """
         return self.ask(ExplainRequest(model=model), ExplainReply).model
 

@@ -94,9 +94,9 @@ class Publisher:
 
     def _note_all(self) -> None:
         for _ in range(_MAX_AT_ONCE):
-            if (said := self._socket.receive_frame_now()) is None:
+            if (received := self._socket.receive_frame_now()) is None:
                 return
-            source, frame = said
+            source, frame = received
             greedy = self._subscriptions.note(frame, source)
             if isinstance(greedy, Source):
                 self.flood.warning("events.cut reason='too many subscriptions'")

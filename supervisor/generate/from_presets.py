@@ -42,7 +42,7 @@ _LEFT_OUT: Final[Mapping[str, str]] = {
     "dedup-cache-models": "arriero lists the models of its configuration only",
 }
 
-# Any of these says which model is meant.
+# Any of these names the model.
 _SOURCES: Final = ("model", "hf-repo", "model-url", "docker-repo")
 _BUILT_IN: Final = ("-default", "-spec")  # such as --gpt-oss-20b-default
 
@@ -163,8 +163,8 @@ def _can_be_model(
 
 
 def _names_a_model(options: Mapping[str, str]) -> bool:
-    said = {name for name, part in options.items() if part and name != "spec-default"}
-    return any(name in _SOURCES or name.endswith(_BUILT_IN) for name in said)
+    given = {name for name, part in options.items() if part and name != "spec-default"}
+    return any(name in _SOURCES or name.endswith(_BUILT_IN) for name in given)
 
 
 def _read(section: Section, remarks: list[PresetRemark]) -> _Preset:

@@ -33,7 +33,7 @@ _QUANT_SUFFIX: Final = re.compile(
     re.IGNORECASE,
 )
 
-# Whose models are for embeddings, even if they do not say how they pool.
+# Architectures for embeddings, even if a file does not name its pooling.
 _ENCODERS: Final = ("bert", "t5encoder")
 
 
@@ -92,7 +92,7 @@ class FoundModel:
         quant: Such as ``Q4_K_M``; may be empty.
         parameters: How many.
         size_bytes: Of all of its files.
-        context: Longest context in tokens, if it says so.
+        context: Longest context in tokens, if known.
         projector: The file for images or sound, if there is one.
     """
 
@@ -249,11 +249,11 @@ def _fault(file: FoundFile) -> str:
 def _kind(parts: Sequence[FoundFile]) -> ModelPurpose | str:
     """Return the purpose of a model, ``projector``, or why it is none."""
     first = parts[0]
-    architecture, says = first.text(gguf.ARCHITECTURE), first.text(gguf.TYPE)
-    if says == gguf.IS_PROJECTOR or architecture == "clip" or _is_named_projector(first.path):
+    architecture, kind = first.text(gguf.ARCHITECTURE), first.text(gguf.TYPE)
+    if kind == gguf.IS_PROJECTOR or architecture == "clip" or _is_named_projector(first.path):
         return "projector"
-    if says not in {"", gguf.IS_MODEL}:
-        return f"it is no model, but calls itself {says!r}"
+    if kind not in {"", gguf.IS_MODEL}:
+        return f"it is no model, but calls itself {kind!r}"
     if not any(part.head.tensors for part in parts if part.head):
         return "it holds no weights, such as a file that is a vocabulary only"
     if first.of_model(gguf.CONTEXT_LENGTH) is None or not first.text(gguf.TOKENIZER):
@@ -302,7 +302,7 @@ def _attach(
 def _names(paths: Sequence[Path]) -> list[tuple[str, str]]:
     """Return a distinct id for each file, and the alias beside it.
 
-    The id is as short as people say it, ``qwen3-8b``, unless another file would have the same.
+    The id is short, as in speech, ``qwen3-8b``, unless another file would have the same.
     """
     stems = [part[1] if (part := _PART.fullmatch(path.stem)) else path.stem for path in paths]
     whole = [_id_of(stem) for stem in stems]

@@ -21,7 +21,7 @@ _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 
 class GetFailed(Exception):
-    """There is no response; the message says why."""
+    """There is no response; the message has the reason."""
 
 
 class BadUrl(GetFailed):

@@ -31,7 +31,7 @@ def listening_socket(
             `host` and `port` are not looked at.
 
     Raises:
-        SupervisorError: It cannot be opened; says why and what would do.
+        SupervisorError: It cannot be opened; with the reason and the remedy.
     """
     sock = _inherited(environ) or _open(host.strip("[]"), port)
     sock.setblocking(False)

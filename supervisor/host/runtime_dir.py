@@ -71,7 +71,7 @@ def open_runtime_dir(
 
     Raises:
         SupervisorError: The folder is not private, is used by another supervisor, or cannot be
-            made; says what would do.
+            made; with the remedy.
     """
     with ExitStack() as stack:
         folder = find_runtime_dir(explicit, environ)

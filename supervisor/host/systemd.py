@@ -13,7 +13,7 @@ import trio
 
 log = logging.getLogger(__name__)
 
-# A service should say that it lives twice within the time it was given (sd_watchdog_enabled(3)).
+# A service should notify twice within the time it was given (sd_watchdog_enabled(3)).
 _BEATS_PER_LIMIT = 2
 
 

@@ -15,7 +15,7 @@ def read_key_file(path: str) -> str:
 
     Also if it cannot be read.
 
-    Why it cannot is the server's to say: it reads it, too. Never waits for another process.
+    The server reports the reason: it reads it, too. Never waits for another process.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)

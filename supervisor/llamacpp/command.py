@@ -48,8 +48,8 @@ class CommandSetting:
     """One setting, from the two places that it may have.
 
     Attributes:
-        option: By the command, which counts; None: it does not say.
-        variable: By the environment; None: it does not say.
+        option: In the command, which wins; None if absent.
+        variable: In the environment; None if absent.
     """
 
     option: str | None
@@ -96,7 +96,7 @@ def server_options(command: Sequence[str], env: Mapping[str, str]) -> ServerOpti
     arguments = _arguments(command)
     if arguments is None:
         return None
-    options = dict(_options(arguments))  # said twice: the last one counts
+    options = dict(_options(arguments))  # given twice: the last one counts
     fetches = any(map(_FETCHING.fullmatch, arguments)) or any(
         map(_FETCHING_VARIABLE.fullmatch, env)
     )

@@ -16,7 +16,7 @@ class Option:
 
     Attributes:
         name: The name it is written with, without dashes.
-        off: The name that says the contrary; empty if there is none.
+        off: The name for the contrary; empty if there is none.
         takes_value: It has a value; it is a switch otherwise.
     """
 
@@ -34,7 +34,7 @@ class Use:
 
 
 # One option a line: all of its names, that of its environment variable first, the one that it is
-# written with last. What follows a slash says the contrary.
+# written with last. The name after a slash means the contrary.
 _VALUES: Final = """
 adaptive-decay
 adaptive-target

@@ -451,7 +451,7 @@ class _Start:
 
         Then its end has begun.
 
-        Where the operator says how it is stopped, it may well be no process of ours that serves.
+        With a stop command of the operator, it may well be no process of ours that serves.
         """
         if launch.stop_command:
             return False
@@ -572,7 +572,7 @@ async def open_fleet(
 
     On leaving, those that run are ended.
 
-    `config` gives the configuration in force: a start takes what it says at that moment.
+    `config` gives the configuration in force: a start takes its settings at that moment.
     """
     async with trio.open_nursery() as nursery:
         yield Fleet(

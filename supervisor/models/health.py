@@ -64,11 +64,11 @@ class Outcome:
     """The outcome of one query.
 
     Attributes:
-        said: The answer; or why there is none.
+        result: The response; or why there is none.
         not_followed: If it redirects: why that was not followed.
     """
 
-    said: Response | Failure
+    result: Response | Failure
     not_followed: NotFollowed = ""
 
 
@@ -108,8 +108,8 @@ async def wait_until_healthy(
     async def ask(ended: trio.Event) -> None:
         async with places:
             outcome = await _follow(request)
-            if isinstance(outcome.said, Response) and outcome.said.is_success:
-                good.append(outcome.said)
+            if isinstance(outcome.result, Response) and outcome.result.is_success:
+                good.append(outcome.result)
                 nursery.cancel_scope.cancel()
                 return
         note(outcome)
@@ -164,22 +164,22 @@ async def probe(url: str, *, with_body: bool = False, access: Access = PLAIN) ->
     Raises:
         SupervisorError: `url` cannot be understood.
     """
-    said = await _ask(_request(url, access), with_body=with_body)
-    return said if isinstance(said, Response) else None
+    result = await _ask(_request(url, access), with_body=with_body)
+    return result if isinstance(result, Response) else None
 
 
 async def _follow(request: Request) -> Outcome:
     """Query, and follow redirects on the same host."""
     followed = 0
     while True:
-        said = await _ask(request, with_body=False)
-        if not isinstance(said, Response) or not said.redirect:
-            return Outcome(said)
+        result = await _ask(request, with_body=False)
+        if not isinstance(result, Response) or not result.redirect:
+            return Outcome(result)
         if followed == MAX_REDIRECTS:
-            return Outcome(said, "too often")
-        following = _redirected(request, said.redirect)
+            return Outcome(result, "too often")
+        following = _redirected(request, result.redirect)
         if following is None:
-            return Outcome(said, "elsewhere")
+            return Outcome(result, "elsewhere")
         request = following
         followed += 1
 

@@ -78,7 +78,7 @@ class Pulse:
             now: Time of this look.
             planned_s: How long after the last one it was to be.
             is_asked: Requests run on it, or have run since then.
-            is_heard: It said something since then.
+            is_heard: It sent something since then.
         """
         step_s = min(max(0.0, now - self.looked_at), LONGEST_STEP * planned_s)
         self.looked_at = now

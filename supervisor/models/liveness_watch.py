@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 # Seconds between two looks: workers report once a second.
 LOOK_S: Final = 1.0
 
-# Seconds for an answer to the question whether it lives. Any answer will do, whatever it says.
+# Seconds for a response to the query whether it lives. Any response will do, whatever its status.
 QUESTION_S: Final = 5.0
 
 # The same, as a share of the limit.
@@ -40,7 +40,7 @@ class PulseWatch:
 
     Attributes:
         dispatcher: Gets the findings.
-        config: Gives what the configuration says now.
+        config: Gives the model's settings in force.
         swap: Number of the start.
         launch: How it was started.
         pid: Of the process.

@@ -1,7 +1,7 @@
 """Reason why a start is not ready yet, with the remedy, for waiters.
 
 Ready is a server when its endpoint accepts connections, the listener there is what was started,
-and the answer to ``checkEndpoint`` is good. What the server says of itself makes the question
+and the response to ``checkEndpoint`` is good. The server's own report makes the query
 early, and is no proof: it may listen elsewhere.
 """
 
@@ -38,16 +38,18 @@ def why_not_ready(outcome: Outcome | None, url: str, shown: str, *, says_ready: 
         return (
             f"{despite}it accepts connections at {shown} and does not answer {path}; {_MORE_TIME}"
         )
-    if isinstance(outcome.said, Response):
-        return despite + _of_answer(outcome.said.status, outcome, path)
-    if outcome.said == "unreachable":
+    if isinstance(outcome.result, Response):
+        return despite + _of_answer(outcome.result.status, outcome, path)
+    if outcome.result == "unreachable":
         would_do = (
             "let proxy name the address on which it listens"
             if says_ready
             else f"{_MORE_TIME}, or let proxy name the address on which it listens"
         )
         return f"{despite}nobody listens at {shown} (proxy); {would_do}"
-    return f"{despite}{_SILENT[outcome.said]} when it is asked for {path} at {shown}; {_OTHER_PATH}"
+    return (
+        f"{despite}{_SILENT[outcome.result]} when it is asked for {path} at {shown}; {_OTHER_PATH}"
+    )
 
 
 def place_shown(endpoint: str) -> str:

@@ -1,7 +1,7 @@
 """The program that serves a model; never guessed from the model's name.
 
 What is written in the configuration counts first. Then what a command surely starts, so that it
-is known before the first answer; then what the server says of itself.
+is known before the first response; then the server's own headers and version.
 
 Sources: llama.cpp, tools/server/server-http.cpp ("Server: llama.cpp" in every answer);
 vLLM, vllm/entrypoints/serve/instrumentator/basic.py (GET /version).
@@ -22,10 +22,10 @@ from ..host.http_get import PLAIN, Access, Response
 from ..llamacpp.command import server_options
 from .health import probe
 
-# Seconds for the one question that is asked of a server that is ready but has not said what it is.
+# Seconds for the one query to a server that is ready but did not name its program.
 ASK_LIMIT_S: Final = 1.0
 
-_LLAMA_SERVER: Final = "llama.cpp"  # as `Server` says it
+_LLAMA_SERVER: Final = "llama.cpp"  # as in `Server`
 _LLAMA_IMAGE: Final = "ghcr.io/ggml-org/llama.cpp"
 
 

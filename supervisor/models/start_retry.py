@@ -39,7 +39,7 @@ def ended_without_pipe(
 
     Or may well have.
 
-    What it says of it is often lost, for its log has no time to be written; so is its report.
+    Its own reason is often lost, for its log has no time to be written; so is its report.
 
     Args:
         end: How it ended.
@@ -63,7 +63,7 @@ def how_to_try_again(
         end: How it ended.
         displaced: It was ended because another program has its port.
         chooses_port: Each start has another port.
-        without_pipe: As `ended_without_pipe` says.
+        without_pipe: From `ended_without_pipe`.
     """
     if chooses_port and displaced:
         return "another port"

@@ -74,7 +74,7 @@ class PriceFeed:
         """Build it; nothing is read yet.
 
         Args:
-            source: Gives what the configuration in force says.
+            source: Gives the setting of the configuration in force.
             copy: File of the last good list.
             limits: Limits of one attempt.
         """

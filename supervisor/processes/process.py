@@ -329,7 +329,7 @@ class _Child:
     async def rest_ends(self, output_ended: trio.Event) -> None:
         """Reap the process, and end its remaining group."""
         self._ended_at = trio.current_time()
-        if self._stop_command_ended is not None:  # it may still say `kill`, with this number
+        if self._stop_command_ended is not None:  # it may still run `kill`, with this number
             await self._stop_command_ended.wait()  # bounded: `time_to_stop`
         # In this order: as long as the leader is not reaped, its number cannot be used again, so
         # the signal hits no other process, and neither would the reaper.

@@ -23,7 +23,7 @@ from .log_lines import LogHint, Stage
 from .server_report import LoadingReport
 from .stage_times import LONGEST_S, StageTimes
 
-# The bar's end before ready: "100 %" is said by ready itself and by nothing else.
+# The bar's end before ready: "100 %" is shown by ready itself and by nothing else.
 LAST: Final = 0.99
 
 # Where loading begins and ends on the bar while nothing was learned. What comes before the

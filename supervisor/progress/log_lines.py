@@ -30,7 +30,7 @@ class LogHint:
 
     Attributes:
         stage: The stage that the line belongs to.
-        fraction: Share of that stage, 0.0 to 1.0; None when the line only says "it has begun".
+        fraction: Share of that stage, 0.0 to 1.0; None when the line only marks its beginning.
             1.0 of `warming` means that nothing is left to be done.
     """
 
@@ -64,7 +64,7 @@ _PATTERNS: Final[tuple[tuple[re.Pattern[str], _Reader], ...]] = tuple(
         # --- llama-server -----------------------------------------------------------------------
         # "srv  llama_server: listening on http://127.0.0.1:42189" (build 10068); before that
         # "main: server is listening on http://127.0.0.1:8080 - starting the main loop".
-        # Not "HTTP server is listening, hostname: ...": older builds say so before they load.
+        # Not "HTTP server is listening, hostname: ...": older builds log that before they load.
         (
             r"(?:llama_server|main|start): (?:server is )?listening on (?:http|unix)",
             _always("warming", 1.0),

@@ -77,7 +77,7 @@ class ReadyReport:
     """llama-server serves.
 
     Attributes:
-        n_ctx: Tokens of context, as far as it said so.
+        n_ctx: Tokens of context, if it reports them.
     """
 
     n_ctx: int | None = None
@@ -123,14 +123,14 @@ def read_report_line(line: bytes | str) -> Report | None:
         return ReadyReport()
     if not data.startswith(_STATE):
         return None
-    said = _line.find(data[len(_STATE) :])
-    if said is None:
+    report = _line.find(data[len(_STATE) :])
+    if report is None:
         return None
-    match said.state:
+    match report.state:
         case "loading":
-            return _read_loading(said.payload)
+            return _read_loading(report.payload)
         case "ready":
-            return _read_ready(said.payload)
+            return _read_ready(report.payload)
         case _:
             return None  # "sleeping", "unloaded" and whatever comes next: not of a start
 

@@ -34,7 +34,7 @@ def save_durations(path: Path, durations: Durations) -> bool:
     Blocks for one small file. No fsync: after a power cut an older file does as well.
 
     Returns:
-        Whether it was written. If not, the log says why, and no part of it is left behind.
+        Whether it was written. If not, the log has the reason, and no part of it is left behind.
     """
     try:
         replace_file(path, durations.encode())

@@ -2,7 +2,7 @@
 
 Rule 1: what counts is the difference from what was reported last, not from the last look. An edit
 that is taken back at once is no change.
-Rule 2: a source that is missing says nothing, and counts as changed when it is back: editors and
+Rule 2: a missing source means nothing, and counts as changed when it is back: editors and
 file servers take a file away for a moment, and a configuration without it is not what is meant.
 Rule 3: it waits until the files stand still, so that a burst of edits is one change; but only so
 long, should they never do so.

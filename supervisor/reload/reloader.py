@@ -210,7 +210,7 @@ class Reloader:
         The files are read after this call.
 
         Args:
-            dry_run: Only say what would change.
+            dry_run: Only report what would change.
             drain: Let models that run with an older command end.
         """
         ask = _ReloadWaiter(dry_run, drain)

@@ -212,7 +212,7 @@ class Engine:
     def vitals(self, model: str) -> tuple[int, int]:
         """Return two counts for the model: of requests, and of signs of life.
 
-        What is not known to be silence counts as something said.
+        All that is not known to be silence counts as a sign of life.
         """
         entry = self._entries.get(model)
         return (0, 0) if entry is None else (entry.asks, entry.heard)

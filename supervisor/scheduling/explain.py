@@ -84,7 +84,7 @@ def _groups(policy: Groups, target: str, goes: Iterable[str]) -> str:
         one, whole = "models in no group", "models in no group stop"
     else:
         one, whole = f"group {group.name}", f"group {group.name} stops"
-    said = [f"of {one} one runs at a time"] if True in are_siblings else []
+    reasons = [f"of {one} one runs at a time"] if True in are_siblings else []
     if False in are_siblings:
-        said.append(f"{whole} other groups")
-    return ", and ".join(said)
+        reasons.append(f"{whole} other groups")
+    return ", and ".join(reasons)

@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Seconds that workers get to say whether a request that is to end is theirs: they need
+# Seconds that workers get to answer whether a request that is to end is theirs: they need
 # milliseconds. One that hangs is replaced a little later, and all its requests end with it.
 CANCEL_LIMIT_S = 1.0
 
@@ -81,7 +81,7 @@ class WorkerPeer:
         route: Its connection, by zmq's number.
         worker: Its number.
         pid: Its process id.
-        heard_at: When it last said anything, on trio's clock.
+        heard_at: Time of its last message, on trio's clock.
         in_flight: From its last report.
         generation: Of the configuration that it follows.
         finishing: It was asked to finish.

@@ -149,7 +149,7 @@ class WorkerPool:
         """
         while not all(worker.serving for worker in self._workers.values()):
             await self._hello.wait()
-        # It has said hello, so this is a moment; shared memory has no events.
+        # Its `Hello` has come, so this is a moment; shared memory has no events.
         while not all(has_share(self._shares_fd, number) for number in self._workers):  # noqa: ASYNC110
             await trio.sleep(LOOK_EVERY_S)
 

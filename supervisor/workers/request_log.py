@@ -76,7 +76,7 @@ class RecordStore:
 
 def log_text(record: RequestRecord) -> str:
     """Return `record` as ``key=value`` pairs, without empty ones."""
-    said = []
+    pairs = []
     for name, value in zip(_NAMES, msgspec.structs.astuple(record), strict=True):
         if not value or name in _NOT_LOGGED:
             continue
@@ -90,8 +90,8 @@ def log_text(record: RequestRecord) -> str:
             value = "yes"
         elif kind is Decimal:
             value = f"{value:f}"
-        said.append(f"{name}={value}")
-    return " ".join(said)
+        pairs.append(f"{name}={value}")
+    return " ".join(pairs)
 
 
 def _clipped(record: RequestRecord) -> RequestRecord:

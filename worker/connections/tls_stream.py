@@ -48,7 +48,7 @@ class TlsStream:
         """Begin. Has no limit of its own.
 
         Raises:
-            Untrusted: The certificate is not accepted.
+            CertificateRefused: The certificate is not accepted.
             StreamBroken: The peer has gone, or speaks no TLS.
         """
         while True:

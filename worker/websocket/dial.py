@@ -81,7 +81,7 @@ async def dial(
 
     Raises:
         Unreachable: Nobody listens there.
-        Unanswered: It went away without a byte of an answer.
+        UpstreamUnanswered: It went away without a byte of an answer.
         UpstreamDied: It went away in the middle of its answer, or speaks no HTTP.
         UpstreamSilent: It does not answer in time.
     """

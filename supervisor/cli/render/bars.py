@@ -18,7 +18,7 @@ class Bar:
     Attributes:
         model: Its id, harmless to a terminal.
         swap: Number of the start that this is about.
-        says: The current phase, or the end.
+        caption: The current phase, or the end.
         fraction: Share that is done; None while that is not known. 1.0 means ready.
         eta_s: Seconds until ready, or None while that is not known.
         over: It is ready, or has failed.
@@ -26,7 +26,7 @@ class Bar:
 
     model: str
     swap: int
-    says: str
+    caption: str
     fraction: float | None = None
     eta_s: float | None = None
     over: bool = False
@@ -47,7 +47,7 @@ def bars_after(bars: Bars, event: AnyEvent) -> Bars:
 
     One for each model that is starting or has just ended to.
 
-    A bar never falls within one start, and what is said of a start after it was over changes
+    A bar never falls within one start, and an event of a start after it was over changes
     nothing.
     """
     match event:
@@ -57,19 +57,19 @@ def bars_after(bars: Bars, event: AnyEvent) -> Bars:
             old = bars.get(model)
             if old is not None and old.swap == swap:
                 return bars
-            return _with(bars, model, Bar(model=clean(model), swap=swap, says="starting"))
+            return _with(bars, model, Bar(model=clean(model), swap=swap, caption="starting"))
         case StateChanged(model=model, state="ready", swap=swap):
             old = bars.get(model)
             if old is None:
                 return bars  # nobody saw it start: there is nothing to finish
             return _with(
-                bars, model, replace(old, swap=swap, says="ready", fraction=1.0, over=True)
+                bars, model, replace(old, swap=swap, caption="ready", fraction=1.0, over=True)
             )
         case StateChanged(model=model, state="stopped", error=error) if model in bars:
             if error is None:
                 return {name: bar for name, bar in bars.items() if name != model}
             failed = f"failed: {clean(error.message)}"
-            return _with(bars, model, replace(bars[model], says=failed, over=True))
+            return _with(bars, model, replace(bars[model], caption=failed, over=True))
         case _:
             return bars
 
@@ -82,7 +82,7 @@ def _moved(old: Bar | None, progress: Progress) -> Bar:
     new = Bar(
         model=clean(progress.model),
         swap=progress.swap,
-        says=phase(progress),
+        caption=phase(progress),
         fraction=progress.fraction,
         eta_s=progress.eta_s,
     )

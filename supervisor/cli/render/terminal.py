@@ -123,7 +123,7 @@ class LiveBars:
 
         Args:
             event: The latest one.
-            line: The same as text; printed unless a bar says it already. None prints nothing.
+            line: The same as text; printed unless a bar shows it already. None prints nothing.
         """
         self._bars = bars_after(self._bars, event)
         if line is not None and not isinstance(event, ProgressMade):
@@ -145,7 +145,7 @@ class LiveBars:
             return
         if model not in self._tasks:
             self._tasks[model] = self._progress.add_task(
-                bar.model, total=1.0, percent="", says="", eta=""
+                bar.model, total=1.0, percent="", caption="", eta=""
             )
         # Without colours what pulses looks like what is complete: there it stays empty.
         has_colours = self._progress.console.color_system and not self._progress.console.no_color
@@ -155,7 +155,7 @@ class LiveBars:
             total=None if pulses else 1.0,
             completed=bar.fraction or 0.0,
             percent="" if bar.fraction is None or bar.over else percent(bar.fraction),
-            says=bar.says,
+            caption=bar.caption,
             eta=bar.eta,
         )
 
@@ -177,7 +177,7 @@ def live_bars(*, keep: bool, console: Console | None = None) -> Generator[LiveBa
         column("description", style="bold"),
         BarColumn(bar_width=30, complete_style="cyan", finished_style="green"),
         column("percent"),
-        column("says"),
+        column("caption"),
         column("eta", style="dim"),
         console=console or Console(),
         transient=not keep,

@@ -289,8 +289,8 @@ async def test_other_redirects_are_noted_only(
 
     outcome = noted[0]
     assert outcome is not None
-    assert isinstance(outcome.said, Response)
-    assert (outcome.said.status, outcome.not_followed, asked) == (302, not_followed, queries)
+    assert isinstance(outcome.result, Response)
+    assert (outcome.result.status, outcome.not_followed, asked) == (302, not_followed, queries)
 
 
 @pytest.mark.parametrize(

@@ -38,51 +38,53 @@ def went(state: State, *, swap: int = 1, error: str | None = None) -> StateChang
 @pytest.mark.parametrize(
     ("events", "bar"),
     [
-        pytest.param([made("draining", swap=0)], Bar(model="b", swap=0, says="draining a"), id="1"),
-        pytest.param([went("starting")], Bar(model="b", swap=1, says="starting"), id="starts"),
+        pytest.param(
+            [made("draining", swap=0)], Bar(model="b", swap=0, caption="draining a"), id="1"
+        ),
+        pytest.param([went("starting")], Bar(model="b", swap=1, caption="starting"), id="starts"),
         pytest.param(
             [made("stopping", swap=0), went("starting")],
-            Bar(model="b", swap=1, says="starting"),
+            Bar(model="b", swap=1, caption="starting"),
             id="its turn came",
         ),
         pytest.param(
             [made("loading", fraction=0.4, eta_s=3.0)],
-            Bar(model="b", swap=1, says="loading", fraction=0.4, eta_s=3.0),
+            Bar(model="b", swap=1, caption="loading", fraction=0.4, eta_s=3.0),
             id="joined late",
         ),
         pytest.param(
             [made("loading", fraction=0.4), made("loading", fraction=0.3)],
-            Bar(model="b", swap=1, says="loading", fraction=0.4),
+            Bar(model="b", swap=1, caption="loading", fraction=0.4),
             id="never falls",
         ),
         pytest.param(
             [made("loading", fraction=0.4), made("warming")],
-            Bar(model="b", swap=1, says="warming", fraction=0.4),
+            Bar(model="b", swap=1, caption="warming", fraction=0.4),
             id="unknown again",
         ),
         pytest.param(
             [made("loading", fraction=0.4), made("starting", swap=2)],
-            Bar(model="b", swap=2, says="starting"),
+            Bar(model="b", swap=2, caption="starting"),
             id="another start begins at nothing",
         ),
         pytest.param(
             [made("loading", fraction=0.4), went("ready")],
-            Bar(model="b", swap=1, says="ready", fraction=1.0, over=True),
+            Bar(model="b", swap=1, caption="ready", fraction=1.0, over=True),
             id="ready",
         ),
         pytest.param(
             [made("loading", fraction=0.4), went("ready"), made("loading", fraction=0.5)],
-            Bar(model="b", swap=1, says="ready", fraction=1.0, over=True),
+            Bar(model="b", swap=1, caption="ready", fraction=1.0, over=True),
             id="late",
         ),
         pytest.param(
             [made("loading", fraction=0.4), went("stopped", error="it\ndied")],
-            Bar(model="b", swap=1, says=r"failed: it\x0adied", fraction=0.4, over=True),
+            Bar(model="b", swap=1, caption=r"failed: it\x0adied", fraction=0.4, over=True),
             id="failed",
         ),
         pytest.param(
             [made("loading", fraction=0.4), went("stopped", error="died"), made("waiting")],
-            Bar(model="b", swap=1, says="waiting"),
+            Bar(model="b", swap=1, caption="waiting"),
             id="is tried again",
         ),
     ],
@@ -105,6 +107,6 @@ def test_what_nobody_waits_for_has_no_bar(events: list[AnyEvent]) -> None:
 
 
 def test_the_time_that_is_left_is_said_while_it_is_known_and_matters() -> None:
-    assert Bar(model="b", swap=1, says="loading", eta_s=3.0).eta == "3.0 s left"
-    assert Bar(model="b", swap=1, says="loading").eta == ""
-    assert Bar(model="b", swap=1, says="failed", eta_s=3.0, over=True).eta == ""
+    assert Bar(model="b", swap=1, caption="loading", eta_s=3.0).eta == "3.0 s left"
+    assert Bar(model="b", swap=1, caption="loading").eta == ""
+    assert Bar(model="b", swap=1, caption="failed", eta_s=3.0, over=True).eta == ""
