@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.paths import ROOT
 
-from .load import BenchError
+from .errors import BenchError
 
 _GIT_S = 30.0
 

@@ -10,7 +10,7 @@ import psutil
 
 from tests.real.parts import LLAMA_SERVER, MODELS, default_cache
 
-from .load import BenchError
+from .errors import BenchError
 
 # Cores that others may use, at most.
 QUIET = 0.7

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .servers import Target
+from .targets.servers import Target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

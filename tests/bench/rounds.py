@@ -7,13 +7,15 @@ from pathlib import Path
 
 import psutil
 
-from . import control, crowd, machine, memory, servers, speed, starting, transfer
+from . import machine
 from .against import Code
-from .load import BenchError
+from .errors import BenchError
 from .plan import Plan, Step
-from .progress import Progress
 from .results import Results
-from .servers import Target
+from .show.progress import Progress
+from .steps import control, crowd, memory, speed, starting, transfer
+from .targets import servers
+from .targets.servers import Target
 
 # In this order, because arriero has to swap between the models of small requests and of streams.
 STEPS: tuple[Step, ...] = (

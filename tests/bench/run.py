@@ -13,7 +13,8 @@ sent.
 With ``--against COMMIT`` the references are the arriero of that commit, A B, B A, ..., and what is
 shown is the ratio of each pair of rounds.
 
-Rows and what was asked of them are in `rows`; how they are measured is told by the steps.
+Rows and what was asked of them are in `rows`; `steps` says how they are measured, `targets` starts
+what is measured, and `show` makes tables, JSON, the picture and the page of the documentation.
 """
 
 import argparse
@@ -30,17 +31,19 @@ from rich.console import Console
 
 from tests.paths import ROOT
 
-from . import docs, machine, speed
+from . import machine
 from .against import OURS, checkout, code_of
-from .load import BenchError
+from .errors import BenchError
 from .plan import QUICK, Plan
-from .plot import svg
-from .progress import Progress
-from .report import as_json
 from .results import Results
 from .rounds import Run, choose_steps, choose_targets
 from .rows import ROWS
-from .tables import changes, measured
+from .show import docs
+from .show.as_json import as_json
+from .show.plot import svg
+from .show.progress import Progress
+from .show.tables import changes, measured
+from .steps import speed
 
 # What a change of the path of a request is judged by, unless other rows are asked for.
 PATH_ROWS = [row for step in (*speed.SMALL_STEPS, *speed.STREAM_STEPS) for row in step.rows]

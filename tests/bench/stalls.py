@@ -274,7 +274,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.serve:
         with ThreadingHTTPServer(("127.0.0.1", args.serve), _Model) as server:
             server.serve_forever()
-    from .servers import serve  # not for the model's server, which is no part of the package
+    from .targets.servers import (
+        serve,  # not for the model's server, which is no part of the package
+    )
 
     sizes = [int(size) for size in args.mib.split(",")]
     table = Table("shape", "answer", *(f"{size} MiB, ms" for size in sizes), title="longest stall")

@@ -9,7 +9,7 @@ import pytest
 from tests.paths import ROOT
 
 from .against import checkout, code_of
-from .load import BenchError
+from .errors import BenchError
 
 in_a_clone = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="the sources are no clone")
 

@@ -6,7 +6,7 @@ import psutil
 import pytest
 
 from . import machine
-from .load import BenchError
+from .errors import BenchError
 
 
 def busy(monkeypatch: pytest.MonkeyPatch, *cores: float, average: float = 0.0) -> None:

@@ -6,10 +6,10 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from .report import as_json
 from .results import Change, Results, change, says
 from .rows import ROWS, Asked, at_least, at_most
-from .tables import changes, measured
+from .show.as_json import as_json
+from .show.tables import changes, measured
 
 
 def text_of(table: Table) -> str:

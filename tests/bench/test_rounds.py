@@ -7,13 +7,13 @@ import pytest
 
 from . import machine
 from .against import OURS, Code
-from .load import BenchError
+from .errors import BenchError
 from .plan import QUICK, Plan, Step
-from .progress import Progress
 from .results import Results
 from .rounds import STEPS, Run, choose_steps, choose_targets, rotated
 from .rows import ROWS
-from .servers import Target
+from .show.progress import Progress
+from .targets.servers import Target
 
 
 def nothing(plan: Plan, target: Target, folder: Path) -> dict[str, float]:

@@ -37,9 +37,10 @@ import zmq
 from tests.paths import ROOT
 
 from .against import OURS, Code
-from .load import PATH, BenchError
-from .models import scripted
-from .servers import START_S, serve
+from .errors import BenchError
+from .targets.load import PATH
+from .targets.models import scripted
+from .targets.servers import START_S, serve
 
 _PROBE_EVERY_S = 0.05
 _STEP = 10  # percent

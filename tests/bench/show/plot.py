@@ -6,8 +6,8 @@ dark pages both show it; text is text, so that it can be searched.
 
 from html import escape
 
-from .results import Results
-from .rows import ROWS, USUAL, Row
+from ..results import Results
+from ..rows import ROWS, USUAL, Row
 
 _COLOURS = {"direct": "#9aa5b1", "nginx": "#3a9d5d", "llama-swap": "#d08c1f", "arriero": "#3b6fd4"}
 _OTHER = "#8250df"

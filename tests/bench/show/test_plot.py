@@ -4,10 +4,10 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
+from ..errors import BenchError
+from ..results import Results
 from .docs import BEGIN, END, PAGE, markdown, put_in
-from .load import BenchError
 from .plot import svg
-from .results import Results
 
 TARGETS = ["nginx x2", "arriero x2"]
 SVG = "{http://www.w3.org/2000/svg}"

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from .plan import Plan, Step
-from .servers import Target
-from .waiters import measure, raise_descriptor_limit
+from ..plan import Plan, Step
+from ..targets.servers import Target
+from ..waiters import measure, raise_descriptor_limit
 
 
 def crowd(plan: Plan, target: Target, folder: Path) -> dict[str, float]:

@@ -6,9 +6,9 @@ upstreams are not in it.
 
 from pathlib import Path
 
-from .load import SMALL_BODY, STREAM_BODY, run_paced, run_wrk, warm_up
-from .plan import Plan, Step
-from .servers import Target
+from ..plan import Plan, Step
+from ..targets.load import SMALL_BODY, STREAM_BODY, run_paced, run_wrk, warm_up
+from ..targets.servers import Target
 
 CONNECTIONS = 64
 STREAM_CONNECTIONS = 16

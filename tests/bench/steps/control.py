@@ -13,10 +13,11 @@ from statistics import median
 
 import zmq
 
-from .load import SILENCE_S, BenchError, ask
-from .models import Proxy, model, proxy, scripted
-from .plan import Plan, Step
-from .servers import ARRIERO_MARKER, Target, cpu_s, upstream_command, workers_of
+from ..errors import BenchError
+from ..plan import Plan, Step
+from ..targets.load import SILENCE_S, ask
+from ..targets.models import Proxy, model, proxy, scripted
+from ..targets.servers import ARRIERO_MARKER, Target, cpu_s, upstream_command, workers_of
 
 SUBSCRIBERS = 50
 

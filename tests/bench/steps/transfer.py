@@ -10,12 +10,13 @@ from pathlib import Path
 import psutil
 import trustme
 
-from .load import PATH, SILENCE_S, SMALL_BODY, STREAM_BODY, BenchError, receive, run_wrk, warm_up
-from .machine import find
-from .models import scripted
-from .nginx import Front, proxy_config, tls_upstream_config
-from .plan import Plan, Step
-from .servers import Target, cpu_s, free_port, running_nginx, serve, workers_of
+from ..errors import BenchError
+from ..machine import find
+from ..plan import Plan, Step
+from ..targets.load import PATH, SILENCE_S, SMALL_BODY, STREAM_BODY, receive, run_wrk, warm_up
+from ..targets.models import scripted
+from ..targets.nginx import Front, proxy_config, tls_upstream_config
+from ..targets.servers import Target, cpu_s, free_port, running_nginx, serve, workers_of
 
 UPLOAD_BYTES = 100_000_000
 

@@ -11,7 +11,7 @@ import psutil
 
 from tests.paths import SCRIPTED_UPSTREAM
 
-from .machine import find
+from ..machine import find
 from .servers import Target, free_port, running, serve
 
 

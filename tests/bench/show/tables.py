@@ -3,8 +3,8 @@
 from rich.table import Table
 from rich.text import Text
 
-from .results import Results, change, says
-from .rows import NGINX, ROWS, SWAP, Asked, Row
+from ..results import Results, change, says
+from ..rows import NGINX, ROWS, SWAP, Asked, Row
 
 OURS = "arriero"
 

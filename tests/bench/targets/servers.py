@@ -17,9 +17,9 @@ from pathlib import Path
 
 import psutil
 
-from .against import OURS, Code
-from .load import BenchError
-from .machine import find
+from ..against import OURS, Code
+from ..errors import BenchError
+from ..machine import find
 from .nginx import Front, proxy_config
 
 HERE = Path(__file__).parent

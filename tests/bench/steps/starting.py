@@ -18,12 +18,14 @@ from statistics import median
 from tests.paths import SCRIPTED_UPSTREAM
 from tests.real.parts import ensure_llama_server, ensure_models
 
-from . import readiness, servers
-from .load import SILENCE_S, BenchError, ask, receive, request
-from .machine import REAL_MODELS
-from .models import model, proxy, read_stamps, scripted
-from .plan import Plan, Step
-from .servers import Target, free_port, running
+from ..errors import BenchError
+from ..machine import REAL_MODELS
+from ..plan import Plan, Step
+from ..targets import servers
+from ..targets.load import SILENCE_S, ask, receive, request
+from ..targets.models import model, proxy, read_stamps, scripted
+from ..targets.servers import Target, free_port, running
+from . import readiness
 
 # Seconds between two tries to reach a server that starts.
 _TRY_EVERY_S = 0.002

@@ -2,8 +2,8 @@
 
 from dataclasses import asdict
 
-from .results import Results
-from .rows import ROWS
+from ..results import Results
+from ..rows import ROWS
 
 
 def as_json(results: Results, machine: dict[str, object]) -> dict[str, object]:

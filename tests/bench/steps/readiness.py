@@ -13,10 +13,10 @@ from pathlib import Path
 
 import zmq
 
-from .against import OURS, Code
-from .load import BenchError
-from .models import read_stamps, scripted
-from .servers import serve
+from ..against import OURS, Code
+from ..errors import BenchError
+from ..targets.models import read_stamps, scripted
+from ..targets.servers import serve
 
 # Seconds for one swap, which loads for 1.2 s at the most and may have to wait for its turn.
 SWAP_S = 60.0

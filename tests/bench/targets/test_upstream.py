@@ -2,8 +2,8 @@
 
 import socket
 
+from ..steps.transfer import read_h2load
 from .load import is_whole
-from .transfer import read_h2load
 from .upstream import HEAD, PIECES, SMALL, UPLOAD_BYTES, Client
 
 

@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..errors import BenchError
 from .upstream import CHUNKS, REPLY
 
 SMALL_BODY = (
@@ -42,10 +43,6 @@ done = function(summary, latency, requests)
     latency:percentile(50), latency:percentile(99)))
 end
 """
-
-
-class BenchError(Exception):
-    """The benchmark cannot go on; the message is for the person who started it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

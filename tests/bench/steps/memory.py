@@ -9,10 +9,10 @@ from pathlib import Path
 
 import psutil
 
-from . import servers
-from .load import SMALL_BODY, STREAM_BODY, run_wrk, warm_up
-from .plan import Plan, Step
-from .servers import ARRIERO_MARKER, NGINX_MARKER, Target, workers_of
+from ..plan import Plan, Step
+from ..targets import servers
+from ..targets.load import SMALL_BODY, STREAM_BODY, run_wrk, warm_up
+from ..targets.servers import ARRIERO_MARKER, NGINX_MARKER, Target, workers_of
 
 # What stands in the command lines of children that are no models.
 _CHILDREN = {

@@ -2,10 +2,10 @@
 
 from tests.paths import ROOT
 
-from .load import BenchError
+from ..errors import BenchError
+from ..results import Results
+from ..rows import NGINX, ROWS, SWAP, Row
 from .plot import svg
-from .results import Results
-from .rows import NGINX, ROWS, SWAP, Row
 from .tables import figure
 
 PAGE = ROOT / "docs" / "performance.md"
