@@ -28,6 +28,7 @@ class Limits:
         unanswered: Requests of one worker to one model that may be without an answer. With two
             workers that is the backlog of llama-server, 512, and half of the files that it may
             open; no model works on as many.
+        half_closed_s: Longest silence of one side of a tunnel, once the other one has ended.
         report_s: Between two reports to the supervisor.
         lost_s: Silence after which nobody waits for the supervisor any longer.
         query_s: For the supervisor's answer to a query: it asks all workers at the most, with a
@@ -46,6 +47,7 @@ class Limits:
     prompt_every_s: float = 2.0
     blank_s: float = 10.0
     unanswered: int = 256
+    half_closed_s: float = 60.0
     report_s: float = 1.0
     lost_s: float = 5.0
     query_s: float = 3.0

@@ -13,9 +13,9 @@ import pytest
 from trains import Train
 
 from arriero.supervisor.cli.find_sockets import socket_folder
-from tests.paths import ROOT
+from tests.paths import CONTROL_DOCS
 
-PAGE = (ROOT / "docs" / "control-socket.md").read_text()
+PAGE = CONTROL_DOCS.read_text()
 SCRIPTS = re.findall(r"<!-- test: (\w+) -->\n```\w+\n(.*?)```", PAGE, re.DOTALL)
 INTERPRETERS = {"python": [sys.executable, "-c"], "sh": ["sh", "-euc"]}
 

@@ -20,9 +20,8 @@ from arriero.supervisor.control.server import open_control_server
 from arriero.supervisor.models import fleet
 from arriero.supervisor.reload.change_detector import View
 from arriero.supervisor.reload.watcher import watch
+from tests.supervisor.failures import NO_THREAD, refused
 from tests.supervisor.train import SERVER, open_train
-
-NO_THREAD = RuntimeError("can't start new thread")
 
 
 def fails(failure: Exception) -> Callable[..., NoReturn]:
@@ -38,10 +37,6 @@ def fails_soon(failure: Exception) -> Callable[..., Any]:
         raise failure
 
     return fail
-
-
-def refused(number: int) -> OSError:
-    return OSError(number, os.strerror(number))
 
 
 SIDE_BY_SIDE = f"""

@@ -11,6 +11,7 @@ Json: TypeAlias = Mapping[str, object]
 SSE_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
 CHAT, COMPLETIONS = b"/v1/chat/completions", b"/v1/completions"
 MESSAGES, RESPONSES = b"/v1/messages", b"/v1/responses"
+NAMED = b"X-Request-Id: req-1"
 STREAM = b'{"model":"m","stream":true}'
 PING = b'event: ping\ndata: {"type":"ping"}\n\n'
 DONE = b"data: [DONE]\n\n"

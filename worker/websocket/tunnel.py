@@ -15,9 +15,6 @@ from .dial import DialledUpstream
 # Seconds between two looks at whether anything moves.
 _LOOK_S = 1.0
 
-# The longest silence of one side, once the other one has ended.
-_HALF_CLOSED_S = 60.0
-
 
 class Tunnel:
     """A WebSocket whose messages are nobody's business.
@@ -109,7 +106,7 @@ class Tunnel:
             return
         if end is not None:
             end()
-        self._idle_s = min(self._idle_s, _HALF_CLOSED_S)
+        self._idle_s = min(self._idle_s, self._conn.monitor.limits.half_closed_s)
 
     async def _from_client(self) -> bytes:
         try:

@@ -9,9 +9,9 @@ import pytest
 
 from arriero.protocol import control, events
 from arriero.protocol.codec import encode
-from tests.paths import ROOT
+from tests.paths import CONTROL_DOCS
 
-PAGE = (ROOT / "docs" / "control-socket.md").read_text()
+PAGE = CONTROL_DOCS.read_text()
 EXAMPLES = re.findall(r"<!-- json: (\w+) -->\n```json\n(.*?)```", PAGE, re.DOTALL)
 MESSAGES = {
     kind.__name__: kind

@@ -4,14 +4,13 @@ import pytest
 
 from arriero.supervisor.config.dump import dump
 from arriero.supervisor.config.load import load_config
-from tests.paths import ROOT
+from tests.paths import EXAMPLE_CONFIG, ROOT
 from tests.supervisor.config.reading import model, parse, with_model
 
 EVERYTHING = ROOT / "tests" / "supervisor" / "config" / "files" / "everything.yaml"
-EXAMPLE = ROOT / "config.example.yaml"
 
 
-@pytest.mark.parametrize("file", [EVERYTHING, EXAMPLE], ids=lambda file: file.name)
+@pytest.mark.parametrize("file", [EVERYTHING, EXAMPLE_CONFIG], ids=lambda file: file.name)
 def test_a_large_file_survives(file: Path) -> None:
     config = load_config(file, environ={"KEY": "sk-two"})
     assert parse(dump(config)) == config

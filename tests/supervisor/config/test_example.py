@@ -9,10 +9,9 @@ from arriero.supervisor.config.document import every_key
 from arriero.supervisor.config.load import load_config, parse_config
 from arriero.supervisor.config.schema.reader import NEVER, NOT_YET, Key
 from arriero.supervisor.config.yaml.tree import Node, parse_yaml
-from tests.paths import ROOT
+from tests.paths import EXAMPLE_CONFIG
 
-EXAMPLE = ROOT / "config.example.yaml"
-TEXT = EXAMPLE.read_text()
+TEXT = EXAMPLE_CONFIG.read_text()
 LINES = TEXT.splitlines()
 
 # Keys that cannot stand beside others, or would change something outside; they are in comments.
@@ -58,7 +57,7 @@ def keys_in(text: str) -> list[tuple[str, Node]]:
 
 
 def test_it_loads_without_mistakes_and_warnings() -> None:
-    config = load_config(EXAMPLE, environ={})
+    config = load_config(EXAMPLE_CONFIG, environ={})
     assert config.warnings == ()
     assert config.models["qwen3-8b"].launch(5801).command[-2:] == ("-c", "8192")
     assert config.models["a-model-in-vllm"].health_check_timeout_s == 600
@@ -66,7 +65,7 @@ def test_it_loads_without_mistakes_and_warnings() -> None:
 
 def test_an_editor_finds_the_schema() -> None:
     assert LINES[0] == "# yaml-language-server: $schema=./config.schema.json"
-    assert (EXAMPLE.parent / "config.schema.json").exists()
+    assert (EXAMPLE_CONFIG.parent / "config.schema.json").exists()
 
 
 def test_it_shows_every_key() -> None:

@@ -16,10 +16,9 @@ from arriero.supervisor.config.model_config import MODEL
 from arriero.supervisor.config.values import CONFIG
 from arriero.supervisor.config.worker_config import route_table
 from arriero.supervisor.errors import ConfigError
-from tests.paths import ROOT
+from tests.paths import EXAMPLE_CONFIG, ROOT
 from tests.supervisor.config.reading import parse, problems
 
-EXAMPLE = ROOT / "config.example.yaml"
 ONE = "models: {a: {cmd: 'run --port ${PORT}'"
 
 
@@ -271,7 +270,7 @@ def test_ten_thousand_models_are_read() -> None:
 
 
 def test_the_example_is_good() -> None:
-    config = load_config(EXAMPLE, environ={})
+    config = load_config(EXAMPLE_CONFIG, environ={})
     assert set(config.models) == {"qwen3-8b", "gemma-3-12b", "a-model-in-vllm", "embedder"}
     assert config.warnings == ()
     assert config.models["qwen3-8b"].progress == "reasoning"
@@ -280,9 +279,9 @@ def test_the_example_is_good() -> None:
 
 @pytest.mark.parametrize("key", [key.name for key in CONFIG.keys])
 def test_the_example_has_every_key(key: str) -> None:
-    assert re.search(rf"^(# )?{key}:", EXAMPLE.read_text(), re.MULTILINE)
+    assert re.search(rf"^(# )?{key}:", EXAMPLE_CONFIG.read_text(), re.MULTILINE)
 
 
 @pytest.mark.parametrize("key", [key.name for key in MODEL.keys])
 def test_the_example_has_every_key_of_a_model(key: str) -> None:
-    assert re.search(rf"^ {{4}}(# )?{key}:", EXAMPLE.read_text(), re.MULTILINE)
+    assert re.search(rf"^ {{4}}(# )?{key}:", EXAMPLE_CONFIG.read_text(), re.MULTILINE)

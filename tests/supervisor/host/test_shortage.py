@@ -1,17 +1,11 @@
 """Failures that are a shortage of the system, and all others."""
 
 import errno
-import os
 
 import pytest
 
 from arriero.supervisor.host.shortage import first_of, what_is_scarce, why
-
-NO_THREAD = RuntimeError("can't start new thread")
-
-
-def refused(number: int) -> OSError:
-    return OSError(number, os.strerror(number))
+from tests.supervisor.failures import NO_THREAD, refused
 
 
 @pytest.mark.parametrize(

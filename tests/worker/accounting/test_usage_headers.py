@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from arriero.worker.accounting import usage_headers
 from arriero.worker.apis.base.usage import Usage
+from tests.worker.accounting.test_record import USAGE
 
-USAGE = Usage(input_tokens=1000, cached_tokens=800, output_tokens=500, source="final")
 COST = Decimal("0.0093")
 
 

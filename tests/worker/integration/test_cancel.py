@@ -45,7 +45,7 @@ from tests.worker.rig import (
     rig_options,
     unchunk,
 )
-from tests.worker.sse import CHAT, DONE, HELLO, MESSAGES, RESPONSES, SSE_HEAD, STREAM, chunk
+from tests.worker.sse import CHAT, DONE, HELLO, MESSAGES, NAMED, RESPONSES, SSE_HEAD, STREAM, chunk
 
 pytestmark = rig_options(models=REASONING)
 
@@ -53,7 +53,6 @@ T = TypeVar("T")
 
 ID = "req-1"
 HERE = "127.0.0.1"
-NAMED = b"X-Request-Id: req-1"
 
 
 async def cancel(rig: Rig, *fields: bytes, request_id: str = ID) -> tuple[int, dict[str, Any]]:

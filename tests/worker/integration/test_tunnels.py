@@ -2,6 +2,7 @@
 
 import json
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 import trio
@@ -15,8 +16,7 @@ from arriero.protocol.lease import (
     Want,
 )
 from arriero.protocol.values import ErrorInfo
-from arriero.worker.websocket import tunnel as ws_tunnel
-from tests.worker.rig import OpenRig, Rig, read_to_end, rig_options
+from tests.worker.rig import QUICK, OpenRig, Rig, read_to_end, rig_options
 from tests.worker.websocket_client import (
     HERE,
     ID,
@@ -240,15 +240,17 @@ async def test_one_sided_tunnel_goes_on(open_rig: OpenRig, who: str) -> None:
     assert heard == [b"x" * 6]
 
 
-async def test_half_closed_silent_tunnel_ends(
-    open_rig: OpenRig, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_half_closed_silent_tunnel_ends(open_rig: OpenRig) -> None:
     async def hear(talker: Talker) -> None:
         await read_to_end(talker.stream)
         await trio.sleep_forever()
 
-    monkeypatch.setattr(ws_tunnel, "_HALF_CLOSED_S", 0.2)
-    async with open_rig() as rig, serve_model(rig, hear), await open_raw_tunnel(rig) as client:
+    limits = replace(QUICK, half_closed_s=0.2)
+    async with (
+        open_rig(limits=limits) as rig,
+        serve_model(rig, hear),
+        await open_raw_tunnel(rig) as client,
+    ):
         await client.send_eof()
         assert await read_to_end(client) == b""
         assert (await rig.record()).outcome == "timeout"

@@ -24,7 +24,7 @@ from tests.worker.rig import (
     rig_options,
     unchunk,
 )
-from tests.worker.sse import DONE, HELLO, STREAM, chunk, chunked, prompt_chunk
+from tests.worker.sse import DONE, HELLO, NAMED, STREAM, chunk, chunked, prompt_chunk
 
 pytestmark = rig_options(
     models=(ModelRoute(model="m"),), progress_delay_s=0.0, limits=replace(QUICK, tick_s=0.1)
@@ -34,7 +34,6 @@ Told = list[tuple[str, dict[str, Any]]]
 
 TURN = b"X-Stream-Format: turn-events"
 TEXT = b"X-Stream-Format: turn-events; media_type=text/plain"
-NAMED = b"X-Request-Id: req-1"
 QUERY = b"/v1/streaming_query"
 EVERY_S = 0.2
 

@@ -8,8 +8,8 @@ from arriero.protocol.records import UpstreamKind
 from arriero.protocol.worker_config import ModelRoute
 from arriero.worker.apis.routes import CHAT, MESSAGES
 from arriero.worker.upstreams.request import RequestOptions, edit_body
+from tests.worker import sse
 
-PATH = b"/v1/chat/completions"
 BODY = b'{"model":"m", "stream":true}'
 ROUTE = ModelRoute(model="m")
 RENAMED = ModelRoute(model="m", send_as="real")
@@ -18,18 +18,18 @@ RENAMED = ModelRoute(model="m", send_as="real")
 @pytest.mark.parametrize(
     ("route", "kind", "path", "options", "added"),
     [
-        (ROUTE, "unknown", PATH, RequestOptions(CHAT, stream=True), {}),
-        (RENAMED, "unknown", PATH, RequestOptions(CHAT, stream=True), {"model": "real"}),
-        (ROUTE, "vllm", PATH, RequestOptions(CHAT, stream=True), {"stream_options": True}),
-        (ROUTE, "vllm", PATH, RequestOptions(CHAT, stream=False), {}),
+        (ROUTE, "unknown", sse.CHAT, RequestOptions(CHAT, stream=True), {}),
+        (RENAMED, "unknown", sse.CHAT, RequestOptions(CHAT, stream=True), {"model": "real"}),
+        (ROUTE, "vllm", sse.CHAT, RequestOptions(CHAT, stream=True), {"stream_options": True}),
+        (ROUTE, "vllm", sse.CHAT, RequestOptions(CHAT, stream=False), {}),
         (ROUTE, "vllm", b"/v1/messages", RequestOptions(MESSAGES, stream=True), {}),
-        (ROUTE, "unknown", PATH, RequestOptions(CHAT, stream=True, usage=True),
+        (ROUTE, "unknown", sse.CHAT, RequestOptions(CHAT, stream=True, usage=True),
          {"stream_options": True}),
-        (ROUTE, "llama-server", PATH, RequestOptions(CHAT, stream=True, progress=True),
+        (ROUTE, "llama-server", sse.CHAT, RequestOptions(CHAT, stream=True, progress=True),
          {"return_progress": True}),
-        (ROUTE, "vllm", PATH, RequestOptions(CHAT, stream=True, progress=True),
+        (ROUTE, "vllm", sse.CHAT, RequestOptions(CHAT, stream=True, progress=True),
          {"stream_options": True}),
-        (RENAMED, "llama-server", PATH, RequestOptions(CHAT, True, usage=True, progress=True),
+        (RENAMED, "llama-server", sse.CHAT, RequestOptions(CHAT, True, usage=True, progress=True),
          {"model": "real", "stream_options": True, "return_progress": True}),
     ],
 )  # fmt: skip
