@@ -1,9 +1,12 @@
 """From measured values to what is shown: medians, ratios, promises."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from statistics import median
 
-from .rows import Asked, Row
+from .rows import ROWS, Asked, Row
+
+_AFTER = "arriero x"
 
 # Fewer rounds than these say nothing of a change.
 MIN_ROUNDS = 3
@@ -15,7 +18,7 @@ class Results:
 
     Attributes:
         targets: Names of all targets, in the order of tables.
-        before: Which of the two compared versions is the older one; empty: none are compared.
+        before: The version that `arriero` is compared with; empty: none is.
         values: The values, in the order of the rounds.
         errors: Target -> failed requests.
         remarks: What a reader has to know: what was missing, how busy the machine was.
@@ -44,6 +47,16 @@ class Results:
         """The figure of `target` by that of `to`; None unless there are both."""
         ours, theirs = self.median(target, row), self.median(to, row)
         return ours / theirs if ours is not None and theirs else None
+
+    def changes(self) -> Iterator[tuple[Row, int, "Change"]]:
+        """Give what a change of the code did: row, number of workers, and the comparison."""
+        workers = [int(name.removeprefix(_AFTER)) for name in self.targets if _AFTER in name]
+        for row in ROWS.values():
+            for count in workers:
+                before = self.values.get(f"{self.before} x{count}", {}).get(row.name, [])
+                after = self.values.get(f"{_AFTER}{count}", {}).get(row.name, [])
+                if found := change(before, after):
+                    yield row, count, found
 
     def add_scaling(self) -> None:
         """Add what a second worker brings, round by round."""

@@ -160,7 +160,7 @@ def show(results: Results) -> None:
     if not console.is_terminal:
         console = Console(width=220)
     if results.before:
-        console.print(changes(results, results.before))
+        console.print(changes(results))
     if not results.before or any(name.startswith("nginx") for name in results.targets):
         console.print(measured(results))
     for remark in results.remarks:

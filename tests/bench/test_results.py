@@ -144,7 +144,9 @@ def test_the_table_says_what_could_not_be_judged() -> None:
 def test_the_table_of_changes_has_a_line_per_row_and_number_of_workers() -> None:
     found = results(abc_x1=0.2, arriero_x1=0.3, abc_x2=0.2, arriero_x2=0.1)
 
-    lines = text_of(changes(found, "abc")).splitlines()
+    found.before = "abc"
+
+    lines = text_of(changes(found)).splitlines()
 
     ratios = [line.split("│")[5].strip() for line in lines if "p50" in line]
     assert ratios == ["1.500", "0.500"]
@@ -158,3 +160,16 @@ def test_the_json_has_medians_values_and_verdicts() -> None:
     asked = found["asked"]
     assert isinstance(asked, list)
     assert [(one["row"], one["met"]) for one in asked if one["met"] is not None] == [("p50", False)]
+
+
+def test_the_json_has_the_ratios_of_two_versions() -> None:
+    found = results(abc_x1=0.2, arriero_x1=0.3)
+    found.before = "abc"
+
+    compared = as_json(found, {})["changes"]
+
+    assert compared == [
+        {"row": "p50", "workers": 1}
+        | {"before": 0.2, "after": 0.3, "ratio": pytest.approx(1.5)}
+        | {"low": pytest.approx(1.5), "high": pytest.approx(1.5), "rounds": 1}
+    ]

@@ -23,5 +23,10 @@ def as_json(results: Results, machine: dict[str, object]) -> dict[str, object]:
         "values": results.values,
         "errors": results.errors,
         "asked": asked,
+        "before": results.before,
+        "changes": [
+            {"row": row.name, "workers": workers} | asdict(found)
+            for row, workers, found in results.changes()
+        ],
         "remarks": results.remarks,
     }

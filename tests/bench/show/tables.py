@@ -3,7 +3,7 @@
 from rich.table import Table
 from rich.text import Text
 
-from ..results import Results, change, says
+from ..results import Results, says
 from ..rows import NGINX, ROWS, SWAP, Asked, Row
 
 OURS = "arriero"
@@ -57,30 +57,22 @@ def _promise(results: Results, row: Row, asked: Asked) -> Text:
     )
 
 
-def changes(results: Results, before: str, after: str = OURS) -> Table:
+def changes(results: Results) -> Table:
     """Return what a change of the code did: the ratio of each row, and its range."""
-    names = [name for name in results.targets if name.startswith(f"{after} x")]
-    workers = [int(name.rpartition("x")[2]) for name in names]
-    table = Table(title=f"{after} against {before}", title_justify="left")
+    table = Table(title=f"{OURS} against {results.before}", title_justify="left")
     for head in ("", "workers"):
         table.add_column(head)
-    for head in (before, after, "ratio", "of the rounds", ""):
+    for head in (results.before, OURS, "ratio", "of the rounds", ""):
         table.add_column(head, justify="right")
-    for row in ROWS.values():
-        for count in workers:
-            old = results.values.get(f"{before} x{count}", {}).get(row.name, [])
-            new = results.values.get(f"{after} x{count}", {}).get(row.name, [])
-            found = change(old, new)
-            if found is None:
-                continue
-            word = says(found, more_is_better=row.more_is_better)
-            table.add_row(
-                f"{row.title}, {row.unit}".removesuffix(", "),
-                str(count),
-                figure(found.before, row.digits),
-                figure(found.after, row.digits),
-                f"{found.ratio:.3f}",
-                f"{found.low:.2f} - {found.high:.2f}",
-                Text(word, style={"better": "green", "WORSE": "red"}.get(word, "dim")),
-            )
+    for row, workers, found in results.changes():
+        word = says(found, more_is_better=row.more_is_better)
+        table.add_row(
+            f"{row.title}, {row.unit}".removesuffix(", "),
+            str(workers),
+            figure(found.before, row.digits),
+            figure(found.after, row.digits),
+            f"{found.ratio:.3f}",
+            f"{found.low:.2f} - {found.high:.2f}",
+            Text(word, style={"better": "green", "WORSE": "red"}.get(word, "dim")),
+        )
     return table
