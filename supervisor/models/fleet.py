@@ -410,7 +410,7 @@ class _Start:
 
         Its own report only makes us ask at once.
         """
-        answer: Response | None = None
+        response: Response | None = None
         async with trio.open_nursery() as nursery:
             with trio.CancelScope() as unhurried:
 
@@ -419,12 +419,12 @@ class _Start:
                     unhurried.cancel()
 
                 nursery.start_soon(hurry)
-                answer = await self._ask(launch, self._began_at)
+                response = await self._ask(launch, self._began_at)
             if unhurried.cancelled_caught:
-                answer = await self._ask(launch, trio.current_time())
+                response = await self._ask(launch, trio.current_time())
             nursery.cancel_scope.cancel()
-        if self._kind is None and answer is not None:
-            self._kind = await kind_of_server(launch.base_url, answer, self.access)
+        if self._kind is None and response is not None:
+            self._kind = await kind_of_server(launch.base_url, response, self.access)
 
     async def _ask(self, launch: LaunchConfig, since: float) -> Response | None:
         """Return the first good response; None if only the port is checked.

@@ -27,20 +27,20 @@ from ..host.http_get import (
     request_to,
 )
 
-# The pause between two questions is this share of the time that has passed, within these limits
+# The pause between two queries is this share of the time that has passed, within these limits
 # (seconds). So readiness is noticed half a per cent of the load's duration late on average, and
-# never more than 50 ms; a question costs less than a millisecond of one core, so the fastest pace
+# never more than 50 ms; a query costs less than a millisecond of one core, so the fastest pace
 # of a long load costs 2 % of it, for as long as it loads.
 PAUSE_SHARE = 0.01
 FIRST_PAUSE_S = 0.005
 LAST_PAUSE_S = 0.05
 
-# Seconds until another question is asked beside one that is not answered, doubling from one to the
-# next: a slow answer is waited for, and a server that has swallowed a question (it hung, or was
-# started again behind its wrapper) does not keep us from noticing that it became ready.
+# Seconds until another query is sent beside one without a response, doubling from one to the next:
+# a slow response is waited for, and a server that has swallowed a query (it hung, or was started
+# again behind its wrapper) does not keep us from noticing that it became ready.
 PATIENCE_S = 2.0
 
-# Questions that are open at the same time: with the doubling, the last is asked after two minutes.
+# Queries that are open at the same time: with the doubling, the last is sent after two minutes.
 MAX_OPEN: Final = 7
 
 # As Go's client, on which checks of other proxies stand.
@@ -55,7 +55,7 @@ MAX_BODY_BYTES: Final = 64 * 1024
 # Why there is no response: nothing listens; the listener hangs up, or does not speak HTTP.
 Failure: TypeAlias = Literal["unreachable", "hung up", "not http"]
 
-# Why an answer that redirects was the last one.
+# Why a redirect was not followed.
 NotFollowed: TypeAlias = Literal["", "elsewhere", "too often"]
 
 
@@ -88,15 +88,14 @@ async def wait_until_healthy(
 
     That is a status of 200 to 299; the body is not read.
 
-    There is no timeout argument: how long is too long is the caller's to say. Whether the one
-    that answers is the one that was started is the caller's to check as well (`port_owner`).
-    Redirects on the same host are followed.
+    The deadline is the caller's, and so is the check that it comes from the process that was
+    started (`port_owner`). Redirects on the same host are followed.
 
     Args:
         url: ``http://host:port/path`` or ``https://...``.
         started_at: When the process was started, as `trio.current_time` counts.
         access: How it is reached.
-        note: Called with what came of each question, but for the last; None: it is still open.
+        note: Called with the outcome of each query but the last; None: it is still open.
 
     Raises:
         SupervisorError: `url` cannot be understood.

@@ -98,9 +98,9 @@ class PulseWatch:
         When we cannot look, for there is no descriptor or thread to be had, it is not to blame.
         """
         url = self.launch.health_url or f"{self.launch.base_url}/health"
-        answer = None
+        response = None
         with trio.move_on_after(min(QUESTION_S, limit_s * _QUESTION_SHARE)):
-            answer = await probe(url, access=self.access)
+            response = await probe(url, access=self.access)
         host = urlsplit(self.launch.endpoint).hostname or ""
         place = self.launch.port if self.launch.socket is None else self.launch.socket
         read = partial(read_effort, place, host, self.pid)
@@ -112,7 +112,7 @@ class PulseWatch:
             pulse.lives()
         else:
             now = trio.current_time()
-            pulse.was_questioned(now, has_answered=answer is not None, effort=effort)
+            pulse.was_questioned(now, has_answered=response is not None, effort=effort)
         return effort is not None
 
     async def _look_at_drain(self, pulse: Pulse, model: str, limit_s: float) -> None:
@@ -121,9 +121,9 @@ class PulseWatch:
             self._slots_at = pulse.still_s
             with trio.move_on_after(min(QUESTION_S, limit_s * _QUESTION_SHARE)):
                 url = f"{self.launch.base_url}/slots"
-                answer = await probe(url, with_body=True, access=self.access)
-                if answer is not None and answer.status == 200:
-                    slots = hashlib.sha256(answer.body).digest()
+                response = await probe(url, with_body=True, access=self.access)
+                if response is not None and response.status == 200:
+                    slots = hashlib.sha256(response.body).digest()
                     if self._slots not in {b"", slots}:
                         pulse.got_further()
                     self._slots = slots

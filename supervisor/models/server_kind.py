@@ -60,7 +60,7 @@ async def kind_of_server(endpoint: str, health: Response, access: Access = PLAIN
     if health.headers.get("server") == _LLAMA_SERVER:
         return "llama-server"
     with trio.move_on_after(ASK_LIMIT_S):
-        answer = await probe(f"{endpoint}/version", with_body=True, access=access)
-        if answer is not None and answer.status == 200 and _version.find(answer.body):
+        response = await probe(f"{endpoint}/version", with_body=True, access=access)
+        if response is not None and response.status == 200 and _version.find(response.body):
             return "vllm"
     return "unknown"
