@@ -40,7 +40,7 @@ _LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
 class BodySource:
-    """The body of a request, piece by piece, as its client sends it.
+    """The body of a request, read piece by piece from its client.
 
     Args:
         conn: Where it comes from; bytes after the body are left in its buffer.
@@ -82,7 +82,7 @@ class BodySource:
         self.length = length
 
     async def read(self) -> bytes:
-        """Return the next bytes, `PIECE_BYTES` at the most or little more; none at the end.
+        """Return the next bytes, about `PIECE_BYTES` at most; none at the end.
 
         A client that waits for ``100 Continue`` is told to go on before the first read.
 
@@ -137,9 +137,9 @@ class BodySource:
 
 
 class _Store:
-    """The beginning of a body: in memory as long as it is short, then in a file without a name.
+    """The beginning of a body: first in memory, then in a nameless file.
 
-    A file's calls wait for the disk, so they are made in a thread.
+    Calls to a file wait for the disk, so they are made in a thread.
 
     Args:
         hold: Counts what is in memory.
@@ -189,7 +189,7 @@ class _Store:
         return await trio.to_thread.run_sync(_read_file, self._file, start, end)
 
     async def aclose(self) -> None:
-        """Give the room back, which takes long for a large file on some disks."""
+        """Give the space back; slow for a large file on some disks."""
         self._forget()
         if self._file is not None:
             with trio.CancelScope(shield=True):
@@ -215,7 +215,7 @@ def _read_file(file: IO[bytes], start: int, end: int) -> bytes:
 
 
 class Upload:
-    """A form that names a model: its beginning is here, the rest may still be with its client.
+    """A form that names a model; its end may still be to come.
 
     Attributes:
         model: As the client wrote it.
@@ -244,12 +244,12 @@ class Upload:
 
     @property
     def stream(self) -> bool:
-        """Whether a stream is wanted, as far as the form has been read."""
+        """Whether a stream is wanted, by what was read so far."""
         return self._fields.stream
 
     @property
     def drained(self) -> bool:
-        """Whether all of it has been read from the client: the next request can be read."""
+        """Whether all of it was read, so the next request can be."""
         return self._source is None or self._source.complete
 
     def rename(self, name: str) -> None:
@@ -268,7 +268,7 @@ class Upload:
             self.length += len(self._new) - old
 
     async def send(self, wire: UpstreamStream) -> bool:
-        """Send it, and take what is missing from the client meanwhile; in pieces, as they go.
+        """Send it, while the rest comes from the client.
 
         To be called when the connection waits for the upstream, as it does again afterwards: as
         long as that deadline was away is the upstream given for each piece. It may be cancelled,
@@ -324,7 +324,7 @@ class Upload:
 
 
 class _Pipe:
-    """Writes to an upstream, which is waited for with a deadline of its own."""
+    """Writes to an upstream, with a deadline for each piece."""
 
     def __init__(self, conn: Connection, wire: UpstreamStream, *, in_chunks: bool) -> None:
         self._conn = conn
@@ -377,7 +377,7 @@ async def read_upload(conn: Connection, head: RequestHead, hold: MemoryHold) -> 
 
 
 def upload_of(conn: Connection, head: RequestHead, body: bytes, hold: MemoryHold) -> Upload:
-    """Return a form that is written like a query and was read as a whole.
+    """Return a form in the shape of a query, read as a whole.
 
     The query of the target may name the model as well; the form goes before it.
 
