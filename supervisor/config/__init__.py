@@ -6,7 +6,7 @@ Lowest first:
     named_files    Checks files that keys name (store, price list).
     sources        Find and read the files.
     model_config   The keys of a model; how it is started.
-    peers          The keys of a peer; names of the models of peers.
+    names          The keys of peers, selectors and profiles.
     routing        The keys of groups, matrix and priorities.
     values         All other keys: `Config` is the whole.
     diff           What changed between two configurations.

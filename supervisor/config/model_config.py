@@ -62,7 +62,7 @@ _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 _GLOBAL: Final = "the global value"
 _AS_GLOBAL: Final = "As the global key, for this model"
-_NAME_THERE: Final[ValueType[str | None]] = converted(
+_NAME_OR_NONE: Final[ValueType[str | None]] = converted(
     text("a name"), lambda name: name or None, lambda name: name or ""
 )
 UP_TO_A_DAY: Final = duration(1, 24 * 3600, or_none=True)
@@ -115,55 +115,43 @@ class Filters:
         STRIP_PARAMS,
         (),
         "Keys that are removed from the body of requests; a.b is b within a. model never is.",
-        acts=NOT_YET,
         other="strip_params",
     )
     set_params: Mapping[str, Data] = key(
         SET_PARAMS,
         NOTHING,
         "Keys that are set in the body of requests; a.b is b within a. model never is.",
-        acts=NOT_YET,
     )
     set_params_by_id: Mapping[str, Mapping[str, Data]] = key(
         SET_PARAMS_BY_ID,
         NOTHING,
         "setParams for requests that use this name, which becomes an alias; it may hold macros.",
         name="setParamsByID",
-        acts=NOT_YET,
     )
 
 
-FILTERS: Final = section(Filters)
+FILTERS: Final = section(Filters, acts=NOT_YET)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
     """How long a connection to a server may take; 0 is no limit."""
 
-    connect_s: float = key(SECONDS, 30.0, "Longest time to connect.", acts=NOT_YET)
+    connect_s: float = key(SECONDS, 30.0, "Longest time to connect.")
     keepalive_s: float = key(
-        SECONDS,
-        30.0,
-        "Silence after which TCP asks whether the server is still there.",
-        acts=NOT_YET,
+        SECONDS, 30.0, "Silence after which TCP asks whether the server is still there."
     )
     response_header_s: float = key(
-        SECONDS, 0.0, "Longest time from the request to the head of the answer.", acts=NOT_YET
+        SECONDS, 0.0, "Longest time from the request to the head of the answer."
     )
-    tls_handshake_s: float = key(SECONDS, 10.0, "Longest time to agree on TLS.", acts=NOT_YET)
-    expect_continue_s: float = key(
-        SECONDS, 1.0, "Longest time to wait for 100 Continue.", acts=NOT_YET
-    )
+    tls_handshake_s: float = key(SECONDS, 10.0, "Longest time to agree on TLS.")
+    expect_continue_s: float = key(SECONDS, 1.0, "Longest time to wait for 100 Continue.")
     idle_connection_s: float = key(
-        SECONDS,
-        90.0,
-        "How long a connection that nobody uses is kept.",
-        name="idleConn",
-        acts=NOT_YET,
+        SECONDS, 90.0, "How long a connection that nobody uses is kept.", name="idleConn"
     )
 
 
-TIMEOUTS: Final = section(Timeouts)
+TIMEOUTS: Final = section(Timeouts, acts=NOT_YET)
 
 Media: TypeAlias = Literal["text", "audio", "image"]
 _MEDIA: Final[ValueType[tuple[Media, ...]]] = listed(
@@ -175,14 +163,14 @@ _MEDIA: Final[ValueType[tuple[Media, ...]]] = listed(
 class Capabilities:
     """What a model can do, for listings."""
 
-    takes: tuple[Media, ...] = key(_MEDIA, (), "What it takes.", name="in", acts=NOT_YET)
-    gives: tuple[Media, ...] = key(_MEDIA, (), "What it gives.", name="out", acts=NOT_YET)
-    tools: bool = key(BOOLEAN, False, "It calls tools.", acts=NOT_YET)
-    reranker: bool = key(BOOLEAN, False, "It ranks documents.", acts=NOT_YET)
-    context: int = key(integer(0, 2**40), 0, "Longest context, in tokens.", acts=NOT_YET)
+    takes: tuple[Media, ...] = key(_MEDIA, (), "What it takes.", name="in")
+    gives: tuple[Media, ...] = key(_MEDIA, (), "What it gives.", name="out")
+    tools: bool = key(BOOLEAN, False, "It calls tools.")
+    reranker: bool = key(BOOLEAN, False, "It ranks documents.")
+    context: int = key(integer(0, 2**40), 0, "Longest context, in tokens.")
 
 
-CAPABILITIES: Final = section(Capabilities)
+CAPABILITIES: Final = section(Capabilities, acts=NOT_YET)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,7 +192,7 @@ class ModelConfig:
         "start. There is no shell.",
         name="cmd",
         lacking="",
-        secret=True,  # it may hold keys, as `env` may
+        is_secret=True,  # it may hold keys, as `env` may
     )
     stop_command: tuple[str, ...] = key(
         STOP_COMMAND,
@@ -212,7 +200,7 @@ class ModelConfig:
         "Run to stop its server, in the place of SIGTERM; ${PID} is its process id.",
         name="cmdStop",
         without="it gets SIGTERM",
-        secret=True,
+        is_secret=True,
     )
     proxy: str = key(
         URL,
@@ -224,7 +212,7 @@ class ModelConfig:
         listed(NAME, "names"), (), "Other names by which requests may ask for it."
     )
     env: tuple[tuple[str, str], ...] = key(
-        ENVIRONMENT, (), "Added to the environment of its server.", secret=True
+        ENVIRONMENT, (), "Added to the environment of its server.", is_secret=True
     )
     api_key: str = key(
         unless_empty(key_for_server(KEY_STAYS)),
@@ -232,7 +220,7 @@ class ModelConfig:
         "Sent to its server as Authorization: Bearer, in the place of the client's.",
         without="the one that stands in cmd or env (--api-key, LLAMA_API_KEY, VLLM_API_KEY, or "
         "${API_KEY}); without apiKeys and any of these the client's own",
-        secret=True,
+        is_secret=True,
     )
     check_endpoint: str | None = key(
         CHECK_ENDPOINT,
@@ -247,7 +235,7 @@ class ModelConfig:
         unset=-1.0,
     )
     send_as: str | None = key(
-        _NAME_THERE,
+        _NAME_OR_NONE,
         None,
         "The name by which its server knows it; put into requests as model.",
         name="useModelName",

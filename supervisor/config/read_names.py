@@ -6,9 +6,8 @@ from itertools import chain
 
 from ..placement.policy import PlacementPolicy
 from .model_config import ModelConfig
-from .peers import PeerConfig, PeerModels
+from .names import PeerConfig, PeerModels, Profile, Selector
 from .schema.reader import Place
-from .values import Profile, Selector
 from .yaml.tree import Node
 
 

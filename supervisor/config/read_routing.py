@@ -3,15 +3,12 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
 
 from ..placement.matrix import Matrix, MatrixError, compile_matrix
 from ..placement.policy import DEFAULT_GROUP, Group, Groups, PlacementPolicy
 from .routing import MatrixKeys, Routing, RoutingKeys
 from .schema.reader import Place
 from .yaml.tree import Node
-
-_NAMES: Final = ("groups", "matrix")
 
 
 def read_routing(found: RoutingKeys, root: Node, place: Place, names: Mapping[str, str]) -> Routing:

@@ -85,7 +85,6 @@ class RoutingKeys:
         name="groups",
         without="none",
         instead="routing.router.settings.groups",
-        is_folded=True,
     )
     old_matrix: MatrixKeys | None = key(
         MATRIX.type,
@@ -94,14 +93,12 @@ class RoutingKeys:
         name="matrix",
         without="none",
         instead="routing.router.settings.matrix",
-        is_folded=True,
     )
     scheduler: Literal["fifo"] = key(
         words("fifo"),
         "fifo",
         "Who gets a turn first; there is one way.",
         name="routing.scheduler.use",
-        is_folded=True,
     )
     priority: Mapping[str, int] = key(
         named(integer(-(2**31), 2**31), "a mapping of models to numbers"),
@@ -109,7 +106,6 @@ class RoutingKeys:
         "Models with a higher number get their turn first; 0 for the others.",
         name="routing.scheduler.settings.fifo.priority",
         without="none",
-        is_folded=True,
     )
     router: RouterKind | None = key(
         words(*get_args(RouterKind)),
@@ -117,26 +113,24 @@ class RoutingKeys:
         "What decides which models run beside which.",
         name="routing.router.use",
         written="group",
-        is_folded=True,
     )
     groups: tuple[Group, ...] = key(
         GROUPS,
         (),
         "Which models run beside which, by groups.",
         name="routing.router.settings.groups",
-        is_folded=True,
     )
     matrix: MatrixKeys | None = key(
         MATRIX.type,
         None,
         "Which models run beside which, by sets.",
         name="routing.router.settings.matrix",
-        is_folded=True,
     )
 
 
 ROUTING: Final = section(
     RoutingKeys,
+    is_folded=True,
     within={
         "routing": "Which models run beside which, and who comes first.",
         "routing.scheduler": "Who gets a turn first.",

@@ -7,52 +7,36 @@ from types import MappingProxyType
 from typing import Final, Literal, TypeAlias, get_args
 
 from arriero.protocol.control import MAX_WORKERS
-from arriero.protocol.worker_config import (
-    DEFAULT_MARKER,
-    HeaderRules,
-    ProgressMode,
-    Strictness,
-)
+from arriero.protocol.worker_config import DEFAULT_MARKER, HeaderRules, ProgressMode, Strictness
 
 from ..errors import Problem
 from ..pricing.by_pattern import PricesByGlob, PriceSource
 from ..pricing.price_list import PriceList
-from ..text.addresses import Address, parse_address
+from ..text.addresses import Address
 from .model_config import MODEL, UP_TO_A_DAY, ModelConfig
-from .peers import PEERS, PeerConfig, PeerModels
+from .names import PEERS, PROFILES, SELECTORS, PeerConfig, PeerModels, Profile, Selector
 from .routing import ROUTING, Routing, RoutingKeys
-from .schema.access_types import CORS, HOSTS
+from .schema.access_types import API_KEYS, CORS, HOSTS, LISTEN
 from .schema.header_types import MARKER, rules
-from .schema.json_schema import TEXT, or_macro, or_nothing, text_like
-from .schema.macros import Macro, escaped
-from .schema.model_types import (
-    MACROS,
-    MODE,
-    NAME,
-    ON_FAILURE,
-    STRICT,
-    OnFailure,
-)
+from .schema.json_schema import or_macro
+from .schema.macros import Macro
+from .schema.model_types import MACROS, MODE, ON_FAILURE, STRICT, OnFailure
 from .schema.price_types import PRICE_LIST, PRICES_BY_GLOB
-from .schema.reader import NEVER, NOT_YET, Place, ValueType, Wrong
+from .schema.reader import FIRST, NEVER, NOT_YET, Place, ValueType
 from .schema.sections import inline, key, nested, section
 from .schema.types import (
     BOOLEAN,
     FILE,
     NOTHING,
-    OBJECT,
     PATTERN,
     SECONDS,
-    Data,
     adjusted,
     choice,
     converted,
     duration,
     integer,
-    is_storable,
     listed,
     named,
-    read_text,
     size,
     text,
     words,
@@ -60,7 +44,6 @@ from .schema.types import (
 from .yaml.tree import Node
 
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
-Strategy: TypeAlias = Literal["pin", "warm", "spillover"]
 LogSource: TypeAlias = Literal["proxy", "upstream", "both", "none"]
 
 # Requests for such a path under /upstream ask for a part of a page, not for a model.
@@ -77,30 +60,6 @@ _MIB: Final = 1024**2
 _DAY_S: Final = 24 * 3600
 
 # --- what the keys take -------------------------------------------------------------------------
-
-
-def _listen(node: Node, place: Place) -> Address:
-    address = parse_address(read_text(node, place).strip())
-    if address is None:
-        raise place.wrong(node, "host:port, such as 127.0.0.1:8080, :8080 or [::1]:8080")
-    return address
-
-
-def _written_address(address: Address) -> str:
-    host = f"[{address.host}]" if ":" in address.host else address.host
-    return f"{host}:{address.port}"
-
-
-_LISTEN: Final = ValueType(
-    "host:port",
-    text_like(
-        r"^\s*(?:\[.+\]|[A-Za-z0-9._-]*):[0-9]{1,5}\s*$",
-        "host:port, such as 127.0.0.1:8080, :8080 or [::1]:8080",
-        ["string"],
-    ),
-    _listen,
-    _written_address,
-)
 
 
 def _workers(node: Node, place: Place) -> int:
@@ -120,21 +79,6 @@ _WORKERS: Final = ValueType(
     lambda count: count or "auto",
 )
 
-
-def _api_key(node: Node, place: Place) -> str:
-    """A key is never shown in a message."""
-    value = place.scalar(node, "a key", is_secret=True)
-    found = value.text
-    if not found or value.typed is None or not is_storable(found):
-        raise Wrong(place.problem(node, "this key is empty; write one, or leave it out"))
-    if any(char.isspace() for char in found):
-        raise Wrong(place.problem(node, "this key holds a blank, which no client can send"))
-    return found
-
-
-_API_KEYS: Final = listed(
-    ValueType("a key", text_like(r"^\S+$", "a key, without blanks"), _api_key, escaped), "keys"
-)
 
 _LEVELS: Final[ValueType[LogLevel]] = choice(
     {"debug": "debug", "info": "info", "warn": "warning", "error": "error"}, {"warning": "warning"}
@@ -166,73 +110,9 @@ _SESSION_ID: Final = adjusted(
 )
 
 
-def _optional_name(node: Node, place: Place) -> str | None:
-    """Return a name; None for one that is switched off."""
-    return None if node.value is None else read_text(node, place, "a name") or None
-
-
-_OPTIONAL_NAME: Final[ValueType[str | None]] = ValueType(
-    "a name, or nothing", or_nothing(TEXT), _optional_name, lambda name: name and escaped(name)
-)
 _NUMBER: Final = integer(-(2**31), 2**31)
 
 # --- parts --------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Profile:
-    """What names mean while this profile is chosen."""
-
-    profile: str
-    description: str = key(text(strip=True), "", "A few words on it.", acts=NOT_YET)
-    pins: Mapping[str, str | None] = key(
-        named(_OPTIONAL_NAME, "a mapping of names to models"),
-        NOTHING,
-        "Name -> what answers to it while the profile is chosen; nothing: nobody does.",
-        lacking="there are no pins; write at least one name and its model",
-        acts=NOT_YET,
-    )
-
-
-PROFILES: Final = named(section(Profile, named_by="profile").type, "a mapping of names to profiles")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selector:
-    """A name that stands for one of several models."""
-
-    selector: str
-    strategy: Strategy = key(
-        words(*get_args(Strategy)),
-        "pin",
-        "pin: the first target; warm: one that runs; spillover: the next one when one is busy.",
-        lacking="there is none; write pin, warm or spillover",
-        acts=NOT_YET,
-    )
-    targets: tuple[str, ...] = key(
-        listed(NAME, "models"),
-        (),
-        "Models, their aliases, or those of peers, in order.",
-        lacking="there are no targets; write at least one model",
-        acts=NOT_YET,
-    )
-    spillover: int = key(
-        integer(1, 2**31),
-        1,
-        "Requests of one target before the next one is started.",
-        name="settings.spillover",
-        acts=NOT_YET,
-    )
-    name: str = key(text(strip=True), "", "What people call it; for listings.", acts=NOT_YET)
-    description: str = key(text(strip=True), "", "A few words on it; for listings.", acts=NOT_YET)
-    unlisted: bool = key(BOOLEAN, False, "Left out of listings.", acts=NOT_YET)
-    metadata: Mapping[str, Data] = key(OBJECT, NOTHING, "Shown in listings as it is.", acts=NOT_YET)
-
-
-SELECTORS: Final = named(
-    section(Selector, named_by="selector", within={"settings": "Settings of each strategy."}).type,
-    "a mapping of names to selectors",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,13 +159,13 @@ class ActivityConfig:
         _METRICS_ROWS,
         "Requests that are remembered without a store; 0 or less means 1000.",
         name="metricsMaxInMemory",
+        acts=FIRST,
     )
     capture_mb: int = key(
         adjusted(integer(-(2**31), 2**20, "megabytes"), lambda megabytes: max(0, megabytes)),
         5,
         "Room for captured requests and answers, in MB; 0 or less captures nothing.",
         name="captureBuffer",
-        acts=NOT_YET,
     )
     store_path: str | None = key(
         FILE,
@@ -293,34 +173,28 @@ class ActivityConfig:
         "SQLite file in which the list of requests is kept.",
         name="store.path",
         without="in memory",
-        acts=NOT_YET,
     )
     session_headers: tuple[str, ...] = key(
         _SESSION_ID,
         _SESSION_HEADERS,
         "Headers that name a session, in the order in which they are looked at; [] for none.",
         name="ui.activity.session_id",
-        acts=NOT_YET,
     )
     sampling: bool = key(
         converted(BOOLEAN, lambda disabled: not disabled, lambda sampling: not sampling),
         True,
         "Processor, memory and GPUs are not sampled.",
         name="performance.disabled",
-        acts=NOT_YET,
     )
     sampling_s: float = key(
-        duration(5, _DAY_S),
-        5.0,
-        "How often they are.",
-        name="performance.every",
-        acts=NOT_YET,
+        duration(5, _DAY_S), 5.0, "How often they are.", name="performance.every"
     )
 
 
 _LOGGING: Final = section(Logging)
 _ACTIVITY: Final = section(
     ActivityConfig,
+    acts=NOT_YET,
     within={
         "store": "Where requests are kept.",
         "ui": "What the pages show.",
@@ -345,7 +219,7 @@ class Config:
         peer_models: The names of the models of peers.
     """
 
-    listen: Address = key(_LISTEN, Address("127.0.0.1", 8080), "Where clients are answered.")
+    listen: Address = key(LISTEN, Address("127.0.0.1", 8080), "Where clients are answered.")
     workers: int = key(_WORKERS, 0, "Worker processes; auto is one for each core.")
     health_check_timeout_s: float = key(
         adjusted(SECONDS, lambda found_s: max(found_s, _LEAST_HEALTH_CHECK_S)),
@@ -470,10 +344,10 @@ class Config:
     )
     trailers: bool = key(BOOLEAN, True, "Streams end with trailers: tokens, cost and outcome.")
     request_headers: HeaderRules = nested(
-        rules("a request"), "On the way to a server.", name="headers.request", secret=True
+        rules("a request"), "On the way to a server.", name="headers.request", is_secret=True
     )
     response_headers: HeaderRules = nested(
-        rules("an answer"), "On the way to a client.", name="headers.response", secret=True
+        rules("an answer"), "On the way to a client.", name="headers.response", is_secret=True
     )
     logging: Logging = inline(_LOGGING)
     activity: ActivityConfig = inline(_ACTIVITY)
@@ -481,7 +355,7 @@ class Config:
         BOOLEAN, False, "Aliases are listed, too.", name="includeAliasesInList", acts=NOT_YET
     )
     api_keys: tuple[str, ...] = key(
-        _API_KEYS, (), "If there are any, a client has to show one of them.", secret=True
+        API_KEYS, (), "If there are any, a client has to show one of them.", is_secret=True
     )
     allowed_hosts: tuple[str, ...] = key(
         HOSTS,
@@ -549,10 +423,7 @@ class Config:
         without="none",
     )
     price_list: PriceSource | None = key(
-        PRICE_LIST,
-        None,
-        "A list for models whose prices are not written here.",
-        without="none",
+        PRICE_LIST, None, "A list for models whose prices are not written here.", without="none"
     )
     written_routing: RoutingKeys = inline(ROUTING)
 

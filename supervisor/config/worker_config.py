@@ -11,7 +11,7 @@ from ..pricing.by_pattern import Pricing
 from ..pricing.price_list import PriceList
 from ..text.addresses import Address, is_address
 from .model_config import ModelConfig
-from .peers import PeerConfig
+from .names import PeerConfig
 from .values import Config
 
 T = TypeVar("T", bound=msgspec.Struct)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from ..peers import PeerConfig
+from ..names import PeerConfig
 from ..values import Config
 from ..yaml.tree import Node
 from .findings import Findings

@@ -7,7 +7,7 @@ Lowest first:
     reader        `ValueType`, `Key`, `Place`, `Reading`: collects problems.
     sections      `key`, `section`: the fields of a dataclass are keys.
     types         Text, integer, duration, choice, list, mapping.
-    access_types  Hosts, origins.
+    access_types  Addresses, keys of clients, hosts, origins.
     header_types  Changes of header fields; markers.
     price_types   Prices and price lists.
     model_types   Names, commands, URLs, filters, macros.

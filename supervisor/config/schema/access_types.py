@@ -1,16 +1,59 @@
-"""Whom arriero answers: hosts, pages."""
+"""Where and whom arriero answers: addresses, keys, hosts, pages."""
 
 import re
 from ipaddress import IPv6Address, ip_address
 from typing import Final
 
+from ...text.addresses import Address, parse_address
 from ..yaml.tree import Node
 from .json_schema import array, text_like
 from .macros import escaped
 from .reader import Place, ValueType, Wrong
-from .types import BOOLEAN, listed, read_text, text
+from .types import BOOLEAN, is_storable, listed, read_text, text
 
 _NAME: Final = r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*"
+
+# --- where and to whom -------------------------------------------------------------------------
+
+
+def _listen(node: Node, place: Place) -> Address:
+    address = parse_address(read_text(node, place).strip())
+    if address is None:
+        raise place.wrong(node, "host:port, such as 127.0.0.1:8080, :8080 or [::1]:8080")
+    return address
+
+
+def _written_address(address: Address) -> str:
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    return f"{host}:{address.port}"
+
+
+LISTEN: Final = ValueType(
+    "host:port",
+    text_like(
+        r"^\s*(?:\[.+\]|[A-Za-z0-9._-]*):[0-9]{1,5}\s*$",
+        "host:port, such as 127.0.0.1:8080, :8080 or [::1]:8080",
+        ["string"],
+    ),
+    _listen,
+    _written_address,
+)
+
+
+def _api_key(node: Node, place: Place) -> str:
+    """A key is never shown in a message."""
+    value = place.scalar(node, "a key", is_secret=True)
+    found = value.text
+    if not found or value.typed is None or not is_storable(found):
+        raise Wrong(place.problem(node, "this key is empty; write one, or leave it out"))
+    if any(char.isspace() for char in found):
+        raise Wrong(place.problem(node, "this key holds a blank, which no client can send"))
+    return found
+
+
+API_KEYS: Final = listed(
+    ValueType("a key", text_like(r"^\S+$", "a key, without blanks"), _api_key, escaped), "keys"
+)
 
 # --- hosts --------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from ..yaml.tree import Node
 from .json_schema import TEXT, text_like
 from .macros import escaped
 from .reader import Key, Place, ValueType, Wrong
-from .sections import Section, section
+from .sections import ConfigSection, section
 from .types import listed, named, read_text, text
 
 
@@ -100,7 +100,7 @@ _SET: Final[ValueType[tuple[tuple[str, str], ...]]] = ValueType(
 )
 
 
-def rules(owner: str) -> Section[HeaderRules]:
+def rules(owner: str) -> ConfigSection[HeaderRules]:
     """Return the section of what is changed in the header fields of `owner`."""
     return section(
         HeaderRules,

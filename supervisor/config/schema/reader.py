@@ -280,7 +280,7 @@ class Key:
         field: The attribute that has its value; with a dot where that is in a part of the section.
             Empty for a mapping that holds keys of the section.
         acts: Version since which it changes what arriero does; `NOT_YET` if nothing acts on it so
-            far, `NEVER` if it is read for llama-swap's sake only.
+            far, `NEVER` if it is read for llama-swap's sake only; empty until its section says it.
         written: The default as it would be written, where `type` would write it otherwise.
         without: What holds when it is left out, in words, where nothing could be written.
         lacking: Of a key that cannot be left out: what is told if it is. Empty if somebody else
@@ -290,6 +290,7 @@ class Key:
         inherits: The value of the field of that name one level up holds where it is left out.
         unset: A value that is as if it was left out; None: there is no such value.
         is_folded: Other fields have taken it up: it is not compared, shown or written.
+        is_secret: It is not shown.
     """
 
     type: ValueType[Any]
@@ -298,7 +299,7 @@ class Key:
     name: str = ""
     within: tuple[str, ...] = ()
     field: str = ""
-    acts: str = FIRST
+    acts: str = ""
     written: object = None
     without: str | None = None
     lacking: str | None = None
@@ -307,6 +308,7 @@ class Key:
     inherits: bool = False
     unset: object = None
     is_folded: bool = False
+    is_secret: bool = False
 
     @property
     def is_idle(self) -> bool:

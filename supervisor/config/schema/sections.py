@@ -22,12 +22,15 @@ from typing import Any, Final, Generic, TypedDict, TypeVar, Unpack, overload
 
 from ..yaml.tree import Node
 from .json_schema import Schema, fixed, not_empty, or_nothing
-from .reader import NOT_YET, SHOWN, Key, Place, ValueType, Wrong
+from .reader import FIRST, NOT_YET, SHOWN, Key, Place, ValueType, Wrong
 
 T = TypeVar("T")
 
 # How like a key a name is that surely was meant to be one: `model` is, `defs` is not.
 _SURELY: Final = 0.8
+
+# Under which name a field's metadata has its key.
+_DECLARED: Final = "key"
 
 _TAKES: Final = "a mapping of keys"
 _NO_NAMES: Final[frozenset[str]] = frozenset()
@@ -49,28 +52,17 @@ class Options(TypedDict, total=False):
     inherits: bool
     unset: object
     is_folded: bool
+    is_secret: bool
 
 
 @overload
-def key(
-    type_: ValueType[T], default: T, meaning: str, *, secret: bool = ..., **options: Unpack[Options]
-) -> T: ...
+def key(type_: ValueType[T], default: T, meaning: str, **options: Unpack[Options]) -> T: ...
 @overload
 def key(
-    type_: ValueType[T],
-    default: None,
-    meaning: str,
-    *,
-    secret: bool = ...,
-    **options: Unpack[Options],
+    type_: ValueType[T], default: None, meaning: str, **options: Unpack[Options]
 ) -> T | None: ...
 def key(
-    type_: ValueType[T],
-    default: T | None,
-    meaning: str,
-    *,
-    secret: bool = False,
-    **options: Unpack[Options],
+    type_: ValueType[T], default: T | None, meaning: str, **options: Unpack[Options]
 ) -> T | None:
     """Declare the key that a field of a dataclass is read from.
 
@@ -78,35 +70,29 @@ def key(
         type_: What it takes.
         default: What holds when it is left out.
         meaning: One sentence for an operator.
-        secret: It is no part of the `repr`.
         options: See `Key`.
     """
     found = Key(type_, default, meaning, **options)
-    return _field(found, default, is_folded=found.is_folded, secret=secret)
+    return _field(found, default, is_folded=found.is_folded, is_secret=found.is_secret)
 
 
-def _field(declared: object, default: T, *, is_folded: bool, secret: bool = False) -> T:
+def nested(part: "ConfigSection[T]", meaning: str, **options: Unpack[Options]) -> T:
+    """Declare the key of a section within a section; see `key`."""
+    return key(part.type, part.default, meaning, **options)
+
+
+def inline(part: "ConfigSection[T]") -> T:
+    """Declare a field whose keys stand beside those of the other fields."""
+    return _field(part, part.default, is_folded=all(leaf.is_folded for leaf in part.leaves))
+
+
+def _field(declared: object, default: T, *, is_folded: bool, is_secret: bool = False) -> T:
     return field(
         default_factory=lambda: default,
-        repr=not (secret or is_folded),
+        repr=not (is_secret or is_folded),
         compare=not is_folded,
         metadata={_DECLARED: declared},
     )
-
-
-_DECLARED: Final = "key"
-
-
-def nested(
-    part: "Section[T]", meaning: str, *, secret: bool = False, **options: Unpack[Options]
-) -> T:
-    """Declare the key of a section within a section; see `key`."""
-    return key(part.type, part.default, meaning, secret=secret, **options)
-
-
-def inline(part: "Section[T]") -> T:
-    """Declare a field whose keys stand beside those of the other fields."""
-    return _field(part, part.default, is_folded=all(leaf.is_folded for leaf in part.leaves))
 
 
 def _key_name(name: str) -> str:
@@ -118,7 +104,7 @@ def _key_name(name: str) -> str:
 # --- sections -----------------------------------------------------------------------------------
 
 
-class Section(Generic[T]):
+class ConfigSection(Generic[T]):
     """A mapping with fixed keys, which is read as a value of one class.
 
     Attributes:
@@ -132,24 +118,35 @@ class Section(Generic[T]):
     def __init__(
         self,
         make: Callable[..., T],
-        declared: Mapping[str, "Key | Section[Any]"],
+        declared: Mapping[str, "Key | ConfigSection[Any]"],
         *,
         within: Mapping[str, str],
         named_by: str,
         takes: str,
+        acts: str,
+        is_folded: bool,
     ) -> None:
         self._make = make
         self._named_by = named_by
-        self._parts: dict[str, Section[Any]] = {
-            name: found for name, found in declared.items() if isinstance(found, Section)
+        self._parts: dict[str, ConfigSection[Any]] = {
+            name: found for name, found in declared.items() if isinstance(found, ConfigSection)
         }
         leaves: list[Key] = []
         for name, found in declared.items():
-            if isinstance(found, Section):
+            if isinstance(found, ConfigSection):
                 leaves += [replace(leaf, field=f"{name}.{leaf.field}") for leaf in found.leaves]
             else:
                 *holders, last = (found.name or _key_name(name)).split(".")
-                leaves.append(replace(found, name=last, within=tuple(holders), field=name))
+                leaves.append(
+                    replace(
+                        found,
+                        name=last,
+                        within=tuple(holders),
+                        field=name,
+                        acts=found.acts or acts,
+                        is_folded=found.is_folded or is_folded,
+                    )
+                )
         self.leaves: tuple[Key, ...] = tuple(leaves)
         self.defaults = {leaf.field: leaf.default for leaf in leaves}
         self._written = [(leaf, attrgetter(leaf.field)) for leaf in leaves if not leaf.is_folded]
@@ -256,8 +253,10 @@ def section(
     within: Mapping[str, str] | None = None,
     named_by: str = "",
     takes: str = _TAKES,
+    acts: str = FIRST,
+    is_folded: bool = False,
     **own: Key,
-) -> Section[T]:
+) -> ConfigSection[T]:
     """Make a section out of the fields of `cls`.
 
     Args:
@@ -265,14 +264,24 @@ def section(
         within: What the mappings mean that hold keys, by their dotted paths.
         named_by: The field that gets the name under which the section stands.
         takes: What it takes, in words.
+        acts: Since when its keys act, those that do not say it themselves.
+        is_folded: All of its keys are; see `Key`.
         own: Keys of fields that have no declaration, or that are declared otherwise.
     """
-    declared: dict[str, Key | Section[Any]] = {}
+    declared: dict[str, Key | ConfigSection[Any]] = {}
     if is_dataclass(cls):
         for found in fields(cls):
             if _DECLARED in found.metadata:
                 declared[found.name] = found.metadata[_DECLARED]
-    return Section(cls, declared | own, within=within or {}, named_by=named_by, takes=takes)
+    return ConfigSection(
+        cls,
+        declared | own,
+        within=within or {},
+        named_by=named_by,
+        takes=takes,
+        acts=acts,
+        is_folded=is_folded,
+    )
 
 
 class _Names:

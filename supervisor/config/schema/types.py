@@ -13,7 +13,7 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias, TypeVar
 
-from ..yaml.tree import Node
+from ..yaml.tree import Node, Scalar
 from .json_schema import (
     TEXT,
     array,
@@ -140,42 +140,41 @@ def key_for_server(keep: frozenset[str] = frozenset()) -> ValueType[str]:
     return ValueType("a key", TEXT, read, lambda found: escaped(found, keep))
 
 
+def _whole(value: Scalar) -> int | None:
+    """Return the whole number that `value` is, as 300.0 is one; None if it is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return int(value) if isinstance(value, int) or value.is_integer() else None
+
+
 def integer(least: int, most: int, takes: str = "a whole number") -> ValueType[int]:
-    """A whole number within limits; 300.0 is one."""
+    """A whole number within limits."""
     wanted = f"a whole number from {least} to {most}"
 
     def read(node: Node, place: Place) -> int:
-        value = place.scalar(node, wanted).typed
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        found = _whole(place.scalar(node, wanted).typed)
+        if found is None or not least <= found <= most:
             raise place.wrong(node, wanted)
-        return value
+        return found
 
-    schema = or_macro({"type": "integer", "minimum": least, "maximum": most})
-    return ValueType(takes, schema, read)
+    return ValueType(takes, or_macro({"type": "integer", "minimum": least, "maximum": most}), read)
 
 
-def seconds(least: int = 0) -> ValueType[float]:
+def seconds(least_s: int = 0) -> ValueType[float]:
     """A number of seconds, up to a year, as llama-swap writes times; or a duration, as we do."""
-    most = 366 * 24 * 3600
-    bare = integer(least, most, "seconds")
-    takes = f"a whole number from {least} to {most}, in seconds, or a duration such as 5m"
+    most_s = 366 * 24 * 3600
+    takes = f"a whole number from {least_s} to {most_s}, in seconds, or a duration such as 5m"
 
     def read(node: Node, place: Place) -> float:
         value = place.scalar(node, takes).typed
-        found_s = _in_seconds(value) if isinstance(value, str) else None
-        if found_s is None:
-            try:
-                return float(bare.read(node, place))
-            except Wrong:
-                raise place.wrong(node, takes) from None
-        if not found_s.is_integer() or not least <= found_s <= most:
+        found_s = _in_seconds(value) if isinstance(value, str) else _whole(value)
+        if found_s is None or not least_s <= found_s <= most_s or found_s % 1:
             raise place.wrong(node, takes)
-        return found_s
+        return float(found_s)
 
+    bare = integer(least_s, most_s).schema
     as_duration = text_like(f"^(?:{_DURATION.pattern})$", takes, ["string"])
-    return ValueType("seconds", {"anyOf": [bare.schema, as_duration]}, read, int)
+    return ValueType("seconds", {"anyOf": [bare, as_duration]}, read, int)
 
 
 SECONDS: Final = seconds()

@@ -1,8 +1,8 @@
 from arriero.supervisor.config.load import load_config
 from arriero.supervisor.config.model_config import Capabilities, Filters, ModelConfig, Timeouts
-from arriero.supervisor.config.peers import PeerConfig
+from arriero.supervisor.config.names import PeerConfig, Profile, Selector
 from arriero.supervisor.config.routing import Routing
-from arriero.supervisor.config.values import ActivityConfig, Logging, Profile, Selector
+from arriero.supervisor.config.values import ActivityConfig, Logging
 from arriero.supervisor.placement.policy import Group
 from tests.paths import ROOT
 

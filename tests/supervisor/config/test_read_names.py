@@ -3,7 +3,7 @@ import pytest
 
 from arriero.supervisor.config.load import Config
 from arriero.supervisor.config.model_config import Timeouts
-from arriero.supervisor.config.values import Selector
+from arriero.supervisor.config.names import Selector
 from tests.supervisor.config.reading import parse, problems
 
 MODELS = """\

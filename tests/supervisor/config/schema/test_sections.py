@@ -10,9 +10,9 @@ from arriero.protocol.worker_config import ModelRoute, PeerRoute, WorkerConfig
 from arriero.supervisor.config.diff import changed_fields
 from arriero.supervisor.config.document import every_key
 from arriero.supervisor.config.model_config import MODEL, ModelConfig
-from arriero.supervisor.config.peers import PeerConfig
+from arriero.supervisor.config.names import PeerConfig
 from arriero.supervisor.config.schema.reader import NOT_YET, Place, Reading
-from arriero.supervisor.config.schema.sections import Section, key, section
+from arriero.supervisor.config.schema.sections import ConfigSection, key, section
 from arriero.supervisor.config.schema.types import BOOLEAN, duration, integer
 from arriero.supervisor.config.values import CONFIG, Config
 from arriero.supervisor.config.worker_config import taken_from
@@ -43,7 +43,7 @@ MORE = section(MoreConfig, within={**CONFIG.within, "hooks.on_nap": "At a nap."}
 MORE_MODEL = section(MoreModel, named_by="model", within=MODEL.within)
 
 
-def read(text: str, whole: Section[MoreConfig] = MORE) -> tuple[MoreConfig, list[str]]:
+def read(text: str, whole: ConfigSection[MoreConfig] = MORE) -> tuple[MoreConfig, list[str]]:
     """Return what `text` is, and all that is told of it."""
     root = parse_yaml(text, "c.yaml")
     assert root is not None

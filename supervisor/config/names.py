@@ -1,27 +1,47 @@
-"""Other servers, and the names of their models."""
+"""Names besides those of models: peers and their models, selectors, profiles."""
 
 import re
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Literal, TypeAlias, get_args
 
 from arriero.protocol.records import UpstreamKind
 from arriero.protocol.worker_config import UsageSetting
 
 from ..pricing.by_pattern import PricesByGlob
 from .model_config import FILTERS, MODEL, TIMEOUTS, Filters, Timeouts
-from .schema.model_types import PEER_URL, UPSTREAM, USAGE
+from .schema.json_schema import TEXT, or_nothing
+from .schema.macros import escaped
+from .schema.model_types import NAME, PEER_URL, UPSTREAM, USAGE
 from .schema.price_types import PRICES_BY_GLOB
-from .schema.reader import FIRST
+from .schema.reader import FIRST, NOT_YET, Place, ValueType
 from .schema.sections import key, nested, section
-from .schema.types import BOOLEAN, key_for_server, listed, named, text
+from .schema.types import (
+    BOOLEAN,
+    NOTHING,
+    OBJECT,
+    Data,
+    integer,
+    key_for_server,
+    listed,
+    named,
+    read_text,
+    text,
+    words,
+)
+from .yaml.tree import Node
+
+Strategy: TypeAlias = Literal["pin", "warm", "spillover"]
 
 _REGION: Final = re.compile("[A-Za-z0-9-]{0,40}")
 
-_FILTERS: Final = section(Filters, strip_params=replace(FILTERS.leaf("strip_params"), other=None))
+_FILTERS: Final = section(
+    Filters, acts=NOT_YET, strip_params=replace(FILTERS.leaf("strip_params"), other=None)
+)
 _TIMEOUTS: Final = section(
     Timeouts,
+    acts=NOT_YET,
     connect_s=replace(TIMEOUTS.leaf("connect_s"), acts=FIRST),
     response_header_s=replace(TIMEOUTS.leaf("response_header_s"), default=60.0, acts=FIRST),
 )
@@ -55,7 +75,7 @@ class PeerConfig:
         "Sent to it; the client's never is, unless forwardAuth says so. For Bedrock: "
         "access:secret, access:secret:session, or a bearer token.",
         without="none",
-        secret=True,
+        is_secret=True,
     )
     kind: UpstreamKind = key(UPSTREAM, "openai", "What it speaks.")
     usage: UsageSetting = key(USAGE, "auto", MODEL.leaf("usage").meaning)
@@ -129,3 +149,72 @@ class PeerModels:
         """Return ``<peer>/<model>`` for `name`."""
         found = self.table.get(name)
         return None if found is None else f"{found[0].peer}/{found[1]}"
+
+
+def _optional_name(node: Node, place: Place) -> str | None:
+    """Return a name; None for one that is switched off."""
+    return None if node.value is None else read_text(node, place, "a name") or None
+
+
+_OPTIONAL_NAME: Final[ValueType[str | None]] = ValueType(
+    "a name, or nothing", or_nothing(TEXT), _optional_name, lambda name: name and escaped(name)
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """What names mean while this profile is chosen."""
+
+    profile: str
+    description: str = key(text(strip=True), "", "A few words on it.")
+    pins: Mapping[str, str | None] = key(
+        named(_OPTIONAL_NAME, "a mapping of names to models"),
+        NOTHING,
+        "Name -> what answers to it while the profile is chosen; nothing: nobody does.",
+        lacking="there are no pins; write at least one name and its model",
+    )
+
+
+PROFILES: Final = named(
+    section(Profile, named_by="profile", acts=NOT_YET).type, "a mapping of names to profiles"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selector:
+    """A name that stands for one of several models."""
+
+    selector: str
+    strategy: Strategy = key(
+        words(*get_args(Strategy)),
+        "pin",
+        "pin: the first target; warm: one that runs; spillover: the next one when one is busy.",
+        lacking="there is none; write pin, warm or spillover",
+    )
+    targets: tuple[str, ...] = key(
+        listed(NAME, "models"),
+        (),
+        "Models, their aliases, or those of peers, in order.",
+        lacking="there are no targets; write at least one model",
+    )
+    spillover: int = key(
+        integer(1, 2**31),
+        1,
+        "Requests of one target before the next one is started.",
+        name="settings.spillover",
+    )
+    name: str = key(text(strip=True), "", "What people call it; for listings.")
+    description: str = key(text(strip=True), "", "A few words on it; for listings.")
+    unlisted: bool = key(BOOLEAN, False, "Left out of listings.")
+    metadata: Mapping[str, Data] = key(OBJECT, NOTHING, "Shown in listings as it is.")
+
+
+SELECTORS: Final = named(
+    section(
+        Selector,
+        acts=NOT_YET,
+        named_by="selector",
+        within={"settings": "Settings of each strategy."},
+    ).type,
+    "a mapping of names to selectors",
+)
