@@ -19,19 +19,17 @@ what is measured, and `show` makes tables, JSON, the picture and the page of the
 
 import argparse
 import json
-import signal
 import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 
 from rich.console import Console
 
 from tests.paths import ROOT
 
-from . import machine
+from . import interrupts, machine
 from .against import OURS, checkout, code_of
 from .errors import BenchError
 from .plan import QUICK, Plan
@@ -61,8 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if unknown := [name for name in rows if name not in ROWS]:
         print(f"there is no row {unknown[0]!r}; there are {', '.join(ROWS)}", file=sys.stderr)
         return 1
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+    interrupts.install()
     results = Results()
     status = 0
     try:
@@ -145,13 +142,6 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--workers", default="1,2", metavar="N,M", help="of arriero and of nginx")
     found.add_argument("--force", action="store_true", help="measure on a busy machine as well")
     return found
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Leave all blocks in order; further signals do not disturb that, it is bounded in time."""
-    for other in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(other, signal.SIG_IGN)
-    raise KeyboardInterrupt
 
 
 def show(results: Results) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psutil
 
+from .. import interrupts
 from ..against import OURS, Code
 from ..errors import BenchError
 from ..machine import find
@@ -113,24 +114,26 @@ def running(
     Raises:
         BenchError: It ended, or did not listen in time.
     """
-    with log.open("wb") as output:
+    process: subprocess.Popen[bytes] | None = None
+    try:
         # A group of its own, but the session of all others: the kernel may share the processor by
         # session. The folder is not that of the sources, where Python would look for modules.
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            cwd=log.parent,
-            env=os.environ | (env or {}),
-            process_group=0,
-        )
-    try:
+        with log.open("wb") as output, interrupts.held():
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=log.parent,
+                env=os.environ | (env or {}),
+                process_group=0,
+            )
         if port is not None:
             _wait_until_listening(process, port, log)
         yield process
     finally:
-        _end(process)
+        if process is not None:
+            _end(process)
 
 
 def _wait_until_listening(process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
