@@ -20,7 +20,9 @@ from .base.members import count_in, list_in, mapping_in, text_in
 from .base.usage import Usage
 
 # Plain chunks. One whose prompt was refused has no candidate that could finish.
-_END: Final = re.compile(rb'"(?:finishReason|blockReason)": ?"|(?:^|[\r\n])data: ?\{ ?"error"')
+_END: Final = re.compile(
+    rb'"(?:finishReason|blockReason)": ?"[^"]*"|(?:^|[\r\n])data: ?\{ ?"error"'
+)
 
 # Google's names by HTTP status.
 _STATUSES: Final[Mapping[int, str]] = {

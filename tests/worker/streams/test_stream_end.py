@@ -103,6 +103,24 @@ def test_the_end_may_be_in_a_frame_that_is_not_complete(api: Api, may_be_cut: bo
     assert watch(api).may_be_cut is may_be_cut
 
 
+@pytest.mark.parametrize(
+    ("api", "cut", "whole"),
+    [
+        (CHAT, b'data: {"choices":[{"finish_reason":"stop"', True),
+        (CHAT, b'data: {"choices":[{"finish_reason": "sto', False),
+        (CHAT, b'data: {"choices":[{"finish_reason": "', False),
+        (GEMINI, b'data: {"candidates":[{"finishReason":"STOP"', True),
+        (GEMINI, b'data: {"candidates":[{"finishReason": "', False),
+        (GEMINI, b'data: {"promptFeedback":{"blockReason":"SAF', False),
+    ],
+)
+def test_cut_finish_reason_is_no_end(api: Api, cut: bytes, whole: bool) -> None:
+    watcher = watch(api)
+    watcher.look(cut)
+
+    assert watcher.seen is whole
+
+
 @pytest.mark.parametrize(("api", "first"), [(RESPONSES, b"0"), (MESSAGES, b"0"), (CHAT, b"")])
 def test_a_stream_of_named_events_is_known_by_its_first_frame(api: Api, first: bytes) -> None:
     watcher = watch(api)

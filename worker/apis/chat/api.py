@@ -30,15 +30,25 @@ _BEFORE_ERROR: Final = frozenset({b"data:{", b"data: {", b"data: { "})
 
 
 def _has_end(frames: bytes) -> bool:
-    # Quotes are escaped inside of JSON's strings: a finish_reason in the text of a response has a
-    # backslash before its last quote. (`rfind` takes a quarter of the time of `in` on bytes.)
     return (
         frames.endswith(DONE)  # nearly always, and found at once
-        or frames.rfind(b'"finish_reason":"') >= 0
-        or frames.rfind(b'"finish_reason": "') >= 0
+        or _has_finish_reason(frames)
         or _has_done(frames)
         or is_line(frames, b'"error"', _BEFORE_ERROR)
     )
+
+
+def _has_finish_reason(frames: bytes) -> bool:
+    """Whether there is a whole one; the frame may end within it.
+
+    Quotes are escaped inside of JSON's strings: a finish_reason in the text of a response has a
+    backslash before its last quote. (`rfind` takes a quarter of the time of `in` on bytes.)
+    """
+    for begins in (b'"finish_reason":"', b'"finish_reason": "'):
+        at = frames.rfind(begins)
+        if at >= 0 and frames.find(b'"', at + len(begins)) > 0:
+            return True
+    return False
 
 
 def _has_done(frames: bytes) -> bool:
