@@ -8,8 +8,8 @@ The clock is an argument, so that tests need not wait.
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
+import msgspec
 import trio
 
 # Seconds for which lines of one kind are only counted. Two lines a minute and kind are nothing
@@ -20,8 +20,7 @@ INTERVAL_S = 60.0
 MAX_CHARS = 500
 
 
-@dataclass(slots=True)
-class _RepeatedLine:
+class _RepeatedLine(msgspec.Struct):
     until: float  # lines are only counted so long
     level: int
     counted: int = 0

@@ -1,7 +1,8 @@
 """Numbers of published events: detects events that were missed."""
 
-from dataclasses import dataclass, field
 from enum import Enum, auto
+
+import msgspec
 
 from .events import AnyEvent, Heartbeat
 from .values import Snapshot
@@ -15,15 +16,14 @@ class Verdict(Enum):
     GAP = auto()  # something was missed: ask for a snapshot (and leave it, the snapshot has it)
 
 
-@dataclass(slots=True)
-class Sequence:
+class Sequence(msgspec.Struct):
     """The position of a subscriber, for each way of numbering.
 
     A subscriber starts with a snapshot (`restart`) and then shows each event to `judge`.
     """
 
     epoch: str = ""
-    _last: dict[str, int] = field(default_factory=dict)
+    _last: dict[str, int] = msgspec.field(default_factory=dict)
 
     def restart(self, snapshot: Snapshot) -> None:
         """Stand where `snapshot` stands."""

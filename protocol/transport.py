@@ -6,10 +6,10 @@ import socket as unix
 import stat
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import msgspec
 import trio
 import zmq
 
@@ -30,8 +30,7 @@ BACKLOG = 32
 # !_io_error").
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueueLimits:
+class QueueLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Limits on the other ends' messages, for each connection.
 
     Attributes:

@@ -7,7 +7,8 @@ still is not counted.
 """
 
 import math
-from dataclasses import dataclass
+
+import msgspec
 
 # Seconds between two looks at the clock at the most.
 LOOK_S = 0.5
@@ -17,8 +18,7 @@ LOOK_S = 0.5
 GAP_S = 2.0
 
 
-@dataclass(slots=True)
-class Wakefulness:
+class Wakefulness(msgspec.Struct):
     """Notices when this process stood still.
 
     To be asked at least every `LOOK_S` seconds.

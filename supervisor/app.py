@@ -6,11 +6,12 @@ import signal
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVarTuple, Unpack
 
+import msgspec
 import trio
 
 from arriero.protocol.errors import ProtocolError
@@ -65,8 +66,7 @@ DRAIN_LIMIT_S = 60.0
 WORKERS_LIMIT_S = 20.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class Order(msgspec.Struct, frozen=True, kw_only=True):
     """The options of the command line.
 
     Attributes:

@@ -1,7 +1,8 @@
 """Errors of the supervisor, one class for each reaction."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 
 class SupervisorError(Exception):
@@ -26,8 +27,7 @@ class PortError(SupervisorError):
     """No port is free."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Problem:
+class Problem(msgspec.Struct, frozen=True, order=True):
     """One mistake in a configuration.
 
     Attributes:

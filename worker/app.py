@@ -5,10 +5,10 @@ import logging
 import os
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import trio
 import zmq
 
@@ -38,8 +38,7 @@ FINISH_S = 3600.0
 _LAST_WORD_S = 0.05
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker is started with.
 
     Attributes:

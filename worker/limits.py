@@ -1,11 +1,11 @@
 """How long a worker waits for others: one value for all of it, which tests make shorter."""
 
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Times in seconds, and one count.
 
     Attributes:

@@ -4,11 +4,11 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+import msgspec
 
 from arriero.protocol.control import (
     ControlReply,
@@ -34,8 +34,7 @@ ANSWER_S = 10.0
 WORK_S = 3600.0
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
+class Session(msgspec.Struct, frozen=True):
     """One command on its way.
 
     Attributes:

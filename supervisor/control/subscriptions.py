@@ -7,8 +7,9 @@ off.
 
 from collections import Counter
 from collections.abc import Hashable
-from dataclasses import dataclass, field
 from typing import Final, TypeVar
+
+import msgspec
 
 _Key = TypeVar("_Key")
 
@@ -22,13 +23,12 @@ MAX_TOPICS: Final = 1000
 MAX_BYTES: Final = 512 * 1024
 
 
-@dataclass(slots=True)
-class Subscriptions:
+class Subscriptions(msgspec.Struct):
     """Prefixes of topics, each with its first subscriber."""
 
-    _wanted: dict[bytes, Hashable] = field(default_factory=dict)
-    _lengths: Counter[int] = field(default_factory=Counter)
-    _counts: Counter[Hashable] = field(default_factory=Counter)
+    _wanted: dict[bytes, Hashable] = msgspec.field(default_factory=dict)
+    _lengths: Counter[int] = msgspec.field(default_factory=Counter)
+    _counts: Counter[Hashable] = msgspec.field(default_factory=Counter)
     _bytes: int = 0
 
     def note(self, frame: bytes, source: Hashable) -> Hashable | None:

@@ -6,8 +6,9 @@ common/preset.cpp; tools/server/server-models.cpp.
 
 import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from ..config.schema.model_types import is_name
 from ..llamacpp.options import OPTIONS, Option, Use
@@ -47,8 +48,7 @@ _SOURCES: Final = ("model", "hf-repo", "model-url", "docker-repo")
 _BUILT_IN: Final = ("-default", "-spec")  # such as --gpt-oss-20b-default
 
 
-@dataclass(frozen=True, slots=True)
-class Imported:
+class Imported(msgspec.Struct, frozen=True):
     """The result of importing a preset.
 
     Attributes:
@@ -62,12 +62,13 @@ class Imported:
     remarks: tuple[PresetRemark, ...]
 
 
-@dataclass(slots=True)
-class _Preset:
+class _Preset(msgspec.Struct):
     """The merged settings of one section; later ones win."""
 
-    options: dict[str, str] = field(default_factory=dict)  # name -> part of the command; "" is none
-    env: dict[str, str] = field(default_factory=dict)
+    options: dict[str, str] = msgspec.field(
+        default_factory=dict
+    )  # name -> part of the command; "" is none
+    env: dict[str, str] = msgspec.field(default_factory=dict)
     aliases: tuple[str, ...] = ()
     preload: bool = False
     unload_timeout_s: int = 0

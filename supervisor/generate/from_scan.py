@@ -3,10 +3,11 @@
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from ..config.schema.model_types import MAX_NAME
 from ..llamacpp import gguf_constants as gguf
@@ -45,8 +46,7 @@ class ModelPurpose(Enum):
     RERANKER = "--reranking"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FoundFile:
+class FoundFile(msgspec.Struct, frozen=True, kw_only=True):
     """A file that was found.
 
     Attributes:
@@ -78,8 +78,7 @@ class FoundFile:
         return self.number(key.format(arch=self.text(gguf.ARCHITECTURE)))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FoundModel:
+class FoundModel(msgspec.Struct, frozen=True, kw_only=True):
     """A model that llama-server can serve.
 
     Attributes:
@@ -121,8 +120,7 @@ class FoundModel:
         return ", ".join(part for part in parts if part)
 
 
-@dataclass(slots=True)
-class Inventory:
+class Inventory(msgspec.Struct):
     """The models and other findings in the files.
 
     Attributes:
@@ -130,8 +128,8 @@ class Inventory:
         remarks: Files that were left out, and why.
     """
 
-    models: list[FoundModel] = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)
+    models: list[FoundModel] = msgspec.field(default_factory=list)
+    remarks: list[str] = msgspec.field(default_factory=list)
 
 
 def take_stock(files: Iterable[FoundFile]) -> Inventory:

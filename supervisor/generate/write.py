@@ -5,8 +5,9 @@ read (`text.command_line`, `config.schema.macros`, `config.yaml.tree`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from ..config.schema.model_types import is_name
 from ..config.yaml.write import Lines, write_yaml
@@ -17,8 +18,7 @@ from ..text.printable import clean
 _WIDTH: Final = 400
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """One model, as it is written.
 
     Attributes:

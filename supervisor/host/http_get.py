@@ -12,6 +12,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 import h11
+import msgspec
 import trio
 
 _RECEIVE_BYTES: Final = 64 * 1024
@@ -56,8 +57,7 @@ class Access:
 PLAIN: Final = Access()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(msgspec.Struct, frozen=True, kw_only=True):
     """One GET, as `request_to` makes it.
 
     Attributes:
@@ -80,8 +80,7 @@ class Request:
     happy_eyeballs_delay_s: float = 0.25  # as RFC 8305
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(msgspec.Struct, frozen=True):
     """The response to one GET.
 
     Attributes:
@@ -92,7 +91,7 @@ class Response:
     """
 
     status: int
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
     body: bytes = b""
     is_cut: bool = False
 

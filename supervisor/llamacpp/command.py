@@ -9,9 +9,10 @@ Source: llama-server --help, build 10434.
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from .model_files import model_files
 
@@ -43,8 +44,7 @@ _FETCHING_VARIABLE: Final = re.compile(r"LLAMA_ARG_.*(?:_URL|_REPO)(?:_V)?")
 _SCALE: Final = re.compile(r":[-+.\d]+\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class CommandSetting:
+class CommandSetting(msgspec.Struct, frozen=True):
     """One setting, from the two places that it may have.
 
     Attributes:
@@ -66,8 +66,7 @@ class CommandSetting:
         return None not in {self.option, self.variable} and self.option != self.variable
 
 
-@dataclass(frozen=True, slots=True)
-class ServerOptions:
+class ServerOptions(msgspec.Struct, frozen=True):
     """The settings of a llama-server.
 
     Attributes:

@@ -12,9 +12,10 @@ import math
 import struct
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, TypeAlias
+
+import msgspec
 
 from .gguf_constants import QUANTIZATIONS, Quantization
 
@@ -42,8 +43,7 @@ class GgufError(Exception):
     """A file is not a usable GGUF file; the text has the reason."""
 
 
-@dataclass(frozen=True, slots=True)
-class GgufHeader:
+class GgufHeader(msgspec.Struct, frozen=True):
     """The header: all before the weights.
 
     Attributes:

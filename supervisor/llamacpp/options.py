@@ -6,12 +6,12 @@ missing here is no mistake.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class Option:
+
+class Option(msgspec.Struct, frozen=True):
     """One option.
 
     Attributes:
@@ -25,8 +25,7 @@ class Option:
     takes_value: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Use:
+class Use(msgspec.Struct, frozen=True):
     """A name of an option; `is_off` if it means the contrary."""
 
     option: Option

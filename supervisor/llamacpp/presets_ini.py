@@ -6,8 +6,9 @@ a line may be indented, and a mistake does not hide the rest.
 """
 
 import re
-from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 # More than a person writes by hand; a preset of a hundred models has a thousand lines.
 MAX_BYTES: Final = 4 * 1024 * 1024
@@ -22,8 +23,7 @@ _ENTRY: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_.-]*)[ \t]*=(.*)", re.DOTALL)
 _COMMENT: Final = re.compile(r"[ \t]*[;#]")
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class PresetRemark:
+class PresetRemark(msgspec.Struct, frozen=True, order=True):
     """A remark for the user; `line` is from 1, or 0 for the whole file."""
 
     line: int
@@ -33,8 +33,7 @@ class PresetRemark:
         return f"line {self.line}: {self.text}" if self.line else self.text
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(msgspec.Struct, frozen=True):
     """One ``key = value``."""
 
     key: str
@@ -42,13 +41,12 @@ class Setting:
     line: int
 
 
-@dataclass(slots=True)
-class Section:
+class Section(msgspec.Struct):
     """The settings under one ``[name]``, in the order of the file."""
 
     name: str
     line: int
-    settings: list[Setting] = field(default_factory=list)
+    settings: list[Setting] = msgspec.field(default_factory=list)
 
 
 def read_ini(text: str) -> tuple[list[Section], list[PresetRemark]]:

@@ -7,13 +7,13 @@ import shutil
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
 import trio
+from msgspec.structs import replace
 
 from arriero.protocol.events import LogLine
 from arriero.protocol.flood_log import FloodLog

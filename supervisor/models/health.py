@@ -6,11 +6,12 @@ load is noticed at once; a long load is asked more rarely, so that asking costs 
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 from urllib.parse import quote, urljoin
 
+import msgspec
 import trio
+from msgspec.structs import replace
 
 from ..errors import SupervisorError
 from ..host.http_get import (
@@ -59,8 +60,7 @@ Failure: TypeAlias = Literal["unreachable", "hung up", "not http"]
 NotFollowed: TypeAlias = Literal["", "elsewhere", "too often"]
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """The outcome of one query.
 
     Attributes:

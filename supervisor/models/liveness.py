@@ -10,8 +10,9 @@ Time counts only while the supervisor is awake itself: between two looks never m
 that hour.
 """
 
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 # How much longer than planned a pause between two looks counts, at the most.
 LONGEST_STEP: Final = 2.0
@@ -37,8 +38,7 @@ _QUESTIONS: Final = 5
 _LEAST_QUESTIONS: Final = 2
 
 
-@dataclass(frozen=True, slots=True)
-class ResourceUse:
+class ResourceUse(msgspec.Struct, frozen=True):
     """Resources used by all processes of a start so far.
 
     Attributes:
@@ -52,8 +52,7 @@ class ResourceUse:
     major_faults: int = 0
 
 
-@dataclass(slots=True)
-class Pulse:
+class Pulse(msgspec.Struct):
     """The signs of life of one process.
 
     Attributes:

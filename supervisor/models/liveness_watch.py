@@ -3,11 +3,11 @@
 import hashlib
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
+import msgspec
 import trio
 
 from ..config.load import LaunchConfig, ModelConfig
@@ -34,8 +34,7 @@ _QUESTION_SHARE: Final = 0.25
 _SLOTS_SHARE: Final = 0.1
 
 
-@dataclass(slots=True, kw_only=True)
-class PulseWatch:
+class PulseWatch(msgspec.Struct, kw_only=True):
     """Watches over one process that serves.
 
     Attributes:

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Literal
 
+import msgspec
+
 from ..errors import SupervisorError
 from ..text.did_you_mean import did_you_mean
 from .matrix_parser import (
@@ -40,8 +42,7 @@ _SHOWN: Final = 8
 _REMEMBERED: Final = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class MatrixProblem:
+class MatrixProblem(msgspec.Struct, frozen=True):
     """One mistake.
 
     Attributes:
@@ -67,8 +68,7 @@ class MatrixError(SupervisorError):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(msgspec.Struct, frozen=True):
     """The set that is chosen for a model, and the models it evicts.
 
     Attributes:

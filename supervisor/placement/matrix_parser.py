@@ -13,8 +13,9 @@ Source of the rules: llama-swap, whose files are to work unchanged.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
+
+import msgspec
 
 # An expression with a name of ten letters for each of 15,000 models is shorter than that, and is
 # read in a fraction of a second.
@@ -23,8 +24,7 @@ MAX_CHARACTERS: Final = 200_000
 MAX_BRACKETS: Final = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(msgspec.Struct, frozen=True):
     """One word of an expression.
 
     Attributes:
@@ -38,37 +38,32 @@ class Token:
     column: int
 
 
-@dataclass(frozen=True, slots=True)
-class SyntaxMistake:
+class SyntaxMistake(msgspec.Struct, frozen=True):
     """A mistake at `column`: the text there, and the remedy."""
 
     column: int
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Name:
+class Name(msgspec.Struct, frozen=True):
     """A model, by its id or by its short name."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class SetName:
+class SetName(msgspec.Struct, frozen=True):
     """Another set."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Together:
+class Together(msgspec.Struct, frozen=True):
     """One choice of each of `parts`, at the same time."""
 
     parts: tuple["Tree", ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Either:
+class Either(msgspec.Struct, frozen=True):
     """A choice of one of `parts`; the earlier one comes first."""
 
     parts: tuple["Tree", ...]
@@ -77,8 +72,7 @@ class Either:
 Tree: TypeAlias = Name | SetName | Together | Either
 
 
-@dataclass(frozen=True, slots=True)
-class Expression:
+class Expression(msgspec.Struct, frozen=True):
     """The result of reading an expression.
 
     Attributes:
@@ -161,13 +155,12 @@ class _Unexpected(Exception):
         self.mistake = SyntaxMistake(column, message)
 
 
-@dataclass(slots=True)
-class _OpenBracket:
+class _OpenBracket(msgspec.Struct):
     """An open bracket, or the whole expression, as read so far."""
 
     column: int = 0
-    products: list[Tree] = field(default_factory=list)
-    factors: list[Tree] = field(default_factory=list)
+    products: list[Tree] = msgspec.field(default_factory=list)
+    factors: list[Tree] = msgspec.field(default_factory=list)
 
     def end_product(self) -> None:
         self.products.append(_joined(Together, self.factors))

@@ -16,8 +16,9 @@ product of parts that have nothing in common costs no more than the sum of them.
 
 import heapq
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final, TypeAlias
+
+import msgspec
 
 # The problem contains the choice of sets that cover most (the "maximum coverage problem"), so no
 # way is known that is fast for every input. 512 states are all there can be while no more than nine
@@ -34,8 +35,7 @@ _FEW_STATES: Final = 8
 _States: TypeAlias = Sequence[tuple[int, int]]
 
 
-@dataclass(slots=True)
-class Graph:
+class Graph(msgspec.Struct):
     """Nodes with numbers; the parts of a node have lower numbers than the node itself.
 
     Attributes:
@@ -44,9 +44,9 @@ class Graph:
         parents: For each node: what it is a part of, and at which place there.
     """
 
-    leaves: dict[str, int] = field(default_factory=dict)
-    products: set[int] = field(default_factory=set)
-    parents: list[list[tuple[int, int]]] = field(default_factory=list)
+    leaves: dict[str, int] = msgspec.field(default_factory=dict)
+    products: set[int] = msgspec.field(default_factory=set)
+    parents: list[list[tuple[int, int]]] = msgspec.field(default_factory=list)
 
     def leaf(self, model: str) -> int:
         """Return the node of `model`; there is one for all its mentions."""

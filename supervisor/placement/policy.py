@@ -5,8 +5,9 @@ files. Memory has its place here, too, once it is counted.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final, Protocol
+
+import msgspec
 
 
 class PlacementPolicy(Protocol):
@@ -59,8 +60,7 @@ class OneAtATime(PlacementPolicy):
 DEFAULT_GROUP: Final = "(default)"
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(msgspec.Struct, frozen=True):
     """Some models, and the effect of starting one of them.
 
     Attributes:

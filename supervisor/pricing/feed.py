@@ -9,7 +9,6 @@ import hashlib
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -32,8 +31,7 @@ log = logging.getLogger(__name__)
 FILE_NAME: Final = "prices.json"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FeedLimits:
+class FeedLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Times in seconds.
 
     Attributes:

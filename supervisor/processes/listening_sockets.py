@@ -14,8 +14,9 @@ import ipaddress
 import socket
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final, TypeAlias
+
+import msgspec
 
 IPAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -46,8 +47,7 @@ _PROC_LISTENING: Final = b"0A"
 _PROC_SYN_RECEIVED: Final = b"03"
 
 
-@dataclass(frozen=True, slots=True)
-class ListeningSocket:
+class ListeningSocket(msgspec.Struct, frozen=True):
     """A listening TCP socket.
 
     Attributes:

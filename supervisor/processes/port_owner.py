@@ -14,8 +14,9 @@ Source of the formats: proc(5).
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from .ports import listeners_on
 from .reaper_child import MARK_NAME
@@ -74,8 +75,7 @@ _PROXIES: Final = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Process:
+class _Process(msgspec.Struct, frozen=True):
     name: str
     parent: int
     group: int

@@ -11,9 +11,9 @@ import os
 import signal
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import IO, Protocol, TypeVar
 
+import msgspec
 import trio
 
 from ..errors import SpawnError
@@ -46,8 +46,7 @@ _SETTLE_S = 0.25
 TAIL_LINES = 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exit:
+class Exit(msgspec.Struct, frozen=True, kw_only=True):
     """The end of a process.
 
     Attributes:

@@ -5,8 +5,9 @@ import errno
 import os
 import subprocess
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from ..errors import SpawnError
 from ..host.file_limit import restore_descriptor_limit
@@ -29,8 +30,7 @@ _NOT_INHERITED = (
 NOT_FOUND = "the program was not found; give its full path, or check PATH"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpawnSpec:
+class SpawnSpec(msgspec.Struct, frozen=True, kw_only=True):
     """The program to start, and its surroundings.
 
     Attributes:
@@ -51,7 +51,7 @@ class SpawnSpec:
     """
 
     argv: tuple[str, ...]
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = msgspec.field(default_factory=dict)
     without: Collection[str] = ()
     cwd: Path | None = None
     port: int | None = None

@@ -5,17 +5,17 @@ The counters themselves are read in `proc_counters`.
 
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 # Mapped pages that are llama-server's own program and libraries, not the model. Measured with
 # build 10068: 20 MiB with its Vulkan libraries; CUDA's are larger, but then so are the models.
 PROGRAM_BYTES: Final = 24 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoadBytes:
+class LoadBytes(msgspec.Struct, frozen=True, kw_only=True):
     """Counters of one process at one moment, in bytes.
 
     Attributes:

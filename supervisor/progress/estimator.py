@@ -15,8 +15,9 @@ Nothing here reads a clock: times are seconds of any one clock, given by the cal
 """
 
 import math
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from .bytes_loaded import PROGRAM_BYTES
 from .log_lines import LogHint, Stage
@@ -54,8 +55,7 @@ _STRAIGHT: Final = 0.9
 _ORDER: Final[tuple[Stage, ...]] = ("starting", "loading", "warming")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
+class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     """The progress of a start.
 
     Attributes:

@@ -8,8 +8,9 @@ the texts of chat templates and prompts.
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
+
+import msgspec
 
 Stage: TypeAlias = Literal["starting", "loading", "warming"]
 """What a start consists of: until the first tensor, the tensors, from the last tensor to ready."""
@@ -24,8 +25,7 @@ _FEWEST_DOTS: Final = 5
 _ALL_DOTS: Final = 100
 
 
-@dataclass(frozen=True, slots=True)
-class LogHint:
+class LogHint(msgspec.Struct, frozen=True):
     """The hint in a log line.
 
     Attributes:

@@ -14,7 +14,6 @@ wrote a bare ``cmd_child_to_router:ready``.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 import msgspec
@@ -40,8 +39,7 @@ _STATE: Final = _PREFIX + b"state:"
 _OLD_READY: Final = _PREFIX + b"ready"
 
 
-@dataclass(frozen=True, slots=True)
-class LoadingReport:
+class LoadingReport(msgspec.Struct, frozen=True):
     """llama-server reads its models.
 
     The first report of a start only announces the stages: it comes with value 0.0 before the
@@ -72,8 +70,7 @@ class LoadingReport:
         return self.value >= 1.0 and (not self.stages or self.current == self.stages[-1])
 
 
-@dataclass(frozen=True, slots=True)
-class ReadyReport:
+class ReadyReport(msgspec.Struct, frozen=True):
     """llama-server serves.
 
     Attributes:

@@ -9,9 +9,10 @@ long, should they never do so.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
+
+import msgspec
 
 # Seconds without a change until one is reported. Ten edits within a second are one change then,
 # and a user who saves a file need not wait.
@@ -21,8 +22,7 @@ QUIET_S: Final = 0.5
 LIMIT_S: Final = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(msgspec.Struct, frozen=True):
     """The fingerprint of a file's state, without reading it.
 
     Attributes:

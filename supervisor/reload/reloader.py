@@ -8,8 +8,8 @@ import logging
 import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 
+import msgspec
 import trio
 
 from arriero.protocol.control import Refusal, ReloadReply
@@ -57,12 +57,11 @@ def _shown(problems: Sequence[Problem]) -> tuple[str, ...]:
     return tuple(str(problem)[:SHOWN_CHARS] for problem in problems[:SHOWN_PROBLEMS])
 
 
-@dataclass(slots=True)
-class ActiveConfig:
+class ActiveConfig(msgspec.Struct):
     """The configuration in force. Changed by `Reloader` only."""
 
     config: Config
-    loaded_at: float = field(default_factory=time.time)
+    loaded_at: float = msgspec.field(default_factory=time.time)
     generation: int = 1
     needs_restart: tuple[str, ...] = ()
     failed: FailedReload | None = None
@@ -109,8 +108,7 @@ class ActiveConfig:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
+class Parts(msgspec.Struct, frozen=True):
     """The parts that follow a new configuration."""
 
     in_force: ActiveConfig
@@ -145,13 +143,12 @@ class Parts:
         return draining
 
 
-@dataclass(slots=True, eq=False)
-class _ReloadWaiter:
+class _ReloadWaiter(msgspec.Struct, eq=False):
     """A caller that waits for the outcome of an attempt."""
 
     dry_run: bool
     drain: bool
-    answered: trio.Event = field(default_factory=trio.Event)
+    answered: trio.Event = msgspec.field(default_factory=trio.Event)
     answer: ReloadReply | Refusal | None = None
 
 

@@ -1,10 +1,9 @@
 """Pauses before a failed model is started again."""
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Backoff:
+class Backoff(msgspec.Struct, frozen=True, kw_only=True):
     """Pauses that double up to a limit.
 
     Attributes:

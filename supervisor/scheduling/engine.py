@@ -40,8 +40,9 @@ All of it is in one file, longer than the others, because the rules are only rig
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final, TypeAlias
+
+import msgspec
 
 from arriero.protocol.control import ExplainReply
 from arriero.protocol.events import ProgressMade, QueueChanged, StateChanged
@@ -95,8 +96,7 @@ _Key: TypeAlias = tuple[float, float]
 _LAST: Final[_Key] = (math.inf, math.inf)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
+class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """Settings that an operator may change.
 
     Attributes:
@@ -107,7 +107,7 @@ class Rules:
     """
 
     max_wait_s: float = 10.0
-    backoff: Backoff = field(default_factory=Backoff)
+    backoff: Backoff = msgspec.field(default_factory=Backoff)
 
 
 class Engine:

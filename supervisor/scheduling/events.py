@@ -9,8 +9,9 @@ script) that waits for a model.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TypeAlias
+
+import msgspec
 
 from arriero.protocol.events import AnyEvent
 from arriero.protocol.records import UpstreamKind
@@ -19,8 +20,7 @@ from arriero.protocol.values import ErrorInfo, Progress
 from ..placement.policy import PlacementPolicy
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spec:
+class Spec(msgspec.Struct, frozen=True, kw_only=True):
     """The engine's settings of one model.
 
     Attributes:
@@ -44,8 +44,7 @@ class Spec:
     restores: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Waiter:
+class Waiter(msgspec.Struct, frozen=True):
     """A request or script that waits for a model.
 
     Attributes:
@@ -62,30 +61,26 @@ class Waiter:
 # --- events -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(msgspec.Struct, frozen=True):
     """`waiter` wants `model`. Repeating it changes nothing."""
 
     waiter: Waiter
     model: str
 
 
-@dataclass(frozen=True, slots=True)
-class Left:
+class Left(msgspec.Struct, frozen=True):
     """`waiter` does not wait any more."""
 
     waiter: Waiter
 
 
-@dataclass(frozen=True, slots=True)
-class OwnerLost:
+class OwnerLost(msgspec.Struct, frozen=True):
     """A worker is gone, with its waiters and leases."""
 
     owner: str
 
 
-@dataclass(frozen=True, slots=True)
-class Released:
+class Released(msgspec.Struct, frozen=True):
     """A worker gave a lease back."""
 
     owner: str
@@ -93,8 +88,7 @@ class Released:
     lease: int
 
 
-@dataclass(frozen=True, slots=True)
-class Reported:
+class Reported(msgspec.Struct, frozen=True):
     """The load of a worker.
 
     Models without requests are left out of `in_flight`.
@@ -112,8 +106,7 @@ class Reported:
     heard: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Spawned:
+class Spawned(msgspec.Struct, frozen=True):
     """The process of a start exists.
 
     It may replace an earlier one, in the same start.
@@ -125,15 +118,13 @@ class Spawned:
     endpoint: str
 
 
-@dataclass(frozen=True, slots=True)
-class Progressed:
+class Progressed(msgspec.Struct, frozen=True):
     """The start of a model made progress."""
 
     progress: Progress
 
 
-@dataclass(frozen=True, slots=True)
-class NotReady:
+class NotReady(msgspec.Struct, frozen=True):
     """The process of a start is not ready yet.
 
     `why` has the reason and the remedy.
@@ -144,8 +135,7 @@ class NotReady:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class BecameReady:
+class BecameReady(msgspec.Struct, frozen=True):
     """The process of a start serves; `kind` is its program."""
 
     model: str
@@ -153,8 +143,7 @@ class BecameReady:
     kind: UpstreamKind = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessEnded:
+class ProcessEnded(msgspec.Struct, frozen=True):
     """The whole process group of a start is gone, or never existed."""
 
     model: str
@@ -162,8 +151,7 @@ class ProcessEnded:
     error: ErrorInfo
 
 
-@dataclass(frozen=True, slots=True)
-class Hung:
+class Hung(msgspec.Struct, frozen=True):
     """The process of a start hangs. It worked for `well_s` before."""
 
     model: str
@@ -172,8 +160,7 @@ class Hung:
     well_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Failing:
+class Failing(msgspec.Struct, frozen=True):
     """The process of a start responds with errors only.
 
     See `Hung` for `well_s`.
@@ -185,8 +172,7 @@ class Failing:
     well_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Stalled:
+class Stalled(msgspec.Struct, frozen=True):
     """No running request of a model made progress for `still_s`."""
 
     model: str
@@ -194,16 +180,14 @@ class Stalled:
     still_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class UnloadRequested:
+class UnloadRequested(msgspec.Struct, frozen=True):
     """`model` shall end after its running requests, or `at_once`."""
 
     model: str
     at_once: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Reconfigured:
+class Reconfigured(msgspec.Struct, frozen=True):
     """Another configuration is in force.
 
     Attributes:
@@ -217,15 +201,13 @@ class Reconfigured:
     policy: PlacementPolicy | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ShuttingDown:
+class ShuttingDown(msgspec.Struct, frozen=True):
     """Everything shall end; no model is granted any more."""
 
     at_once: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class TimePassed:
+class TimePassed(msgspec.Struct, frozen=True):
     """A deadline of the engine has come."""
 
 
@@ -253,8 +235,7 @@ Event: TypeAlias = (
 # --- commands -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Spawn:
+class Spawn(msgspec.Struct, frozen=True):
     """Start the process of `model`.
 
     `Spawned` follows, then `BecameReady`; always `ProcessEnded`.
@@ -267,8 +248,7 @@ class Spawn:
     why: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Terminate:
+class Terminate(msgspec.Struct, frozen=True):
     """End the process of that start: SIGTERM, then SIGKILL after `grace_s`."""
 
     model: str
@@ -276,8 +256,7 @@ class Terminate:
     grace_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class GrantLease:
+class GrantLease(msgspec.Struct, frozen=True):
     """`waiter` may use the model, served by a `kind`.
 
     `lease` is 0 for a script.
@@ -291,8 +270,7 @@ class GrantLease:
     kind: UpstreamKind = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class RefuseWaiter:
+class RefuseWaiter(msgspec.Struct, frozen=True):
     """`waiter` will not get the model."""
 
     waiter: Waiter
@@ -300,8 +278,7 @@ class RefuseWaiter:
     error: ErrorInfo
 
 
-@dataclass(frozen=True, slots=True)
-class RevokeLease:
+class RevokeLease(msgspec.Struct, frozen=True):
     """Take back a worker's lease; an `error` ends its requests."""
 
     owner: str
@@ -311,8 +288,7 @@ class RevokeLease:
     error: ErrorInfo | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class VoidLease:
+class VoidLease(msgspec.Struct, frozen=True):
     """Notify a worker that the process behind its lease is gone."""
 
     owner: str
@@ -320,8 +296,7 @@ class VoidLease:
     lease: int
 
 
-@dataclass(frozen=True, slots=True)
-class Announce:
+class Announce(msgspec.Struct, frozen=True):
     """Publish an event."""
 
     event: AnyEvent

@@ -1,7 +1,6 @@
 """State of each model and waiter. Changed by `engine.py` only."""
 
 import math
-from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
@@ -16,8 +15,7 @@ from .events import Spec, Waiter
 _FULLEST: Final = 0.99
 
 
-@dataclass(slots=True)
-class QueuedWaiter:
+class QueuedWaiter(msgspec.Struct):
     """One waiter in the queue.
 
     Attributes:
@@ -33,8 +31,7 @@ class QueuedWaiter:
     number: int
 
 
-@dataclass(slots=True)
-class ModelState:
+class ModelState(msgspec.Struct):
     """The state of one model.
 
     Attributes:
@@ -73,9 +70,9 @@ class ModelState:
     endpoint: str | None = None
     kind: UpstreamKind = "unknown"
     up_at: float | None = None
-    leases: dict[str, int] = field(default_factory=dict)
-    recalled: set[str] = field(default_factory=set)
-    in_flight: dict[str, int] = field(default_factory=dict)
+    leases: dict[str, int] = msgspec.field(default_factory=dict)
+    recalled: set[str] = msgspec.field(default_factory=set)
+    in_flight: dict[str, int] = msgspec.field(default_factory=dict)
     used_at: float = 0.0
     admits: bool = True
     unloading: bool = False

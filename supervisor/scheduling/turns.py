@@ -10,13 +10,13 @@ not enough: of three models of a matrix any two may run together, and yet not al
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 from ..placement.policy import PlacementPolicy
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(msgspec.Struct, frozen=True):
     """One model's turn.
 
     Attributes:

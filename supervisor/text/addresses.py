@@ -1,10 +1,11 @@
 """Addresses of servers: listening addresses, base URLs, unix sockets, paths."""
 
 import re
-from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 from typing import Final
 from urllib.parse import urlsplit
+
+import msgspec
 
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]{1,253}")
 _URL_CHARS: Final = re.compile(r"[!-~]+")  # ASCII without blanks
@@ -16,8 +17,7 @@ _UNIX: Final = "unix:"
 MAX_UNIX_PATH: Final = 107
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(msgspec.Struct, frozen=True):
     """An address to listen on; an empty host means all addresses."""
 
     host: str

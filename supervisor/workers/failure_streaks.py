@@ -9,8 +9,9 @@ Starting it again may not help. So after each time the row has to be twice as lo
 a good answer; and the pauses of the engine grow.
 """
 
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from arriero.protocol.records import RequestRecord
 
@@ -40,15 +41,13 @@ _OURS: Final = frozenset(
 )
 
 
-@dataclass(slots=True)
-class _Streak:
+class _Streak(msgspec.Struct):
     swap: int
     failures: int = 0
     rounds: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class StreakBroken:
+class StreakBroken(msgspec.Struct, frozen=True):
     """A model is to be started again.
 
     Attributes:

@@ -5,16 +5,16 @@ request runs, not longer; who asks after that wants the work done again.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 # Keys that are kept. A claim is a request that runs now, and ten thousand of these are more than
 # any machine serves: this bounds what workers could make us remember.
 MAX_CLAIMS: Final = 100_000
 
 
-@dataclass(frozen=True, slots=True)
-class _Claim:
+class _Claim(msgspec.Struct, frozen=True):
     owner: str
     request_id: str
 

@@ -5,10 +5,10 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import trio
 import zmq
 
@@ -72,8 +72,7 @@ _MAX_HELLO_BYTES = 1000
 _BOUNDS = QueueLimits(received=32, message_bytes=2 * 1024 * 1024)
 
 
-@dataclass(slots=True)
-class WorkerPeer:
+class WorkerPeer(msgspec.Struct):
     """A worker that sent its `Hello`.
 
     Attributes:
@@ -92,7 +91,7 @@ class WorkerPeer:
     worker: int
     pid: int
     heard_at: float
-    in_flight: dict[str, int] = field(default_factory=dict)
+    in_flight: dict[str, int] = msgspec.field(default_factory=dict)
     generation: int = 0
     finishing: bool = False
 

@@ -7,10 +7,10 @@ import secrets
 import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import msgspec
 import trio
 
 from arriero.protocol.events import AnyEvent, WorkerChanged
@@ -51,8 +51,7 @@ SHORT_LIFE_S = 5.0
 LONGEST_PAUSE_S = 5.0
 
 
-@dataclass(slots=True)
-class _Worker:
+class _Worker(msgspec.Struct):
     number: int
     token: bytes = b""  # of the process that runs
     pid: int = 0
@@ -61,7 +60,7 @@ class _Worker:
     serving: bool = False
     wanted: bool = True
     finishing: bool = False
-    gone: trio.Event = field(default_factory=trio.Event)
+    gone: trio.Event = msgspec.field(default_factory=trio.Event)
 
 
 class WorkerPool:

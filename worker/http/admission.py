@@ -21,9 +21,10 @@ closed. The rules, in this order:
    and path in `OPEN` are answered, and preflights, which cannot show a key and start nothing.
 """
 
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
+
+import msgspec
 
 from arriero.protocol.worker_config import WorkerConfig
 
@@ -55,8 +56,7 @@ _LONGEST_REMEMBERED: Final = 256
 _SHOWN: Final = 100
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listening:
+class Listening(msgspec.Struct, frozen=True, kw_only=True):
     """Where this program is reached, as far as its socket tells.
 
     Attributes:

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
+
 from arriero.protocol.lease import (
     Broken,
     FromWorker,
@@ -72,8 +74,7 @@ class Lease:
     key_line: bytes = field(default=b"", repr=False)
 
 
-@dataclass(slots=True, eq=False)
-class PendingRequest:
+class PendingRequest(msgspec.Struct, eq=False):
     """One request that waits for its model.
 
     Attributes:
@@ -89,14 +90,15 @@ class PendingRequest:
     outcome: Lease | ErrorInfo | None = None
 
 
-@dataclass(slots=True)
-class Leases:
+class Leases(msgspec.Struct):
     """What this worker may do without asking, and whom it keeps waiting."""
 
-    _held: dict[str, Lease] = field(default_factory=dict)
-    _void: list[Lease] = field(default_factory=list)  # replaced or gone; requests may still run
-    _waiting: dict[int, PendingRequest] = field(default_factory=dict)
-    _used: set[str] = field(default_factory=set)
+    _held: dict[str, Lease] = msgspec.field(default_factory=dict)
+    _void: list[Lease] = msgspec.field(
+        default_factory=list
+    )  # replaced or gone; requests may still run
+    _waiting: dict[int, PendingRequest] = msgspec.field(default_factory=dict)
+    _used: set[str] = msgspec.field(default_factory=set)
     _requests: int = 0
 
     @property

@@ -5,8 +5,9 @@ said about it changes.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
+
+import msgspec
 
 from arriero.protocol.events import (
     AnyEvent,
@@ -32,8 +33,7 @@ _STAGES: dict[Phase, Stage] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class ModelView:
+class ModelView(msgspec.Struct, frozen=True):
     """What may be said about a model that is waited for.
 
     Attributes:
@@ -49,8 +49,7 @@ class ModelView:
     fraction: float | None = None
 
 
-@dataclass(slots=True)
-class ModelStanding:
+class ModelStanding(msgspec.Struct):
     """What is known of one model."""
 
     state: State = "stopped"
@@ -58,8 +57,7 @@ class ModelStanding:
     progress: Progress | None = None
 
 
-@dataclass(slots=True)
-class ProgressView:
+class ProgressView(msgspec.Struct):
     """The latest of everything.
 
     Attributes:
@@ -67,10 +65,10 @@ class ProgressView:
     """
 
     config_generation: int = 0
-    _sequence: Sequence = field(default_factory=Sequence)
-    _models: dict[str, ModelStanding] = field(default_factory=dict)
+    _sequence: Sequence = msgspec.field(default_factory=Sequence)
+    _models: dict[str, ModelStanding] = msgspec.field(default_factory=dict)
     _queue: tuple[QueueEntry, ...] = ()
-    _watchers: dict[str, set[Callable[[], None]]] = field(default_factory=dict)
+    _watchers: dict[str, set[Callable[[], None]]] = msgspec.field(default_factory=dict)
 
     def restart(self, snapshot: Snapshot) -> None:
         """Take over a snapshot; events that it contains are ignored from then on.

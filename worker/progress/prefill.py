@@ -14,7 +14,6 @@ together, ``assistantassistant``.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
@@ -56,8 +55,7 @@ def style_of(fields: Sequence[tuple[bytes, bytes]]) -> Style | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class Prompt:
+class Prompt(msgspec.Struct, frozen=True):
     """How far a prompt is read, in tokens.
 
     Attributes:

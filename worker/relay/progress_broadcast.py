@@ -8,10 +8,10 @@ import heapq
 import itertools
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
+import msgspec
 import trio
 
 from ..progress.model_view import ModelView, ProgressView
@@ -24,8 +24,7 @@ _PER_TURN: Final = 32
 _RETRY_S: Final = 0.25
 
 
-@dataclass(slots=True, eq=False)
-class Subscriber:
+class Subscriber(msgspec.Struct, eq=False):
     """A waiting request.
 
     Attributes:
@@ -39,8 +38,7 @@ class Subscriber:
     over: bool = False
 
 
-@dataclass(slots=True)
-class _Audience:
+class _Audience(msgspec.Struct):
     """All waiting requests of one model.
 
     Attributes:
@@ -51,7 +49,7 @@ class _Audience:
 
     model: str
     seen: ModelView
-    subscribers: dict[Subscriber, None] = field(default_factory=dict)
+    subscribers: dict[Subscriber, None] = msgspec.field(default_factory=dict)
 
     def concerned(self, view: ModelView) -> Iterable[Subscriber]:
         """Return the subscribers for whom `view` is news."""

@@ -10,7 +10,6 @@ Source: smithy.io, "Amazon Event Stream Specification"; Amazon Bedrock API refer
 
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 from zlib import crc32
 
@@ -37,8 +36,7 @@ _UUID: Final = 9
 _UUID_BYTES: Final = 16
 
 
-@dataclass(frozen=True, slots=True)
-class EventStreamMessage:
+class EventStreamMessage(msgspec.Struct, frozen=True):
     """One message.
 
     Attributes:

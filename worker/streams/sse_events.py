@@ -7,8 +7,9 @@ stream").
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 _BOM: Final = b"\xef\xbb\xbf"
 _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
@@ -18,8 +19,7 @@ _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
 MAX_DATA_BYTES: Final = 8 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class SseEvent:
+class SseEvent(msgspec.Struct, frozen=True):
     """One event.
 
     Attributes:

@@ -3,8 +3,9 @@
 import re
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 # Pieces of a stream, each of whole frames, among which the end of the response is looked for.
 _LAST_PIECES: Final = 8
@@ -18,8 +19,7 @@ _HEARTBEATS: Final = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class StreamEnd:
+class StreamEnd(msgspec.Struct, frozen=True):
     """The looks of the end of an API's streams, errors included.
 
     Attributes:

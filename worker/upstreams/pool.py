@@ -4,10 +4,10 @@ import functools
 import socket
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import urlsplit
 
+import msgspec
 import trio
 
 from ..connections.stream import RECEIVE_BYTES, SocketStream, StreamBroken, connect
@@ -82,8 +82,7 @@ class UpstreamStream(Protocol):
         """Close it. May be called again."""
 
 
-@dataclass(slots=True)
-class UpstreamConnection:
+class UpstreamConnection(msgspec.Struct):
     """One connection to an upstream.
 
     Attributes:
@@ -105,8 +104,7 @@ class UpstreamConnection:
         self.wire.cut()
 
 
-@dataclass(slots=True)
-class Endpoint:
+class Endpoint(msgspec.Struct):
     """Where a model answers.
 
     Attributes:
@@ -121,13 +119,13 @@ class Endpoint:
     port: int | None
     base_path: bytes = b""
     trust: Callable[[], ssl.SSLContext] | None = None
-    gate: AdmissionGate = field(default_factory=lambda: AdmissionGate(LIMITS.unanswered))
-    _idle: list[UpstreamConnection] = field(default_factory=list)
-    _links: list[UpstreamConnection] = field(
+    gate: AdmissionGate = msgspec.field(default_factory=lambda: AdmissionGate(LIMITS.unanswered))
+    _idle: list[UpstreamConnection] = msgspec.field(default_factory=list)
+    _links: list[UpstreamConnection] = msgspec.field(
         default_factory=list
     )  # all that are open, and some that were
     _heard: bool = False  # on one that is closed
-    _heads: dict[bytes, ResponseHead] = field(default_factory=dict)
+    _heads: dict[bytes, ResponseHead] = msgspec.field(default_factory=dict)
     _forgotten: bool = False
 
     @classmethod

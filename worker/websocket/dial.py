@@ -2,8 +2,8 @@
 
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
 
+import msgspec
 import trio
 
 from ..connections.connection import Connection
@@ -14,8 +14,7 @@ from ..upstreams.pool import Endpoint, UpstreamConnection, UpstreamUnanswered
 from .handshake import UpgradeHead, read_opened
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DialledUpstream:
+class DialledUpstream(msgspec.Struct, frozen=True, kw_only=True):
     """A connection to an upstream that was asked for a WebSocket.
 
     Attributes:

@@ -8,8 +8,8 @@ import logging
 import math
 import os
 import time
-from dataclasses import dataclass
 
+import msgspec
 import trio
 
 from ..accounting.account import Account, open_account
@@ -90,8 +90,7 @@ async def answer_websocket(
     await conn.wire.linger(_PARTING_S)  # bytes on their way here must not wipe the last word
 
 
-@dataclass(slots=True)
-class _Socket:
+class _Socket(msgspec.Struct):
     """One WebSocket."""
 
     service: RelayContext

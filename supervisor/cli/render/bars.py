@@ -1,8 +1,10 @@
 """Progress bars as values."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
+
+import msgspec
+from msgspec.structs import replace
 
 from arriero.protocol.events import AnyEvent, ProgressMade, StateChanged
 from arriero.protocol.values import Progress
@@ -11,8 +13,7 @@ from ...text.printable import clean
 from .text import duration, phase
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bar:
+class Bar(msgspec.Struct, frozen=True, kw_only=True):
     """The way of one model to ready.
 
     Attributes:

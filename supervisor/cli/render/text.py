@@ -1,8 +1,10 @@
 """Replies as lines and tables. No I/O."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
+
+import msgspec
+from msgspec.structs import replace
 
 from arriero.protocol.control import (
     ExplainReply,
@@ -35,8 +37,7 @@ _Column: TypeAlias = tuple[str, tuple[str, ...]]
 _MAX_FINDINGS: Final = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(msgspec.Struct, frozen=True):
     """Rows of cells under a head.
 
     Attributes:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
@@ -206,7 +207,7 @@ async def test_hanging_files_are_given_up() -> None:
 
 async def test_needed_restart_is_remembered() -> None:
     async with opened() as (scene, reloader):
-        scene.files = replace(ONE, listen=replace(ONE.listen, port=9))
+        scene.files = replace(ONE, listen=msgspec.structs.replace(ONE.listen, port=9))
         first = await reloader.reload(dry_run=False, drain=False)
         told = scene.in_force.status().needs_restart
         scene.files = ONE

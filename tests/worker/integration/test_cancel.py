@@ -6,13 +6,13 @@ import json
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
 import httpx
 import pytest
 import trio
+from msgspec.structs import replace
 
 from arriero.protocol.lease import (
     CancelAnswer,

@@ -3,11 +3,11 @@
 import itertools
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
 import trio
+from msgspec.structs import replace
 
 from arriero.protocol.lease import Want
 from arriero.protocol.worker_config import ModelRoute

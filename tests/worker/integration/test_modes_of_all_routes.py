@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 import trio
+from msgspec.structs import replace
 
 from arriero.protocol.lease import Want
 from arriero.worker.apis.routes import ROUTES

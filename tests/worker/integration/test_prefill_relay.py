@@ -3,12 +3,12 @@
 import itertools
 import json
 import re
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import pytest
 import trio
+from msgspec.structs import replace
 
 from arriero.protocol.events import ProgressMade, QueueChanged, StateChanged
 from arriero.protocol.lease import Want

@@ -3,11 +3,11 @@
 import os
 import re
 import socket
-from dataclasses import replace
 
 import pytest
 import trio
 import trio.testing
+from msgspec.structs import replace
 
 from arriero.protocol.lease import Broken, Release, Report, Revoke, Void, Want
 from arriero.protocol.worker_config import ModelRoute

@@ -2,13 +2,14 @@
 
 import json
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import trio
 import trio.testing
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from arriero.protocol.worker_config import ModelRoute
 from tests.worker.apis.recorded import MESSAGE, MESSAGE_WITH_TOOL, RESPONSE, RESPONSE_WITH_TOOL

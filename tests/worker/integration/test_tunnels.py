@@ -2,11 +2,11 @@
 
 import json
 from contextlib import suppress
-from dataclasses import replace
 
 import pytest
 import trio
 import trio.testing
+from msgspec.structs import replace
 from wsproto import ConnectionType, WSConnection
 from wsproto import events as ws
 from wsproto.extensions import PerMessageDeflate

@@ -1,11 +1,11 @@
 """Turns, told as events or as text, through a real worker."""
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
 import trio
+from msgspec.structs import replace
 
 from arriero.protocol.events import ProgressMade, QueueChanged
 from arriero.protocol.lease import Want

@@ -4,7 +4,6 @@ import json
 import socket
 import ssl
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -12,6 +11,7 @@ import pytest
 import trio
 import trio.testing
 import trustme
+from msgspec.structs import replace
 from wsproto import ConnectionType
 from wsproto import events as ws
 from wsproto.connection import Connection

@@ -6,7 +6,6 @@ nothing of it has to be rewritten.
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
@@ -125,8 +124,7 @@ def error_body(error: RelayError) -> bytes:
 # --- sent so far ---------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class ChatState:
+class ChatState(msgspec.Struct):
     """Progress of the client in a chat or a text completion.
 
     Attributes:
@@ -136,8 +134,8 @@ class ChatState:
         over: Its end was there: the end marker, or an error.
     """
 
-    head: dict[str, Any] = field(default_factory=dict)
-    open: list[int] = field(default_factory=lambda: [0])
+    head: dict[str, Any] = msgspec.field(default_factory=dict)
+    open: list[int] = msgspec.field(default_factory=lambda: [0])
     has_usage: bool = False
     over: bool = False
 

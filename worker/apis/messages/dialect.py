@@ -6,8 +6,9 @@ needs a message around it, so the two streams are merged into one (`merge`).
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
+
+import msgspec
 
 from ...errors import RelayError, UpstreamAnsweredError
 from ..base.dialect import Dialect, ProgressNumbers, event_frame, events_in
@@ -164,8 +165,7 @@ def error_object(error: RelayError) -> dict[str, Any]:
 # --- sent so far ---------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class MessageState:
+class MessageState(msgspec.Struct):
     """Progress of the client in a message.
 
     Attributes:

@@ -6,7 +6,6 @@ complete response object. From then on the stream is ours: the upstream's is mer
 """
 
 import itertools
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
@@ -23,8 +22,7 @@ from .merge import ENDS, ResponsesMerge
 ITEM_PREFIX: Final = "rs_swapprogress_"
 
 
-@dataclass(slots=True)
-class ResponseState:
+class ResponseState(msgspec.Struct):
     """Progress of the client in a response.
 
     Attributes:
@@ -34,7 +32,7 @@ class ResponseState:
         over: Its end was there, or an error.
     """
 
-    response: dict[str, Any] = field(default_factory=dict)
+    response: dict[str, Any] = msgspec.field(default_factory=dict)
     begun: bool = False
     next_number: int = 0
     over: bool = False

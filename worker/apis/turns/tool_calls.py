@@ -6,7 +6,6 @@ tells that another call has begun.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import msgspec
@@ -26,14 +25,13 @@ class ToolCall(NamedTuple):
     args: msgspec.Raw
 
 
-@dataclass(slots=True, eq=False)
-class _Pieces:
+class _Pieces(msgspec.Struct, eq=False):
     """A call that is incomplete, or was returned already."""
 
     index: object
     ident: str
     name: str = ""
-    arguments: list[str] = field(default_factory=list)
+    arguments: list[str] = msgspec.field(default_factory=list)
     returned: bool = False
 
 
