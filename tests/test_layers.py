@@ -93,3 +93,14 @@ def test_what_is_built_has_every_package() -> None:
         "arriero",
         *(".".join(("arriero", *path.relative_to(ROOT).parts)) for path in PACKAGES),
     }
+
+
+def test_a_class_name_has_one_meaning() -> None:
+    found: dict[str, list[str]] = {}
+    for root in LAYERS:
+        for path in sorted((ROOT / root).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.ClassDef):
+                    found.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+
+    assert {name: places for name, places in found.items() if len(places) > 1} == {}

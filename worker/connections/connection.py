@@ -94,7 +94,7 @@ class Connection:
     """A client's connection and what is known of it.
 
     Attributes:
-        wire: The socket.
+        transport: The socket.
         peer: The client's address, for X-Forwarded-For; may be empty.
         waits: What it waits for.
         deadline: Until when, as `trio.current_time()`.
@@ -125,15 +125,15 @@ class Connection:
         "monitor",
         "peer",
         "requests",
+        "transport",
         "upstream",
         "verdict",
         "waits",
         "wakeup",
-        "wire",
     )
 
-    def __init__(self, wire: SocketStream, peer: bytes, monitor: "ConnectionMonitor") -> None:
-        self.wire = wire
+    def __init__(self, transport: SocketStream, peer: bytes, monitor: "ConnectionMonitor") -> None:
+        self.transport = transport
         self.peer = peer
         self.monitor = monitor
         self.waits = WaitingFor.IDLE
@@ -172,7 +172,7 @@ class Connection:
             ClientGone: The connection broke.
         """
         try:
-            data = await self.wire.receive(most)
+            data = await self.transport.receive(most)
         except StreamBroken as exc:
             raise ClientGone from exc
         if not data and self.expired:
@@ -185,12 +185,12 @@ class Connection:
         Raises:
             ClientGone: The client does not take it, or takes nothing for too long.
         """
-        wire = self.wire
+        transport = self.transport
         if self._unsent:
             data = self._unsent + data
             self._unsent = b""
         try:
-            sent = wire.send_now(data)
+            sent = transport.send_now(data)
         except BlockingIOError:
             sent = 0
         except OSError as exc:
@@ -203,7 +203,7 @@ class Connection:
             while view:
                 # for the next piece, not for the whole
                 self.wait_for(WaitingFor.CLIENT, self.monitor.limits.write_s)
-                view = view[await wire.wait_and_send(view) :]
+                view = view[await transport.wait_and_send(view) :]
         except StreamBroken as exc:
             raise ClientGone from exc
         finally:
@@ -220,7 +220,7 @@ class Connection:
         if self._unsent:
             return False
         try:
-            sent = self.wire.send_now(data)
+            sent = self.transport.send_now(data)
         except OSError:  # it has gone, which others notice, or its buffers are full
             return False
         self._unsent = data[sent:]
@@ -242,7 +242,7 @@ class Connection:
         if not self._unsent:
             return True
         try:
-            sent = self.wire.send_now(self._unsent)
+            sent = self.transport.send_now(self._unsent)
         except BlockingIOError:
             sent = 0
         except OSError:
@@ -303,14 +303,14 @@ class Connection:
         elif self.busy:
             if self._seen != self.requests:
                 self._seen = self.requests  # too young to be looked at
-            elif not self.gone and self.wire.peer_gone():
+            elif not self.gone and self.transport.peer_gone():
                 self._client_left()
 
     def finish(self) -> None:
         """Close it if it does nothing; one that is new may send its first request still."""
         if self.waits is WaitingFor.IDLE:
             if self.requests:
-                self.wire.cut()
+                self.transport.cut()
             else:
                 self.deadline = min(self.deadline, self.monitor.now + FIRST_S)
 
@@ -319,9 +319,9 @@ class Connection:
         self.expired = True
         match self.waits:
             case WaitingFor.REQUEST:
-                self.wire.stop_reading()
+                self.transport.stop_reading()
             case WaitingFor.IDLE | WaitingFor.CLIENT:
-                self.wire.cut()
+                self.transport.cut()
                 if self.wakeup is not None:  # it waits for its model, and nobody else sends
                     self._client_left()
             case WaitingFor.UPSTREAM:

@@ -30,15 +30,15 @@ class TlsStream:
     """Speaks TLS. As `SocketStream`, as far as upstreams need it.
 
     Args:
-        wire: The connection. It belongs to this object from now on.
+        transport: The connection. It belongs to this object from now on.
         context: Whom to trust.
         host: Name or address that the certificate has to show.
     """
 
-    __slots__ = ("_incoming", "_outgoing", "_sending", "_tls", "_wire")
+    __slots__ = ("_incoming", "_outgoing", "_sending", "_tls", "_transport")
 
-    def __init__(self, wire: SocketStream, context: ssl.SSLContext, host: str) -> None:
-        self._wire = wire
+    def __init__(self, transport: SocketStream, context: ssl.SSLContext, host: str) -> None:
+        self._transport = transport
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._sending = trio.Lock()  # whoever reads may have to write as well
@@ -56,7 +56,7 @@ class TlsStream:
                 self._tls.do_handshake()
             except ssl.SSLWantReadError:
                 await self._flush()
-                self._take(await self._wire.receive())
+                self._take(await self._transport.receive())
             except ssl.SSLCertVerificationError as exc:
                 await self._flush()
                 raise CertificateRefused(exc.verify_message) from exc
@@ -79,18 +79,18 @@ class TlsStream:
             await trio.lowlevel.cancel_shielded_checkpoint()
         while data is None:
             await self._flush()
-            self._take(await self._wire.receive())
+            self._take(await self._transport.receive())
             data = self._read(most)
         return data
 
     @property
     def closed(self) -> bool:
         """Whether `close` was called."""
-        return self._wire.closed
+        return self._transport.closed
 
     def was_heard(self) -> bool:
         """Whether the peer has said anything since the last call, or something waits to be read."""
-        return self._wire.was_heard()
+        return self._transport.was_heard()
 
     async def receive_now(self) -> bytes:
         """Return what has come, or wait for it.
@@ -101,7 +101,7 @@ class TlsStream:
         data = self._read(RECEIVE_BYTES)
         if data is None:
             await self._flush()
-            self._take(await self._wire.receive_now())
+            self._take(await self._transport.receive_now())
             data = self._read(RECEIVE_BYTES)
         return await self.receive() if data is None else data
 
@@ -126,27 +126,27 @@ class TlsStream:
         """
         try:
             with contextlib.suppress(BlockingIOError):
-                self._take(self._wire.recv(RECEIVE_BYTES))
+                self._take(self._transport.recv(RECEIVE_BYTES))
             return self._read(1) is not None
         except (OSError, StreamBroken):
             return True
 
     def cut(self) -> None:
         """Wake whoever reads or writes: the connection is over."""
-        self._wire.cut()
+        self._transport.cut()
 
     def close(self) -> None:
         """Say that it ends, if that can be said at once, and close it. May be called again."""
         with contextlib.suppress(ssl.SSLError):
             self._tls.unwrap()
         with contextlib.suppress(OSError):
-            self._wire.send_now(self._outgoing.read())
-        self._wire.close()
+            self._transport.send_now(self._outgoing.read())
+        self._transport.close()
 
     async def _flush(self) -> None:
         if self._outgoing.pending:
             async with self._sending:
-                await self._wire.send(self._outgoing.read())
+                await self._transport.send(self._outgoing.read())
 
     def _take(self, data: bytes) -> None:
         if data:

@@ -157,7 +157,7 @@ class _Connection:
         Raises:
             Exception: Only for bugs.
         """
-        wire = self._conn.wire
+        transport = self._conn.transport
         self._conn.wait_for(WaitingFor.SUPERVISOR, math.inf)  # deadlines are kept here
         self._begin()
         async with trio.open_nursery() as requests:
@@ -175,9 +175,9 @@ class _Connection:
                         await self._write_last()
                     writing.cancel_scope.cancel()
                 if not self._gone:
-                    await wire.linger()  # bytes on their way here must not wipe the last word
+                    await transport.linger()  # bytes on their way here must not wipe the last word
             finally:
-                wire.close()
+                transport.close()
                 self._notice_room()
                 for stream in tuple(self._streams.values()):
                     stream.scope.cancel()
@@ -213,7 +213,7 @@ class _Connection:
                         self._handle(event, requests)
                     self._flush()
                     await trio.lowlevel.checkpoint()
-                data = await self._conn.wire.receive()
+                data = await self._conn.transport.receive()
             self._gone = True
         except (ClientGone, StreamBroken):
             self._gone = True
@@ -370,36 +370,36 @@ class _Connection:
         self._forget(stream)
         return None
 
-    async def _pass_on(self, stream: _Stream, wire: SocketStream) -> None:
-        """Pass a request and its answer on between its stream and `wire`, which is closed."""
+    async def _pass_on(self, stream: _Stream, transport: SocketStream) -> None:
+        """Pass a request and its answer on between its stream and `transport`, which is closed."""
         code = ErrorCodes.INTERNAL_ERROR
         try:
             with stream.scope:
                 async with trio.open_nursery() as passing:
-                    passing.start_soon(self._pass_body, stream, wire)
-                    await self._pass_answer(stream, wire)
+                    passing.start_soon(self._pass_body, stream, transport)
+                    await self._pass_answer(stream, transport)
                     code = ErrorCodes.NO_ERROR
                     passing.cancel_scope.cancel()
         except* (StreamBroken, UpstreamDied, ClientGone, h2.exceptions.ProtocolError):
             pass  # it was cut, and so is what the client has of it
         finally:
-            wire.close()
+            transport.close()
             if code != ErrorCodes.NO_ERROR or not stream.ended:
                 self._reset(stream.number, code)
             else:
                 self._gate.answered()
             self._forget(stream)
 
-    async def _pass_body(self, stream: _Stream, wire: SocketStream) -> None:
+    async def _pass_body(self, stream: _Stream, transport: SocketStream) -> None:
         request = stream.request
         try:
-            await wire.send(request.head)
+            await transport.send(request.head)
             while True:
                 ended = stream.ended
                 if stream.came:
                     body, stream.came = stream.came, bytearray()
                     owed, stream.owed = stream.owed, 0
-                    await wire.send(chunk(bytes(body)) if request.chunked else body)
+                    await transport.send(chunk(bytes(body)) if request.chunked else body)
                     self._give_back(stream.number, owed)
                     self._flush()
                 elif ended:
@@ -407,11 +407,11 @@ class _Connection:
                 else:
                     await stream.wakeup.wait()
             if request.chunked:
-                await wire.send(b"0\r\n\r\n")
+                await transport.send(b"0\r\n\r\n")
         except StreamBroken:
             pass  # refused in the middle of the body: the answer says why
 
-    async def _pass_answer(self, stream: _Stream, wire: SocketStream) -> None:
+    async def _pass_answer(self, stream: _Stream, transport: SocketStream) -> None:
         """Pass the answer on.
 
         Raises:
@@ -425,7 +425,7 @@ class _Connection:
         while (end := data.find(b"\r\n\r\n")) < 0:
             if len(data) > MAX_ANSWER_HEAD_BYTES:
                 raise UpstreamDied("cannot pass the answer on: its head does not end")
-            data += await _receive(wire, _FRAME_BYTES)
+            data += await _receive(transport, _FRAME_BYTES)
         head = parse_answer_head(data[: end + 4])
         if head.status < 200:
             raise UpstreamDied("an interim answer, though none was asked for")
@@ -442,7 +442,7 @@ class _Connection:
                 await self._send_body(stream, body)
             if answer.complete:
                 break
-            data = await _receive(wire, await self._wait_for_room(stream))
+            data = await _receive(transport, await self._wait_for_room(stream))
         trailers = trailer_fields(answer.trailers) if stream.request.takes_trailers else []
         if trailers:
             http.send_headers(number, trailers, end_stream=True)
@@ -476,8 +476,8 @@ class _Connection:
         raise ClientGone
 
 
-async def _receive(wire: SocketStream, most: int) -> bytes:
-    data = await wire.receive(most)
+async def _receive(transport: SocketStream, most: int) -> bytes:
+    data = await transport.receive(most)
     if not data:
         raise UpstreamDied("the answer was cut")
     return data

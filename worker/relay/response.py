@@ -57,7 +57,7 @@ async def relay(exchange: Exchange, endpoint: Endpoint, response: UpstreamRespon
         if kept:
             endpoint.keep(response.link)
         else:
-            response.link.wire.close()
+            response.link.transport.close()
 
 
 def note_head(exchange: Exchange, head: ResponseHead) -> None:

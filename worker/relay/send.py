@@ -97,9 +97,9 @@ class UpstreamResponse(msgspec.Struct, eq=False):
         try:
             if batch:
                 await trio.sleep(_BATCH_S)
-                data = await link.wire.receive_now()
+                data = await link.transport.receive_now()
             else:
-                data = await link.wire.receive()
+                data = await link.transport.receive()
         except StreamBroken:
             data = b""
             link.reset = True
@@ -144,7 +144,7 @@ async def send(
         while True:
             conn.upstream = link
             if wanted.upload is None:
-                await _write(link.wire, request)
+                await _write(link.transport, request)
                 data = await first_bytes(exchange, link)
             else:
                 data = await _send_with_upload(exchange, link, request, wanted.upload)
@@ -153,7 +153,7 @@ async def send(
             # A kept connection that was closed at the other end just now: the request was not
             # looked at, so it may be sent again; once.
             blame(conn)
-            link.wire.close()
+            link.transport.close()
             link = await _open_link(conn, endpoint, request.connect_s)
         if not data:
             blame(conn)
@@ -165,7 +165,7 @@ async def send(
             wait_s = _retry_after(retries, head)
             if wait_s is not None:
                 conn.upstream = None
-                link.wire.close()
+                link.transport.close()
                 return RetryAfter(wait_s)
         return UpstreamResponse(
             conn,
@@ -180,7 +180,7 @@ async def send(
     except BaseException:
         conn.upstream = None
         if link is not None:
-            link.wire.close()
+            link.transport.close()
         raise
     finally:
         if gate is not None:
@@ -206,10 +206,10 @@ async def first_bytes(exchange: Exchange, link: UpstreamConnection) -> bytes:
     progress = exchange.progress
     try:
         if progress is None or not progress.may_speak:
-            return await link.wire.receive()
+            return await link.transport.receive()
         while True:
             with trio.move_on_at(progress.next_deadline()):
-                return await link.wire.receive()
+                return await link.transport.receive()
             await progress.tell(_READY_VIEW)
     except StreamBroken:
         return b""
@@ -265,17 +265,17 @@ async def _wait_for_room(exchange: Exchange, gate: AdmissionGate) -> None:
         conn.upstream = None
 
 
-async def _write(wire: UpstreamStream, request: UpstreamRequest) -> None:
+async def _write(transport: UpstreamStream, request: UpstreamRequest) -> None:
     body = request.body
     try:
         if request.parts:
             for part in (request.head, *request.parts):
-                await wire.send(part)
+                await transport.send(part)
         elif len(body) <= _JOINED_BYTES:
-            await wire.send(request.head + body)
+            await transport.send(request.head + body)
         else:
-            await wire.send(request.head)
-            await wire.send(body)
+            await transport.send(request.head)
+            await transport.send(body)
     except StreamBroken:
         pass  # perhaps it has answered all the same, as with 413
 
@@ -293,13 +293,13 @@ async def _send_with_upload(
     async def send_all() -> None:
         nonlocal failure
         try:
-            await link.wire.send(request.head)
-            link.half_asked = not await upload.send(link.wire)
+            await link.transport.send(request.head)
+            link.half_asked = not await upload.send(link.transport)
         except StreamBroken:
             pass  # perhaps it has answered all the same
         except (ClientGone, RelayError) as exc:
             failure = exc
-            link.wire.cut()
+            link.transport.cut()
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(send_all)

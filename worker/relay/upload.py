@@ -267,7 +267,7 @@ class Upload:
         if self.length is not None:
             self.length += len(self._new) - old
 
-    async def send(self, wire: UpstreamStream) -> bool:
+    async def send(self, transport: UpstreamStream) -> bool:
         """Send it, while the rest comes from the client.
 
         To be called when the connection waits for the upstream, as it does again afterwards: as
@@ -286,7 +286,7 @@ class Upload:
         """
         assert self.replayable, "what has gone by cannot be sent again"
         conn = self._conn
-        pipe = _Pipe(conn, wire, in_chunks=self.length is None)
+        pipe = _Pipe(conn, transport, in_chunks=self.length is None)
         try:
             found = self._fields.model
             if found is None or self._new is None:
@@ -326,9 +326,9 @@ class Upload:
 class _Pipe:
     """Writes to an upstream, with a deadline for each piece."""
 
-    def __init__(self, conn: Connection, wire: UpstreamStream, *, in_chunks: bool) -> None:
+    def __init__(self, conn: Connection, transport: UpstreamStream, *, in_chunks: bool) -> None:
         self._conn = conn
-        self._wire = wire
+        self._transport = transport
         self._in_chunks = in_chunks
         self._idle_s = conn.deadline - conn.monitor.now
 
@@ -337,12 +337,12 @@ class _Pipe:
 
     async def send(self, data: bytes) -> None:
         self.wait_for_upstream()
-        await self._wire.send(chunk(data) if self._in_chunks else data)
+        await self._transport.send(chunk(data) if self._in_chunks else data)
 
     async def end(self) -> None:
         if self._in_chunks:
             self.wait_for_upstream()
-            await self._wire.send(_LAST_CHUNK)
+            await self._transport.send(_LAST_CHUNK)
 
 
 async def read_upload(conn: Connection, head: RequestHead, hold: MemoryHold) -> Upload:

@@ -75,7 +75,7 @@ async def serve_connection(
 
     Cancelling cuts it, which a client does not take for the end of an answer.
     """
-    wire = conn.wire
+    transport = conn.transport
     service.monitor.connections.add(conn)
     last_raw = b""
     last_head = admitted = RequestHead()
@@ -127,7 +127,7 @@ async def serve_connection(
                 await service.monitor.fairness.turn()
             if not await _answer(conn, service, head, route, hold) or service.finishing:
                 if conn.buffer:
-                    await wire.linger()  # pipelined bytes must not wipe the answer
+                    await transport.linger()  # pipelined bytes must not wipe the answer
                 break
             conn.wait_for(WaitingFor.IDLE, idle_s)
     except RelayError as error:  # about the request itself: nobody knows where the next one begins
@@ -135,13 +135,13 @@ async def serve_connection(
         await _refuse(conn, error, api, last_head, service.names.config)
     except ResponseCut:
         log.warning("answer.cut peer=%s", conn.peer.decode("latin-1"))
-        wire.reset()
+        transport.reset()
     except ClientGone:
         pass
     finally:
         hold.release()
         service.monitor.connections.discard(conn)
-        wire.close()
+        transport.close()
 
 
 async def _answer(
@@ -174,7 +174,7 @@ async def _answer_upload(
     finally:
         await upload.aclose()
     if not upload.drained:
-        await conn.wire.linger(_LINGER_S, _LINGER_BYTES)
+        await conn.transport.linger(_LINGER_S, _LINGER_BYTES)
         return False
     return goes_on
 
@@ -194,7 +194,7 @@ async def _refuse(
     try:
         conn.wait_for(WaitingFor.CLIENT, conn.monitor.limits.head_s)
         await conn.send(answer)
-        await conn.wire.linger(_LINGER_S, _LINGER_BYTES)
+        await conn.transport.linger(_LINGER_S, _LINGER_BYTES)
     except ClientGone:
         pass
 

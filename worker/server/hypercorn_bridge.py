@@ -43,7 +43,7 @@ class _OneRequest:
         self._conn = conn
         self._request = request
         self._reading = trio.CancelScope()
-        self.socket = conn.wire.sock
+        self.socket = conn.transport.sock
 
     async def receive_some(self, _: int) -> bytes:
         """Return the request, all of it; then wait for the client to leave."""
@@ -107,19 +107,19 @@ class HypercornBridge:
         stream = _OneRequest(conn, page_request(raw, body, length=length))
         state = ConnectionState(LifespanState({}))
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_cut_when_cancelled, conn.wire)
+            nursery.start_soon(_cut_when_cancelled, conn.transport)
             # TCPServer's annotation asks for TLS; it takes plain streams just as well.
             await TCPServer(self._app, self._config, self._context, state, stream)  # type: ignore[arg-type]
-            await conn.wire.linger(_LINGER_S, _LINGER_BYTES)
+            await conn.transport.linger(_LINGER_S, _LINGER_BYTES)
             nursery.cancel_scope.cancel()
 
 
-async def _cut_when_cancelled(wire: SocketStream) -> None:
+async def _cut_when_cancelled(transport: SocketStream) -> None:
     """Cut the connection when all is to end: the server's writes take no notice of that."""
     try:
         await trio.sleep_forever()
     finally:
-        wire.cut()
+        transport.cut()
 
 
 async def _read_body(conn: Connection, head: RequestHead, hold: MemoryHold) -> tuple[bytes, int]:

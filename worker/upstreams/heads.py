@@ -53,7 +53,7 @@ _NO_TRAILERS: Final = frozenset({*_MEANING, b"host", b"authorization", b"set-coo
 
 OK_LINE: Final = b"HTTP/1.1 200 OK\r\n"
 
-# What the head of an early answer says besides the mode; section 2 of the wire format.
+# What the head of an early answer says besides the mode; section 2 of the transport format.
 NO_BUFFERING: Final = b"Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\n"
 EARLY_STREAM_FIELDS: Final = b"Content-Type: text/event-stream; charset=utf-8\r\n" + NO_BUFFERING
 

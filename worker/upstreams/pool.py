@@ -86,14 +86,14 @@ class UpstreamConnection(msgspec.Struct):
     """One connection to an upstream.
 
     Attributes:
-        wire: The socket.
+        transport: The socket.
         reused: It has carried an answer before: it may have been closed at the other end since.
         reset: It ended with an error instead of an end.
         half_asked: A request was not sent to its end: no other one may follow.
         used_at: When it last did, as `trio.current_time()`.
     """
 
-    wire: UpstreamStream
+    transport: UpstreamStream
     reused: bool = False
     reset: bool = False
     half_asked: bool = False
@@ -101,7 +101,7 @@ class UpstreamConnection(msgspec.Struct):
 
     def cut(self) -> None:
         """Wake whoever waits for it."""
-        self.wire.cut()
+        self.transport.cut()
 
 
 class Endpoint(msgspec.Struct):
@@ -178,8 +178,8 @@ class Endpoint(msgspec.Struct):
         """Return a connection that was used before and seems to be of use still."""
         while self._idle:
             link = self._idle.pop()
-            if trio.current_time() - link.used_at > _FRESH_S and link.wire.is_stale():
-                link.wire.close()
+            if trio.current_time() - link.used_at > _FRESH_S and link.transport.is_stale():
+                link.transport.close()
                 continue
             return link
         return None
@@ -195,9 +195,11 @@ class Endpoint(msgspec.Struct):
         """
         try:
             with trio.fail_after(connect_s):
-                wire = await self._connect()
+                transport = await self._connect()
                 link = UpstreamConnection(
-                    wire if self.trust is None else await self._start_tls(wire, self.trust)
+                    transport
+                    if self.trust is None
+                    else await self._start_tls(transport, self.trust)
                 )
         except CertificateRefused as exc:
             raise UpstreamUnreachable(
@@ -226,13 +228,13 @@ class Endpoint(msgspec.Struct):
         return await _connect_tcp(self.host, self.port)
 
     async def _start_tls(
-        self, wire: SocketStream, trust: Callable[[], ssl.SSLContext]
+        self, transport: SocketStream, trust: Callable[[], ssl.SSLContext]
     ) -> TlsStream:
         try:
-            secured = TlsStream(wire, trust(), self.host)
+            secured = TlsStream(transport, trust(), self.host)
             await secured.handshake()
         except BaseException:
-            wire.close()
+            transport.close()
             raise
         return secured
 
@@ -244,19 +246,19 @@ class Endpoint(msgspec.Struct):
         """
         self._forget_closed()
         heard, self._heard = self._heard, False
-        said = [link.wire.was_heard() or link.half_asked for link in self._links]
+        said = [link.transport.was_heard() or link.half_asked for link in self._links]
         return heard or any(said)
 
     def _forget_closed(self) -> None:
         for link in self._links:
-            if link.wire.closed and link.wire.was_heard():
+            if link.transport.closed and link.transport.was_heard():
                 self._heard = True
-        self._links = [link for link in self._links if not link.wire.closed]
+        self._links = [link for link in self._links if not link.transport.closed]
 
     def keep(self, link: UpstreamConnection) -> None:
         """Take back a connection whose answer is complete."""
         if self._forgotten or len(self._idle) >= _MAX_IDLE:
-            link.wire.close()
+            link.transport.close()
             return
         link.reused = True
         link.used_at = trio.current_time()
@@ -273,7 +275,7 @@ class Endpoint(msgspec.Struct):
         if self._idle and self._idle[0].used_at < before:
             for link in [link for link in self._idle if link.used_at < before]:
                 self._idle.remove(link)
-                link.wire.close()
+                link.transport.close()
 
 
 async def _connect_tcp(host: str, port: int) -> SocketStream:

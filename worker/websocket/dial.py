@@ -88,13 +88,13 @@ async def dial(
     try:
         with trio.move_on_after(head_s) as waiting:
             with suppress(StreamBroken):  # perhaps it has answered all the same
-                await link.wire.send(request)
+                await link.transport.send(request)
             opened, raw, rest = await _read_opened(link)
         if waiting.cancelled_caught:
             raise UpstreamSilent("the model's server said nothing for too long")
         yield DialledUpstream(link=link, opened=opened, raw=raw, rest=rest, may_stay=may_stay)
     finally:
-        link.wire.close()
+        link.transport.close()
 
 
 async def _read_opened(link: UpstreamConnection) -> tuple[UpgradeHead, bytes, bytes]:
@@ -111,7 +111,7 @@ async def _read_opened(link: UpstreamConnection) -> tuple[UpgradeHead, bytes, by
         if len(data) > MAX_ANSWER_HEAD_BYTES:
             raise UpstreamDied("cannot read the answer: its head is too long")
         try:
-            more = await link.wire.receive()
+            more = await link.transport.receive()
         except StreamBroken:
             more = b""
         if not more:

@@ -87,7 +87,7 @@ async def answer_websocket(
             await socket.answer_tunnel(way.model)
     finally:
         service.running.exit(request_id)
-    await conn.wire.linger(_PARTING_S)  # bytes on their way here must not wipe the last word
+    await conn.transport.linger(_PARTING_S)  # bytes on their way here must not wipe the last word
 
 
 class _Socket(msgspec.Struct):

@@ -58,7 +58,7 @@ class WsSide:
     def __init__(
         self,
         leg: WsCodec,
-        wire: UpstreamStream,
+        transport: UpstreamStream,
         send: Callable[[bytes], Awaitable[None]],
         data: bytes,
         fairness: TimeSlices,
@@ -67,13 +67,13 @@ class WsSide:
 
         Args:
             leg: Its frames.
-            wire: Gives its bytes.
+            transport: Gives its bytes.
             send: Sends some; raises `ClientGone` or `StreamBroken` if they are not taken.
             data: What it has sent already.
             fairness: Gives turns to those whose frames are many.
         """
         self._leg = leg
-        self._wire = wire
+        self._transport = transport
         self._send = send
         self._fairness = fairness
         self._unread = data
@@ -90,7 +90,7 @@ class WsSide:
             while not self._events:
                 if not self._unread:
                     try:
-                        self._unread = await self._wire.receive()
+                        self._unread = await self._transport.receive()
                     except StreamBroken:
                         self._unread = b""
                     if not self._unread:
@@ -117,7 +117,7 @@ class WsSide:
     async def drain(self) -> None:
         """Drop what it says until it has closed the connection."""
         with contextlib.suppress(StreamBroken):
-            while await self._wire.receive():
+            while await self._transport.receive():
                 pass
 
     async def _say(self, frame: bytes) -> bool:
@@ -159,7 +159,7 @@ class ResponsesSocket:
         self._is_finishing = is_finishing
         self._client = WsSide(
             WsCodec(serves=True, hold=hold),
-            conn.wire,
+            conn.transport,
             conn.send,
             conn.buffer,
             conn.monitor.fairness,
@@ -275,10 +275,10 @@ class ResponsesSocket:
                 "the model's server opens no WebSocket here: it answered "
                 f"{dialled.opened.status}; ask by HTTP"
             )
-        wire = dialled.link.wire
+        transport = dialled.link.transport
         leg = WsCodec(serves=False)
         self._upstream = upstream = WsSide(
-            leg, wire, wire.send, dialled.rest, self._conn.monitor.fairness
+            leg, transport, transport.send, dialled.rest, self._conn.monitor.fairness
         )
         self._may_stay = dialled.may_stay
         try:

@@ -71,14 +71,14 @@ class Tunnel:
             await trio.sleep(max(0, min(left_s, _LOOK_S)))
 
     async def _up(self) -> None:
-        upstream = self._dialled.link.wire
+        upstream = self._dialled.link.transport
         # TLS cannot end one direction alone
         end = upstream.end_writing if isinstance(upstream, SocketStream) else None
         await self._pass(self._conn.buffer, self._from_client, upstream.send, end)
 
     async def _down(self) -> None:
-        upstream = self._dialled.link.wire
-        end = self._conn.wire.end_writing
+        upstream = self._dialled.link.transport
+        end = self._conn.transport.end_writing
         await self._pass(self._dialled.rest, upstream.receive, self._to_client, end)
 
     async def _pass(
@@ -110,7 +110,7 @@ class Tunnel:
 
     async def _from_client(self) -> bytes:
         try:
-            return await self._conn.wire.receive()
+            return await self._conn.transport.receive()
         except StreamBroken as exc:
             raise ClientGone from exc
 

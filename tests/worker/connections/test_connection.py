@@ -126,7 +126,7 @@ async def ends() -> AsyncGenerator[tuple[Connection, socket.socket], None]:
         end.setblocking(False)
     conn = Connection(SocketStream(ours), b"", ConnectionMonitor())
     yield conn, theirs
-    conn.wire.close()
+    conn.transport.close()
     theirs.close()
 
 
@@ -135,7 +135,7 @@ def fill(conn: Connection) -> int:
     taken = 0
     try:
         while True:
-            taken += conn.wire.send_now(b"x" * 1000)
+            taken += conn.transport.send_now(b"x" * 1000)
     except BlockingIOError:
         return taken
 
@@ -260,14 +260,14 @@ async def test_deadline_ends_the_wait(
     assert expired == [False, True]
     assert conn.deadline == math.inf
     with trio.move_on_after(0.05) as still_open:
-        assert await conn.wire.receive() == b""
+        assert await conn.transport.receive() == b""
     assert still_open.cancelled_caught is reads
     if writes:
-        conn.wire.send_now(b"x")
+        conn.transport.send_now(b"x")
         assert take(client) == b"x"
     else:
         with pytest.raises(BrokenPipeError):
-            conn.wire.send_now(b"x")
+            conn.transport.send_now(b"x")
 
 
 async def test_each_piece_has_the_whole_time(
@@ -290,5 +290,5 @@ async def test_each_piece_has_the_whole_time(
 
     assert trio.current_time() - began > LIMITS.write_s
     assert not conn.expired
-    conn.wire.close()
+    conn.transport.close()
     theirs.close()

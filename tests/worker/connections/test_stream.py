@@ -18,7 +18,7 @@ async def test_bytes_for_which_there_is_no_memory_are_read_a_moment_later(
     ours, theirs = socket.socketpair()
     asked = []
     with ours, theirs:
-        wire = SocketStream(ours)
+        transport = SocketStream(ours)
         recv = ours.recv
 
         def short_of_memory(most: int) -> bytes:
@@ -27,11 +27,11 @@ async def test_bytes_for_which_there_is_no_memory_are_read_a_moment_later(
                 raise MemoryError
             return recv(most)
 
-        wire.recv = short_of_memory  # type: ignore[assignment]
+        transport.recv = short_of_memory  # type: ignore[assignment]
         theirs.sendall(b"x" * 5000)
 
-        assert await receive(wire) == b"x" * 4096
+        assert await receive(transport) == b"x" * 4096
         assert asked[0] == 65536
         assert asked[-1] == 4096
-        wire.recv = recv
-        assert await wire.receive() == b"x" * 904
+        transport.recv = recv
+        assert await transport.receive() == b"x" * 904

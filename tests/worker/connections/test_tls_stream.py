@@ -65,14 +65,14 @@ async def connected(
     authority: trustme.CA, handler: Handler, host: str = "localhost"
 ) -> AsyncGenerator[TlsStream, None]:
     async with Server(authority).run(handler) as port:
-        wire = TlsStream(
+        transport = TlsStream(
             await connect(socket.AF_INET, ("127.0.0.1", port)), trusting(authority), host
         )
         try:
-            await wire.handshake()
-            yield wire
+            await transport.handshake()
+            yield transport
         finally:
-            wire.close()
+            transport.close()
 
 
 async def echo(stream: trio.SSLStream[trio.SocketStream]) -> None:
@@ -81,65 +81,65 @@ async def echo(stream: trio.SSLStream[trio.SocketStream]) -> None:
             await stream.send_all(data)
 
 
-async def read(wire: TlsStream, size: int) -> bytes:
+async def read(transport: TlsStream, size: int) -> bytes:
     data = bytearray()
     while len(data) < size:
-        more = await wire.receive()
+        more = await transport.receive()
         assert more
         data += more
     return bytes(data)
 
 
 async def test_bytes_go_both_ways_at_the_same_time(authority: trustme.CA) -> None:
-    async with connected(authority, echo) as wire, trio.open_nursery() as nursery:
-        nursery.start_soon(wire.send, LARGE)
+    async with connected(authority, echo) as transport, trio.open_nursery() as nursery:
+        nursery.start_soon(transport.send, LARGE)
 
-        assert await read(wire, len(LARGE)) == LARGE
+        assert await read(transport, len(LARGE)) == LARGE
 
 
 async def test_a_read_takes_no_more_than_is_wanted(authority: trustme.CA) -> None:
-    async with connected(authority, echo) as wire:
-        await wire.send(b"abc")
+    async with connected(authority, echo) as transport:
+        await transport.send(b"abc")
 
-        assert [await wire.receive(2), await wire.receive(2)] == [b"ab", b"c"]
+        assert [await transport.receive(2), await transport.receive(2)] == [b"ab", b"c"]
 
 
 async def test_a_read_gathers_what_has_come(authority: trustme.CA) -> None:
     async def pour(stream: trio.SSLStream[trio.SocketStream]) -> None:
         await stream.send_all(LARGE)
 
-    async with connected(authority, pour) as wire:
+    async with connected(authority, pour) as transport:
         sizes: list[int] = []
         while sum(sizes) < len(LARGE):
-            sizes.append(len(await wire.receive()))
+            sizes.append(len(await transport.receive()))
 
         assert max(sizes) > 16 * 1024  # the most that TLS puts into one record
 
 
 async def test_what_has_come_is_read_at_once(authority: trustme.CA) -> None:
-    async with connected(authority, echo) as wire:
-        await wire.send(b"abc")
-        assert await wire.receive_now() == b"abc"  # waits, because nothing has come
-        await wire.send(b"def")
-        assert await wire.receive(1) == b"d"
+    async with connected(authority, echo) as transport:
+        await transport.send(b"abc")
+        assert await transport.receive_now() == b"abc"  # waits, because nothing has come
+        await transport.send(b"def")
+        assert await transport.receive(1) == b"d"
 
         with trio.CancelScope() as scope:
             scope.cancel()
-            assert await wire.receive_now() == b"ef"
+            assert await transport.receive_now() == b"ef"
 
 
 async def test_a_read_that_is_given_up_loses_nothing(authority: trustme.CA) -> None:
-    async with connected(authority, echo) as wire:
+    async with connected(authority, echo) as transport:
         with trio.CancelScope() as scope:
             scope.cancel()
-            await wire.receive()
+            await transport.receive()
         assert scope.cancelled_caught  # nothing had come
-        await wire.send(b"abc")
-        assert await wire.receive(1) == b"a"
+        await transport.send(b"abc")
+        assert await transport.receive(1) == b"a"
 
         with trio.CancelScope() as scope:
             scope.cancel()
-            assert await wire.receive() == b"bc"
+            assert await transport.receive() == b"bc"
         assert not scope.cancelled_caught  # what has come already is given all the same
 
 
@@ -148,10 +148,10 @@ async def test_the_end_of_a_peer_that_says_so_is_an_end(authority: trustme.CA) -
         await stream.send_all(b"abc")
         await stream.aclose()
 
-    async with connected(authority, end) as wire:
-        assert await read(wire, 3) == b"abc"
-        assert await wire.receive() == b""
-        assert await wire.receive() == b""
+    async with connected(authority, end) as transport:
+        assert await read(transport, 3) == b"abc"
+        assert await transport.receive() == b""
+        assert await transport.receive() == b""
 
 
 async def test_the_end_of_a_connection_alone_may_be_a_cut(authority: trustme.CA) -> None:
@@ -159,11 +159,11 @@ async def test_the_end_of_a_connection_alone_may_be_a_cut(authority: trustme.CA)
         await stream.send_all(b"abc")
         await stream.transport_stream.aclose()
 
-    async with connected(authority, vanish) as wire:
-        assert await read(wire, 3) == b"abc"
+    async with connected(authority, vanish) as transport:
+        assert await read(transport, 3) == b"abc"
         for _ in range(2):
             with pytest.raises(StreamBroken):
-                await wire.receive()
+                await transport.receive()
 
 
 async def test_what_came_before_nonsense_is_given(authority: trustme.CA) -> None:
@@ -175,32 +175,32 @@ async def test_what_came_before_nonsense_is_given(authority: trustme.CA) -> None
         sent.set()
         await trio.sleep_forever()
 
-    async with connected(authority, babble) as wire:
+    async with connected(authority, babble) as transport:
         await sent.wait()
 
-        assert await wire.receive() == b"abc"
+        assert await transport.receive() == b"abc"
         with pytest.raises(StreamBroken):
-            await wire.receive()
+            await transport.receive()
 
 
 async def test_whoever_reads_is_woken_by_a_cut(authority: trustme.CA) -> None:
-    async with connected(authority, echo) as wire, trio.open_nursery() as nursery:
+    async with connected(authority, echo) as transport, trio.open_nursery() as nursery:
 
         async def wait() -> None:
             with pytest.raises(StreamBroken):
-                await wire.receive()
+                await transport.receive()
 
         nursery.start_soon(wait)
         await trio.testing.wait_all_tasks_blocked()
-        wire.cut()
+        transport.cut()
 
 
 async def test_nothing_can_be_sent_over_a_connection_that_was_cut(authority: trustme.CA) -> None:
-    async with connected(authority, echo) as wire:
-        wire.cut()
+    async with connected(authority, echo) as transport:
+        transport.cut()
 
         with pytest.raises(StreamBroken):
-            await wire.send(b"abc")
+            await transport.send(b"abc")
 
 
 async def test_a_close_is_told_to_the_peer(authority: trustme.CA) -> None:
@@ -210,9 +210,9 @@ async def test_a_close_is_told_to_the_peer(authority: trustme.CA) -> None:
         assert await stream.receive_some() == b""  # a cut would be an error
         ended.set()
 
-    async with connected(authority, expect_end) as wire:
-        wire.close()
-        wire.close()
+    async with connected(authority, expect_end) as transport:
+        transport.close()
+        transport.close()
         await ended.wait()
 
 
@@ -221,9 +221,9 @@ async def test_an_idle_connection_is_of_use_although_tickets_have_come(
 ) -> None:
     context = Server(authority).context
     ours, theirs = socket.socketpair()
-    wire = TlsStream(SocketStream(ours), trusting(authority), "localhost")
+    transport = TlsStream(SocketStream(ours), trusting(authority), "localhost")
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(wire.handshake)
+        nursery.start_soon(transport.handshake)
         # sends its tickets as soon as it is done, as most servers do; trio's waits for an answer
         server = await trio.to_thread.run_sync(
             partial(context.wrap_socket, theirs, server_side=True)
@@ -231,12 +231,12 @@ async def test_an_idle_connection_is_of_use_although_tickets_have_come(
     with server:
         await trio.lowlevel.wait_readable(ours)
 
-        assert not wire.is_stale()
+        assert not transport.is_stale()
         with pytest.raises(BlockingIOError):
             ours.recv(1)
         server.sendall(b"abc")
-        assert await read(wire, 3) == b"abc"
-    wire.close()
+        assert await read(transport, 3) == b"abc"
+    transport.close()
 
 
 @pytest.mark.parametrize("words", [b"unasked", b""])
@@ -250,20 +250,20 @@ async def test_an_idle_connection_that_says_something_is_of_no_use(
             await stream.aclose()
         await trio.sleep_forever()
 
-    async with connected(authority, speak) as wire:
-        await wire.send(b"x")
-        assert await wire.receive(6) == b"answer"
+    async with connected(authority, speak) as transport:
+        await transport.send(b"x")
+        assert await transport.receive(6) == b"answer"
         if not words:
-            await trio.lowlevel.wait_readable(wire._wire.fd)
+            await trio.lowlevel.wait_readable(transport._transport.fd)
 
-        assert wire.is_stale()
+        assert transport.is_stale()
 
 
 async def test_a_connection_that_is_closed_is_of_no_use(authority: trustme.CA) -> None:
-    async with connected(authority, echo) as wire:
-        wire.close()
+    async with connected(authority, echo) as transport:
+        transport.close()
 
-        assert wire.is_stale()
+        assert transport.is_stale()
 
 
 @pytest.mark.parametrize(
@@ -274,21 +274,21 @@ async def test_a_certificate_has_to_show_the_name(
 ) -> None:
     async with Server(authority).run(echo) as port:
         plain = await connect(socket.AF_INET, ("127.0.0.1", port))
-        wire = TlsStream(plain, trusting(authority), host)
+        transport = TlsStream(plain, trusting(authority), host)
 
         with pytest.raises(CertificateRefused, match=reason):
-            await wire.handshake()
-        wire.close()
+            await transport.handshake()
+        transport.close()
 
 
 async def test_a_certificate_has_to_come_from_somebody_known(authority: trustme.CA) -> None:
     async with Server(trustme.CA()).run(echo) as port:
         plain = await connect(socket.AF_INET, ("127.0.0.1", port))
-        wire = TlsStream(plain, trusting(authority), "localhost")
+        transport = TlsStream(plain, trusting(authority), "localhost")
 
         with pytest.raises(CertificateRefused, match="issuer"):
-            await wire.handshake()
-        wire.close()
+            await transport.handshake()
+        transport.close()
 
 
 @pytest.mark.parametrize(
@@ -301,12 +301,12 @@ async def test_the_peer_is_told_which_name_is_meant(
     server = Server(authority)
     async with server.run(echo) as port:
         plain = await connect(socket.AF_INET, ("127.0.0.1", port))
-        wire = TlsStream(plain, trusting(authority), host)
-        await wire.handshake()
+        transport = TlsStream(plain, trusting(authority), host)
+        await transport.handshake()
 
         assert server.names == names
-        assert wire._tls.selected_alpn_protocol() == "http/1.1"
-        wire.close()
+        assert transport._tls.selected_alpn_protocol() == "http/1.1"
+        transport.close()
 
 
 @pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b""])
@@ -320,8 +320,8 @@ async def test_a_peer_without_tls_is_noticed(authority: trustme.CA, answer: byte
         listeners = await nursery.start(partial(trio.serve_tcp, speak, 0, host="127.0.0.1"))
         port = listeners[0].socket.getsockname()[1]
         plain = await connect(socket.AF_INET, ("127.0.0.1", port))
-        wire = TlsStream(plain, trusting(authority), "localhost")
+        transport = TlsStream(plain, trusting(authority), "localhost")
         with pytest.raises(StreamBroken):
-            await wire.handshake()
-        wire.close()
+            await transport.handshake()
+        transport.close()
         nursery.cancel_scope.cancel()

@@ -81,7 +81,7 @@ class Bench:
 
     conn: Connection
     client: trio.SocketStream
-    wire: SocketStream
+    transport: SocketStream
     upstream: trio.SocketStream
     memory: BodyMemory
     hold: MemoryHold
@@ -90,7 +90,10 @@ class Bench:
 async def sent_by(what: Callable[[SocketStream], Awaitable[object]]) -> bytes:
     """Return all that `what` sends to an upstream."""
     ours, theirs = socket.socketpair()
-    wire, upstream = SocketStream(ours), trio.SocketStream(trio.socket.from_stdlib_socket(theirs))
+    transport, upstream = (
+        SocketStream(ours),
+        trio.SocketStream(trio.socket.from_stdlib_socket(theirs)),
+    )
     sent = bytearray()
 
     async def collect() -> None:
@@ -100,10 +103,10 @@ async def sent_by(what: Callable[[SocketStream], Awaitable[object]]) -> bytes:
     try:
         async with upstream, trio.open_nursery() as nursery:
             nursery.start_soon(collect)
-            await what(wire)
-            wire.cut()
+            await what(transport)
+            transport.cut()
     finally:
-        wire.close()
+        transport.close()
     return bytes(sent)
 
 
@@ -125,17 +128,17 @@ async def open_bench(sent: bytes = b"", *, ends: bool = False) -> AsyncGenerator
         except trio.BrokenResourceError:
             pass
 
-    wire = SocketStream(ours)
+    transport = SocketStream(ours)
     try:
         async with client, upstream, trio.open_nursery() as nursery:
             if sent:
                 nursery.start_soon(send)
             memory = BodyMemory()
-            yield Bench(conn, client, wire, upstream, memory, MemoryHold(memory))
+            yield Bench(conn, client, transport, upstream, memory, MemoryHold(memory))
             nursery.cancel_scope.cancel()
     finally:
-        conn.wire.close()
-        wire.close()
+        conn.transport.close()
+        transport.close()
 
 
 async def test_short_form_can_be_sent_again() -> None:
@@ -233,9 +236,9 @@ async def test_chunked_form_has_length_once_complete() -> None:
 @pytest.mark.parametrize("length", [100, KEPT_BYTES // 2, len(FIRST) - 1])
 @pytest.mark.parametrize("whole", [FIRST, LAST])
 async def test_client_gone_midway_is_gone(whole: bytes, length: int) -> None:
-    async def take(wire: SocketStream) -> None:
+    async def take(transport: SocketStream) -> None:
         form = await read_upload(bench.conn, head_of(whole), bench.hold)
-        await form.send(wire)
+        await form.send(transport)
 
     async with open_bench(whole[:length], ends=True) as bench:
         with pytest.RaisesGroup(ClientGone):
@@ -258,11 +261,11 @@ async def test_stopped_client_is_too_slow(
 async def test_cancel_ends_the_upload() -> None:
     async with open_bench(FIRST) as bench:
         form = await read_upload(bench.conn, head_of(FIRST), bench.hold)
-        bench.conn.upstream = bench.wire
+        bench.conn.upstream = bench.transport
         bench.conn.cancel(by_client=True)
 
         with pytest.raises(RequestCancelled):
-            await form.send(bench.wire)
+            await form.send(bench.transport)
 
 
 # --- upstreams that do not take it ---------------------------------------------------------------
@@ -273,7 +276,7 @@ async def test_closed_upstream_ends_the_sending() -> None:
         form = await read_upload(bench.conn, head_of(FIRST), bench.hold)
         await bench.upstream.aclose()
 
-        assert not await form.send(bench.wire)
+        assert not await form.send(bench.transport)
 
         assert not form.drained
 
@@ -291,7 +294,7 @@ async def test_backpressure_reaches_the_client() -> None:
 
         nursery.start_soon(give)
         form = await read_upload(bench.conn, head_of(body), bench.hold)
-        nursery.start_soon(form.send, bench.wire)
+        nursery.start_soon(form.send, bench.transport)
         await trio.testing.wait_all_tasks_blocked(0.05)
         assert bench.conn.waits is WaitingFor.UPSTREAM
         nursery.cancel_scope.cancel()
@@ -348,9 +351,9 @@ async def test_second_model_never_reaches_the_upstream() -> None:
     async with open_bench(body) as bench:
         form = await read_upload(bench.conn, head_of(body), bench.hold)
 
-        async def send(wire: SocketStream) -> None:
+        async def send(transport: SocketStream) -> None:
             with pytest.raises(BadRequest, match="two fields"):
-                await form.send(wire)
+                await form.send(transport)
 
         sent = await sent_by(send)
 
@@ -402,7 +405,7 @@ async def test_waiting_client_is_told_once() -> None:
         for byte in body:
             await bench.client.send_all(bytes([byte]))
         await trio.testing.wait_all_tasks_blocked()
-        bench.conn.wire.cut()
+        bench.conn.transport.cut()
         assert await bench.client.receive_some() == b""
 
 
@@ -411,7 +414,7 @@ async def test_client_that_sends_is_told_nothing() -> None:
     async with open_bench(body[20:]) as bench:
         bench.conn.buffer = body[:20]
         await read_upload(bench.conn, head_of(body, b"Expect: 100-continue"), bench.hold)
-        bench.conn.wire.cut()
+        bench.conn.transport.cut()
 
         assert await bench.client.receive_some() == b""
 

@@ -100,4 +100,4 @@ async def test_full_unix_backlog_is_tried_again(tmp_path: Path, autojump_clock: 
             assert second == []
             listener.accept()[0].close()
         for link in (first, *second):
-            link.wire.close()
+            link.transport.close()

@@ -80,9 +80,9 @@ async def test_a_secure_endpoint_is_spoken_to_over_tls_and_trust_is_made_once() 
         for path in ("a", "b"):
             endpoint = upstreams.at(f"https://localhost:{port}/{path}")
             link = await endpoint.open()
-            assert isinstance(link.wire, TlsStream)
-            await link.wire.send(b"y")
-            assert await link.wire.receive() == b"x"
+            assert isinstance(link.transport, TlsStream)
+            await link.transport.send(b"y")
+            assert await link.transport.receive() == b"x"
             endpoint.keep(link)
             assert endpoint.take_idle() is link
             endpoint.keep(link)
@@ -145,8 +145,8 @@ async def test_without_tls_the_socket_is_used_as_it_is() -> None:
         port = listeners[0].socket.getsockname()[1]
         link = await Endpoint.parse(f"http://127.0.0.1:{port}").open(connect_s=5.0)
 
-        assert isinstance(link.wire, SocketStream)
-        link.wire.close()
+        assert isinstance(link.transport, SocketStream)
+        link.transport.close()
         nursery.cancel_scope.cancel()
 
 
