@@ -8,7 +8,7 @@ from .day import live_through, wrong_lines
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
-DAY_S = 60.0
+DAY_S = 30.0
 
 
 async def test_after_a_day_of_everything_nothing_has_grown_and_nobody_was_let_down(
