@@ -271,10 +271,12 @@ class World:
         launches = self.launches
         before = {name for name in self.processes if self.engine.state(name) == "ready"}
         was_waiting = bool(self.engine.queue())
+        # A model that has been idle for its ttl, while it was leaving, goes with the next event.
+        is_due = self.engine.next_deadline(self.now) <= self.now
         self.tell(Reconfigured(self.specs(), drain=drain, policy=self.policy))
         for model in self.processes:
             unchanged = self.started_as[self.processes[model]] == launches.get(model)
-            if model in before and not was_waiting and (unchanged or not drain):
+            if model in before and not (was_waiting or is_due) and (unchanged or not drain):
                 assert model not in launches or self.engine.state(model) == "ready"
         self.check()
 
