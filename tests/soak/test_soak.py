@@ -1,4 +1,4 @@
-"""A short day of a whole arriero on each run; `make soak` has a long one."""
+"""A short day of a whole arriero, at night: `make soak` has a long one, e2e/test_soak a look."""
 
 from pathlib import Path
 
@@ -11,6 +11,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 DAY_S = 30.0
 
 
+@pytest.mark.nightly
 async def test_after_a_day_of_everything_nothing_has_grown_and_nobody_was_let_down(
     tmp_path: Path,
 ) -> None:

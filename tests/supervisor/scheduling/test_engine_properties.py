@@ -356,7 +356,7 @@ STEPS = st.one_of(
 STORIES = st.lists(STEPS, max_size=10) | st.lists(STEPS, min_size=20, max_size=60)
 
 
-@settings(max_examples=examples(120, 300), deadline=None)
+@settings(max_examples=examples(60, 300), deadline=None)
 @given(CONFIGURATIONS, STORIES)
 def test_the_rules_hold_and_everybody_is_served_in_the_end(
     configuration: Configuration,
@@ -372,7 +372,7 @@ def test_the_rules_hold_and_everybody_is_served_in_the_end(
     assert {status.model for status in world.engine.models(world.now, 0.0)} == set(world.launches)
 
 
-@settings(max_examples=examples(40, 100), deadline=None)
+@settings(max_examples=examples(20, 100), deadline=None)
 @given(CONFIGURATIONS, STORIES, st.sampled_from(MODELS), st.booleans())
 def test_what_ran_before_a_swap_that_failed_runs_again(
     configuration: Configuration,
@@ -406,7 +406,7 @@ def test_what_ran_before_a_swap_that_failed_runs_again(
     assert all(world.engine.state(name) == "ready" for name in before)
 
 
-@settings(max_examples=examples(20, 40), deadline=None)
+@settings(max_examples=examples(10, 40), deadline=None)
 @given(CONFIGURATIONS, STORIES, st.sampled_from(MODELS[1:]))
 def test_a_model_that_hangs_keeps_nobody_waiting(
     configuration: Configuration,
@@ -439,7 +439,7 @@ TRAFFIC = st.lists(
 )
 
 
-@settings(max_examples=examples(50, 120), deadline=None)
+@settings(max_examples=examples(25, 120), deadline=None)
 @given(CONFIGURATIONS, STORIES, TRAFFIC)
 def test_no_traffic_without_priority_keeps_anybody_from_a_turn(
     configuration: Configuration,

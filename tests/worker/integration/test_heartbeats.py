@@ -196,9 +196,11 @@ async def test_no_heartbeat_within_a_raw_frame(open_rig: OpenRig) -> None:
     async with open_rig(streams(begins, 3 * EVERY_S, ends, 3 * EVERY_S, END)) as rig:
         body = joined(await listen(rig, post(STREAM)))
 
-    assert body.startswith(large)
-    assert body[len(large) :].replace(COMMENT, b"") == END
-    assert body.count(COMMENT) >= 1
+    before, whole, after = body.partition(large)
+    assert whole == large
+    assert before.replace(COMMENT, b"") == b""  # its first bytes are late on a busy machine
+    assert after.replace(COMMENT, b"") == END
+    assert after.count(COMMENT) >= 1
 
 
 def ask_openai(port: int, **more: Any) -> tuple[str, int]:
