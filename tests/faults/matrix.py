@@ -102,7 +102,7 @@ ALL = tuple(
 )
 
 # What has gone wrong before, here or elsewhere; cheap enough for each run of the tests.
-MAX_TELLING = (
+MOST_TELLING = (
     "sigkill/supervisor/stream",
     "sigkill/model/loading",
     "no-fd/worker/stream",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from .matrix import ALL, MAX_TELLING, Cell, Fault, Situation, Target, select, third
+from .matrix import ALL, MOST_TELLING, Cell, Fault, Situation, Target, select, third
 
 
 def test_every_fault_meets_every_process_in_every_situation() -> None:
@@ -35,6 +35,6 @@ def test_a_third_is_the_same_for_the_same_seed_and_another_for_another() -> None
 
 
 def test_the_most_telling_cells_can_be_run() -> None:
-    found = select(MAX_TELLING)
+    found = select(MOST_TELLING)
     assert len(found) == 4
     assert not any(cell.senseless for cell in found)
