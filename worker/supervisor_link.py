@@ -130,7 +130,7 @@ class SupervisorLink:
         """
         if self._silent_s() > self._limits.lost_s or len(self._outbox) >= _MAX_UNSENT:
             return False
-        for _ in range(min(most, len(self._ended))):
+        for _ in range(min(most, len(self._ended), _MAX_RECORDS - len(self._records))):
             self._records.append(make_record(*self._ended.popleft()))
         if self._records and (not self._ended or len(self._records) >= _MAX_RECORDS):
             self._outbox.append(Finished(records=tuple(self._records)))

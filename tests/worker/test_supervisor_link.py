@@ -1,0 +1,59 @@
+"""The records of many requests, on their way to the supervisor."""
+
+from collections.abc import Iterator
+
+import pytest
+import trio
+import zmq
+
+from arriero.protocol.codec import read_from_worker
+from arriero.protocol.lease import Finished
+from arriero.protocol.transport import FrameSocket
+from arriero.worker.accounting.account import open_account
+from arriero.worker.apis.routes import CHAT
+from arriero.worker.connections.connection import ConnectionMonitor
+from arriero.worker.limits import Limits
+from arriero.worker.relay.context import RelayContext
+from arriero.worker.supervisor_link import SupervisorLink
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple["zmq.Socket[bytes]", "zmq.Socket[bytes]"]]:
+    with zmq.Context() as context, context.socket(zmq.PAIR) as ours, context.socket(zmq.PAIR) as it:
+        it.bind("inproc://lease")
+        ours.connect("inproc://lease")
+        yield ours, it
+
+
+def finished(supervisor: "zmq.Socket[bytes]") -> list[Finished]:
+    found = []
+    while supervisor.poll(0):
+        message = read_from_worker(supervisor.recv_multipart()[-1])
+        if isinstance(message, Finished):
+            found.append(message)
+    return found
+
+
+async def test_thousands_of_records_are_many_messages(
+    pair: tuple["zmq.Socket[bytes]", "zmq.Socket[bytes]"],
+) -> None:
+    """The supervisor ends a connection whose message is too long."""
+    ours, supervisor = pair
+    socket = FrameSocket(ours)
+    context = RelayContext(monitor=ConnectionMonitor())
+    link = SupervisorLink(1, b"token", socket, socket, context, Limits())
+    for number in range(3000):
+        account = open_account(request_id=f"r{number}", path=b"/", api=CHAT, now=0.0, t=0.0)
+        link.ended(account, 1.0)
+    got: list[Finished] = []
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(link._flush_soon)
+            while sum(len(message.records) for message in got) < 3000:
+                await trio.sleep(0.01)
+                got += finished(supervisor)
+            nursery.cancel_scope.cancel()
+
+    assert max(len(message.records) for message in got) == 256
+    ids = [record.request_id for message in got for record in message.records]
+    assert ids == [f"r{number}" for number in range(3000)]
