@@ -1,5 +1,6 @@
 """What strangers send to the listening socket, to break it: by hand, frame by frame."""
 
+import functools
 import struct
 from collections.abc import Sequence
 
@@ -34,8 +35,14 @@ POST: Fields = [(b":method", b"POST"), (b":path", b"/v1/chat/completions"), *GET
 
 def headers(number: int, fields: Fields, *flags: str, block: bytes | None = None) -> bytes:
     """One HEADERS frame. Each has tables of its own, which say nothing that is not said."""
-    data = hpack.Encoder().encode(fields) if block is None else block
+    data = _encoded(tuple(fields)) if block is None else block
     return bytes(HeadersFrame(number, data, flags=flags or ("END_HEADERS",)).serialize())
+
+
+@functools.lru_cache
+def _encoded(fields: Fields) -> bytes:
+    """Return the block of a head; thousands of frames have the same one."""
+    return bytes(hpack.Encoder().encode(fields))
 
 
 def whole(number: int, fields: Fields) -> bytes:

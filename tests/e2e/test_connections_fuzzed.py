@@ -17,7 +17,7 @@ from trains import Train, eventually
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]  # over night there are many examples
 
 # Each costs some 10 ms; twenty, as elsewhere, would find little.
-EXAMPLES = max(120, settings().max_examples)
+EXAMPLES = max(60, settings().max_examples)
 often = settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
 
 # Seconds for an answer to something that may well have none.

@@ -18,13 +18,14 @@ from arriero.supervisor.config.schema.reader import Key, ValueType
 from arriero.supervisor.config.values import CONFIG
 from arriero.supervisor.config.yaml.write import write_yaml
 from arriero.supervisor.errors import ConfigError, Problem
+from tests.examples import examples
 from tests.supervisor.config.reading import parse
 from tests.supervisor.config.strategies import configurations
 
 # Building a large value takes longer than looking at it: a twentieth of a second for a whole
 # configuration.
 relaxed = settings(deadline=None, suppress_health_check=list(HealthCheck))
-fewer = settings(relaxed, max_examples=min(40, settings().max_examples))  # quick: 20
+fewer = settings(relaxed, max_examples=examples(10, 40))
 
 
 # --- what is dumped is read again -----------------------------------------------------------------

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from arriero.supervisor.generate.gguf_files import find_files, read_files
 from arriero.supervisor.llamacpp.gguf import GgufError, read_head
+from tests.examples import examples
 from tests.real.tiny_gguf import write_tiny_gguf
 
 
@@ -82,7 +83,7 @@ def test_a_big_endian_file_is_read(tmp_path: Path) -> None:
     assert read_head(path).fields == {"a": 7}
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(80, 1000), deadline=None)
 @given(st.data())
 def test_any_damage_gives_a_head_or_one_error(tiny: Path, data: st.DataObject) -> None:
     whole = tiny.read_bytes()[:12_000]

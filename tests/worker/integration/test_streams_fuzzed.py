@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 # One that fails is not made smaller for longer than the limit of a test allows.
 often = settings(
-    max_examples=100_000 if IS_NIGHT else 100,
+    max_examples=100_000 if IS_NIGHT else 60,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )

@@ -20,6 +20,7 @@ from arriero.supervisor.config.schema.reader import Key, Place, Reading, Wrong
 from arriero.supervisor.config.schema.sections import default_of
 from arriero.supervisor.config.yaml.tree import Node, YamlError, parse_yaml
 from arriero.supervisor.errors import ConfigError
+from tests.examples import examples
 from tests.paths import ROOT
 from tests.supervisor.config.schema.validator import VALIDATOR, as_data, complaints, data_of
 
@@ -236,7 +237,7 @@ def test_what_a_key_takes_its_schema_accepts(key: Key) -> None:
     assert [value for value in values if accepted_by_the_program_only(key, value)] == []
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(10, 200), deadline=None)
 @given(data=anything)
 def test_whatever_it_is(data: object) -> None:
     assert [key.name for key in KINDS if accepted_by_the_program_only(key, data)] == []
@@ -275,7 +276,7 @@ def changed(draw: st.DrawFn) -> Any:
     return data
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(40, 600), deadline=None)
 @given(data=changed())
 @example(data={"models": None, "peers": {"p": {"proxy": "http://h", "models": [1]}}})
 @example(data={"models": {"a": {"cmd": "x ${PORT}", "filters": {"setParamsByID": {"b": None}}}}})
