@@ -57,7 +57,9 @@ class PendingQueries:
         finally:
             del self._open[number]
         if not answers or not isinstance(answers[0], kind):
-            raise Unavailable("cannot ask now: the supervisor does not answer")
+            raise Unavailable(
+                "cannot ask now: the supervisor does not answer", code="supervisor_lost"
+            )
         return answers[0]
 
     def answered(self, message: Claimed | CancelAnswer | RecordsAnswer) -> None:

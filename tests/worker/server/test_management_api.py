@@ -216,7 +216,7 @@ async def test_silent_supervisor_means_try_again(method: str, path: str) -> None
     async with pages(there) as ask:
         answer = await ask(method, path)
 
-    assert (answer.status, answer.error["code"]) == (503, "model_unavailable")
+    assert (answer.status, answer.error["code"]) == (503, "supervisor_lost")
     assert "the supervisor does not answer" in str(answer.error["message"])
     assert answer.all("retry-after") == ["2"]
 
