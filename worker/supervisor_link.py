@@ -28,6 +28,7 @@ from arriero.protocol.lease import (
     Resynced,
     Revoke,
     Void,
+    Want,
     Welcome,
 )
 from arriero.protocol.records import RequestRecord
@@ -97,8 +98,12 @@ class SupervisorLink:
         service.ended = self.ended
 
     def say(self, message: FromWorker) -> None:
-        """Send `message`; what zmq does not take now is sent in the same order a little later."""
-        self._pack()
+        """Send `message`; what zmq does not take now is sent in the same order a little later.
+
+        Records go ahead of it, but for a `Want`: somebody waits.
+        """
+        if not isinstance(message, Want):
+            self._pack()
         self._outbox.append(message)
         self._send()
 

@@ -122,6 +122,8 @@ def holding(own_keys: Collection[str], environ: Mapping[str, str]) -> frozenset[
         own_keys: Those that clients show to us.
         environ: The environment.
     """
+    if not own_keys:
+        return frozenset()
     return frozenset(
         name for name, value in environ.items() if any(_holds(value, key) for key in own_keys)
     )

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
@@ -30,7 +31,15 @@ from ..llamacpp.load_report import is_llama_server_itself, wants_report
 from ..llamacpp.model_files import model_files
 from ..processes.port_owner import stranger_at, stranger_on
 from ..processes.ports import LAST_PORT, is_listening, pick_port
-from ..processes.process import TAIL_LINES, Exit, RunningProcess, SpawnSpec, Stream, run_process
+from ..processes.process import (
+    TAIL_LINES,
+    Exit,
+    RunningProcess,
+    SpawnSpec,
+    StartedProcess,
+    Stream,
+    start_process,
+)
 from ..processes.reaper import Reaper
 from ..processes.spawn import NOT_FOUND
 from ..processes.unix_sockets import make_way
@@ -118,7 +127,8 @@ class Fleet:
             learn=partial(self._learn, config.fingerprint),
             now=lambda: self._config().models.get(model, config),
         )
-        self._nursery.start_soon(self._run, start)
+        # At once: a turn of the loop is a quarter of a millisecond for who waits for the model.
+        self._nursery.start_soon(self._run, start, self._begin(start))
 
     def terminate(self, swap: int, grace_s: float) -> None:
         """Begin to end the process of the start `swap`."""
@@ -137,45 +147,58 @@ class Fleet:
         self._durations.learn(fingerprint, observed)
         save_durations(self._durations_path, self._durations)
 
-    async def _run(self, start: "_Start") -> None:
-        config = start.config
-        try:
-            end = await self._try(start)
-            error = start.failure or why_it_failed(config.model, end, was_ready=start.is_ready)
-        except (SpawnError, PortError) as exc:
-            error = load_failed(config.model, str(exc))
-        except Exception as exc:  # noqa: BLE001  it ends this start, and nothing else
-            if what_is_scarce(exc) is None:
-                self._flood.exception("model.bug model=%s", config.model, exc=exc)
-            error = load_failed(config.model, f"cannot start it: {why(exc)}")
-        finally:
-            del self._starts[start.swap]
-        log.info("model.ended model=%s swap=%d reason=%r", config.model, start.swap, error.message)
-        self._dispatcher.handle(ProcessEnded(config.model, start.swap, error))
-
-    async def _try(self, start: "_Start") -> Exit:
-        """Start it, and again while its end is not its fault.
-
-        Returns its last end.
-        """
+    def _begin(self, start: "_Start") -> "_BegunTry | ErrorInfo":
+        """Start its process; return why that failed, if so."""
         model, fingerprint = start.config.model, start.config.fingerprint
-        start.is_itself = is_llama_server_itself(start.config.command, dict(start.config.env))
-        while True:
+        try:
             launch = self._launch(start)
+            start.is_itself = is_llama_server_itself(start.config.command, dict(start.config.env))
             start.asks_for_report = (
                 wants_report(dict(launch.env), is_itself=start.is_itself)
                 and fingerprint not in self._without_report
             )
-            log.info("model.starting model=%s swap=%d", model, start.swap)
-            end = await start.run(launch, self._reaper, partial(self._stop_argv, start))
+            process = start.begin(launch, self._reaper, partial(self._stop_argv, start))
+        except (SpawnError, PortError) as exc:
+            return load_failed(model, str(exc))
+        except Exception as exc:  # noqa: BLE001  it ends this start, and nothing else
+            return self._bug(model, exc)
+        log.info("model.starting model=%s swap=%d", model, start.swap)
+        return _BegunTry(launch, process)
+
+    async def _run(self, start: "_Start", begun: "_BegunTry | ErrorInfo") -> None:
+        model = start.config.model
+        try:
+            error = await self._try(start, begun)
+        except Exception as exc:  # noqa: BLE001  it ends this start, and nothing else
+            error = self._bug(model, exc)
+        finally:
+            del self._starts[start.swap]
+        log.info("model.ended model=%s swap=%d reason=%r", model, start.swap, error.message)
+        self._dispatcher.handle(ProcessEnded(model, start.swap, error))
+
+    def _bug(self, model: str, exc: Exception) -> ErrorInfo:
+        if what_is_scarce(exc) is None:
+            self._flood.exception("model.bug model=%s", model, exc=exc)
+        return load_failed(model, f"cannot start it: {why(exc)}")
+
+    async def _try(self, start: "_Start", begun: "_BegunTry | ErrorInfo") -> ErrorInfo:
+        """See its process through, and another while the end is not its fault.
+
+        Returns why there is none any more.
+        """
+        model, fingerprint = start.config.model, start.config.fingerprint
+        while not isinstance(begun, ErrorInfo):
+            end = await start.run(begun)
             if start.ended_without_pipe(end):
                 self._without_report[fingerprint] = None
                 if len(self._without_report) > _MAX_WITHOUT_REPORT:
                     del self._without_report[next(iter(self._without_report))]
             otherwise = start.how_to_try_again(end)
             if otherwise is None:
-                return end
+                return start.failure or why_it_failed(model, end, was_ready=start.is_ready)
             log.warning("model.again model=%s swap=%d with=%r", model, start.swap, otherwise)
+            begun = self._begin(start)
+        return begun
 
     def _launch(self, start: "_Start") -> LaunchConfig:
         """Choose a port and a key, and make sure that the port is free."""
@@ -200,7 +223,8 @@ class Fleet:
         start.access = Access(key, launch.socket)
         if launch.socket is not None:
             make_way(launch.socket)
-        if launch.port is not None and is_listening(launch.port):
+        is_picked = start.port is not None and launch.port == start.port  # it is free, then
+        if launch.port is not None and not is_picked and is_listening(launch.port):
             raise PortError(
                 f"cannot use port {launch.port}: another program listens there; stop it, "
                 "or write ${PORT} into cmd and proxy"
@@ -226,6 +250,13 @@ def missing_program(config: ModelConfig) -> ErrorInfo | None:
     if shutil.which(program, path=path) is not None:
         return None
     return load_failed(config.model, f"cannot start {os.path.basename(program)!r}: {NOT_FOUND}")
+
+
+class _BegunTry(NamedTuple):
+    """A process of a start, and its surroundings."""
+
+    launch: LaunchConfig
+    process: StartedProcess
 
 
 class _Start:
@@ -256,7 +287,7 @@ class _Start:
         self.asks_for_report = False
         self.is_ready = False
         self.failure: ErrorInfo | None  # set when it is ended for that
-        self._kind = config.kind or kind_of_command(config.command)
+        self._kind = config.kind
         self._dispatcher = dispatcher
         self._output_log = output_log
         self._learn = learn
@@ -265,9 +296,9 @@ class _Start:
         self._running: RunningProcess | None = None
         self._grace_s: float | None = None  # set when it was stopped before it ran
         self._told: tuple[str, float | None] | None = None
-        self._begin()
+        self._forget_try()
 
-    def _begin(self) -> None:
+    def _forget_try(self) -> None:
         """Forget the try before this one."""
         self._reported_ready = trio.Event()
         self._ready_at: float | None = None  # by its report, or by its answer
@@ -288,10 +319,10 @@ class _Start:
         if self._running is not None:
             self._running.stop(grace_s=grace_s)
 
-    async def run(
+    def begin(
         self, launch: LaunchConfig, reaper: Reaper, stop_argv: Callable[[int], tuple[str, ...]]
-    ) -> Exit:
-        """Start the process, report its progress and readiness, and wait for its end.
+    ) -> StartedProcess:
+        """Start the process; `run` follows.
 
         Args:
             launch: The program, and its surroundings.
@@ -301,46 +332,43 @@ class _Start:
         Raises:
             SpawnError: It could not be started.
         """
-        self._begin()
+        self._forget_try()
         self.endpoint_port = launch.port
-        ends: list[Exit] = []
+        command = SpawnSpec(
+            argv=launch.command,
+            env=dict(launch.env),
+            port=launch.port,
+            socket=launch.socket,
+            without=self.without,
+            report=self.asks_for_report,
+            stop_argv=stop_argv,
+        )
+        return start_process(command, reaper)
 
-        async def run(task_status: trio.TaskStatus[RunningProcess]) -> None:
-            command = SpawnSpec(
-                argv=launch.command,
-                env=dict(launch.env),
-                port=launch.port,
-                socket=launch.socket,
-                without=self.without,
-                report=self.asks_for_report,
-                stop_argv=stop_argv,
-            )
-            ends.append(
-                await run_process(
-                    command, on_line=self._take, reaper=reaper, task_status=task_status
-                )
-            )
-            nursery.cancel_scope.cancel()
-
-        failure: SpawnError | None = None
+    async def run(self, begun: _BegunTry) -> Exit:
+        """Report the progress and readiness of the process, and wait for its end."""
         async with trio.open_nursery() as nursery:
-            try:
-                self._running = await nursery.start(run)
-            except SpawnError as exc:
-                failure = exc  # raised below: out of here it would come in an exception group
-            else:
-                if self._grace_s is not None:
-                    self._running.stop(grace_s=self._grace_s)
-                pid = self._running.pid
-                self._dispatcher.handle(Spawned(self.config.model, self.swap, pid, launch.endpoint))
-                await self._get_ready(launch, pid)
-                if self.is_ready:
-                    await self._watch_pulse(launch, pid)
-        if failure is not None:
-            raise failure
+            nursery.start_soon(self._follow, begun)
+            end = await begun.process.run(self._take)
+            nursery.cancel_scope.cancel()
         self._running = None
         self.tries += 1
-        return replace(ends[0], tail=tuple(self._log))
+        return replace(end, tail=tuple(self._log))
+
+    async def _follow(self, begun: _BegunTry) -> None:
+        """Report on a process that is being run.
+
+        Is cancelled when it ends.
+        """
+        launch, self._running = begun
+        if self._grace_s is not None:
+            self._running.stop(grace_s=self._grace_s)
+        self._kind = self._kind or kind_of_command(self.config.command)
+        pid = self._running.pid
+        self._dispatcher.handle(Spawned(self.config.model, self.swap, pid, launch.endpoint))
+        await self._get_ready(launch, pid)
+        if self.is_ready:
+            await self._watch_pulse(launch, pid)
 
     def ended_without_pipe(self, end: Exit) -> bool:
         """Return whether it ended because it was asked for its report."""
@@ -380,8 +408,6 @@ class _Start:
         self.is_ready = True
         now = trio.current_time()
         self._ready_at = self._ready_at or now
-        if self.tries == 0:
-            self._learn(self._estimator.finish(now))
         log.info(
             "model.ready model=%s swap=%d start_s=%.2f",
             self.config.model,
@@ -389,6 +415,8 @@ class _Start:
             now - self._began_at,
         )
         self._dispatcher.handle(BecameReady(self.config.model, self.swap, self._kind or "unknown"))
+        if self.tries == 0:
+            self._learn(self._estimator.finish(now))  # last: it writes a file
 
     async def _watch_pulse(self, launch: LaunchConfig, pid: int) -> None:
         """Notice when all its signs of life stop.

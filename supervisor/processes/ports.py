@@ -1,5 +1,6 @@
 """Listeners on the TCP ports of this machine, and free ports."""
 
+import errno
 import ipaddress
 import socket
 from collections.abc import Collection, Iterator
@@ -25,7 +26,6 @@ _cursors: dict[int, int] = {}
 def pick_port(
     start: int,
     taken: Collection[int],
-    host: str = "127.0.0.1",
     *,
     preferred: int | None = None,
     reserved: Collection[int] = (),
@@ -33,29 +33,28 @@ def pick_port(
 ) -> int:
     """Return a free port from `start` on, each time another one.
 
+    Nobody listens there, on any address.
+
     Args:
         start: The first port to be considered.
         taken: Ports of processes that do not listen yet.
-        host: Address on which the port will be listened on.
         preferred: Returned whenever it is free.
         reserved: Ports that others prefer: only where no other is free.
         last: The last port to be considered.
 
     Raises:
         PortError: None is free.
+        OSError: There is no descriptor left to look.
     """
-    busy = {listener.port for listener in listening_sockets()} | set(taken)
-    if preferred is not None and preferred not in busy and _is_bindable(host, preferred):
+    if preferred is not None and preferred not in taken and _is_free(preferred):
         return preferred
     first = max(_cursors.get(start, start), start)
-    for unwelcome in (busy.union(reserved), busy):
+    for unwelcome in ({*taken, *reserved}, taken):
         for port in chain(range(first, last + 1), range(start, min(first, last + 1))):
-            if port not in unwelcome and _is_bindable(host, port):
+            if port not in unwelcome and _is_free(port):
                 _cursors[start] = port + 1
                 return port
-    raise PortError(
-        f"cannot find a free port from {start} to {last} on {host}; choose a lower startPort"
-    )
+    raise PortError(f"cannot find a free port from {start} to {last}; choose a lower startPort")
 
 
 def is_listening(port: int, host: str = "127.0.0.1") -> bool:
@@ -91,15 +90,24 @@ def _address_of(host: str) -> IPAddress | None:
         return None  # a name: whatever it stands for
 
 
-def _is_bindable(host: str, port: int) -> bool:
-    try:
-        family, kind, number, _, address = socket.getaddrinfo(
-            host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        with socket.socket(family, kind, number) as probe:
-            # as llama-server does it: connections of an earlier server that linger do not matter
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except OSError:
-        return False
-    return True
+def _is_free(port: int) -> bool:
+    """Return whether `port` can be bound on all addresses; that takes a tenth of a look.
+
+    Raises:
+        OSError: No descriptor is left to try it.
+    """
+    for family, any_address in ((socket.AF_INET6, "::"), (socket.AF_INET, "")):
+        try:
+            with socket.socket(family, socket.SOCK_STREAM) as probe:
+                # as llama-server does it: connections of an earlier one that linger do not matter
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+                probe.bind((any_address, port))
+            return True
+        except OSError as exc:
+            if exc.errno in {errno.EADDRINUSE, errno.EACCES}:
+                return False
+            if exc.errno not in {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}:  # no IPv6 here
+                raise
+    return False

@@ -98,6 +98,31 @@ class RunningProcess(Protocol):
         """
 
 
+class StartedProcess(RunningProcess, Protocol):
+    """A process that `start_process` has started. Its `run` has to follow, without a wait."""
+
+    async def run(
+        self, on_line: Callable[[Stream, bytes], None], *, term_grace_s: float = TERM_GRACE_S
+    ) -> Exit:
+        """See it through; as `run_process`."""
+
+
+def start_process(launch: SpawnSpec, reaper: Reaper) -> StartedProcess:
+    """Start one process; the program is loaded, which is not yet "ready".
+
+    For who cannot wait for a turn of the loop; others take `run_process`, which leaves nothing
+    to forget.
+
+    Args:
+        launch: The program, and its surroundings.
+        reaper: Has its group registered while it runs.
+
+    Raises:
+        SpawnError: It could not be started; the text may be shown to clients.
+    """
+    return _Child(launch, reaper)
+
+
 async def run_process(
     launch: SpawnSpec,
     *,
@@ -123,33 +148,9 @@ async def run_process(
     Raises:
         SpawnError: It could not be started; the text may be shown to clients.
     """
-    child = _Child(launch, reaper)
-    tail: deque[bytes] = deque(maxlen=TAIL_LINES)
-
-    def take(stream: Stream, line: bytes) -> None:
-        if stream == "stderr":
-            tail.append(line)
-        on_line(stream, line)
-
-    with child:
-        async with trio.open_nursery() as nursery:
-            output = OutputReader()
-            nursery.start_soon(output.read, child.output, take)
-            child.run_stop_command = lambda argv: nursery.start_soon(
-                _run_stop_command, child, launch, on_line, reaper, argv
-            )
-            try:
-                task_status.started(child)
-                await child.leader_ends()
-            except BaseException:  # cancellation above all; nothing may leave it running
-                child.stop(grace_s=term_grace_s)
-                raise
-            finally:
-                with trio.CancelScope(shield=True):  # bounded: grace, then KILL_WAIT_S
-                    await child.leader_ends()
-                    await child.rest_ends(output.ended)
-                output.give_up()
-    return child.exit(tail)
+    child = start_process(launch, reaper)
+    task_status.started(child)
+    return await child.run(on_line, term_grace_s=term_grace_s)
 
 
 async def _run_stop_command(
@@ -204,7 +205,7 @@ def _take_over(pipe: IO[bytes] | None) -> int:
 
 
 class _Child:
-    """A process with its group, until reaped. Implements `RunningProcess`.
+    """A process with its group, until reaped. Implements `StartedProcess`.
 
     Attributes:
         output: The reading ends of its output, for the reader to close.
@@ -218,6 +219,7 @@ class _Child:
         name, self._mark = reaper.new_mark()
         self._popen = spawn(launch, (name, self._mark))
         self._reaper = reaper
+        self._launch = launch
         self._port = launch.port
         self._socket = launch.socket
         self._stop_argv = launch.stop_argv
@@ -263,6 +265,36 @@ class _Child:
         for pipe in (self._popen.stdin, self._popen.stdout, self._popen.stderr):
             assert pipe is not None
             pipe.close()
+
+    async def run(
+        self, on_line: Callable[[Stream, bytes], None], *, term_grace_s: float = TERM_GRACE_S
+    ) -> Exit:
+        """See `StartedProcess.run`."""
+        tail: deque[bytes] = deque(maxlen=TAIL_LINES)
+
+        def take(stream: Stream, line: bytes) -> None:
+            if stream == "stderr":
+                tail.append(line)
+            on_line(stream, line)
+
+        with self:
+            async with trio.open_nursery() as nursery:
+                output = OutputReader()
+                nursery.start_soon(output.read, self.output, take)
+                self.run_stop_command = lambda argv: nursery.start_soon(
+                    _run_stop_command, self, self._launch, on_line, self._reaper, argv
+                )
+                try:
+                    await self.leader_ends()
+                except BaseException:  # cancellation above all; nothing may leave it running
+                    self.stop(grace_s=term_grace_s)
+                    raise
+                finally:
+                    with trio.CancelScope(shield=True):  # bounded: grace, then KILL_WAIT_S
+                        await self.leader_ends()
+                        await self.rest_ends(output.ended)
+                    output.give_up()
+        return self.exit(tail)
 
     def __enter__(self) -> None: ...
 
@@ -404,4 +436,13 @@ class _Child:
         return False
 
 
-__all__ = ["TERM_GRACE_S", "Exit", "RunningProcess", "SpawnSpec", "Stream", "run_process"]
+__all__ = [
+    "TERM_GRACE_S",
+    "Exit",
+    "RunningProcess",
+    "SpawnSpec",
+    "StartedProcess",
+    "Stream",
+    "run_process",
+    "start_process",
+]

@@ -20,8 +20,8 @@ from arriero.protocol.wakefulness import LOOK_S, Wakefulness
 
 from .engine import Engine
 from .events import (
+    Act,
     Announce,
-    Command,
     Event,
     GrantLease,
     RefuseWaiter,
@@ -128,11 +128,22 @@ class Dispatcher:
         return self.wakefulness.awake_s(trio.current_time())
 
     def handle(self, event: Event) -> None:
-        """Feed the engine with `event` and carry out its commands."""
+        """Feed the engine with `event` and carry out its commands.
+
+        What is announced comes last: processes and requests wait for the rest.
+        """
         now = self.now()
+        news: list[AnyEvent] = []
         for command in self.engine.handle(event, now):
-            self._carry_out(command)
+            if not isinstance(command, Announce):
+                self._carry_out(command)
+            elif isinstance(command.event, QueueChanged):
+                self._queue_news = command.event
+            else:
+                news.append(command.event)
         self._flush_answers()
+        if news:
+            self._publisher.publish(*news)
         self._publish_queue(now)
         self._changed.set()
         self._changed = trio.Event()
@@ -205,7 +216,7 @@ class Dispatcher:
             self._queue_news = None
             self._queue_from = now + QUEUE_PAUSE_S
 
-    def _carry_out(self, command: Command) -> None:
+    def _carry_out(self, command: Act) -> None:
         assert self._processes is not None  # `connect` comes before the first happening
         assert self._send_to_worker is not None
         match command:
@@ -248,11 +259,6 @@ class Dispatcher:
             case VoidLease(owner, model, lease):
                 self._flush_answers()
                 self._send_to_worker(owner, Void(model=model, lease=lease))
-            case Announce(event):
-                if isinstance(event, QueueChanged):
-                    self._queue_news = event
-                else:
-                    self._publisher.publish(event)
 
     def _flush_answers(self) -> None:
         """Send decisions on requests: one message for all that get the same."""

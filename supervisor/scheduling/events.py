@@ -302,6 +302,6 @@ class Announce(msgspec.Struct, frozen=True):
     event: AnyEvent
 
 
-Command: TypeAlias = (
-    Spawn | Terminate | GrantLease | RefuseWaiter | RevokeLease | VoidLease | Announce
-)
+Act: TypeAlias = Spawn | Terminate | GrantLease | RefuseWaiter | RevokeLease | VoidLease
+
+Command: TypeAlias = Act | Announce

@@ -78,7 +78,7 @@ async def test_model_that_cannot_start_fails_alone(
                 case "pipe":
                     broken.setattr(os, "dup", fails(what))
                 case "port":
-                    broken.setattr(fleet, "is_listening", fails(what))
+                    broken.setattr(fleet, "pick_port", fails(what))
                 case "thread":
                     broken.setattr(trio.to_thread, "run_sync", fails_soon(what))
                 case "own mistake":
