@@ -29,7 +29,7 @@ from ..llamacpp.api_key import LEAST_SECRET, holding
 from ..llamacpp.api_key_file import read_key_file
 from ..llamacpp.load_report import is_llama_server_itself, wants_report
 from ..llamacpp.model_files import model_files
-from ..processes.port_owner import stranger_at, stranger_on
+from ..processes.port_owner import listens_on, stranger_at, stranger_on
 from ..processes.ports import LAST_PORT, is_listening, pick_port
 from ..processes.process import (
     TAIL_LINES,
@@ -54,7 +54,7 @@ from ..scheduling.dispatcher import Dispatcher
 from ..scheduling.events import BecameReady, NotReady, ProcessEnded, Progressed, Spawned
 from ..text.redact import HIDDEN
 from .exit_reason import load_failed, why_it_failed
-from .health import Outcome, wait_until_healthy, wait_until_listening
+from .health import Outcome, Signs, wait_until_healthy, wait_until_listening
 from .liveness_watch import PulseWatch
 from .not_ready_reason import place_shown, why_not_ready
 from .output_log import OutputLog
@@ -301,6 +301,7 @@ class _Start:
     def _forget_try(self) -> None:
         """Forget the try before this one."""
         self._reported_ready = trio.Event()
+        self._signs = Signs()
         self._ready_at: float | None = None  # by its report, or by its answer
         self._told_why = ""
         self._log: deque[str] = deque(maxlen=TAIL_LINES)
@@ -470,9 +471,13 @@ class _Start:
                 self._dispatcher.handle(NotReady(self.config.model, self.swap, why))
 
         if launch.health_url is None:
-            await wait_until_listening(url, started_at=since, access=self.access, note=note)
+            await wait_until_listening(
+                url, started_at=since, signs=self._signs, access=self.access, note=note
+            )
             return None
-        return await wait_until_healthy(url, started_at=since, access=self.access, note=note)
+        return await wait_until_healthy(
+            url, started_at=since, signs=self._signs, access=self.access, note=note
+        )
 
     async def _has_lost_its_place(self, launch: LaunchConfig, pid: int) -> bool:
         """Return whether another process has its port.
@@ -489,6 +494,8 @@ class _Start:
         elif launch.port is not None:
             place = f"port {launch.port}"
             host = urlsplit(launch.endpoint).hostname or ""
+            if listens_on(launch.port, host, pid):  # as nearly always
+                return False
             look = partial(stranger_on, launch.port, host, pid)
         else:
             return False
@@ -543,6 +550,7 @@ class _Start:
             self._dispatcher.publish(LogLine(model=self.config.model, line=text, stream=stream))
         if self.is_ready:
             return
+        self._signs.note()  # llama-server, vLLM and others have a line for "ready"
         now = trio.current_time()
         if isinstance(report, ReadyReport):  # only llama-server speaks so
             self._kind = self._kind or "llama-server"

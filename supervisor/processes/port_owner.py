@@ -82,6 +82,18 @@ class _Process(msgspec.Struct, frozen=True):
     started: int  # in ticks since the machine was started
 
 
+def listens_on(port: int, host: str, pid: int) -> bool:
+    """Return whether it is surely `pid` alone that listens on `port`. Takes half a millisecond.
+
+    Args:
+        port: The port.
+        host: Address or name to which is connected.
+        pid: The process.
+    """
+    sockets = {found.inode for found in listeners_on(port, host)}
+    return bool(sockets) and sockets.issubset(_sockets_of(pid))
+
+
 def stranger_on(port: int, host: str, leader: int, *, listens_itself: bool = False) -> int | None:
     """Return the process that listens on `port` instead of `leader`'s.
 

@@ -42,7 +42,7 @@ def fails_soon(failure: Exception) -> Callable[..., Any]:
 SIDE_BY_SIDE = f"""
 models:
   a: {{cmd: {SERVER!r}}}
-  b: {{cmd: {SERVER!r}}}
+  b: {{cmd: 'sh -c "{SERVER}; true"'}}
 groups: {{all: {{members: [a, b], swap: false}}}}
 """
 
@@ -79,7 +79,7 @@ async def test_model_that_cannot_start_fails_alone(
                     broken.setattr(os, "dup", fails(what))
                 case "port":
                     broken.setattr(fleet, "pick_port", fails(what))
-                case "thread":
+                case "thread":  # which is needed for a server behind a wrapper
                     broken.setattr(trio.to_thread, "run_sync", fails_soon(what))
                 case "own mistake":
                     broken.setattr(fleet, "model_files", fails(what))

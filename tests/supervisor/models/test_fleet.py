@@ -13,6 +13,7 @@ import trio
 
 from arriero.protocol.lease import Grant, Refuse
 from arriero.protocol.records import UpstreamKind
+from arriero.supervisor.models import health
 from arriero.supervisor.models.start_retry import MAX_TRIES
 from tests.paths import SCRIPTED_UPSTREAM
 from tests.supervisor.train import SERVER, Train, open_train
@@ -127,6 +128,16 @@ async def test_server_outside_the_tree_may_serve(tmp_path: Path) -> None:
             nursery.cancel_scope.cancel()
 
     assert isinstance(answer, Grant)
+
+
+async def test_line_of_its_log_tells_readiness(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "pause_s", lambda _: 3600.0)
+    monkeypatch.setattr(health, "_LEAST_SHARE", 0.0)
+    async with opened(tmp_path, f"{SERVER} --load-s 0.2") as train:
+        train.want()
+        assert isinstance(await train.answer(), Grant)
 
 
 async def test_without_check_the_port_is_awaited(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from arriero.supervisor.models.health import (
     MAX_BODY_BYTES,
     Failure,
     Outcome,
+    Signs,
     pause_s,
     probe,
     wait_until_healthy,
@@ -54,6 +55,31 @@ LOADING = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
 )
 def test_longer_loads_are_probed_less(elapsed_s: float, expected_s: float) -> None:
     assert pause_s(elapsed_s) == expected_s
+
+
+async def test_a_sign_cuts_the_pause_short(autojump_clock: MockClock) -> None:
+    signs, ends = Signs(), []
+
+    async def pause_twice() -> None:
+        for _ in range(2):
+            await signs.pause(1.0)
+            ends.append(trio.current_time())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pause_twice)
+        await trio.sleep(0.5)
+        signs.note()
+
+    assert ends == [0.5, 1.5]
+
+
+async def test_signs_without_end_leave_a_quarter(autojump_clock: MockClock) -> None:
+    signs = Signs()
+    for _ in range(8):
+        signs.note()
+        await signs.pause(1.0)
+
+    assert trio.current_time() == 2.0
 
 
 @pytest.mark.parametrize(

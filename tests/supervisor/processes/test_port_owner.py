@@ -10,7 +10,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from arriero.supervisor.processes.port_owner import stranger_on
+from arriero.supervisor.processes.port_owner import listens_on, stranger_on
 from arriero.supervisor.processes.reaper_child import MARK_NAME
 
 # Does nothing until the end of its input.
@@ -69,7 +69,9 @@ def port_of(process: "subprocess.Popen[str]") -> int:
 def test_a_server_that_listens_itself_is_no_stranger(start: Start) -> None:
     server = start("-c", LISTEN)
 
-    assert stranger_on(port_of(server), "127.0.0.1", server.pid) is None
+    port = port_of(server)
+    assert listens_on(port, "127.0.0.1", server.pid)
+    assert stranger_on(port, "127.0.0.1", server.pid) is None
 
 
 def test_a_child_in_a_session_of_its_own_is_no_stranger(start: Start) -> None:
@@ -130,6 +132,7 @@ sys.stdin.read()
     ours = start("-c", shares, str(port))
     assert port_of(ours) == port
 
+    assert not listens_on(port, "127.0.0.1", ours.pid)
     assert stranger_on(port, "127.0.0.1", ours.pid) == theirs.pid
 
 
