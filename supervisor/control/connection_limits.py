@@ -6,9 +6,11 @@ when there is no descriptor for the next one: so the doors are closed before.
 
 import contextlib
 import logging
+import math
 import os
 import resource
 import socket
+import stat
 import struct
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -25,8 +27,12 @@ log = logging.getLogger(__name__)
 # Seconds between two looks. zmq accepts some ten thousand connections a second.
 LOOK_S: Final = 0.1
 
-# Descriptors that are looked at before others get their turn: a millisecond.
+# Descriptors that are looked at before others get their turn: a millisecond at most.
 _LOOKS_PER_TURN: Final = 100
+
+# Seconds between two searches for the greedy while no descriptors are added: with hundreds of
+# models there are thousands to look at.
+_SEARCH_S: Final = 1.0
 
 _CREDENTIALS: Final = struct.Struct("3i")  # pid, uid, gid: unix(7), SO_PEERCRED
 
@@ -37,6 +43,7 @@ async def keep_doors(doors: Sequence[UnixListener]) -> None:
     Runs until cancelled.
     """
     flood = FloodLog(log)
+    seen, search_at = 0, -math.inf
     while True:
         await trio.sleep(LOOK_S)
         flood.flush()
@@ -49,9 +56,12 @@ async def keep_doors(doors: Sequence[UnixListener]) -> None:
                 flood.warning("sockets.closed open_files=%d limit=%d", used, limit)
             elif lets_in and not door.is_open:
                 door.open()
-        if used > MAX_OF_ONE:
+        now = trio.current_time()
+        if used > MAX_OF_ONE and (used > seen or now >= search_at):
+            search_at = now + _SEARCH_S
             with contextlib.suppress(OSError):  # no descriptor to look; some will be closed
                 await _cut_greedy(doors, flood)
+        seen = used
 
 
 async def _cut_greedy(doors: Iterable[UnixListener], flood: FloodLog) -> None:
@@ -59,6 +69,8 @@ async def _cut_greedy(doors: Iterable[UnixListener], flood: FloodLog) -> None:
     for count, name in enumerate(os.listdir("/proc/self/fd"), 1):
         if count % _LOOKS_PER_TURN == 0:
             await trio.lowlevel.checkpoint()
+        if not _is_socket(int(name)):
+            continue
         with taken(int(name)) as connection:
             if connection is not None and (place := _place_of(connection)) in visitors:
                 pid, _, _ = _CREDENTIALS.unpack(
@@ -74,6 +86,13 @@ async def _cut_greedy(doors: Iterable[UnixListener], flood: FloodLog) -> None:
                     connection.shutdown(socket.SHUT_RDWR)
 
 
+def _is_socket(fd: int) -> bool:
+    try:
+        return stat.S_ISSOCK(os.fstat(fd).st_mode)
+    except OSError:  # closed meanwhile
+        return False
+
+
 def _place_of(connection: socket.socket) -> str | None:
     """Return the path at which `connection` was accepted; None for anything else."""
     if connection.family != socket.AF_UNIX:
@@ -84,7 +103,11 @@ def _place_of(connection: socket.socket) -> str | None:
 
 
 def _open_files(limit: int) -> int:
+    """Return how many there are; `limit` if that cannot be seen.
+
+    Linux tells since 6.2, by the size of the folder; before, all have to be listed.
+    """
     try:
-        return len(os.listdir("/proc/self/fd"))
+        return os.stat("/proc/self/fd").st_size or len(os.listdir("/proc/self/fd"))
     except OSError:  # there is not even one for that
         return limit

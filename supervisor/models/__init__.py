@@ -9,7 +9,7 @@ Lowest first:
     output_log        Last output lines per model.
     preload           `on_startup.preload`.
     process_activity  Processor time and bytes of a server's processes.
-    liveness_watch    Looks for these signs while a model serves.
+    liveness_watch    Looks for these signs while models serve, all in one round.
     server_kind       llama-server, vLLM, ...
     start_retry       Retries of a start that ended too early.
     fleet             One task per model process.

@@ -55,7 +55,7 @@ from ..scheduling.events import BecameReady, NotReady, ProcessEnded, Progressed,
 from ..text.redact import HIDDEN
 from .exit_reason import load_failed, why_it_failed
 from .health import Outcome, Signs, wait_until_healthy, wait_until_listening
-from .liveness_watch import PulseWatch
+from .liveness_watch import PulseRound, PulseWatch
 from .not_ready_reason import place_shown, why_not_ready
 from .output_log import OutputLog
 from .server_kind import kind_of_command, kind_of_server
@@ -113,6 +113,8 @@ class Fleet:
         self._durations: Durations = load_durations(durations_path)
         self._starts: dict[int, _Start] = {}
         self._flood = FloodLog(log)
+        self._pulse_round = PulseRound()
+        nursery.start_soon(self._pulse_round.run)
         self._without_report: dict[str, None] = {}  # fingerprints of commands, the oldest first
 
     def spawn(self, model: str, swap: int) -> None:
@@ -123,6 +125,7 @@ class Fleet:
             swap,
             self._dispatcher,
             self._output_log,
+            pulse_round=self._pulse_round,
             learned=self._durations.get(config.fingerprint),
             learn=partial(self._learn, config.fingerprint),
             now=lambda: self._config().models.get(model, config),
@@ -269,6 +272,7 @@ class _Start:
         dispatcher: Dispatcher,
         output_log: OutputLog,
         *,
+        pulse_round: PulseRound,
         learned: StageTimes | None,
         learn: Callable[[StageTimes], None],
         now: Callable[[], ModelConfig],
@@ -291,6 +295,7 @@ class _Start:
         self._dispatcher = dispatcher
         self._output_log = output_log
         self._learn = learn
+        self._pulse_round = pulse_round
         self._began_at = trio.current_time()
         self._estimator = Estimator(learned, self._began_at)
         self._running: RunningProcess | None = None
@@ -432,7 +437,7 @@ class _Start:
             pid=pid,
             access=self.access,
             has_slots=self._kind == "llama-server",
-        ).run()
+        ).run(self._pulse_round)
 
     async def _wait_until_ready(self, launch: LaunchConfig) -> None:
         """Return when its endpoint answers.

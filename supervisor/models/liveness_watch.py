@@ -2,12 +2,12 @@
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
-import msgspec
 import trio
 
 from ..config.load import LaunchConfig, ModelConfig
@@ -34,10 +34,34 @@ _QUESTION_SHARE: Final = 0.25
 _SLOTS_SHARE: Final = 0.1
 
 
-class PulseWatch(msgspec.Struct, kw_only=True):
+class PulseRound:
+    """Looks at all processes that serve, once a second: one wake-up for all."""
+
+    def __init__(self) -> None:
+        self._watches: dict[int, PulseWatch] = {}  # by the number of the start
+
+    @contextmanager
+    def including(self, watch: "PulseWatch") -> Generator[None, None, None]:
+        """Look at the process of `watch` while the block runs."""
+        self._watches[watch.swap] = watch
+        try:
+            yield
+        finally:
+            del self._watches[watch.swap]
+
+    async def run(self) -> None:
+        """Look again and again, until cancelled."""
+        while True:
+            await trio.sleep(LOOK_S)
+            now = trio.current_time()
+            for watch in self._watches.values():
+                watch.look(now)
+
+
+class PulseWatch:
     """Watches over one process that serves.
 
-    Attributes:
+    Args:
         dispatcher: Gets the findings.
         config: Gives the model's settings in force.
         swap: Number of the start.
@@ -47,84 +71,121 @@ class PulseWatch(msgspec.Struct, kw_only=True):
         has_slots: It reports on its slots.
     """
 
-    dispatcher: Dispatcher
-    config: Callable[[], ModelConfig]
-    swap: int
-    launch: LaunchConfig
-    pid: int
-    access: Access = PLAIN
-    has_slots: bool = False
-    _slots: bytes = b""
-    _slots_at: float = 0.0
+    def __init__(
+        self,
+        *,
+        dispatcher: Dispatcher,
+        config: Callable[[], ModelConfig],
+        swap: int,
+        launch: LaunchConfig,
+        pid: int,
+        access: Access = PLAIN,
+        has_slots: bool = False,
+    ) -> None:
+        self.swap = swap
+        self._dispatcher = dispatcher
+        self._config = config
+        self._launch = launch
+        self._pid = pid
+        self._access = access
+        self._has_slots = has_slots
+        self._slots = b""
+        self._slots_at = 0.0
+        self._model = config().model
+        self._up_at = trio.current_time()
+        self._pulse = Pulse(self._up_at)
+        self._vitals = dispatcher.engine.vitals(self._model)
+        self._planned_s, self._is_seen = LOOK_S, True
+        self._due: trio.Event | None = None  # set when there is more to do than to look
 
-    async def run(self) -> None:
-        """Look again and again, until it hangs.
+    async def run(self, rounds: PulseRound) -> None:
+        """See to it until it hangs.
 
         To be cancelled when the process has ended.
         """
-        model = self.config().model
-        up_at = trio.current_time()
-        pulse = Pulse(up_at)
-        asks, heard = self.dispatcher.engine.vitals(model)
-        planned_s, is_seen = LOOK_S, True
-        while True:
-            await trio.sleep(LOOK_S)
-            now_asks, now_heard = self.dispatcher.engine.vitals(model)
-            is_asked, is_heard = now_asks != asks, now_heard != heard
-            asks, heard = now_asks, now_heard
-            now = trio.current_time()
-            pulse.look(now, planned_s, is_asked=is_asked, is_heard=is_heard)
-            planned_s = LOOK_S
-            config = self.config()
-            limit_s = config.hung_after_s
-            if pulse.wants_question(limit_s):
-                planned_s += QUESTION_S
-                is_seen = await self._question(pulse, limit_s)
-            if pulse.is_hung(limit_s, is_seen=is_seen):
-                log.warning(
-                    "model.hung model=%s swap=%d pid=%d silent_s=%.0f",
-                    *(model, self.swap, self.pid, pulse.silent_s),
-                )
-                well_s = trio.current_time() - up_at - pulse.silent_s
-                self.dispatcher.handle(Hung(model, self.swap, hung(model, pulse.silent_s), well_s))
-                return
-            if config.drain_limit_s and self.dispatcher.engine.state(model) == "draining":
-                await self._look_at_drain(pulse, model, config.drain_limit_s)
+        with rounds.including(self):
+            while True:
+                self._due = trio.Event()
+                await self._due.wait()
+                if await self._see_to_it():
+                    return
+
+    def look(self, now: float) -> None:
+        """Take what workers have reported; wake `run` if there is more to do."""
+        if self._due is None or self._due.is_set():
+            return  # it is being seen to
+        (asks, heard), vitals = self._vitals, self._dispatcher.engine.vitals(self._model)
+        self._vitals = vitals
+        self._pulse.look(
+            now, self._planned_s, is_asked=vitals[0] != asks, is_heard=vitals[1] != heard
+        )
+        self._planned_s = LOOK_S
+        limit_s = self._config().hung_after_s
+        if (
+            self._pulse.wants_question(limit_s)
+            or self._pulse.is_hung(limit_s, is_seen=self._is_seen)
+            or self._drain_limit_s()
+        ):
+            self._due.set()
+
+    def _drain_limit_s(self) -> float:
+        """Return for how long its last requests may get no further; 0.0 while it does not drain."""
+        is_draining = self._dispatcher.engine.state(self._model) == "draining"
+        return self._config().drain_limit_s if is_draining else 0.0
+
+    async def _see_to_it(self) -> bool:
+        """Return whether it hangs, and that is reported."""
+        pulse, limit_s = self._pulse, self._config().hung_after_s
+        if pulse.wants_question(limit_s):
+            self._planned_s += QUESTION_S
+            self._is_seen = await self._question(pulse, limit_s)
+        if pulse.is_hung(limit_s, is_seen=self._is_seen):
+            log.warning(
+                "model.hung model=%s swap=%d pid=%d silent_s=%.0f",
+                *(self._model, self.swap, self._pid, pulse.silent_s),
+            )
+            well_s = trio.current_time() - self._up_at - pulse.silent_s
+            error = hung(self._model, pulse.silent_s)
+            self._dispatcher.handle(Hung(self._model, self.swap, error, well_s))
+            return True
+        if drain_limit_s := self._drain_limit_s():
+            await self._look_at_drain(pulse, drain_limit_s)
+        return False
 
     async def _question(self, pulse: Pulse, limit_s: float) -> bool:
         """Query its health; return whether its processes can be seen.
 
         When we cannot look, for there is no descriptor or thread to be had, it is not to blame.
         """
-        url = self.launch.health_url or f"{self.launch.base_url}/health"
+        url = self._launch.health_url or f"{self._launch.base_url}/health"
         response = None
         with trio.move_on_after(min(QUESTION_S, limit_s * _QUESTION_SHARE)):
-            response = await probe(url, access=self.access)
-        host = urlsplit(self.launch.endpoint).hostname or ""
-        place = self.launch.port if self.launch.socket is None else self.launch.socket
-        read = partial(read_effort, place, host, self.pid)
+            response = await probe(url, access=self._access)
+        host = urlsplit(self._launch.endpoint).hostname or ""
+        place = self._launch.port if self._launch.socket is None else self._launch.socket
+        read = partial(read_effort, place, host, self._pid)
         effort = None
         try:
             effort = await trio.to_thread.run_sync(read)
         except (OSError, RuntimeError) as exc:
-            log.warning("model.not_watched pid=%d reason=%r", self.pid, str(exc))
+            log.warning("model.not_watched pid=%d reason=%r", self._pid, str(exc))
             pulse.lives()
         else:
             now = trio.current_time()
             pulse.was_questioned(now, has_answered=response is not None, effort=effort)
         return effort is not None
 
-    async def _look_at_drain(self, pulse: Pulse, model: str, limit_s: float) -> None:
+    async def _look_at_drain(self, pulse: Pulse, limit_s: float) -> None:
         """Report for how long its last requests have made no progress."""
-        if self.has_slots and pulse.still_s >= self._slots_at + limit_s * _SLOTS_SHARE:
+        if self._has_slots and pulse.still_s >= self._slots_at + limit_s * _SLOTS_SHARE:
             self._slots_at = pulse.still_s
             with trio.move_on_after(min(QUESTION_S, limit_s * _QUESTION_SHARE)):
-                url = f"{self.launch.base_url}/slots"
-                response = await probe(url, with_body=True, access=self.access)
+                url = f"{self._launch.base_url}/slots"
+                response = await probe(url, with_body=True, access=self._access)
                 if response is not None and response.status == 200:
                     slots = hashlib.sha256(response.body).digest()
                     if self._slots not in {b"", slots}:
                         pulse.got_further()
                     self._slots = slots
         self._slots_at = min(self._slots_at, pulse.still_s)
-        self.dispatcher.handle(Stalled(model, self.swap, pulse.still_s))
+        self._dispatcher.handle(Stalled(self._model, self.swap, pulse.still_s))
