@@ -84,29 +84,41 @@ class FrameSocket:
         self.door = door
         self._fd = int(socket.FD)
         self._waiting: trio.CancelScope | None = None
+        self._has_waited = False  # since the last checkpoint that was for the sake of others
 
     async def receive(self) -> list[bytes]:
-        """Wait for the next message and return its frames. For one task at a time."""
-        await trio.lowlevel.checkpoint()
+        """Wait for the next message and return its frames. For one task at a time.
+
+        Others get their turn, but not twice for one message.
+        """
+        await self.wait()
         while True:
             try:
                 return self._socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
-                pass
-            with trio.CancelScope() as self._waiting:
-                await trio.lowlevel.wait_readable(self._fd)
-            self._waiting = None
+                await self._wait_until_readable()
 
     async def wait(self) -> None:
         """Return when there may be something to receive.
 
         For one task at a time.
         """
-        await trio.lowlevel.checkpoint()
-        if not int(self._socket.EVENTS) & zmq.POLLIN:
-            with trio.CancelScope() as self._waiting:
-                await trio.lowlevel.wait_readable(self._fd)
-            self._waiting = None
+        if self._has_waited:  # others have just had their turn
+            self._has_waited = False
+        else:
+            await trio.lowlevel.checkpoint()
+        while not self._has_input():
+            await self._wait_until_readable()
+
+    async def _wait_until_readable(self) -> None:
+        with trio.CancelScope() as self._waiting:
+            await trio.lowlevel.wait_readable(self._fd)
+        self._waiting = None
+        self._has_waited = True
+
+    def _has_input(self) -> bool:
+        # A look at the events, for an attempt in vain is an exception, and that costs more.
+        return bool(int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
 
     def receive_frame_now(self) -> tuple[Source | None, bytes] | None:
         """Return one frame of a subscriber; None if there is none.
@@ -115,6 +127,8 @@ class FrameSocket:
         knows, and gives those around them. zmq's own messages, such as that a topic has no
         subscriber any more, have no connection.
         """
+        if not self._has_input():
+            return None
         try:
             frame = self._socket.recv(zmq.NOBLOCK, copy=False)
         except zmq.Again:
@@ -144,7 +158,7 @@ class FrameSocket:
         return True
 
     def _wake_receiver(self) -> None:
-        if self._waiting is not None and int(self._socket.EVENTS) & zmq.POLLIN:
+        if self._waiting is not None and self._has_input():
             self._waiting.cancel()
 
 

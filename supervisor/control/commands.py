@@ -48,7 +48,7 @@ from ..workers.request_log import MAX_RECORDS, RecordStore
 
 
 class Commands:
-    """Answers requests; each call is one request, in a task of its own."""
+    """Answers requests."""
 
     def __init__(
         self,
@@ -77,25 +77,29 @@ class Commands:
         self._numbers = itertools.count(1)
         self._started_at = trio.current_time()
 
-    async def answer(self, request: AnyRequest) -> AnyReply:
-        """Carry out `request`. Returns a `Refusal` where that is impossible."""
+    def answer(self, request: AnyRequest) -> AnyReply | Awaitable[AnyReply]:
+        """Carry out `request`. Gives a `Refusal` where that is impossible.
+
+        Returns:
+            The reply; or, where something has to be waited for, what gives it.
+        """
         match request:
             case PingRequest():
                 return self._pong()
             case StatusRequest():
                 return self._status()
             case SwapRequest(model=name, wait=wait):
-                return await self._swap(name, wait=wait)
+                return self._swap(name, wait=wait)
             case UnloadRequest(model=name, mode=mode):
-                return await self._unload(name, at_once=mode == "now")
+                return self._unload(name, at_once=mode == "now")
             case LogsRequest(model=name, lines=lines):
                 return self._logs(name, lines)
             case ExplainRequest(model=name):
                 return self._explain(name)
             case ReloadRequest(dry_run=dry_run, drain=drain):
-                return await self._reloader.reload(dry_run=dry_run, drain=drain)
+                return self._reloader.reload(dry_run=dry_run, drain=drain)
             case CancelRequest(request_id=request_id):
-                return await self._cancel(request_id)
+                return self._cancel(request_id)
             case ActivityRequest(limit=limit, request_id=request_id):
                 return self._activity(limit, request_id)
             case WorkersRequest():

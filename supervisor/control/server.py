@@ -67,7 +67,9 @@ class ControlServer:
     """
 
     def __init__(
-        self, socket: FrameSocket, answer: Callable[[AnyRequest], Awaitable[AnyReply]]
+        self,
+        socket: FrameSocket,
+        answer: Callable[[AnyRequest], AnyReply | Awaitable[AnyReply]],
     ) -> None:
         self._socket = socket
         self.door = socket.door
@@ -78,7 +80,7 @@ class ControlServer:
         self.unread_bytes = 0
 
     async def listen(self) -> None:
-        """Take requests until cancelled, each in a task of its own."""
+        """Take requests until cancelled; what has to wait does so in a task of its own."""
         async with trio.open_nursery() as nursery:
             while True:
                 frames = await self._socket.receive()
@@ -87,11 +89,22 @@ class ControlServer:
                     continue
                 self.answered += 1
                 request = self._read(data)
-                if isinstance(request, Refusal):
-                    self._hand_over(envelope, encode(request))
-                else:
+                reply = request if isinstance(request, Refusal) else self._answer_to(request)
+                if isinstance(reply, Awaitable):
                     self._under_way += 1
-                    nursery.start_soon(self._serve, envelope, request)
+                    nursery.start_soon(self._serve, envelope, reply)
+                elif not self._hand_over(envelope, data := self._encode(reply)):
+                    nursery.start_soon(self._hand_over_later, envelope, data)
+
+    def _answer_to(self, request: AnyRequest) -> AnyReply | Awaitable[AnyReply]:
+        try:
+            return self._answer(request)
+        except Exception as exc:  # noqa: BLE001  it ends this request, and nothing else
+            return self._bug(exc)
+
+    def _bug(self, exc: Exception) -> Refusal:
+        self.flood.exception("control.bug", exc=exc)
+        return _refusal("internal_error", f"cannot do that: {why(exc)}")
 
     def _read(self, data: bytes) -> AnyRequest | Refusal:
         if self._under_way >= MAX_UNDER_WAY:
@@ -103,23 +116,25 @@ class ControlServer:
         except RemoteProtocolError as exc:
             return _refusal("bad_request", str(exc))
 
-    async def _serve(self, envelope: list[bytes], request: AnyRequest) -> None:
+    async def _serve(self, envelope: list[bytes], answer: Awaitable[AnyReply]) -> None:
         try:
-            reply = await self._answer(request)
+            reply = await answer
         except Exception as exc:  # noqa: BLE001  it ends this request, and nothing else
-            self.flood.exception("control.bug cmd=%s", type(request).__name__, exc=exc)
-            reply = _refusal("internal_error", f"cannot do that: {why(exc)}")
+            reply = self._bug(exc)
         finally:
             self._under_way -= 1
-        await self._reply(envelope, reply)
+        data = self._encode(reply)
+        if not self._hand_over(envelope, data):
+            await self._hand_over_later(envelope, data)
 
-    async def _reply(self, envelope: list[bytes], reply: AnyReply) -> None:
-        """Hand over an answer; wait while the client has unread ones."""
+    def _encode(self, reply: AnyReply) -> bytes:
         data = encode(reply)
         if len(data) > MAX_MESSAGE_BYTES:
-            data = encode(_refusal("too_long", "the answer is too long: ask for less"))
-        if self._hand_over(envelope, data):
-            return
+            return encode(_refusal("too_long", "the answer is too long: ask for less"))
+        return data
+
+    async def _hand_over_later(self, envelope: list[bytes], data: bytes) -> None:
+        """Hand over an answer when the client has read others before it."""
         if self.unread_bytes + len(data) > MAX_UNREAD_BYTES:
             self.flood.warning("control.dropped reason='too many answers are not read'")
             return
@@ -151,7 +166,7 @@ def _refusal(code: str, message: str) -> Refusal:
 async def open_control_server(
     context: "Context[Socket[bytes]]",
     path: Path,
-    answer: Callable[[AnyRequest], Awaitable[AnyReply]],
+    answer: Callable[[AnyRequest], AnyReply | Awaitable[AnyReply]],
 ) -> AsyncGenerator[ControlServer, None]:
     """Answer scripts on the unix socket `path` while the block runs."""
     with bound(context, zmq.ROUTER, path, _BOUNDS) as socket:
