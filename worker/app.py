@@ -87,6 +87,7 @@ async def run_worker(settings: Settings, on_orphaned: Callable[[], None]) -> Non
             nursery.start_soon(_watch_parent, settings.parent_pid, on_orphaned)
             nursery.start_soon(link.run)
             nursery.start_soon(monitor.run)
+            nursery.start_soon(monitor.readers.run)
             nursery.start_soon(service.waking.run)
             nursery.start_soon(service.broadcast.run)
             await link.welcomed.wait()

@@ -12,7 +12,7 @@ from typing import Any, Final
 from ..apis.base.usage import Usage
 from ..json.read import light_value
 from ..streams.aws_event_stream import EventStreamMessage
-from ..streams.sse_events import EventReader
+from ..streams.sse_events import EventReader, only_data
 from ..streams.sse_frames import frames_with, last_boundary, split_frames
 from .account import Account
 from .usage import bounded, estimated, is_final, read_cached_field, read_usage
@@ -21,7 +21,7 @@ from .usage import bounded, estimated, is_final, read_cached_field, read_usage
 _MAX_UNREAD_BYTES: Final = 64 * 1024
 
 # The end of a stream: the chunk with the usage, and some before it.
-_LAST_BYTES: Final = 4096
+_LAST_BYTES: Final = 2048
 
 # Responses of up to this size are kept until all of them is read.
 _MAX_LATER_BYTES: Final = 16 * 1024
@@ -154,6 +154,10 @@ def _take_unread(account: Account) -> bytes:
 
 
 def _read_events(account: Account, frames: bytes) -> None:
+    data = only_data(frames)
+    if data is not None:
+        _read_event(account, data)
+        return
     for event in EventReader().push(frames):
         _read_event(account, event.data)
 

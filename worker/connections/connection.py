@@ -19,6 +19,7 @@ from arriero.protocol.wakefulness import Wakefulness
 from ..errors import ClientGone, RequestCancelled, TooSlow, from_verdict
 from ..leases.leases import Lease
 from ..limits import LIMITS, Limits
+from .read_callbacks import ReadCallbacks
 from .stream import RECEIVE_BYTES, SocketStream, StreamBroken
 from .time_slices import TimeSlices
 
@@ -209,6 +210,21 @@ class Connection:
         finally:
             self.waits, self.deadline = waits, deadline
 
+    def send_now(self, data: bytes) -> int:
+        """Send what the client takes of `data` now; return how many bytes that were.
+
+        Raises:
+            ClientGone: The client does not take it.
+        """
+        if self._unsent:
+            return 0  # `send` sends these first
+        try:
+            return self.transport.send_now(data)
+        except BlockingIOError:
+            return 0
+        except OSError as exc:
+            raise ClientGone from exc
+
     def send_soon(self, data: bytes) -> bool:
         """Send `data` if the client takes any of it now; the rest goes before all else.
 
@@ -350,6 +366,7 @@ class ConnectionMonitor:
         connections: All of them.
         chores: Called at each look, with the time.
         fairness: Gives turns to connections that make much work.
+        readers: Streams that are read as soon as something comes.
     """
 
     def __init__(self, limits: Limits = LIMITS) -> None:
@@ -359,6 +376,7 @@ class ConnectionMonitor:
         self.connections: set[Connection] = set()
         self.chores: list[Callable[[float], None]] = []
         self.fairness = TimeSlices()
+        self.readers = ReadCallbacks()
         self._beats: list[tuple[float, int, HeartbeatTimer]] = []  # a heap
         self._numbers = itertools.count()
 

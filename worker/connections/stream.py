@@ -91,21 +91,21 @@ class SocketStream:
                 self._heard = True
             return data
 
-    async def receive_now(self) -> bytes:
-        """Return what has come, or wait for it.
+    def receive_now(self) -> bytes | None:
+        """Return what has come: None if that is nothing; empty at the end.
 
         Raises:
             StreamBroken: The connection was reset.
+            MemoryError: There is no room for so much; `receive` makes do with less.
         """
         try:
             data = self.recv(RECEIVE_BYTES)
-        except (BlockingIOError, MemoryError):
-            return await self.receive()
+        except BlockingIOError:
+            return None
         except OSError as exc:
             raise StreamBroken(str(exc)) from exc
         self._more = len(data) == RECEIVE_BYTES
-        if data:
-            self._heard = True
+        self._heard = True
         return data
 
     def was_heard(self) -> bool:

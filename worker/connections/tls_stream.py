@@ -92,19 +92,6 @@ class TlsStream:
         """Whether the peer has said anything since the last call, or something waits to be read."""
         return self._transport.was_heard()
 
-    async def receive_now(self) -> bytes:
-        """Return what has come, or wait for it.
-
-        Raises:
-            StreamBroken: As for `receive`.
-        """
-        data = self._read(RECEIVE_BYTES)
-        if data is None:
-            await self._flush()
-            self._take(await self._transport.receive_now())
-            data = self._read(RECEIVE_BYTES)
-        return await self.receive() if data is None else data
-
     async def send(self, data: bytes | bytearray | memoryview) -> None:
         """Hand all of `data` to the kernel.
 

@@ -19,6 +19,9 @@ from ..streams.sse_events import EventReader
 from ..streams.stream_end import DATA
 
 _PROGRESS: Final = b'"prompt_progress"'
+# Bytes among which no id was looked for yet.
+_MAX_UNSEARCHED_BYTES: Final = 64 * 1024
+
 _ID_LINE: Final = re.compile(rb"(?:^|[\r\n])id:")
 
 
@@ -33,12 +36,13 @@ class FramePipeline:
         status: Reports the same in lines, if the client was told of the load in lines.
 
     Attributes:
-        has_ids: An ``id`` of an event has passed: openai-python takes any blank line that follows
-            for an event, and fails at it.
         data_at: When the last frame came that was more than a heartbeat.
     """
 
-    __slots__ = ("_account", "_chunks", "_plain", "_prefill", "_status", "data_at", "has_ids")
+    __slots__ = (
+        "_account", "_chunks", "_has_ids", "_plain", "_prefill", "_status", "_unsearched",
+        "_unsearched_bytes", "data_at",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -49,13 +53,35 @@ class FramePipeline:
         prefill: PrefillProgress | None = None,
         status: StatusStream | None = None,
     ) -> None:
-        self.has_ids = False
         self.data_at = now
+        self._has_ids = False
+        self._unsearched: list[bytes] = []
+        self._unsearched_bytes = 0
         self._account = account
         self._chunks = chunks
         self._prefill = prefill
         self._status = status
         self._plain = chunks is None and prefill is None and status is None
+
+    @property
+    def has_ids(self) -> bool:
+        """Whether an ``id`` of an event has passed.
+
+        openai-python takes any blank line that follows for an event, and fails at it.
+        """
+        if self._unsearched:
+            self._search()
+        return self._has_ids
+
+    def _search(self) -> None:
+        """Look for ids in all that has passed since the last time.
+
+        It takes a third of the time of a short stream, and only who sends a heartbeat has to know.
+        """
+        frames = b"".join(self._unsearched)
+        self._unsearched.clear()
+        self._unsearched_bytes = 0
+        self._has_ids = frames.find(b"id:") >= 0 and _ID_LINE.search(frames) is not None
 
     def take(self, frames: bytes, now: float) -> bytes:
         """Return whole `frames` as the client gets them."""
@@ -72,8 +98,11 @@ class FramePipeline:
         read_frames(self._account, frames, now)
         if frames[:5] == b"data:" or DATA.search(frames):
             self.data_at = now
-        if not self.has_ids and frames.find(b"id:") >= 0 and _ID_LINE.search(frames):
-            self.has_ids = True
+        if not self._has_ids:
+            self._unsearched.append(frames)
+            self._unsearched_bytes += len(frames)
+            if self._unsearched_bytes > _MAX_UNSEARCHED_BYTES:
+                self._search()
 
     def look_at(self, message: EventStreamMessage, now: float) -> None:
         """Read a message of Amazon's event stream that somebody else passes on."""

@@ -32,9 +32,6 @@ from .upload import Upload
 # Bodies up to this size are sent together with the head: copying is cheaper than a system call.
 _JOINED_BYTES = 64 * 1024
 
-# Seconds in which more may come before small pieces are read; see `stream_response`.
-_BATCH_S = 0.002
-
 # After the grant nothing is said about the model any more; a stream that was begun has its
 # heartbeats until the upstream's first byte.
 _READY_VIEW = ModelView("ready")
@@ -82,11 +79,10 @@ class UpstreamResponse(msgspec.Struct, eq=False):
         """Whether the end of the connection completes the body."""
         return self.body.until_close and not self.link.reset and not self.conn.was_cut
 
-    async def next_bytes(self, *, batch: bool = False, until: float = math.inf) -> bytes:
+    async def next_bytes(self, *, until: float = math.inf) -> bytes:
         """Return the next bytes; none when the connection ended, or was reset.
 
         Args:
-            batch: Let some more come first.
             until: When silence is too long, if that is before its usual end.
 
         Raises:
@@ -95,11 +91,7 @@ class UpstreamResponse(msgspec.Struct, eq=False):
         conn, link = self.conn, self.link
         conn.deadline = min(conn.monitor.now + self.idle_s, until)
         try:
-            if batch:
-                await trio.sleep(_BATCH_S)
-                data = await link.transport.receive_now()
-            else:
-                data = await link.transport.receive()
+            data = await link.transport.receive()
         except StreamBroken:
             data = b""
             link.reset = True

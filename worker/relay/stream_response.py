@@ -1,14 +1,21 @@
 """Passes a stream of events on, frame by frame."""
 
-import math
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import trio
 
 from ..accounting.response_reader import read_frames
 from ..apis.chat.chunk_filter import ChunkFilter
-from ..connections.connection import HeartbeatTimer
-from ..errors import RelayError, UpstreamDied, UpstreamSilent, UpstreamTruncated, from_verdict
+from ..connections.connection import HeartbeatTimer, Wakeup
+from ..connections.stream import SocketStream, StreamBroken
+from ..errors import (
+    ClientGone,
+    RelayError,
+    UpstreamDied,
+    UpstreamSilent,
+    UpstreamTruncated,
+    from_verdict,
+)
 from ..http.chunked import chunk
 from ..progress.prefill import PrefillProgress
 from ..streams.aws_event_stream import MessageSplitter
@@ -20,117 +27,237 @@ from .frame_pipeline import FramePipeline
 from .response_writer import ResponseCut
 from .send import UpstreamResponse
 
-# A stream of small pieces that follow each other faster than `_FAST_S` is read only now
-# and then: as with the interrupts of a network card, few large reads cost a fraction of many
-# small ones. No model writes two thousand tokens a second to one client; replays, caches and load
-# tests do. Measured with 16 streams of 200 chunks at full speed: 0.85 of nginx's streams/s
-# without, 1.15 with it. Larger pieces gain nothing from waiting.
-_FAST_S = 0.0005
-_SMALL_BYTES = 2048
+# Reads of a stream by its own task. What goes on longer is read by callbacks, which cost something
+# to begin and to end.
+_FIRST_READS: Final = 2
+
+# Small pieces that follow each other faster than this would better be read together. No model
+# writes two thousand tokens a second to one client; replays, caches and load tests do. Larger
+# pieces gain nothing from waiting.
+_FAST_S: Final = 0.0005
+_SMALL_BYTES: Final = 2048
 
 Splitter: TypeAlias = FrameSplitter | MergingSplitter | MessageSplitter
 
 
 async def relay_stream(exchange: Exchange, response: UpstreamResponse) -> None:
     """Pass whole frames on; one read becomes one chunk and one write."""
-    request, writer, account = exchange.request, exchange.writer, exchange.account
-    conn, body, data = writer.conn, response.body, response.data
-    http11 = request.head.http11
-    pipeline = _open_pipeline(exchange, response)
-    splitter = _open_splitter(exchange, response, pipeline)
-    passes = isinstance(splitter, FrameSplitter)
-    stream_end = request.api.stream_end
-    watcher = EndWatcher(stream_end) if stream_end is not None else None
-    ending = _Ending(exchange, splitter, watcher, pipeline)
-    prefill = exchange.progress.prefill if exchange.progress is not None else None
-    out = b"" if writer.begun else writer.stream_head(response.head)
-    beat = _start_heartbeats(exchange, pipeline, splitter)
-    stall_s = request.config.upstream_stall_s
-    now = trio.current_time()
-    read_at = -math.inf
+    relay = _StreamRelay(exchange, response)
     try:
-        while True:
-            was_whole = splitter.at_boundary
-            try:
-                frames = splitter.push(body.feed(data)) if data else b""
-            except UpstreamDied:
-                await writer.end_stream(ending.tail(clean=False))
-                return
-            if frames:
-                if passes and splitter.at_boundary:
-                    if was_whole:
-                        frames = pipeline.take(frames, now)
-                    else:  # the end of a frame that was too long to be read
-                        end = first_boundary(frames)
-                        frames = frames[:end] + pipeline.take(frames[end:], now)
-                if watcher is not None:
-                    watcher.look(frames)
-                account.bytes_out += len(frames)
-                if frames:
-                    out += chunk(frames) if http11 else frames
-            if body.complete:
-                if isinstance(splitter, MessageSplitter) and (rest := splitter.give_up()):
-                    await conn.send(out + writer.framed(rest))
-                    out = b""
-                tail = ending.tail(clean=True)
-                account.bytes_out += len(tail)
-                if http11:
-                    out += (chunk(tail) if tail else b"") + writer.last_chunk(body.trailers)
-                else:
-                    out += tail
-            if out:
-                await conn.send(out)
-                if body.complete:
-                    return
-                out = b""
-                if beat is not None:
-                    beat.wrote_at = now
-            is_fast = len(data) < _SMALL_BYTES and now - read_at < _FAST_S
-            read_at = now
-            stalls_at = pipeline.data_at + stall_s
-            if beat is not None:
-                beat.may = True
-            if prefill is not None and not account.has_token:
-                data = await _next_with_prefill(exchange, response, prefill, stalls_at, beat)
-            else:
-                data = await response.next_bytes(batch=is_fast, until=stalls_at)
-            now = trio.current_time()
-            if beat is not None:
-                beat.may = False
-            if not data:
-                if conn.cancelled:
-                    await writer.end_stream(ending.cancelled())
-                    return
-                clean = response.ended_well
-                if isinstance(splitter, MessageSplitter) and (rest := splitter.give_up()):
-                    await conn.send(writer.framed(rest))
-                await writer.end_stream(ending.tail(clean=clean))
-                return
+        await relay.run()
     finally:
-        if beat is not None:
-            beat.over = True
+        relay.close()
 
 
-async def _next_with_prefill(
-    exchange: Exchange,
-    response: UpstreamResponse,
-    prefill: PrefillProgress,
-    until: float,
-    beat: HeartbeatTimer | None,
-) -> bytes:
-    """Wait for bytes, and report progress of the prompt meanwhile."""
-    while True:
-        with trio.move_on_at(prefill.next_deadline()):
-            return await response.next_bytes(until=until)
-        now = trio.current_time()
-        words = prefill.on_time(now)
-        if words:
-            if beat is not None:
-                beat.may = False  # a client that is slow may get these in two pieces
-            await exchange.writer.conn.send(exchange.writer.framed(words))
-            if beat is not None:
-                beat.may = True
-                beat.wrote_at = now
+class _StreamRelay:
+    """One stream on its way, from its first read to its last write.
+
+    After the first reads its task sleeps: callbacks pass on what comes, as long as the client takes
+    all of it.
+
+    Args:
+        exchange: Whose stream it is.
+        response: What is passed on.
+    """
+
+    __slots__ = (
+        "_account", "_beat", "_body", "_conn", "_exchange", "_failure", "_has_ended", "_http11",
+        "_is_broken", "_out", "_passes", "_pipeline", "_read_at", "_reads", "_response",
+        "_splitter", "_stall_s", "_wakeup", "_watcher", "_writer",
+    )  # fmt: skip
+
+    def __init__(self, exchange: Exchange, response: UpstreamResponse) -> None:
+        request, writer = exchange.request, exchange.writer
+        self._exchange = exchange
+        self._response = response
+        self._writer = writer
+        self._account = exchange.account
+        self._conn = writer.conn
+        self._body = response.body
+        self._http11 = request.head.http11
+        self._stall_s = request.config.upstream_stall_s
+        self._pipeline = _open_pipeline(exchange, response)
+        self._splitter = _open_splitter(exchange, response, self._pipeline)
+        self._passes = isinstance(self._splitter, FrameSplitter)
+        end = request.api.stream_end
+        self._watcher = EndWatcher(end) if end is not None else None
+        self._out = b"" if writer.begun else writer.stream_head(response.head)
+        self._beat = _start_heartbeats(exchange, self._pipeline, self._splitter)
+        self._reads = 0
+        self._read_at = 0.0  # by a callback
+        self._has_ended = response.body.complete
+        self._is_broken = False  # what came makes no sense
+        self._failure: Exception | None = None  # of a callback
+        self._wakeup = Wakeup()  # from the callbacks
+
+    def close(self) -> None:
+        """End the heartbeats."""
+        if self._beat is not None:
+            self._beat.over = True
+
+    async def run(self) -> None:
+        """Pass the stream on to its end.
+
+        Raises:
+            ClientGone: The client has left.
+            ResponseCut: The stream is not whole, and no frame can say so.
+        """
+        response, progress = self._response, self._exchange.progress
+        prefill = progress.prefill if progress is not None else None
+        if response.data:
+            self._take(response.data, trio.current_time())
+        while not self._has_ended:
+            await self._send()
+            self._may_beat(True)
+            transport = response.link.transport
+            if prefill is not None and not self._account.has_token:
+                data = await self._next_with_prefill(prefill)
+            elif self._reads < _FIRST_READS or not isinstance(transport, SocketStream):
+                self._reads += 1
+                data = await response.next_bytes(until=self._stalls_at)
+            else:
+                await self._pass_on(transport)
+                continue
+            self._may_beat(False)
+            self._take(data, trio.current_time())
+        await self._finish()
+
+    @property
+    def _stalls_at(self) -> float:
+        return self._pipeline.data_at + self._stall_s
+
+    def _may_beat(self, may: bool) -> None:
+        if self._beat is not None:
+            self._beat.may = may
+
+    def _take(self, data: bytes, now: float) -> None:
+        """Add what `data` brings to what is to be sent; none is the end."""
+        if not data:
+            self._has_ended = True
+            return
+        splitter = self._splitter
+        was_whole = splitter.at_boundary
+        try:
+            frames = splitter.push(self._body.feed(data))
+        except UpstreamDied:
+            self._is_broken = self._has_ended = True
+            return
+        self._has_ended = self._body.complete
+        if frames and self._passes and splitter.at_boundary:
+            if was_whole:
+                frames = self._pipeline.take(frames, now)
+            else:  # the end of a frame that was too long to be read
+                end = first_boundary(frames)
+                frames = frames[:end] + self._pipeline.take(frames[end:], now)
+        if frames:
+            if self._watcher is not None:
+                self._watcher.look(frames)
+            self._account.bytes_out += len(frames)
+            self._out += chunk(frames) if self._http11 else frames
+
+    async def _send(self) -> None:
+        if self._out:
+            out, self._out = self._out, b""
+            await self._conn.send(out)
+            if self._beat is not None:
+                self._beat.wrote_at = trio.current_time()
+
+    # --- without the task ----------------------------------------------------------------------
+
+    async def _pass_on(self, transport: SocketStream) -> None:
+        """Sleep while callbacks pass on what comes, until there is more to do than that.
+
+        Raises:
+            ClientGone: The client has left.
+        """
+        conn = self._conn
+        conn.deadline = min(conn.monitor.now + self._response.idle_s, self._stalls_at)
+        conn.monitor.readers.add(transport.fd, lambda now: self._read(transport, now))
+        try:
+            await self._wakeup.wait()
+        finally:
+            conn.monitor.readers.remove(transport.fd)
+        if self._failure is not None:
+            raise self._failure
+
+    def _read(self, transport: SocketStream, now: float) -> bool:
+        """Pass on what has come; return whether it was little, soon after the last time."""
+        before, self._read_at = self._read_at, now
+        try:
+            data = transport.receive_now()
+            if data is None or self._pass_now(data, now):
+                return data is not None and len(data) < _SMALL_BYTES and now - before < _FAST_S
+        except StreamBroken:
+            self._response.link.reset = self._has_ended = True
+        except MemoryError:
+            self._reads = 0  # the other way of reading makes do with less
+        except Exception as exc:  # noqa: BLE001 it is raised where the request is looked after
+            self._failure = exc
+        self._may_beat(False)
+        self._conn.monitor.readers.remove(transport.fd)
+        self._wakeup.set()
+        return False
+
+    def _pass_now(self, data: bytes, now: float) -> bool:
+        """Pass `data` on; return whether that was all there is to do."""
+        conn = self._conn
+        self._take(data, now)
+        if self._has_ended:
+            return False  # with the last frames goes what is said at the end
+        if self._out:
+            self._out = self._out[conn.send_now(self._out) :]
+            if self._beat is not None:
+                self._beat.wrote_at = now
+        conn.deadline = min(conn.monitor.now + self._response.idle_s, self._stalls_at)
+        return not self._out
+
+    # --- while the prompt is read --------------------------------------------------------------
+
+    async def _next_with_prefill(self, prefill: PrefillProgress) -> bytes:
+        """Wait for bytes, and report progress of the prompt meanwhile."""
+        while True:
+            with trio.move_on_at(prefill.next_deadline()):
+                return await self._response.next_bytes(until=self._stalls_at)
+            words = prefill.on_time(trio.current_time())
+            if words:
+                self._may_beat(False)  # a client that is slow may get these in two pieces
+                self._out = self._writer.framed(words)
+                await self._send()
+                self._may_beat(True)
+
+    # --- the end -------------------------------------------------------------------------------
+
+    async def _finish(self) -> None:
+        """End the response in the way in which the upstream's has ended.
+
+        Raises:
+            ClientGone: The client has left.
+            ResponseCut: The stream is not whole, and no frame can say so.
+        """
+        writer, body, conn = self._writer, self._body, self._conn
+        ending = _Ending(self._exchange, self._splitter, self._watcher, self._pipeline)
+        if self._is_broken:
+            await self._send()
+            await writer.end_stream(ending.tail(clean=False))
+            return
+        if not body.complete and conn.gone:
+            raise ClientGone
+        if not body.complete and conn.cancelled:
+            await writer.end_stream(ending.cancelled())
+            return
+        if isinstance(self._splitter, MessageSplitter) and (rest := self._splitter.give_up()):
+            self._out += writer.framed(rest)
+            await self._send()
+        if not body.complete:
+            await writer.end_stream(ending.tail(clean=self._response.ended_well))
+            return
+        tail = ending.tail(clean=True)
+        self._account.bytes_out += len(tail)
+        if self._http11:
+            self._out += (chunk(tail) if tail else b"") + writer.last_chunk(body.trailers)
+        else:
+            self._out += tail
+        await self._send()
 
 
 # --- what a stream goes through ------------------------------------------------------------------

@@ -59,9 +59,6 @@ class UpstreamStream(Protocol):
     async def receive(self, most: int = RECEIVE_BYTES) -> bytes:
         """Wait for bytes and return them; empty at the end. May raise `StreamBroken`."""
 
-    async def receive_now(self) -> bytes:
-        """Return what has come, or wait for it. May raise `StreamBroken`."""
-
     async def send(self, data: bytes | bytearray | memoryview) -> None:
         """Hand all of `data` to the kernel. May raise `StreamBroken`."""
 

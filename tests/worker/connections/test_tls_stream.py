@@ -116,18 +116,6 @@ async def test_a_read_gathers_what_has_come(authority: trustme.CA) -> None:
         assert max(sizes) > 16 * 1024  # the most that TLS puts into one record
 
 
-async def test_what_has_come_is_read_at_once(authority: trustme.CA) -> None:
-    async with connected(authority, echo) as transport:
-        await transport.send(b"abc")
-        assert await transport.receive_now() == b"abc"  # waits, because nothing has come
-        await transport.send(b"def")
-        assert await transport.receive(1) == b"d"
-
-        with trio.CancelScope() as scope:
-            scope.cancel()
-            assert await transport.receive_now() == b"ef"
-
-
 async def test_a_read_that_is_given_up_loses_nothing(authority: trustme.CA) -> None:
     async with connected(authority, echo) as transport:
         with trio.CancelScope() as scope:

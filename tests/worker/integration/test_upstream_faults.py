@@ -24,7 +24,17 @@ from tests.worker.rig import (
     sends,
     unchunk,
 )
-from tests.worker.sse import DONE, SSE_HEAD, STREAM, chunk, data, event, streams, text_chunk
+from tests.worker.sse import (
+    CHUNKED_HEAD,
+    DONE,
+    SSE_HEAD,
+    STREAM,
+    chunk,
+    data,
+    event,
+    streams,
+    text_chunk,
+)
 
 
 class Api(NamedTuple):
@@ -124,6 +134,14 @@ async def test_clean_end_without_end_is_error(open_rig: OpenRig, api: Api) -> No
 
     assert len(errors_after(got, api.frames, api)) == 1
     assert record.error_code == "upstream_truncated"
+
+
+async def test_nonsense_behind_the_head_is_error(open_rig: OpenRig) -> None:
+    async with open_rig(sends(CHUNKED_HEAD + b"nonsense\r\n")) as rig:
+        response = await rig.ask(post(STREAM))
+
+    assert response.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"the model's server went away" in unchunk(response)
 
 
 @each_api

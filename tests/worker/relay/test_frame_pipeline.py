@@ -146,3 +146,15 @@ def test_comments_are_no_data() -> None:
     assert pipeline.data_at == 0.0
     pipeline.take(TOKEN, 2.0)
     assert pipeline.data_at == 2.0
+
+
+@pytest.mark.parametrize("count", [1, 3000])
+def test_an_id_is_noticed_whatever_follows(count: int) -> None:
+    pipeline = FramePipeline(new_account(), 0.0)
+    seen = [pipeline.has_ids]
+    for frames in (TOKEN, b"id: 7\ndata: x\n\n", *[TOKEN] * count):
+        pipeline.take(frames, 1.0)
+    seen.append(pipeline.has_ids)
+    pipeline.take(TOKEN, 2.0)
+    seen.append(pipeline.has_ids)
+    assert seen == [False, True, True]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.worker.streams.sse_events import EventReader, SseEvent
+from arriero.worker.streams.sse_events import EventReader, SseEvent, only_data
 
 
 def read(*pieces: bytes) -> list[SseEvent]:
@@ -80,3 +80,15 @@ def test_cuts_change_nothing(stream: bytes, cuts: list[int]) -> None:
     marks = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
     pieces = [stream[start:end] for start, end in itertools.pairwise(marks)]
     assert read(*pieces) == read(stream)
+
+
+@given(st.lists(st.sampled_from([b"data: ", b"data:", b"a", b"\n", b"\r", b"id: 7"])))
+def test_a_frame_of_only_data_is_read_alike(parts: list[bytes]) -> None:
+    frame = b"".join(parts)
+    data = only_data(frame)
+    assert data is None or read(frame) == [SseEvent(data)]
+
+
+def test_usual_frames_are_only_data() -> None:
+    assert only_data(b'data: {"a":1}\n\n') == b'{"a":1}'
+    assert only_data(b"data: a\ndata: b\n\n") is None
