@@ -9,6 +9,7 @@ import trio
 from trio.testing import MockClock, memory_stream_pair
 
 from arriero.supervisor.errors import SupervisorError
+from arriero.supervisor.host import http_get
 from arriero.supervisor.host.http_get import Access, Response
 from arriero.supervisor.models import health
 from arriero.supervisor.models.health import (
@@ -194,7 +195,7 @@ async def test_silent_connection_hides_no_readiness(
         return ours
 
     swallowed: list[trio.abc.Stream] = []
-    monkeypatch.setattr(trio, "open_tcp_stream", open_stream)
+    monkeypatch.setattr(http_get, "connect", open_stream)
 
     await wait_until_healthy("http://127.0.0.1:1/health", started_at=trio.current_time())
 
@@ -220,7 +221,7 @@ async def test_slow_response_limits_further_probes(
         with suppress(trio.BrokenResourceError):
             await theirs.send_all(OK)
 
-    monkeypatch.setattr(trio, "open_tcp_stream", open_stream)
+    monkeypatch.setattr(http_get, "connect", open_stream)
     async with trio.open_nursery() as nursery:
         await wait_until_healthy("http://127.0.0.1:1/health", started_at=trio.current_time())
         nursery.cancel_scope.cancel()
@@ -248,7 +249,7 @@ async def test_broken_connection_is_probed_again(
         await trio.sleep(1.0)
         await theirs.aclose()
 
-    monkeypatch.setattr(trio, "open_tcp_stream", open_stream)
+    monkeypatch.setattr(http_get, "connect", open_stream)
     async with trio.open_nursery() as nursery:
         await wait_until_healthy("http://127.0.0.1:1/health", started_at=trio.current_time())
 
