@@ -7,7 +7,7 @@ import trio
 import zmq
 
 from arriero.protocol.codec import read_from_worker
-from arriero.protocol.lease import Finished
+from arriero.protocol.lease import Finished, Release, Want
 from arriero.protocol.transport import FrameSocket
 from arriero.worker.accounting.account import open_account
 from arriero.worker.apis.routes import CHAT
@@ -57,3 +57,19 @@ async def test_thousands_of_records_are_many_messages(
     assert max(len(message.records) for message in got) == 256
     ids = [record.request_id for message in got for record in message.records]
     assert ids == [f"r{number}" for number in range(3000)]
+
+
+async def test_want_goes_ahead_of_records(
+    pair: tuple["zmq.Socket[bytes]", "zmq.Socket[bytes]"],
+) -> None:
+    ours, supervisor = pair
+    socket = FrameSocket(ours)
+    context = RelayContext(monitor=ConnectionMonitor())
+    link = SupervisorLink(1, b"token", socket, socket, context, Limits())
+    link.ended(open_account(request_id="r", path=b"/", api=CHAT, now=0.0, t=0.0), 1.0)
+
+    link.say(Want(request=1, model="m"))
+    link.say(Release(model="m", lease=1))
+
+    said = [read_from_worker(supervisor.recv_multipart()[-1]) for _ in range(3)]
+    assert [type(message) for message in said] == [Want, Finished, Release]

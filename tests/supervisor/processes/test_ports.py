@@ -44,6 +44,14 @@ def test_bound_port_is_skipped(first: int) -> None:
         assert pick_port(first, ()) != bound.getsockname()[1]
 
 
+def test_listener_elsewhere_makes_a_port_busy(first: int) -> None:
+    """The server may listen on all addresses."""
+    port = pick_port(first, ())
+    ports._cursors.clear()
+    with socket.create_server(("127.0.0.2", port)):
+        assert pick_port(first, ()) != port
+
+
 def test_free_preferred_port_is_kept(first: int) -> None:
     wanted = pick_port(first + 20, ())
     assert [pick_port(first, (), preferred=wanted) for _ in range(3)] == [wanted] * 3

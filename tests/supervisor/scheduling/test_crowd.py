@@ -210,6 +210,17 @@ async def test_grant_then_revoke_keep_their_order(scene: Scene) -> None:
     assert [type(message) for _, message in scene.said] == [Grant, Revoke]
 
 
+async def test_grants_precede_announcements(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene.come(1)
+    scene.dispatcher.handle(Spawned("slow", 1, 7, "http://slow"))
+    granted: list[int] = []
+    monkeypatch.setattr(scene.heard, "publish", lambda *_: granted.append(len(scene.said)))
+
+    scene.dispatcher.handle(BecameReady("slow", 1))
+
+    assert granted[0] == 1
+
+
 async def test_one_message_refuses_all_waiters(
     scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
