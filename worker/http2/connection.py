@@ -375,11 +375,15 @@ class _Connection:
         code = ErrorCodes.INTERNAL_ERROR
         try:
             with stream.scope:
-                async with trio.open_nursery() as passing:
-                    passing.start_soon(self._pass_body, stream, transport)
+                if stream.ended and len(stream.came) <= _PAIR_BYTES:
+                    await self._pass_body(stream, transport)  # as most do: all fits into the pair
                     await self._pass_answer(stream, transport)
-                    code = ErrorCodes.NO_ERROR
-                    passing.cancel_scope.cancel()
+                else:
+                    async with trio.open_nursery() as passing:
+                        passing.start_soon(self._pass_body, stream, transport)
+                        await self._pass_answer(stream, transport)
+                        passing.cancel_scope.cancel()
+                code = ErrorCodes.NO_ERROR
         except* (StreamBroken, UpstreamDied, ClientGone, h2.exceptions.ProtocolError):
             pass  # it was cut, and so is what the client has of it
         finally:
@@ -436,29 +440,32 @@ class _Connection:
         self._flush()
         if bodyless:
             return
+        trailers: list[tuple[bytes, bytes]] = []
         while True:
             body = answer.feed(data) if data else b""
+            if answer.complete and stream.request.takes_trailers:
+                trailers = trailer_fields(answer.trailers)
+            ends = answer.complete and not trailers
             if body:
-                await self._send_body(stream, body)
+                await self._send_body(stream, body, ends=ends)
+            elif ends:
+                http.end_stream(number)
             if answer.complete:
                 break
             data = await _receive(transport, await self._wait_for_room(stream))
-        trailers = trailer_fields(answer.trailers) if stream.request.takes_trailers else []
         if trailers:
             http.send_headers(number, trailers, end_stream=True)
-        else:
-            http.end_stream(number)
         self._flush()
 
-    async def _send_body(self, stream: _Stream, body: bytes) -> None:
+    async def _send_body(self, stream: _Stream, body: bytes, *, ends: bool) -> None:
+        """Send `body`, which is not empty; whether the answer `ends` with it."""
         view = memoryview(body)
         while view:
             room = await self._wait_for_room(stream)
-            piece = view[:room]
-            self._http.send_data(stream.number, bytes(piece))
+            piece, view = view[:room], view[room:]
+            self._http.send_data(stream.number, bytes(piece), end_stream=ends and not view)
             self._gate.sent(len(piece))
             self._flush()
-            view = view[room:]
 
     async def _wait_for_room(self, stream: _Stream) -> int:
         """Return how many bytes of an answer may be sent now, at least one.
@@ -467,13 +474,18 @@ class _Connection:
             ClientGone: The client does not take any, for as long as it may.
             h2.exceptions.ProtocolError: The stream was closed.
         """
+        if (room := self._room_for(stream)) > 0:  # as nearly always
+            return room
         with trio.move_on_after(self._limits.write_s):
-            while True:
-                window = self._http.local_flow_control_window(stream.number)
-                if window > 0 and self._unsent() < _UNSENT_BYTES:
-                    return min(window, _FRAME_BYTES)
+            while (room := self._room_for(stream)) <= 0:
                 await self._room.wait()
+            return room
         raise ClientGone
+
+    def _room_for(self, stream: _Stream) -> int:
+        if self._unsent() >= _UNSENT_BYTES:
+            return 0
+        return min(self._http.local_flow_control_window(stream.number), _FRAME_BYTES)
 
 
 async def _receive(transport: SocketStream, most: int) -> bytes:
