@@ -4,15 +4,15 @@ Unknown fields are ignored, so that an older reader understands a newer writer; 
 messages are refused. Readers are built once: msgspec compiles them.
 """
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Generic, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 import msgspec
 
 from .control import AnyReply, AnyRequest, ControlReply, Refusal
 from .errors import RemoteProtocolError
 from .events import AnyEvent, topic_of
-from .lease import FromSupervisor, FromWorker
+from .lease import Finished, FromSupervisor, FromWorker
 from .read_json import UNREADABLE
 from .values import VERSION
 
@@ -77,6 +77,14 @@ def encode(message: "Struct") -> bytes:
     return _encoder.encode(message)
 
 
+_NO_RECORDS: Final = _encoder.encode(Finished(records=()))
+
+
+def encode_finished(records: Iterable[bytes]) -> bytes:
+    """Return a `Finished` with `records`, each of which is encoded."""
+    return b"%b%b]}" % (_NO_RECORDS[:-2], b",".join(records))
+
+
 def encode_event(event: AnyEvent) -> list[bytes]:
     """Return the two frames of `event`: topic and JSON."""
     return [topic_of(event), _encoder.encode(event)]
@@ -114,6 +122,7 @@ __all__ = [
     "decode_reply",
     "encode",
     "encode_event",
+    "encode_finished",
     "read_from_supervisor",
     "read_from_worker",
     "read_request",

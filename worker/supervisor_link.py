@@ -8,7 +8,7 @@ from typing import NamedTuple, assert_never
 import msgspec
 import trio
 
-from arriero.protocol.codec import decode_event, encode, read_from_supervisor
+from arriero.protocol.codec import decode_event, encode, encode_finished, read_from_supervisor
 from arriero.protocol.errors import RemoteProtocolError
 from arriero.protocol.lease import (
     CancelAnswer,
@@ -16,7 +16,6 @@ from arriero.protocol.lease import (
     CancelOutcome,
     Claimed,
     Finish,
-    Finished,
     FromSupervisor,
     FromWorker,
     Grant,
@@ -31,7 +30,6 @@ from arriero.protocol.lease import (
     Want,
     Welcome,
 )
-from arriero.protocol.records import RequestRecord
 from arriero.protocol.transport import FrameSocket
 from arriero.protocol.wakefulness import Wakefulness
 
@@ -49,8 +47,8 @@ _HELLO_S = 0.5  # between two hellos, until the welcome
 _RESYNC_S = 1.0  # between two requests for a snapshot
 _SOON_S = 0.02  # until a message that can wait is sent; a busy worker says hundreds at once
 _MAX_RECORDS = 256  # in one message
-# Least number of records that are made in one turn of the loop, each in 10 to 20 us. Those of 20 ms
-# in one turn hold up one request in a hundred by 1 ms and more.
+# Least number of records that are made in one turn of the loop, each in 10 to 20 us: those of many
+# requests in one turn hold up the next one by a millisecond.
 _RECORDS_A_TURN = 4
 _MAX_UNSENT = 8  # messages that wait for zmq, beside which no records are made
 _MAX_ENDED = 10_000  # requests whose records wait, of which more are dropped
@@ -90,9 +88,10 @@ class SupervisorLink:
         self._wakefulness = Wakefulness(trio.current_time())
         self._resync_after = 0.0
         self._greets = True
-        self._outbox: deque[FromWorker] = deque()
+        self._outbox: deque[bytes] = deque()
         self._ended: deque[_LinkEnded] = deque()
-        self._records: list[RequestRecord] = []  # which are made, for the next message
+        self._records: list[bytes] = []  # which are made, for the next message
+        self._some_ended = trio.Event()
         self._unsent = trio.Event()
         service.say = service.queries.say = self.say
         service.ended = self.ended
@@ -104,19 +103,21 @@ class SupervisorLink:
         """
         if not isinstance(message, Want):
             self._pack()
-        self._outbox.append(message)
+        self._outbox.append(encode(message))
         self._send()
 
     def ended(self, account: Account, now: float) -> None:
         """Tell of a request that was over at `now`: with the next message, or in a moment.
 
-        Records are made when they are sent, many at once: that spares a busy worker more than half
-        of their cost. A supervisor that takes nothing for long misses some.
+        Records are made soon after, a few at a time: those of a busy worker, many at once, at half
+        of the cost. A supervisor that takes nothing for long misses some.
         """
         if len(self._ended) < _MAX_ENDED and not account.is_told:
             account.is_told = True
             self._ended.append(_LinkEnded(account, now))
             self._unsent.set()
+            if len(self._ended) >= _RECORDS_A_TURN:
+                self._some_ended.set()
 
     def flush(self) -> None:
         """Send what waits, if zmq takes it."""
@@ -127,6 +128,7 @@ class SupervisorLink:
         """Put the records of all requests that are over into the outbox."""
         while self._make_records(_MAX_RECORDS):
             pass
+        self._close_message()
 
     def _make_records(self, most: int) -> bool:
         """Make some records; return whether there are more to be made.
@@ -136,28 +138,41 @@ class SupervisorLink:
         if self._silent_s() > self._limits.lost_s or len(self._outbox) >= _MAX_UNSENT:
             return False
         for _ in range(min(most, len(self._ended), _MAX_RECORDS - len(self._records))):
-            self._records.append(make_record(*self._ended.popleft()))
-        if self._records and (not self._ended or len(self._records) >= _MAX_RECORDS):
-            self._outbox.append(Finished(records=tuple(self._records)))
-            self._records.clear()
+            self._records.append(encode(make_record(*self._ended.popleft())))
+        if len(self._records) >= _MAX_RECORDS:
+            self._close_message()
         return bool(self._ended)
+
+    def _close_message(self) -> None:
+        if self._records:
+            self._outbox.append(encode_finished(self._records))
+            self._records.clear()
 
     def _send(self) -> None:
         while self._outbox:
-            if not self._lease.send([self._token, encode(self._outbox[0])]):
+            if not self._lease.send([self._token, self._outbox[0]]):
                 return
             self._outbox.popleft()
+
+    async def _make_records_soon(self) -> None:
+        while True:
+            await self._some_ended.wait()
+            self._some_ended = trio.Event()
+            await self._make_all_records()
 
     async def _flush_soon(self) -> None:
         while True:
             await self._unsent.wait()
             self._unsent = trio.Event()
             await trio.sleep(_SOON_S)
-            # A share of them, since others come meanwhile.
-            while self._make_records(max(_RECORDS_A_TURN, len(self._ended) // 4)):
-                self._send()
-                await trio.lowlevel.checkpoint()
+            await self._make_all_records()
+            self.flush()
+
+    async def _make_all_records(self) -> None:
+        # A share of them in each turn, since others come meanwhile.
+        while self._make_records(max(_RECORDS_A_TURN, len(self._ended) // 4)):
             self._send()
+            await trio.lowlevel.checkpoint()
 
     async def run(self) -> None:
         """Speak until cancelled."""
@@ -166,6 +181,7 @@ class SupervisorLink:
             nursery.start_soon(self._receive_messages)
             nursery.start_soon(self._receive_events)
             nursery.start_soon(self._report)
+            nursery.start_soon(self._make_records_soon)
             nursery.start_soon(self._flush_soon)
 
     async def _greet(self) -> None:

@@ -2,8 +2,9 @@
 
 import itertools
 import logging
+import os
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,6 +63,11 @@ log = logging.getLogger(__name__)
 # Seconds that workers get to answer whether a request that is to end is theirs: they need
 # milliseconds. One that hangs is replaced a little later, and all its requests end with it.
 CANCEL_LIMIT_S = 1.0
+
+# Records that are looked at in one turn on the processor, in 20 us each, and the time after which
+# somebody else's turn was long.
+_RECORDS_A_TURN = 8
+_LONG_TURN_S = 0.001
 
 # Longest `Hello` that is read of a stranger.
 _MAX_HELLO_BYTES = 1000
@@ -264,14 +270,7 @@ class LeaseServer:
             case Broken(model=model, lease=lease):
                 log.warning("lease.broken worker=%s model=%s lease=%d", owner, model, lease)
             case Finished(records=records):
-                ended = [self._records.add(record) for record in records]
-                for record in ended:
-                    self._judge(record)
-                self._dispatcher.publish(
-                    *[RequestEnded(model=record.model, record=record) for record in ended]
-                )
-                if log.isEnabledFor(logging.INFO):
-                    log.info(LogLines(f"request.ended {log_text(record)}" for record in ended))
+                self._note_ended(records)
             case RecordsQuery(ask=ask, request_id=request_id, most=most):
                 found = self._records.last(most, request_id)
                 self.send(owner, RecordsAnswer(ask=ask, records=found))
@@ -288,6 +287,31 @@ class LeaseServer:
                         decided.set()
             case CancelQuery():
                 nursery.start_soon(self._cancel_for, owner, message)
+
+    def _note_ended(self, records: Sequence[RequestRecord]) -> None:
+        """Note what became of requests, a few at a time.
+
+        This takes some milliseconds for a whole message, and a worker whose next request comes
+        meanwhile may wait for just this processor: so it gets its turn in between. On a full
+        machine, where a turn takes long, it is not given again.
+        """
+        lines: list[str] = []
+        logs, yields = log.isEnabledFor(logging.INFO), True
+        for start in range(0, len(records), _RECORDS_A_TURN):
+            ended = [self._records.add(r) for r in records[start : start + _RECORDS_A_TURN]]
+            for record in ended:
+                self._judge(record)
+            self._dispatcher.publish(
+                *[RequestEnded(model=record.model, record=record) for record in ended]
+            )
+            if logs:
+                lines += [f"request.ended {log_text(record)}" for record in ended]
+            if yields:
+                began = time.perf_counter()
+                os.sched_yield()
+                yields = time.perf_counter() - began < _LONG_TURN_S
+        if lines:
+            log.info(LogLines(lines))
 
     def _judge(self, record: RequestRecord) -> None:
         """Restart the model of `record` if it answers with errors only."""

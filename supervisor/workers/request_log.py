@@ -3,8 +3,7 @@
 import re
 from collections import deque
 from collections.abc import Callable
-from decimal import Decimal
-from itertools import islice
+from itertools import compress, islice
 from typing import Final
 
 import msgspec
@@ -16,19 +15,26 @@ from arriero.protocol.records import RequestRecord
 MAX_CHARS: Final = 400
 MAX_RECORDS: Final = 1000
 
-# Texts that clients or models' servers choose.
-_FOREIGN_TEXTS: Final = ("request_id", "path", "asked", "served_as", "error_code")
-
-_FOREIGN: Final = frozenset({*_FOREIGN_TEXTS, "model"})
-
 _NAMES: Final = RequestRecord.__struct_fields__
-
-# A line of the log has a time of its own.
-_NOT_LOGGED: Final = frozenset({"t"})
 
 # Texts that can stand in the log as they are. Everything else is quoted, and cannot pretend to be
 # more.
 _is_plain: Final = re.compile(r"[\w.:/@+\-]+", re.ASCII).fullmatch
+
+
+# Places of fields that a line does not show as they are.
+_T, _STREAM, _ASKED, _KIND, _COST = map(
+    _NAMES.index, ("t", "stream", "asked", "upstream_kind", "cost_usd")
+)
+
+# Of texts that clients or models' servers choose.
+_FOREIGN: Final = tuple(
+    map(_NAMES.index, ("request_id", "path", "asked", "model", "served_as", "error_code"))
+)
+
+# Lines by what there is in a record: those of one model's requests are nearly all alike.
+_MAX_LINES: Final = 256
+_lines: Final[dict[tuple[bool, ...], str]] = {}
 
 
 class RecordStore:
@@ -76,28 +82,47 @@ class RecordStore:
 
 def log_text(record: RequestRecord) -> str:
     """Return `record` as ``key=value`` pairs, without empty ones."""
-    pairs = []
-    for name, value in zip(_NAMES, msgspec.structs.astuple(record), strict=True):
-        if not value or name in _NOT_LOGGED:
-            continue
-        kind = type(value)
-        if kind is str:
-            if (name == "asked" and value == record.model) or value == "unknown":
-                continue
-            if name in _FOREIGN and not _is_plain(value):
-                value = ascii(value)
-        elif value is True:
-            value = "yes"
-        elif kind is Decimal:
-            value = f"{value:f}"
-        pairs.append(f"{name}={value}")
-    return " ".join(pairs)
+    values = list(msgspec.structs.astuple(record))
+    values[_T] = None
+    if record.stream:
+        values[_STREAM] = "yes"
+    if record.asked == record.model:
+        values[_ASKED] = None
+    if record.upstream_kind == "unknown":
+        values[_KIND] = None
+    if record.cost_usd is not None:
+        values[_COST] = f"{record.cost_usd:f}" if record.cost_usd else None
+    if not _is_plain(
+        f"{record.request_id}{record.path}{record.asked}{record.model}"
+        f"{record.served_as}{record.error_code}"
+    ):
+        for index in _FOREIGN:
+            if values[index] and not _is_plain(values[index]):
+                values[index] = ascii(values[index])
+    shape = tuple(map(bool, values))
+    line = _lines.get(shape)
+    if line is None:
+        if len(_lines) >= _MAX_LINES:
+            _lines.clear()
+        line = " ".join(f"{name}=%s" for name in compress(_NAMES, shape))
+        _lines[shape] = line
+    return line % tuple(filter(None, values))
 
 
 def _clipped(record: RequestRecord) -> RequestRecord:
-    too_long = {
-        name: text[:MAX_CHARS]
-        for name in _FOREIGN_TEXTS
-        if (text := getattr(record, name)) is not None and len(text) > MAX_CHARS
-    }
-    return msgspec.structs.replace(record, **too_long) if too_long else record
+    if (
+        len(record.request_id) <= MAX_CHARS
+        and len(record.path) <= MAX_CHARS
+        and len(record.asked) <= MAX_CHARS
+        and (record.served_as is None or len(record.served_as) <= MAX_CHARS)
+        and (record.error_code is None or len(record.error_code) <= MAX_CHARS)
+    ):
+        return record
+    return msgspec.structs.replace(
+        record,
+        request_id=record.request_id[:MAX_CHARS],
+        path=record.path[:MAX_CHARS],
+        asked=record.asked[:MAX_CHARS],
+        served_as=record.served_as and record.served_as[:MAX_CHARS],
+        error_code=record.error_code and record.error_code[:MAX_CHARS],
+    )
