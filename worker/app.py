@@ -71,9 +71,9 @@ async def run_worker(settings: Settings, on_orphaned: Callable[[], None]) -> Non
         open_context() as context,
         connected(context, zmq.DEALER, settings.socket_dir / "lease.sock") as lease,
         connected(context, zmq.SUB, settings.socket_dir / "events.sock", topics=TOPICS) as events,
+        (monitor := ConnectionMonitor(settings.limits)).sends.running(),
     ):
         limits = settings.limits
-        monitor = ConnectionMonitor(limits)
         service = RelayContext(
             monitor=monitor,
             listening=where_listening(settings.listen_fd),

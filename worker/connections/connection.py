@@ -20,6 +20,7 @@ from ..errors import ClientGone, RequestCancelled, TooSlow, from_verdict
 from ..leases.leases import Lease
 from ..limits import LIMITS, Limits
 from .read_callbacks import ReadCallbacks
+from .send_queue import SendQueue
 from .stream import RECEIVE_BYTES, SocketStream, StreamBroken
 from .time_slices import TimeSlices
 
@@ -225,6 +226,21 @@ class Connection:
         except OSError as exc:
             raise ClientGone from exc
 
+    async def send_last(self, data: bytes, lost: Callable[[], None]) -> None:
+        """Send the end of a response, perhaps in a moment, together with those of others.
+
+        For a connection from which the next request is read afterwards.
+
+        Args:
+            data: What to send.
+            lost: Called if the client turns out to have gone in that moment.
+
+        Raises:
+            ClientGone: As for `send`.
+        """
+        if self._unsent or self.buffer or not self.monitor.sends.take(self.transport, data, lost):
+            await self.send(data)
+
     def send_soon(self, data: bytes) -> bool:
         """Send `data` if the client takes any of it now; the rest goes before all else.
 
@@ -367,6 +383,7 @@ class ConnectionMonitor:
         chores: Called at each look, with the time.
         fairness: Gives turns to connections that make much work.
         readers: Streams that are read as soon as something comes.
+        sends: Makes the sends of one turn together.
     """
 
     def __init__(self, limits: Limits = LIMITS) -> None:
@@ -377,6 +394,7 @@ class ConnectionMonitor:
         self.chores: list[Callable[[float], None]] = []
         self.fairness = TimeSlices()
         self.readers = ReadCallbacks()
+        self.sends = SendQueue()
         self._beats: list[tuple[float, int, HeartbeatTimer]] = []  # a heap
         self._numbers = itertools.count()
 

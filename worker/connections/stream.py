@@ -39,7 +39,7 @@ class StreamBroken(Exception):
 class SocketStream:
     """A non-blocking socket for one reader and one writer."""
 
-    __slots__ = ("_heard", "_more", "_sock", "closed", "fd", "recv", "send_now")
+    __slots__ = ("_heard", "_kept", "_more", "_rest", "_sock", "closed", "fd", "recv", "send_now")
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
@@ -51,6 +51,8 @@ class SocketStream:
         self.send_now = sock.send
         self._more = False  # the last read was full
         self._heard = False
+        self._kept = b""  # back, to be sent together with what others send
+        self._rest = b""  # of that: what the kernel did not take
         self.closed = False
 
     @property
@@ -70,6 +72,9 @@ class SocketStream:
         fd = self.fd
         while True:
             try:
+                if self._rest:
+                    data, self._rest = self._rest, b""
+                    await self.send(data)
                 if self._more:
                     self._more = False
                     # shielded: what was read must not be lost to somebody's deadline
@@ -84,7 +89,11 @@ class SocketStream:
                 most = min(most, _SCARCE_BYTES)
                 await trio.sleep(_SCARCE_PAUSE_S)
                 continue
-            except (OSError, trio.ClosedResourceError) as exc:
+            except trio.ClosedResourceError as exc:
+                if self.closed or not self._rest:
+                    raise StreamBroken(str(exc)) from exc
+                continue
+            except OSError as exc:
                 raise StreamBroken(str(exc)) from exc
             self._more = len(data) == most
             if data:
@@ -135,6 +144,33 @@ class SocketStream:
         view = memoryview(data)[sent:]
         while view:
             view = view[await self.wait_and_send(view) :]
+
+    def keep_back(self, data: bytes) -> None:
+        """Let `data` be sent by `send_kept`, or when it is closed; nothing may be sent before."""
+        self._kept = data
+
+    def send_kept(self) -> None:
+        """Send what was kept back.
+
+        Whoever receives is woken if the kernel does not take all of it, and sends the rest.
+
+        Raises:
+            StreamBroken: The peer does not take it any more.
+        """
+        data, self._kept = self._kept, b""
+        if not data:
+            return  # it was closed meanwhile
+        try:
+            sent = self.send_now(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError as exc:
+            raise StreamBroken(str(exc)) from exc
+        if sent < len(data):
+            self._rest = data[sent:]
+            trio.lowlevel.notify_closing(self.fd)
+            # the loop, too, which may be about to wait
+            trio.lowlevel.current_trio_token().run_sync_soon(_nothing)
 
     async def wait_and_send(self, view: memoryview) -> int:
         """Wait until the peer takes something of `view`; return how many bytes it took.
@@ -199,9 +235,16 @@ class SocketStream:
     def close(self) -> None:
         """Close it. May be called again."""
         if not self.closed:
+            self._send_last_words()
             self.closed = True
             trio.lowlevel.notify_closing(self.fd)
             self._sock.close()
+
+    def _send_last_words(self) -> None:
+        data, self._kept = self._rest or self._kept, b""
+        if data:
+            with contextlib.suppress(OSError):
+                self.send_now(data)
 
     def reset(self) -> None:
         """Close it so that the peer sees an error, not an end."""
@@ -215,6 +258,7 @@ class SocketStream:
         Closing a socket with unread bytes sends a reset, which wipes an answer that the peer has
         not read yet: so what it still sends is read and dropped for a while (RFC 9112, 9.6).
         """
+        self._send_last_words()
         try:
             self._sock.shutdown(socket.SHUT_WR)
             with trio.move_on_after(seconds):
@@ -224,6 +268,10 @@ class SocketStream:
             pass
         finally:
             self.close()
+
+
+def _nothing() -> None:
+    pass
 
 
 def new_socket(family: int) -> socket.socket:

@@ -113,7 +113,10 @@ async def _relay_json(exchange: Exchange, response: UpstreamResponse) -> None:
     account.bytes_out += len(data)
     if chunked:
         data = (chunk(data) if data else b"") + _last_chunk(body)
-    await writer.conn.send(out + data)
+    if writer.close:
+        await writer.conn.send(out + data)
+    else:
+        await writer.conn.send_last(out + data, account.client_left)
 
 
 async def relay_plain(exchange: Exchange, response: UpstreamResponse, data: bytes = b"") -> None:

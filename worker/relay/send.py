@@ -12,7 +12,7 @@ import msgspec
 import trio
 
 from ..connections.connection import Connection, WaitingFor
-from ..connections.stream import StreamBroken
+from ..connections.stream import SocketStream, StreamBroken
 from ..errors import ClientGone, RelayError, UpstreamDied, UpstreamSilent
 from ..progress.model_view import ModelView
 from ..upstreams.admission_gate import AdmissionGate
@@ -136,7 +136,7 @@ async def send(
         while True:
             conn.upstream = link
             if wanted.upload is None:
-                await _write(link.transport, request)
+                await _write(conn, link.transport, request)
                 data = await first_bytes(exchange, link)
             else:
                 data = await _send_with_upload(exchange, link, request, wanted.upload)
@@ -257,14 +257,19 @@ async def _wait_for_room(exchange: Exchange, gate: AdmissionGate) -> None:
         conn.upstream = None
 
 
-async def _write(transport: UpstreamStream, request: UpstreamRequest) -> None:
+async def _write(conn: Connection, transport: UpstreamStream, request: UpstreamRequest) -> None:
+    """Send a request; a short one perhaps in a moment, for its answer is waited for next."""
     body = request.body
     try:
         if request.parts:
             for part in (request.head, *request.parts):
                 await transport.send(part)
         elif len(body) <= _JOINED_BYTES:
-            await transport.send(request.head + body)
+            data = request.head + body
+            if not isinstance(transport, SocketStream) or not conn.monitor.sends.take(
+                transport, data
+            ):
+                await transport.send(data)
         else:
             await transport.send(request.head)
             await transport.send(body)
