@@ -13,6 +13,7 @@ from arriero.protocol.codec import (
     decode_reply,
     encode,
     encode_event,
+    encode_finished,
     read_from_supervisor,
     read_from_worker,
     read_request,
@@ -114,6 +115,13 @@ def test_money_travels_without_losing_a_digit() -> None:
     assert decode_event(frames) == event
     finished = lease.Finished(records=(told, told))
     assert read_from_worker(encode(finished)) == finished
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_records_encoded_one_by_one_are_one_message(count: int) -> None:
+    told = tuple(record(f"r{number}") for number in range(count))
+
+    assert encode_finished(map(encode, told)) == encode(lease.Finished(records=told))
 
 
 def test_an_event_travels_under_a_topic_of_kind_and_model() -> None:
