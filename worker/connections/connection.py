@@ -91,6 +91,14 @@ class HeartbeatTimer:
         self.may = False
         self.over = False
 
+    def end(self) -> None:
+        """Send no more. The monitor holds it until it would be due, and no longer the stream."""
+        self.over = True
+        self.send = _nothing
+
+
+def _nothing() -> None: ...
+
 
 class Connection:
     """A client's connection and what is known of it.

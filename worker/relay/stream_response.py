@@ -93,7 +93,7 @@ class _StreamRelay:
     def close(self) -> None:
         """End the heartbeats."""
         if self._beat is not None:
-            self._beat.over = True
+            self._beat.end()
 
     async def run(self) -> None:
         """Pass the stream on to its end.

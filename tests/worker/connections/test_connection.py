@@ -2,6 +2,7 @@
 
 import math
 import socket
+import weakref
 from collections.abc import AsyncGenerator
 
 import pytest
@@ -91,11 +92,24 @@ async def test_ended_stream_is_forgotten(
     beats = list[float]()
     beat = beat_of(monitor, beats)
     await trio.sleep(1.5)
-    beat.over = True
+    beat.end()
     await trio.sleep(5)
 
     assert len(beats) == 1
     assert monitor._beats == []
+
+
+async def test_ended_stream_is_held_no_longer(monitor: ConnectionMonitor) -> None:
+    def send() -> None: ...
+
+    stream = weakref.ref(send)
+    beat = HeartbeatTimer(EVERY_S, trio.current_time(), send)
+    monitor.add_beat(beat)
+    del send
+
+    beat.end()
+
+    assert stream() is None
 
 
 async def test_many_streams_have_a_clock_each(
