@@ -12,7 +12,7 @@ comes with another, and answers to wherever the last message with it came from. 
 that was lost is replaced by the next message, and no other process can take a worker's place.
 """
 
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
@@ -332,3 +332,28 @@ FromSupervisor: TypeAlias = (
     | CancelAnswer
     | RecordsAnswer
 )
+
+
+# --- orders to the zygote, from which the first workers are forked -------------------------------
+
+# They go over a pair of unix sockets that keep messages apart (SOCK_SEQPACKET). An order is one
+# message, in JSON, with the open files beside it (SCM_RIGHTS); the answer is the process id of the
+# worker, in digits. There is never more than one order on the way.
+
+# An order has a few options and a path of a unix socket, which has 107 bytes at the most.
+MAX_ORDER_BYTES: Final = 4096
+MAX_ORDER_FILES: Final = 16
+
+
+class ForkOrder(msgspec.Struct, frozen=True):
+    """One worker to start.
+
+    Attributes:
+        options: Its command line, without the program.
+        files: The numbers under which it has the files that come with this message.
+        is_last: The zygote itself becomes it.
+    """
+
+    options: tuple[str, ...]
+    files: tuple[int, ...]
+    is_last: bool

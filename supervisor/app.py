@@ -52,6 +52,7 @@ from .workers.connection_counts import open_shares
 from .workers.lease_server import open_lease_server
 from .workers.pool import WorkerPool, run_workers
 from .workers.request_log import RecordStore
+from .workers.zygote import Zygote
 
 log = logging.getLogger(__name__)
 
@@ -113,8 +114,12 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         return with_findings(config, root, RealDisk())
 
 
-def serve(order: Order) -> int:
+def serve(order: Order, zygote: Zygote | None) -> int:
     """Run the supervisor until it is stopped; return the exit status 0.
+
+    Args:
+        order: The options of the command line.
+        zygote: Forks the workers; None: they are started as programs.
 
     Raises:
         SupervisorError: It cannot be started: the configuration, the listening address, or the
@@ -126,7 +131,7 @@ def serve(order: Order) -> int:
     follow_log_level(in_force.config.logging.level)
     tell_warnings(in_force.config.warnings)
     try:
-        trio.run(supervise, order, in_force, seen)
+        trio.run(supervise, order, zygote, in_force, seen)
     except BaseExceptionGroup as group:  # what could not be opened, with a nursery around it
         failure: BaseException = group
         while isinstance(failure, BaseExceptionGroup) and len(failure.exceptions) == 1:
@@ -137,11 +142,14 @@ def serve(order: Order) -> int:
     return 0
 
 
-async def supervise(order: Order, in_force: ActiveConfig, seen: View) -> None:
+async def supervise(
+    order: Order, zygote: Zygote | None, in_force: ActiveConfig, seen: View
+) -> None:
     """Open everything, report readiness, and close it after SIGTERM or SIGINT.
 
     Args:
         order: The options of the command line.
+        zygote: Forks the workers.
         in_force: The configuration to begin with.
         seen: State of its files before it was read.
     """
@@ -186,6 +194,7 @@ async def supervise(order: Order, in_force: ActiveConfig, seen: View) -> None:
             publish=dispatcher.publish,
             leases_of=dispatcher.engine.leases_of,
             wakefulness=dispatcher.wakefulness,
+            start=None if zygote is None else zygote.start,
         )
         lease_server = await stack.enter_async_context(
             open_lease_server(
@@ -232,6 +241,9 @@ async def supervise(order: Order, in_force: ActiveConfig, seen: View) -> None:
         )
         doors = [one.door for one in (publisher, lease_server, control) if one.door is not None]
         await stack.enter_async_context(_background(keep_doors, doors))
+        if zygote is not None:
+            zygote.expect(config.workers)
+            stack.callback(zygote.close)
         await stack.enter_async_context(run_workers(pool, lease_server, config.workers))
         signals = stack.enter_context(
             trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)

@@ -22,10 +22,10 @@ LAYERS = {
         < config.lint generate models workers < reload < control startup_message < app
         < cli.render < cli < __main__""",
     "worker": """
-        errors limits < json leases http < connections < streams
+        errors limits linux < json leases http < connections < streams
         < apis.base < apis.chat apis.messages < apis.responses < apis < accounting
         < progress upstreams < apis.turns < relay http2
-        < websocket supervisor_link < server < app < __main__""",
+        < websocket supervisor_link < server < app < __main__ < zygote""",
 }
 LAYER_OF = {
     root: {name: n for n, layer in enumerate(text.split("<")) for name in layer.split()}

@@ -5,6 +5,7 @@ layers that come earlier (tests/test_layers.py holds the list). Each package beg
 its files.
 
     errors            Requests that cannot be answered, and what the client is told.
+    linux             Calls of Linux that Python has no function for.
     limits            How long a worker waits for others.
 
     json/             JSON texts by their bytes: where values are, and edits that leave the rest as
@@ -42,6 +43,8 @@ its files.
     app               Wiring of one worker.
 
     __main__          Started by the supervisor.
+
+    zygote            Forks the first workers; started by the supervisor.
 
 A worker promises a client exactly one of: the whole answer, an error in the shape of its API, or
 an unclean close. This package never imports `supervisor`.

@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import trio
@@ -29,8 +30,12 @@ def _token() -> bytes:
     return os.read(sys.stdin.fileno(), _MAX_TOKEN_BYTES).strip()
 
 
-def main() -> int:
-    """Run one worker and return its exit code."""
+def main(options: Sequence[str] | None = None) -> int:
+    """Run one worker and return its exit code.
+
+    Args:
+        options: Its command line, without the program; None: that of this process.
+    """
     parser = argparse.ArgumentParser(prog="arriero.worker", description=__doc__)
     parser.add_argument("--worker", type=int, required=True, help="number of this worker")
     parser.add_argument("--listen-fd", type=int, required=True, help="inherited listening socket")
@@ -38,7 +43,7 @@ def main() -> int:
     parser.add_argument("--socket-dir", type=Path, required=True, help="the supervisor's sockets")
     parser.add_argument("--parent-pid", type=int, required=True, help="the supervisor")
     parser.add_argument("--journal", action="store_true", help="log lines go to the journal")
-    given = parser.parse_args()
+    given = parser.parse_args(options)
     handler = logging.StreamHandler()
     handler.setFormatter(LineFormatter(f"worker-{given.worker}", for_journal=given.journal))
     logging.basicConfig(level=logging.INFO, handlers=[handler])

@@ -15,6 +15,7 @@ import click
 from arriero.protocol.errors import ProtocolError
 
 from ..errors import SupervisorError
+from ..host.collector import no_collection
 from .find_sockets import CommandFailed
 from .output import note
 
@@ -62,7 +63,8 @@ class _Program(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module, _, name = COMMANDS[cmd_name].partition(".")
-        command: click.Command = getattr(import_module(f".{module}", __package__), name)
+        with no_collection():
+            command: click.Command = getattr(import_module(f".{module}", __package__), name)
         return command
 
     def invoke(self, ctx: click.Context) -> object:

@@ -1,16 +1,20 @@
 """The command `arriero serve`: the supervisor and its workers."""
 
+import gc
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from arriero.protocol.control import MAX_WORKERS
 
-from ..app import Order
-from ..app import serve as run
-from ..config.values import LogLevel
-from ..host.log import begin_log
+from ..host.collector import no_collection
+from ..workers.zygote import Zygote, fork_zygote
 from .find_sockets import DEFAULT_CONFIG
+
+if TYPE_CHECKING:
+    from ..app import Order
+    from ..config.values import LogLevel
 
 
 @click.command(epilog="Example:  arriero serve --config config.yaml --listen 127.0.0.1:8080")
@@ -58,7 +62,7 @@ def serve(
     listen: str | None,
     workers: int | None,
     socket_dir: Path | None,
-    log_level: LogLevel | None,
+    log_level: "LogLevel | None",
     *,
     watch_config: bool,
     lenient: bool,
@@ -74,6 +78,11 @@ def serve(
                 f"DIR, or make one: arriero scan ~/models -o {DEFAULT_CONFIG}"
             )
         config_paths = (DEFAULT_CONFIG,)
+    zygote = fork_zygote()  # first: it imports what workers need, beside what comes next
+    with no_collection():
+        from ..app import Order
+    from ..host.log import begin_log
+
     begin_log(log_level)
     return run(
         Order(
@@ -85,5 +94,14 @@ def serve(
             workers=workers,
             log_level=log_level,
             socket_dir=socket_dir,
-        )
+        ),
+        zygote,
     )
+
+
+def run(order: "Order", zygote: Zygote | None) -> int:
+    """Run the supervisor; see `app.serve`."""
+    from ..app import serve
+
+    gc.freeze()  # what was imported stays for good: the collector skips it
+    return serve(order, zygote)

@@ -4,11 +4,12 @@ import itertools
 import os
 import time
 from collections.abc import Awaitable, Callable
+from functools import cache
 from typing import assert_never
 
 import trio
 
-from arriero import __version__
+import arriero
 from arriero.protocol.codec import AnyReply
 from arriero.protocol.control import (
     MAX_WORKERS,
@@ -114,7 +115,7 @@ class Commands:
 
     def _pong(self) -> PingReply:
         return PingReply(
-            version=__version__,
+            version=_version(),
             epoch=self._dispatcher.epoch,
             pid=os.getpid(),
             uptime_s=trio.current_time() - self._started_at,
@@ -123,7 +124,7 @@ class Commands:
     def _status(self) -> StatusReply:
         snapshot = self._dispatcher.snapshot()
         return StatusReply(
-            version=__version__,
+            version=_version(),
             epoch=snapshot.epoch,
             seq=snapshot.seq,
             t=time.time(),
@@ -251,3 +252,9 @@ class Commands:
 
 def _bad_request(message: str) -> Refusal:
     return Refusal(error=ErrorInfo(code="bad_request", message=message))
+
+
+@cache
+def _version() -> str:
+    """Return the version of this program: a file is read, with a module that nothing else needs."""
+    return arriero.__version__

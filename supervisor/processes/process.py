@@ -10,8 +10,8 @@ import math
 import os
 import signal
 from collections import deque
-from collections.abc import Callable
-from typing import IO, Protocol, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import IO, Protocol, TypeAlias, TypeVar
 
 import msgspec
 import trio
@@ -23,12 +23,15 @@ from .ports import is_listening, wait_port_closed
 from .procfs import group_exists, group_members
 from .reaper import Reaper
 from .reaper_child import kill, marked_processes
-from .spawn import SpawnSpec, spawn
+from .spawn import PipedProcess, SpawnSpec, spawn
 from .unix_sockets import is_listening_at, wait_socket_closed
 
 log = logging.getLogger(__name__)
 
 _Seen = TypeVar("_Seen")
+
+# Launch, mark for the environment -> a child that runs, as `spawn` gives it.
+Start: TypeAlias = Callable[[SpawnSpec, tuple[str, str]], Awaitable[PipedProcess]]
 
 # Seconds from SIGTERM to SIGKILL. Precedents: trio.run_process 5, docker stop 10, systemd 90.
 # llama-server has nothing to save and ends in 0.02 s.
@@ -120,7 +123,8 @@ def start_process(launch: SpawnSpec, reaper: Reaper) -> StartedProcess:
     Raises:
         SpawnError: It could not be started; the text may be shown to clients.
     """
-    return _Child(launch, reaper)
+    mark = reaper.new_mark()
+    return _Child(launch, spawn(launch, mark), mark[1], reaper)
 
 
 async def run_process(
@@ -129,6 +133,7 @@ async def run_process(
     on_line: Callable[[Stream, bytes], None],
     reaper: Reaper,
     term_grace_s: float = TERM_GRACE_S,
+    start: Start | None = None,
     task_status: trio.TaskStatus[RunningProcess] = trio.TASK_STATUS_IGNORED,
 ) -> Exit:
     """Run one process for exactly as long as this task.
@@ -143,12 +148,15 @@ async def run_process(
             `line_splitter.MAX_LINE_BYTES` long. Must be quick: nothing else runs meanwhile.
         reaper: Has its group registered while it runs.
         term_grace_s: Seconds between SIGTERM and SIGKILL when the task is cancelled.
+        start: Starts it in the place of `spawn`.
         task_status: Set by ``nursery.start``; gets the running process.
 
     Raises:
         SpawnError: It could not be started; the text may be shown to clients.
     """
-    child = start_process(launch, reaper)
+    mark = reaper.new_mark()
+    spawned = spawn(launch, mark) if start is None else await start(launch, mark)
+    child = _Child(launch, spawned, mark[1], reaper)
     task_status.started(child)
     return await child.run(on_line, term_grace_s=term_grace_s)
 
@@ -215,9 +223,9 @@ class _Child:
 
     run_stop_command: Callable[[tuple[str, ...]], None]
 
-    def __init__(self, launch: SpawnSpec, reaper: Reaper) -> None:
-        name, self._mark = reaper.new_mark()
-        self._popen = spawn(launch, (name, self._mark))
+    def __init__(self, launch: SpawnSpec, spawned: PipedProcess, mark: str, reaper: Reaper) -> None:
+        self._popen = spawned
+        self._mark = mark
         self._reaper = reaper
         self._launch = launch
         self._port = launch.port
@@ -441,6 +449,7 @@ __all__ = [
     "Exit",
     "RunningProcess",
     "SpawnSpec",
+    "Start",
     "StartedProcess",
     "Stream",
     "run_process",

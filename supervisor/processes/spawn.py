@@ -6,6 +6,7 @@ import os
 import subprocess
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from typing import IO, Protocol
 
 import msgspec
 
@@ -61,6 +62,36 @@ class SpawnSpec(msgspec.Struct, frozen=True, kw_only=True):
     is_ours: bool = False
     stop_argv: Callable[[int], tuple[str, ...]] = lambda _: ()
     first_input: bytes = b""
+
+
+class PipedProcess(Protocol):
+    """A child of this process, with pipes to it: a `subprocess.Popen`, or what is like one."""
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit code, or minus the signal that ended it; None until it was reaped."""
+
+    @property
+    def stdin(self) -> IO[bytes] | None:
+        """The writing end of its standard input."""
+
+    @property
+    def stdout(self) -> IO[bytes] | None:
+        """The reading end of its standard output."""
+
+    @property
+    def stderr(self) -> IO[bytes] | None:
+        """The reading end of its standard error."""
+
+    def poll(self) -> int | None:
+        """Reap it if it has ended; return `returncode`."""
+
+    def wait(self) -> int | None:
+        """Wait for its end, reap it, and return `returncode`."""
 
 
 def environment(launch: SpawnSpec, inherited: Mapping[str, str]) -> dict[str, str]:

@@ -8,5 +8,6 @@ Lowest first:
     idempotency_keys   Keys of running requests.
     request_log        Last request records.
     lease_server       Lease socket (ROUTER).
+    zygote             Forks the first workers.
     pool               Starts, replaces and scales workers.
 """

@@ -22,7 +22,7 @@ from arriero.protocol.wakefulness import Wakefulness
 from ..errors import SpawnError
 from ..host.log import is_for_journal
 from ..host.shortage import why
-from ..processes.process import Exit, RunningProcess, SpawnSpec, Stream, run_process
+from ..processes.process import Exit, RunningProcess, SpawnSpec, Start, Stream, run_process
 from ..processes.reaper import Reaper
 from .connection_counts import clear_share, has_share
 from .lease_server import LeaseServer, WorkerPeer
@@ -76,6 +76,7 @@ class WorkerPool:
         publish: Callable[[AnyEvent], None],
         leases_of: Callable[[str], tuple[str, ...]],
         wakefulness: Wakefulness,
+        start: Start | None,
     ) -> None:
         self._listen_fd = listen_fd
         self._shares_fd = shares_fd
@@ -84,6 +85,7 @@ class WorkerPool:
         self._publish = publish
         self._leases_of = leases_of
         self._wakefulness = wakefulness
+        self._start = start
         self._workers: dict[int, _Worker] = {}
         self._hello = trio.Event()
         self._lease_server: LeaseServer | None = None
@@ -213,6 +215,7 @@ class WorkerPool:
                     on_line=_pass_on,
                     reaper=self._reaper,
                     term_grace_s=0.0,
+                    start=self._start,
                     task_status=task_status,
                 )
             )
@@ -239,7 +242,6 @@ class WorkerPool:
         return reason
 
     def _launch(self, worker: _Worker) -> SpawnSpec:
-        # Started by exec: a fork would carry the zmq context into the child, and use it there.
         worker.token = secrets.token_hex(16).encode()
         return SpawnSpec(
             argv=(

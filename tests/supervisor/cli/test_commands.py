@@ -808,13 +808,14 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert re.fullmatch(r"arriero, version \d+\.\d+\.\d+\n", capsys.readouterr().out)
 
 
-Run = Callable[[Callable[[Order], int]], None]
+Run = Callable[[Callable[[Order, None], int]], None]
 
 
 @pytest.fixture
 def instead(monkeypatch: pytest.MonkeyPatch) -> Run:
     """A function that puts another one in the place of what opens all parts of the supervisor."""
     monkeypatch.setattr(logging, "basicConfig", lambda **settings: None)
+    monkeypatch.setattr(cli_serve, "fork_zygote", lambda: None)
     return lambda run: monkeypatch.setattr(cli_serve, "run", run)
 
 
@@ -823,7 +824,7 @@ def test_serve_hands_its_options_on_and_ends_with_the_status_of_the_supervisor(
 ) -> None:
     given: list[Order] = []
 
-    def serve(order: Order) -> int:
+    def serve(order: Order, _: None) -> int:
         given.append(order)
         return 7
 
@@ -854,7 +855,7 @@ def test_serve_takes_the_configuration_of_this_folder_as_check_does(
 ) -> None:
     files: list[Path] = []
 
-    def serve(order: Order) -> int:
+    def serve(order: Order, _: None) -> int:
         files.extend(order.files)
         return 0
 
@@ -872,7 +873,7 @@ def test_serve_takes_the_configuration_of_this_folder_as_check_does(
 def test_a_supervisor_that_cannot_be_started_says_why_with_status_1(
     instead: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def serve(_: Order) -> int:
+    def serve(_: Order, __: None) -> int:
         raise SupervisorError("c.yaml:3: unknown key 'modles'\nc.yaml:9: no cmd")
 
     instead(serve)

@@ -44,6 +44,6 @@ def test_it_is_what_the_command_line_says_or_else_the_configuration(
     levels: list[int] = []
     monkeypatch.setattr(trio, "run", lambda *_: levels.append(root.level))
 
-    assert app.serve(Order(files=(path,), log_level=on_command_line)) == 0
+    assert app.serve(Order(files=(path,), log_level=on_command_line), None) == 0
 
     assert levels == [level]

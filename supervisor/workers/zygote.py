@@ -1,0 +1,192 @@
+"""The zygote: a process from which the first workers are forked, with all that they import.
+
+It is forked from this one before there are threads: a fork of the supervisor as it is later would
+carry the zmq context and the run of trio into the child, and use them there. It imports what a
+worker needs beside our own imports; pages of memory that nobody writes to are there once for all.
+The last of the first workers is the zygote itself: it would only keep a copy of what the others
+write to. A worker is always a child of this process: we learn how it ended, and the kernel ends it
+with us. Workers that come later are started as new programs, and so are the first ones when there
+is no zygote: this machine is of another kind, or something was scarce.
+"""
+
+import contextlib
+import errno
+import gc
+import logging
+import os
+import signal
+import socket
+import traceback
+from importlib import import_module
+from typing import IO, NoReturn
+
+import msgspec
+import trio
+
+# What both import is imported before the fork.
+import arriero.protocol.transport  # noqa: F401
+from arriero.protocol.lease import ForkOrder
+
+from ..host.file_limit import raise_descriptor_limit
+from ..host.shortage import what_is_scarce
+from ..processes.spawn import PipedProcess, SpawnSpec, spawn
+
+log = logging.getLogger(__name__)
+
+# Serves the orders. By its name, as workers are started by theirs.
+_PROGRAM = "arriero.worker.zygote"
+
+# Seconds for one worker. It takes milliseconds; the first one also waits for all the imports.
+_FORK_LIMIT_S = 10.0
+
+_PID_BYTES = 20
+
+
+class ForkedProcess:
+    """A child of this process that another one has forked. See `PipedProcess`."""
+
+    def __init__(self, pid: int, stdin: int, stdout: int, stderr: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self.stdin: IO[bytes] = os.fdopen(stdin, "wb", buffering=0)
+        self.stdout: IO[bytes] = os.fdopen(stdout, "rb", buffering=0)
+        self.stderr: IO[bytes] = os.fdopen(stderr, "rb", buffering=0)
+
+    def poll(self) -> int | None:
+        """Reap it if it has ended; return its exit code, or minus the signal that ended it."""
+        return self._reap(os.WNOHANG)
+
+    def wait(self) -> int | None:
+        """Wait for its end, then as `poll`."""
+        return self._reap(0)
+
+    def _reap(self, options: int) -> int | None:
+        if self.returncode is None:
+            pid, status = os.waitpid(self.pid, options)
+            if pid:
+                self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+
+class Zygote:
+    """Forks the first workers, then becomes one.
+
+    Args:
+        pid: Its process id.
+        door: The socket to it.
+    """
+
+    def __init__(self, pid: int, door: socket.socket) -> None:
+        self.pid = pid
+        self._door = door
+        self._turn = trio.Lock()
+        self._left = 1
+
+    def expect(self, workers: int) -> None:
+        """Let it become a worker at the order of that number."""
+        self._left = workers
+
+    async def start(self, launch: SpawnSpec, mark: tuple[str, str]) -> PipedProcess:
+        """Start a worker: by a fork, or as a new program.
+
+        Args:
+            launch: The new program; its command is ``PYTHON -m MODULE OPTIONS``.
+            mark: For the new program. What was forked ends with us without it.
+
+        Raises:
+            SpawnError: It could not be started.
+        """
+        async with self._turn:
+            if self._left:
+                try:
+                    return await self._fork(launch)
+                except OSError as exc:
+                    reason = what_is_scarce(exc) or exc.strerror
+                    log.warning("zygote.failed pid=%d reason=%r", self.pid, reason)
+                    self.close()
+        return spawn(launch, mark)
+
+    async def _fork(self, launch: SpawnSpec) -> ForkedProcess:
+        _, _, _, *options = launch.argv
+        with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
+            inputs, outputs, errors = (os.pipe() for _ in range(3))
+            for kept, given in ((inputs[1], inputs[0]), outputs, errors):
+                ours.callback(os.close, kept)
+                theirs.callback(os.close, given)
+            order = ForkOrder(
+                options=tuple(options),
+                files=(0, 1, 2, *launch.pass_fds),
+                is_last=self._left == 1,
+            )
+            files = [inputs[0], outputs[1], errors[1], *launch.pass_fds]
+            socket.send_fds(self._door, [msgspec.json.encode(order)], files, socket.MSG_DONTWAIT)
+            pid = await self._answer()
+            self._left -= 1
+            if not self._left:
+                self._door.close()
+            with contextlib.suppress(OSError):  # it does that itself, but perhaps later
+                os.setpgid(pid, pid)
+            with contextlib.suppress(BrokenPipeError):  # it has ended: its task sees that
+                os.write(inputs[1], launch.first_input)  # at once, for an empty pipe holds it
+            ours.pop_all()
+        return ForkedProcess(pid, inputs[1], outputs[0], errors[0])
+
+    async def _answer(self) -> int:
+        """Return the process id of the new worker. Not cancelled: it would be forgotten.
+
+        Raises:
+            OSError: There is none.
+        """
+        with trio.move_on_after(_FORK_LIMIT_S, shield=True) as patience:
+            await trio.lowlevel.wait_readable(self._door)
+        if patience.cancelled_caught:
+            raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+        pid = int(self._door.recv(_PID_BYTES) or b"0")
+        if pid <= 0:
+            raise OSError(-pid, os.strerror(-pid) if pid else "it has ended")
+        return pid
+
+    def close(self) -> None:
+        """End it, unless it has become a worker."""
+        if self._left:
+            self._left = 0
+            self._door.close()
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+
+
+def fork_zygote() -> Zygote | None:
+    """Fork the zygote.
+
+    Returns:
+        The zygote; None if there is none, since this process has threads, or the system refused.
+    """
+    raise_descriptor_limit()  # inherited: workers have as many open files as we
+    try:
+        if len(os.listdir("/proc/self/task")) > 1:
+            return None
+        door, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    except OSError:
+        return None
+    parent = os.getpid()
+    gc.freeze()  # or the collector would write to all that is shared
+    with theirs:
+        try:
+            pid = os.fork()
+        except OSError:
+            door.close()
+            return None
+        if pid == 0:
+            door.close()
+            _be_zygote(theirs, parent)
+    return Zygote(pid, door)
+
+
+def _be_zygote(door: socket.socket, parent: int) -> NoReturn:
+    try:
+        os.setpgid(0, 0)  # what is typed at a terminal must not reach it
+        import_module(_PROGRAM).serve(door, parent)
+    except BaseException:  # noqa: BLE001  nothing of the supervisor may go on here
+        traceback.print_exc()
+    finally:
+        os._exit(1)

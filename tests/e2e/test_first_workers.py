@@ -1,0 +1,146 @@
+"""Workers that are forked at the start: no different from those that are started as programs."""
+
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+from trains import DEFAULTS, PATIENCE_S, Stream, Train, alive, eventually
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def train(start_shared_train: Callable[..., Train], scripted: Callable[..., str]) -> Train:
+    """A train of two workers."""
+    return start_shared_train({"workers": 2, "models": {"a": {"cmd": scripted()}}})
+
+
+def facts(pid: int) -> dict[str, object]:
+    """What a worker has from whoever started it."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    process = psutil.Process(pid)
+    # Most are made by itself, the same in each. Connections of clients come and go.
+    unix = {line.split()[6] for line in Path("/proc/net/unix").read_text().splitlines()[1:]}
+    files = [str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()]
+    kept = [file for file in files if not file.startswith("socket:") or file[8:-1] in unix]
+    return {
+        "signals": re.findall(r"^Sig(?:Blk|Ign|Cgt):.*", status, re.MULTILINE),
+        "umask": re.findall(r"^Umask:.*", status, re.MULTILINE),
+        "limits": Path(f"/proc/{pid}/limits").read_text(),
+        "files": sorted(re.sub(r"\d+", "", file) for file in kept),
+        "parent": process.ppid(),
+        "group": pid == int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[2]),
+        "folder": process.cwd(),
+    }
+
+
+def was_forked(pid: int) -> bool:
+    """Whether it has pages that it shares with the supervisor, though they can be written to."""
+    smaps = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    (shared_kb,) = re.findall(r"^Shared_Dirty: +(\d+) kB", smaps, re.MULTILINE)
+    return int(shared_kb) > 1000
+
+
+def replaced(train: Train, number: int) -> int:
+    """Kill a worker; return the process id of the next one."""
+    pid = train.workers()[number]
+    psutil.Process(pid).kill()
+    return int(
+        eventually(
+            lambda: [new for new in [train.workers().get(number)] if new not in {None, pid}]
+        )[0]
+    )
+
+
+def test_the_first_workers_share_memory_and_are_our_children(train: Train) -> None:
+    workers = train.workers()
+    children = {child.pid: " ".join(child.cmdline()) for child in train.children()}
+
+    assert set(workers) == {1, 2}
+    assert len(children) == 3  # and the reaper: the zygote is one of the workers
+    assert all(was_forked(pid) for pid in workers.values())
+    assert all("-m arriero.worker --worker" in children[pid] for pid in workers.values())
+
+
+def test_their_ends_are_told_and_programs_follow_them(train: Train) -> None:
+    stream = Stream(train, "a", chunks=40, delay_s=0.05)
+    eventually(lambda: stream.frames)
+    (busy,) = eventually(
+        lambda: [one for one in train.ask("workers")["workers"] if one["in_flight"]]
+    )
+    idle = 3 - busy["worker"]
+    before = facts(train.workers()[idle])
+
+    with train.events("worker/") as next_event:
+        pid = replaced(train, idle)
+        event = next_event()
+        while event.get("state") != "gone":
+            event = next_event()
+
+    assert "ended by signal 9" in event["reason"]
+    assert not was_forked(pid)
+    assert eventually(lambda: facts(pid)["files"] == before["files"])
+    assert facts(pid) == before
+    assert stream.finish().frames[-1] == "data: [DONE]"
+    assert not was_forked(replaced(train, busy["worker"]))
+    assert train.chat("a").status_code == 200
+
+
+def start(folder: Path) -> "subprocess.Popen[bytes]":
+    config = folder / "config.yaml"
+    models = {"a": {"cmd": "sleep 1000", "proxy": "http://127.0.0.1:9"}}
+    config.write_text(yaml.safe_dump(DEFAULTS | {"workers": 2, "models": models}))
+    sockets = folder / "s"
+    sockets.mkdir(mode=0o700, exist_ok=True)
+    words = [sys.executable, "-m", "arriero", "serve", "--config", str(config)]
+    with (folder / "log").open("wb") as log:
+        return subprocess.Popen([*words, "--socket-dir", str(sockets)], stderr=log)
+
+
+def zygote_of(process: "subprocess.Popen[bytes]") -> psutil.Process:
+    """The first child, as soon as it is there."""
+    found = eventually(lambda: psutil.Process(process.pid).children())
+    return found[0]  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.nightly)],  # takes its limit
+)
+def test_without_the_zygote_workers_are_started_as_programs(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    with start(tmp_path) as process:
+        try:
+            zygote = zygote_of(process)
+            zygote.send_signal(number)
+
+            log = tmp_path / "log"
+            eventually(lambda: "supervisor.ready" in log.read_text())
+            eventually(lambda: log.read_text().count("worker.serving") == 4)  # both say it
+            assert f"zygote.failed pid={zygote.pid} " in log.read_text()
+            assert not alive([zygote])
+            assert len(psutil.Process(process.pid).children()) == 3
+        finally:
+            process.terminate()
+    assert process.wait(PATIENCE_S) == 0
+
+
+def test_nothing_survives_a_supervisor_killed_while_it_starts(tmp_path: Path) -> None:
+    chance = random.Random(3)
+    for _ in range(4):
+        with start(tmp_path) as process:
+            zygote_of(process)
+            time.sleep(chance.uniform(0.0, 0.5))  # any moment will do
+            family = psutil.Process(process.pid).children(recursive=True)
+            process.kill()
+        psutil.wait_procs(family, timeout=1.0)
+        assert alive(family) == []
