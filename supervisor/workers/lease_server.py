@@ -64,7 +64,7 @@ log = logging.getLogger(__name__)
 # milliseconds. One that hangs is replaced a little later, and all its requests end with it.
 CANCEL_LIMIT_S = 1.0
 
-# Records that are looked at in one turn on the processor, in 20 us each, and the time after which
+# Records looked at in one turn on the processor, in 10 to 20 us each, and the time after which
 # somebody else's turn was long.
 _RECORDS_A_TURN = 8
 _LONG_TURN_S = 0.001

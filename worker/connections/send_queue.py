@@ -1,8 +1,8 @@
 """Sends of several tasks in one turn of the loop, made together at its end.
 
 A send wakes the process at the other end, and the kernel may let it have this processor at once;
-with sixty connections that is sixty times in a turn, and each time our caches are gone. Made one
-after the other the same sends take a third less.
+with sixty connections that is dozens of times in a turn, and each time our caches are gone. Made
+one after the other they spare a worker 5 to 10 % of its CPU (docs/performance.md, "Levers").
 
 A task that is alone in its turn must not wait: the first send of each turn is made at once, so at
 one connection all of them are.
