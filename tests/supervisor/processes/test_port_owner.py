@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -19,7 +19,8 @@ IDLE = "import sys; sys.stdin.read()"
 # Listens, says where, and does nothing more.
 LISTEN = """
 import socket, sys
-server = socket.create_server((sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1", 0))
+host, port = sys.argv[1:] or ("127.0.0.1", 0)
+server = socket.create_server((host, int(port)))
 print(server.getsockname()[1], flush=True)
 sys.stdin.read()
 """
@@ -64,6 +65,14 @@ def start() -> Generator[Start, None, None]:
 def port_of(process: "subprocess.Popen[str]") -> int:
     assert process.stdout is not None
     return int(process.stdout.readline())
+
+
+@contextmanager
+def kept_port() -> Generator[int, None, None]:
+    """A port of 127.0.0.1 on which nobody listens, and nobody else can."""
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()[1]
 
 
 def test_a_server_that_listens_itself_is_no_stranger(start: Start) -> None:
@@ -165,16 +174,17 @@ def test_two_processes_without_a_mark_have_nothing_in_common(start: Start) -> No
 
 def test_nobody_on_the_port_is_no_stranger(start: Start) -> None:
     ours = start("-c", IDLE)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-
-    assert stranger_on(port, "127.0.0.1", ours.pid) is None
+    with kept_port() as port:
+        assert stranger_on(port, "127.0.0.1", ours.pid) is None
 
 
 def test_a_listener_on_another_address_is_not_in_the_way(start: Start) -> None:
-    ours, theirs = start("-c", IDLE), start("-c", LISTEN, "127.0.0.2")
+    ours = start("-c", IDLE)
+    with kept_port() as port:
+        theirs = start("-c", LISTEN, "127.0.0.2", str(port))
 
-    assert stranger_on(port_of(theirs), "127.0.0.1", ours.pid) is None
+        assert port_of(theirs) == port
+        assert stranger_on(port, "127.0.0.1", ours.pid) is None
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
