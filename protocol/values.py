@@ -19,11 +19,14 @@ State: TypeAlias = Literal["stopped", "starting", "ready", "draining", "stopping
 A model that failed is `stopped` with an error beside it.
 """
 
-Phase: TypeAlias = Literal["waiting", "draining", "stopping", "starting", "loading", "warming"]
+Phase: TypeAlias = Literal[
+    "waiting", "draining", "stopping", "starting", "loading", "warming", "restoring", "waking"
+]
 """Phase of a wanted model on its way to `ready`.
 
 `waiting` is the pause before a crashed model is started again; `draining` and `stopping` concern
-the model that makes room (`Progress.other`); the rest concern the wanted model itself.
+the model that makes room (`Progress.other`); the rest concern the wanted model itself: `restoring`
+its prompt cache, `waking` from its sleep.
 """
 
 

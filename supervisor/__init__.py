@@ -24,6 +24,8 @@ its files.
 
     config/           YAML files -> immutable `Config`. `load` is the only entry point.
 
+    slots/            Prompt caches of llama-server on disk.
+
     config/lint/      `arriero check`: valid configuration that is almost certainly a mistake.
     generate/         Writes configurations from GGUF folders and llama-server presets; files that
                       operators copy.

@@ -47,6 +47,8 @@ from .reload.watcher import look_at, watch
 from .scheduling.dispatcher import Dispatcher
 from .scheduling.engine import Engine
 from .scheduling.events import ShuttingDown
+from .slots.keeper import SlotKeeper
+from .slots.saved_files import FILE_NAME as SLOTS_FILE_NAME
 from .startup_message import first_words
 from .workers.connection_counts import open_shares
 from .workers.lease_server import open_lease_server
@@ -156,8 +158,10 @@ async def supervise(
     config = in_force.config
     notifier = Notifier()
     output_log = OutputLog()
-    records = RecordStore(lambda: in_force.config.activity.metrics_rows)
     kept = state_dir(os.environ)
+    slots = SlotKeeper(lambda: in_force.config, kept / SLOTS_FILE_NAME)
+    await slots.sweep()
+    records = RecordStore(lambda: in_force.config.activity.metrics_rows, slots.note)
     prices = PriceFeed(lambda: in_force.config.price_list, kept / PRICES_FILE_NAME)
     await prices.load_copy()
     async with AsyncExitStack() as stack:
@@ -184,6 +188,7 @@ async def supervise(
                 reaper=reaper,
                 output_log=output_log,
                 durations_path=kept / FILE_NAME,
+                slots=slots,
             )
         )
         pool = WorkerPool(

@@ -18,7 +18,7 @@ LAYERS = {
         < worker_config events control < connection_counts lease < codec sequence < transport""",
     "supervisor": """
         errors text < llamacpp config.yaml < host placement < processes
-        < progress pricing scheduling < config.schema < config
+        < progress pricing scheduling < config.schema < config < slots
         < config.lint generate models workers < reload < control startup_message < app
         < cli.render < cli < __main__""",
     "worker": """

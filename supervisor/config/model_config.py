@@ -254,6 +254,12 @@ class ModelConfig:
     hung_after_s: float = _inherited(UP_TO_A_DAY, 60.0)
     drain_limit_s: float = _inherited(UP_TO_A_DAY, 600.0)
     on_failure: OnFailure = _inherited(ON_FAILURE, "restore")
+    save_slots: bool = key(
+        BOOLEAN,
+        False,
+        "Prompt caches of a llama-server with --slot-save-path are saved before it stops, and "
+        "restored after the next start.",
+    )
     progress: ProgressMode = _inherited(MODE, "heartbeat")
     send_loading_state: bool | None = key(
         BOOLEAN, None, f"{_AS_GLOBAL}.", without=_GLOBAL, is_folded=True

@@ -342,6 +342,12 @@ class Config:
         512 * _MIB,
         "What the bodies of all requests of a worker may take together; over it 503.",
     )
+    save_slots_limit_bytes: int = key(
+        size(_MIB, 1024 * 1024 * _MIB),
+        16 * 1024 * _MIB,
+        "What the prompt caches that saveSlots keeps may take on disk, those of all models "
+        "together; the oldest go first.",
+    )
     trailers: bool = key(BOOLEAN, True, "Streams end with trailers: tokens, cost and outcome.")
     request_headers: HeaderRules = nested(
         rules("a request"), "On the way to a server.", name="headers.request", is_secret=True

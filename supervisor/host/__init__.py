@@ -5,7 +5,7 @@ Lowest first:
     atomic_file    Replace and read small files atomically.
     collector      No garbage collection during imports.
     file_limit     Limits of open files.
-    http_get       One GET over HTTP/1.1 with h11: TCP, TLS or a unix socket.
+    http_get       One GET or POST over HTTP/1.1 with h11: TCP, TLS or a unix socket.
     listen_socket  The listening socket that all workers inherit.
     log            Log format and level.
     runtime_dir    Socket folder, state folder, lock.

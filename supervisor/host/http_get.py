@@ -1,4 +1,4 @@
-"""One GET over HTTP/1.1 with h11: TCP, TLS or a unix socket.
+"""One GET or POST over HTTP/1.1 with h11: TCP, TLS or a unix socket.
 
 Every failure is a `GetFailed` with a one-line reason that is fit for the log: it never quotes the
 URL or a header, which may hold a key. Deadlines are the caller's (`trio.fail_after`): only the
@@ -28,7 +28,7 @@ class GetFailed(Exception):
 
 
 class BadUrl(GetFailed):
-    """The URL is none that a GET can be sent to."""
+    """The URL is none that a request can be sent to."""
 
 
 class Unreachable(GetFailed):
@@ -60,7 +60,7 @@ PLAIN: Final = Access()
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """One GET, as `request_to` makes it.
+    """One request, as `request_to` makes it.
 
     Attributes:
         host, port: Of the URL.
@@ -83,7 +83,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Response(msgspec.Struct, frozen=True):
-    """The response to one GET.
+    """The response to one request.
 
     Attributes:
         status: HTTP status.
@@ -109,7 +109,7 @@ class Response(msgspec.Struct, frozen=True):
 
 
 def request_to(url: str, headers: Mapping[str, str], access: Access = PLAIN) -> Request:
-    """Return the GET of `url` (http or https).
+    """Return the request for `url` (http or https).
 
     Raises:
         BadUrl: It is none.
@@ -149,14 +149,27 @@ async def get(request: Request, max_body_bytes: int) -> Response:
     Raises:
         GetFailed: There is no response, or half of one.
     """
-    head = _head(request)
+    return await _send(request, "GET", None, max_body_bytes)
+
+
+async def post(request: Request, body: bytes, max_body_bytes: int) -> Response:
+    """Send `request` with `body`, and return the response; see `get`.
+
+    Raises:
+        GetFailed: There is no response, or half of one. It may have been obeyed all the same.
+    """
+    return await _send(request, "POST", body, max_body_bytes)
+
+
+async def _send(request: Request, method: str, body: bytes | None, max_body_bytes: int) -> Response:
+    head = _head(request, method, body)
     stream = await connect(request)
     try:
         if request.tls is not None:
             stream = trio.SSLStream(
                 stream, request.tls, server_hostname=request.host, https_compatible=True
             )
-        return await _exchange(stream, head, max_body_bytes)
+        return await _exchange(stream, head, max_body_bytes, body or b"")
     except trio.BrokenResourceError as exc:
         raise HungUp(f"the connection broke: {_why(exc.__cause__ or exc)}") from exc
     finally:
@@ -199,22 +212,25 @@ async def _connect_to_address(address: str, port: int) -> trio.SocketStream:
         raise
 
 
-def _head(request: Request) -> h11.Request:
+def _head(request: Request, method: str = "GET", body: bytes | None = None) -> h11.Request:
     key = request.access.key
     headers = {
         "Host": request.authority,
         "Connection": "close",
         **request.headers,
         **({"Authorization": f"Bearer {key}"} if key else {}),
+        **({} if body is None else {"Content-Length": str(len(body))}),
     }
     try:
-        return h11.Request(method="GET", target=request.target, headers=list(headers.items()))
+        return h11.Request(method=method, target=request.target, headers=list(headers.items()))
     except (ValueError, h11.LocalProtocolError) as exc:
         raise BadUrl("this is no URL") from exc
 
 
-async def _exchange(stream: trio.abc.Stream, head: h11.Request, max_body_bytes: int) -> Response:
-    """Send `head` over `stream` and return the response, as `get` does.
+async def _exchange(
+    stream: trio.abc.Stream, head: h11.Request, max_body_bytes: int, sent: bytes = b""
+) -> Response:
+    """Send `head` and the body `sent` over `stream` and return the response, as `get` does.
 
     Raises:
         HungUp: `stream` was closed before a response.
@@ -222,7 +238,10 @@ async def _exchange(stream: trio.abc.Stream, head: h11.Request, max_body_bytes: 
         trio.BrokenResourceError: `stream` broke.
     """
     http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD_BYTES)
-    await stream.send_all((http.send(head) or b"") + (http.send(h11.EndOfMessage()) or b""))
+    parts = [h11.Data(sent)] if sent else []
+    await stream.send_all(
+        b"".join(http.send(event) or b"" for event in (head, *parts, h11.EndOfMessage()))
+    )
     response: h11.Response | None = None
     body = bytearray()
     while response is None or (max_body_bytes and len(body) <= max_body_bytes):

@@ -71,11 +71,13 @@ class ServerOptions(msgspec.Struct, frozen=True):
 
     Attributes:
         host, port: Its address; ``${PORT}`` stands as it was written.
+        slot_save_path: The folder in which it saves its slots.
         files: Of models: the model first, adapters last. Empty if it may fetch something.
     """
 
     host: CommandSetting
     port: CommandSetting
+    slot_save_path: CommandSetting
     files: tuple[Path, ...]
 
     @property
@@ -102,6 +104,9 @@ def server_options(command: Sequence[str], env: Mapping[str, str]) -> ServerOpti
     return ServerOptions(
         host=CommandSetting(options.get("--host"), env.get("LLAMA_ARG_HOST")),
         port=CommandSetting(options.get("--port"), env.get("LLAMA_ARG_PORT")),
+        slot_save_path=CommandSetting(
+            options.get("--slot-save-path"), env.get("LLAMA_ARG_SLOT_SAVE_PATH")
+        ),
         files=() if fetches else tuple(_files(arguments, env)),
     )
 
@@ -120,7 +125,7 @@ def _options(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
     following = iter(arguments)
     for word in following:
         option = word.replace("_", "-")  # as llama.cpp does
-        if option in {"--host", "--port", *_MORE_FILES}:
+        if option in {"--host", "--port", "--slot-save-path", *_MORE_FILES}:
             yield option, next(following, "")
 
 

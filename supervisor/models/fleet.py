@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from arriero.protocol.events import LogLine
 from arriero.protocol.flood_log import FloodLog
-from arriero.protocol.values import ErrorInfo, Progress
+from arriero.protocol.values import ErrorInfo, Phase, Progress
 
 from ..config.diff import launch_identity
 from ..config.load import Config, LaunchConfig, ModelConfig
@@ -27,6 +27,7 @@ from ..host.http_get import Access, Response
 from ..host.shortage import what_is_scarce, why
 from ..llamacpp.api_key import LEAST_SECRET, holding
 from ..llamacpp.api_key_file import read_key_file
+from ..llamacpp.command import server_options
 from ..llamacpp.load_report import is_llama_server_itself, wants_report
 from ..llamacpp.model_files import model_files
 from ..processes.port_owner import listens_on, stranger_at, stranger_on
@@ -52,6 +53,8 @@ from ..progress.stage_times import Durations, StageTimes
 from ..progress.stage_times_file import load_durations, save_durations
 from ..scheduling.dispatcher import Dispatcher
 from ..scheduling.events import BecameReady, NotReady, ProcessEnded, Progressed, Spawned
+from ..slots.keeper import SlotKeeper
+from ..slots.server_slots import SlotServer
 from ..text.redact import HIDDEN
 from .exit_reason import load_failed, why_it_failed
 from .health import Outcome, Signs, wait_until_healthy, wait_until_listening
@@ -103,6 +106,7 @@ class Fleet:
         reaper: Reaper,
         output_log: OutputLog,
         durations_path: Path,
+        slots: SlotKeeper,
     ) -> None:
         self._config = config
         self._dispatcher = dispatcher
@@ -110,6 +114,7 @@ class Fleet:
         self._reaper = reaper
         self._output_log = output_log
         self._durations_path = durations_path
+        self._slots = slots
         self._durations: Durations = load_durations(durations_path)
         self._starts: dict[int, _Start] = {}
         self._flood = FloodLog(log)
@@ -128,6 +133,7 @@ class Fleet:
             pulse_round=self._pulse_round,
             learned=self._durations.get(config.fingerprint),
             learn=partial(self._learn, config.fingerprint),
+            slots=self._slots,
             now=lambda: self._config().models.get(model, config),
         )
         # At once: a turn of the loop is a quarter of a millisecond for who waits for the model.
@@ -139,7 +145,11 @@ class Fleet:
             if grace_s == 0 and start.config.stop_command:
                 # A process elsewhere, such as a container, outlives the command that began it.
                 grace_s = start.config.unload_timeout_s
-            start.stop(grace_s)
+                start.stop(grace_s)
+            elif grace_s > 0 and (server := start.slot_server) is not None:
+                self._nursery.start_soon(start.save_and_stop, server, grace_s)
+            else:
+                start.stop(grace_s)
 
     def key_of(self, model: str) -> str:
         """Return the key for the running server of `model`; empty for none."""
@@ -275,6 +285,7 @@ class _Start:
         pulse_round: PulseRound,
         learned: StageTimes | None,
         learn: Callable[[StageTimes], None],
+        slots: SlotKeeper,
         now: Callable[[], ModelConfig],
     ) -> None:
         self.config = config
@@ -296,6 +307,9 @@ class _Start:
         self._output_log = output_log
         self._learn = learn
         self._pulse_round = pulse_round
+        self._slots = slots
+        self._saving = trio.CancelScope()
+        self._serving: LaunchConfig | None = None  # set when it takes requests
         self._began_at = trio.current_time()
         self._estimator = Estimator(learned, self._began_at)
         self._running: RunningProcess | None = None
@@ -319,8 +333,36 @@ class _Start:
         """Ports that are reserved for it."""
         return [port for port in (self.port, self.endpoint_port) if port is not None]
 
+    @property
+    def slot_server(self) -> SlotServer | None:
+        """Its server, if its slots are to be saved."""
+        return None if self._serving is None else self._slot_server(self._serving)
+
+    def _slot_server(self, launch: LaunchConfig) -> SlotServer | None:
+        if not self._config_now().save_slots:
+            return None
+        options = server_options(launch.command, dict(launch.env))
+        if options is None or not options.slot_save_path.value:
+            return None
+        return SlotServer(
+            model=self.config.model,
+            url=launch.base_url,
+            access=self.access,
+            folder=os.path.abspath(options.slot_save_path.value),
+            arguments=self.config.fingerprint,
+            files=options.files,
+        )
+
+    async def save_and_stop(self, server: SlotServer, grace_s: float) -> None:
+        """Save its slots, then end it; `stop` makes it end at once."""
+        with self._saving:
+            await self._slots.save(server)
+        if not self._saving.cancel_called:
+            self.stop(grace_s)
+
     def stop(self, grace_s: float) -> None:
         """End it, now or as soon as it runs."""
+        self._saving.cancel()
         self._grace_s = grace_s
         if self._running is not None:
             self._running.stop(grace_s=grace_s)
@@ -414,6 +456,8 @@ class _Start:
         self.is_ready = True
         now = trio.current_time()
         self._ready_at = self._ready_at or now
+        await self._restore_slots(launch)
+        self._serving = launch
         log.info(
             "model.ready model=%s swap=%d start_s=%.2f",
             self.config.model,
@@ -423,6 +467,14 @@ class _Start:
         self._dispatcher.handle(BecameReady(self.config.model, self.swap, self._kind or "unknown"))
         if self.tries == 0:
             self._learn(self._estimator.finish(now))  # last: it writes a file
+
+    async def _restore_slots(self, launch: LaunchConfig) -> None:
+        """Restore what its last process has saved, well within the time that a start may take."""
+        server = self._slot_server(launch) if self._slots.has(self.config.model) else None
+        if server is not None:
+            self._tell_phase("restoring")
+            left_s = self._began_at + self.config.health_check_timeout_s - trio.current_time()
+            await self._slots.restore(server, left_s / 2)
 
     async def _watch_pulse(self, launch: LaunchConfig, pid: int) -> None:
         """Notice when all its signs of life stop.
@@ -576,6 +628,14 @@ class _Start:
         key = self.access.key
         return text.replace(key, HIDDEN) if len(key) >= LEAST_SECRET else text
 
+    def _tell_phase(self, phase: Phase) -> None:
+        """Report that it has got to `phase`, which its server knows nothing of."""
+        elapsed_s = trio.current_time() - self._began_at
+        progress = Progress(
+            model=self.config.model, swap=self.swap, phase=phase, elapsed_s=elapsed_s
+        )
+        self._dispatcher.handle(Progressed(progress))
+
     def _tell(self) -> None:
         """Report its progress, unless it is unchanged."""
         now = trio.current_time()
@@ -608,6 +668,7 @@ async def open_fleet(
     reaper: Reaper,
     output_log: OutputLog,
     durations_path: Path,
+    slots: SlotKeeper,
 ) -> AsyncGenerator[Fleet, None]:
     """Run processes of models while the block runs.
 
@@ -623,5 +684,6 @@ async def open_fleet(
             reaper=reaper,
             output_log=output_log,
             durations_path=durations_path,
+            slots=slots,
         )
         nursery.cancel_scope.cancel()

@@ -42,10 +42,16 @@ class RecordStore:
 
     Args:
         most: Says how many are kept.
+        note: Called with each.
     """
 
-    def __init__(self, most: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        most: Callable[[], int],
+        note: Callable[[RequestRecord], None] = lambda _: None,
+    ) -> None:
         self._most = most
+        self._note = note
         self._records: deque[RequestRecord] = deque()  # the newest last
         self._by_id: dict[str, RequestRecord] = {}  # the newest with that id
 
@@ -61,6 +67,7 @@ class RecordStore:
             oldest = self._records.popleft()
             if self._by_id.get(oldest.request_id) is oldest:
                 del self._by_id[oldest.request_id]
+        self._note(kept)
         return kept
 
     def find(self, request_id: str) -> RequestRecord | None:

@@ -19,6 +19,7 @@ from arriero.supervisor.reload.reloader import ActiveConfig
 from arriero.supervisor.scheduling.dispatcher import Dispatcher
 from arriero.supervisor.scheduling.engine import Engine
 from arriero.supervisor.scheduling.events import Waiter, Wanted
+from arriero.supervisor.slots.keeper import SlotKeeper
 from tests.paths import SCRIPTED_UPSTREAM
 from tests.start_port import START_PORT
 
@@ -78,6 +79,7 @@ async def open_train(folder: Path, config: str) -> AsyncGenerator[Train, None]:
                 reaper=reaper,
                 output_log=OutputLog(),
                 durations_path=folder / "durations",
+                slots=SlotKeeper(lambda: in_force.config, folder / "slots.json"),
             ) as fleet:
                 train = Train(dispatcher)
                 dispatcher.connect(processes=fleet, send_to_worker=train.send)

@@ -19,7 +19,9 @@ from arriero.protocol.events import (
 from arriero.protocol.sequence import Sequence, Verdict
 from arriero.protocol.values import Phase, Progress, QueueEntry, Snapshot, State
 
-Stage: TypeAlias = Literal["queued", "draining", "stopping", "loading", "warming", "ready"]
+Stage: TypeAlias = Literal[
+    "queued", "draining", "stopping", "waking", "loading", "warming", "restoring", "ready"
+]
 
 # `waiting` is the pause before a crashed model is started again; `starting` has no numbers yet.
 # Both are said with the words that clients know.
@@ -30,6 +32,8 @@ _STAGES: dict[Phase, Stage] = {
     "starting": "loading",
     "loading": "loading",
     "warming": "warming",
+    "restoring": "restoring",
+    "waking": "waking",
 }
 
 

@@ -269,8 +269,12 @@ class StatusStream:
                 return f"waiting for {other} to finish"
             case "stopping":
                 return f"stopping {other}"
+            case "waking":
+                return f"waking ({int(now - self._began)} s)"
             case "warming" | "ready":
                 return "warming up"
+            case "restoring":
+                return "restoring the prompt cache"
             case "loading":
                 self._see(view)
                 percent = "" if self._percent is None else f" {self._percent}%"

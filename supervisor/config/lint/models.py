@@ -51,6 +51,7 @@ def check_model(model: ModelConfig, own_keys: Collection[str], disk: Disk, found
     _check_program(model, env, disk, found)
     _check_shell(model, found)
     _check_container(model, found)
+    _check_slots(model, options, found)
     if options is None:
         _check_given_port(model, found)
         return
@@ -231,6 +232,18 @@ def _check_host(model: ModelConfig, options: ServerOptions, found: Findings) -> 
             "the server listens on another address than that of proxy, where arriero asks; "
             "write --host 127.0.0.1",
         )
+
+
+def _check_slots(model: ModelConfig, options: ServerOptions | None, found: Findings) -> None:
+    """Check that llama-server has a folder for the slots that are to be saved."""
+    if not model.save_slots or (options is not None and options.slot_save_path.value):
+        return
+    found.warn(
+        ("models", model.model, "saveSlots"),
+        "nothing is saved, for cmd is not surely a llama-server"
+        if options is None
+        else "nothing is saved without a folder for that; write --slot-save-path DIR into cmd",
+    )
 
 
 def _index(model: ModelConfig, variable: str) -> int:

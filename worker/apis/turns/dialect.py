@@ -19,6 +19,8 @@ _PHASES: Final[Mapping[str, Phase]] = {
     "stopping": "queued",
     "loading": "loading",
     "warming": "loading",
+    "restoring": "loading",
+    "waking": "loading",
     "ready": "prefill",
     "prefill": "prefill",
 }

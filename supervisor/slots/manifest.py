@@ -1,0 +1,188 @@
+"""Which files hold the slots of which model, and for which server they are.
+
+A *slot* of llama-server holds the tokens of one conversation, and what the model has computed for
+them: its prompt cache. Saved, it is of use only to the same model, the same build and the same
+arguments; llama-server checks the shape of what it reads, not whose it was.
+
+Pure: nothing here touches a file.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import msgspec
+
+from arriero.protocol.read_json import BadJson, JsonReader
+
+# Models whose slots are remembered; a limit for what is read, rather than for anybody's folder.
+MAX_MODELS: Final = 500
+
+# More slots than any llama-server has; each is a request to it.
+MAX_SLOTS: Final = 64
+
+VERSION: Final = 1
+
+
+class FileState(msgspec.Struct, frozen=True):
+    """A file of a model, as it was: another size or time means that it may be another model."""
+
+    path: str
+    size_bytes: int
+    modified_ns: int
+
+
+class ServerIdentity(msgspec.Struct, frozen=True, kw_only=True):
+    """What has to be the same for a saved slot to fit.
+
+    Attributes:
+        arguments: Hash of the command.
+        build: Of llama-server, as it says.
+        files: Those of the model.
+    """
+
+    arguments: str
+    build: str
+    files: tuple[FileState, ...]
+
+    def misfit(self, other: "ServerIdentity") -> str:
+        """Return in which way `other` is another server; empty if it is none."""
+        if self.arguments != other.arguments:
+            return "it is started with other arguments"
+        if self.build != other.build:
+            return "llama-server is another build"
+        return "its files have changed" if self.files != other.files else ""
+
+
+class SavedSlot(msgspec.Struct, frozen=True):
+    """One slot.
+
+    Attributes:
+        slot: Its number.
+        name: Of its file.
+        size_bytes: Of its file; 0 as long as that is being written.
+        tokens: How many it holds.
+    """
+
+    slot: int
+    name: str
+    size_bytes: int = 0
+    tokens: int = 0
+
+
+class SavedModel(msgspec.Struct, frozen=True, kw_only=True):
+    """The saved slots of one model.
+
+    Attributes:
+        folder: Where their files are.
+        identity: The server that they are for.
+        saved_at: Unix time.
+        slots: None of them twice.
+    """
+
+    folder: str
+    identity: ServerIdentity
+    saved_at: float
+    slots: tuple[SavedSlot, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all files."""
+        return sum(slot.size_bytes for slot in self.slots)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether no file was still being written."""
+        return all(slot.size_bytes and slot.tokens for slot in self.slots)
+
+
+class _StoredManifest(msgspec.Struct):
+    v: int = 0
+    models: dict[str, msgspec.Raw] = {}
+
+
+_stored: Final = JsonReader(_StoredManifest)
+_saved_model: Final = JsonReader(SavedModel)
+
+
+class Manifest:
+    """The saved slots of all models, the one saved last at the end."""
+
+    def __init__(self) -> None:
+        self._models: dict[str, SavedModel] = {}
+
+    def __repr__(self) -> str:
+        return f"<Manifest of {len(self._models)} models>"
+
+    def get(self, model: str) -> SavedModel | None:
+        """Return what is saved of `model`."""
+        return self._models.get(model)
+
+    def put(self, model: str, saved: SavedModel) -> None:
+        """Note what is saved of `model`, in the place of what was."""
+        self._models.pop(model, None)
+        self._models[model] = saved
+
+    def remove(self, model: str) -> None:
+        """Forget what is saved of `model`."""
+        self._models.pop(model, None)
+
+    def models(self) -> tuple[str, ...]:
+        """Return the models of which something is saved, the oldest first."""
+        return tuple(self._models)
+
+    def beyond(self, most_bytes: int) -> Iterator[str]:
+        """Give the models that have to go for the rest to take `most_bytes`, the oldest first."""
+        total = sum(saved.size_bytes for saved in self._models.values())
+        for model, saved in self._models.items():
+            if total <= most_bytes:
+                return
+            total -= saved.size_bytes
+            yield model
+
+    def encode(self) -> bytes:
+        """Return all of it as JSON."""
+        stored = {"v": VERSION, "models": self._models}
+        return msgspec.json.format(msgspec.json.encode(stored), indent=1) + b"\n"
+
+    @classmethod
+    def decode(cls, data: bytes) -> "Manifest":
+        """Read what `encode` wrote. An entry that cannot be true is left out.
+
+        Raises:
+            ValueError: It is something else altogether. Nothing else is raised.
+        """
+        try:
+            stored = _stored.read(data)
+        except BadJson as exc:
+            raise ValueError(f"cannot read the manifest of saved slots: {exc}") from exc
+        if stored.v != VERSION:
+            raise ValueError(f"cannot read a manifest of saved slots of version {stored.v}")
+        manifest = cls()
+        for model, raw in list(stored.models.items())[-MAX_MODELS:]:
+            saved = _saved_model.find(raw)
+            if saved is not None and _makes_sense(saved.slots):
+                manifest._models[model] = saved
+        return manifest
+
+
+def _makes_sense(slots: Iterable[SavedSlot]) -> bool:
+    """Return whether names stay in their folder, and numbers are such."""
+    found = list(slots)
+    numbers = {slot.slot for slot in found}
+    return len(numbers) == len(found) <= MAX_SLOTS and all(
+        is_file_name(slot.name) and min(slot.slot, slot.size_bytes, slot.tokens) >= 0
+        for slot in found
+    )
+
+
+_PREFIX: Final = "arriero-"
+
+
+def file_name(token: str, slot: int) -> str:
+    """Return the name of the file of a slot; `token` is random, made for each time of saving."""
+    return f"{_PREFIX}{token}-{slot}.slot"
+
+
+def is_file_name(name: str) -> bool:
+    """Return whether `name` is one of ours."""
+    return name.startswith(_PREFIX) and name.endswith(".slot") and not {"/", "\0"} & set(name)
