@@ -69,6 +69,11 @@ class SlotKeeper:
         """Return whether something is saved of `model`."""
         return self._manifest.get(model) is not None
 
+    def why_off(self, model: str) -> str:
+        """Return why slots of `model` are not saved any more; empty if they are."""
+        config = self._config().models.get(model)
+        return "" if config is None else self._worth.why_off(model, config.fingerprint)
+
     async def save(self, server: SlotServer) -> None:
         """Save the slots of a server that is about to stop, as far as time and disk allow.
 
@@ -132,7 +137,7 @@ class SlotKeeper:
         if limit.cancelled_caught:
             log.warning("slots.not_restored model=%s reason=it takes too long", model)
             if self._worth.took_too_long(model, arguments):
-                self._tell_off(model, arguments)
+                self._tell_off(model)
         elif tokens:
             self._worth.restored(model, arguments, time.time())
             took_s = trio.current_time() - began_at
@@ -148,12 +153,11 @@ class SlotKeeper:
             *(record.model, "yes" if helped else "no"),
             *(record.cached_tokens, record.input_tokens),
         )
-        model = self._config().models.get(record.model)
-        if not helped and model is not None:
-            self._tell_off(record.model, model.fingerprint)
+        if not helped:
+            self._tell_off(record.model)
 
-    def _tell_off(self, model: str, arguments: str) -> None:
-        if why := self._worth.why_off(model, arguments):
+    def _tell_off(self, model: str) -> None:
+        if why := self.why_off(model):
             log.warning("slots.off model=%s reason=%s", model, why)
 
     async def _save(

@@ -90,6 +90,33 @@ def test_two_models_take_turns_and_the_waiting_client_is_told(
         assert real.model(other)["state"] == "stopped"
 
 
+def test_second_visit_reads_its_prompt_from_the_cache(
+    ride: Callable[..., Train], llama: Callable[..., str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "slots"
+    folder.mkdir(mode=0o700)
+    models = {
+        size: {"cmd": llama(size, f"--slot-save-path {folder}"), "saveSlots": True}
+        for size in ("tiny", "small")
+    }
+    train = ride({"models": models})
+    asked = {"messages": [{"role": "user", "content": "A train of llamas. " * 4}], "max_tokens": 1}
+
+    def cached(model: str) -> tuple[int, int]:
+        answer = train.chat(model, **asked).json()
+        assert "usage" in answer, answer
+        usage = answer["usage"]
+        return usage["prompt_tokens_details"]["cached_tokens"], usage["prompt_tokens"]
+
+    assert cached("small")[0] == 0
+    assert cached("tiny")[0] == 0
+    tokens, of = cached("small")
+
+    assert tokens >= of - 1
+    eventually(lambda: "slots.used model=small helped=yes" in train.log_text())
+    assert all(path.stat().st_mode & 0o077 == 0 for path in folder.iterdir())
+
+
 def test_percentages_never_fall_and_never_reach_100(real: Train, client: openai.OpenAI) -> None:
     seen = []
     for model in ("tiny", "small", "tiny", "small"):

@@ -83,6 +83,17 @@ def read_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--chunk-delay-s", type=float, default=0.0, help="before each of them")
     add("--die-after-chunks", type=int, help="SIGKILL itself after so many chunks of a stream")
     add("--stamp", help="file to append events to")
+    add("--model", "-m", help="a file, told by /props")
+    add("--build", default="b1-scripted", help="told by /props")
+    add("--slot-save-path", help="folder: it saves and restores its two slots, as llama-server")
+    add("--slots-s", type=float, default=0.0, help="how long each of that takes")
+    add("--slot-bytes", type=int, default=0, help="more bytes of a saved slot")
+    add("--slots-forget", action="store_true", help="restored slots are of no use")
+    add("--sleep-mode", action="store_true", help="/sleep, /wake_up and /is_sleeping, as vLLM")
+    add("--sleep-s", type=float, default=0.0, help="how long falling asleep and waking take")
+    add("--sleep-fails", action="store_true", help="/sleep answers 500")
+    add("--wake-fails", action="store_true", help="/wake_up answers 500")
+    add("--insomnia", action="store_true", help="/sleep answers 200, and it does not sleep")
     return parser.parse_args(argv)
 
 
@@ -178,6 +189,8 @@ class Upstream:
                 self.key = file.readline().strip()
         self.url = ""
         self.stdin_ended = threading.Event()
+        self.slots = [0, 0]  # tokens that they hold
+        self.asleep = False
 
     def stamp(self, event: str, value: int | None = None) -> None:
         """Append ``event value`` to the file of stamps; the value is the time unless given."""
@@ -379,6 +392,10 @@ class Upstream:
             return self.send_json(request, sock, 200, {"status": "ok"})
         if request.method == "GET" and path == "/v1/models":
             return self.send_json(request, sock, 200, {"object": "list", "data": [self.card()]})
+        if (more := self.answer_more(request, path)) is not None:
+            return self.send_json(request, sock, *more)
+        if self.asleep:  # vLLM crashes, or answers with what is left of its memory
+            self.end(-signal.SIGABRT)
         kinds = {
             "/v1/chat/completions": "chat.completion",
             "/v1/completions": "text_completion",
@@ -394,6 +411,36 @@ class Upstream:
         if (request.json or {}).get("stream") and kinds[path] != "embedding":
             return self.stream(request, sock, kinds[path])
         return self.send_json(request, sock, 200, self.whole(request, kinds[path]))
+
+    def answer_more(self, request: Request, path: str) -> tuple[int, Json] | None:
+        """What only llama-server or vLLM knows."""
+        args = self.args
+        action = request.path.partition("?action=")[2]
+        if args.slot_save_path and path == "/props":
+            about = {"build_info": args.build, "model_path": args.model}
+            return 200, {"total_slots": len(self.slots), **about}
+        if args.slot_save_path and path.startswith("/slots/") and action:
+            time.sleep(args.slots_s)
+            self.stamp(action)
+            slot = int(path.rpartition("/")[2])
+            file = os.path.join(args.slot_save_path, (request.json or {})["filename"])
+            if action == "save":
+                with open(file, "w") as opened:
+                    opened.write(str(self.slots[slot]) + " " * args.slot_bytes)
+                return 200, {"id_slot": slot, "n_saved": self.slots[slot], "n_written": 1}
+            with open(file) as opened:
+                self.slots[slot] = int(opened.read())
+            return 200, {"id_slot": slot, "n_restored": self.slots[slot], "n_read": 1}
+        if args.sleep_mode and path in {"/sleep", "/wake_up"}:
+            time.sleep(args.sleep_s)
+            self.stamp(path[1:])
+            if args.sleep_fails if path == "/sleep" else args.wake_fails:
+                return 500, {"error": "scripted"}
+            self.asleep = path == "/sleep" and not args.insomnia
+            return 200, {}
+        if args.sleep_mode and path == "/is_sleeping":
+            return 200, {"is_sleeping": self.asleep}
+        return None
 
     def echo_messages(self, request: Request, sock: socket.socket) -> NoReturn:
         """Open a WebSocket and send back whatever comes, until it is closed."""
@@ -530,7 +577,12 @@ class Upstream:
         else:
             part = {"text": text}
         choices = [{"index": 0, "finish_reason": "stop", **part}]
-        return self.base(kind) | {"choices": choices, "usage": usage(count)}
+        told = usage(count)
+        if self.args.slot_save_path:
+            cached = min(self.slots[0], 6) * (not self.args.slots_forget)
+            told["prompt_tokens_details"] = {"cached_tokens": cached}
+            self.slots[0] = 7 + count
+        return self.base(kind) | {"choices": choices, "usage": told}
 
     def echo(self, request: Request) -> Json:
         """What arrived here."""

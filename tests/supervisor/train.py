@@ -1,7 +1,7 @@
 """Models as real processes, under the real engine, dispatcher and fleet, for one client."""
 
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -31,8 +31,9 @@ PATIENCE_S = 60
 class Train:
     """Some models, and one client who wants them."""
 
-    def __init__(self, dispatcher: Dispatcher) -> None:
+    def __init__(self, dispatcher: Dispatcher, slots: SlotKeeper) -> None:
         self.dispatcher = dispatcher
+        self.slots = slots
         self._told, self._heard = trio.open_memory_channel[FromSupervisor](10)
         self._wanted = 0
 
@@ -51,6 +52,15 @@ class Train:
         answer = await self.answer()
         assert isinstance(answer, Grant | Refuse)
         return answer
+
+    async def follow(self, look: Callable[[], None]) -> None:
+        """Call `look` whenever the engine has changed, until cancelled."""
+
+        def never(_: Engine) -> bool:
+            look()
+            return False
+
+        await self.dispatcher.wait_until(never)
 
     async def port(self, *, but: int = 0) -> int:
         """Wait until a process runs; return the port that it was told to take, not `but`."""
@@ -73,14 +83,15 @@ async def open_train(folder: Path, config: str) -> AsyncGenerator[Train, None]:
         async with open_reaper() as reaper, open_publisher(context, folder / "e") as publisher:
             engine = Engine(in_force.specs(), now=trio.current_time(), policy=in_force.policy())
             dispatcher = Dispatcher(engine, publisher)
+            slots = SlotKeeper(lambda: in_force.config, folder / "slots.json")
             async with open_fleet(
                 lambda: in_force.config,
                 dispatcher,
                 reaper=reaper,
                 output_log=OutputLog(),
                 durations_path=folder / "durations",
-                slots=SlotKeeper(lambda: in_force.config, folder / "slots.json"),
+                slots=slots,
             ) as fleet:
-                train = Train(dispatcher)
+                train = Train(dispatcher, slots)
                 dispatcher.connect(processes=fleet, send_to_worker=train.send)
                 yield train

@@ -60,6 +60,8 @@ def test_a_snapshot_that_events_have_overtaken_changes_nothing(view: ProgressVie
         (step("starting"), ModelView("loading")),
         (step("loading", fraction=0.3), ModelView("loading", fraction=0.3)),
         (step("warming", fraction=0.9), ModelView("warming", fraction=0.9)),
+        (step("restoring"), ModelView("restoring")),
+        (step("waking"), ModelView("waking")),
     ],
 )
 def test_each_phase_has_its_word(view: ProgressView, progress: Progress, said: ModelView) -> None:

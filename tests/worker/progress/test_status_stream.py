@@ -325,7 +325,16 @@ def test_a_model_without_a_turn_is_no_news_after_it_was_loading() -> None:
     ]
 
 
-_STAGES = ("queued", "draining", "stopping", "loading", "warming", "ready")
+def test_waking_and_restoring_are_told() -> None:
+    views = [(0.0, ModelView("waking")), (3.0, ModelView("restoring", fraction=0.97))]
+    sent = play(waiting("reasoning", delay_s=0.0), views, until=9.0)
+    assert [text for _, text in lines_of(sent)] == [
+        "swap-progress: qwen: waking (0 s)",
+        "swap-progress: qwen: restoring the prompt cache",
+    ]
+
+
+_STAGES = ("queued", "draining", "stopping", "waking", "loading", "warming", "restoring", "ready")
 _VIEWS = st.lists(
     st.tuples(
         st.floats(0.0, 90.0),

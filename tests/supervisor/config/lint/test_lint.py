@@ -550,6 +550,8 @@ SERVER = "llama-server --host 127.0.0.1 --port ${PORT}"
             "models.a.proxy: the server listens on a unix socket, but arriero asks on a port",
         ),
         (f"cmd: '{SERVER}', proxy: 'unix:/a.sock'", "models.a.proxy: arriero asks on a unix"),
+        (f"cmd: '{SERVER}', saveSlots: true", "models.a.saveSlots: nothing is saved without a"),
+        ("cmd: 'run ${PORT}', saveSlots: true", "models.a.saveSlots: nothing is saved, for cmd is"),
         (
             "cmd: 'llama-server --host /a.sock', proxy: 'unix:/b.sock'",
             "models.a.proxy: the server listens on another unix socket",
@@ -569,6 +571,8 @@ def test_a_key_that_is_none_and_a_socket_where_nobody_is_are_warned_of(
     [
         f"cmd: '{SERVER}', env: ['LLAMA_API_KEY=${{API_KEY}}']",
         f"cmd: '{SERVER} --api-key another'",
+        f"cmd: '{SERVER} --slot-save-path /slots', saveSlots: true",
+        f"cmd: '{SERVER}', env: [LLAMA_ARG_SLOT_SAVE_PATH=/slots], saveSlots: true",
         "cmd: 'llama-server --host /a.sock --port 1'",
         "cmd: 'llama-server --host /a.sock', proxy: 'unix:/a.sock'",
         "cmd: 'llama-server --host /${MODEL_ID}.sock'",

@@ -139,6 +139,8 @@ def test_a_turn_that_was_stopped_ends_with_its_request_s_id() -> None:
         ("stopping", "queued"),
         ("loading", "loading"),
         ("warming", "loading"),
+        ("restoring", "loading"),
+        ("waking", "loading"),
         ("ready", "prefill"),
         ("prefill", "prefill"),
     ],
