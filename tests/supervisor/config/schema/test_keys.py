@@ -50,11 +50,11 @@ OWN = {
         "listen workers progress progressDelay heartbeatInterval progressMarker progressDetails "
         "strict progressMarkersOld nonstreamHold nonstreamKeepalive upstreamIdle upstreamStall "
         "maxRetryWait maxBody bodyMemory trailers cors allowedHosts publicWithoutKeys hungAfter "
-        "drainLimit onFailure"
+        "drainLimit onFailure saveSlotsLimit"
     ),
     "headers.request.": "set remove",
     "headers.response.": "set remove",
-    "models.<id>.": "progress strict kind usage hungAfter drainLimit onFailure apiKey",
+    "models.<id>.": "progress strict kind usage hungAfter drainLimit onFailure apiKey saveSlots",
     "models.<id>.prices.": _PRICES,
     "prices.<id>.": _PRICES,
     "priceList.": "file url provider markup refresh",
