@@ -16,6 +16,7 @@ from arriero.supervisor.host.http_get import (
     _exchange,
     _head,
     get,
+    post,
     request_to,
 )
 from tests.supervisor.host.file_server import answer, file_server
@@ -132,6 +133,17 @@ def test_other_urls_are_refused(url: str) -> None:
 async def test_path_that_http_cannot_carry_is_refused(path: str) -> None:
     with pytest.raises(BadUrl, match="this is no URL"):
         await get(request_to(f"http://127.0.0.1:1{path}", {}), MAX)
+
+
+async def test_post_sends_its_body() -> None:
+    async with file_server(answer(b"done", "404 Not Found")) as server:
+        response = await post(request_to(server.url, {}), b"abc", MAX)
+
+    assert (response.status, response.body) == (404, b"done")
+    (head,) = server.heads
+    assert head.startswith(b"POST /api.json HTTP/1.1\r\n")
+    assert b"Content-Length: 3\r\n" in head
+    assert head.endswith(b"\r\n\r\nabc")
 
 
 def test_only_redirects_redirect() -> None:
