@@ -56,7 +56,10 @@ class Want(LeaseMessage, frozen=True, kw_only=True, tag="want"):
 
 
 class Leave(LeaseMessage, frozen=True, kw_only=True, tag="leave"):
-    """The client of `request` has gone; it no longer waits."""
+    """`request` no longer waits: its client has gone.
+
+    Or it no longer runs, on a model that takes a limited number of requests.
+    """
 
     request: int
 

@@ -39,18 +39,20 @@ class ErrorInfo(MessageValue, frozen=True, kw_only=True):
 
     Attributes:
         code: For programs: `unknown_model`, `model_load_failed`, `model_load_timeout`,
-            `model_unavailable`, `model_hung`, `model_evicted`, `bad_request`, `bad_config`,
-            `unknown_command`, `internal`.
+            `model_unavailable`, `model_hung`, `model_evicted`, `concurrency_limit`,
+            `bad_request`, `bad_config`, `unknown_command`, `internal`.
         message: For people: what was attempted, why it failed, what would do. Never holds a
             command line or an environment.
         transient: True when the same request may well succeed a little later.
         did_you_mean: Names that exist and look like the one that was asked for.
+        position: Place in line of a request that may not wait in it; 0 where there is no line.
     """
 
     code: str
     message: str
     transient: bool = False
     did_you_mean: tuple[str, ...] = ()
+    position: int = 0
 
 
 class Progress(MessageValue, frozen=True, kw_only=True):
@@ -94,10 +96,12 @@ class QueueEntry(MessageValue, frozen=True, kw_only=True):
     Attributes:
         model: The model.
         waiting: How many requests wait for it.
+        is_full: It serves, and they wait until one that runs on it has ended.
     """
 
     model: str
     waiting: int
+    is_full: bool = False
 
 
 class ModelStatus(MessageValue, frozen=True, kw_only=True):

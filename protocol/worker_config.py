@@ -40,6 +40,8 @@ class ModelRoute(MessageValue, frozen=True, kw_only=True):
         kind: Of its server, if configured; else the detected kind comes with the grant.
         usage: When streams are asked for their usage.
         prices: None if they are not known.
+        concurrency_limit: Requests that run on it at a time, at most, in all workers: each of them
+            asks for a place. 0: any number.
     """
 
     model: str
@@ -54,6 +56,7 @@ class ModelRoute(MessageValue, frozen=True, kw_only=True):
     kind: UpstreamKind | None = None
     usage: UsageSetting = "auto"
     prices: Prices | None = None
+    concurrency_limit: int = 0
 
 
 class PeerRoute(MessageValue, frozen=True, kw_only=True):

@@ -36,7 +36,7 @@ class RelayError(Exception):
     status: ClassVar[int] = 500
     kind: str = "server_error"
     code: str = "internal"
-    fields: ClassVar[tuple[tuple[bytes, bytes], ...]] = ()
+    fields: tuple[tuple[bytes, bytes], ...] = ()
 
     def __init__(self, message: str, *, code: str | None = None, kind: str | None = None) -> None:
         super().__init__(message)
@@ -170,6 +170,24 @@ class RequestCancelled(RelayError):
     code = "cancelled"
 
 
+class TooManyRequests(RelayError):
+    """As many requests run on the model as may, and this one was not there when it was loaded."""
+
+    status = 429
+    kind = "rate_limit_error"
+    code = "concurrency_limit"
+
+    def __init__(self, message: str, position: int) -> None:
+        """Say it.
+
+        Args:
+            message: Which model, how many run, how many wait.
+            position: The place in line that the request would have.
+        """
+        super().__init__(message)
+        self.fields = ((b"Retry-After", b"1"), (b"X-Queue-Position", b"%d" % position))
+
+
 class LoadFailed(RelayError):
     """The model will not come up: trying again would only load a broken model again.
 
@@ -267,6 +285,8 @@ def from_supervisor(model: str, info: ErrorInfo) -> RelayError:
     """Return what a client is told when the supervisor refused `model` because of `info`."""
     if info.code == "unknown_model":
         return UnknownModel(info.message)
+    if info.code == "concurrency_limit":
+        return TooManyRequests(info.message, info.position)
     if info.transient:
         code = "supervisor_lost" if info.code == "supervisor_lost" else None
         return Unavailable(info.message, code=code)

@@ -275,8 +275,8 @@ class ModelConfig:
     concurrency_limit: int = key(
         adjusted(integer(-(2**31), 2**31), lambda found: max(0, found)),
         0,
-        "Most requests that it gets at a time; 0 or less: not said (llama-swap takes 10 then).",
-        acts=NOT_YET,
+        "Most requests that it gets at a time; a further one gets 429, unless it came while the "
+        "model was not loaded: then it waits. 0 or less: any number (llama-swap takes 10 then).",
     )
     metadata: Mapping[str, Data] = key(OBJECT, NOTHING, "Shown in listings as it is.", acts=NOT_YET)
     kind: UpstreamKind | None = key(

@@ -172,15 +172,18 @@ class Commands:
 
     async def _unload(self, name: str | None, *, at_once: bool) -> AnyReply:
         asked_at = trio.current_time()
-        running = set(self._dispatcher.engine.running())
-        chosen = running | self._dispatcher.engine.coming_back()
+        engine = self._dispatcher.engine
+        running = set(engine.running())
+        # Those that wait for others to make room have no process yet, and shall not get one.
+        waited_for = {entry.model for entry in engine.queue()}
+        chosen = running | engine.coming_back() | waited_for
         if name is not None:
             found = self._id_of(name)
             if found is None:
                 return self._unknown(name)
             running &= {found}
             chosen &= {found}
-        swaps = {model: self._dispatcher.engine.swap(model) for model in running}
+        swaps = {model: engine.swap(model) for model in running}
         for model in chosen:
             self._dispatcher.handle(UnloadRequested(model, at_once=at_once))
         await self._dispatcher.wait_until(

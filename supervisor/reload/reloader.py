@@ -103,6 +103,7 @@ class ActiveConfig(msgspec.Struct):
                 launch=launch_identity(model),
                 drain_limit_s=model.drain_limit_s,
                 restores=model.on_failure == "restore",
+                most=model.concurrency_limit,
             )
             for model in self.config.models.values()
         )

@@ -188,7 +188,8 @@ class Engine:
     def queue(self) -> tuple[QueueEntry, ...]:
         """Return the models that are waited for, in the order of turns."""
         oldest = self._oldest()
-        return self._queue.entries(sorted(oldest, key=oldest.__getitem__))
+        full = {name for name, entry in self._live.items() if entry.is_full}
+        return self._queue.entries(sorted(oldest, key=oldest.__getitem__), full)
 
     def models(self, now: float, unix_now: float) -> tuple[ModelStatus, ...]:
         """Return the public state of all models, in configured order."""
@@ -266,6 +267,8 @@ class Engine:
                 self._wanted(waiter, model, now)
             case Left(waiter):
                 self._queue.remove(waiter)
+                for entry in self._live.values():
+                    entry.places.discard(waiter)
             case OwnerLost(owner):
                 self._owner_lost(owner)
             case Released(owner, model, lease):
@@ -335,6 +338,12 @@ class Engine:
             self._refuse(wait, refusals.removed(model))
         elif self._closing:
             self._refuse(wait, refusals.unavailable(model, "arriero is stopping"))
+        elif entry.state == "ready" and entry.is_full:
+            if waiter.takes_lease:
+                ahead = self._queue.count(model)
+                self._refuse(wait, refusals.full(model, entry.spec.most, ahead))
+            else:  # a script needs no place
+                self._grant(entry, wait, now)
         else:
             self._queue.add(wait)
 
@@ -463,17 +472,21 @@ class Engine:
                 self._take(entry, Step.KEEP, now)
         for model in list(self._queue.models()):
             entry, before = self._entries[model], contested.get(model, _LAST)
-            if entry.state != "ready":
+            if entry.state != "ready" or entry.is_full:
                 continue
             for wait in self._queue.of(model):
-                if self._key(entry, wait.number) > before:
+                if entry.is_full or self._key(entry, wait.number) > before:
                     break  # and so are all later ones
                 self._grant(entry, wait, now)
 
     def _grant_all(self, entry: ModelState, now: float) -> None:
-        """Grant to all waiters of this start, even latecomers: it spares a swap."""
+        """Grant to all waiters of this start, even latecomers: it spares a swap.
+
+        Those that find no place wait on, and are not refused: what they wait for is the start.
+        """
         for wait in self._queue.of(entry.spec.model):
-            self._grant(entry, wait, now)
+            if not (entry.is_full and wait.waiter.takes_lease):
+                self._grant(entry, wait, now)
 
     def _grant(self, entry: ModelState, wait: QueuedWaiter, now: float) -> None:
         assert entry.endpoint is not None  # a ready model answers somewhere
@@ -486,6 +499,8 @@ class Engine:
                 entry.recalled.discard(owner)
             lease = entry.leases[owner]
             entry.used_at = now
+            if entry.spec.most:
+                entry.places.add(wait.waiter)
         waited_s = max(0.0, now - wait.since)
         self._commands.append(
             GrantLease(wait.waiter, wait.model, lease, entry.endpoint, waited_s, entry.kind)

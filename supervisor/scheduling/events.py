@@ -32,6 +32,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
         launch: Another text when it is to be started otherwise.
         drain_limit_s: How long its last requests may get no further; 0 means for ever.
         restores: If it cannot be started, those that were stopped for it are started again.
+        most: Requests that run on it at a time, at most; 0 means any number.
     """
 
     model: str
@@ -42,6 +43,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     launch: str = ""
     drain_limit_s: float = 0.0
     restores: bool = True
+    most: int = 0
 
 
 class Waiter(msgspec.Struct, frozen=True):
@@ -69,7 +71,7 @@ class Wanted(msgspec.Struct, frozen=True):
 
 
 class Left(msgspec.Struct, frozen=True):
-    """`waiter` does not wait any more."""
+    """`waiter` waits no more; if it was granted a place, that is free."""
 
     waiter: Waiter
 

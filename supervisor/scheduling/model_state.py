@@ -59,6 +59,7 @@ class ModelState(msgspec.Struct):
         cut_at: While draining: when its requests were ended.
         killed: It is not asked to end, but killed.
         not_ready: While starting: the last report of why it is not ready yet.
+        places: Waiters that were granted one of the places that `Spec.most` allows.
     """
 
     spec: Spec
@@ -90,6 +91,12 @@ class ModelState(msgspec.Struct):
     cut_at: float | None = None
     killed: bool = False
     not_ready: str = ""
+    places: set[Waiter] = msgspec.field(default_factory=set)
+
+    @property
+    def is_full(self) -> bool:
+        """True if no further request may run on it."""
+        return 0 < self.spec.most <= len(self.places)
 
     @property
     def is_stale(self) -> bool:
@@ -115,6 +122,8 @@ class ModelState(msgspec.Struct):
         self.leases.pop(owner, None)
         self.recalled.discard(owner)
         self.in_flight.pop(owner, None)
+        if self.places:  # nothing runs without a lease
+            self.places = {waiter for waiter in self.places if waiter.owner != owner}
 
     def lose_process(self, now: float, backoff: Backoff) -> None:
         """Forget the process, and all that depended on it."""
@@ -123,6 +132,7 @@ class ModelState(msgspec.Struct):
         self.leases.clear()
         self.recalled.clear()
         self.in_flight.clear()
+        self.places.clear()
         self.pid = self.endpoint = self.up_at = self.progress = self.launch = None
         self.cut_at = None
         self.still_s = 0.0

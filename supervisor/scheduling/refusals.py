@@ -17,6 +17,19 @@ def unavailable(model: str, why: str) -> ErrorInfo:
     )
 
 
+def full(model: str, most: int, ahead: int) -> ErrorInfo:
+    """All places of the model are taken; `ahead` requests wait for one already."""
+    running = f"{most} request{'s' * (most != 1)} of it run{'s' * (most == 1)}"
+    return ErrorInfo(
+        code="concurrency_limit",
+        message=f"model {model} cannot take this request now: {running}, as many as its "
+        f"concurrencyLimit allows, and {ahead} wait; it would be number {ahead + 1} in line. "
+        "Ask again a little later, or raise the limit",
+        transient=True,
+        position=ahead + 1,
+    )
+
+
 def stalled(model: str, limit_s: float) -> ErrorInfo:
     """Requests without progress end, because their model has to stop."""
     return ErrorInfo(

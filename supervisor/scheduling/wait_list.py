@@ -5,7 +5,7 @@ asked for one of them looks at the others.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from arriero.protocol.values import QueueEntry
 
@@ -57,6 +57,10 @@ class WaitList:
         """Return whether `model` has waiters."""
         return model in self._of
 
+    def count(self, model: str) -> int:
+        """Return how many wait for `model`."""
+        return len(self._of.get(model, ()))
+
     def first(self, model: str) -> QueuedWaiter:
         """Return the oldest waiter of `model`, which has one."""
         return next(iter(self._of[model].values()))
@@ -65,6 +69,11 @@ class WaitList:
         """Return the waiters of `model`, in order of arrival."""
         return list(self._of.get(model, {}).values())
 
-    def entries(self, models: Iterable[str]) -> tuple[QueueEntry, ...]:
-        """Return the number of waiters of each of `models`."""
-        return tuple(QueueEntry(model=model, waiting=len(self._of[model])) for model in models)
+    def entries(
+        self, models: Iterable[str], full: Collection[str] = ()
+    ) -> tuple[QueueEntry, ...]:
+        """Return the number of waiters of each of `models`; `full` have no place for them."""
+        return tuple(
+            QueueEntry(model=model, waiting=len(self._of[model]), is_full=model in full)
+            for model in models
+        )

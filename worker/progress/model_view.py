@@ -105,8 +105,9 @@ class ProgressView(msgspec.Struct):
         standing = self._models.get(model)
         progress = standing.progress if standing is not None else None
         if progress is None or progress.phase == "waiting":
-            ahead = self._ahead_of(model)
-            is_ready = standing is not None and standing.state == "ready" and ahead == 0
+            ahead, is_full = self._place_of(model)
+            is_ready = standing is not None and standing.state == "ready"
+            is_ready = is_ready and ahead == 0 and not is_full
             return ModelView("ready") if is_ready else ModelView("queued", ahead=ahead)
         return ModelView(
             _STAGES[progress.phase], other=progress.other or "", fraction=progress.fraction
@@ -148,11 +149,12 @@ class ProgressView(msgspec.Struct):
             case _:
                 pass
 
-    def _ahead_of(self, model: str) -> int:
+    def _place_of(self, model: str) -> tuple[int, bool]:
+        """Return how many models are ahead of `model`, and whether it is full."""
         for index, entry in enumerate(self._queue):
             if entry.model == model:
-                return index
-        return 0
+                return index, entry.is_full
+        return 0, False
 
     def _wake(self, model: str) -> None:
         for wake in tuple(self._watchers.get(model, ())):

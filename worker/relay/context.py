@@ -8,6 +8,7 @@ from arriero.protocol.lease import (
     CancelQuery,
     CancelResult,
     FromWorker,
+    Leave,
     RecordsAnswer,
     RecordsQuery,
 )
@@ -95,12 +96,19 @@ class RelayContext:
         """
         return caller_of(fields) if self.names.config.api_keys else ""
 
-    def exit_lease(self, lease: Lease) -> None:
-        """End a request on `lease`; release the lease if it is due."""
+    def exit_lease(self, lease: Lease, place: int = 0) -> None:
+        """End a request on `lease`; release the lease if it is due.
+
+        Args:
+            lease: The lease.
+            place: The request's place; see `Exchange`.
+        """
         released = self.leases.exit(lease)
         if released is not None:
             self.upstreams.forget(lease.endpoint)
             self.say(released)
+        if place:
+            self.say(Leave(request=place))
 
     # --- what pages ask ------------------------------------------------------------------------
 

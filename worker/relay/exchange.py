@@ -29,12 +29,15 @@ class Exchange(msgspec.Struct, eq=False):
         account: All that is known of the request.
         progress: What the client is told until its response begins; None if it neither waits for
             its model nor has asked to be told of its prompt.
+        place: Number of the grant of a place on its model, if that takes a limited number of
+            requests; 0 without one.
     """
 
     request: ModelRequest
     writer: ResponseWriter
     account: Account
     progress: ProgressUpdates | None = None
+    place: int = 0
 
     def wait_for_model(self) -> ProgressUpdates:
         """Begin to wait for the model; perhaps once more."""

@@ -185,7 +185,8 @@ async def _serve_local(service: RelayContext, exchange: Exchange) -> None:
     model = request.route.model
     retries = Retries(request.config.max_retry_wait_s, is_peer=False)
     losses: LocalLosses | None = None
-    lease = service.leases.enter(model)
+    # of a limited number of places each one is the supervisor's to give
+    lease = None if request.route.concurrency_limit else service.leases.enter(model)
     while True:
         if lease is None:
             lease = await hold(service, exchange)
@@ -213,7 +214,7 @@ async def _serve_local(service: RelayContext, exchange: Exchange) -> None:
             wait_s = again_s
         finally:
             conn.lease = None
-            service.exit_lease(lease)
+            service.exit_lease(lease, exchange.place)
         log.info("request.again id=%s model=%s", account.request_id, model)
         await pause(conn, wait_s)
         lease = None

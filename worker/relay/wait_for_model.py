@@ -4,6 +4,7 @@ from functools import partial
 
 import trio
 
+from arriero.protocol.lease import Leave
 from arriero.protocol.values import ErrorInfo
 
 from ..connections.connection import Connection, WaitingFor, Wakeup
@@ -37,7 +38,7 @@ async def hold(service: RelayContext, exchange: Exchange, *, keepalive: bool = F
         RelayError: It will not get its model, or not in time.
     """
     conn, request = exchange.writer.conn, exchange.request
-    model = request.route.model
+    model, is_limited = request.route.model, request.route.concurrency_limit > 0
     wakeup = conn.wakeup = Wakeup()
     waiter, want = service.leases.want(model, partial(service.waking.soon, wakeup.set))
     conn.wait_for(WaitingFor.SUPERVISOR, float("inf"))
@@ -63,10 +64,14 @@ async def hold(service: RelayContext, exchange: Exchange, *, keepalive: bool = F
         left = service.leases.quit(waiter)
         if left is not None:
             service.say(left)
+        if is_limited and isinstance(waiter.outcome, Lease):
+            service.say(Leave(request=waiter.request))
         raise
     finally:
         conn.wakeup = None
         service.broadcast.remove(subscriber)
+    if is_limited:
+        exchange.place = waiter.request
     return outcome
 
 

@@ -39,13 +39,14 @@ async def dial_model(
             yield dialled
         return
     losses = LocalLosses(conn.monitor.limits.refusing_s)
-    lease = service.leases.enter(request.route.model)
+    limited = request.route.concurrency_limit > 0
+    lease = None if limited else service.leases.enter(request.route.model)
     while True:
         if lease is None:
             lease = await hold(service, exchange, keepalive=request.stream)
         exchange.account.granted(trio.current_time())
         async with AsyncExitStack() as stack:
-            stack.callback(service.exit_lease, lease)
+            stack.callback(service.exit_lease, lease, exchange.place)
             conn.lease = lease
             try:
                 dialled = await stack.enter_async_context(

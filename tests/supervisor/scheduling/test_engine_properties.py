@@ -47,6 +47,9 @@ from tests.supervisor.placement.policies import BUILDERS, MODELS, Builder
 
 ERROR = ErrorInfo(code="model_load_failed", message="it ended")
 
+# Models that take a limited number of requests: of these each one asks for a place.
+PLACES = {"b": 2}
+
 
 @dataclass
 class Lease:
@@ -84,6 +87,7 @@ class World:
         self.wire: deque[Event] = deque()  # said by workers, not yet heard by the engine
         self.numbers = 0
         self.started_as: dict[int, str] = {}  # swap -> launch
+        self.placed: dict[Waiter, Lease] = {}  # those that run on one of the limited places
 
     def use(self, configuration: Configuration) -> None:
         self.launches, self.priority = configuration.launches, configuration.priority
@@ -97,6 +101,7 @@ class World:
                 launch=launch,
                 priority=self.priority.get(m, 0),
                 drain_limit_s=20 if m != "a" else 0,
+                most=PLACES.get(m, 0),
             )
             for m, launch in self.launches.items()
         )
@@ -137,6 +142,15 @@ class World:
                     lease = self.leases[waiter.owner, model] = Lease(number, running)
                 if not gone:
                     lease.running.append(waiter.request)
+                if model in PLACES and not gone:
+                    self.placed[waiter] = lease
+                    running = [
+                        one
+                        for key, it in self.leases.items()
+                        if key[1] == model
+                        for one in it.running
+                    ]
+                    assert len(running) <= PLACES[model]
             case RefuseWaiter(waiter, model, error):
                 assert waiter not in self.answered, "answered twice"
                 assert (error.code == "unknown_model") == (model not in self.launches)
@@ -163,7 +177,7 @@ class World:
     def ask(self, owner: str, model: str) -> None:
         self.numbers += 1
         lease = self.leases.get((owner, model))
-        if lease is not None and lease.admits:
+        if lease is not None and lease.admits and model not in PLACES:
             lease.running.append(self.numbers)
             return
         waiter = Waiter(owner, self.numbers)
@@ -181,7 +195,15 @@ class World:
         if busy:
             busy[which % len(busy)].running.pop()
 
+    def free_places(self) -> None:
+        """Say which requests have ended that had a place."""
+        for waiter, lease in list(self.placed.items()):
+            if waiter.request not in lease.running:
+                del self.placed[waiter]
+                self.wire.append(Left(waiter))
+
     def give_back(self) -> None:
+        self.free_places()
         for (owner, model), lease in list(self.leases.items()):
             if lease.until_idle and not lease.running:
                 del self.leases[owner, model]
@@ -195,10 +217,12 @@ class World:
             self.wire.append(Left(waiter))
 
     def deliver(self) -> None:
+        self.free_places()
         while self.wire:
             self.tell(self.wire.popleft())
 
     def lose(self, owner: str) -> None:
+        self.placed = {waiter: it for waiter, it in self.placed.items() if waiter.owner != owner}
         for key in [key for key in self.leases if key[0] == owner]:
             del self.leases[key]
         for waiter in [waiter for waiter in self.waiting if waiter.owner == owner]:
