@@ -15,6 +15,7 @@ from .values import (
     ConfigStatus,
     ErrorInfo,
     ModelStatus,
+    ProfileStatus,
     QueueEntry,
     WorkerStatus,
 )
@@ -124,6 +125,16 @@ class ScaleRequest(ControlRequest, frozen=True, kw_only=True, tag="scale"):
     workers: int
 
 
+class ProfilesRequest(ControlRequest, frozen=True, kw_only=True, tag="profiles"):
+    """The profiles, and which of them is chosen."""
+
+
+class ProfileRequest(ControlRequest, frozen=True, kw_only=True, tag="profile"):
+    """Choose `profile`; None for none. Answered once all workers follow."""
+
+    profile: str | None
+
+
 class ShutdownRequest(ControlRequest, frozen=True, kw_only=True, tag="shutdown"):
     """End the supervisor in good order, like SIGTERM."""
 
@@ -140,6 +151,8 @@ AnyRequest: TypeAlias = (
     | ActivityRequest
     | WorkersRequest
     | ScaleRequest
+    | ProfilesRequest
+    | ProfileRequest
     | ShutdownRequest
 )
 
@@ -297,6 +310,18 @@ class WorkersReply(ControlReply, frozen=True, kw_only=True):
     workers: tuple[WorkerStatus, ...]
 
 
+class ProfilesReply(ControlReply, frozen=True, kw_only=True):
+    """The profiles, by their names.
+
+    Attributes:
+        active: The one that is chosen; None for none.
+        profiles: All of them.
+    """
+
+    active: str | None
+    profiles: tuple[ProfileStatus, ...]
+
+
 class Done(ControlReply, frozen=True, kw_only=True):
     """It was done, or has begun."""
 
@@ -325,6 +350,7 @@ AnyReply: TypeAlias = (
     | CancelReply
     | ActivityReply
     | WorkersReply
+    | ProfilesReply
     | Done
     | Refusal
 )

@@ -133,6 +133,54 @@ class Unclaim(LeaseMessage, frozen=True, kw_only=True, tag="unclaim"):
     request_id: str
 
 
+class Select(LeaseMessage, frozen=True, kw_only=True, tag="select"):
+    """A request names `selector`: which of its targets shall answer?
+
+    Answered by `Selected`.
+
+    Attributes:
+        ask: Number of the query, unique within the worker.
+        selector: The selector's name.
+    """
+
+    ask: int
+    selector: str
+
+
+class Deselect(LeaseMessage, frozen=True, kw_only=True, tag="deselect"):
+    """The request for which `Select` number `ask` was sent has ended."""
+
+    ask: int
+
+
+class Peek(LeaseMessage, frozen=True, kw_only=True, tag="peek"):
+    """Where does `model` answer, if it is ready? Starts nothing, and keeps nothing.
+
+    Answered by `Peeked`.
+
+    Attributes:
+        ask: Number of the query, unique within the worker.
+        model: The model's id.
+    """
+
+    ask: int
+    model: str
+
+
+class ProfileOrder(LeaseMessage, frozen=True, kw_only=True, tag="profile-order"):
+    """Choose a profile, for all workers.
+
+    Answered by `ProfileAnswer`.
+
+    Attributes:
+        ask: Number of the query, unique within the worker.
+        profile: Its name; None for none.
+    """
+
+    ask: int
+    profile: str | None
+
+
 class CancelQuery(LeaseMessage, frozen=True, kw_only=True, tag="cancel-query"):
     """End a request that this worker does not know.
 
@@ -185,6 +233,10 @@ FromWorker: TypeAlias = (
     | Finished
     | Claim
     | Unclaim
+    | Select
+    | Deselect
+    | Peek
+    | ProfileOrder
     | CancelQuery
     | CancelOutcome
     | RecordsQuery
@@ -289,6 +341,44 @@ class Claimed(LeaseMessage, frozen=True, kw_only=True, tag="claimed"):
     taken_by: str = ""
 
 
+class Selected(LeaseMessage, frozen=True, kw_only=True, tag="selected"):
+    """The answer to `Select`.
+
+    Attributes:
+        ask: Number of the query.
+        target: Name of the model, as the selector has it; empty if all of them are about to end.
+    """
+
+    ask: int
+    target: str = ""
+
+
+class Peeked(LeaseMessage, frozen=True, kw_only=True, tag="peeked"):
+    """The answer to `Peek`.
+
+    Attributes:
+        ask: Number of the query.
+        endpoint, kind, api_key: As in `Grant`; `endpoint` is empty unless the model is ready.
+    """
+
+    ask: int
+    endpoint: str = ""
+    kind: UpstreamKind = "unknown"
+    api_key: str = ""
+
+
+class ProfileAnswer(LeaseMessage, frozen=True, kw_only=True, tag="profile-answer"):
+    """The answer to `ProfileOrder`, once all workers follow.
+
+    Attributes:
+        ask: Number of the query.
+        error: There is no such profile; None if it is chosen.
+    """
+
+    ask: int
+    error: ErrorInfo | None = None
+
+
 class CancelOrder(LeaseMessage, frozen=True, kw_only=True, tag="cancel"):
     """End a request, if it is yours.
 
@@ -331,6 +421,9 @@ FromSupervisor: TypeAlias = (
     | Probe
     | Finish
     | Claimed
+    | Selected
+    | Peeked
+    | ProfileAnswer
     | CancelOrder
     | CancelAnswer
     | RecordsAnswer

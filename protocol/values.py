@@ -40,6 +40,7 @@ class ErrorInfo(MessageValue, frozen=True, kw_only=True):
     Attributes:
         code: For programs: `unknown_model`, `model_load_failed`, `model_load_timeout`,
             `model_unavailable`, `model_hung`, `model_evicted`, `concurrency_limit`,
+            `unknown_profile`,
             `bad_request`, `bad_config`, `unknown_command`, `internal`.
         message: For people: what was attempted, why it failed, what would do. Never holds a
             command line or an environment.
@@ -206,13 +207,15 @@ class ConfigStatus(MessageValue, frozen=True, kw_only=True):
     """The configuration in force.
 
     Attributes:
-        generation: Rises by one with every reload that changes something; begins at 1.
+        generation: Rises by one with every reload that changes something, and with every other
+            profile; begins at 1.
         loaded_at: Unix time at which it came into force.
         files: Its source files.
         needs_restart: Keys that differ in the files, and wait for arriero to be started anew.
         failed: The last attempt to reload, if that failed.
         warnings: Number of things in it that are surely not meant, or that nothing acts on.
         findings: The first of them, each with its place; the log has all.
+        profile: The profile that is chosen; None for none.
     """
 
     generation: int
@@ -222,6 +225,21 @@ class ConfigStatus(MessageValue, frozen=True, kw_only=True):
     failed: FailedReload | None = None
     warnings: int = 0
     findings: tuple[str, ...] = ()
+    profile: str | None = None
+
+
+class ProfileStatus(MessageValue, frozen=True, kw_only=True):
+    """What names mean while a profile is chosen.
+
+    Attributes:
+        id: The profile's name.
+        description: A few words on it; may be empty.
+        pins: Name -> what answers to it; None: nobody does.
+    """
+
+    id: str
+    description: str = ""
+    pins: dict[str, str | None] = msgspec.field(default_factory=dict)
 
 
 class Snapshot(MessageValue, frozen=True, kw_only=True):

@@ -20,8 +20,48 @@ FORMER_MARKERS: Final = ("[swap-progress] ",)
 ProgressMode: TypeAlias = Literal["off", "comment", "heartbeat", "reasoning"]
 Strictness: TypeAlias = Literal["off", "on", "force"]
 
+Strategy: TypeAlias = Literal["pin", "warm", "spillover"]
+"""How a selector chooses one of its targets."""
+
 UsageSetting: TypeAlias = Literal["auto", "inject", "observe"]
 """When a stream is asked for its usage: if its upstream is known to take that; always; never."""
+
+
+class BodyFilters(MessageValue, frozen=True, kw_only=True):
+    """Changes to the JSON body of requests, in this order.
+
+    Names are paths: ``a.b`` is b within a, ``a.0`` the first item of a.
+
+    Attributes:
+        strip_params: Members that are removed.
+        set_params: Members that are set, and to which JSON text.
+        set_params_by_id: The same for requests that use one of these names.
+    """
+
+    strip_params: tuple[str, ...] = ()
+    set_params: dict[str, msgspec.Raw] = msgspec.field(default_factory=dict)
+    set_params_by_id: dict[str, dict[str, msgspec.Raw]] = msgspec.field(default_factory=dict)
+
+
+class Timeouts(MessageValue, frozen=True, kw_only=True):
+    """How long a connection to a server may take. Seconds; 0 is no limit.
+
+    Attributes:
+        connect_s: For the connection, without TLS.
+        keepalive_s: Silence after which TCP asks whether the other machine is still there; 0 never
+            asks.
+        response_header_s: From the end of the request to the head of the response.
+        tls_handshake_s: To agree on TLS.
+        expect_continue_s: For ``100 Continue``, if the client waits for that; 0 does not wait.
+        idle_connection_s: How long an unused connection is kept; None: as its kind suggests.
+    """
+
+    connect_s: float = 30.0
+    keepalive_s: float = 30.0
+    response_header_s: float = 0.0
+    tls_handshake_s: float = 10.0
+    expect_continue_s: float = 1.0
+    idle_connection_s: float | None = None
 
 
 class ModelRoute(MessageValue, frozen=True, kw_only=True):
@@ -42,6 +82,9 @@ class ModelRoute(MessageValue, frozen=True, kw_only=True):
         prices: None if they are not known.
         concurrency_limit: Requests that run on it at a time, at most, in all workers: each of them
             asks for a place. 0: any number.
+        filters: Changes to bodies; None for none.
+        timeouts: Of connections to its server.
+        ignore_websockets: Its WebSockets never start it, do not wait, and do not keep it.
     """
 
     model: str
@@ -57,6 +100,47 @@ class ModelRoute(MessageValue, frozen=True, kw_only=True):
     usage: UsageSetting = "auto"
     prices: Prices | None = None
     concurrency_limit: int = 0
+    filters: BodyFilters | None = None
+    timeouts: Timeouts = Timeouts()
+    ignore_websockets: bool = False
+
+
+class SelectorRoute(MessageValue, frozen=True, kw_only=True):
+    """A name that stands for one of several models.
+
+    Attributes:
+        selector: The name.
+        strategy: How one is chosen; see `Strategy`.
+        targets: Names of models, or of peers' models, in order.
+        spillover: Requests of one target before the next one is started.
+        name: For people, in listings; may be empty.
+        description: For listings; may be empty.
+        unlisted: It answers, but listings leave it out.
+        metadata: Shown in listings: a JSON object.
+    """
+
+    selector: str
+    strategy: Strategy
+    targets: tuple[str, ...]
+    spillover: int = 1
+    name: str = ""
+    description: str = ""
+    unlisted: bool = False
+    metadata: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class ProfileRoute(MessageValue, frozen=True, kw_only=True):
+    """What names mean while the profile is chosen.
+
+    Attributes:
+        profile: Its name.
+        description: A few words on it; may be empty.
+        pins: Name -> name of what answers to it; None: nobody does.
+    """
+
+    profile: str
+    description: str = ""
+    pins: dict[str, str | None] = msgspec.field(default_factory=dict)
 
 
 class PeerRoute(MessageValue, frozen=True, kw_only=True):
@@ -71,8 +155,8 @@ class PeerRoute(MessageValue, frozen=True, kw_only=True):
             ``access:secret`` or ``access:secret:session``, or a bearer token without colons.
         region: Of Bedrock, for signatures; empty to read it from the host's name.
         forward_auth: Without an `api_key`, the client's own is sent. This program's keys never are.
-        connect_s: Seconds for a connection, with TLS.
-        header_s: Seconds for the head of the answer to come; 0 waits as for all else.
+        timeouts: Of connections to it.
+        filters: Changes to bodies; None for none.
         prices: Of its models, by their name at the peer.
     """
 
@@ -83,8 +167,8 @@ class PeerRoute(MessageValue, frozen=True, kw_only=True):
     api_key: str = ""
     region: str = ""
     forward_auth: bool = False
-    connect_s: float = 30.0
-    header_s: float = 60.0
+    timeouts: Timeouts = Timeouts(response_header_s=60.0)
+    filters: BodyFilters | None = None
     prices: dict[str, Prices] = msgspec.field(default_factory=dict)
 
 
@@ -139,6 +223,9 @@ class WorkerConfig(MessageValue, frozen=True, kw_only=True):
         response_headers: Changes on the way down.
         peers: Other servers, by their id.
         peer_models: Names that belong to a peer. Names of models here go first.
+        selectors: Names that stand for one of several models. They go before those of models.
+        profiles: What names can mean.
+        profile: The one that is chosen; its pins go before all other names. None for none.
     """
 
     generation: int
@@ -163,3 +250,6 @@ class WorkerConfig(MessageValue, frozen=True, kw_only=True):
     response_headers: HeaderRules = HeaderRules()
     peers: dict[str, PeerRoute] = msgspec.field(default_factory=dict)
     peer_models: dict[str, PeerModel] = msgspec.field(default_factory=dict)
+    selectors: tuple[SelectorRoute, ...] = ()
+    profiles: tuple[ProfileRoute, ...] = ()
+    profile: str | None = None

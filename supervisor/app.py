@@ -16,6 +16,7 @@ import trio
 
 from arriero.protocol.errors import ProtocolError
 from arriero.protocol.transport import open_context
+from arriero.protocol.values import State
 from arriero.protocol.wakefulness import LOOK_S
 
 from .config.lint.exposure import exposure_elsewhere
@@ -42,6 +43,7 @@ from .pricing.feed import PriceFeed
 from .processes.reaper import open_reaper
 from .progress.stage_times_file import FILE_NAME
 from .reload.change_detector import View
+from .reload.profiles import ProfileSwitch
 from .reload.reloader import ActiveConfig, Parts, Reloader
 from .reload.watcher import look_at, watch
 from .scheduling.dispatcher import Dispatcher
@@ -54,6 +56,7 @@ from .workers.connection_counts import open_shares
 from .workers.lease_server import open_lease_server
 from .workers.pool import WorkerPool, run_workers
 from .workers.request_log import RecordStore
+from .workers.selections import Selections
 from .workers.zygote import Zygote
 
 log = logging.getLogger(__name__)
@@ -191,6 +194,11 @@ async def supervise(
                 slots=slots,
             )
         )
+
+        def standing(name: str) -> State | None:
+            model = in_force.config.resolve(name)
+            return None if model is None else engine.standing(model.model)
+
         pool = WorkerPool(
             listen_fd=listener.fileno(),
             shares_fd=stack.enter_context(open_shares()),
@@ -209,12 +217,15 @@ async def supervise(
                 records=records,
                 config=lambda: in_force.routes(prices.listed),
                 on_hello=pool.says_hello,
+                selections=Selections(lambda: in_force.config.selectors, standing),
+                choose_profile=lambda name: profiles.choose(name),
             )
         )
         dispatcher.connect(processes=fleet, send_to_worker=lease_server.send)
         await stack.enter_async_context(_background(dispatcher.keep_time))
         await stack.enter_async_context(_background(feed_watchdog, notifier))
         await stack.enter_async_context(_background(prices.run, lease_server.reconfigure))
+        profiles = ProfileSwitch(in_force, dispatcher, lease_server)
         told_to_stop = trio.Event()
 
         def headline() -> str:
@@ -236,6 +247,7 @@ async def supervise(
             output_log,
             records,
             reloader,
+            profiles,
             cancel=partial(lease_server.cancel, caller=None),
             listen=address,
             control_requests=lambda: control.answered,

@@ -88,6 +88,14 @@ class UnknownRequest(RelayError):
     code = "request_not_found"
 
 
+class UnknownProfile(RelayError):
+    """The configuration has no profile of that name."""
+
+    status = 404
+    kind = "invalid_request_error"
+    code = "profile_not_found"
+
+
 class UnknownPath(RelayError):
     """Nothing is there."""
 
@@ -110,6 +118,15 @@ class TooSlow(RelayError):
     status = 408
     kind = "invalid_request_error"
     code = "request_timeout"
+
+
+class NotRunning(RelayError):
+    """The model is not ready, and what was asked does not start it."""
+
+    status = 409
+    kind = "invalid_request_error"
+    code = "model_not_running"
+    fields = (_NO_RETRY,)
 
 
 class AlreadyRuns(RelayError):

@@ -20,12 +20,15 @@ from arriero.protocol.lease import (
     FromWorker,
     Grant,
     Hello,
+    Peeked,
     Probe,
+    ProfileAnswer,
     RecordsAnswer,
     Refuse,
     Resync,
     Resynced,
     Revoke,
+    Selected,
     Void,
     Want,
     Welcome,
@@ -260,7 +263,14 @@ class SupervisorLink:
             case CancelOrder():
                 result = service.running.cancel(message.request_id, message.caller, message.peer)
                 self.say(CancelOutcome(ask=message.ask, result=result))
-            case Claimed() | CancelAnswer() | RecordsAnswer():
+            case (
+                Claimed()
+                | Selected()
+                | Peeked()
+                | ProfileAnswer()
+                | CancelAnswer()
+                | RecordsAnswer()
+            ):
                 service.queries.answered(message)
             case _:
                 assert_never(message)

@@ -15,6 +15,7 @@ Lowest first:
     schema        `schema`
     serve         `serve`
     commands      `status`, `swap`, `unload`, `events`, `logs` and others
+    profiles      `profile`
     requests      `activity`, `cancel`
 
 Packages within it:

@@ -30,6 +30,7 @@ COMMANDS: Final = {
     "import": "generate.import_",
     "logs": "commands.logs",
     "ping": "commands.ping",
+    "profile": "profiles.profile",
     "reload": "commands.reload_",
     "scale": "commands.scale",
     "scan": "generate.scan",

@@ -8,7 +8,7 @@ from typing import Final, Literal, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 from arriero.protocol.records import Prices, UpstreamKind
-from arriero.protocol.worker_config import ProgressMode, Strictness, UsageSetting
+from arriero.protocol.worker_config import ProgressMode, Strictness, Timeouts, UsageSetting
 
 from ..llamacpp.api_key import API_KEY, WantedKey, wanted_key
 from ..text.addresses import unix_path
@@ -32,7 +32,7 @@ from .schema.model_types import (
     OnFailure,
 )
 from .schema.price_types import PRICES
-from .schema.reader import NOT_YET, ValueType
+from .schema.reader import NOT_YET, Key, ValueType
 from .schema.sections import key, nested, section
 from .schema.types import (
     BOOLEAN,
@@ -130,28 +130,34 @@ class Filters:
     )
 
 
-FILTERS: Final = section(Filters, acts=NOT_YET)
+FILTERS: Final = section(Filters)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timeouts:
-    """How long a connection to a server may take; 0 is no limit."""
-
-    connect_s: float = key(SECONDS, 30.0, "Longest time to connect.")
-    keepalive_s: float = key(
-        SECONDS, 30.0, "Silence after which TCP asks whether the server is still there."
-    )
-    response_header_s: float = key(
-        SECONDS, 0.0, "Longest time from the request to the head of the answer."
-    )
-    tls_handshake_s: float = key(SECONDS, 10.0, "Longest time to agree on TLS.")
-    expect_continue_s: float = key(SECONDS, 1.0, "Longest time to wait for 100 Continue.")
-    idle_connection_s: float = key(
-        SECONDS, 90.0, "How long a connection that nobody uses is kept.", name="idleConn"
-    )
-
-
-TIMEOUTS: Final = section(Timeouts, acts=NOT_YET)
+TIMEOUTS: Final = section(
+    Timeouts,
+    connect_s=Key(SECONDS, 30.0, "Longest time to connect."),
+    keepalive_s=Key(
+        SECONDS,
+        30.0,
+        "Silence after which TCP asks whether the server is still there, if that is on another "
+        "machine.",
+    ),
+    response_header_s=Key(SECONDS, 0.0, "Longest time from the request to the head of the answer."),
+    tls_handshake_s=Key(SECONDS, 10.0, "Longest time to agree on TLS."),
+    expect_continue_s=Key(
+        SECONDS,
+        1.0,
+        "Longest time to wait for 100 Continue before a form is sent, if its client waits for "
+        "that; 0 does not wait.",
+    ),
+    idle_connection_s=Key(
+        SECONDS,
+        None,
+        "How long a connection that nobody uses is kept.",
+        name="idleConn",
+        without="1 second, or 30 with TLS",
+    ),
+)
 
 Media: TypeAlias = Literal["text", "audio", "image"]
 _MEDIA: Final[ValueType[tuple[Media, ...]]] = listed(
@@ -301,7 +307,6 @@ class ModelConfig:
         False,
         "Its web sockets never start it, do not wait in line, and do not count as requests.",
         name="compat.ignoreWebsockets",
-        acts=NOT_YET,
     )
     capabilities: Capabilities = nested(CAPABILITIES, "What it can do, for listings.")
 

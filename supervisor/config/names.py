@@ -4,18 +4,18 @@ import re
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Final, Literal, TypeAlias, get_args
+from typing import Final, get_args
 
 from arriero.protocol.records import UpstreamKind
-from arriero.protocol.worker_config import UsageSetting
+from arriero.protocol.worker_config import Strategy, Timeouts, UsageSetting
 
 from ..pricing.by_pattern import PricesByGlob
-from .model_config import FILTERS, MODEL, TIMEOUTS, Filters, Timeouts
+from .model_config import FILTERS, MODEL, TIMEOUTS, Filters
 from .schema.json_schema import TEXT, or_nothing
 from .schema.macros import escaped
 from .schema.model_types import NAME, PEER_URL, UPSTREAM, USAGE
 from .schema.price_types import PRICES_BY_GLOB
-from .schema.reader import FIRST, NOT_YET, Place, ValueType
+from .schema.reader import Place, ValueType
 from .schema.sections import key, nested, section
 from .schema.types import (
     BOOLEAN,
@@ -32,18 +32,17 @@ from .schema.types import (
 )
 from .yaml.tree import Node
 
-Strategy: TypeAlias = Literal["pin", "warm", "spillover"]
-
 _REGION: Final = re.compile("[A-Za-z0-9-]{0,40}")
 
-_FILTERS: Final = section(
-    Filters, acts=NOT_YET, strip_params=replace(FILTERS.leaf("strip_params"), other=None)
-)
+_FILTERS: Final = section(Filters, strip_params=replace(FILTERS.leaf("strip_params"), other=None))
 _TIMEOUTS: Final = section(
     Timeouts,
-    acts=NOT_YET,
-    connect_s=replace(TIMEOUTS.leaf("connect_s"), acts=FIRST),
-    response_header_s=replace(TIMEOUTS.leaf("response_header_s"), default=60.0, acts=FIRST),
+    connect_s=TIMEOUTS.leaf("connect_s"),
+    keepalive_s=TIMEOUTS.leaf("keepalive_s"),
+    response_header_s=replace(TIMEOUTS.leaf("response_header_s"), default=60.0),
+    tls_handshake_s=TIMEOUTS.leaf("tls_handshake_s"),
+    expect_continue_s=TIMEOUTS.leaf("expect_continue_s"),
+    idle_connection_s=TIMEOUTS.leaf("idle_connection_s"),
 )
 
 
@@ -175,9 +174,7 @@ class Profile:
     )
 
 
-PROFILES: Final = named(
-    section(Profile, named_by="profile", acts=NOT_YET).type, "a mapping of names to profiles"
-)
+PROFILES: Final = named(section(Profile, named_by="profile").type, "a mapping of names to profiles")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,7 +209,6 @@ class Selector:
 SELECTORS: Final = named(
     section(
         Selector,
-        acts=NOT_YET,
         named_by="selector",
         within={"settings": "Settings of each strategy."},
     ).type,

@@ -409,14 +409,13 @@ class Config:
         without="none",
     )
     profiles: Mapping[str, Profile] = key(
-        PROFILES, NOTHING, "What names mean, one profile at a time.", without="none", acts=NOT_YET
+        PROFILES, NOTHING, "What names mean, one profile at a time.", without="none"
     )
     selectors: Mapping[str, Selector] = key(
         SELECTORS,
         NOTHING,
         "Names that stand for one of several models.",
         without="none",
-        acts=NOT_YET,
     )
     peers: Mapping[str, PeerConfig] = key(
         PEERS, NOTHING, "Other servers, to which requests are passed on.", without="none"

@@ -1,27 +1,37 @@
 """A configuration -> what workers have to know of it."""
 
-from typing import Final, TypeVar
+from collections.abc import Mapping
+from typing import TypeVar
 
 import msgspec
 
 from arriero.protocol.records import Prices
-from arriero.protocol.worker_config import ModelRoute, PeerModel, PeerRoute, WorkerConfig
+from arriero.protocol.worker_config import (
+    BodyFilters,
+    ModelRoute,
+    PeerModel,
+    PeerRoute,
+    ProfileRoute,
+    SelectorRoute,
+    WorkerConfig,
+)
 
 from ..pricing.by_pattern import Pricing
 from ..pricing.price_list import PriceList
 from ..text.addresses import Address, is_address
-from .model_config import ModelConfig
-from .names import PeerConfig
+from .model_config import Filters, ModelConfig
+from .names import PeerConfig, Selector
+from .schema.types import Data
 from .values import Config
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-# What 0, for no limit, is to who needs one: nothing is waited for any longer.
-_DAY_S: Final = 24 * 3600.0
-
 
 def route_table(
-    config: Config, generation: int = 1, fetched: PriceList | None = None
+    config: Config,
+    generation: int = 1,
+    fetched: PriceList | None = None,
+    profile: str | None = None,
 ) -> WorkerConfig:
     """Return what workers have to know of `config`.
 
@@ -29,6 +39,7 @@ def route_table(
         config: The configuration.
         generation: See `ConfigStatus`.
         fetched: The list of prices that came from the URL of `price_list`.
+        profile: The one that is chosen.
     """
     pricing = Pricing(config.prices, config.price_list, config.listed or fetched)
     return taken_from(
@@ -44,6 +55,16 @@ def route_table(
             name: _peer(peer, pricing.of_peer(name, peer.models, peer.prices))
             for name, peer in config.peers.items()
         },
+        selectors=tuple(_selector(selector) for selector in config.selectors.values()),
+        profiles=tuple(
+            ProfileRoute(
+                profile=name,
+                description=profile.description,
+                pins={pin: target or None for pin, target in profile.pins.items()},
+            )
+            for name, profile in config.profiles.items()
+        ),
+        profile=profile if profile in config.profiles else None,
         peer_models={
             name: PeerModel(peer=peer.peer, model=model)
             for name, (peer, model) in config.peer_models.table.items()
@@ -52,15 +73,37 @@ def route_table(
 
 
 def _model(model: ModelConfig, prices: Prices | None) -> ModelRoute:
-    return taken_from(model, ModelRoute, prices=prices)
+    return taken_from(model, ModelRoute, prices=prices, filters=_filters(model.filters))
+
+
+def _selector(selector: Selector) -> SelectorRoute:
+    return taken_from(selector, SelectorRoute, metadata=_as_json(selector.metadata))
+
+
+def _filters(filters: Filters) -> BodyFilters | None:
+    found = BodyFilters(
+        strip_params=filters.strip_params,
+        set_params=_texts(filters.set_params),
+        set_params_by_id={
+            name: _texts(params) for name, params in filters.set_params_by_id.items()
+        },
+    )
+    return None if found == BodyFilters() else found
+
+
+def _texts(params: Mapping[str, Data]) -> dict[str, msgspec.Raw]:
+    return {name: _as_json(value) for name, value in params.items()}
+
+
+def _as_json(value: Data) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(value, enc_hook=dict))  # of a read-only mapping
 
 
 def _peer(peer: PeerConfig, prices: dict[str, Prices]) -> PeerRoute:
     return taken_from(
         peer,
         PeerRoute,
-        connect_s=peer.timeouts.connect_s or _DAY_S,
-        header_s=peer.timeouts.response_header_s,
+        filters=_filters(peer.filters),
         prices=prices,
     )
 

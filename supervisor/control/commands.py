@@ -24,6 +24,8 @@ from arriero.protocol.control import (
     LogsRequest,
     PingReply,
     PingRequest,
+    ProfileRequest,
+    ProfilesRequest,
     Refusal,
     ReloadRequest,
     ScaleRequest,
@@ -41,6 +43,7 @@ from arriero.protocol.lease import CancelResult
 from arriero.protocol.values import ErrorInfo
 
 from ..models.output_log import OutputLog
+from ..reload.profiles import ProfileSwitch
 from ..reload.reloader import ActiveConfig, Reloader
 from ..scheduling.dispatcher import Dispatcher
 from ..scheduling.events import GrantLease, Left, UnloadRequested, Waiter, Wanted
@@ -59,6 +62,7 @@ class Commands:
         output_log: OutputLog,
         records: RecordStore,
         reloader: Reloader,
+        profiles: ProfileSwitch,
         *,
         cancel: Callable[[str], Awaitable[CancelResult]],
         listen: str,
@@ -72,6 +76,7 @@ class Commands:
         self._records = records
         self._cancel_request = cancel
         self._reloader = reloader
+        self._profiles = profiles
         self._listen = listen
         self._control_requests = control_requests
         self._shut_down = shut_down
@@ -107,6 +112,11 @@ class Commands:
                 return WorkersReply(workers=self._workers.status())
             case ScaleRequest(workers=count):
                 return self._scale(count)
+            case ProfilesRequest():
+                return self._profiles.status()
+            case ProfileRequest(profile=profile):
+                error = await self._profiles.choose(profile)
+                return self._profiles.status() if error is None else Refusal(error=error)
             case ShutdownRequest():
                 self._shut_down()
                 return Done()

@@ -4,5 +4,6 @@ Lowest first:
 
     change_detector  Debounce of file changes. Pure.
     reloader         One reload at a time; applies it.
+    profiles         Chooses a profile.
     watcher          Polls the files.
 """

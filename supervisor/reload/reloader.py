@@ -58,13 +58,14 @@ def _shown(problems: Sequence[Problem]) -> tuple[str, ...]:
 
 
 class ActiveConfig(msgspec.Struct):
-    """The configuration in force. Changed by `Reloader` only."""
+    """The configuration in force. Changed by `Reloader` and `ProfileSwitch` only."""
 
     config: Config
     loaded_at: float = msgspec.field(default_factory=time.time)
     generation: int = 1
     needs_restart: tuple[str, ...] = ()
     failed: FailedReload | None = None
+    profile: str | None = None
 
     def status(self) -> ConfigStatus:
         """Return the public state."""
@@ -76,6 +77,7 @@ class ActiveConfig(msgspec.Struct):
             failed=self.failed,
             warnings=len(self.config.warnings),
             findings=_shown(self.config.warnings),
+            profile=self.profile,
         )
 
     def routes(self, fetched: PriceList | None = None) -> WorkerConfig:
@@ -84,7 +86,7 @@ class ActiveConfig(msgspec.Struct):
         Args:
             fetched: The list of prices that the configuration's URL leads to, if there is one yet.
         """
-        return route_table(self.config, self.generation, fetched)
+        return route_table(self.config, self.generation, fetched, self.profile)
 
     def policy(self) -> PlacementPolicy:
         """Return the placement policy."""
@@ -136,12 +138,17 @@ class Parts(msgspec.Struct, frozen=True):
             if "workers" in changes.settings:
                 self.workers.scale(self.in_force.config.workers)
             self.prices.follow()
-            self.lease_server.reconfigure()
-            with trio.move_on_after(FOLLOW_LIMIT_S) as waiting:
-                await self.lease_server.wait_until_followed(self.in_force.generation)
-            if waiting.cancelled_caught:
-                log.warning("config.not_followed generation=%d", self.in_force.generation)
+            await tell_workers(self.lease_server, self.in_force.generation)
         return draining
+
+
+async def tell_workers(lease_server: LeaseServer, generation: int) -> None:
+    """Send all workers the configuration in force; return once they follow it."""
+    lease_server.reconfigure()
+    with trio.move_on_after(FOLLOW_LIMIT_S) as waiting:
+        await lease_server.wait_until_followed(generation)
+    if waiting.cancelled_caught:
+        log.warning("config.not_followed generation=%d", generation)
 
 
 class _ReloadWaiter(msgspec.Struct, eq=False):
@@ -327,6 +334,8 @@ class Reloader:
         now.failed = None
         now.needs_restart = changes.needs_restart
         now.config = config  # in any case: it may have other warnings
+        if now.profile not in config.profiles:
+            now.profile = None
         tell_warnings(config.warnings)
         if not changes.is_empty:
             now.generation += 1

@@ -13,7 +13,7 @@ import msgspec
 import trio
 
 from arriero.protocol.events import AnyEvent, QueueChanged
-from arriero.protocol.lease import FromSupervisor, Grant, Refuse, Void
+from arriero.protocol.lease import FromSupervisor, Grant, Peeked, Refuse, Void
 from arriero.protocol.lease import Revoke as RevokeMessage
 from arriero.protocol.values import ErrorInfo, Snapshot
 from arriero.protocol.wakefulness import LOOK_S, Wakefulness
@@ -177,6 +177,14 @@ class Dispatcher:
             models=self.engine.models(self.now(), unix_now),
             queue=self.engine.queue(),
         )
+
+    def peek(self, ask: int, model: str) -> Peeked:
+        """Return where `model` answers, if it is ready; nothing changes."""
+        endpoint, kind = self.engine.where_ready(model)
+        if not endpoint or self._processes is None:
+            return Peeked(ask=ask)
+        key = self._processes.key_of(model)
+        return Peeked(ask=ask, endpoint=endpoint, kind=kind, api_key=key)
 
     async def keep_time(self) -> None:
         """Feed the engine when a deadline has come. Runs until cancelled."""

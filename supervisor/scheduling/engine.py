@@ -46,6 +46,7 @@ import msgspec
 
 from arriero.protocol.control import ExplainReply
 from arriero.protocol.events import ProgressMade, QueueChanged, StateChanged
+from arriero.protocol.records import UpstreamKind
 from arriero.protocol.values import ErrorInfo, ModelStatus, Phase, Progress, QueueEntry, State
 
 from ..placement.policy import OneAtATime, PlacementPolicy
@@ -188,7 +189,7 @@ class Engine:
     def queue(self) -> tuple[QueueEntry, ...]:
         """Return the models that are waited for, in the order of turns."""
         oldest = self._oldest()
-        full = {name for name, entry in self._live.items() if entry.is_full}
+        full = {name for name, entry in self._live.items() if entry.is_full()}
         return self._queue.entries(sorted(oldest, key=oldest.__getitem__), full)
 
     def models(self, now: float, unix_now: float) -> tuple[ModelStatus, ...]:
@@ -205,6 +206,18 @@ class Engine:
     def state(self, model: str) -> State:
         """Return the state of the process of `model`."""
         return self._entries[model].state
+
+    def standing(self, model: str) -> State:
+        """Return the state of `model`; one that is to end, whatever happens, is stopping."""
+        entry = self._entries[model]
+        return "stopping" if entry.is_leaving else entry.state
+
+    def where_ready(self, model: str) -> tuple[str, UpstreamKind]:
+        """Return where `model` answers, and what; empty unless it is ready."""
+        entry = self._live.get(model)
+        if entry is None or entry.state != "ready" or entry.endpoint is None:
+            return "", "unknown"
+        return entry.endpoint, entry.kind
 
     def swap(self, model: str) -> int:
         """Return the number of the start that `model`'s state belongs to."""
@@ -338,7 +351,7 @@ class Engine:
             self._refuse(wait, refusals.removed(model))
         elif self._closing:
             self._refuse(wait, refusals.unavailable(model, "arriero is stopping"))
-        elif entry.state == "ready" and entry.is_full:
+        elif entry.state == "ready" and entry.is_full():
             if waiter.takes_lease:
                 ahead = self._queue.count(model)
                 self._refuse(wait, refusals.full(model, entry.spec.most, ahead))
@@ -472,10 +485,10 @@ class Engine:
                 self._take(entry, Step.KEEP, now)
         for model in list(self._queue.models()):
             entry, before = self._entries[model], contested.get(model, _LAST)
-            if entry.state != "ready" or entry.is_full:
+            if entry.state != "ready" or entry.is_full():
                 continue
             for wait in self._queue.of(model):
-                if entry.is_full or self._key(entry, wait.number) > before:
+                if entry.is_full() or self._key(entry, wait.number) > before:
                     break  # and so are all later ones
                 self._grant(entry, wait, now)
 
@@ -485,7 +498,7 @@ class Engine:
         Those that find no place wait on, and are not refused: what they wait for is the start.
         """
         for wait in self._queue.of(entry.spec.model):
-            if not (entry.is_full and wait.waiter.takes_lease):
+            if not (entry.is_full() and wait.waiter.takes_lease):
                 self._grant(entry, wait, now)
 
     def _grant(self, entry: ModelState, wait: QueuedWaiter, now: float) -> None:

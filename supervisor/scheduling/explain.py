@@ -35,7 +35,7 @@ def explanation(
     turn = turns[at]
     goes = ", ".join(sorted(turn.goes))
     action: Literal["serve", "join", "start", "swap", "wait"] = "wait"
-    if entry.state == "ready" and entry.is_full:
+    if entry.state == "ready" and entry.is_full():
         why = f"{entry.spec.most} of it run, as many as its concurrencyLimit allows: it is refused"
     elif entry.state in {"ready", "draining"} and not entry.is_leaving and not is_contested:
         action, why = "serve", "it is ready"

@@ -93,9 +93,8 @@ class ModelState(msgspec.Struct):
     not_ready: str = ""
     places: set[Waiter] = msgspec.field(default_factory=set)
 
-    @property
     def is_full(self) -> bool:
-        """True if no further request may run on it."""
+        """Return whether no further request may run on it."""
         return 0 < self.spec.most <= len(self.places)
 
     @property

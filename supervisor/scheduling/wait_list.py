@@ -69,9 +69,7 @@ class WaitList:
         """Return the waiters of `model`, in order of arrival."""
         return list(self._of.get(model, {}).values())
 
-    def entries(
-        self, models: Iterable[str], full: Collection[str] = ()
-    ) -> tuple[QueueEntry, ...]:
+    def entries(self, models: Iterable[str], full: Collection[str] = ()) -> tuple[QueueEntry, ...]:
         """Return the number of waiters of each of `models`; `full` have no place for them."""
         return tuple(
             QueueEntry(model=model, waiting=len(self._of[model]), is_full=model in full)

@@ -7,6 +7,7 @@ Lowest first:
     failure_streaks    Models that answer with errors only.
     idempotency_keys   Keys of running requests.
     request_log        Last request records.
+    selections         Targets of selectors, and their requests.
     lease_server       Lease socket (ROUTER).
     zygote             Forks the first workers.
     pool               Starts, replaces and scales workers.

@@ -4,7 +4,7 @@ import itertools
 import logging
 import os
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,18 +26,24 @@ from arriero.protocol.lease import (
     CancelResult,
     Claim,
     Claimed,
+    Deselect,
     Finish,
     Finished,
     FromSupervisor,
     Hello,
     Leave,
+    Peek,
     Probe,
+    ProfileAnswer,
+    ProfileOrder,
     RecordsAnswer,
     RecordsQuery,
     Release,
     Report,
     Resync,
     Resynced,
+    Select,
+    Selected,
     Unclaim,
     Want,
     Welcome,
@@ -45,6 +51,7 @@ from arriero.protocol.lease import (
 from arriero.protocol.log_format import LogLines
 from arriero.protocol.records import RequestRecord
 from arriero.protocol.transport import FrameSocket, QueueLimits, bound
+from arriero.protocol.values import ErrorInfo
 from arriero.protocol.worker_config import WorkerConfig
 
 from ..scheduling.dispatcher import Dispatcher
@@ -54,6 +61,7 @@ from .cancellation import CancelInquiry
 from .failure_streaks import FailureStreaks
 from .idempotency_keys import Claims
 from .request_log import RecordStore, log_text
+from .selections import Selections
 
 if TYPE_CHECKING:
     from zmq import Context, Socket
@@ -112,6 +120,8 @@ class LeaseServer:
         records: RecordStore,
         config: Callable[[], WorkerConfig],
         on_hello: Callable[[int, int, bytes], bool],
+        selections: Selections,
+        choose_profile: Callable[[str | None], Awaitable[ErrorInfo | None]],
     ) -> None:
         """Build it.
 
@@ -121,6 +131,8 @@ class LeaseServer:
             records: Gets what became of requests.
             config: Gives the configuration that workers are to follow.
             on_hello: Called with number, pid and token of a `Hello`; False turns it away.
+            selections: Chooses targets of selectors.
+            choose_profile: Puts a profile in force; returns why it cannot.
         """
         self._socket = socket
         self.door = socket.door
@@ -128,6 +140,8 @@ class LeaseServer:
         self._records = records
         self._config = config
         self._on_hello = on_hello
+        self._selections = selections
+        self._choose_profile = choose_profile
         self._peers: dict[str, WorkerPeer] = {}
         self._proven: dict[bytes, WorkerPeer] = {}  # by token
         self.flood = FloodLog(log)
@@ -178,6 +192,7 @@ class LeaseServer:
             self._proven = {t: p for t, p in self._proven.items() if p is not peer}
             self._wake()
             self._claims.lost(peer.owner)
+            self._selections.lost(peer.owner)
             for inquiry, decided in self._inquiries.values():
                 inquiry.lost(peer.owner)
                 if inquiry.is_decided:
@@ -279,6 +294,15 @@ class LeaseServer:
                 self.send(owner, Claimed(ask=ask, taken_by=taken_by))
             case Unclaim(caller=caller, key=key, request_id=request_id):
                 self._claims.unclaim(owner, caller, key, request_id)
+            case Select(ask=ask, selector=selector):
+                target = self._selections.select(owner, ask, selector)
+                self.send(owner, Selected(ask=ask, target=target))
+            case Peek(ask=ask, model=model):
+                self.send(owner, self._dispatcher.peek(ask, model))
+            case Deselect(ask=ask):
+                self._selections.end(owner, ask)
+            case ProfileOrder():
+                nursery.start_soon(self._choose_profile_for, owner, message)
             case CancelOutcome(ask=ask, result=result):
                 if (asked := self._inquiries.get(ask)) is not None:
                     inquiry, decided = asked
@@ -333,6 +357,10 @@ class LeaseServer:
         result = await self.cancel(asked.request_id, asked.caller, peer=asked.peer, asker=owner)
         self.send(owner, CancelAnswer(ask=asked.ask, result=result))
 
+    async def _choose_profile_for(self, owner: str, order: ProfileOrder) -> None:
+        error = await self._choose_profile(order.profile)
+        self.send(owner, ProfileAnswer(ask=order.ask, error=error))
+
     def _hello(self, route: bytes, token: bytes, hello: Hello) -> None:
         if not self._on_hello(hello.worker, hello.pid, token):
             self.flood.warning("lease.stranger worker=%d pid=%d", hello.worker, hello.pid)
@@ -373,10 +401,14 @@ async def open_lease_server(
     records: RecordStore,
     config: Callable[[], WorkerConfig],
     on_hello: Callable[[int, int, bytes], bool],
+    selections: Selections,
+    choose_profile: Callable[[str | None], Awaitable[ErrorInfo | None]],
 ) -> AsyncGenerator[LeaseServer, None]:
     """Answer workers on the unix socket `path` while the block runs."""
     with bound(context, zmq.ROUTER, path, _BOUNDS) as socket:
-        server = LeaseServer(socket, dispatcher, records, config, on_hello)
+        server = LeaseServer(
+            socket, dispatcher, records, config, on_hello, selections, choose_profile
+        )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(server.listen)
             nursery.start_soon(server.flood.flush_regularly)

@@ -42,6 +42,8 @@ from arriero.protocol.worker_config import (
     ModelRoute,
     PeerModel,
     PeerRoute,
+    ProfileRoute,
+    SelectorRoute,
     WorkerConfig,
 )
 from arriero.worker import app
@@ -87,6 +89,9 @@ class Options(TypedDict, total=False):
     response_headers: HeaderRules
     peers: dict[str, PeerRoute]
     peer_models: dict[str, PeerModel]
+    selectors: tuple[SelectorRoute, ...]
+    profiles: tuple[ProfileRoute, ...]
+    profile: str | None
 
 
 # Reports come more often than in earnest; for tests they are a clock.

@@ -5,22 +5,25 @@ Python objects and goes upstream byte for byte.
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from arriero.protocol.read_json import BadJson, JsonReader
 from arriero.protocol.worker_config import (
     DEFAULT_MARKER,
     FORMER_MARKERS,
+    BodyFilters,
     ModelRoute,
     PeerRoute,
     WorkerConfig,
 )
 
 from ..errors import BadRequest, UnknownModel
+from ..json.filters import BodyChanges
 from .strip_progress import Stripper
 
 # Characters of a name that are repeated back in an error.
@@ -80,22 +83,36 @@ def asks_for_prefill_itself(body: bytes) -> bool:
     return found is not None and bool(found.return_progress)
 
 
+class Detour(NamedTuple):
+    """What is done with a request before it goes to its model.
+
+    Attributes:
+        selector: Chooses the model: the supervisor is asked for it. None for none.
+        changes: Made in its body; None for none.
+    """
+
+    selector: str | None = None
+    changes: BodyChanges | None = None
+
+
 class Target(NamedTuple):
     """Where a name leads.
 
     Attributes:
-        route: The model.
+        route: The model; of a selector its first target.
         peer: Where it is; None if it is here.
+        detour: What is done before; None for nothing, as with most.
     """
 
     route: ModelRoute
     peer: PeerRoute | None = None
+    detour: Detour | None = None
 
 
 class ModelNames:
     """All names of models.
 
-    An id takes precedence over an alias, and both over names of peers.
+    Pins of the chosen profile go first, then selectors, ids, aliases, and names of peers.
 
     Attributes:
         config: What the names were read from.
@@ -107,13 +124,26 @@ class ModelNames:
         stripper = Stripper((config.marker, *config.old_markers, DEFAULT_MARKER, *FORMER_MARKERS))
         self.strip = stripper.strip
         self.strip_large = stripper.strip_large
-        self._targets: dict[str, Target] = {}
+        found: dict[str, Target] = {}
         for route in config.models:
             for alias in route.aliases:
-                self._targets.setdefault(alias, Target(route))
-        self._targets.update({route.model: Target(route) for route in config.models})
+                found.setdefault(alias, _here(route, alias))
+        found.update({route.model: _here(route, route.model) for route in config.models})
         for name, model in config.peer_models.items():
-            self._targets.setdefault(name, _at_peer(config.peers[model.peer], model.model))
+            found.setdefault(name, _at_peer(config.peers[model.peer], model.model, name))
+        self._plain = dict(found)
+        for selector in config.selectors:
+            first = _led_to(found, selector.targets[0])
+            if selector.strategy != "pin":
+                first = first._replace(detour=Detour(selector.selector))
+            found[selector.selector] = first
+        self._pins = _pins(config)
+        self._targets = found | {
+            name: _led_to(found, target) for name, target in self._pins.items() if target
+        }
+        for name, pinned in self._pins.items():
+            if not pinned:
+                self._targets.pop(name, None)
 
     def first(self) -> str:
         """Return the first model's name, for requests without one.
@@ -133,19 +163,76 @@ class ModelNames:
         """
         target = self._targets.get(name)
         if target is None:
+            if name in self._pins:
+                raise UnknownModel(
+                    f"cannot use the model '{name}': the profile '{self.config.profile}' has it "
+                    "switched off; choose another profile, or another model"
+                )
             raise UnknownModel(_not_found(name, self._targets))
         return target
 
+    def detour_of(self, name: str) -> Detour | None:
+        """Return what is done with requests for `name` before; None also if it leads nowhere."""
+        target = self._targets.get(name)
+        return None if target is None else target.detour
 
-def _at_peer(peer: PeerRoute, model: str) -> Target:
+    def find_chosen(self, name: str) -> Target:
+        """Return where a selector leads that has chosen its target `name`.
+
+        Raises:
+            UnknownModel: Nowhere: the configuration has changed since.
+        """
+        if name not in self._plain:
+            raise UnknownModel(_not_found(name, self._plain))
+        return _led_to(self._plain, name)
+
+    def pins(self) -> Mapping[str, Target]:
+        """Return the names that exist by the chosen profile only, and where they lead."""
+        known = self._plain.keys() | {selector.selector for selector in self.config.selectors}
+        return {
+            name: self._targets[name]
+            for name, target in self._pins.items()
+            if target and name not in known
+        }
+
+
+def _pins(config: WorkerConfig) -> Mapping[str, str | None]:
+    chosen = (one.pins for one in config.profiles if one.profile == config.profile)
+    return next(chosen, {})
+
+
+def _led_to(known: Mapping[str, Target], name: str) -> Target:
+    """Return where `name` leads for requests that use another name: theirs means nothing there."""
+    target = known[name]
+    if target.route.send_as is None:
+        target = target._replace(route=replace(target.route, send_as=name))
+    return target
+
+
+def _here(route: ModelRoute, name: str) -> Target:
+    return Target(route, detour=_detour(route.filters, name))
+
+
+def _detour(filters: BodyFilters | None, *names: str) -> Detour | None:
+    """Return the filters of requests that use one of `names`; None for none."""
+    if filters is None:
+        return None
+    own = [filters.set_params_by_id[name] for name in names if name in filters.set_params_by_id]
+    changes = BodyChanges(filters.strip_params, filters.set_params, *own)
+    return Detour(changes=changes) if changes else None
+
+
+def _at_peer(peer: PeerRoute, model: str, name: str) -> Target:
     route = ModelRoute(
         model=f"{peer.peer}/{model}",
         send_as=model,
         kind=peer.kind,
         usage=peer.usage,
+        timeouts=peer.timeouts,
         prices=peer.prices.get(model),
     )
-    return Target(route, peer)
+    names = dict.fromkeys((model, f"{peer.peer}/{model}", name))
+    return Target(route, peer, _detour(peer.filters, *names))
 
 
 def _not_found(name: str, known: Iterable[str]) -> str:

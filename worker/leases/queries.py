@@ -1,7 +1,7 @@
 """Questions to the supervisor that are answered later, by their number."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import trio
 
@@ -10,13 +10,20 @@ from arriero.protocol.lease import (
     Claimed,
     FromSupervisor,
     FromWorker,
+    Peeked,
+    ProfileAnswer,
     RecordsAnswer,
+    Selected,
 )
 
 from ..errors import Unavailable
 from ..limits import LIMITS
 
-_AnswerT = TypeVar("_AnswerT", Claimed, CancelAnswer, RecordsAnswer)
+_AnswerT = TypeVar(
+    "_AnswerT", Claimed, Selected, Peeked, ProfileAnswer, CancelAnswer, RecordsAnswer
+)
+
+Answer: TypeAlias = Claimed | Selected | Peeked | ProfileAnswer | CancelAnswer | RecordsAnswer
 
 
 class PendingQueries:
@@ -62,7 +69,7 @@ class PendingQueries:
             )
         return answers[0]
 
-    def answered(self, message: Claimed | CancelAnswer | RecordsAnswer) -> None:
+    def answered(self, message: Answer) -> None:
         """Take an answer; one that nobody waits for any more is dropped."""
         if waiting := self._open.get(message.ask):
             told, answers = waiting

@@ -9,6 +9,8 @@ from arriero.protocol.lease import (
     CancelResult,
     FromWorker,
     Leave,
+    ProfileAnswer,
+    ProfileOrder,
     RecordsAnswer,
     RecordsQuery,
 )
@@ -19,6 +21,7 @@ from ..accounting.account import Account
 from ..apis.model_names import ModelNames
 from ..connections.batched_wakeups import BatchedWakeups
 from ..connections.connection import ConnectionMonitor
+from ..errors import UnknownProfile
 from ..http.admission import Admission, Listening
 from ..http.auth import caller_of
 from ..http.body_memory import BodyMemory
@@ -126,6 +129,19 @@ class RelayContext:
             CancelAnswer,
         )
         return told.result
+
+    async def choose_profile(self, profile: str | None) -> None:
+        """Choose a profile, for all workers; None for none. Returns once they follow.
+
+        Raises:
+            UnknownProfile: There is none of that name.
+            Unavailable: The supervisor does not answer.
+        """
+        told = await self.queries.ask(
+            lambda ask: ProfileOrder(ask=ask, profile=profile), ProfileAnswer
+        )
+        if told.error is not None:
+            raise UnknownProfile(told.error.message)
 
     async def records(self, request_id: str = "", most: int = 100) -> tuple[RequestRecord, ...]:
         """Return what became of the last requests, or of one.

@@ -24,8 +24,9 @@ from ..json.large_body import LARGE_BYTES, LargeBody, read_large
 from ..upstreams.pool import UpstreamUnanswered, UpstreamUnreachable
 from ..upstreams.retry import LocalLosses, Retries
 from .context import RelayContext
+from .detours import Choice, choose, filtered
 from .exchange import Exchange, open_exchange
-from .model_request import read_request, way_of
+from .model_request import led_to, read_request, way_of
 from .response import relay
 from .response_writer import own_lines
 from .send import RetryAfter, chance, send
@@ -90,10 +91,17 @@ async def answer(
         t=time.time(),
     )
     exchange: Exchange | None = None
+    choice: Choice | None = None
     try:
         if unread is not None:
             raise unread
         request = read_request(service.names, head, way, body, large, upload, account, trace)
+        if request.detour is not None:
+            if request.detour.selector is not None:
+                choice = await choose(service, request.detour.selector)
+                found = service.names.find_chosen(choice.target)
+                request = led_to(request, found, account)
+            request = await filtered(conn, request)
         exchange = open_exchange(conn, request, account, close=close, rules=service.response_rules)
         if head.idempotency_key is None:
             await _serve(service, exchange)
@@ -119,6 +127,8 @@ async def answer(
     finally:
         conn.busy = False
         service.running.exit(request_id)
+        if choice is not None:
+            choice.end()
         if exchange is not None:
             close = exchange.writer.close
             if exchange.progress is not None:

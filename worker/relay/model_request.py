@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from arriero.protocol.read_json import json_object
 from arriero.protocol.worker_config import ModelRoute, PeerRoute, WorkerConfig
@@ -11,7 +12,7 @@ from arriero.protocol.worker_config import ModelRoute, PeerRoute, WorkerConfig
 from ..accounting.account import Account
 from ..apis.base.api import Api
 from ..apis.chat.api import QUERY_PATH
-from ..apis.model_names import ModelNames, asks_for_prefill_itself, read_body
+from ..apis.model_names import Detour, ModelNames, Target, asks_for_prefill_itself, read_body
 from ..apis.routes import BY_BODY, CHAT, ROUTES, Route
 from ..apis.turns.request import Query, TurnFormat, read_query, turn_format
 from ..errors import RelayError, TooLarge
@@ -38,6 +39,7 @@ class ModelRequest(msgspec.Struct, frozen=True, eq=False, kw_only=True):
         asked: The model's name as the client wrote it.
         route: That model.
         peer: Where the model is, if it is not here.
+        detour: What is to be done before it goes there; None for nothing.
         stream: The response is to be a stream.
         body: The body that goes upstream, before it is edited; empty with an `upload`.
         outline: The part of the body that is read; see `LargeBody`.
@@ -60,6 +62,7 @@ class ModelRequest(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     config: WorkerConfig
     trace: Trace
     peer: PeerRoute | None = None
+    detour: Detour | None = None
     outline: bytes = b""
     members: Sequence[Member] | None = None
     upload: Upload | None = None
@@ -152,12 +155,12 @@ def read_request(
         check_one_model(body)
         body = names.strip(body)
     account.asked = asked[:_MAX_NAME_CHARS]
-    route, peer = names.find(asked)
+    route, peer, detour = names.find(asked)
     account.model = route.model
     account.prices = route.prices
     if head.path == BY_BODY:
         target = way.api.target_for(route.send_as or route.model, stream=stream)
-    if upload is not None and route.send_as is not None:
+    if upload is not None and route.send_as is not None and (not detour or not detour.selector):
         upload.rename(route.send_as)
     outline = body if large is None else large.outline
     turns = _turns_wanted(query, head, way) if stream else None
@@ -173,6 +176,7 @@ def read_request(
         config=names.config,
         trace=trace,
         peer=peer,
+        detour=detour,
         outline=outline,
         members=None if large is None else large.members,
         upload=upload,
@@ -180,6 +184,19 @@ def read_request(
         turns=turns,
         conversation_id=query.conversation_id if query is not None else None,
     )
+
+
+def led_to(request: ModelRequest, found: Target, account: Account) -> ModelRequest:
+    """Return `request`, for which a selector has chosen its target."""
+    route = found.route
+    account.model = route.model
+    account.prices = route.prices
+    target = request.target
+    if request.head.path == BY_BODY:
+        target = request.api.target_for(route.send_as or route.model, stream=request.stream)
+    if request.upload is not None and route.send_as is not None:
+        request.upload.rename(route.send_as)
+    return replace(request, route=route, peer=found.peer, detour=found.detour, target=target)
 
 
 def _turns_wanted(query: Query | None, head: RequestHead, way: Route) -> TurnFormat | None:

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import msgspec
 import trio
 
+from arriero.protocol.worker_config import Timeouts
+
 from ..connections.connection import Connection, WaitingFor
 from ..connections.stream import SocketStream, StreamBroken
 from ..errors import ClientGone, RelayError, UpstreamDied, UpstreamSilent
@@ -31,6 +33,9 @@ from .upload import Upload
 
 # Bodies up to this size are sent together with the head: copying is cheaper than a system call.
 _JOINED_BYTES = 64 * 1024
+
+# What an interim response begins with.
+_INTERIM = b"HTTP/1.1 1"
 
 # After the grant nothing is said about the model any more; a stream that was begun has its
 # heartbeats until the upstream's first byte.
@@ -130,7 +135,7 @@ async def send(
         await _wait_for_room(exchange, gate)
     link: UpstreamConnection | None = None
     try:
-        link = endpoint.take_idle() or await _open_link(conn, endpoint, request.connect_s)
+        link = endpoint.take_idle() or await _open_link(conn, endpoint, request.timeouts)
         conn.check()  # what was wished before there was anything to cut
         conn.wait_for(WaitingFor.UPSTREAM, min(idle_s, request.head_s))
         while True:
@@ -146,7 +151,7 @@ async def send(
             # looked at, so it may be sent again; once.
             blame(conn)
             link.transport.close()
-            link = await _open_link(conn, endpoint, request.connect_s)
+            link = await _open_link(conn, endpoint, request.timeouts)
         if not data:
             blame(conn)
             raise UpstreamUnanswered("the model's server went away before it answered")
@@ -214,12 +219,14 @@ class _Attempt:
         self.cut = scope.cancel
 
 
-async def _open_link(conn: Connection, endpoint: Endpoint, connect_s: float) -> UpstreamConnection:
+async def _open_link(
+    conn: Connection, endpoint: Endpoint, timeouts: Timeouts
+) -> UpstreamConnection:
     """Return a new connection, unless nobody waits for it any more."""
     with trio.CancelScope() as scope:
         conn.upstream = _Attempt(scope)
         try:
-            return await endpoint.open(connect_s)
+            return await endpoint.open(timeouts)
         finally:
             conn.upstream = None
     conn.check()
@@ -282,15 +289,20 @@ async def _send_with_upload(
 ) -> bytes:
     """Send a request with its upload; return the first bytes.
 
-    A response that comes before its end (an error, as a rule) ends the sending.
+    A response that comes before its end (an error, as a rule) ends the sending. An upstream that
+    is asked whether it takes the upload may refuse it before it has come.
     """
     link.half_asked = True
     failure: ClientGone | RelayError | None = None
+    go_on = trio.Event()
 
     async def send_all() -> None:
         nonlocal failure
         try:
             await link.transport.send(request.head)
+            if request.expect_s:
+                with trio.move_on_after(request.expect_s):
+                    await go_on.wait()
             link.half_asked = not await upload.send(link.transport)
         except StreamBroken:
             pass  # perhaps it has answered all the same
@@ -301,6 +313,15 @@ async def _send_with_upload(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(send_all)
         data = await first_bytes(exchange, link)
+        while request.expect_s and data.startswith(_INTERIM):
+            head, _, rest = data.partition(b"\r\n\r\n")
+            if head == data:  # not all of it has come
+                if not (more := await first_bytes(exchange, link)):
+                    break
+                data += more
+                continue
+            go_on.set()
+            data = rest or await first_bytes(exchange, link)
         nursery.cancel_scope.cancel()
     if failure is not None:
         raise failure

@@ -11,7 +11,7 @@ from ..json.edit import Edited
 from ..leases.leases import Lease
 from ..upstreams.heads import upstream_request
 from ..upstreams.peers import peer_request
-from ..upstreams.pool import CONNECT_S, Endpoint
+from ..upstreams.pool import Endpoint
 from ..upstreams.request import RequestOptions, UpstreamRequest, edit_body
 from .exchange import Exchange
 from .model_request import ModelRequest
@@ -35,14 +35,16 @@ def request_for_model(
     """
     edited, length = _body_for(exchange, kind)
     request, peer = exchange.request, exchange.writer.conn.peer
+    timeouts, expect_s = request.route.timeouts, _expect_s(request)
     return UpstreamRequest(
-        head=head_for_model(request, peer, endpoint, lease, length, rules),
+        head=head_for_model(request, peer, endpoint, lease, length, rules, expects=expect_s > 0),
         body=edited.body,
         parts=edited.parts,
         asked_usage=edited.asked_usage,
         asked_progress=edited.asked_progress,
-        connect_s=CONNECT_S,
-        head_s=math.inf,
+        timeouts=timeouts,
+        head_s=timeouts.response_header_s or math.inf,
+        expect_s=expect_s,
     )
 
 
@@ -60,14 +62,16 @@ def request_for_peer(
         RelayError: It cannot be signed.
     """
     edited, length = _body_for(exchange, peer.kind)
+    request, expect_s = exchange.request, _expect_s(exchange.request)
     return UpstreamRequest(
-        head=head_for_peer(exchange.request, peer, edited.body, length, rules),
+        head=head_for_peer(request, peer, edited.body, length, rules, expects=expect_s > 0),
         body=edited.body,
         parts=edited.parts,
         asked_usage=edited.asked_usage,
         asked_progress=edited.asked_progress,
-        connect_s=peer.connect_s,
-        head_s=peer.header_s or math.inf,
+        timeouts=peer.timeouts,
+        head_s=peer.timeouts.response_header_s or math.inf,
+        expect_s=expect_s,
     )
 
 
@@ -78,6 +82,8 @@ def head_for_model(
     lease: Lease,
     length: int | None,
     rules: CompiledRules | None,
+    *,
+    expects: bool = False,
 ) -> bytes:
     """Return the head for a local model; see `upstream_request`.
 
@@ -89,7 +95,7 @@ def head_for_model(
         length=length,
         peer=client,
         base_path=endpoint.base_path,
-        extra=request.trace.upstream_lines,
+        extra=_extra(request, expects=expects),
         rules=rules,
         key_line=lease.key_line,
         forwards=not request.config.api_keys,
@@ -102,6 +108,8 @@ def head_for_peer(
     body: bytes,
     length: int | None,
     rules: CompiledRules | None,
+    *,
+    expects: bool = False,
 ) -> bytes:
     """Return the head for a peer, signed now; see `peer_request`."""
     return peer_request(
@@ -114,9 +122,21 @@ def head_for_peer(
         stream=request.stream,
         own_keys=request.config.api_keys,
         now=time.time(),
-        extra=request.trace.upstream_lines,
+        extra=_extra(request, expects=expects),
         rules=rules,
     )
+
+
+def _expect_s(request: ModelRequest) -> float:
+    """Return how long an upstream is asked first whether it takes a form, as its client asked."""
+    if request.upload is None or not request.head.continues:
+        return 0.0
+    return request.route.timeouts.expect_continue_s
+
+
+def _extra(request: ModelRequest, *, expects: bool) -> bytes:
+    lines = request.trace.upstream_lines
+    return lines + b"Expect: 100-continue\r\n" if expects else lines
 
 
 def _body_for(exchange: Exchange, kind: UpstreamKind) -> tuple[Edited, int | None]:

@@ -14,9 +14,10 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter
 
 from arriero.protocol.lease import CancelResult
-from arriero.protocol.read_json import BadJson, JsonReader
+from arriero.protocol.read_json import BadJson, JsonReader, json_object
 from arriero.protocol.records import RequestRecord
 from arriero.protocol.values import State
+from arriero.protocol.worker_config import SelectorRoute
 
 from ..apis.error_response import error_parts
 from ..apis.model_names import ModelNames, Target
@@ -72,6 +73,9 @@ _END_MESSAGES: dict[CancelResult, str] = {
     "finished": "the request had ended before",
 }
 
+# Of which of its targets a selector has its state, the first that there is.
+_MOST_LOADED: Sequence[State] = ("ready", "draining", "starting")
+
 # What the listing says of each state: `draining` still answers.
 _LOADED: dict[State, str] = {
     "stopped": "unloaded",
@@ -105,6 +109,13 @@ class ManagementContext(Protocol):
             RelayError: Nobody can be asked.
         """
 
+    async def choose_profile(self, profile: str | None) -> None:
+        """Choose a profile, for all workers; None for none. Returns once they follow.
+
+        Raises:
+            RelayError: There is none of that name, or nobody can be asked.
+        """
+
     async def records(self, request_id: str = "", most: int = 100) -> tuple[RequestRecord, ...]:
         """Return the accounts of the last requests, the newest first, or of one of them.
 
@@ -118,6 +129,13 @@ class _RequestId(msgspec.Struct):
 
 
 _request_id = JsonReader(_RequestId)
+
+
+class _ProfileName(msgspec.Struct):
+    name: str | None
+
+
+_profile_name = JsonReader(_ProfileName)
 
 
 class _IdConverter(BaseConverter):
@@ -152,6 +170,31 @@ def make_pages(service: ManagementContext, started_at: int) -> QuartTrio:
             "meta": {"aliases": list(route.aliases)},
         }
 
+    def describe_selector(selector: SelectorRoute) -> dict[str, Any]:
+        said = {"name": selector.name, "description": selector.description}
+        facts: dict[str, object] = {
+            "type": "selector",
+            "strategy": selector.strategy,
+            "targets": selector.targets,
+        }
+        if selector.strategy == "spillover":
+            facts["spillover"] = selector.spillover
+        counted = selector.targets[:1] if selector.strategy == "pin" else selector.targets
+        states = {
+            service.view.standing(service.names.find_chosen(target).route.model).state
+            for target in counted
+        }
+        shown: State = next((state for state in _MOST_LOADED if state in states), "stopped")
+        return {
+            "id": selector.selector,
+            "object": "model",
+            "created": started_at,
+            "owned_by": "arriero",
+            **{key: text for key, text in said.items() if text},
+            "status": {"value": _LOADED[shown]},
+            "meta": {"llamaswap": (json_object(bytes(selector.metadata)) or {}) | facts},
+        }
+
     @app.before_request
     async def check() -> Response | None:
         fields = _fields()
@@ -169,12 +212,20 @@ def make_pages(service: ManagementContext, started_at: int) -> QuartTrio:
         # Those of peers have a second, short name, if it is free.
         peers = {name: service.names.find(name) for name in config.peer_models}
         targets += [it for name, it in peers.items() if it.peer and it.route.model == name]
-        return {"object": "list", "data": [describe(target) for target in targets]}
+        listed = [describe(target) for target in targets]
+        listed += [describe_selector(one) for one in config.selectors if not one.unlisted]
+        pins = service.names.pins()
+        listed += [describe(target) | _as_pin(name, target) for name, target in pins.items()]
+        return {"object": "list", "data": listed}
 
     @app.get("/v1/models/<path:name>")
     @app.get("/models/<path:name>")
     async def model(name: str) -> dict[str, Any]:
-        return describe(service.names.find(name))
+        target = service.names.find(name)
+        for one in service.names.config.selectors:
+            if one.selector == name:
+                return describe_selector(one)
+        return describe(target)
 
     @app.get("/health")
     async def health() -> Response:
@@ -235,6 +286,24 @@ def make_pages(service: ManagementContext, started_at: int) -> QuartTrio:
             raise BadRequest(f"cannot tell which request is meant: {exc}") from exc
         return await end(asked.request_id)
 
+    @app.get("/api/profiles")
+    async def profiles() -> dict[str, Any]:
+        config = service.names.config
+        found = [
+            {"id": one.profile, "description": one.description, "pins": one.pins}
+            for one in sorted(config.profiles, key=lambda one: one.profile)
+        ]
+        return {"active": config.profile, "profiles": found}
+
+    @app.put("/api/profiles/active")
+    async def choose_profile() -> dict[str, Any]:
+        try:
+            asked = _profile_name.read(await request.get_data())
+        except BadJson as exc:
+            raise BadRequest(f"cannot tell which profile is meant: {exc}") from exc
+        await service.choose_profile(asked.name or None)
+        return {"active": service.names.config.profile}
+
     @app.get("/")
     async def welcome() -> Response:
         listed = [route.model for route in service.names.config.models if not route.unlisted]
@@ -289,6 +358,10 @@ def make_pages(service: ManagementContext, started_at: int) -> QuartTrio:
         if not rule.arguments
     ]
     return app
+
+
+def _as_pin(name: str, target: Target) -> dict[str, Any]:
+    return {"id": name, "meta": {"llamaswap": {"type": "profile", "modelID": target.route.model}}}
 
 
 def _fields() -> list[Field]:

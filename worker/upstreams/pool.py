@@ -1,6 +1,7 @@
 """Connections to upstreams, kept alive."""
 
 import functools
+import math
 import socket
 import ssl
 from collections.abc import Callable
@@ -10,16 +11,14 @@ from urllib.parse import urlsplit
 import msgspec
 import trio
 
+from arriero.protocol.worker_config import Timeouts
+
 from ..connections.stream import RECEIVE_BYTES, SocketStream, StreamBroken, connect
 from ..connections.tls_stream import CertificateRefused, TlsStream, make_context
 from ..errors import UpstreamDied
 from ..limits import LIMITS
 from .admission_gate import AdmissionGate
 from .heads import ResponseHead, parse_answer_head
-
-# Seconds for a connection to come about. Upstreams are near: most are on this machine. Peers may
-# be far, and have a limit of their own.
-CONNECT_S = 5.0
 
 # Seconds that an unused connection is kept. Short, because a llama-server gives each connection
 # one of its few threads for as long as it stays open (cpp-httplib: 5 s): an idle one of ours would
@@ -36,6 +35,11 @@ _BACKLOG_PAUSE_S = 0.02
 
 # Seconds of idleness after which a look is worth a system call.
 _FRESH_S = 0.05
+
+_TIMEOUTS = Timeouts()
+
+# Source: tcp(7), TCP_KEEPIDLE; the kernel takes no more.
+_MAX_KEEPALIVE_S = 32767
 
 # Unused connections to one endpoint.
 _MAX_IDLE = 128
@@ -124,6 +128,7 @@ class Endpoint(msgspec.Struct):
     _heard: bool = False  # on one that is closed
     _heads: dict[bytes, ResponseHead] = msgspec.field(default_factory=dict)
     _forgotten: bool = False
+    _idle_s: float | None = None
 
     @classmethod
     def parse(cls, url: str, trust: Callable[[], ssl.SSLContext] = make_context) -> "Endpoint":
@@ -154,6 +159,8 @@ class Endpoint(msgspec.Struct):
     @property
     def idle_s(self) -> float:
         """Seconds that an unused connection is kept."""
+        if self._idle_s is not None:
+            return self._idle_s or math.inf
         return IDLE_S if self.trust is None else TLS_IDLE_S
 
     def read_head(self, raw: bytes) -> ResponseHead:
@@ -181,23 +188,25 @@ class Endpoint(msgspec.Struct):
             return link
         return None
 
-    async def open(self, connect_s: float = CONNECT_S) -> UpstreamConnection:
+    async def open(self, timeouts: Timeouts = _TIMEOUTS) -> UpstreamConnection:
         """Return a new connection.
 
         Args:
-            connect_s: How long it may take, with TLS.
+            timeouts: How long it may take, and how long it is kept.
 
         Raises:
             Unreachable: Nobody listens there, it takes too long, or it is somebody else.
         """
+        self._idle_s = timeouts.idle_connection_s
         try:
-            with trio.fail_after(connect_s):
+            with trio.fail_after(timeouts.connect_s or math.inf):
                 transport = await self._connect()
-                link = UpstreamConnection(
-                    transport
-                    if self.trust is None
-                    else await self._start_tls(transport, self.trust)
-                )
+            self._ask_when_silent(transport, timeouts.keepalive_s)
+            link = UpstreamConnection(
+                transport
+                if self.trust is None
+                else await self._start_tls(transport, self.trust, timeouts.tls_handshake_s)
+            )
         except CertificateRefused as exc:
             raise UpstreamUnreachable(
                 f"cannot trust the model's server: its certificate is not accepted: {exc}; "
@@ -224,12 +233,23 @@ class Endpoint(msgspec.Struct):
                 return await connect(socket.AF_INET, (self.host, self.port))
         return await _connect_tcp(self.host, self.port)
 
+    def _ask_when_silent(self, transport: SocketStream, keepalive_s: float) -> None:
+        """Let TCP ask whether another machine is still there: this one says so by itself."""
+        if self.port is None or self.host.startswith("127.") or not keepalive_s:
+            return
+        seconds = min(max(1, math.ceil(keepalive_s)), _MAX_KEEPALIVE_S)
+        sock = transport.sock
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, seconds)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, seconds)
+
     async def _start_tls(
-        self, transport: SocketStream, trust: Callable[[], ssl.SSLContext]
+        self, transport: SocketStream, trust: Callable[[], ssl.SSLContext], handshake_s: float
     ) -> TlsStream:
         try:
             secured = TlsStream(transport, trust(), self.host)
-            await secured.handshake()
+            with trio.fail_after(handshake_s or math.inf):
+                await secured.handshake()
         except BaseException:
             transport.close()
             raise

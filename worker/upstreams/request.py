@@ -6,7 +6,7 @@ from typing import NamedTuple
 import msgspec
 
 from arriero.protocol.records import UpstreamKind
-from arriero.protocol.worker_config import ModelRoute
+from arriero.protocol.worker_config import ModelRoute, Timeouts
 
 from ..apis.base.api import Api
 from ..json.edit import Edited, edit
@@ -22,16 +22,19 @@ class UpstreamRequest(msgspec.Struct, frozen=True, kw_only=True):
         body: Empty if it comes from somewhere else.
         parts: What is sent in the place of `body`, if there are any.
         asked_usage, asked_progress: It asks for these in the client's name.
-        connect_s: Seconds for a connection to come about.
+        timeouts: Of the connection.
         head_s: Seconds for the head of the answer.
+        expect_s: So long the upstream is given to let its body come, or refuse it; 0 sends it at
+            once.
     """
 
     head: bytes
     body: bytes
     asked_usage: bool
     asked_progress: bool
-    connect_s: float
+    timeouts: Timeouts
     head_s: float
+    expect_s: float = 0.0
     parts: Sequence[bytes | memoryview] = ()
 
 

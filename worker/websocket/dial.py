@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 import msgspec
 import trio
 
+from arriero.protocol.worker_config import Timeouts
+
 from ..connections.connection import Connection
 from ..connections.stream import StreamBroken
 from ..errors import UpstreamDied, UpstreamSilent
@@ -65,7 +67,7 @@ async def dial(
     endpoint: Endpoint,
     request: bytes,
     *,
-    connect_s: float,
+    timeouts: Timeouts,
     head_s: float,
     may_stay: Callable[[], bool],
 ) -> AsyncGenerator[DialledUpstream, None]:
@@ -74,8 +76,8 @@ async def dial(
     Args:
         endpoint: Where.
         request: The head of the request.
-        connect_s: Seconds for the connection.
-        head_s: The same for the answer.
+        timeouts: Of the connection.
+        head_s: Seconds for the answer.
         may_stay: See `DialledUpstream`.
 
     Raises:
@@ -84,7 +86,7 @@ async def dial(
         UpstreamDied: It went away in the middle of its answer, or speaks no HTTP.
         UpstreamSilent: It does not answer in time.
     """
-    link = await endpoint.open(connect_s)
+    link = await endpoint.open(timeouts)
     try:
         with trio.move_on_after(head_s) as waiting:
             with suppress(StreamBroken):  # perhaps it has answered all the same

@@ -24,6 +24,7 @@ from ..http.body_memory import MemoryHold
 from ..http.request_head import RequestHead
 from ..http.tracing import RANDOM_BYTES, Trace, start_trace
 from ..relay.context import RelayContext
+from ..relay.detours import Choice, choose
 from ..relay.exchange import Exchange, open_exchange
 from ..relay.model_request import ModelRequest
 from ..relay.response import note_head, relay_plain
@@ -102,6 +103,7 @@ class _Socket(msgspec.Struct):
     request_id: str
     _turns: int = 0
     _first: Account | None = None  # the account of the first turn
+    _choice: Choice | None = None
 
     # --- turns ---------------------------------------------------------------------------------
 
@@ -117,7 +119,7 @@ class _Socket(msgspec.Struct):
             return
         id_line = b"X-Request-Id: %b\r\n" % self.request_id.encode("ascii")
         await conn.send(answer_to_upgrade(accepted, id_line))
-        turns = ResponsesTurns(service.names, self._open_turn, self._end_turn)
+        turns = ResponsesTurns(service.names, self._open_turn, self._end_turn, self._choose)
         hold = MemoryHold(service.bodies)
         socket = ResponsesSocket(
             conn, turns, config.upstream_idle_s, lambda: service.finishing, hold
@@ -132,6 +134,7 @@ class _Socket(msgspec.Struct):
             )
         finally:
             hold.release()
+            self._end_choice()
 
     def _open_turn(self) -> Account:
         self._turns += 1
@@ -176,6 +179,8 @@ class _Socket(msgspec.Struct):
         try:
             check_opening(self.head)
             found = self.service.names.find(model)
+            if found.detour is not None and found.detour.selector is not None:
+                found = await self._choose(found.detour.selector)
             account.model = found.route.model
             account.prices = found.route.prices
             target = self.way.target
@@ -200,6 +205,7 @@ class _Socket(msgspec.Struct):
             account.failed(UpstreamDied("the answer was cut"))
             raise
         finally:
+            self._end_choice()
             self._close_account(account)
 
     async def _tunnel(self, exchange: Exchange, dialled: DialledUpstream) -> None:
@@ -214,6 +220,20 @@ class _Socket(msgspec.Struct):
             await tunnel.run()
         finally:
             account.bytes_out = tunnel.bytes_out
+
+    # --- selectors ------------------------------------------------------------------------------
+
+    async def _choose(self, selector: str) -> Target:
+        choice = self._choice = await choose(self.service, selector)
+        found = self.service.names.find_chosen(choice.target)
+        if found.route.ignore_websockets:
+            self._end_choice()  # they do not count
+        return found
+
+    def _end_choice(self) -> None:
+        if self._choice is not None:
+            self._choice.end()
+            self._choice = None
 
     # --- both ----------------------------------------------------------------------------------
 

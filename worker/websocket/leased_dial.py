@@ -5,14 +5,16 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 
 import trio
 
+from arriero.protocol.lease import Peek, Peeked
 from arriero.protocol.worker_config import PeerRoute
 
-from ..leases.leases import Lease
+from ..errors import NotRunning
+from ..leases.leases import Lease, bearer_line
 from ..relay.context import RelayContext
 from ..relay.exchange import Exchange
 from ..relay.upstream_request import head_for_model, head_for_peer
 from ..relay.wait_for_model import hold, pause
-from ..upstreams.pool import CONNECT_S, UpstreamUnanswered, UpstreamUnreachable
+from ..upstreams.pool import UpstreamUnanswered, UpstreamUnreachable
 from ..upstreams.retry import LocalLosses
 from .dial import DialledUpstream, dial
 from .handshake import as_upgrade
@@ -36,6 +38,10 @@ async def dial_model(
     request, conn = exchange.request, exchange.writer.conn
     if request.peer is not None:
         async with _dial_peer(service, exchange, request.peer, opening) as dialled:
+            yield dialled
+        return
+    if request.route.ignore_websockets:
+        async with _dial_unleased(service, exchange, opening) as dialled:
             yield dialled
         return
     losses = LocalLosses(conn.monitor.limits.refusing_s)
@@ -66,6 +72,29 @@ async def dial_model(
         lease = None
 
 
+@asynccontextmanager
+async def _dial_unleased(
+    service: RelayContext, exchange: Exchange, opening: bytes
+) -> AsyncGenerator[DialledUpstream, None]:
+    """Open a WebSocket that neither starts its model nor keeps it.
+
+    Raises:
+        NotRunning: The model is not ready.
+    """
+    model = exchange.request.route.model
+    peeked = await service.queries.ask(lambda ask: Peek(ask=ask, model=model), Peeked)
+    if not peeked.endpoint:
+        raise NotRunning(
+            f"model {model} does not run, and its WebSockets do not start it (ignoreWebsockets): "
+            "send it a request first"
+        )
+    exchange.account.granted(trio.current_time())
+    lease = Lease(model, 0, peeked.endpoint, kind=peeked.kind)
+    lease.key_line = bearer_line(peeked.api_key)
+    async with _dial_local(service, exchange, lease, opening) as dialled:
+        yield dialled
+
+
 def _dial_local(
     service: RelayContext, exchange: Exchange, lease: Lease, opening: bytes
 ) -> AbstractAsyncContextManager[DialledUpstream]:
@@ -76,8 +105,8 @@ def _dial_local(
     return dial(
         endpoint,
         as_upgrade(head, opening),
-        connect_s=CONNECT_S,
-        head_s=request.config.upstream_idle_s,
+        timeouts=request.route.timeouts,
+        head_s=request.route.timeouts.response_header_s or request.config.upstream_idle_s,
         may_stay=lambda: lease.admits,
     )
 
@@ -91,7 +120,7 @@ def _dial_peer(
     return dial(
         service.upstreams.at(peer.url),
         as_upgrade(head, opening),
-        connect_s=peer.connect_s,
-        head_s=peer.header_s or exchange.request.config.upstream_idle_s,
+        timeouts=peer.timeouts,
+        head_s=peer.timeouts.response_header_s or exchange.request.config.upstream_idle_s,
         may_stay=lambda: True,
     )

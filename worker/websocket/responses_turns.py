@@ -7,7 +7,7 @@ Source: OpenAI's API reference, "Responses", "WebSocket events".
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import msgspec
@@ -72,6 +72,7 @@ class ResponsesTurns:
         names: The models.
         open_turn: Called when a turn begins; gives its account.
         end_turn: Called when it has ended, with its account.
+        choose: Asks a selector, given by its name, for one of its targets.
 
     Attributes:
         target: The model that the first turn named, for all of them.
@@ -82,8 +83,11 @@ class ResponsesTurns:
         names: ModelNames,
         open_turn: Callable[[], Account],
         end_turn: Callable[[Account], None],
+        choose: Callable[[str], Awaitable[Target]],
     ) -> None:
         self.target: Target | None = None
+        self._choose = choose
+        self._chosen: dict[str, Target] = {}  # by the name of its selector
         self._names = names
         self._open_turn = open_turn
         self._end_turn = end_turn
@@ -98,6 +102,21 @@ class ResponsesTurns:
     def strip_large(self) -> Strip:
         """Takes our own words out of a long message."""
         return self._names.strip_large
+
+    async def ask_selector(self, message: WsMessage, large: LargeBody | None = None) -> None:
+        """Ask which model is meant by the first message, if it names a selector.
+
+        To be called before `say`, with the same.
+
+        Raises:
+            RelayError: None of its targets can be had.
+        """
+        found = _model_member.find(message.data if large is None else large.outline)
+        if self.target is not None or found is None or not found.model:
+            return
+        detour = self._names.detour_of(found.model)
+        if detour is not None and detour.selector is not None:
+            self._chosen[found.model] = await self._choose(detour.selector)
 
     def say(self, message: WsMessage, large: LargeBody | None = None) -> WsMessage:
         """Take a message of the client and return it as it goes to the model.
@@ -136,7 +155,7 @@ class ResponsesTurns:
             if target is None:
                 raise BadRequest("cannot tell which model is meant: the message has no 'model'")
             return target
-        found = self._names.find(name)
+        found = self._chosen.get(name) or self._names.find(name)
         if target is not None and found.route.model != target.route.model:
             raise BadRequest(
                 f"this socket is one for '{target.route.model}'; open another one for "

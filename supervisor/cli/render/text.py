@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from arriero.protocol.control import (
     ExplainReply,
     PingReply,
+    ProfilesReply,
     ReloadReply,
     StatusReply,
     SwapReply,
@@ -175,6 +176,8 @@ def config_lines(config: ConfigStatus, now: float) -> list[str]:
         f"configuration: generation {config.generation} of {files}, "
         f"in force for {duration(max(0.0, now - config.loaded_at))}"
     ]
+    if config.profile is not None:
+        lines[0] += f"; profile: {clean(config.profile)}"
     if config.needs_restart:
         lines[0] += f"; needs a restart: {', '.join(map(clean, config.needs_restart))}"
     if config.warnings:
@@ -192,6 +195,26 @@ def config_lines(config: ConfigStatus, now: float) -> list[str]:
             f"{clean(problems[0]) if problems else NOTHING}{more}"
         ]
     return lines
+
+
+def profiles_table(reply: ProfilesReply) -> Table:
+    """Return the profiles, and what each one makes of names."""
+    return Table(
+        head=("profile", "chosen", "names", "description"),
+        rows=tuple(
+            (
+                clean(one.id),
+                "yes" if one.id == reply.active else NOTHING,
+                ", ".join(
+                    f"{clean(name)} -> {clean(target) if target else 'off'}"
+                    for name, target in one.pins.items()
+                ),
+                clean(one.description) or NOTHING,
+            )
+            for one in reply.profiles
+        ),
+        spare=("description",),
+    )
 
 
 def changes_table(changes: ConfigChanges, *, drain: bool = False) -> Table:

@@ -34,6 +34,9 @@ from arriero.protocol.control import (
     LogsRequest,
     PingReply,
     PingRequest,
+    ProfileRequest,
+    ProfilesReply,
+    ProfilesRequest,
     Refusal,
     ReloadReply,
     ReloadRequest,
@@ -63,6 +66,7 @@ from arriero.protocol.values import (
     ErrorInfo,
     ModelStatus,
     Phase,
+    ProfileStatus,
     Progress,
     State,
     WorkerStatus,
@@ -85,6 +89,9 @@ COMMAND = [
 ]
 IDS = {"a": "a", "b": "b", "nick": "b"}
 WORKER = WorkerStatus(worker=1, pid=9, state="serving", in_flight=2, leases=("a",))
+PROFILES = ProfilesReply(
+    active="night", profiles=(ProfileStatus(id="night", pins={"new": "a", "old": None}),)
+)
 LINES = (LogsLine(t=1.0, model="a", stream="stderr", line="listening"),)
 UNKNOWN = Refusal(
     error=ErrorInfo(code="unknown_model", message="there is no model 'c'", did_you_mean=("b",))
@@ -250,6 +257,10 @@ class SmallSupervisor:
                 )
             case WorkersRequest():
                 return WorkersReply(workers=(WORKER,))
+            case ProfilesRequest():
+                return PROFILES
+            case ProfileRequest(profile=name):
+                return msgspec.structs.replace(PROFILES, active=name)
             case ScaleRequest() | ShutdownRequest():
                 return Done()
 
@@ -320,6 +331,9 @@ def without_time(lines: Iterable[str]) -> list[str]:
         ("unload a --now", UnloadRequest(model="a", mode="now"), "unloaded a in 0.5 s"),
         ("workers", WorkersRequest(), "     1    9  serving          2  a"),
         ("scale 4", ScaleRequest(workers=4), "workers from now on: 4"),
+        ("profile", ProfilesRequest(), "night    yes     new -> a, old -> off  -"),
+        ("profile day", ProfileRequest(profile="day"), "profile: day"),
+        ("profile --none", ProfileRequest(profile=None), "profile: none"),
         ("explain b", ExplainRequest(model="b"), "why:    a takes the room"),
         (
             "logs a -n 5",
@@ -382,6 +396,8 @@ def test_status_shows_models_queue_and_workers(
         ("logs", LogsReply),
         ("workers", WorkersReply),
         ("scale 4", Done),
+        ("profile", ProfilesReply),
+        ("profile day", ProfilesReply),
         ("explain b", ExplainReply),
         ("reload", ReloadReply),
         ("shutdown", Done),
@@ -502,7 +518,17 @@ def test_with_json_a_refusal_is_the_answer_too(
 
 @pytest.mark.parametrize(
     "args",
-    ["", "swop b", "swap", "scale 0", "scale 65", "logs -n 0", "events --type nonsense", "serve"],
+    [
+        "",
+        "swop b",
+        "swap",
+        "scale 0",
+        "scale 65",
+        "profile day --none",
+        "logs -n 0",
+        "events --type nonsense",
+        "serve",
+    ],
 )
 def test_wrong_usage_is_status_2(capsys: pytest.CaptureFixture[str], args: str) -> None:
     assert main(args.split()) == 2

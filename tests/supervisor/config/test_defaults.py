@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from arriero.protocol.worker_config import Timeouts
 from arriero.supervisor.config.load import load_config
-from arriero.supervisor.config.model_config import Capabilities, Filters, ModelConfig, Timeouts
+from arriero.supervisor.config.model_config import Capabilities, Filters, ModelConfig
 from arriero.supervisor.config.read_routing import policy_of
 from arriero.supervisor.config.routing import Routing
 from arriero.supervisor.config.values import IGNORED_PATHS, ActivityConfig, Config, Logging

@@ -1,5 +1,6 @@
+from arriero.protocol.worker_config import Timeouts
 from arriero.supervisor.config.load import load_config
-from arriero.supervisor.config.model_config import Capabilities, Filters, ModelConfig, Timeouts
+from arriero.supervisor.config.model_config import Capabilities, Filters, ModelConfig
 from arriero.supervisor.config.names import PeerConfig, Profile, Selector
 from arriero.supervisor.config.routing import Routing
 from arriero.supervisor.config.values import ActivityConfig, Logging

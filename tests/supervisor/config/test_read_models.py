@@ -1,8 +1,7 @@
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
-from arriero.supervisor.config.model_config import Timeouts
+from arriero.protocol.worker_config import Timeouts
 from tests.supervisor.config.reading import model, parse, problems, with_model
 
 
@@ -241,7 +240,7 @@ USUAL = Timeouts(
     response_header_s=0,
     tls_handshake_s=10,
     expect_continue_s=1,
-    idle_connection_s=90,
+    idle_connection_s=None,
 )
 TIMEOUTS = (
     "{connect: 1, keepalive: 2, responseHeader: 3, tlsHandshake: 4, expectContinue: 5, idleConn: 6}"

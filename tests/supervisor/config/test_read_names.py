@@ -1,8 +1,8 @@
 # ruff: noqa: E501  one mistake, one line
 import pytest
 
+from arriero.protocol.worker_config import Timeouts
 from arriero.supervisor.config.load import Config
-from arriero.supervisor.config.model_config import Timeouts
 from arriero.supervisor.config.names import Selector
 from tests.supervisor.config.reading import parse, problems
 

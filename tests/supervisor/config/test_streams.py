@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from arriero.protocol.worker_config import HeaderRules, PeerModel, PeerRoute, WorkerConfig
+from arriero.protocol.worker_config import HeaderRules, PeerModel, PeerRoute, Timeouts, WorkerConfig
 from arriero.supervisor.config.dump import dump
 from arriero.supervisor.config.worker_config import route_table
 from arriero.worker.http.header_rules import PROTECTED
@@ -203,8 +203,7 @@ def test_a_peer_is_told_with_all_that_is_said_of_it() -> None:
             api_key="k",
             region="eu-central-1",
             forward_auth=True,
-            connect_s=3.0,
-            header_s=60.0,
+            timeouts=Timeouts(connect_s=3.0, response_header_s=60.0),
         )
     }
     assert parse(dump(parse(text))) == parse(text)
@@ -215,10 +214,10 @@ def test_of_a_peer_little_has_to_be_said() -> None:
     assert found == PeerRoute(peer="p", url="http://p")
 
 
-def test_no_limit_is_a_long_one_for_connecting_and_none_for_the_answer() -> None:
+def test_timeouts_reach_the_workers_as_they_are_written() -> None:
     text = "peers: {p: {proxy: 'http://p', models: [m], timeouts: {connect: 0, responseHeader: 0}}}"
-    found = route_table(parse(text)).peers["p"]
-    assert (found.connect_s, found.header_s) == (86400.0, 0.0)
+    found = route_table(parse(text)).peers["p"].timeouts
+    assert found == Timeouts(connect_s=0, response_header_s=0)
 
 
 def test_what_a_server_is_can_be_said() -> None:

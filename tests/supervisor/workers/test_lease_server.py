@@ -21,27 +21,41 @@ from arriero.protocol.lease import (
     CancelResult,
     Claim,
     Claimed,
+    Deselect,
     Finish,
     Finished,
     FromSupervisor,
     FromWorker,
     Hello,
+    ProfileAnswer,
+    ProfileOrder,
     RecordsAnswer,
     RecordsQuery,
+    Select,
+    Selected,
     Unclaim,
     Welcome,
 )
 from arriero.protocol.transport import FrameSocket, connected, open_context
+from arriero.protocol.values import ErrorInfo
 from arriero.protocol.worker_config import WorkerConfig
+from arriero.supervisor.config.names import Selector
 from arriero.supervisor.control.event_publisher import open_publisher
 from arriero.supervisor.scheduling.dispatcher import Dispatcher
 from arriero.supervisor.scheduling.engine import Engine
 from arriero.supervisor.workers.lease_server import CANCEL_LIMIT_S, LeaseServer, open_lease_server
 from arriero.supervisor.workers.request_log import RecordStore
+from arriero.supervisor.workers.selections import Selections
 from tests.records import record
 from tests.supervisor.no_processes import NoProcesses
 
 T = TypeVar("T", bound=FromSupervisor)
+
+SELECTORS = {"s": Selector(selector="s", strategy="spillover", targets=("a", "b"))}
+
+
+async def choose(profile: str | None) -> ErrorInfo | None:
+    return None if profile == "known" else ErrorInfo(code="unknown_profile", message="none")
 
 
 @dataclass
@@ -107,6 +121,8 @@ async def opened(folder: Path) -> AsyncGenerator[Scene, None]:
                 records=records,
                 config=lambda: WorkerConfig(generation=1, models=()),
                 on_hello=lambda number, pid, token: number == pid and token == b"token %d" % pid,
+                selections=Selections(lambda: SELECTORS, lambda _: "stopped"),
+                choose_profile=choose,
             ) as server:
                 dispatcher.connect(processes=NoProcesses(), send_to_worker=server.send)
                 yield Scene(
@@ -358,3 +374,34 @@ async def test_two_queries_keep_their_answers(scene: Scene) -> None:
 
     told = [await one.hears(CancelAnswer) for _ in "12"]
     assert {found.ask: found.result for found in told} == {0: "unknown", 1: "cancelled"}
+
+
+# --- selectors, profiles -------------------------------------------------------------------------
+
+
+async def test_selected_targets_count_until_their_requests_end(scene: Scene) -> None:
+    one, other = await scene.worker(), await scene.worker()
+
+    assert await one.ask(Select(ask=1, selector="s"), Selected) == Selected(ask=1, target="a")
+    assert await other.ask(Select(ask=1, selector="s"), Selected) == Selected(ask=1, target="b")
+    one.say(Deselect(ask=1))
+    assert await one.ask(Select(ask=2, selector="s"), Selected) == Selected(ask=2, target="a")
+
+
+async def test_a_lost_worker_has_nothing_selected(scene: Scene) -> None:
+    one, other = await scene.worker(), await scene.worker()
+    await one.ask(Select(ask=1, selector="s"), Selected)
+
+    scene.server.lost(one.pid)
+
+    assert await other.ask(Select(ask=1, selector="s"), Selected) == Selected(ask=1, target="a")
+
+
+async def test_a_profile_is_chosen_or_refused(scene: Scene) -> None:
+    worker = await scene.worker()
+
+    chosen = await worker.ask(ProfileOrder(ask=1, profile="known"), ProfileAnswer)
+    refused = await worker.ask(ProfileOrder(ask=2, profile="other"), ProfileAnswer)
+
+    assert (chosen.error, refused.ask) == (None, 2)
+    assert refused.error is not None

@@ -9,6 +9,7 @@ from arriero.protocol.worker_config import ModelRoute, PeerModel, PeerRoute, Wor
 from arriero.worker.apis.model_names import (
     BodyFields,
     ModelNames,
+    Target,
     asks_for_prefill_itself,
     read_body,
 )
@@ -81,9 +82,9 @@ def test_thinking_is_asked_for_at_the_top_and_not_disabled(body: bytes, asks: bo
 def test_an_id_goes_before_an_alias() -> None:
     names = ModelNames(WorkerConfig(generation=1, models=(QWEN, GEMMA)))
 
-    assert names.find("gemma") == (GEMMA, None)
-    assert names.find("gpt-4") == (QWEN, None)
-    assert names.find("qwen3") == (QWEN, None)
+    assert names.find("gemma") == Target(GEMMA)
+    assert names.find("gpt-4") == Target(QWEN)
+    assert names.find("qwen3") == Target(QWEN)
 
 
 def test_an_unknown_name_is_told_what_looks_like_it() -> None:
@@ -106,14 +107,14 @@ def peered(**names: str) -> ModelNames:
 
 
 def test_a_name_of_a_peer_leads_there_under_its_own_name() -> None:
-    route, peer = peered(big="gpt-x").find("big")
+    route, peer, detour = peered(big="gpt-x").find("big")
 
-    assert peer is PEER
+    assert (peer, detour) == (PEER, None)
     assert (route.model, route.send_as, route.prices) == ("cloud/gpt-x", "gpt-x", Prices())
 
 
 def test_models_here_go_before_those_of_peers() -> None:
-    assert peered(qwen3="gpt-x").find("qwen3") == (QWEN, None)
+    assert peered(qwen3="gpt-x").find("qwen3") == Target(QWEN)
 
 
 def test_whoever_names_no_model_gets_the_first_one() -> None:

@@ -26,6 +26,7 @@ from arriero.protocol.lease import (
     Want,
 )
 from arriero.protocol.records import RequestRecord
+from arriero.protocol.worker_config import Timeouts
 from arriero.worker.leases import queries as queries
 from arriero.worker.relay.response_writer import ResponseWriter
 from arriero.worker.upstreams.pool import Endpoint
@@ -247,7 +248,7 @@ async def test_cancel_while_connecting_is_not_lost(
 ) -> None:
     connecting = trio.Event()
 
-    async def never(endpoint: Any, connect_s: float) -> Any:
+    async def never(endpoint: Any, timeouts: Timeouts) -> Any:
         connecting.set()
         await trio.sleep_forever()
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from arriero.protocol.lease import Broken, Want
 from arriero.protocol.records import RequestRecord
-from arriero.protocol.worker_config import HeaderRules, ModelRoute, PeerModel, PeerRoute
+from arriero.protocol.worker_config import HeaderRules, ModelRoute, PeerModel, PeerRoute, Timeouts
 from arriero.worker.streams.aws_event_stream import MessageReader, event_message
 from tests.worker.rig import (
     Handler,
@@ -611,7 +611,10 @@ async def test_silent_peer_is_given_up(
         await trio.sleep_forever()
 
     sent = await ask_peer(
-        tmp_path, b'{"model":"gpt-x"}', handler=silent, peer=replace(CLOUD, header_s=0.3)
+        tmp_path,
+        b'{"model":"gpt-x"}',
+        handler=silent,
+        peer=replace(CLOUD, timeouts=Timeouts(response_header_s=0.3)),
     )
 
     assert sent.answer.startswith(b"HTTP/1.1 504 ")

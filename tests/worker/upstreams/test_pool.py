@@ -5,10 +5,10 @@ import pytest
 import trio
 import trustme
 
+from arriero.protocol.worker_config import Timeouts
 from arriero.worker.connections.stream import SocketStream
 from arriero.worker.connections.tls_stream import TlsStream, make_context
 from arriero.worker.upstreams.pool import (
-    CONNECT_S,
     IDLE_S,
     TLS_IDLE_S,
     Endpoint,
@@ -133,8 +133,8 @@ async def test_a_handshake_has_a_limit() -> None:
 
         began = trio.current_time()
         with pytest.raises(UpstreamUnreachable):
-            await Endpoint.parse(f"https://localhost:{port}").open(connect_s=0.05)
-        assert trio.current_time() - began < CONNECT_S
+            await Endpoint.parse(f"https://localhost:{port}").open(Timeouts(tls_handshake_s=0.05))
+        assert trio.current_time() - began < Timeouts().tls_handshake_s
         await closed.wait()
         nursery.cancel_scope.cancel()
 
@@ -143,7 +143,7 @@ async def test_without_tls_the_socket_is_used_as_it_is() -> None:
     async with trio.open_nursery() as nursery:
         listeners = await nursery.start(partial(trio.serve_tcp, answer, 0, host="127.0.0.1"))
         port = listeners[0].socket.getsockname()[1]
-        link = await Endpoint.parse(f"http://127.0.0.1:{port}").open(connect_s=5.0)
+        link = await Endpoint.parse(f"http://127.0.0.1:{port}").open()
 
         assert isinstance(link.transport, SocketStream)
         link.transport.close()

@@ -1,0 +1,222 @@
+"""Limits, selectors, profiles, filters and unloading, over several workers of a real train."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from trains import PATIENCE_S, Stream, Train, eventually
+from websockets.sync.client import connect
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def stamps(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("stamps")
+
+
+@pytest.fixture(scope="module")
+def shared(
+    start_shared_train: Callable[..., Train], scripted: Callable[..., str], stamps: Path
+) -> Train:
+    """Two workers; `a`, `b` and `c` run together, the others by themselves."""
+    models: dict[str, dict[str, Any]] = {
+        name: {"cmd": scripted("--name", name, "--load-s", "0.2")} for name in "abc"
+    }
+    models["limited"] = {"cmd": scripted("--load-s", "0.3"), "concurrencyLimit": 1}
+    models["stubborn"] = {"cmd": scripted("--ignore-term"), "unloadTimeout": 2}
+    models["wanted"] = {"cmd": scripted("--stamp", str(stamps / "wanted"))}
+    models["filtered"] = {
+        "cmd": scripted(),
+        "filters": {
+            "stripParams": "top_k",
+            "setParams": {"chat_template_kwargs.thinking": False},
+            "setParamsByID": {"filtered:high": {"effort": "high"}},
+        },
+    }
+    models["comfy"] = {"cmd": scripted(), "compat": {"ignoreWebsockets": True}}
+    return start_shared_train(
+        {
+            "workers": 2,
+            "models": models,
+            "groups": {"together": {"members": ["a", "b", "c"], "swap": False}},
+            "selectors": {
+                "warm": {"strategy": "warm", "targets": ["a", "b"]},
+                "spill": {"strategy": "spillover", "targets": ["a", "b"]},
+                "fixed": {"strategy": "pin", "targets": ["c"]},
+            },
+            "profiles": {
+                "night": {"pins": {"a": "b", "any": "warm", "c": ""}},
+            },
+        }
+    )
+
+
+@pytest.fixture
+def train(shared: Train) -> Train:
+    """This one, with no model and no profile."""
+    shared.ask("profile", profile=None)
+    return shared.emptied()
+
+
+def served_by(train: Train, model: str) -> str:
+    response = train.chat(model)
+    assert response.status_code == 200, response.text
+    return str(response.json()["model"])
+
+
+@contextmanager
+def busy(train: Train, model: str) -> Iterator[Stream]:
+    """A stream that runs on `model` for the block."""
+    stream = Stream(train, model, chunks=2, runs_on=True)
+    eventually(lambda: stream.text(), what=f"a stream of {model}")
+    try:
+        yield stream
+    finally:
+        stream.finish()
+
+
+# --- concurrencyLimit ----------------------------------------------------------------------------
+
+
+def test_the_limit_is_one_for_all_workers(train: Train) -> None:
+    with busy(train, "limited"):
+        for _ in range(6):  # of either worker
+            refused = train.chat("limited")
+            assert refused.status_code == 429
+            assert refused.headers["retry-after"] == "1"
+            assert refused.headers["x-queue-position"] == "1"
+            error = refused.json()["error"]
+            assert (error["type"], error["code"]) == ("rate_limit_error", "concurrency_limit")
+            assert "1 request of it runs" in error["message"]
+        assert train.ask("explain", model="limited")["action"] == "wait"
+
+    eventually(lambda: train.chat("limited").status_code == 200)
+
+
+def test_those_who_came_before_the_load_are_all_answered(train: Train) -> None:
+    with ThreadPoolExecutor() as pool:
+        responses = list(pool.map(lambda _: train.chat("limited"), range(6)))
+    assert [response.status_code for response in responses] == [200] * 6
+
+
+# --- selectors -----------------------------------------------------------------------------------
+
+
+def test_warm_goes_where_a_model_runs(train: Train) -> None:
+    assert train.ask("swap", model="b")["ok"]
+    assert {served_by(train, "warm") for _ in range(4)} == {"b"}
+    assert train.model("a")["state"] == "stopped"
+
+    train.ask("unload", model="b")
+    assert served_by(train, "warm") == "a"
+
+
+def test_spillover_counts_over_all_workers(train: Train) -> None:
+    with busy(train, "spill") as first, busy(train, "spill") as second:
+        models = {next(stream.events())["model"] for stream in (first, second)}
+    assert models == {"a", "b"}
+    # both run, and are idle: in turn, whichever worker asks
+    assert sorted(served_by(train, "spill") for _ in range(4)) == ["a", "a", "b", "b"]
+
+
+def test_a_pin_selector_takes_its_first_target(train: Train) -> None:
+    assert served_by(train, "fixed") == "c"
+
+
+# --- profiles ------------------------------------------------------------------------------------
+
+
+def arriero(train: Train, *words: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "arriero.supervisor", *words, "--socket-dir", str(train.socket_dir)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
+    )
+    return done.stdout + done.stderr
+
+
+def test_a_profile_acts_in_all_workers_at_once(train: Train) -> None:
+    assert served_by(train, "a") == "a"
+    assert train.chat("any").status_code == 404
+
+    chosen = train.ask("profile", profile="night")
+    assert (chosen["ok"], chosen["active"]) == (True, "night")
+    assert {served_by(train, "a") for _ in range(4)} == {"b"}
+    assert served_by(train, "any") == "a"  # a selector; it runs still
+    assert train.chat("c").status_code == 404
+    assert train.ask("status")["config"]["profile"] == "night"
+    assert train.ask("unload", model="a")["unloaded"] == ["a"]  # no pin there
+
+    put = httpx.put(f"{train.url}/api/profiles/active", json={"name": None}, timeout=PATIENCE_S)
+    assert (put.status_code, put.json()) == (200, {"active": None})
+    assert {served_by(train, "a") for _ in range(4)} == {"a"}
+
+
+def test_a_profile_is_chosen_at_the_command_line(train: Train) -> None:
+    assert arriero(train, "profile", "night") == "profile: night\n"
+    assert "night    yes     a -> b, any -> warm, c -> off" in arriero(train, "profile")
+    assert "there is no profile 'nigth'; did you mean 'night'?" in arriero(
+        train, "profile", "nigth"
+    )
+    assert arriero(train, "profile", "--none") == "profile: none\n"
+
+
+# --- filters, web sockets ------------------------------------------------------------------------
+
+
+def test_filters_change_the_body_and_nothing_else(train: Train) -> None:
+    def sent(model: str) -> str:
+        body = f'{{"model": "{model}", "top_k": 1, "n": 1.0, "script": "echo"}}'
+        url = f"{train.url}/v1/chat/completions"
+        return str(httpx.post(url, content=body, timeout=PATIENCE_S).json()["body"])
+
+    rest = '"n": 1.0, "script": "echo","chat_template_kwargs":{"thinking":false}'
+    assert sent("filtered") == f'{{"model": "filtered", {rest}}}'
+    assert sent("filtered:high") == f'{{"model": "filtered:high", {rest},"effort":"high"}}'
+
+
+def test_ignored_websockets_neither_start_nor_keep_a_model(train: Train) -> None:
+    url = f"{train.url.replace('http', 'ws')}/v1/realtime?model=comfy"
+    headers = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
+    refused = httpx.get(
+        f"{train.url}/v1/realtime?model=comfy",
+        headers=headers | {"Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA=="},
+        timeout=PATIENCE_S,
+    )
+    assert refused.status_code == 409
+    assert train.model("comfy")["state"] == "stopped"
+
+    assert train.chat("comfy").status_code == 200
+    with connect(url) as socket:
+        socket.send("hello")
+        assert socket.recv(PATIENCE_S) == "hello"
+        assert train.chat("a").status_code == 200  # a swap goes on under it
+        assert train.model("comfy")["state"] == "stopped"
+
+
+# --- unloading -----------------------------------------------------------------------------------
+
+
+def test_what_is_unloaded_while_others_make_room_does_not_start(train: Train, stamps: Path) -> None:
+    assert train.chat("stubborn").status_code == 200
+    with ThreadPoolExecutor() as pool:
+        asked = pool.submit(train.chat, "wanted")
+        eventually(lambda: train.model("stubborn")["state"] == "stopping")
+
+        train.ask("unload", model="wanted")
+
+        refused = asked.result()
+        assert refused.status_code == 503
+        assert "model wanted is not available: it was unloaded" in refused.text
+    eventually(lambda: train.model("stubborn")["state"] == "stopped")
+    assert train.model("wanted")["state"] == "stopped"
+    assert not (stamps / "wanted").exists()

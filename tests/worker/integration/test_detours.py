@@ -1,0 +1,295 @@
+"""Requests that do not go straight to their model: selectors, profiles, filters, limited places."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+import trio
+from msgspec.structs import replace
+
+from arriero.protocol.lease import (
+    Deselect,
+    FromSupervisor,
+    Leave,
+    ProfileAnswer,
+    ProfileOrder,
+    Select,
+    Selected,
+    Want,
+    Welcome,
+)
+from arriero.protocol.values import ErrorInfo
+from arriero.protocol.worker_config import (
+    BodyFilters,
+    ModelRoute,
+    PeerModel,
+    PeerRoute,
+    ProfileRoute,
+    SelectorRoute,
+)
+from tests.worker.rig import OpenRig, Rig, post, rig_options
+
+MODELS = (
+    ModelRoute(model="m", aliases=("em",)),
+    ModelRoute(model="n", send_as="real-n"),
+)
+SELECTORS = (
+    SelectorRoute(selector="fixed", strategy="pin", targets=("em", "n")),
+    SelectorRoute(selector="any", strategy="warm", targets=("m", "n")),
+    SelectorRoute(selector="secret", strategy="pin", targets=("m",), unlisted=True),
+)
+PROFILES = (
+    ProfileRoute(profile="night", pins={"m": "n", "new": "any", "em": None}),
+    ProfileRoute(profile="day", description="x", pins={"new": "m"}),
+)
+
+pytestmark = rig_options(models=MODELS, selectors=SELECTORS, profiles=PROFILES)
+
+
+def sent_to(rig: Rig) -> list[Any]:
+    """The bodies that the upstream got."""
+    return [json.loads(exchange.body) for exchange in rig.upstream.exchanges]
+
+
+async def answer(rig: Rig, body: dict[str, Any], path: bytes = b"/v1/chat/completions") -> bytes:
+    return await rig.ask(post(json.dumps(body).encode(), path=path))
+
+
+def filtered(**by_id: dict[str, Any]) -> BodyFilters:
+    """What strips `top_k`, sets `a.b`, and sets more for requests by some names."""
+    return BodyFilters(
+        strip_params=("top_k",),
+        set_params={"a.b": msgspec.Raw(b"1")},
+        set_params_by_id={
+            name.replace("_", ":"): {k: msgspec.Raw(json.dumps(v).encode()) for k, v in it.items()}
+            for name, it in by_id.items()
+        },
+    )
+
+
+# --- selectors -----------------------------------------------------------------------------------
+
+
+async def test_a_pin_is_resolved_without_asking(open_rig: OpenRig) -> None:
+    async with open_rig() as rig:
+        await answer(rig, {"model": "fixed"})
+        assert (await rig.record()).model == "m"
+        assert sent_to(rig) == [{"model": "em"}]
+        assert rig.count(Select) == 0
+
+
+async def test_the_supervisor_chooses_and_hears_of_the_end(open_rig: OpenRig) -> None:
+    async with open_rig() as rig:
+        rig.grants = False
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(answer, rig, {"model": "any"})
+            asked = await rig.heard(Select)
+            rig.say(Selected(ask=asked.ask, target="n"))
+            want = await rig.heard(Want)
+            assert (asked.selector, want.model) == ("any", "n")
+            assert rig.count(Deselect) == 0
+            rig.grant(want)
+        assert (await rig.heard(Deselect)).ask == asked.ask
+        record = await rig.record()
+        assert (record.model, record.asked) == ("n", "any")
+        assert sent_to(rig) == [{"model": "real-n"}]
+
+
+async def test_no_target_left_is_a_503(open_rig: OpenRig) -> None:
+    async with open_rig() as rig:
+        async with await rig.connect() as stream:
+            await stream.send_all(post(b'{"model":"any"}'))
+            asked = await rig.heard(Select)
+            rig.say(Selected(ask=asked.ask))
+            got = await stream.receive_some()
+        assert got.startswith(b"HTTP/1.1 503 ")
+        assert b"cannot choose a model for 'any'" in got
+        assert (await rig.heard(Deselect)).ask == asked.ask
+
+
+async def test_a_silent_supervisor_leaves_the_first_target(open_rig: OpenRig) -> None:
+    async with open_rig() as rig:
+        got = await answer(rig, {"model": "any"})
+        assert got.startswith(b"HTTP/1.1 200 ")
+        assert (await rig.record()).model == "m"
+        assert rig.count(Deselect) == 1  # it may have heard all the same
+
+
+async def test_a_client_that_leaves_is_counted_no_more(open_rig: OpenRig) -> None:
+    async with open_rig() as rig:
+        rig.grants = False
+        async with await rig.connect() as stream:
+            await stream.send_all(post(b'{"model":"any"}'))
+            asked = await rig.heard(Select)
+            rig.say(Selected(ask=asked.ask, target="m"))
+            await rig.heard(Want)
+        assert (await rig.heard(Deselect)).ask == asked.ask
+        await rig.heard(Leave)
+
+
+# --- profiles ------------------------------------------------------------------------------------
+
+
+async def in_force(rig: Rig, profile: str | None) -> None:
+    """Let the worker follow that profile, as the supervisor does."""
+    rig.config = replace(rig.config, generation=rig.config.generation + 1, profile=profile)
+    rig.say(Welcome(config=rig.config, snapshot=rig.snapshot))
+
+
+async def test_a_pin_goes_before_all_other_names(open_rig: OpenRig) -> None:
+    async with open_rig(profile="night") as rig:
+        await answer(rig, {"model": "m"})
+        assert sent_to(rig) == [{"model": "real-n"}]
+
+
+async def test_a_pin_may_lead_to_a_selector(open_rig: OpenRig) -> None:
+    async with open_rig(profile="night") as rig:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(answer, rig, {"model": "new"})
+            asked = await rig.heard(Select)
+            rig.say(Selected(ask=asked.ask, target="m"))
+        # pins do not chain: the target means what it is
+        assert sent_to(rig) == [{"model": "m"}]
+
+
+async def test_a_pin_without_a_target_is_switched_off(open_rig: OpenRig) -> None:
+    async with open_rig(profile="night") as rig:
+        got = await answer(rig, {"model": "em"})
+        assert got.startswith(b"HTTP/1.1 404 ")
+        assert b"the profile 'night' has it switched off" in got
+
+
+async def test_profiles_are_shown_and_chosen_by_http(open_rig: OpenRig) -> None:
+    async def choose(rig: Rig, name: str, *said: FromSupervisor) -> bytes:
+        body = b'{"name":%b}' % name.encode()
+        head = b"PUT /api/profiles/active HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+        async with await rig.connect() as stream:
+            await stream.send_all(head % len(body) + body)
+            if said:
+                order = await rig.heard(ProfileOrder)
+                for message in said:
+                    rig.say(replace(message, ask=order.ask))
+            data = b""
+            while more := await stream.receive_some():
+                data += more
+        return data
+
+    async with open_rig() as rig:
+        shown = await rig.ask(b"GET /api/profiles HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert json.loads(shown.partition(b"\r\n\r\n")[2]) == {
+            "active": None,
+            "profiles": [
+                {"id": "day", "description": "x", "pins": {"new": "m"}},
+                {"id": "night", "description": "", "pins": {"m": "n", "new": "any", "em": None}},
+            ],
+        }
+        assert (await choose(rig, "5")).startswith(b"HTTP/1.1 400 ")
+        await in_force(rig, "day")
+        chosen = await choose(rig, '"day"', ProfileAnswer(ask=0))
+        assert json.loads(chosen.partition(b"\r\n\r\n")[2]) == {"active": "day"}
+        error = ErrorInfo(code="unknown_profile", message="there is no profile 'x'")
+        rig.received.clear()
+        refused = await choose(rig, '"x"', ProfileAnswer(ask=0, error=error))
+        assert refused.startswith(b"HTTP/1.1 404 ")
+        assert b"there is no profile 'x'" in refused
+
+
+async def test_listings_have_selectors_and_new_pins(open_rig: OpenRig) -> None:
+    async with open_rig(profile="day") as rig:
+        shown = await rig.ask(b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n")
+        found = {it["id"]: it for it in json.loads(shown.partition(b"\r\n\r\n")[2])["data"]}
+
+        assert list(found) == ["m", "n", "fixed", "any", "new"]
+        assert found["any"]["meta"] == {
+            "llamaswap": {"type": "selector", "strategy": "warm", "targets": ["m", "n"]}
+        }
+        assert found["new"]["meta"] == {"llamaswap": {"type": "profile", "modelID": "m"}}
+
+
+# --- filters -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "sent"),
+    [
+        ("f", {"model": "f", "a": {"b": 1}}),
+        ("f:high", {"model": "f:high", "a": {"b": 1}, "effort": "high"}),
+    ],
+)
+async def test_filters_act_by_the_name_that_is_used(
+    open_rig: OpenRig, name: str, sent: dict[str, Any]
+) -> None:
+    filters = filtered(f_high={"effort": "high"})
+    model = ModelRoute(model="f", aliases=("f:high",), filters=filters)
+    async with open_rig(models=(model,), selectors=(), profiles=()) as rig:
+        got = await answer(rig, {"model": name, "top_k": 1})
+        assert got.startswith(b"HTTP/1.1 200 ")
+        assert sent_to(rig) == [sent]
+
+
+async def test_filters_act_on_long_bodies(open_rig: OpenRig) -> None:
+    model = ModelRoute(model="f", filters=filtered())
+    async with open_rig(models=(model,), selectors=(), profiles=()) as rig:
+        text = "x" * 600_000
+        await answer(rig, {"model": "f", "top_k": 1, "prompt": text, "stream": False})
+        assert sent_to(rig) == [{"model": "f", "prompt": text, "stream": False, "a": {"b": 1}}]
+
+
+async def test_filters_of_a_peer_act(open_rig: OpenRig) -> None:
+    async with open_rig() as rig:
+        peer = PeerRoute(peer="p", url=rig.upstream.url, filters=filtered(x={"temperature": 0}))
+        rig.config = replace(
+            rig.config,
+            generation=2,
+            peers={"p": peer},
+            peer_models={name: PeerModel(peer="p", model="x") for name in ("x", "p/x")},
+        )
+        rig.say(Welcome(config=rig.config, snapshot=rig.snapshot))
+        while not (await answer(rig, {"model": "p/x", "top_k": 1})).startswith(b"HTTP/1.1 200 "):
+            pass  # it has not followed yet
+        assert sent_to(rig) == [{"model": "x", "a": {"b": 1}, "temperature": 0}]
+
+
+async def test_what_cannot_be_set_is_refused(open_rig: OpenRig) -> None:
+    model = ModelRoute(model="f", filters=filtered())
+    async with open_rig(models=(model,), selectors=(), profiles=()) as rig:
+        got = await answer(rig, {"model": "f", "a": 5})
+        assert got.startswith(b"HTTP/1.1 400 ")
+        assert b"within 'a'" in got
+
+
+# --- places --------------------------------------------------------------------------------------
+
+LIMITED = (ModelRoute(model="m", concurrency_limit=1),)
+FULL = ErrorInfo(
+    code="concurrency_limit", message="model m cannot take it", transient=True, position=3
+)
+
+
+async def test_each_request_on_a_limited_model_asks_for_a_place(open_rig: OpenRig) -> None:
+    async with open_rig(models=LIMITED, selectors=(), profiles=()) as rig:
+        for count in (1, 2):
+            assert (await answer(rig, {"model": "m"})).startswith(b"HTTP/1.1 200 ")
+            want = await rig.heard(Want, count)
+            assert (await rig.heard(Leave, count)).request == want.request
+
+
+async def test_no_place_is_a_429_with_position_and_reason(open_rig: OpenRig) -> None:
+    async with open_rig(models=LIMITED, selectors=(), profiles=()) as rig:
+        rig.grants = False
+        async with await rig.connect() as stream:
+            await stream.send_all(post(b'{"model":"m","stream":true}'))
+            rig.refuse(await rig.heard(Want), FULL)
+            got = await stream.receive_some()
+        assert got.startswith(b"HTTP/1.1 429 Too Many Requests\r\n")
+        head, _, body = got.partition(b"\r\n\r\n")
+        assert b"\r\nRetry-After: 1\r\n" in head
+        assert b"\r\nX-Queue-Position: 3\r\n" in head
+        assert json.loads(body)["error"] == {
+            "message": "model m cannot take it",
+            "type": "rate_limit_error",
+            "param": None,
+            "code": "concurrency_limit",
+        }
+        assert rig.count(Leave) == 0
