@@ -45,19 +45,8 @@ WHY_NOT: Final = {
     "performance": "the machine is not sampled",
     "includeAliasesInList": "listings name models by their ids",
     "upstream": "there is no `/upstream`",
-    "models.<id>.concurrencyLimit": "requests are not limited in number",
     "models.<id>.metadata": "listings do not show it",
-    "models.<id>.filters": "bodies are passed on as they are, but for `model` (useModelName)",
-    "models.<id>.timeouts": "connections have limits of arriero's own",
-    "models.<id>.compat": "web sockets are not passed on",
     "models.<id>.capabilities": "listings do not show them",
-    "profiles": "no name is pinned",
-    "selectors": "a request names a model or an alias",
-    "peers.<id>.filters": "bodies are passed on as they are, but for `model`",
-    "peers.<id>.timeouts.keepalive": "silent connections have limits of arriero's own",
-    "peers.<id>.timeouts.tlsHandshake": "`connect` counts for it, too",
-    "peers.<id>.timeouts.expectContinue": "bodies are sent without asking first",
-    "peers.<id>.timeouts.idleConn": "connections are kept as long as arriero sees fit",
 }
 
 # The parts of the page: a heading, what it says, and the names with which the paths in it begin;

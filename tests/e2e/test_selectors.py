@@ -1,17 +1,19 @@
 """Limits, selectors, profiles, filters and unloading, over several workers of a real train."""
 
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from trains import PATIENCE_S, Stream, Train, eventually
-from websockets.sync.client import connect
+from wsproto import ConnectionType, WSConnection, events
 
 pytestmark = pytest.mark.e2e
 
@@ -174,31 +176,42 @@ def test_a_profile_is_chosen_at_the_command_line(train: Train) -> None:
 
 
 def test_filters_change_the_body_and_nothing_else(train: Train) -> None:
-    def sent(model: str) -> str:
+    def arrived(model: str) -> str:
         body = f'{{"model": "{model}", "top_k": 1, "n": 1.0, "script": "echo"}}'
         url = f"{train.url}/v1/chat/completions"
-        return str(httpx.post(url, content=body, timeout=PATIENCE_S).json()["body"])
+        return str(httpx.post(url, content=body, timeout=PATIENCE_S).json()["sha256"])
 
     rest = '"n": 1.0, "script": "echo","chat_template_kwargs":{"thinking":false}'
-    assert sent("filtered") == f'{{"model": "filtered", {rest}}}'
-    assert sent("filtered:high") == f'{{"model": "filtered:high", {rest},"effort":"high"}}'
+    for model, more in (("filtered", ""), ("filtered:high", ',"effort":"high"')):
+        sent = f'{{"model": "{model}", {rest}{more}}}'
+        assert arrived(model) == sha256(sent.encode()).hexdigest()
+
+
+def says_hello(train: Train, sock: socket.socket, path: str) -> events.Event:
+    """Open a WebSocket on `sock` and say hello; return what is answered."""
+    ws = WSConnection(ConnectionType.CLIENT)
+    sock.sendall(ws.send(events.Request(host="127.0.0.1", target=path)))
+    while True:
+        ws.receive_data(sock.recv(65536))
+        for event in ws.events():
+            if not isinstance(event, events.AcceptConnection):
+                return event
+            sock.sendall(ws.send(events.TextMessage("hello")))
 
 
 def test_ignored_websockets_neither_start_nor_keep_a_model(train: Train) -> None:
-    url = f"{train.url.replace('http', 'ws')}/v1/realtime?model=comfy"
-    headers = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
-    refused = httpx.get(
-        f"{train.url}/v1/realtime?model=comfy",
-        headers=headers | {"Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA=="},
-        timeout=PATIENCE_S,
-    )
-    assert refused.status_code == 409
-    assert train.model("comfy")["state"] == "stopped"
+    host, _, port = train.url.removeprefix("http://").partition(":")
+    path = "/v1/realtime?model=comfy"
+
+    with socket.create_connection((host, int(port)), PATIENCE_S) as sock:
+        refused = says_hello(train, sock, path)
+    assert isinstance(refused, events.RejectConnection)
+    assert (refused.status_code, train.model("comfy")["state"]) == (409, "stopped")
 
     assert train.chat("comfy").status_code == 200
-    with connect(url) as socket:
-        socket.send("hello")
-        assert socket.recv(PATIENCE_S) == "hello"
+    with socket.create_connection((host, int(port)), PATIENCE_S) as sock:
+        heard = says_hello(train, sock, path)
+        assert isinstance(heard, events.TextMessage)
         assert train.chat("a").status_code == 200  # a swap goes on under it
         assert train.model("comfy")["state"] == "stopped"
 

@@ -15,7 +15,7 @@ from .context import RelayContext
 from .model_request import ModelRequest
 
 
-class Choice(NamedTuple):
+class ChosenTarget(NamedTuple):
     """The target that a selector has chosen for one request.
 
     Attributes:
@@ -27,7 +27,7 @@ class Choice(NamedTuple):
     end: Callable[[], None]
 
 
-async def choose(service: RelayContext, selector: str) -> Choice:
+async def choose(service: RelayContext, selector: str) -> ChosenTarget:
     """Ask the supervisor, which alone knows what runs and for whom, for a target of `selector`.
 
     While it does not answer, the first target is as good as any.
@@ -59,7 +59,7 @@ async def choose(service: RelayContext, selector: str) -> Choice:
             f"cannot choose a model for '{selector}': all of its targets are about to end; "
             "ask again in a moment"
         )
-    return Choice(target, end)
+    return ChosenTarget(target, end)
 
 
 async def filtered(conn: Connection, request: ModelRequest) -> ModelRequest:

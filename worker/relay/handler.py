@@ -24,7 +24,7 @@ from ..json.large_body import LARGE_BYTES, LargeBody, read_large
 from ..upstreams.pool import UpstreamUnanswered, UpstreamUnreachable
 from ..upstreams.retry import LocalLosses, Retries
 from .context import RelayContext
-from .detours import Choice, choose, filtered
+from .detours import ChosenTarget, choose, filtered
 from .exchange import Exchange, open_exchange
 from .model_request import led_to, read_request, way_of
 from .response import relay
@@ -91,7 +91,7 @@ async def answer(
         t=time.time(),
     )
     exchange: Exchange | None = None
-    choice: Choice | None = None
+    choice: ChosenTarget | None = None
     try:
         if unread is not None:
             raise unread

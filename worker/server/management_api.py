@@ -213,7 +213,9 @@ def make_pages(service: ManagementContext, started_at: int) -> QuartTrio:
         peers = {name: service.names.find(name) for name in config.peer_models}
         targets += [it for name, it in peers.items() if it.peer and it.route.model == name]
         listed = [describe(target) for target in targets]
-        listed += [describe_selector(one) for one in config.selectors if not one.unlisted]
+        listed += [
+            describe_selector(selector) for selector in config.selectors if not selector.unlisted
+        ]
         pins = service.names.pins()
         listed += [describe(target) | _as_pin(name, target) for name, target in pins.items()]
         return {"object": "list", "data": listed}

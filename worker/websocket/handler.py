@@ -24,7 +24,7 @@ from ..http.body_memory import MemoryHold
 from ..http.request_head import RequestHead
 from ..http.tracing import RANDOM_BYTES, Trace, start_trace
 from ..relay.context import RelayContext
-from ..relay.detours import Choice, choose
+from ..relay.detours import ChosenTarget, choose
 from ..relay.exchange import Exchange, open_exchange
 from ..relay.model_request import ModelRequest
 from ..relay.response import note_head, relay_plain
@@ -103,7 +103,7 @@ class _Socket(msgspec.Struct):
     request_id: str
     _turns: int = 0
     _first: Account | None = None  # the account of the first turn
-    _choice: Choice | None = None
+    _choice: ChosenTarget | None = None
 
     # --- turns ---------------------------------------------------------------------------------
 

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from arriero.protocol.records import RequestRecord
-from arriero.protocol.worker_config import ModelRoute, WorkerConfig
+from arriero.protocol.worker_config import ModelRoute, SelectorRoute, WorkerConfig
 from arriero.worker.accounting.account import Account, open_account
 from arriero.worker.accounting.record import make_record
-from arriero.worker.apis.model_names import ModelNames
+from arriero.worker.apis.model_names import ModelNames, Target
 from arriero.worker.apis.routes import RESPONSES
 from arriero.worker.errors import BadRequest, ClientGone, RelayError, UnknownModel, UpstreamDied
 from arriero.worker.websocket.frames import WsMessage
@@ -22,6 +22,7 @@ NAMES = ModelNames(
             ModelRoute(model="m", aliases=("em",), send_as="real"),
             ModelRoute(model="other"),
         ),
+        selectors=(SelectorRoute(selector="any", strategy="warm", targets=("other", "em")),),
     )
 )
 USAGE = {"input_tokens": 10, "output_tokens": 3, "total_tokens": 13}
@@ -33,7 +34,12 @@ class Book:
     def __init__(self) -> None:
         self.opened = 0
         self.records: list[RequestRecord] = []
-        self.turns = ResponsesTurns(NAMES, self.open_turn, self.end_turn)
+        self.turns = ResponsesTurns(NAMES, self.open_turn, self.end_turn, self.choose)
+        self.chosen: list[str] = []  # selectors that were asked
+
+    async def choose(self, selector: str) -> Target:
+        self.chosen.append(selector)
+        return NAMES.find_chosen("em")
 
     def open_turn(self) -> Account:
         self.opened += 1
@@ -60,6 +66,20 @@ def event(kind: str, **members: Any) -> WsMessage:
 def completed(**members: Any) -> WsMessage:
     response = {"model": "served", "status": "completed", "usage": USAGE} | members
     return event("response.completed", response=response)
+
+
+async def test_a_selector_chooses_once_for_all_turns() -> None:
+    book = Book()
+    first = create(model="any")
+
+    await book.turns.ask_selector(first)
+    assert json.loads(book.turns.say(first).data)["model"] == "real"
+    await book.turns.ask_selector(first)
+    assert json.loads(book.turns.say(first).data)["model"] == "real"
+
+    assert book.chosen == ["any"]
+    with pytest.raises(BadRequest, match="this socket is one for 'm'"):
+        book.turns.say(create(model="other"))
 
 
 def test_each_create_is_a_turn_and_goes_up_with_the_models_name_there() -> None:

@@ -134,16 +134,15 @@ READ_AS = {
     "launch.endpoint": "models.<id>.proxy",
     "launch.wanted": "models.<id>.apiKey",
     "launch.health_url": "models.<id>.checkEndpoint",
-    "timeouts.": "models.<id>.timeouts.connect models.<id>.timeouts.responseHeader",
+    "timeouts.": "models.<id>.timeouts peers.<id>.timeouts",
     "capabilities.": "models.<id>.capabilities",
     "peer.": "peers.<id>.proxy peers.<id>.apiKey peers.<id>.kind peers.<id>.usage "
-    "peers.<id>.forwardAuth peers.<id>.region peers.<id>.timeouts.connect",
-    "peer.header_s": "peers.<id>.timeouts.responseHeader",
+    "peers.<id>.forwardAuth peers.<id>.region",
     "prices.": "prices models.<id>.prices peers.<id>.prices priceList.markup",
     "route.prices": "priceList.file priceList.provider",
     "source.": "priceList.url priceList.refresh",
-    "profiles": "profiles.<id>.description",
-    "selectors": "selectors.<id>.name selectors.<id>.description selectors.<id>.unlisted "
+    "profile.": "profiles.<id>.description",
+    "selector.": "selectors.<id>.name selectors.<id>.description selectors.<id>.unlisted "
     "selectors.<id>.metadata",
     "engine.queue": "routing.scheduler.use",
     "routing.": "routing.scheduler.settings.fifo.priority",
