@@ -71,6 +71,24 @@ class Release(LeaseMessage, frozen=True, kw_only=True, tag="release"):
     lease: int
 
 
+class KeepAlive(LeaseMessage, frozen=True, kw_only=True, tag="keep-alive"):
+    """A request has ended that wants its model to be kept for `keep_s` at most.
+
+    That holds until another request runs on it; its ``ttl`` may be shorter.
+
+    Attributes:
+        model: The model.
+        lease: Number of the lease that the request ran on.
+        keep_s: Seconds.
+        in_flight: Requests of this worker that still run on the model.
+    """
+
+    model: str
+    lease: int
+    keep_s: float
+    in_flight: int
+
+
 class Broken(LeaseMessage, frozen=True, kw_only=True, tag="broken"):
     """A connection to the leased endpoint was refused: its process may be gone."""
 
@@ -227,6 +245,7 @@ FromWorker: TypeAlias = (
     | Want
     | Leave
     | Release
+    | KeepAlive
     | Broken
     | Report
     | Resync

@@ -60,6 +60,7 @@ from .events import (
     Failing,
     GrantLease,
     Hung,
+    KeptAlive,
     Left,
     NotReady,
     OwnerLost,
@@ -291,6 +292,11 @@ class Engine:
                     held.used_at = now
             case Reported():
                 self._reported(event, now)
+            case KeptAlive(owner, model, lease, keep_s, in_flight):
+                held = self._entries.get(model)
+                if held is not None and held.leases.get(owner) == lease:
+                    held.used_at, held.keep_s = now, keep_s
+                    held.in_flight[owner] = in_flight
             case Spawned(model, swap, pid, endpoint):
                 entry = self._entries[model]
                 if entry.swap == swap and entry.state in {"starting", "stopping"}:
@@ -372,7 +378,7 @@ class Engine:
             before = entry.in_flight.get(report.owner, 0)
             running = entry.in_flight[report.owner] = report.in_flight.get(name, 0)
             if before or running or name in report.used:
-                entry.used_at = now
+                entry.used_at, entry.keep_s = now, math.inf
                 entry.asks += 1
             if name in report.heard:
                 entry.heard += 1

@@ -108,6 +108,24 @@ class Reported(msgspec.Struct, frozen=True):
     heard: tuple[str, ...] = ()
 
 
+class KeptAlive(msgspec.Struct, frozen=True):
+    """A request has ended that wants its model to be kept for `keep_s` at most.
+
+    Attributes:
+        owner: The worker.
+        model: The model.
+        lease: Number of the lease that the request ran on.
+        keep_s: Seconds.
+        in_flight: Requests of the worker that still run on it.
+    """
+
+    owner: str
+    model: str
+    lease: int
+    keep_s: float
+    in_flight: int
+
+
 class Spawned(msgspec.Struct, frozen=True):
     """The process of a start exists.
 
@@ -219,6 +237,7 @@ Event: TypeAlias = (
     | OwnerLost
     | Released
     | Reported
+    | KeptAlive
     | Spawned
     | Progressed
     | NotReady

@@ -59,6 +59,7 @@ class ModelState(msgspec.Struct):
         cut_at: While draining: when its requests were ended.
         killed: It is not asked to end, but killed.
         not_ready: While starting: the last report of why it is not ready yet.
+        keep_s: What the last request said how long it is to be kept at most, when idle.
         places: Waiters that were granted one of the places that `Spec.most` allows.
     """
 
@@ -91,6 +92,7 @@ class ModelState(msgspec.Struct):
     cut_at: float | None = None
     killed: bool = False
     not_ready: str = ""
+    keep_s: float = math.inf
     places: set[Waiter] = msgspec.field(default_factory=set)
 
     def is_full(self) -> bool:
@@ -132,6 +134,7 @@ class ModelState(msgspec.Struct):
         self.recalled.clear()
         self.in_flight.clear()
         self.places.clear()
+        self.keep_s = math.inf
         self.pid = self.endpoint = self.up_at = self.progress = self.launch = None
         self.cut_at = None
         self.still_s = 0.0
@@ -197,9 +200,9 @@ class ModelState(msgspec.Struct):
 
     def idle_until(self) -> float:
         """Return the end of a ready model's ttl; infinity for never."""
-        if not self.spec.ttl_s or any(self.in_flight.values()):
+        if self.places or any(self.in_flight.values()):
             return math.inf
-        return self.used_at + self.spec.ttl_s
+        return self.used_at + min(self.spec.ttl_s or math.inf, self.keep_s)
 
     def status(self, now: float, unix_now: float) -> ModelStatus:
         """Return the public state."""

@@ -31,6 +31,7 @@ from arriero.protocol.lease import (
     Finished,
     FromSupervisor,
     Hello,
+    KeepAlive,
     Leave,
     Peek,
     Probe,
@@ -55,7 +56,16 @@ from arriero.protocol.values import ErrorInfo
 from arriero.protocol.worker_config import WorkerConfig
 
 from ..scheduling.dispatcher import Dispatcher
-from ..scheduling.events import Failing, Left, OwnerLost, Released, Reported, Waiter, Wanted
+from ..scheduling.events import (
+    Failing,
+    KeptAlive,
+    Left,
+    OwnerLost,
+    Released,
+    Reported,
+    Waiter,
+    Wanted,
+)
 from ..scheduling.refusals import failing
 from .cancellation import CancelInquiry
 from .failure_streaks import FailureStreaks
@@ -280,6 +290,9 @@ class LeaseServer:
                 if generation != peer.generation:
                     peer.generation = generation
                     self._wake()
+            case KeepAlive(model=model, lease=lease, keep_s=keep_s, in_flight=in_flight):
+                kept = KeptAlive(owner, model, lease, max(0.0, keep_s), in_flight)
+                self._dispatcher.handle(kept)
             case Resync():
                 self.send(owner, Resynced(snapshot=self._dispatcher.snapshot()))
             case Broken(model=model, lease=lease):

@@ -5,6 +5,7 @@ Python objects and goes upstream byte for byte.
 """
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import NamedTuple
@@ -12,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-from arriero.protocol.read_json import BadJson, JsonReader
+from arriero.protocol.read_json import BadJson, JsonReader, json_value
 from arriero.protocol.worker_config import (
     DEFAULT_MARKER,
     FORMER_MARKERS,
@@ -34,20 +35,40 @@ _SHOWN_CHARS = 120
 _MAX_NAMES_COMPARED = 200
 _COMPARED_CHARS = 60
 
+# Durations as Go writes them.
+_UNITS_S = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_COUNT = r"[0-9]{1,9}(?:\.[0-9]{1,9})?"
+_UNIT = "ns|us|ms|s|m|h"
+_PART = re.compile(rf"({_COUNT})({_UNIT})")
+_DURATION = re.compile(rf"([+-]?)((?:{_COUNT}(?:{_UNIT}))+)")
+_MAX_DURATION_CHARS = 40
+
 # Longest name that any model has: what is longer is like none.
 _MAX_LIKELY_CHARS = 300
 
 
 class BodyFields(NamedTuple):
-    """What a body asks for."""
+    """What a body asks for.
+
+    Attributes:
+        model: The model's name.
+        stream: A stream is wanted.
+        keep_s: Seconds for which the model is to be kept, at most, after this request; None if
+            that is not said.
+    """
 
     model: str
     stream: bool
+    keep_s: float | None = None
+
+
+_NOT_SAID = msgspec.Raw(b"")
 
 
 class _Members(msgspec.Struct):
     model: str | None = None
     stream: bool | None = None
+    keep_alive: msgspec.Raw = _NOT_SAID
 
 
 _members = JsonReader(_Members)
@@ -65,7 +86,43 @@ def read_body(body: bytes) -> BodyFields:
         raise BadRequest(f"cannot read the body as JSON: {exc}") from exc
     if not members.model:
         raise BadRequest("cannot tell which model is meant: the body has no 'model'")
-    return BodyFields(members.model, bool(members.stream))
+    if members.keep_alive is _NOT_SAID:
+        return BodyFields(members.model, bool(members.stream))
+    keep_s = read_keep_alive(bytes(members.keep_alive))
+    return BodyFields(members.model, bool(members.stream), keep_s)
+
+
+def read_keep_alive(text: bytes) -> float | None:
+    """Return the seconds that a JSON value of ``keep_alive`` means; None for no limit.
+
+    Source: Ollama's API, "Generate a completion": seconds, or a duration of Go such as ``1h30m``;
+    what is negative is for ever.
+
+    Raises:
+        BadRequest: It means none.
+    """
+    value = json_value(text)
+    if value is None and text.strip() == b"null":
+        return None
+    seconds: float | None = None
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        seconds = float(value)
+    elif isinstance(value, str) and len(value) <= _MAX_DURATION_CHARS:
+        seconds = _duration_s(value)
+    if seconds is None:
+        raise BadRequest(
+            "cannot tell how long the model is to be kept: 'keep_alive' is a number of seconds, a "
+            'duration such as "5m", 0, or -1 for as long as the configuration says'
+        )
+    return seconds if seconds >= 0 else None
+
+
+def _duration_s(text: str) -> float | None:
+    whole = _DURATION.fullmatch(text)
+    if whole is None:
+        return None
+    seconds = sum(float(count) * _UNITS_S[unit] for count, unit in _PART.findall(whole[2]))
+    return -seconds if whole[1] == "-" else seconds
 
 
 class _Progress(msgspec.Struct):

@@ -17,6 +17,7 @@ from arriero.protocol.lease import (
     Broken,
     FromWorker,
     Grant,
+    KeepAlive,
     Leave,
     Refuse,
     Release,
@@ -123,6 +124,18 @@ class Leases(msgspec.Struct):
         if lease.in_flight == 0 and (lease.ends_idle or not lease.admits):
             return self._give_back(lease)
         return None
+
+    def exit_and_keep(self, lease: Lease, keep_s: float) -> KeepAlive | Release | None:
+        """End a request on `lease` that wants its model to be kept for `keep_s` at most."""
+        was_used = lease.model in self._used
+        released = self.exit(lease)
+        if released is not None or self._held.get(lease.model) is not lease:
+            return released
+        if not was_used:  # that would count as another request, which comes after this one
+            self._used.discard(lease.model)
+        return KeepAlive(
+            model=lease.model, lease=lease.number, keep_s=keep_s, in_flight=lease.in_flight
+        )
 
     def want(self, model: str, wake: Callable[[], None]) -> tuple[PendingRequest, Want]:
         """Let a request wait for `model`."""

@@ -13,6 +13,7 @@ from arriero.protocol.lease import (
     ProfileOrder,
     RecordsAnswer,
     RecordsQuery,
+    Release,
 )
 from arriero.protocol.records import RequestRecord
 from arriero.protocol.worker_config import WorkerConfig
@@ -99,17 +100,22 @@ class RelayContext:
         """
         return caller_of(fields) if self.names.config.api_keys else ""
 
-    def exit_lease(self, lease: Lease, place: int = 0) -> None:
+    def exit_lease(self, lease: Lease, place: int = 0, keep_s: float | None = None) -> None:
         """End a request on `lease`; release the lease if it is due.
 
         Args:
             lease: The lease.
             place: The request's place; see `Exchange`.
+            keep_s: How long the model is to be kept; see `ModelRequest`.
         """
-        released = self.leases.exit(lease)
-        if released is not None:
-            self.upstreams.forget(lease.endpoint)
-            self.say(released)
+        if keep_s is None:
+            ended = self.leases.exit(lease)
+        else:
+            ended = self.leases.exit_and_keep(lease, keep_s)
+        if ended is not None:
+            if isinstance(ended, Release):
+                self.upstreams.forget(lease.endpoint)
+            self.say(ended)
         if place:
             self.say(Leave(request=place))
 

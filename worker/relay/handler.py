@@ -224,7 +224,7 @@ async def _serve_local(service: RelayContext, exchange: Exchange) -> None:
             wait_s = again_s
         finally:
             conn.lease = None
-            service.exit_lease(lease, exchange.place)
+            service.exit_lease(lease, exchange.place, request.keep_s)
         log.info("request.again id=%s model=%s", account.request_id, model)
         await pause(conn, wait_s)
         lease = None

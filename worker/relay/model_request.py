@@ -41,6 +41,7 @@ class ModelRequest(msgspec.Struct, frozen=True, eq=False, kw_only=True):
         peer: Where the model is, if it is not here.
         detour: What is to be done before it goes there; None for nothing.
         stream: The response is to be a stream.
+        keep_s: Seconds for which it wants the model to be kept, at most; None: not said.
         body: The body that goes upstream, before it is edited; empty with an `upload`.
         outline: The part of the body that is read; see `LargeBody`.
         members: Where the members of a long body are.
@@ -69,6 +70,7 @@ class ModelRequest(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     prefill: Style | None = None
     turns: TurnFormat | None = None
     conversation_id: str | None = None
+    keep_s: float | None = None
 
     @property
     def api(self) -> Api:
@@ -135,6 +137,7 @@ def read_request(
     if way.forward_path is not None:
         target = way.forward_path + target[len(head.path) :]
     query: Query | None = None
+    keep_s: float | None = None
     if upload is not None:
         asked, stream = upload.model, upload.stream
     elif head.path == QUERY_PATH:
@@ -148,10 +151,10 @@ def read_request(
         asked, stream = way.model, bool(way.streams)
     elif large is not None:
         body = large.body
-        asked, stream = read_body(large.outline)
+        asked, stream, keep_s = read_body(large.outline)
         check_one_model(large.outline)
     else:
-        asked, stream = read_body(body)
+        asked, stream, keep_s = read_body(body)
         check_one_model(body)
         body = names.strip(body)
     account.asked = asked[:_MAX_NAME_CHARS]
@@ -183,6 +186,7 @@ def read_request(
         prefill=_prefill_wanted(head, way, outline) if stream and turns is None else None,
         turns=turns,
         conversation_id=query.conversation_id if query is not None else None,
+        keep_s=keep_s,
     )
 
 
