@@ -34,6 +34,9 @@ LLAMA_SWAP: Final = frozenset(
     }
 )  # fmt: skip
 
+# Sections that it does not have, whatever their keys are called.
+OWN_SECTIONS: Final = ("default.",)
+
 # Why nothing acts on keys, by the beginnings of their paths.
 WHY_NOT: Final = {
     "logTimeFormat": "lines have a time of one form",
@@ -112,7 +115,8 @@ def table(leaves: Iterable[tuple[str, Key]]) -> Iterator[str]:
     for path, key in leaves:
         for spelling in key.spellings:
             name = path.removesuffix(key.name) + spelling
-            own = "" if key.name in LLAMA_SWAP else " *own*"
+            is_theirs = key.name in LLAMA_SWAP and not path.startswith(OWN_SECTIONS)
+            own = "" if is_theirs else " *own*"
             is_old = spelling == key.other
             meaning = f"Another spelling of `{key.name}`." if is_old else _marked(key.meaning)
             rows.append(

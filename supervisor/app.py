@@ -35,6 +35,7 @@ from .host.listen_socket import listening_socket, where_it_listens
 from .host.log import follow_log_level, tell_warnings
 from .host.runtime_dir import open_runtime_dir, state_dir
 from .host.systemd import Notifier, feed_watchdog
+from .models.default_models import keep_defaults
 from .models.fleet import missing_program, open_fleet
 from .models.output_log import OutputLog
 from .models.preload import preload
@@ -282,6 +283,9 @@ async def supervise(
         if order.watches:
             following = partial(watch, order.look, reloader.trigger, first=seen)
             await stack.enter_async_context(_background(following))
+        await stack.enter_async_context(
+            _background(keep_defaults, in_force.defaults, in_force.policy, dispatcher)
+        )
         loading = partial(preload, config.preload, in_force.policy(), dispatcher)
         async with _background(loading):
             await told_to_stop.wait()

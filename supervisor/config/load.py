@@ -211,15 +211,19 @@ def _read_config(root: Node, place: Place) -> Config | None:
         models=models,
         workers=config.workers or len(os.sched_getaffinity(0)),
         routing=routing,
-        preload=_preload(config.preload, place, names),
+        preload=_models(
+            config.preload, place.under("hooks").under("on_startup").under("preload"), names
+        ),
+        default_models=_models(
+            config.default_models, place.under("default").under("models"), names
+        ),
         warnings=tuple(sorted(place.reading.warnings)),
         notes=tuple(sorted(place.reading.idle.values())),
     )
 
 
-def _preload(written: tuple[str, ...], place: Place, names: KnownNames) -> tuple[str, ...]:
-    """Return the ids of the models to load at the start; llama-swap drops unknown ones silently."""
-    where = place.under("hooks").under("on_startup").under("preload")
+def _models(written: tuple[str, ...], where: Place, names: KnownNames) -> tuple[str, ...]:
+    """Return the ids of models to be loaded unasked; llama-swap drops unknown ones silently."""
     models: dict[str, None] = {}
     for asked, item in where.items(written):
         name = asked if asked in names.models else asked.strip()

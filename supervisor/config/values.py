@@ -393,6 +393,19 @@ class Config:
         "Models, or their aliases, that are loaded at the start.",
         name="hooks.on_startup.preload",
     )
+    default_models: tuple[str, ...] = key(
+        listed(text("a model"), "models"),
+        (),
+        "Models, or their aliases, that come back when nobody has asked for anything for idleFor.",
+        name="default.models",
+    )
+    default_after_s: float = key(
+        duration(1, _DAY_S),
+        600.0,
+        "How long it has to be quiet before they do.",
+        name="default.idleFor",
+        written="10m",
+    )
     ignore_paths: tuple[str, ...] = key(
         adjusted(
             listed(PATTERN, "regular expressions"), lambda patterns: patterns or IGNORED_PATHS
@@ -465,6 +478,7 @@ CONFIG: Final = section(
         "headers": "Header fields that are changed on their way.",
         "hooks": "What is done when something happens.",
         "hooks.on_startup": "At the start.",
+        "default": "Models that come back when it is quiet.",
         "upstream": "Requests under /upstream.",
     },
 )

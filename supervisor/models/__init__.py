@@ -8,6 +8,7 @@ Lowest first:
     not_ready_reason  Why a start is not ready yet.
     output_log        Last output lines per model.
     preload           `on_startup.preload`.
+    default_models    Models that come back when it is quiet.
     process_activity  Processor time and bytes of a server's processes.
     liveness_watch    Looks for these signs while models serve, all in one round.
     server_kind       llama-server, vLLM, ...

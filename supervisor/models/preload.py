@@ -34,7 +34,9 @@ async def preload(models: Iterable[str], policy: PlacementPolicy, dispatcher: Di
             )
     for number, model in enumerate(kept, start=1):
         try:
-            await _load(model, Waiter("preload", number, takes_lease=False), dispatcher)
+            await _load(
+                model, Waiter("preload", number, takes_lease=False, is_asked=False), dispatcher
+            )
         except Exception:  # it ends this one, and nothing else
             log.exception("preload.bug model=%s", model)
 

@@ -26,6 +26,7 @@ from ..errors import ConfigError, Problem
 from ..host.log import follow_log_level, tell_warnings
 from ..host.shortage import what_is_scarce, why
 from ..host.systemd import Notifier
+from ..models.default_models import DefaultModels
 from ..models.output_log import OutputLog
 from ..placement.policy import PlacementPolicy
 from ..pricing.feed import PriceFeed
@@ -91,6 +92,10 @@ class ActiveConfig(msgspec.Struct):
     def policy(self) -> PlacementPolicy:
         """Return the placement policy."""
         return policy_of(self.config.routing, self.config.models)
+
+    def defaults(self) -> DefaultModels:
+        """Return which models come back when it is quiet."""
+        return DefaultModels(self.config.default_models, self.config.default_after_s)
 
     def specs(self) -> tuple[Spec, ...]:
         """Return each model's settings for the engine."""

@@ -150,6 +150,7 @@ class Engine:
         self._plan_of: tuple[frozenset[str], list[str]] = (frozenset(), [])
         self._planned: tuple[Turn, ...] = ()
         self._arrivals = 0
+        self._busy_at = now
         self._numbers = 0  # of leases and of swaps
         self._closing = False
 
@@ -255,6 +256,12 @@ class Engine:
         gone = {name for name, entry in self._entries.items() if entry.goes_for is not None}
         return gone.union(self._restoring)
 
+    def quiet_since(self) -> float:
+        """Return since when nobody has asked for anything; infinity while somebody waits."""
+        waits = bool(len(self._queue))
+        runs = any(entry.places or any(entry.in_flight.values()) for entry in self._live.values())
+        return math.inf if waits or runs else self._busy_at
+
     def leases_of(self, owner: str) -> tuple[str, ...]:
         """Return the models on which `owner` holds a lease."""
         return tuple(name for name, entry in self._live.items() if owner in entry.leases)
@@ -289,13 +296,14 @@ class Engine:
                 held = self._entries.get(model)  # None: gone, while this was under way
                 if held is not None and held.leases.get(owner) == lease:
                     held.drop_lease(owner)
-                    held.used_at = now
+                    held.used_at = self._busy_at = now
             case Reported():
                 self._reported(event, now)
             case KeptAlive(owner, model, lease, keep_s, in_flight):
                 held = self._entries.get(model)
                 if held is not None and held.leases.get(owner) == lease:
                     held.used_at, held.keep_s = now, keep_s
+                    self._busy_at = now
                     held.in_flight[owner] = in_flight
             case Spawned(model, swap, pid, endpoint):
                 entry = self._entries[model]
@@ -351,6 +359,8 @@ class Engine:
         if waiter in self._queue:
             return
         self._arrivals += 1
+        if waiter.is_asked:
+            self._busy_at = now
         wait = QueuedWaiter(waiter, model, now, self._arrivals)
         entry = self._entries.get(model)
         if entry is None or entry.removed:
@@ -379,6 +389,7 @@ class Engine:
             running = entry.in_flight[report.owner] = report.in_flight.get(name, 0)
             if before or running or name in report.used:
                 entry.used_at, entry.keep_s = now, math.inf
+                self._busy_at = now
                 entry.asks += 1
             if name in report.heard:
                 entry.heard += 1

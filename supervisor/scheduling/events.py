@@ -53,11 +53,13 @@ class Waiter(msgspec.Struct, frozen=True):
         owner: Name of the worker (its identity on the lease socket), or of a script's request.
         request: Number of the request, unique within the owner.
         takes_lease: True for workers; a script only wants the model to be ready.
+        is_asked: False if nobody has asked for it: it is quiet all the same.
     """
 
     owner: str
     request: int
     takes_lease: bool = True
+    is_asked: bool = True
 
 
 # --- events -------------------------------------------------------------------------------------

@@ -52,6 +52,7 @@ OWN = {
         "maxRetryWait maxBody bodyMemory trailers cors allowedHosts publicWithoutKeys hungAfter "
         "drainLimit onFailure saveSlotsLimit"
     ),
+    "default.": "models idleFor",
     "headers.request.": "set remove",
     "headers.response.": "set remove",
     "models.<id>.": "progress strict kind usage hungAfter drainLimit onFailure apiKey saveSlots",
@@ -126,7 +127,7 @@ READ_AS = {
     "logging.": "logLevel logRequests",
     "route.": "strict models.<id>.strict models.<id>.aliases models.<id>.useModelName "
     "models.<id>.name models.<id>.description models.<id>.unlisted models.<id>.kind "
-    "models.<id>.usage",
+    "models.<id>.usage models.<id>.metadata",
     "route.progress": "progress sendLoadingState models.<id>.progress models.<id>.sendLoadingState",
     "launch.": "models.<id>.cmd models.<id>.env",
     "launch.command": "macros models.<id>.macros",

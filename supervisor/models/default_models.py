@@ -1,0 +1,90 @@
+"""Brings the models under ``default`` back when nobody has asked for anything for a while.
+
+Once for each time of quiet: what was unloaded in it, by its ttl or by hand, stays unloaded.
+"""
+
+import itertools
+import logging
+import math
+from collections.abc import Callable, Iterable
+
+import msgspec
+import trio
+
+from ..placement.policy import PlacementPolicy, left_running
+from ..scheduling.dispatcher import Dispatcher
+from ..scheduling.engine import Engine
+from ..scheduling.events import Left, Waiter, Wanted
+
+log = logging.getLogger(__name__)
+
+# Longest time between two looks at what is wanted, which a reload may change.
+_LOOK_S = 5.0
+
+
+class DefaultModels(msgspec.Struct, frozen=True):
+    """What is wanted when it is quiet.
+
+    Attributes:
+        models: Ids of the models, in the order in which they are started.
+        after_s: Seconds without a request.
+    """
+
+    models: tuple[str, ...]
+    after_s: float
+
+
+async def keep_defaults(
+    wanted: Callable[[], DefaultModels],
+    policy: Callable[[], PlacementPolicy],
+    dispatcher: Dispatcher,
+) -> None:
+    """Bring models back, until cancelled.
+
+    Args:
+        wanted: What is wanted, by the configuration in force.
+        policy: Decides which models can run together.
+        dispatcher: Starts them.
+    """
+    engine = dispatcher.engine
+    waiters = (Waiter("default", n, takes_lease=False, is_asked=False) for n in itertools.count(1))
+    served = -math.inf  # the time of quiet in which they were brought back
+
+    while True:
+        # Looked at now and then: to be woken by each event would cost a busy supervisor more.
+        now_wanted, since = wanted(), engine.quiet_since()
+        left_s = since + now_wanted.after_s - dispatcher.now()
+        if not now_wanted.models or since in {served, math.inf} or left_s > 0:
+            pause_s = min(_LOOK_S, now_wanted.after_s)
+            await trio.sleep(min(left_s, pause_s) if left_s > 0 else pause_s)
+            continue
+        served = since
+        for model in left_running(now_wanted.models, policy()):
+            if engine.quiet_since() == served:
+                await _bring_back(model, next(waiters), now_wanted.models, dispatcher)
+
+
+async def _bring_back(
+    model: str, waiter: Waiter, defaults: Iterable[str], dispatcher: Dispatcher
+) -> None:
+    """Start `model`, unless that would take something from a client or from another default."""
+    engine = dispatcher.engine
+    if not engine.knows(model) or engine.state(model) != "stopped":
+        return
+    plan = engine.explain(model, dispatcher.now())
+    if plan.action == "wait" or not set(plan.stops).isdisjoint(defaults):
+        log.info("default.left_out model=%s reason=%r", model, plan.why)
+        return
+    log.info("default.comes_back model=%s stops=%s", model, ",".join(plan.stops) or "-")
+    dispatcher.handle(Wanted(waiter, model))
+
+    def is_on_its_way(engine: Engine) -> bool:
+        queue = engine.queue()
+        return len(queue) != 1 or queue[0].model != model or engine.state(model) != "stopped"
+
+    # Others make room before; a client that comes meanwhile goes first.
+    await dispatcher.wait_until(is_on_its_way)
+    dispatcher.handle(Left(waiter))
+    await dispatcher.wait_until(
+        lambda engine: not engine.knows(model) or engine.state(model) != "starting"
+    )
