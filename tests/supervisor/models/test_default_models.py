@@ -101,7 +101,7 @@ async def scene(tmp_path: Path, mock_clock: MockClock) -> AsyncGenerator[Scene, 
         yield scene
 
 
-async def test_it_comes_after_a_time_without_requests(scene: Scene) -> None:
+async def test_it_comes_after_a_time_without_requests(scene: Scene, mock_clock: MockClock) -> None:
     await scene.passes(58)
     assert scene.state("a") == "stopped"
     await scene.passes(3)
@@ -109,7 +109,7 @@ async def test_it_comes_after_a_time_without_requests(scene: Scene) -> None:
     assert scene.dispatcher.engine.queue() == ()
 
 
-async def test_what_is_idle_makes_room_for_it(scene: Scene) -> None:
+async def test_what_is_idle_makes_room_for_it(scene: Scene, mock_clock: MockClock) -> None:
     await scene.is_used("b")
     await scene.passes(58)
     assert scene.state("b") == "ready"
@@ -119,7 +119,7 @@ async def test_what_is_idle_makes_room_for_it(scene: Scene) -> None:
     assert scene.state("a") == "starting"
 
 
-async def test_a_running_request_is_no_quiet(scene: Scene) -> None:
+async def test_a_running_request_is_no_quiet(scene: Scene, mock_clock: MockClock) -> None:
     await scene.happens(Wanted(CLIENT, "b"))
     await scene.comes_up("b")
     await scene.happens(Reported("w", {"b": 1}))
@@ -127,7 +127,9 @@ async def test_a_running_request_is_no_quiet(scene: Scene) -> None:
     assert scene.state("b") == "ready"
 
 
-async def test_a_client_that_comes_meanwhile_goes_first(scene: Scene) -> None:
+async def test_a_client_that_comes_meanwhile_goes_first(
+    scene: Scene, mock_clock: MockClock
+) -> None:
     await scene.is_used("b")
     await scene.passes(62)
     await scene.happens(Wanted(Waiter("w", 2), "c"))
@@ -135,7 +137,7 @@ async def test_a_client_that_comes_meanwhile_goes_first(scene: Scene) -> None:
     assert (scene.state("a"), scene.state("c")) == ("stopped", "starting")
 
 
-async def test_what_is_unloaded_in_the_quiet_stays_so(scene: Scene) -> None:
+async def test_what_is_unloaded_in_the_quiet_stays_so(scene: Scene, mock_clock: MockClock) -> None:
     await scene.passes(62)
     await scene.comes_up("a")
     await scene.happens(UnloadRequested("a"))
