@@ -216,6 +216,17 @@ def test_ignored_websockets_neither_start_nor_keep_a_model(train: Train) -> None
         assert train.model("comfy")["state"] == "stopped"
 
 
+# --- keep_alive ----------------------------------------------------------------------------------
+
+
+def test_a_model_is_kept_as_long_as_the_last_request_wants(train: Train) -> None:
+    assert train.chat("a", keep_alive=60).status_code == 200
+    assert train.chat("b").status_code == 200
+    assert train.chat("a", keep_alive="0s").status_code == 200
+    eventually(lambda: train.model("a")["state"] == "stopped")
+    assert train.model("b")["state"] == "ready"
+
+
 # --- unloading -----------------------------------------------------------------------------------
 
 

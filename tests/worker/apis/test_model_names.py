@@ -5,9 +5,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arriero.protocol.records import Prices
-from arriero.protocol.worker_config import ModelRoute, PeerModel, PeerRoute, WorkerConfig
+from arriero.protocol.worker_config import (
+    ModelRoute,
+    PeerModel,
+    PeerRoute,
+    ProfileRoute,
+    SelectorRoute,
+    WorkerConfig,
+)
 from arriero.worker.apis.model_names import (
     BodyFields,
+    Detour,
     ModelNames,
     Target,
     asks_for_prefill_itself,
@@ -137,3 +145,75 @@ def test_some_clients_ask_for_the_progress_of_the_prompt_themselves(
     body: bytes, asks: bool
 ) -> None:
     assert asks_for_prefill_itself(body) is asks
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90", 90.0),
+        ("1.5", 1.5),
+        ('"5m"', 300.0),
+        ('"1h30m"', 5400.0),
+        ('"250ms"', 0.25),
+        ("0", 0.0),
+        ('"0s"', 0.0),
+        ("-1", None),
+        ('"-1m"', None),
+        ("null", None),
+    ],
+)
+def test_a_keep_alive_is_read_as_ollama_reads_it(text: str, seconds: float | None) -> None:
+    body = b'{"model":"m","keep_alive":%b}' % text.encode()
+    assert read_body(body).keep_s == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ['"5"', '"soon"', "true", "[]", "{}", '""', '"5m "', f'"{"9" * 100}s"', "1e999"]
+)
+def test_another_keep_alive_is_refused(text: str) -> None:
+    with pytest.raises(BadRequest):
+        read_body(b'{"model":"m","keep_alive":%b}' % text.encode())
+
+
+# --- selectors and profiles -----------------------------------------------------------------------
+
+WARM = SelectorRoute(selector="warm", strategy="warm", targets=("gpt-4", "gemma"))
+FIXED = SelectorRoute(selector="fixed", strategy="pin", targets=("gpt-4",))
+NIGHT = ProfileRoute(profile="night", pins={"gpt-4": "gemma", "x": "warm", "gemma": None})
+
+
+def named(profile: str | None = None) -> ModelNames:
+    return ModelNames(
+        WorkerConfig(
+            generation=1,
+            models=(QWEN, GEMMA),
+            selectors=(WARM, FIXED),
+            profiles=(NIGHT,),
+            profile=profile,
+        )
+    )
+
+
+def test_a_selector_sends_the_name_of_its_target() -> None:
+    fixed, warm = named().find("fixed"), named().find("warm")
+
+    assert (fixed.route.model, fixed.route.send_as, fixed.detour) == ("qwen3", "gpt-4", None)
+    assert warm.detour == Detour("warm")
+    assert named().find_chosen("gemma").detour is None
+
+
+def test_pins_go_first_and_do_not_chain() -> None:
+    names = named("night")
+
+    assert names.find("gpt-4").route.model == "gemma"
+    assert names.find("x").detour == Detour("warm")
+    assert names.find_chosen("gpt-4").route.model == "qwen3"
+    assert names.find("qwen3") == Target(QWEN)
+    assert list(names.pins()) == ["x"]
+    with pytest.raises(UnknownModel, match="the profile 'night' has it switched off"):
+        names.find("gemma")
+
+
+def test_without_a_profile_nothing_is_pinned() -> None:
+    assert named().find("gemma") == Target(GEMMA)
+    assert named("gone").pins() == {}

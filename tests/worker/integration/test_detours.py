@@ -1,4 +1,4 @@
-"""Requests that do not go straight to their model: selectors, profiles, filters, limited places."""
+"""Requests that have more to say or to ask: selectors, profiles, filters, places, keep_alive."""
 
 import json
 from typing import Any
@@ -11,9 +11,11 @@ from msgspec.structs import replace
 from arriero.protocol.lease import (
     Deselect,
     FromSupervisor,
+    KeepAlive,
     Leave,
     ProfileAnswer,
     ProfileOrder,
+    Report,
     Select,
     Selected,
     Want,
@@ -293,3 +295,26 @@ async def test_no_place_is_a_429_with_position_and_reason(open_rig: OpenRig) -> 
             "code": "concurrency_limit",
         }
         assert rig.count(Leave) == 0
+
+
+# --- keep_alive ----------------------------------------------------------------------------------
+
+
+async def test_the_supervisor_hears_how_long_a_model_is_kept(open_rig: OpenRig) -> None:
+    async with open_rig() as rig:
+        await answer(rig, {"model": "m", "keep_alive": "1m30s"})
+        kept = await rig.heard(KeepAlive)
+        assert (kept.model, kept.lease, kept.keep_s, kept.in_flight) == ("m", 1, 90.0, 0)
+        report = await rig.heard(Report, rig.count(Report) + 2)
+        assert report.used == ()  # what was said counts as its use
+
+        await answer(rig, {"model": "m", "keep_alive": -1})
+        await answer(rig, {"model": "m"})
+        assert rig.count(KeepAlive) == 1
+
+
+async def test_a_keep_alive_that_means_nothing_is_refused(open_rig: OpenRig) -> None:
+    async with open_rig() as rig:
+        got = await answer(rig, {"model": "m", "keep_alive": "soon"})
+        assert got.startswith(b"HTTP/1.1 400 ")
+        assert b"cannot tell how long the model is to be kept" in got
