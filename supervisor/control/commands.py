@@ -115,8 +115,7 @@ class Commands:
             case ProfilesRequest():
                 return self._profiles.status()
             case ProfileRequest(profile=profile):
-                error = await self._profiles.choose(profile)
-                return self._profiles.status() if error is None else Refusal(error=error)
+                return self._choose_profile(profile)
             case ShutdownRequest():
                 self._shut_down()
                 return Done()
@@ -234,6 +233,10 @@ class Commands:
             return _bad_request(f"cannot give {limit} requests: ask for 1 to {MAX_RECORDS}")
         newest_first = self._records.last(limit, request_id or "")
         return ActivityReply(records=newest_first[::-1], seq=self._dispatcher.usage_seq)
+
+    async def _choose_profile(self, profile: str | None) -> AnyReply:
+        error = await self._profiles.choose(profile)
+        return self._profiles.status() if error is None else Refusal(error=error)
 
     def _scale(self, count: int) -> AnyReply:
         if not 1 <= count <= MAX_WORKERS:

@@ -108,10 +108,9 @@ class RelayContext:
             place: The request's place; see `Exchange`.
             keep_s: How long the model is to be kept; see `ModelRequest`.
         """
-        if keep_s is None:
-            ended = self.leases.exit(lease)
-        else:
-            ended = self.leases.exit_and_keep(lease, keep_s)
+        ended = (
+            self.leases.exit(lease) if keep_s is None else self.leases.exit_and_keep(lease, keep_s)
+        )
         if ended is not None:
             if isinstance(ended, Release):
                 self.upstreams.forget(lease.endpoint)

@@ -52,7 +52,7 @@ def test_an_outline_has_what_is_short() -> None:
     value = {"model": "m", "messages": long, "stream": True, "tools": [1], "text": "y" * 200_000}
     large = finish(read_large(json.dumps(value).encode(), stripper.strip_large))
     assert json.loads(large.outline) == value | {"messages": [], "text": ""}
-    assert naming.read_body(large.outline) == ("m", True)
+    assert naming.read_body(large.outline) == naming.BodyFields("m", stream=True)
 
 
 def test_an_outline_is_short_whatever_the_body_is() -> None:

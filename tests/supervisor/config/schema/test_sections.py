@@ -150,7 +150,13 @@ def test_new_key_is_inherited() -> None:
 
 def test_new_key_reaches_the_workers() -> None:
     config, _ = read("napTime: 9s")
-    own = {"models": (), "peers": {}, "peer_models": {}, "selectors": (), "profiles": ()}
+    own: dict[str, object] = {
+        "models": (),
+        "peers": {},
+        "peer_models": {},
+        "selectors": (),
+        "profiles": (),
+    }
     found = taken_from(config, MoreWorkerConfig, generation=1, profile=None, **own)
     assert (found.nap_time_s, found.marker) == (9.0, config.marker)
 
