@@ -13,7 +13,7 @@ from typing import ClassVar, Literal, TypeAlias
 import msgspec
 
 from .records import RequestRecord
-from .values import VERSION, ErrorInfo, Progress, QueueEntry, State
+from .values import LOCAL, VERSION, ErrorInfo, Progress, QueueEntry, State
 
 
 class PublishedEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
@@ -24,12 +24,14 @@ class PublishedEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"
         epoch: Changes with every start of the supervisor: numbers start again.
         seq: Rises by one with every event (of log lines, and of `usage`: with each of those).
         t: Unix time at which it was published.
+        host: Where it happened.
     """
 
     v: int = VERSION
     epoch: str = ""
     seq: int = 0
     t: float = 0.0
+    host: str = LOCAL
 
     numbered_as: ClassVar[str] = "events"
 
@@ -62,9 +64,10 @@ class QueueChanged(PublishedEvent, frozen=True, kw_only=True, tag="queue"):
 
 
 class LogLine(PublishedEvent, frozen=True, kw_only=True, tag="log"):
-    """One line that the process of `model` wrote."""
+    """One line that the process of `model` wrote, in its start number `swap`."""
 
     model: str
+    swap: int = 0
     line: str
     stream: Literal["stdout", "stderr"]
 

@@ -17,7 +17,7 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 
 from .records import RequestRecord, UpstreamKind
-from .values import VERSION, ErrorInfo, Snapshot
+from .values import LOCAL, VERSION, ErrorInfo, Snapshot
 from .worker_config import WorkerConfig
 
 CancelResult: TypeAlias = Literal["cancelled", "finished", "forbidden", "unknown"]
@@ -291,6 +291,8 @@ class Grant(LeaseMessage, frozen=True, kw_only=True, tag="grant"):
         waited_s: Seconds between the `Want` of `request` and this.
         kind: Of the server there, as configured or detected.
         api_key: Sent to it; empty for none. Only here: the endpoint is public, this is not.
+        host: Where its process runs.
+        swap: Number of the start of that process.
     """
 
     request: int
@@ -301,6 +303,8 @@ class Grant(LeaseMessage, frozen=True, kw_only=True, tag="grant"):
     kind: UpstreamKind = "unknown"
     more: tuple[int, ...] = ()
     api_key: str = ""
+    host: str = LOCAL
+    swap: int = 0
 
 
 class Refuse(LeaseMessage, frozen=True, kw_only=True, tag="refuse"):

@@ -109,6 +109,7 @@ class RequestRecord(MessageValue, frozen=True, kw_only=True):
         bytes_out: Bytes of the response's body that were sent.
         heartbeats: Keep-alives that were sent meanwhile.
         error_code: The error, as clients see it.
+        swap: Number of the start of the process that answered; 0 if none here did.
     """
 
     request_id: str
@@ -143,3 +144,4 @@ class RequestRecord(MessageValue, frozen=True, kw_only=True):
     bytes_out: int = 0
     heartbeats: int = 0
     error_code: str | None = None
+    swap: int = 0

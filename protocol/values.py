@@ -12,6 +12,10 @@ from .errors import LocalProtocolError
 
 VERSION = 1
 
+LOCAL = "local"
+"""The host on which the supervisor runs. An instance of a model is named by host, model and start
+(`swap`), so that there may be more machines one day."""
+
 State: TypeAlias = Literal["stopped", "starting", "ready", "draining", "stopping"]
 """State of the process of one model.
 
@@ -64,6 +68,7 @@ class Progress(MessageValue, frozen=True, kw_only=True):
         swap: Number of this attempt, unique within an epoch.
         phase: The current phase.
         other: The model that has to make room, in `draining` and `stopping`.
+        requests: Requests that run on `other`, in `draining`, as workers last reported.
         fraction: Share of the whole start that is done, 0.0 to below 1.0, never falling within
             one swap.
         eta_s: Seconds until ready.
@@ -78,6 +83,7 @@ class Progress(MessageValue, frozen=True, kw_only=True):
     phase: Phase
     elapsed_s: float
     other: str | None = None
+    requests: int | None = None
     fraction: float | None = None
     eta_s: float | None = None
     bytes_done: int | None = None
@@ -119,6 +125,7 @@ class ModelStatus(MessageValue, frozen=True, kw_only=True):
         progress: Set from its first waiter until it is ready.
         error: Reason why the last start failed or the process ended; cleared by a success.
         retry_in_s: Seconds until a crashed model may be started again; 0.0 when it may be now.
+        host: Where it runs.
         stale: Its process runs with an older command than the configuration in force has.
         removed: The configuration does not have it any more: it finishes what it has, and is gone.
     """
@@ -133,6 +140,7 @@ class ModelStatus(MessageValue, frozen=True, kw_only=True):
     progress: Progress | None = None
     error: ErrorInfo | None = None
     retry_in_s: float = 0.0
+    host: str = LOCAL
     stale: bool = False
     removed: bool = False
 

@@ -604,7 +604,9 @@ class _Start:
             self._log.append(text[:_LONGEST_LINE])
             self._complained = self._complained or (not self.is_ready and complains_of_port(text))
             self._output_log.add(self.config.model, stream, text)
-            self._dispatcher.publish(LogLine(model=self.config.model, line=text, stream=stream))
+            self._dispatcher.publish(
+                LogLine(model=self.config.model, swap=self.swap, line=text, stream=stream)
+            )
         if self.is_ready:
             return
         self._signs.note()  # llama-server, vLLM and others have a line for "ready"

@@ -246,6 +246,7 @@ class Dispatcher:
                     waited_s=command.waited_s,
                     kind=command.kind,
                     api_key=self._processes.key_of(model),
+                    swap=self.engine.swap(model),
                 )
                 self._answers[waiter.owner, model, lease] = _LeaseAnswer(granted, [])
             case RefuseWaiter(waiter, model, error) if waiter.takes_lease:

@@ -764,8 +764,12 @@ class Engine:
         self, target: ModelState, in_the_way: Sequence[ModelState], now: float
     ) -> None:
         draining = [entry for entry in in_the_way if entry.state != "stopping"]
-        phase: Phase = "draining" if draining else "stopping"
-        self._tell(target, phase, now, other=(draining or in_the_way)[0].spec.model)
+        first = (draining or in_the_way)[0]
+        if draining:
+            running = sum(first.in_flight.values())
+            self._tell(target, "draining", now, other=first.spec.model, requests=running)
+        else:
+            self._tell(target, "stopping", now, other=first.spec.model)
 
     def _tell(
         self,
@@ -774,9 +778,11 @@ class Engine:
         now: float,
         *,
         other: str | None = None,
+        requests: int | None = None,
         eta_s: float | None = None,
     ) -> None:
-        if (progress := entry.get_to(phase, now, other=other, eta_s=eta_s)) is not None:
+        progress = entry.get_to(phase, now, other=other, requests=requests, eta_s=eta_s)
+        if progress is not None:
             self._announce_progress(progress)
 
     def _announce_progress(self, progress: Progress) -> None:

@@ -170,11 +170,19 @@ class ModelState(msgspec.Struct):
         )
 
     def get_to(
-        self, phase: Phase, now: float, *, other: str | None = None, eta_s: float | None = None
+        self,
+        phase: Phase,
+        now: float,
+        *,
+        other: str | None = None,
+        requests: int | None = None,
+        eta_s: float | None = None,
     ) -> Progress | None:
         """Note the phase of the attempt; return it if it is new."""
         known = self.progress
-        if known is not None and (known.phase, known.other) == (phase, other):
+        if known is not None and (
+            (known.phase, known.other, known.requests) == (phase, other, requests)
+        ):
             return None
         return self.follow_progress(
             Progress(
@@ -182,6 +190,7 @@ class ModelState(msgspec.Struct):
                 swap=self.swap,
                 phase=phase,
                 other=other,
+                requests=requests,
                 eta_s=eta_s,
                 elapsed_s=now - self.swap_since,
             )

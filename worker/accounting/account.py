@@ -55,8 +55,8 @@ class Account(msgspec.Struct, eq=False, kw_only=True):
         api: The API that is spoken.
         came_at: When it came, on the caller's clock.
         unix_time: The same moment as Unix time.
-        asked, model, stream, upstream_kind, status, bytes_out, heartbeats: See `RequestRecord`; set
-            and raised as they become known.
+        asked, model, stream, upstream_kind, swap, status, bytes_out, heartbeats: See
+            `RequestRecord`; set and raised as they become known.
         prices: Of the model, if they are known.
         waiting_for: What it waits for now; None for nothing.
         waiting_since: When that began.
@@ -89,6 +89,7 @@ class Account(msgspec.Struct, eq=False, kw_only=True):
     model: str = ""
     stream: bool = False
     upstream_kind: UpstreamKind = "unknown"
+    swap: int = 0
     prices: Prices | None = None
     status: int = 0
     bytes_out: int = 0

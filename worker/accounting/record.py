@@ -56,6 +56,7 @@ def make_record(account: Account, now: float) -> RequestRecord:
         bytes_out=account.bytes_out,
         heartbeats=account.heartbeats,
         error_code=code,
+        swap=account.swap,
     )
 
 

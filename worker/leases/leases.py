@@ -27,7 +27,7 @@ from arriero.protocol.lease import (
     Want,
 )
 from arriero.protocol.records import UpstreamKind
-from arriero.protocol.values import ErrorInfo
+from arriero.protocol.values import LOCAL, ErrorInfo
 
 # Requests that wait, from which on others may be as many.
 _CROWD: Final = 16
@@ -62,6 +62,7 @@ class Lease:
         kind: What answers there.
         granted_at: When it was granted last, on the caller's clock.
         key_line: The header line by which it is told who asks; empty for none.
+        host, swap: Of the process there; see `Grant`.
     """
 
     model: str
@@ -73,6 +74,8 @@ class Lease:
     kind: UpstreamKind = "unknown"
     granted_at: float = -math.inf
     key_line: bytes = field(default=b"", repr=False)
+    host: str = LOCAL
+    swap: int = 0
 
 
 class PendingRequest(msgspec.Struct, eq=False):
@@ -175,6 +178,7 @@ class Leases(msgspec.Struct):
             lease.admits = True
             lease.ends_idle = False
         lease.kind = message.kind
+        lease.host, lease.swap = message.host, message.swap
         lease.key_line = bearer_line(message.api_key)
         lease.granted_at = now
         for request in (message.request, *message.more):

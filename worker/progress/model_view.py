@@ -44,13 +44,18 @@ class ModelView(msgspec.Struct, frozen=True):
         stage: What goes on; `ready` when the model serves and the grant is on its way.
         ahead: Models that get their turn earlier, in `queued`.
         other: The model that makes room, in `draining` and `stopping`.
+        requests: Requests that run on `other`, in `draining`; 0 if that is not known.
         fraction: Share of the whole start that is done, or None.
+        has_reason: In `queued` with nobody ahead, there is something to wait for: a place on a
+            model that is full, or the end of the pause after a failure.
     """
 
     stage: Stage
     ahead: int = 0
     other: str = ""
+    requests: int = 0
     fraction: float | None = None
+    has_reason: bool = False
 
 
 class ModelStanding(msgspec.Struct):
@@ -107,10 +112,14 @@ class ProgressView(msgspec.Struct):
         if progress is None or progress.phase == "waiting":
             ahead, is_full = self._place_of(model)
             is_ready = standing is not None and standing.state == "ready"
-            is_ready = is_ready and ahead == 0 and not is_full
-            return ModelView("ready") if is_ready else ModelView("queued", ahead=ahead)
+            if is_ready and ahead == 0 and not is_full:
+                return ModelView("ready")
+            return ModelView("queued", ahead=ahead, has_reason=is_full or progress is not None)
         return ModelView(
-            _STAGES[progress.phase], other=progress.other or "", fraction=progress.fraction
+            _STAGES[progress.phase],
+            other=progress.other or "",
+            requests=progress.requests or 0,
+            fraction=progress.fraction,
         )
 
     def standing(self, model: str) -> ModelStanding:

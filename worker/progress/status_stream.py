@@ -44,6 +44,11 @@ def clean(name: str, most: int) -> str:
     return kept if len(kept) <= most else kept[: most - 2] + ".."
 
 
+def _has_no_turn(view: ModelView) -> bool:
+    """Whether nothing is known to wait for: it has just been asked for, or has just failed."""
+    return view.stage == "queued" and not view.ahead and not view.has_reason
+
+
 class StatusStream:
     """The waiting of one streaming request.
 
@@ -133,7 +138,10 @@ class StatusStream:
             self.committed = True
             # comments stand outside of everything: no API has to be opened for them
             opening = b"" if self.mode == "comment" else self._dialect.opening()
-            first = self._tell(now, view) if self._tells() else self._heartbeat(now, view)
+            if self._tells() and not _has_no_turn(view):
+                first = self._tell(now, view)
+            else:
+                first, self._told_at = self._heartbeat(now, view), now
             return [opening, first] if opening else [first]
         frames: list[bytes] = []
         if self._tells() and self._is_due(now, view):
@@ -208,9 +216,7 @@ class StatusStream:
                 self._due_at, self._told_at = math.inf, now  # not to be asked again at once
             return False
         shows_percent = view.stage == "loading" or self.mode == "event"
-        # A model that has just failed has no turn, and its error is near: that is no news.
-        has_no_turn = view.stage == "queued" and not view.ahead
-        changed = not has_no_turn and (
+        changed = not _has_no_turn(view) and (
             self._told != (view.stage, view.ahead, view.other)
             or (shows_percent and self._step() > self._told_step)
         )
@@ -266,7 +272,9 @@ class StatusStream:
             case "queued":
                 return f"queued ({view.ahead} ahead)" if view.ahead else "queued"
             case "draining":
-                return f"waiting for {other} to finish"
+                running = f"{view.requests} request{'s' * (view.requests != 1)}, "
+                running = running if view.requests else ""
+                return f"waiting for {other} to finish ({running}{int(now - self._began)} s)"
             case "stopping":
                 return f"stopping {other}"
             case "waking":

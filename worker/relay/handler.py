@@ -206,6 +206,7 @@ async def _serve_local(service: RelayContext, exchange: Exchange) -> None:
         try:
             endpoint = service.upstreams.at(lease.endpoint)
             account.upstream_kind = kind = request.route.kind or lease.kind
+            account.swap = lease.swap
             sent = request_for_model(exchange, endpoint, lease, kind, service.request_rules)
             response = await send(exchange, endpoint, sent, retries)
             if not isinstance(response, RetryAfter):

@@ -101,6 +101,7 @@ def _dial_local(
     endpoint = service.upstreams.at(lease.endpoint)
     request, client = exchange.request, exchange.writer.conn.peer
     exchange.account.upstream_kind = request.route.kind or lease.kind
+    exchange.account.swap = lease.swap
     head = head_for_model(request, client, endpoint, lease, 0, service.request_rules)
     return dial(
         endpoint,

@@ -99,6 +99,21 @@ def test_the_wanted_model_hears_who_is_in_its_way(engine: Engine) -> None:
     assert said == [("draining", "a"), ("stopping", "a")]
 
 
+def test_the_wanted_model_hears_how_many_requests_are_in_its_way(engine: Engine) -> None:
+    make_ready(engine, "a", W1, 0)
+    told = []
+    for event, now in (
+        (Reported("w", {"a": 2}), 0),
+        (Wanted(W2, "b"), 1),
+        (Reported("w", {"a": 2}), 2),
+        (Reported("w", {"a": 1}), 3),
+    ):
+        for command in engine.handle(event, now):
+            if isinstance(command, Announce) and isinstance(command.event, ProgressMade):
+                told.append((now, command.event.progress.phase, command.event.progress.requests))
+    assert told == [(1, "draining", 2), (3, "draining", 1)]
+
+
 def test_a_busy_model_admits_on_its_leases_for_max_wait_and_no_longer(engine: Engine) -> None:
     grant = make_ready(engine, "a", W1, 0)
     engine.handle(Wanted(W2, "b"), 1)

@@ -54,8 +54,9 @@ def test_a_snapshot_that_events_have_overtaken_changes_nothing(view: ProgressVie
 @pytest.mark.parametrize(
     ("progress", "said"),
     [
-        (step("waiting"), ModelView("queued")),
+        (step("waiting"), ModelView("queued", has_reason=True)),
         (step("draining", other="x"), ModelView("draining", other="x")),
+        (step("draining", other="x", requests=2), ModelView("draining", other="x", requests=2)),
         (step("stopping", other="x"), ModelView("stopping", other="x")),
         (step("starting"), ModelView("loading")),
         (step("loading", fraction=0.3), ModelView("loading", fraction=0.3)),
@@ -116,3 +117,14 @@ def test_the_configuration_in_force_is_known(view: ProgressView) -> None:
     view.take(ConfigChanged(epoch="e", seq=5, generation=7))
 
     assert view.config_generation == 7
+
+
+def test_a_full_model_is_no_ready_one(view: ProgressView) -> None:
+    view.take(made(5, step("warming")))
+    ready = StateChanged(epoch="e", seq=6, model="m", state="ready", swap=1)
+    assert view.take(ready)
+    assert view.look("m") == ModelView("ready")
+
+    full = (QueueEntry(model="m", waiting=3, is_full=True),)
+    assert view.take(QueueChanged(epoch="e", seq=7, queue=full))
+    assert view.look("m") == ModelView("queued", has_reason=True)

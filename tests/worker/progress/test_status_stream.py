@@ -173,7 +173,7 @@ def test_a_model_that_is_ready_before_the_commit_leaves_no_trace() -> None:
 def test_lines_follow_phases_tens_of_percent_and_the_clock() -> None:
     views = [
         (0.0, QUEUED),
-        (5.0, ModelView("draining", other="gemma")),
+        (5.0, ModelView("draining", other="gemma", requests=2)),
         (6.0, ModelView("stopping", other="gemma")),
         (8.0, loading(None)),
         (10.0, loading(0.0)),
@@ -190,7 +190,7 @@ def test_lines_follow_phases_tens_of_percent_and_the_clock() -> None:
 
     assert lines_of(sent) == [
         (1.0, "swap-progress: qwen: queued (2 ahead)"),
-        (5.0, "swap-progress: qwen: waiting for gemma to finish"),
+        (5.0, "swap-progress: qwen: waiting for gemma to finish (2 requests, 5 s)"),
         (6.0, "swap-progress: qwen: stopping gemma"),
         (8.0, "swap-progress: qwen: loading (8 s)"),
         (10.0, "swap-progress: qwen: loading 0% (10 s)"),
@@ -408,3 +408,24 @@ def test_no_markup_takes_a_line_for_its_own() -> None:
 def test_the_former_marker_was_taken_for_a_style() -> None:
     (former,) = FORMER_MARKERS
     assert rich.text.Text.from_markup(f"{former}x").plain == " x"
+
+
+def test_nobody_is_told_of_a_queue_with_nobody_in_it() -> None:
+    stream = waiting("reasoning", heartbeat_s=10.0)
+    sent = play(stream, [(0.0, ModelView("queued")), (3.0, ModelView("queued", ahead=1))], until=8)
+    assert [line for _, line in lines_of(sent) if line] == ["swap-progress: qwen: queued (1 ahead)"]
+
+
+def test_a_reason_to_wait_is_told_without_anybody_ahead() -> None:
+    stream = waiting("reasoning", heartbeat_s=10.0)
+    sent = play(stream, [(0.0, ModelView("queued", has_reason=True))], until=8)
+    assert [line for _, line in lines_of(sent) if line] == ["swap-progress: qwen: queued"]
+
+
+@pytest.mark.parametrize(
+    ("requests", "words"), [(0, "(4 s)"), (1, "(1 request, 4 s)"), (12, "(12 requests, 4 s)")]
+)
+def test_whose_end_is_waited_for_is_told(requests: int, words: str) -> None:
+    stream = waiting("comment", heartbeat_s=10.0, delay_s=4.0)
+    sent = play(stream, [(0.0, ModelView("draining", other="b", requests=requests))], until=5)
+    assert sent[0][1] == f": qwen: waiting for b to finish {words}\n\n".encode()
