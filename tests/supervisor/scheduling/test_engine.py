@@ -108,9 +108,11 @@ def test_the_wanted_model_hears_how_many_requests_are_in_its_way(engine: Engine)
         (Reported("w", {"a": 2}), 2),
         (Reported("w", {"a": 1}), 3),
     ):
-        for command in engine.handle(event, now):
-            if isinstance(command, Announce) and isinstance(command.event, ProgressMade):
-                told.append((now, command.event.progress.phase, command.event.progress.requests))
+        told += [
+            (now, command.event.progress.phase, command.event.progress.requests)
+            for command in engine.handle(event, now)
+            if isinstance(command, Announce) and isinstance(command.event, ProgressMade)
+        ]
     assert told == [(1, "draining", 2), (3, "draining", 1)]
 
 
