@@ -1,3 +1,5 @@
+import math
+import socket
 import ssl
 from functools import partial
 
@@ -154,3 +156,34 @@ async def test_without_tls_the_socket_is_used_as_it_is() -> None:
 async def test_a_name_that_is_none_is_out_of_reach(host: str) -> None:
     with pytest.raises(UpstreamUnreachable):
         await Endpoint.parse(f"https://{host}:1").open()
+
+
+async def test_tcp_asks_another_machine_that_is_silent() -> None:
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(partial(trio.serve_tcp, answer, 0, host="localhost"))
+        port = listeners[0].socket.getsockname()[1]
+        endpoint = Endpoint.parse(f"http://localhost:{port}")
+        found = []
+        for keepalive_s in (7.5, 0.0, 1e9):
+            link = await endpoint.open(Timeouts(keepalive_s=keepalive_s))
+            assert isinstance(link.transport, SocketStream)
+            sock = link.transport.sock
+            asks = sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            after_s = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
+            found.append(after_s if asks else 0)
+            link.transport.close()
+        nursery.cancel_scope.cancel()
+    assert found == [8, 0, 32767]
+
+
+@pytest.mark.parametrize(("written", "kept_s"), [(None, IDLE_S), (5.0, 5.0), (0.0, math.inf)])
+async def test_an_unused_connection_is_kept_as_long_as_is_written(
+    written: float | None, kept_s: float
+) -> None:
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(partial(trio.serve_tcp, answer, 0, host="127.0.0.1"))
+        endpoint = Endpoint.parse(f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}")
+        link = await endpoint.open(Timeouts(idle_connection_s=written))
+        assert endpoint.idle_s == kept_s
+        link.transport.close()
+        nursery.cancel_scope.cancel()
