@@ -64,7 +64,10 @@ class Timeouts(MessageValue, frozen=True, kw_only=True):
     idle_connection_s: float | None = None
 
 
-class ModelRoute(MessageValue, frozen=True, kw_only=True):
+USUAL_TIMEOUTS: Final = Timeouts()
+
+
+class ModelRoute(MessageValue, frozen=True, kw_only=True, omit_defaults=True):
     """The part of a model's configuration that workers need.
 
     Attributes:
@@ -101,7 +104,7 @@ class ModelRoute(MessageValue, frozen=True, kw_only=True):
     prices: Prices | None = None
     concurrency_limit: int = 0
     filters: BodyFilters | None = None
-    timeouts: Timeouts = Timeouts()
+    timeouts: Timeouts = USUAL_TIMEOUTS
     ignore_websockets: bool = False
 
 

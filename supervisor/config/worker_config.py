@@ -7,6 +7,7 @@ import msgspec
 
 from arriero.protocol.records import Prices
 from arriero.protocol.worker_config import (
+    USUAL_TIMEOUTS,
     BodyFilters,
     ModelRoute,
     PeerModel,
@@ -73,7 +74,14 @@ def route_table(
 
 
 def _model(model: ModelConfig, prices: Prices | None) -> ModelRoute:
-    return taken_from(model, ModelRoute, prices=prices, filters=_filters(model.filters))
+    return taken_from(
+        model,
+        ModelRoute,
+        prices=prices,
+        filters=_filters(model.filters),
+        # that one, which is not said to the workers for each of thousands of models
+        timeouts=USUAL_TIMEOUTS if model.timeouts == USUAL_TIMEOUTS else model.timeouts,
+    )
 
 
 def _selector(selector: Selector) -> SelectorRoute:

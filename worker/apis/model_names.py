@@ -188,18 +188,18 @@ class ModelNames:
         found.update({route.model: _here(route, route.model) for route in config.models})
         for name, model in config.peer_models.items():
             found.setdefault(name, _at_peer(config.peers[model.peer], model.model, name))
-        self._plain = dict(found)
+        self._plain = dict(found) if config.selectors else found
         for selector in config.selectors:
             first = _led_to(found, selector.targets[0])
             if selector.strategy != "pin":
                 first = first._replace(detour=Detour(selector.selector))
             found[selector.selector] = first
         self._pins = _pins(config)
-        self._targets = found | {
-            name: _led_to(found, target) for name, target in self._pins.items() if target
-        }
+        self._targets = dict(found) if self._pins else found
         for name, pinned in self._pins.items():
-            if not pinned:
+            if pinned:
+                self._targets[name] = _led_to(found, pinned)
+            else:
                 self._targets.pop(name, None)
 
     def first(self) -> str:
