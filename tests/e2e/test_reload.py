@@ -245,6 +245,7 @@ def test_a_dry_run_tells_the_changes_and_makes_none(track: Track) -> None:
         "failed": None,
         "warnings": 0,
         "findings": [],
+        "profile": None,
     }
     assert track.names() == ["a", "b"]
     assert not train.model("a")["stale"]
