@@ -46,6 +46,7 @@ class ModelView(msgspec.Struct, frozen=True):
         other: The model that makes room, in `draining` and `stopping`.
         requests: Requests that run on `other`, in `draining`; 0 if that is not known.
         fraction: Share of the whole start that is done, or None.
+        eta_s: Seconds until it is ready, in `loading`, if earlier loads tell.
         has_reason: In `queued` with nobody ahead, there is something to wait for: a place on a
             model that is full, or the end of the pause after a failure.
     """
@@ -55,6 +56,7 @@ class ModelView(msgspec.Struct, frozen=True):
     other: str = ""
     requests: int = 0
     fraction: float | None = None
+    eta_s: float | None = None
     has_reason: bool = False
 
 
@@ -120,6 +122,7 @@ class ProgressView(msgspec.Struct):
             other=progress.other or "",
             requests=progress.requests or 0,
             fraction=progress.fraction,
+            eta_s=progress.eta_s,
         )
 
     def standing(self, model: str) -> ModelStanding:

@@ -286,7 +286,8 @@ class StatusStream:
             case "loading":
                 self._see(view)
                 percent = "" if self._percent is None else f" {self._percent}%"
-                return f"loading{percent} ({int(now - self._began)} s)"
+                left = "" if view.eta_s is None else f", {math.ceil(view.eta_s)} s left"
+                return f"loading{percent} ({int(now - self._began)} s{left})"
 
     def _line(self, text: str) -> str:
         return f"{self._marker}{self._model}: {text}"[: MAX_LINE_BYTES - 1] + "\n"

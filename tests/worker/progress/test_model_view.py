@@ -60,6 +60,7 @@ def test_a_snapshot_that_events_have_overtaken_changes_nothing(view: ProgressVie
         (step("stopping", other="x"), ModelView("stopping", other="x")),
         (step("starting"), ModelView("loading")),
         (step("loading", fraction=0.3), ModelView("loading", fraction=0.3)),
+        (step("loading", eta_s=9.5), ModelView("loading", eta_s=9.5)),
         (step("warming", fraction=0.9), ModelView("warming", fraction=0.9)),
         (step("restoring"), ModelView("restoring")),
         (step("waking"), ModelView("waking")),

@@ -429,3 +429,8 @@ def test_whose_end_is_waited_for_is_told(requests: int, words: str) -> None:
     stream = waiting("comment", heartbeat_s=10.0, delay_s=4.0)
     sent = play(stream, [(0.0, ModelView("draining", other="b", requests=requests))], until=5)
     assert sent[0][1] == f": qwen: waiting for b to finish {words}\n\n".encode()
+
+
+def test_how_long_a_load_takes_is_told_if_it_is_known() -> None:
+    view = ModelView("loading", fraction=0.42, eta_s=15.2)
+    assert waiting("comment").on_time(10.0, view) == [b": qwen: loading 42% (10 s, 16 s left)\n\n"]
