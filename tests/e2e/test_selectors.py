@@ -1,5 +1,6 @@
 """Limits, selectors, profiles, filters and unloading, over several workers of a real train."""
 
+import re
 import socket
 import subprocess
 import sys
@@ -46,6 +47,8 @@ def shared(
     return start_shared_train(
         {
             "workers": 2,
+            "progress": "reasoning",
+            "progressDelay": "0s",
             "models": models,
             "groups": {"together": {"members": ["a", "b", "c"], "swap": False}},
             "selectors": {
@@ -122,8 +125,9 @@ def test_warm_goes_where_a_model_runs(train: Train) -> None:
 
 def test_spillover_counts_over_all_workers(train: Train) -> None:
     with busy(train, "spill") as first, busy(train, "spill") as second:
-        models = {next(stream.events())["model"] for stream in (first, second)}
-    assert models == {"a", "b"}
+        models = [{event["model"] for event in stream.events()} for stream in (first, second)]
+    # while they wait, they are told in the name that was asked for
+    assert [sorted(found - {"spill"}) for found in models] in ([["a"], ["b"]], [["b"], ["a"]])
     # both run, and are idle: in turn, whichever worker asks
     assert sorted(served_by(train, "spill") for _ in range(4)) == ["a", "a", "b", "b"]
 
@@ -225,6 +229,19 @@ def test_a_model_is_kept_as_long_as_the_last_request_wants(train: Train) -> None
     assert train.chat("a", keep_alive="0s").status_code == 200
     eventually(lambda: train.model("a")["state"] == "stopped")
     assert train.model("b")["state"] == "ready"
+
+
+# --- progress ------------------------------------------------------------------------------------
+
+
+def test_a_waiting_client_hears_for_how_many_requests(train: Train) -> None:
+    with busy(train, "a"):
+        waiting = Stream(train, "comfy")
+        told = r"waiting for a to finish \(1 request, \d+ s\)\n"
+        eventually(lambda: re.search(told, waiting.lines()), what="a line with the count")
+    lines = waiting.finish().lines()
+    assert "(0 ahead)" not in lines
+    assert waiting.text()
 
 
 # --- unloading -----------------------------------------------------------------------------------

@@ -101,6 +101,7 @@ class StatusStream:
         self._wrote_at = now  # anything
         self._told_at = -math.inf  # a line, or a named event
         self._told: tuple[Stage, int, str] | None = None
+        self._told_requests = False  # how many requests are waited for
         self._told_step = -1
         self._prompt_percent = 0
         self._due_at = math.inf  # when a line that had to wait may go
@@ -218,6 +219,7 @@ class StatusStream:
         shows_percent = view.stage == "loading" or self.mode == "event"
         changed = not _has_no_turn(view) and (
             self._told != (view.stage, view.ahead, view.other)
+            or (view.requests > 0 and not self._told_requests)
             or (shows_percent and self._step() > self._told_step)
         )
         if changed and now < self._told_at + self._line_pause_s:
@@ -241,6 +243,7 @@ class StatusStream:
     def _tell(self, now: float, view: ModelView) -> bytes:
         self._see(view)
         self._told = (view.stage, view.ahead, view.other)
+        self._told_requests = view.requests > 0
         self._told_step = self._step()
         self._told_at = self._wrote_at = now
         self._due_at = math.inf

@@ -54,7 +54,8 @@ class _Audience(msgspec.Struct):
     def concerned(self, view: ModelView) -> Iterable[Subscriber]:
         """Return the subscribers for whom `view` is news."""
         seen, self.seen = self.seen, view
-        if (view.stage, view.ahead, view.other) != (seen.stage, seen.ahead, seen.other):
+        is_same = (view.stage, view.ahead, view.other) == (seen.stage, seen.ahead, seen.other)
+        if not is_same or (view.requests and not seen.requests):
             return tuple(self.subscribers)
         old, new = _percent(seen), _percent(view)
         if old == new:

@@ -434,3 +434,15 @@ def test_whose_end_is_waited_for_is_told(requests: int, words: str) -> None:
 def test_how_long_a_load_takes_is_told_if_it_is_known() -> None:
     view = ModelView("loading", fraction=0.42, eta_s=15.2)
     assert waiting("comment").on_time(10.0, view) == [b": qwen: loading 42% (10 s, 16 s left)\n\n"]
+
+
+def test_a_count_that_becomes_known_is_told_once() -> None:
+    views = [
+        (float(at), ModelView("draining", other="b", requests=requests))
+        for at, requests in ((0, 0), (4, 2), (8, 1))
+    ]
+    sent = play(waiting("reasoning", heartbeat_s=60.0), views, until=12)
+    assert [line for _, line in lines_of(sent)] == [
+        "swap-progress: qwen: waiting for b to finish (1 s)",
+        "swap-progress: qwen: waiting for b to finish (2 requests, 4 s)",
+    ]
