@@ -59,7 +59,12 @@ async def keep_defaults(
             await trio.sleep(min(left_s, pause_s) if left_s > 0 else pause_s)
             continue
         served = since
-        for model in left_running(now_wanted.models, policy()):
+        kept = left_running(now_wanted.models, policy())
+        for model in now_wanted.models:
+            if model not in kept:
+                why = "another one of them would stop it"
+                log.warning("default.left_out model=%s reason=%r", model, why)
+        for model in kept:
             if engine.quiet_since() == served:
                 await _bring_back(model, next(waiters), now_wanted.models, dispatcher)
 

@@ -93,6 +93,10 @@ from .wait_list import WaitList
 # need milliseconds; one that hangs itself is not waited for.
 CUT_LIMIT_S: Final = 2.0
 
+# Seconds within which workers have reported what runs: they do so every second. Until then another
+# one may have a request that came after the one that wants its model to go.
+REPORT_LIMIT_S: Final = 2.0
+
 # The order of turns, the smallest first: minus the priority, and the number of the oldest waiter.
 _Key: TypeAlias = tuple[float, float]
 _LAST: Final[_Key] = (math.inf, math.inf)
@@ -302,7 +306,9 @@ class Engine:
             case KeptAlive(owner, model, lease, keep_s, in_flight):
                 held = self._entries.get(model)
                 if held is not None and held.leases.get(owner) == lease:
-                    held.used_at, held.keep_s = now, keep_s
+                    is_alone = len(held.leases) == 1
+                    held.used_at = now
+                    held.keep_s = keep_s if is_alone else max(keep_s, REPORT_LIMIT_S)
                     self._busy_at = now
                     held.in_flight[owner] = in_flight
             case Spawned(model, swap, pid, endpoint):

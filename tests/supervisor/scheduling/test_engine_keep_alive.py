@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from arriero.supervisor.scheduling.engine import Engine
+from arriero.supervisor.scheduling.engine import REPORT_LIMIT_S, Engine
 from arriero.supervisor.scheduling.events import (
     GrantLease,
     KeptAlive,
@@ -56,6 +56,16 @@ def test_another_request_makes_it_be_forgotten(engine: Engine) -> None:
     assert engine.next_deadline(11) == 15
     engine.handle(Reported("w", {"b": 1}, used=("b",)), 12)
     engine.handle(Reported("w", {}, used=("b",)), 13)
+    assert acts(engine.handle(TimePassed(), 1000)) == []
+
+
+def test_another_worker_has_time_to_report_what_runs(engine: Engine) -> None:
+    grant = make_ready(engine, "b", W1, 0)
+    engine.handle(Wanted(OTHER, "b"), 1)
+    assert acts(engine.handle(kept(grant, 0.0), 10)) == []
+    assert engine.next_deadline(10) == 10 + REPORT_LIMIT_S
+    engine.handle(Reported("other", {"b": 1}), 11)  # it came after the other one
+    engine.handle(Reported("other", {}, used=("b",)), 12)
     assert acts(engine.handle(TimePassed(), 1000)) == []
 
 
