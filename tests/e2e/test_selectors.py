@@ -1,4 +1,4 @@
-"""Limits, selectors, profiles, filters and unloading, over several workers of a real train."""
+"""Limits, selectors, profiles, filters, keep_alive and default models, on real trains."""
 
 import re
 import socket
@@ -261,3 +261,18 @@ def test_what_is_unloaded_while_others_make_room_does_not_start(train: Train, st
     eventually(lambda: train.model("stubborn")["state"] == "stopped")
     assert train.model("wanted")["state"] == "stopped"
     assert not (stamps / "wanted").exists()
+
+
+# --- default -------------------------------------------------------------------------------------
+
+
+def test_a_default_model_comes_back_when_it_is_quiet(
+    start_train: Callable[..., Train], scripted: Callable[..., str]
+) -> None:
+    models = {name: {"cmd": scripted("--name", name)} for name in "ab"}
+    train = start_train({"models": models, "default": {"models": ["a"], "idleFor": "1s"}})
+    with busy(train, "b"):
+        assert train.model("a")["state"] == "stopped"
+    eventually(lambda: train.model("a")["state"] == "ready", what="the default model")
+    assert train.model("b")["state"] == "stopped"
+    assert "default.comes_back model=a stops=b" in train.log_text()
