@@ -455,5 +455,6 @@ class ConnectionMonitor:
 
     def finish(self) -> None:
         """Close the connections that do nothing."""
+        self.sends.flush()  # the last responses on them, which may have ended in this very turn
         for connection in tuple(self.connections):
             connection.finish()

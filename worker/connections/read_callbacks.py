@@ -64,6 +64,7 @@ class ReadCallbacks:
                     else:
                         break
         finally:
+            self._calls.clear()  # who is cancelled with us still removes its own
             trio.lowlevel.notify_closing(fd)
             self._epoll.close()
 

@@ -73,8 +73,7 @@ class SocketStream:
         while True:
             try:
                 if self._rest:
-                    data, self._rest = self._rest, b""
-                    await self.send(data)
+                    await self._send_rest()
                 if self._more:
                     self._more = False
                     # shielded: what was read must not be lost to somebody's deadline
@@ -172,6 +171,12 @@ class SocketStream:
             # the loop, too, which may be about to wait
             trio.lowlevel.current_trio_token().run_sync_soon(_nothing)
 
+    async def _send_rest(self) -> None:
+        # A deadline of the receiver may end this at any wait: what is left then stays to be sent.
+        while self._rest:
+            sent = await self.wait_and_send(memoryview(self._rest))
+            self._rest = self._rest[sent:]
+
     async def wait_and_send(self, view: memoryview) -> int:
         """Wait until the peer takes something of `view`; return how many bytes it took.
 
@@ -241,7 +246,7 @@ class SocketStream:
             self._sock.close()
 
     def _send_last_words(self) -> None:
-        data, self._kept = self._rest or self._kept, b""
+        data, self._rest, self._kept = self._rest or self._kept, b"", b""
         if data:
             with contextlib.suppress(OSError):
                 self.send_now(data)

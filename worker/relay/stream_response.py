@@ -183,16 +183,18 @@ class _StreamRelay:
     def _read(self, transport: SocketStream, now: float) -> bool:
         """Pass on what has come; return whether it was little, soon after the last time."""
         before, self._read_at = self._read_at, now
+        data = None
         try:
             data = transport.receive_now()
             if data is None or self._pass_now(data, now):
                 return data is not None and len(data) < _SMALL_BYTES and now - before < _FAST_S
         except StreamBroken:
             self._response.link.reset = self._has_ended = True
-        except MemoryError:
-            self._reads = 0  # the other way of reading makes do with less
         except Exception as exc:  # noqa: BLE001 it is raised where the request is looked after
-            self._failure = exc
+            if isinstance(exc, MemoryError) and data is None:
+                self._reads = 0  # nothing was read yet; the other way of reading makes do with less
+            else:
+                self._failure = exc
         self._may_beat(False)
         self._conn.monitor.readers.remove(transport.fd)
         self._wakeup.set()

@@ -306,3 +306,22 @@ async def test_each_piece_has_the_whole_time(
     assert not conn.expired
     conn.transport.close()
     theirs.close()
+
+
+async def test_a_response_in_the_last_turn_is_not_cut(
+    ends: tuple[Connection, socket.socket],
+) -> None:
+    conn, client = ends
+    monitor = conn.monitor
+    monitor.connections.add(conn)
+    with monitor.sends.running():
+        conn.begin_request()
+        assert not monitor.sends.take(conn.transport, b"")  # somebody else's, sent at once
+        await conn.send_last(b"answer", lambda: pytest.fail("it is there"))
+        conn.wait_for(WaitingFor.IDLE, 1.0)
+
+        monitor.finish()
+
+        await trio.lowlevel.checkpoint()
+    assert take(client) == b"answer"
+    assert take(client) == b""

@@ -88,6 +88,13 @@ async def test_who_is_removed_is_not_called() -> None:
     assert len(called) == 1
 
 
+async def test_who_ends_together_with_the_calls_can_be_removed() -> None:
+    async with running() as readers:
+        reader = Reader(readers, enough=1)
+        await trio.testing.wait_all_tasks_blocked()
+    reader.close()
+
+
 async def test_all_of_a_crowd_are_read() -> None:
     async with running() as readers:
         crowd = [Reader(readers, enough=1) for _ in range(150)]

@@ -146,3 +146,24 @@ async def test_a_connection_is_not_closed_before_its_last_words() -> None:
         assert said(end) == b"bye"
         await trio.lowlevel.checkpoint()
         assert said(end) == b""
+
+
+async def test_the_rest_outlasts_a_receiver_that_gives_up() -> None:
+    queue = SendQueue()
+    text = bytes(range(256)) * 60
+    with linked() as (stream, end), queue.running(), trio.fail_after(LIMIT_S):
+        take_second(queue, stream, text)
+        await trio.lowlevel.checkpoint()
+        with trio.move_on_after(0.01):  # as whoever tells a client of progress meanwhile
+            await stream.receive()
+        got = said(end)
+        assert 0 < len(got) < len(text)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stream.receive)
+            while len(got) < len(text):
+                got += said(end)
+                await trio.sleep(0.001)  # until there is more
+            nursery.cancel_scope.cancel()
+
+    assert got == text

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from arriero.protocol.lease import Broken, Want
 from arriero.protocol.records import RequestRecord
 from arriero.protocol.worker_config import HeaderRules, ModelRoute, PeerModel, PeerRoute, Timeouts
+from arriero.worker.relay.frame_pipeline import FramePipeline
 from arriero.worker.streams.aws_event_stream import MessageReader, event_message
 from tests.worker.rig import (
     Handler,
@@ -212,6 +213,43 @@ async def test_first_frame_passes_before_the_second(
         got += await read_to_end(stream)
 
     assert chat.finish in got
+
+
+async def test_no_piece_is_left_out_for_want_of_memory(
+    open_rig: OpenRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat = APIS["chat"]
+    frames = [chunk({"content": f"piece {number}"}) for number in range(6)]
+    seen = [trio.Event() for _ in frames]
+    take = FramePipeline.take
+
+    def short_of_memory(self: FramePipeline, frames: bytes, now: float) -> bytes:
+        if b"piece 4" in frames:
+            raise MemoryError
+        return take(self, frames, now)
+
+    async def answer(exchange: UpstreamExchange) -> None:
+        await exchange.stream.send_all(SSE_HEAD)
+        for frame, event in zip(frames, seen, strict=True):
+            await exchange.stream.send_all(frame)
+            await event.wait()
+        await exchange.stream.send_all(chat.finish + chat.after)
+        await exchange.stream.aclose()
+
+    monkeypatch.setattr(FramePipeline, "take", short_of_memory)
+    async with open_rig(answer) as rig, await rig.connect() as stream:
+        await stream.send_all(post(STREAM))
+        got = b""
+        with trio.fail_after(5):
+            for number, event in enumerate(seen[:4]):
+                while b"piece %d" % number not in got:
+                    got += await stream.receive_some()
+                event.set()
+            rest = await read_to_end(stream)  # it is cut, which a client does not take for an end
+        record = await rig.record()
+
+    assert b"0\r\n\r\n" not in rest
+    assert record.outcome == "upstream_error"
 
 
 @pytest.mark.parametrize("mib", [5, 20])
