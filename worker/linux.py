@@ -49,7 +49,10 @@ def fork_sibling() -> int:
         OSError: The system refused, or this machine is of a kind that is not known here.
     """
     number = _CLONE.get(platform.machine())
-    if number is None or ctypes.sizeof(ctypes.c_long) != 8:
+    # Other C libraries have something else at the place of the thread's number: musl has its lock
+    # for the list of threads, and no thread could begin in the new process.
+    is_known = platform.libc_ver()[0] == "glibc" and ctypes.sizeof(ctypes.c_long) == 8
+    if number is None or not is_known:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
     # As fork() of the C library does: it remembers the thread's number at this place.
     place = ctypes.c_void_p()

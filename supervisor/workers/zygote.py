@@ -185,8 +185,20 @@ def fork_zygote() -> Zygote | None:
 def _be_zygote(door: socket.socket, parent: int) -> NoReturn:
     try:
         os.setpgid(0, 0)  # what is typed at a terminal must not reach it
+        _close_all_but(door.fileno())
         import_module(_PROGRAM).serve(door, parent)
     except BaseException:  # noqa: BLE001  nothing of the supervisor may go on here
         traceback.print_exc()
     finally:
         os._exit(1)
+
+
+def _close_all_but(kept: int) -> None:
+    """Close what we were given by who started us, as for a new program: workers have no use of it.
+
+    Standard input, output and error stay.
+    """
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2 and int(name) != kept:
+            with contextlib.suppress(OSError):  # that of the list itself
+                os.close(int(name))

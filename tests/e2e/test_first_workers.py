@@ -94,7 +94,7 @@ def test_their_ends_are_told_and_programs_follow_them(train: Train) -> None:
     assert train.chat("a").status_code == 200
 
 
-def start(folder: Path) -> "subprocess.Popen[bytes]":
+def start(folder: Path, *given: int) -> "subprocess.Popen[bytes]":
     config = folder / "config.yaml"
     models = {"a": {"cmd": "sleep 1000", "proxy": "http://127.0.0.1:9"}}
     config.write_text(yaml.safe_dump(DEFAULTS | {"workers": 2, "models": models}))
@@ -102,7 +102,8 @@ def start(folder: Path) -> "subprocess.Popen[bytes]":
     sockets.mkdir(mode=0o700, exist_ok=True)
     words = [sys.executable, "-m", "arriero", "serve", "--config", str(config)]
     with (folder / "log").open("wb") as log:
-        return subprocess.Popen([*words, "--socket-dir", str(sockets)], stderr=log)
+        words += ["--socket-dir", str(sockets)]
+        return subprocess.Popen(words, stderr=log, pass_fds=given)
 
 
 def zygote_of(process: "subprocess.Popen[bytes]") -> psutil.Process:
@@ -132,6 +133,21 @@ def test_without_the_zygote_workers_are_started_as_programs(
         finally:
             process.terminate()
     assert process.wait(PATIENCE_S) == 0
+
+
+def test_they_have_no_file_that_we_were_given(tmp_path: Path) -> None:
+    given = tmp_path / "given"
+    with given.open("wb") as file, start(tmp_path, file.fileno()) as process:
+        try:
+            log = tmp_path / "log"
+            eventually(lambda: log.read_text().count("worker.serving") == 4)  # both say it
+            family = psutil.Process(process.pid).children()
+            assert len(family) == 3
+            for child in family:
+                files = [path.readlink() for path in Path(f"/proc/{child.pid}/fd").iterdir()]
+                assert given not in files
+        finally:
+            process.terminate()
 
 
 def test_nothing_survives_a_supervisor_killed_while_it_starts(tmp_path: Path) -> None:
