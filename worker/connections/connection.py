@@ -161,6 +161,7 @@ class Connection:
         self.verdict: ErrorInfo | None = None
         self._seen = 0
         self._unsent = b""  # of a heartbeat that did not fit
+        transport.watch(monitor.readers)
 
     def wait_for(self, what: WaitingFor, seconds: float) -> None:
         """Say what is waited for from now on, and for how long at the most."""

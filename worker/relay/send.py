@@ -226,7 +226,10 @@ async def _open_link(
     with trio.CancelScope() as scope:
         conn.upstream = _Attempt(scope)
         try:
-            return await endpoint.open(timeouts)
+            link = await endpoint.open(timeouts)
+            if isinstance(link.transport, SocketStream):
+                link.transport.watch(conn.monitor.readers)
+            return link
         finally:
             conn.upstream = None
     conn.check()

@@ -172,6 +172,7 @@ class _StreamRelay:
         """
         conn = self._conn
         conn.deadline = min(conn.monitor.now + self._response.idle_s, self._stalls_at)
+        transport.unwatch()
         conn.monitor.readers.add(transport.fd, lambda now: self._read(transport, now))
         try:
             await self._wakeup.wait()
