@@ -3,7 +3,7 @@
 import logging
 import os
 from collections import deque
-from typing import NamedTuple, assert_never
+from typing import assert_never
 
 import msgspec
 import trio
@@ -57,11 +57,6 @@ _MAX_UNSENT = 8  # messages that wait for zmq, beside which no records are made
 _MAX_ENDED = 10_000  # requests whose records wait, of which more are dropped
 
 
-class _LinkEnded(NamedTuple):
-    account: Account
-    at: float
-
-
 class SupervisorLink:
     """Speaks with the supervisor, and keeps the service up to date.
 
@@ -92,7 +87,7 @@ class SupervisorLink:
         self._resync_after = 0.0
         self._greets = True
         self._outbox: deque[bytes] = deque()
-        self._ended: deque[_LinkEnded] = deque()
+        self._ended: deque[tuple[Account, float]] = deque()
         self._records: list[bytes] = []  # which are made, for the next message
         self._some_ended = trio.Event()
         self._unsent = trio.Event()
@@ -117,7 +112,7 @@ class SupervisorLink:
         """
         if len(self._ended) < _MAX_ENDED and not account.is_told:
             account.is_told = True
-            self._ended.append(_LinkEnded(account, now))
+            self._ended.append((account, now))
             self._unsent.set()
             if len(self._ended) >= _RECORDS_A_TURN:
                 self._some_ended.set()
@@ -140,6 +135,7 @@ class SupervisorLink:
         """
         if self._silent_s() > self._limits.lost_s or len(self._outbox) >= _MAX_UNSENT:
             return False
+        self._service.monitor.sends.flush()  # then all is known of those that ended in this turn
         for _ in range(min(most, len(self._ended), _MAX_RECORDS - len(self._records))):
             self._records.append(encode(make_record(*self._ended.popleft())))
         if len(self._records) >= _MAX_RECORDS:

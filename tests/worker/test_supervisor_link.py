@@ -1,5 +1,6 @@
 """The records of many requests, on their way to the supervisor."""
 
+import socket as sockets
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +13,7 @@ from arriero.protocol.transport import FrameSocket
 from arriero.worker.accounting.account import open_account
 from arriero.worker.apis.routes import CHAT
 from arriero.worker.connections.connection import ConnectionMonitor
+from arriero.worker.connections.stream import SocketStream
 from arriero.worker.limits import Limits
 from arriero.worker.relay.context import RelayContext
 from arriero.worker.supervisor_link import SupervisorLink
@@ -73,3 +75,32 @@ async def test_want_goes_ahead_of_records(
 
     said = [read_from_worker(supervisor.recv_multipart()[-1]) for _ in range(3)]
     assert [type(message) for message in said] == [Want, Finished, Release]
+
+
+async def test_record_knows_the_fate_of_its_answer(
+    pair: tuple["zmq.Socket[bytes]", "zmq.Socket[bytes]"],
+) -> None:
+    """A client leaves while its answer is kept back for the sends of others."""
+    ours, supervisor = pair
+    socket = FrameSocket(ours)
+    monitor = ConnectionMonitor()
+    link = SupervisorLink(1, b"token", socket, socket, RelayContext(monitor=monitor), Limits())
+    first, second = (
+        open_account(request_id=f"r{n}", path=b"/", api=CHAT, now=0, t=0) for n in "12"
+    )
+    near, far = sockets.socketpair()
+    transport = SocketStream(near)
+
+    with monitor.sends.running():
+        for account in (first, second):
+            account.status = 200
+        assert not monitor.sends.take(transport, b"first", first.client_left)  # it is sent at once
+        assert monitor.sends.take(transport, b"second", second.client_left)
+        far.close()
+        link.ended(first, 1.0)
+        link.ended(second, 1.0)
+        link.say(Release(model="m", lease=1))
+    transport.close()
+
+    [message] = finished(supervisor)
+    assert [record.outcome for record in message.records] == ["ok", "client_gone"]

@@ -10,7 +10,7 @@ one connection all of them are.
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Final, NamedTuple
+from typing import Final
 
 import trio
 
@@ -23,16 +23,11 @@ _MAX_BYTES: Final = 16 * 1024
 _TOGETHER: Final = 32
 
 
-class _KeptBack(NamedTuple):
-    transport: SocketStream
-    lost: Callable[[], None] | None
-
-
 class SendQueue(trio.abc.Instrument):
     """Takes sends, and makes them before the loop waits."""
 
     def __init__(self) -> None:
-        self._kept: list[_KeptBack] = []
+        self._kept: list[tuple[SocketStream, Callable[[], None] | None]] = []
         self._runs = False
         self._first_is_made = False
 
@@ -68,7 +63,7 @@ class SendQueue(trio.abc.Instrument):
             self._first_is_made = True
             return False
         transport.keep_back(data)
-        self._kept.append(_KeptBack(transport, lost))
+        self._kept.append((transport, lost))
         if len(self._kept) >= _TOGETHER:
             self.flush()
         return True
