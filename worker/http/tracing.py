@@ -6,7 +6,9 @@ the ids go upstream, to the client and into the log and the account of the reque
 
 import re
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 # The fields that are read here, and that go upstream only as `Trace.upstream_lines`.
 TRACE_FIELDS: Final = frozenset({b"traceparent", b"tracestate", b"x-request-id"})
@@ -31,7 +33,7 @@ _STATE: Final = re.compile(rb"[ -~\t]+")
 _REQUEST_ID: Final = re.compile(rb"[!-~]{1,128}")
 
 
-class Trace(NamedTuple):
+class Trace(msgspec.Struct, frozen=True):
     """How one request is called.
 
     Attributes:

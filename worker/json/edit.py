@@ -10,7 +10,7 @@ model (`check_one_model`). Anything else is refused, never mangled.
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -31,7 +31,7 @@ _OPEN: Final = re.compile(rb"[ \t\r\n]*+\{")
 _LONG_BYTES: Final = 64 * 1024
 
 
-class Edited(NamedTuple):
+class Edited(msgspec.Struct, frozen=True):
     """A body after its edits.
 
     Attributes:

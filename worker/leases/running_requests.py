@@ -2,7 +2,9 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from arriero.protocol.lease import CancelResult
 
@@ -10,7 +12,7 @@ from arriero.protocol.lease import CancelResult
 MAX_ENDED: Final = 1000
 
 
-class _RunningRequest(NamedTuple):
+class _RunningRequest(msgspec.Struct, frozen=True):
     caller: str
     peer: str
     cancel: Callable[[bool], None]
