@@ -98,7 +98,8 @@ class SocketStream:
                         continue
                     return called
                 else:
-                    self.unwatch()
+                    if self._is_watched:
+                        self.unwatch()
                     await trio.lowlevel.wait_readable(fd)
                 data = self.recv(most)
             except BlockingIOError:
