@@ -12,6 +12,7 @@ from arriero.protocol.worker_config import ProgressMode, Strictness, Timeouts, U
 
 from ..llamacpp.api_key import API_KEY, WantedKey, wanted_key
 from ..text.addresses import unix_path
+from .schema.immutable import immutable
 from .schema.macros import Macro
 from .schema.model_types import (
     CHECK_ENDPOINT,
@@ -107,7 +108,7 @@ class LaunchConfig:
         return tuple(word.replace(PID, str(pid)) for word in self.stop_command)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable
 class Filters:
     """What is changed in the body of a request. Names are paths: ``a.b`` is b within a."""
 
@@ -165,7 +166,7 @@ _MEDIA: Final[ValueType[tuple[Media, ...]]] = listed(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable
 class Capabilities:
     """What a model can do, for listings."""
 
@@ -179,7 +180,7 @@ class Capabilities:
 CAPABILITIES: Final = section(Capabilities, acts=NOT_YET)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable
 class ModelConfig:
     """One model. ``${PORT}`` and ``${API_KEY}`` in texts are filled in by each start: see `launch`.
 

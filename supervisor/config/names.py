@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Final, get_args
 
@@ -11,6 +11,7 @@ from arriero.protocol.worker_config import Strategy, Timeouts, UsageSetting
 
 from ..pricing.by_pattern import PricesByGlob
 from .model_config import FILTERS, MODEL, TIMEOUTS, Filters
+from .schema.immutable import immutable
 from .schema.json_schema import TEXT, or_nothing
 from .schema.macros import escaped
 from .schema.model_types import NAME, PEER_URL, UPSTREAM, USAGE
@@ -46,7 +47,7 @@ _TIMEOUTS: Final = section(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable
 class PeerConfig:
     """Another server, to which requests for its models are passed on.
 
@@ -160,7 +161,7 @@ _OPTIONAL_NAME: Final[ValueType[str | None]] = ValueType(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable
 class Profile:
     """What names mean while this profile is chosen."""
 
@@ -177,7 +178,7 @@ class Profile:
 PROFILES: Final = named(section(Profile, named_by="profile").type, "a mapping of names to profiles")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable
 class Selector:
     """A name that stands for one of several models."""
 

@@ -1,11 +1,12 @@
 """Which models run beside which, and who comes first: as written, and as it was understood."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final, Literal, TypeAlias, get_args
 
 from ..placement.matrix import Matrix
 from ..placement.policy import Group
+from .schema.immutable import immutable
 from .schema.model_types import NAME
 from .schema.reader import Key
 from .schema.sections import key, section
@@ -28,7 +29,7 @@ GROUPS: Final = converted(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable
 class MatrixKeys:
     """A matrix as written; its compiler knows where in an expression a mistake is."""
 
@@ -57,7 +58,7 @@ class MatrixKeys:
 MATRIX: Final = section(MatrixKeys)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable
 class Routing:
     """Which models run beside which, and who comes first.
 
@@ -74,7 +75,7 @@ class Routing:
     priority: Mapping[str, int] = field(default_factory=lambda: NOTHING)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable
 class RoutingKeys:
     """The same as written: groups and matrix have an older place, too."""
 

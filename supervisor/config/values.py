@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias, get_args
 
@@ -18,6 +18,7 @@ from .names import PEERS, PROFILES, SELECTORS, PeerConfig, PeerModels, Profile, 
 from .routing import ROUTING, Routing, RoutingKeys
 from .schema.access_types import API_KEYS, CORS, HOSTS, LISTEN
 from .schema.header_types import MARKER, rules
+from .schema.immutable import immutable
 from .schema.json_schema import or_macro
 from .schema.macros import Macro
 from .schema.model_types import MACROS, MODE, ON_FAILURE, STRICT, OnFailure
@@ -115,7 +116,7 @@ _NUMBER: Final = integer(-(2**31), 2**31)
 # --- parts --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable
 class Logging:
     """What arriero writes of itself."""
 
@@ -150,7 +151,7 @@ class Logging:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable
 class ActivityConfig:
     """What is kept of requests, and sampled of the machine."""
 
@@ -206,7 +207,7 @@ _ACTIVITY: Final = section(
 # --- the whole ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable
 class Config:
     """A whole configuration.
 

@@ -2,6 +2,7 @@
 
 Lowest first:
 
+    immutable     `immutable`: makes the classes of sections.
     json_schema   JSON-schema fragments.
     macros        `${name}` expansion.
     reader        `ValueType`, `Key`, `Place`, `Reading`: collects problems.

@@ -2,7 +2,7 @@
 
 Reading, defaults, writing, the JSON schema and the documentation are all made out of the fields::
 
-    @dataclass(frozen=True, slots=True, kw_only=True)
+    @immutable
     class Timeouts:
         connect_s: float = key(SECONDS, 30.0, "Longest time to connect.")
 

@@ -1,7 +1,7 @@
 """One field is one key: what goes by the fields of a section finds a new one."""
 
 import importlib.util
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from types import ModuleType
 
 import pytest
@@ -11,6 +11,7 @@ from arriero.supervisor.config.diff import changed_fields
 from arriero.supervisor.config.document import every_key
 from arriero.supervisor.config.model_config import MODEL, ModelConfig
 from arriero.supervisor.config.names import PeerConfig
+from arriero.supervisor.config.schema.immutable import immutable
 from arriero.supervisor.config.schema.reader import NOT_YET, Place, Reading
 from arriero.supervisor.config.schema.sections import ConfigSection, key, section
 from arriero.supervisor.config.schema.types import BOOLEAN, duration, integer
@@ -22,14 +23,14 @@ from tests.paths import ROOT
 from tests.supervisor.config.reading import parse
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable
 class MoreConfig(Config):
     nap_time_s: float = key(duration(0, 60), 5.0, "How long arriero naps.", written="5s")
     pillows: int = key(integer(0, 9), 3, "How many it takes.", is_folded=True)
     is_loud: bool = key(BOOLEAN, False, "It snores.", name="hooks.on_nap.snore", acts=NOT_YET)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable
 class MoreModel(ModelConfig):
     nap_time_s: float = key(duration(0, 60), 5.0, "As above.", without="the same", inherits=True)
     pillows: int = key(integer(-1, 9), -1, "-1 as above.", inherits=True, unset=-1)
