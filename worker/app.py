@@ -16,7 +16,6 @@ from arriero.protocol.transport import connected, open_context
 
 from .connections.connection import Connection, ConnectionMonitor
 from .connections.stream import SocketStream
-from .http2.connection import Http2Server
 from .leases.queries import PendingQueries
 from .limits import LIMITS, Limits
 from .relay.context import RelayContext
@@ -24,6 +23,7 @@ from .server.accept import accept_connections, open_listener, where_listening
 from .server.accept_share import AcceptShares
 from .server.containment import FLOOD_LOG, contain
 from .server.http1 import serve_connection
+from .server.late_protocols import LateHttp2
 from .server.lazy_pages import open_late_pages
 from .supervisor_link import TOPICS, SupervisorLink
 from .upstreams.pool import Upstreams
@@ -106,7 +106,7 @@ async def _serve(settings: Settings, service: RelayContext, link: SupervisorLink
             conn = Connection(SocketStream(sock), peer, service.monitor)
             await contain(serve_connection(conn, service, page_door, None))
 
-        http2_door = Http2Server(take_stream)
+        http2_door = LateHttp2(take_stream)
 
         async def take(sock: socket.socket) -> None:
             try:

@@ -10,12 +10,14 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-import h11
 import msgspec
 import trio
+
+if TYPE_CHECKING:
+    import h11
 
 _RECEIVE_BYTES: Final = 64 * 1024
 _MAX_HEAD_BYTES: Final = 64 * 1024
@@ -212,7 +214,9 @@ async def _connect_to_address(address: str, port: int) -> trio.SocketStream:
         raise
 
 
-def _head(request: Request, method: str = "GET", body: bytes | None = None) -> h11.Request:
+def _head(request: Request, method: str = "GET", body: bytes | None = None) -> "h11.Request":
+    import h11  # for the first check of a model; the start has no use for it
+
     key = request.access.key
     headers = {
         "Host": request.authority,
@@ -228,7 +232,7 @@ def _head(request: Request, method: str = "GET", body: bytes | None = None) -> h
 
 
 async def _exchange(
-    stream: trio.abc.Stream, head: h11.Request, max_body_bytes: int, sent: bytes = b""
+    stream: trio.abc.Stream, head: "h11.Request", max_body_bytes: int, sent: bytes = b""
 ) -> Response:
     """Send `head` and the body `sent` over `stream` and return the response, as `get` does.
 
@@ -237,6 +241,8 @@ async def _exchange(
         NotHttp: As for `get`.
         trio.BrokenResourceError: `stream` broke.
     """
+    import h11
+
     http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD_BYTES)
     parts = [h11.Data(sent)] if sent else []
     await stream.send_all(

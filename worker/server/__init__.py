@@ -11,5 +11,6 @@ Lowest first:
     hypercorn_bridge   Hands a connection to Hypercorn.
     unknown_paths      What is said where nothing is.
     management_api     /v1/models, /health, /running, /api/*.
+    late_protocols     HTTP/2 and WebSockets, imported for the first who speaks them.
     lazy_pages         Imports the pages when somebody first comes.
 """

@@ -37,9 +37,9 @@ from ..relay import handler as serving
 from ..relay.context import RelayContext
 from ..relay.response_writer import ResponseCut
 from ..relay.upload import BodySource, Upload, read_upload, upload_of
-from ..websocket.handler import answer_websocket
 from ..websocket.handshake import find_socket, wants_socket
 from .health import asks_for_health, health_answer
+from .late_protocols import answer_late_websocket
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ async def serve_connection(
                 admission.check(head, websocket=is_socket)
                 admitted = head
             if is_socket:
-                await answer_websocket(service, conn, head, find_socket(head))
+                await answer_late_websocket(service, conn, head, find_socket(head))
                 break
             if route is None and asks_for_health(head):
                 close = not head.keep_alive or service.finishing

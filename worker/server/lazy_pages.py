@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -20,6 +20,7 @@ from ..http.body_memory import MemoryHold
 from ..http.request_head import RequestHead
 from ..relay.context import RelayContext
 from .containment import FLOOD_LOG
+from .late_protocols import SCARCE
 
 if TYPE_CHECKING:
     from quart_trio import QuartTrio
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     from .hypercorn_bridge import HypercornBridge
 
 log = logging.getLogger(__name__)
-
-# No thread, descriptor or memory can be had, or the installation is being replaced.
-_SCARCE: Final = (ImportError, MemoryError, OSError, RuntimeError)
 
 
 class LatePages:
@@ -69,7 +67,7 @@ class LatePages:
                 began = time.monotonic()
                 try:
                     app = await trio.to_thread.run_sync(self._make_app)
-                except _SCARCE as exc:
+                except SCARCE as exc:
                     FLOOD_LOG.exception(f"pages.failed error={type(exc).__name__}", exc=exc)
                     raise Unavailable(
                         "cannot show a page now: it cannot be loaded", code="page_unavailable"

@@ -9,11 +9,11 @@ Source: RFC 6455, sections 1.3 and 4.
 import base64
 import binascii
 import copy
+import hashlib
 from typing import Final, NamedTuple
 from urllib.parse import parse_qsl, quote, unquote_plus, urlsplit
 
 import httptools
-from wsproto.utilities import generate_accept_token
 
 from ..apis.routes import RESPONSES, ROUTES
 from ..errors import BadRequest, UnknownPath, UpstreamDied
@@ -22,6 +22,7 @@ from ..upstreams.heads import framing_line, origin_form
 
 _VERSION: Final = b"13"
 _NONCE_BYTES: Final = 16
+_ACCEPT_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 # Browsers cannot send a key in a field of its own, so they hide it among the subprotocols.
 _KEY_PROTOCOL: Final = b"openai-insecure-api-key."
@@ -107,7 +108,7 @@ def accept(head: RequestHead) -> bytes:
         raise BadRequest("cannot open a WebSocket: Sec-WebSocket-Version has to be 13")
     if len(keys) != 1 or not _is_nonce(keys[0]):
         raise BadRequest("cannot open a WebSocket: Sec-WebSocket-Key has to be 16 bytes in base64")
-    return generate_accept_token(keys[0])
+    return base64.b64encode(hashlib.sha1(keys[0] + _ACCEPT_GUID, usedforsecurity=False).digest())
 
 
 def _is_nonce(key: bytes) -> bool:
