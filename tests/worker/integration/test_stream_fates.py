@@ -154,7 +154,12 @@ async def play_all(found: list[Fate]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         models = (ModelRoute(model="m"),)
         async with open_rig_in(
-            Path(folder), handler, limits=LIMITS, models=models, heartbeat_s=EVERY_S
+            Path(folder),
+            handler,
+            limits=LIMITS,
+            models=models,
+            heartbeat_s=EVERY_S,
+            progress_delay_s=30.0,  # on a slow machine as well, nobody waits so long for a model
         ) as rig:
 
             async def ask(number: int) -> None:
