@@ -137,7 +137,9 @@ def test_requests_that_were_not_answered_yet_meet_the_model_that_comes_next(
 def test_a_model_that_dies_while_loading_is_told_to_all_who_wait(train: Train) -> None:
     streams = [Stream(train, "loads") for _ in range(3)]
     pid = eventually(lambda: train.model("loads")["pid"])
-    eventually(lambda: train.ask("status")["queue"] == [{"model": "loads", "waiting": 3}])
+    eventually(
+        lambda: train.ask("status")["queue"] == [{"model": "loads", "waiting": 3, "is_full": False}]
+    )
     eventually(lambda: all(stream.frames for stream in streams), what="a first word to each")
 
     os.kill(pid, signal.SIGKILL)

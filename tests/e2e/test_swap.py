@@ -111,7 +111,10 @@ def test_a_request_whose_client_left_is_not_waited_for(train: Train, stamps: Pat
             timeout=0.3,
         )
     eventually(
-        lambda: train.ask("status")["queue"] in ([], [{"model": "slow", "waiting": 1}]),
+        lambda: (
+            train.ask("status")["queue"]
+            in ([], [{"model": "slow", "waiting": 1, "is_full": False}])
+        ),
         within_s=1.5,
     )
     waiting.join()
