@@ -82,7 +82,11 @@ async def test_waiting_turn_is_told_throughout(open_rig: OpenRig) -> None:
         async with await rig.connect() as stream:
             await stream.send_all(post(STREAM, TURN, NAMED))
             want = await rig.heard(Want)
-            got = await read_until(stream, b"m: queued")
+            rig.publish(
+                QueueChanged,
+                queue=(QueueEntry(model="x", waiting=1), QueueEntry(model="m", waiting=1)),
+            )
+            got = await read_until(stream, b"m: queued (1 ahead)")
             rig.publish(ProgressMade, model="m", progress=progress("loading", 0.5))
             got += await read_until(stream, b"loading 50%")
             got += await read_until(stream, b'"heartbeat"')
@@ -221,7 +225,8 @@ async def test_late_refusal_tells_status_in_event(open_rig: OpenRig, loads: bool
         async with await rig.connect() as stream:
             await stream.send_all(post(STREAM, TURN))
             want = await rig.heard(Want)
-            got = await read_until(stream, b"queued")
+            rig.publish(ProgressMade, model="m", progress=progress("loading", 0.5))
+            got = await read_until(stream, b"loading 50%")
             if loads:
                 rig.grant(want)
             else:
