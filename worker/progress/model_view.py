@@ -66,6 +66,7 @@ class ModelStanding(msgspec.Struct):
     state: State = "stopped"
     endpoint: str | None = None
     progress: Progress | None = None
+    memory: dict[str, int] | None = None
 
 
 class ProgressView(msgspec.Struct):
@@ -90,7 +91,9 @@ class ProgressView(msgspec.Struct):
             return
         self._sequence.restart(snapshot)
         self._models = {
-            status.model: ModelStanding(status.state, status.endpoint, status.progress)
+            status.model: ModelStanding(
+                status.state, status.endpoint, status.progress, status.memory
+            )
             for status in snapshot.models
         }
         self._queue = snapshot.queue
@@ -147,6 +150,7 @@ class ProgressView(msgspec.Struct):
                 standing = self._models.setdefault(event.model, ModelStanding())
                 standing.state = event.state
                 standing.endpoint = event.endpoint
+                standing.memory = event.memory
                 if event.state in {"ready", "stopped"}:
                     standing.progress = None
                 self._wake(event.model)
