@@ -56,18 +56,18 @@ def look(
     sysfs = find_gpus(root)
     ram = read_ram(root)
     found = {} if ram is None else {RAM: ram}
-    names = _Names(len(nvidia))
+    first = len(nvidia)  # of the numbers of the others
     for number, gpu in enumerate(nvidia):
-        found[names.nvidia(number)] = gpu.reading
+        found[f"gpu{number}"] = gpu.reading
     for number, card in enumerate(sysfs):
-        found[names.sysfs(number)] = DeviceReading(
+        found[f"gpu{first + number}"] = DeviceReading(
             card.total, card.used, f"{card.maker} {card.bus}"
         )
     ours: dict[str, int] = {}
     by_model = {}
     for model, pids in families(leaders, root).items():
         memory = read_memory(pids, root)
-        on_gpus = _on_gpus(pids, nvidia, sysfs, names, root)
+        on_gpus = _on_gpus(pids, nvidia, sysfs, root)
         by_model[model] = _use(memory, on_gpus)
         for device, count in {RAM: memory.kept, **on_gpus}.items():
             ours[device] = ours.get(device, 0) + count
@@ -77,19 +77,6 @@ def look(
         if reading.used is not None
     }
     return Look(found, foreign, by_model)
-
-
-class _Names:
-    """The names of GPUs: those of NVIDIA come first."""
-
-    def __init__(self, nvidia: int) -> None:
-        self._nvidia = nvidia
-
-    def nvidia(self, number: int) -> str:
-        return f"gpu{number}"
-
-    def sysfs(self, number: int) -> str:
-        return f"gpu{self._nvidia + number}"
 
 
 def _use(memory: ProcessMemory, on_gpus: Amounts) -> ModelUse:
@@ -103,16 +90,15 @@ def _on_gpus(
     pids: Iterable[int],
     nvidia: tuple[NvidiaGpu, ...],
     sysfs: tuple[SysfsGpu, ...],
-    names: _Names,
     root: Path,
 ) -> dict[str, int]:
     pids = tuple(pids)
     found = {}
     for number, gpu in enumerate(nvidia):
         if count := sum(gpu.by_pid.get(pid, 0) for pid in pids):
-            found[names.nvidia(number)] = count
+            found[f"gpu{number}"] = count
     by_bus = gpu_bytes(pids, sysfs, root)
     for number, card in enumerate(sysfs):
         if count := by_bus.get(card.bus, 0):
-            found[names.sysfs(number)] = count
+            found[f"gpu{len(nvidia) + number}"] = count
     return found
