@@ -267,7 +267,6 @@ async def supervise(
             listen=address,
             control_requests=lambda: control.answered,
             shut_down=told_to_stop.set,
-            estimate=memory.estimated,
         )
         control = await stack.enter_async_context(
             open_control_server(context, folder / "control.sock", commands.answer)

@@ -45,8 +45,6 @@ from arriero.protocol.control import (
 from arriero.protocol.lease import CancelResult
 from arriero.protocol.values import ErrorInfo
 
-from ..config.load import ModelConfig
-from ..memory.sizes import ModelSize
 from ..models.output_log import OutputLog
 from ..reload.profiles import ProfileSwitch
 from ..reload.reloader import ActiveConfig, Reloader
@@ -56,7 +54,6 @@ from ..scheduling.events import (
     HoldRequested,
     Left,
     ReleaseRequested,
-    Sized,
     UnloadRequested,
     Waiter,
     Wanted,
@@ -85,7 +82,6 @@ class Commands:
         listen: str,
         control_requests: Callable[[], int],
         shut_down: Callable[[], None],
-        estimate: Callable[[ModelConfig], Awaitable[ModelSize]],
     ) -> None:
         self._in_force = in_force
         self._dispatcher = dispatcher
@@ -98,7 +94,6 @@ class Commands:
         self._listen = listen
         self._control_requests = control_requests
         self._shut_down = shut_down
-        self._estimate = estimate
         self._numbers = itertools.count(1)
         self._started_at = trio.current_time()
 
@@ -283,15 +278,14 @@ class Commands:
         if found is None:
             return self._unknown(name)
         if self._dispatcher.engine.is_unsized(found.model):
-            return self._size_and_explain(found)
+            return self._size_and_explain(found.model)
         return self._dispatcher.engine.explain(found.model, self._dispatcher.now())
 
-    async def _size_and_explain(self, config: ModelConfig) -> AnyReply:
-        size = await self._estimate(config)
-        if not self._dispatcher.engine.knows(config.model):
-            return self._unknown(config.model)  # a reload was quicker
-        self._dispatcher.handle(Sized(config.model, size))
-        return self._dispatcher.engine.explain(config.model, self._dispatcher.now())
+    async def _size_and_explain(self, model: str) -> AnyReply:
+        await self._dispatcher.size_up(model)
+        if not self._dispatcher.engine.knows(model):
+            return self._unknown(model)  # a reload was quicker
+        return self._dispatcher.engine.explain(model, self._dispatcher.now())
 
     async def _cancel(self, request_id: str) -> AnyReply:
         result = await self._cancel_request(request_id)

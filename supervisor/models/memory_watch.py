@@ -109,7 +109,7 @@ class MemoryWatch:
             self._nursery.start_soon(self._estimate, config)
 
     async def _estimate(self, config: ModelConfig) -> None:
-        size = await self.estimated(config)
+        size = await self._estimated(config)
         log.info(
             "model.estimated model=%s source=%s bytes=%s",
             config.model,
@@ -118,8 +118,8 @@ class MemoryWatch:
         )
         self._dispatcher.handle(Sized(config.model, size))
 
-    async def estimated(self, config: ModelConfig) -> ModelSize:
-        """Return an estimate for a model; reads its files in a thread."""
+    async def _estimated(self, config: ModelConfig) -> ModelSize:
+        """Return an estimate; reads the model's files in a thread."""
         totals = (
             {}
             if self._last is None

@@ -19,7 +19,7 @@ from arriero.protocol.values import ErrorInfo, Snapshot
 from arriero.protocol.wakefulness import LOOK_S, Wakefulness
 
 from ..memory.sizes import Amounts
-from .engine import Engine
+from .engine import SIZING_LIMIT_S, Engine
 from .events import (
     Act,
     Announce,
@@ -229,6 +229,14 @@ class Dispatcher:
         """
         while not holds(self.engine):
             await self._changed.wait()
+
+    async def size_up(self, model: str) -> None:
+        """Return once the size of `model` is estimated, where memory decides; or is unknown."""
+        if self._sizes is None or not self.engine.is_unsized(model):
+            return
+        self._sizes.estimate(model)
+        with trio.move_on_after(SIZING_LIMIT_S):
+            await self.wait_until(lambda engine: not engine.is_unsized(model))
 
     def answer_script(
         self, waiter: Waiter, answer: Callable[[GrantLease | ErrorInfo], None]

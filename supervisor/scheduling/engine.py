@@ -239,7 +239,7 @@ class Engine:
         times += [entry.not_before for entry in self._turning.values() if entry.not_before > now]
         if self._room is not None:
             times.append(self._room.ledger.next_deadline())
-            for model in self._queue.models():
+            for model in (*self._queue.models(), *self._restoring):
                 if (until := self._entries[model].sizing_until) is not None:
                     times.append(until)
         elif self._held_until is not None:
@@ -270,7 +270,8 @@ class Engine:
 
     def is_unsized(self, model: str) -> bool:
         """Return whether the size of `model` is to be estimated."""
-        return self._room is not None and self._entries[model].size is None
+        entry = self._entries.get(model)
+        return self._room is not None and entry is not None and entry.size is None
 
     def knows(self, model: str) -> bool:
         """Return whether there is such a model (by id, not by alias).
@@ -611,17 +612,20 @@ class Engine:
         self._touch_room()
 
     def _size_up(self, now: float) -> None:
-        """Ask for the sizes of models that are waited for; what takes too long is unknown."""
-        for model in self._queue.models():
+        """Ask for the sizes of models that are to start; what takes too long is unknown."""
+        for model in (*self._queue.models(), *self._restoring):
             entry = self._entries[model]
             if entry.size is not None:
                 continue
             if entry.sizing_until is None:
-                entry.sizing_until = now + SIZING_LIMIT_S
-                self._commands.append(EstimateSize(model))
+                self._ask_size(entry, now)
             elif now >= entry.sizing_until:
                 entry.size, entry.sizing_until = UNKNOWN, None
                 self._touch_room()
+
+    def _ask_size(self, entry: ModelState, now: float) -> None:
+        entry.sizing_until = now + SIZING_LIMIT_S
+        self._commands.append(EstimateSize(entry.spec.model))
 
     def _grow(self, entry: ModelState, out_of: tuple[str, ...]) -> bool:
         """Raise the size of a model that ran out of memory; return whether it is tried again."""
@@ -645,6 +649,8 @@ class Engine:
 
     def _settle_blocked(self, now: float) -> None:
         """Serve the waiters of models that cannot have room: as their `onBlocked` says."""
+        if self._room is None and self._held_until is None:
+            return
         for model in list(self._queue.models()):
             entry = self._entries[model]
             if entry.state != "stopped" or self._pauses(model, now):
@@ -703,13 +709,15 @@ class Engine:
             self._room.ledger.expire(now)
             self._size_up(now)
 
-    def _want_pinned(self) -> None:
+    def _want_pinned(self, now: float) -> None:
         """Mark models that are to be there at any time, for a start."""
         if self._room is None or self._closing:
             return
         for model, entry in self._entries.items():
             if entry.spec.pin == "always" and entry.state == "stopped" and not entry.put_away:
                 self._restoring.setdefault(model, "")
+                if entry.size is None and entry.sizing_until is None:
+                    self._ask_size(entry, now)
 
     def _unload(self, entry: ModelState, now: float, *, at_once: bool = False) -> None:
         entry.goes_for = None  # stopped on request: it does not come back
@@ -743,7 +751,7 @@ class Engine:
                 self._pursue(turn, now)
             elif turn.model in self._turning:  # it was before a waiter came that goes first
                 self._tell(self._entries[turn.model], "waiting", now)
-        self._want_pinned()
+        self._want_pinned(now)
         self._restore(now)
         self._tell_who_is_paused(now)
         self._forget_turns()

@@ -440,6 +440,15 @@ def test_a_model_pinned_always_is_there_from_the_start_and_comes_back() -> None:
     assert [type(c) for c in acts(engine.handle(TimePassed(), 201))] == [Spawn]
 
 
+def test_a_model_pinned_always_is_estimated_first() -> None:
+    engine = engine_of(spec("a", None, pin="always"))
+    assert acts(engine.handle(TimePassed(), 0)) == [EstimateSize("a")]
+    assert engine.next_deadline(0) == SIZING_LIMIT_S
+
+    done = acts(engine.handle(Sized("a", sized(4, source="estimated")), 1))
+    assert [type(command) for command in done] == [Spawn]
+
+
 def test_a_model_pinned_always_that_was_unloaded_stays_away() -> None:
     engine = engine_of(spec("a", 6, pin="always"))
     engine.handle(TimePassed(), 0)
