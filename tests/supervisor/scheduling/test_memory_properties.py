@@ -28,6 +28,7 @@ from tests.examples import examples
 from tests.supervisor.placement.policies import MODELS
 from tests.supervisor.scheduling.test_engine_properties import (
     ERROR,
+    PLACES,
     STEPS,
     Configuration,
     World,
@@ -61,6 +62,7 @@ class MemoryWorld(World):
                 on_blocked=self.blocked,
                 instead=MODELS[0] if m != MODELS[0] else MODELS[1],
                 drain_limit_s=20,
+                most=PLACES.get(m, 0),
             )
             for m in self.launches
         )
