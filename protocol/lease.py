@@ -17,7 +17,7 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 
 from .records import RequestRecord, UpstreamKind
-from .values import LOCAL, VERSION, ErrorInfo, Snapshot
+from .values import LOCAL, VERSION, ErrorInfo, MessageValue, Snapshot
 from .worker_config import WorkerConfig
 
 CancelResult: TypeAlias = Literal["cancelled", "finished", "forbidden", "unknown"]
@@ -34,11 +34,32 @@ class LeaseMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
 # --- worker to supervisor ---------------------------------------------------------------------
 
 
+class HeldLease(MessageValue, frozen=True, kw_only=True):
+    """A lease that a worker has of an earlier supervisor.
+
+    Attributes:
+        model: The model's id.
+        lease: Its number.
+        endpoint: Where its requests are sent to.
+    """
+
+    model: str
+    lease: int
+    endpoint: str
+
+
 class Hello(LeaseMessage, frozen=True, kw_only=True, tag="hello"):
-    """A worker's first message, repeated until it is welcomed."""
+    """A worker's first message to a supervisor, repeated until it is welcomed.
+
+    Attributes:
+        worker: Its number.
+        pid: Its process id.
+        holds: Its leases.
+    """
 
     worker: int
     pid: int
+    holds: tuple[HeldLease, ...] = ()
 
 
 class Want(LeaseMessage, frozen=True, kw_only=True, tag="want"):
@@ -266,10 +287,17 @@ FromWorker: TypeAlias = (
 
 
 class Welcome(LeaseMessage, frozen=True, kw_only=True, tag="welcome"):
-    """Configuration and state: the answer to `Hello`, repeated after a reload."""
+    """Configuration and state: the answer to `Hello`, repeated after a reload.
+
+    Attributes:
+        config: The configuration in force.
+        snapshot: How all models stand.
+        pid: Of the supervisor.
+    """
 
     config: WorkerConfig
     snapshot: Snapshot
+    pid: int = 0
 
 
 class Resynced(LeaseMessage, frozen=True, kw_only=True, tag="resynced"):
@@ -349,6 +377,10 @@ class Probe(LeaseMessage, frozen=True, kw_only=True, tag="probe"):
 
 class Finish(LeaseMessage, frozen=True, kw_only=True, tag="finish"):
     """Accept no more connections, finish what runs, then end."""
+
+
+class Away(LeaseMessage, frozen=True, kw_only=True, tag="away"):
+    """The supervisor ends, and the next one comes at once: wait for it."""
 
 
 class Claimed(LeaseMessage, frozen=True, kw_only=True, tag="claimed"):
@@ -443,6 +475,7 @@ FromSupervisor: TypeAlias = (
     | Void
     | Probe
     | Finish
+    | Away
     | Claimed
     | Selected
     | Peeked

@@ -88,7 +88,6 @@ class ModelRoute(MessageValue, frozen=True, kw_only=True, omit_defaults=True):
         filters: Changes to bodies; None for none.
         timeouts: Of connections to its server.
         ignore_websockets: Its WebSockets never start it, do not wait, and do not keep it.
-        pin: Whether it stays, where memory decides: `always`, `manual` or empty.
     """
 
     model: str
@@ -107,7 +106,6 @@ class ModelRoute(MessageValue, frozen=True, kw_only=True, omit_defaults=True):
     filters: BodyFilters | None = None
     timeouts: Timeouts = USUAL_TIMEOUTS
     ignore_websockets: bool = False
-    pin: str = ""
 
 
 class SelectorRoute(MessageValue, frozen=True, kw_only=True):
@@ -231,6 +229,7 @@ class WorkerConfig(MessageValue, frozen=True, kw_only=True):
         selectors: Names that stand for one of several models. They go before those of models.
         profiles: What names can mean.
         profile: The one that is chosen; its pins go before all other names. None for none.
+        supervisor_grace_s: How long workers go on without a supervisor; 0: not at all.
     """
 
     generation: int
@@ -258,3 +257,4 @@ class WorkerConfig(MessageValue, frozen=True, kw_only=True):
     selectors: tuple[SelectorRoute, ...] = ()
     profiles: tuple[ProfileRoute, ...] = ()
     profile: str | None = None
+    supervisor_grace_s: float = 0.0

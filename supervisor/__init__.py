@@ -14,7 +14,6 @@ its files.
     host/             The machine around us: systemd, sockets, runtime folder, log, files.
     placement/        Models that may be loaded side by side. Pure.
 
-    memory/           Devices, sizes of models, reservations, victims.
     processes/        One child process, its output, its port, and nothing left behind.
 
     progress/         Progress of a model load: sources, learned times, estimator.
@@ -36,6 +35,7 @@ its files.
     reload/           Watches the configuration files and puts a new configuration in force.
 
     control/          Control socket and event socket for scripts, and limits on connections.
+    restart           The next supervisor, in the process of this one.
     startup_message   Message of `serve` on a terminal.
 
     app               Wiring: opens the parts in order; shutdown is the reverse.

@@ -14,6 +14,7 @@ from typing import TypeVarTuple, Unpack
 import msgspec
 import trio
 
+from arriero.protocol.control import Done, Refusal
 from arriero.protocol.errors import ProtocolError
 from arriero.protocol.transport import open_context
 from arriero.protocol.values import State
@@ -31,25 +32,25 @@ from .control.event_publisher import open_publisher
 from .control.server import open_control_server
 from .errors import SupervisorError
 from .host.file_limit import raise_descriptor_limit
-from .host.listen_socket import listening_socket, where_it_listens
+from .host.listen_socket import listen_card, listening_socket, where_it_listens
 from .host.log import follow_log_level, tell_warnings
-from .host.runtime_dir import open_runtime_dir, state_dir
+from .host.runtime_dir import REAPER_NAME, open_runtime_dir, state_dir
 from .host.systemd import Notifier, feed_watchdog
-from .memory.learned_file import SIZES_FILE_NAME
+from .models.adoption import ModelCard, read_model_card
 from .models.default_models import keep_defaults
 from .models.fleet import missing_program, open_fleet
-from .models.learned_models import LearnedModels
-from .models.memory_watch import open_memory_watch
 from .models.output_log import OutputLog
 from .models.preload import preload
 from .pricing.feed import FILE_NAME as PRICES_FILE_NAME
 from .pricing.feed import PriceFeed
-from .processes.reaper import open_reaper
+from .processes.kept_process import Inheritance, KeptProcess, inherited_from
+from .processes.reaper import Refuge, open_reaper
 from .progress.stage_times_file import FILE_NAME
 from .reload.change_detector import View
 from .reload.profiles import ProfileSwitch
 from .reload.reloader import ActiveConfig, Parts, Reloader
 from .reload.watcher import look_at, watch
+from .restart import become_next, why_no_restart
 from .scheduling.dispatcher import Dispatcher
 from .scheduling.engine import Engine
 from .scheduling.events import ShuttingDown
@@ -58,7 +59,7 @@ from .slots.saved_files import FILE_NAME as SLOTS_FILE_NAME
 from .startup_message import first_words
 from .workers.connection_counts import open_shares
 from .workers.lease_server import open_lease_server
-from .workers.pool import WorkerPool, run_workers
+from .workers.pool import WorkerCard, WorkerPool, read_worker_card, run_workers
 from .workers.request_log import RecordStore
 from .workers.selections import Selections
 from .workers.zygote import Zygote
@@ -74,6 +75,10 @@ DRAIN_LIMIT_S = 60.0
 # Seconds until the `Hello` of all workers should have come; READY=1 waits no longer for a slow
 # machine.
 WORKERS_LIMIT_S = 20.0
+
+
+# Seconds in which zmq hands the last messages over, before the next supervisor is started.
+_LAST_WORD_S = 0.05
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,6 +131,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 def serve(order: Order, zygote: Zygote | None) -> int:
     """Run the supervisor until it is stopped; return the exit status 0.
 
+    After `arriero restart` it does not return: the next supervisor takes this process.
+
     Args:
         order: The options of the command line.
         zygote: Forks the workers; None: they are started as programs.
@@ -140,7 +147,7 @@ def serve(order: Order, zygote: Zygote | None) -> int:
     follow_log_level(in_force.config.logging.level)
     tell_warnings(in_force.config.warnings)
     try:
-        trio.run(supervise, order, zygote, in_force, seen)
+        is_replaced = trio.run(supervise, order, zygote, in_force, seen)
     except BaseExceptionGroup as group:  # what could not be opened, with a nursery around it
         failure: BaseException = group
         while isinstance(failure, BaseExceptionGroup) and len(failure.exceptions) == 1:
@@ -148,13 +155,17 @@ def serve(order: Order, zygote: Zygote | None) -> int:
         if isinstance(failure, SupervisorError | ProtocolError):
             raise SupervisorError(str(failure)) from group
         raise
+    if is_replaced:
+        become_next()
     return 0
 
 
 async def supervise(
     order: Order, zygote: Zygote | None, in_force: ActiveConfig, seen: View
-) -> None:
+) -> bool:
     """Open everything, report readiness, and close it after SIGTERM or SIGINT.
+
+    Returns True if what runs was left to the next supervisor, which is to be started.
 
     Args:
         order: The options of the command line.
@@ -174,24 +185,30 @@ async def supervise(
     async with AsyncExitStack() as stack:
         # From the bottom up this is the order of shutdown.
         folder = stack.enter_context(open_runtime_dir(order.socket_dir, os.environ))
-        listener = stack.enter_context(listening_socket(config.listen.host, config.listen.port))
+        inheritance = await _inheritance(config, folder)
+        listener = stack.enter_context(
+            listening_socket(
+                config.listen.host,
+                config.listen.port,
+                inherited=None if inheritance is None else inheritance.held,
+            )
+        )
         host, address = where_it_listens(listener)
         if (exposed := exposure_elsewhere(config, host)) is not None:
             tell_warnings([exposed])
         context = stack.enter_context(open_context())
-        reaper = await stack.enter_async_context(open_reaper())
+        refuge = Refuge(folder, config.supervisor_grace_s) if config.adopt else None
+        reaper = await stack.enter_async_context(open_reaper(refuge, inheritance))
+        reaper.hold(listen_card(config.listen.host, config.listen.port), listener.fileno())
+        former_models, former_workers = _sorted(inheritance)
         publisher = await stack.enter_async_context(open_publisher(context, folder / "events.sock"))
-        learned = LearnedModels(kept / SIZES_FILE_NAME, kept / FILE_NAME)
         engine = Engine(
-            in_force.specs(learned),
+            in_force.specs(),
             now=trio.current_time(),
             policy=in_force.policy(),
             obstacle=lambda model: missing_program(in_force.config.models[model]),
         )
         dispatcher = Dispatcher(engine, publisher)
-        memory = await stack.enter_async_context(
-            open_memory_watch(lambda: in_force.config, dispatcher, learned)
-        )
         fleet = await stack.enter_async_context(
             open_fleet(
                 lambda: in_force.config,
@@ -200,8 +217,6 @@ async def supervise(
                 output_log=output_log,
                 durations_path=kept / FILE_NAME,
                 slots=slots,
-                on_change=memory.wake,
-                on_log_line=memory.take_line,
             )
         )
 
@@ -231,15 +246,24 @@ async def supervise(
                 choose_profile=lambda name: profiles.choose(name),
             )
         )
-        dispatcher.connect(processes=fleet, send_to_worker=lease_server.send, sizes=memory)
-        if engine.counts_memory:
-            await memory.look()  # before the first start: bounded by its limit
-        await stack.enter_async_context(_background(memory.run))
+        dispatcher.connect(processes=fleet, send_to_worker=lease_server.send)
+        owners = [
+            lease_server.expect(card.worker, left.pid, card.proof) for left, card in former_workers
+        ]
+        for left, found in former_models:
+            fleet.adopt(left, found, tuple(owners))
         await stack.enter_async_context(_background(dispatcher.keep_time))
         await stack.enter_async_context(_background(feed_watchdog, notifier))
         await stack.enter_async_context(_background(prices.run, lease_server.reconfigure))
         profiles = ProfileSwitch(in_force, dispatcher, lease_server)
         told_to_stop = trio.Event()
+
+        async def hand_over() -> Done | Refusal:
+            if (refusal := await why_no_restart(config, order.load)) is not None:
+                return refusal
+            reaper.hands_over = True
+            told_to_stop.set()
+            return Done()
 
         def headline() -> str:
             count = len(in_force.config.models)
@@ -248,9 +272,7 @@ async def supervise(
         reloader = Reloader(
             in_force,
             order.load,
-            follow=Parts(
-                in_force, dispatcher, lease_server, pool, output_log, prices, memory, learned
-            ).follow,
+            follow=Parts(in_force, dispatcher, lease_server, pool, output_log, prices).follow,
             publish=dispatcher.publish,
             notifier=notifier,
             headline=headline,
@@ -267,6 +289,7 @@ async def supervise(
             listen=address,
             control_requests=lambda: control.answered,
             shut_down=told_to_stop.set,
+            restart=hand_over,
         )
         control = await stack.enter_async_context(
             open_control_server(context, folder / "control.sock", commands.answer)
@@ -276,7 +299,10 @@ async def supervise(
         if zygote is not None:
             zygote.expect(config.workers)
             stack.callback(zygote.close)
-        await stack.enter_async_context(run_workers(pool, lease_server, config.workers))
+        await stack.enter_async_context(run_workers(pool, lease_server))
+        for left, card in former_workers:
+            pool.adopt(left, card)
+        pool.scale(config.workers)
         signals = stack.enter_context(
             trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
         )
@@ -304,6 +330,12 @@ async def supervise(
         async with _background(loading):
             await told_to_stop.wait()
         reloader.close()
+        if reaper.hands_over:
+            notifier.status("restarting")
+            lease_server.say_away()
+            await trio.sleep(_LAST_WORD_S)
+            log.info("supervisor.hands_over models=%s", dispatcher.engine.running())
+            return True
         notifier.stopping()
         log.info("supervisor.stopping limit_s=%.0f", DRAIN_LIMIT_S)
         with patience:
@@ -313,6 +345,40 @@ async def supervise(
             log.warning("supervisor.cut_short running=%s", dispatcher.engine.running())
         dispatcher.handle(ShuttingDown(at_once=True))
     log.info("supervisor.stopped")
+    return False
+
+
+async def _inheritance(config: Config, folder: Path) -> Inheritance | None:
+    """Return what an earlier supervisor has left; without `adopt`, end that.
+
+    Raises:
+        SupervisorError: See `inherited_from`.
+    """
+    found = await trio.to_thread.run_sync(inherited_from, folder / REAPER_NAME)
+    if found is None:
+        return None
+    log.info("supervisor.inherits processes=%d reaper=%d", len(found.processes), found.reaper)
+    if config.adopt:
+        return found
+    await trio.to_thread.run_sync(found.end)
+    return None
+
+
+def _sorted(
+    inheritance: Inheritance | None,
+) -> tuple[list[tuple[KeptProcess, ModelCard]], list[tuple[KeptProcess, WorkerCard]]]:
+    """Return the models and the workers of what was left; kill the rest."""
+    models: list[tuple[KeptProcess, ModelCard]] = []
+    workers: list[tuple[KeptProcess, WorkerCard]] = []
+    for kept in inheritance.processes if inheritance is not None else ():
+        if (model := read_model_card(kept.card)) is not None:
+            models.append((kept, model))
+        elif (worker := read_worker_card(kept.card)) is not None:
+            workers.append((kept, worker))
+        else:
+            log.warning("supervisor.left_strange pid=%d", kept.pid)
+            kept.kill()
+    return models, workers
 
 
 async def _lose_patience(patience: trio.CancelScope, dispatcher: Dispatcher) -> None:

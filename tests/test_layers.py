@@ -17,9 +17,9 @@ LAYERS = {
         errors wakefulness flood_log log_format read_json < values < records
         < worker_config events control < connection_counts lease < codec sequence < transport""",
     "supervisor": """
-        errors text < llamacpp config.yaml < host placement < memory processes
+        errors text < llamacpp config.yaml < host placement < processes
         < progress pricing scheduling < config.schema < config < slots
-        < config.lint generate models workers < reload < control startup_message < app
+        < config.lint generate models workers < reload < control restart startup_message < app
         < cli.render < cli < __main__""",
     "worker": """
         errors limits linux < json leases http < connections < streams

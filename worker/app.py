@@ -18,6 +18,7 @@ from .connections.connection import Connection, ConnectionMonitor
 from .connections.stream import SocketStream
 from .leases.queries import PendingQueries
 from .limits import LIMITS, Limits
+from .linux import outlive_parent
 from .relay.context import RelayContext
 from .server.accept import accept_connections, open_listener, where_listening
 from .server.accept_share import AcceptShares
@@ -46,7 +47,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         listen_fd: The inherited listening socket.
         shares_fd: The inherited table of connections; None for a worker that is alone.
         socket_dir: Folder of the supervisor's sockets.
-        parent_pid: The supervisor; the worker ends with it.
+        parent_pid: The supervisor; the worker ends with it, unless another one comes in time.
         limits: How long it waits for others.
         token: Proves to the supervisor that this is the process that it has started.
     """
@@ -82,15 +83,25 @@ async def run_worker(settings: Settings, on_orphaned: Callable[[], None]) -> Non
         )
         monitor.chores.append(service.upstreams.trim)
         monitor.chores.append(lambda _: FLOOD_LOG.flush())
-        link = SupervisorLink(settings.worker, settings.token, lease, events, service, limits)
+        link = SupervisorLink(
+            settings.worker,
+            settings.token,
+            settings.parent_pid,
+            lease,
+            events,
+            service,
+            limits,
+        )
         async with trio.open_nursery() as nursery:  # last: says what ran until the end
-            nursery.start_soon(_watch_parent, settings.parent_pid, on_orphaned)
+            nursery.start_soon(_watch_supervisor, link, on_orphaned)
             nursery.start_soon(link.run)
             nursery.start_soon(monitor.run)
             nursery.start_soon(monitor.readers.run)
             nursery.start_soon(service.waking.run)
             nursery.start_soon(service.broadcast.run)
             await link.welcomed.wait()
+            if service.names.config.supervisor_grace_s:
+                outlive_parent()
             await _serve(settings, service, link)
             link.flush()
             await trio.sleep(_LAST_WORD_S)  # sockets close without lingering
@@ -149,17 +160,25 @@ def _peer_of(sock: socket.socket) -> bytes:
     return str(sock.getpeername()[0]).encode("ascii")
 
 
-async def _watch_parent(pid: int, on_orphaned: Callable[[], None]) -> None:
-    """Call `on_orphaned` as soon as the process `pid` has ended."""
+async def _watch_supervisor(link: SupervisorLink, on_orphaned: Callable[[], None]) -> None:
+    """Call `on_orphaned` when the supervisor has ended, and no other one goes on in time."""
+    while True:
+        pid = link.supervisor
+        await _has_ended(pid)
+        log.warning("worker.orphaned parent=%d", pid)
+        if not await link.is_replaced():
+            on_orphaned()
+            return
+
+
+async def _has_ended(pid: int) -> None:
+    """Return as soon as the process `pid` has ended."""
     try:
         pidfd = os.pidfd_open(pid)
     except ProcessLookupError:
-        on_orphaned()
         return
     try:
         await trio.lowlevel.wait_readable(pidfd)
     finally:
         trio.lowlevel.notify_closing(pidfd)
         os.close(pidfd)
-    log.warning("worker.orphaned parent=%d", pid)
-    on_orphaned()

@@ -80,6 +80,11 @@ def end_with_parent(parent: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+def outlive_parent() -> None:
+    """Take `end_with_parent` back."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(0))
+
+
 def set_title(words: list[str]) -> None:
     """Show `words` as the command line of this process, as far as there is room for them.
 

@@ -11,6 +11,7 @@ import trio
 from arriero.protocol.codec import decode_event, encode, encode_finished, read_from_supervisor
 from arriero.protocol.errors import RemoteProtocolError
 from arriero.protocol.lease import (
+    Away,
     CancelAnswer,
     CancelOrder,
     CancelOutcome,
@@ -63,12 +64,14 @@ class SupervisorLink:
     Attributes:
         welcomed: Set once the configuration is known.
         finish: Set when the supervisor wants this worker to end.
+        supervisor: Process id of the supervisor; that of its replacement is another, mostly.
     """
 
     def __init__(
         self,
         worker: int,
         token: bytes,
+        supervisor: int,
         lease: FrameSocket,
         events: FrameSocket,
         service: RelayContext,
@@ -79,6 +82,7 @@ class SupervisorLink:
         self.finish = trio.Event()
         self._service = service
         self._worker = worker
+        self.supervisor = supervisor
         self._token = token
         self._lease = lease
         self._events = events
@@ -86,6 +90,9 @@ class SupervisorLink:
         self._wakefulness = Wakefulness(trio.current_time())
         self._resync_after = 0.0
         self._greets = True
+        self._epoch = ""  # of the supervisor that has welcomed us
+        self._away_until: float | None = None  # there is none, and another one is waited for
+        self._back = trio.Event()
         self._outbox: deque[bytes] = deque()
         self._ended: deque[tuple[Account, float]] = deque()
         self._records: list[bytes] = []  # which are made, for the next message
@@ -116,6 +123,22 @@ class SupervisorLink:
             self._unsent.set()
             if len(self._ended) >= _RECORDS_A_TURN:
                 self._some_ended.set()
+
+    async def is_replaced(self) -> bool:
+        """Wait for another supervisor, for there is none; return whether it has come in time."""
+        self._is_away()
+        with trio.move_on_after(self._service.names.config.supervisor_grace_s):
+            await self._back.wait()
+            return True
+        return False
+
+    def _is_away(self) -> None:
+        grace_s = self._service.names.config.supervisor_grace_s
+        if self._away_until is None and grace_s:
+            self._away_until = trio.current_time() + grace_s
+            self._back = trio.Event()
+            self._service.view.leave()
+        self._greets = True
 
     def flush(self) -> None:
         """Send what waits, if zmq takes it."""
@@ -186,7 +209,8 @@ class SupervisorLink:
     async def _greet(self) -> None:
         while True:
             if self._greets:
-                self.say(Hello(worker=self._worker, pid=os.getpid()))
+                holds = self._service.leases.holdings()
+                self.say(Hello(worker=self._worker, pid=os.getpid(), holds=holds))
             self._wakefulness.look(trio.current_time())
             await trio.sleep(_HELLO_S)
 
@@ -194,7 +218,8 @@ class SupervisorLink:
         await self.welcomed.wait()
         while True:
             self._say_report()
-            if self._silent_s() > self._limits.lost_s:
+            is_waited_for = trio.current_time() < (self._away_until or 0.0)
+            if self._silent_s() > self._limits.lost_s and not is_waited_for:
                 self._greets = True  # it may be another one by the time it speaks
                 left = self._service.leases.lost()
                 if left:
@@ -227,13 +252,11 @@ class SupervisorLink:
         leases = service.leases
         match message:
             case Welcome():
-                self._greets = False
-                service.configure(message.config)
-                service.view.restart(message.snapshot)
-                self.welcomed.set()
-                self._say_report()  # a reload waits until all workers follow it
+                self._take_welcome(message)
             case Finish():
                 self.finish.set()
+            case Away():
+                self._is_away()
             case Grant():
                 leases.granted(message, trio.current_time())
             case Refuse():
@@ -271,6 +294,25 @@ class SupervisorLink:
             case _:
                 assert_never(message)
 
+    def _take_welcome(self, message: Welcome) -> None:
+        service = self._service
+        is_another = message.snapshot.epoch != self._epoch
+        if self._away_until is not None and not is_another:
+            return  # a last word of the one that has gone
+        self._greets = False
+        service.configure(message.config)
+        service.view.restart(message.snapshot)
+        if is_another and self._epoch:
+            log.info("supervisor.replaced by=%d", message.pid)
+            service.view.config_generation = message.config.generation
+            for want in service.leases.renew():
+                self.say(want)
+        self._epoch, self._away_until = message.snapshot.epoch, None
+        self.supervisor = message.pid or self.supervisor
+        self._back.set()
+        self.welcomed.set()
+        self._say_report()  # a reload waits until all workers follow it
+
     async def _receive_events(self) -> None:
         await self.welcomed.wait()
         view = self._service.view
@@ -285,5 +327,7 @@ class SupervisorLink:
             if not view.take(event) and self._heard_at >= self._resync_after:
                 self._resync_after = self._heard_at + _RESYNC_S
                 self.say(Resync())
-            if view.config_generation > self._service.names.config.generation:
+            if event.epoch != self._epoch:
+                self._greets = True  # of another supervisor, which does not know us
+            elif view.config_generation > self._service.names.config.generation:
                 self._greets = True  # the welcome that brings it has not come (yet)

@@ -1,8 +1,7 @@
 """The commands that talk to a running supervisor."""
 
-import re
 import time
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -12,16 +11,14 @@ from arriero.protocol.control import (
     Done,
     ExplainReply,
     ExplainRequest,
-    HoldReply,
-    HoldRequest,
     LogsLine,
     LogsReply,
     LogsRequest,
     PingReply,
     PingRequest,
-    ReleaseRequest,
     ReloadReply,
     ReloadRequest,
+    RestartRequest,
     ScaleRequest,
     ShutdownRequest,
     StatusReply,
@@ -36,7 +33,7 @@ from arriero.protocol.control import (
 from arriero.protocol.events import AnyEvent, LogLine, ProgressMade, StateChanged
 
 from .event_feed import DEFAULT_TYPES, TYPES, Feed, Next
-from .find_sockets import SupervisorGone
+from .find_sockets import SupervisorGone, SupervisorUnreachable
 from .follow import Follower, present_state, show_then_follow
 from .output import clock, note, write_json
 from .render.events import event_line, log_event_line, log_line
@@ -44,10 +41,8 @@ from .render.text import (
     aligned,
     changes_table,
     config_lines,
-    devices_table,
     explanation,
     headline,
-    held_line,
     models_table,
     pong_line,
     reload_line,
@@ -65,8 +60,11 @@ if TYPE_CHECKING:
 # Seconds that the last events of a swap may be later than its answer.
 _LATE_S: Final = 0.2
 
-_TIME: Final = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)([smhd])")
-_UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+# Seconds that a new supervisor may take to answer; it takes one or two. Between two looks whether
+# it does, and for one answer.
+_RESTART_S: Final = 60.0
+_PAUSE_S: Final = 0.05
+_LOOK_S: Final = 2.0
 
 # States in which a swap has ended, in a good or bad way.
 _ENDS: Final = frozenset({"ready", "stopped"})
@@ -93,8 +91,7 @@ def status(session: Session) -> None:
     models = aligned(models_table(reply.models, reply.t))
     workers = aligned(workers_table(reply.workers))
     head = [headline(reply), *config_lines(reply.config, reply.t)]
-    devices = ["", *aligned(devices_table(reply.devices))] if reply.devices else []
-    session.write(reply, [*head, "", *models, *devices, "", *workers])
+    session.write(reply, [*head, "", *models, "", *workers])
 
 
 @click.command(epilog="Example:  arriero swap qwen --no-wait")
@@ -280,43 +277,6 @@ def scale(session: Session, count: int) -> None:
     session.write(session.ask(ScaleRequest(workers=count), Done), [f"workers from now on: {count}"])
 
 
-@click.command(epilog="Example:  arriero hold gpu0 --for 2h")
-@click.argument("device", required=False)
-@click.option(
-    "--for",
-    "for_",
-    metavar="TIME",
-    help="Until then, such as 90s, 30m or 2h; without it until `arriero release`.",
-)
-@click.option("--wait/--no-wait", default=True, help="Wait until it is free (default), or not.")
-@client(WORK_S)
-def hold(session: Session, device: str | None, for_: str | None, *, wait: bool) -> None:
-    """Keep DEVICE (ram, gpu0, ...), or all, free of models.
-
-    Those that are loaded there finish what they have, and end. Requests for them wait, or whatever
-    onBlocked says.
-    """
-    for_s = None if for_ is None else _seconds(for_)
-    reply = session.ask(HoldRequest(device=device, for_s=for_s, wait=wait), HoldReply)
-    session.write(reply, [held_line(reply, for_s)])
-
-
-@click.command(epilog="Example:  arriero release gpu0")
-@click.argument("device", required=False)
-@client()
-def release(session: Session, device: str | None) -> None:
-    """Let models use DEVICE, or all, again."""
-    reply = session.ask(ReleaseRequest(device=device), HoldReply)
-    session.write(reply, [f"models may use {', '.join(reply.devices)} again"])
-
-
-def _seconds(text: str) -> float:
-    match = _TIME.fullmatch(text.strip())
-    if match is None or not (found_s := float(match[1]) * _UNITS_S[match[2]]):
-        raise click.BadParameter(f"{text!r} is no time; write 90s, 30m or 2h", param_hint="--for")
-    return found_s
-
-
 @click.command(epilog="Example:  arriero explain qwen")
 @click.argument("model")
 @client()
@@ -335,6 +295,30 @@ def shutdown(session: Session) -> None:
     except SupervisorGone:
         reply = Done()  # it was quicker to end than to answer
     session.write(reply, ["the supervisor is shutting down"])
+
+
+@click.command(epilog="Example:  arriero restart")
+@client(_RESTART_S)
+def restart(session: Session) -> None:
+    """Replace the supervisor, by another version too; models and running requests go on.
+
+    Needs `adopt: true` in the configuration. Workers are replaced as they finish what they have.
+    """
+    before = session.ask(PingRequest(), PingReply)
+    until = time.monotonic() + session.within_s
+    with suppress(SupervisorGone):  # it was quicker to go than to answer
+        session.ask(RestartRequest(), Done)
+    while True:
+        try:
+            reply = session.link.ask(PingRequest(), PingReply, within_s=_LOOK_S)
+        except SupervisorUnreachable:
+            if time.monotonic() > until:
+                raise
+        else:
+            if isinstance(reply, PingReply) and reply.epoch != before.epoch:
+                session.write(reply, [pong_line(reply)])
+                return
+        time.sleep(_PAUSE_S)
 
 
 def _bars(session: Session, *, keep: bool) -> "AbstractContextManager[LiveBars | None]":

@@ -19,7 +19,7 @@ def example(output: Path | None) -> None:
 @click.command(epilog="Example:  arriero unit user -o ~/.config/systemd/user")
 @click.argument(
     "which",
-    type=click.Choice(["service", "socket", "user", "sysusers"]),
+    type=click.Choice(["service", "socket", "user", "adopt", "sysusers"]),
     default="service",
 )
 @click.option(
@@ -33,8 +33,9 @@ def unit(which: str, output: Path | None) -> None:
     """Print a file for systemd, with the path of this installation.
 
     `service` (the default) is for the whole machine and goes to /etc/systemd/system, `socket` is
-    its port, kept open over restarts, and `sysusers` its user, in /etc/sysusers.d. `user` is a
-    service of your own, in ~/.config/systemd/user.
+    its port, kept open over restarts, `adopt` what `adopt: true` needs, in arriero.service.d
+    there, and `sysusers` its user, in /etc/sysusers.d. `user` is a service of your own, in
+    ~/.config/systemd/user.
     """
     source, name = UNITS[which]
     try:

@@ -18,8 +18,9 @@ from .values import CONFIG, Config
 # to it (a file, a script), so another one is for the next start.
 _STARTS: Final = frozenset({"command", "proxy", "env", "check_endpoint", "api_key"})
 
-# Sockets are opened once: they are inherited by workers, or came from systemd.
-_NEEDS_RESTART: Final = frozenset({"listen"})
+# Sockets are opened once: they are inherited by workers, or came from systemd. What outlives this
+# process, and for how long, is settled when it starts.
+_NEEDS_RESTART: Final = frozenset({"listen", "adopt", "supervisor_grace_s"})
 
 
 def diff(old: Config, new: Config) -> ConfigChanges:

@@ -15,7 +15,7 @@ from ..pricing.price_list import PriceList
 from ..text.addresses import Address
 from .model_config import MODEL, UP_TO_A_DAY, ModelConfig
 from .names import PEERS, PROFILES, SELECTORS, PeerConfig, PeerModels, Profile, Selector
-from .routing import MEMORY, ROUTING, MemoryKeys, Routing, RoutingKeys
+from .routing import ROUTING, Routing, RoutingKeys
 from .schema.access_types import API_KEYS, CORS, HOSTS, LISTEN
 from .schema.header_types import MARKER, rules
 from .schema.immutable import immutable
@@ -256,7 +256,18 @@ class Config:
         "(restore), or not (none).",
         is_folded=True,
     )
-    memory: MemoryKeys = inline(MEMORY)
+    adopt: bool = key(
+        BOOLEAN,
+        False,
+        "A supervisor that is started again, whatever ended the last one, takes over its models "
+        "and its running requests; otherwise all end with it.",
+    )
+    supervisor_grace_s: float = key(
+        duration(1, 3600),
+        30.0,
+        "With adopt: how long they go on without a supervisor.",
+        name="supervisorGrace",
+    )
     ttl_s: float = key(SECONDS, 0.0, "Default of ttl.", name="globalTTL", is_folded=True)
     start_port: int = key(integer(1, 65535, "a port"), 5800, "First port for ${PORT}.")
     progress: ProgressMode | None = key(

@@ -51,6 +51,7 @@ def route_table(
             _model(model, pricing.of_model(model.model, model.aliases, model.prices))
             for model in config.models.values()
         ),
+        supervisor_grace_s=config.supervisor_grace_s if config.adopt else 0.0,
         allowed_hosts=(*config.allowed_hosts, *_listened_on(config.listen)),
         peers={
             name: _peer(peer, pricing.of_peer(name, peer.models, peer.prices))

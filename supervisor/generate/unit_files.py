@@ -16,6 +16,7 @@ UNITS: Final = {
     "service": ("arriero.service", "arriero.service"),
     "socket": ("arriero.socket", "arriero.socket"),
     "user": ("arriero-user.service", "arriero.service"),
+    "adopt": ("adopt.conf", "adopt.conf"),
     "sysusers": ("sysusers.conf", "arriero.conf"),
 }
 EXAMPLE: Final = "config.example.yaml"

@@ -21,6 +21,12 @@ def raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def restore_own_limit() -> None:
+    """Have the limit again that we had before, for the program that takes our place."""
+    with contextlib.suppress(OSError, ValueError):  # more files are open: they stay
+        resource.setrlimit(resource.RLIMIT_NOFILE, _AT_START)
+
+
 def restore_descriptor_limit(pid: int) -> None:
     """Give the new child `pid` the limit that we had before."""
     if resource.getrlimit(resource.RLIMIT_NOFILE) != _AT_START:

@@ -17,8 +17,17 @@ BACKLOG = 4096
 _FIRST_FD = 3
 
 
+def listen_card(host: str, port: int) -> bytes:
+    """Return a text by which the next supervisor knows whether this is what it wants."""
+    return f"{host}:{port}".encode()
+
+
 def listening_socket(
-    host: str, port: int, environ: Mapping[str, str] = os.environ
+    host: str,
+    port: int,
+    environ: Mapping[str, str] = os.environ,
+    *,
+    inherited: tuple[bytes, int] | None = None,
 ) -> socket.socket:
     """Return a listening, non-blocking TCP socket.
 
@@ -29,11 +38,19 @@ def listening_socket(
         port: 0 lets the system choose.
         environ: When systemd has opened the socket (``LISTEN_FDS``), that one is returned, and
             `host` and `port` are not looked at.
+        inherited: That of an earlier supervisor, with its `listen_card`. It is used if it is what
+            is wanted, and closed if not. Clients wait there.
 
     Raises:
         SupervisorError: It cannot be opened; with the reason and the remedy.
     """
-    sock = _inherited(environ) or _open(host.strip("[]"), port)
+    card, left = inherited or (b"", -1)
+    sock = _inherited(environ)
+    if sock is None and card == listen_card(host, port):
+        sock = socket.socket(fileno=left)
+    elif left >= 0:
+        os.close(left)
+    sock = sock or _open(host.strip("[]"), port)
     sock.setblocking(False)
     sock.set_inheritable(False)
     return sock

@@ -16,6 +16,9 @@ from ..errors import SupervisorError
 NAME = "arriero"
 LOCK_NAME = "arriero.lock"
 
+# The socket of the reaper of an earlier supervisor: it may be there still.
+REAPER_NAME = "reaper.sock"
+
 # The longest name of a socket in the folder, and the longest path that a unix socket may have
 # (unix(7): 108 bytes with the zero at the end).
 LONGEST_SOCKET_NAME = "control.sock"
@@ -147,5 +150,5 @@ def _locked(folder: Path) -> Generator[None, None, None]:
 
 def _remove_stale_sockets(folder: Path) -> None:
     for path in folder.iterdir():
-        if stat.S_ISSOCK(path.lstat().st_mode):
+        if path.name != REAPER_NAME and stat.S_ISSOCK(path.lstat().st_mode):
             path.unlink()

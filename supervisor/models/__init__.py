@@ -2,6 +2,7 @@
 
 Lowest first:
 
+    adoption           Models of an earlier supervisor.
     exit_reason       Exit -> error message.
     health            Polls the health endpoint.
     liveness          Liveness of a silent process.
@@ -13,7 +14,5 @@ Lowest first:
     liveness_watch    Looks for these signs while models serve, all in one round.
     server_kind       llama-server, vLLM, ...
     start_retry       Retries of a start that ended too early.
-    learned_models    Sizes and durations of earlier runs.
-    memory_watch      Looks at devices and processes; keeps sizes.
     fleet             One task per model process.
 """

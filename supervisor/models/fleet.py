@@ -30,6 +30,7 @@ from ..llamacpp.api_key_file import read_key_file
 from ..llamacpp.command import server_options
 from ..llamacpp.load_report import is_llama_server_itself, wants_report
 from ..llamacpp.model_files import model_files
+from ..processes.kept_process import KeptProcess
 from ..processes.port_owner import listens_on, stranger_at, stranger_on
 from ..processes.ports import LAST_PORT, is_listening, pick_port
 from ..processes.process import (
@@ -39,6 +40,7 @@ from ..processes.process import (
     SpawnSpec,
     StartedProcess,
     Stream,
+    adopt_process,
     start_process,
 )
 from ..processes.reaper import Reaper
@@ -52,11 +54,12 @@ from ..progress.server_report import LoadingReport, ReadyReport, read_report_lin
 from ..progress.stage_times import Durations, StageTimes
 from ..progress.stage_times_file import load_durations, save_durations
 from ..scheduling.dispatcher import Dispatcher
-from ..scheduling.events import BecameReady, NotReady, ProcessEnded, Progressed, Spawned
+from ..scheduling.events import Adopted, BecameReady, NotReady, ProcessEnded, Progressed, Spawned
 from ..slots.keeper import SlotKeeper
 from ..slots.server_slots import SlotServer
 from ..text.redact import HIDDEN
-from .exit_reason import load_failed, out_of, why_it_failed
+from .adoption import ModelCard, why_not_adopted
+from .exit_reason import load_failed, why_it_failed
 from .health import Outcome, Signs, wait_until_healthy, wait_until_listening
 from .liveness_watch import PulseRound, PulseWatch
 from .not_ready_reason import place_shown, why_not_ready
@@ -107,12 +110,8 @@ class Fleet:
         output_log: OutputLog,
         durations_path: Path,
         slots: SlotKeeper,
-        on_change: Callable[[], None] = lambda: None,
-        on_log_line: Callable[[str, int, bytes], None] = lambda model, swap, line: None,
     ) -> None:
         self._config = config
-        self._on_change = on_change
-        self._on_log_line = on_log_line
         self._dispatcher = dispatcher
         self._nursery = nursery
         self._reaper = reaper
@@ -129,21 +128,51 @@ class Fleet:
     def spawn(self, model: str, swap: int) -> None:
         """Begin to start `model`; the dispatcher gets the outcome."""
         config = self._config().models[model]
-        start = self._starts[swap] = _Start(
-            config,
-            swap,
-            self._dispatcher,
-            self._output_log,
-            pulse_round=self._pulse_round,
-            learned=self._durations.get(config.fingerprint),
-            learn=partial(self._learn, config.fingerprint),
-            slots=self._slots,
-            now=lambda: self._config().models.get(model, config),
-            on_change=self._on_change,
-            on_log_line=partial(self._on_log_line, model, swap),
-        )
+        start = self._starts[swap] = self._new_start(config, swap)
         # At once: a turn of the loop is a quarter of a millisecond for who waits for the model.
         self._nursery.start_soon(self._run, start, self._begin(start))
+
+    def adopt(self, kept: KeptProcess, card: ModelCard, owners: tuple[str, ...]) -> None:
+        """Go on with a model of an earlier supervisor; end it if that cannot be.
+
+        Args:
+            kept: Its process.
+            card: What is known of it.
+            owners: Workers of that supervisor, who may use it.
+        """
+        model, swap = card.model, card.swap
+        config = self._config().models.get(model)
+        reason = why_not_adopted(kept, card, config)
+        if not reason and (swap in self._starts or self._dispatcher.engine.swap(model)):
+            reason = "another process of it was taken over already"
+        if not reason and config is not None:
+            start = self._new_start(config, swap)
+            try:
+                begun = start.adopt(kept, card, self._reaper, partial(self._stop_argv, start))
+            except SpawnError as exc:
+                log.warning("model.not_adopted model=%s reason=%r", model, str(exc))
+                return
+            self._starts[swap] = start
+            log.info("model.adopted model=%s swap=%d pid=%d", model, swap, kept.pid)
+            self._dispatcher.handle(
+                Adopted(
+                    model=model,
+                    swap=swap,
+                    pid=kept.pid,
+                    endpoint=card.endpoint,
+                    kind=card.kind,
+                    launch=card.launch,
+                    owners=owners,
+                )
+            )
+            self._nursery.start_soon(self._run, start, begun)
+            return
+        for stream, said in kept.said.items():
+            for line in said.splitlines():
+                self._output_log.add(model, stream, line.decode(errors="replace"))
+        log.warning("model.not_adopted model=%s reason=%r", model, reason)
+        self._reaper.remove(kept.pid)
+        kept.kill()
 
     def terminate(self, swap: int, grace_s: float) -> None:
         """Begin to end the process of the start `swap`."""
@@ -165,6 +194,19 @@ class Fleet:
     def _learn(self, fingerprint: str, observed: StageTimes) -> None:
         self._durations.learn(fingerprint, observed)
         save_durations(self._durations_path, self._durations)
+
+    def _new_start(self, config: ModelConfig, swap: int) -> "_Start":
+        return _Start(
+            config,
+            swap,
+            self._dispatcher,
+            self._output_log,
+            pulse_round=self._pulse_round,
+            learned=self._durations.get(config.fingerprint),
+            learn=partial(self._learn, config.fingerprint),
+            slots=self._slots,
+            now=lambda: self._config().models.get(config.model, config),
+        )
 
     def _begin(self, start: "_Start") -> "_BegunTry | ErrorInfo":
         """Start its process; return why that failed, if so."""
@@ -193,8 +235,7 @@ class Fleet:
         finally:
             del self._starts[start.swap]
         log.info("model.ended model=%s swap=%d reason=%r", model, start.swap, error.message)
-        self._dispatcher.handle(ProcessEnded(model, start.swap, error, start.out_of))
-        self._on_change()
+        self._dispatcher.handle(ProcessEnded(model, start.swap, error))
 
     def _bug(self, model: str, exc: Exception) -> ErrorInfo:
         if what_is_scarce(exc) is None:
@@ -215,7 +256,6 @@ class Fleet:
                     del self._without_report[next(iter(self._without_report))]
             otherwise = start.how_to_try_again(end)
             if otherwise is None:
-                start.out_of = () if start.is_ready else out_of(end)
                 return start.failure or why_it_failed(model, end, was_ready=start.is_ready)
             log.warning("model.again model=%s swap=%d with=%r", model, start.swap, otherwise)
             begun = self._begin(start)
@@ -295,8 +335,6 @@ class _Start:
         learn: Callable[[StageTimes], None],
         slots: SlotKeeper,
         now: Callable[[], ModelConfig],
-        on_change: Callable[[], None],
-        on_log_line: Callable[[bytes], None],
     ) -> None:
         self.config = config
         self._config_now = now
@@ -311,9 +349,6 @@ class _Start:
         self.is_itself = False  # what is started is surely llama-server, and nothing more
         self.asks_for_report = False
         self.is_ready = False
-        self.out_of: tuple[str, ...] = ()  # devices, if it ended for want of memory
-        self._on_change = on_change
-        self._on_log_line = on_log_line
         self.failure: ErrorInfo | None  # set when it is ended for that
         self._kind = config.kind
         self._dispatcher = dispatcher
@@ -406,6 +441,36 @@ class _Start:
         )
         return start_process(command, reaper)
 
+    def adopt(
+        self,
+        kept: KeptProcess,
+        card: ModelCard,
+        reaper: Reaper,
+        stop_argv: Callable[[int], tuple[str, ...]],
+    ) -> _BegunTry:
+        """Take over a process that serves; `run` follows. Arguments as for `begin`.
+
+        Raises:
+            SpawnError: It has just ended.
+        """
+        launch = card.launched(self.config)
+        command = SpawnSpec(
+            argv=launch.command,
+            env=dict(launch.env),
+            port=launch.port,
+            socket=launch.socket,
+            without=self.without,
+            stop_argv=stop_argv,
+        )
+        process = adopt_process(kept, command, reaper)
+        self.port, self.endpoint_port = card.chosen_port, card.port
+        self.fresh_key, self.access = card.fresh_key, Access(card.key, card.socket)
+        self.is_itself, self._kind = card.is_itself, card.kind
+        self.is_ready = True
+        self._ready_at = trio.current_time()
+        self._serving = launch
+        return _BegunTry(launch, process)
+
     async def run(self, begun: _BegunTry) -> Exit:
         """Report the progress and readiness of the process, and wait for its end."""
         async with trio.open_nursery() as nursery:
@@ -426,8 +491,9 @@ class _Start:
             self._running.stop(grace_s=self._grace_s)
         self._kind = self._kind or kind_of_command(self.config.command)
         pid = self._running.pid
-        self._dispatcher.handle(Spawned(self.config.model, self.swap, pid, launch.endpoint))
-        await self._get_ready(launch, pid)
+        if not self.is_ready:  # else it was taken over
+            self._dispatcher.handle(Spawned(self.config.model, self.swap, pid, launch.endpoint))
+            await self._get_ready(launch, pid)
         if self.is_ready:
             await self._watch_pulse(launch, pid)
 
@@ -477,8 +543,9 @@ class _Start:
             self.swap,
             now - self._began_at,
         )
+        assert self._running is not None  # it is cancelled when it ends
+        self._running.entrust(msgspec.json.encode(self._card(launch)))
         self._dispatcher.handle(BecameReady(self.config.model, self.swap, self._kind or "unknown"))
-        self._on_change()
         if self.tries == 0:
             self._learn(self._estimator.finish(now))  # last: it writes a file
 
@@ -489,6 +556,22 @@ class _Start:
             self._tell_phase("restoring")
             left_s = self._began_at + self.config.health_check_timeout_s - trio.current_time()
             await self._slots.restore(server, left_s / 2)
+
+    def _card(self, launch: LaunchConfig) -> ModelCard:
+        return ModelCard(
+            model=self.config.model,
+            swap=self.swap,
+            launch=launch_identity(self.config),
+            endpoint=launch.endpoint,
+            health_url=launch.health_url,
+            port=launch.port,
+            socket=launch.socket,
+            chosen_port=self.port,
+            fresh_key=self.fresh_key,
+            key=self.access.key,
+            kind=self._kind or "unknown",
+            is_itself=self.is_itself,
+        )
 
     async def _watch_pulse(self, launch: LaunchConfig, pid: int) -> None:
         """Notice when all its signs of life stop.
@@ -624,7 +707,6 @@ class _Start:
         if self.is_ready:
             return
         self._signs.note()  # llama-server, vLLM and others have a line for "ready"
-        self._on_log_line(line)
         now = trio.current_time()
         if isinstance(report, ReadyReport):  # only llama-server speaks so
             self._kind = self._kind or "llama-server"
@@ -686,22 +768,12 @@ async def open_fleet(
     output_log: OutputLog,
     durations_path: Path,
     slots: SlotKeeper,
-    on_change: Callable[[], None] = lambda: None,
-    on_log_line: Callable[[str, int, bytes], None] = lambda model, swap, line: None,
 ) -> AsyncGenerator[Fleet, None]:
     """Run processes of models while the block runs.
 
     On leaving, those that run are ended.
 
-    Args:
-        config: Gives the configuration in force: a start takes its settings at that moment.
-        dispatcher: Of the engine.
-        reaper: Of the processes.
-        output_log: Keeps their output.
-        durations_path: The file of learned durations.
-        slots: Keeps prompt caches.
-        on_change: Called when a process has become ready or has ended.
-        on_log_line: Called with model, start and line while a model loads.
+    `config` gives the configuration in force: a start takes its settings at that moment.
     """
     async with trio.open_nursery() as nursery:
         yield Fleet(
@@ -712,7 +784,5 @@ async def open_fleet(
             output_log=output_log,
             durations_path=durations_path,
             slots=slots,
-            on_change=on_change,
-            on_log_line=on_log_line,
         )
         nursery.cancel_scope.cancel()

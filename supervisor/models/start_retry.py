@@ -47,7 +47,7 @@ def ended_without_pipe(
         is_itself: What was started is llama-server, and has our pipe unless it gave it away.
         ready_for_s: Seconds since it was ready; None: it never was.
     """
-    if end.asked or end.code < 0 or not reported:
+    if end.asked or end.code is None or end.code < 0 or not reported:
         return False
     if ready_for_s is None:
         return not is_itself or any(map(_WITHOUT_PIPE.search, end.tail))

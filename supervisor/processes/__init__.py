@@ -7,7 +7,8 @@ Lowest first:
     listening_sockets  Listeners, from the kernel's tables.
     ports              Free ports, listeners.
     procfs             Process groups from /proc.
-    reaper_child       Kills everything if the supervisor dies.
+    reaper_child       Kills everything if the supervisor dies, or keeps it for the next one.
+    kept_process       What an earlier supervisor has left.
     reaper             Registers groups with the reaper child.
     spawn              Popen with clear errors.
     unix_sockets       Listeners on a unix socket.

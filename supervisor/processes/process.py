@@ -18,6 +18,8 @@ import trio
 
 from ..errors import SpawnError
 from ..host.shortage import what_is_scarce
+from .kept_process import AdoptedProcess, KeptProcess
+from .line_splitter import MAX_LINE_BYTES
 from .output import OutputReader, Stream
 from .ports import is_listening, wait_port_closed
 from .procfs import group_exists, group_members
@@ -53,7 +55,8 @@ class Exit(msgspec.Struct, frozen=True, kw_only=True):
     """The end of a process.
 
     Attributes:
-        code: Its exit code; -N means that signal N ended it.
+        code: Its exit code; -N means that signal N ended it. None if nobody can say: it was started
+            by an earlier supervisor.
         ran_s: Seconds from its start to its end.
         asked: It was asked to end, by `RunningProcess.stop` or by cancellation.
         killed: It did not end within its grace and was sent SIGKILL.
@@ -63,7 +66,7 @@ class Exit(msgspec.Struct, frozen=True, kw_only=True):
             did not start.
     """
 
-    code: int
+    code: int | None
     ran_s: float
     asked: bool
     killed: bool = False
@@ -73,6 +76,8 @@ class Exit(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         after = f"after {self.ran_s:.1f} s"
+        if self.code is None:
+            return f"ended {after}; its exit code is not known"
         if self.code >= 0:
             return f"exited with code {self.code} {after}"
         name = signal.strsignal(-self.code) or f"signal {-self.code}"
@@ -89,6 +94,12 @@ class RunningProcess(Protocol):
     @property
     def started_at(self) -> float:
         """Time of its start, as `trio.current_time` counts."""
+
+    def entrust(self, card: bytes) -> None:
+        """Let it outlive this process, if anything may: see `Reaper.entrust`.
+
+        Has no effect once it was asked to end.
+        """
 
     def stop(self, *, grace_s: float) -> None:
         """Terminate its group with SIGTERM, and SIGKILL after `grace_s` (0: at once).
@@ -127,6 +138,29 @@ def start_process(launch: SpawnSpec, reaper: Reaper) -> StartedProcess:
     return _Child(launch, spawn(launch, mark), mark[1], reaper)
 
 
+def adopt_process(kept: KeptProcess, launch: SpawnSpec, reaper: Reaper) -> StartedProcess:
+    """Take over a process that an earlier supervisor has started.
+
+    What it wrote meanwhile comes first among its lines.
+
+    Args:
+        kept: The process; it runs, as far as is known.
+        launch: How it was started. Of that, only what concerns its end is looked at.
+        reaper: Has it already.
+
+    Raises:
+        SpawnError: It has just ended, or no descriptor is left. Its pipes are closed.
+    """
+    try:
+        reaper.adopt(kept)
+        return _Child(launch, AdoptedProcess(kept), kept.mark, reaper, kept)
+    except OSError as exc:
+        reaper.remove(kept.pid)
+        kept.kill()
+        reason = what_is_scarce(exc) or exc.strerror
+        raise SpawnError(f"cannot take over process {kept.pid}: {reason}") from exc
+
+
 async def run_process(
     launch: SpawnSpec,
     *,
@@ -140,7 +174,8 @@ async def run_process(
 
     ``await nursery.start(run_process, launch, ...)`` returns once the program is loaded, which is
     not yet "ready". `RunningProcess.stop` ends it, and so does cancelling the task. However the
-    task ends, the process is reaped by then and its group is empty.
+    task ends, the process is reaped by then and its group is empty; but for one that was entrusted
+    to the reaper, when all these are handed over to the next supervisor: it runs on.
 
     Args:
         launch: The program, and its surroundings.
@@ -223,16 +258,25 @@ class _Child:
 
     run_stop_command: Callable[[tuple[str, ...]], None]
 
-    def __init__(self, launch: SpawnSpec, spawned: PipedProcess, mark: str, reaper: Reaper) -> None:
+    def __init__(
+        self,
+        launch: SpawnSpec,
+        spawned: PipedProcess,
+        mark: str,
+        reaper: Reaper,
+        kept: KeptProcess | None = None,
+    ) -> None:
         self._popen = spawned
         self._mark = mark
+        self._is_foreign = isinstance(spawned, AdoptedProcess) and not spawned.is_child
+        self._said = kept.said if kept is not None else {}
         self._reaper = reaper
         self._launch = launch
         self._port = launch.port
         self._socket = launch.socket
         self._stop_argv = launch.stop_argv
         self.pid = self._popen.pid
-        self.started_at = trio.current_time()
+        self.started_at = trio.current_time() - (kept.age_s if kept is not None else 0.0)
         self._leader_ended = False
         self._ended_at: float | None = None
         self._kill_at = math.inf
@@ -288,6 +332,9 @@ class _Child:
         with self:
             async with trio.open_nursery() as nursery:
                 output = OutputReader()
+                for stream, said in self._said.items():
+                    for line in said.splitlines():
+                        take(stream, line[:MAX_LINE_BYTES])
                 nursery.start_soon(output.read, self.output, take)
                 self.run_stop_command = lambda argv: nursery.start_soon(
                     _run_stop_command, self, self._launch, on_line, self._reaper, argv
@@ -295,12 +342,14 @@ class _Child:
                 try:
                     await self.leader_ends()
                 except BaseException:  # cancellation above all; nothing may leave it running
-                    self.stop(grace_s=term_grace_s)
+                    if not self._reaper.is_left(self.pid):
+                        self.stop(grace_s=0.0 if self._reaper.hands_over else term_grace_s)
                     raise
                 finally:
-                    with trio.CancelScope(shield=True):  # bounded: grace, then KILL_WAIT_S
-                        await self.leader_ends()
-                        await self.rest_ends(output.ended)
+                    if not self._reaper.is_left(self.pid):
+                        with trio.CancelScope(shield=True):  # bounded: grace, then KILL_WAIT_S
+                            await self.leader_ends()
+                            await self.rest_ends(output.ended)
                     output.give_up()
         return self.exit(tail)
 
@@ -309,6 +358,19 @@ class _Child:
     def __exit__(self, *_: object) -> None:
         self._close()
 
+    def entrust(self, card: bytes) -> None:
+        """See `RunningProcess.entrust`."""
+        (_, stdout), (_, stderr) = self.output
+        stdin = self._popen.stdin
+        assert stdin is not None
+        if self._told or self._leader_ended or stdin.closed:
+            return
+        try:
+            pipes = (stdin.fileno(), stdout.fileno(), stderr.fileno())
+            self._reaper.entrust(self.pid, self._mark, card, pipes)
+        except OSError as exc:  # no descriptor is left; or it has closed its output itself
+            log.warning("process.not_entrusted pid=%d reason=%r", self.pid, str(exc))
+
     def stop(self, *, grace_s: float) -> None:
         """See `RunningProcess.stop`."""
         self._kill_at = min(self._kill_at, trio.current_time() + grace_s)
@@ -316,6 +378,7 @@ class _Child:
         if self._told or self._ended_at is not None:
             return
         self._told = True
+        self._reaper.take_back(self.pid)
         if grace_s > 0 and (argv := self._stop_argv(self.pid)):
             self._stop_command_ended = trio.Event()
             self.run_stop_command(argv)
@@ -372,7 +435,11 @@ class _Child:
             await self._stop_command_ended.wait()  # bounded: `time_to_stop`
         # In this order: as long as the leader is not reaped, its number cannot be used again, so
         # the signal hits no other process, and neither would the reaper.
-        self._signal_group(signal.SIGKILL)
+        if self._is_foreign:  # somebody else has reaped it: its number may be another's
+            for pid in _seen(lambda: marked_processes(self._mark), list[int]()):
+                kill(pid)
+        else:
+            self._signal_group(signal.SIGKILL)
         self._reaper.remove(self.pid)
         self._popen.poll()
         if not await self._settles(output_ended):
@@ -396,8 +463,10 @@ class _Child:
         """Return its exit."""
         assert self._ended_at is not None
         code = self._popen.returncode
+        if code is None and (self._survivors or not self._is_foreign):
+            code = -signal.SIGKILL  # not even that ended it
         return Exit(
-            code=-signal.SIGKILL if code is None else code,  # None: not even SIGKILL ended it
+            code=code,
             ran_s=self._ended_at - self.started_at,
             asked=self._told,
             killed=self._killed,
@@ -452,6 +521,7 @@ __all__ = [
     "Start",
     "StartedProcess",
     "Stream",
+    "adopt_process",
     "run_process",
     "start_process",
 ]

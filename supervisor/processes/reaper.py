@@ -1,26 +1,30 @@
-"""Kills every child process group if the supervisor dies, even by SIGKILL.
+"""Kills every child process group if the supervisor dies, or keeps it for the next one.
 
 See `reaper_child`.
 
-The pipe to that companion process is the whole trick: the kernel closes it when this process
-ends, by whatever means. It costs 9 MB and one write per start and stop of a process.
+The socket to that companion process is the whole trick: the kernel closes it when this process
+ends, by whatever means. It costs 9 MB and one message per start and stop of a process.
 """
 
-import itertools
 import logging
 import os
 import secrets
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from itertools import count
 from pathlib import Path
 
+import msgspec
 import trio
 
 from ..errors import SpawnError
+from ..host.runtime_dir import REAPER_NAME
 from ..host.shortage import what_is_scarce, why
-from .reaper_child import MARK_NAME, kill
+from .kept_process import Inheritance, KeptProcess
+from .reaper_child import MARK_NAME, kill, started_at
 
 log = logging.getLogger(__name__)
 
@@ -31,35 +35,66 @@ _PROGRAM = Path(__file__).resolve().with_name("reaper_child.py")
 _FIRST_PAUSE_S = 0.01
 _LAST_PAUSE_S = 5.0
 
-# Seconds that a reaper gets to end after its pipe was closed. It needs some milliseconds.
+# Seconds that a reaper gets to end after its socket was closed. It needs some milliseconds.
 _END_S = 2.0
+
+# Bytes that may wait for the reaper: some thousand orders.
+_ROOM_BYTES = 4 * 1024**2
+
+
+class Refuge(msgspec.Struct, frozen=True):
+    """What outlives this process, for how long, and where the next one finds it.
+
+    Attributes:
+        folder: Of the reaper's socket.
+        grace_s: Seconds after which all is killed.
+    """
+
+    folder: Path
+    grace_s: float
+
+
+class _Entrusted(msgspec.Struct, frozen=True):
+    started: int
+    mark: str
+    card: bytes
+    pipes: tuple[int, int, int]
 
 
 class Reaper:
-    """Registry of the process groups that must not outlive this process.
+    """Registry of the process groups that must not outlive this process, and of those that may.
 
     Attributes:
         pid: Of the companion process; changes when it had to be replaced.
+        hands_over: This process ends, and those that were entrusted are left for the next one.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, refuge: Refuge | None = None, inheritance: Inheritance | None = None
+    ) -> None:
         self.pid = 0
-        self._mark = secrets.token_hex(8)
-        self._numbers = itertools.count(1)
+        self.hands_over = False
+        self._refuge = refuge
+        self._inheritance = inheritance
+        self._mark = secrets.token_hex(8) if inheritance is None else inheritance.mark
+        self._start_id = secrets.token_hex(4)
+        self._numbers = count(1)
         self._groups: set[int] = set()
-        self._pipe: int | None = None
+        self._entrusted: dict[int, _Entrusted] = {}
+        self._held: tuple[bytes, int] | None = None
+        self._link: socket.socket | None = None
 
     def new_mark(self) -> tuple[str, str]:
         """Return an environment variable that marks a new process as ours.
 
         It closes the gap between the start of a process and its `add`.
         """
-        return MARK_NAME, f"{self._mark}.{next(self._numbers)}."
+        return MARK_NAME, f"{self._mark}.{self._start_id}-{next(self._numbers)}."
 
     def add(self, group: int) -> None:
         """Kill `group` when this process ends."""
         self._groups.add(group)
-        self._tell("add", group)
+        self._tell(f"add {group}")
 
     def remove(self, group: int) -> None:
         """Leave `group` alone.
@@ -67,51 +102,140 @@ class Reaper:
         To be called before its leader is reaped: numbers are used again.
         """
         self._groups.discard(group)
-        self._tell("del", group)
+        self._forget(group)
+        self._tell(f"del {group}")
 
-    def _tell(self, word: str, group: int) -> None:
-        if self._pipe is None:
+    def entrust(self, group: int, mark: str, card: bytes, pipes: tuple[int, int, int]) -> None:
+        """Let `group` outlive this process, if anything may.
+
+        Args:
+            group: It was added.
+            mark: Of its start.
+            card: What the next supervisor has to know of it.
+            pipes: Our ends of its standard input, output and errors; they stay ours.
+
+        Raises:
+            OSError: There is no descriptor left for that.
+        """
+        if self._refuge is None or not (started := started_at(group)):
+            return
+        self._forget(group)
+        self._entrusted[group] = _Entrusted(started, mark, card, _copies(pipes))
+        self._tell_of(group, self._entrusted[group])
+
+    def take_back(self, group: int) -> None:
+        """Kill `group`, as others, when this process ends: it is to end anyway."""
+        if self._forget(group):
+            self._tell(f"let {group}")
+
+    def _forget(self, group: int) -> bool:
+        entrusted = self._entrusted.pop(group, None)
+        for fd in entrusted.pipes if entrusted is not None else ():
+            os.close(fd)
+        return entrusted is not None
+
+    def forget_all(self) -> None:
+        """Close what is kept open for the next supervisor; the reaper holds its own."""
+        for group in list(self._entrusted):
+            self._forget(group)
+
+    def is_left(self, group: int) -> bool:
+        """Return whether `group` is to be left to the next supervisor, now."""
+        return self.hands_over and group in self._entrusted
+
+    def hold(self, card: bytes, fd: int) -> None:
+        """Keep the open file `fd` for the next supervisor as well."""
+        if self._refuge is not None:
+            self._held = (card, fd)
+            self._tell("hold", card, fd)
+
+    def adopt(self, kept: KeptProcess) -> None:
+        """Take over `kept`, which the reaper has already.
+
+        Raises:
+            OSError: There is no descriptor left for that.
+        """
+        self._groups.add(kept.pid)
+        pipes = _copies(kept.pipes)
+        self._entrusted[kept.pid] = _Entrusted(kept.started, kept.mark, kept.card, pipes)
+
+    def _tell_of(self, group: int, entrusted: _Entrusted) -> None:
+        order = f"keep {group} {entrusted.started} {entrusted.mark}"
+        self._tell(order, entrusted.card, *entrusted.pipes)
+
+    def _tell(self, order: str, card: bytes = b"", *fds: int) -> None:
+        if self._link is None:
             return  # between two reapers: the next one gets all groups
+        packet = order.encode() + (b"\n" + card if card else b"")
         try:
-            os.write(self._pipe, f"{word} {group}\n".encode())  # shorter than PIPE_BUF: whole
+            if fds:
+                socket.send_fds(self._link, [packet], fds)
+            else:
+                self._link.send(packet)
         except OSError:
-            # It died, or is stopped and its pipe is full. In the latter case it has to die before
-            # the pipe is closed: on waking up it would take that for the end of this process.
+            # It died, or is stopped and its socket is full. In the latter case it has to die
+            # before that is closed: on waking up it would take that for the end of this process.
             kill(self.pid)
-            self._close_pipe()
+            self._close_link()
 
-    def _close_pipe(self) -> None:
-        if self._pipe is not None:
-            os.close(self._pipe)
-            self._pipe = None
+    def _close_link(self) -> None:
+        if self._link is not None:
+            self._link.close()
+            self._link = None
 
-    def _start(self) -> "subprocess.Popen[bytes]":
+    def _start(self) -> "subprocess.Popen[bytes] | None":
+        """Start a reaper, and tell it everything; None for one that was there already."""
+        if self._inheritance is not None:
+            found, self._inheritance = self._inheritance, None
+            found.door.setblocking(False)
+            self._link, self.pid = found.door, found.reaper
+            self._tell_grace()
+            return None
+        doors: list[socket.socket] = []
         try:
-            reading, writing = os.pipe()
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            doors = [theirs]
+            if self._refuge is not None:
+                doors.append(_door(self._refuge.folder / REAPER_NAME))
         except OSError as exc:
+            for door in doors:
+                door.close()
             raise SpawnError(f"cannot start the reaper process: {why(exc)}") from exc
+        listener = [str(door.fileno()) for door in doors[1:]]
         try:
             child = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(_PROGRAM), self._mark],
-                stdin=reading,
+                [sys.executable, "-I", "-S", str(_PROGRAM), self._mark, *listener],
+                stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 cwd="/",
+                pass_fds=[door.fileno() for door in doors[1:]],
                 start_new_session=True,  # what is typed at a terminal must not reach it
             )
         except OSError as exc:
-            os.close(writing)
+            ours.close()
             raise SpawnError(
                 f"cannot start the reaper process: {what_is_scarce(exc) or exc.strerror}"
             ) from exc
         finally:
-            os.close(reading)
-        os.set_blocking(writing, False)
-        self._pipe = writing
+            for door in doors:
+                door.close()
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _ROOM_BYTES)
+        ours.setblocking(False)
+        self._link = ours
         self.pid = child.pid
+        self._tell_grace()
         for group in self._groups:
-            self._tell("add", group)
+            self._tell(f"add {group}")
+        for group, entrusted in self._entrusted.items():
+            self._tell_of(group, entrusted)
+        if self._held is not None:
+            self._tell("hold", *self._held)
         return child
+
+    def _tell_grace(self) -> None:
+        if self._refuge is not None:
+            self._tell(f"grace {int(self._refuge.grace_s * 1000)}")
 
     async def keep_running(self, task_status: trio.TaskStatus[None]) -> None:
         """Run a reaper, and another whenever it dies.
@@ -125,11 +249,11 @@ class Reaper:
         child = self._start()
         task_status.started()
         while True:
-            started_at = trio.current_time()
+            began_at = trio.current_time()
             code = await self._until_ended(child)
-            if trio.current_time() - started_at > _LAST_PAUSE_S:
+            if trio.current_time() - began_at > _LAST_PAUSE_S:
                 pause_s = _FIRST_PAUSE_S
-            log.error("reaper.died pid=%d code=%d groups=%d", child.pid, code, len(self._groups))
+            log.error("reaper.died pid=%d code=%s groups=%d", self.pid, code, len(self._groups))
             while True:
                 await trio.sleep(pause_s)
                 pause_s = min(2 * pause_s, _LAST_PAUSE_S)
@@ -139,32 +263,63 @@ class Reaper:
                 except SpawnError as exc:
                     log.error("reaper.absent error=%s retry_in_s=%.2f", exc, pause_s)
 
-    async def _until_ended(self, child: "subprocess.Popen[bytes]") -> int:
-        """Wait until `child` has ended and reap it.
+    async def _until_ended(self, child: "subprocess.Popen[bytes] | None") -> int | None:
+        """Wait until it has ended and reap it; return its exit code, if that can be known.
 
-        When cancelled, see to it that it ends.
+        When cancelled, see to it that it ends, unless something is left to it.
         """
+        pid, is_stuck = self.pid, False
         try:
-            await _ends(child)
+            await _ends(pid)
         finally:
-            self._close_pipe()
-            with trio.move_on_after(_END_S, shield=True):
-                await _ends(child)
-            if child.poll() is None:
-                child.kill()
-            child.wait()  # at once: it has ended, or was killed
-        return child.returncode
+            if not self.hands_over:
+                self._tell("grace 0")
+            self._close_link()
+            if not self.hands_over:
+                with trio.move_on_after(_END_S, shield=True):
+                    is_stuck = True
+                    await _ends(pid)
+                    is_stuck = False
+                if is_stuck:
+                    kill(pid)
+                _reap(pid, child)
+        return child.returncode if child is not None else None
 
 
-async def _ends(child: "subprocess.Popen[bytes]") -> None:
-    """Return when `child` has ended; it is not reaped."""
+def _copies(pipes: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Return descriptors of our own: those of the caller are closed at any time.
+
+    Raises:
+        OSError: There is none left.
+    """
+    copies: list[int] = []
+    try:
+        copies.extend(map(os.dup, pipes))
+    except OSError:
+        for fd in copies:
+            os.close(fd)
+        raise
+    return copies[0], copies[1], copies[2]
+
+
+def _reap(pid: int, child: "subprocess.Popen[bytes] | None") -> None:
+    """Reap it, if it is our child. It has ended, or was killed."""
+    if child is not None:
+        child.wait()
+        return
+    with suppress(ChildProcessError):
+        os.waitpid(pid, 0)
+
+
+async def _ends(pid: int) -> None:
+    """Return when the process has ended; it is not reaped."""
     while True:
         try:
-            pidfd = os.pidfd_open(child.pid)
+            pidfd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return
         except OSError:  # no descriptor left for that
             await trio.sleep(_LAST_PAUSE_S)
-            if child.poll() is not None:
-                return
             continue
         try:
             await trio.lowlevel.wait_readable(pidfd)
@@ -173,19 +328,44 @@ async def _ends(child: "subprocess.Popen[bytes]") -> None:
             os.close(pidfd)
 
 
+def _door(path: Path) -> socket.socket:
+    """Return a socket that is bound to `path`, for the reaper to listen there.
+
+    Raises:
+        OSError: It cannot be bound.
+    """
+    path.unlink(missing_ok=True)
+    door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        door.bind(str(path))
+        path.chmod(0o600)
+    except OSError:
+        door.close()
+        raise
+    return door
+
+
 @asynccontextmanager
-async def open_reaper() -> AsyncGenerator[Reaper, None]:
+async def open_reaper(
+    refuge: Refuge | None = None, inheritance: Inheritance | None = None
+) -> AsyncGenerator[Reaper, None]:
     """Give a reaper.
 
-    Groups that are registered on leaving the block are killed.
+    Groups that are registered on leaving the block are killed, unless they are handed over.
+
+    Args:
+        refuge: Where what is entrusted to it outlives this process; None: nothing does.
+        inheritance: Of an earlier one, which goes on: what it has kept is to be taken over, or
+            ended.
 
     Raises:
         SpawnError: It could not be started.
     """
-    reaper = Reaper()
+    reaper = Reaper(refuge, inheritance)
     async with trio.open_nursery() as nursery:
         await nursery.start(reaper.keep_running)
         try:
             yield reaper
         finally:
             nursery.cancel_scope.cancel()
+    reaper.forget_all()

@@ -1,18 +1,32 @@
-"""Companion process of a supervisor: kills the groups that outlive it.
+"""Companion process of a supervisor: kills what outlives it, or keeps it for the next one.
 
-Started as ``python -I -S reaper_child.py MARK``. Reads lines ``add GROUP`` and ``del GROUP``
-from its standard input until that ends, which it does when the supervisor is gone, however it
-went. Then every group that is still registered is killed, and every process whose environment
-has ``ARRIERO_SPAWN=MARK.`` (it was started by the supervisor a moment before that one was killed,
-or has left its group).
+Started as ``python -I -S reaper_child.py MARK [DOOR]``. Takes orders, a packet each, from its
+standard input, a unix socket (SOCK_SEQPACKET), until the supervisor is gone, however it went.
+Then all is killed: every group that is registered, and every process whose environment has
+``ARRIERO_SPAWN=MARK.`` (it was started by the supervisor a moment before that one was killed, or
+has left its group).
 
-Only the standard library's smallest parts are imported: this process is there all the time.
+But for what the supervisor has entrusted to this process (`keep`), if it has set a time for that
+(`grace`): this goes on for so long. The descriptors of its pipes are held here, so nobody misses
+the other end, and what is written meanwhile is read. The next supervisor connects to the unix
+socket DOOR, an inherited descriptor, and is given it all; it is then the one whose end is waited
+for. What is entrusted has to be there as well when that one dies before it has done anything.
+
+Orders are ``add GROUP``, ``del GROUP``, ``keep GROUP STARTED MARK`` with a card (a text that means
+nothing here) and its pipes, ``let GROUP``, ``hold`` with a card and one descriptor, ``grace MS``.
+
+Only the standard library's smallest parts are imported: this process is there all the time. What
+it takes to keep something is imported where that is done.
 """
 
 import os
 import signal
 import sys
 import time
+
+TYPE_CHECKING = False  # that of `typing` would cost more than all the rest
+if TYPE_CHECKING:
+    import socket
 
 # Name of the environment variable that every started process has, and its children inherit.
 MARK_NAME = "ARRIERO_SPAWN"
@@ -22,6 +36,79 @@ MARK_NAME = "ARRIERO_SPAWN"
 # to find nothing; a process that cannot be killed (stuck in a driver) ends the search as well.
 _SWEEPS = 10
 _SWEEP_PAUSE_S = 0.02
+
+# Longest packet. A card is some hundred bytes.
+MAX_PACKET_BYTES = 64 * 1024
+
+# Pipes of one process: its standard input, output and errors.
+PIPES = 3
+
+# What is kept of the output of a process while there is no supervisor, for each of its two pipes.
+# The end says more than the beginning.
+_MOST_OUTPUT_BYTES = 64 * 1024
+_READ_BYTES = 16 * 1024
+
+# Bytes of output in one packet.
+_CHUNK_BYTES = 32 * 1024
+
+# Seconds that the next supervisor may take for the next packet of what it is given.
+_TAKE_LIMIT_S = 10.0
+
+
+class _Kept:
+    """A process that goes on without a supervisor."""
+
+    def __init__(self, started: int, mark: str, card: bytes, pipes: list[int]) -> None:
+        self.started = started
+        self.mark = mark
+        self.card = card
+        self.pipes = pipes
+        self.said = dict.fromkeys(pipes[1:], b"")  # of those that have not ended
+
+
+class _Registry:
+    """What is known of the supervisor's processes."""
+
+    def __init__(self) -> None:
+        self.groups: set[int] = set()
+        self.kept: dict[int, _Kept] = {}
+        self.held: tuple[bytes, list[int]] | None = None
+        self.grace_s = 0.0
+
+    def take(self, packet: bytes, fds: list[int]) -> None:
+        """Carry out one order."""
+        head, _, card = packet.partition(b"\n")
+        word, *more = head.split(b" ")
+        if word == b"grace" and len(more) == 1 and more[0].isdigit():
+            self.grace_s = int(more[0]) / 1000
+        elif word == b"hold" and len(fds) == 1:
+            self._drop(self.held[1] if self.held else [])
+            self.held, fds = (card, fds), []
+        elif more and more[0].isdigit() and int(more[0]) > 1:  # killpg of 0 or 1 hits far more
+            group = int(more[0])
+            if word == b"add":
+                self.groups.add(group)
+            elif word == b"del":
+                self.groups.discard(group)
+                self.let(group)
+            elif word == b"let":
+                self.let(group)
+            elif word == b"keep" and len(more) == 3 and len(fds) == PIPES:
+                self.let(group)
+                self.groups.add(group)
+                self.kept[group] = _Kept(int(more[1]), more[2].decode(), card, fds)
+                fds = []
+        self._drop(fds)
+
+    def let(self, group: int) -> None:
+        """Hold nothing of `group` any more."""
+        kept = self.kept.pop(group, None)
+        self._drop(kept.pipes if kept is not None else [])
+
+    @staticmethod
+    def _drop(fds: list[int]) -> None:
+        for fd in fds:
+            os.close(fd)
 
 
 def marked_processes(mark: str) -> list[int]:
@@ -51,35 +138,35 @@ def kill(pid: int) -> None:
         return
 
 
-def _read_groups() -> set[int]:
-    """Read lines until the supervisor is gone; return the registered groups."""
-    groups: set[int] = set()
-    rest = b""
-    while data := os.read(0, 65536):
-        *lines, rest = (rest + data).split(b"\n")
-        for line in lines:
-            word, _, number = line.partition(b" ")
-            if not number.isdigit() or int(number) <= 1:
-                continue  # killpg of 0 or 1 would hit far more than was meant
-            if word == b"add":
-                groups.add(int(number))
-            elif word == b"del":
-                groups.discard(int(number))
-    return groups
+def started_at(pid: int) -> int:
+    """Return when a process was started, in ticks since the machine was; 0 if it is gone.
+
+    Together with its number it is the process that it was: numbers are used again. A zombie is
+    gone.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            # "pid (name) state ppid ..."; the name may hold spaces and parentheses
+            fields = stat.read().rpartition(b")")[2].split()
+        return 0 if fields[0] in {b"Z", b"X"} else int(fields[19])
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
-def main(mark: str) -> None:
-    """Wait for the end of the supervisor, then kill the rest."""
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # the supervisor may need seconds after the same one
-    for group in _read_groups():
+def _kill_all(state: _Registry, mark: str, spared: dict[int, _Kept]) -> None:
+    """Kill what was registered or has the mark, but for `spared` and what belongs to it."""
+    for group in state.groups - spared.keys():
+        kept = state.kept.get(group)
+        if kept is not None and started_at(group) != kept.started:
+            continue  # it has ended; if the number is another's, that is none of ours
         try:
             os.killpg(group, signal.SIGKILL)
         except OSError:
             continue
+    marks = {kept.mark for kept in spared.values()}
     empty_looks = 0
     for _ in range(_SWEEPS):
-        left = marked_processes(f"{mark}.")
+        left = [pid for pid in marked_processes(f"{mark}.") if not _belongs_to(pid, spared, marks)]
         for pid in left:
             kill(pid)
         empty_looks = 0 if left else empty_looks + 1
@@ -88,5 +175,151 @@ def main(mark: str) -> None:
         time.sleep(_SWEEP_PAUSE_S)
 
 
+def _belongs_to(pid: int, spared: dict[int, _Kept], marks: set[str]) -> bool:
+    if not spared:
+        return False
+    try:
+        if os.getpgid(pid) in spared:
+            return True
+        with open(f"/proc/{pid}/environ", "rb") as environ:
+            entries = environ.read().split(b"\0")
+    except OSError:
+        return False
+    return any(f"{MARK_NAME}={mark}".encode() in entries for mark in marks)
+
+
+def _follow(supervisor: "socket.socket", state: _Registry) -> None:
+    """Carry out orders until the supervisor is gone."""
+    import socket
+
+    while True:
+        try:
+            packet, fds, _, _ = socket.recv_fds(supervisor, MAX_PACKET_BYTES, PIPES)
+        except OSError:  # reset: it has gone with something unread
+            return
+        if not packet:
+            return
+        state.take(packet, fds)
+
+
+def _wait(door: "socket.socket", state: _Registry) -> "socket.socket | None":
+    """Read what is written, until the next supervisor comes; None if none does in time."""
+    import select
+
+    until = time.monotonic() + state.grace_s
+    looks = select.poll()
+    looks.register(door, select.POLLIN)
+    reads = {pipe: kept for kept in state.kept.values() for pipe in kept.said}
+    for pipe in reads:
+        os.set_blocking(pipe, False)
+        looks.register(pipe, select.POLLIN)
+    while (left_s := until - time.monotonic()) > 0:
+        for fd, _ in looks.poll(left_s * 1000):
+            if fd in reads:
+                if not _read(fd, reads[fd]):
+                    looks.unregister(fd)
+            elif (found := _accepted(door)) is not None:
+                return found
+    return None
+
+
+def _read(pipe: int, kept: _Kept) -> bool:
+    """Read what was written; False at its end."""
+    try:
+        data = os.read(pipe, _READ_BYTES)
+    except BlockingIOError:
+        return True
+    except OSError:
+        data = b""
+    if not data:
+        return False
+    kept.said[pipe] = (kept.said[pipe] + data)[-_MOST_OUTPUT_BYTES:]
+    return True
+
+
+def _accepted(door: "socket.socket") -> "socket.socket | None":
+    import socket
+
+    try:
+        found, _ = door.accept()
+        who = found.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)  # pid, uid, gid
+    except OSError:
+        return None
+    if int.from_bytes(who[4:8], sys.byteorder) == os.geteuid():
+        return found
+    found.close()
+    return None
+
+
+def _hand_over(supervisor: "socket.socket", state: _Registry, mark: str) -> bool:
+    """Give the next supervisor all that is kept; False if it does not take it.
+
+    Nothing is forgotten for that: it may be killed as well, before it has done anything.
+    """
+    import socket
+
+    supervisor.settimeout(_TAKE_LIMIT_S)
+    try:
+        supervisor.send(f"reaper {os.getpid()} {mark}".encode())
+        for group, kept in state.kept.items():
+            head = f"kept {group} {kept.started} {kept.mark}\n".encode()
+            socket.send_fds(supervisor, [head + kept.card], kept.pipes)
+            for number, pipe in enumerate(kept.pipes):
+                said = kept.said.get(pipe, b"")
+                for at in range(0, len(said), _CHUNK_BYTES):
+                    chunk = said[at : at + _CHUNK_BYTES]
+                    supervisor.send(f"said {group} {number}\n".encode() + chunk)
+        if state.held is not None:
+            card, fds = state.held
+            socket.send_fds(supervisor, [b"held\n" + card], fds)
+        supervisor.send(b"end")
+    except OSError:
+        return False
+    supervisor.settimeout(None)
+    for kept in state.kept.values():
+        kept.said = dict.fromkeys(kept.said, b"")
+    return True
+
+
+def main(mark: str, door_fd: int | None) -> None:
+    """Wait for the end of the supervisor, then for the next one; kill the rest."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # the supervisor may need seconds after the same one
+    state = _Registry()
+    if door_fd is not None:
+        _keep(state, mark, door_fd)
+        return
+    while packet := os.read(0, MAX_PACKET_BYTES):
+        state.take(packet, [])
+    _kill_all(state, mark, {})
+
+
+def _keep(state: _Registry, mark: str, door_fd: int) -> None:
+    """Do the same for one supervisor after the other, and keep what is entrusted in between."""
+    import socket
+
+    supervisor: socket.socket | None = socket.socket(fileno=0)
+    door = socket.socket(fileno=door_fd)
+    door.listen(1)  # here: who connects is shown this process (SO_PEERCRED)
+    door.setblocking(False)
+    while supervisor is not None:
+        _follow(supervisor, state)
+        supervisor.close()
+        supervisor = None
+        stays = state.grace_s > 0 and bool(state.kept)
+        _kill_all(state, mark, state.kept if stays else {})
+        state.groups &= state.kept.keys()
+        if stays:
+            supervisor = _wait(door, state)
+            if supervisor is not None:
+                _hand_over(supervisor, state, mark)
+            else:
+                _kill_all(state, mark, {})
+    try:
+        os.unlink(door.getsockname())
+    except OSError:
+        return
+
+
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else None)

@@ -9,7 +9,7 @@ script) that waits for a model.
 """
 
 from collections.abc import Mapping
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 
@@ -17,12 +17,7 @@ from arriero.protocol.events import AnyEvent
 from arriero.protocol.records import UpstreamKind
 from arriero.protocol.values import ErrorInfo, Progress
 
-from ..memory.devices import DeviceReading
-from ..memory.sizes import Amounts, ModelSize
 from ..placement.policy import PlacementPolicy
-
-Pin: TypeAlias = Literal["", "always", "manual"]
-OnBlocked: TypeAlias = Literal["wait", "refuse", "use"]
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,11 +33,6 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
         drain_limit_s: How long its last requests may get no further; 0 means for ever.
         restores: If it cannot be started, those that were stopped for it are started again.
         most: Requests that run on it at a time, at most; 0 means any number.
-        size: Where memory decides: what it needs; None: it is estimated when it is first wanted.
-        start_s: How long its starts take, if that is known.
-        pin: Whether it stays once it is there, and whether it is there at any time.
-        on_blocked: What becomes of its waiters while it cannot have room, whoever else went.
-        instead: With `use`: the model that serves them.
     """
 
     model: str
@@ -54,11 +44,6 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     drain_limit_s: float = 0.0
     restores: bool = True
     most: int = 0
-    size: ModelSize | None = None
-    start_s: float | None = None
-    pin: Pin = ""
-    on_blocked: OnBlocked = "wait"
-    instead: str = ""
 
 
 class Waiter(msgspec.Struct, frozen=True):
@@ -172,6 +157,41 @@ class NotReady(msgspec.Struct, frozen=True):
     why: str
 
 
+class Adopted(msgspec.Struct, frozen=True, kw_only=True):
+    """The process of `model` that an earlier supervisor has started serves on.
+
+    Attributes:
+        model: The model; it is stopped, as far as the engine knows.
+        swap: Number of its start, by that supervisor.
+        pid: Of the process.
+        endpoint: Its base URL.
+        kind: Its program.
+        launch: As `Spec.launch` was then. Another one has to go, after its running requests.
+        owners: Workers of that supervisor. Each of them may have a lease, until it has said which
+            ones it has (`LeasesHeld`), or is gone.
+    """
+
+    model: str
+    swap: int
+    pid: int
+    endpoint: str
+    kind: UpstreamKind
+    launch: str
+    owners: tuple[str, ...] = ()
+
+
+class LeasesHeld(msgspec.Struct, frozen=True):
+    """A worker of an earlier supervisor has said which leases it holds.
+
+    Attributes:
+        owner: The worker.
+        leases: Model, number, and the endpoint that it sends requests to.
+    """
+
+    owner: str
+    leases: tuple[tuple[str, int, str], ...]
+
+
 class BecameReady(msgspec.Struct, frozen=True):
     """The process of a start serves; `kind` is its program."""
 
@@ -181,20 +201,11 @@ class BecameReady(msgspec.Struct, frozen=True):
 
 
 class ProcessEnded(msgspec.Struct, frozen=True):
-    """The whole process group of a start is gone, or never existed.
-
-    Attributes:
-        model: Whose it was.
-        swap: Which start.
-        error: Why.
-        out_of: The devices of which there was not enough, if it ended for that; ``gpu`` for any of
-            its GPUs.
-    """
+    """The whole process group of a start is gone, or never existed."""
 
     model: str
     swap: int
     error: ErrorInfo
-    out_of: tuple[str, ...] = ()
 
 
 class Hung(msgspec.Struct, frozen=True):
@@ -224,49 +235,6 @@ class Stalled(msgspec.Struct, frozen=True):
     model: str
     swap: int
     still_s: float
-
-
-class Sized(msgspec.Struct, frozen=True):
-    """The size of a model was estimated, or what it uses was seen.
-
-    Attributes:
-        model: The model.
-        size: An estimate, or what its processes have used at most.
-        swap: The start that was seen; 0: none, it is an estimate.
-        serves: It was ready by then: it needs no more than that.
-    """
-
-    model: str
-    size: ModelSize
-    swap: int = 0
-    serves: bool = False
-
-
-class DevicesRead(msgspec.Struct, frozen=True):
-    """A look at the machine's devices.
-
-    Attributes:
-        found: The devices.
-        foreign: What others than models use of each.
-        began_at: When the look began.
-    """
-
-    found: Mapping[str, DeviceReading]
-    foreign: Amounts
-    began_at: float
-
-
-class HoldRequested(msgspec.Struct, frozen=True):
-    """`device` (None: all) shall be free of models, for `for_s` or until it is released."""
-
-    device: str | None
-    for_s: float | None = None
-
-
-class ReleaseRequested(msgspec.Struct, frozen=True):
-    """`device` (None: all) may be used again."""
-
-    device: str | None
 
 
 class UnloadRequested(msgspec.Struct, frozen=True):
@@ -311,14 +279,12 @@ Event: TypeAlias = (
     | Progressed
     | NotReady
     | BecameReady
+    | Adopted
+    | LeasesHeld
     | ProcessEnded
     | Hung
     | Failing
     | Stalled
-    | Sized
-    | DevicesRead
-    | HoldRequested
-    | ReleaseRequested
     | UnloadRequested
     | Reconfigured
     | ShuttingDown
@@ -348,19 +314,6 @@ class Terminate(msgspec.Struct, frozen=True):
     model: str
     swap: int
     grace_s: float
-
-
-class EstimateSize(msgspec.Struct, frozen=True):
-    """Estimate the size of `model`; `Sized` follows."""
-
-    model: str
-
-
-class RaiseSize(msgspec.Struct, frozen=True):
-    """Remember that `model` needs at least `amounts`: there was not enough for it."""
-
-    model: str
-    amounts: Amounts
 
 
 class GrantLease(msgspec.Struct, frozen=True):
@@ -409,15 +362,6 @@ class Announce(msgspec.Struct, frozen=True):
     event: AnyEvent
 
 
-Act: TypeAlias = (
-    Spawn
-    | Terminate
-    | EstimateSize
-    | RaiseSize
-    | GrantLease
-    | RefuseWaiter
-    | RevokeLease
-    | VoidLease
-)
+Act: TypeAlias = Spawn | Terminate | GrantLease | RefuseWaiter | RevokeLease | VoidLease
 
 Command: TypeAlias = Act | Announce

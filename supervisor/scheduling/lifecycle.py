@@ -16,6 +16,7 @@ from ..errors import IllegalStep
 class Step(Enum):
     """A step in the life of a model process."""
 
+    ADOPT = "is taken over"  # an earlier supervisor has started it; it serves
     START = "start"  # it is this model's turn, and there is room
     UP = "serves"  # it answers requests
     DRAIN = "drain"  # it has to go: no new requests beyond what the leases admit
@@ -26,6 +27,7 @@ class Step(Enum):
 
 # Every step that can be taken is here. Any other pair is a bug in the caller.
 TRANSITIONS: Final[Mapping[tuple[State, Step], State]] = {
+    ("stopped", Step.ADOPT): "ready",
     ("stopped", Step.START): "starting",
     ("starting", Step.UP): "ready",
     ("starting", Step.STOP): "stopping",  # took too long, or lost its last waiter

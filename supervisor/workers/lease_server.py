@@ -18,6 +18,7 @@ from arriero.protocol.errors import RemoteProtocolError
 from arriero.protocol.events import RequestEnded
 from arriero.protocol.flood_log import FloodLog
 from arriero.protocol.lease import (
+    Away,
     Broken,
     CancelAnswer,
     CancelOrder,
@@ -59,6 +60,7 @@ from ..scheduling.dispatcher import Dispatcher
 from ..scheduling.events import (
     Failing,
     KeptAlive,
+    LeasesHeld,
     Left,
     OwnerLost,
     Released,
@@ -108,6 +110,7 @@ class WorkerPeer(msgspec.Struct):
         in_flight: From its last report.
         generation: Of the configuration that it follows.
         finishing: It was asked to finish.
+        greeted: It has said which leases it holds.
     """
 
     owner: str
@@ -118,6 +121,7 @@ class WorkerPeer(msgspec.Struct):
     in_flight: dict[str, int] = msgspec.field(default_factory=dict)
     generation: int = 0
     finishing: bool = False
+    greeted: bool = True
 
 
 class LeaseServer:
@@ -164,6 +168,27 @@ class LeaseServer:
     def peer_with_pid(self, pid: int) -> WorkerPeer | None:
         """Return the worker with process id `pid`, after its `Hello`."""
         return next((peer for peer in self._peers.values() if peer.pid == pid), None)
+
+    def expect(self, worker: int, pid: int, token: bytes) -> str:
+        """Know a worker of an earlier supervisor, whose `Hello` is to come; return its name.
+
+        Args:
+            worker: Its number.
+            pid: Its process id.
+            token: Its token; empty: it cannot be understood, and is only known until it is lost.
+        """
+        owner = _owner(worker, pid)
+        peer = WorkerPeer(owner, b"", worker, pid, trio.current_time(), greeted=False)
+        self._peers[owner] = peer
+        if token:
+            self._proven[token] = peer
+        return owner
+
+    def say_away(self) -> None:
+        """Ask all workers to wait for the next supervisor."""
+        away = encode(Away())
+        for peer in self._peers.values():
+            self._hand_over(peer, away)
 
     def send(self, owner: str, message: FromSupervisor) -> None:
         """Send `message` to the worker `owner`; one that is gone misses it."""
@@ -272,9 +297,15 @@ class LeaseServer:
         message = read_from_worker(data)
         if isinstance(message, Hello):
             self._greet(peer)
+            if not peer.greeted:
+                peer.greeted = True
+                holds = tuple((held.model, held.lease, held.endpoint) for held in message.holds)
+                self._dispatcher.handle(LeasesHeld(peer.owner, holds))
             return
         owner = peer.owner
         peer.heard_at = trio.current_time()
+        if not peer.greeted and not isinstance(message, Finished):
+            return  # it was for the supervisor before this one; what still holds is said again
         match message:
             case Want(request=request, model=model):
                 self._dispatcher.lease_requests += 1
@@ -378,7 +409,7 @@ class LeaseServer:
         if not self._on_hello(hello.worker, hello.pid, token):
             self.flood.warning("lease.stranger worker=%d pid=%d", hello.worker, hello.pid)
             return
-        owner = f"worker-{hello.worker}-{hello.pid}"
+        owner = _owner(hello.worker, hello.pid)
         peer = WorkerPeer(owner, route, hello.worker, hello.pid, trio.current_time())
         self._peers[owner] = self._proven[token] = peer
         self._greet(peer)
@@ -395,14 +426,20 @@ class LeaseServer:
     def _hand_over(self, peer: WorkerPeer, data: bytes) -> None:
         # Never more than zmq keeps: a worker that reads nothing for long is replaced, and till then
         # it gets nothing but what it asked for.
-        self._socket.send([peer.route, data])
+        if peer.route:
+            self._socket.send([peer.route, data])
 
     def _welcome(self) -> Welcome:
-        return Welcome(config=self._config(), snapshot=self._dispatcher.snapshot())
+        snapshot = self._dispatcher.snapshot()
+        return Welcome(config=self._config(), snapshot=snapshot, pid=os.getpid())
 
     def _wake(self) -> None:
         self._followed.set()
         self._followed = trio.Event()
+
+
+def _owner(worker: int, pid: int) -> str:
+    return f"worker-{worker}-{pid}"
 
 
 @asynccontextmanager

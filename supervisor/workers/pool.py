@@ -16,13 +16,22 @@ import trio
 from arriero.protocol.events import AnyEvent, WorkerChanged
 from arriero.protocol.flood_log import FloodLog
 from arriero.protocol.log_format import as_error
-from arriero.protocol.values import WorkerStatus
+from arriero.protocol.values import VERSION, WorkerStatus
 from arriero.protocol.wakefulness import Wakefulness
 
 from ..errors import SpawnError
 from ..host.log import is_for_journal
 from ..host.shortage import why
-from ..processes.process import Exit, RunningProcess, SpawnSpec, Start, Stream, run_process
+from ..processes.kept_process import KeptProcess
+from ..processes.process import (
+    Exit,
+    RunningProcess,
+    SpawnSpec,
+    Start,
+    Stream,
+    adopt_process,
+    run_process,
+)
 from ..processes.reaper import Reaper
 from .connection_counts import clear_share, has_share
 from .lease_server import LeaseServer, WorkerPeer
@@ -49,6 +58,33 @@ LOOK_EVERY_S = 0.01
 # A worker that dies sooner than this after its start would only die again: pause before the next.
 SHORT_LIFE_S = 5.0
 LONGEST_PAUSE_S = 5.0
+
+
+class WorkerCard(msgspec.Struct, frozen=True, kw_only=True, tag="worker"):
+    """What the next supervisor has to know of a worker.
+
+    Attributes:
+        worker: Its number.
+        token: Proves that it is this one.
+        speaks: Version of the messages that it understands.
+    """
+
+    worker: int
+    token: str
+    speaks: int
+
+    @property
+    def proof(self) -> bytes:
+        """Its token; empty if it and we do not understand each other."""
+        return self.token.encode() if self.speaks == VERSION else b""
+
+
+def read_worker_card(card: bytes) -> WorkerCard | None:
+    """Return what `card` says, if it is of a worker."""
+    try:
+        return msgspec.json.decode(card, type=WorkerCard)
+    except msgspec.DecodeError:
+        return None
 
 
 class _Worker(msgspec.Struct):
@@ -87,6 +123,7 @@ class WorkerPool:
         self._wakefulness = wakefulness
         self._start = start
         self._workers: dict[int, _Worker] = {}
+        self._former: list[_Worker] = []  # of an earlier supervisor
         self._hello = trio.Event()
         self._lease_server: LeaseServer | None = None
         self._nursery: trio.Nursery | None = None
@@ -99,9 +136,8 @@ class WorkerPool:
 
     def status(self) -> tuple[WorkerStatus, ...]:
         """Return the running workers, by number."""
-        return tuple(
-            self._status_of(worker) for _, worker in sorted(self._workers.items()) if worker.pid
-        )
+        workers = [*self._former, *(worker for _, worker in sorted(self._workers.items()))]
+        return tuple(self._status_of(worker) for worker in workers if worker.pid)
 
     def _status_of(self, worker: _Worker) -> WorkerStatus:
         peer = self._peer(worker)
@@ -121,12 +157,54 @@ class WorkerPool:
             return False
         if not worker.serving:
             worker.serving = True
+            if worker.running is not None:
+                card = WorkerCard(worker=number, token=token.decode(), speaks=VERSION)
+                worker.running.entrust(msgspec.json.encode(card))
             self._hello.set()
             self._hello = trio.Event()
             took_s = trio.current_time() - worker.started_at
             log.info("worker.serving worker=%d pid=%d start_s=%.2f", number, pid, took_s)
             self._publish(WorkerChanged(worker=number, pid=pid, state="serving"))
         return True
+
+    def adopt(self, kept: KeptProcess, card: WorkerCard) -> None:
+        """Let a worker of an earlier supervisor finish, once there are others.
+
+        It may be of another version of this program, so it does not stay for longer. The lease
+        server expects it already.
+        """
+        assert self._nursery is not None  # `connect` comes first
+        worker = _Worker(card.worker, card.proof, kept.pid, serving=True, finishing=True)
+        worker.started_at = trio.current_time()
+        self._former.append(worker)
+        log.info("worker.adopted worker=%d pid=%d", worker.number, worker.pid)
+        self._nursery.start_soon(self._see_off, worker, kept)
+
+    async def _see_off(self, worker: _Worker, kept: KeptProcess) -> None:
+        """Wait until a worker of an earlier supervisor has finished."""
+        assert self._lease_server is not None
+        reason = "it had ended already"
+        try:
+            process = adopt_process(kept, SpawnSpec(argv=(sys.executable,)), self._reaper)
+            worker.running = process
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._finish_when_replaced, worker)
+                if worker.token:
+                    nursery.start_soon(self._stop_when_hung, worker)
+                reason = str(await process.run(_pass_on, term_grace_s=0.0))
+                nursery.cancel_scope.cancel()
+        except SpawnError as exc:
+            reason = str(exc)
+        finally:
+            self._former.remove(worker)
+            self._lease_server.lost(worker.pid)
+            gone = WorkerChanged(worker=worker.number, pid=worker.pid, state="gone", reason=reason)
+            self._publish(gone)
+            worker.gone.set()
+
+    async def _finish_when_replaced(self, worker: _Worker) -> None:
+        await self.wait_until_serving()
+        self._finish(worker)
 
     def scale(self, count: int) -> None:
         """Run `count` workers from now on.
@@ -159,7 +237,7 @@ class WorkerPool:
 
         The caller sets the limit.
         """
-        workers = list(self._workers.values())
+        workers = [*self._workers.values(), *self._former]
         for worker in workers:
             self._finish(worker)
         for worker in workers:
@@ -282,16 +360,13 @@ class WorkerPool:
 
 
 @asynccontextmanager
-async def run_workers(
-    pool: WorkerPool, lease_server: LeaseServer, count: int
-) -> AsyncGenerator[None, None]:
-    """Keep `count` workers running while the block runs.
+async def run_workers(pool: WorkerPool, lease_server: LeaseServer) -> AsyncGenerator[None, None]:
+    """Let workers run while the block runs: `scale` starts them, `adopt` takes others over.
 
-    On leaving they are killed.
+    On leaving they are killed, but for those that are left to the next supervisor.
     """
     async with trio.open_nursery() as nursery:
         pool.connect(lease_server, nursery)
-        pool.scale(count)
         yield
         nursery.cancel_scope.cancel()
 

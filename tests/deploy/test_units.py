@@ -59,6 +59,16 @@ def test_systemd_would_say_if_there_were_something(tmp_path: Path) -> None:
     assert "Failed to parse kill mode" in verify([broken], tmp_path)
 
 
+def test_models_outlive_the_supervisor_by_one_more_file(tmp_path: Path) -> None:
+    more = (DEPLOY / "adopt.conf").read_text().partition("[Service]")[2]
+    both = tmp_path / "both" / "arriero.service"
+    both.parent.mkdir()
+    both.write_text(SERVICE.replace("\n[Install]", f"{more}\n[Install]"))
+
+    assert verify([both, *(unit for unit in UNITS if unit.name != both.name)], tmp_path) == ""
+    assert re.findall("^KillMode=(.*)$", more, re.MULTILINE) == ["process"]
+
+
 def test_the_service_leaves_the_program_the_time_it_takes() -> None:
     [stop_s] = settings("TimeoutStopSec")
     [start_s] = settings("TimeoutStartSec")

@@ -43,6 +43,7 @@ NOT_RUN = {
 
 # Commands of arriero whose options are read, but that are not run.
 ONLY_READ = {
+    "restart": "refused without adopt; tests/e2e/test_adoption.py does it",
     "serve": "a train is what runs all the time here",
 }
 

@@ -26,6 +26,7 @@ DATA = {
     "arriero.service": "deploy/arriero.service",
     "arriero-user.service": "deploy/arriero-user.service",
     "arriero.socket": "deploy/arriero.socket",
+    "adopt.conf": "deploy/adopt.conf",
     "sysusers.conf": "deploy/sysusers.conf",
     "config.example.yaml": "config.example.yaml",
 }
@@ -173,8 +174,8 @@ def test_an_installed_arriero_brings_its_example_and_its_units(
         "import arriero.supervisor.cli.main as c, sys\n"
         "for which in sys.argv[1:]: assert not c.main(['unit', which]); print(end='\\0')"
     )
-    *shown, end = installed("-c", code, "-h", "socket", "user", "sysusers").split("\0")
-    assert (len(shown), all(shown), end) == (4, True, "")
+    *shown, end = installed("-c", code, "-h", "socket", "user", "adopt", "sysusers").split("\0")
+    assert (len(shown), all(shown), end) == (5, True, "")
 
 
 def test_only_pythons_that_are_permitted_are_named() -> None:

@@ -41,6 +41,7 @@ READERS = (read_request, read_from_worker, read_from_supervisor)
         control.WorkersRequest(),
         control.ScaleRequest(workers=2),
         control.ShutdownRequest(),
+        control.RestartRequest(),
     ],
 )
 def test_a_request_is_read_as_it_was_written(request_: control.AnyRequest) -> None:

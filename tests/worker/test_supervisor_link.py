@@ -43,7 +43,7 @@ async def test_thousands_of_records_are_many_messages(
     ours, supervisor = pair
     socket = FrameSocket(ours)
     context = RelayContext(monitor=ConnectionMonitor())
-    link = SupervisorLink(1, b"token", socket, socket, context, Limits())
+    link = SupervisorLink(1, b"token", 1, socket, socket, context, Limits())
     for number in range(3000):
         account = open_account(request_id=f"r{number}", path=b"/", api=CHAT, now=0.0, t=0.0)
         link.ended(account, 1.0)
@@ -67,7 +67,7 @@ async def test_want_goes_ahead_of_records(
     ours, supervisor = pair
     socket = FrameSocket(ours)
     context = RelayContext(monitor=ConnectionMonitor())
-    link = SupervisorLink(1, b"token", socket, socket, context, Limits())
+    link = SupervisorLink(1, b"token", 1, socket, socket, context, Limits())
     link.ended(open_account(request_id="r", path=b"/", api=CHAT, now=0.0, t=0.0), 1.0)
 
     link.say(Want(request=1, model="m"))
@@ -84,7 +84,7 @@ async def test_record_knows_the_fate_of_its_answer(
     ours, supervisor = pair
     socket = FrameSocket(ours)
     monitor = ConnectionMonitor()
-    link = SupervisorLink(1, b"token", socket, socket, RelayContext(monitor=monitor), Limits())
+    link = SupervisorLink(1, b"token", 1, socket, socket, RelayContext(monitor=monitor), Limits())
     first, second = (
         open_account(request_id=f"r{n}", path=b"/", api=CHAT, now=0, t=0) for n in "12"
     )

@@ -17,6 +17,7 @@ from arriero.protocol.lease import (
     Broken,
     FromWorker,
     Grant,
+    HeldLease,
     KeepAlive,
     Leave,
     Refuse,
@@ -222,6 +223,24 @@ class Leases(msgspec.Struct):
         if lease.in_flight:
             self._void.append(lease)
         return lease.endpoint
+
+    def holdings(self) -> tuple[HeldLease, ...]:
+        """Return what a supervisor that has not granted it has to know."""
+        return tuple(
+            HeldLease(model=lease.model, lease=lease.number, endpoint=lease.endpoint)
+            for lease in self._held.values()
+        )
+
+    def renew(self) -> list[Want]:
+        """Another supervisor goes on: it knows what is held, and is asked for what is waited for.
+
+        What the one before it wanted back is forgotten together with the reason.
+        """
+        for lease in self._held.values():
+            lease.admits, lease.ends_idle = True, False
+        return [
+            Want(request=waiter.request, model=waiter.model) for waiter in self._waiting.values()
+        ]
 
     def lost(self) -> list[FromWorker]:
         """The supervisor is silent: let nobody wait for it any longer."""

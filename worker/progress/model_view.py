@@ -20,7 +20,15 @@ from arriero.protocol.sequence import Sequence, Verdict
 from arriero.protocol.values import Phase, Progress, QueueEntry, Snapshot, State
 
 Stage: TypeAlias = Literal[
-    "queued", "draining", "stopping", "waking", "loading", "warming", "restoring", "ready"
+    "queued",
+    "draining",
+    "stopping",
+    "waking",
+    "loading",
+    "warming",
+    "restoring",
+    "ready",
+    "restarting",
 ]
 
 # `waiting` is the pause before a crashed model is started again; `starting` has no numbers yet.
@@ -41,7 +49,8 @@ class ModelView(msgspec.Struct, frozen=True):
     """What may be said about a model that is waited for.
 
     Attributes:
-        stage: What goes on; `ready` when the model serves and the grant is on its way.
+        stage: What goes on; `ready` when the model serves and the grant is on its way,
+            `restarting` while there is nobody who could start it, for a moment.
         ahead: Models that get their turn earlier, in `queued`.
         other: The model that makes room, in `draining` and `stopping`.
         requests: Requests that run on `other`, in `draining`; 0 if that is not known.
@@ -66,7 +75,6 @@ class ModelStanding(msgspec.Struct):
     state: State = "stopped"
     endpoint: str | None = None
     progress: Progress | None = None
-    memory: dict[str, int] | None = None
 
 
 class ProgressView(msgspec.Struct):
@@ -77,6 +85,7 @@ class ProgressView(msgspec.Struct):
     """
 
     config_generation: int = 0
+    _is_left: bool = False
     _sequence: Sequence = msgspec.field(default_factory=Sequence)
     _models: dict[str, ModelStanding] = msgspec.field(default_factory=dict)
     _queue: tuple[QueueEntry, ...] = ()
@@ -89,14 +98,18 @@ class ProgressView(msgspec.Struct):
         """
         if self._sequence.is_ahead_of(snapshot):
             return
+        self._is_left = False
         self._sequence.restart(snapshot)
         self._models = {
-            status.model: ModelStanding(
-                status.state, status.endpoint, status.progress, status.memory
-            )
+            status.model: ModelStanding(status.state, status.endpoint, status.progress)
             for status in snapshot.models
         }
         self._queue = snapshot.queue
+        self._wake_all()
+
+    def leave(self) -> None:
+        """There is no supervisor: nothing goes on until the snapshot of the next one."""
+        self._is_left = True
         self._wake_all()
 
     def take(self, event: AnyEvent) -> bool:
@@ -112,6 +125,8 @@ class ProgressView(msgspec.Struct):
 
     def look(self, model: str) -> ModelView:
         """Return what may be said about `model` to those who wait for it."""
+        if self._is_left:
+            return ModelView("restarting")
         standing = self._models.get(model)
         progress = standing.progress if standing is not None else None
         if progress is None or progress.phase == "waiting":
@@ -150,7 +165,6 @@ class ProgressView(msgspec.Struct):
                 standing = self._models.setdefault(event.model, ModelStanding())
                 standing.state = event.state
                 standing.endpoint = event.endpoint
-                standing.memory = event.memory
                 if event.state in {"ready", "stopped"}:
                     standing.progress = None
                 self._wake(event.model)

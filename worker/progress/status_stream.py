@@ -282,6 +282,8 @@ class StatusStream:
                 return f"stopping {other}"
             case "waking":
                 return f"waking ({int(now - self._began)} s)"
+            case "restarting":
+                return "waiting for arriero, which is being restarted"
             case "warming" | "ready":
                 return "warming up"
             case "restoring":

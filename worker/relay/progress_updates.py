@@ -18,7 +18,7 @@ from .response_writer import ResponseWriter
 # Seconds of silence before a client is told of its prompt, as it has asked for.
 _PREFILL_DELAY_S: Final = 1.0
 
-_QUEUED: Final = frozenset({"queued", "draining", "stopping"})
+_QUEUED: Final = frozenset({"queued", "draining", "stopping", "restarting"})
 
 
 @dataclass(slots=True, eq=False)

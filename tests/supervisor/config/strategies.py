@@ -194,6 +194,8 @@ def configurations(draw: st.DrawFn) -> dict[str, Any]:
             hungAfter=st.sampled_from([0, "1s", "90500ms"]),
             drainLimit=st.sampled_from([0, "1s", "24h"]),
             onFailure=st.sampled_from(["restore", "none"]),
+            adopt=BOOLEANS,
+            supervisorGrace=st.sampled_from(["1s", "1h", "12345ms"]),
             globalTTL=SECONDS,
             progress=MODES,
             sendLoadingState=BOOLEANS,

@@ -5,6 +5,7 @@ import pytest
 
 from arriero.protocol.lease import (
     Grant,
+    HeldLease,
     Leave,
     Refuse,
     Release,
@@ -232,3 +233,18 @@ def test_a_lease_has_the_key_of_its_last_grant_and_tells_it_nobody() -> None:
     assert "s3cret" not in repr(lease)
     leases.granted(granted(0, lease=8), 0.0)
     assert lease.key_line == b""
+
+
+def test_another_supervisor_is_told_what_is_held_and_wanted(leases: Leases, held: Lease) -> None:
+    leases.enter("m")
+    leases.revoke(revoke(when_idle=False))
+    assert leases.enter("m") is None
+    waiter, want = leases.want("m", no_wake)
+
+    assert leases.holdings() == (HeldLease(model="m", lease=7, endpoint=URL),)
+    assert leases.renew() == [want]
+    # what the one before wanted back is wanted back no longer
+    assert leases.enter("m") is held
+    leases.granted(granted(waiter.request), 0.0)
+    assert held.in_flight == 3
+    assert [leases.exit(held) for _ in range(3)] == [None, None, None]

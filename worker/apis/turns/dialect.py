@@ -17,6 +17,7 @@ _PHASES: Final[Mapping[str, Phase]] = {
     "queued": "queued",
     "draining": "queued",
     "stopping": "queued",
+    "restarting": "queued",
     "loading": "loading",
     "warming": "loading",
     "restoring": "loading",

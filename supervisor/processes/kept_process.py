@@ -1,0 +1,288 @@
+"""What an earlier supervisor has left: its processes, as its reaper hands them over.
+
+The reaper is the only one who remembers: nothing of it is written to a disk, where it would be
+there for others, and for longer than what it speaks of. A card may hold keys.
+"""
+
+import os
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Final
+
+import msgspec
+
+from ..errors import SupervisorError
+from .output import Stream
+from .reaper_child import MAX_PACKET_BYTES, PIPES, kill, marked_processes, started_at
+from .reaper_child import __file__ as reaper_file
+
+# Seconds for the reaper to begin, and between two packets. It has nothing else to do.
+ANSWER_LIMIT_S: Final = 5.0
+
+# Seconds until a reaper listens that was started a moment before its supervisor was killed, and
+# between two looks. One that ends removes its socket, so this is seldom waited for in vain.
+_BEGIN_LIMIT_S: Final = 1.0
+_PAUSE_S: Final = 0.01
+
+# Seconds for all of it. A thousand processes are said in a second.
+_WHOLE_LIMIT_S: Final = 15.0
+
+# Processes, and bytes of output of each, that are taken from one reaper.
+_MAX_PROCESSES: Final = 4096
+_MAX_OUTPUT_BYTES: Final = 1024**2
+
+_STREAMS: Final[tuple[Stream, Stream]] = ("stdout", "stderr")
+
+
+class KeptProcess(msgspec.Struct, eq=False):
+    """A process that an earlier supervisor has started. Has to be taken over, or ended.
+
+    Attributes:
+        pid: Its process id, and that of its group.
+        started: When it was started, in ticks since the machine was.
+        mark: Of its start, in its environment.
+        card: What that supervisor has noted of it.
+        pipes: Descriptors: its standard input, output and errors.
+        said: What it has written while there was no supervisor; the end of that.
+    """
+
+    pid: int
+    started: int
+    mark: str
+    card: bytes
+    pipes: tuple[int, int, int]
+    said: dict[Stream, bytes] = msgspec.field(default_factory=dict)
+
+    @property
+    def runs(self) -> bool:
+        """Whether it is still there: that process, not another with its number."""
+        return started_at(self.pid) == self.started
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since it was started."""
+        ticks = time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK")
+        return max(0.0, (ticks - self.started) / os.sysconf("SC_CLK_TCK"))
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is of this user, as far as anybody can tell."""
+        with suppress(OSError):
+            return os.stat(f"/proc/{self.pid}").st_uid == os.geteuid()
+        return False
+
+    def close(self) -> None:
+        """Close its pipes."""
+        for fd in self.pipes:
+            os.close(fd)
+
+    def kill(self) -> None:
+        """Kill it, and all that it has started; close its pipes.
+
+        What it left behind is killed as well when itself has gone. Reads a file per process.
+        """
+        if self.runs:
+            with suppress(OSError):
+                os.killpg(self.pid, 9)
+        for pid in marked_processes(self.mark):
+            kill(pid)
+        self.close()
+
+
+class Inheritance(msgspec.Struct, eq=False):
+    """All that a reaper has kept.
+
+    Attributes:
+        reaper: Its process id.
+        mark: That all its processes share.
+        door: The connection to it.
+        processes: Those that it has kept.
+        held: A descriptor with its card, if it was given one.
+    """
+
+    reaper: int
+    mark: str
+    door: socket.socket
+    processes: list[KeptProcess] = msgspec.field(default_factory=list)
+    held: tuple[bytes, int] | None = None
+
+    def end(self) -> None:
+        """Have it kill all, and end; return when it has. Not for longer than the limit."""
+        for kept in self.processes:
+            kept.close()
+        if self.held is not None:
+            os.close(self.held[1])
+        with suppress(OSError):
+            self.door.send(b"grace 0")
+            self.door.shutdown(socket.SHUT_WR)
+            self.door.recv(1)
+        self.door.close()
+
+
+def inherited_from(path: Path) -> Inheritance | None:
+    """Return what the reaper at `path` has kept; None if there is none that answers.
+
+    Blocks, for milliseconds; for `ANSWER_LIMIT_S` if it hangs, a second if it was killed. What is
+    at `path` is removed if no reaper answers there.
+
+    Raises:
+        SupervisorError: There is something at `path` that cannot be removed.
+    """
+    try:
+        if not path.is_socket():
+            path.unlink(missing_ok=True)
+            return None
+        door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        door.settimeout(ANSWER_LIMIT_S)
+        if not _connects(door, path):
+            door.close()
+            path.unlink(missing_ok=True)
+            return None
+    except OSError as exc:
+        raise SupervisorError(
+            f"cannot use {path} for the reaper: {exc.strerror}; remove it"
+        ) from exc
+    pid, uid, _ = struct.unpack("3i", door.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    found: Inheritance | None = None
+    with suppress(OSError, ValueError, UnicodeDecodeError):
+        if uid == os.geteuid():
+            found = _read(door)
+    if found is not None:
+        door.settimeout(ANSWER_LIMIT_S)
+        return found
+    door.close()
+    if _is_reaper(pid):  # it hangs: it must not wake up later and kill
+        kill(pid)
+    path.unlink(missing_ok=True)
+    return None
+
+
+def _connects(door: socket.socket, path: Path) -> bool:
+    """Connect; return False if nobody listens there, or what listens is no reaper."""
+    until = time.monotonic() + _BEGIN_LIMIT_S
+    while True:
+        try:
+            door.connect(str(path))
+        except ConnectionRefusedError:
+            if time.monotonic() > until:
+                return False
+            time.sleep(_PAUSE_S)
+        except OSError:
+            return False
+        else:
+            return True
+
+
+def _is_reaper(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as line:
+            return os.path.basename(reaper_file).encode() in line.read()
+    except OSError:
+        return False
+
+
+def _read(door: socket.socket) -> Inheritance:
+    """Return what the reaper gives.
+
+    Raises:
+        OSError: It does not, in time.
+        ValueError: It makes no sense.
+    """
+    found: Inheritance | None = None
+    known: dict[int, KeptProcess] = {}
+    loose: list[int] = []
+    try:
+        for packet, loose in _packets(door):
+            head, _, rest = packet.partition(b"\n")
+            match head.split(b" "):
+                case [b"reaper", pid, mark] if found is None:
+                    found = Inheritance(int(pid), mark.decode(), door)
+                case [b"kept", pid, started, mark] if found and len(loose) == PIPES:
+                    kept = KeptProcess(
+                        int(pid), int(started), mark.decode(), rest, (loose[0], loose[1], loose[2])
+                    )
+                    if kept.pid <= 1 or kept.pid in known or len(known) >= _MAX_PROCESSES:
+                        raise ValueError("no such process")
+                    known[kept.pid] = kept
+                    found.processes.append(kept)
+                    loose = []
+                case [b"said", pid, number] if int(pid) in known and number in {b"1", b"2"}:
+                    said = known[int(pid)].said
+                    stream = _STREAMS[int(number) - 1]
+                    said[stream] = (said.get(stream, b"") + rest)[-_MAX_OUTPUT_BYTES:]
+                case [b"held"] if found and found.held is None and len(loose) == 1:
+                    found.held = (rest, loose[0])
+                    loose = []
+                case [b"end"] if found:
+                    return found
+                case _:
+                    raise ValueError("not a word of a reaper")
+        raise OSError("it has gone")
+    except BaseException:
+        for fd in (*loose, *(fd for kept in known.values() for fd in kept.pipes)):
+            os.close(fd)
+        if found is not None and found.held is not None:
+            os.close(found.held[1])
+        raise
+
+
+def _packets(door: socket.socket) -> Iterator[tuple[bytes, list[int]]]:
+    until = time.monotonic() + _WHOLE_LIMIT_S
+    while True:
+        door.settimeout(min(ANSWER_LIMIT_S, max(0.001, until - time.monotonic())))
+        packet, fds, _, _ = socket.recv_fds(door, MAX_PACKET_BYTES, PIPES)
+        for fd in fds:
+            os.set_inheritable(fd, False)
+        if not packet:
+            return
+        yield packet, list(fds)
+
+
+class AdoptedProcess:
+    """A kept process that is taken over; see `StartedProcess`.
+
+    It is a child of this process only if that one has been replaced by exec; else whoever is its
+    parent reaps it, and nobody tells how it ended.
+
+    Attributes:
+        pid: Its process id.
+        returncode: As for `subprocess.Popen`; None if nobody can say.
+        is_child: It is our child: we learn how it ends, and keep its number from being used again.
+    """
+
+    def __init__(self, kept: KeptProcess) -> None:
+        self.pid = kept.pid
+        self.returncode: int | None = None
+        self.is_child = _parent_of(kept.pid) == os.getpid()
+        self.stdin: IO[bytes] = os.fdopen(kept.pipes[0], "wb", buffering=0)
+        self.stdout: IO[bytes] = os.fdopen(kept.pipes[1], "rb", buffering=0)
+        self.stderr: IO[bytes] = os.fdopen(kept.pipes[2], "rb", buffering=0)
+
+    def poll(self) -> int | None:
+        """Reap it if it has ended and is our child; return its exit code, or minus the signal."""
+        return self._reap(os.WNOHANG)
+
+    def wait(self) -> int | None:
+        """Wait for its end if it is our child, then as `poll`."""
+        return self._reap(0)
+
+    def _reap(self, options: int) -> int | None:
+        if self.returncode is None:
+            with suppress(ChildProcessError):
+                pid, status = os.waitpid(self.pid, options)
+                if pid:
+                    self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+
+def _parent_of(pid: int) -> int:
+    """Return the parent of a process; 0 if it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            return int(stat.read().rpartition(b")")[2].split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0

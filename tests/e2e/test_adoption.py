@@ -1,0 +1,289 @@
+"""With `adopt: true` a supervisor that is killed takes nothing along: the next one goes on."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator
+from contextlib import suppress
+from typing import Any
+
+import psutil
+import pytest
+from trains import Stream, Train, alive, eventually
+
+from arriero.supervisor.host.runtime_dir import REAPER_NAME
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(150)]
+
+Scripted = Callable[..., str]
+
+
+def config(scripted: Scripted, **more: Any) -> dict[str, Any]:
+    """Models that run beside each other."""
+    models = {name: {"cmd": scripted("--name", name)} for name in "abc"}
+    return {
+        "workers": 1,
+        "adopt": True,
+        "progress": "reasoning",
+        "progressDelay": "0s",
+        "models": models,
+        "groups": {"all": {"members": list(models), "swap": False}},
+    } | more
+
+
+def kill(train: Train) -> None:
+    train.process.kill()
+    train.process.wait()
+
+
+def serve_again(train: Train, *, until: str = "supervisor.ready") -> None:
+    """Start it in the same place, as an operator does, or systemd."""
+    began = train.log.stat().st_size
+    args = train.process.args
+    assert isinstance(args, list)
+    with train.log.open("ab") as output:
+        train.process = subprocess.Popen(
+            args, stderr=output, env=os.environ | {"XDG_STATE_HOME": str(train.log.parent)}
+        )
+
+    def is_up() -> bool:
+        told = train.log.read_bytes()[began:].decode()
+        assert train.process.poll() is None, told
+        return until in told
+
+    eventually(is_up, within_s=90, what=until)
+    if until == "supervisor.ready":
+        train.url = f"http://{train.ask('status')['listen']}"
+
+
+def running(train: Train, model: str, count: int = 4) -> list[Stream]:
+    """Streams that have begun, and run until they are told to end."""
+    streams = [Stream(train, model, chunks=20, runs_on=True, within_s=120) for _ in range(count)]
+    eventually(lambda: all(len(it.frames) > 15 for it in streams), what="streams that run")
+    return streams
+
+
+def is_whole(stream: Stream, chunks: int = 20) -> bool:
+    """Whether it had all of its text, and no error."""
+    text = "".join(f"w{number} " for number in range(1, chunks + 1))
+    ended = stream.frames[-1:] == ["data: [DONE]"]
+    return (stream.error, stream.errors(), stream.text(), ended) == (None, [], text, True)
+
+
+def pid_of(train: Train, model: str) -> int | None:
+    pid: int | None = train.model(model)["pid"]
+    return pid
+
+
+def is_alive(pid: int) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return bool(alive([psutil.Process(pid)]))
+    return False
+
+
+def parts_of(train: Train) -> list[psutil.Process]:
+    """All processes of a train, whoever is their parent."""
+    found = [process for process in psutil.process_iter() if is_part(process, train)]
+    return [*{*found, *(child for one in found for child in children(one))}]
+
+
+def is_part(process: psutil.Process, train: Train) -> bool:
+    with suppress(psutil.Error):
+        return str(train.socket_dir) in " ".join(process.cmdline())
+    return False
+
+
+def children(process: psutil.Process) -> list[psutil.Process]:
+    with suppress(psutil.NoSuchProcess):
+        return process.children(recursive=True)
+    return []
+
+
+@pytest.fixture
+def start(start_train: Callable[..., Train], scripted: Scripted) -> Generator[Callable[..., Train]]:
+    """A function that starts a train; in the end nothing is left of it, whoever its parent is."""
+    trains: list[tuple[Train, list[psutil.Process]]] = []
+
+    def started(**more: Any) -> Train:
+        train = start_train(config(scripted, **more))
+        trains.append((train, []))
+        return train
+
+    yield started
+    for train, _ in trains:
+        parts = parts_of(train)
+        if train.process.poll() is None:
+            train.stop(within_s=30)
+        left = alive([process for process in parts if process.pid != train.process.pid])
+        for process in left:
+            process.kill()
+        assert left == []
+
+
+def test_streams_end_whole_and_models_stay(start: Callable[..., Train]) -> None:
+    train = start()
+    for model in "ab":
+        assert train.chat(model).status_code == 200
+    before = {model: pid_of(train, model) for model in "ab"}
+    workers = set(train.workers().values())
+    streams = running(train, "a")
+
+    kill(train)
+    assert train.chat("a").status_code == 200  # nobody has to be asked
+    waits = Stream(train, "c", within_s=120)
+    eventually(lambda: "being restarted" in waits.lines(), what="the truth")
+    began = time.monotonic()
+    serve_again(train, until="model.adopted model=b")
+    back_s = time.monotonic() - began
+    assert is_whole(waits.finish(), 5)
+    eventually(lambda: train.ask("workers")["ok"], what="its sockets")
+
+    assert {model: pid_of(train, model) for model in "ab"} == before
+    assert all(is_whole(stream.finish()) for stream in streams)
+    eventually(lambda: workers.isdisjoint(train.workers().values()), what="new workers")
+    assert train.chat("b").status_code == 200
+    assert pid_of(train, "b") == before["b"]
+    assert "model.starting model=b" not in train.log_text().partition("supervisor.inherits")[2]
+    print(f"models were taken over {back_s:.2f} s after the start")
+
+
+def test_a_restart_on_purpose_keeps_all(start: Callable[..., Train]) -> None:
+    train = start()
+    assert train.chat("a").status_code == 200
+    before, epoch = pid_of(train, "a"), train.ask("ping")["epoch"]
+    streams = running(train, "a")
+
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "arriero", "restart", "--socket-dir", str(train.socket_dir)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    took_s = time.monotonic() - began
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert train.process.poll() is None  # the same process, for who watches it
+    assert train.ask("ping")["epoch"] != epoch
+    assert pid_of(train, "a") == before
+    assert all(is_whole(stream.finish()) for stream in streams)
+    assert train.chat("a").status_code == 200
+    # a child of the same process: how it ends is known
+    os.kill(before or 0, signal.SIGTERM)
+    eventually(lambda: train.model("a")["state"] == "stopped", what="its end")
+    assert "exited with code 0" in train.model("a")["error"]["message"]
+    print(f"restarted in {took_s:.2f} s")
+
+
+def test_a_second_kill_during_adoption_loses_nothing(start: Callable[..., Train]) -> None:
+    train = start()
+    assert train.chat("a").status_code == 200
+    before = pid_of(train, "a")
+    streams = running(train, "a")
+
+    for until in ("supervisor.inherits", "model.adopted", "worker.adopted"):
+        kill(train)
+        serve_again(train, until=until)
+    kill(train)
+    serve_again(train)
+
+    assert pid_of(train, "a") == before
+    assert all(is_whole(stream.finish()) for stream in streams)
+
+
+def test_a_model_that_died_unseen_is_started_anew(start: Callable[..., Train]) -> None:
+    train = start()
+    for model in "ab":
+        assert train.chat(model).status_code == 200
+    dead, lives = pid_of(train, "a"), pid_of(train, "b")
+
+    kill(train)
+    os.kill(dead or 0, signal.SIGKILL)
+    serve_again(train)
+
+    assert "model.not_adopted model=a reason='its process ended" in train.log_text()
+    assert train.chat("a").status_code == 200
+    assert pid_of(train, "a") not in {None, dead}
+    # and one that dies later is missed at once
+    os.kill(lives or 0, signal.SIGKILL)
+    eventually(lambda: train.model("b")["state"] == "stopped", what="its end")
+    assert "its exit code is not known" in train.model("b")["error"]["message"]
+    assert train.chat("b").status_code == 200
+
+
+def test_a_changed_model_finishes_what_it_has(
+    start: Callable[..., Train], scripted: Scripted
+) -> None:
+    train = start()
+    for model in "ab":
+        assert train.chat(model).status_code == 200
+    old = {model: pid_of(train, model) for model in "ab"}
+    streams = running(train, "a")
+    changed = config(scripted)
+    changed["models"]["a"]["cmd"] += " --load-s 0.1"
+    changed["models"].pop("b")
+    changed["groups"]["all"]["members"] = ["a", "c"]
+
+    kill(train)
+    train.write_config(changed)
+    serve_again(train)
+
+    assert train.model("a")["state"] == "draining"
+    assert not is_alive(old["b"] or 0)
+    assert all(is_whole(stream.finish()) for stream in streams)
+    assert train.chat("a").status_code == 200
+    assert pid_of(train, "a") not in {None, old["a"]}
+
+
+@pytest.mark.parametrize("adopts", [True, False])
+def test_nothing_stays_without_a_supervisor(start: Callable[..., Train], adopts: bool) -> None:
+    train = start(adopt=adopts, supervisorGrace="1s")
+    assert train.chat("a").status_code == 200
+    streams = running(train, "a", 1)
+    parts = parts_of(train)
+
+    kill(train)
+    killed_at = time.monotonic()
+    eventually(lambda: alive(parts) == [], what="an end of all")
+    took_s = time.monotonic() - killed_at
+
+    assert streams[0].finish().error is not None  # cut, and seen to be
+    assert took_s > 0.9 if adopts else took_s < 1.0
+    assert not any(is_part(process, train) for process in psutil.process_iter())
+
+
+def test_adopt_no_more_ends_what_was_left(start: Callable[..., Train], scripted: Scripted) -> None:
+    train = start()
+    assert train.chat("a").status_code == 200
+    old = pid_of(train, "a") or 0
+
+    kill(train)
+    train.write_config(config(scripted, adopt=False))
+    serve_again(train)
+
+    assert not is_alive(old)
+    assert train.chat("a").status_code == 200
+
+
+@pytest.mark.parametrize("what", ["folder", "file"])
+def test_what_is_in_the_place_of_a_reaper(start: Callable[..., Train], what: str) -> None:
+    train = start()
+    train.stop()
+    place = train.socket_dir / REAPER_NAME
+    if what == "folder":
+        place.mkdir()
+        args = train.process.args
+        assert isinstance(args, list)
+        done = subprocess.run(args, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 1
+        assert "remove it" in done.stderr
+        place.rmdir()
+    elif what == "file":
+        place.write_bytes(b"\0" * 1_000_000)
+
+    serve_again(train)
+
+    assert train.chat("a").status_code == 200

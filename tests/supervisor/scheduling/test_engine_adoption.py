@@ -1,0 +1,118 @@
+"""Models and leases of an earlier supervisor: nothing is taken away before it is known."""
+
+import pytest
+
+from arriero.supervisor.scheduling.engine import Engine
+from arriero.supervisor.scheduling.events import (
+    Adopted,
+    GrantLease,
+    LeasesHeld,
+    OwnerLost,
+    ProcessEnded,
+    Released,
+    RevokeLease,
+    Spawn,
+    Spec,
+    Terminate,
+    VoidLease,
+    Waiter,
+    Wanted,
+)
+from tests.supervisor.scheduling.steps import CRASHED, SCRIPT, acts
+
+NEW = Waiter("new", 1)
+
+
+def adopted(model: str = "a", *owners: str, launch: str = "") -> Adopted:
+    return Adopted(
+        model=model,
+        swap=7,
+        pid=100,
+        endpoint=f"http://{model}",
+        kind="llama-server",
+        launch=launch,
+        owners=owners,
+    )
+
+
+@pytest.fixture
+def engine() -> Engine:
+    return Engine([Spec(model="a", ttl_s=60), Spec(model="b")])
+
+
+def test_an_adopted_model_serves_without_a_start(engine: Engine) -> None:
+    assert acts(engine.handle(adopted(), 0)) == []
+    assert engine.state("a") == "ready"
+    assert acts(engine.handle(Wanted(NEW, "a"), 1)) == [
+        GrantLease(NEW, "a", 8, "http://a", 0.0, "llama-server")
+    ]
+
+
+def test_numbers_go_on_after_those_before(engine: Engine) -> None:
+    engine.handle(adopted("a", "w"), 0)
+    engine.handle(LeasesHeld("w", (("a", 40, "http://a"),)), 0)
+    engine.handle(Wanted(SCRIPT, "b"), 1)
+    (spawn,) = [c for c in engine.handle(Released("w", "a", 40), 2) if isinstance(c, Terminate)]
+    assert spawn.swap == 7
+    commands = acts(engine.handle(ProcessEnded("a", 7, CRASHED), 3))
+    assert [c.swap for c in commands if isinstance(c, Spawn)] == [41]
+
+
+def test_nothing_is_stopped_before_leases_are_known(engine: Engine) -> None:
+    engine.handle(adopted("a", "w", "v"), 0)
+
+    assert not any(isinstance(c, Terminate) for c in engine.handle(Wanted(SCRIPT, "b"), 1))
+    assert engine.state("a") == "draining"
+    # one of them holds a lease, and is asked for it
+    assert acts(engine.handle(LeasesHeld("w", (("a", 5, "http://a"),)), 2)) == [
+        RevokeLease("w", "a", 5, when_idle=True)
+    ]
+    assert acts(engine.handle(LeasesHeld("v", ()), 3)) == []
+    assert acts(engine.handle(Released("w", "a", 5), 4)) == [Terminate("a", 7, 10.0)]
+
+
+def test_who_is_gone_before_a_word_held_nothing(engine: Engine) -> None:
+    engine.handle(adopted("a", "w"), 0)
+    engine.handle(Wanted(SCRIPT, "b"), 1)
+
+    assert acts(engine.handle(OwnerLost("w"), 2)) == [Terminate("a", 7, 10.0)]
+
+
+@pytest.mark.parametrize(
+    "lease", [("b", 5, "http://b"), ("a", 5, "http://elsewhere"), ("x", 5, "")]
+)
+def test_a_lease_on_what_is_gone_is_void(engine: Engine, lease: tuple[str, int, str]) -> None:
+    engine.handle(adopted("a", "w"), 0)
+
+    assert acts(engine.handle(LeasesHeld("w", (lease,)), 1)) == [VoidLease("w", lease[0], 5)]
+    assert engine.leases_of("w") == ()
+
+
+def test_a_request_before_the_word_gets_another_lease(engine: Engine) -> None:
+    engine.handle(adopted("a", "w"), 0)
+    (grant,) = acts(engine.handle(Wanted(Waiter("w", 1), "a"), 1))
+    assert isinstance(grant, GrantLease)
+    assert grant.lease > 0
+
+    # the worker has forgotten the old one by the time it reads this
+    held = LeasesHeld("w", (("a", 5, "http://a"),))
+    assert acts(engine.handle(held, 2)) == [VoidLease("w", "a", 5)]
+    assert engine.leases_of("w") == ("a",)
+
+
+def test_one_started_otherwise_finishes_and_goes(engine: Engine) -> None:
+    engine.handle(adopted("a", "w", launch="old"), 0)
+    assert engine.state("a") == "draining"
+    engine.handle(LeasesHeld("w", (("a", 5, "http://a"),)), 1)
+
+    assert acts(engine.handle(Released("w", "a", 5), 2)) == [Terminate("a", 7, 10.0)]
+
+
+def test_its_idle_time_begins_with_the_adoption(engine: Engine) -> None:
+    engine.handle(adopted(), 1000)
+    assert engine.next_deadline(1000) == 1060
+
+
+def test_a_model_is_adopted_once(engine: Engine) -> None:
+    engine.handle(adopted(), 0)
+    assert engine.handle(adopted(), 1) == []
