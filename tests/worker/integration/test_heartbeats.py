@@ -9,7 +9,9 @@ import pytest
 import trio
 from msgspec.structs import replace
 
+from arriero.protocol.events import QueueChanged
 from arriero.protocol.lease import Want
+from arriero.protocol.values import QueueEntry
 from arriero.protocol.worker_config import ModelRoute
 from arriero.worker.connections import connection as monitor
 from arriero.worker.streams.sse_frames import MAX_FRAME_BYTES
@@ -45,6 +47,9 @@ from tests.worker.sse import (
 Steps = Sequence[bytes | float]
 
 EVERY_S = 0.2
+
+# Something to say to those who wait for `m`.
+BEHIND_ANOTHER = (QueueEntry(model="x", waiting=1), QueueEntry(model="m", waiting=1))
 COMMENT = b": hb\n\n"
 
 pytestmark = rig_options(
@@ -162,11 +167,12 @@ async def test_waiting_stream_begins_with_life_sign(
         async with await rig.connect() as stream:
             began = trio.current_time()
             await stream.send_all(post(STREAM, b"X-Swap-Progress: %b" % mode.encode()))
+            want = await rig.heard(Want)
+            rig.publish(QueueChanged, queue=BEHIND_ANOTHER)
             got = await stream.receive_some()
             committed = trio.current_time() - began
             assert got.startswith(b"HTTP/1.1 200")
             assert first in got.partition(b"\r\n\r\n")[2]  # it came along with the head
-            want = await rig.heard(Want)
             while got.count(first if mode != "reasoning" else b'"delta":{}') < 4:
                 got += await stream.receive_some()
             waited = trio.current_time() - began
@@ -249,6 +255,7 @@ async def test_without_interval_no_heartbeat(open_rig: OpenRig) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(ask)
             await rig.heard(Want, len(requests))
+            rig.publish(QueueChanged, queue=BEHIND_ANOTHER)
             await trio.sleep(0.3)  # enough for whoever is wrong
             for message in tuple(rig.received):
                 if isinstance(message, Want):

@@ -105,7 +105,7 @@ def test_a_model_that_does_not_come_up_ends_the_turn() -> None:
     dialect = speak()
 
     got = told(
-        b"".join(wait(dialect).on_time(1.0, ModelView("queued")))
+        b"".join(wait(dialect).on_time(1.0, ModelView("queued", ahead=1)))
         + dialect.failure(LoadFailed("model qwen failed to load: no memory"), b"heard")
         + dialect.heartbeat(None)
         + dialect.finish()
