@@ -13,7 +13,9 @@ from .values import (
     VERSION,
     ConfigChanges,
     ConfigStatus,
+    DeviceStatus,
     ErrorInfo,
+    ModelFit,
     ModelStatus,
     ProfileStatus,
     QueueEntry,
@@ -60,6 +62,32 @@ class UnloadRequest(ControlRequest, frozen=True, kw_only=True, tag="unload"):
 
     model: str | None = None
     mode: Literal["drain", "now"] = "drain"
+
+
+class HoldRequest(ControlRequest, frozen=True, kw_only=True, tag="hold"):
+    """Keep a device free of models, for something else.
+
+    Models on it finish what they have, and end.
+
+    Attributes:
+        device: ``ram``, ``gpu0``, ...; None: all.
+        for_s: Seconds until it is used again; None: until `release`.
+        wait: Answer when it is free; False answers at once.
+    """
+
+    device: str | None = None
+    for_s: float | None = None
+    wait: bool = True
+
+
+class ReleaseRequest(ControlRequest, frozen=True, kw_only=True, tag="release"):
+    """Let models use a device again.
+
+    Attributes:
+        device: The device; None: all that are held.
+    """
+
+    device: str | None = None
 
 
 class LogsRequest(ControlRequest, frozen=True, kw_only=True, tag="logs"):
@@ -151,6 +179,8 @@ AnyRequest: TypeAlias = (
     | StatusRequest
     | SwapRequest
     | UnloadRequest
+    | HoldRequest
+    | ReleaseRequest
     | LogsRequest
     | ExplainRequest
     | ReloadRequest
@@ -198,6 +228,7 @@ class StatusReply(ControlReply, frozen=True, kw_only=True):
         control_requests: Requests that the control socket has answered so far, this one included.
         lease_requests: Times that a worker had to ask for a model; warm requests add nothing.
         config: The configuration in force.
+        devices: Where memory decides: those that limit models.
     """
 
     version: str
@@ -212,6 +243,7 @@ class StatusReply(ControlReply, frozen=True, kw_only=True):
     control_requests: int
     lease_requests: int
     config: ConfigStatus
+    devices: tuple[DeviceStatus, ...] = ()
 
 
 class SwapReply(ControlReply, frozen=True, kw_only=True):
@@ -232,6 +264,20 @@ class UnloadReply(ControlReply, frozen=True, kw_only=True):
 
     unloaded: tuple[str, ...]
     took_s: float
+
+
+class HoldReply(ControlReply, frozen=True, kw_only=True):
+    """These devices are kept free of models, or were until now.
+
+    Attributes:
+        devices: The devices; ``all`` where memory does not decide.
+        unloaded: Models that ended for it.
+        took_s: Seconds until they had.
+    """
+
+    devices: tuple[str, ...]
+    unloaded: tuple[str, ...] = ()
+    took_s: float = 0.0
 
 
 class LogsLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -265,6 +311,9 @@ class ExplainReply(ControlReply, frozen=True, kw_only=True):
         stops: Models that would have to go first.
         ahead: Models that get their turn earlier.
         why: The same, in words.
+        devices: Where memory decides: those that limit models.
+        models: There: this model, and all that have memory.
+        start_s: How long its start takes, if that is known.
     """
 
     model: str
@@ -273,6 +322,9 @@ class ExplainReply(ControlReply, frozen=True, kw_only=True):
     stops: tuple[str, ...]
     ahead: tuple[str, ...]
     why: str
+    devices: tuple[DeviceStatus, ...] = ()
+    models: tuple[ModelFit, ...] = ()
+    start_s: float | None = None
 
 
 class ReloadReply(ControlReply, frozen=True, kw_only=True):
@@ -352,6 +404,7 @@ AnyReply: TypeAlias = (
     | StatusReply
     | SwapReply
     | UnloadReply
+    | HoldReply
     | LogsReply
     | ExplainReply
     | ReloadReply

@@ -39,7 +39,8 @@ class PublishedEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"
 class StateChanged(PublishedEvent, frozen=True, kw_only=True, tag="state"):
     """The process of `model` changed its state.
 
-    `error` is the reason why it is stopped, if it failed.
+    `error` is the reason why it is stopped, if it failed. `memory` is what is reserved for it by
+    then, where memory decides: device -> bytes.
     """
 
     model: str
@@ -48,6 +49,7 @@ class StateChanged(PublishedEvent, frozen=True, kw_only=True, tag="state"):
     pid: int | None = None
     endpoint: str | None = None
     error: ErrorInfo | None = None
+    memory: dict[str, int] | None = None
 
 
 class ProgressMade(PublishedEvent, frozen=True, kw_only=True, tag="progress"):
@@ -61,6 +63,30 @@ class QueueChanged(PublishedEvent, frozen=True, kw_only=True, tag="queue"):
     """The queue: models that are waited for, in order of turns."""
 
     queue: tuple[QueueEntry, ...]
+
+
+class ModelEvicted(PublishedEvent, frozen=True, kw_only=True, tag="evicted"):
+    """A model ends so that another one has memory.
+
+    Attributes:
+        model: It ends.
+        swap: The start that ends.
+        made_room_for: It is started next.
+        idle_s: Seconds since it was last used.
+        memory: What it gives back: device -> bytes.
+        needed: What the other one takes: device -> bytes.
+        kept: Models that could not go, and why.
+        text: All of it in words.
+    """
+
+    model: str
+    swap: int
+    made_room_for: str
+    idle_s: float
+    memory: dict[str, int]
+    needed: dict[str, int]
+    kept: dict[str, str]
+    text: str
 
 
 class LogLine(PublishedEvent, frozen=True, kw_only=True, tag="log"):
@@ -116,6 +142,7 @@ AnyEvent: TypeAlias = (
     StateChanged
     | ProgressMade
     | QueueChanged
+    | ModelEvicted
     | LogLine
     | WorkerChanged
     | ConfigChanged

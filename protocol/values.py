@@ -128,6 +128,10 @@ class ModelStatus(MessageValue, frozen=True, kw_only=True):
         host: Where it runs.
         stale: Its process runs with an older command than the configuration in force has.
         removed: The configuration does not have it any more: it finishes what it has, and is gone.
+        memory: Where memory decides: what is reserved for it, or, while it is stopped, what it
+            would take: device -> bytes.
+        memory_source: Where that comes from: `declared`, `learned`, `estimated` or `unknown`.
+        pin: `always` or `manual`: it does not go for others; else empty.
     """
 
     model: str
@@ -143,6 +147,57 @@ class ModelStatus(MessageValue, frozen=True, kw_only=True):
     host: str = LOCAL
     stale: bool = False
     removed: bool = False
+    memory: dict[str, int] | None = None
+    memory_source: str | None = None
+    pin: str = ""
+
+
+class DeviceStatus(MessageValue, frozen=True, kw_only=True):
+    """Memory of one device, in bytes.
+
+    Attributes:
+        device: ``ram``, ``gpu0``, ...
+        total: What it has, or what was declared.
+        reserve: What stays free of that.
+        foreign: What others than models use.
+        reserved: What models have.
+        free: What is left for models now.
+        held: It is kept free of models.
+        held_s: Seconds until it is not any more; None: until it is released.
+        name: What it calls itself.
+    """
+
+    device: str
+    total: int
+    reserve: int
+    foreign: int
+    reserved: int
+    free: int
+    held: bool = False
+    held_s: float | None = None
+    name: str = ""
+
+
+class ModelFit(MessageValue, frozen=True, kw_only=True):
+    """One model in the explanation of a start.
+
+    Attributes:
+        model: The model.
+        state: Of its process.
+        memory: What it has, or would take: device -> bytes.
+        source: Where that comes from.
+        verdict: `starts`, `goes`, `stays`, or `ends` (it is on its way out already).
+        why: In words.
+        start_s: How long its start takes, if that is known: what it costs to bring it back.
+    """
+
+    model: str
+    state: State
+    memory: dict[str, int]
+    source: str
+    verdict: Literal["starts", "goes", "stays", "ends"]
+    why: str
+    start_s: float | None = None
 
 
 class WorkerStatus(MessageValue, frozen=True, kw_only=True):

@@ -88,6 +88,7 @@ class ModelRoute(MessageValue, frozen=True, kw_only=True, omit_defaults=True):
         filters: Changes to bodies; None for none.
         timeouts: Of connections to its server.
         ignore_websockets: Its WebSockets never start it, do not wait, and do not keep it.
+        pin: Whether it stays, where memory decides: `always`, `manual` or empty.
     """
 
     model: str
@@ -106,6 +107,7 @@ class ModelRoute(MessageValue, frozen=True, kw_only=True, omit_defaults=True):
     filters: BodyFilters | None = None
     timeouts: Timeouts = USUAL_TIMEOUTS
     ignore_websockets: bool = False
+    pin: str = ""
 
 
 class SelectorRoute(MessageValue, frozen=True, kw_only=True):

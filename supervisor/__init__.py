@@ -14,6 +14,7 @@ its files.
     host/             The machine around us: systemd, sockets, runtime folder, log, files.
     placement/        Models that may be loaded side by side. Pure.
 
+    memory/           Devices, sizes of models, reservations, victims.
     processes/        One child process, its output, its port, and nothing left behind.
 
     progress/         Progress of a model load: sources, learned times, estimator.

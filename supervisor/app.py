@@ -36,9 +36,12 @@ from .host.listen_socket import listen_card, listening_socket, where_it_listens
 from .host.log import follow_log_level, tell_warnings
 from .host.runtime_dir import REAPER_NAME, open_runtime_dir, state_dir
 from .host.systemd import Notifier, feed_watchdog
+from .memory.learned_file import SIZES_FILE_NAME
 from .models.adoption import ModelCard, read_model_card
 from .models.default_models import keep_defaults
 from .models.fleet import missing_program, open_fleet
+from .models.learned_models import LearnedModels
+from .models.memory_watch import open_memory_watch
 from .models.output_log import OutputLog
 from .models.preload import preload
 from .pricing.feed import FILE_NAME as PRICES_FILE_NAME
@@ -202,13 +205,17 @@ async def supervise(
         reaper.hold(listen_card(config.listen.host, config.listen.port), listener.fileno())
         former_models, former_workers = _sorted(inheritance)
         publisher = await stack.enter_async_context(open_publisher(context, folder / "events.sock"))
+        learned = LearnedModels(kept / SIZES_FILE_NAME, kept / FILE_NAME)
         engine = Engine(
-            in_force.specs(),
+            in_force.specs(learned),
             now=trio.current_time(),
             policy=in_force.policy(),
             obstacle=lambda model: missing_program(in_force.config.models[model]),
         )
         dispatcher = Dispatcher(engine, publisher)
+        memory = await stack.enter_async_context(
+            open_memory_watch(lambda: in_force.config, dispatcher, learned)
+        )
         fleet = await stack.enter_async_context(
             open_fleet(
                 lambda: in_force.config,
@@ -217,6 +224,8 @@ async def supervise(
                 output_log=output_log,
                 durations_path=kept / FILE_NAME,
                 slots=slots,
+                on_change=memory.wake,
+                on_log_line=memory.take_line,
             )
         )
 
@@ -246,7 +255,10 @@ async def supervise(
                 choose_profile=lambda name: profiles.choose(name),
             )
         )
-        dispatcher.connect(processes=fleet, send_to_worker=lease_server.send)
+        dispatcher.connect(processes=fleet, send_to_worker=lease_server.send, sizes=memory)
+        if engine.counts_memory:
+            await memory.look()  # before the first start: bounded by its limit
+        await stack.enter_async_context(_background(memory.run))
         owners = [
             lease_server.expect(card.worker, left.pid, card.proof) for left, card in former_workers
         ]
@@ -272,7 +284,9 @@ async def supervise(
         reloader = Reloader(
             in_force,
             order.load,
-            follow=Parts(in_force, dispatcher, lease_server, pool, output_log, prices).follow,
+            follow=Parts(
+                in_force, dispatcher, lease_server, pool, output_log, prices, memory, learned
+            ).follow,
             publish=dispatcher.publish,
             notifier=notifier,
             headline=headline,

@@ -17,7 +17,7 @@ LAYERS = {
         errors wakefulness flood_log log_format read_json < values < records
         < worker_config events control < connection_counts lease < codec sequence < transport""",
     "supervisor": """
-        errors text < llamacpp config.yaml < host placement < processes
+        errors text < llamacpp config.yaml < host placement < memory processes
         < progress pricing scheduling < config.schema < config < slots
         < config.lint generate models workers < reload < control restart startup_message < app
         < cli.render < cli < __main__""",

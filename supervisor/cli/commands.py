@@ -1,5 +1,6 @@
 """The commands that talk to a running supervisor."""
 
+import re
 import time
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Final
@@ -11,11 +12,14 @@ from arriero.protocol.control import (
     Done,
     ExplainReply,
     ExplainRequest,
+    HoldReply,
+    HoldRequest,
     LogsLine,
     LogsReply,
     LogsRequest,
     PingReply,
     PingRequest,
+    ReleaseRequest,
     ReloadReply,
     ReloadRequest,
     RestartRequest,
@@ -41,8 +45,10 @@ from .render.text import (
     aligned,
     changes_table,
     config_lines,
+    devices_table,
     explanation,
     headline,
+    held_line,
     models_table,
     pong_line,
     reload_line,
@@ -59,6 +65,9 @@ if TYPE_CHECKING:
 
 # Seconds that the last events of a swap may be later than its answer.
 _LATE_S: Final = 0.2
+
+_TIME: Final = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)([smhd])")
+_UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 # Seconds that a new supervisor may take to answer; it takes one or two. Between two looks whether
 # it does, and for one answer.
@@ -91,7 +100,8 @@ def status(session: Session) -> None:
     models = aligned(models_table(reply.models, reply.t))
     workers = aligned(workers_table(reply.workers))
     head = [headline(reply), *config_lines(reply.config, reply.t)]
-    session.write(reply, [*head, "", *models, "", *workers])
+    devices = ["", *aligned(devices_table(reply.devices))] if reply.devices else []
+    session.write(reply, [*head, "", *models, *devices, "", *workers])
 
 
 @click.command(epilog="Example:  arriero swap qwen --no-wait")
@@ -275,6 +285,43 @@ def workers(session: Session) -> None:
 def scale(session: Session, count: int) -> None:
     """Run N workers (1 to 64) from now on."""
     session.write(session.ask(ScaleRequest(workers=count), Done), [f"workers from now on: {count}"])
+
+
+@click.command(epilog="Example:  arriero hold gpu0 --for 2h")
+@click.argument("device", required=False)
+@click.option(
+    "--for",
+    "for_",
+    metavar="TIME",
+    help="Until then, such as 90s, 30m or 2h; without it until `arriero release`.",
+)
+@click.option("--wait/--no-wait", default=True, help="Wait until it is free (default), or not.")
+@client(WORK_S)
+def hold(session: Session, device: str | None, for_: str | None, *, wait: bool) -> None:
+    """Keep DEVICE (ram, gpu0, ...), or all, free of models.
+
+    Those that are loaded there finish what they have, and end. Requests for them wait, or whatever
+    onBlocked says.
+    """
+    for_s = None if for_ is None else _seconds(for_)
+    reply = session.ask(HoldRequest(device=device, for_s=for_s, wait=wait), HoldReply)
+    session.write(reply, [held_line(reply, for_s)])
+
+
+@click.command(epilog="Example:  arriero release gpu0")
+@click.argument("device", required=False)
+@client()
+def release(session: Session, device: str | None) -> None:
+    """Let models use DEVICE, or all, again."""
+    reply = session.ask(ReleaseRequest(device=device), HoldReply)
+    session.write(reply, [f"models may use {', '.join(reply.devices)} again"])
+
+
+def _seconds(text: str) -> float:
+    match = _TIME.fullmatch(text.strip())
+    if match is None or not (found_s := float(match[1]) * _UNITS_S[match[2]]):
+        raise click.BadParameter(f"{text!r} is no time; write 90s, 30m or 2h", param_hint="--for")
+    return found_s
 
 
 @click.command(epilog="Example:  arriero explain qwen")

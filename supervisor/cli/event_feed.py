@@ -25,14 +25,16 @@ from arriero.protocol.sequence import Sequence, Verdict
 from arriero.protocol.values import Snapshot
 
 # In the order in which `--help` names them.
-TYPES: Final = ("state", "progress", "queue", "worker", "config", "usage", "log", "heartbeat")
+TYPES: Final = (
+    "state", "progress", "queue", "evicted", "worker", "config", "usage", "log", "heartbeat"
+)  # fmt: skip
 
 # Types of events that concern one model each.
-_OF_A_MODEL: Final = frozenset({"state", "progress", "usage", "log"})
+_OF_A_MODEL: Final = frozenset({"state", "progress", "evicted", "usage", "log"})
 
 # Shown unless others are asked for: log lines and ends of requests would drown the rest,
 # heartbeats carry nothing.
-DEFAULT_TYPES: Final = ("state", "progress", "queue", "worker", "config")
+DEFAULT_TYPES: Final = ("state", "progress", "queue", "evicted", "worker", "config")
 
 
 class Next(Enum):

@@ -17,7 +17,7 @@ from ..text.addresses import Address, parse_address
 from .merge import merge
 from .model_config import LaunchConfig, ModelConfig
 from .named_files import read_prices, store_problem
-from .read_models import read_models
+from .read_models import check_instead, read_models
 from .read_names import KnownNames, check_peers, check_profiles, check_selectors
 from .read_routing import policy_of, read_routing
 from .schema.model_types import macros_of
@@ -189,6 +189,8 @@ def _read_config(root: Node, place: Place) -> Config | None:
         return None
     config = CONFIG.make({**values, "macros": top})
     models = read_models(root.member("models"), place.under("models"), config)
+    if place.reading.problems == []:
+        check_instead(models, root.member("models") or root, place.under("models"))
 
     def at(name: str) -> tuple[Node, Place]:
         return root.member(name) or root, place.under(name)
@@ -196,7 +198,7 @@ def _read_config(root: Node, place: Place) -> Config | None:
     names = KnownNames.of(models, config.peers)
     check_peers(names, config.peers, *at("peers"))
     routing = read_routing(config.written_routing, root, place, names.models)
-    policy = None if place.reading.problems else policy_of(routing, models)
+    policy = None if place.reading.problems else policy_of(routing, models, config.memory)
     check_selectors(config.selectors, *at("selectors"), names, policy)
     check_profiles(config.profiles, *at("profiles"), names, config.selectors)
     if not models and not config.peers and not place.reading.problems:

@@ -14,6 +14,7 @@ from ..llamacpp.api_key import API_KEY, WantedKey, wanted_key
 from ..text.addresses import unix_path
 from .schema.immutable import immutable
 from .schema.macros import Macro
+from .schema.memory_types import AMOUNTS, ON_BLOCKED, PIN, BlockedRule, PinSetting
 from .schema.model_types import (
     CHECK_ENDPOINT,
     COMMAND,
@@ -240,6 +241,25 @@ class ModelConfig:
         "It is unloaded after so long without a request; 0 never, -1 as globalTTL says.",
         inherits=True,
         unset=-1.0,
+    )
+    memory: Mapping[str, int] = key(
+        AMOUNTS,
+        NOTHING,
+        "What it needs of each device, such as {gpu0: 18GiB, ram: 2GiB}.",
+        without="what it was seen to use, else an estimate from its files and options",
+    )
+    pin: PinSetting = key(
+        PIN,
+        "",
+        "Where memory decides: it does not go for other models, and has no ttl. always: it is "
+        "loaded at the start, and again when it has ended; manual: once it is loaded.",
+        without="it goes when others need the place",
+    )
+    on_blocked: BlockedRule = key(
+        ON_BLOCKED,
+        BlockedRule(),
+        "While it cannot have room, whoever else went (pinned models, devices that are held, other "
+        "programs), its requests wait, are refused, or use another model.",
     )
     send_as: str | None = key(
         _NAME_OR_NONE,

@@ -219,6 +219,23 @@ def _with_names(
     return model if aliases == model.aliases else replace(model, aliases=aliases)
 
 
+def check_instead(models: Mapping[str, ModelConfig], node: Node, place: Place) -> None:
+    """Note models that name another one for the time they are blocked, which there is not."""
+    names = {alias: model.model for model in models.values() for alias in model.aliases}
+    names |= {model: model for model in models}
+    for model in models.values():
+        instead = model.on_blocked.instead
+        if not instead:
+            continue
+        at = place.under(model.model).under("onBlocked").under("use")
+        found = (node.member(model.model) or node).member("onBlocked") or node
+        if instead not in names:
+            hint = at.hint(instead, names)
+            at.note(found.member("use"), f"there is no model {instead[:80]!r}{hint}")
+        elif names[instead] == model.model:
+            at.note(found.member("use"), "this is the model itself; name another one")
+
+
 def _for_comfyui(model: ModelConfig) -> ModelConfig:
     limit = max(model.concurrency_limit, _COMFYUI_LIMIT)
     return replace(model, concurrency_limit=limit, ignore_websockets=True)

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from ..memory.policy import ByMemory
 from ..placement.matrix import Matrix, MatrixError, compile_matrix
 from ..placement.policy import DEFAULT_GROUP, Group, Groups, PlacementPolicy
-from .routing import MatrixKeys, Routing, RoutingKeys
+from .routing import MatrixKeys, MemoryKeys, Routing, RoutingKeys
 from .schema.reader import Place
 from .yaml.tree import Node
 
@@ -80,8 +81,18 @@ class _Blocks:
         self.place.under(name).note(self.key(name), message)
 
 
-def policy_of(routing: Routing, models: Iterable[str]) -> PlacementPolicy:
+def policy_of(
+    routing: Routing, models: Iterable[str], memory: MemoryKeys | None = None
+) -> PlacementPolicy:
     """Return what decides which models run beside which."""
+    if memory is None or not memory.decides:
+        return _written_policy(routing, models)
+    is_written = routing.groups or (routing.router == "matrix" and routing.matrix is not None)
+    inner = _written_policy(routing, models) if is_written else None
+    return ByMemory(budgets=memory.devices, finds=memory.mode == "auto", inner=inner)
+
+
+def _written_policy(routing: Routing, models: Iterable[str]) -> PlacementPolicy:
     if routing.router == "matrix" and routing.matrix is not None:
         return routing.matrix
     return Groups(routing.groups, models)

@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Final, Literal, TypeAlias, get_args
 
+from ..memory.devices import Budget
 from ..placement.matrix import Matrix
 from ..placement.policy import Group
 from .schema.immutable import immutable
+from .schema.memory_types import DEVICES, MEMORY_MODE, MemoryMode
 from .schema.model_types import NAME
 from .schema.reader import Key
 from .schema.sections import key, section
@@ -73,6 +75,35 @@ class Routing:
     groups: tuple[Group, ...] = ()
     matrix: Matrix | None = None
     priority: Mapping[str, int] = field(default_factory=lambda: NOTHING)
+
+
+@immutable
+class MemoryKeys:
+    """Whether memory decides which models run beside which, and how much of it there is."""
+
+    mode: MemoryMode | None = key(
+        MEMORY_MODE,
+        None,
+        "auto: as many models stay loaded as fit into the machine's memory; groups and the matrix, "
+        "where written, act on top. off: devices mean nothing.",
+        name="memory",
+        without="only devices that are written here count, if there are any",
+    )
+    devices: Mapping[str, Budget] = key(
+        DEVICES,
+        NOTHING,
+        "What models may use of main memory (ram) and of each GPU (gpu0, gpu1, ...: those of "
+        "NVIDIA as nvidia-smi counts them, then AMD's and Intel's by their cards).",
+        without="what is found counts, with memory: auto",
+    )
+
+    @property
+    def decides(self) -> bool:
+        """Whether memory decides."""
+        return self.mode == "auto" or (self.mode is None and bool(self.devices))
+
+
+MEMORY: Final = section(MemoryKeys)
 
 
 @immutable

@@ -15,7 +15,7 @@ from ..pricing.price_list import PriceList
 from ..text.addresses import Address
 from .model_config import MODEL, UP_TO_A_DAY, ModelConfig
 from .names import PEERS, PROFILES, SELECTORS, PeerConfig, PeerModels, Profile, Selector
-from .routing import ROUTING, Routing, RoutingKeys
+from .routing import MEMORY, ROUTING, MemoryKeys, Routing, RoutingKeys
 from .schema.access_types import API_KEYS, CORS, HOSTS, LISTEN
 from .schema.header_types import MARKER, rules
 from .schema.immutable import immutable
@@ -256,6 +256,7 @@ class Config:
         "(restore), or not (none).",
         is_folded=True,
     )
+    memory: MemoryKeys = inline(MEMORY)
     adopt: bool = key(
         BOOLEAN,
         False,

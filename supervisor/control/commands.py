@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from functools import cache
-from typing import assert_never
+from typing import Final, assert_never
 
 import trio
 
@@ -20,6 +20,8 @@ from arriero.protocol.control import (
     CancelRequest,
     Done,
     ExplainRequest,
+    HoldReply,
+    HoldRequest,
     LogsReply,
     LogsRequest,
     PingReply,
@@ -27,6 +29,7 @@ from arriero.protocol.control import (
     ProfileRequest,
     ProfilesRequest,
     Refusal,
+    ReleaseRequest,
     ReloadRequest,
     RestartRequest,
     ScaleRequest,
@@ -47,9 +50,20 @@ from ..models.output_log import OutputLog
 from ..reload.profiles import ProfileSwitch
 from ..reload.reloader import ActiveConfig, Reloader
 from ..scheduling.dispatcher import Dispatcher
-from ..scheduling.events import GrantLease, Left, UnloadRequested, Waiter, Wanted
+from ..scheduling.events import (
+    GrantLease,
+    HoldRequested,
+    Left,
+    ReleaseRequested,
+    UnloadRequested,
+    Waiter,
+    Wanted,
+)
 from ..workers.pool import WorkerPool
 from ..workers.request_log import MAX_RECORDS, RecordStore
+
+# Longest time for which a device is held: who wants it for longer says so again.
+MAX_HOLD_S: Final = 30 * 86400
 
 
 class Commands:
@@ -101,6 +115,10 @@ class Commands:
                 return self._swap(name, wait=wait)
             case UnloadRequest(model=name, mode=mode):
                 return self._unload(name, at_once=mode == "now")
+            case HoldRequest(device=device, for_s=for_s, wait=wait):
+                return self._hold(device, for_s, wait=wait)
+            case ReleaseRequest(device=device):
+                return self._release(device)
             case LogsRequest(model=name, lines=lines):
                 return self._logs(name, lines)
             case ExplainRequest(model=name):
@@ -150,6 +168,7 @@ class Commands:
             control_requests=self._control_requests(),
             lease_requests=self._dispatcher.lease_requests,
             config=self._in_force.status(),
+            devices=self._dispatcher.engine.devices(self._dispatcher.now()),
         )
 
     async def _swap(self, name: str, *, wait: bool) -> AnyReply:
@@ -216,11 +235,62 @@ class Commands:
         found_lines = self._output_log.last(lines, model=found)
         return LogsReply(lines=found_lines, seq=self._dispatcher.log_seq)
 
-    def _explain(self, name: str) -> AnyReply:
+    async def _hold(self, device: str | None, for_s: float | None, *, wait: bool) -> AnyReply:
+        if for_s is not None and not 0 < for_s <= MAX_HOLD_S:
+            most = MAX_HOLD_S // 86400
+            return _bad_request(f"cannot hold for {for_s:g} s: more than 0, and {most} d at most")
+        names = self._devices(device)
+        if names is None:
+            return self._no_device(device)
+        asked_at = trio.current_time()
+        engine = self._dispatcher.engine
+        running = engine.on_device(device)
+        swaps = {model: engine.swap(model) for model in running}
+        self._dispatcher.handle(HoldRequested(device, for_s))
+        if wait:
+            await self._dispatcher.wait_until(
+                lambda engine: all(engine.has_ended(model, swap) for model, swap in swaps.items())
+            )
+        took_s = round(trio.current_time() - asked_at, 3)
+        return HoldReply(devices=names, unloaded=tuple(sorted(running)), took_s=took_s)
+
+    def _release(self, device: str | None) -> AnyReply:
+        names = self._devices(device)
+        if names is None:
+            return self._no_device(device)
+        self._dispatcher.handle(ReleaseRequested(device))
+        return HoldReply(devices=names)
+
+    def _devices(self, device: str | None) -> tuple[str, ...] | None:
+        """Return the devices that are meant; None if there is no such device."""
+        known = [one.device for one in self._dispatcher.engine.devices(self._dispatcher.now())]
+        if device is None:
+            return tuple(known) or ("all",)
+        return (device,) if device in known else None
+
+    def _no_device(self, device: str | None) -> Refusal:
+        known = [one.device for one in self._dispatcher.engine.devices(self._dispatcher.now())]
+        would_do = (
+            f"there are {', '.join(known)}"
+            if known
+            else "with memory: auto in the configuration single devices can be held, without it "
+            "all of them: leave the device out"
+        )
+        return _bad_request(f"there is no device {str(device)[:80]!r}; {would_do}")
+
+    def _explain(self, name: str) -> AnyReply | Awaitable[AnyReply]:
         found = self._in_force.config.resolve(name)
         if found is None:
             return self._unknown(name)
+        if self._dispatcher.engine.is_unsized(found.model):
+            return self._size_and_explain(found.model)
         return self._dispatcher.engine.explain(found.model, self._dispatcher.now())
+
+    async def _size_and_explain(self, model: str) -> AnyReply:
+        await self._dispatcher.size_up(model)
+        if not self._dispatcher.engine.knows(model):
+            return self._unknown(model)  # a reload was quicker
+        return self._dispatcher.engine.explain(model, self._dispatcher.now())
 
     async def _cancel(self, request_id: str) -> AnyReply:
         result = await self._cancel_request(request_id)

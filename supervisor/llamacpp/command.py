@@ -94,7 +94,7 @@ def server_options(command: Sequence[str], env: Mapping[str, str]) -> ServerOpti
         command: Program and arguments.
         env: Additions to the environment.
     """
-    arguments = _arguments(command)
+    arguments = server_arguments(command)
     if arguments is None:
         return None
     options = dict(_options(arguments))  # given twice: the last one counts
@@ -111,7 +111,8 @@ def server_options(command: Sequence[str], env: Mapping[str, str]) -> ServerOpti
     )
 
 
-def _arguments(command: Sequence[str]) -> Sequence[str] | None:
+def server_arguments(command: Sequence[str]) -> Sequence[str] | None:
+    """Return what follows llama-server in `command`; None if it is not surely that."""
     for at, word in enumerate(command):
         name = os.path.basename(word)
         if PROGRAM.fullmatch(name):

@@ -14,5 +14,7 @@ Lowest first:
     liveness_watch    Looks for these signs while models serve, all in one round.
     server_kind       llama-server, vLLM, ...
     start_retry       Retries of a start that ended too early.
+    learned_models    Sizes and durations of earlier runs.
+    memory_watch      Looks at devices and processes; keeps sizes.
     fleet             One task per model process.
 """

@@ -76,6 +76,9 @@ async def _bring_back(
     engine = dispatcher.engine
     if not engine.knows(model) or engine.state(model) != "stopped":
         return
+    await dispatcher.size_up(model)
+    if not engine.knows(model) or engine.state(model) != "stopped":
+        return
     plan = engine.explain(model, dispatcher.now())
     if plan.action == "wait" or not set(plan.stops).isdisjoint(defaults):
         log.info("default.left_out model=%s reason=%r", model, plan.why)

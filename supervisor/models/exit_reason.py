@@ -1,6 +1,7 @@
 """Reason why a model's process ended, in words for clients."""
 
 import re
+import signal
 
 from arriero.protocol.values import ErrorInfo
 
@@ -26,6 +27,36 @@ _PATH = re.compile(r"(?<![\w.])(~?/[^\s'\":,;)]+/)")
 _OPTION = re.compile(r"(--?[a-z][\w-]*)([= ])(\S+)")
 
 _LONGEST = 200
+
+
+# Messages of servers for which there was not enough memory: llama.cpp with CUDA, ROCm, Vulkan and
+# SYCL; PyTorch; the C++ library and the system.
+_OUT_OF_GPU = re.compile(
+    r"(?i)(?:cuda|hip|musa)malloc failed: out of memory|(?:cuda|rocm|hip) error: out of memory|"
+    r"ErrorOutOfDeviceMemory|UR_RESULT_ERROR_OUT_OF_(?:DEVICE_)?(?:MEMORY|RESOURCES)|"
+    r"(?:failed|unable) to allocate (?:cuda|rocm|vulkan|sycl|musa)\w* buffer|"
+    r"torch\S*OutOfMemoryError|CUDA out of memory"
+)
+_OUT_OF_RAM = re.compile(
+    r"(?i)std::bad_alloc|cannot allocate memory|(?:failed|unable) to allocate cpu\w* buffer|"
+    r"\bMemoryError\b"
+)
+
+
+def out_of(end: Exit) -> tuple[str, ...]:
+    """Return of which devices there was not enough for a process that ended while it loaded.
+
+    ``gpu`` is any of its GPUs. SIGKILL that we did not send is that of the kernel, which is short
+    of memory, or of a control group that is.
+    """
+    if end.asked:
+        return ()
+    found = []
+    if any(map(_OUT_OF_GPU.search, end.tail)):
+        found.append("gpu")
+    if end.code == -signal.SIGKILL or any(map(_OUT_OF_RAM.search, end.tail)):
+        found.append("ram")
+    return tuple(found)
 
 
 def load_failed(model: str, why: str) -> ErrorInfo:

@@ -59,7 +59,7 @@ from ..slots.keeper import SlotKeeper
 from ..slots.server_slots import SlotServer
 from ..text.redact import HIDDEN
 from .adoption import ModelCard, why_not_adopted
-from .exit_reason import load_failed, why_it_failed
+from .exit_reason import load_failed, out_of, why_it_failed
 from .health import Outcome, Signs, wait_until_healthy, wait_until_listening
 from .liveness_watch import PulseRound, PulseWatch
 from .not_ready_reason import place_shown, why_not_ready
@@ -110,8 +110,12 @@ class Fleet:
         output_log: OutputLog,
         durations_path: Path,
         slots: SlotKeeper,
+        on_change: Callable[[], None] = lambda: None,
+        on_log_line: Callable[[str, int, bytes], None] = lambda model, swap, line: None,
     ) -> None:
         self._config = config
+        self._on_change = on_change
+        self._on_log_line = on_log_line
         self._dispatcher = dispatcher
         self._nursery = nursery
         self._reaper = reaper
@@ -206,6 +210,8 @@ class Fleet:
             learn=partial(self._learn, config.fingerprint),
             slots=self._slots,
             now=lambda: self._config().models.get(config.model, config),
+            on_change=self._on_change,
+            on_log_line=partial(self._on_log_line, config.model, swap),
         )
 
     def _begin(self, start: "_Start") -> "_BegunTry | ErrorInfo":
@@ -235,7 +241,8 @@ class Fleet:
         finally:
             del self._starts[start.swap]
         log.info("model.ended model=%s swap=%d reason=%r", model, start.swap, error.message)
-        self._dispatcher.handle(ProcessEnded(model, start.swap, error))
+        self._dispatcher.handle(ProcessEnded(model, start.swap, error, start.out_of))
+        self._on_change()
 
     def _bug(self, model: str, exc: Exception) -> ErrorInfo:
         if what_is_scarce(exc) is None:
@@ -256,6 +263,7 @@ class Fleet:
                     del self._without_report[next(iter(self._without_report))]
             otherwise = start.how_to_try_again(end)
             if otherwise is None:
+                start.out_of = () if start.is_ready else out_of(end)
                 return start.failure or why_it_failed(model, end, was_ready=start.is_ready)
             log.warning("model.again model=%s swap=%d with=%r", model, start.swap, otherwise)
             begun = self._begin(start)
@@ -335,6 +343,8 @@ class _Start:
         learn: Callable[[StageTimes], None],
         slots: SlotKeeper,
         now: Callable[[], ModelConfig],
+        on_change: Callable[[], None],
+        on_log_line: Callable[[bytes], None],
     ) -> None:
         self.config = config
         self._config_now = now
@@ -349,6 +359,9 @@ class _Start:
         self.is_itself = False  # what is started is surely llama-server, and nothing more
         self.asks_for_report = False
         self.is_ready = False
+        self.out_of: tuple[str, ...] = ()  # devices, if it ended for want of memory
+        self._on_change = on_change
+        self._on_log_line = on_log_line
         self.failure: ErrorInfo | None  # set when it is ended for that
         self._kind = config.kind
         self._dispatcher = dispatcher
@@ -546,6 +559,7 @@ class _Start:
         assert self._running is not None  # it is cancelled when it ends
         self._running.entrust(msgspec.json.encode(self._card(launch)))
         self._dispatcher.handle(BecameReady(self.config.model, self.swap, self._kind or "unknown"))
+        self._on_change()
         if self.tries == 0:
             self._learn(self._estimator.finish(now))  # last: it writes a file
 
@@ -707,6 +721,7 @@ class _Start:
         if self.is_ready:
             return
         self._signs.note()  # llama-server, vLLM and others have a line for "ready"
+        self._on_log_line(line)
         now = trio.current_time()
         if isinstance(report, ReadyReport):  # only llama-server speaks so
             self._kind = self._kind or "llama-server"
@@ -768,12 +783,22 @@ async def open_fleet(
     output_log: OutputLog,
     durations_path: Path,
     slots: SlotKeeper,
+    on_change: Callable[[], None] = lambda: None,
+    on_log_line: Callable[[str, int, bytes], None] = lambda model, swap, line: None,
 ) -> AsyncGenerator[Fleet, None]:
     """Run processes of models while the block runs.
 
     On leaving, those that run are ended.
 
-    `config` gives the configuration in force: a start takes its settings at that moment.
+    Args:
+        config: Gives the configuration in force: a start takes its settings at that moment.
+        dispatcher: Of the engine.
+        reaper: Of the processes.
+        output_log: Keeps their output.
+        durations_path: The file of learned durations.
+        slots: Keeps prompt caches.
+        on_change: Called when a process has become ready or has ended.
+        on_log_line: Called with model, start and line while a model loads.
     """
     async with trio.open_nursery() as nursery:
         yield Fleet(
@@ -784,5 +809,7 @@ async def open_fleet(
             output_log=output_log,
             durations_path=durations_path,
             slots=slots,
+            on_change=on_change,
+            on_log_line=on_log_line,
         )
         nursery.cancel_scope.cancel()

@@ -47,6 +47,9 @@ async def _load(model: str, waiter: Waiter, dispatcher: Dispatcher) -> None:
     await dispatcher.wait_until(lambda engine: not engine.queue())  # clients come first
     if not engine.knows(model):
         return  # a reload was quicker
+    await dispatcher.size_up(model)
+    if not engine.knows(model):
+        return
     plan = engine.explain(model, dispatcher.now())
     if plan.action in {"swap", "wait"}:
         log.warning("preload.left_out model=%s reason=%r", model, plan.why)

@@ -27,6 +27,8 @@ from ..host.log import follow_log_level, tell_warnings
 from ..host.shortage import what_is_scarce, why
 from ..host.systemd import Notifier
 from ..models.default_models import DefaultModels
+from ..models.learned_models import LearnedModels
+from ..models.memory_watch import MemoryWatch
 from ..models.output_log import OutputLog
 from ..placement.policy import PlacementPolicy
 from ..pricing.feed import PriceFeed
@@ -91,14 +93,18 @@ class ActiveConfig(msgspec.Struct):
 
     def policy(self) -> PlacementPolicy:
         """Return the placement policy."""
-        return policy_of(self.config.routing, self.config.models)
+        return policy_of(self.config.routing, self.config.models, self.config.memory)
 
     def defaults(self) -> DefaultModels:
         """Return which models come back when it is quiet."""
         return DefaultModels(self.config.default_models, self.config.default_after_s)
 
-    def specs(self) -> tuple[Spec, ...]:
-        """Return each model's settings for the engine."""
+    def specs(self, learned: LearnedModels | None = None) -> tuple[Spec, ...]:
+        """Return each model's settings for the engine.
+
+        Args:
+            learned: From earlier runs.
+        """
         priority = self.config.routing.priority
         return tuple(
             Spec(
@@ -111,9 +117,18 @@ class ActiveConfig(msgspec.Struct):
                 drain_limit_s=model.drain_limit_s,
                 restores=model.on_failure == "restore",
                 most=model.concurrency_limit,
+                size=None if learned is None else learned.size_of(model),
+                start_s=None if learned is None else learned.start_s(model),
+                pin=model.pin,
+                on_blocked=model.on_blocked.action,
+                instead=self._id_of(model.on_blocked.instead),
             )
             for model in self.config.models.values()
         )
+
+    def _id_of(self, name: str) -> str:
+        found = self.config.resolve(name) if name else None
+        return "" if found is None else found.model
 
 
 class Parts(msgspec.Struct, frozen=True):
@@ -125,6 +140,8 @@ class Parts(msgspec.Struct, frozen=True):
     workers: WorkerPool
     output_log: OutputLog
     prices: PriceFeed
+    memory: MemoryWatch
+    learned: LearnedModels
 
     async def follow(self, changes: ConfigChanges, drain: bool) -> tuple[str, ...]:
         """Let all parts follow the configuration; return once the workers do.
@@ -134,9 +151,9 @@ class Parts(msgspec.Struct, frozen=True):
         """
         engine = self.dispatcher.engine
         follow_log_level(self.in_force.config.logging.level)
-        self.dispatcher.handle(
-            Reconfigured(self.in_force.specs(), drain=drain, policy=self.in_force.policy())
-        )
+        specs = self.in_force.specs(self.learned)
+        self.dispatcher.handle(Reconfigured(specs, drain=drain, policy=self.in_force.policy()))
+        self.memory.wake()
         draining = engine.stale() if drain else ()
         if not changes.is_empty:
             self.output_log.keep_only(engine.knows)

@@ -8,6 +8,7 @@ Lowest first:
     model_state  Per-model and per-waiter state.
     refusals     Errors for waiters.
     turns        Queue order and who may overtake.
+    room         Where memory decides: who goes for whom.
     explain      `arriero explain` in words.
     wait_list    Waiters, in order of arrival.
     engine       The scheduler: events in, commands out.

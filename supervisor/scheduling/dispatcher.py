@@ -12,18 +12,21 @@ from typing import Final, NamedTuple, Protocol
 import msgspec
 import trio
 
-from arriero.protocol.events import AnyEvent, QueueChanged
+from arriero.protocol.events import AnyEvent, ModelEvicted, QueueChanged
 from arriero.protocol.lease import FromSupervisor, Grant, Peeked, Refuse, Void
 from arriero.protocol.lease import Revoke as RevokeMessage
 from arriero.protocol.values import ErrorInfo, Snapshot
 from arriero.protocol.wakefulness import LOOK_S, Wakefulness
 
-from .engine import Engine
+from ..memory.sizes import Amounts
+from .engine import SIZING_LIMIT_S, Engine
 from .events import (
     Act,
     Announce,
+    EstimateSize,
     Event,
     GrantLease,
+    RaiseSize,
     RefuseWaiter,
     RevokeLease,
     Spawn,
@@ -53,6 +56,18 @@ class Processes(Protocol):
 
     def key_of(self, model: str) -> str:
         """Return the key for the running server of `model`; empty for none."""
+        ...
+
+
+class Sizes(Protocol):
+    """Estimates and remembers how much memory models need, without waiting."""
+
+    def estimate(self, model: str) -> None:
+        """Begin to estimate the size of `model`; the engine gets the outcome."""
+        ...
+
+    def raise_size(self, model: str, amounts: Amounts) -> None:
+        """Remember that `model` needs at least `amounts`."""
         ...
 
 
@@ -106,6 +121,7 @@ class Dispatcher:
         self.lease_requests = 0
         self._publisher = publisher
         self._processes: Processes | None = None
+        self._sizes: Sizes | None = None
         self._send_to_worker: Callable[[str, FromSupervisor], None] | None = None
         self._scripts: dict[Waiter, Callable[[GrantLease | ErrorInfo], None]] = {}
         self._changed = trio.Event()
@@ -114,9 +130,14 @@ class Dispatcher:
         self._answers: dict[tuple[str, str, int | ErrorInfo], _LeaseAnswer] = {}
 
     def connect(
-        self, *, processes: Processes, send_to_worker: Callable[[str, FromSupervisor], None]
+        self,
+        *,
+        processes: Processes,
+        send_to_worker: Callable[[str, FromSupervisor], None],
+        sizes: Sizes | None = None,
     ) -> None:
         """Attach the parts that carry commands out; before the first event."""
+        self._sizes = sizes
         self._processes = processes
         self._send_to_worker = send_to_worker
 
@@ -140,6 +161,8 @@ class Dispatcher:
             elif isinstance(command.event, QueueChanged):
                 self._queue_news = command.event
             else:
+                if isinstance(command.event, ModelEvicted):
+                    log.info("model.evicted reason=%r", command.event.text)
                 news.append(command.event)
         self._flush_answers()
         if news:
@@ -207,6 +230,14 @@ class Dispatcher:
         while not holds(self.engine):
             await self._changed.wait()
 
+    async def size_up(self, model: str) -> None:
+        """Return once the size of `model` is estimated, where memory decides; or is unknown."""
+        if self._sizes is None or not self.engine.is_unsized(model):
+            return
+        self._sizes.estimate(model)
+        with trio.move_on_after(SIZING_LIMIT_S):
+            await self.wait_until(lambda engine: not engine.is_unsized(model))
+
     def answer_script(
         self, waiter: Waiter, answer: Callable[[GrantLease | ErrorInfo], None]
     ) -> None:
@@ -234,6 +265,12 @@ class Dispatcher:
                 self._processes.spawn(model, swap)
             case Terminate(_, swap, grace_s):
                 self._processes.terminate(swap, grace_s)
+            case EstimateSize(model):
+                assert self._sizes is not None  # where memory decides, there are sizes
+                self._sizes.estimate(model)
+            case RaiseSize(model, amounts):
+                assert self._sizes is not None
+                self._sizes.raise_size(model, amounts)
             case GrantLease(waiter, model, lease) if waiter.takes_lease:
                 if (answer := self._answers.get((waiter.owner, model, lease))) is not None:
                     answer.more.append(waiter.request)

@@ -14,7 +14,10 @@ The rules, in the order in which they are applied after every event:
 4. A running request is never cut to make room, and a model that is starting for a waiter is never
    stopped for another one.
 
-Whatever the placement policy is: a model is started only once all that it evicts have ended.
+Whatever the placement policy is: a model is started only once all that it evicts have ended, and,
+where memory decides, once the devices have their memory back. What cannot have room, whoever else
+went, has no turn until that changes; its waiters wait, are refused, or get another model. A start
+that runs out of memory is tried once more with a raised size.
 
 Bounded wait: a contested model goes on admitting requests on the leases that are out until it is
 idle for a moment, but not for longer than `Rules.max_wait_s`; then it admits none. So a request
@@ -40,15 +43,26 @@ All of it is in one file, longer than the others, because the rules are only rig
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 
 from arriero.protocol.control import ExplainReply
 from arriero.protocol.events import ProgressMade, QueueChanged, StateChanged
 from arriero.protocol.records import UpstreamKind
-from arriero.protocol.values import ErrorInfo, ModelStatus, Phase, Progress, QueueEntry, State
+from arriero.protocol.values import (
+    DeviceStatus,
+    ErrorInfo,
+    ModelStatus,
+    Phase,
+    Progress,
+    QueueEntry,
+    State,
+)
 
+from ..memory.devices import DeviceReading, rooms
+from ..memory.policy import ByMemory
+from ..memory.sizes import NOTHING, UNKNOWN, Amounts, ModelSize, largest
 from ..placement.policy import OneAtATime, PlacementPolicy
 from . import refusals
 from .backoff import Backoff
@@ -57,9 +71,12 @@ from .events import (
     Announce,
     BecameReady,
     Command,
+    DevicesRead,
+    EstimateSize,
     Event,
     Failing,
     GrantLease,
+    HoldRequested,
     Hung,
     KeptAlive,
     LeasesHeld,
@@ -68,12 +85,15 @@ from .events import (
     OwnerLost,
     ProcessEnded,
     Progressed,
+    RaiseSize,
     Reconfigured,
     RefuseWaiter,
     Released,
+    ReleaseRequested,
     Reported,
     RevokeLease,
     ShuttingDown,
+    Sized,
     Spawn,
     Spawned,
     Spec,
@@ -88,6 +108,7 @@ from .events import (
 from .explain import explanation
 from .lifecycle import Step, after
 from .model_state import ModelState, QueuedWaiter
+from .room import MAX_TURNS, Blockage, Room, eviction, raised_size
 from .turns import Turn, plan
 from .wait_list import WaitList
 
@@ -98,6 +119,10 @@ CUT_LIMIT_S: Final = 2.0
 # Seconds within which workers have reported what runs: they do so every second. Until then another
 # one may have a request that came after the one that wants its model to go.
 REPORT_LIMIT_S: Final = 2.0
+
+# Seconds that the estimate of a size is waited for; reading the headers takes a fraction of one. A
+# disk that hangs must not keep others waiting: after that the size is unknown.
+SIZING_LIMIT_S: Final = 5.0
 
 # Number of a lease that a worker of an earlier supervisor may hold: it has not said so yet. As long
 # as that is so, nothing is taken away from it.
@@ -120,6 +145,22 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
 
     max_wait_s: float = 10.0
     backoff: Backoff = msgspec.field(default_factory=Backoff)
+
+
+class RunningModel(NamedTuple):
+    """A model that has a process.
+
+    Attributes:
+        model: Its name.
+        pid: The process.
+        swap: Number of its start.
+        serves: It is ready.
+    """
+
+    model: str
+    pid: int
+    swap: int
+    serves: bool
 
 
 class Engine:
@@ -149,15 +190,19 @@ class Engine:
         """
         self._entries = {spec.model: ModelState(spec, since=now) for spec in specs}
         self._rules = rules or Rules()
-        self._policy: PlacementPolicy = policy or OneAtATime()
         self._obstacle = obstacle
         self._live: dict[str, ModelState] = {}  # those that are not stopped
+        self._found: Mapping[str, DeviceReading] = {}
+        self._foreign: Amounts = NOTHING
+        self._room: Room | None = None  # where memory decides
+        self._held_until: float | None = None  # where it does not: everything is held
+        self._follow_policy(policy or OneAtATime())
         self._turning: dict[str, ModelState] = {}  # stopped, with their turn announced
         self._queue = WaitList()
         self._restoring: dict[str, str] = {}  # stopped for one that failed; which one
         self._announced_queue: tuple[QueueEntry, ...] = ()
         self._commands: list[Command] = []
-        self._plan_of: tuple[frozenset[str], list[str]] = (frozenset(), [])
+        self._plan_of: tuple[frozenset[str], list[str], object] = (frozenset(), [], None)
         self._planned: tuple[Turn, ...] = ()
         self._arrivals = 0
         self._busy_at = now
@@ -172,6 +217,8 @@ class Engine:
 
     def handle(self, event: Event, now: float) -> list[Command]:
         """Take `event` and return the commands that follow from it."""
+        if self._room is not None:
+            self._room.now = now
         self._note(event, now)
         self._settle(now)
         if (queue := self.queue()) != self._announced_queue:
@@ -196,6 +243,13 @@ class Engine:
                 case _:
                     pass
         times += [entry.not_before for entry in self._turning.values() if entry.not_before > now]
+        if self._room is not None:
+            times.append(self._room.ledger.next_deadline())
+            for model in (*self._queue.models(), *self._restoring):
+                if (until := self._entries[model].sizing_until) is not None:
+                    times.append(until)
+        elif self._held_until is not None:
+            times.append(self._held_until)
         return min(times)
 
     def queue(self) -> tuple[QueueEntry, ...]:
@@ -206,7 +260,24 @@ class Engine:
 
     def models(self, now: float, unix_now: float) -> tuple[ModelStatus, ...]:
         """Return the public state of all models, in configured order."""
-        return tuple(entry.status(now, unix_now) for entry in self._entries.values())
+        found = (entry.status(now, unix_now) for entry in self._entries.values())
+        room = self._room
+        return tuple(found if room is None else (room.told(status) for status in found))
+
+    def devices(self, now: float) -> tuple[DeviceStatus, ...]:
+        """Return the public state of the devices that limit models."""
+        return () if self._room is None else self._room.devices(now)
+
+    def on_device(self, device: str | None) -> set[str]:
+        """Return the models that have a process and memory of `device`; of any, for None."""
+        if self._room is None or device is None:
+            return set(self._live)
+        return {model for model in self._live if self._room.amounts(model).get(device)}
+
+    def is_unsized(self, model: str) -> bool:
+        """Return whether the size of `model` is to be estimated."""
+        entry = self._entries.get(model)
+        return self._room is not None and entry is not None and entry.size is None
 
     def knows(self, model: str) -> bool:
         """Return whether there is such a model (by id, not by alias).
@@ -276,11 +347,29 @@ class Engine:
         """Return the models on which `owner` holds a lease."""
         return tuple(name for name, entry in self._live.items() if owner in entry.leases)
 
+    @property
+    def counts_memory(self) -> bool:
+        """True if memory decides."""
+        return self._room is not None
+
+    @property
+    def awaits_memory(self) -> bool:
+        """True if memory of a process that is gone has not come back yet."""
+        return self._room is not None and any(self._room.ledger.departed())
+
+    def running_models(self) -> list[RunningModel]:
+        """Return the models that have a process."""
+        return [
+            RunningModel(name, entry.pid, entry.swap, entry.up_at is not None)
+            for name, entry in self._live.items()
+            if entry.pid is not None
+        ]
+
     def explain(self, model: str, now: float) -> ExplainReply:
         """Return the course of a request for `model`, changing nothing."""
         entry, keys = self._entries[model], self._keys(now)
         key = keys.setdefault(model, self._key(entry, math.inf))
-        turns = self._plan(keys)
+        turns = self._plan_anew(self._staying(), self._first(keys, model))
         return explanation(
             entry,
             turns,
@@ -288,7 +377,18 @@ class Engine:
             policy=self._policy,
             live=self._live,
             is_contested=self._contested(turns, keys).get(model, _LAST) < key,
+            blockage=self._blockage(model),
         )
+
+    def _first(self, keys: Mapping[str, _Key], model: str) -> list[str]:
+        """Return the models of the turns before that of `model`, as far as they count, and it."""
+        wanted = sorted(keys, key=keys.__getitem__)
+        at = wanted.index(model)
+        return wanted if self._room is None else [*wanted[: min(at, MAX_TURNS - 1)], model]
+
+    def _staying(self) -> frozenset[str]:
+        """Return the models that run and are not on their way out."""
+        return frozenset(name for name, entry in self._live.items() if not entry.is_leaving)
 
     # --- taking note ----------------------------------------------------------------------------
 
@@ -333,7 +433,8 @@ class Engine:
                     entry.error = entry.progress = None
                     entry.kind = kind
                     entry.up_at = entry.used_at = now
-                    entry.remark = ""
+                    entry.remark, entry.grew = "", False
+                    entry.started_in(now - entry.since)
                     self._take(entry, Step.UP, now)
                     self._stay_away(model)
                     self._grant_all(entry, now)
@@ -341,8 +442,8 @@ class Engine:
                 self._adopted(event, now)
             case LeasesHeld(owner, leases):
                 self._leases_held(owner, leases)
-            case ProcessEnded(model, swap, error):
-                self._ended(self._entries[model], swap, error, now)
+            case ProcessEnded(model, swap, error, out_of):
+                self._ended(self._entries[model], swap, error, now, out_of)
             case Hung(model, swap, error, well_s):
                 entry = self._entries[model]
                 if entry.swap == swap and entry.state in {"ready", "draining"}:
@@ -358,8 +459,18 @@ class Engine:
                 entry = self._entries[model]
                 if entry.swap == swap:
                     entry.still_s = still_s
+            case Sized():
+                self._sized(event, now)
+            case DevicesRead(found, foreign, began_at):
+                self._found, self._foreign = found, foreign
+                self._read_devices(began_at)
+            case HoldRequested(device, for_s):
+                self._hold(device, math.inf if for_s is None else now + for_s, now)
+            case ReleaseRequested(device):
+                self._release(device)
             case UnloadRequested(model, at_once):
                 self._refuse_all(model, refusals.unavailable(model, "it was unloaded"))
+                self._entries[model].put_away = True
                 self._unload(self._entries[model], now, at_once=at_once)
             case Reconfigured():
                 self._reconfigured(event, now)
@@ -406,6 +517,8 @@ class Engine:
         entry.up_at = entry.used_at = now
         entry.leases = dict.fromkeys(found.owners, UNTOLD)
         self._numbers = max(self._numbers, found.swap)
+        if self._room is not None:
+            self._room.ledger.reserve(found.model, self._room.need(found.model))
         self._take(entry, Step.ADOPT, now)
         if entry.is_stale:
             self._unload(entry, now)
@@ -438,6 +551,8 @@ class Engine:
                 entry.used_at, entry.keep_s = now, math.inf
                 self._busy_at = now
                 entry.asks += 1
+                entry.use(now)
+                self._touch_room()
             if name in report.heard:
                 entry.heard += 1
 
@@ -446,10 +561,19 @@ class Engine:
         if entry.swap == progress.swap and entry.state == "starting":
             self._announce_progress(entry.follow_progress(progress))
 
-    def _ended(self, entry: ModelState, swap: int, error: ErrorInfo, now: float) -> None:
+    def _ended(
+        self,
+        entry: ModelState,
+        swap: int,
+        error: ErrorInfo,
+        now: float,
+        out_of: tuple[str, ...] = (),
+    ) -> None:
         if entry.swap != swap or entry.state == "stopped":
             return
         was = entry.state
+        if out_of and was == "starting" and self._grow(entry, out_of):
+            was = "stopping"  # as if it had been asked to: no failure, and its waiters wait on
         for owner, lease in entry.leases.items():
             self._commands.append(VoidLease(owner, entry.spec.model, lease))
         entry.lose_process(now, self._rules.backoff)
@@ -465,8 +589,7 @@ class Engine:
     def _reconfigured(self, change: Reconfigured, now: float) -> None:
         if self._closing:
             return
-        self._policy = change.policy or self._policy
-        self._plan_of, self._planned = (frozenset(), []), ()
+        self._plan_of, self._planned = (frozenset(), [], None), ()
         old, self._entries = self._entries, {}
         for spec in change.specs:
             entry = old.pop(spec.model) if spec.model in old else ModelState(spec, since=now)
@@ -483,6 +606,161 @@ class Engine:
             if entry.state != "stopped":
                 self._entries[model] = entry
                 self._unload(entry, now)
+        self._follow_policy(change.policy or self._written_policy)
+
+    # --- memory ---------------------------------------------------------------------------------
+
+    def _follow_policy(self, policy: PlacementPolicy) -> None:
+        self._written_policy = policy
+        if not isinstance(policy, ByMemory):
+            self._room, self._policy = None, policy
+            return
+        is_new = self._room is None
+        self._policy = self._room = self._room or Room()
+        self._room.follow(self._entries, self._live, policy.inner)
+        self._read_devices(-math.inf)
+        if is_new:
+            self._held_until = None
+            for model in self._live:
+                self._room.ledger.reserve(model, self._room.need(model))
+
+    def _read_devices(self, began_at: float) -> None:
+        policy = self._written_policy
+        if self._room is not None and isinstance(policy, ByMemory):
+            found = rooms(policy.budgets, self._found, self._foreign, finds=policy.finds)
+            self._room.ledger.read(found, began_at)
+
+    def _touch_room(self) -> None:
+        if self._room is not None:
+            self._room.changed()
+
+    def _sized(self, event: Sized, now: float) -> None:
+        entry = self._entries.get(event.model)
+        if entry is None or self._room is None:
+            return
+        ledger, declared = self._room.ledger, entry.spec.size
+        is_declared = declared is not None and declared.source == "declared"
+        if event.swap == 0:
+            if entry.size is None:
+                entry.size, entry.sizing_until = event.size, None
+        elif event.swap == entry.swap and entry.state in {"starting", "ready", "draining"}:
+            # While it starts it may yet need what it was thought to need; and who declares too
+            # little has it all the same.
+            least = ledger.held_by(event.model) if not event.serves else NOTHING
+            if is_declared and declared is not None:
+                least = declared.amounts
+            ledger.reserve(event.model, largest(event.size.amounts, least))
+            if event.serves and not is_declared:
+                entry.size = event.size
+        self._touch_room()
+
+    def _size_up(self, now: float) -> None:
+        """Ask for the sizes of models that are to start; what takes too long is unknown."""
+        for model in (*self._queue.models(), *self._restoring):
+            entry = self._entries[model]
+            if entry.size is not None:
+                continue
+            if entry.sizing_until is None:
+                self._ask_size(entry, now)
+            elif now >= entry.sizing_until:
+                entry.size, entry.sizing_until = UNKNOWN, None
+                self._touch_room()
+
+    def _ask_size(self, entry: ModelState, now: float) -> None:
+        entry.sizing_until = now + SIZING_LIMIT_S
+        self._commands.append(EstimateSize(entry.spec.model))
+
+    def _grow(self, entry: ModelState, out_of: tuple[str, ...]) -> bool:
+        """Raise the size of a model that ran out of memory; return whether it is tried again."""
+        if self._room is None or entry.grew:
+            return False
+        raised = raised_size(self._room, entry, out_of)
+        if raised is None:
+            return False
+        model = entry.spec.model
+        entry.grew = True
+        entry.size = ModelSize(raised, "learned")
+        self._commands.append(RaiseSize(model, raised))
+        self._touch_room()
+        return True
+
+    def _blockage(self, model: str) -> Blockage | None:
+        """Return why `model` cannot have room, whoever else went."""
+        if self._held_until is not None:
+            return Blockage("this machine is held; `arriero release` gives it free")
+        return None if self._room is None else self._room.blockage(model)
+
+    def _settle_blocked(self, now: float) -> None:
+        """Serve the waiters of models that cannot have room: as their `onBlocked` says."""
+        if self._room is None and self._held_until is None:
+            return
+        for model in list(self._queue.models()):
+            entry = self._entries[model]
+            if entry.state != "stopped" or self._pauses(model, now):
+                continue
+            blockage = self._blockage(model)
+            if blockage is None:
+                continue
+            spec = entry.spec
+            if blockage.for_good or spec.on_blocked == "refuse":
+                error = refusals.no_room(model, blockage.why, for_good=blockage.for_good)
+                self._refuse_all(model, error)
+            elif spec.on_blocked == "use" and self._can_serve(spec.instead):
+                for wait in self._queue.of(model):
+                    self._queue.remove(wait.waiter)
+                    self._queue.add(
+                        QueuedWaiter(wait.waiter, spec.instead, wait.since, wait.number)
+                    )
+            else:
+                self._begin_turn(entry, now)
+                self._tell(entry, "waiting", now, detail=blockage.why)
+
+    def _can_serve(self, model: str) -> bool:
+        entry = self._entries.get(model)
+        return (
+            entry is not None
+            and not entry.removed
+            and (entry.state in {"ready", "starting"} or self._blockage(model) is None)
+        )
+
+    def _hold(self, device: str | None, until: float, now: float) -> None:
+        if self._room is None:
+            self._held_until = until
+            users = list(self._live.values())
+        else:
+            devices = set(self._room.ledger.devices) if device is None else {device}
+            users = [
+                entry
+                for model, entry in self._live.items()
+                if any(self._room.amounts(model).get(name) for name in devices)
+            ]
+            for name in devices:
+                self._room.ledger.hold(name, until)
+        for entry in users:
+            self._unload(entry, now)
+
+    def _release(self, device: str | None) -> None:
+        self._held_until = None
+        if self._room is not None:
+            for name in list(self._room.ledger.holds) if device is None else [device]:
+                self._room.ledger.release(name)
+
+    def _expire(self, now: float) -> None:
+        if self._held_until is not None and now >= self._held_until:
+            self._held_until = None
+        if self._room is not None:
+            self._room.ledger.expire(now)
+            self._size_up(now)
+
+    def _want_pinned(self, now: float) -> None:
+        """Mark models that are to be there at any time, for a start."""
+        if self._room is None or self._closing:
+            return
+        for model, entry in self._entries.items():
+            if entry.spec.pin == "always" and entry.state == "stopped" and not entry.put_away:
+                self._restoring.setdefault(model, "")
+                if entry.size is None and entry.sizing_until is None:
+                    self._ask_size(entry, now)
 
     def _unload(self, entry: ModelState, now: float, *, at_once: bool = False) -> None:
         entry.goes_for = None  # stopped on request: it does not come back
@@ -505,15 +783,18 @@ class Engine:
     # --- settling -------------------------------------------------------------------------------
 
     def _settle(self, now: float) -> None:
+        self._expire(now)
         for entry in list(self._live.values()):
             self._look_at_deadlines(entry, now)
             self._stop_if_drained(entry, now)
+        self._settle_blocked(now)
         self._serve(now)
         for turn in self._plan(self._keys(now)):
             if turn.is_free:
                 self._pursue(turn, now)
             elif turn.model in self._turning:  # it was before a waiter came that goes first
                 self._tell(self._entries[turn.model], "waiting", now)
+        self._want_pinned(now)
         self._restore(now)
         self._tell_who_is_paused(now)
         self._forget_turns()
@@ -578,6 +859,7 @@ class Engine:
             entry.used_at = now
             if entry.spec.most:
                 entry.places.add(wait.waiter)
+            self._touch_room()
         waited_s = max(0.0, now - wait.since)
         self._commands.append(
             GrantLease(wait.waiter, wait.model, lease, entry.endpoint, waited_s, entry.kind)
@@ -598,18 +880,38 @@ class Engine:
 
         A model in its pause after a failure has none: a crash loop takes nothing from others.
         """
-        return {model: key for model, key in self._oldest().items() if not self._pauses(model, now)}
+        return {
+            model: key
+            for model, key in self._oldest().items()
+            if not self._pauses(model, now) and not self._waits_for_room(model)
+        }
+
+    def _waits_for_room(self, model: str) -> bool:
+        """Return whether `model` has no turn for want of memory, or of its size."""
+        if self._room is None and self._held_until is None:
+            return False
+        entry = self._entries[model]
+        if entry.state != "stopped":
+            return False
+        is_unsized = self._room is not None and entry.size is None
+        return is_unsized or self._blockage(model) is not None
 
     def _pauses(self, model: str, now: float) -> bool:
         entry = self._entries[model]
         return entry.state == "stopped" and now < entry.not_before
 
     def _plan(self, keys: Mapping[str, _Key]) -> tuple[Turn, ...]:
-        staying = frozenset(name for name, entry in self._live.items() if not entry.is_leaving)
-        plan_of = (staying, sorted(keys, key=keys.__getitem__))
+        staying = self._staying()
+        wanted = sorted(keys, key=keys.__getitem__)
+        plan_of = (staying, wanted, None if self._room is None else self._room.version)
         if plan_of != self._plan_of:  # it takes a while, and hardly ever changes
-            self._plan_of, self._planned = plan_of, plan(self._policy, *plan_of)
+            self._plan_of, self._planned = plan_of, self._plan_anew(staying, wanted)
         return self._planned
+
+    def _plan_anew(self, staying: Iterable[str], wanted: Sequence[str]) -> tuple[Turn, ...]:
+        if self._room is not None:
+            return self._room.plan(staying, wanted)
+        return plan(self._policy, staying, wanted)
 
     def _contested(self, turns: Iterable[Turn], keys: Mapping[str, _Key]) -> dict[str, _Key]:
         """Return the models that are in the way of a turn.
@@ -638,6 +940,8 @@ class Engine:
             return
         self._begin_turn(target, now)
         if not blocking:
+            if self._lacks_room(target, now):
+                return
             self._take_for_good(model)
             self._start(target, now)
             return
@@ -646,6 +950,15 @@ class Engine:
         leaving = self._live.keys() - turn.after
         in_the_way = sorted((blocking & leaving) or leaving or blocking)
         self._tell_who_is_in_the_way(target, [self._entries[name] for name in in_the_way], now)
+
+    def _lacks_room(self, target: ModelState, now: float) -> bool:
+        """Return whether memory of a process that is gone has not come back yet."""
+        model = target.spec.model
+        if self._room is None or self._room.has_room(model):
+            return False
+        for other in self._room.coming_back(model)[:1]:
+            self._tell(target, "stopping", now, other=other)
+        return True
 
     def _make_go(self, entry: ModelState, model: str, now: float) -> None:
         if entry.state == "ready":
@@ -706,8 +1019,16 @@ class Engine:
             blocking = self._policy.evicted_by(model, self._live.keys() - {model})
             if not all(self._entries[name].is_leaving for name in blocking):
                 del self._restoring[model]  # another model has its place
+            elif self._waits_for_room(model) or (now < entry.not_before and not failed):
+                pass
             elif entry.state == "stopped" and not blocking and self._takes_nothing(model, now):
-                entry.remark = f"restoring {model}: {failed} could not be started"
+                if self._room is not None and not self._room.has_room(model):
+                    continue
+                entry.remark = (
+                    f"restoring {model}: {failed} could not be started"
+                    if failed
+                    else "it is pinned: always"
+                )
                 self._begin_turn(entry, now)
                 self._start(entry, now)
 
@@ -716,12 +1037,14 @@ class Engine:
         keys = self._keys(now)
         if model in keys:
             return False  # it has a turn of its own
-        staying = [name for name, entry in self._live.items() if not entry.is_leaving]
-        turn = plan(self._policy, staying, [*sorted(keys, key=keys.__getitem__), model])[-1]
-        return turn.is_free and not turn.goes
+        wanted = [*sorted(keys, key=keys.__getitem__), model]
+        if self._room is not None and len(wanted) > MAX_TURNS:
+            return False  # there are many who come first
+        turn = self._plan_anew(self._staying(), wanted)[-1]
+        return turn.model == model and turn.is_free and not turn.goes
 
     def _tell_who_is_paused(self, now: float) -> None:
-        for model in self._oldest():
+        for model in self._queue.models():
             if self._pauses(model, now):
                 entry = self._entries[model]
                 self._begin_turn(entry, now)
@@ -740,8 +1063,11 @@ class Engine:
     def _take(self, entry: ModelState, step: Step, now: float) -> None:
         entry.state = after(entry.state, step)
         entry.since = now
+        self._touch_room()
         if entry.state == "stopped":
             self._live.pop(entry.spec.model, None)
+            if self._room is not None:
+                self._room.ledger.end(entry.spec.model, now)
             if entry.removed:
                 del self._entries[entry.spec.model]
         else:
@@ -756,13 +1082,22 @@ class Engine:
                     pid=entry.pid,
                     endpoint=entry.endpoint,
                     error=entry.error,
+                    memory=self._reserved(entry),
                 )
             )
         )
 
+    def _reserved(self, entry: ModelState) -> dict[str, int] | None:
+        if self._room is None or entry.state == "stopped":
+            return None
+        return dict(self._room.ledger.held_by(entry.spec.model))
+
     def _start(self, entry: ModelState, now: float) -> None:
         entry.launch, entry.goes_for = entry.spec.launch, None
+        entry.put_away, entry.went_for = False, None
         self._restoring.pop(entry.spec.model, None)
+        if self._room is not None:
+            self._room.ledger.reserve(entry.spec.model, self._room.need(entry.spec.model))
         self._take(entry, Step.START, now)
         self._commands.append(Spawn(entry.spec.model, entry.swap, entry.remark))
 
@@ -796,6 +1131,9 @@ class Engine:
             )
 
     def _stop(self, entry: ModelState, now: float, *, grace_s: float | None = None) -> None:
+        if self._room is not None and entry.goes_for and entry.state in {"ready", "draining"}:
+            self._commands.append(Announce(eviction(self._room, entry, entry.goes_for, now)))
+            entry.went_for = entry.goes_for, now
         self._take(entry, Step.STOP, now)
         entry.progress = None
         grace_s = entry.spec.stop_grace_s if grace_s is None else grace_s
@@ -827,8 +1165,11 @@ class Engine:
         other: str | None = None,
         requests: int | None = None,
         eta_s: float | None = None,
+        detail: str = "",
     ) -> None:
-        progress = entry.get_to(phase, now, other=other, requests=requests, eta_s=eta_s)
+        progress = entry.get_to(
+            phase, now, other=other, requests=requests, eta_s=eta_s, detail=detail
+        )
         if progress is not None:
             self._announce_progress(progress)
 

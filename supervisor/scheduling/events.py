@@ -9,7 +9,7 @@ script) that waits for a model.
 """
 
 from collections.abc import Mapping
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
@@ -17,7 +17,12 @@ from arriero.protocol.events import AnyEvent
 from arriero.protocol.records import UpstreamKind
 from arriero.protocol.values import ErrorInfo, Progress
 
+from ..memory.devices import DeviceReading
+from ..memory.sizes import Amounts, ModelSize
 from ..placement.policy import PlacementPolicy
+
+Pin: TypeAlias = Literal["", "always", "manual"]
+OnBlocked: TypeAlias = Literal["wait", "refuse", "use"]
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +38,11 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
         drain_limit_s: How long its last requests may get no further; 0 means for ever.
         restores: If it cannot be started, those that were stopped for it are started again.
         most: Requests that run on it at a time, at most; 0 means any number.
+        size: Where memory decides: what it needs; None: it is estimated when it is first wanted.
+        start_s: How long its starts take, if that is known.
+        pin: Whether it stays once it is there, and whether it is there at any time.
+        on_blocked: What becomes of its waiters while it cannot have room, whoever else went.
+        instead: With `use`: the model that serves them.
     """
 
     model: str
@@ -44,6 +54,11 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     drain_limit_s: float = 0.0
     restores: bool = True
     most: int = 0
+    size: ModelSize | None = None
+    start_s: float | None = None
+    pin: Pin = ""
+    on_blocked: OnBlocked = "wait"
+    instead: str = ""
 
 
 class Waiter(msgspec.Struct, frozen=True):
@@ -201,11 +216,20 @@ class BecameReady(msgspec.Struct, frozen=True):
 
 
 class ProcessEnded(msgspec.Struct, frozen=True):
-    """The whole process group of a start is gone, or never existed."""
+    """The whole process group of a start is gone, or never existed.
+
+    Attributes:
+        model: Whose it was.
+        swap: Which start.
+        error: Why.
+        out_of: The devices of which there was not enough, if it ended for that; ``gpu`` for any of
+            its GPUs.
+    """
 
     model: str
     swap: int
     error: ErrorInfo
+    out_of: tuple[str, ...] = ()
 
 
 class Hung(msgspec.Struct, frozen=True):
@@ -235,6 +259,49 @@ class Stalled(msgspec.Struct, frozen=True):
     model: str
     swap: int
     still_s: float
+
+
+class Sized(msgspec.Struct, frozen=True):
+    """The size of a model was estimated, or what it uses was seen.
+
+    Attributes:
+        model: The model.
+        size: An estimate, or what its processes have used at most.
+        swap: The start that was seen; 0: none, it is an estimate.
+        serves: It was ready by then: it needs no more than that.
+    """
+
+    model: str
+    size: ModelSize
+    swap: int = 0
+    serves: bool = False
+
+
+class DevicesRead(msgspec.Struct, frozen=True):
+    """A look at the machine's devices.
+
+    Attributes:
+        found: The devices.
+        foreign: What others than models use of each.
+        began_at: When the look began.
+    """
+
+    found: Mapping[str, DeviceReading]
+    foreign: Amounts
+    began_at: float
+
+
+class HoldRequested(msgspec.Struct, frozen=True):
+    """`device` (None: all) shall be free of models, for `for_s` or until it is released."""
+
+    device: str | None
+    for_s: float | None = None
+
+
+class ReleaseRequested(msgspec.Struct, frozen=True):
+    """`device` (None: all) may be used again."""
+
+    device: str | None
 
 
 class UnloadRequested(msgspec.Struct, frozen=True):
@@ -285,6 +352,10 @@ Event: TypeAlias = (
     | Hung
     | Failing
     | Stalled
+    | Sized
+    | DevicesRead
+    | HoldRequested
+    | ReleaseRequested
     | UnloadRequested
     | Reconfigured
     | ShuttingDown
@@ -314,6 +385,19 @@ class Terminate(msgspec.Struct, frozen=True):
     model: str
     swap: int
     grace_s: float
+
+
+class EstimateSize(msgspec.Struct, frozen=True):
+    """Estimate the size of `model`; `Sized` follows."""
+
+    model: str
+
+
+class RaiseSize(msgspec.Struct, frozen=True):
+    """Remember that `model` needs at least `amounts`: there was not enough for it."""
+
+    model: str
+    amounts: Amounts
 
 
 class GrantLease(msgspec.Struct, frozen=True):
@@ -362,6 +446,15 @@ class Announce(msgspec.Struct, frozen=True):
     event: AnyEvent
 
 
-Act: TypeAlias = Spawn | Terminate | GrantLease | RefuseWaiter | RevokeLease | VoidLease
+Act: TypeAlias = (
+    Spawn
+    | Terminate
+    | EstimateSize
+    | RaiseSize
+    | GrantLease
+    | RefuseWaiter
+    | RevokeLease
+    | VoidLease
+)
 
 Command: TypeAlias = Act | Announce

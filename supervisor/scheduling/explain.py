@@ -8,6 +8,7 @@ from arriero.protocol.control import ExplainReply
 from ..placement.matrix import Matrix
 from ..placement.policy import DEFAULT_GROUP, Groups, PlacementPolicy
 from .model_state import ModelState
+from .room import Blockage, Room
 from .turns import Turn
 
 
@@ -19,6 +20,7 @@ def explanation(
     policy: PlacementPolicy,
     live: Collection[str],
     is_contested: bool,
+    blockage: Blockage | None = None,
 ) -> ExplainReply:
     """Return the course of a request for the model of `entry`.
 
@@ -29,7 +31,9 @@ def explanation(
         policy: Decides which models can run together.
         live: The models whose process exists.
         is_contested: An earlier turn needs its place.
+        blockage: Why it cannot have room, whoever else went.
     """
+    room = policy if isinstance(policy, Room) else None
     model = entry.spec.model
     at = next(number for number, turn in enumerate(turns) if turn.model == model)
     turn = turns[at]
@@ -45,6 +49,8 @@ def explanation(
         why = "it has to make room first, and is started again after that"
     elif entry.not_before > now:
         why = f"it failed, and is not started again for {entry.not_before - now:.1f} s"
+    elif blockage is not None:
+        why = f"{blockage.why}; {_blocked(entry, blockage)}"
     elif not turn.is_free:
         why = "other models get their turn first"
     elif turn.goes:
@@ -53,6 +59,8 @@ def explanation(
     elif policy.evicted_by(model, live):
         leaving = ", ".join(sorted(set(live) - turn.after))
         why = f"it can start when what ends now is gone: {leaving}"
+    elif room is not None and (late := room.coming_back(model)):
+        why = f"it can start when the memory of {', '.join(late)} has come back"
     else:
         action, why = "start", "nothing is in its way"
     return ExplainReply(
@@ -62,12 +70,25 @@ def explanation(
         stops=tuple(sorted(turn.goes)) if action == "swap" else (),
         ahead=tuple(turn.model for turn in turns[:at]) if action == "wait" else (),
         why=why,
+        devices=() if room is None else room.devices(now),
+        models=() if room is None else room.fits(model, turn, now),
+        start_s=None if room is None else entry.start_s,
     )
+
+
+def _blocked(entry: ModelState, blockage: Blockage) -> str:
+    if blockage.for_good or entry.spec.on_blocked == "refuse":
+        return "requests are refused"
+    if entry.spec.on_blocked == "use":
+        return f"requests are served by {entry.spec.instead}"
+    return "requests wait"
 
 
 def reason(policy: PlacementPolicy, target: str, running: Iterable[str]) -> str:
     """Return the part of the configuration that makes `target` evict others."""
     match policy:
+        case Room():
+            return policy.reason(target, running)
         case Matrix():
             choice = policy.choose(target, running)
             if choice.set_name is None:

@@ -8,11 +8,16 @@ import msgspec
 from arriero.protocol.records import UpstreamKind
 from arriero.protocol.values import ErrorInfo, ModelStatus, Phase, Progress, State
 
+from ..memory.sizes import ModelSize
 from .backoff import Backoff
 from .events import Spec, Waiter
 
 # A fraction never reaches this before `ready`: a full bar that goes on waiting is a lie.
 _FULLEST: Final = 0.99
+
+# Seconds after which the use of a model counts half: what was asked for in the last half hour is
+# likely to be asked for again.
+_USE_HALVES_S: Final = 1800.0
 
 
 class QueuedWaiter(msgspec.Struct):
@@ -61,6 +66,13 @@ class ModelState(msgspec.Struct):
         not_ready: While starting: the last report of why it is not ready yet.
         keep_s: What the last request said how long it is to be kept at most, when idle.
         places: Waiters that were granted one of the places that `Spec.most` allows.
+        size: What it needs, as far as that is known; None: it is not estimated yet.
+        sizing_until: How long an estimate is waited for; None: none was asked for.
+        grew: It was started again with a raised size, since it last served.
+        start_s: How long its starts took.
+        went_for: The model for which it was evicted last, and when; None: it was started since.
+        put_away: It was unloaded on request: it is not started again by itself.
+        used, used_until: Its use, each one counting half after `_USE_HALVES_S`, and when that was.
     """
 
     spec: Spec
@@ -94,6 +106,34 @@ class ModelState(msgspec.Struct):
     not_ready: str = ""
     keep_s: float = math.inf
     places: set[Waiter] = msgspec.field(default_factory=set)
+    size: ModelSize | None = None
+    sizing_until: float | None = None
+    grew: bool = False
+    start_s: float | None = None
+    went_for: tuple[str, float] | None = None
+    put_away: bool = False
+    used: float = 0.0
+    used_until: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.size, self.start_s = self.spec.size, self.spec.start_s
+
+    @property
+    def is_busy(self) -> bool:
+        """True if requests run on it, as far as that was reported."""
+        return any(self.in_flight.values())
+
+    def started_in(self, seconds: float) -> None:
+        """Note how long a start took: the newest counts as much as all before it."""
+        self.start_s = seconds if self.start_s is None else (self.start_s + seconds) / 2
+
+    def use_at(self, now: float) -> float:
+        """Return how much it was used lately."""
+        return self.used * math.exp2((self.used_until - now) / _USE_HALVES_S)
+
+    def use(self, now: float) -> None:
+        """Count a use."""
+        self.used, self.used_until = self.use_at(now) + 1.0, now
 
     def is_full(self) -> bool:
         """Return whether no further request may run on it."""
@@ -114,6 +154,9 @@ class ModelState(msgspec.Struct):
         if spec.launch != self.spec.launch:  # what failed was another command
             self.error = None
             self.failures, self.not_before = 0, 0.0
+            self.grew = False
+        if spec.size != self.spec.size or spec.launch != self.spec.launch:
+            self.size, self.sizing_until = spec.size, None
         if self.removed:  # it is back before it was gone, so it need not go
             self.removed = self.unloading = False
         self.spec = spec
@@ -177,11 +220,13 @@ class ModelState(msgspec.Struct):
         other: str | None = None,
         requests: int | None = None,
         eta_s: float | None = None,
+        detail: str = "",
     ) -> Progress | None:
         """Note the phase of the attempt; return it if it is new."""
         known = self.progress
         if known is not None and (
-            (known.phase, known.other, known.requests) == (phase, other, requests)
+            (known.phase, known.other, known.requests, known.detail)
+            == (phase, other, requests, self.remark or detail)
         ):
             return None
         return self.follow_progress(
@@ -193,6 +238,7 @@ class ModelState(msgspec.Struct):
                 requests=requests,
                 eta_s=eta_s,
                 elapsed_s=now - self.swap_since,
+                detail=detail,
             )
         )
 
@@ -209,7 +255,7 @@ class ModelState(msgspec.Struct):
 
     def idle_until(self) -> float:
         """Return the end of a ready model's ttl; infinity for never."""
-        if self.places or any(self.in_flight.values()):
+        if self.spec.pin or self.places or self.is_busy:
             return math.inf
         return self.used_at + min(self.spec.ttl_s or math.inf, self.keep_s)
 

@@ -72,3 +72,12 @@ def too_slow(model: str, limit_s: float, why: str = "") -> ErrorInfo:
         message=f"model {model} failed to load: {after}"
         + (f": {why}" if why else "; raise healthCheckTimeout if it needs longer"),
     )
+
+
+def no_room(model: str, why: str, *, for_good: bool) -> ErrorInfo:
+    """The model cannot have the memory that it needs."""
+    return ErrorInfo(
+        code="model_unavailable",
+        message=f"model {model} has no room: {why}",
+        transient=not for_good,
+    )

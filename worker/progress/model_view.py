@@ -75,6 +75,7 @@ class ModelStanding(msgspec.Struct):
     state: State = "stopped"
     endpoint: str | None = None
     progress: Progress | None = None
+    memory: dict[str, int] | None = None
 
 
 class ProgressView(msgspec.Struct):
@@ -101,7 +102,9 @@ class ProgressView(msgspec.Struct):
         self._is_left = False
         self._sequence.restart(snapshot)
         self._models = {
-            status.model: ModelStanding(status.state, status.endpoint, status.progress)
+            status.model: ModelStanding(
+                status.state, status.endpoint, status.progress, status.memory
+            )
             for status in snapshot.models
         }
         self._queue = snapshot.queue
@@ -165,6 +168,7 @@ class ProgressView(msgspec.Struct):
                 standing = self._models.setdefault(event.model, ModelStanding())
                 standing.state = event.state
                 standing.endpoint = event.endpoint
+                standing.memory = event.memory
                 if event.state in {"ready", "stopped"}:
                     standing.progress = None
                 self._wake(event.model)

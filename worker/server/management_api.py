@@ -239,14 +239,15 @@ def make_pages(service: ManagementContext, started_at: int) -> QuartTrio:
         for route in service.names.config.models:
             standing = service.view.standing(route.model)
             if standing.state != "stopped":
-                found.append(
-                    {
-                        "model": route.model,
-                        "state": standing.state,
-                        "proxy": standing.endpoint,
-                        "ttl": route.ttl_s,
-                    }
-                )
+                one: dict[str, Any] = {
+                    "model": route.model,
+                    "state": standing.state,
+                    "proxy": standing.endpoint,
+                    "ttl": route.ttl_s,
+                }
+                if standing.memory is not None:  # memory decides
+                    one |= {"memory": standing.memory, "pin": route.pin}
+                found.append(one)
         return {"running": found}
 
     @app.get("/api/activity")

@@ -8,6 +8,7 @@ from arriero.protocol.events import (
     ConfigChanged,
     Heartbeat,
     LogLine,
+    ModelEvicted,
     ProgressMade,
     QueueChanged,
     RequestEnded,
@@ -40,6 +41,8 @@ def _event_text(event: AnyEvent) -> str:
             return describe(progress)
         case QueueChanged(queue=queue):
             return queue_line(queue)
+        case ModelEvicted(text=text):
+            return clean(text)
         case LogLine(line=line, stream=stream):
             return f"{stream}  {clean(line)}"
         case WorkerChanged(worker=worker, pid=pid, state=state, reason=reason):

@@ -1,6 +1,6 @@
 """Replies as lines and tables. No I/O."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, TypeAlias
 
 import msgspec
@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from arriero.protocol.control import (
     ExplainReply,
+    HoldReply,
     PingReply,
     ProfilesReply,
     ReloadReply,
@@ -18,7 +19,9 @@ from arriero.protocol.control import (
 from arriero.protocol.values import (
     ConfigChanges,
     ConfigStatus,
+    DeviceStatus,
     ErrorInfo,
+    ModelFit,
     ModelStatus,
     Progress,
     QueueEntry,
@@ -300,6 +303,8 @@ def remarks(model: ModelStatus) -> str:
         parts.append(clean(model.error.message))
     if model.retry_in_s > 0:
         parts.append(f"may be started again in {duration(model.retry_in_s)}")
+    if model.pin:
+        parts.append(f"pinned: {model.pin}")
     return "; ".join(parts)
 
 
@@ -337,12 +342,93 @@ def _padded(row: Sequence[str], widths: Sequence[int], table: Table) -> list[str
 
 def explanation(reply: ExplainReply) -> list[str]:
     """Return the course of a request for the model."""
-    return [
+    lines = [
         f"{clean(reply.model)} is {reply.state}; a request would {_ACTIONS[reply.action]}",
         f"stops:  {', '.join(map(clean, reply.stops)) or 'nothing'}",
         f"ahead:  {', '.join(map(clean, reply.ahead)) or 'nobody'}",
         f"why:    {clean(reply.why)}",
     ]
+    if reply.start_s is not None:
+        lines.append(f"start:  about {duration(reply.start_s)}")
+    if reply.devices:
+        lines += ["", *aligned(devices_table(reply.devices))]
+        lines += ["", *aligned(fits_table(reply.models))]
+    return lines
+
+
+def devices_table(devices: Sequence[DeviceStatus]) -> Table:
+    """Return the memory of each device."""
+    return Table(
+        ("device", "total", "reserve", "others", "models", "free", "remarks"),
+        tuple(
+            (
+                clean(device.device),
+                *(
+                    memory_size(count)
+                    for count in (
+                        device.total,
+                        device.reserve,
+                        device.foreign,
+                        device.reserved,
+                        device.free,
+                    )
+                ),
+                _device_remarks(device) or NOTHING,
+            )
+            for device in devices
+        ),
+        frozenset({"total", "reserve", "others", "models", "free"}),
+        spare=("reserve", "others"),
+    )
+
+
+def _device_remarks(device: DeviceStatus) -> str:
+    parts = [clean(device.name)] if device.name else []
+    if device.held:
+        until = "" if device.held_s is None else f" for another {duration(device.held_s)}"
+        parts.append(f"held{until}")
+    return "; ".join(parts)
+
+
+def fits_table(models: Sequence[ModelFit]) -> Table:
+    """Return what becomes of each model."""
+    return Table(
+        ("model", "state", "memory", "from", "", "why"),
+        tuple(
+            (
+                clean(model.model),
+                model.state,
+                memory_text(model.memory),
+                model.source,
+                model.verdict,
+                clean(model.why),
+            )
+            for model in models
+        ),
+        spare=("from", "state"),
+    )
+
+
+def memory_text(amounts: Mapping[str, int]) -> str:
+    """Return sizes on devices, such as ``gpu0 18.0 GiB, ram 2.0 GiB``."""
+    sizes = (f"{clean(name)} {memory_size(amounts[name])}" for name in sorted(amounts))
+    return ", ".join(sizes) or NOTHING
+
+
+def memory_size(count: int) -> str:
+    """Return bytes of memory in the units in which it is sold."""
+    if count >= 1024**3:
+        return f"{count / 1024**3:.1f} GiB"
+    return f"{count / 1024**2:.0f} MiB"
+
+
+def held_line(reply: HoldReply, for_s: float | None) -> str:
+    """Return what is held."""
+    until = "until `arriero release`" if for_s is None else f"for {duration(for_s)}"
+    line = f"{', '.join(map(clean, reply.devices))} held {until}"
+    if reply.unloaded:
+        line += f"; unloaded {', '.join(map(clean, reply.unloaded))} in {duration(reply.took_s)}"
+    return line
 
 
 _ACTIONS: Final = {

@@ -131,7 +131,7 @@ def _is_reached_here(listen: Address) -> bool:
 
 def _clashes(config: Config, sharing: Mapping[int, list[str]]) -> Iterator[tuple[int, str, str]]:
     """Give a port, a model, and the first before it that has the port and may run beside it."""
-    room = policy_of(config.routing, config.models)
+    room = policy_of(config.routing, config.models, config.memory)
     pairs = (
         (port, model, other)
         for port, models in sharing.items()

@@ -11,5 +11,6 @@ Lowest first:
     access_types  Addresses, keys of clients, hosts, origins.
     header_types  Changes of header fields; markers.
     price_types   Prices and price lists.
+    memory_types  Devices, sizes on them, blocked models.
     model_types   Names, commands, URLs, filters, macros.
 """

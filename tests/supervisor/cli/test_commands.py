@@ -29,6 +29,8 @@ from arriero.protocol.control import (
     Done,
     ExplainReply,
     ExplainRequest,
+    HoldReply,
+    HoldRequest,
     LogsLine,
     LogsReply,
     LogsRequest,
@@ -38,6 +40,7 @@ from arriero.protocol.control import (
     ProfilesReply,
     ProfilesRequest,
     Refusal,
+    ReleaseRequest,
     ReloadReply,
     ReloadRequest,
     RestartRequest,
@@ -232,6 +235,10 @@ class SmallSupervisor:
                 return self.swaps_answer
             case UnloadRequest():
                 return UnloadReply(unloaded=("a",), took_s=0.5)
+            case HoldRequest():
+                return HoldReply(devices=("gpu0",), unloaded=("a",), took_s=0.5)
+            case ReleaseRequest():
+                return HoldReply(devices=("gpu0",))
             case LogsRequest():
                 return LogsReply(lines=LINES, seq=self._seq["log"])
             case ExplainRequest(model=name):
@@ -330,6 +337,17 @@ def without_time(lines: Iterable[str]) -> list[str]:
         ("swap nick --no-wait", SwapRequest(model="nick", wait=False), "b is starting"),
         ("unload", UnloadRequest(), "unloaded a in 0.5 s"),
         ("unload a --now", UnloadRequest(model="a", mode="now"), "unloaded a in 0.5 s"),
+        (
+            "hold gpu0 --for 2h",
+            HoldRequest(device="gpu0", for_s=7200),
+            "gpu0 held for 2 h 0 min; unloaded a in 0.5 s",
+        ),
+        (
+            "hold --no-wait",
+            HoldRequest(wait=False),
+            "gpu0 held until `arriero release`; unloaded a in 0.5 s",
+        ),
+        ("release gpu0", ReleaseRequest(device="gpu0"), "models may use gpu0 again"),
         ("workers", WorkersRequest(), "     1    9  serving          2  a"),
         ("scale 4", ScaleRequest(workers=4), "workers from now on: 4"),
         ("profile", ProfilesRequest(), "night    yes     new -> a, old -> off  -"),
@@ -395,6 +413,8 @@ def test_status_shows_models_queue_and_workers(
         ("swap b --no-wait", SwapReply),
         ("unload", UnloadReply),
         ("logs", LogsReply),
+        ("hold", HoldReply),
+        ("release", HoldReply),
         ("workers", WorkersReply),
         ("scale 4", Done),
         ("profile", ProfilesReply),

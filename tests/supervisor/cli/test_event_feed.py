@@ -76,9 +76,17 @@ def test_the_present_of_one_model_leaves_out_the_others() -> None:
     [
         (
             Feed(DEFAULT_TYPES),
-            [b"state/", b"progress/", b"queue/", b"worker/", b"config/", b"heartbeat/"],
+            [
+                b"state/",
+                b"progress/",
+                b"queue/",
+                b"evicted/",
+                b"worker/",
+                b"config/",
+                b"heartbeat/",
+            ],
         ),
-        (Feed(DEFAULT_TYPES, "b"), [b"state/b\n", b"progress/b\n", b"heartbeat/"]),
+        (Feed(DEFAULT_TYPES, "b"), [b"state/b\n", b"progress/b\n", b"evicted/b\n", b"heartbeat/"]),
         (Feed(("log",)), [b"log/", b"heartbeat/"]),
         (Feed(("usage",)), [b"usage/", b"heartbeat/"]),
         (Feed(("usage",), "b"), [b"usage/b\n", b"heartbeat/"]),

@@ -1,6 +1,6 @@
 import pytest
 
-from arriero.supervisor.models.exit_reason import why_it_failed
+from arriero.supervisor.models.exit_reason import out_of, why_it_failed
 from arriero.supervisor.processes.process import Exit
 
 
@@ -71,3 +71,24 @@ def test_an_end_that_was_asked_for_is_no_failure() -> None:
 def test_neither_paths_nor_values_of_options_are_shown(line: str, shown: str) -> None:
     message = why_it_failed("qwen", ended(line), was_ready=False).message
     assert message.endswith(f"last log line: {shown}")
+
+
+@pytest.mark.parametrize(
+    ("end", "devices"),
+    [
+        (
+            ended("ggml_backend_cuda_buffer_type_alloc_buffer: cudaMalloc failed: out of memory"),
+            "gpu",
+        ),
+        (ended("ggml_vulkan: Device memory allocation failed: ErrorOutOfDeviceMemory"), "gpu"),
+        (ended("alloc_tensor_range: failed to allocate ROCm0 buffer of size 99"), "gpu"),
+        (ended("torch.OutOfMemoryError: CUDA out of memory."), "gpu"),
+        (ended("terminate called after throwing an instance of 'std::bad_alloc'", code=-6), "ram"),
+        (ended("alloc_tensor_range: failed to allocate CPU buffer of size 99"), "ram"),
+        (ended("loading", code=-9), "ram"),
+        (ended(*MISSING), ""),
+        (Exit(code=-9, ran_s=1, asked=True), ""),
+    ],
+)
+def test_the_device_is_known_that_was_short(end: Exit, devices: str) -> None:
+    assert " ".join(out_of(end)) == devices

@@ -50,12 +50,16 @@ OWN = {
         "listen workers progress progressDelay heartbeatInterval progressMarker progressDetails "
         "strict progressMarkersOld nonstreamHold nonstreamKeepalive upstreamIdle upstreamStall "
         "maxRetryWait maxBody bodyMemory trailers cors allowedHosts publicWithoutKeys hungAfter "
-        "drainLimit onFailure saveSlotsLimit adopt supervisorGrace"
+        "drainLimit onFailure saveSlotsLimit memory adopt supervisorGrace"
     ),
     "default.": "models idleFor",
+    "devices.<id>.": "total reserve",
     "headers.request.": "set remove",
     "headers.response.": "set remove",
-    "models.<id>.": "progress strict kind usage hungAfter drainLimit onFailure apiKey saveSlots",
+    "models.<id>.": (
+        "progress strict kind usage hungAfter drainLimit onFailure apiKey saveSlots memory pin "
+        "onBlocked"
+    ),
     "models.<id>.prices.": _PRICES,
     "prices.<id>.": _PRICES,
     "priceList.": "file url provider markup refresh",
@@ -120,6 +124,8 @@ def all_read() -> set[str]:
 READ_AS = {
     "config.": "listen workers progressMarker progressDetails trailers allowedHosts cors "
     "publicWithoutKeys",
+    "config.memory": "memory",
+    "budget.": "devices",
     "config.routing": "groups matrix routing.router",
     "config.peer_models": "peers.<id>.models",
     "request_headers": "headers.request",

@@ -1,0 +1,157 @@
+"""Finds GPUs of AMD and Intel by the files of their drivers; no library, no context.
+
+Source: Linux, Documentation/gpu/amdgpu ("mem_info_vram_total"), gpu/drm-usage-stats and
+gpu/xe/xe-drm-usage-stats ("drm-resident-vram0"), ABI/testing ("physical_vram_size_bytes"); kfd
+("/sys/class/kfd/kfd/proc/PID/vram_ID").
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+_CARD: Final = re.compile(r"card(\d+)")
+_AMD: Final = "0x1002"
+_INTEL: Final = "0x8086"
+
+# Where the drivers of Intel tell how much memory of its own a GPU has.
+_INTEL_TOTALS: Final = ("tile*/physical_vram_size_bytes", "lmem_total_bytes")
+
+_UNITS: Final = {b"": 1, b"KiB": 1024, b"MiB": 1024**2, b"GiB": 1024**3}
+# amdgpu had a name of its own for it before it followed the common form.
+_REGIONS: Final = re.compile(rb"drm-(?:resident-(?:vram|local)\d*|memory-vram):\s*(\d+)\s*(\w*)")
+_BUS: Final = re.compile(rb"drm-pdev:\s*(\S+)")
+_CLIENT: Final = re.compile(rb"drm-client-id:\s*(\d+)")
+
+# Descriptors of one process that are looked at; llama-server has some ten, and one for each client.
+_MAX_DESCRIPTORS: Final = 512
+
+
+class SysfsGpu(msgspec.Struct, frozen=True):
+    """A GPU with memory of its own.
+
+    Attributes:
+        bus: Its address on the PCI bus, such as ``0000:03:00.0``.
+        maker: Whose it is.
+        total: Its bytes.
+        used: Those in use by anybody; None: its driver does not tell.
+        kfd_id: Its name for AMD's compute driver; empty: it has none.
+    """
+
+    bus: str
+    maker: str
+    total: int
+    used: int | None
+    kfd_id: str = ""
+
+
+def find_gpus(root: Path = Path("/")) -> tuple[SysfsGpu, ...]:
+    """Return the GPUs of AMD and Intel, by the numbers of their cards. Blocks.
+
+    One without memory of its own shares that of the machine, and counts as none.
+    """
+    try:
+        cards = [
+            (int(match[1]), entry / "device")
+            for entry in (root / "sys/class/drm").iterdir()
+            if (match := _CARD.fullmatch(entry.name))
+        ]
+    except OSError:
+        return ()
+    kfd = _kfd_ids(root)
+    found = (_gpu(device, kfd) for _, device in sorted(cards))
+    return tuple(gpu for gpu in found if gpu is not None)
+
+
+def _gpu(device: Path, kfd: dict[str, str]) -> SysfsGpu | None:
+    vendor = _text(device / "vendor")
+    bus = device.resolve().name
+    if vendor == _AMD:
+        total = _number(device / "mem_info_vram_total")
+        used = _number(device / "mem_info_vram_used")
+        return SysfsGpu(bus, "AMD", total, used, kfd.get(bus, "")) if total else None
+    if vendor == _INTEL:
+        totals = [
+            sum(_number(path) or 0 for path in sorted(device.glob(pattern)))
+            for pattern in _INTEL_TOTALS
+        ]
+        total = next(filter(None, totals), 0)
+        return SysfsGpu(bus, "Intel", total, None) if total else None
+    return None
+
+
+def gpu_bytes(
+    pids: Iterable[int], gpus: Iterable[SysfsGpu], root: Path = Path("/")
+) -> dict[str, int]:
+    """Return what the processes `pids` have of `gpus`: bus -> bytes. Blocks.
+
+    Processes of other users are not told by the kernel, and count as nothing.
+    """
+    gpus = tuple(gpus)
+    if not gpus:
+        return {}
+    used = dict.fromkeys((gpu.bus for gpu in gpus), 0)
+    clients: set[tuple[str, bytes]] = set()
+    for pid in pids:
+        for gpu in gpus:
+            if gpu.kfd_id:
+                name = f"sys/class/kfd/kfd/proc/{pid}/vram_{gpu.kfd_id}"
+                used[gpu.bus] += _number(root / name) or 0
+        for text in _fdinfo(root / f"proc/{pid}/fdinfo"):
+            bus, client = _BUS.search(text), _CLIENT.search(text)
+            if bus is None or client is None or (name := bus[1].decode()) not in used:
+                continue
+            if (name, client[1]) in clients:
+                continue  # several descriptors of one client tell the same
+            clients.add((name, client[1]))
+            for match in _REGIONS.finditer(text):
+                used[name] += int(match[1]) * _UNITS.get(match[2], 0)
+    return used
+
+
+def _fdinfo(folder: Path) -> Iterator[bytes]:
+    try:
+        entries = sorted(folder.iterdir())[:_MAX_DESCRIPTORS]
+    except OSError:
+        return  # it ended, or is another user's
+    for entry in entries:
+        try:
+            text = entry.read_bytes()
+        except OSError:
+            continue
+        if b"drm-" in text:
+            yield text
+
+
+def _kfd_ids(root: Path) -> dict[str, str]:
+    """Return the compute driver's name of each GPU, by its address on the bus."""
+    found = {}
+    for node in (root / "sys/class/kfd/kfd/topology/nodes").glob("*"):
+        gpu_id = _text(node / "gpu_id")
+        if gpu_id in {"", "0"}:
+            continue  # a processor
+        lines = _text(node / "properties").splitlines()
+        fields = dict(line.split()[:2] for line in lines if len(line.split()) >= 2)
+        try:
+            domain, place = int(fields.get("domain", "0")), int(fields["location_id"])
+        except (KeyError, ValueError):
+            continue
+        bus = f"{domain:04x}:{place >> 8 & 0xFF:02x}:{place >> 3 & 0x1F:02x}.{place & 7:x}"
+        found[bus] = gpu_id
+    return found
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except (OSError, ValueError):
+        return ""
+
+
+def _number(path: Path) -> int | None:
+    try:
+        return int(_text(path), 0)
+    except ValueError:
+        return None

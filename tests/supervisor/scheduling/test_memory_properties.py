@@ -1,0 +1,240 @@
+"""The world of the engine's properties, with memory that decides, grows, is lost and is held."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from arriero.supervisor.memory.devices import Budget, DeviceReading
+from arriero.supervisor.memory.policy import ByMemory
+from arriero.supervisor.memory.sizes import UNKNOWN, ModelSize
+from arriero.supervisor.scheduling.engine import Engine
+from arriero.supervisor.scheduling.events import (
+    Command,
+    DevicesRead,
+    EstimateSize,
+    Event,
+    HoldRequested,
+    OnBlocked,
+    ProcessEnded,
+    RaiseSize,
+    ReleaseRequested,
+    Sized,
+    Spawn,
+    Spec,
+)
+from tests.examples import examples
+from tests.supervisor.placement.policies import MODELS
+from tests.supervisor.scheduling.test_engine_properties import (
+    ERROR,
+    PLACES,
+    STEPS,
+    Configuration,
+    World,
+)
+
+GIB = 1024**3
+TOTALS = {"gpu0": 10, "gpu1": 6}
+LAUNCHES = dict.fromkeys(MODELS, "1")
+
+
+class MemoryWorld(World):
+    """A world in which each model has a size, and each device has so much."""
+
+    def __init__(
+        self, sizes: Mapping[str, ModelSize | None], pins: Mapping[str, Any], blocked: OnBlocked
+    ) -> None:
+        self.sizes, self.pins, self.blocked = sizes, pins, blocked
+        self.has_grown = False
+        self.foreign = 0
+        budgets = {name: Budget(total * GIB) for name, total in TOTALS.items()}
+        super().__init__(
+            Configuration(LAUNCHES, {}, lambda models: ByMemory(budgets=budgets, finds=True))
+        )
+
+    def specs(self) -> tuple[Spec, ...]:
+        return tuple(
+            Spec(
+                model=m,
+                size=self.sizes.get(m),
+                pin=self.pins.get(m, ""),
+                on_blocked=self.blocked,
+                instead=MODELS[0] if m != MODELS[0] else MODELS[1],
+                drain_limit_s=20,
+                most=PLACES.get(m, 0),
+            )
+            for m in self.launches
+        )
+
+    def obey(self, command: Command) -> None:
+        match command:
+            case EstimateSize(model):
+                self.estimates.append(model)
+            case RaiseSize():
+                pass
+            case Spawn(model, _, _):
+                assert model not in self.processes, "started twice"
+                super().obey(command)
+            case _:
+                super().obey(command)
+
+    def tell(self, event: Event) -> None:
+        before = {one.device: one.free for one in self.engine.devices(self.now)}
+        starts = len(self.started_as)
+        super().tell(event)
+        if len(self.started_as) > starts and not isinstance(event, Sized | DevicesRead):
+            self.check_reservations(before)
+
+    def check_reservations(self, before: Mapping[str, int]) -> None:
+        """What was started has its place: no device gives more than it has."""
+        for one in self.engine.devices(self.now):
+            limit = one.total - one.reserve
+            is_over = one.reserved > limit
+            assert not is_over or self.has_grown or self.foreign, f"{one} of {limit}"
+
+    def check_that_nobody_waits_in_vain(self) -> None:
+        wanted = {entry.model for entry in self.engine.queue()}
+        found = {status.model: status for status in self.engine.models(self.now, 0.0)}
+        sizes = {m: self.engine._entries[m].size for m in wanted.union(self.processes)}
+        if any(size is None or size.source == "unknown" for size in sizes.values()):
+            return
+        if self.engine.awaits_memory or self.has_grown or self.foreign:
+            return
+        if any(one.held for one in self.engine.devices(self.now)):
+            return
+        for device, total in TOTALS.items():
+            needs = [found[m].memory or {} for m in sizes]
+            if sum(need.get(device, 0) for need in needs) > total * GIB:
+                return
+        waiting = {m for m in wanted if not found[m].retry_in_s and m not in self.processes}
+        assert not waiting, f"{waiting} beside {set(self.processes)}"
+
+    # --- what may happen ------------------------------------------------------------------------
+
+    @property
+    def estimates(self) -> list[str]:
+        found: list[str] = self.__dict__.setdefault("_estimates", [])
+        return found
+
+    def size_up(self) -> None:
+        """The estimates that were asked for are there."""
+        while self.estimates:
+            model = self.estimates.pop()
+            self.tell(Sized(model, ModelSize({"gpu0": 3 * GIB}, "estimated")))
+
+    def grow(self, model: str, amount: int) -> None:
+        """It is seen to use so much."""
+        if model in self.processes:
+            self.has_grown = True
+            serves = self.engine.state(model) == "ready"
+            size = ModelSize({"gpu0": amount * GIB}, "learned")
+            self.tell(Sized(model, size, self.processes[model], serves))
+
+    def run_out(self, model: str) -> None:
+        """A start dies for want of memory."""
+        if model in self.processes and self.engine.state(model) == "starting":
+            swap = self.processes[model]
+            self.forget(model)
+            self.has_grown = True
+            self.tell(ProcessEnded(model, swap, ERROR, ("gpu",)))
+
+    def others_use(self, amount: int) -> None:
+        self.foreign = amount * GIB
+        found = {name: DeviceReading(total * GIB, 0) for name, total in TOTALS.items()}
+        self.tell(DevicesRead(found, {"gpu0": self.foreign}, self.now))
+
+    def hold(self, device: str | None, for_s: float | None) -> None:
+        self.tell(HoldRequested(device, for_s))
+
+    def all_is_free(self) -> None:
+        """Nothing but models keeps anybody from anything."""
+        self.tell(ReleaseRequested(None))
+        self.others_use(0)
+        for model in MODELS:
+            if self.pins.get(model):
+                self.unload(model, at_once=True)
+        self.size_up()
+
+
+GIBS = st.integers(1, 12)
+SIZES = st.one_of(
+    st.none(),
+    st.just(UNKNOWN),
+    st.builds(
+        lambda gpu0, gpu1, source: ModelSize(
+            {
+                n: min(count, TOTALS[n]) * GIB
+                for n, count in (("gpu0", gpu0), ("gpu1", gpu1))
+                if count
+            },
+            source,
+        ),
+        st.integers(0, 10),
+        st.integers(0, 6),
+        st.sampled_from(("declared", "learned", "estimated")),
+    ),
+)
+WORLDS = st.builds(
+    MemoryWorld,
+    st.fixed_dictionaries(dict.fromkeys(MODELS, SIZES)),
+    st.just({}) | st.dictionaries(st.sampled_from(MODELS), st.sampled_from(("always", "manual"))),
+    st.sampled_from(("wait", "wait", "refuse", "use")),
+)
+MORE_STEPS = st.one_of(
+    STEPS.filter(lambda step: step[0] != "reconfigure"),
+    st.tuples(st.just("size_up")),
+    st.tuples(st.just("grow"), st.sampled_from(MODELS), GIBS),
+    st.tuples(st.just("run_out"), st.sampled_from(MODELS)),
+    st.tuples(st.just("others_use"), st.integers(0, 9)),
+    st.tuples(st.just("hold"), st.sampled_from(("gpu0", "gpu1", None)), st.none() | st.just(20.0)),
+)
+STORIES = st.lists(MORE_STEPS, max_size=10) | st.lists(MORE_STEPS, min_size=20, max_size=60)
+
+
+@settings(max_examples=examples(60, 500), deadline=None)
+@given(WORLDS, STORIES)
+def test_nothing_starts_twice_and_nobody_is_forgotten(
+    world: MemoryWorld,
+    steps: Sequence[tuple],  # type: ignore[type-arg]
+) -> None:
+    world.live_through(steps)
+    for _ in range(60):
+        world.all_is_free()
+        world.everything_goes_well(31)
+
+    assert world.waiting == {}, world.engine
+    assert world.engine.queue() == ()
+
+
+@settings(max_examples=examples(40, 300), deadline=None)
+@given(st.fixed_dictionaries(dict.fromkeys(MODELS, st.integers(1, 5))), st.permutations(MODELS))
+def test_who_is_there_does_not_depend_on_the_order_or_explain_says_why(
+    sizes: dict[str, int], order: list[str]
+) -> None:
+    world = MemoryWorld(
+        {m: ModelSize({"gpu0": size * GIB}, "declared") for m, size in sizes.items()}, {}, "wait"
+    )
+    for model in order:
+        world.get("w0", model)
+        for lease in world.leases.values():
+            lease.running.clear()
+        for _ in range(3):
+            world.give_back()
+            world.deliver()
+            world.process_moves(crash=False)
+
+    there = {m for m in MODELS if world.engine.state(m) == "ready"}
+    if sum(sizes.values()) <= TOTALS["gpu0"]:
+        assert there == set(MODELS)
+    for model in set(MODELS) - there:
+        told = world.engine.explain(model, world.now)
+        assert "it was evicted" in told.models[0].why
+        assert told.action == "start" or "of gpu0, where" in told.why
+        assert {fit.model for fit in told.models if fit.verdict == "goes"} == set(told.stops)
+
+
+def test_the_engine_of_a_world_counts_memory() -> None:
+    world = MemoryWorld({}, {}, "wait")
+    assert isinstance(world.engine, Engine)
+    assert world.engine.counts_memory
