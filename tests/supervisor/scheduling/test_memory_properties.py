@@ -15,6 +15,7 @@ from arriero.supervisor.scheduling.events import (
     DevicesRead,
     EstimateSize,
     Event,
+    GrantLease,
     HoldRequested,
     OnBlocked,
     ProcessEnded,
@@ -75,6 +76,10 @@ class MemoryWorld(World):
                 pass
             case Spawn(model, _, _):
                 assert model not in self.processes, "started twice"
+                super().obey(command)
+            case GrantLease(waiter, model) if self.blocked == "use" and waiter in self.waiting:
+                assert model == self.waiting[waiter] or model in MODELS[:2], "not its `use`"
+                self.waiting[waiter] = model
                 super().obey(command)
             case _:
                 super().obey(command)
