@@ -16,10 +16,11 @@ LOCAL = "local"
 """The host on which the supervisor runs. An instance of a model is named by host, model and start
 (`swap`), so that there may be more machines one day."""
 
-State: TypeAlias = Literal["stopped", "starting", "ready", "draining", "stopping"]
+State: TypeAlias = Literal["stopped", "starting", "ready", "draining", "stopping", "asleep"]
 """State of the process of one model.
 
-`draining` finishes its requests and admits no new ones; `stopping` got its signal to end.
+`draining` finishes its requests and admits no new ones; `stopping` got its signal to end, or to
+fall asleep; `asleep` has given back most of its memory, and is woken by the next request.
 A model that failed is `stopped` with an error beside it.
 """
 

@@ -25,7 +25,7 @@ its files.
 
     config/           YAML files -> immutable `Config`. `load` is the only entry point.
 
-    slots/            Prompt caches of llama-server on disk.
+    slots/            Prompt caches of llama-server on disk; sleep of servers.
 
     config/lint/      `arriero check`: valid configuration that is almost certainly a mistake.
     generate/         Writes configurations from GGUF folders and llama-server presets; files that

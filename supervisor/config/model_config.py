@@ -281,6 +281,13 @@ class ModelConfig:
     hung_after_s: float = _inherited(UP_TO_A_DAY, 60.0)
     drain_limit_s: float = _inherited(UP_TO_A_DAY, 600.0)
     on_failure: OnFailure = _inherited(ON_FAILURE, "restore")
+    sleep: bool = key(
+        BOOLEAN,
+        False,
+        "Its server is put to sleep in the place of being stopped for another model, and woken by "
+        "the next request (vLLM with --enable-sleep-mode); or it falls asleep by itself "
+        "(llama-server with --sleep-idle-seconds), and makes room then. With memory it is stopped.",
+    )
     save_slots: bool = key(
         BOOLEAN,
         False,

@@ -79,6 +79,8 @@ def why_not_adopted(kept: KeptProcess, card: ModelCard, config: ModelConfig | No
         return "its process is another user's"
     if config is None:
         return "it is not in the configuration any more"
+    if config.sleep and card.kind != "llama-server":  # which wakes by itself
+        return "it may be asleep"
     stands_in = bool(config.stop_command)  # who listens may be no process of ours
     if card.socket is not None:
         if not is_listening_at(card.socket):

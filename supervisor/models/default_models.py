@@ -7,6 +7,7 @@ import itertools
 import logging
 import math
 from collections.abc import Callable, Iterable
+from typing import Final
 
 import msgspec
 import trio
@@ -20,6 +21,9 @@ log = logging.getLogger(__name__)
 
 # Longest time between two looks at what is wanted, which a reload may change.
 _LOOK_S = 5.0
+
+# States of a model that does not run.
+_AT_REST: Final = frozenset({"stopped", "asleep"})
 
 
 class DefaultModels(msgspec.Struct, frozen=True):
@@ -74,7 +78,7 @@ async def _bring_back(
 ) -> None:
     """Start `model`, unless that would take something from a client or from another default."""
     engine = dispatcher.engine
-    if not engine.knows(model) or engine.state(model) != "stopped":
+    if not engine.knows(model) or engine.state(model) not in _AT_REST:
         return
     await dispatcher.size_up(model)
     if not engine.knows(model) or engine.state(model) != "stopped":
@@ -88,7 +92,7 @@ async def _bring_back(
 
     def is_on_its_way(engine: Engine) -> bool:
         queue = engine.queue()
-        return len(queue) != 1 or queue[0].model != model or engine.state(model) != "stopped"
+        return len(queue) != 1 or queue[0].model != model or engine.state(model) not in _AT_REST
 
     # Others make room before; a client that comes meanwhile goes first.
     await dispatcher.wait_until(is_on_its_way)

@@ -5,7 +5,7 @@ import os
 import secrets
 import shutil
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -50,13 +50,31 @@ from ..progress.bytes_loaded import LoadBytes, bytes_done, total_bytes
 from ..progress.estimator import Estimate, Estimator
 from ..progress.log_lines import read_log_line
 from ..progress.proc_counters import read_load_bytes
-from ..progress.server_report import LoadingReport, ReadyReport, read_report_line
+from ..progress.server_report import LoadingReport, ReadyReport, Report, read_report_line
 from ..progress.stage_times import Durations, StageTimes
 from ..progress.stage_times_file import load_durations, save_durations
 from ..scheduling.dispatcher import Dispatcher
-from ..scheduling.events import Adopted, BecameReady, NotReady, ProcessEnded, Progressed, Spawned
+from ..scheduling.events import (
+    Adopted,
+    BecameReady,
+    FellAsleep,
+    NotReady,
+    ProcessEnded,
+    Progressed,
+    SleepFailed,
+    Spawned,
+    WokeUp,
+)
 from ..slots.keeper import SlotKeeper
 from ..slots.server_slots import SlotServer
+from ..slots.sleep import (
+    SLEEP_LIMIT_S,
+    WAKE_LIMIT_S,
+    SleepRefused,
+    change_of_sleep,
+    put_to_sleep,
+    wake,
+)
 from ..text.redact import HIDDEN
 from .adoption import ModelCard, why_not_adopted
 from .exit_reason import load_failed, out_of, why_it_failed
@@ -189,6 +207,16 @@ class Fleet:
                 self._nursery.start_soon(start.save_and_stop, server, grace_s)
             else:
                 start.stop(grace_s)
+
+    def put_to_sleep(self, swap: int) -> None:
+        """Begin to put the process of the start `swap` to sleep."""
+        if start := self._starts.get(swap):
+            self._nursery.start_soon(start.fall_asleep)
+
+    def wake(self, swap: int) -> None:
+        """Begin to wake it."""
+        if start := self._starts.get(swap):
+            self._nursery.start_soon(start.wake)
 
     def key_of(self, model: str) -> str:
         """Return the key for the running server of `model`; empty for none."""
@@ -371,6 +399,7 @@ class _Start:
         self._slots = slots
         self._saving = trio.CancelScope()
         self._serving: LaunchConfig | None = None  # set when it takes requests
+        self._sleeps = False
         self._began_at = trio.current_time()
         self._estimator = Estimator(learned, self._began_at)
         self._running: RunningProcess | None = None
@@ -397,7 +426,9 @@ class _Start:
     @property
     def slot_server(self) -> SlotServer | None:
         """Its server, if its slots are to be saved."""
-        return None if self._serving is None else self._slot_server(self._serving)
+        if self._serving is None or self._sleeps:  # its slots are gone, and it would wake
+            return None
+        return self._slot_server(self._serving)
 
     def _slot_server(self, launch: LaunchConfig) -> SlotServer | None:
         if not self._config_now().save_slots:
@@ -719,6 +750,7 @@ class _Start:
                 LogLine(model=self.config.model, swap=self.swap, line=text, stream=stream)
             )
         if self.is_ready:
+            self._note_sleep(report, line)
             return
         self._signs.note()  # llama-server, vLLM and others have a line for "ready"
         self._on_log_line(line)
@@ -733,6 +765,53 @@ class _Start:
         elif (hint := read_log_line(line)) is not None:
             self._estimator.log(hint, now)
             self._tell()
+
+    def _note_sleep(self, report: Report | None, line: bytes) -> None:
+        """Report that it falls asleep by itself, or was woken."""
+        sleeps = change_of_sleep(report, line, reports=self.asks_for_report)
+        if sleeps is None or self._kind != "llama-server":
+            return
+        self._sleeps = sleeps
+        event = FellAsleep if sleeps else WokeUp
+        self._dispatcher.handle(event(self.config.model, self.swap))
+
+    async def fall_asleep(self) -> None:
+        """Put it to sleep, and report how that ended."""
+        if self._serving is None:
+            self._dispatcher.handle(SleepFailed(self.config.model, self.swap))
+            return
+        url = self._serving.base_url
+        if await self._obeys("sleep", put_to_sleep(url, self.access), SLEEP_LIMIT_S):
+            self._sleeps = True
+            self._dispatcher.handle(FellAsleep(self.config.model, self.swap))
+
+    async def wake(self) -> None:
+        """Wake it, and report how that ended."""
+        if self._serving is None:
+            self._dispatcher.handle(SleepFailed(self.config.model, self.swap))
+            return
+        url, kind = self._serving.base_url, self._kind or "unknown"
+        if await self._obeys("wake", wake(url, self.access, kind), WAKE_LIMIT_S):
+            self._sleeps = False
+            self._dispatcher.handle(BecameReady(self.config.model, self.swap, kind))
+
+    async def _obeys(self, what: str, asking: Awaitable[None], limit_s: float) -> bool:
+        """Return whether it does what it is asked for; what else there is, is reported."""
+        why, model, began_at = "", self.config.model, trio.current_time()
+        try:
+            with trio.fail_after(limit_s):
+                await asking
+        except SleepRefused as exc:
+            why = str(exc)
+        except trio.TooSlowError:
+            why = f"it has not done so within {limit_s:.0f} s"
+        if why:
+            log.warning("model.%s_failed model=%s swap=%d reason=%s", what, model, self.swap, why)
+            self._dispatcher.handle(SleepFailed(model, self.swap))
+        else:
+            took_s = trio.current_time() - began_at
+            log.info("model.%s model=%s swap=%d took_s=%.2f", what, model, self.swap, took_s)
+        return not why
 
     def without_key(self, text: str) -> str:
         """Return a line of its output without its key.

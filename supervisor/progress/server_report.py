@@ -80,7 +80,11 @@ class ReadyReport(msgspec.Struct, frozen=True):
     n_ctx: int | None = None
 
 
-Report: TypeAlias = LoadingReport | ReadyReport
+class SleepingReport(msgspec.Struct, frozen=True):
+    """llama-server sleeps; when it wakes it is ready again."""
+
+
+Report: TypeAlias = LoadingReport | ReadyReport | SleepingReport
 
 
 class _ReportLine(msgspec.Struct):
@@ -128,8 +132,10 @@ def read_report_line(line: bytes | str) -> Report | None:
             return _read_loading(report.payload)
         case "ready":
             return _read_ready(report.payload)
+        case "sleeping":
+            return SleepingReport()
         case _:
-            return None  # "sleeping", "unloaded" and whatever comes next: not of a start
+            return None  # "unloaded" and whatever comes next: not of a start
 
 
 def _read_loading(payload: msgspec.Raw) -> LoadingReport | None:

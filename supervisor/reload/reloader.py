@@ -122,6 +122,7 @@ class ActiveConfig(msgspec.Struct):
                 pin=model.pin,
                 on_blocked=model.on_blocked.action,
                 instead=self._id_of(model.on_blocked.instead),
+                sleeps=model.sleep,
             )
             for model in self.config.models.values()
         )

@@ -26,6 +26,7 @@ from .events import (
     EstimateSize,
     Event,
     GrantLease,
+    PutToSleep,
     RaiseSize,
     RefuseWaiter,
     RevokeLease,
@@ -34,6 +35,7 @@ from .events import (
     TimePassed,
     VoidLease,
     Waiter,
+    Wake,
 )
 
 log = logging.getLogger(__name__)
@@ -52,6 +54,14 @@ class Processes(Protocol):
 
     def terminate(self, swap: int, grace_s: float) -> None:
         """Begin to end the process of the start `swap`."""
+        ...
+
+    def put_to_sleep(self, swap: int) -> None:
+        """Begin to put the process of the start `swap` to sleep."""
+        ...
+
+    def wake(self, swap: int) -> None:
+        """Begin to wake it."""
         ...
 
     def key_of(self, model: str) -> str:
@@ -271,6 +281,10 @@ class Dispatcher:
             case RaiseSize(model, amounts):
                 assert self._sizes is not None
                 self._sizes.raise_size(model, amounts)
+            case PutToSleep(_, swap):
+                self._processes.put_to_sleep(swap)
+            case Wake(_, swap):
+                self._processes.wake(swap)
             case GrantLease(waiter, model, lease) if waiter.takes_lease:
                 if (answer := self._answers.get((waiter.owner, model, lease))) is not None:
                     answer.more.append(waiter.request)

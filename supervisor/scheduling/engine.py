@@ -75,6 +75,7 @@ from .events import (
     EstimateSize,
     Event,
     Failing,
+    FellAsleep,
     GrantLease,
     HoldRequested,
     Hung,
@@ -85,6 +86,7 @@ from .events import (
     OwnerLost,
     ProcessEnded,
     Progressed,
+    PutToSleep,
     RaiseSize,
     Reconfigured,
     RefuseWaiter,
@@ -94,6 +96,7 @@ from .events import (
     RevokeLease,
     ShuttingDown,
     Sized,
+    SleepFailed,
     Spawn,
     Spawned,
     Spec,
@@ -103,7 +106,9 @@ from .events import (
     UnloadRequested,
     VoidLease,
     Waiter,
+    Wake,
     Wanted,
+    WokeUp,
 )
 from .explain import explanation
 from .lifecycle import Step, after
@@ -191,7 +196,8 @@ class Engine:
         self._entries = {spec.model: ModelState(spec, since=now) for spec in specs}
         self._rules = rules or Rules()
         self._obstacle = obstacle
-        self._live: dict[str, ModelState] = {}  # those that are not stopped
+        self._live: dict[str, ModelState] = {}  # those that are neither stopped nor asleep
+        self._asleep: dict[str, ModelState] = {}
         self._found: Mapping[str, DeviceReading] = {}
         self._foreign: Amounts = NOTHING
         self._room: Room | None = None  # where memory decides
@@ -242,6 +248,7 @@ class Engine:
                     times.append(entry.idle_until())
                 case _:
                     pass
+        times += [entry.idle_until() for entry in self._asleep.values()]
         times += [entry.not_before for entry in self._turning.values() if entry.not_before > now]
         if self._room is not None:
             times.append(self._room.ledger.next_deadline())
@@ -321,16 +328,17 @@ class Engine:
 
     def has_ended(self, model: str, swap: int) -> bool:
         """Return whether the process of the start `swap` is gone."""
-        entry = self._live.get(model)
+        entry = self._live.get(model) or self._asleep.get(model)
         return entry is None or entry.swap != swap
 
     def running(self) -> list[str]:
         """Return the models whose process exists or is about to."""
-        return list(self._live)
+        return [*self._live, *self._asleep]
 
     def stale(self) -> tuple[str, ...]:
         """Return the models whose process was started with an older command."""
-        return tuple(name for name, entry in self._live.items() if entry.is_stale)
+        there = self._live | self._asleep
+        return tuple(name for name, entry in there.items() if entry.is_stale)
 
     def coming_back(self) -> set[str]:
         """Return the stopped models that may be started again by themselves."""
@@ -434,14 +442,26 @@ class Engine:
                     entry.kind = kind
                     entry.up_at = entry.used_at = now
                     entry.remark, entry.grew = "", False
-                    entry.started_in(now - entry.since)
+                    if not entry.wakes:
+                        entry.started_in(now - entry.since)
+                    entry.wakes = False
                     self._take(entry, Step.UP, now)
                     self._stay_away(model)
+                    self._restoring.pop(model, None)  # it was woken for that
                     self._grant_all(entry, now)
             case Adopted():
                 self._adopted(event, now)
             case LeasesHeld(owner, leases):
                 self._leases_held(owner, leases)
+            case FellAsleep(model, swap):
+                self._fell_asleep(self._entries[model], swap, now)
+            case WokeUp(model, swap):
+                self._woke_up(self._entries[model], swap, now)
+            case SleepFailed(model, swap):
+                entry = self._entries[model]
+                is_asked = entry.wakes or (entry.state == "stopping" and entry.goes_to_sleep)
+                if entry.swap == swap and is_asked:
+                    self._stop(entry, now)
             case ProcessEnded(model, swap, error, out_of):
                 self._ended(self._entries[model], swap, error, now, out_of)
             case Hung(model, swap, error, well_s):
@@ -571,7 +591,7 @@ class Engine:
     ) -> None:
         if entry.swap != swap or entry.state == "stopped":
             return
-        was = entry.state
+        was: State = "stopping" if entry.wakes or entry.state == "asleep" else entry.state
         if out_of and was == "starting" and self._grow(entry, out_of):
             was = "stopping"  # as if it had been asked to: no failure, and its waiters wait on
         for owner, lease in entry.leases.items():
@@ -607,6 +627,9 @@ class Engine:
                 self._entries[model] = entry
                 self._unload(entry, now)
         self._follow_policy(change.policy or self._written_policy)
+        for entry in list(self._asleep.values()):
+            if entry.is_stale or not self._may_sleep(entry):
+                self._unload(entry, now)
 
     # --- memory ---------------------------------------------------------------------------------
 
@@ -696,7 +719,7 @@ class Engine:
             return
         for model in list(self._queue.models()):
             entry = self._entries[model]
-            if entry.state != "stopped" or self._pauses(model, now):
+            if not entry.is_at_rest or self._pauses(model, now):
                 continue
             blockage = self._blockage(model)
             if blockage is None:
@@ -726,7 +749,7 @@ class Engine:
     def _hold(self, device: str | None, until: float, now: float) -> None:
         if self._room is None:
             self._held_until = until
-            users = list(self._live.values())
+            users = [*self._live.values(), *self._asleep.values()]
         else:
             devices = set(self._room.ledger.devices) if device is None else {device}
             users = [
@@ -768,6 +791,8 @@ class Engine:
         match entry.state:
             case "starting":
                 self._stop(entry, now)
+            case "asleep":
+                self._stop(entry, now, grace_s=0.0 if at_once else None)
             case "ready" if not at_once:
                 self._drain(entry, now, unloading=True)
             case "draining" if not at_once:
@@ -777,6 +802,8 @@ class Engine:
                 self._stop(entry, now, grace_s=0.0)
             case "stopping" if at_once:
                 self._stop(entry, now, grace_s=0.0)
+            case "stopping" if entry.goes_to_sleep:
+                self._stop(entry, now)
             case _:
                 pass
 
@@ -787,6 +814,9 @@ class Engine:
         for entry in list(self._live.values()):
             self._look_at_deadlines(entry, now)
             self._stop_if_drained(entry, now)
+        for entry in list(self._asleep.values()):
+            if now >= entry.idle_until():
+                self._stop(entry, now)
         self._settle_blocked(now)
         self._serve(now)
         for turn in self._plan(self._keys(now)):
@@ -802,6 +832,9 @@ class Engine:
     def _look_at_deadlines(self, entry: ModelState, now: float) -> None:
         model = entry.spec.model
         if entry.state == "starting" and now >= entry.since + entry.spec.start_limit_s:
+            if entry.wakes:
+                self._stop(entry, now)  # and it is started from nothing
+                return
             error = refusals.too_slow(model, entry.spec.start_limit_s, entry.not_ready)
             entry.fail(error, now, self._rules.backoff)
             self._stop(entry, now)
@@ -825,8 +858,10 @@ class Engine:
         contested = self._contested(self._plan(keys), keys)
         for name, entry in self._live.items():
             may_stay = entry.state == "draining" and not entry.unloading
+            if entry.goes_to_sleep and not self._queue.is_waited_for(name):
+                may_stay = False  # it sleeps already
             if may_stay and keys.get(name, _LAST) <= contested.get(name, _LAST):
-                entry.goes_for = None
+                entry.goes_for, entry.goes_to_sleep = None, False
                 self._take(entry, Step.KEEP, now)
         for model in list(self._queue.models()):
             entry, before = self._entries[model], contested.get(model, _LAST)
@@ -891,7 +926,7 @@ class Engine:
         if self._room is None and self._held_until is None:
             return False
         entry = self._entries[model]
-        if entry.state != "stopped":
+        if not entry.is_at_rest:
             return False
         is_unsized = self._room is not None and entry.size is None
         return is_unsized or self._blockage(model) is not None
@@ -921,7 +956,7 @@ class Engine:
         """
         contested: dict[str, _Key] = {}
         for turn in turns:
-            if self._entries[turn.model].state == "stopped":
+            if self._entries[turn.model].is_at_rest:
                 for model in turn.goes:
                     contested.setdefault(model, keys[turn.model])
         return contested
@@ -929,7 +964,7 @@ class Engine:
     def _pursue(self, turn: Turn, now: float) -> None:
         """Take the next step of the turn's model towards ready."""
         model, target = turn.model, self._entries[turn.model]
-        if target.state != "stopped":
+        if not target.is_at_rest:
             return
         blocking = self._policy.evicted_by(model, self._live)
         if blocking and (error := self._obstacle(model)) is not None:
@@ -974,11 +1009,55 @@ class Engine:
             self._stop(entry, now)
 
     def _stop_if_drained(self, entry: ModelState, now: float) -> None:
-        if entry.state == "draining" and not entry.leases:
+        if entry.state != "draining" or entry.leases:
+            return
+        if entry.goes_to_sleep and not entry.unloading:
+            self._take(entry, Step.SLEEP, now)
+        elif self._is_put_to_sleep(entry):
+            self._take(entry, Step.STOP, now)
+            entry.goes_to_sleep, entry.progress = True, None
+            self._commands.append(PutToSleep(entry.spec.model, entry.swap))
+        else:
             self._stop_drained(entry, now)
 
     def _stop_drained(self, entry: ModelState, now: float) -> None:
         self._stop(entry, now, grace_s=0.0 if entry.killed else None)
+
+    # --- sleep ----------------------------------------------------------------------------------
+
+    def _is_put_to_sleep(self, entry: ModelState) -> bool:
+        """Return whether it sleeps in the place of an end: if only another one needs its place.
+
+        A llama-server falls asleep by itself alone.
+        """
+        may = self._may_sleep(entry) and entry.kind != "llama-server"
+        return may and not (entry.unloading or entry.is_stale)
+
+    def _may_sleep(self, entry: ModelState) -> bool:
+        """Return whether it may be asleep at all.
+
+        Where memory decides, what a sleeping model has would have to be reserved: it is stopped.
+        """
+        return entry.spec.sleeps and self._room is None
+
+    def _fell_asleep(self, entry: ModelState, swap: int, now: float) -> None:
+        if entry.swap != swap or not self._may_sleep(entry):
+            return
+        if entry.state == "stopping" and entry.goes_to_sleep:
+            self._take(entry, Step.SLEEP, now)
+        elif entry.state == "ready":  # by itself; a request that is on its way wakes it
+            entry.goes_to_sleep = True
+            self._drain(entry, now)
+        elif entry.state == "draining":
+            entry.goes_to_sleep = True
+
+    def _woke_up(self, entry: ModelState, swap: int, now: float) -> None:
+        if entry.swap != swap:
+            return
+        if entry.state == "asleep":  # it is not its turn, and takes up room
+            self._stop(entry, now)
+        elif entry.state == "draining":
+            entry.goes_to_sleep = False
 
     # --- giving back what was taken -------------------------------------------------------------
 
@@ -1007,7 +1086,7 @@ class Engine:
         """Mark the models stopped for `failed`, which could not start, for a restart."""
         model = failed.spec.model
         for entry in self._gone_for(model):
-            if entry.state in {"stopping", "stopped"}:
+            if entry.state in {"stopping", "stopped", "asleep"}:
                 entry.goes_for = None
                 if failed.spec.restores:
                     self._restoring[entry.spec.model] = model
@@ -1021,7 +1100,7 @@ class Engine:
                 del self._restoring[model]  # another model has its place
             elif self._waits_for_room(model) or (now < entry.not_before and not failed):
                 pass
-            elif entry.state == "stopped" and not blocking and self._takes_nothing(model, now):
+            elif entry.is_at_rest and not blocking and self._takes_nothing(model, now):
                 if self._room is not None and not self._room.has_room(model):
                     continue
                 entry.remark = (
@@ -1064,15 +1143,20 @@ class Engine:
         entry.state = after(entry.state, step)
         entry.since = now
         self._touch_room()
-        if entry.state == "stopped":
-            self._live.pop(entry.spec.model, None)
+        model = entry.spec.model
+        self._asleep.pop(model, None)
+        if entry.is_at_rest:
+            self._live.pop(model, None)
             if self._room is not None:
-                self._room.ledger.end(entry.spec.model, now)
-            if entry.removed:
-                del self._entries[entry.spec.model]
+                self._room.ledger.end(model, now)
+            if entry.state == "asleep":
+                entry.goes_to_sleep, entry.up_at = False, None
+                self._asleep[model] = entry
+            elif entry.removed:
+                del self._entries[model]
         else:
-            self._live[entry.spec.model] = entry
-            self._turning.pop(entry.spec.model, None)
+            self._live[model] = entry
+            self._turning.pop(model, None)
         self._commands.append(
             Announce(
                 StateChanged(
@@ -1095,6 +1179,12 @@ class Engine:
     def _start(self, entry: ModelState, now: float) -> None:
         entry.launch, entry.goes_for = entry.spec.launch, None
         entry.put_away, entry.went_for = False, None
+        if entry.state == "asleep":
+            entry.wakes = True
+            self._take(entry, Step.WAKE, now)
+            self._tell(entry, "waking", now)
+            self._commands.append(Wake(entry.spec.model, entry.swap))
+            return
         self._restoring.pop(entry.spec.model, None)
         if self._room is not None:
             self._room.ledger.reserve(entry.spec.model, self._room.need(entry.spec.model))
@@ -1136,6 +1226,7 @@ class Engine:
             entry.went_for = entry.goes_for, now
         self._take(entry, Step.STOP, now)
         entry.progress = None
+        entry.goes_to_sleep = entry.wakes = False
         grace_s = entry.spec.stop_grace_s if grace_s is None else grace_s
         self._commands.append(Terminate(entry.spec.model, entry.swap, grace_s))
 

@@ -43,6 +43,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
         pin: Whether it stays once it is there, and whether it is there at any time.
         on_blocked: What becomes of its waiters while it cannot have room, whoever else went.
         instead: With `use`: the model that serves them.
+        sleeps: Where it can, it is put to sleep in the place of being stopped for another one.
     """
 
     model: str
@@ -59,6 +60,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     pin: Pin = ""
     on_blocked: OnBlocked = "wait"
     instead: str = ""
+    sleeps: bool = False
 
 
 class Waiter(msgspec.Struct, frozen=True):
@@ -215,6 +217,27 @@ class BecameReady(msgspec.Struct, frozen=True):
     kind: UpstreamKind = "unknown"
 
 
+class FellAsleep(msgspec.Struct, frozen=True):
+    """The process of a start sleeps: it was told to, or does so by itself when it is idle."""
+
+    model: str
+    swap: int
+
+
+class WokeUp(msgspec.Struct, frozen=True):
+    """The process of a start that slept was woken by somebody else."""
+
+    model: str
+    swap: int
+
+
+class SleepFailed(msgspec.Struct, frozen=True):
+    """The process of a start cannot be put to sleep, or cannot be woken."""
+
+    model: str
+    swap: int
+
+
 class ProcessEnded(msgspec.Struct, frozen=True):
     """The whole process group of a start is gone, or never existed.
 
@@ -348,6 +371,9 @@ Event: TypeAlias = (
     | BecameReady
     | Adopted
     | LeasesHeld
+    | FellAsleep
+    | WokeUp
+    | SleepFailed
     | ProcessEnded
     | Hung
     | Failing
@@ -400,6 +426,20 @@ class RaiseSize(msgspec.Struct, frozen=True):
     amounts: Amounts
 
 
+class PutToSleep(msgspec.Struct, frozen=True):
+    """Put the process of that start to sleep. `FellAsleep` or `SleepFailed` follows."""
+
+    model: str
+    swap: int
+
+
+class Wake(msgspec.Struct, frozen=True):
+    """Wake the process of that start. `BecameReady` or `SleepFailed` follows."""
+
+    model: str
+    swap: int
+
+
 class GrantLease(msgspec.Struct, frozen=True):
     """`waiter` may use the model, served by a `kind`.
 
@@ -449,6 +489,8 @@ class Announce(msgspec.Struct, frozen=True):
 Act: TypeAlias = (
     Spawn
     | Terminate
+    | PutToSleep
+    | Wake
     | EstimateSize
     | RaiseSize
     | GrantLease

@@ -45,7 +45,7 @@ def explanation(
         action, why = "serve", "it is ready"
     elif entry.state == "starting":
         action, why = "join", entry.remark or "it is being started already"
-    elif entry.state != "stopped":
+    elif not entry.is_at_rest:
         why = "it has to make room first, and is started again after that"
     elif entry.not_before > now:
         why = f"it failed, and is not started again for {entry.not_before - now:.1f} s"
@@ -63,6 +63,8 @@ def explanation(
         why = f"it can start when the memory of {', '.join(late)} has come back"
     else:
         action, why = "start", "nothing is in its way"
+        if entry.state == "asleep":
+            why = "it is asleep, and woken; nothing is in its way"
     return ExplainReply(
         model=model,
         state=entry.state,

@@ -22,6 +22,8 @@ class Step(Enum):
     DRAIN = "drain"  # it has to go: no new requests beyond what the leases admit
     KEEP = "keep"  # its place is not needed any more
     STOP = "stop"  # it is stopped: drained, unwanted, too slow to start, or unloaded at once
+    SLEEP = "sleeps"  # it gave its memory back, most of it, and its process stays
+    WAKE = "wake"  # it is this model's turn again
     END = "ends"  # the process and its whole group are gone
 
 
@@ -40,6 +42,11 @@ TRANSITIONS: Final[Mapping[tuple[State, Step], State]] = {
     ("draining", Step.END): "stopped",  # crashed
     ("stopping", Step.STOP): "stopping",  # stopped again, with less patience
     ("stopping", Step.END): "stopped",
+    ("stopping", Step.SLEEP): "asleep",  # it was put to sleep in the place of an end
+    ("draining", Step.SLEEP): "asleep",  # it fell asleep by itself
+    ("asleep", Step.WAKE): "starting",
+    ("asleep", Step.STOP): "stopping",  # unloaded, or another start is wanted
+    ("asleep", Step.END): "stopped",  # crashed
 }
 
 

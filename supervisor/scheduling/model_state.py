@@ -73,6 +73,8 @@ class ModelState(msgspec.Struct):
         went_for: The model for which it was evicted last, and when; None: it was started since.
         put_away: It was unloaded on request: it is not started again by itself.
         used, used_until: Its use, each one counting half after `_USE_HALVES_S`, and when that was.
+        goes_to_sleep: While stopping: it is being put to sleep. While draining: it sleeps already.
+        wakes: While starting: it is being woken.
     """
 
     spec: Spec
@@ -114,6 +116,8 @@ class ModelState(msgspec.Struct):
     put_away: bool = False
     used: float = 0.0
     used_until: float = 0.0
+    goes_to_sleep: bool = False
+    wakes: bool = False
 
     def __post_init__(self) -> None:
         self.size, self.start_s = self.spec.size, self.spec.start_s
@@ -138,6 +142,11 @@ class ModelState(msgspec.Struct):
     def is_full(self) -> bool:
         """Return whether no further request may run on it."""
         return 0 < self.spec.most <= len(self.places)
+
+    @property
+    def is_at_rest(self) -> bool:
+        """True if it does not run: it takes a turn to make it serve."""
+        return self.state in {"stopped", "asleep"}
 
     @property
     def is_stale(self) -> bool:
@@ -181,7 +190,7 @@ class ModelState(msgspec.Struct):
         self.pid = self.endpoint = self.up_at = self.progress = self.launch = None
         self.cut_at = None
         self.still_s = 0.0
-        self.unloading = self.killed = False
+        self.unloading = self.killed = self.goes_to_sleep = self.wakes = False
         self.remark = self.not_ready = ""
 
     def forgive(self, well_s: float, backoff: Backoff) -> None:
@@ -202,8 +211,12 @@ class ModelState(msgspec.Struct):
         self.not_before = now + backoff.pause_s(self.failures)
 
     def begin_attempt(self, number: int, now: float) -> None:
-        """Begin an attempt; `number` stays until the process ends."""
-        self.swap, self.swap_since = number, now
+        """Begin an attempt; `number` stays until the process ends.
+
+        So a process that sleeps keeps the number that it has.
+        """
+        self.swap = self.swap if self.state == "asleep" else number
+        self.swap_since = now
         self.progress = Progress(
             model=self.spec.model,
             swap=number,

@@ -1,4 +1,6 @@
-"""Prompt caches of llama-server on disk: saved before a stop, restored after the next start.
+"""What spares a second visit of a model some of its work: saved prompt caches, and sleep.
+
+The slots of a llama-server are saved before a stop, and restored after the next start.
 
 Lowest first:
 
@@ -7,4 +9,5 @@ Lowest first:
     worth           Whether restoring helps.
     server_slots    Asks a llama-server to save and restore its slots.
     keeper          Saves and restores, within limits of time and disk.
+    sleep           Puts servers to sleep in the place of a stop, and wakes them.
 """

@@ -117,6 +117,25 @@ def test_second_visit_reads_its_prompt_from_the_cache(
     assert all(path.stat().st_mode & 0o077 == 0 for path in folder.iterdir())
 
 
+def test_server_that_falls_asleep_by_itself_makes_room(
+    ride: Callable[..., Train], llama: Callable[..., str]
+) -> None:
+    models = {
+        "tiny": {"cmd": llama("tiny", "--sleep-idle-seconds 1"), "sleep": True},
+        "small": {"cmd": llama("small")},
+    }
+    train = ride({"models": models})
+
+    assert train.chat("tiny").status_code == 200
+    eventually(lambda: train.model("tiny")["state"] == "asleep")
+    pid = train.model("tiny")["pid"]
+    assert train.chat("small").status_code == 200
+    assert train.model("tiny")["state"] == "asleep"
+    assert train.chat("tiny").status_code == 200
+    assert train.model("tiny")["pid"] == pid
+    assert train.model("small")["state"] == "stopped"
+
+
 def test_percentages_never_fall_and_never_reach_100(real: Train, client: openai.OpenAI) -> None:
     seen = []
     for model in ("tiny", "small", "tiny", "small"):

@@ -21,5 +21,11 @@ class NoProcesses:
     def terminate(self, swap: int, grace_s: float) -> None:
         self.did.append(f"stop {self._models[swap]}")
 
+    def put_to_sleep(self, swap: int) -> None:
+        self.did.append(f"put {self._models[swap]} to sleep")
+
+    def wake(self, swap: int) -> None:
+        self.did.append(f"wake {self._models[swap]}")
+
     def key_of(self, model: str) -> str:
         return ""

@@ -169,7 +169,7 @@ class ProgressView(msgspec.Struct):
                 standing.state = event.state
                 standing.endpoint = event.endpoint
                 standing.memory = event.memory
-                if event.state in {"ready", "stopped"}:
+                if event.state in {"ready", "stopped", "asleep"}:
                     standing.progress = None
                 self._wake(event.model)
             case ProgressMade():

@@ -74,7 +74,7 @@ _END_MESSAGES: dict[CancelResult, str] = {
 }
 
 # Of which of its targets a selector has its state, the first that there is.
-_MOST_LOADED: Sequence[State] = ("ready", "draining", "starting")
+_MOST_LOADED: Sequence[State] = ("ready", "draining", "starting", "asleep")
 
 # What the listing says of each state: `draining` still answers.
 _LOADED: dict[State, str] = {
@@ -83,6 +83,7 @@ _LOADED: dict[State, str] = {
     "ready": "loaded",
     "draining": "loaded",
     "stopping": "unloaded",
+    "asleep": "sleeping",
 }
 
 

@@ -37,6 +37,7 @@ _STYLES: Final = {
     "starting": "yellow",
     "draining": "yellow",
     "stopping": "yellow",
+    "asleep": "blue",
     "stopped": "dim",
 }
 

@@ -52,6 +52,7 @@ def check_model(model: ModelConfig, own_keys: Collection[str], disk: Disk, found
     _check_shell(model, found)
     _check_container(model, found)
     _check_slots(model, options, found)
+    _check_sleep(model, options, found)
     if options is None:
         _check_given_port(model, found)
         return
@@ -244,6 +245,20 @@ def _check_slots(model: ModelConfig, options: ServerOptions | None, found: Findi
         if options is None
         else "nothing is saved without a folder for that; write --slot-save-path DIR into cmd",
     )
+
+
+def _check_sleep(model: ModelConfig, options: ServerOptions | None, found: Findings) -> None:
+    """Check that a server that is to sleep can."""
+    if not model.sleep:
+        return
+    at = ("models", model.model, "sleep")
+    if options is not None and "--sleep-idle-seconds" not in model.command:
+        found.warn(at, "it never falls asleep; write --sleep-idle-seconds 300 into cmd")
+    elif any(os.path.basename(word) == "vllm" for word in model.command):
+        if "--enable-sleep-mode" not in model.command:
+            found.warn(at, "vLLM does not sleep without --enable-sleep-mode; write it into cmd")
+        if "VLLM_SERVER_DEV_MODE" not in dict(model.env):
+            found.warn(at, "vLLM cannot be told to sleep; write VLLM_SERVER_DEV_MODE=1 into env")
 
 
 def _index(model: ModelConfig, variable: str) -> int:

@@ -21,16 +21,19 @@ from arriero.supervisor.scheduling.events import (
     Command,
     Event,
     Failing,
+    FellAsleep,
     GrantLease,
     Hung,
     Left,
     OwnerLost,
     ProcessEnded,
+    PutToSleep,
     Reconfigured,
     RefuseWaiter,
     Released,
     Reported,
     RevokeLease,
+    SleepFailed,
     Spawn,
     Spawned,
     Spec,
@@ -40,7 +43,9 @@ from arriero.supervisor.scheduling.events import (
     UnloadRequested,
     VoidLease,
     Waiter,
+    Wake,
     Wanted,
+    WokeUp,
 )
 from tests.examples import examples
 from tests.supervisor.placement.policies import BUILDERS, MODELS, Builder
@@ -84,6 +89,9 @@ class World:
         self.forced: set[str] = set()  # unloaded at once: running requests may be cut
         self.hung: set[str] = set()
         self.stalled: set[str] = set()  # its requests get no further
+        self.asleep: set[str] = set()
+        self.dozing: set[str] = set()  # told to sleep, or to wake
+        self.insomniac: set[str] = set()  # it will do neither
         self.wire: deque[Event] = deque()  # said by workers, not yet heard by the engine
         self.numbers = 0
         self.started_as: dict[int, str] = {}  # swap -> launch
@@ -102,6 +110,7 @@ class World:
                 priority=self.priority.get(m, 0),
                 drain_limit_s=20 if m != "a" else 0,
                 most=PLACES.get(m, 0),
+                sleeps=m in "bc",
             )
             for m, launch in self.launches.items()
         )
@@ -115,11 +124,27 @@ class World:
     def obey(self, command: Command) -> None:
         match command:
             case Spawn(model, swap, _):
-                in_the_way = self.policy.evicted_by(model, self.processes)
+                in_the_way = self.policy.evicted_by(model, self.awake)
                 assert model not in self.processes
                 assert not in_the_way, f"{model} beside {in_the_way}"
                 self.processes[model] = swap
                 self.started_as[swap] = self.launches[model]  # of a removed one: KeyError
+            case PutToSleep(model, swap):
+                assert self.processes[model] == swap
+                busy = [
+                    key for key, lease in self.leases.items() if key[1] == model and lease.running
+                ]
+                assert not busy, f"{busy} put to sleep"
+                assert model not in self.ending | self.hung
+                self.dozing.add(model)
+            case Wake(model, swap):
+                assert self.processes[model] == swap
+                assert model in self.asleep - self.ending
+                assert self.started_as[swap] == self.launches[model], "another start is wanted"
+                in_the_way = self.policy.evicted_by(model, self.awake)
+                assert not in_the_way, f"{model} is woken beside {in_the_way}"
+                self.asleep.discard(model)
+                self.dozing.add(model)
             case Terminate(model, swap, grace_s):
                 assert self.processes[model] == swap
                 assert grace_s == 0 or model not in self.hung
@@ -135,6 +160,7 @@ class World:
                 self.answered.add(waiter)
                 assert model in self.processes
                 assert model not in self.ending, "granted a model that was told to end"
+                assert model not in self.asleep, "granted a model that sleeps"
                 assert model in self.launches, "granted a model that was removed"
                 lease = self.leases.get((waiter.owner, model))
                 if lease is None or lease.number != number:
@@ -236,7 +262,7 @@ class World:
     @property
     def is_quiet(self) -> bool:
         return not (self.waiting or self.wire) and all(
-            self.engine.state(model) == "ready" for model in self.processes
+            self.engine.state(model) in {"ready", "asleep"} for model in self.processes
         )
 
     def fail_start(self, model: str) -> None:
@@ -259,16 +285,53 @@ class World:
             self.stalled.add(model)
             self.tell(Stalled(model, self.processes[model], 25.0))
 
+    @property
+    def awake(self) -> list[str]:
+        return [model for model in self.processes if model not in self.asleep]
+
     def forget(self, model: str) -> None:
         del self.processes[model]
-        for group in (self.ending, self.forced, self.hung, self.stalled):
+        for group in (self.ending, self.forced, self.hung, self.stalled, self.asleep, self.dozing):
             group.discard(model)
+
+    def lose_sleep(self, model: str) -> None:
+        """It does not fall asleep any more, nor wake."""
+        self.insomniac.add(model)
+
+    def doze_off(self, model: str) -> None:
+        """It falls asleep by itself, if it is idle."""
+        busy = any(key[1] == model and lease.running for key, lease in self.leases.items())
+        if model in self.processes and self.engine.state(model) == "ready" and not busy:
+            self.tell(FellAsleep(model, self.processes[model]))
+            if self.engine.state(model) == "asleep":
+                self.asleep.add(model)
+            elif model in "bc":
+                self.tell(WokeUp(model, self.processes[model]))
+
+    def wake_by_chance(self, model: str) -> None:
+        if model in self.asleep:
+            self.asleep.discard(model)
+            self.tell(WokeUp(model, self.processes[model]))
+
+    def sleep_or_wake(self, model: str, swap: int) -> None:
+        """It does what it was told; or it cannot."""
+        self.dozing.discard(model)
+        if model in self.insomniac:
+            self.tell(SleepFailed(model, swap))
+        elif self.engine.state(model) == "starting":
+            self.tell(BecameReady(model, swap))
+        else:
+            self.asleep.add(model)
+            self.tell(FellAsleep(model, swap))
+            assert self.engine.state(model) in {"asleep", "starting", "stopping"}
 
     def process_moves(self, *, crash: bool) -> None:
         for model, swap in list(self.processes.items()):
             if model in self.ending or crash:
                 self.forget(model)
                 self.tell(ProcessEnded(model, swap, ERROR))
+            elif model in self.dozing:
+                self.sleep_or_wake(model, swap)
             elif self.engine.state(model) == "starting":
                 self.tell(Spawned(model, swap, 1, f"http://{model}"))
                 self.tell(BecameReady(model, swap))
@@ -320,9 +383,9 @@ class World:
     def check_that_nobody_waits_in_vain(self) -> None:
         """Those that can run beside each other and all that is there are on their way."""
         wanted = {entry.model for entry in self.engine.queue()}
-        if self.policy.can_run_together(wanted.union(self.processes)):
+        if self.policy.can_run_together(wanted.union(self.awake)):
             found = {status.model: status for status in self.engine.models(self.now, 0.0)}
-            waiting = {m for m in wanted if not found[m].retry_in_s and m not in self.processes}
+            waiting = {m for m in wanted if not found[m].retry_in_s and m not in self.awake}
             assert not waiting, f"{waiting} beside {set(self.processes)}"
 
     # --- stories --------------------------------------------------------------------------------
@@ -371,6 +434,9 @@ STEPS = st.one_of(
     st.tuples(st.just("fail_start"), st.sampled_from(MODELS)),
     st.tuples(st.just("fall_ill"), st.sampled_from(MODELS), st.sampled_from((Hung, Failing))),
     st.tuples(st.just("stall"), st.sampled_from(MODELS)),
+    st.tuples(st.just("lose_sleep"), st.sampled_from(MODELS)),
+    st.tuples(st.just("doze_off"), st.sampled_from(MODELS)),
+    st.tuples(st.just("wake_by_chance"), st.sampled_from(MODELS)),
     st.tuples(st.just("pass_time"), st.sampled_from((0.1, 1.0, 11.0, 40.0))),
     st.tuples(st.just("unload"), st.sampled_from(MODELS), st.booleans()),
     st.tuples(st.just("reconfigure"), CONFIGURATIONS, st.booleans()),
@@ -411,7 +477,7 @@ def test_what_ran_before_a_swap_that_failed_runs_again(
         world.everything_goes_well(2)
         if world.is_quiet:
             break
-    before = set(world.engine.running())
+    before = set(world.awake)
     if model not in world.launches or model in before:
         return
     if set(left_running(sorted(before, key=world.engine.swap), world.policy)) != before:
@@ -427,9 +493,10 @@ def test_what_ran_before_a_swap_that_failed_runs_again(
         if hesitates:
             world.pass_time(0.1)
         world.fail_start(model)
+        world.fail_start(model)  # if it could not be woken, it was started from nothing
         world.process_moves(crash=False)
 
-    assert set(world.engine.running()) == before
+    assert set(world.awake) == before
     assert all(world.engine.state(name) == "ready" for name in before)
 
 

@@ -536,6 +536,7 @@ def test_who_serves_is_told_what_check_tells_and_what_does_not_act() -> None:
 # --- keys and sockets of servers ------------------------------------------------------------------
 
 SERVER = "llama-server --host 127.0.0.1 --port ${PORT}"
+VLLM = "vllm serve m --port ${PORT}"
 
 
 @pytest.mark.parametrize(
@@ -550,6 +551,15 @@ SERVER = "llama-server --host 127.0.0.1 --port ${PORT}"
             "models.a.proxy: the server listens on a unix socket, but arriero asks on a port",
         ),
         (f"cmd: '{SERVER}', proxy: 'unix:/a.sock'", "models.a.proxy: arriero asks on a unix"),
+        (f"cmd: '{SERVER}', sleep: true", "models.a.sleep: it never falls asleep; write"),
+        (
+            "cmd: 'vllm serve m --port ${PORT}', sleep: true",
+            "models.a.sleep: vLLM does not sleep without",
+        ),
+        (
+            "cmd: 'vllm serve m --port ${PORT}', sleep: true",
+            "models.a.sleep: vLLM cannot be told to sleep",
+        ),
         (f"cmd: '{SERVER}', saveSlots: true", "models.a.saveSlots: nothing is saved without a"),
         ("cmd: 'run ${PORT}', saveSlots: true", "models.a.saveSlots: nothing is saved, for cmd is"),
         (
@@ -571,6 +581,8 @@ def test_a_key_that_is_none_and_a_socket_where_nobody_is_are_warned_of(
     [
         f"cmd: '{SERVER}', env: ['LLAMA_API_KEY=${{API_KEY}}']",
         f"cmd: '{SERVER} --api-key another'",
+        f"cmd: '{SERVER} --sleep-idle-seconds 9', sleep: true",
+        f"cmd: '{VLLM} --enable-sleep-mode', env: [VLLM_SERVER_DEV_MODE=1], sleep: true",
         f"cmd: '{SERVER} --slot-save-path /slots', saveSlots: true",
         f"cmd: '{SERVER}', env: [LLAMA_ARG_SLOT_SAVE_PATH=/slots], saveSlots: true",
         "cmd: 'llama-server --host /a.sock --port 1'",

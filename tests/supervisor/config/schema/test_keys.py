@@ -57,8 +57,8 @@ OWN = {
     "headers.request.": "set remove",
     "headers.response.": "set remove",
     "models.<id>.": (
-        "progress strict kind usage hungAfter drainLimit onFailure apiKey saveSlots memory pin "
-        "onBlocked"
+        "progress strict kind usage hungAfter drainLimit onFailure apiKey sleep saveSlots "
+        "memory pin onBlocked"
     ),
     "models.<id>.prices.": _PRICES,
     "prices.<id>.": _PRICES,
