@@ -15,7 +15,7 @@ from tests.examples import IS_NIGHT
 
 # Examples of each property; those with a number of their own keep it. Deadlines are for machines
 # that have nothing else to do.
-settings.register_profile("quick", max_examples=20, deadline=None)
+settings.register_profile("quick", max_examples=12, deadline=None)
 settings.register_profile(
     "nightly", max_examples=5000, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )

@@ -178,6 +178,7 @@ def test_a_restart_on_purpose_keeps_all(start: Callable[..., Train]) -> None:
     print(f"restarted in {took_s:.2f} s")
 
 
+@pytest.mark.nightly  # ten seconds
 def test_a_second_kill_during_adoption_loses_nothing(start: Callable[..., Train]) -> None:
     train = start()
     assert train.chat("a").status_code == 200
@@ -234,6 +235,7 @@ def test_a_changed_model_finishes_what_it_has(
     assert train.model("a")["state"] == "draining"
     assert not is_alive(old["b"] or 0)
     assert all(is_whole(stream.finish()) for stream in streams)
+    eventually(lambda: train.model("a")["state"] == "stopped")
     assert train.chat("a").status_code == 200
     assert pid_of(train, "a") not in {None, old["a"]}
 

@@ -119,20 +119,23 @@ def zygote_of(process: "subprocess.Popen[bytes]") -> psutil.Process:
 def test_without_the_zygote_workers_are_started_as_programs(
     tmp_path: Path, number: signal.Signals
 ) -> None:
-    with start(tmp_path) as process:
-        try:
-            zygote = zygote_of(process)
-            zygote.send_signal(number)
-
-            log = tmp_path / "log"
-            eventually(lambda: "supervisor.ready" in log.read_text())
-            eventually(lambda: log.read_text().count("worker.serving") == 4)  # both say it
-            assert f"zygote.failed pid={zygote.pid} " in log.read_text()
-            assert not alive([zygote])
-            assert len(psutil.Process(process.pid).children()) == 3
-        finally:
-            process.terminate()
-    assert process.wait(PATIENCE_S) == 0
+    log = tmp_path / "log"
+    for _ in range(5):  # on a busy machine it may have become a worker before we see it
+        with start(tmp_path) as process:
+            try:
+                zygote = zygote_of(process)
+                zygote.send_signal(number)
+                eventually(lambda: "supervisor.ready" in log.read_text())
+                eventually(lambda: log.read_text().count("worker.serving") >= 4)  # both say it
+                was_early = f"zygote.failed pid={zygote.pid} " in log.read_text()
+                assert not was_early or not alive([zygote])
+                assert not was_early or len(psutil.Process(process.pid).children()) == 3
+            finally:
+                process.terminate()
+        assert process.wait(PATIENCE_S) == 0
+        if was_early:
+            return
+    pytest.fail("the zygote was never seen before it was a worker")
 
 
 def test_they_have_no_file_that_we_were_given(tmp_path: Path) -> None:
@@ -150,6 +153,7 @@ def test_they_have_no_file_that_we_were_given(tmp_path: Path) -> None:
             process.terminate()
 
 
+@pytest.mark.nightly  # ten seconds
 def test_nothing_survives_a_supervisor_killed_while_it_starts(tmp_path: Path) -> None:
     chance = random.Random(3)
     for _ in range(4):

@@ -8,6 +8,7 @@ from arriero.supervisor.progress.server_report import (
     MAX_LINE_BYTES,
     LoadingReport,
     ReadyReport,
+    SleepingReport,
     read_report_line,
 )
 
@@ -38,12 +39,13 @@ REAL = [
         ReadyReport(n_ctx=512),
     ),
     (b"cmd_child_to_router:ready\n", ReadyReport()),
+    (PREFIX + b'{"state":"sleeping","payload":{}}\n', SleepingReport()),
 ]
 
 
 @pytest.mark.parametrize(("line", "report"), REAL)
 def test_what_llama_server_writes_is_understood(
-    line: bytes, report: LoadingReport | ReadyReport
+    line: bytes, report: LoadingReport | ReadyReport | SleepingReport
 ) -> None:
     assert read_report_line(line) == report
     assert read_report_line(line.decode()) == report
@@ -60,7 +62,6 @@ def test_what_llama_server_writes_is_understood(
         PREFIX,
         PREFIX + b"{",
         PREFIX + b"[" * 30_000,
-        PREFIX + b'{"state":"sleeping","payload":{}}',
         PREFIX + b'{"state":"loading"}',
         PREFIX + b'{"state":"loading","payload":{"current":"\xff","value":0.5}}',
         PREFIX + b'{"state":"loading","payload":{"current":"a","value":1e999}}',

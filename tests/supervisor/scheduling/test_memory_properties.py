@@ -197,7 +197,7 @@ MORE_STEPS = st.one_of(
 STORIES = st.lists(MORE_STEPS, max_size=10) | st.lists(MORE_STEPS, min_size=20, max_size=60)
 
 
-@settings(max_examples=examples(60, 500), deadline=None)
+@settings(max_examples=examples(30, 500), deadline=None)
 @given(WORLDS, STORIES)
 def test_nothing_starts_twice_and_nobody_is_forgotten(
     world: MemoryWorld,
@@ -212,7 +212,7 @@ def test_nothing_starts_twice_and_nobody_is_forgotten(
     assert world.engine.queue() == ()
 
 
-@settings(max_examples=examples(40, 300), deadline=None)
+@settings(max_examples=examples(20, 300), deadline=None)
 @given(st.fixed_dictionaries(dict.fromkeys(MODELS, st.integers(1, 5))), st.permutations(MODELS))
 def test_who_is_there_does_not_depend_on_the_order_or_explain_says_why(
     sizes: dict[str, int], order: list[str]
