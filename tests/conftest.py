@@ -25,6 +25,12 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 # Tests that take a minute, most of which they wait: they begin first, beside all others.
 _LONG = ("/soak/test_soak.py", "/faults/test_cells.py")
 
+# Tests of these share trains, or packages, by files.
+_SHARED = ("/e2e/", "/real/", "/packaging/")
+
+# Share of the quick tests between which the files of the others come: none is left for the end.
+_MIXED = 0.7
+
 # Those of a worker for which official clients are imported.
 _OFFICIAL = re.compile(
     "/worker/(integration/test_(accounts|apis|cancel|handler|heartbeats|prefill_relay)"
@@ -45,18 +51,34 @@ def pytest_collection() -> Generator[None, object, object]:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Put the longest tests first, so that nobody waits for one of them at the end.
 
+    Files whose tests wait much come between those that only compute, or the processors would rest.
     Those marked `nightly` are left to ``make nightly``: each has a shorter relative here.
     """
     late = [item for item in items if item.get_closest_marker("nightly") and not IS_NIGHT]
     if late:
         config.hook.pytest_deselected(items=late)
         items[:] = [item for item in items if item not in set(late)]
-    items.sort(key=_order)
+    quick = [item for item in items if _order(item) == 2 and not _is_shared(item.nodeid)]
+    files = [item.path for item in items if _order(item) == 2 and _is_shared(item.nodeid)]
+    turns = {path: number for number, path in enumerate(dict.fromkeys(files))}
+    places = {item.nodeid: at / (len(quick) or 1) for at, item in enumerate(quick)}
+
+    def place(item: pytest.Item) -> tuple[int, float]:
+        if item.nodeid in places:
+            return _order(item), places[item.nodeid]
+        return _order(item), _MIXED * turns.get(item.path, 0) / (len(turns) or 1)
+
+    items.sort(key=place)
 
 
 def _order(item: pytest.Item) -> int:
     path = item.path.as_posix()
     return 0 if path.endswith(_LONG) else 1 if _OFFICIAL.search(path) else 2
+
+
+def _is_shared(nodeid: str) -> bool:
+    """Whether the tests of its file share what takes long to start."""
+    return any(folder in nodeid.partition("::")[0] for folder in _SHARED)
 
 
 class ByTrain(LoadScopeScheduling):  # type: ignore[misc]  # it is in no list of public names
@@ -73,8 +95,7 @@ class ByTrain(LoadScopeScheduling):  # type: ignore[misc]  # it is in no list of
             return "judges"
         if _OFFICIAL.search(path):
             return "official clients"
-        shares = ("/e2e/", "/real/", "/packaging/")
-        return path if any(folder in path for folder in shares) else nodeid
+        return path if _is_shared(nodeid) else nodeid
 
     def mark_test_complete(
         self, node: WorkerController, item_index: int, duration: float = 0
