@@ -10,5 +10,6 @@ Lowest first:
     log            Log format and level.
     runtime_dir    Socket folder, state folder, lock.
     shortage       Scarce resources of the system, in words.
+    state_file     What was learned, in a file that may get lost.
     systemd        sd_notify and the watchdog.
 """

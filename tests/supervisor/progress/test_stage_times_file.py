@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
+from arriero.supervisor.host.state_file import MAX_FILE_BYTES
 from arriero.supervisor.progress.stage_times import Durations, StageTimes
 from arriero.supervisor.progress.stage_times_file import (
     FILE_NAME,
-    MAX_FILE_BYTES,
     load_durations,
     save_durations,
 )
