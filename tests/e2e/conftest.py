@@ -22,13 +22,6 @@ if TYPE_CHECKING:
     from tests.judges.panel import Panel
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Make the marker known."""
-    config.addinivalue_line(
-        "markers", "expects_errors(*events): their lines may have the level ERROR in the log"
-    )
-
-
 @pytest.fixture(scope="session", autouse=True)
 def one_tls_context() -> Generator[None]:
     """Have httpx make its context for TLS once: it makes one for each request, in 50 ms of CPU.

@@ -381,9 +381,12 @@ class World:
             assert status.removed or status.stale == is_stale
 
     def check_that_nobody_waits_in_vain(self) -> None:
-        """Those that can run beside each other and all that is there are on their way."""
+        """Those that can run beside each other and all that is there are on their way.
+
+        What is being stopped takes up its room until it has ended, also if it was asleep.
+        """
         wanted = {entry.model for entry in self.engine.queue()}
-        if self.policy.can_run_together(wanted.union(self.awake)):
+        if self.policy.can_run_together(wanted.union(self.awake, self.ending)):
             found = {status.model: status for status in self.engine.models(self.now, 0.0)}
             waiting = {m for m in wanted if not found[m].retry_in_s and m not in self.awake}
             assert not waiting, f"{waiting} beside {set(self.processes)}"
