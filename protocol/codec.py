@@ -5,7 +5,7 @@ messages are refused. Readers are built once: msgspec compiles them.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import msgspec
 
@@ -77,12 +77,10 @@ def encode(message: "Struct") -> bytes:
     return _encoder.encode(message)
 
 
-_NO_RECORDS: Final = _encoder.encode(Finished(records=()))
-
-
-def encode_finished(records: Iterable[bytes]) -> bytes:
+def encode_finished(records: Iterable[bytes], number: int = 0, *, again: bool = False) -> bytes:
     """Return a `Finished` with `records`, each of which is encoded."""
-    return b"%b%b]}" % (_NO_RECORDS[:-2], b",".join(records))
+    without = _encoder.encode(Finished(number=number, again=again, records=()))
+    return b"%b%b]}" % (without[:-2], b",".join(records))
 
 
 def encode_event(event: AnyEvent) -> list[bytes]:

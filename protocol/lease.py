@@ -41,11 +41,34 @@ class HeldLease(MessageValue, frozen=True, kw_only=True):
         model: The model's id.
         lease: Its number.
         endpoint: Where its requests are sent to.
+        places: Numbers of the requests that run on it, where their number is limited.
     """
 
     model: str
     lease: int
     endpoint: str
+    places: tuple[int, ...] = ()
+
+
+class HeldSelection(MessageValue, frozen=True, kw_only=True):
+    """A request that runs on the target that an earlier supervisor has selected.
+
+    Attributes:
+        ask, selector: As in `Select`.
+        target: As in `Selected`.
+    """
+
+    ask: int
+    selector: str
+    target: str
+
+
+class HeldClaim(MessageValue, frozen=True, kw_only=True):
+    """A claim that an earlier supervisor has granted. Attributes as in `Claim`."""
+
+    caller: str
+    key: str
+    request_id: str
 
 
 class Hello(LeaseMessage, frozen=True, kw_only=True, tag="hello"):
@@ -55,11 +78,15 @@ class Hello(LeaseMessage, frozen=True, kw_only=True, tag="hello"):
         worker: Its number.
         pid: Its process id.
         holds: Its leases.
+        selected: Targets that were selected for its requests.
+        claimed: Its claims.
     """
 
     worker: int
     pid: int
     holds: tuple[HeldLease, ...] = ()
+    selected: tuple[HeldSelection, ...] = ()
+    claimed: tuple[HeldClaim, ...] = ()
 
 
 class Want(LeaseMessage, frozen=True, kw_only=True, tag="want"):
@@ -141,8 +168,16 @@ class Resync(LeaseMessage, frozen=True, kw_only=True, tag="resync"):
 
 
 class Finished(LeaseMessage, frozen=True, kw_only=True, tag="finished"):
-    """Requests have ended, in any way. Each is reported once."""
+    """Requests have ended, in any way. Each is reported once, to each supervisor.
 
+    Attributes:
+        number: Of the message, rising; answered by `Noted`. 0: no answer is wanted.
+        again: An earlier supervisor may have got them.
+        records: One for each request.
+    """
+
+    number: int = 0
+    again: bool = False
     records: tuple[RequestRecord, ...]
 
 
@@ -383,6 +418,12 @@ class Away(LeaseMessage, frozen=True, kw_only=True, tag="away"):
     """The supervisor ends, and the next one comes at once: wait for it."""
 
 
+class Noted(LeaseMessage, frozen=True, kw_only=True, tag="noted"):
+    """`Finished` number `number` is kept, and so are all before it."""
+
+    number: int
+
+
 class Claimed(LeaseMessage, frozen=True, kw_only=True, tag="claimed"):
     """The answer to `Claim`.
 
@@ -476,6 +517,7 @@ FromSupervisor: TypeAlias = (
     | Probe
     | Finish
     | Away
+    | Noted
     | Claimed
     | Selected
     | Peeked

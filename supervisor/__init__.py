@@ -37,6 +37,7 @@ its files.
 
     control/          Control socket and event socket for scripts, and limits on connections.
     restart           The next supervisor, in the process of this one.
+    standing_orders   What operators have ordered at run time, for the next supervisor.
     startup_message   Message of `serve` on a terminal.
 
     app               Wiring: opens the parts in order; shutdown is the reverse.

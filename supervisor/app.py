@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVarTuple, Unpack
+from typing import Final, TypeVarTuple, Unpack
 
 import msgspec
 import trio
@@ -32,9 +32,11 @@ from .control.event_publisher import open_publisher
 from .control.server import open_control_server
 from .errors import SupervisorError
 from .host.file_limit import raise_descriptor_limit
+from .host.kept_ring import KeptRing
 from .host.listen_socket import listen_card, listening_socket, where_it_listens
 from .host.log import follow_log_level, tell_warnings
 from .host.runtime_dir import REAPER_NAME, open_runtime_dir, state_dir
+from .host.shortage import why
 from .host.systemd import Notifier, feed_watchdog
 from .memory.learned_file import SIZES_FILE_NAME
 from .models.adoption import ModelCard, read_model_card
@@ -47,7 +49,7 @@ from .models.preload import preload
 from .pricing.feed import FILE_NAME as PRICES_FILE_NAME
 from .pricing.feed import PriceFeed
 from .processes.kept_process import Inheritance, KeptProcess, inherited_from
-from .processes.reaper import Refuge, open_reaper
+from .processes.reaper import Reaper, Refuge, open_reaper
 from .progress.stage_times_file import FILE_NAME
 from .reload.change_detector import View
 from .reload.profiles import ProfileSwitch
@@ -59,6 +61,7 @@ from .scheduling.engine import Engine
 from .scheduling.events import ShuttingDown
 from .slots.keeper import SlotKeeper
 from .slots.saved_files import FILE_NAME as SLOTS_FILE_NAME
+from .standing_orders import OrderKeeper, read_orders
 from .startup_message import first_words
 from .workers.connection_counts import open_shares
 from .workers.lease_server import open_lease_server
@@ -79,6 +82,11 @@ DRAIN_LIMIT_S = 60.0
 # machine.
 WORKERS_LIMIT_S = 20.0
 
+
+# Names of what the reaper holds beside processes; bytes of memory for each kind of messages. Some
+# thousand lines and records, and the last of the orders: a thousand models that unload are 8 kB.
+_LISTENER: Final = "listener"
+_RINGS: Final = {"log": 2 * 1024**2, "records": 2 * 1024**2, "orders": 256 * 1024}
 
 # Seconds in which zmq hands the last messages over, before the next supervisor is started.
 _LAST_WORD_S = 0.05
@@ -193,7 +201,7 @@ async def supervise(
             listening_socket(
                 config.listen.host,
                 config.listen.port,
-                inherited=None if inheritance is None else inheritance.held,
+                inherited=None if inheritance is None else inheritance.take(_LISTENER),
             )
         )
         host, address = where_it_listens(listener)
@@ -202,7 +210,18 @@ async def supervise(
         context = stack.enter_context(open_context())
         refuge = Refuge(folder, config.supervisor_grace_s) if config.adopt else None
         reaper = await stack.enter_async_context(open_reaper(refuge, inheritance))
-        reaper.hold(listen_card(config.listen.host, config.listen.port), listener.fileno())
+        reaper.hold(
+            _LISTENER, listen_card(config.listen.host, config.listen.port), listener.fileno()
+        )
+        rings = _rings(inheritance, reaper, stack) if config.adopt else {}
+        if inheritance is not None:
+            inheritance.close_held()
+        if rings:
+            output_log.keep_in(rings["log"])
+            records.keep_in(rings["records"])
+        ordered = read_orders(rings.get("orders"))
+        if ordered.profile in config.profiles:
+            in_force.profile = ordered.profile
         former_models, former_workers = _sorted(inheritance)
         publisher = await stack.enter_async_context(open_publisher(context, folder / "events.sock"))
         learned = LearnedModels(kept / SIZES_FILE_NAME, kept / FILE_NAME)
@@ -213,6 +232,7 @@ async def supervise(
             obstacle=lambda model: missing_program(in_force.config.models[model]),
         )
         dispatcher = Dispatcher(engine, publisher)
+        orders = OrderKeeper(rings.get("orders"), ordered, dispatcher.now)
         memory = await stack.enter_async_context(
             open_memory_watch(lambda: in_force.config, dispatcher, learned)
         )
@@ -262,12 +282,14 @@ async def supervise(
         owners = [
             lease_server.expect(card.worker, left.pid, card.proof) for left, card in former_workers
         ]
+        ordered.carry_out_holds(dispatcher)
         for left, found in former_models:
-            fleet.adopt(left, found, tuple(owners))
+            fleet.adopt(left, found, tuple(owners), unloading=found.swap in ordered.unloading)
+        dispatcher.tell_orders(orders.note)
         await stack.enter_async_context(_background(dispatcher.keep_time))
         await stack.enter_async_context(_background(feed_watchdog, notifier))
         await stack.enter_async_context(_background(prices.run, lease_server.reconfigure))
-        profiles = ProfileSwitch(in_force, dispatcher, lease_server)
+        profiles = ProfileSwitch(in_force, dispatcher, lease_server, orders.choose)
         told_to_stop = trio.Event()
 
         async def hand_over() -> Done | Refusal:
@@ -276,6 +298,10 @@ async def supervise(
             reaper.hands_over = True
             told_to_stop.set()
             return Done()
+
+        def scale(count: int) -> None:
+            orders.scale(count, in_force.config.workers)
+            pool.scale(count)
 
         def headline() -> str:
             count = len(in_force.config.models)
@@ -304,19 +330,21 @@ async def supervise(
             control_requests=lambda: control.answered,
             shut_down=told_to_stop.set,
             restart=hand_over,
+            scale=scale,
         )
         control = await stack.enter_async_context(
             open_control_server(context, folder / "control.sock", commands.answer)
         )
         doors = [one.door for one in (publisher, lease_server, control) if one.door is not None]
         await stack.enter_async_context(_background(keep_doors, doors))
+        workers = ordered.wanted_workers(config.workers)
         if zygote is not None:
-            zygote.expect(config.workers)
+            zygote.expect(workers)
             stack.callback(zygote.close)
         await stack.enter_async_context(run_workers(pool, lease_server))
         for left, card in former_workers:
             pool.adopt(left, card)
-        pool.scale(config.workers)
+        pool.scale(workers)
         signals = stack.enter_context(
             trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
         )
@@ -326,9 +354,7 @@ async def supervise(
         )
         with trio.move_on_after(WORKERS_LIMIT_S):
             await pool.wait_until_serving()
-        log.info(
-            "supervisor.ready listen=%s workers=%d sockets=%s", address, config.workers, folder
-        )
+        log.info("supervisor.ready listen=%s workers=%d sockets=%s", address, workers, folder)
         notifier.ready(headline())
         if sys.stdout.isatty():
             with suppress(OSError):  # the terminal may be closed already
@@ -376,6 +402,28 @@ async def _inheritance(config: Config, folder: Path) -> Inheritance | None:
         return found
     await trio.to_thread.run_sync(found.end)
     return None
+
+
+def _rings(
+    inheritance: Inheritance | None, reaper: Reaper, stack: AsyncExitStack
+) -> dict[str, KeptRing]:
+    """Return the memory that outlives this process, by name; what is there is gone on with.
+
+    Raises:
+        SupervisorError: There is none.
+    """
+    rings: dict[str, KeptRing] = {}
+    for name, size in _RINGS.items():
+        _, fd = (inheritance and inheritance.take(name)) or (b"", None)
+        try:
+            ring = rings[name] = KeptRing(f"arriero-{name}", size, fd)
+        except OSError as exc:
+            raise SupervisorError(
+                f"cannot keep memory for the next supervisor: {why(exc)}"
+            ) from exc
+        stack.callback(ring.close)
+        reaper.hold(name, b"", ring.fd)
+    return rings
 
 
 def _sorted(

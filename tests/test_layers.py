@@ -19,7 +19,8 @@ LAYERS = {
     "supervisor": """
         errors text < llamacpp config.yaml < host placement < memory processes
         < progress pricing scheduling < config.schema < config < slots
-        < config.lint generate models workers < reload < control restart startup_message < app
+        < config.lint generate models workers < reload
+        < control restart standing_orders startup_message < app
         < cli.render < cli < __main__""",
     "worker": """
         errors limits linux < json leases http < connections < streams

@@ -104,6 +104,7 @@ async def run_worker(settings: Settings, on_orphaned: Callable[[], None]) -> Non
                 outlive_parent()
             await _serve(settings, service, link)
             link.flush()
+            await link.all_noted()
             await trio.sleep(_LAST_WORD_S)  # sockets close without lingering
             nursery.cancel_scope.cancel()
     log.info("worker.finished worker=%d", settings.worker)

@@ -21,6 +21,7 @@ from arriero.protocol.lease import (
     FromWorker,
     Grant,
     Hello,
+    Noted,
     Peeked,
     Probe,
     ProfileAnswer,
@@ -56,6 +57,10 @@ _MAX_RECORDS = 256  # in one message
 _RECORDS_A_TURN = 4
 _MAX_UNSENT = 8  # messages that wait for zmq, beside which no records are made
 _MAX_ENDED = 10_000  # requests whose records wait, of which more are dropped
+# Messages with records that may be said again to another supervisor. They are noted every second,
+# and there is one every `_SOON_S` at the most, but for full ones.
+_MAX_UNNOTED = 100
+_NOTED_S = 0.5  # until the last records are noted; an answer takes a millisecond
 
 
 class SupervisorLink:
@@ -96,6 +101,9 @@ class SupervisorLink:
         self._outbox: deque[bytes] = deque()
         self._ended: deque[tuple[Account, float]] = deque()
         self._records: list[bytes] = []  # which are made, for the next message
+        self._number = 0  # of the last message with records
+        self._unnoted: deque[tuple[int, list[bytes]]] = deque(maxlen=_MAX_UNNOTED)
+        self._noted = trio.Event()
         self._some_ended = trio.Event()
         self._unsent = trio.Event()
         service.say = service.queries.say = self.say
@@ -166,9 +174,27 @@ class SupervisorLink:
         return bool(self._ended)
 
     def _close_message(self) -> None:
-        if self._records:
-            self._outbox.append(encode_finished(self._records))
-            self._records.clear()
+        if not self._records:
+            return
+        number = 0
+        if self._service.names.config.supervisor_grace_s:
+            number = self._number = self._number + 1
+            self._unnoted.append((number, self._records))
+        self._outbox.append(encode_finished(self._records, number))
+        self._records = []
+
+    def _say_again(self) -> None:
+        """Tell another supervisor of the ends that the one before it may not have noted."""
+        for number, records in self._unnoted:
+            self._outbox.append(encode_finished(records, number, again=True))
+        self._send()
+
+    async def all_noted(self) -> None:
+        """Return once all ends are noted, or soon: the next supervisor may not come."""
+        self._say_report()
+        with trio.move_on_after(_NOTED_S):
+            while self._unnoted:
+                await self._noted.wait()
 
     def _send(self) -> None:
         while self._outbox:
@@ -209,8 +235,16 @@ class SupervisorLink:
     async def _greet(self) -> None:
         while True:
             if self._greets:
-                holds = self._service.leases.holdings()
-                self.say(Hello(worker=self._worker, pid=os.getpid(), holds=holds))
+                service = self._service
+                self.say(
+                    Hello(
+                        worker=self._worker,
+                        pid=os.getpid(),
+                        holds=service.leases.holdings(),
+                        selected=service.engagements.selected(),
+                        claimed=service.engagements.claimed(),
+                    )
+                )
             self._wakefulness.look(trio.current_time())
             await trio.sleep(_HELLO_S)
 
@@ -250,6 +284,8 @@ class SupervisorLink:
     def _handle(self, message: FromSupervisor) -> None:
         service = self._service
         leases = service.leases
+        if self._away_until is not None and not isinstance(message, Welcome):
+            return  # a last word of the one that has gone: the next one is told what holds now
         match message:
             case Welcome():
                 self._take_welcome(message)
@@ -257,6 +293,11 @@ class SupervisorLink:
                 self.finish.set()
             case Away():
                 self._is_away()
+            case Noted():
+                while self._unnoted and self._unnoted[0][0] <= message.number:
+                    self._unnoted.popleft()
+                self._noted.set()
+                self._noted = trio.Event()
             case Grant():
                 leases.granted(message, trio.current_time())
             case Refuse():
@@ -305,6 +346,8 @@ class SupervisorLink:
         if is_another and self._epoch:
             log.info("supervisor.replaced by=%d", message.pid)
             service.view.config_generation = message.config.generation
+            self._say_again()
+            service.queries.repeat()
             for want in service.leases.renew():
                 self.say(want)
         self._epoch, self._away_until = message.snapshot.epoch, None

@@ -84,6 +84,7 @@ class Commands:
         control_requests: Callable[[], int],
         shut_down: Callable[[], None],
         restart: Callable[[], Awaitable[AnyReply]],
+        scale: Callable[[int], None],
     ) -> None:
         self._in_force = in_force
         self._dispatcher = dispatcher
@@ -97,6 +98,7 @@ class Commands:
         self._control_requests = control_requests
         self._shut_down = shut_down
         self._restart = restart
+        self._scale_workers = scale
         self._numbers = itertools.count(1)
         self._started_at = trio.current_time()
 
@@ -316,7 +318,7 @@ class Commands:
     def _scale(self, count: int) -> AnyReply:
         if not 1 <= count <= MAX_WORKERS:
             return _bad_request(f"cannot run {count} workers: ask for 1 to {MAX_WORKERS}")
-        self._workers.scale(count)
+        self._scale_workers(count)
         return Done()
 
     def _id_of(self, name: str) -> str | None:

@@ -6,6 +6,7 @@ Lowest first:
     collector      No garbage collection during imports.
     file_limit     Limits of open files.
     http_get       One GET or POST over HTTP/1.1 with h11: TCP, TLS or a unix socket.
+    kept_ring      Messages in memory that outlives this process.
     listen_socket  The listening socket that all workers inherit.
     log            Log format and level.
     runtime_dir    Socket folder, state folder, lock.

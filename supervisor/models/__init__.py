@@ -2,7 +2,7 @@
 
 Lowest first:
 
-    adoption           Models of an earlier supervisor.
+    adoption          Models of an earlier supervisor.
     exit_reason       Exit -> error message.
     health            Polls the health endpoint.
     liveness          Liveness of a silent process.

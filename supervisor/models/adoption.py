@@ -67,7 +67,7 @@ def read_model_card(card: bytes) -> ModelCard | None:
         return None
 
 
-def why_not_adopted(kept: KeptProcess, card: ModelCard, config: ModelConfig | None) -> str:
+def why_not_adopted(kept: KeptProcess, card: ModelCard, config: ModelConfig) -> str:
     """Return why `kept` cannot serve on; empty if it can.
 
     A model that is busy may not answer its check, so it is not asked: that it hangs, if so, is
@@ -77,8 +77,6 @@ def why_not_adopted(kept: KeptProcess, card: ModelCard, config: ModelConfig | No
         return "its process ended while there was no supervisor"
     if not kept.is_ours:
         return "its process is another user's"
-    if config is None:
-        return "it is not in the configuration any more"
     if config.sleep and card.kind != "llama-server":  # which wakes by itself
         return "it may be asleep"
     stands_in = bool(config.stop_command)  # who listens may be no process of ours

@@ -154,20 +154,25 @@ class Fleet:
         # At once: a turn of the loop is a quarter of a millisecond for who waits for the model.
         self._nursery.start_soon(self._run, start, self._begin(start))
 
-    def adopt(self, kept: KeptProcess, card: ModelCard, owners: tuple[str, ...]) -> None:
+    def adopt(
+        self, kept: KeptProcess, card: ModelCard, owners: tuple[str, ...], *, unloading: bool
+    ) -> None:
         """Go on with a model of an earlier supervisor; end it if that cannot be.
 
         Args:
             kept: Its process.
             card: What is known of it.
             owners: Workers of that supervisor, who may use it.
+            unloading: It was to end after its running requests.
         """
         model, swap = card.model, card.swap
         config = self._config().models.get(model)
+        if config is None:  # it is not in the configuration any more: it finishes what it has
+            config = ModelConfig(model=model, proxy=card.endpoint)
         reason = why_not_adopted(kept, card, config)
-        if not reason and (swap in self._starts or self._dispatcher.engine.swap(model)):
+        if not reason and (swap in self._starts or model in self._dispatcher.engine.running()):
             reason = "another process of it was taken over already"
-        if not reason and config is not None:
+        if not reason:
             start = self._new_start(config, swap)
             try:
                 begun = start.adopt(kept, card, self._reaper, partial(self._stop_argv, start))
@@ -185,6 +190,7 @@ class Fleet:
                     kind=card.kind,
                     launch=card.launch,
                     owners=owners,
+                    unloading=unloading,
                 )
             )
             self._nursery.start_soon(self._run, start, begun)

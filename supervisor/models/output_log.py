@@ -3,11 +3,18 @@
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from heapq import merge
 from itertools import islice
-from typing import ClassVar
+from typing import ClassVar, Final
+
+import msgspec
 
 from arriero.protocol.control import LogsLine
+
+from ..host.kept_ring import KeptRing
+
+_read_line: Final = msgspec.json.Decoder(LogsLine)
 
 
 class OutputLog:
@@ -26,11 +33,24 @@ class OutputLog:
 
     def __init__(self) -> None:
         self._lines: dict[str, deque[LogsLine]] = {}
+        self._ring: KeptRing | None = None
+
+    def keep_in(self, ring: KeptRing) -> None:
+        """Go on with the lines in `ring`, and put all new ones there."""
+        for message in ring.messages():
+            with suppress(msgspec.DecodeError):
+                self._append(_read_line.decode(message))
+        self._ring = ring
 
     def add(self, model: str, stream: str, line: str) -> None:
         """Note one line, as written now."""
-        lines = self._lines.setdefault(model, deque(maxlen=self.MAX_LINES))
-        lines.append(LogsLine(t=time.time(), model=model, stream=stream, line=line))
+        added = LogsLine(t=time.time(), model=model, stream=stream, line=line)
+        self._append(added)
+        if self._ring is not None:
+            self._ring.append(msgspec.json.encode(added))
+
+    def _append(self, line: LogsLine) -> None:
+        self._lines.setdefault(line.model, deque(maxlen=self.MAX_LINES)).append(line)
 
     def keep_only(self, is_known: Callable[[str], bool]) -> None:
         """Forget the lines of models that are not known any more."""

@@ -33,6 +33,7 @@ _WHOLE_LIMIT_S: Final = 15.0
 
 # Processes, and bytes of output of each, that are taken from one reaper.
 _MAX_PROCESSES: Final = 4096
+_MAX_HELD: Final = 16
 _MAX_OUTPUT_BYTES: Final = 1024**2
 
 _STREAMS: Final[tuple[Stream, Stream]] = ("stdout", "stderr")
@@ -101,21 +102,30 @@ class Inheritance(msgspec.Struct, eq=False):
         mark: That all its processes share.
         door: The connection to it.
         processes: Those that it has kept.
-        held: A descriptor with its card, if it was given one.
+        held: Descriptors with their cards, by name.
     """
 
     reaper: int
     mark: str
     door: socket.socket
     processes: list[KeptProcess] = msgspec.field(default_factory=list)
-    held: tuple[bytes, int] | None = None
+    held: dict[str, tuple[bytes, int]] = msgspec.field(default_factory=dict)
+
+    def take(self, name: str) -> tuple[bytes, int] | None:
+        """Return what was held under `name`, for the caller to close."""
+        return self.held.pop(name, None)
+
+    def close_held(self) -> None:
+        """Close what is held and was not taken."""
+        for _, fd in self.held.values():
+            os.close(fd)
+        self.held.clear()
 
     def end(self) -> None:
         """Have it kill all, and end; return when it has. Not for longer than the limit."""
         for kept in self.processes:
             kept.close()
-        if self.held is not None:
-            os.close(self.held[1])
+        self.close_held()
         with suppress(OSError):
             self.door.send(b"grace 0")
             self.door.shutdown(socket.SHUT_WR)
@@ -214,8 +224,10 @@ def _read(door: socket.socket) -> Inheritance:
                     said = known[int(pid)].said
                     stream = _STREAMS[int(number) - 1]
                     said[stream] = (said.get(stream, b"") + rest)[-_MAX_OUTPUT_BYTES:]
-                case [b"held"] if found and found.held is None and len(loose) == 1:
-                    found.held = (rest, loose[0])
+                case [b"held", name] if found and len(loose) == 1:
+                    if name.decode() in found.held or len(found.held) >= _MAX_HELD:
+                        raise ValueError("not a word of a reaper")
+                    found.held[name.decode()] = (rest, loose[0])
                     loose = []
                 case [b"end"] if found:
                     return found
@@ -225,8 +237,8 @@ def _read(door: socket.socket) -> Inheritance:
     except BaseException:
         for fd in (*loose, *(fd for kept in known.values() for fd in kept.pipes)):
             os.close(fd)
-        if found is not None and found.held is not None:
-            os.close(found.held[1])
+        if found is not None:
+            found.close_held()
         raise
 
 

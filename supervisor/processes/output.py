@@ -1,6 +1,6 @@
 """Reads the output of a process, line by line, to the end."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Literal, TypeAlias
 
@@ -33,12 +33,18 @@ class OutputReader:
         self,
         pipes: list[tuple[Stream, trio.lowlevel.FdStream]],
         take: Callable[[Stream, bytes], None],
+        said: Mapping[Stream, bytes],
     ) -> None:
-        """Hand each line of `pipes` to `take`, and close them."""
+        """Hand each line of `pipes` to `take`, and close them.
+
+        What was `said` before comes first; the end of a line may come by the pipe.
+        """
         with self._scope:
             async with trio.open_nursery() as nursery:
                 for stream, pipe in pipes:
-                    nursery.start_soon(_read_lines, pipe, partial(take, stream))
+                    nursery.start_soon(
+                        _read_lines, pipe, partial(take, stream), said.get(stream, b"")
+                    )
             self.ended.set()
 
     def give_up(self) -> None:
@@ -46,15 +52,19 @@ class OutputReader:
         self._scope.cancel()
 
 
-async def _read_lines(pipe: trio.lowlevel.FdStream, take: Callable[[bytes], None]) -> None:
+async def _read_lines(
+    pipe: trio.lowlevel.FdStream, take: Callable[[bytes], None], said: bytes
+) -> None:
     cutter = LineSplitter()
     async with pipe:
         try:
-            while data := await pipe.receive_some(_READ_BYTES):
+            data = said or await pipe.receive_some(_READ_BYTES)
+            while data:
                 for number, line in enumerate(cutter.feed(data), start=1):
                     take(line)
                     if number % _LINES_PER_TURN == 0:
                         await trio.lowlevel.checkpoint()
+                data = await pipe.receive_some(_READ_BYTES)
         finally:
             for line in cutter.finish():
                 take(line)

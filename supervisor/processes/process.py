@@ -19,7 +19,6 @@ import trio
 from ..errors import SpawnError
 from ..host.shortage import what_is_scarce
 from .kept_process import AdoptedProcess, KeptProcess
-from .line_splitter import MAX_LINE_BYTES
 from .output import OutputReader, Stream
 from .ports import is_listening, wait_port_closed
 from .procfs import group_exists, group_members
@@ -332,10 +331,7 @@ class _Child:
         with self:
             async with trio.open_nursery() as nursery:
                 output = OutputReader()
-                for stream, said in self._said.items():
-                    for line in said.splitlines():
-                        take(stream, line[:MAX_LINE_BYTES])
-                nursery.start_soon(output.read, self.output, take)
+                nursery.start_soon(output.read, self.output, take, self._said)
                 self.run_stop_command = lambda argv: nursery.start_soon(
                     _run_stop_command, self, self._launch, on_line, self._reaper, argv
                 )

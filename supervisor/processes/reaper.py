@@ -81,7 +81,7 @@ class Reaper:
         self._numbers = count(1)
         self._groups: set[int] = set()
         self._entrusted: dict[int, _Entrusted] = {}
-        self._held: tuple[bytes, int] | None = None
+        self._held: dict[str, tuple[bytes, int]] = {}
         self._link: socket.socket | None = None
 
     def new_mark(self) -> tuple[str, str]:
@@ -143,11 +143,11 @@ class Reaper:
         """Return whether `group` is to be left to the next supervisor, now."""
         return self.hands_over and group in self._entrusted
 
-    def hold(self, card: bytes, fd: int) -> None:
-        """Keep the open file `fd` for the next supervisor as well."""
+    def hold(self, name: str, card: bytes, fd: int) -> None:
+        """Keep the open file `fd` for the next supervisor as well, under `name`: one word."""
         if self._refuge is not None:
-            self._held = (card, fd)
-            self._tell("hold", card, fd)
+            self._held[name] = (card, fd)
+            self._tell(f"hold {name}", card, fd)
 
     def adopt(self, kept: KeptProcess) -> None:
         """Take over `kept`, which the reaper has already.
@@ -229,8 +229,8 @@ class Reaper:
             self._tell(f"add {group}")
         for group, entrusted in self._entrusted.items():
             self._tell_of(group, entrusted)
-        if self._held is not None:
-            self._tell("hold", *self._held)
+        for name, (card, fd) in self._held.items():
+            self._tell(f"hold {name}", card, fd)
         return child
 
     def _tell_grace(self) -> None:

@@ -13,7 +13,8 @@ socket DOOR, an inherited descriptor, and is given it all; it is then the one wh
 for. What is entrusted has to be there as well when that one dies before it has done anything.
 
 Orders are ``add GROUP``, ``del GROUP``, ``keep GROUP STARTED MARK`` with a card (a text that means
-nothing here) and its pipes, ``let GROUP``, ``hold`` with a card and one descriptor, ``grace MS``.
+nothing here) and its pipes, ``let GROUP``, ``hold NAME`` with a card and one descriptor,
+``grace MS``.
 
 Only the standard library's smallest parts are imported: this process is there all the time. What
 it takes to keep something is imported where that is done.
@@ -72,7 +73,7 @@ class _Registry:
     def __init__(self) -> None:
         self.groups: set[int] = set()
         self.kept: dict[int, _Kept] = {}
-        self.held: tuple[bytes, list[int]] | None = None
+        self.held: dict[bytes, tuple[bytes, list[int]]] = {}
         self.grace_s = 0.0
 
     def take(self, packet: bytes, fds: list[int]) -> None:
@@ -81,9 +82,10 @@ class _Registry:
         word, *more = head.split(b" ")
         if word == b"grace" and len(more) == 1 and more[0].isdigit():
             self.grace_s = int(more[0]) / 1000
-        elif word == b"hold" and len(fds) == 1:
-            self._drop(self.held[1] if self.held else [])
-            self.held, fds = (card, fds), []
+        elif word == b"hold" and len(more) == 1 and len(fds) == 1:
+            _, before = self.held.pop(more[0], (b"", []))
+            self._drop(before)
+            self.held[more[0]], fds = (card, fds), []
         elif more and more[0].isdigit() and int(more[0]) > 1:  # killpg of 0 or 1 hits far more
             group = int(more[0])
             if word == b"add":
@@ -269,9 +271,8 @@ def _hand_over(supervisor: "socket.socket", state: _Registry, mark: str) -> bool
                 for at in range(0, len(said), _CHUNK_BYTES):
                     chunk = said[at : at + _CHUNK_BYTES]
                     supervisor.send(f"said {group} {number}\n".encode() + chunk)
-        if state.held is not None:
-            card, fds = state.held
-            socket.send_fds(supervisor, [b"held\n" + card], fds)
+        for name, (card, fds) in state.held.items():
+            socket.send_fds(supervisor, [b"held %b\n%b" % (name, card)], fds)
         supervisor.send(b"end")
     except OSError:
         return False

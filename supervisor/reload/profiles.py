@@ -1,6 +1,7 @@
 """Chooses a profile: what some names mean, for all workers at once, without a reload."""
 
 import logging
+from collections.abc import Callable
 
 from arriero.protocol.control import ProfilesReply
 from arriero.protocol.events import ConfigChanged
@@ -21,11 +22,17 @@ class ProfileSwitch:
     """
 
     def __init__(
-        self, in_force: ActiveConfig, dispatcher: Dispatcher, lease_server: LeaseServer
+        self,
+        in_force: ActiveConfig,
+        dispatcher: Dispatcher,
+        lease_server: LeaseServer,
+        note: Callable[[str | None], None] = lambda _: None,
     ) -> None:
+        """Build it; `note` is told of each choice."""
         self._in_force = in_force
         self._dispatcher = dispatcher
         self._lease_server = lease_server
+        self._note = note
 
     def status(self) -> ProfilesReply:
         """Return all profiles, by their names, and which one is chosen."""
@@ -53,6 +60,7 @@ class ProfileSwitch:
             )
         if name != now.profile:
             now.profile = name
+            self._note(name)
             now.generation += 1
             log.info("config.profile generation=%d profile=%s", now.generation, name)
             summary = f"profile: {name or 'none'}"

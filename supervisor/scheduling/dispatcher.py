@@ -19,7 +19,7 @@ from arriero.protocol.values import ErrorInfo, Snapshot
 from arriero.protocol.wakefulness import LOOK_S, Wakefulness
 
 from ..memory.sizes import Amounts
-from .engine import SIZING_LIMIT_S, Engine
+from .engine import SIZING_LIMIT_S, Engine, StandingOrders
 from .events import (
     Act,
     Announce,
@@ -138,6 +138,8 @@ class Dispatcher:
         self._queue_from = self.now()  # when the queue may be published again
         self._queue_news: QueueChanged | None = None  # which waits for that
         self._answers: dict[tuple[str, str, int | ErrorInfo], _LeaseAnswer] = {}
+        self._note_orders: Callable[[StandingOrders], None] | None = None
+        self._orders = StandingOrders()
 
     def connect(
         self,
@@ -178,8 +180,18 @@ class Dispatcher:
         if news:
             self._publisher.publish(*news)
         self._publish_queue(now)
+        self._tell_orders()
         self._changed.set()
         self._changed = trio.Event()
+
+    def tell_orders(self, note: Callable[[StandingOrders], None]) -> None:
+        """Call `note` with the engine's orders from now on, whenever they change."""
+        self._note_orders = note
+
+    def _tell_orders(self) -> None:
+        if self._note_orders is not None and (orders := self.engine.orders()) != self._orders:
+            self._orders = orders
+            self._note_orders(orders)
 
     def publish(self, *events: AnyEvent) -> None:
         """Publish events that do not concern the engine."""

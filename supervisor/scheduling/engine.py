@@ -49,6 +49,7 @@ import msgspec
 
 from arriero.protocol.control import ExplainReply
 from arriero.protocol.events import ProgressMade, QueueChanged, StateChanged
+from arriero.protocol.lease import HeldLease
 from arriero.protocol.records import UpstreamKind
 from arriero.protocol.values import (
     DeviceStatus,
@@ -112,7 +113,7 @@ from .events import (
 )
 from .explain import explanation
 from .lifecycle import Step, after
-from .model_state import ModelState, QueuedWaiter
+from .model_state import UNTOLD, ModelState, QueuedWaiter
 from .room import MAX_TURNS, Blockage, Room, eviction, raised_size
 from .turns import Turn, plan
 from .wait_list import WaitList
@@ -128,10 +129,6 @@ REPORT_LIMIT_S: Final = 2.0
 # Seconds that the estimate of a size is waited for; reading the headers takes a fraction of one. A
 # disk that hangs must not keep others waiting: after that the size is unknown.
 SIZING_LIMIT_S: Final = 5.0
-
-# Number of a lease that a worker of an earlier supervisor may hold: it has not said so yet. As long
-# as that is so, nothing is taken away from it.
-UNTOLD: Final = 0
 
 # The order of turns, the smallest first: minus the priority, and the number of the oldest waiter.
 _Key: TypeAlias = tuple[float, float]
@@ -166,6 +163,18 @@ class RunningModel(NamedTuple):
     pid: int
     swap: int
     serves: bool
+
+
+class StandingOrders(NamedTuple):
+    """What was ordered and is not over, and does not follow from what runs.
+
+    Attributes:
+        unloading: Numbers of the starts of models that are to end after their running requests.
+        holds: Devices that are held, and until when; "" is all there is.
+    """
+
+    unloading: tuple[int, ...] = ()
+    holds: tuple[tuple[str, float], ...] = ()
 
 
 class Engine:
@@ -365,6 +374,15 @@ class Engine:
         """True if memory of a process that is gone has not come back yet."""
         return self._room is not None and any(self._room.ledger.departed())
 
+    def orders(self) -> StandingOrders:
+        """Return what another engine that goes on with this one's models has to be told."""
+        live = self._live.values()
+        unloading = tuple(e.swap for e in live if e.state == "draining" and e.unloading)
+        holds = [] if self._held_until is None else [("", self._held_until)]
+        if self._room is not None:
+            holds = [(name, hold.until) for name, hold in self._room.ledger.holds.items()]
+        return StandingOrders(unloading, tuple(holds))
+
     def running_models(self) -> list[RunningModel]:
         """Return the models that have a process."""
         return [
@@ -514,7 +532,7 @@ class Engine:
             self._refuse(wait, refusals.removed(model))
         elif self._closing:
             self._refuse(wait, refusals.unavailable(model, "arriero is stopping"))
-        elif entry.state == "ready" and entry.is_full():
+        elif entry.state == "ready" and entry.is_full() and not entry.is_untold:
             if waiter.takes_lease:
                 ahead = self._queue.count(model)
                 self._refuse(wait, refusals.full(model, entry.spec.most, ahead))
@@ -529,7 +547,10 @@ class Engine:
             entry.drop_lease(owner)
 
     def _adopted(self, found: Adopted, now: float) -> None:
-        entry = self._entries[found.model]
+        entry = self._entries.get(found.model)
+        if entry is None:
+            entry = ModelState(Spec(model=found.model), since=now, removed=True)
+            self._entries[found.model] = entry
         if entry.state != "stopped":
             return
         entry.swap, entry.swap_since, entry.launch = found.swap, now, found.launch
@@ -540,26 +561,28 @@ class Engine:
         if self._room is not None:
             self._room.ledger.reserve(found.model, self._room.need(found.model))
         self._take(entry, Step.ADOPT, now)
-        if entry.is_stale:
+        if entry.is_stale or entry.removed or found.unloading:
             self._unload(entry, now)
 
-    def _leases_held(self, owner: str, leases: tuple[tuple[str, int, str], ...]) -> None:
+    def _leases_held(self, owner: str, leases: tuple[HeldLease, ...]) -> None:
         """Believe what a worker of an earlier supervisor says of its leases."""
-        held = {model: (number, endpoint) for model, number, endpoint in leases}
+        held = {lease.model: lease for lease in leases}
         for name, entry in self._live.items():
             if entry.leases.get(owner) != UNTOLD:
                 continue
-            number, endpoint = held.get(name, (UNTOLD, ""))
-            if number == UNTOLD or endpoint != entry.endpoint:
+            lease = held.get(name)
+            if lease is None or lease.lease == UNTOLD or lease.endpoint != entry.endpoint:
                 entry.drop_lease(owner)
                 continue
             del held[name]
-            entry.leases[owner] = number
+            number = entry.leases[owner] = lease.lease
             self._numbers = max(self._numbers, number)
+            if entry.spec.most:
+                entry.places |= {Waiter(owner, request) for request in lease.places}
             if entry.state == "draining":  # it was not told, or could not know what was meant
                 entry.recalled.add(owner)
                 self._commands.append(RevokeLease(owner, name, number, when_idle=entry.admits))
-        self._commands += [VoidLease(owner, name, number) for name, (number, _) in held.items()]
+        self._commands += [VoidLease(owner, name, lease.lease) for name, lease in held.items()]
 
     def _reported(self, report: Reported, now: float) -> None:
         for name, entry in self._live.items():

@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from arriero.protocol.events import AnyEvent
+from arriero.protocol.lease import HeldLease
 from arriero.protocol.records import UpstreamKind
 from arriero.protocol.values import ErrorInfo, Progress
 
@@ -178,7 +179,8 @@ class Adopted(msgspec.Struct, frozen=True, kw_only=True):
     """The process of `model` that an earlier supervisor has started serves on.
 
     Attributes:
-        model: The model; it is stopped, as far as the engine knows.
+        model: The model; it is stopped, as far as the engine knows, or the configuration has it
+            no more.
         swap: Number of its start, by that supervisor.
         pid: Of the process.
         endpoint: Its base URL.
@@ -186,6 +188,7 @@ class Adopted(msgspec.Struct, frozen=True, kw_only=True):
         launch: As `Spec.launch` was then. Another one has to go, after its running requests.
         owners: Workers of that supervisor. Each of them may have a lease, until it has said which
             ones it has (`LeasesHeld`), or is gone.
+        unloading: It was to end after its running requests.
     """
 
     model: str
@@ -195,6 +198,7 @@ class Adopted(msgspec.Struct, frozen=True, kw_only=True):
     kind: UpstreamKind
     launch: str
     owners: tuple[str, ...] = ()
+    unloading: bool = False
 
 
 class LeasesHeld(msgspec.Struct, frozen=True):
@@ -202,11 +206,11 @@ class LeasesHeld(msgspec.Struct, frozen=True):
 
     Attributes:
         owner: The worker.
-        leases: Model, number, and the endpoint that it sends requests to.
+        leases: Those that it has.
     """
 
     owner: str
-    leases: tuple[tuple[str, int, str], ...]
+    leases: tuple[HeldLease, ...]
 
 
 class BecameReady(msgspec.Struct, frozen=True):

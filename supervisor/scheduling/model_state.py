@@ -15,6 +15,10 @@ from .events import Spec, Waiter
 # A fraction never reaches this before `ready`: a full bar that goes on waiting is a lie.
 _FULLEST: Final = 0.99
 
+# Number of a lease that a worker of an earlier supervisor may hold: it has not said so yet. As long
+# as that is so, nothing is taken away from it.
+UNTOLD: Final = 0
+
 # Seconds after which the use of a model counts half: what was asked for in the last half hour is
 # likely to be asked for again.
 _USE_HALVES_S: Final = 1800.0
@@ -140,8 +144,14 @@ class ModelState(msgspec.Struct):
         self.used, self.used_until = self.use_at(now) + 1.0, now
 
     def is_full(self) -> bool:
-        """Return whether no further request may run on it."""
-        return 0 < self.spec.most <= len(self.places)
+        """Return whether no further request may run on it, as far as is known."""
+        most = self.spec.most
+        return most > 0 and (len(self.places) >= most or self.is_untold)
+
+    @property
+    def is_untold(self) -> bool:
+        """True if a worker has not said yet what it runs on it."""
+        return UNTOLD in self.leases.values()
 
     @property
     def is_at_rest(self) -> bool:

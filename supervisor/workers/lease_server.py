@@ -34,6 +34,7 @@ from arriero.protocol.lease import (
     Hello,
     KeepAlive,
     Leave,
+    Noted,
     Peek,
     Probe,
     ProfileAnswer,
@@ -111,6 +112,7 @@ class WorkerPeer(msgspec.Struct):
         generation: Of the configuration that it follows.
         finishing: It was asked to finish.
         greeted: It has said which leases it holds.
+        noted: Number of its last message about ends of requests; `told_noted`: as it was told.
     """
 
     owner: str
@@ -122,6 +124,8 @@ class WorkerPeer(msgspec.Struct):
     generation: int = 0
     finishing: bool = False
     greeted: bool = True
+    noted: int = 0
+    told_noted: int = 0
 
 
 class LeaseServer:
@@ -299,8 +303,7 @@ class LeaseServer:
             self._greet(peer)
             if not peer.greeted:
                 peer.greeted = True
-                holds = tuple((held.model, held.lease, held.endpoint) for held in message.holds)
-                self._dispatcher.handle(LeasesHeld(peer.owner, holds))
+                self._take_holdings(peer.owner, message)
             return
         owner = peer.owner
         peer.heard_at = trio.current_time()
@@ -318,6 +321,9 @@ class LeaseServer:
                 if in_flight or peer.in_flight or used:
                     self._dispatcher.handle(Reported(owner, in_flight, used, heard))
                 peer.in_flight = in_flight
+                if peer.noted > peer.told_noted:
+                    peer.told_noted = peer.noted
+                    self._send(peer, Noted(number=peer.noted))
                 if generation != peer.generation:
                     peer.generation = generation
                     self._wake()
@@ -328,8 +334,9 @@ class LeaseServer:
                 self.send(owner, Resynced(snapshot=self._dispatcher.snapshot()))
             case Broken(model=model, lease=lease):
                 log.warning("lease.broken worker=%s model=%s lease=%d", owner, model, lease)
-            case Finished(records=records):
-                self._note_ended(records)
+            case Finished(number=number, again=again, records=records):
+                self._note_ended([r for r in records if not (again and self._records.has(r))])
+                peer.noted = max(peer.noted, number)
             case RecordsQuery(ask=ask, request_id=request_id, most=most):
                 found = self._records.last(most, request_id)
                 self.send(owner, RecordsAnswer(ask=ask, records=found))
@@ -355,6 +362,14 @@ class LeaseServer:
                         decided.set()
             case CancelQuery():
                 nursery.start_soon(self._cancel_for, owner, message)
+
+    def _take_holdings(self, owner: str, hello: Hello) -> None:
+        """Believe what a worker of an earlier supervisor says that one has decided."""
+        for held in hello.selected:
+            self._selections.hold(owner, held.ask, held.selector, held.target)
+        for claim in hello.claimed:
+            self._claims.claim(owner, claim.caller, claim.key, claim.request_id)
+        self._dispatcher.handle(LeasesHeld(owner, hello.holds))
 
     def _note_ended(self, records: Sequence[RequestRecord]) -> None:
         """Note what became of requests, a few at a time.

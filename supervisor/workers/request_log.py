@@ -3,12 +3,15 @@
 import re
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import compress, islice
 from typing import Final
 
 import msgspec
 
 from arriero.protocol.records import RequestRecord
+
+from ..host.kept_ring import KeptRing
 
 # Longest text of a record that is kept, in characters, and most records of one answer. Together
 # they keep every answer below `codec.MAX_MESSAGE_BYTES`, whatever clients ask for.
@@ -36,6 +39,8 @@ _FOREIGN: Final = tuple(
 _MAX_LINES: Final = 256
 _lines: Final[dict[tuple[bool, ...], str]] = {}
 
+_read_record: Final = msgspec.json.Decoder(RequestRecord)
+
 
 class RecordStore:
     """The last records, in memory.
@@ -54,6 +59,18 @@ class RecordStore:
         self._note = note
         self._records: deque[RequestRecord] = deque()  # the newest last
         self._by_id: dict[str, RequestRecord] = {}  # the newest with that id
+        self._ring: KeptRing | None = None
+
+    def keep_in(self, ring: KeptRing) -> None:
+        """Go on with the records in `ring`, and put all new ones there."""
+        for message in ring.messages():
+            with suppress(msgspec.DecodeError):
+                self._append(_read_record.decode(message))
+        self._ring = ring
+
+    def has(self, record: RequestRecord) -> bool:
+        """Return whether `record` itself is here already, not only one with its id."""
+        return self.find(record.request_id) == _clipped(record)
 
     def __len__(self) -> int:
         return len(self._records)
@@ -61,14 +78,19 @@ class RecordStore:
     def add(self, record: RequestRecord) -> RequestRecord:
         """Keep `record`, with texts of at most `MAX_CHARS`; return that."""
         kept = _clipped(record)
+        self._append(kept)
+        if self._ring is not None:
+            self._ring.append(msgspec.json.encode(kept))
+        self._note(kept)
+        return kept
+
+    def _append(self, kept: RequestRecord) -> None:
         self._records.append(kept)
         self._by_id[kept.request_id] = kept
         while len(self._records) > self._most():
             oldest = self._records.popleft()
             if self._by_id.get(oldest.request_id) is oldest:
                 del self._by_id[oldest.request_id]
-        self._note(kept)
-        return kept
 
     def find(self, request_id: str) -> RequestRecord | None:
         """Return the newest record of `request_id`."""

@@ -69,11 +69,18 @@ class Selections:
         if found.strategy != "spillover":
             return self._warm(found) if found.strategy == "warm" else found.targets[0]
         target = self._spill(found)
-        if target and len(self._running) < self._most:
-            self._drop(self._running.pop((owner, ask), None))  # it was asked twice
-            counted = self._running[owner, ask] = _Counted(selector, target)
-            self._counts[counted] = self._counts.get(counted, 0) + 1
+        if target:
+            self.hold(owner, ask, selector, target)
         return target
+
+    def hold(self, owner: str, ask: int, selector: str, target: str) -> None:
+        """Count a request that runs on `target`, as this or an earlier supervisor has chosen."""
+        found = self._selectors().get(selector)
+        if found is None or found.strategy != "spillover" or len(self._running) >= self._most:
+            return
+        self._drop(self._running.pop((owner, ask), None))  # it was asked twice
+        counted = self._running[owner, ask] = _Counted(selector, target)
+        self._counts[counted] = self._counts.get(counted, 0) + 1
 
     def end(self, owner: str, ask: int) -> None:
         """Count a request no more."""

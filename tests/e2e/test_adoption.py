@@ -149,6 +149,65 @@ def test_streams_end_whole_and_models_stay(start: Callable[..., Train]) -> None:
     print(f"models were taken over {back_s:.2f} s after the start")
 
 
+def test_decisions_and_orders_outlive_a_kill(
+    start: Callable[..., Train], scripted: Scripted
+) -> None:
+    """Places, selections, claims, a profile, a hold, log lines, and the records of what runs."""
+    models = config(scripted)["models"]
+    models["a"]["concurrencyLimit"] = 2
+    train = start(
+        models=models,
+        selectors={"s": {"strategy": "spillover", "targets": ["b", "c"]}},
+        profiles={"night": {"pins": {"other": "a"}}},
+    )
+    streams = running(train, "a", 2) + running(train, "s", 1)
+    once = {"Idempotency-Key": "once"}
+    claimed = Stream(train, "b", chunks=20, runs_on=True, within_s=120, headers=once)
+    eventually(lambda: len(claimed.frames) > 15)
+    assert train.ask("profile", profile="night")["ok"]
+    lines = [line["line"] for line in train.ask("logs", model="a", lines=100)["lines"]]
+    ended = train.chat("b", max_tokens=1).headers["x-request-id"]
+
+    kill(train)
+    serve_again(train)
+
+    assert [train.chat("a").status_code for _ in range(2)] == [429, 429]
+    assert train.chat("a").json()["error"]["code"] == "concurrency_limit"
+    streams[0].finish()
+    eventually(lambda: train.chat("a").status_code == 200, what="a place")
+    assert train.chat("b", headers=once).status_code == 409
+    spilled = train.chat("s").headers["x-request-id"]  # b has one already
+    assert train.ask("profiles")["active"] == "night"
+    now = [line["line"] for line in train.ask("logs", model="a", lines=1000)["lines"]]
+    assert now[: len(lines)] == lines
+    asked = [*streams, claimed]
+    assert all(is_whole(stream.finish()) for stream in asked)
+    ids = [stream.headers["x-request-id"] for stream in asked]
+
+    def recorded() -> list[str]:
+        records = train.ask("activity", limit=1000)["records"]
+        return [record["request_id"] for record in records]
+
+    eventually(lambda: set(ids) <= set(recorded()), what="all records")
+    [record] = train.ask("activity", request_id=spilled)["records"]
+    assert record["model"] == "c"
+    counts = [recorded().count(one) for one in (*ids, ended)]
+    assert counts == [1] * len(counts)
+
+    # what is held stays held, and what was to end ends
+    streams = running(train, "b", 1)
+    assert train.ask("hold", wait=False, for_s=3600)["ok"]
+    kill(train)
+    serve_again(train)
+    assert train.model("b")["state"] == "draining"
+    waits = Stream(train, "c", within_s=120)
+    assert is_whole(streams[0].finish())
+    eventually(lambda: train.model("b")["state"] == "stopped", what="an end of what drains")
+    assert train.model("c")["state"] == "stopped"
+    assert train.ask("release")["ok"]
+    assert is_whole(waits.finish(), 5)
+
+
 def test_a_restart_on_purpose_keeps_all(start: Callable[..., Train]) -> None:
     train = start()
     assert train.chat("a").status_code == 200
@@ -222,7 +281,7 @@ def test_a_changed_model_finishes_what_it_has(
     for model in "ab":
         assert train.chat(model).status_code == 200
     old = {model: pid_of(train, model) for model in "ab"}
-    streams = running(train, "a")
+    streams = running(train, "a") + running(train, "b", 1)
     changed = config(scripted)
     changed["models"]["a"]["cmd"] += " --load-s 0.1"
     changed["models"].pop("b")
@@ -233,8 +292,8 @@ def test_a_changed_model_finishes_what_it_has(
     serve_again(train)
 
     assert train.model("a")["state"] == "draining"
-    assert not is_alive(old["b"] or 0)
-    assert all(is_whole(stream.finish()) for stream in streams)
+    assert all(is_whole(stream.finish()) for stream in streams)  # b's as well
+    eventually(lambda: not is_alive(old["b"] or 0), what="an end of what was removed")
     eventually(lambda: train.model("a")["state"] == "stopped")
     assert train.chat("a").status_code == 200
     assert pid_of(train, "a") not in {None, old["a"]}

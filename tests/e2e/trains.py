@@ -6,7 +6,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Collection, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -146,10 +146,13 @@ class Train:
                 pass
             yield next_event
 
-    def chat(self, model: str, **more: Any) -> httpx.Response:
+    def chat(
+        self, model: str, *, headers: Mapping[str, str] | None = None, **more: Any
+    ) -> httpx.Response:
         """One chat request, not streamed."""
         body = {"model": model, "messages": [{"role": "user", "content": "hi"}], "max_tokens": 4}
-        return httpx.post(f"{self.url}/v1/chat/completions", json=body | more, timeout=PATIENCE_S)
+        url = f"{self.url}/v1/chat/completions"
+        return httpx.post(url, json=body | more, timeout=PATIENCE_S, headers=headers)
 
     def emptied(self) -> "Train":
         """This train with no model loaded and nobody waiting: so each test of a shared one begins.
@@ -226,7 +229,10 @@ class Stream:
         delay_s: float = 0.0,
         within_s: float = PATIENCE_S,
         runs_on: bool = False,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
+        self.headers: httpx.Headers = httpx.Headers()  # of the response
+        self._sent = headers or {}
         self.frames: list[str] = []
         self.status = 0
         self.error: Exception | None = None
@@ -247,9 +253,10 @@ class Stream:
     def _read(self) -> None:
         try:
             with httpx.stream(
-                "POST", self._url, json=self._body, timeout=self._within_s
+                "POST", self._url, json=self._body, timeout=self._within_s, headers=self._sent
             ) as response:
                 self.status = response.status_code
+                self.headers = response.headers
                 self.frames += (line for line in response.iter_lines() if line)
         except httpx.HTTPError as exc:
             self.error = exc

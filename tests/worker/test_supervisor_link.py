@@ -5,11 +5,14 @@ from collections.abc import Iterator
 
 import pytest
 import trio
+import trio.testing
 import zmq
 
 from arriero.protocol.codec import read_from_worker
-from arriero.protocol.lease import Finished, Release, Want
+from arriero.protocol.lease import Claim, Claimed, Finished, Grant, Noted, Release, Want, Welcome
 from arriero.protocol.transport import FrameSocket
+from arriero.protocol.values import Snapshot
+from arriero.protocol.worker_config import WorkerConfig
 from arriero.worker.accounting.account import open_account
 from arriero.worker.apis.routes import CHAT
 from arriero.worker.connections.connection import ConnectionMonitor
@@ -104,3 +107,93 @@ async def test_record_knows_the_fate_of_its_answer(
 
     [message] = finished(supervisor)
     assert [record.outcome for record in message.records] == ["ok", "client_gone"]
+
+
+def welcome(epoch: str) -> Welcome:
+    config = WorkerConfig(generation=1, models=(), supervisor_grace_s=60)
+    snapshot = Snapshot(epoch=epoch, seq=0, t=0.0, models=(), queue=())
+    return Welcome(config=config, snapshot=snapshot)
+
+
+async def test_another_supervisor_is_told_what_may_not_be_noted(
+    pair: tuple["zmq.Socket[bytes]", "zmq.Socket[bytes]"],
+) -> None:
+    ours, supervisor = pair
+    socket = FrameSocket(ours)
+    context = RelayContext(monitor=ConnectionMonitor())
+    link = SupervisorLink(1, b"token", 1, socket, socket, context, Limits())
+    link._handle(welcome("one"))
+    for name in ("r1", "r2"):
+        link.ended(open_account(request_id=name, path=b"/", api=CHAT, now=0.0, t=0.0), 1.0)
+        link.flush()
+    assert [message.number for message in finished(supervisor)] == [1, 2]
+    link._handle(Noted(number=1))
+
+    link._is_away()
+    link._handle(welcome("another"))
+
+    [again] = finished(supervisor)
+    assert (again.number, again.again) == (2, True)
+    assert [record.request_id for record in again.records] == ["r2"]
+    link._handle(Noted(number=2))
+    with trio.fail_after(0.4):
+        await link.all_noted()
+
+
+async def test_the_last_words_of_one_that_has_gone_are_void(
+    pair: tuple["zmq.Socket[bytes]", "zmq.Socket[bytes]"],
+) -> None:
+    """Whoever comes next is told what is held: nothing may be added to that behind its back."""
+    ours, supervisor = pair
+    socket = FrameSocket(ours)
+    context = RelayContext(monitor=ConnectionMonitor())
+    link = SupervisorLink(1, b"token", 1, socket, socket, context, Limits())
+    link._handle(welcome("one"))
+    waiter, want = context.leases.want("m", lambda: None, takes_place=True)
+    link.say(want)
+    grant = Grant(request=waiter.request, model="m", lease=5, endpoint="http://m", waited_s=0)
+
+    link._is_away()
+    link._handle(grant)
+    assert (waiter.outcome, context.leases.holdings()) == (None, ())
+
+    link._handle(welcome("another"))  # it is asked again
+    link._handle(grant)
+    [held] = context.leases.holdings()
+    assert held.places == (waiter.request,)
+    context.leases.leave_place(waiter.request)
+    assert context.leases.holdings()[0].places == ()
+    said = [read_from_worker(m[-1]) for m in iter(lambda: received(supervisor), None)]
+    assert said.count(want) == 2
+
+
+def received(supervisor: "zmq.Socket[bytes]") -> list[bytes] | None:
+    return supervisor.recv_multipart() if supervisor.poll(0) else None
+
+
+async def test_an_open_question_is_asked_again(
+    pair: tuple["zmq.Socket[bytes]", "zmq.Socket[bytes]"],
+) -> None:
+    ours, supervisor = pair
+    socket = FrameSocket(ours)
+    context = RelayContext(monitor=ConnectionMonitor())
+    link = SupervisorLink(1, b"token", 1, socket, socket, context, Limits())
+    link._handle(welcome("one"))
+    answers: list[Claimed] = []
+
+    async def ask() -> None:
+        def make(ask: int) -> Claim:
+            return Claim(ask=ask, caller="", key="k", request_id="r")
+
+        answers.append(await context.queries.ask(make, Claimed))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
+        await trio.testing.wait_all_tasks_blocked()
+        link._is_away()
+        link._handle(Claimed(ask=1, taken_by="somebody"))  # whoever said so has gone
+        link._handle(welcome("another"))
+        link._handle(Claimed(ask=1))
+    assert answers == [Claimed(ask=1)]
+    said = [read_from_worker(m[-1]) for m in iter(lambda: received(supervisor), None)]
+    assert len([message for message in said if isinstance(message, Claim)]) == 2

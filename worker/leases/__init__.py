@@ -2,6 +2,7 @@
 
 Lowest first:
 
+    engagements       Selections and claims of running requests.
     leases            Leases, in-flight counts, waiters.
     queries           Questions to the supervisor by number.
     running_requests  Running requests by id, for cancel.

@@ -87,12 +87,14 @@ class PendingRequest(msgspec.Struct, eq=False):
         model: The model's id.
         wake: Called when `outcome` is set.
         outcome: The lease that it got (it is counted there), or why it got none.
+        takes_place: It runs in one of a limited number of places.
     """
 
     request: int
     model: str
     wake: Callable[[], None]
     outcome: Lease | ErrorInfo | None = None
+    takes_place: bool = False
 
 
 class Leases(msgspec.Struct):
@@ -103,6 +105,7 @@ class Leases(msgspec.Struct):
         default_factory=list
     )  # replaced or gone; requests may still run
     _waiting: dict[int, PendingRequest] = msgspec.field(default_factory=dict)
+    _places: dict[int, Lease] = msgspec.field(default_factory=dict)
     _used: set[str] = msgspec.field(default_factory=set)
     _requests: int = 0
 
@@ -141,10 +144,12 @@ class Leases(msgspec.Struct):
             model=lease.model, lease=lease.number, keep_s=keep_s, in_flight=lease.in_flight
         )
 
-    def want(self, model: str, wake: Callable[[], None]) -> tuple[PendingRequest, Want]:
+    def want(
+        self, model: str, wake: Callable[[], None], *, takes_place: bool = False
+    ) -> tuple[PendingRequest, Want]:
         """Let a request wait for `model`."""
         self._requests += 1
-        waiter = PendingRequest(self._requests, model, wake)
+        waiter = PendingRequest(self._requests, model, wake, takes_place=takes_place)
         self._waiting[waiter.request] = waiter
         return waiter, Want(request=waiter.request, model=model)
 
@@ -155,6 +160,11 @@ class Leases(msgspec.Struct):
         if self._waiting.pop(waiter.request, None) is None:
             return None
         return Leave(request=waiter.request)
+
+    def leave_place(self, request: int) -> Leave:
+        """End a request in one of a limited number of places."""
+        self._places.pop(request, None)
+        return Leave(request=request)
 
     def broken(self, lease: Lease) -> Broken:
         """Report that nobody listens at the endpoint of `lease`.
@@ -187,6 +197,8 @@ class Leases(msgspec.Struct):
             if waiter is not None:
                 lease.in_flight += 1
                 waiter.outcome = lease
+                if waiter.takes_place:
+                    self._places[request] = lease
                 waiter.wake()
 
     def refused(self, message: Refuse) -> None:
@@ -226,8 +238,16 @@ class Leases(msgspec.Struct):
 
     def holdings(self) -> tuple[HeldLease, ...]:
         """Return what a supervisor that has not granted it has to know."""
+        places: dict[int, list[int]] = {}
+        for request, lease in self._places.items():
+            places.setdefault(id(lease), []).append(request)
         return tuple(
-            HeldLease(model=lease.model, lease=lease.number, endpoint=lease.endpoint)
+            HeldLease(
+                model=lease.model,
+                lease=lease.number,
+                endpoint=lease.endpoint,
+                places=tuple(places.get(id(lease), ())),
+            )
             for lease in self._held.values()
         )
 

@@ -1,7 +1,7 @@
 """Questions to the supervisor that are answered later, by their number."""
 
 from collections.abc import Callable
-from typing import TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import trio
 
@@ -26,6 +26,12 @@ _AnswerT = TypeVar(
 Answer: TypeAlias = Claimed | Selected | Peeked | ProfileAnswer | CancelAnswer | RecordsAnswer
 
 
+class _OpenQuery(NamedTuple):
+    query: FromWorker
+    told: trio.Event
+    answers: list[FromSupervisor]
+
+
 class PendingQueries:
     """Those that wait for an answer.
 
@@ -40,7 +46,7 @@ class PendingQueries:
         self._answer_s = answer_s
         self.say: Callable[[FromWorker], None] = lambda _: None
         self._last = 0
-        self._open: dict[int, tuple[trio.Event, list[FromSupervisor]]] = {}
+        self._open: dict[int, _OpenQuery] = {}
 
     async def ask(self, make: Callable[[int], FromWorker], kind: type[_AnswerT]) -> _AnswerT:
         """Ask, and return the answer, which is a `kind`.
@@ -56,9 +62,10 @@ class PendingQueries:
         number = self._last
         told = trio.Event()
         answers: list[FromSupervisor] = []
-        self._open[number] = (told, answers)
+        query = make(number)
+        self._open[number] = _OpenQuery(query, told, answers)
         try:
-            self.say(make(number))
+            self.say(query)
             with trio.move_on_after(self._answer_s):
                 await told.wait()
         finally:
@@ -72,6 +79,11 @@ class PendingQueries:
     def answered(self, message: Answer) -> None:
         """Take an answer; one that nobody waits for any more is dropped."""
         if waiting := self._open.get(message.ask):
-            told, answers = waiting
-            answers.append(message)
-            told.set()
+            waiting.answers.append(message)
+            waiting.told.set()
+
+    def repeat(self) -> None:
+        """Ask again what is not answered: another supervisor goes on."""
+        for waiting in list(self._open.values()):
+            if not waiting.answers:
+                self.say(waiting.query)

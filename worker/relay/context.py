@@ -8,7 +8,6 @@ from arriero.protocol.lease import (
     CancelQuery,
     CancelResult,
     FromWorker,
-    Leave,
     ProfileAnswer,
     ProfileOrder,
     RecordsAnswer,
@@ -28,6 +27,7 @@ from ..http.auth import caller_of
 from ..http.body_memory import BodyMemory
 from ..http.header_rules import CompiledRules, compile_rules
 from ..http.random_ids import RandomPool
+from ..leases.engagements import Engagements
 from ..leases.leases import Lease, Leases
 from ..leases.queries import PendingQueries
 from ..leases.running_requests import RunningRequests
@@ -50,6 +50,7 @@ class RelayContext:
         ended: Takes the account of a request that is over, and when that was; set likewise.
         queries: Questions that the supervisor answers later.
         leases: The right to send requests without asking.
+        engagements: What else the supervisor has decided for requests that run.
         running: The requests that run, by their ids.
         random: Random bytes for new ids.
         view: The state of all models.
@@ -72,6 +73,7 @@ class RelayContext:
     ended: Callable[[Account, float], None] = field(default=lambda account, now: None)
     queries: PendingQueries = field(default_factory=PendingQueries)
     leases: Leases = field(default_factory=Leases)
+    engagements: Engagements = field(default_factory=Engagements)
     running: RunningRequests = field(default_factory=RunningRequests)
     random: RandomPool = field(default_factory=RandomPool)
     view: ProgressView = field(default_factory=ProgressView)
@@ -116,7 +118,7 @@ class RelayContext:
                 self.upstreams.forget(lease.endpoint)
             self.say(ended)
         if place:
-            self.say(Leave(request=place))
+            self.say(self.leases.leave_place(place))
 
     # --- what pages ask ------------------------------------------------------------------------
 

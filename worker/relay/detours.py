@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from arriero.protocol.lease import Deselect, Select, Selected
+from arriero.protocol.lease import Select, Selected
 
 from ..connections.connection import Connection
 from ..errors import Unavailable
@@ -42,11 +42,12 @@ async def choose(service: RelayContext, selector: str) -> ChosenTarget:
         return Select(ask=ask, selector=selector)
 
     def end() -> None:
-        service.say(Deselect(ask=asked[0]))
+        service.say(service.engagements.deselect(asked[0]))
 
     try:
         selected = await service.queries.ask(make, Selected)
         target = selected.target
+        service.engagements.select(asked[0], selector, target)
     except Unavailable:
         known = {one.selector: one for one in service.names.config.selectors}
         target = known[selector].targets[0] if selector in known else ""

@@ -10,7 +10,7 @@ from typing import Final
 
 import trio
 
-from arriero.protocol.lease import Claim, Claimed, Unclaim
+from arriero.protocol.lease import Claim, Claimed
 from arriero.protocol.worker_config import PeerRoute
 
 from ..accounting.account import Account, open_account
@@ -164,23 +164,21 @@ async def _claimed(
         AlreadyRuns: One does.
     """
     key = idempotency_key.decode("latin-1")[:_MAX_KEY_CHARS]
+    claim = partial(Claim, caller=caller, key=key, request_id=request_id)
     taken_by = ""
     try:
         try:
-            claimed = await service.queries.ask(partial(_claim, caller, key, request_id), Claimed)
+            claimed = await service.queries.ask(lambda ask: claim(ask=ask), Claimed)
             taken_by = claimed.taken_by
         except Unavailable:  # nobody can tell; a repeated response is better than none
             pass
         if taken_by:
             raise AlreadyRuns(taken_by)
+        service.engagements.claim(claim(ask=0))
         yield
     finally:
         if not taken_by:
-            service.say(Unclaim(caller=caller, key=key, request_id=request_id))
-
-
-def _claim(caller: str, key: str, request_id: str, ask: int) -> Claim:
-    return Claim(ask=ask, caller=caller, key=key, request_id=request_id)
+            service.say(service.engagements.unclaim(caller, key, request_id))
 
 
 def _serve(service: RelayContext, exchange: Exchange) -> Awaitable[None]:

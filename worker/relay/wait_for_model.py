@@ -4,7 +4,6 @@ from functools import partial
 
 import trio
 
-from arriero.protocol.lease import Leave
 from arriero.protocol.values import ErrorInfo
 
 from ..connections.connection import Connection, WaitingFor, Wakeup
@@ -40,7 +39,9 @@ async def hold(service: RelayContext, exchange: Exchange, *, keepalive: bool = F
     conn, request = exchange.writer.conn, exchange.request
     model, is_limited = request.route.model, request.route.concurrency_limit > 0
     wakeup = conn.wakeup = Wakeup()
-    waiter, want = service.leases.want(model, partial(service.waking.soon, wakeup.set))
+    waiter, want = service.leases.want(
+        model, partial(service.waking.soon, wakeup.set), takes_place=is_limited
+    )
     conn.wait_for(WaitingFor.SUPERVISOR, float("inf"))
     progress = exchange.wait_for_model()
     is_kept_alive = keepalive or request.can_be_told or request.gets_blanks
@@ -65,7 +66,7 @@ async def hold(service: RelayContext, exchange: Exchange, *, keepalive: bool = F
         if left is not None:
             service.say(left)
         if is_limited and isinstance(waiter.outcome, Lease):
-            service.say(Leave(request=waiter.request))
+            service.say(service.leases.leave_place(waiter.request))
         raise
     finally:
         conn.wakeup = None

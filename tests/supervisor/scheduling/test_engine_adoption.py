@@ -1,19 +1,25 @@
 """Models and leases of an earlier supervisor: nothing is taken away before it is known."""
 
+import msgspec
 import pytest
 
-from arriero.supervisor.scheduling.engine import Engine
+from arriero.protocol.lease import HeldLease
+from arriero.supervisor.scheduling.engine import Engine, StandingOrders
 from arriero.supervisor.scheduling.events import (
     Adopted,
     GrantLease,
+    HoldRequested,
     LeasesHeld,
+    Left,
     OwnerLost,
     ProcessEnded,
+    RefuseWaiter,
     Released,
     RevokeLease,
     Spawn,
     Spec,
     Terminate,
+    UnloadRequested,
     VoidLease,
     Waiter,
     Wanted,
@@ -21,6 +27,10 @@ from arriero.supervisor.scheduling.events import (
 from tests.supervisor.scheduling.steps import CRASHED, SCRIPT, acts
 
 NEW = Waiter("new", 1)
+
+
+def held(model: str, lease: int, endpoint: str, *places: int) -> HeldLease:
+    return HeldLease(model=model, lease=lease, endpoint=endpoint, places=places)
 
 
 def adopted(model: str = "a", *owners: str, launch: str = "") -> Adopted:
@@ -50,7 +60,7 @@ def test_an_adopted_model_serves_without_a_start(engine: Engine) -> None:
 
 def test_numbers_go_on_after_those_before(engine: Engine) -> None:
     engine.handle(adopted("a", "w"), 0)
-    engine.handle(LeasesHeld("w", (("a", 40, "http://a"),)), 0)
+    engine.handle(LeasesHeld("w", (held("a", 40, "http://a"),)), 0)
     engine.handle(Wanted(SCRIPT, "b"), 1)
     (spawn,) = [c for c in engine.handle(Released("w", "a", 40), 2) if isinstance(c, Terminate)]
     assert spawn.swap == 7
@@ -64,7 +74,7 @@ def test_nothing_is_stopped_before_leases_are_known(engine: Engine) -> None:
     assert not any(isinstance(c, Terminate) for c in engine.handle(Wanted(SCRIPT, "b"), 1))
     assert engine.state("a") == "draining"
     # one of them holds a lease, and is asked for it
-    assert acts(engine.handle(LeasesHeld("w", (("a", 5, "http://a"),)), 2)) == [
+    assert acts(engine.handle(LeasesHeld("w", (held("a", 5, "http://a"),)), 2)) == [
         RevokeLease("w", "a", 5, when_idle=True)
     ]
     assert acts(engine.handle(LeasesHeld("v", ()), 3)) == []
@@ -84,7 +94,7 @@ def test_who_is_gone_before_a_word_held_nothing(engine: Engine) -> None:
 def test_a_lease_on_what_is_gone_is_void(engine: Engine, lease: tuple[str, int, str]) -> None:
     engine.handle(adopted("a", "w"), 0)
 
-    assert acts(engine.handle(LeasesHeld("w", (lease,)), 1)) == [VoidLease("w", lease[0], 5)]
+    assert acts(engine.handle(LeasesHeld("w", (held(*lease),)), 1)) == [VoidLease("w", lease[0], 5)]
     assert engine.leases_of("w") == ()
 
 
@@ -95,15 +105,15 @@ def test_a_request_before_the_word_gets_another_lease(engine: Engine) -> None:
     assert grant.lease > 0
 
     # the worker has forgotten the old one by the time it reads this
-    held = LeasesHeld("w", (("a", 5, "http://a"),))
-    assert acts(engine.handle(held, 2)) == [VoidLease("w", "a", 5)]
+    told = LeasesHeld("w", (held("a", 5, "http://a"),))
+    assert acts(engine.handle(told, 2)) == [VoidLease("w", "a", 5)]
     assert engine.leases_of("w") == ("a",)
 
 
 def test_one_started_otherwise_finishes_and_goes(engine: Engine) -> None:
     engine.handle(adopted("a", "w", launch="old"), 0)
     assert engine.state("a") == "draining"
-    engine.handle(LeasesHeld("w", (("a", 5, "http://a"),)), 1)
+    engine.handle(LeasesHeld("w", (held("a", 5, "http://a"),)), 1)
 
     assert acts(engine.handle(Released("w", "a", 5), 2)) == [Terminate("a", 7, 10.0)]
 
@@ -116,3 +126,63 @@ def test_its_idle_time_begins_with_the_adoption(engine: Engine) -> None:
 def test_a_model_is_adopted_once(engine: Engine) -> None:
     engine.handle(adopted(), 0)
     assert engine.handle(adopted(), 1) == []
+
+
+@pytest.fixture
+def limited() -> Engine:
+    """Two requests run at a time on `a`, and two did when its supervisor was killed."""
+    engine = Engine([Spec(model="a", most=2), Spec(model="b")])
+    engine.handle(adopted("a", "w", "v"), 0)
+    return engine
+
+
+def test_places_that_are_taken_stay_taken(limited: Engine) -> None:
+    # before all have told nobody is let in, and nobody refused
+    assert acts(limited.handle(Wanted(NEW, "a"), 1)) == []
+    assert acts(limited.handle(LeasesHeld("w", (held("a", 5, "http://a", 3, 4),)), 2)) == []
+    assert acts(limited.handle(LeasesHeld("v", ()), 2)) == []
+
+    late = Waiter("v", 1)
+    (refused,) = acts(limited.handle(Wanted(late, "a"), 3))
+    assert isinstance(refused, RefuseWaiter)
+    assert (refused.waiter, refused.error.code) == (late, "concurrency_limit")
+    (granted,) = acts(limited.handle(Left(Waiter("w", 3)), 4))
+    assert isinstance(granted, GrantLease)
+    assert granted.waiter == NEW
+
+
+def test_who_waited_is_served_as_soon_as_all_is_told(limited: Engine) -> None:
+    limited.handle(Wanted(NEW, "a"), 1)
+    limited.handle(LeasesHeld("w", (held("a", 5, "http://a", 3),)), 2)
+
+    (granted,) = acts(limited.handle(OwnerLost("v"), 3))
+
+    assert isinstance(granted, GrantLease)
+
+
+def test_what_is_not_in_the_configuration_finishes(engine: Engine) -> None:
+    engine.handle(adopted("gone", "w"), 0)
+    assert engine.state("gone") == "draining"
+    engine.handle(LeasesHeld("w", (held("gone", 5, "http://gone"),)), 1)
+
+    assert acts(engine.handle(Released("w", "gone", 5), 2)) == [Terminate("gone", 7, 10.0)]
+    engine.handle(ProcessEnded("gone", 7, CRASHED), 3)
+    assert not engine.knows("gone")
+
+
+def test_orders_are_known_until_they_are_over(engine: Engine) -> None:
+    assert engine.orders() == StandingOrders()
+    engine.handle(adopted("a", "w"), 0)
+    engine.handle(UnloadRequested("a"), 1)
+    engine.handle(HoldRequested(None, 60), 2)
+    assert engine.orders() == StandingOrders((7,), (("", 62),))
+
+    engine.handle(OwnerLost("w"), 3)
+    engine.handle(ProcessEnded("a", 7, CRASHED), 62)
+    assert engine.orders() == StandingOrders()
+
+
+def test_an_order_to_unload_outlives_its_supervisor(engine: Engine) -> None:
+    engine.handle(msgspec.structs.replace(adopted("a", "w"), unloading=True), 0)
+    assert engine.standing("a") == "stopping"
+    assert acts(engine.handle(Wanted(NEW, "a"), 1)) == []

@@ -114,3 +114,13 @@ def test_what_is_counted_has_a_bound() -> None:
 
 def test_an_unknown_selector_has_no_target() -> None:
     assert Selections(dict, lambda _: None).select("w", 1, "gone") == ""
+
+
+def test_requests_chosen_by_another_supervisor_count() -> None:
+    fleet = Fleet(a="ready", b="stopped")
+    selections = fleet.selects("spillover", "a", "b")
+    selections.hold("w", 1, "s", "a")
+
+    assert fleet.ask(selections) == "b"
+    selections.end("w", 1)
+    assert fleet.ask(selections) == "a"
