@@ -80,6 +80,7 @@ class Hello(LeaseMessage, frozen=True, kw_only=True, tag="hello"):
         holds: Its leases.
         selected: Targets that were selected for its requests.
         claimed: Its claims.
+        waits: Numbers of the requests that wait, by model; each is said again as `Want`.
     """
 
     worker: int
@@ -87,6 +88,7 @@ class Hello(LeaseMessage, frozen=True, kw_only=True, tag="hello"):
     holds: tuple[HeldLease, ...] = ()
     selected: tuple[HeldSelection, ...] = ()
     claimed: tuple[HeldClaim, ...] = ()
+    waits: dict[str, tuple[int, ...]] = {}
 
 
 class Want(LeaseMessage, frozen=True, kw_only=True, tag="want"):

@@ -243,6 +243,7 @@ class SupervisorLink:
                         holds=service.leases.holdings(),
                         selected=service.engagements.selected(),
                         claimed=service.engagements.claimed(),
+                        waits=service.leases.waits(),
                     )
                 )
             self._wakefulness.look(trio.current_time())

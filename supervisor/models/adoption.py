@@ -1,4 +1,4 @@
-"""What the next supervisor has to know of a model that serves, and whether it can go on with it."""
+"""What the next supervisor has to know of a model, and whether it can go on with it."""
 
 from functools import partial
 from urllib.parse import urlsplit
@@ -15,9 +15,10 @@ from ..processes.unix_sockets import is_listening_at
 
 
 class ModelCard(msgspec.Struct, frozen=True, kw_only=True, tag="model"):
-    """A model that serves, as it was started.
+    """A model, as it was started.
 
     Attributes:
+        serves: It is ready; else it may be, or goes on starting.
         model: Its id.
         swap: Number of its start.
         launch: As `Spec.launch` was.
@@ -28,10 +29,13 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True, tag="model"):
         chosen_port: For ``${PORT}``.
         fresh_key: For ``${API_KEY}``.
         key: What it wants to be shown.
-        kind: Of its server.
+        kind: Of its server; None: not known yet.
         is_itself: What was started is surely llama-server, and nothing more.
+        reports: It was asked for its report.
+        went: Models that were stopped for it: they come back if it cannot be started.
     """
 
+    serves: bool
     model: str
     swap: int
     launch: str
@@ -42,8 +46,10 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True, tag="model"):
     chosen_port: int | None
     fresh_key: str
     key: str
-    kind: UpstreamKind
+    kind: UpstreamKind | None
     is_itself: bool
+    reports: bool
+    went: tuple[str, ...] = ()
 
     def launched(self, config: ModelConfig) -> LaunchConfig:
         """Return its start; of `config` only what concerns its end."""
@@ -68,7 +74,7 @@ def read_model_card(card: bytes) -> ModelCard | None:
 
 
 def why_not_adopted(kept: KeptProcess, card: ModelCard, config: ModelConfig) -> str:
-    """Return why `kept` cannot serve on; empty if it can.
+    """Return why `kept` cannot go on; empty if it can.
 
     A model that is busy may not answer its check, so it is not asked: that it hangs, if so, is
     noticed as ever. Takes a millisecond; some ten if its port is not plainly its own.
@@ -77,6 +83,8 @@ def why_not_adopted(kept: KeptProcess, card: ModelCard, config: ModelConfig) -> 
         return "its process ended while there was no supervisor"
     if not kept.is_ours:
         return "its process is another user's"
+    if not card.serves:  # where it answers is found out when it does
+        return ""
     if config.sleep and card.kind != "llama-server":  # which wakes by itself
         return "it may be asleep"
     stands_in = bool(config.stop_command)  # who listens may be no process of ours

@@ -187,10 +187,13 @@ class Fleet:
                     swap=swap,
                     pid=kept.pid,
                     endpoint=card.endpoint,
-                    kind=card.kind,
+                    kind=card.kind or "unknown",
                     launch=card.launch,
                     owners=owners,
                     unloading=unloading,
+                    serves=card.serves,
+                    age_s=kept.age_s,
+                    went=card.went,
                 )
             )
             self._nursery.start_soon(self._run, start, begun)
@@ -258,6 +261,7 @@ class Fleet:
                 wants_report(dict(launch.env), is_itself=start.is_itself)
                 and fingerprint not in self._without_report
             )
+            start.went = self._dispatcher.engine.gone_for(model)
             process = start.begin(launch, self._reaper, partial(self._stop_argv, start))
         except (SpawnError, PortError) as exc:
             return load_failed(model, str(exc))
@@ -392,6 +396,7 @@ class _Start:
         self.tries = 0  # that have ended
         self.is_itself = False  # what is started is surely llama-server, and nothing more
         self.asks_for_report = False
+        self.went: tuple[str, ...] = ()  # models that were stopped for it
         self.is_ready = False
         self.out_of: tuple[str, ...] = ()  # devices, if it ended for want of memory
         self._on_change = on_change
@@ -406,12 +411,16 @@ class _Start:
         self._saving = trio.CancelScope()
         self._serving: LaunchConfig | None = None  # set when it takes requests
         self._sleeps = False
-        self._began_at = trio.current_time()
-        self._estimator = Estimator(learned, self._began_at)
+        self._learned = learned
+        self._begin_at(trio.current_time())
         self._running: RunningProcess | None = None
         self._grace_s: float | None = None  # set when it was stopped before it ran
         self._told: tuple[str, float | None] | None = None
         self._forget_try()
+
+    def _begin_at(self, time: float) -> None:
+        self._began_at = time
+        self._estimator = Estimator(self._learned, time)
 
     def _forget_try(self) -> None:
         """Forget the try before this one."""
@@ -489,7 +498,9 @@ class _Start:
             report=self.asks_for_report,
             stop_argv=stop_argv,
         )
-        return start_process(command, reaper)
+        process = start_process(command, reaper)
+        process.entrust(self._card(launch))
+        return process
 
     def adopt(
         self,
@@ -498,7 +509,7 @@ class _Start:
         reaper: Reaper,
         stop_argv: Callable[[int], tuple[str, ...]],
     ) -> _BegunTry:
-        """Take over a process that serves; `run` follows. Arguments as for `begin`.
+        """Take over a process; `run` follows. Arguments as for `begin`.
 
         Raises:
             SpawnError: It has just ended.
@@ -515,10 +526,14 @@ class _Start:
         process = adopt_process(kept, command, reaper)
         self.port, self.endpoint_port = card.chosen_port, card.port
         self.fresh_key, self.access = card.fresh_key, Access(card.key, card.socket)
-        self.is_itself, self._kind = card.is_itself, card.kind
-        self.is_ready = True
-        self._ready_at = trio.current_time()
-        self._serving = launch
+        self.is_itself, self.asks_for_report = card.is_itself, card.reports
+        self._kind, self.went = card.kind, card.went
+        if card.serves:
+            self.is_ready = True
+            self._ready_at = trio.current_time()
+            self._serving = launch
+        else:
+            self._begin_at(process.started_at)
         return _BegunTry(launch, process)
 
     async def run(self, begun: _BegunTry) -> Exit:
@@ -594,7 +609,7 @@ class _Start:
             now - self._began_at,
         )
         assert self._running is not None  # it is cancelled when it ends
-        self._running.entrust(msgspec.json.encode(self._card(launch)))
+        self._running.entrust(self._card(launch))
         self._dispatcher.handle(BecameReady(self.config.model, self.swap, self._kind or "unknown"))
         self._on_change()
         if self.tries == 0:
@@ -608,8 +623,9 @@ class _Start:
             left_s = self._began_at + self.config.health_check_timeout_s - trio.current_time()
             await self._slots.restore(server, left_s / 2)
 
-    def _card(self, launch: LaunchConfig) -> ModelCard:
-        return ModelCard(
+    def _card(self, launch: LaunchConfig) -> bytes:
+        card = ModelCard(
+            serves=self.is_ready,
             model=self.config.model,
             swap=self.swap,
             launch=launch_identity(self.config),
@@ -620,9 +636,12 @@ class _Start:
             chosen_port=self.port,
             fresh_key=self.fresh_key,
             key=self.access.key,
-            kind=self._kind or "unknown",
+            kind=self._kind,
             is_itself=self.is_itself,
+            reports=self.asks_for_report,
+            went=self.went,
         )
+        return msgspec.json.encode(card)
 
     async def _watch_pulse(self, launch: LaunchConfig, pid: int) -> None:
         """Notice when all its signs of life stop.

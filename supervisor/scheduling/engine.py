@@ -469,8 +469,11 @@ class Engine:
                     self._grant_all(entry, now)
             case Adopted():
                 self._adopted(event, now)
-            case LeasesHeld(owner, leases):
+            case LeasesHeld(owner, leases, waits):
                 self._leases_held(owner, leases)
+                for model, requests in waits.items():
+                    for request in requests:
+                        self._wanted(Waiter(owner, request), model, now, waits_on=True)
             case FellAsleep(model, swap):
                 self._fell_asleep(self._entries[model], swap, now)
             case WokeUp(model, swap):
@@ -520,7 +523,8 @@ class Engine:
             case TimePassed():
                 pass
 
-    def _wanted(self, waiter: Waiter, model: str, now: float) -> None:
+    def _wanted(self, waiter: Waiter, model: str, now: float, *, waits_on: bool = False) -> None:
+        """Take a waiter, who `waits_on` since before this engine was there."""
         if waiter in self._queue:
             return
         self._arrivals += 1
@@ -532,7 +536,7 @@ class Engine:
             self._refuse(wait, refusals.removed(model))
         elif self._closing:
             self._refuse(wait, refusals.unavailable(model, "arriero is stopping"))
-        elif entry.state == "ready" and entry.is_full() and not entry.is_untold:
+        elif entry.state == "ready" and entry.is_full() and not (waits_on or entry.is_untold):
             if waiter.takes_lease:
                 ahead = self._queue.count(model)
                 self._refuse(wait, refusals.full(model, entry.spec.most, ahead))
@@ -555,12 +559,20 @@ class Engine:
             return
         entry.swap, entry.swap_since, entry.launch = found.swap, now, found.launch
         entry.pid, entry.endpoint, entry.kind = found.pid, found.endpoint, found.kind
-        entry.up_at = entry.used_at = now
         entry.leases = dict.fromkeys(found.owners, UNTOLD)
         self._numbers = max(self._numbers, found.swap)
         if self._room is not None:
             self._room.ledger.reserve(found.model, self._room.need(found.model))
-        self._take(entry, Step.ADOPT, now)
+        if found.serves:
+            entry.up_at = entry.used_at = now
+            self._take(entry, Step.ADOPT, now)
+        else:
+            self._take(entry, Step.START, now)
+            entry.since = entry.swap_since = now - found.age_s
+            self._tell(entry, "starting", now)
+            for before in map(self._entries.get, found.went):
+                if before is not None and before.state == "stopped":
+                    before.goes_for = found.model
         if entry.is_stale or entry.removed or found.unloading:
             self._unload(entry, now)
 
@@ -1025,11 +1037,14 @@ class Engine:
             self._stop_if_drained(entry, now)
         elif entry.state == "draining":
             entry.goes_for = model
-        elif entry.state == "starting" and not self._queue.is_waited_for(entry.spec.model):
+        elif entry.state == "starting" and not self._is_waited_for(entry):
             # It never took the place of those that went for it: they would come back, not it.
             for before in self._gone_for(entry.spec.model) or [entry]:
                 before.goes_for = model
             self._stop(entry, now)
+
+    def _is_waited_for(self, entry: ModelState) -> bool:
+        return entry.is_untold or self._queue.is_waited_for(entry.spec.model)
 
     def _stop_if_drained(self, entry: ModelState, now: float) -> None:
         if entry.state != "draining" or entry.leases:
@@ -1083,6 +1098,10 @@ class Engine:
             entry.goes_to_sleep = False
 
     # --- giving back what was taken -------------------------------------------------------------
+
+    def gone_for(self, model: str) -> tuple[str, ...]:
+        """Return the names of the models that were evicted for `model`."""
+        return tuple(entry.spec.model for entry in self._gone_for(model))
 
     def _gone_for(self, model: str) -> list[ModelState]:
         """Return the models evicted for `model`, in the order of their starts.

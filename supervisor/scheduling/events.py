@@ -176,7 +176,7 @@ class NotReady(msgspec.Struct, frozen=True):
 
 
 class Adopted(msgspec.Struct, frozen=True, kw_only=True):
-    """The process of `model` that an earlier supervisor has started serves on.
+    """The process of `model` that an earlier supervisor has started goes on.
 
     Attributes:
         model: The model; it is stopped, as far as the engine knows, or the configuration has it
@@ -189,6 +189,9 @@ class Adopted(msgspec.Struct, frozen=True, kw_only=True):
         owners: Workers of that supervisor. Each of them may have a lease, until it has said which
             ones it has (`LeasesHeld`), or is gone.
         unloading: It was to end after its running requests.
+        serves: It is ready; else it starts.
+        age_s: For how long it has run.
+        went: Models that were stopped for it.
     """
 
     model: str
@@ -199,6 +202,9 @@ class Adopted(msgspec.Struct, frozen=True, kw_only=True):
     launch: str
     owners: tuple[str, ...] = ()
     unloading: bool = False
+    serves: bool = True
+    age_s: float = 0.0
+    went: tuple[str, ...] = ()
 
 
 class LeasesHeld(msgspec.Struct, frozen=True):
@@ -207,10 +213,12 @@ class LeasesHeld(msgspec.Struct, frozen=True):
     Attributes:
         owner: The worker.
         leases: Those that it has.
+        waits: Numbers of its requests that wait, by model.
     """
 
     owner: str
     leases: tuple[HeldLease, ...]
+    waits: Mapping[str, tuple[int, ...]] = {}
 
 
 class BecameReady(msgspec.Struct, frozen=True):

@@ -369,7 +369,7 @@ class LeaseServer:
             self._selections.hold(owner, held.ask, held.selector, held.target)
         for claim in hello.claimed:
             self._claims.claim(owner, claim.caller, claim.key, claim.request_id)
-        self._dispatcher.handle(LeasesHeld(owner, hello.holds))
+        self._dispatcher.handle(LeasesHeld(owner, hello.holds, hello.waits))
 
     def _note_ended(self, records: Sequence[RequestRecord]) -> None:
         """Note what became of requests, a few at a time.

@@ -254,6 +254,30 @@ def test_a_second_kill_during_adoption_loses_nothing(start: Callable[..., Train]
     assert all(is_whole(stream.finish()) for stream in streams)
 
 
+def test_a_model_that_starts_goes_on_starting(
+    start: Callable[..., Train], scripted: Scripted
+) -> None:
+    models = config(scripted)["models"]
+    for model in "ab":
+        models[model]["cmd"] += " --load-s 2.5"
+    train = start(models=models)
+    streams = [Stream(train, model, within_s=120) for model in "ab"]
+    eventually(lambda: all(pid_of(train, model) for model in "ab"), what="two that start")
+    before = {model: pid_of(train, model) for model in "ab"}
+    models["b"]["cmd"] += " --load-s 0.1"  # this one has to start otherwise
+
+    kill(train)
+    train.write_config(config(scripted, models=models))
+    serve_again(train)
+
+    assert all(is_whole(stream.finish(), 5) for stream in streams)
+    assert pid_of(train, "a") == before["a"]
+    assert pid_of(train, "b") != before["b"]
+    assert not is_alive(before["b"] or 0)
+    told = train.log_text().partition("supervisor.inherits")[2]
+    assert [told.count(f"model.starting model={model}") for model in "ab"] == [0, 1]
+
+
 def test_a_model_that_died_unseen_is_started_anew(start: Callable[..., Train]) -> None:
     train = start()
     for model in "ab":

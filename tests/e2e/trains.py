@@ -146,10 +146,9 @@ class Train:
                 pass
             yield next_event
 
-    def chat(
-        self, model: str, *, headers: Mapping[str, str] | None = None, **more: Any
-    ) -> httpx.Response:
-        """One chat request, not streamed."""
+    def chat(self, model: str, **more: Any) -> httpx.Response:
+        """One chat request, not streamed; `headers` are those of the request."""
+        headers = more.pop("headers", None)
         body = {"model": model, "messages": [{"role": "user", "content": "hi"}], "max_tokens": 4}
         url = f"{self.url}/v1/chat/completions"
         return httpx.post(url, json=body | more, timeout=PATIENCE_S, headers=headers)

@@ -251,6 +251,13 @@ class Leases(msgspec.Struct):
             for lease in self._held.values()
         )
 
+    def waits(self) -> dict[str, tuple[int, ...]]:
+        """Return the numbers of the requests that wait, by model."""
+        found: dict[str, list[int]] = {}
+        for waiter in self._waiting.values():
+            found.setdefault(waiter.model, []).append(waiter.request)
+        return {model: tuple(numbers) for model, numbers in found.items()}
+
     def renew(self) -> list[Want]:
         """Another supervisor goes on: it knows what is held, and is asked for what is waited for.
 

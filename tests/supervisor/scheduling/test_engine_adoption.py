@@ -7,6 +7,7 @@ from arriero.protocol.lease import HeldLease
 from arriero.supervisor.scheduling.engine import Engine, StandingOrders
 from arriero.supervisor.scheduling.events import (
     Adopted,
+    BecameReady,
     GrantLease,
     HoldRequested,
     LeasesHeld,
@@ -19,6 +20,7 @@ from arriero.supervisor.scheduling.events import (
     Spawn,
     Spec,
     Terminate,
+    TimePassed,
     UnloadRequested,
     VoidLease,
     Waiter,
@@ -186,3 +188,59 @@ def test_an_order_to_unload_outlives_its_supervisor(engine: Engine) -> None:
     engine.handle(msgspec.structs.replace(adopted("a", "w"), unloading=True), 0)
     assert engine.standing("a") == "stopping"
     assert acts(engine.handle(Wanted(NEW, "a"), 1)) == []
+
+
+def starting(
+    model: str = "a", *owners: str, age_s: float = 30.0, went: tuple[str, ...] = ()
+) -> Adopted:
+    return msgspec.structs.replace(
+        adopted(model, *owners), serves=False, age_s=age_s, went=went, kind="unknown"
+    )
+
+
+def test_what_starts_goes_on_starting(engine: Engine) -> None:
+    assert acts(engine.handle(starting("a", "w"), 1000)) == []
+    assert engine.state("a") == "starting"
+    engine.handle(LeasesHeld("w", (), {"a": (4,)}), 1001)
+    (granted,) = acts(engine.handle(BecameReady("a", 7), 1002))
+    assert isinstance(granted, GrantLease)
+    assert granted.waiter == Waiter("w", 4)
+
+
+def test_its_time_to_start_is_not_begun_anew(engine: Engine) -> None:
+    engine.handle(starting(age_s=100), 1000)
+    assert acts(engine.handle(TimePassed(), 1019)) == []
+    assert acts(engine.handle(TimePassed(), 1020)) == [Terminate("a", 7, 10.0)]
+
+
+def test_a_start_is_not_given_up_before_all_is_told(engine: Engine) -> None:
+    engine.handle(starting("a", "w", "v"), 0)
+    assert acts(engine.handle(LeasesHeld("w", (), {"b": (1,)}), 1)) == []
+    assert acts(engine.handle(LeasesHeld("v", (), {"a": (1,)}), 2)) == []
+    assert engine.state("a") == "starting"
+
+
+def test_a_start_that_nobody_waits_for_makes_room(engine: Engine) -> None:
+    engine.handle(starting("a", "w"), 0)
+    assert acts(engine.handle(LeasesHeld("w", (), {"b": (1,)}), 1)) == [Terminate("a", 7, 10.0)]
+
+
+def test_what_was_stopped_for_it_comes_back_if_it_fails(engine: Engine) -> None:
+    engine.handle(starting("a", went=("b",)), 0)
+    commands = acts(engine.handle(ProcessEnded("a", 7, CRASHED), 1))
+    assert [c.model for c in commands if isinstance(c, Spawn)] == ["b"]
+
+
+def test_a_start_with_another_command_is_stopped(engine: Engine) -> None:
+    started = msgspec.structs.replace(starting("a", "w"), launch="old")
+    assert acts(engine.handle(started, 0)) == [Terminate("a", 7, 10.0)]
+
+
+def test_who_waited_for_a_place_waits_on(limited: Engine) -> None:
+    limited.handle(LeasesHeld("v", ()), 1)
+    told = LeasesHeld("w", (held("a", 5, "http://a", 3, 4),), {"a": (9,)})
+    assert acts(limited.handle(told, 2)) == []
+    assert acts(limited.handle(Wanted(Waiter("w", 9), "a"), 3)) == []  # it says so again
+    (granted,) = acts(limited.handle(Left(Waiter("w", 3)), 4))
+    assert isinstance(granted, GrantLease)
+    assert granted.waiter == Waiter("w", 9)
