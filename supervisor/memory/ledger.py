@@ -6,7 +6,7 @@ back later.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, KeysView, Mapping
 from typing import Final
 
 import msgspec
@@ -56,13 +56,16 @@ class Ledger:
     Attributes:
         devices: Those that limit models.
         version: Rises with every change.
+        limits_version: Rises with every change of what there is to have.
         used: Device -> bytes that are reserved there.
+        on: Device -> models that have some of it.
     """
 
     def __init__(self, devices: Mapping[str, DeviceRoom] | None = None) -> None:
         self.devices: Mapping[str, DeviceRoom] = devices or {}
-        self.version = 0
+        self.version = self.limits_version = 0
         self.used: dict[str, int] = {}
+        self.on: dict[str, set[str]] = {}
         self._held_by: dict[str, Amounts] = {}
         self._seen: Mapping[str, DeviceRoom] = self.devices  # as they were read
         self._departed: list[Departed] = []
@@ -70,6 +73,11 @@ class Ledger:
 
     def __repr__(self) -> str:
         return f"<Ledger {self._held_by}; {len(self._departed)} departed>"
+
+    @property
+    def holders(self) -> KeysView[str]:
+        """The models that have a reservation."""
+        return self._held_by.keys()
 
     def held_by(self, model: str) -> Amounts:
         """Return what is reserved for `model`."""
@@ -94,8 +102,10 @@ class Ledger:
             return
         for device, count in before.items():
             self.used[device] -= count
+            self.on[device].discard(model)
         for device, count in amounts.items():
             self.used[device] = self.used.get(device, 0) + count
+            self.on.setdefault(device, set()).add(model)
         self._held_by[model] = amounts
         self.version += 1
 
@@ -133,7 +143,7 @@ class Ledger:
                     rooms[device] = _as_before(room, one.before[device])
         if departed != self._departed or rooms != self.devices:
             self._departed, self.devices = departed, rooms
-            self.version += 1
+            self._limit_otherwise()
 
     def _is_measured(self, device: str) -> bool:
         room = self.devices.get(device)
@@ -147,7 +157,7 @@ class Ledger:
         holds = {device: hold for device, hold in self._holds.items() if now < hold.until}
         if holds != self._holds:
             self._holds = holds
-            self.version += 1
+            self._limit_otherwise()
 
     def next_deadline(self) -> float:
         """Return when `expire` changes something; infinity for never."""
@@ -169,12 +179,16 @@ class Ledger:
     def hold(self, device: str, until: float) -> None:
         """Keep `device` free until then."""
         self._holds[device] = Hold(until)
-        self.version += 1
+        self._limit_otherwise()
 
     def release(self, device: str) -> bool:
         """Give `device` free; return whether it was held."""
-        self.version += 1
+        self._limit_otherwise()
         return self._holds.pop(device, None) is not None
+
+    def _limit_otherwise(self) -> None:
+        self.version += 1
+        self.limits_version += 1
 
     @property
     def holds(self) -> Mapping[str, Hold]:

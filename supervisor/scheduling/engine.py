@@ -42,7 +42,7 @@ All of it is in one file, longer than the others, because the rules are only rig
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
@@ -210,12 +210,14 @@ class Engine:
         self._found: Mapping[str, DeviceReading] = {}
         self._foreign: Amounts = NOTHING
         self._room: Room | None = None  # where memory decides
+        self._always: list[ModelState] = []  # pinned to be there at any time
         self._held_until: float | None = None  # where it does not: everything is held
         self._follow_policy(policy or OneAtATime())
         self._turning: dict[str, ModelState] = {}  # stopped, with their turn announced
         self._queue = WaitList()
         self._restoring: dict[str, str] = {}  # stopped for one that failed; which one
         self._announced_queue: tuple[QueueEntry, ...] = ()
+        self._queue_of: tuple[int, set[str]] = (0, set())  # what that was made of
         self._commands: list[Command] = []
         self._plan_of: tuple[frozenset[str], list[str], object] = (frozenset(), [], None)
         self._planned: tuple[Turn, ...] = ()
@@ -236,11 +238,19 @@ class Engine:
             self._room.now = now
         self._note(event, now)
         self._settle(now)
-        if (queue := self.queue()) != self._announced_queue:
-            self._announced_queue = queue
-            self._commands.append(Announce(QueueChanged(queue=queue)))
+        self._announce_queue()
         commands, self._commands = self._commands, []
         return commands
+
+    def _announce_queue(self) -> None:
+        full = {name for name, entry in self._live.items() if entry.is_full()}
+        queue_of = (self._queue.version, full)
+        if queue_of == self._queue_of:
+            return
+        self._queue_of = queue_of
+        if (queue := self._queue_in_order(full)) != self._announced_queue:
+            self._announced_queue = queue
+            self._commands.append(Announce(QueueChanged(queue=queue)))
 
     def next_deadline(self, now: float) -> float:
         """Return the latest time for `TimePassed`; infinity for never."""
@@ -270,9 +280,14 @@ class Engine:
 
     def queue(self) -> tuple[QueueEntry, ...]:
         """Return the models that are waited for, in the order of turns."""
-        oldest = self._oldest()
-        full = {name for name, entry in self._live.items() if entry.is_full()}
-        return self._queue.entries(sorted(oldest, key=oldest.__getitem__), full)
+        return self._queue_in_order({name for name, one in self._live.items() if one.is_full()})
+
+    def _queue_in_order(self, full: Collection[str]) -> tuple[QueueEntry, ...]:
+        keys = {
+            model: self._key(self._entries[model], first.number)
+            for model, first in self._queue.firsts()
+        }
+        return self._queue.entries(sorted(keys, key=keys.__getitem__), full)
 
     def models(self, now: float, unix_now: float) -> tuple[ModelStatus, ...]:
         """Return the public state of all models, in configured order."""
@@ -607,7 +622,7 @@ class Engine:
                 self._busy_at = now
                 entry.asks += 1
                 entry.use(now)
-                self._touch_room()
+                self._touch_room(entry)
             if name in report.heard:
                 entry.heard += 1
 
@@ -645,6 +660,7 @@ class Engine:
         if self._closing:
             return
         self._plan_of, self._planned = (frozenset(), [], None), ()
+        self._queue_of = (-1, set())  # priorities may be others
         old, self._entries = self._entries, {}
         for spec in change.specs:
             entry = old.pop(spec.model) if spec.model in old else ModelState(spec, since=now)
@@ -676,6 +692,11 @@ class Engine:
         is_new = self._room is None
         self._policy = self._room = self._room or Room()
         self._room.follow(self._entries, self._live, policy.inner)
+        self._always = [
+            entry
+            for entry in self._entries.values()
+            if entry.spec.pin == "always" and not entry.removed
+        ]
         self._read_devices(-math.inf)
         if is_new:
             self._held_until = None
@@ -688,9 +709,9 @@ class Engine:
             found = rooms(policy.budgets, self._found, self._foreign, finds=policy.finds)
             self._room.ledger.read(found, began_at)
 
-    def _touch_room(self) -> None:
+    def _touch_room(self, entry: ModelState) -> None:
         if self._room is not None:
-            self._room.changed()
+            self._room.changed(entry.spec.model)
 
     def _sized(self, event: Sized, now: float) -> None:
         entry = self._entries.get(event.model)
@@ -710,9 +731,10 @@ class Engine:
             ledger.reserve(event.model, largest(event.size.amounts, least))
             if event.serves and not is_declared:
                 entry.size = event.size
-        self._touch_room()
+        self._touch_room(entry)
+        self._room.resized()
 
-    def _size_up(self, now: float) -> None:
+    def _size_up(self, room: Room, now: float) -> None:
         """Ask for the sizes of models that are to start; what takes too long is unknown."""
         for model in (*self._queue.models(), *self._restoring):
             entry = self._entries[model]
@@ -722,7 +744,7 @@ class Engine:
                 self._ask_size(entry, now)
             elif now >= entry.sizing_until:
                 entry.size, entry.sizing_until = UNKNOWN, None
-                self._touch_room()
+                room.resized()
 
     def _ask_size(self, entry: ModelState, now: float) -> None:
         entry.sizing_until = now + SIZING_LIMIT_S
@@ -739,7 +761,7 @@ class Engine:
         entry.grew = True
         entry.size = ModelSize(raised, "learned")
         self._commands.append(RaiseSize(model, raised))
-        self._touch_room()
+        self._room.resized()
         return True
 
     def _blockage(self, model: str) -> Blockage | None:
@@ -808,15 +830,15 @@ class Engine:
             self._held_until = None
         if self._room is not None:
             self._room.ledger.expire(now)
-            self._size_up(now)
+            self._size_up(self._room, now)
 
     def _want_pinned(self, now: float) -> None:
         """Mark models that are to be there at any time, for a start."""
         if self._room is None or self._closing:
             return
-        for model, entry in self._entries.items():
-            if entry.spec.pin == "always" and entry.state == "stopped" and not entry.put_away:
-                self._restoring.setdefault(model, "")
+        for entry in self._always:
+            if entry.state == "stopped" and not entry.put_away:
+                self._restoring.setdefault(entry.spec.model, "")
                 if entry.size is None and entry.sizing_until is None:
                     self._ask_size(entry, now)
 
@@ -853,8 +875,7 @@ class Engine:
             if now >= entry.idle_until():
                 self._stop(entry, now)
         self._settle_blocked(now)
-        self._serve(now)
-        for turn in self._plan(self._keys(now)):
+        for turn in self._serve(now):
             if turn.is_free:
                 self._pursue(turn, now)
             elif turn.model in self._turning:  # it was before a waiter came that goes first
@@ -887,10 +908,15 @@ class Engine:
         elif entry.state == "ready" and now >= entry.idle_until():
             self._drain(entry, now, unloading=True)
 
-    def _serve(self, now: float) -> None:
-        """Keep and grant models, unless an earlier turn needs their place."""
+    def _serve(self, now: float) -> tuple[Turn, ...]:
+        """Keep and grant models, unless an earlier turn needs their place.
+
+        Returns:
+            The turns that are left.
+        """
         keys = self._keys(now)
-        contested = self._contested(self._plan(keys), keys)
+        turns, commands = self._plan(keys), len(self._commands)
+        contested = self._contested(turns, keys)
         for name, entry in self._live.items():
             may_stay = entry.state == "draining" and not entry.unloading
             if entry.goes_to_sleep and not self._queue.is_waited_for(name):
@@ -906,6 +932,7 @@ class Engine:
                 if entry.is_full() or self._key(entry, wait.number) > before:
                     break  # and so are all later ones
                 self._grant(entry, wait, now)
+        return turns if len(self._commands) == commands else self._plan(self._keys(now))
 
     def _grant_all(self, entry: ModelState, now: float) -> None:
         """Grant to all waiters of this start, even latecomers: it spares a swap.
@@ -929,7 +956,7 @@ class Engine:
             entry.used_at = now
             if entry.spec.most:
                 entry.places.add(wait.waiter)
-            self._touch_room()
+            self._touch_room(entry)
         waited_s = max(0.0, now - wait.since)
         self._commands.append(
             GrantLease(wait.waiter, wait.model, lease, entry.endpoint, waited_s, entry.kind)
@@ -938,23 +965,17 @@ class Engine:
     def _key(self, entry: ModelState, number: float) -> _Key:
         return (-entry.spec.priority, number)
 
-    def _oldest(self) -> dict[str, _Key]:
-        """Return the models with waiters, and the keys of their oldest."""
-        return {
-            model: self._key(self._entries[model], self._queue.first(model).number)
-            for model in self._queue.models()
-        }
-
     def _keys(self, now: float) -> dict[str, _Key]:
         """Return the keys of the models that have a turn.
 
         A model in its pause after a failure has none: a crash loop takes nothing from others.
         """
-        return {
-            model: key
-            for model, key in self._oldest().items()
-            if not self._pauses(model, now) and not self._waits_for_room(model)
-        }
+        keys = {}
+        for model, first in self._queue.firsts():
+            entry = self._entries[model]
+            if not (self._pauses(model, now) or self._waits_for_room(model)):
+                keys[model] = self._key(entry, first.number)
+        return keys
 
     def _waits_for_room(self, model: str) -> bool:
         """Return whether `model` has no turn for want of memory, or of its size."""
@@ -1184,7 +1205,7 @@ class Engine:
     def _take(self, entry: ModelState, step: Step, now: float) -> None:
         entry.state = after(entry.state, step)
         entry.since = now
-        self._touch_room()
+        self._touch_room(entry)
         model = entry.spec.model
         self._asleep.pop(model, None)
         if entry.is_at_rest:

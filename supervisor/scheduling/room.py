@@ -93,12 +93,15 @@ class Room(PlacementPolicy):
         self._inner: PlacementPolicy | None = None
         self._entries: Mapping[str, ModelState] = {}
         self._live: Mapping[str, ModelState] = {}
-        self._changes = 0
+        self._changes = self._resizes = 0
         self._seen: tuple[int, int] = (0, 0)
+        self._needed_with: object = None  # what needs and blockages depend on
+        self._costs_at = 0  # second in which costs were seen
         self._needs: dict[str, Amounts] = {}
         self._goes: dict[tuple[str, frozenset[str]], frozenset[str]] = {}
         self._blockages: dict[str, Blockage | None] = {}
         self._candidates: dict[str, Candidate] = {}
+        self._taken: tuple[frozenset[str], _Taken] | None = None
         self._protected: dict[str, ModelState] = {}
         self._kept: Amounts = NOTHING  # what these have
 
@@ -116,11 +119,18 @@ class Room(PlacementPolicy):
             inner: Groups or the matrix; None without.
         """
         self._entries, self._live, self._inner = entries, live, inner
-        self.changed()
+        self._candidates.clear()
+        self.resized()
 
-    def changed(self) -> None:
-        """Note that a model is used, sized or counted otherwise than before."""
+    def changed(self, model: str) -> None:
+        """Note that `model` is used or counted otherwise than before."""
         self._changes += 1
+        self._candidates.pop(model, None)
+
+    def resized(self) -> None:
+        """Note that a size is another one."""
+        self._changes += 1
+        self._resizes += 1
 
     @property
     def live(self) -> Mapping[str, ModelState]:
@@ -285,7 +295,13 @@ class Room(PlacementPolicy):
 
     def _evicted_by(self, target: str, there: frozenset[str]) -> frozenset[str]:
         goes = frozenset() if self._inner is None else self._inner.evicted_by(target, there)
-        return goes | self._victims(target, _Taken(self, there - goes))
+        return goes | self._victims(target, self._taken_by(there - goes))
+
+    def _taken_by(self, models: frozenset[str]) -> "_Taken":
+        """Return what `models` have; it is not to be changed."""
+        if self._taken is None or self._taken[0] != models:
+            self._taken = models, _Taken(self, models)
+        return self._taken[1]
 
     def _victims(self, target: str, taken: "_Taken") -> frozenset[str]:
         """Return those that go so that `target` has memory beside what is `taken`."""
@@ -313,7 +329,8 @@ class Room(PlacementPolicy):
 
     def lack(self, target: str, others: Iterable[str]) -> dict[str, int]:
         """Return what is missing for `target` beside `others`: device -> bytes."""
-        return _Taken(self, others).lack(self.need(target))
+        self._forget_if_changed()
+        return self._taken_by(frozenset(others)).lack(self.need(target))
 
     def has_room(self, model: str) -> bool:
         """Return whether `model` can be started at this moment, as far as memory is concerned."""
@@ -446,41 +463,48 @@ class Room(PlacementPolicy):
 
     def _candidate(self, target: str, model: str) -> Candidate:
         entry = self._entries.get(model)
+        if entry is None or entry.is_leaving:
+            return Candidate(0.0, 0.0, model, self.amounts(model))
         found = self._candidates.get(model)
         if found is None:
-            found = self._candidates[model] = self._candidate_of(model, entry)
-        if found.cost and entry is not None and entry.goes_for == target:
+            found = self._candidates[model] = self._candidate_of(entry)
+        if entry.goes_for == target:
             return found._replace(cost=0.0)
         return found
 
-    def _candidate_of(self, model: str, entry: ModelState | None) -> Candidate:
-        amounts = self.amounts(model)
-        if entry is None or entry.is_leaving:
-            return Candidate(0.0, 0.0, model, amounts)
+    def _candidate_of(self, entry: ModelState) -> Candidate:
+        amounts = self.amounts(entry.spec.model)
         cost = self.cost(entry, amounts)
         if entry.state not in {"ready", "draining"}:
             cost += _STARTING
         elif entry.is_busy:
             cost += _BUSY * (1 + sum(entry.in_flight.values()))
-        return Candidate(cost, entry.used_at, model, amounts)
+        return Candidate(cost, entry.used_at, entry.spec.model, amounts)
 
     def cost(self, entry: ModelState, amounts: Amounts = NOTHING) -> float:
         """Return what it costs to bring a model back: seconds, times recent use."""
         start_s = entry.start_s
         if start_s is None:
             start_s = 1.0 + sum(amounts.values()) / _BYTES_PER_S
-        return start_s * (_LITTLE_USE + entry.use_at(self.now))
+        return start_s * (_LITTLE_USE + entry.use_at(self._costs_at))
 
     def _forget_if_changed(self) -> None:
         seen = self._seen
-        if seen[1] != self._changes or seen[0] != self.ledger.version:
-            self._seen = self.version
-            for known in (self._needs, self._goes, self._blockages, self._candidates):
-                known.clear()
-            self._protected = {
-                name: entry for name, entry in self._live.items() if is_protected(entry)
-            }
-            self._kept = added(*map(self.ledger.held_by, self._protected))
+        if seen[1] == self._changes and seen[0] == self.ledger.version:
+            return
+        self._seen = self.version
+        self._goes.clear()
+        self._taken = None
+        if self._costs_at != int(self.now):  # uses fade, and slowly
+            self._costs_at = int(self.now)
+            self._candidates.clear()
+        self._protected = {name: entry for name, entry in self._live.items() if is_protected(entry)}
+        self._kept = added(*map(self.ledger.held_by, self._protected))
+        needed_with = (self.ledger.limits_version, self._resizes, [*self._protected], self._kept)
+        if needed_with != self._needed_with:
+            self._needed_with = needed_with
+            self._needs.clear()
+            self._blockages.clear()
 
 
 class _Taken:
@@ -492,10 +516,13 @@ class _Taken:
     """
 
     def __init__(self, room: Room, models: Iterable[str]) -> None:
-        self.used: dict[str, int] = {}
-        self.on: dict[str, set[str]] = {}
+        ledger, models = room.ledger, frozenset(models)
+        self.used = dict(ledger.used)
+        self.on = {device: set(holders) for device, holders in ledger.on.items()}
         self._room = room
-        for model in models:
+        for model in ledger.holders - models:
+            self.remove(model)
+        for model in models - ledger.holders:
             self.add(model)
 
     def add(self, model: str) -> None:

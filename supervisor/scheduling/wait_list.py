@@ -17,12 +17,17 @@ class WaitList:
     """All waiters.
 
     The cost for one of them does not depend on their number.
+
+    Attributes:
+        version: Rises with every change.
     """
 
     def __init__(self) -> None:
         self._all: dict[Waiter, QueuedWaiter] = {}
         # A dict is slow to find its first entry after many were taken from there; this is not.
         self._of: dict[str, OrderedDict[Waiter, QueuedWaiter]] = {}
+        self._first: dict[str, QueuedWaiter] = {}
+        self.version = 0
 
     def __contains__(self, waiter: Waiter) -> bool:
         return waiter in self._all
@@ -32,17 +37,22 @@ class WaitList:
 
     def add(self, wait: QueuedWaiter) -> None:
         """Add a waiter."""
+        self.version += 1
         self._all[wait.waiter] = wait
         self._of.setdefault(wait.model, OrderedDict())[wait.waiter] = wait
+        self._first.setdefault(wait.model, wait)
 
     def remove(self, waiter: Waiter) -> None:
         """Remove `waiter`, if it is there."""
         wait = self._all.pop(waiter, None)
         if wait is not None:
+            self.version += 1
             rest = self._of[wait.model]
             del rest[waiter]
             if not rest:
-                del self._of[wait.model]
+                del self._of[wait.model], self._first[wait.model]
+            elif self._first[wait.model] is wait:
+                self._first[wait.model] = next(iter(rest.values()))
 
     def remove_owner(self, owner: str) -> None:
         """Remove all waiters of `owner`."""
@@ -61,9 +71,9 @@ class WaitList:
         """Return how many wait for `model`."""
         return len(self._of.get(model, ()))
 
-    def first(self, model: str) -> QueuedWaiter:
-        """Return the oldest waiter of `model`, which has one."""
-        return next(iter(self._of[model].values()))
+    def firsts(self) -> Iterable[tuple[str, QueuedWaiter]]:
+        """Return each model with waiters, and its oldest one."""
+        return self._first.items()
 
     def of(self, model: str) -> list[QueuedWaiter]:
         """Return the waiters of `model`, in order of arrival."""

@@ -38,7 +38,7 @@ def test_waiters_stay_in_order_of_arrival() -> None:
     found = waits("x1a", "y1b", "y2a", "x2a")
 
     assert of(found, "a") == ["x1", "y2", "x2"]
-    assert found.first("a").waiter == Waiter("x", 1)
+    assert dict(found.firsts())["a"].waiter == Waiter("x", 1)
     assert found.entries("ba") == (
         QueueEntry(model="b", waiting=1),
         QueueEntry(model="a", waiting=3),
@@ -82,4 +82,4 @@ def test_it_is_a_list_in_all_but_speed(steps: Sequence[tuple[Waiter, str]]) -> N
             those = [wait for wait in plain if wait.model == model]
             assert found.of(model) == those
             assert found.is_waited_for(model) is bool(those)
-            assert not those or found.first(model) is those[0]
+            assert not those or dict(found.firsts())[model] is those[0]
