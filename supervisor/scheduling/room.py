@@ -85,6 +85,7 @@ class Room(PlacementPolicy):
     Attributes:
         ledger: Who has how much.
         now: Time of the event at hand.
+        costs_at: Second in which the costs were seen that decide.
     """
 
     def __init__(self) -> None:
@@ -96,7 +97,7 @@ class Room(PlacementPolicy):
         self._changes = self._resizes = 0
         self._seen: tuple[int, int] = (0, 0)
         self._needed_with: object = None  # what needs and blockages depend on
-        self._costs_at = 0  # second in which costs were seen
+        self.costs_at = 0
         self._needs: dict[str, Amounts] = {}
         self._goes: dict[tuple[str, frozenset[str]], frozenset[str]] = {}
         self._blockages: dict[str, Blockage | None] = {}
@@ -486,7 +487,7 @@ class Room(PlacementPolicy):
         start_s = entry.start_s
         if start_s is None:
             start_s = 1.0 + sum(amounts.values()) / _BYTES_PER_S
-        return start_s * (_LITTLE_USE + entry.use_at(self._costs_at))
+        return start_s * (_LITTLE_USE + entry.use_at(self.costs_at))
 
     def _forget_if_changed(self) -> None:
         seen = self._seen
@@ -495,8 +496,8 @@ class Room(PlacementPolicy):
         self._seen = self.version
         self._goes.clear()
         self._taken = None
-        if self._costs_at != int(self.now):  # uses fade, and slowly
-            self._costs_at = int(self.now)
+        if self.costs_at != int(self.now):  # uses fade, and slowly
+            self.costs_at = int(self.now)
             self._candidates.clear()
         self._protected = {name: entry for name, entry in self._live.items() if is_protected(entry)}
         self._kept = added(*map(self.ledger.held_by, self._protected))

@@ -25,6 +25,7 @@ from arriero.supervisor.scheduling.events import (
     Spawn,
     Spec,
 )
+from arriero.supervisor.scheduling.room import Room
 from tests.examples import examples
 from tests.supervisor.placement.policies import MODELS
 from tests.supervisor.scheduling.test_engine_properties import (
@@ -48,7 +49,7 @@ class MemoryWorld(World):
     ) -> None:
         self.sizes, self.pins, self.blocked = sizes, pins, blocked
         self.has_grown = False
-        self.foreign = 0
+        self.foreign = self.told = 0
         budgets = {name: Budget(total * GIB) for name, total in TOTALS.items()}
         super().__init__(
             Configuration(LAUNCHES, {}, lambda models: ByMemory(budgets=budgets, finds=True))
@@ -90,6 +91,21 @@ class MemoryWorld(World):
         super().tell(event)
         if len(self.started_as) > starts and not isinstance(event, Sized | DevicesRead):
             self.check_reservations(before)
+        self.told += 1
+        if self.told % 5 == 0:
+            self.check_that_all_changes_were_seen()
+
+    def check_that_all_changes_were_seen(self) -> None:
+        """What is remembered from earlier decisions is what is found by looking at it all."""
+        room, anew = self.engine._room, Room()
+        assert room is not None
+        anew.ledger = room.ledger
+        anew.follow(self.engine._entries, room.live, None)
+        for model in self.engine._entries:
+            assert room.need(model) == anew.need(model)
+            assert room.blockage(model) == anew.blockage(model)
+            anew.now = room.costs_at
+            assert room.evicted_by(model, room.live) == anew.evicted_by(model, room.live)
 
     def check_reservations(self, before: Mapping[str, int]) -> None:
         """What was started has its place: no device gives more than it has."""

@@ -18,7 +18,8 @@ def test_a_decision_does_not_take_longer_with_ten_times_the_models() -> None:
 @pytest.mark.nightly
 @pytest.mark.timeout(1800)
 def test_a_hundred_thousand_requests_are_decided_in_two_milliseconds_each() -> None:
-    outcome = Simulation(models=200, devices=8).run(100_000, per_s=1.0)
+    """At a rate that they cannot keep up with: dozens of models are waited for all the time."""
+    outcome = Simulation(models=200, devices=8).run(100_000, per_s=2.0)
 
     assert outcome.percentile_ms(0.99) <= 2.0
     assert max(outcome.most_reserved.values()) <= 1.0
