@@ -47,7 +47,6 @@ WHY_NOT: Final = {
     "ui": "there is no list of requests",
     "performance": "the machine is not sampled",
     "includeAliasesInList": "listings name models by their ids",
-    "upstream": "there is no `/upstream`",
     "models.<id>.metadata": "listings do not show it",
     "models.<id>.capabilities": "listings do not show them",
 }

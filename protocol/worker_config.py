@@ -231,6 +231,7 @@ class WorkerConfig(MessageValue, frozen=True, kw_only=True):
         selectors: Names that stand for one of several models. They go before those of models.
         profiles: What names can mean.
         profile: The one that is chosen; its pins go before all other names. None for none.
+        ignore_paths: Patterns of paths under ``/upstream`` that never start a model.
         supervisor_grace_s: How long workers go on without a supervisor; 0: not at all.
     """
 
@@ -259,4 +260,5 @@ class WorkerConfig(MessageValue, frozen=True, kw_only=True):
     selectors: tuple[SelectorRoute, ...] = ()
     profiles: tuple[ProfileRoute, ...] = ()
     profile: str | None = None
+    ignore_paths: tuple[str, ...] = ()
     supervisor_grace_s: float = 0.0

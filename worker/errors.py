@@ -47,6 +47,29 @@ class RelayError(Exception):
             self.kind = kind
 
 
+class MovedPermanently(RelayError):
+    """The same is to be found elsewhere, for GET and HEAD."""
+
+    status = 301
+    kind = "invalid_request_error"
+    code = "moved"
+
+    def __init__(self, location: bytes) -> None:
+        """Say where.
+
+        Args:
+            location: Path and query, as they stand in a request.
+        """
+        super().__init__(f"this is at {location.decode('latin-1')}")
+        self.fields = ((b"Location", location),)
+
+
+class MovedWithMethod(MovedPermanently):
+    """The same for methods that have to stay as they are."""
+
+    status = 308
+
+
 class BadRequest(RelayError):
     """The request makes no sense."""
 

@@ -427,7 +427,6 @@ class Config:
         IGNORED_PATHS,
         "Requests under /upstream for such paths never start a model; [] is as if left out.",
         name="upstream.ignorePaths",
-        acts=NOT_YET,
     )
     models: Mapping[str, ModelConfig] = key(
         named(MODEL.type, "a mapping of names to models", names="^.{1,200}$"),

@@ -92,6 +92,7 @@ class Options(TypedDict, total=False):
     selectors: tuple[SelectorRoute, ...]
     profiles: tuple[ProfileRoute, ...]
     profile: str | None
+    ignore_paths: tuple[str, ...]
 
 
 # Reports come more often than in earnest; for tests they are a clock.

@@ -14,6 +14,7 @@ from arriero.protocol.records import FinishReason, UpstreamKind
 
 from ..errors import RelayError
 from ..http.cors import Field
+from ..http.route_declaration import JSON, RouteDeclaration
 from ..streams.aws_event_stream import event_message, exception_message
 from ..streams.stream_end import StreamEnd
 from .base.api import Api, NamedPath, piece_members
@@ -59,6 +60,21 @@ class BedrockApi(Api):
     """Conversations."""
 
     family = "bedrock"
+    routes = (
+        RouteDeclaration(
+            path="/model/{model...}/converse",
+            summary="Go on with a conversation.",
+            named_in="path",
+            request=JSON,
+        ),
+        RouteDeclaration(
+            path="/model/{model...}/converse-stream",
+            summary="Go on with a conversation, as a stream.",
+            named_in="path",
+            request=JSON,
+            response="application/vnd.amazon.eventstream",
+        ),
+    )
     named_path = NamedPath(
         re.compile(rb"(/model/)(.+)(/converse(-stream)?)", re.DOTALL), b"-stream"
     )

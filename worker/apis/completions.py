@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Final
 
 from arriero.protocol.records import UpstreamKind
 
+from ..http.route_declaration import asks, unversioned
 from .base.api import ChunkShape
 from .base.dialect import Dialect, Mode, ProgressNumbers, StreamContext
 from .chat.api import ChatApi
@@ -33,7 +34,7 @@ class CompletionDialect(ChatDialect):
 class CompletionsApi(ChatApi):
     """Text completions."""
 
-    paths = (b"/v1/completions", b"/v/completions")
+    routes = unversioned(asks("/v1/completions", "Complete a text."))
     target = stream_target = "/v1/completions"
     modes: ClassVar[frozenset[Mode]] = frozenset({"comment", "heartbeat", "event"})
     chunk = SHAPE

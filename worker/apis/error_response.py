@@ -43,6 +43,8 @@ def error_parts(error: RelayError, api: Api) -> tuple[tuple[Field, ...], bytes]:
 _JSON: Final = (b"Content-Type", b"application/json")
 
 _REASONS: Final[Mapping[int, bytes]] = {
+    301: b"Moved Permanently",
+    308: b"Permanent Redirect",
     400: b"Bad Request",
     401: b"Unauthorized",
     403: b"Forbidden",

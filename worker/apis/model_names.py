@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import NamedTuple
+from urllib.parse import unquote
 
 import msgspec
 from msgspec.structs import replace
@@ -45,6 +46,10 @@ _MAX_DURATION_CHARS = 40
 
 # Longest name that any model has: what is longer is like none.
 _MAX_LIKELY_CHARS = 300
+
+
+# Bytes of a path that is held against the patterns of the configuration.
+_LONGEST_LOOKED_AT = 4096
 
 
 class BodyFields(NamedTuple):
@@ -194,6 +199,7 @@ class ModelNames:
             if selector.strategy != "pin":
                 first = first._replace(detour=Detour(selector.selector))
             found[selector.selector] = first
+        self._ignored = [re.compile(pattern) for pattern in config.ignore_paths]
         self._pins = _pins(config)
         self._targets = dict(found) if self._pins else found
         for name, pinned in self._pins.items():
@@ -201,6 +207,7 @@ class ModelNames:
                 self._targets[name] = _led_to(found, pinned)
             else:
                 self._targets.pop(name, None)
+        self._most_slashes = max((name.count("/") for name in self._targets), default=0)
 
     def first(self) -> str:
         """Return the first model's name, for requests without one.
@@ -227,6 +234,34 @@ class ModelNames:
                 )
             raise UnknownModel(_not_found(name, self._targets))
         return target
+
+    def split(self, path: bytes) -> tuple[str, bytes]:
+        """Take the longest name of a model from the beginning of a path.
+
+        Args:
+            path: It begins with the name, which may have slashes, escaped or not.
+
+        Returns:
+            The name, and what follows of the path as it stands there; of one that begins with no
+            name its first part.
+        """
+        parts = path.split(b"/", self._most_slashes + 1)
+        for count in range(min(len(parts), self._most_slashes + 1), 0, -1):
+            begins = b"/".join(parts[:count])
+            name = unquote(begins.decode("latin-1"), errors="replace")
+            if name in self._targets:
+                return name, path[len(begins) :]
+        return unquote(parts[0].decode("latin-1"), errors="replace"), path[len(parts[0]) :] or b"/"
+
+    def is_ignored(self, path: bytes) -> bool:
+        """Whether requests for this path of a model's server never start it.
+
+        So it is with paths that are longer than any that somebody has in mind.
+        """
+        if len(path) > _LONGEST_LOOKED_AT:
+            return True
+        text = path.decode("latin-1")
+        return any(pattern.search(text) is not None for pattern in self._ignored)
 
     def detour_of(self, name: str) -> Detour | None:
         """Return what is done with requests for `name` before; None also if it leads nowhere."""

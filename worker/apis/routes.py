@@ -3,12 +3,14 @@
 Adding an API: a module, and a row in `APIS`.
 """
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
 from arriero.protocol.records import UpstreamKind
 
+from ..http.route_declaration import ANY_METHOD, NamedIn, RouteDeclaration
 from .base.api import Api
 from .bedrock import BedrockApi
 from .chat.api import ChatApi
@@ -41,9 +43,15 @@ APIS: Final[tuple[Api, ...]] = (
 
 # Where the body alone says which API is spoken; see `Routes.of_body`.
 BY_BODY: Final = b"/"
+BY_BODY_ROUTE: Final = RouteDeclaration(
+    path=BY_BODY.decode(), summary="Whatever API the body speaks.", named_in="body"
+)
 
-# Beginnings that stay at home: for servers that have no version in their paths, or no such folder.
-_DROPPED: Final = (b"/v/", b"/audioapi/")
+# What is passed on under these has its model before it in the path, or one that is given.
+UPSTREAM: Final = b"/upstream/"
+COMFYUI: Final = b"/comfyui"
+_COMFYUI_MODEL: Final = "comfyui_auto"
+_ANY_METHOD: Final = tuple(it.encode() for it in ANY_METHOD)
 
 
 class Route(NamedTuple):
@@ -51,49 +59,99 @@ class Route(NamedTuple):
 
     Attributes:
         api: The API that is spoken.
-        model: The model's name, if the path has it; else the body names it.
+        model: The model's name, if the path has it; else it is `named_in` something.
         streams: Whether a stream is wanted; None if the body says it.
         forward_path: Where it goes upstream, if that is another path.
+        named_in: Where the model is named; in the path: the rest is passed on whatever it is.
+        starts: The model is started if need be.
+        is_counted: A request has a record of what it used.
     """
 
     api: Api
     model: str | None = None
     streams: bool | None = None
     forward_path: bytes | None = None
+    named_in: NamedIn = "body"
+    starts: bool = True
+    is_counted: bool = True
 
 
 class Routes:
     """The routes of some APIs.
 
     Attributes:
+        declared: All of them, as they are declared.
         paths: POST routes whose body names the model, but for `BY_BODY`.
     """
 
     def __init__(self, apis: Iterable[Api]) -> None:
         self._apis = tuple(apis)
+        self.declared = (*(it for api in self._apis for it in api.routes), BY_BODY_ROUTE)
         self.paths = tuple(path for api in self._apis for path in api.paths)
-        self._routes = {
-            path: Route(api, forward_path=_forward_path(path))
+        self._posts = {
+            path: Route(api, forward_path=forward)
             for api in self._apis
-            for path in api.paths
+            for path, forward in _asked_in_body(api)
         } | {BY_BODY: Route(CHAT)}
         self._named = [(api, api.named_path) for api in self._apis if api.named_path is not None]
+        self._exact: dict[tuple[bytes, bytes], Route] = {}
+        self._by_beginning: dict[bytes, list[tuple[re.Pattern[bytes], bytes, Route]]] = {}
+        for method, declared, route in _asked_in_query(self._apis):
+            if declared.is_exact:
+                self._exact[method, declared.path.encode()] = route
+            else:
+                begins = declared.path.partition("{")[0].encode()
+                one = (declared.pattern, method, route)
+                self._by_beginning.setdefault(begins, []).append(one)
 
-    def find(self, path: bytes) -> Route | None:
-        """Return the route of a POST; None without a model.
+    def find(self, path: bytes, method: bytes = b"POST") -> Route | None:
+        """Return the route of a request; None if it asks no model.
 
         Args:
             path: Without the query.
+            method: Of the request.
         """
-        route = self._routes.get(path)
-        if route is not None:
-            return route
-        for api, named in self._named:
-            found = named.pattern.fullmatch(path)
-            if found is not None:
-                model = unquote_to_bytes(found[2]).decode("utf-8", "replace")
-                return Route(api, model, found[4] == named.stream_verb)
+        if method == b"POST":
+            route = self._posts.get(path)
+            if route is not None:
+                return route
+            for api, named in self._named:
+                found = named.pattern.fullmatch(path)
+                if found is not None:
+                    model = unquote_to_bytes(found[2]).decode("utf-8", "replace")
+                    return Route(api, model, found[4] == named.stream_verb)
+        if path == b"/health":  # asked more often than all that follow
+            return None
+        route = self._exact.get((method, path))
+        return route if route is not None else self._find_other(path, method)
+
+    def _find_other(self, path: bytes, method: bytes) -> Route | None:
+        if method in _ANY_METHOD and path.startswith(UPSTREAM):
+            return Route(PLAIN, named_in="path", is_counted=False)
+        if (
+            method in _ANY_METHOD
+            and path.startswith(COMFYUI)
+            and path[len(COMFYUI) :][:1] in (b"", b"/")
+        ):
+            rest = path[len(COMFYUI) :]
+            return Route(
+                PLAIN,
+                _COMFYUI_MODEL,
+                forward_path=rest,
+                named_in="path",
+                starts=rest == b"/",
+                is_counted=False,
+            )
+        for begins, routes in self._by_beginning.items():
+            if path.startswith(begins):
+                for pattern, wanted, route in routes:
+                    if wanted == method and pattern.fullmatch(path) is not None:
+                        return route
         return None
+
+    def methods_at(self, path: bytes) -> frozenset[str]:
+        """Return the methods for which a path asks a model."""
+        return frozenset(it.decode() for it in _ANY_METHOD if self.find(path, it) is not None)
 
     def api_of_errors(self, path: bytes) -> Api:
         """Return the API of errors at `path`, for all methods."""
@@ -125,8 +183,27 @@ class Routes:
         return next((api for api in self._apis if api.is_spoken_in(value, kind)), CHAT)
 
 
-def _forward_path(path: bytes) -> bytes | None:
-    return next((path[len(it) - 1 :] for it in _DROPPED if path.startswith(it)), None)
+def _asked_in_body(api: Api) -> Iterator[tuple[bytes, bytes | None]]:
+    """Give each path whose body names the model, and where it goes if that is another one."""
+    for declared in api.routes:
+        if declared.named_in == "body":
+            yield declared.path.encode(), declared.forward.encode() or None
+
+
+def _asked_in_query(
+    apis: Iterable[Api],
+) -> Iterator[tuple[bytes, RouteDeclaration, Route]]:
+    """Give method, declaration and meaning of each route whose query names the model."""
+    for api in apis:
+        for declared in api.routes:
+            if declared.named_in == "query":
+                for name in declared.methods:
+                    route = Route(
+                        api, named_in="query", starts=declared.starts, is_counted=name == "POST"
+                    )
+                    yield name.encode(), declared, route
+                    if name == "GET":
+                        yield b"HEAD", declared, route
 
 
 ROUTES: Final = Routes(APIS)

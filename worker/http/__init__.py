@@ -2,16 +2,17 @@
 
 Lowest first:
 
-    auth            API keys; caller identity.
-    body_memory     Bytes of all bodies in memory.
-    body_pace       How slowly a body may come.
-    chunked         Chunked coding: decode and encode.
-    cors            Which pages may ask, and what browsers are told.
-    header_rules    Configured header changes.
-    multipart       Finds `model` and `stream` in a form.
-    random_ids      Random bytes in bulk.
-    request_target  Target and host of a request.
-    request_head    Request head parser (httptools) and smuggling rules.
-    admission       May this request act at all?
-    tracing         Request id, W3C trace context.
+    auth               API keys; caller identity.
+    body_memory        Bytes of all bodies in memory.
+    body_pace          How slowly a body may come.
+    chunked            Chunked coding: decode and encode.
+    cors               Which pages may ask, and what browsers are told.
+    header_rules       Configured header changes.
+    multipart          Finds `model` and `stream` in a form.
+    random_ids         Random bytes in bulk.
+    request_target     Target and host of a request; the model in its query.
+    request_head       Request head parser (httptools) and smuggling rules.
+    route_declaration  `RouteDeclaration`: one route, as it is declared.
+    admission          May this request act at all?
+    tracing            Request id, W3C trace context.
 """

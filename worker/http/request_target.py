@@ -1,4 +1,4 @@
-"""Where a request goes: its target, and the host that it names.
+"""Where a request goes: its target, the host that it names, and the model in its query.
 
 Both doors read them here, so that no two of them can understand one request differently. What
 RFC 9112 (section 3.2) and RFC 3986 (section 3.2.2) do not know is refused.
@@ -7,6 +7,7 @@ RFC 9112 (section 3.2) and RFC 3986 (section 3.2.2) do not know is refused.
 import re
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import Final, NamedTuple
+from urllib.parse import quote, unquote_plus
 
 from ..errors import BadRequest
 
@@ -92,3 +93,25 @@ def read_host(authority: bytes) -> Host:
     if not name:
         raise BadRequest(_NO_HOST)
     return Host(name, False, port or "")
+
+
+def model_in_query(target: bytes) -> str | None:
+    """Return the last ``model`` in the query of `target` that is not empty; None without one."""
+    found = None
+    for part in target.partition(b"?")[2].split(b"&"):
+        name, _, value = part.partition(b"=")
+        if value and unquote_plus(name.decode("latin-1")) == "model":
+            found = unquote_plus(value.decode("latin-1"), errors="replace")
+    return found
+
+
+def with_model(target: bytes, model: str) -> bytes:
+    """Return `target` with another name in each ``model`` of its query; all else as it was."""
+    path, question, query = target.partition(b"?")
+    parts = []
+    for part in query.split(b"&"):
+        name = part.partition(b"=")[0]
+        if unquote_plus(name.decode("latin-1")) == "model":
+            part = name + b"=" + quote(model, safe="").encode()
+        parts.append(part)
+    return path + question + b"&".join(parts)

@@ -26,13 +26,13 @@ from ..upstreams.retry import LocalLosses, Retries
 from .context import RelayContext
 from .detours import ChosenTarget, choose, filtered
 from .exchange import Exchange, open_exchange
-from .model_request import led_to, read_request, way_of
+from .model_request import led_to, read_request, way_of, way_upstream
 from .response import relay
 from .response_writer import own_lines
 from .send import RetryAfter, chance, send
 from .upload import Upload
 from .upstream_request import request_for_model, request_for_peer
-from .wait_for_model import hold, pause
+from .wait_for_model import hold, pause, peek
 
 log = logging.getLogger(__name__)
 
@@ -70,13 +70,15 @@ async def answer(
     conn.wait_for(WaitingFor.SUPERVISOR, math.inf)
     large: LargeBody | None = None
     unread: RelayError | None = None
-    if len(body) > LARGE_BYTES:
+    if len(body) > LARGE_BYTES and way.named_in != "path":
         try:
             large = await conn.monitor.fairness.run(read_large(body, service.names.strip_large))
         except RelayError as error:
             unread = error
     if head.path == BY_BODY and unread is None:
         way = way_of(service.names, body if large is None else large.outline)
+    elif way.named_in == "path":
+        way = way_upstream(service.names, head, way)
     conn.begin_request()
     caller = service.caller_of(head.keys)
     trace = start_trace(head.own, service.random.take(RANDOM_BYTES))
@@ -133,7 +135,8 @@ async def answer(
             close = exchange.writer.close
             if exchange.progress is not None:
                 account.heartbeats += exchange.progress.heartbeats
-        service.ended(account, trio.current_time())
+        if way.is_counted:
+            service.ended(account, trio.current_time())
     return not close
 
 
@@ -183,9 +186,11 @@ async def _claimed(
 
 def _serve(service: RelayContext, exchange: Exchange) -> Awaitable[None]:
     peer = exchange.request.peer
-    if peer is None:
-        return _serve_local(service, exchange)
-    return _serve_peer(service, exchange, peer)
+    if peer is not None:
+        return _serve_peer(service, exchange, peer)
+    if not exchange.request.starts:
+        return _serve_running(service, exchange)
+    return _serve_local(service, exchange)
 
 
 async def _serve_local(service: RelayContext, exchange: Exchange) -> None:
@@ -227,6 +232,24 @@ async def _serve_local(service: RelayContext, exchange: Exchange) -> None:
         log.info("request.again id=%s model=%s", account.request_id, model)
         await pause(conn, wait_s)
         lease = None
+
+
+async def _serve_running(service: RelayContext, exchange: Exchange) -> None:
+    """Ask a model that runs: it is neither started for this, nor kept.
+
+    Raises:
+        NotRunning: It does not run.
+    """
+    request, account = exchange.request, exchange.account
+    lease = await peek(service, request.route.model, request.why_it_does_not_start)
+    account.granted(trio.current_time())
+    endpoint = service.upstreams.at(lease.endpoint)
+    account.upstream_kind = kind = request.route.kind or lease.kind
+    sent = request_for_model(exchange, endpoint, lease, kind, service.request_rules)
+    response = await send(exchange, endpoint, sent, Retries(0.0, is_peer=False))
+    if isinstance(response, RetryAfter):  # with no time to wait there is none
+        raise Unavailable(f"model {request.route.model} asks for patience")
+    await relay(exchange, endpoint, response)
 
 
 async def _serve_peer(service: RelayContext, exchange: Exchange, peer: PeerRoute) -> None:

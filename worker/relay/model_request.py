@@ -1,5 +1,6 @@
 """Head and body of a request -> `ModelRequest`."""
 
+import copy
 from collections.abc import Sequence
 from typing import Final
 
@@ -13,10 +14,18 @@ from ..accounting.account import Account
 from ..apis.base.api import Api
 from ..apis.chat.api import QUERY_PATH
 from ..apis.model_names import Detour, ModelNames, Target, asks_for_prefill_itself, read_body
-from ..apis.routes import BY_BODY, CHAT, ROUTES, Route
+from ..apis.routes import BY_BODY, CHAT, COMFYUI, PLAIN, ROUTES, UPSTREAM, Route
 from ..apis.turns.request import Query, TurnFormat, read_query, turn_format
-from ..errors import RelayError, TooLarge
+from ..errors import (
+    BadRequest,
+    MovedPermanently,
+    MovedWithMethod,
+    RelayError,
+    TooLarge,
+    UnknownModel,
+)
 from ..http.request_head import RequestHead
+from ..http.request_target import model_in_query, with_model
 from ..http.tracing import Trace
 from ..json.edit import check_one_model
 from ..json.large_body import LARGE_BYTES, LargeBody
@@ -41,6 +50,8 @@ class ModelRequest(msgspec.Struct, frozen=True, eq=False, kw_only=True):
         peer: Where the model is, if it is not here.
         detour: What is to be done before it goes there; None for nothing.
         stream: The response is to be a stream.
+        is_verbatim: Nothing is changed in its body, nor said before its response.
+        starts: The model is started for it if need be.
         keep_s: Seconds for which it wants the model to be kept, at most; None: not said.
         body: The body that goes upstream, before it is edited; empty with an `upload`.
         outline: The part of the body that is read; see `LargeBody`.
@@ -62,6 +73,8 @@ class ModelRequest(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     body: bytes
     config: WorkerConfig
     trace: Trace
+    is_verbatim: bool = False
+    starts: bool = True
     peer: PeerRoute | None = None
     detour: Detour | None = None
     outline: bytes = b""
@@ -88,12 +101,22 @@ class ModelRequest(msgspec.Struct, frozen=True, eq=False, kw_only=True):
         return self.stream and not self.way.api.is_silent
 
     @property
+    def why_it_does_not_start(self) -> str:
+        """Return why its model is not started for it, to be said."""
+        if self.way.named_in == "query":
+            return "this does not start it"
+        if self.head.path.startswith(UPSTREAM):
+            return "upstream.ignorePaths has this path, so that it does not start it"
+        return f"only {COMFYUI.decode()}/ starts it"
+
+    @property
     def gets_blanks(self) -> bool:
         """Whether a client that waits for JSON is sent blanks meanwhile."""
         return (
             self.config.nonstream_blanks
             and not self.stream
             and not self.way.api.is_silent
+            and not self.is_verbatim
             and self.upload is None
         )
 
@@ -106,6 +129,28 @@ def way_of(names: ModelNames, body: bytes) -> Route:
     except RelayError:
         return Route(CHAT)  # why it cannot be answered is said later
     return Route(ROUTES.of_body(value, peer.kind if peer is not None else "unknown"))
+
+
+def way_upstream(names: ModelNames, head: RequestHead, way: Route) -> Route:
+    """Return the route of a request that is passed on whatever it is: its model, and the path.
+
+    Args:
+        names: The models of the configuration in force.
+        head: Of the request.
+        way: What its path says without them.
+    """
+    if way.model is not None:
+        return way
+    model, path = names.split(head.path[len(UPSTREAM) :])
+    known = ROUTES.find(path) if head.method == b"POST" else None
+    return Route(
+        PLAIN if known is None else known.api,
+        model,
+        forward_path=path,
+        named_in="path",
+        starts=not names.is_ignored(path),
+        is_counted=known is not None,
+    )
 
 
 def read_request(
@@ -138,8 +183,19 @@ def read_request(
         target = way.forward_path + target[len(head.path) :]
     query: Query | None = None
     keep_s: float | None = None
-    if upload is not None:
+    is_verbatim = way.named_in == "path"
+    in_query = model_in_query(head.target) if way.named_in == "query" else None
+    if is_verbatim:
+        asked, stream = way.model or "", False
+        _check_slash(head, way, target)
+    elif in_query is not None:
+        asked, stream, is_verbatim = in_query, False, True
+    elif upload is not None:
         asked, stream = upload.model, upload.stream
+    elif way.named_in == "query" and not body:
+        raise BadRequest(
+            "cannot tell which model is meant: name it in the query, as in '?model=name'"
+        )
     elif head.path == QUERY_PATH:
         if large is not None:
             raise TooLarge(f"cannot take a query of more than {LARGE_BYTES} bytes")
@@ -159,12 +215,22 @@ def read_request(
         body = names.strip(body)
     account.asked = asked[:_MAX_NAME_CHARS]
     route, peer, detour = names.find(asked)
+    if is_verbatim and detour is not None:
+        if in_query is None and detour.selector is not None:
+            raise UnknownModel(
+                f"cannot use the selector '{asked}' under {UPSTREAM.decode()}: name one of its "
+                "models there"
+            )
+        detour = detour._replace(changes=None)
     account.model = route.model
     account.prices = route.prices
     if head.path == BY_BODY:
         target = way.api.target_for(route.send_as or route.model, stream=stream)
-    if upload is not None and route.send_as is not None and (not detour or not detour.selector):
-        upload.rename(route.send_as)
+    if route.send_as is not None and (not detour or not detour.selector):
+        if in_query is not None:
+            head, target = _renamed(head, target, route.send_as)
+        elif upload is not None and not is_verbatim:
+            upload.rename(route.send_as)
     outline = body if large is None else large.outline
     turns = _turns_wanted(query, head, way) if stream else None
     account.stream = stream
@@ -178,6 +244,8 @@ def read_request(
         body=body,
         config=names.config,
         trace=trace,
+        is_verbatim=is_verbatim,
+        starts=way.starts,
         peer=peer,
         detour=detour,
         outline=outline,
@@ -198,9 +266,32 @@ def led_to(request: ModelRequest, found: Target, account: Account) -> ModelReque
     target = request.target
     if request.head.path == BY_BODY:
         target = request.api.target_for(route.send_as or route.model, stream=request.stream)
-    if request.upload is not None and route.send_as is not None:
+    head, detour = request.head, found.detour
+    if request.is_verbatim:
+        detour = None
+        if route.send_as is not None:
+            head, target = _renamed(head, target, route.send_as)
+    elif request.upload is not None and route.send_as is not None:
         request.upload.rename(route.send_as)
-    return replace(request, route=route, peer=found.peer, detour=found.detour, target=target)
+    return replace(request, head=head, route=route, peer=found.peer, detour=detour, target=target)
+
+
+def _renamed(head: RequestHead, target: bytes, model: str) -> tuple[RequestHead, bytes]:
+    """Return head and target with another name in the query."""
+    renamed = copy.copy(head)
+    renamed.target = with_model(head.target, model)
+    return renamed, with_model(target, model)
+
+
+def _check_slash(head: RequestHead, way: Route, target: bytes) -> None:
+    """Make sure that links within the pages of a model's server lead to it.
+
+    Raises:
+        MovedPermanently: They would not: the path ends with the model's name.
+    """
+    if way.forward_path == b"":
+        moved = MovedPermanently if head.method in {b"GET", b"HEAD"} else MovedWithMethod
+        raise moved(head.path + b"/" + target)
 
 
 def _turns_wanted(query: Query | None, head: RequestHead, way: Route) -> TurnFormat | None:

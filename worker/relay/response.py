@@ -41,7 +41,9 @@ async def relay(exchange: Exchange, endpoint: Endpoint, response: UpstreamRespon
     kept = False
     try:
         note_head(exchange, head)
-        if committed and not stream:
+        if exchange.request.head.method == b"HEAD":
+            await _relay_head(exchange, head)
+        elif committed and not stream:
             await _relay_after_blanks(exchange, response)
         elif committed:
             await _relay_late(exchange, response)
@@ -81,6 +83,13 @@ def _framing(writer: ResponseWriter, head: ResponseHead) -> tuple[bytes, bool]:
         return b"Transfer-Encoding: chunked\r\n", True
     writer.close = True
     return b"", False
+
+
+async def _relay_head(exchange: Exchange, head: ResponseHead) -> None:
+    """Pass on what a GET would have begun with."""
+    writer = exchange.writer
+    framing, _ = _framing(writer, head)
+    await writer.conn.send(writer.head(head, framing=framing))
 
 
 async def _relay_json(exchange: Exchange, response: UpstreamResponse) -> None:

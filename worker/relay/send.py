@@ -169,7 +169,7 @@ async def send(
             idle_s,
             link,
             head,
-            ResponseBody(head),
+            ResponseBody(head, is_asked=wanted.head.method != b"HEAD"),
             data,
             request.asked_usage,
             request.asked_progress,

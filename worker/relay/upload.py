@@ -215,7 +215,7 @@ def _read_file(file: IO[bytes], start: int, end: int) -> bytes:
 
 
 class Upload:
-    """A form that names a model; its end may still be to come.
+    """A form that names a model, or a body that nobody looks at; its end may still be to come.
 
     Attributes:
         model: As the client wrote it.
@@ -374,6 +374,22 @@ async def read_upload(conn: Connection, head: RequestHead, hold: MemoryHold) -> 
         await store.aclose()
         raise
     return Upload(conn, finder, finder.model.value, store, source)
+
+
+def pass_upload(conn: Connection, head: RequestHead, hold: MemoryHold, model: str = "") -> Upload:
+    """Return a body that nobody looks at, of which nothing was read yet.
+
+    Args:
+        conn: Where it comes from.
+        head: Of the request, which names the model.
+        hold: Counts what is kept of it.
+        model: The model's name, if it is known.
+
+    Raises:
+        TooLarge: It is longer than what is taken.
+    """
+    source = BodySource(conn, head, MAX_UPLOAD_BYTES)
+    return Upload(conn, Fields(None, False), model, _Store(hold), source)
 
 
 def upload_of(conn: Connection, head: RequestHead, body: bytes, hold: MemoryHold) -> Upload:

@@ -144,7 +144,7 @@ def _body_for(exchange: Exchange, kind: UpstreamKind) -> tuple[Edited, int | Non
     request = exchange.request
     if request.upload is not None:
         return Edited(b""), request.upload.length
-    if not request.stream and request.route.send_as is None:
+    if request.is_verbatim or (not request.stream and request.route.send_as is None):
         return Edited(request.body), len(request.body)
     progress = exchange.progress
     wants_turns = request.turns is not None

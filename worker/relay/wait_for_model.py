@@ -1,19 +1,21 @@
-"""Waiting: for the lease of a model, or for some time."""
+"""Waiting: for the lease of a model, or for some time; or not at all, for a model that runs."""
 
 from functools import partial
 
 import trio
 
+from arriero.protocol.lease import Peek, Peeked
 from arriero.protocol.values import ErrorInfo
 
 from ..connections.connection import Connection, WaitingFor, Wakeup
 from ..errors import (
+    NotRunning,
     RelayError,
     StillLoading,
     Unavailable,
     from_supervisor,
 )
-from ..leases.leases import Lease
+from ..leases.leases import Lease, bearer_line
 from .context import RelayContext
 from .exchange import Exchange
 from .model_request import ModelRequest
@@ -74,6 +76,26 @@ async def hold(service: RelayContext, exchange: Exchange, *, keepalive: bool = F
     if is_limited:
         exchange.place = waiter.request
     return outcome
+
+
+async def peek(service: RelayContext, model: str, why: str) -> Lease:
+    """Return where a model answers that runs; it may be stopped at any time.
+
+    Args:
+        service: Asks the supervisor.
+        model: Its id.
+        why: It is not started: for the message.
+
+    Raises:
+        NotRunning: It is not ready.
+        Unavailable: The supervisor does not answer.
+    """
+    peeked = await service.queries.ask(lambda ask: Peek(ask=ask, model=model), Peeked)
+    if not peeked.endpoint:
+        raise NotRunning(f"model {model} does not run, and {why}: send it a request first")
+    lease = Lease(model, 0, peeked.endpoint, kind=peeked.kind)
+    lease.key_line = bearer_line(peeked.api_key)
+    return lease
 
 
 async def pause(conn: Connection, seconds: float) -> None:

@@ -1,6 +1,6 @@
 """One client connection: reads requests and chooses the door for each.
 
-The *relay door* takes POST on the model routes, straight from here. The *page door* takes
+The *relay door* takes what asks a model, straight from here. The *page door* takes
 everything else; its answer ends the connection. A connection that begins as HTTP/2 is taken apart:
 each of its streams comes back here as a connection of its own. So the limits, the rules against
 smuggling, and those on who may ask (see `admission`) are applied here, to all heads.
@@ -32,11 +32,12 @@ from ..http.body_memory import MemoryHold
 from ..http.body_pace import TOTAL_S, BodyPace
 from ..http.cors import answer_lines
 from ..http.request_head import MAX_HEAD_BYTES, RequestHead, parse_head
+from ..http.request_target import model_in_query
 from ..http.tracing import RANDOM_BYTES, start_trace
 from ..relay import handler as serving
 from ..relay.context import RelayContext
 from ..relay.response_writer import ResponseCut
-from ..relay.upload import BodySource, Upload, read_upload, upload_of
+from ..relay.upload import KEPT_BYTES, BodySource, Upload, pass_upload, read_upload, upload_of
 from ..websocket.handshake import find_socket, wants_socket
 from .health import asks_for_health, health_answer
 from .late_protocols import answer_late_websocket
@@ -101,14 +102,15 @@ async def serve_connection(
                 head = last_head = parse_head(raw)
                 last_raw = raw
             is_socket = head.upgrade is not None and wants_socket(head)
-            route = ROUTES.find(head.path) if head.method == b"POST" else None
+            route = ROUTES.find(head.path, head.method)
             api = route.api if route is not None else ROUTES.api_of_errors(head.path)
             if head is not admitted or admission is not service.admission:
                 admission = service.admission
                 admission.check(head, websocket=is_socket)
                 admitted = head
             if is_socket:
-                await answer_late_websocket(service, conn, head, find_socket(head))
+                way = find_socket(service.names, head)
+                await answer_late_websocket(service, conn, head, way)
                 break
             if route is None and asks_for_health(head):
                 close = not head.keep_alive or service.finishing
@@ -152,7 +154,9 @@ async def _answer(
     Returns:
         Whether the connection may carry another request.
     """
-    kind = head.media_type
+    kind = b"" if route.named_in == "path" else head.media_type
+    if route.named_in != "body" and _passes_by(head, route):
+        return await _answer_upload(conn, service, head, route, pass_upload(conn, head, hold))
     if kind == b"multipart/form-data":
         upload = await read_upload(conn, head, hold)
         return await _answer_upload(conn, service, head, route, upload)
@@ -164,6 +168,15 @@ async def _answer(
     goes_on = await serving.answer(service, conn, head, route, body)
     hold.release()
     return goes_on
+
+
+def _passes_by(head: RequestHead, route: Route) -> bool:
+    """Whether nobody looks at a body, and it is too long to be kept, or may be."""
+    is_long = head.length is None or head.length > KEPT_BYTES
+    if route.named_in == "path":
+        return is_long
+    is_form = head.media_type == b"multipart/form-data"
+    return (is_long or is_form) and model_in_query(head.target) is not None
 
 
 async def _answer_upload(

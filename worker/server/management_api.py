@@ -21,7 +21,7 @@ from arriero.protocol.worker_config import SelectorRoute
 
 from ..apis.error_response import error_parts
 from ..apis.model_names import ModelNames, Target
-from ..apis.routes import ROUTES
+from ..apis.routes import PLAIN, ROUTES
 from ..errors import (
     BadRequest,
     Forbidden,
@@ -323,12 +323,11 @@ def make_pages(service: ManagementContext, started_at: int) -> QuartTrio:
     async def refuse_http(error: HTTPException) -> Response:
         if error.code == 405:
             allowed = set(getattr(error, "valid_methods", None) or ())
-            if ROUTES.find(request.path.encode()) is not None:
-                allowed.add("POST")
-            return _wrong_method(allowed)
+            return _wrong_method(allowed | ROUTES.methods_at(request.path.encode()))
         if error.code == 404:
-            if request.method != "POST" and ROUTES.find(request.path.encode()) is not None:
-                return _wrong_method(["POST"])  # those come through the relay door
+            asking = ROUTES.methods_at(request.path.encode())
+            if asking and request.method not in asking:  # which comes through the relay door
+                return _wrong_method(asking)
             return _not_found(pages_there)
         if error.code == 413:
             return _answer(
@@ -409,9 +408,10 @@ def _not_found(pages: Sequence[KnownPath]) -> Response:
     # A client of Anthropic's with a wrong base URL reads Anthropic's errors.
     path = request.path
     meant = find_like(request.method, path, pages)
-    if meant is not None and ends_with(path, meant):
-        path = meant.path
-    fields, body = error_parts(error, ROUTES.api_of_errors(path.encode()))
+    api = ROUTES.api_of_errors(path.encode())
+    if api is PLAIN and meant is not None and ends_with(path, meant):
+        api = ROUTES.api_of_errors(meant.path.encode())
+    fields, body = error_parts(error, api)
     return _with_fields(Response(body, status=error.status), fields)
 
 

@@ -8,7 +8,7 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from ..apis.routes import ROUTES
+from ..apis.routes import BY_BODY, ROUTES
 
 # How much of a path, and of a method, is looked at and shown.
 _MAX_CHARS: Final = 100
@@ -38,7 +38,10 @@ class KnownPath(NamedTuple):
 
 
 MODEL_PATHS: Final[tuple[KnownPath, ...]] = tuple(
-    KnownPath("POST", path.decode()) for path in ROUTES.paths
+    KnownPath(method, it.path)
+    for it in ROUTES.declared
+    if it.is_exact and it.path != BY_BODY.decode()
+    for method in it.methods
 )
 
 

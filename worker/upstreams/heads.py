@@ -331,6 +331,10 @@ _CHUNKED: Final = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 class ResponseBody:
     """Finds the body in the bytes after a head.
 
+    Args:
+        head: The head.
+        is_asked: A body was asked for: the request was none with HEAD.
+
     Attributes:
         complete: Its end was seen.
         keep_alive: The connection may be used again.
@@ -350,10 +354,10 @@ class ResponseBody:
         "until_close",
     )
 
-    def __init__(self, head: ResponseHead) -> None:
+    def __init__(self, head: ResponseHead, *, is_asked: bool = True) -> None:
         self.keep_alive = head.keep_alive
         self.trailers: list[bytes] = []
-        self.complete = head.bodyless or (head.length == 0 and not head.chunked)
+        self.complete = head.bodyless or not is_asked or (head.length == 0 and not head.chunked)
         self.until_close = False
         self._left = 0
         self._feed: Callable[[bytes], None] | None = None

@@ -22,6 +22,7 @@ from ..connections.connection import Connection, WaitingFor
 from ..errors import ClientGone, RelayError, UpstreamDied
 from ..http.body_memory import MemoryHold
 from ..http.request_head import RequestHead
+from ..http.request_target import with_model
 from ..http.tracing import RANDOM_BYTES, Trace, start_trace
 from ..relay.context import RelayContext
 from ..relay.detours import ChosenTarget, choose
@@ -38,7 +39,6 @@ from .handshake import (
     check_opening,
     head_for_upstream,
     opening_of_ours,
-    with_model,
 )
 from .leased_dial import dial_model
 from .responses_relay import ResponsesSocket

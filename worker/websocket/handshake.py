@@ -11,13 +11,15 @@ import binascii
 import copy
 import hashlib
 from typing import Final, NamedTuple
-from urllib.parse import parse_qsl, quote, unquote_plus, urlsplit
 
 import httptools
 
+from ..apis.model_names import ModelNames
 from ..apis.routes import RESPONSES, ROUTES
 from ..errors import BadRequest, UnknownPath, UpstreamDied
 from ..http.request_head import RequestHead
+from ..http.request_target import model_in_query
+from ..relay.model_request import way_upstream
 from ..upstreams.heads import framing_line, origin_form
 
 _VERSION: Final = b"13"
@@ -35,7 +37,8 @@ class WsRequest(NamedTuple):
     """What a request for a WebSocket wants.
 
     Attributes:
-        model: The model's name in the query; None if the first message names it.
+        model: The model's name, in the query or under ``/upstream``; None if the first message
+            names it.
         target: Path and query that go upstream.
     """
 
@@ -50,37 +53,32 @@ def wants_socket(head: RequestHead) -> bool:
     return b"websocket" in {token.strip() for token in head.upgrade.split(b",")}
 
 
-def find_socket(head: RequestHead) -> WsRequest:
+def find_socket(names: ModelNames, head: RequestHead) -> WsRequest:
     """Return what a request for a WebSocket wants.
+
+    Args:
+        names: The models of the configuration in force.
+        head: Of the request.
 
     Raises:
         UnknownPath: Nothing says which model is to answer.
     """
     target = origin_form(head)
+    route = ROUTES.find(head.path, head.method)
+    if route is not None and route.named_in == "path":
+        way = way_upstream(names, head, route)
+        return WsRequest(way.model, (way.forward_path or b"/") + target[len(head.path) :])
     route = ROUTES.find(head.path)
     if route is not None and route.forward_path is not None:
         target = route.forward_path + target[len(head.path) :]
     if route is not None and route.api is RESPONSES:
         return WsRequest(None, target)
-    query = urlsplit(target).query.decode("latin-1")
-    model = dict(parse_qsl(query, encoding="utf-8", errors="replace")).get("model")
-    if not model:
+    model = model_in_query(target)
+    if model is None:
         raise UnknownPath(
             "cannot open a WebSocket here: name the model in the query, as in '?model=name'"
         )
     return WsRequest(model, target)
-
-
-def with_model(target: bytes, model: str) -> bytes:
-    """Return `target` with another name in each ``model`` of its query; all else as it was."""
-    path, question, query = target.partition(b"?")
-    parts = []
-    for part in query.split(b"&"):
-        name = part.partition(b"=")[0]
-        if unquote_plus(name.decode("latin-1")) == "model":
-            part = name + b"=" + quote(model, safe="").encode()
-        parts.append(part)
-    return path + question + b"&".join(parts)
 
 
 def check_opening(head: RequestHead) -> None:

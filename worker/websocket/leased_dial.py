@@ -5,15 +5,13 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 
 import trio
 
-from arriero.protocol.lease import Peek, Peeked
 from arriero.protocol.worker_config import PeerRoute
 
-from ..errors import NotRunning
-from ..leases.leases import Lease, bearer_line
+from ..leases.leases import Lease
 from ..relay.context import RelayContext
 from ..relay.exchange import Exchange
 from ..relay.upstream_request import head_for_model, head_for_peer
-from ..relay.wait_for_model import hold, pause
+from ..relay.wait_for_model import hold, pause, peek
 from ..upstreams.pool import UpstreamUnanswered, UpstreamUnreachable
 from ..upstreams.retry import LocalLosses
 from .dial import DialledUpstream, dial
@@ -81,16 +79,12 @@ async def _dial_unleased(
     Raises:
         NotRunning: The model is not ready.
     """
-    model = exchange.request.route.model
-    peeked = await service.queries.ask(lambda ask: Peek(ask=ask, model=model), Peeked)
-    if not peeked.endpoint:
-        raise NotRunning(
-            f"model {model} does not run, and its WebSockets do not start it (ignoreWebsockets): "
-            "send it a request first"
-        )
+    lease = await peek(
+        service,
+        exchange.request.route.model,
+        "its WebSockets do not start it (ignoreWebsockets)",
+    )
     exchange.account.granted(trio.current_time())
-    lease = Lease(model, 0, peeked.endpoint, kind=peeked.kind)
-    lease.key_line = bearer_line(peeked.api_key)
     async with _dial_local(service, exchange, lease, opening) as dialled:
         yield dialled
 

@@ -26,6 +26,7 @@ from arriero.worker.apis.error_response import error_answer
 from arriero.worker.apis.routes import APIS, PLAIN, Route, Routes
 from arriero.worker.errors import RelayError, Unavailable
 from arriero.worker.http.cors import Field
+from arriero.worker.http.route_declaration import asks
 from arriero.worker.progress.model_view import ModelView
 from arriero.worker.progress.modes import choose_mode
 from arriero.worker.progress.status_stream import StatusStream
@@ -80,7 +81,7 @@ class VersesApi(Api):
     """An API like no other."""
 
     family = "verses"
-    paths = (b"/v9/verses",)
+    routes = (asks("/v9/verses", "Write verses."),)
     named_path = NamedPath(re.compile(rb"(/v9/poets/)(.+)(/(recite|write))"), b"recite")
     error_prefix = b"/v9/"
     target = stream_target = "/v9/verses"

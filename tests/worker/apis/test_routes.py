@@ -1,3 +1,4 @@
+import re
 from urllib.parse import quote
 
 import pytest
@@ -20,6 +21,9 @@ from arriero.worker.apis.routes import (
     Route,
 )
 from arriero.worker.errors import BadRequest
+
+# What is read of a model that runs.
+PASSED = Route(PLAIN, named_in="query", starts=False, is_counted=False)
 
 
 @pytest.mark.parametrize(
@@ -71,10 +75,55 @@ from arriero.worker.errors import BadRequest
         (b"/model/m/invoke", None),
         (b"/model/m/converse-", None),
         (b"/v/images/edits", None),
+        (b"/chat/completions", Route(CHAT, forward_path=b"/v1/chat/completions")),
+        (b"/messages", Route(MESSAGES, forward_path=b"/v1/messages")),
+        (b"/v1/audio/translations", Route(PLAIN)),
+        (b"/tokenize", Route(PLAIN, named_in="query")),
+        (b"/slots/0", Route(PLAIN, named_in="query", starts=False)),
+        (b"/slots/0/1", None),
+        (b"/v1/responses/r/cancel", Route(RESPONSES, named_in="query", starts=False)),
+        (b"/upstream/a/b", Route(PLAIN, named_in="path", is_counted=False)),
+        (b"/upstream", None),
+        (b"/comfyuis", None),
     ],
 )
 def test_a_path_says_which_api_is_spoken(path: bytes, route: Route | None) -> None:
     assert ROUTES.find(path) == route
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "route"),
+    [
+        (b"GET", b"/props", PASSED),
+        (b"HEAD", b"/props", PASSED),
+        (b"GET", b"/v1/files/f%2F1/content", PASSED),
+        (b"DELETE", b"/v1/files/f", PASSED),
+        (b"DELETE", b"/v1/responses/r", PASSED._replace(api=RESPONSES)),
+        (b"GET", b"/v1/responses/r/input_items", PASSED._replace(api=RESPONSES)),
+        (b"DELETE", b"/v1/files/f/content", None),
+        (b"PUT", b"/upstream/m/x", Route(PLAIN, named_in="path", is_counted=False)),
+        (b"OPTIONS", b"/upstream/m/x", None),
+        (b"GET", b"/v1/chat/completions", None),
+        (b"GET", b"/health", None),
+    ],
+)
+def test_a_method_says_what_is_meant(method: bytes, path: bytes, route: Route | None) -> None:
+    assert ROUTES.find(path, method) == route
+
+
+@given(st.binary(max_size=60), st.sampled_from([b"/slots/", b"/v1/files/", b"/upstream/", b"/"]))
+def test_whatever_follows_is_a_route_or_none(path: bytes, begins: bytes) -> None:
+    for method in (b"GET", b"DELETE", b"X"):
+        ROUTES.find(begins + path, method)
+    ROUTES.methods_at(begins + path)
+
+
+def test_every_declared_route_is_found() -> None:
+    for declared in ROUTES.declared:
+        path = re.sub(r"\{\w+(\.\.\.)?\}", "x", declared.path).encode()
+        assert declared.pattern.fullmatch(path)
+        assert set(declared.methods) <= ROUTES.methods_at(path)
+        assert declared.summary.endswith(".")
 
 
 def test_every_exact_path_is_a_route_whose_body_names_the_model() -> None:

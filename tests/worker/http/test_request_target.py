@@ -6,7 +6,13 @@ from hypothesis import strategies as st
 
 from arriero.worker.errors import BadRequest
 from arriero.worker.http.request_head import parse_head
-from arriero.worker.http.request_target import Host, read_host, split_target
+from arriero.worker.http.request_target import (
+    Host,
+    model_in_query,
+    read_host,
+    split_target,
+    with_model,
+)
 
 
 @pytest.mark.parametrize(
@@ -100,3 +106,23 @@ def test_any_bytes_are_a_host_or_refused(data: bytes) -> None:
     for method in (b"GET", b"OPTIONS", b"CONNECT"):
         with contextlib.suppress(BadRequest):
             assert split_target(method, data)[1][:1] in {b"/", b"*"}
+
+
+def test_a_model_is_renamed_in_the_query_and_all_else_stays() -> None:
+    target = b"/v1/realtime?a=%20b&model=x&mo%64el=y&c"
+    assert with_model(target, "a/b c") == b"/v1/realtime?a=%20b&model=a%2Fb%20c&mo%64el=a%2Fb%20c&c"
+
+
+@pytest.mark.parametrize(
+    ("target", "model"),
+    [
+        (b"/props?model=a%2Fb&x", "a/b"),
+        (b"/props?mo%64el=a+b", "a b"),
+        (b"/props?model=%FF", "\ufffd"),
+        (b"/props?model=", None),
+        (b"/props?model", None),
+        (b"/model=a", None),
+    ],
+)
+def test_the_query_names_the_model(target: bytes, model: str | None) -> None:
+    assert model_in_query(target) == model

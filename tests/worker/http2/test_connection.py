@@ -189,10 +189,10 @@ async def test_hundred_streams_are_whole(open_rig: OpenRig) -> None:
 
 async def test_unknown_path_is_answered_with_help(rig: Rig) -> None:
     async with connected(rig) as client:
-        status, body = await client.answer(await client.post("/chat/completions"))
+        status, body = await client.answer(await client.post("/chat/completion"))
 
     assert status == "404"
-    assert b"no POST /chat/completions here; did you mean /v1/chat/completions?" in body
+    assert b"no POST /chat/completion here; did you mean /chat/completions?" in body
 
 
 @pytest.mark.parametrize(

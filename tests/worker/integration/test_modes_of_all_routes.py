@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from arriero.protocol.lease import Want
 from arriero.worker.apis.routes import ROUTES
+from arriero.worker.http.route_declaration import FORM
 from tests.worker.rig import (
     BROKEN,
     QUICK,
@@ -29,7 +30,7 @@ HEAD = (
     b"Content-Length: %d\r\n" % len(ANSWER)
 )
 pytestmark = rig_options(sends(HEAD, b"\r\n", ANSWER, close=False))
-FORMS = {b"/v1/audio/transcriptions", b"/v1/images/edits"}
+FORMS = {it.path.encode() for it in ROUTES.declared if it.request == FORM}
 PATHS = sorted(set(ROUTES.paths) - {b"/v1/streaming_query"})
 
 

@@ -456,7 +456,7 @@ async def test_failing_page_shows_no_stack_trace(caplog: pytest.LogCaptureFixtur
 @pytest.mark.parametrize(
     ("method", "path", "status", "message"),
     [
-        ("POST", "/embeddings", 404, "no POST /embeddings here; did you mean /v1/embeddings?"),
+        ("POST", "/embedding", 404, "no POST /embedding here; did you mean /embeddings?"),
         ("GET", "/api/tags", 404, "no GET /api/tags here; did you mean /v1/models?"),
         ("GET", "/nothing?x=y", 404, "no GET /nothing here; GET / says what there is"),
         ("GET", "/a%0d%0ab%1b[2J", 404, "no GET /a??b?[2J here; GET / says what there is"),

@@ -24,7 +24,7 @@ PAGES = (
 @pytest.mark.parametrize(
     ("method", "path", "meant"),
     [
-        ("POST", "/chat/completions", "/v1/chat/completions"),
+        ("POST", "/chat/completion", "/chat/completions"),
         ("POST", "/v1/v1/chat/completions", "/v1/chat/completions"),
         ("POST", "/v1/chat/completions/", "/v1/chat/completions"),
         ("POST", "//v1//chat/completions", "/v1/chat/completions"),
@@ -33,14 +33,14 @@ PAGES = (
         ("POST", "/v1/chat/completions/chat/completions", "/v1/chat/completions"),
         ("POST", "/openai/v1/embeddings", "/v1/embeddings"),
         ("POST", "/api/v1/chat/completions", "/v1/chat/completions"),
-        ("POST", "/completions", "/v1/completions"),
-        ("POST", "/messages", "/v1/messages"),
+        ("POST", "/v1/tokenize", "/tokenize"),
+        ("GET", "/v1/props", "/props"),
         ("POST", "/v1/message", "/v1/messages"),
         ("POST", "/api/chat", "/v1/chat/completions"),
         ("GET", "/api/tags", "GET /v1/models".removeprefix("GET ")),
         ("GET", "/v1/model", "/v1/models"),
         ("POST", "/api/tags", "GET /v1/models"),
-        ("GET", "/chat/completions", "POST /v1/chat/completions"),
+        ("GET", "/chat/completion", "POST /chat/completions"),
     ],
 )
 def test_a_path_that_is_nearly_right_is_put_right(method: str, path: str, meant: str) -> None:
@@ -76,4 +76,4 @@ def test_a_long_path_takes_no_time() -> None:
 
 def test_every_route_of_models_is_found_without_its_version() -> None:
     for known in MODEL_PATHS:
-        assert find_like("POST", known.path + "/", ()) == known
+        assert find_like(known.method, known.path + "/", ()) == known

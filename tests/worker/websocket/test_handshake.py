@@ -2,6 +2,8 @@
 
 import pytest
 
+from arriero.protocol.worker_config import ModelRoute, WorkerConfig
+from arriero.worker.apis.model_names import ModelNames
 from arriero.worker.errors import BadRequest, UnknownPath, UpstreamDied
 from arriero.worker.http.request_head import RequestHead, parse_head
 from arriero.worker.websocket.handshake import (
@@ -13,11 +15,11 @@ from arriero.worker.websocket.handshake import (
     head_for_upstream,
     read_opened,
     wants_socket,
-    with_model,
 )
 
 KEY = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
 VERSION = b"Sec-WebSocket-Version: 13"
+NAMES = ModelNames(WorkerConfig(generation=1, models=(ModelRoute(model="a/b"),)))
 UPGRADE = (b"Connection: keep-alive, Upgrade", b"Upgrade: WebSocket")
 
 
@@ -37,18 +39,23 @@ def asked(target: bytes, *fields: bytes, method: bytes = b"GET") -> RequestHead:
         (b"/v/responses?a=1", WsRequest(None, b"/responses?a=1")),
         (b"http://here/v1/responses", WsRequest(None, b"/v1/responses")),
         (b"/v1/realtime?x=1&model=a%2Fb", WsRequest("a/b", b"/v1/realtime?x=1&model=a%2Fb")),
+        (b"/upstream/a/b/ws?x=1", WsRequest("a/b", b"/ws?x=1")),
+        (b"/upstream/a%2Fb/c%2Fd", WsRequest("a/b", b"/c%2Fd")),
+        (b"/upstream/a/b", WsRequest("a/b", b"/")),
+        (b"/upstream/a/ws", WsRequest("a", b"/ws")),
+        (b"/comfyui/ws?clientId=1", WsRequest("comfyui_auto", b"/ws?clientId=1")),
     ],
 )
 def test_the_path_or_the_query_says_which_model_a_socket_is_for(
     target: bytes, way: WsRequest
 ) -> None:
-    assert find_socket(asked(target, *UPGRADE)) == way
+    assert find_socket(NAMES, asked(target, *UPGRADE)) == way
 
 
 @pytest.mark.parametrize("target", [b"/v1/realtime", b"/v1/realtime?model=", b"/?model", b"/"])
 def test_a_socket_for_no_model_is_refused_with_what_would_do(target: bytes) -> None:
     with pytest.raises(UnknownPath, match="model=name"):
-        find_socket(asked(target, *UPGRADE))
+        find_socket(NAMES, asked(target, *UPGRADE))
 
 
 @pytest.mark.parametrize(
@@ -63,11 +70,6 @@ def test_a_socket_for_no_model_is_refused_with_what_would_do(target: bytes) -> N
 )
 def test_a_request_that_opens_no_websocket_is_none_of_ours(head: RequestHead) -> None:
     assert not wants_socket(head)
-
-
-def test_a_model_is_renamed_in_the_query_and_all_else_stays() -> None:
-    target = b"/v1/realtime?a=%20b&model=x&mo%64el=y&c"
-    assert with_model(target, "a/b c") == b"/v1/realtime?a=%20b&model=a%2Fb%20c&mo%64el=a%2Fb%20c&c"
 
 
 @pytest.mark.parametrize("field", [b"Content-Length: 3", b"Transfer-Encoding: chunked"])

@@ -14,6 +14,7 @@ from arriero.protocol.records import FinishReason, UpstreamKind
 
 from ...errors import RelayError
 from ...http.cors import Field
+from ...http.route_declaration import RouteDeclaration
 from ...streams.sse_frames import DONE
 from ...streams.stream_end import StreamEnd
 from .dialect import Dialect, Mode, StreamContext
@@ -81,8 +82,8 @@ class Api(ABC):
 
     Attributes:
         family: Its name in records. APIs that count alike have one together.
-        paths: POST routes whose body names the model: JSON, or a form.
-        named_path: POST routes that name it themselves.
+        routes: Its routes, as they are declared.
+        named_path: How those of them are read that name the model themselves.
         error_prefix: Paths that begin so have its errors, even if nothing is there.
         target, stream_target: Path and query at which an upstream is asked; ``{}`` is the place of
             the model's name.
@@ -98,7 +99,7 @@ class Api(ABC):
     """
 
     family: ClassVar[str]
-    paths: ClassVar[tuple[bytes, ...]] = ()
+    routes: ClassVar[tuple[RouteDeclaration, ...]] = ()
     named_path: ClassVar[NamedPath | None] = None
     error_prefix: ClassVar[bytes | None] = None
     target: ClassVar[str] = ""
@@ -116,6 +117,11 @@ class Api(ABC):
         return type(self).__name__
 
     # --- requests ------------------------------------------------------------------------------
+
+    @property
+    def paths(self) -> tuple[bytes, ...]:
+        """Return the POST routes whose body names the model: JSON, or a form."""
+        return tuple(it.path.encode() for it in self.routes if it.named_in == "body")
 
     @property
     def is_silent(self) -> bool:

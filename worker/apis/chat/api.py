@@ -12,6 +12,7 @@ from arriero.protocol.read_json import JsonReader
 from arriero.protocol.records import FinishReason, UpstreamKind
 
 from ...errors import RelayError
+from ...http.route_declaration import EVENTS, asks, unversioned
 from ...streams.sse_frames import DONE, is_line
 from ...streams.stream_end import StreamEnd
 from ..base.api import Api, piece_members
@@ -123,10 +124,13 @@ class OpenAiApi(Api):
 class ChatApi(OpenAiApi):
     """Chats."""
 
-    paths: ClassVar[tuple[bytes, ...]] = (
-        b"/v1/chat/completions",
-        b"/v/chat/completions",
-        QUERY_PATH,
+    routes = (
+        *unversioned(asks("/v1/chat/completions", "Go on with a chat.")),
+        asks(
+            QUERY_PATH.decode(),
+            "Go on with a chat, told as the events of a turn.",
+            response=EVENTS,
+        ),
     )
     target = stream_target = "/v1/chat/completions"
     stream_end = StreamEnd(_has_end, may_be_cut=True, marker=DONE, has_marker=_has_done)

@@ -13,6 +13,7 @@ from arriero.protocol.read_json import JsonReader
 from arriero.protocol.records import FinishReason, UpstreamKind
 
 from ...errors import RelayError
+from ...http.route_declaration import asks, unversioned
 from ...streams.stream_end import end_of_named
 from ..base.api import Api, piece_members
 from ..base.dialect import Dialect, Mode, StreamContext
@@ -93,7 +94,7 @@ class AnthropicApi(Api):
 class MessagesApi(AnthropicApi):
     """Messages."""
 
-    paths = (b"/v1/messages", b"/v/messages")
+    routes = unversioned(asks("/v1/messages", "Go on with a conversation."))
     error_prefix = b"/v1/messages/"
     target = stream_target = "/v1/messages"
     stream_end = end_of_named(rb"message_stop")
@@ -113,4 +114,4 @@ class MessagesApi(AnthropicApi):
 class CountTokensApi(AnthropicApi):
     """Counting the tokens of a request; never a stream."""
 
-    paths = (b"/v1/messages/count_tokens", b"/v/messages/count_tokens")
+    routes = unversioned(asks("/v1/messages/count_tokens", "Count the tokens of a conversation."))

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from arriero.protocol.records import FinishReason, UpstreamKind
 
 from ...errors import RelayError
+from ...http.route_declaration import RouteDeclaration, asks, unversioned
 from ...streams.stream_end import end_of_named
 from ..base.api import Api, piece_members
 from ..base.dialect import Dialect, Mode, StreamContext
@@ -27,7 +28,29 @@ class ResponsesApi(Api):
     """Responses."""
 
     family = "responses"
-    paths = (b"/v1/responses", b"/v/responses")
+    routes = (
+        *unversioned(asks("/v1/responses", "Make a response.")),
+        RouteDeclaration(
+            path="/v1/responses/{response}",
+            summary="A response that its server keeps: read it, or delete it.",
+            methods=("GET", "DELETE"),
+            named_in="query",
+            starts=False,
+        ),
+        RouteDeclaration(
+            path="/v1/responses/{response}/cancel",
+            summary="End a response that is made in the background.",
+            named_in="query",
+            starts=False,
+        ),
+        RouteDeclaration(
+            path="/v1/responses/{response}/input_items",
+            summary="What a response that its server keeps was made from.",
+            methods=("GET",),
+            named_in="query",
+            starts=False,
+        ),
+    )
     target = stream_target = "/v1/responses"
     stream_end = end_of_named(rb"response\.(?:completed|incomplete|failed)")
     modes: ClassVar[frozenset[Mode]] = frozenset({"comment", "heartbeat", "reasoning"})
