@@ -6,7 +6,8 @@ nothing was asked for in the name of who was refused.
 
 import itertools
 import json
-from collections.abc import AsyncGenerator, Iterator
+import re
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, cast
 
@@ -14,7 +15,7 @@ import pytest
 from msgspec.structs import replace
 
 from arriero.protocol.lease import CancelQuery, RecordsQuery, Report, Want, Welcome
-from arriero.worker.apis.routes import BY_BODY, ROUTES
+from arriero.worker.apis.routes import ROUTES
 from arriero.worker.server.management_api import make_pages
 from tests.worker.http2_client import Http2Client
 from tests.worker.rig import OpenRig, Rig, post, read_response
@@ -44,11 +45,8 @@ def paths() -> Iterator[str]:
     """Give each path that there is, and some that look like one that is open."""
     for rule in make_pages(cast("Any", None), 0).url_map.iter_rules():
         yield rule.rule.replace("<path:name>", "m").replace("<id:request_id>", "r")
-    yield from (path.decode() for path in (*ROUTES.paths, BY_BODY))
-    yield "/v1beta/models/m:streamGenerateContent"
-    yield "/model/m/converse"
-    yield "/v1/realtime"
-    yield from ("/nothing", "/favicon.ico", "/wol-health", "/upstream/m/health")
+    yield from (re.sub(r"\{\w+(\.\.\.)?\}", "m", it.path) for it in ROUTES.declared)
+    yield from ("/v1/realtime", "/nothing", "/upstream/m/health")
     yield from (
         "/health/",
         "//health",
@@ -82,18 +80,28 @@ class Asked(NamedTuple):
         return f"http://{self.host}{path}" if self.version.startswith("absolute") else path
 
 
+def every_pair(versions: Sequence[str], methods: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+    """Give version, method and path, so that any two of them come together somewhere."""
+    for (n, path), (m, method) in itertools.product(enumerate(PATHS), enumerate(methods)):
+        yield versions[(n + m) % len(versions)], method, path
+
+
 def everything(*fields: tuple[str, str]) -> Iterator[Asked]:
-    for version, method, path in itertools.product(VERSIONS, METHODS, PATHS):
+    for version, method, path in every_pair(VERSIONS, METHODS):
         yield Asked(version, method, path, fields)
+    for pair, version in itertools.product(sorted(OPEN), VERSIONS):
+        yield Asked(version, *pair, fields)
     for version, path in itertools.product(SOCKETS, PATHS):
         yield Asked(version, "GET", path, fields)
 
 
 def every_route(*fields: tuple[str, str], host: str = "127.0.0.1") -> Iterator[Asked]:
-    for version, method, path in itertools.product(FEW_VERSIONS, FEW_METHODS, PATHS):
+    for version, method, path in every_pair(FEW_VERSIONS, FEW_METHODS):
         yield Asked(version, method, path, fields, host)
-    for version, path in itertools.product(FEW_SOCKETS, PATHS):
-        yield Asked(version, "GET", path, fields, host)
+    for pair, version in itertools.product(sorted(OPEN), FEW_VERSIONS):
+        yield Asked(version, *pair, fields, host)
+    for n, path in enumerate(PATHS):
+        yield Asked(FEW_SOCKETS[n % len(FEW_SOCKETS)], "GET", path, fields, host)
 
 
 def written(asked: Asked) -> bytes:
