@@ -17,6 +17,9 @@ reads anything in brackets as a style, and not Markdown, HTML, BBCode or LaTeX."
 FORMER_MARKERS: Final = ("[swap-progress] ",)
 """Earlier defaults: histories that are stored somewhere still have them."""
 
+IGNORED_PATHS: Final = (r"\.(js|json|css|png|gif|jpg|jpeg|ico|txt)$",)
+"""Requests for such a path under ``/upstream`` ask for a part of a page, not for a model."""
+
 ProgressMode: TypeAlias = Literal["off", "comment", "heartbeat", "reasoning"]
 Strictness: TypeAlias = Literal["off", "on", "force"]
 
@@ -260,5 +263,5 @@ class WorkerConfig(MessageValue, frozen=True, kw_only=True):
     selectors: tuple[SelectorRoute, ...] = ()
     profiles: tuple[ProfileRoute, ...] = ()
     profile: str | None = None
-    ignore_paths: tuple[str, ...] = ()
+    ignore_paths: tuple[str, ...] = IGNORED_PATHS
     supervisor_grace_s: float = 0.0

@@ -108,7 +108,8 @@ class ByTrain(LoadScopeScheduling):  # type: ignore[misc]  # it is in no list of
 
     Tests that start whole trains go file by file: those of a file share trains. So do those of the
     packages, which take long to build. The judges, whose libraries take long to import, stay
-    together as well, and so do those that ask official clients.
+    together as well, and so do those that ask official clients. Quick tests go by files too, since
+    to hand out thousands one by one takes longer than many of them; not those that often wait.
     """
 
     def _split_scope(self, nodeid: str) -> str:
@@ -117,7 +118,7 @@ class ByTrain(LoadScopeScheduling):  # type: ignore[misc]  # it is in no list of
             return "judges"
         if _OFFICIAL.search(path):
             return "official clients"
-        return path if _is_shared(nodeid) else nodeid
+        return nodeid if "/integration/" in path else path
 
     def mark_test_complete(
         self, node: WorkerController, item_index: int, duration: float = 0

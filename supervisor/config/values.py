@@ -7,7 +7,13 @@ from types import MappingProxyType
 from typing import Final, Literal, TypeAlias, get_args
 
 from arriero.protocol.control import MAX_WORKERS
-from arriero.protocol.worker_config import DEFAULT_MARKER, HeaderRules, ProgressMode, Strictness
+from arriero.protocol.worker_config import (
+    DEFAULT_MARKER,
+    IGNORED_PATHS,
+    HeaderRules,
+    ProgressMode,
+    Strictness,
+)
 
 from ..errors import Problem
 from ..pricing.by_pattern import PricesByGlob, PriceSource
@@ -47,8 +53,6 @@ from .yaml.tree import Node
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
 LogSource: TypeAlias = Literal["proxy", "upstream", "both", "none"]
 
-# Requests for such a path under /upstream ask for a part of a page, not for a model.
-IGNORED_PATHS: Final = (r"\.(js|json|css|png|gif|jpg|jpeg|ico|txt)$",)
 _SESSION_HEADERS: Final = ("X-Session-ID", "X-Litellm-Session-Id")
 
 # llama-swap's values, where what is written makes no sense: its time for a process to end, its

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from arriero.protocol.worker_config import Timeouts
+from arriero.protocol.worker_config import IGNORED_PATHS, Timeouts
 from arriero.supervisor.config.load import load_config
 from arriero.supervisor.config.model_config import Capabilities, Filters, ModelConfig
 from arriero.supervisor.config.read_routing import policy_of
 from arriero.supervisor.config.routing import Routing
-from arriero.supervisor.config.values import IGNORED_PATHS, ActivityConfig, Config, Logging
+from arriero.supervisor.config.values import ActivityConfig, Config, Logging
 from arriero.supervisor.errors import ConfigError
 from arriero.supervisor.placement.policy import Group
 from tests.supervisor.config.reading import parse, problems, with_model
