@@ -14,7 +14,7 @@ from .errors import RemoteProtocolError
 from .events import AnyEvent, topic_of
 from .lease import Finished, FromSupervisor, FromWorker
 from .read_json import UNREADABLE
-from .values import VERSION
+from .values import LEASE_VERSION, VERSION
 
 if TYPE_CHECKING:
     from msgspec import Struct
@@ -33,7 +33,8 @@ _ReplyT = TypeVar("_ReplyT", bound=ControlReply)
 class _Decoder(Generic[_T]):
     """Reads one family of messages."""
 
-    def __init__(self, kind: object) -> None:
+    def __init__(self, kind: object, version: int = VERSION) -> None:
+        self._version = version
         self._decoder: msgspec.json.Decoder[_T] = msgspec.json.Decoder(kind)
 
     def __call__(self, data: bytes) -> _T:
@@ -50,9 +51,9 @@ class _Decoder(Generic[_T]):
             message = self._decoder.decode(data)
         except UNREADABLE as exc:
             raise RemoteProtocolError(f"cannot read {data[:_SHOWN_BYTES]!r}: {exc}") from exc
-        if (version := getattr(message, "v", VERSION)) != VERSION:
+        if (version := getattr(message, "v", self._version)) != self._version:
             raise RemoteProtocolError(
-                f"cannot read a message of version {version}: this side speaks {VERSION}"
+                f"cannot read a message of version {version}: this side speaks {self._version}"
             )
         return message
 
@@ -60,8 +61,8 @@ class _Decoder(Generic[_T]):
 _encoder = msgspec.json.Encoder()
 
 read_request: _Decoder[AnyRequest] = _Decoder(AnyRequest)
-read_from_worker: _Decoder[FromWorker] = _Decoder(FromWorker)
-read_from_supervisor: _Decoder[FromSupervisor] = _Decoder(FromSupervisor)
+read_from_worker: _Decoder[FromWorker] = _Decoder(FromWorker, LEASE_VERSION)
+read_from_supervisor: _Decoder[FromSupervisor] = _Decoder(FromSupervisor, LEASE_VERSION)
 _read_event: _Decoder[AnyEvent] = _Decoder(AnyEvent)
 
 

@@ -17,7 +17,7 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 
 from .records import RequestRecord, UpstreamKind
-from .values import LOCAL, VERSION, ErrorInfo, MessageValue, Snapshot
+from .values import LEASE_VERSION, LOCAL, ErrorInfo, MessageValue, Snapshot
 from .worker_config import WorkerConfig
 
 CancelResult: TypeAlias = Literal["cancelled", "finished", "forbidden", "unknown"]
@@ -28,7 +28,7 @@ caller; no worker knows it."""
 class LeaseMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
     """Base of all lease messages."""
 
-    v: int = VERSION
+    v: int = LEASE_VERSION
 
 
 # --- worker to supervisor ---------------------------------------------------------------------

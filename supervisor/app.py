@@ -222,7 +222,7 @@ async def supervise(
         ordered = read_orders(rings.get("orders"))
         if ordered.profile in config.profiles:
             in_force.profile = ordered.profile
-        former_models, former_workers = _sorted(inheritance)
+        former_models, former_workers, strangers = _sorted(inheritance)
         publisher = await stack.enter_async_context(open_publisher(context, folder / "events.sock"))
         learned = LearnedModels(kept / SIZES_FILE_NAME, kept / FILE_NAME)
         engine = Engine(
@@ -279,12 +279,18 @@ async def supervise(
         if engine.counts_memory:
             await memory.look()  # before the first start: bounded by its limit
         await stack.enter_async_context(_background(memory.run))
-        owners = [
-            lease_server.expect(card.worker, left.pid, card.proof) for left, card in former_workers
+        known = [
+            (lease_server.expect(card.worker, left.pid, card.proof), card.proof)
+            for left, card in former_workers
         ]
+        owners = tuple(owner for owner, proof in known if proof)
+        mute = tuple(owner for owner, proof in known if not proof)
         ordered.carry_out_holds(dispatcher)
         for left, found in former_models:
-            fleet.adopt(left, found, tuple(owners), unloading=found.swap in ordered.unloading)
+            fleet.adopt(left, found, owners, mute, unloading=found.swap in ordered.unloading)
+        for left in strangers:
+            log.warning("supervisor.left_strange pid=%d", left.pid)
+            fleet.see_off(left)
         dispatcher.tell_orders(orders.note)
         await stack.enter_async_context(_background(dispatcher.keep_time))
         await stack.enter_async_context(_background(feed_watchdog, notifier))
@@ -428,19 +434,21 @@ def _rings(
 
 def _sorted(
     inheritance: Inheritance | None,
-) -> tuple[list[tuple[KeptProcess, ModelCard]], list[tuple[KeptProcess, WorkerCard]]]:
-    """Return the models and the workers of what was left; kill the rest."""
+) -> tuple[
+    list[tuple[KeptProcess, ModelCard]], list[tuple[KeptProcess, WorkerCard]], list[KeptProcess]
+]:
+    """Return the models, the workers, and the rest of what was left."""
     models: list[tuple[KeptProcess, ModelCard]] = []
     workers: list[tuple[KeptProcess, WorkerCard]] = []
+    strangers: list[KeptProcess] = []
     for kept in inheritance.processes if inheritance is not None else ():
         if (model := read_model_card(kept.card)) is not None:
             models.append((kept, model))
         elif (worker := read_worker_card(kept.card)) is not None:
             workers.append((kept, worker))
         else:
-            log.warning("supervisor.left_strange pid=%d", kept.pid)
-            kept.kill()
-    return models, workers
+            strangers.append(kept)
+    return models, workers, strangers
 
 
 async def _lose_patience(patience: trio.CancelScope, dispatcher: Dispatcher) -> None:

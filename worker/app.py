@@ -3,6 +3,7 @@
 import gc
 import logging
 import os
+import signal
 import socket
 from collections.abc import Callable
 from functools import partial
@@ -94,6 +95,7 @@ async def run_worker(settings: Settings, on_orphaned: Callable[[], None]) -> Non
         )
         async with trio.open_nursery() as nursery:  # last: says what ran until the end
             nursery.start_soon(_watch_supervisor, link, on_orphaned)
+            nursery.start_soon(_obey, link)
             nursery.start_soon(link.run)
             nursery.start_soon(monitor.run)
             nursery.start_soon(monitor.readers.run)
@@ -161,6 +163,16 @@ def _peer_of(sock: socket.socket) -> bytes:
     return str(sock.getpeername()[0]).encode("ascii")
 
 
+async def _obey(link: SupervisorLink) -> None:
+    """End by SIGTERM; finish first if ours has gone, for then one that cannot speak asks for it."""
+    with trio.open_signal_receiver(signal.SIGTERM) as signals:
+        async for _ in signals:
+            if not link.is_away:
+                break
+            link.let_go()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 async def _watch_supervisor(link: SupervisorLink, on_orphaned: Callable[[], None]) -> None:
     """Call `on_orphaned` when the supervisor has ended, and no other one goes on in time."""
     while True:
@@ -168,7 +180,8 @@ async def _watch_supervisor(link: SupervisorLink, on_orphaned: Callable[[], None
         await _has_ended(pid)
         log.warning("worker.orphaned parent=%d", pid)
         if not await link.is_replaced():
-            on_orphaned()
+            if not link.is_let_go:
+                on_orphaned()
             return
 
 

@@ -70,6 +70,7 @@ class SupervisorLink:
         welcomed: Set once the configuration is known.
         finish: Set when the supervisor wants this worker to end.
         supervisor: Process id of the supervisor; that of its replacement is another, mostly.
+        is_let_go: It ends when it has finished, whoever is there.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class SupervisorLink:
         self._heard_at = trio.current_time()
         self._wakefulness = Wakefulness(trio.current_time())
         self._resync_after = 0.0
+        self.is_let_go = False
         self._greets = True
         self._epoch = ""  # of the supervisor that has welcomed us
         self._away_until: float | None = None  # there is none, and another one is waited for
@@ -139,6 +141,21 @@ class SupervisorLink:
             await self._back.wait()
             return True
         return False
+
+    @property
+    def is_away(self) -> bool:
+        """True while there is no supervisor that we know."""
+        return self._away_until is not None
+
+    def let_go(self) -> None:
+        """Finish what runs without any supervisor: there is one, which speaks another language.
+
+        Its reaper ends this worker if need be. Who waits for a model has to ask again, elsewhere.
+        """
+        self.is_let_go = True
+        for message in self._service.leases.lost():
+            self.say(message)
+        self.finish.set()
 
     def _is_away(self) -> None:
         grace_s = self._service.names.config.supervisor_grace_s

@@ -1,6 +1,7 @@
 """What the next supervisor has to know of a model, and whether it can go on with it."""
 
 from functools import partial
+from typing import Final
 from urllib.parse import urlsplit
 
 import msgspec
@@ -13,11 +14,15 @@ from ..processes.port_owner import listens_on, stranger_at, stranger_on
 from ..processes.ports import is_listening
 from ..processes.unix_sockets import is_listening_at
 
+# Of cards of models. New fields that have a default need no other one.
+CARD_VERSION: Final = 1
+
 
 class ModelCard(msgspec.Struct, frozen=True, kw_only=True, tag="model"):
     """A model, as it was started.
 
     Attributes:
+        v: Version of this card.
         serves: It is ready; else it may be, or goes on starting.
         model: Its id.
         swap: Number of its start.
@@ -50,6 +55,7 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True, tag="model"):
     is_itself: bool
     reports: bool
     went: tuple[str, ...] = ()
+    v: int = CARD_VERSION
 
     def launched(self, config: ModelConfig) -> LaunchConfig:
         """Return its start; of `config` only what concerns its end."""
@@ -66,11 +72,12 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True, tag="model"):
 
 
 def read_model_card(card: bytes) -> ModelCard | None:
-    """Return what `card` says, if it is of a model."""
+    """Return what `card` says, if it is of a model, and can be understood."""
     try:
-        return msgspec.json.decode(card, type=ModelCard)
-    except msgspec.DecodeError:
+        found = msgspec.json.decode(card, type=ModelCard)
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
+    return found if found.v == CARD_VERSION else None
 
 
 def why_not_adopted(kept: KeptProcess, card: ModelCard, config: ModelConfig) -> str:

@@ -35,6 +35,7 @@ from ..processes.port_owner import listens_on, stranger_at, stranger_on
 from ..processes.ports import LAST_PORT, is_listening, pick_port
 from ..processes.process import (
     TAIL_LINES,
+    TERM_GRACE_S,
     Exit,
     RunningProcess,
     SpawnSpec,
@@ -155,7 +156,13 @@ class Fleet:
         self._nursery.start_soon(self._run, start, self._begin(start))
 
     def adopt(
-        self, kept: KeptProcess, card: ModelCard, owners: tuple[str, ...], *, unloading: bool
+        self,
+        kept: KeptProcess,
+        card: ModelCard,
+        owners: tuple[str, ...],
+        mute: tuple[str, ...],
+        *,
+        unloading: bool,
     ) -> None:
         """Go on with a model of an earlier supervisor; end it if that cannot be.
 
@@ -163,6 +170,7 @@ class Fleet:
             kept: Its process.
             card: What is known of it.
             owners: Workers of that supervisor, who may use it.
+            mute: Those of them with whom we cannot speak.
             unloading: It was to end after its running requests.
         """
         model, swap = card.model, card.swap
@@ -190,6 +198,7 @@ class Fleet:
                     kind=card.kind or "unknown",
                     launch=card.launch,
                     owners=owners,
+                    mute=mute,
                     unloading=unloading,
                     serves=card.serves,
                     age_s=kept.age_s,
@@ -204,6 +213,16 @@ class Fleet:
         log.warning("model.not_adopted model=%s reason=%r", model, reason)
         self._reaper.remove(kept.pid)
         kept.kill()
+
+    def see_off(self, kept: KeptProcess) -> None:
+        """End a process of an earlier supervisor of which nothing is known."""
+        try:
+            process = adopt_process(kept, SpawnSpec(argv=("model",)), self._reaper)
+        except SpawnError as exc:
+            log.warning("process.strange_ended pid=%d reason=%r", kept.pid, str(exc))
+            return
+        process.stop(grace_s=TERM_GRACE_S)
+        self._nursery.start_soon(process.run, lambda stream, line: None)
 
     def terminate(self, swap: int, grace_s: float) -> None:
         """Begin to end the process of the start `swap`."""

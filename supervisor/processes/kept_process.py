@@ -4,12 +4,14 @@ The reaper is the only one who remembers: nothing of it is written to a disk, wh
 there for others, and for longer than what it speaks of. A card may hold keys.
 """
 
+import logging
 import os
 import socket
 import struct
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Final
 
@@ -17,8 +19,18 @@ import msgspec
 
 from ..errors import SupervisorError
 from .output import Stream
-from .reaper_child import MAX_PACKET_BYTES, PIPES, kill, marked_processes, started_at
+from .reaper_child import (
+    MARK_CHARS,
+    MAX_PACKET_BYTES,
+    PIPES,
+    SPEAKS,
+    kill,
+    marked_processes,
+    started_at,
+)
 from .reaper_child import __file__ as reaper_file
+
+log = logging.getLogger(__name__)
 
 # Seconds for the reaper to begin, and between two packets. It has nothing else to do.
 ANSWER_LIMIT_S: Final = 5.0
@@ -103,12 +115,14 @@ class Inheritance(msgspec.Struct, eq=False):
         door: The connection to it.
         processes: Those that it has kept.
         held: Descriptors with their cards, by name.
+        is_understood: We know what it says. If not, nothing of that was read.
     """
 
     reaper: int
     mark: str
     door: socket.socket
     processes: list[KeptProcess] = msgspec.field(default_factory=list)
+    is_understood: bool = True
     held: dict[str, tuple[bytes, int]] = msgspec.field(default_factory=dict)
 
     def take(self, name: str) -> tuple[bytes, int] | None:
@@ -129,7 +143,8 @@ class Inheritance(msgspec.Struct, eq=False):
         with suppress(OSError):
             self.door.send(b"grace 0")
             self.door.shutdown(socket.SHUT_WR)
-            self.door.recv(1)
+            while self.door.recv(1):  # of what it has to say nothing is wanted
+                continue
         self.door.close()
 
 
@@ -163,10 +178,15 @@ def inherited_from(path: Path) -> Inheritance | None:
             found = _read(door)
     if found is not None:
         door.settimeout(ANSWER_LIMIT_S)
-        return found
+        if found.is_understood:
+            return found
+        log.warning("reaper.not_understood pid=%d", pid)
+        found.end()
     door.close()
-    if _is_reaper(pid):  # it hangs: it must not wake up later and kill
-        kill(pid)
+    if (mark := _mark_of_reaper(pid)) is not None:
+        kill(pid)  # it hangs: it must not wake up later and kill
+        for left in marked_processes(f"{mark}."):  # in its place
+            kill(left)
     path.unlink(missing_ok=True)
     return None
 
@@ -187,12 +207,17 @@ def _connects(door: socket.socket, path: Path) -> bool:
             return True
 
 
-def _is_reaper(pid: int) -> bool:
+def _mark_of_reaper(pid: int) -> str | None:
+    """Return the mark of the reaper `pid`; None if it is gone, or none."""
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as line:
-            return os.path.basename(reaper_file).encode() in line.read()
-    except OSError:
-        return False
+            words = line.read().decode().split("\0")
+    except (OSError, UnicodeDecodeError):
+        return None
+    for program, mark in pairwise(words):
+        if os.path.basename(program) == os.path.basename(reaper_file) and len(mark) >= MARK_CHARS:
+            return mark
+    return None
 
 
 def _read(door: socket.socket) -> Inheritance:
@@ -209,8 +234,11 @@ def _read(door: socket.socket) -> Inheritance:
         for packet, loose in _packets(door):
             head, _, rest = packet.partition(b"\n")
             match head.split(b" "):
-                case [b"reaper", pid, mark] if found is None:
+                case [b"reaper", pid, mark, speaks] if found is None:
                     found = Inheritance(int(pid), mark.decode(), door)
+                    if int(speaks) != SPEAKS:
+                        found.is_understood = False
+                        return found
                 case [b"kept", pid, started, mark] if found and len(loose) == PIPES:
                     kept = KeptProcess(
                         int(pid), int(started), mark.decode(), rest, (loose[0], loose[1], loose[2])

@@ -11,6 +11,7 @@ import os
 import signal
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import IO, Protocol, TypeAlias, TypeVar
 
 import msgspec
@@ -99,6 +100,9 @@ class RunningProcess(Protocol):
 
         Has no effect once it was asked to end.
         """
+
+    def ask_to_end(self) -> None:
+        """Send it SIGTERM, and leave it all the time that it takes."""
 
     def stop(self, *, grace_s: float) -> None:
         """Terminate its group with SIGTERM, and SIGKILL after `grace_s` (0: at once).
@@ -366,6 +370,12 @@ class _Child:
             self._reaper.entrust(self.pid, self._mark, card, pipes)
         except OSError as exc:  # no descriptor is left; or it has closed its output itself
             log.warning("process.not_entrusted pid=%d reason=%r", self.pid, str(exc))
+
+    def ask_to_end(self) -> None:
+        """See `RunningProcess.ask_to_end`."""
+        if not self._leader_ended:
+            with suppress(OSError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGTERM)
 
     def stop(self, *, grace_s: float) -> None:
         """See `RunningProcess.stop`."""

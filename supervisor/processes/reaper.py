@@ -24,7 +24,7 @@ from ..errors import SpawnError
 from ..host.runtime_dir import REAPER_NAME
 from ..host.shortage import what_is_scarce, why
 from .kept_process import Inheritance, KeptProcess
-from .reaper_child import MARK_NAME, kill, started_at
+from .reaper_child import MARK_CHARS, MARK_NAME, kill, started_at
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class Reaper:
         self.hands_over = False
         self._refuge = refuge
         self._inheritance = inheritance
-        self._mark = secrets.token_hex(8) if inheritance is None else inheritance.mark
+        self._mark = secrets.token_hex(MARK_CHARS // 2) if inheritance is None else inheritance.mark
         self._start_id = secrets.token_hex(4)
         self._numbers = count(1)
         self._groups: set[int] = set()

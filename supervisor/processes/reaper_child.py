@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 # Name of the environment variable that every started process has, and its children inherit.
 MARK_NAME = "ARRIERO_SPAWN"
 
+# Characters of the mark of a supervisor, which begins those of its processes.
+MARK_CHARS = 16
+
 # How often marked processes are looked for at the most, and seconds between two looks. A process
 # may fork while the list is read, or be on the way from fork to exec, so two looks in a row have
 # to find nothing; a process that cannot be killed (stuck in a driver) ends the search as well.
@@ -40,6 +43,9 @@ _SWEEP_PAUSE_S = 0.02
 
 # Longest packet. A card is some hundred bytes.
 MAX_PACKET_BYTES = 64 * 1024
+
+# Of what is said when all is handed over. Who takes it may be of another installation.
+SPEAKS = 1
 
 # Pipes of one process: its standard input, output and errors.
 PIPES = 3
@@ -262,7 +268,7 @@ def _hand_over(supervisor: "socket.socket", state: _Registry, mark: str) -> bool
 
     supervisor.settimeout(_TAKE_LIMIT_S)
     try:
-        supervisor.send(f"reaper {os.getpid()} {mark}".encode())
+        supervisor.send(f"reaper {os.getpid()} {mark} {SPEAKS}".encode())
         for group, kept in state.kept.items():
             head = f"kept {group} {kept.started} {kept.mark}\n".encode()
             socket.send_fds(supervisor, [head + kept.card], kept.pipes)

@@ -113,7 +113,7 @@ from .events import (
 )
 from .explain import explanation
 from .lifecycle import Step, after
-from .model_state import UNTOLD, ModelState, QueuedWaiter
+from .model_state import MUTE, UNTOLD, ModelState, QueuedWaiter
 from .room import MAX_TURNS, Blockage, Room, eviction, raised_size
 from .turns import Turn, plan
 from .wait_list import WaitList
@@ -574,7 +574,7 @@ class Engine:
             return
         entry.swap, entry.swap_since, entry.launch = found.swap, now, found.launch
         entry.pid, entry.endpoint, entry.kind = found.pid, found.endpoint, found.kind
-        entry.leases = dict.fromkeys(found.owners, UNTOLD)
+        entry.leases = dict.fromkeys(found.owners, UNTOLD) | dict.fromkeys(found.mute, MUTE)
         self._numbers = max(self._numbers, found.swap)
         if self._room is not None:
             self._room.ledger.reserve(found.model, self._room.need(found.model))

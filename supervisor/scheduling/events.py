@@ -188,6 +188,7 @@ class Adopted(msgspec.Struct, frozen=True, kw_only=True):
         launch: As `Spec.launch` was then. Another one has to go, after its running requests.
         owners: Workers of that supervisor. Each of them may have a lease, until it has said which
             ones it has (`LeasesHeld`), or is gone.
+        mute: Workers that will not say so.
         unloading: It was to end after its running requests.
         serves: It is ready; else it starts.
         age_s: For how long it has run.
@@ -201,6 +202,7 @@ class Adopted(msgspec.Struct, frozen=True, kw_only=True):
     kind: UpstreamKind
     launch: str
     owners: tuple[str, ...] = ()
+    mute: tuple[str, ...] = ()
     unloading: bool = False
     serves: bool = True
     age_s: float = 0.0

@@ -19,6 +19,9 @@ _FULLEST: Final = 0.99
 # as that is so, nothing is taken away from it.
 UNTOLD: Final = 0
 
+# The same of one that will never say so: it speaks another version, and is only seen to end.
+MUTE: Final = -1
+
 # Seconds after which the use of a model counts half: what was asked for in the last half hour is
 # likely to be asked for again.
 _USE_HALVES_S: Final = 1800.0

@@ -16,7 +16,7 @@ import trio
 from arriero.protocol.events import AnyEvent, WorkerChanged
 from arriero.protocol.flood_log import FloodLog
 from arriero.protocol.log_format import as_error
-from arriero.protocol.values import VERSION, WorkerStatus
+from arriero.protocol.values import LEASE_VERSION, WorkerStatus
 from arriero.protocol.wakefulness import Wakefulness
 
 from ..errors import SpawnError
@@ -76,15 +76,22 @@ class WorkerCard(msgspec.Struct, frozen=True, kw_only=True, tag="worker"):
     @property
     def proof(self) -> bytes:
         """Its token; empty if it and we do not understand each other."""
-        return self.token.encode() if self.speaks == VERSION else b""
+        return self.token.encode() if self.speaks == LEASE_VERSION else b""
+
+
+class _StrangeWorker(msgspec.Struct, tag="worker"):
+    pass
 
 
 def read_worker_card(card: bytes) -> WorkerCard | None:
-    """Return what `card` says, if it is of a worker."""
-    try:
-        return msgspec.json.decode(card, type=WorkerCard)
-    except msgspec.DecodeError:
-        return None
+    """Return what `card` says, if it is of a worker; of another version, only that."""
+    for kind in (WorkerCard, _StrangeWorker):
+        try:
+            found = msgspec.json.decode(card, type=kind)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            continue
+        return found if isinstance(found, WorkerCard) else WorkerCard(worker=0, token="", speaks=0)
+    return None
 
 
 class _Worker(msgspec.Struct):
@@ -96,6 +103,7 @@ class _Worker(msgspec.Struct):
     serving: bool = False
     wanted: bool = True
     finishing: bool = False
+    is_mute: bool = False  # it speaks another version of the messages
     gone: trio.Event = msgspec.field(default_factory=trio.Event)
 
 
@@ -158,7 +166,7 @@ class WorkerPool:
         if not worker.serving:
             worker.serving = True
             if worker.running is not None:
-                card = WorkerCard(worker=number, token=token.decode(), speaks=VERSION)
+                card = WorkerCard(worker=number, token=token.decode(), speaks=LEASE_VERSION)
                 worker.running.entrust(msgspec.json.encode(card))
             self._hello.set()
             self._hello = trio.Event()
@@ -171,13 +179,15 @@ class WorkerPool:
         """Let a worker of an earlier supervisor finish, once there are others.
 
         It may be of another version of this program, so it does not stay for longer. The lease
-        server expects it already.
+        server expects it already. One that we cannot speak with is told by a signal.
         """
         assert self._nursery is not None  # `connect` comes first
         worker = _Worker(card.worker, card.proof, kept.pid, serving=True, finishing=True)
+        worker.is_mute = not card.proof
         worker.started_at = trio.current_time()
         self._former.append(worker)
-        log.info("worker.adopted worker=%d pid=%d", worker.number, worker.pid)
+        speaks = "no" if worker.is_mute else "yes"
+        log.info("worker.adopted worker=%d pid=%d understood=%s", worker.number, worker.pid, speaks)
         self._nursery.start_soon(self._see_off, worker, kept)
 
     async def _see_off(self, worker: _Worker, kept: KeptProcess) -> None:
@@ -189,7 +199,7 @@ class WorkerPool:
             worker.running = process
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._finish_when_replaced, worker)
-                if worker.token:
+                if not worker.is_mute:
                     nursery.start_soon(self._stop_when_hung, worker)
                 reason = str(await process.run(_pass_on, term_grace_s=0.0))
                 nursery.cancel_scope.cancel()
@@ -247,7 +257,10 @@ class WorkerPool:
         assert self._lease_server is not None
         worker.wanted = False
         worker.finishing = True
-        if self._peer(worker) is not None:
+        if worker.is_mute:
+            if worker.running is not None:
+                worker.running.ask_to_end()
+        elif self._peer(worker) is not None:
             self._lease_server.finish(worker.pid)
         elif worker.running is not None:  # no `Hello` yet: it serves no client
             worker.running.stop(grace_s=0.0)

@@ -1,12 +1,15 @@
 """With `adopt: true` a supervisor that is killed takes nothing along: the next one goes on."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
+from pathlib import Path
+from shutil import copyfile, copytree, ignore_patterns
 from typing import Any
 
 import psutil
@@ -14,6 +17,9 @@ import pytest
 from trains import Stream, Train, alive, eventually
 
 from arriero.supervisor.host.runtime_dir import REAPER_NAME
+from tests.bench.against import code_of
+from tests.paths import ROOT
+from tests.supervisor.processes.left_behind import killed_supervisor
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(150)]
 
@@ -38,14 +44,18 @@ def kill(train: Train) -> None:
     train.process.wait()
 
 
-def serve_again(train: Train, *, until: str = "supervisor.ready") -> None:
+def serve_again(
+    train: Train, *, until: str = "supervisor.ready", env: Mapping[str, str] | None = None
+) -> None:
     """Start it in the same place, as an operator does, or systemd."""
     began = train.log.stat().st_size
     args = train.process.args
     assert isinstance(args, list)
     with train.log.open("ab") as output:
         train.process = subprocess.Popen(
-            args, stderr=output, env=os.environ | {"XDG_STATE_HOME": str(train.log.parent)}
+            args,
+            stderr=output,
+            env=os.environ | {"XDG_STATE_HOME": str(train.log.parent)} | dict(env or {}),
         )
 
     def is_up() -> bool:
@@ -276,6 +286,71 @@ def test_a_model_that_starts_goes_on_starting(
     assert not is_alive(before["b"] or 0)
     told = train.log_text().partition("supervisor.inherits")[2]
     assert [told.count(f"model.starting model={model}") for model in "ab"] == [0, 1]
+
+
+@pytest.fixture
+def another_version(tmp_path: Path) -> Mapping[str, str]:
+    """Environment with this program, but for the version of what workers and supervisor say."""
+    tree = tmp_path / "tree"
+    for name in ("arriero", "protocol", "supervisor", "worker"):
+        copytree(ROOT / name, tree / name, ignore=ignore_patterns("__pycache__"))
+    copyfile(ROOT / "pyproject.toml", tree / "pyproject.toml")
+    values = tree / "protocol" / "values.py"
+    text, count = re.subn(
+        r"^LEASE_VERSION = 1$", "LEASE_VERSION = 0", values.read_text(), flags=re.MULTILINE
+    )
+    assert count == 1
+    values.write_text(text)
+    return code_of(tree, tmp_path / "path", label="another").env
+
+
+@pytest.mark.nightly  # ten seconds
+def test_workers_of_another_version_finish(
+    start: Callable[..., Train], another_version: Mapping[str, str]
+) -> None:
+    train = start(supervisorGrace="3s")
+    kill(train)
+    serve_again(train, env=another_version)
+    train.url = f"http://{train.ask('status')['listen']}"
+    assert train.chat("a").status_code == 200
+    before, [worker] = pid_of(train, "a"), train.workers().values()
+    streams = running(train, "a")
+    waits = Stream(train, "c", within_s=120)
+
+    kill(train)
+    killed_at = time.monotonic()
+    serve_again(train)
+
+    assert "understood=no" in train.log_text()
+    assert pid_of(train, "a") == before
+    assert worker not in train.workers().values()
+    for _ in range(5):  # the old worker takes no further connection
+        assert train.chat("a").status_code == 200
+    waits.finish()
+    assert is_whole(waits, 5) or [error["code"] for error in waits.errors()] == ["supervisor_lost"]
+    while time.monotonic() < killed_at + 4:  # it is not for want of a supervisor that it goes on
+        time.sleep(0.1)
+    assert is_alive(worker)
+    assert all(is_whole(stream.finish()) for stream in streams)
+    eventually(lambda: not is_alive(worker), what="its end")
+
+
+def test_a_card_that_nobody_understands_ends_in_order(
+    start: Callable[..., Train], tmp_path: Path
+) -> None:
+    card = '{"type": "model", "v": 99, "model": "a"}'
+    train = start()
+    train.stop()
+    said = tmp_path / "said"
+    script = f"trap 'echo in order > {said}; exit' TERM; while :; do sleep 0.05; done"
+    _, stranger, _ = killed_supervisor(train.socket_dir, 60, card=card, script=script)
+
+    serve_again(train)
+
+    eventually(lambda: not is_alive(stranger), what="its end")
+    assert said.read_text() == "in order\n"
+    assert "supervisor.left_strange" in train.log_text()
+    assert train.chat("a").status_code == 200
 
 
 def test_a_model_that_died_unseen_is_started_anew(start: Callable[..., Train]) -> None:

@@ -3,8 +3,6 @@
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -21,28 +19,7 @@ from arriero.supervisor.processes.reaper import Refuge, open_reaper
 from arriero.supervisor.processes.reaper_child import kill
 from arriero.supervisor.processes.spawn import SpawnSpec
 from tests.supervisor.processes.helpers import Lines, is_gone
-
-# A supervisor with two processes that write their own numbers for ever: one is entrusted.
-SUPERVISOR = """
-import sys, trio
-from pathlib import Path
-from arriero.supervisor.processes.process import start_process
-from arriero.supervisor.processes.reaper import Refuge, open_reaper
-from arriero.supervisor.processes.spawn import SpawnSpec
-
-async def main(folder, grace_s):
-    refuge = Refuge(Path(folder), float(grace_s))
-    async with open_reaper(refuge) as reaper, trio.open_nursery() as n:
-        script = "n=0; while :; do n=$((n+1)); echo line $n; sleep 0.002; done"
-        both = [start_process(SpawnSpec(argv=("sh", "-c", script)), reaper) for _ in "ab"]
-        for one in both:
-            n.start_soon(one.run, lambda stream, line: None)
-        both[0].entrust(b"a card")
-        print(reaper.pid, both[0].pid, both[1].pid, flush=True)
-        await trio.sleep_forever()
-
-trio.run(main, *sys.argv[1:])
-"""
+from tests.supervisor.processes.left_behind import killed_supervisor
 
 
 def wait_until(is_so: Callable[[], bool], limit_s: float = 10.0) -> bool:
@@ -50,19 +27,6 @@ def wait_until(is_so: Callable[[], bool], limit_s: float = 10.0) -> bool:
     while not is_so() and time.monotonic() < deadline:
         time.sleep(0.005)
     return is_so()
-
-
-def killed_supervisor(folder: Path, grace_s: float) -> tuple[int, int, int]:
-    """Run a supervisor and kill it; return reaper, the entrusted process, and the other one."""
-    with subprocess.Popen(
-        [sys.executable, "-c", SUPERVISOR, str(folder), str(grace_s)],
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as supervisor:
-        assert supervisor.stdout is not None
-        reaper, entrusted, other = map(int, supervisor.stdout.readline().split())
-        supervisor.kill()
-    return reaper, entrusted, other
 
 
 @pytest.fixture
@@ -185,7 +149,7 @@ def test_a_folder_in_its_place_is_an_error(tmp_path: Path) -> None:
         inherited_from(tmp_path / REAPER_NAME)
 
 
-HELLO = b"reaper 2 mark"
+HELLO = b"reaper 2 mark 1"
 HOSTILE = {
     "no word": [b"\0\xff" * 100],
     "an order": [b"add 1"],
@@ -193,7 +157,7 @@ HOSTILE = {
     "no pipes": [HELLO, b"kept 77 1 mark\ncard"],
     "of nobody": [HELLO, b"said 77 1\nhello"],
     "twice": [HELLO, HELLO],
-    "held without a file": [HELLO, b"held\ncard"],
+    "held without a file": [HELLO, b"held listener\ncard"],
     "not even begun": [b"end"],
     "no end": [HELLO],
     "nothing": [],
@@ -227,18 +191,6 @@ def test_a_stranger_in_its_place_is_not_believed(what: str, tmp_path: Path) -> N
         os.waitpid(stranger, 0)
 
 
-def test_a_reaper_that_sleeps_is_not_waited_for(left: tuple[int, int, int], tmp_path: Path) -> None:
-    reaper, _, _ = left
-    found = taken(tmp_path)  # it is at work
-    for kept in found.processes:
-        kept.close()
-    found.door.close()
-    os.kill(reaper, signal.SIGSTOP)
-
-    assert inherited_from(tmp_path / REAPER_NAME) is None
-    assert wait_until(lambda: is_gone(reaper))
-
-
 def test_the_pipes_are_closed_whatever_comes(tmp_path: Path) -> None:
     """One of two processes has no pipes: nothing of the first one stays open."""
     place = tmp_path / REAPER_NAME
@@ -268,3 +220,24 @@ def test_the_pipes_are_closed_whatever_comes(tmp_path: Path) -> None:
     for end in ends:
         os.close(end[0])
         os.close(end[1])
+
+
+def test_what_hangs_is_ended_with_all_it_has(left: tuple[int, int, int], tmp_path: Path) -> None:
+    """Nothing else knows of its processes: they would be there for ever."""
+    reaper, entrusted, other = left
+    assert wait_until(lambda: is_gone(other))
+    os.kill(reaper, signal.SIGSTOP)
+
+    assert inherited_from(tmp_path / REAPER_NAME) is None
+    assert wait_until(lambda: is_gone(reaper) and is_gone(entrusted))
+
+
+def test_a_reaper_of_another_version_ends_all_in_order(
+    left: tuple[int, int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reaper, entrusted, _ = left
+    monkeypatch.setattr("arriero.supervisor.processes.kept_process.SPEAKS", 2)
+
+    assert inherited_from(tmp_path / REAPER_NAME) is None
+    assert is_gone(entrusted)
+    assert wait_until(lambda: is_gone(reaper))
