@@ -15,6 +15,7 @@ from .values import (
     ConfigStatus,
     DeviceStatus,
     ErrorInfo,
+    KeepStatus,
     ModelFit,
     ModelStatus,
     ProfileStatus,
@@ -229,6 +230,7 @@ class StatusReply(ControlReply, frozen=True, kw_only=True):
         lease_requests: Times that a worker had to ask for a model; warm requests add nothing.
         config: The configuration in force.
         devices: Where memory decides: those that limit models.
+        kept: With ``keepInRam``: which files are kept in main memory.
     """
 
     version: str
@@ -244,6 +246,7 @@ class StatusReply(ControlReply, frozen=True, kw_only=True):
     lease_requests: int
     config: ConfigStatus
     devices: tuple[DeviceStatus, ...] = ()
+    kept: KeepStatus | None = None
 
 
 class SwapReply(ControlReply, frozen=True, kw_only=True):

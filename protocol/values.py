@@ -186,6 +186,42 @@ class DeviceStatus(MessageValue, frozen=True, kw_only=True):
     name: str = ""
 
 
+class KeptModel(MessageValue, frozen=True, kw_only=True):
+    """A model whose files are kept in main memory.
+
+    Attributes:
+        model: Its name.
+        size: Bytes of its files.
+        held: Those that are in memory.
+        remark: Why they are not, if they cannot be.
+    """
+
+    model: str
+    size: int
+    held: int
+    remark: str = ""
+
+
+class KeepStatus(MessageValue, frozen=True, kw_only=True):
+    """What is kept in main memory for later starts.
+
+    Attributes:
+        limit: Bytes, as configured.
+        room: What memory has room for now, of that.
+        held: What is kept.
+        locked: It cannot be dropped.
+        remark: Why it can, or why nothing more is read.
+        models: The most worthy first.
+    """
+
+    limit: int
+    room: int
+    held: int
+    locked: bool
+    remark: str = ""
+    models: tuple[KeptModel, ...] = ()
+
+
 class ModelFit(MessageValue, frozen=True, kw_only=True):
     """One model in the explanation of a start.
 

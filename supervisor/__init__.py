@@ -31,6 +31,7 @@ its files.
     generate/         Writes configurations from GGUF folders and llama-server presets; files that
                       operators copy.
     models/           Model servers: start, readiness, signs of life, kind, output, preload.
+    page_cache/       Files of models in the page cache: read ahead, and kept.
     workers/          Worker processes and the lease socket they talk to.
 
     reload/           Watches the configuration files and puts a new configuration in force.

@@ -39,6 +39,7 @@ from .host.runtime_dir import REAPER_NAME, open_runtime_dir, state_dir
 from .host.shortage import why
 from .host.systemd import Notifier, feed_watchdog
 from .memory.learned_file import SIZES_FILE_NAME
+from .memory.ram import pressure_files
 from .models.adoption import ModelCard, read_model_card
 from .models.default_models import keep_defaults
 from .models.fleet import missing_program, open_fleet
@@ -46,6 +47,9 @@ from .models.learned_models import LearnedModels
 from .models.memory_watch import open_memory_watch
 from .models.output_log import OutputLog
 from .models.preload import preload
+from .page_cache.holder import Holder
+from .page_cache.read_ahead import read_ahead
+from .page_cache.warm_tier import WarmTier
 from .pricing.feed import FILE_NAME as PRICES_FILE_NAME
 from .pricing.feed import PriceFeed
 from .processes.kept_process import Inheritance, KeptProcess, inherited_from
@@ -233,8 +237,13 @@ async def supervise(
         )
         dispatcher = Dispatcher(engine, publisher)
         orders = OrderKeeper(rings.get("orders"), ordered, dispatcher.now)
+        warm = WarmTier(
+            lambda: in_force.config, dispatcher, holder=Holder(reaper, pressure_files())
+        )
         memory = await stack.enter_async_context(
-            open_memory_watch(lambda: in_force.config, dispatcher, learned)
+            open_memory_watch(
+                lambda: in_force.config, dispatcher, learned, lambda: warm.locked_bytes
+            )
         )
         fleet = await stack.enter_async_context(
             open_fleet(
@@ -279,6 +288,10 @@ async def supervise(
         if engine.counts_memory:
             await memory.look()  # before the first start: bounded by its limit
         await stack.enter_async_context(_background(memory.run))
+        await stack.enter_async_context(_background(warm.run))
+        await stack.enter_async_context(
+            _background(read_ahead, lambda: in_force.config, dispatcher)
+        )
         known = [
             (lease_server.expect(card.worker, left.pid, card.proof), card.proof)
             for left, card in former_workers
@@ -317,7 +330,7 @@ async def supervise(
             in_force,
             order.load,
             follow=Parts(
-                in_force, dispatcher, lease_server, pool, output_log, prices, memory, learned
+                in_force, dispatcher, lease_server, pool, output_log, prices, memory, warm, learned
             ).follow,
             publish=dispatcher.publish,
             notifier=notifier,
@@ -331,6 +344,7 @@ async def supervise(
             records,
             reloader,
             profiles,
+            warm,
             cancel=partial(lease_server.cancel, caller=None),
             listen=address,
             control_requests=lambda: control.answered,

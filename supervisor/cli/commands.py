@@ -49,6 +49,8 @@ from .render.text import (
     explanation,
     headline,
     held_line,
+    keep_line,
+    kept_table,
     models_table,
     pong_line,
     reload_line,
@@ -101,7 +103,10 @@ def status(session: Session) -> None:
     workers = aligned(workers_table(reply.workers))
     head = [headline(reply), *config_lines(reply.config, reply.t)]
     devices = ["", *aligned(devices_table(reply.devices))] if reply.devices else []
-    session.write(reply, [*head, "", *models, *devices, "", *workers])
+    kept = ["", keep_line(reply.kept)] if reply.kept else []
+    if reply.kept and reply.kept.models:
+        kept += aligned(kept_table(reply.kept.models))
+    session.write(reply, [*head, "", *models, *devices, *kept, "", *workers])
 
 
 @click.command(epilog="Example:  arriero swap qwen --no-wait")

@@ -366,6 +366,13 @@ class Config:
         "What the prompt caches that saveSlots keeps may take on disk, those of all models "
         "together; the oldest go first.",
     )
+    keep_in_ram_bytes: int = key(
+        size(0, 16384 * 1024 * _MIB),
+        0,
+        "What files of models that are likely to be wanted again may take in main memory, while "
+        "nobody else needs it: they start from there. 0GiB: none are kept.",
+        name="keepInRam",
+    )
     trailers: bool = key(BOOLEAN, True, "Streams end with trailers: tokens, cost and outcome.")
     request_headers: HeaderRules = nested(
         rules("a request"), "On the way to a server.", name="headers.request", is_secret=True

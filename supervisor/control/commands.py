@@ -47,6 +47,7 @@ from arriero.protocol.lease import CancelResult
 from arriero.protocol.values import ErrorInfo
 
 from ..models.output_log import OutputLog
+from ..page_cache.warm_tier import WarmTier
 from ..reload.profiles import ProfileSwitch
 from ..reload.reloader import ActiveConfig, Reloader
 from ..scheduling.dispatcher import Dispatcher
@@ -78,6 +79,7 @@ class Commands:
         records: RecordStore,
         reloader: Reloader,
         profiles: ProfileSwitch,
+        warm: WarmTier,
         *,
         cancel: Callable[[str], Awaitable[CancelResult]],
         listen: str,
@@ -94,6 +96,7 @@ class Commands:
         self._cancel_request = cancel
         self._reloader = reloader
         self._profiles = profiles
+        self._warm = warm
         self._listen = listen
         self._control_requests = control_requests
         self._shut_down = shut_down
@@ -171,6 +174,7 @@ class Commands:
             lease_requests=self._dispatcher.lease_requests,
             config=self._in_force.status(),
             devices=self._dispatcher.engine.devices(self._dispatcher.now()),
+            kept=self._warm.status(),
         )
 
     async def _swap(self, name: str, *, wait: bool) -> AnyReply:

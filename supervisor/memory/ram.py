@@ -6,7 +6,7 @@ cgroup-v1/memory.
 
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Final, NamedTuple
 
 from .devices import DeviceReading
 
@@ -32,19 +32,58 @@ def read_ram(root: Path = Path("/")) -> DeviceReading | None:
         left = fields[b"MemAvailable"] * _KIB
     except (OSError, KeyError, ValueError):
         return None
-    for limit, used in _groups(root):
-        total = min(total, limit)
-        left = min(left, limit - used)
+    for group in _groups(root):
+        total = min(total, group.limit)
+        left = min(left, group.limit - group.used)
     return DeviceReading(total, max(0, total - left))
 
 
-def _groups(root: Path) -> Iterator[tuple[int, int]]:
-    """Give limit and use of each control group around this process that has a limit."""
+def spare_ram(locked: int, root: Path = Path("/")) -> int | None:
+    """Return the main memory that files could take without harm; None if it cannot be read.
+
+    It is neither used nor mapped: mapped files could be dropped, but are those of models that
+    compute with them. Below 0 where they have more than is left. Blocks, as `read_ram`.
+
+    Args:
+        locked: Bytes of mapped files that are used already, and do no harm.
+        root: Where ``proc`` and ``sys`` are.
+    """
     try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return
-    for line in lines:
+        fields = _fields(root / "proc/meminfo")
+        left = fields[b"MemAvailable"] * _KIB
+        spare = left - max(0, fields.get(b"Mapped", 0) * _KIB - locked)
+    except (OSError, KeyError, ValueError):
+        return None
+    for group in _groups(root):
+        spare = min(spare, group.limit - group.used - max(0, group.mapped - locked))
+    return spare
+
+
+def pressure_files(root: Path = Path("/")) -> tuple[Path, ...]:
+    """Return the files in which the kernel tells how long tasks have waited for memory. Blocks.
+
+    Of the machine, and of the control groups (version 2) that this process is in. Source: Linux,
+    accounting/psi.
+    """
+    found = [root / "proc/pressure/memory"]
+    for line in _own_groups(root):
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            found += [place / "memory.pressure" for place in _places(root / "sys/fs/cgroup", path)]
+    return tuple(file for file in found if file.is_file())
+
+
+class _ControlGroup(NamedTuple):
+    """A control group that limits memory: its limit, use without what can be dropped, and files."""
+
+    limit: int
+    used: int
+    mapped: int
+
+
+def _groups(root: Path) -> Iterator[_ControlGroup]:
+    """Give each control group around this process that has a limit."""
+    for line in _own_groups(root):
         _, controllers, path = line.split(":", 2)
         if controllers == "":
             yield from _around(root / "sys/fs/cgroup", path, "memory.max", "memory.current")
@@ -57,10 +96,20 @@ def _groups(root: Path) -> Iterator[tuple[int, int]]:
             )
 
 
-def _around(top: Path, path: str, limit_name: str, used_name: str) -> Iterator[tuple[int, int]]:
+def _own_groups(root: Path) -> list[str]:
+    try:
+        return (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return []
+
+
+def _places(top: Path, path: str) -> list[Path]:
     inner = PurePosixPath(path.lstrip("/"))
-    for place in [inner, *inner.parents][:_MAX_DEPTH]:
-        folder = top / place
+    return [top / place for place in [inner, *inner.parents][:_MAX_DEPTH]]
+
+
+def _around(top: Path, path: str, limit_name: str, used_name: str) -> Iterator[_ControlGroup]:
+    for folder in _places(top, path):
         try:
             limit = int((folder / limit_name).read_text())  # "max" is no number: no limit
             used = int((folder / used_name).read_text())
@@ -69,7 +118,8 @@ def _around(top: Path, path: str, limit_name: str, used_name: str) -> Iterator[t
             continue  # a container sees its own groups under the top alone
         prefix = b"total_" if b"total_inactive_file" in stat else b""
         droppable = sum(stat.get(prefix + kind, 0) for kind in (b"inactive_file", b"active_file"))
-        yield limit, max(0, used - droppable)
+        mapped = stat.get(prefix + (b"mapped_file" if prefix else b"file_mapped"), 0)
+        yield _ControlGroup(limit, max(0, used - droppable), mapped)
 
 
 def _fields(path: Path) -> dict[bytes, int]:

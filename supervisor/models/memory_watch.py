@@ -73,6 +73,7 @@ class MemoryWatch:
         *,
         nursery: trio.Nursery,
         learned: LearnedModels,
+        yielding: Callable[[], int] = lambda: 0,
         load: Callable[[], NvmlModule | None] = load_nvml,
         root: Path = Path("/"),
     ) -> None:
@@ -83,6 +84,7 @@ class MemoryWatch:
             dispatcher: Of the engine.
             nursery: Runs the estimates.
             learned: Keeps what is seen.
+            yielding: Gives the bytes of main memory that are used, but given back when needed.
             load: Gives the library for GPUs of NVIDIA.
             root: Where ``proc`` and ``sys`` are.
         """
@@ -90,6 +92,7 @@ class MemoryWatch:
         self._dispatcher = dispatcher
         self._nursery = nursery
         self._learned = learned
+        self._yielding = yielding
         self._load = load
         self._root = root
         self._nvml: NvmlModule | None = None
@@ -203,11 +206,16 @@ class MemoryWatch:
             return
         self._is_blind = False
         self._last = seen
-        self._dispatcher.handle(DevicesRead(seen.found, seen.foreign, began_at))
+        self._dispatcher.handle(DevicesRead(seen.found, self._foreign(seen), began_at))
         for model, one in running.items():
             if (use := seen.by_model.get(model)) is not None:
                 self._take(one, use.with_files if one.serves else use.amounts)
         self._settle(running)
+
+    def _foreign(self, seen: Look) -> Amounts:
+        """Return what others use: what gives way to models does not count."""
+        others = seen.foreign.get(RAM, 0)
+        return {**seen.foreign, RAM: max(0, others - self._yielding())}
 
     def _look(self, leaders: dict[str, int]) -> Look:
         if not self._is_loaded:
@@ -242,11 +250,14 @@ class MemoryWatch:
 
 @asynccontextmanager
 async def open_memory_watch(
-    config: Callable[[], Config], dispatcher: Dispatcher, learned: LearnedModels
+    config: Callable[[], Config],
+    dispatcher: Dispatcher,
+    learned: LearnedModels,
+    yielding: Callable[[], int] = lambda: 0,
 ) -> AsyncGenerator[MemoryWatch, None]:
-    """Give a watch whose estimates run while the block runs."""
+    """Give a watch whose estimates run while the block runs; arguments as for `MemoryWatch`."""
     async with trio.open_nursery() as nursery:
-        yield MemoryWatch(config, dispatcher, nursery=nursery, learned=learned)
+        yield MemoryWatch(config, dispatcher, nursery=nursery, learned=learned, yielding=yielding)
         nursery.cancel_scope.cancel()
 
 

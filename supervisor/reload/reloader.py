@@ -30,6 +30,7 @@ from ..models.default_models import DefaultModels
 from ..models.learned_models import LearnedModels
 from ..models.memory_watch import MemoryWatch
 from ..models.output_log import OutputLog
+from ..page_cache.warm_tier import WarmTier
 from ..placement.policy import PlacementPolicy
 from ..pricing.feed import PriceFeed
 from ..pricing.price_list import PriceList
@@ -142,6 +143,7 @@ class Parts(msgspec.Struct, frozen=True):
     output_log: OutputLog
     prices: PriceFeed
     memory: MemoryWatch
+    warm: WarmTier
     learned: LearnedModels
 
     async def follow(self, changes: ConfigChanges, drain: bool) -> tuple[str, ...]:
@@ -155,6 +157,7 @@ class Parts(msgspec.Struct, frozen=True):
         specs = self.in_force.specs(self.learned)
         self.dispatcher.handle(Reconfigured(specs, drain=drain, policy=self.in_force.policy()))
         self.memory.wake()
+        self.warm.wake()
         draining = engine.stale() if drain else ()
         if not changes.is_empty:
             self.output_log.keep_only(engine.knows)

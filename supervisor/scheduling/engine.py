@@ -114,7 +114,7 @@ from .events import (
 from .explain import explanation
 from .lifecycle import Step, after
 from .model_state import MUTE, UNTOLD, ModelState, QueuedWaiter
-from .room import MAX_TURNS, Blockage, Room, eviction, raised_size
+from .room import MAX_TURNS, Blockage, Room, eviction, is_protected, raised_size
 from .turns import Turn, plan
 from .wait_list import WaitList
 
@@ -175,6 +175,24 @@ class StandingOrders(NamedTuple):
 
     unloading: tuple[int, ...] = ()
     holds: tuple[tuple[str, float], ...] = ()
+
+
+class ModelOutlook(NamedTuple):
+    """What is known of how soon a model is likely to be started.
+
+    Attributes:
+        model: Its name.
+        use: How much it was used lately.
+        start_s: How long its starts took; None if that is not known.
+        runs: It has a process.
+        stays: It never makes room for another one.
+    """
+
+    model: str
+    use: float
+    start_s: float | None
+    runs: bool
+    stays: bool
 
 
 class Engine:
@@ -405,6 +423,30 @@ class Engine:
             for name, entry in self._live.items()
             if entry.pid is not None
         ]
+
+    def outlooks(self, now: float) -> list[ModelOutlook]:
+        """Return the outlook of each model."""
+        return [
+            ModelOutlook(
+                name, entry.use_at(now), entry.start_s, not entry.is_at_rest, is_protected(entry)
+            )
+            for name, entry in self._entries.items()
+            if not entry.removed
+        ]
+
+    def awaiting_room(self) -> tuple[str, ...]:
+        """Return the models that are started as soon as others have ended, in their order."""
+        return tuple(
+            name
+            for name, entry in self._turning.items()
+            if entry.state == "stopped"
+            and entry.progress is not None
+            and entry.progress.phase in {"draining", "stopping"}
+        )
+
+    def starting(self) -> tuple[str, ...]:
+        """Return the models that are being started."""
+        return tuple(name for name, entry in self._live.items() if entry.state == "starting")
 
     def explain(self, model: str, now: float) -> ExplainReply:
         """Return the course of a request for `model`, changing nothing."""

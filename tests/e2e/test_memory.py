@@ -111,6 +111,33 @@ def test_a_pinned_model_stays_and_others_are_served_by_who_is_there(
     train.reload(config(tiny, 200, **models))  # else it would come back for ever
 
 
+def test_files_of_likely_models_are_kept(ride: Callable[..., Train], tiny: str) -> None:
+    """One process keeps them, as long as that is wanted."""
+    plain = config(tiny, 4000, a={}, b={}, c={})
+    train = ride(plain)
+    assert train.ask("status")["kept"] is None
+    load(train, "a")
+
+    def kept() -> dict[str, Any]:
+        found: dict[str, Any] = train.ask("status")["kept"]
+        return found
+
+    train.reload({**plain, "keepInRam": "100MiB"})
+    eventually(lambda: kept()["held"] > 0, what="a file is kept")
+    found = kept()
+    size = found["models"][0]["size"]
+    # All three have the same file: it is kept once, and counts once.
+    assert {one["model"]: one["held"] for one in found["models"]} == dict.fromkeys("abc", size)
+    assert (found["held"], found["limit"]) == (size, 100 * MIB)
+    holders = [one for one in train.children() if "holder_child.py" in " ".join(one.cmdline())]
+    assert len(holders) == 1
+    assert ram(train)["foreign"] >= 0
+
+    train.reload(plain)
+    eventually(lambda: not holders[0].is_running(), what="nobody keeps anything")
+    assert kept() is None
+
+
 def test_a_held_device_is_free_until_it_is_released(ride: Callable[..., Train], tiny: str) -> None:
     train = ride(config(tiny, 4000, a={}))
     load(train, "a")

@@ -24,8 +24,11 @@ from .bars import Bar, Bars, bars_after
 from .text import (
     Table,
     config_lines,
+    devices_table,
     fitted,
     headline,
+    keep_line,
+    kept_table,
     models_table,
     percent,
     workers_table,
@@ -55,6 +58,12 @@ def draw_status(status: StatusReply) -> None:
     for line in config_lines(status.config, status.t):
         console.print(Text(line))
     console.print(_models(status, console.width))
+    if status.devices:
+        console.print(_table(fitted(devices_table(status.devices), console.width)))
+    if status.kept is not None:
+        console.print(Text(keep_line(status.kept)))
+        if status.kept.models:
+            console.print(_table(fitted(kept_table(status.kept.models), console.width)))
     console.print(_table(fitted(workers_table(status.workers), console.width)))
 
 

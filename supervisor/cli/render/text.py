@@ -21,6 +21,8 @@ from arriero.protocol.values import (
     ConfigStatus,
     DeviceStatus,
     ErrorInfo,
+    KeepStatus,
+    KeptModel,
     ModelFit,
     ModelStatus,
     Progress,
@@ -379,6 +381,27 @@ def devices_table(devices: Sequence[DeviceStatus]) -> Table:
         ),
         frozenset({"total", "reserve", "others", "models", "free"}),
         spare=("reserve", "others"),
+    )
+
+
+def keep_line(kept: KeepStatus) -> str:
+    """Return how much is kept in main memory for later starts."""
+    parts = [f"kept in RAM: {memory_size(kept.held)} of {memory_size(kept.limit)}"]
+    if kept.room < kept.limit:
+        parts.append(f"there is room for {memory_size(kept.room)}")
+    if kept.locked:
+        parts.append("locked")
+    if kept.remark:
+        parts.append(clean(kept.remark))
+    return "; ".join(parts)
+
+
+def kept_table(models: Sequence[KeptModel]) -> Table:
+    """Return the models whose files are kept."""
+    return Table(
+        ("model", "files", "in RAM"),
+        tuple((clean(one.model), memory_size(one.size), memory_size(one.held)) for one in models),
+        frozenset({"files", "in RAM"}),
     )
 
 

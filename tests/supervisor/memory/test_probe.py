@@ -7,7 +7,7 @@ import pytest
 from arriero.supervisor.memory.devices import DeviceReading
 from arriero.supervisor.memory.nvidia_gpus import load_nvml
 from arriero.supervisor.memory.probe import look
-from arriero.supervisor.memory.ram import read_ram
+from arriero.supervisor.memory.ram import pressure_files, read_ram, spare_ram
 from arriero.supervisor.memory.sysfs_gpus import SysfsGpu, find_gpus
 from tests.supervisor.memory.machine import (
     GIB,
@@ -47,6 +47,31 @@ def test_a_control_group_of_version_2_limits_it(root: Path) -> None:
     write_at(root, f"{group}/memory.current", f"{9 * GIB}\n")
     write_at(root, f"{group}/memory.stat", f"anon 5\ninactive_file {GIB}\nactive_file {2 * GIB}\n")
     assert read_ram(root) == DeviceReading(16 * GIB, 6 * GIB)
+
+
+def test_what_is_mapped_is_not_spare(root: Path) -> None:
+    """But for what is mapped and locked, which is used already."""
+    with (root / "proc/meminfo").open("a") as file:
+        file.write(f"Mapped: {12 * GIB // 1024} kB\n")
+    assert spare_ram(0, root) == 38 * GIB
+    assert spare_ram(5 * GIB, root) == 43 * GIB
+    assert spare_ram(20 * GIB, root) == 50 * GIB
+
+    write_at(root, "proc/self/cgroup", "0::/a\n")
+    write_at(root, "sys/fs/cgroup/a/memory.max", f"{16 * GIB}\n")
+    write_at(root, "sys/fs/cgroup/a/memory.current", f"{9 * GIB}\n")
+    write_at(root, "sys/fs/cgroup/a/memory.stat", f"active_file {2 * GIB}\nfile_mapped {GIB}\n")
+    assert spare_ram(0, root) == 8 * GIB
+
+
+def test_where_pressure_is_told(root: Path) -> None:
+    assert pressure_files(root) == ()
+    write_at(root, "proc/pressure/memory", "some total=0\n")
+    write_at(root, "proc/self/cgroup", "4:memory:/x\n0::/a/b\n")
+    write_at(root, "sys/fs/cgroup/a/memory.pressure", "some total=0\n")
+    names = [str(path.relative_to(root)) for path in pressure_files(root)]
+    assert names == ["proc/pressure/memory", "sys/fs/cgroup/a/memory.pressure"]
+    assert spare_ram(0, root / "nowhere") is None
 
 
 def test_a_control_group_of_version_1_limits_it(root: Path) -> None:

@@ -19,6 +19,7 @@ from arriero.supervisor.scheduling.events import (
     EstimateSize,
     GrantLease,
     HoldRequested,
+    Left,
     ProcessEnded,
     RaiseSize,
     Reconfigured,
@@ -196,6 +197,48 @@ def test_a_model_on_a_device_that_is_not_there_is_not_limited() -> None:
     engine = engine_of(spec("a", ModelSize({"gpu7": 99 * GIB}, "declared")), spec("b", 9))
     run(engine, "ab")
     assert states(engine) == {"a": "ready", "b": "ready"}
+
+
+def test_what_fits_is_started_beside_a_busy_one() -> None:
+    """Nobody is asked to go, or to give anything back; unless groups keep them apart."""
+    engine = engine_of(spec("a", 3), spec("b", 3))
+    make_ready(engine, "a", W1, 0)
+    assert acts(engine.handle(Wanted(W2, "b"), 1)) == [Spawn("b", engine.swap("b"))]
+    assert engine.awaiting_room() == ()
+
+    pair = Groups((Group("pair", ("a", "b")),), "ab")
+    apart = ByMemory(budgets={"gpu0": Budget(10 * GIB)}, finds=True, inner=pair)
+    engine = engine_of(spec("a", 3), spec("b", 3), placement=apart)
+    grant = make_ready(engine, "a", W1, 0)
+    (revoked,) = acts(engine.handle(Wanted(W2, "b"), 1))
+    assert isinstance(revoked, RevokeLease)
+    assert (engine.awaiting_room(), engine.starting()) == (("b",), ())
+    engine.handle(Released("w", "a", grant.lease), 2)
+    assert engine.awaiting_room() == ("b",)
+    assert acts(gone(engine, "a", 3)) == [Spawn("b", engine.swap("b"))]
+    assert (engine.awaiting_room(), engine.starting()) == ((), ("b",))
+
+
+def test_who_waits_no_more_awaits_no_room() -> None:
+    engine = engine_of(spec("a", 6), spec("b", 6))
+    make_ready(engine, "a", W1, 0)
+    engine.handle(Wanted(W2, "b"), 1)
+    assert engine.awaiting_room() == ("b",)
+    engine.handle(Left(W2), 2)
+    assert engine.awaiting_room() == ()
+
+
+def test_the_outlook_tells_use_and_who_is_there_for_good() -> None:
+    engine = engine_of(spec("a", 3, pin="manual"), spec("b", 3), spec("c", 3))
+    run(engine, "ab")
+    engine.handle(Wanted(W1, "b"), 1)
+    engine.handle(Reported("w", {"b": 1}), 2)
+    found = {one.model: (one.use > 0, one.runs, one.stays) for one in engine.outlooks(3)}
+    assert found == {
+        "a": (False, True, True),
+        "b": (True, True, False),
+        "c": (False, False, False),
+    }
 
 
 def test_groups_act_on_top_of_memory() -> None:

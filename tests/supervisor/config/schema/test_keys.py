@@ -50,7 +50,7 @@ OWN = {
         "listen workers progress progressDelay heartbeatInterval progressMarker progressDetails "
         "strict progressMarkersOld nonstreamHold nonstreamKeepalive upstreamIdle upstreamStall "
         "maxRetryWait maxBody bodyMemory trailers cors allowedHosts publicWithoutKeys hungAfter "
-        "drainLimit onFailure saveSlotsLimit memory adopt supervisorGrace"
+        "drainLimit onFailure saveSlotsLimit keepInRam memory adopt supervisorGrace"
     ),
     "default.": "models idleFor",
     "devices.<id>.": "total reserve",
