@@ -25,6 +25,7 @@ from ..host.runtime_dir import REAPER_NAME
 from ..host.shortage import what_is_scarce, why
 from .kept_process import Inheritance, KeptProcess
 from .reaper_child import MARK_CHARS, MARK_NAME, kill, started_at
+from .spawn import NOT_INHERITED
 
 log = logging.getLogger(__name__)
 
@@ -209,6 +210,7 @@ class Reaper:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 cwd="/",
+                env={n: value for n, value in os.environ.items() if n not in NOT_INHERITED},
                 pass_fds=[door.fileno() for door in doors[1:]],
                 start_new_session=True,  # what is typed at a terminal must not reach it
             )

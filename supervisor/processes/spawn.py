@@ -18,7 +18,7 @@ from ..llamacpp.load_report import VARIABLE as REPORT_VARIABLE
 # Messages of systemd to this process are not meant for its children: a child that takes the
 # notification socket for its own would be taken for the service.
 # Source: sd_notify(3), sd_listen_fds(3), systemd.exec(5).
-_NOT_INHERITED = (
+NOT_INHERITED = (
     "JOURNAL_STREAM",
     "LISTEN_FDNAMES",
     "LISTEN_FDS",
@@ -96,7 +96,7 @@ class PipedProcess(Protocol):
 
 def environment(launch: SpawnSpec, inherited: Mapping[str, str]) -> dict[str, str]:
     """Return the whole environment of the new process."""
-    unwanted = {*_NOT_INHERITED, *launch.without, REPORT_VARIABLE}
+    unwanted = {*NOT_INHERITED, *launch.without, REPORT_VARIABLE}
     kept = {name: value for name, value in inherited.items() if name not in unwanted}
     own = dict(launch.env)
     # It counts when it is there, even empty.

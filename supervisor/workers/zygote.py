@@ -29,7 +29,7 @@ from arriero.protocol.lease import ForkOrder
 
 from ..host.file_limit import raise_descriptor_limit
 from ..host.shortage import what_is_scarce
-from ..processes.spawn import PipedProcess, SpawnSpec, spawn
+from ..processes.spawn import NOT_INHERITED, PipedProcess, SpawnSpec, spawn
 
 log = logging.getLogger(__name__)
 
@@ -186,6 +186,8 @@ def _be_zygote(door: socket.socket, parent: int) -> NoReturn:
     try:
         os.setpgid(0, 0)  # what is typed at a terminal must not reach it
         _close_all_but(door.fileno())
+        for name in NOT_INHERITED:
+            os.environ.pop(name, None)
         import_module(_PROGRAM).serve(door, parent)
     except BaseException:  # noqa: BLE001  nothing of the supervisor may go on here
         traceback.print_exc()
