@@ -39,7 +39,7 @@ _OUT_OF_GPU = re.compile(
 )
 _OUT_OF_RAM = re.compile(
     r"(?i)std::bad_alloc|cannot allocate memory|(?:failed|unable) to allocate cpu\w* buffer|"
-    r"\bMemoryError\b"
+    r"ggml_aligned_malloc: insufficient memory|\bMemoryError\b"
 )
 
 

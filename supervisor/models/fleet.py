@@ -98,6 +98,10 @@ log = logging.getLogger(__name__)
 # small reads from /proc.
 LOOK_EVERY_S = 0.25
 
+# Of a start that is known to be short: twenty looks, but none sooner than this.
+_LOOKS = 20
+_LOOK_LEAST_S = 0.04
+
 # Ports that a start which has lost its own may jump over: two supervisors with the same startPort
 # that start many models at once would otherwise meet again at the next one, and the next.
 _PORT_JUMP = 100
@@ -771,13 +775,16 @@ class _Start:
         files = model_files(launch.command, dict(launch.env))
         total = total_bytes(files)
         first: LoadBytes | None = None
+        every_s = LOOK_EVERY_S
+        if self._learned is not None:
+            every_s = min(every_s, max(_LOOK_LEAST_S, self._learned.total_s / _LOOKS))
         while True:
             if total and (now_read := read_load_bytes(pid)) is not None:
                 first = first or now_read
                 done = bytes_done(first, now_read, total)
                 self._estimator.bytes(done, total, trio.current_time())
             self._tell()
-            await trio.sleep(LOOK_EVERY_S)
+            await trio.sleep(every_s)
 
     def _take(self, stream: Stream, line: bytes) -> None:
         """Take one line of its output.

@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ import psutil
 import pytest
 from trains import PATIENCE_S, Train, eventually
 
+from tests.bench.curve import LIMIT, Curve, commands
 from tests.official import openai
-from tests.real.parts import ensure_llama_server
+from tests.real.parts import MODELS, ensure_llama_server, ensure_models
 from tests.real.tiny_gguf import write_tiny_gguf
 
 pytestmark = pytest.mark.e2e
@@ -159,6 +160,41 @@ def test_a_second_start_knows_how_long_it_will_take(real: Train, client: openai.
         step["progress"]["eta_s"] for step in steps[:-1] if step["progress"]["phase"] != "starting"
     ]
     assert any(eta is not None for eta in etas), steps
+
+
+def learned_curves(train: Train, model: str, loads: int) -> Iterator[Curve]:
+    """The bars of loads of which it is known how long they take."""
+    topics = (f"progress/{model}\n", f"state/{model}\n")
+    for number in range(loads + 1):
+        train.ask("unload")
+        eventually(lambda: train.model(model)["state"] == "stopped")
+        with train.events(*topics) as next_event:
+            train.ask("swap", model=model, wait=False)
+            events = [next_event()]
+            while events[-1].get("state") != "ready":
+                events.append(next_event())
+        if number:
+            yield Curve.of(events)
+
+
+def test_the_bar_of_a_learned_load_is_true(real: Train) -> None:
+    """A busy machine disturbs one load, or its neighbour; not each of six."""
+    found = []
+    for curve in learned_curves(real, "small", 6):
+        found.append(curve)
+        if curve.at_tenths <= LIMIT:
+            break
+    assert found[-1].at_tenths <= LIMIT, found
+    assert len(found[-1].steps) >= 5, found[-1]
+
+
+@pytest.mark.nightly
+def test_the_bars_of_the_demo_are_true(ride: Callable[..., Train]) -> None:
+    """The one that lies in the middle, of five loads: others may use the machine, too."""
+    train = ride({"models": commands(ensure_llama_server(), ensure_models())})
+    for model in MODELS:
+        curves = list(learned_curves(train, model, 5))
+        assert sorted(curve.at_tenths for curve in curves)[2] <= LIMIT, curves
 
 
 def test_a_warm_model_is_answered_as_if_nobody_stood_in_front(
