@@ -30,7 +30,8 @@ _LONGEST = 200
 
 
 # Messages of servers for which there was not enough memory: llama.cpp with CUDA, ROCm, Vulkan and
-# SYCL; PyTorch; the C++ library and the system.
+# SYCL; PyTorch; the C++ library and the system. What llama.cpp has to say of main memory may be
+# lost with its log when it aborts; the assertion that ends it is not.
 _OUT_OF_GPU = re.compile(
     r"(?i)(?:cuda|hip|musa)malloc failed: out of memory|(?:cuda|rocm|hip) error: out of memory|"
     r"ErrorOutOfDeviceMemory|UR_RESULT_ERROR_OUT_OF_(?:DEVICE_)?(?:MEMORY|RESOURCES)|"
@@ -39,7 +40,8 @@ _OUT_OF_GPU = re.compile(
 )
 _OUT_OF_RAM = re.compile(
     r"(?i)std::bad_alloc|cannot allocate memory|(?:failed|unable) to allocate cpu\w* buffer|"
-    r"ggml_aligned_malloc: insufficient memory|\bMemoryError\b"
+    r"ggml_aligned_malloc: insufficient memory|GGML_ASSERT\(ctx->mem_buffer != NULL\) failed|"
+    r"\bMemoryError\b"
 )
 
 

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -152,34 +151,3 @@ def test_a_held_device_is_free_until_it_is_released(ride: Callable[..., Train], 
     assert "ram is held" in train.ask("explain", model="a")["why"]
     train.ask("release", device="ram")
     eventually(lambda: ready(train) == {"a"}, what="who waited is there")
-
-
-def test_server_that_runs_out_of_memory_gets_the_place_of_another(
-    ride: Callable[..., Train], tiny: str, tmp_path: Path
-) -> None:
-    """Whoever comes second is limited so that the allocation for its context really fails.
-
-    As on a machine that has enough for one of them, whatever was declared. Its size is raised then,
-    so that the first one has to go for it, and it is tried once more.
-    """
-    script = tmp_path / "room_for_one.sh"
-    script.write_text(
-        f"""exec 9>>{tmp_path / "first"}
-flock -n 9 || ulimit -v 350000
-exec "$@"
-"""
-    )
-    declared = {"memory": {"ram": "40MiB"}, "env": ["GGML_NO_BACKTRACE=1"]}
-    made = config(f"/bin/sh {script} {tiny}", 1000, a=declared, b=declared)
-    made["models"]["b"]["cmd"] += " -c 131072"
-    train = ride(made)
-    assert train.ask("swap", model="a")["ok"]
-
-    answer, log = train.chat("b"), train.log_text()
-
-    assert answer.status_code == 200, answer.text + log
-    assert ready(train) == {"b"}
-    assert "insufficient memory" in log
-    assert "model.size_raised model=b" in log
-    assert "evicted a: " in log
-    assert log.count("model.starting model=b") == 2

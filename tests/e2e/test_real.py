@@ -137,6 +137,36 @@ def test_server_that_falls_asleep_by_itself_makes_room(
     assert train.model("small")["state"] == "stopped"
 
 
+def test_server_that_runs_out_of_memory_takes_the_place_of_another(
+    ride: Callable[..., Train], llama: Callable[..., str], tmp_path: Path
+) -> None:
+    """Whoever comes second is limited so that the allocation for its tensors really fails.
+
+    As on a machine that has enough for one of them, whatever was declared. Its size is raised then,
+    so that the first one has to go for it, and it is tried once more.
+    """
+    script = tmp_path / "room_for_one.sh"
+    limited = "flock -n 9 || ulimit -d 110000"  # KiB; they need 170,000, and 58,000 at a time
+    script.write_text(f'exec 9>>{tmp_path / "first"}\n{limited}\nexec "$@"\n')
+    models = {
+        name: {
+            "cmd": f"/bin/sh {script} {llama('small', '--no-mmap', f'--alias {name}')}",
+            "memory": {"ram": "40MiB"},
+        }
+        for name in "ab"
+    }
+    train = ride({"memory": "auto", "devices": {"ram": {"total": "1GiB"}}, "models": models})
+    assert train.ask("swap", model="a")["ok"]
+
+    answer, log = train.chat("b"), train.log_text()
+
+    assert answer.status_code == 200, answer.text + log
+    assert [train.model(name)["state"] for name in "ab"] == ["stopped", "ready"]
+    assert "model.size_raised model=b" in log
+    assert "evicted a: " in log
+    assert log.count("model.starting model=b") == 2
+
+
 def test_percentages_never_fall_and_never_reach_100(real: Train, client: openai.OpenAI) -> None:
     seen = []
     for model in ("tiny", "small", "tiny", "small"):

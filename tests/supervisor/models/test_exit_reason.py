@@ -85,6 +85,7 @@ def test_neither_paths_nor_values_of_options_are_shown(line: str, shown: str) ->
         (ended("torch.OutOfMemoryError: CUDA out of memory."), "gpu"),
         (ended("terminate called after throwing an instance of 'std::bad_alloc'", code=-6), "ram"),
         (ended("alloc_tensor_range: failed to allocate CPU buffer of size 99"), "ram"),
+        (ended("ggml.c:1643: GGML_ASSERT(ctx->mem_buffer != NULL) failed"), "ram"),
         (ended("ggml_aligned_malloc: insufficient memory (attempted to allocate  9.73 MB)"), "ram"),
         (ended("loading", code=-9), "ram"),
         (ended(*MISSING), ""),
