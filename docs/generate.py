@@ -13,29 +13,11 @@ from pathlib import Path
 from typing import Final
 
 from arriero.supervisor.config.document import every_key, schema_text
+from arriero.supervisor.config.schema.llama_swap import are_theirs
 from arriero.supervisor.config.schema.reader import NEVER, NOT_YET, Key
 from arriero.supervisor.config.schema.sections import default_of
 
 ROOT: Final = Path(__file__).parents[1]
-
-# Keys that llama-swap has as well, by their last name; all others are our own.
-LLAMA_SWAP: Final = frozenset(
-    {
-        "healthCheckTimeout", "unloadTimeout", "globalTTL", "startPort", "sendLoadingState",
-        "logLevel", "logTimeFormat", "logToStdout", "logRequests", "metricsMaxInMemory",
-        "captureBuffer", "path", "session_id", "disabled", "every", "includeAliasesInList",
-        "apiKeys", "macros", "preload", "ignorePaths", "cmd", "cmdStop", "proxy", "aliases", "env",
-        "apiKey", "checkEndpoint", "ttl", "useModelName", "name", "description", "unlisted",
-        "concurrencyLimit", "metadata", "stripParams", "setParams", "setParamsByID", "connect",
-        "keepalive", "responseHeader", "tlsHandshake", "expectContinue", "idleConn",
-        "ignoreWebsockets", "in", "out", "tools", "reranker", "context", "pins", "strategy",
-        "targets", "spillover", "models", "members", "swap", "exclusive", "persistent", "vars",
-        "evict_costs", "sets", "use", "priority",
-    }
-)  # fmt: skip
-
-# Sections that it does not have, whatever their keys are called.
-OWN_SECTIONS: Final = ("default.",)
 
 # Why nothing acts on keys, by the beginnings of their paths.
 WHY_NOT: Final = {
@@ -114,7 +96,7 @@ def table(leaves: Iterable[tuple[str, Key]]) -> Iterator[str]:
     for path, key in leaves:
         for spelling in key.spellings:
             name = path.removesuffix(key.name) + spelling
-            is_theirs = key.name in LLAMA_SWAP and not path.startswith(OWN_SECTIONS)
+            is_theirs = are_theirs(part for part in path.split(".") if part != "<id>")
             own = "" if is_theirs else " *own*"
             is_old = spelling == key.other
             meaning = f"Another spelling of `{key.name}`." if is_old else _marked(key.meaning)

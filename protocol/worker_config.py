@@ -92,6 +92,7 @@ class ModelRoute(MessageValue, frozen=True, kw_only=True, omit_defaults=True):
         timeouts: Of connections to its server.
         ignore_websockets: Its WebSockets never start it, do not wait, and do not keep it.
         pin: Whether it stays, where memory decides: `always`, `manual` or empty.
+        remote: Where it is, if nothing is started for it: it is asked as a peer is.
     """
 
     model: str
@@ -111,6 +112,7 @@ class ModelRoute(MessageValue, frozen=True, kw_only=True, omit_defaults=True):
     timeouts: Timeouts = USUAL_TIMEOUTS
     ignore_websockets: bool = False
     pin: str = ""
+    remote: "PeerRoute | None" = None
 
 
 class SelectorRoute(MessageValue, frozen=True, kw_only=True):

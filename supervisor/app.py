@@ -24,6 +24,7 @@ from .config.lint.exposure import exposure_elsewhere
 from .config.lint.lint import with_findings
 from .config.lint.real_disk import RealDisk
 from .config.load import Config, load_with_tree, parse_listen
+from .config.schema.reader import UnknownKeys
 from .config.sources import find_sources
 from .config.values import LogLevel
 from .control.commands import Commands
@@ -102,7 +103,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         files: Configuration files, in the order in which they are merged.
         directory: A folder of further ones.
-        lenient: Unknown keys are warnings.
+        unknown: What unknown keys are.
         watches: A change of the files is followed.
         listen: ``host:port`` in the place of the configuration's.
         workers: Number of workers in the place of the configuration's.
@@ -112,7 +113,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
     files: tuple[Path, ...] = ()
     directory: Path | None = None
-    lenient: bool = False
+    unknown: UnknownKeys = "by file"
     watches: bool = False
     listen: str | None = None
     workers: int | None = None
@@ -132,7 +133,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
             ConfigError: It cannot be used.
         """
         config, root = load_with_tree(
-            *self.files, directory=self.directory, environ=os.environ, lenient=self.lenient
+            *self.files, directory=self.directory, environ=os.environ, unknown=self.unknown
         )
         config = replace(
             config,
@@ -260,7 +261,9 @@ async def supervise(
 
         def standing(name: str) -> State | None:
             model = in_force.config.resolve(name)
-            return None if model is None else engine.standing(model.model)
+            if model is None:
+                return "ready" if in_force.config.resolve_remote(name) is not None else None
+            return engine.standing(model.model)
 
         pool = WorkerPool(
             listen_fd=listener.fileno(),
@@ -323,7 +326,7 @@ async def supervise(
             pool.scale(count)
 
         def headline() -> str:
-            count = len(in_force.config.models)
+            count = len(in_force.config.written_models)
             return f"serving {count} model{'s' * (count != 1)} on {address}"
 
         reloader = Reloader(

@@ -15,7 +15,9 @@ def first_words(config: Config, address: str) -> str:
         address: ``host:port`` of the listening socket.
     """
     url = f"http://{_reachable(address)}"
-    model = next((found.model for found in config.models.values() if not found.unlisted), None)
+    model = next(
+        (found.model for found in config.written_models.values() if not found.unlisted), None
+    )
     if model is None:
         return (
             f"arriero answers at {url}, but its configuration has no models yet.\n"

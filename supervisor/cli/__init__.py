@@ -8,11 +8,11 @@ Lowest first:
     output        Output, notes beside it, times.
     session       Options and output common to client commands.
     follow        Follow events across gaps and restarts.
+    config_options  Options on configuration files; llama-swap's command line.
     check         `check`
     generate      `scan`, `import`
-    files         `example`, `unit`
+    files         `example`, `unit`, `schema`
     main          Entry point: table of commands, exit codes.
-    schema        `schema`
     serve         `serve`
     commands      `status`, `swap`, `unload`, `events`, `logs` and others
     profiles      `profile`

@@ -11,8 +11,10 @@ from ..config.dump import dump
 from ..config.lint.lint import advise
 from ..config.lint.real_disk import RealDisk
 from ..config.load import load_with_tree
+from ..config.schema.reader import UnknownKeys
 from ..config.values import Config
 from ..errors import ConfigError
+from .config_options import unknown_keys
 from .find_sockets import DEFAULT_CONFIG
 from .output import write_json
 from .render.check import CheckReport, accepted, last_line, refused, remark_line, tables
@@ -32,7 +34,7 @@ _KINDS: Final = (("notes", "dim"), ("warnings", "yellow"), ("errors", "red"))
     metavar="DIR",
     help="A folder: its *.yaml and *.yml files are merged after the FILEs.",
 )
-@click.option("--lenient", is_flag=True, help="Unknown keys are warnings, not errors.")
+@unknown_keys
 @click.option(
     "--resolved",
     is_flag=True,
@@ -43,7 +45,7 @@ def check(
     files: tuple[Path, ...],
     config_dir: Path | None,
     *,
-    lenient: bool,
+    unknown: UnknownKeys,
     resolved: bool,
     as_json: bool,
 ) -> int:
@@ -64,7 +66,7 @@ def check(
     config = None
     try:
         config, root = load_with_tree(
-            *files, directory=config_dir, environ=os.environ, lenient=lenient
+            *files, directory=config_dir, environ=os.environ, unknown=unknown
         )
         report = accepted(config, advise(config, root, RealDisk()))
     except ConfigError as exc:

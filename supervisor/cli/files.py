@@ -1,4 +1,4 @@
-"""The commands that write shipped files: an example, and systemd units."""
+"""The commands that write shipped files: an example, systemd units, the JSON schema."""
 
 from pathlib import Path
 
@@ -45,3 +45,18 @@ def unit(which: str, output: Path | None) -> None:
     if output is not None and output.is_dir():
         output /= name
     put(text, output)
+
+
+@click.command(
+    epilog="""\b
+Example:  arriero schema > config.schema.json
+An editor with the YAML language server then completes, explains and checks
+the keys of a configuration that begins with this line:
+# yaml-language-server: $schema=config.schema.json
+"""
+)
+def schema() -> None:
+    """Print the JSON schema of the configuration, for editors."""
+    from ..config.document import schema_text  # all keys: other commands need none of them
+
+    click.echo(schema_text(), nl=False)

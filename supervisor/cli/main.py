@@ -16,6 +16,7 @@ from arriero.protocol.errors import ProtocolError
 
 from ..errors import SupervisorError
 from ..host.collector import no_collection
+from .config_options import as_command
 from .find_sockets import CommandFailed
 from .output import note
 
@@ -37,7 +38,7 @@ COMMANDS: Final = {
     "restart": "commands.restart",
     "scale": "commands.scale",
     "scan": "generate.scan",
-    "schema": "schema.schema",
+    "schema": "files.schema",
     "serve": "serve.serve",
     "shutdown": "commands.shutdown",
     "status": "commands.status",
@@ -99,7 +100,11 @@ def main(args: Sequence[str] | None = None) -> int:
         The exit status. Errors stand on stderr by then.
     """
     try:
-        status = arriero.main(args, prog_name="arriero", standalone_mode=False)
+        status = arriero.main(
+            as_command(sys.argv[1:] if args is None else args),
+            prog_name="arriero",
+            standalone_mode=False,
+        )
     except click.ClickException as exc:
         exc.show()
         return exc.exit_code

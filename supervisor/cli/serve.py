@@ -10,10 +10,12 @@ from arriero.protocol.control import MAX_WORKERS
 
 from ..host.collector import no_collection
 from ..workers.zygote import Zygote, fork_zygote
+from .config_options import unknown_keys
 from .find_sockets import DEFAULT_CONFIG
 
 if TYPE_CHECKING:
     from ..app import Order
+    from ..config.schema.reader import UnknownKeys
     from ..config.values import LogLevel
 
 
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 @click.option(
     "--watch-config", is_flag=True, help="Follow changes of these files, as SIGHUP does once."
 )
-@click.option("--lenient", is_flag=True, help="Unknown keys are warnings, not errors.")
+@unknown_keys
 @click.option("--listen", metavar="ADDR", help="Address for clients, such as 127.0.0.1:8080.")
 @click.option(
     "--workers", type=click.IntRange(1, MAX_WORKERS), metavar="N", help="Worker processes."
@@ -65,7 +67,7 @@ def serve(
     log_level: "LogLevel | None",
     *,
     watch_config: bool,
-    lenient: bool,
+    unknown: "UnknownKeys",
 ) -> int:
     """Run the supervisor and its workers until SIGTERM or Ctrl-C.
 
@@ -88,7 +90,7 @@ def serve(
         Order(
             files=config_paths,
             directory=config_dir,
-            lenient=lenient,
+            unknown=unknown,
             watches=watch_config,
             listen=listen,
             workers=workers,

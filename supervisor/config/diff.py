@@ -26,16 +26,19 @@ _NEEDS_RESTART: Final = frozenset({"listen", "adopt", "supervisor_grace_s"})
 def diff(old: Config, new: Config) -> ConfigChanges:
     """Return what is different in `new`."""
     relaunch, adjusted = [], []
-    for model in new.models.keys() & old.models.keys():
-        changed = changed_fields(old.models[model], new.models[model])
-        if starts := changed & _STARTS:
+    olds, news = {**old.models, **old.remotes}, {**new.models, **new.remotes}
+    for model in news.keys() & olds.keys():
+        changed = changed_fields(olds[model], news[model])
+        is_started = model in old.models and model in new.models
+        starts = changed & _STARTS if is_started else frozenset()
+        if starts:
             relaunch.append(ModelChange(model=model, keys=MODEL.names(starts)))
-        if others := changed - _STARTS:
+        if others := changed - starts:
             adjusted.append(ModelChange(model=model, keys=MODEL.names(others)))
-    settings = changed_fields(old, new) - {"models"}
+    settings = changed_fields(old, new) - {"written_models"}
     return ConfigChanges(
-        added=tuple(model for model in new.models if model not in old.models),
-        removed=tuple(model for model in old.models if model not in new.models),
+        added=tuple(model for model in news if model not in olds),
+        removed=tuple(model for model in olds if model not in news),
         relaunch=tuple(sorted(relaunch, key=_by_model)),
         adjusted=tuple(sorted(adjusted, key=_by_model)),
         settings=_settings(settings - _NEEDS_RESTART),

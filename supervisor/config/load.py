@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from ..errors import ConfigError, Problem
@@ -21,7 +22,7 @@ from .read_models import check_instead, read_models
 from .read_names import KnownNames, check_peers, check_profiles, check_selectors
 from .read_routing import policy_of, read_routing
 from .schema.model_types import macros_of
-from .schema.reader import Enough, Place, Reading, Wrong
+from .schema.reader import Enough, Place, Reading, UnknownKeys, Wrong
 from .sources import find_sources, read_source
 from .values import CONFIG, Config
 from .yaml.tree import Node, YamlError, parse_yaml
@@ -44,7 +45,7 @@ def load_config(
     *files: Path,
     directory: Path | None = None,
     environ: Mapping[str, str],
-    lenient: bool = False,
+    unknown: UnknownKeys = "by file",
 ) -> Config:
     """Read one configuration out of `files`, and the YAML files in `directory`, in that order.
 
@@ -52,19 +53,19 @@ def load_config(
         files: Those that were named.
         directory: A folder; its own folders are not read.
         environ: The environment, for ``${env.NAME}``.
-        lenient: Unknown keys are warnings, not mistakes.
+        unknown: What unknown keys are.
 
     Raises:
         ConfigError: They cannot be read, or have mistakes; holds all of them.
     """
-    return load_with_tree(*files, directory=directory, environ=environ, lenient=lenient)[0]
+    return load_with_tree(*files, directory=directory, environ=environ, unknown=unknown)[0]
 
 
 def load_with_tree(
     *files: Path,
     directory: Path | None = None,
     environ: Mapping[str, str],
-    lenient: bool = False,
+    unknown: UnknownKeys = "by file",
 ) -> tuple[Config, Node]:
     """Do as `load_config`, and return the tree, too, for who has to say where something stands."""
     texts: list[tuple[str, str]] = []
@@ -74,7 +75,7 @@ def load_with_tree(
             texts.append((str(path), read_source(path)))
         except ConfigError as exc:
             problems += exc.problems
-    config, root = _parse(texts, problems, environ=environ, lenient=lenient)
+    config, root = _parse(texts, problems, environ=environ, unknown=unknown)
     stored = config.activity.store_path
     if stored is not None and (message := store_problem(Path(stored))) is not None:
         raise _refused(root, "store", "path", message)
@@ -95,7 +96,11 @@ def _refused(root: Node, section: str, key: str, message: str) -> ConfigError:
 
 
 def parse_config(
-    text: str, source: str = "config", *, environ: Mapping[str, str], lenient: bool = False
+    text: str,
+    source: str = "config",
+    *,
+    environ: Mapping[str, str],
+    unknown: UnknownKeys = "by file",
 ) -> Config:
     """Read a configuration out of `text`.
 
@@ -103,7 +108,7 @@ def parse_config(
         ConfigError: There are mistakes; holds all of them. Nothing else is raised, whatever the
             text is.
     """
-    return _parse([(source, text)], [], environ=environ, lenient=lenient)[0]
+    return _parse([(source, text)], [], environ=environ, unknown=unknown)[0]
 
 
 def parse_listen(text: str) -> Address:
@@ -124,10 +129,10 @@ def _parse(
     problems: list[Problem],
     *,
     environ: Mapping[str, str],
-    lenient: bool,
+    unknown: UnknownKeys,
 ) -> tuple[Config, Node]:
     with _without_collector():
-        return _read(texts, problems, environ, lenient=lenient)
+        return _read(texts, problems, environ, unknown)
 
 
 @contextmanager
@@ -146,8 +151,7 @@ def _read(
     texts: Sequence[tuple[str, str]],
     problems: list[Problem],
     environ: Mapping[str, str],
-    *,
-    lenient: bool,
+    unknown: UnknownKeys,
 ) -> tuple[Config, Node]:
     trees: list[Node] = []
     for source, text in texts:
@@ -169,11 +173,13 @@ def _read(
     problems += conflicts
     root = merged or Node({}, 1, 1)
     name = ", ".join(source for source, _ in texts) or "the configuration"
-    reading = Reading(name, environ, lenient=lenient)
+    reading = Reading(name, environ, unknown)
     reading.problems += problems  # what could not be read may hold what is missed elsewhere
     config = None
     with suppress(Enough):
         config = _read_config(root, Place(reading))
+    with suppress(Enough):
+        reading.judge_doubtful()
     if reading.problems or config is None:
         raise ConfigError(reading.problems, reading.warnings)
     return config, root
@@ -188,29 +194,33 @@ def _read_config(root: Node, place: Place) -> Config | None:
         place.keep(exc)
         return None
     config = CONFIG.make({**values, "macros": top})
-    models = read_models(root.member("models"), place.under("models"), config)
+    written = read_models(root.member("models"), place.under("models"), config)
+    models = {name: model for name, model in written.items() if not model.is_remote}
     if place.reading.problems == []:
         check_instead(models, root.member("models") or root, place.under("models"))
 
     def at(name: str) -> tuple[Node, Place]:
         return root.member(name) or root, place.under(name)
 
-    names = KnownNames.of(models, config.peers)
+    names = KnownNames.of(written, config.peers)
     check_peers(names, config.peers, *at("peers"))
     routing = read_routing(config.written_routing, root, place, names.models)
     policy = None if place.reading.problems else policy_of(routing, models, config.memory)
     check_selectors(config.selectors, *at("selectors"), names, policy)
     check_profiles(config.profiles, *at("profiles"), names, config.selectors)
-    if not models and not config.peers and not place.reading.problems:
+    if not written and not config.peers and not place.reading.problems:
         place.warn(None, "there are no models; write at least one under 'models:'")
     if config.body_memory_bytes < config.max_body_bytes:
         place.warn(
             root.member("bodyMemory") or root.member("maxBody"),
             "bodyMemory is smaller than maxBody: no body longer than bodyMemory can be taken",
         )
+    place.reading.judge_doubtful()
     return replace(
         config,
-        models=models,
+        written_models=written,
+        models=MappingProxyType(models),
+        remotes=MappingProxyType({name: written[name] for name in names.remote}),
         workers=config.workers or len(os.sched_getaffinity(0)),
         routing=routing,
         preload=_models(
@@ -225,7 +235,10 @@ def _read_config(root: Node, place: Place) -> Config | None:
 
 
 def _models(written: tuple[str, ...], where: Place, names: KnownNames) -> tuple[str, ...]:
-    """Return the ids of models to be loaded unasked; llama-swap drops unknown ones silently."""
+    """Return the ids of models to be loaded unasked; llama-swap drops unknown ones silently.
+
+    Those that are simply there need not be.
+    """
     models: dict[str, None] = {}
     for asked, item in where.items(written):
         name = asked if asked in names.models else asked.strip()
@@ -233,4 +246,4 @@ def _models(written: tuple[str, ...], where: Place, names: KnownNames) -> tuple[
             models[names.models[name]] = None
         elif name:
             where.warn(item, names.unknown(name, where))
-    return tuple(models)
+    return tuple(model for model in models if model not in names.remote)

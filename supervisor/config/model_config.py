@@ -199,7 +199,7 @@ class ModelConfig:
         "How to start its server; ${PORT} is a free port, ${API_KEY} a key that is made for each "
         "start. There is no shell.",
         name="cmd",
-        lacking="",
+        without="with a proxy, nothing is started: it is simply there",
         is_secret=True,  # it may hold keys, as `env` may
     )
     stop_command: tuple[str, ...] = key(
@@ -339,6 +339,11 @@ class ModelConfig:
     capabilities: Capabilities = nested(CAPABILITIES, "What it can do, for listings.")
 
     @property
+    def is_remote(self) -> bool:
+        """Whether it is simply there, and nothing is started for it."""
+        return not self.command
+
+    @property
     def fingerprint(self) -> str:
         """Hash of what determines how it loads."""
         return hashlib.sha256(repr((self.command, self.proxy, self.env)).encode()).hexdigest()
@@ -402,5 +407,8 @@ class ModelConfig:
 
 
 MODEL: Final = section(
-    ModelConfig, named_by="model", within={"compat": "For servers that are different."}
+    ModelConfig,
+    named_by="model",
+    within={"compat": "For servers that are different."},
+    either=("cmd", "proxy"),
 )

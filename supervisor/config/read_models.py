@@ -7,6 +7,7 @@ from typing import Final, TypeVar
 
 from arriero.protocol.worker_config import ProgressMode
 
+from ..llamacpp.api_key import API_KEY
 from ..llamacpp.command import server_options
 from .model_config import MODEL, PORT, ModelConfig
 from .schema.macros import Macro, ScalarValue
@@ -48,6 +49,10 @@ def read_models(node: Node | None, place: Place, config: Config) -> Mapping[str,
     for name in sorted(node.value):
         key, value = node.value[name]
         at = place.under(name)
+        if value.value is None:
+            message = "there is nothing in it; write how to start it, or leave it out"
+            place.reading.keep_doubtful(at.problem(key, message), "there is nothing in it")
+            continue
         if not is_name(name):
             at.note(key, f"a model's name is 1 to {MAX_NAME} printable characters")
         elif "${" in name:
@@ -62,6 +67,8 @@ def read_models(node: Node | None, place: Place, config: Config) -> Mapping[str,
     owners: dict[str, str] = {}
     models = {}
     for name in node.value:
+        if name not in drafts:
+            continue
         draft = drafts[name]
         model = draft.read(defaults)
         state = model.send_loading_state
@@ -149,10 +156,7 @@ class _Draft:
     def _check(self, model: ModelConfig, place: Place) -> None:
         cmd = self.node.member("cmd")
         if cmd is None or cmd.value is None:
-            what = "there is no command"
-            if _is_written(self.node, "proxy"):
-                what = "there is a proxy and no command, but arriero starts what it answers for"
-            place.under("cmd").note(cmd or self.node, f"{what}; write how to start it")
+            self._check_remote(model, cmd, place)
             return
         if self.uses_port:
             return
@@ -173,6 +177,24 @@ class _Draft:
             place.under(name).note(
                 self.node.member(name),
                 "${PORT} is used here, but not in cmd: the server would listen elsewhere",
+            )
+
+    def _check_remote(self, model: ModelConfig, cmd: Node | None, place: Place) -> None:
+        """Check a model without a command: it answers at its proxy, whoever has started it."""
+        proxy = self.node.member("proxy")
+        if not _is_written(self.node, "proxy"):
+            place.under("cmd").note(
+                cmd or self.node,
+                "there is no command; write how to start it, or a proxy at which it answers",
+            )
+        elif PORT in model.proxy:
+            place.under("proxy").note(
+                proxy, "${PORT} is used here, but there is no cmd to tell it to; write a port"
+            )
+        elif API_KEY in model.api_key:
+            place.under("apiKey").note(
+                self.node.member("apiKey"),
+                "${API_KEY} is made for each start, and nothing is started here; write its key",
             )
 
 

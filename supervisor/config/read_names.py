@@ -18,17 +18,20 @@ class KnownNames:
     Attributes:
         models: Id or alias -> id of the model.
         peers: Models of peers.
+        remote: The ids of models that nothing is started for.
     """
 
     models: Mapping[str, str]
     peers: PeerModels
+    remote: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, models: Mapping[str, ModelConfig], peers: Mapping[str, PeerConfig]) -> "KnownNames":
         """Collect them."""
         aliases = {alias: model.model for model in models.values() for alias in model.aliases}
         local = aliases | {model: model for model in models}
-        return cls(local, PeerModels(peers.values(), local))
+        remote = tuple(model.model for model in models.values() if model.is_remote)
+        return cls(local, PeerModels(peers.values(), local), remote)
 
     def known(self, name: str) -> bool:
         """Whether `name` is a model, an alias, or a model of a peer."""
@@ -114,7 +117,7 @@ def _check_strategy(
         if meant in seen:
             place.note(item, f"{name!r} and {seen[meant]!r} are the same model; remove one")
         seen[meant] = name
-    together = frozenset(local.values())
+    together = frozenset(local.values()).difference(names.remote)
     if policy is not None and not policy.can_run_together(together):
         place.note(
             targets[0][1],

@@ -42,6 +42,7 @@ from .schema.types import (
     converted,
     duration,
     integer,
+    lax,
     listed,
     named,
     size,
@@ -88,8 +89,8 @@ _WORKERS: Final = ValueType(
 _LEVELS: Final[ValueType[LogLevel]] = choice(
     {"debug": "debug", "info": "info", "warn": "warning", "error": "error"}, {"warning": "warning"}
 )
-_LOG_LEVEL: Final = replace(_LEVELS, write=str)
-_TIME_FORMAT: Final = choice(
+_LOG_LEVEL: Final = lax(replace(_LEVELS, write=str))
+_TIME_FORMATS: Final = choice(
     {
         name: name
         for name in (
@@ -99,6 +100,7 @@ _TIME_FORMAT: Final = choice(
     },
     {"": ""},
 )  # fmt: skip
+_TIME_FORMAT: Final = lax(_TIME_FORMATS)
 
 
 def _distinct(headers: tuple[str, ...]) -> tuple[str, ...]:
@@ -216,6 +218,9 @@ class Config:
     """A whole configuration.
 
     Attributes:
+        written_models: All models, as the file has them.
+        models: Those of them that are started here.
+        remotes: Those that are simply there: they have a proxy, and no command.
         routing: Which models run beside which.
         listed: The list that `price_list` names, if it is in a file; read by `load_config`.
         files: What it was read from.
@@ -439,10 +444,11 @@ class Config:
         "Requests under /upstream for such paths never start a model; [] is as if left out.",
         name="upstream.ignorePaths",
     )
-    models: Mapping[str, ModelConfig] = key(
+    written_models: Mapping[str, ModelConfig] = key(
         named(MODEL.type, "a mapping of names to models", names="^.{1,200}$"),
         NOTHING,
         "The models, by the names that requests give.",
+        name="models",
         without="none",
     )
     profiles: Mapping[str, Profile] = key(
@@ -469,23 +475,35 @@ class Config:
     )
     written_routing: RoutingKeys = inline(ROUTING)
 
+    models: Mapping[str, ModelConfig] = field(default_factory=dict, compare=False)
+    remotes: Mapping[str, ModelConfig] = field(default_factory=dict, compare=False)
     routing: Routing = field(default_factory=Routing)
     listed: PriceList | None = field(default=None, repr=False)
     files: tuple[str, ...] = field(default=(), compare=False)
     warnings: tuple[Problem, ...] = field(default=(), compare=False)
     notes: tuple[Problem, ...] = field(default=(), compare=False)
     _names: Mapping[str, ModelConfig] = field(init=False, repr=False, compare=False)
+    _remote: Mapping[str, ModelConfig] = field(init=False, repr=False, compare=False)
     peer_models: PeerModels = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         aliases = {alias: model for model in self.models.values() for alias in model.aliases}
         names = MappingProxyType(aliases | dict(self.models))  # an id is stronger than an alias
+        remote = {alias: model for model in self.remotes.values() for alias in model.aliases}
+        remote.update(self.remotes)
         object.__setattr__(self, "_names", names)
-        object.__setattr__(self, "peer_models", PeerModels(self.peers.values(), names))
+        object.__setattr__(self, "_remote", MappingProxyType(remote))
+        object.__setattr__(
+            self, "peer_models", PeerModels(self.peers.values(), {**remote, **names})
+        )
 
     def resolve(self, name: str) -> ModelConfig | None:
-        """Return the model of that id or alias."""
+        """Return the model of that id or alias, if it is started here."""
         return self._names.get(name)
+
+    def resolve_remote(self, name: str) -> ModelConfig | None:
+        """Return the model of that id or alias, if it is simply there."""
+        return self._remote.get(name)
 
     def resolve_peer(self, name: str) -> tuple[PeerConfig, str] | None:
         """Return the peer that serves `name`, and its own name for that; models here come first."""

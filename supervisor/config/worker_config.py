@@ -48,8 +48,8 @@ def route_table(
         WorkerConfig,
         generation=generation,
         models=tuple(
-            _model(model, pricing.of_model(model.model, model.aliases, model.prices))
-            for model in config.models.values()
+            _model(model, pricing.of_model(model.model, model.aliases, model.prices), config)
+            for model in (*config.models.values(), *config.remotes.values())
         ),
         supervisor_grace_s=config.supervisor_grace_s if config.adopt else 0.0,
         allowed_hosts=(*config.allowed_hosts, *_listened_on(config.listen)),
@@ -74,14 +74,28 @@ def route_table(
     )
 
 
-def _model(model: ModelConfig, prices: Prices | None) -> ModelRoute:
+def _model(model: ModelConfig, prices: Prices | None, config: Config) -> ModelRoute:
     return taken_from(
         model,
         ModelRoute,
         prices=prices,
+        remote=_remote(model, config) if model.is_remote else None,
         filters=_filters(model.filters),
         # that one, which is not said to the workers for each of thousands of models
         timeouts=USUAL_TIMEOUTS if model.timeouts == USUAL_TIMEOUTS else model.timeouts,
+    )
+
+
+def _remote(model: ModelConfig, config: Config) -> PeerRoute:
+    """Return where a model is that is simply there; clients' keys go on as with models here."""
+    return PeerRoute(
+        peer=model.model,
+        url=model.proxy,
+        kind=model.kind or "openai",
+        usage=model.usage,
+        api_key=model.api_key,
+        forward_auth=not config.api_keys,
+        timeouts=model.timeouts,
     )
 
 

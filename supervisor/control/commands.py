@@ -336,6 +336,12 @@ class Commands:
         return name if self._dispatcher.engine.knows(name) else None
 
     def _unknown(self, name: str) -> Refusal:
+        if self._in_force.config.resolve_remote(name) is not None:
+            message = (
+                f"the model {name[:80]!r} is not started here: it has a proxy and no cmd, and is "
+                "simply there"
+            )
+            return Refusal(error=ErrorInfo(code="remote_model", message=message))
         similar = self._in_force.config.suggest(name)
         hint = f"; did you mean {', '.join(similar)}?" if similar else ""
         return Refusal(

@@ -302,7 +302,7 @@ def _led_to(known: Mapping[str, Target], name: str) -> Target:
 
 
 def _here(route: ModelRoute, name: str) -> Target:
-    return Target(route, detour=_detour(route.filters, name))
+    return Target(route, route.remote, _detour(route.filters, name))
 
 
 def _detour(filters: BodyFilters | None, *names: str) -> Detour | None:

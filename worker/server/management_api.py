@@ -165,9 +165,13 @@ def make_pages(service: ManagementContext, started_at: int) -> QuartTrio:
             "id": route.model,
             "object": "model",
             "created": started_at,
-            "owned_by": target.peer.peer if target.peer else "arriero",
+            "owned_by": "arriero" if route.remote or not target.peer else target.peer.peer,
             **{key: text for key, text in said.items() if text},
-            "status": {"value": _LOADED[service.view.standing(route.model).state]},
+            "status": {
+                "value": "loaded"
+                if route.remote
+                else _LOADED[service.view.standing(route.model).state]
+            },
             "meta": {"aliases": list(route.aliases)},
         }
 

@@ -116,7 +116,8 @@ def peer_request(
     own = frozenset(key.encode() for key in own_keys)
     forwards = peer.forward_auth and not peer.api_key
     kind = _KINDS[peer.kind]
-    url = urlsplit(peer.url)
+    # a unix socket has no host, and no path before that of the request
+    url = urlsplit("http://localhost" if peer.url.startswith("unix:") else peer.url)
     host = url.netloc.rpartition("@")[2].encode()
     target = _target(kind, url.path.rstrip("/").encode(), model, head, route, stream=stream)
     parameters = _parameters(head.target, own, forwards=forwards)

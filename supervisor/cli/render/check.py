@@ -96,8 +96,8 @@ def accepted(config: Config, advice: Advice) -> CheckReport:
     return CheckReport(
         ok=True,
         models=tuple(
-            _checked(model, config.start_port, groups[model.model])
-            for model in config.models.values()
+            _checked(model, config.start_port, groups.get(model.model, ""))
+            for model in config.written_models.values()
         ),
         warnings=_remarks((*config.warnings, *advice.warnings)),
         notes=_remarks((*config.notes, *advice.notes)),
@@ -192,7 +192,7 @@ def _models(models: Iterable[CheckedModel]) -> Table:
                 duration(model.ttl_s) if model.ttl_s else NOTHING,
                 model.mode,
                 NOTHING if model.group in {"", DEFAULT_GROUP} else clean(model.group),
-                clean(join_command(model.command).replace(f"'{HIDDEN}'", HIDDEN)),
+                clean(join_command(model.command).replace(f"'{HIDDEN}'", HIDDEN)) or NOTHING,
             )
             for model in models
         ),

@@ -22,7 +22,7 @@ from ..values import Config
 from ..yaml.tree import Node
 from .exposure import exposure
 from .findings import Findings
-from .models import Disk, check_model, fixed_port
+from .models import Disk, check_model, check_remote, fixed_port
 from .names import check_macros, check_peers, check_pins
 
 # How many pairs of models on one port are looked at: nobody reads more messages than that.
@@ -51,6 +51,8 @@ def advise(config: Config, root: Node, disk: Disk) -> Advice:
         disk: The machine on which it is to be used.
     """
     found = Findings(root)
+    for model in config.remotes.values():
+        check_remote(model, config.api_keys, found)
     for model in config.models.values():
         check_model(model, config.api_keys, disk, found)
     if (open_to_all := exposure(config, config.listen.host)) is not None:

@@ -13,11 +13,16 @@ from ...llamacpp.api_key import API_KEY
 from ...llamacpp.command import DEFAULT_PORT, ServerOptions, server_options
 from ...text.addresses import unix_path
 from ...text.redact import masked_text
-from ..model_config import PORT, ModelConfig
+from ..model_config import MODEL, PORT, ModelConfig
 from .findings import Findings
 
 # What a shell would take for its own, as words of their own. No `<x>`: templates are full of it.
 _SHELL_SYNTAX: Final = re.compile(r"\|\|?|&&?|;|<|(?:\d|&)?>>?(?:&\d|[\w./~$-]*)")
+
+# What is said of processes only, by fields.
+_OF_PROCESSES: Final = (
+    "concurrency_limit", "memory", "on_blocked", "pin", "save_slots", "sleep", "stop_command",
+)  # fmt: skip
 
 _CONTAINER_TOOLS: Final = frozenset({"docker", "podman", "nerdctl"})
 
@@ -63,6 +68,19 @@ def check_model(model: ModelConfig, own_keys: Collection[str], disk: Disk, found
     key_file = model.launch(1).wanted.file
     if key_file and not disk.is_file(Path(key_file)):
         found.warn(("models", model.model, "cmd"), f"there is no file {_quoted(key_file)} of keys")
+
+
+def check_remote(model: ModelConfig, own_keys: Collection[str], found: Findings) -> None:
+    """Note what is not meant in a model that nothing is started for."""
+    at = ("models", model.model)
+    if model.api_key in own_keys:
+        found.warn((*at, "apiKey"), "its server is shown one of apiKeys, so it could use this one")
+    said = [name for name in _OF_PROCESSES if getattr(model, name) != MODEL.defaults[name]]
+    if said:
+        meaningless = MODEL.names(said)
+        found.warn(
+            at, f"nothing is started for it, so {', '.join(meaningless)} mean nothing; remove them"
+        )
 
 
 def fixed_port(model: ModelConfig) -> int | None:

@@ -4,6 +4,7 @@ Lowest first:
 
     immutable     `immutable`: makes the classes of sections.
     json_schema   JSON-schema fragments.
+    llama_swap    Names of the keys that llama-swap has as well.
     macros        `${name}` expansion.
     reader        `ValueType`, `Key`, `Place`, `Reading`: collects problems.
     sections      `key`, `section`: the fields of a dataclass are keys.

@@ -82,7 +82,7 @@ COMMAND: Final = ValueType(
     "a command",
     text_like(_SAYS_SOMETHING, "a command"),
     _command,
-    lambda command: escaped(join_command(command), PORT_AND_KEY_STAY),
+    lambda command: escaped(join_command(command), PORT_AND_KEY_STAY) if command else None,
 )
 STOP_COMMAND: Final[ValueType[tuple[str, ...]]] = unless_empty(
     ValueType(
@@ -162,7 +162,8 @@ def _variable(node: Node, place: Place) -> tuple[str, str]:
     entry = read_text(node, place, "NAME=value", keep=PORT_AND_KEY_STAY, is_secret=True)
     name, equals, value = entry.partition("=")
     if not name or not equals:
-        raise Wrong(place.problem(node, "this is not NAME=value"))
+        message = "this is not NAME=value"
+        raise Wrong(place.problem(node, message), f"{message}; it is ignored")
     return name, value
 
 

@@ -5,7 +5,9 @@ A `ValueType` is what a key takes: how it is read and written, in words, and as 
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeAlias, TypeVar
+from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
+
+from msgspec.structs import replace
 
 from ...errors import Problem
 from ...text.did_you_mean import did_you_mean
@@ -13,6 +15,10 @@ from ..yaml.tree import Node
 from .macros import BrokenMacro, Macro, MacroError, ScalarValue, expand
 
 T = TypeVar("T")
+
+UnknownKeys: TypeAlias = Literal["by file", "errors", "warnings"]
+"""What unknown keys are. By file: warnings in one that llama-swap could have been given, else
+errors."""
 
 # How much of a value is quoted in a message.
 SHOWN: Final = 60
@@ -125,7 +131,9 @@ class Place:
 
     def keep(self, wrong: "Wrong") -> None:
         """Keep the mistake that `wrong` is, and go on."""
-        if wrong.problem is not None:
+        if wrong.problem is not None and wrong.as_warning:
+            self.reading.keep_doubtful(wrong.problem, wrong.as_warning)
+        elif wrong.problem is not None:
             self.reading.keep(wrong.problem)
 
     def scalar(
@@ -166,11 +174,18 @@ class Place:
 
 
 class Wrong(Exception):
-    """A value cannot be read; `problem` says why, and is None if that was told already."""
+    """A value cannot be read.
 
-    def __init__(self, problem: Problem | None) -> None:
+    Attributes:
+        problem: Why; None if that was told already.
+        as_warning: What is told in a file for llama-swap, which takes it: there it is as if it was
+            left out. Empty if it is a mistake in every file.
+    """
+
+    def __init__(self, problem: Problem | None, as_warning: str = "") -> None:
         super().__init__(str(problem))
         self.problem = problem
+        self.as_warning = as_warning
 
 
 class Enough(Exception):
@@ -183,18 +198,22 @@ class Reading:
     Attributes:
         source: Name of the file; of all files, if there are several.
         environ: The environment, for ``${env.NAME}``.
-        lenient: Unknown keys are no mistakes.
         problems: All mistakes so far.
         warnings: What can be used, but is surely not what was meant.
         hints: For how many names similar ones were looked for.
+        uses_own: There is a key that llama-swap does not have.
         idle: Keys that are used and that nothing acts on, with their first places.
         items: Lists that were read, by their `id`, with where their items stand.
     """
 
-    def __init__(self, source: str, environ: Mapping[str, str], *, lenient: bool = False) -> None:
+    def __init__(
+        self, source: str, environ: Mapping[str, str], unknown: UnknownKeys = "by file"
+    ) -> None:
         self.source = source
         self.environ = environ
-        self.lenient = lenient
+        self.uses_own = False
+        self._unknown_are = unknown
+        self._doubtful: list[tuple[Problem, str]] = []  # mistakes, or warnings with another text
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
         self.hints = 0
@@ -214,15 +233,49 @@ class Reading:
             self.problems.append(Problem(self.source, 0, 0, "", message))
             raise Enough
 
-    @property
-    def can_warn(self) -> bool:
-        """Whether another warning would be kept."""
-        return len(self.warnings) < MAX_PROBLEMS
-
     def warn(self, problem: Problem) -> None:
         """Keep a warning, as long as there are not too many."""
-        if self.can_warn:
+        if len(self.warnings) < MAX_PROBLEMS:
             self.warnings.append(problem)
+
+    @property
+    def has_room_for_doubtful(self) -> bool:
+        """Whether another of these would be kept."""
+        return len(self._doubtful) + len(self.warnings) < MAX_PROBLEMS
+
+    def keep_doubtful(self, problem: Problem, as_warning: str) -> None:
+        """Keep what llama-swap takes, such as unknown keys, until all is read.
+
+        Args:
+            problem: What it is as a mistake.
+            as_warning: What is told in a file for llama-swap.
+
+        Raises:
+            Enough: It is one mistake too many.
+        """
+        if self._is_strict:
+            self.keep(problem)
+        elif self.has_room_for_doubtful:
+            self._doubtful.append((problem, as_warning))
+
+    def judge_doubtful(self) -> None:
+        """Make mistakes or warnings of it, so far.
+
+        Raises:
+            Enough: There are too many mistakes.
+        """
+        found, self._doubtful = self._doubtful, []
+        for problem, as_warning in found:
+            if self._is_strict:
+                self.keep(problem)
+            else:
+                self.warn(replace(problem, message=as_warning))
+
+    @property
+    def _is_strict(self) -> bool:
+        if self._unknown_are == "by file":
+            return self.uses_own
+        return self._unknown_are == "errors"
 
     def has_room(self, text: str) -> bool:
         """Count the text of a value; whether there is room for it."""

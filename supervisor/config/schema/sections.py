@@ -22,6 +22,7 @@ from typing import Any, Final, Generic, TypedDict, TypeVar, Unpack, overload
 
 from ..yaml.tree import Node
 from .json_schema import Schema, fixed, not_empty, or_nothing
+from .llama_swap import are_theirs
 from .reader import FIRST, NOT_YET, SHOWN, Key, Place, ValueType, Wrong
 
 T = TypeVar("T")
@@ -125,6 +126,7 @@ class ConfigSection(Generic[T]):
         takes: str,
         acts: str,
         is_folded: bool,
+        either: Collection[str] = (),
     ) -> None:
         self._make = make
         self._named_by = named_by
@@ -158,7 +160,7 @@ class ConfigSection(Generic[T]):
         self.keys = _tree(leaves, (), self.within)
         self._names = _Names(self.keys)
         self.type: ValueType[T] = ValueType(
-            takes, _schema(self.keys), self.read, self.write, keys=self.keys
+            takes, _schema(self.keys, either), self.read, self.write, keys=self.keys
         )
 
     @property
@@ -255,6 +257,7 @@ def section(
     takes: str = _TAKES,
     acts: str = FIRST,
     is_folded: bool = False,
+    either: Collection[str] = (),
     **own: Key,
 ) -> ConfigSection[T]:
     """Make a section out of the fields of `cls`.
@@ -266,6 +269,7 @@ def section(
         takes: What it takes, in words.
         acts: Since when its keys act, those that do not say it themselves.
         is_folded: All of its keys are; see `Key`.
+        either: Keys of which one has to be written, for editors: its reader tells that itself.
         own: Keys of fields that have no declaration, or that are declared otherwise.
     """
     declared: dict[str, Key | ConfigSection[Any]] = {}
@@ -281,6 +285,7 @@ def section(
         takes=takes,
         acts=acts,
         is_folded=is_folded,
+        either=either,
     )
 
 
@@ -295,6 +300,7 @@ class _Names:
             if found.is_idle
         }
         self._inner = {found.name: _Names(found.type.keys) for found in keys if not found.field}
+        self._own = {name for name in self._known if not are_theirs((name,))}
 
     def read(
         self, node: Node, place: Place, found: dict[str, object], skip: frozenset[str] = _NO_NAMES
@@ -308,7 +314,10 @@ class _Names:
             known = self._known.get(name)
             if known is None:
                 self._tell_unknown(name, key_node, value, place)
-            elif value.value is not None and name not in skip and name == _spelling(known, node):
+                continue
+            if value.value is not None and name in self._own:
+                place.reading.uses_own = True
+            if value.value is not None and name not in skip and name == _spelling(known, node):
                 at = place.under(name)
                 if known in self._why_idle:
                     at.mention(known, key_node, self._why_idle[known])
@@ -321,12 +330,13 @@ class _Names:
                     at.keep(exc)
 
     def _tell_unknown(self, name: str, key_node: Node, value: Node, place: Place) -> None:
-        if place.is_top and value.holds_anchor and not _meant(name, self._known, _SURELY):
+        if (place.is_top and value.holds_anchor) and (
+            name.startswith("x-") or not _meant(name, self._known, _SURELY)
+        ):
             return  # `defs:` and the like, which exist to hold anchors
-        if not place.reading.lenient:
-            place.note(key_node, _unknown(name, self._known))
-        elif place.reading.can_warn:
-            place.warn(key_node, _unknown(name, self._known))
+        if place.reading.has_room_for_doubtful:  # looking for similar names takes its time
+            refused, ignored = _unknown(name, self._known)
+            place.reading.keep_doubtful(place.problem(key_node, refused), ignored)
 
 
 def _spelling(found: Key, node: Node) -> str:
@@ -337,11 +347,13 @@ def _spelling(found: Key, node: Node) -> str:
     return found.other if first is None or first.value in (None, "") else found.name
 
 
-def _unknown(name: str, known: Collection[str]) -> str:
-    """Say that there is no key `name`, and what it may have been meant to be."""
+def _unknown(name: str, known: Collection[str]) -> tuple[str, str]:
+    """Say that there is no key `name`, and what may have been meant: as mistake and as warning."""
+    said = f"unknown key {name[:SHOWN]!r}"
     if meant := _meant(name, known):
-        return f"unknown key {name[:SHOWN]!r}; did you mean {meant[0]!r}?"
-    return f"unknown key {name[:SHOWN]!r}; known are: {', '.join(sorted(known))}"
+        meant_key = f"did you mean {meant[0]!r}?"
+        return f"{said}; {meant_key}", f"{said}; nothing acts on it, {meant_key}"
+    return f"{said}; known are: {', '.join(sorted(known))}", f"{said}; nothing acts on it"
 
 
 def _meant(name: str, known: Collection[str], likeness: float = 0.6) -> list[str]:
@@ -373,10 +385,14 @@ def _not_read(node: Node, place: Place) -> object:
     raise AssertionError("its keys are read, one by one")
 
 
-def _schema(keys: Collection[Key]) -> Schema:
+def _schema(keys: Collection[Key], either: Collection[str] = ()) -> Schema:
     properties = {name: _property(found, name) for found in keys for name in found.spellings}
     required = [found.name for found in keys if found.required]
     schema = fixed(properties, required)
+    if either:
+        written = {"not": {"type": "null"}}
+        ways = [{"required": [name], "properties": {name: written}} for name in either]
+        return {**schema, "anyOf": ways}
     return schema if required else or_nothing(schema)
 
 

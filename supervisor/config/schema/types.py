@@ -226,6 +226,23 @@ def choice(meanings: Mapping[str, T], also: Mapping[str, T] = MappingProxyType({
     return ValueType(takes, one_of(meanings, also, takes), read, words.get)
 
 
+def lax(kind: ValueType[T]) -> ValueType[T]:
+    """The same; but another text is a mistake only where llama-swap could not have been given it.
+
+    It takes any, and means the default.
+    """
+
+    def read(node: Node, place: Place) -> T:
+        try:
+            return kind.read(node, place)
+        except Wrong as exc:
+            if exc.problem is not None and isinstance(node.value, str):
+                raise Wrong(exc.problem, f"{exc.problem.message}; it is ignored") from exc
+            raise
+
+    return replace(kind, read=read)
+
+
 def words(*allowed: T) -> ValueType[T]:
     """One of `allowed`, which are texts and mean themselves."""
     return choice({str(word): word for word in allowed})

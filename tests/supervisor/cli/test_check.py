@@ -104,7 +104,7 @@ includeAliasesInList: true
         (GOOD + "macros: {idle: 1}\n", 0, "1 model, nothing is wrong"),  # notes do not count
         (WARNED, 1, "1 model, 1 warning"),
         ("", 1, "0 models, 1 warning"),
-        (BROKEN, 2, "2 errors: this configuration cannot be used"),
+        (f"workers: 1\n{BROKEN}", 2, "2 errors: this configuration cannot be used"),
         ("models: [", 2, "1 error: this configuration cannot be used"),
     ],
 )
@@ -177,14 +177,14 @@ def test_a_configuration_is_written_as_it_is_meant(capsys: pytest.CaptureFixture
 def test_warnings_are_told_beside_errors(capsys: pytest.CaptureFixture[str]) -> None:
     text = "models: {a: {cmd: 'run ${PORT}', tll: 1}}\nhooks: {on_startup: {preload: [b]}}\n"
     Path("config.yaml").write_text(text)
-    assert main(["check"]) == 2
+    assert main(["check", "--strict"]) == 2
     told = capsys.readouterr().out
     assert "config.yaml:2:32: hooks.on_startup.preload: there is no model 'b'" in told
     assert "config.yaml:1:34: models.a: unknown key 'tll'; did you mean 'ttl'?" in told
 
 
 def test_errors_are_json_too(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["check", "--json", write(BROKEN)]) == 2
+    assert main(["check", "--strict", "--json", write(BROKEN)]) == 2
 
     found = json.loads(capsys.readouterr().out)
     assert (found["ok"], found["models"], found["warnings"]) == (False, [], [])
@@ -192,7 +192,8 @@ def test_errors_are_json_too(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_what_a_name_does_to_a_terminal_is_not_done(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["check", write('"a\\e[2J": 1\nmodels: {}')]) == 2
+    for strict, status in (["--strict"], 2), ([], 1):
+        assert main(["check", *strict, write('"a\\e[2J": 1\nmodels: {}')]) == status
     assert "\x1b" not in capsys.readouterr().out
 
 
@@ -211,11 +212,20 @@ def test_files_and_a_folder_are_one_configuration(capsys: pytest.CaptureFixture[
 
 
 def test_with_lenient_an_unknown_key_is_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
-    name = write(GOOD + "proggress: off\n")
+    name = write(GOOD + "workers: 2\nproggress: off\n")
 
     assert main(["check", name]) == 2
     assert main(["check", "--lenient", name]) == 1
     assert capsys.readouterr().out.endswith("1 model, 1 warning\n")
+
+
+def test_in_a_file_of_llama_swap_as_well(capsys: pytest.CaptureFixture[str]) -> None:
+    name = write(GOOD + "proggress: off\n")
+
+    assert main(["check", name]) == 1
+    told = capsys.readouterr().out
+    assert "unknown key 'proggress'; nothing acts on it, did you mean 'progress'?" in told
+    assert main(["check", "--strict", name]) == 2
 
 
 def test_without_a_file_the_usage_is_told_with_an_example(

@@ -884,7 +884,7 @@ def test_serve_hands_its_options_on_and_ends_with_the_status_of_the_supervisor(
         Order(
             files=(Path("c.yaml"), Path("d.yaml")),
             directory=Path("/e"),
-            lenient=True,
+            unknown="warnings",
             watches=True,
             listen=":8080",
             workers=2,

@@ -12,9 +12,12 @@ def parse(text: str, **environ: str) -> Config:
 
 
 def problems(text: str, **environ: str) -> list[str]:
-    """Return the mistakes in `text`, each with its place; there have to be some."""
+    """Return the mistakes in `text`, each with its place; there have to be some.
+
+    Unknown keys are among them.
+    """
     with pytest.raises(ConfigError) as caught:
-        parse(text, **environ)
+        parse_config(text, "c.yaml", environ=environ, unknown="errors")
     return [str(problem) for problem in caught.value.problems]
 
 

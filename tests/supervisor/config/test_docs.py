@@ -39,7 +39,7 @@ def test_every_key_is_on_the_page_once_with_all_that_is_to_be_known() -> None:
         assert all(cells), path
         assert cells[3] == spellings[path].acts
     assert ROWS["models.<id>.ttl"][1:4] == ["seconds", "`-1`", "0.1"]
-    assert ROWS["models.<id>.cmd"][2] == "required"
+    assert ROWS["peers.<id>.proxy"][2] == "required"
 
 
 def test_each_key_that_does_not_act_has_a_reason_and_only_these() -> None:

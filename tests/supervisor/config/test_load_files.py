@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from arriero.supervisor.config.load import Config, load_config
+from arriero.supervisor.config.schema.reader import UnknownKeys
 from arriero.supervisor.config.yaml.tree import MAX_BYTES, MAX_REPEATED
 from arriero.supervisor.errors import ConfigError
 from arriero.supervisor.placement.policy import Group
@@ -11,16 +12,16 @@ from arriero.supervisor.placement.policy import Group
 RUN = "{cmd: 'run ${PORT}'}"
 
 
-def load(folder: Path, *texts: str, lenient: bool = False, **environ: str) -> Config:
+def load(folder: Path, *texts: str, unknown: UnknownKeys = "by file", **environ: str) -> Config:
     """Read `texts` as the files 1.yaml, 2.yaml, ... of `folder`."""
     for number, text in enumerate(texts, 1):
         (folder / f"{number}.yaml").write_text(text)
-    return load_config(directory=folder, environ=environ, lenient=lenient)
+    return load_config(directory=folder, environ=environ, unknown=unknown)
 
 
 def problems(folder: Path, *texts: str, **environ: str) -> list[str]:
     with pytest.raises(ConfigError) as caught:
-        load(folder, *texts, lenient=False, **environ)
+        load(folder, *texts, unknown="errors", **environ)
     return [str(problem).replace(f"{folder}/", "") for problem in caught.value.problems]
 
 
@@ -195,7 +196,7 @@ def test_mistakes_of_all_files_are_told_at_once(tmp_path: Path) -> None:
 
 
 def test_lenient_makes_warnings_of_unknown_keys_of_all_files(tmp_path: Path) -> None:
-    config = load(tmp_path, "nope: 1", f"models: {{a: {RUN}}}\nstartport: 1", lenient=True)
+    config = load(tmp_path, "nope: 1", f"models: {{a: {RUN}}}\nstartport: 1", unknown="warnings")
     told = [
         str(warning).replace(f"{tmp_path}/", "").partition("; ")[0] for warning in config.warnings
     ]

@@ -11,7 +11,11 @@ ONE = "models: {a: {cmd: 'run --port ${PORT}'"
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("models: {a: {proxy: 'http://h:1'}}", "1:13: models.a.cmd: there is a proxy and no command"),
+        ("models: {a: {ttl: 5}}", "1:13: models.a.cmd: there is no command; write how to start it, or a proxy"),
+        ("models: {a: {proxy: 'http://h:${PORT}'}}", "1:21: models.a.proxy: ${PORT} is used here, but there is no cmd"),
+        ("models: {a: {proxy: 'http://h', apiKey: '${API_KEY}'}}", "1:41: models.a.apiKey: ${API_KEY} is made for each start"),
+        ("models: {a: }", "1:10: models.a: there is nothing in it; write how to start it"),
+        ("logLevel: verbose\n" + ONE + "}}", "1:11: logLevel: found the text 'verbose'; write one of"),
         ("models: {a: {ttl: z}}", "models.a.cmd: there is no command"),
         ("models: {a: {cmd: [run, s3cret]}}", "1:19: models.a.cmd: found a list; write a command"),
         ('models: {a: {cmd: "run \\0 ${PORT}"}}', "models.a.cmd: this holds a zero byte"),

@@ -6,7 +6,7 @@ import tracemalloc
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import HealthCheck, event, given, settings
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from arriero.supervisor.config.dump import dump
 from arriero.supervisor.config.load import Config, load_config, parse_config
-from arriero.supervisor.config.schema.reader import Key, ValueType
+from arriero.supervisor.config.schema.reader import Key, UnknownKeys, ValueType
 from arriero.supervisor.config.values import CONFIG
 from arriero.supervisor.config.yaml.write import write_yaml
 from arriero.supervisor.errors import ConfigError, Problem
@@ -26,6 +26,8 @@ from tests.supervisor.config.strategies import configurations
 # configuration.
 relaxed = settings(deadline=None, suppress_health_check=list(HealthCheck))
 fewer = settings(relaxed, max_examples=examples(10, 40))
+
+UNKNOWN = st.sampled_from(get_args(UnknownKeys))
 
 
 # --- what is dumped is read again -----------------------------------------------------------------
@@ -75,9 +77,9 @@ def told_by(read: Callable[[], Config]) -> tuple[Problem, ...]:
     return (*config.warnings, *config.notes)
 
 
-def check_text(text: str, *, lenient: bool) -> None:
+def check_text(text: str, *, unknown: UnknownKeys) -> None:
     """See that `text` is a configuration, or one error with problems."""
-    read = partial(parse_config, text, "c", environ={"HOME": "/root"}, lenient=lenient)
+    read = partial(parse_config, text, "c", environ={"HOME": "/root"}, unknown=unknown)
     for problem in told_by(read):
         check(problem, {"c": text})
 
@@ -126,9 +128,11 @@ def members(keys: tuple[Key, ...]) -> st.SearchStrategy[dict[str, Any]]:
 DOCUMENTS = st.dictionaries(st.sampled_from(NAMES), VALUES) | members(CONFIG.keys)
 
 
-@given(st.text(), st.booleans())
-def test_any_text_is_a_configuration_or_an_error_with_problems(text: str, lenient: bool) -> None:
-    check_text(text, lenient=lenient)
+@given(st.text(), UNKNOWN)
+def test_any_text_is_a_configuration_or_an_error_with_problems(
+    text: str, unknown: UnknownKeys
+) -> None:
+    check_text(text, unknown=unknown)
 
 
 PIECES = st.sampled_from(
@@ -138,27 +142,29 @@ PIECES = st.sampled_from(
 )  # fmt: skip
 
 
-@given(st.lists(PIECES).map("".join), st.booleans())
-def test_any_pieces_of_yaml_are_too(text: str, lenient: bool) -> None:
-    check_text(text, lenient=lenient)
+@given(st.lists(PIECES).map("".join), UNKNOWN)
+def test_any_pieces_of_yaml_are_too(text: str, unknown: UnknownKeys) -> None:
+    check_text(text, unknown=unknown)
 
 
 @relaxed
-@given(DOCUMENTS, st.booleans())
-def test_any_values_under_the_real_keys_are_too(pieces: dict[str, Any], lenient: bool) -> None:
-    check_text(write_yaml(pieces), lenient=lenient)
+@given(DOCUMENTS, UNKNOWN)
+def test_any_values_under_the_real_keys_are_too(
+    pieces: dict[str, Any], unknown: UnknownKeys
+) -> None:
+    check_text(write_yaml(pieces), unknown=unknown)
 
 
 @fewer
-@given(st.lists(configurations() | DOCUMENTS, min_size=1, max_size=3), st.booleans())
+@given(st.lists(configurations() | DOCUMENTS, min_size=1, max_size=3), UNKNOWN)
 def test_several_files_are_a_configuration_or_an_error_with_problems_in_them(
-    documents: list[dict[str, Any]], lenient: bool
+    documents: list[dict[str, Any]], unknown: UnknownKeys
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
         texts = {f"{folder}/{number}.yaml": write_yaml(one) for number, one in enumerate(documents)}
         for name, text in texts.items():
             Path(name).write_bytes(text.encode(errors="surrogatepass"))
-        read = partial(load_config, directory=Path(folder), environ={}, lenient=lenient)
+        read = partial(load_config, directory=Path(folder), environ={}, unknown=unknown)
         for problem in told_by(read):
             check(problem, texts)
 
@@ -193,7 +199,7 @@ def seconds_for(text: str) -> float:
     for _ in range(3):
         before = time.process_time()
         with contextlib.suppress(ConfigError):
-            parse_config(text, environ={}, lenient=True)
+            parse_config(text, environ={}, unknown="warnings")
         times.append(time.process_time() - before)
     return min(times)
 

@@ -166,7 +166,7 @@ def test_workers_know_keys_by_the_same_names() -> None:
     """Those that are worked out are few."""
     for route, config, own in (
         (WorkerConfig, Config, {"generation", "profile"}),
-        (ModelRoute, ModelConfig, set[str]()),
+        (ModelRoute, ModelConfig, {"remote"}),
         (PeerRoute, PeerConfig, set[str]()),
     ):
         names = {found.name for found in fields(config)}
