@@ -21,22 +21,29 @@ ROOT: Final = Path(__file__).parents[1]
 
 # Why nothing acts on keys, by the beginnings of their paths.
 WHY_NOT: Final = {
-    "logTimeFormat": "lines have a time of one form",
-    "logToStdout": "lines of model servers are told by `arriero logs`",
+    "logTimeFormat": "lines have a time of one form (to come with logs over HTTP)",
+    "logToStdout": "lines of model servers are told by `arriero logs` (likewise)",
     "logRequests": "it does nothing in llama-swap, either",
-    "captureBuffer": "requests and answers are not captured",
-    "store": "requests are remembered in memory only",
-    "ui": "there is no list of requests",
-    "performance": "the machine is not sampled",
-    "includeAliasesInList": "listings name models by their ids",
-    "models.<id>.metadata": "listings do not show it",
-    "models.<id>.capabilities": "listings do not show them",
+    "captureBuffer": "requests and answers are not captured (to come with the store)",
+    "store": "requests are remembered in memory only (likewise)",
+    "ui": "there is no page with a list of requests",
+    "performance": "the machine is not sampled (to come with metrics)",
+    "includeAliasesInList": "listings name models by their ids (to come with whole listings)",
+    "models.<id>.metadata": "listings do not show it (to come with whole listings)",
+    "models.<id>.capabilities": "listings do not show them (likewise)",
 }
 
 # The parts of the page: a heading, what it says, and the names with which the paths in it begin;
 # no names: all others.
 PARTS: Final[tuple[tuple[str, str, tuple[str, ...]], ...]] = (
     ("Top level", "", ()),
+    (
+        "Rules",
+        "A list, in order; `<id>` is the number of a rule. What it asks for has to fit, all of it; "
+        "then it moves, removes, sets what is not there, and sets. Names are paths: `a.b` is b "
+        "within a. `model` and `stream` stay. What no rule changes keeps its bytes.",
+        ("rules",),
+    ),
     ("Models", "`<id>` is the name that requests give.", ("models",)),
     (
         "Which models run beside which, and who comes first",

@@ -109,6 +109,20 @@ class ExplainRequest(ControlRequest, frozen=True, kw_only=True, tag="explain"):
     model: str
 
 
+class PreviewRequest(ControlRequest, frozen=True, kw_only=True, tag="preview"):
+    """Say what would go upstream for a request of a client, with the configuration in force.
+
+    Attributes:
+        body: Of that request: JSON.
+        path: Its path.
+        headers: Fields of its head, names and values.
+    """
+
+    body: str
+    path: str = "/v1/chat/completions"
+    headers: tuple[tuple[str, str], ...] = ()
+
+
 class ReloadRequest(ControlRequest, frozen=True, kw_only=True, tag="reload"):
     """Read the configuration again, and put in force what changed.
 
@@ -184,6 +198,7 @@ AnyRequest: TypeAlias = (
     | ReleaseRequest
     | LogsRequest
     | ExplainRequest
+    | PreviewRequest
     | ReloadRequest
     | CancelRequest
     | ActivityRequest
@@ -330,6 +345,22 @@ class ExplainReply(ControlReply, frozen=True, kw_only=True):
     start_s: float | None = None
 
 
+class PreviewReply(ControlReply, frozen=True, kw_only=True):
+    """What would go upstream.
+
+    Attributes:
+        model: Id of the model that would answer; of a selector its first target.
+        path: Path and query that it would be asked with.
+        body: What it would be sent, but for what the kind of its server adds.
+        changed: That is another body than the client's.
+    """
+
+    model: str
+    path: str
+    body: str
+    changed: bool
+
+
 class ReloadReply(ControlReply, frozen=True, kw_only=True):
     """The files can be used.
 
@@ -410,6 +441,7 @@ AnyReply: TypeAlias = (
     | HoldReply
     | LogsReply
     | ExplainReply
+    | PreviewReply
     | ReloadReply
     | CancelReply
     | ActivityReply

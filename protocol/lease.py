@@ -282,6 +282,26 @@ class CancelOutcome(LeaseMessage, frozen=True, kw_only=True, tag="cancel-outcome
     result: CancelResult
 
 
+class PreviewOutcome(LeaseMessage, frozen=True, kw_only=True, tag="preview-outcome"):
+    """The answer to `PreviewOrder`.
+
+    Attributes:
+        ask: Number of the query.
+        problem: Why nothing would go upstream; empty if something would, and then there are:
+        model: Id of the model.
+        path: Path and query.
+        body: What is sent.
+        is_changed: It is another one than came.
+    """
+
+    ask: int
+    problem: str = ""
+    model: str = ""
+    path: str = ""
+    body: str = ""
+    is_changed: bool = False
+
+
 class RecordsQuery(LeaseMessage, frozen=True, kw_only=True, tag="records-query"):
     """Ask for the records of the last requests.
 
@@ -316,6 +336,7 @@ FromWorker: TypeAlias = (
     | ProfileOrder
     | CancelQuery
     | CancelOutcome
+    | PreviewOutcome
     | RecordsQuery
 )
 
@@ -495,6 +516,24 @@ class CancelOrder(LeaseMessage, frozen=True, kw_only=True, tag="cancel"):
     peer: str = ""
 
 
+class PreviewOrder(LeaseMessage, frozen=True, kw_only=True, tag="preview"):
+    """Say what would go upstream for a request.
+
+    Answered by `PreviewOutcome`.
+
+    Attributes:
+        ask: Number of the query.
+        path: Of the request.
+        headers: Fields of its head.
+        body: JSON.
+    """
+
+    ask: int
+    path: str
+    headers: tuple[tuple[str, str], ...]
+    body: str
+
+
 class CancelAnswer(LeaseMessage, frozen=True, kw_only=True, tag="cancel-answer"):
     """The answer to `CancelQuery`."""
 
@@ -525,6 +564,7 @@ FromSupervisor: TypeAlias = (
     | Peeked
     | ProfileAnswer
     | CancelOrder
+    | PreviewOrder
     | CancelAnswer
     | RecordsAnswer
 )

@@ -46,6 +46,33 @@ class BodyFilters(MessageValue, frozen=True, kw_only=True):
     set_params_by_id: dict[str, dict[str, msgspec.Raw]] = msgspec.field(default_factory=dict)
 
 
+class BodyRule(MessageValue, frozen=True, kw_only=True, omit_defaults=True):
+    """Changes to the JSON body of requests for which all of the conditions hold.
+
+    Names in bodies are paths, as in `BodyFilters`; patterns have ``*``, ``?`` and ``[ab]``.
+
+    Attributes:
+        model: A pattern of the model's name, or its id; empty for any.
+        path: A pattern of the request's path; empty for any.
+        headers: Names of fields, and patterns of their values.
+        body: Members, and what they have to be, as JSON: a text is a pattern (``*``: whatever is
+            there), null means that there is none, of a list one will do.
+        move: Members that go to another place, and where to; what is there goes.
+        remove: Members that are removed, after that.
+        default: Members that are set if they are not there, after that.
+        set: Members that are set, after that.
+    """
+
+    model: str = ""
+    path: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+    body: dict[str, msgspec.Raw] = msgspec.field(default_factory=dict)
+    move: dict[str, str] = msgspec.field(default_factory=dict)
+    remove: tuple[str, ...] = ()
+    default: dict[str, msgspec.Raw] = msgspec.field(default_factory=dict)
+    set: dict[str, msgspec.Raw] = msgspec.field(default_factory=dict)
+
+
 class Timeouts(MessageValue, frozen=True, kw_only=True):
     """How long a connection to a server may take. Seconds; 0 is no limit.
 
@@ -206,6 +233,18 @@ class HeaderRules(MessageValue, frozen=True, kw_only=True):
     set: tuple[tuple[str, str], ...] = ()
 
 
+class TlsFiles(MessageValue, frozen=True, kw_only=True):
+    """What clients are shown, as PEM.
+
+    Attributes:
+        cert: Path of the certificate, with those that vouch for it.
+        key: Path of its key.
+    """
+
+    cert: str
+    key: str
+
+
 class WorkerConfig(MessageValue, frozen=True, kw_only=True):
     """The part of the configuration that workers need.
 
@@ -238,6 +277,8 @@ class WorkerConfig(MessageValue, frozen=True, kw_only=True):
         profile: The one that is chosen; its pins go before all other names. None for none.
         ignore_paths: Patterns of paths under ``/upstream`` that never start a model.
         supervisor_grace_s: How long workers go on without a supervisor; 0: not at all.
+        tls: Clients speak TLS; None: they do not.
+        rules: Changes to bodies, in this order, after the filters.
     """
 
     generation: int
@@ -267,3 +308,5 @@ class WorkerConfig(MessageValue, frozen=True, kw_only=True):
     profile: str | None = None
     ignore_paths: tuple[str, ...] = IGNORED_PATHS
     supervisor_grace_s: float = 0.0
+    tls: TlsFiles | None = None
+    rules: tuple[BodyRule, ...] = ()

@@ -19,6 +19,7 @@ from arriero.protocol.errors import ProtocolError
 from arriero.protocol.transport import open_context
 from arriero.protocol.values import State
 from arriero.protocol.wakefulness import LOOK_S
+from arriero.protocol.worker_config import TlsFiles
 
 from .config.lint.exposure import exposure_elsewhere
 from .config.lint.lint import with_findings
@@ -31,7 +32,7 @@ from .control.commands import Commands
 from .control.connection_limits import keep_doors
 from .control.event_publisher import open_publisher
 from .control.server import open_control_server
-from .errors import SupervisorError
+from .errors import ConfigError, Problem, SupervisorError
 from .host.file_limit import raise_descriptor_limit
 from .host.kept_ring import KeptRing
 from .host.listen_socket import listen_card, listening_socket, where_it_listens
@@ -39,6 +40,7 @@ from .host.log import follow_log_level, tell_warnings
 from .host.runtime_dir import REAPER_NAME, open_runtime_dir, state_dir
 from .host.shortage import why
 from .host.systemd import Notifier, feed_watchdog
+from .host.tls_files import tls_files
 from .memory.learned_file import SIZES_FILE_NAME
 from .memory.ram import pressure_files
 from .models.adoption import ModelCard, read_model_card
@@ -109,6 +111,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         workers: Number of workers in the place of the configuration's.
         log_level: Least important lines of the log, in the place of the configuration's.
         socket_dir: Folder for the sockets; see `runtime_dir.find_runtime_dir` for the default.
+        tls_cert: The certificate that clients are shown.
+        tls_key: Its key.
     """
 
     files: tuple[Path, ...] = ()
@@ -119,6 +123,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     workers: int | None = None
     log_level: LogLevel | None = None
     socket_dir: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
 
     def look(self) -> View:
         """Return the state of the configuration's files."""
@@ -140,8 +146,16 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
             listen=config.listen if self.listen is None else parse_listen(self.listen),
             workers=config.workers if self.workers is None else self.workers,
             logging=replace(config.logging, level=self.log_level or config.logging.level),
+            tls=self._tls(),
         )
         return with_findings(config, root, RealDisk())
+
+    def _tls(self) -> TlsFiles | None:
+        try:
+            return tls_files(self.tls_cert, self.tls_key)
+        except ValueError as exc:
+            source = str(self.tls_cert or self.tls_key)
+            raise ConfigError([Problem(source, 0, 0, "", str(exc))]) from exc
 
 
 def serve(order: Order, zygote: Zygote | None) -> int:
@@ -349,6 +363,7 @@ async def supervise(
             profiles,
             warm,
             cancel=partial(lease_server.cancel, caller=None),
+            preview=lease_server.preview,
             listen=address,
             control_requests=lambda: control.answered,
             shut_down=told_to_stop.set,

@@ -14,7 +14,7 @@ def first_words(config: Config, address: str) -> str:
         config: In force.
         address: ``host:port`` of the listening socket.
     """
-    url = f"http://{_reachable(address)}"
+    url = f"{'http' if config.tls is None else 'https'}://{_reachable(address)}"
     model = next(
         (found.model for found in config.written_models.values() if not found.unlisted), None
     )

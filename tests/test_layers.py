@@ -26,7 +26,7 @@ LAYERS = {
         errors limits linux < json leases http < connections < streams
         < apis.base < apis.chat apis.messages < apis.responses < apis < accounting
         < progress upstreams < apis.turns < relay http2
-        < websocket supervisor_link < server < app < __main__ < zygote""",
+        < websocket preview < supervisor_link < server < app < __main__ < zygote""",
 }
 LAYER_OF = {
     root: {name: n for n, layer in enumerate(text.split("<")) for name in layer.split()}

@@ -35,6 +35,7 @@ its files.
                       own.
 
     websocket/        WebSockets: handshake, tunnel, and the Responses API turn by turn.
+    preview           What would go upstream, without sending it.
     supervisor_link   Lease messages and events.
 
     server/           Accepts connections and dispatches: HTTP/1.1 fast path, Hypercorn for pages,

@@ -27,6 +27,7 @@ from .server.containment import FLOOD_LOG, contain
 from .server.http1 import serve_connection
 from .server.late_protocols import LateHttp2
 from .server.lazy_pages import open_late_pages
+from .server.tls_door import TlsDoor
 from .supervisor_link import TOPICS, SupervisorLink
 from .upstreams.pool import Upstreams
 
@@ -122,9 +123,19 @@ async def _serve(settings: Settings, service: RelayContext, link: SupervisorLink
 
         http2_door = LateHttp2(take_stream)
 
+        async def serve(transport: SocketStream, peer: bytes) -> None:
+            conn = Connection(transport, peer, service.monitor)
+            await contain(serve_connection(conn, service, page_door, http2_door))
+
+        tls_door = TlsDoor(serve, service.monitor.limits)
+
         async def take(sock: socket.socket) -> None:
             try:
-                conn = Connection(SocketStream(sock), _peer_of(sock), service.monitor)
+                peer = _peer_of(sock)
+                if (tls := service.names.config.tls) is not None:
+                    await contain(tls_door(sock, peer, tls))
+                    return
+                conn = Connection(SocketStream(sock), peer, service.monitor)
             except OSError:  # reset before it was looked at
                 sock.close()
                 return

@@ -23,6 +23,7 @@ from arriero.protocol.lease import (
     Hello,
     Noted,
     Peeked,
+    PreviewOrder,
     Probe,
     ProfileAnswer,
     RecordsAnswer,
@@ -41,6 +42,7 @@ from arriero.protocol.wakefulness import Wakefulness
 from .accounting.account import Account
 from .accounting.record import make_record
 from .limits import Limits
+from .preview import preview
 from .relay.context import RelayContext
 
 log = logging.getLogger(__name__)
@@ -341,6 +343,8 @@ class SupervisorLink:
             case CancelOrder():
                 result = service.running.cancel(message.request_id, message.caller, message.peer)
                 self.say(CancelOutcome(ask=message.ask, result=result))
+            case PreviewOrder():
+                self.say(preview(service.names, message))
             case (
                 Claimed()
                 | Selected()

@@ -3,7 +3,7 @@
 import re
 import time
 from contextlib import nullcontext, suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 import click
 
@@ -19,6 +19,8 @@ from arriero.protocol.control import (
     LogsRequest,
     PingReply,
     PingRequest,
+    PreviewReply,
+    PreviewRequest,
     ReleaseRequest,
     ReloadReply,
     ReloadRequest,
@@ -330,12 +332,58 @@ def _seconds(text: str) -> float:
 
 
 @click.command(epilog="Example:  arriero explain qwen")
-@click.argument("model")
+@click.argument("model", required=False)
+@click.option(
+    "--request",
+    "body",
+    type=click.File("rb"),
+    metavar="FILE",
+    help="The body of a request, JSON (- for stdin): show what would go upstream for it.",
+)
+@click.option(
+    "--path",
+    default="/v1/chat/completions",
+    show_default=True,
+    metavar="PATH",
+    help="With --request: to which path.",
+)
+@click.option(
+    "--header",
+    "headers",
+    multiple=True,
+    metavar="'NAME: VALUE'",
+    help="With --request: a field of its head.",
+)
 @client()
-def explain(session: Session, model: str) -> None:
-    """Show what a request for MODEL would meet, without doing it."""
-    reply = session.ask(ExplainRequest(model=model), ExplainReply)
-    session.write(reply, explanation(reply))
+def explain(
+    session: Session,
+    model: str | None,
+    body: BinaryIO | None,
+    path: str,
+    headers: tuple[str, ...],
+) -> None:
+    """Show what a request for MODEL would meet, without doing it.
+
+    With --request, show what its model would be sent: after the filters and rules of the
+    configuration.
+    """
+    if body is None:
+        if model is None:
+            raise click.UsageError("say which MODEL, or give a body with --request FILE")
+        reply = session.ask(ExplainRequest(model=model), ExplainReply)
+        session.write(reply, explanation(reply))
+        return
+    fields = tuple(_field(one) for one in headers)
+    text = body.read().decode(errors="replace")
+    shown = session.ask(PreviewRequest(body=text, path=path, headers=fields), PreviewReply)
+    session.write(shown, [f"POST {shown.path} to {shown.model}", shown.body])
+
+
+def _field(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip():
+        raise click.BadParameter(f"{text!r} is no header; write 'X-Team: red'")
+    return name.strip(), value.strip()
 
 
 @click.command(epilog="Example:  arriero shutdown")

@@ -41,6 +41,19 @@ if TYPE_CHECKING:
 @unknown_keys
 @click.option("--listen", metavar="ADDR", help="Address for clients, such as 127.0.0.1:8080.")
 @click.option(
+    "--tls-cert-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Clients speak TLS, and are shown this certificate (PEM, the chain in it). When the file "
+    "changes it is read again.",
+)
+@click.option(
+    "--tls-key-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Its key (PEM, without a password).",
+)
+@click.option(
     "--workers", type=click.IntRange(1, MAX_WORKERS), metavar="N", help="Worker processes."
 )
 @click.option(
@@ -65,6 +78,8 @@ def serve(
     workers: int | None,
     socket_dir: Path | None,
     log_level: "LogLevel | None",
+    tls_cert_file: Path | None,
+    tls_key_file: Path | None,
     *,
     watch_config: bool,
     unknown: "UnknownKeys",
@@ -96,6 +111,8 @@ def serve(
             workers=workers,
             log_level=log_level,
             socket_dir=socket_dir,
+            tls_cert=tls_cert_file,
+            tls_key=tls_key_file,
         ),
         zygote,
     )

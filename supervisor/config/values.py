@@ -13,6 +13,7 @@ from arriero.protocol.worker_config import (
     HeaderRules,
     ProgressMode,
     Strictness,
+    TlsFiles,
 )
 
 from ..errors import Problem
@@ -30,6 +31,7 @@ from .schema.macros import Macro
 from .schema.model_types import MACROS, MODE, ON_FAILURE, STRICT, OnFailure
 from .schema.price_types import PRICE_LIST, PRICES_BY_GLOB
 from .schema.reader import FIRST, NEVER, NOT_YET, Place, ValueType
+from .schema.rule_types import RULES, RuleConfig
 from .schema.sections import inline, key, nested, section
 from .schema.types import (
     BOOLEAN,
@@ -224,6 +226,7 @@ class Config:
         routing: Which models run beside which.
         listed: The list that `price_list` names, if it is in a file; read by `load_config`.
         files: What it was read from.
+        tls: What clients are shown, by the command line; None: they speak without TLS.
         warnings: What can be used, but is surely not what was meant.
         notes: Keys that are used and that nothing acts on.
         peer_models: The names of the models of peers.
@@ -385,6 +388,12 @@ class Config:
     response_headers: HeaderRules = nested(
         rules("an answer"), "On the way to a client.", name="headers.response", is_secret=True
     )
+    rules: tuple[RuleConfig, ...] = key(
+        RULES,
+        (),
+        "What is changed in the bodies of requests, in this order, after the filters of their "
+        "models.",
+    )
     logging: Logging = inline(_LOGGING)
     activity: ActivityConfig = inline(_ACTIVITY)
     aliases_in_list: bool = key(
@@ -480,6 +489,7 @@ class Config:
     routing: Routing = field(default_factory=Routing)
     listed: PriceList | None = field(default=None, repr=False)
     files: tuple[str, ...] = field(default=(), compare=False)
+    tls: TlsFiles | None = field(default=None, compare=False)
     warnings: tuple[Problem, ...] = field(default=(), compare=False)
     notes: tuple[Problem, ...] = field(default=(), compare=False)
     _names: Mapping[str, ModelConfig] = field(init=False, repr=False, compare=False)

@@ -9,6 +9,7 @@ from arriero.protocol.records import Prices
 from arriero.protocol.worker_config import (
     USUAL_TIMEOUTS,
     BodyFilters,
+    BodyRule,
     ModelRoute,
     PeerModel,
     PeerRoute,
@@ -67,6 +68,17 @@ def route_table(
             for name, profile in config.profiles.items()
         ),
         profile=profile if profile in config.profiles else None,
+        rules=tuple(
+            taken_from(
+                rule,
+                BodyRule,
+                body=_texts(rule.body),
+                default=_texts(rule.default),
+                set=_texts(rule.set),
+                move=dict(rule.move),
+            )
+            for rule in config.rules
+        ),
         peer_models={
             name: PeerModel(peer=peer.peer, model=model)
             for name, (peer, model) in config.peer_models.table.items()

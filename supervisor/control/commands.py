@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from functools import cache
+from itertools import chain
 from typing import Final, assert_never
 
 import trio
@@ -26,6 +27,8 @@ from arriero.protocol.control import (
     LogsRequest,
     PingReply,
     PingRequest,
+    PreviewReply,
+    PreviewRequest,
     ProfileRequest,
     ProfilesRequest,
     Refusal,
@@ -43,7 +46,7 @@ from arriero.protocol.control import (
     WorkersReply,
     WorkersRequest,
 )
-from arriero.protocol.lease import CancelResult
+from arriero.protocol.lease import CancelResult, PreviewOutcome
 from arriero.protocol.values import ErrorInfo
 
 from ..models.output_log import OutputLog
@@ -66,6 +69,9 @@ from ..workers.request_log import MAX_RECORDS, RecordStore
 # Longest time for which a device is held: who wants it for longer says so again.
 MAX_HOLD_S: Final = 30 * 86400
 
+# Of a body of which a worker says what would become of it, in one go.
+_MAX_PREVIEW_CHARS: Final = 128 * 1024
+
 
 class Commands:
     """Answers requests."""
@@ -82,6 +88,9 @@ class Commands:
         warm: WarmTier,
         *,
         cancel: Callable[[str], Awaitable[CancelResult]],
+        preview: Callable[
+            [str, tuple[tuple[str, str], ...], str], Awaitable[PreviewOutcome | None]
+        ],
         listen: str,
         control_requests: Callable[[], int],
         shut_down: Callable[[], None],
@@ -94,6 +103,7 @@ class Commands:
         self._output_log = output_log
         self._records = records
         self._cancel_request = cancel
+        self._preview = preview
         self._reloader = reloader
         self._profiles = profiles
         self._warm = warm
@@ -128,6 +138,8 @@ class Commands:
                 return self._logs(name, lines)
             case ExplainRequest(model=name):
                 return self._explain(name)
+            case PreviewRequest():
+                return self._say_preview(request)
             case ReloadRequest(dry_run=dry_run, drain=drain):
                 return self._reloader.reload(dry_run=dry_run, drain=drain)
             case CancelRequest(request_id=request_id):
@@ -297,6 +309,20 @@ class Commands:
         if not self._dispatcher.engine.knows(model):
             return self._unknown(model)  # a reload was quicker
         return self._dispatcher.engine.explain(model, self._dispatcher.now())
+
+    async def _say_preview(self, asked: PreviewRequest) -> AnyReply:
+        if len(asked.body) > _MAX_PREVIEW_CHARS:
+            return _bad_request(f"cannot look at a body of more than {_MAX_PREVIEW_CHARS} bytes")
+        if any("\r" in text or "\n" in text for text in (asked.path, *chain(*asked.headers))):
+            return _bad_request("cannot read the path or a header: there is a line end in it")
+        found = await self._preview(asked.path, asked.headers, asked.body)
+        if found is None:
+            return _bad_request("no worker has answered; ask again in a moment")
+        if found.problem:
+            return _bad_request(found.problem)
+        return PreviewReply(
+            model=found.model, path=found.path, body=found.body, changed=found.is_changed
+        )
 
     async def _cancel(self, request_id: str) -> AnyReply:
         result = await self._cancel_request(request_id)

@@ -13,4 +13,5 @@ Lowest first:
     shortage       Scarce resources of the system, in words.
     state_file     What was learned, in a file that may get lost.
     systemd        sd_notify and the watchdog.
+    tls_files      The certificate for clients.
 """

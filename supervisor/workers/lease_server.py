@@ -36,6 +36,8 @@ from arriero.protocol.lease import (
     Leave,
     Noted,
     Peek,
+    PreviewOrder,
+    PreviewOutcome,
     Probe,
     ProfileAnswer,
     ProfileOrder,
@@ -128,6 +130,11 @@ class WorkerPeer(msgspec.Struct):
     told_noted: int = 0
 
 
+class _WaitingForPreview(msgspec.Struct, eq=False):
+    answered: trio.Event = msgspec.field(default_factory=trio.Event)
+    outcome: PreviewOutcome | None = None
+
+
 class LeaseServer:
     """The supervisor's end of the lease socket."""
 
@@ -167,6 +174,7 @@ class LeaseServer:
         self._claims = Claims()
         self._failures = FailureStreaks()
         self._inquiries: dict[int, tuple[CancelInquiry, trio.Event]] = {}
+        self._previews: dict[int, _WaitingForPreview] = {}
         self._numbers = itertools.count(1)
 
     def peer_with_pid(self, pid: int) -> WorkerPeer | None:
@@ -270,6 +278,23 @@ class LeaseServer:
             return "finished"
         return inquiry.result
 
+    async def preview(
+        self, path: str, headers: tuple[tuple[str, str], ...], body: str
+    ) -> PreviewOutcome | None:
+        """Ask a worker what would go upstream for a request; None if none answers in time."""
+        owner = next(iter(self._peers), None)
+        if owner is None:
+            return None
+        number = next(self._numbers)
+        waiting = self._previews[number] = _WaitingForPreview()
+        try:
+            self.send(owner, PreviewOrder(ask=number, path=path, headers=headers, body=body))
+            with trio.move_on_after(CANCEL_LIMIT_S):
+                await waiting.answered.wait()
+        finally:
+            del self._previews[number]
+        return waiting.outcome
+
     async def listen(self) -> None:
         """Receive messages of workers, until cancelled.
 
@@ -360,6 +385,10 @@ class LeaseServer:
                     inquiry.answered(owner, result)
                     if inquiry.is_decided:
                         decided.set()
+            case PreviewOutcome(ask=ask):
+                if (waiting := self._previews.get(ask)) is not None:
+                    waiting.outcome = message
+                    waiting.answered.set()
             case CancelQuery():
                 nursery.start_soon(self._cancel_for, owner, message)
 

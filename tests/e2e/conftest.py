@@ -125,12 +125,16 @@ def train_starter(
     trains = [] if trains is None else trains
 
     def start(
-        config: dict[str, Any], *options: str, environ: dict[str, str] | None = None
+        config: dict[str, Any],
+        *options: str,
+        environ: dict[str, str] | None = None,
+        of_llama_swap: bool = False,
     ) -> Train:
         folder = tmp_path / f"train{len(trains)}"
         folder.mkdir()
         path = folder / "config.yaml"
-        path.write_text(yaml.safe_dump(DEFAULTS | config))
+        path.write_text(yaml.safe_dump(config if of_llama_swap else DEFAULTS | config))
+        command = ["-config"] if of_llama_swap else ["serve", "--config"]
         log = folder / "log"
         with log.open("wb") as output:
             process = subprocess.Popen(
@@ -138,8 +142,7 @@ def train_starter(
                     sys.executable,
                     "-m",
                     "arriero.supervisor",
-                    "serve",
-                    "--config",
+                    *command,
                     str(path),
                     "--socket-dir",
                     str(folder / "s"),

@@ -35,6 +35,7 @@ READERS = (read_request, read_from_worker, read_from_supervisor)
         control.UnloadRequest(mode="now"),
         control.LogsRequest(lines=3),
         control.ExplainRequest(model="qwen"),
+        control.PreviewRequest(body="{}", headers=(("a", "b"),)),
         control.ReloadRequest(dry_run=True, drain=True),
         control.CancelRequest(request_id="r1"),
         control.ActivityRequest(limit=3, request_id="r1"),

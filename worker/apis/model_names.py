@@ -26,6 +26,7 @@ from arriero.protocol.worker_config import (
 
 from ..errors import BadRequest, UnknownModel
 from ..json.filters import BodyChanges
+from ..json.rules import BodyRules
 from .strip_progress import Stripper
 
 # Characters of a name that are repeated back in an error.
@@ -178,11 +179,13 @@ class ModelNames:
 
     Attributes:
         config: What the names were read from.
+        rules: Changes in bodies.
         strip, strip_large: Take our own words out of what clients send back.
     """
 
     def __init__(self, config: WorkerConfig) -> None:
         self.config = config
+        self.rules = BodyRules(config.rules)
         stripper = Stripper((config.marker, *config.old_markers, DEFAULT_MARKER, *FORMER_MARKERS))
         self.strip = stripper.strip
         self.strip_large = stripper.strip_large

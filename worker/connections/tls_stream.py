@@ -29,22 +29,26 @@ def make_context() -> ssl.SSLContext:
 
 
 class TlsStream:
-    """Speaks TLS. As `SocketStream`, as far as upstreams need it.
+    """Speaks TLS. As `SocketStream`, as far as upstreams and `TlsDoor` need it.
 
     Args:
         transport: The connection. It belongs to this object from now on.
-        context: Whom to trust.
-        host: Name or address that the certificate has to show.
+        context: Whom to trust; of a server, what it shows.
+        host: Name or address that the certificate has to show; None: this is the server.
     """
 
     __slots__ = ("_incoming", "_outgoing", "_sending", "_tls", "_transport")
 
-    def __init__(self, transport: SocketStream, context: ssl.SSLContext, host: str) -> None:
+    def __init__(
+        self, transport: SocketStream, context: ssl.SSLContext, host: str | None = None
+    ) -> None:
         self._transport = transport
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._sending = trio.Lock()  # whoever reads may have to write as well
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+        self._tls = context.wrap_bio(
+            self._incoming, self._outgoing, server_side=host is None, server_hostname=host
+        )
 
     async def handshake(self) -> None:
         """Begin. Has no limit of its own.
@@ -126,11 +130,19 @@ class TlsStream:
 
     def close(self) -> None:
         """Say that it ends, if that can be said at once, and close it. May be called again."""
+        self._say_end()
+        self._transport.close()
+
+    async def linger(self) -> None:
+        """The same; but what the peer still sends does not wipe what it was told last."""
+        self._say_end()
+        await self._transport.linger()
+
+    def _say_end(self) -> None:
         with contextlib.suppress(ssl.SSLError):
             self._tls.unwrap()
         with contextlib.suppress(OSError):
             self._transport.send_now(self._outgoing.read())
-        self._transport.close()
 
     async def _flush(self) -> None:
         if self._outgoing.pending:

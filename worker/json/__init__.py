@@ -6,5 +6,6 @@ Lowest first:
     read        JSON texts -> values, where that takes no long time.
     edit        Byte-preserving member edits.
     filters     Removes and sets members by paths.
+    rules       Changes members where conditions hold.
     large_body  Bodies too long to be read in one go.
 """

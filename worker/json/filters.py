@@ -24,11 +24,13 @@ class _Change(msgspec.Struct):
     Attributes:
         is_removed: What is there does not count.
         value: What it is set to.
+        default: What it is set to if nothing is there.
         within: What becomes of its members, after that.
     """
 
     is_removed: bool = False
     value: bytes | None = None
+    default: bytes | None = None
     within: dict[str, "_Change"] = msgspec.field(default_factory=dict)
 
     def at(self, path: str) -> "_Change":
@@ -42,17 +44,25 @@ class _Change(msgspec.Struct):
 class BodyChanges:
     """Changes to one body; made once and used for many."""
 
-    def __init__(self, removed: Iterable[str], *settings: Mapping[str, msgspec.Raw]) -> None:
+    def __init__(
+        self,
+        removed: Iterable[str],
+        *settings: Mapping[str, msgspec.Raw],
+        defaults: Mapping[str, msgspec.Raw] | None = None,
+    ) -> None:
         """Read them.
 
         Args:
             removed: Paths of what is removed.
             settings: Paths, and the JSON texts that they are set to after that; the later ones
                 count more.
+            defaults: The same, for what is not there after the removing.
         """
         self._root = _Change()
         for path in removed:
             _replace(self._root.at(path), None)
+        for path, value in (defaults or {}).items():
+            self._root.at(path).default = bytes(value)
         for setting in settings:
             for path, value in setting.items():
                 _replace(self._root.at(path), bytes(value))
@@ -75,7 +85,7 @@ class BodyChanges:
 
 
 def _replace(change: _Change, value: bytes | None) -> None:
-    change.is_removed, change.value = value is None, value
+    change.is_removed, change.value, change.default = value is None, value, None
     change.within.clear()
 
 
@@ -85,6 +95,8 @@ def _changed(change: _Change, there: bytes | None, path: str) -> Steps[bytes | N
         there = None
     elif change.value is not None:
         there = change.value
+    if there is None:
+        there = change.default
     if not change.within:
         return there
     opening = b"" if there is None else there.lstrip(b" \t\r\n")[:1]

@@ -1,6 +1,7 @@
-"""What is done with a few requests before they go to their model: selectors and filters."""
+"""What is done with some requests before they go to their model: selectors, filters, rules."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -9,8 +10,10 @@ from arriero.protocol.lease import Select, Selected
 
 from ..connections.connection import Connection
 from ..errors import Unavailable
+from ..http.request_head import RequestHead
 from ..json.large_body import LARGE_BYTES
-from ..json.spans import find_members
+from ..json.rules import Asked, BodyRules, apply_rules
+from ..json.spans import Steps, find_members, finish
 from .context import RelayContext
 from .model_request import ModelRequest
 
@@ -63,17 +66,47 @@ async def choose(service: RelayContext, selector: str) -> ChosenTarget:
     return ChosenTarget(target, end)
 
 
-async def filtered(conn: Connection, request: ModelRequest) -> ModelRequest:
-    """Return `request` with the changes that the configuration makes in its body.
+def changes_of(request: ModelRequest, rules: BodyRules) -> Steps[bytes]:
+    """Return the body of `request` with the changes that the configuration makes in it.
+
+    Filters of its model go first, rules after that.
 
     Raises:
         BadRequest: One of them cannot be made.
     """
-    detour, body = request.detour, request.body
-    if detour is None or detour.changes is None or request.upload is not None:
+    body, detour = request.body, request.detour
+    if detour is not None and detour.changes is not None:
+        body = yield from detour.changes.apply(body)
+    if rules:
+        names = request.asked, request.route.model
+        head = request.head
+        asked = Asked(names, head.path.decode("latin-1"), partial(_fields, head))
+        body = yield from apply_rules(rules.for_request(asked), body)
+    return body
+
+
+async def changed(conn: Connection, request: ModelRequest, rules: BodyRules) -> ModelRequest:
+    """Return `request` with its body changed as the configuration says.
+
+    Raises:
+        BadRequest: One of the changes cannot be made.
+    """
+    if request.upload is not None:
         return request
-    if len(body) <= LARGE_BYTES:
-        return replace(request, body=detour.changes.apply_at_once(body))
+    if len(request.body) <= LARGE_BYTES:
+        body = finish(changes_of(request, rules))
+        return request if body is request.body else replace(request, body=body)
     slices = conn.monitor.fairness
-    body = await slices.run(detour.changes.apply(body))
+    body = await slices.run(changes_of(request, rules))
+    if body is request.body:
+        return request
     return replace(request, body=body, members=await slices.run(find_members(body)))
+
+
+def _fields(head: RequestHead) -> Iterator[tuple[str, str]]:
+    """Give the fields of a head; not those that say who asks."""
+    for line in head.lines:
+        name, _, value = line.partition(b":")
+        yield name.decode("latin-1").lower(), value.strip().decode("latin-1")
+    for name, value in head.own:
+        yield name.decode("latin-1"), value.decode("latin-1")

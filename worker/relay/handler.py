@@ -24,7 +24,7 @@ from ..json.large_body import LARGE_BYTES, LargeBody, read_large
 from ..upstreams.pool import UpstreamUnanswered, UpstreamUnreachable
 from ..upstreams.retry import LocalLosses, Retries
 from .context import RelayContext
-from .detours import ChosenTarget, choose, filtered
+from .detours import ChosenTarget, changed, choose
 from .exchange import Exchange, open_exchange
 from .model_request import led_to, read_request, way_of, way_upstream
 from .response import relay
@@ -98,12 +98,12 @@ async def answer(
         if unread is not None:
             raise unread
         request = read_request(service.names, head, way, body, large, upload, account, trace)
-        if request.detour is not None:
-            if request.detour.selector is not None:
-                choice = await choose(service, request.detour.selector)
-                found = service.names.find_chosen(choice.target)
-                request = led_to(request, found, account)
-            request = await filtered(conn, request)
+        if request.detour is not None and request.detour.selector is not None:
+            choice = await choose(service, request.detour.selector)
+            found = service.names.find_chosen(choice.target)
+            request = led_to(request, found, account)
+        if request.detour is not None or service.names.rules:
+            request = await changed(conn, request, service.names.rules)
         exchange = open_exchange(conn, request, account, close=close, rules=service.response_rules)
         if head.idempotency_key is None:
             await _serve(service, exchange)

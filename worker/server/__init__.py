@@ -12,5 +12,6 @@ Lowest first:
     unknown_paths      What is said where nothing is.
     management_api     /v1/models, /health, /running, /api/*.
     late_protocols     HTTP/2 and WebSockets, imported for the first who speaks them.
+    tls_door           Decrypts connections, and lets them be served as others are.
     lazy_pages         Imports the pages when somebody first comes.
 """

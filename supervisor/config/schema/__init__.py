@@ -14,4 +14,5 @@ Lowest first:
     price_types   Prices and price lists.
     memory_types  Devices, sizes on them, blocked models.
     model_types   Names, commands, URLs, filters, macros.
+    rule_types    Rules for bodies.
 """

@@ -95,7 +95,7 @@ def _set(node: Node, place: Place) -> tuple[tuple[str, str], ...]:
     return tuple(found.items())
 
 
-_SET: Final[ValueType[tuple[tuple[str, str], ...]]] = ValueType(
+SET_FIELDS: Final[ValueType[tuple[tuple[str, str], ...]]] = ValueType(
     _SET_BY_NAME.takes, _SET_BY_NAME.schema, _set, lambda found: _SET_BY_NAME.write(dict(found))
 )
 
@@ -105,7 +105,7 @@ def rules(owner: str) -> ConfigSection[HeaderRules]:
     return section(
         HeaderRules,
         set=Key(
-            _SET,
+            SET_FIELDS,
             (),
             f"Fields that {owner} gets, after the removing; one that is there is replaced.",
             without="none",

@@ -36,6 +36,8 @@ from arriero.protocol.control import (
     LogsRequest,
     PingReply,
     PingRequest,
+    PreviewReply,
+    PreviewRequest,
     ProfileRequest,
     ProfilesReply,
     ProfilesRequest,
@@ -77,6 +79,7 @@ from arriero.protocol.values import (
 )
 from arriero.supervisor.app import Order
 from arriero.supervisor.cli import serve as cli_serve
+from arriero.supervisor.cli.config_options import as_command
 from arriero.supervisor.cli.main import COMMANDS, arriero, main
 from arriero.supervisor.cli.output import clock
 from arriero.supervisor.errors import SupervisorError
@@ -250,6 +253,8 @@ class SmallSupervisor:
                     ahead=(),
                     why="a takes the room",
                 )
+            case PreviewRequest(body=body, path=path):
+                return PreviewReply(model="a", path=path, body=body.upper(), changed=True)
             case ReloadRequest(drain=True):
                 return BAD_CONFIG
             case ReloadRequest(dry_run=dry_run):
@@ -385,6 +390,22 @@ def test_a_command_asks_one_question_and_shows_the_answer(
 
     assert supervisor.asked == [request_]
     assert capsys.readouterr().out.splitlines()[-1] == line
+
+
+def test_explain_shows_what_would_go_upstream(
+    supervisor: SmallSupervisor, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "body.json"
+    file.write_text('{"model":"b"}')
+
+    args = ["explain", "--request", str(file), "--path", "/v1/x", "--header", "X-Team: red"]
+    assert main(args) == 0
+
+    asked = PreviewRequest(body='{"model":"b"}', path="/v1/x", headers=(("X-Team", "red"),))
+    assert supervisor.asked == [asked]
+    assert capsys.readouterr().out == 'POST /v1/x to a\n{"MODEL":"B"}\n'
+    assert main(["explain"]) == 2
+    assert main([*args, "--header", "no colon"]) == 2
 
 
 def test_status_shows_models_queue_and_workers(
@@ -892,6 +913,27 @@ def test_serve_hands_its_options_on_and_ends_with_the_status_of_the_supervisor(
             log_level="debug",
         )
     ]
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ("-config F -listen :8080", "serve --config F --listen :8080"),
+        ("-config=F -watch-config", "serve --config=F --watch-config"),
+        ("--config F", "serve --config F"),
+        ("-config-dir D -tls-key-file K", "serve --config-dir D --tls-key-file K"),
+        ("-tls-cert-file=C", "serve --tls-cert-file=C"),
+        ("serve -config F -listen :1", "serve --config F --listen :1"),
+        ("-version", "--version"),
+        ("--version", "--version"),
+        ("-h", "-h"),
+        ("-unheard F", "serve -unheard F"),
+        ("status -config", "status -config"),
+        ("", ""),
+    ],
+)  # fmt: skip
+def test_llama_swap_s_command_line_is_one_of_ours(given: str, read: str) -> None:
+    assert as_command(given.split()) == read.split()
 
 
 def test_serve_takes_the_configuration_of_this_folder_as_check_does(

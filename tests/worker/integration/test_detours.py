@@ -13,6 +13,8 @@ from arriero.protocol.lease import (
     FromSupervisor,
     KeepAlive,
     Leave,
+    PreviewOrder,
+    PreviewOutcome,
     ProfileAnswer,
     ProfileOrder,
     Report,
@@ -24,6 +26,7 @@ from arriero.protocol.lease import (
 from arriero.protocol.values import ErrorInfo
 from arriero.protocol.worker_config import (
     BodyFilters,
+    BodyRule,
     ModelRoute,
     PeerModel,
     PeerRoute,
@@ -236,6 +239,54 @@ async def test_filters_act_on_long_bodies(open_rig: OpenRig) -> None:
         text = "x" * 600_000
         await answer(rig, {"model": "f", "top_k": 1, "prompt": text, "stream": False})
         assert sent_to(rig) == [{"model": "f", "prompt": text, "stream": False, "a": {"b": 1}}]
+
+
+RULES = (
+    BodyRule(
+        model="f*",
+        path="/v1/chat/*",
+        headers=(("X-Team", "r*"),),
+        body={"a.b": msgspec.Raw(b"1")},
+        set={"hit": msgspec.Raw(b"true")},
+    ),
+)
+
+
+async def test_rules_act_after_the_filters(open_rig: OpenRig) -> None:
+    model = ModelRoute(model="f", filters=filtered())
+    async with open_rig(models=(model,), selectors=(), profiles=(), rules=RULES) as rig:
+        text = "x" * 300_000
+        for more in ({}, {"prompt": text}):
+            body = json.dumps({"model": "f", **more}).encode()
+            await rig.ask(post(body, b"X-Team: red", path=b"/v1/chat/completions"))
+        await answer(rig, {"model": "f"})
+        assert sent_to(rig) == [
+            {"model": "f", "a": {"b": 1}, "hit": True},
+            {"model": "f", "prompt": text, "a": {"b": 1}, "hit": True},
+            {"model": "f", "a": {"b": 1}},
+        ]
+
+
+async def test_what_would_go_upstream_is_said_without_sending_it(open_rig: OpenRig) -> None:
+    model = ModelRoute(model="f", send_as="real", filters=filtered())
+    choice = SelectorRoute(selector="any", strategy="warm", targets=("f",))
+    async with open_rig(models=(model,), selectors=(choice,), profiles=(), rules=RULES) as rig:
+        team = (("X-Team", "red"),)
+        body = '{"model": "any", "top_k": 1}'
+        rig.say(PreviewOrder(ask=1, path="/v1/chat/completions?x=1", headers=team, body=body))
+        told = await rig.heard(PreviewOutcome)
+        assert (told.model, told.path, told.is_changed) == ("f", "/v1/chat/completions?x=1", True)
+        assert json.loads(told.body) == {"model": "real", "a": {"b": 1}, "hit": True}
+        refused = (
+            ("/v1/chat/completions", "{", "cannot read the body as JSON"),
+            ("/v1/chat/completions", '{"model":"x"}', "cannot find a model named 'x'"),
+            ("/nowhere", "{}", "there is no such route"),
+            ("no path", "{}", "cannot"),
+        )
+        for count, (path, text, words) in enumerate(refused, 2):
+            rig.say(PreviewOrder(ask=count, path=path, headers=(), body=text))
+            assert words in (await rig.heard(PreviewOutcome, count)).problem
+        assert sent_to(rig) == []
 
 
 async def test_filters_of_a_peer_act(open_rig: OpenRig) -> None:
