@@ -261,6 +261,7 @@ class WorkerConfig(MessageValue, frozen=True, kw_only=True):
         nonstream_blanks: Such a request gets an early 200 and a blank now and then.
         upstream_idle_s: Longest silence of a responding upstream.
         upstream_stall_s: The same, comments and heartbeats not counted.
+        end_silence_s: Longest silence of a stream that has said why it ends.
         max_retry_wait_s: Longest ``Retry-After`` of an upstream that is waited for.
         max_body_bytes: A body that is read as a whole may be so long.
         body_memory_bytes: The bodies of all requests of a worker may be so long together.
@@ -293,6 +294,7 @@ class WorkerConfig(MessageValue, frozen=True, kw_only=True):
     nonstream_blanks: bool = False
     upstream_idle_s: float = 3600.0
     upstream_stall_s: float = 3600.0
+    end_silence_s: float = 10.0
     max_retry_wait_s: float = 20.0
     max_body_bytes: int = 64 * 1024**2
     body_memory_bytes: int = 512 * 1024**2

@@ -127,6 +127,15 @@ class UnknownPath(RelayError):
     code = "not_found"
 
 
+class UnsupportedCoding(RelayError):
+    """The body is compressed in a way that nobody here knows."""
+
+    status = 415
+    kind = "invalid_request_error"
+    code = "unsupported_content_encoding"
+    fields = ((b"Accept-Encoding", b"gzip, deflate, zstd"),)
+
+
 class WrongMethod(RelayError):
     """Something is there, but not for this method."""
 

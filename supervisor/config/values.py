@@ -353,6 +353,11 @@ class Config:
         "The same, its comments and heartbeats not counted.",
         written="1h",
     )
+    end_silence_s: float = key(
+        duration(1, _DAY_S),
+        10.0,
+        "Longest silence of a stream that has said why it ends (finish_reason); then it is ended.",
+    )
     max_retry_wait_s: float = key(
         duration(0, 3600),
         20.0,

@@ -38,6 +38,7 @@ from arriero.protocol.records import RequestRecord, UpstreamKind
 from arriero.protocol.transport import FrameSocket, bound, open_context
 from arriero.protocol.values import ErrorInfo, ModelStatus, Phase, Progress, Snapshot
 from arriero.protocol.worker_config import (
+    BodyRule,
     HeaderRules,
     ModelRoute,
     PeerModel,
@@ -79,6 +80,7 @@ class Options(TypedDict, total=False):
     nonstream_blanks: bool
     upstream_idle_s: float
     upstream_stall_s: float
+    end_silence_s: float
     max_retry_wait_s: float
     max_body_bytes: int
     body_memory_bytes: int
@@ -93,6 +95,7 @@ class Options(TypedDict, total=False):
     profiles: tuple[ProfileRoute, ...]
     profile: str | None
     ignore_paths: tuple[str, ...]
+    rules: tuple[BodyRule, ...]
 
 
 # Reports come more often than in earnest; for tests they are a clock.

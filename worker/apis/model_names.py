@@ -57,7 +57,7 @@ class BodyFields(NamedTuple):
     """What a body asks for.
 
     Attributes:
-        model: The model's name.
+        model: The model's name; empty if none is said.
         stream: A stream is wanted.
         keep_s: Seconds for which the model is to be kept, at most, after this request; None if
             that is not said.
@@ -69,6 +69,18 @@ class BodyFields(NamedTuple):
 
 
 _NOT_SAID = msgspec.Raw(b"")
+
+# What msgspec says of a wrong type, and what it calls each.
+_WRONG_TYPE = re.compile(r"Expected `[^`]*`, got `([a-z]+)`(?: - at `\$\.(\w+)`)?")
+_JSON_TYPES = {
+    "str": "a text",
+    "int": "a number",
+    "float": "a number",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+    "null": "nothing",
+}
 
 
 class _Members(msgspec.Struct):
@@ -84,18 +96,28 @@ def read_body(body: bytes) -> BodyFields:
     """Return the model and the stream flag of `body`.
 
     Raises:
-        BadRequest: It is no JSON object, names no model, or has one of the wrong type.
+        BadRequest: It is no JSON object, or has a member of the wrong type.
     """
     try:
         members = _members.read(body)
     except BadJson as exc:
-        raise BadRequest(f"cannot read the body as JSON: {exc}") from exc
-    if not members.model:
-        raise BadRequest("cannot tell which model is meant: the body has no 'model'")
+        raise BadRequest(_what_is_wrong(str(exc))) from exc
     if members.keep_alive is _NOT_SAID:
-        return BodyFields(members.model, bool(members.stream))
+        return BodyFields(members.model or "", bool(members.stream))
     keep_s = read_keep_alive(bytes(members.keep_alive))
-    return BodyFields(members.model, bool(members.stream), keep_s)
+    return BodyFields(members.model or "", bool(members.stream), keep_s)
+
+
+def _what_is_wrong(told: str) -> str:
+    """Say in words what msgspec says of a body."""
+    found = _WRONG_TYPE.fullmatch(told)
+    if found is None:
+        return f"cannot read the body as JSON: {told}"
+    is_there = _JSON_TYPES.get(found[1], found[1])
+    if found[2] is None:
+        return f"cannot read the body: it must be an object, found {is_there}"
+    must_be = "true or false" if found[2] == "stream" else "a text"
+    return f"cannot read the body: '{found[2]}' must be {must_be}, found {is_there}"
 
 
 def read_keep_alive(text: bytes) -> float | None:
@@ -221,6 +243,13 @@ class ModelNames:
         if not self._targets:
             raise UnknownModel("cannot find any model: the configuration has none")
         return next((route.model for route in self.config.models), next(iter(self._targets)))
+
+    @property
+    def sole(self) -> str | None:
+        """The name of the only model there is, which a request without one means."""
+        config = self.config
+        others = config.peer_models or config.selectors or self._pins
+        return config.models[0].model if len(config.models) == 1 and not others else None
 
     def find(self, name: str) -> Target:
         """Return where `name` leads.

@@ -17,9 +17,13 @@ from urllib.parse import unquote_to_bytes
 
 from ..errors import BadRequest
 
-# RFC 2046, 5.1.1.
-_MAX_BOUNDARY_BYTES: Final = 70
-_BOUNDARY: Final = re.compile(rb"[0-9A-Za-z'()+_,./:=? -]*[0-9A-Za-z'()+_,./:=?-]")
+# RFC 2046, 5.1.1, has 70 bytes and fewer characters; llama-server takes these as well, and there
+# are clients that have them.
+_MAX_BOUNDARY_BYTES: Final = 256
+_BOUNDARY: Final = re.compile(rb"[ -~]*[!-~]")
+
+# Bytes before the first boundary, which belong to nobody (RFC 2046, 5.1.1).
+MAX_PREAMBLE_BYTES: Final = 64 * 1024
 
 # Bytes of the head of one part, its blank line included: a disposition and a type.
 MAX_PART_HEAD_BYTES: Final = 16 * 1024
@@ -139,15 +143,18 @@ class FormFinder:
         return len(self._pending) - self._position
 
     def _take_start(self) -> bool:
-        starts = (self._delimiter, b"\r\n" + self._delimiter)  # the preamble may be empty
-        for start in starts:
-            if self._pending.startswith(start, self._position):
-                self._drop(len(start))
-                self._state = _State.BOUNDARY
-                return True
-        if any(start.startswith(self._pending[self._position :]) for start in starts):
+        boundary = self._delimiter[2:]
+        found = self._pending.find(boundary, self._position)
+        if found < 0:
+            if self._left - 2 > MAX_PREAMBLE_BYTES:
+                raise BadRequest("cannot read the form: it does not begin with its boundary")
             return False
-        raise BadRequest("cannot read the form: it does not begin with its boundary")
+        if self._pending[found - 2 : found] != b"\r\n":
+            # readers differ in whether a boundary begins there
+            raise BadRequest("cannot read the form: its first boundary does not begin a line")
+        self._drop(found + len(boundary) - self._position)
+        self._state = _State.BOUNDARY
+        return True
 
     def _take_boundary(self) -> bool:
         after = self._pending[self._position : self._position + 2]

@@ -6,6 +6,7 @@ What it lets pass and two readers could understand differently is refused here.
 """
 
 from collections.abc import Iterator
+from copy import copy
 from typing import Final
 
 import httptools
@@ -37,6 +38,7 @@ _OWN: Final = 12  # for this program: not passed on as it came
 _ORIGIN: Final = 13
 _IDEMPOTENCY: Final = 14
 _SITE: Final = 15
+_COMPRESSION: Final = 16
 
 _MEANING: Final[dict[bytes, int]] = {
     b"keep-alive": _HOP,
@@ -71,6 +73,7 @@ _MEANING: Final[dict[bytes, int]] = {
     b"origin": _ORIGIN,
     b"idempotency-key": _IDEMPOTENCY,
     b"sec-fetch-site": _SITE,
+    b"content-encoding": _COMPRESSION,
 }
 
 
@@ -95,6 +98,8 @@ class RequestHead:
         origin: Of the page that asks, if one does.
         site: How far that page is from here (``Sec-Fetch-Site``); None if no browser says so.
         idempotency_key: Equal for requests that are one and the same; None without it.
+        compression: Value of Content-Encoding, in small letters; None if the body is not
+            compressed.
         own: Other fields for this program, lower-case name and value, in the order of the head:
             they do not go upstream as they came.
         lines: Fields that may go upstream, as they came, each with its line end.
@@ -108,6 +113,7 @@ class RequestHead:
         "accepts",
         "authority",
         "coding",
+        "compression",
         "connection",
         "content_type",
         "continues",
@@ -155,6 +161,7 @@ class RequestHead:
         self.keys: list[tuple[bytes, bytes]] = []
         self.connection = b""
         self.coding: bytes | None = None
+        self.compression: bytes | None = None
         self.host = b""
         self.hosts = 0
         self.site: bytes | None = None
@@ -166,6 +173,13 @@ class RequestHead:
         for line in self.lines:
             name, _, value = line.partition(b":")
             yield name.lower(), value.strip()
+
+    def decompressed(self) -> "RequestHead":
+        """Return the head of the same request with its body as it was before."""
+        head = copy(self)
+        head.lines = [line for line in self.lines if name_of(line) != b"content-encoding"]
+        head.compression = None
+        return head
 
     def on_url(self, url: bytes) -> None:
         """Take the target (httptools calls this)."""
@@ -195,6 +209,11 @@ class RequestHead:
             # Several are one list (RFC 9110, 5.3), and a list is no `chunked`.
             coding = value.strip().lower()
             self.coding = coding if self.coding is None else self.coding + b"," + coding
+        elif meaning == _COMPRESSION:
+            if (named := value.strip().lower()) not in {b"", b"identity"}:
+                before = self.compression
+                self.compression = named if before is None else before + b", " + named
+                self.lines.append(b"%b: %b\r\n" % (name, value))
         elif meaning == _KEY:
             self.keys.append((low, value))
         elif meaning == _MODE:

@@ -91,7 +91,7 @@ async def changed(conn: Connection, request: ModelRequest, rules: BodyRules) -> 
     Raises:
         BadRequest: One of the changes cannot be made.
     """
-    if request.upload is not None:
+    if request.upload is not None or request.is_verbatim:
         return request
     if len(request.body) <= LARGE_BYTES:
         body = finish(changes_of(request, rules))

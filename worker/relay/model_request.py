@@ -125,10 +125,21 @@ def way_of(names: ModelNames, body: bytes) -> Route:
     """Return the route of a request whose path does not tell its API."""
     value = json_object(body)
     try:
-        peer = names.find(read_body(body).model).peer
+        peer = names.find(_meant(read_body(body).model, names)).peer
     except RelayError:
         return Route(CHAT)  # why it cannot be answered is said later
     return Route(ROUTES.of_body(value, peer.kind if peer is not None else "unknown"))
+
+
+def _meant(named: str, names: ModelNames, what: str = "the body") -> str:
+    """Return the model's name; of a request that names none the only one there is.
+
+    Raises:
+        BadRequest: There are several, or none.
+    """
+    if not named and names.sole is None:
+        raise BadRequest(f"cannot tell which model is meant: {what} has no 'model'")
+    return named or names.sole or ""
 
 
 def way_upstream(names: ModelNames, head: RequestHead, way: Route) -> Route:
@@ -191,7 +202,9 @@ def read_request(
     elif in_query is not None:
         asked, stream, is_verbatim = in_query, False, True
     elif upload is not None:
-        asked, stream = upload.model, upload.stream
+        asked, stream = _meant(upload.model, names, "the form"), upload.stream
+    elif way.named_in == "query" and not body and names.sole is not None:
+        asked, stream, is_verbatim = names.sole, False, True
     elif way.named_in == "query" and not body:
         raise BadRequest(
             "cannot tell which model is meant: name it in the query, as in '?model=name'"
@@ -208,9 +221,11 @@ def read_request(
     elif large is not None:
         body = large.body
         asked, stream, keep_s = read_body(large.outline)
+        asked = _meant(asked, names)
         check_one_model(large.outline)
     else:
         asked, stream, keep_s = read_body(body)
+        asked = _meant(asked, names)
         check_one_model(body)
         body = names.strip(body)
     account.asked = asked[:_MAX_NAME_CHARS]

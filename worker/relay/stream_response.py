@@ -20,7 +20,7 @@ from ..http.chunked import chunk
 from ..progress.prefill import PrefillProgress
 from ..streams.aws_event_stream import MessageSplitter
 from ..streams.merge import MergingSplitter
-from ..streams.sse_frames import FrameSplitter, first_boundary
+from ..streams.sse_frames import FrameSplitter, completed, first_boundary
 from ..streams.stream_end import EndWatcher
 from .exchange import Exchange
 from .frame_pipeline import FramePipeline
@@ -61,8 +61,8 @@ class _StreamRelay:
     """
 
     __slots__ = (
-        "_account", "_beat", "_body", "_conn", "_exchange", "_failure", "_has_ended", "_http11",
-        "_is_broken", "_out", "_passes", "_pipeline", "_read_at", "_reads", "_response",
+        "_account", "_beat", "_body", "_conn", "_end_s", "_exchange", "_failure", "_has_ended",
+        "_http11", "_is_broken", "_out", "_passes", "_pipeline", "_read_at", "_reads", "_response",
         "_splitter", "_stall_s", "_wakeup", "_watcher", "_writer",
     )  # fmt: skip
 
@@ -76,6 +76,7 @@ class _StreamRelay:
         self._body = response.body
         self._http11 = request.head.http11
         self._stall_s = request.config.upstream_stall_s
+        self._end_s = request.config.end_silence_s
         self._pipeline = _open_pipeline(exchange, response)
         self._splitter = _open_splitter(exchange, response, self._pipeline)
         self._passes = isinstance(self._splitter, FrameSplitter)
@@ -124,7 +125,8 @@ class _StreamRelay:
 
     @property
     def _stalls_at(self) -> float:
-        return self._pipeline.data_at + self._stall_s
+        is_over = self._account.finish_reason is not None  # but for what comes behind that
+        return self._pipeline.data_at + (self._end_s if is_over else self._stall_s)
 
     def _may_beat(self, may: bool) -> None:
         if self._beat is not None:
@@ -364,14 +366,19 @@ class _Ending:
         account = self._exchange.account
         account.last_byte_at = now
         rest = splitter.rest
+        whole = b""  # the last frame, if nothing but its blank line is missing
         if rest and isinstance(splitter, FrameSplitter) and splitter.at_boundary:
-            read_frames(account, rest + b"\n\n", now)
+            whole = completed(rest) if clean else b""
+            if whole:
+                rest = self._pipeline.take(whole, now)
+            else:
+                read_frames(account, rest + b"\n\n", now)
         if watcher is None:
             if clean:
                 return rest
             raise ResponseCut
-        if clean and rest and watcher.may_be_cut:
-            watcher.look(rest)
+        if whole or (clean and rest and watcher.may_be_cut):
+            watcher.look(whole or rest)
         if clean and isinstance(splitter, MessageSplitter) and splitter.damage is not None:
             return b""  # nobody knows how such a stream ends: it is the client's to judge
         if self._is_whole(watcher):
@@ -393,7 +400,7 @@ class _Ending:
             error = UpstreamTruncated("the model's server ended its answer before it was complete")
         else:
             error = UpstreamDied("the model's server went away in the middle of its answer")
-        return word + writer.failure(error, watcher.sent_so_far)
+        return (rest if whole else b"") + word + writer.failure(error, watcher.sent_so_far)
 
     def cancelled(self) -> bytes:
         """Return the last bytes of a cancelled stream.

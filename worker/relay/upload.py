@@ -218,7 +218,7 @@ class Upload:
     """A form that names a model, or a body that nobody looks at; its end may still be to come.
 
     Attributes:
-        model: As the client wrote it.
+        model: As the client wrote it; empty if it names none.
         length: Bytes that will be sent; None if nobody knows: it is sent in chunks.
         replayable: It can be sent from its beginning: all that came is still here.
     """
@@ -355,7 +355,7 @@ async def read_upload(conn: Connection, head: RequestHead, hold: MemoryHold) -> 
 
     Raises:
         ClientGone: The client left before.
-        RelayError: It cannot be taken, or names none.
+        RelayError: It cannot be taken.
     """
     finder = FormFinder(head.content_type)
     source = BodySource(conn, head, MAX_UPLOAD_BYTES)
@@ -365,15 +365,17 @@ async def read_upload(conn: Connection, head: RequestHead, hold: MemoryHold) -> 
             piece = await source.read()
             finder.push(piece)
             await store.add(piece)
-        if finder.model is None:
+        found = finder.model
+        if found is None and finder.complete:  # a form goes before the query of the target
+            found = read_query(head.target.partition(b"?")[2]).model
+        if found is None and not finder.complete:
             raise BadRequest(
-                "cannot tell which model is meant: the form "
-                + ("has no field 'model'" if finder.complete else "ends before its last boundary")
+                "cannot tell which model is meant: the form ends before its last boundary"
             )
     except BaseException:
         await store.aclose()
         raise
-    return Upload(conn, finder, finder.model.value, store, source)
+    return Upload(conn, finder, "" if found is None else found.value, store, source)
 
 
 def pass_upload(conn: Connection, head: RequestHead, hold: MemoryHold, model: str = "") -> Upload:
@@ -398,7 +400,7 @@ def upload_of(conn: Connection, head: RequestHead, body: bytes, hold: MemoryHold
     The query of the target may name the model as well; the form goes before it.
 
     Raises:
-        BadRequest: Neither names a model.
+        BadRequest: It is beyond a limit, or names two models.
         TooLarge: It is longer than forms of this kind are.
     """
     if len(body) > MAX_QUERY_BYTES:
@@ -408,6 +410,4 @@ def upload_of(conn: Connection, head: RequestHead, body: bytes, hold: MemoryHold
         )
     fields = read_query(body)
     found = fields.model or read_query(head.target.partition(b"?")[2]).model
-    if found is None:
-        raise BadRequest("cannot tell which model is meant: the form has no field 'model'")
-    return Upload(conn, fields, found.value, _Store(hold, body))
+    return Upload(conn, fields, "" if found is None else found.value, _Store(hold, body))

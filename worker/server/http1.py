@@ -8,6 +8,7 @@ smuggling, and those on who may ask (see `admission`) are applied here, to all h
 
 import io
 import logging
+import math
 import os
 import re
 from collections.abc import Awaitable, Callable
@@ -27,9 +28,11 @@ from ..errors import (
     RelayError,
     TooLarge,
     Unauthorized,
+    UnsupportedCoding,
 )
 from ..http.body_memory import MemoryHold
 from ..http.body_pace import TOTAL_S, BodyPace
+from ..http.content_coding import decoded
 from ..http.cors import answer_lines
 from ..http.request_head import MAX_HEAD_BYTES, RequestHead, parse_head
 from ..http.request_target import model_in_query
@@ -53,6 +56,8 @@ _LINGER_BYTES = 1024**3
 _HINT = " ('maxBody' in the configuration)"
 
 _JSON_BEGINS = re.compile(rb"\s{0,4096}+\{")
+
+_BOM = b"\xef\xbb\xbf"
 
 _HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\n"
 
@@ -154,13 +159,25 @@ async def _answer(
     Returns:
         Whether the connection may carry another request.
     """
-    kind = b"" if route.named_in == "path" else head.media_type
     if route.named_in != "body" and _passes_by(head, route):
         return await _answer_upload(conn, service, head, route, pass_upload(conn, head, hold))
+    is_read = route.named_in == "body" or (
+        route.named_in == "query" and model_in_query(head.target) is None
+    )
+    kind = b"" if route.named_in == "path" else head.media_type
     if kind == b"multipart/form-data":
+        if head.compression is not None:
+            raise UnsupportedCoding(
+                "cannot read a form that is compressed as a whole; send it as it is"
+            )
         upload = await read_upload(conn, head, hold)
         return await _answer_upload(conn, service, head, route, upload)
     body = await _read_body(conn, head, service, hold)
+    if is_read and head.compression is not None:
+        body = await _decompressed(conn, body, head.compression, service, hold)
+        head = head.decompressed()
+    if is_read and body[:1] == _BOM[:1]:  # some programs put it before whatever they write
+        body = body.removeprefix(_BOM)
     # curl says that of all it posts: JSON is JSON, whatever it is called
     if kind == b"application/x-www-form-urlencoded" and _JSON_BEGINS.match(body) is None:
         upload = upload_of(conn, head, body, hold)
@@ -177,6 +194,19 @@ def _passes_by(head: RequestHead, route: Route) -> bool:
         return is_long
     is_form = head.media_type == b"multipart/form-data"
     return (is_long or is_form) and model_in_query(head.target) is not None
+
+
+async def _decompressed(
+    conn: Connection, body: bytes, coding: bytes, service: RelayContext, hold: MemoryHold
+) -> bytes:
+    """Return `body` as it was before it was compressed.
+
+    Raises:
+        RelayError: It is not compressed like that, too long, or there is no memory for it now.
+    """
+    limit_bytes = service.names.config.max_body_bytes
+    conn.wait_for(WaitingFor.SUPERVISOR, math.inf)  # for nobody: it has come
+    return await conn.monitor.fairness.run(decoded(body, coding, limit_bytes, hold.grow))
 
 
 async def _answer_upload(

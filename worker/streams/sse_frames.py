@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from ..json.read import light_object
+
 # A frame is kept back until it is complete. Longer ones (tool calls with images) are passed raw.
 MAX_FRAME_BYTES = 8 * 1024 * 1024
 
@@ -45,6 +47,18 @@ def first_boundary(data: bytes, start: int = 0) -> int:
     """Return the index after the first blank line; else the length."""
     found = BLANK_LINE.search(data, start)
     return found.end() if found is not None else len(data)
+
+
+def completed(frame: bytes) -> bytes:
+    """Return the last frame of a stream with the blank line that it lacks.
+
+    Empty if more than that is missing, as far as anybody can tell.
+    """
+    lines = (line.strip() for line in frame.splitlines() if line.startswith(b"data:"))
+    data = b"\n".join(line[5:].strip() for line in lines)
+    if data != b"[DONE]" and light_object(data) is None:
+        return b""
+    return frame + (b"\n" if frame.endswith((b"\n", b"\r")) else b"\n\n")
 
 
 def split_frames(data: bytes) -> Iterator[bytes]:

@@ -3,6 +3,7 @@ import contextlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from arriero.protocol.records import Prices
 from arriero.protocol.worker_config import (
@@ -35,6 +36,9 @@ GEMMA = ModelRoute(model="gemma")
         (b'{"model":"m","stream":true}', BodyFields("m", stream=True)),
         (b'{"stream":null,"x":[{"model":3}],"model":"m"}', BodyFields("m", stream=False)),
         (b' {"model" : "\\u006d"}\n', BodyFields("m", stream=False)),
+        (b"{}", BodyFields("", stream=False)),
+        (b'{"model":""}', BodyFields("", stream=False)),
+        (b'{"model":null,"stream":true}', BodyFields("", stream=True)),
     ],
 )
 def test_only_model_and_stream_are_read(body: bytes, asked: BodyFields) -> None:
@@ -49,18 +53,49 @@ def test_only_model_and_stream_are_read(body: bytes, asked: BodyFields) -> None:
         b"[]",
         b"null",
         b'"m"',
-        b"{}",
-        b'{"model":""}',
-        b'{"model":null}',
-        b'{"model":1}',
-        b'{"model":"m","stream":"yes"}',
         b'{"model":"\xff"}',
         b'{"model":"m"}x',
     ],
 )
-def test_a_body_without_a_model_is_refused(body: bytes) -> None:
+def test_what_is_no_object_is_refused(body: bytes) -> None:
     with pytest.raises(BadRequest, match=r"^cannot"):
         read_body(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b'{"model":1}', "'model' must be a text, found a number"),
+        (b'{"model":["m"]}', "'model' must be a text, found a list"),
+        (b'{"model":{}}', "'model' must be a text, found an object"),
+        (b'{"model":true}', "'model' must be a text, found true or false"),
+        (b'{"model":"m","stream":"yes"}', "'stream' must be true or false, found a text"),
+        (b'{"model":"m","stream":1}', "'stream' must be true or false, found a number"),
+        (b'{"model":"m","stream":1.5}', "'stream' must be true or false, found a number"),
+        (b"[]", "it must be an object, found a list"),
+        (b"null", "it must be an object, found nothing"),
+        (b'"m"', "it must be an object, found a text"),
+    ],
+)
+def test_a_wrong_type_is_told_in_words(body: bytes, told: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        read_body(body)
+    assert str(caught.value) == f"cannot read the body: {told}"
+
+
+def test_without_a_model_the_only_one_is_meant() -> None:
+    one = WorkerConfig(generation=1, models=(GEMMA,))
+    assert ModelNames(one).sole == "gemma"
+    pin = SelectorRoute(selector="s", strategy="pin", targets=("gemma",))
+    peer = PeerRoute(peer="p", url="http://h")
+    several = (
+        replace(one, models=()),
+        replace(one, models=(GEMMA, ModelRoute(model="other"))),
+        replace(one, selectors=(pin,)),
+        replace(one, profiles=(ProfileRoute(profile="p", pins={"x": "gemma"}),), profile="p"),
+        replace(one, peers={"p": peer}, peer_models={"x": PeerModel(peer="p", model="x")}),
+    )
+    assert [ModelNames(config).sole for config in several] == [None] * len(several)
 
 
 @given(st.binary())

@@ -9,6 +9,7 @@ from arriero.worker.errors import BadRequest
 from arriero.worker.http.multipart import (
     MAX_PART_HEAD_BYTES,
     MAX_PARTS,
+    MAX_PREAMBLE_BYTES,
     MAX_VALUE_BYTES,
     FieldFound,
     FormFinder,
@@ -137,7 +138,9 @@ def test_a_boundary_may_be_written_in_several_ways(content_type: bytes) -> None:
     assert read(WHOLE, content_type).complete
 
 
-@pytest.mark.parametrize("boundary", [b"a" * 70, b"----=_Part_1.2", b"a b"])
+@pytest.mark.parametrize(
+    "boundary", [b"a" * 256, b"----=_Part_1.2", b"a b", b"*#~[x]", b"{|}^`%&$!@<>"]
+)
 def test_a_boundary_may_have_all_characters_that_are_allowed(boundary: bytes) -> None:
     body = form((field("model"), b"m"), boundary=boundary)
 
@@ -151,7 +154,7 @@ def test_a_boundary_may_have_all_characters_that_are_allowed(boundary: bytes) ->
         b"multipart/form-data; boundary=",
         b'multipart/form-data; boundary=""',
         b'multipart/form-data; boundary="B-1',
-        b"multipart/form-data; boundary=" + b"a" * 71,
+        b"multipart/form-data; boundary=" + b"a" * 257,
         b"multipart/form-data; boundary=B-1; boundary=B-2",
         b"multipart/form-data; boundary=B-1, multipart/form-data; boundary=B-2",
         b'multipart/form-data; boundary="B-1 "',
@@ -206,9 +209,10 @@ M = field("model")
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (b"nothing", "begin"),
-        (b"preamble\r\n" + form((M, b"m")), "begin"),
-        (b"\r\n\r\n" + form((M, b"m")), "begin"),
+        (b"preamble" + form((M, b"m")), "begin a line"),
+        (b"preamble\n" + form((M, b"m")), "begin a line"),
+        (b"x--B-1\r\n\r\n" + form((M, b"m")), "begin a line"),
+        (b"x" * (MAX_PREAMBLE_BYTES + 9), "begin"),
         (b"--B-1 \r\n" + M + b"\r\n\r\nm\r\n--B-1--", "behind a boundary"),
         (b"--B-1\n" + M + b"\n\nm\n--B-1--", "behind a boundary"),
         (form((M, b"m\r\n--B-1x")), "behind a boundary"),
@@ -250,8 +254,18 @@ def test_what_is_just_within_the_limits_is_read() -> None:
         read(form((head + b"x", b"m")))
 
 
-@pytest.mark.parametrize("before", [b"", b"\r\n"])
-def test_an_empty_preamble_and_whatever_follows_are_passed_over(before: bytes) -> None:
+@pytest.mark.parametrize(
+    "before",
+    [
+        b"",
+        b"\r\n",
+        b"\r\n\r\n",
+        b"preamble\r\n",
+        b"a\r\n-- B-1\n" * 99 + b"\r\n",
+        b"x" * 60_000 + b"\r\n",
+    ],
+)
+def test_a_preamble_and_whatever_follows_are_passed_over(before: bytes) -> None:
     body = before + form((M, b"m")) + b"--B-1\r\n" + M + b"\r\n\r\nother\r\n--B-1--"
     finder = read(body)
 

@@ -72,7 +72,10 @@ def lengths(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.usefixtures("lengths")
 async def test_long_bodies_are_treated_like_short_ones(open_rig: OpenRig) -> None:
-    models = (ModelRoute(model="m", send_as="upstream's", kind="llama-server", usage="inject"),)
+    models = (
+        ModelRoute(model="m", send_as="upstream's", kind="llama-server", usage="inject"),
+        ModelRoute(model="another"),
+    )
     async with open_rig(models=models) as rig:
         for body, sent in (
             (b'{"model":"m","x":[1.0]}', b'{"model":"upstream\'s","x":[1.0]}'),
@@ -89,8 +92,8 @@ async def test_long_bodies_are_treated_like_short_ones(open_rig: OpenRig) -> Non
             (b'{"model":"m","model":"n"}', "'model' more than once"),
             (b'{"model":"m","mod\\u0065l":"n"}', "'model' more than once"),
             (b'{"stream":true}', "has no 'model'"),
-            (b'{"model":["m"]}', "cannot read the body as JSON"),
-            (b'["model"]', "cannot read the body as JSON"),
+            (b'{"model":["m"]}', "'model' must be a text, found a list"),
+            (b'["model"]', "cannot read the body"),
             (b'{"model":"m"', "cannot read the body as JSON"),
             (b'{"model":"nobody"}', "cannot find a model named 'nobody'"),
         ):

@@ -1,0 +1,87 @@
+"""Compressed bodies: read in short steps, and never longer than they may become."""
+
+import gzip
+import time
+import zlib
+from collections.abc import Callable
+
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arriero.worker.errors import BadRequest, TooLarge, UnsupportedCoding
+from arriero.worker.http.content_coding import decoded
+from arriero.worker.json.spans import finish
+
+MIB = 1024**2
+
+
+def deflate(data: bytes) -> bytes:
+    raw = zlib.compressobj(wbits=-15)
+    return raw.compress(data) + raw.flush()
+
+
+ENCODERS: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": gzip.compress,
+    "x-gzip": lambda data: gzip.compress(data[:3]) + gzip.compress(data[3:]),
+    "deflate": zlib.compress,
+    "deflate, raw": deflate,
+    "zstd": zstandard.compress,
+    "zstd, several": lambda data: zstandard.compress(data[:3]) + zstandard.compress(data[3:]),
+}
+
+
+def read(name: str, body: bytes) -> bytes:
+    grown: list[int] = []
+    coding = name.partition(",")[0].encode()
+    found = finish(decoded(body, coding, MIB, grown.append))
+    assert sum(grown) == len(found)
+    return found
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+@given(data=st.binary(max_size=3000))
+def test_what_was_compressed_comes_back(name: str, data: bytes) -> None:
+    assert read(name, ENCODERS[name](data)) == data
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_what_is_not_whole_or_something_else_is_refused(name: str) -> None:
+    whole = ENCODERS[name](b"some text that is long enough" * 20)
+    for body in (whole[:-5], whole[:9], b"{}", whole + b"more"):
+        with pytest.raises(BadRequest, match="Content-Encoding"):
+            read(name, body)
+
+
+@pytest.mark.parametrize("name", ["gzip", "deflate", "zstd"])
+def test_a_bomb_is_refused_in_short_steps(name: str) -> None:
+    body = ENCODERS[name](bytes(80 * MIB))
+    made: list[int] = []
+    longest_s = 0.0
+    steps = decoded(body, name.encode(), 64 * MIB, made.append)
+
+    with pytest.raises(TooLarge, match="decompressed"):  # noqa: PT012
+        while True:
+            before = time.thread_time()
+            next(steps)
+            longest_s = max(longest_s, time.thread_time() - before)
+
+    assert sum(made) <= 64 * MIB
+    assert longest_s < 0.05
+
+
+def test_a_frame_that_wants_much_memory_is_refused() -> None:
+    long = zstandard.ZstdCompressionParameters(window_log=27)
+    frames = zstandard.ZstdCompressor(compression_params=long).compressobj()
+    body = frames.compress(b"x" * 100) + frames.flush()
+    with pytest.raises(BadRequest):
+        read("zstd", body)
+
+
+@pytest.mark.parametrize("coding", [b"br", b"gzip, gzip", b"compress", b"\xff"])
+def test_another_coding_is_a_415_that_says_which_would_do(coding: bytes) -> None:
+    with pytest.raises(UnsupportedCoding) as caught:
+        finish(decoded(b"x", coding, MIB, lambda _: None))
+    assert caught.value.status == 415
+    assert dict(caught.value.fields)[b"Accept-Encoding"] == b"gzip, deflate, zstd"
