@@ -1,5 +1,6 @@
 """Somebody moves over from llama-swap: the same file, the same command line, TLS with it."""
 
+import hashlib
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -61,8 +62,10 @@ def test_the_command_line_and_the_file_run_unchanged(
         file.with_suffix(".new").write_text(yaml.safe_dump(config))
         file.with_suffix(".new").rename(file)
         eventually(lambda: chat("r").status_code == 200, what="a file that is followed")
-        told = chat("r").json()
-        assert (told["name"], told["body"]["model"]) == ("b", "real")
+        asked = b'{"model": "r", "script": "echo"}'
+        told = client.post("/v1/chat/completions", content=asked).json()
+        sent = hashlib.sha256(asked.replace(b'"r"', b'"real"')).hexdigest()
+        assert (told["name"], told["sha256"]) == ("b", sent)
         assert "data: [DONE]" in chat("remote", stream=True, script="chunks=3").text
         listed = {one["id"]: one for one in client.get("/v1/models").json()["data"]}
         assert listed["remote"]["status"] == {"value": "loaded"}

@@ -201,13 +201,13 @@ class ModelNames:
 
     Attributes:
         config: What the names were read from.
-        rules: Changes in bodies.
+        rules: Changes in bodies; None for none, as with most.
         strip, strip_large: Take our own words out of what clients send back.
     """
 
     def __init__(self, config: WorkerConfig) -> None:
         self.config = config
-        self.rules = BodyRules(config.rules)
+        self.rules = BodyRules(config.rules) if config.rules else None
         stripper = Stripper((config.marker, *config.old_markers, DEFAULT_MARKER, *FORMER_MARKERS))
         self.strip = stripper.strip
         self.strip_large = stripper.strip_large

@@ -50,9 +50,6 @@ class BodyRules:
     def __init__(self, rules: Iterable[BodyRule]) -> None:
         self._rules = tuple(_CompiledRule(rule) for rule in rules)
 
-    def __bool__(self) -> bool:
-        return bool(self._rules)
-
     def for_request(self, asked: Asked) -> "tuple[_CompiledRule, ...]":
         """Return the rules that fit a request, as far as its body does not matter."""
         return tuple(rule for rule in self._rules if rule.fits(asked))

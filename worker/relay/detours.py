@@ -66,7 +66,7 @@ async def choose(service: RelayContext, selector: str) -> ChosenTarget:
     return ChosenTarget(target, end)
 
 
-def changes_of(request: ModelRequest, rules: BodyRules) -> Steps[bytes]:
+def changes_of(request: ModelRequest, rules: BodyRules | None) -> Steps[bytes]:
     """Return the body of `request` with the changes that the configuration makes in it.
 
     Filters of its model go first, rules after that.
@@ -77,7 +77,7 @@ def changes_of(request: ModelRequest, rules: BodyRules) -> Steps[bytes]:
     body, detour = request.body, request.detour
     if detour is not None and detour.changes is not None:
         body = yield from detour.changes.apply(body)
-    if rules:
+    if rules is not None:
         names = request.asked, request.route.model
         head = request.head
         asked = Asked(names, head.path.decode("latin-1"), partial(_fields, head))
@@ -85,7 +85,7 @@ def changes_of(request: ModelRequest, rules: BodyRules) -> Steps[bytes]:
     return body
 
 
-async def changed(conn: Connection, request: ModelRequest, rules: BodyRules) -> ModelRequest:
+async def changed(conn: Connection, request: ModelRequest, rules: BodyRules | None) -> ModelRequest:
     """Return `request` with its body changed as the configuration says.
 
     Raises:
@@ -105,8 +105,5 @@ async def changed(conn: Connection, request: ModelRequest, rules: BodyRules) -> 
 
 def _fields(head: RequestHead) -> Iterator[tuple[str, str]]:
     """Give the fields of a head; not those that say who asks."""
-    for line in head.lines:
-        name, _, value = line.partition(b":")
-        yield name.decode("latin-1").lower(), value.strip().decode("latin-1")
-    for name, value in head.own:
+    for name, value in (*head.fields(), *head.own):
         yield name.decode("latin-1"), value.decode("latin-1")

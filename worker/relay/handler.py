@@ -102,7 +102,7 @@ async def answer(
             choice = await choose(service, request.detour.selector)
             found = service.names.find_chosen(choice.target)
             request = led_to(request, found, account)
-        if request.detour is not None or service.names.rules:
+        if request.detour is not None or service.names.rules is not None:
             request = await changed(conn, request, service.names.rules)
         exchange = open_exchange(conn, request, account, close=close, rules=service.response_rules)
         if head.idempotency_key is None:
