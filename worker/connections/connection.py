@@ -112,6 +112,8 @@ class Connection:
         gone: The client has left.
         expired: The deadline has passed.
         upstream: The upstream connection that works for this client.
+        patience: Says, once the deadline has passed, for how many more seconds its silence is
+            borne; None: for none.
         wakeup: Wakes the task while it waits for a model.
         requests: Model requests so far.
         buffer: Bytes that were read and not used yet.
@@ -133,6 +135,7 @@ class Connection:
         "gone",
         "lease",
         "monitor",
+        "patience",
         "peer",
         "requests",
         "transport",
@@ -152,6 +155,7 @@ class Connection:
         self.gone = False
         self.expired = False
         self.upstream: Cuttable | None = None
+        self.patience: Callable[[], float] | None = None
         self.wakeup: Wakeup | None = None
         self.requests = 0
         self.buffer = b""
@@ -340,7 +344,10 @@ class Connection:
     def look(self, now: float) -> None:
         """Do what is due; called by the monitor."""
         if self.deadline <= now:
-            self._expire()
+            if self.patience is not None and self.waits is WaitingFor.UPSTREAM:
+                self.deadline += self.patience()
+            if self.deadline <= now:
+                self._expire()
         elif self.busy:
             if self._seen != self.requests:
                 self._seen = self.requests  # too young to be looked at

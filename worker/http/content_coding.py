@@ -8,11 +8,10 @@ Sources: RFC 9110, section 8.4.1 (the codings); RFC 8878, section 3.1.1.1.2 (win
 
 import io
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Final
 
 from ..errors import BadRequest, TooLarge, UnsupportedCoding
-from ..json.spans import Steps
 
 # Bytes that one step makes: less than a millisecond of work.
 _STEP_BYTES: Final = 64 * 1024
@@ -32,7 +31,7 @@ _RAW: Final = -15
 
 def decoded(
     body: bytes, coding: bytes, limit_bytes: int, grow: Callable[[int], None]
-) -> Steps[bytes]:
+) -> Generator[None, None, bytes]:
     """Return `body` as it was before it was compressed.
 
     Args:

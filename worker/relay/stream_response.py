@@ -1,5 +1,6 @@
 """Passes a stream of events on, frame by frame."""
 
+import math
 from typing import Final, TypeAlias
 
 import trio
@@ -62,8 +63,8 @@ class _StreamRelay:
 
     __slots__ = (
         "_account", "_beat", "_body", "_conn", "_end_s", "_exchange", "_failure", "_has_ended",
-        "_http11", "_is_broken", "_out", "_passes", "_pipeline", "_read_at", "_reads", "_response",
-        "_splitter", "_stall_s", "_wakeup", "_watcher", "_writer",
+        "_http11", "_idle_at", "_is_broken", "_look_at", "_out", "_passes", "_pipeline", "_read_at",
+        "_reads", "_response", "_splitter", "_stall_s", "_wakeup", "_watcher", "_writer",
     )  # fmt: skip
 
     def __init__(self, exchange: Exchange, response: UpstreamResponse) -> None:
@@ -77,6 +78,7 @@ class _StreamRelay:
         self._http11 = request.head.http11
         self._stall_s = request.config.upstream_stall_s
         self._end_s = request.config.end_silence_s
+        self._idle_at = self._look_at = math.inf
         self._pipeline = _open_pipeline(exchange, response)
         self._splitter = _open_splitter(exchange, response, self._pipeline)
         self._passes = isinstance(self._splitter, FrameSplitter)
@@ -92,7 +94,8 @@ class _StreamRelay:
         self._wakeup = Wakeup()  # from the callbacks
 
     def close(self) -> None:
-        """End the heartbeats."""
+        """End the heartbeats, and be asked for patience no more."""
+        self._conn.patience = None
         if self._beat is not None:
             self._beat.end()
 
@@ -105,6 +108,7 @@ class _StreamRelay:
         """
         response, progress = self._response, self._exchange.progress
         prefill = progress.prefill if progress is not None else None
+        self._conn.patience = self._more_patience
         if response.data:
             self._take(response.data, trio.current_time())
         while not self._has_ended:
@@ -115,7 +119,7 @@ class _StreamRelay:
                 data = await self._next_with_prefill(prefill)
             elif self._reads < _FIRST_READS or not isinstance(transport, SocketStream):
                 self._reads += 1
-                data = await response.next_bytes(until=self._stalls_at)
+                data = await response.next_bytes(until=self._next_look())
             else:
                 await self._pass_on(transport)
                 continue
@@ -123,10 +127,24 @@ class _StreamRelay:
             self._take(data, trio.current_time())
         await self._finish()
 
-    @property
-    def _stalls_at(self) -> float:
-        is_over = self._account.finish_reason is not None  # but for what comes behind that
-        return self._pipeline.data_at + (self._end_s if is_over else self._stall_s)
+    def _next_look(self) -> float:
+        """Return when the upstream may have been silent for too long; see `_more_patience`."""
+        self._idle_at = self._conn.monitor.now + self._response.idle_s
+        first_s = min(self._end_s, self._stall_s)
+        self._look_at = min(self._idle_at, self._pipeline.data_at + first_s)
+        return self._look_at
+
+    def _more_patience(self) -> float:
+        """Return for how much longer the upstream's silence is borne.
+
+        Whether a response has said why it ends is looked for only now.
+        """
+        turns, watcher = self._writer.turns, self._watcher
+        is_over = watcher is not None and (watcher.seen if turns is None else turns.is_complete)
+        silence_s = min(self._end_s, self._stall_s) if is_over else self._stall_s
+        before, until = self._look_at, min(self._idle_at, self._pipeline.data_at + silence_s)
+        self._look_at = max(before, until)
+        return self._look_at - before
 
     def _may_beat(self, may: bool) -> None:
         if self._beat is not None:
@@ -173,7 +191,7 @@ class _StreamRelay:
             ClientGone: The client has left.
         """
         conn = self._conn
-        conn.deadline = min(conn.monitor.now + self._response.idle_s, self._stalls_at)
+        conn.deadline = self._next_look()
         transport.unwatch()
         conn.monitor.readers.add(transport.fd, lambda now: self._read(transport, now))
         try:
@@ -213,7 +231,7 @@ class _StreamRelay:
             self._out = self._out[conn.send_now(self._out) :]
             if self._beat is not None:
                 self._beat.wrote_at = now
-        conn.deadline = min(conn.monitor.now + self._response.idle_s, self._stalls_at)
+        conn.deadline = self._next_look()
         return not self._out
 
     # --- while the prompt is read --------------------------------------------------------------
@@ -222,7 +240,7 @@ class _StreamRelay:
         """Wait for bytes, and report progress of the prompt meanwhile."""
         while True:
             with trio.move_on_at(prefill.next_deadline()):
-                return await self._response.next_bytes(until=self._stalls_at)
+                return await self._response.next_bytes(until=self._next_look())
             words = prefill.on_time(trio.current_time())
             if words:
                 self._may_beat(False)  # a client that is slow may get these in two pieces

@@ -36,6 +36,8 @@ def uncommented(text: str) -> str:
 
 def shown(node: Node, keys: dict[str, Key], path: str = "") -> Iterator[tuple[str, Node]]:
     """Give the path of each key in a tree, names of the user's choice as ``<id>``; and where."""
+    for item in node.value if isinstance(node.value, list) else ():
+        yield from shown(item, keys, f"{path}.<id>")
     for name, key, value in node.items():
         for written in (name, "<id>"):
             here = f"{path}.{written}" if path else written

@@ -22,6 +22,7 @@ from tests.worker.rig import (
     post,
     read_response,
     read_to_end,
+    rig_options,
 )
 
 SSE = (
@@ -71,6 +72,7 @@ async def test_unreadable_request_is_refused_and_closed(
     assert rig.upstream.exchanges == []
 
 
+@rig_options(models=(ModelRoute(model="m"), ModelRoute(model="n")))
 @pytest.mark.parametrize(
     ("body", "status", "code"),
     [
@@ -181,6 +183,7 @@ async def test_form_reaches_the_renamed_model(open_rig: OpenRig) -> None:
     assert sent[1:] == [b"model=upstream%27s+own&x=1", b' {"model":"upstream\'s own"}']
 
 
+@rig_options(models=(ModelRoute(model="m"), ModelRoute(model="n")))
 @pytest.mark.parametrize(
     ("request_bytes", "status"),
     [

@@ -60,7 +60,7 @@ def test_the_help_of_the_command_says_how_an_editor_gets_it(
 def properties(under: Any = None) -> Iterator[tuple[str, dict[str, Any]]]:
     for name, found in (schema() if under is None else under).get("properties", {}).items():
         yield name, found
-        for inner in (found, found.get("additionalProperties") or {}):
+        for inner in (found, found.get("additionalProperties") or found.get("items") or {}):
             for path, deeper in properties(inner):
                 yield f"{name}.{'' if inner is found else '<id>.'}{path}", deeper
 

@@ -50,10 +50,11 @@ OWN = {
         "listen workers progress progressDelay heartbeatInterval progressMarker progressDetails "
         "strict progressMarkersOld nonstreamHold nonstreamKeepalive upstreamIdle upstreamStall "
         "maxRetryWait maxBody bodyMemory trailers cors allowedHosts publicWithoutKeys hungAfter "
-        "drainLimit onFailure saveSlotsLimit keepInRam memory adopt supervisorGrace"
+        "drainLimit onFailure saveSlotsLimit keepInRam memory adopt supervisorGrace endSilence"
     ),
     "default.": "models idleFor",
     "devices.<id>.": "total reserve",
+    "rules.<id>.": "model path headers body move remove default set",
     "headers.request.": "set remove",
     "headers.response.": "set remove",
     "models.<id>.": (
