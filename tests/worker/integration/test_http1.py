@@ -187,7 +187,7 @@ async def test_form_reaches_the_renamed_model(open_rig: OpenRig) -> None:
 @pytest.mark.parametrize(
     ("request_bytes", "status"),
     [
-        (form(("file", b"x")), b"400"),
+        (form(("file", b"x"), fields=b"Connection: close\r\n"), b"400"),
         (form(("model", b"m"), ("model", b"m"), ("file", b"x" * 20_000_000)), b"400"),
         (form(("model", b"unknown"), ("file", b"x" * 20_000_000)), b"404"),
         (form(("model", b"m")).replace(b"boundary=B", b"charset=x"), b"400"),
