@@ -89,7 +89,7 @@ def _inflated(body: bytes, format_: int) -> Iterator[bytes]:
             rest = inflater.unconsumed_tail
             yield piece
         rest = inflater.unused_data
-        if rest and format_ != _GZIP:
+        if format_ != _GZIP and len(rest) > 0:
             raise EOFError
 
 
