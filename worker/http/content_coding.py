@@ -82,12 +82,14 @@ def _inflated(body: bytes, format_: int) -> Iterator[bytes]:
     rest: bytes = body
     while rest:  # of gzip there may be several, one after the other
         inflater = zlib.decompressobj(format_)
-        while not inflater.eof:
+        while True:
             piece = inflater.decompress(rest, _STEP_BYTES)
-            if not piece and not inflater.eof and not inflater.unconsumed_tail:
-                raise EOFError
             rest = inflater.unconsumed_tail
             yield piece
+            if inflater.eof:
+                break
+            if not piece and not rest:
+                raise EOFError
         rest = inflater.unused_data
         if format_ != _GZIP and len(rest) > 0:
             raise EOFError
