@@ -28,9 +28,6 @@ WHY_NOT: Final = {
     "store": "requests are remembered in memory only (likewise)",
     "ui": "there is no page with a list of requests",
     "performance": "the machine is not sampled (to come with metrics)",
-    "includeAliasesInList": "listings name models by their ids (to come with whole listings)",
-    "models.<id>.metadata": "listings do not show it (to come with whole listings)",
-    "models.<id>.capabilities": "listings do not show them (likewise)",
 }
 
 # The parts of the page: a heading, what it says, and the names with which the paths in it begin;

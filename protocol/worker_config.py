@@ -96,6 +96,28 @@ class Timeouts(MessageValue, frozen=True, kw_only=True):
 
 USUAL_TIMEOUTS: Final = Timeouts()
 
+NO_METADATA: Final = msgspec.Raw(b"{}")
+
+
+class ModelAbilities(MessageValue, frozen=True, kw_only=True, omit_defaults=True):
+    """What a model can do, for listings.
+
+    Attributes:
+        takes, gives: `text`, `audio`, `image`.
+        tools: It calls tools.
+        reranker: It ranks documents.
+        context: Its longest context, in tokens; 0: not said.
+    """
+
+    takes: tuple[str, ...] = ()
+    gives: tuple[str, ...] = ()
+    tools: bool = False
+    reranker: bool = False
+    context: int = 0
+
+
+NO_ABILITIES: Final = ModelAbilities()
+
 
 class ModelRoute(MessageValue, frozen=True, kw_only=True, omit_defaults=True):
     """The part of a model's configuration that workers need.
@@ -120,6 +142,9 @@ class ModelRoute(MessageValue, frozen=True, kw_only=True, omit_defaults=True):
         ignore_websockets: Its WebSockets never start it, do not wait, and do not keep it.
         pin: Whether it stays, where memory decides: `always`, `manual` or empty.
         remote: Where it is, if nothing is started for it: it is asked as a peer is.
+        command: How its server is started, with secrets hidden.
+        metadata: Shown in listings: a JSON object.
+        capabilities: What it can do.
     """
 
     model: str
@@ -140,6 +165,9 @@ class ModelRoute(MessageValue, frozen=True, kw_only=True, omit_defaults=True):
     ignore_websockets: bool = False
     pin: str = ""
     remote: "PeerRoute | None" = None
+    command: str = ""
+    metadata: msgspec.Raw = NO_METADATA
+    capabilities: ModelAbilities = NO_ABILITIES
 
 
 class SelectorRoute(MessageValue, frozen=True, kw_only=True):
@@ -163,7 +191,7 @@ class SelectorRoute(MessageValue, frozen=True, kw_only=True):
     name: str = ""
     description: str = ""
     unlisted: bool = False
-    metadata: msgspec.Raw = msgspec.Raw(b"{}")
+    metadata: msgspec.Raw = NO_METADATA
 
 
 class ProfileRoute(MessageValue, frozen=True, kw_only=True):
@@ -276,6 +304,7 @@ class WorkerConfig(MessageValue, frozen=True, kw_only=True):
         selectors: Names that stand for one of several models. They go before those of models.
         profiles: What names can mean.
         profile: The one that is chosen; its pins go before all other names. None for none.
+        aliases_in_list: Listings have aliases as well.
         ignore_paths: Patterns of paths under ``/upstream`` that never start a model.
         supervisor_grace_s: How long workers go on without a supervisor; 0: not at all.
         tls: Clients speak TLS; None: they do not.
@@ -308,6 +337,7 @@ class WorkerConfig(MessageValue, frozen=True, kw_only=True):
     selectors: tuple[SelectorRoute, ...] = ()
     profiles: tuple[ProfileRoute, ...] = ()
     profile: str | None = None
+    aliases_in_list: bool = False
     ignore_paths: tuple[str, ...] = IGNORED_PATHS
     supervisor_grace_s: float = 0.0
     tls: TlsFiles | None = None

@@ -24,9 +24,9 @@ LAYERS = {
         < cli.render < cli < __main__""",
     "worker": """
         errors limits linux < json leases http < connections < streams
-        < apis.base < apis.chat apis.messages < apis.responses < apis < accounting
+        < apis.base < apis.chat apis.messages apis.management < apis.responses < apis < accounting
         < progress upstreams < apis.turns < relay http2
-        < websocket preview < supervisor_link < server < app < __main__ < zygote""",
+        < websocket preview < supervisor_link control_socket < server < app < __main__ < zygote""",
 }
 LAYER_OF = {
     root: {name: n for n, layer in enumerate(text.split("<")) for name in layer.split()}

@@ -20,6 +20,7 @@ its files.
     apis/base/        The interface of an API: routes, frames, ends, usage, errors.
     apis/chat/        Chat completions.
     apis/messages/    Anthropic Messages.
+    apis/management/  What is asked of this program itself: routes and answers.
     apis/responses/   OpenAI Responses.
     apis/             One module per API, and the table of all; model names in bodies.
 
@@ -37,6 +38,7 @@ its files.
     websocket/        WebSockets: handshake, tunnel, and the Responses API turn by turn.
     preview           What would go upstream, without sending it.
     supervisor_link   Lease messages and events.
+    control_socket    What few pages ask the supervisor, as scripts do.
 
     server/           Accepts connections and dispatches: HTTP/1.1 fast path, Hypercorn for pages,
                       management API.

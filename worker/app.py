@@ -17,6 +17,7 @@ from arriero.protocol.transport import connected, open_context
 
 from .connections.connection import Connection, ConnectionMonitor
 from .connections.stream import SocketStream
+from .control_socket import ControlSocket
 from .leases.queries import PendingQueries
 from .limits import LIMITS, Limits
 from .linux import outlive_parent
@@ -82,6 +83,7 @@ async def run_worker(settings: Settings, on_orphaned: Callable[[], None]) -> Non
             listening=where_listening(settings.listen_fd),
             queries=PendingQueries(limits.query_s),
             upstreams=Upstreams(unanswered=limits.unanswered),
+            stop_models=ControlSocket(context, settings.socket_dir).unload,
         )
         monitor.chores.append(service.upstreams.trim)
         monitor.chores.append(lambda _: FLOOD_LOG.flush())

@@ -34,7 +34,7 @@ from .schema.model_types import (
     OnFailure,
 )
 from .schema.price_types import PRICES
-from .schema.reader import NOT_YET, Key, ValueType
+from .schema.reader import Key, ValueType
 from .schema.sections import key, nested, section
 from .schema.types import (
     BOOLEAN,
@@ -178,7 +178,7 @@ class Capabilities:
     context: int = key(integer(0, 2**40), 0, "Longest context, in tokens.")
 
 
-CAPABILITIES: Final = section(Capabilities, acts=NOT_YET)
+CAPABILITIES: Final = section(Capabilities)
 
 
 @immutable
@@ -312,7 +312,7 @@ class ModelConfig:
         "Most requests that it gets at a time; a further one gets 429, unless it came while the "
         "model was not loaded: then it waits. 0 or less: any number (llama-swap takes 10 then).",
     )
-    metadata: Mapping[str, Data] = key(OBJECT, NOTHING, "Shown in listings as it is.", acts=NOT_YET)
+    metadata: Mapping[str, Data] = key(OBJECT, NOTHING, "Shown in listings as it is.")
     kind: UpstreamKind | None = key(
         UPSTREAM, None, "What its server is.", without="it is asked, once it runs"
     )

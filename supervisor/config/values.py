@@ -402,7 +402,7 @@ class Config:
     logging: Logging = inline(_LOGGING)
     activity: ActivityConfig = inline(_ACTIVITY)
     aliases_in_list: bool = key(
-        BOOLEAN, False, "Aliases are listed, too.", name="includeAliasesInList", acts=NOT_YET
+        BOOLEAN, False, "Aliases are listed, too.", name="includeAliasesInList"
     )
     api_keys: tuple[str, ...] = key(
         API_KEYS, (), "If there are any, a client has to show one of them.", is_secret=True

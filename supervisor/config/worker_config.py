@@ -1,15 +1,19 @@
 """A configuration -> what workers have to know of it."""
 
+import shlex
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import TypeVar
 
 import msgspec
 
 from arriero.protocol.records import Prices
 from arriero.protocol.worker_config import (
+    NO_METADATA,
     USUAL_TIMEOUTS,
     BodyFilters,
     BodyRule,
+    ModelAbilities,
     ModelRoute,
     PeerModel,
     PeerRoute,
@@ -21,7 +25,8 @@ from arriero.protocol.worker_config import (
 from ..pricing.by_pattern import Pricing
 from ..pricing.price_list import PriceList
 from ..text.addresses import Address, is_address
-from .model_config import Filters, ModelConfig
+from ..text.redact import masked_command
+from .model_config import Capabilities, Filters, ModelConfig
 from .names import PeerConfig, Selector
 from .schema.types import Data
 from .values import Config
@@ -93,6 +98,9 @@ def _model(model: ModelConfig, prices: Prices | None, config: Config) -> ModelRo
         prices=prices,
         remote=_remote(model, config) if model.is_remote else None,
         filters=_filters(model.filters),
+        command=_shown(model.command),
+        metadata=_as_json(model.metadata) if model.metadata else NO_METADATA,
+        capabilities=_abilities(model.capabilities),
         # that one, which is not said to the workers for each of thousands of models
         timeouts=USUAL_TIMEOUTS if model.timeouts == USUAL_TIMEOUTS else model.timeouts,
     )
@@ -109,6 +117,21 @@ def _remote(model: ModelConfig, config: Config) -> PeerRoute:
         forward_auth=not config.api_keys,
         timeouts=model.timeouts,
     )
+
+
+def _abilities(capabilities: Capabilities) -> ModelAbilities:
+    return ModelAbilities(
+        takes=capabilities.takes,
+        gives=capabilities.gives,
+        tools=capabilities.tools,
+        reranker=capabilities.reranker,
+        context=capabilities.context,
+    )
+
+
+@lru_cache(4096)
+def _shown(command: tuple[str, ...]) -> str:
+    return shlex.join(masked_command(command))
 
 
 def _selector(selector: Selector) -> SelectorRoute:

@@ -16,9 +16,10 @@ Lowest first:
 
 Packages within it; all but `turns` are lower:
 
-    base/       The interface `Api`, its `Dialect`, and helpers.
-    chat/       Chat completions; the base of completions and plain.
-    messages/   Anthropic Messages.
-    responses/  OpenAI Responses.
-    turns/      `/v1/streaming_query`: a chat stream as turn events.
+    base/        The interface `Api`, its `Dialect`, and helpers.
+    chat/        Chat completions; the base of completions and plain.
+    management/  What is asked of this program itself: routes and answers.
+    messages/    Anthropic Messages.
+    responses/   OpenAI Responses.
+    turns/       `/v1/streaming_query`: a chat stream as turn events.
 """

@@ -18,9 +18,11 @@ closed. The rules, in this order:
    the request, unless somebody follows a link to a page that starts nothing. A request with
    neither changes nothing, and no page can read its answer: it is not touched.
 3. *A key is shown*, if there are any in the configuration. Without one only the pairs of method
-   and path in `OPEN` are answered, and preflights, which cannot show a key and start nothing.
+   and path are answered that are declared open (load balancers and service managers have no key),
+   and preflights, which cannot show a key and start nothing.
 """
 
+from collections.abc import Set
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
@@ -33,12 +35,6 @@ from .auth import check_key
 from .cors import compile_origins
 from .request_head import RequestHead
 from .request_target import Host, read_host
-
-# Asked by load balancers and service managers, which have no key. Not if it asks for a WebSocket.
-OPEN: Final = frozenset({(b"GET", b"/health"), (b"HEAD", b"/health")})
-
-# Where a link of another site may lead: what is looked at, and starts nothing.
-_VISITED: Final = frozenset({b"/", b"/health", b"/v1/models", b"/models", b"/running"})
 
 _SAFE: Final = frozenset({b"GET", b"HEAD"})
 
@@ -91,13 +87,23 @@ def listening_at(address: IPv4Address | IPv6Address, machine: str) -> Listening:
 class Admission:
     """Lets requests in, by one configuration."""
 
-    def __init__(self, config: WorkerConfig, listening: Listening) -> None:
+    def __init__(
+        self,
+        config: WorkerConfig,
+        listening: Listening,
+        open_pairs: Set[tuple[bytes, bytes]],
+        visited: Set[bytes],
+    ) -> None:
         """Make `config` ready.
 
         Args:
             config: The configuration.
             listening: Where this program is reached.
+            open_pairs: Method and path of what needs no key, unless a WebSocket is asked for.
+            visited: Paths to which a link of another site may lead: what is there starts nothing.
         """
+        self._open_pairs = open_pairs
+        self._visited = visited
         listed = [name.lower() for name in config.allowed_hosts]
         self._any_host = listening.any_host or "*" in listed
         self._any_address = listening.any_address
@@ -126,7 +132,7 @@ class Admission:
             self._check_host(head.authority)
         if not self._any_page:
             self._check_site(head, websocket)
-        if self._keys and (websocket or not is_open(head)):
+        if self._keys and (websocket or not self._is_open(head)):
             check_key(self._keys, head.keys)
 
     def _check_host(self, written: bytes) -> None:
@@ -152,7 +158,7 @@ class Admission:
     def _check_site(self, head: RequestHead, websocket: bool) -> None:
         page = head.origin
         if page is None:
-            if head.site in _OWN_SITES or (not websocket and _is_visit(head)):
+            if head.site in _OWN_SITES or (not websocket and self._is_visit(head)):
                 return
             raise Forbidden(
                 "cannot answer a page of another site that does not say which; pages that are "
@@ -170,10 +176,16 @@ class Admission:
             )
         _remember(self._good_pages, page)
 
+    def _is_open(self, head: RequestHead) -> bool:
+        """Whether a request, which is none for a WebSocket, needs no key."""
+        return (head.method, head.path) in self._open_pairs or is_preflight(head)
 
-def is_open(head: RequestHead) -> bool:
-    """Whether a request, which is none for a WebSocket, needs no key."""
-    return (head.method, head.path) in OPEN or is_preflight(head)
+    def _is_visit(self, head: RequestHead) -> bool:
+        """Whether somebody goes to a page that starts nothing, and it is not shown in another."""
+        if head.method not in _SAFE or head.path not in self._visited:
+            return False
+        said = {(name, value.lower()) for name, value in head.fields()}
+        return said >= {(b"sec-fetch-mode", b"navigate"), (b"sec-fetch-dest", b"document")}
 
 
 def is_preflight(head: RequestHead) -> bool:
@@ -183,14 +195,6 @@ def is_preflight(head: RequestHead) -> bool:
         and head.origin is not None
         and any(name == b"access-control-request-method" for name, _ in head.fields())
     )
-
-
-def _is_visit(head: RequestHead) -> bool:
-    """Whether somebody goes to a page that starts nothing, and it is not shown within another."""
-    if head.method not in _SAFE or head.path not in _VISITED:
-        return False
-    said = {(name, value.lower()) for name, value in head.fields()}
-    return said >= {(b"sec-fetch-mode", b"navigate"), (b"sec-fetch-dest", b"document")}
 
 
 def _is_same(page: bytes, host: bytes) -> bool:

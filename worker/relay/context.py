@@ -1,6 +1,6 @@
 """`RelayContext`: everything that requests share in one worker."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from arriero.protocol.lease import (
@@ -18,10 +18,11 @@ from arriero.protocol.records import RequestRecord
 from arriero.protocol.worker_config import WorkerConfig
 
 from ..accounting.account import Account
+from ..apis.management.declared import OPEN_PAIRS, VISITED
 from ..apis.model_names import ModelNames
 from ..connections.batched_wakeups import BatchedWakeups
 from ..connections.connection import ConnectionMonitor
-from ..errors import UnknownProfile
+from ..errors import Unavailable, UnknownProfile
 from ..http.admission import Admission, Listening
 from ..http.auth import caller_of
 from ..http.body_memory import BodyMemory
@@ -34,6 +35,10 @@ from ..leases.running_requests import RunningRequests
 from ..progress.model_view import ProgressView
 from ..upstreams.pool import Upstreams
 from .progress_broadcast import ProgressBroadcast
+
+
+async def _nobody_to_ask(model: str | None) -> None:
+    raise Unavailable("cannot ask now: there is no supervisor", code="supervisor_lost")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -58,6 +63,7 @@ class RelayContext:
         bodies: Memory that the bodies of requests take.
         waking: Wakes the tasks of requests that have waited.
         broadcast: Sends progress updates to waiting clients.
+        stop_models: Has the supervisor stop a model, or all; set by whoever can ask it.
         finishing: No further request is taken on any connection.
     """
 
@@ -81,17 +87,18 @@ class RelayContext:
     bodies: BodyMemory = field(default_factory=BodyMemory)
     waking: BatchedWakeups = field(default_factory=BatchedWakeups)
     broadcast: ProgressBroadcast = field(init=False)
+    stop_models: Callable[[str | None], Awaitable[None]] = field(default=_nobody_to_ask)
     finishing: bool = False
 
     def __post_init__(self) -> None:
         self.broadcast = ProgressBroadcast(self.view)
-        self.admission = Admission(self.names.config, self.listening)
+        self.admission = Admission(self.names.config, self.listening, OPEN_PAIRS, VISITED)
 
     def configure(self, config: WorkerConfig) -> None:
         """Follow `config` from the next request on."""
         self.names = ModelNames(config)
         self.bodies.limit_bytes = config.body_memory_bytes
-        self.admission = Admission(config, self.listening)
+        self.admission = Admission(config, self.listening, OPEN_PAIRS, VISITED)
         self.request_rules = compile_rules(config.request_headers)
         self.response_rules = compile_rules(config.response_headers)
 
@@ -149,6 +156,14 @@ class RelayContext:
         )
         if told.error is not None:
             raise UnknownProfile(told.error.message)
+
+    async def unload(self, model: str | None) -> None:
+        """Stop a model, or all; return when they have ended.
+
+        Raises:
+            RelayError: There is none of that id, or the supervisor does not answer.
+        """
+        await self.stop_models(model)
 
     async def records(self, request_id: str = "", most: int = 100) -> tuple[RequestRecord, ...]:
         """Return what became of the last requests, or of one.

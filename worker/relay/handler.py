@@ -117,7 +117,7 @@ async def answer(
         else:
             account.failed(error)
             extra = own_lines(account, service.names.config, head)
-            await conn.send(error_answer(error, close=close, extra=extra, api=way.api))
+            await conn.send(error_answer(error, close=close, extra=extra, api=way.api, head=head))
     except ClientGone:
         account.client_left()
         raise

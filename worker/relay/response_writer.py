@@ -228,7 +228,10 @@ class ResponseWriter(msgspec.Struct, eq=False, kw_only=True):
             self.begun = True
             extra = self._extra_lines()
             api = self.request.api
-            await self.conn.send(error_answer(error, close=self.close, extra=extra, api=api))
+            head = self.request.head
+            await self.conn.send(
+                error_answer(error, close=self.close, extra=extra, api=api, head=head)
+            )
         elif self.request.stream:
             await self.end_stream(self.failure(error))
         else:

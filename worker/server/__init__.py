@@ -10,7 +10,8 @@ Lowest first:
     hypercorn_request  A request as Hypercorn gets it.
     hypercorn_bridge   Hands a connection to Hypercorn.
     unknown_paths      What is said where nothing is.
-    management_api     /v1/models, /health, /running, /api/*.
+    listings           What listings say of models.
+    management_api     Answers what is declared in `apis.management`.
     late_protocols     HTTP/2 and WebSockets, imported for the first who speaks them.
     tls_door           Decrypts connections, and lets them be served as others are.
     lazy_pages         Imports the pages when somebody first comes.

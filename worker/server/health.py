@@ -12,12 +12,13 @@ from ..http.tracing import start_trace
 CONTENT_TYPE: Final = "text/plain; charset=utf-8"
 BODY: Final = "OK"
 
+_PATHS: Final = frozenset({b"/health", b"/wol-health"})
 _METHODS: Final = frozenset({b"GET", b"HEAD"})
 
 
 def asks_for_health(head: RequestHead) -> bool:
     """Whether this is the answer to a request. One with a body has to be read as all others."""
-    return head.path == b"/health" and head.method in _METHODS and head.length == 0
+    return head.path in _PATHS and head.method in _METHODS and head.length == 0
 
 
 def health_answer(head: RequestHead, config: WorkerConfig, random: bytes, *, close: bool) -> bytes:

@@ -231,7 +231,7 @@ async def _refuse(
         lines = b"X-Request-Id: %b\r\n" % request_id.encode("ascii")
     if isinstance(error, Unauthorized) and head.origin is not None:  # and the page may ask
         lines += answer_lines(head.origin, config.cors)
-    answer = error_answer(error, close=True, api=api, extra=lines)
+    answer = error_answer(error, close=True, api=api, extra=lines, head=head)
     if head.method == b"HEAD":
         answer = answer[: answer.index(b"\r\n\r\n") + 4]
     try:

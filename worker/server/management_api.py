@@ -4,8 +4,9 @@ All in little steps. Nothing here starts a model or waits for one.
 """
 
 import os
-from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+import re
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Final, Protocol, TypeAlias
 
 import msgspec
 from quart import Response, g, request
@@ -13,14 +14,27 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter
 
+import arriero
 from arriero.protocol.lease import CancelResult
-from arriero.protocol.read_json import BadJson, JsonReader, json_object
+from arriero.protocol.read_json import BadJson, JsonReader
 from arriero.protocol.records import RequestRecord
-from arriero.protocol.values import State
-from arriero.protocol.worker_config import SelectorRoute
 
+from ..apis.base.api import Api
 from ..apis.error_response import error_parts
-from ..apis.model_names import ModelNames, Target
+from ..apis.management import declared
+from ..apis.management.answers import (
+    ActiveProfile,
+    ActivityList,
+    DoneMessage,
+    EndedRequest,
+    JsonAnswer,
+    ProfileEntry,
+    ProfileList,
+    ProfileName,
+    RequestName,
+    VersionInfo,
+)
+from ..apis.model_names import ModelNames
 from ..apis.routes import PLAIN, ROUTES
 from ..errors import (
     BadRequest,
@@ -33,13 +47,24 @@ from ..errors import (
 )
 from ..http.auth import caller_of
 from ..http.cors import Field, answer_fields, preflight_fields
+from ..http.route_declaration import JSON, TEXT, RouteDeclaration
 from ..http.tracing import RANDOM_BYTES, start_trace
 from ..progress.model_view import ProgressView
 from . import health as health_page
 from .hypercorn_request import MAX_PAGE_BODY_BYTES
+from .listings import Listings
 from .unknown_paths import KnownPath, ends_with, find_like, nothing_at, wrong_method
 
-_JSON = "application/json"
+# A place in a declared path.
+_PLACE: Final = re.compile(r"\{(\w+)(?:\.\.\.)?\}")
+
+# A mule's head, more or less.
+_ICON: Final = (
+    b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><path fill="#8a5a2b" '
+    b'd="M4 1l2 4h4l2-4 1 6-1 5-2 3H6l-2-3-1-5z"/><circle cx="6" cy="8" r="1"/>'
+    b'<circle cx="10" cy="8" r="1"/></svg>'
+)
+
 _KEY_FIELDS = frozenset({b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key"})
 
 
@@ -73,19 +98,6 @@ _END_MESSAGES: dict[CancelResult, str] = {
     "finished": "the request had ended before",
 }
 
-# Of which of its targets a selector has its state, the first that there is.
-_MOST_LOADED: Sequence[State] = ("ready", "draining", "starting", "asleep")
-
-# What the listing says of each state: `draining` still answers.
-_LOADED: dict[State, str] = {
-    "stopped": "unloaded",
-    "starting": "loading",
-    "ready": "loaded",
-    "draining": "loaded",
-    "stopping": "unloaded",
-    "asleep": "sleeping",
-}
-
 
 class ManagementContext(Protocol):
     """What the pages are made from, and whom they ask."""
@@ -117,6 +129,13 @@ class ManagementContext(Protocol):
             RelayError: There is none of that name, or nobody can be asked.
         """
 
+    async def unload(self, model: str | None) -> None:
+        """Stop a model, or all; return when they have ended.
+
+        Raises:
+            RelayError: Nobody can be asked.
+        """
+
     async def records(self, request_id: str = "", most: int = 100) -> tuple[RequestRecord, ...]:
         """Return the accounts of the last requests, the newest first, or of one of them.
 
@@ -125,18 +144,10 @@ class ManagementContext(Protocol):
         """
 
 
-class _RequestId(msgspec.Struct):
-    request_id: str
+_request_id = JsonReader(RequestName)
+_profile_name = JsonReader(ProfileName)
 
-
-_request_id = JsonReader(_RequestId)
-
-
-class _ProfileName(msgspec.Struct):
-    name: str | None
-
-
-_profile_name = JsonReader(_ProfileName)
+Handler: TypeAlias = Callable[..., Awaitable[Response]]
 
 
 class _IdConverter(BaseConverter):
@@ -158,47 +169,20 @@ def make_pages(service: ManagementContext, started_at: int) -> QuartTrio:
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.converters["id"] = _IdConverter
 
-    def describe(target: Target) -> dict[str, Any]:
-        route = target.route
-        said = {"name": route.name, "description": route.description}
-        return {
-            "id": route.model,
-            "object": "model",
-            "created": started_at,
-            "owned_by": "arriero" if route.remote or not target.peer else target.peer.peer,
-            **{key: text for key, text in said.items() if text},
-            "status": {
-                "value": "loaded"
-                if route.remote
-                else _LOADED[service.view.standing(route.model).state]
-            },
-            "meta": {"aliases": list(route.aliases)},
-        }
+    def answers(*declared: RouteDeclaration) -> Callable[[Handler], Handler]:
+        """Let a handler answer these; it gets what stands in the places of their paths."""
 
-    def describe_selector(selector: SelectorRoute) -> dict[str, Any]:
-        said = {"name": selector.name, "description": selector.description}
-        facts: dict[str, object] = {
-            "type": "selector",
-            "strategy": selector.strategy,
-            "targets": selector.targets,
-        }
-        if selector.strategy == "spillover":
-            facts["spillover"] = selector.spillover
-        counted = selector.targets[:1] if selector.strategy == "pin" else selector.targets
-        states = {
-            service.view.standing(service.names.find_chosen(target).route.model).state
-            for target in counted
-        }
-        shown: State = next((state for state in _MOST_LOADED if state in states), "stopped")
-        return {
-            "id": selector.selector,
-            "object": "model",
-            "created": started_at,
-            "owned_by": "arriero",
-            **{key: text for key, text in said.items() if text},
-            "status": {"value": _LOADED[shown]},
-            "meta": {"llamaswap": (json_object(bytes(selector.metadata)) or {}) | facts},
-        }
+        def add(handler: Handler) -> Handler:
+            for route in declared:
+                rule = _PLACE.sub(r"<id:\1>", route.path)
+                methods = list(route.methods)
+                app.add_url_rule(rule, f"{route.methods} {rule}", handler, methods=methods)
+            return handler
+
+        return add
+
+    def listings() -> Listings:
+        return Listings(service.names, service.view, started_at)
 
     @app.before_request
     async def check() -> Response | None:
@@ -209,115 +193,116 @@ def make_pages(service: ManagementContext, started_at: int) -> QuartTrio:
             return _with_fields(Response(b"", status=204), preflight_fields(fields, cors))
         return None
 
-    @app.get("/v1/models")
-    @app.get("/models")
-    async def models() -> dict[str, Any]:
-        config = service.names.config
-        targets = [Target(route) for route in config.models if not route.unlisted]
-        # Those of peers have a second, short name, if it is free.
-        peers = {name: service.names.find(name) for name in config.peer_models}
-        targets += [it for name, it in peers.items() if it.peer and it.route.model == name]
-        listed = [describe(target) for target in targets]
-        listed += [
-            describe_selector(selector) for selector in config.selectors if not selector.unlisted
-        ]
-        pins = service.names.pins()
-        listed += [describe(target) | _as_pin(name, target) for name, target in pins.items()]
-        return {"object": "list", "data": listed}
+    @answers(declared.WELCOME)
+    async def welcome() -> Response:
+        listed = [route.model for route in service.names.config.models if not route.unlisted]
+        return _text(_welcome(listed))
 
-    @app.get("/v1/models/<path:name>")
-    @app.get("/models/<path:name>")
-    async def model(name: str) -> dict[str, Any]:
-        target = service.names.find(name)
-        for one in service.names.config.selectors:
-            if one.selector == name:
-                return describe_selector(one)
-        return describe(target)
-
-    @app.get("/health")
+    @answers(*declared.HEALTH)
     async def health() -> Response:
-        return Response(health_page.BODY, content_type=health_page.CONTENT_TYPE)
+        return _text(health_page.BODY)
 
-    @app.get("/running")
-    async def running() -> dict[str, Any]:
-        found = []
-        for route in service.names.config.models:
-            standing = service.view.standing(route.model)
-            if standing.state != "stopped":
-                one: dict[str, Any] = {
-                    "model": route.model,
-                    "state": standing.state,
-                    "proxy": standing.endpoint,
-                    "ttl": route.ttl_s,
-                }
-                if standing.memory is not None:  # memory decides
-                    one |= {"memory": standing.memory, "pin": route.pin}
-                found.append(one)
-        return {"running": found}
+    @answers(declared.ICON)
+    async def icon() -> Response:
+        response = Response(_ICON, content_type=str(declared.ICON.response))
+        response.headers["Cache-Control"] = "max-age=86400"
+        return response
 
-    @app.get("/api/activity")
+    @answers(declared.VERSION)
+    async def version() -> Response:
+        return _json(VersionInfo(version=arriero.__version__))
+
+    @answers(*declared.MODELS)
+    async def models() -> Response:
+        return _json(listings().models())
+
+    @answers(*declared.MODEL)
+    async def model(name: str) -> Response:
+        return _json(listings().model(name))
+
+    @answers(declared.RUNNING)
+    async def running() -> Response:
+        return _json(listings().running())
+
+    @answers(declared.UNLOAD)
+    async def unload() -> Response:
+        await service.unload(None)
+        return _text("OK")
+
+    @answers(declared.UNLOAD_ALL)
+    async def unload_all() -> Response:
+        await service.unload(None)
+        return _json(DoneMessage())
+
+    @answers(declared.UNLOAD_ONE)
+    async def unload_one(name: str) -> Response:
+        found = service.names.find(name)
+        if found.peer is not None:
+            raise BadRequest(f"cannot stop '{name}': it is a model of the peer '{found.peer.peer}'")
+        if found.detour is not None and found.detour.selector is not None:
+            raise BadRequest(f"cannot stop '{name}': it is a selector; name one of its models")
+        await service.unload(found.route.model)
+        return _text("OK")
+
+    @answers(declared.ACTIVITY)
     async def activity() -> Response:
         records = await service.records(most=_read_limit(request.args.get("limit")))
-        return _json({"requests": records})
+        return _json(ActivityList(requests=records))
 
-    @app.get("/api/activity/<id:request_id>")
+    @answers(declared.ONE_ACTIVITY)
     async def one_activity(request_id: str) -> Response:
         records = await service.records(request_id)
         if not records:
             raise _unknown(request_id)
         return _json(records[0])
 
-    async def end(request_id: str) -> Response:
+    async def end(request_id: str) -> EndedRequest:
         caller = caller_of(_key_fields()) if service.names.config.api_keys else ""
         result = await service.cancel(request_id, caller, request.remote_addr or "")
         if result == "unknown":
             raise _unknown(request_id)
         if result == "forbidden":
             raise Forbidden(f"cannot end request '{request_id}': it belongs to another API key")
-        return _json(
-            {
-                "request_id": request_id,
-                "interrupted": result == "cancelled",
-                "message": _END_MESSAGES[result],
-            }
+        return EndedRequest(
+            request_id=request_id,
+            interrupted=result == "cancelled",
+            message=_END_MESSAGES[result],
         )
 
-    @app.post("/api/requests/<id:request_id>/cancel")
+    @answers(declared.CANCEL)
     async def cancel(request_id: str) -> Response:
-        return await end(request_id)
+        return _json(await end(request_id))
 
-    @app.post("/v1/streaming_query/interrupt")
+    @answers(declared.CANCEL_INFLIGHT)
+    async def cancel_inflight(request_id: str) -> Response:
+        await end(request_id)
+        return _json(DoneMessage())
+
+    @answers(declared.INTERRUPT)
     async def interrupt() -> Response:
         try:
             asked = _request_id.read(await request.get_data())
         except BadJson as exc:
             raise BadRequest(f"cannot tell which request is meant: {exc}") from exc
-        return await end(asked.request_id)
+        return _json(await end(asked.request_id))
 
-    @app.get("/api/profiles")
-    async def profiles() -> dict[str, Any]:
+    @answers(declared.PROFILES)
+    async def profiles() -> Response:
         config = service.names.config
-        found = [
-            {"id": one.profile, "description": one.description, "pins": one.pins}
+        found = tuple(
+            ProfileEntry(id=one.profile, description=one.description, pins=one.pins)
             for one in sorted(config.profiles, key=lambda one: one.profile)
-        ]
-        return {"active": config.profile, "profiles": found}
+        )
+        return _json(ProfileList(active=config.profile, profiles=found))
 
-    @app.put("/api/profiles/active")
-    async def choose_profile() -> dict[str, Any]:
+    @answers(declared.CHOOSE_PROFILE)
+    async def choose_profile() -> Response:
         try:
             asked = _profile_name.read(await request.get_data())
         except BadJson as exc:
             raise BadRequest(f"cannot tell which profile is meant: {exc}") from exc
         await service.choose_profile(asked.name or None)
-        return {"active": service.names.config.profile}
-
-    @app.get("/")
-    async def welcome() -> Response:
-        listed = [route.model for route in service.names.config.models if not route.unlisted]
-        response = Response(_welcome(listed), content_type="text/plain; charset=utf-8")
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        return response
+        return _json(ActiveProfile(active=service.names.config.profile))
 
     @app.errorhandler(RelayError)
     async def refuse(error: RelayError) -> Response:
@@ -332,7 +317,7 @@ def make_pages(service: ManagementContext, started_at: int) -> QuartTrio:
             asking = ROUTES.methods_at(request.path.encode())
             if asking and request.method not in asking:  # which comes through the relay door
                 return _wrong_method(asking)
-            return _not_found(pages_there)
+            return _not_found()
         if error.code == 413:
             return _answer(
                 TooLarge(f"cannot take a body of more than {MAX_PAGE_BODY_BYTES} bytes here")
@@ -358,17 +343,16 @@ def make_pages(service: ManagementContext, started_at: int) -> QuartTrio:
         response.headers["Connection"] = "close"
         return response
 
-    pages_there = [
-        KnownPath(method, rule.rule)
-        for rule in app.url_map.iter_rules()
-        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})
-        if not rule.arguments
-    ]
     return app
 
 
-def _as_pin(name: str, target: Target) -> dict[str, Any]:
-    return {"id": name, "meta": {"llamaswap": {"type": "profile", "modelID": target.route.model}}}
+PAGES_THERE: Final = [
+    KnownPath(method, route.path)
+    for route in declared.PAGES
+    if route.is_exact
+    for method in route.methods
+]
+"""What is there besides the routes of models."""
 
 
 def _fields() -> list[Field]:
@@ -396,8 +380,14 @@ def _unknown(request_id: str) -> UnknownRequest:
     return UnknownRequest(f"cannot find a request '{request_id}': only the last ones are kept")
 
 
-def _json(value: object) -> Response:
-    return Response(msgspec.json.encode(value), content_type=_JSON)
+def _json(value: JsonAnswer | RequestRecord) -> Response:
+    return Response(msgspec.json.encode(value), content_type=JSON)
+
+
+def _text(text: str) -> Response:
+    response = Response(text, content_type=TEXT)
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    return response
 
 
 def _wrong_method(allowed: Iterable[str]) -> Response:
@@ -407,7 +397,8 @@ def _wrong_method(allowed: Iterable[str]) -> Response:
     return response
 
 
-def _not_found(pages: Sequence[KnownPath]) -> Response:
+def _not_found() -> Response:
+    pages = PAGES_THERE
     error = UnknownPath(nothing_at(request.method, request.path, pages))
     # A client of Anthropic's with a wrong base URL reads Anthropic's errors.
     path = request.path
@@ -415,8 +406,7 @@ def _not_found(pages: Sequence[KnownPath]) -> Response:
     api = ROUTES.api_of_errors(path.encode())
     if api is PLAIN and meant is not None and ends_with(path, meant):
         api = ROUTES.api_of_errors(meant.path.encode())
-    fields, body = error_parts(error, api)
-    return _with_fields(Response(body, status=error.status), fields)
+    return _answer(error, api)
 
 
 def _welcome(models: Sequence[str]) -> str:
@@ -432,6 +422,8 @@ def _with_fields(response: Response, fields: tuple[Field, ...]) -> Response:
     return response
 
 
-def _answer(error: RelayError) -> Response:
-    fields, body = error_parts(error, ROUTES.api_of_errors(request.path.encode()))
+def _answer(error: RelayError, api: Api | None = None) -> Response:
+    accept = request.headers.get("accept", "").encode("latin-1", "replace")
+    api = api or ROUTES.api_of_errors(request.path.encode())
+    fields, body = error_parts(error, api, accept)
     return _with_fields(Response(body, status=error.status), fields)

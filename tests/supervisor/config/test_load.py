@@ -144,7 +144,13 @@ def test_workers_get_what_they_need_and_no_more() -> None:
     )
     assert table.generation == 3
     assert table.models == (
-        ModelRoute(model="a", aliases=("b",), send_as="x", progress="reasoning"),
+        ModelRoute(
+            model="a",
+            aliases=("b",),
+            send_as="x",
+            progress="reasoning",
+            command="run --port '${PORT}'",
+        ),
     )
 
 

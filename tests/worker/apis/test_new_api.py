@@ -159,7 +159,7 @@ def test_errors_have_its_shape() -> None:
     response = error_answer(Unavailable("no paper"), close=False, api=VERSES)
 
     assert b"\r\nX-Alas: model_unavailable\r\n" in response
-    assert response.endswith(b'\r\n\r\n{"alas": "no paper"}')
+    assert response.endswith(b'\r\n\r\n{"src":"arriero","alas": "no paper"}')
     assert ROUTES.api_of_errors(b"/v9/nothing") is VERSES
     assert ROUTES.api_of_errors(b"/v8/nothing") is PLAIN
 

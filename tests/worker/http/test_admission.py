@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arriero.protocol.worker_config import WorkerConfig
+from arriero.worker.apis.management.declared import OPEN_PAIRS, VISITED
 from arriero.worker.errors import BadRequest, Forbidden, Unauthorized
 from arriero.worker.http.admission import Admission, Listening, listening_at
 from arriero.worker.http.request_head import RequestHead
@@ -35,7 +36,7 @@ def admission(
     keys: tuple[str, ...] = (),
 ) -> Admission:
     config = WorkerConfig(generation=1, models=(), allowed_hosts=hosts, cors=cors, api_keys=keys)
-    return Admission(config, listening)
+    return Admission(config, listening, OPEN_PAIRS, VISITED)
 
 
 def lets_in(gate: Admission, head: RequestHead, *, websocket: bool = False) -> bool:
@@ -278,8 +279,9 @@ PREFLIGHT = ((b"origin", b"app://a"), (b"access-control-request-method", b"POST"
         (b"GET", b"/%68ealth", (), False),
         (b"GET", b"/", (), False),
         (b"POST", b"/", (), False),
-        (b"GET", b"/favicon.ico", (), False),
-        (b"GET", b"/wol-health", (), False),
+        (b"GET", b"/favicon.ico", (), True),
+        (b"GET", b"/wol-health", (), True),
+        (b"GET", b"/running", (), False),
         (b"OPTIONS", b"/v1/chat/completions", PREFLIGHT, True),
         (b"OPTIONS", b"*", PREFLIGHT, True),
         (b"OPTIONS", b"/v1/chat/completions", PREFLIGHT[:1], False),

@@ -177,7 +177,8 @@ async def test_early_errors_have_anthropic_shape(
     assert (b"x-should-retry: false" in head) is (error is BROKEN)
     assert (b"Retry-After: 2" in head) is (error is LATER)
     value = json.loads(found)
-    assert value == {"type": "error", "error": {"type": kind, "message": value["error"]["message"]}}
+    error_of_it = {"type": kind, "message": value["error"]["message"]}
+    assert value == {"src": "arriero", "type": "error", "error": error_of_it}
 
 
 async def test_plain_message_is_held_then_503(

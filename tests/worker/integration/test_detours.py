@@ -205,7 +205,7 @@ async def test_listings_have_selectors_and_new_pins(open_rig: OpenRig) -> None:
         shown = await rig.ask(b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n")
         found = {it["id"]: it for it in json.loads(shown.partition(b"\r\n\r\n")[2])["data"]}
 
-        assert list(found) == ["m", "n", "fixed", "any", "new"]
+        assert list(found) == ["any", "fixed", "m", "n", "new"]
         assert found["any"]["meta"] == {
             "llamaswap": {"type": "selector", "strategy": "warm", "targets": ["m", "n"]}
         }

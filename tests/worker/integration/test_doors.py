@@ -38,7 +38,7 @@ FEW_VERSIONS = ("1.1", "2")
 FEW_SOCKETS = ("1.1 websocket", "2 websocket")
 
 # Asked without a key.
-OPEN = {("GET", "/health"), ("HEAD", "/health")}
+OPEN = set(itertools.product(("GET", "HEAD"), ("/health", "/wol-health", "/favicon.ico")))
 
 
 def paths() -> Iterator[str]:

@@ -306,10 +306,20 @@ async def test_models_are_listed_with_their_state(rig: Rig) -> None:
         "object": "model",
         "owned_by": "arriero",
         "status": {"value": "loaded"},
-        "meta": {"aliases": ["em"]},
+        "meta": {"llamaswap": {"type": "model", "aliases": ["em"]}},
     }
     assert running == {
-        "running": [{"model": "m", "state": "ready", "proxy": "http://127.0.0.1:1", "ttl": 0.0}]
+        "running": [
+            {
+                "model": "m",
+                "state": "ready",
+                "cmd": "",
+                "proxy": "http://127.0.0.1:1",
+                "ttl": 0.0,
+                "name": "",
+                "description": "",
+            }
+        ]
     }
 
 

@@ -2,15 +2,18 @@
 
 import json
 import logging
+import re
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 
+import msgspec
 import pytest
 import trio
 
+import arriero
 from arriero.protocol.lease import (
     CancelAnswer,
     CancelQuery,
@@ -18,7 +21,15 @@ from arriero.protocol.lease import (
     RecordsAnswer,
     RecordsQuery,
 )
-from arriero.protocol.worker_config import ModelRoute, PeerModel, PeerRoute, WorkerConfig
+from arriero.protocol.worker_config import (
+    ModelAbilities,
+    ModelRoute,
+    PeerModel,
+    PeerRoute,
+    SelectorRoute,
+    WorkerConfig,
+)
+from arriero.worker.apis.management.declared import PAGES
 from arriero.worker.connections.connection import Connection, ConnectionMonitor
 from arriero.worker.connections.stream import SocketStream
 from arriero.worker.http.admission import Listening
@@ -323,6 +334,7 @@ async def test_errors_have_the_paths_api_shape(
 
     assert answer.status == status
     assert answer.said == {
+        "src": "arriero",
         "type": "error",
         "error": {"type": kind, "message": str(answer.error["message"])},
     }
@@ -373,12 +385,159 @@ async def test_peer_models_are_listed_once() -> None:
     assert isinstance(listed, list)
     assert [(model["id"], model["owned_by"]) for model in listed] == [
         ("m", "arriero"),
-        ("p/mine", "arriero"),
-        ("p/m", "p"),
         ("p/big", "p"),
+        ("p/m", "p"),
+        ("p/mine", "arriero"),
     ]
-    assert one == listed[-1]
+    assert one == listed[1]
+    assert (one["name"], one["meta"]) == ("p: big", {"llamaswap": {"type": "peer", "peerID": "p"}})
     assert one["status"] == {"value": "unloaded"}
+
+
+async def test_listing_says_all_that_is_known() -> None:
+    able = ModelAbilities(takes=("text", "image"), gives=("text",), tools=True, context=32768)
+    metadata = msgspec.Raw(b'{"licence":"x","type":"mine","context_length":1}')
+    models = (
+        ModelRoute(model="b", aliases=("z",), name="B", capabilities=able, metadata=metadata),
+        ModelRoute(model="a", metadata=metadata, unlisted=True),
+    )
+    config = WorkerConfig(generation=1, models=models, aliases_in_list=True)
+    async with pages(Worker(config)) as ask:
+        entry, alias = (await ask("GET", "/models")).said["data"]  # type: ignore[misc]
+        hidden = (await ask("GET", "/v1/models/a")).said
+
+    assert entry == {
+        "id": "b",
+        "object": "model",
+        "created": 0,
+        "owned_by": "arriero",
+        "name": "B",
+        "architecture": {
+            "input_modalities": ["text", "image"],
+            "output_modalities": ["text"],
+            "modality": "text+image->text",
+        },
+        "capabilities": {"vision": True, "function_calling": True},
+        "supported_parameters": ["tools", "tool_choice"],
+        "context_length": 32768,
+        "meta": {
+            "llamaswap": {"licence": "x", "type": "model", "aliases": ["z"]},
+            "n_ctx": 32768,
+        },
+        "status": {"value": "unloaded"},
+    }
+    assert (alias["id"], alias["meta"]["llamaswap"]["modelID"]) == ("z", "b")
+    assert hidden["meta"] == {
+        "llamaswap": {"licence": "x", "type": "model", "context_length": 1, "aliases": []}
+    }
+
+
+# --- models that are stopped ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "stopped", "body"),
+    [
+        ("GET", "/unload", None, b"OK"),
+        ("POST", "/api/models/unload", None, b'{"msg":"ok"}'),
+        ("POST", "/api/models/unload/org/m:q4", "org/m:q4", b"OK"),
+        ("POST", "/api/models/unload/org%2Fm%3Aq4", "org/m:q4", b"OK"),
+        ("POST", "/api/models/unload/short", "org/m:q4", b"OK"),
+    ],
+)
+async def test_models_are_stopped(method: str, path: str, stopped: str | None, body: bytes) -> None:
+    models = (ModelRoute(model="org/m:q4", aliases=("short",)),)
+    there = Worker(WorkerConfig(generation=1, models=models))
+    told = []
+
+    async def stop(model: str | None) -> None:
+        told.append(model)
+
+    there.service.stop_models = stop
+    async with pages(there) as ask:
+        answer = await ask(method, path)
+
+    assert (answer.status, answer.body, told) == (200, body, [stopped])
+
+
+async def test_only_models_here_are_stopped() -> None:
+    config = WorkerConfig(
+        generation=1,
+        models=(ModelRoute(model="m"),),
+        selectors=(SelectorRoute(selector="any", strategy="warm", targets=("m",)),),
+        peers={"p": PeerRoute(peer="p", url="http://x")},
+        peer_models={"p/big": PeerModel(peer="p", model="big")},
+    )
+    async with pages(Worker(config)) as ask:
+        found = {
+            name: (await ask("POST", f"/api/models/unload/{name}")).status
+            for name in ("none", "any", "p/big", "m")
+        }
+
+    assert found == {"none": 404, "any": 400, "p/big": 400, "m": 503}  # nobody can be asked
+
+
+# --- whatever the reference has ------------------------------------------------------------------
+
+
+async def test_inflight_is_ended_in_its_words() -> None:
+    there = known()
+    there.begin("a/b")
+    async with pages(there) as ask:
+        ended = await ask("POST", "/api/inflight/a%2Fb/cancel")
+        unknown = await ask("POST", "/api/inflight/x/cancel")
+
+    assert (ended.status, ended.said) == (200, {"msg": "ok"})
+    assert unknown.status == 404
+
+
+async def test_small_pages_are_there() -> None:
+    async with pages(known(api_keys=("k",))) as ask:
+        health = await ask("GET", "/wol-health")
+        icon = await ask("GET", "/favicon.ico")
+        nobody = await ask("GET", "/api/version")
+        version = await ask("GET", "/api/version", "Authorization: Bearer k")
+
+    assert (health.status, health.body) == (200, b"OK")
+    assert (icon.status, icon.all("content-type")) == (200, ["image/svg+xml"])
+    assert nobody.status == 401
+    assert version.said == {"version": arriero.__version__, "commit": "", "build_date": ""}
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind", "begins"),
+    [
+        ("text/plain", "text/plain; charset=utf-8", b"arriero: no GET /no&thing here"),
+        ("text/html,*/*", "text/html; charset=utf-8", b"<!DOCTYPE html>"),
+        ("application/json, text/plain, */*", "application/json", b'{"src":"arriero","error":'),
+        ("*/*", "application/json", b'{"src":"arriero","error":'),
+    ],
+)
+async def test_error_is_told_as_it_is_accepted(accept: str, kind: str, begins: bytes) -> None:
+    async with pages(known()) as ask:
+        page = await ask("GET", "/no&thing", f"Accept: {accept}")
+        relay = await ask("POST", "/v1/embeddings", f"Accept: {accept}", body="{")
+
+    assert (page.status, relay.status) == (404, 400)
+    for answer in (page, relay):
+        assert answer.all("content-type") == [kind]
+        assert b"no&thing" not in answer.body or b"html" not in answer.body
+    assert page.body.startswith(begins)
+
+
+async def test_every_declared_page_is_answered() -> None:
+    app = make_pages(known().service, 0)
+    served = {
+        (method, re.sub(r"<id:\w+>", "{}", rule.rule))
+        for rule in app.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    }
+
+    assert served == {
+        (method, re.sub(r"\{.*?\}", "{}", route.path))
+        for route in PAGES
+        for method in route.methods
+    }
 
 
 # --- pages of browsers ---------------------------------------------------------------------------

@@ -1,0 +1,9 @@
+"""What is asked of this program itself: routes as they are declared, and their answers.
+
+Who answers is in `server`.
+
+Lowest first:
+
+    answers   Shapes of answers and bodies.
+    declared  The routes.
+"""

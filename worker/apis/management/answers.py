@@ -1,0 +1,179 @@
+"""Shapes of the JSON that is asked of this program itself; those of llama-swap where it has them.
+
+A member that is `UNSET` is left out.
+"""
+
+from typing import Literal, TypeAlias
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from arriero.protocol.records import RequestRecord
+from arriero.protocol.values import State
+
+ModelValue: TypeAlias = Literal["unloaded", "loading", "loaded", "sleeping"]
+EntryKind: TypeAlias = Literal["model", "alias", "peer", "selector", "profile"]
+
+
+class JsonAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of all of these."""
+
+
+# --- models --------------------------------------------------------------------------------------
+
+
+class LoadValue(JsonAnswer, frozen=True, kw_only=True):
+    """Whether a model is loaded."""
+
+    value: ModelValue
+
+
+class EntryArchitecture(JsonAnswer, frozen=True, kw_only=True):
+    """What a model takes and gives, as OpenRouter says it."""
+
+    input_modalities: tuple[str, ...]
+    output_modalities: tuple[str, ...]
+    modality: str | UnsetType = UNSET
+
+
+class EntryAbilities(JsonAnswer, frozen=True, kw_only=True):
+    """What a model can do; what it cannot do is left out."""
+
+    vision: bool | UnsetType = UNSET
+    audio_transcriptions: bool | UnsetType = UNSET
+    audio_speech: bool | UnsetType = UNSET
+    image_generation: bool | UnsetType = UNSET
+    image_to_image: bool | UnsetType = UNSET
+    function_calling: bool | UnsetType = UNSET
+    reranker: bool | UnsetType = UNSET
+
+
+class EntryMeta(JsonAnswer, frozen=True, kw_only=True):
+    """What no other API has.
+
+    Attributes:
+        llamaswap: Kind of the name (`EntryKind`) and what belongs to it; `metadata` of the
+            configuration.
+        n_ctx: The longest context, in tokens, if the configuration says it.
+    """
+
+    llamaswap: dict[str, Raw]
+    n_ctx: int | UnsetType = UNSET
+
+
+class ModelEntry(JsonAnswer, frozen=True, kw_only=True):
+    """A name that requests may give as their model."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str
+    name: str | UnsetType = UNSET
+    description: str | UnsetType = UNSET
+    architecture: EntryArchitecture | UnsetType = UNSET
+    capabilities: EntryAbilities | UnsetType = UNSET
+    supported_parameters: tuple[str, ...] | UnsetType = UNSET
+    context_length: int | UnsetType = UNSET
+    meta: EntryMeta
+    status: LoadValue
+
+
+class ModelList(JsonAnswer, frozen=True, kw_only=True):
+    """All names, sorted."""
+
+    object: Literal["list"] = "list"
+    data: tuple[ModelEntry, ...]
+
+
+class RunningEntry(JsonAnswer, frozen=True, kw_only=True):
+    """A model that has a process.
+
+    Attributes:
+        cmd: How it is started, with secrets hidden.
+        proxy: Where it answers.
+        ttl: Seconds.
+        memory, pin: Where memory decides; see `ModelStatus`.
+    """
+
+    model: str
+    state: State
+    cmd: str
+    proxy: str
+    ttl: float
+    name: str
+    description: str
+    memory: dict[str, int] | UnsetType = UNSET
+    pin: str | UnsetType = UNSET
+
+
+class RunningList(JsonAnswer, frozen=True, kw_only=True):
+    """The models that have a process, sorted."""
+
+    running: tuple[RunningEntry, ...]
+
+
+# --- requests ------------------------------------------------------------------------------------
+
+
+class ActivityList(JsonAnswer, frozen=True, kw_only=True):
+    """The last requests, the newest first."""
+
+    requests: tuple[RequestRecord, ...]
+
+
+class EndedRequest(JsonAnswer, frozen=True, kw_only=True):
+    """What has come of a wish to end a request."""
+
+    request_id: str
+    interrupted: bool
+    message: str
+
+
+class RequestName(JsonAnswer, frozen=True, kw_only=True):
+    """Which request is meant."""
+
+    request_id: str
+
+
+# --- profiles, and the rest ----------------------------------------------------------------------
+
+
+class ProfileEntry(JsonAnswer, frozen=True, kw_only=True):
+    """What names mean while it is chosen; a name that leads nowhere is off."""
+
+    id: str
+    description: str
+    pins: dict[str, str | None]
+
+
+class ProfileList(JsonAnswer, frozen=True, kw_only=True):
+    """The profiles, sorted, and which one is chosen."""
+
+    active: str | None
+    profiles: tuple[ProfileEntry, ...]
+
+
+class ProfileName(JsonAnswer, frozen=True, kw_only=True):
+    """The profile that is to be chosen; null or nothing: none."""
+
+    name: str | None
+
+
+class ActiveProfile(JsonAnswer, frozen=True, kw_only=True):
+    """The profile that is chosen."""
+
+    active: str | None
+
+
+class DoneMessage(JsonAnswer, frozen=True, kw_only=True):
+    """It was done."""
+
+    msg: Literal["ok"] = "ok"
+
+
+class VersionInfo(JsonAnswer, frozen=True, kw_only=True):
+    """The version of this program; what an installed package does not know is empty."""
+
+    version: str
+    commit: str = ""
+    build_date: str = ""

@@ -1,0 +1,140 @@
+"""Routes that ask this program itself, as they are declared."""
+
+from typing import Final
+
+from arriero.protocol.records import RequestRecord
+
+from ...http.route_declaration import TEXT, RouteDeclaration
+from .answers import (
+    ActiveProfile,
+    ActivityList,
+    DoneMessage,
+    EndedRequest,
+    ModelEntry,
+    ModelList,
+    ProfileList,
+    ProfileName,
+    RequestName,
+    RunningList,
+    VersionInfo,
+)
+
+_GET: Final = ("GET",)
+
+
+def _shows(
+    path: str,
+    summary: str,
+    response: type | str,
+    *,
+    is_visited: bool = False,
+) -> RouteDeclaration:
+    return RouteDeclaration(
+        path=path, summary=summary, methods=_GET, response=response, is_visited=is_visited
+    )
+
+
+WELCOME: Final = _shows("/", "What there is.", TEXT, is_visited=True)
+HEALTH: Final = tuple(
+    RouteDeclaration(
+        path=path,
+        summary="OK, as long as this program answers; says nothing of models.",
+        methods=_GET,
+        access="open",
+        is_visited=True,
+        response=TEXT,
+    )
+    for path in ("/health", "/wol-health")
+)
+ICON: Final = RouteDeclaration(
+    path="/favicon.ico",
+    summary="An icon, for browsers.",
+    methods=_GET,
+    access="open",
+    is_visited=True,
+    response="image/svg+xml",
+)
+VERSION: Final = _shows("/api/version", "The version of this program.", VersionInfo)
+
+MODELS: Final = tuple(
+    _shows(path, "All names of models.", ModelList, is_visited=True)
+    for path in ("/v1/models", "/models")
+)
+MODEL: Final = tuple(
+    _shows(f"{path}/{{name...}}", "One of them.", ModelEntry) for path in ("/v1/models", "/models")
+)
+RUNNING: Final = _shows("/running", "What runs.", RunningList, is_visited=True)
+UNLOAD: Final = _shows("/unload", "Stop all models; answers when they have ended.", TEXT)
+UNLOAD_ALL: Final = RouteDeclaration(
+    path="/api/models/unload",
+    summary="Stop all models; answers when they have ended.",
+    response=DoneMessage,
+)
+UNLOAD_ONE: Final = RouteDeclaration(
+    path="/api/models/unload/{name...}",
+    summary="Stop a model; answers when it has ended.",
+    response=TEXT,
+)
+
+ACTIVITY: Final = _shows("/api/activity", "What has run, the newest first.", ActivityList)
+ONE_ACTIVITY: Final = _shows(
+    "/api/activity/{request_id...}", "What became of a request.", RequestRecord
+)
+CANCEL: Final = RouteDeclaration(
+    path="/api/requests/{request_id...}/cancel", summary="End a request.", response=EndedRequest
+)
+CANCEL_INFLIGHT: Final = RouteDeclaration(
+    path="/api/inflight/{request_id...}/cancel", summary="End a request.", response=DoneMessage
+)
+INTERRUPT: Final = RouteDeclaration(
+    path="/v1/streaming_query/interrupt",
+    summary="End a request.",
+    request=RequestName,
+    response=EndedRequest,
+)
+
+PROFILES: Final = _shows("/api/profiles", "The profiles.", ProfileList)
+CHOOSE_PROFILE: Final = RouteDeclaration(
+    path="/api/profiles/active",
+    summary="Choose a profile, or none.",
+    methods=("PUT",),
+    request=ProfileName,
+    response=ActiveProfile,
+)
+
+PAGES: Final[tuple[RouteDeclaration, ...]] = (
+    WELCOME,
+    *HEALTH,
+    ICON,
+    VERSION,
+    *MODELS,
+    *MODEL,
+    RUNNING,
+    UNLOAD,
+    UNLOAD_ALL,
+    UNLOAD_ONE,
+    ACTIVITY,
+    ONE_ACTIVITY,
+    CANCEL,
+    CANCEL_INFLIGHT,
+    INTERRUPT,
+    PROFILES,
+    CHOOSE_PROFILE,
+)
+"""All of them."""
+
+
+def _pairs(routes: tuple[RouteDeclaration, ...]) -> frozenset[tuple[bytes, bytes]]:
+    return frozenset(
+        (method.encode(), it.path.encode())
+        for it in routes
+        for name in it.methods
+        for method in ((name, "HEAD") if name == "GET" else (name,))
+    )
+
+
+OPEN_PAIRS: Final = _pairs(tuple(it for it in PAGES if it.access == "open"))
+"""Method and path of what is answered to everybody."""
+
+VISITED: Final = frozenset(it.path.encode() for it in PAGES if it.is_visited)
+"""Paths to which a link of another site may lead."""

@@ -1,0 +1,89 @@
+"""The supervisor's control socket, for the few pages that need it: a connection per question.
+
+What each request needs goes over the lease socket; see `supervisor_link`.
+"""
+
+from pathlib import Path
+from typing import TypeVar
+
+import trio
+import zmq
+
+from arriero.protocol.codec import decode_reply, encode
+from arriero.protocol.control import (
+    ControlReply,
+    ControlRequest,
+    Refusal,
+    UnloadReply,
+    UnloadRequest,
+)
+from arriero.protocol.errors import RemoteProtocolError
+from arriero.protocol.transport import connected
+
+from .errors import BadRequest, RelayError, Unavailable, UnknownModel
+
+_ReplyT = TypeVar("_ReplyT", bound=ControlReply)
+
+# Questions of one worker that are under way at once; the supervisor has a limit of its own.
+_MAX_QUESTIONS = 32
+
+# Seconds for models to finish what they have and to end, which has limits of its own: `drainLimit`
+# and `unloadTimeout`. This one is above them.
+_UNLOAD_S = 2 * 86400.0
+
+
+class ControlSocket:
+    """Asks the supervisor, as scripts do.
+
+    Args:
+        context: The zmq context.
+        folder: Of the supervisor's sockets.
+    """
+
+    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", folder: Path) -> None:
+        self._context = context
+        self._path = folder / "control.sock"
+        self._under_way = 0
+
+    async def unload(self, model: str | None) -> None:
+        """Stop a model, or all of them; return when they have ended.
+
+        What runs on them finishes first, as with ``arriero unload``.
+
+        Args:
+            model: Its id; None for all.
+
+        Raises:
+            RelayError: There is no such model, or the supervisor does not answer.
+        """
+        await self._ask(UnloadRequest(model=model), UnloadReply, within_s=_UNLOAD_S)
+
+    async def _ask(
+        self, request: ControlRequest, kind: type[_ReplyT], *, within_s: float
+    ) -> _ReplyT:
+        if self._under_way >= _MAX_QUESTIONS:
+            raise Unavailable(
+                f"cannot ask now: {_MAX_QUESTIONS} others wait for the supervisor already",
+                code="supervisor_busy",
+            )
+        self._under_way += 1
+        data = b""
+        try:
+            with connected(self._context, zmq.REQ, self._path) as socket:
+                socket.send([encode(request)])
+                with trio.move_on_after(within_s):
+                    data = (await socket.receive())[-1]
+        finally:
+            self._under_way -= 1
+        if not data:
+            raise Unavailable(
+                "cannot ask now: the supervisor does not answer", code="supervisor_lost"
+            )
+        try:
+            reply = decode_reply(data, kind)
+        except RemoteProtocolError as exc:
+            raise RelayError(f"cannot read the supervisor's answer: {exc}") from exc
+        if isinstance(reply, Refusal):
+            refused = UnknownModel if reply.error.code == "unknown_model" else BadRequest
+            raise refused(reply.error.message)
+        return reply
