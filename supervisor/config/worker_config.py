@@ -26,7 +26,7 @@ from ..pricing.by_pattern import Pricing
 from ..pricing.price_list import PriceList
 from ..text.addresses import Address, is_address
 from ..text.redact import masked_command
-from .model_config import Capabilities, Filters, ModelConfig
+from .model_config import PORT, Capabilities, Filters, ModelConfig
 from .names import PeerConfig, Selector
 from .schema.types import Data
 from .values import Config
@@ -131,7 +131,8 @@ def _abilities(capabilities: Capabilities) -> ModelAbilities:
 
 @lru_cache(4096)
 def _shown(command: tuple[str, ...]) -> str:
-    return shlex.join(masked_command(command))
+    # a port needs no quotes
+    return shlex.join(masked_command(command)).replace(f"'{PORT}'", PORT)
 
 
 def _selector(selector: Selector) -> SelectorRoute:

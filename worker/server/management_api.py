@@ -238,7 +238,7 @@ def make_pages(service: ManagementContext, started_at: int) -> QuartTrio:
     async def unload_one(name: str) -> Response:
         found = service.names.find(name)
         if found.peer is not None:
-            raise BadRequest(f"cannot stop '{name}': it is a model of the peer '{found.peer.peer}'")
+            raise BadRequest(f"cannot stop '{name}': nothing was started for it here")
         if found.detour is not None and found.detour.selector is not None:
             raise BadRequest(f"cannot stop '{name}': it is a selector; name one of its models")
         await service.unload(found.route.model)

@@ -149,7 +149,7 @@ def test_workers_get_what_they_need_and_no_more() -> None:
             aliases=("b",),
             send_as="x",
             progress="reasoning",
-            command="run --port '${PORT}'",
+            command="run --port ${PORT}",
         ),
     )
 
