@@ -133,7 +133,7 @@ class UnsupportedCoding(RelayError):
     status = 415
     kind = "invalid_request_error"
     code = "unsupported_content_encoding"
-    fields = ((b"Accept-Encoding", b"gzip, deflate, zstd"),)
+    fields = ((b"Accept-Encoding", b"gzip, deflate"),)
 
 
 class WrongMethod(RelayError):

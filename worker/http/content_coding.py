@@ -74,7 +74,7 @@ def _pieces(body: bytes, coding: bytes) -> Iterator[bytes]:
         return _of_zstd(body)
     raise UnsupportedCoding(
         f"cannot read a body with the Content-Encoding {coding[:40].decode('latin-1')!r}; "
-        "send gzip, deflate or zstd, or none"
+        "send gzip or deflate, or none"
     )
 
 
@@ -96,8 +96,13 @@ def _inflated(body: bytes, format_: int) -> Iterator[bytes]:
 
 
 def _of_zstd(body: bytes) -> Iterator[bytes]:
-    import zstandard  # takes 10 ms and 2 MB, and few clients have it
-
+    try:
+        import zstandard  # takes 10 ms and 2 MB, and few clients have it
+    except ImportError:
+        raise UnsupportedCoding(
+            "cannot read a body in zstd: the program was installed without it (arriero[zstd]); "
+            "send gzip or deflate, or none"
+        ) from None
     decompressor = zstandard.ZstdDecompressor(max_window_size=_WINDOW_BYTES)
     at = 0
     while at < len(body):  # there may be several frames

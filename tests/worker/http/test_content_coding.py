@@ -1,6 +1,7 @@
 """Compressed bodies: read in short steps, and never longer than they may become."""
 
 import gzip
+import sys
 import time
 import zlib
 from collections.abc import Callable
@@ -93,4 +94,10 @@ def test_another_coding_is_a_415_that_says_which_would_do(coding: bytes) -> None
     with pytest.raises(UnsupportedCoding) as caught:
         finish(decoded(b"x", coding, MIB, lambda _: None))
     assert caught.value.status == 415
-    assert dict(caught.value.fields)[b"Accept-Encoding"] == b"gzip, deflate, zstd"
+    assert dict(caught.value.fields)[b"Accept-Encoding"] == b"gzip, deflate"
+
+
+def test_without_the_library_zstd_is_another_coding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    with pytest.raises(UnsupportedCoding, match=r"arriero\[zstd\]"):
+        read("zstd", b"x")

@@ -44,7 +44,7 @@ async def test_what_cannot_be_decompressed_says_why(open_rig: OpenRig) -> None:
     form = b"Content-Type: multipart/form-data; boundary=B"
     async with open_rig(models=TWO, max_body_bytes=65536) as rig:
         for body, fields, status, words in (
-            (b"x", (b"Content-Encoding: br",), b"415", b"Accept-Encoding: gzip, deflate, zstd"),
+            (b"x", (b"Content-Encoding: br",), b"415", b"Accept-Encoding: gzip, deflate"),
             (b"x", (packed, form), b"415", b"compressed as a whole"),
             (b"x", (packed,), b"400", b"not what its Content-Encoding says"),
             (gzip.compress(bytes(99999)), (packed,), b"413", b"decompressed"),
