@@ -48,7 +48,8 @@ def checkout(commit: str, folder: Path) -> Code:
     label = _git("rev-parse", "--short", "--verify", "--end-of-options", f"{commit}^{{commit}}")
     tree = folder / label
     with tarfile.open(fileobj=io.BytesIO(_git_bytes("archive", label))) as archive:
-        archive.extractall(tree, filter="data")
+        archive.extraction_filter = getattr(tarfile, "data_filter", lambda it, _: it)  # 3.11.4
+        archive.extractall(tree)
     return code_of(tree, folder / f"{label}-path", label=label)
 
 

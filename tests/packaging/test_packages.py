@@ -73,7 +73,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     copy_tree(tree)
     source = build(tree, "build_sdist", folder)
     with tarfile.open(source) as opened:
-        opened.extractall(folder / "unpacked", filter="data")
+        opened.extraction_filter = getattr(tarfile, "data_filter", lambda it, _: it)  # 3.11.4
+        opened.extractall(folder / "unpacked")
     [unpacked] = (folder / "unpacked").iterdir()
     wheel = build(unpacked, "build_wheel", folder)
     site = folder / "site"
