@@ -173,6 +173,7 @@ class DeviceStatus(MessageValue, frozen=True, kw_only=True):
         held: It is kept free of models.
         held_s: Seconds until it is not any more; None: until it is released.
         name: What it calls itself.
+        host: Where it is.
     """
 
     device: str
@@ -184,6 +185,7 @@ class DeviceStatus(MessageValue, frozen=True, kw_only=True):
     held: bool = False
     held_s: float | None = None
     name: str = ""
+    host: str = LOCAL
 
 
 class KeptModel(MessageValue, frozen=True, kw_only=True):

@@ -196,8 +196,7 @@ def _read_config(root: Node, place: Place) -> Config | None:
     config = CONFIG.make({**values, "macros": top})
     written = read_models(root.member("models"), place.under("models"), config)
     models = {name: model for name, model in written.items() if not model.is_remote}
-    if place.reading.problems == []:
-        check_instead(models, root.member("models") or root, place.under("models"))
+    check_instead(written, root.member("models") or root, place.under("models"))
 
     def at(name: str) -> tuple[Node, Place]:
         return root.member(name) or root, place.under(name)

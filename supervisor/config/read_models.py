@@ -242,10 +242,13 @@ def _with_names(
 
 
 def check_instead(models: Mapping[str, ModelConfig], node: Node, place: Place) -> None:
-    """Note models that name another one for the time they are blocked, which there is not."""
-    names = {alias: model.model for model in models.values() for alias in model.aliases}
-    names |= {model: model for model in models}
-    for model in models.values():
+    """Note models that name another one for the time they are blocked, which there is not here."""
+    here = [model for model in models.values() if not model.is_remote]
+    names = {alias: model.model for model in here for alias in model.aliases}
+    names |= {model.model: model.model for model in here}
+    # Those that cannot be read are there all the same.
+    names |= {name: name for name, _, _ in node.items() if name not in models}
+    for model in here:
         instead = model.on_blocked.instead
         if not instead:
             continue

@@ -11,6 +11,8 @@ from typing import Final
 
 import msgspec
 
+from arriero.protocol.values import LOCAL
+
 from .devices import DeviceRoom
 from .sizes import NOTHING, RAM, Amounts
 
@@ -23,20 +25,38 @@ _SLACK: Final = 64 * 1024**2
 _SLACK_SHARE: Final = 0.1
 
 
+class Reservation(msgspec.Struct, frozen=True):
+    """What one process has, or is about to take.
+
+    Attributes:
+        swap: Number of its start.
+        amounts: Device -> bytes.
+        host: Where it runs.
+    """
+
+    swap: int
+    amounts: Amounts
+    host: str = LOCAL
+
+
 class Departed(msgspec.Struct, frozen=True):
     """A process that is gone, and what it had.
 
     Attributes:
         model: Whose it was.
+        swap: Number of its start.
         amounts: Devices that have not shown it yet -> bytes.
         before: What others used of them, when it was last there.
         at: When it ended.
+        host: Where it ran.
     """
 
     model: str
+    swap: int
     amounts: Amounts
     before: Amounts
     at: float
+    host: str = LOCAL
 
     @property
     def until(self) -> float:
@@ -66,7 +86,7 @@ class Ledger:
         self.version = self.limits_version = 0
         self.used: dict[str, int] = {}
         self.on: dict[str, set[str]] = {}
-        self._held_by: dict[str, Amounts] = {}
+        self._held_by: dict[str, Reservation] = {}
         self._seen: Mapping[str, DeviceRoom] = self.devices  # as they were read
         self._departed: list[Departed] = []
         self._holds: dict[str, Hold] = {}
@@ -81,7 +101,8 @@ class Ledger:
 
     def held_by(self, model: str) -> Amounts:
         """Return what is reserved for `model`."""
-        return self._held_by.get(model, NOTHING)
+        found = self._held_by.get(model)
+        return NOTHING if found is None else found.amounts
 
     def limit(self, device: str) -> int:
         """Return what all models may have of `device` together; 0 while it is held."""
@@ -95,26 +116,26 @@ class Ledger:
         room = self.devices.get(device)
         return 0 if room is None else room.budget
 
-    def reserve(self, model: str, amounts: Amounts) -> None:
-        """Reserve `amounts` for `model`, in the place of what it had."""
-        before = self._held_by.get(model, NOTHING)
-        if amounts == before and model in self._held_by:
+    def reserve(self, model: str, swap: int, amounts: Amounts) -> None:
+        """Reserve `amounts` for the start `swap` of `model`, in the place of what it had."""
+        reservation = Reservation(swap, amounts)
+        if reservation == self._held_by.get(model):
             return
-        for device, count in before.items():
+        for device, count in self.held_by(model).items():
             self.used[device] -= count
             self.on[device].discard(model)
         for device, count in amounts.items():
             self.used[device] = self.used.get(device, 0) + count
             self.on.setdefault(device, set()).add(model)
-        self._held_by[model] = amounts
+        self._held_by[model] = reservation
         self.version += 1
 
     def end(self, model: str, now: float) -> None:
         """Note that the process of `model` is gone."""
         if model not in self._held_by:
             return
-        amounts = self._held_by[model]
-        self.reserve(model, NOTHING)
+        swap, amounts = self._held_by[model].swap, self._held_by[model].amounts
+        self.reserve(model, swap, NOTHING)
         del self._held_by[model]
         late = {
             device: count
@@ -126,7 +147,7 @@ class Ledger:
             # What somebody before it left there is not what others use.
             for earlier in self._departed:
                 before |= {name: earlier.before[name] for name in late if name in earlier.before}
-            self._departed.append(Departed(model, late, before, now))
+            self._departed.append(Departed(model, swap, late, before, now))
 
     def read(self, devices: Mapping[str, DeviceRoom], began_at: float) -> None:
         """Take a look at the devices that began at `began_at`."""

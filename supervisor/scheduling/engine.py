@@ -619,7 +619,7 @@ class Engine:
         entry.leases = dict.fromkeys(found.owners, UNTOLD) | dict.fromkeys(found.mute, MUTE)
         self._numbers = max(self._numbers, found.swap)
         if self._room is not None:
-            self._room.ledger.reserve(found.model, self._room.need(found.model))
+            self._room.ledger.reserve(found.model, found.swap, self._room.need(found.model))
         if found.serves:
             entry.up_at = entry.used_at = now
             self._take(entry, Step.ADOPT, now)
@@ -742,8 +742,8 @@ class Engine:
         self._read_devices(-math.inf)
         if is_new:
             self._held_until = None
-            for model in self._live:
-                self._room.ledger.reserve(model, self._room.need(model))
+            for model, live in self._live.items():
+                self._room.ledger.reserve(model, live.swap, self._room.need(model))
 
     def _read_devices(self, began_at: float) -> None:
         policy = self._written_policy
@@ -770,7 +770,7 @@ class Engine:
             least = ledger.held_by(event.model) if not event.serves else NOTHING
             if is_declared and declared is not None:
                 least = declared.amounts
-            ledger.reserve(event.model, largest(event.size.amounts, least))
+            ledger.reserve(event.model, event.swap, largest(event.size.amounts, least))
             if event.serves and not is_declared:
                 entry.size = event.size
         self._touch_room(entry)
@@ -1292,7 +1292,8 @@ class Engine:
             return
         self._restoring.pop(entry.spec.model, None)
         if self._room is not None:
-            self._room.ledger.reserve(entry.spec.model, self._room.need(entry.spec.model))
+            need = self._room.need(entry.spec.model)
+            self._room.ledger.reserve(entry.spec.model, entry.swap, need)
         self._take(entry, Step.START, now)
         self._commands.append(Spawn(entry.spec.model, entry.swap, entry.remark))
 

@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Final
 
 from ...errors import Problem
+from ...memory.policy import ByMemory
 from ...placement.matrix import Matrix
 from ...placement.matrix_parser import read_expression
 from ...placement.policy import DEFAULT_GROUP
@@ -68,6 +69,7 @@ def advise(config: Config, root: Node, disk: Disk) -> Advice:
     check_peers(config, found)
     check_pins(config, found)
     check_macros(root, found)
+    _check_pinned(config, found)
     return Advice(tuple(sorted(found.warnings)), tuple(sorted(found.notes)))
 
 
@@ -94,6 +96,19 @@ def homes(config: Config) -> Mapping[str, str]:
         for member in group.members
     }
     return {model: groups.get(model, DEFAULT_GROUP) for model in config.models}
+
+
+def _check_pinned(config: Config, found: Findings) -> None:
+    """Check that models are pinned only where memory decides."""
+    if isinstance(policy_of(config.routing, config.models, config.memory), ByMemory):
+        return
+    for model in config.models.values():
+        if model.pin:
+            found.warn(
+                ("models", model.model, "pin"),
+                "it goes for others all the same: only where memory decides is a model pinned; "
+                "write memory: auto, or a persistent group",
+            )
 
 
 def _check_ports(config: Config, found: Findings) -> None:

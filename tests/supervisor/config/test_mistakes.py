@@ -1,5 +1,4 @@
 # ruff: noqa: E501  one mistake, one line
-import re
 
 import pytest
 
@@ -79,8 +78,12 @@ def test_a_mistake_is_told_with_its_place_and_what_would_do(text: str, told: str
 
 
 def test_all_mistakes_are_told_at_once_in_the_order_of_the_file() -> None:
-    found = problems("workers: x\nlisten: y\nmodels:\n  a: {cmd: 'run ${PORT}', ttl: z}\n  b: {}\n")
-    assert [re.match(r"c.yaml:(\d+)", problem)[1] for problem in found] == ["1", "2", "4", "5"]  # type: ignore[index]
+    found = problems(
+        "workers: x\nlisten: y\nmodels:\n  a: {cmd: 'run ${PORT}', ttl: z}\n  b: {}\n"
+        "  c: {cmd: 'run ${PORT}', onBlocked: {use: nobody}}\n"
+        "  d: {cmd: 'run ${PORT}', onBlocked: {use: a}}\n"  # it is there, whatever is wrong with it
+    )
+    assert [problem.split(":")[1] for problem in found] == ["1", "2", "4", "5", "6"], found
 
 
 def test_mistakes_without_number_end_the_reading() -> None:

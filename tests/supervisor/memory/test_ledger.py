@@ -19,24 +19,31 @@ def ledger_of(*rooms: DeviceRoom) -> Ledger:
 
 def test_reservations_add_up_and_replace_each_other() -> None:
     ledger = ledger_of(room())
-    ledger.reserve("a", {"gpu0": 3 * GIB})
-    ledger.reserve("b", {"gpu0": 2 * GIB})
-    ledger.reserve("a", {"gpu0": 4 * GIB})
+    ledger.reserve("a", 1, {"gpu0": 3 * GIB})
+    ledger.reserve("b", 1, {"gpu0": 2 * GIB})
+    ledger.reserve("a", 1, {"gpu0": 4 * GIB})
     assert ledger.used["gpu0"] == 6 * GIB
     assert ledger.held_by("a") == {"gpu0": 4 * GIB}
 
 
 def test_the_same_reservation_again_changes_nothing() -> None:
     ledger = ledger_of(room())
-    ledger.reserve("a", {"gpu0": GIB})
+    ledger.reserve("a", 1, {"gpu0": GIB})
     version = ledger.version
-    ledger.reserve("a", {"gpu0": GIB})
+    ledger.reserve("a", 1, {"gpu0": GIB})
     assert ledger.version == version
+
+
+def test_what_is_late_is_that_of_one_start_on_one_host() -> None:
+    ledger = ledger_of(room())
+    ledger.reserve("a", 7, {"gpu0": GIB})
+    ledger.end("a", 10)
+    assert [(one.model, one.host, one.swap) for one in ledger.departed()] == [("a", "local", 7)]
 
 
 def test_main_memory_is_back_at_once_that_of_a_gpu_when_it_is_seen() -> None:
     ledger = ledger_of(room(), room("ram"))
-    ledger.reserve("a", {"gpu0": 3 * GIB, "ram": GIB})
+    ledger.reserve("a", 1, {"gpu0": 3 * GIB, "ram": GIB})
 
     ledger.end("a", 10)
 
@@ -48,14 +55,14 @@ def test_main_memory_is_back_at_once_that_of_a_gpu_when_it_is_seen() -> None:
 
 def test_a_device_that_is_not_measured_gives_back_at_once() -> None:
     ledger = ledger_of(room(measured=False))
-    ledger.reserve("a", {"gpu0": 3 * GIB})
+    ledger.reserve("a", 1, {"gpu0": 3 * GIB})
     ledger.end("a", 10)
     assert list(ledger.departed()) == []
 
 
 def test_while_memory_is_late_others_use_what_they_used_before() -> None:
     ledger = ledger_of(room(foreign=1))
-    ledger.reserve("a", {"gpu0": 4 * GIB})
+    ledger.reserve("a", 1, {"gpu0": 4 * GIB})
     ledger.end("a", 10)
 
     ledger.read({"gpu0": room(foreign=5)}, 10.1)
@@ -70,7 +77,7 @@ def test_while_memory_is_late_others_use_what_they_used_before() -> None:
 def test_two_that_leave_at_the_same_time_are_both_waited_for() -> None:
     ledger = ledger_of(room(foreign=1))
     for model in "ab":
-        ledger.reserve(model, {"gpu0": 3 * GIB})
+        ledger.reserve(model, 1, {"gpu0": 3 * GIB})
     ledger.end("a", 10)
     ledger.read({"gpu0": room(foreign=4)}, 10.1)
     ledger.end("b", 11)
@@ -83,7 +90,7 @@ def test_two_that_leave_at_the_same_time_are_both_waited_for() -> None:
 
 def test_a_little_less_than_all_will_do() -> None:
     ledger = ledger_of(room(foreign=1))
-    ledger.reserve("a", {"gpu0": 4 * GIB})
+    ledger.reserve("a", 1, {"gpu0": 4 * GIB})
     ledger.end("a", 10)
     ledger.read({"gpu0": room(foreign=1.3)}, 10.1)
     assert list(ledger.departed()) == []

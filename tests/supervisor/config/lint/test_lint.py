@@ -500,6 +500,13 @@ def test_what_a_pin_hides_is_a_note(pins: str, told: str | None) -> None:
     assert [one.message for one in found.notes] == ([told] if told else [])
 
 
+@pytest.mark.parametrize(("memory", "told"), [("off", 1), ("auto", 0)])
+def test_a_pin_where_memory_does_not_decide_is_told(memory: str, told: int) -> None:
+    found = of_models(f"memory: {memory}", a="cmd: run ${PORT}, pin: manual", b="cmd: run ${PORT}")
+    assert [one for one in found if one.startswith("models.a.pin: it goes for others")] == found
+    assert len(found) == told
+
+
 def test_macros_that_nothing_uses_are_notes() -> None:
     text = """
 macros: {unused: 1, used: 2, in_key: 3, by_macro: 4, user: '${by_macro}', inner: 5}
