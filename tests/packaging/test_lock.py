@@ -14,6 +14,7 @@ PROJECT = PYPROJECT["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 ASKED = {
     "run": PROJECT["dependencies"] + PYPROJECT["dependency-groups"]["build"],
+    "nvidia": EXTRAS["nvidia"],
     "demo": EXTRAS["demo"],
     "dev": EXTRAS["dev"],
 }
@@ -29,10 +30,10 @@ def locked(name: str) -> dict[str, dict[str, list[str]]]:
     return found
 
 
-RUN, DEMO, DEV = map(locked, ("run", "demo", "dev"))
+RUN, NVIDIA, DEMO, DEV = map(locked, ("run", "nvidia", "demo", "dev"))
 
 
-@pytest.mark.parametrize("name", ["run", "demo", "dev"])
+@pytest.mark.parametrize("name", ["run", "nvidia", "demo", "dev"])
 def test_every_version_has_hashes(name: str) -> None:
     found = locked(name)
 
@@ -41,7 +42,7 @@ def test_every_version_has_hashes(name: str) -> None:
 
 
 def test_the_smaller_sets_are_parts_of_the_larger_ones() -> None:
-    for smaller, larger in ((RUN, DEMO), (DEMO, DEV)):
+    for smaller, larger in ((RUN, NVIDIA), (RUN, DEMO), (DEMO, DEV)):
         for package, versions in smaller.items():
             numbers = {version.split(" ;")[0] for version in versions}
             assert numbers <= {version.split(" ;")[0] for version in larger[package]}
