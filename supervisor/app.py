@@ -410,6 +410,7 @@ async def supervise(
         reloader.close()
         if reaper.hands_over:
             notifier.status("restarting")
+            dispatcher.freeze()
             lease_server.say_away()
             await trio.sleep(_LAST_WORD_S)
             log.info("supervisor.hands_over models=%s", dispatcher.engine.running())

@@ -138,6 +138,7 @@ class Dispatcher:
         self._queue_from = self.now()  # when the queue may be published again
         self._queue_news: QueueChanged | None = None  # which waits for that
         self._answers: dict[tuple[str, str, int | ErrorInfo], _LeaseAnswer] = {}
+        self._is_frozen = False
         self._note_orders: Callable[[StandingOrders], None] | None = None
         self._orders = StandingOrders()
 
@@ -165,6 +166,8 @@ class Dispatcher:
 
         What is announced comes last: processes and requests wait for the rest.
         """
+        if self._is_frozen:
+            return
         now = self.now()
         news: list[AnyEvent] = []
         for command in self.engine.handle(event, now):
@@ -183,6 +186,13 @@ class Dispatcher:
         self._tell_orders()
         self._changed.set()
         self._changed = trio.Event()
+
+    def freeze(self) -> None:
+        """Take and do nothing more: all is left to the next supervisor as it is.
+
+        Or the end of this one would look to the engine like that of its workers and their leases.
+        """
+        self._is_frozen = True
 
     def tell_orders(self, note: Callable[[StandingOrders], None]) -> None:
         """Call `note` with the engine's orders from now on, whenever they change."""

@@ -224,6 +224,12 @@ def test_a_restart_on_purpose_keeps_all(start: Callable[..., Train]) -> None:
     before, epoch = pid_of(train, "a"), train.ask("ping")["epoch"]
     streams = running(train, "a")
 
+    streams += running(train, "b", 1)
+    command = [sys.executable, "-m", "arriero", "unload", "b", "--socket-dir"]
+    with subprocess.Popen([*command, str(train.socket_dir)], stderr=subprocess.DEVNULL) as unloads:
+        eventually(lambda: train.model("b")["state"] == "draining", what="one that drains")
+        unloads.kill()
+
     began = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-m", "arriero", "restart", "--socket-dir", str(train.socket_dir)],
