@@ -60,7 +60,7 @@ format: $(READY) ## put the formatting right
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-docs: $(READY) ## write what is generated: config.schema.json, docs/config-parity.md
+docs: $(READY) ## write what is generated: config.schema.json, docs/config-parity.md, docs/http-api.md
 	@$(BIN)/python docs/generate.py
 
 bench: $(READY) ## measure speed, memory, start; AGAINST=<commit>: this code and that one in turns

@@ -1,7 +1,8 @@
-"""Writes what is generated from the definitions of the configuration's keys (`make docs`).
+"""Writes what is generated from the definitions of keys and routes (`make docs`).
 
 config.schema.json      for editors
 docs/config-parity.md   every key; and docs/config-differences.md: what is not as in llama-swap
+docs/http-api.md        every route
 
 With ``--check`` nothing is written: the exit status is 1 if one of them is not up to date.
 """
@@ -12,10 +13,15 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from arriero.supervisor.config.document import every_key, schema_text
 from arriero.supervisor.config.schema.llama_swap import are_theirs
 from arriero.supervisor.config.schema.reader import NEVER, NOT_YET, Key
 from arriero.supervisor.config.schema.sections import default_of
+from arriero.worker.apis.management.declared import PAGES as PAGES_OF
+from arriero.worker.apis.routes import ROUTES
+from arriero.worker.http.route_declaration import JSON, RouteDeclaration
 
 ROOT: Final = Path(__file__).parents[1]
 
@@ -146,9 +152,63 @@ def _flow(value: object) -> str:
             return str(value)
 
 
+# Routes of llama-swap that are not there.
+NO_ROUTES: Final = (
+    "GET /ui/...", "GET /upstream", "GET /logs", "GET /logs/stream[/...]", "GET /api/events",
+    "GET /api/metrics/activity", "GET /api/metrics/stats", "GET /api/performance",
+    "GET /api/captures/<id>", "GET /api/hardware", "GET /metrics",
+)  # fmt: skip
+
+HTTP_API: Final = """\
+# Routes
+
+<!-- Written by make docs; edit the declarations in worker/apis. -->
+
+`{name}` is one part of a path, `{name...}` any number of them; ids of models may have slashes,
+escaped or not. Whatever answers `GET` answers `HEAD`. With `apiKeys` a key has to be shown, but
+for what is *open*. A wrong method is answered 405 with `Allow`, an unknown path 404 with the
+nearest route. Errors have the shape of the API and `"src": "arriero"`; they are a text or a page
+for who accepts `text/plain` or `text/html` and does not name JSON.
+
+Where the model is named in the *query*, as `?model=name`, nothing of the body is changed. *Runs*:
+the model is not started, and not kept; 409 if it is not ready.
+"""
+
+
+def http_api_page() -> str:
+    """Return the page of all routes."""
+    asked = sorted(ROUTES.declared, key=lambda it: (it.named_in or "", it.path))
+    parts = [HTTP_API, "\n## Of models\n\n", _route_table(asked)]
+    parts += ["\n## Of arriero itself\n\n", _route_table(sorted(PAGES_OF, key=lambda it: it.path))]
+    parts += ["\n## Of llama-swap, and not here yet\n\n", ", ".join(f"`{it}`" for it in NO_ROUTES)]
+    return "".join((*parts, ".\n"))
+
+
+def _route_table(routes: Iterable[RouteDeclaration]) -> str:
+    rows = [
+        "| Methods | Path | What it does | Model | Body | Answer |\n|---|---|---|---|---|---|\n"
+    ]
+    for it in routes:
+        named = "" if it.named_in is None else it.named_in + ("" if it.starts else ", runs")
+        who = " *open*" if it.access == "open" else ""
+        said = [", ".join(it.methods), f"`{it.path}`{who}", it.summary, named]
+        said += [_shape(it.request), _shape(it.response)]
+        rows.append(f"| {' | '.join(said)} |\n")
+    return "".join(rows)
+
+
+def _shape(shape: type | str | None) -> str:
+    if isinstance(shape, str):
+        return "" if shape == JSON else f"`{shape.partition(';')[0]}`"
+    if shape is None:
+        return ""
+    return ", ".join(f"`{field.encode_name}`" for field in msgspec.structs.fields(shape))
+
+
 PAGES: Final[dict[str, Callable[[], str]]] = {
     "config.schema.json": schema_text,
     "docs/config-parity.md": parity_page,
+    "docs/http-api.md": http_api_page,
 }
 
 

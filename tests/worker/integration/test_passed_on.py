@@ -274,6 +274,7 @@ async def test_reading_neither_starts_nor_keeps(open_rig: OpenRig) -> None:
         ("POST", "/v1/batches/b1/cancel"),
         ("POST", "/slots/0"),
         ("POST", "/lora-adapters"),
+        ("POST", "/props"),
     ],
 )
 async def test_what_is_kept_goes_to_its_server(open_rig: OpenRig, method: str, path: str) -> None:

@@ -1,0 +1,100 @@
+"""Every declared route, and the test that tries it: one without a test fails here."""
+
+import re
+
+from arriero.worker.apis.management.declared import PAGES
+from arriero.worker.apis.routes import ROUTES
+from tests.paths import ROOT
+
+HERE = "tests/worker"
+PASSED_ON = f"{HERE}/integration/test_passed_on.py"
+PAGE = f"{HERE}/server/test_management_api.py"
+ROUTE = f"{HERE}/apis/test_routes.py"
+
+# Test -> paths. All methods of a path are tried by it, unless a path says which.
+TESTS = {
+    f"{HERE}/integration/test_modes_of_all_routes.py::test_ready_model_responses_pass_unchanged": [
+        path.decode() for path in ROUTES.paths if path != b"/v1/streaming_query"
+    ],
+    f"{HERE}/integration/test_turns.py::test_waiting_turn_is_told_throughout": [
+        "/v1/streaming_query"
+    ],
+    f"{HERE}/integration/test_doors.py::test_who_may_ask_is_not_refused": ["POST /"],
+    f"{ROUTE}::test_a_path_says_which_api_is_spoken": [
+        it.path for it in ROUTES.declared if re.match(r"/v1\w*/models/|/model/", it.path)
+    ],
+    f"{PASSED_ON}::test_path_goes_on_byte_for_byte": [
+        "/upstream/{model...}/{path...}",
+        "/comfyui/{path...}",
+    ],
+    f"{PASSED_ON}::test_reading_neither_starts_nor_keeps": [
+        "GET /props",
+        "GET /slots",
+        "GET /lora-adapters",
+        "GET /v1/audio/voices",
+        "/sdapi/v1/loras",
+        "GET /v1/files",
+    ],
+    f"{PASSED_ON}::test_what_is_kept_goes_to_its_server": [
+        "/v1/responses/{response}",
+        "/v1/responses/{response}/cancel",
+        "/v1/responses/{response}/input_items",
+        "/v1/files/{file}",
+        "/v1/files/{file}/content",
+        "/v1/batches",
+        "/v1/batches/{batch}",
+        "/v1/batches/{batch}/cancel",
+        "POST /slots/{slot}",
+        "POST /lora-adapters",
+        "POST /props",
+    ],
+    f"{PASSED_ON}::test_file_for_a_peer_passes": ["POST /v1/files"],
+    f"{PASSED_ON}::test_asking_starts_whoever_is_named": [
+        "/tokenize",
+        "/detokenize",
+        "/apply-template",
+    ],
+    f"{PAGE}::test_root_introduces_itself_to_the_authorized": ["GET /"],
+    f"{PAGE}::test_every_response_has_its_request_id": ["/health"],
+    f"{PAGE}::test_small_pages_are_there": ["/wol-health", "/favicon.ico", "/api/version"],
+    f"{PAGE}::test_listing_says_all_that_is_known": ["/models", "/v1/models/{name...}"],
+    f"{PAGE}::test_peer_models_are_listed_once": ["/v1/models"],
+    f"{PAGE}::test_every_declared_page_is_answered": ["/models/{name...}"],
+    f"{HERE}/integration/test_http1.py::test_models_are_listed_with_their_state": ["/running"],
+    f"{PAGE}::test_models_are_stopped": [
+        "/unload",
+        "/api/models/unload",
+        "/api/models/unload/{name...}",
+    ],
+    f"{PAGE}::test_last_requests_are_listed_newest_first": ["/api/activity"],
+    f"{PAGE}::test_one_request_has_its_account": ["/api/activity/{request_id...}"],
+    f"{PAGE}::test_a_request_is_ended_once": [
+        "/api/requests/{request_id...}/cancel",
+        "/v1/streaming_query/interrupt",
+    ],
+    f"{PAGE}::test_inflight_is_ended_in_its_words": ["/api/inflight/{request_id...}/cancel"],
+    f"{HERE}/integration/test_detours.py::test_profiles_are_shown_and_chosen_by_http": [
+        "/api/profiles",
+        "/api/profiles/active",
+    ],
+}
+
+
+def test_every_declared_route_has_a_test() -> None:
+    tried = {path for paths in TESTS.values() for path in paths}
+    untried = [
+        f"{method} {route.path}"
+        for route in (*ROUTES.declared, *PAGES)
+        for method in route.methods
+        if not {route.path, f"{method} {route.path}"} & tried
+    ]
+    declared = {route.path for route in (*ROUTES.declared, *PAGES)}
+
+    assert untried == []
+    assert {path.rpartition(" ")[2] for path in tried} <= declared
+
+
+def test_every_named_test_is_there() -> None:
+    for name in TESTS:
+        file, _, test = name.partition("::")
+        assert f"def {test}(" in (ROOT / file).read_text(), name
