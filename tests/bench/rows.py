@@ -170,6 +170,16 @@ ROWS = {
             asked=(at_most(1.0),),
         ),
         *(
+            Row(name=name, title=title, unit="", digits=2, asked=(at_most(limit),))
+            for name, title, limit in (
+                ("start-cold", "start from disk by bare start", 1.05),
+                ("start-warm", "start from the page cache by bare start", 1.05),
+                ("drain-cold", "swap after a running request, from disk, by hand", 1.0),
+                ("drain-warm", "the same from the page cache", 1.0),
+                ("kept-start", "start of a kept model by start from disk", 0.7),
+            )
+        ),
+        *(
             row
             for count in (1000, 5000)
             for row in (

@@ -1,6 +1,6 @@
 """Makes a model that a real llama-server loads in milliseconds and that talks nonsense.
 
-    python tests/real/tiny_gguf.py FILE [tiny|small]
+    python tests/real/tiny_gguf.py FILE [tiny|small|large]
 
 A llama with random weights. Its vocabulary is the 256 bytes, so that it reads any text, and a
 few words, which are all that it ever says: the rows of the output matrix that belong to anything
@@ -18,7 +18,7 @@ import gguf
 import numpy as np
 import numpy.typing as npt
 
-Size: TypeAlias = Literal["tiny", "small"]
+Size: TypeAlias = Literal["tiny", "small", "large"]
 
 # fmt: off
 WORDS = (
@@ -56,10 +56,12 @@ class _Shape:
     inner: int
 
 
-# 0.5 MB, and 58 MB for tests that want to see a load take its time.
+# 0.5 MB, 58 MB for tests that want to see a load take its time, and 1.1 GB for measurements in
+# which what counts is the disk.
 _SHAPES: dict[Size, _Shape] = {
     "tiny": _Shape(layers=2, width=64, heads=2, inner=128),
     "small": _Shape(layers=6, width=448, heads=7, inner=1152),
+    "large": _Shape(layers=10, width=2048, heads=16, inner=6144),
 }
 
 
@@ -68,13 +70,13 @@ def write_tiny_gguf(path: Path, *, size: Size = "tiny") -> None:
 
     Args:
         path: Is replaced if it is there.
-        size: `tiny` is below 1 MB; `small` about 60 MB.
+        size: `tiny` is below 1 MB; `small` about 60 MB; `large` 1.1 GB, in half precision.
     """
     shape = _SHAPES[size]
     writer = gguf.GGUFWriter(path, "llama")
     _add_shape(writer, size, shape)
     tokens = _add_tokenizer(writer)
-    _add_tensors(writer, shape, tokens)
+    _add_tensors(writer, shape, tokens, np.float16 if size == "large" else np.float32)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -91,7 +93,8 @@ def _add_shape(writer: gguf.GGUFWriter, size: Size, shape: _Shape) -> None:
     writer.add_head_count_kv(shape.heads)
     writer.add_rope_dimension_count(shape.width // shape.heads)
     writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_file_type(gguf.LlamaFileType.ALL_F32)
+    half = size == "large"
+    writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16 if half else gguf.LlamaFileType.ALL_F32)
 
 
 def _add_tokenizer(writer: gguf.GGUFWriter) -> list[str]:
@@ -128,13 +131,18 @@ _BYTES = _byte_letters()
 _BLANK = _BYTES[0x20]
 
 
-def _add_tensors(writer: gguf.GGUFWriter, shape: _Shape, tokens: Sequence[str]) -> None:
+def _add_tensors(
+    writer: gguf.GGUFWriter,
+    shape: _Shape,
+    tokens: Sequence[str],
+    kind: type[np.float32] | type[np.float16],
+) -> None:
     rng = np.random.default_rng(seed=1)
     width, inner = shape.width, shape.inner
 
-    def random(rows: int, columns: int, spread: float) -> npt.NDArray[np.float32]:
+    def random(rows: int, columns: int, spread: float) -> npt.NDArray[np.floating]:
         numbers = rng.standard_normal((rows, columns), dtype=np.float32)
-        return numbers * np.float32(spread)
+        return (numbers * np.float32(spread)).astype(kind)
 
     ones = np.ones(width, dtype=np.float32)
     output = random(len(tokens), width, _SPREAD)

@@ -32,7 +32,7 @@ _TRY_EVERY_S = 0.002
 
 _HEALTH = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
-_COMPLETIONS = "/v1/completions"
+COMPLETIONS = "/v1/completions"
 
 
 def first_answer(plan: Plan, target: Target, folder: Path) -> dict[str, float]:
@@ -144,27 +144,27 @@ def real_swap(plan: Plan, target: Target, folder: Path) -> dict[str, float]:
             words = command.replace("${PORT}", str(port)).split()
             began = time.monotonic()
             with running(words, folder / f"{name}-{number}.log"):
-                _first_token(port, name)
+                first_token(port, name)
                 bare[name].append(time.monotonic() - began)
     swaps: dict[str, list[float]] = {name: [] for name in commands}
     models = {name: model(command) for name, command in commands.items()}
     with proxy(target, folder / "proxy", models) as started:
-        _first_token(started.port, list(commands)[-1])
+        first_token(started.port, list(commands)[-1])
         for _ in range(plan.real_swaps):
             for name in commands:
                 began = time.monotonic()
-                _first_token(started.port, name)
+                first_token(started.port, name)
                 swaps[name].append(time.monotonic() - began)
     return {"swap": sum(map(median, swaps.values())) / sum(map(median, bare.values()))}
 
 
-def _first_token(port: int, name: str) -> None:
+def first_token(port: int, name: str) -> None:
     """Ask for one token until there is one."""
     body = json.dumps({"model": name, "prompt": "Once", "max_tokens": 1})
     deadline = time.monotonic() + SILENCE_S
     while time.monotonic() < deadline:
         try:
-            if ask(port, body, _COMPLETIONS).startswith(b"HTTP/1.1 200"):
+            if ask(port, body, COMPLETIONS).startswith(b"HTTP/1.1 200"):
                 return
         except OSError:
             pass

@@ -8,9 +8,17 @@ from pathlib import Path
 import pytest
 import trio
 
+from arriero.protocol.lease import Grant
+from arriero.supervisor.config.load import parse_config
 from arriero.supervisor.page_cache.holder_child import is_there
 from arriero.supervisor.page_cache.loaded_files import LoadedFile, loaded_files
-from arriero.supervisor.page_cache.read_ahead import AheadReading, read_files
+from arriero.supervisor.page_cache.read_ahead import (
+    AheadReading,
+    read_ahead,
+    read_files,
+)
+from arriero.supervisor.scheduling.events import Released
+from tests.supervisor.train import SERVER, open_train
 
 MIB = 1024**2
 
@@ -87,3 +95,32 @@ def test_what_is_gone_or_another_is_not_read(tmp_path: Path) -> None:
     reading = AheadReading()
     read_files([gone, pipe, last], reading, 100 * MIB)
     assert reading.read_bytes == MIB
+
+
+async def test_files_are_read_while_another_model_has_to_finish(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Until then nothing is read: `b` may never be asked for."""
+    caplog.set_level("INFO", "arriero.supervisor.page_cache.read_ahead")
+    file = cold(tmp_path / "b", 12)
+    config = f"""
+models:
+  a: {{cmd: {SERVER}}}
+  b: {{cmd: {SERVER}, env: [LLAMA_ARG_MODEL={file.path}]}}
+"""
+    async with open_train(tmp_path, config) as train, trio.open_nursery() as nursery:
+        models = parse_config(config, environ={})
+        nursery.start_soon(read_ahead, lambda: models, train.dispatcher)
+        grant = await train.ask("a")
+        assert isinstance(grant, Grant)
+        assert resident(file) == 0.0
+        train.want("b")
+        await until_there(file)
+        assert train.dispatcher.engine.awaiting_room() == ("b",)
+
+        train.dispatcher.handle(Released("w1", "a", grant.lease))
+        while not isinstance(answer := await train.answer(), Grant):
+            pass
+        assert (answer.model, resident(file)) == ("b", 1.0)
+        assert "model.read_ahead model=b bytes=12582912" in caplog.text
+        nursery.cancel_scope.cancel()
