@@ -195,13 +195,11 @@ class KeptModel(MessageValue, frozen=True, kw_only=True):
         model: Its name.
         size: Bytes of its files.
         held: Those that are in memory.
-        remark: Why they are not, if they cannot be.
     """
 
     model: str
     size: int
     held: int
-    remark: str = ""
 
 
 class KeepStatus(MessageValue, frozen=True, kw_only=True):
