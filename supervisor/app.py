@@ -35,7 +35,7 @@ from .control.server import open_control_server
 from .errors import ConfigError, Problem, SupervisorError
 from .host.file_limit import raise_descriptor_limit
 from .host.kept_ring import KeptRing
-from .host.listen_socket import listen_card, listening_socket, where_it_listens
+from .host.listen_socket import listen_card, listening_socket, second_socket, where_it_listens
 from .host.log import follow_log_level, tell_warnings
 from .host.runtime_dir import REAPER_NAME, open_runtime_dir, state_dir
 from .host.shortage import why
@@ -93,6 +93,7 @@ WORKERS_LIMIT_S = 20.0
 # Names of what the reaper holds beside processes; bytes of memory for each kind of messages. Some
 # thousand lines and records, and the last of the orders: a thousand models that unload are 8 kB.
 _LISTENER: Final = "listener"
+_OLLAMA_LISTENER: Final = "ollama-listener"
 _RINGS: Final = {"log": 2 * 1024**2, "records": 2 * 1024**2, "orders": 256 * 1024}
 
 # Seconds in which zmq hands the last messages over, before the next supervisor is started.
@@ -223,6 +224,17 @@ async def supervise(
                 inherited=None if inheritance is None else inheritance.take(_LISTENER),
             )
         )
+        listeners = [listener]
+        if config.ollama_listen is not None:
+            listeners.append(
+                stack.enter_context(
+                    second_socket(
+                        "ollamaListen",
+                        config.ollama_listen,
+                        None if inheritance is None else inheritance.take(_OLLAMA_LISTENER),
+                    )
+                )
+            )
         host, address = where_it_listens(listener)
         if (exposed := exposure_elsewhere(config, host)) is not None:
             tell_warnings([exposed])
@@ -232,6 +244,10 @@ async def supervise(
         reaper.hold(
             _LISTENER, listen_card(config.listen.host, config.listen.port), listener.fileno()
         )
+        if config.ollama_listen is not None:
+            also = config.ollama_listen
+            reaper.hold(_OLLAMA_LISTENER, listen_card(also.host, also.port), listeners[1].fileno())
+            log.info("supervisor.listens_for_ollama address=%s", where_it_listens(listeners[1])[1])
         rings = _rings(inheritance, reaper, stack) if config.adopt else {}
         if inheritance is not None:
             inheritance.close_held()
@@ -280,7 +296,7 @@ async def supervise(
             return engine.standing(model.model)
 
         pool = WorkerPool(
-            listen_fd=listener.fileno(),
+            listen_fds=[one.fileno() for one in listeners],
             shares_fd=stack.enter_context(open_shares()),
             socket_dir=folder,
             reaper=reaper,

@@ -24,7 +24,8 @@ LAYERS = {
         < cli.render < cli < __main__""",
     "worker": """
         errors limits linux < json leases http < connections < streams
-        < apis.base < apis.chat apis.messages apis.management < apis.responses < apis < accounting
+        < apis.base < apis.chat apis.messages apis.management < apis.ollama apis.responses < apis
+        < accounting
         < progress upstreams < apis.turns < relay http2
         < websocket preview < supervisor_link control_socket < server < app < __main__ < zygote""",
 }

@@ -21,6 +21,7 @@ its files.
     apis/chat/        Chat completions.
     apis/messages/    Anthropic Messages.
     apis/management/  What is asked of this program itself: routes and answers.
+    apis/ollama/      Ollama's API, translated.
     apis/responses/   OpenAI Responses.
     apis/             One module per API, and the table of all; model names in bodies.
 

@@ -38,7 +38,9 @@ def main(options: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(prog="arriero.worker", description=__doc__)
     parser.add_argument("--worker", type=int, required=True, help="number of this worker")
-    parser.add_argument("--listen-fd", type=int, required=True, help="inherited listening socket")
+    parser.add_argument(
+        "--listen-fd", type=int, required=True, action="append", help="inherited listening socket"
+    )
     parser.add_argument("--shares-fd", type=int, help="inherited table of connections")
     parser.add_argument("--socket-dir", type=Path, required=True, help="the supervisor's sockets")
     parser.add_argument("--parent-pid", type=int, required=True, help="the supervisor")
@@ -53,7 +55,7 @@ def main(options: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     settings = Settings(
         worker=given.worker,
-        listen_fd=given.listen_fd,
+        listen_fds=tuple(given.listen_fd),
         shares_fd=given.shares_fd,
         socket_dir=given.socket_dir,
         parent_pid=given.parent_pid,

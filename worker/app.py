@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable
-from functools import partial
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
@@ -47,7 +47,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         worker: Its number.
-        listen_fd: The inherited listening socket.
+        listen_fds: The inherited listening sockets.
         shares_fd: The inherited table of connections; None for a worker that is alone.
         socket_dir: Folder of the supervisor's sockets.
         parent_pid: The supervisor; the worker ends with it, unless another one comes in time.
@@ -56,7 +56,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     worker: int
-    listen_fd: int
+    listen_fds: tuple[int, ...]
     socket_dir: Path
     parent_pid: int
     shares_fd: int | None = None
@@ -80,7 +80,7 @@ async def run_worker(settings: Settings, on_orphaned: Callable[[], None]) -> Non
         limits = settings.limits
         service = RelayContext(
             monitor=monitor,
-            listening=where_listening(settings.listen_fd),
+            listening=where_listening(settings.listen_fds),
             queries=PendingQueries(limits.query_s),
             upstreams=Upstreams(unanswered=limits.unanswered),
             stop_models=ControlSocket(context, settings.socket_dir).unload,
@@ -143,18 +143,15 @@ async def _serve(settings: Settings, service: RelayContext, link: SupervisorLink
                 return
             await contain(serve_connection(conn, service, page_door, http2_door))
 
-        with open_listener(settings.listen_fd) as listener:
+        with ExitStack() as listeners:
             async with trio.open_nursery() as connections:  # running requests end first
                 async with trio.open_nursery() as accepting:  # no new connections
-                    accepting.start_soon(
-                        partial(
-                            accept_connections,
-                            listener,
-                            take,
-                            connections,
-                            AcceptShares(settings.worker, settings.shares_fd),
+                    shares = AcceptShares(settings.worker, settings.shares_fd)
+                    for fd in settings.listen_fds:
+                        listener = listeners.enter_context(open_listener(fd))
+                        accepting.start_soon(
+                            accept_connections, listener, take, connections, shares
                         )
-                    )
                     # What was imported and set up stays for good: let the collector skip it.
                     gc.collect()
                     gc.freeze()

@@ -8,7 +8,7 @@ Which failure gets which `type` decides what agents do next: `server_error` is t
 again", any other type ends the turn.
 """
 
-from typing import ClassVar, Final
+from typing import Final
 
 from arriero.protocol.values import ErrorInfo
 
@@ -33,7 +33,7 @@ class RelayError(Exception):
         fields: Header fields that go with it.
     """
 
-    status: ClassVar[int] = 500
+    status: int = 500
     kind: str = "server_error"
     code: str = "internal"
     fields: tuple[tuple[bytes, bytes], ...] = ()
@@ -321,6 +321,16 @@ class UpstreamAnsweredError(RelayError):
     ) -> None:
         super().__init__(message, kind=kind, code=code)
         self.upstream_status = upstream_status
+
+
+class UpstreamRefused(UpstreamAnsweredError):
+    """The same before anything was sent: its status is the answer's."""
+
+    def __init__(
+        self, message: str, *, upstream_status: int, kind: str = "upstream_error", code: str
+    ) -> None:
+        super().__init__(message, upstream_status=upstream_status, kind=kind, code=code)
+        self.status = upstream_status
 
 
 def from_verdict(info: ErrorInfo) -> RelayError:

@@ -233,6 +233,13 @@ class Config:
     """
 
     listen: Address = key(LISTEN, Address("127.0.0.1", 8080), "Where clients are answered.")
+    ollama_listen: Address | None = key(
+        LISTEN,
+        None,
+        "Where clients are answered as well: 127.0.0.1:11434 for those of Ollama that know no "
+        "other address.",
+        without="nowhere",
+    )
     workers: int = key(_WORKERS, 0, "Worker processes; auto is one for each core.")
     health_check_timeout_s: float = key(
         adjusted(SECONDS, lambda found_s: max(found_s, _LEAST_HEALTH_CHECK_S)),

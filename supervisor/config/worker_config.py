@@ -58,7 +58,11 @@ def route_table(
             for model in (*config.models.values(), *config.remotes.values())
         ),
         supervisor_grace_s=config.supervisor_grace_s if config.adopt else 0.0,
-        allowed_hosts=(*config.allowed_hosts, *_listened_on(config.listen)),
+        allowed_hosts=(
+            *config.allowed_hosts,
+            *_listened_on(config.listen),
+            *_listened_on(config.ollama_listen),
+        ),
         peers={
             name: _peer(peer, pricing.of_peer(name, peer.models, peer.prices))
             for name, peer in config.peers.items()
@@ -173,6 +177,8 @@ def taken_from(source: object, into: type[T], **own: object) -> T:
     return into(**{name: getattr(source, name) for name in names}, **own)
 
 
-def _listened_on(listen: Address) -> tuple[str, ...]:
+def _listened_on(listen: Address | None) -> tuple[str, ...]:
     """Return the name that is listened on; of an address the socket itself tells."""
-    return (listen.host.lower(),) if listen.host and not is_address(listen.host) else ()
+    if listen is None or not listen.host or is_address(listen.host):
+        return ()
+    return (listen.host.lower(),)

@@ -7,7 +7,7 @@ Lowest first:
     file_limit     Limits of open files.
     http_get       One GET or POST over HTTP/1.1 with h11: TCP, TLS or a unix socket.
     kept_ring      Messages in memory that outlives this process.
-    listen_socket  The listening socket that all workers inherit.
+    listen_socket  The listening sockets that all workers inherit.
     log            Log format and level.
     runtime_dir    Socket folder, state folder, lock.
     shortage       Scarce resources of the system, in words.

@@ -1,4 +1,4 @@
-"""The one socket on which clients are accepted, opened once and inherited by every worker."""
+"""The sockets on which clients are accepted, opened once and inherited by every worker."""
 
 import contextlib
 import errno
@@ -7,6 +7,7 @@ import socket
 from collections.abc import Mapping
 
 from ..errors import SupervisorError
+from ..text.addresses import Address
 
 # Connections that wait in the kernel while no worker takes them: during a restart, clients queue
 # here instead of being refused, and thousands may come at once: one that finds no room is let in a
@@ -54,6 +55,23 @@ def listening_socket(
     sock.setblocking(False)
     sock.set_inheritable(False)
     return sock
+
+
+def second_socket(key: str, address: Address, inherited: tuple[bytes, int] | None) -> socket.socket:
+    """Return another such socket, which is never systemd's.
+
+    Args:
+        key: Its key in the configuration, for messages.
+        address: Where.
+        inherited: See `listening_socket`.
+
+    Raises:
+        SupervisorError: It cannot be opened; with the reason and the remedy.
+    """
+    try:
+        return listening_socket(address.host, address.port, {}, inherited=inherited)
+    except SupervisorError as exc:
+        raise SupervisorError(f"{key}: {exc}") from exc
 
 
 def where_it_listens(sock: socket.socket) -> tuple[str | None, str]:

@@ -5,7 +5,7 @@ import logging
 import os
 import secrets
 import sys
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Literal
@@ -113,7 +113,7 @@ class WorkerPool:
     def __init__(
         self,
         *,
-        listen_fd: int,
+        listen_fds: Sequence[int],
         shares_fd: int,
         socket_dir: Path,
         reaper: Reaper,
@@ -122,7 +122,7 @@ class WorkerPool:
         wakefulness: Wakefulness,
         start: Start | None,
     ) -> None:
-        self._listen_fd = listen_fd
+        self._listen_fds = tuple(listen_fds)
         self._shares_fd = shares_fd
         self._socket_dir = socket_dir
         self._reaper = reaper
@@ -338,13 +338,13 @@ class WorkerPool:
             argv=(
                 *(sys.executable, "-m", "arriero.worker"),
                 *("--worker", str(worker.number)),
-                *("--listen-fd", str(self._listen_fd)),
+                *(it for fd in self._listen_fds for it in ("--listen-fd", str(fd))),
                 *("--shares-fd", str(self._shares_fd)),
                 *("--socket-dir", str(self._socket_dir)),
                 *("--parent-pid", str(os.getpid())),
                 *(["--journal"] if is_for_journal() else []),
             ),
-            pass_fds=(self._listen_fd, self._shares_fd),
+            pass_fds=(*self._listen_fds, self._shares_fd),
             # Not as an argument or in the environment, where others can read it for ever.
             first_input=worker.token + b"\n",
             is_ours=True,

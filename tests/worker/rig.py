@@ -423,7 +423,7 @@ async def open_rig_in(
             nursery.start_soon(rig.run_supervisor)
             settings = app.Settings(
                 worker=1,
-                listen_fd=listener.detach(),
+                listen_fds=(listener.detach(),),
                 socket_dir=folder,
                 parent_pid=os.getpid(),
                 limits=limits,

@@ -20,6 +20,7 @@ Packages within it; all but `turns` are lower:
     chat/        Chat completions; the base of completions and plain.
     management/  What is asked of this program itself: routes and answers.
     messages/    Anthropic Messages.
+    ollama/      Ollama's API, translated to and from chats and embeddings.
     responses/   OpenAI Responses.
     turns/       `/v1/streaming_query`: a chat stream as turn events.
 """

@@ -8,13 +8,13 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping
 from itertools import islice
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import unquote
 
 import msgspec
 from msgspec.structs import replace
 
-from arriero.protocol.read_json import BadJson, JsonReader, json_value
+from arriero.protocol.read_json import BadJson, JsonReader
 from arriero.protocol.worker_config import (
     DEFAULT_MARKER,
     FORMER_MARKERS,
@@ -27,6 +27,7 @@ from arriero.protocol.worker_config import (
 from ..errors import BadRequest, UnknownModel
 from ..json.filters import BodyChanges
 from ..json.rules import BodyRules
+from .base.keep_alive import read_keep_alive
 from .strip_progress import Stripper
 
 # Characters of a name that are repeated back in an error.
@@ -37,13 +38,8 @@ _SHOWN_CHARS = 120
 _MAX_NAMES_COMPARED = 200
 _COMPARED_CHARS = 60
 
-# Durations as Go writes them.
-_UNITS_S = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_COUNT = r"[0-9]{1,9}(?:\.[0-9]{1,9})?"
-_UNIT = "ns|us|ms|s|m|h"
-_PART = re.compile(rf"({_COUNT})({_UNIT})")
-_DURATION = re.compile(rf"([+-]?)((?:{_COUNT}(?:{_UNIT}))+)")
-_MAX_DURATION_CHARS = 40
+# Said by Ollama's clients of names without a version.
+_USUAL_TAG: Final = ":latest"
 
 # Longest name that any model has: what is longer is like none.
 _MAX_LIKELY_CHARS = 300
@@ -118,39 +114,6 @@ def _what_is_wrong(told: str) -> str:
         return f"cannot read the body: it must be an object, found {is_there}"
     must_be = "true or false" if found[2] == "stream" else "a text"
     return f"cannot read the body: '{found[2]}' must be {must_be}, found {is_there}"
-
-
-def read_keep_alive(text: bytes) -> float | None:
-    """Return the seconds that a JSON value of ``keep_alive`` means; None for no limit.
-
-    Source: Ollama's API, "Generate a completion": seconds, or a duration of Go such as ``1h30m``;
-    what is negative is for ever.
-
-    Raises:
-        BadRequest: It means none.
-    """
-    value = json_value(text)
-    if value is None and text.strip() == b"null":
-        return None
-    seconds: float | None = None
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        seconds = float(value)
-    elif isinstance(value, str) and len(value) <= _MAX_DURATION_CHARS:
-        seconds = _duration_s(value)
-    if seconds is None:
-        raise BadRequest(
-            "cannot tell how long the model is to be kept: 'keep_alive' is a number of seconds, a "
-            'duration such as "5m", 0, or -1 for as long as the configuration says'
-        )
-    return seconds if seconds >= 0 else None
-
-
-def _duration_s(text: str) -> float | None:
-    whole = _DURATION.fullmatch(text)
-    if whole is None:
-        return None
-    seconds = sum(float(count) * _UNITS_S[unit] for count, unit in _PART.findall(whole[2]))
-    return -seconds if whole[1] == "-" else seconds
 
 
 class _Progress(msgspec.Struct):
@@ -250,6 +213,14 @@ class ModelNames:
         config = self.config
         others = config.peer_models or config.selectors or self._pins
         return config.models[0].model if len(config.models) == 1 and not others else None
+
+    def without_usual_tag(self, name: str) -> str:
+        """Return the name that is meant by Ollama's clients.
+
+        Where no version of a model is named they say ``:latest``. Names here may have it or not.
+        """
+        short = name.removesuffix(_USUAL_TAG)
+        return short if name not in self._targets and short in self._targets else name
 
     def find(self, name: str) -> Target:
         """Return where `name` leads.

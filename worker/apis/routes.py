@@ -17,6 +17,7 @@ from .chat.api import ChatApi
 from .completions import CompletionsApi
 from .gemini import GeminiApi
 from .messages.api import CountTokensApi, MessagesApi
+from .ollama.api import OllamaApi, OllamaEmbeddingsApi
 from .plain import PlainApi
 from .responses.api import ResponsesApi
 
@@ -26,6 +27,8 @@ COMPLETIONS: Final = CompletionsApi()
 COUNT_TOKENS: Final = CountTokensApi()
 GEMINI: Final = GeminiApi()
 MESSAGES: Final = MessagesApi()
+OLLAMA: Final = OllamaApi()
+OLLAMA_EMBEDDINGS: Final = OllamaEmbeddingsApi()
 PLAIN: Final = PlainApi()
 RESPONSES: Final = ResponsesApi()
 
@@ -37,6 +40,8 @@ APIS: Final[tuple[Api, ...]] = (
     BEDROCK,
     MESSAGES,
     COUNT_TOKENS,
+    OLLAMA,
+    OLLAMA_EMBEDDINGS,
     PLAIN,
     CHAT,
 )
@@ -93,6 +98,9 @@ class Routes:
             for api in self._apis
             for path, forward in _asked_in_body(api)
         } | {BY_BODY: Route(CHAT)}
+        self._pages = {
+            it.path.encode(): api for api in self._apis for it in api.routes if it.named_in is None
+        }
         self._named = [(api, api.named_path) for api in self._apis if api.named_path is not None]
         self._exact: dict[tuple[bytes, bytes], Route] = {}
         self._by_beginning: dict[bytes, list[tuple[re.Pattern[bytes], bytes, Route]]] = {}
@@ -158,6 +166,9 @@ class Routes:
         route = self.find(path)
         if route is not None:
             return route.api
+        asked_here = self._pages.get(path)
+        if asked_here is not None:
+            return asked_here
         for api in self._apis:
             if api.error_prefix is not None and path.startswith(api.error_prefix):
                 return api

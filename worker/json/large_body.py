@@ -54,10 +54,11 @@ def read_large(body: bytes, strip: Strip) -> Steps[LargeBody]:
     if stripped is not body:
         body = stripped
         members = yield from find_members(body)
-    return LargeBody(body, _outline(body, members), members)
+    return LargeBody(body, outline_of(body, members), members)
 
 
-def _outline(body: bytes, members: Sequence[Member]) -> bytes:
+def outline_of(body: bytes, members: Sequence[Member]) -> bytes:
+    """Return an object with the `members` of `body`, without their long values."""
     left = _OUTLINE_BYTES
     parts: list[bytes] = []
     for name, start, end in members:

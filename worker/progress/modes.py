@@ -54,8 +54,8 @@ def choose_mode(
     mode: Mode = wish if wish is not None else route.progress
     capped = route.strict == "force" or (route.strict == "on" and wish is None)
     if capped and mode not in _STRICT:
-        return "comment"
+        mode = "comment"
     unasked = mode == "reasoning" and wish is None and not api.wants_thinking(body)
     if unasked or (mode not in _STRICT and mode not in api.modes):
         return "heartbeat"
-    return mode
+    return "off" if mode == "comment" and mode not in api.modes else mode

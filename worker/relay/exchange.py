@@ -67,7 +67,9 @@ def open_exchange(
     writer = ResponseWriter(conn=conn, request=request, account=account, close=close, rules=rules)
     exchange = Exchange(request, writer, account)
     if request.turns is not None:
-        writer.turns = _turn_dialect(request, account, request.turns)
+        writer.translator = _turn_dialect(request, account, request.turns)
+    elif request.translation is not None and request.stream:
+        writer.translator = request.translation.dialect(writer.stream_context())
     if request.prefill is not None and (shape := request.api.chunk) is not None:
         exchange.progress = ProgressUpdates(
             writer, _prefill_progress(request, request.prefill, shape, conn.monitor.limits)

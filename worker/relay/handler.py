@@ -20,16 +20,17 @@ from ..connections.connection import Connection, WaitingFor
 from ..errors import AlreadyRuns, ClientGone, RelayError, Unavailable, UpstreamDied
 from ..http.request_head import RequestHead
 from ..http.tracing import RANDOM_BYTES, start_trace
-from ..json.large_body import LARGE_BYTES, LargeBody, read_large
+from ..json.large_body import LARGE_BYTES
 from ..upstreams.pool import UpstreamUnanswered, UpstreamUnreachable
 from ..upstreams.retry import LocalLosses, Retries
 from .context import RelayContext
 from .detours import ChosenTarget, changed, choose
 from .exchange import Exchange, open_exchange
-from .model_request import led_to, read_request, way_of, way_upstream
+from .model_request import LongBody, led_to, read_long, read_request, way_of, way_upstream
 from .response import relay
 from .response_writer import own_lines
 from .send import RetryAfter, chance, send
+from .translated import answer_nothing
 from .upload import Upload
 from .upstream_request import request_for_model, request_for_peer
 from .wait_for_model import hold, pause, peek
@@ -68,15 +69,16 @@ async def answer(
     close = not head.keep_alive or service.finishing
     # what has a limit from here on says so; that of the client's words is over
     conn.wait_for(WaitingFor.SUPERVISOR, math.inf)
-    large: LargeBody | None = None
+    long_body: LongBody | None = None
     unread: RelayError | None = None
     if len(body) > LARGE_BYTES and way.named_in != "path":
         try:
-            large = await conn.monitor.fairness.run(read_large(body, service.names.strip_large))
+            steps = read_long(service.names, head, way, body)
+            long_body = await conn.monitor.fairness.run(steps)
         except RelayError as error:
             unread = error
     if head.path == BY_BODY and unread is None:
-        way = way_of(service.names, body if large is None else large.outline)
+        way = way_of(service.names, body if long_body is None else long_body.large.outline)
     elif way.named_in == "path":
         way = way_upstream(service.names, head, way)
     conn.begin_request()
@@ -97,12 +99,13 @@ async def answer(
     try:
         if unread is not None:
             raise unread
-        request = read_request(service.names, head, way, body, large, upload, account, trace)
+        request = read_request(service.names, head, way, body, long_body, upload, account, trace)
         if request.detour is not None and request.detour.selector is not None:
             choice = await choose(service, request.detour.selector)
             found = service.names.find_chosen(choice.target)
             request = led_to(request, found, account)
-        if request.detour is not None or service.names.rules is not None:
+        has_changes = request.detour is not None or service.names.rules is not None
+        if has_changes and not request.asks_nothing:
             request = await changed(conn, request, service.names.rules)
         exchange = open_exchange(conn, request, account, close=close, rules=service.response_rules)
         if head.idempotency_key is None:
@@ -186,11 +189,19 @@ async def _claimed(
 
 def _serve(service: RelayContext, exchange: Exchange) -> Awaitable[None]:
     peer = exchange.request.peer
+    if exchange.request.asks_nothing and (peer is not None or _may_stay_stopped(service, exchange)):
+        return answer_nothing(exchange)
     if peer is not None:
         return _serve_peer(service, exchange, peer)
     if not exchange.request.starts:
         return _serve_running(service, exchange)
     return _serve_local(service, exchange)
+
+
+def _may_stay_stopped(service: RelayContext, exchange: Exchange) -> bool:
+    """Whether nothing is wanted but that the model be stopped, and it is."""
+    request = exchange.request
+    return request.keep_s == 0 and service.view.standing(request.route.model).state == "stopped"
 
 
 async def _serve_local(service: RelayContext, exchange: Exchange) -> None:
@@ -207,6 +218,9 @@ async def _serve_local(service: RelayContext, exchange: Exchange) -> None:
         conn.lease = lease
         retries.granted_at = lease.granted_at
         try:
+            if request.asks_nothing:
+                await answer_nothing(exchange)
+                return
             endpoint = service.upstreams.at(lease.endpoint)
             account.upstream_kind = kind = request.route.kind or lease.kind
             account.swap = lease.swap

@@ -1,8 +1,8 @@
 """Head and body of a request -> `ModelRequest`."""
 
 import copy
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -12,6 +12,7 @@ from arriero.protocol.worker_config import ModelRoute, PeerRoute, WorkerConfig
 
 from ..accounting.account import Account
 from ..apis.base.api import Api
+from ..apis.base.translation import Translation
 from ..apis.chat.api import QUERY_PATH
 from ..apis.model_names import Detour, ModelNames, Target, asks_for_prefill_itself, read_body
 from ..apis.routes import BY_BODY, CHAT, COMFYUI, PLAIN, ROUTES, UPSTREAM, Route
@@ -28,8 +29,8 @@ from ..http.request_head import RequestHead
 from ..http.request_target import model_in_query, with_model
 from ..http.tracing import Trace
 from ..json.edit import check_one_model
-from ..json.large_body import LARGE_BYTES, LargeBody
-from ..json.spans import Member
+from ..json.large_body import LARGE_BYTES, LargeBody, read_large
+from ..json.spans import Member, Steps, finish
 from ..progress.prefill import Style, style_of
 from ..upstreams.heads import origin_form
 from .upload import Upload
@@ -59,6 +60,7 @@ class ModelRequest(msgspec.Struct, frozen=True, eq=False, kw_only=True):
         upload: A body that is passed on as it comes.
         prefill: In which style the client wants to be told of its prompt; None if it does not.
         turns: In which format it wants the events of a turn; None if it does not.
+        translation: It goes upstream in the words of another API; None if in those it came in.
         conversation_id: What it calls their conversation, if it calls it anything.
         config: The configuration in force when the request came.
         trace: How the request is called.
@@ -82,6 +84,7 @@ class ModelRequest(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     upload: Upload | None = None
     prefill: Style | None = None
     turns: TurnFormat | None = None
+    translation: Translation | None = None
     conversation_id: str | None = None
     keep_s: float | None = None
 
@@ -89,6 +92,11 @@ class ModelRequest(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     def api(self) -> Api:
         """The API that is spoken."""
         return self.way.api
+
+    @property
+    def asks_nothing(self) -> bool:
+        """Whether all that is wanted is that its model be loaded, or not be kept."""
+        return self.translation is not None and not self.translation.body
 
     @property
     def is_replayable(self) -> bool:
@@ -164,12 +172,43 @@ def way_upstream(names: ModelNames, head: RequestHead, way: Route) -> Route:
     )
 
 
+class LongBody(NamedTuple):
+    """A body that takes long to be read, and what came out.
+
+    Attributes:
+        large: What goes upstream.
+        translation: How that was made of the client's; None if it is that.
+    """
+
+    large: LargeBody
+    translation: Translation | None = None
+
+
+def read_long(names: ModelNames, head: RequestHead, way: Route, body: bytes) -> Steps[LongBody]:
+    """Read a long body; steps as in `spans`.
+
+    Raises:
+        RelayError: It makes no sense.
+    """
+    large = yield from read_large(body, names.strip_large)
+    if not way.api.is_translated:
+        return LongBody(large)
+    translation = yield from way.api.translate(head.path, large.body, _name_meant(names))
+    if not translation.body:
+        return LongBody(LargeBody(b"", b"{}", ()), translation)
+    return LongBody((yield from read_large(translation.body, names.strip_large)), translation)
+
+
+def _name_meant(names: ModelNames) -> Callable[[str], str]:
+    return lambda said: _meant(names.without_usual_tag(said), names)
+
+
 def read_request(
     names: ModelNames,
     head: RequestHead,
     way: Route,
     body: bytes,
-    large: LargeBody | None,
+    long_body: LongBody | None,
     upload: Upload | None,
     account: Account,
     trace: Trace,
@@ -181,7 +220,7 @@ def read_request(
         head: Head of the request.
         way: What its path says.
         body: All of the body; empty with an `upload`.
-        large: The same, read step by step, if it is long.
+        long_body: The same, read step by step, if it is long.
         upload: A body that is passed on as it comes.
         account: Of the request.
         trace: How the request is called.
@@ -192,6 +231,8 @@ def read_request(
     target = origin_form(head)
     if way.forward_path is not None:
         target = way.forward_path + target[len(head.path) :]
+    large = long_body.large if long_body is not None else None
+    translation = long_body.translation if long_body is not None else None
     query: Query | None = None
     keep_s: float | None = None
     is_verbatim = way.named_in == "path"
@@ -201,6 +242,8 @@ def read_request(
         _check_slash(head, way, target)
     elif in_query is not None:
         asked, stream, is_verbatim = in_query, False, True
+    elif upload is not None and way.api.is_translated:
+        raise BadRequest(f"cannot read a form at {head.path.decode()}: send JSON")
     elif upload is not None:
         asked, stream = _meant(upload.model, names, "the form"), upload.stream
     elif way.named_in == "query" and not body and names.sole is not None:
@@ -218,6 +261,14 @@ def read_request(
         target = CHAT.target.encode()
     elif way.model is not None:
         asked, stream = way.model, bool(way.streams)
+    elif way.api.is_translated:
+        if translation is None:
+            translation = finish(
+                way.api.translate(head.path, names.strip(body), _name_meant(names))
+            )
+        asked, stream, keep_s = translation.model, translation.stream, translation.keep_s
+        body, target = translation.body, translation.target
+        way = way._replace(forward_path=target)
     elif large is not None:
         body = large.body
         asked, stream, keep_s = read_body(large.outline)
@@ -268,6 +319,7 @@ def read_request(
         upload=upload,
         prefill=_prefill_wanted(head, way, outline) if stream and turns is None else None,
         turns=turns,
+        translation=translation,
         conversation_id=query.conversation_id if query is not None else None,
         keep_s=keep_s,
     )

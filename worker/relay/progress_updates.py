@@ -100,7 +100,7 @@ class ProgressUpdates:
             delay_s=DELAY_S[writer.mode] if delay_s is None else delay_s,
             heartbeat_s=config.heartbeat_s or math.inf,
             marker=config.marker,
-            details=config.details or writer.turns is not None,
+            details=config.details or request.turns is not None,
             line_pause_s=writer.conn.monitor.limits.line_pause_s,
         )
 

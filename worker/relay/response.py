@@ -6,11 +6,9 @@ the frame that is not complete yet, and a short response whose numbers go before
 
 import trio
 
-from arriero.protocol.read_json import json_object
-
 from ..accounting.response_reader import read_head_field, read_response
 from ..accounting.usage_headers import usage_lines
-from ..errors import UpstreamAnsweredError, UpstreamDied
+from ..errors import UpstreamDied
 from ..http.chunked import chunk
 from ..upstreams.heads import ResponseBody, ResponseHead, plain_copy
 from ..upstreams.pool import Endpoint
@@ -18,6 +16,7 @@ from .exchange import Exchange
 from .response_writer import ResponseCut, ResponseWriter
 from .send import UpstreamResponse, blame, first_bytes
 from .stream_response import relay_stream
+from .translated import late_error, relay_translated
 
 # How much of an error that comes too late is read.
 _MAX_LATE_ERROR_BYTES = 256 * 1024
@@ -41,7 +40,10 @@ async def relay(exchange: Exchange, endpoint: Endpoint, response: UpstreamRespon
     kept = False
     try:
         note_head(exchange, head)
-        if exchange.request.head.method == b"HEAD":
+        translation = exchange.request.translation
+        if translation is not None and not (stream and head.status == 200 and head.is_stream):
+            await relay_translated(exchange, response, translation)
+        elif exchange.request.head.method == b"HEAD":
             await _relay_head(exchange, head)
         elif committed and not stream:
             await _relay_after_blanks(exchange, response)
@@ -216,22 +218,3 @@ async def _relay_late(exchange: Exchange, response: UpstreamResponse) -> None:
             break
         data += body.feed(more)
     raise late_error(response.head.status, data)
-
-
-def late_error(status: int, body: bytes) -> UpstreamAnsweredError:
-    """Return the error for a begun stream whose upstream sends none.
-
-    Its own error object is kept where it has one; `type` and `code` are made strings, because a
-    number makes some clients try again.
-    """
-    message, kind, code = f"the model's server answered {status}", "upstream_error", None
-    error = (json_object(body) or {}).get("error")  # of text or half a body the status has to do
-    if isinstance(error, str) and error:
-        message = error
-    elif isinstance(error, dict):
-        message = str(error.get("message") or message)
-        kind = str(error.get("type") or kind)
-        code = str(error["code"]) if error.get("code") is not None else None
-    return UpstreamAnsweredError(
-        message, upstream_status=status, kind=kind, code=code or f"http_{status}"
-    )

@@ -10,15 +10,21 @@ from collections.abc import Sequence
 from typing import Final
 
 import msgspec
+import trio
 
 from arriero.protocol.worker_config import WorkerConfig
 
 from ..accounting.account import Account
 from ..accounting.response_reader import usage_of
 from ..accounting.usage_headers import declaration, request_id_field, trailer_lines
-from ..apis.base.dialect import Dialect, Mode, StreamContext
+from ..apis.base.dialect import (
+    Dialect,
+    Mode,
+    ResponseEnd,
+    StreamContext,
+    TranslatingDialect,
+)
 from ..apis.error_response import error_answer
-from ..apis.turns.dialect import TurnDialect
 from ..connections.connection import Connection
 from ..errors import RelayError
 from ..http.chunked import chunk
@@ -66,7 +72,8 @@ class ResponseWriter(msgspec.Struct, eq=False, kw_only=True):
         account: Counts what is sent.
         close: The connection ends with the response.
         rules: What is changed in the head of the response; None for nothing.
-        turns: Turns the response into the events of a turn; None if nobody asked for that.
+        translator: Tells the stream in other words: as the events of a turn, or in another API;
+            None if it passes as it is.
         mode: How the client of a stream is told of progress.
         shows_mode: The head names the mode.
         begun: Something of the response was sent.
@@ -78,7 +85,7 @@ class ResponseWriter(msgspec.Struct, eq=False, kw_only=True):
     account: Account
     close: bool
     rules: CompiledRules | None = None
-    turns: TurnDialect | None = None
+    translator: TranslatingDialect | None = None
     mode: Mode = "off"
     shows_mode: bool = False
     begun: bool = False
@@ -89,24 +96,25 @@ class ResponseWriter(msgspec.Struct, eq=False, kw_only=True):
     def dialect(self) -> Dialect:
         """The frames of its API; made when first used."""
         if self._dialect is None:
-            request = self.request
-            self._dialect = self.turns or request.api.dialect(
-                StreamContext(
-                    mode=self.mode,
-                    model=request.asked,
-                    ident=os.urandom(12).hex(),
-                    created=int(time.time()),
-                    body=request.outline,
-                )
-            )
+            self._dialect = self.translator or self.request.api.dialect(self.stream_context())
         return self._dialect
+
+    def stream_context(self) -> StreamContext:
+        """Return what a dialect is made for."""
+        return StreamContext(
+            mode=self.mode,
+            model=self.request.asked,
+            ident=os.urandom(12).hex(),
+            created=int(time.time()),
+            body=self.request.outline,
+        )
 
     def choose_mode(self) -> None:
         """Set `mode` by request and configuration."""
-        if self.turns is not None:
+        request = self.request
+        if request.turns is not None:
             self.mode = "reasoning"
             return
-        request = self.request
         self.mode = choose_mode(
             request.head.mode, request.route, request.api, stream=True, body=request.outline
         )
@@ -158,7 +166,7 @@ class ResponseWriter(msgspec.Struct, eq=False, kw_only=True):
             framing=_CHUNKED if self.request.head.http11 else b"",
             more=head.stream_lines,
             trailers=self.has_trailers,
-            content_type=None if self.turns is None else self.turns.content_type,
+            content_type=None if self.translator is None else self.translator.content_type,
         )
 
     def early(self, data: bytes) -> bytes:
@@ -173,8 +181,8 @@ class ResponseWriter(msgspec.Struct, eq=False, kw_only=True):
         self.begun = self.committed = True
         self.account.status = 200
         fields = EARLY_STREAM_FIELDS if self.request.stream else _BLANKS_FIELDS
-        if self.turns is not None:
-            fields = b"Content-Type: %b\r\n%b" % (self.turns.content_type, NO_BUFFERING)
+        if self.translator is not None:
+            fields = b"Content-Type: %b\r\n%b" % (self.translator.content_type, NO_BUFFERING)
         return b"%b%b%b%b%b\r\n%b" % (
             OK_LINE,
             fields,
@@ -244,10 +252,20 @@ class ResponseWriter(msgspec.Struct, eq=False, kw_only=True):
 
     def interrupted(self, sent_so_far: bytes) -> bytes:
         """Return the last frames of a stream that its client has cancelled."""
-        asked = self.turns is None and self.request.api.wants_usage(self.request.outline)
+        asked = self.translator is None and self.request.api.wants_usage(self.request.outline)
         usage = usage_of(self.account)
         return self.dialect.interrupted(sent_so_far, usage, asked_usage=asked)
 
-    def finish_turn(self) -> bytes:
-        """Return the last events of a turn; nothing for all other streams."""
-        return self.turns.finish() if self.turns is not None else b""
+    def finish_translation(self) -> bytes:
+        """Return the last frames of a stream told in other words; nothing for all others."""
+        return b"" if self.translator is None else self.translator.finish(self.ending())
+
+    def ending(self) -> ResponseEnd:
+        """Return what is known of a response that has ended now."""
+        account = self.account
+        return ResponseEnd(
+            usage=usage_of(account),
+            unix_time=time.time(),
+            elapsed_s=trio.current_time() - account.came_at,
+            waited_s=account.queue_s + account.load_s,
+        )

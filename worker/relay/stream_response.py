@@ -310,7 +310,7 @@ def _open_splitter(
     if response.head.is_event_stream:
         return MessageSplitter(look=lambda message: pipeline.look_at(message, trio.current_time()))
     writer, progress = exchange.writer, exchange.progress
-    if writer.turns is not None or (progress is not None and progress.is_continued):
+    if writer.translator is not None or (progress is not None and progress.is_continued):
         merge = writer.dialect.merge
         if merge is not None:
             return MergingSplitter(
@@ -401,11 +401,11 @@ class _Ending:
             return b""  # nobody knows how such a stream ends: it is the client's to judge
         if self._is_whole(watcher):
             if clean:
-                return rest + writer.finish_turn()
+                return rest + writer.finish_translation()
             # The model has said all, and was gone before the end marker that clients wait for.
-            if writer.turns is None and splitter.at_boundary and watcher.missing_marker:
+            if writer.translator is None and splitter.at_boundary and watcher.missing_marker:
                 return watcher.missing_marker
-            return writer.finish_turn()
+            return writer.finish_translation()
         if not splitter.at_boundary:
             raise ResponseCut
         word = self._pipeline.end(now)
@@ -437,6 +437,6 @@ class _Ending:
         return writer.failure(writer.conn.cancellation(), watcher.sent_so_far)
 
     def _is_whole(self, watcher: EndWatcher) -> bool:
-        # what a turn is told of its response may look like the end of a chat
-        turns = self._exchange.writer.turns
-        return watcher.seen if turns is None else turns.is_complete
+        # what is told of a response in other words may look like its end
+        translator = self._exchange.writer.translator
+        return watcher.seen if translator is None else translator.is_complete

@@ -151,9 +151,13 @@ def _body_for(exchange: Exchange, kind: UpstreamKind) -> tuple[Edited, int | Non
     options = RequestOptions(
         api=request.api,
         stream=request.stream,
-        usage=wants_turns,
+        usage=wants_turns or (request.translation is not None and request.stream),
         progress=wants_turns
-        or (progress is not None and (progress.prefill is not None or progress.is_told_in_lines)),
+        or (
+            request.translation is None
+            and progress is not None
+            and (progress.prefill is not None or progress.is_told_in_lines)
+        ),
     )
     path = request.target.partition(b"?")[0]
     edited = edit_body(request.body, request.route, kind, path, options, request.members)

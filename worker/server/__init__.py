@@ -11,6 +11,7 @@ Lowest first:
     hypercorn_bridge   Hands a connection to Hypercorn.
     unknown_paths      What is said where nothing is.
     listings           What listings say of models.
+    ollama_pages       What Ollama's clients are told of models.
     management_api     Answers what is declared in `apis.management`.
     late_protocols     HTTP/2 and WebSockets, imported for the first who speaks them.
     tls_door           Decrypts connections, and lets them be served as others are.

@@ -5,7 +5,7 @@ import logging
 import os
 import select
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import ip_address
 
 import trio
@@ -35,8 +35,17 @@ def open_listener(fd: int) -> socket.socket:
     return listener
 
 
-def where_listening(fd: int) -> Listening:
-    """Return where clients reach the listening socket `fd`."""
+def where_listening(fds: Sequence[int]) -> Listening:
+    """Return where clients reach the listening sockets `fds`."""
+    found = [_where_listening(fd) for fd in fds]
+    return Listening(
+        names=frozenset().union(*(it.names for it in found)),
+        any_address=any(it.any_address for it in found),
+        any_host=all(it.any_host for it in found),
+    )
+
+
+def _where_listening(fd: int) -> Listening:
     with socket.socket(fileno=os.dup(fd)) as listener:
         if listener.family not in {socket.AF_INET, socket.AF_INET6}:
             return Listening(any_host=True)

@@ -35,6 +35,7 @@ from ..apis.management.answers import (
     VersionInfo,
 )
 from ..apis.model_names import ModelNames
+from ..apis.ollama import api as ollama_routes
 from ..apis.routes import PLAIN, ROUTES
 from ..errors import (
     BadRequest,
@@ -53,6 +54,7 @@ from ..progress.model_view import ProgressView
 from . import health as health_page
 from .hypercorn_request import MAX_PAGE_BODY_BYTES
 from .listings import Listings
+from .ollama_pages import OllamaPages, OllamaShowQuery
 from .unknown_paths import KnownPath, ends_with, find_like, nothing_at, wrong_method
 
 # A place in a declared path.
@@ -148,6 +150,9 @@ _request_id = JsonReader(RequestName)
 _profile_name = JsonReader(ProfileName)
 
 Handler: TypeAlias = Callable[..., Awaitable[Response]]
+
+
+_show_query = JsonReader(OllamaShowQuery)
 
 
 class _IdConverter(BaseConverter):
@@ -294,6 +299,25 @@ def make_pages(service: ManagementContext, started_at: int) -> QuartTrio:
             for one in sorted(config.profiles, key=lambda one: one.profile)
         )
         return _json(ProfileList(active=config.profile, profiles=found))
+
+    def ollama() -> OllamaPages:
+        return OllamaPages(service.names, service.view, started_at)
+
+    @answers(ollama_routes.TAGS)
+    async def tags() -> Response:
+        return _json(ollama().tags())
+
+    @answers(ollama_routes.PS)
+    async def ps() -> Response:
+        return _json(ollama().ps())
+
+    @answers(ollama_routes.SHOW)
+    async def show() -> Response:
+        try:
+            asked = _show_query.read(await request.get_data())
+        except BadJson as exc:
+            raise BadRequest(f"cannot tell which model is meant: {exc}") from exc
+        return _json(ollama().show(asked.model or asked.name or ""))
 
     @answers(declared.CHOOSE_PROFILE)
     async def choose_profile() -> Response:

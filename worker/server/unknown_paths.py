@@ -19,16 +19,6 @@ _VERSION: Final = "/v1"
 _ALMOST_SAME: Final = 0.9
 _ALIKE: Final = 0.8
 
-# What Ollama calls them.
-_OTHER_NAMES: Final = {
-    "/api/chat": "/v1/chat/completions",
-    "/api/generate": "/v1/completions",
-    "/api/embed": "/v1/embeddings",
-    "/api/embeddings": "/v1/embeddings",
-    "/api/tags": "/v1/models",
-    "/api/ps": "/running",
-}
-
 
 class KnownPath(NamedTuple):
     """Something that is there."""
@@ -76,7 +66,7 @@ def find_like(method: str, path: str, pages: Iterable[KnownPath]) -> KnownPath |
     asked = _normal(path[:_MAX_CHARS])
     if asked == "/":
         return None
-    for name in (_OTHER_NAMES.get(asked, asked), _VERSION + asked):
+    for name in (asked, _VERSION + asked):
         if name in by_path:
             return by_path[name]
     if like := _most_like(asked, by_path, _ALMOST_SAME):

@@ -58,6 +58,9 @@ def advise(config: Config, root: Node, disk: Disk) -> Advice:
         check_model(model, config.api_keys, disk, found)
     if (open_to_all := exposure(config, config.listen.host)) is not None:
         found.warn(("listen",), open_to_all)
+    also = config.ollama_listen
+    if also is not None and (open_to_all := exposure(config, also.host)) is not None:
+        found.warn(("ollamaListen",), open_to_all)
     if config.cors is True and not config.api_keys:
         found.note(
             ("cors",),
@@ -115,13 +118,14 @@ def _check_ports(config: Config, found: Findings) -> None:
     """Check that no two listen on one port at the same time."""
     first_tried = {model.port: model.model for model in config.models.values()}
     sharing: dict[int, list[str]] = defaultdict(list)
+    listened_on = [it for it in (config.listen, config.ollama_listen) if it is not None]
     for model in config.models.values():
         port = fixed_port(model)
         if port is None:
             continue
         sharing[port].append(model.model)
         where = ("models", model.model, "proxy")
-        if port == config.listen.port and _is_reached_here(config.listen):
+        if any(port == it.port and _is_reached_here(it) for it in listened_on):
             found.warn(where, f"arriero itself listens on port {port}; write another one")
         elif first_tried.get(port, model.model) != model.model:
             found.warn(

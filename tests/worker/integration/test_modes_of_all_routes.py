@@ -8,7 +8,7 @@ import trio
 from msgspec.structs import replace
 
 from arriero.protocol.lease import Want
-from arriero.worker.apis.routes import ROUTES
+from arriero.worker.apis.routes import APIS, ROUTES
 from arriero.worker.http.route_declaration import FORM
 from tests.worker.rig import (
     BROKEN,
@@ -31,7 +31,8 @@ HEAD = (
 )
 pytestmark = rig_options(sends(HEAD, b"\r\n", ANSWER, close=False))
 FORMS = {it.path.encode() for it in ROUTES.declared if it.request == FORM}
-PATHS = sorted(set(ROUTES.paths) - {b"/v1/streaming_query"})
+TRANSLATED = {path for api in APIS if api.is_translated for path in api.paths}
+PATHS = sorted(set(ROUTES.paths) - TRANSLATED - {b"/v1/streaming_query"})
 
 
 def form(name: str) -> tuple[bytes, bytes]:

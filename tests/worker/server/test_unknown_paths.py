@@ -36,10 +36,8 @@ PAGES = (
         ("POST", "/v1/tokenize", "/tokenize"),
         ("GET", "/v1/props", "/props"),
         ("POST", "/v1/message", "/v1/messages"),
-        ("POST", "/api/chat", "/v1/chat/completions"),
-        ("GET", "/api/tags", "GET /v1/models".removeprefix("GET ")),
+        ("GET", "/api/tag", "/api/tags"),
         ("GET", "/v1/model", "/v1/models"),
-        ("POST", "/api/tags", "GET /v1/models"),
         ("GET", "/chat/completion", "POST /chat/completions"),
     ],
 )

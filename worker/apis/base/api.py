@@ -6,7 +6,7 @@ one module (or small package) of `apis`, and one row in `apis.routes`.
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Final, NamedTuple
 from urllib.parse import quote
 
@@ -15,10 +15,12 @@ from arriero.protocol.records import FinishReason, UpstreamKind
 from ...errors import RelayError
 from ...http.cors import Field
 from ...http.route_declaration import RouteDeclaration
+from ...json.spans import Steps
 from ...streams.sse_frames import DONE
 from ...streams.stream_end import StreamEnd
 from .dialect import Dialect, Mode, StreamContext
 from .members import mapping_in, text_in
+from .translation import Translation
 from .usage import Usage
 
 # Characters of a model's name that are kept; the longest honest ones are paths.
@@ -96,6 +98,7 @@ class Api(ABC):
         pieces: Members that count as a token.
         finish_words: Its words for the ends of a response. Any other word is "other".
         model_member: Where the model's name is, in an event or its `response` or `message`.
+        is_translated: Requests go upstream in another API; see `translate`.
     """
 
     family: ClassVar[str]
@@ -112,6 +115,7 @@ class Api(ABC):
     pieces: ClassVar[tuple[Piece, ...]]
     finish_words: ClassVar[Mapping[str, FinishReason]]
     model_member: ClassVar[str] = "model"
+    is_translated: ClassVar[bool] = False
 
     def __repr__(self) -> str:
         return type(self).__name__
@@ -144,6 +148,22 @@ class Api(ABC):
     def wants_usage(self, body: bytes) -> bool:
         """Whether the stream is to end with a usage chunk."""
         return False
+
+    def translate(
+        self, path: bytes, body: bytes, meant: Callable[[str], str]
+    ) -> Steps[Translation]:
+        """Return a request in the words of another API, where that `is_translated`.
+
+        Args:
+            path: At which the client asks.
+            body: What it asks.
+            meant: Returns the name that is meant by what a client says.
+
+        Raises:
+            BadRequest: It makes no sense, or cannot be said there.
+            TooLarge: It is too long to be translated.
+        """
+        raise NotImplementedError
 
     def target_for(self, model: str, *, stream: bool) -> bytes:
         """Return the upstream's path and query for `model`."""

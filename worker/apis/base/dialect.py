@@ -113,6 +113,42 @@ class Dialect:
         return b": hb\n" if after_id else b": hb\n\n"
 
 
+class ResponseEnd(NamedTuple):
+    """What is known when a response has ended.
+
+    Attributes:
+        usage: The counts.
+        unix_time: When that was.
+        elapsed_s: Since the request came.
+        waited_s: Of these: it has waited for its model.
+    """
+
+    usage: Usage
+    unix_time: float
+    elapsed_s: float
+    waited_s: float
+
+
+class TranslatingDialect(Dialect):
+    """A dialect through which all frames of the upstream go, whatever the mode.
+
+    Attributes:
+        content_type: Of the response.
+    """
+
+    merge: Merge
+    content_type: bytes
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the upstream's response has ended, well or badly."""
+        raise NotImplementedError
+
+    def finish(self, end: ResponseEnd) -> bytes:
+        """Return the last frames after a good end of the upstream."""
+        raise NotImplementedError
+
+
 class SilentDialect(Dialect):
     """Frames for the end of a stream only.
 

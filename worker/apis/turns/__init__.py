@@ -3,7 +3,6 @@
 Lowest first:
 
     request     Query -> chat request.
-    tool_calls  Assembles tool calls.
     events      Chat chunks -> turn events.
     dialect     Turn events as a dialect.
 """

@@ -8,7 +8,7 @@ from typing import Final
 
 from ...errors import RelayError
 from ...progress.prefill import Phase
-from ..base.dialect import Dialect, ProgressNumbers
+from ..base.dialect import ProgressNumbers, ResponseEnd, TranslatingDialect
 from ..base.usage import Usage
 from .events import TurnEvents
 
@@ -42,7 +42,7 @@ class TurnMerge:
         return self._events.take(frame)
 
 
-class TurnDialect(Dialect):
+class TurnDialect(TranslatingDialect):
     """The events of a turn.
 
     Args:
@@ -50,11 +50,8 @@ class TurnDialect(Dialect):
         marker: What the lines of `status_stream` begin with; people do not need it here.
 
     Attributes:
-        merge: As in `Dialect`; never None.
-        content_type: Of the response.
+        merge, content_type: As in `TranslatingDialect`.
     """
-
-    merge: TurnMerge
 
     def __init__(self, events: TurnEvents, *, marker: str) -> None:
         self._events = events
@@ -103,6 +100,6 @@ class TurnDialect(Dialect):
         """Return the same as `heartbeat`: ids are in the data only."""
         return self._events.heartbeat()
 
-    def finish(self) -> bytes:
-        """Return the last events after a clean end of the upstream."""
+    def finish(self, end: ResponseEnd) -> bytes:
+        """Return the last events after a good end of the upstream."""
         return self._events.end()

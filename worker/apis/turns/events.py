@@ -26,9 +26,10 @@ from ...progress.prefill import Phase, read_prompt
 from ...streams.merge import MAX_MERGED_BYTES, read_object
 from ...streams.sse_events import EventReader, SseEvent
 from ..base.usage import Usage
+from ..chat.told_error import ANSWER, REASONING, error_in, first_text
+from ..chat.tool_calls import ToolCall, ToolCalls
 from ..routes import CHAT
 from .request import TurnFormat
-from .tool_calls import ToolCall, ToolCalls
 
 # An error in few words, by its status; `cause` has the rest.
 _RESPONSES: Final = {
@@ -46,10 +47,6 @@ _RESPONSES: Final = {
     504: "Model server too slow",
 }
 _OTHER_RESPONSE: Final = "Request failed"
-
-# Members of a delta. Some servers say the same reasoning under two names, for older clients.
-_REASONING: Final = ("reasoning_content", "reasoning")
-_ANSWER: Final = ("content", "refusal")
 
 
 class TurnEvents:
@@ -151,7 +148,7 @@ class TurnEvents:
         if value is None:
             self.is_complete |= event.data.strip() == b"[DONE]"
             return b""
-        error = _error_in(event, value)
+        error = error_in(event, value)
         if error is not None:
             self.is_complete = True
             return self.failure(error)
@@ -183,10 +180,10 @@ class TurnEvents:
         if not isinstance(delta, dict):
             return b""
         frames = b""
-        if reasoning := _first_text(delta, _REASONING):
+        if reasoning := first_text(delta, REASONING):
             self._pieces += 1
             frames += self._numbered_event("reasoning", {"token": reasoning})
-        if text := _first_text(delta, _ANSWER):
+        if text := first_text(delta, ANSWER):
             self._pieces += 1
             self._tokens.append(text)
             frames += self._numbered_event("token", {"token": text})
@@ -241,27 +238,3 @@ class TurnEvents:
 
     def _own_line(self, text: str) -> str:
         return f"\n{text}\n" if self._in_line else f"{text}\n"
-
-
-def _first_text(delta: dict[str, Any], names: tuple[str, ...]) -> str:
-    """Return the first non-empty text under `names`; else an empty one."""
-    texts = (delta.get(name) for name in names)
-    return next((text for text in texts if isinstance(text, str) and text), "")
-
-
-def _error_in(event: SseEvent, value: dict[str, Any]) -> UpstreamAnsweredError | None:
-    """Return the error in an event; None without one.
-
-    The number is llama-server's and vLLM's ``code``, or ``status`` where `code` is a word.
-    """
-    error = value.get("error") or (value if event.name == "error" else None)
-    if not error:
-        return None
-    message, status = "the model's server could not go on", 502
-    if isinstance(error, str):
-        message = error
-    elif isinstance(error, dict):
-        message = _first_text(error, ("message",)) or message
-        numbers = (error.get("code"), error.get("status"))
-        status = next((n for n in numbers if isinstance(n, int) and 400 <= n <= 599), status)
-    return UpstreamAnsweredError(message, upstream_status=status, code=f"http_{status}")

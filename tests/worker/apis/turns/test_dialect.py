@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.worker.apis.base.dialect import Mode, ProgressNumbers
+from arriero.worker.apis.base.dialect import Mode, ProgressNumbers, ResponseEnd
 from arriero.worker.apis.base.usage import Usage
 from arriero.worker.apis.turns.dialect import TurnDialect
 from arriero.worker.apis.turns.events import TurnEvents
@@ -19,6 +19,7 @@ from arriero.worker.streams.merge import MergingSplitter
 from tests.worker.apis.recorded import cut
 
 MARKER = "swap-progress: "
+END = ResponseEnd(Usage(), unix_time=0.0, elapsed_s=0.0, waited_s=0.0)
 CHAT = (
     b": ping\r\n\r\n"
     b'data: {"choices":[{"index":0,"delta":{"role":"assistant","content":null}}]}\r\n\r\n'
@@ -65,7 +66,7 @@ def test_a_turn_that_waits_for_its_model_is_told_from_the_queue_to_the_end() -> 
     frames += waiting.on_time(15.0, ModelView("loading", fraction=0.42))
     frames += waiting.on_time(17.0, ModelView("warming", fraction=0.95))
     frames += waiting.on_ready(18.0)
-    frames += [splitter.push(CHAT), dialect.finish()]
+    frames += [splitter.push(CHAT), dialect.finish(END)]
 
     assert told(b"".join(frames)) == [
         ("start", {"request_id": "r-12", "conversation_id": "r-12", "model": "qwen"}),
@@ -95,7 +96,7 @@ def test_a_turn_that_never_waited_begins_with_the_first_frame(
     chat = CHAT.replace(b"\r\n", b"\n").replace(b"\n", line_end)
 
     was_complete = dialect.is_complete
-    got = b"".join(map(splitter.push, cut(chat, places))) + dialect.finish()
+    got = b"".join(map(splitter.push, cut(chat, places))) + dialect.finish(END)
 
     assert (was_complete, dialect.is_complete) == (False, True)
     assert [kind for kind, _ in told(got)] == ["start", "token", "token", "turn_complete", "end"]
@@ -108,7 +109,7 @@ def test_a_model_that_does_not_come_up_ends_the_turn() -> None:
         b"".join(wait(dialect).on_time(1.0, ModelView("queued", ahead=1)))
         + dialect.failure(LoadFailed("model qwen failed to load: no memory"), b"heard")
         + dialect.heartbeat(None)
-        + dialect.finish()
+        + dialect.finish(END)
     )
 
     assert [kind for kind, _ in got] == ["start", "status", "error"]
@@ -172,7 +173,7 @@ def test_as_text_nothing_is_told_before_the_answer() -> None:
     assert b"".join(waiting.on_time(12.0, ModelView("queued"))) == b""
     assert b"".join(waiting.on_ready(13.0)) == b""
     assert dialect.midway_heartbeat(after_id=False) == b""
-    assert splitter.push(CHAT) + dialect.finish() == b"A mule"
+    assert splitter.push(CHAT) + dialect.finish(END) == b"A mule"
 
 
 @pytest.mark.parametrize("turn_format", TurnFormat)

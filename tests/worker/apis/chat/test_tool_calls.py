@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.worker.apis.turns.tool_calls import ToolCall, ToolCalls
+from arriero.worker.apis.chat.tool_calls import ToolCall, ToolCalls
 
 Told: TypeAlias = list[tuple[str, Any]]
 
