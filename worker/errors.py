@@ -330,7 +330,7 @@ class UpstreamRefused(UpstreamAnsweredError):
         self, message: str, *, upstream_status: int, kind: str = "upstream_error", code: str
     ) -> None:
         super().__init__(message, upstream_status=upstream_status, kind=kind, code=code)
-        self.status = upstream_status
+        self.status = upstream_status if 400 <= upstream_status <= 599 else 502
 
 
 def from_verdict(info: ErrorInfo) -> RelayError:

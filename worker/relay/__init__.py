@@ -14,7 +14,7 @@ Lowest first:
     upstream_request    What is sent to a model, or to a peer.
     send                Send it, read the head: `UpstreamResponse` or `RetryAfter`.
     stream_response     SSE responses.
-    response            Non-stream responses.
+    response            Non-stream responses, as they are or translated.
     wait_for_model      Wait for a lease; pauses.
     handler             Request -> lease -> upstream -> response; errors.
 """

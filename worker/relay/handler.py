@@ -27,10 +27,9 @@ from .context import RelayContext
 from .detours import ChosenTarget, changed, choose
 from .exchange import Exchange, open_exchange
 from .model_request import LongBody, led_to, read_long, read_request, way_of, way_upstream
-from .response import relay
+from .response import answer_nothing, relay
 from .response_writer import own_lines
 from .send import RetryAfter, chance, send
-from .translated import answer_nothing
 from .upload import Upload
 from .upstream_request import request_for_model, request_for_peer
 from .wait_for_model import hold, pause, peek

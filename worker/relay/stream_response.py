@@ -139,8 +139,8 @@ class _StreamRelay:
 
         Whether a response has said why it ends is looked for only now.
         """
-        turns, watcher = self._writer.turns, self._watcher
-        is_over = watcher is not None and (watcher.seen if turns is None else turns.is_complete)
+        told, watcher = self._writer.translator, self._watcher
+        is_over = watcher is not None and (watcher.seen if told is None else told.is_complete)
         silence_s = min(self._end_s, self._stall_s) if is_over else self._stall_s
         before, until = self._look_at, min(self._idle_at, self._pipeline.data_at + silence_s)
         self._look_at = max(before, until)

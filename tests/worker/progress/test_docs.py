@@ -5,7 +5,15 @@ import re
 import pytest
 
 from arriero.protocol.worker_config import ModelRoute
-from arriero.worker.apis.routes import APIS, BEDROCK, COUNT_TOKENS, GEMINI, PLAIN, ROUTES
+from arriero.worker.apis.routes import (
+    APIS,
+    BEDROCK,
+    COUNT_TOKENS,
+    GEMINI,
+    OLLAMA_EMBEDDINGS,
+    PLAIN,
+    ROUTES,
+)
 from arriero.worker.progress.modes import choose_mode
 from tests.paths import ROOT
 
@@ -76,4 +84,6 @@ def test_all_others_say_nothing() -> None:
     for path in others:
         for mode in HEADS:
             assert said(path, mode, asked=True, thinks=True) == "nothing"
-    assert {PLAIN, COUNT_TOKENS, GEMINI, BEDROCK} == {api for api in APIS if api.is_silent}
+    assert {PLAIN, COUNT_TOKENS, GEMINI, BEDROCK, OLLAMA_EMBEDDINGS} == {
+        api for api in APIS if api.is_silent
+    }

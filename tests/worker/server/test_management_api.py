@@ -616,7 +616,7 @@ async def test_failing_page_shows_no_stack_trace(caplog: pytest.LogCaptureFixtur
     ("method", "path", "status", "message"),
     [
         ("POST", "/embedding", 404, "no POST /embedding here; did you mean /embeddings?"),
-        ("GET", "/api/tags", 404, "no GET /api/tags here; did you mean /v1/models?"),
+        ("GET", "/api/tag", 404, "no GET /api/tag here; did you mean /api/tags?"),
         ("GET", "/nothing?x=y", 404, "no GET /nothing here; GET / says what there is"),
         ("GET", "/a%0d%0ab%1b[2J", 404, "no GET /a??b?[2J here; GET / says what there is"),
         ("DELETE", "/health", 405, "no DELETE /health here, only GET, HEAD"),

@@ -34,11 +34,11 @@ class _TemplateOptions(msgspec.Struct):
     enable_thinking: Any = None
 
 
-class _Thinking(msgspec.Struct):
+class _TemplateMembers(msgspec.Struct):
     chat_template_kwargs: _TemplateOptions | None = None
 
 
-_thinking: Final = JsonReader(_Thinking)
+_thinking: Final = JsonReader(_TemplateMembers)
 
 
 class _TranslatedApi(OpenAiApi):

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -234,16 +235,14 @@ def test_a_long_body_is_translated_in_small_steps() -> None:
     long = "z" * LARGE_BYTES
     body = {"model": "m", "messages": [{**HI, "images": [data]}, {"role": "user", "content": long}]}
     steps = translate(b"/api/chat", json.dumps(body).encode(), str)
-    count = 0
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            translation = end.value
-            break
-        count += 1
+    found: list[Translation] = []
+
+    def counted() -> Iterator[None]:
+        found.append((yield from steps))
+
+    count = sum(1 for _ in counted())
     assert count > 50
-    first, second = json.loads(translation.body)["messages"]
+    first, second = json.loads(found[0].body)["messages"]
     assert first["content"][1] == image("png", data)
     assert second["content"] == long
 
