@@ -50,7 +50,10 @@ def riding(
             "startPort": free_port(),
             "models": {
                 "small": {"cmd": gate.command(server), "progress": "reasoning"},
-                "caller": {"cmd": calls},
+                "caller": {
+                    "cmd": calls,
+                    "filters": {"setParams": {"tool_choice": "required"}},
+                },
                 "vectors": {"cmd": f"{server} --embeddings --pooling mean"},
             },
         }
@@ -102,6 +105,7 @@ def test_other_questions_are_answered(riding: Riding) -> None:
     assert raised.value.status_code == 404
 
 
+@pytest.mark.nightly  # another start
 def test_embeddings_have_a_length(riding: Riding) -> None:
     found = riding.client.embed("vectors", ["A", "B"])
     first, second = found.embeddings
@@ -111,6 +115,7 @@ def test_embeddings_have_a_length(riding: Riding) -> None:
     assert riding.client.embeddings("vectors", "A").embedding == pytest.approx(first, abs=1e-4)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_tool_is_called(riding: Riding, stream: bool) -> None:
     tools = [{"type": "function", "function": CALLABLE}]

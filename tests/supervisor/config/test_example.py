@@ -15,7 +15,15 @@ TEXT = EXAMPLE_CONFIG.read_text()
 LINES = TEXT.splitlines()
 
 # Keys that cannot stand beside others, or would change something outside; they are in comments.
-IN_COMMENTS = ("sendLoadingState", "groups", "matrix", "strip_params", "path", "priceList")
+IN_COMMENTS = (
+    "ollamaListen",
+    "sendLoadingState",
+    "groups",
+    "matrix",
+    "strip_params",
+    "path",
+    "priceList",
+)
 
 
 def uncommented(text: str) -> str:
