@@ -10,8 +10,9 @@ Information".
 from datetime import UTC, datetime
 from typing import Final
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Struct, UnsetType, field
 
+from ..apis.management.answers import JsonAnswer
 from ..apis.model_names import ModelNames
 from ..progress.model_view import ProgressView
 from .listings import Listings
@@ -23,7 +24,7 @@ _MAIN_MEMORY: Final = "ram"
 _RUNNING: Final = frozenset({"ready", "draining", "starting"})
 
 
-class OllamaDetails(Struct, frozen=True, kw_only=True):
+class OllamaDetails(JsonAnswer, frozen=True, kw_only=True):
     """What a file says of itself: nothing that a worker knows."""
 
     parent_model: str = ""
@@ -34,7 +35,7 @@ class OllamaDetails(Struct, frozen=True, kw_only=True):
     quantization_level: str = ""
 
 
-class OllamaModel(Struct, frozen=True, kw_only=True):
+class OllamaModel(JsonAnswer, frozen=True, kw_only=True):
     """One model.
 
     Attributes:
@@ -52,13 +53,13 @@ class OllamaModel(Struct, frozen=True, kw_only=True):
     size_vram: int | UnsetType = UNSET
 
 
-class OllamaModels(Struct, frozen=True, kw_only=True):
+class OllamaModels(JsonAnswer, frozen=True, kw_only=True):
     """The answer to a listing."""
 
     models: tuple[OllamaModel, ...]
 
 
-class OllamaShown(Struct, frozen=True, kw_only=True):
+class OllamaShown(JsonAnswer, frozen=True, kw_only=True):
     """What is known of one model.
 
     Attributes:
@@ -67,7 +68,7 @@ class OllamaShown(Struct, frozen=True, kw_only=True):
 
     modified_at: str
     details: OllamaDetails = OllamaDetails()
-    model_info: dict[str, int] = {}
+    model_info: dict[str, int] = field(default_factory=dict)
     capabilities: tuple[str, ...] = ()
 
 

@@ -30,6 +30,7 @@ from arriero.protocol.worker_config import (
     WorkerConfig,
 )
 from arriero.worker.apis.management.declared import PAGES
+from arriero.worker.apis.routes import ROUTES
 from arriero.worker.connections.connection import Connection, ConnectionMonitor
 from arriero.worker.connections.stream import SocketStream
 from arriero.worker.http.admission import Listening
@@ -535,7 +536,7 @@ async def test_every_declared_page_is_answered() -> None:
 
     assert served == {
         (method, re.sub(r"\{.*?\}", "{}", route.path))
-        for route in PAGES
+        for route in (*PAGES, *(it for it in ROUTES.declared if it.named_in is None))
         for method in route.methods
     }
 
