@@ -6,7 +6,8 @@ import sys
 import pytest
 
 from arriero.supervisor.errors import SupervisorError
-from arriero.supervisor.host.listen_socket import listening_socket
+from arriero.supervisor.host.listen_socket import listening_socket, second_socket
+from arriero.supervisor.text.addresses import Address
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "", "0.0.0.0"])
@@ -16,6 +17,13 @@ def test_clients_queue_before_anybody_accepts(host: str) -> None:
         assert not server.get_inheritable()
         with socket.create_connection(("127.0.0.1", server.getsockname()[1]), timeout=5) as client:
             client.sendall(b"hello")
+
+
+def test_second_socket_s_errors_name_its_key() -> None:
+    with listening_socket("127.0.0.1", 0, {}) as first:
+        taken = Address("127.0.0.1", first.getsockname()[1])
+        with pytest.raises(SupervisorError, match=r"^ollamaListen: .*another program listens"):
+            second_socket("ollamaListen", taken, None)
 
 
 def test_a_port_that_is_taken_is_told_with_what_would_do() -> None:

@@ -6,7 +6,7 @@ Rule 3: results of tools follow their calls, and say at most the tool's name: th
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -30,6 +30,10 @@ _WORD_BYTES: Final = 1024
 _SAME: Final = frozenset({"role", "content"})
 
 _EMPTY: Final = frozenset({b"", b"null", b'""', b"[]"})
+_EMPTY_BYTES: Final = 4
+
+Part: TypeAlias = bytes | memoryview
+"""A piece of a text: long ones are not copied."""
 
 # How a file in base64 begins.
 _IMAGE_KINDS: Final = (
@@ -63,8 +67,8 @@ class MessageTranslator:
         self._numbered = 0
         self._open: list[tuple[str, str]] = []  # id and tool of calls without a result
 
-    def translate(self, body: bytes, start: int) -> Steps[list[bytes]]:
-        """Return the messages in the list that begins at `start` of `body`.
+    def translate(self, body: bytes, start: int) -> Steps[list[list[Part]]]:
+        """Return the messages, in parts, in the list that begins at `start` of `body`.
 
         Raises:
             BadRequest: They are no list of messages, or too many.
@@ -83,36 +87,39 @@ class MessageTranslator:
             yield
         return messages
 
-    def _message(self, text: bytes) -> Steps[bytes]:
+    def _message(self, text: bytes) -> Steps[list[Part]]:
         members = yield from find_members(text)
-        found = {name: text[start:end] for name, start, end in members}
-        is_result = found.get("role") == b'"tool"'
+        view = memoryview(text)
+        found = {name: view[start:end] for name, start, end in members}
+        is_result = found.get("role", b"") == b'"tool"'
         if found.keys() <= _SAME and not is_result:
-            return text
-        content = found.get("content", b'""')
+            return [text]
+        content: list[Part] = [found.get("content", b'""')]
         images = found.get("images", b"")
-        if images not in _EMPTY:
-            content = yield from with_images(content, images)
-        parts = [b'"role":', found.get("role", b'"user"'), b',"content":', content]
+        if not is_empty(images):
+            content = yield from with_images(content[0], images)
+        parts = [b'{"role":', found.get("role", b'"user"'), b',"content":', *content]
         thinking = found.get("thinking", b"")
-        if thinking not in _EMPTY:
+        if not is_empty(thinking):
             parts += [b',"reasoning_content":', thinking]
         calls = found.get("tool_calls", b"")
-        if calls not in _EMPTY:
-            parts += [b',"tool_calls":', self._calls(calls)]
+        if not is_empty(calls):
+            parts += [b',"tool_calls":', (yield from self._calls(bytes(calls)))]
         if is_result:
             parts += self._result(found.get("tool_call_id", b""), found.get("tool_name", b""))
-        return b"{%b}" % b"".join(parts)
+        return [*parts, b"}"]
 
-    def _calls(self, written: bytes) -> bytes:
+    def _calls(self, written: bytes) -> Steps[bytes]:
         if len(written) > _CALLS_BYTES:
             raise BadRequest(f"cannot take calls of tools of more than {_CALLS_BYTES} bytes")
+        if not written.startswith(b"["):
+            raise BadRequest("cannot read 'tool_calls': they are a list")
+        if (yield from find_items(written, 0, _MAX_CALLS)) is None:
+            raise BadRequest(f"cannot take more than {_MAX_CALLS} calls of tools in a message")
         try:
             calls = _calls.read(written)
         except BadJson as exc:
             raise BadRequest(f"cannot read 'tool_calls': {exc}") from exc
-        if len(calls) > _MAX_CALLS:
-            raise BadRequest(f"cannot take more than {_MAX_CALLS} calls of tools in a message")
         self._open = [(call.id or self._next_id(), call.function.name) for call in calls]
         return msgspec.json.encode(
             [
@@ -129,7 +136,7 @@ class MessageTranslator:
         self._numbered += 1
         return f"call_{self._numbered}"
 
-    def _result(self, ident: bytes, tool: bytes) -> Iterator[bytes]:
+    def _result(self, ident: Part, tool: Part) -> Iterator[bytes]:
         """Give the members by which a result says to which call it belongs."""
         said, name = _short_text(ident), _short_text(tool)
         if not said:
@@ -142,8 +149,8 @@ class MessageTranslator:
             yield b',"name":%b' % msgspec.json.encode(name)
 
 
-def with_images(content: bytes, images: bytes) -> Steps[bytes]:
-    """Return a content of parts: a text, and images.
+def with_images(content: Part, images: Part) -> Steps[list[Part]]:
+    """Return the parts of a content that has a text, and images.
 
     Args:
         content: The JSON text of the text.
@@ -152,42 +159,53 @@ def with_images(content: bytes, images: bytes) -> Steps[bytes]:
     Raises:
         BadRequest: One of them is no image.
     """
-    if not images.startswith(b"["):
+    if images[:1] != b"[":
         raise BadRequest("cannot read 'images': they are a list of texts in base64")
-    found = yield from find_items(images, 0, _MAX_IMAGES)
+    yield
+    written = bytes(images)  # the one long copy
+    yield
+    found = yield from find_items(written, 0, _MAX_IMAGES)
     if found is None:
         raise BadRequest(f"cannot take more than {_MAX_IMAGES} images in a message")
-    parts: list[bytes] = [] if content in _EMPTY else [b'{"type":"text","text":%b}' % content]
+    parts: list[Part] = []
+    if not is_empty(content):
+        parts += [b',{"type":"text","text":', content, b"}"]
     for number, (start, end) in enumerate(found):
-        parts.append(
-            b'{"type":"image_url","image_url":{"url":"%b"}}' % _url(images, start, end, number)
-        )
+        prefix = _prefix(written[start : start + 42], number)
+        data = memoryview(written)[start + 1 : end - 1]
+        parts += [b',{"type":"image_url","image_url":{"url":"', prefix, data, b'"}}']
         yield
-    return b"[%b]" % b",".join(parts)
+    if parts:
+        parts[0] = bytes(parts[0])[1:]
+    return [b"[", *parts, b"]"]
 
 
-def _url(images: bytes, start: int, end: int, number: int) -> bytes:
-    """Return the inside of a JSON text: the URL of an image."""
-    data = images[start + 1 : end - 1]
-    begins = data[:40].replace(b"\\/", b"/")  # as PHP writes it
-    if images[start : start + 1] == b'"':
-        if begins.startswith(_DATA_URL):
-            return data
+def _prefix(begins: bytes, number: int) -> bytes:
+    """Return what goes before an image in its URL; `begins` is the beginning of its JSON text."""
+    data = begins[1:].replace(b"\\/", b"/")  # as PHP writes it
+    if begins.startswith(b'"'):
+        if data.startswith(_DATA_URL):
+            return b""
         for magic, kind in _IMAGE_KINDS:
-            if begins.startswith(magic):
-                return b"data:image/%b;base64,%b" % (kind, data)
+            if data.startswith(magic):
+                return b"data:image/%b;base64," % kind
     raise BadRequest(
         f"cannot tell what image {number} is: write a PNG, JPEG, GIF, WebP or BMP in base64"
     )
 
 
-def joined_messages(messages: Sequence[bytes]) -> Iterator[bytes]:
+def is_empty(written: Part) -> bool:
+    """Whether a JSON text says nothing."""
+    return len(written) <= _EMPTY_BYTES and bytes(written) in _EMPTY
+
+
+def joined_messages(messages: Sequence[Sequence[Part]]) -> Iterator[Part]:
     """Give the parts of the list of all `messages`."""
     yield b"["
     for number, message in enumerate(messages):
         if number:
             yield b","
-        yield message
+        yield from message
     yield b"]"
 
 
@@ -199,5 +217,5 @@ def _as_text(arguments: msgspec.Raw) -> str:
     return written.decode("utf-8", "replace")
 
 
-def _short_text(written: bytes) -> str:
-    return (_word.find(written) or "") if len(written) <= _WORD_BYTES else ""
+def _short_text(written: Part) -> str:
+    return (_word.find(bytes(written)) or "") if len(written) <= _WORD_BYTES else ""

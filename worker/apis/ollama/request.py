@@ -23,18 +23,16 @@ from .fields import (
     thinking_members,
 )
 from .lines import OllamaLines, Shape, durations
-from .messages import MessageTranslator, joined_messages, with_images
+from .messages import MessageTranslator, Part, is_empty, joined_messages, with_images
 from .whole import nothing_said, whole_embeddings, whole_response
 
-MAX_TRANSLATED_BYTES: Final = 32 * 1024 * 1024
+MAX_TRANSLATED_BYTES: Final = 16 * 1024 * 1024
 """Of a request; most of a long one are images."""
 
 CHAT_PATH: Final = b"/api/chat"
 GENERATE_PATH: Final = b"/api/generate"
 EMBED_PATH: Final = b"/api/embed"
 EMBEDDINGS_PATH: Final = b"/api/embeddings"
-
-_EMPTY: Final = frozenset({b"", b"null", b'""', b"[]"})
 
 
 class ChatTranslation(Translation):
@@ -138,7 +136,7 @@ class _Request:
         if shape == "chat":
             start = self._spans["messages"].start
             messages = yield from MessageTranslator().translate(self._body, start)
-            said: Iterable[bytes] = (b',"messages":', *joined_messages(messages))
+            said: Iterable[Part] = (b',"messages":', *joined_messages(messages))
         elif self._check_generation():
             target = "/v1/completions"
             said = (b',"prompt":', self._written("prompt"))
@@ -157,19 +155,18 @@ class _Request:
         written = self._fields.keep_alive
         return None if written is NOT_SAID else read_keep_alive(bytes(written))
 
-    def _written(self, name: str) -> bytes:
+    def _written(self, name: str) -> Part:
         span = self._spans.get(name)
-        return b"" if span is None else self._body[span.start : span.end]
+        return b"" if span is None else memoryview(self._body)[span.start : span.end]
 
     def _is_empty(self, name: str) -> bool:
-        span = self._spans.get(name)
-        return span is None or (span.end - span.start <= 4 and self._written(name) in _EMPTY)
+        return is_empty(self._written(name))
 
-    def _common(self, shape: Shape) -> list[bytes]:
+    def _common(self, shape: Shape) -> list[Part]:
         """Return the members that all chats have, each after a comma."""
         fields = self._fields
-        parts = list(option_members(fields.options or {}))
-        parts.append(format_member(self._written("format")))
+        parts: list[Part] = [*option_members(fields.options or {})]
+        parts.append(format_member(bytes(self._written("format"))))
         if not fields.raw:
             parts.append(thinking_members(fields.think))
         if shape == "chat" and not self._is_empty("tools"):
@@ -193,14 +190,14 @@ class _Request:
             raise BadRequest("cannot use 'images' or 'format' with 'raw'")
         return bool(fields.raw)
 
-    def _generation(self) -> Steps[list[bytes]]:
-        messages = []
+    def _generation(self) -> Steps[list[list[Part]]]:
+        messages: list[list[Part]] = []
         if not self._is_empty("system"):
-            messages.append(b'{"role":"system","content":%b}' % self._written("system"))
-        content = self._written("prompt") or b'""'
+            messages.append([b'{"role":"system","content":', self._written("system"), b"}"])
+        content: list[Part] = [self._written("prompt") or b'""']
         if not self._is_empty("images"):
-            content = yield from with_images(content, self._written("images"))
-        messages.append(b'{"role":"user","content":%b}' % content)
+            content = yield from with_images(content[0], self._written("images"))
+        messages.append([b'{"role":"user","content":', *content, b"}"])
         return messages
 
     def _embeddings(self, model: str, keep_s: float | None) -> Steps[Translation]:
