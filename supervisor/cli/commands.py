@@ -336,7 +336,7 @@ def _seconds(text: str) -> float:
 @click.option(
     "--request",
     "body",
-    type=click.File("rb"),
+    type=click.File("rb", lazy=True),
     metavar="FILE",
     help="The body of a request, JSON (- for stdin): show what would go upstream for it.",
 )

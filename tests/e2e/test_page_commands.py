@@ -130,7 +130,7 @@ def test_what_the_text_says_of_arriero_is_read_by_it(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("FILE", "FILE.ini"):
+    for name in ("FILE", "FILE.ini", "body.json"):
         (tmp_path / name).touch()
     for command in inline_commands((ROOT / page).read_text()):
         if command.program == "arriero":

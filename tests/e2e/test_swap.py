@@ -142,7 +142,7 @@ def test_asking_for_lists_starts_nothing(train: Train) -> None:
     train.chat("b")
     (running,) = httpx.get(f"{train.url}/running").json()["running"]
     assert (running["model"], running["state"]) == ("b", "ready")
-    assert "cmd" not in running
+    assert "--name b" in running["cmd"]
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ selectors:
   any: {{strategy: pin, targets: [qwen, m1]}}
 profiles:
   night: {{pins: {{new: fixed, old: null}}}}
-includeAliasesInList: true
+captureBuffer: 7
 """)
 
     assert main(["check"]) == 1

@@ -102,7 +102,7 @@ def test_what_has_come_of_a_message_is_counted_with_all_bodies() -> None:
     assert second.receive(frame(0, b"x")) == []
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 7, 64, 1000, 100_000])
+@pytest.mark.parametrize("size", [1, 7, 64, 1000, 100_000])
 def test_messages_are_the_same_wherever_their_bytes_are_cut(size: int) -> None:
     assert receive_in_pieces(WsCodec(serves=True), BEGUN + GOES_ON, size) == HEARD
 
