@@ -35,6 +35,10 @@ _SHARED = ("/e2e/", "/real/", "/packaging/")
 # Share of the quick tests between which the files of the others come: none is left for the end.
 _MIXED = 0.7
 
+# The same for tests that are quick, but wait more than they compute.
+_INTEGRATION = "/integration/"
+_WAITING = 0.9
+
 # Those of a worker for which official clients are imported.
 _OFFICIAL = re.compile(
     "/worker/(integration/test_(accounts|apis|cancel|handler|heartbeats|prefill_relay)"
@@ -80,17 +84,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if late:
         config.hook.pytest_deselected(items=late)
         items[:] = [item for item in items if item not in set(late)]
-    quick = [item for item in items if _order(item) == 2 and not _is_shared(item.nodeid)]
-    files = [item.path for item in items if _order(item) == 2 and _is_shared(item.nodeid)]
-    turns = {path: number for number, path in enumerate(dict.fromkeys(files))}
-    places = {item.nodeid: at / (len(quick) or 1) for at, item in enumerate(quick)}
+    groups: dict[float, list[pytest.Item]] = {}
+    for item in items:
+        groups.setdefault(_spread(item), []).append(item)
+    places = {}
+    for spread, group in groups.items():
+        scopes = dict.fromkeys(scope_of(item.nodeid) for item in group)
+        turns = {scope: spread * at / len(scopes) for at, scope in enumerate(scopes)}
+        places |= {item.nodeid: turns[scope_of(item.nodeid)] for item in group}
+    items.sort(key=lambda item: (_order(item), places[item.nodeid]))
 
-    def place(item: pytest.Item) -> tuple[int, float]:
-        if item.nodeid in places:
-            return _order(item), places[item.nodeid]
-        return _order(item), _MIXED * turns.get(item.path, 0) / (len(turns) or 1)
 
-    items.sort(key=place)
+def _spread(item: pytest.Item) -> float:
+    """Return over which share of all tests its kind is spread: none that waits is the last."""
+    if _is_shared(item.nodeid):
+        return _MIXED
+    return _WAITING if _INTEGRATION in item.nodeid else 1.0
 
 
 def _order(item: pytest.Item) -> int:
@@ -103,6 +112,16 @@ def _is_shared(nodeid: str) -> bool:
     return any(folder in nodeid.partition("::")[0] for folder in _SHARED)
 
 
+def scope_of(nodeid: str) -> str:
+    """Return what a test shares with all others that one process runs; see `ByTrain`."""
+    path = nodeid.partition("::")[0]
+    if "/test_judges" in path or path.endswith("/e2e/test_apis.py"):
+        return "judges"
+    if _OFFICIAL.search(path):
+        return "official clients"
+    return nodeid if _INTEGRATION in path else path
+
+
 class ByTrain(LoadScopeScheduling):  # type: ignore[misc]  # it is in no list of public names
     """Gives each test to whichever process is free, but those that share something to one.
 
@@ -113,12 +132,7 @@ class ByTrain(LoadScopeScheduling):  # type: ignore[misc]  # it is in no list of
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        path = nodeid.partition("::")[0]
-        if "/test_judges" in path or path.endswith("/e2e/test_apis.py"):
-            return "judges"
-        if _OFFICIAL.search(path):
-            return "official clients"
-        return nodeid if "/integration/" in path else path
+        return scope_of(nodeid)
 
     def mark_test_complete(
         self, node: WorkerController, item_index: int, duration: float = 0

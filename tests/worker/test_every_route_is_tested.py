@@ -9,6 +9,7 @@ from tests.paths import ROOT
 HERE = "tests/worker"
 PASSED_ON = f"{HERE}/integration/test_passed_on.py"
 PAGE = f"{HERE}/server/test_management_api.py"
+OLLAMA = f"{HERE}/server/test_ollama_pages.py"
 ROUTE = f"{HERE}/apis/test_routes.py"
 
 # Test -> paths. All methods of a path are tried by it, unless a path says which.
@@ -56,6 +57,9 @@ TESTS = {
     ],
     f"{PAGE}::test_root_introduces_itself_to_the_authorized": ["GET /"],
     f"{PAGE}::test_every_response_has_its_request_id": ["/health"],
+    f"{OLLAMA}::test_listed_names_are_sorted": ["/api/tags"],
+    f"{OLLAMA}::test_running_models_say_their_memory": ["/api/ps"],
+    f"{OLLAMA}::test_a_model_is_shown_by_any_name": ["/api/show"],
     f"{PAGE}::test_small_pages_are_there": ["/wol-health", "/favicon.ico", "/api/version"],
     f"{PAGE}::test_listing_says_all_that_is_known": ["/models", "/v1/models/{name...}"],
     f"{PAGE}::test_peer_models_are_listed_once": ["/v1/models"],

@@ -123,7 +123,7 @@ async def test_the_loop_goes_on_while_a_long_body_is_read(open_rig: OpenRig) -> 
             return result
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("arriero.worker.relay.handler.read_large", noted)
+            patch.setattr("arriero.worker.relay.model_request.read_large", noted)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(count)
                 answer = await rig.ask(post(body))
