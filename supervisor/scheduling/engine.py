@@ -600,6 +600,7 @@ class Engine:
             else:  # a script needs no place
                 self._grant(entry, wait, now)
         else:
+            wait.came_untold = entry.state == "ready" and entry.is_untold and not waits_on
             self._queue.add(wait)
 
     def _owner_lost(self, owner: str) -> None:
@@ -968,12 +969,14 @@ class Engine:
                 self._take(entry, Step.KEEP, now)
         for model in list(self._queue.models()):
             entry, before = self._entries[model], contested.get(model, _LAST)
-            if entry.state != "ready" or entry.is_full():
+            if entry.state != "ready":
                 continue
             for wait in self._queue.of(model):
                 if entry.is_full() or self._key(entry, wait.number) > before:
                     break  # and so are all later ones
                 self._grant(entry, wait, now)
+            if entry.is_full() and not entry.is_untold:
+                self._refuse_newcomers(entry, now)
         return turns if len(self._commands) == commands else self._plan(self._keys(now))
 
     def _grant_all(self, entry: ModelState, now: float) -> None:
@@ -983,6 +986,17 @@ class Engine:
         """
         for wait in self._queue.of(entry.spec.model):
             if not (entry.is_full() and wait.waiter.takes_lease):
+                self._grant(entry, wait, now)
+
+    def _refuse_newcomers(self, entry: ModelState, now: float) -> None:
+        """Treat those who came before it was known whether there is a place as if they came now."""
+        model = entry.spec.model
+        for wait in [wait for wait in self._queue.of(model) if wait.came_untold]:
+            if wait.waiter.takes_lease:
+                self._queue.remove(wait.waiter)
+                ahead = self._queue.count(model)
+                self._refuse(wait, refusals.full(model, entry.spec.most, ahead))
+            else:
                 self._grant(entry, wait, now)
 
     def _grant(self, entry: ModelState, wait: QueuedWaiter, now: float) -> None:

@@ -35,12 +35,15 @@ class QueuedWaiter(msgspec.Struct):
         model: For what.
         since: Since when, on trio's clock.
         number: Rises with each one that arrives.
+        came_untold: It came before all workers of an earlier supervisor had said what they run: if
+            there is no place for it after all, it is refused like all who find none.
     """
 
     waiter: Waiter
     model: str
     since: float
     number: int
+    came_untold: bool = False
 
 
 class ModelState(msgspec.Struct):

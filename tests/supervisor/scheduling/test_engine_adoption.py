@@ -141,8 +141,11 @@ def limited() -> Engine:
 def test_places_that_are_taken_stay_taken(limited: Engine) -> None:
     # before all have told nobody is let in, and nobody refused
     assert acts(limited.handle(Wanted(NEW, "a"), 1)) == []
-    assert acts(limited.handle(LeasesHeld("w", (held("a", 5, "http://a", 3, 4),)), 2)) == []
-    assert acts(limited.handle(LeasesHeld("v", ()), 2)) == []
+    waits = {"a": (9,)}  # at a supervisor that let it wait: a model that loads has no limit
+    assert acts(limited.handle(LeasesHeld("w", (held("a", 5, "http://a", 3, 4),), waits), 2)) == []
+    (refused,) = acts(limited.handle(LeasesHeld("v", ()), 2))
+    assert isinstance(refused, RefuseWaiter)
+    assert (refused.waiter, refused.error.code) == (NEW, "concurrency_limit")
 
     late = Waiter("v", 1)
     (refused,) = acts(limited.handle(Wanted(late, "a"), 3))
@@ -150,7 +153,7 @@ def test_places_that_are_taken_stay_taken(limited: Engine) -> None:
     assert (refused.waiter, refused.error.code) == (late, "concurrency_limit")
     (granted,) = acts(limited.handle(Left(Waiter("w", 3)), 4))
     assert isinstance(granted, GrantLease)
-    assert granted.waiter == NEW
+    assert granted.waiter == Waiter("w", 9)
 
 
 def test_who_waited_is_served_as_soon_as_all_is_told(limited: Engine) -> None:
