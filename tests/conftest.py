@@ -87,7 +87,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     groups: dict[float, list[pytest.Item]] = {}
     for item in items:
         groups.setdefault(_spread(item), []).append(item)
-    places = {}
+    places: dict[str, float] = {}
     for spread, group in groups.items():
         scopes = dict.fromkeys(scope_of(item.nodeid) for item in group)
         turns = {scope: spread * at / len(scopes) for at, scope in enumerate(scopes)}
