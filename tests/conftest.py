@@ -54,6 +54,7 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
         _compile_share(session.config)
         return (yield)
     finally:
+        gc.freeze()
         gc.enable()
 
 

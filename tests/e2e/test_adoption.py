@@ -341,6 +341,7 @@ def test_workers_of_another_version_finish(
     eventually(lambda: not is_alive(worker), what="its end")
 
 
+@pytest.mark.nightly  # two seconds
 def test_a_card_that_nobody_understands_ends_in_order(
     start: Callable[..., Train], tmp_path: Path
 ) -> None:
@@ -421,6 +422,7 @@ def test_nothing_stays_without_a_supervisor(start: Callable[..., Train], adopts:
     assert not any(is_part(process, train) for process in psutil.process_iter())
 
 
+@pytest.mark.nightly  # two seconds
 def test_adopt_no_more_ends_what_was_left(start: Callable[..., Train], scripted: Scripted) -> None:
     train = start()
     assert train.chat("a").status_code == 200
@@ -434,6 +436,7 @@ def test_adopt_no_more_ends_what_was_left(start: Callable[..., Train], scripted:
     assert train.chat("a").status_code == 200
 
 
+@pytest.mark.nightly  # five seconds
 @pytest.mark.parametrize("what", ["folder", "file"])
 def test_what_is_in_the_place_of_a_reaper(start: Callable[..., Train], what: str) -> None:
     train = start()

@@ -137,6 +137,7 @@ def test_server_that_falls_asleep_by_itself_makes_room(
     assert train.model("small")["state"] == "stopped"
 
 
+@pytest.mark.nightly  # by day: scheduling/test_engine_memory and models/test_exit_reason
 def test_server_that_runs_out_of_memory_takes_the_place_of_another(
     ride: Callable[..., Train], llama: Callable[..., str], tmp_path: Path
 ) -> None:
@@ -438,6 +439,7 @@ def test_a_server_on_a_unix_socket_chats_streams_and_stops(
     eventually(lambda: train.chat("tiny").status_code == 200, what="another one")
 
 
+@pytest.mark.nightly  # by day a scripted one is, in test_hung
 def test_a_real_server_that_is_frozen_is_recycled_and_one_that_works_is_not(
     ride: Callable[..., Train], llama: Callable[..., str]
 ) -> None:

@@ -104,8 +104,6 @@ ALL = tuple(
 # What has gone wrong before, here or elsewhere; cheap enough for each run of the tests.
 MOST_TELLING = (
     "sigkill/supervisor/stream",
-    "sigkill/model/loading",
-    "no-fd/worker/stream",
     "no-fd/supervisor/loading",
 )
 

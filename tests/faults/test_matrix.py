@@ -36,5 +36,5 @@ def test_a_third_is_the_same_for_the_same_seed_and_another_for_another() -> None
 
 def test_the_most_telling_cells_can_be_run() -> None:
     found = select(MOST_TELLING)
-    assert len(found) == 4
+    assert len(found) == 2
     assert not any(cell.senseless for cell in found)

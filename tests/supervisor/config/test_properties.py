@@ -213,6 +213,7 @@ MISTAKES = {
 }
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_eight_times_as_many_models_take_about_eight_times_as_long(mistake: str) -> None:
     written, wrong = MISTAKES[mistake]
