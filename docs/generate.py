@@ -170,6 +170,9 @@ for what is *open*. A wrong method is answered 405 with `Allow`, an unknown path
 nearest route. Errors have the shape of the API and `"src": "arriero"`; they are a text or a page
 for who accepts `text/plain` or `text/html` and does not name JSON.
 
+The same for programs, with all shapes and refusals, is what `GET /openapi.json` answers: OpenAPI
+3.1, from which clients can be generated.
+
 Where the model is named in the *query*, as `?model=name`, nothing of the body is changed. *Runs*:
 the model is not started, and not kept; 409 if it is not ready.
 """
@@ -191,7 +194,8 @@ def _route_table(routes: Iterable[RouteDeclaration]) -> str:
     for it in routes:
         named = "" if it.named_in is None else it.named_in + ("" if it.starts else ", runs")
         who = " *open*" if it.access == "open" else ""
-        said = [", ".join(it.methods), f"`{it.path}`{who}", it.summary, named]
+        path = it.path if it.query is None else f"{it.path}?{'&'.join(_names(it.query))}"
+        said = [", ".join(it.methods), f"`{path}`{who}", it.summary, named]
         said += [_shape(it.request), _shape(it.response)]
         rows.append(f"| {' | '.join(said)} |\n")
     return "".join(rows)
@@ -202,7 +206,11 @@ def _shape(shape: type | str | None) -> str:
         return "" if shape == JSON else f"`{shape.partition(';')[0]}`"
     if shape is None:
         return ""
-    return ", ".join(f"`{field.encode_name}`" for field in msgspec.structs.fields(shape))
+    return ", ".join(f"`{name}`" for name in _names(shape))
+
+
+def _names(shape: type) -> list[str]:
+    return [field.encode_name for field in msgspec.structs.fields(shape)]
 
 
 PAGES: Final[dict[str, Callable[[], str]]] = {

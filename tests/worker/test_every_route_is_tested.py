@@ -61,6 +61,7 @@ TESTS = {
     f"{OLLAMA}::test_running_models_say_their_memory": ["/api/ps"],
     f"{OLLAMA}::test_a_model_is_shown_by_any_name": ["/api/show"],
     f"{PAGE}::test_small_pages_are_there": ["/wol-health", "/favicon.ico", "/api/version"],
+    f"{PAGE}::test_the_description_is_for_whoever_may_ask": ["/openapi.json"],
     f"{PAGE}::test_listing_says_all_that_is_known": ["/models", "/v1/models/{name...}"],
     f"{PAGE}::test_peer_models_are_listed_once": ["/v1/models"],
     f"{PAGE}::test_every_declared_page_is_answered": ["/models/{name...}"],

@@ -10,6 +10,7 @@ Lowest first:
     plain           APIs of which nothing is streamed by us: embeddings, rerank, audio, images.
     routes          The table of all APIs; path of a request -> API.
     error_response  An error in the shape of the API.
+    openapi         All routes as one document.
     progress_lines  Finds our own lines in a text.
     strip_progress  Removes our progress text from requests.
     model_names     Model and stream in a body; name lookup.

@@ -1,13 +1,15 @@
 """`RouteDeclaration`: one route, as it is declared; nothing else says that it is there.
 
-What is dispatched, what is answered without a key, what a 404 names and docs/http-api.md are made
-from these.
+What is dispatched, what is answered without a key, what a 404 names, /openapi.json and
+docs/http-api.md are made from these.
 """
 
 import re
 from typing import Final, Literal, TypeAlias
 
 import msgspec
+
+from ..errors import RelayError
 
 NamedIn: TypeAlias = Literal["body", "query", "path"]
 """Where a request names its model. A body is JSON or a form; a query goes before a body."""
@@ -40,6 +42,8 @@ class RouteDeclaration(msgspec.Struct, frozen=True, kw_only=True):
         forward: The path at the model's server, if it is another one.
         request: The shape of its body; or a media type; None without one.
         response: The shape of its answer, which is JSON; or a media type.
+        query: The shape of its query; None without one.
+        errors: What it may refuse besides what any request may be refused for.
     """
 
     path: str
@@ -52,6 +56,8 @@ class RouteDeclaration(msgspec.Struct, frozen=True, kw_only=True):
     forward: str = ""
     request: type | str | None = None
     response: type | str = JSON
+    query: type[msgspec.Struct] | None = None
+    errors: tuple[type[RelayError], ...] = ()
 
     @property
     def is_exact(self) -> bool:

@@ -6,9 +6,11 @@ All in little steps. Nothing here starts a model or waits for one.
 import os
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from typing import Final, Protocol, TypeAlias
 
 import msgspec
+import trio
 from quart import Response, g, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
@@ -34,8 +36,11 @@ from ..apis.management.answers import (
     RequestName,
     VersionInfo,
 )
+from ..apis.management.queries import ActivityQuery, read_query
 from ..apis.model_names import ModelNames
 from ..apis.ollama import api as ollama_routes
+from ..apis.ollama.shown import OllamaShowQuery
+from ..apis.openapi import described
 from ..apis.routes import PLAIN, ROUTES
 from ..errors import (
     BadRequest,
@@ -54,7 +59,7 @@ from ..progress.model_view import ProgressView
 from . import health as health_page
 from .hypercorn_request import MAX_PAGE_BODY_BYTES
 from .listings import Listings
-from .ollama_pages import OllamaPages, OllamaShowQuery
+from .ollama_pages import OllamaPages
 from .unknown_paths import KnownPath, ends_with, find_like, nothing_at, wrong_method
 
 # A place in a declared path.
@@ -69,10 +74,6 @@ _ICON: Final = (
 
 _KEY_FIELDS = frozenset({b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key"})
 
-
-# Accounts that are listed, unless the client says how many, and at most.
-_USUAL_RECORDS = 100
-_MAX_RECORDS = 1000
 
 # Models that are named to a person.
 _MAX_SHOWN = 100
@@ -217,6 +218,11 @@ def make_pages(service: ManagementContext, started_at: int) -> QuartTrio:
     async def version() -> Response:
         return _json(VersionInfo(version=arriero.__version__))
 
+    @answers(declared.DESCRIPTION)
+    async def description() -> Response:
+        make = partial(described, has_keys=bool(service.names.config.api_keys))
+        return Response(await trio.to_thread.run_sync(make), content_type=JSON)  # once, 0.1 s
+
     @answers(*declared.MODELS)
     async def models() -> Response:
         return _json(listings().models())
@@ -251,7 +257,8 @@ def make_pages(service: ManagementContext, started_at: int) -> QuartTrio:
 
     @answers(declared.ACTIVITY)
     async def activity() -> Response:
-        records = await service.records(most=_read_limit(request.args.get("limit")))
+        asked = read_query(ActivityQuery, request.args.items(multi=True))
+        records = await service.records(most=asked.limit)
         return _json(ActivityList(requests=records))
 
     @answers(declared.ONE_ACTIVITY)
@@ -388,16 +395,6 @@ def _fields() -> list[Field]:
 
 def _key_fields() -> list[Field]:
     return [field for field in _fields() if field[0] in _KEY_FIELDS]
-
-
-def _read_limit(text: str | None) -> int:
-    if text is None:
-        return _USUAL_RECORDS
-    if not (text.isascii() and text.isdigit() and 0 < int(text[:9]) <= _MAX_RECORDS):
-        raise BadRequest(
-            f"cannot list that many requests: 'limit' is a number from 1 to {_MAX_RECORDS}"
-        )
-    return int(text)
 
 
 def _unknown(request_id: str) -> UnknownRequest:

@@ -30,6 +30,7 @@ from arriero.protocol.worker_config import (
     WorkerConfig,
 )
 from arriero.worker.apis.management.declared import PAGES
+from arriero.worker.apis.openapi import described
 from arriero.worker.apis.routes import ROUTES
 from arriero.worker.connections.connection import Connection, ConnectionMonitor
 from arriero.worker.connections.stream import SocketStream
@@ -40,6 +41,7 @@ from arriero.worker.relay.context import RelayContext
 from arriero.worker.server.http1 import serve_connection
 from arriero.worker.server.hypercorn_bridge import open_page_door
 from arriero.worker.server.management_api import make_pages
+from tests.described import mistakes
 from tests.records import record
 
 COST = Decimal("0.0105")
@@ -139,7 +141,9 @@ async def pages(worker: Worker) -> AsyncGenerator[Ask, None]:
             head_bytes, _, rest = data.partition(b"\r\n\r\n")
             status, *found = head_bytes.decode().split("\r\n")
             fields = [line.partition(": ")[::2] for line in found]
-            return Answer(int(status.split()[1]), [(n.lower(), v) for n, v in fields], rest)
+            answer = Answer(int(status.split()[1]), [(n.lower(), v) for n, v in fields], rest)
+            assert mistakes(method, path, answer.status, answer.fields, rest) == []
+            return answer
 
         with trio.fail_after(20):
             yield ask
@@ -503,6 +507,17 @@ async def test_small_pages_are_there() -> None:
     assert (icon.status, icon.all("content-type")) == (200, ["image/svg+xml"])
     assert nobody.status == 401
     assert version.said == {"version": arriero.__version__, "commit": "", "build_date": ""}
+
+
+async def test_the_description_is_for_whoever_may_ask() -> None:
+    async with pages(known(api_keys=("k",))) as ask:
+        nobody = await ask("GET", "/openapi.json")
+        alice = await ask("GET", "/openapi.json", "Authorization: Bearer k")
+    async with pages(known()) as ask:
+        anybody = await ask("GET", "/openapi.json")
+
+    assert (nobody.status, alice.body) == (401, described(has_keys=True))
+    assert anybody.body == described(has_keys=False)
 
 
 @pytest.mark.parametrize(

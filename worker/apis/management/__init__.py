@@ -5,5 +5,6 @@ Who answers is in `server`.
 Lowest first:
 
     answers   Shapes of answers and bodies.
+    queries   Shapes of queries, and their reading.
     declared  The routes.
 """

@@ -171,6 +171,17 @@ class DoneMessage(JsonAnswer, frozen=True, kw_only=True):
     msg: Literal["ok"] = "ok"
 
 
+class ApiDescription(JsonAnswer, frozen=True, kw_only=True):
+    """All routes, as the OpenAPI Specification 3.1 has them."""
+
+    openapi: str
+    info: dict[str, Raw]
+    servers: tuple[dict[str, str], ...]
+    security: tuple[dict[str, tuple[str, ...]], ...]
+    paths: dict[str, Raw]
+    components: dict[str, Raw]
+
+
 class VersionInfo(JsonAnswer, frozen=True, kw_only=True):
     """The version of this program; what an installed package does not know is empty."""
 

@@ -4,10 +4,12 @@ from typing import Final
 
 from arriero.protocol.records import RequestRecord
 
+from ...errors import RelayError, UnknownModel, UnknownProfile, UnknownRequest
 from ...http.route_declaration import TEXT, RouteDeclaration
 from .answers import (
     ActiveProfile,
     ActivityList,
+    ApiDescription,
     DoneMessage,
     EndedRequest,
     ModelEntry,
@@ -18,6 +20,7 @@ from .answers import (
     RunningList,
     VersionInfo,
 )
+from .queries import ActivityQuery, QueryShape
 
 _GET: Final = ("GET",)
 
@@ -28,9 +31,17 @@ def _shows(
     response: type | str,
     *,
     is_visited: bool = False,
+    query: type[QueryShape] | None = None,
+    errors: tuple[type[RelayError], ...] = (),
 ) -> RouteDeclaration:
     return RouteDeclaration(
-        path=path, summary=summary, methods=_GET, response=response, is_visited=is_visited
+        path=path,
+        summary=summary,
+        methods=_GET,
+        response=response,
+        is_visited=is_visited,
+        query=query,
+        errors=errors,
     )
 
 
@@ -55,13 +66,15 @@ ICON: Final = RouteDeclaration(
     response="image/svg+xml",
 )
 VERSION: Final = _shows("/api/version", "The version of this program.", VersionInfo)
+DESCRIPTION: Final = _shows("/openapi.json", "All routes, as OpenAPI 3.1.", ApiDescription)
 
 MODELS: Final = tuple(
     _shows(path, "All names of models.", ModelList, is_visited=True)
     for path in ("/v1/models", "/models")
 )
 MODEL: Final = tuple(
-    _shows(f"{path}/{{name...}}", "One of them.", ModelEntry) for path in ("/v1/models", "/models")
+    _shows(f"{path}/{{name...}}", "One of them.", ModelEntry, errors=(UnknownModel,))
+    for path in ("/v1/models", "/models")
 )
 RUNNING: Final = _shows("/running", "What runs.", RunningList, is_visited=True)
 UNLOAD: Final = _shows("/unload", "Stop all models; answers when they have ended.", TEXT)
@@ -74,23 +87,36 @@ UNLOAD_ONE: Final = RouteDeclaration(
     path="/api/models/unload/{name...}",
     summary="Stop a model; answers when it has ended.",
     response=TEXT,
+    errors=(UnknownModel,),
 )
 
-ACTIVITY: Final = _shows("/api/activity", "What has run, the newest first.", ActivityList)
+ACTIVITY: Final = _shows(
+    "/api/activity", "What has run, the newest first.", ActivityList, query=ActivityQuery
+)
 ONE_ACTIVITY: Final = _shows(
-    "/api/activity/{request_id...}", "What became of a request.", RequestRecord
+    "/api/activity/{request_id...}",
+    "What became of a request.",
+    RequestRecord,
+    errors=(UnknownRequest,),
 )
 CANCEL: Final = RouteDeclaration(
-    path="/api/requests/{request_id...}/cancel", summary="End a request.", response=EndedRequest
+    path="/api/requests/{request_id...}/cancel",
+    summary="End a request.",
+    response=EndedRequest,
+    errors=(UnknownRequest,),
 )
 CANCEL_INFLIGHT: Final = RouteDeclaration(
-    path="/api/inflight/{request_id...}/cancel", summary="End a request.", response=DoneMessage
+    path="/api/inflight/{request_id...}/cancel",
+    summary="End a request.",
+    response=DoneMessage,
+    errors=(UnknownRequest,),
 )
 INTERRUPT: Final = RouteDeclaration(
     path="/v1/streaming_query/interrupt",
     summary="End a request.",
     request=RequestName,
     response=EndedRequest,
+    errors=(UnknownRequest,),
 )
 
 PROFILES: Final = _shows("/api/profiles", "The profiles.", ProfileList)
@@ -100,6 +126,7 @@ CHOOSE_PROFILE: Final = RouteDeclaration(
     methods=("PUT",),
     request=ProfileName,
     response=ActiveProfile,
+    errors=(UnknownProfile,),
 )
 
 PAGES: Final[tuple[RouteDeclaration, ...]] = (
@@ -107,6 +134,7 @@ PAGES: Final[tuple[RouteDeclaration, ...]] = (
     *HEALTH,
     ICON,
     VERSION,
+    DESCRIPTION,
     *MODELS,
     *MODEL,
     RUNNING,

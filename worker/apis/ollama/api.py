@@ -7,8 +7,8 @@ import msgspec
 
 from arriero.protocol.read_json import JsonReader
 
-from ...errors import RelayError
-from ...http.route_declaration import JSON, RouteDeclaration, asks
+from ...errors import RelayError, UnknownModel
+from ...http.route_declaration import RouteDeclaration, asks
 from ...json.spans import Steps
 from ...streams.stream_end import StreamEnd
 from ..base.dialect import Dialect, Mode, StreamContext
@@ -16,17 +16,28 @@ from ..base.translation import Translation
 from ..chat.api import OpenAiApi
 from .lines import OllamaLines, error_body
 from .request import CHAT_PATH, EMBED_PATH, EMBEDDINGS_PATH, GENERATE_PATH, translate
+from .shown import OllamaModels, OllamaShown, OllamaShowQuery
 
 _LINES: Final = OllamaLines.content_type.decode()
 
 TAGS: Final = RouteDeclaration(
-    path="/api/tags", summary="The models, as Ollama lists them.", methods=("GET",), response=JSON
+    path="/api/tags",
+    summary="The models, as Ollama lists them.",
+    methods=("GET",),
+    response=OllamaModels,
 )
 PS: Final = RouteDeclaration(
-    path="/api/ps", summary="The models that run, the same way.", methods=("GET",), response=JSON
+    path="/api/ps",
+    summary="The models that run, the same way.",
+    methods=("GET",),
+    response=OllamaModels,
 )
 SHOW: Final = RouteDeclaration(
-    path="/api/show", summary="What is known of a model, the same way.", request=JSON
+    path="/api/show",
+    summary="What is known of a model, the same way.",
+    request=OllamaShowQuery,
+    response=OllamaShown,
+    errors=(UnknownModel,),
 )
 
 
