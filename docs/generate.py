@@ -27,8 +27,6 @@ ROOT: Final = Path(__file__).parents[1]
 
 # Why nothing acts on keys, by the beginnings of their paths.
 WHY_NOT: Final = {
-    "logTimeFormat": "lines have a time of one form (to come with logs over HTTP)",
-    "logToStdout": "lines of model servers are told by `arriero logs` (likewise)",
     "logRequests": "it does nothing in llama-swap, either",
     "captureBuffer": "requests and answers are not captured (to come with the store)",
     "store": "requests are remembered in memory only (likewise)",

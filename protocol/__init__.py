@@ -5,8 +5,8 @@ Lowest first; a file imports only from those above it (tests/test_layers.py):
     errors             errors of messages, by who made the mistake
     wakefulness        time in which this process itself stood still; for both sides
     flood_log          a log that strangers cannot fill; for both sides
-    log_format         format of log lines; for both sides
     read_json          JSON from outside -> values; total
+    log_format         format of log lines; for both sides
     values             parts of messages: errors, progress, states, snapshots
     records            record of one request; prices of models
     worker_config      the part of the configuration that workers need

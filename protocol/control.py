@@ -92,15 +92,19 @@ class ReleaseRequest(ControlRequest, frozen=True, kw_only=True, tag="release"):
 
 
 class LogsRequest(ControlRequest, frozen=True, kw_only=True, tag="logs"):
-    """The last lines that the process of a model wrote.
+    """The last lines that the process of a model wrote, or arriero itself.
 
     Attributes:
         model: Its id or an alias; None gives those of all models.
         lines: How many at the most, 1 to 10,000.
+        own: The log of arriero is meant.
+        bytes: How many bytes at the most, of text; None for as many as are given at once.
     """
 
     model: str | None = None
     lines: int = 100
+    own: bool = False
+    bytes: int | None = None
 
 
 class ExplainRequest(ControlRequest, frozen=True, kw_only=True, tag="explain"):
@@ -299,7 +303,7 @@ class HoldReply(ControlReply, frozen=True, kw_only=True):
 
 
 class LogsLine(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of a model's log."""
+    """One line of a model's log, or of our own; then it has no model."""
 
     t: float
     model: str
@@ -312,8 +316,9 @@ class LogsReply(ControlReply, frozen=True, kw_only=True):
 
     Attributes:
         lines: The lines.
-        seq: Number of the last `log` event that is contained in them, so that a follower knows
-            which of the events that it got meanwhile are new; 0 when there was none.
+        seq: Number of the last `log` event (or `own` event) that is contained in them, so that a
+            follower knows which of the events that it got meanwhile are new; 0 when there was
+            none.
     """
 
     lines: tuple[LogsLine, ...]

@@ -4,8 +4,8 @@ On the wire an event is two frames: the topic, then one JSON object. The topic i
 ``<type>/<model>\n`` (or ``<type>/\n`` for an event that concerns no single model), so that a
 subscriber to ``progress/`` gets all progress and one to ``progress/qwen\n`` that of one model.
 
-Log lines and records of requests are numbered apart from everything else: a subscriber without them
-would otherwise see a gap at each of them.
+Lines of logs and records of requests are numbered apart from everything else: a subscriber without
+them would otherwise see a gap at each of them.
 """
 
 from typing import ClassVar, Literal, TypeAlias
@@ -100,6 +100,14 @@ class LogLine(PublishedEvent, frozen=True, kw_only=True, tag="log"):
     numbered_as: ClassVar[str] = "log"
 
 
+class OwnLine(PublishedEvent, frozen=True, kw_only=True, tag="own"):
+    """One line of the log of arriero itself, as it is for people."""
+
+    line: str
+
+    numbered_as: ClassVar[str] = "own"
+
+
 class WorkerChanged(PublishedEvent, frozen=True, kw_only=True, tag="worker"):
     """A worker process came or went."""
 
@@ -144,6 +152,7 @@ AnyEvent: TypeAlias = (
     | QueueChanged
     | ModelEvicted
     | LogLine
+    | OwnLine
     | WorkerChanged
     | ConfigChanged
     | RequestEnded

@@ -36,7 +36,7 @@ from .errors import ConfigError, Problem, SupervisorError
 from .host.file_limit import raise_descriptor_limit
 from .host.kept_ring import KeptRing
 from .host.listen_socket import listen_card, listening_socket, second_socket, where_it_listens
-from .host.log import follow_log_level, tell_warnings
+from .host.log import ProgramLog, tell_warnings
 from .host.runtime_dir import REAPER_NAME, open_runtime_dir, state_dir
 from .host.shortage import why
 from .host.systemd import Notifier, feed_watchdog
@@ -60,7 +60,7 @@ from .processes.reaper import Reaper, Refuge, open_reaper
 from .progress.stage_times_file import FILE_NAME
 from .reload.change_detector import View
 from .reload.profiles import ProfileSwitch
-from .reload.reloader import ActiveConfig, Parts, Reloader
+from .reload.reloader import ActiveConfig, Parts, Reloader, follow_logging
 from .reload.watcher import look_at, watch
 from .restart import become_next, why_no_restart
 from .scheduling.dispatcher import Dispatcher
@@ -94,7 +94,12 @@ WORKERS_LIMIT_S = 20.0
 # thousand lines and records, and the last of the orders: a thousand models that unload are 8 kB.
 _LISTENER: Final = "listener"
 _OLLAMA_LISTENER: Final = "ollama-listener"
-_RINGS: Final = {"log": 2 * 1024**2, "records": 2 * 1024**2, "orders": 256 * 1024}
+_RINGS: Final = {
+    "log": 2 * 1024**2,
+    "own-log": 1024**2,
+    "records": 2 * 1024**2,
+    "orders": 256 * 1024,
+}
 
 # Seconds in which zmq hands the last messages over, before the next supervisor is started.
 _LAST_WORD_S = 0.05
@@ -159,7 +164,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigError([Problem(source, 0, 0, "", str(exc))]) from exc
 
 
-def serve(order: Order, zygote: Zygote | None) -> int:
+def serve(order: Order, zygote: Zygote | None, program_log: ProgramLog) -> int:
     """Run the supervisor until it is stopped; return the exit status 0.
 
     After `arriero restart` it does not return: the next supervisor takes this process.
@@ -167,6 +172,7 @@ def serve(order: Order, zygote: Zygote | None) -> int:
     Args:
         order: The options of the command line.
         zygote: Forks the workers; None: they are started as programs.
+        program_log: Takes what is logged.
 
     Raises:
         SupervisorError: It cannot be started: the configuration, the listening address, or the
@@ -175,10 +181,10 @@ def serve(order: Order, zygote: Zygote | None) -> int:
     raise_descriptor_limit()
     seen = order.look()  # before it is read: what is changed meanwhile must not be missed
     in_force = ActiveConfig(order.load())
-    follow_log_level(in_force.config.logging.level)
+    follow_logging(program_log, in_force.config)
     tell_warnings(in_force.config.warnings)
     try:
-        is_replaced = trio.run(supervise, order, zygote, in_force, seen)
+        is_replaced = trio.run(supervise, order, zygote, in_force, seen, program_log)
     except BaseExceptionGroup as group:  # what could not be opened, with a nursery around it
         failure: BaseException = group
         while isinstance(failure, BaseExceptionGroup) and len(failure.exceptions) == 1:
@@ -192,7 +198,11 @@ def serve(order: Order, zygote: Zygote | None) -> int:
 
 
 async def supervise(
-    order: Order, zygote: Zygote | None, in_force: ActiveConfig, seen: View
+    order: Order,
+    zygote: Zygote | None,
+    in_force: ActiveConfig,
+    seen: View,
+    program_log: ProgramLog,
 ) -> bool:
     """Open everything, report readiness, and close it after SIGTERM or SIGINT.
 
@@ -203,10 +213,11 @@ async def supervise(
         zygote: Forks the workers.
         in_force: The configuration to begin with.
         seen: State of its files before it was read.
+        program_log: Takes what is logged.
     """
     config = in_force.config
     notifier = Notifier()
-    output_log = OutputLog()
+    output_log = OutputLog(program_log.take_output, program_log.hidden)
     kept = state_dir(os.environ)
     slots = SlotKeeper(lambda: in_force.config, kept / SLOTS_FILE_NAME)
     await slots.sweep()
@@ -253,12 +264,15 @@ async def supervise(
             inheritance.close_held()
         if rings:
             output_log.keep_in(rings["log"])
+            program_log.keep_in(rings["own-log"])
+            stack.callback(program_log.leave_ring)
             records.keep_in(rings["records"])
         ordered = read_orders(rings.get("orders"))
         if ordered.profile in config.profiles:
             in_force.profile = ordered.profile
         former_models, former_workers, strangers = _sorted(inheritance)
         publisher = await stack.enter_async_context(open_publisher(context, folder / "events.sock"))
+        stack.enter_context(program_log.told(publisher.publish_own))
         learned = LearnedModels(kept / SIZES_FILE_NAME, kept / FILE_NAME)
         engine = Engine(
             in_force.specs(learned),
@@ -304,6 +318,7 @@ async def supervise(
             leases_of=dispatcher.engine.leases_of,
             wakefulness=dispatcher.wakefulness,
             start=None if zygote is None else zygote.start,
+            program_log=program_log,
         )
         lease_server = await stack.enter_async_context(
             open_lease_server(
@@ -363,7 +378,16 @@ async def supervise(
             in_force,
             order.load,
             follow=Parts(
-                in_force, dispatcher, lease_server, pool, output_log, prices, memory, warm, learned
+                in_force,
+                dispatcher,
+                lease_server,
+                pool,
+                output_log,
+                program_log,
+                prices,
+                memory,
+                warm,
+                learned,
             ).follow,
             publish=dispatcher.publish,
             notifier=notifier,
@@ -374,6 +398,7 @@ async def supervise(
             dispatcher,
             pool,
             output_log,
+            program_log,
             records,
             reloader,
             profiles,

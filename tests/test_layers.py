@@ -14,7 +14,7 @@ from tests.paths import ROOT
 # lower layers. Those of one layer do not import each other.
 LAYERS = {
     "protocol": """
-        errors wakefulness flood_log log_format read_json < values < records
+        errors wakefulness flood_log read_json < log_format values < records
         < worker_config events control < connection_counts lease < codec sequence < transport""",
     "supervisor": """
         errors text < llamacpp config.yaml < host placement < memory processes

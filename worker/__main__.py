@@ -10,7 +10,7 @@ from pathlib import Path
 
 import trio
 
-from arriero.protocol.log_format import LineFormatter
+from arriero.protocol.log_format import SentFormatter
 
 from .app import Settings, run_worker
 
@@ -44,10 +44,9 @@ def main(options: Sequence[str] | None = None) -> int:
     parser.add_argument("--shares-fd", type=int, help="inherited table of connections")
     parser.add_argument("--socket-dir", type=Path, required=True, help="the supervisor's sockets")
     parser.add_argument("--parent-pid", type=int, required=True, help="the supervisor")
-    parser.add_argument("--journal", action="store_true", help="log lines go to the journal")
     given = parser.parse_args(options)
     handler = logging.StreamHandler()
-    handler.setFormatter(LineFormatter(f"worker-{given.worker}", for_journal=given.journal))
+    handler.setFormatter(SentFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     if os.getppid() != given.parent_pid:
         return ORPHANED

@@ -36,7 +36,7 @@ from arriero.protocol.control import (
     WorkersReply,
     WorkersRequest,
 )
-from arriero.protocol.events import AnyEvent, LogLine, ProgressMade, StateChanged
+from arriero.protocol.events import AnyEvent, LogLine, OwnLine, ProgressMade, StateChanged
 
 from .event_feed import DEFAULT_TYPES, TYPES, Feed, Next
 from .find_sockets import SupervisorGone, SupervisorUnreachable
@@ -232,23 +232,27 @@ def events(session: Session, model: str | None, types: tuple[str, ...], *, follo
     help="How many of the last lines.",
 )
 @click.option("--follow", is_flag=True, help="Go on with new lines.")
+@click.option("--own", is_flag=True, help="The log of arriero itself.")
 @client()
-def logs(session: Session, model: str | None, lines: int, *, follow: bool) -> None:
+def logs(session: Session, model: str | None, lines: int, *, follow: bool, own: bool) -> None:
     """Show what the process of MODEL, or of all models, wrote."""
-    request = LogsRequest(model=model, lines=lines)
+    if own and model is not None:
+        raise click.UsageError("give a MODEL or --own, not both")
+    request = LogsRequest(model=model, lines=lines, own=own)
+    kind = "own" if own else "log"
     if not follow:
         reply = session.ask(request, LogsReply)
         session.write(reply, (log_line(line, clock(line.t)) for line in reply.lines))
         return
-    feed = Feed(("log",), None if model is None else session.id_of(model))
+    feed = Feed((kind,), None if model is None else session.id_of(model))
 
     def show(event: AnyEvent) -> None:
-        if isinstance(event, LogLine):
+        if isinstance(event, LogLine | OwnLine):
             _write_log_line(session, log_event_line(event))
 
     def past() -> None:
         reply = session.ask(request, LogsReply)
-        feed.shown("log", reply.seq)
+        feed.shown(kind, reply.seq)
         for line in reply.lines:
             _write_log_line(session, line)
 

@@ -15,6 +15,7 @@ from arriero.protocol.events import (
     AnyEvent,
     Heartbeat,
     LogLine,
+    OwnLine,
     ProgressMade,
     QueueChanged,
     RequestEnded,
@@ -26,7 +27,7 @@ from arriero.protocol.values import Snapshot
 
 # In the order in which `--help` names them.
 TYPES: Final = (
-    "state", "progress", "queue", "evicted", "worker", "config", "usage", "log", "heartbeat"
+    "state", "progress", "queue", "evicted", "worker", "config", "usage", "log", "own", "heartbeat"
 )  # fmt: skip
 
 # Types of events that concern one model each.
@@ -121,7 +122,7 @@ class Feed:
         """Return whether a gap before `event` means a loss: only unfiltered."""
         if self._model is not None:
             return False
-        if isinstance(event, LogLine | RequestEnded):
+        if isinstance(event, LogLine | OwnLine | RequestEnded):
             return True
         return self._types.issuperset(DEFAULT_TYPES)
 

@@ -1,13 +1,16 @@
 """The command `arriero serve`: the supervisor and its workers."""
 
 import gc
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from arriero.protocol.control import MAX_WORKERS
+from arriero.protocol.errors import ProtocolError
 
+from ..errors import SupervisorError
 from ..host.collector import no_collection
 from ..workers.zygote import Zygote, fork_zygote
 from .config_options import unknown_keys
@@ -17,6 +20,9 @@ if TYPE_CHECKING:
     from ..app import Order
     from ..config.schema.reader import UnknownKeys
     from ..config.values import LogLevel
+    from ..host.log import LogForm, ProgramLog
+
+log = logging.getLogger(__name__)
 
 
 @click.command(epilog="Example:  arriero serve --config config.yaml --listen 127.0.0.1:8080")
@@ -71,6 +77,13 @@ if TYPE_CHECKING:
     help="Least important log lines that are written to stderr. Default: logLevel of the "
     "configuration, else info.",
 )
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Log lines for people, or one JSON object a line.",
+)
 def serve(
     config_paths: tuple[Path, ...],
     config_dir: Path | None,
@@ -78,6 +91,7 @@ def serve(
     workers: int | None,
     socket_dir: Path | None,
     log_level: "LogLevel | None",
+    log_format: "LogForm",
     tls_cert_file: Path | None,
     tls_key_file: Path | None,
     *,
@@ -100,27 +114,31 @@ def serve(
         from ..app import Order
     from ..host.log import begin_log
 
-    begin_log(log_level)
-    return run(
-        Order(
-            files=config_paths,
-            directory=config_dir,
-            unknown=unknown,
-            watches=watch_config,
-            listen=listen,
-            workers=workers,
-            log_level=log_level,
-            socket_dir=socket_dir,
-            tls_cert=tls_cert_file,
-            tls_key=tls_key_file,
-        ),
-        zygote,
+    program_log = begin_log(log_level, log_format)
+    order = Order(
+        files=config_paths,
+        directory=config_dir,
+        unknown=unknown,
+        watches=watch_config,
+        listen=listen,
+        workers=workers,
+        log_level=log_level,
+        socket_dir=socket_dir,
+        tls_cert=tls_cert_file,
+        tls_key=tls_key_file,
     )
+    try:
+        return run(order, zygote, program_log)
+    except (SupervisorError, ProtocolError) as exc:
+        if log_format == "text":
+            raise
+        log.critical("serve.failed reason=%s", exc)
+        return 1
 
 
-def run(order: "Order", zygote: Zygote | None) -> int:
+def run(order: "Order", zygote: Zygote | None, program_log: "ProgramLog") -> int:
     """Run the supervisor; see `app.serve`."""
     from ..app import serve
 
     gc.freeze()  # what was imported stays for good: the collector skips it
-    return serve(order, zygote)
+    return serve(order, zygote, program_log)

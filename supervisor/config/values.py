@@ -138,17 +138,16 @@ class Logging:
     time_format: str = key(
         _TIME_FORMAT,
         "",
-        "How the time stands before such a line; empty for no time.",
+        "How the time stands before such a line; empty for a usual one.",
         name="logTimeFormat",
         written="",
-        acts=NOT_YET,
     )
     to_stdout: LogSource = key(
         words(*get_args(LogSource)),
         "proxy",
-        "Whose lines are written: arriero's own (proxy), those of model servers, both or none.",
+        "Whose lines are written, on standard error: arriero's own (proxy), those of models, "
+        "both or none.",
         name="logToStdout",
-        acts=NOT_YET,
     )
     requests: bool = key(
         BOOLEAN,

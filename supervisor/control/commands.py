@@ -49,6 +49,7 @@ from arriero.protocol.control import (
 from arriero.protocol.lease import CancelResult, PreviewOutcome
 from arriero.protocol.values import ErrorInfo
 
+from ..host.log import ProgramLog
 from ..models.output_log import OutputLog
 from ..page_cache.warm_tier import WarmTier
 from ..reload.profiles import ProfileSwitch
@@ -82,6 +83,7 @@ class Commands:
         dispatcher: Dispatcher,
         workers: WorkerPool,
         output_log: OutputLog,
+        program_log: ProgramLog,
         records: RecordStore,
         reloader: Reloader,
         profiles: ProfileSwitch,
@@ -101,6 +103,7 @@ class Commands:
         self._dispatcher = dispatcher
         self._workers = workers
         self._output_log = output_log
+        self._program_log = program_log
         self._records = records
         self._cancel_request = cancel
         self._preview = preview
@@ -134,8 +137,8 @@ class Commands:
                 return self._hold(device, for_s, wait=wait)
             case ReleaseRequest(device=device):
                 return self._release(device)
-            case LogsRequest(model=name, lines=lines):
-                return self._logs(name, lines)
+            case LogsRequest():
+                return self._logs(request)
             case ExplainRequest(model=name):
                 return self._explain(name)
             case PreviewRequest():
@@ -243,14 +246,19 @@ class Commands:
         took_s = round(trio.current_time() - asked_at, 3)
         return UnloadReply(unloaded=tuple(sorted(running)), took_s=took_s)
 
-    def _logs(self, name: str | None, lines: int) -> AnyReply:
+    def _logs(self, asked: LogsRequest) -> AnyReply:
+        name, lines = asked.model, asked.lines
         if not 1 <= lines <= OutputLog.MAX_LINES:
             most = OutputLog.MAX_LINES
             return _bad_request(f"cannot give {lines} lines: ask for 1 to {most}")
+        if asked.own:
+            self._program_log.tell_now()  # then all that is kept has its number
+            newest = self._program_log.last(lines, asked.bytes or OutputLog.MAX_BYTES)
+            return LogsReply(lines=newest, seq=self._dispatcher.own_seq)
         found = None
         if name is not None and (found := self._id_of(name)) is None:
             return self._unknown(name)
-        found_lines = self._output_log.last(lines, model=found)
+        found_lines = self._output_log.last(lines, model=found, most_bytes=asked.bytes)
         return LogsReply(lines=found_lines, seq=self._dispatcher.log_seq)
 
     async def _hold(self, device: str | None, for_s: float | None, *, wait: bool) -> AnyReply:

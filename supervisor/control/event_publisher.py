@@ -3,7 +3,7 @@
 import logging
 import secrets
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,8 @@ import trio
 import zmq
 
 from arriero.protocol.codec import encode_event
-from arriero.protocol.events import AnyEvent, Heartbeat, topic_of
+from arriero.protocol.control import LogsLine
+from arriero.protocol.events import AnyEvent, Heartbeat, OwnLine, topic_of
 from arriero.protocol.flood_log import FloodLog
 from arriero.protocol.transport import FrameSocket, QueueLimits, Source, bound, cut
 
@@ -34,6 +35,8 @@ _BOUNDS = QueueLimits(message_bytes=MAX_TOPIC_BYTES + 32, received=1)
 # Messages of subscribers that are read before an event goes out. More than that is a flood,
 # and is looked at by a task of its own.
 _MAX_AT_ONCE = 100
+
+_OWN_TOPIC = topic_of(OwnLine(line=""))
 
 
 class Publisher:
@@ -65,6 +68,11 @@ class Publisher:
         return self._numbers.get("log", 0)
 
     @property
+    def own_seq(self) -> int:
+        """Number of the last line of our own log; 0 before the first."""
+        return self._numbers.get("own", 0)
+
+    @property
     def usage_seq(self) -> int:
         """Number of the last end of a request; 0 before the first."""
         return self._numbers.get("usage", 0)
@@ -85,6 +93,14 @@ class Publisher:
                     continue  # there may be thousands a second, and nobody else counts these
             stamped = msgspec.structs.replace(event, epoch=self.epoch, seq=seq, t=time.time())
             self._socket.send(encode_event(stamped))
+
+    def publish_own(self, lines: Sequence[LogsLine]) -> None:
+        """Publish lines of our own log; without a subscriber they are only counted."""
+        self._note_all()
+        if self._subscriptions.wants(_OWN_TOPIC):
+            self.publish(*(OwnLine(line=line.line) for line in lines))
+        else:
+            self._numbers["own"] = self.own_seq + len(lines)
 
     async def note_subscriptions(self) -> None:
         """Read messages of subscribers, until cancelled."""

@@ -794,9 +794,9 @@ class _Start:
         report = read_report_line(line) if stream == "stdout" else None
         if report is None:
             text = self.without_key(line.decode(errors="replace"))
+            text = self._output_log.add(self.config.model, stream, text)
             self._log.append(text[:_LONGEST_LINE])
             self._complained = self._complained or (not self.is_ready and complains_of_port(text))
-            self._output_log.add(self.config.model, stream, text)
             self._dispatcher.publish(
                 LogLine(model=self.config.model, swap=self.swap, line=text, stream=stream)
             )

@@ -23,7 +23,7 @@ from ..config.read_routing import policy_of
 from ..config.values import Config
 from ..config.worker_config import route_table
 from ..errors import ConfigError, Problem
-from ..host.log import follow_log_level, tell_warnings
+from ..host.log import ProgramLog, tell_warnings
 from ..host.shortage import what_is_scarce, why
 from ..host.systemd import Notifier
 from ..models.default_models import DefaultModels
@@ -141,6 +141,7 @@ class Parts(msgspec.Struct, frozen=True):
     lease_server: LeaseServer
     workers: WorkerPool
     output_log: OutputLog
+    program_log: ProgramLog
     prices: PriceFeed
     memory: MemoryWatch
     warm: WarmTier
@@ -153,7 +154,7 @@ class Parts(msgspec.Struct, frozen=True):
             The models that end because they run with an older command.
         """
         engine = self.dispatcher.engine
-        follow_log_level(self.in_force.config.logging.level)
+        follow_logging(self.program_log, self.in_force.config)
         specs = self.in_force.specs(self.learned)
         self.dispatcher.handle(Reconfigured(specs, drain=drain, policy=self.in_force.policy()))
         self.memory.wake()
@@ -166,6 +167,22 @@ class Parts(msgspec.Struct, frozen=True):
             self.prices.follow()
             await tell_workers(self.lease_server, self.in_force.generation)
         return draining
+
+
+def follow_logging(program_log: ProgramLog, config: Config) -> None:
+    """Let the log follow a configuration."""
+    logging = config.logging
+    program_log.follow(
+        logging.level,
+        logging.time_format,
+        own=logging.to_stdout in {"proxy", "both"},
+        output=logging.to_stdout in {"upstream", "both"},
+        secrets=(
+            *config.api_keys,
+            *(peer.api_key for peer in config.peers.values()),
+            *(model.api_key for model in config.models.values()),
+        ),
+    )
 
 
 async def tell_workers(lease_server: LeaseServer, generation: int) -> None:

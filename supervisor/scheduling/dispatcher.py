@@ -100,6 +100,11 @@ class EventSink(Protocol):
         ...
 
     @property
+    def own_seq(self) -> int:
+        """Number of the last line of our own log."""
+        ...
+
+    @property
     def usage_seq(self) -> int:
         """Number of the last end of a request."""
         ...
@@ -216,6 +221,11 @@ class Dispatcher:
     def log_seq(self) -> int:
         """Number of the last log line that was published."""
         return self._publisher.log_seq
+
+    @property
+    def own_seq(self) -> int:
+        """Number of the last line of our own log that was published."""
+        return self._publisher.own_seq
 
     @property
     def usage_seq(self) -> int:

@@ -1,6 +1,5 @@
 """The worker processes: started, watched, replaced when they die or hang."""
 
-import contextlib
 import logging
 import os
 import secrets
@@ -15,12 +14,12 @@ import trio
 
 from arriero.protocol.events import AnyEvent, WorkerChanged
 from arriero.protocol.flood_log import FloodLog
-from arriero.protocol.log_format import as_error
+from arriero.protocol.log_format import RecordReader
 from arriero.protocol.values import LEASE_VERSION, WorkerStatus
 from arriero.protocol.wakefulness import Wakefulness
 
 from ..errors import SpawnError
-from ..host.log import is_for_journal
+from ..host.log import ProgramLog
 from ..host.shortage import why
 from ..processes.kept_process import KeptProcess
 from ..processes.process import (
@@ -121,6 +120,7 @@ class WorkerPool:
         leases_of: Callable[[str], tuple[str, ...]],
         wakefulness: Wakefulness,
         start: Start | None,
+        program_log: ProgramLog,
     ) -> None:
         self._listen_fds = tuple(listen_fds)
         self._shares_fd = shares_fd
@@ -130,6 +130,7 @@ class WorkerPool:
         self._leases_of = leases_of
         self._wakefulness = wakefulness
         self._start = start
+        self._program_log = program_log
         self._workers: dict[int, _Worker] = {}
         self._former: list[_Worker] = []  # of an earlier supervisor
         self._hello = trio.Event()
@@ -201,7 +202,8 @@ class WorkerPool:
                 nursery.start_soon(self._finish_when_replaced, worker)
                 if not worker.is_mute:
                     nursery.start_soon(self._stop_when_hung, worker)
-                reason = str(await process.run(_pass_on, term_grace_s=0.0))
+                reading = self._reading(worker)
+                reason = str(await process.run(reading, term_grace_s=0.0))
                 nursery.cancel_scope.cancel()
         except SpawnError as exc:
             reason = str(exc)
@@ -303,7 +305,7 @@ class WorkerPool:
             exits.append(
                 await run_process(
                     self._launch(worker),
-                    on_line=_pass_on,
+                    on_line=self._reading(worker),
                     reaper=self._reaper,
                     term_grace_s=0.0,
                     start=self._start,
@@ -332,6 +334,11 @@ class WorkerPool:
             worker.pid, worker.running, worker.serving = 0, None, False
         return reason
 
+    def _reading(self, worker: _Worker) -> Callable[[Stream, bytes], None]:
+        """Return what takes the lines of a worker's process: they become ours."""
+        reader = RecordReader(f"worker-{worker.number}", _log_as_ours, self._program_log.take_raw)
+        return lambda _, line: reader.read(line)
+
     def _launch(self, worker: _Worker) -> SpawnSpec:
         worker.token = secrets.token_hex(16).encode()
         return SpawnSpec(
@@ -342,7 +349,6 @@ class WorkerPool:
                 *("--shares-fd", str(self._shares_fd)),
                 *("--socket-dir", str(self._socket_dir)),
                 *("--parent-pid", str(os.getpid())),
-                *(["--journal"] if is_for_journal() else []),
             ),
             pass_fds=(*self._listen_fds, self._shares_fd),
             # Not as an argument or in the environment, where others can read it for ever.
@@ -384,9 +390,7 @@ async def run_workers(pool: WorkerPool, lease_server: LeaseServer) -> AsyncGener
         nursery.cancel_scope.cancel()
 
 
-def _pass_on(_: Stream, line: bytes) -> None:
-    """Copy a worker's log to our own standard error, unchanged."""
-    # The reader may have gone, a terminal or a pipe; that is no reason to stop serving.
-    with contextlib.suppress(OSError):
-        shown = as_error(line) if is_for_journal() else line
-        sys.stderr.write(shown.decode(errors="replace") + "\n")
+def _log_as_ours(record: logging.LogRecord) -> None:
+    root = logging.getLogger()
+    if root.isEnabledFor(record.levelno):
+        root.handle(record)

@@ -1,5 +1,6 @@
-"""No test of this folder passes with an error in the log: see `start_train`."""
+"""The log: no test of this folder passes with an error in it (see `start_train`); its forms."""
 
+import json
 from collections.abc import Callable
 
 import httpx
@@ -51,3 +52,24 @@ def test_an_error_that_is_expected_is_one(
 
     errors = eventually(lambda: unexpected_errors(train.log_text()))
     assert all(" config." in line for line in errors)
+
+
+def test_every_line_is_json(
+    start_train: Callable[..., Train], scripted: Callable[..., str]
+) -> None:
+    models = {"org/a": {"cmd": scripted("--api-key", "s3cret-key"), "apiKey": "s3cret-key"}}
+    config = {"models": models, "logToStdout": "both", "apiKeys": ["client-key-1"]}
+    train = start_train(config, "--log-format", "json")
+    headers = {"Authorization": "Bearer client-key-1"}
+    assert train.chat("org/a", headers=headers).status_code == 200
+    train.worker().kill()
+    eventually(lambda: "worker.died" in train.log_text())
+    assert train.stop() == 0
+
+    lines = [json.loads(line) for line in train.log_text().splitlines()]
+    assert all({"time", "level", "logger", "message"} <= line.keys() for line in lines)
+    loggers = {line["logger"] for line in lines}
+    assert {"worker-1", "upstream", "arriero.supervisor.app"} <= loggers
+    assert {line["model"] for line in lines if line["logger"] == "upstream"} == {"org/a"}
+    assert "s3cret" not in train.log_text()
+    assert "client-key" not in train.log_text()

@@ -8,29 +8,43 @@ from pathlib import Path
 
 import pytest
 
-from arriero.protocol.log_format import LineFormatter, LogLines, as_error, writes_to_journal
+from arriero.protocol.log_format import (
+    LineFormatter,
+    LogLines,
+    RecordReader,
+    SentFormatter,
+    for_journal,
+    writes_to_journal,
+)
 
 
 def record(message: object, *args: object, level: int = logging.INFO) -> logging.LogRecord:
     return logging.LogRecord("arriero.x", level, "", 0, message, args, None)
 
 
-def test_a_line_begins_with_its_time_level_and_writer() -> None:
-    line = LineFormatter("%(name)s", for_journal=False).format(record("a %d", 1))
+def failed(message: str) -> logging.LogRecord:
+    """A record with the traceback of a failure whose text has a line end."""
+    try:
+        raise ValueError("no\nnever")
+    except ValueError:
+        found = record(message, level=logging.ERROR)
+        found.exc_info = sys.exc_info()
+    return found
 
-    assert line[:2] == "20"
+
+def test_a_line_begins_with_its_time_level_and_writer() -> None:
+    line = LineFormatter("at {}".format).format(record("a %d", 1))
+
+    assert line[:5] == "at 17"
     assert line.endswith(" INFO arriero.x a 1")
-    assert LineFormatter("worker-2", for_journal=False).format(record("a")).endswith("worker-2 a")
 
 
 def test_each_of_several_messages_has_a_line_like_any_other() -> None:
-    formatter = LineFormatter("%(name)s", for_journal=False)
+    first, second = (
+        LineFormatter(lambda _: "now").format(record(LogLines(("a %s b", "c")))).split("\n")
+    )
 
-    first, second = formatter.format(record(LogLines(("a %s b", "c")))).split("\n")
-
-    assert first.endswith(" INFO arriero.x a %s b")
-    assert second.endswith(" INFO arriero.x c")
-    assert first[:2] == second[:2] == "20"
+    assert (first, second) == ("now INFO arriero.x a %s b", "now INFO arriero.x c")
 
 
 @pytest.mark.parametrize(
@@ -48,24 +62,75 @@ def test_each_of_several_messages_has_a_line_like_any_other() -> None:
 def test_in_the_journal_each_line_has_its_priority_and_no_second_time(
     level: int, priority: int
 ) -> None:
-    formatter = LineFormatter("%(name)s", for_journal=True)
+    formatter = LineFormatter(None)
 
-    assert formatter.format(record("a", level=level)) == f"<{priority}>arriero.x a"
-    several = formatter.format(record(LogLines(("a", "b")), level=level))
-    assert several == f"<{priority}>arriero.x a\n<{priority}>arriero.x b"
+    text = formatter.format(record(LogLines(("a", "b")), level=level))
+    assert for_journal(text, level) == f"<{priority}>arriero.x a\n<{priority}>arriero.x b"
 
 
 def test_no_line_of_a_traceback_is_without_its_priority() -> None:
-    try:
-        raise ValueError("no\nnever")
-    except ValueError:
-        failed = record("it failed", level=logging.ERROR)
-        failed.exc_info = sys.exc_info()
-
-    lines = LineFormatter("%(name)s", for_journal=True).format(failed).split("\n")
+    text = LineFormatter(None).format(failed("it failed"))
+    lines = for_journal(text, logging.ERROR).split("\n")
 
     assert len(lines) > 4
     assert all(line.startswith("<3>") for line in lines)
+
+
+class Taken:
+    """What a reader has given: records, and lines of nobody."""
+
+    def __init__(self) -> None:
+        self.records: list[logging.LogRecord] = []
+        self.raw: list[str] = []
+        self.reader = RecordReader(
+            "worker-2", self.records.append, lambda _, line: self.raw.append(line)
+        )
+
+    def read(self, text: str) -> None:
+        for line in text.encode().split(b"\n"):
+            self.reader.read(line)
+
+
+def test_what_a_worker_logs_arrives_as_it_was() -> None:
+    taken = Taken()
+    sent = failed("it %s")
+    taken.read(SentFormatter().format(sent))
+    taken.read(SentFormatter().format(record("x\ny \ud800 %d", 1)))
+
+    first, second = taken.records
+    assert (first.levelno, first.created, first.name) == (logging.ERROR, sent.created, "worker-2")
+    text = LineFormatter(None).format(first)
+    assert text.startswith("worker-2 it %s\nTraceback (most recent call last):\n")
+    assert text.endswith("ValueError: no\nnever")
+    assert second.getMessage() == "x\ny ? 1"
+    assert taken.raw == []
+
+
+def test_other_lines_of_a_worker_pass_as_they_are() -> None:
+    taken = Taken()
+    begun, *rest = SentFormatter().format(failed("it failed")).split("\n")
+    for line in (
+        "Traceback (most",
+        "",
+        "<html>",
+        '\x1e{"level": 1',
+        "\x1e" + "[" * 5000,
+        '\x1e"x"',
+    ):
+        taken.read(line)
+    taken.read(begun)
+    taken.read("a line of C")  # in the middle of a traceback: what has come is given
+
+    assert taken.raw[:4] == ["Traceback (most", "", "<html>", '{"level": 1']
+    assert taken.raw[-1] == "a line of C"
+    assert [it.getMessage() for it in taken.records] == ["it failed"]
+    assert rest
+
+
+def test_the_longest_record_is_read_as_a_whole() -> None:
+    long = SentFormatter().format(record("\x01" * 100_000))
+
+    assert len(long) < 8 * 1024
 
 
 def test_it_is_the_journal_if_systemd_names_this_very_pipe(tmp_path: Path) -> None:
@@ -81,12 +146,6 @@ def test_it_is_the_journal_if_systemd_names_this_very_pipe(tmp_path: Path) -> No
         os.close(reading)
         os.close(writing)
     assert not writes_to_journal(writing, named)
-
-
-def test_what_a_process_writes_as_it_dies_is_an_error() -> None:
-    assert as_error(b"<4>worker-1 x") == b"<4>worker-1 x"
-    for line in (b"Traceback (most recent call last):", b"", b"<", b"<4", b"<x>", b"<html>"):
-        assert as_error(line) == b"<3>" + line
 
 
 def test_a_supervisor_and_its_workers_write_for_the_journal_they_are_given(

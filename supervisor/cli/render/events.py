@@ -9,6 +9,7 @@ from arriero.protocol.events import (
     Heartbeat,
     LogLine,
     ModelEvicted,
+    OwnLine,
     ProgressMade,
     QueueChanged,
     RequestEnded,
@@ -43,6 +44,8 @@ def _event_text(event: AnyEvent) -> str:
             return queue_line(queue)
         case ModelEvicted(text=text):
             return clean(text)
+        case OwnLine(line=line):
+            return clean(line)
         case LogLine(line=line, stream=stream):
             return f"{stream}  {clean(line)}"
         case WorkerChanged(worker=worker, pid=pid, state=state, reason=reason):
@@ -62,10 +65,14 @@ def _event_text(event: AnyEvent) -> str:
 
 
 def log_line(line: LogsLine, when: str) -> str:
-    """Return one line of a model's log; the first two columns are time and model."""
+    """Return one line of a log; of a model's, the first two columns are time and model."""
+    if not line.model:  # our own, with its time
+        return clean(line.line)
     return f"{when}  {clean(line.model):<16}  {clean(line.line)}"
 
 
-def log_event_line(event: LogLine) -> LogsLine:
+def log_event_line(event: LogLine | OwnLine) -> LogsLine:
     """Return a published log line in the shape of a requested one."""
+    if isinstance(event, OwnLine):
+        return LogsLine(t=event.t, model="", stream="stderr", line=event.line)
     return LogsLine(t=event.t, model=event.model, stream=event.stream, line=event.line)

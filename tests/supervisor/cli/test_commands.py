@@ -876,7 +876,7 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert re.fullmatch(r"arriero, version \d+\.\d+\.\d+\n", capsys.readouterr().out)
 
 
-Run = Callable[[Callable[[Order, None], int]], None]
+Run = Callable[[Callable[..., int]], None]
 
 
 @pytest.fixture
@@ -892,7 +892,7 @@ def test_serve_hands_its_options_on_and_ends_with_the_status_of_the_supervisor(
 ) -> None:
     given: list[Order] = []
 
-    def serve(order: Order, _: None) -> int:
+    def serve(order: Order, *_: object) -> int:
         given.append(order)
         return 7
 
@@ -944,7 +944,7 @@ def test_serve_takes_the_configuration_of_this_folder_as_check_does(
 ) -> None:
     files: list[Path] = []
 
-    def serve(order: Order, _: None) -> int:
+    def serve(order: Order, *_: object) -> int:
         files.extend(order.files)
         return 0
 
@@ -962,7 +962,7 @@ def test_serve_takes_the_configuration_of_this_folder_as_check_does(
 def test_a_supervisor_that_cannot_be_started_says_why_with_status_1(
     instead: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def serve(_: Order, __: None) -> int:
+    def serve(*_: object) -> int:
         raise SupervisorError("c.yaml:3: unknown key 'modles'\nc.yaml:9: no cmd")
 
     instead(serve)
@@ -971,3 +971,30 @@ def test_a_supervisor_that_cannot_be_started_says_why_with_status_1(
     assert capsys.readouterr().err == (
         "arriero: c.yaml:3: unknown key 'modles'\nc.yaml:9: no cmd\n"
     )
+
+
+def test_in_json_its_failure_is_json_as_well(
+    instead: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("excepthook", "unraisablehook"):
+        monkeypatch.setattr(sys, name, getattr(sys, name))
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "level", logging.INFO)
+    monkeypatch.setattr(
+        logging, "basicConfig", lambda handlers: monkeypatch.setattr(root, "handlers", handlers)
+    )
+
+    def serve(*_: object) -> int:
+        raise SupervisorError("c.yaml:3: unknown key 'modles'\nc.yaml:9: no cmd")
+
+    instead(serve)
+    try:
+        assert main(["serve", "--config", "c.yaml", "--log-format", "json"]) == 1
+        sys.excepthook(ValueError, ValueError("no"), None)
+    finally:
+        logging.captureWarnings(capture=False)
+
+    said, failed = map(json.loads, capsys.readouterr().err.splitlines())
+    assert said["message"].endswith("unknown key 'modles'\nc.yaml:9: no cmd")
+    assert failed["traceback"] == "ValueError: no"

@@ -1,5 +1,7 @@
 """The last lines of models: in order of time, and never more than was promised."""
 
+import pytest
+
 from arriero.supervisor.models.output_log import OutputLog
 
 
@@ -59,3 +61,29 @@ def test_models_that_are_unknown_are_forgotten() -> None:
     log.keep_only("a".__eq__)
 
     assert lines(log, 9) == ["1"]
+
+
+def test_memory_is_bounded_for_one_and_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(OutputLog, "MODEL_BYTES", 20_000)
+    monkeypatch.setattr(OutputLog, "TOTAL_BYTES", 50_000)
+    log = OutputLog()
+    for number in range(400):
+        for model in "abcd":
+            log.add(model, "stdout", f"{number}" * 100)
+        log.add("quiet", "stdout", "x") if not number else None
+
+    kept = {model: len(log.last(10_000, model=model)) for model in "abcd"}
+    assert 60 < sum(kept.values()) < 150
+    assert min(kept.values()) > 5
+    assert lines(log, 9, "quiet") == ["x"]
+    assert lines(log, 1, "d")[0].startswith("399")
+    log.keep_only("a".__eq__)
+    assert lines(log, 9, "quiet") == []
+
+
+def test_what_is_secret_is_noted_without() -> None:
+    seen: list[str] = []
+    log = OutputLog(lambda line: seen.append(line.line), lambda line: line.replace("key", "***"))
+
+    assert log.add("a", "stdout", "a key") == "a ***"
+    assert [*seen, *lines(log, 9)] == ["a ***", "a ***"]
