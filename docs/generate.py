@@ -31,7 +31,6 @@ WHY_NOT: Final = {
     "captureBuffer": "requests and answers are not captured (to come with the store)",
     "store": "requests are remembered in memory only (likewise)",
     "ui": "there is no page with a list of requests",
-    "performance": "the machine is not sampled (to come with metrics)",
 }
 
 # The parts of the page: a heading, what it says, and the names with which the paths in it begin;
@@ -153,8 +152,7 @@ def _flow(value: object) -> str:
 # Routes of llama-swap that are not there.
 NO_ROUTES: Final = (
     "GET /ui/...", "GET /upstream", "GET /logs", "GET /logs/stream[/...]", "GET /api/events",
-    "GET /api/metrics/activity", "GET /api/metrics/stats", "GET /api/performance",
-    "GET /api/captures/<id>", "GET /api/hardware", "GET /metrics",
+    "GET /api/metrics/activity", "GET /api/metrics/stats", "GET /api/captures/<id>",
 )  # fmt: skip
 
 HTTP_API: Final = """\

@@ -9,10 +9,10 @@ Lowest first; a file imports only from those above it (tests/test_layers.py):
     log_format         format of log lines; for both sides
     values             parts of messages: errors, progress, states, snapshots
     records            record of one request; prices of models
+    machine            what the machine is, and samples of what it does
     worker_config      the part of the configuration that workers need
     events             what the supervisor publishes (XPUB)
     control            requests of scripts, and replies (REQ/REP)
-    connection_counts  connections of each worker, in shared memory
     lease              messages between a worker and the supervisor (DEALER/ROUTER)
     codec              messages <-> bytes; total: any bytes give a message or one error
     sequence           numbers of published events: "this one follows" | "you missed some"

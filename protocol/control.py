@@ -4,10 +4,12 @@ One request is one frame of JSON, sent by a plain REQ socket; the answer is one 
 ``cmd`` distinguishes the requests. Every reply has ``ok``; a refusal has ``error`` beside it.
 """
 
+from datetime import datetime
 from typing import Final, Literal, TypeAlias
 
 import msgspec
 
+from .machine import GpuSample, Hardware, SystemSample
 from .records import RequestRecord
 from .values import (
     VERSION,
@@ -25,6 +27,13 @@ from .values import (
 
 # Most workers that may run: more than any machine has use for, fewer than would choke one.
 MAX_WORKERS: Final = 64
+
+# Connections of each worker: a table in shared memory. One unsigned number of 32 bits for each
+# worker, in the machine's order of bytes, at the place of its number, from 1. 0 means that no
+# worker accepts there; otherwise it is one more than the connections. A worker writes its own place
+# only; the supervisor clears that of one that has ended.
+SLOT_BYTES: Final = 4
+TABLE_BYTES: Final = SLOT_BYTES * (MAX_WORKERS + 1)
 
 
 class ControlRequest(msgspec.Struct, frozen=True, kw_only=True, tag_field="cmd"):
@@ -182,6 +191,32 @@ class ProfileRequest(ControlRequest, frozen=True, kw_only=True, tag="profile"):
     profile: str | None
 
 
+class MetricsRequest(ControlRequest, frozen=True, kw_only=True, tag="metrics"):
+    """All metrics, in the words of Prometheus.
+
+    Attributes:
+        open_metrics: In the form of OpenMetrics.
+        gzip: Compressed.
+    """
+
+    open_metrics: bool = False
+    gzip: bool = False
+
+
+class PerformanceRequest(ControlRequest, frozen=True, kw_only=True, tag="performance"):
+    """Samples of the machine.
+
+    Attributes:
+        after: Only those that are younger than this moment; None: all that are kept.
+    """
+
+    after: datetime | None = None
+
+
+class HardwareRequest(ControlRequest, frozen=True, kw_only=True, tag="hardware"):
+    """What the machine is."""
+
+
 class ShutdownRequest(ControlRequest, frozen=True, kw_only=True, tag="shutdown"):
     """End the supervisor in good order, like SIGTERM."""
 
@@ -210,6 +245,9 @@ AnyRequest: TypeAlias = (
     | ScaleRequest
     | ProfilesRequest
     | ProfileRequest
+    | MetricsRequest
+    | PerformanceRequest
+    | HardwareRequest
     | ShutdownRequest
     | RestartRequest
 )
@@ -421,6 +459,36 @@ class ProfilesReply(ControlReply, frozen=True, kw_only=True):
     profiles: tuple[ProfileStatus, ...]
 
 
+class MetricsReply(ControlReply, frozen=True, kw_only=True):
+    """The metrics.
+
+    Attributes:
+        text: UTF-8, perhaps compressed.
+        gzip: It is.
+    """
+
+    text: bytes
+    gzip: bool
+
+
+class PerformanceReply(ControlReply, frozen=True, kw_only=True):
+    """Samples, the oldest first.
+
+    Attributes:
+        enabled: The machine is sampled.
+    """
+
+    enabled: bool
+    sys_stats: tuple[SystemSample, ...] = ()
+    gpu_stats: tuple[GpuSample, ...] = ()
+
+
+class HardwareReply(ControlReply, frozen=True, kw_only=True):
+    """What the machine is; None: that is not known yet, or cannot be."""
+
+    hardware: Hardware | None
+
+
 class Done(ControlReply, frozen=True, kw_only=True):
     """It was done, or has begun."""
 
@@ -452,6 +520,9 @@ AnyReply: TypeAlias = (
     | ActivityReply
     | WorkersReply
     | ProfilesReply
+    | MetricsReply
+    | PerformanceReply
+    | HardwareReply
     | Done
     | Refusal
 )

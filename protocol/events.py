@@ -15,6 +15,10 @@ import msgspec
 from .records import RequestRecord
 from .values import LOCAL, VERSION, ErrorInfo, Progress, QueueEntry, State
 
+EndReason: TypeAlias = Literal["room", "idle", "request", "hold", "config", "failure", "shutdown"]
+"""Why a model is ended or put to sleep: another one needs its place, nobody uses it, it was asked
+for, its device is held, the configuration has changed, it hangs or fails, all of it ends."""
+
 
 class PublishedEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
     """Base of all events.
@@ -40,7 +44,7 @@ class StateChanged(PublishedEvent, frozen=True, kw_only=True, tag="state"):
     """The process of `model` changed its state.
 
     `error` is the reason why it is stopped, if it failed. `memory` is what is reserved for it by
-    then, where memory decides: device -> bytes.
+    then, where memory decides: device -> bytes. `reason` is why it goes, if it does.
     """
 
     model: str
@@ -50,6 +54,7 @@ class StateChanged(PublishedEvent, frozen=True, kw_only=True, tag="state"):
     endpoint: str | None = None
     error: ErrorInfo | None = None
     memory: dict[str, int] | None = None
+    reason: EndReason | None = None
 
 
 class ProgressMade(PublishedEvent, frozen=True, kw_only=True, tag="progress"):

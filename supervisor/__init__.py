@@ -19,6 +19,7 @@ its files.
 
     progress/         Progress of a model load: sources, learned times, estimator.
     pricing/          Prices of models: the price list, patterns, and the feed that refreshes it.
+    machine/          What the machine is, and what it does: facts and samples.
     scheduling/       The swap engine (sans-IO) and the dispatcher that carries out its commands.
 
     config/schema/    One declaration per key: type, default, documentation, JSON schema.
@@ -35,6 +36,8 @@ its files.
     workers/          Worker processes and the lease socket they talk to.
 
     reload/           Watches the configuration files and puts a new configuration in force.
+
+    metrics/          Numbers of what this program and its models do, for Prometheus.
 
     control/          Control socket and event socket for scripts, and limits on connections.
     restart           The next supervisor, in the process of this one.

@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
@@ -16,6 +17,7 @@ import trio
 
 from arriero.protocol.control import Done, Refusal
 from arriero.protocol.errors import ProtocolError
+from arriero.protocol.records import RequestRecord
 from arriero.protocol.transport import open_context
 from arriero.protocol.values import State
 from arriero.protocol.wakefulness import LOOK_S
@@ -37,12 +39,17 @@ from .host.file_limit import raise_descriptor_limit
 from .host.kept_ring import KeptRing
 from .host.listen_socket import listen_card, listening_socket, second_socket, where_it_listens
 from .host.log import ProgramLog, tell_warnings
+from .host.own_version import own_version
 from .host.runtime_dir import REAPER_NAME, open_runtime_dir, state_dir
 from .host.shortage import why
 from .host.systemd import Notifier, feed_watchdog
 from .host.tls_files import tls_files
+from .machine.monitor import Monitor
 from .memory.learned_file import SIZES_FILE_NAME
 from .memory.ram import pressure_files
+from .metrics.counted_events import CountedEvents
+from .metrics.service import MetricsService
+from .metrics.tallies import Tallies
 from .models.adoption import ModelCard, read_model_card
 from .models.default_models import keep_defaults
 from .models.fleet import missing_program, open_fleet
@@ -215,13 +222,19 @@ async def supervise(
         seen: State of its files before it was read.
         program_log: Takes what is logged.
     """
-    config = in_force.config
+    config, started_at = in_force.config, time.time()
     notifier = Notifier()
     output_log = OutputLog(program_log.take_output, program_log.hidden)
     kept = state_dir(os.environ)
     slots = SlotKeeper(lambda: in_force.config, kept / SLOTS_FILE_NAME)
     await slots.sweep()
-    records = RecordStore(lambda: in_force.config.activity.metrics_rows, slots.note)
+    tallies = Tallies(lambda model: in_force.config.is_known(model))
+
+    def note(record: RequestRecord) -> None:
+        slots.note(record)
+        tallies.note_record(record)
+
+    records = RecordStore(lambda: in_force.config.activity.metrics_rows, note)
     prices = PriceFeed(lambda: in_force.config.price_list, kept / PRICES_FILE_NAME)
     await prices.load_copy()
     async with AsyncExitStack() as stack:
@@ -280,7 +293,7 @@ async def supervise(
             policy=in_force.policy(),
             obstacle=lambda model: missing_program(in_force.config.models[model]),
         )
-        dispatcher = Dispatcher(engine, publisher)
+        dispatcher = Dispatcher(engine, CountedEvents(publisher, tallies))
         orders = OrderKeeper(rings.get("orders"), ordered, dispatcher.now)
         warm = WarmTier(
             lambda: in_force.config, dispatcher, holder=Holder(reaper, pressure_files())
@@ -300,6 +313,7 @@ async def supervise(
                 slots=slots,
                 on_change=memory.wake,
                 on_log_line=memory.take_line,
+                on_exit=tallies.note_exit,
             )
         )
 
@@ -393,6 +407,16 @@ async def supervise(
             notifier=notifier,
             headline=headline,
         )
+
+        def sampled_every_s() -> float | None:
+            activity = in_force.config.activity
+            return activity.sampling_s if activity.sampling else None
+
+        monitor = Monitor(sampled_every_s, own_version)
+        await stack.enter_async_context(_background(monitor.run))
+        metrics = MetricsService(
+            in_force, dispatcher, pool, fleet, tallies, monitor, started_at, own_version
+        )
         commands = Commands(
             in_force,
             dispatcher,
@@ -403,6 +427,8 @@ async def supervise(
             reloader,
             profiles,
             warm,
+            metrics,
+            monitor,
             cancel=partial(lease_server.cancel, caller=None),
             preview=lease_server.preview,
             listen=address,

@@ -14,13 +14,13 @@ from tests.paths import ROOT
 # lower layers. Those of one layer do not import each other.
 LAYERS = {
     "protocol": """
-        errors wakefulness flood_log read_json < log_format values < records
-        < worker_config events control < connection_counts lease < codec sequence < transport""",
+        errors wakefulness flood_log read_json < log_format values < machine records
+        < worker_config events control < lease < codec sequence < transport""",
     "supervisor": """
         errors text < llamacpp config.yaml < host placement < memory processes
-        < progress pricing scheduling < config.schema < config < slots
+        < machine progress pricing scheduling < config.schema < config < slots
         < config.lint generate models page_cache workers < reload
-        < control restart standing_orders startup_message < app
+        < metrics < control restart standing_orders startup_message < app
         < cli.render < cli < __main__""",
     "worker": """
         errors limits linux < json leases http < connections < streams

@@ -83,7 +83,7 @@ async def run_worker(settings: Settings, on_orphaned: Callable[[], None]) -> Non
             listening=where_listening(settings.listen_fds),
             queries=PendingQueries(limits.query_s),
             upstreams=Upstreams(unanswered=limits.unanswered),
-            stop_models=ControlSocket(context, settings.socket_dir).unload,
+            ask=ControlSocket(context, settings.socket_dir).ask,
         )
         monitor.chores.append(service.upstreams.trim)
         monitor.chores.append(lambda _: FLOOD_LOG.flush())

@@ -14,8 +14,6 @@ from arriero.protocol.control import (
     ControlReply,
     ControlRequest,
     Refusal,
-    UnloadReply,
-    UnloadRequest,
 )
 from arriero.protocol.errors import RemoteProtocolError
 from arriero.protocol.transport import connected
@@ -26,10 +24,6 @@ _ReplyT = TypeVar("_ReplyT", bound=ControlReply)
 
 # Questions of one worker that are under way at once; the supervisor has a limit of its own.
 _MAX_QUESTIONS = 32
-
-# Seconds for models to finish what they have and to end, which has limits of its own: `drainLimit`
-# and `unloadTimeout`. This one is above them.
-_UNLOAD_S = 2 * 86400.0
 
 
 class ControlSocket:
@@ -45,22 +39,14 @@ class ControlSocket:
         self._path = folder / "control.sock"
         self._under_way = 0
 
-    async def unload(self, model: str | None) -> None:
-        """Stop a model, or all of them; return when they have ended.
-
-        What runs on them finishes first, as with ``arriero unload``.
-
-        Args:
-            model: Its id; None for all.
-
-        Raises:
-            RelayError: There is no such model, or the supervisor does not answer.
-        """
-        await self._ask(UnloadRequest(model=model), UnloadReply, within_s=_UNLOAD_S)
-
-    async def _ask(
+    async def ask(
         self, request: ControlRequest, kind: type[_ReplyT], *, within_s: float
     ) -> _ReplyT:
+        """Return the answer to `request`, of that kind.
+
+        Raises:
+            RelayError: It was refused, or the supervisor does not answer within that time.
+        """
         if self._under_way >= _MAX_QUESTIONS:
             raise Unavailable(
                 f"cannot ask now: {_MAX_QUESTIONS} others wait for the supervisor already",

@@ -278,6 +278,7 @@ class ModelConfig:
         unset=0.0,
     )
     unload_timeout_s: float = _inherited(SECONDS, 10.0, "; 0 means the global value.", unset=0.0)
+    scrape_metrics: bool = _inherited(BOOLEAN, False)
     hung_after_s: float = _inherited(UP_TO_A_DAY, 60.0)
     drain_limit_s: float = _inherited(UP_TO_A_DAY, 600.0)
     on_failure: OnFailure = _inherited(ON_FAILURE, "restore")

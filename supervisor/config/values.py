@@ -193,9 +193,14 @@ class ActivityConfig:
         True,
         "Processor, memory and GPUs are not sampled.",
         name="performance.disabled",
+        acts=FIRST,
     )
     sampling_s: float = key(
-        duration(5, _DAY_S), 5.0, "How often they are.", name="performance.every"
+        duration(5, _DAY_S),
+        5.0,
+        "How often they are.",
+        name="performance.every",
+        acts=FIRST,
     )
 
 
@@ -250,6 +255,13 @@ class Config:
         adjusted(SECONDS, lambda found_s: found_s or _UNLOAD_TIMEOUT_S),
         10.0,
         "Time that a model's process gets to end before it is killed; 0 means 10.",
+        is_folded=True,
+    )
+    scrape_metrics: bool = key(
+        BOOLEAN,
+        False,
+        "What model servers tell at /metrics (llama-server with --metrics) stands in /metrics "
+        "here, with the label model. It keeps a llama-server with --sleep-idle-seconds awake.",
         is_folded=True,
     )
     hung_after_s: float = key(
@@ -529,6 +541,10 @@ class Config:
     def resolve_peer(self, name: str) -> tuple[PeerConfig, str] | None:
         """Return the peer that serves `name`, and its own name for that; models here come first."""
         return self.peer_models.resolve(name)
+
+    def is_known(self, model: str) -> bool:
+        """Return whether there is such a model (by id, not by alias): here, remote or a peer's."""
+        return model in self.written_models or model in self.peer_models.table
 
     def suggest(self, name: str) -> tuple[str, ...]:
         """Return names that look like `name`, the best first."""

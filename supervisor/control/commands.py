@@ -4,13 +4,11 @@ import itertools
 import os
 import time
 from collections.abc import Awaitable, Callable
-from functools import cache
 from itertools import chain
 from typing import Final, assert_never
 
 import trio
 
-import arriero
 from arriero.protocol.codec import AnyReply
 from arriero.protocol.control import (
     MAX_WORKERS,
@@ -21,10 +19,15 @@ from arriero.protocol.control import (
     CancelRequest,
     Done,
     ExplainRequest,
+    HardwareReply,
+    HardwareRequest,
     HoldReply,
     HoldRequest,
     LogsReply,
     LogsRequest,
+    MetricsRequest,
+    PerformanceReply,
+    PerformanceRequest,
     PingReply,
     PingRequest,
     PreviewReply,
@@ -50,6 +53,9 @@ from arriero.protocol.lease import CancelResult, PreviewOutcome
 from arriero.protocol.values import ErrorInfo
 
 from ..host.log import ProgramLog
+from ..host.own_version import own_version
+from ..machine.monitor import Monitor
+from ..metrics.service import MetricsService
 from ..models.output_log import OutputLog
 from ..page_cache.warm_tier import WarmTier
 from ..reload.profiles import ProfileSwitch
@@ -88,6 +94,8 @@ class Commands:
         reloader: Reloader,
         profiles: ProfileSwitch,
         warm: WarmTier,
+        metrics: MetricsService,
+        monitor: Monitor,
         *,
         cancel: Callable[[str], Awaitable[CancelResult]],
         preview: Callable[
@@ -110,6 +118,8 @@ class Commands:
         self._reloader = reloader
         self._profiles = profiles
         self._warm = warm
+        self._metrics = metrics
+        self._monitor = monitor
         self._listen = listen
         self._control_requests = control_requests
         self._shut_down = shut_down
@@ -157,6 +167,15 @@ class Commands:
                 return self._profiles.status()
             case ProfileRequest(profile=profile):
                 return self._choose_profile(profile)
+            case MetricsRequest(open_metrics=open_metrics, gzip=gzip):
+                return self._metrics.answer(open_metrics=open_metrics, compressed=gzip)
+            case PerformanceRequest(after=after):
+                system, gpus = self._monitor.since(after)
+                return PerformanceReply(
+                    enabled=self._monitor.is_on, sys_stats=system, gpu_stats=gpus
+                )
+            case HardwareRequest():
+                return self._look_at_hardware()
             case ShutdownRequest():
                 self._shut_down()
                 return Done()
@@ -165,9 +184,12 @@ class Commands:
             case _:
                 assert_never(request)
 
+    async def _look_at_hardware(self) -> AnyReply:
+        return HardwareReply(hardware=await self._monitor.hardware())
+
     def _pong(self) -> PingReply:
         return PingReply(
-            version=_version(),
+            version=own_version(),
             epoch=self._dispatcher.epoch,
             pid=os.getpid(),
             uptime_s=trio.current_time() - self._started_at,
@@ -176,7 +198,7 @@ class Commands:
     def _status(self) -> StatusReply:
         snapshot = self._dispatcher.snapshot()
         return StatusReply(
-            version=_version(),
+            version=own_version(),
             epoch=snapshot.epoch,
             seq=snapshot.seq,
             t=time.time(),
@@ -389,9 +411,3 @@ class Commands:
 
 def _bad_request(message: str) -> Refusal:
     return Refusal(error=ErrorInfo(code="bad_request", message=message))
-
-
-@cache
-def _version() -> str:
-    """Return the version of this program: a file is read, with a module that nothing else needs."""
-    return arriero.__version__

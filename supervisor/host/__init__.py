@@ -9,6 +9,7 @@ Lowest first:
     kept_ring      Messages in memory that outlives this process.
     listen_socket  The listening sockets that all workers inherit.
     log            Log format and level.
+    own_version    The version of this program.
     runtime_dir    Socket folder, state folder, lock.
     shortage       Scarce resources of the system, in words.
     state_file     What was learned, in a file that may get lost.

@@ -38,6 +38,7 @@ class SysfsGpu(msgspec.Struct, frozen=True):
         total: Its bytes.
         used: Those in use by anybody; None: its driver does not tell.
         kfd_id: Its name for AMD's compute driver; empty: it has none.
+        target: What code it runs, such as ``gfx1100``; empty: that is not told.
     """
 
     bus: str
@@ -45,6 +46,12 @@ class SysfsGpu(msgspec.Struct, frozen=True):
     total: int
     used: int | None
     kfd_id: str = ""
+    target: str = ""
+
+
+class _KfdNode(msgspec.Struct, frozen=True):
+    gpu_id: str = ""
+    target: str = ""
 
 
 def find_gpus(root: Path = Path("/")) -> tuple[SysfsGpu, ...]:
@@ -60,18 +67,19 @@ def find_gpus(root: Path = Path("/")) -> tuple[SysfsGpu, ...]:
         ]
     except OSError:
         return ()
-    kfd = _kfd_ids(root)
+    kfd = _kfd_nodes(root)
     found = (_gpu(device, kfd) for _, device in sorted(cards))
     return tuple(gpu for gpu in found if gpu is not None)
 
 
-def _gpu(device: Path, kfd: dict[str, str]) -> SysfsGpu | None:
+def _gpu(device: Path, kfd: dict[str, _KfdNode]) -> SysfsGpu | None:
     vendor = _text(device / "vendor")
     bus = device.resolve().name
     if vendor == _AMD:
         total = _number(device / "mem_info_vram_total")
         used = _number(device / "mem_info_vram_used")
-        return SysfsGpu(bus, "AMD", total, used, kfd.get(bus, "")) if total else None
+        node = kfd.get(bus, _KfdNode())
+        return SysfsGpu(bus, "AMD", total, used, node.gpu_id, node.target) if total else None
     if vendor == _INTEL:
         totals = [
             sum(_number(path) or 0 for path in sorted(device.glob(pattern)))
@@ -125,8 +133,8 @@ def _fdinfo(folder: Path) -> Iterator[bytes]:
             yield text
 
 
-def _kfd_ids(root: Path) -> dict[str, str]:
-    """Return the compute driver's name of each GPU, by its address on the bus."""
+def _kfd_nodes(root: Path) -> dict[str, _KfdNode]:
+    """Return what the compute driver says of each GPU, by its address on the bus."""
     found = {}
     for node in (root / "sys/class/kfd/kfd/topology/nodes").glob("*"):
         gpu_id = _text(node / "gpu_id")
@@ -139,8 +147,14 @@ def _kfd_ids(root: Path) -> dict[str, str]:
         except (KeyError, ValueError):
             continue
         bus = f"{domain:04x}:{place >> 8 & 0xFF:02x}:{place >> 3 & 0x1F:02x}.{place & 7:x}"
-        found[bus] = gpu_id
+        found[bus] = _KfdNode(gpu_id, _target(fields.get("gfx_target_version", "")))
     return found
+
+
+def _target(version: str) -> str:
+    """Return the name of a target: its number has two digits each for minor and step."""
+    number = int(version) if version.isdecimal() else 0
+    return f"gfx{number // 10000}{number // 100 % 100:x}{number % 100:x}" if number else ""
 
 
 def _text(path: Path) -> str:

@@ -135,8 +135,10 @@ class Fleet:
         slots: SlotKeeper,
         on_change: Callable[[], None] = lambda: None,
         on_log_line: Callable[[str, int, bytes], None] = lambda model, swap, line: None,
+        on_exit: Callable[[str, int | None], None] = lambda model, code: None,
     ) -> None:
         self._config = config
+        self._on_exit = on_exit
         self._on_change = on_change
         self._on_log_line = on_log_line
         self._dispatcher = dispatcher
@@ -255,6 +257,11 @@ class Fleet:
         keys = [start.access.key for start in self._starts.values() if start.config.model == model]
         return keys[-1] if keys else ""
 
+    def place_of(self, model: str) -> tuple[str, Access] | None:
+        """Return the base URL of the server of `model`, and the way to it; None: it is not up."""
+        found = [it.place for it in self._starts.values() if it.config.model == model]
+        return found[-1] if found else None
+
     def _learn(self, fingerprint: str, observed: StageTimes) -> None:
         self._durations.learn(fingerprint, observed)
         save_durations(self._durations_path, self._durations)
@@ -318,6 +325,7 @@ class Fleet:
         model, fingerprint = start.config.model, start.config.fingerprint
         while not isinstance(begun, ErrorInfo):
             end = await start.run(begun)
+            self._on_exit(model, end.code)
             if start.ended_without_pipe(end):
                 self._without_report[fingerprint] = None
                 if len(self._without_report) > _MAX_WITHOUT_REPORT:
@@ -460,6 +468,13 @@ class _Start:
     def ports(self) -> list[int]:
         """Ports that are reserved for it."""
         return [port for port in (self.port, self.endpoint_port) if port is not None]
+
+    @property
+    def place(self) -> tuple[str, Access] | None:
+        """Base URL of its server, and the way to it; None: it does not serve, or sleeps."""
+        if self._serving is None or self._sleeps:
+            return None
+        return self._serving.base_url, self.access
 
     @property
     def slot_server(self) -> SlotServer | None:
@@ -915,6 +930,7 @@ async def open_fleet(
     slots: SlotKeeper,
     on_change: Callable[[], None] = lambda: None,
     on_log_line: Callable[[str, int, bytes], None] = lambda model, swap, line: None,
+    on_exit: Callable[[str, int | None], None] = lambda model, code: None,
 ) -> AsyncGenerator[Fleet, None]:
     """Run processes of models while the block runs.
 
@@ -929,6 +945,7 @@ async def open_fleet(
         slots: Keeps prompt caches.
         on_change: Called when a process has become ready or has ended.
         on_log_line: Called with model, start and line while a model loads.
+        on_exit: Called with model and exit code when a process has ended; see `Exit`.
     """
     async with trio.open_nursery() as nursery:
         yield Fleet(
@@ -941,5 +958,6 @@ async def open_fleet(
             slots=slots,
             on_change=on_change,
             on_log_line=on_log_line,
+            on_exit=on_exit,
         )
         nursery.cancel_scope.cancel()

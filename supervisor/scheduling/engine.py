@@ -48,7 +48,7 @@ from typing import Final, NamedTuple, TypeAlias
 import msgspec
 
 from arriero.protocol.control import ExplainReply
-from arriero.protocol.events import ProgressMade, QueueChanged, StateChanged
+from arriero.protocol.events import EndReason, ProgressMade, QueueChanged, StateChanged
 from arriero.protocol.lease import HeldLease
 from arriero.protocol.records import UpstreamKind
 from arriero.protocol.values import (
@@ -539,20 +539,20 @@ class Engine:
                 entry = self._entries[model]
                 is_asked = entry.wakes or (entry.state == "stopping" and entry.goes_to_sleep)
                 if entry.swap == swap and is_asked:
-                    self._stop(entry, now)
+                    self._stop(entry, now, reason="failure")
             case ProcessEnded(model, swap, error, out_of):
                 self._ended(self._entries[model], swap, error, now, out_of)
             case Hung(model, swap, error, well_s):
                 entry = self._entries[model]
                 if entry.swap == swap and entry.state in {"ready", "draining"}:
                     entry.give_up(error, well_s, now, self._rules.backoff)
-                    entry.killed, entry.goes_for = True, None
+                    entry.killed, entry.goes_for, entry.reason = True, None, "failure"
                     self._cut(entry, error, now)
             case Failing(model, swap, error, well_s):
                 entry = self._entries[model]
                 if entry.swap == swap and entry.state == "ready":
                     entry.give_up(error, well_s, now, self._rules.backoff)
-                    self._drain(entry, now, unloading=True)
+                    self._drain(entry, now, "failure", unloading=True)
             case Stalled(model, swap, still_s):
                 entry = self._entries[model]
                 if entry.swap == swap:
@@ -569,14 +569,14 @@ class Engine:
             case UnloadRequested(model, at_once):
                 self._refuse_all(model, refusals.unavailable(model, "it was unloaded"))
                 self._entries[model].put_away = True
-                self._unload(self._entries[model], now, at_once=at_once)
+                self._unload(self._entries[model], now, "request", at_once=at_once)
             case Reconfigured():
                 self._reconfigured(event, now)
             case ShuttingDown(at_once):
                 self._closing = True
                 for model, entry in self._entries.items():
                     self._refuse_all(model, refusals.unavailable(model, "arriero is stopping"))
-                    self._unload(entry, now, at_once=at_once)
+                    self._unload(entry, now, "shutdown", at_once=at_once)
             case TimePassed():
                 pass
 
@@ -632,7 +632,7 @@ class Engine:
                 if before is not None and before.state == "stopped":
                     before.goes_for = found.model
         if entry.is_stale or entry.removed or found.unloading:
-            self._unload(entry, now)
+            self._unload(entry, now, "config" if entry.is_stale or entry.removed else "request")
 
     def _leases_held(self, owner: str, leases: tuple[HeldLease, ...]) -> None:
         """Believe what a worker of an earlier supervisor says of its leases."""
@@ -710,7 +710,7 @@ class Engine:
             self._entries[spec.model] = entry
             entry.follow(spec)
             if change.drain and entry.is_stale:
-                self._unload(entry, now)
+                self._unload(entry, now, "config")
         for model, entry in old.items():
             entry.removed = True
             self._refuse_all(model, refusals.removed(model))
@@ -719,11 +719,11 @@ class Engine:
             self._restoring.pop(model, None)
             if entry.state != "stopped":
                 self._entries[model] = entry
-                self._unload(entry, now)
+                self._unload(entry, now, "config")
         self._follow_policy(change.policy or self._written_policy)
         for entry in list(self._asleep.values()):
             if entry.is_stale or not self._may_sleep(entry):
-                self._unload(entry, now)
+                self._unload(entry, now, "config")
 
     # --- memory ---------------------------------------------------------------------------------
 
@@ -860,7 +860,7 @@ class Engine:
             for name in devices:
                 self._room.ledger.hold(name, until)
         for entry in users:
-            self._unload(entry, now)
+            self._unload(entry, now, "hold")
 
     def _release(self, device: str | None) -> None:
         self._held_until = None
@@ -885,8 +885,11 @@ class Engine:
                 if entry.size is None and entry.sizing_until is None:
                     self._ask_size(entry, now)
 
-    def _unload(self, entry: ModelState, now: float, *, at_once: bool = False) -> None:
+    def _unload(
+        self, entry: ModelState, now: float, reason: EndReason, *, at_once: bool = False
+    ) -> None:
         entry.goes_for = None  # stopped on request: it does not come back
+        entry.reason = reason
         self._restoring.pop(entry.spec.model, None)
         match entry.state:
             case "starting":
@@ -894,7 +897,7 @@ class Engine:
             case "asleep":
                 self._stop(entry, now, grace_s=0.0 if at_once else None)
             case "ready" if not at_once:
-                self._drain(entry, now, unloading=True)
+                self._drain(entry, now, reason, unloading=True)
             case "draining" if not at_once:
                 entry.unloading = True
                 self._admit_no_more(entry)
@@ -916,7 +919,7 @@ class Engine:
             self._stop_if_drained(entry, now)
         for entry in list(self._asleep.values()):
             if now >= entry.idle_until():
-                self._stop(entry, now)
+                self._stop(entry, now, reason="idle")
         self._settle_blocked(now)
         for turn in self._serve(now):
             if turn.is_free:
@@ -932,11 +935,12 @@ class Engine:
         model = entry.spec.model
         if entry.state == "starting" and now >= entry.since + entry.spec.start_limit_s:
             if entry.wakes:
-                self._stop(entry, now)  # and it is started from nothing
+                # and it is started from nothing
+                self._stop(entry, now, reason="failure")
                 return
             error = refusals.too_slow(model, entry.spec.start_limit_s, entry.not_ready)
             entry.fail(error, now, self._rules.backoff)
-            self._stop(entry, now)
+            self._stop(entry, now, reason="failure")
             self._refuse_all(model, error)
             self._bring_back(entry)
         elif entry.state == "draining":
@@ -949,7 +953,7 @@ class Engine:
             elif entry.admits and now >= entry.since + self._rules.max_wait_s:
                 self._admit_no_more(entry)
         elif entry.state == "ready" and now >= entry.idle_until():
-            self._drain(entry, now, unloading=True)
+            self._drain(entry, now, "idle", unloading=True)
 
     def _serve(self, now: float) -> tuple[Turn, ...]:
         """Keep and grant models, unless an earlier turn needs their place.
@@ -1110,7 +1114,7 @@ class Engine:
     def _make_go(self, entry: ModelState, model: str, now: float) -> None:
         if entry.state == "ready":
             entry.goes_for = model
-            self._drain(entry, now)
+            self._drain(entry, now, "room")
             self._stop_if_drained(entry, now)
         elif entry.state == "draining":
             entry.goes_for = model
@@ -1118,7 +1122,7 @@ class Engine:
             # It never took the place of those that went for it: they would come back, not it.
             for before in self._gone_for(entry.spec.model) or [entry]:
                 before.goes_for = model
-            self._stop(entry, now)
+            self._stop(entry, now, reason="room")
 
     def _is_waited_for(self, entry: ModelState) -> bool:
         return entry.is_untold or self._queue.is_waited_for(entry.spec.model)
@@ -1162,7 +1166,7 @@ class Engine:
             self._take(entry, Step.SLEEP, now)
         elif entry.state == "ready":  # by itself; a request that is on its way wakes it
             entry.goes_to_sleep = True
-            self._drain(entry, now)
+            self._drain(entry, now, "idle")
         elif entry.state == "draining":
             entry.goes_to_sleep = True
 
@@ -1170,7 +1174,7 @@ class Engine:
         if entry.swap != swap:
             return
         if entry.state == "asleep":  # it is not its turn, and takes up room
-            self._stop(entry, now)
+            self._stop(entry, now, reason="room")
         elif entry.state == "draining":
             entry.goes_to_sleep = False
 
@@ -1261,6 +1265,8 @@ class Engine:
     def _take(self, entry: ModelState, step: Step, now: float) -> None:
         entry.state = after(entry.state, step)
         entry.since = now
+        if entry.state in {"stopped", "starting", "ready"}:
+            entry.reason = None
         self._touch_room(entry)
         model = entry.spec.model
         self._asleep.pop(model, None)
@@ -1286,6 +1292,7 @@ class Engine:
                     endpoint=entry.endpoint,
                     error=entry.error,
                     memory=self._reserved(entry),
+                    reason=entry.reason,
                 )
             )
         )
@@ -1321,7 +1328,10 @@ class Engine:
             revoke = RevokeLease(owner, entry.spec.model, lease, when_idle=False, error=error)
             self._commands.append(revoke)
 
-    def _drain(self, entry: ModelState, now: float, *, unloading: bool = False) -> None:
+    def _drain(
+        self, entry: ModelState, now: float, reason: EndReason, *, unloading: bool = False
+    ) -> None:
+        entry.reason = reason
         entry.unloading = unloading
         entry.admits = not unloading
         self._take(entry, Step.DRAIN, now)
@@ -1340,7 +1350,15 @@ class Engine:
                 RevokeLease(owner, entry.spec.model, lease, when_idle=entry.admits)
             )
 
-    def _stop(self, entry: ModelState, now: float, *, grace_s: float | None = None) -> None:
+    def _stop(
+        self,
+        entry: ModelState,
+        now: float,
+        *,
+        grace_s: float | None = None,
+        reason: EndReason | None = None,
+    ) -> None:
+        entry.reason = reason or entry.reason
         if self._room is not None and entry.goes_for and entry.state in {"ready", "draining"}:
             self._commands.append(Announce(eviction(self._room, entry, entry.goes_for, now)))
             entry.went_for = entry.goes_for, now

@@ -5,6 +5,7 @@ from typing import Final
 
 import msgspec
 
+from arriero.protocol.events import EndReason
 from arriero.protocol.records import UpstreamKind
 from arriero.protocol.values import ErrorInfo, ModelStatus, Phase, Progress, State
 
@@ -85,6 +86,7 @@ class ModelState(msgspec.Struct):
         used, used_until: Its use, each one counting half after `_USE_HALVES_S`, and when that was.
         goes_to_sleep: While stopping: it is being put to sleep. While draining: it sleeps already.
         wakes: While starting: it is being woken.
+        reason: Why it goes; None while it does not.
     """
 
     spec: Spec
@@ -128,6 +130,7 @@ class ModelState(msgspec.Struct):
     used_until: float = 0.0
     goes_to_sleep: bool = False
     wakes: bool = False
+    reason: EndReason | None = None
 
     def __post_init__(self) -> None:
         self.size, self.start_s = self.spec.size, self.spec.start_s

@@ -1,10 +1,10 @@
-"""The table of the workers' connections; see `protocol.connection_counts`."""
+"""The table of the workers' connections; see `TABLE_BYTES`."""
 
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from arriero.protocol.connection_counts import SLOT_BYTES, TABLE_BYTES
+from arriero.protocol.control import SLOT_BYTES, TABLE_BYTES
 
 from ..errors import SupervisorError
 

@@ -107,7 +107,11 @@ class _Worker(msgspec.Struct):
 
 
 class WorkerPool:
-    """Keeps the wanted number of workers running."""
+    """Keeps the wanted number of workers running.
+
+    Attributes:
+        restarts: Workers that died, and were or will be replaced.
+    """
 
     def __init__(
         self,
@@ -137,6 +141,7 @@ class WorkerPool:
         self._lease_server: LeaseServer | None = None
         self._nursery: trio.Nursery | None = None
         self._flood = FloodLog(log)
+        self.restarts = 0
 
     def connect(self, lease_server: LeaseServer, nursery: trio.Nursery) -> None:
         """Attach the lease socket, and the owner of the tasks."""
@@ -284,6 +289,7 @@ class WorkerPool:
                     self._flood.exception("worker.bug worker=%d", number, exc=exc)
                     reason = why(exc)
                 if worker.wanted:
+                    self.restarts += 1
                     lived_s = trio.current_time() - worker.started_at
                     short_lives = short_lives + 1 if lived_s < SHORT_LIFE_S else 0
                     log.warning(

@@ -1,8 +1,10 @@
 """`RelayContext`: everything that requests share in one worker."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Final, Protocol, TypeVar
 
+from arriero.protocol.control import ControlReply, ControlRequest, UnloadReply, UnloadRequest
 from arriero.protocol.lease import (
     CancelAnswer,
     CancelQuery,
@@ -36,8 +38,29 @@ from ..progress.model_view import ProgressView
 from ..upstreams.pool import Upstreams
 from .progress_broadcast import ProgressBroadcast
 
+_ReplyT = TypeVar("_ReplyT", bound=ControlReply)
 
-async def _nobody_to_ask(model: str | None) -> None:
+# Seconds for models to finish what they have and to end, which has limits of its own: `drainLimit`
+# and `unloadTimeout`. This one is above them.
+_UNLOAD_S: Final = 2 * 86400.0
+
+
+class AsksSupervisor(Protocol):
+    """Asks the supervisor as scripts do."""
+
+    async def __call__(
+        self, request: ControlRequest, kind: type[_ReplyT], *, within_s: float
+    ) -> _ReplyT:
+        """Return the answer, of that kind.
+
+        Raises:
+            RelayError: It was refused, or nobody answers within that time.
+        """
+
+
+async def _nobody_to_ask(
+    request: ControlRequest, kind: type[_ReplyT], *, within_s: float
+) -> _ReplyT:
     raise Unavailable("cannot ask now: there is no supervisor", code="supervisor_lost")
 
 
@@ -63,7 +86,7 @@ class RelayContext:
         bodies: Memory that the bodies of requests take.
         waking: Wakes the tasks of requests that have waited.
         broadcast: Sends progress updates to waiting clients.
-        stop_models: Has the supervisor stop a model, or all; set by whoever can ask it.
+        ask: Asks the supervisor; set by whoever can.
         finishing: No further request is taken on any connection.
     """
 
@@ -87,7 +110,7 @@ class RelayContext:
     bodies: BodyMemory = field(default_factory=BodyMemory)
     waking: BatchedWakeups = field(default_factory=BatchedWakeups)
     broadcast: ProgressBroadcast = field(init=False)
-    stop_models: Callable[[str | None], Awaitable[None]] = field(default=_nobody_to_ask)
+    ask: AsksSupervisor = field(default=_nobody_to_ask)
     finishing: bool = False
 
     def __post_init__(self) -> None:
@@ -158,12 +181,12 @@ class RelayContext:
             raise UnknownProfile(told.error.message)
 
     async def unload(self, model: str | None) -> None:
-        """Stop a model, or all; return when they have ended.
+        """Stop a model, or all; return when they have ended. What runs on them finishes first.
 
         Raises:
             RelayError: There is none of that id, or the supervisor does not answer.
         """
-        await self.stop_models(model)
+        await self.ask(UnloadRequest(model=model), UnloadReply, within_s=_UNLOAD_S)
 
     async def records(self, request_id: str = "", most: int = 100) -> tuple[RequestRecord, ...]:
         """Return what became of the last requests, or of one.

@@ -11,13 +11,24 @@ from typing import Final, Protocol, TypeAlias
 
 import msgspec
 import trio
+from msgspec import Raw
 from quart import Response, g, request
 from quart_trio import QuartTrio
+from werkzeug.datastructures import MIMEAccept
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter
 
 import arriero
+from arriero.protocol.control import (
+    HardwareReply,
+    HardwareRequest,
+    MetricsReply,
+    MetricsRequest,
+    PerformanceReply,
+    PerformanceRequest,
+)
 from arriero.protocol.lease import CancelResult
+from arriero.protocol.machine import Hardware
 from arriero.protocol.read_json import BadJson, JsonReader
 from arriero.protocol.records import RequestRecord
 
@@ -30,13 +41,14 @@ from ..apis.management.answers import (
     DoneMessage,
     EndedRequest,
     JsonAnswer,
+    PerformanceInfo,
     ProfileEntry,
     ProfileList,
     ProfileName,
     RequestName,
     VersionInfo,
 )
-from ..apis.management.queries import ActivityQuery, read_query
+from ..apis.management.queries import ActivityQuery, PerformanceQuery, read_query
 from ..apis.model_names import ModelNames
 from ..apis.ollama import api as ollama_routes
 from ..apis.ollama.shown import OllamaShowQuery
@@ -47,6 +59,7 @@ from ..errors import (
     Forbidden,
     RelayError,
     TooLarge,
+    Unavailable,
     UnknownPath,
     UnknownRequest,
     WrongMethod,
@@ -56,6 +69,7 @@ from ..http.cors import Field, answer_fields, preflight_fields
 from ..http.route_declaration import JSON, TEXT, RouteDeclaration
 from ..http.tracing import RANDOM_BYTES, start_trace
 from ..progress.model_view import ProgressView
+from ..relay.context import AsksSupervisor
 from . import health as health_page
 from .hypercorn_request import MAX_PAGE_BODY_BYTES
 from .listings import Listings
@@ -74,6 +88,13 @@ _ICON: Final = (
 
 _KEY_FIELDS = frozenset({b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key"})
 
+
+# Seconds for the supervisor to answer: metrics of model servers take three at most, a driver that
+# hangs ten.
+_ASK_S: Final = 15.0
+
+_OPEN_METRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+_ALSO_PROMETHEUS: Final = frozenset({"text/plain", "text/*", "*/*"})
 
 # Models that are named to a person.
 _MAX_SHOWN = 100
@@ -112,6 +133,10 @@ class ManagementContext(Protocol):
     @property
     def view(self) -> ProgressView:
         """How they stand."""
+
+    @property
+    def ask(self) -> AsksSupervisor:
+        """Asks the supervisor."""
 
     async def cancel(self, request_id: str, caller: str, peer: str) -> CancelResult:
         """End a request, in whichever worker it runs.
@@ -298,6 +323,41 @@ def make_pages(service: ManagementContext, started_at: int) -> QuartTrio:
             raise BadRequest(f"cannot tell which request is meant: {exc}") from exc
         return _json(await end(asked.request_id))
 
+    @answers(declared.METRICS)
+    async def metrics() -> Response:
+        asked = MetricsRequest(
+            open_metrics=_wants_open_metrics(request.accept_mimetypes),
+            gzip=request.accept_encodings["gzip"] > 0,
+        )
+        told = await service.ask(asked, MetricsReply, within_s=_ASK_S)
+        form = _OPEN_METRICS if asked.open_metrics else str(declared.METRICS.response)
+        response = Response(told.text, content_type=form)
+        response.headers["Vary"] = "Accept, Accept-Encoding"
+        if told.gzip:
+            response.headers["Content-Encoding"] = "gzip"
+        return response
+
+    @answers(declared.PERFORMANCE)
+    async def performance() -> Response:
+        # A plus that was not escaped is a blank in a query.
+        given = [(name, text.replace(" ", "+")) for name, text in request.args.items(multi=True)]
+        asked = PerformanceRequest(after=read_query(PerformanceQuery, given).after)
+        told = await service.ask(asked, PerformanceReply, within_s=_ASK_S)
+        if told.enabled:
+            return _json(PerformanceInfo(sys_stats=told.sys_stats, gpu_stats=told.gpu_stats))
+        refused = _answer(Unavailable("cannot show samples: performance.disabled is set"))
+        if refused.content_type == JSON:
+            said = msgspec.json.decode(await refused.get_data(as_text=False), type=dict[str, Raw])
+            refused.set_data(msgspec.json.encode({"enabled": False, **said}))
+        return refused
+
+    @answers(declared.HARDWARE)
+    async def hardware() -> Response:
+        told = await service.ask(HardwareRequest(), HardwareReply, within_s=_ASK_S)
+        if told.hardware is None:
+            raise Unavailable("cannot tell what the machine is: a driver does not answer")
+        return _json(told.hardware)
+
     @answers(declared.PROFILES)
     async def profiles() -> Response:
         config = service.names.config
@@ -401,7 +461,18 @@ def _unknown(request_id: str) -> UnknownRequest:
     return UnknownRequest(f"cannot find a request '{request_id}': only the last ones are kept")
 
 
-def _json(value: JsonAnswer | RequestRecord) -> Response:
+def _wants_open_metrics(accepted: MIMEAccept) -> bool:
+    """Return whether OpenMetrics is wanted at least as much as Prometheus's own form."""
+    wanted = dict.fromkeys((True, False), 0.0)
+    for value, quality in accepted:
+        kind = value.partition(";")[0].strip().lower()
+        is_open = kind == "application/openmetrics-text"
+        if is_open or kind in _ALSO_PROMETHEUS:
+            wanted[is_open] = max(wanted[is_open], quality)
+    return wanted[True] > 0 and wanted[True] >= wanted[False]
+
+
+def _json(value: JsonAnswer | RequestRecord | Hardware) -> Response:
     return Response(msgspec.json.encode(value), content_type=JSON)
 
 

@@ -29,11 +29,14 @@ from arriero.protocol.control import (
     Done,
     ExplainReply,
     ExplainRequest,
+    HardwareRequest,
     HoldReply,
     HoldRequest,
     LogsLine,
     LogsReply,
     LogsRequest,
+    MetricsRequest,
+    PerformanceRequest,
     PingReply,
     PingRequest,
     PreviewReply,
@@ -276,6 +279,8 @@ class SmallSupervisor:
                 return msgspec.structs.replace(PROFILES, active=name)
             case ScaleRequest() | ShutdownRequest() | RestartRequest():
                 return Done()
+            case MetricsRequest() | PerformanceRequest() | HardwareRequest():
+                return None  # no command asks for these
 
     def _status(self) -> StatusReply:
         return StatusReply(

@@ -8,12 +8,14 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import TypeVar
 
 import msgspec
 import pytest
 import trio
 
 import arriero
+from arriero.protocol.control import ControlReply, ControlRequest, UnloadRequest
 from arriero.protocol.lease import (
     CancelAnswer,
     CancelQuery,
@@ -45,6 +47,7 @@ from tests.described import mistakes
 from tests.records import record
 
 COST = Decimal("0.0105")
+ReplyT = TypeVar("ReplyT", bound=ControlReply)
 ALICE = caller_of([(b"authorization", b"Bearer alice")])
 
 
@@ -455,10 +458,12 @@ async def test_models_are_stopped(method: str, path: str, stopped: str | None, b
     there = Worker(WorkerConfig(generation=1, models=models))
     told = []
 
-    async def stop(model: str | None) -> None:
-        told.append(model)
+    async def stop(request: ControlRequest, kind: type[ReplyT], *, within_s: float) -> ReplyT:
+        assert isinstance(request, UnloadRequest)
+        told.append(request.model)
+        return msgspec.convert({"unloaded": (), "took_s": 0.0}, kind)
 
-    there.service.stop_models = stop
+    there.service.ask = stop
     async with pages(there) as ask:
         answer = await ask(method, path)
 

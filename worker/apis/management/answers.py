@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from arriero.protocol.machine import GpuSample, SystemSample
 from arriero.protocol.records import RequestRecord
 from arriero.protocol.values import State
 
@@ -133,6 +134,17 @@ class RequestName(JsonAnswer, frozen=True, kw_only=True):
     """Which request is meant."""
 
     request_id: str
+
+
+# --- the machine ---------------------------------------------------------------------------------
+
+
+class PerformanceInfo(JsonAnswer, frozen=True, kw_only=True):
+    """Samples of the machine, the oldest first."""
+
+    enabled: Literal[True] = True
+    sys_stats: tuple[SystemSample, ...]
+    gpu_stats: tuple[GpuSample, ...]
 
 
 # --- profiles, and the rest ----------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from arriero.protocol.machine import Hardware
 from arriero.protocol.records import RequestRecord
 
 from ...errors import RelayError, UnknownModel, UnknownProfile, UnknownRequest
@@ -14,13 +15,14 @@ from .answers import (
     EndedRequest,
     ModelEntry,
     ModelList,
+    PerformanceInfo,
     ProfileList,
     ProfileName,
     RequestName,
     RunningList,
     VersionInfo,
 )
-from .queries import ActivityQuery, QueryShape
+from .queries import ActivityQuery, PerformanceQuery, QueryShape
 
 _GET: Final = ("GET",)
 
@@ -119,6 +121,20 @@ INTERRUPT: Final = RouteDeclaration(
     errors=(UnknownRequest,),
 )
 
+METRICS: Final = _shows(
+    "/metrics",
+    "All metrics, for Prometheus; as OpenMetrics, if that is accepted.",
+    "text/plain; version=0.0.4; charset=utf-8",
+    is_visited=True,
+)
+PERFORMANCE: Final = _shows(
+    "/api/performance",
+    "Samples of the machine, of the last hour.",
+    PerformanceInfo,
+    query=PerformanceQuery,
+)
+HARDWARE: Final = _shows("/api/hardware", "What the machine is.", Hardware)
+
 PROFILES: Final = _shows("/api/profiles", "The profiles.", ProfileList)
 CHOOSE_PROFILE: Final = RouteDeclaration(
     path="/api/profiles/active",
@@ -146,6 +162,9 @@ PAGES: Final[tuple[RouteDeclaration, ...]] = (
     CANCEL,
     CANCEL_INFLIGHT,
     INTERRUPT,
+    METRICS,
+    PERFORMANCE,
+    HARDWARE,
     PROFILES,
     CHOOSE_PROFILE,
 )

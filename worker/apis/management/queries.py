@@ -1,11 +1,12 @@
 """Shapes of queries, and their reading; errors name what would do."""
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Annotated, Final, TypeVar
 
 import msgspec
 from msgspec import Meta
-from msgspec.inspect import Field, IntType, LiteralType, StructType
+from msgspec.inspect import DateTimeType, Field, IntType, LiteralType, StructType, UnionType
 
 from ...errors import BadRequest
 
@@ -27,6 +28,16 @@ class ActivityQuery(QueryShape, frozen=True, kw_only=True):
     """
 
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+
+
+class PerformanceQuery(QueryShape, frozen=True, kw_only=True):
+    """Which samples are wanted.
+
+    Attributes:
+        after: Only younger ones than this moment.
+    """
+
+    after: datetime | None = None
 
 
 def read_query(shape: type[_Query], given: Iterable[tuple[str, str]]) -> _Query:
@@ -65,5 +76,7 @@ def _wanted(field: Field) -> str:
             return f"a number from {least} to {most}"
         case LiteralType(values=values):
             return f"one of {', '.join(map(str, values))}"
+        case UnionType(types=(DateTimeType(), *_)):
+            return "a time as in RFC 3339, such as 2026-01-31T12:00:00Z"
         case _:
             return "of another kind"

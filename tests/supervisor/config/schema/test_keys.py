@@ -51,7 +51,8 @@ OWN = {
         "progressDetails "
         "strict progressMarkersOld nonstreamHold nonstreamKeepalive upstreamIdle upstreamStall "
         "maxRetryWait maxBody bodyMemory trailers cors allowedHosts publicWithoutKeys hungAfter "
-        "drainLimit onFailure saveSlotsLimit keepInRam memory adopt supervisorGrace endSilence"
+        "drainLimit onFailure saveSlotsLimit keepInRam memory adopt supervisorGrace endSilence "
+        "scrapeMetrics"
     ),
     "default.": "models idleFor",
     "devices.<id>.": "total reserve",
@@ -60,7 +61,7 @@ OWN = {
     "headers.response.": "set remove",
     "models.<id>.": (
         "progress strict kind usage hungAfter drainLimit onFailure apiKey sleep saveSlots "
-        "memory pin onBlocked"
+        "memory pin onBlocked scrapeMetrics"
     ),
     "models.<id>.prices.": _PRICES,
     "prices.<id>.": _PRICES,

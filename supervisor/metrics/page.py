@@ -1,0 +1,251 @@
+"""What is known at one moment -> all metrics. Pure."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import product
+from typing import Final, TypeAlias, get_args
+
+import msgspec
+
+from arriero.protocol.machine import GpuSample, SystemSample
+from arriero.protocol.values import (
+    ConfigStatus,
+    DeviceStatus,
+    ModelStatus,
+    QueueEntry,
+    State,
+    WorkerStatus,
+)
+
+from . import declared
+from .declared import MetricDeclaration
+from .exposition import Exposition, label
+from .merge import Merged
+from .tallies import NONE, Histogram, ModelTally
+
+_MIB: Final = 1024**2
+_STATES: Final[tuple[State, ...]] = get_args(State)
+
+
+class KnownNow(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known at one moment.
+
+    Attributes:
+        version: Of this program.
+        started_at: Unix time at which it began.
+        models, queue, devices, workers, config: How they stand.
+        worker_restarts: Workers that died and were replaced.
+        lease_requests: Times that a worker had to ask for a model.
+        tallies: What was counted, by model.
+        system, gpus: The last samples of the machine.
+    """
+
+    version: str
+    started_at: float
+    models: tuple[ModelStatus, ...]
+    queue: tuple[QueueEntry, ...]
+    devices: tuple[DeviceStatus, ...]
+    workers: tuple[WorkerStatus, ...]
+    config: ConfigStatus
+    worker_restarts: int
+    lease_requests: int
+    tallies: Mapping[str, ModelTally]
+    system: SystemSample | None = None
+    gpus: tuple[GpuSample, ...] = ()
+
+
+def page(known: KnownNow, own: Merged, *, open_metrics: bool) -> bytes:
+    """Return all metrics. Takes milliseconds for hundreds of models: a thread does it.
+
+    Args:
+        known: What is known.
+        own: What model servers tell of themselves.
+        open_metrics: In the form of OpenMetrics.
+    """
+    text = Exposition(open_metrics=open_metrics)
+    _program(text, known)
+    _models(text, known)
+    _counted(text, known.tallies)
+    _devices(text, known.devices)
+    if known.system is not None:
+        _system(text, known.system)
+    _gpus(text, known.gpus)
+    succeeded = own.succeeded.items()
+    text.add(declared.SCRAPE_OK, [(label("model", model), int(ok)) for model, ok in succeeded])
+    text.add_written(own.lines(open_metrics=open_metrics))
+    return text.text()
+
+
+def _program(text: Exposition, known: KnownNow) -> None:
+    text.add(declared.BUILD_INFO, [(label("version", known.version), 1)])
+    text.add(declared.UPTIME, [("", known.started_at)])
+    states: dict[str, int] = dict.fromkeys(("starting", "serving", "draining"), 0)
+    for worker in known.workers:
+        states[worker.state] += 1
+    text.add(declared.WORKERS, [(label("state", it), count) for it, count in states.items()])
+    text.add(declared.WORKER_RESTARTS, [("", known.worker_restarts)])
+    text.add(declared.LEASE_REQUESTS, [("", known.lease_requests)])
+    text.add(declared.CONFIG_GENERATION, [("", known.config.generation)])
+    text.add(declared.CONFIG_LOADED, [("", known.config.loaded_at)])
+    text.add(declared.CONFIG_OK, [("", int(known.config.failed is None))])
+
+
+def _models(text: Exposition, known: KnownNow) -> None:
+    named = [(label("model", status.model), status) for status in known.models]
+    text.add(
+        declared.MODEL_STATE,
+        [
+            (f'{model},state="{state}"', int(status.state == state))
+            for (model, status), state in product(named, _STATES)
+        ],
+    )
+    waiting = {entry.model: entry.waiting for entry in known.queue}
+    text.add(declared.MODEL_IN_FLIGHT, [(model, it.in_flight) for model, it in named])
+    text.add(declared.MODEL_QUEUED, [(model, waiting.get(it.model, 0)) for model, it in named])
+    text.add(
+        declared.MODEL_RESERVED,
+        [
+            (f"{model},{label('device', device)}", size)
+            for model, it in named
+            if it.state != "stopped"
+            for device, size in (it.memory or {}).items()
+        ],
+    )
+
+
+_Counts: TypeAlias = Callable[[ModelTally], Iterable[tuple[str, int]]]
+
+_COUNTS: Final[tuple[tuple[MetricDeclaration, _Counts], ...]] = (
+    (declared.MODEL_LOADS, lambda it: it.loads.items()),
+    (declared.MODEL_EVICTIONS, lambda it: it.evictions.items()),
+    (declared.MODEL_EXITS, lambda it: it.exits.items()),
+    (
+        declared.TOKENS,
+        lambda it: (
+            ("input", it.input_tokens),
+            ("cached", it.cached_tokens),
+            ("output", it.output_tokens),
+            ("reasoning", it.reasoning_tokens),
+            ("draft", it.draft_tokens),
+            ("draft_accepted", it.draft_accepted),
+        ),
+    ),
+)
+_SUMS: Final[tuple[tuple[MetricDeclaration, Callable[[ModelTally], float]], ...]] = (
+    (declared.PROMPT_TOKENS, lambda it: it.prefill_tokens),
+    (declared.PROMPT_SECONDS, lambda it: it.prefill_s),
+    (declared.OUTPUT_TOKENS, lambda it: it.decode_tokens),
+    (declared.OUTPUT_SECONDS, lambda it: it.decode_s),
+    (declared.COST, lambda it: it.cost_usd),
+)
+_HISTOGRAMS: Final[tuple[tuple[MetricDeclaration, Callable[[ModelTally], Histogram]], ...]] = (
+    (declared.REQUEST_SECONDS, lambda it: it.durations),
+    (declared.QUEUE_SECONDS, lambda it: it.queued),
+    (declared.WAITED_SECONDS, lambda it: it.waited),
+    (declared.FIRST_TOKEN_SECONDS, lambda it: it.first_tokens),
+    (declared.MODEL_LOAD_SECONDS, lambda it: it.load),
+)
+
+
+def _counted(text: Exposition, tallies: Mapping[str, ModelTally]) -> None:
+    text.add(
+        declared.REQUESTS,
+        [
+            (f'{model},api="{api}",status="{status}",outcome="{outcome}"', count)
+            for model, tally in _named(tallies)
+            for (api, status, outcome), count in tally.ends.items()
+        ],
+    )
+    # What no model has to do with is counted, and no more.
+    named = [(label("model", name), it) for name, it in tallies.items() if name != NONE]
+    for metric, counts_of in _COUNTS:
+        head = f'{metric.labels[1]}="'
+        text.add(
+            metric,
+            [
+                (f'{model},{head}{what}"', count)
+                for model, tally in named
+                for what, count in counts_of(tally)
+            ],
+        )
+    for metric, sum_of in _SUMS:
+        text.add(metric, [(model, sum_of(tally)) for model, tally in named])
+    for metric, histogram_of in _HISTOGRAMS:
+        found = ((model, histogram_of(tally)) for model, tally in named)
+        text.add_histogram(metric, [(model, it) for model, it in found if any(it.counts)])
+    text.add_summary(
+        declared.MODEL_STAGE_SECONDS,
+        [
+            (f'{model},stage="{stage}"', found)
+            for model, tally in named
+            for stage, found in tally.stages.items()
+        ],
+    )
+
+
+def _named(tallies: Mapping[str, ModelTally]) -> Iterator[tuple[str, ModelTally]]:
+    for name, tally in tallies.items():
+        yield label("model", name), tally
+
+
+def _devices(text: Exposition, devices: tuple[DeviceStatus, ...]) -> None:
+    values: tuple[tuple[MetricDeclaration, Callable[[DeviceStatus], int]], ...] = (
+        (declared.DEVICE_TOTAL, lambda it: it.total),
+        (declared.DEVICE_RESERVED, lambda it: it.reserved),
+        (declared.DEVICE_FOREIGN, lambda it: it.foreign),
+        (declared.DEVICE_FREE, lambda it: it.free),
+        (declared.DEVICE_HELD, lambda it: int(it.held)),
+    )
+    for metric, value_of in values:
+        text.add(metric, [(label("device", it.device), value_of(it)) for it in devices])
+
+
+def _system(text: Exposition, found: SystemSample) -> None:
+    cores = enumerate(found.cpu_util_per_core)
+    text.add(declared.CPU, [(f'core="{core}"', percent) for core, percent in cores])
+    text.add(declared.MEMORY_TOTAL, [("", found.mem_total_mb * _MIB)])
+    text.add(declared.MEMORY_USED, [("", found.mem_used_mb * _MIB)])
+    text.add(declared.MEMORY_FREE, [("", found.mem_free_mb * _MIB)])
+    text.add(declared.SWAP_TOTAL, [("", found.swap_total_mb * _MIB)])
+    text.add(declared.SWAP_USED, [("", found.swap_used_mb * _MIB)])
+    text.add(
+        declared.LOAD_AVERAGE,
+        [
+            ('interval="1m"', found.load_avg_1),
+            ('interval="5m"', found.load_avg_5),
+            ('interval="15m"', found.load_avg_15),
+        ],
+    )
+    text.add(
+        declared.NETWORK,
+        [
+            (f'{label("interface", it.name)},direction="{direction}"', count)
+            for it in found.net_io
+            for direction, count in (("recv", it.bytes_recv), ("sent", it.bytes_sent))
+        ],
+    )
+
+
+_GPU_VALUES: Final[tuple[tuple[MetricDeclaration, Callable[[GpuSample], float | None]], ...]] = (
+    (declared.GPU_TEMPERATURE, lambda it: it.temp_c),
+    (declared.GPU_VRAM_TEMPERATURE, lambda it: it.vram_temp_c),
+    (declared.GPU_USE, lambda it: it.gpu_util_pct),
+    (declared.GPU_MEMORY_USE, lambda it: it.mem_util_pct),
+    (declared.GPU_MEMORY_USED, lambda it: _bytes(it.mem_used_mb)),
+    (declared.GPU_MEMORY_TOTAL, lambda it: _bytes(it.mem_total_mb)),
+    (declared.GPU_FAN, lambda it: it.fan_speed_pct),
+    (declared.GPU_POWER, lambda it: it.power_draw_w),
+)
+
+
+def _gpus(text: Exposition, gpus: tuple[GpuSample, ...]) -> None:
+    named = []
+    for gpu in sorted(gpus, key=lambda gpu: gpu.id):
+        labels = f'id="{gpu.id}",{label("name", gpu.name)}'
+        named.append((f"{labels},{label('uuid', gpu.uuid)}" if gpu.uuid else labels, gpu))
+    for metric, value_of in _GPU_VALUES:
+        found = [(labels, value_of(gpu)) for labels, gpu in named]
+        text.add(metric, [(labels, value) for labels, value in found if value is not None])
+
+
+def _bytes(mib: int | None) -> int | None:
+    return None if mib is None else mib * _MIB
