@@ -3,6 +3,7 @@
 config.schema.json      for editors
 docs/config-parity.md   every key; and docs/config-differences.md: what is not as in llama-swap
 docs/http-api.md        every route
+docs/metrics.md         every metric: the table in it
 
 With ``--check`` nothing is written: the exit status is 1 if one of them is not up to date.
 """
@@ -19,6 +20,9 @@ from arriero.supervisor.config.document import every_key, schema_text
 from arriero.supervisor.config.schema.llama_swap import are_theirs
 from arriero.supervisor.config.schema.reader import NEVER, NOT_YET, Key
 from arriero.supervisor.config.schema.sections import default_of
+from arriero.supervisor.metrics.declared import ALL as ALL_METRICS
+from arriero.supervisor.metrics.declared import OWN as OWN_METRICS
+from arriero.supervisor.metrics.declared import MetricDeclaration
 from arriero.worker.apis.management.declared import PAGES as PAGES_OF
 from arriero.worker.apis.routes import ROUTES
 from arriero.worker.http.route_declaration import JSON, RouteDeclaration
@@ -209,10 +213,34 @@ def _names(shape: type) -> list[str]:
     return [field.encode_name for field in msgspec.structs.fields(shape)]
 
 
+METRICS_PAGE: Final = "docs/metrics.md"
+_BEGIN: Final = "<!-- Written by make docs: -->\n"
+_END: Final = "<!-- until here. -->\n"
+
+
+def metrics_page() -> str:
+    """Return the page on metrics, with its tables written anew."""
+    before, _, rest = (ROOT / METRICS_PAGE).read_text().partition(_BEGIN)
+    after = rest.partition(_END)[2]
+    machine = tuple(it for it in ALL_METRICS if it not in OWN_METRICS)
+    parts = [before, _BEGIN, "\n### Of arriero and its models\n\n", _metric_table(OWN_METRICS)]
+    parts += ["\n### Of the machine, in llama-swap's names\n\n", _metric_table(machine), "\n"]
+    return "".join((*parts, _END, after))
+
+
+def _metric_table(metrics: Iterable[MetricDeclaration]) -> str:
+    rows = ["| Metric | Kind | Labels | What it tells |\n|---|---|---|---|\n"]
+    for it in metrics:
+        labels = ", ".join(f"`{name}`" for name in it.labels)
+        rows.append(f"| `{it.name}` | {it.kind} | {labels} | {it.help} |\n")
+    return "".join(rows)
+
+
 PAGES: Final[dict[str, Callable[[], str]]] = {
     "config.schema.json": schema_text,
     "docs/config-parity.md": parity_page,
     "docs/http-api.md": http_api_page,
+    METRICS_PAGE: metrics_page,
 }
 
 

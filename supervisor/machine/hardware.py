@@ -6,7 +6,6 @@ Sources: os-release(5), proc(5); systemd.io/CONTAINER_INTERFACE; CUDA C++ Progra
 
 import os
 import platform
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
@@ -27,7 +26,7 @@ from arriero.protocol.machine import (
 
 from ..memory.ram import read_ram
 from ..memory.sysfs_gpus import SysfsGpu, find_gpus
-from .sensors import NvmlSensors, as_text, told
+from .sensors import AskedGpu, NvmlSensors, as_text, count_gpus
 
 _ArchitectureName: TypeAlias = Literal[
     "x86_64", "arm64", "armv7", "ppc64le", "riscv64", "s390x", "other"
@@ -71,7 +70,7 @@ def hardware(version: str, nvml: NvmlSensors | None, root: Path = Path("/")) -> 
     ram = read_ram(root)
     raw = platform.machine()
     release = _assignments(root / "etc/os-release")
-    found = [] if nvml is None else [*_nvidia(nvml)]
+    found = [] if nvml is None else [_nvidia(nvml, it) for it in range(count_gpus(nvml))]
     return Hardware(
         captured_at=datetime.now(UTC),
         capture=Capture(detector=Detector(name="arriero", version=version)),
@@ -99,23 +98,17 @@ def architecture_of(capability: tuple[int, int] | None) -> str | None:
     return next((name for least, name in _FAMILIES if tuple(capability) >= least), None)
 
 
-def _nvidia(nvml: NvmlSensors) -> Iterator[Accelerator]:
-    driver = as_text(told(nvml, nvml.nvmlSystemGetDriverVersion)) or None
-    for index in range(told(nvml, nvml.nvmlDeviceGetCount) or 0):
-        yield _nvidia_gpu(nvml, index, driver)
-
-
-def _nvidia_gpu(nvml: NvmlSensors, index: int, driver: str | None) -> Accelerator:
-    gpu = told(nvml, lambda: nvml.nvmlDeviceGetHandleByIndex(index))
-    memory = told(nvml, lambda: nvml.nvmlDeviceGetMemoryInfo(gpu))
-    limit_mw = told(nvml, lambda: nvml.nvmlDeviceGetPowerManagementLimit(gpu))
-    capability = told(nvml, lambda: nvml.nvmlDeviceGetCudaComputeCapability(gpu))
+def _nvidia(nvml: NvmlSensors, index: int) -> Accelerator:
+    tell = AskedGpu(nvml, index).tell
+    memory = tell(nvml.nvmlDeviceGetMemoryInfo)
+    limit_mw = tell(nvml.nvmlDeviceGetPowerManagementLimit)
+    driver = as_text(tell(lambda _: nvml.nvmlSystemGetDriverVersion())) or None
     return Accelerator(
         index=index,
         kind="gpu",
         vendor="NVIDIA",
-        model=as_text(told(nvml, lambda: nvml.nvmlDeviceGetName(gpu))) or None,
-        architecture=architecture_of(capability),
+        model=as_text(tell(nvml.nvmlDeviceGetName)) or None,
+        architecture=architecture_of(tell(nvml.nvmlDeviceGetCudaComputeCapability)),
         memory=AcceleratorMemory(
             kind="dedicated", capacity_bytes=None if memory is None else memory.total
         ),

@@ -4,7 +4,7 @@ Sources: docs.nvidia.com/deploy/nvml-api; Linux, Documentation/gpu/amdgpu ("gpu_
 hwmon/sysfs-interface.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Final, Protocol, TypeVar, cast
@@ -55,18 +55,43 @@ def gpu_samples(nvml: NvmlSensors | None, now: datetime, root: Path) -> tuple[Gp
         now: The time of the samples.
         root: Where ``sys`` is.
     """
-    found = [] if nvml is None else [*_nvidia(nvml, now)]
+    found = [] if nvml is None else [_nvidia(nvml, it, now) for it in range(count_gpus(nvml))]
     first = len(found)
     cards = enumerate(find_gpus(root), first)
     return (*found, *(_card(number, card, now, root) for number, card in cards))
 
 
-def told(nvml: NvmlModule, ask: Callable[[], _T]) -> _T | None:
-    """Return what a GPU says; None if it does not."""
+class AskedGpu:
+    """A GPU of NVIDIA's that is asked, and may not answer.
+
+    Args:
+        nvml: The library.
+        index: The GPU.
+    """
+
+    def __init__(self, nvml: NvmlSensors, index: int) -> None:
+        self._error = nvml.NVMLError
+        try:
+            self._handle: object = nvml.nvmlDeviceGetHandleByIndex(index)
+        except self._error:  # it fell off the bus
+            self._handle = None
+
+    def tell(self, ask: Callable[[object], _T]) -> _T | None:
+        """Return what `ask` gives for it; None if it does not say."""
+        if self._handle is None:
+            return None
+        try:
+            return ask(self._handle)
+        except self._error:
+            return None
+
+
+def count_gpus(nvml: NvmlSensors) -> int:
+    """Return how many GPUs of NVIDIA there are."""
     try:
-        return ask()
+        return nvml.nvmlDeviceGetCount()
     except nvml.NVMLError:
-        return None
+        return 0
 
 
 def as_text(said: str | bytes | None) -> str:
@@ -74,28 +99,23 @@ def as_text(said: str | bytes | None) -> str:
     return said.decode(errors="replace") if isinstance(said, bytes) else said or ""
 
 
-def _nvidia(nvml: NvmlSensors, now: datetime) -> Iterator[GpuSample]:
-    for index in range(told(nvml, nvml.nvmlDeviceGetCount) or 0):
-        yield _nvidia_gpu(nvml, index, now)
-
-
-def _nvidia_gpu(nvml: NvmlSensors, index: int, now: datetime) -> GpuSample:
-    gpu = told(nvml, lambda: nvml.nvmlDeviceGetHandleByIndex(index))
-    memory = told(nvml, lambda: nvml.nvmlDeviceGetMemoryInfo(gpu))
-    rates = told(nvml, lambda: nvml.nvmlDeviceGetUtilizationRates(gpu))
-    power_mw = told(nvml, lambda: nvml.nvmlDeviceGetPowerUsage(gpu))
+def _nvidia(nvml: NvmlSensors, index: int, now: datetime) -> GpuSample:
+    tell = AskedGpu(nvml, index).tell
+    memory = tell(nvml.nvmlDeviceGetMemoryInfo)
+    rates = tell(nvml.nvmlDeviceGetUtilizationRates)
+    power_mw = tell(nvml.nvmlDeviceGetPowerUsage)
     return GpuSample(
         timestamp=now,
         id=index,
-        name=as_text(told(nvml, lambda: nvml.nvmlDeviceGetName(gpu))),
-        uuid=as_text(told(nvml, lambda: nvml.nvmlDeviceGetUUID(gpu))),
-        temp_c=told(nvml, lambda: nvml.nvmlDeviceGetTemperature(gpu, _ON_GPU)),
+        name=as_text(tell(nvml.nvmlDeviceGetName)),
+        uuid=as_text(tell(nvml.nvmlDeviceGetUUID)),
+        temp_c=tell(lambda gpu: nvml.nvmlDeviceGetTemperature(gpu, _ON_GPU)),
         vram_temp_c=None,  # no function of the library tells it for all
         gpu_util_pct=None if rates is None else rates.gpu,
         mem_util_pct=None if memory is None else _percent(memory.used, memory.total),
         mem_used_mb=None if memory is None else memory.used // _MIB,
         mem_total_mb=None if memory is None else memory.total // _MIB,
-        fan_speed_pct=told(nvml, lambda: nvml.nvmlDeviceGetFanSpeed(gpu)),
+        fan_speed_pct=tell(nvml.nvmlDeviceGetFanSpeed),
         power_draw_w=None if power_mw is None else power_mw / 1000,
     )
 

@@ -84,6 +84,7 @@ def read_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--die-after-chunks", type=int, help="SIGKILL itself after so many chunks of a stream")
     add("--stamp", help="file to append events to")
     add("--model", "-m", help="a file, told by /props")
+    add("--metrics", help="a file, told by /metrics")
     add("--build", default="b1-scripted", help="told by /props")
     add("--slot-save-path", help="folder: it saves and restores its two slots, as llama-server")
     add("--slots-s", type=float, default=0.0, help="how long each of that takes")
@@ -392,6 +393,11 @@ class Upstream:
             return self.send_json(request, sock, 200, {"status": "ok"})
         if request.method == "GET" and path == "/v1/models":
             return self.send_json(request, sock, 200, {"object": "list", "data": [self.card()]})
+        if request.method == "GET" and path == "/metrics" and self.args.metrics:
+            with open(self.args.metrics, "rb") as told:
+                body = told.read()
+            sock.sendall(self.head(200, f"Content-Length: {len(body)}", "text/plain") + body)
+            return None
         if (more := self.answer_more(request, path)) is not None:
             return self.send_json(request, sock, *more)
         if self.asleep:  # vLLM crashes, or answers with what is left of its memory

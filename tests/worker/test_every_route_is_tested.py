@@ -71,6 +71,11 @@ TESTS = {
         "/api/models/unload",
         "/api/models/unload/{name...}",
     ],
+    "tests/e2e/test_metrics.py::test_a_day_is_told_in_numbers": [
+        "/metrics",
+        "/api/performance",
+        "/api/hardware",
+    ],
     f"{PAGE}::test_last_requests_are_listed_newest_first": ["/api/activity"],
     f"{PAGE}::test_one_request_has_its_account": ["/api/activity/{request_id...}"],
     f"{PAGE}::test_a_request_is_ended_once": [

@@ -1,0 +1,211 @@
+"""Facts and samples of machines, made of files and of a stand-in for NVIDIA's library."""
+
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import trio
+
+from arriero.protocol.machine import Accelerator, AcceleratorMemory, Driver, Environment, Processor
+from arriero.supervisor.machine.hardware import architecture_of, hardware
+from arriero.supervisor.machine.monitor import Monitor
+from arriero.supervisor.machine.sensors import gpu_samples
+from tests.supervisor.memory.machine import (
+    GIB,
+    MIB,
+    NvmlError,
+    StandInNvml,
+    add_amd,
+    add_intel,
+    add_ram,
+    write_at,
+)
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+BUS = "0000:03:00.0"
+
+
+class StandInSensors(StandInNvml):
+    """The same, with all that is asked of it; `is_mute`: nothing but memory is supported."""
+
+    is_mute = False
+
+    def _unless_mute(self) -> None:
+        if self.is_mute:
+            raise NvmlError("Not Supported")
+
+    def nvmlSystemGetDriverVersion(self) -> str:
+        return "550.1"
+
+    def nvmlDeviceGetUUID(self, handle: object) -> bytes:
+        self._unless_mute()
+        return b"GPU-1"
+
+    def nvmlDeviceGetUtilizationRates(self, handle: object) -> SimpleNamespace:
+        self._unless_mute()
+        return SimpleNamespace(gpu=87, memory=12)
+
+    def nvmlDeviceGetTemperature(self, handle: object, sensor: int) -> int:
+        self._unless_mute()
+        return 61
+
+    def nvmlDeviceGetFanSpeed(self, handle: object) -> int:
+        self._unless_mute()
+        return 40
+
+    def nvmlDeviceGetPowerUsage(self, handle: object) -> int:
+        self._unless_mute()
+        return 250_500
+
+    def nvmlDeviceGetPowerManagementLimit(self, handle: object) -> int:
+        self._unless_mute()
+        return 300_000
+
+    def nvmlDeviceGetCudaComputeCapability(self, handle: object) -> tuple[int, int]:
+        self._unless_mute()
+        return (8, 9)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A machine with a GPU of AMD and one of Intel, and two processors of two cores."""
+    add_amd(tmp_path, 0, BUS, total=16 * GIB, used=4 * GIB)
+    add_intel(tmp_path, 1, "0000:04:00.0", vram=8 * GIB)
+    device = f"sys/bus/pci/devices/{BUS}"
+    for name, text in {
+        "gpu_busy_percent": "93",
+        "product_name": "Radeon",
+        "unique_id": "abc",
+        "hwmon/hwmon3/temp1_label": "edge",
+        "hwmon/hwmon3/temp1_input": "55000",
+        "hwmon/hwmon3/temp2_label": "mem",
+        "hwmon/hwmon3/temp2_input": "70500",
+        "hwmon/hwmon3/fan1_input": "1500",
+        "hwmon/hwmon3/fan1_max": "3000",
+        "hwmon/hwmon3/power1_average": "150000000",
+    }.items():
+        write_at(tmp_path, f"{device}/{name}", f"{text}\n")
+    node = "sys/class/kfd/kfd/topology/nodes/1"
+    write_at(tmp_path, f"{node}/gpu_id", "777\n")
+    # bus 3, device 0, function 0
+    write_at(tmp_path, f"{node}/properties", "domain 0\nlocation_id 768\ngfx_target_version 110003")
+    add_ram(tmp_path, 64 * GIB, 32 * GIB)
+    cpus = [
+        f"processor : {n}\nvendor_id : AuthenticAMD\nmodel name : EPYC\nphysical id : {n // 2}\n"
+        f"core id : {n % 2}\nflags : fpu sse"
+        for n in range(4)
+    ]
+    write_at(tmp_path, "proc/cpuinfo", "\n\n".join(cpus) + "\n\n")
+    write_at(tmp_path, "etc/os-release", 'NAME="Debian GNU/Linux"\nVERSION_ID="12"\n')
+    return tmp_path
+
+
+def test_gpus_tell_what_they_do(root: Path) -> None:
+    nvml = StandInSensors((8 * GIB, 2 * GIB, {}))
+
+    nvidia, amd, intel = gpu_samples(nvml, NOW, root)
+
+    assert (nvidia.id, nvidia.name, nvidia.uuid) == (0, "NVIDIA Card 0", "GPU-1")
+    assert (nvidia.gpu_util_pct, nvidia.temp_c, nvidia.power_draw_w) == (87, 61, 250.5)
+    assert (nvidia.mem_util_pct, nvidia.mem_used_mb, nvidia.fan_speed_pct) == (25, 2048, 40)
+    assert (amd.id, amd.name, amd.uuid, amd.gpu_util_pct) == (1, "Radeon", "abc", 93)
+    assert (amd.temp_c, amd.vram_temp_c, amd.fan_speed_pct, amd.power_draw_w) == (55, 70.5, 50, 150)
+    assert (amd.mem_used_mb, amd.mem_total_mb, amd.mem_util_pct) == (4096, 16384, 25)
+    assert (intel.id, intel.mem_total_mb, intel.mem_used_mb, intel.temp_c) == (2, 8192, None, None)
+
+
+def test_what_a_gpu_does_not_tell_is_unknown(tmp_path: Path) -> None:
+    nvml = StandInSensors((8 * GIB, 2 * GIB, {}), (1, 1, {}))
+    nvml.is_mute = True
+    nvml.lost.add(1)
+
+    mute, lost = gpu_samples(nvml, NOW, tmp_path)
+
+    assert (mute.uuid, mute.gpu_util_pct, mute.temp_c, mute.power_draw_w) == ("", None, None, None)
+    assert mute.mem_used_mb == 2048
+    assert lost.id == 1
+
+
+def test_hardware_is_told_without_placeholders(root: Path) -> None:
+    found = hardware("1.0", StandInSensors((8 * GIB, 2 * GIB, {})), root)
+
+    assert found.cpu == Processor(
+        vendor="AuthenticAMD",
+        model="EPYC",
+        socket_count=2,
+        physical_core_count=4,
+        logical_thread_count=4,
+    )
+    assert found.operating_system.name == "Debian GNU/Linux"
+    assert found.memory.capacity_bytes == 64 * GIB
+    assert found.environment == Environment(kind="native")
+    nvidia, amd, _ = found.accelerators
+    assert nvidia == Accelerator(
+        index=0,
+        kind="gpu",
+        vendor="NVIDIA",
+        model="NVIDIA Card 0",
+        architecture="Ada Lovelace",
+        memory=AcceleratorMemory(kind="dedicated", capacity_bytes=8 * GIB),
+        driver=Driver(name="nvidia", version="550.1"),
+        power_limit_watts=300.0,
+    )
+    assert (amd.vendor, amd.model, amd.architecture) == ("AMD", "Radeon", "gfx1103")
+
+
+def test_surroundings_are_recognized(tmp_path: Path) -> None:
+    def kind(**files: str) -> str:
+        for name, text in files.items():
+            write_at(tmp_path, name.replace("__", "/"), text)
+        return hardware("1.0", None, tmp_path).environment.kind
+
+    assert kind() == "unknown"
+    assert kind(proc__cpuinfo="processor : 0\nflags : fpu hypervisor\n") == "virtual_machine"
+    assert kind(run__systemd__container="podman") == "container"
+    assert kind(proc__sys__kernel__osrelease="5.15-microsoft-standard-WSL2") == "wsl"
+
+
+def test_compute_capabilities_have_families() -> None:
+    found = [architecture_of(it) for it in [(12, 0), (9, 0), (8, 9), (8, 6), (7, 5), (2, 0), None]]
+
+    assert found == ["Blackwell", "Hopper", "Ada Lovelace", "Ampere", "Turing", None, None]
+
+
+async def test_samples_of_an_hour_are_kept(root: Path) -> None:
+    monitor = Monitor(lambda: 5.0, lambda: "1.0", lambda: StandInSensors((GIB, MIB, {})), root)
+    assert monitor.last == (None, ())
+    for _ in range(3):
+        await monitor.sample(most=2)
+
+    system, gpus = monitor.since(None)
+    assert len(system) == 2
+    assert [it.id for it in gpus] == [0, 1, 2] * 2
+    assert len(monitor.since(system[0].timestamp)[0]) == 1
+    assert monitor.since(system[1].timestamp) == ((), ())
+    assert len(monitor.since(datetime(2026, 1, 1))[0]) == 2
+    assert system[-1].mem_total_mb > 0
+    assert await monitor.hardware() is await monitor.hardware()
+
+
+async def test_a_driver_that_hangs_is_not_waited_for(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    hangs, may_go = threading.Event(), threading.Event()
+    asked = []
+
+    def hang() -> None:
+        asked.append(1)
+        hangs.set()
+        may_go.wait(30)
+
+    monitor = Monitor(lambda: 5.0, lambda: "1.0", hang)
+    try:
+        await monitor.sample(10)
+        await trio.to_thread.run_sync(hangs.wait)
+        assert await monitor.hardware() is None  # the one that hangs is not followed by another
+    finally:
+        may_go.set()
+
+    assert (len(asked), monitor.last) == (1, (None, ()))
