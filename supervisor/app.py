@@ -47,7 +47,6 @@ from .host.tls_files import tls_files
 from .machine.monitor import Monitor
 from .memory.learned_file import SIZES_FILE_NAME
 from .memory.ram import pressure_files
-from .metrics.counted_events import CountedEvents
 from .metrics.service import MetricsService
 from .metrics.tallies import Tallies
 from .models.adoption import ModelCard, read_model_card
@@ -293,7 +292,7 @@ async def supervise(
             policy=in_force.policy(),
             obstacle=lambda model: missing_program(in_force.config.models[model]),
         )
-        dispatcher = Dispatcher(engine, CountedEvents(publisher, tallies))
+        dispatcher = Dispatcher(engine, publisher, tallies.note_event)
         orders = OrderKeeper(rings.get("orders"), ordered, dispatcher.now)
         warm = WarmTier(
             lambda: in_force.config, dispatcher, holder=Holder(reaper, pressure_files())

@@ -130,8 +130,21 @@ class Dispatcher:
         wakefulness: Of this process. `keep_time` looks at it often enough for all.
     """
 
-    def __init__(self, engine: Engine, publisher: EventSink) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        publisher: EventSink,
+        note: Callable[[AnyEvent], None] = lambda event: None,
+    ) -> None:
+        """Build it.
+
+        Args:
+            engine: Decides.
+            publisher: Publishes events.
+            note: Called with each of those that is published.
+        """
         self.engine = engine
+        self._note = note
         self.wakefulness = Wakefulness(trio.current_time())
         self.lease_requests = 0
         self._publisher = publisher
@@ -186,7 +199,7 @@ class Dispatcher:
                 news.append(command.event)
         self._flush_answers()
         if news:
-            self._publisher.publish(*news)
+            self.publish(*news)
         self._publish_queue(now)
         self._tell_orders()
         self._changed.set()
@@ -209,8 +222,10 @@ class Dispatcher:
             self._note_orders(orders)
 
     def publish(self, *events: AnyEvent) -> None:
-        """Publish events that do not concern the engine."""
+        """Publish events: those of the engine, and those that do not concern it."""
         self._publisher.publish(*events)
+        for event in events:
+            self._note(event)
 
     @property
     def epoch(self) -> str:

@@ -44,7 +44,7 @@ def test_counters_are_asked_for_their_rates() -> None:
 
 
 def test_every_panel_has_a_place_of_its_own() -> None:
-    places = set()
+    places: set[tuple[int, int]] = set()
     for panel in DASHBOARD["panels"]:
         at = panel["gridPos"]
         cells = {
