@@ -50,6 +50,7 @@ def test_a_row_is_measured_and_nothing_is_left(folder: Path) -> None:
     assert left_in(folder) == ["found.json"]
 
 
+@pytest.mark.nightly
 def test_it_ends_in_order_when_it_is_interrupted(folder: Path) -> None:
     with subprocess.Popen(
         [*COMMAND, "--rows", "idle", "--targets", "arriero"],

@@ -360,6 +360,7 @@ def test_a_card_that_nobody_understands_ends_in_order(
     assert train.chat("a").status_code == 200
 
 
+@pytest.mark.nightly
 def test_a_model_that_died_unseen_is_started_anew(start: Callable[..., Train]) -> None:
     train = start()
     for model in "ab":

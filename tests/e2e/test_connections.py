@@ -149,6 +149,7 @@ def heads_in(data: bytes) -> set[int]:
     return found
 
 
+@pytest.mark.nightly
 def test_of_streams_whose_client_leaves_with_a_full_window_nothing_stays(train: Train) -> None:
     connections, streams = 2, 40
     assert train.chat("a").status_code == 200

@@ -140,6 +140,7 @@ def test_a_crowd_is_told_and_served_and_none_is_lost(slow_train: Train) -> None:
     assert queue_length(slow_train) == 0
 
 
+@pytest.mark.nightly
 def test_a_crowd_that_leaves_at_once_leaves_nothing(slow_train: Train) -> None:
     with waiting(slow_train) as crowd:
         crowd.read_until(all_begun)

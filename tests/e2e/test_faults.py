@@ -268,6 +268,7 @@ def test_a_hung_health_check_does_not_delay_anything_else(train: Train) -> None:
     assert stream.finish().frames
 
 
+@pytest.mark.nightly  # by day: a cell of tests/faults
 def test_without_a_descriptor_left_a_model_fails_and_all_else_goes_on(train: Train) -> None:
     assert train.chat("c").status_code == 200
     stream = Stream(train, "c", chunks=100, delay_s=0.05)

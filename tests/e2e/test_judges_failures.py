@@ -106,6 +106,7 @@ def test_the_stream_of_a_killed_worker_is_raised_by_every_client(
     )
 
 
+@pytest.mark.nightly
 def test_langchain_waits_with_heartbeats_for_longer_than_it_waits_for_a_chunk(
     panel: Panel, train: Train
 ) -> None:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import psutil
+import pytest
 from trains import PATIENCE_S, Train, eventually
 
 from tests.bench import stalls
@@ -45,6 +46,7 @@ def post(url: str, answers: list[bytes]) -> None:
         sender.join()
 
 
+@pytest.mark.nightly  # by day: integration/test_many_bodies
 def test_together_they_take_no_more_than_they_may(start_train: Callable[..., Train]) -> None:
     model = Path(stalls.__file__).resolve()  # it reads long bodies as fast as they come
     config: dict[str, Any] = {

@@ -100,6 +100,7 @@ async def test_fifty_streams_wait_together_and_each_hears_a_heartbeat_every_seco
         assert max(gaps) < 2.0
 
 
+@pytest.mark.nightly
 def test_two_hundred_idle_streams_cost_next_to_nothing_and_leave_nothing(
     train: Train,
 ) -> None:

@@ -136,6 +136,7 @@ def test_a_worker_that_is_hung_keeps_no_connection_waiting(train: Train) -> None
     eventually(has_its_share_again)
 
 
+@pytest.mark.nightly
 def test_the_share_of_a_worker_that_was_killed_is_free(train: Train) -> None:
     serving = " worker-1 worker.serving "
     begun = train.log.read_text().count(serving)

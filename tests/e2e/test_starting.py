@@ -151,6 +151,7 @@ def test_the_error_names_what_is_wrong_and_says_the_same_each_time(
 # --- the check ------------------------------------------------------------------------------------
 
 
+@pytest.mark.nightly
 def test_two_supervisors_with_the_same_first_port_do_not_disturb_each_other(
     ride: Callable[..., Train], start_train: Callable[..., Train], scripted: Callable[..., str]
 ) -> None:

@@ -149,6 +149,7 @@ def test_who_waits_is_told_that_it_is_lost_and_all_else_goes_on(train: Train) ->
     assert train.chat("later").status_code == 200  # they speak with each other again
 
 
+@pytest.mark.nightly
 def test_nothing_is_lost_because_everybody_stood_still(train: Train) -> None:
     """As when the machine is paused."""
     assert train.chat("runs").status_code == 200

@@ -90,6 +90,7 @@ async def test_client_gone_during_prompt_leaves_nothing(
         assert rig.count(Want) == 1
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("begun", "body", "attempts", "rounds"),
     [(b"H", STREAM, 1, 1000), (b"", b'{"model":"m"}', 2, 200)],  # no answer at all: once more
