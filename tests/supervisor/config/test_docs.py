@@ -73,6 +73,7 @@ def test_what_is_stale_is_named_with_the_way_to_renew_it(tmp_path: Path) -> None
     (docs / "generate.py").write_text((ROOT / "docs" / "generate.py").read_text())
     (docs / "config-differences.md").write_text("<!-- x -->\n\nnew\n")
     (docs / "config-parity.md").write_text("old")
+    (docs / "metrics.md").write_text((ROOT / "docs" / "metrics.md").read_text())
 
     def run(*args: str) -> tuple[int, str]:
         done = subprocess.run(

@@ -18,7 +18,7 @@ DEPLOY = ROOT / "deploy"
 def test_what_is_shipped_is_what_the_repository_has() -> None:
     sources = {source for source, _ in UNITS.values()}
 
-    assert sources == {f.name for f in DEPLOY.iterdir()} - {"README.md"}
+    assert sources == {f.name for f in DEPLOY.iterdir()} - {"README.md", "grafana.json"}
     assert {s: shipped(s) for s in sources} == {s: (DEPLOY / s).read_text() for s in sources}
 
 
