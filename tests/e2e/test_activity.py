@@ -55,10 +55,11 @@ def test_a_running_request_ends_when_the_owner_of_the_machine_says_so(train: Tra
 
         first = train.ask("cancel", request_id=request_id)
         assert list(filter(None, lines))[-1] == "data: [DONE]"
-        record = next_record(next_event)
+        while (record := next_record(next_event))["request_id"] != request_id:
+            pass  # the request before it may be told as late
 
     assert (first["ok"], first["result"]) == (True, "cancelled")
-    assert (record["request_id"], record["outcome"]) == (request_id, "cancelled")
+    assert record["outcome"] == "cancelled"
     assert train.ask("cancel", request_id=request_id)["result"] == "finished"
 
 

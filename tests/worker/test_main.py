@@ -94,8 +94,8 @@ async def test_a_worker_serves_soon_and_ends_when_told_to(tmp_path: Path) -> Non
 
     assert answer.startswith(b"HTTP/1.1 200")
     assert worker.returncode == 0
-    assert b" worker.serving worker=1 pid=%d\n" % worker.pid in errors
-    assert b" worker.finished worker=1\n" in errors
+    assert b'"worker.serving worker=1 pid=%d"' % worker.pid in errors
+    assert b'"worker.finished worker=1"' in errors
 
 
 @pytest.mark.parametrize("welcomed", [True, False])
