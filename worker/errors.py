@@ -161,6 +161,15 @@ class NotRunning(RelayError):
     fields = (_NO_RETRY,)
 
 
+class NotStartedHere(RelayError):
+    """The name is known, but nothing is started for it that could be stopped."""
+
+    status = 409
+    kind = "invalid_request_error"
+    code = "not_started_here"
+    fields = (_NO_RETRY,)
+
+
 class AlreadyRuns(RelayError):
     """A request of the same caller with the same ``Idempotency-Key`` runs still.
 

@@ -57,6 +57,7 @@ from ..apis.routes import PLAIN, ROUTES
 from ..errors import (
     BadRequest,
     Forbidden,
+    NotStartedHere,
     RelayError,
     TooLarge,
     Unavailable,
@@ -274,9 +275,9 @@ def make_pages(service: ManagementContext, started_at: int) -> QuartTrio:
     async def unload_one(name: str) -> Response:
         found = service.names.find(name)
         if found.peer is not None:
-            raise BadRequest(f"cannot stop '{name}': nothing was started for it here")
+            raise NotStartedHere(f"cannot stop '{name}': nothing was started for it here")
         if found.detour is not None and found.detour.selector is not None:
-            raise BadRequest(f"cannot stop '{name}': it is a selector; name one of its models")
+            raise NotStartedHere(f"cannot stop '{name}': it is a selector; name one of its models")
         await service.unload(found.route.model)
         return _text("OK")
 

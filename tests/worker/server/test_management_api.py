@@ -484,7 +484,7 @@ async def test_only_models_here_are_stopped() -> None:
             for name in ("none", "any", "p/big", "m")
         }
 
-    assert found == {"none": 404, "any": 400, "p/big": 400, "m": 503}  # nobody can be asked
+    assert found == {"none": 404, "any": 409, "p/big": 409, "m": 503}  # nobody can be asked
 
 
 # --- whatever the reference has ------------------------------------------------------------------

@@ -5,7 +5,7 @@ from typing import Final
 from arriero.protocol.machine import Hardware
 from arriero.protocol.records import RequestRecord
 
-from ...errors import RelayError, UnknownModel, UnknownProfile, UnknownRequest
+from ...errors import NotStartedHere, RelayError, UnknownModel, UnknownProfile, UnknownRequest
 from ...http.route_declaration import TEXT, RouteDeclaration
 from .answers import (
     ActiveProfile,
@@ -89,7 +89,7 @@ UNLOAD_ONE: Final = RouteDeclaration(
     path="/api/models/unload/{name...}",
     summary="Stop a model; answers when it has ended.",
     response=TEXT,
-    errors=(UnknownModel,),
+    errors=(UnknownModel, NotStartedHere),
 )
 
 ACTIVITY: Final = _shows(
