@@ -7,6 +7,8 @@ money are US dollars as `Decimal`; in JSON they are strings, so that no reader r
 from decimal import Decimal
 from typing import Final, Literal, TypeAlias
 
+from msgspec import UNSET, UnsetType
+
 from .errors import LocalProtocolError
 from .values import MessageValue
 
@@ -71,6 +73,20 @@ def _makes_sense(price: Decimal) -> bool:
     return price.is_finite() and (price == 0 or LEAST_USD <= price <= MAX_USD)
 
 
+class TraceIds(MessageValue, frozen=True, kw_only=True, omit_defaults=True):
+    """What a trace of the W3C calls a request, in hexadecimal digits.
+
+    Attributes:
+        trace_id: Of the trace: 32.
+        span_id: As its upstream knows it: 16.
+        parent_id: As its client does: 16; empty if that has no trace.
+    """
+
+    trace_id: str
+    span_id: str
+    parent_id: str = ""
+
+
 class RequestRecord(MessageValue, frozen=True, kw_only=True):
     """The record of one request that has ended.
 
@@ -110,6 +126,7 @@ class RequestRecord(MessageValue, frozen=True, kw_only=True):
         heartbeats: Keep-alives that were sent meanwhile.
         error_code: The error, as clients see it.
         swap: Number of the start of the process that answered; 0 if none here did.
+        trace: Its trace, if that is exported.
     """
 
     request_id: str
@@ -145,3 +162,4 @@ class RequestRecord(MessageValue, frozen=True, kw_only=True):
     heartbeats: int = 0
     error_code: str | None = None
     swap: int = 0
+    trace: TraceIds | UnsetType = UNSET

@@ -309,6 +309,7 @@ class WorkerConfig(MessageValue, frozen=True, kw_only=True):
         supervisor_grace_s: How long workers go on without a supervisor; 0: not at all.
         tls: Clients speak TLS; None: they do not.
         rules: Changes to bodies, in this order, after the filters.
+        traces: Records say which trace a request belongs to.
     """
 
     generation: int
@@ -342,3 +343,4 @@ class WorkerConfig(MessageValue, frozen=True, kw_only=True):
     supervisor_grace_s: float = 0.0
     tls: TlsFiles | None = None
     rules: tuple[BodyRule, ...] = ()
+    traces: bool = False

@@ -33,6 +33,7 @@ its files.
                       operators copy.
     models/           Model servers: start, readiness, signs of life, kind, output, preload.
     page_cache/       Files of models in the page cache: read ahead, and kept.
+    telemetry/        Spans of requests, for a collector of OpenTelemetry.
     workers/          Worker processes and the lease socket they talk to.
 
     reload/           Watches the configuration files and puts a new configuration in force.

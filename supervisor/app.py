@@ -76,6 +76,7 @@ from .slots.keeper import SlotKeeper
 from .slots.saved_files import FILE_NAME as SLOTS_FILE_NAME
 from .standing_orders import OrderKeeper, read_orders
 from .startup_message import first_words
+from .telemetry.exporter import SpanExporter
 from .workers.connection_counts import open_shares
 from .workers.lease_server import open_lease_server
 from .workers.pool import WorkerCard, WorkerPool, read_worker_card, run_workers
@@ -345,11 +346,15 @@ async def supervise(
                 choose_profile=lambda name: profiles.choose(name),
             )
         )
+        exporter = SpanExporter(
+            lambda: in_force.config.telemetry, reaper, folder, lambda: publisher.usage_seq
+        )
         dispatcher.connect(processes=fleet, send_to_worker=lease_server.send, sizes=memory)
         if engine.counts_memory:
             await memory.look()  # before the first start: bounded by its limit
         await stack.enter_async_context(_background(memory.run))
         await stack.enter_async_context(_background(warm.run))
+        await stack.enter_async_context(_background(exporter.run))  # ends after the workers
         await stack.enter_async_context(
             _background(read_ahead, lambda: in_force.config, dispatcher)
         )
@@ -401,6 +406,7 @@ async def supervise(
                 memory,
                 warm,
                 learned,
+                exporter,
             ).follow,
             publish=dispatcher.publish,
             notifier=notifier,

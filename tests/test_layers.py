@@ -19,7 +19,7 @@ LAYERS = {
     "supervisor": """
         errors text < llamacpp config.yaml < host placement < memory processes
         < machine progress pricing scheduling < config.schema < config < slots
-        < config.lint generate models page_cache workers < reload
+        < config.lint generate models page_cache telemetry workers < reload
         < metrics < control restart standing_orders startup_message < app
         < cli.render < cli < __main__""",
     "worker": """

@@ -3,7 +3,7 @@
 Lowest first:
 
     merge          Merge several files.
-    named_files    Checks files that keys name (store, price list).
+    named_files    Checks what keys name or need: files (store, price list), packages.
     sources        Find and read the files.
     model_config   The keys of a model; how it is started.
     names          The keys of peers, selectors and profiles.

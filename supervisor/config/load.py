@@ -17,7 +17,7 @@ from ..pricing.price_list import BadPriceList
 from ..text.addresses import Address, parse_address
 from .merge import merge
 from .model_config import LaunchConfig, ModelConfig
-from .named_files import read_prices, store_problem
+from .named_files import exporter_problem, read_prices, store_problem
 from .read_models import check_instead, read_models
 from .read_names import KnownNames, check_peers, check_profiles, check_selectors
 from .read_routing import policy_of, read_routing
@@ -79,6 +79,8 @@ def load_with_tree(
     stored = config.activity.store_path
     if stored is not None and (message := store_problem(Path(stored))) is not None:
         raise _refused(root, "store", "path", message)
+    if config.telemetry.traces and (message := exporter_problem()) is not None:
+        raise _refused(root, "telemetry", "traces", message)
     listed = None
     if config.price_list is not None and config.price_list.file is not None:
         try:
@@ -89,7 +91,7 @@ def load_with_tree(
 
 
 def _refused(root: Node, section: str, key: str, message: str) -> ConfigError:
-    """Return the error that a file which a key names cannot be used."""
+    """Return the error that what a key names or needs cannot be used."""
     owner = root.member(section)
     node = (owner and owner.member(key)) or root
     return ConfigError([Problem(node.source, node.line, node.column, f"{section}.{key}", message)])

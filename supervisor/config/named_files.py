@@ -1,6 +1,7 @@
-"""The files that a configuration names: whether they can be used, and what they say."""
+"""What a configuration needs beside itself: the files that it names, and packages."""
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 from ..pricing.price_list import MAX_LIST_BYTES, BadPriceList, PriceList, read_price_list
@@ -20,6 +21,18 @@ def store_problem(path: Path) -> str | None:
     if not os.access(folder, os.W_OK | os.X_OK):
         return f"the folder {folder} cannot be written; give this user the right, or choose another"
     return None
+
+
+def exporter_problem() -> str | None:
+    """Return why nothing can be told to a collector, and what would do; None if it can."""
+    try:
+        is_there = find_spec("opentelemetry.exporter.otlp.proto.http") is not None
+        is_there = is_there and find_spec("opentelemetry.sdk.trace") is not None
+    except (ImportError, ValueError):
+        is_there = False
+    if is_there:
+        return None
+    return "this needs OpenTelemetry's packages: pip install 'arriero[otel]', or leave it out"
 
 
 def read_prices(path: Path) -> PriceList:

@@ -28,7 +28,7 @@ from .schema.header_types import MARKER, rules
 from .schema.immutable import immutable
 from .schema.json_schema import or_macro
 from .schema.macros import Macro
-from .schema.model_types import MACROS, MODE, ON_FAILURE, STRICT, OnFailure
+from .schema.model_types import MACROS, MODE, ON_FAILURE, PEER_URL, STRICT, OnFailure
 from .schema.price_types import PRICE_LIST, PRICES_BY_GLOB
 from .schema.reader import FIRST, NEVER, NOT_YET, Place, ValueType
 from .schema.rule_types import RULES, RuleConfig
@@ -204,7 +204,28 @@ class ActivityConfig:
     )
 
 
+@immutable
+class TelemetryConfig:
+    """What is told to a collector of OpenTelemetry."""
+
+    traces: bool = key(
+        BOOLEAN,
+        False,
+        "Spans of each request go to a collector, by OTLP over HTTP; needs arriero[otel]. The "
+        "variables OTEL_EXPORTER_OTLP_* of the environment hold.",
+        name="telemetry.traces",
+    )
+    endpoint: str | None = key(
+        PEER_URL,
+        None,
+        "Where the collector is, as OTEL_EXPORTER_OTLP_ENDPOINT would say it, and stronger.",
+        name="telemetry.endpoint",
+        without="what the environment says, else http://localhost:4318",
+    )
+
+
 _LOGGING: Final = section(Logging)
+_TELEMETRY: Final = section(TelemetryConfig, within={"telemetry": "OpenTelemetry."})
 _ACTIVITY: Final = section(
     ActivityConfig,
     acts=NOT_YET,
@@ -419,6 +440,7 @@ class Config:
     )
     logging: Logging = inline(_LOGGING)
     activity: ActivityConfig = inline(_ACTIVITY)
+    telemetry: TelemetryConfig = inline(_TELEMETRY)
     aliases_in_list: bool = key(
         BOOLEAN, False, "Aliases are listed, too.", name="includeAliasesInList"
     )

@@ -36,6 +36,7 @@ from ..pricing.feed import PriceFeed
 from ..pricing.price_list import PriceList
 from ..scheduling.dispatcher import Dispatcher
 from ..scheduling.events import Reconfigured, Spec
+from ..telemetry.exporter import SpanExporter
 from ..workers.lease_server import LeaseServer
 from ..workers.pool import WorkerPool
 
@@ -146,6 +147,7 @@ class Parts(msgspec.Struct, frozen=True):
     memory: MemoryWatch
     warm: WarmTier
     learned: LearnedModels
+    exporter: SpanExporter
 
     async def follow(self, changes: ConfigChanges, drain: bool) -> tuple[str, ...]:
         """Let all parts follow the configuration; return once the workers do.
@@ -159,6 +161,7 @@ class Parts(msgspec.Struct, frozen=True):
         self.dispatcher.handle(Reconfigured(specs, drain=drain, policy=self.in_force.policy()))
         self.memory.wake()
         self.warm.wake()
+        self.exporter.wake()
         draining = engine.stale() if drain else ()
         if not changes.is_empty:
             self.output_log.keep_only(engine.knows)

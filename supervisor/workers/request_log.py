@@ -26,8 +26,8 @@ _is_plain: Final = re.compile(r"[\w.:/@+\-]+", re.ASCII).fullmatch
 
 
 # Places of fields that a line does not show as they are.
-_T, _STREAM, _ASKED, _KIND, _COST = map(
-    _NAMES.index, ("t", "stream", "asked", "upstream_kind", "cost_usd")
+_T, _STREAM, _ASKED, _KIND, _COST, _TRACE = map(
+    _NAMES.index, ("t", "stream", "asked", "upstream_kind", "cost_usd", "trace")
 )
 
 # Of texts that clients or models' servers choose.
@@ -112,7 +112,7 @@ class RecordStore:
 def log_text(record: RequestRecord) -> str:
     """Return `record` as ``key=value`` pairs, without empty ones."""
     values = list(msgspec.structs.astuple(record))
-    values[_T] = None
+    values[_T] = values[_TRACE] = None
     if record.stream:
         values[_STREAM] = "yes"
     if record.asked == record.model:

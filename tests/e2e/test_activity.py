@@ -4,8 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx
+import psutil
 import pytest
-from trains import PATIENCE_S, Train
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from trains import PATIENCE_S, Train, eventually
+
+from tests.collector import CollectorServer, attributes, open_collector
 
 pytestmark = pytest.mark.e2e
 
@@ -61,6 +65,60 @@ def test_a_running_request_ends_when_the_owner_of_the_machine_says_so(train: Tra
     assert (first["ok"], first["result"]) == (True, "cancelled")
     assert record["outcome"] == "cancelled"
     assert train.ask("cancel", request_id=request_id)["result"] == "finished"
+
+
+TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+
+
+def test_spans_of_requests_reach_a_collector(
+    ride: Callable[..., Train], scripted: Callable[..., str]
+) -> None:
+    config = {"workers": 2, "models": {"a": {"cmd": scripted("--load-s", "0.2", "--report")}}}
+    with open_collector() as there:
+        train = ride(config | {"telemetry": {"traces": True, "endpoint": there.url}})
+        eventually(lambda: "telemetry.exporting" in train.log_text())
+
+        def chat(flags: str, **more: str) -> httpx.Response:
+            parent = f"00-{TRACE}-{PARENT}-{flags}"
+            return train.chat("a", headers={"traceparent": parent, "X-Request-Id": "me"}, **more)
+
+        first = chat("01")
+        chat("00")  # nobody wants to know of that
+        second = chat("01", script="echo")
+        eventually(lambda: sum(span.name == "chat a" for span in there.spans) == 2)
+
+    assert {span.trace_id.hex() for span in there.spans} == {TRACE}
+    wholes = [span for span in there.spans if span.parent_span_id.hex() == PARENT]
+    warm, cold = (parts(there, whole) for whole in sorted(wholes, key=duration_s))
+    assert set(warm) == {"chat a"}  # which is what the upstream was told
+    assert f"00-{TRACE}-{warm['chat a'].span_id.hex()}-01" in second.text
+    assert {"load", "chat a"} <= set(cold) <= {"queue", "load", "chat a"}
+    assert duration_s(cold["load"]) > 0.2
+    assert "loading" in parts(there, cold["load"])
+    written = first.json()["usage"]["completion_tokens"]
+    assert attributes(cold["chat a"])["gen_ai.usage.output_tokens"] == written
+    assert {attributes(whole)["arriero.request_id"] for whole in wholes} == {
+        answer.headers["x-request-id"] for answer in (first, second)
+    }
+
+    train.reload(config)  # and no more, once that is not wanted any longer
+    eventually(lambda: not exporters(train))
+
+
+def parts(there: CollectorServer, whole: Span) -> dict[str, Span]:
+    return {span.name: span for span in there.spans if span.parent_span_id == whole.span_id}
+
+
+def duration_s(span: Span) -> float:
+    return (span.end_time_unix_nano - span.start_time_unix_nano) / 1e9
+
+
+def exporters(train: Train) -> list[psutil.Process]:
+    return [
+        child
+        for child in psutil.Process(train.process.pid).children()
+        if "arriero.supervisor.telemetry.exporter_child" in child.cmdline()
+    ]
 
 
 def test_a_request_that_nobody_knows_is_refused(train: Train) -> None:

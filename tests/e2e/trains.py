@@ -22,6 +22,9 @@ from tests.start_port import START_PORT
 # What every train is started with, unless a test says otherwise.
 DEFAULTS: dict[str, Any] = {"listen": "127.0.0.1:0", "workers": 1, "startPort": START_PORT}
 
+# In the command lines of processes that are no models' servers.
+OWN_PARTS = ("-m arriero.worker", "reaper_child.py", "telemetry.exporter_child")
+
 # Everything on a busy two-core machine; a test that needs as long as this has failed.
 PATIENCE_S = 30.0
 
@@ -94,7 +97,7 @@ class Train:
         for process in self.children():
             with suppress(psutil.NoSuchProcess):
                 command = " ".join(process.cmdline())
-                if "-m arriero.worker" not in command and "reaper_child.py" not in command:
+                if not any(part in command for part in OWN_PARTS):
                     models.append(process)
         self.ask("unload", mode="now")
         deadline = time.monotonic() + 5

@@ -11,8 +11,9 @@ One flat value, made for each request: `response_reader` fills in what a respons
 from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
-from arriero.protocol.records import FinishReason, Outcome, Prices, UpstreamKind
+from arriero.protocol.records import FinishReason, Outcome, Prices, TraceIds, UpstreamKind
 
 from ..apis.base.api import Api
 from ..apis.base.usage import Usage
@@ -78,6 +79,7 @@ class Account(msgspec.Struct, eq=False, kw_only=True):
         unread_bytes: How many bytes these are.
         has_token: A piece of the response has come.
         is_told: The supervisor has heard, or will hear, of its end.
+        trace: See `RequestRecord`.
     """
 
     request_id: str
@@ -115,6 +117,7 @@ class Account(msgspec.Struct, eq=False, kw_only=True):
     unread_bytes: int = 0
     has_token: bool = False
     is_told: bool = False
+    trace: TraceIds | UnsetType = UNSET
 
     # --- moments -------------------------------------------------------------------------------
 
@@ -167,7 +170,15 @@ class Account(msgspec.Struct, eq=False, kw_only=True):
             self.error_code = None if code is None else code[:_MAX_CODE_CHARS]
 
 
-def open_account(*, request_id: str, path: bytes, api: Api, now: float, t: float) -> Account:
+def open_account(
+    *,
+    request_id: str,
+    path: bytes,
+    api: Api,
+    now: float,
+    t: float,
+    trace: TraceIds | UnsetType = UNSET,
+) -> Account:
     """Return the account of a request that has just come.
 
     Args:
@@ -176,6 +187,7 @@ def open_account(*, request_id: str, path: bytes, api: Api, now: float, t: float
         api: The API that is spoken.
         now: When it came, on the caller's clock.
         t: The same as Unix time.
+        trace: Which trace it belongs to, if that is exported.
     """
     return Account(
         request_id=request_id,
@@ -183,6 +195,7 @@ def open_account(*, request_id: str, path: bytes, api: Api, now: float, t: float
         api=api,
         came_at=now,
         unix_time=t,
+        trace=trace,
     )
 
 

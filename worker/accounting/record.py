@@ -57,6 +57,7 @@ def make_record(account: Account, now: float) -> RequestRecord:
         heartbeats=account.heartbeats,
         error_code=code,
         swap=account.swap,
+        trace=account.trace,
     )
 
 

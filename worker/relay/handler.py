@@ -9,6 +9,7 @@ from functools import partial
 from typing import Final
 
 import trio
+from msgspec import UNSET
 
 from arriero.protocol.lease import Claim, Claimed
 from arriero.protocol.worker_config import PeerRoute
@@ -92,6 +93,7 @@ async def answer(
         api=way.api,
         now=trio.current_time(),
         t=time.time(),
+        trace=trace.ids() if service.names.config.traces else UNSET,
     )
     exchange: Exchange | None = None
     choice: ChosenTarget | None = None

@@ -138,14 +138,14 @@ class _Socket(msgspec.Struct):
 
     def _open_turn(self) -> Account:
         self._turns += 1
-        request_id = self.request_id
+        request_id, more = self.request_id, ""
         if self._turns > 1:
             more = os.urandom(8).hex()
             wanted = f"{request_id}-t{self._turns}"
             request_id = self.service.running.enter(
                 wanted, more, self.caller, self.conn.cancel, peer=self.conn.peer.decode("ascii")
             )
-        account = self._open_account(request_id, RESPONSES)
+        account = self._open_account(request_id, RESPONSES, more)
         account.status = _SWITCHED
         account.granted(trio.current_time())
         if self._first is None:
@@ -237,13 +237,15 @@ class _Socket(msgspec.Struct):
 
     # --- both ----------------------------------------------------------------------------------
 
-    def _open_account(self, request_id: str, api: Api) -> Account:
+    def _open_account(self, request_id: str, api: Api, span_id: str = "") -> Account:
+        trace = self.trace if not span_id else msgspec.structs.replace(self.trace, span_id=span_id)
         return open_account(
             request_id=request_id,
             path=self.head.path,
             api=api,
             now=trio.current_time(),
             t=time.time(),
+            trace=trace.ids() if self.service.names.config.traces else msgspec.UNSET,
         )
 
     def _close_account(self, account: Account) -> None:

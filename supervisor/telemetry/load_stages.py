@@ -1,0 +1,64 @@
+"""When each model was in which phase of its starts, as the published events tell."""
+
+from collections import OrderedDict, deque
+from typing import Final, NamedTuple
+
+from arriero.protocol.events import AnyEvent, ProgressMade, StateChanged
+
+# Models, and stages of each, that are remembered: those of its last starts.
+_MAX_MODELS: Final = 256
+_MAX_STAGES: Final = 64
+
+# A start has come to its end, good or bad.
+_OVER: Final = frozenset({"ready", "stopped", "asleep"})
+
+
+class Stage(NamedTuple):
+    """A model was in one phase. Unix times."""
+
+    phase: str
+    began: float
+    ended: float
+
+
+class LoadStages:
+    """The last stages of each model."""
+
+    def __init__(self) -> None:
+        self._ended: OrderedDict[str, deque[Stage]] = OrderedDict()
+        self._open: dict[str, Stage] = {}
+
+    def take(self, event: AnyEvent) -> None:
+        """Note what an event says of a start."""
+        match event:
+            case ProgressMade(model=model, progress=progress, t=now):
+                is_open = self._open.get(model)
+                if is_open is None or is_open.phase != progress.phase:
+                    self._close(model, now)
+                    self._open[model] = Stage(progress.phase, now, now)
+                    if len(self._open) > _MAX_MODELS:
+                        del self._open[next(iter(self._open))]
+            case StateChanged(model=model, state=state, t=now) if state in _OVER:
+                self._close(model, now)
+            case _:
+                pass
+
+    def between(self, model: str, begin: float, end: float) -> list[Stage]:
+        """Return the stages of `model`, in order, as far as they lie between two Unix times."""
+        found = list(self._ended.get(model, ()))
+        if (is_open := self._open.get(model)) is not None:
+            found.append(is_open._replace(ended=end))
+        clipped = (
+            stage._replace(began=max(stage.began, begin), ended=min(stage.ended, end))
+            for stage in found
+        )
+        return [stage for stage in clipped if stage.began < stage.ended]
+
+    def _close(self, model: str, now: float) -> None:
+        if (is_open := self._open.pop(model, None)) is None:
+            return
+        stages = self._ended.setdefault(model, deque(maxlen=_MAX_STAGES))
+        self._ended.move_to_end(model)
+        stages.append(is_open._replace(ended=now))
+        if len(self._ended) > _MAX_MODELS:
+            self._ended.popitem(last=False)

@@ -1,0 +1,17 @@
+"""What the exporter's process says of its work."""
+
+import msgspec
+
+
+class ExportReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of requests so far, in this process.
+
+    Attributes:
+        exported: Their spans have arrived.
+        lost: They have not, or nobody knows.
+        why: What went wrong last; may be empty.
+    """
+
+    exported: int = 0
+    lost: int = 0
+    why: str = ""

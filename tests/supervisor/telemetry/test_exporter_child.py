@@ -1,0 +1,148 @@
+"""What the exporter's process makes of events, and of collectors that mean no good."""
+
+import json
+import socket
+import time
+from collections.abc import Callable
+
+import pytest
+import trio
+
+from arriero.protocol.events import AnyEvent, Heartbeat, RequestEnded
+from arriero.protocol.records import RequestRecord, TraceIds
+from arriero.supervisor.telemetry import exporter_child
+from arriero.supervisor.telemetry.exporter_child import MAX_WAITING, Collector, Outbox
+from arriero.supervisor.telemetry.load_stages import Stage
+from tests.collector import attributes, open_collector, open_hostile
+from tests.records import record
+
+TRACED = record(t=100.0, swap=1, trace=TraceIds(trace_id="a" * 32, span_id="b" * 16))
+BATCH: list[tuple[RequestRecord, list[Stage]]] = [(TRACED, [])]
+
+
+def ended(seq: int, *, is_traced: bool = True) -> AnyEvent:
+    return RequestEnded(model="m", record=TRACED if is_traced else record(), seq=seq)
+
+
+# --- what waits ----------------------------------------------------------------------------------
+
+
+def test_missed_numbers_are_counted_as_lost() -> None:
+    outbox = Outbox(seq=5)
+    for event in (Heartbeat(seq=99), ended(6), ended(7), ended(10), ended(11, is_traced=False)):
+        outbox.take(event)
+
+    assert len(outbox.waiting) == 3
+    assert (outbox.report.lost, outbox.report.exported) == (2, 0)
+    assert "faster" in outbox.report.why
+    outbox.sent(len(outbox.batch()), None)
+    assert (outbox.report.lost, outbox.report.exported) == (2, 3)
+
+
+def test_what_waits_has_a_bound() -> None:
+    outbox = Outbox(seq=0)
+    for number in range(1, MAX_WAITING + 11):
+        outbox.take(ended(number))
+
+    assert len(outbox.waiting) == MAX_WAITING
+    assert (outbox.report.lost, outbox.report.why) == (10, "the collector is too slow")
+
+
+# --- collectors ----------------------------------------------------------------------------------
+
+
+def test_spans_arrive_as_protobuf(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=us,authorization=Bearer%20k")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test")
+    with open_collector() as there:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", there.url)
+        assert Collector(None).send([(TRACED, [Stage("loading", 1.0, 2.0)])]) is None
+
+    (batch,) = there.batches
+    assert (batch.fields["x-tenant"], batch.fields["authorization"]) == ("us", "Bearer k")
+    assert (batch.resource["service.name"], batch.resource["deployment.environment.name"]) == (
+        "arriero",
+        "test",
+    )
+    whole, answer = batch.spans
+    assert (whole.name, answer.name) == ("/v1/x", "chat m")
+    assert (whole.trace_id.hex(), answer.span_id.hex()) == ("a" * 32, "b" * 16)
+    assert (whole.parent_span_id, answer.parent_span_id) == (b"", whole.span_id)
+    assert (whole.kind, answer.kind) == (2, 3)  # SERVER, CLIENT
+    assert answer.start_time_unix_nano == 100 * 10**9
+    assert attributes(answer)["gen_ai.operation.name"] == "chat"
+
+
+@pytest.mark.parametrize(("status", "reason"), [(401, "401"), (500, "500")])
+def test_a_refusal_is_told(status: int, reason: str) -> None:
+    with open_collector() as there:
+        there.status = status
+        told = Collector(there.url).send(BATCH)
+
+    assert told is not None
+    assert reason in told
+
+
+def _answers(data: bytes) -> Callable[[socket.socket], None]:
+    def behave(conn: socket.socket) -> None:
+        conn.recv(65536)
+        conn.sendall(data)
+        conn.recv(65536)
+
+    return behave
+
+
+def _says_nothing(conn: socket.socket) -> None:
+    while conn.recv(65536):
+        pass
+
+
+def _drips(conn: socket.socket) -> None:
+    conn.recv(65536)
+    conn.sendall(b"HTTP/1.1 200 OK\r\n")
+    while True:
+        conn.sendall(b"a: b\r\n")
+        time.sleep(0.05)
+
+
+HOSTILE = {
+    "silent": _says_nothing,
+    "dripping": _drips,
+    "closing": lambda conn: None,
+    "no http": _answers(b"\x00\x01 what?\r\n\r\n" * 100),
+    "lying length": _answers(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n"),
+    "redirecting": _answers(
+        b"HTTP/1.1 307 x\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"
+    ),
+    "later": _answers(b"HTTP/1.1 503 x\r\nRetry-After: 9999\r\nContent-Length: 0\r\n\r\n"),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+async def test_a_hostile_collector_costs_a_counted_loss(
+    kind: str, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """Whoever does not let go makes the process end; who lies has got what it wanted."""
+    ends: list[int] = []
+
+    def end(code: int) -> None:
+        ends.append(code)
+        raise SystemExit(code)
+
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.1")
+    monkeypatch.setattr(exporter_child, "_MERCY_S", 0.2)
+    monkeypatch.setattr("os._exit", end)
+    outbox = Outbox(seq=0)
+    outbox.take(ended(1))
+    with open_hostile(HOSTILE[kind]) as url, trio.fail_after(20):
+        try:
+            await exporter_child._send(outbox, Collector(url))
+        except SystemExit:
+            told = json.loads(capfdbinary.readouterr().out.splitlines()[-1])
+            assert (told["lost"], told["why"] != "") == (1, True)
+
+    is_taken = outbox.report.exported == 1
+    assert (outbox.report.lost, outbox.waiting) == (0 if is_taken else 1, type(outbox.waiting)())
+    assert is_taken == (kind == "redirecting")  # 307 is good enough for the library
+    assert ends == ([1] if kind == "dripping" else [])
