@@ -347,7 +347,7 @@ async def supervise(
             )
         )
         exporter = SpanExporter(
-            lambda: in_force.config.telemetry, reaper, folder, lambda: publisher.usage_seq
+            lambda: in_force.config, reaper, folder, lambda: publisher.usage_seq
         )
         dispatcher.connect(processes=fleet, send_to_worker=lease_server.send, sizes=memory)
         if engine.counts_memory:

@@ -79,7 +79,7 @@ def load_with_tree(
     stored = config.activity.store_path
     if stored is not None and (message := store_problem(Path(stored))) is not None:
         raise _refused(root, "store", "path", message)
-    if config.telemetry.traces and (message := exporter_problem()) is not None:
+    if config.traces and (message := exporter_problem()) is not None:
         raise _refused(root, "telemetry", "traces", message)
     listed = None
     if config.price_list is not None and config.price_list.file is not None:

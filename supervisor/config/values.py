@@ -204,28 +204,7 @@ class ActivityConfig:
     )
 
 
-@immutable
-class TelemetryConfig:
-    """What is told to a collector of OpenTelemetry."""
-
-    traces: bool = key(
-        BOOLEAN,
-        False,
-        "Spans of each request go to a collector, by OTLP over HTTP; needs arriero[otel]. The "
-        "variables OTEL_EXPORTER_OTLP_* of the environment hold.",
-        name="telemetry.traces",
-    )
-    endpoint: str | None = key(
-        PEER_URL,
-        None,
-        "Where the collector is, as OTEL_EXPORTER_OTLP_ENDPOINT would say it, and stronger.",
-        name="telemetry.endpoint",
-        without="what the environment says, else http://localhost:4318",
-    )
-
-
 _LOGGING: Final = section(Logging)
-_TELEMETRY: Final = section(TelemetryConfig, within={"telemetry": "OpenTelemetry."})
 _ACTIVITY: Final = section(
     ActivityConfig,
     acts=NOT_YET,
@@ -440,7 +419,20 @@ class Config:
     )
     logging: Logging = inline(_LOGGING)
     activity: ActivityConfig = inline(_ACTIVITY)
-    telemetry: TelemetryConfig = inline(_TELEMETRY)
+    traces: bool = key(
+        BOOLEAN,
+        False,
+        "Spans of each request go to a collector of OpenTelemetry; needs arriero[otel]. What the "
+        "environment says in OTEL_EXPORTER_OTLP_* holds.",
+        name="telemetry.traces",
+    )
+    traces_endpoint: str | None = key(
+        PEER_URL,
+        None,
+        "Where that is, by OTLP over HTTP; stronger than OTEL_EXPORTER_OTLP_ENDPOINT.",
+        name="telemetry.endpoint",
+        without="as the environment says, else http://localhost:4318",
+    )
     aliases_in_list: bool = key(
         BOOLEAN, False, "Aliases are listed, too.", name="includeAliasesInList"
     )
@@ -581,5 +573,6 @@ CONFIG: Final = section(
         "hooks.on_startup": "At the start.",
         "default": "Models that come back when it is quiet.",
         "upstream": "Requests under /upstream.",
+        "telemetry": "What is told to others.",
     },
 )

@@ -77,7 +77,6 @@ def route_table(
             for name, profile in config.profiles.items()
         ),
         profile=profile if profile in config.profiles else None,
-        traces=config.telemetry.traces,
         rules=tuple(
             taken_from(
                 rule,

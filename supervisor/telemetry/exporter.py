@@ -4,14 +4,14 @@ import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import trio
 
 from arriero.protocol.flood_log import FloodLog
 from arriero.protocol.read_json import JsonReader
 
-from ..config.values import TelemetryConfig
+from ..config.values import Config
 from ..errors import SpawnError
 from ..processes.process import SpawnSpec, Stream, run_process
 from ..processes.reaper import Reaper
@@ -34,6 +34,11 @@ _MAX_SHOWN: Final = 200
 _reports: Final = JsonReader(ExportReport)
 
 
+class _Wanted(NamedTuple):
+    traces: bool
+    endpoint: str | None
+
+
 class SpanExporter:
     """Owns the process.
 
@@ -44,7 +49,7 @@ class SpanExporter:
 
     def __init__(
         self,
-        config: Callable[[], TelemetryConfig],
+        config: Callable[[], Config],
         reaper: Reaper,
         folder: Path,
         last_seq: Callable[[], int],
@@ -80,7 +85,7 @@ class SpanExporter:
         pause_s = self._first_pause_s
         while True:
             self._changed = trio.Event()
-            wanted = self._config()
+            wanted = self._wanted()
             if not wanted.traces:
                 await self._changed.wait()
                 continue
@@ -100,8 +105,12 @@ class SpanExporter:
                 await self._changed.wait()
             pause_s = min(2 * pause_s, _LAST_PAUSE_S)
 
-    async def _end_when_changed(self, wanted: TelemetryConfig, running: trio.CancelScope) -> None:
-        while self._config() == wanted:
+    def _wanted(self) -> "_Wanted":
+        config = self._config()
+        return _Wanted(config.traces, config.traces_endpoint)
+
+    async def _end_when_changed(self, wanted: "_Wanted", running: trio.CancelScope) -> None:
+        while self._wanted() == wanted:
             await self._changed.wait()
             self._changed = trio.Event()
         running.cancel()
@@ -132,7 +141,7 @@ class SpanExporter:
             return
         before, self._report = self._report, report
         if before is None:
-            log.info("telemetry.exporting endpoint=%s", self._config().endpoint or "environment")
+            log.info("telemetry.exporting endpoint=%s", self._wanted().endpoint or "environment")
             before = ExportReport()
         self.exported += report.exported - before.exported
         self.lost += report.lost - before.lost

@@ -330,3 +330,13 @@ def test_models_to_preload_are_found_by_alias_and_unknown_ones_are_warned_of(
 def test_a_key_that_does_nothing_is_noted_where_it_stands() -> None:
     (note,) = parse("models: {a: {cmd: 'run ${PORT}'}}\nlogRequests: true\n").notes
     assert str(note) == "c.yaml:2:1: logRequests: this is read and checked, but it does nothing"
+
+
+def test_traces_need_their_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("models: {}\ntelemetry: {traces: true}\n")
+    assert load_config(file, environ={}).traces
+    monkeypatch.setattr("arriero.supervisor.config.named_files.find_spec", lambda _: None)
+
+    with pytest.raises(ConfigError, match=r"c\.yaml:2:21: telemetry\.traces: .*arriero\[otel\]"):
+        load_config(file, environ={})

@@ -55,6 +55,7 @@ OWN = {
         "scrapeMetrics"
     ),
     "default.": "models idleFor",
+    "telemetry.": "traces endpoint",
     "devices.<id>.": "total reserve",
     "rules.<id>.": "model path headers body move remove default set",
     "headers.request.": "set remove",
