@@ -155,7 +155,6 @@ def _flow(value: object) -> str:
 
 # Routes of llama-swap that are not there.
 NO_ROUTES: Final = (
-    "GET /ui/...", "GET /upstream", "GET /logs", "GET /logs/stream[/...]", "GET /api/events",
     "GET /api/metrics/activity", "GET /api/metrics/stats", "GET /api/captures/<id>",
 )  # fmt: skip
 

@@ -12,7 +12,7 @@ from typing import ClassVar, Literal, TypeAlias
 
 import msgspec
 
-from .records import RequestRecord
+from .records import InflightRequest, RequestRecord
 from .values import LOCAL, VERSION, ErrorInfo, Progress, QueueEntry, State
 
 EndReason: TypeAlias = Literal["room", "idle", "request", "hold", "config", "failure", "shutdown"]
@@ -145,6 +145,20 @@ class RequestEnded(PublishedEvent, frozen=True, kw_only=True, tag="usage"):
     numbered_as: ClassVar[str] = "usage"
 
 
+class InflightChanged(PublishedEvent, frozen=True, kw_only=True, tag="inflight"):
+    """These requests run in a worker now; only told while somebody wants to know.
+
+    Attributes:
+        worker: Its name, as the supervisor has it.
+        requests: The oldest of them, if there are many.
+    """
+
+    worker: str
+    requests: tuple[InflightRequest, ...]
+
+    numbered_as: ClassVar[str] = "inflight"
+
+
 class Heartbeat(PublishedEvent, frozen=True, kw_only=True, tag="heartbeat"):
     """Nothing happened since event `seq`: a lost last event is noticed."""
 
@@ -161,6 +175,7 @@ AnyEvent: TypeAlias = (
     | WorkerChanged
     | ConfigChanged
     | RequestEnded
+    | InflightChanged
     | Heartbeat
 )
 

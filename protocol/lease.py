@@ -16,7 +16,7 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
-from .records import RequestRecord, UpstreamKind
+from .records import InflightRequest, RequestRecord, UpstreamKind
 from .values import LEASE_VERSION, LOCAL, ErrorInfo, MessageValue, Snapshot
 from .worker_config import WorkerConfig
 
@@ -318,6 +318,18 @@ class RecordsQuery(LeaseMessage, frozen=True, kw_only=True, tag="records-query")
     most: int = 100
 
 
+class InflightWish(LeaseMessage, frozen=True, kw_only=True, tag="inflight-wish"):
+    """Somebody wants to know which requests run, in all workers; or nobody does any more."""
+
+    wanted: bool
+
+
+class InflightReport(LeaseMessage, frozen=True, kw_only=True, tag="inflight-report"):
+    """These requests run here now."""
+
+    requests: tuple[InflightRequest, ...]
+
+
 FromWorker: TypeAlias = (
     Hello
     | Want
@@ -338,6 +350,8 @@ FromWorker: TypeAlias = (
     | CancelOutcome
     | PreviewOutcome
     | RecordsQuery
+    | InflightWish
+    | InflightReport
 )
 
 
@@ -431,6 +445,12 @@ class Probe(LeaseMessage, frozen=True, kw_only=True, tag="probe"):
     """Ask for a `Report`."""
 
     probe: int
+
+
+class InflightOrder(LeaseMessage, frozen=True, kw_only=True, tag="inflight-order"):
+    """Say which requests run, now and whenever that changes, a few times a second; or no more."""
+
+    wanted: bool
 
 
 class Finish(LeaseMessage, frozen=True, kw_only=True, tag="finish"):
@@ -567,6 +587,7 @@ FromSupervisor: TypeAlias = (
     | PreviewOrder
     | CancelAnswer
     | RecordsAnswer
+    | InflightOrder
 )
 
 

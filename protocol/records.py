@@ -21,6 +21,32 @@ Outcome: TypeAlias = Literal[
     "rejected",  # refused before the model's server had seen it
 ]
 
+
+class InflightRequest(MessageValue, frozen=True, kw_only=True):
+    """A request that runs.
+
+    Attributes:
+        id: As in ``X-Request-Id``.
+        t: Unix time at which it came.
+        model: Id of its model, or as it was asked for.
+        path: Without its query.
+        method: Upper-case.
+        peer: Address of its client.
+        request_fields, response_fields: Of the heads, the first ones, without secrets.
+        bytes_out: Of its answer, so far.
+    """
+
+    id: str
+    t: float
+    model: str
+    path: str
+    method: str
+    peer: str
+    request_fields: dict[str, str]
+    response_fields: dict[str, str]
+    bytes_out: int
+
+
 FinishReason: TypeAlias = Literal["stop", "length", "tool", "content_filter", "other"]
 """Why a model stopped, in one language for all APIs."""
 

@@ -310,6 +310,8 @@ class WorkerConfig(MessageValue, frozen=True, kw_only=True):
         tls: Clients speak TLS; None: they do not.
         rules: Changes to bodies, in this order, after the filters.
         traces: Records say which trace a request belongs to.
+        session_headers: Names of headers that name a session; for pages.
+        combined_log: What the log of all has: ``proxy``, ``upstream``, ``both`` or ``none``.
     """
 
     generation: int
@@ -344,3 +346,5 @@ class WorkerConfig(MessageValue, frozen=True, kw_only=True):
     tls: TlsFiles | None = None
     rules: tuple[BodyRule, ...] = ()
     traces: bool = False
+    session_headers: tuple[str, ...] = ()
+    combined_log: Literal["proxy", "upstream", "both", "none"] = "proxy"

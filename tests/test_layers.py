@@ -26,8 +26,9 @@ LAYERS = {
         errors limits linux < json leases http < connections < streams
         < apis.base < apis.chat apis.messages apis.management < apis.ollama apis.responses < apis
         < accounting
-        < progress upstreams < apis.turns < relay http2
-        < websocket preview < supervisor_link control_socket < server < app < __main__ < zygote""",
+        < progress upstreams feeds < apis.turns < relay http2
+        < websocket preview model_status < supervisor_link control_socket feed_link < server < app
+        < __main__ < zygote""",
 }
 LAYER_OF = {
     root: {name: n for n, layer in enumerate(text.split("<")) for name in layer.split()}

@@ -28,6 +28,7 @@ its files.
     accounting/       Reads a copy of each response: tokens, finish reason, cost, record.
 
     progress/         Progress for a waiting client, and when it is sent.
+    feeds/            What those get who follow logs and events.
     upstreams/        The upstream side: connection pool, heads, peers and their auth, retries.
 
     apis/turns/       `/v1/streaming_query`: a chat stream as turn events.
@@ -38,8 +39,10 @@ its files.
 
     websocket/        WebSockets: handshake, tunnel, and the Responses API turn by turn.
     preview           What would go upstream, without sending it.
+    model_status      What readers of events are told of models.
     supervisor_link   Lease messages and events.
     control_socket    What few pages ask the supervisor, as scripts do.
+    feed_link         Logs and events for those who follow them.
 
     server/           Accepts connections and dispatches: HTTP/1.1 fast path, Hypercorn for pages,
                       management API.

@@ -18,6 +18,7 @@ from arriero.protocol.transport import connected, open_context
 from .connections.connection import Connection, ConnectionMonitor
 from .connections.stream import SocketStream
 from .control_socket import ControlSocket
+from .feed_link import FeedLink
 from .leases.queries import PendingQueries
 from .limits import LIMITS, Limits
 from .linux import outlive_parent
@@ -83,8 +84,9 @@ async def run_worker(settings: Settings, on_orphaned: Callable[[], None]) -> Non
             listening=where_listening(settings.listen_fds),
             queries=PendingQueries(limits.query_s),
             upstreams=Upstreams(unanswered=limits.unanswered),
-            ask=ControlSocket(context, settings.socket_dir).ask,
+            ask=(control := ControlSocket(context, settings.socket_dir)).ask,
         )
+        feeds = FeedLink(context, settings.socket_dir, service, control.ask)
         monitor.chores.append(service.upstreams.trim)
         monitor.chores.append(lambda _: FLOOD_LOG.flush())
         link = SupervisorLink(
@@ -100,6 +102,7 @@ async def run_worker(settings: Settings, on_orphaned: Callable[[], None]) -> Non
             nursery.start_soon(_watch_supervisor, link, on_orphaned)
             nursery.start_soon(_obey, link)
             nursery.start_soon(link.run)
+            nursery.start_soon(feeds.run)
             nursery.start_soon(monitor.run)
             nursery.start_soon(monitor.readers.run)
             nursery.start_soon(service.waking.run)
@@ -159,6 +162,7 @@ async def _serve(settings: Settings, service: RelayContext, link: SupervisorLink
                     await link.finish.wait()
                     accepting.cancel_scope.cancel()
                 service.finishing = True
+                service.feeds.over()
                 connections.cancel_scope.deadline = trio.current_time() + FINISH_S
                 service.monitor.finish()
                 http2_door.finish()

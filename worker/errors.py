@@ -64,6 +64,18 @@ class MovedPermanently(RelayError):
         self.fields = ((b"Location", location),)
 
 
+class FoundElsewhere(MovedPermanently):
+    """What is asked for is shown elsewhere."""
+
+    status = 302
+
+
+class MovedForNow(MovedPermanently):
+    """The same is to be found elsewhere, for all methods; where may change."""
+
+    status = 307
+
+
 class MovedWithMethod(MovedPermanently):
     """The same for methods that have to stay as they are."""
 

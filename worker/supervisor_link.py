@@ -21,6 +21,7 @@ from arriero.protocol.lease import (
     FromWorker,
     Grant,
     Hello,
+    InflightOrder,
     Noted,
     Peeked,
     PreviewOrder,
@@ -340,6 +341,8 @@ class SupervisorLink:
                 self._say_report(message.probe)
             case Resynced():
                 service.view.restart(message.snapshot)
+            case InflightOrder():
+                service.feeds.on_order(message.wanted)
             case CancelOrder():
                 result = service.running.cancel(message.request_id, message.caller, message.peer)
                 self.say(CancelOutcome(ask=message.ask, result=result))
@@ -366,6 +369,7 @@ class SupervisorLink:
         service.configure(message.config)
         service.view.restart(message.snapshot)
         if is_another and self._epoch:
+            service.feeds.on_another_supervisor()
             log.info("supervisor.replaced by=%d", message.pid)
             service.view.config_generation = message.config.generation
             self._say_again()

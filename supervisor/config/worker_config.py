@@ -77,6 +77,8 @@ def route_table(
             for name, profile in config.profiles.items()
         ),
         profile=profile if profile in config.profiles else None,
+        session_headers=config.activity.session_headers,
+        combined_log=config.logging.to_stdout,
         rules=tuple(
             taken_from(
                 rule,

@@ -36,6 +36,9 @@ _BOUNDS = QueueLimits(message_bytes=MAX_TOPIC_BYTES + 32, received=1)
 # and is looked at by a task of its own.
 _MAX_AT_ONCE = 100
 
+# Who subscribes to a topic that begins so, and to others before, gets a heartbeat at once.
+_ECHO = b"\1echo/"
+
 _OWN_TOPIC = topic_of(OwnLine(line=""))
 
 
@@ -91,8 +94,10 @@ class Publisher:
                 self._numbers[event.numbered_as] = seq
                 if event.numbered_as != "events" and not self._is_wanted(event):
                     continue  # there may be thousands a second, and nobody else counts these
-            stamped = msgspec.structs.replace(event, epoch=self.epoch, seq=seq, t=time.time())
-            self._socket.send(encode_event(stamped))
+            self._socket.send(encode_event(self._stamped(event, seq)))
+
+    def _stamped(self, event: AnyEvent, seq: int) -> AnyEvent:
+        return msgspec.structs.replace(event, epoch=self.epoch, seq=seq, t=time.time())
 
     def publish_own(self, lines: Sequence[LogsLine]) -> None:
         """Publish lines of our own log; without a subscriber they are only counted."""
@@ -113,6 +118,9 @@ class Publisher:
             if (received := self._socket.receive_frame_now()) is None:
                 return
             source, frame = received
+            if frame.startswith(_ECHO):  # now it is heard: it says so at once, to that one
+                _, beat = encode_event(self._stamped(Heartbeat(), self.seq))
+                self._socket.send([frame[1:], beat])
             greedy = self._subscriptions.note(frame, source)
             if isinstance(greedy, Source):
                 self.flood.warning("events.cut reason='too many subscriptions'")

@@ -15,7 +15,7 @@ import zmq
 
 from arriero.protocol.codec import encode, read_from_worker
 from arriero.protocol.errors import RemoteProtocolError
-from arriero.protocol.events import RequestEnded
+from arriero.protocol.events import InflightChanged, RequestEnded
 from arriero.protocol.flood_log import FloodLog
 from arriero.protocol.lease import (
     Away,
@@ -32,6 +32,9 @@ from arriero.protocol.lease import (
     Finished,
     FromSupervisor,
     Hello,
+    InflightOrder,
+    InflightReport,
+    InflightWish,
     KeepAlive,
     Leave,
     Noted,
@@ -114,6 +117,7 @@ class WorkerPeer(msgspec.Struct):
         generation: Of the configuration that it follows.
         finishing: It was asked to finish.
         greeted: It has said which leases it holds.
+        wants_inflight: Somebody there wants to know which requests run.
         noted: Number of its last message about ends of requests; `told_noted`: as it was told.
     """
 
@@ -128,6 +132,7 @@ class WorkerPeer(msgspec.Struct):
     greeted: bool = True
     noted: int = 0
     told_noted: int = 0
+    wants_inflight: bool = False
 
 
 class _WaitingForPreview(msgspec.Struct, eq=False):
@@ -171,6 +176,7 @@ class LeaseServer:
         self._proven: dict[bytes, WorkerPeer] = {}  # by token
         self.flood = FloodLog(log)
         self._followed = trio.Event()
+        self._tells_inflight = False
         self._claims = Claims()
         self._failures = FailureStreaks()
         self._inquiries: dict[int, tuple[CancelInquiry, trio.Event]] = {}
@@ -238,6 +244,9 @@ class LeaseServer:
             del self._peers[peer.owner]
             self._proven = {t: p for t, p in self._proven.items() if p is not peer}
             self._wake()
+            if self._tells_inflight:
+                self._dispatcher.publish(InflightChanged(worker=peer.owner, requests=()))
+                self._order_inflight()
             self._claims.lost(peer.owner)
             self._selections.lost(peer.owner)
             for inquiry, decided in self._inquiries.values():
@@ -389,8 +398,21 @@ class LeaseServer:
                 if (waiting := self._previews.get(ask)) is not None:
                     waiting.outcome = message
                     waiting.answered.set()
+            case InflightWish(wanted=wanted):
+                peer.wants_inflight = wanted
+                self._order_inflight()
+            case InflightReport(requests=requests):
+                self._dispatcher.publish(InflightChanged(worker=owner, requests=requests))
             case CancelQuery():
                 nursery.start_soon(self._cancel_for, owner, message)
+
+    def _order_inflight(self) -> None:
+        """Have all workers say which requests run, if one of them wants to know."""
+        wanted = any(peer.wants_inflight for peer in self._peers.values())
+        if wanted or self._tells_inflight:
+            self._tells_inflight = wanted
+            for peer in self._peers.values():
+                self._send(peer, InflightOrder(wanted=wanted))
 
     def _take_holdings(self, owner: str, hello: Hello) -> None:
         """Believe what a worker of an earlier supervisor says that one has decided."""
@@ -461,6 +483,8 @@ class LeaseServer:
     def _greet(self, peer: WorkerPeer) -> None:
         peer.heard_at = trio.current_time()
         self._send(peer, self._welcome())
+        if self._tells_inflight:
+            self._send(peer, InflightOrder(wanted=True))
         if peer.finishing:  # it may have missed that, if it missed its welcome
             self._send(peer, Finish())
 

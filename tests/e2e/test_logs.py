@@ -1,11 +1,14 @@
 """The log: no test of this folder passes with an error in it (see `start_train`); its forms."""
 
 import json
+import threading
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import httpx
 import pytest
-from trains import Train, eventually, unexpected_errors
+from trains import PATIENCE_S, Stream, Train, eventually, unexpected_errors
 
 TIME = "2026-01-02 03:04:05,678"
 
@@ -52,6 +55,82 @@ def test_an_error_that_is_expected_is_one(
 
     errors = eventually(lambda: unexpected_errors(train.log_text()))
     assert all(" config." in line for line in errors)
+
+
+class Tail:
+    """What a route tells that goes on, read in a thread."""
+
+    def __init__(self, train: Train, path: str, **headers: str) -> None:
+        self.text = ""
+        self.status = 0
+        self._response: httpx.Response | None = None
+        self._url = f"{train.url}{path}"
+        self._headers = headers
+        self._thread = threading.Thread(target=self._read)
+        self._thread.start()
+
+    def _read(self) -> None:
+        with httpx.stream("GET", self._url, timeout=PATIENCE_S, headers=self._headers) as response:
+            self.status = response.status_code
+            for piece in response.iter_text():
+                self.text += piece
+
+    def told(self, kind: str) -> list[Any]:
+        """What the events of a kind have told so far."""
+        found = [json.loads(line[5:]) for line in self.text.split("\n") if line[-1:] == "}"]
+        return [json.loads(one["data"]) for one in found if one["type"] == kind]
+
+    def has_told(self, kind: str, what: object) -> bool:
+        return what in self.told(kind)
+
+    def answered(self) -> list[Any]:
+        """The requests that run and whose answer has begun, as they were told."""
+        told = [one.get("request", {}) for one in self.told("inflight")]
+        return [one for one in told if one.get("resp_headers")]
+
+    def states(self) -> list[str]:
+        return [model["state"] for told in self.told("modelStatus") for model in told]
+
+    def ended(self) -> str:
+        self._thread.join(PATIENCE_S)
+        assert not self._thread.is_alive()
+        return self.text
+
+
+def test_logs_and_events_are_followed_in_every_worker(
+    start_train: Callable[..., Train], scripted: Callable[..., str]
+) -> None:
+    train = start_train({"workers": 2, "models": {"org/a": {"cmd": scripted()}}})
+    events = [Tail(train, "/api/events") for _ in range(6)]  # some in each worker
+    eventually(lambda: all(one.told("inflight") for one in events))
+    fields = {"X-Request-Id": "mine", "Cookie": "s3cret"}
+    stream = Stream(train, "org/a", runs_on=True, headers=fields)
+    past = Tail(train, "/logs/stream/org/a")
+    late = Tail(train, "/logs/stream/org/a?no-history")
+    for one in events:
+        shown = eventually(one.answered)[0]
+        assert (shown["id"], shown["model"], shown["method"]) == ("mine", "org/a", "POST")
+        assert shown["req_headers"]["cookie"] == "[REDACTED]"
+        assert shown["resp_headers"]["content-type"].startswith("text/event-stream")
+    stream.finish()
+    gone = {"operation": "remove", "id": "mine"}
+    for one in events:
+        eventually(partial(one.has_told, "inflight", gone))
+        eventually(partial(one.told, "activity"))
+        assert {"starting", "ready"} <= set(one.states())
+    assert train.chat("org/a").status_code == 200
+    assert "supervisor.ready" in httpx.get(f"{train.url}/logs").text
+    assert train.stop() == 0  # streams that go on do not hold it up
+
+    listening = "listening on http"
+    assert past.ended().count(listening) == 1
+    assert late.ended().count(listening) <= 1  # it may have come before the line
+    for one in events:
+        sources = [it["source"] for it in one.told("logData")]
+        assert sources[:2] == ["proxy", "upstream"]
+        told = "".join(it["data"] for it in one.told("logData") if it["source"] == "upstream")
+        assert told.count(listening) == 1
+        assert "s3cret" not in one.ended()
 
 
 def test_every_line_is_json(

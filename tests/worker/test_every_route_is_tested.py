@@ -57,6 +57,18 @@ TESTS = {
     ],
     f"{PAGE}::test_root_introduces_itself_to_the_authorized": ["GET /"],
     f"{PAGE}::test_every_response_has_its_request_id": ["/health"],
+    f"{PAGE}::test_logs_are_shown_by_name": [
+        "/logs",
+        "/logs/stream",
+        "/logs/stream/{name...}",
+        "/api/events",
+    ],
+    f"{PAGE}::test_what_pages_are_to_come_is_said": [
+        "/ui",
+        "/ui/",
+        "/ui/{path...}",
+        "/upstream",
+    ],
     f"{OLLAMA}::test_listed_names_are_sorted": ["/api/tags"],
     f"{OLLAMA}::test_running_models_say_their_memory": ["/api/ps"],
     f"{OLLAMA}::test_a_model_is_shown_by_any_name": ["/api/show"],

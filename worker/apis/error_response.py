@@ -81,6 +81,8 @@ _HTML: Final = (b"Content-Type", b"text/html; charset=utf-8")
 
 _REASONS: Final[Mapping[int, bytes]] = {
     301: b"Moved Permanently",
+    302: b"Found",
+    307: b"Temporary Redirect",
     308: b"Permanent Redirect",
     400: b"Bad Request",
     401: b"Unauthorized",

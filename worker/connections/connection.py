@@ -7,7 +7,7 @@ their answer is not ready. Neither costs a request anything.
 import heapq
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from arriero.protocol.values import ErrorInfo
 from arriero.protocol.wakefulness import Wakefulness
 
 from ..errors import ClientGone, RequestCancelled, TooSlow, from_verdict
+from ..http.request_head import RequestHead
 from ..leases.leases import Lease
 from ..limits import LIMITS, Limits
 from .read_callbacks import ReadCallbacks
@@ -49,6 +50,25 @@ class Cuttable(Protocol):
 
     def cut(self) -> None:
         """Wake whoever waits for it."""
+
+
+class RunningAccount(Protocol):
+    """What is known of a request that runs; see `accounting.Account`."""
+
+    request_id: str
+    unix_time: float
+    path: bytes
+    asked: str
+    model: str
+    bytes_out: int
+
+
+class AnsweredHead(Protocol):
+    """The head of an upstream's answer; see `upstreams.heads.ResponseHead`."""
+
+    @property
+    def fields(self) -> Sequence[tuple[bytes, bytes]]:
+        """All of them, names in small letters."""
 
 
 class Wakeup:
@@ -120,12 +140,16 @@ class Connection:
         cancelled: Somebody has asked for the end of the request.
         cancelled_by_client: It was the client itself.
         lease: The right by which the request runs; None if it has none.
+        account, head: Of the request that is being answered, for those who watch; None without.
+        answered_head: Of its upstream's answer, once that has come.
         verdict: Why the supervisor has ended the request.
     """
 
     __slots__ = (
         "_seen",
         "_unsent",
+        "account",
+        "answered_head",
         "buffer",
         "busy",
         "cancelled",
@@ -133,6 +157,7 @@ class Connection:
         "deadline",
         "expired",
         "gone",
+        "head",
         "lease",
         "monitor",
         "patience",
@@ -162,6 +187,9 @@ class Connection:
         self.cancelled = False
         self.cancelled_by_client = False
         self.lease: Lease | None = None
+        self.account: RunningAccount | None = None
+        self.head: RequestHead | None = None
+        self.answered_head: AnsweredHead | None = None
         self.verdict: ErrorInfo | None = None
         self._seen = 0
         self._unsent = b""  # of a heartbeat that did not fit

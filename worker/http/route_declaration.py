@@ -19,6 +19,7 @@ Access: TypeAlias = Literal["open", "key"]
 
 JSON: Final = "application/json"
 TEXT: Final = "text/plain; charset=utf-8"
+HTML: Final = "text/html; charset=utf-8"
 EVENTS: Final = "text/event-stream"
 FORM: Final = "multipart/form-data"
 

@@ -83,9 +83,13 @@ class ProgressView(msgspec.Struct):
 
     Attributes:
         config_generation: Of the configuration that is in force; 0 as long as no event said so.
+        changes: Rises whenever a model has another state.
+        on_change: Called then.
     """
 
     config_generation: int = 0
+    changes: int = 0
+    on_change: Callable[[], None] = lambda: None
     _is_left: bool = False
     _sequence: Sequence = msgspec.field(default_factory=Sequence)
     _models: dict[str, ModelStanding] = msgspec.field(default_factory=dict)
@@ -108,6 +112,7 @@ class ProgressView(msgspec.Struct):
             for status in snapshot.models
         }
         self._queue = snapshot.queue
+        self._changed()
         self._wake_all()
 
     def leave(self) -> None:
@@ -171,6 +176,7 @@ class ProgressView(msgspec.Struct):
                 standing.memory = event.memory
                 if event.state in {"ready", "stopped", "asleep"}:
                     standing.progress = None
+                self._changed()
                 self._wake(event.model)
             case ProgressMade():
                 self._models.setdefault(event.model, ModelStanding()).progress = event.progress
@@ -182,6 +188,10 @@ class ProgressView(msgspec.Struct):
                 self.config_generation = event.generation
             case _:
                 pass
+
+    def _changed(self) -> None:
+        self.changes += 1
+        self.on_change()
 
     def _place_of(self, model: str) -> tuple[int, bool]:
         """Return how many models are ahead of `model`, and whether it is full."""

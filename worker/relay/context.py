@@ -25,6 +25,7 @@ from ..apis.model_names import ModelNames
 from ..connections.batched_wakeups import BatchedWakeups
 from ..connections.connection import ConnectionMonitor
 from ..errors import Unavailable, UnknownProfile
+from ..feeds.hub import FeedHub, LogPages, NoLogPages
 from ..http.admission import Admission, Listening
 from ..http.auth import caller_of
 from ..http.body_memory import BodyMemory
@@ -87,6 +88,8 @@ class RelayContext:
         waking: Wakes the tasks of requests that have waited.
         broadcast: Sends progress updates to waiting clients.
         ask: Asks the supervisor; set by whoever can.
+        feeds: Those who follow logs and events.
+        read_logs: Reads logs and events for pages; set likewise.
         finishing: No further request is taken on any connection.
     """
 
@@ -111,10 +114,13 @@ class RelayContext:
     waking: BatchedWakeups = field(default_factory=BatchedWakeups)
     broadcast: ProgressBroadcast = field(init=False)
     ask: AsksSupervisor = field(default=_nobody_to_ask)
+    feeds: FeedHub = field(default_factory=FeedHub)
+    read_logs: LogPages = field(default_factory=NoLogPages)
     finishing: bool = False
 
     def __post_init__(self) -> None:
         self.broadcast = ProgressBroadcast(self.view)
+        self.view.on_change = self.feeds.states_changed
         self.admission = Admission(self.names.config, self.listening, OPEN_PAIRS, VISITED)
 
     def configure(self, config: WorkerConfig) -> None:
@@ -124,6 +130,7 @@ class RelayContext:
         self.admission = Admission(config, self.listening, OPEN_PAIRS, VISITED)
         self.request_rules = compile_rules(config.request_headers)
         self.response_rules = compile_rules(config.response_headers)
+        self.feeds.states_changed()
 
     def caller_of(self, fields: Sequence[tuple[bytes, bytes]]) -> str:
         """Return the caller, by the fields that may hold a key.

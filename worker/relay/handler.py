@@ -95,6 +95,8 @@ async def answer(
         t=time.time(),
         trace=trace.ids() if service.names.config.traces else UNSET,
     )
+    if way.is_counted:
+        conn.account, conn.head = account, head
     exchange: Exchange | None = None
     choice: ChosenTarget | None = None
     try:
@@ -132,6 +134,7 @@ async def answer(
         raise
     finally:
         conn.busy = False
+        conn.account = conn.head = conn.answered_head = None
         service.running.exit(request_id)
         if choice is not None:
             choice.end()

@@ -73,6 +73,7 @@ async def relay(exchange: Exchange, endpoint: Endpoint, response: UpstreamRespon
 
 def note_head(exchange: Exchange, head: ResponseHead) -> None:
     """Note in the account what the head of the upstream's response says."""
+    exchange.writer.conn.answered_head = head
     if not exchange.writer.committed:
         exchange.account.status = head.status
     for name, value in head.counts:

@@ -5,7 +5,8 @@ All in little steps. Nothing here starts a model or waits for one.
 
 import os
 import re
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from contextlib import aclosing
 from functools import partial
 from typing import Final, Protocol, TypeAlias
 
@@ -48,7 +49,7 @@ from ..apis.management.answers import (
     RequestName,
     VersionInfo,
 )
-from ..apis.management.queries import ActivityQuery, PerformanceQuery, read_query
+from ..apis.management.queries import ActivityQuery, LogQuery, PerformanceQuery, read_query
 from ..apis.model_names import ModelNames
 from ..apis.ollama import api as ollama_routes
 from ..apis.ollama.shown import OllamaShowQuery
@@ -57,17 +58,21 @@ from ..apis.routes import PLAIN, ROUTES
 from ..errors import (
     BadRequest,
     Forbidden,
+    FoundElsewhere,
+    MovedForNow,
     NotStartedHere,
     RelayError,
     TooLarge,
     Unavailable,
+    UnknownModel,
     UnknownPath,
     UnknownRequest,
     WrongMethod,
 )
+from ..feeds.hub import LogPages, WantedLines
 from ..http.auth import caller_of
 from ..http.cors import Field, answer_fields, preflight_fields
-from ..http.route_declaration import JSON, TEXT, RouteDeclaration
+from ..http.route_declaration import EVENTS, HTML, JSON, TEXT, RouteDeclaration
 from ..http.tracing import RANDOM_BYTES, start_trace
 from ..progress.model_view import ProgressView
 from ..relay.context import AsksSupervisor
@@ -118,6 +123,20 @@ The documentation came with the program: README.md and docs/streams.md. On the m
 Models:
 """
 
+_UI_PAGE = """\
+<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>arriero</title>
+<h1>arriero</h1>
+<p>There are no pages for people yet, only links to what programs get.</p>
+<ul>
+<li><a href="/v1/models">the models</a>
+<li><a href="/running">what runs now</a>
+<li><a href="/api/activity">what has run</a>
+<li><a href="/logs/stream/proxy">the log of arriero</a>, which goes on
+<li><a href="/logs/stream/upstream">the log of all models</a>, which goes on
+<li><a href="/openapi.json">all routes</a>
+</ul></html>
+"""
+
 _END_MESSAGES: dict[CancelResult, str] = {
     "cancelled": "the request ends now; what it has used so far is counted",
     "finished": "the request had ended before",
@@ -164,6 +183,10 @@ class ManagementContext(Protocol):
         Raises:
             RelayError: Nobody can be asked.
         """
+
+    @property
+    def read_logs(self) -> LogPages:
+        """Logs and events."""
 
     async def records(self, request_id: str = "", most: int = 100) -> tuple[RequestRecord, ...]:
         """Return the accounts of the last requests, the newest first, or of one of them.
@@ -359,6 +382,62 @@ def make_pages(service: ManagementContext, started_at: int) -> QuartTrio:
             raise Unavailable("cannot tell what the machine is: a driver does not answer")
         return _json(told.hardware)
 
+    def wanted_lines(name: str | None) -> WantedLines:
+        if name is None:
+            combined = service.names.config.combined_log
+            return WantedLines(
+                own=combined in {"proxy", "both"}, output=combined in {"upstream", "both"}
+            )
+        if name in {"proxy", "upstream"}:
+            return WantedLines(own=name == "proxy", output=name == "upstream")
+        try:
+            found = service.names.find_chosen(name)
+        except UnknownModel as exc:
+            raise BadRequest(f"cannot show a log: {exc.message}") from exc
+        if found.peer is not None or (
+            found.detour is not None and found.detour.selector is not None
+        ):
+            raise BadRequest(f"cannot show a log of '{name}': nothing was started for it here")
+        return WantedLines(output=True, model=found.route.model)
+
+    @answers(declared.LOGS)
+    async def logs() -> Response:
+        if "text/html" in request.headers.get("accept", "").lower():
+            raise FoundElsewhere(b"/ui/")
+        return _text(await service.read_logs.text(wanted_lines(None)))
+
+    async def log_stream(name: str | None) -> Response:
+        asked = read_query(LogQuery, request.args.items(multi=True))
+        wanted = wanted_lines(name)
+        past = asked.no_history is None
+        return await _streamed(TEXT, lambda: service.read_logs.lines(wanted, past=past))
+
+    @answers(declared.LOG_STREAM)
+    async def all_logs() -> Response:
+        return await log_stream(None)
+
+    @answers(declared.NAMED_LOG_STREAM)
+    async def named_logs(name: str) -> Response:
+        return await log_stream(name)
+
+    @answers(declared.EVENTS_STREAM)
+    async def events() -> Response:
+        return await _streamed(EVENTS, service.read_logs.events)
+
+    @answers(declared.UI)
+    async def ui() -> Response:
+        raise MovedForNow(b"/ui/")
+
+    @answers(*declared.UI_PAGES)
+    async def ui_page(path: str = "") -> Response:
+        if "." in path.rpartition("/")[2]:
+            raise UnknownPath(f"no file {path!a} here")
+        return Response(_UI_PAGE, content_type=HTML)
+
+    @answers(declared.UPSTREAM_ROOT)
+    async def upstream_root() -> Response:
+        raise FoundElsewhere(b"/ui/models")
+
     @answers(declared.PROFILES)
     async def profiles() -> Response:
         config = service.names.config
@@ -480,6 +559,27 @@ def _json(value: JsonAnswer | RequestRecord | Hardware) -> Response:
 def _text(text: str) -> Response:
     response = Response(text, content_type=TEXT)
     response.headers["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
+async def _streamed(kind: str, begin: Callable[[], AsyncGenerator[bytes, None]]) -> Response:
+    """Return a response that goes on; what can fail at once is an error of the usual form."""
+    fields = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
+    fields["X-Accel-Buffering"] = "no"
+    if request.method == "HEAD":
+        return Response(b"", content_type=kind, headers=fields)
+    pieces = begin()
+    first = await anext(pieces)
+
+    async def all_pieces() -> AsyncGenerator[bytes, None]:
+        async with aclosing(pieces):
+            if first:
+                yield first
+            async for piece in pieces:
+                yield piece
+
+    response = Response(all_pieces(), content_type=kind, headers=fields)
+    response.timeout = None
     return response
 
 

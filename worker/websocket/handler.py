@@ -81,12 +81,14 @@ async def answer_websocket(
         trace.request_id, trace.span_id, caller, conn.cancel, peer=conn.peer.decode("ascii")
     )
     socket = _Socket(service, conn, head, way, caller, trace, request_id)
+    conn.head = head
     try:
         if way.model is None:
             await socket.answer_turns()
         else:
             await socket.answer_tunnel(way.model)
     finally:
+        conn.account = conn.head = conn.answered_head = None
         service.running.exit(request_id)
     await conn.transport.linger(_PARTING_S)  # bytes on their way here must not wipe the last word
 
@@ -239,7 +241,7 @@ class _Socket(msgspec.Struct):
 
     def _open_account(self, request_id: str, api: Api, span_id: str = "") -> Account:
         trace = self.trace if not span_id else msgspec.structs.replace(self.trace, span_id=span_id)
-        return open_account(
+        account = open_account(
             request_id=request_id,
             path=self.head.path,
             api=api,
@@ -247,6 +249,8 @@ class _Socket(msgspec.Struct):
             t=time.time(),
             trace=trace.ids() if self.service.names.config.traces else msgspec.UNSET,
         )
+        self.conn.account = account
+        return account
 
     def _close_account(self, account: Account) -> None:
         self.service.ended(account, trio.current_time())

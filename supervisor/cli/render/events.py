@@ -7,6 +7,7 @@ from arriero.protocol.events import (
     AnyEvent,
     ConfigChanged,
     Heartbeat,
+    InflightChanged,
     LogLine,
     ModelEvicted,
     OwnLine,
@@ -58,6 +59,8 @@ def _event_text(event: AnyEvent) -> str:
             return f"generation {generation} is in force{what}"
         case RequestEnded(record=record):
             return ended_text(record)
+        case InflightChanged(worker=worker, requests=requests):
+            return f"{worker} has {len(requests)} requests"
         case Heartbeat(seq=seq):
             return f"nothing new since {seq}"
         case _:

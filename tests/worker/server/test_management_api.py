@@ -36,6 +36,7 @@ from arriero.worker.apis.openapi import described
 from arriero.worker.apis.routes import ROUTES
 from arriero.worker.connections.connection import Connection, ConnectionMonitor
 from arriero.worker.connections.stream import SocketStream
+from arriero.worker.feeds.hub import WantedLines
 from arriero.worker.http.admission import Listening
 from arriero.worker.http.auth import caller_of
 from arriero.worker.leases.queries import PendingQueries
@@ -151,6 +152,15 @@ async def pages(worker: Worker) -> AsyncGenerator[Ask, None]:
         with trio.fail_after(20):
             yield ask
         nursery.cancel_scope.cancel()
+
+
+NAMED = WorkerConfig(
+    generation=1,
+    models=(ModelRoute(model="org/a", aliases=("short",)), ModelRoute(model="b")),
+    peers={"peer": PeerRoute(peer="peer", url="http://127.0.0.1:1")},
+    peer_models={"peer/m": PeerModel(peer="peer", model="m")},
+    selectors=(SelectorRoute(selector="chosen", strategy="warm", targets=("b",)),),
+)
 
 
 def known(*, cors: bool | tuple[str, ...] = True, api_keys: tuple[str, ...] = ()) -> Worker:
@@ -512,6 +522,82 @@ async def test_small_pages_are_there() -> None:
     assert (icon.status, icon.all("content-type")) == (200, ["image/svg+xml"])
     assert nobody.status == 401
     assert version.said == {"version": arriero.__version__, "commit": "", "build_date": ""}
+
+
+class Told:
+    """The log of a supervisor: what was asked for, and two pieces of text."""
+
+    def __init__(self) -> None:
+        self.wanted: list[tuple[WantedLines, bool]] = []
+
+    async def text(self, wanted: WantedLines) -> str:
+        self.wanted.append((wanted, True))
+        return "was\n"
+
+    async def lines(self, wanted: WantedLines, *, past: bool) -> AsyncGenerator[bytes, None]:
+        self.wanted.append((wanted, past))
+        yield b"was\n" if past else b""
+        yield b"comes\n"
+
+    async def events(self) -> AsyncGenerator[bytes, None]:
+        yield b"event:message\ndata:{}\n\n"
+
+
+async def test_logs_are_shown_by_name() -> None:
+    there = Worker(NAMED)
+    told = there.service.read_logs = Told()
+    async with pages(there) as ask:
+        assert (await ask("GET", "/logs", "Accept: */*")).body == b"was\n"
+        led = await ask("GET", "/logs", "Accept: text/html")
+        assert (led.status, led.all("location")) == (302, ["/ui/"])
+        wanted = [
+            ("/logs/stream", WantedLines(own=True)),
+            ("/logs/stream/proxy", WantedLines(own=True)),
+            ("/logs/stream/upstream?no-history", WantedLines(output=True)),
+            ("/logs/stream/org%2Fa", WantedLines(output=True, model="org/a")),
+            ("/logs/stream/org/a?no-history=1", WantedLines(output=True, model="org/a")),
+            ("/logs/stream/short", WantedLines(output=True, model="org/a")),
+        ]
+        for path, lines in wanted:
+            answer = await ask("GET", path)
+            past = "no-history" not in path
+            assert told.wanted[-1] == (lines, past)
+            assert (b"was" in answer.body, b"comes" in answer.body) == (past, True)
+            assert answer.all("x-accel-buffering") == ["no"]
+            assert answer.all("x-content-type-options") == ["nosniff"]
+            asked = len(told.wanted)
+            assert (await ask("HEAD", path)).body == b""
+            assert len(told.wanted) == asked
+        for name in ("nobody", "peer/m", "chosen"):
+            refused = await ask("GET", f"/logs/stream/{name}")
+            assert refused.status == 400
+        events = await ask("GET", "/api/events")
+    assert (events.all("content-type"), events.all("cache-control")) == (
+        ["text/event-stream"],
+        ["no-cache"],
+    )
+    assert b"event:message\ndata:{}\n\n" in events.body
+
+
+async def test_what_pages_are_to_come_is_said() -> None:
+    async with pages(known()) as ask:
+        for path, status, where in (
+            ("/ui", 307, "/ui/"),
+            ("/upstream", 302, "/ui/models"),
+        ):
+            answer = await ask("GET", path)
+            assert (answer.status, answer.all("location")) == (status, [where])
+        for path in ("/ui/", "/ui/models"):
+            page = await ask("GET", path)
+            assert page.status == 200
+            assert b"no pages for people yet" in page.body
+        assert (await ask("GET", "/ui/x.js")).status == 404
+
+
+async def test_logs_without_a_supervisor_are_refused() -> None:
+    async with pages(known()) as ask:
+        for path in ("/logs", "/logs/stream", "/api/events"):
+            assert (await ask("GET", path)).status == 503
 
 
 async def test_the_description_is_for_whoever_may_ask() -> None:

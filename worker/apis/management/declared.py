@@ -5,8 +5,17 @@ from typing import Final
 from arriero.protocol.machine import Hardware
 from arriero.protocol.records import RequestRecord
 
-from ...errors import NotStartedHere, RelayError, UnknownModel, UnknownProfile, UnknownRequest
-from ...http.route_declaration import TEXT, RouteDeclaration
+from ...errors import (
+    FoundElsewhere,
+    MovedForNow,
+    NotStartedHere,
+    RelayError,
+    UnknownModel,
+    UnknownPath,
+    UnknownProfile,
+    UnknownRequest,
+)
+from ...http.route_declaration import EVENTS, HTML, TEXT, RouteDeclaration
 from .answers import (
     ActiveProfile,
     ActivityList,
@@ -22,7 +31,7 @@ from .answers import (
     RunningList,
     VersionInfo,
 )
-from .queries import ActivityQuery, PerformanceQuery, QueryShape
+from .queries import ActivityQuery, LogQuery, PerformanceQuery, QueryShape
 
 _GET: Final = ("GET",)
 
@@ -135,6 +144,52 @@ PERFORMANCE: Final = _shows(
 )
 HARDWARE: Final = _shows("/api/hardware", "What the machine is.", Hardware)
 
+LOGS: Final = _shows(
+    "/logs",
+    "The last lines of the log, as logToStdout says; a browser is led to /ui/.",
+    TEXT,
+    is_visited=True,
+    errors=(FoundElsewhere,),
+)
+LOG_STREAM: Final = _shows(
+    "/logs/stream",
+    "The same, and then the lines that come.",
+    TEXT,
+    is_visited=True,
+    query=LogQuery,
+)
+NAMED_LOG_STREAM: Final = _shows(
+    "/logs/stream/{name...}",
+    "Lines of proxy (arriero itself), upstream (all models) or a model, and those that come.",
+    TEXT,
+    is_visited=True,
+    query=LogQuery,
+)
+EVENTS_STREAM: Final = _shows(
+    "/api/events", "How models stand, log lines, and requests that run, as it changes.", EVENTS
+)
+
+UI: Final = _shows("/ui", "Leads to /ui/.", HTML, is_visited=True, errors=(MovedForNow,))
+UI_PAGES: Final = tuple(
+    _shows(
+        path,
+        "A page of links; there is no more yet.",
+        HTML,
+        is_visited=True,
+        errors=(UnknownPath,),
+    )
+    for path in ("/ui/", "/ui/{path...}")
+)
+UPSTREAM_ROOT: Final = RouteDeclaration(
+    path="/upstream",
+    summary="Leads to /ui/models.",
+    methods=_GET,
+    access="open",
+    is_visited=True,
+    response=HTML,
+    errors=(FoundElsewhere,),
+)
+
 PROFILES: Final = _shows("/api/profiles", "The profiles.", ProfileList)
 CHOOSE_PROFILE: Final = RouteDeclaration(
     path="/api/profiles/active",
@@ -165,6 +220,13 @@ PAGES: Final[tuple[RouteDeclaration, ...]] = (
     METRICS,
     PERFORMANCE,
     HARDWARE,
+    LOGS,
+    LOG_STREAM,
+    NAMED_LOG_STREAM,
+    EVENTS_STREAM,
+    UI,
+    *UI_PAGES,
+    UPSTREAM_ROOT,
     PROFILES,
     CHOOSE_PROFILE,
 )

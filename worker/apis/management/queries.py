@@ -40,6 +40,16 @@ class PerformanceQuery(QueryShape, frozen=True, kw_only=True):
     after: datetime | None = None
 
 
+class LogQuery(QueryShape, frozen=True, kw_only=True):
+    """Which lines are wanted.
+
+    Attributes:
+        no_history: If it is there, with whatever value: only lines that are still to come.
+    """
+
+    no_history: str | None = msgspec.field(default=None, name="no-history")
+
+
 def read_query(shape: type[_Query], given: Iterable[tuple[str, str]]) -> _Query:
     """Return what a query says.
 

@@ -1,0 +1,9 @@
+"""What those get who follow logs and events: bounded, whoever reads slowly.
+
+Lowest first:
+
+    line_reader   Lines on their way to one reader.
+    inflight      The requests that run, of all workers.
+    feed_reader  What one reader of events gets next.
+    hub           Who follows what.
+"""

@@ -1,0 +1,208 @@
+"""Who follows logs and events in this worker; gives each what is for it. Pure, but for wakes."""
+
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import contextmanager
+from typing import Final, NamedTuple, Protocol
+
+import trio
+
+from arriero.protocol.events import (
+    AnyEvent,
+    Heartbeat,
+    InflightChanged,
+    LogLine,
+    OwnLine,
+    RequestEnded,
+)
+
+from ..connections.connection import Wakeup
+from ..errors import Unavailable
+from .feed_reader import FeedReader
+from .inflight import InflightTable
+from .line_reader import LineReader
+
+# Readers of one worker.
+MAX_READERS: Final = 200
+
+
+class WantedLines(NamedTuple):
+    """Which lines somebody wants.
+
+    Attributes:
+        own: Those of arriero's log.
+        output: Those of models.
+        model: Of this one only.
+    """
+
+    own: bool = False
+    output: bool = False
+    model: str | None = None
+
+
+class LogPages(Protocol):
+    """Reads logs and events for pages; see `feed_link.FeedLink`."""
+
+    async def text(self, wanted: WantedLines) -> str:
+        """Return the last lines."""
+
+    def lines(self, wanted: WantedLines, *, past: bool) -> AsyncGenerator[bytes, None]:
+        """Yield the last lines, then those that come."""
+
+    def events(self) -> AsyncGenerator[bytes, None]:
+        """Yield messages on all that happens."""
+
+
+class NoLogPages:
+    """Stands for it where there is no supervisor."""
+
+    async def text(self, wanted: WantedLines) -> str:
+        """Refuse."""
+        del wanted
+        raise _nobody()
+
+    def lines(self, wanted: WantedLines, *, past: bool) -> AsyncGenerator[bytes, None]:
+        """Refuse."""
+        del wanted, past
+        raise _nobody()
+
+    def events(self) -> AsyncGenerator[bytes, None]:
+        """Refuse."""
+        raise _nobody()
+
+
+def _nobody() -> Unavailable:
+    return Unavailable("cannot ask now: there is no supervisor", code="supervisor_lost")
+
+
+class FollowerLink:
+    """One who follows, and how it is woken.
+
+    Attributes:
+        wanted: Lines that it wants.
+        own, output: They wait here.
+        events: Other events as well, for a reader of events.
+    """
+
+    def __init__(self, wanted: WantedLines, events: FeedReader | None) -> None:
+        self.wanted = wanted
+        self.events = events
+        self.own = LineReader() if events is None else events.own
+        self.output = LineReader() if events is None else events.output
+        self.wakeup = Wakeup()
+
+
+class FeedHub:
+    """The followers of one worker.
+
+    Args:
+        on_first: Called when somebody follows and nobody did before.
+
+    Attributes:
+        on_order: Called when the supervisor wants to know which requests run here, or no more.
+        on_another_supervisor: Called when there is another one.
+        followers: All of them.
+        inflight: The requests that run, while anybody follows events.
+        is_sure: Set while nothing that happens is missed.
+        is_over: This worker ends: nothing more is followed.
+    """
+
+    def __init__(self, on_first: Callable[[], None] = lambda: None) -> None:
+        self.on_first = on_first
+        self.on_order: Callable[[bool], None] = lambda wanted: None
+        self.on_another_supervisor: Callable[[], None] = lambda: None
+        self.followers: set[FollowerLink] = set()
+        self.inflight = InflightTable()
+        self.is_sure = trio.Event()
+        self.is_over = False
+        self._last: dict[str, int] = {}
+
+    @contextmanager
+    def following(
+        self, wanted: WantedLines, events: FeedReader | None = None
+    ) -> Generator[FollowerLink, None, None]:
+        """Follow while the block runs.
+
+        Args:
+            wanted: Lines that are wanted.
+            events: Takes other events as well.
+
+        Raises:
+            Unavailable: As many follow as may.
+        """
+        if len(self.followers) >= MAX_READERS:
+            raise Unavailable(
+                f"cannot show this now: {MAX_READERS} others follow logs and events here already",
+                code="too_many_readers",
+            )
+        follower = FollowerLink(wanted, events)
+        self.followers.add(follower)
+        if len(self.followers) == 1:
+            self.on_first()
+        try:
+            yield follower
+        finally:
+            self.followers.discard(follower)
+
+    @property
+    def follows_events(self) -> bool:
+        """Whether anybody follows events."""
+        return any(one.events is not None for one in self.followers)
+
+    def begin_anew(self) -> None:
+        """Note that what happens is missed from here on, until `is_sure` is set."""
+        self.is_sure = trio.Event()
+        self._last.clear()
+        self.inflight.clear()
+
+    def over(self) -> None:
+        """Let all go."""
+        self.is_over = True
+        self._wake()
+
+    def states_changed(self) -> None:
+        """Tell that models, or the configuration, are other than before."""
+        for one in self.followers:
+            if one.events is not None:
+                one.events.states_changed()
+                one.wakeup.set()
+
+    def take(self, event: AnyEvent) -> None:
+        """Give an event to those who want it."""
+        match event:
+            case Heartbeat():
+                self.is_sure.set()
+            case OwnLine(seq=seq, line=line):
+                self._lines(event, "own", None, seq, line)
+            case LogLine(seq=seq, line=line, model=model):
+                self._lines(event, "output", model, seq, line)
+            case RequestEnded(seq=seq):
+                for one in self.followers:
+                    if one.events is not None:
+                        one.events.recorded(seq)
+                        one.wakeup.set()
+            case InflightChanged(worker=worker, requests=requests):
+                if ids := self.inflight.replace(worker, requests):
+                    for one in self.followers:
+                        if one.events is not None:
+                            one.events.inflight_changed(ids)
+                            one.wakeup.set()
+            case _:
+                pass
+
+    def _lines(self, event: AnyEvent, kind: str, model: str | None, seq: int, line: str) -> None:
+        before = self._last.get(kind, seq - 1)
+        self._last[kind] = seq
+        for one in self.followers:
+            wanted = one.wanted
+            if not (wanted.own if kind == "own" else wanted.output):
+                continue
+            reader = one.own if kind == "own" else one.output
+            if seq - before > 1:
+                reader.miss(seq - before - 1)
+            if model is None or wanted.model in (None, model):
+                reader.put(seq, line)
+                one.wakeup.set()
+
+    def _wake(self) -> None:
+        for one in self.followers:
+            one.wakeup.set()
