@@ -34,7 +34,6 @@ WHY_NOT: Final = {
     "logRequests": "it does nothing in llama-swap, either",
     "captureBuffer": "requests and answers are not captured (to come with the store)",
     "store": "requests are remembered in memory only (likewise)",
-    "ui": "there is no page with a list of requests",
 }
 
 # The parts of the page: a heading, what it says, and the names with which the paths in it begin;

@@ -185,8 +185,10 @@ class ActivityConfig:
     session_headers: tuple[str, ...] = key(
         _SESSION_ID,
         _SESSION_HEADERS,
-        "Headers that name a session, in the order in which they are looked at; [] for none.",
+        "Headers that name a session, in the order in which pages look at them; told by "
+        "/api/events. [] for none.",
         name="ui.activity.session_id",
+        acts=FIRST,
     )
     sampling: bool = key(
         converted(BOOLEAN, lambda disabled: not disabled, lambda sampling: not sampling),
