@@ -262,6 +262,7 @@ def test_any_value_in_the_place_of_a_good_one_does_too(data: st.DataObject, valu
     assert_total(yaml.dump(changed, Dumper=WithoutAnchors))
 
 
+@pytest.mark.nightly
 def test_ten_thousand_models_are_read() -> None:
     rows = [
         f"  m{n}:\n    cmd: run --port ${{PORT}} -m /models/m{n}.gguf\n    aliases: [a{n}]"
