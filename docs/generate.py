@@ -47,6 +47,11 @@ PARTS: Final[tuple[tuple[str, str, tuple[str, ...]], ...]] = (
         "within a. `model` and `stream` stay. What no rule changes keeps its bytes.",
         ("rules",),
     ),
+    (
+        "Keys of clients",
+        "`<id>` is the name of the key, which stands in records; `arriero key new` makes one.",
+        ("clientKeys",),
+    ),
     ("Models", "`<id>` is the name that requests give.", ("models",)),
     (
         "Which models run beside which, and who comes first",
@@ -163,10 +168,13 @@ HTTP_API: Final = """\
 <!-- Written by make docs; edit the declarations in worker/apis. -->
 
 `{name}` is one part of a path, `{name...}` any number of them; ids of models may have slashes,
-escaped or not. Whatever answers `GET` answers `HEAD`. With `apiKeys` a key has to be shown, but
-for what is *open*. A wrong method is answered 405 with `Allow`, an unknown path 404 with the
-nearest route. Errors have the shape of the API and `"src": "arriero"`; they are a text or a page
-for who accepts `text/plain` or `text/html` and does not name JSON.
+escaped or not. Whatever answers `GET` answers `HEAD`. With `apiKeys` or `clientKeys` a key has to
+be shown that has the scope under *Key*; `any` of them will do, or none where it is `open`. Those of
+`apiKeys` have all scopes. Under `/upstream/<model>` a path takes what it takes here, and `admin` if
+it is not here. A model that a key may not use is answered like one that does not exist. A wrong
+method is answered 405 with `Allow`, an unknown path 404 with the nearest route. Errors have the
+shape of the API and `"src": "arriero"`; they are a text or a page for who accepts `text/plain` or
+`text/html` and does not name JSON.
 
 The same for programs, with all shapes and refusals, is what `GET /openapi.json` answers: OpenAPI
 3.1, from which clients can be generated.
@@ -187,13 +195,14 @@ def http_api_page() -> str:
 
 def _route_table(routes: Iterable[RouteDeclaration]) -> str:
     rows = [
-        "| Methods | Path | What it does | Model | Body | Answer |\n|---|---|---|---|---|---|\n"
+        "| Methods | Path | Key | What it does | Model | Body | Answer |\n"
+        "|---|---|---|---|---|---|---|\n"
     ]
     for it in routes:
         named = "" if it.named_in is None else it.named_in + ("" if it.starts else ", runs")
-        who = " *open*" if it.access == "open" else ""
+        who = "any" if it.access == "key" else it.access
         path = it.path if it.query is None else f"{it.path}?{'&'.join(_names(it.query))}"
-        said = [", ".join(it.methods), f"`{path}`{who}", it.summary, named]
+        said = [", ".join(it.methods), f"`{path}`", who, it.summary, named]
         said += [_shape(it.request), _shape(it.response)]
         rows.append(f"| {' | '.join(said)} |\n")
     return "".join(rows)

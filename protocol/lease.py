@@ -71,6 +71,13 @@ class HeldClaim(MessageValue, frozen=True, kw_only=True):
     request_id: str
 
 
+class HeldKey(MessageValue, frozen=True, kw_only=True):
+    """A request that runs with a key with limits. Attributes as in `KeyQuery`."""
+
+    ask: int
+    key: str
+
+
 class Hello(LeaseMessage, frozen=True, kw_only=True, tag="hello"):
     """A worker's first message to a supervisor, repeated until it is welcomed.
 
@@ -80,6 +87,7 @@ class Hello(LeaseMessage, frozen=True, kw_only=True, tag="hello"):
         holds: Its leases.
         selected: Targets that were selected for its requests.
         claimed: Its claims.
+        keys: Requests that run with keys with limits.
         waits: Numbers of the requests that wait, by model; each is said again as `Want`.
     """
 
@@ -88,6 +96,7 @@ class Hello(LeaseMessage, frozen=True, kw_only=True, tag="hello"):
     holds: tuple[HeldLease, ...] = ()
     selected: tuple[HeldSelection, ...] = ()
     claimed: tuple[HeldClaim, ...] = ()
+    keys: tuple[HeldKey, ...] = ()
     waits: dict[str, tuple[int, ...]] = {}
 
 
@@ -229,6 +238,26 @@ class Deselect(LeaseMessage, frozen=True, kw_only=True, tag="deselect"):
     ask: int
 
 
+class KeyQuery(LeaseMessage, frozen=True, kw_only=True, tag="key-query"):
+    """A request shows a key with limits: may it run?
+
+    Answered by `KeyAnswer`; if it may, it counts until `KeyLeft`.
+
+    Attributes:
+        ask: Number of the query, unique within the worker.
+        key: The key's name.
+    """
+
+    ask: int
+    key: str
+
+
+class KeyLeft(LeaseMessage, frozen=True, kw_only=True, tag="key-left"):
+    """The request for which `KeyQuery` number `ask` was sent has ended."""
+
+    ask: int
+
+
 class Peek(LeaseMessage, frozen=True, kw_only=True, tag="peek"):
     """Where does `model` answer, if it is ready? Starts nothing, and keeps nothing.
 
@@ -344,6 +373,8 @@ FromWorker: TypeAlias = (
     | Unclaim
     | Select
     | Deselect
+    | KeyQuery
+    | KeyLeft
     | Peek
     | ProfileOrder
     | CancelQuery
@@ -492,6 +523,20 @@ class Selected(LeaseMessage, frozen=True, kw_only=True, tag="selected"):
     target: str = ""
 
 
+class KeyAnswer(LeaseMessage, frozen=True, kw_only=True, tag="key-answer"):
+    """The answer to `KeyQuery`.
+
+    Attributes:
+        ask: Number of the query.
+        error: Why it may not run; None if it may.
+        again_s: Seconds until it may.
+    """
+
+    ask: int
+    error: ErrorInfo | None = None
+    again_s: float = 0.0
+
+
 class Peeked(LeaseMessage, frozen=True, kw_only=True, tag="peeked"):
     """The answer to `Peek`.
 
@@ -581,6 +626,7 @@ FromSupervisor: TypeAlias = (
     | Noted
     | Claimed
     | Selected
+    | KeyAnswer
     | Peeked
     | ProfileAnswer
     | CancelOrder

@@ -153,6 +153,7 @@ class RequestRecord(MessageValue, frozen=True, kw_only=True):
         error_code: The error, as clients see it.
         swap: Number of the start of the process that answered; 0 if none here did.
         trace: Its trace, if that is exported.
+        key: Name of the key that was shown; empty for one without a name, and without keys.
     """
 
     request_id: str
@@ -189,3 +190,4 @@ class RequestRecord(MessageValue, frozen=True, kw_only=True):
     error_code: str | None = None
     swap: int = 0
     trace: TraceIds | UnsetType = UNSET
+    key: str = ""

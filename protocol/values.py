@@ -13,11 +13,12 @@ from .errors import LocalProtocolError
 VERSION = 1
 """Of what scripts read and write: control messages and events."""
 
-LEASE_VERSION = 1
+LEASE_VERSION = 2
 """Of the messages between workers and supervisor, which may be of two installations with `adopt`.
 
-New fields that have a default need no other one. A worker that speaks another version is not
-understood, and finishes its requests by itself."""
+New fields that have a default need no other one, unless it is wrong to read past them: 2 has keys
+with rights, without which a worker of version 1 would let in whoever comes. A worker that speaks
+another version is not understood, and finishes its requests by itself."""
 
 LOCAL = "local"
 """The host on which the supervisor runs. An instance of a model is named by host, model and start

@@ -3,7 +3,7 @@
 The supervisor makes it from the configuration; it comes with every `Welcome`.
 """
 
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
 
 import msgspec
 
@@ -25,6 +25,12 @@ Strictness: TypeAlias = Literal["off", "on", "force"]
 
 Strategy: TypeAlias = Literal["pin", "warm", "spillover"]
 """How a selector chooses one of its targets."""
+
+Scope: TypeAlias = Literal["infer", "read", "admin"]
+"""What a key is good for: asking models; seeing what runs and has run; changing that. None of them
+includes another."""
+
+SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
 
 UsageSetting: TypeAlias = Literal["auto", "inject", "observe"]
 """When a stream is asked for its usage: if its upstream is known to take that; always; never."""
@@ -273,6 +279,24 @@ class TlsFiles(MessageValue, frozen=True, kw_only=True):
     key: str
 
 
+class ClientKey(MessageValue, frozen=True, kw_only=True, omit_defaults=True):
+    """A key that a client may show, and what it is good for.
+
+    Attributes:
+        name: How it is called; the key itself is known to who has it alone.
+        sha256: SHA-256 of the key, in small hexadecimal digits.
+        scopes: What may be done with it.
+        models: Patterns of the names that may be used; None: all.
+        is_limited: The supervisor is asked, before each request for a model, whether it may run.
+    """
+
+    name: str
+    sha256: str
+    scopes: tuple[Scope, ...] = ("infer",)
+    models: tuple[str, ...] | None = None
+    is_limited: bool = False
+
+
 class WorkerConfig(MessageValue, frozen=True, kw_only=True):
     """The part of the configuration that workers need.
 
@@ -283,7 +307,9 @@ class WorkerConfig(MessageValue, frozen=True, kw_only=True):
         heartbeat_s: Longest silence of a stream; 0 for no heartbeat ever.
         marker: Beginning of every injected line; ends with a blank.
         details: Put the member `swap_progress` into injected chunks.
-        api_keys: If there are any, a client has to show one of them.
+        api_keys: Keys that are good for everything. If there are any, or any `client_keys`, a
+            client has to show one of them.
+        client_keys: Others, with their rights.
         old_markers: Markers of earlier configurations: removed from histories as well.
         nonstream_hold_s: Longest wait of a request that is no stream for its model.
         nonstream_blanks: Such a request gets an early 200 and a blank now and then.
@@ -321,6 +347,7 @@ class WorkerConfig(MessageValue, frozen=True, kw_only=True):
     marker: str = DEFAULT_MARKER
     details: bool = True
     api_keys: tuple[str, ...] = ()
+    client_keys: tuple[ClientKey, ...] = ()
     old_markers: tuple[str, ...] = ()
     nonstream_hold_s: float = 240.0
     nonstream_blanks: bool = False
@@ -348,3 +375,8 @@ class WorkerConfig(MessageValue, frozen=True, kw_only=True):
     traces: bool = False
     session_headers: tuple[str, ...] = ()
     combined_log: Literal["proxy", "upstream", "both", "none"] = "proxy"
+
+    @property
+    def asks_for_keys(self) -> bool:
+        """Whether a client has to show a key."""
+        return bool(self.api_keys or self.client_keys)

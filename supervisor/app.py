@@ -78,6 +78,9 @@ from .standing_orders import OrderKeeper, read_orders
 from .startup_message import first_words
 from .telemetry.exporter import SpanExporter
 from .workers.connection_counts import open_shares
+from .workers.key_limits import KeyLimits
+from .workers.key_use_file import FILE_NAME as KEY_USE_FILE_NAME
+from .workers.key_use_file import keep_day, load_day
 from .workers.lease_server import open_lease_server
 from .workers.pool import WorkerCard, WorkerPool, read_worker_card, run_workers
 from .workers.request_log import RecordStore
@@ -237,6 +240,9 @@ async def supervise(
     records = RecordStore(lambda: in_force.config.activity.metrics_rows, note)
     prices = PriceFeed(lambda: in_force.config.price_list, kept / PRICES_FILE_NAME)
     await prices.load_copy()
+    keys = KeyLimits(
+        lambda: in_force.config.client_keys, load_day(kept / KEY_USE_FILE_NAME), time.time
+    )
     async with AsyncExitStack() as stack:
         # From the bottom up this is the order of shutdown.
         folder = stack.enter_context(open_runtime_dir(order.socket_dir, os.environ))
@@ -334,6 +340,7 @@ async def supervise(
             start=None if zygote is None else zygote.start,
             program_log=program_log,
         )
+        await stack.enter_async_context(_background(keep_day, kept / KEY_USE_FILE_NAME, keys))
         lease_server = await stack.enter_async_context(
             open_lease_server(
                 context,
@@ -343,6 +350,7 @@ async def supervise(
                 config=lambda: in_force.routes(prices.listed),
                 on_hello=pool.says_hello,
                 selections=Selections(lambda: in_force.config.selectors, standing),
+                keys=keys,
                 choose_profile=lambda name: profiles.choose(name),
             )
         )

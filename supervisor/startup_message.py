@@ -28,7 +28,7 @@ def first_words(config: Config, address: str) -> str:
         "stream": True,
         "messages": [{"role": "user", "content": "Who drives a train of llamas?"}],
     }
-    key = " -H 'Authorization: Bearer YOUR_KEY'" if config.api_keys else ""
+    key = " -H 'Authorization: Bearer YOUR_KEY'" if config.asks_for_keys else ""
     return (
         f"arriero answers at {url}; Ctrl-C ends it. Try, from another terminal:\n"
         f"  curl -N {url}/v1/chat/completions{key} -d {shlex.quote(json.dumps(body))}\n"

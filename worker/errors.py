@@ -8,6 +8,7 @@ Which failure gets which `type` decides what agents do next: `server_error` is t
 again", any other type ends the turn.
 """
 
+import math
 from typing import Final
 
 from arriero.protocol.values import ErrorInfo
@@ -256,6 +257,29 @@ class TooManyRequests(RelayError):
         """
         super().__init__(message)
         self.fields = ((b"Retry-After", b"1"), (b"X-Queue-Position", b"%d" % position))
+
+
+class KeyExhausted(RelayError):
+    """As many requests run with this key as may, or it has had what it gets in a day.
+
+    In the second case no client should try again by itself: the official ones would, twice.
+    """
+
+    status = 429
+    kind = "rate_limit_error"
+    code = "key_concurrency"
+
+    def __init__(self, info: ErrorInfo, again_s: float) -> None:
+        """Say it.
+
+        Args:
+            info: Which limit, and how much of it is used.
+            again_s: Seconds until it may go on.
+        """
+        super().__init__(info.message, code=info.code)
+        self.fields = ((b"Retry-After", b"%d" % max(1, math.ceil(again_s))),)
+        if info.code != KeyExhausted.code:
+            self.fields = (*self.fields, _NO_RETRY)
 
 
 class LoadFailed(RelayError):

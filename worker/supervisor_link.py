@@ -22,6 +22,7 @@ from arriero.protocol.lease import (
     Grant,
     Hello,
     InflightOrder,
+    KeyAnswer,
     Noted,
     Peeked,
     PreviewOrder,
@@ -263,6 +264,7 @@ class SupervisorLink:
                         holds=service.leases.holdings(),
                         selected=service.engagements.selected(),
                         claimed=service.engagements.claimed(),
+                        keys=service.engagements.keys(),
                         waits=service.leases.waits(),
                     )
                 )
@@ -351,6 +353,7 @@ class SupervisorLink:
             case (
                 Claimed()
                 | Selected()
+                | KeyAnswer()
                 | Peeked()
                 | ProfileAnswer()
                 | CancelAnswer()

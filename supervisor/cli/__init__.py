@@ -11,11 +11,11 @@ Lowest first:
     config_options  Options on configuration files; llama-swap's command line.
     check         `check`
     generate      `scan`, `import`
+    keys          `key new`, `key check`, `key list`
     files         `example`, `unit`, `schema`
     main          Entry point: table of commands, exit codes.
     serve         `serve`
     commands      `status`, `swap`, `unload`, `events`, `logs` and others
-    profiles      `profile`
     requests      `activity`, `cancel`
 
 Packages within it:

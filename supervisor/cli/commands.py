@@ -21,6 +21,9 @@ from arriero.protocol.control import (
     PingRequest,
     PreviewReply,
     PreviewRequest,
+    ProfileRequest,
+    ProfilesReply,
+    ProfilesRequest,
     ReleaseRequest,
     ReloadReply,
     ReloadRequest,
@@ -55,6 +58,7 @@ from .render.text import (
     kept_table,
     models_table,
     pong_line,
+    profiles_table,
     reload_line,
     swapped_line,
     unloaded_line,
@@ -333,6 +337,26 @@ def _seconds(text: str) -> float:
     if match is None or not (found_s := float(match[1]) * _UNITS_S[match[2]]):
         raise click.BadParameter(f"{text!r} is no time; write 90s, 30m or 2h", param_hint="--for")
     return found_s
+
+
+@click.command(epilog="Example:  arriero profile coding")
+@click.argument("name", required=False)
+@click.option("--none", "is_none", is_flag=True, help="Choose none: all names mean themselves.")
+@client()
+def profile(session: Session, name: str | None, *, is_none: bool) -> None:
+    """Choose the profile NAME, or show all profiles.
+
+    It holds for all workers at once, from the next request on; requests that run go on. It stays
+    chosen over reloads, and not over a restart.
+    """
+    if name and is_none:
+        raise click.UsageError("NAME and --none exclude each other")
+    if name is None and not is_none:
+        reply = session.ask(ProfilesRequest(), ProfilesReply)
+        session.write_table(reply, profiles_table(reply))
+        return
+    reply = session.ask(ProfileRequest(profile=name), ProfilesReply)
+    session.write(reply, [f"profile: {reply.active or 'none'}"])
 
 
 @click.command(epilog="Example:  arriero explain qwen")

@@ -27,6 +27,7 @@ from .schema.access_types import API_KEYS, CORS, HOSTS, LISTEN
 from .schema.header_types import MARKER, rules
 from .schema.immutable import immutable
 from .schema.json_schema import or_macro
+from .schema.key_types import CLIENT_KEYS, KeyConfig
 from .schema.macros import Macro
 from .schema.model_types import MACROS, MODE, ON_FAILURE, PEER_URL, STRICT, OnFailure
 from .schema.price_types import PRICE_LIST, PRICES_BY_GLOB
@@ -439,7 +440,17 @@ class Config:
         BOOLEAN, False, "Aliases are listed, too.", name="includeAliasesInList"
     )
     api_keys: tuple[str, ...] = key(
-        API_KEYS, (), "If there are any, a client has to show one of them.", is_secret=True
+        API_KEYS,
+        (),
+        "Keys that are good for everything. If there are any, or any clientKeys, a client has to "
+        "show one.",
+        is_secret=True,
+    )
+    client_keys: Mapping[str, KeyConfig] = key(
+        CLIENT_KEYS,
+        NOTHING,
+        "Others, by their names, with rights and limits; `arriero key new` makes them.",
+        without="none",
     )
     allowed_hosts: tuple[str, ...] = key(
         HOSTS,
@@ -545,6 +556,11 @@ class Config:
         object.__setattr__(
             self, "peer_models", PeerModels(self.peers.values(), {**remote, **names})
         )
+
+    @property
+    def asks_for_keys(self) -> bool:
+        """Whether a client has to show a key."""
+        return bool(self.api_keys or self.client_keys)
 
     def resolve(self, name: str) -> ModelConfig | None:
         """Return the model of that id or alias, if it is started here."""

@@ -13,6 +13,7 @@ from arriero.protocol.worker_config import (
     USUAL_TIMEOUTS,
     BodyFilters,
     BodyRule,
+    ClientKey,
     ModelAbilities,
     ModelRoute,
     PeerModel,
@@ -62,6 +63,10 @@ def route_table(
             *config.allowed_hosts,
             *_listened_on(config.listen),
             *_listened_on(config.ollama_listen),
+        ),
+        client_keys=tuple(
+            taken_from(key, ClientKey, is_limited=key.is_limited)
+            for key in config.client_keys.values()
         ),
         peers={
             name: _peer(peer, pricing.of_peer(name, peer.models, peer.prices))
@@ -120,7 +125,7 @@ def _remote(model: ModelConfig, config: Config) -> PeerRoute:
         kind=model.kind or "openai",
         usage=model.usage,
         api_key=model.api_key,
-        forward_auth=not config.api_keys,
+        forward_auth=not config.asks_for_keys,
         timeouts=model.timeouts,
     )
 

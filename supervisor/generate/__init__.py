@@ -2,6 +2,7 @@
 
 Lowest first:
 
+    client_key    A new key of a client.
     unit_files    Units for systemd, and the example.
     write         Models -> YAML text with comments.
     from_presets  llama-server presets -> models.

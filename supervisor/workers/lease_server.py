@@ -36,6 +36,9 @@ from arriero.protocol.lease import (
     InflightReport,
     InflightWish,
     KeepAlive,
+    KeyAnswer,
+    KeyLeft,
+    KeyQuery,
     Leave,
     Noted,
     Peek,
@@ -78,6 +81,7 @@ from ..scheduling.refusals import failing
 from .cancellation import CancelInquiry
 from .failure_streaks import FailureStreaks
 from .idempotency_keys import Claims
+from .key_limits import KeyLimits
 from .request_log import RecordStore, log_text
 from .selections import Selections
 
@@ -151,6 +155,7 @@ class LeaseServer:
         config: Callable[[], WorkerConfig],
         on_hello: Callable[[int, int, bytes], bool],
         selections: Selections,
+        keys: KeyLimits,
         choose_profile: Callable[[str | None], Awaitable[ErrorInfo | None]],
     ) -> None:
         """Build it.
@@ -162,6 +167,7 @@ class LeaseServer:
             config: Gives the configuration that workers are to follow.
             on_hello: Called with number, pid and token of a `Hello`; False turns it away.
             selections: Chooses targets of selectors.
+            keys: Knows the limits of keys.
             choose_profile: Puts a profile in force; returns why it cannot.
         """
         self._socket = socket
@@ -171,6 +177,7 @@ class LeaseServer:
         self._config = config
         self._on_hello = on_hello
         self._selections = selections
+        self._keys = keys
         self._choose_profile = choose_profile
         self._peers: dict[str, WorkerPeer] = {}
         self._proven: dict[bytes, WorkerPeer] = {}  # by token
@@ -249,6 +256,7 @@ class LeaseServer:
                 self._order_inflight()
             self._claims.lost(peer.owner)
             self._selections.lost(peer.owner)
+            self._keys.lost(peer.owner)
             for inquiry, decided in self._inquiries.values():
                 inquiry.lost(peer.owner)
                 if inquiry.is_decided:
@@ -382,6 +390,16 @@ class LeaseServer:
             case Select(ask=ask, selector=selector):
                 target = self._selections.select(owner, ask, selector)
                 self.send(owner, Selected(ask=ask, target=target))
+            case KeyQuery(ask=ask, key=key):
+                refusal = self._keys.enter(owner, ask, key)
+                self.send(
+                    owner,
+                    KeyAnswer(ask=ask)
+                    if refusal is None
+                    else KeyAnswer(ask=ask, error=refusal.error, again_s=refusal.again_s),
+                )
+            case KeyLeft(ask=ask):
+                self._keys.leave(owner, ask)
             case Peek(ask=ask, model=model):
                 self.send(owner, self._dispatcher.peek(ask, model))
             case Deselect(ask=ask):
@@ -418,6 +436,8 @@ class LeaseServer:
         """Believe what a worker of an earlier supervisor says that one has decided."""
         for held in hello.selected:
             self._selections.hold(owner, held.ask, held.selector, held.target)
+        for one in hello.keys:
+            self._keys.hold(owner, one.ask, one.key)
         for claim in hello.claimed:
             self._claims.claim(owner, claim.caller, claim.key, claim.request_id)
         self._dispatcher.handle(LeasesHeld(owner, hello.holds, hello.waits))
@@ -435,6 +455,7 @@ class LeaseServer:
             ended = [self._records.add(r) for r in records[start : start + _RECORDS_A_TURN]]
             for record in ended:
                 self._judge(record)
+                self._keys.note(record)
             self._dispatcher.publish(
                 *[RequestEnded(model=record.model, record=record) for record in ended]
             )
@@ -520,12 +541,13 @@ async def open_lease_server(
     config: Callable[[], WorkerConfig],
     on_hello: Callable[[int, int, bytes], bool],
     selections: Selections,
+    keys: KeyLimits,
     choose_profile: Callable[[str | None], Awaitable[ErrorInfo | None]],
 ) -> AsyncGenerator[LeaseServer, None]:
     """Answer workers on the unix socket `path` while the block runs."""
     with bound(context, zmq.ROUTER, path, _BOUNDS) as socket:
         server = LeaseServer(
-            socket, dispatcher, records, config, on_hello, selections, choose_profile
+            socket, dispatcher, records, config, on_hello, selections, keys, choose_profile
         )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(server.listen)

@@ -303,7 +303,7 @@ def another_version(tmp_path: Path) -> Mapping[str, str]:
     copyfile(ROOT / "pyproject.toml", tree / "pyproject.toml")
     values = tree / "protocol" / "values.py"
     text, count = re.subn(
-        r"^LEASE_VERSION = 1$", "LEASE_VERSION = 0", values.read_text(), flags=re.MULTILINE
+        r"^LEASE_VERSION = 2$", "LEASE_VERSION = 0", values.read_text(), flags=re.MULTILINE
     )
     assert count == 1
     values.write_text(text)

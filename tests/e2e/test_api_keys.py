@@ -1,12 +1,16 @@
 """Clients that show a key, and those that do not."""
 
+import json
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
-from trains import PATIENCE_S, Train
+import yaml
+from trains import PATIENCE_S, Stream, Train, eventually
 
 from tests.official import openai
 
@@ -163,3 +167,63 @@ def test_who_listens_to_the_world_without_keys_is_warned_at_the_start_and_by_a_r
     for more, count in (({"publicWithoutKeys": True}, 1), ({"apiKeys": ["k"]}, 1), ({}, 2)):
         train.reload(public | more)
         assert train.log.read_text().count(warning) == count
+
+
+# --- keys with rights -----------------------------------------------------------------------------
+
+
+def made(*options: str) -> dict[str, Any]:
+    """Make a key, as an operator does."""
+    out = subprocess.run(
+        [sys.executable, "-m", "arriero", "key", "new", *options, "--json"],
+        capture_output=True,
+        check=True,
+    )
+    return json.loads(out.stdout)  # type: ignore[no-any-return]
+
+
+def test_limits_of_a_key_hold_in_all_workers(
+    ride: Callable[..., Train], said: dict[str, Any]
+) -> None:
+    key = made("laptop", "--model", "a", "--concurrency", "2", "--daily-tokens", "30")
+    admin = made("boss", "--scope", "read", "--scope", "admin")
+    lines: dict[str, Any] = {}
+    for one in (key, admin):
+        lines |= yaml.safe_load(one["lines"])["clientKeys"]
+    config = said | {"clientKeys": lines, "workers": 2}
+    train = ride(config)
+    shown = {"Authorization": f"Bearer {key['key']}"}
+    boss = {"x-goog-api-key": admin["key"]}
+
+    assert train.chat("b", headers=shown).status_code == 404
+    assert train.chat("a", headers=boss).status_code == 403
+    assert httpx.get(f"{train.url}/running", headers=shown).status_code == 403
+    running = [Stream(train, "a", runs_on=True, headers=shown) for _ in range(2)]
+    eventually(lambda: all(stream.frames for stream in running), what="two streams")
+    for _ in range(8):  # on connections of their own, so in both workers
+        refused = train.chat("a", headers=shown)
+        assert (refused.status_code, refused.headers["Retry-After"]) == (429, "1")
+        assert refused.json()["error"]["code"] == "key_concurrency"
+    for stream in running:
+        stream.end()
+    answer = eventually(
+        lambda: next((it for it in [train.chat("a", headers=shown)] if it.is_success), None),
+        what="a place",
+    )
+    assert answer is not None
+
+    def refused_today() -> httpx.Response | None:
+        found = train.chat("a", headers=shown)
+        return found if found.status_code == 429 else None
+
+    spent = eventually(refused_today, what="the end of a budget")
+    assert spent.json()["error"]["code"] == "key_budget"
+    assert int(spent.headers["Retry-After"]) <= 86400
+    listed = httpx.get(f"{train.url}/api/activity", headers=boss).json()["requests"]
+    assert {"laptop"} <= {one["key"] for one in listed} <= {"laptop", "boss", ""}
+    assert key["key"] not in train.log_text() + json.dumps(listed)
+
+    lines["laptop"].pop("dailyTokens")
+    train.reload(config)
+    assert train.chat("a", headers=shown).is_success
+    train.reload(said)

@@ -39,6 +39,7 @@ from arriero.protocol.transport import FrameSocket, bound, open_context
 from arriero.protocol.values import ErrorInfo, ModelStatus, Phase, Progress, Snapshot
 from arriero.protocol.worker_config import (
     BodyRule,
+    ClientKey,
     HeaderRules,
     ModelRoute,
     PeerModel,
@@ -76,6 +77,7 @@ class Options(TypedDict, total=False):
     marker: str
     details: bool
     api_keys: tuple[str, ...]
+    client_keys: tuple[ClientKey, ...]
     nonstream_hold_s: float
     nonstream_blanks: bool
     upstream_idle_s: float

@@ -56,6 +56,7 @@ class Account(msgspec.Struct, eq=False, kw_only=True):
         api: The API that is spoken.
         came_at: When it came, on the caller's clock.
         unix_time: The same moment as Unix time.
+        key: See `RequestRecord`.
         asked, model, stream, upstream_kind, swap, status, bytes_out, heartbeats: See
             `RequestRecord`; set and raised as they become known.
         prices: Of the model, if they are known.
@@ -87,6 +88,7 @@ class Account(msgspec.Struct, eq=False, kw_only=True):
     api: Api
     came_at: float
     unix_time: float
+    key: str = ""
     asked: str = ""
     model: str = ""
     stream: bool = False
@@ -178,6 +180,7 @@ def open_account(
     now: float,
     t: float,
     trace: TraceIds | UnsetType = UNSET,
+    key: str = "",
 ) -> Account:
     """Return the account of a request that has just come.
 
@@ -188,6 +191,7 @@ def open_account(
         now: When it came, on the caller's clock.
         t: The same as Unix time.
         trace: Which trace it belongs to, if that is exported.
+        key: Name of the key that was shown.
     """
     return Account(
         request_id=request_id,
@@ -196,6 +200,7 @@ def open_account(
         came_at=now,
         unix_time=t,
         trace=trace,
+        key=key,
     )
 
 

@@ -58,6 +58,7 @@ def make_record(account: Account, now: float) -> RequestRecord:
         error_code=code,
         swap=account.swap,
         trace=account.trace,
+        key=account.key,
     )
 
 

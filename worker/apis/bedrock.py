@@ -64,12 +64,14 @@ class BedrockApi(Api):
         RouteDeclaration(
             path="/model/{model...}/converse",
             summary="Go on with a conversation.",
+            access="infer",
             named_in="path",
             request=JSON,
         ),
         RouteDeclaration(
             path="/model/{model...}/converse-stream",
             summary="Go on with a conversation, as a stream.",
+            access="infer",
             named_in="path",
             request=JSON,
             response="application/vnd.amazon.eventstream",

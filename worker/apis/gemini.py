@@ -97,6 +97,7 @@ class GeminiApi(Api):
         RouteDeclaration(
             path=f"/{version}/models/{{model...}}:{verb}",
             summary=summary,
+            access="infer",
             named_in="path",
             request=JSON,
         )

@@ -4,9 +4,11 @@ Only two members of the body are looked at (a third by those that wait); the res
 Python objects and goes upstream byte for byte.
 """
 
+import copy
 import difflib
 import re
 from collections.abc import Iterable, Mapping
+from fnmatch import translate
 from itertools import islice
 from typing import Final, NamedTuple
 from urllib.parse import unquote
@@ -195,7 +197,62 @@ class ModelNames:
                 self._targets[name] = _led_to(found, pinned)
             else:
                 self._targets.pop(name, None)
+        self._models: frozenset[str] | None = None
+        self._is_restricted = False
         self._most_slashes = max((name.count("/") for name in self._targets), default=0)
+
+    def restricted(self, patterns: Iterable[str]) -> "ModelNames":
+        """Return what is left of the names for a key that may use some of them only.
+
+        See `keep_only`.
+        """
+        found = copy.copy(self)
+        found.keep_only(patterns)
+        return found
+
+    def keep_only(self, patterns: Iterable[str]) -> None:
+        """Forget all names that no pattern fits: they lead nowhere.
+
+        Or the id of the model that they lead to. Of a selector, and of what a profile leads
+        elsewhere, the name alone counts.
+
+        Args:
+            patterns: With ``*``, ``?`` and ``[ab]``.
+        """
+        fits = re.compile("|".join(map(translate, patterns)) or "(?!)").match
+        config = self.config
+        by_name = {it.selector for it in config.selectors} | self._pins.keys()
+        self._is_restricted = True
+        self._models = None
+        self._targets = {
+            name: target
+            for name, target in self._targets.items()
+            if fits(name) or (name not in by_name and fits(target.route.model))
+        }
+        self._pins = {name: target for name, target in self._pins.items() if fits(name)}
+        left = self._targets.keys()
+        self.config = replace(
+            config,
+            models=tuple(
+                it for it in config.models if not left.isdisjoint((it.model, *it.aliases))
+            ),
+            peer_models={name: it for name, it in config.peer_models.items() if name in left},
+            selectors=tuple(it for it in config.selectors if it.selector in left),
+            profiles=tuple(
+                replace(it, pins={name: to for name, to in it.pins.items() if fits(name)})
+                for it in config.profiles
+            ),
+        )
+
+    def has(self, name: str) -> bool:
+        """Whether a name of the configuration is one of those that may be used."""
+        return not self._is_restricted or name in self._targets
+
+    def shows(self, model: str) -> bool:
+        """Whether what is known of the model of that id may be told: a name leads there."""
+        if self._models is None:
+            self._models = frozenset(it.route.model for it in self._targets.values())
+        return model in self._models
 
     def first(self) -> str:
         """Return the first model's name, for requests without one.
@@ -205,14 +262,18 @@ class ModelNames:
         """
         if not self._targets:
             raise UnknownModel("cannot find any model: the configuration has none")
-        return next((route.model for route in self.config.models), next(iter(self._targets)))
+        usual = (route.model for route in self.config.models if route.model in self._targets)
+        return next(usual, next(iter(self._targets)))
 
     @property
     def sole(self) -> str | None:
         """The name of the only model there is, which a request without one means."""
         config = self.config
         others = config.peer_models or config.selectors or self._pins
-        return config.models[0].model if len(config.models) == 1 and not others else None
+        if len(config.models) != 1 or others:
+            return None
+        model = config.models[0]
+        return next((it for it in (model.model, *model.aliases) if it in self._targets), None)
 
     def without_usual_tag(self, name: str) -> str:
         """Return the name that is meant by Ollama's clients.

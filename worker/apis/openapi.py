@@ -41,9 +41,9 @@ _ABOUT: Final = """\
 arriero starts the model that a request names, and passes the request on to its server.
 
 Ids of models, and of requests, may have slashes, escaped or not. If there are keys in the
-configuration, one has to be shown. Whatever answers GET answers HEAD. Errors have the shape of the
-path's API and `"src": "arriero"`; they are a text or a page for who accepts `text/plain` or
-`text/html` and does not name JSON."""
+configuration, one has to be shown that has the scope `x-scope`. Whatever answers GET answers HEAD.
+Errors have the shape of the path's API and `"src": "arriero"`; they are a text or a page for who
+accepts `text/plain` or `text/html` and does not name JSON."""
 
 # What any request may be refused for.
 _USUAL: Final = (
@@ -144,7 +144,7 @@ def _operation(method: str, route: RouteDeclaration, api: Api, refusals: dict[st
         operation["requestBody"] = {"content": content, "required": is_page}
     responses: Json = {"200": {"description": "Done.", "content": _answered(route, api)}}
     if is_page:
-        usual = (*_USUAL, *((Unauthorized,) if route.access == "key" else ()))
+        usual = (*_USUAL, *((Unauthorized,) if route.access != "open" else ()))
         for status, kinds in _by_status((*usual, *route.errors)).items():
             name = _prefix(api) + "Or".join(kind.__name__ for kind in kinds)
             refusals.setdefault(name, _refusal(kinds, api))
@@ -157,6 +157,8 @@ def _operation(method: str, route: RouteDeclaration, api: Api, refusals: dict[st
     operation["responses"] = responses
     if route.access == "open":
         operation["security"] = []
+    elif route.access != "key":
+        operation["x-scope"] = route.access
     return operation
 
 

@@ -9,6 +9,7 @@ from ..http.route_declaration import (
     ANY_METHOD,
     FORM,
     JSON,
+    Access,
     RouteDeclaration,
     asks,
     unversioned,
@@ -18,12 +19,15 @@ from .chat.api import OpenAiApi
 _BYTES: Final = "application/octet-stream"
 
 
-def _reads(path: str, summary: str, *, response: str = JSON) -> RouteDeclaration:
+def _reads(
+    path: str, summary: str, *, access: Access = "infer", response: str = JSON
+) -> RouteDeclaration:
     """Declare what is read of a model that runs."""
     return RouteDeclaration(
         path=path,
         summary=summary,
         methods=("GET",),
+        access=access,
         named_in="query",
         starts=False,
         response=response,
@@ -31,11 +35,21 @@ def _reads(path: str, summary: str, *, response: str = JSON) -> RouteDeclaration
 
 
 def _sends(
-    path: str, summary: str, *, request: str = JSON, starts: bool = True
+    path: str,
+    summary: str,
+    *,
+    access: Access = "infer",
+    request: str = JSON,
+    starts: bool = True,
 ) -> RouteDeclaration:
     """Declare a POST whose query may name the model; else its body does."""
     return RouteDeclaration(
-        path=path, summary=summary, named_in="query", request=request, starts=starts
+        path=path,
+        summary=summary,
+        access=access,
+        named_in="query",
+        request=request,
+        starts=starts,
     )
 
 
@@ -61,12 +75,15 @@ class PlainApi(OpenAiApi):
         _sends("/tokenize", "Text to tokens."),
         _sends("/detokenize", "Tokens to text."),
         _sends("/apply-template", "Messages to the text of a prompt."),
-        _reads("/props", "What a model's server says of itself."),
-        _sends("/props", "Change that.", starts=False),
-        _reads("/slots", "What each slot does."),
-        _sends("/slots/{slot}", "Save, restore or erase a prompt cache.", starts=False),
-        _reads("/lora-adapters", "The adapters that are loaded."),
-        _sends("/lora-adapters", "Change their scales.", starts=False),
+        _reads("/props", "What a model's server says of itself.", access="read"),
+        _sends("/props", "Change that.", access="admin", starts=False),
+        # the prompts of others are in there
+        _reads("/slots", "What each slot does.", access="read"),
+        _sends(
+            "/slots/{slot}", "Save, restore or erase a prompt cache.", access="admin", starts=False
+        ),
+        _reads("/lora-adapters", "The adapters that are loaded.", access="read"),
+        _sends("/lora-adapters", "Change their scales.", access="admin", starts=False),
         # audio
         asks("/v1/audio/speech", "Text to speech.", response=_BYTES),
         asks("/v1/audio/voices", "Voices that speak, or a new one."),
@@ -88,6 +105,7 @@ class PlainApi(OpenAiApi):
             path="/v1/files/{file}",
             summary="A file that is kept: read what is known of it, or delete it.",
             methods=("GET", "DELETE"),
+            access="infer",
             named_in="query",
             starts=False,
         ),
@@ -99,8 +117,10 @@ class PlainApi(OpenAiApi):
         # whatever it is
         RouteDeclaration(
             path="/upstream/{model...}/{path...}",
-            summary="Anything that a model's server has, WebSockets too; as it came, and as it is.",
+            summary="Anything that a model's server has, WebSockets too; as it came, and as it is. "
+            "What is not declared here, too, takes a key for administrators.",
             methods=ANY_METHOD,
+            access="admin",
             named_in="path",
             request=_BYTES,
             response=_BYTES,
@@ -109,6 +129,7 @@ class PlainApi(OpenAiApi):
             path="/comfyui/{path...}",
             summary="The same for the model comfyui_auto; only its first page starts it.",
             methods=ANY_METHOD,
+            access="infer",
             named_in="path",
             request=_BYTES,
             response=_BYTES,

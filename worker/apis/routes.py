@@ -10,12 +10,13 @@ from urllib.parse import quote, unquote_to_bytes
 
 from arriero.protocol.records import UpstreamKind
 
-from ..http.route_declaration import ANY_METHOD, NamedIn, RouteDeclaration
+from ..http.route_declaration import ANY_METHOD, Access, NamedIn, RouteDeclaration
 from .base.api import Api
 from .bedrock import BedrockApi
 from .chat.api import ChatApi
 from .completions import CompletionsApi
 from .gemini import GeminiApi
+from .management.declared import PAGE_ACCESS
 from .messages.api import CountTokensApi, MessagesApi
 from .ollama.api import OllamaApi, OllamaEmbeddingsApi
 from .plain import PlainApi
@@ -49,7 +50,7 @@ APIS: Final[tuple[Api, ...]] = (
 # Where the body alone says which API is spoken; see `Routes.of_body`.
 BY_BODY: Final = b"/"
 BY_BODY_ROUTE: Final = RouteDeclaration(
-    path=BY_BODY.decode(), summary="Whatever API the body speaks.", named_in="body"
+    path=BY_BODY.decode(), summary="Whatever API the body speaks.", access="infer", named_in="body"
 )
 
 # What is passed on under these has its model before it in the path, or one that is given.
@@ -70,6 +71,7 @@ class Route(NamedTuple):
         named_in: Where the model is named; in the path: the rest is passed on whatever it is.
         starts: The model is started if need be.
         is_counted: A request has a record of what it used.
+        access: Who is answered; see `RouteDeclaration`.
     """
 
     api: Api
@@ -79,6 +81,7 @@ class Route(NamedTuple):
     named_in: NamedIn = "body"
     starts: bool = True
     is_counted: bool = True
+    access: Access = "admin"
 
 
 class Routes:
@@ -94,14 +97,18 @@ class Routes:
         self.declared = (*(it for api in self._apis for it in api.routes), BY_BODY_ROUTE)
         self.paths = tuple(path for api in self._apis for path in api.paths)
         self._posts = {
-            path: Route(api, forward_path=forward)
+            path: Route(api, forward_path=forward, access=access)
             for api in self._apis
-            for path, forward in _asked_in_body(api)
-        } | {BY_BODY: Route(CHAT)}
+            for path, forward, access in _asked_in_body(api)
+        } | {BY_BODY: Route(CHAT, access=BY_BODY_ROUTE.access)}
         self._pages = {
             it.path.encode(): api for api in self._apis for it in api.routes if it.named_in is None
         }
-        self._named = [(api, api.named_path) for api in self._apis if api.named_path is not None]
+        self._named = [
+            (api, api.named_path, _access_named(api))
+            for api in self._apis
+            if api.named_path is not None
+        ]
         self._exact: dict[tuple[bytes, bytes], Route] = {}
         self._by_beginning: dict[bytes, list[tuple[re.Pattern[bytes], bytes, Route]]] = {}
         for method, declared, route in _asked_in_query(self._apis):
@@ -123,11 +130,11 @@ class Routes:
             route = self._posts.get(path)
             if route is not None:
                 return route
-            for api, named in self._named:
+            for api, named, access in self._named:
                 found = named.pattern.fullmatch(path)
                 if found is not None:
                     model = unquote_to_bytes(found[2]).decode("utf-8", "replace")
-                    return Route(api, model, found[4] == named.stream_verb)
+                    return Route(api, model, found[4] == named.stream_verb, access=access)
         if path == b"/health":  # asked more often than all that follow
             return None
         route = self._exact.get((method, path))
@@ -149,6 +156,7 @@ class Routes:
                 named_in="path",
                 starts=rest == b"/",
                 is_counted=False,
+                access="infer",
             )
         for begins, routes in self._by_beginning.items():
             if path.startswith(begins):
@@ -156,6 +164,16 @@ class Routes:
                     if wanted == method and pattern.fullmatch(path) is not None:
                         return route
         return None
+
+    def access_under_upstream(self, method: bytes, path: bytes) -> Access:
+        """Return who may ask a model's server for `path`.
+
+        That is who may ask for it here. What it has besides could do anything.
+        """
+        route = self.find(path, method)
+        if route is not None:
+            return route.access if route.named_in != "path" or route.model else "admin"
+        return PAGE_ACCESS.get((method, path), "admin")
 
     def methods_at(self, path: bytes) -> frozenset[str]:
         """Return the methods for which a path asks a model."""
@@ -176,7 +194,7 @@ class Routes:
 
     def with_model(self, path: bytes, model: str) -> bytes:
         """Return `path` with its model's name, if any, replaced."""
-        for _, named in self._named:
+        for _, named, _ in self._named:
             found = named.pattern.fullmatch(path)
             if found is not None:
                 return found[1] + quote(model, safe="").encode() + found[3]
@@ -194,11 +212,16 @@ class Routes:
         return next((api for api in self._apis if api.is_spoken_in(value, kind)), CHAT)
 
 
-def _asked_in_body(api: Api) -> Iterator[tuple[bytes, bytes | None]]:
-    """Give each path whose body names the model, and where it goes if that is another one."""
+def _access_named(api: Api) -> Access:
+    """Return who is answered on paths that name the model: for all of an API it is the same."""
+    return next((it.access for it in api.routes if it.named_in == "path"), "admin")
+
+
+def _asked_in_body(api: Api) -> Iterator[tuple[bytes, bytes | None, Access]]:
+    """Give each path whose body names the model, where it goes if elsewhere, and for whom."""
     for declared in api.routes:
         if declared.named_in == "body":
-            yield declared.path.encode(), declared.forward.encode() or None
+            yield declared.path.encode(), declared.forward.encode() or None, declared.access
 
 
 def _asked_in_query(
@@ -210,7 +233,11 @@ def _asked_in_query(
             if declared.named_in == "query":
                 for name in declared.methods:
                     route = Route(
-                        api, named_in="query", starts=declared.starts, is_counted=name == "POST"
+                        api,
+                        named_in="query",
+                        starts=declared.starts,
+                        is_counted=name == "POST",
+                        access=declared.access,
                     )
                     yield name.encode(), declared, route
                     if name == "GET":

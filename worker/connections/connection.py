@@ -17,6 +17,7 @@ from arriero.protocol.values import ErrorInfo
 from arriero.protocol.wakefulness import Wakefulness
 
 from ..errors import ClientGone, RequestCancelled, TooSlow, from_verdict
+from ..http.auth import NOBODY
 from ..http.request_head import RequestHead
 from ..leases.leases import Lease
 from ..limits import LIMITS, Limits
@@ -143,6 +144,7 @@ class Connection:
         account, head: Of the request that is being answered, for those who watch; None without.
         answered_head: Of its upstream's answer, once that has come.
         verdict: Why the supervisor has ended the request.
+        caller: Who asks, by the key that the request shows.
     """
 
     __slots__ = (
@@ -152,6 +154,7 @@ class Connection:
         "answered_head",
         "buffer",
         "busy",
+        "caller",
         "cancelled",
         "cancelled_by_client",
         "deadline",
@@ -191,6 +194,7 @@ class Connection:
         self.head: RequestHead | None = None
         self.answered_head: AnsweredHead | None = None
         self.verdict: ErrorInfo | None = None
+        self.caller = NOBODY
         self._seen = 0
         self._unsent = b""  # of a heartbeat that did not fit
         transport.watch(monitor.readers)

@@ -20,6 +20,9 @@ closed. The rules, in this order:
 3. *A key is shown*, if there are any in the configuration. Without one only the pairs of method
    and path are answered that are declared open (load balancers and service managers have no key),
    and preflights, which cannot show a key and start nothing.
+4. *The key is good for that.* Each route declares what it needs (see `route_declaration`), and is
+   refused otherwise. Pages are held against their declaration once more where they are answered:
+   there a path is understood that is written in another way.
 """
 
 from collections.abc import Set
@@ -31,10 +34,11 @@ import msgspec
 from arriero.protocol.worker_config import WorkerConfig
 
 from ..errors import BadRequest, Forbidden
-from .auth import check_key
+from .auth import ANYBODY, NOBODY, Caller, KeyRing, keys_in_query, without_key
 from .cors import compile_origins
 from .request_head import RequestHead
 from .request_target import Host, read_host
+from .route_declaration import Access
 
 _SAFE: Final = frozenset({b"GET", b"HEAD"})
 
@@ -85,7 +89,11 @@ def listening_at(address: IPv4Address | IPv6Address, machine: str) -> Listening:
 
 
 class Admission:
-    """Lets requests in, by one configuration."""
+    """Lets requests in, by one configuration.
+
+    Attributes:
+        keys: Those of the configuration.
+    """
 
     def __init__(
         self,
@@ -111,12 +119,14 @@ class Admission:
         self._suffixes = (".localhost", *(name for name in listed if name.startswith(".")))
         self._any_page = config.cors is True
         self._permits_page = compile_origins(config.cors)
-        self._keys = tuple(key.encode() for key in config.api_keys)
+        self.keys = KeyRing(config)
         self._good_hosts: set[bytes] = set()  # as they were written, so that few are read twice
         self._good_pages: set[bytes] = set()
 
-    def check(self, head: RequestHead, *, websocket: bool = False) -> None:
-        """Make sure that a request may act.
+    def check(self, head: RequestHead, *, websocket: bool = False) -> Caller:
+        """Make sure that a request may act, as far as that does not depend on its route.
+
+        Returns who asks.
 
         Args:
             head: What it says.
@@ -132,8 +142,18 @@ class Admission:
             self._check_host(head.authority)
         if not self._any_page:
             self._check_site(head, websocket)
-        if self._keys and (websocket or not self._is_open(head)):
-            check_key(self._keys, head.keys)
+        if not self.keys:
+            return ANYBODY
+        if not websocket and self._is_open(head):
+            return NOBODY
+        return self.keys.caller(head.keys)
+
+    def take_key_in_query(self, head: RequestHead) -> None:
+        """Let a request show its key in the query, and take it out there: it is for nobody else."""
+        for field in keys_in_query(head.target) if self.keys else ():
+            head.keys.append(field)
+            if self.keys.has(field[1]):
+                head.target = without_key(head.target, field[1])
 
     def _check_host(self, written: bytes) -> None:
         if not written or written in self._good_hosts:
@@ -186,6 +206,32 @@ class Admission:
             return False
         said = {(name, value.lower()) for name, value in head.fields()}
         return said >= {(b"sec-fetch-mode", b"navigate"), (b"sec-fetch-dest", b"document")}
+
+
+def check_scope(caller: Caller, access: Access, *, is_admin_here: bool = True) -> None:
+    """Make sure that a caller may do what needs `access`.
+
+    Args:
+        caller: Who asks.
+        access: See `RouteDeclaration`.
+        is_admin_here: What needs the scope `admin` is answered on this socket.
+
+    Raises:
+        Forbidden: He may not.
+    """
+    if access in {"open", "key"}:
+        return
+    if access not in caller.scopes:
+        raise Forbidden(
+            f"cannot do this with this API key: it takes one with the scope '{access}'"
+            + (f", and this one has: {', '.join(sorted(caller.scopes))}" if caller.scopes else ""),
+            code="scope_missing",
+        )
+    if access == "admin" and not is_admin_here:
+        raise Forbidden(
+            "cannot do this here: it is answered where 'adminListen' in the configuration says",
+            code="not_on_this_listener",
+        )
 
 
 def is_preflight(head: RequestHead) -> bool:

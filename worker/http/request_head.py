@@ -77,6 +77,10 @@ _MEANING: Final[dict[bytes, int]] = {
 }
 
 
+KEY_FIELDS: Final = frozenset(name for name, meaning in _MEANING.items() if meaning == _KEY)
+"""Where clients show a key."""
+
+
 class RequestHead:
     """What the head of a request says. Filled by httptools' callbacks.
 

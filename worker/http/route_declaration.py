@@ -9,13 +9,16 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
+from arriero.protocol.worker_config import Scope
+
 from ..errors import RelayError
 
 NamedIn: TypeAlias = Literal["body", "query", "path"]
 """Where a request names its model. A body is JSON or a form; a query goes before a body."""
 
-Access: TypeAlias = Literal["open", "key"]
-"""Who is answered: everybody; or, if there are keys in the configuration, who shows one."""
+Access: TypeAlias = Literal["open", "key"] | Scope
+"""Who is answered: everybody; or, if there are keys in the configuration, who shows one, whatever
+it is good for; or one with that scope."""
 
 JSON: Final = "application/json"
 TEXT: Final = "text/plain; charset=utf-8"
@@ -36,7 +39,7 @@ class RouteDeclaration(msgspec.Struct, frozen=True, kw_only=True):
         path: Without a query. ``{name}`` stands for one part of it, ``{name...}`` for several.
         summary: What it does, in a few words.
         methods: Its methods; GET answers HEAD as well.
-        access: Who is answered.
+        access: Who is answered; nobody but administrators, where nothing is said.
         is_visited: A link of another site may lead here: it is looked at, and starts nothing.
         named_in: Where the model is named that is asked; None: no model is asked.
         starts: That model is started if need be.
@@ -50,7 +53,7 @@ class RouteDeclaration(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     summary: str
     methods: tuple[str, ...] = ("POST",)
-    access: Access = "key"
+    access: Access = "admin"
     is_visited: bool = False
     named_in: NamedIn | None = None
     starts: bool = True
@@ -92,6 +95,7 @@ def asks(
     return RouteDeclaration(
         path=path,
         summary=summary,
+        access="infer",
         named_in="body",
         forward=forward,
         request=request,

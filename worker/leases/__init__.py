@@ -2,8 +2,9 @@
 
 Lowest first:
 
-    engagements       Selections and claims of running requests.
+    engagements       Selections, claims and keys of running requests.
     leases            Leases, in-flight counts, waiters.
     queries           Questions to the supervisor by number.
+    key_limits        Limits of keys, which the supervisor counts.
     running_requests  Running requests by id, for cancel.
 """

@@ -6,15 +6,18 @@ from arriero.protocol.lease import (
     Claim,
     Deselect,
     HeldClaim,
+    HeldKey,
     HeldSelection,
+    KeyLeft,
     Unclaim,
 )
 
 
 class Engagements(msgspec.Struct):
-    """Selections and claims of this worker's requests, from the decision to the end."""
+    """Selections, claims and keys of this worker's requests, from the decision to the end."""
 
     _selected: dict[int, HeldSelection] = msgspec.field(default_factory=dict)
+    _keys: dict[int, HeldKey] = msgspec.field(default_factory=dict)
     _claimed: dict[str, HeldClaim] = msgspec.field(default_factory=dict)  # by request
 
     def select(self, ask: int, selector: str, target: str) -> None:
@@ -25,6 +28,15 @@ class Engagements(msgspec.Struct):
         """End a request for which a target was asked for."""
         self._selected.pop(ask, None)
         return Deselect(ask=ask)
+
+    def enter_key(self, ask: int, key: str) -> None:
+        """Note that a request runs with a key with limits."""
+        self._keys[ask] = HeldKey(ask=ask, key=key)
+
+    def leave_key(self, ask: int) -> KeyLeft:
+        """End a request for which was asked whether it may run."""
+        self._keys.pop(ask, None)
+        return KeyLeft(ask=ask)
 
     def claim(self, claim: Claim) -> None:
         """Note a claim that holds, as far as anybody can tell."""
@@ -40,6 +52,10 @@ class Engagements(msgspec.Struct):
     def selected(self) -> tuple[HeldSelection, ...]:
         """Return what was selected for requests that run."""
         return tuple(self._selected.values())
+
+    def keys(self) -> tuple[HeldKey, ...]:
+        """Return the requests that run with keys with limits."""
+        return tuple(self._keys.values())
 
     def claimed(self) -> tuple[HeldClaim, ...]:
         """Return the claims of requests that run."""

@@ -10,6 +10,7 @@ from arriero.protocol.lease import (
     Claimed,
     FromSupervisor,
     FromWorker,
+    KeyAnswer,
     Peeked,
     ProfileAnswer,
     RecordsAnswer,
@@ -20,10 +21,12 @@ from ..errors import Unavailable
 from ..limits import LIMITS
 
 _AnswerT = TypeVar(
-    "_AnswerT", Claimed, Selected, Peeked, ProfileAnswer, CancelAnswer, RecordsAnswer
+    "_AnswerT", Claimed, Selected, KeyAnswer, Peeked, ProfileAnswer, CancelAnswer, RecordsAnswer
 )
 
-Answer: TypeAlias = Claimed | Selected | Peeked | ProfileAnswer | CancelAnswer | RecordsAnswer
+Answer: TypeAlias = (
+    Claimed | Selected | KeyAnswer | Peeked | ProfileAnswer | CancelAnswer | RecordsAnswer
+)
 
 
 class _OpenQuery(NamedTuple):

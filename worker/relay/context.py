@@ -27,10 +27,11 @@ from ..connections.connection import ConnectionMonitor
 from ..errors import Unavailable, UnknownProfile
 from ..feeds.hub import FeedHub, LogPages, NoLogPages
 from ..http.admission import Admission, Listening
-from ..http.auth import caller_of
+from ..http.auth import ANYBODY, Caller
 from ..http.body_memory import BodyMemory
 from ..http.header_rules import CompiledRules, compile_rules
 from ..http.random_ids import RandomPool
+from ..leases import key_limits
 from ..leases.engagements import Engagements
 from ..leases.leases import Lease, Leases
 from ..leases.queries import PendingQueries
@@ -40,6 +41,13 @@ from ..upstreams.pool import Upstreams
 from .progress_broadcast import ProgressBroadcast
 
 _ReplyT = TypeVar("_ReplyT", bound=ControlReply)
+
+# Sets of patterns whose names are remembered: each holds what it may use of all names.
+_MAX_VIEWS: Final = 256
+
+
+def _nothing() -> None: ...
+
 
 # Seconds for models to finish what they have and to end, which has limits of its own: `drainLimit`
 # and `unloadTimeout`. This one is above them.
@@ -117,6 +125,7 @@ class RelayContext:
     feeds: FeedHub = field(default_factory=FeedHub)
     read_logs: LogPages = field(default_factory=NoLogPages)
     finishing: bool = False
+    _names_for: dict[tuple[str, ...], ModelNames] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.broadcast = ProgressBroadcast(self.view)
@@ -126,18 +135,47 @@ class RelayContext:
     def configure(self, config: WorkerConfig) -> None:
         """Follow `config` from the next request on."""
         self.names = ModelNames(config)
+        self._names_for = {}
         self.bodies.limit_bytes = config.body_memory_bytes
         self.admission = Admission(config, self.listening, OPEN_PAIRS, VISITED)
         self.request_rules = compile_rules(config.request_headers)
         self.response_rules = compile_rules(config.response_headers)
         self.feeds.states_changed()
 
-    def caller_of(self, fields: Sequence[tuple[bytes, bytes]]) -> str:
-        """Return the caller, by the fields that may hold a key.
+    def caller_of(self, fields: Sequence[tuple[bytes, bytes]]) -> Caller:
+        """Return who asks, by the fields that may hold a key.
 
         Without keys in the configuration all clients are one caller.
+
+        Raises:
+            Unauthorized: There are some, and none is shown.
         """
-        return caller_of(fields) if self.names.config.api_keys else ""
+        keys = self.admission.keys
+        return keys.caller(fields) if keys else ANYBODY
+
+    def names_for(self, caller: Caller) -> ModelNames:
+        """Return the names that a caller may use: for him there are no others."""
+        patterns = caller.models
+        if patterns is None:
+            return self.names
+        found = self._names_for.get(patterns)
+        if found is None:
+            if len(self._names_for) >= _MAX_VIEWS:
+                self._names_for.clear()
+            found = self._names_for[patterns] = self.names.restricted(patterns)
+        return found
+
+    async def enter(self, caller: Caller) -> Callable[[], None]:
+        """Count a request of `caller`, if his key has limits; return what ends that.
+
+        Nobody is asked for any other key.
+
+        Raises:
+            RelayError: It may not run now.
+        """
+        if not caller.is_limited:
+            return _nothing
+        return await key_limits.enter(caller.name, self.queries, self.engagements, self.say)
 
     def exit_lease(self, lease: Lease, place: int = 0, keep_s: float | None = None) -> None:
         """End a request on `lease`; release the lease if it is due.

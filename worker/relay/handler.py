@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
@@ -67,22 +67,23 @@ async def answer(
         ResponseCut: The response could not be completed: the connection has to be cut.
     """
     close = not head.keep_alive or service.finishing
+    names = service.names_for(conn.caller)
     # what has a limit from here on says so; that of the client's words is over
     conn.wait_for(WaitingFor.SUPERVISOR, math.inf)
     long_body: LongBody | None = None
     unread: RelayError | None = None
     if len(body) > LARGE_BYTES and way.named_in != "path":
         try:
-            steps = read_long(service.names, head, way, body)
+            steps = read_long(names, head, way, body)
             long_body = await conn.monitor.fairness.run(steps)
         except RelayError as error:
             unread = error
     if head.path == BY_BODY and unread is None:
-        way = way_of(service.names, body if long_body is None else long_body.large.outline)
+        way = way_of(names, body if long_body is None else long_body.large.outline)
     elif way.named_in == "path":
-        way = way_upstream(service.names, head, way)
+        way = way_upstream(names, head, way)
     conn.begin_request()
-    caller = service.caller_of(head.keys)
+    caller = conn.caller.ident
     trace = start_trace(head.own, service.random.take(RANDOM_BYTES))
     request_id = service.running.enter(
         trace.request_id, trace.span_id, caller, conn.cancel, peer=conn.peer.decode("ascii")
@@ -94,15 +95,17 @@ async def answer(
         now=trio.current_time(),
         t=time.time(),
         trace=trace.ids() if service.names.config.traces else UNSET,
+        key=conn.caller.name,
     )
     if way.is_counted:
         conn.account, conn.head = account, head
     exchange: Exchange | None = None
     choice: ChosenTarget | None = None
+    leave: Callable[[], None] | None = None
     try:
         if unread is not None:
             raise unread
-        request = read_request(service.names, head, way, body, long_body, upload, account, trace)
+        request = read_request(names, head, way, body, long_body, upload, account, trace)
         if request.detour is not None and request.detour.selector is not None:
             choice = await choose(service, request.detour.selector)
             found = service.names.find_chosen(choice.target)
@@ -111,6 +114,8 @@ async def answer(
         if has_changes and not request.asks_nothing:
             request = await changed(conn, request, service.names.rules)
         exchange = open_exchange(conn, request, account, close=close, rules=service.response_rules)
+        if conn.caller.is_limited and way.is_counted:
+            leave = await service.enter(conn.caller)
         if head.idempotency_key is None:
             await _serve(service, exchange)
         else:
@@ -138,6 +143,8 @@ async def answer(
         service.running.exit(request_id)
         if choice is not None:
             choice.end()
+        if leave is not None:
+            leave()
         if exchange is not None:
             close = exchange.writer.close
             if exchange.progress is not None:
@@ -277,7 +284,7 @@ async def _serve_peer(service: RelayContext, exchange: Exchange, peer: PeerRoute
     endpoint = service.upstreams.at(peer.url)
     retries = Retries(request.config.max_retry_wait_s, is_peer=True)
     while True:
-        sent = request_for_peer(exchange, peer, service.request_rules)
+        sent = request_for_peer(exchange, peer, service.admission.keys, service.request_rules)
         try:
             response = await send(exchange, endpoint, sent, retries)
             if not isinstance(response, RetryAfter):

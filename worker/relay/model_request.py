@@ -169,6 +169,7 @@ def way_upstream(names: ModelNames, head: RequestHead, way: Route) -> Route:
         named_in="path",
         starts=not names.is_ignored(path),
         is_counted=known is not None,
+        access=ROUTES.access_under_upstream(head.method, path),
     )
 
 

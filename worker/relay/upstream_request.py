@@ -6,6 +6,7 @@ import time
 from arriero.protocol.records import UpstreamKind
 from arriero.protocol.worker_config import PeerRoute
 
+from ..http.auth import KeyRing
 from ..http.header_rules import CompiledRules
 from ..json.edit import Edited
 from ..leases.leases import Lease
@@ -49,13 +50,14 @@ def request_for_model(
 
 
 def request_for_peer(
-    exchange: Exchange, peer: PeerRoute, rules: CompiledRules | None
+    exchange: Exchange, peer: PeerRoute, keys: KeyRing, rules: CompiledRules | None
 ) -> UpstreamRequest:
     """Return the request to a peer, signed now.
 
     Args:
         exchange: Of the request.
         peer: Where the model is.
+        keys: Those of this program, which no peer ever gets.
         rules: What is changed in the client's lines; None for nothing.
 
     Raises:
@@ -64,7 +66,7 @@ def request_for_peer(
     edited, length = _body_for(exchange, peer.kind)
     request, expect_s = exchange.request, _expect_s(exchange.request)
     return UpstreamRequest(
-        head=head_for_peer(request, peer, edited.body, length, rules, expects=expect_s > 0),
+        head=head_for_peer(request, peer, edited.body, length, keys, rules, expects=expect_s > 0),
         body=edited.body,
         parts=edited.parts,
         asked_usage=edited.asked_usage,
@@ -98,7 +100,7 @@ def head_for_model(
         extra=_extra(request, expects=expects),
         rules=rules,
         key_line=lease.key_line,
-        forwards=not request.config.api_keys,
+        forwards=not request.config.asks_for_keys,
     )
 
 
@@ -107,6 +109,7 @@ def head_for_peer(
     peer: PeerRoute,
     body: bytes,
     length: int | None,
+    keys: KeyRing,
     rules: CompiledRules | None,
     *,
     expects: bool = False,
@@ -120,7 +123,7 @@ def head_for_peer(
         length=length,
         route=request.way,
         stream=request.stream,
-        own_keys=request.config.api_keys,
+        own_keys=keys,
         now=time.time(),
         extra=_extra(request, expects=expects),
         rules=rules,

@@ -18,7 +18,7 @@ from arriero.protocol.worker_config import WorkerConfig
 
 from ..apis.base.api import Api
 from ..apis.error_response import error_answer
-from ..apis.routes import PLAIN, ROUTES, Route
+from ..apis.routes import GEMINI, PLAIN, ROUTES, Route
 from ..connections.connection import Connection, WaitingFor
 from ..errors import (
     BadRequest,
@@ -30,18 +30,21 @@ from ..errors import (
     Unauthorized,
     UnsupportedCoding,
 )
+from ..http.admission import check_scope
 from ..http.body_memory import MemoryHold
 from ..http.body_pace import TOTAL_S, BodyPace
 from ..http.content_coding import decoded
 from ..http.cors import answer_lines
 from ..http.request_head import MAX_HEAD_BYTES, RequestHead, parse_head
 from ..http.request_target import model_in_query
+from ..http.route_declaration import Access
 from ..http.tracing import RANDOM_BYTES, start_trace
 from ..relay import handler as serving
 from ..relay.context import RelayContext
+from ..relay.model_request import way_upstream
 from ..relay.response_writer import ResponseCut
 from ..relay.upload import KEPT_BYTES, BodySource, Upload, pass_upload, read_upload, upload_of
-from ..websocket.handshake import find_socket, wants_socket
+from ..websocket.handshake import find_socket, socket_access, wants_socket
 from .health import asks_for_health, health_answer
 from .late_protocols import answer_late_websocket
 
@@ -74,12 +77,19 @@ async def serve_connection(
     service: RelayContext,
     page_door: HypercornBridge,
     http2_door: Http2Door | None,
+    *,
+    is_admin_here: bool = True,
 ) -> None:
     """Answer the requests of one connection until it ends. It is closed afterwards.
 
-    Without an `http2_door` it may not begin as HTTP/2: it is a stream of such a connection.
-
     Cancelling cuts it, which a client does not take for the end of an answer.
+
+    Args:
+        conn: The connection.
+        service: What answering takes.
+        page_door: Answers what asks no model.
+        http2_door: Answers what begins as HTTP/2; None for a stream of such a connection.
+        is_admin_here: What needs the scope `admin` is answered here.
     """
     transport = conn.transport
     service.monitor.connections.add(conn)
@@ -111,10 +121,17 @@ async def serve_connection(
             api = route.api if route is not None else ROUTES.api_of_errors(head.path)
             if head is not admitted or admission is not service.admission:
                 admission = service.admission
-                admission.check(head, websocket=is_socket)
+                if route is not None and route.api is GEMINI:
+                    admission.take_key_in_query(head)
+                conn.caller = admission.check(head, websocket=is_socket)
+                if is_socket:
+                    access = socket_access(service.names, head)
+                else:
+                    access = _access(service, head, route)
+                check_scope(conn.caller, access, is_admin_here=is_admin_here)
                 admitted = head
             if is_socket:
-                way = find_socket(service.names, head)
+                way = find_socket(service.names_for(conn.caller), head)
                 await answer_late_websocket(service, conn, head, way)
                 break
             if route is None and asks_for_health(head):
@@ -149,6 +166,15 @@ async def serve_connection(
         hold.release()
         service.monitor.connections.discard(conn)
         transport.close()
+
+
+def _access(service: RelayContext, head: RequestHead, route: Route | None) -> Access:
+    """Return what a request needs; pages see to that themselves."""
+    if route is None:
+        return "open"
+    if route.named_in == "path" and route.model is None:
+        return way_upstream(service.names, head, route).access
+    return route.access
 
 
 async def _answer(

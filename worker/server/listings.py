@@ -107,8 +107,8 @@ class Listings:
                 yield self._entry(found, name)
         for route in config.models:
             if not route.unlisted:
-                names = (route.model, *(route.aliases if config.aliases_in_list else ()))
-                for name in names:
+                names = list(filter(self._names.has, (route.model, *route.aliases)))
+                for name in names if config.aliases_in_list else names[:1]:
                     yield self._entry(Target(route), name)
         for selector in config.selectors:
             if not selector.unlisted:

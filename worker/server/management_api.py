@@ -8,6 +8,7 @@ import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from functools import partial
+from itertools import islice
 from typing import Final, Protocol, TypeAlias
 
 import msgspec
@@ -70,9 +71,11 @@ from ..errors import (
     WrongMethod,
 )
 from ..feeds.hub import LogPages, WantedLines
-from ..http.auth import caller_of
+from ..http.admission import check_scope
+from ..http.auth import Caller
 from ..http.cors import Field, answer_fields, preflight_fields
-from ..http.route_declaration import EVENTS, HTML, JSON, TEXT, RouteDeclaration
+from ..http.request_head import KEY_FIELDS
+from ..http.route_declaration import EVENTS, HTML, JSON, TEXT, Access, RouteDeclaration
 from ..http.tracing import RANDOM_BYTES, start_trace
 from ..progress.model_view import ProgressView
 from ..relay.context import AsksSupervisor
@@ -92,8 +95,9 @@ _ICON: Final = (
     b'<circle cx="10" cy="8" r="1"/></svg>'
 )
 
-_KEY_FIELDS = frozenset({b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key"})
 
+# Records among which those are looked for that a key may see.
+_MAX_RECORDS = 1000
 
 # Seconds for the supervisor to answer: metrics of model servers take three at most, a driver that
 # hangs ten.
@@ -150,6 +154,16 @@ class ManagementContext(Protocol):
     def names(self) -> ModelNames:
         """The models of the configuration in force."""
 
+    def caller_of(self, fields: Sequence[Field]) -> Caller:
+        """Return who asks, by the fields that may hold a key.
+
+        Raises:
+            Unauthorized: He has shown none, or another one.
+        """
+
+    def names_for(self, caller: Caller) -> ModelNames:
+        """Return those of them that a caller may use."""
+
     @property
     def view(self) -> ProgressView:
         """How they stand."""
@@ -163,7 +177,7 @@ class ManagementContext(Protocol):
 
         Args:
             request_id: Its id.
-            caller: Who asks; see `caller_of`.
+            caller: Who asks; see `Caller.ident`.
             peer: The address from which it is asked.
 
         Raises:
@@ -212,17 +226,35 @@ class _IdConverter(BaseConverter):
     part_isolating = False
 
 
-def make_pages(service: ManagementContext, started_at: int) -> QuartTrio:
+def make_pages(
+    service: ManagementContext, started_at: int, *, is_admin_here: bool = True
+) -> QuartTrio:
     """Return the app.
 
     Args:
         service: What is known of the models and of the requests.
         started_at: Unix time, in whole seconds, that the listing gives as `created`.
+        is_admin_here: What needs the scope `admin` is answered.
     """
     app = QuartTrio(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_PAGE_BODY_BYTES
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.converters["id"] = _IdConverter
+
+    def for_whom(access: Access, handler: Handler) -> Handler:
+        """Let a handler answer those only who may have that answer."""
+
+        async def checked(**places: str) -> Response:
+            if access != "open":
+                g.caller = service.caller_of(_key_fields())
+                check_scope(g.caller, access, is_admin_here=is_admin_here)
+            return await handler(**places)
+
+        return checked
+
+    def names() -> ModelNames:
+        """Return the names that exist for who asks."""
+        return service.names_for(g.caller)
 
     def answers(*declared: RouteDeclaration) -> Callable[[Handler], Handler]:
         """Let a handler answer these; it gets what stands in the places of their paths."""
@@ -231,13 +263,14 @@ def make_pages(service: ManagementContext, started_at: int) -> QuartTrio:
             for route in declared:
                 rule = _PLACE.sub(r"<id:\1>", route.path)
                 methods = list(route.methods)
-                app.add_url_rule(rule, f"{route.methods} {rule}", handler, methods=methods)
+                checked = for_whom(route.access, handler)
+                app.add_url_rule(rule, f"{route.methods} {rule}", checked, methods=methods)
             return handler
 
         return add
 
     def listings() -> Listings:
-        return Listings(service.names, service.view, started_at)
+        return Listings(names(), service.view, started_at)
 
     @app.before_request
     async def check() -> Response | None:
@@ -250,7 +283,11 @@ def make_pages(service: ManagementContext, started_at: int) -> QuartTrio:
 
     @answers(declared.WELCOME)
     async def welcome() -> Response:
-        listed = [route.model for route in service.names.config.models if not route.unlisted]
+        listed = [
+            next(filter(names().has, (route.model, *route.aliases)))
+            for route in names().config.models
+            if not route.unlisted
+        ]
         return _text(_welcome(listed))
 
     @answers(*declared.HEALTH)
@@ -269,7 +306,7 @@ def make_pages(service: ManagementContext, started_at: int) -> QuartTrio:
 
     @answers(declared.DESCRIPTION)
     async def description() -> Response:
-        make = partial(described, has_keys=bool(service.names.config.api_keys))
+        make = partial(described, has_keys=service.names.config.asks_for_keys)
         return Response(await trio.to_thread.run_sync(make), content_type=JSON)  # once, 0.1 s
 
     @answers(*declared.MODELS)
@@ -284,19 +321,26 @@ def make_pages(service: ManagementContext, started_at: int) -> QuartTrio:
     async def running() -> Response:
         return _json(listings().running())
 
+    def check_all_models(what: str) -> None:
+        """Refuse what cannot be done for some models only."""
+        if g.caller.models is not None:
+            raise Forbidden(f"cannot {what} with a key that may use some models only")
+
     @answers(declared.UNLOAD)
     async def unload() -> Response:
+        check_all_models("stop all models")
         await service.unload(None)
         return _text("OK")
 
     @answers(declared.UNLOAD_ALL)
     async def unload_all() -> Response:
+        check_all_models("stop all models")
         await service.unload(None)
         return _json(DoneMessage())
 
     @answers(declared.UNLOAD_ONE)
     async def unload_one(name: str) -> Response:
-        found = service.names.find(name)
+        found = names().find(name)
         if found.peer is not None:
             raise NotStartedHere(f"cannot stop '{name}': nothing was started for it here")
         if found.detour is not None and found.detour.selector is not None:
@@ -307,19 +351,25 @@ def make_pages(service: ManagementContext, started_at: int) -> QuartTrio:
     @answers(declared.ACTIVITY)
     async def activity() -> Response:
         asked = read_query(ActivityQuery, request.args.items(multi=True))
-        records = await service.records(most=asked.limit)
-        return _json(ActivityList(requests=records))
+        if g.caller.models is None:
+            return _json(ActivityList(requests=await service.records(most=asked.limit)))
+        records = filter(may_be_told, await service.records(most=_MAX_RECORDS))
+        return _json(ActivityList(requests=tuple(islice(records, asked.limit))))
+
+    def may_be_told(record: RequestRecord) -> bool:
+        """Whether a request is told of: it is the caller's own, or of a model that he may use."""
+        is_own = bool(record.key) and record.key == g.caller.name
+        return g.caller.models is None or is_own or names().shows(record.model)
 
     @answers(declared.ONE_ACTIVITY)
     async def one_activity(request_id: str) -> Response:
         records = await service.records(request_id)
-        if not records:
+        if not records or not may_be_told(records[0]):
             raise _unknown(request_id)
         return _json(records[0])
 
     async def end(request_id: str) -> EndedRequest:
-        caller = caller_of(_key_fields()) if service.names.config.api_keys else ""
-        result = await service.cancel(request_id, caller, request.remote_addr or "")
+        result = await service.cancel(request_id, g.caller.ident, request.remote_addr or "")
         if result == "unknown":
             raise _unknown(request_id)
         if result == "forbidden":
@@ -349,6 +399,7 @@ def make_pages(service: ManagementContext, started_at: int) -> QuartTrio:
 
     @answers(declared.METRICS)
     async def metrics() -> Response:
+        check_all_models("see metrics, which are of all models,")
         asked = MetricsRequest(
             open_metrics=_wants_open_metrics(request.accept_mimetypes),
             gzip=request.accept_encodings["gzip"] > 0,
@@ -383,6 +434,8 @@ def make_pages(service: ManagementContext, started_at: int) -> QuartTrio:
         return _json(told.hardware)
 
     def wanted_lines(name: str | None) -> WantedLines:
+        if name in {None, "proxy", "upstream"}:
+            check_all_models("see what is written of all models")
         if name is None:
             combined = service.names.config.combined_log
             return WantedLines(
@@ -391,7 +444,7 @@ def make_pages(service: ManagementContext, started_at: int) -> QuartTrio:
         if name in {"proxy", "upstream"}:
             return WantedLines(own=name == "proxy", output=name == "upstream")
         try:
-            found = service.names.find_chosen(name)
+            found = names().find(name)
         except UnknownModel as exc:
             raise BadRequest(f"cannot show a log: {exc.message}") from exc
         if found.peer is not None or (
@@ -422,6 +475,7 @@ def make_pages(service: ManagementContext, started_at: int) -> QuartTrio:
 
     @answers(declared.EVENTS_STREAM)
     async def events() -> Response:
+        check_all_models("see events, which are of all models,")
         return await _streamed(EVENTS, service.read_logs.events)
 
     @answers(declared.UI)
@@ -440,7 +494,7 @@ def make_pages(service: ManagementContext, started_at: int) -> QuartTrio:
 
     @answers(declared.PROFILES)
     async def profiles() -> Response:
-        config = service.names.config
+        config = names().config
         found = tuple(
             ProfileEntry(id=one.profile, description=one.description, pins=one.pins)
             for one in sorted(config.profiles, key=lambda one: one.profile)
@@ -448,7 +502,7 @@ def make_pages(service: ManagementContext, started_at: int) -> QuartTrio:
         return _json(ProfileList(active=config.profile, profiles=found))
 
     def ollama() -> OllamaPages:
-        return OllamaPages(service.names, service.view, started_at)
+        return OllamaPages(names(), service.view, started_at)
 
     @answers(ollama_routes.TAGS)
     async def tags() -> Response:
@@ -534,7 +588,7 @@ def _fields() -> list[Field]:
 
 
 def _key_fields() -> list[Field]:
-    return [field for field in _fields() if field[0] in _KEY_FIELDS]
+    return [field for field in _fields() if field[0] in KEY_FIELDS]
 
 
 def _unknown(request_id: str) -> UnknownRequest:

@@ -6,7 +6,7 @@ Anthropic, Azure ("Azure OpenAI REST API reference"), Google and Amazon.
 """
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple, TypeAlias
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
@@ -15,7 +15,7 @@ from arriero.protocol.worker_config import PeerRoute
 
 from ..apis.routes import ROUTES, Route
 from ..errors import RelayError
-from ..http.auth import shown_key
+from ..http.auth import KeyRing, shown_key
 from ..http.header_rules import CompiledRules
 from ..http.request_head import RequestHead
 from .aws_sigv4 import read_credentials, region_of, sign
@@ -88,7 +88,7 @@ def peer_request(
     length: int | None,
     route: Route,
     stream: bool,
-    own_keys: Collection[str],
+    own_keys: KeyRing,
     now: float,
     extra: bytes = b"",
     rules: CompiledRules | None = None,
@@ -113,19 +113,18 @@ def peer_request(
     Raises:
         RelayError: It cannot be signed.
     """
-    own = frozenset(key.encode() for key in own_keys)
     forwards = peer.forward_auth and not peer.api_key
     kind = _KINDS[peer.kind]
     # a unix socket has no host, and no path before that of the request
     url = urlsplit("http://localhost" if peer.url.startswith("unix:") else peer.url)
     host = url.netloc.rpartition("@")[2].encode()
     target = _target(kind, url.path.rstrip("/").encode(), model, head, route, stream=stream)
-    parameters = _parameters(head.target, own, forwards=forwards)
+    parameters = _parameters(head.target, own_keys, forwards=forwards)
     if peer.kind == "azure":
         parameters = _with_version(target, parameters, url.query.encode())
     if parameters:
         target += (b"&" if b"?" in target else b"?") + parameters
-    fields = _fields(head, own, rules, forwards=forwards)
+    fields = _fields(head, own_keys, rules, forwards=forwards)
     if peer.kind == "anthropic" and all(name.lower() != b"anthropic-version" for name, _ in fields):
         fields.append((b"anthropic-version", ANTHROPIC_VERSION))
     if peer.api_key:
@@ -156,7 +155,7 @@ def _target(
 
 
 def _fields(
-    head: RequestHead, own: frozenset[bytes], rules: CompiledRules | None, *, forwards: bool
+    head: RequestHead, own: KeyRing, rules: CompiledRules | None, *, forwards: bool
 ) -> Fields:
     """Return what goes to the peer of the client's fields."""
     lines = [line for line in head.lines if _may_go(line, forwards=forwards)]
@@ -165,7 +164,7 @@ def _fields(
     fields = [_split(line) for line in lines]
     if forwards:
         fields += head.keys
-    return [it for it in fields if not _shows(*it, own)]
+    return [it for it in fields if not _shows(*it, own)] if own else fields
 
 
 def _may_go(line: bytes, *, forwards: bool) -> bool:
@@ -180,18 +179,21 @@ def _split(line: bytes) -> tuple[bytes, bytes]:
     return name, value.strip()
 
 
-def _shows(name: bytes, value: bytes, own: frozenset[bytes]) -> bool:
+def _shows(name: bytes, value: bytes, own: KeyRing) -> bool:
     """Whether a field holds one of our own keys, in whatever place."""
-    return shown_key([(name.lower(), value)]) in own or not own.isdisjoint(value.split())
+    shown = shown_key([(name.lower(), value)])
+    if shown is not None and own.has(shown):
+        return True
+    return any(len(part) >= own.shortest and own.has(part) for part in value.split())
 
 
-def _parameters(target: bytes, own: frozenset[bytes], *, forwards: bool) -> bytes:
+def _parameters(target: bytes, own: KeyRing, *, forwards: bool) -> bytes:
     """Return what goes to the peer of the client's query."""
     kept = []
     for part in target.partition(b"?")[2].split(b"&"):
         name, _, value = part.partition(b"=")
         is_secret = unquote_to_bytes(name).lower() in _SECRET_PARAMETERS
-        if part and (forwards or not is_secret) and unquote_to_bytes(value) not in own:
+        if part and (forwards or not is_secret) and not own.has(unquote_to_bytes(value)):
             kept.append(part)
     return b"&".join(kept)
 

@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import time
+from collections.abc import Callable
 
 import msgspec
 import trio
@@ -75,7 +76,7 @@ async def answer_websocket(
     """
     conn.begin_request()
     conn.wait_for(WaitingFor.SUPERVISOR, math.inf)  # what has a limit from here on says so
-    caller = service.caller_of(head.keys)
+    caller = conn.caller.ident
     trace = start_trace(head.own, os.urandom(RANDOM_BYTES))
     request_id = service.running.enter(
         trace.request_id, trace.span_id, caller, conn.cancel, peer=conn.peer.decode("ascii")
@@ -106,6 +107,7 @@ class _Socket(msgspec.Struct):
     _turns: int = 0
     _first: Account | None = None  # the account of the first turn
     _choice: ChosenTarget | None = None
+    _leaves: dict[str | None, Callable[[], None]] = msgspec.field(default_factory=dict)
 
     # --- turns ---------------------------------------------------------------------------------
 
@@ -113,6 +115,7 @@ class _Socket(msgspec.Struct):
         """Relay a WebSocket of the Responses API."""
         service, conn = self.service, self.conn
         config = service.names.config
+        names = service.names_for(conn.caller)
         try:
             check_opening(self.head)
             accepted = accept(self.head)
@@ -121,7 +124,8 @@ class _Socket(msgspec.Struct):
             return
         id_line = b"X-Request-Id: %b\r\n" % self.request_id.encode("ascii")
         await conn.send(answer_to_upgrade(accepted, id_line))
-        turns = ResponsesTurns(service.names, self._open_turn, self._end_turn, self._choose)
+        admit = self._enter_turn if conn.caller.is_limited else None
+        turns = ResponsesTurns(names, self._open_turn, self._end_turn, self._choose, admit)
         hold = MemoryHold(service.bodies)
         socket = ResponsesSocket(
             conn, turns, config.upstream_idle_s, lambda: service.finishing, hold
@@ -137,6 +141,15 @@ class _Socket(msgspec.Struct):
         finally:
             hold.release()
             self._end_choice()
+            self._leave_turn(None)
+
+    async def _enter_turn(self) -> None:
+        self._leave_turn(None)
+        self._leaves[None] = await self.service.enter(self.conn.caller)
+
+    def _leave_turn(self, request_id: str | None) -> None:
+        if (leave := self._leaves.pop(request_id, None)) is not None:
+            leave()
 
     def _open_turn(self) -> Account:
         self._turns += 1
@@ -149,6 +162,8 @@ class _Socket(msgspec.Struct):
             )
         account = self._open_account(request_id, RESPONSES, more)
         account.status = _SWITCHED
+        if None in self._leaves:
+            self._leaves[request_id] = self._leaves.pop(None)
         account.granted(trio.current_time())
         if self._first is None:
             self._first = account
@@ -158,6 +173,7 @@ class _Socket(msgspec.Struct):
 
     def _end_turn(self, account: Account) -> None:
         self._close_account(account)
+        self._leave_turn(account.request_id)
         if account.request_id != self.request_id:
             self.service.running.exit(account.request_id)
 
@@ -180,7 +196,7 @@ class _Socket(msgspec.Struct):
         exchange: Exchange | None = None
         try:
             check_opening(self.head)
-            found = self.service.names.find(model)
+            found = self.service.names_for(self.conn.caller).find(model)
             if found.detour is not None and found.detour.selector is not None:
                 found = await self._choose(found.detour.selector)
             account.model = found.route.model
@@ -189,6 +205,7 @@ class _Socket(msgspec.Struct):
             if found.route.send_as is not None:
                 target = with_model(target, found.route.send_as)
             exchange = self._open_exchange(found, account, target, model)
+            self._leaves[None] = await self.service.enter(self.conn.caller)
             with stoppable(self.conn):
                 async with dial_model(self.service, exchange, b"") as dialled:
                     if dialled.opened.status == _SWITCHED:
@@ -208,6 +225,7 @@ class _Socket(msgspec.Struct):
             raise
         finally:
             self._end_choice()
+            self._leave_turn(None)
             self._close_account(account)
 
     async def _tunnel(self, exchange: Exchange, dialled: DialledUpstream) -> None:
@@ -248,6 +266,7 @@ class _Socket(msgspec.Struct):
             now=trio.current_time(),
             t=time.time(),
             trace=trace.ids() if self.service.names.config.traces else msgspec.UNSET,
+            key=self.conn.caller.name,
         )
         self.conn.account = account
         return account

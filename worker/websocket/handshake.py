@@ -19,12 +19,16 @@ from ..apis.routes import RESPONSES, ROUTES
 from ..errors import BadRequest, UnknownPath, UpstreamDied
 from ..http.request_head import RequestHead
 from ..http.request_target import model_in_query
+from ..http.route_declaration import Access
 from ..relay.model_request import way_upstream
 from ..upstreams.heads import framing_line, origin_form
 
 _VERSION: Final = b"13"
 _NONCE_BYTES: Final = 16
 _ACCEPT_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+# Those that are not declared: OpenAI's Realtime API.
+_SOCKETS: Final = frozenset({b"/v1/realtime", b"/realtime"})
 
 # Browsers cannot send a key in a field of its own, so they hide it among the subprotocols.
 _KEY_PROTOCOL: Final = b"openai-insecure-api-key."
@@ -79,6 +83,25 @@ def find_socket(names: ModelNames, head: RequestHead) -> WsRequest:
             "cannot open a WebSocket here: name the model in the query, as in '?model=name'"
         )
     return WsRequest(model, target)
+
+
+def socket_access(names: ModelNames, head: RequestHead) -> Access:
+    """Return what a request for a WebSocket needs: what the path needs, or work with a model.
+
+    Its bytes are passed on unread, so of what is declared nowhere nobody knows what it could do.
+    """
+    route = ROUTES.find(head.path, head.method)
+    path = head.path
+    if route is not None and route.named_in == "path":
+        if route.model is not None:
+            return route.access
+        path = way_upstream(names, head, route).forward_path or b"/"
+    elif route is not None:
+        return route.access
+    posted = ROUTES.find(path)
+    if path in _SOCKETS or (posted is not None and posted.named_in == "body"):
+        return "infer"
+    return ROUTES.access_under_upstream(head.method, path)
 
 
 def check_opening(head: RequestHead) -> None:

@@ -111,7 +111,9 @@ def _dial_peer(
 ) -> AbstractAsyncContextManager[DialledUpstream]:
     exchange.account.upstream_kind = peer.kind
     exchange.account.granted(trio.current_time())
-    head = head_for_peer(exchange.request, peer, b"", 0, service.request_rules)
+    head = head_for_peer(
+        exchange.request, peer, b"", 0, service.admission.keys, service.request_rules
+    )
     return dial(
         service.upstreams.at(peer.url),
         as_upgrade(head, opening),

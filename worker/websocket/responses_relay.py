@@ -251,7 +251,7 @@ class ResponsesSocket:
                 large = await self._conn.monitor.fairness.run(steps)
             except BadRequest:
                 large = LargeBody(message.data, b"", ())
-        await self._turns.ask_selector(message, large)
+        await self._turns.ask_first(message, large)
         return self._turns.say(message, large)
 
     async def _from_client(self) -> None:

@@ -73,6 +73,7 @@ class ResponsesTurns:
         open_turn: Called when a turn begins; gives its account.
         end_turn: Called when it has ended, with its account.
         choose: Asks a selector, given by its name, for one of its targets.
+        admit: Called before a turn begins: asks whether it may; None: all may.
 
     Attributes:
         target: The model that the first turn named, for all of them.
@@ -84,9 +85,11 @@ class ResponsesTurns:
         open_turn: Callable[[], Account],
         end_turn: Callable[[Account], None],
         choose: Callable[[str], Awaitable[Target]],
+        admit: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.target: Target | None = None
         self._choose = choose
+        self._admit = admit
         self._chosen: dict[str, Target] = {}  # by the name of its selector
         self._names = names
         self._open_turn = open_turn
@@ -103,14 +106,18 @@ class ResponsesTurns:
         """Takes our own words out of a long message."""
         return self._names.strip_large
 
-    async def ask_selector(self, message: WsMessage, large: LargeBody | None = None) -> None:
-        """Ask which model is meant by the first message, if it names a selector.
+    async def ask_first(self, message: WsMessage, large: LargeBody | None = None) -> None:
+        """Ask whether a turn may begin; and which model the first message means.
 
         To be called before `say`, with the same.
 
         Raises:
-            RelayError: None of its targets can be had.
+            RelayError: It may not; or it names a selector, and none of its targets can be had.
         """
+        if self._admit is not None:
+            text = message.data if large is None else large.outline
+            if begins_turn(WsMessage(text, message.is_text)):
+                await self._admit()
         found = _model_member.find(message.data if large is None else large.outline)
         if self.target is not None or found is None or not found.model:
             return

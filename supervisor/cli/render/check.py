@@ -8,6 +8,7 @@ import msgspec
 from ...config.lint.lint import Advice, homes
 from ...config.lint.models import fixed_port, is_here
 from ...config.model_config import PORT, ModelConfig
+from ...config.schema.key_types import KeyConfig
 from ...config.values import Config
 from ...errors import ConfigError, Problem
 from ...llamacpp.api_key import API_KEY, LEAST_SECRET
@@ -109,8 +110,26 @@ def refused(error: ConfigError) -> CheckReport:
     return CheckReport(ok=False, errors=_remarks(error.problems), warnings=_remarks(error.warnings))
 
 
+def keys_table(keys: Iterable[KeyConfig]) -> Table:
+    """Return the table of keys of clients."""
+    return Table(
+        ("key", "scopes", "models", "at a time", "tokens a day", "USD a day"),
+        tuple(
+            (
+                clean(one.name),
+                _listed(one.scopes) or "nothing",
+                "all" if one.models is None else _listed(one.models) or "none",
+                str(one.concurrency or "any"),
+                str(one.daily_tokens or "any"),
+                f"{one.daily_cost:f}" if one.daily_cost else "any",
+            )
+            for one in keys
+        ),
+    )
+
+
 def tables(report: CheckReport, config: Config) -> list[Table]:
-    """Return the tables of models, peers, selectors and profiles; none is empty."""
+    """Return the tables of models, peers, selectors, keys and profiles; none is empty."""
     found = [
         _models(report.models),
         Table(
@@ -127,6 +146,7 @@ def tables(report: CheckReport, config: Config) -> list[Table]:
                 for one in config.selectors.values()
             ),
         ),
+        keys_table(config.client_keys.values()),
         Table(
             ("profile", "pins"),
             tuple(

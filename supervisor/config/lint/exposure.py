@@ -11,12 +11,12 @@ def exposure(config: Config, host: str) -> str | None:
         config: The configuration.
         host: What is listened on; empty for all addresses of this machine.
     """
-    if config.api_keys or config.public_without_keys or is_loopback(host):
+    if config.asks_for_keys or config.public_without_keys or is_loopback(host):
         return None
     where = host or "all addresses of this machine"
     return (
         f"whoever reaches {where} may use all models, and end the requests of others, without a "
-        "key; write one under apiKeys, listen on 127.0.0.1, or, if it is meant, set "
+        "key; write one under apiKeys or clientKeys, listen on 127.0.0.1, or, if it is meant, set "
         "publicWithoutKeys: true"
     )
 

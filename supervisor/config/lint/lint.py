@@ -61,7 +61,7 @@ def advise(config: Config, root: Node, disk: Disk) -> Advice:
     also = config.ollama_listen
     if also is not None and (open_to_all := exposure(config, also.host)) is not None:
         found.warn(("ollamaListen",), open_to_all)
-    if config.cors is True and not config.api_keys:
+    if config.cors is True and not config.asks_for_keys:
         found.note(
             ("cors",),
             "any page of the web may use all models from the browser of whoever looks at it; a "

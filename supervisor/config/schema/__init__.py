@@ -12,6 +12,7 @@ Lowest first:
     access_types  Addresses, keys of clients, hosts, origins.
     header_types  Changes of header fields; markers.
     price_types   Prices and price lists.
+    key_types     Keys of clients with rights and limits.
     memory_types  Devices, sizes on them, blocked models.
     model_types   Names, commands, URLs, filters, macros.
     rule_types    Rules for bodies.

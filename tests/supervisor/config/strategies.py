@@ -248,6 +248,22 @@ def configurations(draw: st.DrawFn) -> dict[str, Any]:
             performance=some(disabled=BOOLEANS, every=st.sampled_from(["5s", "1h1ms"])),
             includeAliasesInList=BOOLEANS,
             apiKeys=st.lists(PRINTABLE.filter(lambda key: " " not in key).map(escaped), max_size=3),
+            clientKeys=st.dictionaries(
+                st.sampled_from(["laptop", "a@b/c.d-1"]),
+                st.integers(0, 16**64 - 1).map(lambda digits: f"sha256:{digits:064x}").flatmap(
+                    lambda hashed: st.fixed_dictionaries(
+                        {"hash": st.just(hashed)},
+                        optional={
+                            "scopes": st.lists(st.sampled_from(["infer", "read", "admin"])),
+                            "models": st.lists(NAMES.map(escaped), max_size=2),
+                            "concurrency": st.integers(0, 10**6),
+                            "dailyTokens": st.integers(0, 2**53),
+                            "dailyCost": USD,
+                        },
+                    )
+                ),
+                max_size=2,
+            ),
             macros=st.just({"x": 1, "y": "${x}"}),
             hooks=some(
                 on_startup=some(preload=st.lists(st.sampled_from([*names, ""]).map(escaped)))

@@ -27,6 +27,9 @@ from arriero.protocol.lease import (
     FromSupervisor,
     FromWorker,
     Hello,
+    KeyAnswer,
+    KeyLeft,
+    KeyQuery,
     ProfileAnswer,
     ProfileOrder,
     RecordsAnswer,
@@ -40,9 +43,11 @@ from arriero.protocol.transport import FrameSocket, connected, open_context
 from arriero.protocol.values import ErrorInfo
 from arriero.protocol.worker_config import WorkerConfig
 from arriero.supervisor.config.names import Selector
+from arriero.supervisor.config.schema.key_types import KeyConfig
 from arriero.supervisor.control.event_publisher import open_publisher
 from arriero.supervisor.scheduling.dispatcher import Dispatcher
 from arriero.supervisor.scheduling.engine import Engine
+from arriero.supervisor.workers.key_limits import DayOfKeys, KeyLimits
 from arriero.supervisor.workers.lease_server import CANCEL_LIMIT_S, LeaseServer, open_lease_server
 from arriero.supervisor.workers.request_log import RecordStore
 from arriero.supervisor.workers.selections import Selections
@@ -52,6 +57,9 @@ from tests.supervisor.no_processes import NoProcesses
 T = TypeVar("T", bound=FromSupervisor)
 
 SELECTORS = {"s": Selector(selector="s", strategy="spillover", targets=("a", "b"))}
+
+
+KEYS = {"laptop": KeyConfig(name="laptop", concurrency=1, daily_tokens=10)}
 
 
 async def choose(profile: str | None) -> ErrorInfo | None:
@@ -122,6 +130,7 @@ async def opened(folder: Path) -> AsyncGenerator[Scene, None]:
                 config=lambda: WorkerConfig(generation=1, models=()),
                 on_hello=lambda number, pid, token: number == pid and token == b"token %d" % pid,
                 selections=Selections(lambda: SELECTORS, lambda _: "stopped"),
+                keys=KeyLimits(lambda: KEYS, DayOfKeys(), lambda: 86400.0),
                 choose_profile=choose,
             ) as server:
                 dispatcher.connect(processes=NoProcesses(), send_to_worker=server.send)
@@ -405,3 +414,26 @@ async def test_a_profile_is_chosen_or_refused(scene: Scene) -> None:
 
     assert (chosen.error, refused.ask) == (None, 2)
     assert refused.error is not None
+
+
+# --- limits of keys -------------------------------------------------------------------------------
+
+
+async def test_places_of_a_key_are_counted_over_all_workers(scene: Scene) -> None:
+    one, other = await scene.worker(), await scene.worker()
+
+    async def asks(worker: Worker, ask: int) -> str | None:
+        told = await worker.ask(KeyQuery(ask=ask, key="laptop"), KeyAnswer)
+        assert told.ask == ask
+        return None if told.error is None else told.error.code
+
+    assert await asks(one, 1) is None
+    assert await asks(other, 1) == "key_concurrency"
+    one.say(KeyLeft(ask=1))
+    assert await asks(one, 2) is None
+    assert await asks(other, 2) == "key_concurrency"
+    scene.server.lost(one.pid)  # with its requests
+    assert await asks(other, 3) is None
+    other.say(KeyLeft(ask=3))
+    other.say(Finished(records=(record("r1", key="laptop", input_tokens=4, output_tokens=6),)))
+    assert await asks(other, 4) == "key_budget"

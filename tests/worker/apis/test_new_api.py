@@ -139,7 +139,7 @@ def watcher() -> EndWatcher:
 
 
 def test_its_paths_are_routes() -> None:
-    assert ROUTES.find(b"/v9/verses") == Route(VERSES)
+    assert ROUTES.find(b"/v9/verses") == Route(VERSES, access="infer")
     assert ROUTES.find(b"/v9/poets/a%2Fb/recite") == Route(VERSES, "a/b", streams=True)
     assert ROUTES.find(b"/v9/poets/a/write") == Route(VERSES, "a", streams=False)
     assert ROUTES.with_model(b"/v9/poets/a/write", "c") == b"/v9/poets/c/write"

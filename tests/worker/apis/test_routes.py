@@ -88,7 +88,7 @@ PASSED = Route(PLAIN, named_in="query", starts=False, is_counted=False)
     ],
 )
 def test_a_path_says_which_api_is_spoken(path: bytes, route: Route | None) -> None:
-    assert ROUTES.find(path) == route
+    assert _but_for_access(ROUTES.find(path)) == route
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,11 @@ def test_a_path_says_which_api_is_spoken(path: bytes, route: Route | None) -> No
     ],
 )
 def test_a_method_says_what_is_meant(method: bytes, path: bytes, route: Route | None) -> None:
-    assert ROUTES.find(path, method) == route
+    assert _but_for_access(ROUTES.find(path, method)) == route
+
+
+def _but_for_access(route: Route | None) -> Route | None:
+    return route and route._replace(access="admin")
 
 
 @given(st.binary(max_size=60), st.sampled_from([b"/slots/", b"/v1/files/", b"/upstream/", b"/"]))
@@ -142,7 +146,7 @@ def test_any_name_that_is_put_into_a_path_is_found_there(model: str, api: Api) -
     for stream in (False, True):
         path = api.target_for(model, stream=stream).partition(b"?")[0]
 
-        assert ROUTES.find(path) == Route(api, model, stream)
+        assert ROUTES.find(path) == Route(api, model, stream, access="infer")
         other = api.target_for("x", stream=stream).partition(b"?")[0]
         assert ROUTES.with_model(other, model) == path
 

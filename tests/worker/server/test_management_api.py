@@ -38,7 +38,7 @@ from arriero.worker.connections.connection import Connection, ConnectionMonitor
 from arriero.worker.connections.stream import SocketStream
 from arriero.worker.feeds.hub import WantedLines
 from arriero.worker.http.admission import Listening
-from arriero.worker.http.auth import caller_of
+from arriero.worker.http.auth import KeyRing
 from arriero.worker.leases.queries import PendingQueries
 from arriero.worker.relay.context import RelayContext
 from arriero.worker.server.http1 import serve_connection
@@ -49,7 +49,11 @@ from tests.records import record
 
 COST = Decimal("0.0105")
 ReplyT = TypeVar("ReplyT", bound=ControlReply)
-ALICE = caller_of([(b"authorization", b"Bearer alice")])
+ALICE = (
+    KeyRing(WorkerConfig(generation=1, models=(), api_keys=("alice",)))
+    .caller([(b"authorization", b"Bearer alice")])
+    .ident
+)
 
 
 class Worker:

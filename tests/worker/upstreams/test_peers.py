@@ -3,11 +3,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arriero.protocol.records import UpstreamKind
-from arriero.protocol.worker_config import HeaderRules, PeerRoute
+from arriero.protocol.worker_config import HeaderRules, PeerRoute, WorkerConfig
 from arriero.worker.apis import routes
 from arriero.worker.apis.base.api import Api
 from arriero.worker.apis.routes import ROUTES, Route
 from arriero.worker.errors import RelayError
+from arriero.worker.http.auth import NO_KEYS, KeyRing
 from arriero.worker.http.header_rules import compile_rules
 from arriero.worker.http.request_head import parse_head
 from arriero.worker.upstreams.peers import peer_request
@@ -43,7 +44,7 @@ def ask(
         length=len(BODY),
         route=found,
         stream=stream,
-        own_keys=(OWN,),
+        own_keys=KeyRing(WorkerConfig(generation=1, models=(), api_keys=(OWN,))),
         now=NOW,
         extra=b"X-Extra: e\r\n",
         rules=compile_rules(rules) if rules else None,
@@ -296,7 +297,7 @@ def test_a_body_of_unknown_length_comes_in_chunks() -> None:
         length=None,
         route=Route(routes.PLAIN),
         stream=False,
-        own_keys=(),
+        own_keys=NO_KEYS,
         now=NOW,
     )
 

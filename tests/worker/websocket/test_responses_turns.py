@@ -72,9 +72,9 @@ async def test_a_selector_chooses_once_for_all_turns() -> None:
     book = Book()
     first = create(model="any")
 
-    await book.turns.ask_selector(first)
+    await book.turns.ask_first(first)
     assert json.loads(book.turns.say(first).data)["model"] == "real"
-    await book.turns.ask_selector(first)
+    await book.turns.ask_first(first)
     assert json.loads(book.turns.say(first).data)["model"] == "real"
 
     assert book.chosen == ["any"]

@@ -15,7 +15,7 @@ from ...errors import (
     UnknownProfile,
     UnknownRequest,
 )
-from ...http.route_declaration import EVENTS, HTML, TEXT, RouteDeclaration
+from ...http.route_declaration import EVENTS, HTML, TEXT, Access, RouteDeclaration
 from .answers import (
     ActiveProfile,
     ActivityList,
@@ -41,6 +41,7 @@ def _shows(
     summary: str,
     response: type | str,
     *,
+    access: Access = "read",
     is_visited: bool = False,
     query: type[QueryShape] | None = None,
     errors: tuple[type[RelayError], ...] = (),
@@ -49,6 +50,7 @@ def _shows(
         path=path,
         summary=summary,
         methods=_GET,
+        access=access,
         response=response,
         is_visited=is_visited,
         query=query,
@@ -56,7 +58,7 @@ def _shows(
     )
 
 
-WELCOME: Final = _shows("/", "What there is.", TEXT, is_visited=True)
+WELCOME: Final = _shows("/", "What there is.", TEXT, access="key", is_visited=True)
 HEALTH: Final = tuple(
     RouteDeclaration(
         path=path,
@@ -76,26 +78,32 @@ ICON: Final = RouteDeclaration(
     is_visited=True,
     response="image/svg+xml",
 )
-VERSION: Final = _shows("/api/version", "The version of this program.", VersionInfo)
-DESCRIPTION: Final = _shows("/openapi.json", "All routes, as OpenAPI 3.1.", ApiDescription)
+VERSION: Final = _shows("/api/version", "The version of this program.", VersionInfo, access="key")
+DESCRIPTION: Final = _shows(
+    "/openapi.json", "All routes, as OpenAPI 3.1.", ApiDescription, access="key"
+)
 
 MODELS: Final = tuple(
-    _shows(path, "All names of models.", ModelList, is_visited=True)
+    _shows(path, "All names of models.", ModelList, access="key", is_visited=True)
     for path in ("/v1/models", "/models")
 )
 MODEL: Final = tuple(
-    _shows(f"{path}/{{name...}}", "One of them.", ModelEntry, errors=(UnknownModel,))
+    _shows(f"{path}/{{name...}}", "One of them.", ModelEntry, access="key", errors=(UnknownModel,))
     for path in ("/v1/models", "/models")
 )
 RUNNING: Final = _shows("/running", "What runs.", RunningList, is_visited=True)
-UNLOAD: Final = _shows("/unload", "Stop all models; answers when they have ended.", TEXT)
+UNLOAD: Final = _shows(
+    "/unload", "Stop all models; answers when they have ended.", TEXT, access="admin"
+)
 UNLOAD_ALL: Final = RouteDeclaration(
     path="/api/models/unload",
+    access="admin",
     summary="Stop all models; answers when they have ended.",
     response=DoneMessage,
 )
 UNLOAD_ONE: Final = RouteDeclaration(
     path="/api/models/unload/{name...}",
+    access="admin",
     summary="Stop a model; answers when it has ended.",
     response=TEXT,
     errors=(UnknownModel, NotStartedHere),
@@ -112,19 +120,22 @@ ONE_ACTIVITY: Final = _shows(
 )
 CANCEL: Final = RouteDeclaration(
     path="/api/requests/{request_id...}/cancel",
-    summary="End a request.",
+    summary="End a request of one's own.",
+    access="infer",
     response=EndedRequest,
     errors=(UnknownRequest,),
 )
 CANCEL_INFLIGHT: Final = RouteDeclaration(
     path="/api/inflight/{request_id...}/cancel",
-    summary="End a request.",
+    summary="End a request of one's own.",
+    access="infer",
     response=DoneMessage,
     errors=(UnknownRequest,),
 )
 INTERRUPT: Final = RouteDeclaration(
     path="/v1/streaming_query/interrupt",
-    summary="End a request.",
+    summary="End a request of one's own.",
+    access="infer",
     request=RequestName,
     response=EndedRequest,
     errors=(UnknownRequest,),
@@ -169,12 +180,15 @@ EVENTS_STREAM: Final = _shows(
     "/api/events", "How models stand, log lines, and requests that run, as it changes.", EVENTS
 )
 
-UI: Final = _shows("/ui", "Leads to /ui/.", HTML, is_visited=True, errors=(MovedForNow,))
+UI: Final = _shows(
+    "/ui", "Leads to /ui/.", HTML, access="key", is_visited=True, errors=(MovedForNow,)
+)
 UI_PAGES: Final = tuple(
     _shows(
         path,
         "A page of links; there is no more yet.",
         HTML,
+        access="key",
         is_visited=True,
         errors=(UnknownPath,),
     )
@@ -194,6 +208,7 @@ PROFILES: Final = _shows("/api/profiles", "The profiles.", ProfileList)
 CHOOSE_PROFILE: Final = RouteDeclaration(
     path="/api/profiles/active",
     summary="Choose a profile, or none.",
+    access="admin",
     methods=("PUT",),
     request=ProfileName,
     response=ActiveProfile,
@@ -233,16 +248,15 @@ PAGES: Final[tuple[RouteDeclaration, ...]] = (
 """All of them."""
 
 
-def _pairs(routes: tuple[RouteDeclaration, ...]) -> frozenset[tuple[bytes, bytes]]:
-    return frozenset(
-        (method.encode(), it.path.encode())
-        for it in routes
-        for name in it.methods
-        for method in ((name, "HEAD") if name == "GET" else (name,))
-    )
+PAGE_ACCESS: Final = {
+    (method.encode(), it.path.encode()): it.access
+    for it in PAGES
+    for name in it.methods
+    for method in ((name, "HEAD") if name == "GET" else (name,))
+}
+"""Who is answered, by method and path."""
 
-
-OPEN_PAIRS: Final = _pairs(tuple(it for it in PAGES if it.access == "open"))
+OPEN_PAIRS: Final = frozenset(pair for pair, access in PAGE_ACCESS.items() if access == "open")
 """Method and path of what is answered to everybody."""
 
 VISITED: Final = frozenset(it.path.encode() for it in PAGES if it.is_visited)

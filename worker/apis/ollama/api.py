@@ -24,17 +24,20 @@ TAGS: Final = RouteDeclaration(
     path="/api/tags",
     summary="The models, as Ollama lists them.",
     methods=("GET",),
+    access="key",
     response=OllamaModels,
 )
 PS: Final = RouteDeclaration(
     path="/api/ps",
     summary="The models that run, the same way.",
     methods=("GET",),
+    access="read",
     response=OllamaModels,
 )
 SHOW: Final = RouteDeclaration(
     path="/api/show",
     summary="What is known of a model, the same way.",
+    access="key",
     request=OllamaShowQuery,
     response=OllamaShown,
     errors=(UnknownModel,),

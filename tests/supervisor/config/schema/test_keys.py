@@ -54,6 +54,7 @@ OWN = {
         "drainLimit onFailure saveSlotsLimit keepInRam memory adopt supervisorGrace endSilence "
         "scrapeMetrics"
     ),
+    "clientKeys.<id>.": "hash scopes models concurrency dailyTokens dailyCost",
     "default.": "models idleFor",
     "telemetry.": "traces endpoint",
     "devices.<id>.": "total reserve",

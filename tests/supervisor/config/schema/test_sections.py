@@ -153,6 +153,7 @@ def test_new_key_reaches_the_workers() -> None:
     config, _ = read("napTime: 9s")
     own: dict[str, object] = {
         "models": (),
+        "client_keys": (),
         "peers": {},
         "peer_models": {},
         "selectors": (),
