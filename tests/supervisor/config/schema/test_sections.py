@@ -158,15 +158,17 @@ def test_new_key_reaches_the_workers() -> None:
         "peer_models": {},
         "selectors": (),
         "profiles": (),
+        "session_headers": (),
+        "combined_log": "none",
     }
     found = taken_from(config, MoreWorkerConfig, generation=1, profile=None, **own)
     assert (found.nap_time_s, found.marker) == (9.0, config.marker)
 
 
 def test_workers_know_keys_by_the_same_names() -> None:
-    """Those that are worked out are few."""
+    """Those that are worked out, or stand in a section, are few."""
     for route, config, own in (
-        (WorkerConfig, Config, {"generation", "profile"}),
+        (WorkerConfig, Config, {"generation", "profile", "session_headers", "combined_log"}),
         (ModelRoute, ModelConfig, {"remote"}),
         (PeerRoute, PeerConfig, set[str]()),
     ):
