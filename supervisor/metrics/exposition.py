@@ -8,7 +8,8 @@ a counter's family has no ``_total``, and the text ends with ``# EOF``).
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from functools import cache
 from itertools import accumulate
 from typing import Final
 
@@ -31,6 +32,38 @@ def number(value: float) -> str:
     return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
 
 
+def series(metric: MetricDeclaration, found: Iterable[tuple[str, float]]) -> str:
+    """Return the lines of a counter or a gauge: labels, as they are written, and values."""
+    name = metric.name
+    return "".join(
+        [
+            f"{name}{{{labels}}} {number(value)}\n" if labels else f"{name} {number(value)}\n"
+            for labels, value in found
+        ]
+    )
+
+
+def histogram_series(metric: MetricDeclaration, labels: str, found: Histogram) -> str:
+    """Return the lines of a histogram with these labels."""
+    counts = tuple(accumulate(found.counts))
+    filled = _histogram_form(metric) % (*counts, number(found.sum), counts[-1])
+    return filled.replace("\0", labels)
+
+
+@cache
+def _histogram_form(metric: MetricDeclaration) -> str:
+    """Return all lines of one, for they are most of all lines: at once it takes half the time."""
+    name, bounds = metric.name, (*metric.bounds, math.inf)
+    buckets = "".join(f'{name}_bucket{{\0,le="{number(bound)}"}} %d\n' for bound in bounds)
+    return f"{buckets}{name}_sum{{\0}} %s\n{name}_count{{\0}} %d\n"
+
+
+def summary_series(metric: MetricDeclaration, labels: str, count: int, total: float) -> str:
+    """Return the lines of a summary with these labels."""
+    name = metric.name
+    return f"{name}_sum{{{labels}}} {number(total)}\n{name}_count{{{labels}}} {count}\n"
+
+
 class Exposition:
     """A text that grows by one metric at a time.
 
@@ -42,57 +75,25 @@ class Exposition:
         self.open_metrics = open_metrics
         self._parts: list[str] = []
 
-    def add(self, metric: MetricDeclaration, series: Iterable[tuple[str, float]]) -> None:
-        """Add a counter or a gauge: its labels, as they are written, and its value for each."""
+    def add(self, metric: MetricDeclaration, found: Iterable[tuple[str, float]]) -> None:
+        """Add a counter or a gauge; see `series`."""
+        self.add_written(metric, series(metric, found))
+
+    def add_written(self, metric: MetricDeclaration, lines: str) -> None:
+        """Add the lines of a metric; nothing, if there are none."""
+        if not lines:
+            return
         name = metric.name
-        lines = [
-            f"{name}{{{labels}}} {number(value)}\n" if labels else f"{name} {number(value)}\n"
-            for labels, value in series
-        ]
-        self._add(metric, lines)
+        if self.open_metrics and metric.kind == "counter":
+            name = name.removesuffix("_total")
+        head = f"# HELP {name} {metric.help}\n# TYPE {name} {metric.kind}\n"
+        self._parts += (head, lines)
 
-    def add_histogram(
-        self, metric: MetricDeclaration, series: Iterable[tuple[str, Histogram]]
-    ) -> None:
-        """Add a histogram, with its labels."""
-        name, bounds = metric.name, (*metric.bounds, math.inf)
-        # All lines of one at once, for they are most of all lines: in half the time.
-        buckets = "".join(f'{name}_bucket{{\0,le="{number(bound)}"}} %d\n' for bound in bounds)
-        form = f"{buckets}{name}_sum{{\0}} %s\n{name}_count{{\0}} %d\n"
-        lines = []
-        for labels, found in series:
-            counts = tuple(accumulate(found.counts))
-            lines.append((form % (*counts, number(found.sum), counts[-1])).replace("\0", labels))
-        self._add(metric, lines)
-
-    def add_summary(
-        self, metric: MetricDeclaration, series: Iterable[tuple[str, tuple[int, float]]]
-    ) -> None:
-        """Add a summary: counts and sums, with their labels."""
-        name = metric.name
-        lines = []
-        for labels, (count, total) in series:
-            lines.append(f"{name}_sum{{{labels}}} {number(total)}\n")
-            lines.append(f"{name}_count{{{labels}}} {count}\n")
-        self._add(metric, lines)
-
-    def add_written(self, lines: Iterable[str]) -> None:
-        """Add lines that are written already."""
+    def add_foreign(self, lines: Iterable[str]) -> None:
+        """Add lines of others, with their heads."""
         self._parts += lines
 
     def text(self) -> bytes:
         """Return all of it."""
         end = ("# EOF\n",) if self.open_metrics else ()
         return "".join((*self._parts, *end)).encode("utf-8", "replace")
-
-    def _add(self, metric: MetricDeclaration, lines: list[str]) -> None:
-        if lines:
-            self._parts += self._head(metric)
-            self._parts += lines
-
-    def _head(self, metric: MetricDeclaration) -> Iterator[str]:
-        name = metric.name
-        if self.open_metrics and metric.kind == "counter":
-            name = name.removesuffix("_total")
-        yield f"# HELP {name} {metric.help}\n"
-        yield f"# TYPE {name} {metric.kind}\n"

@@ -1,6 +1,6 @@
 """What is known at one moment -> all metrics. Pure."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import product
 from typing import Final, TypeAlias, get_args
 
@@ -18,7 +18,7 @@ from arriero.protocol.values import (
 
 from . import declared
 from .declared import MetricDeclaration
-from .exposition import Exposition, label
+from .exposition import Exposition, histogram_series, label, series, summary_series
 from .merge import Merged
 from .tallies import NONE, Histogram, ModelTally
 
@@ -71,7 +71,7 @@ def page(known: KnownNow, own: Merged, *, open_metrics: bool) -> bytes:
     _gpus(text, known.gpus)
     succeeded = own.succeeded.items()
     text.add(declared.SCRAPE_OK, [(label("model", model), int(ok)) for model, ok in succeeded])
-    text.add_written(own.lines(open_metrics=open_metrics))
+    text.add_foreign(own.lines(open_metrics=open_metrics))
     return text.text()
 
 
@@ -112,79 +112,99 @@ def _models(text: Exposition, known: KnownNow) -> None:
     )
 
 
-_Counts: TypeAlias = Callable[[ModelTally], Iterable[tuple[str, int]]]
+_Lines: TypeAlias = Callable[[str, ModelTally], str]
 
-_COUNTS: Final[tuple[tuple[MetricDeclaration, _Counts], ...]] = (
-    (declared.MODEL_LOADS, lambda it: it.loads.items()),
-    (declared.MODEL_EVICTIONS, lambda it: it.evictions.items()),
-    (declared.MODEL_EXITS, lambda it: it.exits.items()),
-    (
-        declared.TOKENS,
-        lambda it: (
-            ("input", it.input_tokens),
-            ("cached", it.cached_tokens),
-            ("output", it.output_tokens),
-            ("reasoning", it.reasoning_tokens),
-            ("draft", it.draft_tokens),
-            ("draft_accepted", it.draft_accepted),
-        ),
-    ),
-)
-_SUMS: Final[tuple[tuple[MetricDeclaration, Callable[[ModelTally], float]], ...]] = (
-    (declared.PROMPT_TOKENS, lambda it: it.prefill_tokens),
-    (declared.PROMPT_SECONDS, lambda it: it.prefill_s),
-    (declared.OUTPUT_TOKENS, lambda it: it.decode_tokens),
-    (declared.OUTPUT_SECONDS, lambda it: it.decode_s),
-    (declared.COST, lambda it: it.cost_usd),
-)
-_HISTOGRAMS: Final[tuple[tuple[MetricDeclaration, Callable[[ModelTally], Histogram]], ...]] = (
-    (declared.REQUEST_SECONDS, lambda it: it.durations),
-    (declared.QUEUE_SECONDS, lambda it: it.queued),
-    (declared.WAITED_SECONDS, lambda it: it.waited),
-    (declared.FIRST_TOKEN_SECONDS, lambda it: it.first_tokens),
-    (declared.MODEL_LOAD_SECONDS, lambda it: it.load),
+
+def _counts(
+    metric: MetricDeclaration, of: Callable[[ModelTally], Iterable[tuple[str, int]]]
+) -> tuple[MetricDeclaration, _Lines]:
+    head = f'{metric.labels[1]}="'
+    return metric, lambda model, tally: series(
+        metric, [(f'{model},{head}{what}"', count) for what, count in of(tally)]
+    )
+
+
+def _sum(
+    metric: MetricDeclaration, of: Callable[[ModelTally], float]
+) -> tuple[MetricDeclaration, _Lines]:
+    return metric, lambda model, tally: series(metric, [(model, of(tally))])
+
+
+def _sizes(
+    metric: MetricDeclaration, of: Callable[[ModelTally], Histogram]
+) -> tuple[MetricDeclaration, _Lines]:
+    def lines(model: str, tally: ModelTally) -> str:
+        found = of(tally)
+        return histogram_series(metric, model, found) if any(found.counts) else ""
+
+    return metric, lines
+
+
+def _ends(model: str, tally: ModelTally) -> str:
+    return series(
+        declared.REQUESTS,
+        [
+            (f'{model},api="{api}",status="{status}",outcome="{outcome}"', count)
+            for (api, status, outcome), count in tally.ends.items()
+        ],
+    )
+
+
+def _stages(model: str, tally: ModelTally) -> str:
+    return "".join(
+        summary_series(declared.MODEL_STAGE_SECONDS, f'{model},stage="{stage}"', *found)
+        for stage, found in tally.stages.items()
+    )
+
+
+def _tokens(tally: ModelTally) -> tuple[tuple[str, int], ...]:
+    return (
+        ("input", tally.input_tokens),
+        ("cached", tally.cached_tokens),
+        ("output", tally.output_tokens),
+        ("reasoning", tally.reasoning_tokens),
+        ("draft", tally.draft_tokens),
+        ("draft_accepted", tally.draft_accepted),
+    )
+
+
+_COUNTED: Final = (
+    (declared.REQUESTS, _ends),
+    _counts(declared.MODEL_LOADS, lambda it: it.loads.items()),
+    _counts(declared.MODEL_EVICTIONS, lambda it: it.evictions.items()),
+    _counts(declared.MODEL_EXITS, lambda it: it.exits.items()),
+    _counts(declared.TOKENS, _tokens),
+    _sum(declared.PROMPT_TOKENS, lambda it: it.prefill_tokens),
+    _sum(declared.PROMPT_SECONDS, lambda it: it.prefill_s),
+    _sum(declared.OUTPUT_TOKENS, lambda it: it.decode_tokens),
+    _sum(declared.OUTPUT_SECONDS, lambda it: it.decode_s),
+    _sum(declared.COST, lambda it: it.cost_usd),
+    _sizes(declared.REQUEST_SECONDS, lambda it: it.durations),
+    _sizes(declared.QUEUE_SECONDS, lambda it: it.queued),
+    _sizes(declared.WAITED_SECONDS, lambda it: it.waited),
+    _sizes(declared.FIRST_TOKEN_SECONDS, lambda it: it.first_tokens),
+    _sizes(declared.MODEL_LOAD_SECONDS, lambda it: it.load),
+    (declared.MODEL_STAGE_SECONDS, _stages),
 )
 
 
 def _counted(text: Exposition, tallies: Mapping[str, ModelTally]) -> None:
-    text.add(
-        declared.REQUESTS,
-        [
-            (f'{model},api="{api}",status="{status}",outcome="{outcome}"', count)
-            for model, tally in _named(tallies)
-            for (api, status, outcome), count in tally.ends.items()
-        ],
-    )
-    # What no model has to do with is counted, and no more.
-    named = [(label("model", name), it) for name, it in tallies.items() if name != NONE]
-    for metric, counts_of in _COUNTS:
-        head = f'{metric.labels[1]}="'
-        text.add(
-            metric,
-            [
-                (f'{model},{head}{what}"', count)
-                for model, tally in named
-                for what, count in counts_of(tally)
-            ],
-        )
-    for metric, sum_of in _SUMS:
-        text.add(metric, [(model, sum_of(tally)) for model, tally in named])
-    for metric, histogram_of in _HISTOGRAMS:
-        found = ((model, histogram_of(tally)) for model, tally in named)
-        text.add_histogram(metric, [(model, it) for model, it in found if any(it.counts)])
-    text.add_summary(
-        declared.MODEL_STAGE_SECONDS,
-        [
-            (f'{model},stage="{stage}"', found)
-            for model, tally in named
-            for stage, found in tally.stages.items()
-        ],
-    )
+    lines = [_lines_of(name, tally) for name, tally in tallies.items()]
+    for (metric, _), of_models in zip(_COUNTED, zip(*lines, strict=True), strict=False):
+        text.add_written(metric, "".join(of_models))
 
 
-def _named(tallies: Mapping[str, ModelTally]) -> Iterator[tuple[str, ModelTally]]:
-    for name, tally in tallies.items():
-        yield label("model", name), tally
+def _lines_of(name: str, tally: ModelTally) -> tuple[str, ...]:
+    """Return the lines of a model, for each metric: most have not changed since the last scrape.
+
+    What no model has to do with is counted, and no more.
+    """
+    if not tally.written:
+        model = label("model", name)
+        wanted = _COUNTED if name != NONE else _COUNTED[:1]
+        lines = [lines_of(model, tally) for _, lines_of in wanted]
+        tally.written = tuple(lines + [""] * (len(_COUNTED) - len(lines)))
+    return tally.written
 
 
 def _devices(text: Exposition, devices: tuple[DeviceStatus, ...]) -> None:

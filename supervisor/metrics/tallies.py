@@ -72,6 +72,8 @@ class ModelTally(msgspec.Struct):
     Attributes:
         stages: Stage of a start -> how many there were, and their seconds.
         first_tokens: Of requests that had one.
+        changes: How often it has changed.
+        written: Of a copy, by who shows it: its lines, as they have been written.
     """
 
     loads: dict[LoadResult, int] = msgspec.field(default_factory=dict)
@@ -95,6 +97,8 @@ class ModelTally(msgspec.Struct):
     decode_tokens: int = 0
     decode_s: float = 0.0
     cost_usd: float = 0.0
+    changes: int = 0
+    written: tuple[str, ...] = ()
 
     def __copy__(self) -> "ModelTally":
         return msgspec.structs.replace(
@@ -113,6 +117,7 @@ class ModelTally(msgspec.Struct):
 
     def add(self, record: RequestRecord) -> None:
         """Count one request that has ended: 2 us, for there may be thousands a second."""
+        self.changes += 1
         status = str(record.status) if record.status in _STATUSES else _class_of(record.status)
         end = (record.api, status, record.outcome)
         if end not in self.ends and len(self.ends) >= _MAX_ENDS:
@@ -174,13 +179,13 @@ class Tallies:
         self._known = known
         self._clock = clock
         self._models: dict[str, ModelTally] = {}
+        self._copies: dict[str, ModelTally] = {}  # the last ones
         self._states: dict[str, State] = {}
         self._ways: dict[str, _Way] = {}
 
     def note_record(self, record: RequestRecord) -> None:
         """Count a request that has ended."""
-        tally = self._models.get(record.model)
-        (self._of(record.model) if tally is None else tally).add(record)
+        (self._models.get(record.model) or self._of(record.model)).add(record)
 
     def note_event(self, event: AnyEvent) -> None:
         """Count what an event tells of a model; most tell nothing."""
@@ -191,17 +196,23 @@ class Tallies:
 
     def note_exit(self, model: str, code: int | None) -> None:
         """Count the end of a process; a negative code is a signal, None one that nobody knows."""
-        self._count(self._of(model).exits, _exit_name(code))
+        tally = self._of(model)
+        tally.changes += 1
+        self._count(tally.exits, _exit_name(code))
 
     def snapshot(self) -> dict[str, ModelTally]:
-        """Return a copy of all, which no later count changes: 4 us for each model.
+        """Return a copy of all, which no later count changes: 10 us for each that has changed.
 
         What was counted of models that are not in the configuration any more is forgotten.
         """
-        for names in (self._models, self._states, self._ways):
+        for names in (self._models, self._states, self._ways, self._copies):
             for name in [name for name in names if name and not self._known(name)]:
                 del names[name]
-        return {name: copy(tally) for name, tally in self._models.items()}
+        for name, tally in self._models.items():
+            before = self._copies.get(name)
+            if before is None or before.changes != tally.changes:
+                self._copies[name] = copy(tally)
+        return self._copies.copy()
 
     def _of(self, model: str) -> ModelTally:
         if not (model and self._known(model)):
@@ -222,6 +233,7 @@ class Tallies:
         before = self._states.get(model, "stopped")
         self._states[model] = state
         tally = self._of(model)
+        tally.changes += 1
         if event.reason is not None and before in _SERVES and state not in _SERVES:
             self._count(tally.evictions, event.reason)
         if state == "starting":
