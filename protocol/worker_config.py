@@ -125,6 +125,26 @@ class ModelAbilities(MessageValue, frozen=True, kw_only=True, omit_defaults=True
 NO_ABILITIES: Final = ModelAbilities()
 
 
+class SeenFacts(MessageValue, frozen=True, kw_only=True, omit_defaults=True):
+    """What a model's server told when it last ran, with the command of today; 0: it did not.
+
+    Attributes:
+        n_ctx: Tokens that one request may have.
+        n_ctx_train: Tokens with which the model was trained.
+        n_params: Its parameters.
+        size: Bytes of its tensors.
+        takes: `text`, and `image` or `audio`; empty for text alone.
+        tools: Its template for chats has tools.
+    """
+
+    n_ctx: int = 0
+    n_ctx_train: int = 0
+    n_params: int = 0
+    size: int = 0
+    takes: tuple[str, ...] = ()
+    tools: bool = False
+
+
 class ModelRoute(MessageValue, frozen=True, kw_only=True, omit_defaults=True):
     """The part of a model's configuration that workers need.
 
@@ -151,6 +171,7 @@ class ModelRoute(MessageValue, frozen=True, kw_only=True, omit_defaults=True):
         command: How its server is started, with secrets hidden.
         metadata: Shown in listings: a JSON object.
         capabilities: What it can do.
+        last_seen: What it told when it last ran; None: it has not, or told nothing.
     """
 
     model: str
@@ -174,6 +195,7 @@ class ModelRoute(MessageValue, frozen=True, kw_only=True, omit_defaults=True):
     command: str = ""
     metadata: msgspec.Raw = NO_METADATA
     capabilities: ModelAbilities = NO_ABILITIES
+    last_seen: SeenFacts | None = None
 
 
 class SelectorRoute(MessageValue, frozen=True, kw_only=True):

@@ -18,6 +18,7 @@ its files.
     processes/        One child process, its output, its port, and nothing left behind.
 
     progress/         Progress of a model load: sources, learned times, estimator.
+    facts/            What a server told of its model when it last ran.
     pricing/          Prices of models: the price list, patterns, and the feed that refreshes it.
     machine/          What the machine is, and what it does: facts and samples.
     scheduling/       The swap engine (sans-IO) and the dispatcher that carries out its commands.

@@ -21,12 +21,12 @@ from arriero.protocol.records import RequestRecord
 from arriero.protocol.transport import open_context
 from arriero.protocol.values import State
 from arriero.protocol.wakefulness import LOOK_S
-from arriero.protocol.worker_config import TlsFiles
+from arriero.protocol.worker_config import SeenFacts, TlsFiles
 
 from .config.lint.exposure import exposure_elsewhere
 from .config.lint.lint import with_findings
 from .config.lint.real_disk import RealDisk
-from .config.load import Config, load_with_tree, parse_listen
+from .config.load import Config, ModelConfig, load_with_tree, parse_listen
 from .config.schema.reader import UnknownKeys
 from .config.sources import find_sources
 from .config.values import LogLevel
@@ -35,6 +35,7 @@ from .control.connection_limits import keep_doors
 from .control.event_publisher import open_publisher
 from .control.server import open_control_server
 from .errors import ConfigError, Problem, SupervisorError
+from .facts.seen_facts import FACTS_FILE_NAME, SeenModels
 from .host.file_limit import raise_descriptor_limit
 from .host.kept_ring import KeptRing
 from .host.listen_socket import listen_card, listening_socket, second_socket, where_it_listens
@@ -238,6 +239,7 @@ async def supervise(
         tallies.note_record(record)
 
     records = RecordStore(lambda: in_force.config.activity.metrics_rows, note)
+    seen_models = SeenModels(kept / FACTS_FILE_NAME)
     prices = PriceFeed(lambda: in_force.config.price_list, kept / PRICES_FILE_NAME)
     await prices.load_copy()
     keys = KeyLimits(
@@ -309,6 +311,14 @@ async def supervise(
                 lambda: in_force.config, dispatcher, learned, lambda: warm.locked_bytes
             )
         )
+
+        def last_seen(model: ModelConfig) -> SeenFacts | None:
+            return seen_models.get(model.fingerprint) if len(seen_models) else None
+
+        def learn_facts(fingerprint: str, facts: SeenFacts) -> None:
+            if seen_models.learn(fingerprint, facts):
+                lease_server.reconfigure()
+
         fleet = await stack.enter_async_context(
             open_fleet(
                 lambda: in_force.config,
@@ -320,6 +330,7 @@ async def supervise(
                 on_change=memory.wake,
                 on_log_line=memory.take_line,
                 on_exit=tallies.note_exit,
+                on_facts=learn_facts,
             )
         )
 
@@ -347,7 +358,7 @@ async def supervise(
                 folder / "lease.sock",
                 dispatcher,
                 records=records,
-                config=lambda: in_force.routes(prices.listed),
+                config=lambda: in_force.routes(prices.listed, last_seen),
                 on_hello=pool.says_hello,
                 selections=Selections(lambda: in_force.config.selectors, standing),
                 keys=keys,

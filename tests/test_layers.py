@@ -18,7 +18,7 @@ LAYERS = {
         < worker_config events control < lease < codec sequence < transport""",
     "supervisor": """
         errors text < llamacpp config.yaml < host placement < memory processes
-        < machine progress pricing scheduling < config.schema < config < slots
+        < facts machine progress pricing scheduling < config.schema < config < slots
         < config.lint generate models page_cache telemetry workers < reload
         < metrics < control restart standing_orders startup_message < app
         < cli.render < cli < __main__""",

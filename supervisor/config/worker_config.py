@@ -1,7 +1,7 @@
 """A configuration -> what workers have to know of it."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import TypeVar
 
@@ -19,6 +19,7 @@ from arriero.protocol.worker_config import (
     PeerModel,
     PeerRoute,
     ProfileRoute,
+    SeenFacts,
     SelectorRoute,
     WorkerConfig,
 )
@@ -40,6 +41,7 @@ def route_table(
     generation: int = 1,
     fetched: PriceList | None = None,
     profile: str | None = None,
+    seen: Callable[[ModelConfig], SeenFacts | None] = lambda model: None,
 ) -> WorkerConfig:
     """Return what workers have to know of `config`.
 
@@ -48,6 +50,7 @@ def route_table(
         generation: See `ConfigStatus`.
         fetched: The list of prices that came from the URL of `price_list`.
         profile: The one that is chosen.
+        seen: Gives what was seen of a model.
     """
     pricing = Pricing(config.prices, config.price_list, config.listed or fetched)
     return taken_from(
@@ -55,7 +58,12 @@ def route_table(
         WorkerConfig,
         generation=generation,
         models=tuple(
-            _model(model, pricing.of_model(model.model, model.aliases, model.prices), config)
+            _model(
+                model,
+                pricing.of_model(model.model, model.aliases, model.prices),
+                config,
+                seen(model),
+            )
             for model in (*config.models.values(), *config.remotes.values())
         ),
         supervisor_grace_s=config.supervisor_grace_s if config.adopt else 0.0,
@@ -102,11 +110,14 @@ def route_table(
     )
 
 
-def _model(model: ModelConfig, prices: Prices | None, config: Config) -> ModelRoute:
+def _model(
+    model: ModelConfig, prices: Prices | None, config: Config, last_seen: SeenFacts | None
+) -> ModelRoute:
     return taken_from(
         model,
         ModelRoute,
         prices=prices,
+        last_seen=last_seen,
         remote=_remote(model, config) if model.is_remote else None,
         filters=_filters(model.filters),
         command=_shown(model.command),

@@ -19,10 +19,12 @@ from msgspec.structs import replace
 from arriero.protocol.events import LogLine
 from arriero.protocol.flood_log import FloodLog
 from arriero.protocol.values import ErrorInfo, Phase, Progress
+from arriero.protocol.worker_config import SeenFacts
 
 from ..config.diff import launch_identity
 from ..config.load import Config, LaunchConfig, ModelConfig
 from ..errors import PortError, SpawnError
+from ..facts.ask import ask_facts
 from ..host.http_get import Access, Response
 from ..host.shortage import what_is_scarce, why
 from ..llamacpp.api_key import LEAST_SECRET, holding
@@ -136,9 +138,11 @@ class Fleet:
         on_change: Callable[[], None] = lambda: None,
         on_log_line: Callable[[str, int, bytes], None] = lambda model, swap, line: None,
         on_exit: Callable[[str, int | None], None] = lambda model, code: None,
+        on_facts: Callable[[str, SeenFacts], None] = lambda fingerprint, facts: None,
     ) -> None:
         self._config = config
         self._on_exit = on_exit
+        self._on_facts = on_facts
         self._on_change = on_change
         self._on_log_line = on_log_line
         self._dispatcher = dispatcher
@@ -275,6 +279,7 @@ class Fleet:
             pulse_round=self._pulse_round,
             learned=self._durations.get(config.fingerprint),
             learn=partial(self._learn, config.fingerprint),
+            learn_facts=partial(self._on_facts, config.fingerprint),
             slots=self._slots,
             now=lambda: self._config().models.get(config.model, config),
             on_change=self._on_change,
@@ -410,6 +415,7 @@ class _Start:
         pulse_round: PulseRound,
         learned: StageTimes | None,
         learn: Callable[[StageTimes], None],
+        learn_facts: Callable[[SeenFacts], None],
         slots: SlotKeeper,
         now: Callable[[], ModelConfig],
         on_change: Callable[[], None],
@@ -437,6 +443,7 @@ class _Start:
         self._dispatcher = dispatcher
         self._output_log = output_log
         self._learn = learn
+        self._learn_facts = learn_facts
         self._pulse_round = pulse_round
         self._slots = slots
         self._saving = trio.CancelScope()
@@ -598,6 +605,8 @@ class _Start:
             self._dispatcher.handle(Spawned(self.config.model, self.swap, pid, launch.endpoint))
             await self._get_ready(launch, pid)
         if self.is_ready:
+            kind = self._kind or "unknown"
+            self._learn_facts(await ask_facts(launch.base_url, self.access, kind))
             await self._watch_pulse(launch, pid)
 
     def ended_without_pipe(self, end: Exit) -> bool:
@@ -931,6 +940,7 @@ async def open_fleet(
     on_change: Callable[[], None] = lambda: None,
     on_log_line: Callable[[str, int, bytes], None] = lambda model, swap, line: None,
     on_exit: Callable[[str, int | None], None] = lambda model, code: None,
+    on_facts: Callable[[str, SeenFacts], None] = lambda fingerprint, facts: None,
 ) -> AsyncGenerator[Fleet, None]:
     """Run processes of models while the block runs.
 
@@ -946,6 +956,7 @@ async def open_fleet(
         on_change: Called when a process has become ready or has ended.
         on_log_line: Called with model, start and line while a model loads.
         on_exit: Called with model and exit code when a process has ended; see `Exit`.
+        on_facts: Called with fingerprint of the command and facts when a server has told them.
     """
     async with trio.open_nursery() as nursery:
         yield Fleet(
@@ -959,5 +970,6 @@ async def open_fleet(
             on_change=on_change,
             on_log_line=on_log_line,
             on_exit=on_exit,
+            on_facts=on_facts,
         )
         nursery.cancel_scope.cancel()

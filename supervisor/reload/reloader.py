@@ -16,9 +16,10 @@ from arriero.protocol.control import Refusal, ReloadReply
 from arriero.protocol.events import AnyEvent, ConfigChanged
 from arriero.protocol.flood_log import FloodLog
 from arriero.protocol.values import ConfigChanges, ConfigStatus, ErrorInfo, FailedReload
-from arriero.protocol.worker_config import WorkerConfig
+from arriero.protocol.worker_config import SeenFacts, WorkerConfig
 
 from ..config.diff import diff, launch_identity, summary, what_comes_into_force
+from ..config.model_config import ModelConfig
 from ..config.read_routing import policy_of
 from ..config.values import Config
 from ..config.worker_config import route_table
@@ -85,13 +86,18 @@ class ActiveConfig(msgspec.Struct):
             profile=self.profile,
         )
 
-    def routes(self, fetched: PriceList | None = None) -> WorkerConfig:
+    def routes(
+        self,
+        fetched: PriceList | None = None,
+        seen: Callable[[ModelConfig], SeenFacts | None] = lambda model: None,
+    ) -> WorkerConfig:
         """Return the configuration for the workers.
 
         Args:
             fetched: The list of prices that the configuration's URL leads to, if there is one yet.
+            seen: Gives what was seen of a model.
         """
-        return route_table(self.config, self.generation, fetched, self.profile)
+        return route_table(self.config, self.generation, fetched, self.profile, seen)
 
     def policy(self) -> PlacementPolicy:
         """Return the placement policy."""

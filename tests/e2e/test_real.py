@@ -48,8 +48,12 @@ def real(ride: Callable[..., Train], llama: Callable[..., str]) -> Train:
         {
             "progress": "reasoning",
             "progressDelay": "0s",
+            "scrapeMetrics": True,
             "models": {
-                "tiny": {"cmd": llama("tiny", "--embeddings --pooling mean"), "aliases": ["t"]},
+                "tiny": {
+                    "cmd": llama("tiny", "--embeddings --pooling mean --metrics"),
+                    "aliases": ["t"],
+                },
                 "small": {"cmd": llama("small")},
             },
         }
@@ -89,6 +93,12 @@ def test_two_models_take_turns_and_the_waiting_client_is_told(
         assert answer
         assert finish == "length"
         assert real.model(other)["state"] == "stopped"
+    # What they have told of themselves is known, whether they run or not; and what one tells now.
+    for entry in httpx.get(f"{real.url}/v1/models", timeout=PATIENCE_S).json()["data"]:
+        assert entry["context_length"] == 256  # of one of two slots
+        assert entry["meta"]["last_seen"]["n_params"] > 0
+    metrics = httpx.get(f"{real.url}/metrics", timeout=PATIENCE_S).text
+    assert '\nllamacpp:tokens_predicted_total{model="tiny"} ' in metrics
 
 
 def test_second_visit_reads_its_prompt_from_the_cache(

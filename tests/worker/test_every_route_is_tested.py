@@ -83,7 +83,7 @@ TESTS = {
         "/api/models/unload",
         "/api/models/unload/{name...}",
     ],
-    "tests/e2e/test_metrics.py::test_a_day_is_told_in_numbers": [
+    "tests/e2e/test_management_routes.py::test_a_day_is_told_in_numbers": [
         "/metrics",
         "/api/performance",
         "/api/hardware",

@@ -28,6 +28,7 @@ from arriero.protocol.worker_config import (
     ModelRoute,
     PeerModel,
     PeerRoute,
+    SeenFacts,
     SelectorRoute,
     WorkerConfig,
 )
@@ -452,6 +453,28 @@ async def test_listing_says_all_that_is_known() -> None:
     assert hidden["meta"] == {
         "llamaswap": {"licence": "x", "type": "model", "context_length": 1, "aliases": []}
     }
+
+
+async def test_listing_says_what_was_last_seen() -> None:
+    seen = SeenFacts(n_ctx=1024, n_ctx_train=8192, takes=("text", "image"), tools=True)
+    declared = ModelAbilities(takes=("audio",), gives=("text",))
+    models = (
+        ModelRoute(model="a", last_seen=seen),
+        ModelRoute(model="b", last_seen=seen, capabilities=declared),
+    )
+    async with pages(Worker(WorkerConfig(generation=1, models=models))) as ask:
+        told, written = json.loads((await ask("GET", "/models")).body)["data"]
+
+    assert told["capabilities"] == {"vision": True, "function_calling": True}
+    assert written["capabilities"] == {"audio_transcriptions": True}  # nobody knows better
+    for entry in (told, written):
+        assert entry["context_length"] == entry["meta"]["n_ctx"] == 1024
+        assert entry["meta"]["last_seen"] == {
+            "n_ctx": 1024,
+            "n_ctx_train": 8192,
+            "takes": ["text", "image"],
+            "tools": True,
+        }
 
 
 # --- models that are stopped ---------------------------------------------------------------------

@@ -11,6 +11,7 @@ from msgspec import UNSET, Raw, UnsetType
 from arriero.protocol.machine import GpuSample, SystemSample
 from arriero.protocol.records import RequestRecord
 from arriero.protocol.values import State
+from arriero.protocol.worker_config import SeenFacts
 
 ModelValue: TypeAlias = Literal["unloaded", "loading", "loaded", "sleeping"]
 EntryKind: TypeAlias = Literal["model", "alias", "peer", "selector", "profile"]
@@ -55,11 +56,13 @@ class EntryMeta(JsonAnswer, frozen=True, kw_only=True):
     Attributes:
         llamaswap: Kind of the name (`EntryKind`) and what belongs to it; `metadata` of the
             configuration.
-        n_ctx: The longest context, in tokens, if the configuration says it.
+        n_ctx: The longest context, in tokens, if the configuration says it, or else its server.
+        last_seen: What its server told when it last ran.
     """
 
     llamaswap: dict[str, Raw]
     n_ctx: int | UnsetType = UNSET
+    last_seen: SeenFacts | UnsetType = UNSET
 
 
 class ModelEntry(JsonAnswer, frozen=True, kw_only=True):
