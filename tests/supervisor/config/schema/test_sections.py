@@ -169,7 +169,7 @@ def test_workers_know_keys_by_the_same_names() -> None:
     """Those that are worked out, or stand in a section, are few."""
     for route, config, own in (
         (WorkerConfig, Config, {"generation", "profile", "session_headers", "combined_log"}),
-        (ModelRoute, ModelConfig, {"remote"}),
+        (ModelRoute, ModelConfig, {"remote", "last_seen"}),
         (PeerRoute, PeerConfig, set[str]()),
     ):
         names = {found.name for found in fields(config)}
