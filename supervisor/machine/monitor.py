@@ -13,7 +13,6 @@ from arriero.protocol.flood_log import FloodLog
 from arriero.protocol.machine import GpuSample, Hardware, SystemSample
 
 from ..host.shortage import why
-from .hardware import hardware
 from .samples import system_sample
 from .sensors import NvmlSensors, gpu_samples, load_sensors
 
@@ -134,6 +133,8 @@ class Monitor:
         return system_sample(now), gpus[:_MAX_GPUS]
 
     def _find_hardware(self) -> Hardware:
+        from .hardware import hardware  # nobody needs it at the start
+
         return hardware(self._version(), self._library(), self._root)
 
     def _library(self) -> NvmlSensors | None:

@@ -4,6 +4,7 @@ import gzip
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -121,6 +122,13 @@ def test_a_day_is_told_in_numbers(
     assert now["llamacpp:n_decode_total model=a"] == 4
     assert now["llamacpp:x exported_model=b model=a"] == 1
     assert now["arriero_worker_restarts_total"] == 0
+
+    with ThreadPoolExecutor(20) as crowd:  # all get it, though one text is written at a time
+        found = [crowd.submit(scrape, train) for _ in range(20)]
+        assert (
+            len({it.result()["arriero_model_loads_total model=a result=ready"] for it in found})
+            == 1
+        )
 
     asked = {**KEY, "Accept": PROMETHEUS, "Accept-Encoding": "gzip"}
     with httpx.stream("GET", f"{train.url}/metrics", headers=asked) as response:

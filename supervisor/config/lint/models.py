@@ -58,6 +58,8 @@ def check_model(model: ModelConfig, own_keys: Collection[str], disk: Disk, found
     _check_container(model, found)
     _check_slots(model, options, found)
     _check_sleep(model, options, found)
+    if options is not None and model.scrape_metrics:
+        _check_scraping(model, found)
     if options is None:
         _check_given_port(model, found)
         return
@@ -277,6 +279,17 @@ def _check_sleep(model: ModelConfig, options: ServerOptions | None, found: Findi
             found.warn(at, "vLLM does not sleep without --enable-sleep-mode; write it into cmd")
         if "VLLM_SERVER_DEV_MODE" not in dict(model.env):
             found.warn(at, "vLLM cannot be told to sleep; write VLLM_SERVER_DEV_MODE=1 into env")
+
+
+def _check_scraping(model: ModelConfig, found: Findings) -> None:
+    """Check that a llama-server that is asked for its metrics has some, and means to be awake."""
+    at = ("models", model.model, "cmd")
+    if "--metrics" not in model.command and "LLAMA_ARG_ENDPOINT_METRICS" not in dict(model.env):
+        found.warn(at, "scrapeMetrics finds nothing without --metrics; write it into cmd")
+    if "--sleep-idle-seconds" in model.command:
+        found.warn(
+            at, "it never falls asleep, for scrapeMetrics asks it; write scrapeMetrics: false"
+        )
 
 
 def _index(model: ModelConfig, variable: str) -> int:

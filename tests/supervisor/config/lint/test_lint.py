@@ -568,6 +568,11 @@ VLLM = "vllm serve m --port ${PORT}"
             "models.a.sleep: vLLM cannot be told to sleep",
         ),
         (f"cmd: '{SERVER}', saveSlots: true", "models.a.saveSlots: nothing is saved without a"),
+        (f"cmd: '{SERVER}', scrapeMetrics: true", "models.a.cmd: scrapeMetrics finds nothing"),
+        (
+            f"cmd: '{SERVER} --metrics --sleep-idle-seconds 9', scrapeMetrics: true",
+            "models.a.cmd: it never falls asleep, for scrapeMetrics asks it",
+        ),
         ("cmd: 'run ${PORT}', saveSlots: true", "models.a.saveSlots: nothing is saved, for cmd is"),
         (
             "cmd: 'llama-server --host /a.sock', proxy: 'unix:/b.sock'",
@@ -591,6 +596,8 @@ def test_a_key_that_is_none_and_a_socket_where_nobody_is_are_warned_of(
         f"cmd: '{SERVER} --sleep-idle-seconds 9', sleep: true",
         f"cmd: '{VLLM} --enable-sleep-mode', env: [VLLM_SERVER_DEV_MODE=1], sleep: true",
         f"cmd: '{SERVER} --slot-save-path /slots', saveSlots: true",
+        f"cmd: '{SERVER} --metrics', scrapeMetrics: true",
+        f"cmd: '{SERVER} --sleep-idle-seconds 9'",
         f"cmd: '{SERVER}', env: [LLAMA_ARG_SLOT_SAVE_PATH=/slots], saveSlots: true",
         "cmd: 'llama-server --host /a.sock --port 1'",
         "cmd: 'llama-server --host /a.sock', proxy: 'unix:/a.sock'",
