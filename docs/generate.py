@@ -157,6 +157,98 @@ def _flow(value: object) -> str:
             return str(value)
 
 
+# Routes of llama-swap that answer otherwise. What is not here answers as there.
+LIKE_THERE: Final = (
+    (
+        "all",
+        "404 and 405 are JSON (or a text, or a page, by `Accept`), not only a text, and name the "
+        "nearest route; bodies have limits (413), heads too (431), and slow ones end (408); "
+        "pages end their connection",
+        "clients read errors in the shape of their API; nothing a stranger sends is without bound",
+    ),
+    (
+        "`OPTIONS`, any path",
+        "204; which origins may ask is `cors`",
+        "a page of any site could else use the models of this machine",
+    ),
+    (
+        "a model that is not named",
+        "400; with exactly one model it is that one",
+        "404 says that something is not there, and the request does not say what",
+    ),
+    (
+        "a model that cannot be loaded",
+        "500 with the code `model_load_failed`; 503 with `Retry-After` if it may go later",
+        "clients ask again where that helps, and only there",
+    ),
+    (
+        "a server that breaks before its answer",
+        "502 with a body, in the shape of the API",
+        "there it is empty",
+    ),
+    (
+        "`GET /props`, `/v1/audio/voices`, `/sdapi/v1/loras`",
+        "409 for a model that does not run",
+        "to look at a model does not start it; `/upstream/<model>/props` does",
+    ),
+    (
+        "doubled slashes, dots",
+        "307 to the clean path, if something is there; under `/upstream/<model>` they go on as "
+        "they are",
+        "what is after the model's name belongs to its server",
+    ),
+    (
+        "`GET /`",
+        "what there is, as a text; it needs a key, if there are any",
+        "there is no page to lead to yet; names of models are in it",
+    ),
+    (
+        "`GET /ui/...`",
+        "a page with links",
+        "there are no other pages yet",
+    ),
+    ("`GET /favicon.ico`", "an SVG", "it is small"),
+    (
+        "`GET /running`",
+        "`cmd` with secrets hidden; `state` may be `draining` or `asleep` as well",
+        "whoever reads it need not know the keys",
+    ),
+    (
+        "`GET /v1/models`",
+        "`status.value` may be `loading` or `sleeping` as well; `created` is the worker's start; "
+        "`owned_by` is `arriero`, or the peer",
+        "a listing that is the same can be cached",
+    ),
+    (
+        "`GET /api/version`",
+        "`commit` and `build_date` are empty",
+        "an installed package does not know them",
+    ),
+    (
+        "`GET /logs`, `/logs/stream...`",
+        "whole lines, up to 100 KiB of those that were; who reads slower than they come is told "
+        "how many are left out; 200 readers in a worker, further ones get 503",
+        "there pieces are left out without a word",
+    ),
+    (
+        "`GET /api/events`",
+        "the same messages, each with the newest truth: states and requests are told ten times a "
+        "second at most, so requests of less than 250 ms may not appear; a comment every 15 s of "
+        "silence; `asleep` is one more state; a reload does not end it",
+        "a slow reader misses no state, and costs little; who has gone is noticed",
+    ),
+    (
+        "`POST /api/inflight/<id>/cancel`",
+        "one's own requests only, unless there are no keys; ids are texts, as in `X-Request-Id`",
+        "",
+    ),
+    (
+        "`ANY /comfyui/...`",
+        "as there; a peer of that name does not count either",
+        "",
+    ),
+)
+
 # Routes of llama-swap that are not there.
 NO_ROUTES: Final = (
     "GET /api/metrics/activity", "GET /api/metrics/stats", "GET /api/captures/<id>",
@@ -189,6 +281,10 @@ def http_api_page() -> str:
     asked = sorted(ROUTES.declared, key=lambda it: (it.named_in or "", it.path))
     parts = [HTTP_API, "\n## Of models\n\n", _route_table(asked)]
     parts += ["\n## Of arriero itself\n\n", _route_table(sorted(PAGES_OF, key=lambda it: it.path))]
+    parts += ["\n## Where llama-swap answers otherwise\n\n"]
+    parts += ["All its 60 patterns are above, but for those below. Differences:\n\n"]
+    parts += ["| Pattern | Here | Why |\n|---|---|---|\n"]
+    parts += [f"| {' | '.join(row)} |\n" for row in LIKE_THERE]
     parts += ["\n## Of llama-swap, and not here yet\n\n", ", ".join(f"`{it}`" for it in NO_ROUTES)]
     return "".join((*parts, ".\n"))
 

@@ -18,6 +18,7 @@ def error_answer(
     extra: bytes = b"",
     api: Api = PLAIN,
     head: RequestHead | None = None,
+    accept: bytes = b"",
 ) -> bytes:
     """Return a whole HTTP response for `error`.
 
@@ -27,8 +28,9 @@ def error_answer(
         extra: Further lines of the head.
         api: The API of the route.
         head: Of the request, which may want a text or a page.
+        accept: What the client accepts, if that is all that is known of its head.
     """
-    fields, body = error_parts(error, api, b"" if head is None else accept_of(head))
+    fields, body = error_parts(error, api, accept if head is None else accept_of(head))
     return b"HTTP/1.1 %d %b\r\n%bContent-Length: %d\r\n%b%b\r\n%b" % (
         error.status,
         _REASONS.get(error.status, b"Error"),

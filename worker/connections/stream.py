@@ -346,18 +346,27 @@ class SocketStream:
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self.close()
 
-    async def linger(self, seconds: float = 1.0, most: int = 4 * 1024 * 1024) -> None:
+    async def linger(
+        self, silent_s: float = 1.0, most: int = 4 * 1024 * 1024, seconds: float | None = None
+    ) -> None:
         """Close it so that the peer can still read the last answer.
 
         Closing a socket with unread bytes sends a reset, which wipes an answer that the peer has
         not read yet: so what it still sends is read and dropped for a while (RFC 9112, 9.6).
+
+        Args:
+            silent_s: Until it has been silent for so long.
+            most: Bytes that are read, at the most.
+            seconds: For so long at the most; None: `silent_s`.
         """
         self._send_last_words()
         try:
             self._sock.shutdown(socket.SHUT_WR)
-            with trio.move_on_after(seconds):
+            with trio.move_on_after(seconds or silent_s), trio.CancelScope() as silence:
+                silence.deadline = trio.current_time() + silent_s
                 while most > 0 and (data := await self.receive()):
                     most -= len(data)
+                    silence.deadline = trio.current_time() + silent_s
         except (OSError, StreamBroken):
             pass
         finally:

@@ -35,14 +35,18 @@ class TlsStream:
         transport: The connection. It belongs to this object from now on.
         context: Whom to trust; of a server, what it shows.
         host: Name or address that the certificate has to show; None: this is the server.
+
+    Attributes:
+        first: What the peer said first.
     """
 
-    __slots__ = ("_incoming", "_outgoing", "_sending", "_tls", "_transport")
+    __slots__ = ("_incoming", "_outgoing", "_sending", "_tls", "_transport", "first")
 
     def __init__(
         self, transport: SocketStream, context: ssl.SSLContext, host: str | None = None
     ) -> None:
         self._transport = transport
+        self.first = b""
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._sending = trio.Lock()  # whoever reads may have to write as well
@@ -62,7 +66,9 @@ class TlsStream:
                 self._tls.do_handshake()
             except ssl.SSLWantReadError:
                 await self._flush()
-                self._take(await self._transport.receive())
+                data = await self._transport.receive()
+                self.first = self.first or data
+                self._take(data)
             except ssl.SSLCertVerificationError as exc:
                 await self._flush()
                 raise CertificateRefused(exc.verify_message) from exc

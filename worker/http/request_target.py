@@ -4,6 +4,7 @@ Both doors read them here, so that no two of them can understand one request dif
 RFC 9112 (section 3.2) and RFC 3986 (section 3.2.2) do not know is refused.
 """
 
+import posixpath
 import re
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import Final, NamedTuple
@@ -115,3 +116,9 @@ def with_model(target: bytes, model: str) -> bytes:
             part = name + b"=" + quote(model, safe="").encode()
         parts.append(part)
     return path + question + b"&".join(parts)
+
+
+def clean_path(path: bytes) -> bytes:
+    """Return `path` without doubled slashes and dots, as Go's `ServeMux` cleans it."""
+    clean = posixpath.normpath(re.sub(rb"/{2,}", b"/", path))
+    return clean + b"/" if path.endswith(b"/") and clean != b"/" else clean

@@ -15,7 +15,7 @@ had its answer.
 import contextlib
 import math
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, TypeAlias
 
 import h2.config
@@ -260,7 +260,7 @@ class _Connection:
         except BadRequest as error:
             request = Http1Request(b"", False, True, False)
             stream = _Stream(number, request, ended=ended)
-            requests.start_soon(self._refuse, stream, error)
+            requests.start_soon(self._refuse, stream, error, event.headers or ())
         else:
             stream = _Stream(number, request, ended=ended)
             requests.start_soon(self._answer, stream)
@@ -337,13 +337,16 @@ class _Connection:
 
     # --- one request ---------------------------------------------------------------------------
 
-    async def _refuse(self, stream: _Stream, error: BadRequest) -> None:
+    async def _refuse(
+        self, stream: _Stream, error: BadRequest, fields: Iterable[tuple[bytes, bytes]]
+    ) -> None:
         """Answer a request that has no form of HTTP/1.1."""
         if (pair := self._pair_for(stream)) is None:
             return
         ours, theirs = pair
         with theirs:
-            theirs.send(error_answer(error, close=False))
+            accept = b",".join(value for name, value in fields if name == b"accept")
+            theirs.send(error_answer(error, close=False, accept=accept))
         await self._pass_on(stream, SocketStream(ours))
 
     async def _answer(self, stream: _Stream) -> None:

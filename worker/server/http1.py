@@ -18,6 +18,7 @@ from arriero.protocol.worker_config import WorkerConfig
 
 from ..apis.base.api import Api
 from ..apis.error_response import error_answer
+from ..apis.management.declared import PAGES
 from ..apis.routes import GEMINI, PLAIN, ROUTES, Route
 from ..connections.connection import Connection, WaitingFor
 from ..errors import (
@@ -25,6 +26,7 @@ from ..errors import (
     ClientGone,
     Forbidden,
     HeadTooLarge,
+    MovedForNow,
     RelayError,
     TooLarge,
     Unauthorized,
@@ -36,7 +38,7 @@ from ..http.body_pace import TOTAL_S, BodyPace
 from ..http.content_coding import decoded
 from ..http.cors import answer_lines
 from ..http.request_head import MAX_HEAD_BYTES, RequestHead, parse_head
-from ..http.request_target import model_in_query
+from ..http.request_target import clean_path, model_in_query
 from ..http.route_declaration import Access
 from ..http.tracing import RANDOM_BYTES, start_trace
 from ..relay import handler as serving
@@ -44,6 +46,7 @@ from ..relay.context import RelayContext
 from ..relay.model_request import way_upstream
 from ..relay.response_writer import ResponseCut
 from ..relay.upload import KEPT_BYTES, BodySource, Upload, pass_upload, read_upload, upload_of
+from ..upstreams.heads import origin_form
 from ..websocket.handshake import find_socket, socket_access, wants_socket
 from .health import asks_for_health, health_answer
 from .late_protocols import answer_late_websocket
@@ -51,9 +54,11 @@ from .late_protocols import answer_late_websocket
 log = logging.getLogger(__name__)
 
 # A client that is answered in the middle of its body may send all of it before it reads the
-# answer: for so long it is dropped. Seconds, bytes.
+# answer: that is dropped until it has been silent for so long. Seconds of silence, bytes, and
+# seconds in all: a hundred megabytes over a slow line.
 _LINGER_S = 5.0
 _LINGER_BYTES = 1024**3
+_LINGER_TOTAL_S = 300.0
 
 # Said besides to those whose body is too long.
 _HINT = " ('maxBody' in the configuration)"
@@ -144,6 +149,7 @@ async def serve_connection(
                 conn.wait_for(WaitingFor.IDLE, idle_s)
                 continue
             if route is None:  # whatever has a door of its own (a preflight, say)
+                _lead_to_clean(head)
                 _refuse_large(head, service)
                 await page_door(conn, head, raw, hold)
                 break
@@ -243,7 +249,8 @@ async def _answer_upload(
     finally:
         await upload.aclose()
     if not upload.drained:
-        await conn.transport.linger(_LINGER_S, _LINGER_BYTES)
+        conn.wait_for(WaitingFor.IDLE, _LINGER_TOTAL_S)
+        await conn.transport.linger(_LINGER_S, _LINGER_BYTES, _LINGER_TOTAL_S)
         return False
     return goes_on
 
@@ -263,7 +270,8 @@ async def _refuse(
     try:
         conn.wait_for(WaitingFor.CLIENT, conn.monitor.limits.head_s)
         await conn.send(answer)
-        await conn.transport.linger(_LINGER_S, _LINGER_BYTES)
+        conn.wait_for(WaitingFor.IDLE, _LINGER_TOTAL_S)
+        await conn.transport.linger(_LINGER_S, _LINGER_BYTES, _LINGER_TOTAL_S)
     except ClientGone:
         pass
 
@@ -303,6 +311,21 @@ async def _read_head(conn: Connection) -> bytes | None:
         raise HeadTooLarge(f"cannot take a head of more than {MAX_HEAD_BYTES} bytes")
     conn.buffer = data[end:]
     return data[:end]
+
+
+def _lead_to_clean(head: RequestHead) -> None:
+    """Lead who asks for ``//v1//models`` to the path that is meant, if something is there.
+
+    Raises:
+        MovedForNow: It is.
+    """
+    path = head.path
+    if (b"//" not in path and b"/." not in path) or head.method == b"OPTIONS":
+        return
+    clean = clean_path(path)
+    is_there = ROUTES.methods_at(clean) or any(it.pattern.fullmatch(clean) for it in PAGES)
+    if clean != path and is_there:
+        raise MovedForNow(clean + origin_form(head)[len(path) :])
 
 
 def _refuse_large(head: RequestHead, service: RelayContext) -> None:

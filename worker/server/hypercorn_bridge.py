@@ -31,9 +31,10 @@ _MAX_CHUNKED_BYTES = 64 * 1024 * 1024
 # Seconds for the app to end; it has nothing to do then.
 _SHUTDOWN_S = 1.0
 
-# For what a client still sends after its answer: seconds, bytes.
+# For what a client still sends after its answer: seconds of silence, bytes, seconds in all.
 _LINGER_S = 5.0
 _LINGER_BYTES = 1024**3
+_LINGER_TOTAL_S = 300.0
 
 
 class _OneRequest:
@@ -110,7 +111,8 @@ class HypercornBridge:
             nursery.start_soon(_cut_when_cancelled, conn.transport)
             # TCPServer's annotation asks for TLS; it takes plain streams just as well.
             await TCPServer(self._app, self._config, self._context, state, stream)  # type: ignore[arg-type]
-            await conn.transport.linger(_LINGER_S, _LINGER_BYTES)
+            conn.wait_for(WaitingFor.IDLE, _LINGER_TOTAL_S)
+            await conn.transport.linger(_LINGER_S, _LINGER_BYTES, _LINGER_TOTAL_S)
             nursery.cancel_scope.cancel()
 
 

@@ -7,6 +7,7 @@ beside encrypting it. In the pair and in the tasks there are some 200 KiB at the
 
 import logging
 import os
+import re
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
@@ -16,8 +17,10 @@ import trio
 
 from arriero.protocol.worker_config import TlsFiles
 
+from ..apis.error_response import error_answer
 from ..connections.stream import SocketStream, StreamBroken
 from ..connections.tls_stream import TlsStream
+from ..errors import BadRequest
 from ..limits import Limits
 
 log = logging.getLogger(__name__)
@@ -31,6 +34,10 @@ _LOOK_S: Final = 1.0
 
 # Bytes that the kernel keeps for a socket pair, each way; it doubles the figure.
 _PAIR_BYTES: Final = 64 * 1024
+
+# A request of HTTP/1.1, or the preface of HTTP/2; and what it accepts.
+_PLAIN: Final = re.compile(rb"[A-Z]{3,20} ")
+_ACCEPT: Final = re.compile(rb"^accept:([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
 
 _ALPN: Final = ["h2", "http/1.1"]
 
@@ -102,6 +109,23 @@ class _PairEnd(SocketStream):
         super().reset()
 
 
+async def _say_plainly(transport: SocketStream, first: bytes) -> None:
+    """Close a connection; who has begun it with a plain request is told what is spoken here."""
+    if not _PLAIN.match(first):  # as a request begins, and nothing of TLS
+        transport.close()
+        return
+    found = _ACCEPT.search(first)
+    error = BadRequest("cannot speak plain HTTP here: this port speaks TLS; ask by https://")
+    try:
+        transport.send_now(
+            error_answer(error, close=True, accept=b"" if found is None else found[1])
+        )
+    except OSError:
+        transport.close()
+    else:
+        await transport.linger()
+
+
 class TlsDoor:
     """Serves connections over TLS.
 
@@ -125,13 +149,17 @@ class TlsDoor:
         """
         transport = SocketStream(sock)
         try:
-            context = self._certificate.context(files, trio.current_time())
-            tls = TlsStream(transport, context)
+            tls = TlsStream(transport, self._certificate.context(files, trio.current_time()))
+        except OSError as exc:
+            log.warning("tls.refused reason=%r", str(exc))
+            transport.close()
+            return
+        try:
             with trio.fail_after(self._limits.head_s):
                 await tls.handshake()
             ours, theirs = socket.socketpair()
         except (StreamBroken, trio.TooSlowError):  # or somebody who speaks no TLS
-            transport.close()
+            await _say_plainly(transport, tls.first)
             return
         except OSError as exc:
             log.warning("tls.refused reason=%r", str(exc))

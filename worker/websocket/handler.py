@@ -303,7 +303,7 @@ class _Socket(msgspec.Struct):
         else:
             account.failed(error)
             extra = request_id_field(account.request_id)
-            await self.conn.send(error_answer(error, close=True, extra=extra))
+            await self.conn.send(error_answer(error, close=True, extra=extra, head=self.head))
         self._close_account(account)
 
 

@@ -63,6 +63,22 @@ async def test_a_reset_is_no_end() -> None:
     transport.close()
 
 
+async def test_the_last_answer_waits_for_a_slow_sender() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        theirs = socket.create_connection(listener.getsockname())
+        ours, _ = listener.accept()
+    transport = SocketStream(ours)
+    transport.send_now(b"the answer")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(transport.linger, 0.5, 10_000_000, 20.0)
+        for _ in range(8):
+            theirs.sendall(b"x" * 1000)  # a connection that was closed would refuse the next ones
+            await trio.sleep(0.1)
+    assert transport.closed
+    assert theirs.recv(100) == b"the answer"
+    theirs.close()
+
+
 # --- among many, read by callbacks ----------------------------------------------------------------
 
 

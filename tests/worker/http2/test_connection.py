@@ -232,6 +232,9 @@ async def test_request_without_http1_form_is_refused(rig: Rig) -> None:
         status, body = await client.answer(await client.begin("GET", "/\u00e9"))
         assert await client.answer(await client.begin("GET", "/health")) == ("200", b"OK")
 
+        plain = await client.begin("GET", "/\u00e9", accept="text/plain")
+        assert (await client.answer(plain))[1].startswith(b"arriero: cannot read")
+
     assert status == "400"
     assert b"percent-encoded" in body
 

@@ -66,6 +66,9 @@ async def test_tunnel_without_model_fails_early(open_rig: OpenRig) -> None:
         body = await client.next()
         record = await rig.record()
         assert rig.count(Want) == 0
+        async with dialled(rig, "/v1/realtime?model=emm", (b"Accept", b"text/plain")) as other:
+            await other.next()
+            assert bytes((await other.next()).data).startswith(b"arriero: cannot find a model")
     assert answer.status_code == 404
     assert json.loads(bytes(body.data))["error"]["code"] == "model_not_found"
     assert (record.outcome, record.status) == ("rejected", 404)

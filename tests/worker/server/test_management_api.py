@@ -621,6 +621,21 @@ async def test_what_pages_are_to_come_is_said() -> None:
         assert (await ask("GET", "/ui/x.js")).status == 404
 
 
+async def test_doubled_slashes_lead_to_what_is_meant() -> None:
+    async with pages(known()) as ask:
+        for method, path, where in (
+            ("GET", "//v1//models", "/v1/models"),
+            ("POST", "/v1/./chat//completions?a=//b", "/v1/chat/completions?a=//b"),
+            ("HEAD", "/x/..//health", "/health"),
+            ("GET", "//", "/"),
+        ):
+            answer = await ask(method, path)
+            assert (answer.status, answer.all("location")) == (307, [where]), path
+            assert (answer.body == b"") == (method == "HEAD")
+        for path in ("//nothing", "//evil.example//x", "/v1/models//"):
+            assert (await ask("GET", path)).status == 404
+
+
 async def test_logs_without_a_supervisor_are_refused() -> None:
     async with pages(known()) as ask:
         for path in ("/logs", "/logs/stream", "/api/events"):

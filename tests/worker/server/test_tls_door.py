@@ -150,6 +150,33 @@ async def test_who_speaks_no_tls_is_served_nothing(
             await read_all(client.transport_stream)
 
 
+@pytest.mark.parametrize(
+    ("said", "begins"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"{"),
+        (b"PATCH /x HTTP/1.1\r\nACCEPT: text/plain\r\n\r\n", b"arriero: "),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"{"),
+    ],
+)
+async def test_plain_http_is_answered_in_words(
+    authority: trustme.CA, files: TlsFiles, said: bytes, begins: bytes
+) -> None:
+    async def never(_: SocketStream) -> None:
+        raise AssertionError
+
+    data = b""
+    async with connected(authority, files, never) as client:
+        plain = client.transport_stream
+        await plain.send_all(said)
+        with trio.fail_after(10):
+            while more := await plain.receive_some():
+                data += more
+    head, _, body = data.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert body.startswith(begins)
+    assert b"https://" in body
+
+
 def test_another_certificate_is_found_and_half_of_one_is_not_used(
     authority: trustme.CA, files: TlsFiles, tmp_path: Path
 ) -> None:
