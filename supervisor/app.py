@@ -439,7 +439,15 @@ async def supervise(
         monitor = Monitor(sampled_every_s, own_version)
         await stack.enter_async_context(_background(monitor.run))
         metrics = MetricsService(
-            in_force, dispatcher, pool, fleet, tallies, monitor, started_at, own_version
+            in_force,
+            dispatcher,
+            pool,
+            fleet,
+            tallies,
+            monitor,
+            exporter,
+            started_at,
+            own_version,
         )
         commands = Commands(
             in_force,

@@ -184,6 +184,12 @@ WORKER_RESTARTS: Final = MetricDeclaration(
 LEASE_REQUESTS: Final = MetricDeclaration(
     "arriero_lease_requests_total", "counter", (), "Times that a worker had to ask for a model."
 )
+TRACED_REQUESTS: Final = MetricDeclaration(
+    "arriero_traced_requests_total",
+    "counter",
+    ("result",),
+    "Requests whose spans have reached a collector, or were lost.",
+)
 CONFIG_GENERATION: Final = MetricDeclaration(
     "arriero_config_generation", "gauge", (), "Number of the configuration that is in force."
 )

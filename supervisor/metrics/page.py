@@ -35,6 +35,7 @@ class KnownNow(msgspec.Struct, frozen=True, kw_only=True):
         models, queue, devices, workers, config: How they stand.
         worker_restarts: Workers that died and were replaced.
         lease_requests: Times that a worker had to ask for a model.
+        traced: Requests whose spans were exported or lost, by that.
         tallies: What was counted, by model.
         system, gpus: The last samples of the machine.
     """
@@ -48,6 +49,7 @@ class KnownNow(msgspec.Struct, frozen=True, kw_only=True):
     config: ConfigStatus
     worker_restarts: int
     lease_requests: int
+    traced: Mapping[str, int]
     tallies: Mapping[str, ModelTally]
     system: SystemSample | None = None
     gpus: tuple[GpuSample, ...] = ()
@@ -84,6 +86,10 @@ def _program(text: Exposition, known: KnownNow) -> None:
     text.add(declared.WORKERS, [(label("state", it), count) for it, count in states.items()])
     text.add(declared.WORKER_RESTARTS, [("", known.worker_restarts)])
     text.add(declared.LEASE_REQUESTS, [("", known.lease_requests)])
+    text.add(
+        declared.TRACED_REQUESTS,
+        [(label("result", it), count) for it, count in known.traced.items()],
+    )
     text.add(declared.CONFIG_GENERATION, [("", known.config.generation)])
     text.add(declared.CONFIG_LOADED, [("", known.config.loaded_at)])
     text.add(declared.CONFIG_OK, [("", int(known.config.failed is None))])

@@ -12,6 +12,7 @@ from ..machine.monitor import Monitor
 from ..models.fleet import Fleet
 from ..reload.reloader import ActiveConfig
 from ..scheduling.dispatcher import Dispatcher
+from ..telemetry.exporter import SpanExporter
 from ..workers.pool import WorkerPool
 from .merge import Merged
 from .page import KnownNow, page
@@ -45,6 +46,7 @@ class MetricsService:
         fleet: The models' servers.
         tallies: What was counted.
         monitor: Samples of the machine.
+        exporter: Sends spans of requests.
         started_at: Unix time at which the supervisor began.
         version: Gives that of this program.
     """
@@ -57,6 +59,7 @@ class MetricsService:
         fleet: Fleet,
         tallies: Tallies,
         monitor: Monitor,
+        exporter: SpanExporter,
         started_at: float,
         version: Callable[[], str],
     ) -> None:
@@ -66,6 +69,7 @@ class MetricsService:
         self._fleet = fleet
         self._tallies = tallies
         self._monitor = monitor
+        self._exporter = exporter
         self._started_at = started_at
         self._version = version
         self._turn = trio.Lock()
@@ -127,6 +131,7 @@ class MetricsService:
             config=self._in_force.status(),
             worker_restarts=self._pool.restarts,
             lease_requests=dispatcher.lease_requests,
+            traced={"exported": self._exporter.exported, "lost": self._exporter.lost},
             tallies=self._tallies.snapshot(),
             system=system,
             gpus=gpus,

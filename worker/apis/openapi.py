@@ -204,7 +204,7 @@ def _asked(route: RouteDeclaration, api: Api) -> Json:
 def _answered(route: RouteDeclaration, api: Api) -> Json:
     if not isinstance(route.response, str):
         return {JSON: {"schema": _reference(route.response)}}
-    kinds = [route.response]
+    kinds = [route.response, *route.also]
     if route.named_in == "body" and api.stream_end is not None:
         kinds += [JSON, EVENTS] if route.response == JSON else [JSON]
     elif api.named_path is not None and route.response == JSON:

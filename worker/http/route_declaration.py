@@ -46,6 +46,7 @@ class RouteDeclaration(msgspec.Struct, frozen=True, kw_only=True):
         forward: The path at the model's server, if it is another one.
         request: The shape of its body; or a media type; None without one.
         response: The shape of its answer, which is JSON; or a media type.
+        also: Other media types of its answer, for who accepts them.
         query: The shape of its query; None without one.
         errors: What it may refuse besides what any request may be refused for.
     """
@@ -60,6 +61,7 @@ class RouteDeclaration(msgspec.Struct, frozen=True, kw_only=True):
     forward: str = ""
     request: type | str | None = None
     response: type | str = JSON
+    also: tuple[str, ...] = ()
     query: type[msgspec.Struct] | None = None
     errors: tuple[type[RelayError], ...] = ()
 

@@ -103,7 +103,6 @@ _MAX_RECORDS = 1000
 # hangs ten.
 _ASK_S: Final = 15.0
 
-_OPEN_METRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 _ALSO_PROMETHEUS: Final = frozenset({"text/plain", "text/*", "*/*"})
 
 # Models that are named to a person.
@@ -405,7 +404,8 @@ def make_pages(
             gzip=request.accept_encodings["gzip"] > 0,
         )
         told = await service.ask(asked, MetricsReply, within_s=_ASK_S)
-        form = _OPEN_METRICS if asked.open_metrics else str(declared.METRICS.response)
+        route = declared.METRICS
+        form = route.also[0] if asked.open_metrics else str(route.response)
         response = Response(told.text, content_type=form)
         response.headers["Vary"] = "Accept, Accept-Encoding"
         if told.gzip:

@@ -69,6 +69,7 @@ def known(*models: str) -> KnownNow:
         config=ConfigStatus(generation=7, loaded_at=1001.0),
         worker_restarts=1,
         lease_requests=5,
+        traced={"exported": 7, "lost": 2},
         tallies={model: tally(model) for model in (*models, "")},
         system=SYSTEM,
         gpus=(GPU, replace(GPU, id=0, name="B", uuid="u-0", temp_c=None)),
@@ -120,6 +121,7 @@ def test_all_that_is_declared_is_shown(read: Reader, open_metrics: bool) -> None
 def test_values_are_those_that_are_known(read: Reader, open_metrics: bool) -> None:
     found = values(page(known("a", ODD), Merged(), open_metrics=open_metrics), read)
 
+    assert of(found, "arriero_traced_requests_total", result="lost") == 2
     assert of(found, "arriero_model_state", model=ODD, state="ready") == 1
     assert of(found, "arriero_model_state", model=ODD, state="stopped") == 0
     assert of(found, "arriero_model_queued_requests", model="a") == 3

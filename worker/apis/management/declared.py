@@ -43,6 +43,7 @@ def _shows(
     *,
     access: Access = "read",
     is_visited: bool = False,
+    also: tuple[str, ...] = (),
     query: type[QueryShape] | None = None,
     errors: tuple[type[RelayError], ...] = (),
 ) -> RouteDeclaration:
@@ -53,6 +54,7 @@ def _shows(
         access=access,
         response=response,
         is_visited=is_visited,
+        also=also,
         query=query,
         errors=errors,
     )
@@ -146,6 +148,7 @@ METRICS: Final = _shows(
     "All metrics, for Prometheus; as OpenMetrics, if that is accepted.",
     "text/plain; version=0.0.4; charset=utf-8",
     is_visited=True,
+    also=("application/openmetrics-text; version=1.0.0; charset=utf-8",),
 )
 PERFORMANCE: Final = _shows(
     "/api/performance",
