@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -129,3 +130,46 @@ def open_hostile(behave: Behaviour) -> Generator[str]:
         for conn in open_ones:
             with suppress(OSError):
                 conn.shutdown(socket.SHUT_RDWR)
+
+
+def _answers(data: bytes) -> Behaviour:
+    def behave(conn: socket.socket) -> None:
+        conn.recv(65536)
+        conn.sendall(data)
+        conn.recv(65536)
+
+    return behave
+
+
+def _says_nothing(conn: socket.socket) -> None:
+    while conn.recv(65536):
+        pass
+
+
+def _drips(conn: socket.socket) -> None:
+    conn.recv(65536)
+    conn.sendall(b"HTTP/1.1 200 OK\r\n")
+    while True:
+        conn.sendall(b"a: b\r\n")
+        time.sleep(0.05)
+
+
+HOSTILE: dict[str, Behaviour] = {
+    "silent": _says_nothing,
+    "dripping": _drips,
+    "closing": lambda conn: None,
+    "no http": _answers(b"\x00\x01 what?\r\n\r\n" * 100),
+    "lying length": _answers(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n"),
+    "redirecting": _answers(
+        b"HTTP/1.1 307 x\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"
+    ),
+    "later": _answers(b"HTTP/1.1 503 x\r\nRetry-After: 9999\r\nContent-Length: 0\r\n\r\n"),
+}
+
+
+def floods(conn: socket.socket) -> None:
+    """Answer without an end, and fast."""
+    conn.recv(65536)
+    conn.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+    while True:
+        conn.sendall(bytes(1024**2))

@@ -1,9 +1,6 @@
 """What the exporter's process makes of events, and of collectors that mean no good."""
 
 import json
-import socket
-import time
-from collections.abc import Callable
 
 import pytest
 import trio
@@ -13,7 +10,7 @@ from arriero.protocol.records import RequestRecord, TraceIds
 from arriero.supervisor.telemetry import exporter_child
 from arriero.supervisor.telemetry.exporter_child import MAX_WAITING, Collector, Outbox
 from arriero.supervisor.telemetry.load_stages import Stage
-from tests.collector import attributes, open_collector, open_hostile
+from tests.collector import HOSTILE, attributes, open_collector, open_hostile
 from tests.records import record
 
 TRACED = record(t=100.0, swap=1, trace=TraceIds(trace_id="a" * 32, span_id="b" * 16))
@@ -82,41 +79,6 @@ def test_a_refusal_is_told(status: int, reason: str) -> None:
 
     assert told is not None
     assert reason in told
-
-
-def _answers(data: bytes) -> Callable[[socket.socket], None]:
-    def behave(conn: socket.socket) -> None:
-        conn.recv(65536)
-        conn.sendall(data)
-        conn.recv(65536)
-
-    return behave
-
-
-def _says_nothing(conn: socket.socket) -> None:
-    while conn.recv(65536):
-        pass
-
-
-def _drips(conn: socket.socket) -> None:
-    conn.recv(65536)
-    conn.sendall(b"HTTP/1.1 200 OK\r\n")
-    while True:
-        conn.sendall(b"a: b\r\n")
-        time.sleep(0.05)
-
-
-HOSTILE = {
-    "silent": _says_nothing,
-    "dripping": _drips,
-    "closing": lambda conn: None,
-    "no http": _answers(b"\x00\x01 what?\r\n\r\n" * 100),
-    "lying length": _answers(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n"),
-    "redirecting": _answers(
-        b"HTTP/1.1 307 x\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"
-    ),
-    "later": _answers(b"HTTP/1.1 503 x\r\nRetry-After: 9999\r\nContent-Length: 0\r\n\r\n"),
-}
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
