@@ -98,6 +98,13 @@ class FrameSocket:
             except zmq.Again:
                 await self._wait_until_readable()
 
+    def receive_now(self) -> list[bytes] | None:
+        """Return the frames of the next message; None if none is there."""
+        try:
+            return self._socket.recv_multipart(zmq.NOBLOCK)
+        except zmq.Again:
+            return None
+
     async def wait(self) -> None:
         """Return when there may be something to receive.
 

@@ -74,6 +74,7 @@ class SpanExporter:
         self._first_pause_s = first_pause_s
         self._changed = trio.Event()
         self._report: ExportReport | None = None
+        self._seq = 0  # of the last record of which it is known what became of it
         self._flood = FloodLog(log)
 
     def wake(self) -> None:
@@ -82,12 +83,18 @@ class SpanExporter:
 
     async def run(self) -> None:
         """Run the process while it is wanted, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._flood.flush_regularly)
+            await self._keep_running()
+
+    async def _keep_running(self) -> None:
         pause_s = self._first_pause_s
         while True:
             self._changed = trio.Event()
             wanted = self._wanted()
             if not wanted.traces:
                 await self._changed.wait()
+                self._seq = self._last_seq()
                 continue
             began_at = trio.current_time()
             ends: list[str] = []
@@ -119,7 +126,7 @@ class SpanExporter:
         """Run one process until it ends; return why that was."""
         command = SpawnSpec(
             argv=(
-                *(sys.executable, "-m", _PROGRAM, str(self._folder), str(self._last_seq())),
+                *(sys.executable, "-m", _PROGRAM, str(self._folder), str(self._seq)),
                 *(() if url is None else (url,)),
             ),
             is_ours=True,
@@ -140,6 +147,7 @@ class SpanExporter:
             self._flood.warning("telemetry.said line=%r", shown)
             return
         before, self._report = self._report, report
+        self._seq = report.seq
         if before is None:
             log.info("telemetry.exporting endpoint=%s", self._wanted().endpoint or "environment")
             before = ExportReport()

@@ -58,6 +58,13 @@ MAX_WAITING: Final = 4096
 BATCH: Final = 256
 PAUSE_S: Final = 1.0
 
+# Seconds between two looks at what has come, and events of one look.
+LOOK_S: Final = 0.05
+_AT_ONCE: Final = 1000
+
+# It is in nobody's way where processors are few.
+_NICE: Final = 10
+
 # Seconds for the last batch, when this process is asked to end.
 LAST_WORD_S: Final = 1.0
 
@@ -97,10 +104,17 @@ class Outbox:
     """
 
     def __init__(self, seq: int) -> None:
-        self.report = ExportReport()
         self.waiting: deque[tuple[RequestRecord, list[Stage]]] = deque()
+        self._numbers: deque[int] = deque()  # of those that wait
+        self._report = ExportReport()
         self._seq = seq
         self._stages = LoadStages()
+
+    @property
+    def report(self) -> ExportReport:
+        """What became of all so far."""
+        known = self._numbers[0] - 1 if self._numbers else self._seq
+        return msgspec.structs.replace(self._report, seq=known)
 
     def take(self, event: AnyEvent) -> None:
         """Note an event."""
@@ -115,31 +129,34 @@ class Outbox:
         if not record.trace:
             return
         if len(self.waiting) >= MAX_WAITING:
-            self._lose(1, self.report.why or "the collector is too slow")
+            self._lose(1, self._report.why or "the collector is too slow")
             return
         waited_s = (record.queue_ms + record.load_ms) / 1000
         stages = (
             self._stages.between(record.model, record.t, record.t + waited_s) if waited_s else []
         )
         self.waiting.append((record, stages))
+        self._numbers.append(event.seq)
 
     def batch(self) -> list[tuple[RequestRecord, list[Stage]]]:
-        """Return what is to be sent next, the oldest first."""
+        """Return what is to be sent next, the oldest first; `sent` has to follow."""
         return [self.waiting.popleft() for _ in range(min(BATCH, len(self.waiting)))]
 
     def sent(self, count: int, reason: str | None) -> None:
         """Note what became of a batch; None: it has arrived."""
+        for _ in range(count):
+            self._numbers.popleft()
         if not count:
             return
         if reason is None:
-            exported = self.report.exported + count
-            self.report = msgspec.structs.replace(self.report, exported=exported)
+            exported = self._report.exported + count
+            self._report = msgspec.structs.replace(self._report, exported=exported)
         else:
             self._lose(count, reason)
 
     def _lose(self, count: int, reason: str) -> None:
-        lost = self.report.lost + count
-        self.report = msgspec.structs.replace(self.report, lost=lost, why=reason)
+        lost = self._report.lost + count
+        self._report = msgspec.structs.replace(self._report, lost=lost, why=reason)
 
 
 class Collector:
@@ -229,10 +246,15 @@ async def export_events(socket: FrameSocket, outbox: Outbox, collector: Collecto
 
 
 async def _receive(socket: FrameSocket, outbox: Outbox) -> None:
+    """Take what has come, now and then: to be woken for each event would cost as much as it."""
     _take(await socket.receive(), outbox)
     _tell(outbox.report)  # which says that the subscription holds
     while True:
-        _take(await socket.receive(), outbox)
+        for _ in range(_AT_ONCE):
+            if (frames := socket.receive_now()) is None:
+                break
+            _take(frames, outbox)
+        await trio.sleep(LOOK_S)
 
 
 def _take(frames: list[bytes], outbox: Outbox) -> None:
@@ -253,7 +275,7 @@ async def _send_regularly(
         if outbox.report != told:
             told = outbox.report
             _tell(told)
-    await trio.sleep(LAST_WORD_S / 10)  # for what has come by now
+    await trio.sleep(2 * LOOK_S)  # for what has come by now
     while outbox.waiting:
         await _send(outbox, collector)
     over.cancel()
@@ -280,6 +302,7 @@ def _tell(report: ExportReport) -> None:
 def main(folder: str, seq: str, url: str | None = None) -> None:
     """Run the process."""
     collector = Collector(url)
+    os.nice(_NICE)
     resource.setrlimit(resource.RLIMIT_DATA, (_MAX_MEMORY, _MAX_MEMORY))
     outbox = Outbox(int(seq))
     with (

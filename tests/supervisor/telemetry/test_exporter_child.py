@@ -32,8 +32,9 @@ def test_missed_numbers_are_counted_as_lost() -> None:
     assert len(outbox.waiting) == 3
     assert (outbox.report.lost, outbox.report.exported) == (2, 0)
     assert "faster" in outbox.report.why
+    assert outbox.report.seq == 5  # of no later one it is known what becomes of it
     outbox.sent(len(outbox.batch()), None)
-    assert (outbox.report.lost, outbox.report.exported) == (2, 3)
+    assert (outbox.report.lost, outbox.report.exported, outbox.report.seq) == (2, 3, 11)
 
 
 def test_what_waits_has_a_bound() -> None:
