@@ -134,7 +134,7 @@ def pages() -> tuple[RouteDeclaration, ...]:
 def _operation(method: str, route: RouteDeclaration, api: Api, refusals: dict[str, Json]) -> Json:
     is_page = route.named_in is None
     operation: Json = {
-        "operationId": _NO_WORD.sub("_", f"{method.lower()}{route.path}").strip("_"),
+        "operationId": _operation_id(method, route.path),
         "summary": route.summary,
         "tags": ["arriero" if is_page else api.family],
     }
@@ -160,6 +160,12 @@ def _operation(method: str, route: RouteDeclaration, api: Api, refusals: dict[st
     elif route.access != "key":
         operation["x-scope"] = route.access
     return operation
+
+
+def _operation_id(method: str, path: str) -> str:
+    """Return a name for functions; a path that ends with a slash is another one than without."""
+    named = f"{path}index" if path.endswith("/") else path
+    return _NO_WORD.sub("_", f"{method.lower()}{named}").strip("_")
 
 
 def _in_path(route: RouteDeclaration) -> Iterator[Json]:
