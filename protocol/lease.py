@@ -20,6 +20,10 @@ from .records import InflightRequest, RequestRecord, UpstreamKind
 from .values import LEASE_VERSION, LOCAL, ErrorInfo, MessageValue, Snapshot
 from .worker_config import WorkerConfig
 
+ListenerKind: TypeAlias = Literal["listen", "plain", "admin"]
+"""What a socket is for on which workers listen: clients; those who speak no TLS, though others do;
+administrators, and then none of the others answers what takes their scope."""
+
 CancelResult: TypeAlias = Literal["cancelled", "finished", "forbidden", "unknown"]
 """Outcome of a request to cancel: it ends now; it has ended before; it belongs to another
 caller; no worker knows it."""

@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -17,6 +18,7 @@ import trio
 
 from arriero.protocol.control import Done, Refusal
 from arriero.protocol.errors import ProtocolError
+from arriero.protocol.lease import ListenerKind
 from arriero.protocol.records import RequestRecord
 from arriero.protocol.transport import open_context
 from arriero.protocol.values import State
@@ -38,7 +40,13 @@ from .errors import ConfigError, Problem, SupervisorError
 from .facts.seen_facts import FACTS_FILE_NAME, SeenModels
 from .host.file_limit import raise_descriptor_limit
 from .host.kept_ring import KeptRing
-from .host.listen_socket import listen_card, listening_socket, second_socket, where_it_listens
+from .host.listen_socket import (
+    listen_card,
+    listening_socket,
+    private_socket,
+    second_socket,
+    where_it_listens,
+)
 from .host.log import ProgramLog, tell_warnings
 from .host.own_version import own_version
 from .host.runtime_dir import REAPER_NAME, open_runtime_dir, state_dir
@@ -78,6 +86,7 @@ from .slots.saved_files import FILE_NAME as SLOTS_FILE_NAME
 from .standing_orders import OrderKeeper, read_orders
 from .startup_message import first_words
 from .telemetry.exporter import SpanExporter
+from .text.addresses import Address, UnixAddress, is_loopback
 from .workers.connection_counts import open_shares
 from .workers.key_limits import KeyLimits
 from .workers.key_use_file import FILE_NAME as KEY_USE_FILE_NAME
@@ -105,6 +114,7 @@ WORKERS_LIMIT_S = 20.0
 # thousand lines and records, and the last of the orders: a thousand models that unload are 8 kB.
 _LISTENER: Final = "listener"
 _OLLAMA_LISTENER: Final = "ollama-listener"
+_ADMIN_LISTENER: Final = "admin-listener"
 _RINGS: Final = {
     "log": 2 * 1024**2,
     "own-log": 1024**2,
@@ -256,17 +266,29 @@ async def supervise(
                 inherited=None if inheritance is None else inheritance.take(_LISTENER),
             )
         )
-        listeners = [listener]
+        listeners: list[tuple[ListenerKind, socket.socket]] = [("listen", listener)]
         if config.ollama_listen is not None:
-            listeners.append(
-                stack.enter_context(
-                    second_socket(
-                        "ollamaListen",
-                        config.ollama_listen,
-                        None if inheritance is None else inheritance.take(_OLLAMA_LISTENER),
-                    )
+            second = stack.enter_context(
+                second_socket(
+                    "ollamaListen",
+                    config.ollama_listen,
+                    None if inheritance is None else inheritance.take(_OLLAMA_LISTENER),
                 )
             )
+            # Ollama's tools know plain HTTP there, and nobody else listens on this machine's own
+            # wire; to others its address speaks as all do.
+            own_host, _ = where_it_listens(second)
+            is_own = own_host is not None and is_loopback(own_host)
+            listeners.append(("plain" if is_own else "listen", second))
+        if config.admin_listen is not None:
+            kept_admin = None if inheritance is None else inheritance.take(_ADMIN_LISTENER)
+            if isinstance(config.admin_listen, UnixAddress):
+                admin = private_socket(config.admin_listen.path, kept_admin)
+                if not config.adopt:
+                    stack.callback(Path(config.admin_listen.path).unlink, missing_ok=True)
+            else:
+                admin = second_socket("adminListen", config.admin_listen, kept_admin)
+            listeners.append(("admin", stack.enter_context(admin)))
         host, address = where_it_listens(listener)
         if (exposed := exposure_elsewhere(config, host)) is not None:
             tell_warnings([exposed])
@@ -278,8 +300,13 @@ async def supervise(
         )
         if config.ollama_listen is not None:
             also = config.ollama_listen
-            reaper.hold(_OLLAMA_LISTENER, listen_card(also.host, also.port), listeners[1].fileno())
-            log.info("supervisor.listens_for_ollama address=%s", where_it_listens(listeners[1])[1])
+            second = listeners[1][1]
+            reaper.hold(_OLLAMA_LISTENER, listen_card(also.host, also.port), second.fileno())
+            log.info("supervisor.listens_for_ollama address=%s", where_it_listens(second)[1])
+        if config.admin_listen is not None:
+            admin = listeners[-1][1]
+            reaper.hold(_ADMIN_LISTENER, _card(config.admin_listen), admin.fileno())
+            log.info("supervisor.listens_for_admin address=%s", where_it_listens(admin)[1])
         rings = _rings(inheritance, reaper, stack) if config.adopt else {}
         if inheritance is not None:
             inheritance.close_held()
@@ -341,7 +368,7 @@ async def supervise(
             return engine.standing(model.model)
 
         pool = WorkerPool(
-            listen_fds=[one.fileno() for one in listeners],
+            listeners=[(kind, one.fileno()) for kind, one in listeners],
             shares_fd=stack.enter_context(open_shares()),
             socket_dir=folder,
             reaper=reaper,
@@ -524,6 +551,12 @@ async def supervise(
         dispatcher.handle(ShuttingDown(at_once=True))
     log.info("supervisor.stopped")
     return False
+
+
+def _card(address: Address | UnixAddress) -> bytes:
+    if isinstance(address, UnixAddress):
+        return address.path.encode()
+    return listen_card(address.host, address.port)
 
 
 async def _inheritance(config: Config, folder: Path) -> Inheritance | None:

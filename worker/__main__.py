@@ -41,6 +41,10 @@ def main(options: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--listen-fd", type=int, required=True, action="append", help="inherited listening socket"
     )
+    parser.add_argument(
+        "--plain-fd", type=int, default=[], action="append", help="one for clients without TLS"
+    )
+    parser.add_argument("--admin-fd", type=int, help="one for administrators")
     parser.add_argument("--shares-fd", type=int, help="inherited table of connections")
     parser.add_argument("--socket-dir", type=Path, required=True, help="the supervisor's sockets")
     parser.add_argument("--parent-pid", type=int, required=True, help="the supervisor")
@@ -55,6 +59,8 @@ def main(options: Sequence[str] | None = None) -> int:
     settings = Settings(
         worker=given.worker,
         listen_fds=tuple(given.listen_fd),
+        plain_fds=tuple(given.plain_fd),
+        admin_fd=given.admin_fd,
         shares_fd=given.shares_fd,
         socket_dir=given.socket_dir,
         parent_pid=given.parent_pid,

@@ -6,7 +6,8 @@ import os
 import signal
 import socket
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -23,10 +24,10 @@ from .leases.queries import PendingQueries
 from .limits import LIMITS, Limits
 from .linux import outlive_parent
 from .relay.context import RelayContext
-from .server.accept import accept_connections, open_listener, where_listening
+from .server.accept import accept_connections, is_unix, open_listener, where_listening
 from .server.accept_share import AcceptShares
 from .server.containment import FLOOD_LOG, contain
-from .server.http1 import serve_connection
+from .server.http1 import HypercornBridge, serve_connection
 from .server.late_protocols import LateHttp2
 from .server.lazy_pages import open_late_pages
 from .server.tls_door import TlsDoor
@@ -49,6 +50,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         worker: Its number.
         listen_fds: The inherited listening sockets.
+        plain_fds: Those of them on which no TLS is spoken, though there is a certificate.
+        admin_fd: That on which administrators are answered, and nowhere else; None: everywhere.
         shares_fd: The inherited table of connections; None for a worker that is alone.
         socket_dir: Folder of the supervisor's sockets.
         parent_pid: The supervisor; the worker ends with it, unless another one comes in time.
@@ -60,9 +63,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     listen_fds: tuple[int, ...]
     socket_dir: Path
     parent_pid: int
+    plain_fds: tuple[int, ...] = ()
+    admin_fd: int | None = None
     shares_fd: int | None = None
     limits: Limits = LIMITS
     token: bytes = b""
+
+    @property
+    def all_fds(self) -> tuple[int, ...]:
+        """All listening sockets."""
+        admin = () if self.admin_fd is None else (self.admin_fd,)
+        return (*self.listen_fds, *self.plain_fds, *admin)
 
 
 async def run_worker(settings: Settings, on_orphaned: Callable[[], None]) -> None:
@@ -81,7 +92,7 @@ async def run_worker(settings: Settings, on_orphaned: Callable[[], None]) -> Non
         limits = settings.limits
         service = RelayContext(
             monitor=monitor,
-            listening=where_listening(settings.listen_fds),
+            listening=where_listening(settings.all_fds),
             queries=PendingQueries(limits.query_s),
             upstreams=Upstreams(unanswered=limits.unanswered),
             ask=(control := ControlSocket(context, settings.socket_dir)).ask,
@@ -118,39 +129,95 @@ async def run_worker(settings: Settings, on_orphaned: Callable[[], None]) -> Non
     log.info("worker.finished worker=%d", settings.worker)
 
 
+class _Doors:
+    """Serves the connections of some listening sockets, as these want it.
+
+    Args:
+        service: What answering takes.
+        page_door: Answers what asks no model.
+        is_admin_here: What needs the scope `admin` is answered.
+    """
+
+    def __init__(
+        self, service: RelayContext, page_door: HypercornBridge, *, is_admin_here: bool
+    ) -> None:
+        self._service = service
+        self._page_door = page_door
+        self._is_admin_here = is_admin_here
+        self._http2_door = LateHttp2(self._take_stream)
+        self._tls_door = TlsDoor(self._serve, service.monitor.limits)
+
+    async def take(self, sock: socket.socket) -> None:
+        """Serve a connection whose client speaks TLS, if there is a certificate."""
+        try:
+            peer = _peer_of(sock)
+            if (tls := self._service.names.config.tls) is not None:
+                await contain(self._tls_door(sock, peer, tls))
+                return
+            transport = SocketStream(sock)
+        except OSError:  # reset before it was looked at
+            sock.close()
+            return
+        await self._serve(transport, peer)
+
+    async def take_plain(self, sock: socket.socket) -> None:
+        """Serve a connection whose client speaks no TLS."""
+        try:
+            peer = _peer_of(sock)
+            transport = SocketStream(sock)
+        except OSError:
+            sock.close()
+            return
+        await self._serve(transport, peer)
+
+    def finish(self) -> None:
+        """Take no further requests on connections of HTTP/2."""
+        self._http2_door.finish()
+
+    async def _serve(self, transport: SocketStream, peer: bytes) -> None:
+        await self._answer(transport, peer, self._http2_door)
+
+    async def _take_stream(self, sock: socket.socket, peer: bytes) -> None:
+        await self._answer(SocketStream(sock), peer, None)
+
+    async def _answer(
+        self, transport: SocketStream, peer: bytes, http2_door: LateHttp2 | None
+    ) -> None:
+        conn = Connection(transport, peer, self._service.monitor)
+        await contain(
+            serve_connection(
+                conn,
+                self._service,
+                self._page_door,
+                http2_door,
+                is_admin_here=self._is_admin_here,
+            )
+        )
+
+
 async def _serve(settings: Settings, service: RelayContext, link: SupervisorLink) -> None:
     """Serve connections until `link.finish`, and until those that run then have ended."""
-    async with open_late_pages(service) as page_door:
-
-        async def take_stream(sock: socket.socket, peer: bytes) -> None:
-            conn = Connection(SocketStream(sock), peer, service.monitor)
-            await contain(serve_connection(conn, service, page_door, None))
-
-        http2_door = LateHttp2(take_stream)
-
-        async def serve(transport: SocketStream, peer: bytes) -> None:
-            conn = Connection(transport, peer, service.monitor)
-            await contain(serve_connection(conn, service, page_door, http2_door))
-
-        tls_door = TlsDoor(serve, service.monitor.limits)
-
-        async def take(sock: socket.socket) -> None:
-            try:
-                peer = _peer_of(sock)
-                if (tls := service.names.config.tls) is not None:
-                    await contain(tls_door(sock, peer, tls))
-                    return
-                conn = Connection(SocketStream(sock), peer, service.monitor)
-            except OSError:  # reset before it was looked at
-                sock.close()
-                return
-            await contain(serve_connection(conn, service, page_door, http2_door))
-
+    admin_fd = settings.admin_fd
+    async with AsyncExitStack() as pages:
+        open_pages = partial(open_late_pages, service)
+        clients = _Doors(
+            service,
+            await pages.enter_async_context(open_pages(is_admin_here=admin_fd is None)),
+            is_admin_here=admin_fd is None,
+        )
+        doors = [clients]
+        takes = dict.fromkeys(settings.listen_fds, clients.take)
+        takes |= dict.fromkeys(settings.plain_fds, clients.take_plain)
+        if admin_fd is not None:
+            page_door = await pages.enter_async_context(open_pages(is_admin_here=True))
+            admin = _Doors(service, page_door, is_admin_here=True)
+            doors.append(admin)
+            takes[admin_fd] = admin.take_plain if is_unix(admin_fd) else admin.take
         with ExitStack() as listeners:
             async with trio.open_nursery() as connections:  # running requests end first
                 async with trio.open_nursery() as accepting:  # no new connections
                     shares = AcceptShares(settings.worker, settings.shares_fd)
-                    for fd in settings.listen_fds:
+                    for fd, take in takes.items():
                         listener = listeners.enter_context(open_listener(fd))
                         accepting.start_soon(
                             accept_connections, listener, take, connections, shares
@@ -165,7 +232,8 @@ async def _serve(settings: Settings, service: RelayContext, link: SupervisorLink
                 service.feeds.over()
                 connections.cancel_scope.deadline = trio.current_time() + FINISH_S
                 service.monitor.finish()
-                http2_door.finish()
+                for door in doors:
+                    door.finish()
                 log.info("worker.finishing worker=%d", settings.worker)
 
 

@@ -20,7 +20,9 @@ _STARTS: Final = frozenset({"command", "proxy", "env", "check_endpoint", "api_ke
 
 # Sockets are opened once: they are inherited by workers, or came from systemd. What outlives this
 # process, and for how long, is settled when it starts.
-_NEEDS_RESTART: Final = frozenset({"listen", "ollama_listen", "adopt", "supervisor_grace_s"})
+_NEEDS_RESTART: Final = frozenset(
+    {"listen", "ollama_listen", "admin_listen", "adopt", "supervisor_grace_s"}
+)
 
 
 def diff(old: Config, new: Config) -> ConfigChanges:

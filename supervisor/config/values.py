@@ -19,11 +19,11 @@ from arriero.protocol.worker_config import (
 from ..errors import Problem
 from ..pricing.by_pattern import PricesByGlob, PriceSource
 from ..pricing.price_list import PriceList
-from ..text.addresses import Address
+from ..text.addresses import Address, UnixAddress
 from .model_config import MODEL, UP_TO_A_DAY, ModelConfig
 from .names import PEERS, PROFILES, SELECTORS, PeerConfig, PeerModels, Profile, Selector
 from .routing import MEMORY, ROUTING, MemoryKeys, Routing, RoutingKeys
-from .schema.access_types import API_KEYS, CORS, HOSTS, LISTEN
+from .schema.access_types import ADMIN_LISTEN, API_KEYS, CORS, HOSTS, LISTEN
 from .schema.header_types import MARKER, rules
 from .schema.immutable import immutable
 from .schema.json_schema import or_macro
@@ -247,6 +247,13 @@ class Config:
         "other address.",
         without="nowhere",
     )
+    admin_listen: Address | UnixAddress | None = key(
+        ADMIN_LISTEN,
+        None,
+        "Where what needs the scope admin is answered, and then nowhere else: another address, or "
+        "unix:/path/of/a/socket, which arriero's user alone may use.",
+        without="as listen",
+    )
     workers: int = key(_WORKERS, 0, "Worker processes; auto is one for each core.")
     health_check_timeout_s: float = key(
         adjusted(SECONDS, lambda found_s: max(found_s, _LEAST_HEALTH_CHECK_S)),
@@ -449,7 +456,7 @@ class Config:
     client_keys: Mapping[str, KeyConfig] = key(
         CLIENT_KEYS,
         NOTHING,
-        "Others, by their names, with rights and limits; `arriero key new` makes them.",
+        "Others, by their names, with rights and limits; `arriero key new laptop` makes them.",
         without="none",
     )
     allowed_hosts: tuple[str, ...] = key(

@@ -26,7 +26,7 @@ from arriero.protocol.worker_config import (
 
 from ..pricing.by_pattern import Pricing
 from ..pricing.price_list import PriceList
-from ..text.addresses import Address, is_address
+from ..text.addresses import Address, UnixAddress, is_address
 from ..text.redact import masked_command
 from .model_config import PORT, Capabilities, Filters, ModelConfig
 from .names import PeerConfig, Selector
@@ -71,6 +71,7 @@ def route_table(
             *config.allowed_hosts,
             *_listened_on(config.listen),
             *_listened_on(config.ollama_listen),
+            *_listened_on(config.admin_listen),
         ),
         client_keys=tuple(
             taken_from(key, ClientKey, is_limited=key.is_limited)
@@ -195,8 +196,8 @@ def taken_from(source: object, into: type[T], **own: object) -> T:
     return into(**{name: getattr(source, name) for name in names}, **own)
 
 
-def _listened_on(listen: Address | None) -> tuple[str, ...]:
+def _listened_on(listen: Address | UnixAddress | None) -> tuple[str, ...]:
     """Return the name that is listened on; of an address the socket itself tells."""
-    if listen is None or not listen.host or is_address(listen.host):
+    if not isinstance(listen, Address) or not listen.host or is_address(listen.host):
         return ()
     return (listen.host.lower(),)

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import socket
+import stat
 from collections.abc import Mapping
 
 from ..errors import SupervisorError
@@ -72,6 +73,62 @@ def second_socket(key: str, address: Address, inherited: tuple[bytes, int] | Non
         return listening_socket(address.host, address.port, {}, inherited=inherited)
     except SupervisorError as exc:
         raise SupervisorError(f"{key}: {exc}") from exc
+
+
+def private_socket(path: str, inherited: tuple[bytes, int] | None) -> socket.socket:
+    """Return a listening, non-blocking unix socket that only this user may use.
+
+    One that nobody listens on any more is replaced: its owner was killed.
+
+    Args:
+        path: Where. Its folder exists.
+        inherited: See `listening_socket`; its card is the path.
+
+    Raises:
+        SupervisorError: It cannot be opened; with the reason and the remedy.
+    """
+    card, left = inherited or (b"", -1)
+    if card == path.encode():
+        sock = socket.socket(fileno=left)
+    else:
+        if left >= 0:
+            os.close(left)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            _remove_stale(path)
+            mask = os.umask(0o177)
+            try:
+                sock.bind(path)
+            finally:
+                os.umask(mask)
+            sock.listen(BACKLOG)
+        except OSError as exc:
+            sock.close()
+            raise SupervisorError(f"adminListen: cannot listen on {path}: {_reason(exc)}") from exc
+    sock.setblocking(False)
+    sock.set_inheritable(False)
+    return sock
+
+
+def _remove_stale(path: str) -> None:
+    """Remove a socket that nobody listens on.
+
+    Raises:
+        OSError: Somebody does, or it is something else.
+    """
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            raise FileExistsError(errno.EEXIST, "this is there, and is no socket")
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+            return
+    raise OSError(errno.EADDRINUSE, "")
 
 
 def where_it_listens(sock: socket.socket) -> tuple[str | None, str]:

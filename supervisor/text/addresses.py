@@ -24,6 +24,12 @@ class Address(msgspec.Struct, frozen=True):
     port: int
 
 
+class UnixAddress(msgspec.Struct, frozen=True):
+    """A unix socket to listen on."""
+
+    path: str
+
+
 def parse_address(text: str) -> Address | None:
     """Read ``host:port``, ``:port`` or ``[v6]:port``; None if it is none of these."""
     host, colon, digits = text.rpartition(":")

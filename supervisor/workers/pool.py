@@ -14,6 +14,7 @@ import trio
 
 from arriero.protocol.events import AnyEvent, WorkerChanged
 from arriero.protocol.flood_log import FloodLog
+from arriero.protocol.lease import ListenerKind
 from arriero.protocol.log_format import RecordReader
 from arriero.protocol.values import LEASE_VERSION, WorkerStatus
 from arriero.protocol.wakefulness import Wakefulness
@@ -116,7 +117,7 @@ class WorkerPool:
     def __init__(
         self,
         *,
-        listen_fds: Sequence[int],
+        listeners: Sequence[tuple[ListenerKind, int]],
         shares_fd: int,
         socket_dir: Path,
         reaper: Reaper,
@@ -126,7 +127,7 @@ class WorkerPool:
         start: Start | None,
         program_log: ProgramLog,
     ) -> None:
-        self._listen_fds = tuple(listen_fds)
+        self._listeners = tuple(listeners)
         self._shares_fd = shares_fd
         self._socket_dir = socket_dir
         self._reaper = reaper
@@ -351,12 +352,12 @@ class WorkerPool:
             argv=(
                 *(sys.executable, "-m", "arriero.worker"),
                 *("--worker", str(worker.number)),
-                *(it for fd in self._listen_fds for it in ("--listen-fd", str(fd))),
+                *(it for kind, fd in self._listeners for it in (f"--{kind}-fd", str(fd))),
                 *("--shares-fd", str(self._shares_fd)),
                 *("--socket-dir", str(self._socket_dir)),
                 *("--parent-pid", str(os.getpid())),
             ),
-            pass_fds=(*self._listen_fds, self._shares_fd),
+            pass_fds=(*(fd for _, fd in self._listeners), self._shares_fd),
             # Not as an argument or in the environment, where others can read it for ever.
             first_input=worker.token + b"\n",
             is_ours=True,

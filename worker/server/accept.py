@@ -35,6 +35,12 @@ def open_listener(fd: int) -> socket.socket:
     return listener
 
 
+def is_unix(fd: int) -> bool:
+    """Whether the listening socket `fd` is one for this machine alone."""
+    with socket.socket(fileno=os.dup(fd)) as listener:
+        return listener.family == socket.AF_UNIX
+
+
 def where_listening(fds: Sequence[int]) -> Listening:
     """Return where clients reach the listening sockets `fds`."""
     found = [_where_listening(fd) for fd in fds]

@@ -36,10 +36,14 @@ class LatePages:
     Args:
         service: What is known of models and requests.
         nursery: Where the app lives.
+        is_admin_here: What needs the scope `admin` is answered.
     """
 
-    def __init__(self, service: RelayContext, nursery: trio.Nursery) -> None:
+    def __init__(
+        self, service: RelayContext, nursery: trio.Nursery, *, is_admin_here: bool
+    ) -> None:
         self._service = service
+        self._is_admin_here = is_admin_here
         self._nursery = nursery
         self._started_at = int(time.time())
         self._opening = trio.Lock()
@@ -81,7 +85,7 @@ class LatePages:
         from . import hypercorn_bridge as _  # noqa: F401  its imports as well
         from .management_api import make_pages
 
-        return make_pages(self._service, self._started_at)
+        return make_pages(self._service, self._started_at, is_admin_here=self._is_admin_here)
 
     async def _keep(
         self, app: "QuartTrio", task_status: trio.TaskStatus["HypercornBridge"]
@@ -94,9 +98,11 @@ class LatePages:
 
 
 @asynccontextmanager
-async def open_late_pages(service: RelayContext) -> AsyncGenerator[LatePages, None]:
+async def open_late_pages(
+    service: RelayContext, *, is_admin_here: bool = True
+) -> AsyncGenerator[LatePages, None]:
     """Give what answers requests for pages; what it has opened is shut down when the block ends."""
     async with trio.open_nursery() as nursery:
-        pages = LatePages(service, nursery)
+        pages = LatePages(service, nursery, is_admin_here=is_admin_here)
         yield pages
         pages.close()

@@ -301,7 +301,7 @@ def make_pages(
 
     @answers(declared.VERSION)
     async def version() -> Response:
-        return _json(VersionInfo(version=arriero.__version__))
+        return _json(VersionInfo(arriero=arriero.__version__))
 
     @answers(declared.DESCRIPTION)
     async def description() -> Response:

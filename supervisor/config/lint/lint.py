@@ -58,9 +58,12 @@ def advise(config: Config, root: Node, disk: Disk) -> Advice:
         check_model(model, config.api_keys, disk, found)
     if (open_to_all := exposure(config, config.listen.host)) is not None:
         found.warn(("listen",), open_to_all)
-    also = config.ollama_listen
-    if also is not None and (open_to_all := exposure(config, also.host)) is not None:
-        found.warn(("ollamaListen",), open_to_all)
+    for name, also in (
+        ("ollamaListen", config.ollama_listen),
+        ("adminListen", config.admin_listen),
+    ):
+        if isinstance(also, Address) and (told := exposure(config, also.host)) is not None:
+            found.warn((name,), told)
     if config.cors is True and not config.asks_for_keys:
         found.note(
             ("cors",),
@@ -118,7 +121,8 @@ def _check_ports(config: Config, found: Findings) -> None:
     """Check that no two listen on one port at the same time."""
     first_tried = {model.port: model.model for model in config.models.values()}
     sharing: dict[int, list[str]] = defaultdict(list)
-    listened_on = [it for it in (config.listen, config.ollama_listen) if it is not None]
+    places = (config.listen, config.ollama_listen, config.admin_listen)
+    listened_on = [it for it in places if isinstance(it, Address)]
     for model in config.models.values():
         port = fixed_port(model)
         if port is None:

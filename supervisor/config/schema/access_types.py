@@ -4,7 +4,13 @@ import re
 from ipaddress import IPv6Address, ip_address
 from typing import Final
 
-from ...text.addresses import Address, parse_address
+from ...text.addresses import (
+    Address,
+    UnixAddress,
+    is_unix_path,
+    parse_address,
+    unix_path,
+)
 from ..yaml.tree import Node
 from .json_schema import array, text_like
 from .macros import escaped
@@ -37,6 +43,36 @@ LISTEN: Final = ValueType(
     ),
     _listen,
     _written_address,
+)
+
+
+_ADMIN_LISTEN: Final = "host:port, such as 127.0.0.1:8081, or unix:/path/of/a/socket"
+
+
+def _admin_listen(node: Node, place: Place) -> Address | UnixAddress:
+    found = read_text(node, place).strip()
+    path = unix_path(found)
+    if path is not None and path.startswith("/") and is_unix_path(path):
+        return UnixAddress(path)
+    address = parse_address(found) if path is None else None
+    if address is None:
+        raise place.wrong(node, _ADMIN_LISTEN)
+    return address
+
+
+def _written_admin(address: Address | UnixAddress) -> str:
+    if isinstance(address, UnixAddress):
+        return escaped(f"unix:{address.path}")
+    return _written_address(address)
+
+
+ADMIN_LISTEN: Final[ValueType[Address | UnixAddress]] = ValueType(
+    "host:port, or a unix socket",
+    text_like(
+        r"^\s*(?:(?:\[.+\]|[A-Za-z0-9._-]*):[0-9]{1,5}|unix:/.+)\s*$", _ADMIN_LISTEN, ["string"]
+    ),
+    _admin_listen,
+    _written_admin,
 )
 
 

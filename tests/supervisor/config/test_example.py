@@ -18,6 +18,7 @@ LINES = TEXT.splitlines()
 # Keys that cannot stand beside others, or would change something outside; they are in comments.
 IN_COMMENTS = (
     "ollamaListen",
+    "adminListen",
     "clientKeys",
     "sendLoadingState",
     "groups",

@@ -1,12 +1,18 @@
 import os
 import socket
+import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from arriero.supervisor.errors import SupervisorError
-from arriero.supervisor.host.listen_socket import listening_socket, second_socket
+from arriero.supervisor.host.listen_socket import (
+    listening_socket,
+    private_socket,
+    second_socket,
+)
 from arriero.supervisor.text.addresses import Address
 
 
@@ -92,3 +98,24 @@ def test_a_socket_that_was_meant_for_another_process_is_not_taken() -> None:
 
     with listening_socket("127.0.0.1", 0, environ) as server:
         assert server.fileno() != 3 or server.getsockname()[0] == "127.0.0.1"
+
+
+def test_a_private_socket_is_for_its_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "admin.sock"
+    with private_socket(str(path), None) as server:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert not server.getblocking()
+        with pytest.raises(SupervisorError, match=r"^adminListen: .* another program listens"):
+            private_socket(str(path), None)
+        card = str(path).encode()
+        with private_socket(str(path), (card, os.dup(server.fileno()))) as again:
+            assert again.getsockname() == str(path)
+    with private_socket(str(path), None) as server:  # its owner was killed
+        assert server.getsockname() == str(path)
+    path.unlink()
+    path.write_text("mine")
+    with pytest.raises(SupervisorError, match="this is there, and is no socket"):
+        private_socket(str(path), None)
+    assert path.read_text() == "mine"
+    with pytest.raises(SupervisorError, match=r"^adminListen: cannot listen on .*No such file"):
+        private_socket(str(tmp_path / "none" / "admin.sock"), None)

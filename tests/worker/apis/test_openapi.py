@@ -144,7 +144,13 @@ ERROR = b'{"src":"arriero","error":{"message":"m","type":"t","param":null,"code"
 @pytest.mark.parametrize(
     ("target", "status", "kind", "body", "mistake"),
     [
-        ("/api/version", 200, JSON, b'{"version":"1","commit":"","build_date":""}', None),
+        (
+            "/api/version",
+            200,
+            JSON,
+            b'{"version":"1","arriero":"1","commit":"","build_date":""}',
+            None,
+        ),
         ("/api/version?x=y", 503, JSON, ERROR, None),
         ("/nothing", 200, JSON, b"", None),  # is not described at all
         ("/api/version", 418, JSON, ERROR, "this status is not described"),

@@ -32,6 +32,7 @@ from arriero.protocol.worker_config import (
     SelectorRoute,
     WorkerConfig,
 )
+from arriero.worker.apis.management.answers import OLLAMA_VERSION
 from arriero.worker.apis.management.declared import PAGES
 from arriero.worker.apis.openapi import described
 from arriero.worker.apis.routes import ROUTES
@@ -548,7 +549,12 @@ async def test_small_pages_are_there() -> None:
     assert (health.status, health.body) == (200, b"OK")
     assert (icon.status, icon.all("content-type")) == (200, ["image/svg+xml"])
     assert nobody.status == 401
-    assert version.said == {"version": arriero.__version__, "commit": "", "build_date": ""}
+    assert version.said == {
+        "version": OLLAMA_VERSION,
+        "arriero": arriero.__version__,
+        "commit": "",
+        "build_date": "",
+    }
 
 
 class Told:

@@ -3,7 +3,7 @@
 A member that is `UNSET` is left out.
 """
 
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -197,9 +197,21 @@ class ApiDescription(JsonAnswer, frozen=True, kw_only=True):
     components: dict[str, Raw]
 
 
-class VersionInfo(JsonAnswer, frozen=True, kw_only=True):
-    """The version of this program; what an installed package does not know is empty."""
+OLLAMA_VERSION: Final = "0.11.0"
+"""The version of Ollama whose API is spoken here: the first whose `think` may be low, medium or
+high. Clients refuse older ones: Copilot in VS Code wants 0.6.4 (microsoft/vscode-copilot-release,
+issue 8461), and thinking is told apart since 0.9.0 (Ollama's release notes)."""
 
-    version: str
+
+class VersionInfo(JsonAnswer, frozen=True, kw_only=True):
+    """Versions; what an installed package does not know is empty.
+
+    Attributes:
+        version: Of Ollama, whose clients ask for this; see `OLLAMA_VERSION`.
+        arriero: Of this program.
+    """
+
+    version: str = OLLAMA_VERSION
+    arriero: str
     commit: str = ""
     build_date: str = ""

@@ -47,8 +47,8 @@ AGAIN = {
 }
 OWN = {
     "": (
-        "listen ollamaListen workers progress progressDelay heartbeatInterval progressMarker "
-        "progressDetails "
+        "listen ollamaListen adminListen workers progress progressDelay heartbeatInterval "
+        "progressMarker progressDetails "
         "strict progressMarkersOld nonstreamHold nonstreamKeepalive upstreamIdle upstreamStall "
         "maxRetryWait maxBody bodyMemory trailers cors allowedHosts publicWithoutKeys hungAfter "
         "drainLimit onFailure saveSlotsLimit keepInRam memory adopt supervisorGrace endSilence "
