@@ -49,7 +49,8 @@ PARTS: Final[tuple[tuple[str, str, tuple[str, ...]], ...]] = (
     ),
     (
         "Keys of clients",
-        "`<id>` is the name of the key, which stands in records; `arriero key new laptop` makes one.",
+        "`<id>` is the name of the key, which stands in records; `arriero key new laptop` makes "
+        "one.",
         ("clientKeys",),
     ),
     ("Models", "`<id>` is the name that requests give.", ("models",)),

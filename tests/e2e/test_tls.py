@@ -106,7 +106,7 @@ def test_large_bodies_arrive_whole(secured: Secured) -> None:
 
 def test_websockets_pass_over_tls(secured: Secured) -> None:
     lines = (
-        "GET /upstream/a/ws HTTP/1.1",
+        "GET /v1/realtime?model=a HTTP/1.1",
         "Host: 127.0.0.1",
         "Connection: Upgrade",
         "Upgrade: websocket",

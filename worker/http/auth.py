@@ -7,7 +7,7 @@ the query, as its older clients have it. With keys configured it never goes upst
 
 Keys are compared by their SHA-256. A dictionary takes no longer for a hash that is nearly right:
 who could make use of the time would have to choose hashes, and not keys. A fast hash is enough for
-what cannot be guessed: `arriero key new laptop` makes keys of 256 random bits. A slow one (argon2, bcrypt)
+what cannot be guessed: `arriero key new` makes keys of 256 random bits. A slow one (argon2, bcrypt)
 is for passwords, which can, and would take each request a good part of a second.
 """
 

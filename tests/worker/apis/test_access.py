@@ -8,11 +8,11 @@ from arriero.worker.http.route_declaration import Access, RouteDeclaration
 
 # All that needs another one than `infer`, and all that asks no model.
 OTHERS: dict[Access, str] = {
-    "open": "GET /health, GET /wol-health, GET /favicon.ico, GET /upstream",
+    "open": "GET /health, GET /wol-health, GET /favicon.ico",
     "key": (
         "GET /, GET /api/version, GET /v1/models, GET /models, GET /v1/models/{name...}, "
         "GET /models/{name...}, GET /api/tags, POST /api/show, GET /openapi.json, "
-        "GET /ui, GET /ui/, GET /ui/{path...}"
+        "GET /ui, GET /ui/, GET /ui/{path...}, GET /upstream"
     ),
     "infer": (
         "POST /api/requests/{request_id...}/cancel, POST /api/inflight/{request_id...}/cancel, "
