@@ -49,6 +49,7 @@ lock: ## choose the newest versions that pyproject.toml allows, and lock them in
 	lock demo --extra demo --constraint requirements/dev.txt; \
 	lock run --constraint requirements/dev.txt; \
 	lock nvidia --extra nvidia --constraint requirements/dev.txt; \
+	lock otel --extra otel --constraint requirements/dev.txt; \
 	git --no-pager diff --stat requirements
 
 lint: $(READY) build/types/arriero/__init__.py ## formatting, style, types

@@ -15,6 +15,7 @@ EXTRAS = PROJECT["optional-dependencies"]
 ASKED = {
     "run": PROJECT["dependencies"] + PYPROJECT["dependency-groups"]["build"],
     "nvidia": EXTRAS["nvidia"],
+    "otel": EXTRAS["otel"],
     "demo": EXTRAS["demo"],
     "dev": EXTRAS["dev"],
 }
@@ -30,10 +31,10 @@ def locked(name: str) -> dict[str, dict[str, list[str]]]:
     return found
 
 
-RUN, NVIDIA, DEMO, DEV = map(locked, ("run", "nvidia", "demo", "dev"))
+RUN, NVIDIA, OTEL, DEMO, DEV = map(locked, ("run", "nvidia", "otel", "demo", "dev"))
 
 
-@pytest.mark.parametrize("name", ["run", "nvidia", "demo", "dev"])
+@pytest.mark.parametrize("name", ["run", "nvidia", "otel", "demo", "dev"])
 def test_every_version_has_hashes(name: str) -> None:
     found = locked(name)
 
@@ -42,7 +43,7 @@ def test_every_version_has_hashes(name: str) -> None:
 
 
 def test_the_smaller_sets_are_parts_of_the_larger_ones() -> None:
-    for smaller, larger in ((RUN, NVIDIA), (RUN, DEMO), (DEMO, DEV)):
+    for smaller, larger in ((RUN, NVIDIA), (RUN, OTEL), (OTEL, DEV), (RUN, DEMO), (DEMO, DEV)):
         for package, versions in smaller.items():
             numbers = {version.split(" ;")[0] for version in versions}
             assert numbers <= {version.split(" ;")[0] for version in larger[package]}
