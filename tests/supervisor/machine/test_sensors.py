@@ -189,6 +189,22 @@ async def test_samples_of_an_hour_are_kept(root: Path) -> None:
     assert await monitor.hardware() is await monitor.hardware()
 
 
+async def test_a_library_that_fails_costs_one_sample() -> None:
+    def fail() -> StandInSensors | None:
+        failures.pop()
+        return None
+
+    failures: list[int] = []  # popping from it fails
+    monitor = Monitor(lambda: 5.0, lambda: "1.0", fail)
+
+    await monitor.sample(10)
+    assert monitor.last == (None, ())
+    assert await monitor.hardware() is None
+    failures.append(1)
+    await monitor.sample(10)
+    assert monitor.last[0] is not None
+
+
 async def test_a_driver_that_hangs_is_not_waited_for(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
