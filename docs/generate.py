@@ -32,8 +32,6 @@ ROOT: Final = Path(__file__).parents[1]
 # Why nothing acts on keys, by the beginnings of their paths.
 WHY_NOT: Final = {
     "logRequests": "it does nothing in llama-swap, either",
-    "captureBuffer": "requests and answers are not captured (to come with the store)",
-    "store": "requests are remembered in memory only (likewise)",
 }
 
 # The parts of the page: a heading, what it says, and the names with which the paths in it begin;
@@ -210,6 +208,19 @@ LIKE_THERE: Final = (
     ),
     ("`GET /favicon.ico`", "an SVG", "it is small"),
     (
+        "`GET /api/metrics/...`",
+        "`metadata` has what else is known of a request; histograms are of the last 50,000; rows of "
+        "models that a key may not use are its own only",
+        "sorting all of them takes long, and records are not everybody's business",
+    ),
+    (
+        "`GET /api/captures/<id>`",
+        "what the key has asked itself, or all for administrators; kept on disk, if "
+        "`captureBuffer` is in the file; failed answers as well, and of bodies that are no text "
+        "nothing",
+        "prompts are private; the interesting ones are gone after a restart there",
+    ),
+    (
         "`GET /running`",
         "`cmd` with secrets hidden; `state` may be `draining` or `asleep` as well",
         "whoever reads it need not know the keys",
@@ -250,11 +261,6 @@ LIKE_THERE: Final = (
     ),
 )
 
-# Routes of llama-swap that are not there.
-NO_ROUTES: Final = (
-    "GET /api/metrics/activity", "GET /api/metrics/stats", "GET /api/captures/<id>",
-)  # fmt: skip
-
 HTTP_API: Final = """\
 # Routes
 
@@ -283,11 +289,10 @@ def http_api_page() -> str:
     parts = [HTTP_API, "\n## Of models\n\n", _route_table(asked)]
     parts += ["\n## Of arriero itself\n\n", _route_table(sorted(PAGES_OF, key=lambda it: it.path))]
     parts += ["\n## Where llama-swap answers otherwise\n\n"]
-    parts += ["All its 60 patterns are above, but for those below. Differences:\n\n"]
+    parts += ["All its 60 patterns are above. Differences:\n\n"]
     parts += ["| Pattern | Here | Why |\n|---|---|---|\n"]
     parts += [f"| {' | '.join(row)} |\n" for row in LIKE_THERE]
-    parts += ["\n## Of llama-swap, and not here yet\n\n", ", ".join(f"`{it}`" for it in NO_ROUTES)]
-    return "".join((*parts, ".\n"))
+    return "".join(parts)
 
 
 def _route_table(routes: Iterable[RouteDeclaration]) -> str:

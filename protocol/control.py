@@ -10,7 +10,17 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 
 from .machine import GpuSample, Hardware, SystemSample
-from .records import RequestRecord
+from .records import (
+    ALL_RECORDS,
+    CaptureEntry,
+    KeptCapture,
+    NumberedRecord,
+    RecordFilter,
+    RequestRecord,
+    SpeedHistogram,
+    UsageRow,
+    Viewer,
+)
 from .values import (
     VERSION,
     ConfigChanges,
@@ -22,8 +32,29 @@ from .values import (
     ModelStatus,
     ProfileStatus,
     QueueEntry,
+    StoreStatus,
     WorkerStatus,
 )
+
+SortColumn: TypeAlias = Literal[
+    "id",
+    "time",
+    "model",
+    "req_path",
+    "resp_status_code",
+    "resp_content_type",
+    "cached",
+    "prompt",
+    "generated",
+    "drafted",
+    "prompt_speed",
+    "gen_speed",
+    "duration",
+]
+"""What the table of records can be sorted by, in llama-swap's words."""
+
+UsageKey: TypeAlias = Literal["day", "model", "key"]
+"""What totals can be told apart by."""
 
 # Most workers that may run: more than any machine has use for, fewer than would choke one.
 MAX_WORKERS: Final = 64
@@ -164,11 +195,86 @@ class ActivityRequest(ControlRequest, frozen=True, kw_only=True, tag="activity")
 
     Attributes:
         limit: How many at the most, 1 to 1,000.
-        request_id: Only the one with this id; None for all.
+        request_id: Only the newest one with this id; None for all.
+        where: Which of all records are meant.
     """
 
     limit: int = 100
     request_id: str | None = None
+    where: RecordFilter = ALL_RECORDS
+
+
+class RowsRequest(ControlRequest, frozen=True, kw_only=True, tag="rows"):
+    """A page of the table of records.
+
+    Attributes:
+        where: Which of all records are meant.
+        sort: The column by which they are sorted; see `SortColumn`.
+        descending: The greatest first.
+        page: Number of the page, from 1.
+        limit: Records of a page, 1 to 1,000.
+    """
+
+    where: RecordFilter = ALL_RECORDS
+    sort: SortColumn = "id"
+    descending: bool = True
+    page: int = 1
+    limit: int = 25
+
+
+class SpeedsRequest(ControlRequest, frozen=True, kw_only=True, tag="speeds"):
+    """Totals of records, and how fast prompts and answers were.
+
+    Attributes:
+        where: Which of all records are meant.
+    """
+
+    where: RecordFilter = ALL_RECORDS
+
+
+class UsageRequest(ControlRequest, frozen=True, kw_only=True, tag="usage"):
+    """What requests have used: totals, which outlive the records that they were made from.
+
+    Attributes:
+        by: What has a row of its own.
+        since, until: Days of UTC, such as ``2026-11-29``, both included; None: all.
+        models: Ids of models; none: all.
+        keys: Names of keys; none: all.
+        viewer: See `RecordFilter`.
+    """
+
+    by: tuple[UsageKey, ...] = ("day", "model", "key")
+    since: str | None = None
+    until: str | None = None
+    models: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+    viewer: Viewer | None = None
+
+
+class CapturesRequest(ControlRequest, frozen=True, kw_only=True, tag="captures"):
+    """The last captures, without what was captured.
+
+    Attributes:
+        limit: How many at the most, 1 to 1,000.
+        most_id: Only those up to this number; None for all.
+        caller: Only those of this client, as in `RawCapture`; None for all.
+    """
+
+    limit: int = 100
+    most_id: int | None = None
+    caller: str | None = None
+
+
+class CaptureRequest(ControlRequest, frozen=True, kw_only=True, tag="capture"):
+    """What was captured of one request.
+
+    Attributes:
+        id: Number of its record.
+        caller: As in `CapturesRequest`: that of another client is not there.
+    """
+
+    id: int
+    caller: str | None = None
 
 
 class WorkersRequest(ControlRequest, frozen=True, kw_only=True, tag="workers"):
@@ -241,6 +347,11 @@ AnyRequest: TypeAlias = (
     | ReloadRequest
     | CancelRequest
     | ActivityRequest
+    | RowsRequest
+    | SpeedsRequest
+    | UsageRequest
+    | CapturesRequest
+    | CaptureRequest
     | WorkersRequest
     | ScaleRequest
     | ProfilesRequest
@@ -288,6 +399,7 @@ class StatusReply(ControlReply, frozen=True, kw_only=True):
         config: The configuration in force.
         devices: Where memory decides: those that limit models.
         kept: With ``keepInRam``: which files are kept in main memory.
+        store: Where records of requests are kept.
     """
 
     version: str
@@ -304,6 +416,7 @@ class StatusReply(ControlReply, frozen=True, kw_only=True):
     config: ConfigStatus
     devices: tuple[DeviceStatus, ...] = ()
     kept: KeepStatus | None = None
+    store: StoreStatus | None = None
 
 
 class SwapReply(ControlReply, frozen=True, kw_only=True):
@@ -435,10 +548,80 @@ class ActivityReply(ControlReply, frozen=True, kw_only=True):
         records: Of requests that have ended.
         seq: Number of the last `usage` event that is contained in them, as in `LogsReply`; 0 when
             there was none.
+        next: Give this as `most_id` for those before them; None if there are none.
     """
 
     records: tuple[RequestRecord, ...]
     seq: int = 0
+    next: int | None = None
+
+
+class RowsReply(ControlReply, frozen=True, kw_only=True):
+    """The page, in its order.
+
+    Attributes:
+        rows: Its records.
+        total: How many there are on all pages.
+    """
+
+    rows: tuple[NumberedRecord, ...]
+    total: int
+
+
+class SpeedsReply(ControlReply, frozen=True, kw_only=True):
+    """Totals of records, and their speeds.
+
+    Attributes:
+        requests: How many records.
+        input_tokens, output_tokens, cached_tokens: Of all of them.
+        prompt: Speeds at which prompts were read, of the last 50,000; None if none is known.
+        output: Speeds at which answers were written, likewise.
+    """
+
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int
+    prompt: SpeedHistogram | None = None
+    output: SpeedHistogram | None = None
+
+
+class UsageReply(ControlReply, frozen=True, kw_only=True):
+    """What requests have used.
+
+    Attributes:
+        rows: The newest day first, then by model and key.
+        total: All rows together.
+        is_cut: There are more rows, which are not in the total; ask for less.
+    """
+
+    rows: tuple[UsageRow, ...]
+    total: UsageRow
+    is_cut: bool = False
+
+
+class CapturesReply(ControlReply, frozen=True, kw_only=True):
+    """The captures, the newest first.
+
+    Attributes:
+        captures: Without what was captured.
+        next: As in `ActivityReply`.
+    """
+
+    captures: tuple[CaptureEntry, ...]
+    next: int | None = None
+
+
+class CaptureReply(ControlReply, frozen=True, kw_only=True):
+    """What was captured of one request.
+
+    Attributes:
+        id: Number of its record.
+        capture: All of it; bodies are in Base64.
+    """
+
+    id: int
+    capture: KeptCapture
 
 
 class WorkersReply(ControlReply, frozen=True, kw_only=True):
@@ -518,6 +701,11 @@ AnyReply: TypeAlias = (
     | ReloadReply
     | CancelReply
     | ActivityReply
+    | RowsReply
+    | SpeedsReply
+    | UsageReply
+    | CapturesReply
+    | CaptureReply
     | WorkersReply
     | ProfilesReply
     | MetricsReply

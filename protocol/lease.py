@@ -16,7 +16,7 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
-from .records import InflightRequest, RequestRecord, UpstreamKind
+from .records import InflightRequest, RawCapture, RequestRecord, UpstreamKind
 from .values import LEASE_VERSION, LOCAL, ErrorInfo, MessageValue, Snapshot
 from .worker_config import WorkerConfig
 
@@ -335,20 +335,10 @@ class PreviewOutcome(LeaseMessage, frozen=True, kw_only=True, tag="preview-outco
     is_changed: bool = False
 
 
-class RecordsQuery(LeaseMessage, frozen=True, kw_only=True, tag="records-query"):
-    """Ask for the records of the last requests.
+class Captured(LeaseMessage, frozen=True, kw_only=True, tag="captured"):
+    """A request has ended, and is kept with its response: its record was said before."""
 
-    Answered by `RecordsAnswer`.
-
-    Attributes:
-        ask: Number of the query, unique within the worker.
-        request_id: Only this one; empty for the last ones.
-        most: How many of the last ones.
-    """
-
-    ask: int
-    request_id: str = ""
-    most: int = 100
+    capture: RawCapture
 
 
 class InflightWish(LeaseMessage, frozen=True, kw_only=True, tag="inflight-wish"):
@@ -384,7 +374,7 @@ FromWorker: TypeAlias = (
     | CancelQuery
     | CancelOutcome
     | PreviewOutcome
-    | RecordsQuery
+    | Captured
     | InflightWish
     | InflightReport
 )
@@ -610,13 +600,6 @@ class CancelAnswer(LeaseMessage, frozen=True, kw_only=True, tag="cancel-answer")
     result: CancelResult
 
 
-class RecordsAnswer(LeaseMessage, frozen=True, kw_only=True, tag="records-answer"):
-    """The answer to `RecordsQuery`, the newest first."""
-
-    ask: int
-    records: tuple[RequestRecord, ...]
-
-
 FromSupervisor: TypeAlias = (
     Welcome
     | Resynced
@@ -636,7 +619,6 @@ FromSupervisor: TypeAlias = (
     | CancelOrder
     | PreviewOrder
     | CancelAnswer
-    | RecordsAnswer
     | InflightOrder
 )
 

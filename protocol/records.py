@@ -1,9 +1,10 @@
-"""Accounting of requests: prices, and one record for each request.
+"""Accounting of requests: prices, one record for each request, and what is asked of these.
 
 A worker makes one `RequestRecord` at the end of every request, whatever the end was. Amounts of
 money are US dollars as `Decimal`; in JSON they are strings, so that no reader rounds them.
 """
 
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Final, Literal, TypeAlias
 
@@ -152,6 +153,7 @@ class RequestRecord(MessageValue, frozen=True, kw_only=True):
         heartbeats: Keep-alives that were sent meanwhile.
         error_code: The error, as clients see it.
         swap: Number of the start of the process that answered; 0 if none here did.
+        content_type: Media type of the response, as its server said it; empty if none answered.
         trace: Its trace, if that is exported.
         key: Name of the key that was shown; empty for one without a name, and without keys.
     """
@@ -189,5 +191,200 @@ class RequestRecord(MessageValue, frozen=True, kw_only=True):
     heartbeats: int = 0
     error_code: str | None = None
     swap: int = 0
+    content_type: str = ""
     trace: TraceIds | UnsetType = UNSET
     key: str = ""
+
+
+class Viewer(MessageValue, frozen=True, kw_only=True):
+    """Somebody who may see some records only: his own, and those of models that he may use.
+
+    Attributes:
+        key: Name of his key; empty if it has none.
+        models: Ids of the models.
+    """
+
+    key: str
+    models: tuple[str, ...]
+
+
+class RecordFilter(MessageValue, frozen=True, kw_only=True, omit_defaults=True):
+    """Which records are meant: those to which all of this applies.
+
+    Attributes:
+        models: Ids of models, one of which it is; none: any. Likewise:
+        keys: Names of keys, as in `RequestRecord`.
+        outcomes: How it ended.
+        least_status, most_status: Its status.
+        since, until: Unix times between which it came, both included.
+        least_id, most_id: Its number in the store, both included.
+        viewer: Who asks, and may not see all; None: whoever may.
+    """
+
+    models: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+    outcomes: tuple[Outcome, ...] = ()
+    least_status: int = 0
+    most_status: int | None = None
+    since: float | None = None
+    until: float | None = None
+    least_id: int | None = None
+    most_id: int | None = None
+    viewer: Viewer | None = None
+
+
+ALL_RECORDS: Final = RecordFilter()
+
+
+class NumberedRecord(MessageValue, frozen=True, kw_only=True):
+    """A record and its number in the store.
+
+    Attributes:
+        id: Its number, which rises.
+        record: The record.
+        has_capture: Its request and response are kept as well.
+    """
+
+    id: int
+    record: RequestRecord
+    has_capture: bool = False
+
+
+class UsageRow(MessageValue, frozen=True, kw_only=True):
+    """What requests have used together: those of one model, key and day, or of several.
+
+    Attributes:
+        day: Of UTC, such as ``2026-11-29``; None: of several.
+        model: Id of the model, which is empty for requests that had none; None: of several.
+        key: As in `RequestRecord`; None: of several.
+        requests: How many.
+        failed: How many of them did not end well.
+        input_tokens, cached_tokens, output_tokens, reasoning_tokens: See `RequestRecord`.
+        cost_usd: Of those whose prices are known, to a billionth.
+        unpriced: How many have no known cost.
+    """
+
+    day: str | None = None
+    model: str | None = None
+    key: str | None = None
+    requests: int = 0
+    failed: int = 0
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    cost_usd: Decimal = Decimal(0)
+    unpriced: int = 0
+
+
+class SpeedHistogram(MessageValue, frozen=True, kw_only=True):
+    """How a speed in tokens per second is distributed over requests.
+
+    Attributes:
+        bins: How many are in each of the equal parts from `least` to `most`.
+        least, most: The slowest and the fastest one.
+        bin_size: Width of a part; 0 if all are alike.
+        p50, p95, p99: So many percent are not faster.
+    """
+
+    bins: tuple[int, ...]
+    least: float
+    most: float
+    bin_size: float
+    p50: float
+    p95: float
+    p99: float
+
+
+class RawCapture(MessageValue, frozen=True, kw_only=True):
+    """A request and the response to it, as a worker has them; see `KeptCapture`.
+
+    Attributes:
+        request_id, path: See `RequestRecord`.
+        caller: Whose it is: stands for the client's key; empty without keys.
+        request_fields: Of the head, without secrets.
+        request_body: The beginning of it.
+        response: Head and body as they were sent, the beginning of them.
+        most_bytes: So much of each body is kept.
+        is_cut: There was more of one of them.
+    """
+
+    request_id: str
+    path: str
+    caller: str
+    request_fields: tuple[tuple[str, str], ...]
+    request_body: bytes
+    response: bytes
+    most_bytes: int
+    is_cut: bool
+
+
+class KeptCapture(MessageValue, frozen=True, kw_only=True):
+    """A request and the response to it, without secrets.
+
+    Attributes:
+        path: See `RequestRecord`.
+        request_fields: Of the head, lower-case names.
+        request_body: As it came, and went through filters; empty for a form.
+        response_fields: Of the head.
+        response_body: As it was sent, without the framing of HTTP; empty unless it is text.
+        is_cut: There was more of one of the bodies than is kept.
+    """
+
+    path: str
+    request_fields: tuple[tuple[str, str], ...] = ()
+    request_body: bytes = b""
+    response_fields: tuple[tuple[str, str], ...] = ()
+    response_body: bytes = b""
+    is_cut: bool = False
+
+
+class CaptureEntry(MessageValue, frozen=True, kw_only=True):
+    """A capture in a list.
+
+    Attributes:
+        id: Number of its record.
+        size_bytes: What it takes in the store.
+        record: The record.
+    """
+
+    id: int
+    size_bytes: int
+    record: RequestRecord
+
+
+# --- records as CSV ------------------------------------------------------------------------------
+
+CSV_HEAD: Final = tuple(name for name in RequestRecord.__struct_fields__ if name != "trace")
+
+# A spreadsheet takes a cell that begins so for a formula, whoever wrote it: clients choose ids and
+# names. Source: OWASP, "CSV Injection".
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+
+
+def csv_line(cells: Iterable[object]) -> str:
+    """Return a line of CSV (RFC 4180), in which no text is a formula.
+
+    Args:
+        cells: Texts, numbers; None is empty.
+    """
+    return f"{','.join(map(_csv_cell, cells))}\r\n"
+
+
+def csv_record(record: RequestRecord) -> str:
+    """Return the line of one record, in the order of `CSV_HEAD`."""
+    return csv_line(getattr(record, name) for name in CSV_HEAD)
+
+
+def _csv_cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if not isinstance(value, str):
+        return f"{value:f}" if isinstance(value, Decimal) else str(value)
+    if value.startswith(_FORMULA):
+        value = f"'{value}"
+    if any(mark in value for mark in '",\r\n'):
+        value = '"{}"'.format(value.replace('"', '""'))
+    return value

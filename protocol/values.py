@@ -223,6 +223,28 @@ class KeepStatus(MessageValue, frozen=True, kw_only=True):
     models: tuple[KeptModel, ...] = ()
 
 
+class StoreStatus(MessageValue, frozen=True, kw_only=True):
+    """How the store of records stands.
+
+    Attributes:
+        path: Its file; empty while it is in memory only.
+        rows: How many records there are.
+        captures: How many of them have a capture.
+        size_bytes: What they take.
+        waiting: Records that are not written yet.
+        lost: Records that are not there, and never will be: there was no place for them.
+        problem: Why nothing can be written now, or not to its file; empty if all is well.
+    """
+
+    path: str
+    rows: int
+    captures: int
+    size_bytes: int
+    waiting: int
+    lost: int
+    problem: str = ""
+
+
 class ModelFit(MessageValue, frozen=True, kw_only=True):
     """One model in the explanation of a start.
 

@@ -360,6 +360,8 @@ class WorkerConfig(MessageValue, frozen=True, kw_only=True):
         traces: Records say which trace a request belongs to.
         session_headers: Names of headers that name a session; for pages.
         combined_log: What the log of all has: ``proxy``, ``upstream``, ``both`` or ``none``.
+        capture_body_bytes: Requests and responses are kept, up to so much of each body; 0: they
+            are not.
     """
 
     generation: int
@@ -397,6 +399,7 @@ class WorkerConfig(MessageValue, frozen=True, kw_only=True):
     traces: bool = False
     session_headers: tuple[str, ...] = ()
     combined_log: Literal["proxy", "upstream", "both", "none"] = "proxy"
+    capture_body_bytes: int = 0
 
     @property
     def asks_for_keys(self) -> bool:

@@ -16,6 +16,7 @@ its files.
 
     memory/           Devices, sizes of models, reservations, victims.
     processes/        One child process, its output, its port, and nothing left behind.
+    store/            Records of requests on disk: SQLite, in a thread of its own.
 
     progress/         Progress of a model load: sources, learned times, estimator.
     facts/            What a server told of its model when it last ran.

@@ -85,6 +85,9 @@ from .slots.keeper import SlotKeeper
 from .slots.saved_files import FILE_NAME as SLOTS_FILE_NAME
 from .standing_orders import OrderKeeper, read_orders
 from .startup_message import first_words
+from .store.archive import RecordArchive
+from .store.limits import FILE_NAME as STORE_NAME
+from .store.limits import StoreLimits
 from .telemetry.exporter import SpanExporter
 from .text.addresses import Address, UnixAddress, is_loopback
 from .workers.connection_counts import open_shares
@@ -243,10 +246,12 @@ async def supervise(
     slots = SlotKeeper(lambda: in_force.config, kept / SLOTS_FILE_NAME)
     await slots.sweep()
     tallies = Tallies(lambda model: in_force.config.is_known(model))
+    archive = RecordArchive(partial(_store_limits, in_force, kept))
 
     def note(record: RequestRecord) -> None:
         slots.note(record)
         tallies.note_record(record)
+        archive.add(record)
 
     records = RecordStore(lambda: in_force.config.activity.metrics_rows, note)
     seen_models = SeenModels(kept / FACTS_FILE_NAME)
@@ -292,6 +297,7 @@ async def supervise(
         host, address = where_it_listens(listener)
         if (exposed := exposure_elsewhere(config, host)) is not None:
             tell_warnings([exposed])
+        await stack.enter_async_context(archive.running())
         context = stack.enter_context(open_context())
         refuge = Refuge(folder, config.supervisor_grace_s) if config.adopt else None
         reaper = await stack.enter_async_context(open_reaper(refuge, inheritance))
@@ -385,6 +391,7 @@ async def supervise(
                 folder / "lease.sock",
                 dispatcher,
                 records=records,
+                capture=archive.add_capture,
                 config=lambda: in_force.routes(prices.listed, last_seen),
                 on_hello=pool.says_hello,
                 selections=Selections(lambda: in_force.config.selectors, standing),
@@ -482,7 +489,7 @@ async def supervise(
             pool,
             output_log,
             program_log,
-            records,
+            archive,
             reloader,
             profiles,
             warm,
@@ -557,6 +564,19 @@ def _card(address: Address | UnixAddress) -> bytes:
     if isinstance(address, UnixAddress):
         return address.path.encode()
     return listen_card(address.host, address.port)
+
+
+def _store_limits(in_force: ActiveConfig, kept: Path) -> StoreLimits:
+    """Return what may be kept of requests, and where, by the configuration in force."""
+    activity = in_force.config.activity
+    return StoreLimits(
+        path=kept / STORE_NAME if activity.store_path is None else Path(activity.store_path),
+        rows=activity.store_rows,
+        age_s=activity.store_age_s,
+        size_bytes=activity.store_bytes,
+        capture_bytes=activity.capture_mb * 1024**2,
+        memory_rows=activity.metrics_rows,
+    )
 
 
 async def _inheritance(config: Config, folder: Path) -> Inheritance | None:

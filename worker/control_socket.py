@@ -17,8 +17,9 @@ from arriero.protocol.control import (
 )
 from arriero.protocol.errors import RemoteProtocolError
 from arriero.protocol.transport import connected
+from arriero.protocol.values import ErrorInfo
 
-from .errors import BadRequest, RelayError, Unavailable, UnknownModel
+from .errors import BadRequest, RelayError, Unavailable, UnknownModel, UnknownRequest
 
 _ReplyT = TypeVar("_ReplyT", bound=ControlReply)
 
@@ -70,6 +71,18 @@ class ControlSocket:
         except RemoteProtocolError as exc:
             raise RelayError(f"cannot read the supervisor's answer: {exc}") from exc
         if isinstance(reply, Refusal):
-            refused = UnknownModel if reply.error.code == "unknown_model" else BadRequest
-            raise refused(reply.error.message)
+            raise refused(reply.error)
         return reply
+
+
+def refused(error: ErrorInfo) -> RelayError:
+    """Return what a client is told of a refusal."""
+    match error.code:
+        case "unknown_model":
+            return UnknownModel(error.message)
+        case "unknown_capture":
+            return UnknownRequest(error.message)
+        case "busy" | "query_too_long" | "store_failed":
+            return Unavailable(f"cannot tell now: {error.message}", code=error.code)
+        case _:
+            return BadRequest(error.message)

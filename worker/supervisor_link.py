@@ -15,6 +15,7 @@ from arriero.protocol.lease import (
     CancelAnswer,
     CancelOrder,
     CancelOutcome,
+    Captured,
     Claimed,
     Finish,
     FromSupervisor,
@@ -28,7 +29,6 @@ from arriero.protocol.lease import (
     PreviewOrder,
     Probe,
     ProfileAnswer,
-    RecordsAnswer,
     Refuse,
     Resync,
     Resynced,
@@ -38,6 +38,7 @@ from arriero.protocol.lease import (
     Want,
     Welcome,
 )
+from arriero.protocol.records import RawCapture
 from arriero.protocol.transport import FrameSocket
 from arriero.protocol.wakefulness import Wakefulness
 
@@ -114,6 +115,7 @@ class SupervisorLink:
         self._unsent = trio.Event()
         service.say = service.queries.say = self.say
         service.ended = self.ended
+        service.captured = self.captured
 
     def say(self, message: FromWorker) -> None:
         """Send `message`; what zmq does not take now is sent in the same order a little later.
@@ -137,6 +139,14 @@ class SupervisorLink:
             self._unsent.set()
             if len(self._ended) >= _RECORDS_A_TURN:
                 self._some_ended.set()
+
+    def captured(self, capture: RawCapture) -> None:
+        """Tell what was captured of a request that has ended.
+
+        A supervisor that reads slower than they come gets none: a record is worth more.
+        """
+        if len(self._outbox) < _MAX_UNSENT and self._silent_s() <= self._limits.lost_s:
+            self.say(Captured(capture=capture))
 
     async def is_replaced(self) -> bool:
         """Wait for another supervisor, for there is none; return whether it has come in time."""
@@ -350,15 +360,7 @@ class SupervisorLink:
                 self.say(CancelOutcome(ask=message.ask, result=result))
             case PreviewOrder():
                 self.say(preview(service.names, message))
-            case (
-                Claimed()
-                | Selected()
-                | KeyAnswer()
-                | Peeked()
-                | ProfileAnswer()
-                | CancelAnswer()
-                | RecordsAnswer()
-            ):
+            case Claimed() | Selected() | KeyAnswer() | Peeked() | ProfileAnswer() | CancelAnswer():
                 service.queries.answered(message)
             case _:
                 assert_never(message)

@@ -16,7 +16,7 @@ Lowest first:
     main          Entry point: table of commands, exit codes.
     serve         `serve`
     commands      `status`, `swap`, `unload`, `events`, `logs` and others
-    requests      `activity`, `cancel`
+    requests      `activity`, `usage`, `cancel`
 
 Packages within it:
 

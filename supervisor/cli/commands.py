@@ -1,6 +1,5 @@
 """The commands that talk to a running supervisor."""
 
-import re
 import time
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, BinaryIO, Final
@@ -44,7 +43,7 @@ from arriero.protocol.events import AnyEvent, LogLine, OwnLine, ProgressMade, St
 from .event_feed import DEFAULT_TYPES, TYPES, Feed, Next
 from .find_sockets import SupervisorGone, SupervisorUnreachable
 from .follow import Follower, present_state, show_then_follow
-from .output import clock, note, write_json
+from .output import clock, note, seconds, write_json
 from .render.events import event_line, log_event_line, log_line
 from .render.text import (
     aligned,
@@ -60,6 +59,7 @@ from .render.text import (
     pong_line,
     profiles_table,
     reload_line,
+    store_lines,
     swapped_line,
     unloaded_line,
     workers_table,
@@ -73,9 +73,6 @@ if TYPE_CHECKING:
 
 # Seconds that the last events of a swap may be later than its answer.
 _LATE_S: Final = 0.2
-
-_TIME: Final = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)([smhd])")
-_UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 # Seconds that a new supervisor may take to answer; it takes one or two. Between two looks whether
 # it does, and for one answer.
@@ -112,7 +109,8 @@ def status(session: Session) -> None:
     kept = ["", keep_line(reply.kept)] if reply.kept else []
     if reply.kept and reply.kept.models:
         kept += aligned(kept_table(reply.kept.models))
-    session.write(reply, [*head, "", *models, *devices, *kept, "", *workers])
+    lost = store_lines(reply.store)
+    session.write(reply, [*head, *lost, "", *models, *devices, *kept, "", *workers])
 
 
 @click.command(epilog="Example:  arriero swap qwen --no-wait")
@@ -333,8 +331,8 @@ def release(session: Session, device: str | None) -> None:
 
 
 def _seconds(text: str) -> float:
-    match = _TIME.fullmatch(text.strip())
-    if match is None or not (found_s := float(match[1]) * _UNITS_S[match[2]]):
+    found_s = seconds(text)
+    if not found_s:
         raise click.BadParameter(f"{text!r} is no time; write 90s, 30m or 2h", param_hint="--for")
     return found_s
 

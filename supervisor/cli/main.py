@@ -46,6 +46,7 @@ COMMANDS: Final = {
     "swap": "commands.swap",
     "unit": "files.unit",
     "unload": "commands.unload",
+    "usage": "requests.usage",
     "workers": "commands.workers",
 }
 

@@ -166,22 +166,55 @@ class ActivityConfig:
     metrics_rows: int = key(
         adjusted(_NUMBER, lambda rows: rows if rows > 0 else _METRICS_ROWS),
         _METRICS_ROWS,
-        "Requests that are remembered without a store; 0 or less means 1000.",
+        "Requests that are remembered while there is no store, for its file cannot be written; "
+        "0 or less means 1000.",
         name="metricsMaxInMemory",
         acts=FIRST,
     )
     capture_mb: int = key(
         adjusted(integer(-(2**31), 2**20, "megabytes"), lambda megabytes: max(0, megabytes)),
-        5,
-        "Room for captured requests and answers, in MB; 0 or less captures nothing.",
+        0,
+        "Room for requests and answers that are kept whole, without keys, in MB; 0 or less keeps "
+        "none.",
         name="captureBuffer",
+        acts=FIRST,
     )
     store_path: str | None = key(
         FILE,
         None,
         "SQLite file in which the list of requests is kept.",
         name="store.path",
-        without="in memory",
+        without="activity.sqlite in the state folder",
+        acts=FIRST,
+    )
+    store_rows: int = key(
+        integer(1, 10**7, "requests"),
+        100_000,
+        "Most requests that are kept there; totals of them are kept for three years.",
+        name="store.rows",
+        acts=FIRST,
+    )
+    store_age_s: float = key(
+        duration(60, 3650 * _DAY_S),
+        90.0 * _DAY_S,
+        "How long they are kept.",
+        name="store.age",
+        written="2160h",
+        acts=FIRST,
+    )
+    store_bytes: int = key(
+        size(_MIB, 1024 * 1024 * _MIB),
+        256 * _MIB,
+        "What they may take on disk, what captureBuffer says not counted; the oldest go first.",
+        name="store.size",
+        acts=FIRST,
+    )
+    capture_body_bytes: int = key(
+        size(_MIB // 1024, 2 * _MIB),
+        256 * 1024,
+        "Longest body that is kept whole with captureBuffer; of longer ones the beginning.",
+        name="store.captureBody",
+        acts=FIRST,
     )
     session_headers: tuple[str, ...] = key(
         _SESSION_ID,

@@ -4,6 +4,7 @@ import itertools
 import os
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from itertools import chain
 from typing import Final, assert_never
 
@@ -12,11 +13,12 @@ import trio
 from arriero.protocol.codec import AnyReply
 from arriero.protocol.control import (
     MAX_WORKERS,
-    ActivityReply,
     ActivityRequest,
     AnyRequest,
     CancelReply,
     CancelRequest,
+    CaptureRequest,
+    CapturesRequest,
     Done,
     ExplainRequest,
     HardwareReply,
@@ -38,14 +40,17 @@ from arriero.protocol.control import (
     ReleaseRequest,
     ReloadRequest,
     RestartRequest,
+    RowsRequest,
     ScaleRequest,
     ShutdownRequest,
+    SpeedsRequest,
     StatusReply,
     StatusRequest,
     SwapReply,
     SwapRequest,
     UnloadReply,
     UnloadRequest,
+    UsageRequest,
     WorkersReply,
     WorkersRequest,
 )
@@ -70,8 +75,9 @@ from ..scheduling.events import (
     Waiter,
     Wanted,
 )
+from ..store import answers
+from ..store.archive import RecordArchive
 from ..workers.pool import WorkerPool
-from ..workers.request_log import MAX_RECORDS, RecordStore
 
 # Longest time for which a device is held: who wants it for longer says so again.
 MAX_HOLD_S: Final = 30 * 86400
@@ -90,7 +96,7 @@ class Commands:
         workers: WorkerPool,
         output_log: OutputLog,
         program_log: ProgramLog,
-        records: RecordStore,
+        archive: RecordArchive,
         reloader: Reloader,
         profiles: ProfileSwitch,
         warm: WarmTier,
@@ -112,7 +118,7 @@ class Commands:
         self._workers = workers
         self._output_log = output_log
         self._program_log = program_log
-        self._records = records
+        self._archive = archive
         self._cancel_request = cancel
         self._preview = preview
         self._reloader = reloader
@@ -157,8 +163,20 @@ class Commands:
                 return self._reloader.reload(dry_run=dry_run, drain=drain)
             case CancelRequest(request_id=request_id):
                 return self._cancel(request_id)
-            case ActivityRequest(limit=limit, request_id=request_id):
-                return self._activity(limit, request_id)
+            case ActivityRequest():
+                return self._archive.ask(
+                    partial(answers.activity, asked=request, seq=self._dispatcher.usage_seq)
+                )
+            case RowsRequest():
+                return self._archive.ask(partial(answers.rows, asked=request))
+            case SpeedsRequest():
+                return self._archive.ask(partial(answers.speeds, asked=request))
+            case UsageRequest():
+                return self._archive.ask(partial(answers.usage, asked=request))
+            case CapturesRequest():
+                return self._archive.ask(partial(answers.captures, asked=request))
+            case CaptureRequest():
+                return self._archive.ask(partial(answers.capture, asked=request))
             case WorkersRequest():
                 return WorkersReply(workers=self._workers.status())
             case ScaleRequest(workers=count):
@@ -212,6 +230,7 @@ class Commands:
             config=self._in_force.status(),
             devices=self._dispatcher.engine.devices(self._dispatcher.now()),
             kept=self._warm.status(),
+            store=self._archive.status(),
         )
 
     async def _swap(self, name: str, *, wait: bool) -> AnyReply:
@@ -364,12 +383,6 @@ class Commands:
                 message=f"no request {request_id[:80]!r} is running, and none is remembered",
             )
         )
-
-    def _activity(self, limit: int, request_id: str | None) -> AnyReply:
-        if not 1 <= limit <= MAX_RECORDS:
-            return _bad_request(f"cannot give {limit} requests: ask for 1 to {MAX_RECORDS}")
-        newest_first = self._records.last(limit, request_id or "")
-        return ActivityReply(records=newest_first[::-1], seq=self._dispatcher.usage_seq)
 
     async def _choose_profile(self, profile: str | None) -> AnyReply:
         error = await self._profiles.choose(profile)

@@ -25,6 +25,7 @@ from arriero.protocol.lease import (
     CancelOutcome,
     CancelQuery,
     CancelResult,
+    Captured,
     Claim,
     Claimed,
     Deselect,
@@ -47,8 +48,6 @@ from arriero.protocol.lease import (
     Probe,
     ProfileAnswer,
     ProfileOrder,
-    RecordsAnswer,
-    RecordsQuery,
     Release,
     Report,
     Resync,
@@ -60,7 +59,7 @@ from arriero.protocol.lease import (
     Welcome,
 )
 from arriero.protocol.log_format import LogLines
-from arriero.protocol.records import RequestRecord
+from arriero.protocol.records import RawCapture, RequestRecord
 from arriero.protocol.transport import FrameSocket, QueueLimits, bound
 from arriero.protocol.values import ErrorInfo
 from arriero.protocol.worker_config import WorkerConfig
@@ -157,6 +156,7 @@ class LeaseServer:
         selections: Selections,
         keys: KeyLimits,
         choose_profile: Callable[[str | None], Awaitable[ErrorInfo | None]],
+        capture: Callable[[RawCapture], None],
     ) -> None:
         """Build it.
 
@@ -169,6 +169,7 @@ class LeaseServer:
             selections: Chooses targets of selectors.
             keys: Knows the limits of keys.
             choose_profile: Puts a profile in force; returns why it cannot.
+            capture: Gets what was captured of a request, after its record.
         """
         self._socket = socket
         self.door = socket.door
@@ -179,6 +180,7 @@ class LeaseServer:
         self._selections = selections
         self._keys = keys
         self._choose_profile = choose_profile
+        self._capture = capture
         self._peers: dict[str, WorkerPeer] = {}
         self._proven: dict[bytes, WorkerPeer] = {}  # by token
         self.flood = FloodLog(log)
@@ -379,9 +381,8 @@ class LeaseServer:
             case Finished(number=number, again=again, records=records):
                 self._note_ended([r for r in records if not (again and self._records.has(r))])
                 peer.noted = max(peer.noted, number)
-            case RecordsQuery(ask=ask, request_id=request_id, most=most):
-                found = self._records.last(most, request_id)
-                self.send(owner, RecordsAnswer(ask=ask, records=found))
+            case Captured(capture=capture):
+                self._capture(capture)
             case Claim(ask=ask, caller=caller, key=key, request_id=request_id):
                 taken_by = self._claims.claim(owner, caller, key, request_id)
                 self.send(owner, Claimed(ask=ask, taken_by=taken_by))
@@ -543,11 +544,12 @@ async def open_lease_server(
     selections: Selections,
     keys: KeyLimits,
     choose_profile: Callable[[str | None], Awaitable[ErrorInfo | None]],
+    capture: Callable[[RawCapture], None] = lambda _: None,
 ) -> AsyncGenerator[LeaseServer, None]:
     """Answer workers on the unix socket `path` while the block runs."""
     with bound(context, zmq.ROUTER, path, _BOUNDS) as socket:
         server = LeaseServer(
-            socket, dispatcher, records, config, on_hello, selections, keys, choose_profile
+            socket, dispatcher, records, config, on_hello, selections, keys, choose_profile, capture
         )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(server.listen)

@@ -4,7 +4,7 @@ import re
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from itertools import compress, islice
+from itertools import compress
 from typing import Final
 
 import msgspec
@@ -13,10 +13,10 @@ from arriero.protocol.records import RequestRecord
 
 from ..host.kept_ring import KeptRing
 
-# Longest text of a record that is kept, in characters, and most records of one answer. Together
-# they keep every answer below `codec.MAX_MESSAGE_BYTES`, whatever clients ask for.
+# Longest text of a record that is kept, in characters, and longest media type. With them every
+# answer is below `codec.MAX_MESSAGE_BYTES`, whatever clients ask for.
 MAX_CHARS: Final = 400
-MAX_RECORDS: Final = 1000
+_MAX_TYPE_CHARS: Final = 100
 
 _NAMES: Final = RequestRecord.__struct_fields__
 
@@ -26,8 +26,8 @@ _is_plain: Final = re.compile(r"[\w.:/@+\-]+", re.ASCII).fullmatch
 
 
 # Places of fields that a line does not show as they are.
-_T, _STREAM, _ASKED, _KIND, _COST, _TRACE = map(
-    _NAMES.index, ("t", "stream", "asked", "upstream_kind", "cost_usd", "trace")
+_T, _STREAM, _ASKED, _KIND, _COST, _TYPE, _TRACE = map(
+    _NAMES.index, ("t", "stream", "asked", "upstream_kind", "cost_usd", "content_type", "trace")
 )
 
 # Of texts that clients or models' servers choose.
@@ -96,23 +96,15 @@ class RecordStore:
         """Return the newest record of `request_id`."""
         return self._by_id.get(request_id[:MAX_CHARS])
 
-    def last(self, count: int, request_id: str = "") -> tuple[RequestRecord, ...]:
-        """Return the last records, the newest first.
-
-        Args:
-            count: How many; never more than `MAX_RECORDS`.
-            request_id: Only the one of this request; empty for all.
-        """
-        if request_id:
-            found = self.find(request_id)
-            return () if found is None else (found,)
-        return tuple(islice(reversed(self._records), max(0, min(count, MAX_RECORDS))))
+    def all(self) -> tuple[RequestRecord, ...]:
+        """Return them, the oldest first."""
+        return tuple(self._records)
 
 
 def log_text(record: RequestRecord) -> str:
     """Return `record` as ``key=value`` pairs, without empty ones."""
     values = list(msgspec.structs.astuple(record))
-    values[_T] = values[_TRACE] = None
+    values[_T] = values[_TYPE] = values[_TRACE] = None
     if record.stream:
         values[_STREAM] = "yes"
     if record.asked == record.model:
@@ -145,6 +137,7 @@ def _clipped(record: RequestRecord) -> RequestRecord:
         and len(record.asked) <= MAX_CHARS
         and (record.served_as is None or len(record.served_as) <= MAX_CHARS)
         and (record.error_code is None or len(record.error_code) <= MAX_CHARS)
+        and len(record.content_type) <= _MAX_TYPE_CHARS
     ):
         return record
     return msgspec.structs.replace(
@@ -154,4 +147,5 @@ def _clipped(record: RequestRecord) -> RequestRecord:
         asked=record.asked[:MAX_CHARS],
         served_as=record.served_as and record.served_as[:MAX_CHARS],
         error_code=record.error_code and record.error_code[:MAX_CHARS],
+        content_type=record.content_type[:_MAX_TYPE_CHARS],
     )

@@ -9,6 +9,7 @@ from tests.paths import ROOT
 HERE = "tests/worker"
 PASSED_ON = f"{HERE}/integration/test_passed_on.py"
 PAGE = f"{HERE}/server/test_management_api.py"
+RECORDS = f"{HERE}/server/test_activity_pages.py"
 OLLAMA = f"{HERE}/server/test_ollama_pages.py"
 ROUTE = f"{HERE}/apis/test_routes.py"
 
@@ -89,6 +90,14 @@ TESTS = {
         "/api/hardware",
     ],
     f"{PAGE}::test_last_requests_are_listed_newest_first": ["/api/activity"],
+    f"{RECORDS}::test_all_of_it_is_exported": ["/api/activity.csv", "/api/activity.jsonl"],
+    f"{RECORDS}::test_usage_is_told_by_day_model_and_key": ["/api/usage"],
+    f"{RECORDS}::test_the_table_is_in_llama_swaps_form": ["/api/metrics/activity"],
+    f"{RECORDS}::test_stats_are_in_llama_swaps_form": ["/api/metrics/stats"],
+    f"{RECORDS}::test_captures_are_shown_to_the_key_that_asked": [
+        "/api/captures",
+        "/api/captures/{number}",
+    ],
     f"{PAGE}::test_one_request_has_its_account": ["/api/activity/{request_id...}"],
     f"{PAGE}::test_a_request_is_ended_once": [
         "/api/requests/{request_id...}/cancel",

@@ -6,6 +6,7 @@ Lowest first:
     cost             Tokens x prices.
     usage            One usage from all that was reported.
     response_reader  Reads a copy of a response into its account.
+    capture          Keeps a request and its response, if that is configured.
     record           Account -> `RequestRecord`.
     usage_headers    X-Gateway-* headers and trailers.
 """

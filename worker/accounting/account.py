@@ -80,7 +80,7 @@ class Account(msgspec.Struct, eq=False, kw_only=True):
         unread_bytes: How many bytes these are.
         has_token: A piece of the response has come.
         is_told: The supervisor has heard, or will hear, of its end.
-        trace: See `RequestRecord`.
+        trace, content_type: See `RequestRecord`.
     """
 
     request_id: str
@@ -120,6 +120,7 @@ class Account(msgspec.Struct, eq=False, kw_only=True):
     has_token: bool = False
     is_told: bool = False
     trace: TraceIds | UnsetType = UNSET
+    content_type: str = ""
 
     # --- moments -------------------------------------------------------------------------------
 

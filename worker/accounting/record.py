@@ -59,6 +59,7 @@ def make_record(account: Account, now: float) -> RequestRecord:
         swap=account.swap,
         trace=account.trace,
         key=account.key,
+        content_type=account.content_type,
     )
 
 

@@ -250,9 +250,13 @@ class ModelNames:
 
     def shows(self, model: str) -> bool:
         """Whether what is known of the model of that id may be told: a name leads there."""
+        return model in self.ids()
+
+    def ids(self) -> frozenset[str]:
+        """Return the ids of all models to which a name leads."""
         if self._models is None:
             self._models = frozenset(it.route.model for it in self._targets.values())
-        return model in self._models
+        return self._models
 
     def first(self) -> str:
         """Return the first model's name, for requests without one.
@@ -282,6 +286,11 @@ class ModelNames:
         """
         short = name.removesuffix(_USUAL_TAG)
         return short if name not in self._targets and short in self._targets else name
+
+    def id_of(self, name: str) -> str:
+        """Return the id of the model that `name` stands for; of an unknown one the name itself."""
+        target = self._targets.get(name)
+        return name if target is None else target.route.model
 
     def find(self, name: str) -> Target:
         """Return where `name` leads.

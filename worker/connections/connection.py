@@ -145,6 +145,7 @@ class Connection:
         answered_head: Of its upstream's answer, once that has come.
         verdict: Why the supervisor has ended the request.
         caller: Who asks, by the key that the request shows.
+        tee: Gets all that is sent as well, while there is one.
     """
 
     __slots__ = (
@@ -166,6 +167,7 @@ class Connection:
         "patience",
         "peer",
         "requests",
+        "tee",
         "transport",
         "upstream",
         "verdict",
@@ -195,6 +197,7 @@ class Connection:
         self.answered_head: AnsweredHead | None = None
         self.verdict: ErrorInfo | None = None
         self.caller = NOBODY
+        self.tee: Callable[[bytes], None] | None = None
         self._seen = 0
         self._unsent = b""  # of a heartbeat that did not fit
         transport.watch(monitor.readers)
@@ -233,6 +236,8 @@ class Connection:
             ClientGone: The client does not take it, or takes nothing for too long.
         """
         transport = self.transport
+        if self.tee is not None:
+            self.tee(data)
         if self._unsent:
             data = self._unsent + data
             self._unsent = b""
@@ -265,11 +270,14 @@ class Connection:
         if self._unsent:
             return 0  # `send` sends these first
         try:
-            return self.transport.send_now(data)
+            sent = self.transport.send_now(data)
         except BlockingIOError:
             return 0
         except OSError as exc:
             raise ClientGone from exc
+        if self.tee is not None:
+            self.tee(data[:sent])
+        return sent
 
     async def send_last(self, data: bytes, lost: Callable[[], None]) -> None:
         """Send the end of a response, perhaps in a moment, together with those of others.
@@ -285,6 +293,8 @@ class Connection:
         """
         if self._unsent or self.buffer or not self.monitor.sends.take(self.transport, data, lost):
             await self.send(data)
+        elif self.tee is not None:
+            self.tee(data)
 
     def send_soon(self, data: bytes) -> bool:
         """Send `data` if the client takes any of it now; the rest goes before all else.
@@ -300,6 +310,8 @@ class Connection:
             sent = self.transport.send_now(data)
         except OSError:  # it has gone, which others notice, or its buffers are full
             return False
+        if self.tee is not None:
+            self.tee(data)
         self._unsent = data[sent:]
         return True
 
@@ -308,6 +320,8 @@ class Connection:
 
         For a moment at which nobody else sends, and nothing waits to be sent (see `catch_up`).
         """
+        if self.tee is not None:
+            self.tee(data)
         self._unsent = data
         self.catch_up()
 

@@ -13,20 +13,15 @@ from arriero.protocol.lease import (
     KeyAnswer,
     Peeked,
     ProfileAnswer,
-    RecordsAnswer,
     Selected,
 )
 
 from ..errors import Unavailable
 from ..limits import LIMITS
 
-_AnswerT = TypeVar(
-    "_AnswerT", Claimed, Selected, KeyAnswer, Peeked, ProfileAnswer, CancelAnswer, RecordsAnswer
-)
+_AnswerT = TypeVar("_AnswerT", Claimed, Selected, KeyAnswer, Peeked, ProfileAnswer, CancelAnswer)
 
-Answer: TypeAlias = (
-    Claimed | Selected | KeyAnswer | Peeked | ProfileAnswer | CancelAnswer | RecordsAnswer
-)
+Answer: TypeAlias = Claimed | Selected | KeyAnswer | Peeked | ProfileAnswer | CancelAnswer
 
 
 class _OpenQuery(NamedTuple):

@@ -12,11 +12,9 @@ from arriero.protocol.lease import (
     FromWorker,
     ProfileAnswer,
     ProfileOrder,
-    RecordsAnswer,
-    RecordsQuery,
     Release,
 )
-from arriero.protocol.records import RequestRecord
+from arriero.protocol.records import RawCapture
 from arriero.protocol.worker_config import WorkerConfig
 
 from ..accounting.account import Account
@@ -70,7 +68,7 @@ class AsksSupervisor(Protocol):
 async def _nobody_to_ask(
     request: ControlRequest, kind: type[_ReplyT], *, within_s: float
 ) -> _ReplyT:
-    raise Unavailable("cannot ask now: there is no supervisor", code="supervisor_lost")
+    raise Unavailable("cannot ask now: the supervisor does not answer", code="supervisor_lost")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -85,6 +83,7 @@ class RelayContext:
         request_rules, response_rules: Changes that it makes in heads; None for none.
         say: Sends a message to the supervisor; set by the link to it.
         ended: Takes the account of a request that is over, and when that was; set likewise.
+        captured: Takes what was captured of one, after that; set likewise.
         queries: Questions that the supervisor answers later.
         leases: The right to send requests without asking.
         engagements: What else the supervisor has decided for requests that run.
@@ -111,6 +110,7 @@ class RelayContext:
     response_rules: CompiledRules | None = None
     say: Callable[[FromWorker], None] = field(default=lambda _: None)
     ended: Callable[[Account, float], None] = field(default=lambda account, now: None)
+    captured: Callable[[RawCapture], None] = field(default=lambda _: None)
     queries: PendingQueries = field(default_factory=PendingQueries)
     leases: Leases = field(default_factory=Leases)
     engagements: Engagements = field(default_factory=Engagements)
@@ -232,14 +232,3 @@ class RelayContext:
             RelayError: There is none of that id, or the supervisor does not answer.
         """
         await self.ask(UnloadRequest(model=model), UnloadReply, within_s=_UNLOAD_S)
-
-    async def records(self, request_id: str = "", most: int = 100) -> tuple[RequestRecord, ...]:
-        """Return what became of the last requests, or of one.
-
-        Raises:
-            Unavailable: The supervisor does not answer.
-        """
-        told = await self.queries.ask(
-            lambda ask: RecordsQuery(ask=ask, request_id=request_id, most=most), RecordsAnswer
-        )
-        return told.records

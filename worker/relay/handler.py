@@ -15,6 +15,7 @@ from arriero.protocol.lease import Claim, Claimed
 from arriero.protocol.worker_config import PeerRoute
 
 from ..accounting.account import Account, open_account
+from ..accounting.capture import ResponseRecorder
 from ..apis.error_response import error_answer
 from ..apis.routes import BY_BODY, Route
 from ..connections.connection import Connection, WaitingFor
@@ -99,6 +100,8 @@ async def answer(
     )
     if way.is_counted:
         conn.account, conn.head = account, head
+    most_captured = service.names.config.capture_body_bytes if way.is_counted else 0
+    recorder = conn.tee = ResponseRecorder(most_captured) if most_captured else None
     exchange: Exchange | None = None
     choice: ChosenTarget | None = None
     leave: Callable[[], None] | None = None
@@ -151,6 +154,10 @@ async def answer(
                 account.heartbeats += exchange.progress.heartbeats
         if way.is_counted:
             service.ended(account, trio.current_time())
+        if recorder is not None:
+            conn.tee = None
+            sent = body if exchange is None else exchange.request.body
+            service.captured(recorder.capture(account, caller, head, sent))
     return not close
 
 

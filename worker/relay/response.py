@@ -76,6 +76,7 @@ def note_head(exchange: Exchange, head: ResponseHead) -> None:
     exchange.writer.conn.answered_head = head
     if not exchange.writer.committed:
         exchange.account.status = head.status
+    exchange.account.content_type = head.content_type
     for name, value in head.counts:
         read_head_field(exchange.account, name, value)
 

@@ -12,6 +12,7 @@ Lowest first:
     unknown_paths      What is said where nothing is.
     listings           What listings say of models.
     ollama_pages       What Ollama's clients are told of models.
+    activity_pages     Lists, totals, exports and captures of requests.
     management_api     Answers what is declared in `apis.management`.
     late_protocols     HTTP/2 and WebSockets, imported for the first who speaks them.
     tls_door           Decrypts connections, and lets them be served as others are.

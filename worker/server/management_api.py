@@ -8,7 +8,6 @@ import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from functools import partial
-from itertools import islice
 from typing import Final, Protocol, TypeAlias
 
 import msgspec
@@ -32,14 +31,14 @@ from arriero.protocol.control import (
 from arriero.protocol.lease import CancelResult
 from arriero.protocol.machine import Hardware
 from arriero.protocol.read_json import BadJson, JsonReader
-from arriero.protocol.records import RequestRecord
+from arriero.protocol.records import RequestRecord, Viewer
 
 from ..apis.base.api import Api
 from ..apis.error_response import error_parts
 from ..apis.management import declared
+from ..apis.management.activity_query import RecordsAsker
 from ..apis.management.answers import (
     ActiveProfile,
-    ActivityList,
     DoneMessage,
     EndedRequest,
     JsonAnswer,
@@ -50,7 +49,18 @@ from ..apis.management.answers import (
     RequestName,
     VersionInfo,
 )
-from ..apis.management.queries import ActivityQuery, LogQuery, PerformanceQuery, read_query
+from ..apis.management.queries import (
+    ActivityQuery,
+    CapturesQuery,
+    ExportQuery,
+    LogQuery,
+    PerformanceQuery,
+    QueryT,
+    RowsQuery,
+    StatsQuery,
+    UsageQuery,
+    read_query,
+)
 from ..apis.model_names import ModelNames
 from ..apis.ollama import api as ollama_routes
 from ..apis.ollama.shown import OllamaShowQuery
@@ -80,6 +90,7 @@ from ..http.tracing import RANDOM_BYTES, start_trace
 from ..progress.model_view import ProgressView
 from ..relay.context import AsksSupervisor
 from . import health as health_page
+from .activity_pages import ActivityPages, ExportCount, ExportForm
 from .hypercorn_request import MAX_PAGE_BODY_BYTES
 from .listings import Listings
 from .ollama_pages import OllamaPages
@@ -200,13 +211,6 @@ class ManagementContext(Protocol):
     @property
     def read_logs(self) -> LogPages:
         """Logs and events."""
-
-    async def records(self, request_id: str = "", most: int = 100) -> tuple[RequestRecord, ...]:
-        """Return the accounts of the last requests, the newest first, or of one of them.
-
-        Raises:
-            RelayError: Nobody can be asked.
-        """
 
 
 _request_id = JsonReader(RequestName)
@@ -347,25 +351,62 @@ def make_pages(
         await service.unload(found.route.model)
         return _text("OK")
 
+    exports_under_way = ExportCount()
+
+    def records() -> ActivityPages:
+        """Return what answers about records, for who asks.
+
+        Of some models only: those of these, and his own. What was said is told to him who has said
+        it; to others where administrators are answered.
+        """
+        caller = g.caller
+        viewer = None
+        if caller.models is not None:
+            viewer = Viewer(key=caller.name, models=tuple(sorted(names().ids())))
+        sees_all = is_admin_here and "admin" in caller.scopes and caller.models is None
+        reader = RecordsAsker(names().id_of, viewer, None if sees_all else caller.ident)
+        return ActivityPages(service.ask, exports_under_way, reader)
+
     @answers(declared.ACTIVITY)
     async def activity() -> Response:
-        asked = read_query(ActivityQuery, request.args.items(multi=True))
-        if g.caller.models is None:
-            return _json(ActivityList(requests=await service.records(most=asked.limit)))
-        records = filter(may_be_told, await service.records(most=_MAX_RECORDS))
-        return _json(ActivityList(requests=tuple(islice(records, asked.limit))))
+        return _json(await records().listed(_query(ActivityQuery)))
 
-    def may_be_told(record: RequestRecord) -> bool:
-        """Whether a request is told of: it is the caller's own, or of a model that he may use."""
-        is_own = bool(record.key) and record.key == g.caller.name
-        return g.caller.models is None or is_own or names().shows(record.model)
+    def exports(form: ExportForm) -> Handler:
+        async def export() -> Response:
+            pieces = await records().exported(_query(ExportQuery), form)
+            response = Response(pieces, content_type=str(declared.EXPORTS[form].response))
+            response.timeout = None  # it has a limit of its own
+            response.headers["Content-Disposition"] = f'attachment; filename="activity.{form}"'
+            return response
+
+        return export
+
+    answers(declared.EXPORTS["csv"])(exports("csv"))
+    answers(declared.EXPORTS["jsonl"])(exports("jsonl"))
 
     @answers(declared.ONE_ACTIVITY)
     async def one_activity(request_id: str) -> Response:
-        records = await service.records(request_id)
-        if not records or not may_be_told(records[0]):
-            raise _unknown(request_id)
-        return _json(records[0])
+        return _json(await records().one(request_id))
+
+    @answers(declared.USAGE)
+    async def usage() -> Response:
+        return _json(await records().usage(_query(UsageQuery)))
+
+    @answers(declared.METRICS_ACTIVITY)
+    async def metrics_activity() -> Response:
+        return _json(await records().rows(_query(RowsQuery)))
+
+    @answers(declared.METRICS_STATS)
+    async def metrics_stats() -> Response:
+        return _json(await records().stats(_query(StatsQuery)))
+
+    @answers(declared.CAPTURES)
+    async def captures() -> Response:
+        return _json(await records().captures(_query(CapturesQuery)))
+
+    @answers(declared.CAPTURE)
+    async def capture(number: str) -> Response:
+        return _json(await records().capture(number))
 
     async def end(request_id: str) -> EndedRequest:
         result = await service.cancel(request_id, g.caller.ident, request.remote_addr or "")
@@ -604,6 +645,10 @@ def _wants_open_metrics(accepted: MIMEAccept) -> bool:
         if is_open or kind in _ALSO_PROMETHEUS:
             wanted[is_open] = max(wanted[is_open], quality)
     return wanted[True] > 0 and wanted[True] >= wanted[False]
+
+
+def _query(shape: type[QueryT]) -> QueryT:
+    return read_query(shape, request.args.items(multi=True))
 
 
 def _json(value: JsonAnswer | RequestRecord | Hardware) -> Response:

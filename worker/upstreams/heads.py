@@ -174,6 +174,7 @@ class ResponseHead:
         encoding: How it is compressed; empty if it is not.
         bodyless: There is no body, whatever the fields say.
         keep_alive: The connection may be used again afterwards.
+        content_type: Its media type, without parameters; empty if none was said.
         fields: All of them as they came, names in small letters.
         counts: Those of them that say something of the tokens.
         is_stream: It is a stream of events, and not compressed.
@@ -185,6 +186,7 @@ class ResponseHead:
     __slots__ = (
         "bodyless",
         "chunked",
+        "content_type",
         "counts",
         "encoding",
         "fields",
@@ -244,6 +246,7 @@ class ResponseHead:
         self.stream_lines = (
             b"" if _CACHE in seen else b"Cache-Control: no-cache, no-transform\r\n"
         ) + (b"" if _BUFFERING in seen else b"X-Accel-Buffering: no\r\n")
+        self.content_type = content_type.partition(b";")[0].rstrip()[:100].decode("latin-1")
         self.is_json = content_type.startswith(b"application/json")
         self.fields = tuple((name.lower(), value) for name, value in fields)
         self.counts = tuple(field for field in self.fields if field[0] == CACHED_FIELD)

@@ -1,10 +1,11 @@
-"""Requests that have ended, as a table and lines. No I/O."""
+"""Requests that have ended, and what they have used, as tables and lines. No I/O."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
+from typing import get_args
 
-from arriero.protocol.control import CancelReply
-from arriero.protocol.records import RequestRecord
+from arriero.protocol.control import CancelReply, UsageKey, UsageReply
+from arriero.protocol.records import RequestRecord, UsageRow
 
 from ...text.printable import clean
 from .text import NOTHING, Table, duration
@@ -40,6 +41,36 @@ def activity_table(records: Iterable[RequestRecord], clock: Callable[[float], st
         spare=("out/s", "first", "cost", "waited"),
         least=10,
     )
+
+
+def usage_table(reply: UsageReply, by: Sequence[UsageKey]) -> Table:
+    """Return totals, one a row, and all of them together in the last one.
+
+    Args:
+        reply: The totals.
+        by: What they are told apart by.
+    """
+    named = [key for key in get_args(UsageKey) if key in by]
+    rows = [*reply.rows, reply.total] if named and len(reply.rows) != 1 else list(reply.rows)
+    return Table(
+        (*named, "requests", "failed", "in", "cached", "out", "cost"),
+        tuple((*_named(row, named), *_sums(row)) for row in rows),
+        frozenset({"requests", "failed", "in", "cached", "out", "cost"}),
+        spare=("cached", "failed"),
+    )
+
+
+def _named(row: UsageRow, named: Sequence[UsageKey]) -> list[str]:
+    if row.day is row.model is row.key is None:
+        return ["all", *[""] * (len(named) - 1)] if named else []
+    texts = {"day": row.day, "model": row.model, "key": row.key}
+    return [clean(texts[key] or NOTHING) for key in named]
+
+
+def _sums(row: UsageRow) -> tuple[str, ...]:
+    counts = (row.requests, row.failed, row.input_tokens, row.cached_tokens, row.output_tokens)
+    has_cost = row.cost_usd or not row.unpriced
+    return (*map(str, counts), _money(row.cost_usd) if has_cost else NOTHING)
 
 
 def ended_text(record: RequestRecord) -> str:

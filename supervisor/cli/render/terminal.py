@@ -31,6 +31,7 @@ from .text import (
     kept_table,
     models_table,
     percent,
+    store_lines,
     workers_table,
 )
 
@@ -55,7 +56,7 @@ def draw_status(status: StatusReply) -> None:
     """Draw models, queue and workers."""
     console = Console()
     console.print(Text(headline(status)))
-    for line in config_lines(status.config, status.t):
+    for line in (*config_lines(status.config, status.t), *store_lines(status.store)):
         console.print(Text(line))
     console.print(_models(status, console.width))
     if status.devices:

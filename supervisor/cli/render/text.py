@@ -27,6 +27,7 @@ from arriero.protocol.values import (
     ModelStatus,
     Progress,
     QueueEntry,
+    StoreStatus,
     WorkerStatus,
 )
 
@@ -382,6 +383,16 @@ def devices_table(devices: Sequence[DeviceStatus]) -> Table:
         frozenset({"total", "reserve", "others", "models", "free"}),
         spare=("reserve", "others"),
     )
+
+
+def store_lines(store: StoreStatus | None) -> list[str]:
+    """Return what is wrong with the store of records; nothing if all is well."""
+    if store is None or not (store.problem or store.lost):
+        return []
+    parts = [f"records of requests: {store.lost} are lost"] if store.lost else []
+    if store.problem:
+        parts.append(f"{'' if parts else 'records of requests: '}{clean(store.problem)}")
+    return ["; ".join(parts)]
 
 
 def keep_line(kept: KeepStatus) -> str:

@@ -64,7 +64,7 @@ selectors:
   any: {{strategy: pin, targets: [qwen, m1]}}
 profiles:
   night: {{pins: {{new: fixed, old: null}}}}
-captureBuffer: 7
+logRequests: true
 """)
 
     assert main(["check"]) == 1

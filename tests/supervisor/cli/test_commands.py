@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 
 import click
@@ -26,6 +27,8 @@ from arriero.protocol.control import (
     AnyRequest,
     CancelReply,
     CancelRequest,
+    CaptureRequest,
+    CapturesRequest,
     Done,
     ExplainReply,
     ExplainRequest,
@@ -49,14 +52,18 @@ from arriero.protocol.control import (
     ReloadReply,
     ReloadRequest,
     RestartRequest,
+    RowsRequest,
     ScaleRequest,
     ShutdownRequest,
+    SpeedsRequest,
     StatusReply,
     StatusRequest,
     SwapReply,
     SwapRequest,
     UnloadReply,
     UnloadRequest,
+    UsageReply,
+    UsageRequest,
     WorkersReply,
     WorkersRequest,
 )
@@ -69,6 +76,7 @@ from arriero.protocol.events import (
     RequestEnded,
     StateChanged,
 )
+from arriero.protocol.records import RecordFilter, UsageRow, csv_record
 from arriero.protocol.values import (
     ConfigChanges,
     ConfigStatus,
@@ -267,10 +275,20 @@ class SmallSupervisor:
                 return NOT_RUNNING
             case CancelRequest(request_id=request_id):
                 return CancelReply(request_id=request_id, result="cancelled")
-            case ActivityRequest():
+            case ActivityRequest(limit=limit, where=where):
+                more = 4 if limit == 1000 and where.most_id is None else None
                 return ActivityReply(
-                    records=(record("r1", **ASKED), record("r2", **ASKED)), seq=self._seq["usage"]
+                    records=(record("r1", **ASKED), record("r2", **ASKED)),
+                    seq=self._seq["usage"],
+                    next=more,
                 )
+            case UsageRequest(by=by):
+                row = UsageRow(day="2026-11-29", model="b", requests=2, output_tokens=80)
+                other = UsageRow(day="2026-11-28", model="b", requests=1, cost_usd=Decimal("0.5"))
+                total = UsageRow(requests=3, output_tokens=80, cost_usd=Decimal("0.5"))
+                return UsageReply(rows=(row, other) if by else (total,), total=total)
+            case RowsRequest() | SpeedsRequest() | CapturesRequest() | CaptureRequest():
+                return None
             case WorkersRequest():
                 return WorkersReply(workers=(WORKER,))
             case ProfilesRequest():
@@ -380,6 +398,30 @@ def without_time(lines: Iterable[str]) -> list[str]:
             "activity -n 2",
             ActivityRequest(limit=2),
             f"{clock(1.0)}  b      200  1000   40       -      -  1.8 s      -     -  r2",
+        ),
+        (
+            "activity --model b --key k --outcome ok --status 2xx --until 1970-01-01T00:00Z --csv",
+            ActivityRequest(
+                where=RecordFilter(
+                    models=("b",),
+                    keys=("k",),
+                    outcomes=("ok",),
+                    least_status=200,
+                    most_status=299,
+                    until=0.0,
+                )
+            ),
+            csv_record(record("r2", **ASKED)).strip(),
+        ),
+        (
+            "usage --by day,model --since 2026-11-01 --model b",
+            UsageRequest(by=("day", "model"), since="2026-11-01", models=("b",)),
+            "all                       3       0   0       0   80  $0.5",
+        ),
+        (
+            "usage --by= --csv",
+            UsageRequest(by=()),
+            ",,,3,0,0,0,80,0,0.5,0",
         ),
         ("shutdown", ShutdownRequest(), "the supervisor is shutting down"),
     ],
@@ -1003,3 +1045,37 @@ def test_in_json_its_failure_is_json_as_well(
     said, failed = map(json.loads, capsys.readouterr().err.splitlines())
     assert said["message"].endswith("unknown key 'modles'\nc.yaml:9: no cmd")
     assert failed["traceback"] == "ValueError: no"
+
+
+def test_all_requests_are_written_page_by_page(
+    supervisor: SmallSupervisor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["activity", "--all", "--json", "--since", "1970-01-02T00:00Z"]) == 0
+
+    first, last = supervisor.asked
+    assert isinstance(first, ActivityRequest)
+    assert (first.limit, first.where.since) == (1000, 86400.0)
+    where = msgspec.structs.replace(first.where, most_id=4)
+    assert last == msgspec.structs.replace(first, where=where)
+    found = [json.loads(line)["request_id"] for line in capsys.readouterr().out.splitlines()]
+    assert found == ["r2", "r1"] * 2
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        ("activity --all", "add --json or --csv"),
+        ("activity --follow --csv", "--json only"),
+        ("activity --since yesterday", "write 24h (ago)"),
+        ("activity --status 4x", "404, or 4xx"),
+        ("usage --by hour", "write some of day,model,key"),
+        ("usage --since 2026-13-01", "write 24h (ago)"),
+    ],
+)
+def test_senseless_options_are_refused(
+    supervisor: SmallSupervisor, capsys: pytest.CaptureFixture[str], args: str, told: str
+) -> None:
+    assert main(args.split()) == 2
+
+    assert supervisor.asked == []
+    assert told in capsys.readouterr().err

@@ -243,7 +243,11 @@ def configurations(draw: st.DrawFn) -> dict[str, Any]:
             logRequests=BOOLEANS,
             metricsMaxInMemory=st.integers(-1, 10**6),
             captureBuffer=st.integers(-1, 10**5),
-            store=some(path=TEXTS.filter(str.strip).map(escaped)),
+            store=some(
+                path=TEXTS.filter(str.strip).map(escaped), rows=st.integers(1, 10**6),
+                age=st.sampled_from(["60s", "24h1ms"]), size=st.sampled_from(["1MiB", "2GiB"]),
+                captureBody=st.sampled_from(["1KiB", "2MiB"]),
+            ),
             ui=some(activity=some(session_id=st.lists(TEXTS.map(escaped), max_size=4))),
             performance=some(disabled=BOOLEANS, every=st.sampled_from(["5s", "1h1ms"])),
             includeAliasesInList=BOOLEANS,

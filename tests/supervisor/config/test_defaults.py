@@ -56,8 +56,12 @@ def test_the_least_of_files_has_all_the_defaults() -> None:
     assert config.logging == Logging(level=None, time_format="", to_stdout="proxy", requests=False)
     assert config.activity == ActivityConfig(
         metrics_rows=1000,
-        capture_mb=5,
+        capture_mb=0,
         store_path=None,
+        store_rows=100_000,
+        store_age_s=90 * 86400.0,
+        store_bytes=256 * 1024**2,
+        capture_body_bytes=256 * 1024,
         session_headers=DEFAULT_HEADERS,
         sampling=True,
         sampling_s=5.0,

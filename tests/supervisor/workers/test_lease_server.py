@@ -30,10 +30,10 @@ from arriero.protocol.lease import (
     KeyAnswer,
     KeyLeft,
     KeyQuery,
+    Peek,
+    Peeked,
     ProfileAnswer,
     ProfileOrder,
-    RecordsAnswer,
-    RecordsQuery,
     Select,
     Selected,
     Unclaim,
@@ -96,6 +96,10 @@ class Worker:
         asked = await self.hears(CancelOrder)
         self.say(CancelOutcome(ask=asked.ask, result=result))
         return asked
+
+    async def is_read(self) -> None:
+        """Return when the supervisor has read all that was said before."""
+        await self.ask(Peek(ask=0, model="m"), Peeked)
 
 
 @dataclass
@@ -178,16 +182,10 @@ async def test_ended_request_is_kept_and_told(
 
     one.say(Finished(records=(record("r1"), record("r2"))))
     one.say(Finished(records=(record("r3"),)))
-    one.say(RecordsQuery(ask=1, most=2))
-    told = await one.hears(
-        RecordsAnswer
-    )  # after these, for messages of one worker keep their order
-    alone = await other.ask(RecordsQuery(ask=2, request_id="r1"), RecordsAnswer)
-    none = await other.ask(RecordsQuery(ask=3, request_id="r9"), RecordsAnswer)
+    await one.is_read()  # and these, for messages of one worker keep their order
+    await other.is_read()
 
-    assert told == RecordsAnswer(ask=1, records=(record("r3"), record("r2")))
-    assert alone == RecordsAnswer(ask=2, records=(record("r1"),))
-    assert none == RecordsAnswer(ask=3, records=())
+    assert scene.records.all() == (record("r1"), record("r2"), record("r3"))
     lines = [line for text in caplog.messages for line in text.splitlines() if "ended" in line]
     assert [line.split()[1] for line in lines] == [
         "request_id=r1",
@@ -210,7 +208,7 @@ async def test_each_end_is_a_numbered_event(scene: Scene) -> None:
         while len(told) < 3:  # the first ones may be published before anybody has subscribed
             number += 1
             one.say(Finished(records=(record(f"r{number}"),)))
-            await one.ask(RecordsQuery(ask=number), RecordsAnswer)
+            await one.is_read()
         nursery.cancel_scope.cancel()
 
     for topic, data in told:
@@ -224,8 +222,8 @@ async def test_request_without_model_is_told(scene: Scene) -> None:
 
     one.say(Finished(records=(record("r1", model="", asked="nobody"),)))
 
-    told = await one.ask(RecordsQuery(ask=1), RecordsAnswer)
-    assert told.records == (record("r1", model="", asked="nobody"),)
+    await one.is_read()
+    assert scene.records.all() == (record("r1", model="", asked="nobody"),)
 
 
 # --- claims -------------------------------------------------------------------------------------
@@ -238,7 +236,7 @@ async def test_taken_key_holds_across_workers(scene: Scene) -> None:
     assert await other.claims("k", "r2") == "r1"
     assert await other.claims("k", "r2", caller="bert") == ""
     one.say(Unclaim(caller="anna", key="k", request_id="r1"))
-    await one.ask(RecordsQuery(ask=1), RecordsAnswer)  # the supervisor has read it
+    await one.is_read()
     assert await other.claims("k", "r3") == ""
 
 
@@ -285,7 +283,7 @@ async def test_hanging_worker_is_not_waited_for(
     asker.say(CancelQuery(ask=5, request_id="r1", caller=""))
     await hangs.hears(CancelOrder)
     await owner.answers_cancel(result)
-    await owner.ask(RecordsQuery(ask=1), RecordsAnswer)  # the supervisor has read it
+    await owner.is_read()
     mock_clock.jump(CANCEL_LIMIT_S)
 
     assert (await asker.hears(CancelAnswer)).result == result

@@ -2,18 +2,15 @@
 
 from decimal import Decimal
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.protocol.codec import MAX_MESSAGE_BYTES, encode
-from arriero.protocol.lease import RecordsAnswer
 from arriero.protocol.records import RequestRecord
-from arriero.supervisor.workers.request_log import MAX_CHARS, MAX_RECORDS, RecordStore, log_text
+from arriero.supervisor.workers.request_log import MAX_CHARS, RecordStore, log_text
 from tests.records import record
 
 
-def filled(count: int, most: int = MAX_RECORDS) -> RecordStore:
+def filled(count: int, most: int = 1000) -> RecordStore:
     store = RecordStore(lambda: most)
     for number in range(count):
         store.add(record(f"r{number}"))
@@ -27,18 +24,11 @@ def ids(records: tuple[RequestRecord, ...]) -> list[str]:
 # --- the store ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("count", "found"), [(2, ["r3", "r2"]), (9, ["r3", "r2", "r1", "r0"]), (0, []), (-1, [])]
-)
-def test_the_newest_come_first(count: int, found: list[str]) -> None:
-    assert ids(filled(4).last(count)) == found
-
-
 def test_the_oldest_go_when_there_are_too_many() -> None:
     store = filled(5, most=3)
 
     assert len(store) == 3
-    assert ids(store.last(9)) == ["r4", "r3", "r2"]
+    assert ids(store.all()) == ["r2", "r3", "r4"]
     assert store.find("r1") is None
     assert store.find("r2") is not None
 
@@ -52,7 +42,7 @@ def test_another_configuration_keeps_fewer_from_then_on() -> None:
     most[0] = 1
     store.add(record("r3"))
 
-    assert ids(store.last(9)) == ["r3"]
+    assert ids(store.all()) == ["r3"]
 
 
 def test_of_two_with_one_id_the_newer_one_is_found_for_as_long_as_it_is_kept() -> None:
@@ -61,25 +51,13 @@ def test_of_two_with_one_id_the_newer_one_is_found_for_as_long_as_it_is_kept() -
     store.add(record("r", status=200))
     store.add(record("s"))  # the older r goes
 
-    assert store.last(9, "r") == (record("r", status=200),)
+    assert store.find("r") == record("r", status=200)
     store.add(record("t"))
     assert store.find("r") is None
 
 
 def test_one_that_is_not_there_is_none_at_all() -> None:
-    assert filled(3).last(9, "x") == ()
-
-
-def test_no_answer_is_longer_than_a_message_may_be() -> None:
-    store = RecordStore(lambda: 10 * MAX_RECORDS)
-    nasty = "\x01" * 100_000  # six bytes each in JSON
-    for _ in range(MAX_RECORDS + 1):
-        store.add(record(nasty, path=nasty, asked=nasty, served_as=nasty, error_code=nasty))
-
-    told = RecordsAnswer(ask=1, records=store.last(10 * MAX_RECORDS))
-
-    assert len(told.records) == MAX_RECORDS
-    assert len(encode(told)) < MAX_MESSAGE_BYTES
+    assert filled(3).find("x") is None
 
 
 def test_what_was_cut_is_returned_as_it_is_kept_and_found_again() -> None:

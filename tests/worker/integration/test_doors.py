@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, cast
 import pytest
 from msgspec.structs import replace
 
-from arriero.protocol.lease import CancelQuery, RecordsQuery, Report, Want, Welcome
+from arriero.protocol.lease import CancelQuery, Report, Want, Welcome
 from arriero.worker.apis.routes import ROUTES
 from arriero.worker.server.management_api import make_pages
 from tests.worker.http2_client import Http2Client
@@ -168,7 +168,7 @@ def is_head(asked: Asked) -> bool:
 
 
 def asked_in_their_name(rig: Rig) -> int:
-    return sum(rig.count(kind) for kind in (Want, CancelQuery, RecordsQuery))
+    return sum(rig.count(kind) for kind in (Want, CancelQuery))
 
 
 @pytest.mark.parametrize(

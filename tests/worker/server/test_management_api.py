@@ -5,7 +5,7 @@ import logging
 import re
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TypeVar
@@ -15,13 +15,11 @@ import pytest
 import trio
 
 import arriero
-from arriero.protocol.control import ControlReply, ControlRequest, UnloadRequest
+from arriero.protocol.control import ActivityRequest, ControlReply, ControlRequest, UnloadRequest
 from arriero.protocol.lease import (
     CancelAnswer,
     CancelQuery,
     FromWorker,
-    RecordsAnswer,
-    RecordsQuery,
 )
 from arriero.protocol.worker_config import (
     ModelAbilities,
@@ -32,6 +30,9 @@ from arriero.protocol.worker_config import (
     SelectorRoute,
     WorkerConfig,
 )
+from arriero.supervisor.store import answers
+from arriero.supervisor.store.database import ActivityDatabase
+from arriero.supervisor.store.open_file import open_in_memory
 from arriero.worker.apis.management.answers import OLLAMA_VERSION
 from arriero.worker.apis.management.declared import PAGES
 from arriero.worker.apis.openapi import described
@@ -77,6 +78,7 @@ class Worker:
         )
         self.service.configure(config)
         self.service.queries.say = self._answer
+        self._nobody, self.service.ask = self.service.ask, self.ask
         self.ended: list[str] = []
         self.is_lost = False
 
@@ -94,11 +96,17 @@ class Worker:
             return
         if isinstance(message, CancelQuery):  # no other worker has it either
             self.service.queries.answered(CancelAnswer(ask=message.ask, result="unknown"))
-        elif isinstance(message, RecordsQuery):
-            wanted = [message.request_id] if message.request_id else self.ended
-            found = [record(one, cost_usd=COST) for one in wanted if one in self.ended]
-            answer = RecordsAnswer(ask=message.ask, records=tuple(found[: message.most]))
-            self.service.queries.answered(answer)
+
+    async def ask(self, request: ControlRequest, kind: type[ReplyT], *, within_s: float) -> ReplyT:
+        """Answer what is asked of requests that have ended, as a store does."""
+        if self.is_lost or not isinstance(request, ActivityRequest):
+            return await self._nobody(request, kind, within_s=within_s)
+        store = ActivityDatabase(open_in_memory(), None)
+        store.write(record(one, cost_usd=COST) for one in reversed(self.ended))
+        with closing(store.connection):
+            reply = answers.activity(store.connection, request, 0)
+        assert isinstance(reply, kind)
+        return reply
 
 
 @dataclass

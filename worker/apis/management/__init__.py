@@ -4,7 +4,8 @@ Who answers is in `server`.
 
 Lowest first:
 
-    answers   Shapes of answers and bodies.
-    queries   Shapes of queries, and their reading.
-    declared  The routes.
+    answers         Shapes of answers and bodies.
+    queries         Shapes of queries, and their reading.
+    activity_query  What is asked of records of requests.
+    declared        The routes.
 """

@@ -119,10 +119,154 @@ class RunningList(JsonAnswer, frozen=True, kw_only=True):
 # --- requests ------------------------------------------------------------------------------------
 
 
+class UsageEntry(JsonAnswer, frozen=True, kw_only=True):
+    """What some requests have used together; see `UsageRow`.
+
+    Attributes:
+        key: Stands for the key of their client; empty without keys.
+        cost_usd: Dollars, as a text, so that nobody rounds them.
+    """
+
+    day: str | UnsetType = UNSET
+    model: str | UnsetType = UNSET
+    key: str | UnsetType = UNSET
+    requests: int
+    failed: int
+    input_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    reasoning_tokens: int
+    cost_usd: str
+    unpriced: int
+
+
 class ActivityList(JsonAnswer, frozen=True, kw_only=True):
-    """The last requests, the newest first."""
+    """The last requests, the newest first.
+
+    Attributes:
+        next: Ask with `before=` this for those before them; not there if there are none.
+    """
 
     requests: tuple[RequestRecord, ...]
+    next: int | UnsetType = UNSET
+
+
+class UsageList(JsonAnswer, frozen=True, kw_only=True):
+    """What requests have used.
+
+    Attributes:
+        rows: The newest day first, then by model and key.
+        total: All rows together.
+        is_cut: There are more of them; ask for less.
+    """
+
+    rows: tuple[UsageEntry, ...]
+    total: UsageEntry
+    is_cut: bool
+
+
+class RowTokens(JsonAnswer, frozen=True, kw_only=True):
+    """The tokens of a request, in llama-swap's words; -1: not known."""
+
+    cache_tokens: int
+    draft_tokens: int
+    draft_acc_tokens: int
+    input_tokens: int
+    output_tokens: int
+    prompt_per_second: float
+    tokens_per_second: float
+
+
+class ActivityRow(JsonAnswer, frozen=True, kw_only=True):
+    """What became of a request, in llama-swap's words.
+
+    Attributes:
+        timestamp: When it came, to the second (RFC 3339).
+        has_capture: There is more of it under ``/api/captures/<id>``.
+        error_msg: Why it failed.
+        metadata: What else is known: `request_id`, `outcome`, `key`, and `selector` if it named
+            another one than its model.
+    """
+
+    id: int
+    timestamp: str
+    model: str
+    req_path: str
+    resp_content_type: str
+    resp_status_code: int
+    tokens: RowTokens
+    duration_ms: int
+    has_capture: bool
+    error_msg: str | UnsetType = UNSET
+    metadata: dict[str, str] | UnsetType = UNSET
+
+
+class ActivityPage(JsonAnswer, frozen=True, kw_only=True):
+    """A page of them."""
+
+    data: tuple[ActivityRow, ...]
+    page: int
+    limit: int
+    total: int
+    total_pages: int
+
+
+class SpeedBins(JsonAnswer, frozen=True, kw_only=True, rename={"bin_size": "binSize"}):
+    """How a speed is distributed, in llama-swap's words; see `SpeedHistogram`."""
+
+    bins: tuple[int, ...]
+    min: float
+    max: float
+    bin_size: float
+    p50: float
+    p95: float
+    p99: float
+
+
+class ActivityStats(JsonAnswer, frozen=True, kw_only=True):
+    """Totals of requests, in llama-swap's words."""
+
+    total_requests: int
+    total_input_tokens: int
+    total_output_tokens: int
+    total_cache_tokens: int
+    prompt_histogram: SpeedBins | None
+    gen_histogram: SpeedBins | None
+
+
+class CaptureInfo(JsonAnswer, frozen=True, kw_only=True):
+    """A capture in a list."""
+
+    id: int
+    timestamp: str
+    request_id: str
+    model: str
+    req_path: str
+    resp_status_code: int
+    size_bytes: int
+
+
+class CaptureList(JsonAnswer, frozen=True, kw_only=True):
+    """The captures that the key may see, the newest first; `next` as in `ActivityList`."""
+
+    data: tuple[CaptureInfo, ...]
+    next: int | UnsetType = UNSET
+
+
+class CapturedExchange(JsonAnswer, frozen=True, kw_only=True):
+    """A request and the response to it, in llama-swap's words; bodies are in Base64.
+
+    Attributes:
+        is_cut: There was more of one of the bodies.
+    """
+
+    id: int
+    req_path: str
+    req_headers: dict[str, str]
+    req_body: bytes
+    resp_headers: dict[str, str]
+    resp_body: bytes
+    is_cut: bool
 
 
 class EndedRequest(JsonAnswer, frozen=True, kw_only=True):

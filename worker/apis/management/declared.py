@@ -19,7 +19,11 @@ from ...http.route_declaration import EVENTS, HTML, TEXT, Access, RouteDeclarati
 from .answers import (
     ActiveProfile,
     ActivityList,
+    ActivityPage,
+    ActivityStats,
     ApiDescription,
+    CapturedExchange,
+    CaptureList,
     DoneMessage,
     EndedRequest,
     ModelEntry,
@@ -29,9 +33,20 @@ from .answers import (
     ProfileName,
     RequestName,
     RunningList,
+    UsageList,
     VersionInfo,
 )
-from .queries import ActivityQuery, LogQuery, PerformanceQuery, QueryShape
+from .queries import (
+    ActivityQuery,
+    CapturesQuery,
+    ExportQuery,
+    LogQuery,
+    PerformanceQuery,
+    QueryShape,
+    RowsQuery,
+    StatsQuery,
+    UsageQuery,
+)
 
 _GET: Final = ("GET",)
 
@@ -113,6 +128,46 @@ UNLOAD_ONE: Final = RouteDeclaration(
 
 ACTIVITY: Final = _shows(
     "/api/activity", "What has run, the newest first.", ActivityList, query=ActivityQuery
+)
+EXPORTS: Final = {
+    "jsonl": _shows(
+        "/api/activity.jsonl",
+        "All of what has run, a JSON object a line.",
+        "application/x-ndjson",
+        query=ExportQuery,
+    ),
+    "csv": _shows(
+        "/api/activity.csv", "All of what has run, as CSV.", "text/csv", query=ExportQuery
+    ),
+}
+USAGE: Final = _shows(
+    "/api/usage", "Tokens and cost by day, model and key.", UsageList, query=UsageQuery
+)
+METRICS_ACTIVITY: Final = _shows(
+    "/api/metrics/activity",
+    "A page of what has run, for llama-swap's pages.",
+    ActivityPage,
+    query=RowsQuery,
+)
+METRICS_STATS: Final = _shows(
+    "/api/metrics/stats",
+    "Totals and speeds, for llama-swap's pages.",
+    ActivityStats,
+    query=StatsQuery,
+)
+CAPTURES: Final = _shows(
+    "/api/captures",
+    "Which requests of one's own were kept whole; for administrators those of all.",
+    CaptureList,
+    access="key",
+    query=CapturesQuery,
+)
+CAPTURE: Final = _shows(
+    "/api/captures/{number}",
+    "A request and its response, without keys.",
+    CapturedExchange,
+    access="key",
+    errors=(UnknownRequest,),
 )
 ONE_ACTIVITY: Final = _shows(
     "/api/activity/{request_id...}",
@@ -231,7 +286,13 @@ PAGES: Final[tuple[RouteDeclaration, ...]] = (
     UNLOAD_ALL,
     UNLOAD_ONE,
     ACTIVITY,
+    *EXPORTS.values(),
     ONE_ACTIVITY,
+    USAGE,
+    METRICS_ACTIVITY,
+    METRICS_STATS,
+    CAPTURES,
+    CAPTURE,
     CANCEL,
     CANCEL_INFLIGHT,
     INTERRUPT,

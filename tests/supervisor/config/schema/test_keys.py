@@ -55,6 +55,7 @@ OWN = {
         "scrapeMetrics"
     ),
     "clientKeys.<id>.": "hash scopes models concurrency dailyTokens dailyCost",
+    "store.": "rows age size captureBody",
     "default.": "models idleFor",
     "telemetry.": "traces endpoint",
     "devices.<id>.": "total reserve",

@@ -160,6 +160,7 @@ def test_new_key_reaches_the_workers() -> None:
         "profiles": (),
         "session_headers": (),
         "combined_log": "none",
+        "capture_body_bytes": 0,
     }
     found = taken_from(config, MoreWorkerConfig, generation=1, profile=None, **own)
     assert (found.nap_time_s, found.marker) == (9.0, config.marker)
@@ -168,7 +169,11 @@ def test_new_key_reaches_the_workers() -> None:
 def test_workers_know_keys_by_the_same_names() -> None:
     """Those that are worked out, or stand in a section, are few."""
     for route, config, own in (
-        (WorkerConfig, Config, {"generation", "profile", "session_headers", "combined_log"}),
+        (
+            WorkerConfig,
+            Config,
+            {"generation", "profile", "session_headers", "combined_log", "capture_body_bytes"},
+        ),
         (ModelRoute, ModelConfig, {"remote", "last_seen"}),
         (PeerRoute, PeerConfig, set[str]()),
     ):

@@ -1,0 +1,241 @@
+"""`ActivityDatabase`: what is done with an open database, one after the other.
+
+Many rows are written by one statement. Between two statements SQLite's calls give Python's lock
+away and want it back, for which the thread may have to wait each time; see `archive`.
+"""
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from arriero.protocol.records import RawCapture, RequestRecord
+
+from .captures import packed
+from .columns import COLUMNS, SUMS, Cell, cells_of, tame
+from .limits import StoreLimits
+from .open_file import UnusableFile, is_broken, open_database, transaction
+
+Item: TypeAlias = RequestRecord | RawCapture
+"""What is written. A capture comes after its record."""
+
+# Rows of one statement: SQLite takes 32,766 parameters.
+_TOGETHER: Final = 64
+
+# Rows that are forgotten at once: some milliseconds.
+_STEP: Final = 1000
+
+# Days that totals are kept, and most rows of them: they are what is left of records.
+_TOTALS_DAYS: Final = 1100
+_MAX_TOTALS: Final = 200_000
+
+# Pages that are given back to the file system at once.
+_PAGES: Final = 512
+
+_DAY_S: Final = 86400
+
+_INSERT: Final = f"INSERT INTO requests({','.join(COLUMNS)}) VALUES "  # noqa: S608  our own names
+_ROW: Final = f"({','.join('?' * len(COLUMNS))})"
+_INSERT_ONE: Final = _INSERT + _ROW
+_INSERT_MANY: Final = _INSERT + ",".join([_ROW] * _TOGETHER)
+
+_COUNTED: Final = tuple(f"SUM(MIN({name}, 1 << 40))" for name in SUMS[2:6])
+_ADD_TOTALS: Final = (
+    f"INSERT INTO usage SELECT CAST(t / {_DAY_S} AS INTEGER), model, key, COUNT(*), "  # noqa: S608
+    f"SUM(outcome <> 'ok'), {', '.join(_COUNTED)}, "
+    "SUM(IFNULL(MIN(CAST(ROUND(cost_usd * 1e9) AS INTEGER), 1 << 50), 0)), "
+    "SUM(cost_usd IS NULL AND input_tokens + output_tokens > 0) "
+    "FROM requests WHERE id > ? GROUP BY 1, 2, 3 ON CONFLICT(day, model, key) DO UPDATE SET "
+    + ", ".join(f"{name} = {name} + excluded.{name}" for name in SUMS)
+)
+_ADD_CAPTURE: Final = (
+    "INSERT OR REPLACE INTO captures(id, caller, size, data) "
+    "SELECT MAX(id), ?, ?, ? FROM requests WHERE request_id = ? HAVING MAX(id) IS NOT NULL"
+)
+
+
+class ActivityDatabase:
+    """An open database.
+
+    Args:
+        connection: To it.
+        path: Its file; None if it is in memory.
+
+    Attributes:
+        connection: For questions.
+        rows, captures: How many records and captures there are.
+        size_bytes: What they take.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, path: Path | None) -> None:
+        self.connection = connection
+        self.path = path
+        self._inode = _inode(path)
+        self._capture_bytes = 0
+        self.rows = self.captures = self.size_bytes = 0
+        self.count()
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether its file was taken away, so that what is written is nowhere."""
+        return self.path is not None and _inode(self.path) != self._inode
+
+    def write(self, items: Iterable[Item]) -> None:
+        """Keep records and captures: all of them or none.
+
+        Raises:
+            sqlite3.Error: None is kept.
+        """
+        rows: list[tuple[Cell, ...]] = []
+        captures: list[RawCapture] = []
+        for item in items:
+            if isinstance(item, RawCapture):
+                captures.append(item)
+            else:
+                rows.append(cells_of(item))
+        try:
+            self._write(rows, captures)
+        except (OverflowError, UnicodeEncodeError):  # something in it is not to be stored
+            self._write([tame(row) for row in rows], captures)
+        self.rows += len(rows)
+
+    def _write(self, rows: Sequence[tuple[Cell, ...]], captures: Iterable[RawCapture]) -> None:
+        run = self.connection.execute
+        with transaction(self.connection):
+            (last,) = run("SELECT IFNULL(MAX(id), 0) FROM requests").fetchone()
+            whole = len(rows) - len(rows) % _TOGETHER
+            for start in range(0, whole, _TOGETHER):
+                run(_INSERT_MANY, tuple(chain.from_iterable(rows[start : start + _TOGETHER])))
+            for row in rows[whole:]:
+                run(_INSERT_ONE, row)
+            if rows:
+                run(_ADD_TOTALS, (last,))
+            for capture in captures:
+                data = packed(capture)
+                run(_ADD_CAPTURE, (capture.caller, len(data), data, capture.request_id))
+                self._capture_bytes += len(data)
+                self.captures += 1
+
+    def forget(self, limits: StoreLimits) -> bool:
+        """Forget some of what is more than `limits` allow; return whether there is still more.
+
+        Raises:
+            sqlite3.Error: It stays.
+        """
+        most_rows = limits.rows if self.path is not None else limits.memory_rows
+        with transaction(self.connection):
+            gone = self._forget_old(time.time() - limits.age_s)
+            excess = self.rows - gone - most_rows
+            used = self._used_bytes() - self._capture_bytes
+            if not gone and used > limits.size_bytes:
+                excess = max(excess, (self.rows + 49) // 50)
+            if excess > 0:
+                gone += self._forget_first(min(excess, _STEP))
+            captures = self._forget_captures(limits.capture_bytes, rows_are_gone=gone > 0)
+            if gone:
+                self._forget_totals()
+        if gone or captures:
+            self.count()
+        self.size_bytes = self._file_bytes()
+        is_shrinking = self._shrink(limits)
+        return (gone or captures) > 0 or is_shrinking
+
+    def _forget_old(self, before: float) -> int:
+        return self.connection.execute(
+            # Rows come in the order in which requests ended, and those are looked at that go first.
+            "DELETE FROM requests WHERE t < ? "
+            "AND id IN (SELECT id FROM requests ORDER BY id LIMIT ?)",
+            (before, _STEP),
+        ).rowcount
+
+    def _forget_first(self, count: int) -> int:
+        return self.connection.execute(
+            "DELETE FROM requests WHERE id IN (SELECT id FROM requests ORDER BY id LIMIT ?)",
+            (count,),
+        ).rowcount
+
+    def _forget_captures(self, most_bytes: int, *, rows_are_gone: bool) -> int:
+        run = self.connection.execute
+        gone = 0
+        if rows_are_gone and self.captures:
+            gone = run("DELETE FROM captures WHERE id NOT IN (SELECT id FROM requests)").rowcount
+        if self._capture_bytes > most_bytes:
+            # the oldest, as long as those after them are too many
+            gone += run(
+                "DELETE FROM captures WHERE id IN (SELECT id FROM (SELECT id, "
+                "SUM(size) OVER (ORDER BY id DESC) AS with_newer FROM captures) "
+                "WHERE with_newer > ?)",
+                (most_bytes,),
+            ).rowcount
+        return gone
+
+    def _forget_totals(self) -> None:
+        run = self.connection.execute
+        run("DELETE FROM usage WHERE day < ?", (int(time.time() // _DAY_S) - _TOTALS_DAYS,))
+        (count,) = run("SELECT COUNT(*) FROM usage").fetchone()
+        if count > _MAX_TOTALS:
+            run("DELETE FROM usage WHERE day = (SELECT MIN(day) FROM usage)")
+
+    def _shrink(self, limits: StoreLimits) -> bool:
+        """Give pages back that nothing needs; return whether there are more of them."""
+        most = limits.size_bytes + limits.capture_bytes
+        if self._file_bytes() <= most or not self._free_pages():
+            return False
+        self.connection.execute(f"PRAGMA incremental_vacuum({_PAGES})").fetchall()
+        self.size_bytes = self._file_bytes()
+        return self.size_bytes > most and self._free_pages() > 0
+
+    def count(self) -> None:
+        """Count what there is.
+
+        Raises:
+            sqlite3.Error: It cannot be read.
+        """
+        run = self.connection.execute
+        (self.rows,) = run("SELECT COUNT(*) FROM requests").fetchone()
+        self.captures, self._capture_bytes = run(
+            "SELECT COUNT(*), IFNULL(SUM(size), 0) FROM captures"
+        ).fetchone()
+        self.size_bytes = self._file_bytes()
+
+    def _pragma(self, name: str) -> int:
+        (found,) = self.connection.execute(f"PRAGMA {name}").fetchone()
+        return int(found)
+
+    def _file_bytes(self) -> int:
+        return self._pragma("page_count") * self._pragma("page_size")
+
+    def _free_pages(self) -> int:
+        return self._pragma("freelist_count")
+
+    def _used_bytes(self) -> int:
+        return self._file_bytes() - self._free_pages() * self._pragma("page_size")
+
+
+def database_in(path: Path) -> ActivityDatabase:
+    """Return the database in `path`; see `open_database`.
+
+    Raises:
+        UnusableFile, OSError, sqlite3.Error: As there.
+    """
+    connection = open_database(path)
+    try:
+        return ActivityDatabase(connection, path)
+    except sqlite3.Error as exc:
+        connection.close()
+        if is_broken(exc):
+            raise UnusableFile(f"it is broken ({exc})") from exc
+        raise
+
+
+def _inode(path: Path | None) -> tuple[int, int] | None:
+    if path is None:
+        return None
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

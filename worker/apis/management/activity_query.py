@@ -1,0 +1,163 @@
+"""Queries -> what the supervisor is asked of records. Pure."""
+
+import math
+import re
+from collections.abc import Callable
+from datetime import date
+from typing import Final, NamedTuple, get_args
+
+from arriero.protocol.control import (
+    ActivityRequest,
+    CapturesRequest,
+    RowsRequest,
+    SpeedsRequest,
+    UsageKey,
+    UsageRequest,
+)
+from arriero.protocol.records import RecordFilter, Viewer
+
+from ...errors import BadRequest
+from .queries import CapturesQuery, ExportQuery, RowsQuery, StatsQuery, UsageQuery
+
+
+class RecordsAsker(NamedTuple):
+    """Who asks for records.
+
+    Attributes:
+        id_of: Gives the id of the model that a name stands for; of an unknown one the name itself.
+        viewer: What he may see; None: all.
+        owner: Whose captures he may see; None: anybody's.
+    """
+
+    id_of: Callable[[str], str]
+    viewer: Viewer | None = None
+    owner: str | None = None
+
+
+_KEYS: Final[tuple[UsageKey, ...]] = get_args(UsageKey)
+_NUMBER: Final = re.compile(r"\d{1,18}", re.ASCII)
+_SHOWN: Final = 60
+
+# Time and zone; a plus is a blank in a query, unless it is escaped.
+_CLOCK: Final = re.compile(r"([\d:.]+)(?:Z|([ +-])([\d:]+))?", re.ASCII)
+
+_DAY_S: Final = 86400
+_EPOCH: Final = date(1970, 1, 1).toordinal()
+
+
+def activity_request(query: ExportQuery, limit: int, reader: RecordsAsker) -> ActivityRequest:
+    """Return what is asked for a list of requests, of which `limit` are wanted now."""
+    least, most = _statuses(query.status)
+    where = RecordFilter(
+        models=tuple(map(reader.id_of, query.model)),
+        keys=query.key,
+        outcomes=query.outcome,
+        least_status=least,
+        most_status=most,
+        since=_moment(query.since),
+        until=_moment(query.until),
+        most_id=_before(query.before),
+        viewer=reader.viewer,
+    )
+    return ActivityRequest(limit=limit, where=where)
+
+
+def rows_request(query: RowsQuery, reader: RecordsAsker) -> RowsRequest:
+    """Return what is asked for a page of the table."""
+    since, until = _moment(query.start), _moment(query.end)
+    where = RecordFilter(
+        models=tuple(map(reader.id_of, query.model)),
+        # times of that table are whole seconds, and both ends belong to it
+        since=None if since is None else math.floor(since),
+        until=None if until is None else math.floor(until) + 0.999_999,
+        least_id=query.min_id,
+        most_id=query.max_id,
+        viewer=reader.viewer,
+    )
+    return RowsRequest(
+        where=where,
+        sort=query.sort,
+        descending=query.order == "desc",
+        page=query.page,
+        limit=query.limit,
+    )
+
+
+def speeds_request(query: StatsQuery, reader: RecordsAsker) -> SpeedsRequest:
+    """Return what is asked for totals and speeds."""
+    return SpeedsRequest(
+        where=RecordFilter(models=tuple(map(reader.id_of, query.model)), viewer=reader.viewer)
+    )
+
+
+def usage_request(query: UsageQuery, reader: RecordsAsker) -> UsageRequest:
+    """Return what is asked for totals by day, model and key."""
+    named = query.by.split(",")
+    return UsageRequest(
+        by=tuple(key for key in _KEYS if key in named),
+        since=_day(query.since),
+        until=_day(query.until),
+        models=tuple(map(reader.id_of, query.model)),
+        keys=query.key,
+        viewer=reader.viewer,
+    )
+
+
+def captures_request(query: CapturesQuery, reader: RecordsAsker) -> CapturesRequest:
+    """Return what is asked for a list of captures."""
+    return CapturesRequest(limit=query.limit, most_id=_before(query.before), caller=reader.owner)
+
+
+def capture_id(text: str) -> int:
+    """Return the number of a capture.
+
+    Raises:
+        BadRequest: It is none.
+    """
+    if _NUMBER.fullmatch(text) is None:
+        raise BadRequest(f"cannot read {text[:_SHOWN]!r}: a capture has a number")
+    return int(text)
+
+
+def _before(number: int | None) -> int | None:
+    return None if number is None else number - 1
+
+
+def _statuses(text: str | None) -> tuple[int, int | None]:
+    if text is None:
+        return 0, None
+    if text.endswith("xx"):
+        return int(text[0]) * 100, int(text[0]) * 100 + 99
+    return int(text), int(text)
+
+
+def _ordinal(day: str) -> int:
+    """Return the number of a day; one that its month does not have is of the next month."""
+    return date(int(day[:4]), int(day[5:7]), 1).toordinal() + int(day[8:10]) - 1
+
+
+def _day(text: str | None) -> str | None:
+    return None if text is None else date.fromordinal(_ordinal(text)).isoformat()
+
+
+def _moment(text: str | None) -> float | None:
+    """Return a `Moment` as Unix time. Without a zone it is one of UTC."""
+    if text is None:
+        return None
+    day, _, clock = text.partition("T")
+    if "-" not in day:
+        return float(text)
+    found = float((_ordinal(day) - _EPOCH) * _DAY_S)
+    if not clock:
+        return found
+    parts = _CLOCK.fullmatch(clock)
+    if parts is None:  # which a `Moment` is not
+        return found
+    time, sign, zone = parts.groups()
+    found += _seconds(time)
+    return found if sign is None else found - _seconds(zone) * (-1 if sign == "-" else 1)
+
+
+def _seconds(clock: str) -> float:
+    units = (3600, 60, 1)
+    return sum(float(part) * unit for part, unit in zip(clock.split(":"), units, strict=False))
