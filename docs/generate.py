@@ -209,8 +209,8 @@ LIKE_THERE: Final = (
     ("`GET /favicon.ico`", "an SVG", "it is small"),
     (
         "`GET /api/metrics/...`",
-        "`metadata` has what else is known of a request; histograms are of the last 50,000; rows of "
-        "models that a key may not use are its own only",
+        "`metadata` has what else is known of a request; histograms are of the last 50,000; "
+        "of models that a key may not use it sees its own rows only",
         "sorting all of them takes long, and records are not everybody's business",
     ),
     (
