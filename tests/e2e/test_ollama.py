@@ -1,18 +1,26 @@
 """Ollama's official client before a real llama-server, at the address that it knows."""
 
+import json
 import re
+import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
 from gates import BRACE, END, Gate, free_port, queued, tiny_server, with_tools
 from trains import Train
 
+from arriero.worker.apis.management.answers import OLLAMA_VERSION
+from tests.judges import node_client
 from tests.judges.asked import CALLABLE
+from tests.judges.node_client import NODE, ensure_node_client
 
 pytestmark = pytest.mark.e2e
+
+JUDGE = Path(node_client.__file__).with_name("judge_ollama.mjs")
 
 HI = {"role": "user", "content": "Who drives a train of llamas?"}
 SHORT = {"num_predict": 6, "temperature": 0, "seed": 1}
@@ -25,7 +33,8 @@ class Riding:
         self.train, self.gate = train, gate
         found = re.search(r"listens_for_ollama address=(\S+)", train.log.read_text())
         assert found is not None
-        self.client = import_module("ollama").Client(host=f"http://{found[1]}", timeout=30)
+        self.url = f"http://{found[1]}"
+        self.client = import_module("ollama").Client(host=self.url, timeout=30)
 
     def chat(self, **more: Any) -> list[Any]:
         return list(
@@ -129,3 +138,24 @@ def test_a_tool_is_called(riding: Riding, stream: bool) -> None:
     talk = [HI, {"role": "assistant", "tool_calls": [call]}, {"role": "tool", "content": "7"}]
     again = riding.client.chat(model="small", messages=talk, options=SHORT)
     assert again.eval_count == 6
+
+
+@pytest.mark.nightly  # its runtime takes seconds to start
+def test_the_client_for_node_reads_the_same(riding: Riding) -> None:
+    asked = (NODE, JUDGE, ensure_node_client(), riding.url)
+    riding.train.emptied()
+    riding.gate.close()
+    with subprocess.Popen(asked, stdout=subprocess.PIPE) as process:
+        queued(riding.train, small=1)
+        riding.gate.open()
+        written, _ = process.communicate(timeout=60)
+    seen = json.loads(written)
+
+    assert "swap-progress: small: " in seen["thinking"]
+    assert seen["text"] == seen["whole"] != ""
+    assert seen["last"] == {"reason": "length", "count": 6}
+    assert seen["generated"]
+    assert (seen["listed"], seen["running"]) == (["caller", "small", "vectors"], ["small"])
+    assert (seen["capabilities"], seen["version"]) == ([], OLLAMA_VERSION)
+    assert seen["error"]["status"] == 404
+    assert "cannot find a model" in seen["error"]["message"]
