@@ -17,6 +17,7 @@ from arriero.worker.apis.routes import ROUTES
 from tests.worker.http2_client import Http2Client
 from tests.worker.rig import OpenRig, hangs_after, post, read_until
 from tests.worker.sse import SSE_HEAD
+from tests.worker.websocket_client import answer_turns, create, opened, serve_model
 
 MODELS = (
     ModelRoute(model="small", aliases=("tiny",)),
@@ -249,3 +250,30 @@ async def test_a_key_that_is_taken_out_cuts_no_stream(open_rig: OpenRig) -> None
         with trio.move_on_after(0.2) as waiting:  # nothing is said, and nothing ends
             await stream.receive_some()
         assert waiting.cancelled_caught
+
+
+async def test_each_turn_of_a_socket_asks_whether_it_may(open_rig: OpenRig) -> None:
+    keys = (key("k", is_limited=True),)
+    shown = (b"X-Api-Key", b"k-key")
+    async with open_rig(models=MODELS, client_keys=keys) as rig, serve_model(rig, answer_turns):
+
+        async def answer(count: int, error: ErrorInfo | None = None) -> None:
+            query = await rig.heard(KeyQuery, count)
+            rig.say(KeyAnswer(ask=query.ask, error=error))
+
+        async with opened(rig, "/v1/responses", shown) as client:
+            for n in (1, 2):
+                rig.nursery.start_soon(answer, n)
+                await client.text(create(model="small"))
+                assert (await client.json())["type"] == "heard"
+                assert (await client.json())["type"] == "response.completed"
+                assert (await rig.heard(KeyLeft, n)).ask == (await rig.heard(KeyQuery, n)).ask
+            spent = ErrorInfo(code="key_budget", message="cannot run this: all is used")
+            rig.nursery.start_soon(answer, 3, spent)
+            await client.text(create(model="small"))
+            assert await client.closed() == (1008, "cannot run this: all is used")
+        assert [(await rig.record(n)).key for n in (1, 2)] == ["k", "k"]
+        rig.nursery.start_soon(answer, 4)
+        async with opened(rig, "/v1/realtime?model=small", shown):
+            assert rig.count(KeyLeft) == 2
+        assert (await rig.heard(KeyLeft, 3)).ask == (await rig.heard(KeyQuery, 4)).ask
