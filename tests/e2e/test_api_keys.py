@@ -2,8 +2,6 @@
 
 import json
 import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +10,7 @@ import pytest
 import yaml
 from trains import PATIENCE_S, Stream, Train, eventually
 
+from arriero.supervisor.generate.client_key import new_key
 from tests.official import openai
 
 pytestmark = pytest.mark.e2e
@@ -172,28 +171,19 @@ def test_who_listens_to_the_world_without_keys_is_warned_at_the_start_and_by_a_r
 # --- keys with rights -----------------------------------------------------------------------------
 
 
-def made(*options: str) -> dict[str, Any]:
-    """Make a key, as an operator does."""
-    out = subprocess.run(
-        [sys.executable, "-m", "arriero", "key", "new", *options, "--json"],
-        capture_output=True,
-        check=True,
-    )
-    return json.loads(out.stdout)  # type: ignore[no-any-return]
-
-
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.nightly)])
 def test_limits_of_a_key_hold_in_all_workers(
-    ride: Callable[..., Train], said: dict[str, Any]
+    ride: Callable[..., Train], said: dict[str, Any], workers: int
 ) -> None:
-    key = made("laptop", "--model", "a", "--concurrency", "2", "--daily-tokens", "30")
-    admin = made("boss", "--scope", "read", "--scope", "admin")
+    key = new_key("laptop", models=["a"], concurrency=2, daily_tokens=30)
+    admin = new_key("boss", scopes=["read", "admin"])
     lines: dict[str, Any] = {}
     for one in (key, admin):
-        lines |= yaml.safe_load(one["lines"])["clientKeys"]
-    config = said | {"clientKeys": lines, "workers": 2}
+        lines |= yaml.safe_load(one.lines)["clientKeys"]
+    config = said | {"clientKeys": lines, "workers": workers}
     train = ride(config)
-    shown = {"Authorization": f"Bearer {key['key']}"}
-    boss = {"x-goog-api-key": admin["key"]}
+    shown = {"Authorization": f"Bearer {key.key}"}
+    boss = {"x-goog-api-key": admin.key}
 
     assert train.chat("b", headers=shown).status_code == 404
     assert train.chat("a", headers=boss).status_code == 403
@@ -221,7 +211,7 @@ def test_limits_of_a_key_hold_in_all_workers(
     assert int(spent.headers["Retry-After"]) <= 86400
     listed = httpx.get(f"{train.url}/api/activity", headers=boss).json()["requests"]
     assert {"laptop"} <= {one["key"] for one in listed} <= {"laptop", "boss", ""}
-    assert key["key"] not in train.log_text() + json.dumps(listed)
+    assert key.key not in train.log_text() + json.dumps(listed)
 
     lines["laptop"].pop("dailyTokens")
     train.reload(config)

@@ -17,7 +17,8 @@ from trains import PATIENCE_S, Train, eventually
 
 from arriero.worker.apis.management.answers import OLLAMA_VERSION
 
-pytestmark = pytest.mark.e2e
+# A train of its own. By day test_moving_over.py speaks TLS, and pages refuse administrators.
+pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
 
 
 class Secured:

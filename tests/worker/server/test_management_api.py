@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from typing import TypeVar
 
 import msgspec
@@ -137,9 +138,12 @@ Ask = Callable[..., Awaitable[Answer]]
 
 
 @asynccontextmanager
-async def pages(worker: Worker) -> AsyncGenerator[Ask, None]:
+async def pages(worker: Worker, *, is_admin_here: bool = True) -> AsyncGenerator[Ask, None]:
     service = worker.service
-    async with open_page_door(make_pages(service, 0)) as door, trio.open_nursery() as nursery:
+    async with (
+        open_page_door(make_pages(service, 0, is_admin_here=is_admin_here)) as door,
+        trio.open_nursery() as nursery,
+    ):
 
         async def ask(
             method: str, path: str, *lines: str, body: str = "", length: int | None = None
@@ -150,7 +154,8 @@ async def pages(worker: Worker) -> AsyncGenerator[Ask, None]:
             head = [f"{method} {path} HTTP/1.1", "Host: x", "Connection: close", *lines]
             raw = "\r\n".join([*head, f"Content-Length: {said}", "", ""]).encode()
             conn = Connection(SocketStream(theirs), b"", service.monitor)
-            nursery.start_soon(serve_connection, conn, service, door, None)
+            serve = partial(serve_connection, is_admin_here=is_admin_here)
+            nursery.start_soon(serve, conn, service, door, None)
             data = b""
             async with stream:
                 await stream.send_all(raw + body.encode())
@@ -301,6 +306,22 @@ async def test_too_large_body_is_refused_early() -> None:
         answer = await ask("POST", "/v1/streaming_query/interrupt", length=1024 * 1024 + 1)
 
     assert (answer.status, answer.error["code"]) == (413, "request_too_large")
+
+
+async def test_administrators_are_sent_to_their_own_address() -> None:
+    async with pages(known(), is_admin_here=False) as ask:
+        for method, path in (
+            ("GET", "/unload"),
+            ("GET", "/unloa%64"),
+            ("POST", "/api/models/unload/m"),
+            ("PUT", "/api/profiles/active"),
+            ("POST", "/props?model=m"),
+            ("GET", "/upstream/m/anything"),
+        ):
+            refused = await ask(method, path)
+            assert (path, refused.status) == (path, 403)
+            assert refused.error["code"] == "not_on_this_listener"
+        assert (await ask("GET", "/v1/models")).status == 200
 
 
 async def test_only_the_owner_may_cancel() -> None:
