@@ -24,7 +24,7 @@ from arriero.protocol.records import InflightRequest
 from arriero.protocol.transport import FrameSocket, connected
 
 from .connections.connection import Connection, Wakeup
-from .feeds.feed_reader import FeedReader, log_message
+from .feeds.feed_reader import log_message
 from .feeds.hub import FeedHub, FollowerLink, WantedLines
 from .feeds.inflight import shown_fields
 from .feeds.line_reader import LineReader
@@ -46,6 +46,7 @@ _LINGER_S: Final = 10.0
 
 # Seconds between two messages to one reader: what comes meanwhile goes together.
 _PAUSE_S: Final = 0.05
+_PAUSE_OF_EACH_S: Final = 0.003
 
 # Seconds of silence after which a reader of events gets a comment: who has gone is noticed.
 _COMMENT_S: Final = 15.0
@@ -196,11 +197,14 @@ class FeedLink:
             lines = [line for *_, line in sorted(begun, key=lambda it: it[:2])]
             yield _joined(lines if past else ()).encode(errors="replace")
             while not self.hub.is_over:
-                await follower.wakeup.wait()
-                text = follower.own.take() + follower.output.take()
+                text = follower.own.take() if wanted.own else ""
+                text += follower.output.take() if wanted.output else ""
                 if text:
                     yield text.encode(errors="replace")
-                    await trio.sleep(_PAUSE_S)
+                    await trio.sleep(self._pause_s())
+                else:
+                    follower.arm()
+                    await follower.wakeup.wait()
 
     async def events(self) -> AsyncGenerator[bytes, None]:
         """Yield the messages of ``/api/events`` until this worker ends.
@@ -208,22 +212,29 @@ class FeedLink:
         Raises:
             RelayError: As many follow as may, or the supervisor does not answer.
         """
-        reader = FeedReader()
         wanted = WantedLines(own=True, output=True)
-        with self.hub.following(wanted, reader) as follower:
+        with self.hub.following(wanted, events=True) as follower:
+            reader = follower.events
+            assert reader is not None
             past = [await self._begin(follower, own=is_own) for is_own in (True, False)]
             for source, lines in zip(("proxy", "upstream"), past, strict=True):
                 yield log_message(source, _joined(lines))
             while not self.hub.is_over:
                 if data := reader.take(self.facts, time.time()):
                     yield data
-                    await trio.sleep(_PAUSE_S)
+                    await trio.sleep(self._pause_s())
+                    continue
                 is_quiet = True
+                follower.arm()
                 with trio.move_on_after(_COMMENT_S):
                     await follower.wakeup.wait()
                     is_quiet = False
                 if is_quiet:
                     yield _COMMENT
+
+    def _pause_s(self) -> float:
+        """Return how long one reader waits for more: with many of them longer."""
+        return max(_PAUSE_S, len(self.hub.followers) * _PAUSE_OF_EACH_S)
 
     def _kinds(self, wanted: WantedLines) -> list[bool]:
         return [is_own for is_own in (True, False) if (wanted.own if is_own else wanted.output)]

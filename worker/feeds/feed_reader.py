@@ -44,30 +44,50 @@ class _Message(msgspec.Struct, frozen=True):
     data: str
 
 
-class FeedReader:
-    """What waits for one reader: little, however slowly it reads.
+class RecordJournal:
+    """Numbers of the last records, for all readers.
 
     Attributes:
-        own, output: Lines of arriero's log, and of models.
+        count: How many there were.
     """
 
     def __init__(self) -> None:
-        self.own = LineReader()
-        self.output = LineReader()
+        self.count = 0
+        self._last: deque[int] = deque(maxlen=_MAX_WAITING)
+
+    def add(self, number: int) -> None:
+        """Note that there is a record with that number."""
+        self.count += 1
+        self._last.append(number)
+
+    def since(self, count: int) -> list[int]:
+        """Return the numbers after the first `count`: the newest, if there are many."""
+        return list(self._last)[-(self.count - count) :] if count < self.count else []
+
+
+class FeedReader:
+    """What waits for one reader: little, however slowly it reads.
+
+    Args:
+        own: Lines of arriero's log.
+        output: Lines of models.
+        ids: Numbers of records.
+    """
+
+    def __init__(self, own: LineReader, output: LineReader, ids: "RecordJournal") -> None:
+        self.own = own
+        self.output = output
+        self._journal = ids
+        self._told_ids = ids.count
         self._is_status_due = True
         self._profile = ""
         self._told_settings = False
-        self._ids: deque[int] = deque(maxlen=_MAX_WAITING)
         self._changed: dict[str, None] = {}
         self._is_snapshot_due = True
 
     def states_changed(self) -> None:
         """Note that models, or the configuration, are other than before."""
         self._is_status_due = True
-
-    def recorded(self, number: int) -> None:
-        """Note that there is a record with that number."""
-        self._ids.append(number)
 
     def inflight_changed(self, ids: list[str]) -> None:
         """Note that these requests are other than before, or gone."""
@@ -92,8 +112,8 @@ class FeedReader:
 
     def _messages(self, facts: FeedFacts, now: float) -> Iterator[bytes]:
         for source, lines in (("proxy", self.own), ("upstream", self.output)):
-            if lines.has_some:
-                yield log_message(source, lines.take())
+            if text := lines.take():
+                yield log_message(source, text)
         if self._is_status_due:
             self._is_status_due = False
             yield message("modelStatus", facts.model_status())
@@ -103,8 +123,9 @@ class FeedReader:
             if (profile := facts.profile()) != self._profile:
                 self._profile = profile
                 yield message("profileChanged", profile)
-        while self._ids:
-            yield message("activity", f'{{"id":{self._ids.popleft()}}}')
+        for number in self._journal.since(self._told_ids):
+            yield message("activity", f'{{"id":{number}}}')
+        self._told_ids = self._journal.count
         if self._is_snapshot_due:
             self._is_snapshot_due = False
             yield message("inflight", _json(facts.inflight.snapshot(now)))

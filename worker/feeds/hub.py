@@ -17,9 +17,9 @@ from arriero.protocol.events import (
 
 from ..connections.connection import Wakeup
 from ..errors import Unavailable
-from .feed_reader import FeedReader
+from .feed_reader import FeedReader, RecordJournal
 from .inflight import InflightTable
-from .line_reader import LineReader
+from .line_reader import LineJournal, LineReader, told_loss
 
 # Readers of one worker.
 MAX_READERS: Final = 200
@@ -80,15 +80,32 @@ class FollowerLink:
     Attributes:
         wanted: Lines that it wants.
         own, output: They wait here.
-        events: Other events as well, for a reader of events.
+        events: Other events as well, for a reader of events; else None.
+        wakeup: Set when there is something, after `arm`.
     """
 
-    def __init__(self, wanted: WantedLines, events: FeedReader | None) -> None:
+    def __init__(
+        self, wanted: WantedLines, own: LineReader, output: LineReader, events: FeedReader | None
+    ) -> None:
         self.wanted = wanted
+        self.own = own
+        self.output = output
         self.events = events
-        self.own = LineReader() if events is None else events.own
-        self.output = LineReader() if events is None else events.output
         self.wakeup = Wakeup()
+
+    def arm(self) -> None:
+        """Have it woken by the next line that it wants."""
+        for is_wanted, reader in (
+            (self.wanted.own, self.own),
+            (self.wanted.output, self.output),
+        ):
+            if is_wanted:
+                reader.journal.arm(self.wakeup)
+
+    def disarm(self) -> None:
+        """Have it woken no more."""
+        self.own.journal.disarm(self.wakeup)
+        self.output.journal.disarm(self.wakeup)
 
 
 class FeedHub:
@@ -102,6 +119,7 @@ class FeedHub:
         on_another_supervisor: Called when there is another one.
         followers: All of them.
         inflight: The requests that run, while anybody follows events.
+        records: Numbers of the last records.
         is_sure: Set while nothing that happens is missed.
         is_over: This worker ends: nothing more is followed.
     """
@@ -114,17 +132,19 @@ class FeedHub:
         self.inflight = InflightTable()
         self.is_sure = trio.Event()
         self.is_over = False
+        self.records = RecordJournal()
+        self._journals: dict[tuple[str, str | None], LineJournal] = {}
         self._last: dict[str, int] = {}
 
     @contextmanager
     def following(
-        self, wanted: WantedLines, events: FeedReader | None = None
+        self, wanted: WantedLines, *, events: bool = False
     ) -> Generator[FollowerLink, None, None]:
         """Follow while the block runs.
 
         Args:
             wanted: Lines that are wanted.
-            events: Takes other events as well.
+            events: Other events are wanted as well.
 
         Raises:
             Unavailable: As many follow as may.
@@ -134,7 +154,12 @@ class FeedHub:
                 f"cannot show this now: {MAX_READERS} others follow logs and events here already",
                 code="too_many_readers",
             )
-        follower = FollowerLink(wanted, events)
+        keys = (("own", None), ("output", wanted.model))
+        own, output = (LineReader(self._journals.setdefault(it, LineJournal())) for it in keys)
+        reader = FeedReader(own, output, self.records) if events else None
+        follower = FollowerLink(wanted, own, output, reader)
+        own.journal.readers += 1
+        output.journal.readers += 1
         self.followers.add(follower)
         if len(self.followers) == 1:
             self.on_first()
@@ -142,6 +167,11 @@ class FeedHub:
             yield follower
         finally:
             self.followers.discard(follower)
+            follower.disarm()
+            for key, journal in zip(keys, (own.journal, output.journal), strict=True):
+                journal.readers -= 1
+                if not journal.readers:
+                    del self._journals[key]
 
     @property
     def follows_events(self) -> bool:
@@ -172,14 +202,12 @@ class FeedHub:
             case Heartbeat():
                 self.is_sure.set()
             case OwnLine(seq=seq, line=line):
-                self._lines(event, "own", None, seq, line)
+                self._lines("own", None, seq, line)
             case LogLine(seq=seq, line=line, model=model):
-                self._lines(event, "output", model, seq, line)
+                self._lines("output", model, seq, line)
             case RequestEnded(seq=seq):
-                for one in self.followers:
-                    if one.events is not None:
-                        one.events.recorded(seq)
-                        one.wakeup.set()
+                self.records.add(seq)
+                self._wake_readers_of_events()
             case InflightChanged(worker=worker, requests=requests):
                 if ids := self.inflight.replace(worker, requests):
                     for one in self.followers:
@@ -189,18 +217,20 @@ class FeedHub:
             case _:
                 pass
 
-    def _lines(self, event: AnyEvent, kind: str, model: str | None, seq: int, line: str) -> None:
-        before = self._last.get(kind, seq - 1)
+    def _lines(self, kind: str, model: str | None, seq: int, line: str) -> None:
+        missed = seq - self._last.get(kind, seq - 1) - 1
         self._last[kind] = seq
+        if missed > 0:
+            for of, journal in self._journals.items():
+                if of[0] == kind:
+                    journal.put(seq, told_loss(missed).rstrip())
+        for key in dict.fromkeys(((kind, None), (kind, model))):
+            if (found := self._journals.get(key)) is not None:
+                found.put(seq, line)
+
+    def _wake_readers_of_events(self) -> None:
         for one in self.followers:
-            wanted = one.wanted
-            if not (wanted.own if kind == "own" else wanted.output):
-                continue
-            reader = one.own if kind == "own" else one.output
-            if seq - before > 1:
-                reader.miss(seq - before - 1)
-            if model is None or wanted.model in (None, model):
-                reader.put(seq, line)
+            if one.events is not None:
                 one.wakeup.set()
 
     def _wake(self) -> None:

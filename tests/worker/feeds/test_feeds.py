@@ -16,10 +16,9 @@ from arriero.protocol.events import (
 )
 from arriero.protocol.records import InflightRequest
 from arriero.worker.errors import Unavailable
-from arriero.worker.feeds.feed_reader import FeedReader
 from arriero.worker.feeds.hub import MAX_READERS, FeedHub, WantedLines
 from arriero.worker.feeds.inflight import InflightTable, shown_fields
-from arriero.worker.feeds.line_reader import MAX_WAITING, LineReader
+from arriero.worker.feeds.line_reader import MAX_WAITING, LineJournal, LineReader
 from tests.records import record
 
 
@@ -65,29 +64,32 @@ def messages(data: bytes) -> list[tuple[str, Any]]:
 
 
 def test_lines_begin_after_what_was_said() -> None:
-    reader = LineReader()
-    for seq in range(1, 5):
-        reader.put(seq, f"line {seq}")
+    journal = LineJournal()
+    journal.put(1, "before it came")
+    reader = LineReader(journal)
+    for seq in range(2, 5):
+        journal.put(seq, f"line {seq}")
     reader.begin(2)
-    reader.put(2, "again")
-    reader.put(5, "\x1b[32mgreen")
+    journal.put(5, "\x1b[32mgreen")
 
     assert reader.take() == "line 3\nline 4\n\x1b[32mgreen\n"
     assert reader.take() == ""
-    assert not reader.has_some
 
 
 def test_slow_reader_is_bounded_and_told() -> None:
-    reader = LineReader()
+    journal = LineJournal()
+    reader, quick = LineReader(journal), LineReader(journal)
+    read = 0
     for seq in range(1, 1001):
-        reader.put(seq, "x" * 1000)
-    reader.miss(5)
-    text = reader.take()
+        journal.put(seq, "x" * 1000)
+        read += len(quick.take().splitlines())
 
-    *lines, told = text.splitlines()
+    told, *lines = reader.take().splitlines()
     assert len(lines) == MAX_WAITING // 1000
-    assert told.startswith(f"... {1005 - len(lines)} lines are left out here")
-    reader.put(1001, "next")
+    assert told.startswith(f"... {1000 - len(lines)} lines are left out here")
+    assert read == 1000
+    assert len(journal.lines) == len(lines)
+    journal.put(1001, "next")
     assert reader.take() == "next\n"
 
 
@@ -109,10 +111,28 @@ async def test_each_follower_gets_what_it_wants() -> None:
 
         assert own.own.take() == "o\n"
         told = "... 2 lines are left out here: they came faster than they were read\n"
-        assert models.output.take() == f"a1\nb1\nb2\n{told}"
+        assert models.output.take() == f"a1\nb1\n{told}b2\n"
         assert one.output.take() == f"a1\n{told}"
-        assert own.output.take() + models.own.take() == ""
     assert not hub.followers
+    hub.take(OwnLine(seq=9, line="to nobody"))
+
+
+async def test_a_line_wakes_once_who_waits() -> None:
+    hub = FeedHub()
+    with (
+        hub.following(WantedLines(output=True, model="a")) as one,
+        hub.following(WantedLines(output=True)) as other,
+    ):
+        one.arm()
+        other.arm()
+        hub.take(LogLine(seq=1, model="b", line="b", stream="stdout"))
+        with trio.move_on_after(0) as waiting:
+            await one.wakeup.wait()
+        assert waiting.cancelled_caught  # that line is not for it
+        with trio.fail_after(1):
+            await other.wakeup.wait()
+            hub.take(LogLine(seq=2, model="a", line="a", stream="stdout"))
+            await one.wakeup.wait()
 
 
 async def test_followers_are_limited() -> None:
@@ -148,9 +168,11 @@ async def test_end_wakes_all() -> None:
 
 
 async def test_events_are_told_in_llama_swaps_words() -> None:
-    hub, facts, reader = FeedHub(), Facts(), FeedReader()
+    hub, facts = FeedHub(), Facts()
     hub.inflight = facts.inflight
-    with hub.following(WantedLines(own=True, output=True), reader):
+    with hub.following(WantedLines(own=True, output=True), events=True) as follower:
+        reader = follower.events
+        assert reader is not None
         first = messages(reader.take(facts, 101.0))
         assert [kind for kind, _ in first] == [
             "modelStatus", "uiConfig", "profileChanged", "inflight"
@@ -190,9 +212,11 @@ async def test_events_are_told_in_llama_swaps_words() -> None:
 
 
 async def test_slow_reader_of_events_gets_the_truth() -> None:
-    hub, facts, reader = FeedHub(), Facts(), FeedReader()
+    hub, facts = FeedHub(), Facts()
     hub.inflight = facts.inflight
-    with hub.following(WantedLines(), reader):
+    with hub.following(WantedLines(), events=True) as follower:
+        reader = follower.events
+        assert reader is not None
         reader.take(facts, 0.0)
         for number in range(1000):
             hub.states_changed()
