@@ -37,6 +37,7 @@ _HISTORY_LINES: Final = 10_000
 
 # Seconds for what the supervisor has in memory.
 _ASK_S: Final = 10.0
+_QUESTIONS: Final = 8
 
 # Seconds until the subscription is there; it takes milliseconds.
 _SURE_S: Final = 5.0
@@ -80,6 +81,7 @@ class FeedLink:
         self._path = folder / "events.sock"
         self._service = service
         self._ask = ask
+        self._asking = trio.Semaphore(_QUESTIONS)  # others have questions as well
         self._some = trio.Event()
         self._numbers = itertools.count(1)
         self._wished = False
@@ -197,6 +199,7 @@ class FeedLink:
             lines = [line for *_, line in sorted(begun, key=lambda it: it[:2])]
             yield _joined(lines if past else ()).encode(errors="replace")
             while not self.hub.is_over:
+                await self._service.monitor.fairness.turn()
                 text = follower.own.take() if wanted.own else ""
                 text += follower.output.take() if wanted.output else ""
                 if text:
@@ -220,6 +223,7 @@ class FeedLink:
             for source, lines in zip(("proxy", "upstream"), past, strict=True):
                 yield log_message(source, _joined(lines))
             while not self.hub.is_over:
+                await self._service.monitor.fairness.turn()
                 if data := reader.take(self.facts, time.time()):
                     yield data
                     await trio.sleep(self._pause_s())
@@ -251,7 +255,8 @@ class FeedLink:
     async def _past(self, wanted: WantedLines, *, own: bool) -> LogsReply:
         model = None if own else wanted.model
         asked = LogsRequest(model=model, lines=_HISTORY_LINES, own=own, bytes=HISTORY_BYTES)
-        return await self._ask(asked, LogsReply, within_s=_ASK_S)
+        async with self._asking:
+            return await self._ask(asked, LogsReply, within_s=_ASK_S)
 
 
 def running(connections: Iterable[Connection]) -> list[InflightRequest]:

@@ -11,7 +11,7 @@ from ..connections.connection import Wakeup
 
 # Characters that are kept for those who have not read them yet. Who is slower is told what is
 # left out.
-MAX_WAITING: Final = 256 * 1024
+MAX_WAITING: Final = 64 * 1024
 
 
 class LineJournal:
