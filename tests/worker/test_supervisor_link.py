@@ -149,7 +149,7 @@ async def test_the_last_words_of_one_that_has_gone_are_void(
     context = RelayContext(monitor=ConnectionMonitor())
     link = SupervisorLink(1, b"token", 1, socket, socket, context, Limits())
     link._handle(welcome("one"))
-    waiter, want = context.leases.want("m", lambda: None, takes_place=True)
+    waiter, want = context.leases.want("m", lambda: None, lambda model: model == "m")
     link.say(want)
     grant = Grant(request=waiter.request, model="m", lease=5, endpoint="http://m", waited_s=0)
 

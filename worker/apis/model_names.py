@@ -351,6 +351,11 @@ class ModelNames:
             raise UnknownModel(_not_found(name, self._plain))
         return _led_to(self._plain, name)
 
+    def is_limited(self, model: str) -> bool:
+        """Whether the model with the id `model` takes a limited number of requests."""
+        found = self._plain.get(model)
+        return found is not None and found.route.concurrency_limit > 0
+
     def pins(self) -> Mapping[str, Target]:
         """Return the names that exist by the chosen profile only, and where they lead."""
         known = self._plain.keys() | {selector.selector for selector in self.config.selectors}

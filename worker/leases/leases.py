@@ -87,14 +87,15 @@ class PendingRequest(msgspec.Struct, eq=False):
         model: The model's id.
         wake: Called when `outcome` is set.
         outcome: The lease that it got (it is counted there), or why it got none.
-        takes_place: It runs in one of a limited number of places.
+        is_limited: Says of the id of a model whether it has a limited number of places: it may be
+            given another model than the one it waits for.
     """
 
     request: int
     model: str
     wake: Callable[[], None]
     outcome: Lease | ErrorInfo | None = None
-    takes_place: bool = False
+    is_limited: Callable[[str], bool] = lambda _: False
 
 
 class Leases(msgspec.Struct):
@@ -145,11 +146,14 @@ class Leases(msgspec.Struct):
         )
 
     def want(
-        self, model: str, wake: Callable[[], None], *, takes_place: bool = False
+        self,
+        model: str,
+        wake: Callable[[], None],
+        is_limited: Callable[[str], bool] = lambda _: False,
     ) -> tuple[PendingRequest, Want]:
         """Let a request wait for `model`."""
         self._requests += 1
-        waiter = PendingRequest(self._requests, model, wake, takes_place=takes_place)
+        waiter = PendingRequest(self._requests, model, wake, is_limited=is_limited)
         self._waiting[waiter.request] = waiter
         return waiter, Want(request=waiter.request, model=model)
 
@@ -197,7 +201,7 @@ class Leases(msgspec.Struct):
             if waiter is not None:
                 lease.in_flight += 1
                 waiter.outcome = lease
-                if waiter.takes_place:
+                if waiter.is_limited(lease.model):
                     self._places[request] = lease
                 waiter.wake()
 

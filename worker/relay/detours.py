@@ -1,4 +1,4 @@
-"""What is done with some requests before they go to their model: selectors, filters, rules."""
+"""What is done with some requests on their way: selectors, filters, rules, other models."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -15,7 +15,8 @@ from ..json.large_body import LARGE_BYTES
 from ..json.rules import Asked, BodyRules, apply_rules
 from ..json.spans import Steps, find_members, finish
 from .context import RelayContext
-from .model_request import ModelRequest
+from .exchange import Exchange
+from .model_request import ModelRequest, led_to
 
 
 class ChosenTarget(NamedTuple):
@@ -101,6 +102,28 @@ async def changed(conn: Connection, request: ModelRequest, rules: BodyRules | No
     if body is request.body:
         return request
     return replace(request, body=body, members=await slices.run(find_members(body)))
+
+
+async def led_elsewhere(service: RelayContext, exchange: Exchange, model: str) -> ModelRequest:
+    """Lead a request to `model`, which serves in the place of the one that it asks for.
+
+    From there on it is the request that it would have been with the name of that model: nothing of
+    what the configuration says of the other one is left in it.
+
+    Raises:
+        UnknownModel: The configuration does not have it any more.
+        BadRequest: One of its filters cannot be applied.
+    """
+    original, names = exchange.original, service.names
+    request = led_to(original, names.find_chosen(model), exchange.account)
+    has_changes = request.detour is not None or names.rules is not None
+    if has_changes and not request.asks_nothing:
+        renamed = replace(request, asked=model)  # some rules are for names
+        request = replace(
+            await changed(exchange.writer.conn, renamed, names.rules), asked=original.asked
+        )
+    exchange.request = exchange.writer.request = request
+    return request
 
 
 def _fields(head: RequestHead) -> Iterator[tuple[str, str]]:

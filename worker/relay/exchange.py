@@ -29,6 +29,7 @@ class Exchange(msgspec.Struct, eq=False):
         account: All that is known of the request.
         progress: What the client is told until its response begins; None if it neither waits for
             its model nor has asked to be told of its prompt.
+        original: The same as it was read: no filters of its model and no rules have changed it.
         place: Number of the grant of a place on its model, if that takes a limited number of
             requests; 0 without one.
     """
@@ -36,6 +37,7 @@ class Exchange(msgspec.Struct, eq=False):
     request: ModelRequest
     writer: ResponseWriter
     account: Account
+    original: ModelRequest
     progress: ProgressUpdates | None = None
     place: int = 0
 
@@ -54,6 +56,7 @@ def open_exchange(
     *,
     close: bool,
     rules: CompiledRules | None,
+    original: ModelRequest | None = None,
 ) -> Exchange:
     """Return the exchange for a request to which nothing was said yet.
 
@@ -63,9 +66,10 @@ def open_exchange(
         account: Of the request.
         close: The connection ends with the response.
         rules: What is changed in the head of the response; None for nothing.
+        original: The request as it was read; None: nothing has changed it.
     """
     writer = ResponseWriter(conn=conn, request=request, account=account, close=close, rules=rules)
-    exchange = Exchange(request, writer, account)
+    exchange = Exchange(request, writer, account, original or request)
     if request.turns is not None:
         writer.translator = _turn_dialect(request, account, request.turns)
     elif request.translation is not None and request.stream:

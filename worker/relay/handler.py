@@ -26,7 +26,7 @@ from ..json.large_body import LARGE_BYTES
 from ..upstreams.pool import UpstreamUnanswered, UpstreamUnreachable
 from ..upstreams.retry import LocalLosses, Retries
 from .context import RelayContext
-from .detours import ChosenTarget, changed, choose
+from .detours import ChosenTarget, changed, choose, led_elsewhere
 from .exchange import Exchange, open_exchange
 from .model_request import LongBody, led_to, read_long, read_request, way_of, way_upstream
 from .response import answer_nothing, relay
@@ -113,10 +113,18 @@ async def answer(
             choice = await choose(service, request.detour.selector)
             found = service.names.find_chosen(choice.target)
             request = led_to(request, found, account)
+        original = request
         has_changes = request.detour is not None or service.names.rules is not None
         if has_changes and not request.asks_nothing:
             request = await changed(conn, request, service.names.rules)
-        exchange = open_exchange(conn, request, account, close=close, rules=service.response_rules)
+        exchange = open_exchange(
+            conn,
+            request,
+            account,
+            close=close,
+            rules=service.response_rules,
+            original=original,
+        )
         if conn.caller.is_limited and way.is_counted:
             leave = await service.enter(conn.caller)
         if head.idempotency_key is None:
@@ -224,11 +232,10 @@ def _may_stay_stopped(service: RelayContext, exchange: Exchange) -> bool:
 
 async def _serve_local(service: RelayContext, exchange: Exchange) -> None:
     request, account, conn = exchange.request, exchange.account, exchange.writer.conn
-    model = request.route.model
     retries = Retries(request.config.max_retry_wait_s, is_peer=False)
     losses: LocalLosses | None = None
     # of a limited number of places each one is the supervisor's to give
-    lease = None if request.route.concurrency_limit else service.leases.enter(model)
+    lease = None if request.route.concurrency_limit else service.leases.enter(request.route.model)
     while True:
         if lease is None:
             lease = await hold(service, exchange)
@@ -236,6 +243,8 @@ async def _serve_local(service: RelayContext, exchange: Exchange) -> None:
         conn.lease = lease
         retries.granted_at = lease.granted_at
         try:
+            if lease.model != request.route.model:
+                request = await led_elsewhere(service, exchange, lease.model)
             if request.asks_nothing:
                 await answer_nothing(exchange)
                 return
@@ -261,7 +270,7 @@ async def _serve_local(service: RelayContext, exchange: Exchange) -> None:
         finally:
             conn.lease = None
             service.exit_lease(lease, exchange.place, request.keep_s)
-        log.info("request.again id=%s model=%s", account.request_id, model)
+        log.info("request.again id=%s model=%s", account.request_id, request.route.model)
         await pause(conn, wait_s)
         lease = None
 

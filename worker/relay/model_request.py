@@ -327,7 +327,7 @@ def read_request(
 
 
 def led_to(request: ModelRequest, found: Target, account: Account) -> ModelRequest:
-    """Return `request`, for which a selector has chosen its target."""
+    """Return `request` on its way to another model, as its selector or `onBlocked` has chosen."""
     route = found.route
     account.model = route.model
     account.prices = route.prices
@@ -337,7 +337,7 @@ def led_to(request: ModelRequest, found: Target, account: Account) -> ModelReque
     head, detour = request.head, found.detour
     if request.is_verbatim:
         detour = None
-        if route.send_as is not None:
+        if route.send_as is not None and request.way.named_in == "query":
             head, target = _renamed(head, target, route.send_as)
     elif request.upload is not None and route.send_as is not None:
         request.upload.rename(route.send_as)

@@ -28,6 +28,8 @@ STREAM_HOLD_S = 3600.0
 async def hold(service: RelayContext, exchange: Exchange, *, keepalive: bool = False) -> Lease:
     """Wait for the lease of the model; the request is counted on it.
 
+    It may be that of another model, which serves in its place (`onBlocked`).
+
     Args:
         service: Has the leases.
         exchange: Of the request.
@@ -39,11 +41,9 @@ async def hold(service: RelayContext, exchange: Exchange, *, keepalive: bool = F
         RelayError: It will not get its model, or not in time.
     """
     conn, request = exchange.writer.conn, exchange.request
-    model, is_limited = request.route.model, request.route.concurrency_limit > 0
+    model, is_limited = request.route.model, service.names.is_limited
     wakeup = conn.wakeup = Wakeup()
-    waiter, want = service.leases.want(
-        model, partial(service.waking.soon, wakeup.set), takes_place=is_limited
-    )
+    waiter, want = service.leases.want(model, partial(service.waking.soon, wakeup.set), is_limited)
     conn.wait_for(WaitingFor.SUPERVISOR, float("inf"))
     progress = exchange.wait_for_model()
     is_kept_alive = keepalive or request.can_be_told or request.gets_blanks
@@ -67,13 +67,13 @@ async def hold(service: RelayContext, exchange: Exchange, *, keepalive: bool = F
         left = service.leases.quit(waiter)
         if left is not None:
             service.say(left)
-        if is_limited and isinstance(waiter.outcome, Lease):
+        if isinstance(waiter.outcome, Lease) and is_limited(waiter.outcome.model):
             service.say(service.leases.leave_place(waiter.request))
         raise
     finally:
         conn.wakeup = None
         service.broadcast.remove(subscriber)
-    if is_limited:
+    if is_limited(outcome.model):
         exchange.place = waiter.request
     return outcome
 

@@ -4,12 +4,14 @@ from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 import trio
+from msgspec.structs import replace
 
 from arriero.protocol.worker_config import PeerRoute
 
 from ..leases.leases import Lease
 from ..relay.context import RelayContext
 from ..relay.exchange import Exchange
+from ..relay.model_request import ModelRequest, led_to
 from ..relay.upstream_request import head_for_model, head_for_peer
 from ..relay.wait_for_model import hold, pause, peek
 from ..upstreams.pool import UpstreamUnanswered, UpstreamUnreachable
@@ -53,6 +55,8 @@ async def dial_model(
             stack.callback(service.exit_lease, lease, exchange.place)
             conn.lease = lease
             try:
+                if lease.model != exchange.request.route.model:
+                    exchange.request = _elsewhere(service, exchange, lease.model)
                 dialled = await stack.enter_async_context(
                     _dial_local(service, exchange, lease, opening)
                 )
@@ -68,6 +72,18 @@ async def dial_model(
                 return
         await pause(conn, again_s)
         lease = None
+
+
+def _elsewhere(service: RelayContext, exchange: Exchange, model: str) -> ModelRequest:
+    """Return the request with `model` in the place of the one that it asks for.
+
+    Raises:
+        UnknownModel: The configuration does not have it any more.
+    """
+    found = service.names.find_chosen(model)
+    way = exchange.request.way._replace(named_in="query")
+    tunnel = replace(exchange.request, is_verbatim=True, way=way)
+    return led_to(tunnel, found, exchange.account)
 
 
 @asynccontextmanager

@@ -1,6 +1,7 @@
 """Requests that have more to say or to ask: selectors, profiles, filters, places, keep_alive."""
 
 import json
+import re
 from typing import Any
 
 import msgspec
@@ -131,6 +132,83 @@ async def test_a_client_that_leaves_is_counted_no_more(open_rig: OpenRig) -> Non
             await rig.heard(Want)
         assert (await rig.heard(Deselect)).ask == asked.ask
         await rig.heard(Leave)
+
+
+# --- another model in the place of one ------------------------------------------------------------
+
+BLOCKED = (
+    ModelRoute(
+        model="big",
+        send_as="real-big",
+        filters=BodyFilters(
+            strip_params=("top_k",),
+            set_params={"seed": msgspec.Raw(b"1")},
+            set_params_by_id={"big": {"min_p": msgspec.Raw(b"1")}},
+        ),
+    ),
+    ModelRoute(
+        model="x",
+        concurrency_limit=3,
+        filters=BodyFilters(
+            strip_params=("top_p",),
+            set_params={"seed": msgspec.Raw(b"2")},
+            set_params_by_id={"x": {"stop": msgspec.Raw(b"[]")}},
+        ),
+    ),
+)
+NAMED_RULES = (
+    BodyRule(model="big", set={"user": msgspec.Raw(b'"big"')}),
+    BodyRule(model="x", set={"user": msgspec.Raw(b'"x"')}),
+)
+FORM = (
+    b'--B\r\nContent-Disposition: form-data; name="model"\r\n\r\n%b\r\n'
+    b'--B\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nsound\r\n--B--\r\n'
+)
+FORM_TYPE = b"Content-Type: multipart/form-data; boundary=B"
+
+
+def asks(model: bytes) -> list[bytes]:
+    """Requests of all kinds for a model."""
+    asked = b'{"model":"%b", "top_k":1,"top_p":2 , "messages":[]}' % model
+    long = asked.replace(b"[]", b'[{"role":"user","content":"%b"}]' % (b"x" * 300_000))
+    return [
+        post(asked),
+        post(asked.replace(b"}", b',"stream":true}')),
+        post(long),
+        post(asked, path=b"/api/chat"),
+        post(FORM % model, FORM_TYPE, path=b"/v1/audio/transcriptions"),
+        post(b"{}", path=b"/upstream/%b/slots/0?model=%b" % (model, model)),
+    ]
+
+
+def sent_bytes(rig: Rig) -> list[bytes]:
+    """What the upstream got, but for what is another in each request, and where pages are."""
+    changing = rb"(?im)^(traceparent|x-request-id|host):[^\r]*\r\n"
+    return [re.sub(changing, b"", one.head) + one.body for one in rig.upstream.exchanges]
+
+
+async def test_what_another_model_serves_is_asked_as_by_its_name(open_rig: OpenRig) -> None:
+    async with open_rig(models=BLOCKED, rules=NAMED_RULES, selectors=(), profiles=()) as rig:
+        for request in asks(b"x"):
+            await rig.ask(request)
+        named, rig.upstream.exchanges = sent_bytes(rig), []
+        rig.grants = False
+        wants = rig.count(Want)
+        for number, request in enumerate(asks(b"big")):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(rig.ask, request)
+                want = await rig.heard(Want, wants + number + 1)
+                rig.grant(replace(want, model="x"))
+        await rig.record(2 * len(named) - 2)  # what goes to a page is not counted
+        await rig.heard(Leave, 2 * len(named))  # each has left its place
+        served = sent_bytes(rig)
+
+    assert b'"model":"x"' in served[0]
+    assert b'"user":"x"' in served[0]
+    assert served[-1].endswith(b"{}")
+    assert served[:-1] == named[:-1]
+    assert served[-1] == named[-1].replace(b"?model=x", b"?model=big")  # its server's own business
+    assert {(one.model, one.asked) for one in rig.records[-5:]} == {("x", "big")}
 
 
 # --- profiles ------------------------------------------------------------------------------------
