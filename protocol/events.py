@@ -71,17 +71,19 @@ class QueueChanged(PublishedEvent, frozen=True, kw_only=True, tag="queue"):
 
 
 class ModelEvicted(PublishedEvent, frozen=True, kw_only=True, tag="evicted"):
-    """A model ends so that another one has memory.
+    """A model ends or falls asleep so that another one has memory.
 
     Attributes:
-        model: It ends.
-        swap: The start that ends.
+        model: It ends, or falls asleep.
+        swap: The start that it belongs to.
         made_room_for: It is started next.
         idle_s: Seconds since it was last used.
-        memory: What it gives back: device -> bytes.
+        memory: What it has: device -> bytes.
         needed: What the other one takes: device -> bytes.
         kept: Models that could not go, and why.
         text: All of it in words.
+        keeps: If it falls asleep, what it keeps: device -> bytes; empty if that is not known yet.
+            None: it ends, and gives all back.
     """
 
     model: str
@@ -92,6 +94,7 @@ class ModelEvicted(PublishedEvent, frozen=True, kw_only=True, tag="evicted"):
     needed: dict[str, int]
     kept: dict[str, str]
     text: str
+    keeps: dict[str, int] | None = None
 
 
 class LogLine(PublishedEvent, frozen=True, kw_only=True, tag="log"):

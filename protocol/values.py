@@ -253,7 +253,8 @@ class ModelFit(MessageValue, frozen=True, kw_only=True):
         state: Of its process.
         memory: What it has, or would take: device -> bytes.
         source: Where that comes from.
-        verdict: `starts`, `goes`, `stays`, or `ends` (it is on its way out already).
+        verdict: `starts`, `goes`, `sleeps` (it makes room so), `stays`, or `ends` (it is on its way
+            out already).
         why: In words.
         start_s: How long its start takes, if that is known: what it costs to bring it back.
     """
@@ -262,7 +263,7 @@ class ModelFit(MessageValue, frozen=True, kw_only=True):
     state: State
     memory: dict[str, int]
     source: str
-    verdict: Literal["starts", "goes", "stays", "ends"]
+    verdict: Literal["starts", "goes", "sleeps", "stays", "ends"]
     why: str
     start_s: float | None = None
 

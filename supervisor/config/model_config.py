@@ -287,7 +287,14 @@ class ModelConfig:
         False,
         "Its server is put to sleep in the place of being stopped for another model, and woken by "
         "the next request (vLLM with --enable-sleep-mode); or it falls asleep by itself "
-        "(llama-server with --sleep-idle-seconds), and makes room then. With memory it is stopped.",
+        "(llama-server with --sleep-idle-seconds), and makes room then. Where memory decides, it "
+        "sleeps if the other one has room beside what it keeps.",
+    )
+    sleep_memory: Mapping[str, int] = key(
+        AMOUNTS,
+        NOTHING,
+        "What it keeps of each device while it sleeps, such as {gpu0: 1GiB, ram: 18GiB}.",
+        without="what it was seen to keep; of a container that is not seen, so it is stopped",
     )
     save_slots: bool = key(
         BOOLEAN,

@@ -65,6 +65,12 @@ class LearnedSizes:
         self._sizes[fingerprint] = largest(peak, kept)
         self._drop_oldest()
 
+    def replace(self, fingerprint: str, amounts: Amounts) -> None:
+        """Take `amounts`, whatever was seen before."""
+        self._sizes.pop(fingerprint, None)
+        self._sizes[fingerprint] = amounts
+        self._drop_oldest()
+
     def raise_to(self, fingerprint: str, least: Amounts) -> None:
         """Take that the size is at least `least`: there was not enough for it."""
         before = self._sizes.pop(fingerprint, {})

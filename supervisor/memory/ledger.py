@@ -2,7 +2,7 @@
 
 A start takes what the model needs, and gives it back when its process is gone and the device shows
 it, or after `RETURN_LIMIT_S`. Main memory is back when a process is reaped; GPU drivers give it
-back later.
+back later. A model that sleeps keeps some of it.
 """
 
 import math
@@ -40,14 +40,14 @@ class Reservation(msgspec.Struct, frozen=True):
 
 
 class Departed(msgspec.Struct, frozen=True):
-    """A process that is gone, and what it had.
+    """A process that is gone or asleep, and what it gave back.
 
     Attributes:
         model: Whose it was.
         swap: Number of its start.
         amounts: Devices that have not shown it yet -> bytes.
         before: What others used of them, when it was last there.
-        at: When it ended.
+        at: When it ended or fell asleep.
         host: Where it ran.
     """
 
@@ -132,15 +132,20 @@ class Ledger:
 
     def end(self, model: str, now: float) -> None:
         """Note that the process of `model` is gone."""
-        if model not in self._held_by:
-            return
-        swap, amounts = self._held_by[model].swap, self._held_by[model].amounts
-        self.reserve(model, swap, NOTHING)
-        del self._held_by[model]
+        if model in self._held_by:
+            self.keep(model, NOTHING, now)
+            del self._held_by[model]
+
+    def keep(self, model: str, amounts: Amounts, now: float) -> None:
+        """Note that `model`, which has a reservation, needs no more than `amounts` from now on."""
+        swap, had = self._held_by[model].swap, self._held_by[model].amounts
+        self.reserve(model, swap, amounts)
         late = {
-            device: count
-            for device, count in amounts.items()
-            if count and device != RAM and self._is_measured(device)
+            device: given
+            for device, count in had.items()
+            if (given := count - amounts.get(device, 0)) > 0
+            and device != RAM
+            and self._is_measured(device)
         }
         if late:
             before = {device: self.devices[device].foreign for device in late}

@@ -849,6 +849,7 @@ class _Start:
         self._sleeps = sleeps
         event = FellAsleep if sleeps else WokeUp
         self._dispatcher.handle(event(self.config.model, self.swap))
+        self._on_change()
 
     async def fall_asleep(self) -> None:
         """Put it to sleep, and report how that ended."""
@@ -859,6 +860,7 @@ class _Start:
         if await self._obeys("sleep", put_to_sleep(url, self.access), SLEEP_LIMIT_S):
             self._sleeps = True
             self._dispatcher.handle(FellAsleep(self.config.model, self.swap))
+            self._on_change()
 
     async def wake(self) -> None:
         """Wake it, and report how that ended."""
@@ -869,6 +871,7 @@ class _Start:
         if await self._obeys("wake", wake(url, self.access, kind), WAKE_LIMIT_S):
             self._sleeps = False
             self._dispatcher.handle(BecameReady(self.config.model, self.swap, kind))
+            self._on_change()
 
     async def _obeys(self, what: str, asking: Awaitable[None], limit_s: float) -> bool:
         """Return whether it does what it is asked for; what else there is, is reported."""

@@ -1,13 +1,24 @@
 """What was learned of models in earlier runs, by their commands: sizes and durations."""
 
+import os
 from pathlib import Path
+from typing import Final
 
 from ..config.load import ModelConfig
 from ..memory.learned import LearnedSizes
 from ..memory.learned_file import load_sizes, save_sizes
-from ..memory.sizes import Amounts, ModelSize
+from ..memory.sizes import UNKNOWN, Amounts, ModelSize
 from ..progress.stage_times import Durations
 from ..progress.stage_times_file import load_durations
+
+# Programs that start a model elsewhere: what it uses is not what its processes here use.
+_ELSEWHERE: Final = frozenset({"docker", "podman", "nerdctl", "ssh", "kubectl", "flatpak"})
+
+
+def is_elsewhere(config: ModelConfig) -> bool:
+    """Return whether what a model uses is not seen in its processes."""
+    names = {os.path.basename(word) for word in config.command[:3]}
+    return bool(config.stop_command) or not names.isdisjoint(_ELSEWHERE)
 
 
 class LearnedModels:
@@ -26,6 +37,18 @@ class LearnedModels:
         learned = self._sizes.get(config.fingerprint)
         return None if learned is None else ModelSize(learned, "learned")
 
+    def sleep_size_of(self, config: ModelConfig) -> ModelSize | None:
+        """Return what a model keeps while it sleeps, declared or learned.
+
+        Unknown: it cannot be learned. None: it has to be seen.
+        """
+        if config.sleep_memory:
+            return ModelSize(config.sleep_memory, "declared")
+        if is_elsewhere(config):
+            return UNKNOWN
+        learned = self._sizes.get(_asleep(config.fingerprint))
+        return None if learned is None else ModelSize(learned, "learned")
+
     def start_s(self, config: ModelConfig) -> float | None:
         """Return how long a start of the model takes; None if that is not known."""
         found = self._durations.get(config.fingerprint)
@@ -36,7 +59,16 @@ class LearnedModels:
         self._sizes.learn(fingerprint, peak)
         save_sizes(self._path, self._sizes)
 
+    def learn_asleep(self, fingerprint: str, kept: Amounts) -> None:
+        """Keep what was seen last while it slept. Blocks for one small file."""
+        self._sizes.replace(_asleep(fingerprint), kept)
+        save_sizes(self._path, self._sizes)
+
     def raise_to(self, fingerprint: str, least: Amounts) -> None:
         """Keep that the size is at least `least`. Blocks for one small file."""
         self._sizes.raise_to(fingerprint, least)
         save_sizes(self._path, self._sizes)
+
+
+def _asleep(fingerprint: str) -> str:
+    return f"{fingerprint} asleep"

@@ -20,11 +20,11 @@ from ..memory.buffer_lines import BufferSizes, seen_gpus
 from ..memory.estimate import estimate
 from ..memory.nvidia_gpus import NvmlModule, load_nvml
 from ..memory.probe import Look, look
-from ..memory.sizes import RAM, UNKNOWN, Amounts, ModelSize, in_order, largest
+from ..memory.sizes import NOTHING, RAM, UNKNOWN, Amounts, ModelSize, in_order, largest
 from ..scheduling.dispatcher import Dispatcher
 from ..scheduling.engine import RunningModel
 from ..scheduling.events import DevicesRead, Sized
-from .learned_models import LearnedModels
+from .learned_models import LearnedModels, is_elsewhere
 
 log = logging.getLogger(__name__)
 
@@ -41,9 +41,6 @@ LOOK_LIMIT_S: Final = 10.0
 # A size that differs by less is the same: a hundredth.
 _SAME: Final = 0.01
 
-# Programs that start a model elsewhere: what it uses is not what its processes here use.
-_ELSEWHERE: Final = frozenset({"docker", "podman", "nerdctl", "ssh", "kubectl", "flatpak"})
-
 
 class _Run(msgspec.Struct):
     """What is known of one start.
@@ -54,6 +51,7 @@ class _Run(msgspec.Struct):
         peak: What it has used at most.
         told: The last size that was told.
         serves: It has been seen serving.
+        asleep: What it was seen to keep while it slept, since it last served.
     """
 
     fingerprint: str
@@ -61,6 +59,7 @@ class _Run(msgspec.Struct):
     peak: Amounts = msgspec.field(default_factory=dict)
     told: Amounts = msgspec.field(default_factory=dict)
     serves: bool = False
+    asleep: Amounts = NOTHING
 
 
 class MemoryWatch:
@@ -206,9 +205,12 @@ class MemoryWatch:
             return
         self._is_blind = False
         self._last = seen
+        for model, one in running.items():  # first: others start as soon as devices show room
+            if one.sleeps and (use := seen.by_model.get(model)) is not None:
+                self._take_asleep(one, use.amounts)
         self._dispatcher.handle(DevicesRead(seen.found, self._foreign(seen), began_at))
         for model, one in running.items():
-            if (use := seen.by_model.get(model)) is not None:
+            if not one.sleeps and (use := seen.by_model.get(model)) is not None:
                 self._take(one, use.with_files if one.serves else use.amounts)
         self._settle(running)
 
@@ -226,7 +228,7 @@ class MemoryWatch:
         run = self._run_of(one.model, one.swap)
         run.peak = largest(run.peak, use, run.buffers.amounts)
         config = self._config().models.get(one.model)
-        if config is None or _is_elsewhere(config):
+        if config is None or is_elsewhere(config):
             return  # what it uses is not seen here
         is_news = one.serves and not run.serves
         if is_news or _differ(run.peak, run.told):
@@ -236,9 +238,21 @@ class MemoryWatch:
         if is_news:
             self._learn(run)
 
+    def _take_asleep(self, one: RunningModel, amounts: Amounts) -> None:
+        config = self._config().models.get(one.model)
+        if config is not None and not is_elsewhere(config):
+            self._run_of(one.model, one.swap).asleep = amounts
+            size = ModelSize(amounts, "learned")
+            self._dispatcher.handle(Sized(one.model, size, one.swap, sleeps=True))
+
     def _settle(self, running: dict[str, RunningModel]) -> None:
-        """Keep what was learned of starts that are over."""
+        """Keep what was learned of starts and sleeps that are over."""
         swaps = {one.swap for one in running.values()}
+        sleeping = {one.swap for one in running.values() if one.sleeps}
+        for swap, run in self._runs.items():
+            if run.asleep and swap not in sleeping:
+                self._learned.learn_asleep(run.fingerprint, run.asleep)
+                run.asleep = NOTHING
         for swap in [swap for swap in self._runs if swap not in swaps]:
             run = self._runs.pop(swap)
             if run.serves:
@@ -259,11 +273,6 @@ async def open_memory_watch(
     async with trio.open_nursery() as nursery:
         yield MemoryWatch(config, dispatcher, nursery=nursery, learned=learned, yielding=yielding)
         nursery.cancel_scope.cancel()
-
-
-def _is_elsewhere(config: ModelConfig) -> bool:
-    names = {os.path.basename(word) for word in config.command[:3]}
-    return bool(config.stop_command) or not names.isdisjoint(_ELSEWHERE)
 
 
 def _differ(one: Amounts, other: Amounts) -> bool:

@@ -131,6 +131,7 @@ class ActiveConfig(msgspec.Struct):
                 on_blocked=model.on_blocked.action,
                 instead=self._id_of(model.on_blocked.instead),
                 sleeps=model.sleep,
+                sleep_size=None if learned is None else learned.sleep_size_of(model),
             )
             for model in self.config.models.values()
         )

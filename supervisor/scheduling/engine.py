@@ -62,6 +62,7 @@ from arriero.protocol.values import (
 )
 
 from ..memory.devices import DeviceReading, rooms
+from ..memory.ledger import RETURN_LIMIT_S
 from ..memory.policy import ByMemory
 from ..memory.sizes import NOTHING, UNKNOWN, Amounts, ModelSize, largest
 from ..placement.policy import OneAtATime, PlacementPolicy
@@ -157,12 +158,14 @@ class RunningModel(NamedTuple):
         pid: The process.
         swap: Number of its start.
         serves: It is ready.
+        sleeps: It is asleep.
     """
 
     model: str
     pid: int
     swap: int
     serves: bool
+    sleeps: bool = False
 
 
 class StandingOrders(NamedTuple):
@@ -285,7 +288,8 @@ class Engine:
                     times.append(entry.idle_until())
                 case _:
                     pass
-        times += [entry.idle_until() for entry in self._asleep.values()]
+        for entry in self._asleep.values():
+            times += [entry.idle_until(), entry.sleep_seen_by or math.inf]
         times += [entry.not_before for entry in self._turning.values() if entry.not_before > now]
         if self._room is not None:
             times.append(self._room.ledger.next_deadline())
@@ -321,7 +325,8 @@ class Engine:
         """Return the models that have a process and memory of `device`; of any, for None."""
         if self._room is None or device is None:
             return set(self._live)
-        return {model for model in self._live if self._room.amounts(model).get(device)}
+        there = [*self._live, *self._asleep]
+        return {model for model in there if self._room.amounts(model).get(device)}
 
     def is_unsized(self, model: str) -> bool:
         """Return whether the size of `model` is to be estimated."""
@@ -404,8 +409,11 @@ class Engine:
 
     @property
     def awaits_memory(self) -> bool:
-        """True if memory of a process that is gone has not come back yet."""
-        return self._room is not None and any(self._room.ledger.departed())
+        """True if memory of a process that is gone or asleep has not come back yet."""
+        return self._room is not None and (
+            any(self._room.ledger.departed())
+            or any(entry.sleep_seen_by is not None for entry in self._asleep.values())
+        )
 
     def orders(self) -> StandingOrders:
         """Return what another engine that goes on with this one's models has to be told."""
@@ -419,8 +427,10 @@ class Engine:
     def running_models(self) -> list[RunningModel]:
         """Return the models that have a process."""
         return [
-            RunningModel(name, entry.pid, entry.swap, entry.up_at is not None)
-            for name, entry in self._live.items()
+            RunningModel(
+                name, entry.pid, entry.swap, entry.up_at is not None, entry.state == "asleep"
+            )
+            for name, entry in (*self._live.items(), *self._asleep.items())
             if entry.pid is not None
         ]
 
@@ -519,6 +529,8 @@ class Engine:
                     entry.remark, entry.grew = "", False
                     if not entry.wakes:
                         entry.started_in(now - entry.since)
+                    elif self._room is not None:  # it has given back what it kept while it slept
+                        self._room.ledger.reserve(model, swap, self._room.need(model))
                     entry.wakes = False
                     self._take(entry, Step.UP, now)
                     self._stay_away(model)
@@ -734,7 +746,7 @@ class Engine:
             return
         is_new = self._room is None
         self._policy = self._room = self._room or Room()
-        self._room.follow(self._entries, self._live, policy.inner)
+        self._room.follow(self._entries, self._live, self._asleep, policy.inner)
         self._always = [
             entry
             for entry in self._entries.values()
@@ -745,6 +757,10 @@ class Engine:
             self._held_until = None
             for model, live in self._live.items():
                 self._room.ledger.reserve(model, live.swap, self._room.need(model))
+            for model, asleep in self._asleep.items():
+                keeps = None if asleep.sleep_size is None else self._room.keeps(asleep)
+                held = self._room.need(model) if keeps is None else keeps
+                self._room.ledger.reserve(model, asleep.swap, held)
 
     def _read_devices(self, began_at: float) -> None:
         policy = self._written_policy
@@ -765,6 +781,9 @@ class Engine:
         if event.swap == 0:
             if entry.size is None:
                 entry.size, entry.sizing_until = event.size, None
+        elif event.sleeps:
+            if event.swap == entry.swap and entry.state == "asleep":
+                self._keeps(self._room, entry, event.size.amounts)
         elif event.swap == entry.swap and entry.state in {"starting", "ready", "draining"}:
             # While it starts it may yet need what it was thought to need; and who declares too
             # little has it all the same.
@@ -776,6 +795,15 @@ class Engine:
                 entry.size = event.size
         self._touch_room(entry)
         self._room.resized()
+
+    def _keeps(self, room: Room, entry: ModelState, seen: Amounts) -> None:
+        """Note what a model that sleeps was seen to keep."""
+        declared = entry.spec.sleep_size
+        if declared is not None and declared.source == "declared":
+            seen = largest(seen, declared.amounts)
+        else:
+            entry.sleep_size = ModelSize(seen, "learned")
+        room.ledger.reserve(entry.spec.model, entry.swap, seen)
 
     def _size_up(self, room: Room, now: float) -> None:
         """Ask for the sizes of models that are to start; what takes too long is unknown."""
@@ -854,7 +882,7 @@ class Engine:
             devices = set(self._room.ledger.devices) if device is None else {device}
             users = [
                 entry
-                for model, entry in self._live.items()
+                for model, entry in (*self._live.items(), *self._asleep.items())
                 if any(self._room.amounts(model).get(name) for name in devices)
             ]
             for name in devices:
@@ -920,6 +948,8 @@ class Engine:
         for entry in list(self._asleep.values()):
             if now >= entry.idle_until():
                 self._stop(entry, now, reason="idle")
+            elif entry.sleep_seen_by is not None and now >= entry.sleep_seen_by:
+                self._give_up_seeing(entry)
         self._settle_blocked(now)
         for turn in self._serve(now):
             if turn.is_free:
@@ -1090,6 +1120,9 @@ class Engine:
             self._serve(now)  # it was in their way, and they in its way
             return
         self._begin_turn(target, now)
+        if (unseen := self._unseen_sleeper(blocking, model)) is not None:
+            self._tell(target, "stopping", now, other=unseen)
+            return
         if not blocking:
             if self._lacks_room(target, now):
                 return
@@ -1118,6 +1151,9 @@ class Engine:
             self._stop_if_drained(entry, now)
         elif entry.state == "draining":
             entry.goes_for = model
+        elif entry.state == "asleep":
+            self._tell_eviction(entry, model, now)
+            self._stop(entry, now, reason="room")
         elif entry.state == "starting" and not self._is_waited_for(entry):
             # It never took the place of those that went for it: they would come back, not it.
             for before in self._gone_for(entry.spec.model) or [entry]:
@@ -1133,6 +1169,11 @@ class Engine:
         if entry.goes_to_sleep and not entry.unloading:
             self._take(entry, Step.SLEEP, now)
         elif self._is_put_to_sleep(entry):
+            if self._room is not None and entry.goes_for is not None:
+                self._tell_eviction(entry, entry.goes_for, now, sleeps=True)
+                room, model = self._room, entry.spec.model
+                both = largest(room.ledger.held_by(model), room.keeps(entry) or NOTHING)
+                room.ledger.reserve(model, entry.swap, both)
             self._take(entry, Step.STOP, now)
             entry.goes_to_sleep, entry.progress = True, None
             self._commands.append(PutToSleep(entry.spec.model, entry.swap))
@@ -1145,19 +1186,41 @@ class Engine:
     # --- sleep ----------------------------------------------------------------------------------
 
     def _is_put_to_sleep(self, entry: ModelState) -> bool:
-        """Return whether it sleeps in the place of an end: if only another one needs its place.
+        """Return whether a drained model sleeps in the place of an end.
 
-        A llama-server falls asleep by itself alone.
+        Where memory decides: if the one that it goes for has room beside what it keeps.
         """
-        may = self._may_sleep(entry) and entry.kind != "llama-server"
-        return may and not (entry.unloading or entry.is_stale)
+        if not (self._may_sleep(entry) and entry.can_be_put_to_sleep):
+            return False
+        if self._room is None:
+            return True
+        if (target := entry.goes_for) is None:
+            return False
+        goes = {
+            name
+            for name, one in self._live.items()
+            if one.goes_for == target and one.state == "draining"
+        }
+        return entry.spec.model in self._room.falls_asleep(target, goes)
 
     def _may_sleep(self, entry: ModelState) -> bool:
-        """Return whether it may be asleep at all.
+        """Return whether it may be asleep at all: a pinned one keeps its memory."""
+        return entry.spec.sleeps and not (self._room is not None and entry.spec.pin)
 
-        Where memory decides, what a sleeping model has would have to be reserved: it is stopped.
-        """
-        return entry.spec.sleeps and self._room is None
+    def _unseen_sleeper(self, blocking: Iterable[str], target: str) -> str | None:
+        """Return a model that fell asleep for `target` and was not seen yet to give enough."""
+        for name in sorted(blocking):
+            entry = self._entries[name]
+            if entry.goes_for == target and entry.sleep_seen_by is not None:
+                return name
+        return None
+
+    def _give_up_seeing(self, entry: ModelState) -> None:
+        """Wait no longer for what a model gives back that sleeps."""
+        entry.sleep_seen_by = None
+        if entry.sleep_size is None:
+            entry.sleep_size = UNKNOWN
+        self._touch_room(entry)
 
     def _fell_asleep(self, entry: ModelState, swap: int, now: float) -> None:
         if entry.swap != swap or not self._may_sleep(entry):
@@ -1178,6 +1241,15 @@ class Engine:
         elif entry.state == "draining":
             entry.goes_to_sleep = False
 
+    def _give_back_asleep(self, entry: ModelState, now: float) -> None:
+        """Reserve what a model keeps that has fallen asleep; what is not known has to be seen."""
+        if self._room is None:
+            return
+        if entry.goes_for is not None:
+            entry.sleep_seen_by = now + RETURN_LIMIT_S
+        if entry.sleep_size is not None and (keeps := self._room.keeps(entry)) is not None:
+            self._room.ledger.keep(entry.spec.model, keeps, now)
+
     # --- giving back what was taken -------------------------------------------------------------
 
     def gone_for(self, model: str) -> tuple[str, ...]:
@@ -1195,10 +1267,12 @@ class Engine:
     def _take_for_good(self, model: str) -> None:
         """Give up the places of evicted models that do not fit beside `model`."""
         for entry in self._entries.values():
-            if entry.goes_for not in (None, model) and self._policy.evicted_by(
+            if entry.goes_for not in (None, model) and model in self._policy.evicted_by(
                 entry.spec.model, [model]
             ):
                 entry.goes_for = None
+            elif entry.goes_for == model:
+                entry.sleep_seen_by = None  # it gave enough
 
     def _stay_away(self, model: str) -> None:
         """Note that models stopped for `model` do not come back."""
@@ -1270,15 +1344,18 @@ class Engine:
         self._touch_room(entry)
         model = entry.spec.model
         self._asleep.pop(model, None)
+        entry.sleep_seen_by = None
         if entry.is_at_rest:
             self._live.pop(model, None)
-            if self._room is not None:
-                self._room.ledger.end(model, now)
             if entry.state == "asleep":
                 entry.goes_to_sleep, entry.up_at = False, None
                 self._asleep[model] = entry
-            elif entry.removed:
-                del self._entries[model]
+                self._give_back_asleep(entry, now)
+            else:
+                if self._room is not None:
+                    self._room.ledger.end(model, now)
+                if entry.removed:
+                    del self._entries[model]
         else:
             self._live[model] = entry
             self._turning.pop(model, None)
@@ -1307,6 +1384,10 @@ class Engine:
         entry.put_away, entry.went_for = False, None
         if entry.state == "asleep":
             entry.wakes = True
+            if self._room is not None:
+                model = entry.spec.model
+                both = largest(self._room.ledger.held_by(model), self._room.need(model))
+                self._room.ledger.reserve(model, entry.swap, both)
             self._take(entry, Step.WAKE, now)
             self._tell(entry, "waking", now)
             self._commands.append(Wake(entry.spec.model, entry.swap))
@@ -1359,14 +1440,21 @@ class Engine:
         reason: EndReason | None = None,
     ) -> None:
         entry.reason = reason or entry.reason
-        if self._room is not None and entry.goes_for and entry.state in {"ready", "draining"}:
-            self._commands.append(Announce(eviction(self._room, entry, entry.goes_for, now)))
-            entry.went_for = entry.goes_for, now
+        if entry.goes_for and entry.state in {"ready", "draining"}:
+            self._tell_eviction(entry, entry.goes_for, now)
         self._take(entry, Step.STOP, now)
         entry.progress = None
         entry.goes_to_sleep = entry.wakes = False
         grace_s = entry.spec.stop_grace_s if grace_s is None else grace_s
         self._commands.append(Terminate(entry.spec.model, entry.swap, grace_s))
+
+    def _tell_eviction(
+        self, entry: ModelState, target: str, now: float, *, sleeps: bool = False
+    ) -> None:
+        if self._room is not None:
+            record = eviction(self._room, entry, target, now, sleeps=sleeps)
+            self._commands.append(Announce(record))
+            entry.went_for = target, now
 
     def _begin_turn(self, entry: ModelState, now: float) -> None:
         """Number the attempt, once; the number stays until the process ends."""

@@ -45,6 +45,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
         on_blocked: What becomes of its waiters while it cannot have room, whoever else went.
         instead: With `use`: the model that serves them.
         sleeps: Where it can, it is put to sleep in the place of being stopped for another one.
+        sleep_size: What it keeps while it sleeps; unknown: nobody can tell; None: it will be seen.
     """
 
     model: str
@@ -62,6 +63,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     on_blocked: OnBlocked = "wait"
     instead: str = ""
     sleeps: bool = False
+    sleep_size: ModelSize | None = None
 
 
 class Waiter(msgspec.Struct, frozen=True):
@@ -306,12 +308,14 @@ class Sized(msgspec.Struct, frozen=True):
         size: An estimate, or what its processes have used at most.
         swap: The start that was seen; 0: none, it is an estimate.
         serves: It was ready by then: it needs no more than that.
+        sleeps: It was asleep: that is what it keeps.
     """
 
     model: str
     size: ModelSize
     swap: int = 0
     serves: bool = False
+    sleeps: bool = False
 
 
 class DevicesRead(msgspec.Struct, frozen=True):

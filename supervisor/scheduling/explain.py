@@ -37,7 +37,6 @@ def explanation(
     model = entry.spec.model
     at = next(number for number, turn in enumerate(turns) if turn.model == model)
     turn = turns[at]
-    goes = ", ".join(sorted(turn.goes))
     action: Literal["serve", "join", "start", "swap", "wait"] = "wait"
     if entry.state == "ready" and entry.is_full():
         why = f"{entry.spec.most} of it run, as many as its concurrencyLimit allows: it is refused"
@@ -55,7 +54,8 @@ def explanation(
         why = "other models get their turn first"
     elif turn.goes:
         action = "swap"
-        why = f"{goes} would finish what runs, and stop: {reason(policy, model, turn.before)}"
+        how = _how_they_go(turn.goes, room.falls_asleep(model, turn.goes) if room else ())
+        why = f"{how}: {reason(policy, model, turn.before)}"
     elif policy.evicted_by(model, live):
         leaving = ", ".join(sorted(set(live) - turn.after))
         why = f"it can start when what ends now is gone: {leaving}"
@@ -76,6 +76,15 @@ def explanation(
         models=() if room is None else room.fits(model, turn, now),
         start_s=None if room is None else entry.start_s,
     )
+
+
+def _how_they_go(goes: Iterable[str], falls_asleep: Collection[str]) -> str:
+    stop = ", ".join(sorted(name for name in goes if name not in falls_asleep))
+    sleep = ", ".join(sorted(falls_asleep))
+    if not sleep:
+        return f"{stop} would finish what runs, and stop"
+    how = f"{sleep} would finish what runs, and fall asleep"
+    return f"{how}; {stop} would stop" if stop else how
 
 
 def _blocked(entry: ModelState, blockage: Blockage) -> str:

@@ -87,6 +87,9 @@ class ModelState(msgspec.Struct):
         goes_to_sleep: While stopping: it is being put to sleep. While draining: it sleeps already.
         wakes: While starting: it is being woken.
         reason: Why it goes; None while it does not.
+        sleep_size: What it keeps while it sleeps, as far as that is known; None: it will be seen.
+        sleep_seen_by: While asleep: how long the model that it made room for waits for a look that
+            shows what it gave back.
     """
 
     spec: Spec
@@ -131,9 +134,12 @@ class ModelState(msgspec.Struct):
     goes_to_sleep: bool = False
     wakes: bool = False
     reason: EndReason | None = None
+    sleep_size: ModelSize | None = None
+    sleep_seen_by: float | None = None
 
     def __post_init__(self) -> None:
         self.size, self.start_s = self.spec.size, self.spec.start_s
+        self.sleep_size = self.spec.sleep_size
 
     @property
     def is_busy(self) -> bool:
@@ -177,6 +183,19 @@ class ModelState(msgspec.Struct):
         """True if its process ends, whatever happens."""
         return self.state == "stopping" or (self.state == "draining" and self.unloading)
 
+    @property
+    def can_be_put_to_sleep(self) -> bool:
+        """True if it sleeps in the place of an end: if only another model needs its place.
+
+        A llama-server falls asleep by itself alone.
+        """
+        return (
+            self.spec.sleeps
+            and self.state in {"ready", "draining"}
+            and self.kind != "llama-server"
+            and not (self.unloading or self.is_stale)
+        )
+
     def follow(self, spec: Spec) -> None:
         """Follow the new settings `spec`."""
         if spec.launch != self.spec.launch:  # what failed was another command
@@ -185,6 +204,8 @@ class ModelState(msgspec.Struct):
             self.grew = False
         if spec.size != self.spec.size or spec.launch != self.spec.launch:
             self.size, self.sizing_until = spec.size, None
+        if spec.sleep_size != self.spec.sleep_size or spec.launch != self.spec.launch:
+            self.sleep_size = spec.sleep_size
         if self.removed:  # it is back before it was gone, so it need not go
             self.removed = self.unloading = False
         self.spec = spec
@@ -207,7 +228,7 @@ class ModelState(msgspec.Struct):
         self.places.clear()
         self.keep_s = math.inf
         self.pid = self.endpoint = self.up_at = self.progress = self.launch = None
-        self.cut_at = None
+        self.cut_at = self.sleep_seen_by = None
         self.still_s = 0.0
         self.unloading = self.killed = self.goes_to_sleep = self.wakes = False
         self.remark = self.not_ready = ""

@@ -11,6 +11,12 @@ model runs alone, but for those that are pinned.
 Who goes: those that are on their way out for this one already; then idle ones; then busy ones,
 which end when their requests have; then ones that start for others. Within each kind the set that
 costs least to bring back: the seconds that a start takes, times how much a model was used lately.
+
+Of those that go, the ones that can fall asleep where what they then keep leaves room enough: waking
+takes less than a start. What they keep is reserved, and may have to go for others like anything
+that is idle. As long as that was not seen, nothing of a GPU is taken to be kept, and all that it
+had there to move into main memory; the model that they make room for is started when a look has
+shown enough.
 """
 
 import math
@@ -29,10 +35,12 @@ from ..memory.sizes import (
     UNKNOWN,
     Amounts,
     ModelSize,
+    SizeSource,
     added,
     amounts_text,
     bytes_text,
     in_order,
+    largest,
 )
 from ..memory.victims import Candidate, cheapest
 from ..placement.policy import PlacementPolicy
@@ -94,6 +102,7 @@ class Room(PlacementPolicy):
         self._inner: PlacementPolicy | None = None
         self._entries: Mapping[str, ModelState] = {}
         self._live: Mapping[str, ModelState] = {}
+        self._asleep: Mapping[str, ModelState] = {}
         self._changes = self._resizes = 0
         self._seen: tuple[int, int] = (0, 0)
         self._needed_with: object = None  # what needs and blockages depend on
@@ -110,6 +119,7 @@ class Room(PlacementPolicy):
         self,
         entries: Mapping[str, ModelState],
         live: Mapping[str, ModelState],
+        asleep: Mapping[str, ModelState],
         inner: PlacementPolicy | None,
     ) -> None:
         """Follow another configuration.
@@ -117,9 +127,10 @@ class Room(PlacementPolicy):
         Args:
             entries: All models.
             live: Those whose process exists or is about to.
+            asleep: Those whose process sleeps; they are not among these.
             inner: Groups or the matrix; None without.
         """
-        self._entries, self._live, self._inner = entries, live, inner
+        self._entries, self._live, self._asleep, self._inner = entries, live, asleep, inner
         self._candidates.clear()
         self.resized()
 
@@ -137,6 +148,10 @@ class Room(PlacementPolicy):
     def live(self) -> Mapping[str, ModelState]:
         """The models whose process exists or is about to."""
         return self._live
+
+    def asleep(self) -> set[str]:
+        """Return the models whose process sleeps."""
+        return set(self._asleep)
 
     @property
     def version(self) -> tuple[int, int]:
@@ -180,7 +195,21 @@ class Room(PlacementPolicy):
 
     def amounts(self, model: str) -> Amounts:
         """Return what `model` has, or would have."""
-        return self.ledger.held_by(model) if model in self._live else self.need(model)
+        has_some = model in self._live or model in self._asleep
+        return self.ledger.held_by(model) if has_some else self.need(model)
+
+    def held_asleep(self, model: str) -> Amounts:
+        """Return what `model` has as long as it sleeps; nothing, if it does not."""
+        return self.ledger.held_by(model) if model in self._asleep else NOTHING
+
+    def keeps(self, entry: ModelState) -> dict[str, int] | None:
+        """Return what a model keeps when it sleeps; None if nobody can tell."""
+        if (size := entry.sleep_size) is None:
+            held = self.ledger.held_by(entry.spec.model)
+            size = ModelSize({RAM: sum(held.values())}, "estimated")
+        if size.source == "unknown":
+            return None
+        return {name: size.amounts[name] for name in size.amounts if name in self.ledger.devices}
 
     def _had_alone(self, device: str) -> int:
         """Return what one model can have of `device` if all go that may."""
@@ -194,7 +223,7 @@ class Room(PlacementPolicy):
         return msgspec.structs.replace(
             status,
             memory=dict(self.amounts(status.model)),
-            memory_source=self._size(status.model).source,
+            memory_source=self._source(entry),
             pin=entry.spec.pin,
         )
 
@@ -226,27 +255,31 @@ class Room(PlacementPolicy):
         if (went := self._entries[target].went_for) is not None:
             why += f"; it was evicted {now - went[1]:.0f} s ago for {went[0]}"
         found = [self._fit(target, "stays" if target in turn.before else "starts", why)]
-        for name, entry in sorted(self._live.items()):
+        falls_asleep = self.falls_asleep(target, turn.goes)
+        for name, entry in sorted((*self._live.items(), *self._asleep.items())):
             if name == target:
                 continue
             why = self._why(entry, now)
-            if entry.is_leaving:
-                found.append(self._fit(name, "ends", "it is on its way out"))
+            if name in falls_asleep:
+                found.append(self._fit(name, "sleeps", f"{why}; {self._why_keeps(entry)}"))
+            elif entry.is_leaving:
+                doing = "it falls asleep" if entry.goes_to_sleep else "it is on its way out"
+                found.append(self._fit(name, "ends", doing))
             elif name in turn.goes:
-                found.append(self._fit(name, "goes", why))
+                found.append(self._fit(name, "goes", why + self._why_no_sleep(entry, target)))
             else:
                 found.append(self._fit(name, "stays", why))
         return tuple(found)
 
     def _fit(
-        self, model: str, verdict: Literal["starts", "goes", "stays", "ends"], why: str
+        self, model: str, verdict: Literal["starts", "goes", "sleeps", "stays", "ends"], why: str
     ) -> ModelFit:
         entry = self._entries[model]
         return ModelFit(
             model=model,
             state=entry.state,
             memory=dict(self.amounts(model)),
-            source=self._size(model).source,
+            source=self._source(entry),
             verdict=verdict,
             why=why,
             start_s=entry.start_s,
@@ -268,6 +301,8 @@ class Room(PlacementPolicy):
             return f"pinned: {entry.spec.pin}"
         if entry.state == "starting":
             return "it is being started"
+        if entry.state == "asleep":
+            return f"asleep for {now - entry.since:.0f} s"
         if entry.is_busy:
             count = sum(entry.in_flight.values())
             return f"busy: {count} request{'s' * (count != 1)}"
@@ -276,12 +311,30 @@ class Room(PlacementPolicy):
             why += f", comes back in {entry.start_s:.1f} s"
         return why
 
+    def _source(self, entry: ModelState) -> SizeSource:
+        if entry.state != "asleep":
+            return self._size(entry.spec.model).source
+        return "unknown" if entry.sleep_size is None else entry.sleep_size.source
+
+    def _why_keeps(self, entry: ModelState) -> str:
+        if entry.sleep_size is None:
+            return "what it keeps while it sleeps is seen then"
+        return f"it keeps {amounts_text(self.keeps(entry) or NOTHING)} while it sleeps"
+
+    def _why_no_sleep(self, entry: ModelState, target: str) -> str:
+        if not entry.can_be_put_to_sleep:
+            return ""
+        keeps = self.keeps(entry)
+        if keeps is None:
+            return "; it does not sleep, for what it would keep is not known"
+        return f"; asleep it would keep {amounts_text(keeps)}, too much for {target}"
+
     # --- decisions ------------------------------------------------------------------------------
 
     def evicted_by(self, target: str, running: Iterable[str]) -> frozenset[str]:
-        """Return those of `running` that end before `target` is started.
+        """Return those of `running` that end or fall asleep before `target` is started.
 
-        If it cannot have room: all that may go.
+        And those that sleep and have to end. If it cannot have room: all that may go.
         """
         there = frozenset(running)
         if target in there:
@@ -299,19 +352,21 @@ class Room(PlacementPolicy):
         return goes | self._victims(target, self._taken_by(there - goes))
 
     def _taken_by(self, models: frozenset[str]) -> "_Taken":
-        """Return what `models` have; it is not to be changed."""
+        """Return what `models` have, and those that sleep; it is not to be changed."""
         if self._taken is None or self._taken[0] != models:
             self._taken = models, _Taken(self, models)
         return self._taken[1]
 
     def _victims(self, target: str, taken: "_Taken") -> frozenset[str]:
         """Return those that go so that `target` has memory beside what is `taken`."""
-        lack = taken.lack(self.need(target))
+        lack = taken.lack(target)
         if not lack:
             return frozenset()
         useful = {name for device in lack for name in taken.on.get(device, ())}
         candidates = [
-            self._candidate(target, name) for name in useful if name not in self._protected
+            self._candidate(target, name, taken)
+            for name in useful
+            if name not in self._protected and name != target
         ]
         victims = cheapest(lack, candidates)
         if victims is None:
@@ -331,7 +386,7 @@ class Room(PlacementPolicy):
     def lack(self, target: str, others: Iterable[str]) -> dict[str, int]:
         """Return what is missing for `target` beside `others`: device -> bytes."""
         self._forget_if_changed()
-        return self._taken_by(frozenset(others)).lack(self.need(target))
+        return self._taken_by(frozenset(others)).lack(target)
 
     def has_room(self, model: str) -> bool:
         """Return whether `model` can be started at this moment, as far as memory is concerned."""
@@ -344,11 +399,12 @@ class Room(PlacementPolicy):
         late = list(self.ledger.departed(needed))
         if not late:
             return ()
+        has = self.held_asleep(model)
         for device, count in needed.items():
             taken = self.ledger.used.get(device, 0) + sum(
                 one.amounts.get(device, 0) for one in late
             )
-            if count + taken > self.ledger.limit(device):
+            if count - has.get(device, 0) + taken > self.ledger.limit(device):
                 return tuple(one.model for one in late)
         return ()
 
@@ -411,6 +467,7 @@ class Room(PlacementPolicy):
             return plan(self, staying, wanted)
         staying = there = frozenset(staying)
         taken = _Taken(self, staying)
+        asleep = taken.asleep.copy()
         peak = dict(taken.used)  # the most that is used until the turn at hand
         turns: list[Turn] = []
         earlier: set[str] = set()
@@ -421,13 +478,14 @@ class Room(PlacementPolicy):
                 goes = self._victims(model, taken)
                 is_free = (
                     model not in staying  # else it has to go for an earlier one first
+                    and (model in taken.asleep or model not in asleep)
                     and goes.isdisjoint(earlier)
-                    and self._fits_below(peak, model, goes)
+                    and self._fits_below(peak, model, goes, taken)
                 )
                 for name in goes:
                     taken.remove(name)
-                taken.add(model)
-                for device in self.amounts(model):
+                taken.start(model)
+                for device in taken.of(model):
                     peak[device] = max(peak.get(device, 0), taken.used[device])
             turn = Turn(model, there, goes, is_free)
             turns.append(turn)
@@ -452,17 +510,70 @@ class Room(PlacementPolicy):
                     break
         return found
 
-    def _fits_below(self, peak: Mapping[str, int], model: str, goes: Iterable[str]) -> bool:
-        freed = [self.amounts(name) for name in goes]
+    def _fits_below(
+        self, peak: Mapping[str, int], model: str, goes: Iterable[str], taken: "_Taken"
+    ) -> bool:
+        freed = [taken.of(name) for name in goes]
+        has = taken.had_asleep(model)
         return all(
-            peak.get(device, 0) - sum(one.get(device, 0) for one in freed) + count
+            peak.get(device, 0)
+            - sum(one.get(device, 0) for one in freed)
+            + max(0, count - has.get(device, 0))
             <= self.ledger.limit(device)
             for device, count in self.need(model).items()
         )
 
+    # --- sleep ----------------------------------------------------------------------------------
+
+    def _will_keep(self, entry: ModelState) -> Amounts:
+        """Return what a model that falls asleep is thought to keep; both are reserved by now."""
+        if entry.sleep_size is None:
+            return {RAM: self.ledger.held_by(entry.spec.model).get(RAM, 0)}
+        return self.keeps(entry) or NOTHING
+
+    def falls_asleep(self, target: str, goes: Iterable[str]) -> frozenset[str]:
+        """Return those of `goes` that fall asleep in the place of an end: `target` has room then.
+
+        They are looked at in the order in which it costs most to start them anew.
+        """
+        able = [entry for entry in map(self._entries.get, goes) if entry is not None]
+        able = [entry for entry in able if entry.can_be_put_to_sleep]
+        if not able:
+            return _NOBODY
+        goes = frozenset(goes)
+        used = dict(self.ledger.used)
+        staying = [name for name, one in self._live.items() if not one.is_leaving]
+        taken = _Taken(self, frozenset(staying) - goes)
+        for name in goes & taken.asleep:  # they end
+            taken.remove(name)
+        for name, entry in self._live.items():
+            if entry.state == "stopping" and entry.goes_to_sleep:
+                taken.add(name, self._will_keep(entry))
+        found = set()
+        costs = {entry.spec.model: self.cost(entry) for entry in able}
+        for entry in sorted(able, key=lambda one: (-costs[one.spec.model], one.spec.model)):
+            model, keeps = entry.spec.model, self.keeps(entry)
+            if keeps is None:
+                continue
+            held = self.ledger.held_by(model)
+            grows = {name: count - held.get(name, 0) for name, count in keeps.items()}
+            if any(
+                more > 0 and used.get(name, 0) + more > self.ledger.limit(name)
+                for name, more in grows.items()
+            ):
+                continue
+            taken.add(model, keeps)
+            if taken.lack(target):
+                taken.remove(model)
+                continue
+            found.add(model)
+            for name, more in grows.items():
+                used[name] = used.get(name, 0) + max(0, more)
+        return frozenset(found)
+
     # --- costs ----------------------------------------------------------------------------------
 
-    def _candidate(self, target: str, model: str) -> Candidate:
+    def _candidate(self, target: str, model: str, taken: "_Taken") -> Candidate:
         entry = self._entries.get(model)
         if entry is None or entry.is_leaving:
             return Candidate(0.0, 0.0, model, self.amounts(model))
@@ -471,12 +582,14 @@ class Room(PlacementPolicy):
             found = self._candidates[model] = self._candidate_of(entry)
         if entry.goes_for == target:
             return found._replace(cost=0.0)
+        if model in self._asleep and model not in taken.asleep:  # it is woken before that
+            return found._replace(cost=found.cost + _STARTING, amounts=taken.of(model))
         return found
 
     def _candidate_of(self, entry: ModelState) -> Candidate:
         amounts = self.amounts(entry.spec.model)
         cost = self.cost(entry, amounts)
-        if entry.state not in {"ready", "draining"}:
+        if entry.state not in {"ready", "draining", "asleep"}:
             cost += _STARTING
         elif entry.is_busy:
             cost += _BUSY * (1 + sum(entry.in_flight.values()))
@@ -514,35 +627,59 @@ class _Taken:
     Attributes:
         used: Device -> bytes.
         on: Device -> models that have some of it.
+        asleep: Those of them that sleep: all that do, until they are started or removed.
     """
 
     def __init__(self, room: Room, models: Iterable[str]) -> None:
         ledger, models = room.ledger, frozenset(models)
         self.used = dict(ledger.used)
         self.on = {device: set(holders) for device, holders in ledger.on.items()}
+        self.asleep = room.asleep()
         self._room = room
-        for model in ledger.holders - models:
+        self._other: dict[str, Amounts] = {}  # what is otherwise than at this moment
+        for model in ledger.holders - models - self.asleep:
             self.remove(model)
         for model in models - ledger.holders:
-            self.add(model)
+            self.add(model, room.amounts(model))
 
-    def add(self, model: str) -> None:
-        for device, count in self._room.amounts(model).items():
+    def of(self, model: str) -> Amounts:
+        """Return what `model` has."""
+        found = self._other.get(model)
+        return self._room.amounts(model) if found is None else found
+
+    def had_asleep(self, model: str) -> Amounts:
+        """Return what `model` has already, for it sleeps."""
+        return self._room.held_asleep(model) if model in self.asleep else NOTHING
+
+    def add(self, model: str, amounts: Amounts) -> None:
+        for device, count in amounts.items():
             self.used[device] = self.used.get(device, 0) + count
             self.on.setdefault(device, set()).add(model)
+        self._other[model] = amounts
+
+    def start(self, model: str) -> None:
+        if model in self.asleep:
+            needed = largest(self._room.need(model), self.had_asleep(model))
+            self.remove(model)
+            self.add(model, needed)
+        else:
+            self.add(model, self._room.amounts(model))
 
     def remove(self, model: str) -> None:
-        for device, count in self._room.amounts(model).items():
+        for device, count in self.of(model).items():
             self.used[device] -= count
             self.on[device].discard(model)
+        self._other.pop(model, None)
+        self.asleep.discard(model)
 
-    def lack(self, needed: Amounts) -> dict[str, int]:
-        """Return what is missing for `needed`: device -> bytes."""
-        limit, used = self._room.ledger.limit, self.used
+    def lack(self, target: str) -> dict[str, int]:
+        """Return what is missing for a start of `target`: device -> bytes."""
+        limit, used, has = self._room.ledger.limit, self.used, self.had_asleep(target)
         missing = {}
-        for device, count in needed.items():
-            over = count + used.get(device, 0) - limit(device)
-            if over > 0:
+        for device, count in self._room.need(target).items():
+            more = count - has.get(device, 0)
+            over = more + used.get(device, 0) - limit(device)
+            if more > 0 and over > 0:
                 missing[device] = over
         return missing
 
@@ -564,8 +701,10 @@ def needed_of_free(room: Room, target: str) -> str:
     return ", ".join(parts)
 
 
-def eviction(room: Room, entry: ModelState, target: str, now: float) -> ModelEvicted:
-    """Return the record of an eviction, before the model ends."""
+def eviction(
+    room: Room, entry: ModelState, target: str, now: float, *, sleeps: bool = False
+) -> ModelEvicted:
+    """Return the record of an eviction, before the model ends or is put to sleep."""
     model = entry.spec.model
     idle_s = max(0.0, now - entry.used_at)
     amounts = room.amounts(model)
@@ -574,7 +713,15 @@ def eviction(room: Room, entry: ModelState, target: str, now: float) -> ModelEvi
         for name, other in room.live.items()
         if name not in (model, target) and is_protected(other)
     }
-    text = f"evicted {model}: idle {idle_s:.0f} s, {amounts_text(amounts)}"
+    keeps = None
+    if sleeps:
+        keeps = {} if entry.sleep_size is None else room.keeps(entry) or {}
+        doing, what = "put to sleep", f", of which it keeps {amounts_text(keeps) or 'nothing'}"
+        if entry.sleep_size is None:
+            what = ", and what it keeps will be seen"
+    else:
+        doing, what = "evicted", ", which it kept asleep" * (entry.state == "asleep")
+    text = f"{doing} {model}: idle {idle_s:.0f} s, {amounts_text(amounts)}{what}"
     if room.need(target):
         text += f"; {target} needed {needed_of_free(room, target)}"
     text += "".join(f"; {name} kept: {why}" for name, why in kept.items())
@@ -587,6 +734,7 @@ def eviction(room: Room, entry: ModelState, target: str, now: float) -> ModelEvi
         needed=dict(room.need(target)),
         kept=kept,
         text=text,
+        keeps=keeps,
     )
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -109,6 +110,50 @@ def test_a_pinned_model_stays_and_others_are_served_by_who_is_there(
     assert ready(train) == {"kept"}
     models["kept"] = declared
     train.reload(config(tiny, 200, **models))  # else it would come back for ever
+
+
+def test_model_sleeps_if_what_it_keeps_leaves_room(
+    ride: Callable[..., Train], scripted: Callable[..., str], tmp_path: Path
+) -> None:
+    """A server with the API of vLLM; the device is one that nobody can see."""
+    stamps = tmp_path / "stamps"
+    a = {
+        "cmd": scripted("--sleep-mode", "--stamp", str(stamps)),
+        "kind": "vllm",
+        "sleep": True,
+        "memory": {"gpu0": "80MiB", "ram": "60MiB"},
+    }
+    b = {"cmd": scripted(), "memory": {"gpu0": "80MiB", "ram": "60MiB"}}
+    devices = {"gpu0": {"total": "100MiB"}, "ram": {"total": "1GiB"}}
+    running: dict[str, Any] = {"memory": "auto", "devices": devices, "models": {"a": a, "b": b}}
+    train = ride(running)
+    assert train.chat("a").status_code == 200
+    with train.events("evicted/") as next_event:
+        assert train.chat("b").status_code == 200
+        event = next_event()
+        while event["type"] == "heartbeat":
+            event = next_event()
+
+    assert (event["model"], event["keeps"]) == ("a", {})
+    assert re.match(r"put to sleep a: .*, and what it keeps will be seen; b needed", event["text"])
+    sleeping = train.model("a")
+    assert (sleeping["state"], sleeping["memory_source"]) == ("asleep", "learned")
+    kept = sleeping["memory"]["ram"]
+    assert 5 * MIB < kept < 60 * MIB
+    assert ram(train)["reserved"] >= kept + 60 * MIB
+
+    assert train.chat("a").status_code == 200  # woken, for which `b` goes
+    told = train.ask("explain", model="b")
+    (fit,) = [one for one in told["models"] if one["model"] == "a"]
+    assert (fit["verdict"], "while it sleeps" in fit["why"]) == ("sleeps", True)
+
+    a["sleepMemory"] = {"gpu0": "50MiB", "ram": "30MiB"}
+    train.reload(running)
+    assert train.chat("b").status_code == 200
+    assert train.model("a")["state"] == "stopped"
+    lines = [line.split()[0] for line in stamps.read_text().splitlines()]
+    did = [what for what in lines if what in {"spawn", "sleep", "wake_up", "term"}]
+    assert did == ["spawn", "sleep", "wake_up", "term"]
 
 
 def test_files_of_likely_models_are_kept(ride: Callable[..., Train], tiny: str) -> None:

@@ -21,7 +21,8 @@ _SHELL_SYNTAX: Final = re.compile(r"\|\|?|&&?|;|<|(?:\d|&)?>>?(?:&\d|[\w./~$-]*)
 
 # What is said of processes only, by fields.
 _OF_PROCESSES: Final = (
-    "concurrency_limit", "memory", "on_blocked", "pin", "save_slots", "sleep", "stop_command",
+    "concurrency_limit", "memory", "on_blocked", "pin", "save_slots", "sleep", "sleep_memory",
+    "stop_command",
 )  # fmt: skip
 
 _CONTAINER_TOOLS: Final = frozenset({"docker", "podman", "nerdctl"})
@@ -270,6 +271,8 @@ def _check_slots(model: ModelConfig, options: ServerOptions | None, found: Findi
 def _check_sleep(model: ModelConfig, options: ServerOptions | None, found: Findings) -> None:
     """Check that a server that is to sleep can."""
     if not model.sleep:
+        if model.sleep_memory:
+            found.warn(("models", model.model, "sleepMemory"), "it never sleeps; write sleep: true")
         return
     at = ("models", model.model, "sleep")
     if options is not None and "--sleep-idle-seconds" not in model.command:

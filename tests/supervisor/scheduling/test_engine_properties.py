@@ -424,7 +424,7 @@ PRIORITIES: st.SearchStrategy[dict[str, int]] = st.just({}) | st.dictionaries(
     st.sampled_from(MODELS), st.integers(-1, 1)
 )
 CONFIGURATIONS = st.builds(Configuration, LAUNCHES, PRIORITIES, BUILDERS)
-STEPS = st.one_of(
+STEPS_OF_ONE_CONFIGURATION = (
     st.tuples(st.just("ask"), st.sampled_from(("w0", "w1")), st.sampled_from(MODELS)),
     st.tuples(st.just("get"), st.sampled_from(("w0", "w1")), st.sampled_from(MODELS)),
     st.tuples(st.just("finish_one"), st.integers(0, 9)),
@@ -442,6 +442,9 @@ STEPS = st.one_of(
     st.tuples(st.just("wake_by_chance"), st.sampled_from(MODELS)),
     st.tuples(st.just("pass_time"), st.sampled_from((0.1, 1.0, 11.0, 40.0))),
     st.tuples(st.just("unload"), st.sampled_from(MODELS), st.booleans()),
+)
+STEPS = st.one_of(
+    *STEPS_OF_ONE_CONFIGURATION,
     st.tuples(st.just("reconfigure"), CONFIGURATIONS, st.booleans()),
 )
 

@@ -1,6 +1,7 @@
-"""The world of the engine's properties, with memory that decides, grows, is lost and is held."""
+"""The world of the engine's properties, where memory decides: it grows, is lost, kept and held."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from hypothesis import given, settings
@@ -31,13 +32,13 @@ from tests.supervisor.placement.policies import MODELS
 from tests.supervisor.scheduling.test_engine_properties import (
     ERROR,
     PLACES,
-    STEPS,
+    STEPS_OF_ONE_CONFIGURATION,
     Configuration,
     World,
 )
 
 GIB = 1024**3
-TOTALS = {"gpu0": 10, "gpu1": 6}
+TOTALS = {"gpu0": 10, "gpu1": 6, "ram": 16}
 LAUNCHES = dict.fromkeys(MODELS, "1")
 
 
@@ -45,15 +46,27 @@ class MemoryWorld(World):
     """A world in which each model has a size, and each device has so much."""
 
     def __init__(
-        self, sizes: Mapping[str, ModelSize | None], pins: Mapping[str, Any], blocked: OnBlocked
+        self,
+        sizes: Mapping[str, ModelSize | None],
+        pins: Mapping[str, Any],
+        blocked: OnBlocked,
+        sleepers: Mapping[str, ModelSize | None] = MappingProxyType({}),
+        kept: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         self.sizes, self.pins, self.blocked = sizes, pins, blocked
+        self.sleepers = sleepers
+        self.kept = {device: count * GIB for device, count in kept.items()}  # by who sleeps
         self.has_grown = False
         self.foreign = self.told = 0
         budgets = {name: Budget(total * GIB) for name, total in TOTALS.items()}
         super().__init__(
             Configuration(LAUNCHES, {}, lambda models: ByMemory(budgets=budgets, finds=True))
         )
+
+    @property
+    def room(self) -> Room:
+        assert self.engine._room is not None
+        return self.engine._room
 
     def specs(self) -> tuple[Spec, ...]:
         return tuple(
@@ -65,6 +78,8 @@ class MemoryWorld(World):
                 instead=MODELS[0] if m != MODELS[0] else MODELS[1],
                 drain_limit_s=20,
                 most=PLACES.get(m, 0),
+                sleeps=m in self.sleepers,
+                sleep_size=self.sleepers.get(m),
             )
             for m in self.launches
         )
@@ -86,29 +101,26 @@ class MemoryWorld(World):
                 super().obey(command)
 
     def tell(self, event: Event) -> None:
-        before = {one.device: one.free for one in self.engine.devices(self.now)}
-        starts = len(self.started_as)
         super().tell(event)
-        if len(self.started_as) > starts and not isinstance(event, Sized | DevicesRead):
-            self.check_reservations(before)
+        self.check_reservations()
         self.told += 1
         if self.told % 5 == 0:
             self.check_that_all_changes_were_seen()
 
     def check_that_all_changes_were_seen(self) -> None:
         """What is remembered from earlier decisions is what is found by looking at it all."""
-        room, anew = self.engine._room, Room()
-        assert room is not None
+        room, anew = self.room, Room()
         anew.ledger = room.ledger
-        anew.follow(self.engine._entries, room.live, None)
+        anew.follow(self.engine._entries, room.live, self.engine._asleep, None)
         for model in self.engine._entries:
             assert room.need(model) == anew.need(model)
             assert room.blockage(model) == anew.blockage(model)
             anew.now = room.costs_at
             assert room.evicted_by(model, room.live) == anew.evicted_by(model, room.live)
 
-    def check_reservations(self, before: Mapping[str, int]) -> None:
-        """What was started has its place: no device gives more than it has."""
+    def check_reservations(self) -> None:
+        """What runs or sleeps has its place, and no more: no device gives more than it has."""
+        assert self.room.ledger.holders == self.processes.keys()
         for one in self.engine.devices(self.now):
             limit = one.total - one.reserve
             is_over = one.reserved > limit
@@ -126,9 +138,10 @@ class MemoryWorld(World):
             return
         for device, total in TOTALS.items():
             needs = [found[m].memory or {} for m in sizes]
+            needs += [dict(self.room.need(m)) for m in wanted & self.asleep]
             if sum(need.get(device, 0) for need in needs) > total * GIB:
                 return
-        waiting = {m for m in wanted if not found[m].retry_in_s and m not in self.processes}
+        waiting = {m for m in wanted if not found[m].retry_in_s and m not in self.awake}
         assert not waiting, f"{waiting} beside {set(self.processes)}"
 
     # --- what may happen ------------------------------------------------------------------------
@@ -143,6 +156,28 @@ class MemoryWorld(World):
         while self.estimates:
             model = self.estimates.pop()
             self.tell(Sized(model, ModelSize({"gpu0": 3 * GIB}, "estimated")))
+
+    def see_asleep(self) -> None:
+        """A look shows what those keep that sleep: no more than they had, here or there."""
+        for model in list(self.asleep - self.ending):
+            held = self.room.ledger.held_by(model)
+            seen = {device: min(count, held.get(device, 0)) for device, count in self.kept.items()}
+            self.tell(Sized(model, ModelSize(seen, "learned"), self.processes[model], sleeps=True))
+
+    def everything_goes_well(self, seconds: float) -> None:
+        self.see_asleep()
+        super().everything_goes_well(seconds)
+
+    def serve(self, model: str) -> None:
+        """A request of which all goes well; those that run have ended before."""
+        for lease in self.leases.values():
+            lease.running.clear()
+        self.ask("w0", model)
+        for _ in range(3):
+            self.deliver()
+            self.size_up()
+            self.give_back()
+            self.process_moves(crash=False)
 
     def grow(self, model: str, amount: int) -> None:
         """It is seen to use so much."""
@@ -196,21 +231,61 @@ SIZES = st.one_of(
         st.sampled_from(("declared", "learned", "estimated")),
     ),
 )
+KEPT = st.none() | st.just(UNKNOWN)
+KEPT |= st.builds(
+    lambda gpu0, ram, source: ModelSize({"gpu0": gpu0 * GIB, "ram": ram * GIB}, source),
+    st.integers(0, 4),
+    st.integers(0, 8),
+    st.sampled_from(("declared", "learned")),
+)
 WORLDS = st.builds(
     MemoryWorld,
     st.fixed_dictionaries(dict.fromkeys(MODELS, SIZES)),
     st.just({}) | st.dictionaries(st.sampled_from(MODELS), st.sampled_from(("always", "manual"))),
     st.sampled_from(("wait", "wait", "refuse", "use")),
+    st.just({}) | st.fixed_dictionaries(dict.fromkeys(MODELS[1:], KEPT)),
+    st.fixed_dictionaries({"gpu0": st.integers(0, 4), "ram": st.integers(0, 8)}),
 )
-MORE_STEPS = st.one_of(
-    STEPS.filter(lambda step: step[0] != "reconfigure"),
+TROUBLE = st.one_of(
+    *STEPS_OF_ONE_CONFIGURATION,
     st.tuples(st.just("size_up")),
+    st.tuples(st.just("see_asleep")),
     st.tuples(st.just("grow"), st.sampled_from(MODELS), GIBS),
     st.tuples(st.just("run_out"), st.sampled_from(MODELS)),
     st.tuples(st.just("others_use"), st.integers(0, 9)),
     st.tuples(st.just("hold"), st.sampled_from(("gpu0", "gpu1", None)), st.none() | st.just(20.0)),
 )
-STORIES = st.lists(MORE_STEPS, max_size=10) | st.lists(MORE_STEPS, min_size=20, max_size=60)
+# Every other step is of use, or hardly anything would happen: `one_of` weighs all kinds alike.
+SERVED = st.tuples(st.just("serve"), st.sampled_from(MODELS))
+MORE_STEPS = st.booleans().flatmap(lambda is_of_use: SERVED if is_of_use else TROUBLE)
+STORIES = st.lists(MORE_STEPS, max_size=10) | st.lists(MORE_STEPS, min_size=20, max_size=40)
+
+# Hardly two of them fit, all sleep, and all trouble has to do with that.
+SLEEPY_WORLDS = st.builds(
+    MemoryWorld,
+    st.fixed_dictionaries(
+        dict.fromkeys(
+            MODELS,
+            st.integers(3, 9).map(lambda size: ModelSize({"gpu0": size * GIB}, "declared")),
+        )
+    ),
+    st.just({}),
+    st.just("wait"),
+    st.fixed_dictionaries(dict.fromkeys(MODELS, KEPT)),
+    st.fixed_dictionaries({"gpu0": st.integers(0, 3), "ram": st.integers(0, 8)}),
+)
+SLEEP_TROUBLE = st.one_of(
+    st.tuples(st.just("see_asleep")),
+    st.tuples(st.just("lose_sleep"), st.sampled_from(MODELS)),
+    st.tuples(st.just("doze_off"), st.sampled_from(MODELS)),
+    st.tuples(st.just("wake_by_chance"), st.sampled_from(MODELS)),
+    st.tuples(st.just("get"), st.just("w1"), st.sampled_from(MODELS)),
+    st.tuples(st.just("crash")),
+    st.tuples(st.just("pass_time"), st.sampled_from((0.1, 6.0, 40.0))),
+    st.tuples(st.just("unload"), st.sampled_from(MODELS), st.booleans()),
+    st.tuples(st.just("hold"), st.sampled_from(("gpu0", "ram")), st.just(20.0)),
+)
+SLEEPY_STEPS = st.booleans().flatmap(lambda is_of_use: SERVED if is_of_use else SLEEP_TROUBLE)
 
 
 @settings(max_examples=examples(30, 500), deadline=None)
@@ -228,6 +303,20 @@ def test_nothing_starts_twice_and_nobody_is_forgotten(
     assert world.engine.queue() == ()
 
 
+@settings(max_examples=examples(15, 500), deadline=None)
+@given(SLEEPY_WORLDS, st.lists(SLEEPY_STEPS, min_size=10, max_size=40))
+def test_all_have_their_place_while_models_sleep_and_wake(
+    world: MemoryWorld,
+    steps: Sequence[tuple],  # type: ignore[type-arg]
+) -> None:
+    world.live_through(steps)
+    for _ in range(60):
+        world.all_is_free()
+        world.everything_goes_well(31)
+
+    assert world.waiting == {}, world.engine
+
+
 @settings(max_examples=examples(20, 300), deadline=None)
 @given(st.fixed_dictionaries(dict.fromkeys(MODELS, st.integers(1, 5))), st.permutations(MODELS))
 def test_who_is_there_does_not_depend_on_the_order_or_explain_says_why(
@@ -237,13 +326,7 @@ def test_who_is_there_does_not_depend_on_the_order_or_explain_says_why(
         {m: ModelSize({"gpu0": size * GIB}, "declared") for m, size in sizes.items()}, {}, "wait"
     )
     for model in order:
-        world.get("w0", model)
-        for lease in world.leases.values():
-            lease.running.clear()
-        for _ in range(3):
-            world.give_back()
-            world.deliver()
-            world.process_moves(crash=False)
+        world.serve(model)
 
     there = {m for m in MODELS if world.engine.state(m) == "ready"}
     if sum(sizes.values()) <= TOTALS["gpu0"]:
