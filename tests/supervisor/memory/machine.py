@@ -53,7 +53,7 @@ def add_intel(root: Path, card: int, bus: str, *, vram: int) -> None:
     (device / "tile0").mkdir(parents=True)
     (device / "vendor").write_text("0x8086\n")
     if vram:
-        (device / "tile0/physical_vram_size_bytes").write_text(f"{vram:#x}\n")
+        (device / "tile0/physical_vram_size_bytes").write_text(f"{vram}\n")
     link_card(root, card, device)
 
 
