@@ -49,7 +49,7 @@ from .host.listen_socket import (
 )
 from .host.log import ProgramLog, tell_warnings
 from .host.own_version import own_version
-from .host.runtime_dir import REAPER_NAME, open_runtime_dir, state_dir
+from .host.runtime_dir import REAPER_NAME, open_runtime_dir, open_state_dir
 from .host.shortage import why
 from .host.systemd import Notifier, feed_watchdog
 from .host.tls_files import tls_files
@@ -242,27 +242,27 @@ async def supervise(
     config, started_at = in_force.config, time.time()
     notifier = Notifier()
     output_log = OutputLog(program_log.take_output, program_log.hidden)
-    kept = state_dir(os.environ)
-    slots = SlotKeeper(lambda: in_force.config, kept / SLOTS_FILE_NAME)
-    await slots.sweep()
-    tallies = Tallies(lambda model: in_force.config.is_known(model))
-    archive = RecordArchive(partial(_store_limits, in_force, kept))
-
-    def note(record: RequestRecord) -> None:
-        slots.note(record)
-        tallies.note_record(record)
-        archive.add(record)
-
-    records = RecordStore(lambda: in_force.config.activity.metrics_rows, note)
-    seen_models = SeenModels(kept / FACTS_FILE_NAME)
-    prices = PriceFeed(lambda: in_force.config.price_list, kept / PRICES_FILE_NAME)
-    await prices.load_copy()
-    keys = KeyLimits(
-        lambda: in_force.config.client_keys, load_day(kept / KEY_USE_FILE_NAME), time.time
-    )
     async with AsyncExitStack() as stack:
         # From the bottom up this is the order of shutdown.
+        kept = stack.enter_context(open_state_dir(os.environ))
         folder = stack.enter_context(open_runtime_dir(order.socket_dir, os.environ))
+        slots = SlotKeeper(lambda: in_force.config, kept / SLOTS_FILE_NAME)
+        await slots.sweep()
+        tallies = Tallies(lambda model: in_force.config.is_known(model))
+        archive = RecordArchive(partial(_store_limits, in_force, kept))
+
+        def note(record: RequestRecord) -> None:
+            slots.note(record)
+            tallies.note_record(record)
+            archive.add(record)
+
+        records = RecordStore(lambda: in_force.config.activity.metrics_rows, note)
+        seen_models = SeenModels(kept / FACTS_FILE_NAME)
+        prices = PriceFeed(lambda: in_force.config.price_list, kept / PRICES_FILE_NAME)
+        await prices.load_copy()
+        keys = KeyLimits(
+            lambda: in_force.config.client_keys, load_day(kept / KEY_USE_FILE_NAME), time.time
+        )
         inheritance = await _inheritance(config, folder)
         listener = stack.enter_context(
             listening_socket(

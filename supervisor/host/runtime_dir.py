@@ -1,10 +1,12 @@
-"""The folder of the supervisor's sockets, and its lock.
+"""The folders of the supervisor's sockets and of its state, and their locks.
 
 The folder is what protects the sockets: no other user may enter or write to it, and one lock says
-whose it is. (zmq takes over a socket path that another process is bound to without a word.)
+whose it is. (zmq takes over a socket path that another process is bound to without a word.) The
+same with the state: what one has learned or saved another one would remove or write over.
 """
 
 import fcntl
+import logging
 import os
 import stat
 from collections.abc import Generator, Mapping
@@ -12,6 +14,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ..errors import SupervisorError
+
+log = logging.getLogger(__name__)
 
 NAME = "arriero"
 LOCK_NAME = "arriero.lock"
@@ -82,7 +86,7 @@ def open_runtime_dir(
         try:
             folder.mkdir(mode=_MODE, exist_ok=True)
             _check_private(folder)
-            stack.enter_context(_locked(folder))
+            stack.enter_context(_locked(folder, "sockets", _WAY_OUT))
             _remove_stale_sockets(folder)
         except OSError as exc:
             raise SupervisorError(
@@ -91,7 +95,28 @@ def open_runtime_dir(
         yield folder
 
 
+@contextmanager
+def open_state_dir(environ: Mapping[str, str]) -> Generator[Path, None, None]:
+    """Give the folder for state, ours alone; see `state_dir`.
+
+    Where it cannot be made or locked, it is given all the same: what is learned is lost then, and
+    the log says so.
+
+    Raises:
+        SupervisorError: Another supervisor uses it; with the remedy.
+    """
+    folder = state_dir(environ)
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(mode=_MODE, parents=True, exist_ok=True)
+            stack.enter_context(_locked(folder, "its state", _STATE_WAY_OUT))
+        except OSError as exc:
+            log.warning("state.not_locked path=%s reason=%s", folder, exc)
+        yield folder
+
+
 _WAY_OUT = "choose another one with --socket-dir"
+_STATE_WAY_OUT = "choose another one with XDG_STATE_HOME in its environment"
 
 
 def _check_length(folder: Path) -> None:
@@ -123,10 +148,14 @@ def _check_private(folder: Path) -> None:
 
 
 @contextmanager
-def _locked(folder: Path) -> Generator[None, None, None]:
-    """Hold the folder's lock.
+def _locked(folder: Path, use: str, way_out: str) -> Generator[None, None, None]:
+    """Hold the lock of a folder for some `use`.
 
     The kernel drops it when this process ends, however it ends.
+
+    Raises:
+        SupervisorError: Another one holds it; with the remedy, and the `way_out`.
+        OSError: The folder takes no file, or has no locks.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     lock = os.open(folder / LOCK_NAME, flags, 0o600)
@@ -136,8 +165,8 @@ def _locked(folder: Path) -> Generator[None, None, None]:
         except BlockingIOError:
             owner = os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
             raise SupervisorError(
-                f"cannot use the folder {folder} for sockets: another supervisor does, with "
-                f"process id {owner}; stop it, or {_WAY_OUT}"
+                f"cannot use the folder {folder} for {use}: another supervisor does, with "
+                f"process id {owner}; stop it, or {way_out}"
             ) from None
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)

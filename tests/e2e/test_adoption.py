@@ -68,6 +68,30 @@ def serve_again(
         train.url = f"http://{train.ask('status')['listen']}"
 
 
+def is_refused_beside(train: Train) -> None:
+    """Start another one on its sockets, and on its state: both end, and say what would help."""
+    args = train.process.args
+    assert isinstance(args, list)
+    elsewhere = train.log.parent / "elsewhere"
+    others = {
+        f"for sockets: another supervisor does, with process id {train.process.pid}; stop it, or "
+        "choose another one with --socket-dir": (args, {"XDG_STATE_HOME": str(elsewhere)}),
+        f"for its state: another supervisor does, with process id {train.process.pid}; stop it, or "
+        "choose another one with XDG_STATE_HOME in its environment": (
+            [*args[:-1], str(elsewhere)],
+            {"XDG_STATE_HOME": str(train.log.parent)},
+        ),
+    }
+    assert args[-2] == "--socket-dir"
+    for words, (command, env) in others.items():
+        ended = subprocess.run(
+            command, env=os.environ | env, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert ended.returncode != 0
+        assert words in ended.stderr, ended.stderr
+    assert train.ask("status")["ok"]
+
+
 def running(train: Train, model: str, count: int = 4) -> list[Stream]:
     """Streams that have begun, and run until they are told to end."""
     streams = [Stream(train, model, chunks=20, runs_on=True, within_s=120) for _ in range(count)]
@@ -139,6 +163,7 @@ def test_streams_end_whole_and_models_stay(start: Callable[..., Train]) -> None:
     before = {model: pid_of(train, model) for model in "ab"}
     workers = set(train.workers().values())
     streams = running(train, "a")
+    is_refused_beside(train)
 
     kill(train)
     assert train.chat("a").status_code == 200  # nobody has to be asked

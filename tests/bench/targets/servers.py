@@ -298,7 +298,9 @@ def serve(
     config.write_text(json.dumps(usual | dict(values or {}), indent=2))
     command = [*code.command, "serve", "--config", str(config)]
     command += ["--workers", str(workers), "--socket-dir", str(sockets)]
-    with running(command, folder / "log", port=port, env={**code.env, **(env or {})}) as process:
+    # Several run at a time; each has a state of its own.
+    env = {**code.env, "XDG_STATE_HOME": str(folder / "state"), **(env or {})}
+    with running(command, folder / "log", port=port, env=env) as process:
         yield process, port, sockets
 
 

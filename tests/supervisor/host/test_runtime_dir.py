@@ -12,6 +12,7 @@ from arriero.supervisor.host.runtime_dir import (
     LOCK_NAME,
     find_runtime_dir,
     open_runtime_dir,
+    open_state_dir,
     state_dir,
 )
 
@@ -126,6 +127,30 @@ def test_a_second_supervisor_is_told_who_the_first_is(tmp_path: Path) -> None:
 
         with open_runtime_dir(tmp_path, {}):  # a killed supervisor leaves no lock behind
             assert int((tmp_path / LOCK_NAME).read_text()) == os.getpid()
+
+
+def test_the_state_belongs_to_one_supervisor(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    environ = {"XDG_STATE_HOME": str(tmp_path / "new")}
+    with open_state_dir(environ) as folder:
+        assert (folder, mode_of(folder)) == (tmp_path / "new/arriero", 0o700)
+        with (
+            pytest.raises(
+                SupervisorError,
+                match=rf"^cannot use the folder {folder} for its state: another supervisor does, "
+                rf"with process id {os.getpid()}; stop it, or choose another one with XDG_STATE_",
+            ),
+            open_state_dir(environ),
+        ):
+            pass
+    with open_state_dir(environ) as folder:  # it is free again
+        (folder / "sizes.json").touch()
+
+    (tmp_path / "file").touch()
+    with open_state_dir({"XDG_STATE_HOME": str(tmp_path / "file")}) as folder:  # nothing is kept
+        assert not folder.exists()
+    assert "state.not_locked" in caplog.text
 
 
 def test_stale_sockets_are_removed_and_nothing_else(tmp_path: Path) -> None:
