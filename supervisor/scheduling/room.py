@@ -252,8 +252,10 @@ class Room(PlacementPolicy):
     def fits(self, target: str, turn: Turn, now: float) -> tuple[ModelFit, ...]:
         """Return what becomes of all that have memory, if `target` is started now."""
         why = self._why_size(target)
-        if (went := self._entries[target].went_for) is not None:
-            why += f"; it was evicted {now - went[1]:.0f} s ago for {went[0]}"
+        entry = self._entries[target]
+        if (went := entry.went_for) is not None:
+            how = "put to sleep" if entry.state == "asleep" else "evicted"
+            why += f"; it was {how} {now - went[1]:.0f} s ago for {went[0]}"
         found = [self._fit(target, "stays" if target in turn.before else "starts", why)]
         falls_asleep = self.falls_asleep(target, turn.goes)
         for name, entry in sorted((*self._live.items(), *self._asleep.items())):
