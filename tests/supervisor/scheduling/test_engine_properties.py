@@ -305,7 +305,7 @@ class World:
             self.tell(FellAsleep(model, self.processes[model]))
             if self.engine.state(model) == "asleep":
                 self.asleep.add(model)
-            elif model in "bc":
+            elif self.engine.state(model) == "draining":
                 self.tell(WokeUp(model, self.processes[model]))
 
     def wake_by_chance(self, model: str) -> None:
