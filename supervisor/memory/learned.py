@@ -3,13 +3,13 @@
 Kept as JSON; `learned_file` reads and writes it.
 """
 
-from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 
-from arriero.protocol.read_json import BadJson, JsonReader
+from arriero.protocol.read_json import JsonReader
 
+from ..text.entries import read_entries, write_entries
 from .sizes import Amounts, largest
 
 # Commands that are remembered: as many as there are learned durations. A file of some 60 kB.
@@ -26,14 +26,6 @@ _MOST: Final = 2**50
 _KEPT: Final = 0.9
 
 
-class _StoredSizes(msgspec.Struct, omit_defaults=True):
-    """The file: newest entry last."""
-
-    v: int = 0
-    sizes: dict[str, msgspec.Raw] = {}
-
-
-_stored = JsonReader(_StoredSizes)
 _stored_amounts = JsonReader(dict[str, int])
 
 
@@ -79,8 +71,7 @@ class LearnedSizes:
 
     def encode(self) -> bytes:
         """Return all of it as JSON."""
-        stored = {"v": self.VERSION, "sizes": self._sizes}
-        return msgspec.json.format(msgspec.json.encode(stored), indent=1) + b"\n"
+        return write_entries("sizes", self.VERSION, self._sizes)
 
     @classmethod
     def decode(cls, data: bytes) -> "LearnedSizes":
@@ -89,21 +80,10 @@ class LearnedSizes:
         Raises:
             ValueError: It is something else altogether. Nothing else is raised.
         """
-        try:
-            stored = _stored.read(data)
-        except BadJson as exc:
-            raise ValueError(f"cannot read learned sizes: {exc}") from exc
-        if stored.v != cls.VERSION:
-            raise ValueError(f"cannot read learned sizes of version {stored.v}")
         sizes = cls()
-        for name, raw in stored.sizes.items():
-            try:
-                amounts = _stored_amounts.read(raw)
-            except BadJson:
-                continue
-            if _can_be(amounts):
-                sizes._sizes[name] = amounts
-        sizes._drop_oldest()
+        sizes._sizes = read_entries(
+            data, "sizes", cls.VERSION, _possible, most=MAX_ENTRIES, subject="learned sizes"
+        )
         return sizes
 
     def _drop_oldest(self) -> None:
@@ -111,7 +91,9 @@ class LearnedSizes:
             del self._sizes[next(iter(self._sizes))]
 
 
-def _can_be(amounts: Mapping[str, int]) -> bool:
-    return 0 < len(amounts) <= _MAX_DEVICES and all(
+def _possible(raw: msgspec.Raw) -> Amounts | None:
+    amounts = _stored_amounts.read(raw)
+    can_be = 0 < len(amounts) <= _MAX_DEVICES and all(
         0 <= count <= _MOST for count in amounts.values()
     )
+    return amounts if can_be else None

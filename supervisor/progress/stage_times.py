@@ -11,7 +11,9 @@ from typing import Final
 
 import msgspec
 
-from arriero.protocol.read_json import BadJson, JsonReader
+from arriero.protocol.read_json import JsonReader
+
+from ..text.entries import read_entries, write_entries
 
 # Commands that are remembered. Ten times as many as a large configuration has models, and yet a
 # file of some 60 kB: old commands fall out by themselves.
@@ -61,20 +63,12 @@ def fingerprint(command: Sequence[str]) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:24]
 
 
-class _Stored(msgspec.Struct, omit_defaults=True):
-    """The file: newest entry last."""
-
-    v: int = 0
-    times: dict[str, msgspec.Raw] = {}
-
-
 class _StoredTimes(msgspec.Struct):
     starting_s: float
     loading_s: float
     warming_s: float
 
 
-_stored = JsonReader(_Stored)
 _stored_times = JsonReader(_StoredTimes)
 
 
@@ -111,8 +105,7 @@ class Durations:
 
     def encode(self) -> bytes:
         """Return all of it as JSON."""
-        stored = {"v": self.VERSION, "times": self._times}
-        return msgspec.json.format(msgspec.json.encode(stored), indent=1) + b"\n"
+        return write_entries("times", self.VERSION, self._times)
 
     @classmethod
     def decode(cls, data: bytes) -> "Durations":
@@ -121,29 +114,25 @@ class Durations:
         Raises:
             ValueError: It is something else altogether. Nothing else is raised.
         """
-        try:
-            stored = _stored.read(data)
-        except BadJson as exc:
-            raise ValueError(f"cannot read learned durations: {exc}") from exc
-        if stored.v != cls.VERSION:
-            raise ValueError(f"cannot read learned durations of version {stored.v}")
         durations = cls()
-        for name, raw in stored.times.items():
-            try:
-                found = _stored_times.read(raw)
-                durations._times[name] = StageTimes(
-                    starting_s=found.starting_s,
-                    loading_s=found.loading_s,
-                    warming_s=found.warming_s,
-                )
-            except ValueError:  # BadJson is one, too
-                continue
-        durations._drop_oldest()
+        durations._times = read_entries(
+            data, "times", cls.VERSION, _possible, most=MAX_ENTRIES, subject="learned durations"
+        )
         return durations
 
     def _drop_oldest(self) -> None:
         while len(self._times) > MAX_ENTRIES:
             del self._times[next(iter(self._times))]
+
+
+def _possible(raw: msgspec.Raw) -> StageTimes | None:
+    found = _stored_times.read(raw)
+    try:
+        return StageTimes(
+            starting_s=found.starting_s, loading_s=found.loading_s, warming_s=found.warming_s
+        )
+    except ValueError:
+        return None
 
 
 def _mean(before: float, newest: float) -> float:

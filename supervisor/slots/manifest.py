@@ -12,7 +12,9 @@ from typing import Final
 
 import msgspec
 
-from arriero.protocol.read_json import BadJson, JsonReader
+from arriero.protocol.read_json import JsonReader
+
+from ..text.entries import read_entries, write_entries
 
 # Models whose slots are remembered; a limit for what is read, rather than for anybody's folder.
 MAX_MODELS: Final = 500
@@ -95,12 +97,6 @@ class SavedModel(msgspec.Struct, frozen=True, kw_only=True):
         return all(slot.size_bytes and slot.tokens for slot in self.slots)
 
 
-class _StoredManifest(msgspec.Struct):
-    v: int = 0
-    models: dict[str, msgspec.Raw] = {}
-
-
-_stored: Final = JsonReader(_StoredManifest)
 _saved_model: Final = JsonReader(SavedModel)
 
 
@@ -141,8 +137,7 @@ class Manifest:
 
     def encode(self) -> bytes:
         """Return all of it as JSON."""
-        stored = {"v": VERSION, "models": self._models}
-        return msgspec.json.format(msgspec.json.encode(stored), indent=1) + b"\n"
+        return write_entries("models", VERSION, self._models)
 
     @classmethod
     def decode(cls, data: bytes) -> "Manifest":
@@ -151,18 +146,21 @@ class Manifest:
         Raises:
             ValueError: It is something else altogether. Nothing else is raised.
         """
-        try:
-            stored = _stored.read(data)
-        except BadJson as exc:
-            raise ValueError(f"cannot read the manifest of saved slots: {exc}") from exc
-        if stored.v != VERSION:
-            raise ValueError(f"cannot read a manifest of saved slots of version {stored.v}")
         manifest = cls()
-        for model, raw in list(stored.models.items())[-MAX_MODELS:]:
-            saved = _saved_model.find(raw)
-            if saved is not None and _makes_sense(saved.slots):
-                manifest._models[model] = saved
+        manifest._models = read_entries(
+            data,
+            "models",
+            VERSION,
+            _possible,
+            most=MAX_MODELS,
+            subject="the manifest of saved slots",
+        )
         return manifest
+
+
+def _possible(raw: msgspec.Raw) -> SavedModel | None:
+    saved = _saved_model.read(raw)
+    return saved if _makes_sense(saved.slots) else None
 
 
 def _makes_sense(slots: Iterable[SavedSlot]) -> bool:
