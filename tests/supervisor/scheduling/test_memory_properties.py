@@ -288,7 +288,7 @@ SLEEP_TROUBLE = st.one_of(
 SLEEPY_STEPS = st.booleans().flatmap(lambda is_of_use: SERVED if is_of_use else SLEEP_TROUBLE)
 
 
-@settings(max_examples=examples(30, 500), deadline=None)
+@settings(max_examples=examples(25, 500), deadline=None)
 @given(WORLDS, STORIES)
 def test_nothing_starts_twice_and_nobody_is_forgotten(
     world: MemoryWorld,
@@ -303,7 +303,7 @@ def test_nothing_starts_twice_and_nobody_is_forgotten(
     assert world.engine.queue() == ()
 
 
-@settings(max_examples=examples(15, 500), deadline=None)
+@settings(max_examples=examples(12, 500), deadline=None)
 @given(SLEEPY_WORLDS, st.lists(SLEEPY_STEPS, min_size=10, max_size=40))
 def test_all_have_their_place_while_models_sleep_and_wake(
     world: MemoryWorld,
