@@ -64,7 +64,7 @@ OWN = {
     "headers.response.": "set remove",
     "models.<id>.": (
         "progress strict kind usage hungAfter drainLimit onFailure apiKey sleep saveSlots "
-        "memory pin onBlocked scrapeMetrics"
+        "memory pin onBlocked scrapeMetrics sleepMemory"
     ),
     "models.<id>.prices.": _PRICES,
     "prices.<id>.": _PRICES,
