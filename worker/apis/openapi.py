@@ -186,8 +186,17 @@ def _in_query(route: RouteDeclaration) -> Iterator[Json]:
                 "name": name,
                 "in": "query",
                 "required": name in shape["required"],
-                "schema": schema,
+                "schema": _without_null(schema),
             }
+
+
+def _without_null(schema: Json) -> Json:
+    """Return the schema of a parameter: what is not said is left out, it cannot be null."""
+    kinds = [it for it in schema.get("anyOf", ()) if it != {"type": "null"}]
+    if not kinds:
+        return schema
+    kept = {name: it for name, it in schema.items() if name not in {"anyOf", "default"}}
+    return kept | (kinds[0] if len(kinds) == 1 else {"anyOf": kinds})
 
 
 def _asked(route: RouteDeclaration, api: Api) -> Json:

@@ -102,10 +102,23 @@ def test_a_key_is_asked_for_where_it_is_needed() -> None:
     with_keys, without = document(has_keys=True), document(has_keys=False)
     open_routes = {name for name, it in operations(with_keys).items() if it.get("security") == []}
 
-    assert open_routes == {"GET /health", "GET /wol-health", "GET /favicon.ico", "GET /upstream"}
+    assert open_routes == {"GET /health", "GET /wol-health", "GET /favicon.ico"}
     assert with_keys["security"][0] == {"bearer": []}
     assert without["security"] == []
     assert "401" not in operations(with_keys)["GET /health"]["responses"]
+
+
+def test_a_parameter_is_never_null() -> None:
+    found = operations(document(has_keys=True))
+    schemas = {
+        f"{name} {it['name']}": it["schema"]
+        for name, operation in found.items()
+        for it in operation.get("parameters", ())
+        if it["in"] == "query"
+    }
+
+    assert schemas["GET /api/performance after"]["format"] == "date-time"
+    assert not [name for name, schema in schemas.items() if "null" in str(schema)]
 
 
 def test_streams_are_told_of() -> None:

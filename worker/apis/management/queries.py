@@ -98,7 +98,7 @@ class PerformanceQuery(QueryShape, frozen=True, kw_only=True):
         after: Only younger ones than this moment.
     """
 
-    after: datetime | None = None
+    after: Annotated[datetime, Meta(tz=True)] | None = None
 
 
 class LogQuery(QueryShape, frozen=True, kw_only=True):
