@@ -170,7 +170,7 @@ class ModelRoute(MessageValue, frozen=True, kw_only=True, omit_defaults=True):
         remote: Where it is, if nothing is started for it: it is asked as a peer is.
         command: How its server is started, with secrets hidden.
         metadata: Shown in listings: a JSON object.
-        capabilities: What it can do.
+        capabilities: What it can do, as configured; see `abilities`.
         last_seen: What it told when it last ran; None: it has not, or told nothing.
     """
 
@@ -196,6 +196,17 @@ class ModelRoute(MessageValue, frozen=True, kw_only=True, omit_defaults=True):
     metadata: msgspec.Raw = NO_METADATA
     capabilities: ModelAbilities = NO_ABILITIES
     last_seen: SeenFacts | None = None
+
+    @property
+    def abilities(self) -> ModelAbilities:
+        """What it can do, as configured; what that leaves open, its server has told."""
+        written, seen = self.capabilities, self.last_seen
+        if seen is None:
+            return written
+        if written != NO_ABILITIES:
+            return msgspec.structs.replace(written, context=written.context or seen.n_ctx)
+        gives = ("text",) if seen.takes else ()
+        return ModelAbilities(takes=seen.takes, gives=gives, tools=seen.tools, context=seen.n_ctx)
 
 
 class SelectorRoute(MessageValue, frozen=True, kw_only=True):

@@ -99,8 +99,8 @@ class WorkerFacts:
                 unlisted=route.unlisted,
                 peerID="",
                 aliases=route.aliases or UNSET,
-                capabilities=_told(route.capabilities),
-                context_length=route.capabilities.context or UNSET,
+                capabilities=_told(route.abilities),
+                context_length=route.abilities.context or UNSET,
             )
             for route in sorted(service.names.config.models, key=lambda route: route.model)
         ]

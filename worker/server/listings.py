@@ -7,12 +7,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from arriero.protocol.values import State
-from arriero.protocol.worker_config import (
-    NO_ABILITIES,
-    ModelAbilities,
-    SeenFacts,
-    SelectorRoute,
-)
+from arriero.protocol.worker_config import NO_ABILITIES, ModelAbilities, SelectorRoute
 
 from ..apis.management.answers import (
     EntryAbilities,
@@ -135,7 +130,7 @@ class Listings:
         metadata = msgspec.json.decode(route.metadata, type=dict[str, Raw])
         if route.capabilities != NO_ABILITIES:
             metadata = {key: it for key, it in metadata.items() if key not in _OF_CAPABILITIES}
-        capabilities = _known(route.capabilities, route.last_seen)
+        capabilities = route.abilities
         return ModelEntry(
             id=name,
             created=self._created,
@@ -185,17 +180,6 @@ class Listings:
 def _joined(metadata: Mapping[str, Raw], facts: Mapping[str, object]) -> dict[str, Raw]:
     """Return metadata with our own facts, which go before members of the same names."""
     return {**metadata, **{key: Raw(msgspec.json.encode(it)) for key, it in facts.items()}}
-
-
-def _known(capabilities: ModelAbilities, seen: SeenFacts | None) -> ModelAbilities:
-    """Return what the configuration says; what it leaves open, the model's server has told."""
-    if seen is None:
-        return capabilities
-    if capabilities != NO_ABILITIES:
-        context = capabilities.context or seen.n_ctx
-        return msgspec.structs.replace(capabilities, context=context)
-    gives = ("text",) if seen.takes else ()
-    return ModelAbilities(takes=seen.takes, gives=gives, tools=seen.tools, context=seen.n_ctx)
 
 
 def _architecture(capabilities: ModelAbilities) -> EntryArchitecture | UnsetType:

@@ -65,7 +65,7 @@ class OllamaPages:
         Raises:
             UnknownModel: There is none of that name.
         """
-        able = self._names.find(self._names.without_usual_tag(name)).route.capabilities
+        able = self._names.find(self._names.without_usual_tag(name)).route.abilities
         declared = {
             "completion": "text" in able.gives,
             "tools": able.tools,

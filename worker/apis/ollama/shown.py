@@ -51,7 +51,7 @@ class OllamaShown(JsonAnswer, frozen=True, kw_only=True):
     """What is known of one model.
 
     Attributes:
-        capabilities: Those that the configuration declares.
+        capabilities: Those that the configuration declares, or its server has told.
     """
 
     modified_at: str
