@@ -146,8 +146,8 @@ def test_ollamas_tools_speak_plain_http(secured: Secured) -> None:
 
     told = httpx.get(f"http://{found[1]}/api/version").json()
     assert told["version"] == OLLAMA_VERSION
-    with pytest.raises(httpx.HTTPError):
-        httpx.get(f"http://127.0.0.1:{secured.address[1]}/api/version")
+    refused = httpx.get(f"http://127.0.0.1:{secured.address[1]}/api/version")
+    assert (refused.status_code, "speaks TLS" in refused.text) == (400, True)
 
 
 def test_administrators_are_answered_on_their_socket_only(secured: Secured) -> None:
