@@ -100,13 +100,16 @@ class Tail:
 def test_logs_and_events_are_followed_in_every_worker(
     start_train: Callable[..., Train], scripted: Callable[..., str]
 ) -> None:
-    train = start_train({"workers": 2, "models": {"org/a": {"cmd": scripted()}}})
-    events = [Tail(train, "/api/events") for _ in range(6)]  # some in each worker
+    models = {"org/a": {"cmd": scripted("--api-key", "s3cret-key"), "apiKey": "s3cret-key"}}
+    config = {"workers": 2, "models": models, "logToStdout": "both", "apiKeys": ["client-key-1"]}
+    train = start_train(config, "--log-format", "json")
+    key = {"Authorization": "Bearer client-key-1"}
+    events = [Tail(train, "/api/events", **key) for _ in range(4)]  # some in each worker
     eventually(lambda: all(one.told("inflight") for one in events))
-    fields = {"X-Request-Id": "mine", "Cookie": "s3cret"}
+    fields = {"X-Request-Id": "mine", "Cookie": "s3cret", **key}
     stream = Stream(train, "org/a", runs_on=True, headers=fields)
-    past = Tail(train, "/logs/stream/org/a")
-    late = Tail(train, "/logs/stream/org/a?no-history")
+    past = Tail(train, "/logs/stream/org/a", **key)
+    late = Tail(train, "/logs/stream/org/a?no-history", **key)
     for one in events:
         shown = eventually(one.answered)[0]
         assert (shown["id"], shown["model"], shown["method"]) == ("mine", "org/a", "POST")
@@ -118,8 +121,9 @@ def test_logs_and_events_are_followed_in_every_worker(
         eventually(partial(one.has_told, "inflight", gone))
         eventually(partial(one.told, "activity"))
         assert {"starting", "ready"} <= set(one.states())
-    assert train.chat("org/a").status_code == 200
-    assert "supervisor.ready" in httpx.get(f"{train.url}/logs").text
+    shown_to_all = httpx.get(f"{train.url}/logs", headers=key).text
+    assert "supervisor.ready" in shown_to_all
+    assert "listening on http" in shown_to_all
     assert train.stop() == 0  # streams that go on do not hold it up
 
     listening = "listening on http"
@@ -131,19 +135,6 @@ def test_logs_and_events_are_followed_in_every_worker(
         told = "".join(it["data"] for it in one.told("logData") if it["source"] == "upstream")
         assert told.count(listening) == 1
         assert "s3cret" not in one.ended()
-
-
-def test_every_line_is_json(
-    start_train: Callable[..., Train], scripted: Callable[..., str]
-) -> None:
-    models = {"org/a": {"cmd": scripted("--api-key", "s3cret-key"), "apiKey": "s3cret-key"}}
-    config = {"models": models, "logToStdout": "both", "apiKeys": ["client-key-1"]}
-    train = start_train(config, "--log-format", "json")
-    headers = {"Authorization": "Bearer client-key-1"}
-    assert train.chat("org/a", headers=headers).status_code == 200
-    train.worker().kill()
-    eventually(lambda: "worker.died" in train.log_text())
-    assert train.stop() == 0
 
     lines = [json.loads(line) for line in train.log_text().splitlines()]
     assert all({"time", "level", "logger", "message"} <= line.keys() for line in lines)
