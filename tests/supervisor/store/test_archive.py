@@ -264,7 +264,7 @@ async def test_full_disk_loses_records_that_are_counted_and_told_once(
 # --- a process that is killed --------------------------------------------------------------------
 
 WRITER = """
-import sys, trio
+import sys, time, trio
 from pathlib import Path
 from arriero.supervisor.store import answers
 from arriero.supervisor.store.archive import RecordArchive
@@ -280,7 +280,7 @@ async def main():
         while True:
             for _ in range(50):
                 number += 1
-                kept.add(record(f"r{number}", input_tokens=1))
+                kept.add(record(f"r{number}", t=time.time(), input_tokens=1))
             await kept.ask(lambda it: answers.activity(it, ActivityRequest(limit=1), 0))
             print(number, flush=True)
 
