@@ -18,7 +18,7 @@ from arriero.worker.apis.management.queries import (
     UsageQuery,
     read_query,
 )
-from arriero.worker.errors import BadRequest
+from arriero.worker.errors import BadRequest, UnknownRequest
 
 MIDNIGHT = 1_795_910_400.0  # 2026-11-29T00:00:00Z
 
@@ -111,5 +111,5 @@ def test_no_more_than_a_hundred_names_are_looked_for() -> None:
 def test_a_capture_has_a_number() -> None:
     assert capture_id("12") == 12
     for text in ("", "x", "-1", "1.5", "٣", "9" * 19):
-        with pytest.raises(BadRequest):
+        with pytest.raises(UnknownRequest):
             capture_id(text)

@@ -314,7 +314,7 @@ async def test_captures_are_shown_to_the_key_that_asked(store: ActivityDatabase)
         all_own = await ask("GET", "/api/captures", "X-Api-Key: alice")
         wrong = await ask("GET", "/api/captures/x", "X-Api-Key: alice")
 
-    assert (nobody.status, other.status, own.status, wrong.status) == (401, 404, 200, 400)
+    assert (nobody.status, other.status, own.status, wrong.status) == (401, 404, 200, 404)
     assert (admin.status, admin.body) == (200, own.body)
     assert others.said == {"data": []}
     assert own.said == {

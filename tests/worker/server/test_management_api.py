@@ -213,6 +213,13 @@ async def test_senseless_limit_is_refused(limit: str) -> None:
     assert "from 1 to 1000" in str(answer.error["message"])
 
 
+async def test_null_is_no_value_of_a_query() -> None:
+    async with pages(known()) as ask:
+        answer = await ask("GET", "/api/performance?after=NULL")
+
+    assert (answer.status, answer.error["code"]) == (400, "bad_request")
+
+
 async def test_one_request_has_its_account() -> None:
     there = known()
     there.ended = ["r1"]

@@ -16,7 +16,7 @@ from arriero.protocol.control import (
 )
 from arriero.protocol.records import RecordFilter, Viewer
 
-from ...errors import BadRequest
+from ...errors import UnknownRequest
 from .queries import CapturesQuery, ExportQuery, RowsQuery, StatsQuery, UsageQuery
 
 
@@ -112,10 +112,10 @@ def capture_id(text: str) -> int:
     """Return the number of a capture.
 
     Raises:
-        BadRequest: It is none.
+        UnknownRequest: It is none.
     """
     if _NUMBER.fullmatch(text) is None:
-        raise BadRequest(f"cannot read {text[:_SHOWN]!r}: a capture has a number")
+        raise UnknownRequest(f"cannot find a capture {text[:_SHOWN]!r}: they have numbers")
     return int(text)
 
 

@@ -202,7 +202,12 @@ def read_query(shape: type[QueryT], given: Iterable[tuple[str, str]]) -> QueryT:
         else:
             found.setdefault(name, value)
     try:
-        return msgspec.convert(found, shape, strict=False)
+        read = msgspec.convert(found, shape, strict=False)
+        for field in msgspec.structs.fields(shape):
+            # the word null is read as if nothing was said
+            if field.encode_name in found and getattr(read, field.name) is None:
+                raise msgspec.ValidationError(f"null - at `$.{field.encode_name}`")
+        return read
     except msgspec.ValidationError as exc:
         raise BadRequest(f"cannot read the query: {_explained(shape, found, exc)}") from None
 
