@@ -12,6 +12,7 @@ OTHERS: dict[Access, str] = {
     "key": (
         "GET /, GET /api/version, GET /v1/models, GET /models, GET /v1/models/{name...}, "
         "GET /models/{name...}, GET /api/tags, POST /api/show, GET /openapi.json, "
+        "GET /api/captures, GET /api/captures/{number}, "  # those of one's own
         "GET /ui, GET /ui/, GET /ui/{path...}, GET /upstream"
     ),
     "infer": (
@@ -20,6 +21,8 @@ OTHERS: dict[Access, str] = {
     ),
     "read": (
         "GET /running, GET /api/ps, GET /api/activity, GET /api/activity/{request_id...}, "
+        "GET /api/activity.jsonl, GET /api/activity.csv, GET /api/usage, "
+        "GET /api/metrics/activity, GET /api/metrics/stats, "
         "GET /logs, GET /logs/stream, GET /logs/stream/{name...}, GET /api/events, "
         "GET /metrics, GET /api/performance, GET /api/hardware, "
         "GET /api/profiles, GET /props, GET /slots, GET /lora-adapters"
