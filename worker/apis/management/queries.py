@@ -204,8 +204,11 @@ def read_query(shape: type[QueryT], given: Iterable[tuple[str, str]]) -> QueryT:
     try:
         read = msgspec.convert(found, shape, strict=False)
         for field in msgspec.structs.fields(shape):
-            # the word null is read as if nothing was said
-            if field.encode_name in found and getattr(read, field.name) is None:
+            if field.encode_name not in found:
+                continue
+            # the word null is read as if nothing was said, and a number as a Unix time
+            value, text = getattr(read, field.name), found[field.encode_name]
+            if value is None or (isinstance(value, datetime) and ":" not in text):
                 raise msgspec.ValidationError(f"null - at `$.{field.encode_name}`")
         return read
     except msgspec.ValidationError as exc:
