@@ -500,6 +500,7 @@ class Engine:
                 if held is not None and held.leases.get(owner) == lease:
                     held.drop_lease(owner)
                     held.used_at = self._busy_at = now
+                    self._touch_room(held)
             case Reported():
                 self._reported(event, now)
             case KeptAlive(owner, model, lease, keep_s, in_flight):
@@ -510,6 +511,7 @@ class Engine:
                     held.keep_s = keep_s if is_alone else max(keep_s, REPORT_LIMIT_S)
                     self._busy_at = now
                     held.in_flight[owner] = in_flight
+                    self._touch_room(held)
             case Spawned(model, swap, pid, endpoint):
                 entry = self._entries[model]
                 if entry.swap == swap and entry.state in {"starting", "stopping"}:
@@ -618,7 +620,9 @@ class Engine:
     def _owner_lost(self, owner: str) -> None:
         self._queue.remove_owner(owner)
         for entry in self._live.values():
-            entry.drop_lease(owner)
+            if owner in entry.leases:
+                entry.drop_lease(owner)
+                self._touch_room(entry)
 
     def _adopted(self, found: Adopted, now: float) -> None:
         entry = self._entries.get(found.model)

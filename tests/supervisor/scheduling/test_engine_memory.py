@@ -130,6 +130,19 @@ def test_a_model_that_is_quick_to_bring_back_goes_first() -> None:
     assert states(engine) == {"a": "ready", "b": "stopping"}
 
 
+def test_a_model_whose_lease_came_back_is_idle() -> None:
+    engine = engine_of(spec("a", 5), spec("b", 5), spec("c", 5))
+    make_ready(engine, "b", Waiter("w-b", 1), 0)
+    grant = make_ready(engine, "a", Waiter("w-a", 1), 0)
+    for model in "ab":
+        engine.handle(Reported(f"w-{model}", {model: 1}), 5 if model == "a" else 4)
+    assert engine.explain("c", 5).stops == ("b",)
+
+    engine.handle(Released("w-a", "a", grant.lease), 5.1)
+
+    assert engine.explain("c", 5.2).stops == ("a",)
+
+
 def test_a_model_that_is_used_often_stays() -> None:
     engine = engine_of(spec("a", 5), spec("b", 5), spec("c", 5))
     run(engine, "ab")
