@@ -1,22 +1,28 @@
+import json
 from collections.abc import Callable
 from functools import partial
 
 import pytest
 import trio
 
+from arriero.protocol.values import ErrorInfo
 from arriero.worker.apis.error_response import error_answer
 from arriero.worker.apis.messages.dialect import error_object
 from arriero.worker.errors import (
     AlreadyRuns,
     BadRequest,
     Forbidden,
+    KeyExhausted,
     LoadFailed,
+    NotRunning,
     RelayError,
     RequestCancelled,
     TooLarge,
+    TooManyRequests,
     Unauthorized,
     Unavailable,
     UnknownModel,
+    UnknownPath,
     UnknownRequest,
     UpstreamAnsweredError,
     UpstreamDied,
@@ -57,6 +63,40 @@ def answered(status: int, kind: str) -> UpstreamAnsweredError:
 )
 def test_anthropic_s_type_goes_by_the_status(error: RelayError, kind: str) -> None:
     assert error_object(error) == {"type": "error", "error": {"type": kind, "message": "no"}}
+
+
+def test_each_error_has_openai_s_type_and_code() -> None:
+    invalid, server = "invalid_request_error", "server_error"
+    for error, status, kind, code in (
+        (BadRequest("no"), 400, invalid, "bad_request"),
+        (Unauthorized("no"), 401, "authentication_error", "invalid_api_key"),
+        (Forbidden("no"), 403, "permission_error", "forbidden"),
+        (UnknownModel("no"), 404, invalid, "model_not_found"),
+        (UnknownPath("no"), 404, invalid, "not_found"),
+        (WrongMethod("no"), 405, invalid, "method_not_allowed"),
+        (NotRunning("no"), 409, invalid, "model_not_running"),
+        (TooLarge("no"), 413, invalid, "request_too_large"),
+        (TooManyRequests("no", 1), 429, "rate_limit_error", "concurrency_limit"),
+        (RelayError("no"), 500, server, "internal"),
+        (UpstreamDied("no"), 502, "upstream_error", "upstream_disconnected"),
+        (Unavailable("no"), 503, server, "model_unavailable"),
+        (UpstreamSilent("no"), 504, "upstream_error", "upstream_timeout"),
+        # another code leaves the type
+        (Unavailable("no", code="supervisor_lost"), 503, server, "supervisor_lost"),
+    ):
+        head, _, body = error_answer(error, close=True).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 %d " % status)
+        told = {"message": "no", "type": kind, "param": None, "code": code}
+        assert json.loads(body) == {"src": "arriero", "error": told}
+
+
+def test_what_an_error_has_besides_is_sent() -> None:
+    info = ErrorInfo(code="key_budget", message="200 tokens are used")
+    head, _, body = error_answer(KeyExhausted(info, 7.2), close=True).partition(b"\r\n\r\n")
+
+    assert {b"Retry-After: 8", b"x-should-retry: false"} <= set(head.split(b"\r\n"))
+    assert json.loads(body)["error"]["code"] == "key_budget"
+    assert json.loads(body)["error"]["message"] == info.message
 
 
 def test_a_request_that_runs_already_is_named_and_not_repeated() -> None:

@@ -191,6 +191,7 @@ class ModelNames:
             found[selector.selector] = first
         self._ignored = [re.compile(pattern) for pattern in config.ignore_paths]
         self._pins = _pins(config)
+        self._unpinned = found
         self._targets = dict(found) if self._pins else found
         for name, pinned in self._pins.items():
             if pinned:
@@ -199,7 +200,8 @@ class ModelNames:
                 self._targets.pop(name, None)
         self._models: frozenset[str] | None = None
         self._is_restricted = False
-        self._most_slashes = max((name.count("/") for name in self._targets), default=0)
+        named = self._targets.keys() | self._pins.keys()
+        self._most_slashes = max((name.count("/") for name in named), default=0)
 
     def restricted(self, patterns: Iterable[str]) -> "ModelNames":
         """Return what is left of the names for a key that may use some of them only.
@@ -221,13 +223,19 @@ class ModelNames:
         """
         fits = re.compile("|".join(map(translate, patterns)) or "(?!)").match
         config = self.config
-        by_name = {it.selector for it in config.selectors} | self._pins.keys()
+        selectors = {it.selector for it in config.selectors}
+        by_name = selectors | self._pins.keys()
         self._is_restricted = True
         self._models = None
         self._targets = {
             name: target
             for name, target in self._targets.items()
             if fits(name) or (name not in by_name and fits(target.route.model))
+        }
+        self._unpinned = {
+            name: target
+            for name, target in self._unpinned.items()
+            if fits(name) or (name not in selectors and fits(target.route.model))
         }
         self._pins = {name: target for name, target in self._pins.items() if fits(name)}
         left = self._targets.keys()
@@ -308,6 +316,30 @@ class ModelNames:
             raise UnknownModel(_not_found(name, self._targets))
         return target
 
+    def find_unpinned(self, name: str) -> Target:
+        """Return where `name` leads whatever profile is chosen.
+
+        That is for what is done with a model itself: to stop it, or to read its log.
+
+        Raises:
+            UnknownModel: Nowhere.
+        """
+        target = self._unpinned.get(name)
+        if target is None:
+            raise UnknownModel(_not_found(name, self._unpinned))
+        return target
+
+    def find_own(self, model: str) -> Target:
+        """Return the model here whose id that is, whatever else has this name.
+
+        Raises:
+            UnknownModel: There is none.
+        """
+        target = self._unpinned.get(model)
+        if target is None or target.route.model != model or target.peer != target.route.remote:
+            raise UnknownModel(f"cannot find a model named '{model}' here; its id has to be that")
+        return target
+
     def split(self, path: bytes) -> tuple[str, bytes]:
         """Take the longest name of a model from the beginning of a path.
 
@@ -322,7 +354,7 @@ class ModelNames:
         for count in range(min(len(parts), self._most_slashes + 1), 0, -1):
             begins = b"/".join(parts[:count])
             name = unquote(begins.decode("latin-1"), errors="replace")
-            if name in self._targets:
+            if name in self._targets or name in self._pins:  # a pin may switch it off
                 return name, path[len(begins) :]
         return unquote(parts[0].decode("latin-1"), errors="replace"), path[len(parts[0]) :] or b"/"
 

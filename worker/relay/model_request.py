@@ -173,6 +173,19 @@ def way_upstream(names: ModelNames, head: RequestHead, way: Route) -> Route:
     )
 
 
+def find_meant(names: ModelNames, head: RequestHead, asked: str) -> Target:
+    """Return the model of a request that is passed on as it is.
+
+    Under ``/comfyui`` that is the model here that has this very id: neither a peer's, nor an
+    alias.
+
+    Raises:
+        UnknownModel: There is none.
+    """
+    is_comfyui = (head.path + b"/").startswith(COMFYUI + b"/")
+    return names.find_own(asked) if is_comfyui else names.find(asked)
+
+
 class LongBody(NamedTuple):
     """A body that takes long to be read, and what came out.
 
@@ -281,7 +294,7 @@ def read_request(
         check_one_model(body)
         body = names.strip(body)
     account.asked = asked[:_MAX_NAME_CHARS]
-    route, peer, detour = names.find(asked)
+    route, peer, detour = find_meant(names, head, asked) if is_verbatim else names.find(asked)
     if is_verbatim and detour is not None:
         if in_query is None and detour.selector is not None:
             raise UnknownModel(

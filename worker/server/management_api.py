@@ -343,7 +343,7 @@ def make_pages(
 
     @answers(declared.UNLOAD_ONE)
     async def unload_one(name: str) -> Response:
-        found = names().find(name)
+        found = names().find_unpinned(name)
         if found.peer is not None:
             raise NotStartedHere(f"cannot stop '{name}': nothing was started for it here")
         if found.detour is not None and found.detour.selector is not None:
@@ -485,7 +485,7 @@ def make_pages(
         if name in {"proxy", "upstream"}:
             return WantedLines(own=name == "proxy", output=name == "upstream")
         try:
-            found = names().find(name)
+            found = names().find_unpinned(name)
         except UnknownModel as exc:
             raise BadRequest(f"cannot show a log: {exc.message}") from exc
         if found.peer is not None or (

@@ -28,7 +28,7 @@ from ..http.tracing import RANDOM_BYTES, Trace, start_trace
 from ..relay.context import RelayContext
 from ..relay.detours import ChosenTarget, choose
 from ..relay.exchange import Exchange, open_exchange
-from ..relay.model_request import ModelRequest
+from ..relay.model_request import ModelRequest, find_meant
 from ..relay.response import note_head, relay_plain
 from ..relay.send import UpstreamResponse
 from ..upstreams.heads import ResponseBody, parse_answer_head
@@ -196,9 +196,12 @@ class _Socket(msgspec.Struct):
         exchange: Exchange | None = None
         try:
             check_opening(self.head)
-            found = self.service.names_for(self.conn.caller).find(model)
+            names = self.service.names_for(self.conn.caller)
+            found = find_meant(names, self.head, model)
             if found.detour is not None and found.detour.selector is not None:
                 found = await self._choose(found.detour.selector)
+            if found.route.ignore_websockets:
+                self.conn.head = None  # it does not count as a request that runs
             account.model = found.route.model
             account.prices = found.route.prices
             target = self.way.target

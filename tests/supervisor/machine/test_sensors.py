@@ -1,17 +1,27 @@
 """Facts and samples of machines, made of files and of a stand-in for NVIDIA's library."""
 
+import platform
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 import trio
 
-from arriero.protocol.machine import Accelerator, AcceleratorMemory, Driver, Environment, Processor
+from arriero.protocol.machine import (
+    Accelerator,
+    AcceleratorMemory,
+    Driver,
+    Environment,
+    Hardware,
+    Processor,
+)
 from arriero.supervisor.machine.hardware import architecture_of, hardware
 from arriero.supervisor.machine.monitor import Monitor
-from arriero.supervisor.machine.sensors import gpu_samples
+from arriero.supervisor.machine.samples import system_sample
+from arriero.supervisor.machine.sensors import gpu_samples, load_sensors
 from tests.supervisor.memory.machine import (
     GIB,
     MIB,
@@ -153,6 +163,56 @@ def test_hardware_is_told_without_placeholders(root: Path) -> None:
         power_limit_watts=300.0,
     )
     assert (amd.vendor, amd.model, amd.architecture) == ("AMD", "Radeon", "gfx1103")
+
+
+def test_architectures_have_few_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for raw, name in (
+        ("x86_64", "x86_64"),
+        ("amd64", "x86_64"),
+        ("aarch64", "arm64"),
+        ("armv7l", "armv7"),
+        ("riscv64", "riscv64"),
+        ("loongarch64", "other"),
+    ):
+        monkeypatch.setattr(platform, "machine", lambda raw=raw: raw)
+        found = hardware("1.0", None, tmp_path).architecture
+        assert (found.name, found.raw_name) == (name, raw)
+
+
+def test_this_machine_is_told() -> None:
+    found = hardware("1.0", load_sensors())
+    cpu = found.cpu
+
+    assert (found.operating_system.family, found.schema_version) == ("linux", 1)
+    assert (found.memory.capacity_bytes or 0) > 0
+    threads = cpu.logical_thread_count or 0
+    assert 0 < (cpu.socket_count or 1) <= (cpu.physical_core_count or threads) <= threads
+    assert msgspec.json.decode(msgspec.json.encode(found), type=Hardware) == found
+    now = datetime.now(UTC)
+    sample = system_sample(now)
+    assert (sample.timestamp, len(sample.cpu_util_per_core) > 0) == (now, True)
+    assert 0 < sample.mem_used_mb <= sample.mem_total_mb
+    assert "lo" not in {it.name for it in sample.net_io}
+
+
+def test_odd_sensors_do_no_harm(root: Path) -> None:
+    nvml = StandInSensors((0, 0, {}))
+    fan = f"sys/bus/pci/devices/{BUS}/hwmon/hwmon3/fan1"
+    for speed, fastest, percent in (
+        ("3000", "3000", 100.0), ("3300", "3000", 100.0), ("0", "3000", 0.0), ("9", "0", None),
+        ("9", "x", None),
+    ):  # fmt: skip
+        write_at(root, f"{fan}_input", speed)
+        write_at(root, f"{fan}_max", fastest)
+        nvidia, amd, _ = gpu_samples(nvml, NOW, root)
+
+        assert amd.fan_speed_pct == percent
+        assert (nvidia.mem_util_pct, nvidia.mem_total_mb) == (0.0, 0)
+    properties = "location_id 768\ngfx_target_version"
+    for version, target in (("90010", "gfx90a"), ("110003", "gfx1103"), ("0", None), ("x", None)):
+        node = "sys/class/kfd/kfd/topology/nodes/1/properties"
+        write_at(root, node, f"{properties} {version}\n")
+        assert hardware("1.0", None, root).accelerators[0].architecture == target
 
 
 def test_surroundings_are_recognized(tmp_path: Path) -> None:

@@ -78,6 +78,11 @@ def read(api: Api, *events: Any) -> Usage:
             [{"usage": {"prompt_tokens": 42, "completion_tokens": 100}, "metrics": {"time_to_first_token_ms": 85.2, "mean_itl_ms": 9.5, "speculative_decoding": {"num_draft_tokens": 30, "num_accepted_draft_tokens": 20}}}],
             Usage(input_tokens=42, output_tokens=100, draft_tokens=30, draft_accepted=20, prompt_ms=85.2, predicted_ms=950.0, source="final"),
         ),
+        (  # what llama-server says of drafts stays
+            CHAT,
+            [{"timings": TIMINGS, "metrics": {"mean_itl_ms": 2, "speculative_decoding": None}}],
+            Usage(input_tokens=8, cached_tokens=5, output_tokens=7, draft_tokens=4, draft_accepted=2, predicted_ms=14.0, source="timings"),
+        ),
         (CHAT, [{"usage": {"prompt_tokens": 42, "completion_tokens": 1}, "metrics": {"time_to_first_token_ms": 0, "mean_itl_ms": None, "speculative_decoding": {"num_draft_tokens": 30}}}], Usage(input_tokens=42, output_tokens=1, source="final")),
         (CHAT, [{"usage": {"prompt_tokens": 9, "completion_tokens": 9, "completion_tokens_details": {"accepted_prediction_tokens": 4, "rejected_prediction_tokens": 1}}}], Usage(input_tokens=9, output_tokens=9, draft_tokens=5, draft_accepted=4, source="final")),
         (

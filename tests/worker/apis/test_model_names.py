@@ -252,3 +252,63 @@ def test_pins_go_first_and_do_not_chain() -> None:
 def test_without_a_profile_nothing_is_pinned() -> None:
     assert named().find("gemma") == Target(GEMMA)
     assert named("gone").pins() == {}
+
+
+SLASHES = WorkerConfig(
+    generation=1,
+    models=(
+        ModelRoute(model="org"),
+        ModelRoute(model="org/m", aliases=("a/b/c",)),
+        ModelRoute(model="org/off"),
+    ),
+    peers={"cloud": PEER},
+    peer_models={name: PeerModel(peer="cloud", model="v/x") for name in ("cloud/v/x", "v/x")},
+    profiles=(ProfileRoute(profile="p", pins={"org/off": None, "org/new": "org"}),),
+    profile="p",
+)
+
+
+def test_the_longest_name_begins_a_path() -> None:
+    split = ModelNames(SLASHES).split
+
+    for path, model, rest in (
+        (b"org/x", "org", b"/x"),
+        (b"org", "org", b""),
+        (b"org/m/x%2Fy//z", "org/m", b"/x%2Fy//z"),
+        (b"org%2Fm/m", "org/m", b"/m"),
+        (b"org/mm", "org", b"/mm"),
+        (b"a/b/c/", "a/b/c", b"/"),
+        (b"cloud/v/x/v1/models", "cloud/v/x", b"/v1/models"),
+        (b"cloud%2Fv%2Fx", "cloud/v/x", b""),
+        (b"v/x/y", "v/x", b"/y"),
+        # one that is switched off is no path of a shorter name
+        (b"org/off/x", "org/off", b"/x"),
+        (b"org/new/x", "org/new", b"/x"),
+        (b"none/x/y", "none", b"/x/y"),
+    ):
+        assert split(path) == (model, rest), path
+
+
+def test_profiles_change_no_model_itself() -> None:
+    names = named("night")
+
+    assert names.find_unpinned("gpt-4") == Target(QWEN)
+    assert names.find_unpinned("gemma") == Target(GEMMA)
+    assert names.find_unpinned("warm").detour == Detour("warm")
+    for name in ("x", "nobody"):  # of the profile alone, and of nobody
+        with pytest.raises(UnknownModel):
+            names.find_unpinned(name)
+    names.keep_only(["gpt-4", "w*"])
+    assert names.find_unpinned("gpt-4") == Target(QWEN)
+    with pytest.raises(UnknownModel):
+        names.find_unpinned("gemma")
+
+
+def test_an_own_model_has_that_very_id() -> None:
+    names = ModelNames(SLASHES)
+
+    assert names.find_own("org").route.model == "org"
+    assert names.find_own("org/off").route.model == "org/off"
+    for other in ("a/b/c", "v/x", "cloud/v/x", "org/new", "none"):
+        with pytest.raises(UnknownModel):
+            names.find_own(other)

@@ -44,6 +44,13 @@ def test_names_that_are_asked_for_are_allowed_and_nothing_else(
     assert allowed(*asked) == names
 
 
+def test_a_name_has_the_characters_of_a_token() -> None:
+    marks = b"!#$%&'*+-.^_`|~"  # RFC 9110, section 5.6.2
+    for code in set(range(256)) - {b","[0], *b" \t"}:  # which stand between names
+        is_token = chr(code).encode("latin-1").isalnum() or code in marks
+        assert (allowed(b"x%cx" % code) == b"x%cx" % code) == is_token, code
+
+
 def test_no_more_than_fifty_names_are_repeated_back() -> None:
     names = [b"x-%d" % number for number in range(51)]
 

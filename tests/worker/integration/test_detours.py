@@ -226,6 +226,16 @@ async def test_a_pin_goes_before_all_other_names(open_rig: OpenRig) -> None:
         assert sent_to(rig) == [{"model": "real-n"}]
 
 
+async def test_a_pin_is_followed_before_filters_act(open_rig: OpenRig) -> None:
+    models = (ModelRoute(model="f", filters=filtered()), ModelRoute(model="m"))
+    profiles = (ProfileRoute(profile="p", pins={"m": "f", "f": "m"}),)
+    async with open_rig(models=models, selectors=(), profiles=profiles, profile="p") as rig:
+        for name in ("m", "f"):
+            await answer(rig, {"model": name, "top_k": 1})
+        assert sent_to(rig) == [{"model": "f", "a": {"b": 1}}, {"model": "m", "top_k": 1}]
+        assert (await rig.record()).model == "f"
+
+
 async def test_a_pin_may_lead_to_a_selector(open_rig: OpenRig) -> None:
     async with open_rig(profile="night") as rig:
         async with trio.open_nursery() as nursery:

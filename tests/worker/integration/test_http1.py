@@ -78,6 +78,7 @@ async def test_unreadable_request_is_refused_and_closed(
     [
         (b"{", b"400", "bad_request"),
         (b"{}", b"400", "bad_request"),
+        (b'{"model":"\\ud800"}', b"400", "bad_request"),  # which no answer could repeat
         (b'{"model":"x"}', b"404", "model_not_found"),
     ],
 )

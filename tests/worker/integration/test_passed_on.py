@@ -15,6 +15,7 @@ from arriero.protocol.worker_config import (
     ModelRoute,
     PeerModel,
     PeerRoute,
+    ProfileRoute,
     SelectorRoute,
 )
 from tests.worker.rig import (
@@ -27,7 +28,7 @@ from tests.worker.rig import (
     sends,
     unchunk,
 )
-from tests.worker.websocket_client import Talker, opened, serve_model
+from tests.worker.websocket_client import Talker, dialled, opened, serve_model
 
 MODELS = (
     ModelRoute(model="m"),
@@ -221,6 +222,67 @@ async def test_head_has_no_body(open_rig: OpenRig) -> None:
             assert b"\r\nContent-Length: 5\r\n" in data
             assert data.endswith(b"\r\n\r\n")
         assert rig.upstream.connections == 1
+
+
+async def test_only_calls_of_apis_have_records(open_rig: OpenRig) -> None:
+    async with with_running(open_rig, "m") as rig:
+        for method, target in (
+            ("POST", "/upstream/m/x"),
+            ("POST", "/upstream/m/v1/models"),
+            ("GET", "/upstream/m/v1/chat/completions"),
+            ("PUT", "/upstream/m/v1/chat/completions"),
+            ("GET", "/comfyui/"),
+            ("GET", "/props?model=m"),
+        ):
+            await rig.ask(ask(method, target, "X-Request-Id: other", body=b"{}"))
+        await rig.ask(ask("POST", "/upstream/m/v1/messages", "X-Request-Id: it", body=b"{}"))
+        assert (await rig.record()).request_id == "it"
+        assert len(rig.upstream.exchanges) == 7
+
+
+async def test_pins_act_upstream_and_change_no_byte(open_rig: OpenRig) -> None:
+    pins = {"m": "short", "new": "org/m:q4", "org/m:q4": None}
+    profiles = (ProfileRoute(profile="p", pins=pins),)
+    body = b'{"model": "m"}'
+    async with open_rig(profiles=profiles, profile="p") as rig:
+        for count, name in enumerate(("m", "new", "org/m:q4"), 1):
+            target = f"/upstream/{name}/v1/completions?x=%2F"
+            answer = await rig.ask(ask("POST", target, body=body))
+            assert answer.startswith(b"HTTP/1.1 404 " if ":" in name else b"HTTP/1.1 200 ")
+            record = await rig.record(count)
+            assert (record.asked, record.model) == (name, "" if ":" in name else "org/m:q4")
+        first, second = rig.upstream.exchanges
+
+        assert first.body == second.body == body
+        assert first_line(first) == first_line(second) == b"POST /v1/completions?x=%2F HTTP/1.1"
+
+
+async def test_peers_are_asked_under_upstream(open_rig: OpenRig) -> None:
+    async with open_rig() as rig:
+        peers = {"p": PeerRoute(peer="p", url=rig.upstream.url, api_key="sk")}
+        names = {name: PeerModel(peer="p", model="v/big") for name in ("p/v/big", "v/big")}
+        await configure(rig, peers=peers, peer_models=names)
+        for target in ("/upstream/p/v/big/a%2Fb.js", "/upstream/p%2Fv%2Fbig/x", "/upstream/v/big/"):
+            answer = await rig.ask(ask("GET", target))
+            assert answer.startswith(b"HTTP/1.1 200 ")  # ignorePaths is for models here
+        sent = rig.upstream.exchanges
+
+    assert [first_line(it).split()[1] for it in sent] == [b"/a%2Fb.js", b"/x", b"/"]
+    assert all(b"\r\nAuthorization: Bearer sk\r\n" in it.head for it in sent)
+
+
+async def test_comfyui_is_a_model_of_that_id(open_rig: OpenRig) -> None:
+    other = (ModelRoute(model="m", aliases=("comfyui_auto",)),)
+    async with open_rig(models=other) as rig:
+        assert (await rig.ask(ask("GET", "/comfyui/"))).startswith(b"HTTP/1.1 404 ")
+        peers = {"p": PeerRoute(peer="p", url=rig.upstream.url)}
+        names = {name: PeerModel(peer="p", model="x") for name in ("comfyui_auto", "p/x")}
+        await configure(rig, models=(ModelRoute(model="m"),), peers=peers, peer_models=names)
+        assert (await rig.ask(ask("GET", "/comfyui/"))).startswith(b"HTTP/1.1 404 ")
+        async with dialled(rig, "/comfyui/ws") as client:
+            assert (await client.next()).status_code == 404
+        assert rig.upstream.exchanges == []
+        assert rig.count(Want) == 0
 
 
 async def echo(talker: Talker) -> None:

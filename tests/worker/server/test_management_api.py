@@ -16,7 +16,13 @@ import pytest
 import trio
 
 import arriero
-from arriero.protocol.control import ActivityRequest, ControlReply, ControlRequest, UnloadRequest
+from arriero.protocol.control import (
+    ActivityRequest,
+    ControlReply,
+    ControlRequest,
+    HardwareRequest,
+    UnloadRequest,
+)
 from arriero.protocol.lease import (
     CancelAnswer,
     CancelQuery,
@@ -27,6 +33,7 @@ from arriero.protocol.worker_config import (
     ModelRoute,
     PeerModel,
     PeerRoute,
+    ProfileRoute,
     SeenFacts,
     SelectorRoute,
     WorkerConfig,
@@ -561,6 +568,45 @@ async def test_only_models_here_are_stopped() -> None:
     assert found == {"none": 404, "any": 409, "p/big": 409, "m": 503}  # nobody can be asked
 
 
+async def test_pins_name_no_other_model_to_manage() -> None:
+    pins = {"org/a": "b", "b": None}
+    profiles = (ProfileRoute(profile="night", pins=pins),)
+    there = Worker(msgspec.structs.replace(NAMED, profiles=profiles, profile="night"))
+    told = there.service.read_logs = Told()
+    stopped = []
+
+    async def stop(request: ControlRequest, kind: type[ReplyT], *, within_s: float) -> ReplyT:
+        assert isinstance(request, UnloadRequest)
+        stopped.append(request.model)
+        return msgspec.convert({"unloaded": (), "took_s": 0.0}, kind)
+
+    there.service.ask = stop
+    async with pages(there) as ask:
+        for name in ("org/a", "short", "b"):
+            assert (await ask("POST", f"/api/models/unload/{name}")).status == 200
+            assert (await ask("GET", f"/logs/stream/{name}")).status == 200
+
+    assert stopped == ["org/a", "org/a", "b"]
+    assert [lines.model for lines, _ in told.wanted] == stopped
+
+
+async def test_unknown_hardware_is_a_503() -> None:
+    there = known()
+
+    async def find_nothing(
+        request: ControlRequest, kind: type[ReplyT], *, within_s: float
+    ) -> ReplyT:
+        assert isinstance(request, HardwareRequest)
+        return msgspec.convert({"hardware": None}, kind)
+
+    there.service.ask = find_nothing
+    async with pages(there) as ask:
+        answer = await ask("GET", "/api/hardware")
+
+    assert (answer.status, answer.error["code"]) == (503, "model_unavailable")
+    assert "a driver does not answer" in str(answer.error["message"])
+
+
 # --- whatever the reference has ------------------------------------------------------------------
 
 
@@ -646,6 +692,17 @@ async def test_logs_are_shown_by_name() -> None:
         ["no-cache"],
     )
     assert b"event:message\ndata:{}\n\n" in events.body
+
+
+async def test_the_combined_log_is_what_is_written() -> None:
+    for combined in ("proxy", "upstream", "both", "none"):
+        there = Worker(msgspec.structs.replace(NAMED, combined_log=combined))
+        told = there.service.read_logs = Told()
+        async with pages(there) as ask:
+            assert (await ask("GET", "/logs")).status == 200
+        both = combined == "both"
+        wanted = WantedLines(own=both or combined == "proxy", output=both or combined == "upstream")
+        assert told.wanted == [(wanted, True)]
 
 
 async def test_what_pages_are_to_come_is_said() -> None:
