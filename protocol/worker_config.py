@@ -20,6 +20,9 @@ FORMER_MARKERS: Final = ("[swap-progress] ",)
 IGNORED_PATHS: Final = (r"\.(js|json|css|png|gif|jpg|jpeg|ico|txt)$",)
 """Requests for such a path under ``/upstream`` ask for a part of a page, not for a model."""
 
+SESSION_HEADERS: Final = ("X-Session-ID", "X-Litellm-Session-Id")
+"""Headers that name a session, for pages."""
+
 ProgressMode: TypeAlias = Literal["off", "comment", "heartbeat", "reasoning"]
 Strictness: TypeAlias = Literal["off", "on", "force"]
 
@@ -408,7 +411,7 @@ class WorkerConfig(MessageValue, frozen=True, kw_only=True):
     tls: TlsFiles | None = None
     rules: tuple[BodyRule, ...] = ()
     traces: bool = False
-    session_headers: tuple[str, ...] = ()
+    session_headers: tuple[str, ...] = SESSION_HEADERS
     combined_log: Literal["proxy", "upstream", "both", "none"] = "proxy"
     capture_body_bytes: int = 0
 

@@ -10,6 +10,7 @@ from arriero.protocol.control import MAX_WORKERS
 from arriero.protocol.worker_config import (
     DEFAULT_MARKER,
     IGNORED_PATHS,
+    SESSION_HEADERS,
     HeaderRules,
     ProgressMode,
     Strictness,
@@ -57,7 +58,6 @@ from .yaml.tree import Node
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
 LogSource: TypeAlias = Literal["proxy", "upstream", "both", "none"]
 
-_SESSION_HEADERS: Final = ("X-Session-ID", "X-Litellm-Session-Id")
 
 # llama-swap's values, where what is written makes no sense: its time for a process to end, its
 # least time to get ready, and its number of rows.
@@ -218,7 +218,7 @@ class ActivityConfig:
     )
     session_headers: tuple[str, ...] = key(
         _SESSION_ID,
-        _SESSION_HEADERS,
+        SESSION_HEADERS,
         "Headers that name a session, in the order in which pages look at them; told by "
         "/api/events. [] for none.",
         name="ui.activity.session_id",

@@ -133,7 +133,6 @@ def test_how_much_is_written_follows_the_configuration(started: Started) -> None
 def test_what_check_warns_of_is_in_the_log_and_in_the_status(started: Started) -> None:
     found = started.status["config"]["findings"]
     assert [line.partition(": ")[2].split(":")[0] for line in found] == [
-        "captureBuffer",
         "hooks.on_startup.preload",
         "models.file.cmd",
         "models.file.cmd",

@@ -98,12 +98,12 @@ def test_a_waiting_client_reads_progress_as_thinking(riding: Riding) -> None:
 def test_other_questions_are_answered(riding: Riding) -> None:
     client = riding.client
     assert [it.model for it in client.list().models] == ["caller", "small", "vectors"]
-    assert client.show("small").capabilities == []
 
     lines = list(client.generate("small", "A llama", raw=True, stream=True, options=SHORT))
     assert lines[-1].eval_count == 6
     assert "".join(it.response for it in lines)
     assert client.generate("small").done_reason == "load"
+    assert client.show("small").capabilities == ["tools"]
     as_json = client.generate("small", "A llama", format="json", options={"num_predict": 3})
     assert as_json.eval_count == 3
 

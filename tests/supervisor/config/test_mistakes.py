@@ -64,7 +64,7 @@ ONE = "models: {a: {cmd: 'run --port ${PORT}'"
         (ONE + ", 7: x}}", "1:41: models.a: unknown key '7'; known are"),
         (ONE + ", env: [null]}}", "models.a.env.0: found nothing; write NAME=value"),
         (ONE + ", proxy: ''}}", "models.a.proxy: found the text ''; write a URL"),
-        ("unknown: {x: 1}\n" + ONE + "}}", "1:1: unknown key 'unknown'; known are: adopt, allowedHosts"),
+        ("unknown: {x: 1}\n" + ONE + "}}", "1:1: unknown key 'unknown'; known are: adminListen, adopt"),
         ("models:\n  a: {cmd: x}\n  a: {cmd: y}\n", "3:3: the key 'a' stands here a second time (first in line 2)"),
         ("models: {a: &x [*x]}", "there is no anchor &x before this"),
         ("a: 1\n--- \nb: 2", "more than one document"),
