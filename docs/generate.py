@@ -246,8 +246,10 @@ LIKE_THERE: Final = (
         "`GET /api/events`",
         "the same messages, each with the newest truth: states and requests are told ten times a "
         "second at most, so requests of less than 250 ms may not appear; a comment every 15 s of "
-        "silence; `asleep` is one more state; a reload does not end it",
-        "a slow reader misses no state, and costs little; who has gone is noticed",
+        "silence; `asleep` is one more state; a reload does not end it; `remote_ip` is the address "
+        "of the connection, whatever `X-Forwarded-For` says",
+        "a slow reader misses no state, and costs little; who has gone is noticed; a field of a "
+        "request is anybody's word",
     ),
     (
         "`POST /api/inflight/<id>/cancel`",

@@ -2,6 +2,7 @@
 
 import platform
 import threading
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -235,18 +236,57 @@ def test_compute_capabilities_have_families() -> None:
 
 async def test_samples_of_an_hour_are_kept(root: Path) -> None:
     monitor = Monitor(lambda: 5.0, lambda: "1.0", lambda: StandInSensors((GIB, MIB, {})), root)
-    assert monitor.last == (None, ())
-    for _ in range(3):
-        await monitor.sample(most=2)
+    before, nothing = monitor.last, monitor.since(None)
+    assert (before, nothing) == ((None, ()), ((), ()))
+    moments = set()
+    for most, kept in ((3, 1), (3, 2), (3, 3), (3, 3), (1, 1), (0, 1), (2, 2), (2, 2), (2, 2)):
+        await monitor.sample(most)
+        system, gpus = monitor.since(None)
+        moments.add(system[-1].timestamp)
+        assert (len(system), len(gpus)) == (kept, 3 * kept)
+        assert [it.timestamp for it in system] == sorted(moments)[-kept:]
+        assert monitor.last == (system[-1], gpus[-3:])
 
     system, gpus = monitor.since(None)
-    assert len(system) == 2
     assert [it.id for it in gpus] == [0, 1, 2] * 2
     assert len(monitor.since(system[0].timestamp)[0]) == 1
     assert monitor.since(system[1].timestamp) == ((), ())
     assert len(monitor.since(datetime(2026, 1, 1))[0]) == 2
     assert system[-1].mem_total_mb > 0
     assert await monitor.hardware() is await monitor.hardware()
+
+
+async def test_samples_come_until_they_are_not_wanted(
+    root: Path, mock_clock: trio.testing.MockClock
+) -> None:
+    wanted: list[float | None] = [None]
+    monitor = Monitor(
+        lambda: wanted[-1], lambda: "1.0", lambda: StandInSensors((GIB, MIB, {})), root
+    )
+
+    async def passes(seconds: float, samples: int) -> None:
+        await trio.testing.wait_all_tasks_blocked()
+        mock_clock.jump(seconds)
+        end = time.monotonic() + 10  # a thread takes them
+        while len(monitor.since(None)[0]) != samples:
+            assert time.monotonic() < end
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(monitor.run)
+        await passes(60, samples=0)
+        wanted.append(5.0)
+        await passes(5, samples=0)
+        await passes(5, samples=1)
+        await passes(4, samples=1)
+        await passes(1, samples=2)
+        wanted.append(None)
+        assert monitor.last == (None, ())
+        await passes(5, samples=3)  # it was begun before
+        await passes(5, samples=0)
+        wanted.append(5.0)
+        nursery.cancel_scope.cancel()
+    await passes(60, samples=0)
 
 
 async def test_a_library_that_fails_costs_one_sample() -> None:

@@ -153,6 +153,11 @@ def test_nothing_but_models_without_samples() -> None:
 
     assert b"llamaswap_" not in text
     assert b"arriero_device" not in text
+    alone = replace(least, system=replace(SYSTEM, net_io=()))
+    text = page(alone, Merged(), open_metrics=False)
+    assert b"llamaswap_memory_free_bytes 6291456.0" in text or b"free_bytes 6291456\n" in text
+    assert b"\nllamaswap_network" not in text
+    assert b"llamaswap_gpu" not in text
 
 
 def test_two_hundred_models_take_milliseconds() -> None:

@@ -61,6 +61,9 @@ def test_models_that_are_unknown_are_forgotten() -> None:
     log.keep_only("a".__eq__)
 
     assert lines(log, 9) == ["1"]
+    log.add("b", "stdout", "again")
+    assert lines(log, 9) == ["1", "again"]
+    assert lines(log, 9, "b") == ["again"]
 
 
 def test_memory_is_bounded_for_one_and_for_all(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -178,6 +178,27 @@ def test_of_an_answer_that_is_cut_off_what_came_is_counted(
     assert facts.error is None
 
 
+def test_measures_of_vllm_are_read_from_a_stream() -> None:
+    drafts = {"num_draft_tokens": 30, "num_accepted_draft_tokens": 20}
+    measures = {"time_to_first_token_ms": 85.5, "mean_itl_ms": 9.5, "speculative_decoding": drafts}
+    counts = {"prompt_tokens": 42, "completion_tokens": 100}
+    stream = frames(
+        {"choices": [{"delta": {"content": "x"}}]},
+        {"choices": [{"finish_reason": "stop"}]},
+        {"choices": [], "usage": counts, "metrics": measures},
+    )
+
+    assert facts_of(read(CHAT, stream + b"data: [DONE]\n\n")).usage == Usage(
+        input_tokens=42,
+        output_tokens=100,
+        draft_tokens=30,
+        draft_accepted=20,
+        prompt_ms=85.5,
+        predicted_ms=950.0,
+        source="final",
+    )
+
+
 PADDING: Any = {"delta": {}}
 
 

@@ -4,9 +4,17 @@ from collections.abc import Callable
 
 import trio
 
-from arriero.protocol.lease import InflightOrder, InflightReport, Peek, Peeked
+from arriero.protocol.lease import (
+    Deselect,
+    InflightOrder,
+    InflightReport,
+    Peek,
+    Peeked,
+    Select,
+    Selected,
+)
 from arriero.protocol.records import InflightRequest
-from arriero.protocol.worker_config import ModelRoute
+from arriero.protocol.worker_config import ModelRoute, SelectorRoute
 from tests.worker.rig import OpenRig, Rig, UpstreamExchange, post
 from tests.worker.sse import DONE, SSE_HEAD, chunk
 from tests.worker.websocket_client import Talker, opened, serve_model
@@ -60,12 +68,24 @@ async def test_sockets_that_do_not_count_are_not_told(open_rig: OpenRig) -> None
         await talker.closed()
 
     async def say_it_runs() -> None:
-        rig.say(Peeked(ask=(await rig.heard(Peek)).ask, endpoint=rig.upstream.url))
+        for count in (1, 2):
+            peek = await rig.heard(Peek, count)
+            rig.say(Peeked(ask=peek.ask, endpoint=rig.upstream.url))
+
+    async def choose_it() -> None:
+        rig.say(Selected(ask=(await rig.heard(Select)).ask, target="m"))
 
     models = (ModelRoute(model="m", ignore_websockets=True), ModelRoute(model="n"))
-    async with open_rig(models=models) as rig, serve_model(rig, stay):
+    spill = SelectorRoute(selector="spill", strategy="spillover", targets=("m", "n"))
+    async with open_rig(models=models, selectors=(spill,)) as rig, serve_model(rig, stay):
         rig.say(InflightOrder(wanted=True))
         rig.nursery.start_soon(say_it_runs)
-        async with opened(rig, "/v1/realtime?model=m"), opened(rig, "/v1/realtime?model=n"):
-            (one,) = await told(rig, bool)
-            assert one.model == "n"
+        rig.nursery.start_soon(choose_it)
+        async with (
+            opened(rig, "/v1/realtime?model=m"),
+            opened(rig, "/v1/realtime?model=spill"),
+            opened(rig, "/v1/realtime?model=n"),
+        ):
+            # it takes no place among the requests of its target, either
+            assert (await rig.heard(Deselect)).ask == (await rig.heard(Select)).ask
+            await told(rig, lambda it: [one.model for one in it] == ["n"])

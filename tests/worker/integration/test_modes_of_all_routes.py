@@ -61,6 +61,10 @@ async def test_ready_model_responses_pass_unchanged(open_rig: OpenRig) -> None:
                 ), (path, mode)
                 exchange = rig.upstream.exchanges[-1]
                 assert exchange.body == body
+                route = ROUTES.find(path)
+                assert route is not None
+                line = b"POST %b HTTP/1.1" % (route.forward_path or path)
+                assert exchange.head.startswith(line + b"\r\n")
                 assert b"Swap-Progress" not in exchange.head
 
 

@@ -283,6 +283,10 @@ async def test_comfyui_is_a_model_of_that_id(open_rig: OpenRig) -> None:
             assert (await client.next()).status_code == 404
         assert rig.upstream.exchanges == []
         assert rig.count(Want) == 0
+    async with open_rig(api_keys=("k",)) as rig:
+        assert (await rig.ask(ask("GET", "/comfyui/"))).startswith(b"HTTP/1.1 401 ")
+        shown = ask("GET", "/comfyui/", "Authorization: Bearer k")
+        assert (await rig.ask(shown)).startswith(b"HTTP/1.1 200 ")
 
 
 async def echo(talker: Talker) -> None:

@@ -232,6 +232,15 @@ async def test_the_table_is_in_llama_swaps_form(ask: Ask) -> None:
         assert (await ask("GET", f"/api/metrics/activity?{wrong}")).status == 400
 
 
+async def test_no_records_are_an_empty_page(store: ActivityDatabase) -> None:
+    async with pages(worker_of(store)) as ask:
+        said = (await ask("GET", "/api/metrics/activity")).said
+        stats = (await ask("GET", "/api/metrics/stats")).said
+
+    assert said == {"data": [], "page": 1, "limit": 25, "total": 0, "total_pages": 0}
+    assert (stats["total_requests"], stats["gen_histogram"]) == (0, None)
+
+
 async def test_stats_are_in_llama_swaps_form(ask: Ask) -> None:
     said = (await ask("GET", "/api/metrics/stats")).said
     none = (await ask("GET", "/api/metrics/stats?model=nobody")).said
