@@ -79,7 +79,9 @@ def open_database(path: Path) -> sqlite3.Connection:
     _make_private(path)
     database = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
     try:
-        return _begun(database)
+        _begun(database)
+        _take_from_others(path)
+        return database
     except sqlite3.Error as exc:
         database.close()
         if is_broken(exc):
@@ -99,6 +101,13 @@ def _make_private(path: Path) -> None:
             raise OSError(f"{path} is no file")
     finally:
         os.close(file)
+
+
+def _take_from_others(path: Path) -> None:
+    """Let nobody else read what is ours: a backup that was put back may be readable by all."""
+    for end in ("", "-wal", "-shm"):  # SQLite makes these with the mode of the first
+        with suppress(FileNotFoundError, PermissionError):
+            path.with_name(path.name + end).chmod(0o600)
 
 
 def _begun(database: sqlite3.Connection) -> sqlite3.Connection:

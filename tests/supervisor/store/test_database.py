@@ -384,6 +384,20 @@ def test_unusable_file_is_put_aside_as_it_is(
     assert (aside.name, aside.read_bytes()) == ("s.aside-1", before)
 
 
+def test_file_that_all_may_read_is_made_private(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with closing(open_database(path)):
+        pass
+    path.chmod(0o666)
+
+    with closing(open_database(path)) as database:
+        filled(ActivityDatabase(database, path), [record("r")])
+
+        assert {it.name: it.stat().st_mode & 0o777 for it in tmp_path.iterdir()} == dict.fromkeys(
+            ("s", "s-wal", "s-shm"), 0o600
+        )
+
+
 def test_no_more_than_nine_files_are_put_aside(tmp_path: Path) -> None:
     path = tmp_path / "s"
     for _ in range(9):
