@@ -1,6 +1,7 @@
 """Files in the state folder: a reader finds the old one or the new one, never a part."""
 
 import os
+import stat
 import tempfile
 from pathlib import Path
 
@@ -30,14 +31,17 @@ def read_file(path: Path, most_bytes: int) -> bytes | None:
     """Return what is in `path`; None if there is no such file. Blocks.
 
     Raises:
-        OSError: It cannot be read.
+        OSError: It cannot be read, or is no file: nobody waits for who would write to a pipe.
         ValueError: It is longer than `most_bytes`.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(most_bytes + 1)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(f"{path} is no file")
+        data = file.read(most_bytes + 1)
     if len(data) > most_bytes:
         raise ValueError(f"longer than {most_bytes} bytes")
     return data

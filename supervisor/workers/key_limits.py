@@ -85,9 +85,13 @@ class DayOfKeys(msgspec.Struct):
         """Read it.
 
         Raises:
-            ValueError: It is none.
+            ValueError: It is none, or has numbers with which no budget can be compared.
         """
-        return _decoder.decode(data)
+        found = _decoder.decode(data)
+        for name, use in found.keys.items():
+            if use.tokens < 0 or not use.cost_usd.is_finite() or use.cost_usd < 0:
+                raise ValueError(f"what '{name}' has used is no amount")
+        return found
 
 
 _decoder: Final = msgspec.json.Decoder(DayOfKeys)

@@ -1,5 +1,6 @@
 """How many requests run with a key, and what it may use in a day, by a clock that is set."""
 
+import os
 from decimal import Decimal
 from pathlib import Path
 
@@ -124,6 +125,12 @@ def test_broken_file_forgets_but_starts(tmp_path: Path) -> None:
     for data in (b"", b"{", b"[]", b'{"day":"x"}', b'{"keys":{"k":{"tokens":-1.5}}}', b"\xff" * 9):
         path.write_bytes(data)
         assert load_day(path) == DayOfKeys()
+    for use in (b'"tokens":-9', b'"cost_usd":"NaN"', b'"cost_usd":"-1"'):
+        path.write_bytes(b'{"day":1,"keys":{"k":{%b}}}' % use)
+        assert load_day(path) == DayOfKeys()
+    path.unlink()
+    os.mkfifo(path)  # for which nobody writes
+    assert load_day(path) == DayOfKeys()
     path.unlink()
     path.mkdir()
     assert load_day(path) == DayOfKeys()
