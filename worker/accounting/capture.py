@@ -11,10 +11,11 @@ from .account import Account
 # Of a response's head, and of the framing of its body, beside what is kept of that.
 _HEAD_BYTES: Final = 64 * 1024
 
-# Fields that let somebody in, by the last word of their names; those in which keys are looked for
-# are known anyway.
+# Fields that let somebody in, by the ends of their names, one word or not; those in which keys are
+# looked for are known anyway.
 _SECRET: Final = re.compile(
-    rb"(?:.*[-_])?(?:key|token|secret|password|signature|cookie|authorization|credentials?)"
+    rb".*(?:key|token|secret|passw(?:or)?d|signature|cookie|credentials?|jwt|csrf)"
+    rb"|(?:.*[-_])?auth(?:orization|entication)?"
 )
 _HIDDEN: Final = "[REDACTED]"
 
