@@ -332,7 +332,8 @@ def make_pages(
     @answers(declared.UNLOAD)
     async def unload() -> Response:
         check_all_models("stop all models")
-        await service.unload(None)
+        if request.method != "HEAD":  # which asks what a GET would say, and does nothing
+            await service.unload(None)
         return _text("OK")
 
     @answers(declared.UNLOAD_ALL)

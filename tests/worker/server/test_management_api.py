@@ -546,6 +546,8 @@ async def test_models_are_stopped(method: str, path: str, stopped: str | None, b
 
     there.service.ask = stop
     async with pages(there) as ask:
+        if method == "GET":
+            assert ((await ask("HEAD", path)).status, told) == (200, [])
         answer = await ask(method, path)
 
     assert (answer.status, answer.body, told) == (200, body, [stopped])
