@@ -59,6 +59,9 @@ COMFYUI: Final = b"/comfyui"
 _COMFYUI_MODEL: Final = "comfyui_auto"
 _ANY_METHOD: Final = tuple(it.encode() for it in ANY_METHOD)
 
+# A part of a path that is empty, or begins with a dot; some servers take a backslash for a slash.
+_INDIRECT: Final = re.compile(rb"[/\\][./\\]")
+
 
 class Route(NamedTuple):
     """The meaning of a path.
@@ -168,11 +171,14 @@ class Routes:
     def access_under_upstream(self, method: bytes, path: bytes) -> Access:
         """Return who may ask a model's server for `path`.
 
-        That is who may ask for it here. What it has besides could do anything.
+        That is who may ask for it here. What it has besides could do anything; and so could a path
+        that is another one for servers that take dots, slashes and escapes out of it.
         """
+        if _INDIRECT.search(unquote_to_bytes(path)) is not None:
+            return "admin"
         route = self.find(path, method)
         if route is not None:
-            return route.access if route.named_in != "path" or route.model else "admin"
+            return route.access if route.named_in != "path" else "admin"
         return PAGE_ACCESS.get((method, path), "admin")
 
     def methods_at(self, path: bytes) -> frozenset[str]:

@@ -38,6 +38,9 @@ from .wait_for_model import hold, pause, peek
 
 log = logging.getLogger(__name__)
 
+# Scopes with which no model is started.
+_ONLY_READS: Final = frozenset({"read"})
+
 # Characters of an ``Idempotency-Key`` that count; it is a UUID as a rule.
 _MAX_KEY_CHARS: Final = 256
 
@@ -83,6 +86,8 @@ async def answer(
         way = way_of(names, body if long_body is None else long_body.large.outline)
     elif way.named_in == "path":
         way = way_upstream(names, head, way)
+        if conn.caller.scopes == _ONLY_READS:  # who only looks makes no other model leave
+            way = way._replace(starts=False)
     conn.begin_request()
     caller = conn.caller.ident
     trace = start_trace(head.own, service.random.take(RANDOM_BYTES))

@@ -86,10 +86,18 @@ def find_socket(names: ModelNames, head: RequestHead) -> WsRequest:
 
 
 def socket_access(names: ModelNames, head: RequestHead) -> Access:
-    """Return what a request for a WebSocket needs: what the path needs, or work with a model.
+    """Return what a request for a WebSocket needs: work with a model, or more.
 
-    Its bytes are passed on unread, so of what is declared nowhere nobody knows what it could do.
+    It starts the model, and its bytes are passed on unread: so of a path for whose page any key is
+    good, `infer` is needed, and of one that only shows something nobody knows what it could do.
     """
+    access = _path_access(names, head)
+    if access in {"open", "key"}:
+        return "infer"
+    return "admin" if access == "read" else access
+
+
+def _path_access(names: ModelNames, head: RequestHead) -> Access:
     route = ROUTES.find(head.path, head.method)
     path = head.path
     if route is not None and route.named_in == "path":

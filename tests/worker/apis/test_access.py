@@ -77,6 +77,9 @@ def test_found_routes_take_what_they_declare() -> None:
         (b"GET", b"/", "key"),
         (b"GET", b"/index.js", "admin"),
         (b"POST", b"/upstream/other/v1/chat/completions", "admin"),
+        (b"POST", b"/comfyui/prompt", "admin"),
+        (b"POST", b"/v1beta/models/%2e./%2E%2e/slots/0:generateContent", "admin"),
+        (b"GET", b"//slots", "admin"),
     ],
 )
 def test_a_models_server_is_asked_by_the_same_rules(

@@ -119,25 +119,39 @@ async def test_upstream_takes_the_scope_of_the_path(open_rig: OpenRig) -> None:
             ("POST", "/upstream/small/slots/0", "k", 403),
             ("GET", "/upstream/small/slots", "k", 403),
             ("POST", "/upstream/small/anything", "a", 200),
+            ("POST", "/upstream/small/comfyui/../slots/0", "k", 403),
             ("GET", "/unloa%64", "k", 403),
         ):
             data = await rig.ask(asked(method, path, name, body if method == "POST" else b""))
             assert (path, name, int(data.split()[1])) == (path, name, status)
 
 
+async def test_who_only_reads_starts_nothing(open_rig: OpenRig) -> None:
+    keys = (key("r", "read"), key("k", "infer"))
+    async with open_rig(models=MODELS, client_keys=keys) as rig:
+        for path in ("/upstream/small/v1/models", "/upstream/small/slots"):
+            data = await rig.ask(asked("GET", path, "r"))
+            assert (path, int(data.split()[1])) == (path, 503)
+        assert rig.count(Want) == 0
+
+
 async def test_sockets_take_the_scope_of_the_path(open_rig: OpenRig) -> None:
     lines = ("Upgrade: websocket", "Sec-WebSocket-Version: 12")  # which no model is asked for
-    async with open_rig(models=MODELS, client_keys=(key("k", "infer"),)) as rig:
-        for path, status in (
-            ("/v1/realtime", 404),
-            ("/v1/responses", 400),
-            ("/slots?model=small", 403),
-            ("/anything?model=small", 403),
-            ("/upstream/small/ws", 403),
+    keys = (key("k", "infer"), key("r", "read"))
+    async with open_rig(models=MODELS, client_keys=keys) as rig:
+        for path, name, status in (
+            ("/v1/realtime", "k", 404),
+            ("/v1/responses", "k", 400),
+            ("/slots?model=small", "k", 403),
+            ("/anything?model=small", "k", 403),
+            ("/upstream/small/ws", "k", 403),
+            ("/health?model=small", "r", 403),
+            ("/slots?model=small", "r", 403),
+            ("/upstream/small/v1/models", "r", 403),
         ):
-            request = asked("GET", path, "k", b"", *lines)
+            request = asked("GET", path, name, b"", *lines)
             data = await rig.ask(request.replace(b"Connection: close", b"Connection: Upgrade", 1))
-            assert (path, int(data.split()[1])) == (path, status)
+            assert (path, name, int(data.split()[1])) == (path, name, status)
 
 
 # --- models ---------------------------------------------------------------------------------------
