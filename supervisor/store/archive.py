@@ -50,8 +50,8 @@ BATCH_S: Final = 0.25
 # Records that may wait for a disk that takes nothing. The longest are 3 kB.
 MAX_WAITING: Final = 20_000
 
-# Records and captures of one transaction.
-_MAX_BATCH: Final = 2000
+# Records and captures of one transaction: what is totalled at once takes a millisecond.
+_MAX_BATCH: Final = 256
 
 # Captures that may wait beside them: the longest are some megabytes.
 _MAX_WAITING_BYTES: Final = 64 * 1024**2
