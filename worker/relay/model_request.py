@@ -114,7 +114,7 @@ class ModelRequest(msgspec.Struct, frozen=True, eq=False, kw_only=True):
         if self.way.named_in == "query":
             return "this does not start it"
         if self.head.path.startswith(UPSTREAM):
-            return "upstream.ignorePaths has this path, so that it does not start it"
+            return "no path of upstream.ignorePaths starts it, no key with the scope 'read' alone"
         return f"only {COMFYUI.decode()}/ starts it"
 
     @property
