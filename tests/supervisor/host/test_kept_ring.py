@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from collections.abc import Generator
 
 import pytest
@@ -78,14 +77,19 @@ def numbered(number: int) -> bytes:
 
 
 def test_who_is_killed_leaves_whole_messages(ring: KeptRing) -> None:
+    seen, told = os.pipe()
     child = os.fork()
     if child == 0:
         for number in range(10**9):
             ring.append(numbered(number))
-    time.sleep(0.05)
+            if number == 1000:
+                os.write(told, b"x")
+    assert os.read(seen, 1) == b"x"  # it is in the middle of it
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
 
+    os.close(seen)
+    os.close(told)
     again = reopened(ring)
     found = again.messages()
 

@@ -166,6 +166,7 @@ async def test_mistakes_change_nothing_and_are_told(
 async def test_warnings_are_told_every_time(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level("WARNING", "arriero")
     warned = replace(ONE, warnings=(Problem("c.yaml", 1, 2, "hooks", "there is no such model"),))
     async with opened() as (scene, reloader):
         scene.files = warned
