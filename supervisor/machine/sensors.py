@@ -12,7 +12,7 @@ from typing import Final, Protocol, TypeVar, cast
 from arriero.protocol.machine import GpuSample
 
 from ..memory.nvidia_gpus import NvmlModule, load_nvml
-from ..memory.sysfs_gpus import SysfsGpu, find_gpus
+from ..memory.sysfs_gpus import SysfsGpu, find_gpus, sysfs_text
 
 _MIB: Final = 1024**2
 _T = TypeVar("_T")
@@ -125,7 +125,7 @@ def _card(number: int, card: SysfsGpu, now: datetime, root: Path) -> GpuSample:
     monitors = sorted(device.glob("hwmon/hwmon*"))
     monitor = monitors[0] if monitors else device
     by_label = {
-        _text(path): path.with_name(path.name.replace("_label", "_input"))
+        sysfs_text(path): path.with_name(path.name.replace("_label", "_input"))
         for path in sorted(monitor.glob("temp*_label"))
     }
     fan, fastest = _number(monitor / "fan1_input"), _number(monitor / "fan1_max")
@@ -134,8 +134,8 @@ def _card(number: int, card: SysfsGpu, now: datetime, root: Path) -> GpuSample:
     return GpuSample(
         timestamp=now,
         id=number,
-        name=_text(device / "product_name") or f"{card.maker} {card.bus}",
-        uuid=_text(device / "unique_id"),
+        name=sysfs_text(device / "product_name") or f"{card.maker} {card.bus}",
+        uuid=sysfs_text(device / "unique_id"),
         temp_c=_thousandth(_number(by_label.get("edge", monitor / "temp1_input"))),
         vram_temp_c=_thousandth(_number(by_label["mem"])) if "mem" in by_label else None,
         gpu_util_pct=_number(device / "gpu_busy_percent"),
@@ -155,15 +155,8 @@ def _thousandth(found: int | None) -> float | None:
     return None if found is None else found / 1000
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except (OSError, ValueError):
-        return ""
-
-
 def _number(path: Path) -> int | None:
     try:
-        return int(_text(path))
+        return int(sysfs_text(path))
     except ValueError:
         return None

@@ -84,7 +84,7 @@ def find_gpus(root: Path = Path("/")) -> tuple[SysfsGpu, ...]:
 
 def _gpu(card: Path, kfd: dict[str, _KfdNode]) -> SysfsGpu | None:
     device = card / "device"
-    vendor = _text(device / "vendor")
+    vendor = sysfs_text(device / "vendor")
     bus = device.resolve().name
     if vendor == _AMD:
         total = _number(device / "mem_info_vram_total")
@@ -161,10 +161,10 @@ def _kfd_nodes(root: Path) -> dict[str, _KfdNode]:
     """Return what the compute driver says of each GPU, by its address on the bus."""
     found = {}
     for node in (root / "sys/class/kfd/kfd/topology/nodes").glob("*"):
-        gpu_id = _text(node / "gpu_id")
+        gpu_id = sysfs_text(node / "gpu_id")
         if gpu_id in {"", "0"}:
             continue  # a processor
-        lines = _text(node / "properties").splitlines()
+        lines = sysfs_text(node / "properties").splitlines()
         fields = dict(line.split()[:2] for line in lines if len(line.split()) >= 2)
         try:
             domain, place = int(fields.get("domain", "0")), int(fields["location_id"])
@@ -182,7 +182,8 @@ def _target(version: str) -> str:
     return f"gfx{number // 10000}{number // 100 % 100:x}{number % 100:x}" if number else ""
 
 
-def _text(path: Path) -> str:
+def sysfs_text(path: Path) -> str:
+    """Return what a file of the kernel has; empty if it cannot be read."""
     try:
         return path.read_text().strip()
     except (OSError, ValueError):
@@ -191,7 +192,7 @@ def _text(path: Path) -> str:
 
 def _number(path: Path) -> int | None:
     try:
-        found = int(_text(path), 0)
+        found = int(sysfs_text(path), 0)
     except ValueError:
         return None
     return found if 0 <= found <= _MOST else None

@@ -326,7 +326,7 @@ def capture(database: sqlite3.Connection, asked: CaptureRequest) -> CaptureReply
         ).fetchone()
     kept = None if found is None else unpacked(found[0])
     if kept is None:
-        return _refused("unknown_capture", f"there is no capture {str(asked.id)[:40]}")
+        return refused("unknown_capture", f"there is no capture {str(asked.id)[:40]}")
     return CaptureReply(id=asked.id, capture=kept)
 
 
@@ -346,7 +346,7 @@ def within(
     except sqlite3.Error as exc:
         if getattr(exc, "sqlite_errorcode", None) != sqlite3.SQLITE_INTERRUPT:
             raise
-        return _refused("query_too_long", "this takes too long: ask for less, or a shorter time")
+        return refused("query_too_long", "this takes too long: ask for less, or a shorter time")
 
 
 def _refusal(limit: int, where: RecordFilter) -> Refusal | None:
@@ -362,8 +362,9 @@ def _refusal(limit: int, where: RecordFilter) -> Refusal | None:
 
 
 def _bad_request(message: str) -> Refusal:
-    return _refused("bad_request", message)
+    return refused("bad_request", message)
 
 
-def _refused(code: str, message: str) -> Refusal:
+def refused(code: str, message: str) -> Refusal:
+    """Return a refusal."""
     return Refusal(error=ErrorInfo(code=code, message=message))

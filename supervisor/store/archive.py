@@ -23,11 +23,11 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 import trio
 
-from arriero.protocol.control import AnyReply, Refusal
+from arriero.protocol.control import AnyReply
 from arriero.protocol.records import RawCapture, RequestRecord
-from arriero.protocol.values import ErrorInfo, StoreStatus
+from arriero.protocol.values import StoreStatus
 
-from .answers import all_records, within
+from .answers import all_records, refused, within
 from .captures import size_of
 from .database import ActivityDatabase, Item, database_in
 from .limits import StoreLimits
@@ -175,7 +175,7 @@ class RecordArchive:
         hangs is waited for `_PATIENCE_S`.
         """
         if self._asked >= _MAX_QUESTIONS:
-            return _refused("busy", "too many questions about records are under way")
+            return refused("busy", "too many questions about records are under way")
         asked = _Asked(question, self._added, trio.Event())
         self._asked += 1
         try:
@@ -185,7 +185,7 @@ class RecordArchive:
         finally:
             asked.is_wanted = False
             self._asked -= 1
-        return asked.reply or _refused("busy", "the store does not answer in time")
+        return asked.reply or refused("busy", "the store does not answer in time")
 
     def status(self) -> StoreStatus:
         """Return how it stands."""
@@ -284,7 +284,7 @@ class RecordArchive:
             asked.reply = self._reply(asked.question)
         except Exception as exc:  # noqa: BLE001  it ends this question, and nothing else
             log.warning("store.cannot_answer error=%r", exc)
-            asked.reply = _refused("store_failed", f"the store cannot be read now: {exc}")
+            asked.reply = refused("store_failed", f"the store cannot be read now: {exc}")
         if self._token is not None:
             with suppress(trio.RunFinishedError):
                 self._token.run_sync_soon(asked.answered.set)
@@ -381,7 +381,3 @@ class RecordArchive:
         if not self._problem:
             self._problem = f"nothing can be written: {failure}"
             log.warning("store.failed reason=%r", self._problem)
-
-
-def _refused(code: str, message: str) -> Refusal:
-    return Refusal(error=ErrorInfo(code=code, message=message))

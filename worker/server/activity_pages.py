@@ -35,7 +35,7 @@ from arriero.protocol.records import (
 )
 
 from ..apis.management import activity_query as queries
-from ..apis.management.activity_query import RecordsAsker
+from ..apis.management.activity_query import RecordsAsker, unknown_request
 from ..apis.management.answers import (
     ActivityList,
     ActivityPage,
@@ -57,7 +57,7 @@ from ..apis.management.queries import (
     StatsQuery,
     UsageQuery,
 )
-from ..errors import Unavailable, UnknownRequest
+from ..errors import Unavailable
 from ..relay.context import AsksSupervisor
 
 ExportForm: TypeAlias = Literal["csv", "jsonl"]
@@ -119,9 +119,7 @@ class ActivityPages:
         asked = ActivityRequest(request_id=request_id, limit=1, where=where)
         reply = await self._ask(asked, ActivityReply)
         if not reply.records:
-            raise UnknownRequest(
-                f"cannot find a request '{request_id}': only the last ones are kept"
-            )
+            raise unknown_request(request_id)
         return reply.records[0]
 
     async def exported(self, query: ExportQuery, form: ExportForm) -> AsyncGenerator[bytes, None]:

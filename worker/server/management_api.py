@@ -36,7 +36,7 @@ from arriero.protocol.records import RequestRecord, Viewer
 from ..apis.base.api import Api
 from ..apis.error_response import error_parts
 from ..apis.management import declared
-from ..apis.management.activity_query import RecordsAsker
+from ..apis.management.activity_query import RecordsAsker, unknown_request
 from ..apis.management.answers import (
     ActiveProfile,
     DoneMessage,
@@ -77,7 +77,6 @@ from ..errors import (
     Unavailable,
     UnknownModel,
     UnknownPath,
-    UnknownRequest,
     WrongMethod,
 )
 from ..feeds.hub import LogPages, WantedLines
@@ -412,7 +411,7 @@ def make_pages(
     async def end(request_id: str) -> EndedRequest:
         result = await service.cancel(request_id, g.caller.ident, request.remote_addr or "")
         if result == "unknown":
-            raise _unknown(request_id)
+            raise unknown_request(request_id)
         if result == "forbidden":
             raise Forbidden(f"cannot end request '{request_id}': it belongs to another API key")
         return EndedRequest(
@@ -631,10 +630,6 @@ def _fields() -> list[Field]:
 
 def _key_fields() -> list[Field]:
     return [field for field in _fields() if field[0] in KEY_FIELDS]
-
-
-def _unknown(request_id: str) -> UnknownRequest:
-    return UnknownRequest(f"cannot find a request '{request_id}': only the last ones are kept")
 
 
 def _wants_open_metrics(accepted: MIMEAccept) -> bool:

@@ -9,6 +9,7 @@ from arriero.worker.apis.management.activity_query import (
     activity_request,
     capture_id,
     rows_request,
+    unknown_request,
     usage_request,
 )
 from arriero.worker.apis.management.queries import (
@@ -113,3 +114,8 @@ def test_a_capture_has_a_number() -> None:
     for text in ("", "x", "-1", "1.5", "٣", "9" * 19):
         with pytest.raises(UnknownRequest):
             capture_id(text)
+
+
+def test_a_long_id_is_not_repeated_whole() -> None:
+    assert "'r-1': only" in unknown_request("r-1").message
+    assert len(unknown_request("r" * 50_000).message) < 400

@@ -38,6 +38,9 @@ _KEYS: Final[tuple[UsageKey, ...]] = get_args(UsageKey)
 _NUMBER: Final = re.compile(r"\d{1,18}", re.ASCII)
 _SHOWN: Final = 60
 
+# Characters of the id of a request that an error repeats: none that we give or take is longer.
+_LONGEST_ID: Final = 256
+
 # Time and zone; a plus is a blank in a query, unless it is escaped.
 _CLOCK: Final = re.compile(r"([\d:.]+)(?:Z|([ +-])([\d:]+))?", re.ASCII)
 
@@ -106,6 +109,12 @@ def usage_request(query: UsageQuery, reader: RecordsAsker) -> UsageRequest:
 def captures_request(query: CapturesQuery, reader: RecordsAsker) -> CapturesRequest:
     """Return what is asked for a list of captures."""
     return CapturesRequest(limit=query.limit, most_id=_before(query.before), caller=reader.owner)
+
+
+def unknown_request(request_id: str) -> UnknownRequest:
+    """Return the error that nobody knows of a request; of a long id it tells the beginning."""
+    shown = request_id[:_LONGEST_ID]
+    return UnknownRequest(f"cannot find a request '{shown}': only the last ones are kept")
 
 
 def capture_id(text: str) -> int:
