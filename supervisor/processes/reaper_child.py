@@ -311,10 +311,10 @@ def _keep(state: _Registry, mark: str, door_fd: int) -> None:
     door.setblocking(False)
     while supervisor is not None:
         _follow(supervisor, state)
-        supervisor.close()
-        supervisor = None
         stays = state.grace_s > 0 and bool(state.kept)
         _kill_all(state, mark, state.kept if stays else {})
+        supervisor.close()  # not before: who asked for the end waits for it
+        supervisor = None
         state.groups &= state.kept.keys()
         if stays:
             supervisor = _wait(door, state)
