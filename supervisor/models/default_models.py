@@ -1,6 +1,7 @@
 """Brings the models under ``default`` back when nobody has asked for anything for a while.
 
-Once for each time of quiet: what was unloaded in it, by its ttl or by hand, stays unloaded.
+Once for each time of quiet: what was unloaded in it, by its ttl or by hand, stays unloaded. What
+failed is tried again after its pause.
 """
 
 import itertools
@@ -21,6 +22,9 @@ log = logging.getLogger(__name__)
 
 # Longest time between two looks at what is wanted, which a reload may change.
 _LOOK_S = 5.0
+
+# Shortest time between two attempts at what has failed.
+_AGAIN_S = 1.0
 
 # States of a model that does not run.
 _AT_REST: Final = frozenset({"stopped", "asleep"})
@@ -58,19 +62,23 @@ async def keep_defaults(
         # Looked at now and then: to be woken by each event would cost a busy supervisor more.
         now_wanted, since = wanted(), engine.quiet_since()
         left_s = since + now_wanted.after_s - dispatcher.now()
-        if not now_wanted.models or since in {served, math.inf} or left_s > 0:
+        failed = [m for m in now_wanted.models if engine.may_retry(m, dispatcher.now())]
+        if since == math.inf or left_s > 0 or not (failed or since != served and now_wanted.models):
             pause_s = min(_LOOK_S, now_wanted.after_s)
             await trio.sleep(min(left_s, pause_s) if left_s > 0 else pause_s)
             continue
-        served = since
         kept = left_running(now_wanted.models, policy())
         for model in now_wanted.models:
-            if model not in kept:
+            if model not in kept and since != served:
                 why = "another one of them would stop it"
                 log.warning("default.left_out model=%s reason=%r", model, why)
-        for model in kept:
+        due = kept if since != served else [model for model in failed if model in kept]
+        served = since
+        for model in due:
             if engine.quiet_since() == served:
                 await _bring_back(model, next(waiters), now_wanted.models, dispatcher)
+        if failed:
+            await trio.sleep(_AGAIN_S)  # it may be left out again
 
 
 async def _bring_back(

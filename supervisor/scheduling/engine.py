@@ -392,6 +392,17 @@ class Engine:
         gone = {name for name, entry in self._entries.items() if entry.goes_for is not None}
         return gone.union(self._restoring)
 
+    def may_retry(self, model: str, now: float) -> bool:
+        """Return whether `model` stopped by a failure, and the pause after that is over."""
+        entry = self._entries.get(model)
+        return (
+            entry is not None
+            and entry.state == "stopped"
+            and entry.error is not None
+            and not entry.put_away
+            and now >= entry.not_before
+        )
+
     def quiet_since(self) -> float:
         """Return since when nobody has asked for anything; infinity while somebody waits."""
         waits = bool(len(self._queue))

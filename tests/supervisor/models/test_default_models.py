@@ -148,3 +148,19 @@ async def test_what_is_unloaded_in_the_quiet_stays_so(scene: Scene, mock_clock: 
     await scene.is_used("b")
     await scene.passes(62)
     assert scene.state("b") == "stopping"
+
+
+async def test_what_failed_comes_back_after_its_pause(scene: Scene, mock_clock: MockClock) -> None:
+    await scene.passes(62)
+    for _ in range(3):
+        assert scene.state("a") == "starting"
+        await scene.comes_up("a")
+        await scene.ends("a")
+        assert scene.state("a") == "stopped"
+        await scene.passes(40)
+
+    await scene.comes_up("a")
+    await scene.happens(UnloadRequested("a"))
+    await scene.ends("a")
+    await scene.passes(300)
+    assert scene.state("a") == "stopped"
