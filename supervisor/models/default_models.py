@@ -63,16 +63,17 @@ async def keep_defaults(
         now_wanted, since = wanted(), engine.quiet_since()
         left_s = since + now_wanted.after_s - dispatcher.now()
         failed = [m for m in now_wanted.models if engine.may_retry(m, dispatcher.now())]
-        if since == math.inf or left_s > 0 or not (failed or since != served and now_wanted.models):
+        is_new = since != served and bool(now_wanted.models)
+        if since == math.inf or left_s > 0 or not (is_new or failed):
             pause_s = min(_LOOK_S, now_wanted.after_s)
             await trio.sleep(min(left_s, pause_s) if left_s > 0 else pause_s)
             continue
         kept = left_running(now_wanted.models, policy())
         for model in now_wanted.models:
-            if model not in kept and since != served:
+            if is_new and model not in kept:
                 why = "another one of them would stop it"
                 log.warning("default.left_out model=%s reason=%r", model, why)
-        due = kept if since != served else [model for model in failed if model in kept]
+        due = kept if is_new else [model for model in failed if model in kept]
         served = since
         for model in due:
             if engine.quiet_since() == served:
