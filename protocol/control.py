@@ -394,6 +394,7 @@ class StatusReply(ControlReply, frozen=True, kw_only=True):
 
     Attributes:
         listen: Address on which clients are answered, such as ``127.0.0.1:8080``.
+        url: The same for programs of this machine, such as ``http://127.0.0.1:8080``.
         control_requests: Requests that the control socket has answered so far, this one included.
         lease_requests: Times that a worker had to ask for a model; warm requests add nothing.
         config: The configuration in force.
@@ -417,6 +418,7 @@ class StatusReply(ControlReply, frozen=True, kw_only=True):
     devices: tuple[DeviceStatus, ...] = ()
     kept: KeepStatus | None = None
     store: StoreStatus | None = None
+    url: str = ""
 
 
 class SwapReply(ControlReply, frozen=True, kw_only=True):

@@ -23,6 +23,10 @@ Outcome: TypeAlias = Literal[
 ]
 
 
+RequestPhase: TypeAlias = Literal["queue", "load", "prompt", "answer"]
+"""What a running request waits for: its turn, its model, the first token; or it is answered."""
+
+
 class InflightRequest(MessageValue, frozen=True, kw_only=True):
     """A request that runs.
 
@@ -35,6 +39,9 @@ class InflightRequest(MessageValue, frozen=True, kw_only=True):
         peer: Address of its client.
         request_fields, response_fields: Of the heads, the first ones, without secrets.
         bytes_out: Of its answer, so far.
+        phase: How far it is.
+        output_tokens: Written so far, as far as that is known.
+        ttft_ms: From its arrival to the first token; None before it.
     """
 
     id: str
@@ -46,6 +53,9 @@ class InflightRequest(MessageValue, frozen=True, kw_only=True):
     request_fields: dict[str, str]
     response_fields: dict[str, str]
     bytes_out: int
+    phase: RequestPhase = "prompt"
+    output_tokens: int = 0
+    ttft_ms: float | None = None
 
 
 FinishReason: TypeAlias = Literal["stop", "length", "tool", "content_filter", "other"]

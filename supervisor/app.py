@@ -34,7 +34,7 @@ from .config.sources import find_sources
 from .config.values import LogLevel
 from .control.commands import Commands
 from .control.connection_limits import keep_doors
-from .control.event_publisher import open_publisher
+from .control.event_publisher import Publisher, open_publisher
 from .control.server import open_control_server
 from .errors import ConfigError, Problem, SupervisorError
 from .facts.seen_facts import FACTS_FILE_NAME, SeenModels
@@ -84,7 +84,7 @@ from .scheduling.events import ShuttingDown
 from .slots.keeper import SlotKeeper
 from .slots.saved_files import FILE_NAME as SLOTS_FILE_NAME
 from .standing_orders import OrderKeeper, read_orders
-from .startup_message import first_words
+from .startup_message import first_words, own_url
 from .store.archive import RecordArchive
 from .store.limits import FILE_NAME as STORE_NAME
 from .store.limits import StoreLimits
@@ -94,7 +94,7 @@ from .workers.connection_counts import open_shares
 from .workers.key_limits import KeyLimits
 from .workers.key_use_file import FILE_NAME as KEY_USE_FILE_NAME
 from .workers.key_use_file import keep_day, load_day
-from .workers.lease_server import open_lease_server
+from .workers.lease_server import LeaseServer, open_lease_server
 from .workers.pool import WorkerCard, WorkerPool, read_worker_card, run_workers
 from .workers.request_log import RecordStore
 from .workers.selections import Selections
@@ -124,6 +124,9 @@ _RINGS: Final = {
     "records": 2 * 1024**2,
     "orders": 256 * 1024,
 }
+
+# Seconds between two orders to say which requests run.
+_WISH_S: Final = 0.25
 
 # Seconds in which zmq hands the last messages over, before the next supervisor is started.
 _LAST_WORD_S = 0.05
@@ -399,6 +402,7 @@ async def supervise(
                 choose_profile=lambda name: profiles.choose(name),
             )
         )
+        await stack.enter_async_context(_background(_tell_inflight, publisher, lease_server))
         exporter = SpanExporter(
             lambda: in_force.config, reaper, folder, lambda: publisher.usage_seq
         )
@@ -498,6 +502,7 @@ async def supervise(
             cancel=partial(lease_server.cancel, caller=None),
             preview=lease_server.preview,
             listen=address,
+            url=own_url(config, address),
             control_requests=lambda: control.answered,
             shut_down=told_to_stop.set,
             restart=hand_over,
@@ -672,6 +677,13 @@ async def _obey(
         if told_to_stop.is_set():
             patience.cancel()
         told_to_stop.set()
+
+
+async def _tell_inflight(publisher: Publisher, lease_server: LeaseServer) -> None:
+    """Have workers say which requests run while somebody listens for it."""
+    while True:
+        lease_server.tell_inflight(await publisher.inflight_wish())
+        await trio.sleep(_WISH_S)  # who comes and goes all the time is a flood
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ def first_words(config: Config, address: str) -> str:
         config: In force.
         address: ``host:port`` of the listening socket.
     """
-    url = f"{'http' if config.tls is None else 'https'}://{_reachable(address)}"
+    url = own_url(config, address)
     model = next(
         (found.model for found in config.written_models.values() if not found.unlisted), None
     )
@@ -33,6 +33,16 @@ def first_words(config: Config, address: str) -> str:
         f"arriero answers at {url}; Ctrl-C ends it. Try, from another terminal:\n"
         f"  curl -N {url}/v1/chat/completions{key} -d {shlex.quote(json.dumps(body))}\n"
     )
+
+
+def own_url(config: Config, address: str) -> str:
+    """Return where programs of this machine ask.
+
+    Args:
+        config: In force.
+        address: ``host:port`` of the listening socket.
+    """
+    return f"{'http' if config.tls is None else 'https'}://{_reachable(address)}"
 
 
 def _reachable(address: str) -> str:

@@ -20,9 +20,11 @@ from arriero.protocol.codec import decode_event
 from arriero.protocol.control import LogsLine, LogsReply, LogsRequest
 from arriero.protocol.errors import RemoteProtocolError
 from arriero.protocol.lease import InflightReport, InflightWish
-from arriero.protocol.records import InflightRequest
+from arriero.protocol.records import InflightRequest, RequestPhase
 from arriero.protocol.transport import FrameSocket, connected
 
+from .accounting.account import Account
+from .accounting.response_reader import written_so_far
 from .connections.connection import Connection, Wakeup
 from .feeds.feed_reader import log_message
 from .feeds.hub import FeedHub, FollowerLink, WantedLines
@@ -56,6 +58,9 @@ _COMMENT: Final = b":\n\n"
 # Seconds between two reports of the requests that run; bytes of one, as JSON.
 _REPORT_S: Final = 0.25
 _REPORT_BYTES: Final = 512 * 1024
+
+# Bytes of responses that are read for one report: of more, the count of the last report stands.
+_READ_BYTES: Final = 1024 * 1024
 
 _TOPICS: Final = (b"own/", b"log/", b"usage/", b"inflight/")
 
@@ -262,11 +267,16 @@ class FeedLink:
 def running(connections: Iterable[Connection]) -> list[InflightRequest]:
     """Return the requests that run on these connections, the oldest first."""
     found = []
+    left = _READ_BYTES
     for conn in connections:
         account, head = conn.account, conn.head
         if account is None or head is None:
             continue
         answered = conn.answered_head
+        unread = account.unread_bytes
+        tokens = written_so_far(account, left)
+        left -= unread - account.unread_bytes
+        first_at = account.first_token_at
         found.append(
             InflightRequest(
                 id=account.request_id,
@@ -278,9 +288,18 @@ def running(connections: Iterable[Connection]) -> list[InflightRequest]:
                 request_fields=shown_fields((*head.fields(), *head.keys)),
                 response_fields={} if answered is None else shown_fields(answered.fields),
                 bytes_out=account.bytes_out,
+                phase=_phase(account),
+                output_tokens=tokens,
+                ttft_ms=None if first_at is None else round((first_at - account.came_at) * 1000, 1),
             )
         )
     return sorted(found, key=lambda one: (one.t, one.id))
+
+
+def _phase(account: Account) -> RequestPhase:
+    if account.first_token_at is not None:
+        return "answer"
+    return account.waiting_for or "prompt"
 
 
 def _fitting(requests: Iterable[InflightRequest]) -> Iterable[InflightRequest]:

@@ -198,7 +198,7 @@ def unload(session: Session, model: str | None, *, now: bool) -> None:
     multiple=True,
     type=click.Choice(TYPES),
     help="Only events of this type; may be given more than once. "
-    "Default: all but usage, log, heartbeat.",
+    "Default: all but usage, log, own, inflight, heartbeat.",
 )
 @client()
 def events(session: Session, model: str | None, types: tuple[str, ...], *, follow: bool) -> None:

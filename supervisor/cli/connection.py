@@ -3,6 +3,7 @@
 Plain pyzmq, without trio: a command asks one question, and starts faster by a third without it.
 """
 
+import secrets
 import socket as unix
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -36,6 +37,9 @@ _ReplyT = TypeVar("_ReplyT", bound=ControlReply)
 # Seconds for a connection to a unix socket that was seen to be listened on, handshake included:
 # milliseconds on an idle machine. A supervisor that is stopped (SIGSTOP) does not shake hands.
 CONNECT_S = 5.0
+
+# Of events that come faster than they are shown.
+_EVENTS_AT_ONCE = 1000
 
 # zmq's own heartbeats: a supervisor that was stopped or whose machine is gone counts as gone.
 _HEARTBEAT_MS = 1000
@@ -102,18 +106,19 @@ class Subscription:
         return self._watched.news()
 
     def take(self) -> list[AnyEvent]:
-        """Return the events that have arrived, without waiting.
+        """Return the events that have arrived, without waiting, and not too many at once.
 
         Those that this version cannot read are left out.
         """
         events: list[AnyEvent] = []
-        while True:
+        for _ in range(_EVENTS_AT_ONCE):
             try:
                 events.append(decode_event(self._watched.socket.recv_multipart(zmq.NOBLOCK)))
             except zmq.Again:
-                return events
+                break
             except RemoteProtocolError:
                 continue  # a newer supervisor may publish more than this version knows
+        return events
 
     def add_to(self, poller: zmq.Poller) -> None:
         """Let `poller` wake up for events."""
@@ -136,6 +141,8 @@ class ControlConnection:
         """
         path = self._folder / EVENTS_SOCKET
         _probe(path)
+        if any(topic.startswith(b"inflight/") for topic in topics):
+            topics = (*topics, b"tell-inflight/" + secrets.token_hex(8).encode())
         watched = _Watched(self._context, zmq.SUB, path, topics)
         try:
             watched.wait_connected()

@@ -27,7 +27,8 @@ from arriero.protocol.values import Snapshot
 
 # In the order in which `--help` names them.
 TYPES: Final = (
-    "state", "progress", "queue", "evicted", "worker", "config", "usage", "log", "own", "heartbeat"
+    "state", "progress", "queue", "evicted", "worker", "config", "usage", "log", "own", "inflight",
+    "heartbeat",
 )  # fmt: skip
 
 # Types of events that concern one model each.

@@ -108,6 +108,7 @@ class Commands:
             [str, tuple[tuple[str, str], ...], str], Awaitable[PreviewOutcome | None]
         ],
         listen: str,
+        url: str,
         control_requests: Callable[[], int],
         shut_down: Callable[[], None],
         restart: Callable[[], Awaitable[AnyReply]],
@@ -127,6 +128,7 @@ class Commands:
         self._metrics = metrics
         self._monitor = monitor
         self._listen = listen
+        self._url = url
         self._control_requests = control_requests
         self._shut_down = shut_down
         self._restart = restart
@@ -222,6 +224,7 @@ class Commands:
             t=time.time(),
             uptime_s=trio.current_time() - self._started_at,
             listen=self._listen,
+            url=self._url,
             models=snapshot.models,
             queue=snapshot.queue,
             workers=self._workers.status(),

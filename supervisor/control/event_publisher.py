@@ -39,6 +39,9 @@ _MAX_AT_ONCE = 100
 # Who subscribes to a topic that begins so, and to others before, gets a heartbeat at once.
 _ECHO = b"\1echo/"
 
+# While somebody subscribes to a topic that begins so, workers say which requests run.
+_TELL_INFLIGHT = b"tell-inflight/"
+
 _OWN_TOPIC = topic_of(OwnLine(line=""))
 
 
@@ -57,6 +60,7 @@ class Publisher:
         self.door = socket.door
         self._numbers: dict[str, int] = {"events": 0}
         self._subscriptions = Subscriptions()
+        self._asked_for_inflight = trio.Event()
         self.flood = FloodLog(log)
         self.epoch = secrets.token_hex(8)
 
@@ -79,6 +83,16 @@ class Publisher:
     def usage_seq(self) -> int:
         """Number of the last end of a request; 0 before the first."""
         return self._numbers.get("usage", 0)
+
+    async def inflight_wish(self) -> bool:
+        """Wait for one more, or one less, who wants to hear which requests run.
+
+        Returns:
+            Whether anybody does.
+        """
+        await self._asked_for_inflight.wait()
+        self._asked_for_inflight = trio.Event()
+        return self._subscriptions.has_any(_TELL_INFLIGHT)
 
     def publish(self, *events: AnyEvent) -> None:
         """Number `events` and send them to the subscribers.
@@ -122,6 +136,8 @@ class Publisher:
                 _, beat = encode_event(self._stamped(Heartbeat(), self.seq))
                 self._socket.send([frame[1:], beat])
             greedy = self._subscriptions.note(frame, source)
+            if frame.startswith(_TELL_INFLIGHT, 1):
+                self._asked_for_inflight.set()
             if isinstance(greedy, Source):
                 self.flood.warning("events.cut reason='too many subscriptions'")
                 cut(greedy)

@@ -54,6 +54,10 @@ class Subscriptions(msgspec.Struct):
         """Return whether `topic` has a subscriber."""
         return any(topic[:length] in self._wanted for length in self._lengths)
 
+    def has_any(self, prefix: bytes) -> bool:
+        """Return whether a subscription begins with `prefix`."""
+        return any(topic.startswith(prefix) for topic in self._wanted)
+
     def _add(self, topic: bytes, source: Hashable) -> Hashable | None:
         if topic in self._wanted:
             return None

@@ -186,6 +186,7 @@ class LeaseServer:
         self.flood = FloodLog(log)
         self._followed = trio.Event()
         self._tells_inflight = False
+        self._others_want_inflight = False
         self._claims = Claims()
         self._failures = FailureStreaks()
         self._inquiries: dict[int, tuple[CancelInquiry, trio.Event]] = {}
@@ -425,9 +426,20 @@ class LeaseServer:
             case CancelQuery():
                 nursery.start_soon(self._cancel_for, owner, message)
 
+    def tell_inflight(self, wanted: bool) -> None:
+        """Publish which requests run, from now on, all of them once more; or do not.
+
+        Args:
+            wanted: Somebody who is no worker wants to know.
+        """
+        self._others_want_inflight = wanted
+        self._order_inflight()
+
     def _order_inflight(self) -> None:
-        """Have all workers say which requests run, if one of them wants to know."""
-        wanted = any(peer.wants_inflight for peer in self._peers.values())
+        """Have all workers say which requests run, if anybody wants to know."""
+        wanted = self._others_want_inflight or any(
+            peer.wants_inflight for peer in self._peers.values()
+        )
         if wanted or self._tells_inflight:
             self._tells_inflight = wanted
             for peer in self._peers.values():

@@ -90,6 +90,18 @@ def usage_of(account: Account) -> Usage:
     return estimated(bounded(account.reported, account.cached_of_head), account.pieces)
 
 
+def written_so_far(account: Account, most_bytes: int) -> int:
+    """Return how many tokens were written, as far as is known, in the middle of a response.
+
+    Args:
+        account: Of the request.
+        most_bytes: What came is read if it is no more than this.
+    """
+    if account.unread_bytes and account.unread_bytes <= most_bytes:
+        read_further_frames(account, _take_unread(account))
+    return estimated(bounded(account.reported, account.cached_of_head), account.pieces).output_tokens
+
+
 def read_rest(account: Account) -> Usage:
     """Read all that has come, and return the tokens."""
     if account.unread_body is not None:

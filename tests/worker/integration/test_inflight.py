@@ -55,9 +55,13 @@ async def test_calls_of_models_are_told_while_they_run(open_rig: OpenRig) -> Non
         assert (begun.path, begun.peer) == (CHAT_UPSTREAM.decode(), "127.0.0.1")
         assert begun.request_fields["authorization"] == "[REDACTED]"
         assert begun.response_fields["content-type"] == "text/event-stream"
+        assert (begun.phase, begun.output_tokens, begun.ttft_ms) == ("prompt", 0, None)
         assert len(rig.upstream.exchanges) == 2
         goes_on.set()
-        (later,) = await told(rig, lambda it: it and it[0].bytes_out > begun.bytes_out)
+        (later,) = await told(rig, lambda it: it and it[0].output_tokens)
+        assert later.bytes_out > begun.bytes_out
+        assert (later.phase, later.output_tokens) == ("answer", 1)
+        assert later.ttft_ms is not None
         assert (later.id, later.t) == (begun.id, begun.t)
         ends.set()
         assert await told(rig, lambda it: not it) == ()
