@@ -270,7 +270,7 @@ def running(connections: Iterable[Connection]) -> list[InflightRequest]:
     left = _READ_BYTES
     for conn in connections:
         account, head = conn.account, conn.head
-        if account is None or head is None:
+        if not isinstance(account, Account) or head is None:
             continue
         answered = conn.answered_head
         unread = account.unread_bytes
