@@ -99,7 +99,9 @@ def written_so_far(account: Account, most_bytes: int) -> int:
     """
     if account.unread_bytes and account.unread_bytes <= most_bytes:
         read_further_frames(account, _take_unread(account))
-    return estimated(bounded(account.reported, account.cached_of_head), account.pieces).output_tokens
+    return estimated(
+        bounded(account.reported, account.cached_of_head), account.pieces
+    ).output_tokens
 
 
 def read_rest(account: Account) -> Usage:
