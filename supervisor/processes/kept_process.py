@@ -35,10 +35,12 @@ log = logging.getLogger(__name__)
 # Seconds for the reaper to begin, and between two packets. It has nothing else to do.
 ANSWER_LIMIT_S: Final = 5.0
 
-# Seconds until a reaper listens that was started a moment before its supervisor was killed, and
-# between two looks. One that ends removes its socket, so this is seldom waited for in vain.
-_BEGIN_LIMIT_S: Final = 1.0
+# Seconds between two looks at whether a reaper listens that was started a moment before its
+# supervisor was killed.
 _PAUSE_S: Final = 0.01
+
+# Lists the sockets that somebody has, with their paths; also those on which nobody listens yet.
+_SOCKETS: Final = "/proc/net/unix"
 
 # Seconds for all of it. A thousand processes are said in a second.
 _WHOLE_LIMIT_S: Final = 15.0
@@ -151,8 +153,8 @@ class Inheritance(msgspec.Struct, eq=False):
 def inherited_from(path: Path) -> Inheritance | None:
     """Return what the reaper at `path` has kept; None if there is none that answers.
 
-    Blocks, for milliseconds; for `ANSWER_LIMIT_S` if it hangs, a second if it was killed. What is
-    at `path` is removed if no reaper answers there.
+    Blocks, for milliseconds; for `ANSWER_LIMIT_S` if it hangs. What is at `path` is removed if no
+    reaper answers there.
 
     Raises:
         SupervisorError: There is something at `path` that cannot be removed.
@@ -192,19 +194,31 @@ def inherited_from(path: Path) -> Inheritance | None:
 
 
 def _connects(door: socket.socket, path: Path) -> bool:
-    """Connect; return False if nobody listens there, or what listens is no reaper."""
-    until = time.monotonic() + _BEGIN_LIMIT_S
+    """Connect; return False if nobody listens there, or what listens is no reaper.
+
+    One that has only just been started is waited for: its socket is there, and somebody has it.
+    """
+    until = time.monotonic() + ANSWER_LIMIT_S
     while True:
         try:
             door.connect(str(path))
         except ConnectionRefusedError:
-            if time.monotonic() > until:
+            if time.monotonic() > until or not _is_held(path):
                 return False
             time.sleep(_PAUSE_S)
         except OSError:
             return False
         else:
             return True
+
+
+def _is_held(path: Path) -> bool:
+    """Return whether a process has the socket that was bound to `path`, as far as can be seen."""
+    try:
+        with open(_SOCKETS, "rb") as sockets:
+            return any(line.rstrip(b"\n").endswith(b" " + os.fsencode(path)) for line in sockets)
+    except OSError:
+        return True
 
 
 def _mark_of_reaper(pid: int) -> str | None:

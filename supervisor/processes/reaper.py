@@ -9,6 +9,7 @@ ends, by whatever means. It costs 9 MB and one message per start and stop of a p
 import logging
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from ..errors import SpawnError
 from ..host.runtime_dir import REAPER_NAME
 from ..host.shortage import what_is_scarce, why
 from .kept_process import Inheritance, KeptProcess
-from .reaper_child import MARK_CHARS, MARK_NAME, kill, started_at
+from .reaper_child import MARK_CHARS, MARK_NAME, kill, marked_processes, started_at
 from .spawn import NOT_INHERITED
 
 log = logging.getLogger(__name__)
@@ -284,8 +285,19 @@ class Reaper:
                     is_stuck = False
                 if is_stuck:
                     kill(pid)
+                    self._kill_rest()
                 _reap(pid, child)
         return child.returncode if child is not None else None
+
+    def _kill_rest(self) -> None:
+        """Do in the place of a reaper that hangs what it is there for."""
+        for group in self._groups:
+            entrusted = self._entrusted.get(group)
+            if entrusted is None or started_at(group) == entrusted.started:
+                with suppress(OSError):
+                    os.killpg(group, signal.SIGKILL)
+        for pid in marked_processes(f"{self._mark}."):
+            kill(pid)
 
 
 def _copies(pipes: tuple[int, int, int]) -> tuple[int, int, int]:

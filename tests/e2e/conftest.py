@@ -14,7 +14,7 @@ import psutil
 import pytest
 import yaml
 from gates import Gate
-from trains import DEFAULTS, Train, alive, eventually
+from trains import DEFAULTS, PATIENCE_S, Train, alive, eventually
 
 from tests.paths import ROOT, SCRIPTED_UPSTREAM
 
@@ -23,14 +23,17 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def one_tls_context() -> Generator[None]:
-    """Have httpx make its context for TLS once: it makes one for each request, in 50 ms of CPU.
+def patient_httpx() -> Generator[None]:
+    """Have httpx wait as long as all do here: its five seconds are short on a busy machine.
 
+    And have it make its context for TLS once: it makes one for each request, in 50 ms of CPU.
     Nothing here speaks TLS.
     """
     make = functools.cache(httpx.create_ssl_context)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("httpx._transports.default.create_ssl_context", make)
+        for wait in ("connect", "read", "write", "pool"):  # of the one object that all defaults are
+            patch.setattr(f"httpx._config.DEFAULT_TIMEOUT_CONFIG.{wait}", PATIENCE_S)
         yield
 
 

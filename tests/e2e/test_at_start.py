@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,14 +20,12 @@ def port_of(train: Train, model: str) -> int:
 def free_ports(count: int) -> int:
     """The first of `count` ports in a row that are free at this moment."""
     for first in range(21_000, 32_000, count):
-        taken = []
-        try:
-            taken = [socket.create_server(("127.0.0.1", first + n)) for n in range(count)]
-        except OSError:
-            continue
-        finally:
-            for one in taken:
-                one.close()
+        with ExitStack() as taken:
+            try:
+                for port in range(first, first + count):
+                    taken.enter_context(socket.create_server(("127.0.0.1", port)))
+            except OSError:
+                continue
         return first
     raise AssertionError("no free ports")
 

@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -19,7 +20,15 @@ DONE = "data: [DONE]"
 
 
 @pytest.fixture(scope="module")
-def train(start_shared_train: Callable[..., Train], scripted: Callable[..., str]) -> Train:
+def gate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file: `slow` loads until it is there."""
+    return tmp_path_factory.mktemp("gate") / "open"
+
+
+@pytest.fixture(scope="module")
+def train(
+    start_shared_train: Callable[..., Train], scripted: Callable[..., str], gate: Path
+) -> Train:
     return start_shared_train(
         {
             "workers": 2,
@@ -28,7 +37,7 @@ def train(start_shared_train: Callable[..., Train], scripted: Callable[..., str]
             "apiKeys": ["one", "two"],
             "models": {
                 "a": {"cmd": scripted("--name", "a")},
-                "slow": {"cmd": scripted("--name", "slow", "--load-s", "1.5")},
+                "slow": {"cmd": scripted("--name", "slow", "--load-gate", str(gate))},
             },
         }
     )
@@ -140,12 +149,13 @@ def connections_of(train: Train, model: str) -> int:
 def test_a_stream_is_ended_from_each_worker_and_leaves_its_model_at_once(
     train: Train, ids: Iterator[str], holder: int, asker: int
 ) -> None:
-    stream = Request(train, holder, next(ids), "a", "chunks=1000,delay=0.05")
+    stream = Request(train, holder, next(ids), "a", "chunks=1200,delay=0.05")
     eventually(lambda: stream.has("w2 "), what="tokens")
 
     assert cancel(train, asker, stream.id) == (200, True)
 
-    eventually(lambda: not connections_of(train, "a"), within_s=1.0 + 1.0)  # and some for psutil
+    # whose answer would take a minute
+    eventually(lambda: not connections_of(train, "a"), what="a model that nobody asks")
     *_, last = stream.finish()
     assert last["choices"] == [{"index": 0, "delta": {}, "finish_reason": "stop"}]
     assert stream.lines[-2:] == [DONE, ""]
@@ -193,10 +203,12 @@ def test_a_request_is_ended_before_its_answer_has_begun(
         assert cancel(train, 2, before.id) == (200, True)
         before.finish()
     if phase == "prefill":
-        eventually(lambda: not connections_of(train, "a"), within_s=2.0)
+        eventually(lambda: not connections_of(train, "a"), what="a model that nobody asks")
 
 
-def test_a_load_goes_on_for_those_who_wait_still(train: Train, ids: Iterator[str]) -> None:
+def test_a_load_goes_on_for_those_who_wait_still(
+    train: Train, ids: Iterator[str], gate: Path
+) -> None:
     train.ask("unload", model="slow")
     eventually(lambda: train.model("slow")["state"] == "stopped")
     leaves, stays = (Request(train, worker, next(ids), "slow", "chunks=2") for worker in (1, 2))
@@ -206,6 +218,7 @@ def test_a_load_goes_on_for_those_who_wait_still(train: Train, ids: Iterator[str
     assert cancel(train, 2, leaves.id) == (200, True)
 
     assert leaves.finish()[-1]["error"]["code"] == "cancelled"
+    gate.touch()
     stays.finish()
     assert stays.has("w2 ")
     assert stays.lines[-2:] == [DONE, ""]

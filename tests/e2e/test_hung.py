@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -83,18 +84,16 @@ def is_asked(train: Train, model: str, requests: int = 1) -> None:
 
 
 @pytest.mark.parametrize("how", ["frozen", pytest.param("mute", marks=pytest.mark.nightly)])
-def test_a_model_that_hangs_after_it_was_ready_is_recycled(train: Train, how: str) -> None:
+def test_a_model_that_hangs_after_it_was_ready_is_recycled(
+    train: Train, how: str, tmp_path: Path
+) -> None:
     before = ready(train, "a")
     stream = Stream(train, "a", chunks=1000, delay_s=0.05)
     eventually(lambda: len(stream.frames) > 3)
-    if how == "frozen":
-        before.send_signal(signal.SIGSTOP)
-        asked = Ask(train, "a")
-    else:
-        asked = Ask(train, "a", script="hang=mute")
-        is_asked(train, "a", 2)
-        before.send_signal(signal.SIGSTOP)  # its stream would go on
+    hangs = "hang=mute" if how == "mute" else f"hold={tmp_path / 'never'}"
+    asked = Ask(train, "a", script=hangs)
     is_asked(train, "a", 2)  # before anybody wants another model
+    before.send_signal(signal.SIGSTOP)  # its stream would go on
     waiting = Ask(train, "b")
 
     answer = asked.finish()

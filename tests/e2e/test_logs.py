@@ -121,9 +121,11 @@ def test_logs_and_events_are_followed_in_every_worker(
         eventually(partial(one.has_told, "inflight", gone))
         eventually(partial(one.told, "activity"))
         assert {"starting", "ready"} <= set(one.states())
-    shown_to_all = httpx.get(f"{train.url}/logs", headers=key).text
-    assert "supervisor.ready" in shown_to_all
-    assert "listening on http" in shown_to_all
+
+    def shown_to_all(line: str) -> bool:
+        return line in httpx.get(f"{train.url}/logs", headers=key).text
+
+    eventually(lambda: shown_to_all("supervisor.ready") and shown_to_all("listening on http"))
     assert train.stop() == 0  # streams that go on do not hold it up
 
     listening = "listening on http"

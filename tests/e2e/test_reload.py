@@ -22,6 +22,9 @@ import pytest
 import yaml
 from trains import DEFAULTS, PATIENCE_S, Stream, Train, eventually
 
+from arriero.supervisor.reload.change_detector import QUIET_S
+from arriero.supervisor.reload.reloader import PAUSE_S
+
 pytestmark = pytest.mark.e2e
 
 
@@ -254,10 +257,12 @@ def test_a_dry_run_tells_the_changes_and_makes_none(track: Track) -> None:
 def test_a_burst_of_signals_is_one_or_two_reloads(track: Track) -> None:
     train = track.train
     with train.events("config/") as next_event:
+        began = time.monotonic()
         for number in range(10):
             track.write({"a": track.model("a"), f"n{number}": track.model("n")})
             os.kill(train.process.pid, signal.SIGHUP)
             time.sleep(0.05)  # ten in half a second
+        took_s = time.monotonic() - began
         eventually(lambda: "n9" in track.names())
         generations: list[int] = []
         while not generations or generations[-1] != track.generation():
@@ -265,7 +270,9 @@ def test_a_burst_of_signals_is_one_or_two_reloads(track: Track) -> None:
             if event["type"] == "config":
                 generations.append(track.nth(event["generation"]))
 
-    assert generations in ([2], [2, 3])
+    # one at the first of them, and then one in each pause: two, unless the machine is very busy
+    assert generations == [*range(2, 2 + len(generations))]
+    assert len(generations) <= 2 + took_s / PAUSE_S
     assert train.chat("n9").status_code == 200
 
 
@@ -350,20 +357,25 @@ def test_files_that_are_watched_are_followed_once_they_stand_still(
         return event
 
     with running_stream(train, "a", 150), train.events("config/") as next_event:
+        began = time.monotonic()
         for number in range(10):  # within a second: one change
             save(yaml.safe_dump({"models": {f"n{number}": {"cmd": scripted()}}}))
             time.sleep(0.05)
-        assert next_config()["generation"] == 2
-        assert track.names() == ["a", "n9"]
+        took_s = time.monotonic() - began
+        generation = next_config()["generation"]
+        while track.names() != ["a", "n9"]:
+            generation = next_config()["generation"]
+        # more than one only if the machine is so busy that it stood still in between
+        assert generation == 2 or generation <= 2 + took_s / QUIET_S
 
         save("models: {n9: {cmd: 'run ${PORT}', tll: 5}}")
         (problem,) = next_config()["problems"]
         assert f"{more}:1:35: models.n9: unknown key 'tll'; did you mean 'ttl'?" in problem
-        assert track.config()["generation"] == 2
+        assert track.config()["generation"] == generation
         assert track.config()["failed"]["problems"] == [problem]
 
         save("")
-        assert next_config()["generation"] == 3
+        assert next_config()["generation"] == generation + 1
         assert track.names() == ["a"]
         assert track.config()["failed"] is None
     assert track.config()["files"] == [str(track.file), str(more)]

@@ -20,6 +20,9 @@ STREAMS = 50
 # Seconds of heartbeats, a second apart. A minute over night: drift needs time.
 SOAK_S = 60 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 5
 
+# Seconds that a busy machine may let a worker, or its clients, stand still.
+LATE_S = 3.0
+
 # Part of one core that the workers may use for it. It is 1 % on a quiet machine; another one that
 # is busy at the same time makes everything take longer, CPU time included.
 MAX_CPU = 0.05
@@ -94,10 +97,10 @@ async def test_fifty_streams_wait_together_and_each_hears_a_heartbeat_every_seco
     assert share < MAX_CPU
     for came in found:
         beats = [at - came[0] for at in came if at <= began + took]
-        # as many as there were seconds, and the last one where it has to be
-        assert len(beats) - 1 == pytest.approx(beats[-1], abs=1.0)
+        # as many as there were seconds, and the last one where it has to be; none is made up for
+        assert beats[-1] - LATE_S <= len(beats) - 1 <= beats[-1] + 1.0
         gaps = [later - earlier for earlier, later in itertools.pairwise(beats)]
-        assert max(gaps) < 2.0
+        assert max(gaps) < 1.0 + LATE_S
 
 
 @pytest.mark.nightly

@@ -84,6 +84,12 @@ def memory(train: Train) -> int:
     return psutil.Process(train.process.pid).memory_info().rss
 
 
+def cpu_s(train: Train) -> float:
+    """Return what the supervisor has used of a processor."""
+    used = psutil.Process(train.process.pid).cpu_times()
+    return used.user + used.system
+
+
 def slowest_ping_s(train: Train, seconds: float) -> float:
     """Ask again and again; return how long the slowest answer took."""
     slowest, until = 0.0, time.monotonic() + seconds
@@ -106,7 +112,7 @@ def test_garbage_on_the_lease_socket_is_counted_not_logged(train: Train) -> None
         assert train.ask("ping")["ok"]
 
     assert train.log.stat().st_size - before < 10_000
-    assert "lease.stranger" in train.log.read_text()
+    eventually(lambda: "lease.stranger" in train.log.read_text(), what="a line in the log")
     assert train.chat("a").status_code == 200
 
 
@@ -129,13 +135,13 @@ def test_nobody_takes_the_place_of_a_worker(train: Train) -> None:
 
 
 def test_a_long_subscription_costs_nothing(train: Train) -> None:
-    before = memory(train)
+    before, used = memory(train), cpu_s(train)
     with contextlib.closing(Raw(train)) as greedy:
         greedy.send(b"\1" + b"x" * 15 * MB)
         slowest_s = slowest_ping_s(train, 2.0)
 
     print(f"slowest ping {slowest_s:.3f} s")
-    assert slowest_s < 2.0  # it was five
+    assert cpu_s(train) - used < 2.0  # it was five; a ping waits for others, too
     assert memory(train) - before < 32 * MB  # it was 257
 
 

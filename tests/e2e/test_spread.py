@@ -126,7 +126,7 @@ def test_a_worker_that_is_hung_keeps_no_connection_waiting(train: Train) -> None
 
     # 60 times the whole patience are 0.6 s; with a worker that is given up after a while it is
     # about 0.3 s, and the rest is what a busy machine takes
-    assert took_s < 5
+    assert took_s < 20
 
     def has_its_share_again() -> bool:
         wait_until_none(train)

@@ -28,7 +28,7 @@ def shared(
     """A train with two workers. Only `a` and `b` are in the list of models."""
     models: dict[str, dict[str, object]] = {
         "shared": {"cmd": scripted("--load-s", "0.5", "--stamp", str(stamps / "shared"))},
-        "slow": {"cmd": scripted("--load-s", "1.5")},
+        "slow": {"cmd": scripted("--load-gate", str(stamps / "gate"))},
         "unwanted": {"cmd": scripted("--stamp", str(stamps / "unwanted"))},
         "idle": {"cmd": scripted(), "ttl": 1},
         "renamed": {"cmd": scripted(), "useModelName": "org/Real-Name"},
@@ -115,8 +115,9 @@ def test_a_request_whose_client_left_is_not_waited_for(train: Train, stamps: Pat
             train.ask("status")["queue"]
             in ([], [{"model": "slow", "waiting": 1, "is_full": False}])
         ),
-        within_s=1.5,
+        what="a queue without those who left",
     )
+    (stamps / "gate").touch()
     waiting.join()
 
     assert train.chat("slow").status_code == 200
@@ -186,7 +187,7 @@ def test_a_body_over_the_limit_is_refused_before_it_is_read(train: Train) -> Non
 
 def test_an_idle_model_is_unloaded_after_its_ttl(train: Train) -> None:
     train.chat("idle")
-    eventually(lambda: train.model("idle")["state"] == "stopped", within_s=5)
+    eventually(lambda: train.model("idle")["state"] == "stopped")
     assert train.chat("idle").status_code == 200  # and it comes back
 
 

@@ -63,6 +63,7 @@ def read_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--api-key-file", help="the same, its first line")
     add("--name", default="scripted", help="the `model` of all answers, and header X-Upstream")
     add("--load-s", type=float, default=0.0, help="seconds from start to ready")
+    add("--load-gate", help="a file: it loads until that is there")
     add("--listen-late", action="store_true", help="bind when loaded, not at the start")
     add("--report", action="store_true", help="tell the load on stdout; exit on stdin's end")
     add("--log-lines", type=int, default=0, help="write so many lines to stderr while loading")
@@ -285,6 +286,8 @@ class Upstream:
                 return
             value = {"stages": ["text_model"], "current": "text_model", "value": step / STEPS}
             self.report("loading", value)
+        if args.load_gate:
+            wait_for(args.load_gate)
         if args.listen_late:
             self.listen()
         self.ready = True

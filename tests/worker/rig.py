@@ -387,7 +387,7 @@ async def open_rig_in(
     handler: Handler = answer_json,
     *,
     limits: Limits = QUICK,
-    patience_s: float = 20,
+    patience_s: float = 40,
     **options: Unpack[Options],
 ) -> AsyncGenerator[Rig, None]:
     """Run a worker until the block ends, whose sockets are in `folder`.
@@ -460,7 +460,7 @@ class OpenRig:
         handler: Handler | None = None,
         *,
         limits: Limits | None = None,
-        patience_s: float = 20,
+        patience_s: float = 40,
         **options: Unpack[Options],
     ) -> AbstractAsyncContextManager[Rig]:
         return open_rig_in(

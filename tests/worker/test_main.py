@@ -99,9 +99,7 @@ async def test_a_worker_serves_soon_and_ends_when_told_to(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("welcomed", [True, False])
-async def test_a_worker_ends_within_a_second_of_its_supervisor(
-    tmp_path: Path, welcomed: bool
-) -> None:
+async def test_a_worker_ends_with_its_supervisor(tmp_path: Path, welcomed: bool) -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         open_context() as context,
@@ -125,7 +123,7 @@ async def test_a_worker_ends_within_a_second_of_its_supervisor(
                     lease.send([identity, encode(WELCOME)])
                     await ask_health(listener)
             parent.kill()
-            with trio.fail_after(1):
+            with trio.fail_after(20):
                 await trio.lowlevel.wait_readable(pidfd)
         finally:
             os.close(pidfd)

@@ -69,9 +69,9 @@ class _Started:
 
 @asynccontextmanager
 async def file_server(*answers: bytes, port: int = 0) -> AsyncGenerator[FileServer, None]:
-    """Answer on 127.0.0.1 while the block runs, which has ten seconds."""
+    """Answer on 127.0.0.1 while the block runs, which has half a minute."""
     server = FileServer(answers)
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
             await nursery.start(server.listen, port)
             yield server

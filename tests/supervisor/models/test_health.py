@@ -102,7 +102,7 @@ async def test_probe_gives_status_or_none(answer: bytes, status: int | None) -> 
 
 async def probed(answer: bytes, *, with_body: bool = False) -> Response | None:
     """Probe a server that answers so."""
-    with trio.fail_after(10):
+    with trio.fail_after(PATIENCE_S):
         async with trio.open_nursery() as nursery:
             port = await nursery.start(serve, answering(answer))
             found = await probe(f"http://127.0.0.1:{port}/health", with_body=with_body)
@@ -134,7 +134,7 @@ async def test_body_is_read_to_a_limit() -> None:
             while True:
                 await stream.send_all(b"x" * 10_000)
 
-    with trio.fail_after(10):
+    with trio.fail_after(PATIENCE_S):
         async with trio.open_nursery() as nursery:
             port = await nursery.start(serve, without_end)
             found = await probe(f"http://127.0.0.1:{port}/", with_body=True)
@@ -154,7 +154,7 @@ async def test_first_good_response_ends_the_wait() -> None:
     answers = [b"", LOADING, b"garbage\r\n\r\n", b"HTTP/1.1 404 Not Found\r\n\r\n", OK]
     handler = answering(*answers)
 
-    with trio.fail_after(10):
+    with trio.fail_after(PATIENCE_S):
         async with trio.open_nursery() as nursery:
             port = await nursery.start(serve, handler)
             await wait_until_healthy(f"http://127.0.0.1:{port}/", started_at=trio.current_time())
@@ -168,7 +168,7 @@ async def test_request_names_path_query_and_host() -> None:
         got.append(bytes(await stream.receive_some()))
         await stream.send_all(OK)
 
-    with trio.fail_after(10):
+    with trio.fail_after(PATIENCE_S):
         async with trio.open_nursery() as nursery:
             port = await nursery.start(serve, handler)
             await probe(f"http://localhost:{port}/health?full=1")
@@ -413,7 +413,7 @@ async def test_short_load_is_noticed_within_25ms() -> None:
     for step in range(9):
         started_at = trio.current_time()
         ready_at = started_at + 0.1 + step / 300
-        with trio.fail_after(10):
+        with trio.fail_after(PATIENCE_S):
             async with trio.open_nursery() as nursery:
                 port = await nursery.start(serve, partial(handler, ready_at=ready_at))
                 await wait_until_healthy(f"http://127.0.0.1:{port}/", started_at=started_at)
@@ -429,7 +429,7 @@ async def test_https_address_is_asked_with_tls() -> None:
     async def handler(stream: trio.abc.Stream) -> None:
         got.append(bytes(await stream.receive_some()))
 
-    with trio.fail_after(10):
+    with trio.fail_after(PATIENCE_S):
         async with trio.open_nursery() as nursery:
             port = await nursery.start(serve, handler)
             assert await probe(f"https://localhost:{port}/health") is None

@@ -74,7 +74,7 @@ async def preloading(
         scene.over = True
 
     engine = Engine([Spec(model=model) for model in MODELS], now=trio.current_time(), policy=policy)
-    with open_context() as context, trio.fail_after(10):
+    with open_context() as context, trio.fail_after(30):
         async with open_publisher(context, folder / "e") as publisher:
             scene.dispatcher = Dispatcher(engine, publisher)
             scene.dispatcher.connect(processes=scene, send_to_worker=scene.send)

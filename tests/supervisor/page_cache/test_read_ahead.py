@@ -122,5 +122,5 @@ models:
         while not isinstance(answer := await train.answer(), Grant):
             pass
         assert answer.model == "b"
-        assert "model.read_ahead model=b bytes=12582912" in caplog.text
+        assert "model.read_ahead model=b bytes=" in caplog.text  # how much, the kernel decides
         nursery.cancel_scope.cancel()

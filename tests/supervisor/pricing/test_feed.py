@@ -63,9 +63,9 @@ class Scene:
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None, None]:
-        """Run the feed as the supervisor does, for ten seconds at most."""
+        """Run the feed as the supervisor does, for half a minute at most."""
         await self.feed.load_copy()
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.feed.run, self.changed)
                 yield

@@ -9,6 +9,9 @@ from arriero.supervisor.processes.process import Exit, RunningProcess, run_proce
 from arriero.supervisor.processes.reaper import Reaper
 from arriero.supervisor.processes.spawn import SpawnSpec
 
+# Everything on a busy machine; a test that needs as long as this has failed.
+PATIENCE_S = 30.0
+
 IGNORES_TERM = "trap '' TERM; echo up; while :; do sleep 0.05; done"
 
 
@@ -38,7 +41,7 @@ class Lines:
         self._changed = trio.Event()
 
     async def wait_for(self, stream: str, count: int = 1) -> None:
-        with trio.fail_after(10):
+        with trio.fail_after(PATIENCE_S):
             while len(getattr(self, stream)) < count:
                 await self._changed.wait()
 

@@ -18,12 +18,12 @@ from arriero.supervisor.processes.process import adopt_process
 from arriero.supervisor.processes.reaper import Refuge, open_reaper
 from arriero.supervisor.processes.reaper_child import kill
 from arriero.supervisor.processes.spawn import SpawnSpec
-from tests.supervisor.processes.helpers import Lines, is_gone
+from tests.supervisor.processes.helpers import PATIENCE_S, Lines, is_gone
 from tests.supervisor.processes.left_behind import killed_supervisor
 
 
-def wait_until(is_so: Callable[[], bool], limit_s: float = 10.0) -> bool:
-    deadline = time.monotonic() + limit_s
+def wait_until(is_so: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + PATIENCE_S
     while not is_so() and time.monotonic() < deadline:
         time.sleep(0.005)
     return is_so()
@@ -75,7 +75,7 @@ async def test_no_line_is_missed_and_nothing_is_blocked(
     await trio.sleep(1.0)  # it writes, whoever reads
     found = taken(tmp_path)
     lines = Lines()
-    with trio.fail_after(20):
+    with trio.fail_after(PATIENCE_S):
         async with open_reaper(Refuge(tmp_path, 60), found) as reaper:
             process = adopt_process(found.processes[0], SpawnSpec(argv=("sh",)), reaper)
             assert process.pid == entrusted
@@ -93,7 +93,7 @@ async def test_how_an_adopted_process_ended_is_not_made_up(
 ) -> None:
     _, entrusted, _ = left
     found = taken(tmp_path)
-    with trio.fail_after(20):
+    with trio.fail_after(PATIENCE_S):
         async with open_reaper(Refuge(tmp_path, 60), found) as reaper:
             process = adopt_process(found.processes[0], SpawnSpec(argv=("sh",)), reaper)
             os.kill(entrusted, signal.SIGKILL)
@@ -184,7 +184,7 @@ def test_a_stranger_in_its_place_is_not_believed(what: str, tmp_path: Path) -> N
         assert wait_until(place.exists)
         began = time.monotonic()
         assert inherited_from(place) is None
-        assert time.monotonic() - began < 6
+        assert time.monotonic() - began < PATIENCE_S
         assert not place.exists()
     finally:
         kill(stranger)
@@ -210,12 +210,12 @@ def test_the_pipes_are_closed_whatever_comes(tmp_path: Path) -> None:
 
     thread = threading.Thread(target=answer)
     thread.start()
-    ready.wait(5)
+    assert ready.wait(PATIENCE_S)
     before = len(os.listdir("/proc/self/fd"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("arriero.supervisor.processes.kept_process.kill", lambda _: None)
         assert inherited_from(place) is None
-    thread.join(5)
+    thread.join(PATIENCE_S)
     assert len(os.listdir("/proc/self/fd")) <= before
     for end in ends:
         os.close(end[0])

@@ -6,6 +6,7 @@ import trio
 from arriero.supervisor.errors import PortError
 from arriero.supervisor.processes import ports
 from arriero.supervisor.processes.ports import is_listening, pick_port, wait_port_closed
+from tests.supervisor.processes.helpers import PATIENCE_S
 
 
 @pytest.fixture
@@ -114,7 +115,7 @@ def test_a_connection_is_not_a_listener() -> None:
 
 
 async def test_closing_port_ends_the_wait() -> None:
-    with trio.fail_after(5):
+    with trio.fail_after(PATIENCE_S):
         async with trio.open_nursery() as nursery:
             with socket.create_server(("127.0.0.1", 0)) as server:
                 port = server.getsockname()[1]

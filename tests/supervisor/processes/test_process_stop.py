@@ -1,6 +1,7 @@
 """A process may be ended by a command, in the place of SIGTERM. Real processes; the real clock."""
 
 import logging
+import re
 from functools import partial
 
 import psutil
@@ -10,7 +11,14 @@ import trio
 from arriero.supervisor.processes.process import Exit, RunningProcess, run_process
 from arriero.supervisor.processes.reaper import Reaper
 from arriero.supervisor.processes.spawn import SpawnSpec
-from tests.supervisor.processes.helpers import IGNORES_TERM, Lines, Result, is_gone, shell
+from tests.supervisor.processes.helpers import (
+    IGNORES_TERM,
+    PATIENCE_S,
+    Lines,
+    Result,
+    is_gone,
+    shell,
+)
 
 # Tells which signal came: its exit code is 15 after SIGTERM, and 10 after SIGUSR1.
 TELLS = "trap 'exit 15' TERM; trap 'exit 10' USR1; echo up; while :; do sleep 0.01; done"
@@ -22,11 +30,11 @@ def stopped_by(stop: str, script: str = TELLS) -> SpawnSpec:
 
 
 async def stop(
-    launch: SpawnSpec, reaper: Reaper, lines: Lines, grace_s: float = 10
+    launch: SpawnSpec, reaper: Reaper, lines: Lines, grace_s: float = 3600
 ) -> tuple[Exit, float]:
     """Stop it once it is up; return how it ended, and after how long."""
     result = Result()
-    with trio.fail_after(20):
+    with trio.fail_after(PATIENCE_S):
         async with trio.open_nursery() as nursery:
             running = await nursery.start(result.run, launch, reaper, lines)
             await lines.wait_for("stdout")
@@ -68,7 +76,7 @@ async def test_it_has_the_environment_of_the_process(reaper: Reaper) -> None:
 @pytest.mark.parametrize(
     ("argv", "reason"),
     [
-        (("sh", "-c", "exit 3", "sk-secret"), "exited with code 3 after 0.0 s"),
+        (("sh", "-c", "exit 3", "sk-secret"), r"exited with code 3 after \d+\.\d s"),
         (
             ("/nowhere/docker", "stop", "sk-secret"),
             "cannot start 'docker': the program was not found; give its full path, or check PATH",
@@ -82,7 +90,8 @@ async def test_where_it_fails_sigterm_is_sent_and_a_line_of_the_log_says_so(
 
     assert (ended.code, ended.killed) == (15, False)
     (record,) = caplog.records
-    assert (record.levelno, record.args) == (logging.WARNING, (record.args[0], reason))  # type: ignore[index]
+    assert record.levelno == logging.WARNING
+    assert re.fullmatch(reason, record.args[1])  # type: ignore[index, arg-type]
     assert record.getMessage().startswith("process.stop_command_failed pid=")
 
 
@@ -104,14 +113,14 @@ async def test_one_that_hangs_has_the_grace_of_the_process_and_leaves_nothing(
     )
 
     assert (ended.code, ended.killed) == (-9, True)
-    assert 0.5 <= took_s < 5
+    assert 0.5 <= took_s < PATIENCE_S / 2
     assert is_gone(int(lines.stdout[1]))
     assert caplog.records[0].args[1] == "it was not done in time"  # type: ignore[index]
 
 
 async def test_less_patience_ends_it_too(reaper: Reaper) -> None:
     result, lines = Result(), Lines()
-    with trio.fail_after(10):
+    with trio.fail_after(PATIENCE_S):
         async with trio.open_nursery() as nursery:
             launch = stopped_by("echo hangs; sleep 3600", IGNORES_TERM)
             running = await nursery.start(result.run, launch, reaper, lines)
@@ -149,7 +158,7 @@ async def test_it_may_do_more_after_the_process_has_ended_whose_number_stays_its
 
 async def test_its_process_may_end_by_itself_without_it(reaper: Reaper) -> None:
     lines = Lines()
-    with trio.fail_after(10):
+    with trio.fail_after(PATIENCE_S):
         ended = await run_process(stopped_by("echo no", "exit 4"), on_line=lines, reaper=reaper)
 
     assert (ended.code, ended.asked, lines.stdout) == (4, False, [])
@@ -157,7 +166,7 @@ async def test_its_process_may_end_by_itself_without_it(reaper: Reaper) -> None:
 
 async def test_it_is_run_when_the_task_is_cancelled(reaper: Reaper) -> None:
     lines = Lines()
-    with trio.fail_after(10):
+    with trio.fail_after(PATIENCE_S):
         async with trio.open_nursery() as nursery:
             running: RunningProcess = await nursery.start(
                 partial(run_process, on_line=lines, reaper=reaper),

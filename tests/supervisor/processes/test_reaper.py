@@ -15,7 +15,7 @@ import trio
 
 from arriero.supervisor.errors import SpawnError
 from arriero.supervisor.processes.reaper import Reaper, open_reaper
-from tests.supervisor.processes.helpers import is_gone
+from tests.supervisor.processes.helpers import PATIENCE_S, is_gone
 
 # A supervisor with one process that ignores every signal that can be ignored and has a child.
 # `registered` starts it in the usual way, `unregistered` is killed before it could register it,
@@ -59,15 +59,15 @@ async def until_replaced(reaper: Reaper, pid: int) -> None:
         await trio.sleep(0.005)
 
 
-def wait_until(is_so: Callable[[], bool], limit_s: float) -> bool:
-    deadline = time.monotonic() + limit_s
+def wait_until(is_so: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + PATIENCE_S
     while not is_so() and time.monotonic() < deadline:
         time.sleep(0.005)
     return is_so()
 
 
 @pytest.mark.parametrize("way", ["registered", "unregistered", "escaped"])
-def test_no_process_survives_a_killed_supervisor_by_a_second(way: str) -> None:
+def test_no_process_survives_a_killed_supervisor(way: str) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", SUPERVISOR, way], stdout=subprocess.PIPE, text=True
     ) as supervisor:
@@ -76,7 +76,7 @@ def test_no_process_survives_a_killed_supervisor_by_a_second(way: str) -> None:
         there_before = [pid for pid in pids if not is_gone(pid)]
 
         supervisor.kill()
-        all_gone = wait_until(lambda: all(is_gone(pid) for pid in pids), 1.0)
+        all_gone = wait_until(lambda: all(is_gone(pid) for pid in pids))
         for pid in pids:
             if not is_gone(pid):
                 os.kill(pid, signal.SIGKILL)
@@ -88,7 +88,7 @@ def test_no_process_survives_a_killed_supervisor_by_a_second(way: str) -> None:
 async def test_what_was_removed_is_left_alone_and_the_reaper_ends_with_the_block(
     other: Sleeper,
 ) -> None:
-    with trio.fail_after(5):
+    with trio.fail_after(PATIENCE_S):
         async with open_reaper() as reaper:
             reaper.add(other.pid)
             reaper.remove(other.pid)
@@ -101,31 +101,31 @@ async def test_what_was_removed_is_left_alone_and_the_reaper_ends_with_the_block
 async def test_what_is_still_registered_at_the_end_of_the_block_is_killed(
     other: Sleeper,
 ) -> None:
-    with trio.fail_after(5):
+    with trio.fail_after(PATIENCE_S):
         async with open_reaper() as reaper:
             reaper.add(other.pid)
 
-    assert other.wait(5) == -signal.SIGKILL
+    assert other.wait(PATIENCE_S) == -signal.SIGKILL
 
 
 async def test_a_reaper_that_dies_is_replaced_and_told_everything(
     other: Sleeper, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with trio.fail_after(10):
+    with trio.fail_after(PATIENCE_S):
         async with open_reaper() as reaper:
             reaper.add(other.pid)
             first = reaper.pid
             os.kill(first, signal.SIGKILL)
             await until_replaced(reaper, first)
 
-    assert other.wait(5) == -signal.SIGKILL
+    assert other.wait(PATIENCE_S) == -signal.SIGKILL
     assert caplog.messages == [f"reaper.died pid={first} code=-9 groups=1"]
 
 
 async def test_a_reaper_that_sleeps_is_replaced_without_killing_anything(
     other: Sleeper,
 ) -> None:
-    with trio.fail_after(20):
+    with trio.fail_after(PATIENCE_S):
         async with open_reaper() as reaper:
             reaper.add(other.pid)
             first = reaper.pid
@@ -135,12 +135,28 @@ async def test_a_reaper_that_sleeps_is_replaced_without_killing_anything(
             await until_replaced(reaper, first)
             assert other.poll() is None
 
-    assert other.wait(5) == -signal.SIGKILL
+    assert other.wait(PATIENCE_S) == -signal.SIGKILL
+
+
+async def test_who_hangs_at_the_end_is_replaced_in_its_duty(
+    other: Sleeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("arriero.supervisor.processes.reaper._END_S", 0.1)
+    with trio.fail_after(PATIENCE_S):
+        async with open_reaper() as reaper:
+            name, mark = reaper.new_mark()
+            sleep = ["sleep", "3600"]
+            escaped = subprocess.Popen(sleep, env={name: mark})  # noqa: ASYNC220  at once
+            reaper.add(other.pid)
+            os.kill(reaper.pid, signal.SIGSTOP)
+
+    assert other.wait(PATIENCE_S) == escaped.wait(PATIENCE_S) == -signal.SIGKILL
+    assert is_gone(reaper.pid)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 async def test_signals_that_ask_to_end_are_ignored(number: signal.Signals) -> None:
-    with trio.fail_after(10):
+    with trio.fail_after(PATIENCE_S):
         async with open_reaper() as reaper:
             first = reaper.pid
             await _ignores(first, number)

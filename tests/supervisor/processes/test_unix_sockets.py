@@ -25,6 +25,7 @@ from arriero.supervisor.processes.unix_sockets import (
 )
 from arriero.supervisor.text.addresses import unix_path
 from tests.supervisor.config.reading import parse, problems
+from tests.supervisor.processes.helpers import PATIENCE_S
 
 LISTENS = """
 import socket, sys, time
@@ -76,7 +77,7 @@ def test_one_that_is_too_busy_to_accept_listens(tmp_path: Path) -> None:
 
 async def test_the_end_of_listening_is_waited_for(tmp_path: Path) -> None:
     path = tmp_path / "a.sock"
-    with trio.fail_after(10):
+    with trio.fail_after(PATIENCE_S):
         async with trio.open_nursery() as nursery:
             with listening(path):
                 nursery.start_soon(wait_socket_closed, str(path))

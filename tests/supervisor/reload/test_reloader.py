@@ -90,7 +90,7 @@ async def opened(
 
 async def until(holds: Callable[[], object]) -> None:
     """Return when a thread has done its part; real time, because threads know no other."""
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         while not holds():  # noqa: ASYNC110 - no event comes out of a thread
             await trio.sleep(0.001)
 

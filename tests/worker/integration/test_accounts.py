@@ -264,7 +264,7 @@ async def test_client_gone_midway_has_used_tokens(
             got = b""
             while got.count(b"data:") < 10:
                 got += await stream.receive_some()
-        with trio.fail_after(2):
+        with trio.fail_after(20):
             record = await rig.record()
 
     assert (record.outcome, record.output_tokens, record.usage_source) == (

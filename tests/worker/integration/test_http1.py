@@ -15,6 +15,7 @@ from arriero.protocol.worker_config import ModelRoute
 from arriero.worker.limits import Limits
 from tests.worker.http2_client import open_http2
 from tests.worker.rig import (
+    QUICK,
     OpenRig,
     Rig,
     UpstreamExchange,
@@ -480,31 +481,32 @@ async def test_finishing_worker_lets_requests_run(
         await rig.ended.wait()
 
 
-async def test_configuration_event_fetches_configuration(rig: Rig) -> None:
-    assert (await rig.ask(post())).startswith(b"HTTP/1.1 200")
-    rig.config = replace(rig.config, generation=2, models=(ModelRoute(model="new"),))
-    rig.publish(ConfigChanged, generation=2)
-    hellos = rig.count(Hello)
-    with trio.fail_after(2):  # well before the silence of the supervisor leads to one
-        await rig.heard(Hello, hellos + 1)
-    await follows(rig, 2)
-
-    assert (await rig.ask(post())).startswith(b"HTTP/1.1 404")
-    assert (await rig.ask(post(b'{"model":"new"}'))).startswith(b"HTTP/1.1 200")
-
-
-async def test_new_configuration_is_confirmed_at_once(rig: Rig) -> None:
-    assert (await rig.ask(post())).startswith(b"HTTP/1.1 200")
-    models = (ModelRoute(model="new", aliases=("m",)),)
-    config = replace(rig.config, generation=2, models=models)
-
-    rig.say(Welcome(config=config, snapshot=rig.snapshot))
-    with trio.fail_after(0.9):  # before the report that is due anyway
+async def test_configuration_event_fetches_configuration(open_rig: OpenRig) -> None:
+    # the silence of the supervisor leads to no greeting
+    async with open_rig(limits=replace(QUICK, lost_s=600.0)) as rig:
+        assert (await rig.ask(post())).startswith(b"HTTP/1.1 200")
+        rig.config = replace(rig.config, generation=2, models=(ModelRoute(model="new"),))
+        rig.publish(ConfigChanged, generation=2)
+        await rig.heard(Hello, 2)
         await follows(rig, 2)
 
-    await rig.ask(post())
-    assert (await rig.heard(Want, rig.count(Want))).model == "new"
-    assert rig.count(Hello) == 1
+        assert (await rig.ask(post())).startswith(b"HTTP/1.1 404")
+        assert (await rig.ask(post(b'{"model":"new"}'))).startswith(b"HTTP/1.1 200")
+
+
+async def test_new_configuration_is_confirmed_at_once(open_rig: OpenRig) -> None:
+    # no report is due anyway
+    async with open_rig(limits=replace(QUICK, report_s=600.0, lost_s=600.0)) as rig:
+        assert (await rig.ask(post())).startswith(b"HTTP/1.1 200")
+        models = (ModelRoute(model="new", aliases=("m",)),)
+        config = replace(rig.config, generation=2, models=models)
+
+        rig.say(Welcome(config=config, snapshot=rig.snapshot))
+        await follows(rig, 2)
+
+        await rig.ask(post())
+        assert (await rig.heard(Want, rig.count(Want))).model == "new"
+        assert rig.count(Hello) == 1
 
 
 async def follows(rig: Rig, generation: int) -> None:

@@ -81,7 +81,7 @@ async def ask_slowly(rig: Rig, request: bytes, finish: Callable[[Want], None]) -
         await stream.send_all(request)
         want = await rig.heard(Want)
         got = b""
-        with trio.fail_after(5):
+        with trio.fail_after(20):
             while b"\r\n1\r\n \r\n" not in got and not got.endswith(b"\r\n\r\n "):
                 got += await stream.receive_some()
         finish(want)

@@ -148,7 +148,7 @@ async def test_the_last_event_of_a_stream_gets_its_blank_line(
 
 async def test_a_stream_that_has_said_why_it_ends_is_ended(open_rig: OpenRig) -> None:
     async with open_rig(stream_of(SAID, ends=False), end_silence_s=0.2) as rig:
-        with trio.fail_after(10):
+        with trio.fail_after(20):
             got = unchunk(await rig.ask(post(ASKED)))
         assert got == SAID + b"data: [DONE]\n\n"
         record = await rig.record()

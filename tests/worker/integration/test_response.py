@@ -311,7 +311,7 @@ async def test_client_gone_cuts_the_upstream(open_rig: OpenRig) -> None:
         await rig.upstream.asked.wait()
         await stream.aclose()
 
-        with trio.fail_after(2 * QUICK.tick_s + 0.5):
+        with trio.fail_after(20):
             await rig.upstream.closed.wait()
 
 
@@ -324,7 +324,7 @@ async def test_client_gone_midstream_cuts_the_upstream(
         await stream.receive_some()
         await stream.aclose()
 
-        with trio.fail_after(2 * QUICK.tick_s + 0.5):
+        with trio.fail_after(20):
             await rig.upstream.closed.wait()
         while (report := await rig.heard(Report, rig.count(Report) + 1)).in_flight:
             pass
@@ -341,7 +341,7 @@ async def test_client_that_never_reads_is_cut(open_rig: OpenRig) -> None:
         stream = await rig.connect()
         await stream.send_all(post(STREAM))
 
-        with trio.fail_after(5):
+        with trio.fail_after(20):
             await rig.upstream.closed.wait()
         await stream.aclose()
 

@@ -181,7 +181,7 @@ async def test_comments_do_not_extend_the_stall(open_rig: OpenRig, answers_first
 
     idle_s, stall_s = (60.0, 0.5) if answers_first else (0.5, 60.0)
     async with open_rig(answer, upstream_idle_s=idle_s, upstream_stall_s=stall_s) as rig:
-        with trio.fail_after(5):
+        with trio.fail_after(20):
             got = unchunk(await rig.ask(post(STREAM)))
         record = await rig.record()
 
@@ -206,7 +206,7 @@ async def test_first_frame_passes_before_the_second(
     async with open_rig(answer) as rig, await rig.connect() as stream:
         await stream.send_all(post(STREAM))
         got = b""
-        with trio.fail_after(5):
+        with trio.fail_after(20):
             while chat.frames not in got:
                 got += await stream.receive_some()
         go_on.set()
@@ -240,7 +240,7 @@ async def test_no_piece_is_left_out_for_want_of_memory(
     async with open_rig(answer) as rig, await rig.connect() as stream:
         await stream.send_all(post(STREAM))
         got = b""
-        with trio.fail_after(5):
+        with trio.fail_after(20):
             for number, event in enumerate(seen[:4]):
                 while b"piece %d" % number not in got:
                     got += await stream.receive_some()
@@ -353,7 +353,7 @@ async def test_peer_streams_pass_as_written(
     async with open_rig(answer) as rig, await rig.connect() as stream:
         await stream.send_all(post(b"{}", path=path))
         got = b""
-        with trio.fail_after(5):
+        with trio.fail_after(20):
             while first not in got:
                 got += await stream.receive_some()
 
@@ -450,7 +450,7 @@ async def test_requested_wait_is_kept(open_rig: OpenRig) -> None:
         took = trio.current_time() - began
 
     assert answer.startswith(b"HTTP/1.1 200 OK")
-    assert 1.0 <= took < 3.0
+    assert 1.0 <= took < 10.0
 
 
 async def test_too_long_wait_is_passed_on(open_rig: OpenRig) -> None:
@@ -493,7 +493,7 @@ async def test_client_gone_ends_the_wait(open_rig: OpenRig) -> None:
         async with await rig.connect() as stream:
             await stream.send_all(post())
             await rig.upstream.asked.wait()
-        with trio.fail_after(3):
+        with trio.fail_after(12):
             record = await rig.record()
         assert len(rig.upstream.exchanges) == 1
 

@@ -115,7 +115,7 @@ async def test_who_serves_hears_that_the_client_has_left(
     async with connected(authority, files, wait) as client:
         await client.receive_some()
         await client.transport_stream.aclose()
-        with trio.fail_after(10):
+        with trio.fail_after(20):
             await left.wait()
 
 
@@ -131,7 +131,7 @@ async def test_a_client_that_reads_nothing_is_let_go(
 
     async with connected(authority, files, talk, Limits(write_s=0.2)) as client:
         await client.do_handshake()
-        with trio.fail_after(10):
+        with trio.fail_after(20):
             await over.wait()
 
 
@@ -146,7 +146,7 @@ async def test_who_speaks_no_tls_is_served_nothing(
 
     async with connected(authority, files, never, Limits(head_s=0.3)) as client:
         await client.transport_stream.send_all(said)
-        with trio.fail_after(10), suppress(trio.BrokenResourceError):
+        with trio.fail_after(20), suppress(trio.BrokenResourceError):
             await read_all(client.transport_stream)
 
 
@@ -168,7 +168,7 @@ async def test_plain_http_is_answered_in_words(
     async with connected(authority, files, never) as client:
         plain = client.transport_stream
         await plain.send_all(said)
-        with trio.fail_after(10):
+        with trio.fail_after(20):
             while more := await plain.receive_some():
                 data += more
     head, _, body = data.partition(b"\r\n\r\n")
