@@ -54,6 +54,8 @@ its files.
     cli/              The `arriero` command. One module per group of commands; `main` imports them
                       when asked.
 
+    cli/offline/      Its commands that need no supervisor.
+
     __main__          `python -m arriero.supervisor`.
 
 data/ holds what an operator copies.

@@ -38,6 +38,7 @@ from .control.event_publisher import Publisher, open_publisher
 from .control.server import open_control_server
 from .errors import ConfigError, Problem, SupervisorError
 from .facts.seen_facts import FACTS_FILE_NAME, SeenModels
+from .generate.search import ModelSearch
 from .host.file_limit import raise_descriptor_limit
 from .host.kept_ring import KeptRing
 from .host.listen_socket import (
@@ -138,6 +139,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         files: Configuration files, in the order in which they are merged.
         directory: A folder of further ones.
+        search: Finds models to serve without a configuration; then there are no files.
         unknown: What unknown keys are.
         watches: A change of the files is followed.
         listen: ``host:port`` in the place of the configuration's.
@@ -150,6 +152,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
     files: tuple[Path, ...] = ()
     directory: Path | None = None
+    search: ModelSearch | None = None
     unknown: UnknownKeys = "by file"
     watches: bool = False
     listen: str | None = None
@@ -171,9 +174,12 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             ConfigError: It cannot be used.
         """
-        config, root = load_with_tree(
-            *self.files, directory=self.directory, environ=os.environ, unknown=self.unknown
-        )
+        if self.search is not None:
+            config, root = self.search.load(os.environ)
+        else:
+            config, root = load_with_tree(
+                *self.files, directory=self.directory, environ=os.environ, unknown=self.unknown
+            )
         config = replace(
             config,
             listen=config.listen if self.listen is None else parse_listen(self.listen),
@@ -534,7 +540,9 @@ async def supervise(
         notifier.ready(headline())
         if sys.stdout.isatty():
             with suppress(OSError):  # the terminal may be closed already
-                os.write(sys.stdout.fileno(), first_words(in_force.config, address).encode())
+                init = "" if order.search is None else order.search.init_command()
+                told = first_words(in_force.config, address, init)
+                os.write(sys.stdout.fileno(), told.encode())
         await stack.enter_async_context(_background(reloader.run))
         if order.watches:
             following = partial(watch, order.look, reloader.trigger, first=seen)

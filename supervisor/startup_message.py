@@ -7,12 +7,13 @@ from ipaddress import ip_address
 from .config.values import Config
 
 
-def first_words(config: Config, address: str) -> str:
+def first_words(config: Config, address: str, init: str = "") -> str:
     """Return some lines for the user who has just started it.
 
     Args:
         config: In force.
         address: ``host:port`` of the listening socket.
+        init: The command that writes this configuration into a file; empty if it is in one.
     """
     url = own_url(config, address)
     model = next(
@@ -21,7 +22,7 @@ def first_words(config: Config, address: str) -> str:
     if model is None:
         return (
             f"arriero answers at {url}, but its configuration has no models yet.\n"
-            "Write some into it (arriero scan ~/models shows how) and send SIGHUP.\n"
+            "Write some into it (arriero init --dry-run ~/models shows how) and send SIGHUP.\n"
         )
     body = {
         "model": model,
@@ -32,6 +33,17 @@ def first_words(config: Config, address: str) -> str:
     return (
         f"arriero answers at {url}; Ctrl-C ends it. Try, from another terminal:\n"
         f"  curl -N {url}/v1/chat/completions{key} -d {shlex.quote(json.dumps(body))}\n"
+        f"{_without_file(len(config.written_models), init)}"
+    )
+
+
+def _without_file(count: int, init: str) -> str:
+    if not init:
+        return ""
+    return (
+        f"There is no configuration file: it serves the {count} model{'s' * (count != 1)} that it "
+        f"has found.\nTo write one down and change it: {init}. To look for new models: arriero "
+        "reload\n"
     )
 
 

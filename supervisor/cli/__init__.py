@@ -10,9 +10,7 @@ Lowest first:
     follow        Follow events across gaps and restarts.
     config_options  Options on configuration files; llama-swap's command line.
     check         `check`
-    generate      `scan`, `import`
     keys          `key new`, `key check`, `key list`
-    files         `example`, `unit`, `schema`
     main          Entry point: table of commands, exit codes.
     serve         `serve`
     commands      `status`, `swap`, `unload`, `events`, `logs` and others
@@ -20,5 +18,6 @@ Lowest first:
 
 Packages within it:
 
-    render/  Values -> tables, lines and progress bars. No I/O but `terminal`.
+    render/   Values -> tables, lines and progress bars. No I/O but `terminal`.
+    offline/  Commands that need no supervisor: they write files, or what to put into one.
 """

@@ -81,6 +81,7 @@ def check(
 
 
 def _show(report: CheckReport, config: Config | None) -> None:
+    """Write tables, remarks and a last line to stdout."""
     found = [] if config is None else tables(report, config)
     sections = [
         (name, style, [remark_line(remark) for remark in getattr(report, name)])

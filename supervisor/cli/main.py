@@ -26,10 +26,11 @@ COMMANDS: Final = {
     "cancel": "requests.cancel",
     "check": "check.check",
     "events": "commands.events",
-    "example": "files.example",
+    "example": "offline.files.example",
     "explain": "commands.explain",
     "hold": "commands.hold",
-    "import": "generate.import_",
+    "import": "offline.presets.import_",
+    "init": "offline.init.init",
     "key": "keys.key",
     "logs": "commands.logs",
     "ping": "commands.ping",
@@ -38,13 +39,12 @@ COMMANDS: Final = {
     "reload": "commands.reload_",
     "restart": "commands.restart",
     "scale": "commands.scale",
-    "scan": "generate.scan",
-    "schema": "files.schema",
+    "schema": "offline.files.schema",
     "serve": "serve.serve",
     "shutdown": "commands.shutdown",
     "status": "commands.status",
     "swap": "commands.swap",
-    "unit": "files.unit",
+    "unit": "offline.files.unit",
     "unload": "commands.unload",
     "usage": "requests.usage",
     "workers": "commands.workers",
@@ -69,7 +69,7 @@ class _Program(click.Group):
         """Import a command."""
         if cmd_name not in COMMANDS:
             return None
-        module, _, name = COMMANDS[cmd_name].partition(".")
+        module, _, name = COMMANDS[cmd_name].rpartition(".")
         with no_collection():
             command: click.Command = getattr(import_module(f".{module}", __package__), name)
         return command

@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-@click.command(epilog="Example:  arriero serve --config config.yaml --listen 127.0.0.1:8080")
+@click.command(
+    epilog="Example:  arriero serve ~/models, or  "
+    "arriero serve --config config.yaml --listen 127.0.0.1:8080"
+)
+@click.argument("folders", metavar="[FOLDER]...", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
     "--config",
     "config_paths",
@@ -33,7 +37,7 @@ log = logging.getLogger(__name__)
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
     help="The configuration, YAML. Several are merged, in this order. Default: config.yaml in "
-    "this folder.",
+    "this folder, unless FOLDERs are given.",
 )
 @click.option(
     "--config-dir",
@@ -85,6 +89,7 @@ log = logging.getLogger(__name__)
     help="Log lines for people, or one JSON object a line.",
 )
 def serve(
+    folders: tuple[Path, ...],
     config_paths: tuple[Path, ...],
     config_dir: Path | None,
     listen: str | None,
@@ -100,24 +105,34 @@ def serve(
 ) -> int:
     """Run the supervisor and its workers until SIGTERM or Ctrl-C.
 
-    SIGHUP, and `arriero reload`, read the configuration again.
+    With FOLDERs it serves the GGUF files in them. Without, and without a configuration, it serves
+    those of the usual places, as `arriero init --help` names them. Nothing is written.
+
+    SIGHUP, and `arriero reload`, read the configuration again, or look for files again.
     """
-    if not config_paths and config_dir is None:
-        if not DEFAULT_CONFIG.exists():
-            raise click.UsageError(
-                f"there is no {DEFAULT_CONFIG} in this folder; give --config FILE or --config-dir "
-                f"DIR, or make one: arriero scan ~/models -o {DEFAULT_CONFIG}"
-            )
+    is_named = bool(config_paths) or config_dir is not None
+    for path in folders:
+        if not path.is_dir():
+            how = f"--config {path}" if path.suffix in {".yaml", ".yml"} else "a folder"
+            raise click.UsageError(f"there is no folder {path}; give {how}")
+    if folders and is_named:
+        raise click.UsageError("give FOLDERs or a configuration, not both")
+    searches = bool(folders) or not (is_named or DEFAULT_CONFIG.exists())
+    if searches and watch_config:
+        raise click.UsageError("there is no configuration to watch: arriero init writes one")
+    if not searches and not is_named:
         config_paths = (DEFAULT_CONFIG,)
     zygote = fork_zygote()  # first: it imports what workers need, beside what comes next
     with no_collection():
         from ..app import Order
+        from ..generate.search import ModelSearch
     from ..host.log import begin_log
 
     program_log = begin_log(log_level, log_format)
     order = Order(
         files=config_paths,
         directory=config_dir,
+        search=ModelSearch(folders) if searches else None,
         unknown=unknown,
         watches=watch_config,
         listen=listen,

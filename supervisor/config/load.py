@@ -110,7 +110,18 @@ def parse_config(
         ConfigError: There are mistakes; holds all of them. Nothing else is raised, whatever the
             text is.
     """
-    return _parse([(source, text)], [], environ=environ, unknown=unknown)[0]
+    return parse_with_tree(text, source, environ=environ, unknown=unknown)[0]
+
+
+def parse_with_tree(
+    text: str,
+    source: str = "config",
+    *,
+    environ: Mapping[str, str],
+    unknown: UnknownKeys = "by file",
+) -> tuple[Config, Node]:
+    """Do as `parse_config`, and return the tree, too."""
+    return _parse([(source, text)], [], environ=environ, unknown=unknown)
 
 
 def parse_listen(text: str) -> Address:

@@ -1,18 +1,26 @@
 """GGUF files -> models, and a configuration for them."""
 
 import re
+import textwrap
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 
 from ..config.schema.model_types import MAX_NAME
 from ..llamacpp import gguf_constants as gguf
 from ..llamacpp.gguf import GgufHeader
+from .places import GET_SERVER, SERVER, SearchPlace
 from .write import Entry, document, words
+
+# Device and number of a file: the same for each of its names.
+FileIdentity: TypeAlias = tuple[int, int]
+
+# Remarks that are written into a configuration; there may be thousands.
+_SHOWN_REMARKS: Final = 20
 
 # Context of a model in the configuration, in tokens, unless it has less. Memory for the context is
 # taken when the model starts: with the 131,072 that models claim nowadays it would be more than
@@ -34,6 +42,14 @@ _QUANT_SUFFIX: Final = re.compile(
     re.IGNORECASE,
 )
 
+# A file in Hugging Face's cache: its repository, and its path there at one commit.
+_SNAPSHOT: Final = re.compile(r"(.*/models--[^/]+/snapshots)/[^/]+/(.*)", re.DOTALL)
+
+# A projector in llama.cpp's own cache, where all models lie in one folder: what it begins with.
+_CACHED_PROJECTOR: Final = re.compile(r"(.+)_mmproj[^/]*", re.IGNORECASE)
+
+_LATEST: Final = ":latest"
+
 # Architectures for embeddings, even if a file does not name its pooling.
 _ENCODERS: Final = ("bert", "t5encoder")
 
@@ -54,12 +70,20 @@ class FoundFile(msgspec.Struct, frozen=True, kw_only=True):
         size_bytes: Its size.
         head: Its header; None if it cannot be read.
         error: Why it cannot.
+        changed_ns: When it was changed last, Unix time in nanoseconds.
+        identity: What it has in common with its other names.
+        called: Its name in Ollama's store, where files have none.
+        projector: What goes with it there.
     """
 
     path: Path
     size_bytes: int
     head: GgufHeader | None = None
     error: str = ""
+    changed_ns: int = 0
+    identity: FileIdentity | None = None
+    called: str = ""
+    projector: Path | None = None
 
     def text(self, key: str) -> str:
         """Return a text of its header; empty if there is none."""
@@ -83,7 +107,7 @@ class FoundModel(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         model: Its id, unique among those that were found.
-        alias: The name of its file, if the id is shorter; empty if it is not.
+        aliases: The name of its file, if the id is shorter; other names in Ollama's store.
         path: Its file, the first one if it is split.
         kind: Its purpose.
         name: As it calls itself; may be empty.
@@ -105,7 +129,7 @@ class FoundModel(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int
     context: int | None
     projector: Path | None = None
-    alias: str = ""
+    aliases: tuple[str, ...] = ()
 
     @property
     def description(self) -> str:
@@ -133,27 +157,32 @@ class Inventory(msgspec.Struct):
 
 
 def take_stock(files: Iterable[FoundFile]) -> Inventory:
-    """Sort `files` into models and their parts."""
+    """Sort `files` into models and their parts.
+
+    A file that has several names is one model, and so are all versions of one in Hugging Face's
+    cache: the last one that can be used.
+    """
     found = Inventory()
     projectors: list[FoundFile] = []
     models: list[tuple[Sequence[FoundFile], ModelPurpose]] = []
-    for parts in _whole(files, found.remarks):
+    names: defaultdict[Path, list[str]] = defaultdict(list)
+    for parts, called in _whole(files, found.remarks):
         kind = _kind(parts)
         if kind == "projector":
             projectors.append(parts[0])
         elif isinstance(kind, ModelPurpose):
             models.append((parts, kind))
+            names[parts[0].path] = called
         else:
             found.remarks.append(f"{parts[0].path}: {kind}")
     attached = _attach(projectors, [parts[0] for parts, _ in models], found.remarks)
-    for (model, alias), (parts, kind) in zip(
-        _names([parts[0].path for parts, _ in models]), models, strict=True
-    ):
+    named = _names([(parts[0].path, names[parts[0].path]) for parts, _ in models])
+    for (model, aliases), (parts, kind) in zip(named, models, strict=True):
         first = parts[0]
         found.models.append(
             FoundModel(
                 model=model,
-                alias=alias,
+                aliases=aliases,
                 path=first.path,
                 kind=kind,
                 name=_shown(first.text(gguf.NAME)),
@@ -162,31 +191,75 @@ def take_stock(files: Iterable[FoundFile]) -> Inventory:
                 parameters=sum(part.head.parameters for part in parts if part.head),
                 size_bytes=sum(part.size_bytes for part in parts),
                 context=first.of_model(gguf.CONTEXT_LENGTH),
-                projector=attached.get(first.path),
+                projector=first.projector or attached.get(first.path),
             )
         )
     found.models.sort(key=lambda model: model.model)
     return found
 
 
-def configuration(found: Inventory, folder: Path) -> str:
-    """Return a configuration for the models of `found`."""
+def configuration(
+    found: Inventory, places: Sequence[SearchPlace], server: str | None = SERVER
+) -> str:
+    """Return a configuration for the models of `found`.
+
+    Args:
+        found: What was found.
+        places: Where.
+        server: How llama-server is called; None if it is not there.
+    """
     top = [
-        f"Made by arriero scan from the files in {folder}.",
-        f"Each model gets a context of at most {CONTEXT:,} tokens (-c), which starts wherever its",
-        "weights fit. Raise `context` as far as your memory allows; its description says how far",
-        "the model goes. Without -c llama-server takes all of that, as far as it finds room.",
+        "Made by arriero init from the GGUF files in",
+        *(f"  {place}" for place in places),
+        "",
+        "`arriero check` says what is wrong with this file, `arriero serve` serves it, and",
+        "`arriero reload` puts changes of it in force. `arriero example` shows all keys there are.",
+        *(["", *_folded(GET_SERVER[0].upper() + GET_SERVER[1:] + ".")] if server is None else []),
     ]
     if found.remarks:
-        top += ["", "Left out:", *(f"  {remark}" for remark in found.remarks)]
+        more = len(found.remarks) - _SHOWN_REMARKS
+        top += ["", "Left out:", *(f"  {remark}" for remark in found.remarks[:_SHOWN_REMARKS])]
+        top += [f"  and {more:,} more"] if more > 0 else []
+    program = words(server or SERVER)
     macros: dict[str, Sequence[str] | int] = {
-        "server": ["llama-server --host 127.0.0.1 --port ${PORT}"]
+        "server": [f"{program} --host 127.0.0.1 --port ${{PORT}}"]
     }
     if any(model.kind is ModelPurpose.TEXT and _has_room(model) for model in found.models):
         macros["context"] = CONTEXT
     return document(
-        map(_entry, found.models), remarks=top, settings={"progress": "reasoning"}, macros=macros
+        map(_entry, found.models),
+        remarks=top,
+        settings={"listen": "127.0.0.1:8080", "progress": "reasoning"},
+        macros=macros,
+        above=_EXPLAINED,
     )
+
+
+# Comments above a key; above what is no key stand those on others.
+_EXPLAINED: Final[Mapping[str, Sequence[str]]] = {
+    "listen": [
+        "Where clients ask. 0.0.0.0:8080 lets other machines in; then ask for keys, too (arriero",
+        "key new NAME makes one).",
+    ],
+    "progress": [
+        "Who waits for a model to load is told how far it is, as reasoning in the stream. off,",
+        "comment and heartbeat tell less.",
+    ],
+    "macros": [
+        "One model runs at a time, and is stopped when another is asked for. This keeps as many as",
+        "fit into memory; ttl unloads one that nobody has asked for in ten minutes:",
+        "  memory: auto",
+        "  globalTTL: 600",
+        "",
+        f"Each model gets a context of at most {CONTEXT:,} tokens (-c), which starts wherever its",
+        "weights fit. Raise `context` as far as your memory allows; its description says how far",
+        "the model goes. Without -c llama-server takes all of that, as far as it finds room.",
+    ],
+}
+
+
+def _folded(text: str) -> list[str]:
+    return textwrap.wrap(text, 90)
 
 
 def _entry(model: FoundModel) -> Entry:
@@ -204,33 +277,69 @@ def _entry(model: FoundModel) -> Entry:
         command=command,
         name=model.name,
         description=model.description,
-        aliases=[model.alias] if model.alias else [],
+        aliases=model.aliases,
+        remarks=[_OF_OLLAMA] if model.path.parent.name == "blobs" else [],
     )
+
+
+_OF_OLLAMA: Final = (
+    "Ollama's file. Of a few models it has a form of its own, which llama-server does not load."
+)
 
 
 def _has_room(model: FoundModel) -> bool:
     return (model.context or CONTEXT) >= CONTEXT
 
 
-def _whole(files: Iterable[FoundFile], remarks: list[str]) -> Iterable[Sequence[FoundFile]]:
-    """Give the files of each model that can be read and is complete."""
+def _whole(
+    files: Iterable[FoundFile], remarks: list[str]
+) -> Iterable[tuple[Sequence[FoundFile], list[str]]]:
+    """Give the files of each model that can be read and is complete, and its names at Ollama's."""
     sets: defaultdict[tuple[Path, str, int], dict[int, FoundFile]] = defaultdict(dict)
-    for file in sorted(files, key=lambda file: file.path):
+    names: defaultdict[Path, list[str]] = defaultdict(list)
+    for file in sorted(files, key=lambda file: (file.path, file.called)):
         part = _PART.fullmatch(file.path.stem)
+        if file.called:
+            names[file.path].append(file.called)
         if part is None:
-            sets[file.path, "", 1][1] = file
+            sets[file.path, "", 1].setdefault(1, file)
         else:
             sets[file.path.parent, part[1], int(part[3])][int(part[2])] = file
+    usable: list[Sequence[FoundFile]] = []
+    others: list[tuple[Iterable[FoundFile], list[str]]] = []
     for (path, stem, count), parts in sets.items():
         broken = {file.path: why for file in parts.values() if (why := _fault(file))}
-        missing = count - len(parts)
-        if missing or set(parts) != set(range(1, count + 1)):
+        if len(parts) != count or set(parts) != set(range(1, count + 1)):
             name = f"{path / stem}-*-of-{count:05}.gguf"
-            remarks.append(f"{name}: {len(parts)} of {count} files are there")
+            others.append((parts.values(), [f"{name}: {len(parts)} of {count} files are there"]))
         elif broken:
-            remarks += [f"{file}: {why}" for file, why in broken.items()]
+            others.append((parts.values(), [f"{file}: {why}" for file, why in broken.items()]))
         else:
-            yield [parts[number] for number in sorted(parts)]
+            usable.append([parts[number] for number in sorted(parts)])
+    seen: set[FileIdentity | Path] = set()
+    for whole in _newest(usable):
+        identities = {file.identity or file.path for file in whole}
+        if not identities <= seen:
+            yield whole, names[whole[0].path]
+        seen |= identities
+    for unusable, told in others:  # what is there as well, and whole, needs no word
+        if not {file.identity or file.path for file in unusable} <= seen:
+            remarks += told
+
+
+def _newest(usable: Iterable[Sequence[FoundFile]]) -> Iterable[Sequence[FoundFile]]:
+    """Give all but older versions in Hugging Face's cache.
+
+    The younger of two files is meant: its time is that of the download.
+    """
+    chosen: dict[object, Sequence[FoundFile]] = {}
+    for whole in usable:
+        version = _SNAPSHOT.fullmatch(str(whole[0].path))
+        key = version.groups() if version else whole[0].path
+        before = chosen.get(key)
+        if before is None or whole[0].changed_ns > before[0].changed_ns:
+            chosen[key] = whole
+    return chosen.values()
 
 
 def _fault(file: FoundFile) -> str:
@@ -284,9 +393,11 @@ def _attach(
     order = sorted(projectors, key=lambda file: (_quant([file]) != "F16", file.path))
     for projector in order:
         beside = [model for model in models if model.path.parent == projector.path.parent]
+        cached = _CACHED_PROJECTOR.fullmatch(projector.path.name)
+        of_same = [one for one in beside if cached and one.path.name.startswith(f"{cached[1]}_")]
         length = projector.number(gguf.PROJECTION_DIM)
         fitting = [model for model in beside if model.of_model(gguf.EMBEDDING_LENGTH) == length]
-        chosen = fitting if len(beside) > 1 else beside
+        chosen = of_same or (fitting if len(beside) > 1 else beside)
         if not chosen:
             remarks.append(f"{projector.path}: a projector, but there is no model for it beside it")
         for model in chosen:
@@ -297,23 +408,44 @@ def _attach(
     return attached
 
 
-def _names(paths: Sequence[Path]) -> list[tuple[str, str]]:
-    """Return a distinct id for each file, and the alias beside it.
+def _names(
+    files: Sequence[tuple[Path, Sequence[str]]],
+) -> list[tuple[str, tuple[str, ...]]]:
+    """Return a distinct id for each file, and the aliases beside it.
 
-    The id is short, as in speech, ``qwen3-8b``, unless another file would have the same.
+    The id is short, as in speech, ``qwen3-8b``, unless another file would have the same. What has
+    a name at Ollama's keeps it: ``llama3.2:1b``.
+
+    Args:
+        files: Their paths, and their names at Ollama's.
     """
+    paths = [path for path, _ in files]
     stems = [part[1] if (part := _PART.fullmatch(path.stem)) else path.stem for path in paths]
     whole = [_id_of(stem) for stem in stems]
     short = [_id_of(_without_quant(stem)) for stem in stems]
     counts = Counter(short) + Counter(whole)
     taken: set[str] = set()
-    names = []
-    for name, file_name in zip(short, whole, strict=True):
+    found = []
+    for name, file_name, (_, called) in zip(short, whole, files, strict=True):
+        if called:
+            wanted, *others = dict.fromkeys(
+                one for it in called for one in _unlike(_shown(it) or "model")
+            )
+            model = _unique(wanted[: MAX_NAME - 10], taken)
+            aliases = [_unique(one[: MAX_NAME - 10], taken) for one in others]
+            found.append((model, tuple(aliases)))
+            continue
         is_free = counts[name] - (name == file_name) == 1
         wanted = name if is_free else file_name
         model = _unique(wanted, taken)
-        names.append((model, _unique(file_name, taken) if wanted != file_name else ""))
-    return names
+        found.append((model, (_unique(file_name, taken),) if wanted != file_name else ()))
+    return found
+
+
+def _unlike(name: str) -> tuple[str, ...]:
+    """Return the names of a model at Ollama's: of its latest one, with and without the tag."""
+    short = name.removesuffix(_LATEST)
+    return (short, name) if short and short != name else (name,)
 
 
 def _without_quant(stem: str) -> str:

@@ -62,6 +62,7 @@ def document(
     settings: Mapping[str, str] | None = None,
     macros: Mapping[str, Sequence[str] | int] | None = None,
     preload: Sequence[str] = (),
+    above: Mapping[str, Sequence[str]] | None = None,
 ) -> str:
     """Return the text of a configuration.
 
@@ -71,16 +72,24 @@ def document(
         settings: Keys of the whole configuration.
         macros: Name -> lines of commands, or a number.
         preload: Models that are loaded at the start.
+        above: Comments above a key of those.
     """
+    explained = above or {}
     sections: list[dict[str, object]] = []
-    if settings:
-        sections.append(dict(settings))
+    for key, value in (settings or {}).items():
+        if key in explained or not sections:
+            sections.append({})
+        sections[-1][key] = value
     if macros:
         sections.append({"macros": {name: _macro(value) for name, value in macros.items()}})
     if preload:
         sections.append({"hooks": {"on_startup": {"preload": [*map(escaped, preload)]}}})
     models = "models:\n" + "".join(map(_entry, entries))
-    blocks = ["".join(_comments(remarks)), *map(write_yaml, sections), models]
+    blocks = ["".join(_comments(remarks))]
+    blocks += [
+        "".join(_comments(explained.get(next(iter(one)), ()))) + write_yaml(one) for one in sections
+    ]
+    blocks.append(models)
     return "\n".join(filter(None, blocks))
 
 

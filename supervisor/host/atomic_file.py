@@ -1,8 +1,11 @@
-"""Files in the state folder: a reader finds the old one or the new one, never a part."""
+"""Files that are written whole: a reader finds the old one or the new one, never a part."""
 
+import errno
 import os
+import secrets
 import stat
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -25,6 +28,51 @@ def replace_file(path: Path, data: bytes) -> None:
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def create_file(path: Path, data: bytes, *, replace: bool = False) -> None:
+    """Write `data` to `path`, with the rights that new files have here.
+
+    Blocks, until it is on the disk: somebody wants to keep it.
+
+    Args:
+        path: Its folder has to be there. Behind a link that is to be replaced, its target is.
+        data: What is written.
+        replace: One that is there is replaced, and keeps its rights.
+
+    Raises:
+        FileExistsError: It is there, and is not to be replaced.
+        OSError: It was not written; no part of it is left behind.
+    """
+    target = Path(os.path.realpath(path)) if replace else path
+    temporary = target.with_name(f".{target.name[:40]}.{secrets.token_hex(4)}")
+    if not replace and os.path.lexists(target):
+        raise FileExistsError(str(target))
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        with os.fdopen(descriptor, "wb") as file:
+            if replace:
+                with suppress(FileNotFoundError):
+                    os.fchmod(descriptor, stat.S_IMODE(target.stat().st_mode))
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+        if replace:
+            temporary.replace(target)
+        else:
+            _link(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _link(temporary: Path, target: Path) -> None:
+    """Give a file its name, not over one that has come meanwhile."""
+    try:
+        os.link(temporary, target)
+    except OSError as exc:
+        if exc.errno not in {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}:
+            raise
+        temporary.rename(target)  # a file system without links, such as a USB stick's
 
 
 def read_file(path: Path, most_bytes: int) -> bytes | None:

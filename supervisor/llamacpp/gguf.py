@@ -9,6 +9,8 @@ Source: ggml, docs/gguf.md.
 """
 
 import math
+import os
+import stat
 import struct
 from collections import Counter
 from collections.abc import Mapping
@@ -26,11 +28,15 @@ Scalar: TypeAlias = str | int | float | bool
 _MAX_KEYS: Final = 10_000
 _MAX_TENSORS: Final = 200_000
 _MAX_ITEMS: Final = 4_000_000
+_MAX_TEXTS: Final = 4_000_000  # in all lists together; each has to be walked over
 _MAX_DIMENSIONS: Final = 8
 _MAX_HEAD_BYTES: Final = 256 * 1024 * 1024
 
 # Longest text that is kept. Templates are longer, and not needed here.
 _KEPT: Final = 1000
+
+# Bytes of a list of texts that are taken into memory at a time.
+_CHUNK: Final = 1024 * 1024
 
 _STRING: Final = 8
 _ARRAY: Final = 9
@@ -68,7 +74,11 @@ def read_head(path: Path) -> GgufHeader:
         GgufError: It is no GGUF file, broken, or of a version that is not read any more.
         OSError: It cannot be read.
     """
-    with path.open("rb", buffering=1024 * 1024) as file:
+    # Should it be a pipe, opening it does not wait for one who writes.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    with open(descriptor, "rb", buffering=_CHUNK) as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise GgufError("it is no file")
         try:
             return _HeaderReader(file).head()
         except (struct.error, UnicodeDecodeError, OverflowError) as exc:
@@ -86,6 +96,7 @@ class _HeaderReader:
         if number not in {2, 3}:
             raise GgufError(f"its format is of version {number}; versions 2 and 3 are read")
         self._long = struct.Struct(f"{self._order}Q")
+        self._texts_left = _MAX_TEXTS
 
     def head(self) -> GgufHeader:
         tensors = self._count(_MAX_TENSORS, "tensors")
@@ -145,14 +156,25 @@ class _HeaderReader:
         self._check()
 
     def _skip_texts(self, count: int) -> None:
-        read, unpack = self._file.read, self._long.unpack
+        self._texts_left -= count
+        if self._texts_left < 0:
+            raise GgufError(f"it is broken: it claims lists of more than {_MAX_TEXTS} texts")
+        file, unpack = self._file, self._long.unpack_from
         left = _MAX_HEAD_BYTES
+        chunk, at = (
+            b"",
+            0,
+        )  # its lengths are looked at in memory: to read each takes ten times as long
         for _ in range(count):
-            (length,) = unpack(read(8))
+            if at + 8 > len(chunk):
+                file.seek(at - len(chunk), 1)
+                chunk, at = file.read(_CHUNK), 0
+            (length,) = unpack(chunk, at)
+            at += 8 + length
             left -= length
             if left < 0:
                 raise GgufError(f"it is broken: it claims a list of {count} texts that is too long")
-            read(length)
+        file.seek(at - len(chunk), 1)
 
     def _text(self) -> str | None:
         """Return a text; None if it is too long to be kept."""

@@ -128,16 +128,20 @@ def train_starter(
     trains = [] if trains is None else trains
 
     def start(
-        config: dict[str, Any],
+        config: dict[str, Any] | Path,
         *options: str,
         environ: dict[str, str] | None = None,
         of_llama_swap: bool = False,
+        stdout: int | None = None,
     ) -> Train:
         folder = tmp_path / f"train{len(trains)}"
         folder.mkdir()
-        path = folder / "config.yaml"
-        path.write_text(yaml.safe_dump(config if of_llama_swap else DEFAULTS | config))
         command = ["-config"] if of_llama_swap else ["serve", "--config"]
+        if isinstance(config, Path):  # a folder of models
+            command, path = ["serve"], config
+        else:
+            path = folder / "config.yaml"
+            path.write_text(yaml.safe_dump(config if of_llama_swap else DEFAULTS | config))
         log = folder / "log"
         with log.open("wb") as output:
             process = subprocess.Popen(
@@ -151,6 +155,7 @@ def train_starter(
                     str(folder / "s"),
                     *options,
                 ],
+                stdout=stdout,
                 stderr=output,
                 env=os.environ | {"XDG_STATE_HOME": str(folder)} | (environ or {}),
                 cwd=ROOT,

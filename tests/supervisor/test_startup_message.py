@@ -46,4 +46,11 @@ def test_a_key_is_asked_for_and_not_shown() -> None:
 
 
 def test_without_models_it_says_what_would_do() -> None:
-    assert "arriero scan" in words("models: {}")
+    assert "arriero init" in words("models: {}")
+
+
+def test_without_a_file_it_says_how_to_get_one() -> None:
+    told = first_words(parse_config(MODELS, environ={}), "127.0.0.1:80", "arriero init /m")
+
+    assert "serves the 2 models" in told
+    assert "write one down and change it: arriero init /m." in told

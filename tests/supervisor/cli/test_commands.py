@@ -94,6 +94,7 @@ from arriero.supervisor.cli.config_options import as_command
 from arriero.supervisor.cli.main import COMMANDS, arriero, main
 from arriero.supervisor.cli.output import clock
 from arriero.supervisor.errors import SupervisorError
+from arriero.supervisor.generate.places import Layout, SearchPlace
 from tests.records import record
 
 ENDPOINT = "http://127.0.0.1:5802"
@@ -616,7 +617,10 @@ def test_with_json_a_refusal_is_the_answer_too(
         "profile day --none",
         "logs -n 0",
         "events --type nonsense",
-        "serve",
+        "serve --watch-config",
+        "serve no-such-folder",
+        "serve docs --config c.yaml",
+        "serve pyproject.toml",
     ],
 )
 def test_wrong_usage_is_status_2(capsys: pytest.CaptureFixture[str], args: str) -> None:
@@ -989,21 +993,26 @@ def test_serve_takes_the_configuration_of_this_folder_as_check_does(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    files: list[Path] = []
+    orders: list[Order] = []
 
     def serve(order: Order, *_: object) -> int:
-        files.extend(order.files)
+        orders.append(order)
         return 0
 
     instead(serve)
     monkeypatch.chdir(tmp_path)
 
-    assert main(["serve"]) == 2
-    assert "there is no config.yaml in this folder" in capsys.readouterr().err
+    assert main(["serve"]) == 0
     (tmp_path / "config.yaml").touch()
     assert main(["serve"]) == 0
     assert main(["serve", "--config-dir", "."]) == 0
-    assert files == [Path("config.yaml")]
+    assert main(["serve", str(tmp_path)]) == 0
+    assert [order.files for order in orders] == [(), (Path("config.yaml"),), (), ()]
+    # Without one it looks where models usually are; folders go before a file.
+    usual, *none, named = [order.search and order.search.places for order in orders]
+    assert (usual or ())[0] == SearchPlace(tmp_path, Layout.FLAT)
+    assert none == [None, None]
+    assert named == (SearchPlace(tmp_path, is_named=True),)
 
 
 def test_a_supervisor_that_cannot_be_started_says_why_with_status_1(

@@ -3,15 +3,18 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arriero.supervisor.config.load import parse_config
 from arriero.supervisor.generate.from_scan import FoundFile, Inventory, configuration, take_stock
+from arriero.supervisor.generate.places import SearchPlace
 from arriero.supervisor.llamacpp.gguf import GgufHeader, Scalar
 
 FOLDER = Path("/models")
+PLACES = [SearchPlace(FOLDER)]
 SERVER = ("llama-server", "--host", "127.0.0.1", "--port", "${PORT}")
 
 
@@ -35,7 +38,7 @@ def projector(path: str, **says: Any) -> FoundFile:
 
 def words(*files: FoundFile) -> dict[str, tuple[str, ...]]:
     """Return what each model's command has beyond the server itself and its file."""
-    config = parse_config(configuration(take_stock(files), FOLDER), environ={})
+    config = parse_config(configuration(take_stock(files), PLACES), environ={})
     assert not config.warnings
     assert all(model.command[:6] == (*SERVER, "-m") for model in config.models.values())
     return {name: model.command[7:] for name, model in config.models.items()}
@@ -50,7 +53,7 @@ def left_out(*files: FoundFile) -> list[str]:
 def test_a_model_is_described_in_a_users_words() -> None:
     found = take_stock([file("sub/Qwen3-8B-Q4_K_M.gguf", general__name="Qwen3 8B")])
 
-    config = parse_config(configuration(found, FOLDER), environ={})
+    config = parse_config(configuration(found, PLACES), environ={})
 
     (model,) = config.models.values()
     assert (model.model, model.name) == ("qwen3-8b", "Qwen3 8B")
@@ -69,7 +72,7 @@ def test_the_context_is_what_the_model_has_but_not_too_much(context: int, asked:
 
 def test_the_context_of_all_is_raised_in_one_place() -> None:
     files = [file("a.gguf"), file("b.gguf"), file("c.gguf", qwen3__context_length=512)]
-    text = configuration(take_stock(files), FOLDER).replace("context: 8192", "context: 16384")
+    text = configuration(take_stock(files), PLACES).replace("context: 8192", "context: 16384")
 
     models = parse_config(text, environ={}).models.values()
 
@@ -183,6 +186,76 @@ def test_of_several_projectors_the_one_in_f16_is_taken() -> None:
     assert found.remarks == [f"{FOLDER}/mmproj-BF16.gguf: mmproj-F16.gguf is used in its place"]
 
 
+def test_in_llama_cpps_cache_a_projector_goes_with_its_repository() -> None:
+    same = {"qwen3__embedding_length": 1024}
+    files = [
+        file("org_a-GGUF_a-Q4_K_M.gguf", **same),
+        file("org_b-GGUF_b-Q4_K_M.gguf", **same),
+        projector("org_b-GGUF_mmproj-model-f16.gguf", clip__vision__projection_dim=1024),
+    ]
+
+    assert {one.model: one.projector is not None for one in take_stock(files).models} == {
+        "org_a-gguf_a": False,
+        "org_b-gguf_b": True,
+    }
+
+
+def snapshot(commit: str, name: str, number: int, changed_ns: int = 0) -> FoundFile:
+    path = FOLDER / "models--o--r" / "snapshots" / commit / name
+    return msgspec.structs.replace(
+        file(name), path=path, identity=(1, number), changed_ns=changed_ns
+    )
+
+
+def test_of_versions_in_hugging_faces_cache_the_last_one_counts() -> None:
+    found = take_stock(
+        [
+            snapshot("a1", "m.gguf", 1, 100),
+            snapshot("b2", "m.gguf", 2, 200),  # the same name, other content, later
+            snapshot("c3", "m.gguf", 1, 100),  # an older one again
+            snapshot("a1", "n-00001-of-00002.gguf", 3),  # not all of it was fetched then
+            snapshot("b2", "n-00001-of-00002.gguf", 3),
+            snapshot("b2", "n-00002-of-00002.gguf", 4),
+        ]
+    )
+
+    assert [(one.model, one.path.parent.name) for one in found.models] == [("m", "b2"), ("n", "b2")]
+    assert found.remarks == []
+
+
+def test_a_file_with_two_names_is_one_model() -> None:
+    one, other = (msgspec.structs.replace(file(f"{n}.gguf"), identity=(1, 7)) for n in "ab")
+
+    assert [model.model for model in take_stock([other, one]).models] == ["a"]
+
+
+def of_ollama(*called: str, number: int = 1) -> list[FoundFile]:
+    blob = msgspec.structs.replace(file(f"blobs/sha256-{number:064}"), identity=(2, number))
+    return [msgspec.structs.replace(blob, called=name) for name in called]
+
+
+def test_models_of_ollama_keep_their_names() -> None:
+    files = [*of_ollama("llama3.2:latest", "llama3.2:3b"), *of_ollama("me/x:1b", number=2)]
+    text = configuration(take_stock(files), PLACES)
+
+    models = parse_config(text, environ={}).models
+
+    assert {name: model.aliases for name, model in models.items()} == {
+        "llama3.2:3b": ("llama3.2", "llama3.2:latest"),
+        "me/x:1b": (),
+    }
+    assert text.count("# Ollama's file.") == 2
+
+
+def test_remarks_in_a_configuration_have_an_end() -> None:
+    found = take_stock([file(f"{n}.gguf", tensors=0) for n in range(500)])
+
+    text = configuration(found, PLACES)
+
+    assert text.count("it holds no weights") == 20
+    assert "#   and 480 more\n" in text
+
+
 @pytest.mark.parametrize(
     ("stem", "model"),
     [
@@ -203,16 +276,16 @@ def test_a_model_is_called_as_people_say_it(stem: str, model: str) -> None:
     (found,) = take_stock([file(f"{stem}.gguf")]).models
 
     assert found.model == model
-    assert found.alias in {"", stem.lower().replace(" ", "-")}
-    assert (found.alias == "") is (model == stem.lower())
+    alias = stem.lower().replace(" ", "-")
+    assert found.aliases == (() if model == stem.lower() else (alias,))
 
 
 def test_two_files_of_one_model_keep_their_whole_names() -> None:
     files = [file("M-Q4_0.gguf"), file("M-Q8_0.gguf"), file("N-Q8_0.gguf"), file("N.gguf")]
 
-    found = [(model.model, model.alias) for model in take_stock(files).models]
+    found = {model.model: model.aliases for model in take_stock(files).models}
 
-    assert found == [("m-q4_0", ""), ("m-q8_0", ""), ("n", ""), ("n-q8_0", "")]
+    assert found == {"m-q4_0": (), "m-q8_0": (), "n": (), "n-q8_0": ()}
 
 
 def test_ids_are_unique_and_plain() -> None:
@@ -258,11 +331,14 @@ HEADS = st.builds(
 )
 PATHS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0/"), max_size=12)
 FILES = st.builds(
-    lambda path, size, head: FoundFile(path=FOLDER / f"{path}.gguf", size_bytes=size, head=head),
+    lambda path, size, head, called: FoundFile(
+        path=FOLDER / f"{path}.gguf", size_bytes=size, head=head, called=called
+    ),
     PATHS
     | st.sampled_from(["mmproj-x", "b-00001-of-00002", "b-00002-of-00002", "b-00000-of-00000"]),
     st.integers(5, 20),
     st.none() | HEADS,
+    st.just("") | PATHS,
 )
 
 
@@ -271,7 +347,7 @@ FILES = st.builds(
 def test_whatever_was_found_gives_a_configuration_without_a_warning(files: list[FoundFile]) -> None:
     found: Inventory = take_stock(files)
 
-    config = parse_config(configuration(found, FOLDER), environ={}) if found.models else None
+    config = parse_config(configuration(found, PLACES), environ={}) if found.models else None
 
     if config is not None:
         assert not config.warnings

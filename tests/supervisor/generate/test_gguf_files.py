@@ -1,18 +1,25 @@
 """Real GGUF files, whole and broken, in real folders."""
 
 import os
+import shutil
 import struct
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arriero.supervisor.generate.gguf_files import find_files, read_files
+from arriero.supervisor.generate.from_scan import FoundFile
+from arriero.supervisor.generate.gguf_files import FileSearch, HeaderCache, SearchLimits
+from arriero.supervisor.generate.places import SearchPlace
 from arriero.supervisor.llamacpp.gguf import GgufError, read_head
 from tests.examples import examples
 from tests.real.tiny_gguf import write_tiny_gguf
+
+FoundAll: TypeAlias = tuple[list[FoundFile], list[str]]
 
 
 @pytest.fixture(scope="module")
@@ -24,9 +31,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def found(folder: Path) -> tuple[list[str], list[str]]:
     """Return the files that are found and the remarks, relative to `folder`."""
-    remarks: list[str] = []
-    files = [str(path.relative_to(folder)) for path in find_files(folder, remarks)]
-    return files, [remark.replace(f"{folder}/", "") for remark in remarks]
+    search = FileSearch(SearchLimits())
+    files = [str(file.path.relative_to(folder)) for file in search.find([SearchPlace(folder)])]
+    return files, [remark.replace(f"{folder}/", "") for remark in search.remarks]
 
 
 def test_a_head_tells_what_the_file_says_and_how_large_it_has_to_be(tiny: Path) -> None:
@@ -122,7 +129,7 @@ def test_files_are_found_in_folders_and_each_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.gguf")
 
     assert found(tmp_path) == (
-        ["a/b/M.GGUF", "again.gguf", "linked.gguf"],
+        ["a/b/M.GGUF", "again.gguf", "linked.gguf", "z.gguf"],
         ["nowhere.gguf: cannot read it: No such file or directory"],
     )
 
@@ -144,11 +151,77 @@ def test_a_name_that_no_configuration_can_hold_is_told(tmp_path: Path) -> None:
     assert found(tmp_path) == ([], [r"'\udcff.gguf': its name is not UTF-8; rename it"])
 
 
-def test_a_file_that_went_away_or_is_broken_is_told(tmp_path: Path, tiny: Path) -> None:
-    (tmp_path / "b.gguf").write_bytes(b"x")
+def test_a_download_that_has_not_ended_is_told(tmp_path: Path) -> None:
+    names = ["a.gguf.part", "b.gguf.downloadInProgress", "c.gguf.incomplete"]
+    for name in names:
+        (tmp_path / name).touch()
 
-    gone, broken, whole = read_files([tmp_path / "a.gguf", tmp_path / "b.gguf", tiny])
+    assert found(tmp_path) == ([], [f"{name}: it is still on its way" for name in names])
+
+
+def test_a_file_that_went_away_or_is_broken_is_told(tmp_path: Path, tiny: Path) -> None:
+    shutil.copy(tiny, tmp_path / "c.gguf")
+    (tmp_path / "b.gguf").write_bytes(b"x")
+    (tmp_path / "a.gguf").touch()
+    search = FileSearch(SearchLimits())
+    seen = search.find([SearchPlace(tmp_path)])
+    (tmp_path / "a.gguf").unlink()
+
+    gone, broken, whole = search.read(seen, {})
 
     assert gone.error == "cannot read it: No such file or directory"
     assert (broken.error, broken.size_bytes) == ("it is not a GGUF file", 1)
     assert whole.head == read_head(tiny)
+
+
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "m.gguf")
+
+    with pytest.raises(GgufError, match="it is no file"):
+        read_head(tmp_path / "m.gguf")
+
+
+def test_lists_of_texts_have_an_end_together(tmp_path: Path) -> None:
+    lists = [struct.pack("<IIQ", 9, 8, count) for count in (2, 3_999_999)]
+    data = gguf(text(b"a"), lists[0], bytes(16), text(b"b"), lists[1], keys=2)
+    (tmp_path / "m.gguf").write_bytes(data)
+
+    with pytest.raises(GgufError, match="lists of more than 4000000 texts"):
+        read_head(tmp_path / "m.gguf")
+
+
+def read(folder: Path, limits: SearchLimits, now: Callable[[], float] = lambda: 0.0) -> FoundAll:
+    search = FileSearch(limits, now)
+    files = list(search.read(search.find([SearchPlace(folder)]), {}))
+    return files, search.remarks
+
+
+def test_a_search_has_limits_and_tells_them(tmp_path: Path, tiny: Path) -> None:
+    for number in range(9):
+        (tmp_path / f"{number}.gguf").hardlink_to(tiny)
+    ticks = iter(range(1000))
+
+    few, by_files = read(tmp_path, SearchLimits(files=4))
+    some, by_entries = read(tmp_path, SearchLimits(entries=6))
+    quick, by_time = read(tmp_path, SearchLimits(seconds=5), lambda: next(ticks))
+
+    assert (len(few), len(some)) == (4, 6)
+    left = f"{tmp_path}: the rest of it was left: "
+    assert by_files == [f"{left}more than 4 GGUF files"]
+    assert by_entries == [f"{left}it has more than 6 entries"]
+    assert by_time == [f"{left}5 s are over"]
+    assert {file.error for file in quick} == {"5 s were over before it was read"}
+
+
+def test_what_was_read_once_is_not_read_again(tmp_path: Path, tiny: Path) -> None:
+    shutil.copy(tiny, tmp_path / "m.gguf")
+    search = FileSearch(SearchLimits())
+    seen = search.find([SearchPlace(tmp_path)])
+    before: HeaderCache = {}
+    (first,) = search.read(seen, before)
+    (tmp_path / "m.gguf").unlink()
+
+    kept: HeaderCache = {}
+    (again,) = search.read(seen, kept, before)
+
+    assert (again.head, kept) == (first.head, before)

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
-from ..generate.unit_files import EXAMPLE, UNITS, shipped, this_program, unit_text
-from .find_sockets import CommandFailed
-from .generate import into_file, put
+from ...generate.unit_files import EXAMPLE, UNITS, shipped, this_program, unit_text
+from ..find_sockets import CommandFailed
+from .new_file import into_file, put
 
 
 @click.command(epilog="Example:  arriero example -o config.yaml")
@@ -57,6 +57,6 @@ the keys of a configuration that begins with this line:
 )
 def schema() -> None:
     """Print the JSON schema of the configuration, for editors."""
-    from ..config.document import schema_text  # all keys: other commands need none of them
+    from ...config.document import schema_text  # all keys: other commands need none of them
 
     click.echo(schema_text(), nl=False)
