@@ -14,7 +14,7 @@ READY := $(VENV)/.ready
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-newest lock lint format docs bench stalls crowd faults soak nightly clean
+.PHONY: help demo test test-page screenshots test-newest lock lint format docs bench stalls crowd faults soak nightly clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -28,6 +28,14 @@ demo: $(VENV)/.demo ## fetch two real models, let them take turns, then stay up 
 
 test: $(READY) ## all tests, with a real llama-server (70 MB are fetched once)
 	$(call run_tests,$(BIN))
+
+test-page: $(READY) ## what takes too long of the tests of the page in a browser (chromium)
+	@$(BIN)/python tests/real/parts.py llama-server
+	@ARRIERO_PAGE=1 $(BIN)/python -m pytest -q -n 0 tests/ui -m page $(ARGS)
+
+screenshots: $(READY) ## pictures of the page for docs/ui.md, in docs/screenshots
+	@ARRIERO_PAGE=1 ARRIERO_SCREENSHOTS=docs/screenshots \
+	  $(BIN)/python -m pytest -q -n 0 tests/ui/test_screenshots.py $(ARGS)
 
 # A comma would end an argument of `call`.
 NEWEST := --upgrade --upgrade-strategy eager -e .[dev,demo] setuptools
@@ -52,10 +60,11 @@ lock: ## choose the newest versions that pyproject.toml allows, and lock them in
 	lock otel --extra otel --constraint requirements/dev.txt; \
 	git --no-pager diff --stat requirements
 
-lint: $(READY) build/types/arriero/__init__.py ## formatting, style, types
+lint: $(READY) build/types/arriero/__init__.py ## formatting, style, types, of the page as well
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+	@$(BIN)/python tests/ui/npm_parts.py check
 
 format: $(READY) ## put the formatting right
 	@$(BIN)/ruff format .

@@ -198,13 +198,14 @@ LIKE_THERE: Final = (
     ),
     (
         "`GET /`",
-        "what there is, as a text; it needs a key, if there are any",
-        "there is no page to lead to yet; names of models are in it",
+        "the page for browsers; for others what there is, as a text, which needs a key if there are "
+        "any",
+        "scripts and `curl` get something to read; names of models are in it",
     ),
     (
         "`GET /ui/...`",
-        "a page with links",
-        "there are no other pages yet",
+        "a page of our own; paths of llama-swap's pages lead to its views",
+        "it shows what theirs has no words for: stages, waiters, memory",
     ),
     ("`GET /favicon.ico`", "an SVG", "it is small"),
     (

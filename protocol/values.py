@@ -141,6 +141,9 @@ class ModelStatus(MessageValue, frozen=True, kw_only=True):
             would take: device -> bytes.
         memory_source: Where that comes from: `declared`, `learned`, `estimated` or `unknown`.
         pin: `always` or `manual`: it does not go for others; else empty.
+        idle_since: Unix time at which a request was last seen running on it, while it is ready and
+            none does.
+        unloads_at: Unix time at which it is unloaded if nobody uses it before; None: not by itself.
     """
 
     model: str
@@ -159,6 +162,8 @@ class ModelStatus(MessageValue, frozen=True, kw_only=True):
     memory: dict[str, int] | None = None
     memory_source: str | None = None
     pin: str = ""
+    idle_since: float | None = None
+    unloads_at: float | None = None
 
 
 class DeviceStatus(MessageValue, frozen=True, kw_only=True):

@@ -28,10 +28,14 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
 # Tests that take a minute, most of which they wait: they begin first, beside all others.
-_LONG = ("/soak/test_soak.py", "/faults/test_cells.py")
+_LONG = ("/soak/test_soak.py", "/faults/test_cells.py", "/ui/test_page.py")
 
 # Tests of these share trains, or packages, by files.
 _SHARED = ("/e2e/", "/real/", "/packaging/")
+
+# Tests of the page share a browser, so that one process runs them.
+_PAGE = "tests/ui/"
+IS_PAGE = bool(os.environ.get("ARRIERO_PAGE"))
 
 # Share of the quick tests between which the files of the others come: none is left for the end.
 _MIXED = 0.7
@@ -100,9 +104,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Put the longest tests first, so that nobody waits for one of them at the end.
 
     Files whose tests wait much come between those that only compute, or the processors would rest.
-    Those marked `nightly` are left to ``make nightly``: each has a shorter relative here.
+    Those marked `nightly` are left to ``make nightly``, those marked `page` to ``make test-page``:
+    each has a shorter relative here.
     """
-    late = [item for item in items if item.get_closest_marker("nightly") and not IS_NIGHT]
+    late = [
+        item
+        for item in items
+        if (item.get_closest_marker("nightly") and not IS_NIGHT)
+        or (item.get_closest_marker("page") and not IS_PAGE)
+    ]
     if late:
         config.hook.pytest_deselected(items=late)
         items[:] = [item for item in items if item not in set(late)]
@@ -139,6 +149,8 @@ def scope_of(nodeid: str) -> str:
     path = nodeid.partition("::")[0]
     if "/test_judges" in path or path.endswith("/e2e/test_apis.py"):
         return "judges"
+    if path.startswith(_PAGE):
+        return "page"
     if _OFFICIAL.search(path):
         return "official clients"
     return nodeid if _INTEGRATION in path else path

@@ -27,8 +27,8 @@ LAYERS = {
         < apis.base < apis.chat apis.messages apis.management < apis.ollama apis.responses < apis
         < accounting
         < progress upstreams feeds < apis.turns < relay http2
-        < websocket preview model_status < supervisor_link control_socket feed_link < server < app
-        < __main__ < zygote""",
+        < websocket preview model_status < supervisor_link control_socket feed_link < ui < server
+        < app < __main__ < zygote""",
 }
 LAYER_OF = {
     root: {name: n for n, layer in enumerate(text.split("<")) for name in layer.split()}

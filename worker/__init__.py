@@ -44,6 +44,8 @@ its files.
     control_socket    What few pages ask the supervisor, as scripts do.
     feed_link         Logs and events for those who follow them.
 
+    ui/               The page for people.
+
     server/           Accepts connections and dispatches: HTTP/1.1 fast path, Hypercorn for pages,
                       management API.
 

@@ -17,7 +17,15 @@ import trio
 import zmq
 
 from arriero.protocol.codec import decode_event
-from arriero.protocol.control import LogsLine, LogsReply, LogsRequest
+from arriero.protocol.control import (
+    ActivityReply,
+    ActivityRequest,
+    LogsLine,
+    LogsReply,
+    LogsRequest,
+    StatusReply,
+    StatusRequest,
+)
 from arriero.protocol.errors import RemoteProtocolError
 from arriero.protocol.lease import InflightReport, InflightWish
 from arriero.protocol.records import InflightRequest, RequestPhase
@@ -26,10 +34,12 @@ from arriero.protocol.transport import FrameSocket, connected
 from .accounting.account import Account
 from .accounting.response_reader import written_so_far
 from .connections.connection import Connection, Wakeup
+from .errors import RelayError
 from .feeds.feed_reader import log_message
 from .feeds.hub import FeedHub, FollowerLink, WantedLines
 from .feeds.inflight import shown_fields
 from .feeds.line_reader import LineReader
+from .feeds.live_state import LivePosition, LiveReader
 from .model_status import WorkerFacts
 from .relay.context import AsksSupervisor, RelayContext
 
@@ -62,7 +72,17 @@ _REPORT_BYTES: Final = 512 * 1024
 # Bytes of responses that are read for one report: of more, the count of the last report stands.
 _READ_BYTES: Final = 1024 * 1024
 
-_TOPICS: Final = (b"own/", b"log/", b"usage/", b"inflight/")
+_TOPICS: Final = (
+    b"own/", b"log/", b"usage/", b"inflight/",
+    b"state/", b"progress/", b"queue/", b"evicted/", b"worker/", b"config/", b"heartbeat/",
+)  # fmt: skip
+
+# Seconds between two questions for the whole state, while somebody watches; and at least.
+_STATUS_S: Final = 1.0
+_LEAST_STATUS_S: Final = 0.05
+
+# Seconds after which a supervisor that does not answer is said to be away.
+_STATUS_LOST_S: Final = 3.0
 
 
 class FeedLink:
@@ -116,6 +136,7 @@ class FeedLink:
                 ) as socket:
                     async with trio.open_nursery() as following:
                         following.start_soon(self._receive, socket)
+                        following.start_soon(self._ask_how_all_stands)
                         await self._until_nobody_follows()
                         following.cancel_scope.cancel()
                 self.hub.begin_anew()
@@ -143,6 +164,7 @@ class FeedLink:
         self._is_new = True
         self._order_reports(False)
         self.hub.inflight.clear()
+        self.hub.is_stale.set()
 
     async def _receive(self, socket: FrameSocket) -> None:
         while True:
@@ -151,6 +173,39 @@ class FeedLink:
                 self.hub.take(decode_event(frames))
             except RemoteProtocolError:
                 continue  # of another version
+
+    async def _ask_how_all_stands(self) -> None:
+        """Keep `hub.live` up to date with what no event tells, while somebody watches."""
+        hub = self.hub
+        while True:
+            if hub.is_watched:
+                hub.is_stale = trio.Event()
+                await self._ask_once()
+                hub.live_changed()
+                await trio.sleep(_LEAST_STATUS_S)
+                with trio.move_on_after(_STATUS_S):
+                    await hub.is_stale.wait()
+            else:
+                await hub.is_stale.wait()
+                if not hub.is_watched:
+                    hub.is_stale = trio.Event()
+
+    async def _ask_once(self) -> None:
+        live = self.hub.live
+        try:
+            with trio.move_on_after(_SURE_S):
+                await self.hub.is_sure.wait()
+            status = await self._ask(StatusRequest(), StatusReply, within_s=_STATUS_LOST_S)
+            if not live.is_known or status.epoch != live.position.epoch:
+                last = await self._ask(
+                    ActivityRequest(limit=1), ActivityReply, within_s=_STATUS_LOST_S
+                )
+                live.begin(status, last.seq)
+            elif not live.update(status):
+                self.hub.is_stale.set()  # events have overtaken it
+            live.say("catalog", self.facts.catalog())
+        except RelayError:
+            live.leave()
 
     # --- what runs here -------------------------------------------------------------------------
 
@@ -235,6 +290,31 @@ class FeedLink:
                     continue
                 is_quiet = True
                 follower.arm()
+                with trio.move_on_after(_COMMENT_S):
+                    await follower.wakeup.wait()
+                    is_quiet = False
+                if is_quiet:
+                    yield _COMMENT
+
+    async def live(self, after: LivePosition | None) -> AsyncGenerator[bytes, None]:
+        """Yield how all stands, then what changes, until this worker ends.
+
+        Args:
+            after: Where the reader was, if it comes back.
+
+        Raises:
+            RelayError: As many follow as may.
+        """
+        with self.hub.following(WantedLines(), live=True) as follower:
+            reader = LiveReader(self.hub.live, after)
+            yield _COMMENT  # the head goes out at once
+            while not self.hub.is_over:
+                await self._service.monitor.fairness.turn()
+                if data := reader.take(time.time()):
+                    yield data
+                    await trio.sleep(self._pause_s())
+                    continue
+                is_quiet = True
                 with trio.move_on_after(_COMMENT_S):
                     await follower.wakeup.wait()
                     is_quiet = False

@@ -1,12 +1,13 @@
 """What readers of ``/api/events`` are told of models, in llama-swap's words. Pure."""
 
+from collections.abc import Iterator
 from typing import Final, Literal, TypeAlias
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from arriero.protocol.values import State
-from arriero.protocol.worker_config import ModelAbilities
+from arriero.protocol.worker_config import ModelAbilities, WorkerConfig
 
 from .feeds.inflight import InflightTable
 from .relay.context import RelayContext
@@ -48,6 +49,28 @@ class ToldStatus(msgspec.Struct, frozen=True):
     context_length: int | UnsetType = UNSET
 
 
+class CatalogEntry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the configuration says of one name, for those who watch.
+
+    Attributes:
+        kind: What it is.
+        remote: Nothing is started for it here.
+        targets: Of a selector.
+    """
+
+    id: str
+    kind: Literal["model", "peer", "selector"] = "model"
+    name: str = ""
+    description: str = ""
+    aliases: tuple[str, ...] = ()
+    unlisted: bool = False
+    remote: bool = False
+    ttl_s: float = 0.0
+    limit: int = 0
+    targets: tuple[str, ...] = ()
+    abilities: ToldAbilities = ToldAbilities()
+
+
 class _Profile(msgspec.Struct):
     active: str | None
 
@@ -63,6 +86,7 @@ class WorkerFacts:
         self._service = service
         self._made_from: tuple[object, int] | None = None
         self._status = ""
+        self._catalog: tuple[object, tuple[CatalogEntry, ...]] | None = None
 
     @property
     def inflight(self) -> InflightTable:
@@ -76,6 +100,13 @@ class WorkerFacts:
             self._made_from = made_from
             self._status = msgspec.json.encode(self._models()).decode()
         return self._status
+
+    def catalog(self) -> tuple[CatalogEntry, ...]:
+        """Return what the configuration says of all names that requests may have."""
+        names = self._service.names
+        if self._catalog is None or self._catalog[0] is not names:
+            self._catalog = names, tuple(_catalog(names.config))
+        return self._catalog[1]
 
     def profile(self) -> str:
         """Return the chosen profile, as JSON."""
@@ -117,6 +148,34 @@ class WorkerFacts:
             if name == f"{one.peer}/{one.model}"  # the other name is a short one
         ]
         return here + elsewhere
+
+
+def _catalog(config: WorkerConfig) -> Iterator[CatalogEntry]:
+    for route in config.models:
+        told = _told(route.abilities)
+        yield CatalogEntry(
+            id=route.model,
+            name=route.name,
+            description=route.description,
+            aliases=route.aliases,
+            unlisted=route.unlisted,
+            remote=route.remote is not None,
+            ttl_s=route.ttl_s,
+            limit=route.concurrency_limit,
+            abilities=ToldAbilities() if told is UNSET else told,
+        )
+    for name, one in sorted(config.peer_models.items()):
+        if name == f"{one.peer}/{one.model}":
+            yield CatalogEntry(id=name, kind="peer", name=one.model, remote=True)
+    for it in config.selectors:
+        yield CatalogEntry(
+            id=it.selector,
+            kind="selector",
+            name=it.name,
+            description=it.description,
+            unlisted=it.unlisted,
+            targets=it.targets,
+        )
 
 
 def _told(abilities: ModelAbilities) -> ToldAbilities | UnsetType:

@@ -51,7 +51,9 @@ from .relay.context import RelayContext
 log = logging.getLogger(__name__)
 
 # Topics that are numbered as events. All of them, or there would be gaps; log lines are not.
-TOPICS = (b"state/", b"progress/", b"queue/", b"worker/", b"config/", b"heartbeat/")
+TOPICS = (
+    b"state/", b"progress/", b"queue/", b"evicted/", b"worker/", b"config/", b"heartbeat/",
+)  # fmt: skip
 
 _HELLO_S = 0.5  # between two hellos, until the welcome
 _RESYNC_S = 1.0  # between two requests for a snapshot

@@ -314,6 +314,8 @@ class ModelState(msgspec.Struct):
 
     def status(self, now: float, unix_now: float) -> ModelStatus:
         """Return the public state."""
+        is_ready = self.state == "ready"
+        idle_until = self.idle_until() if is_ready else math.inf
         return ModelStatus(
             model=self.spec.model,
             state=self.state,
@@ -327,4 +329,6 @@ class ModelState(msgspec.Struct):
             retry_in_s=max(0.0, self.not_before - now),
             stale=self.is_stale,
             removed=self.removed,
+            idle_since=unix_now - (now - self.used_at) if is_ready and not self.is_busy else None,
+            unloads_at=None if idle_until == math.inf else unix_now + idle_until - now,
         )

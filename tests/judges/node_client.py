@@ -65,7 +65,7 @@ def last_words(stderr: str) -> str:
 
 def _cannot(reason: str) -> PartsError:
     return PartsError(
-        f"cannot install the OpenAI client for Node: {reason}; look at the network (behind a proxy "
+        f"cannot install what npm has for the tests: {reason}; look at the network (behind a proxy "
         "set HTTPS_PROXY, with certificates of your own NODE_EXTRA_CA_CERTS) and run it again"
     )
 
@@ -73,14 +73,31 @@ def _cannot(reason: str) -> PartsError:
 def ensure_node_client(cache: Path | None = None, *, install: Callable[[Path], None] = npm) -> Path:
     """Return the folder whose ``node_modules`` holds the client; install it if it is not there.
 
-    The folder's name comes from the pins: other pins, another folder, and a folder is whole.
+    Raises:
+        PartsError: It cannot be had.
+    """
+    return ensure_npm_folder(HERE, "judges", cache, install=install)
+
+
+def ensure_npm_folder(
+    pinned_in: Path, kind: str, cache: Path | None = None, *, install: Callable[[Path], None] = npm
+) -> Path:
+    """Return a folder whose ``node_modules`` holds what is pinned; install it if it is not there.
+
+    Its name comes from the pins: other pins, another folder, and a folder is whole.
+
+    Args:
+        pinned_in: Where `PINS` are.
+        kind: Name of the folder in the cache in which it lies.
+        cache: The cache that clones share, or another one.
+        install: Installs what the pins in a folder say.
 
     Raises:
         PartsError: It cannot be had.
     """
     cache = cache or default_cache()
-    pins = b"\0".join((HERE / name).read_bytes() for name in PINS)
-    folder = cache / "judges" / hashlib.sha256(pins).hexdigest()[:16]
+    pins = b"\0".join((pinned_in / name).read_bytes() for name in PINS)
+    folder = cache / kind / hashlib.sha256(pins).hexdigest()[:16]
     if folder.exists():
         return folder
     with locked(cache):
@@ -91,7 +108,7 @@ def ensure_node_client(cache: Path | None = None, *, install: Callable[[Path], N
             shutil.rmtree(fresh, ignore_errors=True)
             fresh.mkdir(parents=True)
             for name in PINS:
-                shutil.copy(HERE / name, fresh)
+                shutil.copy(pinned_in / name, fresh)
             install(fresh)
             fresh.rename(folder)
         except OSError as exc:

@@ -11,6 +11,7 @@ PASSED_ON = f"{HERE}/integration/test_passed_on.py"
 PAGE = f"{HERE}/server/test_management_api.py"
 RECORDS = f"{HERE}/server/test_activity_pages.py"
 OLLAMA = f"{HERE}/server/test_ollama_pages.py"
+UI = f"{HERE}/ui/test_routes.py"
 ROUTE = f"{HERE}/apis/test_routes.py"
 
 # Test -> paths. All methods of a path are tried by it, unless a path says which.
@@ -64,12 +65,16 @@ TESTS = {
         "/logs/stream/{name...}",
         "/api/events",
     ],
-    f"{PAGE}::test_what_pages_are_to_come_is_said": [
-        "/ui",
-        "/ui/",
-        "/ui/{path...}",
-        "/upstream",
+    f"{UI}::test_the_page_is_there_for_anybody": ["/ui", "/ui/", "/ui/{path...}", "/upstream"],
+    f"{UI}::test_its_files_may_be_kept_for_ever": ["/ui/static/{path...}"],
+    f"{UI}::test_a_key_says_what_it_is_good_for": ["/api/whoami"],
+    f"{UI}::test_orders_reach_the_supervisor": [
+        "/api/models/explain/{name...}",
+        "/api/models/load/{name...}",
+        "/api/devices/hold",
+        "/api/devices/release",
     ],
+    f"{UI}::test_how_all_stands_is_told_from_where_one_was": ["/api/live"],
     f"{OLLAMA}::test_listed_names_are_sorted": ["/api/tags"],
     f"{OLLAMA}::test_running_models_say_their_memory": ["/api/ps"],
     f"{OLLAMA}::test_a_model_is_shown_by_any_name": ["/api/show"],

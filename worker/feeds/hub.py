@@ -20,6 +20,7 @@ from ..errors import Unavailable
 from .feed_reader import FeedReader, RecordJournal
 from .inflight import InflightTable
 from .line_reader import LineJournal, LineReader, told_loss
+from .live_state import LivePosition, LiveState
 
 # Readers of one worker.
 MAX_READERS: Final = 200
@@ -51,6 +52,9 @@ class LogPages(Protocol):
     def events(self) -> AsyncGenerator[bytes, None]:
         """Yield messages on all that happens."""
 
+    def live(self, after: LivePosition | None) -> AsyncGenerator[bytes, None]:
+        """Yield how all stands, then what changes."""
+
 
 class NoLogPages:
     """Stands for it where there is no supervisor."""
@@ -69,6 +73,11 @@ class NoLogPages:
         """Refuse."""
         raise _nobody()
 
+    def live(self, after: LivePosition | None) -> AsyncGenerator[bytes, None]:
+        """Refuse."""
+        del after
+        raise _nobody()
+
 
 def _nobody() -> Unavailable:
     return Unavailable("cannot ask now: there is no supervisor", code="supervisor_lost")
@@ -81,12 +90,20 @@ class FollowerLink:
         wanted: Lines that it wants.
         own, output: They wait here.
         events: Other events as well, for a reader of events; else None.
+        is_live: It wants to know of all that changes.
         wakeup: Set when there is something, after `arm`.
     """
 
     def __init__(
-        self, wanted: WantedLines, own: LineReader, output: LineReader, events: FeedReader | None
+        self,
+        wanted: WantedLines,
+        own: LineReader,
+        output: LineReader,
+        events: FeedReader | None,
+        *,
+        is_live: bool = False,
     ) -> None:
+        self.is_live = is_live
         self.wanted = wanted
         self.own = own
         self.output = output
@@ -119,6 +136,8 @@ class FeedHub:
         on_another_supervisor: Called when there is another one.
         followers: All of them.
         inflight: The requests that run, while anybody follows events.
+        live: How all stands, while anybody watches.
+        is_stale: Set when the state has to be asked for.
         records: Numbers of the last records.
         is_sure: Set while nothing that happens is missed.
         is_over: This worker ends: nothing more is followed.
@@ -130,6 +149,8 @@ class FeedHub:
         self.on_another_supervisor: Callable[[], None] = lambda: None
         self.followers: set[FollowerLink] = set()
         self.inflight = InflightTable()
+        self.live = LiveState()
+        self.is_stale = trio.Event()
         self.is_sure = trio.Event()
         self.is_over = False
         self.records = RecordJournal()
@@ -138,13 +159,14 @@ class FeedHub:
 
     @contextmanager
     def following(
-        self, wanted: WantedLines, *, events: bool = False
+        self, wanted: WantedLines, *, events: bool = False, live: bool = False
     ) -> Generator[FollowerLink, None, None]:
         """Follow while the block runs.
 
         Args:
             wanted: Lines that are wanted.
             events: Other events are wanted as well.
+            live: All that changes is wanted.
 
         Raises:
             Unavailable: As many follow as may.
@@ -157,17 +179,21 @@ class FeedHub:
         keys = (("own", None), ("output", wanted.model))
         own, output = (LineReader(self._journals.setdefault(it, LineJournal())) for it in keys)
         reader = FeedReader(own, output, self.records) if events else None
-        follower = FollowerLink(wanted, own, output, reader)
+        follower = FollowerLink(wanted, own, output, reader, is_live=live)
         own.journal.readers += 1
         output.journal.readers += 1
         self.followers.add(follower)
         if len(self.followers) == 1:
             self.on_first()
+        if live:
+            self.is_stale.set()
         try:
             yield follower
         finally:
             self.followers.discard(follower)
             follower.disarm()
+            if live and not self.is_watched:
+                self.live.forget()
             for key, journal in zip(keys, (own.journal, output.journal), strict=True):
                 journal.readers -= 1
                 if not journal.readers:
@@ -175,14 +201,20 @@ class FeedHub:
 
     @property
     def follows_events(self) -> bool:
-        """Whether anybody follows events."""
-        return any(one.events is not None for one in self.followers)
+        """Whether anybody follows events, or watches."""
+        return any(one.events is not None or one.is_live for one in self.followers)
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether anybody wants to know of all that changes."""
+        return any(one.is_live for one in self.followers)
 
     def begin_anew(self) -> None:
         """Note that what happens is missed from here on, until `is_sure` is set."""
         self.is_sure = trio.Event()
         self._last.clear()
         self.inflight.clear()
+        self.live.forget()
 
     def over(self) -> None:
         """Let all go."""
@@ -196,8 +228,20 @@ class FeedHub:
                 one.events.states_changed()
                 one.wakeup.set()
 
+    def live_changed(self) -> None:
+        """Wake those who watch."""
+        for one in self.followers:
+            if one.is_live:
+                one.wakeup.set()
+
     def take(self, event: AnyEvent) -> None:
         """Give an event to those who want it."""
+        if self.live.is_known and not isinstance(event, LogLine | OwnLine):
+            version = self.live.version
+            if not self.live.take(event):
+                self.is_stale.set()
+            if self.live.version != version:
+                self.live_changed()
         match event:
             case Heartbeat():
                 self.is_sure.set()

@@ -101,6 +101,7 @@ class Admission:
         listening: Listening,
         open_pairs: Set[tuple[bytes, bytes]],
         visited: Set[bytes],
+        open_below: bytes,
     ) -> None:
         """Make `config` ready.
 
@@ -109,7 +110,9 @@ class Admission:
             listening: Where this program is reached.
             open_pairs: Method and path of what needs no key, unless a WebSocket is asked for.
             visited: Paths to which a link of another site may lead: what is there starts nothing.
+            open_below: What is read at a path that begins so is both.
         """
+        self._open_below = open_below
         self._open_pairs = open_pairs
         self._visited = visited
         listed = [name.lower() for name in config.allowed_hosts]
@@ -198,11 +201,16 @@ class Admission:
 
     def _is_open(self, head: RequestHead) -> bool:
         """Whether a request, which is none for a WebSocket, needs no key."""
-        return (head.method, head.path) in self._open_pairs or is_preflight(head)
+        return (
+            (head.method, head.path) in self._open_pairs
+            or (head.method in _SAFE and head.path.startswith(self._open_below))
+            or is_preflight(head)
+        )
 
     def _is_visit(self, head: RequestHead) -> bool:
         """Whether somebody goes to a page that starts nothing, and it is not shown in another."""
-        if head.method not in _SAFE or head.path not in self._visited:
+        is_visited = head.path in self._visited or head.path.startswith(self._open_below)
+        if head.method not in _SAFE or not is_visited:
             return False
         said = {(name, value.lower()) for name, value in head.fields()}
         return said >= {(b"sec-fetch-mode", b"navigate"), (b"sec-fetch-dest", b"document")}

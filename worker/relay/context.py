@@ -19,6 +19,7 @@ from arriero.protocol.worker_config import WorkerConfig
 
 from ..accounting.account import Account
 from ..apis.management.declared import OPEN_PAIRS, VISITED
+from ..apis.management.page_routes import OPEN_BELOW
 from ..apis.model_names import ModelNames
 from ..connections.batched_wakeups import BatchedWakeups
 from ..connections.connection import ConnectionMonitor
@@ -130,17 +131,20 @@ class RelayContext:
     def __post_init__(self) -> None:
         self.broadcast = ProgressBroadcast(self.view)
         self.view.on_change = self.feeds.states_changed
-        self.admission = Admission(self.names.config, self.listening, OPEN_PAIRS, VISITED)
+        self.admission = self._admission(self.names.config)
 
     def configure(self, config: WorkerConfig) -> None:
         """Follow `config` from the next request on."""
         self.names = ModelNames(config)
         self._names_for = {}
         self.bodies.limit_bytes = config.body_memory_bytes
-        self.admission = Admission(config, self.listening, OPEN_PAIRS, VISITED)
+        self.admission = self._admission(config)
         self.request_rules = compile_rules(config.request_headers)
         self.response_rules = compile_rules(config.response_headers)
         self.feeds.states_changed()
+
+    def _admission(self, config: WorkerConfig) -> Admission:
+        return Admission(config, self.listening, OPEN_PAIRS, VISITED, OPEN_BELOW)
 
     def caller_of(self, fields: Sequence[tuple[bytes, bytes]]) -> Caller:
         """Return who asks, by the fields that may hold a key.
@@ -225,10 +229,18 @@ class RelayContext:
         if told.error is not None:
             raise UnknownProfile(told.error.message)
 
-    async def unload(self, model: str | None) -> None:
-        """Stop a model, or all; return when they have ended. What runs on them finishes first.
+    async def unload(self, model: str | None, *, at_once: bool = False) -> None:
+        """Stop a model, or all; return when they have ended.
+
+        Args:
+            model: Its id; None: all.
+            at_once: What runs on them is cut; otherwise it finishes first.
 
         Raises:
             RelayError: There is none of that id, or the supervisor does not answer.
         """
-        await self.ask(UnloadRequest(model=model), UnloadReply, within_s=_UNLOAD_S)
+        await self.ask(
+            UnloadRequest(model=model, mode="now" if at_once else "drain"),
+            UnloadReply,
+            within_s=_UNLOAD_S,
+        )

@@ -5,10 +5,9 @@ All in little steps. Nothing here starts a model or waits for one.
 
 import os
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
-from contextlib import aclosing
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Final, Protocol, TypeAlias
+from typing import Final, Protocol
 
 import msgspec
 import trio
@@ -29,9 +28,8 @@ from arriero.protocol.control import (
     PerformanceRequest,
 )
 from arriero.protocol.lease import CancelResult
-from arriero.protocol.machine import Hardware
 from arriero.protocol.read_json import BadJson, JsonReader
-from arriero.protocol.records import RequestRecord, Viewer
+from arriero.protocol.records import Viewer
 
 from ..apis.base.api import Api
 from ..apis.error_response import error_parts
@@ -41,7 +39,6 @@ from ..apis.management.answers import (
     ActiveProfile,
     DoneMessage,
     EndedRequest,
-    JsonAnswer,
     PerformanceInfo,
     ProfileEntry,
     ProfileList,
@@ -49,13 +46,13 @@ from ..apis.management.answers import (
     RequestName,
     VersionInfo,
 )
+from ..apis.management.page_routes import WELCOME, UnloadQuery
 from ..apis.management.queries import (
     ActivityQuery,
     CapturesQuery,
     ExportQuery,
     LogQuery,
     PerformanceQuery,
-    QueryT,
     RowsQuery,
     StatsQuery,
     UsageQuery,
@@ -70,7 +67,6 @@ from ..errors import (
     BadRequest,
     Forbidden,
     FoundElsewhere,
-    MovedForNow,
     NotStartedHere,
     RelayError,
     TooLarge,
@@ -84,10 +80,13 @@ from ..http.admission import check_scope
 from ..http.auth import Caller
 from ..http.cors import Field, answer_fields, preflight_fields
 from ..http.request_head import KEY_FIELDS
-from ..http.route_declaration import EVENTS, HTML, JSON, TEXT, Access, RouteDeclaration
+from ..http.route_declaration import EVENTS, JSON, TEXT, Access, RouteDeclaration
 from ..http.tracing import RANDOM_BYTES, start_trace
 from ..progress.model_view import ProgressView
 from ..relay.context import AsksSupervisor
+from ..ui.answering import Handler, json_answer, query_of, streamed, text_answer
+from ..ui.routes import add_page, page_answer
+from ..ui.shell import TEMPLATES, VIEWS
 from . import health as health_page
 from .activity_pages import ActivityPages, ExportCount, ExportForm
 from .hypercorn_request import MAX_PAGE_BODY_BYTES
@@ -134,20 +133,6 @@ The documentation came with the program: README.md and docs/streams.md. On the m
 'arriero status' tells how it stands.
 
 Models:
-"""
-
-_UI_PAGE = """\
-<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>arriero</title>
-<h1>arriero</h1>
-<p>There are no pages for people yet, only links to what programs get.</p>
-<ul>
-<li><a href="/v1/models">the models</a>
-<li><a href="/running">what runs now</a>
-<li><a href="/api/activity">what has run</a>
-<li><a href="/logs/stream/proxy">the log of arriero</a>, which goes on
-<li><a href="/logs/stream/upstream">the log of all models</a>, which goes on
-<li><a href="/openapi.json">all routes</a>
-</ul></html>
 """
 
 _END_MESSAGES: dict[CancelResult, str] = {
@@ -200,8 +185,8 @@ class ManagementContext(Protocol):
             RelayError: There is none of that name, or nobody can be asked.
         """
 
-    async def unload(self, model: str | None) -> None:
-        """Stop a model, or all; return when they have ended.
+    async def unload(self, model: str | None, *, at_once: bool = False) -> None:
+        """Stop a model, or all; return when they have ended. `at_once` cuts what runs.
 
         Raises:
             RelayError: Nobody can be asked.
@@ -214,9 +199,6 @@ class ManagementContext(Protocol):
 
 _request_id = JsonReader(RequestName)
 _profile_name = JsonReader(ProfileName)
-
-Handler: TypeAlias = Callable[..., Awaitable[Response]]
-
 
 _show_query = JsonReader(OllamaShowQuery)
 
@@ -238,7 +220,7 @@ def make_pages(
         started_at: Unix time, in whole seconds, that the listing gives as `created`.
         is_admin_here: What needs the scope `admin` is answered.
     """
-    app = QuartTrio(__name__, static_folder=None)
+    app = QuartTrio(__name__, static_folder=None, template_folder=str(TEMPLATES))
     app.config["MAX_CONTENT_LENGTH"] = MAX_PAGE_BODY_BYTES
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.converters["id"] = _IdConverter
@@ -283,18 +265,21 @@ def make_pages(
             return _with_fields(Response(b"", status=204), preflight_fields(fields, cors))
         return None
 
-    @answers(declared.WELCOME)
+    @answers(WELCOME)
     async def welcome() -> Response:
+        if "text/html" in request.headers.get("accept", "").lower():
+            return await page_answer(service, VIEWS[0][0])
+        g.caller = service.caller_of(_key_fields())
         listed = [
             next(filter(names().has, (route.model, *route.aliases)))
             for route in names().config.models
             if not route.unlisted
         ]
-        return _text(_welcome(listed))
+        return text_answer(_welcome(listed))
 
     @answers(*declared.HEALTH)
     async def health() -> Response:
-        return _text(health_page.BODY)
+        return text_answer(health_page.BODY)
 
     @answers(declared.ICON)
     async def icon() -> Response:
@@ -304,7 +289,7 @@ def make_pages(
 
     @answers(declared.VERSION)
     async def version() -> Response:
-        return _json(VersionInfo(arriero=arriero.__version__))
+        return json_answer(VersionInfo(arriero=arriero.__version__))
 
     @answers(declared.DESCRIPTION)
     async def description() -> Response:
@@ -313,15 +298,15 @@ def make_pages(
 
     @answers(*declared.MODELS)
     async def models() -> Response:
-        return _json(listings().models())
+        return json_answer(listings().models())
 
     @answers(*declared.MODEL)
     async def model(name: str) -> Response:
-        return _json(listings().model(name))
+        return json_answer(listings().model(name))
 
     @answers(declared.RUNNING)
     async def running() -> Response:
-        return _json(listings().running())
+        return json_answer(listings().running())
 
     def check_all_models(what: str) -> None:
         """Refuse what cannot be done for some models only."""
@@ -333,13 +318,13 @@ def make_pages(
         check_all_models("stop all models")
         if request.method != "HEAD":  # which asks what a GET would say, and does nothing
             await service.unload(None)
-        return _text("OK")
+        return text_answer("OK")
 
     @answers(declared.UNLOAD_ALL)
     async def unload_all() -> Response:
         check_all_models("stop all models")
         await service.unload(None)
-        return _json(DoneMessage())
+        return json_answer(DoneMessage())
 
     @answers(declared.UNLOAD_ONE)
     async def unload_one(name: str) -> Response:
@@ -348,8 +333,9 @@ def make_pages(
             raise NotStartedHere(f"cannot stop '{name}': nothing was started for it here")
         if found.detour is not None and found.detour.selector is not None:
             raise NotStartedHere(f"cannot stop '{name}': it is a selector; name one of its models")
-        await service.unload(found.route.model)
-        return _text("OK")
+        mode = query_of(UnloadQuery).mode
+        await service.unload(found.route.model, at_once=mode == "now")
+        return text_answer("OK")
 
     exports_under_way = ExportCount()
 
@@ -369,11 +355,11 @@ def make_pages(
 
     @answers(declared.ACTIVITY)
     async def activity() -> Response:
-        return _json(await records().listed(_query(ActivityQuery)))
+        return json_answer(await records().listed(query_of(ActivityQuery)))
 
     def exports(form: ExportForm) -> Handler:
         async def export() -> Response:
-            pieces = await records().exported(_query(ExportQuery), form)
+            pieces = await records().exported(query_of(ExportQuery), form)
             response = Response(pieces, content_type=str(declared.EXPORTS[form].response))
             response.timeout = None  # it has a limit of its own
             response.headers["Content-Disposition"] = f'attachment; filename="activity.{form}"'
@@ -386,27 +372,27 @@ def make_pages(
 
     @answers(declared.ONE_ACTIVITY)
     async def one_activity(request_id: str) -> Response:
-        return _json(await records().one(request_id))
+        return json_answer(await records().one(request_id))
 
     @answers(declared.USAGE)
     async def usage() -> Response:
-        return _json(await records().usage(_query(UsageQuery)))
+        return json_answer(await records().usage(query_of(UsageQuery)))
 
     @answers(declared.METRICS_ACTIVITY)
     async def metrics_activity() -> Response:
-        return _json(await records().rows(_query(RowsQuery)))
+        return json_answer(await records().rows(query_of(RowsQuery)))
 
     @answers(declared.METRICS_STATS)
     async def metrics_stats() -> Response:
-        return _json(await records().stats(_query(StatsQuery)))
+        return json_answer(await records().stats(query_of(StatsQuery)))
 
     @answers(declared.CAPTURES)
     async def captures() -> Response:
-        return _json(await records().captures(_query(CapturesQuery)))
+        return json_answer(await records().captures(query_of(CapturesQuery)))
 
     @answers(declared.CAPTURE)
     async def capture(number: str) -> Response:
-        return _json(await records().capture(number))
+        return json_answer(await records().capture(number))
 
     async def end(request_id: str) -> EndedRequest:
         result = await service.cancel(request_id, g.caller.ident, request.remote_addr or "")
@@ -422,12 +408,12 @@ def make_pages(
 
     @answers(declared.CANCEL)
     async def cancel(request_id: str) -> Response:
-        return _json(await end(request_id))
+        return json_answer(await end(request_id))
 
     @answers(declared.CANCEL_INFLIGHT)
     async def cancel_inflight(request_id: str) -> Response:
         await end(request_id)
-        return _json(DoneMessage())
+        return json_answer(DoneMessage())
 
     @answers(declared.INTERRUPT)
     async def interrupt() -> Response:
@@ -435,7 +421,7 @@ def make_pages(
             asked = _request_id.read(await request.get_data())
         except BadJson as exc:
             raise BadRequest(f"cannot tell which request is meant: {exc}") from exc
-        return _json(await end(asked.request_id))
+        return json_answer(await end(asked.request_id))
 
     @answers(declared.METRICS)
     async def metrics() -> Response:
@@ -460,7 +446,7 @@ def make_pages(
         asked = PerformanceRequest(after=read_query(PerformanceQuery, given).after)
         told = await service.ask(asked, PerformanceReply, within_s=_ASK_S)
         if told.enabled:
-            return _json(PerformanceInfo(sys_stats=told.sys_stats, gpu_stats=told.gpu_stats))
+            return json_answer(PerformanceInfo(sys_stats=told.sys_stats, gpu_stats=told.gpu_stats))
         refused = _answer(Unavailable("cannot show samples: performance.disabled is set"))
         if refused.content_type == JSON:
             said = msgspec.json.decode(await refused.get_data(as_text=False), type=dict[str, Raw])
@@ -472,7 +458,7 @@ def make_pages(
         told = await service.ask(HardwareRequest(), HardwareReply, within_s=_ASK_S)
         if told.hardware is None:
             raise Unavailable("cannot tell what the machine is: a driver does not answer")
-        return _json(told.hardware)
+        return json_answer(told.hardware)
 
     def wanted_lines(name: str | None) -> WantedLines:
         if name in {None, "proxy", "upstream"}:
@@ -498,13 +484,13 @@ def make_pages(
     async def logs() -> Response:
         if "text/html" in request.headers.get("accept", "").lower():
             raise FoundElsewhere(b"/ui/")
-        return _text(await service.read_logs.text(wanted_lines(None)))
+        return text_answer(await service.read_logs.text(wanted_lines(None)))
 
     async def log_stream(name: str | None) -> Response:
         asked = read_query(LogQuery, request.args.items(multi=True))
         wanted = wanted_lines(name)
         past = asked.no_history is None
-        return await _streamed(TEXT, lambda: service.read_logs.lines(wanted, past=past))
+        return await streamed(TEXT, lambda: service.read_logs.lines(wanted, past=past))
 
     @answers(declared.LOG_STREAM)
     async def all_logs() -> Response:
@@ -517,17 +503,9 @@ def make_pages(
     @answers(declared.EVENTS_STREAM)
     async def events() -> Response:
         check_all_models("see events, which are of all models,")
-        return await _streamed(EVENTS, service.read_logs.events)
+        return await streamed(EVENTS, service.read_logs.events)
 
-    @answers(declared.UI)
-    async def ui() -> Response:
-        raise MovedForNow(b"/ui/")
-
-    @answers(*declared.UI_PAGES)
-    async def ui_page(path: str = "") -> Response:
-        if "." in path.rpartition("/")[2]:
-            raise UnknownPath(f"no file {path!a} here")
-        return Response(_UI_PAGE, content_type=HTML)
+    add_page(service, answers, is_admin_here=is_admin_here)
 
     @answers(declared.UPSTREAM_ROOT)
     async def upstream_root() -> Response:
@@ -540,18 +518,18 @@ def make_pages(
             ProfileEntry(id=one.profile, description=one.description, pins=one.pins)
             for one in sorted(config.profiles, key=lambda one: one.profile)
         )
-        return _json(ProfileList(active=config.profile, profiles=found))
+        return json_answer(ProfileList(active=config.profile, profiles=found))
 
     def ollama() -> OllamaPages:
         return OllamaPages(names(), service.view, started_at)
 
     @answers(ollama_routes.TAGS)
     async def tags() -> Response:
-        return _json(ollama().tags())
+        return json_answer(ollama().tags())
 
     @answers(ollama_routes.PS)
     async def ps() -> Response:
-        return _json(ollama().ps())
+        return json_answer(ollama().ps())
 
     @answers(ollama_routes.SHOW)
     async def show() -> Response:
@@ -559,7 +537,7 @@ def make_pages(
             asked = _show_query.read(await request.get_data())
         except BadJson as exc:
             raise BadRequest(f"cannot tell which model is meant: {exc}") from exc
-        return _json(ollama().show(asked.model or asked.name or ""))
+        return json_answer(ollama().show(asked.model or asked.name or ""))
 
     @answers(declared.CHOOSE_PROFILE)
     async def choose_profile() -> Response:
@@ -568,7 +546,7 @@ def make_pages(
         except BadJson as exc:
             raise BadRequest(f"cannot tell which profile is meant: {exc}") from exc
         await service.choose_profile(asked.name or None)
-        return _json(ActiveProfile(active=service.names.config.profile))
+        return json_answer(ActiveProfile(active=service.names.config.profile))
 
     @app.errorhandler(RelayError)
     async def refuse(error: RelayError) -> Response:
@@ -641,41 +619,6 @@ def _wants_open_metrics(accepted: MIMEAccept) -> bool:
         if is_open or kind in _ALSO_PROMETHEUS:
             wanted[is_open] = max(wanted[is_open], quality)
     return wanted[True] > 0 and wanted[True] >= wanted[False]
-
-
-def _query(shape: type[QueryT]) -> QueryT:
-    return read_query(shape, request.args.items(multi=True))
-
-
-def _json(value: JsonAnswer | RequestRecord | Hardware) -> Response:
-    return Response(msgspec.json.encode(value), content_type=JSON)
-
-
-def _text(text: str) -> Response:
-    response = Response(text, content_type=TEXT)
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    return response
-
-
-async def _streamed(kind: str, begin: Callable[[], AsyncGenerator[bytes, None]]) -> Response:
-    """Return a response that goes on; what can fail at once is an error of the usual form."""
-    fields = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
-    fields["X-Accel-Buffering"] = "no"
-    if request.method == "HEAD":
-        return Response(b"", content_type=kind, headers=fields)
-    pieces = begin()
-    first = await anext(pieces)
-
-    async def all_pieces() -> AsyncGenerator[bytes, None]:
-        async with aclosing(pieces):
-            if first:
-                yield first
-            async for piece in pieces:
-                yield piece
-
-    response = Response(all_pieces(), content_type=kind, headers=fields)
-    response.timeout = None
-    return response
 
 
 def _wrong_method(allowed: Iterable[str]) -> Response:

@@ -8,12 +8,15 @@ from arriero.worker.http.route_declaration import Access, RouteDeclaration
 
 # All that needs another one than `infer`, and all that asks no model.
 OTHERS: dict[Access, str] = {
-    "open": "GET /health, GET /wol-health, GET /favicon.ico",
+    "open": (
+        "GET /health, GET /wol-health, GET /favicon.ico, "
+        "GET /, GET /ui, GET /ui/, GET /ui/{path...}, GET /ui/static/{path...}"
+    ),
     "key": (
-        "GET /, GET /api/version, GET /v1/models, GET /models, GET /v1/models/{name...}, "
+        "GET /api/version, GET /v1/models, GET /models, GET /v1/models/{name...}, "
         "GET /models/{name...}, GET /api/tags, POST /api/show, GET /openapi.json, "
         "GET /api/captures, GET /api/captures/{number}, "  # those of one's own
-        "GET /ui, GET /ui/, GET /ui/{path...}, GET /upstream"
+        "GET /upstream, GET /api/whoami"
     ),
     "infer": (
         "POST /api/requests/{request_id...}/cancel, POST /api/inflight/{request_id...}/cancel, "
@@ -23,12 +26,14 @@ OTHERS: dict[Access, str] = {
         "GET /running, GET /api/ps, GET /api/activity, GET /api/activity/{request_id...}, "
         "GET /api/activity.jsonl, GET /api/activity.csv, GET /api/usage, "
         "GET /api/metrics/activity, GET /api/metrics/stats, "
-        "GET /logs, GET /logs/stream, GET /logs/stream/{name...}, GET /api/events, "
+        "GET /logs, GET /logs/stream, GET /logs/stream/{name...}, GET /api/events, GET /api/live, "
+        "GET /api/models/explain/{name...}, "
         "GET /metrics, GET /api/performance, GET /api/hardware, "
         "GET /api/profiles, GET /props, GET /slots, GET /lora-adapters"
     ),
     "admin": (
         "GET /unload, POST /api/models/unload, POST /api/models/unload/{name...}, "
+        "POST /api/models/load/{name...}, POST /api/devices/hold, POST /api/devices/release, "
         "PUT /api/profiles/active, POST /props, POST /slots/{slot}, POST /lora-adapters, "
         "GET /upstream/{model...}/{path...}, HEAD /upstream/{model...}/{path...}, "
         "POST /upstream/{model...}/{path...}, PUT /upstream/{model...}/{path...}, "
@@ -74,7 +79,7 @@ def test_found_routes_take_what_they_declare() -> None:
         (b"POST", b"/v1/chat/completions/", "admin"),
         (b"POST", b"/v1/../props", "admin"),
         (b"PUT", b"/v1/chat/completions", "admin"),
-        (b"GET", b"/", "key"),
+        (b"GET", b"/", "open"),
         (b"GET", b"/index.js", "admin"),
         (b"POST", b"/upstream/other/v1/chat/completions", "admin"),
         (b"POST", b"/comfyui/prompt", "admin"),

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from arriero.protocol.worker_config import WorkerConfig
 from arriero.worker.apis.management.declared import OPEN_PAIRS, VISITED
+from arriero.worker.apis.management.page_routes import OPEN_BELOW
 from arriero.worker.errors import BadRequest, Forbidden, Unauthorized
 from arriero.worker.http.admission import Admission, Listening, listening_at
 from arriero.worker.http.request_head import RequestHead
@@ -36,7 +37,7 @@ def admission(
     keys: tuple[str, ...] = (),
 ) -> Admission:
     config = WorkerConfig(generation=1, models=(), allowed_hosts=hosts, cors=cors, api_keys=keys)
-    return Admission(config, listening, OPEN_PAIRS, VISITED)
+    return Admission(config, listening, OPEN_PAIRS, VISITED, OPEN_BELOW)
 
 
 def lets_in(gate: Admission, head: RequestHead, *, websocket: bool = False) -> bool:

@@ -38,7 +38,15 @@ FEW_VERSIONS = ("1.1", "2")
 FEW_SOCKETS = ("1.1 websocket", "2 websocket")
 
 # Asked without a key, and what the answer is.
-OPEN_PATHS = {"/health": 200, "/wol-health": 200, "/favicon.ico": 200}
+OPEN_PATHS = {
+    "/health": 200,
+    "/wol-health": 200,
+    "/favicon.ico": 200,
+    "/ui": 307,
+    "/ui/": 200,
+    "/ui/<id:path>": 404,  # no view, and no file, has such a name
+    "/ui/static/<id:path>": 404,
+}
 OPEN = set(itertools.product(("GET", "HEAD"), OPEN_PATHS))
 
 

@@ -48,6 +48,7 @@ from arriero.worker.apis.routes import ROUTES
 from arriero.worker.connections.connection import Connection, ConnectionMonitor
 from arriero.worker.connections.stream import SocketStream
 from arriero.worker.feeds.hub import WantedLines
+from arriero.worker.feeds.live_state import LivePosition
 from arriero.worker.http.admission import Listening
 from arriero.worker.http.auth import KeyRing
 from arriero.worker.leases.queries import PendingQueries
@@ -646,6 +647,7 @@ class Told:
 
     def __init__(self) -> None:
         self.wanted: list[tuple[WantedLines, bool]] = []
+        self.after: list[LivePosition | None] = []
 
     async def text(self, wanted: WantedLines) -> str:
         self.wanted.append((wanted, True))
@@ -658,6 +660,10 @@ class Told:
 
     async def events(self) -> AsyncGenerator[bytes, None]:
         yield b"event:message\ndata:{}\n\n"
+
+    async def live(self, after: LivePosition | None) -> AsyncGenerator[bytes, None]:
+        self.after.append(after)
+        yield b":\n\n"
 
 
 async def test_logs_are_shown_by_name() -> None:
@@ -705,21 +711,6 @@ async def test_the_combined_log_is_what_is_written() -> None:
         both = combined == "both"
         wanted = WantedLines(own=both or combined == "proxy", output=both or combined == "upstream")
         assert told.wanted == [(wanted, True)]
-
-
-async def test_what_pages_are_to_come_is_said() -> None:
-    async with pages(known()) as ask:
-        for path, status, where in (
-            ("/ui", 307, "/ui/"),
-            ("/upstream", 302, "/ui/models"),
-        ):
-            answer = await ask("GET", path)
-            assert (answer.status, answer.all("location")) == (status, [where])
-        for path in ("/ui/", "/ui/models"):
-            page = await ask("GET", path)
-            assert page.status == 200
-            assert b"no pages for people yet" in page.body
-        assert (await ask("GET", "/ui/x.js")).status == 404
 
 
 async def test_doubled_slashes_lead_to_what_is_meant() -> None:

@@ -7,11 +7,9 @@ from arriero.protocol.records import RequestRecord
 
 from ...errors import (
     FoundElsewhere,
-    MovedForNow,
     NotStartedHere,
     RelayError,
     UnknownModel,
-    UnknownPath,
     UnknownProfile,
     UnknownRequest,
 )
@@ -36,6 +34,7 @@ from .answers import (
     UsageList,
     VersionInfo,
 )
+from .page_routes import PAGE_ROUTES, UnloadQuery
 from .queries import (
     ActivityQuery,
     CapturesQuery,
@@ -75,7 +74,6 @@ def _shows(
     )
 
 
-WELCOME: Final = _shows("/", "What there is.", TEXT, access="key", is_visited=True)
 HEALTH: Final = tuple(
     RouteDeclaration(
         path=path,
@@ -123,6 +121,7 @@ UNLOAD_ONE: Final = RouteDeclaration(
     access="admin",
     summary="Stop a model; answers when it has ended.",
     response=TEXT,
+    query=UnloadQuery,
     errors=(UnknownModel, NotStartedHere),
 )
 
@@ -238,20 +237,6 @@ EVENTS_STREAM: Final = _shows(
     "/api/events", "How models stand, log lines, and requests that run, as it changes.", EVENTS
 )
 
-UI: Final = _shows(
-    "/ui", "Leads to /ui/.", HTML, access="key", is_visited=True, errors=(MovedForNow,)
-)
-UI_PAGES: Final = tuple(
-    _shows(
-        path,
-        "A page of links; there is no more yet.",
-        HTML,
-        access="key",
-        is_visited=True,
-        errors=(UnknownPath,),
-    )
-    for path in ("/ui/", "/ui/{path...}")
-)
 UPSTREAM_ROOT: Final = RouteDeclaration(
     path="/upstream",
     summary="Leads to /ui/models.",
@@ -274,7 +259,7 @@ CHOOSE_PROFILE: Final = RouteDeclaration(
 )
 
 PAGES: Final[tuple[RouteDeclaration, ...]] = (
-    WELCOME,
+    *PAGE_ROUTES,
     *HEALTH,
     ICON,
     VERSION,
@@ -303,8 +288,6 @@ PAGES: Final[tuple[RouteDeclaration, ...]] = (
     LOG_STREAM,
     NAMED_LOG_STREAM,
     EVENTS_STREAM,
-    UI,
-    *UI_PAGES,
     UPSTREAM_ROOT,
     PROFILES,
     CHOOSE_PROFILE,
