@@ -1,18 +1,116 @@
-"""The frame of the page: what is shown first, and by what policy."""
+"""The frame of the page, in a browser: what is shown first, to whom, and what ends it not."""
 
-from collections.abc import Callable
+import hashlib
+import os
+import signal
+from collections.abc import Callable, Generator
+from typing import Any
 
 import pytest
-from trains import Train
+from trains import Train, eventually
 
 from tests.ui.conftest import OpensPage, config_of
 
+# A browser starts, too, and the machine may be busy.
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+
+# Of texts that strangers choose: each would run, or show, something if it were taken for markup.
+MARKUP = """<img src=x onerror="document.title='run'"><script>document.title='run'</script>"""
+KEYS = {"reader": ["read"], "admin": ["read", "admin"], "talker": ["infer"]}
+
+
+def with_keys() -> dict[str, Any]:
+    return {
+        "clientKeys": {
+            name: {"hash": f"sha256:{hashlib.sha256(name.encode()).hexdigest()}", "scopes": scopes}
+            for name, scopes in KEYS.items()
+        }
+    }
+
 
 @pytest.fixture(scope="module")
-def train(start_ui_train: Callable[..., Train]) -> Train:
-    return start_ui_train(config_of(4, workers=2))
+def shared(start_ui_train: Callable[..., Train]) -> Train:
+    config = config_of(4)
+    config["models"]["m001"] |= {"description": MARKUP, "aliases": ["second"]}
+    return start_ui_train(config | {"workers": 2})
 
 
-def test_it_goes_live(open_page: OpensPage, train: Train) -> None:
+@pytest.fixture
+def train(shared: Train) -> Generator[Train]:
+    yield shared.emptied()
+
+
+def test_a_model_is_loaded_and_unloaded(open_page: OpensPage, train: Train) -> None:
+    page = open_page(train, "/").live()
+    row = page.model("m000")
+    assert page.page.locator(".model").count() == 4
+    assert MARKUP in page.model("m001").inner_text()
+    assert page.page.title() == "Train · arriero"
+
+    row.get_by_role("button", name="Load").click()
+    page.page.wait_for_selector('[data-model="m000"][data-state="ready"]')
+    assert "idle" in row.inner_text()
+    row.get_by_role("button", name="Unload").click()
+    page.page.wait_for_selector('[data-model="m000"][data-state="stopped"]')
+    assert train.model("m000")["state"] == "stopped"
+
+
+def test_it_is_searched_by_any_name(open_page: OpensPage, train: Train) -> None:
     page = open_page(train).live()
-    page.page.screenshot(path="/tmp/shot-train.png")
+    page.page.keyboard.press("/")
+    page.page.keyboard.type("SECOND")
+
+    page.page.wait_for_function("document.querySelectorAll('.model').length === 1")
+    assert page.page.url.endswith("?q=SECOND")
+    page.page.reload()
+    page.page.wait_for_selector('[data-model="m001"]')
+    assert page.page.locator(".model").count() == 1
+
+
+def test_views_are_links(open_page: OpensPage, train: Train) -> None:
+    page = open_page(train).live()
+    for name in ("Memory", "Requests", "Logs", "Decisions", "Playground", "Configuration"):
+        page.page.get_by_role("link", name=name, exact=True).click()
+        page.page.wait_for_selector(f'main[data-view="{name.lower()}"]')
+        assert page.page.locator("#nav [aria-current]").inner_text() == name
+    page.page.go_back()
+    page.page.wait_for_selector('main[data-view="playground"]')
+    page.page.goto(f"{train.url}/ui/activity")  # as llama-swap has it
+    page.page.wait_for_selector('main[data-view="requests"]')
+
+
+def test_it_goes_on_after_a_workers_death(open_page: OpensPage, train: Train) -> None:
+    page = open_page(train, expects=("net::ERR_", "Failed to load resource")).live()
+    page.run("() => { window.same = true }")
+    for pid in train.workers().values():
+        os.kill(pid, signal.SIGKILL)
+    eventually(lambda: len(train.workers()) == 2)
+    train.ask("swap", model="m002")
+    page.page.wait_for_selector('[data-model="m002"][data-state="ready"]')
+    assert page.run("() => window.same")
+
+
+def test_a_key_says_what_may_be_done(open_page: OpensPage, train: Train) -> None:
+    config = config_of(2) | {"workers": 2}
+    train.reload(config | with_keys())
+    try:
+        page = open_page(train, expects=("401",))
+        page.page.get_by_label("API key").fill("wrong")
+        page.page.keyboard.press("Enter")
+        page.page.wait_for_selector("#key-problem:not(:empty)")
+        page.page.get_by_label("API key").fill("reader")
+        page.page.keyboard.press("Enter")
+        page.live()
+        load = page.model("m000").get_by_role("button", name="Load")
+        assert load.get_attribute("aria-disabled") == "true"
+        assert "admin" in (load.get_attribute("title") or "")
+        assert "reader" not in page.page.url
+        page.page.reload()
+        page.live()
+        assert page.run("() => document.cookie") == ""
+
+        talker = open_page(train, key="talker")
+        talker.page.wait_for_selector("main .empty")
+        assert "scope “read”" in talker.page.inner_text("main")
+    finally:
+        train.reload(config_of(4) | {"workers": 2})

@@ -1,0 +1,82 @@
+"""Every view in both themes and widths: nothing for axe to say, nothing too wide, pictures.
+
+`make screenshots` writes these for docs/ui.md; without it they are only looked at by programs.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from trains import Train, eventually
+
+from tests.ui.browser import OpenedPage
+from tests.ui.conftest import OpensPage, config_of, scripted
+
+pytestmark = [pytest.mark.page, pytest.mark.timeout(600)]
+
+WIDTHS = (1280, 360)
+VIEWS = ("train", "memory", "requests", "logs", "decisions", "playground", "configuration")
+
+NAMES = {
+    "qwen3-32b": "18GiB",
+    "mistral-small-24b": "12GiB",
+    "gemma-3-27b": "15GiB",
+    "coder/qwen-2.5-7b": "5GiB",
+    "embed/nomic-v2": "1GiB",
+    "rerank/bge-m3": "1GiB",
+}
+
+
+def wait_for_rows(page: OpenedPage, train: Train) -> None:
+    page.page.wait_for_selector('[data-model="qwen3-32b"][data-state="ready"]')
+
+
+# View -> what is done before it is looked at.
+LIFE: dict[str, Callable[[OpenedPage, Train], None]] = {"train": wait_for_rows}
+
+
+@pytest.fixture(scope="module")
+def train(start_ui_train: Callable[..., Train]) -> Train:
+    config = config_of(0, workers=2)
+    for number, (name, size) in enumerate(NAMES.items()):
+        config["models"][name] = {
+            "cmd": scripted("--name", name, "--log-lines", "8"),
+            "memory": {f"gpu{number % 2}": size, "ram": "1GiB"},
+            "ttl": 600,
+        }
+    config["models"]["qwen3-32b"] |= {"description": "For chats", "aliases": ["gpt-4o"]}
+    config["models"]["slow"] = {
+        "cmd": scripted("--name", "slow", "--report", "--load-s", "600"),
+        "memory": {"gpu0": "3GiB"},
+    }
+    config["models"]["broken"] = {
+        "cmd": scripted("--load-s", "60", "--die-at-s", "0.2", "--exit-code", "3"),
+        "memory": {"gpu1": "2GiB"},
+    }
+    train = start_ui_train(config)
+    for name in ("qwen3-32b", "embed/nomic-v2"):
+        assert train.ask("swap", model=name)["ok"]
+        assert train.chat(name).status_code == 200
+    train.ask("swap", model="broken", wait=False)
+    eventually(lambda: train.model("broken")["error"])
+    train.ask("swap", model="slow", wait=False)
+    eventually(lambda: train.model("slow")["progress"])
+    return train
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_every_view_is_in_order(
+    open_page: OpensPage, train: Train, axe: str, shots: Path | None, theme: str, width: int
+) -> None:
+    found = {}
+    for name in VIEWS:
+        page = open_page(train, f"/ui/{name}", theme=theme, width=width).live()
+        page.page.wait_for_selector(f'main[data-view="{name}"]')
+        if name in LIFE:
+            LIFE[name](page, train)
+        if shots:
+            page.shot(shots / f"{name}-{theme}-{width}.png")
+        found[name] = (page.findings(axe), max(0, page.overflow()))
+
+    assert found == dict.fromkeys(VIEWS, ([], 0))
