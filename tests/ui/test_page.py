@@ -37,7 +37,7 @@ def shared(start_ui_train: Callable[..., Train]) -> Train:
 
 @pytest.fixture
 def train(shared: Train) -> Generator[Train]:
-    yield shared.emptied()
+    return shared.emptied()
 
 
 def test_a_model_is_loaded_and_unloaded(open_page: OpensPage, train: Train) -> None:
