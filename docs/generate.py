@@ -198,8 +198,8 @@ LIKE_THERE: Final = (
     ),
     (
         "`GET /`",
-        "the page for browsers; for others what there is, as a text, which needs a key if there are "
-        "any",
+        "the page for browsers; for others what there is, as a text, which needs a key, if there "
+        "are any",
         "scripts and `curl` get something to read; names of models are in it",
     ),
     (
