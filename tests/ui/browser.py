@@ -119,10 +119,12 @@ class OpenedPage:
         self._expects = expects
         self._said: list[str] = []
         self.page: Page = context.new_page()
-        self.page.on(
-            "console", lambda message: self._said.append(f"{message.type}: {message.text}")
-        )
+        self.page.on("console", lambda told: self._note(told.type, told.text))
         self.page.on("pageerror", lambda error: self._said.append(f"error: {error}"))
+
+    def _note(self, kind: str, text: str) -> None:
+        if kind != "verbose":  # advice of the browser
+            self._said.append(f"{kind}: {text}")
 
     def complaints(self) -> list[str]:
         """Return what was written to its console, but for what is expected."""

@@ -49,7 +49,7 @@ def test_a_model_is_loaded_and_unloaded(open_page: OpensPage, train: Train) -> N
 
     row.get_by_role("button", name="Load").click()
     page.page.wait_for_selector('[data-model="m000"][data-state="ready"]')
-    assert "idle" in row.inner_text()
+    row.get_by_text("idle").wait_for()
     row.get_by_role("button", name="Unload").click()
     page.page.wait_for_selector('[data-model="m000"][data-state="stopped"]')
     assert train.model("m000")["state"] == "stopped"

@@ -116,6 +116,8 @@ class Assets:
             accept_encoding: What the client takes, as its field says.
         """
         tree, _, name = path.partition("/")
+        if tree != self.tree:  # another worker may have seen newer files
+            self.refresh()
         asset = self._files.get(name) if tree == self.tree else None
         if asset is None:
             return None

@@ -34,7 +34,10 @@ export class Api {
   async fetch(path, options = {}) {
     const headers = new Headers(options.headers);
     if (this.key()) headers.set("Authorization", `Bearer ${this.key()}`);
-    const init = { cache: /** @type {const} */ ("no-store"), ...options, headers };
+    // No credentials of the browser's: it would ask for a password itself, since llama-swap's clients
+    // are told of Basic, and nobody would be told of the refusal.
+    /** @type {RequestInit} */
+    const init = { cache: "no-store", credentials: "omit", ...options, headers };
     if (options.json !== undefined) {
       headers.set("Content-Type", "application/json");
       init.body = JSON.stringify(options.json);
