@@ -102,7 +102,8 @@ def test_a_key_is_asked_for_where_it_is_needed() -> None:
     with_keys, without = document(has_keys=True), document(has_keys=False)
     open_routes = {name for name, it in operations(with_keys).items() if it.get("security") == []}
 
-    assert open_routes == {"GET /health", "GET /wol-health", "GET /favicon.ico"}
+    page = {"GET /", "GET /ui", "GET /ui/", "GET /ui/{path}", "GET /ui/static/{path}"}
+    assert open_routes == page | {"GET /health", "GET /wol-health", "GET /favicon.ico"}
     assert with_keys["security"][0] == {"bearer": []}
     assert without["security"] == []
     assert "401" not in operations(with_keys)["GET /health"]["responses"]

@@ -278,7 +278,11 @@ PREFLIGHT = ((b"origin", b"app://a"), (b"access-control-request-method", b"POST"
         (b"GET", b"/health/", (), False),
         (b"GET", b"//health", (), False),
         (b"GET", b"/%68ealth", (), False),
-        (b"GET", b"/", (), False),
+        (b"GET", b"/", (), True),  # browsers only, see `management_api`
+        (b"GET", b"/ui/train", (), True),
+        (b"HEAD", b"/ui/static/x/y.js", (), True),
+        (b"POST", b"/ui/train", (), False),
+        (b"GET", b"/uix", (), False),
         (b"POST", b"/", (), False),
         (b"GET", b"/favicon.ico", (), True),
         (b"GET", b"/wol-health", (), True),

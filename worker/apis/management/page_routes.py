@@ -6,7 +6,7 @@ from msgspec import Meta
 
 from arriero.protocol.control import ExplainReply
 
-from ...errors import MovedForNow, NotStartedHere, UnknownModel, UnknownPath
+from ...errors import MovedForNow, NotStartedHere, Unauthorized, UnknownModel, UnknownPath
 from ...http.route_declaration import EVENTS, HTML, TEXT, RouteDeclaration
 from .answers import JsonAnswer
 from .queries import QueryShape
@@ -100,6 +100,7 @@ WELCOME: Final = RouteDeclaration(
     is_visited=True,
     response=TEXT,
     also=(HTML,),
+    errors=(Unauthorized,),
 )
 UI: Final = RouteDeclaration(
     path="/ui",
