@@ -3,7 +3,7 @@
 import hashlib
 import os
 import signal
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -36,7 +36,7 @@ def shared(start_ui_train: Callable[..., Train]) -> Train:
 
 
 @pytest.fixture
-def train(shared: Train) -> Generator[Train]:
+def train(shared: Train) -> Train:
     return shared.emptied()
 
 
