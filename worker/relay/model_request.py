@@ -309,8 +309,10 @@ def read_request(
     if route.send_as is not None and (not detour or not detour.selector):
         if in_query is not None:
             head, target = _renamed(head, target, route.send_as)
-        elif upload is not None and not is_verbatim:
-            upload.rename(route.send_as)
+        elif not is_verbatim:
+            target = _with_name(target, route.send_as)
+            if upload is not None:
+                upload.rename(route.send_as)
     outline = body if large is None else large.outline
     turns = _turns_wanted(query, head, way) if stream else None
     account.stream = stream
@@ -352,8 +354,10 @@ def led_to(request: ModelRequest, found: Target, account: Account) -> ModelReque
         detour = None
         if route.send_as is not None and request.way.named_in == "query":
             head, target = _renamed(head, target, route.send_as)
-    elif request.upload is not None and route.send_as is not None:
-        request.upload.rename(route.send_as)
+    elif route.send_as is not None:
+        target = _with_name(target, route.send_as)
+        if request.upload is not None:
+            request.upload.rename(route.send_as)
     return replace(request, head=head, route=route, peer=found.peer, detour=detour, target=target)
 
 
@@ -362,6 +366,12 @@ def _renamed(head: RequestHead, target: bytes, model: str) -> tuple[RequestHead,
     renamed = copy.copy(head)
     renamed.target = with_model(head.target, model)
     return renamed, with_model(target, model)
+
+
+def _with_name(target: bytes, model: str) -> bytes:
+    """Return path and query with another name where the path has one."""
+    path, question, query = target.partition(b"?")
+    return ROUTES.with_model(path, model) + question + query
 
 
 def _check_slash(head: RequestHead, way: Route, target: bytes) -> None:

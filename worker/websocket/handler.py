@@ -8,7 +8,8 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 
 import msgspec
 import trio
@@ -131,13 +132,7 @@ class _Socket(msgspec.Struct):
             conn, turns, config.upstream_idle_s, lambda: service.finishing, hold
         )
         try:
-            await socket.run(
-                lambda: dial_model(
-                    service,
-                    self._exchange_of_turns(turns),
-                    opening_of_ours(os.urandom(_NONCE_BYTES)),
-                )
-            )
+            await socket.run(lambda: self._dial_for(turns))
         finally:
             hold.release()
             self._end_choice()
@@ -176,6 +171,16 @@ class _Socket(msgspec.Struct):
         self._leave_turn(account.request_id)
         if account.request_id != self.request_id:
             self.service.running.exit(account.request_id)
+
+    @asynccontextmanager
+    async def _dial_for(self, turns: ResponsesTurns) -> AsyncGenerator[DialledUpstream, None]:
+        exchange = self._exchange_of_turns(turns)
+        opening = opening_of_ours(os.urandom(_NONCE_BYTES))
+        async with dial_model(self.service, exchange, opening) as dialled:
+            request = exchange.request
+            if turns.target is not None and request.route.model != turns.target.route.model:
+                turns.lead_to(Target(request.route, request.peer))
+            yield dialled
 
     def _exchange_of_turns(self, turns: ResponsesTurns) -> Exchange:
         account = self._first

@@ -236,6 +236,8 @@ class ResponsesSocket:
         nursery.start_soon(self._from_client)
         try:
             async with dial() as dialled:
+                if self._turns.is_elsewhere:
+                    message = await self._renamed(message)
                 await self._from_upstream(dialled, message)
         except RelayError as error:
             self._finish(failed(error))
@@ -244,15 +246,22 @@ class ResponsesSocket:
 
     async def _say(self, message: WsMessage) -> WsMessage:
         """Return a message of the client as it goes to the model; see `ResponsesTurns.say`."""
-        large: LargeBody | None = None
-        if message.is_text and len(message.data) > LARGE_BYTES:
-            steps = read_large(message.data, self._turns.strip_large)
-            try:
-                large = await self._conn.monitor.fairness.run(steps)
-            except BadRequest:
-                large = LargeBody(message.data, b"", ())
+        large = await self._read_large(message)
         await self._turns.ask_first(message, large)
         return self._turns.say(message, large)
+
+    async def _renamed(self, first: WsMessage) -> WsMessage:
+        """Return the first message with the name of the model that serves after all."""
+        return self._turns.renamed(first, await self._read_large(first))
+
+    async def _read_large(self, message: WsMessage) -> LargeBody | None:
+        if not message.is_text or len(message.data) <= LARGE_BYTES:
+            return None
+        steps = read_large(message.data, self._turns.strip_large)
+        try:
+            return await self._conn.monitor.fairness.run(steps)
+        except BadRequest:
+            return LargeBody(message.data, b"", ())
 
     async def _from_client(self) -> None:
         while True:

@@ -76,7 +76,7 @@ class ResponsesTurns:
         admit: Called before a turn begins: asks whether it may; None: all may.
 
     Attributes:
-        target: The model that the first turn named, for all of them.
+        target: The model that the first turn named, or that serves in its place, for all of them.
     """
 
     def __init__(
@@ -88,6 +88,8 @@ class ResponsesTurns:
         admit: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.target: Target | None = None
+        self._wanted = ""  # the model that the first turn named
+        self._elsewhere: Target | None = None
         self._choose = choose
         self._admit = admit
         self._chosen: dict[str, Target] = {}  # by the name of its selector
@@ -100,6 +102,11 @@ class ResponsesTurns:
     def is_open(self) -> bool:
         """Whether a turn is under way."""
         return bool(self._open)
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether another model serves than the one that was named."""
+        return self._elsewhere is not None
 
     @property
     def strip_large(self) -> Strip:
@@ -148,13 +155,20 @@ class ResponsesTurns:
             raise BadRequest(f"the first message has to be a JSON object of the type '{_CREATE}'")
         name = _model_in(text)
         account.asked = name or ""
-        self.target = target = self._find(name)
+        target = self.target = self._find(name)
+        self._wanted = self._wanted or target.route.model
         account.model = target.route.model
         account.prices = target.route.prices
-        if large is None:
-            return WsMessage(edit(self._names.strip(text), model=target.route.send_as).body)
-        edited = edit(large.body, model=target.route.send_as, members=large.members)
-        return WsMessage(b"".join(edited.parts) or edited.body)
+        return _named(self._names.strip(text), large, target.route.send_as)
+
+    def lead_to(self, target: Target) -> None:
+        """Let `target` serve all turns in the place of the model that the first one named."""
+        self.target = self._elsewhere = target
+
+    def renamed(self, message: WsMessage, large: LargeBody | None = None) -> WsMessage:
+        """Return what `say` has returned with the name of the model that serves."""
+        assert self.target is not None  # it was named in that message
+        return _named(message.data, large, self.target.route.send_as)
 
     def _find(self, name: str | None) -> Target:
         target = self.target
@@ -163,12 +177,12 @@ class ResponsesTurns:
                 raise BadRequest("cannot tell which model is meant: the message has no 'model'")
             return target
         found = self._chosen.get(name) or self._names.find(name)
-        if target is not None and found.route.model != target.route.model:
+        if target is not None and found.route.model not in (self._wanted, target.route.model):
             raise BadRequest(
-                f"this socket is one for '{target.route.model}'; open another one for "
+                f"this socket is one for '{self._wanted}'; open another one for "
                 f"'{found.route.model}'"
             )
-        return found
+        return self._elsewhere or found
 
     def hear(self, message: WsMessage, now: float) -> None:
         """Read a message of the model, which the client has got."""
@@ -193,6 +207,13 @@ class ResponsesTurns:
             else:
                 account.failed(error)
             self._end_turn(account)
+
+
+def _named(text: bytes, large: LargeBody | None, model: str | None) -> WsMessage:
+    if large is None:
+        return WsMessage(edit(text, model=model).body)
+    edited = edit(large.body, model=model, members=large.members)
+    return WsMessage(b"".join(edited.parts) or edited.body)
 
 
 def _model_in(data: bytes) -> str | None:

@@ -177,6 +177,8 @@ def asks(model: bytes) -> list[bytes]:
         post(long),
         post(asked, path=b"/api/chat"),
         post(FORM % model, FORM_TYPE, path=b"/v1/audio/transcriptions"),
+        post(b'{"contents":[]}', path=b"/v1beta/models/%b:generateContent?a=b" % model),
+        post(b'{"messages":[]}', path=b"/model/%b/converse" % model),
         post(b"{}", path=b"/upstream/%b/slots/0?model=%b" % (model, model)),
     ]
 
@@ -210,6 +212,27 @@ async def test_what_another_model_serves_is_asked_as_by_its_name(open_rig: OpenR
     assert served[:-1] == named[:-1]
     assert served[-1] == named[-1].replace(b"?model=x", b"?model=big")  # its server's own business
     assert {(one.model, one.asked) for one in rig.records[-5:]} == {("x", "big")}
+
+
+async def test_what_a_selector_or_a_pin_chose_may_be_served_by_another(open_rig: OpenRig) -> None:
+    options: dict[str, Any] = {
+        "selectors": (SelectorRoute(selector="any", strategy="warm", targets=("x", "big")),),
+        "profiles": (ProfileRoute(profile="p", pins={"pinned": "big"}),),
+        "profile": "p",
+    }
+    async with open_rig(models=BLOCKED, rules=NAMED_RULES, **options) as rig:
+        await rig.ask(asks(b"x")[0])
+        rig.grants = False
+        for number, name in enumerate((b"any", b"pinned"), 2):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(rig.ask, asks(name)[0])
+                if name == b"any":
+                    rig.say(Selected(ask=(await rig.heard(Select)).ask, target="big"))
+                want = await rig.heard(Want, number)
+                assert want.model == "big"
+                rig.grant(replace(want, model="x"))
+        named, *served = sent_bytes(rig)
+    assert served == [named, named]
 
 
 # --- profiles ------------------------------------------------------------------------------------

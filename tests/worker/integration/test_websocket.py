@@ -27,7 +27,7 @@ from arriero.protocol.lease import (
     Want,
 )
 from arriero.protocol.values import ErrorInfo
-from arriero.protocol.worker_config import PeerModel, PeerRoute
+from arriero.protocol.worker_config import ModelRoute, PeerModel, PeerRoute
 from arriero.worker.connections.stream import SocketStream
 from arriero.worker.connections.time_slices import TimeSlices
 from arriero.worker.websocket.frames import WsClose, WsCodec, WsMessage
@@ -82,6 +82,26 @@ async def test_two_turns_share_one_lease(open_rig: OpenRig) -> None:
     ] * 2
     assert [it.input_tokens for it in records] == [7, 7]
     assert [it.upstream_kind for it in records] == ["vllm", "vllm"]
+
+
+async def test_another_model_serves_all_turns(open_rig: OpenRig) -> None:
+    """Whichever kind of message begins: one that is read at once, and one that takes long."""
+    x = ModelRoute(model="x", aliases=("ex",))
+    for said in ("0", "0" * 300_000):
+        async with open_rig(models=(MODEL, x)) as rig, serve_model(rig, answer_turns):
+            rig.grants = False
+            async with opened(rig) as client:
+                await client.text(create(input=said))
+                rig.grant(replace(await rig.heard(Want), model="x"))
+                for name in ("em", "m", "ex", "x"):
+                    assert json.loads((await client.json())["words"]) == create(
+                        model="x", input=said
+                    )
+                    assert await client.json() == DONE
+                    said = name
+                    await client.text(create(model=name, input=name))
+            records = (await rig.record(4), rig.records)[1]
+        assert {it.model for it in records} == {"x"}
 
 
 async def test_all_but_create_passes_unchanged(open_rig: OpenRig) -> None:
