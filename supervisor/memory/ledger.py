@@ -111,6 +111,15 @@ class Ledger:
             return 0
         return room.limit
 
+    def short_of(self, model: str) -> tuple[str, ...]:
+        """Return the devices of `model` of which all models have more than they may, by now.
+
+        What was seen of a process counts as reserved, what others use as not to be had.
+        """
+        return tuple(
+            device for device in self.held_by(model) if self.used[device] > self.limit(device)
+        )
+
     def budget(self, device: str) -> int:
         """Return what models could have of `device` if nobody else used it."""
         room = self.devices.get(device)

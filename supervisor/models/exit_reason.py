@@ -61,6 +61,14 @@ def out_of(end: Exit) -> tuple[str, ...]:
     return tuple(found)
 
 
+def crashed(end: Exit) -> bool:
+    """Return whether it crashed: so llama-server ends when memory for its context is refused.
+
+    By then it has said why, but its log is lost with it.
+    """
+    return not end.asked and end.code in {-signal.SIGSEGV, -signal.SIGABRT}
+
+
 def load_failed(model: str, why: str) -> ErrorInfo:
     """Return the error for waiters of a model that cannot be started."""
     return ErrorInfo(code="model_load_failed", message=f"model {model} failed to load: {why}")

@@ -80,7 +80,7 @@ from ..slots.sleep import (
 )
 from ..text.redact import HIDDEN
 from .adoption import ModelCard, why_not_adopted
-from .exit_reason import load_failed, out_of, why_it_failed
+from .exit_reason import crashed, load_failed, out_of, why_it_failed
 from .health import Outcome, Signs, wait_until_healthy, wait_until_listening
 from .liveness_watch import PulseRound, PulseWatch
 from .not_ready_reason import place_shown, why_not_ready
@@ -314,7 +314,9 @@ class Fleet:
         finally:
             del self._starts[start.swap]
         log.info("model.ended model=%s swap=%d reason=%r", model, start.swap, error.message)
-        self._dispatcher.handle(ProcessEnded(model, start.swap, error, start.out_of))
+        self._dispatcher.handle(
+            ProcessEnded(model, start.swap, error, start.out_of, start.crashed)
+        )
         self._on_change()
 
     def _bug(self, model: str, exc: Exception) -> ErrorInfo:
@@ -337,7 +339,8 @@ class Fleet:
                     del self._without_report[next(iter(self._without_report))]
             otherwise = start.how_to_try_again(end)
             if otherwise is None:
-                start.out_of = () if start.is_ready else out_of(end)
+                if not start.is_ready:
+                    start.out_of, start.crashed = out_of(end), crashed(end)
                 return start.failure or why_it_failed(model, end, was_ready=start.is_ready)
             log.warning("model.again model=%s swap=%d with=%r", model, start.swap, otherwise)
             begun = self._begin(start)
@@ -436,6 +439,7 @@ class _Start:
         self.went: tuple[str, ...] = ()  # models that were stopped for it
         self.is_ready = False
         self.out_of: tuple[str, ...] = ()  # devices, if it ended for want of memory
+        self.crashed = False  # while it loaded
         self._on_change = on_change
         self._on_log_line = on_log_line
         self.failure: ErrorInfo | None  # set when it is ended for that

@@ -36,8 +36,8 @@ PAUSE_SHARE = 0.01
 FIRST_PAUSE_S = 0.005
 LAST_PAUSE_S = 0.05
 
-# Share of a pause that passes whatever the server writes: one that writes all the time is asked
-# four times as often, and no more.
+# Share of a pause that passes whatever the server writes. It doubles from one pause that is cut
+# short to the next: one that writes all the time is soon asked no more often than a silent one.
 _LEAST_SHARE: Final = 0.25
 
 # Seconds until another query is sent beside one without a response, doubling from one to the next:
@@ -86,16 +86,18 @@ class Signs:
 
     def __init__(self) -> None:
         self._seen = trio.Event()
+        self._share = _LEAST_SHARE
 
     def note(self) -> None:
         """Note one."""
         self._seen.set()
 
     async def pause(self, seconds: float) -> None:
-        """Sleep that long; or a quarter of it, and until there is a sign."""
-        await trio.sleep(seconds * _LEAST_SHARE)
-        with trio.move_on_after(seconds * (1 - _LEAST_SHARE)):
+        """Sleep that long; or until there is a sign, after a quarter of it at the least."""
+        await trio.sleep(seconds * self._share)
+        with trio.move_on_after(seconds * (1 - self._share)):
             await self._seen.wait()
+        self._share = min(1.0, 2 * self._share) if self._seen.is_set() else _LEAST_SHARE
         self._seen = trio.Event()
 
 

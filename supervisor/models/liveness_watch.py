@@ -55,7 +55,10 @@ class PulseRound:
             await trio.sleep(LOOK_S)
             now = trio.current_time()
             for watch in self._watches.values():
-                watch.look(now)
+                try:
+                    watch.look(now)
+                except Exception as exc:  # noqa: BLE001  it ends this model, and nothing else
+                    watch.fail(exc)
 
 
 class PulseWatch:
@@ -97,18 +100,30 @@ class PulseWatch:
         self._vitals = dispatcher.engine.vitals(self._model)
         self._planned_s, self._is_seen = LOOK_S, True
         self._due: trio.Event | None = None  # set when there is more to do than to look
+        self._failure: Exception | None = None
 
     async def run(self, rounds: PulseRound) -> None:
         """See to it until it hangs.
 
         To be cancelled when the process has ended.
+
+        Raises:
+            Exception: A look at it failed.
         """
         with rounds.including(self):
             while True:
                 self._due = trio.Event()
                 await self._due.wait()
+                if self._failure is not None:
+                    raise self._failure
                 if await self._see_to_it():
                     return
+
+    def fail(self, failure: Exception) -> None:
+        """Let `run` raise `failure`."""
+        self._failure = failure
+        if self._due is not None:
+            self._due.set()
 
     def look(self, now: float) -> None:
         """Take what workers have reported; wake `run` if there is more to do."""

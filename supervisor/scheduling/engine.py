@@ -42,7 +42,7 @@ All of it is in one file, longer than the others, because the rules are only rig
 """
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
@@ -269,7 +269,12 @@ class Engine:
         if queue_of == self._queue_of:
             return
         self._queue_of = queue_of
-        if (queue := self._queue_in_order(full)) != self._announced_queue:
+        keys = {
+            model: self._key(self._entries[model], first.number)
+            for model, first in self._queue.firsts()
+        }
+        queue = self._queue.entries(sorted(keys, key=keys.__getitem__), full)
+        if queue != self._announced_queue:
             self._announced_queue = queue
             self._commands.append(Announce(QueueChanged(queue=queue)))
 
@@ -302,14 +307,7 @@ class Engine:
 
     def queue(self) -> tuple[QueueEntry, ...]:
         """Return the models that are waited for, in the order of turns."""
-        return self._queue_in_order({name for name, one in self._live.items() if one.is_full()})
-
-    def _queue_in_order(self, full: Collection[str]) -> tuple[QueueEntry, ...]:
-        keys = {
-            model: self._key(self._entries[model], first.number)
-            for model, first in self._queue.firsts()
-        }
-        return self._queue.entries(sorted(keys, key=keys.__getitem__), full)
+        return self._announced_queue
 
     def models(self, now: float, unix_now: float) -> tuple[ModelStatus, ...]:
         """Return the public state of all models, in configured order."""
@@ -565,8 +563,8 @@ class Engine:
                 is_asked = entry.wakes or (entry.state == "stopping" and entry.goes_to_sleep)
                 if entry.swap == swap and is_asked:
                     self._stop(entry, now, reason="failure")
-            case ProcessEnded(model, swap, error, out_of):
-                self._ended(self._entries[model], swap, error, now, out_of)
+            case ProcessEnded():
+                self._ended(self._entries[event.model], event, now)
             case Hung(model, swap, error, well_s):
                 entry = self._entries[model]
                 if entry.swap == swap and entry.state in {"ready", "draining"}:
@@ -701,18 +699,12 @@ class Engine:
         if entry.swap == progress.swap and entry.state == "starting":
             self._announce_progress(entry.follow_progress(progress))
 
-    def _ended(
-        self,
-        entry: ModelState,
-        swap: int,
-        error: ErrorInfo,
-        now: float,
-        out_of: tuple[str, ...] = (),
-    ) -> None:
-        if entry.swap != swap or entry.state == "stopped":
+    def _ended(self, entry: ModelState, end: ProcessEnded, now: float) -> None:
+        if entry.swap != end.swap or entry.state == "stopped":
             return
+        error = end.error
         was: State = "stopping" if entry.wakes or entry.state == "asleep" else entry.state
-        if out_of and was == "starting" and self._grow(entry, out_of):
+        if was == "starting" and self._grow(entry, end):
             was = "stopping"  # as if it had been asked to: no failure, and its waiters wait on
         for owner, lease in entry.leases.items():
             self._commands.append(VoidLease(owner, entry.spec.model, lease))
@@ -836,11 +828,14 @@ class Engine:
         entry.sizing_until = now + SIZING_LIMIT_S
         self._commands.append(EstimateSize(entry.spec.model))
 
-    def _grow(self, entry: ModelState, out_of: tuple[str, ...]) -> bool:
+    def _grow(self, entry: ModelState, end: ProcessEnded) -> bool:
         """Raise the size of a model that ran out of memory; return whether it is tried again."""
         if self._room is None or entry.grew:
             return False
-        raised = raised_size(self._room, entry, out_of)
+        out_of = end.out_of
+        if end.crashed and not out_of:
+            out_of = self._room.ledger.short_of(entry.spec.model)
+        raised = raised_size(self._room, entry, out_of) if out_of else None
         if raised is None:
             return False
         model = entry.spec.model
@@ -1163,7 +1158,6 @@ class Engine:
         if entry.state == "ready":
             entry.goes_for = model
             self._drain(entry, now, "room")
-            self._stop_if_drained(entry, now)
         elif entry.state == "draining":
             entry.goes_for = model
         elif entry.state == "asleep":
@@ -1432,6 +1426,7 @@ class Engine:
         entry.admits = not unloading
         self._take(entry, Step.DRAIN, now)
         self._recall(entry)
+        self._stop_if_drained(entry, now)
 
     def _admit_no_more(self, entry: ModelState) -> None:
         if not entry.admits:

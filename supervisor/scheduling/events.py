@@ -263,12 +263,15 @@ class ProcessEnded(msgspec.Struct, frozen=True):
         error: Why.
         out_of: The devices of which there was not enough, if it ended for that; ``gpu`` for any of
             its GPUs.
+        crashed: It may have, for it crashed while it loaded and its last words are lost: that it
+            did is believed if a device had no more to give.
     """
 
     model: str
     swap: int
     error: ErrorInfo
     out_of: tuple[str, ...] = ()
+    crashed: bool = False
 
 
 class Hung(msgspec.Struct, frozen=True):

@@ -36,8 +36,10 @@ log = logging.getLogger(__name__)
 # Serves the orders. By its name, as workers are started by theirs.
 _PROGRAM = "arriero.worker.zygote"
 
-# Seconds for one worker. It takes milliseconds; the first one also waits for all the imports.
+# Seconds for one worker. It takes milliseconds; the first one also waits for all the imports. Who is
+# cancelled meanwhile waits on for so long at the most: a zygote that was stopped keeps nobody here.
 _FORK_LIMIT_S = 10.0
+_LAST_LIMIT_S = 0.5
 
 _PID_BYTES = 20
 
@@ -132,13 +134,22 @@ class Zygote:
         return ForkedProcess(pid, inputs[1], outputs[0], errors[0])
 
     async def _answer(self) -> int:
-        """Return the process id of the new worker. Not cancelled: it would be forgotten.
+        """Return the process id of the new worker. When cancelled, it ends if none comes soon.
+
+        Else that worker would be forgotten; one that it may have forked ends with us.
 
         Raises:
             OSError: There is none.
         """
-        with trio.move_on_after(_FORK_LIMIT_S, shield=True) as patience:
-            await trio.lowlevel.wait_readable(self._door)
+        try:
+            with trio.move_on_after(_FORK_LIMIT_S) as patience:
+                await trio.lowlevel.wait_readable(self._door)
+        except trio.Cancelled:
+            with trio.move_on_after(_LAST_LIMIT_S, shield=True) as last:
+                await trio.lowlevel.wait_readable(self._door)
+            if last.cancelled_caught:
+                self.close()
+                raise
         if patience.cancelled_caught:
             raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
         pid = int(self._door.recv(_PID_BYTES) or b"0")
