@@ -641,8 +641,10 @@ class ForkOrder(msgspec.Struct, frozen=True):
         options: Its command line, without the program.
         files: The numbers under which it has the files that come with this message.
         is_last: The zygote itself becomes it.
+        mark: A variable of its environment, ``NAME=VALUE``, for who looks at it from outside.
     """
 
     options: tuple[str, ...]
     files: tuple[int, ...]
     is_last: bool
+    mark: str

@@ -72,6 +72,7 @@ from .page_cache.warm_tier import WarmTier
 from .pricing.feed import FILE_NAME as PRICES_FILE_NAME
 from .pricing.feed import PriceFeed
 from .processes.kept_process import Inheritance, KeptProcess, inherited_from
+from .processes.leftovers import end_leftovers
 from .processes.reaper import Reaper, Refuge, open_reaper
 from .progress.stage_times_file import FILE_NAME
 from .reload.change_detector import View
@@ -273,6 +274,8 @@ async def supervise(
             lambda: in_force.config.client_keys, load_day(kept / KEY_USE_FILE_NAME), time.time
         )
         inheritance = await _inheritance(config, folder)
+        if inheritance is None:  # else its reaper sees to all
+            await trio.to_thread.run_sync(end_leftovers, folder)
         listener = stack.enter_context(
             listening_socket(
                 config.listen.host,
@@ -309,7 +312,7 @@ async def supervise(
         await stack.enter_async_context(archive.running())
         context = stack.enter_context(open_context())
         refuge = Refuge(folder, config.supervisor_grace_s) if config.adopt else None
-        reaper = await stack.enter_async_context(open_reaper(refuge, inheritance))
+        reaper = await stack.enter_async_context(open_reaper(refuge, inheritance, folder))
         reaper.hold(
             _LISTENER, listen_card(config.listen.host, config.listen.port), listener.fileno()
         )

@@ -1,4 +1,4 @@
-"""Calls of Linux for which Python has no function: siblings, an end with the parent, a name.
+"""Calls of Linux that Python has no function for: siblings, an end with the parent, names.
 
 Source: clone(2), prctl(2), fork() of glibc (sysdeps/nptl/fork), "PyOS_AfterFork_Child" in
 Python's C API, setproctitle of PostgreSQL and others for the name.
@@ -22,9 +22,12 @@ _CLONE_CHILD_SETTID: Final = 0x1000000
 # Machine -> number of the call. Others start workers as new programs.
 _CLONE: Final = {"x86_64": 56, "aarch64": 220}
 
-# Fields of /proc/self/stat after the name of the program: where its arguments begin and end.
+# Fields of /proc/self/stat after the name of the program: where its arguments begin and end, and
+# the environment with which it was started.
 _ARG_START: Final = 45
 _ARG_END: Final = 46
+_ENV_START: Final = 47
+_ENV_END: Final = 48
 
 # Calls that keep the interpreter's lock: nothing else may run in a process that is copied.
 _LIBC: Final = ctypes.PyDLL(None, use_errno=True)
@@ -90,8 +93,25 @@ def set_title(words: list[str]) -> None:
 
     The room is that of the command line with which its ancestor was started.
     """
-    text = Path("/proc/self/stat").read_bytes()
-    fields = text[text.rindex(b")") + 2 :].split()
-    begin, end = int(fields[_ARG_START]), int(fields[_ARG_END])
+    begin, end = _places(_ARG_START, _ARG_END)
     title = "\0".join(words).encode()[: end - begin - 1]
     ctypes.memmove(begin, title.ljust(end - begin, b"\0"), end - begin)
+
+
+def show_variable(entry: str) -> None:
+    """Show ``NAME=VALUE`` in the environment of this process, if there is room for it.
+
+    To others only: it stands where its ancestor had its own, and what we use ourselves is a copy.
+    """
+    begin, end = _places(_ENV_START, _ENV_END)
+    text = entry.encode() + b"\0"
+    if len(text) <= end - begin:
+        for name, value in os.environ.items():
+            os.environ[name] = value  # setenv() copies
+        ctypes.memmove(begin, text, len(text))
+
+
+def _places(*fields: int) -> tuple[int, ...]:
+    text = Path("/proc/self/stat").read_bytes()
+    found = text[text.rindex(b")") + 2 :].split()
+    return tuple(int(found[field]) for field in fields)

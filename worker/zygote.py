@@ -20,7 +20,7 @@ import msgspec
 
 from arriero.protocol.lease import MAX_ORDER_BYTES, MAX_ORDER_FILES, ForkOrder
 
-from .linux import end_with_parent, fork_sibling, set_title
+from .linux import end_with_parent, fork_sibling, set_title, show_variable
 
 
 def serve(door: socket.socket, parent: int) -> NoReturn:
@@ -70,6 +70,7 @@ def _become_worker(order: ForkOrder, files: Sequence[int], parent: int) -> NoRet
             os.setpgid(0, 0)
         _place(files, order.files)
         set_title(["python", "-m", "arriero.worker", *order.options])
+        show_variable(order.mark)
         if not _is_wanted():
             os._exit(ORPHANED)
         code = main(order.options)

@@ -314,9 +314,7 @@ class Fleet:
         finally:
             del self._starts[start.swap]
         log.info("model.ended model=%s swap=%d reason=%r", model, start.swap, error.message)
-        self._dispatcher.handle(
-            ProcessEnded(model, start.swap, error, start.out_of, start.crashed)
-        )
+        self._dispatcher.handle(ProcessEnded(model, start.swap, error, start.out_of, start.crashed))
         self._on_change()
 
     def _bug(self, model: str, exc: Exception) -> ErrorInfo:

@@ -94,10 +94,10 @@ class PulseWatch:
         self._has_slots = has_slots
         self._slots = b""
         self._slots_at = 0.0
-        self._model = config().model
+        self.model = config().model
         self._up_at = trio.current_time()
         self._pulse = Pulse(self._up_at)
-        self._vitals = dispatcher.engine.vitals(self._model)
+        self._vitals = dispatcher.engine.vitals(self.model)
         self._planned_s, self._is_seen = LOOK_S, True
         self._due: trio.Event | None = None  # set when there is more to do than to look
         self._failure: Exception | None = None
@@ -129,7 +129,7 @@ class PulseWatch:
         """Take what workers have reported; wake `run` if there is more to do."""
         if self._due is None or self._due.is_set():
             return  # it is being seen to
-        (asks, heard), vitals = self._vitals, self._dispatcher.engine.vitals(self._model)
+        (asks, heard), vitals = self._vitals, self._dispatcher.engine.vitals(self.model)
         self._vitals = vitals
         self._pulse.look(
             now, self._planned_s, is_asked=vitals[0] != asks, is_heard=vitals[1] != heard
@@ -145,7 +145,7 @@ class PulseWatch:
 
     def _drain_limit_s(self) -> float:
         """Return for how long its last requests may get no further; 0.0 while it does not drain."""
-        is_draining = self._dispatcher.engine.state(self._model) == "draining"
+        is_draining = self._dispatcher.engine.state(self.model) == "draining"
         return self._config().drain_limit_s if is_draining else 0.0
 
     async def _see_to_it(self) -> bool:
@@ -157,11 +157,11 @@ class PulseWatch:
         if pulse.is_hung(limit_s, is_seen=self._is_seen):
             log.warning(
                 "model.hung model=%s swap=%d pid=%d silent_s=%.0f",
-                *(self._model, self.swap, self._pid, pulse.silent_s),
+                *(self.model, self.swap, self._pid, pulse.silent_s),
             )
             well_s = trio.current_time() - self._up_at - pulse.silent_s
-            error = hung(self._model, pulse.silent_s)
-            self._dispatcher.handle(Hung(self._model, self.swap, error, well_s))
+            error = hung(self.model, pulse.silent_s)
+            self._dispatcher.handle(Hung(self.model, self.swap, error, well_s))
             return True
         if drain_limit_s := self._drain_limit_s():
             await self._look_at_drain(pulse, drain_limit_s)
@@ -203,4 +203,4 @@ class PulseWatch:
                         pulse.got_further()
                     self._slots = slots
         self._slots_at = min(self._slots_at, pulse.still_s)
-        self._dispatcher.handle(Stalled(self._model, self.swap, pulse.still_s))
+        self._dispatcher.handle(Stalled(self.model, self.swap, pulse.still_s))

@@ -9,6 +9,7 @@ Lowest first:
     procfs             Process groups from /proc.
     reaper_child       Kills everything if the supervisor dies, or keeps it for the next one.
     kept_process       What an earlier supervisor has left.
+    leftovers          Ends what is left when supervisor and reaper were killed.
     reaper             Registers groups with the reaper child.
     spawn              Popen with clear errors.
     unix_sockets       Listeners on a unix socket.

@@ -25,6 +25,7 @@ from ..errors import SpawnError
 from ..host.runtime_dir import REAPER_NAME
 from ..host.shortage import what_is_scarce, why
 from .kept_process import Inheritance, KeptProcess
+from .leftovers import forget_mark, note_mark
 from .reaper_child import MARK_CHARS, MARK_NAME, kill, marked_processes, started_at
 from .spawn import NOT_INHERITED
 
@@ -72,7 +73,10 @@ class Reaper:
     """
 
     def __init__(
-        self, refuge: Refuge | None = None, inheritance: Inheritance | None = None
+        self,
+        refuge: Refuge | None = None,
+        inheritance: Inheritance | None = None,
+        folder: Path | None = None,
     ) -> None:
         self.pid = 0
         self.hands_over = False
@@ -80,6 +84,8 @@ class Reaper:
         self._inheritance = inheritance
         self._mark = secrets.token_hex(MARK_CHARS // 2) if inheritance is None else inheritance.mark
         self._start_id = secrets.token_hex(4)
+        if folder is not None:
+            note_mark(folder, self._mark)
         self._numbers = count(1)
         self._groups: set[int] = set()
         self._entrusted: dict[int, _Entrusted] = {}
@@ -361,7 +367,9 @@ def _door(path: Path) -> socket.socket:
 
 @asynccontextmanager
 async def open_reaper(
-    refuge: Refuge | None = None, inheritance: Inheritance | None = None
+    refuge: Refuge | None = None,
+    inheritance: Inheritance | None = None,
+    folder: Path | None = None,
 ) -> AsyncGenerator[Reaper, None]:
     """Give a reaper.
 
@@ -371,15 +379,19 @@ async def open_reaper(
         refuge: Where what is entrusted to it outlives this process; None: nothing does.
         inheritance: Of an earlier one, which goes on: what it has kept is to be taken over, or
             ended.
+        folder: Where the next supervisor looks for what both of us leave if we are killed; None:
+            nowhere.
 
     Raises:
         SpawnError: It could not be started.
     """
-    reaper = Reaper(refuge, inheritance)
+    reaper = Reaper(refuge, inheritance, folder)
     async with trio.open_nursery() as nursery:
         await nursery.start(reaper.keep_running)
         try:
             yield reaper
         finally:
             nursery.cancel_scope.cancel()
+    if folder is not None and not reaper.hands_over:
+        forget_mark(folder)
     reaper.forget_all()

@@ -28,6 +28,7 @@ import time
 TYPE_CHECKING = False  # that of `typing` would cost more than all the rest
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
 
 # Name of the environment variable that every started process has, and its children inherit.
 MARK_NAME = "ARRIERO_SPAWN"
@@ -172,15 +173,29 @@ def _kill_all(state: _Registry, mark: str, spared: dict[int, _Kept]) -> None:
         except OSError:
             continue
     marks = {kept.mark for kept in spared.values()}
-    empty_looks = 0
+    _sweep(f"{mark}.", lambda pid: _belongs_to(pid, spared, marks), 2)
+
+
+def kill_marked(mark: str) -> int:
+    """Kill the processes with `mark` in their environment; return how many there were."""
+    own = os.getpid()
+    return _sweep(mark, lambda pid: pid == own, 1)
+
+
+def _sweep(mark: str, is_spared: "Callable[[int], bool]", empty_looks: int) -> int:
+    """Kill marked processes until none was seen so often, or for some looks."""
+    killed: set[int] = set()
+    left_looks = empty_looks
     for _ in range(_SWEEPS):
-        left = [pid for pid in marked_processes(f"{mark}.") if not _belongs_to(pid, spared, marks)]
+        left = [pid for pid in marked_processes(mark) if not is_spared(pid)]
         for pid in left:
             kill(pid)
-        empty_looks = 0 if left else empty_looks + 1
-        if empty_looks == 2:
+        killed.update(left)
+        left_looks = 2 if left else left_looks - 1
+        if left_looks == 0:
             break
         time.sleep(_SWEEP_PAUSE_S)
+    return len(killed)
 
 
 def _belongs_to(pid: int, spared: dict[int, _Kept], marks: set[str]) -> bool:

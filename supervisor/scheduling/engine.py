@@ -295,12 +295,14 @@ class Engine:
                     pass
         for entry in self._asleep.values():
             times += [entry.idle_until(), entry.sleep_seen_by or math.inf]
-        times += [entry.not_before for entry in self._turning.values() if entry.not_before > now]
+        paused = (*self._turning.values(), *(self._entries[model] for model in self._restoring))
+        times += [entry.not_before for entry in paused if entry.not_before > now]
         if self._room is not None:
             times.append(self._room.ledger.next_deadline())
             for model in (*self._queue.models(), *self._restoring):
-                if (until := self._entries[model].sizing_until) is not None:
-                    times.append(until)
+                entry = self._entries[model]
+                if entry.size is None and entry.sizing_until is not None:
+                    times.append(entry.sizing_until)
         elif self._held_until is not None:
             times.append(self._held_until)
         return min(times)

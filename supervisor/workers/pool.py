@@ -105,6 +105,7 @@ class _Worker(msgspec.Struct):
     finishing: bool = False
     is_mute: bool = False  # it speaks another version of the messages
     gone: trio.Event = msgspec.field(default_factory=trio.Event)
+    waiting: trio.CancelScope = msgspec.field(default_factory=trio.CancelScope)  # to be started
 
 
 class WorkerPool:
@@ -265,6 +266,7 @@ class WorkerPool:
         assert self._lease_server is not None
         worker.wanted = False
         worker.finishing = True
+        worker.waiting.cancel()
         if worker.is_mute:
             if worker.running is not None:
                 worker.running.ask_to_end()
@@ -297,7 +299,9 @@ class WorkerPool:
                         "worker.died worker=%d reason=%r lived_s=%.1f", number, reason, lived_s
                     )
                     if short_lives > 1:
-                        await trio.sleep(min(LONGEST_PAUSE_S, 0.1 * 2.0**short_lives))
+                        pause_s = min(LONGEST_PAUSE_S, 0.1 * 2.0**short_lives)
+                        with trio.move_on_after(pause_s) as worker.waiting:
+                            await trio.sleep_forever()
         finally:
             if self._workers.get(number) is worker:
                 del self._workers[number]
@@ -323,11 +327,17 @@ class WorkerPool:
 
         try:
             async with trio.open_nursery() as nursery:
+                running: RunningProcess | None = None
                 try:
-                    running = await nursery.start(run)
+                    with trio.CancelScope() as worker.waiting:
+                        running = await nursery.start(run)
                 except (SpawnError, OSError) as exc:  # nothing left of something: tried again
                     return str(exc)
+                if running is None:
+                    return "not wanted any more"
                 worker.pid, worker.running = running.pid, running
+                if not worker.wanted:  # since a moment ago
+                    running.stop(grace_s=0.0)
                 self._publish(WorkerChanged(worker=worker.number, pid=worker.pid, state="starting"))
                 nursery.start_soon(self._stop_when_hung, worker)
         finally:

@@ -36,9 +36,10 @@ log = logging.getLogger(__name__)
 # Serves the orders. By its name, as workers are started by theirs.
 _PROGRAM = "arriero.worker.zygote"
 
-# Seconds for one worker. It takes milliseconds; the first one also waits for all the imports. Who is
-# cancelled meanwhile waits on for so long at the most: a zygote that was stopped keeps nobody here.
+# Seconds for one worker. It takes milliseconds; the first one also waits for all the imports.
 _FORK_LIMIT_S = 10.0
+
+# The same for who is cancelled meanwhile: a zygote that was stopped keeps nobody here.
 _LAST_LIMIT_S = 0.5
 
 _PID_BYTES = 20
@@ -93,7 +94,7 @@ class Zygote:
 
         Args:
             launch: The new program; its command is ``PYTHON -m MODULE OPTIONS``.
-            mark: For the new program. What was forked ends with us without it.
+            mark: A variable for its environment.
 
         Raises:
             SpawnError: It could not be started.
@@ -101,14 +102,14 @@ class Zygote:
         async with self._turn:
             if self._left:
                 try:
-                    return await self._fork(launch)
+                    return await self._fork(launch, mark)
                 except OSError as exc:
                     reason = what_is_scarce(exc) or exc.strerror
                     log.warning("zygote.failed pid=%d reason=%r", self.pid, reason)
                     self.close()
         return spawn(launch, mark)
 
-    async def _fork(self, launch: SpawnSpec) -> ForkedProcess:
+    async def _fork(self, launch: SpawnSpec, mark: tuple[str, str]) -> ForkedProcess:
         _, _, _, *options = launch.argv
         with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
             inputs, outputs, errors = (os.pipe() for _ in range(3))
@@ -119,6 +120,7 @@ class Zygote:
                 options=tuple(options),
                 files=(0, 1, 2, *launch.pass_fds),
                 is_last=self._left == 1,
+                mark="=".join(mark),
             )
             files = [inputs[0], outputs[1], errors[1], *launch.pass_fds]
             socket.send_fds(self._door, [msgspec.json.encode(order)], files, socket.MSG_DONTWAIT)

@@ -24,6 +24,7 @@ class Plan:
         starts: Starts of a proxy.
         model_starts: Starts of models nobody has to stop for.
         real_swaps: Swaps between two real models.
+        disk_pairs: Starts and swaps from disk, each beside one by hand.
         waiters: Numbers of clients that wait for one model.
         wait_s: Seconds that it loads.
         events: Requests, each of which makes an event for 50 subscribers.
@@ -45,6 +46,7 @@ class Plan:
     starts: int = 5
     model_starts: int = 10
     real_swaps: int = 3
+    disk_pairs: int = 8
     waiters: tuple[int, ...] = (1000, 5000)
     wait_s: float = 12.0
     events: int = 500
@@ -69,6 +71,7 @@ QUICK = Plan(
     starts=2,
     model_starts=3,
     real_swaps=1,
+    disk_pairs=1,
     waiters=(1000,),
     wait_s=6.0,
     events=50,

@@ -448,6 +448,24 @@ def test_nothing_stays_without_a_supervisor(start: Callable[..., Train], adopts:
     assert not any(is_part(process, train) for process in psutil.process_iter())
 
 
+@pytest.mark.parametrize("adopts", [True, pytest.param(False, marks=pytest.mark.nightly)])
+def test_who_comes_next_ends_what_nobody_saw_to(start: Callable[..., Train], adopts: bool) -> None:
+    train = start(adopt=adopts)
+    assert train.chat("a").status_code == 200
+    old = pid_of(train, "a") or 0
+    (reaper,) = [one for one in train.children() if "reaper_child.py" in " ".join(one.cmdline())]
+
+    train.process.send_signal(signal.SIGSTOP)  # else it would start another one
+    reaper.kill()
+    kill(train)
+    assert is_alive(old)
+    serve_again(train)
+
+    eventually(lambda: not is_alive(old), what="its end")
+    assert "supervisor.ended_leftovers processes=" in train.log_text()
+    assert train.chat("a").status_code == 200
+
+
 @pytest.mark.nightly  # two seconds
 def test_adopt_no_more_ends_what_was_left(start: Callable[..., Train], scripted: Scripted) -> None:
     train = start()

@@ -138,6 +138,25 @@ def test_without_the_zygote_workers_are_started_as_programs(
     pytest.fail("the zygote was never seen before it was a worker")
 
 
+@pytest.mark.nightly
+def test_a_stopped_zygote_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    for _ in range(5):  # as above
+        with start(tmp_path) as process:
+            zygote = zygote_of(process)
+            zygote.send_signal(signal.SIGSTOP)
+            eventually(lambda: (tmp_path / "s" / "lease.sock").exists())  # it waits for it next
+            process.terminate()
+            began = time.monotonic()
+            process.wait(PATIENCE_S)
+            took_s = time.monotonic() - began
+        if "worker.serving" not in log.read_text():
+            assert took_s < 8.0  # its limit for a fork is ten
+            assert not alive([zygote])
+            return
+    pytest.fail("the zygote was never seen before it was a worker")
+
+
 def test_they_have_no_file_that_we_were_given(tmp_path: Path) -> None:
     given = tmp_path / "given"
     with given.open("wb") as file, start(tmp_path, file.fileno()) as process:

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from statistics import median
 
@@ -162,32 +163,32 @@ def from_disk(plan: Plan, target: Target, folder: Path) -> dict[str, float]:
     """Starts and swaps beside those by hand."""
     disk = Disk(folder)
     models = {name: model(command) for name, command in disk.commands.items()}
-    rows: dict[str, list[tuple[float, float]]] = {}
-    cold_starts = []
+    rows: dict[str, tuple[list[float], list[float]]] = {}
+    disk.prepare(cold=False)  # what is below this machine's disk has a cache, too
     with proxy(target, folder / "proxy", models) as proxied:
-        for _ in range(plan.real_swaps):
-            for cold, state in ((True, "cold"), (False, "warm")):
-                start = disk.start(proxied, cold=cold)
-                tell(proxied, cmd="unload")
-                by_hand = disk.start_by_hand(cold=cold)
-                rows.setdefault(f"start-{state}", []).append((start, by_hand))
-                swap = disk.swap(proxied, cold=cold)
-                tell(proxied, cmd="unload")
-                by_hand = disk.swap_by_hand(cold=cold)
-                rows.setdefault(f"drain-{state}", []).append((swap, by_hand))
-                if cold:
-                    cold_starts.append(start)
+
+        def measure(row: str, *, cold: bool, ours: bool) -> float:
+            if not ours:
+                by_hand = disk.start_by_hand if row == "start" else disk.swap_by_hand
+                return by_hand(cold=cold)
+            took_s = (disk.start if row == "start" else disk.swap)(proxied, cold=cold)
+            tell(proxied, cmd="unload")
+            return took_s
+
+        for number in range(plan.disk_pairs):
+            for state, row in product(("cold", "warm"), ("start", "drain")):
+                found = rows.setdefault(f"{row}-{state}", ([], []))
+                for side in ((0, 1), (1, 0))[number % 2]:  # whoever is second profits by caches
+                    took_s = measure(row, cold=state == "cold", ours=side == 0)
+                    found[side].append(took_s)
     kept = []
     with proxy(target, folder / "keeping", models, more={"keepInRam": "2GiB"}) as proxied:
-        for _ in range(plan.real_swaps):
+        for _ in range(plan.disk_pairs):
             tell(proxied, cmd="unload")
             _wait_until_kept(proxied)
             kept.append(disk.start(proxied, cold=True))
-    found = {
-        row: median(ours for ours, _ in times) / median(theirs for _, theirs in times)
-        for row, times in rows.items()
-    }
-    return {**found, "kept-start": median(kept) / median(cold_starts)}
+    shares = {row: median(ours) / median(by_hand) for row, (ours, by_hand) in rows.items()}
+    return {**shares, "kept-start": median(kept) / median(rows["start-cold"][0])}
 
 
 def _wait_until_kept(proxied: Proxy) -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from arriero.supervisor.models.exit_reason import out_of, why_it_failed
+from arriero.supervisor.models.exit_reason import crashed, out_of, why_it_failed
 from arriero.supervisor.processes.process import Exit
 
 
@@ -94,3 +94,8 @@ def test_neither_paths_nor_values_of_options_are_shown(line: str, shown: str) ->
 )
 def test_the_device_is_known_that_was_short(end: Exit, devices: str) -> None:
     assert " ".join(out_of(end)) == devices
+
+
+def test_a_crash_may_be_for_want_of_memory() -> None:
+    assert [code for code in (0, 1, -6, -9, -11, -15) if crashed(ended(code=code))] == [-6, -11]
+    assert not crashed(Exit(code=-11, ran_s=1, asked=True))

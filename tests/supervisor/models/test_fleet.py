@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import trio
 
-from arriero.protocol.lease import Grant, Refuse
+from arriero.protocol.lease import Grant, Refuse, Void
 from arriero.protocol.records import UpstreamKind
-from arriero.supervisor.models import health
+from arriero.supervisor.models import health, liveness_watch
+from arriero.supervisor.models.liveness_watch import PulseWatch
 from arriero.supervisor.models.start_retry import MAX_TRIES
 from tests.paths import SCRIPTED_UPSTREAM
 from tests.supervisor.train import SERVER, Train, open_train
@@ -187,6 +188,37 @@ async def test_server_behind_wrapper_is_the_model(tmp_path: Path, cmd: str) -> N
         train.want()
 
         assert isinstance(await train.answer(), Grant)
+
+
+async def test_a_look_that_fails_ends_its_model_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = ["a"]
+    look = PulseWatch.look
+
+    def looked(watch: PulseWatch, now: float) -> None:
+        if watch.model in broken:
+            raise ZeroDivisionError("a bug")
+        look(watch, now)
+
+    monkeypatch.setattr(PulseWatch, "look", looked)
+    monkeypatch.setattr(liveness_watch, "LOOK_S", 0.05)
+    models = "".join(f"  {name}: {{cmd: '{SERVER}'}}\n" for name in "ab")
+    groups = "groups: {all: {members: [a, b], swap: false}}\n"
+    async with (
+        open_train(tmp_path, f"models:\n{models}{groups}") as train,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(train.dispatcher.keep_time)
+        engine = train.dispatcher.engine
+        for name in "ba":
+            assert isinstance(await train.ask(name), Grant)
+        await train.dispatcher.wait_until(lambda engine: engine.state("a") == "stopped")
+        assert isinstance(await train.answer(), Void)
+        broken.clear()
+        assert isinstance(await train.ask("a"), Grant)  # it is looked at again
+        assert (engine.state("a"), engine.state("b")) == ("ready", "ready")
+        nursery.cancel_scope.cancel()
 
 
 # --- kinds ----------------------------------------------------------------------------------------

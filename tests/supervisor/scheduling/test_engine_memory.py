@@ -10,6 +10,7 @@ from arriero.supervisor.memory.devices import Budget, DeviceReading
 from arriero.supervisor.memory.policy import ByMemory
 from arriero.supervisor.memory.sizes import UNKNOWN, ModelSize
 from arriero.supervisor.placement.policy import Group, Groups
+from arriero.supervisor.scheduling.backoff import Backoff
 from arriero.supervisor.scheduling.engine import SIZING_LIMIT_S, Engine
 from arriero.supervisor.scheduling.events import (
     Announce,
@@ -351,6 +352,21 @@ def test_a_start_that_was_alone_is_not_tried_again() -> None:
     assert [type(command) for command in told] == [RefuseWaiter]
 
 
+def test_a_crash_is_for_want_of_memory_if_a_device_has_no_more() -> None:
+    """Another program took two: so six are left beside `a` as it was seen, and `b` has seven."""
+    for foreign, is_short in ((0, False), (2, True)):
+        engine = engine_of(spec("a", 2), spec("b", sized(5, source="estimated")))
+        run(engine, "a")
+        engine.handle(Wanted(W1, "b"), 1)
+        engine.handle(Sized("b", sized(7, source="learned"), engine.swap("b")), 2)
+        engine.handle(read(9 + foreign, foreign, 2), 2)
+
+        end = ProcessEnded("b", engine.swap("b"), CRASHED, crashed=True)
+        told = [type(command) for command in acts(engine.handle(end, 3))]
+
+        assert told[:1] == [RaiseSize if is_short else RefuseWaiter]
+
+
 # --- what others use ----------------------------------------------------------------------------
 
 
@@ -493,7 +509,9 @@ def test_a_model_pinned_always_is_there_from_the_start_and_comes_back() -> None:
     ready(engine, "a", 1)
     assert acts(engine.handle(TimePassed(), 100)) == []  # no ttl
     gone(engine, "a", 200)
-    assert [type(c) for c in acts(engine.handle(TimePassed(), 201))] == [Spawn]
+    again_at = engine.next_deadline(200)  # when its pause is over, though nobody waits
+    assert again_at == 200 + Backoff().pause_s(1)
+    assert [type(c) for c in acts(engine.handle(TimePassed(), again_at))] == [Spawn]
 
 
 def test_a_model_pinned_always_is_estimated_first() -> None:
