@@ -27,6 +27,10 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
+# Seconds for a test with thousands of examples, on a machine with much else to do.
+_LIMIT_BY_NIGHT_S = 3600
+
+
 # Tests that take a minute, most of which they wait: they begin first, beside all others.
 _LONG = ("/soak/test_soak.py", "/faults/test_cells.py", "/ui/test_page.py")
 
@@ -116,6 +120,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if late:
         config.hook.pytest_deselected(items=late)
         items[:] = [item for item in items if item not in set(late)]
+    for item in items if IS_NIGHT else ():
+        if item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(_LIMIT_BY_NIGHT_S))
     groups: dict[float, list[pytest.Item]] = {}
     for item in items:
         groups.setdefault(_spread(item), []).append(item)
