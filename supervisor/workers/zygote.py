@@ -143,16 +143,18 @@ class Zygote:
         Raises:
             OSError: There is none.
         """
+        is_late = False
         try:
             with trio.move_on_after(_FORK_LIMIT_S) as patience:
                 await trio.lowlevel.wait_readable(self._door)
+            is_late = patience.cancelled_caught
         except trio.Cancelled:
             with trio.move_on_after(_LAST_LIMIT_S, shield=True) as last:
                 await trio.lowlevel.wait_readable(self._door)
             if last.cancelled_caught:
                 self.close()
                 raise
-        if patience.cancelled_caught:
+        if is_late:
             raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
         pid = int(self._door.recv(_PID_BYTES) or b"0")
         if pid <= 0:
