@@ -309,10 +309,10 @@ def read_request(
     if route.send_as is not None and (not detour or not detour.selector):
         if in_query is not None:
             head, target = _renamed(head, target, route.send_as)
-        elif not is_verbatim:
+        elif not is_verbatim and way.model is not None:
             target = _with_name(target, route.send_as)
-            if upload is not None:
-                upload.rename(route.send_as)
+        elif not is_verbatim and upload is not None:
+            upload.rename(route.send_as)
     outline = body if large is None else large.outline
     turns = _turns_wanted(query, head, way) if stream else None
     account.stream = stream
@@ -354,10 +354,10 @@ def led_to(request: ModelRequest, found: Target, account: Account) -> ModelReque
         detour = None
         if route.send_as is not None and request.way.named_in == "query":
             head, target = _renamed(head, target, route.send_as)
-    elif route.send_as is not None:
+    elif route.send_as is not None and request.way.model is not None:
         target = _with_name(target, route.send_as)
-        if request.upload is not None:
-            request.upload.rename(route.send_as)
+    elif route.send_as is not None and request.upload is not None:
+        request.upload.rename(route.send_as)
     return replace(request, head=head, route=route, peer=found.peer, detour=detour, target=target)
 
 
