@@ -5,6 +5,7 @@ Lowest first:
     event_feed    Which events to show. Pure.
     find_sockets  Where the sockets are; error texts.
     connection    Control and event sockets, client side.
+    completing    Completion in shells.
     output        Output, notes beside it, times.
     session       Options and output common to client commands.
     follow        Follow events across gaps and restarts.

@@ -40,6 +40,7 @@ from arriero.protocol.control import (
 )
 from arriero.protocol.events import AnyEvent, LogLine, OwnLine, ProgressMade, StateChanged
 
+from .completing import model_names
 from .event_feed import DEFAULT_TYPES, TYPES, Feed, Next
 from .find_sockets import SupervisorGone, SupervisorUnreachable
 from .follow import Follower, present_state, show_then_follow
@@ -114,7 +115,7 @@ def status(session: Session) -> None:
 
 
 @click.command(epilog="Example:  arriero swap qwen --no-wait")
-@click.argument("model")
+@click.argument("model", shell_complete=model_names)
 @click.option("--wait/--no-wait", default=True, help="Wait until it is ready (default), or not.")
 @client(WORK_S)
 def swap(session: Session, model: str, *, wait: bool) -> None:
@@ -176,7 +177,7 @@ def _swap_and_show(session: Session, name: str) -> SwapReply:
 
 
 @click.command(epilog="Example:  arriero unload qwen --now")
-@click.argument("model", required=False)
+@click.argument("model", required=False, shell_complete=model_names)
 @click.option("--now", is_flag=True, help="Cut running requests instead of letting them finish.")
 @client(WORK_S)
 def unload(session: Session, model: str | None, *, now: bool) -> None:
@@ -191,7 +192,12 @@ def unload(session: Session, model: str | None, *, now: bool) -> None:
     default=True,
     help="Go on with what happens (default), or end after the present state.",
 )
-@click.option("--model", metavar="MODEL", help="Only events of this model.")
+@click.option(
+    "--model",
+    metavar="MODEL",
+    shell_complete=model_names,
+    help="Only events of this model.",
+)
 @click.option(
     "--type",
     "types",
@@ -224,7 +230,7 @@ def events(session: Session, model: str | None, types: tuple[str, ...], *, follo
 
 
 @click.command(epilog="Example:  arriero logs qwen -n 20 --follow")
-@click.argument("model", required=False)
+@click.argument("model", required=False, shell_complete=model_names)
 @click.option(
     "-n",
     "--lines",
@@ -358,7 +364,7 @@ def profile(session: Session, name: str | None, *, is_none: bool) -> None:
 
 
 @click.command(epilog="Example:  arriero explain qwen")
-@click.argument("model", required=False)
+@click.argument("model", required=False, shell_complete=model_names)
 @click.option(
     "--request",
     "body",

@@ -8,9 +8,11 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Final
 
 import click
+from click.shell_completion import CompletionItem, add_completion_class
 
 from arriero.protocol.errors import ProtocolError
 
@@ -25,6 +27,7 @@ COMMANDS: Final = {
     "activity": "requests.activity",
     "cancel": "requests.cancel",
     "check": "check.check",
+    "completion": "offline.completion.completion",
     "events": "commands.events",
     "example": "offline.files.example",
     "explain": "commands.explain",
@@ -33,6 +36,7 @@ COMMANDS: Final = {
     "init": "offline.init.init",
     "key": "keys.key",
     "logs": "commands.logs",
+    "man": "offline.manual.manual",
     "ping": "commands.ping",
     "profile": "commands.profile",
     "release": "commands.release",
@@ -74,6 +78,11 @@ class _Program(click.Group):
             command: click.Command = getattr(import_module(f".{module}", __package__), name)
         return command
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        """Return what begins so; click would import all commands for their help."""
+        names = [CompletionItem(name) for name in COMMANDS if name.startswith(incomplete)]
+        return [*names, *click.Command.shell_complete(self, ctx, incomplete)]
+
     def invoke(self, ctx: click.Context) -> object:
         """Run the command."""
         try:
@@ -101,6 +110,13 @@ def main(args: Sequence[str] | None = None) -> int:
     Returns:
         The exit status. Errors stand on stderr by then.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # what a terminal cannot show ends no command
+            stream.reconfigure(errors="backslashreplace")
+    if "_ARRIERO_COMPLETE" in os.environ:
+        from .completing import BashCompletion
+
+        add_completion_class(BashCompletion)
     try:
         status = arriero.main(
             as_command(sys.argv[1:] if args is None else args),

@@ -6,4 +6,6 @@ Lowest first:
     files       `example`, `unit`, `schema`
     presets     `import`
     init        `init`
+    completion  `completion`
+    manual      `man`
 """

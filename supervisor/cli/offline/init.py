@@ -134,7 +134,7 @@ def init(
     if writes:
         put(text, output, force=force)
     elif not as_json:
-        click.echo(text, nl=False)
+        put(text, None)
     if as_json:
         write_json(
             InitReport(

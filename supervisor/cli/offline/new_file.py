@@ -30,7 +30,7 @@ def put(text: str, output: Path | None, *, force: bool = False) -> None:
         CommandFailed: It is there, or cannot be written.
     """
     if output is None:
-        click.echo(text, nl=False)
+        click.echo(text.encode(), nl=False)  # UTF-8, as in a file, whatever the terminal has
         return
     try:
         create_file(output, text.encode(), replace=force)

@@ -891,15 +891,94 @@ def test_on_a_terminal_swap_draws_a_bar_and_ends_with_the_answer(
     assert answer.endswith(f"b is ready at {ENDPOINT}, after 3.1 s")
 
 
+def completed(
+    line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> list[str]:
+    monkeypatch.setenv("_ARRIERO_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", line)
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    assert ended.value.code == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    return out.split()
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("arriero swap ", ["plain,a", "plain,b"]),
+        ("arriero unload b", ["plain,b"]),
+        ("arriero events --model ", ["plain,a", "plain,b"]),
+        ("arriero events --model=b", ["plain,b"]),
+        ("arriero swap a ", []),
+        ("arriero scal", ["plain,scale"]),
+        ("arriero serve --config ", ["file,"]),
+        ("arriero init ", ["file,"]),
+        ("arriero unload --no", ["plain,--now"]),
+        ("arriero 'swap", ["plain,swap"]),
+    ],
+)
+def test_a_shell_is_told_what_may_come_next(
+    supervisor: SmallSupervisor,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    line: str,
+    offered: list[str],
+) -> None:
+    assert completed(line, capsys, monkeypatch) == offered
+
+
+def test_without_a_supervisor_no_model_is_offered_and_nothing_said(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX) as silent:  # one that does not answer is none
+        assert completed("arriero swap ", capsys, monkeypatch) == []
+        silent.bind(str(folder / "control.sock"))
+        silent.listen()
+        assert completed("arriero swap ", capsys, monkeypatch) == []
+
+
 # --- help and serve -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+def paths_of(command: click.Command, path: tuple[str, ...] = ()) -> Iterable[tuple[str, ...]]:
+    """Give the words of each command, and of those within it."""
+    if path:
+        yield path
+    if isinstance(command, click.Group):
+        for name in command.list_commands(click.Context(command)):
+            below = command.get_command(click.Context(command), name)
+            assert below is not None
+            yield from paths_of(below, (*path, name))
+
+
+@pytest.mark.parametrize("columns", [40, 80])
 def test_the_help_of_each_command_has_an_example(
-    capsys: pytest.CaptureFixture[str], command: str
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int
 ) -> None:
-    assert main([command, "--help"]) == 0
-    assert f"Example:  arriero {command}" in capsys.readouterr().out
+    monkeypatch.setenv("COLUMNS", str(columns))
+    for path in paths_of(arriero):
+        assert main([*path, "--help"]) == 0
+        told = capsys.readouterr().out
+        assert f"Example: arriero {path[0]}" in " ".join(told.split()), path
+        # Click folds to 50 at least; a list of choices below stays whole, as it is one word.
+        text = told.partition("Options:")[0]
+        assert max(map(len, text.splitlines())) <= max(columns, 50), path
+        assert "\x1b" not in told
+
+
+def test_a_terminal_that_cannot_show_a_character_ends_no_command(tmp_path: Path) -> None:
+    (tmp_path / "größe.gguf").write_bytes(b"GGUF")
+    environ = {"LC_ALL": "C", "NO_COLOR": "1", "PYTHONIOENCODING": "ascii", "COLUMNS": "40"}
+
+    done = subprocess.run(
+        [sys.executable, "-m", "arriero", "init", str(tmp_path), "--json"],
+        capture_output=True, timeout=50, env=os.environ | environ,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["remarks"][0].startswith(str(tmp_path / "größe.gguf: it is"))
 
 
 def test_the_commands_are_told_in_order_and_each_is_called_as_it_is_listed(

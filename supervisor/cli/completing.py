@@ -1,0 +1,77 @@
+"""Completion in shells: the names of models, and how bash asks.
+
+Source: click.shell_completion, whose script for bash takes a colon in a name for its end.
+"""
+
+import os
+from pathlib import Path
+from typing import Final
+
+import click
+from click.shell_completion import BashComplete, split_arg_string
+
+from arriero.protocol.control import Refusal, StatusReply, StatusRequest
+
+from .connection import open_link
+from .find_sockets import CommandFailed, socket_folder
+
+# Seconds for the supervisor's answer: somebody has pressed a key, and waits.
+_ANSWER_S: Final = 0.2
+
+
+class BashCompletion(BashComplete):
+    """Asks with the line up to the cursor: bash's own words end at colons, which names have."""
+
+    source_template = """\
+%(complete_func)s() {
+    local line=${COMP_LINE:0:COMP_POINT} word before= type value
+    word=${line##*[[:space:]]}
+    # Bash replaces what comes behind the last of these.
+    [[ $COMP_WORDBREAKS == *:* ]] && before=${word%%"${word##*[:=]}"}
+    COMPREPLY=()
+    while IFS=, read -r type value; do
+        case $type in
+        dir) compopt -o dirnames ;;
+        file) compopt -o default ;;
+        plain)
+            printf -v value %%q "${value#"$before"}"
+            COMPREPLY+=("$value")
+            ;;
+        esac
+    done < <(COMP_WORDS=$line %(complete_var)s=bash_complete "$1" 2>/dev/null)
+}
+complete -o nosort -F %(complete_func)s %(prog_name)s
+"""
+
+    def source(self) -> str:
+        """Return the script; it asks for no version of bash: 4.4 is of 2016."""
+        return self.source_template % self.source_vars()
+
+    def get_completion_args(self) -> tuple[list[str], str]:
+        """Return the words before the one that is completed, and that one."""
+        line = os.environ["COMP_WORDS"]
+        words = split_arg_string(line)[1:]
+        return (words, "") if line[-1:].isspace() or not words else (words[:-1], words[-1])
+
+
+def model_names(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """Return the models of the running supervisor whose names begin so.
+
+    None, without a word, if there is no supervisor that answers at once.
+    """
+    folder = ctx.params.get("socket_dir") or socket_folder(os.environ, _exists)
+    try:
+        with open_link(folder, connect_s=_ANSWER_S) as link:
+            reply = link.ask(StatusRequest(), StatusReply, within_s=_ANSWER_S)
+    except (CommandFailed, OSError):
+        return []
+    if isinstance(reply, Refusal):
+        return []
+    return [one.model for one in reply.models if one.model.startswith(incomplete)]
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return True
