@@ -31,8 +31,26 @@ def wait_for_rows(page: OpenedPage, train: Train) -> None:
     page.page.wait_for_selector('[data-model="qwen3-32b"][data-state="ready"]')
 
 
+def wait_for_decisions(page: OpenedPage, train: Train) -> None:
+    for name in ("gpt-5", "gpt-5", "llama-5"):
+        assert train.chat(name).status_code == 404
+    train.ask("swap", model="broken", wait=False)
+    assert train.ask("unload", model="embed/nomic-v2")["ok"]
+    assert train.ask("swap", model="embed/nomic-v2")["ok"]
+    for kind in ("refusal", "failure", "end"):
+        page.page.locator(f"[data-entry={kind}]").first.wait_for()
+
+
+def wait_for_lines(page: OpenedPage, train: Train) -> None:
+    page.page.locator(".line").first.wait_for()
+
+
 # View -> what is done before it is looked at.
-LIFE: dict[str, Callable[[OpenedPage, Train], None]] = {"train": wait_for_rows}
+LIFE: dict[str, Callable[[OpenedPage, Train], None]] = {
+    "train": wait_for_rows,
+    "logs": wait_for_lines,
+    "decisions": wait_for_decisions,
+}
 
 
 @pytest.fixture(scope="module")
