@@ -16,6 +16,7 @@ from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import WorkerController
 
 from tests.examples import IS_NIGHT
+from tests.tables import through_all
 
 # Examples of each property; those with a number of their own keep it. By day they are the same each
 # time, so that a change is to blame for what fails; what is found by chance is found at night.
@@ -88,6 +89,19 @@ def _compile_share(config: pytest.Config) -> None:
             Exception, pytest.skip.Exception, pytest.fail.Exception
         ):  # collecting it will tell
             import_module(name)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makeitem(
+    collector: pytest.Module | pytest.Class, name: str, obj: object
+) -> pytest.Item | None:
+    """Make one test of a table, in a process of several; see `tests.tables`."""
+    if not hasattr(collector.config, "workerinput") or not name.startswith("test_"):
+        return None
+    tested = through_all(obj)
+    if tested is None:
+        return None
+    return pytest.Function.from_parent(collector, name=name, callobj=tested)
 
 
 @pytest.hookimpl(tryfirst=True)

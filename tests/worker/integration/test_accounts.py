@@ -15,6 +15,7 @@ import trio
 
 from arriero.protocol.records import Prices, UpstreamKind
 from arriero.protocol.worker_config import ModelRoute, UsageSetting
+from tests.examples import examples
 from tests.official import openai_at
 from tests.worker.rig import OpenRig, Rig, UpstreamExchange, post, rig_options, sends
 from tests.worker.sse import CHUNKED_HEAD, DONE, SSE_HEAD, STREAM, chunk, streams
@@ -317,7 +318,7 @@ async def test_every_fate_has_one_record(open_rig: OpenRig) -> None:
         "nonsense": ("rejected", False),
         "nobody": ("rejected", False),
     }
-    asked = [chance.choice(list(fates)) for _ in range(500)]
+    asked = [chance.choice(list(fates)) for _ in range(examples(150, 2000))]
 
     async def request(rig: Rig, limit: trio.CapacityLimiter, fate: str) -> None:
         body: dict[str, Any] = {"model": "nobody" if fate == "nobody" else "m", "fate": fate}

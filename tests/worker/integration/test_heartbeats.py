@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import pytest
@@ -38,6 +38,7 @@ from tests.worker.sse import (
     MESSAGES,
     PING,
     RESPONSES,
+    SSE_HEAD,
     STREAM,
     chunk,
     prompt_chunk,
@@ -85,8 +86,10 @@ class Piece(NamedTuple):
     data: bytes
 
 
-async def listen(rig: Rig, request: bytes) -> list[Piece]:
-    """Send `request` and return the chunks of the answer's body, as they come."""
+async def listen(
+    rig: Rig, request: bytes, look: Callable[[list[Piece]], None] = lambda _: None
+) -> list[Piece]:
+    """Send `request` and return the chunks of the answer's body; `look` sees them as they come."""
     pieces: list[Piece] = []
     buffer = b""
     async with await rig.connect() as stream:
@@ -102,6 +105,7 @@ async def listen(rig: Rig, request: bytes) -> list[Piece]:
                 if not length:
                     return pieces
                 pieces.append(Piece(trio.current_time(), rest[:length]))
+                look(pieces)
                 buffer = rest[length + 2 :]
                 continue
             more = await stream.receive_some()
@@ -198,9 +202,19 @@ async def test_no_heartbeat_within_a_frame(open_rig: OpenRig) -> None:
 
 async def test_no_heartbeat_within_a_raw_frame(open_rig: OpenRig) -> None:
     large = chunk({"content": "x" * MAX_FRAME_BYTES})
-    begins, ends = large[:-20], large[-20:]
-    async with open_rig(streams(begins, 3 * EVERY_S, ends, 3 * EVERY_S, END)) as rig:
-        body = joined(await listen(rig, post(STREAM)))
+    heard = trio.Event()
+
+    def look(pieces: list[Piece]) -> None:
+        if COMMENT in joined(pieces).partition(large)[2]:
+            heard.set()
+
+    async def handler(exchange: UpstreamExchange) -> None:
+        await sends(SSE_HEAD + large[:-20], 3 * EVERY_S, large[-20:], close=False)(exchange)
+        await heard.wait()  # however long it takes to pass so much on
+        await sends(END)(exchange)
+
+    async with open_rig(handler) as rig:
+        body = joined(await listen(rig, post(STREAM), look))
 
     before, whole, after = body.partition(large)
     assert whole == large

@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -69,6 +70,11 @@ def events(body: bytes) -> list[dict[str, Any]]:
     return [json.loads(data) for data in found]
 
 
+def in_order(numbers: Iterable[int]) -> list[int]:
+    """Return what was told, each once: on a busy machine it is told again, or a clock before it."""
+    return [number for number, _ in itertools.groupby(numbers) if number]
+
+
 @pytest.mark.parametrize(
     ("path", "stream"),
     [
@@ -95,10 +101,10 @@ async def test_events_show_the_prompts_numbers(open_rig: OpenRig, field: bytes) 
         got = unchunk(await rig.ask(post(STREAM, field + b": true")))
         (exchange,) = rig.upstream.exchanges
 
-    found = events(got)
-    assert [event["n_past"] for event in found] == [128, 512, 1024]
+    found = [event for event in events(got) if event["n_past"]]
+    assert in_order(event["n_past"] for event in found) == [128, 512, 1024]
     assert {event["n_prompt_tokens"] for event in found} == {1024}
-    assert [event["fraction"] for event in found] == [0.125, 0.5, 1.0]
+    assert all(event["fraction"] == event["n_past"] / 1024 for event in found)
     assert {event["cached"] for event in found} == {128}
     for event in found:
         assert event["status"] == "processing"
@@ -124,7 +130,10 @@ async def test_comments_say_the_same(open_rig: OpenRig) -> None:
         got = unchunk(await rig.ask(post(STREAM, b"X-Prefill-Progress: comment")))
 
     comments = [frame for frame in got.split(b"\n\n") if frame.startswith(b":")]
-    assert comments == [b": prefill %d/1024 cache=128" % n for n in (128, 512, 1024)]
+    told = [int(comment.split()[2].partition(b"/")[0]) for comment in comments]
+    assert in_order(told) == [128, 512, 1024]
+    said = [b": prefill %d/1024 cache=128" % number for number in told if number]
+    assert [comment for comment, number in zip(comments, told, strict=True) if number] == said
     assert got.endswith(ANSWER + END)
 
 
@@ -142,7 +151,8 @@ async def test_official_clients_read_chunks(open_rig: OpenRig) -> None:
         raw, final = await trio.to_thread.run_sync(read)
 
     progress = [chunk for chunk in raw if getattr(chunk, "prompt_progress", None)]
-    assert [chunk.prompt_progress["processed"] for chunk in progress] == [128, 512, 1024]
+    told = in_order(chunk.prompt_progress["processed"] for chunk in progress)
+    assert told == [128, 512, 1024]
     assert len({chunk.id for chunk in progress}) == 1
     assert "".join(chunk.choices[0].delta.content or "" for chunk in raw) == "Hello"
     assert (final.choices[0].message.role, final.choices[0].message.content) == (

@@ -117,7 +117,7 @@ async def test_waiting_turn_is_told_throughout(open_rig: OpenRig) -> None:
 
 
 async def test_other_streams_are_never_altered(open_rig: OpenRig) -> None:
-    async with open_rig(chunked(HELLO, END)) as rig:
+    async with open_rig(chunked(HELLO, END), progress_delay_s=60.0) as rig:
         plain = await rig.ask(post(STREAM))
         other = await rig.ask(post(STREAM, b"X-Stream-Format: something"))
         told = await rig.ask(post(STREAM, TURN))
