@@ -165,7 +165,7 @@ class RequestRecord(MessageValue, frozen=True, kw_only=True):
         swap: Number of the start of the process that answered; 0 if none here did.
         content_type: Media type of the response, as its server said it; empty if none answered.
         trace: Its trace, if that is exported.
-        key: Name of the key that was shown; empty for one without a name, and without keys.
+        key: Name of the key that was shown; empty without keys. See `plain_key_name`.
     """
 
     request_id: str
@@ -210,7 +210,7 @@ class Viewer(MessageValue, frozen=True, kw_only=True):
     """Somebody who may see some records only: his own, and those of models that he may use.
 
     Attributes:
-        key: Name of his key; empty if it has none.
+        key: Name of his key.
         models: Ids of the models.
     """
 

@@ -333,6 +333,15 @@ class ClientKey(MessageValue, frozen=True, kw_only=True, omit_defaults=True):
     is_limited: bool = False
 
 
+def plain_key_name(place: int) -> str:
+    """Return how records call the key at a place of ``apiKeys``, which are counted from 1.
+
+    That is no name which another key may have, and says nothing of the key: a part of its hash
+    would help to guess a weak one.
+    """
+    return f"apiKeys:{place}"
+
+
 class WorkerConfig(MessageValue, frozen=True, kw_only=True):
     """The part of the configuration that workers need.
 
@@ -343,8 +352,8 @@ class WorkerConfig(MessageValue, frozen=True, kw_only=True):
         heartbeat_s: Longest silence of a stream; 0 for no heartbeat ever.
         marker: Beginning of every injected line; ends with a blank.
         details: Put the member `swap_progress` into injected chunks.
-        api_keys: Keys that are good for everything. If there are any, or any `client_keys`, a
-            client has to show one of them.
+        api_keys: Keys that are good for everything; see `plain_key_name`. If there are any, or any
+            `client_keys`, a client has to show one of them.
         client_keys: Others, with their rights.
         old_markers: Markers of earlier configurations: removed from histories as well.
         nonstream_hold_s: Longest wait of a request that is no stream for its model.

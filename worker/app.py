@@ -109,6 +109,7 @@ async def run_worker(settings: Settings, on_orphaned: Callable[[], None]) -> Non
             service,
             limits,
         )
+        control.is_silent = link.is_silent
         async with trio.open_nursery() as nursery:  # last: says what ran until the end
             nursery.start_soon(_watch_supervisor, link, on_orphaned)
             nursery.start_soon(_obey, link)

@@ -3,6 +3,7 @@
 What each request needs goes over the lease socket; see `supervisor_link`.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,6 +27,9 @@ _ReplyT = TypeVar("_ReplyT", bound=ControlReply)
 # Questions of one worker that are under way at once; the supervisor has a limit of its own.
 _MAX_QUESTIONS = 32
 
+# Seconds between two looks at whether the supervisor still says anything.
+_LOOK_S = 0.25
+
 
 class ControlSocket:
     """Asks the supervisor, as scripts do.
@@ -33,12 +37,17 @@ class ControlSocket:
     Args:
         context: The zmq context.
         folder: Of the supervisor's sockets.
+
+    Attributes:
+        is_silent: Says whether nothing is heard of the supervisor, so that nobody need wait for its
+            answer; set by who hears it.
     """
 
     def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", folder: Path) -> None:
         self._context = context
         self._path = folder / "control.sock"
         self._under_way = 0
+        self.is_silent: Callable[[], bool] = lambda: False
 
     async def ask(
         self, request: ControlRequest, kind: type[_ReplyT], *, within_s: float
@@ -46,7 +55,8 @@ class ControlSocket:
         """Return the answer to `request`, of that kind.
 
         Raises:
-            RelayError: It was refused, or the supervisor does not answer within that time.
+            RelayError: It was refused, or the supervisor does not answer within that time, or
+                says nothing at all.
         """
         if self._under_way >= _MAX_QUESTIONS:
             raise Unavailable(
@@ -59,7 +69,9 @@ class ControlSocket:
             with connected(self._context, zmq.REQ, self._path) as socket:
                 socket.send([encode(request)])
                 with trio.move_on_after(within_s):
-                    data = (await socket.receive())[-1]
+                    while not data and not self.is_silent():
+                        with trio.move_on_after(_LOOK_S):
+                            data = (await socket.receive())[-1]
         finally:
             self._under_way -= 1
         if not data:

@@ -31,6 +31,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         half_closed_s: Longest silence of one side of a tunnel, once the other one has ended.
         report_s: Between two reports to the supervisor.
         lost_s: Silence after which nobody waits for the supervisor any longer.
+        silent_s: Silence after which no page waits for the supervisor: three of its heartbeats.
         query_s: For the supervisor's answer to a query: it asks all workers at the most, with a
             limit of one second.
     """
@@ -50,6 +51,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     half_closed_s: float = 60.0
     report_s: float = 1.0
     lost_s: float = 5.0
+    silent_s: float = 3.0
     query_s: float = 3.0
 
 

@@ -163,6 +163,10 @@ class SupervisorLink:
         """True while there is no supervisor that we know."""
         return self._away_until is not None
 
+    def is_silent(self) -> bool:
+        """Whether a supervisor that should be there has said nothing for long."""
+        return not self.is_away and self._silent_s() > self._limits.silent_s
+
     def let_go(self) -> None:
         """Finish what runs without any supervisor: there is one, which speaks another language.
 

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 import click
 import msgspec
 
-from arriero.protocol.worker_config import SCOPES, Scope
+from arriero.protocol.worker_config import SCOPES, Scope, plain_key_name
 
 from ..config.load import load_config
 from ..config.schema.key_types import HASH_PREFIX, KEY_NAMES, KeyConfig, is_key_name
@@ -149,7 +149,7 @@ def check(files: tuple[Path, ...], *, as_json: bool) -> None:
 @key.command("list", epilog="Example:  arriero key list config.yaml")
 @_files
 def list_(files: tuple[Path, ...], *, as_json: bool) -> None:
-    """Show all keys that have a name, and what they are good for.
+    """Show all keys, and what they are good for.
 
     FILEs as for `key check`.
     """
@@ -162,7 +162,8 @@ def list_(files: tuple[Path, ...], *, as_json: bool) -> None:
     if config.client_keys:
         click.echo("\n".join(aligned(keys_table(config.client_keys.values()))))
     if plain:
-        click.echo(f"{plain} of apiKeys, without a name, are good for everything")
+        names = " to ".join(plain_key_name(place) for place in sorted({1, plain}))
+        click.echo(f"{plain} of apiKeys, called {names}, are good for everything")
     if not config.asks_for_keys:
         click.echo("there are no keys: whoever reaches arriero may do everything")
 
@@ -187,7 +188,8 @@ def _find(config: Config, shown: str) -> KeyConfig:
         if HASH_PREFIX + one.sha256 == hashed:
             return one
     if shown in config.api_keys:
-        return KeyConfig(name="apiKeys", sha256=hashed, scopes=SCOPES)
+        name = plain_key_name(config.api_keys.index(shown) + 1)
+        return KeyConfig(name=name, sha256=hashed, scopes=SCOPES)
     raise CommandFailed("no key of this configuration is that one")
 
 

@@ -8,12 +8,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import httpx
 import pytest
 from trains import Stream, Train, eventually
 
 # Longer than a worker may be silent, and than anybody waits for a supervisor. For other lengths:
 # FROZEN_S=120 pytest test_supervisor_frozen.py
 FROZEN_S = float(os.environ.get("FROZEN_S", "12"))
+
+PAGES = (
+    ("GET", "/api/activity"),
+    ("GET", "/api/usage"),
+    ("GET", "/metrics"),
+    ("GET", "/api/performance"),
+    ("GET", "/logs"),
+    ("POST", "/api/models/unload"),
+)
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(150 + 3 * FROZEN_S)]
 
@@ -136,8 +146,17 @@ def test_who_waits_is_told_that_it_is_lost_and_all_else_goes_on(train: Train) ->
         # a model that is there is used as before; what has to be asked for is not waited for long
         assert train.chat("runs").status_code == 200
         assert train.chat("never").json()["error"]["code"] == "supervisor_lost"
+        # nor does a page wait, which asks the supervisor what nobody else knows
+        asked_at = time.monotonic()
+        for method, path in PAGES:
+            said = httpx.request(method, f"{train.url}{path}", timeout=30)
+            assert (path, said.status_code) == (path, 503)
+            assert said.json()["error"]["code"] == "supervisor_lost"
+            assert int(said.headers["retry-after"]) > 0
+        pages_s = time.monotonic() - asked_at
 
     assert 4 <= took <= 12
+    assert pages_s < 10  # they may take 15 s each, of a supervisor that is there
     assert len(waits.frames) - heard >= 4  # heartbeats until then, and the end
     (error,) = waits.errors()
     assert error["code"] == "supervisor_lost"

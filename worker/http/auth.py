@@ -21,7 +21,7 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from arriero.protocol.worker_config import SCOPES, Scope, WorkerConfig
+from arriero.protocol.worker_config import SCOPES, Scope, WorkerConfig, plain_key_name
 
 from ..errors import Unauthorized
 
@@ -39,7 +39,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         ident: Stands for the key that was shown; empty without keys.
-        name: Of that key; empty if it has none.
+        name: Of that key; empty without keys.
         scopes: What may be done.
         models: Patterns of the names that may be used; None: all.
         is_limited: See `ClientKey`.
@@ -82,9 +82,11 @@ class KeyRing:
                 models=key.models,
                 is_limited=key.is_limited,
             )
-        for plain in config.api_keys:
+        for place, plain in enumerate(config.api_keys, 1):
             digest = hashlib.sha256(plain.encode()).digest()
-            self._callers[digest] = Caller(ident=_ident(digest), scopes=ANYBODY.scopes)
+            self._callers[digest] = Caller(
+                ident=_ident(digest), name=plain_key_name(place), scopes=ANYBODY.scopes
+            )
 
     def __bool__(self) -> bool:
         return bool(self._callers)

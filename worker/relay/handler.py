@@ -130,7 +130,7 @@ async def answer(
             rules=service.response_rules,
             original=original,
         )
-        if conn.caller.is_limited and way.is_counted:
+        if conn.caller.is_limited:
             leave = await service.enter(conn.caller)
         if head.idempotency_key is None:
             await _serve(service, exchange)

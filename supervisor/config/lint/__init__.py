@@ -4,6 +4,7 @@ Lowest first:
 
     exposure   Who gets at the models.
     findings   Collects findings with positions.
+    keys       Keys that are good for nothing, budgets that nothing uses up.
     models     One model: program, files, port.
     names      Shadowed names, unused pins and macros.
     lint       Entry point: ports and routing.

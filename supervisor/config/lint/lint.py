@@ -23,6 +23,7 @@ from ..values import Config
 from ..yaml.tree import Node
 from .exposure import exposure
 from .findings import Findings
+from .keys import check_keys
 from .models import Disk, check_model, check_remote, fixed_port
 from .names import check_macros, check_peers, check_pins
 
@@ -74,6 +75,7 @@ def advise(config: Config, root: Node, disk: Disk) -> Advice:
     _check_routing(config, found)
     check_peers(config, found)
     check_pins(config, found)
+    check_keys(config, found)
     check_macros(root, found)
     _check_pinned(config, found)
     return Advice(tuple(sorted(found.warnings)), tuple(sorted(found.notes)))

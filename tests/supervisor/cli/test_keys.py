@@ -30,12 +30,12 @@ def test_a_new_key_is_known_by_the_lines_that_are_written(
     status, out, _ = said(capsys, "list", str(file))
     assert status == 0
     assert "laptop  read    qwen*   2          any           1.5" in out.replace("1.50", "1.5")
-    assert "1 of apiKeys, without a name, are good for everything" in out
+    assert "1 of apiKeys, called apiKeys:1, are good for everything" in out
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{key}\n"))
     status, out, _ = said(capsys, "check", str(file), "--json")
     assert (status, json.loads(out)["name"], json.loads(out)["scopes"]) == (0, "laptop", ["read"])
     monkeypatch.setattr("sys.stdin", io.StringIO("plain\n"))
-    assert json.loads(said(capsys, "check", str(file), "--json")[1])["name"] == "apiKeys"
+    assert json.loads(said(capsys, "check", str(file), "--json")[1])["name"] == "apiKeys:1"
     for other in ("arr-other", json.dumps(lines)):
         monkeypatch.setattr("sys.stdin", io.StringIO(other))
         status, out, err = said(capsys, "check", str(file))

@@ -66,7 +66,7 @@ def test_who_asks_is_told_apart_but_not_by_the_key() -> None:
 def test_plain_keys_are_good_for_everything() -> None:
     caller = RING.caller([(b"x-api-key", b"sk-two")])
 
-    assert (caller.scopes, caller.models, caller.name) == (frozenset(SCOPES), None, "")
+    assert (caller.scopes, caller.models, caller.name) == (frozenset(SCOPES), None, "apiKeys:2")
     assert not caller.is_limited
     assert not NO_KEYS
 

@@ -244,6 +244,38 @@ async def test_supervisor_says_whether_a_limited_key_may(open_rig: OpenRig) -> N
         assert [one.key for one in rig.records] == ["free", "k", "k", "k"]
 
 
+async def test_requests_without_records_have_limits(open_rig: OpenRig) -> None:
+    """Whatever reaches a model takes a place of its key; what arriero answers itself takes none."""
+    keys = (key("k", is_limited=True),)
+    models = (*MODELS, ModelRoute(model="comfyui_auto"))
+    full = ErrorInfo(code="key_concurrency", message="cannot run this now", transient=True)
+    routes = (
+        ("GET", "/comfyui/"),
+        ("GET", "/props?model=small"),
+        ("GET", "/slots?model=small"),
+        ("GET", "/upstream/small/v1/models"),
+        ("POST", "/upstream/small/anything"),
+    )
+    async with open_rig(models=models, client_keys=keys) as rig:
+
+        async def answer(count: int, error: ErrorInfo | None) -> None:
+            query = await rig.heard(KeyQuery, count)
+            rig.say(KeyAnswer(ask=query.ask, error=error, again_s=1.0))
+
+        count = 0
+        for method, path in routes:
+            for error in (full, None):
+                count += 1
+                rig.nursery.start_soon(answer, count, error)
+                data = await rig.ask(asked(method, path, "k"))
+                assert (path, data.split()[1] == b"429") == (path, error is not None)
+                left = await rig.heard(KeyLeft, (count + 1) // 2) if error is None else None
+                assert left is None or left.ask == (await rig.heard(KeyQuery, count)).ask
+        for path in ("/v1/models", "/running", "/api/activity/none"):
+            await rig.ask(asked("GET", path, "k"))
+        assert rig.count(KeyQuery) == count
+
+
 async def test_a_key_that_is_taken_out_cuts_no_stream(open_rig: OpenRig) -> None:
     keys = (key("k"), key("other"))
     handler = hangs_after(SSE_HEAD + b"data: {}\n\n")
