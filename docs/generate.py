@@ -18,7 +18,7 @@ import msgspec
 
 from arriero.supervisor.config.document import every_key, schema_text
 from arriero.supervisor.config.schema.llama_swap import are_theirs
-from arriero.supervisor.config.schema.reader import NEVER, NOT_YET, Key
+from arriero.supervisor.config.schema.reader import NOT_YET, Key
 from arriero.supervisor.config.schema.sections import default_of
 from arriero.supervisor.metrics.declared import ALL as ALL_METRICS
 from arriero.supervisor.metrics.declared import OWN as OWN_METRICS
@@ -28,11 +28,6 @@ from arriero.worker.apis.routes import ROUTES
 from arriero.worker.http.route_declaration import JSON, RouteDeclaration
 
 ROOT: Final = Path(__file__).parents[1]
-
-# Why nothing acts on keys, by the beginnings of their paths.
-WHY_NOT: Final = {
-    "logRequests": "it does nothing in llama-swap, either",
-}
 
 # The parts of the page: a heading, what it says, and the names with which the paths in it begin;
 # no names: all others.
@@ -76,14 +71,14 @@ _WIDEST: Final = 48
 def parity_page() -> str:
     """Return the page on keys and differences."""
     leaves = [(path, key) for path, key in every_key() if not key.type.has_keys]
-    acting = sum(key.acts not in {NOT_YET, NEVER} for _, key in leaves)
+    acting = sum(key.acts != NOT_YET for _, key in leaves)
     lines = [
         "# The configuration's keys, and llama-swap's",
         "",
         "<!-- Written by make docs; edit supervisor/config, or config-differences.md. -->",
         "",
         "A configuration of llama-swap works unchanged: each of its keys is read and checked, and",
-        f"what it says is kept. Of the {len(leaves)} keys here arriero acts on {acting} so far;",
+        f"what it says is kept. Of the {len(leaves)} keys here arriero acts on {acting};",
         "*acts since* is the version from which one changes what is done. A file that uses others",
         "loads, and is told so. Keys that llama-swap does not have are marked *own*.",
         "",
@@ -93,8 +88,6 @@ def parity_page() -> str:
     for heading, said, names in PARTS:
         lines += ["", f"## {heading}", *(["", said] if said else []), ""]
         lines += table((path, key) for path, key in leaves if _part_of(path) == names)
-    lines += ["", "## Read, but not acted on", "", "So far:", ""]
-    lines += [f"- `{start}`: {why}." for start, why in WHY_NOT.items()]
     differences = (ROOT / "docs" / "config-differences.md").read_text()
     return "\n".join(lines) + "\n\n" + re.sub(r"\A<!--.*?-->\n*", "", differences, flags=re.DOTALL)
 

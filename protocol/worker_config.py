@@ -382,6 +382,7 @@ class WorkerConfig(MessageValue, frozen=True, kw_only=True):
         rules: Changes to bodies, in this order, after the filters.
         traces: Records say which trace a request belongs to.
         session_headers: Names of headers that name a session; for pages.
+        log_requests: Each request gets a line in the log.
         combined_log: What the log of all has: ``proxy``, ``upstream``, ``both`` or ``none``.
         capture_body_bytes: Requests and responses are kept, up to so much of each body; 0: they
             are not.
@@ -421,6 +422,7 @@ class WorkerConfig(MessageValue, frozen=True, kw_only=True):
     rules: tuple[BodyRule, ...] = ()
     traces: bool = False
     session_headers: tuple[str, ...] = SESSION_HEADERS
+    log_requests: bool = False
     combined_log: Literal["proxy", "upstream", "both", "none"] = "proxy"
     capture_body_bytes: int = 0
 

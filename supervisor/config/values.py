@@ -32,7 +32,7 @@ from .schema.key_types import CLIENT_KEYS, KeyConfig
 from .schema.macros import Macro
 from .schema.model_types import MACROS, MODE, ON_FAILURE, PEER_URL, STRICT, OnFailure
 from .schema.price_types import PRICE_LIST, PRICES_BY_GLOB
-from .schema.reader import FIRST, NEVER, NOT_YET, Place, ValueType
+from .schema.reader import FIRST, NOT_YET, Place, ValueType
 from .schema.rule_types import RULES, RuleConfig
 from .schema.sections import inline, key, nested, section
 from .schema.types import (
@@ -153,9 +153,8 @@ class Logging:
     requests: bool = key(
         BOOLEAN,
         False,
-        "An old key of llama-swap, which does nothing there, either.",
+        "Each request gets a line in arriero's own log when it has been answered.",
         name="logRequests",
-        acts=NEVER,
     )
 
 

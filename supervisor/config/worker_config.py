@@ -92,6 +92,7 @@ def route_table(
         ),
         profile=profile if profile in config.profiles else None,
         session_headers=config.activity.session_headers,
+        log_requests=config.logging.requests,
         combined_log=config.logging.to_stdout,
         capture_body_bytes=config.activity.capture_body_bytes if config.activity.capture_mb else 0,
         rules=tuple(

@@ -7,6 +7,7 @@ Lowest first:
     usage            One usage from all that was reported.
     response_reader  Reads a copy of a response into its account.
     capture          Keeps a request and its response, if that is configured.
+    access_line      A line of the log for each request, if that is configured.
     record           Account -> `RequestRecord`.
     usage_headers    X-Gateway-* headers and trailers.
 """

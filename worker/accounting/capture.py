@@ -1,6 +1,7 @@
 """Keeps a request and the response to it, where the configuration asks for that."""
 
 import re
+from collections.abc import Callable
 from typing import Final
 
 from arriero.protocol.records import RawCapture
@@ -25,16 +26,23 @@ class ResponseRecorder:
 
     Args:
         most_bytes: Of the body.
+        also: Gets the same.
+
+    Attributes:
+        also: The same.
     """
 
-    def __init__(self, most_bytes: int) -> None:
+    def __init__(self, most_bytes: int, also: Callable[[bytes], None] | None = None) -> None:
         self.most_bytes = most_bytes
+        self.also = also
         self._left = most_bytes + _HEAD_BYTES
         self._pieces: list[bytes] = []
         self._is_cut = False
 
     def __call__(self, data: bytes) -> None:
         """Take what is sent now."""
+        if self.also is not None:
+            self.also(data)
         if self._left >= len(data):
             self._pieces.append(data)
         else:

@@ -106,7 +106,9 @@ async def answer(
     if way.is_counted:
         conn.account, conn.head = account, head
     most_captured = service.names.config.capture_body_bytes if way.is_counted else 0
-    recorder = conn.tee = ResponseRecorder(most_captured) if most_captured else None
+    recorder: ResponseRecorder | None = None
+    if most_captured:
+        recorder = conn.tee = ResponseRecorder(most_captured, conn.tee)
     exchange: Exchange | None = None
     choice: ChosenTarget | None = None
     leave: Callable[[], None] | None = None
@@ -168,7 +170,7 @@ async def answer(
         if way.is_counted:
             service.ended(account, trio.current_time())
         if recorder is not None:
-            conn.tee = None
+            conn.tee = recorder.also
             sent = body if exchange is None else exchange.request.body
             service.captured(recorder.capture(account, caller, head, sent))
     return not close

@@ -16,6 +16,7 @@ from typing import TypeAlias
 
 from arriero.protocol.worker_config import WorkerConfig
 
+from ..accounting.access_line import AccessLine
 from ..apis.base.api import Api
 from ..apis.error_response import error_answer
 from ..apis.management.declared import PAGES
@@ -33,6 +34,7 @@ from ..errors import (
     UnsupportedCoding,
 )
 from ..http.admission import check_scope
+from ..http.auth import NOBODY
 from ..http.body_memory import MemoryHold
 from ..http.body_pace import TOTAL_S, BodyPace
 from ..http.content_coding import decoded
@@ -103,6 +105,8 @@ async def serve_connection(
     admission = service.admission
     api: Api = PLAIN
     hold = MemoryHold(service.bodies)
+    line: AccessLine | None = None
+    end = "whole"
     idle_s = conn.monitor.limits.idle_s
     try:
         while True:
@@ -121,6 +125,8 @@ async def serve_connection(
             else:
                 head = last_head = parse_head(raw)
                 last_raw = raw
+            if service.names.config.log_requests:
+                line = AccessLine(conn, head)
             is_socket = head.upgrade is not None and wants_socket(head)
             route = ROUTES.find(head.path, head.method)
             api = route.api if route is not None else ROUTES.api_of_errors(head.path)
@@ -146,6 +152,9 @@ async def serve_connection(
                 conn.requests += 1
                 if close:
                     break
+                if line is not None:
+                    line.end()
+                    line = None
                 conn.wait_for(WaitingFor.IDLE, idle_s)
                 continue
             if route is None:  # whatever has a door of its own (a preflight, say)
@@ -159,16 +168,24 @@ async def serve_connection(
                 if conn.buffer:
                     await transport.linger()  # pipelined bytes must not wipe the answer
                 break
+            if line is not None:
+                line.end()
+                line = None
             conn.wait_for(WaitingFor.IDLE, idle_s)
     except RelayError as error:  # about the request itself: nobody knows where the next one begins
         hold.release()
+        if line is None and service.names.config.log_requests:
+            line = AccessLine(conn, None)
         await _refuse(conn, error, api, last_head, service.names.config)
     except ResponseCut:
         log.warning("answer.cut peer=%s", conn.peer.decode("latin-1"))
         transport.reset()
+        end = "cut"
     except ClientGone:
-        pass
+        end = "gone"
     finally:
+        if line is not None:
+            line.end(end)
         hold.release()
         service.monitor.connections.discard(conn)
         transport.close()
@@ -258,6 +275,8 @@ async def _answer_upload(
 async def _refuse(
     conn: Connection, error: RelayError, api: Api, head: RequestHead, config: WorkerConfig
 ) -> None:
+    if isinstance(error, Unauthorized):
+        conn.caller = NOBODY  # whoever has asked before on this connection
     lines = b""
     if isinstance(error, Forbidden | Unauthorized):  # the request itself was understood
         request_id = start_trace(head.own, os.urandom(RANDOM_BYTES)).request_id

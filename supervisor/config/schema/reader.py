@@ -314,10 +314,9 @@ class ValueType(Generic[T]):
         return bool(self.keys) or (self.each is not None and self.each.has_keys)
 
 
-# Since when a key acts: a version; or one of these.
+# Since when a key acts: a version; or this.
 FIRST: Final = "0.1"
 NOT_YET: Final = "not yet"
-NEVER: Final = "never"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -333,7 +332,7 @@ class Key:
         field: The attribute that has its value; with a dot where that is in a part of the section.
             Empty for a mapping that holds keys of the section.
         acts: Version since which it changes what arriero does; `NOT_YET` if nothing acts on it so
-            far, `NEVER` if it is read for llama-swap's sake only; empty until its section says it.
+            far; empty until its section says it.
         written: The default as it would be written, where `type` would write it otherwise.
         without: What holds when it is left out, in words, where nothing could be written.
         lacking: Of a key that cannot be left out: what is told if it is. Empty if somebody else
@@ -366,7 +365,7 @@ class Key:
     @property
     def is_idle(self) -> bool:
         """Whether nothing acts on it; sections are told of by what is in them."""
-        return self.acts in {NOT_YET, NEVER} and not self.type.has_keys
+        return self.acts == NOT_YET and not self.type.has_keys
 
     @property
     def required(self) -> bool:

@@ -23,7 +23,7 @@ from typing import Any, Final, Generic, TypedDict, TypeVar, Unpack, overload
 from ..yaml.tree import Node
 from .json_schema import Schema, fixed, not_empty, or_nothing
 from .llama_swap import are_theirs
-from .reader import FIRST, NOT_YET, SHOWN, Key, Place, ValueType, Wrong
+from .reader import FIRST, SHOWN, Key, Place, ValueType, Wrong
 
 T = TypeVar("T")
 
@@ -294,11 +294,7 @@ class _Names:
 
     def __init__(self, keys: Collection[Key]) -> None:
         self._known = {name: found for found in keys for name in found.spellings}
-        self._why_idle = {
-            found: "nothing acts on it yet" if found.acts == NOT_YET else "it does nothing"
-            for found in keys
-            if found.is_idle
-        }
+        self._idle = {found for found in keys if found.is_idle}
         self._inner = {found.name: _Names(found.type.keys) for found in keys if not found.field}
         self._own = {name for name in self._known if not are_theirs((name,))}
 
@@ -319,8 +315,8 @@ class _Names:
                 place.reading.uses_own = True
             if value.value is not None and name not in skip and name == _spelling(known, node):
                 at = place.under(name)
-                if known in self._why_idle:
-                    at.mention(known, key_node, self._why_idle[known])
+                if known in self._idle:
+                    at.mention(known, key_node, "nothing acts on it yet")
                 try:
                     if known.field:
                         found[known.field] = known.type.read(value, at)

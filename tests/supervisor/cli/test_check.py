@@ -38,7 +38,7 @@ def test_models_names_remarks_and_a_last_line_are_shown(capsys: pytest.CaptureFi
     server = sys.executable
     write(f"""
 startPort: 6000
-macros: {{server: {server} -m server}}
+macros: {{server: {server} -m server, idle: 1}}
 sendLoadingState: true
 models:
   qwen:
@@ -64,7 +64,6 @@ selectors:
   any: {{strategy: pin, targets: [qwen, m1]}}
 profiles:
   night: {{pins: {{new: fixed, old: null}}}}
-logRequests: true
 """)
 
     assert main(["check"]) == 1

@@ -331,11 +331,6 @@ def test_models_to_preload_are_found_by_alias_and_unknown_ones_are_warned_of(
     assert [warning.path for warning in config.warnings] == ["hooks.on_startup.preload"] * warnings
 
 
-def test_a_key_that_does_nothing_is_noted_where_it_stands() -> None:
-    (note,) = parse("models: {a: {cmd: 'run ${PORT}'}}\nlogRequests: true\n").notes
-    assert str(note) == "c.yaml:2:1: logRequests: this is read and checked, but it does nothing"
-
-
 def test_traces_need_their_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "c.yaml"
     file.write_text("models: {}\ntelemetry: {traces: true}\n")

@@ -7,7 +7,7 @@ import pytest
 
 from arriero.supervisor.config.document import every_key
 from arriero.supervisor.config.load import load_config, parse_config
-from arriero.supervisor.config.schema.reader import NEVER, NOT_YET, Key
+from arriero.supervisor.config.schema.reader import Key
 from arriero.supervisor.config.yaml.tree import Node, parse_yaml
 from tests.examples import examples
 from tests.paths import EXAMPLE_CONFIG
@@ -110,27 +110,3 @@ def test_what_is_in_comments_loads_too() -> None:
     assert [group.name for group in config.routing.groups] == ["small"]
     assert config.activity.store_path is not None
     assert config.price_list is not None
-
-
-def marked(line: int) -> bool:
-    """Whether the key in `line` (from 1) has the mark that nothing acts on it."""
-    above = line - 2
-    while LINES[above].lstrip().startswith("#"):
-        if "(*)" in LINES[above]:
-            return True
-        above -= 1
-    return False
-
-
-def test_the_keys_on_which_nothing_acts_are_marked_and_only_these() -> None:
-    lines = {}  # the line of each key, and of those that it is in
-    wrong = []
-    for path, node in keys_in(TEXT):
-        lines[path] = node.line
-        key = KEYS[path]
-        if not key.type.has_keys:
-            above = [line for other, line in lines.items() if f"{path}.".startswith(f"{other}.")]
-            idle = key.acts in {NOT_YET, NEVER}
-            if idle != any(marked(line) for line in above):
-                wrong.append((node.line, path, key.acts))
-    assert wrong == []

@@ -529,14 +529,15 @@ models:
 
 
 def test_who_serves_is_told_what_check_tells_and_what_does_not_act() -> None:
-    text = "logRequests: true\nmodels: {a: {cmd: 'run ${PORT}'}, b: {cmd: 'run ${PORT}'}}\n"
+    text = "apiTimeouts: true\nmodels: {a: {cmd: 'run ${PORT}'}, b: {cmd: 'run ${PORT}'}}\n"
     root = parse_yaml(text, "c.yaml")
     assert root is not None
 
     config = with_findings(parse(text), root, Disk("run"))
 
-    told = [str(found) for found in config.warnings]
-    assert [one.split(": ")[1] for one in told] == ["logRequests", "models.a.cmd", "models.b.cmd"]
+    told = [str(found).split(": ")[1] for found in config.warnings]
+    unknown = "unknown key 'apiTimeouts'; nothing acts on it, did you mean 'unloadTimeout'?"
+    assert told == [unknown, "models.a.cmd", "models.b.cmd"]
     assert with_findings(config, root, Disk("run")) == config  # each of them once
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from arriero.supervisor.config.document import every_key
-from arriero.supervisor.config.schema.reader import NEVER, NOT_YET, Key
+from arriero.supervisor.config.schema.reader import NOT_YET, Key
 from tests.paths import ROOT
 
 LEAVES = [(path, key) for path, key in every_key() if not key.type.has_keys]
@@ -136,7 +136,8 @@ READ_AS = {
     "config.peer_models": "peers.<id>.models",
     "request_headers": "headers.request",
     "response_headers": "headers.response",
-    "logging.": "logLevel logRequests",
+    "logging.": "logLevel",
+    "config.log_requests": "logRequests",
     "route.": "strict models.<id>.strict models.<id>.aliases models.<id>.useModelName "
     "models.<id>.name models.<id>.description models.<id>.unlisted models.<id>.kind "
     "models.<id>.usage models.<id>.metadata",
@@ -176,7 +177,7 @@ def verdict(path: str, key: Key, read: set[str]) -> str:
     """Say what is wrong with what `key` says of who acts on it; nothing if it is right."""
     attribute = read_as(path, key)
     acts = attribute in read
-    if key.acts in {NOT_YET, NEVER}:
+    if key.acts == NOT_YET:
         return f"acts: {attribute} is read; say since which version" if acts else ""
     return "" if acts else f"acts nowhere: {attribute} is not read; say that it does not act"
 

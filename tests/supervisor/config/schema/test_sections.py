@@ -159,6 +159,7 @@ def test_new_key_reaches_the_workers() -> None:
         "selectors": (),
         "profiles": (),
         "session_headers": (),
+        "log_requests": False,
         "combined_log": "none",
         "capture_body_bytes": 0,
     }
@@ -172,7 +173,8 @@ def test_workers_know_keys_by_the_same_names() -> None:
         (
             WorkerConfig,
             Config,
-            {"generation", "profile", "session_headers", "combined_log", "capture_body_bytes"},
+            {"generation", "profile", "session_headers", "capture_body_bytes"}
+            | {"log_requests", "combined_log"},
         ),
         (ModelRoute, ModelConfig, {"remote", "last_seen"}),
         (PeerRoute, PeerConfig, set[str]()),
