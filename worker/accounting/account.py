@@ -35,6 +35,9 @@ _BY_CODE: Final[dict[str, Outcome]] = {
     "supervisor_lost": "rejected",
 }
 
+# Ends that are no upstream's, which has worked for nothing.
+_GIVEN_UP: Final[frozenset[Outcome]] = frozenset({"client_gone", "cancelled", "timeout"})
+
 # Events that are parsed whatever they hold, until one of them has named the model.
 _FIRST_EVENTS: Final = 3
 
@@ -72,6 +75,9 @@ class Account(msgspec.Struct, eq=False, kw_only=True):
         cached_of_head: How many of them were cached, by the head of the response.
         pieces: How many pieces of text, of reasoning or of a call came, up to the last word on the
             usage at least.
+        was_asked: An upstream works on it, or has.
+        wasted_tokens: An estimate of the prompt, if the request ended before its upstream had told
+            what it used; else 0.
         finish_reason, served_as: See `RequestRecord`.
         told_error: Code of the error that the response told of.
         unread_body: A whole response of which all but the usage is still to be read.
@@ -110,6 +116,8 @@ class Account(msgspec.Struct, eq=False, kw_only=True):
     reported: Usage = _NO_USAGE
     cached_of_head: int = 0
     pieces: int = 0
+    was_asked: bool = False
+    wasted_tokens: int = 0
     finish_reason: FinishReason | None = None
     served_as: str | None = None
     told_error: str | None = None
@@ -166,6 +174,11 @@ class Account(msgspec.Struct, eq=False, kw_only=True):
     def was_cancelled(self) -> None:
         """Note that the request was cancelled."""
         self._ended("cancelled", "cancelled")
+
+    @property
+    def was_given_up(self) -> bool:
+        """Whether an upstream was at work on it when its client did not want it any more."""
+        return self.was_asked and self.outcome in _GIVEN_UP
 
     def _ended(self, outcome: Outcome, code: str | None) -> None:
         if self.outcome is None:

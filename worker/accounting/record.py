@@ -20,6 +20,7 @@ def make_record(account: Account, now: float) -> RequestRecord:
     outcome, code = outcome_so_far(account)
     account.wait_for(None, now)
     prompt_ms, gen_ms = _times(account, now, usage)
+    prompt = usage.input_tokens if account.reported.input_tokens else 0  # no guess has a speed
     # the first token was there before the time of those that followed it began
     written = usage.output_tokens - (usage.predicted_ms is None)
     first_token_at = account.first_token_at
@@ -51,7 +52,7 @@ def make_record(account: Account, now: float) -> RequestRecord:
         ttft_ms=None if first_token_at is None else _ms(first_token_at - account.came_at),
         prompt_ms=prompt_ms,
         gen_ms=gen_ms,
-        prompt_per_s=_rate(usage.input_tokens - usage.cached_tokens, prompt_ms),
+        prompt_per_s=_rate(prompt - usage.cached_tokens, prompt_ms),
         output_per_s=_rate(written, gen_ms),
         bytes_out=account.bytes_out,
         heartbeats=account.heartbeats,

@@ -87,7 +87,8 @@ def usage_of(account: Account) -> Usage:
     """Return the tokens, as far as they are known."""
     if account.unread:
         read_last_frames(account, _take_unread(account))
-    return estimated(bounded(account.reported, account.cached_of_head), account.pieces)
+    known = bounded(account.reported, account.cached_of_head)
+    return estimated(known, account.pieces, account.wasted_tokens)
 
 
 def written_so_far(account: Account, most_bytes: int) -> int:

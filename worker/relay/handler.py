@@ -16,6 +16,7 @@ from arriero.protocol.worker_config import PeerRoute
 
 from ..accounting.account import Account, open_account
 from ..accounting.capture import ResponseRecorder
+from ..accounting.usage import prompt_estimate
 from ..apis.error_response import error_answer
 from ..apis.routes import BY_BODY, Route
 from ..connections.connection import Connection, WaitingFor
@@ -167,6 +168,8 @@ async def answer(
             close = exchange.writer.close
             if exchange.progress is not None:
                 account.heartbeats += exchange.progress.heartbeats
+            if account.was_given_up:
+                account.wasted_tokens = prompt_estimate(exchange.request.body)
         if way.is_counted:
             service.ended(account, trio.current_time())
         if recorder is not None:

@@ -137,6 +137,7 @@ async def send(
     try:
         link = endpoint.take_idle() or await _open_link(conn, endpoint, request.timeouts)
         conn.check()  # what was wished before there was anything to cut
+        exchange.account.was_asked = True
         conn.wait_for(WaitingFor.UPSTREAM, min(idle_s, request.head_s))
         while True:
             conn.upstream = link

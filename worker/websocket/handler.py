@@ -160,6 +160,7 @@ class _Socket(msgspec.Struct):
         if None in self._leaves:
             self._leaves[request_id] = self._leaves.pop(None)
         account.granted(trio.current_time())
+        account.was_asked = True
         if self._first is None:
             self._first = account
         else:  # they have the same model

@@ -8,7 +8,7 @@ Source: OpenAI's API reference, "Responses", "WebSocket events".
 
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -16,6 +16,7 @@ from arriero.protocol.read_json import BadJson, JsonReader
 
 from ..accounting.account import Account
 from ..accounting.response_reader import read_frames
+from ..accounting.usage import prompt_estimate
 from ..apis.model_names import ModelNames, Target
 from ..apis.responses.merge import ENDS
 from ..errors import BadRequest, ClientGone, RelayError
@@ -65,6 +66,18 @@ def ends_turn(message: WsMessage) -> bool:
     return type_of(data) in ENDS
 
 
+class _Turn(NamedTuple):
+    """One that is under way.
+
+    Attributes:
+        account: Of it.
+        prompt_tokens: About how many it asks about.
+    """
+
+    account: Account
+    prompt_tokens: int
+
+
 class ResponsesTurns:
     """The turns of one socket.
 
@@ -96,7 +109,7 @@ class ResponsesTurns:
         self._names = names
         self._open_turn = open_turn
         self._end_turn = end_turn
-        self._open: deque[Account] = deque()
+        self._open: deque[_Turn] = deque()
 
     @property
     def is_open(self) -> bool:
@@ -149,7 +162,7 @@ class ResponsesTurns:
         if len(self._open) >= _MAX_OPEN:
             raise BadRequest(f"cannot begin more than {_MAX_OPEN} turns before one has ended")
         account = self._open_turn()
-        self._open.append(account)
+        self._open.append(_Turn(account, prompt_estimate(message.data)))
         account.stream = True
         if not begins:
             raise BadRequest(f"the first message has to be a JSON object of the type '{_CREATE}'")
@@ -188,7 +201,7 @@ class ResponsesTurns:
         """Read a message of the model, which the client has got."""
         if not self._open:
             return
-        account = self._open[0]
+        account = self._open[0].account
         account.bytes_out += len(message.data)
         if not message.is_text:
             return
@@ -196,16 +209,18 @@ class ResponsesTurns:
         read_frames(account, b"data: %b\n\n" % line, now)
         if ends_turn(message):
             account.last_byte_at = now
-            self._end_turn(self._open.popleft())
+            self._end_turn(self._open.popleft().account)
 
     def end(self, error: RelayError | ClientGone) -> None:
         """End all turns that are under way, because of `error`. May be called again."""
         while self._open:
-            account = self._open.popleft()
+            account, prompt_tokens = self._open.popleft()
             if isinstance(error, ClientGone):
                 account.client_left()
             else:
                 account.failed(error)
+            if account.was_given_up:
+                account.wasted_tokens = prompt_tokens
             self._end_turn(account)
 
 

@@ -5,7 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.worker.accounting.usage import bounded, estimated, read_cached_field, read_usage
+from arriero.worker.accounting.usage import (
+    bounded,
+    estimated,
+    prompt_estimate,
+    read_cached_field,
+    read_usage,
+)
 from arriero.worker.apis.base.api import Api
 from arriero.worker.apis.base.usage import Usage
 from arriero.worker.apis.routes import APIS, BEDROCK, CHAT, GEMINI, MESSAGES, RESPONSES
@@ -154,6 +160,30 @@ def test_an_answer_that_was_cut_off_is_estimated(
     known: list[Any], deltas: int, usage: Usage
 ) -> None:
     assert estimated(read(CHAT, *known), deltas) == usage
+
+
+def test_a_prompt_that_was_read_for_nothing_counts() -> None:
+    told = [{"prompt_progress": {"total": 9, "cache": 2}}]
+    final = [{"usage": {"prompt_tokens": 8, "completion_tokens": 7}}]
+    for known, deltas, source, prompt, written in (
+        ([], 0, "estimated", 50, 0),
+        ([], 3, "estimated", 50, 3),
+        (told, 0, "estimated", 9, 0),  # its upstream knows better
+        (final, 3, "final", 8, 7),
+    ):
+        usage = estimated(read(CHAT, *known), deltas, 50)
+        found = (usage.source, usage.input_tokens, usage.output_tokens)
+        assert found == (source, prompt, written)
+
+
+def test_a_prompt_is_counted_without_its_images() -> None:
+    text = b"The quick brown fox jumps over the lazy dog. " * 1000
+    image = b"iVBORw0KGgo" * 100_000
+    assert prompt_estimate(text) == len(text) // 4
+    assert prompt_estimate(b"What is this? " + image) == 8
+    assert prompt_estimate("\u4f60\u597d\u4e16\u754c".encode() * 1000) == 3000  # no blanks at all
+    assert prompt_estimate(text * 100) == len(text) * 100 // 4  # by its first megabyte
+    assert prompt_estimate(b"") == 1
 
 
 def test_what_anthropic_said_at_the_start_is_no_count_of_the_answer() -> None:

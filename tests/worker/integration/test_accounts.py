@@ -276,6 +276,31 @@ async def test_client_gone_midway_has_used_tokens(
     assert record.bytes_out == len(word("a") * 10)
 
 
+async def test_who_gives_up_during_the_prompt_has_used_it(open_rig: OpenRig) -> None:
+    """Of a budget as well: else it would be free to have a model read whatever there is."""
+    read = trio.Event()
+
+    async def answer(exchange: UpstreamExchange) -> None:
+        read.set()
+        await trio.sleep_forever()
+
+    asked = b'{"model":"m","stream":true ,"input":"%b"}' % (b"and then? " * 100)
+    async with open_rig(answer) as rig:
+        for body in (asked, asked.replace(b"true ", b"false")):
+            async with await rig.connect() as stream:
+                await stream.send_all(post(body))
+                with trio.fail_after(20):
+                    await read.wait()
+            read = trio.Event()
+        with trio.fail_after(20):
+            await rig.record(2)
+    for record in rig.records:
+        assert (record.outcome, record.usage_source) == ("client_gone", "estimated")
+        assert (record.input_tokens, record.output_tokens) == (len(asked) // 4, 0)
+        assert record.cost_usd == record.input_tokens * Decimal(3) / 1_000_000
+        assert record.prompt_per_s is None
+
+
 async def test_both_views_of_llama_server_agree(open_rig: OpenRig) -> None:
     timings = {"cache_n": 800, "prompt_n": 200, "predicted_n": 500, "predicted_ms": 1.0}
     records = []
