@@ -51,7 +51,8 @@ _OPERATIONS: Final = (
 # Ends that are no mistake of anybody.
 _NO_ERRORS: Final[frozenset[Outcome]] = frozenset({"ok", "client_gone", "cancelled"})
 
-_NS_PER_MS: Final = 1_000_000
+# Seconds; 64 bits of nanoseconds last until 2554.
+_LAST_S: Final = 1.8e10
 
 
 class PlannedSpan(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,10 +90,10 @@ def spans_of(
     if isinstance(ids, UnsetType):
         return []
     trace_id = int(ids.trace_id, 16)
-    began = int(record.t * 1e9)
-    waited = began + int(record.queue_ms * _NS_PER_MS)
-    granted = waited + int(record.load_ms * _NS_PER_MS)
-    ended = max(began + int(record.duration_ms * _NS_PER_MS), granted)
+    began = _ns(record.t)
+    waited = _ns(record.t + record.queue_ms / 1000)
+    granted = _ns(record.t + (record.queue_ms + record.load_ms) / 1000)
+    ended = max(_ns(record.t + record.duration_ms / 1000), granted)
     whole_id = new_id()
     error = None if record.outcome in _NO_ERRORS else record.error_code or record.outcome
     route = _route(record)
@@ -132,11 +133,11 @@ def spans_of(
         waits.append(part("load", waited, granted, of_model))
     found += waits
     for stage in stages:
-        middle = int((stage.began + stage.ended) / 2 * 1e9)
+        middle = _ns((stage.began + stage.ended) / 2)
         for wait in waits:
             if wait.start_ns <= middle < wait.end_ns:
-                begin = max(int(stage.began * 1e9), wait.start_ns)
-                end = min(int(stage.ended * 1e9), wait.end_ns)
+                begin = max(_ns(stage.began), wait.start_ns)
+                end = min(_ns(stage.ended), wait.end_ns)
                 found.append(part(stage.phase, begin, end, {}, wait.span_id))
     if _has_asked(record):
         model = record.model or record.asked
@@ -155,6 +156,11 @@ def spans_of(
             )
         )
     return found
+
+
+def _ns(unix_s: float) -> int:
+    """Return a Unix time as OTLP has it: no other number can be told, whatever a clock shows."""
+    return int(min(max(unix_s, 0.0), _LAST_S) * 1e9)
 
 
 def _route(record: RequestRecord) -> str:

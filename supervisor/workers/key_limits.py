@@ -23,6 +23,9 @@ MAX_COUNTED: Final = 100_000
 # more of them unless it changes a lot.
 MAX_KEYS: Final = 10_000
 
+# More than anybody's day costs; a number of a million digits would be written, one day.
+_MOST_USD: Final = Decimal("1e30")
+
 _DAY_S: Final = 86400
 
 # Seconds until a request may find a place: one of those that run may end at any time.
@@ -43,16 +46,26 @@ class KeyUse(msgspec.Struct):
     requests: int = 0
 
 
+class OtherDay(msgspec.Struct):
+    """What all keys have used in the day that it was before; as in `DayOfKeys`."""
+
+    day: int = 0
+    keys: dict[str, KeyUse] = msgspec.field(default_factory=dict)
+
+
 class DayOfKeys(msgspec.Struct):
     """What all keys have used in one day.
 
     Attributes:
         day: Days since 1970, of UTC.
         keys: By name.
+        before: The day that it was before: the clock may have been wrong, as after the start of a
+            machine without a battery, and come back.
     """
 
     day: int = 0
     keys: dict[str, KeyUse] = msgspec.field(default_factory=dict)
+    before: OtherDay = msgspec.field(default_factory=OtherDay)
 
     def at(self, t: float) -> None:
         """Begin another day if it is one at the Unix time `t`.
@@ -61,8 +74,9 @@ class DayOfKeys(msgspec.Struct):
         """
         day = int(t // _DAY_S)
         if day > self.day or day < self.day - 1:
-            self.day = day
-            self.keys = {}
+            back = self.before.keys if self.before.day == day else {}
+            self.before = OtherDay(self.day, self.keys)
+            self.day, self.keys = day, back
 
     def add(self, record: RequestRecord) -> None:
         """Count a request that has ended, by the key that it has shown."""
@@ -88,8 +102,9 @@ class DayOfKeys(msgspec.Struct):
             ValueError: It is none, or has numbers with which no budget can be compared.
         """
         found = _decoder.decode(data)
-        for name, use in found.keys.items():
-            if use.tokens < 0 or not use.cost_usd.is_finite() or use.cost_usd < 0:
+        for name, use in (*found.keys.items(), *found.before.keys.items()):
+            is_amount = use.cost_usd.is_finite() and 0 <= use.cost_usd <= _MOST_USD
+            if use.tokens < 0 or not is_amount:
                 raise ValueError(f"what '{name}' has used is no amount")
         return found
 

@@ -1,17 +1,27 @@
 """What the exporter's process makes of events, and of collectors that mean no good."""
 
 import json
+import logging
+from decimal import Decimal
+from pathlib import Path
 
+import msgspec
 import pytest
 import trio
+from msgspec import structs
 
 from arriero.protocol.events import AnyEvent, Heartbeat, RequestEnded
+from arriero.protocol.flood_log import FloodLog
 from arriero.protocol.records import RequestRecord, TraceIds
+from arriero.supervisor.processes.reaper import Reaper
 from arriero.supervisor.telemetry import exporter_child
+from arriero.supervisor.telemetry.exporter import SpanExporter
 from arriero.supervisor.telemetry.exporter_child import MAX_WAITING, Collector, Outbox
 from arriero.supervisor.telemetry.load_stages import Stage
+from arriero.supervisor.telemetry.report import ExportReport
 from tests.collector import HOSTILE, attributes, open_collector, open_hostile
 from tests.records import record
+from tests.supervisor.config.reading import parse
 
 TRACED = record(t=100.0, swap=1, trace=TraceIds(trace_id="a" * 32, span_id="b" * 16))
 BATCH: list[tuple[RequestRecord, list[Stage]]] = [(TRACED, [])]
@@ -70,6 +80,56 @@ def test_spans_arrive_as_protobuf(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (whole.kind, answer.kind) == (2, 3)  # SERVER, CLIENT
     assert answer.start_time_unix_nano == 100 * 10**9
     assert attributes(answer)["gen_ai.operation.name"] == "chat"
+
+
+def test_whatever_a_request_says_arrives_as_text() -> None:
+    """Names of models, paths and codes are a stranger's; one of them must not cost the others."""
+    odd = "\0\x1b[31m\n", "\ud7ff\ue000\U0010ffff", "%ff%fe%00", "a" * 400, "{model}", "%", ""
+    hostile = [
+        structs.replace(
+            TRACED,
+            path=f"/v1/{text}"[:400],
+            asked=text,
+            model=text,
+            served_as=text,
+            error_code=text[:100],
+            outcome="upstream_error",
+            request_id=text,
+            input_tokens=2**53,
+            cost_usd=Decimal("1e40"),
+            t=t,
+            duration_ms=1e300,
+        )
+        for text in odd
+        for t in (0.0, 1e10, -5.0)
+    ]
+    with open_collector() as there:
+        collector = Collector(there.url)
+        for one in hostile:
+            assert collector.send([(one, [Stage("x" * 500, one.t, one.t + 1)]), *BATCH]) is None
+    assert len(there.batches) == len(hostile)
+    assert all(len(batch.spans) >= 3 for batch in there.batches)
+    texts = [it for span in there.spans for it in (span.name, *attributes(span).values())]
+    assert max(len(it) for it in texts if isinstance(it, str)) < 2000
+
+
+async def test_an_hour_without_a_collector_is_few_lines(
+    autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each second a report of losses, of an ever longer reason; now and then a line of nonsense."""
+    exporter = SpanExporter(lambda: parse("models: {}"), Reaper(), Path("/"), lambda: 0)
+    async with trio.open_nursery() as nursery:
+        exporter._flood = FloodLog(logging.getLogger("x"), clock=trio.current_time)
+        nursery.start_soon(exporter._flood.flush_regularly)
+        for second in range(3600):
+            report = ExportReport(lost=300 * second, why="x" * second, seq=second)
+            exporter._take("stdout", msgspec.json.encode(report))
+            exporter._take("stderr", b"Traceback " * 1000)
+            await trio.sleep(1)
+        nursery.cancel_scope.cancel()
+    assert exporter.lost == 300 * 3599
+    assert len(caplog.records) <= 2 * 2 * 61
+    assert max(len(it.getMessage()) for it in caplog.records) < 600
 
 
 @pytest.mark.parametrize(("status", "reason"), [(401, "401"), (500, "500")])

@@ -102,6 +102,39 @@ def test_a_clock_that_is_set_gives_no_budget_twice(later_days: int, is_kept: boo
     assert (scene.ask() is not None) == is_kept
 
 
+def test_a_clock_that_comes_back_forgets_nothing() -> None:
+    """A machine without a battery begins in 1970; others have been told a wrong time."""
+    today = 1000 * DAY_S + 60.0
+    for wrong in (today - 900 * DAY_S, today + 3 * DAY_S, 0.0, 1e12):
+        scene = Scene(daily_tokens=10)
+        scene.uses(12)
+        scene.now = wrong
+        assert scene.ask() is None  # that day, if it is one, has a budget of its own
+        scene.uses(3)
+        scene.now = today + 5.0
+        *_, again_s = told(scene.ask())
+        assert again_s == DAY_S - 65
+        again = Scene(DayOfKeys.decode(scene.limits.used.encode()), daily_tokens=10)
+        assert again.ask() is not None
+        again.now = today + DAY_S
+        assert again.ask() is None
+
+
+def test_prices_and_counts_of_any_size_are_sums() -> None:
+    scene = Scene(daily_cost=Decimal("1e15"), daily_tokens=2**53)
+    for usd in ("1e-18", "999999999999999.999999999999", "0"):
+        scene.uses(usd=usd)
+        assert scene.ask() is None
+    scene.uses(usd="1e-3")
+    assert "1000000000000000.001 of 1000000000000000 US dollars" in told(scene.ask())[1]
+    tokens = Scene(daily_tokens=2**53)
+    tokens.uses(2**53 - 1)
+    assert tokens.ask() is None
+    tokens.uses(2**60)
+    assert tokens.ask() is not None
+    assert DayOfKeys.decode(tokens.limits.used.encode()) == tokens.limits.used
+
+
 async def test_use_of_today_outlives_a_restart(tmp_path: Path, autojump_clock: object) -> None:
     path = tmp_path / "state" / "key-use.json"
     scene = Scene(daily_tokens=10)
@@ -125,7 +158,7 @@ def test_broken_file_forgets_but_starts(tmp_path: Path) -> None:
     for data in (b"", b"{", b"[]", b'{"day":"x"}', b'{"keys":{"k":{"tokens":-1.5}}}', b"\xff" * 9):
         path.write_bytes(data)
         assert load_day(path) == DayOfKeys()
-    for use in (b'"tokens":-9', b'"cost_usd":"NaN"', b'"cost_usd":"-1"'):
+    for use in (b'"tokens":-9', b'"cost_usd":"NaN"', b'"cost_usd":"-1"', b'"cost_usd":"1e99999"'):
         path.write_bytes(b'{"day":1,"keys":{"k":{%b}}}' % use)
         assert load_day(path) == DayOfKeys()
     path.unlink()

@@ -85,7 +85,8 @@ async def test_who_leaves_has_a_line_and_nobody_where_it_is_off(
 ) -> None:
     caplog.set_level(logging.INFO)
     handler = hangs_after(SSE_HEAD + b"data: {}\n\n")
-    async with open_rig(handler, models=MODELS, log_requests=True) as rig:
+    options: dict[str, Any] = {"models": MODELS, "log_requests": True}
+    async with open_rig(handler, **options) as rig:
         async with await rig.connect() as stream:
             await stream.send_all(post(b'{"model":"small","stream":true}', close=False))
             await read_until(stream, b"data: {}")
