@@ -68,7 +68,8 @@ def check(
         config, root = load_with_tree(
             *files, directory=config_dir, environ=os.environ, unknown=unknown
         )
-        report = accepted(config, advise(config, root, RealDisk()))
+        advice = advise(config, root, RealDisk())
+        report = accepted(config, advice, with_models=not resolved)
     except ConfigError as exc:
         report = refused(exc)
     if resolved and config is not None:

@@ -9,6 +9,7 @@ Source: llama-server --help, build 10434.
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -42,6 +43,9 @@ _FETCHING: Final = re.compile(
 )
 _FETCHING_VARIABLE: Final = re.compile(r"LLAMA_ARG_.*(?:_URL|_REPO)(?:_V)?")
 _SCALE: Final = re.compile(r":[-+.\d]+\Z")
+
+# Commands whose settings are remembered: eight parts ask for those of each model.
+_MAX_KNOWN: Final = 4096
 
 
 class CommandSetting(msgspec.Struct, frozen=True):
@@ -94,9 +98,17 @@ def server_options(command: Sequence[str], env: Mapping[str, str]) -> ServerOpti
         command: Program and arguments.
         env: Additions to the environment.
     """
+    return _server_options(tuple(command), tuple(env.items()))
+
+
+@lru_cache(_MAX_KNOWN)
+def _server_options(
+    command: tuple[str, ...], variables: tuple[tuple[str, str], ...]
+) -> ServerOptions | None:
     arguments = server_arguments(command)
     if arguments is None:
         return None
+    env = dict(variables)
     options = dict(_options(arguments))  # given twice: the last one counts
     fetches = any(map(_FETCHING.fullmatch, arguments)) or any(
         map(_FETCHING_VARIABLE.fullmatch, env)

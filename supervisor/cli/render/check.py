@@ -91,14 +91,14 @@ class CheckReport(msgspec.Struct, frozen=True):
         return EXIT_WARNINGS if self.warnings else 0
 
 
-def accepted(config: Config, advice: Advice) -> CheckReport:
-    """Return the report on a configuration that can be used."""
-    groups = homes(config)
+def accepted(config: Config, advice: Advice, *, with_models: bool = True) -> CheckReport:
+    """Return the report on a configuration that can be used; if it is wanted, with its models."""
+    groups = homes(config) if with_models else {}
     return CheckReport(
         ok=True,
         models=tuple(
             _checked(model, config.start_port, groups.get(model.model, ""))
-            for model in config.written_models.values()
+            for model in (config.written_models.values() if with_models else ())
         ),
         warnings=_remarks((*config.warnings, *advice.warnings)),
         notes=_remarks((*config.notes, *advice.notes)),

@@ -52,7 +52,8 @@ class Disk(Protocol):
 def check_model(model: ModelConfig, own_keys: Collection[str], disk: Disk, found: Findings) -> None:
     """Note what is not meant in `model`; `own_keys` are those that clients show to us."""
     env = dict(model.env)
-    _check_key(model, own_keys, found)
+    wanted = model.launch(1).wanted
+    _check_key(model, wanted.key, own_keys, found)
     options = server_options(model.command, env)
     _check_program(model, env, disk, found)
     _check_shell(model, found)
@@ -68,9 +69,9 @@ def check_model(model: ModelConfig, own_keys: Collection[str], disk: Disk, found
     _check_port(model, options, found)
     _check_host(model, options, found)
     _check_files(model, options, disk, found)
-    key_file = model.launch(1).wanted.file
-    if key_file and not disk.is_file(Path(key_file)):
-        found.warn(("models", model.model, "cmd"), f"there is no file {_quoted(key_file)} of keys")
+    if wanted.file and not disk.is_file(Path(wanted.file)):
+        missing = _quoted(wanted.file)
+        found.warn(("models", model.model, "cmd"), f"there is no file {missing} of keys")
 
 
 def check_remote(model: ModelConfig, own_keys: Collection[str], found: Findings) -> None:
@@ -161,7 +162,7 @@ def _check_files(model: ModelConfig, options: ServerOptions, disk: Disk, found: 
     found.warn(("models", model.model, "cmd"), f"there is no file {told}{hint}")
 
 
-def _check_key(model: ModelConfig, own_keys: Collection[str], found: Findings) -> None:
+def _check_key(model: ModelConfig, key: str, own_keys: Collection[str], found: Findings) -> None:
     """Check that the key of its server is a secret, and no other one."""
     at = ("models", model.model)
     if any(API_KEY in word for word in model.command):
@@ -170,7 +171,6 @@ def _check_key(model: ModelConfig, own_keys: Collection[str], found: Findings) -
             "every user of this machine can read a command line, and ${API_KEY} in it; write "
             "LLAMA_API_KEY=${API_KEY} into env (VLLM_API_KEY for vLLM)",
         )
-    key = model.launch(1).wanted.key
     if key in own_keys:
         found.warn(
             (*at, "apiKey") if model.api_key else at,
