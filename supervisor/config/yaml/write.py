@@ -6,7 +6,7 @@ writes the texts that need more than quotes. Its representer is not used: it goe
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Final
 
@@ -45,53 +45,55 @@ def write_yaml(members: Mapping[str, object]) -> str:
         members: Texts without halves of characters, numbers that JSON has, truth values and None;
             lists and mappings with texts for keys hold more of them.
     """
-    return "".join(_members(members, "")) if members else "{}\n"
+    if not members:
+        return "{}\n"
+    parts: list[str] = []
+    _members(members, "", parts)
+    return "".join(parts)
 
 
-def _members(members: Mapping[str, object], indent: str) -> Iterator[str]:
+def _members(members: Mapping[str, object], indent: str, parts: list[str]) -> None:
+    """Add each with its key, at `indent`."""
     for name, member in members.items():
         key = _text(name)
         if len(name) < _LONG_KEY and "\n" not in name:
-            yield f"{indent}{key}:"
-            yield from _after_key(member, indent)
+            parts.append(f"{indent}{key}:")
+            _after_key(member, f"{indent}  ", parts)
         else:
-            yield f"{indent}? {key}\n{indent}:"
-            yield from _after_mark(member, indent)
+            parts.append(f"{indent}? {key}\n")
+            parts.append(f"{indent}:")
+            _after_mark(member, f"{indent}  ", parts)
 
 
-def _after_key(value: object, indent: str) -> Iterator[str]:
-    """Give what follows the colon of a key that stands at `indent`; with the line end."""
-    inner = f"{indent}  "
-    match value:
-        case Mapping() if value:
-            yield "\n"
-            yield from _members(value, inner)
-        case list() if value:
-            yield "\n"
-            yield from _items(value, inner)
-        case _:
-            yield f" {_one(value, inner)}\n"
-
-
-def _items(items: Iterable[object], indent: str) -> Iterator[str]:
+def _items(items: Iterable[object], indent: str, parts: list[str]) -> None:
     for item in items:
-        yield f"{indent}-"
-        yield from _after_mark(item, indent)
+        parts.append(f"{indent}-")
+        _after_mark(item, f"{indent}  ", parts)
 
 
-def _after_mark(value: object, indent: str) -> Iterator[str]:
-    """Give what follows a dash at `indent`: what has parts begins on the same line."""
-    inner = f"{indent}  "
-    match value:
-        case Mapping() if value:
-            parts = _members(value, inner)
-        case list() if value:
-            parts = _items(value, inner)
-        case _:
-            yield f" {_one(value, inner)}\n"
-            return
-    yield " " + next(parts)[len(inner) :]
-    yield from parts
+def _after_key(value: object, indent: str, parts: list[str]) -> None:
+    """Add what follows a colon; what it holds stands at `indent`."""
+    if value and isinstance(value, Mapping):
+        parts.append("\n")
+        _members(value, indent, parts)
+    elif value and isinstance(value, list):
+        parts.append("\n")
+        _items(value, indent, parts)
+    else:
+        parts.append(f" {_one(value, indent)}\n")
+
+
+def _after_mark(value: object, indent: str, parts: list[str]) -> None:
+    """Add what follows a dash: what holds more begins on the same line."""
+    first = len(parts)
+    if value and isinstance(value, Mapping):
+        _members(value, indent, parts)
+    elif value and isinstance(value, list):
+        _items(value, indent, parts)
+    else:
+        parts.append(f" {_one(value, indent)}\n")
+        return
+    parts[first] = " " + parts[first][len(indent) :]
 
 
 def _one(value: object, indent: str) -> str:
