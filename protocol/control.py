@@ -691,6 +691,11 @@ class Refusal(ControlReply, frozen=True, kw_only=True):
     ok: bool = False
 
 
+def refused(code: str, message: str, problems: tuple[str, ...] = ()) -> Refusal:
+    """Return a refusal; see `ErrorInfo` for `code` and `message`."""
+    return Refusal(error=ErrorInfo(code=code, message=message), problems=problems)
+
+
 AnyReply: TypeAlias = (
     PingReply
     | StatusReply

@@ -8,8 +8,7 @@ from typing import Final, NoReturn
 
 import trio
 
-from arriero.protocol.control import Refusal
-from arriero.protocol.values import ErrorInfo
+from arriero.protocol.control import Refusal, refused
 
 from .config.load import Config
 from .errors import ConfigError
@@ -28,27 +27,21 @@ async def why_no_restart(config: Config, load: Callable[[], Config]) -> Refusal 
         load: Reads the one that the next supervisor would read.
     """
     if not config.adopt:
-        return Refusal(
-            error=ErrorInfo(
-                code="bad_request",
-                message="cannot restart without ending all models and requests: adopt is not set; "
-                "stop arriero and start it again, with adopt: true in the configuration",
-            )
+        return refused(
+            "bad_request",
+            "cannot restart without ending all models and requests: adopt is not set; stop arriero "
+            "and start it again, with adopt: true in the configuration",
         )
     try:
         following = await trio.to_thread.run_sync(load, abandon_on_cancel=True)
     except ConfigError as exc:
-        return Refusal(
-            error=ErrorInfo(code="bad_config", message="cannot restart with this configuration"),
-            problems=tuple(map(str, exc.problems)),
-        )
+        problems = tuple(map(str, exc.problems))
+        return refused("bad_config", "cannot restart with this configuration", problems)
     if not following.adopt:
-        return Refusal(
-            error=ErrorInfo(
-                code="bad_config",
-                message="cannot restart without ending all models and requests: adopt is not set "
-                "in the configuration any more",
-            )
+        return refused(
+            "bad_config",
+            "cannot restart without ending all models and requests: adopt is not set in the "
+            "configuration any more",
         )
     return None
 

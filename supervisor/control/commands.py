@@ -53,6 +53,7 @@ from arriero.protocol.control import (
     UsageRequest,
     WorkersReply,
     WorkersRequest,
+    refused,
 )
 from arriero.protocol.lease import CancelResult, PreviewOutcome
 from arriero.protocol.values import ErrorInfo
@@ -380,12 +381,8 @@ class Commands:
         result = await self._cancel_request(request_id)
         if result in {"cancelled", "finished"}:
             return CancelReply(request_id=request_id, result=result)
-        return Refusal(
-            error=ErrorInfo(
-                code="unknown_request",
-                message=f"no request {request_id[:80]!r} is running, and none is remembered",
-            )
-        )
+        message = f"no request {request_id[:80]!r} is running, and none is remembered"
+        return refused("unknown_request", message)
 
     async def _choose_profile(self, profile: str | None) -> AnyReply:
         error = await self._profiles.choose(profile)
@@ -413,7 +410,7 @@ class Commands:
                 f"the model {name[:80]!r} is not started here: it has a proxy and no cmd, and is "
                 "simply there"
             )
-            return Refusal(error=ErrorInfo(code="remote_model", message=message))
+            return refused("remote_model", message)
         similar = self._in_force.config.suggest(name)
         hint = f"; did you mean {', '.join(similar)}?" if similar else ""
         return Refusal(
@@ -426,4 +423,4 @@ class Commands:
 
 
 def _bad_request(message: str) -> Refusal:
-    return Refusal(error=ErrorInfo(code="bad_request", message=message))
+    return refused("bad_request", message)

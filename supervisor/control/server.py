@@ -15,11 +15,10 @@ import trio
 import zmq
 
 from arriero.protocol.codec import MAX_MESSAGE_BYTES, AnyReply, encode, read_request
-from arriero.protocol.control import AnyRequest, Refusal
+from arriero.protocol.control import AnyRequest, Refusal, refused
 from arriero.protocol.errors import PeerGone, RemoteProtocolError
 from arriero.protocol.flood_log import FloodLog
 from arriero.protocol.transport import FrameSocket, QueueLimits, bound
-from arriero.protocol.values import ErrorInfo
 
 from ..host.shortage import why
 
@@ -104,17 +103,17 @@ class ControlServer:
 
     def _bug(self, exc: Exception) -> Refusal:
         self.flood.exception("control.bug", exc=exc)
-        return _refusal("internal_error", f"cannot do that: {why(exc)}")
+        return refused("internal_error", f"cannot do that: {why(exc)}")
 
     def _read(self, data: bytes) -> AnyRequest | Refusal:
         if self._under_way >= MAX_UNDER_WAY:
-            return _refusal("busy", "too many requests are under way")
+            return refused("busy", "too many requests are under way")
         try:
             if len(data) > MAX_REQUEST_BYTES:
                 raise RemoteProtocolError(f"cannot read {len(data)} bytes: too long")
             return read_request(data)
         except RemoteProtocolError as exc:
-            return _refusal("bad_request", str(exc))
+            return refused("bad_request", str(exc))
 
     async def _serve(self, envelope: list[bytes], answer: Awaitable[AnyReply]) -> None:
         try:
@@ -130,7 +129,7 @@ class ControlServer:
     def _encode(self, reply: AnyReply) -> bytes:
         data = encode(reply)
         if len(data) > MAX_MESSAGE_BYTES:
-            return encode(_refusal("too_long", "the answer is too long: ask for less"))
+            return encode(refused("too_long", "the answer is too long: ask for less"))
         return data
 
     async def _hand_over_later(self, envelope: list[bytes], data: bytes) -> None:
@@ -156,10 +155,6 @@ class ControlServer:
             return self._socket.send([*envelope, data])
         except PeerGone:
             return True
-
-
-def _refusal(code: str, message: str) -> Refusal:
-    return Refusal(error=ErrorInfo(code=code, message=message))
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import msgspec
 import trio
 
-from arriero.protocol.control import Refusal, ReloadReply
+from arriero.protocol.control import Refusal, ReloadReply, refused
 from arriero.protocol.events import AnyEvent, ConfigChanged
 from arriero.protocol.flood_log import FloodLog
 from arriero.protocol.values import ConfigChanges, ConfigStatus, ErrorInfo, FailedReload
@@ -368,21 +368,18 @@ class Reloader:
             for problem in shown:
                 log.error("config.problem %s", problem)
             self._publish(ConfigChanged(generation=generation, problems=shown))
-        return Refusal(
-            error=ErrorInfo(
-                code="bad_config",
-                message=f"cannot use the configuration: {count} problem{'s' * (count != 1)}; "
-                f"nothing was changed, generation {generation} stays in force",
-            ),
-            problems=shown,
+        return refused(
+            "bad_config",
+            f"cannot use the configuration: {count} problem{'s' * (count != 1)}; nothing was "
+            f"changed, generation {generation} stays in force",
+            shown,
         )
 
     async def _put_in_force(
         self, config: Config, changes: ConfigChanges, *, drain: bool
     ) -> ReloadReply | Refusal:
         if self._closed:
-            message = "cannot reload: arriero is stopping"
-            return Refusal(error=ErrorInfo(code="model_unavailable", message=message))
+            return refused("model_unavailable", "cannot reload: arriero is stopping")
         now = self._in_force
         now.failed = None
         now.needs_restart = changes.needs_restart

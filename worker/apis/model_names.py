@@ -27,6 +27,7 @@ from arriero.protocol.worker_config import (
 )
 
 from ..errors import BadRequest, UnknownModel
+from ..http.bounded_search import finds
 from ..json.filters import BodyChanges
 from ..json.rules import BodyRules
 from .base.keep_alive import read_keep_alive
@@ -361,12 +362,12 @@ class ModelNames:
     def is_ignored(self, path: bytes) -> bool:
         """Whether requests for this path of a model's server never start it.
 
-        So it is with paths that are longer than any that somebody has in mind.
+        So it is with paths that are longer than any that somebody has in mind, and with those at
+        which a pattern of the operator's would have to look for too long.
         """
         if len(path) > _LONGEST_LOOKED_AT:
             return True
-        text = path.decode("latin-1")
-        return any(pattern.search(text) is not None for pattern in self._ignored)
+        return finds(self._ignored, path.decode("latin-1")) is not False
 
     def detour_of(self, name: str) -> Detour | None:
         """Return what is done with requests for `name` before; None also if it leads nowhere."""

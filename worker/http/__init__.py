@@ -5,6 +5,7 @@ Lowest first:
     auth               API keys; caller identity.
     body_memory        Bytes of all bodies in memory.
     body_pace          How slowly a body may come.
+    bounded_search     Looks for patterns, and gives up after a while.
     content_coding     Decompresses bodies of requests.
     chunked            Chunked coding: decode and encode.
     cors               Which pages may ask, and what browsers are told.

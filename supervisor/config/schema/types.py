@@ -471,10 +471,27 @@ def pattern_of(node: Node, place: Place) -> str:
             warnings.simplefilter("error")  # of [[:alpha:]], which is something else in Python
             re.compile(found)
     except (re.error, RecursionError, OverflowError, Warning) as exc:
+        hint = next((told for of_go, told in _INSTEAD if re.search(of_go, found)), "")
         raise Wrong(
-            place.problem(node, f"this is no regular expression: {exc}; found {found[:SHOWN]!r}")
+            place.problem(
+                node, f"this is no regular expression: {exc}; found {found[:SHOWN]!r}{hint}"
+            )
         ) from exc
     return found
+
+
+# What Go's expressions (RE2) have, and Python's have not, and what says the same in both.
+_INSTEAD: Final = (
+    (r"\\z", r"; \z is Go's: write $"),
+    (
+        r"\[\[:\^?\w+:\]",
+        "; [[:alpha:]] is Go's: write [A-Za-z], [0-9] or [A-Za-z0-9]",
+    ),
+    (r"\\[pP](?:\w|\{)", r"; \p is Go's: write the characters, or \w for letters of all scripts"),
+    (r"\\[QE]", r"; \Q and \E are Go's: write \ before each character that means more"),
+    (r".\(\?[a-zA-Z]+\)", "; write flags such as (?i) at the very beginning"),
+    (r"\(\?[a-z]*U", "; the flag U is Go's: write *? and +? in the place of * and +"),
+)
 
 
 # Without `"format": "regex"`, which is JavaScript's.
