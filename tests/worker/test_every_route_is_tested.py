@@ -134,3 +134,38 @@ def test_every_named_test_is_there() -> None:
     for name in TESTS:
         file, _, test = name.partition("::")
         assert f"def {test}(" in (ROOT / file).read_text(), name
+
+
+# All 60 patterns of llama-swap (v250), each with a path that fits it.
+REFERENCE = """
+POST /v1/chat/completions /v1/responses /v1/completions /v1/messages /v1/messages/count_tokens
+POST /v1/embeddings /reranking /rerank /v1/rerank /v1/reranking /infill /completion
+POST /v1/audio/speech /v1/audio/voices /v1/images/generations /sdapi/v1/txt2img /sdapi/v1/img2img
+POST /audioapi/v1/tasks/run /v/chat/completions /v/responses /v/completions /v/messages
+POST /v/messages/count_tokens /v/embeddings /v/rerank /v/reranking
+POST /v1/audio/transcriptions /v1/images/edits
+GET /v1/audio/voices /sdapi/v1/loras /props
+GET /v1/models /models /running /health /wol-health /metrics /unload /api/profiles /upstream
+GET /api/metrics/activity /api/metrics/stats /api/performance /api/captures/7 /api/version
+GET /api/hardware / /ui/ /favicon.ico /logs /logs/stream /logs/stream/a/b /api/events
+POST /api/models/unload /api/models/unload/a/b /api/inflight/7/cancel
+PUT /api/profiles/active
+ANY /upstream/a/b/c%2Fd /comfyui /comfyui/a
+"""
+
+
+def test_each_route_of_llama_swap_is_declared() -> None:
+    lines = [line.split() for line in REFERENCE.split("\n") if line]
+    patterns = [(method, path) for method, *paths in lines for path in paths]
+    missing = []
+    for any_or_one, path in patterns:
+        methods = (
+            ("GET", "POST", "PUT", "PATCH", "DELETE") if any_or_one == "ANY" else (any_or_one,)
+        )
+        for method in methods:
+            is_page = any(
+                method in it.methods and it.pattern.fullmatch(path.encode()) for it in PAGES
+            )
+            if not is_page and ROUTES.find(path.encode(), method.encode()) is None:
+                missing.append(f"{method} {path}")
+    assert (missing, len(patterns)) == ([], 60)
