@@ -54,7 +54,9 @@ its files.
     cli/              The `arriero` command. One module per group of commands; `main` imports them
                       when asked.
 
-    cli/offline/      Its commands that need no supervisor.
+    cli/chat/         `arriero ask` and `arriero chat`.
+    cli/offline/      Commands that need no supervisor.
+    cli/top/          `arriero top`.
 
     __main__          `python -m arriero.supervisor`.
 

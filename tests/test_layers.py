@@ -21,7 +21,7 @@ LAYERS = {
         < facts machine progress pricing scheduling < config.schema < config < slots
         < config.lint generate models page_cache telemetry workers < reload
         < metrics < control restart standing_orders startup_message < app
-        < cli.render < cli < cli.offline < __main__""",
+        < cli.render < cli < cli.chat cli.offline cli.top < __main__""",
     "worker": """
         errors limits linux < json leases http < connections < streams
         < apis.base < apis.chat apis.messages apis.management < apis.ollama apis.responses < apis

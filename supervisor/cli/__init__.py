@@ -19,6 +19,8 @@ Lowest first:
 
 Packages within it:
 
+    chat/     `ask` and `chat`: a client of the HTTP API. Above the files of this package.
     render/   Values -> tables, lines and progress bars. No I/O but `terminal`.
     offline/  Commands that need no supervisor: they write files, or what to put into one.
+    top/      `top`: the live view. Above the files of this package.
 """

@@ -22,6 +22,7 @@ from arriero.protocol.events import AnyEvent
 from .find_sockets import (
     CONTROL_SOCKET,
     EVENTS_SOCKET,
+    AnswerOverdue,
     SupervisorGone,
     SupervisorUnreachable,
     why_gone,
@@ -133,11 +134,15 @@ class Subscription:
 
 
 class ControlConnection:
-    """The way to one supervisor. Make it with `open_link`."""
+    """The way to one supervisor. Make it with `open_link`.
+
+    Attributes:
+        folder: Of its sockets.
+    """
 
     def __init__(self, context: "Context[Socket[bytes]]", folder: Path, connect_s: float) -> None:
         self._context = context
-        self._folder = folder
+        self.folder = folder
         self._connect_s = connect_s
 
     @contextmanager
@@ -147,7 +152,7 @@ class ControlConnection:
         Raises:
             SupervisorUnreachable: There is no supervisor, or it does not answer.
         """
-        path = self._folder / EVENTS_SOCKET
+        path = self.folder / EVENTS_SOCKET
         _probe(path, self._connect_s)
         if any(topic.startswith(b"inflight/") for topic in topics):
             topics = (*topics, b"tell-inflight/" + secrets.token_hex(8).encode())
@@ -178,7 +183,7 @@ class ControlConnection:
             SupervisorGone: The supervisor went away before it answered.
             SupervisorUnreachable: There is none, or it did not answer in time.
         """
-        path = self._folder / CONTROL_SOCKET
+        path = self.folder / CONTROL_SOCKET
         _probe(path, self._connect_s)
         watched = _Watched(self._context, self._connect_s, zmq.REQ, path)
         try:
@@ -214,7 +219,7 @@ def _wait_for_answer(
         # A lost connection loses the question: REQ would wait for ever for its answer.
         if watched.news() is False:
             raise SupervisorGone(why_gone(watched.path))
-    raise SupervisorUnreachable(why_unanswered(watched.path, within_s))
+    raise AnswerOverdue(why_unanswered(watched.path, within_s))
 
 
 def _ms(seconds: float) -> int:

@@ -40,6 +40,10 @@ class SupervisorGone(SupervisorUnreachable):
     """The supervisor went away between the question and the answer."""
 
 
+class AnswerOverdue(SupervisorUnreachable):
+    """The supervisor has the question, and takes longer to answer than was waited for."""
+
+
 def folders_of(environ: Mapping[str, str]) -> list[Path]:
     """Return the folders in which a supervisor may have its sockets.
 

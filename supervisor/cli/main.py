@@ -25,7 +25,9 @@ from .output import note
 # Each command and where it is: it is imported when it is asked for, with all that it takes.
 COMMANDS: Final = {
     "activity": "requests.activity",
+    "ask": "chat.ask.ask",
     "cancel": "requests.cancel",
+    "chat": "chat.chat.chat",
     "check": "check.check",
     "completion": "offline.completion.completion",
     "events": "commands.events",
@@ -48,6 +50,7 @@ COMMANDS: Final = {
     "shutdown": "commands.shutdown",
     "status": "commands.status",
     "swap": "commands.swap",
+    "top": "top.top.top",
     "unit": "offline.files.unit",
     "unload": "commands.unload",
     "usage": "requests.usage",

@@ -44,6 +44,7 @@ NOT_RUN = {
 # Commands of arriero whose options are read, but that are not run.
 ONLY_READ = {
     "restart": "refused without adopt; tests/e2e/test_adoption.py does it",
+    "chat": "somebody has to type; tests/e2e/test_terminal.py does",
     "serve": "a train is what runs all the time here",
 }
 

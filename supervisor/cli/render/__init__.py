@@ -2,6 +2,7 @@
 
 Lowest first:
 
+    glyphs    Text for one line of a terminal: its width, its characters, bars.
     text      Lines and tables of replies.
     bars      Progress bars as values.
     check     Report of `check`.
