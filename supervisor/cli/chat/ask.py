@@ -6,6 +6,7 @@ from typing import Final
 
 import click
 
+from ..completing import model_names
 from ..output import note, write_json
 from .attachments import content_of, read_text
 from .display import display_for
@@ -19,7 +20,7 @@ _STDIN: Final = 0
     epilog="Example:  arriero ask qwen 'Who drives a train of llamas?'\n\n"
     "Example:  git diff | arriero ask qwen 'Write a commit message for this'"
 )
-@click.argument("model")
+@click.argument("model", shell_complete=model_names)
 @click.argument("question", nargs=-1)
 @click.option("--system", metavar="TEXT", help="Instructions for the model.")
 @click.option("--max-tokens", type=click.IntRange(1), metavar="N", help="Longest answer.")

@@ -11,6 +11,7 @@ import msgspec
 
 from ...text.did_you_mean import did_you_mean
 from ...text.printable import clean
+from ..completing import model_names as completed_names
 from ..find_sockets import CommandFailed
 from ..output import note
 from .display import display_for
@@ -23,7 +24,7 @@ _GOES_ON: Final = ". "
 
 
 @click.command(epilog="Example:  arriero chat qwen --system 'Answer in one sentence.'")
-@click.argument("model")
+@click.argument("model", shell_complete=completed_names)
 @click.option("--system", metavar="TEXT", help="Instructions for the model.")
 @click.option("--max-tokens", type=click.IntRange(1), metavar="N", help="Longest answer.")
 @click.option(
