@@ -16,7 +16,7 @@ def test_the_case_that_fails_is_named() -> None:
     assert tested is not None
     with pytest.raises(AssertionError) as caught:
         tested()
-    assert caught.value.__notes__ == ["in the case {'more': 10, 'number': 2, 'word': 'b'}"]
+    assert caught.value.__notes__ == ["in the case {'number': 2, 'word': 'b', 'more': 10}"]
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
