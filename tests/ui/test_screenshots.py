@@ -45,11 +45,20 @@ def wait_for_lines(page: OpenedPage, train: Train) -> None:
     page.page.locator(".line").first.wait_for()
 
 
+def talk(page: OpenedPage, train: Train) -> None:
+    page.page.wait_for_function("document.querySelectorAll('main select option').length > 3")
+    page.page.locator("main select").first.select_option("qwen3-32b")
+    page.page.get_by_label("Message").fill("Where do mules sleep?")
+    page.page.get_by_label("Message").press("Enter")
+    page.page.locator(".turn[data-role=assistant]").get_by_text("tokens/s").wait_for()
+
+
 # View -> what is done before it is looked at.
 LIFE: dict[str, Callable[[OpenedPage, Train], None]] = {
     "train": wait_for_rows,
     "logs": wait_for_lines,
     "decisions": wait_for_decisions,
+    "playground": talk,
 }
 
 

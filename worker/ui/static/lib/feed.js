@@ -103,7 +103,7 @@ export class Feed {
 }
 
 /**
- * Yields the messages of a response of Server-Sent Events, as far as arriero writes them.
+ * Yields the messages of a response of Server-Sent Events.
  * @param {Response} response
  * @param {() => void} [heard] called whenever anything comes
  * @returns {AsyncGenerator<{id: string, event: string, data: string}, void, void>}
@@ -117,7 +117,7 @@ export async function* readEvents(response, heard = () => {}) {
       const { done, value } = await reader.read();
       if (done) return;
       heard();
-      rest += value;
+      rest = (rest + value).replaceAll("\r\n", "\n"); // a half of one waits for the other
       const blocks = rest.split("\n\n");
       rest = blocks.pop() ?? "";
       for (const block of blocks) {

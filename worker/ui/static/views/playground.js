@@ -1,13 +1,65 @@
-// What stands here until the view is there.
+// Trying models out: a chat, and whatever else they do. Nothing of it is kept.
 
-import { h } from "../lib/dom.js";
+import { h, replace, setAttr } from "../lib/dom.js";
+import { attempt } from "../lib/notice.js";
 import { S } from "../lib/strings.js";
+import { Chat } from "./playground_chat.js";
+import { ToolForm, TOOLS } from "./playground_tools.js";
+
+/** @typedef {import("../lib/types.js").Page} Page */
+/** @typedef {Chat | ToolForm} Task */
 
 /** @type {import("../lib/types.js").View} */
 export const view = {
   needs: "infer",
-  mount(root) {
-    root.append(h("p", { class: "empty" }, S.soon));
-    return () => {};
+  mount(root, page) {
+    const playground = new Playground(root, page);
+    void playground.listModels();
+    return () => {
+      for (const task of playground.tasks.values()) task.stop();
+    };
   },
 };
+
+class Playground {
+  /**
+   * @param {HTMLElement} root
+   * @param {Page} page
+   */
+  constructor(root, page) {
+    this.page = page;
+    /** @type {Map<string, Task>} */
+    this.tasks = new Map();
+    this.select = h("select", { "aria-label": S.playground.model, onchange: () => page.remember({ model: this.select.value }) });
+    const names = ["chat", ...Object.keys(TOOLS)];
+    this.buttons = names.map((name) => h("button", { "data-task": name, onclick: () => page.go(`/ui/playground/${name}?model=${encodeURIComponent(this.select.value)}`) }, S.playground.tasks[name] ?? name));
+    this.place = h("div", { class: "task" });
+    replace(
+      root,
+      h("div", { class: "toolbar" }, h("h1", {}, S.titles.playground ?? ""), this.select, h("div", { class: "choices", role: "group", "aria-label": S.playground.task }, ...this.buttons)),
+      this.place,
+    );
+    this.open(names.includes(page.rest) ? page.rest : "chat");
+  }
+
+  /** @param {string} name */
+  open(name) {
+    const model = () => this.select.value;
+    const task = name === "chat" ? new Chat(this.page, model) : new ToolForm(name, this.page, model);
+    this.tasks.set(name, task);
+    for (const button of this.buttons) setAttr(button, "aria-pressed", String(button.dataset.task === name));
+    replace(this.place, task.element);
+  }
+
+  /** Those that the key may use; asked for, since the feed is not for everybody. */
+  async listModels() {
+    await attempt(async () => {
+      const { data } = await this.page.api.get("/v1/models");
+      const wanted = this.page.query.get("model") ?? "";
+      /** @type {{id: string, name?: string}[]} */
+      const models = data;
+      replace(this.select, ...models.map((it) => h("option", { value: it.id }, it.name && it.name !== it.id ? `${it.name} (${it.id})` : it.id)));
+      if (models.some((it) => it.id === wanted)) this.select.value = wanted;
+    });
+  }
+}
