@@ -194,7 +194,7 @@ class Routes:
         if asked_here is not None:
             return asked_here
         for api in self._apis:
-            if api.error_prefix is not None and path.startswith(api.error_prefix):
+            if path.startswith(api.error_prefixes):
                 return api
         return PLAIN
 

@@ -83,7 +83,7 @@ class VersesApi(Api):
     family = "verses"
     routes = (asks("/v9/verses", "Write verses."),)
     named_path = NamedPath(re.compile(rb"(/v9/poets/)(.+)(/(recite|write))"), b"recite")
-    error_prefix = b"/v9/"
+    error_prefixes = (b"/v9/",)
     target = stream_target = "/v9/verses"
     stream_end = StreamEnd(END.search, marker=b": bye\n\n", has_marker=lambda it: b": bye" in it)
     modes: ClassVar[frozenset[Mode]] = frozenset({"comment", "heartbeat", "reasoning"})

@@ -247,3 +247,16 @@ def test_forms_differ_in_what_may_be_said(
 ) -> None:
     assert (api.is_silent, api.stream_end is not None) == (is_silent, has_end)
     assert (b'"type":"error"' in api.error_body(BadRequest("no"))) is is_anthropic
+
+
+def test_who_asks_for_what_is_not_here_gets_errors_of_its_api() -> None:
+    for path in (
+        b"/api/pull",
+        b"/api/push",
+        b"/api/create",
+        b"/api/delete",
+        b"/api/blobs/sha256:0",
+    ):
+        assert ROUTES.api_of_errors(path) is ROUTES.api_of_errors(b"/api/embed"), path
+    assert ROUTES.api_of_errors(b"/v1/messages/batches") is ROUTES.api_of_errors(b"/v1/messages")
+    assert ROUTES.api_of_errors(b"/api/activity") is PLAIN

@@ -86,7 +86,7 @@ class Api(ABC):
         family: Its name in records. APIs that count alike have one together.
         routes: Its routes, as they are declared.
         named_path: How those of them are read that name the model themselves.
-        error_prefix: Paths that begin so have its errors, even if nothing is there.
+        error_prefixes: Paths that begin so have its errors, even if nothing is there.
         target, stream_target: Path and query at which an upstream is asked; ``{}`` is the place of
             the model's name.
         stream_end: The end of its streams; None if nobody knows how they end.
@@ -104,7 +104,7 @@ class Api(ABC):
     family: ClassVar[str]
     routes: ClassVar[tuple[RouteDeclaration, ...]] = ()
     named_path: ClassVar[NamedPath | None] = None
-    error_prefix: ClassVar[bytes | None] = None
+    error_prefixes: ClassVar[tuple[bytes, ...]] = ()
     target: ClassVar[str] = ""
     stream_target: ClassVar[str] = ""
     stream_end: ClassVar[StreamEnd | None] = None

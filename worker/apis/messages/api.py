@@ -95,7 +95,7 @@ class MessagesApi(AnthropicApi):
     """Messages."""
 
     routes = unversioned(asks("/v1/messages", "Go on with a conversation."))
-    error_prefix = b"/v1/messages/"
+    error_prefixes = (b"/v1/messages/",)
     target = stream_target = "/v1/messages"
     stream_end = end_of_named(rb"message_stop")
     modes: ClassVar[frozenset[Mode]] = frozenset({"comment", "heartbeat", "reasoning"})

@@ -81,6 +81,15 @@ class OllamaEmbeddingsApi(_TranslatedApi):
         PS,
         SHOW,
     )
+    # what only Ollama itself can do: its clients read its errors
+    error_prefixes = (
+        b"/api/pull",
+        b"/api/push",
+        b"/api/create",
+        b"/api/copy",
+        b"/api/delete",
+        b"/api/blobs/",
+    )
 
 
 class OllamaApi(_TranslatedApi):
