@@ -239,6 +239,7 @@ class StoreStatus(MessageValue, frozen=True, kw_only=True):
         waiting: Records that are not written yet.
         lost: Records that are not there, and never will be: there was no place for them.
         problem: Why nothing can be written now, or not to its file; empty if all is well.
+        pid: Of its process; 0 without one.
     """
 
     path: str
@@ -248,6 +249,7 @@ class StoreStatus(MessageValue, frozen=True, kw_only=True):
     waiting: int
     lost: int
     problem: str = ""
+    pid: int = 0
 
 
 class ModelFit(MessageValue, frozen=True, kw_only=True):

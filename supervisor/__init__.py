@@ -16,13 +16,13 @@ its files.
 
     memory/           Devices, sizes of models, reservations, victims.
     processes/        One child process, its output, its port, and nothing left behind.
-    store/            Records of requests on disk: SQLite, in a thread of its own.
 
     progress/         Progress of a model load: sources, learned times, estimator.
     facts/            What a server told of its model when it last ran.
     pricing/          Prices of models: the price list, patterns, and the feed that refreshes it.
     machine/          What the machine is, and what it does: facts and samples.
     scheduling/       The swap engine (sans-IO) and the dispatcher that carries out its commands.
+    store/            Records of requests on disk: SQLite, in a process of its own.
 
     config/schema/    One declaration per key: type, default, documentation, JSON schema.
 

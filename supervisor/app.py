@@ -264,7 +264,6 @@ async def supervise(
         def note(record: RequestRecord) -> None:
             slots.note(record)
             tallies.note_record(record)
-            archive.add(record)
 
         records = RecordStore(lambda: in_force.config.activity.metrics_rows, note)
         seen_models = SeenModels(kept / FACTS_FILE_NAME)
@@ -332,7 +331,7 @@ async def supervise(
             output_log.keep_in(rings["log"])
             program_log.keep_in(rings["own-log"])
             stack.callback(program_log.leave_ring)
-            records.keep_in(rings["records"])
+            archive.add_again(records.keep_in(rings["records"]))
         ordered = read_orders(rings.get("orders"))
         if ordered.profile in config.profiles:
             in_force.profile = ordered.profile
@@ -403,6 +402,7 @@ async def supervise(
                 folder / "lease.sock",
                 dispatcher,
                 records=records,
+                keep=archive.add,
                 capture=archive.add_capture,
                 config=lambda: in_force.routes(prices.listed, last_seen),
                 on_hello=pool.says_hello,
@@ -539,6 +539,7 @@ async def supervise(
         )
         with trio.move_on_after(WORKERS_LIMIT_S):
             await pool.wait_until_serving()
+        archive.start()
         log.info("supervisor.ready listen=%s workers=%d sockets=%s", address, workers, folder)
         notifier.ready(headline())
         if sys.stdout.isatty():

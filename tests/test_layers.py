@@ -17,8 +17,8 @@ LAYERS = {
         errors wakefulness flood_log read_json < log_format values < machine records
         < worker_config events control < lease < codec sequence < transport""",
     "supervisor": """
-        errors text < llamacpp config.yaml < host placement < memory processes store
-        < facts machine progress pricing scheduling < config.schema < config < slots
+        errors text < llamacpp config.yaml < host placement < memory processes
+        < facts machine progress pricing scheduling store < config.schema < config < slots
         < config.lint generate models page_cache telemetry workers < reload
         < metrics < control restart standing_orders startup_message < app
         < cli.render < cli < cli.chat cli.offline cli.top < __main__""",

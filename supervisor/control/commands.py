@@ -4,7 +4,6 @@ import itertools
 import os
 import time
 from collections.abc import Awaitable, Callable
-from functools import partial
 from itertools import chain
 from typing import Final, assert_never
 
@@ -76,7 +75,6 @@ from ..scheduling.events import (
     Waiter,
     Wanted,
 )
-from ..store import answers
 from ..store.archive import RecordArchive
 from ..workers.pool import WorkerPool
 
@@ -137,11 +135,11 @@ class Commands:
         self._numbers = itertools.count(1)
         self._started_at = trio.current_time()
 
-    def answer(self, request: AnyRequest) -> AnyReply | Awaitable[AnyReply]:
+    def answer(self, request: AnyRequest) -> AnyReply | Awaitable[AnyReply | bytes]:
         """Carry out `request`. Gives a `Refusal` where that is impossible.
 
         Returns:
-            The reply; or, where something has to be waited for, what gives it.
+            The reply; or, where something has to be waited for, what gives it, perhaps encoded.
         """
         match request:
             case PingRequest():
@@ -167,19 +165,15 @@ class Commands:
             case CancelRequest(request_id=request_id):
                 return self._cancel(request_id)
             case ActivityRequest():
-                return self._archive.ask(
-                    partial(answers.activity, asked=request, seq=self._dispatcher.usage_seq)
-                )
-            case RowsRequest():
-                return self._archive.ask(partial(answers.rows, asked=request))
-            case SpeedsRequest():
-                return self._archive.ask(partial(answers.speeds, asked=request))
-            case UsageRequest():
-                return self._archive.ask(partial(answers.usage, asked=request))
-            case CapturesRequest():
-                return self._archive.ask(partial(answers.captures, asked=request))
-            case CaptureRequest():
-                return self._archive.ask(partial(answers.capture, asked=request))
+                return self._archive.ask(request, self._dispatcher.usage_seq)
+            case (
+                RowsRequest()
+                | SpeedsRequest()
+                | UsageRequest()
+                | CapturesRequest()
+                | CaptureRequest()
+            ):
+                return self._archive.ask(request)
             case WorkersRequest():
                 return WorkersReply(workers=self._workers.status())
             case ScaleRequest(workers=count):

@@ -68,7 +68,7 @@ class ControlServer:
     def __init__(
         self,
         socket: FrameSocket,
-        answer: Callable[[AnyRequest], AnyReply | Awaitable[AnyReply]],
+        answer: Callable[[AnyRequest], AnyReply | Awaitable[AnyReply | bytes]],
     ) -> None:
         self._socket = socket
         self.door = socket.door
@@ -95,7 +95,7 @@ class ControlServer:
                 elif not self._hand_over(envelope, data := self._encode(reply)):
                     nursery.start_soon(self._hand_over_later, envelope, data)
 
-    def _answer_to(self, request: AnyRequest) -> AnyReply | Awaitable[AnyReply]:
+    def _answer_to(self, request: AnyRequest) -> AnyReply | Awaitable[AnyReply | bytes]:
         try:
             return self._answer(request)
         except Exception as exc:  # noqa: BLE001  it ends this request, and nothing else
@@ -115,7 +115,7 @@ class ControlServer:
         except RemoteProtocolError as exc:
             return refused("bad_request", str(exc))
 
-    async def _serve(self, envelope: list[bytes], answer: Awaitable[AnyReply]) -> None:
+    async def _serve(self, envelope: list[bytes], answer: Awaitable[AnyReply | bytes]) -> None:
         try:
             reply = await answer
         except Exception as exc:  # noqa: BLE001  it ends this request, and nothing else
@@ -126,8 +126,8 @@ class ControlServer:
         if not self._hand_over(envelope, data):
             await self._hand_over_later(envelope, data)
 
-    def _encode(self, reply: AnyReply) -> bytes:
-        data = encode(reply)
+    def _encode(self, reply: AnyReply | bytes) -> bytes:
+        data = reply if isinstance(reply, bytes) else encode(reply)
         if len(data) > MAX_MESSAGE_BYTES:
             return encode(refused("too_long", "the answer is too long: ask for less"))
         return data
@@ -161,7 +161,7 @@ class ControlServer:
 async def open_control_server(
     context: "Context[Socket[bytes]]",
     path: Path,
-    answer: Callable[[AnyRequest], AnyReply | Awaitable[AnyReply]],
+    answer: Callable[[AnyRequest], AnyReply | Awaitable[AnyReply | bytes]],
 ) -> AsyncGenerator[ControlServer, None]:
     """Answer scripts on the unix socket `path` while the block runs."""
     with bound(context, zmq.ROUTER, path, _BOUNDS) as socket:

@@ -1,4 +1,4 @@
-"""Records of requests on disk: SQLite, written in a thread of its own.
+"""Records of requests on disk: SQLite, in a process of its own.
 
 Lowest first:
 
@@ -6,8 +6,11 @@ Lowest first:
     columns      Records <-> rows. Pure.
     conditions   Filters -> SQL. Pure.
     open_file    A file -> a database; what cannot be one is put aside.
-    database     What is done with it, one after the other: write, forget, answer.
     captures     Captures <-> what is kept of them. Pure.
+    database     What is done with it, one after the other: write, forget, answer.
     answers      Questions about records, and their answers.
-    archive      The thread: batches, failures, questions.
+    frames       What the supervisor and the process say to each other. Pure.
+    keeper       What waits for the database: batches, failures, questions.
+    store_child  The process.
+    archive      The supervisor's side of it.
 """

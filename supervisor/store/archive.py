@@ -1,383 +1,466 @@
-"""`RecordArchive`: keeps records and captures on disk, in a thread of its own.
+"""`RecordArchive`: keeps records and captures on disk, by a process of its own (`store_child`).
 
-The supervisor's loop only appends to a deque; the thread writes what is there in batches, forgets
-what is too much, and answers questions. It alone has the database, so there is one truth: a
-question is answered after all that was added before it was asked.
+What is added waits a moment in a queue, whole messages of workers as they came; then all of it is
+handed over in one piece. That process alone has the database, so there is one truth: a question is
+answered after all that was added before it was asked.
 
-Nothing here fails a request. What cannot be written waits, a bounded number of records; then the
-oldest are lost, and counted.
+Nothing here fails a request. What cannot be handed over waits, a bounded number of records; then
+the oldest are lost, and counted. Of what was handed over it is known what became of it: when that
+process ends too early the next one gets it again, and keeps what is not there.
 """
 
 import logging
-import math
-import queue
-import sqlite3
-import threading
-import time
+import os
+import signal
+import socket
+import subprocess
+import sys
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
-from contextlib import ExitStack, asynccontextmanager, suppress
-from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
+from itertools import count
+from typing import Final
 
 import msgspec
 import trio
 
-from arriero.protocol.control import AnyReply
-from arriero.protocol.records import RawCapture, RequestRecord
-from arriero.protocol.values import StoreStatus
+from arriero.protocol.codec import encode_finished
+from arriero.protocol.control import AnyReply, Refusal
+from arriero.protocol.flood_log import FloodLog
+from arriero.protocol.values import ErrorInfo, StoreStatus
 
-from .answers import all_records, refused, within
-from .captures import size_of
-from .database import ActivityDatabase, Item, database_in
-from .limits import StoreLimits
-from .open_file import (
-    StoreInUse,
-    UnusableFile,
-    is_broken,
-    locked,
-    open_in_memory,
-    put_aside,
+from ..host.shortage import what_is_scarce
+from ..processes.spawn import NOT_INHERITED
+from .frames import (
+    Frame,
+    FrameReader,
+    Kind,
+    StoreQuestion,
+    StoreReport,
+    StoreRequest,
+    framed,
+    limits_frame,
+    question_frame,
+    report_of,
 )
+from .limits import IDLE_S, MAX_WAITING, MAX_WAITING_BYTES, StoreLimits
 
 log = logging.getLogger(__name__)
 
-Question: TypeAlias = Callable[[sqlite3.Connection], AnyReply]
+_PROGRAM: Final = "arriero.supervisor.store.store_child"
 
 # Seconds that records wait for others, to be written together. Who asks does not wait for it.
 BATCH_S: Final = 0.25
 
-# Records that may wait for a disk that takes nothing. The longest are 3 kB.
-MAX_WAITING: Final = 20_000
-
-# Records and captures of one transaction: what is totalled at once takes a millisecond.
-_MAX_BATCH: Final = 256
-
-# Captures that may wait beside them: the longest are some megabytes.
-_MAX_WAITING_BYTES: Final = 64 * 1024**2
-
-# Seconds for one question. It is over in the middle of a statement, and takes nothing along.
-QUESTION_S: Final = 2.0
-
-# Steps of SQLite's machine between two looks at the clock: less than a millisecond.
-_STEPS: Final = 50_000
+# Bytes that are handed over at once, and read.
+_PIECE_BYTES: Final = 256 * 1024
 
 # Questions that may wait. Each is one page that somebody looks at.
 _MAX_QUESTIONS: Final = 32
 
-# Seconds until a disk that was full is tried again; until an idle thread looks what is too old;
-# until the last records are written when all is to end; until who asks is told to come again.
-_AGAIN_S: Final = 5.0
-_IDLE_S: Final = 600.0
+# Seconds until the last records are written when all is to end; until who asks is told to come
+# again; until a process that is to end, or was killed, is gone, and
+# between two looks at it.
 _LAST_WORD_S: Final = 5.0
 _PATIENCE_S: Final = 10.0
+_KILL_S: Final = 2.0
+_LOOK_S: Final = 0.005
+
+# Seconds until another process is started when one has ended; they double while that goes on.
+FIRST_PAUSE_S: Final = 0.5
+_LAST_PAUSE_S: Final = 60.0
+
+# Processes that may end over the same records: then these are lost.
+_MOST_ENDS: Final = 3
+
+
+class _Entry(msgspec.Struct, eq=False):
+    """What waits to be handed over, or to be settled.
+
+    Attributes:
+        kind, number, data: See `Frame`.
+        ends: Processes that have ended while they had it as the first.
+    """
+
+    kind: Kind
+    number: int
+    data: bytes
+    ends: int = 0
+
+    @property
+    def records(self) -> int:
+        """How many records it has."""
+        return self.number if self.kind in {"records", "again"} else 0
+
+
+class _Queue:
+    """Entries, the oldest first.
+
+    Attributes:
+        records, bytes: Of all of them.
+    """
+
+    def __init__(self) -> None:
+        self._entries: deque[_Entry] = deque()
+        self.records = self.bytes = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._entries)
+
+    def append(self, entry: _Entry) -> None:
+        """Add the newest."""
+        self._entries.append(entry)
+        self.records += entry.records
+        self.bytes += len(entry.data)
+
+    def put_back(self, entry: _Entry) -> None:
+        """Add the oldest."""
+        self._entries.appendleft(entry)
+        self.records += entry.records
+        self.bytes += len(entry.data)
+
+    def pop(self, *, newest: bool = False) -> _Entry:
+        """Take the oldest, or the newest."""
+        entry = self._entries.pop() if newest else self._entries.popleft()
+        self.records -= entry.records
+        self.bytes -= len(entry.data)
+        return entry
 
 
 class _Asked(msgspec.Struct, eq=False):
     """A question on its way.
 
     Attributes:
-        question: What is asked.
-        up_to: Number of the last record that it is to see.
-        answered: Set in the loop.
+        answered: Set with the reply.
         reply: The answer, by then.
-        is_wanted: Somebody waits for it.
     """
 
-    question: Question
-    up_to: int
     answered: trio.Event
-    reply: AnyReply | None = None
-    is_wanted: bool = True
-
-
-_Job: TypeAlias = _Asked | Literal["records", "end"]
+    reply: AnyReply | bytes | None = None
 
 
 class RecordArchive:
-    """The store, from the loop's side.
+    """The store, from the supervisor's side.
 
     Args:
-        limits: What may be kept, and where; asked for each batch.
+        limits: What may be kept, and where; asked whenever something is handed over.
+        first_pause_s: Seconds until another process is started when one has ended.
+
+    Attributes:
+        pid: Of the process; 0 without one.
     """
 
-    def __init__(self, limits: Callable[[], StoreLimits]) -> None:
+    def __init__(
+        self, limits: Callable[[], StoreLimits], *, first_pause_s: float = FIRST_PAUSE_S
+    ) -> None:
+        self.pid = 0
         self._limits = limits
-        self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
-        self._waiting: deque[Item] = deque()
-        self._is_woken = False
-        self._asked = 0
-        self._token: trio.lowlevel.TrioToken | None = None
-        self._thread = threading.Thread(target=self._run, name="arriero-store", daemon=True)
-        # Each number is changed by one side only.
-        self._added = self._dropped = 0
-        self._capture_bytes_added = self._capture_bytes_dropped = 0
-        self._taken = self._spoilt = self._capture_bytes_taken = 0
-        # Of the thread, but for a look at them.
-        self._stack = ExitStack()
-        self._database: ActivityDatabase | None = None
-        self._opened: Path | None = None  # which it is, or stands for
+        self._first_pause_s = first_pause_s
+        self._waiting = _Queue()
+        self._sent = _Queue()  # but not settled
+        self._lost = 0  # here, and by processes that have ended
+        self._report = StoreReport()
         self._problem = ""
-        self._write_again_at = self._open_again_at = 0.0
+        self._numbers = count(1)
+        self._asked: dict[int, _Asked] = {}
+        self._under_way = 0  # number of the question that the process has
+        self._answered = trio.Event()
+        self._some = trio.Event()
+        self._urgent = trio.Event()
+        self._ending = trio.Event()
+        self._ended = trio.Event()
+        self._time_left = trio.CancelScope(shield=True)
+        self._flood = FloodLog(log)
 
-    # --- the loop ------------------------------------------------------------------------------
+    # --- what is kept --------------------------------------------------------------------------
+
+    def add(self, message: bytes, records: int) -> None:
+        """Keep the records of a message `Finished`, which has so many."""
+        self._put(_Entry("records", records, message))
+
+    def add_again(self, records: Iterable[bytes]) -> None:
+        """Keep those records, encoded, that follow the last one of them that is kept already."""
+        if found := list(records):
+            self._put(_Entry("again", len(found), encode_finished(found)))
+
+    def add_capture(self, message: bytes) -> None:
+        """Keep the capture of a message `Captured`, whose record was added before."""
+        self._put(_Entry("capture", 0, message))
+
+    def _put(self, entry: _Entry) -> None:
+        self._waiting.append(entry)
+        if self._is_too_much:
+            self._make_room()
+        self._some.set()
+
+    @property
+    def _is_too_much(self) -> bool:
+        return self._waiting.records > MAX_WAITING or self._waiting.bytes > MAX_WAITING_BYTES
+
+    def _make_room(self) -> None:
+        """Lose the oldest of what is not handed over yet."""
+        questions: list[_Entry] = []
+        while self._is_too_much:
+            entry = self._waiting.pop()
+            if entry.kind == "question":
+                questions.append(entry)
+            else:
+                self._lost += entry.records
+        for question in reversed(questions):
+            self._waiting.put_back(question)
+
+    # --- what is asked -------------------------------------------------------------------------
+
+    async def ask(self, request: StoreRequest, seq: int = 0) -> AnyReply | bytes:
+        """Return the answer to `request`: encoded, unless it is a refusal of our own.
+
+        It is answered within `keeper.QUESTION_S`, or refused; so are all those before it. A disk
+        that hangs is waited for `_PATIENCE_S`.
+
+        Args:
+            request: What is asked.
+            seq: Number of the last event whose record was told before.
+        """
+        if len(self._asked) >= _MAX_QUESTIONS:
+            return _refusal("busy", "too many questions about records are under way")
+        number = next(self._numbers)
+        asked = self._asked[number] = _Asked(trio.Event())
+        try:
+            data = question_frame(number, StoreQuestion(request=request, seq=seq))
+            self._put(_Entry("question", number, data))
+            self._urgent.set()
+            with trio.move_on_after(_PATIENCE_S):
+                await asked.answered.wait()
+        finally:
+            del self._asked[number]
+        return asked.reply or _refusal("busy", "the store does not answer in time")
+
+    def status(self) -> StoreStatus:
+        """Return how it stands."""
+        report = self._report
+        return StoreStatus(
+            path=report.path,
+            rows=report.rows,
+            captures=report.captures,
+            size_bytes=report.size_bytes,
+            waiting=self._waiting.records + self._sent.records,
+            lost=self._lost + report.lost,
+            problem=self._problem or report.problem,
+            pid=self.pid,
+        )
+
+    @property
+    def has_handed_over(self) -> bool:
+        """Whether nothing waits but in the process, which has something."""
+        return bool(self._sent) and not self._waiting
+
+    # --- its process ---------------------------------------------------------------------------
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None, None]:
         """Keep what is added while the block runs; what waits at its end is written then.
 
-        A disk that hangs is not waited for.
+        The process is started when it is needed, or by `start`. A disk that hangs is not waited
+        for at the end.
         """
-        self._token = trio.lowlevel.current_trio_token()
-        self._thread.start()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._run)
+            nursery.start_soon(self._flood.flush_regularly)
+            try:
+                yield
+            finally:
+                self._time_left.deadline = trio.current_time() + _LAST_WORD_S
+                for event in (self._ending, self._some, self._urgent):
+                    event.set()
+                with trio.CancelScope(shield=True):  # bounded by the limit
+                    await self._ended.wait()
+                nursery.cancel_scope.cancel()
+
+    def start(self) -> None:
+        """Start the process now."""
+        self._some.set()
+
+    async def _run(self) -> None:
         try:
-            yield
+            with self._time_left:
+                await self._keep_running()
         finally:
-            self._jobs.put("end")
-            with trio.CancelScope(shield=True):  # bounded by the limit
-                await trio.to_thread.run_sync(self._thread.join, _LAST_WORD_S)
-            if self._thread.is_alive():
-                log.warning("store.hangs waiting=%d", len(self._waiting))
+            self._ended.set()
+        if self._waiting or self._sent:
+            waiting = self._waiting.records + self._sent.records
+            log.warning("store.hangs waiting=%d", waiting)
 
-    def add(self, record: RequestRecord) -> None:
-        """Keep a record."""
-        while len(self._waiting) >= MAX_WAITING:
-            with suppress(IndexError):  # the thread may have taken all
-                self._drop(self._waiting.popleft())
-        self._append(record)
+    async def _keep_running(self) -> None:
+        """Run the process, and another one when it has ended."""
+        pause_s = self._first_pause_s
+        await self._some.wait()
+        while self._waiting or not self._ending.is_set():
+            began_at = trio.current_time()
+            why = await self._run_one()
+            if self._ending.is_set():
+                return
+            if trio.current_time() - began_at > _LAST_PAUSE_S:
+                pause_s = self._first_pause_s
+            self._problem = f"the process of the store {why}; requests wait for another one"
+            self._flood.warning("store.ended reason=%r again_in_s=%.1f", why, pause_s)
+            with trio.move_on_after(pause_s):
+                await self._ending.wait()
+            pause_s = min(2 * pause_s, _LAST_PAUSE_S)
 
-    def add_capture(self, capture: RawCapture) -> None:
-        """Keep the capture of a request whose record was added before, if there is room."""
-        size = size_of(capture)
-        waiting = (
-            self._capture_bytes_added - self._capture_bytes_dropped - self._capture_bytes_taken
-        )
-        if waiting + size <= _MAX_WAITING_BYTES:
-            self._capture_bytes_added += size
-            self._append(capture)
-
-    def _append(self, item: Item) -> None:
-        self._waiting.append(item)
-        self._added += 1
-        if not self._is_woken:
-            self._is_woken = True
-            self._jobs.put("records")
-
-    def _drop(self, item: Item) -> None:
-        self._dropped += 1
-        if isinstance(item, RawCapture):
-            self._capture_bytes_dropped += size_of(item)
-
-    async def ask(self, question: Question) -> AnyReply:
-        """Return the answer to `question`, which is asked in the thread.
-
-        It is answered within `QUESTION_S`, or refused; so are all those before it. A disk that
-        hangs is waited for `_PATIENCE_S`.
-        """
-        if self._asked >= _MAX_QUESTIONS:
-            return refused("busy", "too many questions about records are under way")
-        asked = _Asked(question, self._added, trio.Event())
-        self._asked += 1
+    async def _run_one(self) -> str:
+        """Run one process until it ends, or is to end; return how it ended."""
         try:
-            self._jobs.put(asked)
-            with trio.move_on_after(_PATIENCE_S):
-                await asked.answered.wait()
+            child, ours = _started()
+        except OSError as exc:
+            return f"cannot be started: {what_is_scarce(exc) or exc.strerror}"
+        self.pid = child.pid
+        try:
+            async with (
+                trio.SocketStream(trio.socket.from_stdlib_socket(ours)) as link,
+                trio.open_nursery() as nursery,
+            ):
+                nursery.start_soon(self._hand_over, link)
+                await self._listen(link)
+                nursery.cancel_scope.cancel()
         finally:
-            asked.is_wanted = False
-            self._asked -= 1
-        return asked.reply or refused("busy", "the store does not answer in time")
+            with trio.CancelScope(shield=True):  # bounded by `_KILL_S`
+                await _end(child)
+            self._take_back()
+        return _ending_of(child)
 
-    def status(self) -> StoreStatus:
-        """Return how it stands."""
-        database = self._database
-        return StoreStatus(
-            path="" if database is None or database.path is None else str(database.path),
-            rows=0 if database is None else database.rows,
-            captures=0 if database is None else database.captures,
-            size_bytes=0 if database is None else database.size_bytes,
-            waiting=len(self._waiting),
-            lost=self._dropped + self._spoilt,
-            problem=self._problem,
-        )
-
-    # --- the thread ----------------------------------------------------------------------------
-
-    def _run(self) -> None:
-        tend_at: float | None = 0.0  # opens the file
-        try:
+    async def _hand_over(self, link: trio.SocketStream) -> None:
+        """Hand over what waits, piece by piece, and one question at a time."""
+        said: StoreLimits | None = None
+        with suppress(trio.BrokenResourceError):  # its end is noticed by who listens
             while True:
-                now = time.monotonic()
-                if tend_at is not None and now >= tend_at:
-                    tend_at = self._tend()
-                try:
-                    left_s = _IDLE_S if tend_at is None else max(0.0, tend_at - time.monotonic())
-                    job = self._jobs.get(timeout=left_s)
-                except queue.Empty:
-                    tend_at = 0.0
-                    continue
-                if isinstance(job, _Asked):
-                    self._answer(job)
-                elif job == "records":
-                    self._is_woken = False
-                    tend_at = min(now + BATCH_S, math.inf if tend_at is None else tend_at)
-                else:
-                    self._tend()
+                if not self._waiting:
+                    with trio.move_on_after(IDLE_S):
+                        await self._some.wait()
+                with trio.move_on_after(BATCH_S):
+                    await self._urgent.wait()
+                if not self._ending.is_set():
+                    self._some, self._urgent = trio.Event(), trio.Event()
+                while True:
+                    if (limits := self._limits()) != said:
+                        said = limits
+                        await link.send_all(limits_frame(limits))
+                    if not self._waiting:
+                        break
+                    await link.send_all(self._piece())
+                    if self._under_way:
+                        await self._answered.wait()
+                        self._under_way = 0
+                if self._ending.is_set():
+                    await link.send_eof()
                     return
-        finally:
-            self._stack.close()
 
-    def _tend(self) -> float | None:
-        """Write what waits, and forget what is too much; return when to come again."""
-        more = False
-        try:
-            self._write(self._added)
-            more = self._ready().forget(self._limits())
-        except sqlite3.Error as exc:
-            self._failed(exc)
-        except Exception:
-            log.exception("store.bug")
-        if self._waiting:
-            return max(time.monotonic() + BATCH_S, self._write_again_at)
-        return time.monotonic() + BATCH_S if more else None
+    def _piece(self) -> bytes:
+        """Return what is to be handed over next, up to a question."""
+        frames: list[bytes] = []
+        size = 0
+        while self._waiting and size < _PIECE_BYTES and not self._under_way:
+            entry = self._waiting.pop()
+            if entry.kind != "question":
+                self._sent.append(entry)
+                frames.append(framed(entry.kind, entry.number, entry.data))
+            elif entry.number in self._asked:  # somebody waits for it
+                self._under_way, self._answered = entry.number, trio.Event()
+                frames.append(entry.data)
+            size += len(entry.data)
+        return b"".join(frames)
 
-    def _write(self, up_to: int) -> None:
-        """Write what was added up to that number, as far as that is possible."""
-        while time.monotonic() >= self._write_again_at:
-            batch: list[Item] = []
-            most = min(up_to - self._taken - self._dropped, _MAX_BATCH)
-            with suppress(IndexError):  # the loop may have dropped some
-                while len(batch) < most:
-                    batch.append(self._waiting.popleft())
-            if not batch:
-                return
-            try:
-                self._write_batch(batch)
-            except sqlite3.Error as exc:
-                self._waiting.extendleft(reversed(batch))
-                self._failed(exc)
-                return
-            except BaseException:
-                self._spoilt += len(batch)
-                raise
-            self._taken += len(batch)
-            self._capture_bytes_taken += sum(
-                size_of(item) for item in batch if isinstance(item, RawCapture)
-            )
-            if self._problem and self._ready().path is not None:
-                log.info("store.works_again lost=%d", self._dropped + self._spoilt)
+    async def _listen(self, link: trio.SocketStream) -> None:
+        """Take what it says, until its end."""
+        frames = FrameReader()
+        with suppress(trio.BrokenResourceError):
+            while data := await link.receive_some(_PIECE_BYTES):
+                for frame in frames.read(data):
+                    self._take(frame)
+
+    def _take(self, frame: Frame) -> None:
+        match frame.kind:
+            case "answer":
+                self._answer(frame.number, frame.data)
+            case "report":
+                before, self._report = self._report, report_of(frame.data)
+                for _ in range(self._report.settled - before.settled):
+                    self._sent.pop()
                 self._problem = ""
+            case "said":
+                log.log(frame.number, "%s", frame.data.decode())
+            case _:
+                log.error("store.bug kind=%s", frame.kind)
 
-    def _write_batch(self, batch: list[Item]) -> None:
-        try:
-            self._ready().write(batch)
-        except sqlite3.Error as exc:
-            if not is_broken(exc):
-                raise
-            self._renew(exc)
-            self._ready().write(batch)
+    def _answer(self, number: int, reply: AnyReply | bytes) -> None:
+        if (asked := self._asked.get(number)) is not None:
+            asked.reply = reply
+            asked.answered.set()
+        self._answered.set()
 
-    def _answer(self, asked: _Asked) -> None:
-        if not asked.is_wanted:
+    def _take_back(self) -> None:
+        """Let all wait again that was handed over, and of which it is not known what became."""
+        report, self._report = self._report, StoreReport()
+        self._lost += report.lost + (0 if report.path else report.rows)
+        self.pid = 0
+        if self._under_way:
+            text = "the process of the store has ended: ask again"
+            self._answer(self._under_way, _refusal("store_failed", text))
+            self._under_way = 0
+        while self._sent:
+            entry = self._sent.pop(newest=True)
+            if entry.kind == "records":
+                entry.kind = "again"
+            entry.ends += not self._sent
+            if entry.ends < _MOST_ENDS:
+                self._waiting.put_back(entry)
+            else:
+                self._lost += entry.records
+        self._make_room()
+
+
+def _started() -> "tuple[subprocess.Popen[bytes], socket.socket]":
+    """Start the process; return it, and our end of the socket to it.
+
+    The reaper is not told of it: when this process is killed, it writes what it has, and ends by
+    itself.
+
+    Raises:
+        OSError: It cannot be started.
+    """
+    ours, theirs = socket.socketpair()
+    try:
+        with theirs:
+            child = subprocess.Popen(
+                [sys.executable, "-m", _PROGRAM, str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                env={n: value for n, value in os.environ.items() if n not in NOT_INHERITED},
+                pass_fds=[theirs.fileno()],
+                process_group=0,  # what is typed at a terminal must not reach it
+            )
+    except OSError:
+        ours.close()
+        raise
+    return child, ours
+
+
+async def _end(child: "subprocess.Popen[bytes]") -> None:
+    """Wait for the end of a process that has nothing to do any more; kill it if it stays."""
+    for hit in (child.kill, lambda: None):
+        with trio.move_on_after(_KILL_S):
+            while child.poll() is None:  # noqa: ASYNC110  a descriptor for it may not be left
+                await trio.sleep(_LOOK_S)
             return
-        try:
-            self._write(asked.up_to)
-            asked.reply = self._reply(asked.question)
-        except Exception as exc:  # noqa: BLE001  it ends this question, and nothing else
-            log.warning("store.cannot_answer error=%r", exc)
-            asked.reply = refused("store_failed", f"the store cannot be read now: {exc}")
-        if self._token is not None:
-            with suppress(trio.RunFinishedError):
-                self._token.run_sync_soon(asked.answered.set)
+        hit()
 
-    def _reply(self, question: Question) -> AnyReply:
-        connection = self._ready().connection
-        until = time.monotonic() + QUESTION_S
-        connection.set_progress_handler(lambda: time.monotonic() > until, _STEPS)
-        try:
-            return within(question, connection)
-        except sqlite3.Error as exc:
-            if not is_broken(exc):
-                raise
-            self._renew(exc)
-        finally:
-            with suppress(sqlite3.Error):  # it may be closed by now
-                connection.set_progress_handler(None, 0)
-        return within(question, self._ready().connection)
 
-    # --- its file ------------------------------------------------------------------------------
+def _refusal(code: str, message: str) -> Refusal:
+    return Refusal(error=ErrorInfo(code=code, message=message))
 
-    def _ready(self) -> ActivityDatabase:
-        """Return the database of the file that is configured now; in memory if it cannot be had."""
-        path = self._limits().path
-        database = self._database
-        if database is None or path != self._opened or database.is_gone:
-            return self._open(path)
-        if database.path is None and time.monotonic() >= self._open_again_at:
-            return self._open(path)
-        return database
 
-    def _open(self, path: Path) -> ActivityDatabase:
-        former = self._database
-        if former is not None and former.path is not None:
-            self._close()  # and its lock
-            former = None
-        stack = ExitStack()
-        try:
-            stack.enter_context(locked(path))
-            try:
-                database = database_in(path)
-            except UnusableFile as exc:
-                self._told_aside(path, put_aside(path), str(exc))
-                database = database_in(path)
-            stack.callback(database.connection.close)
-            if former is not None:
-                database.write(all_records(former.connection))
-        except (OSError, sqlite3.Error, UnusableFile, StoreInUse) as exc:
-            stack.close()
-            return self._make_do(path, f"cannot use {path}: {exc}; requests are kept in memory")
-        if self._problem:
-            log.info("store.opened path=%s", path)
-            self._problem = ""
-        return self._take(stack, database, path)
-
-    def _make_do(self, path: Path, problem: str) -> ActivityDatabase:
-        """Go on in memory for a while: nothing that was there is touched."""
-        self._open_again_at = time.monotonic() + _AGAIN_S
-        if self._problem != problem:
-            log.warning("store.failed reason=%r", problem)
-            self._problem = problem
-        if self._database is not None:
-            self._opened = path
-            return self._database
-        stack = ExitStack()
-        connection = open_in_memory()
-        stack.callback(connection.close)
-        return self._take(stack, ActivityDatabase(connection, None), path)
-
-    def _take(self, stack: ExitStack, database: ActivityDatabase, path: Path) -> ActivityDatabase:
-        self._close()
-        self._stack, self._database, self._opened = stack, database, path
-        self._write_again_at = 0.0
-        return database
-
-    def _close(self) -> None:
-        self._stack.close()
-        self._stack, self._database = ExitStack(), None
-
-    def _renew(self, failure: sqlite3.Error) -> None:
-        """Put a file aside that turns out to be broken."""
-        database = self._database
-        self._close()
-        if database is not None and database.path is not None:
-            with suppress(OSError):  # opening it says why it stays
-                self._told_aside(database.path, put_aside(database.path), str(failure))
-
-    def _told_aside(self, path: Path, aside: Path, reason: str) -> None:
-        log.warning("store.put_aside path=%s as=%s reason=%r", path, aside.name, reason)
-
-    def _failed(self, failure: sqlite3.Error) -> None:
-        """Tell once that nothing can be written, and try again later."""
-        self._write_again_at = time.monotonic() + _AGAIN_S
-        if not self._problem:
-            self._problem = f"nothing can be written: {failure}"
-            log.warning("store.failed reason=%r", self._problem)
+def _ending_of(child: "subprocess.Popen[bytes]") -> str:
+    if child.returncode is None:
+        return "does not end"
+    if child.returncode < 0:
+        return f"was ended by signal {-child.returncode} ({signal.strsignal(-child.returncode)})"
+    return f"has exited with code {child.returncode}"

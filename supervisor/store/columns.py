@@ -12,6 +12,13 @@ import msgspec
 
 from arriero.protocol.records import RequestRecord
 
+MAX_CHARS: Final = 400
+"""Longest text of a record that is kept, in characters.
+
+With it every answer is below `codec.MAX_MESSAGE_BYTES`, whatever clients ask for.
+"""
+_MAX_TYPE_CHARS: Final = 100  # of a media type
+
 Cell: TypeAlias = str | float | int | bytes | None
 """What SQLite stores."""
 
@@ -47,6 +54,28 @@ def cells_of(record: RequestRecord) -> tuple[Cell, ...]:
     if (cost := cells[_COST]) is None:
         return cells
     return (*cells[:_COST], f"{cost:f}", *cells[_COST + 1 :])
+
+
+def clipped(record: RequestRecord) -> RequestRecord:
+    """Return `record` with texts of at most `MAX_CHARS`."""
+    if (
+        len(record.request_id) <= MAX_CHARS
+        and len(record.path) <= MAX_CHARS
+        and len(record.asked) <= MAX_CHARS
+        and (record.served_as is None or len(record.served_as) <= MAX_CHARS)
+        and (record.error_code is None or len(record.error_code) <= MAX_CHARS)
+        and len(record.content_type) <= _MAX_TYPE_CHARS
+    ):
+        return record
+    return msgspec.structs.replace(
+        record,
+        request_id=record.request_id[:MAX_CHARS],
+        path=record.path[:MAX_CHARS],
+        asked=record.asked[:MAX_CHARS],
+        served_as=record.served_as and record.served_as[:MAX_CHARS],
+        error_code=record.error_code and record.error_code[:MAX_CHARS],
+        content_type=record.content_type[:_MAX_TYPE_CHARS],
+    )
 
 
 def tame(cells: Sequence[Cell]) -> tuple[Cell, ...]:

@@ -1,7 +1,6 @@
 """`ActivityDatabase`: what is done with an open database, one after the other.
 
-Many rows are written by one statement. Between two statements SQLite's calls give Python's lock
-away and want it back, for which the thread may have to wait each time; see `archive`.
+Many rows are written by one statement: a tenth of what a row takes is less so.
 """
 
 import os
@@ -15,7 +14,7 @@ from typing import Final, TypeAlias
 from arriero.protocol.records import RawCapture, RequestRecord
 
 from .captures import packed
-from .columns import COLUMNS, SUMS, Cell, cells_of, tame
+from .columns import COLUMNS, SUMS, Cell, cells_of, clipped, tame
 from .limits import StoreLimits
 from .open_file import UnusableFile, is_broken, open_database, transaction
 
@@ -96,12 +95,28 @@ class ActivityDatabase:
             if isinstance(item, RawCapture):
                 captures.append(item)
             else:
-                rows.append(cells_of(item))
+                rows.append(cells_of(clipped(item)))
         try:
             self._write(rows, captures)
         except (OverflowError, UnicodeEncodeError):  # something in it is not to be stored
             self._write([tame(row) for row in rows], captures)
         self.rows += len(rows)
+
+    def unknown(self, records: Sequence[RequestRecord]) -> Sequence[RequestRecord]:
+        """Return those `records` that are not here: what follows the last one that is.
+
+        Raises:
+            sqlite3.Error: It cannot be looked up.
+        """
+        for number in range(len(records), 0, -1):
+            record = clipped(records[number - 1])
+            found = self.connection.execute(
+                "SELECT 1 FROM requests WHERE request_id = ? AND t = ? AND duration_ms = ? LIMIT 1",
+                (record.request_id, record.t, record.duration_ms),
+            ).fetchone()
+            if found is not None:
+                return records[number:]
+        return records
 
     def _write(self, rows: Sequence[tuple[Cell, ...]], captures: Iterable[RawCapture]) -> None:
         run = self.connection.execute

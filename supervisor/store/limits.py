@@ -9,6 +9,15 @@ FILE_NAME: Final = "activity.sqlite"
 """Of the store in the state folder."""
 
 
+MAX_WAITING: Final = 20_000
+"""Records that may wait for a disk that takes nothing."""
+MAX_WAITING_BYTES: Final = 64 * 1024**2
+"""Bytes of all that waits: captures may be some megabytes."""
+
+IDLE_S: Final = 600.0
+"""Seconds until it is looked what is too old, while nothing else happens."""
+
+
 class StoreLimits(msgspec.Struct, frozen=True, kw_only=True):
     """What may be kept, and where.
 

@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from .columns import COLUMNS
+from .columns import COLUMNS, SUMS
 
 # Says that a database is ours: "arri", the largest four letters that are a positive number.
 APPLICATION_ID: Final = int.from_bytes(b"arri", "big")
@@ -47,6 +47,13 @@ _TABLES: Final = (
     f"PRAGMA application_id = {APPLICATION_ID}",
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
+
+# Columns that each of them has at least.
+_NEEDED: Final = {
+    "requests": {"id"},
+    "usage": {"day", "model", "key", *SUMS},
+    "captures": {"id", "caller", "size", "data"},
+}
 
 # What SQLite says of a file that is none of its own, or has broken pages.
 _BROKEN: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
@@ -136,7 +143,7 @@ def _begun(database: sqlite3.Connection) -> sqlite3.Connection:
             for statement in _TABLES:
                 run(statement)
         else:
-            there = {name for _, name, *_ in run("PRAGMA table_info(requests)")}
+            there = _columns(database, "requests")
             for name in COLUMNS:
                 if name not in there:
                     run(f"ALTER TABLE requests ADD COLUMN {name}")
@@ -151,6 +158,19 @@ def _check(database: sqlite3.Connection) -> None:
         raise UnusableFile(
             f"it is of another version ({version}) than this arriero writes ({SCHEMA_VERSION})"
         )
+    for table, needed in _NEEDED.items():
+        if not needed <= _columns(database, table):
+            raise UnusableFile(f"it lacks the table {table!r}, or a part of it")
+
+
+def _columns(database: sqlite3.Connection, table: str) -> set[str]:
+    """Return the columns of a table; none if it is not there, or no table."""
+    found = database.execute(
+        "SELECT it.name FROM sqlite_schema AS s, pragma_table_info(s.name) AS it "
+        "WHERE s.type = 'table' AND s.name = ?",
+        (table,),
+    )
+    return {name for (name,) in found}
 
 
 def _number(database: sqlite3.Connection, sql: str) -> int:

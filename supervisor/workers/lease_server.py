@@ -13,7 +13,7 @@ import msgspec
 import trio
 import zmq
 
-from arriero.protocol.codec import encode, read_from_worker
+from arriero.protocol.codec import encode, encode_finished, read_from_worker
 from arriero.protocol.errors import RemoteProtocolError
 from arriero.protocol.events import InflightChanged, RequestEnded
 from arriero.protocol.flood_log import FloodLog
@@ -59,7 +59,7 @@ from arriero.protocol.lease import (
     Welcome,
 )
 from arriero.protocol.log_format import LogLines
-from arriero.protocol.records import RawCapture, RequestRecord
+from arriero.protocol.records import RequestRecord
 from arriero.protocol.transport import FrameSocket, QueueLimits, bound
 from arriero.protocol.values import ErrorInfo
 from arriero.protocol.worker_config import WorkerConfig
@@ -156,7 +156,8 @@ class LeaseServer:
         selections: Selections,
         keys: KeyLimits,
         choose_profile: Callable[[str | None], Awaitable[ErrorInfo | None]],
-        capture: Callable[[RawCapture], None],
+        keep: Callable[[bytes, int], None],
+        capture: Callable[[bytes], None],
     ) -> None:
         """Build it.
 
@@ -169,7 +170,8 @@ class LeaseServer:
             selections: Chooses targets of selectors.
             keys: Knows the limits of keys.
             choose_profile: Puts a profile in force; returns why it cannot.
-            capture: Gets what was captured of a request, after its record.
+            keep: Gets messages `Finished`, and how many records are in each.
+            capture: Gets messages `Captured`, after the record of the same request.
         """
         self._socket = socket
         self.door = socket.door
@@ -180,6 +182,7 @@ class LeaseServer:
         self._selections = selections
         self._keys = keys
         self._choose_profile = choose_profile
+        self._keep = keep
         self._capture = capture
         self._peers: dict[str, WorkerPeer] = {}
         self._proven: dict[bytes, WorkerPeer] = {}  # by token
@@ -380,10 +383,14 @@ class LeaseServer:
             case Broken(model=model, lease=lease):
                 log.warning("lease.broken worker=%s model=%s lease=%d", owner, model, lease)
             case Finished(number=number, again=again, records=records):
-                self._note_ended([r for r in records if not (again and self._records.has(r))])
+                if again:
+                    records = tuple(r for r in records if not self._records.has(r))
+                    data = encode_finished(map(encode, records))
+                self._note_ended(records)
+                self._keep(data, len(records))
                 peer.noted = max(peer.noted, number)
-            case Captured(capture=capture):
-                self._capture(capture)
+            case Captured():
+                self._capture(data)
             case Claim(ask=ask, caller=caller, key=key, request_id=request_id):
                 taken_by = self._claims.claim(owner, caller, key, request_id)
                 self.send(owner, Claimed(ask=ask, taken_by=taken_by))
@@ -556,12 +563,22 @@ async def open_lease_server(
     selections: Selections,
     keys: KeyLimits,
     choose_profile: Callable[[str | None], Awaitable[ErrorInfo | None]],
-    capture: Callable[[RawCapture], None] = lambda _: None,
+    keep: Callable[[bytes, int], None] = lambda _message, _records: None,
+    capture: Callable[[bytes], None] = lambda _: None,
 ) -> AsyncGenerator[LeaseServer, None]:
     """Answer workers on the unix socket `path` while the block runs."""
     with bound(context, zmq.ROUTER, path, _BOUNDS) as socket:
         server = LeaseServer(
-            socket, dispatcher, records, config, on_hello, selections, keys, choose_profile, capture
+            socket,
+            dispatcher,
+            records,
+            config,
+            on_hello,
+            selections,
+            keys,
+            choose_profile,
+            keep,
+            capture,
         )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(server.listen)

@@ -12,11 +12,7 @@ import msgspec
 from arriero.protocol.records import RequestRecord
 
 from ..host.kept_ring import KeptRing
-
-# Longest text of a record that is kept, in characters, and longest media type. With them every
-# answer is below `codec.MAX_MESSAGE_BYTES`, whatever clients ask for.
-MAX_CHARS: Final = 400
-_MAX_TYPE_CHARS: Final = 100
+from ..store.columns import MAX_CHARS, clipped
 
 _NAMES: Final = RequestRecord.__struct_fields__
 
@@ -61,23 +57,30 @@ class RecordStore:
         self._by_id: dict[str, RequestRecord] = {}  # the newest with that id
         self._ring: KeptRing | None = None
 
-    def keep_in(self, ring: KeptRing) -> None:
-        """Go on with the records in `ring`, and put all new ones there."""
+    def keep_in(self, ring: KeptRing) -> list[bytes]:
+        """Go on with the records in `ring`, and put all new ones there.
+
+        Returns:
+            Those that were there, encoded.
+        """
+        found: list[bytes] = []
         for message in ring.messages():
             with suppress(msgspec.DecodeError):
                 self._append(_read_record.decode(message))
+                found.append(message)
         self._ring = ring
+        return found
 
     def has(self, record: RequestRecord) -> bool:
         """Return whether `record` itself is here already, not only one with its id."""
-        return self.find(record.request_id) == _clipped(record)
+        return self.find(record.request_id) == clipped(record)
 
     def __len__(self) -> int:
         return len(self._records)
 
     def add(self, record: RequestRecord) -> RequestRecord:
         """Keep `record`, with texts of at most `MAX_CHARS`; return that."""
-        kept = _clipped(record)
+        kept = clipped(record)
         self._append(kept)
         if self._ring is not None:
             self._ring.append(msgspec.json.encode(kept))
@@ -128,24 +131,3 @@ def log_text(record: RequestRecord) -> str:
         line = " ".join(f"{name}=%s" for name in compress(_NAMES, shape))
         _lines[shape] = line
     return line % tuple(filter(None, values))
-
-
-def _clipped(record: RequestRecord) -> RequestRecord:
-    if (
-        len(record.request_id) <= MAX_CHARS
-        and len(record.path) <= MAX_CHARS
-        and len(record.asked) <= MAX_CHARS
-        and (record.served_as is None or len(record.served_as) <= MAX_CHARS)
-        and (record.error_code is None or len(record.error_code) <= MAX_CHARS)
-        and len(record.content_type) <= _MAX_TYPE_CHARS
-    ):
-        return record
-    return msgspec.structs.replace(
-        record,
-        request_id=record.request_id[:MAX_CHARS],
-        path=record.path[:MAX_CHARS],
-        asked=record.asked[:MAX_CHARS],
-        served_as=record.served_as and record.served_as[:MAX_CHARS],
-        error_code=record.error_code and record.error_code[:MAX_CHARS],
-        content_type=record.content_type[:_MAX_TYPE_CHARS],
-    )

@@ -233,15 +233,16 @@ def test_full_disk_loses_no_request(
     eventually(lambda: client.get(f"/api/activity/{name}").status_code == 200)
     before = client.get("/api/metrics/stats").json()["total_requests"]
     # Nothing may be written to files any more: what a full disk says as well.
-    limits = resource.prlimit(train.process.pid, resource.RLIMIT_FSIZE)
-    resource.prlimit(train.process.pid, resource.RLIMIT_FSIZE, (0, limits[1]))
+    pid = train.ask("status")["store"]["pid"]
+    limits = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, limits[1]))
     try:
         for _ in range(5):
             assert train.chat("a").status_code == 200
             assert client.get("/api/activity").status_code == 200
         problem = eventually(lambda: train.ask("status")["store"]["problem"])
     finally:
-        resource.prlimit(train.process.pid, resource.RLIMIT_FSIZE, limits)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)
 
     assert "nothing can be written" in problem
     eventually(lambda: train.ask("status")["store"]["problem"] == "", what="a store that works")

@@ -62,10 +62,12 @@ def replaced(train: Train, number: int) -> int:
 
 def test_the_first_workers_share_memory_and_are_our_children(train: Train) -> None:
     workers = train.workers()
+    assert eventually(lambda: train.ask("status")["store"]["pid"])
     children = {child.pid: " ".join(child.cmdline()) for child in train.children()}
 
     assert set(workers) == {1, 2}
-    assert len(children) == 3  # and the reaper: the zygote is one of the workers
+    # and the reaper, and the store: the zygote is one of the workers
+    assert len(children) == 4
     assert all(was_forked(pid) for pid in workers.values())
     assert all("-m arriero.worker --worker" in children[pid] for pid in workers.values())
 
@@ -129,7 +131,8 @@ def test_without_the_zygote_workers_are_started_as_programs(
                 eventually(lambda: log.read_text().count("worker.serving") >= 4)  # both say it
                 was_early = f"zygote.failed pid={zygote.pid} " in log.read_text()
                 assert not was_early or not alive([zygote])
-                assert not was_early or len(psutil.Process(process.pid).children()) == 3
+                if was_early:
+                    eventually(lambda: len(family_of(process)) == 4)
             finally:
                 process.terminate()
         assert process.wait(PATIENCE_S) == 0
@@ -163,13 +166,16 @@ def test_they_have_no_file_that_we_were_given(tmp_path: Path) -> None:
         try:
             log = tmp_path / "log"
             eventually(lambda: log.read_text().count("worker.serving") == 4)  # both say it
-            family = psutil.Process(process.pid).children()
-            assert len(family) == 3
-            for child in family:
+            for child in eventually(lambda: it if len(it := family_of(process)) == 4 else None):
                 files = [path.readlink() for path in Path(f"/proc/{child.pid}/fd").iterdir()]
                 assert given not in files
         finally:
             process.terminate()
+
+
+def family_of(process: "subprocess.Popen[bytes]") -> list[psutil.Process]:
+    """Two workers, the reaper, and the store."""
+    return psutil.Process(process.pid).children()
 
 
 @pytest.mark.nightly  # ten seconds

@@ -23,7 +23,12 @@ from tests.start_port import START_PORT
 DEFAULTS: dict[str, Any] = {"listen": "127.0.0.1:0", "workers": 1, "startPort": START_PORT}
 
 # In the command lines of processes that are no models' servers.
-OWN_PARTS = ("-m arriero.worker", "reaper_child.py", "telemetry.exporter_child")
+OWN_PARTS = (
+    "-m arriero.worker",
+    "reaper_child.py",
+    "store.store_child",
+    "telemetry.exporter_child",
+)
 
 # Everything on a busy two-core machine; a test that needs as long as this has failed.
 PATIENCE_S = 30.0

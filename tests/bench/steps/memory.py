@@ -16,7 +16,7 @@ from ..targets.servers import ARRIERO_MARKER, NGINX_MARKER, Target, workers_of
 
 # What stands in the command lines of children that are no models.
 _CHILDREN = {
-    "arriero": (ARRIERO_MARKER, "reaper_child", "guardian_child"),
+    "arriero": (ARRIERO_MARKER, "reaper_child", "guardian_child", "store_child"),
     "nginx": (NGINX_MARKER,),
     "llama-swap": (),
 }

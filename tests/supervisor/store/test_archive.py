@@ -1,4 +1,4 @@
-"""The store's thread: batches, failures, and a process that is killed."""
+"""The store and its real process: order, ends, and what is killed."""
 
 import os
 import random
@@ -6,23 +6,20 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager, closing
-from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
 from msgspec.structs import replace
 
-from arriero.protocol.codec import AnyReply
+from arriero.protocol.codec import decode_reply, encode, encode_finished
 from arriero.protocol.control import ActivityReply, ActivityRequest, Refusal
-from arriero.protocol.records import RecordFilter
-from arriero.supervisor.store import answers, archive
+from arriero.supervisor.store import archive
 from arriero.supervisor.store.archive import RecordArchive
 from arriero.supervisor.store.limits import StoreLimits
-from arriero.supervisor.store.open_file import locked, open_database
+from arriero.supervisor.store.open_file import StoreInUse, locked, open_database
 from tests.paths import ROOT
 from tests.records import record
 
@@ -41,8 +38,8 @@ class Place:
 
 @asynccontextmanager
 async def opened(place: Place) -> AsyncGenerator[RecordArchive]:
-    kept = RecordArchive(place)
-    with trio.fail_after(20):
+    kept = RecordArchive(place, first_pause_s=0.01)
+    with trio.fail_after(25):
         async with kept.running():
             yield kept
 
@@ -53,15 +50,17 @@ def place(tmp_path: Path) -> Place:
 
 
 async def ids(kept: RecordArchive, limit: int = 1000) -> list[str]:
-    reply = await kept.ask(partial(answers.activity, asked=ActivityRequest(limit=limit), seq=0))
-    assert isinstance(reply, ActivityReply), reply
-    return [one.request_id for one in reply.records]
+    reply = await kept.ask(ActivityRequest(limit=limit), 7)
+    assert isinstance(reply, bytes), reply
+    found = decode_reply(reply, ActivityReply)
+    assert isinstance(found, ActivityReply), found
+    assert found.seq == 7
+    return [one.request_id for one in found.records]
 
 
 def add(kept: RecordArchive, names: Iterable[str]) -> list[str]:
     added = list(names)
-    for name in added:
-        kept.add(record(name))
+    kept.add(encode_finished(encode(record(name)) for name in added), len(added))
     return added
 
 
@@ -70,15 +69,21 @@ async def test_who_asks_hears_of_all_that_was_added_before(place: Place) -> None
         for turn in range(5):
             added = add(kept, (f"{turn}-{n}" for n in range(70)))
             assert (await ids(kept))[-70:] == added
-        assert kept.status().rows == 350
+        status = kept.status()
+        assert (status.rows, status.waiting, status.path) == (350, 0, str(place.limits.path))
+        place.limits = replace(place.limits, path=place.limits.path.with_name("t"))
+        add(kept, "b")
+        assert await ids(kept) == ["b"]
     async with opened(place) as kept:
+        place.limits = replace(place.limits, path=place.limits.path.with_name("s"))
         assert len(await ids(kept)) == 350
-        assert kept.status().path == str(place.limits.path)
 
 
 async def test_what_waits_at_the_end_is_written(place: Place) -> None:
     async with opened(place) as kept:
+        kept.start()
         add(kept, map(str, range(3)))
+    assert (kept.pid, kept.status().waiting) == (0, 0)
     with closing(sqlite3.connect(place.limits.path)) as database:
         assert database.execute("SELECT COUNT(*) FROM requests").fetchone() == (3,)
     assert not place.limits.path.with_name("s-wal").exists()
@@ -86,190 +91,120 @@ async def test_what_waits_at_the_end_is_written(place: Place) -> None:
 
 async def test_only_so_much_is_seen_as_was_added_when_asked(place: Place) -> None:
     """A follower is told which records are in an answer, and hears of the others itself."""
+    answers: list[list[str]] = []
+
     async with opened(place) as kept:
-        holds = threading.Event()
-        answer: list[list[str]] = []
 
         async def asks() -> None:
-            answer.append(await ids(kept))
+            answers.append(await ids(kept))
 
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(kept.ask, partial(_after, holds))
-            add(kept, ["before"])
-            await trio.testing.wait_all_tasks_blocked()
-            nursery.start_soon(asks)
-            await trio.testing.wait_all_tasks_blocked()
+            for name in "ab":  # the second one waits for the answer to the first
+                add(kept, [name])
+                nursery.start_soon(asks)
+                await trio.testing.wait_all_tasks_blocked()
             add(kept, ["after"])
-            holds.set()
 
-        assert answer == [["before"]]
-        assert await ids(kept) == ["before", "after"]
-
-
-def _after(holds: threading.Event, _: sqlite3.Connection) -> AnyReply:
-    holds.wait(10)
-    return ActivityReply(records=())
+        assert sorted(answers) == [["a"], ["a", "b"]]
+        assert await ids(kept) == ["a", "b", "after"]
 
 
-async def test_questions_are_bounded_and_a_bug_ends_one_of_them(
-    place: Place, caplog: pytest.LogCaptureFixture
-) -> None:
-    def fails(_: sqlite3.Connection) -> AnyReply:
-        raise ZeroDivisionError
-
+async def test_questions_are_bounded_and_only_asked_for_who_waits(place: Place) -> None:
     async with opened(place) as kept:
-        holds = threading.Event()
+        await ids(kept)
+        os.kill(kept.pid, signal.SIGSTOP)
         async with trio.open_nursery() as nursery:
             for _ in range(32):
-                nursery.start_soon(kept.ask, partial(_after, holds))
+                nursery.start_soon(kept.ask, ActivityRequest())
             await trio.testing.wait_all_tasks_blocked()
-            busy = await kept.ask(fails)
-            nursery.cancel_scope.cancel()  # and those that nobody waits for are not asked
-            holds.set()
-        bug = await kept.ask(fails)
+            busy = await kept.ask(ActivityRequest())
+            nursery.cancel_scope.cancel()
+        os.kill(kept.pid, signal.SIGCONT)
         assert await ids(kept) == []
 
     assert isinstance(busy, Refusal)
-    assert isinstance(bug, Refusal)
-    assert (busy.error.code, bug.error.code) == ("busy", "store_failed")
-    assert "store.cannot_answer error=ZeroDivisionError()" in caplog.messages
+    assert busy.error.code == "busy"
 
 
-# --- files that are of no use --------------------------------------------------------------------
-
-
-async def test_broken_file_is_put_aside_and_told(
-    place: Place, caplog: pytest.LogCaptureFixture
+async def test_more_than_can_wait_is_lost_the_oldest_first(
+    place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place.limits.path.write_text("no database at all, but longer than a head of one" * 10)
+    monkeypatch.setattr(archive, "MAX_WAITING", 200)
     async with opened(place) as kept:
-        added = add(kept, "ab")
-        assert await ids(kept) == added
-        assert kept.status().problem == ""
-    assert [one.split(" reason")[0] for one in caplog.messages] == [
-        f"store.put_aside path={place.limits.path} as=s.aside-1"
-    ]
+        for turn in range(5):  # before there is any process
+            add(kept, (f"{turn}-{n}" for n in range(100)))
+        assert (kept.status().waiting, kept.status().lost) == (200, 300)
+        assert (await ids(kept))[::100] == ["3-0", "4-0"]
+        assert kept.status().waiting == 0
 
 
-async def test_file_that_breaks_meanwhile_is_put_aside(place: Place) -> None:
-    async with opened(place) as kept:
-        add(kept, (str(n) for n in range(3000)))
-        await ids(kept, 1)
-    with place.limits.path.open("r+b") as file:
-        file.seek(8192)
-        file.write(b"\xff" * 40_000)
-    async with opened(place) as kept:
-        add(kept, "ab")
-        reply = await kept.ask(
-            lambda it: answers.activity(
-                it, ActivityRequest(where=RecordFilter(keys=("nobody",))), 0
-            )
-        )
-        assert isinstance(reply, ActivityReply)
-        add(kept, "cd")
-        assert (await ids(kept))[-2:] == ["c", "d"]
-    assert place.limits.path.with_name("s.aside-1").exists()
+# --- what is killed -------------------------------------------------------------------------------
 
 
-async def test_file_that_is_taken_away_is_begun_anew(place: Place) -> None:
+async def test_a_process_that_is_killed_loses_and_doubles_nothing(place: Place) -> None:
+    chance = random.Random(4)
     async with opened(place) as kept:
-        add(kept, "a")
+        added = await killed_while_it_writes(kept, 2, chance)
+        assert await ids(kept) == added[-1000:]
+        status = kept.status()
+    assert (status.rows, status.lost, status.waiting) == (len(added), 0, 0)
+
+
+async def killed_while_it_writes(
+    kept: RecordArchive, times: int, chance: random.Random
+) -> list[str]:
+    added: list[str] = []
+    for _ in range(times):
+        await ids(kept)  # there is one
+        for _ in range(chance.randrange(20)):
+            added += add(kept, (f"r{len(added) + n}" for n in range(100)))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(kept.ask, ActivityRequest())  # so that it writes
+            await trio.sleep(chance.random() / 20)
+            await kill_it(kept)
+            nursery.cancel_scope.cancel()
+    return added
+
+
+async def kill_it(kept: RecordArchive) -> None:
+    pid = kept.pid
+    os.kill(pid, signal.SIGKILL)
+    while kept.pid == pid:  # noqa: ASYNC110
+        await trio.sleep(0.001)
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(600)
+async def test_nothing_is_lost_by_a_hundred_ends_of_the_process(place: Place) -> None:
+    kept = RecordArchive(place, first_pause_s=0.01)
+    async with kept.running():
+        added = await killed_while_it_writes(kept, 100, random.Random())
+        assert await ids(kept) == added[-1000:]
+        assert kept.status().rows == len(added)
+
+
+async def test_records_that_end_each_process_are_lost(place: Place) -> None:
+    async with opened(place) as kept:
         await ids(kept)
-        for one in place.limits.path.parent.iterdir():
-            one.unlink()
-        add(kept, "b")
-        assert await ids(kept) == ["b"]
-    with closing(open_database(place.limits.path)) as database:
-        assert database.execute("SELECT request_id FROM requests").fetchall() == [("b",)]
+        added = add(kept, ["poison"])
+        for _ in range(3):
+            while not kept.pid:  # noqa: ASYNC110
+                await trio.sleep(0.001)
+            os.kill(kept.pid, signal.SIGSTOP)  # it is given the records, and writes nothing
+            while not kept.has_handed_over:  # noqa: ASYNC110
+                await trio.sleep(0.001)
+            await kill_it(kept)
+        assert await ids(kept) == []
+        assert (kept.status().lost, kept.status().waiting) == (len(added), 0)
 
-
-async def test_another_path_is_followed(place: Place) -> None:
-    async with opened(place) as kept:
-        add(kept, "a")
-        await ids(kept)
-        place.limits = replace(place.limits, path=place.limits.path.with_name("t"))
-        add(kept, "b")
-        assert await ids(kept) == ["b"]
-        place.limits = replace(place.limits, path=place.limits.path.with_name("s"))
-        assert await ids(kept) == ["a"]
-
-
-async def test_without_a_file_it_goes_on_in_memory_until_there_is_one(
-    place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(archive, "_AGAIN_S", 0.0)
-    path = place.limits.path
-    with locked(path):  # by another supervisor
-        async with opened(place) as kept:
-            place.limits = replace(place.limits, memory_rows=5)
-            add(kept, map(str, range(9)))
-            await ids(kept)
-            while len(found := await ids(kept)) > 5:  # noqa: ASYNC110  it is forgotten in a moment
-                await trio.sleep(0.01)
-            status = kept.status()
-    assert found == ["4", "5", "6", "7", "8"]
-    assert (status.path, status.rows) == ("", 5)
-    assert "another supervisor writes to it; requests are kept in memory" in status.problem
-    assert sum("store.failed" in one for one in caplog.messages) == 1  # told once
-    assert not path.exists()
-
-    path.mkdir()
-    async with opened(place) as kept:
-        add(kept, "ab")
-        assert await ids(kept) == ["a", "b"]
-        path.rmdir()
-        add(kept, "c")
-        assert await ids(kept) == ["a", "b", "c"]  # what was in memory has come along
-        assert (kept.status().path, kept.status().problem) == (str(path), "")
-
-
-# --- a disk that is full -------------------------------------------------------------------------
-
-
-async def test_full_disk_loses_records_that_are_counted_and_told_once(
-    place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Nobody who adds a record waits, or hears of it."""
-    monkeypatch.setattr(archive, "_AGAIN_S", 0.0)
-    monkeypatch.setattr(archive, "MAX_WAITING", 2000)
-
-    def pages(count: int, database: sqlite3.Connection) -> AnyReply:
-        database.execute(f"PRAGMA max_page_count = {count}")
-        return ActivityReply(records=())
-
-    async with opened(place) as kept:
-        add(kept, ["first"])
-        await kept.ask(partial(pages, 1))  # not one more than there are
-        for turn in range(6):
-            add(kept, (f"{turn}-{n}" for n in range(1000)))
-            reply = await kept.ask(
-                partial(answers.activity, asked=ActivityRequest(request_id="first"), seq=0)
-            )
-            assert isinstance(reply, ActivityReply)
-            assert len(reply.records) == 1  # what is there can be read
-        full = kept.status()
-        await kept.ask(partial(pages, 10**6))
-        found = await ids(kept)
-        after = kept.status()
-
-    assert (full.waiting, "full" in full.problem) == (2000, True)
-    assert 3000 <= full.lost <= 4001
-    assert found[-1] == "5-999"
-    assert (after.problem, after.waiting, after.lost) == ("", 0, full.lost)
-    assert after.rows + after.lost == 6001
-    warned = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
-    assert [one.split()[0] for one in warned] == ["store.failed"]
-
-
-# --- a process that is killed --------------------------------------------------------------------
 
 WRITER = """
 import sys, time, trio
 from pathlib import Path
-from arriero.supervisor.store import answers
+from arriero.protocol.codec import encode, encode_finished
+from arriero.protocol.control import ActivityRequest
 from arriero.supervisor.store.archive import RecordArchive
 from arriero.supervisor.store.limits import StoreLimits
-from arriero.protocol.control import ActivityRequest
 from tests.records import record
 
 async def main():
@@ -278,10 +213,13 @@ async def main():
     async with kept.running():
         number = int(sys.argv[2])
         while True:
-            for _ in range(50):
-                number += 1
-                kept.add(record(f"r{number}", t=time.time(), input_tokens=1))
-            await kept.ask(lambda it: answers.activity(it, ActivityRequest(limit=1), 0))
+            batch = [
+                encode(record(f"r{number + n}", t=time.time(), input_tokens=1))
+                for n in range(1, 51)
+            ]
+            number += 50
+            kept.add(encode_finished(batch), 50)
+            await kept.ask(ActivityRequest(limit=1))
             print(number, flush=True)
 
 trio.run(main)
@@ -289,7 +227,7 @@ trio.run(main)
 
 
 def killed_again_and_again(path: Path, times: int, seed: int) -> None:
-    """Kill a writer at any moment; what it has said that it wrote has to be there each time."""
+    """Kill a supervisor at any moment; what it has said that it wrote has to be there each time."""
     chance = random.Random(seed)
     said = 0
     for _ in range(times):
@@ -306,6 +244,7 @@ def killed_again_and_again(path: Path, times: int, seed: int) -> None:
                 said = int(line)
             writer.send_signal(signal.SIGKILL)
             said = int((writer.stdout.read().split() or [b"%d" % said])[-1])
+        wait_for_its_turn(path)
         with closing(open_database(path)) as database:
             assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
             (last,) = database.execute(
@@ -317,6 +256,21 @@ def killed_again_and_again(path: Path, times: int, seed: int) -> None:
             assert total == found  # each of them once, in rows and in totals
             said = found
     assert sorted(one.name for one in path.parent.iterdir()) == ["s", "s-lock"]
+
+
+def wait_for_its_turn(path: Path) -> None:
+    """Wait for the end of the store's process, which writes what it has."""
+
+    async def wait() -> None:
+        with trio.fail_after(20):
+            while True:
+                try:
+                    with locked(path):
+                        return
+                except StoreInUse:
+                    await trio.sleep(0.01)
+
+    trio.run(wait)
 
 
 def test_nothing_that_was_written_is_lost_by_a_kill(tmp_path: Path) -> None:

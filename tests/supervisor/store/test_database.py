@@ -35,7 +35,7 @@ from arriero.protocol.records import (
 )
 from arriero.supervisor.store import answers
 from arriero.supervisor.store.captures import kept_of
-from arriero.supervisor.store.columns import COLUMNS
+from arriero.supervisor.store.columns import COLUMNS, MAX_CHARS
 from arriero.supervisor.store.database import ActivityDatabase, Item
 from arriero.supervisor.store.limits import StoreLimits
 from arriero.supervisor.store.open_file import (
@@ -45,7 +45,6 @@ from arriero.supervisor.store.open_file import (
     open_in_memory,
     put_aside,
 )
-from arriero.supervisor.workers.request_log import MAX_CHARS
 from tests.records import record
 
 DAY_S = 86400
@@ -347,6 +346,17 @@ def _of_another_program(path: Path) -> None:
         database.execute("CREATE TABLE activity(id)")
 
 
+def _lacks_a_table(path: Path) -> None:
+    with closing(open_database(path)) as database:
+        database.execute("DROP TABLE usage")
+
+
+def _has_a_view(path: Path) -> None:
+    with closing(open_database(path)) as database:
+        database.execute("DROP TABLE captures")
+        database.execute("CREATE VIEW captures AS SELECT id, path AS caller FROM requests")
+
+
 def _text(path: Path) -> None:
     path.write_text("models: {}\n" * 100)
 
@@ -364,6 +374,8 @@ def _torn(path: Path) -> None:
     [
         (_newer, "another version"),
         (_of_another_program, "another program"),
+        (_lacks_a_table, "lacks the table 'usage'"),
+        (_has_a_view, "lacks the table 'captures'"),
         (_text, "no database"),
         (_torn, "broken one"),
     ],

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arriero.protocol.records import RequestRecord
-from arriero.supervisor.workers.request_log import MAX_CHARS, RecordStore, log_text
+from arriero.supervisor.store.columns import MAX_CHARS
+from arriero.supervisor.workers.request_log import RecordStore, log_text
 from tests.records import record
 
 
