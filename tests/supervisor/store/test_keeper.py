@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from arriero.protocol.codec import encode, encode_finished
 from arriero.protocol.control import ActivityReply, ActivityRequest, Refusal
 from arriero.protocol.records import RecordFilter, RequestRecord
-from arriero.supervisor.store import keeper
+from arriero.supervisor.store import answers, keeper
 from arriero.supervisor.store.frames import Frame, Kind, StoreQuestion
 from arriero.supervisor.store.keeper import RecordKeeper
 from arriero.supervisor.store.limits import StoreLimits
@@ -66,7 +66,7 @@ def test_a_bug_ends_one_question(limits: StoreLimits, monkeypatch: pytest.Monkey
     told = Told()
     with opened(limits, told) as kept:
         with monkeypatch.context() as broken:
-            broken.setattr(keeper.answers, "activity", lambda *_, **__: 1 / 0)
+            broken.setattr(answers, "activity", lambda *_, **__: 1 / 0)
             bug = kept.answer(StoreQuestion(request=ActivityRequest()))
         assert ids(kept) == []
 
