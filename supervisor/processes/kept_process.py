@@ -32,8 +32,10 @@ from .reaper_child import __file__ as reaper_file
 
 log = logging.getLogger(__name__)
 
-# Seconds for the reaper to begin, and between two packets. It has nothing else to do.
-ANSWER_LIMIT_S: Final = 5.0
+# Seconds for the reaper to begin, and between two packets. It has nothing else to do, but for a look
+# at all processes when a supervisor is gone, which takes seconds on a machine that has far too much
+# to do; and whoever gives up ends all that it keeps.
+ANSWER_LIMIT_S: Final = 20.0
 
 # Seconds between two looks at whether a reaper listens that was started a moment before its
 # supervisor was killed.
@@ -43,7 +45,7 @@ _PAUSE_S: Final = 0.01
 _SOCKETS: Final = "/proc/net/unix"
 
 # Seconds for all of it. A thousand processes are said in a second.
-_WHOLE_LIMIT_S: Final = 15.0
+_WHOLE_LIMIT_S: Final = 30.0
 
 # Processes, and bytes of output of each, that are taken from one reaper.
 _MAX_PROCESSES: Final = 4096

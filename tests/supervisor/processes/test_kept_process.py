@@ -222,7 +222,9 @@ def test_the_pipes_are_closed_whatever_comes(tmp_path: Path) -> None:
         os.close(end[1])
 
 
-def test_what_hangs_is_ended_with_all_it_has(left: tuple[int, int, int], tmp_path: Path) -> None:
+def test_what_hangs_is_ended_with_all_it_has(
+    left: tuple[int, int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing else knows of its processes: they would be there for ever."""
     reaper, entrusted, _ = left
     found = taken(tmp_path)  # it is at work
@@ -231,6 +233,7 @@ def test_what_hangs_is_ended_with_all_it_has(left: tuple[int, int, int], tmp_pat
     found.close_held()
     found.door.close()
     os.kill(reaper, signal.SIGSTOP)
+    monkeypatch.setattr("arriero.supervisor.processes.kept_process.ANSWER_LIMIT_S", 1.0)
 
     assert inherited_from(tmp_path / REAPER_NAME) is None
     assert wait_until(lambda: is_gone(reaper) and is_gone(entrusted))
