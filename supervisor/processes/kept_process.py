@@ -32,9 +32,9 @@ from .reaper_child import __file__ as reaper_file
 
 log = logging.getLogger(__name__)
 
-# Seconds for the reaper to begin, and between two packets. It has nothing else to do, but for a look
-# at all processes when a supervisor is gone, which takes seconds on a machine that has far too much
-# to do; and whoever gives up ends all that it keeps.
+# Seconds for the reaper to begin, and between two packets. All that it does besides is to look at
+# all processes when a supervisor is gone; on a machine with far too much to do that takes seconds,
+# and whoever gives up ends all that it keeps.
 ANSWER_LIMIT_S: Final = 20.0
 
 # Seconds between two looks at whether a reaper listens that was started a moment before its

@@ -448,7 +448,8 @@ def test_nothing_stays_without_a_supervisor(start: Callable[..., Train], adopts:
     assert not any(is_part(process, train) for process in psutil.process_iter())
 
 
-@pytest.mark.parametrize("adopts", [True, pytest.param(False, marks=pytest.mark.nightly)])
+@pytest.mark.nightly  # four seconds; by day there are test_leftovers.py and test_first_workers.py
+@pytest.mark.parametrize("adopts", [True, False])
 def test_who_comes_next_ends_what_nobody_saw_to(start: Callable[..., Train], adopts: bool) -> None:
     train = start(adopt=adopts)
     assert train.chat("a").status_code == 200

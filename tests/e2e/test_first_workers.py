@@ -14,6 +14,9 @@ import pytest
 import yaml
 from trains import DEFAULTS, PATIENCE_S, Stream, Train, alive, eventually
 
+from arriero.supervisor.processes.leftovers import FILE_NAME
+from arriero.supervisor.processes.reaper_child import marked_processes
+
 pytestmark = pytest.mark.e2e
 
 
@@ -70,6 +73,8 @@ def test_the_first_workers_share_memory_and_are_our_children(train: Train) -> No
     assert len(children) == 4
     assert all(was_forked(pid) for pid in workers.values())
     assert all("-m arriero.worker --worker" in children[pid] for pid in workers.values())
+    mark = (train.socket_dir / FILE_NAME).read_text()
+    assert {*marked_processes(f"{mark}.")} == {*workers.values()}  # as whoever comes next sees it
 
 
 def test_their_ends_are_told_and_programs_follow_them(train: Train) -> None:
