@@ -7,6 +7,7 @@ from queue import SimpleQueue
 from typing import Final, TypeAlias
 
 import msgspec
+import zmq
 
 from arriero.protocol.control import (
     CancelReply,
@@ -74,10 +75,11 @@ class Asker:
             while True:
                 request = self._wishes.get()
                 try:
-                    self._tell(answered(link, request))
-                except SupervisorUnreachable as exc:
+                    heard = answered(link, request)
+                except (SupervisorUnreachable, zmq.ZMQError) as exc:
                     is_look = isinstance(request, StatusRequest | LogsRequest)
-                    self._tell(Unreached() if is_look else WishDone(str(exc)))
+                    heard = Unreached() if is_look else WishDone(str(exc))
+                self._tell(heard)
 
 
 def answered(link: ControlConnection, request: ControlRequest) -> Heard:
@@ -110,6 +112,8 @@ def answered(link: ControlConnection, request: ControlRequest) -> Heard:
             return reply
         case Refusal() if isinstance(request, LogsRequest):
             return LogsReply(lines=())  # its model has gone meanwhile
+        case Refusal() if isinstance(request, StatusRequest):
+            return Unreached()  # too busy
         case Refusal(error=error):
             return WishDone(refusal_line(error))
         case SwapReply(model=model, state=state):

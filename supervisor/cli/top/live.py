@@ -85,7 +85,8 @@ class LiveTrain:
 
     def _tell(self, heard: Heard) -> None:
         self._heard.put(heard)
-        os.write(self._wake_out, b".")
+        with suppress(BlockingIOError):  # it is full: that wakes as well
+            os.write(self._wake_out, b".")
 
     def run(self) -> None:
         """Go on until it is ended by a key.
