@@ -23,7 +23,7 @@ from trains import PATIENCE_S, Stream, Train, eventually
 from arriero.supervisor.cli.main import main
 from tests.paths import ROOT
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]  # terminals are read as they are drawn
 
 _SEQUENCE = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\(.|[=>78M])")
 
@@ -105,12 +105,12 @@ def terminal(
 
 @pytest.fixture(scope="module")
 def spoken(start_shared_train: Callable[..., Train], scripted: Callable[..., str]) -> Train:
-    """A train with one model that takes a while, and one that does not."""
+    """A train with a model that is never loaded, and one that is at once."""
     return start_shared_train(
         {
             "progressDelay": "0s",
             "models": {
-                "slow": {"cmd": scripted("--name", "slow", "--load-s", "1.5", "--report")},
+                "stuck": {"cmd": scripted("--never-ready")},
                 "quick": {"cmd": scripted("--name", "quick"), "aliases": ["nick"]},
             },
         }
@@ -161,13 +161,14 @@ def test_ask_writes_the_answer_alone(
 
 def test_chat_shows_the_load_and_goes_on_after_ctrl_c(spoken: Train, tmp_path: Path) -> None:
     spoken.emptied()
-    with terminal(spoken, "chat", "slow", "--system", "be brief") as talk:
+    with terminal(spoken, "chat", "stuck", "--system", "be brief") as talk:
         talk.wait_for("/help", "> ")
         talk.type("hi\n")
         talk.wait_for("loading")
         talk.type("\x03")  # Ctrl-C
         talk.wait_for("Ctrl-C once more", "> ")
-        talk.type("hi again\n")
+        spoken.emptied()
+        talk.type("/model quick\nhi again\n")
         talk.wait_for("w1 w2 w3 w4 w5", "> ")
         talk.type(f"/save {tmp_path}/it.json\n")
         talk.wait_for("messages are in", "> ")
@@ -184,29 +185,26 @@ def test_chat_shows_the_load_and_goes_on_after_ctrl_c(spoken: Train, tmp_path: P
 def test_top_shows_what_happens_and_obeys_keys(spoken: Train) -> None:
     spoken.emptied()
     with terminal(spoken, "top") as top:
-        top.wait_for("slow", "quick", "1 worker")
-        top.type("/slow\r")
+        top.wait_for("stuck", "quick", "1 worker")
+        top.type("/stuck\r")
         top.wait_for("1 of 2")
         top.type("\r")
-        top.wait_for("starting", "█")
-        top.wait_for("ready")
-        stream = Stream(spoken, "slow", runs_on=True)
+        top.wait_for("starting")
+        top.type("U")
+        top.wait_for("(y/n)")
+        top.type("y")
+        eventually(lambda: not top.read() and spoken.model("stuck")["state"] == "stopped")
+        stream = Stream(spoken, "quick", runs_on=True)
         top.wait_for("answer", "127.0.0.1")
         top.resize(40, 15)
-        os.kill(top.process.pid, signal.SIGWINCH)
-        top.wait_for("slow", "answer")
+        top.wait_for("stuck", "answer")
         top.resize(120, 30)
-        os.kill(top.process.pid, signal.SIGWINCH)
         top.wait_for("CLIENT, ID")
         top.type("x")
         top.wait_for("(y/n)")
         top.type("y")
         top.wait_for("is cancelled")
         assert stream.finish().errors()[0]["code"] == "cancelled"
-        top.type("U")
-        top.wait_for("(y/n)")
-        top.type("y")
-        top.wait_for("unloaded slow")
         top.type("q")
         assert top.ends() == 0
         assert "\x1b[?1049l" in top.raw[-200:]  # the screen is as it was
