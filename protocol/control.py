@@ -16,6 +16,7 @@ from .records import (
     KeptCapture,
     NumberedRecord,
     RecordFilter,
+    RecordsSpan,
     RequestRecord,
     SpeedHistogram,
     UsageRow,
@@ -251,6 +252,21 @@ class UsageRequest(ControlRequest, frozen=True, kw_only=True, tag="usage"):
     viewer: Viewer | None = None
 
 
+class HistoryRequest(ControlRequest, frozen=True, kw_only=True, tag="history"):
+    """What requests have come to over time: totals for each span of `step_s`.
+
+    Attributes:
+        since, until: Unix times, the first included.
+        step_s: Whole seconds; there are 1,000 spans at the most. Spans begin at multiples of it.
+        where: Which records; its own times count as well.
+    """
+
+    since: float
+    until: float
+    step_s: int
+    where: RecordFilter = ALL_RECORDS
+
+
 class CapturesRequest(ControlRequest, frozen=True, kw_only=True, tag="captures"):
     """The last captures, without what was captured.
 
@@ -258,11 +274,13 @@ class CapturesRequest(ControlRequest, frozen=True, kw_only=True, tag="captures")
         limit: How many at the most, 1 to 1,000.
         most_id: Only those up to this number; None for all.
         caller: Only those of this client, as in `RawCapture`; None for all.
+        request_id: Only that of this request; None for all.
     """
 
     limit: int = 100
     most_id: int | None = None
     caller: str | None = None
+    request_id: str | None = None
 
 
 class CaptureRequest(ControlRequest, frozen=True, kw_only=True, tag="capture"):
@@ -349,6 +367,7 @@ AnyRequest: TypeAlias = (
     | ActivityRequest
     | RowsRequest
     | SpeedsRequest
+    | HistoryRequest
     | UsageRequest
     | CapturesRequest
     | CaptureRequest
@@ -570,6 +589,16 @@ class RowsReply(ControlReply, frozen=True, kw_only=True):
     total: int
 
 
+class HistoryReply(ControlReply, frozen=True, kw_only=True):
+    """Totals over time.
+
+    Attributes:
+        spans: Those in which requests came, the oldest first.
+    """
+
+    spans: tuple[RecordsSpan, ...]
+
+
 class SpeedsReply(ControlReply, frozen=True, kw_only=True):
     """Totals of records, and their speeds.
 
@@ -710,6 +739,7 @@ AnyReply: TypeAlias = (
     | ActivityReply
     | RowsReply
     | SpeedsReply
+    | HistoryReply
     | UsageReply
     | CapturesReply
     | CaptureReply

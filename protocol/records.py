@@ -228,6 +228,7 @@ class RecordFilter(MessageValue, frozen=True, kw_only=True, omit_defaults=True):
         least_status, most_status: Its status.
         since, until: Unix times between which it came, both included.
         least_id, most_id: Its number in the store, both included.
+        text: Is in its id.
         viewer: Who asks, and may not see all; None: whoever may.
     """
 
@@ -240,6 +241,7 @@ class RecordFilter(MessageValue, frozen=True, kw_only=True, omit_defaults=True):
     until: float | None = None
     least_id: int | None = None
     most_id: int | None = None
+    text: str = ""
     viewer: Viewer | None = None
 
 
@@ -285,6 +287,28 @@ class UsageRow(MessageValue, frozen=True, kw_only=True):
     reasoning_tokens: int = 0
     cost_usd: Decimal = Decimal(0)
     unpriced: int = 0
+
+
+class RecordsSpan(MessageValue, frozen=True, kw_only=True):
+    """What the requests of a span of time have come to.
+
+    Attributes:
+        t: Unix time at which it begins.
+        requests: How many came in it.
+        failed: How many of them did not end well.
+        input_tokens, output_tokens: See `RequestRecord`.
+        cost_usd: Of those whose prices are known, to a billionth.
+        queue_ms, load_ms: For how long all of them together waited.
+    """
+
+    t: float
+    requests: int
+    failed: int
+    input_tokens: int
+    output_tokens: int
+    cost_usd: Decimal
+    queue_ms: float
+    load_ms: float
 
 
 class SpeedHistogram(MessageValue, frozen=True, kw_only=True):

@@ -22,6 +22,7 @@ from arriero.protocol.control import (
     ExplainRequest,
     HardwareReply,
     HardwareRequest,
+    HistoryRequest,
     HoldReply,
     HoldRequest,
     LogsReply,
@@ -169,6 +170,7 @@ class Commands:
             case (
                 RowsRequest()
                 | SpeedsRequest()
+                | HistoryRequest()
                 | UsageRequest()
                 | CapturesRequest()
                 | CaptureRequest()

@@ -21,6 +21,8 @@ from arriero.protocol.control import (
     CaptureRequest,
     CapturesReply,
     CapturesRequest,
+    HistoryReply,
+    HistoryRequest,
     Refusal,
     RowsReply,
     RowsRequest,
@@ -34,6 +36,7 @@ from arriero.protocol.records import (
     CaptureEntry,
     NumberedRecord,
     RecordFilter,
+    RecordsSpan,
     RequestRecord,
     SpeedHistogram,
     UsageRow,
@@ -54,6 +57,10 @@ MAX_TOTALS: Final = 10_000
 # The greatest number that SQLite takes, and pages that anybody looks at.
 _MAX_ID: Final = 2**63 - 1
 _MAX_PAGE: Final = 10**9
+
+# Most spans of time in one answer, and the latest moment that is asked for.
+_MAX_SPANS: Final = 1000
+_LAST_MOMENT: Final = 1e11
 
 # The parts of a histogram; llama-swap's.
 _LEAST_BINS: Final = 5
@@ -290,6 +297,44 @@ def _day_text(number: int) -> str:
         return ""
 
 
+def history(database: sqlite3.Connection, asked: HistoryRequest) -> HistoryReply | Refusal:
+    """Return what requests have come to over time."""
+    if (refusal := _refusal(1, asked.where)) is not None:
+        return refusal
+    if not 0 <= asked.since <= asked.until <= _LAST_MOMENT:
+        return _bad_request("cannot tell of such a time: it has to begin before it ends")
+    if not (asked.until - asked.since) / _MAX_SPANS <= asked.step_s <= _LAST_MOMENT:
+        return _bad_request(
+            f"cannot tell of more than {_MAX_SPANS} spans at once: ask for longer ones"
+        )
+    step = max(1, asked.step_s)
+    condition = condition_of(asked.where)
+    counts = ("MIN(MAX(input_tokens, 0), 1 << 40)", "MIN(MAX(output_tokens, 0), 1 << 40)")
+    found = database.execute(
+        f"SELECT CAST(t / ? AS INTEGER) AS span, COUNT(*), SUM(outcome <> 'ok'), "
+        f"{', '.join(f'SUM({count})' for count in counts)}, "
+        f"TOTAL(ROUND(MIN(IFNULL(cost_usd, 0) * 1000000000, 1 << 50))), "
+        f"TOTAL(queue_ms), TOTAL(load_ms) FROM requests "
+        f"WHERE {condition.sql} AND t >= ? AND t < ? GROUP BY span ORDER BY span LIMIT ?",
+        (step, *condition.values, asked.since, asked.until, _MAX_SPANS + 1),
+    )
+    return HistoryReply(
+        spans=tuple(
+            RecordsSpan(
+                t=float(span * step),
+                requests=requests,
+                failed=failed or 0,
+                input_tokens=taken or 0,
+                output_tokens=given or 0,
+                cost_usd=cost_of(nano_usd),
+                queue_ms=queue_ms,
+                load_ms=load_ms,
+            )
+            for span, requests, failed, taken, given, nano_usd, queue_ms, load_ms in found
+        )
+    )
+
+
 def captures(database: sqlite3.Connection, asked: CapturesRequest) -> CapturesReply | Refusal:
     """Return which captures there are, the newest first."""
     where = RecordFilter(most_id=asked.most_id)
@@ -298,11 +343,14 @@ def captures(database: sqlite3.Connection, asked: CapturesRequest) -> CapturesRe
     found = database.execute(
         f"SELECT c.id, c.size, {','.join(f'r.{name}' for name in COLUMNS)} "
         "FROM captures AS c JOIN requests AS r ON r.id = c.id "
-        "WHERE c.id <= ? AND (? IS NULL OR c.caller = ?) ORDER BY c.id DESC LIMIT ?",
+        "WHERE c.id <= ? AND (? IS NULL OR c.caller = ?) AND (? IS NULL OR r.request_id = ?) "
+        "ORDER BY c.id DESC LIMIT ?",
         (
             _MAX_ID if asked.most_id is None else asked.most_id,
             asked.caller,
             asked.caller,
+            asked.request_id,
+            asked.request_id,
             asked.limit,
         ),
     ).fetchall()

@@ -66,6 +66,7 @@ def condition_of(where: RecordFilter, request_id: str | None = None) -> Conditio
         ("t <= ?", where.until),
         ("id >= ?", where.least_id),
         ("id <= ?", where.most_id),
+        ("instr(request_id, ?)", where.text or None),
         ("request_id = ?", request_id),
     )
     for sql, value in bounds:

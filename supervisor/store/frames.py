@@ -15,6 +15,7 @@ from arriero.protocol.control import (
     ActivityRequest,
     CaptureRequest,
     CapturesRequest,
+    HistoryRequest,
     RowsRequest,
     SpeedsRequest,
     UsageRequest,
@@ -44,7 +45,13 @@ _KINDS: Final[tuple[Kind, ...]] = (
 )
 
 StoreRequest: TypeAlias = (
-    ActivityRequest | RowsRequest | SpeedsRequest | UsageRequest | CapturesRequest | CaptureRequest
+    ActivityRequest
+    | RowsRequest
+    | SpeedsRequest
+    | HistoryRequest
+    | UsageRequest
+    | CapturesRequest
+    | CaptureRequest
 )
 
 _HEAD: Final = struct.Struct("<BQI")

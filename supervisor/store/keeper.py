@@ -22,6 +22,7 @@ from arriero.protocol.control import (
     AnyReply,
     CaptureRequest,
     CapturesRequest,
+    HistoryRequest,
     RowsRequest,
     SpeedsRequest,
     UsageRequest,
@@ -344,6 +345,8 @@ def _answer_to(question: StoreQuestion) -> _Answer:
             return partial(answers.rows, asked=asked)
         case SpeedsRequest():
             return partial(answers.speeds, asked=asked)
+        case HistoryRequest():
+            return partial(answers.history, asked=asked)
         case UsageRequest():
             return partial(answers.usage, asked=asked)
         case CapturesRequest():

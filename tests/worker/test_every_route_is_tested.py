@@ -95,6 +95,7 @@ TESTS = {
         "/api/hardware",
     ],
     f"{PAGE}::test_last_requests_are_listed_newest_first": ["/api/activity"],
+    f"{RECORDS}::test_totals_are_told_over_time": ["/api/history"],
     f"{RECORDS}::test_all_of_it_is_exported": ["/api/activity.csv", "/api/activity.jsonl"],
     f"{RECORDS}::test_usage_is_told_by_day_model_and_key": ["/api/usage"],
     f"{RECORDS}::test_the_table_is_in_llama_swaps_form": ["/api/metrics/activity"],

@@ -18,6 +18,7 @@ from arriero.protocol.control import (
     CapturesReply,
     ControlReply,
     ControlRequest,
+    HistoryReply,
     RowsReply,
     SpeedsReply,
     UsageReply,
@@ -27,6 +28,7 @@ from arriero.protocol.records import (
     CaptureEntry,
     NumberedRecord,
     RecordFilter,
+    RecordsSpan,
     RequestRecord,
     SpeedHistogram,
     UsageRow,
@@ -44,6 +46,8 @@ from ..apis.management.answers import (
     CapturedExchange,
     CaptureInfo,
     CaptureList,
+    HistoryList,
+    HistorySpan,
     RowTokens,
     SpeedBins,
     UsageEntry,
@@ -53,6 +57,7 @@ from ..apis.management.queries import (
     ActivityQuery,
     CapturesQuery,
     ExportQuery,
+    HistoryQuery,
     RowsQuery,
     StatsQuery,
     UsageQuery,
@@ -176,6 +181,25 @@ class ActivityPages:
             is_cut=reply.is_cut,
         )
 
+    async def history(self, query: HistoryQuery, now: float) -> HistoryList:
+        """Return what requests have come to over time.
+
+        Args:
+            query: Which, and when.
+            now: Unix time.
+
+        Raises:
+            RelayError: As for `listed`.
+        """
+        asked = queries.history_request(query, now, self._reader)
+        reply = await self._ask(asked, HistoryReply)
+        return HistoryList(
+            since=asked.since,
+            until=asked.until,
+            step_s=asked.step_s,
+            spans=tuple(map(_history_span, reply.spans)),
+        )
+
     # --- in llama-swap's words -----------------------------------------------------------------
 
     async def rows(self, query: RowsQuery) -> ActivityPage:
@@ -276,6 +300,19 @@ def _usage_entry(row: UsageRow) -> UsageEntry:
         reasoning_tokens=row.reasoning_tokens,
         cost_usd=f"{row.cost_usd:f}",
         unpriced=row.unpriced,
+    )
+
+
+def _history_span(span: RecordsSpan) -> HistorySpan:
+    return HistorySpan(
+        t=span.t,
+        requests=span.requests,
+        failed=span.failed,
+        input_tokens=span.input_tokens,
+        output_tokens=span.output_tokens,
+        cost_usd=f"{span.cost_usd:f}",
+        queue_ms=round(span.queue_ms, 1),
+        load_ms=round(span.load_ms, 1),
     )
 
 

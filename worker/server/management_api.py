@@ -5,6 +5,7 @@ All in little steps. Nothing here starts a model or waits for one.
 
 import os
 import re
+import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Final, Protocol
@@ -51,6 +52,7 @@ from ..apis.management.queries import (
     ActivityQuery,
     CapturesQuery,
     ExportQuery,
+    HistoryQuery,
     LogQuery,
     PerformanceQuery,
     RowsQuery,
@@ -373,6 +375,10 @@ def make_pages(
     @answers(declared.ONE_ACTIVITY)
     async def one_activity(request_id: str) -> Response:
         return json_answer(await records().one(request_id))
+
+    @answers(declared.HISTORY)
+    async def history() -> Response:
+        return json_answer(await records().history(query_of(HistoryQuery), time.time()))
 
     @answers(declared.USAGE)
     async def usage() -> Response:

@@ -33,6 +33,7 @@ from arriero.protocol.control import (
     ExplainReply,
     ExplainRequest,
     HardwareRequest,
+    HistoryRequest,
     HoldReply,
     HoldRequest,
     LogsLine,
@@ -288,7 +289,9 @@ class SmallSupervisor:
                 other = UsageRow(day="2026-11-28", model="b", requests=1, cost_usd=Decimal("0.5"))
                 total = UsageRow(requests=3, output_tokens=80, cost_usd=Decimal("0.5"))
                 return UsageReply(rows=(row, other) if by else (total,), total=total)
-            case RowsRequest() | SpeedsRequest() | CapturesRequest() | CaptureRequest():
+            case RowsRequest() | SpeedsRequest() | HistoryRequest():
+                return None
+            case CapturesRequest() | CaptureRequest():
                 return None
             case WorkersRequest():
                 return WorkersReply(workers=(WORKER,))

@@ -24,7 +24,7 @@ OTHERS: dict[Access, str] = {
     ),
     "read": (
         "GET /running, GET /api/ps, GET /api/activity, GET /api/activity/{request_id...}, "
-        "GET /api/activity.jsonl, GET /api/activity.csv, GET /api/usage, "
+        "GET /api/activity.jsonl, GET /api/activity.csv, GET /api/usage, GET /api/history, "
         "GET /api/metrics/activity, GET /api/metrics/stats, "
         "GET /logs, GET /logs/stream, GET /logs/stream/{name...}, GET /api/events, GET /api/live, "
         "GET /api/models/explain/{name...}, "

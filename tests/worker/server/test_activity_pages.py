@@ -20,6 +20,7 @@ from arriero.protocol.control import (
     CapturesRequest,
     ControlReply,
     ControlRequest,
+    HistoryRequest,
     Refusal,
     RowsRequest,
     SpeedsRequest,
@@ -37,6 +38,9 @@ from tests.worker.server.test_management_api import ALICE, Ask, Worker, known, p
 T = TypeVar("T", bound=ControlReply)
 
 NOW = 1_795_910_400.5  # 2026-11-29T00:00:00.5Z
+
+
+AROUND_NOW = f"since={NOW - 600}&until={NOW + 600}"
 
 
 class Supervisor:
@@ -65,6 +69,8 @@ class Supervisor:
                 return answers.rows(database, request)
             case SpeedsRequest():
                 return answers.speeds(database, request)
+            case HistoryRequest():
+                return answers.history(database, request)
             case UsageRequest():
                 return answers.usage(database, request)
             case CapturesRequest():
@@ -128,6 +134,25 @@ async def test_the_list_is_filtered_and_paged(ask: Ask) -> None:
     assert listed((await ask("GET", "/api/activity?outcome=timeout&status=5xx")).said) == ["r0"]
     assert listed((await ask("GET", f"/api/activity?since={NOW + 4}&key=k")).said) == ["r5", "r4"]
     assert (await ask("GET", "/api/activity?status=ok")).status == 400
+    assert listed((await ask("GET", "/api/activity?id=3")).said) == ["r3"]
+    assert listed((await ask("GET", "/api/activity?id=%25")).said) == []
+
+
+async def test_totals_are_told_over_time(ask: Ask) -> None:
+    said = (await ask("GET", f"/api/history?{AROUND_NOW}&step=2&model=m")).said
+    default = (await ask("GET", f"/api/history?{AROUND_NOW}")).said
+    endless = await ask("GET", "/api/history?since=0&step=1")
+
+    spans = said["spans"]
+    assert isinstance(spans, list)
+    assert [(one["t"] - NOW, one["requests"], one["output_tokens"]) for one in spans] == [
+        (-0.5, 1, 1),
+        (1.5, 1, 3),
+        (3.5, 1, 5),
+    ]
+    assert [(one["failed"], one["cost_usd"]) for one in spans] == [(0, "0.25")] * 3
+    assert default["step_s"] == 25
+    assert (endless.status, "1000 spans" in str(endless.said)) == (400, True)
 
 
 async def test_usage_is_told_by_day_model_and_key(ask: Ask) -> None:
@@ -279,6 +304,7 @@ async def test_records_of_other_models_are_not_told(store: ActivityDatabase) -> 
         found = (await ask("GET", "/api/activity", "X-Api-Key: bob")).said
         hidden = await ask("GET", "/api/activity/hidden", "X-Api-Key: bob")
         used = (await ask("GET", "/api/usage?by=", "X-Api-Key: bob")).said["total"]
+        spans = (await ask("GET", f"/api/history?{AROUND_NOW}", "X-Api-Key: bob")).said["spans"]
         table = (await ask("GET", "/api/metrics/activity", "X-Api-Key: bob")).said
         stats = (await ask("GET", "/api/metrics/stats", "X-Api-Key: bob")).said
         lines = (await ask("GET", "/api/activity.jsonl", "X-Api-Key: bob")).body
@@ -288,6 +314,8 @@ async def test_records_of_other_models_are_not_told(store: ActivityDatabase) -> 
     assert isinstance(used, dict)
     assert (used["requests"], table["total"], stats["total_requests"]) == (2, 2, 2)
     assert len(unchunked(lines)) == 2
+    assert isinstance(spans, list)
+    assert [one["requests"] for one in spans] == [2]
 
 
 async def test_captures_are_shown_to_the_key_that_asked(store: ActivityDatabase) -> None:
@@ -320,7 +348,8 @@ async def test_captures_are_shown_to_the_key_that_asked(store: ActivityDatabase)
         other = await ask("GET", "/api/captures/1", "X-Api-Key: bob")
         others = await ask("GET", "/api/captures", "X-Api-Key: bob")
         own = await ask("GET", "/api/captures/1", "X-Api-Key: alice")
-        all_own = await ask("GET", "/api/captures", "X-Api-Key: alice")
+        all_own = await ask("GET", "/api/captures?request=r1", "X-Api-Key: alice")
+        none = await ask("GET", "/api/captures?request=r2", "X-Api-Key: alice")
         wrong = await ask("GET", "/api/captures/x", "X-Api-Key: alice")
 
     assert (nobody.status, other.status, own.status, wrong.status) == (401, 404, 200, 404)

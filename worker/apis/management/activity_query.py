@@ -9,6 +9,7 @@ from typing import Final, NamedTuple, get_args
 from arriero.protocol.control import (
     ActivityRequest,
     CapturesRequest,
+    HistoryRequest,
     RowsRequest,
     SpeedsRequest,
     UsageKey,
@@ -17,7 +18,7 @@ from arriero.protocol.control import (
 from arriero.protocol.records import RecordFilter, Viewer
 
 from ...errors import UnknownRequest
-from .queries import CapturesQuery, ExportQuery, RowsQuery, StatsQuery, UsageQuery
+from .queries import CapturesQuery, ExportQuery, HistoryQuery, RowsQuery, StatsQuery, UsageQuery
 
 
 class RecordsAsker(NamedTuple):
@@ -45,13 +46,31 @@ _LONGEST_ID: Final = 256
 _CLOCK: Final = re.compile(r"([\d:.]+)(?:Z|([ +-])([\d:]+))?", re.ASCII)
 
 _DAY_S: Final = 86400
+
+# Spans of time that are told where nobody says how long they are.
+_USUAL_SPANS: Final = 48
 _EPOCH: Final = date(1970, 1, 1).toordinal()
 
 
 def activity_request(query: ExportQuery, limit: int, reader: RecordsAsker) -> ActivityRequest:
     """Return what is asked for a list of requests, of which `limit` are wanted now."""
+    return ActivityRequest(limit=limit, where=_records_meant(query, reader))
+
+
+def history_request(query: HistoryQuery, now: float, reader: RecordsAsker) -> HistoryRequest:
+    """Return what is asked for totals over time."""
+    until = _moment(query.until)
+    until = now if until is None else until
+    since = _moment(query.since)
+    since = max(0.0, until - _DAY_S) if since is None else since
+    step = query.step or max(1, math.ceil((until - since) / _USUAL_SPANS))
+    where = _records_meant(query, reader)
+    return HistoryRequest(since=since, until=until, step_s=step, where=where)
+
+
+def _records_meant(query: ExportQuery, reader: RecordsAsker) -> RecordFilter:
     least, most = _statuses(query.status)
-    where = RecordFilter(
+    return RecordFilter(
         models=tuple(map(reader.id_of, query.model)),
         keys=query.key,
         outcomes=query.outcome,
@@ -60,9 +79,9 @@ def activity_request(query: ExportQuery, limit: int, reader: RecordsAsker) -> Ac
         since=_moment(query.since),
         until=_moment(query.until),
         most_id=_before(query.before),
+        text=query.id,
         viewer=reader.viewer,
     )
-    return ActivityRequest(limit=limit, where=where)
 
 
 def rows_request(query: RowsQuery, reader: RecordsAsker) -> RowsRequest:
@@ -108,7 +127,12 @@ def usage_request(query: UsageQuery, reader: RecordsAsker) -> UsageRequest:
 
 def captures_request(query: CapturesQuery, reader: RecordsAsker) -> CapturesRequest:
     """Return what is asked for a list of captures."""
-    return CapturesRequest(limit=query.limit, most_id=_before(query.before), caller=reader.owner)
+    return CapturesRequest(
+        limit=query.limit,
+        most_id=_before(query.before),
+        caller=reader.owner,
+        request_id=query.request,
+    )
 
 
 def unknown_request(request_id: str) -> UnknownRequest:

@@ -165,6 +165,38 @@ class UsageList(JsonAnswer, frozen=True, kw_only=True):
     is_cut: bool
 
 
+class HistorySpan(JsonAnswer, frozen=True, kw_only=True):
+    """What the requests of a span of time have come to; see `RecordsSpan`.
+
+    Attributes:
+        cost_usd: Dollars, as a text, so that nobody rounds them.
+    """
+
+    t: float
+    requests: int
+    failed: int
+    input_tokens: int
+    output_tokens: int
+    cost_usd: str
+    queue_ms: float
+    load_ms: float
+
+
+class HistoryList(JsonAnswer, frozen=True, kw_only=True):
+    """What requests have come to over time.
+
+    Attributes:
+        since, until: Unix times.
+        step_s: Seconds of each span.
+        spans: Those in which requests came, the oldest first.
+    """
+
+    since: float
+    until: float
+    step_s: int
+    spans: tuple[HistorySpan, ...]
+
+
 class RowTokens(JsonAnswer, frozen=True, kw_only=True):
     """The tokens of a request, in llama-swap's words; -1: not known."""
 

@@ -24,6 +24,7 @@ from .answers import (
     CaptureList,
     DoneMessage,
     EndedRequest,
+    HistoryList,
     ModelEntry,
     ModelList,
     PerformanceInfo,
@@ -39,6 +40,7 @@ from .queries import (
     ActivityQuery,
     CapturesQuery,
     ExportQuery,
+    HistoryQuery,
     LogQuery,
     PerformanceQuery,
     QueryShape,
@@ -139,6 +141,12 @@ EXPORTS: Final = {
         "/api/activity.csv", "All of what has run, as CSV.", "text/csv", query=ExportQuery
     ),
 }
+HISTORY: Final = _shows(
+    "/api/history",
+    "What requests have come to over time: totals for each span.",
+    HistoryList,
+    query=HistoryQuery,
+)
 USAGE: Final = _shows(
     "/api/usage", "Tokens and cost by day, model and key.", UsageList, query=UsageQuery
 )
@@ -273,6 +281,7 @@ PAGES: Final[tuple[RouteDeclaration, ...]] = (
     ACTIVITY,
     *EXPORTS.values(),
     ONE_ACTIVITY,
+    HISTORY,
     USAGE,
     METRICS_ACTIVITY,
     METRICS_STATS,

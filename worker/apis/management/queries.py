@@ -66,6 +66,7 @@ class ExportQuery(QueryShape, frozen=True, kw_only=True):
         since: That came then or later.
         until: That came then or earlier.
         before: Before that one: `next` of an answer.
+        id: With that in its id.
     """
 
     limit: Annotated[int, Meta(ge=1, le=10**9)] | None = None
@@ -79,6 +80,17 @@ class ExportQuery(QueryShape, frozen=True, kw_only=True):
     since: Moment | None = None
     until: Moment | None = None
     before: RowNumber | None = None
+    id: Annotated[str, Meta(max_length=256)] = ""
+
+
+class HistoryQuery(ExportQuery, frozen=True, kw_only=True):
+    """What is to be added up over time; which records: see `ExportQuery`.
+
+    Attributes:
+        step: Seconds of each span; without it 48 spans, from `since` (a day ago) to `until` (now).
+    """
+
+    step: Annotated[int, Meta(ge=1, le=366 * 86400)] | None = None
 
 
 class ActivityQuery(ExportQuery, frozen=True, kw_only=True):
@@ -175,10 +187,12 @@ class CapturesQuery(QueryShape, frozen=True, kw_only=True):
     Attributes:
         limit: How many, at most.
         before: Before that one: `next` of an answer.
+        request: Of the request with that id.
     """
 
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
     before: RowNumber | None = None
+    request: Annotated[str, Meta(max_length=256)] | None = None
 
 
 def read_query(shape: type[QueryT], given: Iterable[tuple[str, str]]) -> QueryT:
