@@ -1,4 +1,6 @@
-// Every word that the page says, in one file: each view has its part.
+// Every word that the page says: each view has its part, long ones in files strings_NAME.js.
+
+import { activity } from "./strings_requests.js";
 
 /** @param {number} n @param {string} one @param {string} many */
 const number = (n, one, many) => `${n} ${n === 1 ? one : many}`;
@@ -300,6 +302,7 @@ export const S = {
       speech: "Speech",
     }),
   },
+  activity,
   requests: (/** @type {number} */ n) => number(n, "request", "requests"),
   models: (/** @type {number} */ n) => number(n, "model", "models"),
 };

@@ -105,6 +105,9 @@
  * @property {number} bytes_out
  * @property {Record<string, string>} request_fields
  * @property {Record<string, string>} response_fields
+ * @property {"queue" | "load" | "prompt" | "answer"} phase
+ * @property {number} output_tokens
+ * @property {number | null} ttft_ms
  *
  * @typedef {Record<string, any> & {request_id: string, t: number, model: string, outcome: string}} RequestRecord
  * @typedef {{id: number, record: RequestRecord, has_capture: boolean}} NumberedRecord
