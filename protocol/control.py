@@ -5,6 +5,7 @@ One request is one frame of JSON, sent by a plain REQ socket; the answer is one 
 """
 
 from datetime import datetime
+from decimal import Decimal
 from typing import Final, Literal, TypeAlias
 
 import msgspec
@@ -29,6 +30,7 @@ from .values import (
     DeviceStatus,
     ErrorInfo,
     KeepStatus,
+    MessageValue,
     ModelFit,
     ModelStatus,
     ProfileStatus,
@@ -267,6 +269,13 @@ class HistoryRequest(ControlRequest, frozen=True, kw_only=True, tag="history"):
     where: RecordFilter = ALL_RECORDS
 
 
+class ConfigRequest(ControlRequest, frozen=True, kw_only=True, tag="config"):
+    """The files of the configuration as they are now, without secrets, and what is wrong in them.
+
+    Nothing is changed. What a reload would change is told as well.
+    """
+
+
 class CapturesRequest(ControlRequest, frozen=True, kw_only=True, tag="captures"):
     """The last captures, without what was captured.
 
@@ -368,6 +377,7 @@ AnyRequest: TypeAlias = (
     | RowsRequest
     | SpeedsRequest
     | HistoryRequest
+    | ConfigRequest
     | UsageRequest
     | CapturesRequest
     | CaptureRequest
@@ -599,6 +609,82 @@ class HistoryReply(ControlReply, frozen=True, kw_only=True):
     spans: tuple[RecordsSpan, ...]
 
 
+class ConfigFile(MessageValue, frozen=True, kw_only=True):
+    """A file of the configuration.
+
+    Attributes:
+        name: As it was given.
+        text: Without secrets and comments; the lines are those of the file.
+        is_cut: There is more of it.
+    """
+
+    name: str
+    text: str
+    is_cut: bool = False
+
+
+class ConfigRemark(MessageValue, frozen=True, kw_only=True):
+    """Something to know of a place in a file.
+
+    Attributes:
+        kind: `error` keeps it from being used, `warning` is surely not meant, `note` may well be.
+        file: Its name.
+        line, column: From 1; 0 where something is missing altogether.
+        path: The key; may be empty.
+        message: What is wrong, and what would do.
+    """
+
+    kind: Literal["error", "warning", "note"]
+    file: str
+    line: int
+    column: int
+    path: str
+    message: str
+
+
+class KeyStatus(MessageValue, frozen=True, kw_only=True):
+    """A client's key in force, what it is good for, and what it has used today (UTC).
+
+    Attributes:
+        name, scopes, models, concurrency, daily_tokens, daily_cost: As in the configuration.
+        requests: How many have ended.
+        tokens: Of prompts and answers.
+        cost_usd: As far as prices are known.
+    """
+
+    name: str
+    scopes: tuple[str, ...]
+    models: tuple[str, ...] | None
+    concurrency: int
+    daily_tokens: int
+    daily_cost: Decimal | None
+    requests: int = 0
+    tokens: int = 0
+    cost_usd: Decimal = Decimal(0)
+
+
+class ConfigReply(ControlReply, frozen=True, kw_only=True):
+    """The configuration.
+
+    Attributes:
+        generation: Of that in force.
+        files: In the order in which they are merged.
+        remarks: By their places; errors are all told before others.
+        more: Remarks that are left out.
+        changes: What a reload would change; None: the files cannot be used.
+        keys: Those with names.
+        plain_keys: How many there are without: they are good for everything.
+    """
+
+    generation: int
+    files: tuple[ConfigFile, ...]
+    remarks: tuple[ConfigRemark, ...]
+    more: int
+    changes: ConfigChanges | None
+    keys: tuple[KeyStatus, ...]
+    plain_keys: int
+
+
 class SpeedsReply(ControlReply, frozen=True, kw_only=True):
     """Totals of records, and their speeds.
 
@@ -740,6 +826,7 @@ AnyReply: TypeAlias = (
     | RowsReply
     | SpeedsReply
     | HistoryReply
+    | ConfigReply
     | UsageReply
     | CapturesReply
     | CaptureReply

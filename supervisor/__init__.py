@@ -31,6 +31,7 @@ its files.
     slots/            Prompt caches of llama-server on disk; sleep of servers.
 
     config/lint/      `arriero check`: valid configuration that is almost certainly a mistake.
+    config/shown/     Files of a configuration as they may be shown, without secrets.
     generate/         Writes configurations from GGUF folders and llama-server presets; files that
                       operators copy.
     models/           Model servers: start, readiness, signs of life, kind, output, preload.

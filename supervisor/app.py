@@ -32,6 +32,7 @@ from .config.load import Config, ModelConfig, load_with_tree, parse_listen
 from .config.schema.reader import UnknownKeys
 from .config.sources import find_sources
 from .config.values import LogLevel
+from .config.yaml.tree import Node
 from .control.commands import Commands
 from .control.connection_limits import keep_doors
 from .control.event_publisher import Publisher, open_publisher
@@ -76,6 +77,7 @@ from .processes.leftovers import end_leftovers
 from .processes.reaper import Reaper, Refuge, open_reaper
 from .progress.stage_times_file import FILE_NAME
 from .reload.change_detector import View
+from .reload.inspector import ConfigInspector
 from .reload.profiles import ProfileSwitch
 from .reload.reloader import ActiveConfig, Parts, Reloader, follow_logging
 from .reload.watcher import look_at, watch
@@ -175,6 +177,14 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             ConfigError: It cannot be used.
         """
+        return with_findings(*self.load_with_tree(), RealDisk())
+
+    def load_with_tree(self) -> tuple[Config, Node]:
+        """Do as `load`, without looking for what is surely not meant; return the tree as well.
+
+        Raises:
+            ConfigError: It cannot be used.
+        """
         if self.search is not None:
             config, root = self.search.load(os.environ)
         else:
@@ -188,7 +198,15 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
             logging=replace(config.logging, level=self.log_level or config.logging.level),
             tls=self._tls(),
         )
-        return with_findings(config, root, RealDisk())
+        return config, root
+
+    def sources(self) -> tuple[Path, ...]:
+        """Return the files as they are now.
+
+        Raises:
+            ConfigError: There are none, or they cannot be named.
+        """
+        return find_sources(self.files, self.directory)
 
     def _tls(self) -> TlsFiles | None:
         try:
@@ -450,6 +468,8 @@ async def supervise(
             told_to_stop.set()
             return Done()
 
+        inspector = ConfigInspector(in_force, order.sources, order.load_with_tree, keys.used_today)
+
         def scale(count: int) -> None:
             orders.scale(count, in_force.config.workers)
             pool.scale(count)
@@ -504,6 +524,7 @@ async def supervise(
             program_log,
             archive,
             reloader,
+            inspector,
             profiles,
             warm,
             metrics,

@@ -24,6 +24,7 @@ the page on all keys, `dump` and `diff` go by the fields. See `schema.sections`.
 Packages within it:
 
     lint/    `arriero check`: valid configuration that is almost certainly a mistake.
+    shown/   Files as they may be shown, without secrets.
     schema/  How keys are declared and read, and what they take.
     yaml/    YAML text <-> tree of nodes with line and column.
 """

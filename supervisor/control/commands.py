@@ -18,6 +18,7 @@ from arriero.protocol.control import (
     CancelRequest,
     CaptureRequest,
     CapturesRequest,
+    ConfigRequest,
     Done,
     ExplainRequest,
     HardwareReply,
@@ -64,6 +65,7 @@ from ..machine.monitor import Monitor
 from ..metrics.service import MetricsService
 from ..models.output_log import OutputLog
 from ..page_cache.warm_tier import WarmTier
+from ..reload.inspector import ConfigInspector
 from ..reload.profiles import ProfileSwitch
 from ..reload.reloader import ActiveConfig, Reloader
 from ..scheduling.dispatcher import Dispatcher
@@ -98,6 +100,7 @@ class Commands:
         program_log: ProgramLog,
         archive: RecordArchive,
         reloader: Reloader,
+        inspector: ConfigInspector,
         profiles: ProfileSwitch,
         warm: WarmTier,
         metrics: MetricsService,
@@ -123,6 +126,7 @@ class Commands:
         self._cancel_request = cancel
         self._preview = preview
         self._reloader = reloader
+        self._inspector = inspector
         self._profiles = profiles
         self._warm = warm
         self._metrics = metrics
@@ -163,6 +167,8 @@ class Commands:
                 return self._say_preview(request)
             case ReloadRequest(dry_run=dry_run, drain=drain):
                 return self._reloader.reload(dry_run=dry_run, drain=drain)
+            case ConfigRequest():
+                return self._inspector.look()
             case CancelRequest(request_id=request_id):
                 return self._cancel(request_id)
             case ActivityRequest():

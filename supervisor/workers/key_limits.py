@@ -193,6 +193,11 @@ class KeyLimits:
             self.used.add(record)
             self.changes += 1
 
+    def used_today(self) -> Mapping[str, KeyUse]:
+        """Return what keys have used today, by their names."""
+        self.used.at(self._clock())
+        return self.used.keys
+
     def _refusal(self, key: KeyConfig, running: int) -> KeyRefusal | None:
         if key.concurrency and running >= key.concurrency:
             message = (

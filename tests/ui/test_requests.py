@@ -1,8 +1,7 @@
-"""The view of requests, in a browser: those that run, those that have ended, and where time went."""
+"""The view of requests, in a browser: those that run and those that have ended."""
 
 import json
-from collections.abc import Callable, Generator
-from typing import Any
+from collections.abc import Callable
 
 import httpx
 import pytest
@@ -24,8 +23,8 @@ def shared(start_ui_train: Callable[..., Train]) -> Train:
 
 
 @pytest.fixture
-def train(shared: Train) -> Generator[Train]:
-    yield shared.emptied()
+def train(shared: Train) -> Train:
+    return shared.emptied()
 
 
 def ids(train: Train, query: str = "") -> list[str]:

@@ -71,6 +71,8 @@ TESTS = {
     f"{UI}::test_orders_reach_the_supervisor": [
         "/api/models/explain/{name...}",
         "/api/models/load/{name...}",
+        "/api/config",
+        "/api/config/reload",
         "/api/devices/hold",
         "/api/devices/release",
     ],

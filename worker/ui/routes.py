@@ -6,11 +6,15 @@ from quart import Response, g, render_template, request
 
 import arriero
 from arriero.protocol.control import (
+    ConfigReply,
+    ConfigRequest,
     ExplainReply,
     ExplainRequest,
     HoldReply,
     HoldRequest,
     ReleaseRequest,
+    ReloadReply,
+    ReloadRequest,
     SwapReply,
     SwapRequest,
 )
@@ -22,6 +26,7 @@ from ..apis.management.page_routes import (
     HoldOrder,
     LiveQuery,
     LoadStarted,
+    ReloadQuery,
     WhoAmI,
 )
 from ..apis.model_names import ModelNames
@@ -38,6 +43,9 @@ from .shell import FIELDS, shell_parts, view_of
 
 # Seconds for the supervisor to answer: it only looks, or begins.
 _ASK_S: Final = 15.0
+
+# The same for a reload: reading ten thousand models, and then telling all workers.
+_RELOAD_S: Final = 45.0
 
 _hold_order = JsonReader(HoldOrder)
 
@@ -151,6 +159,15 @@ def add_page(service: PageContext, answers: AddsRoute, *, is_admin_here: bool) -
         asked = SwapRequest(model=started_here(name), wait=False)
         told = await service.ask(asked, SwapReply, within_s=_ASK_S)
         return json_answer(LoadStarted(model=told.model, state=told.state))
+
+    @answers(declared.CONFIG)
+    async def config() -> Response:
+        return json_answer(await service.ask(ConfigRequest(), ConfigReply, within_s=_ASK_S))
+
+    @answers(declared.RELOAD)
+    async def reload() -> Response:
+        asked = ReloadRequest(drain=query_of(ReloadQuery).drain == "true")
+        return json_answer(await service.ask(asked, ReloadReply, within_s=_RELOAD_S))
 
     async def order() -> HoldOrder:
         data = await request.get_data()

@@ -29,6 +29,7 @@ from arriero.protocol.control import (
     CancelRequest,
     CaptureRequest,
     CapturesRequest,
+    ConfigRequest,
     Done,
     ExplainReply,
     ExplainRequest,
@@ -289,7 +290,7 @@ class SmallSupervisor:
                 other = UsageRow(day="2026-11-28", model="b", requests=1, cost_usd=Decimal("0.5"))
                 total = UsageRow(requests=3, output_tokens=80, cost_usd=Decimal("0.5"))
                 return UsageReply(rows=(row, other) if by else (total,), total=total)
-            case RowsRequest() | SpeedsRequest() | HistoryRequest():
+            case RowsRequest() | SpeedsRequest() | HistoryRequest() | ConfigRequest():
                 return None
             case CapturesRequest() | CaptureRequest():
                 return None

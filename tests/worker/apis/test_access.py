@@ -34,7 +34,8 @@ OTHERS: dict[Access, str] = {
     "admin": (
         "GET /unload, POST /api/models/unload, POST /api/models/unload/{name...}, "
         "POST /api/models/load/{name...}, POST /api/devices/hold, POST /api/devices/release, "
-        "PUT /api/profiles/active, POST /props, POST /slots/{slot}, POST /lora-adapters, "
+        "PUT /api/profiles/active, GET /api/config, POST /api/config/reload, "
+        "POST /props, POST /slots/{slot}, POST /lora-adapters, "
         "GET /upstream/{model...}/{path...}, HEAD /upstream/{model...}/{path...}, "
         "POST /upstream/{model...}/{path...}, PUT /upstream/{model...}/{path...}, "
         "PATCH /upstream/{model...}/{path...}, DELETE /upstream/{model...}/{path...}"

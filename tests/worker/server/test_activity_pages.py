@@ -354,7 +354,7 @@ async def test_captures_are_shown_to_the_key_that_asked(store: ActivityDatabase)
 
     assert (nobody.status, other.status, own.status, wrong.status) == (401, 404, 200, 404)
     assert (admin.status, admin.body) == (200, own.body)
-    assert others.said == {"data": []}
+    assert others.said == none.said == {"data": []}
     assert own.said == {
         "id": 1,
         "req_path": "/v1/x",

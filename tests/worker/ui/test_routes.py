@@ -8,6 +8,9 @@ from typing import TypeVar
 import pytest
 
 from arriero.protocol.control import (
+    ConfigFile,
+    ConfigReply,
+    ConfigRequest,
     ControlReply,
     ControlRequest,
     ExplainReply,
@@ -15,9 +18,12 @@ from arriero.protocol.control import (
     HoldReply,
     HoldRequest,
     ReleaseRequest,
+    ReloadReply,
+    ReloadRequest,
     SwapReply,
     SwapRequest,
 )
+from arriero.protocol.values import ConfigChanges
 from arriero.protocol.worker_config import ClientKey, ModelRoute, WorkerConfig
 from arriero.worker.feeds.live_state import LivePosition
 from tests.worker.server.test_management_api import NAMED, Told, Worker, known, pages
@@ -103,6 +109,18 @@ class Obeying:
                 )
             case SwapRequest(model=model):
                 reply = SwapReply(model=model, state="starting")
+            case ConfigRequest():
+                reply = ConfigReply(
+                    generation=1,
+                    files=(ConfigFile(name="c.yaml", text="a: b"),),
+                    remarks=(),
+                    more=0,
+                    changes=None,
+                    keys=(),
+                    plain_keys=0,
+                )
+            case ReloadRequest():
+                reply = ReloadReply(generation=2, applied=True, changes=ConfigChanges())
             case _:
                 reply = HoldReply(devices=("gpu0",))
         assert isinstance(reply, kind)
@@ -117,6 +135,8 @@ async def test_orders_reach_the_supervisor() -> None:
         loaded = await ask("POST", "/api/models/load/org/a")
         held = await ask("POST", "/api/devices/hold", body='{"device":"gpu0","for_s":60}')
         released = await ask("POST", "/api/devices/release")
+        config = await ask("GET", "/api/config")
+        reloaded = await ask("POST", "/api/config/reload?drain=true")
         for method, path, body, status in (
             ("POST", "/api/models/load/none", "", 404),
             ("POST", "/api/models/load/chosen", "", 409),
@@ -135,7 +155,11 @@ async def test_orders_reach_the_supervisor() -> None:
         SwapRequest(model="org/a", wait=False),
         HoldRequest(device="gpu0", for_s=60.0, wait=False),
         ReleaseRequest(device=None),
+        ConfigRequest(),
+        ReloadRequest(drain=True),
     ]
+    assert config.said["files"] == [{"name": "c.yaml", "text": "a: b", "is_cut": False}]
+    assert reloaded.said["generation"] == 2
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta
 
-from arriero.protocol.control import ExplainReply
+from arriero.protocol.control import ConfigReply, ExplainReply, ReloadReply
 
 from ...errors import MovedForNow, NotStartedHere, Unauthorized, UnknownModel, UnknownPath
 from ...http.route_declaration import EVENTS, HTML, TEXT, RouteDeclaration
@@ -32,6 +32,16 @@ class UnloadQuery(QueryShape, frozen=True, kw_only=True):
     """
 
     mode: Literal["drain", "now"] = "drain"
+
+
+class ReloadQuery(QueryShape, frozen=True, kw_only=True):
+    """What becomes of models that run with an older command.
+
+    Attributes:
+        drain: They end after their requests, and are started anew by the next one.
+    """
+
+    drain: Literal["true", "false"] = "false"
 
 
 class WhoAmI(JsonAnswer, frozen=True, kw_only=True):
@@ -153,6 +163,19 @@ LOAD: Final = RouteDeclaration(
     response=LoadStarted,
     errors=(UnknownModel, NotStartedHere),
 )
+CONFIG: Final = RouteDeclaration(
+    path="/api/config",
+    summary="The files of the configuration without secrets, what is wrong in them, and what a "
+    "reload would change; keys of clients, and what they have used today.",
+    methods=_GET,
+    response=ConfigReply,
+)
+RELOAD: Final = RouteDeclaration(
+    path="/api/config/reload",
+    summary="Put the files of the configuration in force; answers when all workers follow.",
+    response=ReloadReply,
+    query=ReloadQuery,
+)
 HOLD: Final = RouteDeclaration(
     path="/api/devices/hold",
     summary="Keep a device free of models; answers at once.",
@@ -175,6 +198,8 @@ PAGE_ROUTES: Final[tuple[RouteDeclaration, ...]] = (
     LIVE,
     EXPLAIN,
     LOAD,
+    CONFIG,
+    RELOAD,
     HOLD,
     RELEASE,
 )
