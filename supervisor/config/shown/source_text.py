@@ -171,6 +171,9 @@ class _Reader:
                 pass
 
     def _take_scalar(self, event: yaml.ScalarEvent) -> None:
+        begin, end = event.start_mark, event.end_mark
+        assert begin is not None
+        assert end is not None
         text = self._show(event.value)
         level = self._levels[-1] if self._levels else None
         is_key = level is not None and level.is_mapping and self._key is None
@@ -178,8 +181,8 @@ class _Reader:
         name = text if is_key else self._key or ""
         self.values.append(
             _Value(
-                event.start_mark.index,
-                event.end_mark.index,
+                begin.index,
+                end.index,
                 text,
                 "hidden" if is_key and rule == _HIDDEN else "open" if is_key else rule.how,
                 name,

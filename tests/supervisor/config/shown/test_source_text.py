@@ -66,7 +66,7 @@ def shown(text: str, *, others: str = "") -> str:
     secrets = Secrets()
     is_understood = True
     try:
-        secrets.add_config(parse_config(text, environ={}, unknown="warn"))
+        secrets.add_config(parse_config(text, environ={}, unknown="warnings"))
     except ConfigError:
         is_understood = False
     shown_source(others, secrets, is_understood=is_understood)

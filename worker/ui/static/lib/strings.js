@@ -1,5 +1,6 @@
 // Every word that the page says: each view has its part, long ones in files strings_NAME.js.
 
+import { configuration } from "./strings_configuration.js";
 import { activity } from "./strings_requests.js";
 
 /** @param {number} n @param {string} one @param {string} many */
@@ -303,6 +304,7 @@ export const S = {
     }),
   },
   activity,
+  configuration,
   requests: (/** @type {number} */ n) => number(n, "request", "requests"),
   models: (/** @type {number} */ n) => number(n, "model", "models"),
 };
