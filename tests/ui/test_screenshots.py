@@ -53,12 +53,25 @@ def talk(page: OpenedPage, train: Train) -> None:
     page.page.locator(".turn[data-role=assistant]").get_by_text("tokens/s").wait_for()
 
 
+def open_one(page: OpenedPage, train: Train) -> None:
+    page.page.locator(".records tbody button").first.click()
+    page.page.locator(".waterfall").wait_for()
+    page.page.locator(".chart").first.wait_for()
+    page.page.evaluate("scrollTo(0, 0)")
+
+
+def wait_for_files(page: OpenedPage, train: Train) -> None:
+    page.page.locator(".source li").first.wait_for()
+
+
 # View -> what is done before it is looked at.
 LIFE: dict[str, Callable[[OpenedPage, Train], None]] = {
     "train": wait_for_rows,
     "logs": wait_for_lines,
     "decisions": wait_for_decisions,
     "playground": talk,
+    "requests": open_one,
+    "configuration": wait_for_files,
 }
 
 
