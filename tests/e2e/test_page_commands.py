@@ -29,10 +29,13 @@ NO_COMMANDS = {"text", "yaml", "json", "mermaid"}
 # Why programs are not run here.
 _ROOT_ONLY = "changes the system"
 NOT_RUN = {
+    "apt": _ROOT_ONLY,
     "install": _ROOT_ONLY,
     "journalctl": "needs a running systemd",
     "ln": _ROOT_ONLY,
     "pip": "tests/packaging installs what is built",
+    "pipx": "the same",
+    "podman": "what it makes is judged by linters, see tests/packaging",
     "python": "runs one test",
     "python3": "makes a venv, as `make` does",
     "rm": _ROOT_ONLY,
