@@ -102,7 +102,7 @@ def build(into: Path) -> Path:
         _put(tree / "DEBIAN" / "md5sums", "".join(sums))
         into.mkdir(exist_ok=True)
         package = into / f"arriero_{VERSION}_{architecture}.deb"
-        _run("dpkg-deb", "--root-owner-group", "-Zxz", "--build", str(tree), str(package))
+        _run("dpkg-deb", "--root-owner-group", "-Zxz", "-z3", "--build", str(tree), str(package))
     return package
 
 

@@ -30,6 +30,14 @@ SOURCE: Final = "models found"
 Shower: TypeAlias = Callable[[Iterable[FoundFile], int], Iterable[FoundFile]]
 
 
+class NothingFound(ConfigError):
+    """There is no model to serve, and no configuration."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__([Problem(SOURCE, 0, 0, "", message)])
+        self.args = (message,)
+
+
 class ModelSearch:
     """Searches for models, each time anew; headers of files that did not change are read once.
 
@@ -77,7 +85,7 @@ class ModelSearch:
         """Return a configuration of what is there, and its tree; it is on no disk. Blocks.
 
         Raises:
-            ConfigError: There are no models.
+            NothingFound: There are no models.
             SupervisorError: A folder that was named cannot be read.
         """
         found = self.run()
@@ -86,7 +94,9 @@ class ModelSearch:
         if (more := len(found.remarks) - _SHOWN) > 0:
             log.warning("models.left_out and %d more; `arriero init --json` shows all", more)
         if not found.models:
-            raise ConfigError([Problem(SOURCE, 0, 0, "", self.none_found())])
+            is_named = any(place.is_named for place in self.places)
+            no_file = "" if is_named else "there is no configuration (config.yaml), and "
+            raise NothingFound(f"{no_file}{self.none_found()}: arriero serve FOLDER")
         log.info("models.found count=%d in=%r", len(found.models), self.words())
         if llama_server() is None:
             log.warning("models.no_server %s", GET_SERVER)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.paths import ROOT
 
-pytestmark = [pytest.mark.nightly, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.nightly, pytest.mark.timeout(900)]
 
 # A copy of the machine that is gone with its process: what is written goes to memory.
 COPY = """
@@ -69,7 +69,7 @@ def package() -> Path:
             pytest.skip(f"there is no {program}")
     done = subprocess.run(
         [sys.executable, "deploy/debian/build.py"],
-        cwd=ROOT, capture_output=True, text=True, timeout=280,
+        cwd=ROOT, capture_output=True, text=True, timeout=800,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     return ROOT / done.stdout.strip()
@@ -81,7 +81,7 @@ def installed(package: Path, tmp_path: Path) -> str:
         pytest.skip("takes root")
     done = subprocess.run(
         ["unshare", *SPACES, "sh", "-c", COPY, "sh", str(tmp_path), str(package), USE],
-        capture_output=True, text=True, timeout=200, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=800, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     if "mount" in done.stderr and "denied" in done.stderr:
         pytest.skip(f"no copy of this machine can be made: {done.stderr.strip()}")

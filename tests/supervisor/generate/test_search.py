@@ -88,9 +88,14 @@ def test_a_search_looks_anew_each_time(home: Path) -> None:
 def test_where_nothing_is_the_places_are_named(home: Path) -> None:
     (home / "empty").mkdir()
 
-    with pytest.raises(ConfigError, match=r"no model in \S+/here \(its own files\); .* put one"):
+    none = (
+        r"^there is no configuration \(config.yaml\), and there is no model in \S+/here \(its own"
+    )
+    with pytest.raises(ConfigError, match=none):
         ModelSearch().load({})
-    with pytest.raises(ConfigError, match=f"no model in {home}/empty;"):
+    with pytest.raises(
+        ConfigError, match=f"^there is no model in {home}/empty; .* has some: arriero serve FOLDER$"
+    ):
         ModelSearch([home / "empty"]).load({})
     with pytest.raises(SupervisorError, match=f"look for models in {home}/no: No such file"):
         ModelSearch([home / "no"]).load({})
