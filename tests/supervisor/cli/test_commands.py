@@ -972,19 +972,6 @@ def test_the_help_of_each_command_has_an_example(
         assert "\x1b" not in told
 
 
-def test_a_terminal_that_cannot_show_a_character_ends_no_command(tmp_path: Path) -> None:
-    (tmp_path / "größe.gguf").write_bytes(b"GGUF")
-    environ = {"LC_ALL": "C", "NO_COLOR": "1", "PYTHONIOENCODING": "ascii", "COLUMNS": "40"}
-
-    done = subprocess.run(
-        [sys.executable, "-m", "arriero", "init", str(tmp_path), "--json"],
-        capture_output=True, timeout=50, env=os.environ | environ,
-    )  # fmt: skip
-
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["remarks"][0].startswith(str(tmp_path / "größe.gguf: it is"))
-
-
 def test_the_commands_are_told_in_order_and_each_is_called_as_it_is_listed(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -49,7 +49,10 @@ def offered(shell: str, line: str, home: Path) -> list[str]:
     return [word.strip() for word in done.stdout.split("\n") if word.strip()]
 
 
-@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize(
+    "shell",
+    ["bash", *(pytest.param(name, marks=pytest.mark.nightly) for name in ("zsh", "fish"))],
+)
 def test_a_real_shell_completes_commands(shell: str, tmp_path: Path) -> None:
     if shutil.which(shell) is None:
         pytest.skip(f"there is no {shell} on this machine")

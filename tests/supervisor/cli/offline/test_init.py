@@ -13,6 +13,7 @@ from arriero.supervisor.cli.main import main
 from arriero.supervisor.config.load import parse_config
 from tests.real.tiny_gguf import write_tiny_gguf
 
+POOR = {"COLUMNS": "40", "TERM": "dumb", "NO_COLOR": "1", "PYTHONIOENCODING": "ascii"}
 INIT = [sys.executable, "-m", "arriero", "init"]
 
 
@@ -120,10 +121,12 @@ def test_without_models_nothing_is_written(
 
 
 def test_on_a_terminal_it_asks_where_else(folder: Path) -> None:
+    """The terminal is one that can show neither colours nor all characters."""
+    (folder / "größe.gguf").write_bytes(b"GGUF")
     leader, follower = pty.openpty()
     asked = subprocess.Popen(
         INIT, stdin=follower, stdout=follower, stderr=follower, start_new_session=True,
-        env=os.environ | {"COLUMNS": "100", "TERM": "dumb"},
+        env=os.environ | POOR,
     )  # fmt: skip
     os.close(follower)
     said = b""
