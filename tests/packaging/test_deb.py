@@ -72,7 +72,7 @@ def package() -> Path:
         cwd=ROOT, capture_output=True, text=True, timeout=800,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    return ROOT / done.stdout.strip()
+    return ROOT / done.stdout.split()[-1]
 
 
 @pytest.fixture

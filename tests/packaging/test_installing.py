@@ -45,7 +45,7 @@ def by_pip(what: Path, home: Path) -> Path:
     run(sys.executable, "-m", "venv", home / "venv", home=home)
     pip = (home / "venv/bin/python", "-m", "pip", "-q", "install", "--no-deps")
     run(*pip, "--require-hashes", "-r", ROOT / "requirements" / "run.txt", home=home)
-    run(*pip, "--no-build-isolation", what, home=home)  # what builds is locked as well
+    run(*pip, what, home=home)
     return home / "venv/bin/arriero"
 
 
