@@ -134,6 +134,7 @@ export const S = {
     none: "Memory does not decide here: the configuration has neither “memory: auto” nor “devices”.",
     sum: (/** @type {string} */ used, /** @type {string} */ total) => `${used} of ${total} used`,
     bar: (/** @type {string} */ device) => `What ${device} is used for`,
+    point: "Point at a part, or go to it by keys, to have it explained.",
     barAfter: (/** @type {string} */ device) => `What ${device} would be used for`,
     after: (/** @type {string} */ device) => `${device}, after that`,
     kinds: /** @type {Record<string, {label: string, about: string}>} */ ({

@@ -10,9 +10,12 @@ export class StackedBar {
   /**
    * @param {string} label
    * @param {HTMLElement} line where a part is explained
+   * @param {string} [hint] what stands there otherwise
    */
-  constructor(label, line) {
+  constructor(label, line, hint = "") {
     this.line = line;
+    this.hint = hint;
+    setText(line, hint);
     /** @type {Map<string, Part>} */
     this.parts = new Map();
     this.shown = "";
@@ -80,7 +83,7 @@ export class StackedBar {
     this.shown = key;
     const part = this.parts.get(key);
     const size = part && part.kind !== "model" ? `${part.label}: ${format.bytes(part.size)}. ` : "";
-    setText(this.line, part ? size + part.about : "");
+    setText(this.line, part ? size + part.about : this.hint);
   }
 
   /** @param {KeyboardEvent} event */

@@ -14,6 +14,9 @@ import { partsAfter } from "./memory_words.js";
 /** @typedef {{model: string, state: string, memory: Record<string, number>, source: string, verdict: string, why: string, start_s: number | null}} Fit */
 /** @typedef {{model: string, state: string, action: string, stops: string[], ahead: string[], why: string, devices: DeviceStatus[], models: Fit[], start_s: number | null}} Explanation */
 
+/** What is to happen comes first. */
+const ORDER = ["starts", "ends", "goes", "sleeps", "stays"];
+
 /** What changes meanwhile is asked for again, but not more often. */
 const AGAIN_MS = 1000;
 
@@ -114,9 +117,10 @@ export class WhatIf {
     if (shown?.textContent !== text || this.answer.lastElementChild?.textContent !== told.why) {
       replace(this.answer, h("p", { class: "how" }, text), h("p", { class: "dim" }, told.why));
     }
+    const sorted = [...told.models].sort((a, b) => ORDER.indexOf(a.verdict) - ORDER.indexOf(b.verdict));
     replace(
       this.fits,
-      ...told.models.map((it) =>
+      ...sorted.map((it) =>
         h(
           "li",
           { "data-verdict": it.verdict },

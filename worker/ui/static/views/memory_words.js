@@ -98,7 +98,9 @@ export function partsAfter(device, told, store) {
       series: (Math.max(0, order.indexOf(it.model)) % SERIES) + 1,
       about: it.why,
     }));
+  const known = device.reserved + device.foreign + device.reserve + Math.max(0, device.free);
   parts.push(other("foreign", device.foreign), other("reserve", device.reserve));
+  parts.push(other("away", Math.max(0, device.total - known)));
   const used = parts.reduce((sum, it) => sum + it.size, 0);
   parts.push(other("free", Math.max(0, device.total - used)));
   return parts.filter((it) => it.size > device.total * LEAST_SHARE);
