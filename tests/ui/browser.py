@@ -7,6 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from trains import eventually
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
 
@@ -138,6 +140,10 @@ class OpenedPage:
     def run(self, script: str, *args: Any) -> Any:
         """Return what a function of JavaScript gives in the page."""
         return self.page.evaluate(script, *args)
+
+    def until(self, script: str) -> None:
+        """Wait until an expression of JavaScript holds; the page itself may evaluate none."""
+        eventually(lambda: self.page.evaluate(f"() => {script}"), what=script)
 
     def model(self, name: str) -> Any:
         """Return the row of a model."""

@@ -60,7 +60,7 @@ def test_it_is_searched_by_any_name(open_page: OpensPage, train: Train) -> None:
     page.page.keyboard.press("/")
     page.page.keyboard.type("SECOND")
 
-    page.page.wait_for_function("document.querySelectorAll('.model').length === 1")
+    page.until("document.querySelectorAll('.model').length === 1")
     assert page.page.url.endswith("?q=SECOND")
     page.page.reload()
     page.page.wait_for_selector('[data-model="m001"]')
