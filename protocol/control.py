@@ -134,6 +134,20 @@ class ReleaseRequest(ControlRequest, frozen=True, kw_only=True, tag="release"):
     device: str | None = None
 
 
+class PinRequest(ControlRequest, frozen=True, kw_only=True, tag="pin"):
+    """Have a model stay while it is loaded: it does not go for others, and not when idle.
+
+    Refused where memory does not decide.
+
+    Attributes:
+        model: Its id or an alias.
+        pinned: False: it is to be as the configuration says again.
+    """
+
+    model: str
+    pinned: bool = True
+
+
 class LogsRequest(ControlRequest, frozen=True, kw_only=True, tag="logs"):
     """The last lines that the process of a model wrote, or arriero itself.
 
@@ -368,6 +382,7 @@ AnyRequest: TypeAlias = (
     | UnloadRequest
     | HoldRequest
     | ReleaseRequest
+    | PinRequest
     | LogsRequest
     | ExplainRequest
     | PreviewRequest

@@ -143,6 +143,7 @@ class ModelStatus(MessageValue, frozen=True, kw_only=True):
         pin: `always` or `manual`: it does not go for others; else empty.
         idle_since: Unix time at which a request was last seen running on it, while it is ready and
             none does.
+        pin_ordered: It does not because that was ordered, and not (only) by the configuration.
         unloads_at: Unix time at which it is unloaded if nobody uses it before; None: not by itself.
     """
 
@@ -164,6 +165,7 @@ class ModelStatus(MessageValue, frozen=True, kw_only=True):
     pin: str = ""
     idle_since: float | None = None
     unloads_at: float | None = None
+    pin_ordered: bool = False
 
 
 class DeviceStatus(MessageValue, frozen=True, kw_only=True):

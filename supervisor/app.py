@@ -449,6 +449,7 @@ async def supervise(
         owners = tuple(owner for owner, proof in known if proof)
         mute = tuple(owner for owner, proof in known if not proof)
         ordered.carry_out_holds(dispatcher)
+        ordered.carry_out_pins(dispatcher)
         for left, found in former_models:
             fleet.adopt(left, found, owners, mute, unloading=found.swap in ordered.unloading)
         for left in strangers:

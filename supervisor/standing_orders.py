@@ -12,7 +12,7 @@ import msgspec
 from .host.kept_ring import KeptRing
 from .scheduling.dispatcher import Dispatcher
 from .scheduling.engine import StandingOrders
-from .scheduling.events import HoldRequested
+from .scheduling.events import HoldRequested, PinRequested
 
 
 class OrderNote(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,6 +20,7 @@ class OrderNote(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         unloading: Numbers of the starts of models that end after their running requests.
+        pins: Models that stay while they are loaded.
         holds: Devices that are held (an empty name: all), until when, in seconds since the boot;
             None: until they are released.
         profile: The profile that was chosen.
@@ -28,6 +29,7 @@ class OrderNote(msgspec.Struct, frozen=True, kw_only=True):
 
     unloading: tuple[int, ...] = ()
     holds: dict[str, float | None] = {}
+    pins: tuple[str, ...] = ()
     profile: str | None = None
     workers: tuple[int, int] | None = None
 
@@ -42,6 +44,12 @@ class OrderNote(msgspec.Struct, frozen=True, kw_only=True):
             left_s = None if until is None else until - _since_boot()
             if (left_s is None or left_s > 0) and bool(device) == dispatcher.engine.counts_memory:
                 dispatcher.handle(HoldRequested(device or None, left_s))
+
+    def carry_out_pins(self, dispatcher: Dispatcher) -> None:
+        """Have the models stay that were to stay, as far as they are in the configuration."""
+        for model in self.pins:
+            if dispatcher.engine.knows(model):
+                dispatcher.handle(PinRequested(model, True))
 
 
 def read_orders(ring: KeptRing | None) -> OrderNote:
@@ -69,7 +77,11 @@ class OrderKeeper:
         holds = {
             device: None if math.isinf(until) else until + offset for device, until in orders.holds
         }
-        self._write(msgspec.structs.replace(self._note, unloading=orders.unloading, holds=holds))
+        self._write(
+            msgspec.structs.replace(
+                self._note, unloading=orders.unloading, holds=holds, pins=orders.pins
+            )
+        )
 
     def choose(self, profile: str | None) -> None:
         """Note that a profile was chosen."""

@@ -33,6 +33,7 @@ from arriero.protocol.control import (
     PerformanceRequest,
     PingReply,
     PingRequest,
+    PinRequest,
     PreviewReply,
     PreviewRequest,
     ProfileRequest,
@@ -73,6 +74,7 @@ from ..scheduling.events import (
     GrantLease,
     HoldRequested,
     Left,
+    PinRequested,
     ReleaseRequested,
     UnloadRequested,
     Waiter,
@@ -159,6 +161,8 @@ class Commands:
                 return self._hold(device, for_s, wait=wait)
             case ReleaseRequest(device=device):
                 return self._release(device)
+            case PinRequest(model=name, pinned=pinned):
+                return self._pin(name, pinned=pinned)
             case LogsRequest():
                 return self._logs(request)
             case ExplainRequest(model=name):
@@ -333,6 +337,18 @@ class Commands:
             return self._no_device(device)
         self._dispatcher.handle(ReleaseRequested(device))
         return HoldReply(devices=names)
+
+    def _pin(self, name: str, *, pinned: bool) -> AnyReply:
+        model = self._id_of(name)
+        if model is None:
+            return self._unknown(name)
+        if not self._dispatcher.engine.counts_memory:
+            return _bad_request(
+                f"cannot pin {model}: it would change nothing, since memory does not decide here "
+                "(memory: auto, or devices); ttl: 0 keeps it when it is idle"
+            )
+        self._dispatcher.handle(PinRequested(model, pinned))
+        return Done()
 
     def _devices(self, device: str | None) -> tuple[str, ...] | None:
         """Return the devices that are meant; None if there is no such device."""

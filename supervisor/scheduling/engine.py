@@ -86,6 +86,7 @@ from .events import (
     Left,
     NotReady,
     OwnerLost,
+    PinRequested,
     ProcessEnded,
     Progressed,
     PutToSleep,
@@ -174,10 +175,12 @@ class StandingOrders(NamedTuple):
     Attributes:
         unloading: Numbers of the starts of models that are to end after their running requests.
         holds: Devices that are held, and until when; "" is all there is.
+        pins: Models that stay while they are loaded.
     """
 
     unloading: tuple[int, ...] = ()
     holds: tuple[tuple[str, float], ...] = ()
+    pins: tuple[str, ...] = ()
 
 
 class ModelOutlook(NamedTuple):
@@ -433,7 +436,8 @@ class Engine:
         holds = [] if self._held_until is None else [("", self._held_until)]
         if self._room is not None:
             holds = [(name, hold.until) for name, hold in self._room.ledger.holds.items()]
-        return StandingOrders(unloading, tuple(holds))
+        pins = tuple(name for name, entry in self._entries.items() if entry.is_pinned)
+        return StandingOrders(unloading, tuple(holds), pins)
 
     def running_models(self) -> list[RunningModel]:
         """Return the models that have a process."""
@@ -591,6 +595,9 @@ class Engine:
                 self._hold(device, math.inf if for_s is None else now + for_s, now)
             case ReleaseRequested(device):
                 self._release(device)
+            case PinRequested(model, is_pinned):
+                self._entries[model].is_pinned = is_pinned
+                self._touch_room(self._entries[model])
             case UnloadRequested(model, at_once):
                 self._refuse_all(model, refusals.unavailable(model, "it was unloaded"))
                 self._entries[model].put_away = True
@@ -1216,7 +1223,7 @@ class Engine:
 
     def _may_sleep(self, entry: ModelState) -> bool:
         """Return whether it may be asleep at all: a pinned one keeps its memory."""
-        return entry.spec.sleeps and not (self._room is not None and entry.spec.pin)
+        return entry.spec.sleeps and not (self._room is not None and entry.pin)
 
     def _unseen_sleeper(self, blocking: Iterable[str], target: str) -> str | None:
         """Return a model that fell asleep for `target` and was not seen yet to give enough."""

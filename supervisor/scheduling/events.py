@@ -348,6 +348,13 @@ class ReleaseRequested(msgspec.Struct, frozen=True):
     device: str | None
 
 
+class PinRequested(msgspec.Struct, frozen=True):
+    """`model` shall not go for others while it is loaded; or may, as it is configured."""
+
+    model: str
+    is_pinned: bool
+
+
 class UnloadRequested(msgspec.Struct, frozen=True):
     """`model` shall end after its running requests, or `at_once`."""
 
@@ -403,6 +410,7 @@ Event: TypeAlias = (
     | DevicesRead
     | HoldRequested
     | ReleaseRequested
+    | PinRequested
     | UnloadRequested
     | Reconfigured
     | ShuttingDown

@@ -90,6 +90,7 @@ class ModelState(msgspec.Struct):
         sleep_size: What it keeps while it sleeps, as far as that is known; None: it will be seen.
         sleep_seen_by: While asleep: how long the model that it made room for waits for a look that
             shows what it gave back.
+        is_pinned: It was ordered to stay while it is loaded.
     """
 
     spec: Spec
@@ -136,10 +137,16 @@ class ModelState(msgspec.Struct):
     reason: EndReason | None = None
     sleep_size: ModelSize | None = None
     sleep_seen_by: float | None = None
+    is_pinned: bool = False
 
     def __post_init__(self) -> None:
         self.size, self.start_s = self.spec.size, self.spec.start_s
         self.sleep_size = self.spec.sleep_size
+
+    @property
+    def pin(self) -> str:
+        """Whether it stays for others: as configured, or `manual` if that was ordered; or empty."""
+        return self.spec.pin or ("manual" if self.is_pinned else "")
 
     @property
     def is_busy(self) -> bool:
@@ -308,7 +315,7 @@ class ModelState(msgspec.Struct):
 
     def idle_until(self) -> float:
         """Return the end of a ready model's ttl; infinity for never."""
-        if self.spec.pin or self.places or self.is_busy:
+        if self.pin or self.places or self.is_busy:
             return math.inf
         return self.used_at + min(self.spec.ttl_s or math.inf, self.keep_s)
 
@@ -330,5 +337,6 @@ class ModelState(msgspec.Struct):
             stale=self.is_stale,
             removed=self.removed,
             idle_since=unix_now - (now - self.used_at) if is_ready and not self.is_busy else None,
+            pin_ordered=self.is_pinned,
             unloads_at=None if idle_until == math.inf else unix_now + idle_until - now,
         )

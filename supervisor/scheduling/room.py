@@ -224,7 +224,7 @@ class Room(PlacementPolicy):
             status,
             memory=dict(self.amounts(status.model)),
             memory_source=self._source(entry),
-            pin=entry.spec.pin,
+            pin=entry.pin,
         )
 
     def devices(self, now: float) -> tuple[DeviceStatus, ...]:
@@ -299,8 +299,8 @@ class Room(PlacementPolicy):
                 return "the configuration says so"
 
     def _why(self, entry: ModelState, now: float) -> str:
-        if entry.spec.pin:
-            return f"pinned: {entry.spec.pin}"
+        if entry.pin:
+            return f"pinned: {entry.pin}"
         if entry.state == "starting":
             return "it is being started"
         if entry.state == "asleep":
@@ -431,7 +431,7 @@ class Room(PlacementPolicy):
                     f"{needs}, which has {bytes_text(room.budget)} for models", for_good=True
                 )
             pinned = [
-                f"{name} (pinned: {entry.spec.pin})"
+                f"{name} (pinned: {entry.pin})"
                 for name, entry in self._protected.items()
                 if self.ledger.held_by(name).get(device)
             ]
@@ -688,7 +688,7 @@ class _Taken:
 
 def is_protected(entry: ModelState) -> bool:
     """Return whether a model never goes for another one."""
-    return bool(entry.spec.pin) and not entry.is_leaving and entry.state != "stopped"
+    return bool(entry.pin) and not entry.is_leaving and entry.state != "stopped"
 
 
 def needed_of_free(room: Room, target: str) -> str:
@@ -711,7 +711,7 @@ def eviction(
     idle_s = max(0.0, now - entry.used_at)
     amounts = room.amounts(model)
     kept = {
-        name: f"pinned: {other.spec.pin}"
+        name: f"pinned: {other.pin}"
         for name, other in room.live.items()
         if name not in (model, target) and is_protected(other)
     }

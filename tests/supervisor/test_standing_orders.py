@@ -21,11 +21,12 @@ def test_the_last_orders_are_read(ring: KeptRing) -> None:
     keeper = OrderKeeper(ring, OrderNote(), lambda: 1000.0)
     keeper.choose("night")
     keeper.scale(3, 1)
-    keeper.note(StandingOrders((7,), (("gpu0", 1060.0), ("ram", float("inf")))))
+    keeper.note(StandingOrders((7,), (("gpu0", 1060.0), ("ram", float("inf"))), ("a",)))
 
     found = read_orders(ring)
 
     assert (found.unloading, found.profile, found.workers) == ((7,), "night", (3, 1))
+    assert found.pins == ("a",)
     until = found.holds["gpu0"]
     assert until is not None
     assert abs(until - time.clock_gettime(time.CLOCK_BOOTTIME) - 60) < 5

@@ -55,6 +55,18 @@ def test_a_model_is_loaded_and_unloaded(open_page: OpensPage, train: Train) -> N
     assert train.model("m000")["state"] == "stopped"
 
 
+def test_a_model_is_pinned(open_page: OpensPage, train: Train) -> None:
+    assert train.ask("swap", model="m000")["ok"]
+    row = open_page(train).live().model("m000")
+    row.get_by_role("button", name="Details").click()
+    row.locator("pre:not(:empty)").wait_for()
+    row.get_by_role("button", name="Pin", exact=True).click()
+    row.get_by_text("pinned while loaded").wait_for()
+    assert train.model("m000")["pin"] == "manual"
+    row.get_by_role("button", name="Unpin").click()
+    eventually(lambda: train.model("m000")["pin"] == "")
+
+
 def test_it_is_searched_by_any_name(open_page: OpensPage, train: Train) -> None:
     page = open_page(train).live()
     page.page.keyboard.press("/")

@@ -46,7 +46,7 @@ def wait_for_lines(page: OpenedPage, train: Train) -> None:
 
 
 def talk(page: OpenedPage, train: Train) -> None:
-    page.page.wait_for_function("document.querySelectorAll('main select option').length > 3")
+    page.until("document.querySelectorAll('main select option').length > 3")
     page.page.locator("main select").first.select_option("qwen3-32b")
     page.page.get_by_label("Message").fill("Where do mules sleep?")
     page.page.get_by_label("Message").press("Enter")
@@ -64,6 +64,11 @@ def wait_for_files(page: OpenedPage, train: Train) -> None:
     page.page.locator(".source li").first.wait_for()
 
 
+def ask_what_if(page: OpenedPage, train: Train) -> None:
+    page.page.get_by_label("Choose a model").select_option("mistral-small-24b")
+    page.page.wait_for_selector(".then .part")
+
+
 # View -> what is done before it is looked at.
 LIFE: dict[str, Callable[[OpenedPage, Train], None]] = {
     "train": wait_for_rows,
@@ -72,6 +77,7 @@ LIFE: dict[str, Callable[[OpenedPage, Train], None]] = {
     "playground": talk,
     "requests": open_one,
     "configuration": wait_for_files,
+    "memory": ask_what_if,
 }
 
 

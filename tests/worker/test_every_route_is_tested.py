@@ -73,6 +73,8 @@ TESTS = {
         "/api/models/load/{name...}",
         "/api/config",
         "/api/config/reload",
+        "/api/models/pin/{name...}",
+        "/api/models/unpin/{name...}",
         "/api/devices/hold",
         "/api/devices/release",
     ],

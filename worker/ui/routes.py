@@ -8,10 +8,12 @@ import arriero
 from arriero.protocol.control import (
     ConfigReply,
     ConfigRequest,
+    Done,
     ExplainReply,
     ExplainRequest,
     HoldReply,
     HoldRequest,
+    PinRequest,
     ReleaseRequest,
     ReloadReply,
     ReloadRequest,
@@ -21,6 +23,7 @@ from arriero.protocol.control import (
 from arriero.protocol.read_json import BadJson, JsonReader
 
 from ..apis.management import page_routes as declared
+from ..apis.management.answers import DoneMessage
 from ..apis.management.page_routes import (
     HeldDevices,
     HoldOrder,
@@ -168,6 +171,19 @@ def add_page(service: PageContext, answers: AddsRoute, *, is_admin_here: bool) -
     async def reload() -> Response:
         asked = ReloadRequest(drain=query_of(ReloadQuery).drain == "true")
         return json_answer(await service.ask(asked, ReloadReply, within_s=_RELOAD_S))
+
+    async def pinned(name: str, *, is_pinned: bool) -> Response:
+        asked = PinRequest(model=started_here(name), pinned=is_pinned)
+        await service.ask(asked, Done, within_s=_ASK_S)
+        return json_answer(DoneMessage())
+
+    @answers(declared.PIN)
+    async def pin(name: str) -> Response:
+        return await pinned(name, is_pinned=True)
+
+    @answers(declared.UNPIN)
+    async def unpin(name: str) -> Response:
+        return await pinned(name, is_pinned=False)
 
     async def order() -> HoldOrder:
         data = await request.get_data()

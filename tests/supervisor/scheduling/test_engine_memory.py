@@ -21,6 +21,7 @@ from arriero.supervisor.scheduling.events import (
     GrantLease,
     HoldRequested,
     Left,
+    PinRequested,
     ProcessEnded,
     RaiseSize,
     Reconfigured,
@@ -253,6 +254,21 @@ def test_the_outlook_tells_use_and_who_is_there_for_good() -> None:
         "b": (True, True, False),
         "c": (False, False, False),
     }
+
+
+def test_a_model_is_pinned_by_an_order_until_another_one() -> None:
+    engine = engine_of(spec("a", 6, ttl_s=5.0), spec("b", 6))
+    run(engine, "a")
+    engine.handle(PinRequested("a", True), 1)
+    assert acts(engine.handle(Wanted(W1, "b"), 10)) == []  # nor is it idle for too long
+    assert engine.orders().pins == ("a",)
+    [status, _] = engine.models(10, 0.0)
+    assert (status.pin, status.pin_ordered, status.unloads_at) == ("manual", True, None)
+
+    engine.handle(PinRequested("a", False), 11)
+    gone(engine, "a", 12)
+    assert states(engine) == {"b": "starting"}
+    assert engine.orders().pins == ()
 
 
 def test_groups_act_on_top_of_memory() -> None:

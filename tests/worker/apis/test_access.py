@@ -33,7 +33,8 @@ OTHERS: dict[Access, str] = {
     ),
     "admin": (
         "GET /unload, POST /api/models/unload, POST /api/models/unload/{name...}, "
-        "POST /api/models/load/{name...}, POST /api/devices/hold, POST /api/devices/release, "
+        "POST /api/models/load/{name...}, POST /api/models/pin/{name...}, "
+        "POST /api/models/unpin/{name...}, POST /api/devices/hold, POST /api/devices/release, "
         "PUT /api/profiles/active, GET /api/config, POST /api/config/reload, "
         "POST /props, POST /slots/{slot}, POST /lora-adapters, "
         "GET /upstream/{model...}/{path...}, HEAD /upstream/{model...}/{path...}, "

@@ -13,10 +13,12 @@ from arriero.protocol.control import (
     ConfigRequest,
     ControlReply,
     ControlRequest,
+    Done,
     ExplainReply,
     ExplainRequest,
     HoldReply,
     HoldRequest,
+    PinRequest,
     ReleaseRequest,
     ReloadReply,
     ReloadRequest,
@@ -121,6 +123,8 @@ class Obeying:
                 )
             case ReloadRequest():
                 reply = ReloadReply(generation=2, applied=True, changes=ConfigChanges())
+            case PinRequest():
+                reply = Done()
             case _:
                 reply = HoldReply(devices=("gpu0",))
         assert isinstance(reply, kind)
@@ -134,6 +138,8 @@ async def test_orders_reach_the_supervisor() -> None:
         explained = await ask("GET", "/api/models/explain/short")
         loaded = await ask("POST", "/api/models/load/org/a")
         held = await ask("POST", "/api/devices/hold", body='{"device":"gpu0","for_s":60}')
+        pinned = await ask("POST", "/api/models/pin/short")
+        unpinned = await ask("POST", "/api/models/unpin/b")
         released = await ask("POST", "/api/devices/release")
         config = await ask("GET", "/api/config")
         reloaded = await ask("POST", "/api/config/reload?drain=true")
@@ -150,10 +156,13 @@ async def test_orders_reach_the_supervisor() -> None:
     assert explained.said["action"] == "serve"
     assert loaded.said == {"model": "org/a", "state": "starting"}
     assert held.said == released.said == {"devices": ["gpu0"]}
+    assert pinned.said == unpinned.said == {"msg": "ok"}
     assert supervisor.asked == [
         ExplainRequest(model="org/a"),
         SwapRequest(model="org/a", wait=False),
         HoldRequest(device="gpu0", for_s=60.0, wait=False),
+        PinRequest(model="org/a", pinned=True),
+        PinRequest(model="b", pinned=False),
         ReleaseRequest(device=None),
         ConfigRequest(),
         ReloadRequest(drain=True),

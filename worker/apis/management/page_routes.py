@@ -8,7 +8,7 @@ from arriero.protocol.control import ConfigReply, ExplainReply, ReloadReply
 
 from ...errors import MovedForNow, NotStartedHere, Unauthorized, UnknownModel, UnknownPath
 from ...http.route_declaration import EVENTS, HTML, TEXT, RouteDeclaration
-from .answers import JsonAnswer
+from .answers import DoneMessage, JsonAnswer
 from .queries import QueryShape
 
 _GET: Final = ("GET",)
@@ -176,6 +176,18 @@ RELOAD: Final = RouteDeclaration(
     response=ReloadReply,
     query=ReloadQuery,
 )
+PIN: Final = RouteDeclaration(
+    path="/api/models/pin/{name...}",
+    summary="Have a model stay while it is loaded, where memory decides.",
+    response=DoneMessage,
+    errors=(UnknownModel, NotStartedHere),
+)
+UNPIN: Final = RouteDeclaration(
+    path="/api/models/unpin/{name...}",
+    summary="Let it be as the configuration says again.",
+    response=DoneMessage,
+    errors=(UnknownModel, NotStartedHere),
+)
 HOLD: Final = RouteDeclaration(
     path="/api/devices/hold",
     summary="Keep a device free of models; answers at once.",
@@ -200,6 +212,8 @@ PAGE_ROUTES: Final[tuple[RouteDeclaration, ...]] = (
     LOAD,
     CONFIG,
     RELOAD,
+    PIN,
+    UNPIN,
     HOLD,
     RELEASE,
 )

@@ -37,6 +37,7 @@
  * @property {string} pin
  * @property {number | null} idle_since
  * @property {number | null} unloads_at
+ * @property {boolean} pin_ordered
  *
  * @typedef {{model: string, waiting: number, is_full: boolean}} QueueEntry
  *

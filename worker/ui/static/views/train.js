@@ -19,7 +19,7 @@ export const view = {
     const train = new Train(root, page);
     const { store } = page;
     const ends = [
-      store.subscribe(["models", "queue", "catalog"], (changed) => train.update(changed.size > 1 || !changed.has("models"))),
+      store.subscribe(["models", "queue", "catalog"], (changed) => train.update(changed.has("queue") || changed.has("catalog"))),
       everySecond(() => train.tick()),
       train.listen(),
     ];

@@ -23,6 +23,8 @@ export class ModelRow {
     this.page = page;
     /** @type {AbortController | null} */
     this.reading = null;
+    /** @type {HTMLButtonElement | null} only while its details are open */
+    this.pinButton = null;
     this.dot = h("span", { class: "dot" });
     this.title = h("span", { class: "title" });
     this.about = h("span", { class: "about dim ellipsis" });
@@ -88,6 +90,7 @@ export class ModelRow {
     setText(this.why, requests.why);
     setText(this.memory, memoryOf(model).join(" + "));
     this.updateChips(model);
+    this.updatePin(model);
     this.updateAction(model, coming);
     show(this.error, model.error !== null);
     setText(this.error, model.error?.message ?? "");
@@ -151,6 +154,20 @@ export class ModelRow {
     if (isSure) this.unload("now");
   }
 
+  pin() {
+    const what = this.page.store.models.get(this.id)?.pin_ordered ? "unpin" : "pin";
+    void attempt(() => this.page.api.post(`/api/models/${what}/${inPath(this.id)}`));
+  }
+
+  /** @param {import("../lib/types.js").ModelStatus | undefined} model */
+  updatePin(model) {
+    if (!this.pinButton) return;
+    const refused = whyNot(this.page.me, "admin");
+    setText(this.pinButton, model?.pin_ordered ? S.train.unpin : S.train.pin);
+    setAttr(this.pinButton, "title", refused || (model?.pin_ordered ? S.train.unpinHint : S.train.pinHint));
+    setAttr(this.pinButton, "aria-disabled", refused ? "true" : null);
+  }
+
   /** @param {boolean} isOpen */
   open(isOpen) {
     setAttr(this.toggle, "aria-expanded", isOpen ? "true" : "false");
@@ -170,8 +187,10 @@ export class ModelRow {
     if (entry?.abilities?.context) facts.push([S.train.context, format.count(entry.abilities.context)]);
     if (model?.pid) facts.push([S.train.process, String(model.pid)]);
     if (model?.endpoint) facts.push([S.train.address, model.endpoint]);
-    const isBusy = model?.state === "ready" && !entry?.remote;
     const refused = whyNot(this.page.me, "admin");
+    const pin = h("button", { onclick: () => refused || this.pin() });
+    this.pinButton = pin;
+    const isBusy = model?.state === "ready" && !entry?.remote;
     replace(
       this.detail,
       h(
@@ -180,6 +199,7 @@ export class ModelRow {
         h("a", { href: `/ui/logs/${inPath(this.id)}` }, S.train.logs),
         h("a", { href: `/ui/requests?model=${encodeURIComponent(this.id)}` }, S.train.requests),
         h("a", { href: `/ui/memory?load=${encodeURIComponent(this.id)}` }, S.train.whatIf),
+        store.devices.length > 0 && !entry?.remote && pin,
         isBusy &&
           h(
             "button",
@@ -196,6 +216,7 @@ export class ModelRow {
       h("h3", {}, S.train.lastLines),
       lines,
     );
+    this.updatePin(model);
     if (entry?.remote) return;
     const reading = (this.reading = new AbortController());
     lastLines(api, this.id, LINES, reading.signal).then(
