@@ -10,6 +10,7 @@ import pytest
 from trains import Train, eventually
 
 from tests.ui.conftest import OpensPage, config_of
+from tests.ui.hostile_texts import HOSTILE_TEXTS
 
 # A browser starts, too, and the machine may be busy.
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
@@ -100,6 +101,27 @@ def test_it_goes_on_after_a_workers_death(open_page: OpensPage, train: Train) ->
     train.ask("swap", model="m002")
     page.page.wait_for_selector('[data-model="m002"][data-state="ready"]')
     assert page.run("() => window.same")
+
+
+@pytest.mark.page
+def test_texts_of_strangers_are_only_shown(open_page: OpensPage, train: Train) -> None:
+    config = config_of(len(HOSTILE_TEXTS)) | {"workers": 2}
+    shown = [text.replace("\0", "") for text in HOSTILE_TEXTS]
+    for model, text in zip(config["models"].values(), shown, strict=True):
+        model |= {"name": text, "description": text, "aliases": [f"alias {text}"]}
+    train.reload(config)
+    try:
+        page = open_page(train).live()
+        for name, text in zip(config["models"], shown, strict=True):
+            row = page.model(name)
+            assert row.locator(".title").text_content() == text
+            assert row.locator(".about").text_content() == text
+        assert page.page.title() == "Train · arriero"
+        assert (
+            page.page.locator("main :is(script, img, iframe, form, base, link, meta)").count() == 0
+        )
+    finally:
+        train.reload(config_of(4) | {"workers": 2})
 
 
 def test_a_key_says_what_may_be_done(open_page: OpensPage, train: Train) -> None:

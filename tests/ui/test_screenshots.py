@@ -94,6 +94,7 @@ def train(start_ui_train: Callable[..., Train]) -> Train:
     config["models"]["slow"] = {
         "cmd": scripted("--name", "slow", "--report", "--load-s", "600"),
         "memory": {"gpu0": "3GiB"},
+        "healthCheckTimeout": 3600,
     }
     config["models"]["broken"] = {
         "cmd": scripted("--load-s", "60", "--die-at-s", "0.2", "--exit-code", "3"),

@@ -1,0 +1,36 @@
+"""Texts that strangers choose: each would run, show or hide something if it were markup."""
+
+HIT = "document.title='hit'"
+
+HOSTILE_TEXTS = (
+    f"<script>{HIT}</script>",
+    f"<img src=x onerror={HIT}>",
+    f"<svg onload={HIT}>",
+    f"<svg><script>{HIT}</script></svg>",
+    f"<iframe srcdoc='<script>parent.{HIT}</script>'></iframe>",
+    f"<body onload={HIT}>",
+    f"<details open ontoggle={HIT}>",
+    f"<input autofocus onfocus={HIT}>",
+    f"<a href=javascript:{HIT}>x</a>",
+    f"javascript:{HIT}",
+    f"data:text/html,<script>parent.{HIT}</script>",
+    f"'><script>{HIT}</script>",
+    f'"><script>{HIT}</script>',
+    f"</title><script>{HIT}</script>",
+    f"</script><script>{HIT}</script>",
+    f"--><script>{HIT}</script>",
+    f"]]><script>{HIT}</script>",
+    f"{{{{constructor.constructor('{HIT}')()}}}}",
+    f"${{{HIT}}}",
+    f"{{% print({HIT}) %}}",
+    f"<math><mtext><img src=x onerror={HIT}></mtext></math>",
+    f"<template><img src=x onerror={HIT}></template>",
+    "<style>*{display:none}</style>",
+    "<link rel=stylesheet href=//evil.example/x.css>",
+    "<meta http-equiv=refresh content='0;url=//evil.example'>",
+    "<base href=//evil.example/>",
+    "<form action=//evil.example><button>x</button></form>",
+    "&lt;script&gt; &amp; &#60;b&#62;",
+    "\u202egnp.evil \u2066x\u2069 \u0000\u001b[31mred",
+    "a" * 3000,
+)
