@@ -108,7 +108,7 @@ def test_texts_of_strangers_are_only_shown(open_page: OpensPage, train: Train) -
     config = config_of(len(HOSTILE_TEXTS)) | {"workers": 2}
     shown = [text.replace("\0", "") for text in HOSTILE_TEXTS]
     for model, text in zip(config["models"].values(), shown, strict=True):
-        model |= {"name": text, "description": text, "aliases": [f"alias {text}"]}
+        model |= {"name": text, "description": text}
     train.reload(config)
     try:
         page = open_page(train).live()
