@@ -61,6 +61,9 @@ _LINGER_S: Final = 10.0
 _PAUSE_S: Final = 0.05
 _PAUSE_OF_EACH_S: Final = 0.003
 
+# The same for one who watches all: ten times a second is as much as anybody sees.
+_LIVE_PAUSE_S: Final = 0.1
+
 # Seconds of silence after which a reader of events gets a comment: who has gone is noticed.
 _COMMENT_S: Final = 15.0
 _COMMENT: Final = b":\n\n"
@@ -312,7 +315,7 @@ class FeedLink:
                 await self._service.monitor.fairness.turn()
                 if data := reader.take(time.time()):
                     yield data
-                    await trio.sleep(self._pause_s())
+                    await trio.sleep(max(_LIVE_PAUSE_S, self._pause_s()))
                     continue
                 is_quiet = True
                 with trio.move_on_after(_COMMENT_S):
