@@ -48,6 +48,7 @@ from ..relay.context import RelayContext
 from ..relay.model_request import way_upstream
 from ..relay.response_writer import ResponseCut
 from ..relay.upload import KEPT_BYTES, BodySource, Upload, pass_upload, read_upload, upload_of
+from ..ui.asset_door import ASSET_PREFIX, asset_answer
 from ..upstreams.heads import origin_form
 from ..websocket.handshake import find_socket, socket_access, wants_socket
 from .health import asks_for_health, health_answer
@@ -145,12 +146,10 @@ async def serve_connection(
                 way = find_socket(service.names_for(conn.caller), head)
                 await answer_late_websocket(service, conn, head, way)
                 break
-            if route is None and asks_for_health(head):
-                close = not head.keep_alive or service.finishing
-                random = service.random.take(RANDOM_BYTES)
-                await conn.send(health_answer(head, service.names.config, random, close=close))
+            if route is None and (answer := _at_the_door(service, head)) is not None:
+                await conn.send(answer)
                 conn.requests += 1
-                if close:
+                if not head.keep_alive or service.finishing:
                     break
                 if line is not None:
                     line.end()
@@ -198,6 +197,17 @@ def _access(service: RelayContext, head: RequestHead, route: Route | None) -> Ac
     if route.named_in == "path" and route.model is None:
         return way_upstream(service.names, head, route).access
     return route.access
+
+
+def _at_the_door(service: RelayContext, head: RequestHead) -> bytes | None:
+    """Return the answer to what needs no page: health, and files of the page; else None."""
+    is_health = asks_for_health(head)
+    if not is_health and not head.path.startswith(ASSET_PREFIX):
+        return None
+    make = health_answer if is_health else asset_answer
+    random = service.random.take(RANDOM_BYTES)
+    close = not head.keep_alive or service.finishing
+    return make(head, service.names.config, random, close=close)
 
 
 async def _answer(

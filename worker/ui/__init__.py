@@ -2,10 +2,11 @@
 
 Lowest first:
 
-    assets     Files of the page, by names that change with their content.
-    answering  Answers of pages, as Quart has them.
-    shell      The page as it comes, before any script runs.
-    routes     Answers the routes of the page.
+    assets      Files of the page, by names that change with their content.
+    asset_door  These, given at the door.
+    answering   Answers of pages, as Quart has them.
+    shell       The page as it comes, before any script runs.
+    routes      Answers the routes of the page.
 
 `static/` has modules, styles and pictures, `templates/` what Quart makes the page from. There is no
 step to build them: what is here is what a browser gets. `static/` in turn:
