@@ -31,7 +31,7 @@ def asset_answer(
     """
     if not head.path.startswith(ASSET_PREFIX) or head.method not in _METHODS or head.length != 0:
         return None
-    accepted = b",".join(value for name, value in head.fields() if name == b"accept-encoding")
+    accepted = b",".join(line.partition(b":")[2].strip() for line in head.accepts)
     path = head.path.removeprefix(ASSET_PREFIX).decode("latin-1")
     found = ASSETS.find(path, accepted.decode("latin-1"))
     if found is None:

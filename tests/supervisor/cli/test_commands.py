@@ -44,6 +44,7 @@ from arriero.protocol.control import (
     PerformanceRequest,
     PingReply,
     PingRequest,
+    PinRequest,
     PreviewReply,
     PreviewRequest,
     ProfileRequest,
@@ -300,7 +301,7 @@ class SmallSupervisor:
                 return PROFILES
             case ProfileRequest(profile=name):
                 return msgspec.structs.replace(PROFILES, active=name)
-            case ScaleRequest() | ShutdownRequest() | RestartRequest():
+            case PinRequest() | ScaleRequest() | ShutdownRequest() | RestartRequest():
                 return Done()
             case MetricsRequest() | PerformanceRequest() | HardwareRequest():
                 return None  # no command asks for these
