@@ -4,6 +4,7 @@ import ast
 import re
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -43,10 +44,17 @@ def home(parts: tuple[str, ...]) -> str:
     return ".".join(parts[:-1]) or parts[-1]
 
 
+@cache
+def declared(path: Path) -> list[ast.ImportFrom | ast.ClassDef]:
+    """Return the imports and classes of a file, wherever in it: reading all takes seconds."""
+    nodes = ast.walk(ast.parse(path.read_text()))
+    return [node for node in nodes if isinstance(node, ast.ImportFrom | ast.ClassDef)]
+
+
 def imported(root: str, path: Path) -> Iterator[tuple[str, ...]]:
     """Give the modules of its own root that a file imports, wherever in it."""
     package = path.relative_to(ROOT / root).parts[:-1]
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in declared(path):
         if not isinstance(node, ast.ImportFrom) or not node.level:
             continue
         base = package[: len(package) - node.level + 1]
@@ -102,7 +110,7 @@ def test_a_class_name_has_one_meaning() -> None:
     found: dict[str, list[str]] = {}
     for root in LAYERS:
         for path in sorted((ROOT / root).rglob("*.py")):
-            for node in ast.walk(ast.parse(path.read_text())):
+            for node in declared(path):
                 if isinstance(node, ast.ClassDef):
                     found.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
 

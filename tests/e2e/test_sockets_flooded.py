@@ -97,7 +97,7 @@ def slowest_ping_s(train: Train, seconds: float) -> float:
         asked_at = time.monotonic()
         assert train.ask("ping")["ok"]
         slowest = max(slowest, time.monotonic() - asked_at)
-        time.sleep(0.01)  # the flood is for the processor, not this
+        time.sleep(0.05)  # the flood is for the processor, not this
     return slowest
 
 

@@ -35,14 +35,20 @@ PATIENCE_S = 30.0
 
 
 def eventually(holds: Callable[[], Any], *, within_s: float = PATIENCE_S, what: str = "") -> Any:
-    """Return what `holds` gives as soon as it is true; fail when it is not `within_s`."""
+    """Return what `holds` gives as soon as it is true; fail when it is not `within_s`.
+
+    Most of what is waited for comes at once. What does not is asked for less often: each answer
+    takes the time of those that are waited for.
+    """
     deadline = time.monotonic() + within_s
+    pause_s = 0.005
     while True:
         if found := holds():
             return found
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {within_s} s: {what or holds}")
-        time.sleep(0.005)
+        time.sleep(pause_s)
+        pause_s = min(1.2 * pause_s, 0.03)
 
 
 @dataclass

@@ -4,7 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-COUNTS = "n=0; while :; do n=$((n+1)); echo line $n; sleep 0.002; done"
+# Ten lines at a time: each sleep is a process.
+COUNTS = (
+    "n=0; while :; do m=$((n+10));"
+    " while [ $n -lt $m ]; do n=$((n+1)); echo line $n; done; sleep 0.02; done"
+)
 
 # A supervisor with two processes that write their own numbers for ever: one is entrusted.
 SUPERVISOR = """

@@ -30,6 +30,7 @@ from arriero.protocol.worker_config import Timeouts
 from arriero.worker.leases import queries as queries
 from arriero.worker.relay.response_writer import ResponseWriter
 from arriero.worker.upstreams.pool import Endpoint
+from tests.examples import examples
 from tests.official import anthropic_at, openai_at
 from tests.worker.apis.recorded import MESSAGE, RESPONSE
 from tests.worker.rig import (
@@ -440,7 +441,7 @@ async def test_request_may_be_named_in_body(open_rig: OpenRig) -> None:
 
 @pytest.mark.parametrize("by_client", [True, False])
 async def test_cancel_racing_the_end_is_harmless(open_rig: OpenRig, by_client: bool) -> None:
-    rounds = 500
+    rounds = examples(200, 2000)
     who = {"caller": "", "peer": HERE} if by_client else {"caller": None}
     answer = SSE_HEAD[:-2] + b"Content-Length: %d\r\n\r\n"
     whole = HELLO + chunk({}, "stop") + DONE

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from arriero.protocol.lease import CancelQuery, Report, Want, Welcome
 from arriero.worker.apis.routes import ROUTES
 from arriero.worker.server.management_api import make_pages
+from tests.examples import IS_NIGHT
 from tests.worker.http2_client import Http2Client
 from tests.worker.rig import OpenRig, Rig, post, read_response
 
@@ -105,8 +106,11 @@ def everything(*fields: tuple[str, str]) -> Iterator[Asked]:
 
 
 def every_route(*fields: tuple[str, str], host: str = "127.0.0.1") -> Iterator[Asked]:
-    for version, method, path in every_pair(FEW_VERSIONS, FEW_METHODS):
-        yield Asked(version, method, path, fields, host)
+    """Give each path, with all methods in turn; over night with all of them."""
+    for n, pair in enumerate(every_pair(FEW_VERSIONS, FEW_METHODS)):
+        path, method = divmod(n, len(FEW_METHODS))
+        if IS_NIGHT or method == path // 2 % len(FEW_METHODS):  # and both versions
+            yield Asked(*pair, fields, host)
     for pair, version in itertools.product(sorted(OPEN), FEW_VERSIONS):
         yield Asked(version, *pair, fields, host)
     for n, path in enumerate(PATHS):
@@ -206,7 +210,8 @@ async def test_without_key_only_open_pairs_answer(
 
 async def test_preflights_need_no_key(open_rig: OpenRig) -> None:
     async with worker(open_rig) as client:
-        for version, path in itertools.product(FEW_VERSIONS, PATHS):
+        for n, path in enumerate(PATHS):
+            version = FEW_VERSIONS[n % len(FEW_VERSIONS)]
             status, _ = await client.ask(Asked(version, "OPTIONS", path, PREFLIGHT))
             assert status == 204
         for field in PREFLIGHT:  # one of them alone makes none

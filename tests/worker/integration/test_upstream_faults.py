@@ -252,7 +252,7 @@ async def test_no_piece_is_left_out_for_want_of_memory(
     assert record.outcome == "upstream_error"
 
 
-@pytest.mark.parametrize("mib", [5, 20])
+@pytest.mark.parametrize("mib", [5, pytest.param(20, marks=pytest.mark.nightly)])
 async def test_a_line_of_many_mib_passes(open_rig: OpenRig, mib: int) -> None:
     chat = APIS["chat"]
     long = chunk({"content": "x" * (mib << 20)})
