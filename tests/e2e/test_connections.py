@@ -24,7 +24,7 @@ def train(
     train = start_shared_train(config)
     assert train.chat("a").status_code == 200
     yield train
-    assert train.stop(within_s=10) == 0
+    assert train.stop(within_s=20) == 0
 
 
 def connect(train: Train) -> socket.socket:

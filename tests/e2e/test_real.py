@@ -335,8 +335,8 @@ def test_a_client_that_leaves_frees_its_slot(
 
     eventually(busy)
     stream.close()
-    eventually(lambda: not busy(), within_s=3)
-    eventually(lambda: real.model("tiny")["in_flight"] == 0, within_s=3)
+    eventually(lambda: not busy())  # it would go on for ever
+    eventually(lambda: real.model("tiny")["in_flight"] == 0)
 
 
 def test_a_broken_model_file_is_a_reason_and_not_a_riddle(
@@ -369,7 +369,7 @@ def test_no_llama_server_is_left_after_the_supervisor_was_killed_in_a_load(
     def ended() -> bool:
         return not server.is_running() or server.status() == psutil.STATUS_ZOMBIE
 
-    eventually(ended, within_s=1.0, what="the end of llama-server")
+    eventually(ended, what="the end of llama-server")
     stream.close()
 
 

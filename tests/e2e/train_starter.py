@@ -80,7 +80,7 @@ def train_starter(
         if train.process.poll() is None:
             left += train.children()
             try:
-                train.stop(within_s=20)
+                train.stop(within_s=45)
             except subprocess.TimeoutExpired:
                 train.process.kill()
                 train.process.wait()

@@ -111,7 +111,7 @@ class Train:
                 if not any(part in command for part in OWN_PARTS):
                     models.append(process)
         self.ask("unload", mode="now")
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + PATIENCE_S
         while (left := alive(models)) and time.monotonic() < deadline:
             time.sleep(0.005)
         return left

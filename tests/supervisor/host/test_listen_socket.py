@@ -21,7 +21,7 @@ def test_clients_queue_before_anybody_accepts(host: str) -> None:
     with listening_socket(host, 0, {}) as server:
         assert not server.getblocking()
         assert not server.get_inheritable()
-        with socket.create_connection(("127.0.0.1", server.getsockname()[1]), timeout=5) as client:
+        with socket.create_connection(("127.0.0.1", server.getsockname()[1]), timeout=20) as client:
             client.sendall(b"hello")
 
 
