@@ -32,7 +32,8 @@ def shared(
     models: dict[str, dict[str, Any]] = {
         name: {"cmd": scripted("--name", name, "--load-s", "0.2")} for name in "abc"
     }
-    models["limited"] = {"cmd": scripted("--load-s", "0.3"), "concurrencyLimit": 1}
+    gate = str(stamps / "gate")
+    models["limited"] = {"cmd": scripted("--load-gate", gate), "concurrencyLimit": 1}
     models["stubborn"] = {"cmd": scripted("--ignore-term"), "unloadTimeout": 2}
     models["wanted"] = {"cmd": scripted("--stamp", str(stamps / "wanted"))}
     models["filtered"] = {
@@ -90,7 +91,8 @@ def busy(train: Train, model: str) -> Iterator[Stream]:
 # --- concurrencyLimit ----------------------------------------------------------------------------
 
 
-def test_the_limit_is_one_for_all_workers(train: Train) -> None:
+def test_the_limit_is_one_for_all_workers(train: Train, stamps: Path) -> None:
+    (stamps / "gate").touch()
     with busy(train, "limited"):
         for _ in range(6):  # of either worker
             refused = train.chat("limited")
@@ -105,10 +107,13 @@ def test_the_limit_is_one_for_all_workers(train: Train) -> None:
     eventually(lambda: train.chat("limited").status_code == 200)
 
 
-def test_those_who_came_before_the_load_are_all_answered(train: Train) -> None:
-    with ThreadPoolExecutor() as pool:
-        responses = list(pool.map(lambda _: train.chat("limited"), range(6)))
-    assert [response.status_code for response in responses] == [200] * 6
+def test_those_who_came_before_the_load_are_all_answered(train: Train, stamps: Path) -> None:
+    (stamps / "gate").unlink(missing_ok=True)
+    with ThreadPoolExecutor(6) as pool:
+        asked = [pool.submit(train.chat, "limited") for _ in range(6)]
+        eventually(lambda: [it["waiting"] for it in train.ask("status")["queue"]] == [6])
+        (stamps / "gate").touch()
+    assert [answer.result().status_code for answer in asked] == [200] * 6
 
 
 # --- selectors -----------------------------------------------------------------------------------

@@ -107,10 +107,10 @@ def everything(*fields: tuple[str, str]) -> Iterator[Asked]:
 
 def every_route(*fields: tuple[str, str], host: str = "127.0.0.1") -> Iterator[Asked]:
     """Give each path, with all methods in turn; over night with all of them."""
-    for n, pair in enumerate(every_pair(FEW_VERSIONS, FEW_METHODS)):
-        path, method = divmod(n, len(FEW_METHODS))
-        if IS_NIGHT or method == path // 2 % len(FEW_METHODS):  # and both versions
-            yield Asked(*pair, fields, host)
+    for n, (version, method, path) in enumerate(every_pair(FEW_VERSIONS, FEW_METHODS)):
+        turn = n // len(FEW_METHODS) // 2  # of both versions
+        if IS_NIGHT or method == FEW_METHODS[turn % len(FEW_METHODS)]:
+            yield Asked(version, method, path, fields, host)
     for pair, version in itertools.product(sorted(OPEN), FEW_VERSIONS):
         yield Asked(version, *pair, fields, host)
     for n, path in enumerate(PATHS):
