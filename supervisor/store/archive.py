@@ -2,7 +2,8 @@
 
 What is added waits a moment in a queue, whole messages of workers as they came; then all of it is
 handed over in one piece. That process alone has the database, so there is one truth: a question is
-answered after all that was added before it was asked.
+answered after all that was added before it was asked. It ends when there was nothing to do for a
+while, and is started again for the next record: who rests takes no memory.
 
 Nothing here fails a request. What cannot be handed over waits, a bounded number of records; then
 the oldest are lost, and counted. Of what was handed over it is known what became of it: when that
@@ -43,7 +44,7 @@ from .frames import (
     question_frame,
     report_of,
 )
-from .limits import IDLE_S, MAX_WAITING, MAX_WAITING_BYTES, StoreLimits
+from .limits import MAX_WAITING, MAX_WAITING_BYTES, StoreLimits
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +70,12 @@ _LOOK_S: Final = 0.005
 # Seconds until another process is started when one has ended; they double while that goes on.
 FIRST_PAUSE_S: Final = 0.5
 _LAST_PAUSE_S: Final = 60.0
+
+# Seconds without anything to do until the process ends, and those that one takes to see how things
+# stand. What is too old is forgotten by the next one, so it is started now and then.
+REST_AFTER_S: Final = 60.0
+_LOOK_ROUND_S: Final = 3.0
+_REST_AT_MOST_S: Final = 6 * 3600.0
 
 # Processes that may end over the same records: then these are lost.
 _MOST_ENDS: Final = 3
@@ -145,17 +152,24 @@ class RecordArchive:
     Args:
         limits: What may be kept, and where; asked whenever something is handed over.
         first_pause_s: Seconds until another process is started when one has ended.
+        rest_after_s: Seconds without anything to do until the process ends.
 
     Attributes:
         pid: Of the process; 0 without one.
     """
 
     def __init__(
-        self, limits: Callable[[], StoreLimits], *, first_pause_s: float = FIRST_PAUSE_S
+        self,
+        limits: Callable[[], StoreLimits],
+        *,
+        first_pause_s: float = FIRST_PAUSE_S,
+        rest_after_s: float = REST_AFTER_S,
     ) -> None:
         self.pid = 0
         self._limits = limits
         self._first_pause_s = first_pause_s
+        self._rest_after_s = rest_after_s
+        self._rests = False  # the process was told to end, as there is nothing to do
         self._waiting = _Queue()
         self._sent = _Queue()  # but not settled
         self._lost = 0  # here, and by processes that have ended
@@ -299,6 +313,11 @@ class RecordArchive:
             why = await self._run_one()
             if self._ending.is_set():
                 return
+            if self._rests:
+                self._rests = False
+                with trio.move_on_after(_REST_AT_MOST_S):
+                    await self._some.wait()
+                continue
             if trio.current_time() - began_at > _LAST_PAUSE_S:
                 pause_s = self._first_pause_s
             self._problem = f"the process of the store {why}; requests wait for another one"
@@ -331,12 +350,17 @@ class RecordArchive:
     async def _hand_over(self, link: trio.SocketStream) -> None:
         """Hand over what waits, piece by piece, and one question at a time."""
         said: StoreLimits | None = None
+        rest_s = min(_LOOK_ROUND_S, self._rest_after_s)
         with suppress(trio.BrokenResourceError):  # its end is noticed by who listens
             while True:
-                if not self._waiting:
-                    with trio.move_on_after(IDLE_S):
+                if said is not None and not self._waiting:
+                    with trio.move_on_after(rest_s) as nothing:
                         await self._some.wait()
-                with trio.move_on_after(BATCH_S):
+                    if nothing.cancelled_caught and self._may_rest:
+                        self._rests = True
+                        await link.send_eof()
+                        return
+                with trio.move_on_after(BATCH_S if self._waiting else 0.0):
                     await self._urgent.wait()
                 if not self._ending.is_set():
                     self._some, self._urgent = trio.Event(), trio.Event()
@@ -346,6 +370,7 @@ class RecordArchive:
                         await link.send_all(limits_frame(limits))
                     if not self._waiting:
                         break
+                    rest_s = self._rest_after_s
                     await link.send_all(self._piece())
                     if self._under_way:
                         await self._answered.wait()
@@ -353,6 +378,11 @@ class RecordArchive:
                 if self._ending.is_set():
                     await link.send_eof()
                     return
+
+    @property
+    def _may_rest(self) -> bool:
+        """Whether its process holds nothing that is nowhere else."""
+        return not (self._waiting or self._sent or self._asked) and self._report.path != ""
 
     def _piece(self) -> bytes:
         """Return what is to be handed over next, up to a question."""
@@ -399,8 +429,10 @@ class RecordArchive:
 
     def _take_back(self) -> None:
         """Let all wait again that was handed over, and of which it is not known what became."""
-        report, self._report = self._report, StoreReport()
+        report = self._report
         self._lost += report.lost + (0 if report.path else report.rows)
+        still = msgspec.structs.replace(report, settled=0, lost=0)  # in the file
+        self._report = still if self._rests else StoreReport()
         self.pid = 0
         if self._under_way:
             text = "the process of the store has ended: ask again"

@@ -21,8 +21,9 @@ _CHILDREN = {
     "llama-swap": (),
 }
 
-# Seconds after which a target that was asked nothing is at rest.
-_REST_S = 2.0
+# Seconds after which a target that was asked nothing is at rest: the process of arriero's store has
+# looked at its file by then, and ended. After a load it has not.
+_REST_S = 6.0
 
 _CONNECTIONS = 64
 _STREAMS = 16

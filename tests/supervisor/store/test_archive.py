@@ -6,7 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
@@ -62,6 +62,11 @@ def add(kept: RecordArchive, names: Iterable[str]) -> list[str]:
     added = list(names)
     kept.add(encode_finished(encode(record(name)) for name in added), len(added))
     return added
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    while not holds():  # noqa: ASYNC110  the archive tells nobody
+        await trio.sleep(0.005)
 
 
 async def test_who_asks_hears_of_all_that_was_added_before(place: Place) -> None:
@@ -181,6 +186,35 @@ async def test_nothing_is_lost_by_a_hundred_ends_of_the_process(place: Place) ->
         added = await killed_while_it_writes(kept, 100, random.Random())
         assert await ids(kept) == added[-1000:]
         assert kept.status().rows == len(added)
+
+
+async def test_who_has_nothing_to_do_rests(place: Place) -> None:
+    kept = RecordArchive(place, first_pause_s=0.01, rest_after_s=0.05)
+    with trio.fail_after(25):
+        async with kept.running():
+            kept.start()
+            for turn in range(3):
+                add(kept, [str(turn)])
+                await until(lambda turn=turn: kept.status().rows == turn + 1)
+                await until(lambda: kept.pid == 0)
+                status = kept.status()
+                assert (status.rows, status.waiting, status.problem) == (turn + 1, 0, "")
+                assert status.path == str(place.limits.path)
+            assert await ids(kept) == ["0", "1", "2"]
+            assert kept.status().lost == 0
+
+
+async def test_what_is_in_memory_alone_stays_there(place: Place) -> None:
+    place.limits.path.mkdir()  # no file can be there
+    kept = RecordArchive(place, first_pause_s=0.01, rest_after_s=0.05)
+    with trio.fail_after(25):
+        async with kept.running():
+            add(kept, ["a"])
+            assert await ids(kept) == ["a"]
+            pid = kept.pid
+            await trio.sleep(0.3)  # several times what is enough for a rest
+            assert await ids(kept) == ["a"]
+            assert kept.pid == pid
 
 
 async def test_records_that_end_each_process_are_lost(place: Place) -> None:
