@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager, closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,10 @@ def add(kept: RecordArchive, names: Iterable[str]) -> list[str]:
     added = list(names)
     kept.add(encode_finished(encode(record(name)) for name in added), len(added))
     return added
+
+
+def has(kept: RecordArchive, rows: int) -> bool:
+    return kept.status().rows == rows
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -195,7 +200,7 @@ async def test_who_has_nothing_to_do_rests(place: Place) -> None:
             kept.start()
             for turn in range(3):
                 add(kept, [str(turn)])
-                await until(lambda turn=turn: kept.status().rows == turn + 1)
+                await until(partial(has, kept, turn + 1))
                 await until(lambda: kept.pid == 0)
                 status = kept.status()
                 assert (status.rows, status.waiting, status.problem) == (turn + 1, 0, "")
