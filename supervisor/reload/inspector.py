@@ -19,7 +19,7 @@ from ..config.diff import diff
 from ..config.lint.lint import advise
 from ..config.lint.real_disk import RealDisk
 from ..config.shown.secrets import Secrets
-from ..config.shown.source_text import shown_source
+from ..config.shown.source_text import SourceText
 from ..config.sources import read_source
 from ..config.values import Config
 from ..config.yaml.tree import Node
@@ -29,7 +29,7 @@ from ..workers.key_limits import KeyUse
 from .reloader import ActiveConfig
 
 # Seconds for one look, and for those that wait for their turn.
-_LIMIT_S: Final = 10.0
+_LIMIT_S: Final = 30.0
 
 # Characters of all files that are shown, remarks, and characters of a remark.
 MAX_SHOWN: Final = 1_000_000
@@ -162,13 +162,13 @@ class ConfigInspector:
 def _shown(
     texts: tuple[tuple[str, str], ...], secrets: Secrets, *, is_understood: bool
 ) -> tuple[ConfigFile, ...]:
-    # What is secret in one is secret in all: so each is gone through before any is shown.
-    for _, text in texts:
-        shown_source(text, secrets, is_understood=is_understood)
+    sources = [(name, SourceText(text)) for name, text in texts]
+    for _, source in sources:  # what is secret in one is secret in all
+        source.learn(secrets)
     files: list[ConfigFile] = []
     left = MAX_SHOWN
-    for name, text in texts:
-        shown = shown_source(text, secrets, is_understood=is_understood)
+    for name, source in sources:
+        shown = source.shown(secrets, is_understood=is_understood)
         files.append(ConfigFile(name=name, text=shown[:left], is_cut=len(shown) > left))
         left -= min(left, len(shown))
     return tuple(files)

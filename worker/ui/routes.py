@@ -47,8 +47,8 @@ from .shell import FIELDS, shell_parts, view_of
 # Seconds for the supervisor to answer: it only looks, or begins.
 _ASK_S: Final = 15.0
 
-# The same for a reload: reading ten thousand models, and then telling all workers.
-_RELOAD_S: Final = 45.0
+# The same where it reads the configuration, perhaps of ten thousand models, or tells all workers.
+_READ_S: Final = 45.0
 
 _hold_order = JsonReader(HoldOrder)
 
@@ -165,12 +165,12 @@ def add_page(service: PageContext, answers: AddsRoute, *, is_admin_here: bool) -
 
     @answers(declared.CONFIG)
     async def config() -> Response:
-        return json_answer(await service.ask(ConfigRequest(), ConfigReply, within_s=_ASK_S))
+        return json_answer(await service.ask(ConfigRequest(), ConfigReply, within_s=_READ_S))
 
     @answers(declared.RELOAD)
     async def reload() -> Response:
         asked = ReloadRequest(drain=query_of(ReloadQuery).drain == "true")
-        return json_answer(await service.ask(asked, ReloadReply, within_s=_RELOAD_S))
+        return json_answer(await service.ask(asked, ReloadReply, within_s=_READ_S))
 
     async def pinned(name: str, *, is_pinned: bool) -> Response:
         asked = PinRequest(model=started_here(name), pinned=is_pinned)

@@ -43,35 +43,43 @@ def names_secret(name: str) -> bool:
 
 
 class Secrets:
-    """Values that are never shown.
-
-    Attributes:
-        tainting: All values from which a macro may have its own: those of the environment and of
-            headers as well, secret or not.
-    """
+    """Values that are never shown."""
 
     def __init__(self) -> None:
+        self._long: dict[str, set[str]] = {}  # by how they begin
         self._parts: set[str] = set()
         self._words: set[str] = set()
-        self.tainting: set[str] = set()
+        # All values from which a macro may have its own: those of the environment and of headers
+        # as well, secret or not; and by how they begin.
+        self._tainting: set[str] = set()
+        self._tainting_by_begin: dict[str, set[str]] = {}
+        self._all_tainting: str | None = None
 
     def add(self, values: Iterable[str]) -> None:
         """Hide `values` from here on."""
         for value in values:
             for one in {value, value.strip()}:
-                if len(one) >= _LEAST and not is_reference(one):
-                    is_word = len(one) < _LONG and _WORD.fullmatch(one)
-                    (self._words if is_word else self._parts).add(one)
-                if one:
-                    self.tainting.add(one)
+                if len(one) < _LEAST or is_reference(one):
+                    pass
+                elif len(one) >= _LONG:
+                    self._long.setdefault(one[:_LONG], set()).add(one)
+                else:
+                    (self._words if _WORD.fullmatch(one) else self._parts).add(one)
+                self._note(one)
 
     def add_named(self, values: Iterable[tuple[str, str]]) -> None:
         """The same for values with names, which may be harmless."""
         for name, value in values:
             if names_secret(name) or len(value) >= _LOOKS_SECRET:
                 self.add((value,))
-            elif value:
-                self.tainting.add(value)
+            else:
+                self._note(value)
+
+    def _note(self, value: str) -> None:
+        self._all_tainting = None
+        self._tainting.add(value)
+        if len(value) >= _LEAST:
+            self._tainting_by_begin.setdefault(value[:_LEAST], set()).add(value)
 
     def add_config(self, config: Config) -> None:
         """Hide what a configuration says: macros stand for what they mean there."""
@@ -96,19 +104,39 @@ class Secrets:
         """Whether a macro with that value is a part of what is not shown, or holds it."""
         text = macro.strip()
         if len(text) < _LEAST:
-            return text in self.tainting
-        return any(
-            text in value or (len(value) >= _LEAST and value in text) for value in self.tainting
+            return text in self._tainting
+        if self._all_tainting is None:
+            self._all_tainting = "\0".join(self._tainting)
+        return text in self._all_tainting or any(
+            text.startswith(value, at)
+            for at in range(len(text) - _LEAST + 1)
+            for value in self._tainting_by_begin.get(text[at : at + _LEAST], ())
         )
 
     def taken_out(self, text: str) -> str:
         """Return `text` with `HIDDEN` in the place of what is secret."""
-        for part in sorted(self._parts, key=len, reverse=True):
-            if part in text:
-                text = text.replace(part, HIDDEN)
+        text = self._without_long(text)
+        for part in self._parts:
+            text = text.replace(part, HIDDEN)
         if not self._words:
             return text
         return _WORD.sub(lambda word: HIDDEN if word[0] in self._words else word[0], text)
+
+    def _without_long(self, text: str) -> str:
+        """Do it for long values, however many there are, in time that the text takes."""
+        pieces: list[str] = []
+        done = end = 0  # up to where the text is told, and is secret
+        for at in range(len(text) - _LONG + 1 if self._long else 0):
+            values = self._long.get(text[at : at + _LONG])
+            if values is None:
+                continue
+            longest = max((len(it) for it in values if text.startswith(it, at)), default=0)
+            if not longest:
+                continue
+            if at >= end:
+                pieces += text[done:at], HIDDEN
+            done = end = max(end, at + longest)
+        return "".join((*pieces, text[done:]))
 
 
 def _pieces(words: Iterable[str]) -> Iterator[str]:

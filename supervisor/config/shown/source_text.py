@@ -209,35 +209,42 @@ class _Reader:
         return _HIDDEN if rule.how == "open" and names_secret(key) else rule
 
 
-def shown_source(text: str, secrets: Secrets, *, is_understood: bool) -> str:
-    """Return the text of a file without secrets: the same lines, with less in them.
+class SourceText:
+    """The text of a file, as it was read."""
 
-    Args:
-        text: As it was read.
-        secrets: What is known to be secret; gets what is found here.
-        is_understood: `secrets` has all that the file stands for. Otherwise no macro is shown, and
-            nothing that has an anchor: what they are used for is not known.
-    """
-    if len(text) > MAX_BYTES:
-        return _CUT
-    reader = _Reader(text)
-    used = set(re.findall(r"\$\{([^}\s]{1,100})\}", text))
-    for value in reader.values:
-        _learn(value, secrets)
-    pieces: list[str] = []
-    at = 0
-    for value in reader.values:
-        if value.end > reader.unread_from or value.begin < at:
-            break
-        pieces.append(_gap(text[at : value.begin]))
-        raw = text[value.begin : value.end]
-        is_hidden = not value.is_key and _is_unsure(value, used, secrets, is_understood)
-        pieces.append(_in_lines(raw) if is_hidden else _shown(value, raw, secrets))
-        at = value.end
-    end = max(at, reader.unread_from)
-    pieces.append(_gap(text[at:end]))
-    pieces += _skeleton(text[end:])
-    return secrets.taken_out("".join(pieces))
+    def __init__(self, text: str) -> None:
+        self._text = text if len(text) <= MAX_BYTES else ""
+        self._reader = _Reader(self._text)
+        self._used = set(re.findall(r"\$\{([^}\s]{1,100})\}", self._text))
+
+    def learn(self, secrets: Secrets) -> None:
+        """Note what is secret by where it stands: it may stand elsewhere, or in another file."""
+        for value in self._reader.values:
+            _learn(value, secrets)
+
+    def shown(self, secrets: Secrets, *, is_understood: bool) -> str:
+        """Return it without secrets: the same lines, with less in them.
+
+        Args:
+            secrets: What is known to be secret.
+            is_understood: That is all that the file stands for. Otherwise no macro is shown, and
+                nothing that has an anchor: what they are used for is not known.
+        """
+        text, unread = self._text, self._reader.unread_from
+        pieces: list[str] = []
+        at = 0
+        for value in self._reader.values:
+            if value.end > unread or value.begin < at:
+                break
+            pieces.append(_gap(text[at : value.begin]))
+            raw = text[value.begin : value.end]
+            is_hidden = not value.is_key and _is_unsure(value, self._used, secrets, is_understood)
+            pieces.append(_in_lines(raw) if is_hidden else _shown(value, raw, secrets))
+            at = value.end
+        end = max(at, unread)
+        pieces.append(_gap(text[at:end]))
+        pieces += _skeleton(text[end:])
+        return secrets.taken_out("".join(pieces))
 
 
 def _is_unsure(value: _Value, used: set[str], secrets: Secrets, is_understood: bool) -> bool:
@@ -251,7 +258,6 @@ def _is_unsure(value: _Value, used: set[str], secrets: Secrets, is_understood: b
 
 
 def _learn(value: _Value, secrets: Secrets) -> None:
-    """Note what is secret by where it stands: it may stand elsewhere, too."""
     if value.is_key:
         return
     match value.how:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from arriero.supervisor.config.load import parse_config
 from arriero.supervisor.config.shown.secrets import Secrets
-from arriero.supervisor.config.shown.source_text import shown_source
+from arriero.supervisor.config.shown.source_text import SourceText
 from arriero.supervisor.errors import ConfigError
 
 # Whatever is secret in it begins with s3cr, or is the hash.
@@ -69,8 +69,10 @@ def shown(text: str, *, others: str = "") -> str:
         secrets.add_config(parse_config(text, environ={}, unknown="warnings"))
     except ConfigError:
         is_understood = False
-    shown_source(others, secrets, is_understood=is_understood)
-    return shown_source(text, secrets, is_understood=is_understood)
+    source = SourceText(text)
+    for one in (source, SourceText(others)):
+        one.learn(secrets)
+    return source.shown(secrets, is_understood=is_understood)
 
 
 def leaks(text: str) -> bool:
@@ -143,7 +145,7 @@ def test_what_is_secret_in_another_file_is_not_shown() -> None:
 
 @given(st.text(max_size=200))
 def test_any_text_is_shown_somehow(text: str) -> None:
-    assert isinstance(shown_source(text, Secrets(), is_understood=False), str)
+    assert isinstance(SourceText(text).shown(Secrets(), is_understood=False), str)
 
 
 def test_long_files_are_shown_whole() -> None:
@@ -151,7 +153,14 @@ def test_long_files_are_shown_whole() -> None:
         f"  m{n}:\n    cmd: serve --port ${{PORT}} --api-key key-number-{n}\n    ttl: 60\n"
         for n in range(300)
     )
-    found = shown_source(text, Secrets(), is_understood=True)
+    found = SourceText(text).shown(Secrets(), is_understood=True)
 
     assert "key-number" not in found
     assert (found.count("***"), found.count("\n")) == (300, 901)
+
+
+def test_overlapping_secrets_are_all_hidden() -> None:
+    secrets = Secrets()
+    secrets.add(["abcdefgh", "efgh12345678", "x-y!", "word"])
+
+    assert secrets.taken_out("1abcdefgh123456782 x-y!z word words") == "1***2 ***z *** words"

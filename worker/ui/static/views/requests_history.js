@@ -19,7 +19,7 @@ const MAX_ROWS = 300;
 const COLUMNS = [
   ["when", (it) => format.moment(it.t)],
   ["model", (it) => it.model || it.asked || S.activity.noModel],
-  ["outcome", (it) => (it.outcome === "ok" ? S.activity.outcomes.ok ?? "" : it.error_code || (S.activity.outcomes[it.outcome] ?? it.outcome))],
+  ["outcome", (it) => (it.outcome === "ok" ? S.activity.outcomes.ok ?? "" : it.error_code?.replaceAll("_", " ") || (S.activity.outcomes[it.outcome] ?? it.outcome))],
   ["ttft", (it) => ms(it.ttft_ms)],
   ["prefill", (it) => speed(it.prompt_per_s)],
   ["decode", (it) => speed(it.output_per_s)],
