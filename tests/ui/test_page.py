@@ -56,6 +56,7 @@ def test_a_model_is_loaded_and_unloaded(open_page: OpensPage, train: Train) -> N
     assert train.model("m000")["state"] == "stopped"
 
 
+@pytest.mark.page
 def test_a_model_is_pinned(open_page: OpensPage, train: Train) -> None:
     assert train.ask("swap", model="m000")["ok"]
     row = open_page(train).live().model("m000")
@@ -68,6 +69,7 @@ def test_a_model_is_pinned(open_page: OpensPage, train: Train) -> None:
     eventually(lambda: train.model("m000")["pin"] == "")
 
 
+@pytest.mark.page
 def test_it_is_searched_by_any_name(open_page: OpensPage, train: Train) -> None:
     page = open_page(train).live()
     page.page.keyboard.press("/")
@@ -80,6 +82,7 @@ def test_it_is_searched_by_any_name(open_page: OpensPage, train: Train) -> None:
     assert page.page.locator(".model").count() == 1
 
 
+@pytest.mark.page
 def test_views_are_links(open_page: OpensPage, train: Train) -> None:
     page = open_page(train).live()
     for name in ("Memory", "Requests", "Logs", "Decisions", "Playground", "Configuration"):
