@@ -188,7 +188,7 @@ def add_page(service: PageContext, answers: AddsRoute, *, is_admin_here: bool) -
     async def order() -> HoldOrder:
         data = await request.get_data()
         try:
-            return _hold_order.read(data or b"{}")
+            return _hold_order.read(data)
         except BadJson as exc:
             raise BadRequest(f"cannot tell which device is meant: {exc}") from exc
 

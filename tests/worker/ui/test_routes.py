@@ -140,7 +140,7 @@ async def test_orders_reach_the_supervisor() -> None:
         held = await ask("POST", "/api/devices/hold", body='{"device":"gpu0","for_s":60}')
         pinned = await ask("POST", "/api/models/pin/short")
         unpinned = await ask("POST", "/api/models/unpin/b")
-        released = await ask("POST", "/api/devices/release")
+        released = await ask("POST", "/api/devices/release", body="{}")
         config = await ask("GET", "/api/config")
         reloaded = await ask("POST", "/api/config/reload?drain=true")
         for method, path, body, status in (
@@ -150,6 +150,7 @@ async def test_orders_reach_the_supervisor() -> None:
             ("GET", "/api/models/explain/none", "", 404),
             ("POST", "/api/devices/hold", '{"for_s":0}', 400),
             ("POST", "/api/devices/hold", "[]", 400),
+            ("POST", "/api/devices/release", "", 400),
         ):
             assert (await ask(method, path, body=body)).status == status, path
 
