@@ -99,9 +99,17 @@ def pytest_pycollect_makeitem(
     if not hasattr(collector.config, "workerinput") or not name.startswith("test_"):
         return None
     tested = through_all(obj)
-    if tested is None:
+    if tested is None or _is_made_ready(collector):
         return None
     return pytest.Function.from_parent(collector, name=name, callobj=tested)
+
+
+def _is_made_ready(collector: pytest.Module | pytest.Class) -> bool:
+    """Whether something is done before each test of a file, which each case would need as well."""
+    fixtures = collector.session._fixturemanager
+    names = fixtures._getautousenames(collector)
+    found = [known for name in names for known in fixtures.getfixturedefs(name, collector) or ()]
+    return any(known.scope == "function" for known in found)
 
 
 @pytest.hookimpl(tryfirst=True)

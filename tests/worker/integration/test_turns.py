@@ -157,7 +157,8 @@ async def test_error_after_tokens_is_last(
         told = read_turn(unchunk(await rig.ask(post(STREAM, TURN))))
         record = await rig.record()
 
-    assert kinds(told) == ["start", "token", "token", "error"]
+    said = [kind for kind in kinds(told) if kind != "heartbeat"]  # the machine may be busy
+    assert said == ["start", "token", "token", "error"]
     assert cause in told[-1][1]["cause"]
     assert record.outcome == "upstream_error"
 
