@@ -109,7 +109,7 @@ def _is_made_ready(collector: pytest.Module | pytest.Class) -> bool:
     fixtures = collector.session._fixturemanager
     names = fixtures._getautousenames(collector)
     found = [known for name in names for known in fixtures.getfixturedefs(name, collector) or ()]
-    return any(known.scope == "function" for known in found)
+    return any(known.scope == "function" or known.params for known in found)
 
 
 @pytest.hookimpl(tryfirst=True)
