@@ -10,7 +10,7 @@ from trains import Train
 
 from tests.ui.conftest import OpensPage, config_of
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.page, pytest.mark.timeout(240)]
 
 MARKUP = """<img src=x onerror="document.title='run'"><script>document.title='run'</script>"""
 SECRET = "s3cr-peer-key"
@@ -73,7 +73,6 @@ def test_mistakes_are_seen_and_mended(open_page: OpensPage, train: Train) -> Non
     assert train.model("m002")["state"] == "stopped"
 
 
-@pytest.mark.page
 def test_a_profile_is_chosen(open_page: OpensPage, train: Train) -> None:
     from playwright.sync_api import expect
 
@@ -86,7 +85,6 @@ def test_a_profile_is_chosen(open_page: OpensPage, train: Train) -> None:
     train.ask("profile", profile=None)
 
 
-@pytest.mark.page
 def test_texts_of_the_file_are_texts(open_page: OpensPage, train: Train) -> None:
     from playwright.sync_api import expect
 
@@ -102,7 +100,6 @@ def test_texts_of_the_file_are_texts(open_page: OpensPage, train: Train) -> None
     assert page.locator("main img").count() == 0
 
 
-@pytest.mark.page
 def test_a_long_file_is_shown(open_page: OpensPage, train: Train) -> None:
     other = config()
     other["models"] |= {f"x{n:04}": other["models"]["m000"] for n in range(2000)}

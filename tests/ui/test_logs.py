@@ -9,7 +9,7 @@ from tests.ui.conftest import OpensPage, config_of, scripted
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.page, pytest.mark.timeout(240)]
 
 
 def noisy() -> str:

@@ -7,7 +7,7 @@ from trains import Train, eventually
 
 from tests.ui.conftest import OpensPage, config_of
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.page, pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")

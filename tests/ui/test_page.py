@@ -95,6 +95,7 @@ def test_views_are_links(open_page: OpensPage, train: Train) -> None:
     page.page.wait_for_selector('main[data-view="requests"]')
 
 
+@pytest.mark.page
 def test_it_goes_on_after_a_workers_death(open_page: OpensPage, train: Train) -> None:
     page = open_page(train, expects=("net::ERR_", "Failed to load resource")).live()
     page.run("() => { window.same = true }")

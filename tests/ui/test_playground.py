@@ -14,7 +14,7 @@ from tests.real.parts import ensure_llama_server
 from tests.real.tiny_gguf import write_tiny_gguf
 from tests.ui.conftest import OpensPage, config_of, scripted
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.page, pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,6 @@ def test_an_answer_comes_after_a_bar(open_page: OpensPage, train: Train, gate: P
     assert page.locator(".wait").is_hidden()
 
 
-@pytest.mark.page
 def test_it_is_stopped_and_asked_again(open_page: OpensPage, train: Train, gate: Path) -> None:
     page = open_page(train, "/ui/playground?model=slow").live().page
     page.wait_for_function("document.querySelector('main select').value === 'slow'")
@@ -75,7 +74,6 @@ def test_it_is_stopped_and_asked_again(open_page: OpensPage, train: Train, gate:
     assert page.locator(".turn").count() == 0
 
 
-@pytest.mark.page
 def test_errors_are_told_in_their_place(open_page: OpensPage, train: Train) -> None:
     page = open_page(train, "/ui/playground?model=m000", expects=("404",)).live().page
     page.wait_for_function("document.querySelector('main select').value === 'm000'")
@@ -90,7 +88,6 @@ def test_errors_are_told_in_their_place(open_page: OpensPage, train: Train) -> N
     page.locator(".turn .problem").get_by_text("File Not Found").wait_for()
 
 
-@pytest.mark.page
 def test_what_is_copied_can_be_run(open_page: OpensPage, train: Train) -> None:
     page = open_page(train, "/ui/playground?model=m000").live().page
     page.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=train.url)
@@ -112,7 +109,6 @@ def test_what_is_copied_can_be_run(open_page: OpensPage, train: Train) -> None:
     assert ast.literal_eval(call) == asked
 
 
-@pytest.mark.page
 def test_two_texts_are_compared(open_page: OpensPage, train: Train) -> None:
     page = open_page(train, "/ui/playground/embeddings?model=m000").live().page
     page.wait_for_function("document.querySelector('main select').value === 'm000'")
@@ -128,7 +124,6 @@ def test_two_texts_are_compared(open_page: OpensPage, train: Train) -> None:
     page.locator(".result .text").get_by_text("w1 w2").wait_for()
 
 
-@pytest.mark.page
 def test_a_real_server_answers_on_all_apis(
     open_page: OpensPage, start_ui_train: Callable[..., Train], tmp_path: Path
 ) -> None:

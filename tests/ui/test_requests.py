@@ -10,7 +10,7 @@ from trains import Stream, Train, eventually
 
 from tests.ui.conftest import OpensPage, config_of, scripted
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.page, pytest.mark.timeout(240)]
 
 MARKUP = """<img src=x onerror="document.title='run'"><script>document.title='run'</script>"""
 
@@ -77,7 +77,6 @@ def written(train: Train, count: int, **more: Any) -> None:
     eventually(lambda: len(ids(train, "?outcome=rejected&limit=1000")) >= count)
 
 
-@pytest.mark.page
 def test_texts_of_strangers_are_texts(open_page: OpensPage, train: Train) -> None:
     from playwright.sync_api import expect
 
@@ -99,7 +98,6 @@ def test_texts_of_strangers_are_texts(open_page: OpensPage, train: Train) -> Non
     assert page.locator("main img, main script").count() == 0
 
 
-@pytest.mark.page
 def test_the_list_is_turned_by_keyboard(open_page: OpensPage, train: Train) -> None:
     from playwright.sync_api import expect
 
@@ -120,7 +118,6 @@ def test_the_list_is_turned_by_keyboard(open_page: OpensPage, train: Train) -> N
     expect(page.locator(".record-detail")).to_contain_text("model_not_found")
 
 
-@pytest.mark.page
 def test_one_request_has_an_address(open_page: OpensPage, train: Train) -> None:
     from playwright.sync_api import expect
 

@@ -125,4 +125,3 @@ def test_two_hundred_models_cost_a_tenth_of_a_core(open_page: OpensPage, train: 
         f"document.querySelectorAll('[data-model^=slow][data-state=ready]').length === {LOADING}"
     )
     assert best(share, 0.1) <= 0.1, told
-    print(told)
