@@ -34,6 +34,7 @@ def test_a_tree_becomes_importable_before_the_installation(tmp_path: Path) -> No
     assert where(tuple(code.command), dict(code.env)).startswith(str(tmp_path))
 
 
+@pytest.mark.nightly
 @in_a_clone
 def test_a_commit_is_taken_out_of_git(tmp_path: Path) -> None:
     code = checkout("HEAD", tmp_path)

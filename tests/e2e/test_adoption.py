@@ -295,6 +295,7 @@ def test_a_second_kill_during_adoption_loses_nothing(start: Callable[..., Train]
     assert all(is_whole(stream.finish()) for stream in streams)
 
 
+@pytest.mark.nightly
 def test_a_model_that_starts_goes_on_starting(
     start: Callable[..., Train], scripted: Scripted
 ) -> None:
@@ -406,6 +407,7 @@ def test_a_model_that_died_unseen_is_started_anew(start: Callable[..., Train]) -
     assert train.chat("b").status_code == 200
 
 
+@pytest.mark.nightly
 def test_a_changed_model_finishes_what_it_has(
     start: Callable[..., Train], scripted: Scripted
 ) -> None:

@@ -119,6 +119,7 @@ def zygote_of(process: "subprocess.Popen[bytes]") -> psutil.Process:
     return found[0]  # type: ignore[no-any-return]
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     "number",
     [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.nightly)],  # takes its limit

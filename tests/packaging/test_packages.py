@@ -143,6 +143,7 @@ def test_the_source_distribution_has_every_file_of_the_tree(built: Built) -> Non
     } < names
 
 
+@pytest.mark.nightly
 def test_the_wheel_has_the_packages_and_their_data_and_nothing_else(built: Built) -> None:
     with ZipFile(built.wheel) as opened:
         names = set(opened.namelist())

@@ -128,6 +128,7 @@ def test_texts_of_strangers_are_only_shown(open_page: OpensPage, train: Train) -
         train.reload(config_of(4) | {"workers": 2})
 
 
+@pytest.mark.page
 def test_a_key_says_what_may_be_done(open_page: OpensPage, train: Train) -> None:
     config = config_of(2) | {"workers": 2}
     train.reload(config | with_keys())

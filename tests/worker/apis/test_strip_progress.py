@@ -340,6 +340,7 @@ def test_texts_without_a_marker_are_not_even_parsed(text: str) -> None:
         assert stripper.strip(body) is body
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     "piece",
     [
