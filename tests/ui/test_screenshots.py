@@ -3,14 +3,17 @@
 `make screenshots` writes these for docs/ui.md; without it they are only looked at by programs.
 """
 
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
 from trains import Train, eventually
 
+from tests.paths import SCRIPTED_UPSTREAM
 from tests.ui.browser import OpenedPage
-from tests.ui.conftest import OpensPage, config_of, scripted
+from tests.ui.conftest import OpensPage, config_of
 
 pytestmark = [pytest.mark.page, pytest.mark.timeout(600)]
 
@@ -81,23 +84,40 @@ LIFE: dict[str, Callable[[OpenedPage, Train], None]] = {
 }
 
 
+def served(*options: str) -> str:
+    """Return the command of a scripted upstream as a reader of the pictures would write it."""
+    return " ".join(["serve-model", "--port", "${PORT}", *options])
+
+
 @pytest.fixture(scope="module")
-def train(start_ui_train: Callable[..., Train]) -> Train:
+def train(
+    start_ui_train: Callable[..., Train], tmp_path_factory: pytest.TempPathFactory
+) -> Generator[Train]:
+    folder = tmp_path_factory.mktemp("bin")
+    program = folder / "serve-model"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} {SCRIPTED_UPSTREAM} "$@"\n')
+    program.chmod(0o755)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", str(folder), prepend=os.pathsep)
+        yield started(start_ui_train)
+
+
+def started(start_ui_train: Callable[..., Train]) -> Train:
     config = config_of(0, workers=2)
     for number, (name, size) in enumerate(NAMES.items()):
         config["models"][name] = {
-            "cmd": scripted("--name", name, "--log-lines", "8"),
+            "cmd": served("--name", name, "--log-lines", "8"),
             "memory": {f"gpu{number % 2}": size, "ram": "1GiB"},
             "ttl": 600,
         }
     config["models"]["qwen3-32b"] |= {"description": "For chats", "aliases": ["gpt-4o"]}
     config["models"]["slow"] = {
-        "cmd": scripted("--name", "slow", "--report", "--load-s", "600"),
+        "cmd": served("--name", "slow", "--report", "--load-s", "600"),
         "memory": {"gpu0": "3GiB"},
         "healthCheckTimeout": 3600,
     }
     config["models"]["broken"] = {
-        "cmd": scripted("--load-s", "60", "--die-at-s", "0.2", "--exit-code", "3"),
+        "cmd": served("--load-s", "60", "--die-at-s", "0.2", "--exit-code", "3"),
         "memory": {"gpu1": "2GiB"},
     }
     train = start_ui_train(config)
