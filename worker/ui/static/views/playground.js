@@ -15,9 +15,7 @@ export const view = {
   mount(root, page) {
     const playground = new Playground(root, page);
     void playground.listModels();
-    return () => {
-      for (const task of playground.tasks.values()) task.stop();
-    };
+    return () => playground.task.stop();
   },
 };
 
@@ -28,8 +26,6 @@ class Playground {
    */
   constructor(root, page) {
     this.page = page;
-    /** @type {Map<string, Task>} */
-    this.tasks = new Map();
     this.select = h("select", { "aria-label": S.playground.model, onchange: () => page.remember({ model: this.select.value }) });
     const names = ["chat", ...Object.keys(TOOLS)];
     this.buttons = names.map((name) => h("button", { "data-task": name, onclick: () => page.go(`/ui/playground/${name}?model=${encodeURIComponent(this.select.value)}`) }, S.playground.tasks[name] ?? name));
@@ -39,16 +35,12 @@ class Playground {
       h("div", { class: "toolbar" }, h("h1", {}, S.titles.playground ?? ""), this.select, h("div", { class: "choices", role: "group", "aria-label": S.playground.task }, ...this.buttons)),
       this.place,
     );
-    this.open(names.includes(page.rest) ? page.rest : "chat");
-  }
-
-  /** @param {string} name */
-  open(name) {
+    const chosen = names.includes(page.rest) ? page.rest : "chat";
     const model = () => this.select.value;
-    const task = name === "chat" ? new Chat(this.page, model) : new ToolForm(name, this.page, model);
-    this.tasks.set(name, task);
-    for (const button of this.buttons) setAttr(button, "aria-pressed", String(button.dataset.task === name));
-    replace(this.place, task.element);
+    /** @type {Task} */
+    this.task = chosen === "chat" ? new Chat(page, model) : new ToolForm(chosen, page, model);
+    for (const button of this.buttons) setAttr(button, "aria-pressed", String(button.dataset.task === chosen));
+    replace(this.place, this.task.element);
   }
 
   /** Those that the key may use; asked for, since the feed is not for everybody. */
