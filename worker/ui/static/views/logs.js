@@ -1,6 +1,7 @@
 // What models write, and arriero itself: with what was, and as it comes.
 
 import { inPath } from "../lib/api.js";
+import { saveAs } from "../lib/download.js";
 import { h, replace, setAttr, setText, show } from "../lib/dom.js";
 import { S } from "../lib/strings.js";
 import { LogLines, MAX_LINES } from "./logs_lines.js";
@@ -20,7 +21,7 @@ export const view = {
   mount(root, page) {
     const logs = new Logs(root, page);
     const end = page.store.subscribe(["catalog"], () => logs.listSources());
-    logs.choose(decoded(page.rest) || OWN);
+    logs.choose(page.rest || OWN);
     return () => {
       end();
       logs.lines.draw.cancel();
@@ -28,15 +29,6 @@ export const view = {
     };
   },
 };
-
-/** @param {string} rest of a path */
-function decoded(rest) {
-  try {
-    return rest.split("/").map(decodeURIComponent).join("/");
-  } catch {
-    return rest;
-  }
-}
 
 class Logs {
   /**
@@ -160,8 +152,6 @@ class Logs {
   }
 
   save() {
-    const url = URL.createObjectURL(new Blob([this.lines.asText()], { type: "text/plain" }));
-    h("a", { href: url, download: `${this.name.replaceAll("/", "-")}.log` }).click();
-    setTimeout(() => URL.revokeObjectURL(url), 10_000);
+    saveAs(new Blob([this.lines.asText()], { type: "text/plain" }), `${this.name.replaceAll("/", "-")}.log`);
   }
 }

@@ -1,5 +1,6 @@
 // Requests: those that run, what they have come to over time, and each that has ended.
 
+import { saveAs } from "../lib/download.js";
 import { h, replace, setAttr, show } from "../lib/dom.js";
 import { everySecond } from "../lib/frame.js";
 import { attempt } from "../lib/notice.js";
@@ -137,12 +138,7 @@ class Requests {
     await attempt(async () => {
       const query = queryOf(this.filters, this.page.store.now());
       const response = await this.page.api.fetch(`/api/activity.${form}?${query}`, { signal: this.gone.signal });
-      const url = URL.createObjectURL(await response.blob());
-      const link = h("a", { href: url, download: `requests.${form}` });
-      document.body.append(link);
-      link.click();
-      link.remove();
-      setTimeout(() => URL.revokeObjectURL(url), 60_000);
+      saveAs(await response.blob(), `requests.${form}`);
     });
     setAttr(button, "aria-disabled", null);
   }
