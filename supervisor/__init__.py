@@ -28,6 +28,7 @@ its files.
 
     config/           YAML files -> immutable `Config`. `load` is the only entry point.
 
+    peers/            Other machines that have models, and which of them answers a request.
     slots/            Prompt caches of llama-server on disk; sleep of servers.
 
     config/lint/      `arriero check`: valid configuration that is almost certainly a mistake.

@@ -24,7 +24,7 @@ _MAX_EXACT: Final = 10
 _Bytes: TypeAlias = tuple[int, ...]
 
 
-class Candidate(NamedTuple):
+class Evictable(NamedTuple):
     """A model that could go.
 
     Attributes:
@@ -55,7 +55,7 @@ class _Found(NamedTuple):
     models: tuple[str, ...]
 
 
-def cheapest(lack: Mapping[str, int], candidates: Sequence[Candidate]) -> tuple[str, ...] | None:
+def cheapest(lack: Mapping[str, int], candidates: Sequence[Evictable]) -> tuple[str, ...] | None:
     """Return the models that go; None if all of them together do not make room.
 
     Args:

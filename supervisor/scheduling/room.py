@@ -42,7 +42,7 @@ from ..memory.sizes import (
     in_order,
     largest,
 )
-from ..memory.victims import Candidate, cheapest
+from ..memory.victims import Evictable, cheapest
 from ..placement.policy import PlacementPolicy
 from .model_state import ModelState
 from .turns import Turn, plan
@@ -110,7 +110,7 @@ class Room(PlacementPolicy):
         self._needs: dict[str, Amounts] = {}
         self._goes: dict[tuple[str, frozenset[str]], frozenset[str]] = {}
         self._blockages: dict[str, Blockage | None] = {}
-        self._candidates: dict[str, Candidate] = {}
+        self._candidates: dict[str, Evictable] = {}
         self._taken: tuple[frozenset[str], _Taken] | None = None
         self._protected: dict[str, ModelState] = {}
         self._kept: Amounts = NOTHING  # what these have
@@ -575,10 +575,10 @@ class Room(PlacementPolicy):
 
     # --- costs ----------------------------------------------------------------------------------
 
-    def _candidate(self, target: str, model: str, taken: "_Taken") -> Candidate:
+    def _candidate(self, target: str, model: str, taken: "_Taken") -> Evictable:
         entry = self._entries.get(model)
         if entry is None or entry.is_leaving:
-            return Candidate(0.0, 0.0, model, self.amounts(model))
+            return Evictable(0.0, 0.0, model, self.amounts(model))
         found = self._candidates.get(model)
         if found is None:
             found = self._candidates[model] = self._candidate_of(entry)
@@ -588,14 +588,14 @@ class Room(PlacementPolicy):
             return found._replace(cost=found.cost + _STARTING, amounts=taken.of(model))
         return found
 
-    def _candidate_of(self, entry: ModelState) -> Candidate:
+    def _candidate_of(self, entry: ModelState) -> Evictable:
         amounts = self.amounts(entry.spec.model)
         cost = self.cost(entry, amounts)
         if entry.state not in {"ready", "draining", "asleep"}:
             cost += _STARTING
         elif entry.is_busy:
             cost += _BUSY * (1 + sum(entry.in_flight.values()))
-        return Candidate(cost, entry.used_at, entry.spec.model, amounts)
+        return Evictable(cost, entry.used_at, entry.spec.model, amounts)
 
     def cost(self, entry: ModelState, amounts: Amounts = NOTHING) -> float:
         """Return what it costs to bring a model back: seconds, times recent use."""

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.supervisor.memory.victims import Candidate, cheapest
+from arriero.supervisor.memory.victims import Evictable, cheapest
 
 
-def one(model: str, cost: float, used_at: float = 0.0, **amounts: int) -> Candidate:
-    return Candidate(cost, used_at, model, amounts)
+def one(model: str, cost: float, used_at: float = 0.0, **amounts: int) -> Evictable:
+    return Evictable(cost, used_at, model, amounts)
 
 
 @pytest.mark.parametrize(
@@ -41,25 +41,25 @@ def one(model: str, cost: float, used_at: float = 0.0, **amounts: int) -> Candid
         ({"gpu0": 3}, [one("a", 0, gpu0=4), one("b", 1, gpu0=4)], "a"),
     ],
 )
-def test_who_goes(lack: Mapping[str, int], candidates: list[Candidate], goes: str | None) -> None:
+def test_who_goes(lack: Mapping[str, int], candidates: list[Evictable], goes: str | None) -> None:
     found = cheapest(lack, candidates)
     assert (None if found is None else "".join(sorted(found))) == goes
 
 
 SIZES = st.fixed_dictionaries({}, optional={"gpu0": st.integers(1, 9), "ram": st.integers(1, 9)})
 CANDIDATES = st.lists(st.tuples(st.integers(0, 20), SIZES), max_size=6).map(
-    lambda found: [Candidate(cost, 0.0, f"m{n}", sizes) for n, (cost, sizes) in enumerate(found)]
+    lambda found: [Evictable(cost, 0.0, f"m{n}", sizes) for n, (cost, sizes) in enumerate(found)]
 )
 LACKS = st.dictionaries(st.sampled_from(("gpu0", "ram")), st.integers(1, 12), min_size=1)
 
 
-def covers(lack: Mapping[str, int], chosen: tuple[Candidate, ...]) -> bool:
+def covers(lack: Mapping[str, int], chosen: tuple[Evictable, ...]) -> bool:
     return all(sum(c.amounts.get(d, 0) for c in chosen) >= count for d, count in lack.items())
 
 
 @given(LACKS, CANDIDATES)
 def test_it_is_the_cheapest_set_there_is(
-    lack: Mapping[str, int], candidates: list[Candidate]
+    lack: Mapping[str, int], candidates: list[Evictable]
 ) -> None:
     """With six candidates the search is never cut short."""
     sets = [
