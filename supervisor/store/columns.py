@@ -4,8 +4,8 @@ A column is a field of `RequestRecord`, by its name. So a field that is added to
 column of files that are there, without a version of its own; see `open_file`.
 """
 
-from collections.abc import Sequence
-from decimal import Decimal
+from collections.abc import Iterable, Sequence
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Final, TypeAlias
 
 import msgspec
@@ -39,12 +39,15 @@ SUMS: Final = (
 )
 """Columns of totals, in the table `usage`."""
 
+DAY_S: Final = 86400
+
 _COST: Final = COLUMNS.index("cost_usd")
 _values_of: Final = msgspec.structs.astuple
 
 # The greatest count that is believed. A model's server may say anything; the sum of all records'
 # counts has to be a number of 64 bits.
 _MAX_COUNT: Final = 1 << 40
+_MAX_NANO_USD: Final = Decimal(1 << 50)
 
 
 def cells_of(record: RequestRecord) -> tuple[Cell, ...]:
@@ -78,6 +81,38 @@ def clipped(record: RequestRecord) -> RequestRecord:
     )
 
 
+def totals_of(records: Iterable[RequestRecord]) -> list[tuple[Cell, ...]]:
+    """Return rows of the table `usage`: what `records` come to, by day, model and key."""
+    totals: dict[tuple[int, str, str], list[int]] = {}
+    for record in records:
+        group = int(record.t // DAY_S), record.model, record.key
+        sums = totals.get(group)
+        if sums is None:
+            sums = totals[group] = [0] * len(SUMS)
+        sums[0] += 1
+        sums[1] += record.outcome != "ok"
+        sums[2] += _believed(record.input_tokens)
+        sums[3] += _believed(record.cached_tokens)
+        sums[4] += _believed(record.output_tokens)
+        sums[5] += _believed(record.reasoning_tokens)
+        if record.cost_usd is not None:
+            sums[6] += _nano_usd(record.cost_usd)
+        elif record.input_tokens + record.output_tokens > 0:
+            sums[7] += 1
+    return [(*group, *sums) for group, sums in totals.items()]
+
+
+def _believed(count: int) -> int:
+    return count if 0 <= count <= _MAX_COUNT else max(-_MAX_COUNT, min(count, _MAX_COUNT))
+
+
+def _nano_usd(cost: Decimal) -> int:
+    if not cost.is_finite():
+        return 0
+    found = min(cost.scaleb(9), _MAX_NANO_USD)
+    return int(found.to_integral_value(ROUND_HALF_UP))
+
+
 def tame(cells: Sequence[Cell]) -> tuple[Cell, ...]:
     """Return a row with nothing that SQLite refuses: endless numbers, halves of characters."""
     return tuple(map(_tame, cells))
@@ -85,7 +120,7 @@ def tame(cells: Sequence[Cell]) -> tuple[Cell, ...]:
 
 def _tame(cell: Cell) -> Cell:
     if isinstance(cell, int):
-        return max(-_MAX_COUNT, min(int(cell), _MAX_COUNT))
+        return _believed(int(cell))
     if isinstance(cell, str):
         return cell.encode(errors="replace").decode()
     return cell

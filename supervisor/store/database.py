@@ -14,8 +14,8 @@ from typing import Final, TypeAlias
 from arriero.protocol.records import RawCapture, RequestRecord
 
 from .captures import packed
-from .columns import COLUMNS, SUMS, Cell, cells_of, clipped, tame
-from .limits import StoreLimits
+from .columns import COLUMNS, DAY_S, SUMS, Cell, cells_of, clipped, tame, totals_of
+from .limits import MAX_WAITING, StoreLimits
 from .open_file import UnusableFile, is_broken, open_database, transaction
 
 Item: TypeAlias = RequestRecord | RawCapture
@@ -28,6 +28,9 @@ _TOGETHER: Final = 16
 # Rows that are forgotten at once: some milliseconds.
 _STEP: Final = 1000
 
+# Records among which one that may have been kept already is: those that can be on the way.
+_LAST: Final = 2 * MAX_WAITING
+
 # Days that totals are kept, and most rows of them: they are what is left of records.
 _TOTALS_DAYS: Final = 1100
 _MAX_TOTALS: Final = 200_000
@@ -35,25 +38,21 @@ _MAX_TOTALS: Final = 200_000
 # Pages that are given back to the file system at once.
 _PAGES: Final = 512
 
-_DAY_S: Final = 86400
-
 _INSERT: Final = f"INSERT INTO requests({','.join(COLUMNS)}) VALUES "  # noqa: S608  our own names
 _ROW: Final = f"({','.join('?' * len(COLUMNS))})"
 _INSERT_ONE: Final = _INSERT + _ROW
 _INSERT_MANY: Final = _INSERT + ",".join([_ROW] * _TOGETHER)
 
-_COUNTED: Final = tuple(f"SUM(MIN({name}, 1 << 40))" for name in SUMS[2:6])
+# Columns of totals that say whose they are: day, model, key.
+_GROUP: Final = 3
 _ADD_TOTALS: Final = (
-    f"INSERT INTO usage SELECT CAST(t / {_DAY_S} AS INTEGER), model, key, COUNT(*), "  # noqa: S608
-    f"SUM(outcome <> 'ok'), {', '.join(_COUNTED)}, "
-    "SUM(IFNULL(MIN(CAST(ROUND(cost_usd * 1e9) AS INTEGER), 1 << 50), 0)), "
-    "SUM(cost_usd IS NULL AND input_tokens + output_tokens > 0) "
-    "FROM requests WHERE id > ? GROUP BY 1, 2, 3 ON CONFLICT(day, model, key) DO UPDATE SET "
+    f"INSERT INTO usage VALUES ({','.join('?' * (_GROUP + len(SUMS)))}) "  # noqa: S608  likewise
+    "ON CONFLICT(day, model, key) DO UPDATE SET "
     + ", ".join(f"{name} = {name} + excluded.{name}" for name in SUMS)
 )
 _ADD_CAPTURE: Final = (
     "INSERT OR REPLACE INTO captures(id, caller, size, data) "
-    "SELECT MAX(id), ?, ?, ? FROM requests WHERE request_id = ? HAVING MAX(id) IS NOT NULL"
+    "SELECT id, ?, ?, ? FROM requests WHERE request_id = ? ORDER BY id DESC LIMIT 1"
 )
 
 
@@ -89,17 +88,20 @@ class ActivityDatabase:
         Raises:
             sqlite3.Error: None is kept.
         """
-        rows: list[tuple[Cell, ...]] = []
+        records: list[RequestRecord] = []
         captures: list[RawCapture] = []
         for item in items:
             if isinstance(item, RawCapture):
                 captures.append(item)
             else:
-                rows.append(cells_of(clipped(item)))
+                records.append(clipped(item))
+        rows = list(map(cells_of, records))
+        totals = totals_of(records)
         try:
-            self._write(rows, captures)
+            self._write(rows, totals, captures)
         except (OverflowError, UnicodeEncodeError):  # something in it is not to be stored
-            self._write([tame(row) for row in rows], captures)
+            totals = [(*tame(total[:_GROUP]), *total[_GROUP:]) for total in totals]
+            self._write([tame(row) for row in rows], totals, captures)
         self.rows += len(rows)
 
     def unknown(self, records: Sequence[RequestRecord]) -> Sequence[RequestRecord]:
@@ -108,28 +110,32 @@ class ActivityDatabase:
         Raises:
             sqlite3.Error: It cannot be looked up.
         """
+        found = self.connection.execute(
+            "SELECT request_id, t, duration_ms FROM requests ORDER BY id DESC LIMIT ?", (_LAST,)
+        )
+        there = set(found.fetchall())
         for number in range(len(records), 0, -1):
             record = clipped(records[number - 1])
-            found = self.connection.execute(
-                "SELECT 1 FROM requests WHERE request_id = ? AND t = ? AND duration_ms = ? LIMIT 1",
-                (record.request_id, record.t, record.duration_ms),
-            ).fetchone()
-            if found is not None:
+            if (record.request_id, record.t, record.duration_ms) in there:
                 return records[number:]
         return records
 
-    def _write(self, rows: Sequence[tuple[Cell, ...]], captures: Iterable[RawCapture]) -> None:
+    def _write(
+        self,
+        rows: Sequence[tuple[Cell, ...]],
+        totals: Iterable[tuple[Cell, ...]],
+        captures: Iterable[RawCapture],
+    ) -> None:
         run = self.connection.execute
         with transaction(self.connection):
-            (last,) = run("SELECT IFNULL(MAX(id), 0) FROM requests").fetchone()
             whole = len(rows) - len(rows) % _TOGETHER
             for start in range(0, whole, _TOGETHER):
                 run(_INSERT_MANY, tuple(chain.from_iterable(rows[start : start + _TOGETHER])))
                 os.sched_yield()
             for row in rows[whole:]:
                 run(_INSERT_ONE, row)
-            if rows:
-                run(_ADD_TOTALS, (last,))
+            for total in totals:
+                run(_ADD_TOTALS, total)
             for capture in captures:
                 data = packed(capture)
                 run(_ADD_CAPTURE, (capture.caller, len(data), data, capture.request_id))
@@ -191,7 +197,7 @@ class ActivityDatabase:
 
     def _forget_totals(self) -> None:
         run = self.connection.execute
-        run("DELETE FROM usage WHERE day < ?", (int(time.time() // _DAY_S) - _TOTALS_DAYS,))
+        run("DELETE FROM usage WHERE day < ?", (int(time.time() // DAY_S) - _TOTALS_DAYS,))
         (count,) = run("SELECT COUNT(*) FROM usage").fetchone()
         if count > _MAX_TOTALS:
             run("DELETE FROM usage WHERE day = (SELECT MIN(day) FROM usage)")
