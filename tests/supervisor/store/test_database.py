@@ -310,6 +310,14 @@ def test_totals_outlive_records(store: ActivityDatabase) -> None:
     assert (store.rows, used(database).total.input_tokens) == (10, 5000)
 
 
+def test_totals_stand_what_a_server_may_say(store: ActivityDatabase) -> None:
+    absurd = record("r", t=NOW, input_tokens=10**30, output_tokens=-(10**30), model="\ud800")
+    database = filled(store, [absurd, record("s", t=NOW, cost_usd=Decimal("Infinity"))])
+
+    total = used(database).total
+    assert (total.requests, total.input_tokens, total.cost_usd) == (2, 1 << 40, Decimal(0))
+
+
 # --- what is forgotten ---------------------------------------------------------------------------
 
 
