@@ -14,14 +14,14 @@ READY := $(VENV)/.ready
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-page test-packages screenshots test-newest deb lock lint format docs bench stalls crowd faults soak nightly clean
+.PHONY: help demo test test-page test-packages screenshots test-newest deb lock lint format docs bench stalls crowd simulate faults soak nightly clean
 .DELETE_ON_ERROR:
 
 help: ## this list
 	@echo 'make ...'
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST)
 	@echo
-	@echo 'ARGS="..." is passed on to demo, test, test-newest, test-packages, bench, crowd, stalls, faults and soak; PYTHON=... chooses the Python of .venv.'
+	@echo 'ARGS="..." is passed on to demo, test, test-newest, test-packages, bench, crowd, stalls, simulate, faults and soak; PYTHON=... chooses the Python of .venv.'
 
 demo: $(VENV)/.demo ## fetch two real models, let them take turns, then stay up for you (Ctrl-C ends it)
 	@$(BIN)/python tests/real/demo.py $(ARGS)
@@ -106,6 +106,9 @@ nightly: $(READY) ## what takes too long for each change: a third of faults, soa
 
 crowd: $(READY) ## measure what 100, 1,000 and 5,000 clients cost that wait for one model
 	@$(BIN)/python -m tests.bench.waiters $(ARGS)
+
+simulate: $(READY) ## a thousand machines in virtual time: what choosing among them takes, and brings
+	@$(BIN)/python -m tests.simulation.run $(ARGS)
 
 stalls: $(READY) ## measure how long a client's bytes can keep all others waiting
 	@$(BIN)/python -m tests.bench.stalls $(ARGS)

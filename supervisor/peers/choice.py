@@ -28,7 +28,8 @@ LOCAL: Final = ""
 # Slots of a machine that does not tell how many it has.
 _SLOTS: Final = 4
 
-# How much fuller than the average of those that have the model a machine may be.
+# How much fuller than its slots, or than the average of those that have the model, a machine may be
+# before a prompt goes elsewhere: to wait a little costs less than to read all of a prompt again.
 _FULLER: Final = 1.25
 
 # A wait is plainly longer than another one if it exceeds (factor * the other one + seconds).
@@ -89,12 +90,8 @@ class _Rated(msgspec.Struct, frozen=True):
     one: Candidate
     kind: int
     slots: int
+    load: int
     score: float
-
-    @property
-    def load(self) -> int:
-        """Requests that it has."""
-        return self.one.running + self.one.waiting
 
 
 def choose(
@@ -125,7 +122,7 @@ def choose(
             score = _score(one.host, of_name, 1)
         else:
             score = _score(one.host, of_key, slots)
-        rated.append(_Rated(one, kind, slots, score))
+        rated.append(_Rated(one, kind, slots, one.running + one.waiting, score))
     if not rated:
         return Ranking((), _why_none(left_out, tried))
     if len(rated) == 1:
@@ -167,16 +164,17 @@ def _by_load(alike: list[_Rated], has_key: bool) -> str:
     if not has_key:
         alike.sort(key=lambda it: (it.load / it.slots, it.one.host != LOCAL, *_place(it)))
         return "it is the least busy one" if len(alike) > 1 else ""
-    home = min(alike, key=_place)
-    mean = (1 + sum(it.load for it in alike)) / sum(it.slots for it in alike)
-
-    def order(it: _Rated) -> tuple[float, float, str]:
-        most = max(it.slots, math.ceil(_FULLER * mean * it.slots))
-        return (0.0 if it.load < most else it.load / it.slots, *_place(it))
-
-    alike.sort(key=order)
     if len(alike) == 1:
         return ""
+    home = min(alike, key=_place)
+    mean = (1 + sum([it.load for it in alike])) / sum([it.slots for it in alike])
+
+    def order(it: _Rated) -> tuple[float, float, str]:
+        load, slots = it.load, it.slots
+        is_full = load >= int(_FULLER * slots) and load >= math.ceil(_FULLER * mean * slots)
+        return load / slots if is_full else 0.0, it.score, it.one.target
+
+    alike.sort(key=order)
     if alike[0] is home:
         return "prompts that begin like this one go there"
     return f"{_called(home)}, where prompts that begin like this one go, is busy"
@@ -232,14 +230,10 @@ def _seed(text: str) -> int:
 
 
 def _score(host: str, seed: int, weight: int) -> float:
-    """Return the place of a host by hash: the lowest is the first, in `weight` of the cases.
-
-    The bits are mixed as by SplitMix64 (Steele, Lea and Flood 2014).
-    """
-    bits = (_seed(host) ^ seed) + 0x9E3779B97F4A7C15 & _64_BITS
-    bits = (bits ^ bits >> 30) * 0xBF58476D1CE4E5B9 & _64_BITS
-    bits = (bits ^ bits >> 27) * 0x94D049BB133111EB & _64_BITS
-    return -math.log(((bits ^ bits >> 31) + 1) / (_64_BITS + 2)) / weight
+    """Return the place of a host by hash: the lowest is the first, in `weight` of the cases."""
+    bits = (_seed(host) ^ seed) * 0x9E3779B97F4A7C15 & _64_BITS
+    bits = (bits ^ bits >> 32) * 0xD6E8FEB86659FD93 & _64_BITS
+    return -math.log((bits >> 11 | 1) * 2.0**-53) / weight
 
 
 # --- words ---------------------------------------------------------------------------------------

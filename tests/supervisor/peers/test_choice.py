@@ -116,8 +116,8 @@ def test_a_popular_prompt_spills() -> None:
         found = choose("qwen", hosts, key=b"system prompt")
         running[found.targets[0][0]] += 1
 
-        assert max(running.values()) <= max(4, 1.25 * number / 5 + 1)
-        if number == 5:
+        assert max(running.values()) <= max(5, 1.25 * number / 5 + 1)
+        if number == 6:
             assert "is busy" in found.reason
     assert min(running.values()) > 20
 

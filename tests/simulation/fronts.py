@@ -1,0 +1,220 @@
+"""What those that choose know of the hosts, and their choice.
+
+All of it is indexed by model: a choice looks at a dozen hosts, however many there are. What a host
+has told is `Plan.stale_s` old; what a front has sent since then, it knows itself.
+"""
+
+import random
+from bisect import bisect_left, insort
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Final, TypeAlias
+from zlib import crc32
+
+import msgspec
+
+from arriero.supervisor.peers.choice import Candidate, Ranking, choose
+
+from .hosts import Host
+from .plan import Catalogue, Plan
+
+# Hosts that have, or load, a model, of which a choice looks at so many; and of the others.
+_NEAR, _COLD = 10, 2
+
+Policy: TypeAlias = Callable[[str, Sequence[Candidate], bytes, Collection[str]], Ranking]
+
+
+def _by_choice(
+    name: str, candidates: Sequence[Candidate], key: bytes, tried: Collection[str]
+) -> Ranking:
+    return choose(name, candidates, key=key, tried=tried)
+
+
+def _least(
+    name: str, candidates: Sequence[Candidate], key: bytes, tried: Collection[str]
+) -> Ranking:
+    """Whoever is said to have the least to do; what is not in memory comes last."""
+    able = [one for one in candidates if one.usable and one.target not in tried]
+    able.sort(key=lambda one: (one.state != "ready", one.wait_s, one.running + one.waiting))
+    return Ranking(tuple(one.target for one in able), "least")
+
+
+def _at_random(
+    name: str, candidates: Sequence[Candidate], key: bytes, tried: Collection[str]
+) -> Ranking:
+    """Any of those that have it in memory."""
+    able = [one for one in candidates if one.usable and one.target not in tried]
+    warm = [one for one in able if one.state == "ready"] or able
+    return Ranking((random.choice(warm).target,) if warm else (), "random")
+
+
+POLICIES: Final[Mapping[str, Policy]] = {
+    "choice": _by_choice,
+    "least": _least,
+    "random": _at_random,
+}
+
+
+class _Near:
+    """Hosts that have a model or load it: what each has told, and their places on a ring."""
+
+    __slots__ = ("ring", "told")
+
+    def __init__(self) -> None:
+        self.told: dict[int, Candidate] = {}
+        self.ring: list[tuple[int, int]] = []
+
+    def put(self, host: int, told: Candidate) -> None:
+        if host not in self.told:
+            insort(self.ring, (_point(told.host), host))
+        self.told[host] = told
+
+    def remove(self, host: int) -> None:
+        told = self.told.pop(host, None)
+        if told is not None:
+            del self.ring[bisect_left(self.ring, (_point(told.host), host))]
+
+    def of(self, key: bytes) -> Sequence[tuple[int, int]]:
+        """Return the ones that a choice looks at: neighbours of the key."""
+        ring = self.ring
+        if len(ring) <= _NEAR:
+            return ring
+        at = bisect_left(ring, (crc32(key), 0))
+        found = ring[at : at + _NEAR]
+        return found + ring[: _NEAR - len(found)]
+
+
+def _point(host: str) -> int:
+    return crc32(host.encode() * 4)
+
+
+class Fronts:
+    """All fronts: each has heard the same, and has sent something else since."""
+
+    def __init__(self, plan: Plan, models: Catalogue, hosts: Sequence[Host]) -> None:
+        self._plan = plan
+        self._models = models
+        self._hosts = hosts
+        self._policy = POLICIES[plan.policy]
+        self._near: dict[int, _Near] = {}
+        self._told: list[set[int]] = [set() for _ in hosts]  # models that each has told of
+        self._backlog_s = [0.0] * len(hosts)
+        self._silent: set[int] = set()
+        # By front and host: requests for each model more than it has told of; and until when it
+        # is not asked, with the pause after which it is tried again.
+        self._sent: list[list[dict[int, int]]] = [[{} for _ in hosts] for _ in range(plan.fronts)]
+        self._shunned: list[dict[int, tuple[float, float]]] = [{} for _ in range(plan.fronts)]
+
+    def hear(self, host: Host) -> None:
+        """Take what a host tells of itself."""
+        number = host.number
+        self._silent.discard(number)
+        now = set(host.copies)
+        self._leave(number, self._told[number] - now)
+        for model, copy in host.copies.items():
+            near = self._near.get(model)
+            if near is None:
+                near = self._near[model] = _Near()
+            near.put(number, host.candidate(copy))
+        self._told[number] = now
+        self._backlog_s[number] = host.backlog_s()
+        for sent in self._sent:
+            if sent[number]:
+                sent[number] = {}
+
+    def miss(self, number: int) -> None:
+        """Take note that a host has not been heard of for a while."""
+        self._silent.add(number)
+        self._leave(number, self._told[number])
+        self._told[number] = set()
+
+    def _leave(self, number: int, models: Collection[int]) -> None:
+        for model in models:
+            near = self._near[model]
+            near.remove(number)
+            if not near.told:
+                del self._near[model]
+
+    def fail(self, front: int, number: int, now: float) -> None:
+        """Take note that a front could not reach a host."""
+        pause = min(30.0, 2 * self._shunned[front].get(number, (0.0, 0.5))[1])
+        self._shunned[front][number] = (now + pause, pause)
+
+    def count(self, front: int, number: int, model: int, by: int) -> None:
+        """Take note of a request that a front has sent, or that has ended."""
+        sent = self._sent[front][number]
+        sent[model] = sent.get(model, 0) + by
+
+    def reached(self, front: int, number: int) -> None:
+        """Take note that a front has reached a host."""
+        self._shunned[front].pop(number, None)
+
+    def near(self, model: int) -> Collection[int]:
+        """Return the hosts that have told that they have, or load, a model."""
+        near = self._near.get(model)
+        return () if near is None else near.told
+
+    def choose(
+        self, front: int, model: int, key: bytes, tried: Collection[str], now: float
+    ) -> Ranking:
+        """Return which host gets a request. This is what is measured."""
+        sent, shunned = self._sent[front], self._shunned[front]
+        found: list[Candidate] = []
+        near = self._near.get(model)
+        if near is not None:
+            for _, number in near.of(key):
+                one = near.told[number]
+                more = sent[number].get(model, 0)
+                if more or number in shunned:
+                    one = self._with(one, more, shunned.get(number, (0.0, 0.0))[0] <= now)
+                found.append(one)
+        colds = 0
+        for number in self._models.places[model]:
+            host = self._hosts[number]
+            if (
+                (near is not None and number in near.told)
+                or number in self._silent
+                or host.name in tried
+                or shunned.get(number, (0.0, 0.0))[0] > now
+            ):
+                continue
+            found.append(self._cold(host, model, sent[number].get(model, 0)))
+            colds += 1
+            if colds == _COLD:
+                break
+        return self._policy(f"m{model}", found, key, tried)
+
+    def _cold(self, host: Host, model: int, sent: int) -> Candidate:
+        plan = self._plan
+        wait_s = self._backlog_s[host.number] + self._models.load_s[model]
+        return Candidate(
+            target=host.name,
+            host=host.name,
+            state="stopped",
+            waiting=max(0, sent),
+            slots=plan.slots,
+            wait_s=wait_s + max(0, sent) * plan.answer_s / plan.slots,
+        )
+
+    def _with(self, told: Candidate, more: int, usable: bool) -> Candidate:
+        """Return what a host has told, with what was sent there since."""
+        plan = self._plan
+        if not more:
+            return msgspec.structs.replace(told, usable=usable)
+        if told.state != "ready":
+            waiting = max(0, told.waiting + more)
+            wait_s = told.wait_s + more * plan.answer_s / plan.slots
+            return msgspec.structs.replace(
+                told, waiting=waiting, wait_s=max(0.0, wait_s), usable=usable
+            )
+        has = max(0, told.running + told.waiting + more)
+        waiting = max(0, has - plan.slots)
+        return Candidate(
+            target=told.target,
+            host=told.host,
+            state="ready",
+            running=has - waiting,
+            waiting=waiting,
+            slots=plan.slots,
+            wait_s=(waiting + 1) * plan.answer_s / plan.slots if has >= plan.slots else 0.0,
+            usable=usable,
+        )
