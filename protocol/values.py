@@ -33,13 +33,22 @@ A model that failed is `stopped` with an error beside it.
 """
 
 Phase: TypeAlias = Literal[
-    "waiting", "draining", "stopping", "starting", "loading", "warming", "restoring", "waking"
+    "waiting",
+    "draining",
+    "stopping",
+    "placing",
+    "starting",
+    "loading",
+    "warming",
+    "restoring",
+    "waking",
 ]
 """Phase of a wanted model on its way to `ready`.
 
 `waiting` is the pause before a crashed model is started again; `draining` and `stopping` concern
-the model that makes room (`Progress.other`); the rest concern the wanted model itself: `restoring`
-its prompt cache, `waking` from its sleep.
+the model that makes room (`Progress.other`); the rest concern the wanted model itself: `placing` is
+the wait for a machine, where a launcher finds one; `restoring` its prompt cache, `waking` from its
+sleep.
 """
 
 

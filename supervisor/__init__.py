@@ -28,6 +28,7 @@ its files.
 
     config/           YAML files -> immutable `Config`. `load` is the only entry point.
 
+    launchers/        What starts model servers: here, or on another machine.
     peers/            Other machines that have models, and which of them answers a request.
     slots/            Prompt caches of llama-server on disk; sleep of servers.
 

@@ -55,6 +55,7 @@ from .host.runtime_dir import REAPER_NAME, open_runtime_dir, open_state_dir
 from .host.shortage import why
 from .host.systemd import Notifier, feed_watchdog
 from .host.tls_files import tls_files
+from .launchers.launchers import Launchers
 from .machine.monitor import Monitor
 from .memory.learned_file import SIZES_FILE_NAME
 from .memory.ram import pressure_files
@@ -386,6 +387,7 @@ async def supervise(
                 lambda: in_force.config,
                 dispatcher,
                 reaper=reaper,
+                launcher=Launchers(reaper).of,
                 output_log=output_log,
                 durations_path=kept / FILE_NAME,
                 slots=slots,

@@ -19,7 +19,8 @@ LAYERS = {
         < worker_config events control < lease < codec sequence < transport""",
     "supervisor": """
         errors text < llamacpp config.yaml < host placement < memory processes
-        < facts machine progress pricing scheduling store < config.schema < config < peers slots
+        < facts machine progress pricing scheduling store < config.schema < config
+        < launchers peers slots
         < config.lint config.shown generate models page_cache telemetry workers < reload
         < metrics < control restart standing_orders startup_message < app
         < cli.render < cli < cli.chat cli.offline cli.top < __main__""",

@@ -16,7 +16,9 @@ from .values import CONFIG, Config
 # What a process is started with, and how it is known to be ready. All else can be changed while it
 # runs. A key is read by servers when they start: one that runs wants the old one, however it came
 # to it (a file, a script), so another one is for the next start.
-_STARTS: Final = frozenset({"command", "proxy", "env", "check_endpoint", "api_key"})
+_STARTS: Final = frozenset(
+    {"command", "proxy", "env", "check_endpoint", "api_key", "launcher", "templates"}
+)
 
 # Sockets are opened once: they are inherited by workers, or came from systemd. What outlives this
 # process, and for how long, is settled when it starts.
@@ -34,7 +36,8 @@ def diff(old: Config, new: Config) -> ConfigChanges:
         is_started = model in old.models and model in new.models
         starts = changed & _STARTS if is_started else frozenset()
         if starts:
-            relaunch.append(ModelChange(model=model, keys=MODEL.names(starts)))
+            keys = {"launcher" if name == "templates" else name for name in starts}
+            relaunch.append(ModelChange(model=model, keys=MODEL.names(keys)))
         if others := changed - starts:
             adjusted.append(ModelChange(model=model, keys=MODEL.names(others)))
     settings = changed_fields(old, new) - {"written_models"}

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
@@ -13,6 +13,7 @@ from arriero.protocol.worker_config import ProgressMode, Strictness, Timeouts, U
 from ..llamacpp.api_key import API_KEY, WantedKey, wanted_key
 from ..text.addresses import unix_path
 from .schema.immutable import immutable
+from .schema.launcher_types import HOST, LOCAL, START_ID, LauncherConfig
 from .schema.macros import Macro
 from .schema.memory_types import AMOUNTS, ON_BLOCKED, PIN, BlockedRule, PinSetting
 from .schema.model_types import (
@@ -61,6 +62,7 @@ PORT: Final = "${PORT}"
 PID: Final = "${PID}"
 _OVER_SOCKET: Final = "http://localhost"
 _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+_USUAL_PROXY: Final = "http://127.0.0.1:${PORT}"
 
 _GLOBAL: Final = "the global value"
 _AS_GLOBAL: Final = "As the global key, for this model"
@@ -88,6 +90,7 @@ class LaunchConfig:
         stop_command: Program and arguments that end it; may hold ``${PID}``. Empty: SIGTERM.
         wanted: The key that it wants to be shown.
         socket: The path of `endpoint`, if that is a unix socket.
+        host: Where it runs, by that machine's own word; empty: not known, or here.
     """
 
     command: tuple[str, ...]
@@ -98,6 +101,7 @@ class LaunchConfig:
     stop_command: tuple[str, ...] = field(default=(), repr=False)  # may hold keys, too
     wanted: WantedKey = field(default=WantedKey(), repr=False)
     socket: str | None = None
+    host: str = ""
 
     @property
     def base_url(self) -> str:
@@ -107,6 +111,29 @@ class LaunchConfig:
     def stop_argv(self, pid: int) -> tuple[str, ...]:
         """Return `stop_command` for the process `pid`."""
         return tuple(word.replace(PID, str(pid)) for word in self.stop_command)
+
+    @property
+    def wants_host(self) -> bool:
+        """Whether where it will answer is known only when its machine is."""
+        return HOST in self.endpoint
+
+    def on(self, host: str) -> "LaunchConfig":
+        """Return the same start, on the machine `host`."""
+        endpoint = self.endpoint.replace(HOST, host)
+        return replace(
+            self,
+            host=host,
+            endpoint=endpoint,
+            health_url=self.health_url and self.health_url.replace(HOST, host),
+            port=_port_here(endpoint),
+            stop_command=tuple(word.replace(HOST, host) for word in self.stop_command),
+        )
+
+
+def _port_here(endpoint: str) -> int | None:
+    """Return the port of a base URL, if that is of this machine."""
+    parts = urlsplit(endpoint)
+    return parts.port if parts.hostname in _LOOPBACK else None
 
 
 @immutable
@@ -188,10 +215,12 @@ class ModelConfig:
     Attributes:
         model: Its id.
         port: The first port that is tried for ``${PORT}``; None: it does not use that.
+        templates: What starts it elsewhere; None: it is started here.
     """
 
     model: str
     port: int | None = field(default=None, compare=False)  # others coming and going move it
+    templates: LauncherConfig | None = field(default=None, repr=False)  # may hold keys
 
     command: tuple[str, ...] = key(
         COMMAND,
@@ -212,7 +241,7 @@ class ModelConfig:
     )
     proxy: str = key(
         URL,
-        "http://127.0.0.1:${PORT}",
+        _USUAL_PROXY,
         "Where its server answers. Left out, it is the socket of a llama-server whose --host ends "
         "in .sock, too; write unix:/path for others.",
     )
@@ -282,6 +311,7 @@ class ModelConfig:
     hung_after_s: float = _inherited(UP_TO_A_DAY, 60.0)
     drain_limit_s: float = _inherited(UP_TO_A_DAY, 600.0)
     on_failure: OnFailure = _inherited(ON_FAILURE, "restore")
+    launcher: str = _inherited(NAME, LOCAL)
     sleep: bool = key(
         BOOLEAN,
         False,
@@ -354,15 +384,41 @@ class ModelConfig:
     @property
     def fingerprint(self) -> str:
         """Hash of what determines how it loads."""
-        return hashlib.sha256(repr((self.command, self.proxy, self.env)).encode()).hexdigest()
+        what: tuple[object, ...] = (self.command, self.proxy, self.env)
+        if self.is_elsewhere:
+            found = self.templates
+            what += (self.launcher, found and (found.start, found.endpoint))
+        return hashlib.sha256(repr(what).encode()).hexdigest()
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether a launcher starts it, so that it takes nothing of this machine."""
+        return self.launcher != LOCAL and not self.is_remote
+
+    @property
+    def ends_elsewhere(self) -> bool:
+        """Whether what serves may be no process of this machine, or none that we have started."""
+        return bool(self.stop_command) or self.is_elsewhere
+
+    @property
+    def place(self) -> str:
+        """Where it answers: by its own proxy; else, if it has none of its own, its launcher's."""
+        theirs = self.templates.endpoint if self.templates is not None else ""
+        return theirs if theirs and self.proxy == _USUAL_PROXY else self.proxy
 
     @property
     def wants_port(self) -> bool:
         """Whether a free port has to be chosen for a start."""
-        return any(PORT in word for word in (*self.command, *(value for _, value in self.env)))
+        start = () if self.templates is None else self.templates.start
+        words = (*self.command, *start, *(value for _, value in self.env))
+        return any(PORT in word for word in words)
 
     def launch(
-        self, port: int | None, key: str = API_KEY, inherited: Mapping[str, str] | None = None
+        self,
+        port: int | None,
+        key: str = API_KEY,
+        inherited: Mapping[str, str] | None = None,
+        start_id: str = START_ID,
     ) -> LaunchConfig:
         """Return a start of it.
 
@@ -370,17 +426,17 @@ class ModelConfig:
             port: For ``${PORT}``; None is for models whose `wants_port` is false.
             key: For ``${API_KEY}``.
             inherited: The environment that it gets besides its own.
+            start_id: For ``${START_ID}``.
         """
 
         def fill(text: str) -> str:
             return text.replace(PORT, str(port)).replace(API_KEY, key)
 
-        endpoint = fill(self.proxy)
+        endpoint = fill(self.place).replace(START_ID, start_id)
         socket = unix_path(endpoint)
         if socket is not None:
             socket = os.path.abspath(socket)
             endpoint = f"unix:{socket}"
-        parts = urlsplit(endpoint)
         check = self.check_endpoint
         base_url = endpoint if socket is None else _OVER_SOCKET
         command = tuple(fill(word) for word in self.command)
@@ -390,11 +446,16 @@ class ModelConfig:
             env=env,
             endpoint=endpoint,
             health_url=None if check is None else base_url + fill(check),
-            port=parts.port if socket is None and parts.hostname in _LOOPBACK else None,
-            stop_command=tuple(fill(word) for word in self.stop_command),
+            port=_port_here(endpoint) if socket is None else None,
+            stop_command=tuple(fill(word).replace(START_ID, start_id) for word in self._stop),
             wanted=self._wanted(key, command, dict(env), inherited or {}),
             socket=socket,
         )
+
+    @property
+    def _stop(self) -> tuple[str, ...]:
+        theirs = () if self.templates is None else self.templates.stop
+        return self.stop_command or theirs
 
     def _wanted(
         self,

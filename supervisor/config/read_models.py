@@ -10,6 +10,7 @@ from arriero.protocol.worker_config import ProgressMode
 from ..llamacpp.api_key import API_KEY
 from ..llamacpp.command import server_options
 from .model_config import MODEL, PORT, ModelConfig
+from .schema.launcher_types import BUILT_IN, LauncherConfig
 from .schema.macros import Macro, ScalarValue
 from .schema.model_types import COMMAND, ENVIRONMENT, MAX_NAME, is_name, macros_of
 from .schema.reader import Place, ValueType, Wrong
@@ -58,7 +59,7 @@ def read_models(node: Node | None, place: Place, config: Config) -> Mapping[str,
         elif "${" in name:
             at.note(key, "macros do not act in the name of a model; write the name itself")
         at = at.with_macros((Macro("MODEL_ID", ScalarValue(name, name)), *config.macros))
-        draft = drafts[name] = _Draft(value, at.with_macros(macros_of(value, at)))
+        draft = drafts[name] = _Draft(value, at.with_macros(macros_of(value, at)), config)
         if draft.uses_port:
             draft.port = config.start_port + ports % (_LAST_PORT + 1 - config.start_port)
             ports += 1
@@ -101,9 +102,9 @@ class _Draft:
         uses_port: Whether its server is told its port, in its command or its environment.
     """
 
-    __slots__ = ("_command", "_env", "node", "place", "port", "uses_port")
+    __slots__ = ("_command", "_env", "_launchers", "node", "place", "port", "uses_port")
 
-    def __init__(self, node: Node, place: Place) -> None:
+    def __init__(self, node: Node, place: Place, config: Config) -> None:
         self.node = node
         self.place = place
         self.port: int | None = None
@@ -111,9 +112,31 @@ class _Draft:
         env = self._read_first("env", ENVIRONMENT)
         self._command = command or ()
         self._env = env or ()
-        used = any(PORT in word for word in (*self._command, *(value for _, value in self._env)))
+        self._launchers = config.launchers
+        words = (*self._command, *(value for _, value in self._env))
+        used = any(PORT in word for word in words) or self._is_told_by_launcher(config.launcher)
         # What is broken may use it: one mistake is told once.
         self.uses_port = used or command is None or env is None
+
+    def _is_told_by_launcher(self, usual: str) -> bool:
+        """Return whether what starts it elsewhere is told a port."""
+        written = self.node.member("launcher") if self._launchers else None
+        name = written.text if written is not None and written.value is not None else usual
+        found = self._launchers.get(name)
+        return found is not None and any(PORT in word for word in found.start)
+
+    def _launcher(self, name: object) -> LauncherConfig | None:
+        """Return what starts it elsewhere; that there is no such launcher is noted."""
+        if not isinstance(name, str) or name in BUILT_IN:
+            return None
+        found = self._launchers.get(name)
+        if found is None:
+            at = self.place.under("launcher")
+            known = (*BUILT_IN, *self._launchers)
+            hint = at.hint(name, known)
+            message = f"there is no launcher {name[:60]!r}; known are: {', '.join(known[:12])}"
+            at.note(self.node.member("launcher") or self.node, f"{message}{hint}")
+        return found
 
     def _read_first(self, name: str, kind: ValueType[tuple[T, ...]]) -> tuple[T, ...] | None:
         """Return what is written under `name`; None if that is wrong."""
@@ -141,6 +164,7 @@ class _Draft:
             "command": self._command,
             "env": self._env,
             "macros": self.place.macros,
+            "templates": self._launcher(values["launcher"]) if self._command else None,
         }
         if not _is_written(self.node, "proxy") and (socket := self._socket()) is not None:
             values["proxy"] = f"unix:{socket}"
@@ -161,7 +185,7 @@ class _Draft:
         if self.uses_port:
             return
         for name, words in (
-            ("proxy", (model.proxy,)),
+            ("proxy", (model.place,)),
             ("checkEndpoint", (model.check_endpoint or "",)),
             ("cmdStop", model.stop_command),
         ):

@@ -29,8 +29,9 @@ from .schema.header_types import MARKER, rules
 from .schema.immutable import immutable
 from .schema.json_schema import or_macro
 from .schema.key_types import CLIENT_KEYS, KeyConfig
+from .schema.launcher_types import LAUNCHERS, LOCAL, LauncherConfig
 from .schema.macros import Macro
-from .schema.model_types import MACROS, MODE, ON_FAILURE, PEER_URL, STRICT, OnFailure
+from .schema.model_types import MACROS, MODE, NAME, ON_FAILURE, PEER_URL, STRICT, OnFailure
 from .schema.price_types import PRICE_LIST, PRICES_BY_GLOB
 from .schema.reader import FIRST, NOT_YET, Place, ValueType
 from .schema.rule_types import RULES, RuleConfig
@@ -329,6 +330,18 @@ class Config:
         is_folded=True,
     )
     memory: MemoryKeys = inline(MEMORY)
+    launcher: str = key(
+        NAME,
+        LOCAL,
+        "What starts models: local, or one of launchers.",
+        is_folded=True,
+    )
+    launchers: Mapping[str, LauncherConfig] = key(
+        LAUNCHERS,
+        NOTHING,
+        "Commands that start models on other machines, by names.",
+        without="none",
+    )
     adopt: bool = key(
         BOOLEAN,
         False,

@@ -38,6 +38,8 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True, tag="model"):
         is_itself: What was started is surely llama-server, and nothing more.
         reports: It was asked for its report.
         went: Models that were stopped for it: they come back if it cannot be started.
+        start_id: Its name for its launcher.
+        host: Where that has started it, if it has said so.
     """
 
     serves: bool
@@ -55,11 +57,13 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True, tag="model"):
     is_itself: bool
     reports: bool
     went: tuple[str, ...] = ()
+    start_id: str = ""
+    host: str = ""
     v: int = CARD_VERSION
 
     def launched(self, config: ModelConfig) -> LaunchConfig:
         """Return its start; of `config` only what concerns its end."""
-        now = config.launch(self.chosen_port, self.fresh_key)
+        now = config.launch(self.chosen_port, self.fresh_key, start_id=self.start_id)
         return LaunchConfig(
             command=now.command,
             env=now.env,
@@ -68,6 +72,7 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True, tag="model"):
             port=self.port,
             stop_command=now.stop_command,
             socket=self.socket,
+            host=self.host,
         )
 
 
@@ -94,7 +99,7 @@ def why_not_adopted(kept: KeptProcess, card: ModelCard, config: ModelConfig) -> 
         return ""
     if config.sleep and card.kind != "llama-server":  # which wakes by itself
         return "it may be asleep"
-    stands_in = bool(config.stop_command)  # who listens may be no process of ours
+    stands_in = config.ends_elsewhere  # who listens may be no process of ours
     if card.socket is not None:
         if not is_listening_at(card.socket):
             return "nobody listens on its socket"

@@ -27,10 +27,15 @@ from ..errors import PortError, SpawnError
 from ..facts.ask import ask_facts
 from ..host.http_get import Access, Response
 from ..host.shortage import what_is_scarce, why
+from ..launchers.launcher import Launched, Launcher, LaunchOrder
 from ..llamacpp.api_key import LEAST_SECRET, holding
 from ..llamacpp.api_key_file import read_key_file
 from ..llamacpp.command import server_options
-from ..llamacpp.load_report import is_llama_server_itself, wants_report
+from ..llamacpp.load_report import (
+    is_llama_server_itself,
+    llama_server_in_place,
+    wants_report,
+)
 from ..llamacpp.model_files import model_files
 from ..processes.kept_process import KeptProcess
 from ..processes.port_owner import listens_on, stranger_at, stranger_on
@@ -41,10 +46,8 @@ from ..processes.process import (
     Exit,
     RunningProcess,
     SpawnSpec,
-    StartedProcess,
     Stream,
     adopt_process,
-    start_process,
 )
 from ..processes.reaper import Reaper
 from ..processes.spawn import NOT_FOUND
@@ -121,6 +124,9 @@ _LONGEST_LINE = 1000
 # Of a key that is made for a start, before it is written in hexadecimal digits.
 _KEY_BYTES = 32
 
+# Of a name for a start, likewise. It may be that of a pod, or of a job.
+_ID_BYTES = 8
+
 
 class Fleet:
     """Runs the processes of models, one task each."""
@@ -132,6 +138,7 @@ class Fleet:
         *,
         nursery: trio.Nursery,
         reaper: Reaper,
+        launcher: Callable[[ModelConfig], Launcher],
         output_log: OutputLog,
         durations_path: Path,
         slots: SlotKeeper,
@@ -141,6 +148,7 @@ class Fleet:
         on_facts: Callable[[str, SeenFacts], None] = lambda fingerprint, facts: None,
     ) -> None:
         self._config = config
+        self._launcher = launcher
         self._on_exit = on_exit
         self._on_facts = on_facts
         self._on_change = on_change
@@ -193,7 +201,9 @@ class Fleet:
         if not reason:
             start = self._new_start(config, swap)
             try:
-                begun = start.adopt(kept, card, self._reaper, partial(self._stop_argv, start))
+                begun = start.adopt(
+                    kept, card, self._launcher(config), partial(self._stop_argv, start)
+                )
             except SpawnError as exc:
                 log.warning("model.not_adopted model=%s reason=%r", model, str(exc))
                 return
@@ -237,7 +247,7 @@ class Fleet:
     def terminate(self, swap: int, grace_s: float) -> None:
         """Begin to end the process of the start `swap`."""
         if start := self._starts.get(swap):
-            if grace_s == 0 and start.config.stop_command:
+            if grace_s == 0 and start.config.ends_elsewhere:
                 # A process elsewhere, such as a container, outlives the command that began it.
                 grace_s = start.config.unload_timeout_s
                 start.stop(grace_s)
@@ -291,19 +301,20 @@ class Fleet:
         model, fingerprint = start.config.model, start.config.fingerprint
         try:
             launch = self._launch(start)
-            start.is_itself = is_llama_server_itself(start.config.command, dict(start.config.env))
+            start.is_itself = _is_llama_server_itself(start.config)
             start.asks_for_report = (
                 wants_report(dict(launch.env), is_itself=start.is_itself)
                 and fingerprint not in self._without_report
             )
             start.went = self._dispatcher.engine.gone_for(model)
-            process = start.begin(launch, self._reaper, partial(self._stop_argv, start))
+            launcher = self._launcher(start.config)
+            launched = start.begin(launch, launcher, partial(self._stop_argv, start))
         except (SpawnError, PortError) as exc:
             return load_failed(model, str(exc))
         except Exception as exc:  # noqa: BLE001  it ends this start, and nothing else
             return self._bug(model, exc)
         log.info("model.starting model=%s swap=%d", model, start.swap)
-        return _BegunTry(launch, process)
+        return _BegunTry(launch, launched)
 
     async def _run(self, start: "_Start", begun: "_BegunTry | ErrorInfo") -> None:
         model = start.config.model
@@ -338,7 +349,8 @@ class Fleet:
             otherwise = start.how_to_try_again(end)
             if otherwise is None:
                 if not start.is_ready:
-                    start.out_of, start.crashed = out_of(end), crashed(end)
+                    start.crashed = crashed(end)
+                    start.out_of = () if start.config.is_elsewhere else out_of(end)
                 return start.failure or why_it_failed(model, end, was_ready=start.is_ready)
             log.warning("model.again model=%s swap=%d with=%r", model, start.swap, otherwise)
             begun = self._begin(start)
@@ -360,7 +372,7 @@ class Fleet:
                 start.port = pick_port(first, taken, reserved=theirs)
         start.without = holding(self._config().api_keys, os.environ)
         inherited = {name: os.environ[name] for name in os.environ.keys() - start.without}
-        launch = config.launch(start.port, start.fresh_key, inherited)
+        launch = config.launch(start.port, start.fresh_key, inherited, start.start_id)
         key = launch.wanted.key
         if launch.wanted.file:
             key = read_key_file(launch.wanted.file)
@@ -384,23 +396,35 @@ class Fleet:
         config = self._config().models.get(start.config.model, start.config)
         if launch_identity(config) != launch_identity(start.config):
             config = start.config
-        return config.launch(start.port, start.fresh_key).stop_argv(pid)
+        launch = config.launch(start.port, start.fresh_key, start_id=start.start_id)
+        return launch.stop_argv(pid)
 
 
 def missing_program(config: ModelConfig) -> ErrorInfo | None:
     """Return why the program of `config` cannot be found, if so."""
     program = config.command[0]
+    if config.is_elsewhere:
+        if config.templates is None:
+            return None
+        program = config.templates.start[0]
     path = dict(config.env).get("PATH", os.environ.get("PATH"))
     if shutil.which(program, path=path) is not None:
         return None
     return load_failed(config.model, f"cannot start {os.path.basename(program)!r}: {NOT_FOUND}")
 
 
+def _is_llama_server_itself(config: ModelConfig) -> bool:
+    """Return whether llama-server is started and nothing more, as far as can be seen from here."""
+    if config.is_elsewhere:
+        return llama_server_in_place(config.command) is not None
+    return is_llama_server_itself(config.command, dict(config.env))
+
+
 class _BegunTry(NamedTuple):
-    """A process of a start, and its surroundings."""
+    """What was started, and its surroundings."""
 
     launch: LaunchConfig
-    process: StartedProcess
+    launched: Launched
 
 
 class _Start:
@@ -429,6 +453,7 @@ class _Start:
         self.endpoint_port: int | None = None  # where it answers; mostly the same
         # It may stand on a command line, and must not look like an option there.
         self.fresh_key = secrets.token_hex(_KEY_BYTES)
+        self.start_id = f"arriero-{secrets.token_hex(_ID_BYTES)}"
         self.access = Access()
         self.without: frozenset[str] = frozenset()  # what it does not get of our environment
         self.tries = 0  # that have ended
@@ -493,7 +518,7 @@ class _Start:
         return self._slot_server(self._serving)
 
     def _slot_server(self, launch: LaunchConfig) -> SlotServer | None:
-        if not self._config_now().save_slots:
+        if not self._config_now().save_slots or self.config.is_elsewhere:
             return None
         options = server_options(launch.command, dict(launch.env))
         if options is None or not options.slot_save_path.value:
@@ -521,14 +546,27 @@ class _Start:
         if self._running is not None:
             self._running.stop(grace_s=grace_s)
 
+    def _order(
+        self, launch: LaunchConfig, stop_argv: Callable[[int], tuple[str, ...]]
+    ) -> LaunchOrder:
+        return LaunchOrder(
+            config=self.config,
+            swap=self.swap,
+            launch=launch,
+            start_id=self.start_id,
+            without=self.without,
+            report=self.asks_for_report,
+            stop_argv=stop_argv,
+        )
+
     def begin(
-        self, launch: LaunchConfig, reaper: Reaper, stop_argv: Callable[[int], tuple[str, ...]]
-    ) -> StartedProcess:
+        self, launch: LaunchConfig, launcher: Launcher, stop_argv: Callable[[int], tuple[str, ...]]
+    ) -> Launched:
         """Start the process; `run` follows.
 
         Args:
             launch: The program, and its surroundings.
-            reaper: Of the process.
+            launcher: Starts it.
             stop_argv: Process id -> command that ends it, when it has to end; none: SIGTERM.
 
         Raises:
@@ -536,24 +574,15 @@ class _Start:
         """
         self._forget_try()
         self.endpoint_port = launch.port
-        command = SpawnSpec(
-            argv=launch.command,
-            env=dict(launch.env),
-            port=launch.port,
-            socket=launch.socket,
-            without=self.without,
-            report=self.asks_for_report,
-            stop_argv=stop_argv,
-        )
-        process = start_process(command, reaper)
-        process.entrust(self._card(launch))
-        return process
+        launched = launcher.start(self._order(launch, stop_argv))
+        launched.process.entrust(self._card(launch))
+        return launched
 
     def adopt(
         self,
         kept: KeptProcess,
         card: ModelCard,
-        reaper: Reaper,
+        launcher: Launcher,
         stop_argv: Callable[[int], tuple[str, ...]],
     ) -> _BegunTry:
         """Take over a process; `run` follows. Arguments as for `begin`.
@@ -562,32 +591,25 @@ class _Start:
             SpawnError: It has just ended.
         """
         launch = card.launched(self.config)
-        command = SpawnSpec(
-            argv=launch.command,
-            env=dict(launch.env),
-            port=launch.port,
-            socket=launch.socket,
-            without=self.without,
-            stop_argv=stop_argv,
-        )
-        process = adopt_process(kept, command, reaper)
         self.port, self.endpoint_port = card.chosen_port, card.port
+        self.start_id = card.start_id or self.start_id
         self.fresh_key, self.access = card.fresh_key, Access(card.key, card.socket)
         self.is_itself, self.asks_for_report = card.is_itself, card.reports
+        launched = launcher.adopt(self._order(launch, stop_argv), kept)
         self._kind, self.went = card.kind, card.went
         if card.serves:
             self.is_ready = True
             self._ready_at = trio.current_time()
             self._serving = launch
         else:
-            self._begin_at(process.started_at)
-        return _BegunTry(launch, process)
+            self._begin_at(launched.process.started_at)
+        return _BegunTry(launch, launched)
 
     async def run(self, begun: _BegunTry) -> Exit:
         """Report the progress and readiness of the process, and wait for its end."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._follow, begun)
-            end = await begun.process.run(self._take)
+            end = await begun.launched.process.run(self._take)
             nursery.cancel_scope.cancel()
         self._running = None
         self.tries += 1
@@ -598,11 +620,16 @@ class _Start:
 
         Is cancelled when it ends.
         """
-        launch, self._running = begun
+        launch, (self._running, place) = begun
         if self._grace_s is not None:
             self._running.stop(grace_s=self._grace_s)
         self._kind = self._kind or kind_of_command(self.config.command)
         pid = self._running.pid
+        if place is not None:
+            if not self.is_ready:
+                self._tell_phase("placing")
+            launch = await place()
+            self._running.entrust(self._card(launch))
         if not self.is_ready:  # else it was taken over
             self._dispatcher.handle(Spawned(self.config.model, self.swap, pid, launch.endpoint))
             await self._get_ready(launch, pid)
@@ -678,6 +705,8 @@ class _Start:
             model=self.config.model,
             swap=self.swap,
             launch=launch_identity(self.config),
+            start_id=self.start_id,
+            host=launch.host,
             endpoint=launch.endpoint,
             health_url=launch.health_url,
             port=launch.port,
@@ -759,7 +788,7 @@ class _Start:
 
         With a stop command of the operator, it may well be no process of ours that serves.
         """
-        if launch.stop_command:
+        if self.config.ends_elsewhere:
             return False
         if launch.socket is not None:
             place = f"socket {os.path.basename(launch.socket)!r}"  # clients read it: no folders
@@ -798,7 +827,8 @@ class _Start:
 
     async def _watch(self, launch: LaunchConfig, pid: int) -> None:
         """Measure its progress again and again."""
-        files = model_files(launch.command, dict(launch.env))
+        is_seen = not self.config.is_elsewhere
+        files = model_files(launch.command, dict(launch.env)) if is_seen else ()
         total = total_bytes(files)
         first: LoadBytes | None = None
         every_s = LOOK_EVERY_S
@@ -939,6 +969,7 @@ async def open_fleet(
     dispatcher: Dispatcher,
     *,
     reaper: Reaper,
+    launcher: Callable[[ModelConfig], Launcher],
     output_log: OutputLog,
     durations_path: Path,
     slots: SlotKeeper,
@@ -955,6 +986,7 @@ async def open_fleet(
         config: Gives the configuration in force: a start takes its settings at that moment.
         dispatcher: Of the engine.
         reaper: Of the processes.
+        launcher: Gives what starts a model.
         output_log: Keeps their output.
         durations_path: The file of learned durations.
         slots: Keeps prompt caches.
@@ -969,6 +1001,7 @@ async def open_fleet(
             dispatcher,
             nursery=nursery,
             reaper=reaper,
+            launcher=launcher,
             output_log=output_log,
             durations_path=durations_path,
             slots=slots,

@@ -7,7 +7,7 @@ from typing import Final
 from ..config.load import ModelConfig
 from ..memory.learned import LearnedSizes
 from ..memory.learned_file import load_sizes, save_sizes
-from ..memory.sizes import UNKNOWN, Amounts, ModelSize
+from ..memory.sizes import NOTHING, UNKNOWN, Amounts, ModelSize
 from ..progress.stage_times import Durations
 from ..progress.stage_times_file import load_durations
 
@@ -17,8 +17,10 @@ _ELSEWHERE: Final = frozenset({"docker", "podman", "nerdctl", "ssh", "kubectl", 
 
 def is_elsewhere(config: ModelConfig) -> bool:
     """Return whether what a model uses is not seen in its processes."""
+    if config.ends_elsewhere:
+        return True
     names = {os.path.basename(word) for word in config.command[:3]}
-    return bool(config.stop_command) or not names.isdisjoint(_ELSEWHERE)
+    return not names.isdisjoint(_ELSEWHERE)
 
 
 class LearnedModels:
@@ -31,7 +33,12 @@ class LearnedModels:
         self._durations: Durations = load_durations(durations_path)
 
     def size_of(self, config: ModelConfig) -> ModelSize | None:
-        """Return the declared or learned size of a model; None: it has to be estimated."""
+        """Return the declared or learned size of a model; None: it has to be estimated.
+
+        One that a launcher starts takes nothing of this machine.
+        """
+        if config.is_elsewhere:
+            return ModelSize(NOTHING, "declared")
         if config.memory:
             return ModelSize(config.memory, "declared")
         learned = self._sizes.get(config.fingerprint)
@@ -42,6 +49,8 @@ class LearnedModels:
 
         Unknown: it cannot be learned. None: it has to be seen.
         """
+        if config.is_elsewhere:
+            return ModelSize(NOTHING, "declared")
         if config.sleep_memory:
             return ModelSize(config.sleep_memory, "declared")
         if is_elsewhere(config):

@@ -178,6 +178,8 @@ class PulseWatch:
             response = await probe(url, access=self._access)
         host = urlsplit(self._launch.endpoint).hostname or ""
         place = self._launch.port if self._launch.socket is None else self._launch.socket
+        if self._config().is_elsewhere:
+            place = None
         read = partial(read_effort, place, host, self._pid)
         effort = None
         try:

@@ -191,7 +191,12 @@ class MemoryWatch:
         """Look once, and tell the engine."""
         engine = self._dispatcher.engine
         running = {one.model: one for one in engine.running_models()}
-        leaders = {model: one.pid for model, one in running.items()}
+        models = self._config().models
+        leaders = {
+            model: one.pid
+            for model, one in running.items()
+            if (config := models.get(model)) is None or not config.is_elsewhere
+        }
         began_at = self._dispatcher.now()
         seen: Look | None = None
         with trio.move_on_after(LOOK_LIMIT_S):

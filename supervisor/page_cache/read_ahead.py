@@ -62,7 +62,7 @@ async def read_ahead(config: Callable[[], Config], dispatcher: Dispatcher) -> No
         await dispatcher.wait_until(is_new)
         done = _next_one(dispatcher.engine)
         model = None if done is None else config().models.get(done[0])
-        if model is not None:
+        if model is not None and not model.is_elsewhere:
             await _read_for(model, dispatcher)
 
 

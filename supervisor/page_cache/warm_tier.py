@@ -240,5 +240,8 @@ def _look(models: Mapping[str, ModelConfig], locked: int, root: Path) -> _Memory
     return _MemoryLook(
         spare_ram(locked, root),
         0 if ram is None else ram.total,
-        {name: loaded_files(one.command, dict(one.env)) for name, one in models.items()},
+        {
+            name: () if one.is_elsewhere else loaded_files(one.command, dict(one.env))
+            for name, one in models.items()
+        },
     )

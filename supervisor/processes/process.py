@@ -108,7 +108,8 @@ class RunningProcess(Protocol):
         """Terminate its group with SIGTERM, and SIGKILL after `grace_s` (0: at once).
 
         Where `SpawnSpec.stop_argv` gives a command, that is run in the place of SIGTERM, and has
-        `grace_s` as well; if it fails, SIGTERM follows.
+        `grace_s` as well; if it fails, SIGTERM follows. Where `SpawnSpec.ends_with_input` is set,
+        the end of its input takes the place of SIGTERM.
 
         Returns at once; `run_process` returns when it has ended. May be called again with less
         patience (more has no effect), and after the end (no effect).
@@ -394,10 +395,12 @@ class _Child:
         self._close_input()
 
     def terminate(self) -> None:
-        """Send SIGTERM to its group.
+        """Send SIGTERM to its group, unless the end of its input ends it.
 
         Not after it was reaped: the number may be another's.
         """
+        if self._launch.ends_with_input:
+            return
         self._signal_group(signal.SIGTERM)
         self._signal_group(signal.SIGCONT)  # a process that is stopped cannot obey
 

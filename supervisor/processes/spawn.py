@@ -48,7 +48,9 @@ class SpawnSpec(msgspec.Struct, frozen=True, kw_only=True):
         is_ours: It is a part of arriero, and may have as many open files as we.
         stop_argv: Process id -> command that ends it, in the place of SIGTERM; none: SIGTERM.
             Asked when it has to end.
-        first_input: Written to its standard input, 4 kB at the most.
+        first_input: Written to its standard input, 32 kB at the most.
+        ends_with_input: The end of its standard input ends it, in the place of SIGTERM: what it
+            stands for is elsewhere, and is to end first.
     """
 
     argv: tuple[str, ...]
@@ -62,6 +64,7 @@ class SpawnSpec(msgspec.Struct, frozen=True, kw_only=True):
     is_ours: bool = False
     stop_argv: Callable[[int], tuple[str, ...]] = lambda _: ()
     first_input: bytes = b""
+    ends_with_input: bool = False
 
 
 class PipedProcess(Protocol):

@@ -12,6 +12,7 @@ from arriero.protocol.lease import FromSupervisor, Grant, Refuse
 from arriero.protocol.transport import open_context
 from arriero.supervisor.config.load import parse_config
 from arriero.supervisor.control.event_publisher import open_publisher
+from arriero.supervisor.launchers.launchers import Launchers
 from arriero.supervisor.models.fleet import open_fleet
 from arriero.supervisor.models.output_log import OutputLog
 from arriero.supervisor.processes.reaper import open_reaper
@@ -88,6 +89,7 @@ async def open_train(folder: Path, config: str) -> AsyncGenerator[Train, None]:
                 lambda: in_force.config,
                 dispatcher,
                 reaper=reaper,
+                launcher=Launchers(reaper).of,
                 output_log=OutputLog(),
                 durations_path=folder / "durations",
                 slots=slots,

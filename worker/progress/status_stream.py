@@ -280,6 +280,8 @@ class StatusStream:
                 return f"waiting for {other} to finish ({running}{int(now - self._began)} s)"
             case "stopping":
                 return f"stopping {other}"
+            case "placing":
+                return f"waiting for a machine ({int(now - self._began)} s)"
             case "waking":
                 return f"waking ({int(now - self._began)} s)"
             case "restarting":

@@ -180,7 +180,7 @@ def _without(key: str, word: str) -> str:
 
 
 def _checked(model: ModelConfig, start_port: int, group: str) -> CheckedModel:
-    proxy = masked_text(model.proxy)
+    proxy = masked_text(model.place)
     key = model.launch(1).wanted.key
     port = fixed_port(model)
     answers_at = proxy

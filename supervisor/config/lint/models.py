@@ -55,8 +55,10 @@ def check_model(model: ModelConfig, own_keys: Collection[str], disk: Disk, found
     wanted = model.launch(1).wanted
     _check_key(model, wanted.key, own_keys, found)
     options = server_options(model.command, env)
-    _check_program(model, env, disk, found)
     _check_shell(model, found)
+    if model.is_elsewhere:  # what is there cannot be seen from here
+        return
+    _check_program(model, env, disk, found)
     _check_container(model, found)
     _check_slots(model, options, found)
     _check_sleep(model, options, found)
@@ -89,9 +91,9 @@ def check_remote(model: ModelConfig, own_keys: Collection[str], found: Findings)
 
 def fixed_port(model: ModelConfig) -> int | None:
     """Return the port of this machine on which `model` always answers; None if there is none."""
-    if PORT in model.proxy or not is_here(model.proxy):
+    if PORT in model.place or not is_here(model.place):
         return None
-    parts = urlsplit(model.proxy)
+    parts = urlsplit(model.place)
     return parts.port or (443 if parts.scheme == "https" else 80)
 
 

@@ -13,6 +13,7 @@ Lowest first:
     header_types  Changes of header fields; markers.
     price_types   Prices and price lists.
     key_types     Keys of clients with rights and limits.
+    launcher_types  Commands that start models elsewhere.
     memory_types  Devices, sizes on them, blocked models.
     model_types   Names, commands, URLs, filters, macros.
     rule_types    Rules for bodies.

@@ -88,6 +88,9 @@ class Secrets:
         self.add(f"sha256:{key.sha256}" for key in config.client_keys.values())
         for peer in config.peers.values():
             self.add((peer.api_key, *pieces_of_text(peer.url)))
+        for launcher in config.launchers.values():
+            self.add(_pieces(launcher.start))
+            self.add(_pieces(launcher.stop))
         for model in config.written_models.values():
             self.add((model.api_key, *pieces_of_text(model.proxy)))
             self.add(_pieces(model.command))

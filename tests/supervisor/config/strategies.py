@@ -147,6 +147,8 @@ def models(draw: st.DrawFn, model: str, aliases: list[str]) -> dict[str, Any]:
         )
     if not uses_port or draw(BOOLEANS):
         found["proxy"] = proxy
+    if draw(BOOLEANS):
+        found["launcher"] = draw(st.sampled_from(["local", "elsewhere"]))
     return found
 
 
@@ -196,6 +198,7 @@ def configurations(draw: st.DrawFn) -> dict[str, Any]:
             scrapeMetrics=BOOLEANS,
             drainLimit=st.sampled_from([0, "1s", "24h"]),
             onFailure=st.sampled_from(["restore", "none"]),
+            launcher=st.sampled_from(["local", "elsewhere"]),
             adopt=BOOLEANS,
             supervisorGrace=st.sampled_from(["1s", "1h", "12345ms"]),
             globalTTL=SECONDS,
@@ -277,6 +280,18 @@ def configurations(draw: st.DrawFn) -> dict[str, Any]:
     )  # fmt: skip
     pieces["models"] = {
         model: draw(models(model, aliases if model == ids[0] else [])) for model in ids
+    }
+    pieces["launchers"] = {
+        "elsewhere": {
+            "start": escaped(join_command(draw(st.lists(TEXTS, min_size=1, max_size=2))))
+            + draw(st.sampled_from([" ${COMMAND}", " at=${COMMAND_LINE} ${START_ID}"])),
+            **draw(
+                some(
+                    stop=st.just("end ${PID} ${HOST} $${HOST}"),
+                    endpoint=st.sampled_from(["unix:/${START_ID}", "http://${HOST}:1/$${x}"]),
+                )
+            ),
+        }
     }
     pieces["peers"] = draw(
         st.dictionaries(

@@ -64,6 +64,7 @@ def test_a_snapshot_that_events_have_overtaken_changes_nothing(view: ProgressVie
         (step("warming", fraction=0.9), ModelView("warming", fraction=0.9)),
         (step("restoring"), ModelView("restoring")),
         (step("waking"), ModelView("waking")),
+        (step("placing"), ModelView("placing")),
     ],
 )
 def test_each_phase_has_its_word(view: ProgressView, progress: Progress, said: ModelView) -> None:

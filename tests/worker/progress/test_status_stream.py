@@ -326,15 +326,20 @@ def test_a_model_without_a_turn_is_no_news_after_it_was_loading() -> None:
 
 
 def test_waking_and_restoring_are_told() -> None:
-    views = [(0.0, ModelView("waking")), (3.0, ModelView("restoring", fraction=0.97))]
+    placing, waking = ModelView("placing"), ModelView("waking")
+    views = [(0.0, placing), (2.0, waking), (3.0, ModelView("restoring", fraction=0.97))]
     sent = play(waiting("reasoning", delay_s=0.0), views, until=9.0)
     assert [text for _, text in lines_of(sent)] == [
-        "swap-progress: qwen: waking (0 s)",
+        "swap-progress: qwen: waiting for a machine (0 s)",
+        "swap-progress: qwen: waking (2 s)",
         "swap-progress: qwen: restoring the prompt cache",
     ]
 
 
-_STAGES = ("queued", "draining", "stopping", "waking", "loading", "warming", "restoring", "ready")
+_STAGES = (
+    *("queued", "draining", "stopping", "placing", "waking"),
+    *("loading", "warming", "restoring", "ready"),
+)
 _VIEWS = st.lists(
     st.tuples(
         st.floats(0.0, 90.0),

@@ -18,6 +18,7 @@ _PHASES: Final[Mapping[str, Phase]] = {
     "draining": "queued",
     "stopping": "queued",
     "restarting": "queued",
+    "placing": "queued",
     "loading": "loading",
     "warming": "loading",
     "restoring": "loading",

@@ -142,6 +142,7 @@ def test_a_turn_that_was_stopped_ends_with_its_request_s_id() -> None:
         ("warming", "loading"),
         ("restoring", "loading"),
         ("waking", "loading"),
+        ("placing", "queued"),
         ("ready", "prefill"),
         ("prefill", "prefill"),
     ],

@@ -61,6 +61,7 @@ export const S = {
     waiting: "waiting to try again",
     draining: "another model finishes",
     stopping: "another model stops",
+    placing: "waiting for a machine",
     starting: "starting",
     loading: "loading",
     warming: "warming up",

@@ -1,0 +1,165 @@
+"""`command`: templates for ssh, srun, kubectl and the like.
+
+What runs here is the program of the template, as a process like any other: its output is the
+server's, its end is the server's end, and the next supervisor takes it over as such. `guard` sees
+to the other machine.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+import trio
+
+from ..config.load import LaunchConfig
+from ..config.schema.launcher_types import HOST, LauncherConfig
+from ..errors import SpawnError
+from ..llamacpp.load_report import VARIABLE as REPORT_VARIABLE
+from ..processes.kept_process import KeptProcess
+from ..processes.process import (
+    TERM_GRACE_S,
+    Exit,
+    SpawnSpec,
+    StartedProcess,
+    Stream,
+    adopt_process,
+    run_process,
+    start_process,
+)
+from ..processes.reaper import Reaper
+from .guard import filled, first_words, guarded, read_host
+from .launcher import Launched, LaunchOrder
+
+log = logging.getLogger(__name__)
+
+# Share of the time to stop after which the guard kills: its end is to be seen here before the
+# program that brought it there is killed, too.
+_GUARDS_SHARE: Final = 0.8
+
+# Seconds for the stop command of a start that has ended by itself.
+CLEANUP_LIMIT_S: Final = 30.0
+
+
+class CommandLauncher:
+    """Starts models by the commands of one launcher. Implements `Launcher`."""
+
+    def __init__(self, templates: LauncherConfig, reaper: Reaper) -> None:
+        self._templates = templates
+        self._reaper = reaper
+
+    def start(self, order: LaunchOrder) -> Launched:
+        """See `Launcher.start`."""
+        handle = _Handle(order, self._reaper)
+        words = guarded(order.launch.command, _GUARDS_SHARE * order.config.unload_timeout_s)
+        argv = filled(self._templates.start, words, order.start_id)
+        spec = _spec(order, handle, argv, first_words(_environment(order)))
+        return handle.of(start_process(spec, self._reaper))
+
+    def adopt(self, order: LaunchOrder, kept: KeptProcess) -> Launched:
+        """See `Launcher.adopt`."""
+        handle = _Handle(order, self._reaper)
+        spec = _spec(order, handle, self._templates.start, b"")
+        return handle.of(adopt_process(kept, spec, self._reaper))
+
+
+def _spec(
+    order: LaunchOrder, handle: "_Handle", argv: tuple[str, ...], first_input: bytes
+) -> SpawnSpec:
+    return SpawnSpec(
+        argv=argv,
+        port=order.launch.port,
+        socket=order.launch.socket,
+        without=order.without,
+        stop_argv=handle.stop_argv,
+        first_input=first_input,
+        ends_with_input=True,
+    )
+
+
+def _environment(order: LaunchOrder) -> dict[str, str]:
+    """Return what the server gets on the other machine, beside what is there."""
+    env = dict(order.launch.env)
+    written = env.pop(REPORT_VARIABLE, "")
+    return env | ({REPORT_VARIABLE: written or "1"} if order.report else {})
+
+
+class _Handle:
+    """A start on another machine, by the process here that brought it there.
+
+    Implements `StartedProcess`.
+    """
+
+    def __init__(self, order: LaunchOrder, reaper: Reaper) -> None:
+        self._order = order
+        self._reaper = reaper
+        self._host = order.launch.host
+        self._is_placed = trio.Event()
+        if self._host or not order.launch.wants_host:
+            self._is_placed.set()
+
+    def of(self, process: StartedProcess) -> Launched:
+        """Return what `process` is, seen from the fleet."""
+        self._process = process
+        self.pid, self.started_at = process.pid, process.started_at
+        return Launched(self, self._place if self._order.launch.wants_host else None)
+
+    async def _place(self) -> LaunchConfig:
+        await self._is_placed.wait()
+        return self._order.launch.on(self._host)
+
+    def entrust(self, card: bytes) -> None:
+        """See `RunningProcess.entrust`."""
+        self._process.entrust(card)
+
+    def ask_to_end(self) -> None:
+        """See `RunningProcess.ask_to_end`."""
+        self._process.ask_to_end()
+
+    def stop(self, *, grace_s: float) -> None:
+        """See `RunningProcess.stop`."""
+        self._process.stop(grace_s=grace_s)
+
+    def stop_argv(self, pid: int) -> tuple[str, ...]:
+        """Return the stop command; none while it needs a machine that is not known."""
+        words = self._order.stop_argv(pid)
+        if not self._host and any(HOST in word for word in words):
+            return ()
+        return tuple(word.replace(HOST, self._host) for word in words)
+
+    async def run(
+        self, on_line: Callable[[Stream, bytes], None], *, term_grace_s: float = TERM_GRACE_S
+    ) -> Exit:
+        """See `StartedProcess.run`.
+
+        When it ends unasked, something may be left on the other machine: the connection may have
+        been lost. The stop command is for that, too.
+        """
+
+        def take(stream: Stream, line: bytes) -> None:
+            if not self._host and stream == "stdout" and (host := read_host(line)) is not None:
+                self._host = host
+                self._is_placed.set()
+            else:
+                on_line(stream, line)
+
+        end = await self._process.run(take, term_grace_s=term_grace_s)
+        if not end.asked and (argv := self.stop_argv(self.pid)):
+            await self._clean_up(argv, on_line)
+        return end
+
+    async def _clean_up(
+        self, argv: tuple[str, ...], on_line: Callable[[Stream, bytes], None]
+    ) -> None:
+        why = "it was not done in time"
+        with trio.move_on_after(CLEANUP_LIMIT_S):
+            try:
+                spec = SpawnSpec(argv=argv, without=self._order.without)
+                ended = await run_process(
+                    spec, on_line=on_line, reaper=self._reaper, term_grace_s=0.0
+                )
+                why = str(ended) if ended.code else ""
+            except SpawnError as exc:
+                why = str(exc)
+        if why:  # mostly: there is nothing left to be stopped
+            model = self._order.config.model
+            log.info("launcher.nothing_stopped model=%s pid=%d reason=%r", model, self.pid, why)

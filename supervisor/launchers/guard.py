@@ -1,0 +1,99 @@
+"""Runs a command on another machine for as long as its standard input is open. Pure.
+
+What goes over to the other machine is a shell and this script. It reads the variables of the
+environment from its input first, so that no key stands on a command line. It says on which machine
+it runs, starts the command, and gives it SIGTERM, and SIGKILL later, when its input ends: it ends
+when the program that brought it here (ssh, srun, kubectl) is told to, is killed, or loses its
+connection.
+
+The shell is any that POSIX describes. The script holds no single quote, backslash or line end, so
+that login shells such as fish and csh hand it on unchanged.
+"""
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from ..config.schema.launcher_types import COMMAND_LINE, COMMAND_WORDS, START_ID
+from ..errors import SpawnError
+
+# Bytes of the environment: a pipe holds that much before anybody reads.
+MAX_ENVIRONMENT: Final = 32 * 1024
+
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_HOST: Final = re.compile(rb"arriero-host ([A-Za-z0-9._-]{1,253})")
+
+# $0: seconds from SIGTERM to SIGKILL. The rest: the command. `setsid` gives it a group of its own,
+# where there is such a program; the first `kill` is for that. `wait` returns early when a signal
+# comes. What is left behind has no output, and no input: either would keep the connection open.
+SCRIPT: Final = (
+    'while IFS= read -r v && [ -n "$v" ]; do export "$v"; done; '
+    'echo "arriero-host $(uname -n)"; '
+    "exec 3<&0; "
+    "s=setsid; command -v setsid >/dev/null 2>&1 || s=; "
+    '$s "$@" <&3 3<&- & c=$!; '
+    'k() { kill -s "$1" -- "-$c" || kill -s "$1" "$c"; }; '
+    'e() { k TERM; sleep "$0" 3<&-; k KILL; }; '
+    "(while read -r v; do :; done; e </dev/null) <&3 3<&- >/dev/null 2>&1 & w=$!; "
+    'trap "e </dev/null 3<&- >/dev/null 2>&1 &" TERM HUP INT; '
+    'wait "$c"; r=$?; '
+    'while kill -0 "$c" 2>/dev/null; do wait "$c"; r=$?; done; '
+    'kill "$w" 2>/dev/null; '
+    'kill -s KILL -- "-$c" 2>/dev/null; '
+    'exit "$r"'
+)
+
+
+def guarded(command: Sequence[str], kill_after_s: float) -> tuple[str, ...]:
+    """Return the words that run `command` under guard.
+
+    Args:
+        command: Program and arguments.
+        kill_after_s: Seconds from SIGTERM to SIGKILL.
+    """
+    return ("sh", "-c", SCRIPT, str(max(1, round(kill_after_s))), *command)
+
+
+def filled(template: Sequence[str], command: Sequence[str], start_id: str) -> tuple[str, ...]:
+    """Return `template` with a command in it.
+
+    Args:
+        template: Words; one is ``${COMMAND}``, or holds ``${COMMAND_LINE}``.
+        command: Program and arguments.
+        start_id: For ``${START_ID}``.
+    """
+    words: list[str] = []
+    for word in template:
+        if word == COMMAND_WORDS:
+            words += command
+        else:
+            words.append(word.replace(START_ID, start_id).replace(COMMAND_LINE, shlex.join(command)))
+    return tuple(words)
+
+
+def first_words(env: Mapping[str, str]) -> bytes:
+    """Return what the guard reads first: the environment, and an empty line.
+
+    Raises:
+        SpawnError: It cannot be handed over.
+    """
+    for name, value in env.items():
+        if not _VARIABLE.fullmatch(name) or "\n" in value:
+            raise SpawnError(
+                f"cannot start it: the variable {name[:60]!r} of its env cannot be handed to "
+                "another machine; write a name of letters, digits and _, and no line end"
+            )
+    said = b"".join(f"{name}={value}\n".encode() for name, value in env.items()) + b"\n"
+    if len(said) > MAX_ENVIRONMENT:
+        raise SpawnError(
+            f"cannot start it: its env has {len(said)} bytes, and {MAX_ENVIRONMENT} can be handed "
+            "to another machine"
+        )
+    return said
+
+
+def read_host(line: bytes) -> str | None:
+    """Return the machine on which the guard runs, if `line` says that."""
+    found = _HOST.fullmatch(line)
+    return None if found is None else found[1].decode()

@@ -1,0 +1,66 @@
+"""The interface of launchers: what is ordered, and what was started."""
+
+from collections.abc import Awaitable, Callable, Collection
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from ..config.load import LaunchConfig, ModelConfig
+from ..processes.kept_process import KeptProcess
+from ..processes.process import StartedProcess
+
+
+class LaunchOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """One start of one model.
+
+    Attributes:
+        config: The model.
+        swap: Number of the start.
+        launch: Its command and environment, and where it will answer. What is known only by the
+            machine that it is started on is still missing.
+        start_id: A name that no other start has.
+        without: Variables of the environment of this process that nothing gets.
+        report: Ask llama-server for its report.
+        stop_argv: Process id -> command that ends it; none: as the launcher does. Asked when it has
+            to end.
+    """
+
+    config: ModelConfig
+    swap: int
+    launch: LaunchConfig
+    start_id: str
+    without: Collection[str]
+    report: bool
+    stop_argv: Callable[[int], tuple[str, ...]]
+
+
+class Launched(NamedTuple):
+    """What was started.
+
+    Attributes:
+        process: Its `run` has to follow, without a wait. Whatever its end is, nothing of the start
+            is left by then, as far as the launcher can see to that.
+        place: Waits until it is known where the server will answer, and returns the launch with
+            that. To be cancelled when the process ends. None: as was ordered, at once.
+    """
+
+    process: StartedProcess
+    place: Callable[[], Awaitable[LaunchConfig]] | None = None
+
+
+class Launcher(Protocol):
+    """Starts servers of models. Nothing here waits."""
+
+    def start(self, order: LaunchOrder) -> Launched:
+        """Begin a start.
+
+        Raises:
+            SpawnError: It could not be begun; the text may be shown to clients.
+        """
+
+    def adopt(self, order: LaunchOrder, kept: KeptProcess) -> Launched:
+        """Go on with a start of an earlier supervisor.
+
+        Raises:
+            SpawnError: It has just ended, or cannot be gone on with. Nothing of it is left.
+        """
