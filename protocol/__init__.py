@@ -17,6 +17,7 @@ Lowest first; a file imports only from those above it (tests/test_layers.py):
     codec              messages <-> bytes; total: any bytes give a message or one error
     sequence           numbers of published events: "this one follows" | "you missed some"
     transport          the only file that does I/O: zmq sockets that trio can wait for
+    remote/            between machines: TCP, with keys
 
 This package imports neither `supervisor` nor `worker`.
 """

@@ -30,6 +30,13 @@ BACKLOG = 32
 # !_io_error").
 
 
+# Milliseconds for a handshake, where there is one. A whole one takes three of them.
+_HANDSHAKE_MS: Final = 5_000
+
+# Of all sockets that ask for keys: a word for zmq, which asks nobody without one.
+_KEY_DOMAIN: Final = b"arriero"
+
+
 class QueueLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Limits on the other ends' messages, for each connection.
 
@@ -164,6 +171,39 @@ class FrameSocket:
             self._wake_receiver()
         return True
 
+    def ask_for_keys(self, public: bytes, secret: bytes) -> None:
+        """Let in at places that are bound from now on only who proves a key that is allowed.
+
+        `remote.curve.let_in` says which those are; while it does not run, nobody is let in. Places
+        that were bound before stay as they are.
+
+        Args:
+            public: Our own key, as Z85 writes it.
+            secret: The other half.
+
+        Source: zmq_setsockopt(3): options take effect for subsequent binds.
+        """
+        self._socket.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE_MS)
+        self._socket.setsockopt(zmq.ZAP_DOMAIN, _KEY_DOMAIN)
+        self._socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
+        self._socket.setsockopt(zmq.CURVE_SERVER, 1)
+        self._socket.setsockopt(zmq.CURVE_PUBLICKEY, public)
+        self._socket.setsockopt(zmq.CURVE_SECRETKEY, secret)
+
+    @contextmanager
+    def also_at(self, path: Path) -> Generator["UnixListener", None, None]:
+        """Let others connect at another unix socket, too, while the block runs.
+
+        Raises:
+            TransportError: As for `bound`.
+        """
+        listener = UnixListener(path)
+        try:
+            listener.build(self._socket)
+            yield listener
+        finally:
+            listener.remove()
+
     def _wake_receiver(self) -> None:
         if self._waiting is not None and self._has_input():
             self._waiting.cancel()
@@ -275,9 +315,10 @@ def open_context() -> Generator["zmq.Context[zmq.Socket[bytes]]", None, None]:
         context.destroy(linger=0)
 
 
-def _new_socket(
+def new_socket(
     context: "zmq.Context[zmq.Socket[bytes]]", kind: int, bounds: QueueLimits
 ) -> "zmq.Socket[bytes]":
+    """Return a socket of `kind` within `bounds`, for the caller to bind and to close."""
     socket = context.socket(kind)
     socket.linger = 0
     socket.sndhwm = bounds.sent
@@ -308,7 +349,7 @@ def bound(
         TransportError: The path is too long for a unix socket, cannot be bound, or is not private
             after binding.
     """
-    socket = _new_socket(context, kind, bounds)
+    socket = new_socket(context, kind, bounds)
     socket.setsockopt(zmq.BACKLOG, BACKLOG)
     door = UnixListener(path)
     try:
@@ -337,7 +378,7 @@ def connected(
         identity: Name of a DEALER towards the ROUTER.
         topics: Prefixes that a SUB subscribes to.
     """
-    socket = _new_socket(context, kind, DEFAULT_BOUNDS)
+    socket = new_socket(context, kind, DEFAULT_BOUNDS)
     try:
         if identity:
             socket.setsockopt(zmq.IDENTITY, identity)

@@ -36,10 +36,12 @@ from .config.yaml.tree import Node
 from .control.commands import Commands
 from .control.connection_limits import keep_doors
 from .control.event_publisher import Publisher, open_publisher
+from .control.remote import open_remote_control
 from .control.server import open_control_server
 from .errors import ConfigError, Problem, SupervisorError
 from .facts.seen_facts import FACTS_FILE_NAME, SeenModels
 from .generate.search import ModelSearch
+from .host.curve_key_file import read_keys
 from .host.file_limit import raise_descriptor_limit
 from .host.kept_ring import KeptRing
 from .host.listen_socket import (
@@ -544,6 +546,19 @@ async def supervise(
         control = await stack.enter_async_context(
             open_control_server(context, folder / "control.sock", commands.answer)
         )
+        if config.control_listen is not None and config.control_key is not None:
+            far = await stack.enter_async_context(
+                open_remote_control(
+                    context,
+                    config.control_listen,
+                    await trio.to_thread.run_sync(read_keys, Path(config.control_key)),
+                    folder=folder,
+                    control=control.socket,
+                    events=publisher.socket,
+                    allowed=lambda: in_force.config.control_clients,
+                )
+            )
+            log.info("supervisor.control_listens address=%s", far)
         doors = [one.door for one in (publisher, lease_server, control) if one.door is not None]
         await stack.enter_async_context(_background(keep_doors, doors))
         workers = ordered.wanted_workers(config.workers)

@@ -37,6 +37,7 @@ COMMANDS: Final = {
     "import": "offline.presets.import_",
     "init": "offline.init.init",
     "key": "keys.key",
+    "keygen": "offline.keygen.keygen",
     "logs": "commands.logs",
     "man": "offline.manual.manual",
     "ping": "commands.ping",

@@ -23,7 +23,10 @@ _STARTS: Final = frozenset(
 # Sockets are opened once: they are inherited by workers, or came from systemd. What outlives this
 # process, and for how long, is settled when it starts.
 _NEEDS_RESTART: Final = frozenset(
-    {"listen", "ollama_listen", "admin_listen", "adopt", "supervisor_grace_s"}
+    {
+        *("listen", "ollama_listen", "admin_listen", "control_listen", "control_key"),
+        *("adopt", "supervisor_grace_s"),
+    }
 )
 
 
@@ -36,10 +39,9 @@ def diff(old: Config, new: Config) -> ConfigChanges:
         is_started = model in old.models and model in new.models
         starts = changed & _STARTS if is_started else frozenset()
         if starts:
-            keys = {"launcher" if name == "templates" else name for name in starts}
-            relaunch.append(ModelChange(model=model, keys=MODEL.names(keys)))
+            relaunch.append(ModelChange(model=model, keys=_of_model(starts)))
         if others := changed - starts:
-            adjusted.append(ModelChange(model=model, keys=MODEL.names(others)))
+            adjusted.append(ModelChange(model=model, keys=_of_model(others)))
     settings = changed_fields(old, new) - {"written_models"}
     return ConfigChanges(
         added=tuple(model for model in news if model not in olds),
@@ -96,6 +98,11 @@ def changed_fields(old: Config | ModelConfig, new: Config | ModelConfig) -> set[
 def _settings(names: Collection[str]) -> tuple[str, ...]:
     """Return the keys of those fields; a list of prices is what the file says that a key names."""
     return CONFIG.names({"price_list" if name == "listed" else name for name in names})
+
+
+def _of_model(names: Collection[str]) -> tuple[str, ...]:
+    """Return the keys of those fields of a model; templates are what its launcher has."""
+    return MODEL.names({"launcher" if name == "templates" else name for name in names})
 
 
 def _by_model(change: ModelChange) -> str:

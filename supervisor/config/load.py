@@ -227,6 +227,7 @@ def _read_config(root: Node, place: Place) -> Config | None:
             root.member("bodyMemory") or root.member("maxBody"),
             "bodyMemory is smaller than maxBody: no body longer than bodyMemory can be taken",
         )
+    _check_control(config, *at("control"))
     place.reading.judge_doubtful()
     return replace(
         config,
@@ -244,6 +245,18 @@ def _read_config(root: Node, place: Place) -> Config | None:
         warnings=tuple(sorted(place.reading.warnings)),
         notes=tuple(sorted(place.reading.idle.values())),
     )
+
+
+def _check_control(config: Config, node: Node, place: Place) -> None:
+    """Note what is missing for commands of other machines."""
+    if config.control_listen is None:
+        return
+    if config.control_key is None:
+        message = "there is no key; make one with arriero keygen FILE, and write key: FILE here"
+        place.under("key").note(node, message)
+    if not config.control_clients:
+        message = "there are no clients, so nobody is answered; write their public keys"
+        place.under("clients").warn(node, message)
 
 
 def _models(written: tuple[str, ...], where: Place, names: KnownNames) -> tuple[str, ...]:

@@ -24,7 +24,15 @@ from ..text.addresses import Address, UnixAddress
 from .model_config import MODEL, UP_TO_A_DAY, ModelConfig
 from .names import PEERS, PROFILES, SELECTORS, PeerConfig, PeerModels, Profile, Selector
 from .routing import MEMORY, ROUTING, MemoryKeys, Routing, RoutingKeys
-from .schema.access_types import ADMIN_LISTEN, API_KEYS, CORS, HOSTS, LISTEN
+from .schema.access_types import (
+    ADMIN_LISTEN,
+    API_KEYS,
+    CONTROL_LISTEN,
+    CORS,
+    CURVE_KEYS,
+    HOSTS,
+    LISTEN,
+)
 from .schema.header_types import MARKER, rules
 from .schema.immutable import immutable
 from .schema.json_schema import or_macro
@@ -286,6 +294,27 @@ class Config:
         "Where what needs the scope admin is answered, and then nowhere else: another address, or "
         "unix:/path/of/a/socket, which arriero's user alone may use.",
         without="as listen",
+    )
+    control_listen: Address | None = key(
+        CONTROL_LISTEN,
+        None,
+        "Where commands of other machines are answered, encrypted, for those who have a key; "
+        "events at the port after it.",
+        name="control.listen",
+        without="nowhere: only on this machine, to its own user",
+    )
+    control_key: str | None = key(
+        FILE,
+        None,
+        "The file of arriero's own key for that; `arriero keygen FILE` makes it.",
+        name="control.key",
+        without="none: nothing is answered there",
+    )
+    control_clients: tuple[str, ...] = key(
+        CURVE_KEYS,
+        (),
+        "Public keys of those who may: they may do everything.",
+        name="control.clients",
     )
     workers: int = key(_WORKERS, 0, "Worker processes; auto is one for each core.")
     health_check_timeout_s: float = key(
@@ -638,6 +667,7 @@ class Config:
 CONFIG: Final = section(
     Config,
     within={
+        "control": "Commands of other machines.",
         "headers": "Header fields that are changed on their way.",
         "hooks": "What is done when something happens.",
         "hooks.on_startup": "At the start.",

@@ -8,4 +8,7 @@ Lowest first:
     server             Control socket (REP).
     subscriptions      Topics of subscribers, within limits.
     event_publisher    Event socket (XPUB).
+    curve_handshake    Handshakes over TCP, by the bytes that go by.
+    remote_door        Connections of other machines.
+    remote             Both sockets over TCP, for those who have a key.
 """

@@ -64,6 +64,12 @@ async def keep_doors(doors: Sequence[UnixListener]) -> None:
         seen = used
 
 
+def has_descriptors() -> bool:
+    """Return whether another connection leaves enough descriptors for all else."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return may_enter(used=_open_files(limit), limit=limit, is_open=True)
+
+
 async def _cut_greedy(doors: Iterable[UnixListener], flood: FloodLog) -> None:
     visitors: dict[str, list[ControlClient]] = {os.fspath(door.path): [] for door in doors}
     for count, name in enumerate(os.listdir("/proc/self/fd"), 1):

@@ -49,6 +49,7 @@ class Publisher:
     """Stamps events with epoch, number and time, and hands them to zmq.
 
     Attributes:
+        socket: Where subscribers are.
         epoch: Of all events of this supervisor.
         seq: Number of the last event that is neither a log line nor the end of a request.
         log_seq: Number of the last log line.
@@ -56,7 +57,7 @@ class Publisher:
     """
 
     def __init__(self, socket: FrameSocket) -> None:
-        self._socket = socket
+        self.socket = socket
         self.door = socket.door
         self._numbers: dict[str, int] = {"events": 0}
         self._subscriptions = Subscriptions()
@@ -108,7 +109,7 @@ class Publisher:
                 self._numbers[event.numbered_as] = seq
                 if event.numbered_as != "events" and not self._is_wanted(event):
                     continue  # there may be thousands a second, and nobody else counts these
-            self._socket.send(encode_event(self._stamped(event, seq)))
+            self.socket.send(encode_event(self._stamped(event, seq)))
 
     def _stamped(self, event: AnyEvent, seq: int) -> AnyEvent:
         return msgspec.structs.replace(event, epoch=self.epoch, seq=seq, t=time.time())
@@ -124,17 +125,17 @@ class Publisher:
     async def note_subscriptions(self) -> None:
         """Read messages of subscribers, until cancelled."""
         while True:
-            await self._socket.wait()
+            await self.socket.wait()
             self._note_all()
 
     def _note_all(self) -> None:
         for _ in range(_MAX_AT_ONCE):
-            if (received := self._socket.receive_frame_now()) is None:
+            if (received := self.socket.receive_frame_now()) is None:
                 return
             source, frame = received
             if frame.startswith(_ECHO):  # now it is heard: it says so at once, to that one
                 _, beat = encode_event(self._stamped(Heartbeat(), self.seq))
-                self._socket.send([frame[1:], beat])
+                self.socket.send([frame[1:], beat])
             greedy = self._subscriptions.note(frame, source)
             if frame.startswith(_TELL_INFLIGHT, 1):
                 self._asked_for_inflight.set()

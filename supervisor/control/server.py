@@ -61,6 +61,7 @@ class ControlServer:
     """The supervisor's end of the control socket.
 
     Attributes:
+        socket: Where they come from.
         answered: Requests that were taken so far.
         unread_bytes: Of answers that wait for their clients to read others before them.
     """
@@ -70,7 +71,7 @@ class ControlServer:
         socket: FrameSocket,
         answer: Callable[[AnyRequest], AnyReply | Awaitable[AnyReply | bytes]],
     ) -> None:
-        self._socket = socket
+        self.socket = socket
         self.door = socket.door
         self._answer = answer
         self._under_way = 0
@@ -82,7 +83,7 @@ class ControlServer:
         """Take requests until cancelled; what has to wait does so in a task of its own."""
         async with trio.open_nursery() as nursery:
             while True:
-                frames = await self._socket.receive()
+                frames = await self.socket.receive()
                 envelope, data = frames[:-1], frames[-1]
                 if not 1 <= len(envelope) <= _MAX_ENVELOPE:
                     continue
@@ -152,7 +153,7 @@ class ControlServer:
     def _hand_over(self, envelope: list[bytes], data: bytes) -> bool:
         """Return whether the answer is done with."""
         try:
-            return self._socket.send([*envelope, data])
+            return self.socket.send([*envelope, data])
         except PeerGone:
             return True
 

@@ -4,6 +4,7 @@ Lowest first:
 
     atomic_file    Replace and read small files atomically.
     collector      No garbage collection during imports.
+    curve_key_file  Secret keys for connections between machines.
     file_limit     Limits of open files.
     http_get       One GET or POST over HTTP/1.1 with h11: TCP, TLS or a unix socket.
     kept_ring      Messages in memory that outlives this process.

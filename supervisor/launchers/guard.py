@@ -26,22 +26,25 @@ _HOST: Final = re.compile(rb"arriero-host ([A-Za-z0-9._-]{1,253})")
 
 # $0: seconds from SIGTERM to SIGKILL. The rest: the command. `setsid` gives it a group of its own,
 # where there is such a program; the first `kill` is for that. `wait` returns early when a signal
-# comes. What is left behind has no output, and no input: either would keep the connection open.
+# comes. What may be left behind, for a moment, has no output, which would keep the connection open.
 SCRIPT: Final = (
-    'while IFS= read -r v && [ -n "$v" ]; do export "$v"; done; '
+    "_c= _d= _x=; "
+    '_k() { kill -s "$1" -- "-$_c" || kill -s "$1" "$_c"; }; '
+    '_e() { _k TERM; sleep "$0"; _k KILL; }; '
+    '_t() { _d=1; [ -z "$_c" ] || { (_e) </dev/null 3<&- >/dev/null 2>&1 & _x=$!; }; }; '
+    "trap _t TERM HUP INT; "
+    'while IFS= read -r _v && [ -n "$_v" ]; do export "$_v"; done; '
     'echo "arriero-host $(uname -n)"; '
     "exec 3<&0; "
-    "s=setsid; command -v setsid >/dev/null 2>&1 || s=; "
-    '$s "$@" <&3 3<&- & c=$!; '
-    'k() { kill -s "$1" -- "-$c" || kill -s "$1" "$c"; }; '
-    'e() { k TERM; sleep "$0" 3<&-; k KILL; }; '
-    "(while read -r v; do :; done; e </dev/null) <&3 3<&- >/dev/null 2>&1 & w=$!; "
-    'trap "e </dev/null 3<&- >/dev/null 2>&1 &" TERM HUP INT; '
-    'wait "$c"; r=$?; '
-    'while kill -0 "$c" 2>/dev/null; do wait "$c"; r=$?; done; '
-    'kill "$w" 2>/dev/null; '
-    'kill -s KILL -- "-$c" 2>/dev/null; '
-    'exit "$r"'
+    "_s=setsid; command -v setsid >/dev/null 2>&1 || _s=; "
+    '$_s "$@" <&3 3<&- & _c=$!; '
+    "(while read -r _v; do :; done; _e) <&3 3<&- >/dev/null 2>&1 & _w=$!; "
+    '[ -z "$_d" ] || _t; '
+    'wait "$_c"; _r=$?; '
+    'while kill -0 "$_c" 2>/dev/null; do wait "$_c"; _r=$?; done; '
+    "kill $_w $_x 2>/dev/null; "
+    'kill -s KILL -- "-$_c" 2>/dev/null; '
+    'exit "$_r"'
 )
 
 
@@ -68,7 +71,9 @@ def filled(template: Sequence[str], command: Sequence[str], start_id: str) -> tu
         if word == COMMAND_WORDS:
             words += command
         else:
-            words.append(word.replace(START_ID, start_id).replace(COMMAND_LINE, shlex.join(command)))
+            words.append(
+                word.replace(START_ID, start_id).replace(COMMAND_LINE, shlex.join(command))
+            )
     return tuple(words)
 
 

@@ -5,6 +5,7 @@ Lowest first:
     new_file    Writes a file that was not there.
     files       `example`, `unit`, `schema`
     presets     `import`
+    keygen      `keygen`
     init        `init`
     completion  `completion`
     manual      `man`

@@ -15,7 +15,7 @@ from ..yaml.tree import Node
 from .json_schema import array, text_like
 from .macros import escaped
 from .reader import Place, ValueType, Wrong
-from .types import BOOLEAN, is_storable, listed, read_text, text
+from .types import BOOLEAN, adjusted, is_storable, listed, read_text, text
 
 _NAME: Final = r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*"
 
@@ -45,6 +45,44 @@ LISTEN: Final = ValueType(
     _written_address,
 )
 
+
+_CONTROL_LISTEN: Final = "tcp://host:port, such as tcp://0.0.0.0:7777"
+_TCP: Final = "tcp://"
+
+# The event socket has the port after it.
+_LAST_CONTROL_PORT: Final = 65534
+
+
+def _control_listen(node: Node, place: Place) -> Address:
+    found = read_text(node, place).strip()
+    address = parse_address(found.removeprefix(_TCP)) if found.startswith(_TCP) else None
+    if address is None or address.port > _LAST_CONTROL_PORT:
+        raise place.wrong(node, _CONTROL_LISTEN)
+    return address
+
+
+CONTROL_LISTEN: Final = ValueType(
+    "tcp://host:port",
+    text_like(r"^\s*tcp://(?:\[.+\]|[A-Za-z0-9._-]*):[0-9]{1,5}\s*$", _CONTROL_LISTEN, ["string"]),
+    _control_listen,
+    lambda address: _TCP + _written_address(address),
+)
+
+_CURVE_KEY: Final = "a public key, as arriero keygen shows it"
+_CURVE_DIGITS: Final = r"[0-9A-Fa-f]{64}"
+
+CURVE_KEYS: Final = listed(
+    adjusted(
+        text(
+            _CURVE_KEY,
+            lambda found: re.fullmatch(_CURVE_DIGITS, found) is not None,
+            strip=True,
+            pattern=rf"^\s*{_CURVE_DIGITS}\s*$",
+        ),
+        str.lower,
+    ),
+    "public keys",
+)
 
 _ADMIN_LISTEN: Final = "host:port, such as 127.0.0.1:8081, or unix:/path/of/a/socket"
 

@@ -7,6 +7,7 @@ import pytest
 
 from arriero.protocol.values import ConfigChanges, ModelChange
 from arriero.supervisor.config.diff import (
+    _of_model,
     _settings,
     diff,
     launch_identity,
@@ -170,7 +171,7 @@ def test_what_is_told_are_keys_of_the_file() -> None:
     of_models = {key.name for key in MODEL.keys}
     sections = {"logging", "activity"}  # several keys each
     names = {found.name for found in fields(ModelConfig) if found.compare}
-    assert set(MODEL.names(names - {"model"})) <= of_models
+    assert set(_of_model(names - {"model"})) <= of_models
     names = {found.name for found in fields(Config) if found.compare}
     assert set(_settings(names - sections)) <= {key.name for key in CONFIG.keys}
 

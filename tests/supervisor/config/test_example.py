@@ -19,6 +19,7 @@ LINES = TEXT.splitlines()
 IN_COMMENTS = (
     "ollamaListen",
     "adminListen",
+    "control",
     "clientKeys",
     "sendLoadingState",
     "groups",

@@ -278,7 +278,8 @@ def test_ten_thousand_models_are_read() -> None:
 
 def test_the_example_is_good() -> None:
     config = load_config(EXAMPLE_CONFIG, environ={})
-    assert set(config.models) == {"qwen3-8b", "gemma-3-12b", "a-model-in-vllm", "embedder"}
+    here = {"qwen3-8b", "gemma-3-12b", "a-model-in-vllm", "embedder"}
+    assert set(config.models) == {*here, "on-another-machine"}
     assert config.warnings == ()
     assert config.models["qwen3-8b"].progress == "reasoning"
     assert config.models["qwen3-8b"].launch(7).command[-2:] == ("-c", "8192")

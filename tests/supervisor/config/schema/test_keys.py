@@ -52,8 +52,10 @@ OWN = {
         "strict progressMarkersOld nonstreamHold nonstreamKeepalive upstreamIdle upstreamStall "
         "maxRetryWait maxBody bodyMemory trailers cors allowedHosts publicWithoutKeys hungAfter "
         "drainLimit onFailure saveSlotsLimit keepInRam memory adopt supervisorGrace endSilence "
-        "scrapeMetrics"
+        "scrapeMetrics launcher"
     ),
+    "control.": "listen key clients",
+    "launchers.<id>.": "start stop endpoint",
     "clientKeys.<id>.": "hash scopes models concurrency dailyTokens dailyCost",
     "store.": "rows age size captureBody",
     "default.": "models idleFor",
@@ -64,7 +66,7 @@ OWN = {
     "headers.response.": "set remove",
     "models.<id>.": (
         "progress strict kind usage hungAfter drainLimit onFailure apiKey sleep saveSlots "
-        "memory pin onBlocked scrapeMetrics sleepMemory"
+        "memory pin onBlocked scrapeMetrics sleepMemory launcher"
     ),
     "models.<id>.prices.": _PRICES,
     "prices.<id>.": _PRICES,
@@ -146,6 +148,7 @@ READ_AS = {
     "launch.command": "macros models.<id>.macros",
     "launch.stop_argv": "models.<id>.cmdStop",
     "launch.endpoint": "models.<id>.proxy",
+    "config.is_elsewhere": "launcher models.<id>.launcher",
     "launch.wanted": "models.<id>.apiKey",
     "launch.health_url": "models.<id>.checkEndpoint",
     "timeouts.": "models.<id>.timeouts peers.<id>.timeouts",

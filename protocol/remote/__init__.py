@@ -1,0 +1,6 @@
+"""What is said between machines: over TCP, encrypted, between those who know each other's keys.
+
+Lowest first:
+
+    curve   keys; who is let in; sockets over TCP
+"""

@@ -1,0 +1,165 @@
+"""Models that a template starts, by a program that does as Slurm's srun."""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import trio
+
+from arriero.protocol.lease import Grant, Refuse
+from arriero.supervisor.launchers import command
+from arriero.supervisor.scheduling.events import Released, UnloadRequested
+from tests.paths import ROOT
+from tests.supervisor.train import SERVER, Train, open_train
+
+SRUN = f"{sys.executable} {ROOT / 'tests' / 'fakes' / 'srun.py'}"
+
+
+@pytest.fixture(autouse=True)
+def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The jobs of the fake, and where it looks for them."""
+    folder = tmp_path / "jobs"
+    folder.mkdir()
+    monkeypatch.setenv("SRUN_JOBS", str(folder))
+    return folder
+
+
+def config(folder: Path, *options: str, **launcher: str) -> str:
+    """A model `m` that one launcher starts."""
+    slurm = {
+        "start": f"{SRUN} --job-name=${{START_ID}} --gpus=1 ${{COMMAND}}",
+        "endpoint": "http://127.0.0.1:${PORT}",
+    }
+    model: dict[str, Any] = {
+        "cmd": f"{SERVER} --stamp {folder / 'stamps'} {' '.join(options)}",
+        "launcher": "slurm",
+        "env": ["GREETING=a b"],
+    }
+    return (
+        f"launchers: {json.dumps({'slurm': slurm | launcher})}\nmodels: {json.dumps({'m': model})}"
+    )
+
+
+def stamps(folder: Path) -> list[str]:
+    return [line.split()[0] for line in (folder / "stamps").read_text().splitlines()]
+
+
+def task_of(jobs: Path) -> psutil.Process:
+    """The task on the "other machine"."""
+    (job,) = (path for path in jobs.iterdir() if not path.suffix)
+    return psutil.Process(int(job.read_text()))
+
+
+def cancelled(jobs: Path) -> list[Path]:
+    return list(jobs.glob("*.cancelled"))
+
+
+async def is_gone(process: psutil.Process) -> None:
+    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:  # noqa: ASYNC110
+        await trio.sleep(0.01)
+
+
+async def turn(train: Train) -> Grant:
+    grant = await train.ask("m")
+    assert isinstance(grant, Grant), grant
+    train.dispatcher.handle(Released("w1", "m", grant.lease))
+    return grant
+
+
+async def unload(train: Train) -> None:
+    train.dispatcher.handle(UnloadRequested("m"))
+    await train.dispatcher.wait_until(lambda engine: engine.state("m") == "stopped")
+
+
+async def test_model_runs_elsewhere_and_ends_in_good_order(tmp_path: Path, jobs: Path) -> None:
+    async with open_train(tmp_path, config(tmp_path)) as train:
+        await turn(train)
+        task = task_of(jobs)
+        server = task.children()[0]
+        assert server.environ()["GREETING"] == "a b"
+        assert os.getsid(task.pid) != os.getsid(0)
+        await unload(train)
+        assert stamps(tmp_path)[-2:] == ["term", "exit"]  # before the state says so
+        await is_gone(task)
+
+
+@pytest.mark.parametrize("killed", ["srun", "guard", "server"])
+async def test_nothing_is_left_when_a_part_is_killed(
+    tmp_path: Path, jobs: Path, killed: str
+) -> None:
+    async with open_train(tmp_path, config(tmp_path)) as train:
+        await turn(train)
+        task = task_of(jobs)
+        parts = {"srun": task.parent(), "guard": task, "server": task.children()[0]}
+        server, part = parts["server"], parts[killed]
+        assert part is not None
+        if killed == "guard":  # what it is there for is not done; the server's own end is not ours
+            parts["server"].kill()
+        part.kill()
+        await train.dispatcher.wait_until(lambda engine: engine.state("m") == "stopped")
+        for one in (task, server):
+            await is_gone(one)
+
+
+async def test_machine_is_told_by_the_guard(tmp_path: Path, jobs: Path) -> None:
+    endpoint = "http://${HOST}.localhost:${PORT}"
+    phases: list[str] = []
+    async with open_train(tmp_path, config(tmp_path, endpoint=endpoint)) as train:
+        look = train.dispatcher.engine.models
+        train.want()
+        async with trio.open_nursery() as nursery:
+
+            def note() -> None:
+                progress = look(0, 0)[0].progress
+                if progress is not None:
+                    phases.append(progress.phase)
+
+            nursery.start_soon(train.follow, note)
+            await train.dispatcher.wait_until(lambda engine: bool(engine.models(0, 0)[0].endpoint))
+            nursery.cancel_scope.cancel()
+        assert (look(0, 0)[0].endpoint or "").startswith(f"http://{os.uname().nodename}.localhost:")
+        assert "placing" in phases
+
+
+async def test_stop_command_is_run_and_again_after_an_end_unasked(
+    tmp_path: Path, jobs: Path
+) -> None:
+    stop = f"{SRUN} cancel --name=${{START_ID}}"
+    async with open_train(tmp_path, config(tmp_path, stop=stop)) as train:
+        await turn(train)
+        await unload(train)
+        (first,) = cancelled(jobs)
+        assert stamps(tmp_path)[-1] == "exit"
+
+        first.unlink()
+        (jobs / first.stem).unlink()
+        await turn(train)
+        srun = task_of(jobs).parent()
+        assert srun is not None
+        os.kill(srun.pid, signal.SIGKILL)
+        await train.dispatcher.wait_until(lambda engine: engine.state("m") == "stopped")
+        (second,) = cancelled(jobs)
+        assert second.stem != first.stem
+
+
+async def test_stop_command_that_hangs_is_given_up(
+    tmp_path: Path, jobs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "CLEANUP_LIMIT_S", 0.1)
+    async with open_train(tmp_path, config(tmp_path, stop="sleep 300")) as train:
+        await turn(train)
+        task_of(jobs).children()[0].kill()
+        await train.dispatcher.wait_until(lambda engine: engine.state("m") == "stopped")
+
+
+async def test_failure_is_told_with_what_was_said(tmp_path: Path) -> None:
+    start = "sh -c 'echo ssh: connect to host box2 port 22: refused >&2; exit 255' x ${COMMAND}"
+    async with open_train(tmp_path, config(tmp_path, start=start)) as train:
+        answer = await train.ask("m")
+    assert isinstance(answer, Refuse)
+    assert "ssh: connect to host box2 port 22: refused" in answer.error.message
