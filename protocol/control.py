@@ -33,6 +33,7 @@ from .values import (
     MessageValue,
     ModelFit,
     ModelStatus,
+    PeerStatus,
     ProfileStatus,
     QueueEntry,
     StoreStatus,
@@ -445,6 +446,7 @@ class StatusReply(ControlReply, frozen=True, kw_only=True):
         devices: Where memory decides: those that limit models.
         kept: With ``keepInRam``: which files are kept in main memory.
         store: Where records of requests are kept.
+        peers: Other machines, in the order of the configuration.
     """
 
     version: str
@@ -463,6 +465,7 @@ class StatusReply(ControlReply, frozen=True, kw_only=True):
     kept: KeepStatus | None = None
     store: StoreStatus | None = None
     url: str = ""
+    peers: tuple[PeerStatus, ...] = ()
 
 
 class SwapReply(ControlReply, frozen=True, kw_only=True):

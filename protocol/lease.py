@@ -262,6 +262,23 @@ class KeyLeft(LeaseMessage, frozen=True, kw_only=True, tag="key-left"):
     ask: int
 
 
+class PeerFailed(LeaseMessage, frozen=True, kw_only=True, tag="peer-failed"):
+    """A peer could not answer a request. One that it answers is told by its record alone.
+
+    Attributes:
+        peer: Its id.
+        model: The model's name there.
+        failure: `unreachable`: no connection, or nothing came; `error`: what came says that it
+            failed.
+        why: In words.
+    """
+
+    peer: str
+    model: str
+    failure: Literal["unreachable", "error"]
+    why: str
+
+
 class Peek(LeaseMessage, frozen=True, kw_only=True, tag="peek"):
     """Where does `model` answer, if it is ready? Starts nothing, and keeps nothing.
 
@@ -369,6 +386,7 @@ FromWorker: TypeAlias = (
     | Deselect
     | KeyQuery
     | KeyLeft
+    | PeerFailed
     | Peek
     | ProfileOrder
     | CancelQuery

@@ -154,6 +154,7 @@ class ModelStatus(MessageValue, frozen=True, kw_only=True):
             none does.
         pin_ordered: It does not because that was ordered, and not (only) by the configuration.
         unloads_at: Unix time at which it is unloaded if nobody uses it before; None: not by itself.
+        start_s: How long its start takes, if that is known.
     """
 
     model: str
@@ -175,6 +176,7 @@ class ModelStatus(MessageValue, frozen=True, kw_only=True):
     idle_since: float | None = None
     unloads_at: float | None = None
     pin_ordered: bool = False
+    start_s: float | None = None
 
 
 class DeviceStatus(MessageValue, frozen=True, kw_only=True):
@@ -284,6 +286,71 @@ class ModelFit(MessageValue, frozen=True, kw_only=True):
     verdict: Literal["starts", "goes", "sleeps", "stays", "ends"]
     why: str
     start_s: float | None = None
+
+
+CircuitPhase: TypeAlias = Literal["closed", "open", "half-open"]
+"""Whether a peer is asked: it is; it is not, for it has failed; one request may try again."""
+
+PeerLink: TypeAlias = Literal["up", "away", "unknown"]
+"""Whether a peer answered when it was asked last; `unknown`: it was not asked."""
+
+
+class PeerModelStatus(MessageValue, frozen=True, kw_only=True):
+    """How a model at a peer stands.
+
+    Attributes:
+        model: Its name there.
+        state: Of its process.
+        running: Requests that run on it, of all who use that peer.
+        waiting: Requests that wait for it.
+        fraction: Share of its start that is done; None if it is not starting, or not known.
+        eta_s: Seconds until it is ready, likewise.
+    """
+
+    model: str
+    state: State
+    running: int = 0
+    waiting: int = 0
+    fraction: float | None = None
+    eta_s: float | None = None
+
+
+class PeerStatus(MessageValue, frozen=True, kw_only=True):
+    """Another machine, as seen from here.
+
+    Attributes:
+        peer: Its id in the configuration.
+        url: Where it answers, without secrets.
+        kind: What it is: `arriero`, or the kind in the configuration.
+        watched: Its models are those of its own list (`models: auto`).
+        link: Whether it answers.
+        followed: How its models stand is told by itself, as it changes.
+        circuit: Whether it is asked.
+        failures: How often requests could not be answered by it, since this program began.
+        why: What went wrong last; empty if all is well.
+        retry_at: Unix time from which on it is asked again, unless the circuit is closed.
+        models: How many models it has.
+        left_out: Names of its list that are not used: there are too many, or they are no names.
+        listed_at: Unix time of the last list; None: there was none.
+        running: Those of its models that have a process, the first of them by name.
+        failing: Models there that are not asked for, since they fail: the first of them.
+    """
+
+    peer: str
+    url: str
+    kind: str
+    watched: bool = False
+    link: PeerLink = "unknown"
+    followed: bool = False
+    circuit: CircuitPhase = "closed"
+    failures: int = 0
+    why: str = ""
+    retry_at: float | None = None
+    models: int = 0
+    left_out: int = 0
+    listed_at: float | None = None
+    running: tuple[PeerModelStatus, ...] = ()
+    failing: tuple[str, ...] = ()
 
 
 class WorkerStatus(MessageValue, frozen=True, kw_only=True):

@@ -73,6 +73,8 @@ from .models.preload import preload
 from .page_cache.holder import Holder
 from .page_cache.read_ahead import read_ahead
 from .page_cache.warm_tier import WarmTier
+from .peers.late import FILE_NAME as PEERS_FILE_NAME
+from .peers.late import LatePeers
 from .pricing.feed import FILE_NAME as PRICES_FILE_NAME
 from .pricing.feed import PriceFeed
 from .processes.kept_process import Inheritance, KeptProcess, inherited_from
@@ -279,12 +281,13 @@ async def supervise(
         folder = stack.enter_context(open_runtime_dir(order.socket_dir, os.environ))
         slots = SlotKeeper(lambda: in_force.config, kept / SLOTS_FILE_NAME)
         await slots.sweep()
-        tallies = Tallies(lambda model: in_force.config.is_known(model))
+        tallies = Tallies(in_force.is_known)
         archive = RecordArchive(partial(_store_limits, in_force, kept))
 
         def note(record: RequestRecord) -> None:
             slots.note(record)
             tallies.note_record(record)
+            peers.note(record, in_force.peer_models)
 
         records = RecordStore(lambda: in_force.config.activity.metrics_rows, note)
         seen_models = SeenModels(kept / FACTS_FILE_NAME)
@@ -400,6 +403,19 @@ async def supervise(
             )
         )
 
+        def have_other_models() -> None:
+            in_force.told = peers.told()
+            lease_server.reconfigure()
+
+        peers = LatePeers(
+            lambda: in_force.config,
+            kept / PEERS_FILE_NAME,
+            have_other_models,
+            lambda: dispatcher.epoch,
+        )
+        await peers.load()
+        in_force.told = peers.told()
+
         def standing(name: str) -> State | None:
             model = in_force.config.resolve(name)
             if model is None:
@@ -431,8 +447,10 @@ async def supervise(
                 selections=Selections(lambda: in_force.config.selectors, standing),
                 keys=keys,
                 choose_profile=lambda name: profiles.choose(name),
+                peer_failed=peers.failed,
             )
         )
+        await stack.enter_async_context(_background(peers.run))
         await stack.enter_async_context(_background(_tell_inflight, publisher, lease_server))
         exporter = SpanExporter(
             lambda: in_force.config, reaper, folder, lambda: publisher.usage_seq
@@ -498,6 +516,7 @@ async def supervise(
                 warm,
                 learned,
                 exporter,
+                peers,
             ).follow,
             publish=dispatcher.publish,
             notifier=notifier,
@@ -520,6 +539,7 @@ async def supervise(
             exporter,
             started_at,
             own_version,
+            peers.status,
         )
         commands = Commands(
             in_force,
@@ -534,6 +554,7 @@ async def supervise(
             warm,
             metrics,
             monitor,
+            peers=peers.status,
             cancel=partial(lease_server.cancel, caller=None),
             preview=lease_server.preview,
             listen=address,

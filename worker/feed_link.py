@@ -8,7 +8,7 @@ them, and numbers tell what was said already.
 import itertools
 import os
 import time
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Collection, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -299,17 +299,21 @@ class FeedLink:
                 if is_quiet:
                     yield _COMMENT
 
-    async def live(self, after: LivePosition | None) -> AsyncGenerator[bytes, None]:
+    async def live(
+        self, after: LivePosition | None, parts: Collection[str] = ()
+    ) -> AsyncGenerator[bytes, None]:
         """Yield how all stands, then what changes, until this worker ends.
 
         Args:
             after: Where the reader was, if it comes back.
+            parts: What it wants of that; none: all.
 
         Raises:
             RelayError: As many follow as may.
         """
-        with self.hub.following(WantedLines(), live=True) as follower:
-            reader = LiveReader(self.hub.live, after)
+        wants_running = not parts or "running" in parts
+        with self.hub.following(WantedLines(), live=True, running=wants_running) as follower:
+            reader = LiveReader(self.hub.live, after, parts)
             yield _COMMENT  # the head goes out at once
             while not self.hub.is_over:
                 await self._service.monitor.fairness.turn()

@@ -57,6 +57,7 @@ from .render.text import (
     keep_line,
     kept_table,
     models_table,
+    peers_table,
     pong_line,
     profiles_table,
     reload_line,
@@ -96,7 +97,7 @@ def ping(session: Session) -> None:
 @click.command(epilog="Example:  arriero status --json")
 @client()
 def status(session: Session) -> None:
-    """Show the models, who waits for them, and the workers."""
+    """Show the models, who waits for them, other machines, and the workers."""
     reply = session.ask(StatusRequest(), StatusReply)
     if session.on_terminal:
         from .render.terminal import draw_status  # rich takes a while to import
@@ -111,7 +112,8 @@ def status(session: Session) -> None:
     if reply.kept and reply.kept.models:
         kept += aligned(kept_table(reply.kept.models))
     lost = store_lines(reply.store)
-    session.write(reply, [*head, *lost, "", *models, *devices, *kept, "", *workers])
+    peers = ["", *aligned(peers_table(reply.peers, reply.t))] if reply.peers else []
+    session.write(reply, [*head, *lost, "", *models, *devices, *kept, *peers, "", *workers])
 
 
 @click.command(epilog="Example:  arriero swap qwen --no-wait")

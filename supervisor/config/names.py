@@ -1,10 +1,10 @@
 """Names besides those of models: peers and their models, selectors, profiles."""
 
 import re
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Final, get_args
+from typing import Final, Literal, TypeAlias, get_args
 
 from arriero.protocol.records import UpstreamKind
 from arriero.protocol.worker_config import Strategy, Timeouts, UsageSetting
@@ -12,7 +12,7 @@ from arriero.protocol.worker_config import Strategy, Timeouts, UsageSetting
 from ..pricing.by_pattern import PricesByGlob
 from .model_config import FILTERS, MODEL, TIMEOUTS, Filters
 from .schema.immutable import immutable
-from .schema.json_schema import TEXT, or_nothing
+from .schema.json_schema import TEXT, or_macro, or_nothing
 from .schema.macros import escaped
 from .schema.model_types import NAME, PEER_URL, UPSTREAM, USAGE
 from .schema.price_types import PRICES_BY_GLOB
@@ -47,6 +47,29 @@ _TIMEOUTS: Final = section(
 )
 
 
+NamesOrAuto: TypeAlias = tuple[str, ...] | Literal["auto"]
+"""Names of models; or they are whatever the server itself says that it has."""
+
+_NAMES: Final = listed(text("a name", lambda name: bool(name.strip())), "names, or auto")
+
+
+def _read_names(node: Node, place: Place) -> NamesOrAuto:
+    if isinstance(node.value, str) and place.scalar(node, "auto").text.strip().lower() == "auto":
+        return "auto"
+    return _NAMES.read(node, place)
+
+
+_NAMES_OR_AUTO: Final[ValueType[NamesOrAuto]] = ValueType(
+    _NAMES.takes,
+    or_macro(_NAMES.schema, {"const": "auto"}),
+    _read_names,
+    lambda found: found if isinstance(found, str) else _NAMES.write(found),
+)
+
+# Kinds whose servers tell their models at /v1/models, and all of them at once.
+_WITH_LIST: Final[frozenset[UpstreamKind]] = frozenset({"openai", "vllm", "llama-server"})
+
+
 @immutable
 class PeerConfig:
     """Another server, to which requests for its models are passed on.
@@ -63,11 +86,12 @@ class PeerConfig:
         name="proxy",
         lacking="there is no proxy; write the URL at which it answers",
     )
-    models: tuple[str, ...] = key(
-        listed(text("a name", lambda name: bool(name.strip())), "names"),
+    written_models: NamesOrAuto = key(
+        _NAMES_OR_AUTO,
         (),
-        "Models that it serves.",
-        lacking="there are no models; write at least one that it serves",
+        "Models that it serves; auto: those of its own list, which is kept up to date.",
+        name="models",
+        lacking="there are no models; write at least one that it serves, or auto",
     )
     api_key: str = key(
         key_for_server(),
@@ -104,6 +128,21 @@ class PeerConfig:
     filters: Filters = nested(_FILTERS, "What is changed in the body of requests.")
     timeouts: Timeouts = nested(_TIMEOUTS, "Of connections to it, in seconds; 0 is none.")
 
+    @property
+    def is_watched(self) -> bool:
+        """Whether its models are those of its own list, and how it stands is followed."""
+        return self.written_models == "auto"
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Its models, as far as they are written."""
+        return () if isinstance(self.written_models, str) else self.written_models
+
+    @property
+    def tells_models(self) -> bool:
+        """Whether servers of its kind have a list of their models."""
+        return self.kind in _WITH_LIST
+
 
 PEERS: Final = named(section(PeerConfig, named_by="peer").type, "a mapping of names to peers")
 
@@ -115,27 +154,69 @@ class PeerModels:
 
     Attributes:
         table: The peer and its own name for the model, by each of the names.
+        watched: Peers that tell their models themselves.
     """
 
-    def __init__(self, peers: Iterable[PeerConfig], local: Container[str]) -> None:
+    def __init__(
+        self,
+        peers: Iterable[PeerConfig],
+        local: Container[str],
+        told: Mapping[str, Iterable[str]] = MappingProxyType({}),
+        named: Iterable[str] = (),
+    ) -> None:
+        """Collect them.
+
+        Args:
+            peers: All of them.
+            local: Names of models here.
+            told: What watched peers say that they have, by peer.
+            named: Full names that stand in the configuration: those of watched peers mean
+                something whatever their lists say.
+        """
+        peers = tuple(peers)
         qualified = {
-            f"{peer.peer}/{model}": (peer, model) for peer in peers for model in peer.models
+            f"{peer.peer}/{model}": (peer, model)
+            for peer in peers
+            for model in (peer.models, told.get(peer.peer, ()))[peer.is_watched]
         }
+        self._watched = tuple(peer for peer in peers if peer.is_watched)
+        self.watched = tuple(peer.peer for peer in self._watched)
+        for name in named if self._watched else ():
+            if name not in local and (meant := self._in_list_of(name)) is not None:
+                qualified.setdefault(name, meant)
         bare: dict[str, list[str]] = {}
         for full, (_, model) in qualified.items():
             bare.setdefault(model, []).append(full)
         found = {
-            model: qualified[full[0]]
+            model: qualified[only]
             for model, full in bare.items()
-            if len(full) == 1 and model not in local
+            if model not in local and (only := _only(full, qualified)) is not None
         }
         self._qualified = qualified
         self._bare = bare
+        self._models: dict[str, list[str]] = {}
+        for peer, model in qualified.values():
+            self._models.setdefault(peer.peer, []).append(model)
         self.table = MappingProxyType(found | qualified)  # a qualified name is stronger
 
     def resolve(self, name: str) -> tuple[PeerConfig, str] | None:
         """Return the peer, and its own name for the model."""
         return self.table.get(name)
+
+    def may_be(self, name: str) -> bool:
+        """Whether `name` is ``<peer>/<model>`` of a peer whose list is its own."""
+        return self._in_list_of(name) is not None
+
+    def _in_list_of(self, name: str) -> tuple[PeerConfig, str] | None:
+        for peer in self._watched:
+            model = name.removeprefix(f"{peer.peer}/")
+            if model.strip() and model != name:
+                return peer, model
+        return None
+
+    def models_of(self, peer: str) -> Sequence[str]:
+        """Return the models of a peer, by their names there."""
+        return self._models.get(peer, ())
 
     def having(self, model: str) -> tuple[str, ...]:
         """Return ``<peer>/<model>`` for each peer that has `model`."""
@@ -154,6 +235,15 @@ class PeerModels:
 def _optional_name(node: Node, place: Place) -> str | None:
     """Return a name; None for one that is switched off."""
     return None if node.value is None else read_text(node, place, "a name") or None
+
+
+def _only(full: Sequence[str], peers: Mapping[str, tuple[PeerConfig, str]]) -> str | None:
+    """Return which of some full names a bare one means; None for none.
+
+    That is the only one, or the only one that is written: what a peer tells takes no name away.
+    """
+    written = full if len(full) == 1 else [name for name in full if not peers[name][0].is_watched]
+    return written[0] if len(written) == 1 else None
 
 
 _OPTIONAL_NAME: Final[ValueType[str | None]] = ValueType(

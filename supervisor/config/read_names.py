@@ -35,13 +35,18 @@ class KnownNames:
 
     def known(self, name: str) -> bool:
         """Whether `name` is a model, an alias, or a model of a peer."""
-        return name in self.models or self.peers.resolve(name) is not None
+        peers = self.peers
+        return name in self.models or peers.resolve(name) is not None or peers.may_be(name)
 
     def unknown(self, name: str, place: Place, also: Iterable[str] = ()) -> str:
         """Say that nothing has that name, and what it may have been meant to be."""
         if several := self.peers.having(name):
             return f"{name[:80]!r} is a model of several peers; write {' or '.join(several[:3])}"
         hint = place.hint(name, chain(self.models, self.peers.table, also))
+        if not hint and self.peers.watched:  # it may be there one day
+            hint = (
+                f"; of a peer whose models are not written, write {self.peers.watched[0]}/<model>"
+            )
         return f"there is no model {name[:80]!r}{hint}"
 
 
@@ -54,6 +59,9 @@ def check_peers(
         here, at = _member(node, name), place.under(name)
         if not name.strip():
             at.note(here, "a peer's name cannot be empty")
+        if peer.is_watched and not peer.tells_models:
+            what = f"servers of the kind {peer.kind} do not tell their models; write their names"
+            at.under("models").note(here.member("models") or here, what)
         for model in peer.models:
             full = f"{name}/{model}"
             if full in names.models:

@@ -1,8 +1,9 @@
 """A whole configuration, as immutable values that cannot be wrong. Each field is a key."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import field, replace
+from itertools import chain
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias, get_args
 
@@ -634,9 +635,18 @@ class Config:
         remote.update(self.remotes)
         object.__setattr__(self, "_names", names)
         object.__setattr__(self, "_remote", MappingProxyType(remote))
-        object.__setattr__(
-            self, "peer_models", PeerModels(self.peers.values(), {**remote, **names})
-        )
+        object.__setattr__(self, "peer_models", self.peer_models_with({}))
+
+    def peer_models_with(self, told: Mapping[str, Iterable[str]]) -> PeerModels:
+        """Return the names of models of peers.
+
+        Args:
+            told: What watched peers say that they have, by peer.
+        """
+        targets = (name for it in self.selectors.values() for name in it.targets)
+        pinned = (name for it in self.profiles.values() for name in it.pins.values() if name)
+        local = self._remote.keys() | self._names.keys()
+        return PeerModels(self.peers.values(), local, told, chain(targets, pinned))
 
     @property
     def asks_for_keys(self) -> bool:
@@ -654,10 +664,6 @@ class Config:
     def resolve_peer(self, name: str) -> tuple[PeerConfig, str] | None:
         """Return the peer that serves `name`, and its own name for that; models here come first."""
         return self.peer_models.resolve(name)
-
-    def is_known(self, model: str) -> bool:
-        """Return whether there is such a model (by id, not by alias): here, remote or a peer's."""
-        return model in self.written_models or model in self.peer_models.table
 
     def suggest(self, name: str) -> tuple[str, ...]:
         """Return names that look like `name`, the best first."""

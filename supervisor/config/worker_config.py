@@ -29,7 +29,7 @@ from ..pricing.price_list import PriceList
 from ..text.addresses import Address, UnixAddress, is_address
 from ..text.redact import masked_command
 from .model_config import PORT, Capabilities, Filters, ModelConfig
-from .names import PeerConfig, Selector
+from .names import PeerConfig, PeerModels, Selector
 from .schema.types import Data
 from .values import Config
 
@@ -42,6 +42,7 @@ def route_table(
     fetched: PriceList | None = None,
     profile: str | None = None,
     seen: Callable[[ModelConfig], SeenFacts | None] = lambda model: None,
+    peer_models: PeerModels | None = None,
 ) -> WorkerConfig:
     """Return what workers have to know of `config`.
 
@@ -51,7 +52,9 @@ def route_table(
         fetched: The list of prices that came from the URL of `price_list`.
         profile: The one that is chosen.
         seen: Gives what was seen of a model.
+        peer_models: The names of the models of peers; None: those that are written.
     """
+    names = config.peer_models if peer_models is None else peer_models
     pricing = Pricing(config.prices, config.price_list, config.listed or fetched)
     return taken_from(
         config,
@@ -78,7 +81,7 @@ def route_table(
             for key in config.client_keys.values()
         ),
         peers={
-            name: _peer(peer, pricing.of_peer(name, peer.models, peer.prices))
+            name: _peer(peer, pricing.of_peer(name, names.models_of(name), peer.prices))
             for name, peer in config.peers.items()
         },
         selectors=tuple(_selector(selector) for selector in config.selectors.values()),
@@ -108,7 +111,7 @@ def route_table(
         ),
         peer_models={
             name: PeerModel(peer=peer.peer, model=model)
-            for name, (peer, model) in config.peer_models.table.items()
+            for name, (peer, model) in names.table.items()
         },
     )
 

@@ -58,7 +58,7 @@ from arriero.protocol.control import (
     refused,
 )
 from arriero.protocol.lease import CancelResult, PreviewOutcome
-from arriero.protocol.values import ErrorInfo
+from arriero.protocol.values import ErrorInfo, PeerStatus
 
 from ..host.log import ProgramLog
 from ..host.own_version import own_version
@@ -108,6 +108,7 @@ class Commands:
         metrics: MetricsService,
         monitor: Monitor,
         *,
+        peers: Callable[[], tuple[PeerStatus, ...]],
         cancel: Callable[[str], Awaitable[CancelResult]],
         preview: Callable[
             [str, tuple[tuple[str, str], ...], str], Awaitable[PreviewOutcome | None]
@@ -133,6 +134,7 @@ class Commands:
         self._warm = warm
         self._metrics = metrics
         self._monitor = monitor
+        self._peers = peers
         self._listen = listen
         self._url = url
         self._control_requests = control_requests
@@ -241,6 +243,7 @@ class Commands:
             devices=self._dispatcher.engine.devices(self._dispatcher.now()),
             kept=self._warm.status(),
             store=self._archive.status(),
+            peers=self._peers(),
         )
 
     async def _swap(self, name: str, *, wait: bool) -> AnyReply:

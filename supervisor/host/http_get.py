@@ -7,7 +7,8 @@ caller knows what else belongs to the attempt. So are redirects: how far one may
 
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Final
@@ -167,13 +168,25 @@ async def post(request: Request, body: bytes, max_body_bytes: int) -> Response:
 
 async def _send(request: Request, method: str, body: bytes | None, max_body_bytes: int) -> Response:
     head = _head(request, method, body)
+    async with _connected(request) as stream:
+        return await _exchange(stream, head, max_body_bytes, body or b"")
+
+
+@asynccontextmanager
+async def _connected(request: Request) -> AsyncGenerator[trio.abc.Stream, None]:
+    """Give a connection to where `request` is to be sent; it is closed after the block.
+
+    Raises:
+        Unreachable: There is none.
+        HungUp: It broke, in the block.
+    """
     stream = await connect(request)
     try:
         if request.tls is not None:
             stream = trio.SSLStream(
                 stream, request.tls, server_hostname=request.host, https_compatible=True
             )
-        return await _exchange(stream, head, max_body_bytes, body or b"")
+        yield stream
     except trio.BrokenResourceError as exc:
         raise HungUp(f"the connection broke: {_why(exc.__cause__ or exc)}") from exc
     finally:
@@ -243,40 +256,108 @@ async def _exchange(
         NotHttp: As for `get`.
         trio.BrokenResourceError: `stream` broke.
     """
-    import h11
-
-    http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD_BYTES)
-    parts = [h11.Data(sent)] if sent else []
-    await stream.send_all(
-        b"".join(http.send(event) or b"" for event in (head, *parts, h11.EndOfMessage()))
-    )
-    response: h11.Response | None = None
+    answer = ResponseStream(stream, _RECEIVE_BYTES)
+    await answer.ask(head, sent)
     body = bytearray()
-    while response is None or (max_body_bytes and len(body) <= max_body_bytes):
-        try:
-            event = http.next_event()
-        except h11.RemoteProtocolError as exc:
-            raise NotHttp(f"this is not HTTP, or half of it: {_why(exc)}") from exc
-        if event is h11.NEED_DATA:
-            data = bytes(await stream.receive_some(_RECEIVE_BYTES))
-            if not data and response is None:
-                raise HungUp("the connection was closed before an answer")
-            http.receive_data(data)
-        elif isinstance(event, h11.Response):
-            response = event
-        elif isinstance(event, h11.Data):
-            body += event.data
-        elif isinstance(event, h11.EndOfMessage):
+    while max_body_bytes and len(body) <= max_body_bytes:
+        if not (data := await answer.receive()):
             break
-    assert response is not None
+        body += data
     return Response(
-        status=response.status_code,
-        headers={
-            name.decode("latin-1"): value.decode("latin-1") for name, value in response.headers
-        },
+        status=answer.status,
+        headers=answer.headers,
         body=bytes(body[:max_body_bytes]),
         is_cut=len(body) > max_body_bytes,
     )
+
+
+class ResponseStream:
+    """A response whose body is read as it comes.
+
+    Attributes:
+        status, headers: As in `Response`.
+    """
+
+    def __init__(self, stream: trio.abc.Stream, receive_bytes: int) -> None:
+        import h11
+
+        self.status = 0
+        self.headers: Mapping[str, str] = {}
+        self._stream = stream
+        self._receive_bytes = receive_bytes
+        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD_BYTES)
+
+    async def ask(self, head: "h11.Request", sent: bytes = b"") -> None:
+        """Send a request, and read the head of the response.
+
+        Raises:
+            HungUp: The connection was closed before a response.
+            NotHttp: As for `get`.
+            trio.BrokenResourceError: It broke.
+        """
+        import h11
+
+        http = self._http
+        parts = [h11.Data(sent)] if sent else []
+        await self._stream.send_all(
+            b"".join(http.send(event) or b"" for event in (head, *parts, h11.EndOfMessage()))
+        )
+        while not isinstance(event := await self._next(), h11.Response):
+            pass
+        self.status = event.status_code
+        self.headers = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in event.headers
+        }
+
+    async def receive(self) -> bytes:
+        """Return the next bytes of the body; none at its end.
+
+        Raises:
+            NotHttp: As for `get`.
+            trio.BrokenResourceError: The connection broke.
+        """
+        import h11
+
+        while not isinstance(event := await self._next(), h11.EndOfMessage):
+            if isinstance(event, h11.Data) and event.data:
+                return bytes(event.data)
+        return b""
+
+    async def _next(self) -> "h11.Event":
+        import h11
+
+        while True:
+            try:
+                event = self._http.next_event()
+            except h11.RemoteProtocolError as exc:
+                raise NotHttp(f"this is not HTTP, or half of it: {_why(exc)}") from exc
+            if isinstance(event, h11.Event) and not isinstance(event, h11.ConnectionClosed):
+                return event
+            if event is not h11.NEED_DATA:
+                raise NotHttp("this is not HTTP: there is no more to come")
+            data = bytes(await self._stream.receive_some(self._receive_bytes))
+            if not data and not self.status:
+                raise HungUp("the connection was closed before an answer")
+            self._http.receive_data(data)
+
+
+@asynccontextmanager
+async def opened(request: Request, receive_bytes: int) -> AsyncGenerator[ResponseStream, None]:
+    """Send a GET, and give the response, whose body is read as it comes.
+
+    Args:
+        request: From `request_to`.
+        receive_bytes: No more is read from the connection at once: a chunk of the body may have
+            one byte, and takes 10 us.
+
+    Raises:
+        GetFailed: There is no response, or half of one; in the block as well.
+    """
+    head = _head(request)
+    async with _connected(request) as stream:
+        answer = ResponseStream(stream, receive_bytes)
+        await answer.ask(head)
+        yield answer
 
 
 def _why(exc: BaseException) -> str:

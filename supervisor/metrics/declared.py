@@ -184,6 +184,27 @@ WORKER_RESTARTS: Final = MetricDeclaration(
 LEASE_REQUESTS: Final = MetricDeclaration(
     "arriero_lease_requests_total", "counter", (), "Times that a worker had to ask for a model."
 )
+PEER_UP: Final = MetricDeclaration(
+    "arriero_peer_up", "gauge", ("peer",), "Whether a watched peer answers (1) or not (0)."
+)
+PEER_CIRCUIT: Final = MetricDeclaration(
+    "arriero_peer_circuit",
+    "gauge",
+    ("peer", "state"),
+    "1 for where the circuit of a peer stands: closed, open or half-open.",
+)
+PEER_MODELS: Final = MetricDeclaration(
+    "arriero_peer_models", "gauge", ("peer",), "Models of a peer, as far as they are known."
+)
+PEER_LISTED: Final = MetricDeclaration(
+    "arriero_peer_list_timestamp_seconds",
+    "gauge",
+    ("peer",),
+    "When the last list of a watched peer came, as Unix time.",
+)
+PEER_FAILURES: Final = MetricDeclaration(
+    "arriero_peer_failures_total", "counter", ("peer",), "Requests that a peer did not answer."
+)
 TRACED_REQUESTS: Final = MetricDeclaration(
     "arriero_traced_requests_total",
     "counter",

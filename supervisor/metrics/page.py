@@ -8,9 +8,11 @@ import msgspec
 
 from arriero.protocol.machine import GpuSample, SystemSample
 from arriero.protocol.values import (
+    CircuitPhase,
     ConfigStatus,
     DeviceStatus,
     ModelStatus,
+    PeerStatus,
     QueueEntry,
     State,
     WorkerStatus,
@@ -24,6 +26,7 @@ from .tallies import NONE, Histogram, ModelTally
 
 _MIB: Final = 1024**2
 _STATES: Final[tuple[State, ...]] = get_args(State)
+_CIRCUIT_PHASES: Final[tuple[CircuitPhase, ...]] = get_args(CircuitPhase)
 
 
 class KnownNow(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +41,7 @@ class KnownNow(msgspec.Struct, frozen=True, kw_only=True):
         traced: Requests whose spans were exported or lost, by that.
         tallies: What was counted, by model.
         system, gpus: The last samples of the machine.
+        peers: Other machines.
     """
 
     version: str
@@ -53,6 +57,7 @@ class KnownNow(msgspec.Struct, frozen=True, kw_only=True):
     tallies: Mapping[str, ModelTally]
     system: SystemSample | None = None
     gpus: tuple[GpuSample, ...] = ()
+    peers: tuple[PeerStatus, ...] = ()
 
 
 def page(known: KnownNow, own: Merged, *, open_metrics: bool) -> bytes:
@@ -68,6 +73,7 @@ def page(known: KnownNow, own: Merged, *, open_metrics: bool) -> bytes:
     _models(text, known)
     _counted(text, known.tallies)
     _devices(text, known.devices)
+    _peers(text, known.peers)
     if known.system is not None:
         _system(text, known.system)
     _gpus(text, known.gpus)
@@ -249,6 +255,25 @@ def _system(text: Exposition, found: SystemSample) -> None:
             for direction, count in (("recv", it.bytes_recv), ("sent", it.bytes_sent))
         ],
     )
+
+
+def _peers(text: Exposition, peers: tuple[PeerStatus, ...]) -> None:
+    named = [(label("peer", it.peer), it) for it in peers]
+    watched = [(labels, it) for labels, it in named if it.watched]
+    text.add(declared.PEER_UP, [(labels, int(it.link == "up")) for labels, it in watched])
+    text.add(
+        declared.PEER_CIRCUIT,
+        [
+            (f'{labels},state="{phase}"', int(it.circuit == phase))
+            for (labels, it), phase in product(named, _CIRCUIT_PHASES)
+        ],
+    )
+    text.add(declared.PEER_MODELS, [(labels, it.models) for labels, it in named])
+    text.add(
+        declared.PEER_LISTED,
+        [(labels, it.listed_at) for labels, it in watched if it.listed_at is not None],
+    )
+    text.add(declared.PEER_FAILURES, [(labels, it.failures) for labels, it in named])
 
 
 _GPU_VALUES: Final[tuple[tuple[MetricDeclaration, Callable[[GpuSample], float | None]], ...]] = (

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 import trio
 
 from arriero.protocol.control import MetricsReply
+from arriero.protocol.values import PeerStatus
 
 from ..machine.monitor import Monitor
 from ..models.fleet import Fleet
@@ -49,6 +50,7 @@ class MetricsService:
         exporter: Sends spans of requests.
         started_at: Unix time at which the supervisor began.
         version: Gives that of this program.
+        peers: Gives how other machines stand.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class MetricsService:
         exporter: SpanExporter,
         started_at: float,
         version: Callable[[], str],
+        peers: Callable[[], tuple[PeerStatus, ...]] = tuple,
     ) -> None:
         self._in_force = in_force
         self._dispatcher = dispatcher
@@ -72,6 +75,7 @@ class MetricsService:
         self._exporter = exporter
         self._started_at = started_at
         self._version = version
+        self._peers = peers
         self._turn = trio.Lock()
         self._waiting: dict[_Form, _Writing] = {}
 
@@ -135,6 +139,7 @@ class MetricsService:
             tallies=self._tallies.snapshot(),
             system=system,
             gpus=gpus,
+            peers=self._peers(),
         )
 
 

@@ -7,7 +7,7 @@ model that runs by `engine.py`.
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 import trio
@@ -20,6 +20,7 @@ from arriero.protocol.worker_config import SeenFacts, WorkerConfig
 
 from ..config.diff import diff, launch_identity, summary, what_comes_into_force
 from ..config.model_config import ModelConfig
+from ..config.names import PeerModels
 from ..config.read_routing import policy_of
 from ..config.values import Config
 from ..config.worker_config import route_table
@@ -32,6 +33,7 @@ from ..models.learned_models import LearnedModels
 from ..models.memory_watch import MemoryWatch
 from ..models.output_log import OutputLog
 from ..page_cache.warm_tier import WarmTier
+from ..peers.late import LatePeers
 from ..placement.policy import PlacementPolicy
 from ..pricing.feed import PriceFeed
 from ..pricing.price_list import PriceList
@@ -64,7 +66,11 @@ def _shown(problems: Sequence[Problem]) -> tuple[str, ...]:
 
 
 class ActiveConfig(msgspec.Struct):
-    """The configuration in force. Changed by `Reloader` and `ProfileSwitch` only."""
+    """The configuration in force. Changed by `Reloader` and `ProfileSwitch` only.
+
+    Attributes:
+        told: What watched peers say that they have, by peer.
+    """
 
     config: Config
     loaded_at: float = msgspec.field(default_factory=time.time)
@@ -72,6 +78,23 @@ class ActiveConfig(msgspec.Struct):
     needs_restart: tuple[str, ...] = ()
     failed: FailedReload | None = None
     profile: str | None = None
+    told: Mapping[str, tuple[str, ...]] = {}
+    _peer_models: tuple[Config, Mapping[str, tuple[str, ...]], PeerModels] | None = None
+
+    @property
+    def peer_models(self) -> PeerModels:
+        """The names of the models of peers, with those that they have told."""
+        if not self.told:
+            return self.config.peer_models
+        made = self._peer_models
+        if made is None or made[0] is not self.config or made[1] is not self.told:
+            names = self.config.peer_models_with(self.told)
+            made = self._peer_models = self.config, self.told, names
+        return made[2]
+
+    def is_known(self, model: str) -> bool:
+        """Return whether there is such a model (by id, not by alias): here, remote or a peer's."""
+        return model in self.config.written_models or model in self.peer_models.table
 
     def status(self) -> ConfigStatus:
         """Return the public state."""
@@ -97,7 +120,9 @@ class ActiveConfig(msgspec.Struct):
             fetched: The list of prices that the configuration's URL leads to, if there is one yet.
             seen: Gives what was seen of a model.
         """
-        return route_table(self.config, self.generation, fetched, self.profile, seen)
+        return route_table(
+            self.config, self.generation, fetched, self.profile, seen, self.peer_models
+        )
 
     def policy(self) -> PlacementPolicy:
         """Return the placement policy."""
@@ -155,6 +180,7 @@ class Parts(msgspec.Struct, frozen=True):
     warm: WarmTier
     learned: LearnedModels
     exporter: SpanExporter
+    peers: LatePeers
 
     async def follow(self, changes: ConfigChanges, drain: bool) -> tuple[str, ...]:
         """Let all parts follow the configuration; return once the workers do.
@@ -169,6 +195,8 @@ class Parts(msgspec.Struct, frozen=True):
         self.memory.wake()
         self.warm.wake()
         self.exporter.wake()
+        self.peers.follow()
+        self.in_force.told = self.peers.told()
         draining = engine.stale() if drain else ()
         if not changes.is_empty:
             self.output_log.keep_only(engine.knows)

@@ -339,4 +339,5 @@ class ModelState(msgspec.Struct):
             idle_since=unix_now - (now - self.used_at) if is_ready and not self.is_busy else None,
             pin_ordered=self.is_pinned,
             unloads_at=None if idle_until == math.inf else unix_now + idle_until - now,
+            start_s=self.start_s,
         )

@@ -43,6 +43,7 @@ from arriero.protocol.lease import (
     Leave,
     Noted,
     Peek,
+    PeerFailed,
     PreviewOrder,
     PreviewOutcome,
     Probe,
@@ -158,6 +159,7 @@ class LeaseServer:
         choose_profile: Callable[[str | None], Awaitable[ErrorInfo | None]],
         keep: Callable[[bytes, int], None],
         capture: Callable[[bytes], None],
+        peer_failed: Callable[[PeerFailed], None],
     ) -> None:
         """Build it.
 
@@ -172,6 +174,7 @@ class LeaseServer:
             choose_profile: Puts a profile in force; returns why it cannot.
             keep: Gets messages `Finished`, and how many records are in each.
             capture: Gets messages `Captured`, after the record of the same request.
+            peer_failed: Gets what workers tell of peers.
         """
         self._socket = socket
         self.door = socket.door
@@ -184,6 +187,7 @@ class LeaseServer:
         self._choose_profile = choose_profile
         self._keep = keep
         self._capture = capture
+        self._peer_failed = peer_failed
         self._peers: dict[str, WorkerPeer] = {}
         self._proven: dict[bytes, WorkerPeer] = {}  # by token
         self.flood = FloodLog(log)
@@ -409,6 +413,8 @@ class LeaseServer:
                 )
             case KeyLeft(ask=ask):
                 self._keys.leave(owner, ask)
+            case PeerFailed():
+                self._peer_failed(message)
             case Peek(ask=ask, model=model):
                 self.send(owner, self._dispatcher.peek(ask, model))
             case Deselect(ask=ask):
@@ -565,6 +571,7 @@ async def open_lease_server(
     choose_profile: Callable[[str | None], Awaitable[ErrorInfo | None]],
     keep: Callable[[bytes, int], None] = lambda _message, _records: None,
     capture: Callable[[bytes], None] = lambda _: None,
+    peer_failed: Callable[[PeerFailed], None] = lambda _: None,
 ) -> AsyncGenerator[LeaseServer, None]:
     """Answer workers on the unix socket `path` while the block runs."""
     with bound(context, zmq.ROUTER, path, _BOUNDS) as socket:
@@ -579,6 +586,7 @@ async def open_lease_server(
             choose_profile,
             keep,
             capture,
+            peer_failed,
         )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(server.listen)

@@ -1,6 +1,6 @@
 """Who follows logs and events in this worker; gives each what is for it. Pure, but for wakes."""
 
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Collection, Generator
 from contextlib import contextmanager
 from typing import Final, NamedTuple, Protocol
 
@@ -52,7 +52,9 @@ class LogPages(Protocol):
     def events(self) -> AsyncGenerator[bytes, None]:
         """Yield messages on all that happens."""
 
-    def live(self, after: LivePosition | None) -> AsyncGenerator[bytes, None]:
+    def live(
+        self, after: LivePosition | None, parts: Collection[str] = ()
+    ) -> AsyncGenerator[bytes, None]:
         """Yield how all stands, then what changes."""
 
 
@@ -73,9 +75,11 @@ class NoLogPages:
         """Refuse."""
         raise _nobody()
 
-    def live(self, after: LivePosition | None) -> AsyncGenerator[bytes, None]:
+    def live(
+        self, after: LivePosition | None, parts: Collection[str] = ()
+    ) -> AsyncGenerator[bytes, None]:
         """Refuse."""
-        del after
+        del after, parts
         raise _nobody()
 
 
@@ -90,7 +94,8 @@ class FollowerLink:
         wanted: Lines that it wants.
         own, output: They wait here.
         events: Other events as well, for a reader of events; else None.
-        is_live: It wants to know of all that changes.
+        is_live: It wants to know of what changes.
+        wants_running: Also of the requests that run.
         wakeup: Set when there is something, after `arm`.
     """
 
@@ -102,8 +107,10 @@ class FollowerLink:
         events: FeedReader | None,
         *,
         is_live: bool = False,
+        wants_running: bool = False,
     ) -> None:
         self.is_live = is_live
+        self.wants_running = wants_running
         self.wanted = wanted
         self.own = own
         self.output = output
@@ -159,14 +166,20 @@ class FeedHub:
 
     @contextmanager
     def following(
-        self, wanted: WantedLines, *, events: bool = False, live: bool = False
+        self,
+        wanted: WantedLines,
+        *,
+        events: bool = False,
+        live: bool = False,
+        running: bool = False,
     ) -> Generator[FollowerLink, None, None]:
         """Follow while the block runs.
 
         Args:
             wanted: Lines that are wanted.
             events: Other events are wanted as well.
-            live: All that changes is wanted.
+            live: What changes is wanted.
+            running: The requests that run are wanted as well.
 
         Raises:
             Unavailable: As many follow as may.
@@ -179,7 +192,9 @@ class FeedHub:
         keys = (("own", None), ("output", wanted.model))
         own, output = (LineReader(self._journals.setdefault(it, LineJournal())) for it in keys)
         reader = FeedReader(own, output, self.records) if events else None
-        follower = FollowerLink(wanted, own, output, reader, is_live=live)
+        follower = FollowerLink(
+            wanted, own, output, reader, is_live=live, wants_running=running or events
+        )
         own.journal.readers += 1
         output.journal.readers += 1
         self.followers.add(follower)
@@ -201,8 +216,8 @@ class FeedHub:
 
     @property
     def follows_events(self) -> bool:
-        """Whether anybody follows events, or watches."""
-        return any(one.events is not None or one.is_live for one in self.followers)
+        """Whether anybody wants to know which requests run."""
+        return any(one.wants_running for one in self.followers)
 
     @property
     def is_watched(self) -> bool:

@@ -9,7 +9,7 @@ of it. Only what happened once (an eviction, the end of a request) is kept as it
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -70,8 +70,14 @@ LiveMessage: TypeAlias = dict[str, object]
 ``models`` and ``gone`` are those models that have changed, and ids of those that are not there any
 more; ``running`` and ``ended`` the same of requests that run. ``records`` are of requests that have
 ended since; with ``records_lost`` there were more of them. ``decisions`` have happened since, the
-oldest first. ``queue``, ``workers``, ``devices``, ``kept``, ``store``, ``config`` are those of
-`StatusReply`; ``host`` is a `LiveHost`, and ``catalog`` what the configuration says of models."""
+oldest first. ``queue``, ``workers``, ``devices``, ``kept``, ``store``, ``config``, ``peers`` are
+those of `StatusReply`; ``host`` is a `LiveHost`, and ``catalog`` what the configuration says of
+models."""
+
+
+# Members that come with another one, and those that always come.
+_PART: Final = {"gone": "models", "ended": "running", "records_lost": "records"}
+_ALWAYS: Final = frozenset({"t", "all"})
 
 
 class LivePosition(NamedTuple):
@@ -227,6 +233,7 @@ class LiveState:
             ("kept", status.kept),
             ("store", status.store),
             ("config", status.config),
+            ("peers", status.peers),
         ):
             self.say(part, value)
         host = self._whole.get("host")
@@ -374,10 +381,17 @@ class LiveReader:
     Args:
         state: What it is told of.
         after: Where it was, if it comes back.
+        parts: Members of messages that it wants; none: all.
     """
 
-    def __init__(self, state: LiveState, after: LivePosition | None = None) -> None:
+    def __init__(
+        self,
+        state: LiveState,
+        after: LivePosition | None = None,
+        parts: Collection[str] = (),
+    ) -> None:
         self._state = state
+        self._parts = frozenset(parts)
         self._position = after
         self._version: int | None = None
         self._is_new = True
@@ -402,6 +416,11 @@ class LiveReader:
         if message is None:
             message = state.everything(now)
         self._version, self._position = state.version, state.position
+        if self._parts:
+            wanted = self._parts | _ALWAYS
+            message = {name: it for name, it in message.items() if _PART.get(name, name) in wanted}
+            if not message.keys() - _ALWAYS and "all" not in message:
+                return b""
         return b"id:%b\ndata:%b\n\n" % (str(state.position).encode(), msgspec.json.encode(message))
 
 

@@ -6,12 +6,12 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Final
+from typing import Final, Literal
 
 import trio
 from msgspec import UNSET
 
-from arriero.protocol.lease import Claim, Claimed
+from arriero.protocol.lease import Claim, Claimed, PeerFailed
 from arriero.protocol.worker_config import PeerRoute
 
 from ..accounting.account import Account, open_account
@@ -20,7 +20,7 @@ from ..accounting.usage import prompt_estimate
 from ..apis.error_response import error_answer
 from ..apis.routes import BY_BODY, Route
 from ..connections.connection import Connection, WaitingFor
-from ..errors import AlreadyRuns, ClientGone, RelayError, Unavailable, UpstreamDied
+from ..errors import AlreadyRuns, ClientGone, RelayError, Unavailable, UpstreamDied, UpstreamSilent
 from ..http.request_head import RequestHead
 from ..http.tracing import RANDOM_BYTES, start_trace
 from ..json.large_body import LARGE_BYTES
@@ -38,6 +38,9 @@ from .upstream_request import request_for_model, request_for_peer
 from .wait_for_model import hold, pause, peek
 
 log = logging.getLogger(__name__)
+
+# Statuses of a peer that is not well, or that nobody in front of it can reach.
+_FAILING: Final = frozenset({500, 502, 503, 504})
 
 # Scopes with which no model is started.
 _ONLY_READS: Final = frozenset({"read"})
@@ -314,13 +317,32 @@ async def _serve_peer(service: RelayContext, exchange: Exchange, peer: PeerRoute
         try:
             response = await send(exchange, endpoint, sent, retries)
             if not isinstance(response, RetryAfter):
+                if response.head.status in _FAILING:
+                    _tell_failed(service, exchange, f"status {response.head.status}", "error")
                 await relay(exchange, endpoint, response)
                 return
             wait_s = response.wait_s
-        except UpstreamUnreachable:
+        except (UpstreamUnanswered, UpstreamSilent) as loss:
+            _tell_failed(service, exchange, str(loss))
+            raise
+        except UpstreamUnreachable as loss:
+            _tell_failed(service, exchange, str(loss))
             again_s = retries.after_loss(chance=chance())
             if again_s is None or not request.is_replayable:
                 raise
             wait_s = again_s
         log.info("request.again id=%s peer=%s", account.request_id, peer.peer)
         await pause(conn, wait_s)
+
+
+def _tell_failed(
+    service: RelayContext,
+    exchange: Exchange,
+    why: str,
+    failure: Literal["unreachable", "error"] = "unreachable",
+) -> None:
+    """Tell the supervisor that a peer could not answer."""
+    route = exchange.request.route
+    found = service.names.config.peer_models.get(route.model)
+    if found is not None and route.remote is None:
+        service.say(PeerFailed(peer=found.peer, model=found.model, failure=failure, why=why))

@@ -149,8 +149,10 @@ def add_page(service: PageContext, answers: AddsRoute, *, is_admin_here: bool) -
                 "cannot show how all stands with a key that may use some models only",
                 code="all_models_only",
             )
-        after = read_position(query_of(LiveQuery).after)
-        return await streamed(EVENTS, lambda: service.read_logs.live(after))
+        query = query_of(LiveQuery)
+        after = read_position(query.after)
+        parts = tuple(filter(None, query.parts.split(",")))
+        return await streamed(EVENTS, lambda: service.read_logs.live(after, parts))
 
     @answers(declared.EXPLAIN)
     async def explain(name: str) -> Response:

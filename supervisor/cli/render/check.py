@@ -135,7 +135,11 @@ def tables(report: CheckReport, config: Config) -> list[Table]:
         Table(
             ("peer", "proxy", "models"),
             tuple(
-                (clean(peer.peer), clean(masked_text(peer.url)), _listed(peer.models))
+                (
+                    clean(peer.peer),
+                    clean(masked_text(peer.url)),
+                    "as it tells" if peer.is_watched else _listed(peer.models),
+                )
                 for peer in config.peers.values()
             ),
         ),

@@ -30,6 +30,7 @@ from .text import (
     keep_line,
     kept_table,
     models_table,
+    peers_table,
     percent,
     store_lines,
     workers_table,
@@ -53,7 +54,7 @@ _LEAST_FOR_BARS = 110
 
 
 def draw_status(status: StatusReply) -> None:
-    """Draw models, queue and workers."""
+    """Draw models, queue, other machines and workers."""
     console = Console()
     console.print(Text(headline(status)))
     for line in (*config_lines(status.config, status.t), *store_lines(status.store)):
@@ -65,6 +66,8 @@ def draw_status(status: StatusReply) -> None:
         console.print(Text(keep_line(status.kept)))
         if status.kept.models:
             console.print(_table(fitted(kept_table(status.kept.models), console.width)))
+    if status.peers:
+        console.print(_table(fitted(peers_table(status.peers, status.t), console.width)))
     console.print(_table(fitted(workers_table(status.workers), console.width)))
 
 

@@ -25,6 +25,8 @@ from arriero.protocol.values import (
     KeptModel,
     ModelFit,
     ModelStatus,
+    PeerModelStatus,
+    PeerStatus,
     Progress,
     QueueEntry,
     StoreStatus,
@@ -39,6 +41,9 @@ NOTHING: Final = "-"
 _FRAME: Final = 3
 
 _Column: TypeAlias = tuple[str, tuple[str, ...]]
+
+# Models of another machine that are named on one line.
+_MAX_RUNNING: Final = 3
 
 # Findings in a configuration that are shown with a status, which is about other things.
 _MAX_FINDINGS: Final = 5
@@ -383,6 +388,60 @@ def devices_table(devices: Sequence[DeviceStatus]) -> Table:
         frozenset({"total", "reserve", "others", "models", "free"}),
         spare=("reserve", "others"),
     )
+
+
+def peers_table(peers: Sequence[PeerStatus], now: float) -> Table:
+    """Return how other machines stand.
+
+    Args:
+        peers: The machines.
+        now: Unix time.
+    """
+    return Table(
+        ("machine", "state", "circuit", "models", "list", "runs", "remarks"),
+        tuple(
+            (
+                clean(it.peer),
+                NOTHING if it.link == "unknown" else it.link,
+                it.circuit,
+                str(it.models),
+                NOTHING if it.listed_at is None else duration(max(0.0, now - it.listed_at)),
+                clean(", ".join(map(_running_there, it.running))) or NOTHING,
+                clean("; ".join(_peer_remarks(it, now))) or NOTHING,
+            )
+            for it in peers
+        ),
+        frozenset({"models", "list"}),
+        spare=("list", "runs", "models"),
+    )
+
+
+def machine_line(it: PeerStatus, now: float) -> str:
+    """Return how another machine stands, on one line."""
+    parts: list[str] = [] if it.link == "unknown" else [it.link]
+    parts += [] if it.circuit == "closed" else [f"circuit {it.circuit}"]
+    parts.append(f"{it.models} model{'s' * (it.models != 1)}")
+    parts += [_running_there(one) for one in it.running[:_MAX_RUNNING]]
+    return f"{clean(it.peer)}: {clean(', '.join([*parts, *_peer_remarks(it, now)]))}"
+
+
+def _running_there(one: PeerModelStatus) -> str:
+    facts: list[str] = [one.state] if one.state != "ready" else []
+    facts += [percent(one.fraction)] if one.state == "starting" and one.fraction is not None else []
+    facts += [f"{one.running} running"] if one.running else []
+    facts += [f"{one.waiting} waiting"] if one.waiting else []
+    return f"{one.model} ({', '.join(facts)})" if facts else one.model
+
+
+def _peer_remarks(it: PeerStatus, now: float) -> list[str]:
+    found = [it.why] if it.why else []
+    if it.circuit == "open" and it.retry_at is not None:
+        found.append(f"asked again in {duration(max(0.0, it.retry_at - now))}")
+    if it.failing:
+        found.append(f"fails: {', '.join(it.failing)}")
+    if it.left_out:
+        found.append(f"{it.left_out} names left out")
+    return found
 
 
 def store_lines(store: StoreStatus | None) -> list[str]:

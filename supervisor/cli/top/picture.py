@@ -18,6 +18,7 @@ from .rows import (
     fitted_row,
     head_row,
     log_row,
+    machine_rows,
     model_head,
     model_row,
     name_width,
@@ -37,6 +38,7 @@ LEAST_HEIGHT: Final = 4
 
 _MOST_QUEUE: Final = 3
 _MOST_DEVICES: Final = 8
+_MOST_MACHINES: Final = 10
 
 # Lines of the log that are ever shown.
 MOST_LOG: Final = 60
@@ -83,9 +85,11 @@ def picture(
     status = view.status
     memory = [] if status is None else device_rows(status, width, glyphs)
     queue = queue_rows(view, glyphs)
+    machines = [] if status is None or height < 10 else machine_rows(status, glyphs)
     if height < 10:
         memory, queue = memory[:1], queue[:1]
     memory = _few(memory, min(_MOST_DEVICES, max(1, height // 8)))
+    memory += _few(machines, min(_MOST_MACHINES, max(1, height // 8)))
     queue = _few(queue, _MOST_QUEUE)
     left = height - 2 - len(memory) - len(queue)
     for_requests = _for_requests(len(requests), left, has_focus=controls.focus == "requests")
@@ -114,6 +118,7 @@ def snapshot_rows(view: TrainView, now: float, width: int, glyphs: Glyphs) -> li
     names = name_width(models, width, glyphs)
     rows = [head_row(view, now, glyphs)]
     rows += [] if view.status is None else device_rows(view.status, width, glyphs)
+    rows += [] if view.status is None else machine_rows(view.status, glyphs)
     rows += queue_rows(view, glyphs)
     rows.append(model_head(models, width, glyphs))
     rows += [model_row(one, view, now, width, names, glyphs, is_chosen=False) for one in models]

@@ -13,7 +13,7 @@ from arriero.protocol.records import InflightRequest, RequestPhase
 from arriero.protocol.values import DeviceStatus, ModelStatus, Progress, QueueEntry
 
 from ..render.glyphs import Glyphs, bar, cut, padded, plain, width_of
-from ..render.text import duration, keep_line, memory_size, percent, phase, remarks
+from ..render.text import duration, keep_line, machine_line, memory_size, percent, phase, remarks
 from .train_view import TrainView
 
 Style: TypeAlias = Literal["", "dim", "head", "good", "busy", "bad", "asleep", "bar"]
@@ -173,6 +173,15 @@ def queue_rows(view: TrainView, glyphs: Glyphs) -> list[ScreenRow]:
         )
         for place, entry in enumerate(view.queue, 1)
     ]
+
+
+def machine_rows(status: StatusReply, glyphs: Glyphs) -> list[ScreenRow]:
+    """Return how other machines stand."""
+    found = []
+    for it in status.peers:
+        is_well = it.circuit == "closed" and it.link != "away"
+        found.append(row(plain(machine_line(it, status.t), glyphs), "" if is_well else "bad"))
+    return found
 
 
 def _why(entry: QueueEntry, view: TrainView) -> str:

@@ -38,6 +38,7 @@ def check_keys(config: Config, found: Findings) -> None:
     led = {name: one.targets for name, one in config.selectors.items()}
     pinned = {pin for one in config.profiles.values() for pin in one.pins}
     known = {name for model in models for name in model.names} | led.keys() | pinned
+    is_all = not any(peer.is_watched for peer in config.peers.values())  # else there are more
     for key in config.client_keys.values():
         at = ("clientKeys", key.name)
         if not key.scopes:
@@ -45,7 +46,7 @@ def check_keys(config: Config, found: Findings) -> None:
         if key.models is not None and not key.models:
             found.warn((*at, "models"), "no model may be used with it; leave this out for all")
         for place, pattern in enumerate(key.models or ()):
-            if not any(fnmatchcase(name, pattern) for name in known):
+            if is_all and not any(fnmatchcase(name, pattern) for name in known):
                 found.warn(
                     (*at, "models", place), f"no model, and no selector, is called like {pattern!r}"
                 )

@@ -68,7 +68,7 @@ def test_all_but_the_models_of_a_large_file_is_read() -> None:
         "far": PeerConfig(
             peer="far",
             url="https://far.example/api",
-            models=("huge", "small"),
+            written_models=("huge", "small"),
             api_key="sk-two",
             filters=Filters(strip_params=("user",), set_params={"n": 1}),
             timeouts=Timeouts(connect_s=3, response_header_s=60),

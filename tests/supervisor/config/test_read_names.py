@@ -4,6 +4,7 @@ import pytest
 from arriero.protocol.worker_config import Timeouts
 from arriero.supervisor.config.load import Config
 from arriero.supervisor.config.names import Selector
+from arriero.supervisor.errors import ConfigError
 from tests.supervisor.config.reading import parse, problems
 
 MODELS = """\
@@ -62,6 +63,47 @@ peers:
     assert peer.timeouts == Timeouts(connect_s=1, response_header_s=2)
 
 
+@pytest.mark.parametrize("written", ["auto", " Auto ", "'${how}'"])
+def test_a_peers_models_may_be_its_own_list(written: str) -> None:
+    config = parse(
+        f"""
+macros: {{how: auto}}
+peers:
+  p: {{proxy: 'http://h', models: {written}}}
+  q: {{proxy: 'http://i', models: [m, n]}}
+selectors:
+  s: {{strategy: pin, targets: [p/org/x, m]}}
+profiles:
+  f: {{pins: {{y: p/y, z: q/m}}}}
+"""
+    )
+    names = config.peer_models_with({"p": ["m", "k"]})
+
+    assert (config.peers["p"].is_watched, config.peers["q"].is_watched) == (True, False)
+    assert config.peer_models.table.keys() == {
+        "p/org/x",
+        "org/x",
+        "p/y",
+        "y",
+        "q/m",
+        "m",
+        "q/n",
+        "n",
+    }
+    assert names.models_of("p") == ["m", "k", "org/x", "y"]
+    assert names.resolve("m") == (config.peers["q"], "m")  # what is told takes no name away
+    assert names.resolve("k") == (config.peers["p"], "k")
+    assert names.having("m") == ("p/m", "q/m")
+
+
+def test_a_name_of_a_list_that_is_not_there_yet_is_written_whole() -> None:
+    with pytest.raises(ConfigError, match=r"there is no model 'x'; of a peer .* write p/<model>"):
+        parse(
+            "{peers: {p: {proxy: 'http://h', models: auto}}, "
+            "selectors: {s: {strategy: pin, targets: [x]}}}"
+        )
+
+
 @pytest.mark.parametrize(
     ("peers", "told"),
     [
@@ -70,10 +112,11 @@ peers:
         ("{p: {proxy: 'host:1', models: [m]}}", "c.yaml:1:20: peers.p.proxy: found the text 'host:1'; write a URL, such as http://127.0.0.1:9000"),
         ("{p: {proxy: 'http://h', models: [m], models_: 1}}", "c.yaml:1:45: peers.p: unknown key 'models_'; did you mean 'models'?"),
         ("{p: {proxy: 'http://h', models: [m], filters: {strip_params: a}}}", "c.yaml:1:55: peers.p.filters: unknown key 'strip_params'; did you mean 'stripParams'?"),
-        ("{p: {proxy: 'http://h'}}", "c.yaml:1:12: peers.p.models: there are no models; write at least one that it serves"),
-        ("{p: {proxy: 'http://h', models: []}}", "c.yaml:1:12: peers.p.models: there are no models; write at least one that it serves"),
+        ("{p: {proxy: 'http://h'}}", "c.yaml:1:12: peers.p.models: there are no models; write at least one that it serves, or auto"),
+        ("{p: {proxy: 'http://h', models: []}}", "c.yaml:1:12: peers.p.models: there are no models; write at least one that it serves, or auto"),
         ("{p: {proxy: 'http://h', models: [' ']}}", "c.yaml:1:41: peers.p.models.0: found the text ' '; write a name"),
-        ("{p: {proxy: 'http://h', models: m}}", "c.yaml:1:40: peers.p.models: this is not a list; write a list of names"),
+        ("{p: {proxy: 'http://h', models: m}}", "c.yaml:1:40: peers.p.models: this is not a list; write a list of names, or auto"),
+        ("{p: {proxy: 'http://h', models: auto, kind: gemini}}", "c.yaml:1:40: peers.p.models: servers of the kind gemini do not tell their models; write their names"),
         ("{'': {proxy: 'http://h', models: [m]}}", "c.yaml:1:13: peers.: a peer's name cannot be empty"),
         ("{p: [m]}", "c.yaml:1:12: peers.p: found a list; write a mapping of keys"),
         ("{p: {proxy: 'http://h:${PORT}', models: [m]}}", "c.yaml:1:20: peers.p.proxy: ${PORT} has a meaning only in a model whose cmd uses it"),

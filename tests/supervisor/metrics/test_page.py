@@ -16,6 +16,7 @@ from arriero.protocol.values import (
     ConfigStatus,
     DeviceStatus,
     ModelStatus,
+    PeerStatus,
     QueueEntry,
     WorkerStatus,
 )
@@ -73,7 +74,37 @@ def known(*models: str) -> KnownNow:
         tallies={model: tally(model) for model in (*models, "")},
         system=SYSTEM,
         gpus=(GPU, replace(GPU, id=0, name="B", uuid="u-0", temp_c=None)),
+        peers=(
+            PeerStatus(peer="box2", url="http://b", kind="openai", failures=3, models=2),
+            PeerStatus(
+                peer="box3",
+                url="http://c",
+                kind="arriero",
+                watched=True,
+                link="away",
+                circuit="open",
+                listed_at=1002.0,
+            ),
+        ),
     )
+
+
+def test_other_machines_have_circuits() -> None:
+    found = values(page(known("a"), Merged(), open_metrics=False), read_plain)
+
+    circuits = {
+        (name, state): of(found, "arriero_peer_circuit", peer=name, state=state)
+        for name in ("box2", "box3")
+        for state in ("closed", "open", "half-open")
+    }
+    assert [key for key, value in circuits.items() if value] == [
+        ("box2", "closed"),
+        ("box3", "open"),
+    ]
+    assert of(found, "arriero_peer_up", peer="box3") == 0
+    assert ("arriero_peer_up", frozenset({("peer", "box2")})) not in found
+    assert of(found, "arriero_peer_failures_total", peer="box2") == 3
+    assert of(found, "arriero_peer_list_timestamp_seconds", peer="box3") == 1002.0
 
 
 Reader = Callable[[str], Iterable[Metric]]

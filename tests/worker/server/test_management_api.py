@@ -4,7 +4,7 @@ import json
 import logging
 import re
 import socket
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from decimal import Decimal
@@ -648,6 +648,7 @@ class Told:
     def __init__(self) -> None:
         self.wanted: list[tuple[WantedLines, bool]] = []
         self.after: list[LivePosition | None] = []
+        self.parts: list[tuple[str, ...]] = []
 
     async def text(self, wanted: WantedLines) -> str:
         self.wanted.append((wanted, True))
@@ -661,8 +662,11 @@ class Told:
     async def events(self) -> AsyncGenerator[bytes, None]:
         yield b"event:message\ndata:{}\n\n"
 
-    async def live(self, after: LivePosition | None) -> AsyncGenerator[bytes, None]:
+    async def live(
+        self, after: LivePosition | None, parts: Collection[str] = ()
+    ) -> AsyncGenerator[bytes, None]:
         self.after.append(after)
+        self.parts.append(tuple(parts))
         yield b":\n\n"
 
 

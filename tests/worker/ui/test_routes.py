@@ -191,6 +191,8 @@ async def test_how_all_stands_is_told_from_where_one_was(
     told = there.service.read_logs = Told()
     async with pages(there) as ask:
         answer = await ask("GET", f"/api/live?after={after}")
+        await ask("GET", "/api/live?parts=models,queue")
 
     assert answer.all("content-type") == ["text/event-stream"]
-    assert told.after == [position]
+    assert told.after == [position, None]
+    assert told.parts == [(), ("models", "queue")]

@@ -15,13 +15,15 @@ _GET: Final = ("GET",)
 
 
 class LiveQuery(QueryShape, frozen=True, kw_only=True):
-    """Where to go on.
+    """Where to go on, and what to tell.
 
     Attributes:
         after: The id of the last message that was read; what follows it is told, or all.
+        parts: Members of messages that are wanted, with commas between them; without it all are.
     """
 
     after: Annotated[str, Meta(max_length=100)] = ""
+    parts: Annotated[str, Meta(max_length=200)] = ""
 
 
 class UnloadQuery(QueryShape, frozen=True, kw_only=True):
