@@ -8,6 +8,7 @@ import trio
 
 from arriero.protocol.values import PeerStatus
 from arriero.supervisor.config.names import PeerConfig
+from arriero.supervisor.peers.circuit import CircuitLimits
 from arriero.supervisor.peers.state import PeerStates
 from arriero.supervisor.peers.watch import PeerWatch, WatchLimits
 
@@ -108,7 +109,7 @@ class Watched:
 
     def __init__(self, url: str, limits: WatchLimits = QUICK) -> None:
         self.changes = 0
-        self.states = PeerStates(chance=lambda: 0.0)
+        self.states = PeerStates(CircuitLimits(first_s=0.01, longest_s=0.01), lambda: 0.0)
         peer = PeerConfig(peer="box2", url=url, written_models="auto", api_key="k")
         self.states.follow([peer])
         self.watch = PeerWatch(peer, self.states, self._changed, lambda: 1000.0, "own", limits)

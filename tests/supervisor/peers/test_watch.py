@@ -98,7 +98,7 @@ async def test_what_is_no_list_is_told_and_the_last_one_stays(
 
             assert (told.link, told.models) == (link, 2)
             assert told.why.startswith(why)
-            assert told.circuit == ("open" if link == "away" else "closed")
+            assert (told.circuit != "closed") == (link == "away")
             assert (box.status.link, box.status.circuit, box.status.why) == ("up", "closed", "")
             assert box.changes == 2
             head = server.heads[0].decode()
@@ -252,7 +252,7 @@ async def test_a_failed_request_has_the_peer_asked_at_once() -> None:
         async with watched(server.url, limits) as box:
             await box.until(lambda: box.status.link == "up")
             box.states.failed("box2", "a", "unreachable", "refused", trio.current_time())
-            assert box.status.circuit == "open"
+            assert box.status.circuit != "closed"
             box.watch.wake()
             await box.until(lambda: box.status.circuit == "closed")
     assert server.asked(b"/v1/models") == 2
