@@ -24,17 +24,17 @@ log = logging.getLogger(__name__)
 _MAX_FILE_BYTES: Final = 8 * 1024 * 1024
 
 
-class _Entry(msgspec.Struct):
+class _KeptEntry(msgspec.Struct):
     of: str
     listed_at: float
     models: list[str]
 
 
-class _File(msgspec.Struct):
-    peers: dict[str, _Entry]
+class _ListsFile(msgspec.Struct):
+    peers: dict[str, _KeptEntry]
 
 
-_files = JsonReader(_File)
+_files = JsonReader(_ListsFile)
 
 
 def load_lists(path: Path, urls: Mapping[str, str]) -> dict[str, KeptList]:
@@ -63,11 +63,11 @@ def load_lists(path: Path, urls: Mapping[str, str]) -> dict[str, KeptList]:
 def save_lists(path: Path, lists: Mapping[str, KeptList], urls: Mapping[str, str]) -> None:
     """Write the lists to `path`; if that cannot be, the log has the reason. Blocks."""
     entries = {
-        peer: _Entry(_digest(urls[peer]), kept.listed_at or 0.0, list(kept.models))
+        peer: _KeptEntry(_digest(urls[peer]), kept.listed_at or 0.0, list(kept.models))
         for peer, kept in lists.items()
         if peer in urls
     }
-    save_state(path, "peers", msgspec.json.encode(_File(entries)), log)
+    save_state(path, "peers", msgspec.json.encode(_ListsFile(entries)), log)
 
 
 def _digest(url: str) -> str:

@@ -93,33 +93,33 @@ class ToldList(msgspec.Struct, frozen=True, kw_only=True):
     is_arriero: bool = False
 
 
-class _Entry(msgspec.Struct):
+class _ListedModel(msgspec.Struct):
     id: str = ""
     owned_by: str | None = None
     status: msgspec.Raw = _NOTHING
     meta: msgspec.Raw = _NOTHING
 
 
-class _List(msgspec.Struct):
-    data: list[_Entry]
+class _ListOfModels(msgspec.Struct):
+    data: list[_ListedModel]
 
 
-class _Status(msgspec.Struct):
+class _ListedStatus(msgspec.Struct):
     value: str = ""
 
 
-class _Facts(msgspec.Struct):
+class _ListedFacts(msgspec.Struct):
     type: str = ""
 
 
-class _Meta(msgspec.Struct):
-    llamaswap: _Facts | None = None
+class _ListedMeta(msgspec.Struct):
+    llamaswap: _ListedFacts | None = None
 
 
-_lists = JsonReader(_List)
-_bare_lists = JsonReader(list[_Entry])
-_statuses = JsonReader(_Status)
-_metas = JsonReader(_Meta)
+_lists = JsonReader(_ListOfModels)
+_bare_lists = JsonReader(list[_ListedModel])
+_statuses = JsonReader(_ListedStatus)
+_metas = JsonReader(_ListedMeta)
 
 
 def read_list(data: bytes) -> ToldList:
@@ -175,39 +175,39 @@ def clean_words(text: str, most: int = 200) -> str:
 # --- the feed of an arriero ----------------------------------------------------------------------
 
 
-class _Progress(msgspec.Struct):
+class _FeedProgress(msgspec.Struct):
     phase: str = ""
     fraction: float | None = None
     eta_s: float | None = None
 
 
-class _Model(msgspec.Struct):
+class _FeedModel(msgspec.Struct):
     model: str
     state: str = ""
     in_flight: int = 0
-    progress: _Progress | None = None
+    progress: _FeedProgress | None = None
     start_s: float | None = None
 
 
-class _QueueEntry(msgspec.Struct):
+class _FeedQueueEntry(msgspec.Struct):
     model: str
     waiting: int = 0
 
 
-class _Named(msgspec.Struct):
+class _FeedName(msgspec.Struct):
     id: str
     limit: int = 0
 
 
-class _Message(msgspec.Struct):
+class _FeedMessage(msgspec.Struct):
     all: bool = False
-    models: list[_Model] = []
+    models: list[_FeedModel] = []
     gone: list[str] = []
-    queue: list[_QueueEntry] | None = None
-    catalog: list[_Named] | None = None
+    queue: list[_FeedQueueEntry] | None = None
+    catalog: list[_FeedName] | None = None
 
 
-_messages = JsonReader(_Message)
+_messages = JsonReader(_FeedMessage)
 
 
 class FollowedModels:
@@ -221,7 +221,7 @@ class FollowedModels:
     def __init__(self) -> None:
         self.models: dict[str, ThereModel] = {}
         self.names: frozenset[str] | None = None
-        self._told: dict[str, _Model] = {}
+        self._told: dict[str, _FeedModel] = {}
         self._waiting: dict[str, int] = {}
         self._limits: dict[str, int] = {}
 
@@ -261,7 +261,7 @@ class FollowedModels:
             told = self._told.get(name)
             if told is None:
                 continue
-            progress = told.progress or _Progress()
+            progress = told.progress or _FeedProgress()
             self.models[name] = ThereModel(
                 state=_STATES.get(told.state),
                 running=_count(told.in_flight),
@@ -282,7 +282,7 @@ def _within(number: float | None, most: float) -> float | None:
     return None if number is None or math.isnan(number) else min(max(number, 0.0), most)
 
 
-class MessageSplitter:
+class FeedSplitter:
     """Splits a stream of Server-Sent Events into the data of its messages.
 
     Attributes:

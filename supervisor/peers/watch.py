@@ -34,8 +34,8 @@ from .state import PeerStates
 from .told import (
     MAX_LIST_BYTES,
     BadList,
+    FeedSplitter,
     FollowedModels,
-    MessageSplitter,
     ToldList,
     clean_words,
     read_list,
@@ -318,7 +318,7 @@ class PeerWatch:
         with trio.CancelScope(deadline=trio.current_time() + limits.answer_s) as patience:
             async with opened(self._request(place, _FEED), _RECEIVE_BYTES) as came:
                 self._check_feed(came)
-                splitter = MessageSplitter()
+                splitter = FeedSplitter()
                 while data := await self._next_bytes(came, patience):
                     messages = splitter.split(data)
                     self._resume_at = splitter.last_id or self._resume_at

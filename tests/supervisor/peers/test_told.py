@@ -13,8 +13,8 @@ from arriero.supervisor.peers.told import (
     MAX_MESSAGE_BYTES,
     MAX_MODELS,
     BadList,
+    FeedSplitter,
     FollowedModels,
-    MessageSplitter,
     ThereModel,
     clean_words,
     read_list,
@@ -106,7 +106,7 @@ def test_no_list(data: bytes) -> None:
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(data: bytes) -> None:
-    splitter, followed = MessageSplitter(), FollowedModels()
+    splitter, followed = FeedSplitter(), FollowedModels()
     for message in splitter.split(data + b"\n\n"):
         followed.take(message)
     with suppress(BadList):
@@ -170,7 +170,7 @@ def test_a_feed_of_many_names_is_remembered_in_part() -> None:
 def test_messages_are_found_wherever_they_are_cut() -> None:
     stream = b':\n\nid:e.1.2\ndata:{"a":\ndata: 1}\n\nevent: x\ndata:2\n\ndata:3'
     for size in (1, 2, 3, 7, len(stream)):
-        splitter = MessageSplitter()
+        splitter = FeedSplitter()
         parts = [stream[at : at + size] for at in range(0, len(stream), size)]
         found = [message for part in parts for message in splitter.split(part)]
 
@@ -179,7 +179,7 @@ def test_messages_are_found_wherever_they_are_cut() -> None:
 
 
 def test_a_message_without_end_is_refused() -> None:
-    splitter = MessageSplitter()
+    splitter = FeedSplitter()
     for _ in range(MAX_MESSAGE_BYTES // 8192):
         assert splitter.split(b"x" * 8192) == []
     with pytest.raises(BadList):
