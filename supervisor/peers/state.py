@@ -14,6 +14,7 @@ from arriero.protocol.values import PeerLink, PeerModelStatus, PeerStatus
 
 from ..config.names import PeerConfig
 from ..text.redact import masked_text
+from .choice import Candidate
 from .circuit import CIRCUIT_LIMITS, Circuit, CircuitLimits, Failure
 from .told import NOTHING_TOLD, ThereModel, ToldList
 
@@ -88,6 +89,25 @@ class PeerState:
         """Whether a request for that model there may be sent: all may, or one may try."""
         own = self.of_models.get(model)
         return self.circuit.is_usable(now) and (own is None or own.is_usable(now))
+
+    def candidate(self, name: str, now: float) -> Candidate:
+        """Return this machine as one that may answer a request.
+
+        Args:
+            name: Of the model there.
+            now: The time.
+        """
+        there = self.model(name)
+        return Candidate(
+            target=f"{self.peer.peer}/{name}",
+            host=self.peer.peer,
+            state=there.state,
+            running=there.running,
+            waiting=there.waiting,
+            slots=there.slots,
+            wait_s=expected_wait_s(there),
+            usable=self.is_usable(name, now),
+        )
 
     def forget_standing(self) -> None:
         """Forget how its models stand."""

@@ -6,6 +6,7 @@ import pytest
 
 from arriero.protocol.values import PeerModelStatus, PeerStatus
 from arriero.supervisor.config.names import PeerConfig
+from arriero.supervisor.peers.choice import Candidate
 from arriero.supervisor.peers.kept_lists import load_lists, save_lists
 from arriero.supervisor.peers.state import KeptList, PeerStates, expected_wait_s
 from arriero.supervisor.peers.told import ThereModel, ToldList
@@ -66,6 +67,19 @@ def test_an_answer_that_is_no_list_changes_no_models() -> None:
     (status,) = known.statuses(2.0, 1001.0)
     assert (status.models, status.link, status.circuit) == (2, "up", "closed")
     assert status.why == "it refuses the apiKey"
+
+
+def test_a_machine_is_a_candidate_for_its_models() -> None:
+    known = states()
+    known.listed("box2", A, 1.0, 1000.0)
+    box = known.find("box2")
+
+    assert box is not None
+    assert box.candidate("a", 1.0) == Candidate(
+        target="box2/a", host="box2", state="ready", running=2
+    )
+    known.is_away("box2", "refused", 2.0)
+    assert box.candidate("a", 2.0) == Candidate(target="box2/a", host="box2", usable=False)
 
 
 def test_errors_are_a_models_and_silence_is_the_machines() -> None:
