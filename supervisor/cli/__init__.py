@@ -4,6 +4,7 @@ Lowest first:
 
     event_feed    Which events to show. Pure.
     find_sockets  Where the sockets are; error texts.
+    place         Where both sockets are: here, or on another machine.
     connection    Control and event sockets, client side.
     completing    Completion in shells.
     output        Output, notes beside it, times.

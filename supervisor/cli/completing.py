@@ -14,6 +14,7 @@ from arriero.protocol.control import Refusal, StatusReply, StatusRequest
 
 from .connection import open_link
 from .find_sockets import CommandFailed, socket_folder
+from .place import LocalPlace
 
 # Seconds for the supervisor's answer: somebody has pressed a key, and waits.
 _ANSWER_S: Final = 0.2
@@ -59,9 +60,11 @@ def model_names(ctx: click.Context, _: click.Parameter, incomplete: str) -> list
 
     None, without a word, if there is no supervisor that answers at once.
     """
+    if ctx.params.get("control"):  # whose answer may take longer than somebody waits
+        return []
     folder = ctx.params.get("socket_dir") or socket_folder(os.environ, _exists)
     try:
-        with open_link(folder, connect_s=_ANSWER_S) as link:
+        with open_link(LocalPlace(folder), connect_s=_ANSWER_S) as link:
             reply = link.ask(StatusRequest(), StatusReply, within_s=_ANSWER_S)
     except (CommandFailed, OSError):
         return []

@@ -4,12 +4,10 @@ Plain pyzmq, without trio: a command asks one question, and starts faster by a t
 """
 
 import secrets
-import socket as unix
 import struct
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import zmq
@@ -20,15 +18,13 @@ from arriero.protocol.errors import RemoteProtocolError
 from arriero.protocol.events import AnyEvent
 
 from .find_sockets import (
-    CONTROL_SOCKET,
-    EVENTS_SOCKET,
     AnswerOverdue,
     SupervisorGone,
     SupervisorUnreachable,
     why_gone,
     why_unanswered,
-    why_unreachable,
 )
+from .place import SocketPlace, SupervisorPlace
 
 if TYPE_CHECKING:
     from zmq import Context, Socket
@@ -46,6 +42,9 @@ _EVENTS_AT_ONCE = 1000
 _HEARTBEAT_MS = 1000
 _HEARTBEAT_TIMEOUT_MS = 5000
 
+# The other side knows our key, and does not let us in.
+_REFUSED = zmq.EVENT_HANDSHAKE_FAILED_AUTH
+
 
 class _Watched:
     """A connected zmq socket, and a second one with its connection events."""
@@ -55,10 +54,10 @@ class _Watched:
         context: "Context[Socket[bytes]]",
         connect_s: float,
         kind: int,
-        path: Path,
+        place: SocketPlace,
         topics: Sequence[bytes] = (),
     ) -> None:
-        self.path = path
+        self.place = place
         self.connect_s = connect_s
         self.socket = context.socket(kind)
         self.socket.linger = 0
@@ -68,9 +67,10 @@ class _Watched:
         for topic in topics:
             self.socket.setsockopt(zmq.SUBSCRIBE, topic)
         self.monitor = self.socket.get_monitor_socket(
-            zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+            zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | _REFUSED
         )
-        self.socket.connect(f"ipc://{path}")
+        place.prepare(self.socket)
+        self.socket.connect(place.url)
 
     def close(self) -> None:
         self.socket.disable_monitor()
@@ -78,11 +78,17 @@ class _Watched:
         self.socket.close(linger=0)
 
     def news(self) -> bool | None:
-        """Return True when it was connected since, False when it was lost, None for neither."""
+        """Return True when it was connected since, False when it was lost, None for neither.
+
+        Raises:
+            SupervisorUnreachable: Our key is not let in.
+        """
         last: bool | None = None
         while self.monitor.poll(0):
             # zmq.utils.monitor reads it as well, and imports asyncio: a third of a command's time.
             (event,) = struct.unpack_from("=H", self.monitor.recv_multipart()[0])
+            if event == _REFUSED:
+                raise SupervisorUnreachable(self.place.why_not_let_in(None))
             last = event == zmq.EVENT_HANDSHAKE_SUCCEEDED
         return last
 
@@ -96,7 +102,7 @@ class _Watched:
         while (left_s := deadline - time.monotonic()) > 0:
             if self.monitor.poll(_ms(left_s)) and self.news():
                 return
-        raise SupervisorUnreachable(why_unanswered(self.path, self.connect_s))
+        raise SupervisorUnreachable(self.place.why_not_let_in(self.connect_s))
 
 
 class Subscription:
@@ -137,12 +143,14 @@ class ControlConnection:
     """The way to one supervisor. Make it with `open_link`.
 
     Attributes:
-        folder: Of its sockets.
+        place: Of its sockets.
     """
 
-    def __init__(self, context: "Context[Socket[bytes]]", folder: Path, connect_s: float) -> None:
+    def __init__(
+        self, context: "Context[Socket[bytes]]", place: SupervisorPlace, connect_s: float
+    ) -> None:
         self._context = context
-        self.folder = folder
+        self.place = place
         self._connect_s = connect_s
 
     @contextmanager
@@ -152,11 +160,11 @@ class ControlConnection:
         Raises:
             SupervisorUnreachable: There is no supervisor, or it does not answer.
         """
-        path = self.folder / EVENTS_SOCKET
-        _probe(path, self._connect_s)
+        place = self.place.events
+        place.probe(self._connect_s)
         if any(topic.startswith(b"inflight/") for topic in topics):
             topics = (*topics, b"tell-inflight/" + secrets.token_hex(8).encode())
-        watched = _Watched(self._context, self._connect_s, zmq.SUB, path, topics)
+        watched = _Watched(self._context, self._connect_s, zmq.SUB, place, topics)
         try:
             watched.wait_connected()
             yield Subscription(watched)
@@ -183,9 +191,9 @@ class ControlConnection:
             SupervisorGone: The supervisor went away before it answered.
             SupervisorUnreachable: There is none, or it did not answer in time.
         """
-        path = self.folder / CONTROL_SOCKET
-        _probe(path, self._connect_s)
-        watched = _Watched(self._context, self._connect_s, zmq.REQ, path)
+        place = self.place.control
+        place.probe(self._connect_s)
+        watched = _Watched(self._context, self._connect_s, zmq.REQ, place)
         try:
             watched.wait_connected()
             watched.socket.send(encode(request))
@@ -195,7 +203,7 @@ class ControlConnection:
         try:
             return decode_reply(data, kind)
         except RemoteProtocolError as exc:
-            raise SupervisorUnreachable(f"the answer of {path} makes no sense: {exc}") from exc
+            raise SupervisorUnreachable(f"the answer of {place} makes no sense: {exc}") from exc
 
 
 def _wait_for_answer(
@@ -218,8 +226,8 @@ def _wait_for_answer(
             return watched.socket.recv()
         # A lost connection loses the question: REQ would wait for ever for its answer.
         if watched.news() is False:
-            raise SupervisorGone(why_gone(watched.path))
-    raise AnswerOverdue(why_unanswered(watched.path, within_s))
+            raise SupervisorGone(why_gone(watched.place))
+    raise AnswerOverdue(why_unanswered(watched.place, within_s))
 
 
 def _ms(seconds: float) -> int:
@@ -227,45 +235,20 @@ def _ms(seconds: float) -> int:
     return int(seconds * 1000) + 1
 
 
-def _probe(path: Path, within_s: float) -> None:
-    """Connect once without zmq, and raise if that fails.
-
-    zmq would go on trying without a word.
-
-    Raises:
-        SupervisorUnreachable: Nothing listens on `path`, or this user may not know.
-    """
-    with unix.socket(unix.AF_UNIX, unix.SOCK_STREAM) as probe:
-        probe.settimeout(within_s)
-        try:
-            probe.connect(str(path))
-        except OSError as exc:
-            raise SupervisorUnreachable(why_unreachable(path, exc, _owner_of(path))) from exc
-
-
-def _owner_of(path: Path) -> str | None:
-    for found in (path, path.parent):
-        try:
-            return found.owner()
-        except (OSError, KeyError):
-            continue  # not to be seen, or a user without a name
-    return None
-
-
 @contextmanager
 def open_link(
-    folder: Path, *, connect_s: float = CONNECT_S
+    place: SupervisorPlace, *, connect_s: float = CONNECT_S
 ) -> Generator[ControlConnection, None, None]:
-    """Give the way to the supervisor with sockets in `folder`.
+    """Give the way to the supervisor with sockets at `place`.
 
     Its sockets end with the block.
 
     Args:
-        folder: Of its sockets.
+        place: Of its sockets.
         connect_s: Seconds until a connection has to be made.
     """
     context: Context[Socket[bytes]] = zmq.Context()
     try:
-        yield ControlConnection(context, folder, connect_s)
+        yield ControlConnection(context, place, connect_s)
     finally:
         context.destroy(linger=0)

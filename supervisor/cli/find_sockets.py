@@ -100,15 +100,15 @@ def why_unreachable(path: Path, error: OSError, owner: str | None = None) -> str
     return f"cannot reach a supervisor at {path}: {what}; {would_do}"
 
 
-def why_unanswered(path: Path, within_s: float) -> str:
+def why_unanswered(place: object, within_s: float) -> str:
     """Return that a supervisor is there but did not answer in time."""
     return (
-        f"the supervisor at {path} did not answer within {within_s:g} s; "
+        f"the supervisor at {place} did not answer within {within_s:g} s; "
         "what was asked for may still happen: look with `arriero status`, "
         "or wait longer with --timeout SECONDS"
     )
 
 
-def why_gone(path: Path) -> str:
+def why_gone(place: object) -> str:
     """Return that the supervisor ended before its answer."""
-    return f"the supervisor at {path} went away before it answered; is it being restarted?"
+    return f"the supervisor at {place} went away before it answered; is it being restarted?"

@@ -22,6 +22,7 @@ from ..text.printable import clean
 from .connection import ControlConnection, open_link
 from .find_sockets import CommandRefused, socket_folder
 from .output import write_json
+from .place import LocalPlace, SupervisorPlace, remote_place
 from .render.text import Table, aligned, refusal_line
 
 _ReplyT = TypeVar("_ReplyT", bound=ControlReply)
@@ -114,6 +115,20 @@ def client(default_timeout_s: float = ANSWER_S) -> Callable[[Callable[..., None]
             help="Folder of the supervisor's sockets. Default: $ARRIERO_SOCKET_DIR, "
             "$RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR/arriero, /run/arriero.",
         )
+        @click.option(
+            "--control",
+            envvar="ARRIERO_CONTROL",
+            metavar="tcp://KEY@HOST:PORT",
+            help="The supervisor of another machine, with its public key. Default: "
+            "$ARRIERO_CONTROL, else one of this machine.",
+        )
+        @click.option(
+            "--control-key",
+            type=click.Path(path_type=Path, dir_okay=False),
+            envvar="ARRIERO_CONTROL_KEY",
+            metavar="FILE",
+            help="Your key for that, made by `arriero keygen`. Default: $ARRIERO_CONTROL_KEY.",
+        )
         @click.option("--json", "as_json", is_flag=True, help="Write JSON, one object a line.")
         @click.option(
             "--timeout",
@@ -125,10 +140,20 @@ def client(default_timeout_s: float = ANSWER_S) -> Callable[[Callable[..., None]
         )
         @functools.wraps(function)
         def command(
-            *, socket_dir: Path | None, as_json: bool, timeout: float, **options: object
+            *,
+            socket_dir: Path | None,
+            control: str | None,
+            control_key: Path | None,
+            as_json: bool,
+            timeout: float,
+            **options: object,
         ) -> None:
-            folder = socket_dir or socket_folder(os.environ, _exists)
-            with open_link(folder) as link:
+            place: SupervisorPlace
+            if control is not None and socket_dir is None:
+                place = remote_place(control, control_key)
+            else:
+                place = LocalPlace(socket_dir or socket_folder(os.environ, _exists))
+            with open_link(place) as link:
                 function(Session(link, as_json, timeout), **options)
 
         return command

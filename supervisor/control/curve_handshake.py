@@ -63,7 +63,7 @@ class CurveHandshake:
             raise NotCurve("it says too much")
         if had >= _GREETING_BYTES:
             return
-        seen = self._client
+        seen = bytes(self._client[:_GREETING_BYTES])
         if seen[:1] != b"\xff" or seen[9:10] not in {b"", b"\x7f"}:
             raise NotCurve("it does not speak ZMTP")
         if len(seen) > _VERSION and seen[_VERSION] < _LEAST_VERSION:

@@ -149,6 +149,8 @@ class RemoteDoor:
             except* NotCurve as group:
                 reason = str(group.exceptions[0])
                 self._flood.warning("remote.refused from=%s reason=%r", visitor.host, reason)
+            except* Exception as group:  # noqa: BLE001  it ends this connection, and nothing else
+                self._flood.exception("remote.bug from=%s", visitor.host, exc=group)
         if visitor.scope.cancelled_caught and not visitor.is_known and visitor in self._visitors:
             self._flood.warning("remote.refused from=%s reason='it was too slow'", visitor.host)
         self._visitors.pop(visitor, None)
@@ -168,7 +170,7 @@ class RemoteDoor:
             if handshake.is_done and not visitor.is_known:
                 visitor.scope.deadline = math.inf
                 visitor.is_known = True
-                log.info("remote.let_in from=%s", visitor.host)
+                log.debug("remote.let_in from=%s", visitor.host)
                 self._send_off(known=True, most=MAX_KNOWN)
 
         async with await trio.open_unix_socket(self._inner) as inner, trio.open_nursery() as both:

@@ -13,6 +13,7 @@ from arriero.protocol.control import StatusReply, StatusRequest
 from ...errors import ConfigError
 from ..connection import open_link
 from ..find_sockets import CommandFailed, socket_folder
+from ..place import LocalPlace
 from .exchange import ServerAddress, read_address
 
 _DEFAULT_URL: Final = "http://127.0.0.1:8080"
@@ -63,7 +64,7 @@ def find_server(url: str | None, key: str | None) -> AskedServer:
 
 
 def _status() -> StatusReply | None:
-    with open_link(socket_folder(os.environ, _exists)) as link:
+    with open_link(LocalPlace(socket_folder(os.environ, _exists))) as link:
         try:
             reply = link.ask(StatusRequest(), StatusReply, within_s=_ANSWER_S)
         except CommandFailed:

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from queue import SimpleQueue
 from typing import Final, TypeAlias
 
@@ -31,6 +30,7 @@ from arriero.protocol.control import (
 from ...text.printable import clean
 from ..connection import ControlConnection, open_link
 from ..find_sockets import AnswerOverdue, SupervisorUnreachable
+from ..place import SupervisorPlace
 from ..render.requests import cancelled_line
 from ..render.text import held_line, refusal_line, unloaded_line
 
@@ -56,12 +56,12 @@ class Asker:
     """Asks one thing after the other.
 
     Args:
-        folder: Of the supervisor's sockets.
+        place: Of the supervisor's sockets.
         tell: Called with each answer, in the thread.
     """
 
-    def __init__(self, folder: Path, tell: Callable[[Heard], None]) -> None:
-        self._folder = folder
+    def __init__(self, place: SupervisorPlace, tell: Callable[[Heard], None]) -> None:
+        self._place = place
         self._tell = tell
         self._wishes: SimpleQueue[ControlRequest] = SimpleQueue()
         threading.Thread(target=self._run, daemon=True).start()
@@ -71,7 +71,7 @@ class Asker:
         self._wishes.put(request)
 
     def _run(self) -> None:
-        with open_link(self._folder) as link:
+        with open_link(self._place) as link:
             while True:
                 request = self._wishes.get()
                 try:

@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Final, NoReturn
@@ -18,6 +17,7 @@ from arriero.protocol.control import LogsReply, LogsRequest, StatusReply, Status
 
 from ..connection import Subscription
 from ..event_feed import DEFAULT_TYPES, Feed, Next
+from ..place import SupervisorPlace
 from ..render.glyphs import Glyphs
 from .asker import Asker, Heard, Unreached, WishDone
 from .controls import Controls, Quit, press
@@ -49,7 +49,7 @@ class LiveTrain:
         painter: The terminal.
         subscription: Events of the types in `FOLLOWED`.
         feed: Judges them.
-        folder: Of the supervisor's sockets.
+        place: Of the supervisor's sockets.
         glyphs: What the terminal knows.
         signals: Readable when a signal has come.
     """
@@ -59,7 +59,7 @@ class LiveTrain:
         painter: Painter,
         subscription: Subscription,
         feed: Feed,
-        folder: Path,
+        place: SupervisorPlace,
         glyphs: Glyphs,
         signals: int,
     ) -> None:
@@ -74,7 +74,7 @@ class LiveTrain:
         self._wake_in, self._wake_out = os.pipe()
         os.set_blocking(self._wake_in, False)
         os.set_blocking(self._wake_out, False)
-        self._asker = Asker(folder, self._tell)
+        self._asker = Asker(place, self._tell)
         self._asks_status = False
         self._asks_log = False
         self._status_at = 0.0

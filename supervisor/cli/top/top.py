@@ -69,7 +69,7 @@ def top(session: Session) -> None:
         woken_by_signals() as signals,
         open_painter(os.environ) as painter,
     ):
-        LiveTrain(painter, subscription, feed, session.link.folder, glyphs, signals).run()
+        LiveTrain(painter, subscription, feed, session.link.place, glyphs, signals).run()
 
 
 def _show_once(session: Session) -> None:

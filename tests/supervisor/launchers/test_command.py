@@ -59,6 +59,12 @@ def cancelled(jobs: Path) -> list[Path]:
     return list(jobs.glob("*.cancelled"))
 
 
+def server_of(task: psutil.Process) -> psutil.Process:
+    """The server that the guard `task` has started; its watcher is its child, too."""
+    (server,) = (one for one in task.children() if one.cmdline()[0] == sys.executable)
+    return server
+
+
 async def is_gone(process: psutil.Process) -> None:
     while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:  # noqa: ASYNC110
         await trio.sleep(0.01)
@@ -76,29 +82,17 @@ async def unload(train: Train) -> None:
     await train.dispatcher.wait_until(lambda engine: engine.state("m") == "stopped")
 
 
-async def test_model_runs_elsewhere_and_ends_in_good_order(tmp_path: Path, jobs: Path) -> None:
-    async with open_train(tmp_path, config(tmp_path)) as train:
-        await turn(train)
-        task = task_of(jobs)
-        server = task.children()[0]
-        assert server.environ()["GREETING"] == "a b"
-        assert os.getsid(task.pid) != os.getsid(0)
-        await unload(train)
-        assert stamps(tmp_path)[-2:] == ["term", "exit"]  # before the state says so
-        await is_gone(task)
-
-
-@pytest.mark.parametrize("killed", ["srun", "server"])
-async def test_nothing_is_left_when_a_part_is_killed(
-    tmp_path: Path, jobs: Path, killed: str
+async def test_it_runs_elsewhere_and_a_killed_srun_leaves_nothing(
+    tmp_path: Path, jobs: Path
 ) -> None:
     async with open_train(tmp_path, config(tmp_path)) as train:
         await turn(train)
         task = task_of(jobs)
-        (server,) = task.children()
-        srun = task.parent()
+        server, srun = server_of(task), task.parent()
         assert srun is not None
-        {"srun": srun, "server": server}[killed].kill()
+        assert server.environ()["GREETING"] == "a b"
+        assert os.getsid(task.pid) != os.getsid(0)
+        srun.kill()
         await train.dispatcher.wait_until(lambda engine: engine.state("m") == "stopped")
         for one in (task, server):
             await is_gone(one)
@@ -130,9 +124,11 @@ async def test_stop_command_is_run_and_again_after_an_end_unasked(
     stop = f"{SRUN} cancel --name=${{START_ID}}"
     async with open_train(tmp_path, config(tmp_path, stop=stop)) as train:
         await turn(train)
+        task = task_of(jobs)
         await unload(train)
         (first,) = cancelled(jobs)
-        assert stamps(tmp_path)[-1] == "exit"
+        assert stamps(tmp_path)[-2:] == ["term", "exit"]  # before the state says so
+        await is_gone(task)
 
         first.unlink()
         (jobs / first.stem).unlink()
@@ -145,14 +141,25 @@ async def test_stop_command_is_run_and_again_after_an_end_unasked(
         assert second.stem != first.stem
 
 
+@pytest.mark.nightly
 async def test_stop_command_that_hangs_is_given_up(
     tmp_path: Path, jobs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(command, "CLEANUP_LIMIT_S", 0.1)
     async with open_train(tmp_path, config(tmp_path, stop="sleep 300")) as train:
         await turn(train)
-        task_of(jobs).children()[0].kill()
+        server_of(task_of(jobs)).kill()
         await train.dispatcher.wait_until(lambda engine: engine.state("m") == "stopped")
+
+
+@pytest.mark.nightly
+async def test_its_input_ends_it(tmp_path: Path, jobs: Path) -> None:
+    async with open_train(tmp_path, config(tmp_path)) as train:
+        await turn(train)
+        task = task_of(jobs)
+        await unload(train)
+        assert stamps(tmp_path)[-2:] == ["term", "exit"]
+        await is_gone(task)
 
 
 async def test_failure_is_told_with_what_was_said(tmp_path: Path) -> None:
