@@ -287,7 +287,8 @@ async def supervise(
         def note(record: RequestRecord) -> None:
             slots.note(record)
             tallies.note_record(record)
-            peers.note(record, in_force.peer_models)
+            if peers.keeper is not None:
+                peers.note(record, in_force.peer_models)
 
         records = RecordStore(lambda: in_force.config.activity.metrics_rows, note)
         seen_models = SeenModels(kept / FACTS_FILE_NAME)

@@ -22,6 +22,7 @@ from arriero.protocol.worker_config import (
     FORMER_MARKERS,
     BodyFilters,
     ModelRoute,
+    PeerModel,
     PeerRoute,
     WorkerConfig,
 )
@@ -182,8 +183,13 @@ class ModelNames:
             for alias in route.aliases:
                 found.setdefault(alias, _here(route, alias))
         found.update({route.model: _here(route, route.model) for route in config.models})
+        known: dict[PeerModel, Target] = {}  # most have two names
         for name, model in config.peer_models.items():
-            found.setdefault(name, _at_peer(config.peers[model.peer], model.model, name))
+            peer = config.peers[model.peer]
+            target = known.get(model) if peer.filters is None else None
+            if target is None:
+                target = known[model] = _at_peer(peer, model.model, name)
+            found.setdefault(name, target)
         self._plain = dict(found) if config.selectors else found
         for selector in config.selectors:
             first = _led_to(found, selector.targets[0])

@@ -1,5 +1,7 @@
 """Events as lines and answers as tables."""
 
+import re
+
 import pytest
 
 from arriero.protocol.control import (
@@ -26,6 +28,8 @@ from arriero.protocol.values import (
     FailedReload,
     ModelChange,
     ModelStatus,
+    PeerModelStatus,
+    PeerStatus,
     Progress,
     QueueEntry,
     WorkerStatus,
@@ -39,7 +43,9 @@ from arriero.supervisor.cli.render.text import (
     duration,
     explanation,
     headline,
+    machine_line,
     models_table,
+    peers_table,
     percent,
     refusal_line,
     reload_line,
@@ -309,6 +315,54 @@ def test_the_workers_are_an_aligned_table() -> None:
         "WORKER  PID  STATE     IN FLIGHT  LEASES",
         "     1    9  serving          11  a",
         "     2   10  starting          0  -",
+    ]
+
+
+PEERS = (
+    PeerStatus(
+        peer="box2",
+        url="http://box2:8080",
+        kind="arriero",
+        watched=True,
+        link="up",
+        models=12,
+        left_out=3,
+        listed_at=95.0,
+        running=(
+            PeerModelStatus(model="qwen", state="starting", waiting=1, fraction=0.426),
+            PeerModelStatus(model="gem\x1bma", state="ready", running=2),
+            PeerModelStatus(model="tiny", state="ready"),
+        ),
+    ),
+    PeerStatus(
+        peer="box3",
+        url="http://box3",
+        kind="openai",
+        circuit="open",
+        why="cannot reach it",
+        retry_at=104.0,
+        models=1,
+        failing=("a", "b"),
+    ),
+)
+
+
+def test_other_machines_are_a_table() -> None:
+    rows = aligned(peers_table(PEERS, 100.0))
+
+    assert [re.split(" {2,}", row) for row in rows] == [
+        ["MACHINE", "STATE", "CIRCUIT", "MODELS", "LIST", "RUNS", "REMARKS"],
+        ["box2", "up", "closed", "12", "5.0 s",
+         "qwen (starting, 42 %, 1 waiting), gem\\x1bma (2 running), tiny", "3 names left out"],
+        ["box3", "-", "open", "1", "-", "-", "cannot reach it; asked again in 4.0 s; fails: a, b"],
+    ]  # fmt: skip
+
+
+def test_another_machine_is_a_line() -> None:
+    assert [machine_line(it, 100.0) for it in PEERS] == [
+        "box2: up, 12 models, qwen (starting, 42 %, 1 waiting), gem\\x1bma (2 running), tiny, "
+        "3 names left out",
+        "box3: circuit open, 1 model, cannot reach it, asked again in 4.0 s, fails: a, b",
     ]
 
 

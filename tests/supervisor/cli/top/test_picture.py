@@ -1,5 +1,6 @@
 """State -> lines of `arriero top`, and what keys do."""
 
+import msgspec
 import pytest
 
 from arriero.protocol.control import (
@@ -25,6 +26,8 @@ from arriero.protocol.values import (
     DeviceStatus,
     ErrorInfo,
     ModelStatus,
+    PeerModelStatus,
+    PeerStatus,
     Progress,
     QueueEntry,
     WorkerStatus,
@@ -113,6 +116,23 @@ def test_all_is_on_a_terminal_of_80_columns() -> None:
     ]  # fmt: skip
 
 
+def test_other_machines_have_a_line_each() -> None:
+    view = known()
+    assert view.status is not None
+    peers = (
+        PeerStatus(peer="box2", url="", kind="arriero", link="up", models=3),
+        PeerStatus(peer="box3", url="", kind="openai", circuit="open", models=1),
+    )
+    view.status = msgspec.structs.replace(view.status, peers=peers)
+
+    assert lines(view, Controls(), 40, 24, UNICODE)[2:5] == [
+        "box2: up, 3 models",
+        "box3: circuit open, 1 model",
+        "1. qwen: 2 requests, while it is loadin…",
+    ]
+    assert "box2" not in "".join(lines(view, Controls(), 40, 9, UNICODE))
+
+
 def test_a_narrow_terminal_shows_what_matters_most() -> None:
     assert lines(known(), Controls(), 40, 15, ASCII) == [
         "arriero 1.2 | 2 running | 2 waiting | 1~",
@@ -138,6 +158,12 @@ def test_nothing_of_others_drives_the_terminal(glyphs: Glyphs) -> None:
         model=HOSTILE, state="stopped", since=1.0, error=ErrorInfo(code="x", message=HOSTILE)
     )
     view = known(evil, *MODELS)
+    assert view.status is not None
+    peer = PeerStatus(
+        peer=HOSTILE, url=HOSTILE, kind=HOSTILE, why=HOSTILE, failing=(HOSTILE,),
+        running=(PeerModelStatus(model=HOSTILE, state="ready"),),
+    )  # fmt: skip
+    view.status = msgspec.structs.replace(view.status, peers=(peer, peer))
     view.queue = (QueueEntry(model=HOSTILE, waiting=1),)
     view.take(InflightChanged(worker=HOSTILE, requests=(request(HOSTILE, model=HOSTILE),)))
     view.log = (LogsLine(t=1.0, model=HOSTILE, stream="stderr", line=HOSTILE + "\udc80"),)

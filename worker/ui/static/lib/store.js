@@ -9,7 +9,7 @@ import { oncePerFrame } from "./frame.js";
 /** @typedef {import("./types.js").Decision} Decision */
 
 /** @typedef {"connecting" | "live" | "away" | "offline" | "refused"} Link */
-/** @typedef {"link" | "models" | "queue" | "workers" | "devices" | "kept" | "store" | "config" | "host" | "catalog" | "running" | "records" | "decisions"} Part */
+/** @typedef {"link" | "models" | "queue" | "workers" | "devices" | "kept" | "store" | "peers" | "config" | "host" | "catalog" | "running" | "records" | "decisions"} Part */
 
 /** What happened once is kept up to here. */
 const MAX_KEPT = 1000;
@@ -35,6 +35,8 @@ export class Store {
     this.kept = null;
     /** @type {import("./types.js").StoreStatus | null} */
     this.store = null;
+    /** @type {import("./types.js").PeerStatus[]} other machines */
+    this.peers = [];
     /** @type {import("./types.js").ConfigStatus | null} */
     this.config = null;
     /** @type {import("./types.js").Host | null} */
@@ -150,6 +152,7 @@ export class Store {
     if (message.devices) (this.devices = message.devices), this.note("devices");
     if (message.kept !== undefined) (this.kept = message.kept), this.note("kept");
     if (message.store !== undefined) (this.store = message.store), this.note("store");
+    if (message.peers) (this.peers = message.peers), this.note("peers");
     if (message.config) (this.config = message.config), this.note("config");
     if (message.host) (this.host = message.host), this.note("host");
   }

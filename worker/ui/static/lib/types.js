@@ -69,6 +69,23 @@
  * @property {number} lost
  * @property {string} problem
  *
+ * @typedef {object} PeerStatus
+ * @property {string} peer
+ * @property {string} url
+ * @property {string} kind
+ * @property {boolean} watched
+ * @property {"up" | "away" | "unknown"} link
+ * @property {boolean} followed
+ * @property {"closed" | "open" | "half-open"} circuit
+ * @property {number} failures
+ * @property {string} why
+ * @property {number | null} retry_at
+ * @property {number} models
+ * @property {number} left_out
+ * @property {number | null} listed_at
+ * @property {{model: string, state: ModelState, running: number, waiting: number, fraction: number | null, eta_s: number | null}[]} running
+ * @property {string[]} failing
+ *
  * @typedef {{worker: number, pid: number, state: string, in_flight: number, leases: string[]}} WorkerStatus
  *
  * @typedef {object} ConfigStatus
@@ -124,6 +141,7 @@
  * @property {DeviceStatus[]} [devices]
  * @property {KeepStatus | null} [kept]
  * @property {StoreStatus | null} [store]
+ * @property {PeerStatus[]} [peers]
  * @property {ConfigStatus} [config]
  * @property {Host} [host]
  * @property {CatalogEntry[]} [catalog]

@@ -4,6 +4,7 @@ import { h, KeyedList, replace, setAttr, setText, show } from "../lib/dom.js";
 import * as format from "../lib/format.js";
 import { everySecond } from "../lib/frame.js";
 import { S } from "../lib/strings.js";
+import { machineOf, machineWords, stateOf } from "./train_machines.js";
 import { ModelRow } from "./train_row.js";
 import { matches, sectionOf } from "./train_words.js";
 
@@ -19,13 +20,21 @@ export const view = {
     const train = new Train(root, page);
     const { store } = page;
     const ends = [
-      store.subscribe(["models", "queue", "catalog"], (changed) => train.update(changed.has("queue") || changed.has("catalog"))),
+      store.subscribe(["models", "queue", "catalog", "peers"], (changed) => {
+        train.update(changed.has("queue") || changed.has("catalog") || changed.has("peers"));
+      }),
       everySecond(() => train.tick()),
       train.listen(),
     ];
     return () => ends.forEach((end) => end());
   },
 };
+
+/**
+ * The section of a machine: no state and no device is called so.
+ * @param {string} peer
+ */
+const machinePlace = (peer) => `machine:${peer}`;
 
 class Train {
   /**
@@ -75,7 +84,7 @@ class Train {
       create: (section) => this.makeSection(section.name),
       update: (element, section) => this.fillSection(element, section),
     });
-    /** @type {WeakMap<Element, {title: Element, count: Element, list: KeyedList<string>}>} */
+    /** @type {WeakMap<Element, {title: Element, count: Element, dot: HTMLElement, about: Element, list: KeyedList<string>}>} */
     this.parts = new WeakMap();
   }
 
@@ -120,6 +129,7 @@ class Train {
       const model = this.page.store.models.get(id);
       if (model && (model.state !== "stopped" || model.retry_in_s) && row.element.isConnected) row.update();
     }
+    for (const [name, element] of this.sections.elements) this.tellMachine(element, name);
   }
 
   arrange() {
@@ -140,7 +150,13 @@ class Train {
     }
     for (const id of this.rows.keys()) if (!this.places.has(id)) this.rows.delete(id);
     const order = this.group === "device" ? store.devices.map((it) => it.device) : BY_STATE;
-    const names = [...order.filter((it) => found.has(it)), ...[...found.keys()].filter((it) => !order.includes(it))];
+    const machines = store.peers.map((it) => machinePlace(it.peer));
+    const known = new Set([...order, ...machines]);
+    const names = [
+      ...order.filter((it) => found.has(it)),
+      ...[...found.keys()].filter((it) => !known.has(it)),
+      ...machines.filter((it) => found.has(it) || !text),
+    ];
     this.sections.set(names.map((name) => ({ name, ids: found.get(name) ?? [] })));
     show(this.empty, store.hasAll && names.length === 0);
     setText(this.empty, text ? S.train.noMatch(this.text) : S.train.none);
@@ -158,6 +174,8 @@ class Train {
     const { store } = this.page;
     const model = store.models.get(id);
     const state = sectionOf(model, store.catalog.get(id), store.queue.some((it) => it.model === id));
+    const machine = state === "remote" && machineOf(id, store.peers);
+    if (machine) return machinePlace(machine.peer);
     if (this.group === "state" || state === "remote") return state;
     if (this.group === "none") return "all";
     const sizes = Object.entries(model?.memory ?? {}).sort(([, a], [, b]) => b - a);
@@ -166,13 +184,17 @@ class Train {
 
   /** @param {string} name */
   makeSection(name) {
-    const title = h("h2", { id: `section-${name}` });
+    const id = `section-${encodeURIComponent(name)}`;
+    const title = h("h2", { id });
     const count = h("span", { class: "dim" });
+    const dot = h("span", { class: "dot", hidden: true });
+    const about = h("span", { class: "machine note" });
     const ul = h("ul", { class: "models" });
-    const element = h("section", { "aria-labelledby": `section-${name}`, "data-section": name }, h("div", { class: "row" }, title, count), ul);
+    const head = h("div", { class: "row" }, dot, title, count, about);
+    const element = h("section", { "aria-labelledby": id, "data-section": name }, head, ul);
     /** @type {KeyedList<string>} */
     const list = new KeyedList(ul, { key: (id) => id, create: (id) => this.row(id).element });
-    this.parts.set(element, { title, count, list });
+    this.parts.set(element, { title, count, dot, about, list });
     return element;
   }
 
@@ -183,9 +205,25 @@ class Train {
   fillSection(element, section) {
     const parts = this.parts.get(element);
     if (!parts) return;
-    setText(parts.title, S.train.sections[section.name] ?? format.device(section.name));
+    const machine = this.tellMachine(element, section.name);
+    setText(parts.title, machine?.peer ?? S.train.sections[section.name] ?? format.device(section.name));
     setText(parts.count, section.ids.length);
     parts.list.set(section.ids);
+  }
+
+  /**
+   * @param {Element} element of a section
+   * @param {string} name
+   */
+  tellMachine(element, name) {
+    const { store } = this.page;
+    const parts = this.parts.get(element);
+    const machine = store.peers.find((it) => machinePlace(it.peer) === name);
+    if (!parts) return machine;
+    show(parts.dot, machine !== undefined);
+    setAttr(parts.dot, "data-state", machine ? stateOf(machine) : null);
+    setText(parts.about, machine ? machineWords(machine, store.now()).join(" · ") : "");
+    return machine;
   }
 
   /** @param {string} id */

@@ -7,6 +7,7 @@ import { lastLines } from "../lib/last_lines.js";
 import { attempt, confirmed } from "../lib/notice.js";
 import { whyNot } from "../lib/session.js";
 import { S } from "../lib/strings.js";
+import { doingThere } from "./train_machines.js";
 import { doing, isComing, memoryOf, requestsOf, shownState } from "./train_words.js";
 
 /** @typedef {import("../lib/types.js").Page} Page */
@@ -76,7 +77,7 @@ export class ModelRow {
     setText(this.title, entry?.name || this.id);
     setText(this.about, entry?.description || (entry?.name ? this.id : (entry?.aliases ?? []).join(", ")));
     if (!model || state === "remote") {
-      setText(this.doing, S.states.remote ?? "");
+      setText(this.doing, doingThere(this.id, store.peers).join(" · "));
       for (const it of [this.bar, this.primary, this.error]) show(it, false);
       return;
     }
