@@ -63,10 +63,10 @@ def gateway(
 ) -> Train:
     """The machine that clients ask; it knows itself, too, by mistake."""
     peer = {"proxy": f"{box2.url}/v1", "models": "auto", "apiKey": KEY}
-    train = start_shared_train({"models": {}, "workers": 2, "peers": {"box2": peer}})
+    train = start_shared_train({"models": {}, "peers": {"box2": peer}})
     own = {"proxy": train.url, "models": "auto"}
-    train.reload({"models": {"here": {"cmd": scripted()}}, "workers": 2,
-                  "peers": {"box2": peer, "me": own}})  # fmt: skip
+    here = {"here": {"cmd": scripted()}}
+    train.reload({"models": here, "peers": {"box2": peer, "me": own}})
     return train
 
 
@@ -100,6 +100,7 @@ def test_a_list_is_theirs_and_is_followed(
     assert "box2     up     closed" in status
 
 
+@pytest.mark.nightly
 def test_a_machine_that_is_away_has_its_list_and_comes_back(
     gateway: Train, box2: Train, start_train: Callable[..., Train], models_of_box2: dict[str, Any]
 ) -> None:
