@@ -525,29 +525,57 @@ class LogsReply(ControlReply, frozen=True, kw_only=True):
     seq: int = 0
 
 
+class PlaceStanding(MessageValue, frozen=True, kw_only=True):
+    """How a model stands at one of the machines that have it.
+
+    Attributes:
+        target: Its name there: its id here, or ``<peer>/<model>``.
+        host: The peer's id; empty for this machine.
+        state: Of its process; empty if that is not known.
+        running: Requests that run on it, as far as that is known.
+        waiting: Requests that wait for it.
+        wait_s: Expected seconds until a new request would begin there.
+        usable: It is asked: it was reached lately, or is tried again.
+        why: Why it is not; empty if it is.
+    """
+
+    target: str
+    host: str
+    state: str
+    running: int
+    waiting: int
+    wait_s: float
+    usable: bool
+    why: str = ""
+
+
 class ExplainReply(ControlReply, frozen=True, kw_only=True):
     """The course that a request for `model` would take.
 
     Attributes:
-        state: Of its process, now.
-        action: `serve`, `join`, `start`, `swap` or `wait`.
+        state: Of its process, now; empty if that is another machine's.
+        action: `serve`, `join`, `start`, `swap` or `wait`; `pass` if another machine answers.
         stops: Models that would have to go first.
         ahead: Models that get their turn earlier.
         why: The same, in words.
         devices: Where memory decides: those that limit models.
         models: There: this model, and all that have memory.
         start_s: How long its start takes, if that is known.
+        places: Where several machines have it: all of them, the one that would answer first.
+        why_there: Why that is the first, in words.
     """
 
     model: str
     state: str
-    action: Literal["serve", "join", "start", "swap", "wait"]
+    action: Literal["serve", "join", "start", "swap", "wait", "pass"]
     stops: tuple[str, ...]
     ahead: tuple[str, ...]
     why: str
     devices: tuple[DeviceStatus, ...] = ()
     models: tuple[ModelFit, ...] = ()
     start_s: float | None = None
+    places: tuple[PlaceStanding, ...] = ()
+    why_there: str = ""
 
 
 class PreviewReply(ControlReply, frozen=True, kw_only=True):

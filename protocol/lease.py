@@ -58,13 +58,14 @@ class HeldSelection(MessageValue, frozen=True, kw_only=True):
     """A request that runs on the target that an earlier supervisor has selected.
 
     Attributes:
-        ask, selector: As in `Select`.
+        ask, selector, is_model: As in `Select`.
         target: As in `Selected`.
     """
 
     ask: int
     selector: str
     target: str
+    is_model: bool = False
 
 
 class HeldClaim(MessageValue, frozen=True, kw_only=True):
@@ -229,17 +230,29 @@ class Select(LeaseMessage, frozen=True, kw_only=True, tag="select"):
 
     Attributes:
         ask: Number of the query, unique within the worker.
-        selector: The selector's name.
+        selector: The selector's name; or that of a model, if it `is_model`.
+        is_model: Several machines have it, and these are the targets; see `WorkerConfig.places`.
+        prefix: Equal for requests whose prompts begin alike; empty if that is of no use.
+        tried: Targets where this request has failed.
     """
 
     ask: int
     selector: str
+    is_model: bool = False
+    prefix: str = ""
+    tried: tuple[str, ...] = ()
 
 
 class Deselect(LeaseMessage, frozen=True, kw_only=True, tag="deselect"):
     """The request for which `Select` number `ask` was sent has ended."""
 
     ask: int
+
+
+class WakePeer(LeaseMessage, frozen=True, kw_only=True, tag="wake-peer"):
+    """A request waits for the machine of `peer`, which does not answer: wake it."""
+
+    peer: str
 
 
 class KeyQuery(LeaseMessage, frozen=True, kw_only=True, tag="key-query"):
@@ -384,6 +397,7 @@ FromWorker: TypeAlias = (
     | Unclaim
     | Select
     | Deselect
+    | WakePeer
     | KeyQuery
     | KeyLeft
     | PeerFailed
@@ -528,7 +542,8 @@ class Selected(LeaseMessage, frozen=True, kw_only=True, tag="selected"):
 
     Attributes:
         ask: Number of the query.
-        target: Name of the model, as the selector has it; empty if all of them are about to end.
+        target: Name of the model, as the selector has it; empty if all of them are about to end,
+            or there is none but those that were tried.
     """
 
     ask: int

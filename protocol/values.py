@@ -24,6 +24,10 @@ LOCAL = "local"
 """The host on which the supervisor runs. An instance of a model is named by host, model and start
 (`swap`), so that there may be more machines one day."""
 
+HOPS_FIELD = "X-Arriero-Hops"
+"""Header of requests that go from one machine to the next: where they have been. Whoever finds
+itself there refuses them; whoever is asked with it at all tells of its own models only."""
+
 State: TypeAlias = Literal["stopped", "starting", "ready", "draining", "stopping", "asleep"]
 """State of the process of one model.
 

@@ -265,6 +265,8 @@ class PeerRoute(MessageValue, frozen=True, kw_only=True):
         timeouts: Of connections to it.
         filters: Changes to bodies; None for none.
         prices: Of its models, by their name at the peer.
+        wake_s: Seconds in which its machine comes up after it was woken; 0: nobody can wake it.
+        progress, strict: As in `ModelRoute`, of all its models.
     """
 
     peer: str
@@ -277,6 +279,9 @@ class PeerRoute(MessageValue, frozen=True, kw_only=True):
     timeouts: Timeouts = Timeouts(response_header_s=60.0)
     filters: BodyFilters | None = None
     prices: dict[str, Prices] = msgspec.field(default_factory=dict)
+    wake_s: float = 0.0
+    progress: ProgressMode = "heartbeat"
+    strict: Strictness = "off"
 
 
 class PeerModel(MessageValue, frozen=True, kw_only=True):
@@ -372,6 +377,8 @@ class WorkerConfig(MessageValue, frozen=True, kw_only=True):
         response_headers: Changes on the way down.
         peers: Other servers, by their id.
         peer_models: Names that belong to a peer. Names of models here go first.
+        places: Models that several machines have: the names of each of them, that of the model here
+            before those of peers. Which one answers is asked of the supervisor.
         selectors: Names that stand for one of several models. They go before those of models.
         profiles: What names can mean.
         profile: The one that is chosen; its pins go before all other names. None for none.
@@ -412,6 +419,7 @@ class WorkerConfig(MessageValue, frozen=True, kw_only=True):
     response_headers: HeaderRules = HeaderRules()
     peers: dict[str, PeerRoute] = msgspec.field(default_factory=dict)
     peer_models: dict[str, PeerModel] = msgspec.field(default_factory=dict)
+    places: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
     selectors: tuple[SelectorRoute, ...] = ()
     profiles: tuple[ProfileRoute, ...] = ()
     profile: str | None = None

@@ -413,6 +413,8 @@ async def supervise(
             kept / PEERS_FILE_NAME,
             have_other_models,
             lambda: dispatcher.epoch,
+            lambda: in_force.peer_models,
+            engine.demand,
         )
         await peers.load()
         in_force.told = peers.told()
@@ -446,9 +448,9 @@ async def supervise(
                 config=lambda: in_force.routes(prices.listed, last_seen),
                 on_hello=pool.says_hello,
                 selections=Selections(lambda: in_force.config.selectors, standing),
+                peers=peers,
                 keys=keys,
                 choose_profile=lambda name: profiles.choose(name),
-                peer_failed=peers.failed,
             )
         )
         await stack.enter_async_context(_background(peers.run))
@@ -556,6 +558,7 @@ async def supervise(
             metrics,
             monitor,
             peers=peers.status,
+            places=peers.explain,
             cancel=partial(lease_server.cancel, caller=None),
             preview=lease_server.preview,
             listen=address,

@@ -241,6 +241,15 @@ class RequestCancelled(RelayError):
     code = "cancelled"
 
 
+class LoopDetected(RelayError):
+    """The request came back from a peer to which it was passed on, or was about to."""
+
+    status = 508
+    kind = "invalid_request_error"
+    code = "loop_detected"
+    fields = (_NO_RETRY,)
+
+
 class TooManyRequests(RelayError):
     """As many requests run on the model as may, and this one was not there when it was loaded."""
 

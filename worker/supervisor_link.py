@@ -377,6 +377,7 @@ class SupervisorLink:
         if self._away_until is not None and not is_another:
             return  # a last word of the one that has gone
         self._greets = False
+        service.instance = message.snapshot.epoch
         service.configure(message.config)
         service.view.restart(message.snapshot)
         if is_another and self._epoch:

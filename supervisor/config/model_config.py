@@ -72,6 +72,13 @@ _NAME_OR_NONE: Final[ValueType[str | None]] = converted(
 UP_TO_A_DAY: Final = duration(1, 24 * 3600, or_none=True)
 
 
+def mode_of(loading_state: bool | None) -> ProgressMode:
+    """Return what llama-swap's way to say `progress` means; None: it is not said."""
+    if loading_state is None:
+        return "heartbeat"
+    return "reasoning" if loading_state else "off"
+
+
 def _inherited(type_: ValueType[T], default: T, more: str = ".", unset: object = None) -> T:
     """Declare a key whose global value holds where it is left out, or says `unset`."""
     return key(type_, default, f"{_AS_GLOBAL}{more}", without=_GLOBAL, inherits=True, unset=unset)

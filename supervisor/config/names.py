@@ -22,6 +22,7 @@ from .schema.types import (
     BOOLEAN,
     NOTHING,
     OBJECT,
+    SECONDS,
     Data,
     integer,
     key_for_server,
@@ -68,6 +69,39 @@ _NAMES_OR_AUTO: Final[ValueType[NamesOrAuto]] = ValueType(
 
 # Kinds whose servers tell their models at /v1/models, and all of them at once.
 _WITH_LIST: Final[frozenset[UpstreamKind]] = frozenset({"openai", "vllm", "llama-server"})
+
+_MAC: Final = re.compile(r"[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5}")
+_BROADCAST: Final = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}(?::\d{1,5})?")
+
+
+@immutable
+class WakeOnLan:
+    """How the machine of a peer is woken that sleeps."""
+
+    mac: str = key(
+        text(
+            "a hardware address, such as 00:11:22:33:44:55",
+            lambda found: _MAC.fullmatch(found) is not None,
+            pattern=f"^{_MAC.pattern}$",
+        ),
+        "",
+        "Hardware address of its network card.",
+        without="it is not woken",
+    )
+    broadcast: str = key(
+        text(
+            "an IPv4 address, such as 192.168.1.255",
+            lambda found: _BROADCAST.fullmatch(found) is not None,
+            pattern=f"^{_BROADCAST.pattern}$",
+        ),
+        "255.255.255.255",
+        "Where the packet is sent, with a port or without (9): of a machine in another network "
+        "the broadcast address of that.",
+    )
+    limit_s: float = key(SECONDS, 120.0, "So long it is waited for, after it was woken.")
+
+
+_WAKE: Final = section(WakeOnLan)
 
 
 @immutable
@@ -127,6 +161,9 @@ class PeerConfig:
     )
     filters: Filters = nested(_FILTERS, "What is changed in the body of requests.")
     timeouts: Timeouts = nested(_TIMEOUTS, "Of connections to it, in seconds; 0 is none.")
+    wake: WakeOnLan = nested(
+        _WAKE, "Wake-on-LAN: its machine is woken if it does not answer while a request waits."
+    )
 
     @property
     def is_watched(self) -> bool:
@@ -150,10 +187,14 @@ PEERS: Final = named(section(PeerConfig, named_by="peer").type, "a mapping of na
 class PeerModels:
     """The names by which models of peers are found.
 
-    ``<peer>/<model>`` always is; the bare name only if no other peer has it, and no model here.
+    ``<peer>/<model>`` always is; the bare name means all peers that have it. What is here goes
+    before it, but a model of that id shares it with peers that tell their models themselves:
+    whoever writes a list of names may mean another model with one of them.
 
     Attributes:
-        table: The peer and its own name for the model, by each of the names.
+        table: The peer and its own name for the model, by each of the names; by one that several
+            have the first of them: peers whose models are written go before others.
+        places: Models that several machines have; see `WorkerConfig.places`.
         watched: Peers that tell their models themselves.
     """
 
@@ -163,6 +204,7 @@ class PeerModels:
         local: Container[str],
         told: Mapping[str, Iterable[str]] = MappingProxyType({}),
         named: Iterable[str] = (),
+        own: Container[str] = (),
     ) -> None:
         """Collect them.
 
@@ -172,6 +214,7 @@ class PeerModels:
             told: What watched peers say that they have, by peer.
             named: Full names that stand in the configuration: those of watched peers mean
                 something whatever their lists say.
+            own: Ids of models that are started here.
         """
         peers = tuple(peers)
         qualified = {
@@ -185,15 +228,17 @@ class PeerModels:
             if name not in local and (meant := self._in_list_of(name)) is not None:
                 qualified.setdefault(name, meant)
         bare: dict[str, list[str]] = {}
-        for full, (_, model) in qualified.items():
+        for full, (_, model) in sorted(qualified.items(), key=lambda it: it[1][0].is_watched):
             bare.setdefault(model, []).append(full)
-        found = {
-            model: qualified[only]
-            for model, full in bare.items()
-            if model not in local and (only := _only(full, qualified)) is not None
-        }
+        found = {model: qualified[full[0]] for model, full in bare.items() if model not in local}
+        places: dict[str, tuple[str, ...]] = {}
+        for model, having in bare.items():
+            if model in own:
+                places[model] = (model, *(it for it in having if qualified[it][0].is_watched))
+            elif model not in local and model not in qualified:
+                places[model] = tuple(having)
+        self.places = MappingProxyType({it: found for it, found in places.items() if found[1:]})
         self._qualified = qualified
-        self._bare = bare
         self._models: dict[str, list[str]] = {}
         for peer, model in qualified.values():
             self._models.setdefault(peer.peer, []).append(model)
@@ -218,10 +263,6 @@ class PeerModels:
         """Return the models of a peer, by their names there."""
         return self._models.get(peer, ())
 
-    def having(self, model: str) -> tuple[str, ...]:
-        """Return ``<peer>/<model>`` for each peer that has `model`."""
-        return tuple(self._bare.get(model, ()))
-
     def is_qualified(self, name: str) -> bool:
         """Whether `name` is ``<peer>/<model>``."""
         return name in self._qualified
@@ -235,15 +276,6 @@ class PeerModels:
 def _optional_name(node: Node, place: Place) -> str | None:
     """Return a name; None for one that is switched off."""
     return None if node.value is None else read_text(node, place, "a name") or None
-
-
-def _only(full: Sequence[str], peers: Mapping[str, tuple[PeerConfig, str]]) -> str | None:
-    """Return which of some full names a bare one means; None for none.
-
-    That is the only one, or the only one that is written: what a peer tells takes no name away.
-    """
-    written = full if len(full) == 1 else [name for name in full if not peers[name][0].is_watched]
-    return written[0] if len(written) == 1 else None
 
 
 _OPTIONAL_NAME: Final[ValueType[str | None]] = ValueType(

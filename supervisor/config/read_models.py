@@ -5,11 +5,9 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Final, TypeVar
 
-from arriero.protocol.worker_config import ProgressMode
-
 from ..llamacpp.api_key import API_KEY
 from ..llamacpp.command import server_options
-from .model_config import MODEL, PORT, ModelConfig
+from .model_config import MODEL, PORT, ModelConfig, mode_of
 from .schema.launcher_types import BUILT_IN, LauncherConfig
 from .schema.macros import Macro, ScalarValue
 from .schema.model_types import COMMAND, ENVIRONMENT, MAX_NAME, is_name, macros_of
@@ -64,7 +62,7 @@ def read_models(node: Node | None, place: Place, config: Config) -> Mapping[str,
             draft.port = config.start_port + ports % (_LAST_PORT + 1 - config.start_port)
             ports += 1
     defaults = MODEL.defaults_under(config)
-    defaults["progress"] = config.progress or _mode(config.send_loading_state)
+    defaults["progress"] = config.progress or mode_of(config.send_loading_state)
     owners: dict[str, str] = {}
     models = {}
     for name in node.value:
@@ -74,18 +72,11 @@ def read_models(node: Node | None, place: Place, config: Config) -> Mapping[str,
         model = draft.read(defaults)
         state = model.send_loading_state
         if not (state is None or config.progress or _is_written(draft.node, "progress")):
-            model = replace(model, progress=_mode(state))
+            model = replace(model, progress=mode_of(state))
         if name == _COMFYUI:
             model = _for_comfyui(model)
         models[name] = _with_names(model, draft, node.value, owners)
     return MappingProxyType(models)
-
-
-def _mode(loading_state: bool | None) -> ProgressMode:
-    """Return what llama-swap's way to say `progress` means; None: it is not said."""
-    if loading_state is None:
-        return "heartbeat"
-    return "reasoning" if loading_state else "off"
 
 
 def _is_written(node: Node, name: str) -> bool:

@@ -40,8 +40,6 @@ class KnownNames:
 
     def unknown(self, name: str, place: Place, also: Iterable[str] = ()) -> str:
         """Say that nothing has that name, and what it may have been meant to be."""
-        if several := self.peers.having(name):
-            return f"{name[:80]!r} is a model of several peers; write {' or '.join(several[:3])}"
         hint = place.hint(name, chain(self.models, self.peers.table, also))
         if not hint and self.peers.watched:  # it may be there one day
             hint = (

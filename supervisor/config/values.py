@@ -646,7 +646,7 @@ class Config:
         targets = (name for it in self.selectors.values() for name in it.targets)
         pinned = (name for it in self.profiles.values() for name in it.pins.values() if name)
         local = self._remote.keys() | self._names.keys()
-        return PeerModels(self.peers.values(), local, told, chain(targets, pinned))
+        return PeerModels(self.peers.values(), local, told, chain(targets, pinned), self.models)
 
     @property
     def asks_for_keys(self) -> bool:

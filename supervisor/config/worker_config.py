@@ -28,7 +28,7 @@ from ..pricing.by_pattern import Pricing
 from ..pricing.price_list import PriceList
 from ..text.addresses import Address, UnixAddress, is_address
 from ..text.redact import masked_command
-from .model_config import PORT, Capabilities, Filters, ModelConfig
+from .model_config import PORT, Capabilities, Filters, ModelConfig, mode_of
 from .names import PeerConfig, PeerModels, Selector
 from .schema.types import Data
 from .values import Config
@@ -81,7 +81,7 @@ def route_table(
             for key in config.client_keys.values()
         ),
         peers={
-            name: _peer(peer, pricing.of_peer(name, names.models_of(name), peer.prices))
+            name: _peer(peer, pricing.of_peer(name, names.models_of(name), peer.prices), config)
             for name, peer in config.peers.items()
         },
         selectors=tuple(_selector(selector) for selector in config.selectors.values()),
@@ -113,6 +113,7 @@ def route_table(
             name: PeerModel(peer=peer.peer, model=model)
             for name, (peer, model) in names.table.items()
         },
+        places=dict(names.places),
     )
 
 
@@ -186,12 +187,15 @@ def _as_json(value: Data) -> msgspec.Raw:
     return msgspec.Raw(msgspec.json.encode(value, enc_hook=dict))  # of a read-only mapping
 
 
-def _peer(peer: PeerConfig, prices: dict[str, Prices]) -> PeerRoute:
+def _peer(peer: PeerConfig, prices: dict[str, Prices], config: Config) -> PeerRoute:
     return taken_from(
         peer,
         PeerRoute,
         filters=_filters(peer.filters),
         prices=prices,
+        wake_s=peer.wake.limit_s if peer.wake.mac else 0.0,
+        progress=config.progress or mode_of(config.send_loading_state),
+        strict=config.strict,
     )
 
 

@@ -8,6 +8,7 @@ from itertools import chain
 from typing import Final, assert_never
 
 import trio
+from msgspec.structs import replace
 
 from arriero.protocol.codec import AnyReply
 from arriero.protocol.control import (
@@ -20,6 +21,7 @@ from arriero.protocol.control import (
     CapturesRequest,
     ConfigRequest,
     Done,
+    ExplainReply,
     ExplainRequest,
     HardwareReply,
     HardwareRequest,
@@ -34,6 +36,7 @@ from arriero.protocol.control import (
     PingReply,
     PingRequest,
     PinRequest,
+    PlaceStanding,
     PreviewReply,
     PreviewRequest,
     ProfileRequest,
@@ -119,6 +122,7 @@ class Commands:
         shut_down: Callable[[], None],
         restart: Callable[[], Awaitable[AnyReply]],
         scale: Callable[[int], None],
+        places: Callable[[str], tuple[tuple[PlaceStanding, ...], str]],
     ) -> None:
         self._in_force = in_force
         self._dispatcher = dispatcher
@@ -141,6 +145,7 @@ class Commands:
         self._shut_down = shut_down
         self._restart = restart
         self._scale_workers = scale
+        self._places = places
         self._numbers = itertools.count(1)
         self._started_at = trio.current_time()
 
@@ -373,16 +378,38 @@ class Commands:
     def _explain(self, name: str) -> AnyReply | Awaitable[AnyReply]:
         found = self._in_force.config.resolve(name)
         if found is None:
-            return self._unknown(name)
+            places, why = self._places(name)
+            if not places:
+                return self._unknown(name)
+            return ExplainReply(
+                model=name,
+                state=places[0].state,
+                action="pass",
+                stops=(),
+                ahead=(),
+                why=why,
+                places=places,
+                why_there=why,
+            )
         if self._dispatcher.engine.is_unsized(found.model):
             return self._size_and_explain(found.model)
-        return self._dispatcher.engine.explain(found.model, self._dispatcher.now())
+        return self._explain_here(found.model)
 
     async def _size_and_explain(self, model: str) -> AnyReply:
         await self._dispatcher.size_up(model)
         if not self._dispatcher.engine.knows(model):
             return self._unknown(model)  # a reload was quicker
-        return self._dispatcher.engine.explain(model, self._dispatcher.now())
+        return self._explain_here(model)
+
+    def _explain_here(self, model: str) -> ExplainReply:
+        """Return the course of a request here, and whether it would come here at all."""
+        reply = self._dispatcher.engine.explain(model, self._dispatcher.now())
+        places, why = self._places(model)
+        if len(places) < 2:
+            return reply
+        if places[0].host:
+            reply = replace(reply, action="pass", stops=(), ahead=(), why=why)
+        return replace(reply, places=places, why_there=why)
 
     async def _say_preview(self, asked: PreviewRequest) -> AnyReply:
         if len(asked.body) > _MAX_PREVIEW_CHARS:

@@ -9,5 +9,7 @@ Lowest first:
     kept_lists  The last lists of peers on disk.
     watch       Asks one peer for its models, and follows how they stand.
     keeper      Watches all peers.
+    places      Machines that have the same model: which of them answers a request. Pure.
+    wake        Wakes the machines of peers.
     late        Peers, once the configuration has any.
 """

@@ -1,21 +1,25 @@
 """Peers, once the configuration has any: before that nothing about them is imported or done."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import trio
 
+from arriero.protocol.control import PlaceStanding
 from arriero.protocol.lease import PeerFailed
 from arriero.protocol.records import RequestRecord
 from arriero.protocol.values import PeerStatus
 
 from ..config.names import PeerModels
 from ..config.values import Config
+from ..scheduling.engine import ModelDemand
 
 if TYPE_CHECKING:
     from .keeper import PeerKeeper
+    from .places import Places
+    from .wake import Waker
 
 FILE_NAME: Final = "peers.json"
 
@@ -28,6 +32,8 @@ class LatePeers:
 
     Attributes:
         keeper: Knows and watches them; None before there were any.
+        places: Chooses between machines, likewise.
+        waker: Wakes their machines, likewise.
     """
 
     def __init__(
@@ -36,6 +42,8 @@ class LatePeers:
         file: Path,
         changed: Callable[[], None],
         own_epoch: Callable[[], str],
+        names: Callable[[], PeerModels],
+        local: Callable[[str], ModelDemand | None],
     ) -> None:
         """Build it.
 
@@ -44,8 +52,14 @@ class LatePeers:
             file: Of the last lists of peers.
             changed: Called when peers have other models than before.
             own_epoch: Gives that of this supervisor.
+            names: Gives the names of models of peers.
+            local: Tells how a model here stands.
         """
         self.keeper: PeerKeeper | None = None
+        self.places: Places | None = None
+        self.waker: Waker | None = None
+        self._names = names
+        self._local = local
         self._config = config
         self._file = file
         self._changed = changed
@@ -65,8 +79,12 @@ class LatePeers:
             if not peers:
                 return
             from .keeper import PeerKeeper
+            from .places import Places
+            from .wake import Waker
 
             self.keeper = PeerKeeper(self._file, self._changed, self._own_epoch())
+            self.places = Places(self._names, self._local, self.keeper.states, trio.current_time)
+            self.waker = Waker(lambda: self._config().peers, trio.current_time)
             self._came.set()
         self.keeper.follow(peers.values())
 
@@ -84,6 +102,36 @@ class LatePeers:
         """Note what a worker tells."""
         if self.keeper is not None:
             self.keeper.failed(told.peer, told.model, told.failure, told.why)
+
+    def select(self, owner: str, ask: int, name: str, prefix: str, tried: Collection[str]) -> str:
+        """Return the place for a request; see `Places.select`."""
+        if self.places is None:
+            return ""
+        return self.places.select(owner, ask, name, prefix=prefix, tried=tried)
+
+    def hold(self, owner: str, ask: int, target: str) -> None:
+        """Count a request that an earlier supervisor has sent somewhere."""
+        if self.places is not None:
+            self.places.hold(owner, ask, target)
+
+    def end(self, owner: str, ask: int) -> None:
+        """Count a request no more."""
+        if self.places is not None:
+            self.places.end(owner, ask)
+
+    def lost(self, owner: str) -> None:
+        """Count none of those of a worker that is gone."""
+        if self.places is not None:
+            self.places.lost(owner)
+
+    def explain(self, name: str) -> tuple[tuple[PlaceStanding, ...], str]:
+        """Return how a model stands in its places; see `Places.explain`."""
+        return ((), "") if self.places is None else self.places.explain(name)
+
+    def wake(self, peer: str) -> None:
+        """Wake the machine of a peer."""
+        if self.waker is not None:
+            self.waker.wake(peer)
 
     def note(self, record: RequestRecord, names: PeerModels) -> None:
         """Note that a request has ended; if a peer has answered it, that is up.

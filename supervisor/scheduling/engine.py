@@ -201,6 +201,28 @@ class ModelOutlook(NamedTuple):
     stays: bool
 
 
+class ModelDemand(NamedTuple):
+    """How a model stands, for who has to choose between this machine and others.
+
+    Attributes:
+        state: See `Engine.standing`.
+        running: Requests that run on it, as far as that was reported.
+        waiting: Requests that wait for it.
+        most: Requests that may run on it; 0: any number.
+        fraction: Share of its start that is done; None if it is not starting, or not known.
+        eta_s: Seconds until it is ready, likewise.
+        start_s: How long its starts took; None if that is not known.
+    """
+
+    state: State
+    running: int
+    waiting: int
+    most: int
+    fraction: float | None
+    eta_s: float | None
+    start_s: float | None
+
+
 class Engine:
     """Decides.
 
@@ -351,6 +373,22 @@ class Engine:
         """Return the state of `model`; one that is to end, whatever happens, is stopping."""
         entry = self._entries[model]
         return "stopping" if entry.is_leaving else entry.state
+
+    def demand(self, model: str) -> ModelDemand | None:
+        """Return how `model` stands; None if there is none of that id."""
+        entry = self._entries.get(model)
+        if entry is None:
+            return None
+        progress = entry.progress
+        return ModelDemand(
+            state=self.standing(model),
+            running=sum(entry.in_flight.values()),
+            waiting=self._queue.count(model),
+            most=entry.spec.most,
+            fraction=None if progress is None else progress.fraction,
+            eta_s=None if progress is None else progress.eta_s,
+            start_s=entry.start_s,
+        )
 
     def where_ready(self, model: str) -> tuple[str, UpstreamKind]:
         """Return where `model` answers, and what; empty unless it is ready."""

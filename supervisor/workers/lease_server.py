@@ -56,6 +56,7 @@ from arriero.protocol.lease import (
     Select,
     Selected,
     Unclaim,
+    WakePeer,
     Want,
     Welcome,
 )
@@ -65,6 +66,7 @@ from arriero.protocol.transport import FrameSocket, QueueLimits, bound
 from arriero.protocol.values import ErrorInfo
 from arriero.protocol.worker_config import WorkerConfig
 
+from ..peers.late import LatePeers
 from ..scheduling.dispatcher import Dispatcher
 from ..scheduling.events import (
     Failing,
@@ -155,11 +157,11 @@ class LeaseServer:
         config: Callable[[], WorkerConfig],
         on_hello: Callable[[int, int, bytes], bool],
         selections: Selections,
+        peers: LatePeers,
         keys: KeyLimits,
         choose_profile: Callable[[str | None], Awaitable[ErrorInfo | None]],
         keep: Callable[[bytes, int], None],
         capture: Callable[[bytes], None],
-        peer_failed: Callable[[PeerFailed], None],
     ) -> None:
         """Build it.
 
@@ -170,11 +172,11 @@ class LeaseServer:
             config: Gives the configuration that workers are to follow.
             on_hello: Called with number, pid and token of a `Hello`; False turns it away.
             selections: Chooses targets of selectors.
+            peers: Choose machines for models that several have, and get what workers tell of them.
             keys: Knows the limits of keys.
             choose_profile: Puts a profile in force; returns why it cannot.
             keep: Gets messages `Finished`, and how many records are in each.
             capture: Gets messages `Captured`, after the record of the same request.
-            peer_failed: Gets what workers tell of peers.
         """
         self._socket = socket
         self.door = socket.door
@@ -183,11 +185,11 @@ class LeaseServer:
         self._config = config
         self._on_hello = on_hello
         self._selections = selections
+        self._machines = peers
         self._keys = keys
         self._choose_profile = choose_profile
         self._keep = keep
         self._capture = capture
-        self._peer_failed = peer_failed
         self._peers: dict[str, WorkerPeer] = {}
         self._proven: dict[bytes, WorkerPeer] = {}  # by token
         self.flood = FloodLog(log)
@@ -266,6 +268,7 @@ class LeaseServer:
                 self._order_inflight()
             self._claims.lost(peer.owner)
             self._selections.lost(peer.owner)
+            self._machines.lost(peer.owner)
             self._keys.lost(peer.owner)
             for inquiry, decided in self._inquiries.values():
                 inquiry.lost(peer.owner)
@@ -400,9 +403,14 @@ class LeaseServer:
                 self.send(owner, Claimed(ask=ask, taken_by=taken_by))
             case Unclaim(caller=caller, key=key, request_id=request_id):
                 self._claims.unclaim(owner, caller, key, request_id)
+            case Select(ask=ask, selector=name, is_model=True, prefix=prefix, tried=tried):
+                target = self._machines.select(owner, ask, name, prefix, tried)
+                self.send(owner, Selected(ask=ask, target=target))
             case Select(ask=ask, selector=selector):
                 target = self._selections.select(owner, ask, selector)
                 self.send(owner, Selected(ask=ask, target=target))
+            case WakePeer(peer=name):
+                self._machines.wake(name)
             case KeyQuery(ask=ask, key=key):
                 refusal = self._keys.enter(owner, ask, key)
                 self.send(
@@ -414,11 +422,12 @@ class LeaseServer:
             case KeyLeft(ask=ask):
                 self._keys.leave(owner, ask)
             case PeerFailed():
-                self._peer_failed(message)
+                self._machines.failed(message)
             case Peek(ask=ask, model=model):
                 self.send(owner, self._dispatcher.peek(ask, model))
             case Deselect(ask=ask):
                 self._selections.end(owner, ask)
+                self._machines.end(owner, ask)
             case ProfileOrder():
                 nursery.start_soon(self._choose_profile_for, owner, message)
             case CancelOutcome(ask=ask, result=result):
@@ -461,7 +470,10 @@ class LeaseServer:
     def _take_holdings(self, owner: str, hello: Hello) -> None:
         """Believe what a worker of an earlier supervisor says that one has decided."""
         for held in hello.selected:
-            self._selections.hold(owner, held.ask, held.selector, held.target)
+            if held.is_model:
+                self._machines.hold(owner, held.ask, held.target)
+            else:
+                self._selections.hold(owner, held.ask, held.selector, held.target)
         for one in hello.keys:
             self._keys.hold(owner, one.ask, one.key)
         for claim in hello.claimed:
@@ -567,11 +579,11 @@ async def open_lease_server(
     config: Callable[[], WorkerConfig],
     on_hello: Callable[[int, int, bytes], bool],
     selections: Selections,
+    peers: LatePeers,
     keys: KeyLimits,
     choose_profile: Callable[[str | None], Awaitable[ErrorInfo | None]],
     keep: Callable[[bytes, int], None] = lambda _message, _records: None,
     capture: Callable[[bytes], None] = lambda _: None,
-    peer_failed: Callable[[PeerFailed], None] = lambda _: None,
 ) -> AsyncGenerator[LeaseServer, None]:
     """Answer workers on the unix socket `path` while the block runs."""
     with bound(context, zmq.ROUTER, path, _BOUNDS) as socket:
@@ -582,11 +594,11 @@ async def open_lease_server(
             config,
             on_hello,
             selections,
+            peers,
             keys,
             choose_profile,
             keep,
             capture,
-            peer_failed,
         )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(server.listen)

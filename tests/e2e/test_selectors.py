@@ -4,15 +4,18 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from gates import free_port
 from trains import PATIENCE_S, Stream, Train, eventually
 from wsproto import ConnectionType, WSConnection, events
 
@@ -25,8 +28,35 @@ def stamps(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def there() -> Iterator[str]:
+    """The URL of another machine, which answers all requests alike."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            body = b'{"model":"far","choices":[]}'
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
 def shared(
-    start_shared_train: Callable[..., Train], scripted: Callable[..., str], stamps: Path
+    start_shared_train: Callable[..., Train],
+    scripted: Callable[..., str],
+    stamps: Path,
+    there: str,
 ) -> Train:
     """Two workers; `a`, `b` and `c` run together, the others by themselves."""
     models: dict[str, dict[str, Any]] = {
@@ -56,6 +86,10 @@ def shared(
                 "warm": {"strategy": "warm", "targets": ["a", "b"]},
                 "spill": {"strategy": "spillover", "targets": ["a", "b"]},
                 "fixed": {"strategy": "pin", "targets": ["c"]},
+            },
+            "peers": {
+                "off": {"proxy": f"http://127.0.0.1:{free_port()}", "models": ["far"]},
+                "on": {"proxy": there, "models": ["far"]},
             },
             "profiles": {
                 "night": {"pins": {"a": "b", "any": "warm", "c": ""}},
@@ -281,3 +315,23 @@ def test_a_default_model_comes_back_when_it_is_quiet(
     eventually(lambda: train.model("a")["state"] == "ready", what="the default model")
     assert train.model("b")["state"] == "stopped"
     assert "default.comes_back model=a stops=b" in train.log_text()
+
+
+# --- machines -----------------------------------------------------------------------------------
+
+
+def test_a_name_of_two_machines_goes_to_the_one_that_answers(train: Train) -> None:
+    for _ in range(4):
+        assert served_by(train, "far") == "far"
+    (one,) = {record["model"] for record in eventually(lambda: records_of(train, "far"))}
+    assert one == "on/far"
+    told = train.ask("explain", model="far")
+    assert told["action"] == "pass"
+    assert {place["target"] for place in told["places"]} == {"off/far", "on/far"}
+    assert train.chat("off/far").status_code == 502
+
+
+def records_of(train: Train, asked: str) -> list[dict[str, Any]]:
+    """The records of the last four requests for that name, once they are there."""
+    found = [one for one in train.ask("activity")["records"] if one["asked"] == asked]
+    return found if len(found) == 4 else []

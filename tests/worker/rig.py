@@ -31,6 +31,8 @@ from arriero.protocol.lease import (
     Grant,
     Hello,
     Refuse,
+    Select,
+    Selected,
     Want,
     Welcome,
 )
@@ -93,6 +95,7 @@ class Options(TypedDict, total=False):
     response_headers: HeaderRules
     peers: dict[str, PeerRoute]
     peer_models: dict[str, PeerModel]
+    places: dict[str, tuple[str, ...]]
     selectors: tuple[SelectorRoute, ...]
     profiles: tuple[ProfileRoute, ...]
     profile: str | None
@@ -222,6 +225,7 @@ class Rig:
     Attributes:
         grants: A lease is granted as soon as it is wanted; else a test says when.
         kind: What the supervisor says with a grant the model's server is.
+        chooses: Gives the target for a request that asks for one; None: a test says it.
         received: All messages of the worker.
         ended: The worker has ended.
     """
@@ -235,6 +239,7 @@ class Rig:
     upstream: Upstream
     grants: bool = True
     kind: UpstreamKind = "unknown"
+    chooses: Callable[[Select], str] | None = None
     lease_number: int = 1
     received: list[FromWorker] = field(default_factory=list)
     ended: trio.Event = field(default_factory=trio.Event)
@@ -251,6 +256,8 @@ class Rig:
                 self.say(Welcome(config=self.config, snapshot=self.snapshot))
             elif isinstance(message, Want) and self.grants:
                 self.grant(message)
+            elif isinstance(message, Select) and self.chooses is not None:
+                self.say(Selected(ask=message.ask, target=self.chooses(message)))
             self._changed.set()
             self._changed = trio.Event()
 

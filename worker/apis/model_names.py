@@ -7,7 +7,7 @@ Python objects and goes upstream byte for byte.
 import copy
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import translate
 from itertools import islice
 from typing import Final, NamedTuple
@@ -141,17 +141,20 @@ class Detour(NamedTuple):
     Attributes:
         selector: Chooses the model: the supervisor is asked for it. None for none.
         changes: Made in its body; None for none.
+        places: The model that several machines have: the supervisor is asked for one. None if one
+            has it.
     """
 
     selector: str | None = None
     changes: BodyChanges | None = None
+    places: str | None = None
 
 
 class Target(NamedTuple):
     """Where a name leads.
 
     Attributes:
-        route: The model; of a selector its first target.
+        route: The model; of a selector its first target, of several machines that of the first.
         peer: Where it is; None if it is here.
         detour: What is done before; None for nothing, as with most.
     """
@@ -190,7 +193,9 @@ class ModelNames:
             if target is None:
                 target = known[model] = _at_peer(peer, model.model, name)
             found.setdefault(name, target)
-        self._plain = dict(found) if config.selectors else found
+        self._plain = dict(found) if config.selectors or config.places else found
+        _spread(found, config.places)
+        self._placed = dict(found) if config.selectors and config.places else found
         for selector in config.selectors:
             first = _led_to(found, selector.targets[0])
             if selector.strategy != "pin":
@@ -231,7 +236,8 @@ class ModelNames:
         fits = re.compile("|".join(map(translate, patterns)) or "(?!)").match
         config = self.config
         selectors = {it.selector for it in config.selectors}
-        by_name = selectors | self._pins.keys()
+        here = {it.model for it in config.models}
+        by_name = selectors | self._pins.keys() | (config.places.keys() - here)
         self._is_restricted = True
         self._models = None
         self._targets = {
@@ -242,7 +248,8 @@ class ModelNames:
         self._unpinned = {
             name: target
             for name, target in self._unpinned.items()
-            if fits(name) or (name not in selectors and fits(target.route.model))
+            if fits(name)
+            or (name not in selectors | config.places.keys() - here and fits(target.route.model))
         }
         self._pins = {name: target for name, target in self._pins.items() if fits(name)}
         left = self._targets.keys()
@@ -252,6 +259,7 @@ class ModelNames:
                 it for it in config.models if not left.isdisjoint((it.model, *it.aliases))
             ),
             peer_models={name: it for name, it in config.peer_models.items() if name in left},
+            places={name: it for name, it in config.places.items() if name in left},
             selectors=tuple(it for it in config.selectors if it.selector in left),
             profiles=tuple(
                 replace(it, pins={name: to for name, to in it.pins.items() if fits(name)})
@@ -386,6 +394,16 @@ class ModelNames:
         Raises:
             UnknownModel: Nowhere: the configuration has changed since.
         """
+        if name not in self._placed:
+            raise UnknownModel(_not_found(name, self._placed))
+        return _led_to(self._placed, name)
+
+    def find_place(self, name: str) -> Target:
+        """Return one of the places of a model that several machines have.
+
+        Raises:
+            UnknownModel: It is none: the configuration has changed since.
+        """
         if name not in self._plain:
             raise UnknownModel(_not_found(name, self._plain))
         return _led_to(self._plain, name)
@@ -403,6 +421,20 @@ class ModelNames:
             for name, target in self._pins.items()
             if target and name not in known
         }
+
+
+def _spread(found: dict[str, Target], places: Mapping[str, Sequence[str]]) -> None:
+    """Let all names of models that several machines have lead to any of these."""
+    for name, targets in places.items():
+        first = found.get(targets[0]) if targets else None
+        if first is None:
+            continue
+        found.setdefault(name, first)
+        for alias in (name, *(first.route.aliases if first.peer is None else ())):
+            target = found[alias]
+            if target.route.model == first.route.model:
+                detour = target.detour or Detour()
+                found[alias] = target._replace(detour=detour._replace(places=name))
 
 
 def _pins(config: WorkerConfig) -> Mapping[str, str | None]:
@@ -435,6 +467,8 @@ def _at_peer(peer: PeerRoute, model: str, name: str) -> Target:
     route = ModelRoute(
         model=f"{peer.peer}/{model}",
         send_as=model,
+        progress=peer.progress,
+        strict=peer.strict,
         kind=peer.kind,
         usage=peer.usage,
         timeouts=peer.timeouts,

@@ -69,6 +69,8 @@ _MEANING: Final[dict[bytes, int]] = {
     b"x-request-id": _OWN,
     b"traceparent": _OWN,
     b"tracestate": _OWN,
+    b"x-arriero-hops": _OWN,
+    b"x-arriero-progress": _OWN,
     b"x-provider": _OWN,  # of another gateway, and ignored: the name of the model decides
     b"origin": _ORIGIN,
     b"idempotency-key": _IDEMPOTENCY,
@@ -306,6 +308,17 @@ def _obey_connection(head: RequestHead) -> None:
             head.accepts = []
         if b"x-forwarded-for" in named:
             head.forwarded = []
+
+
+def is_for_this_hop(head: RequestHead, name: bytes) -> bool:
+    """Whether ``Connection`` names the field: nobody in between may have passed it on.
+
+    Args:
+        head: Of the request.
+        name: In small letters.
+    """
+    said = head.connection
+    return name in said and name in {token.strip() for token in said.split(b",")}
 
 
 def name_of(line: bytes) -> bytes:

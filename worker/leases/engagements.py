@@ -20,9 +20,11 @@ class Engagements(msgspec.Struct):
     _keys: dict[int, HeldKey] = msgspec.field(default_factory=dict)
     _claimed: dict[str, HeldClaim] = msgspec.field(default_factory=dict)  # by request
 
-    def select(self, ask: int, selector: str, target: str) -> None:
+    def select(self, ask: int, selector: str, target: str, *, is_model: bool = False) -> None:
         """Note a target that was selected."""
-        self._selected[ask] = HeldSelection(ask=ask, selector=selector, target=target)
+        self._selected[ask] = HeldSelection(
+            ask=ask, selector=selector, target=target, is_model=is_model
+        )
 
     def deselect(self, ask: int) -> Deselect:
         """End a request for which a target was asked for."""

@@ -6,4 +6,5 @@ Lowest first:
     modes          off, comment, heartbeat, reasoning, event.
     prefill        Prompt-processing progress.
     status_stream  When a waiting client is told what.
+    hop_progress   What another machine tells of its model, and is told.
 """

@@ -25,6 +25,7 @@ Stage: TypeAlias = Literal[
     "stopping",
     "placing",
     "waking",
+    "machine",
     "loading",
     "warming",
     "restoring",
@@ -52,7 +53,8 @@ class ModelView(msgspec.Struct, frozen=True):
 
     Attributes:
         stage: What goes on; `ready` when the model serves and the grant is on its way,
-            `restarting` while there is nobody who could start it, for a moment.
+            `restarting` while there is nobody who could start it, for a moment, `machine` while
+            its machine wakes up.
         ahead: Models that get their turn earlier, in `queued`.
         other: The model that makes room, in `draining` and `stopping`.
         requests: Requests that run on `other`, in `draining`; 0 if that is not known.
@@ -60,6 +62,7 @@ class ModelView(msgspec.Struct, frozen=True):
         eta_s: Seconds until it is ready, in `loading`, if earlier loads tell.
         has_reason: In `queued` with nobody ahead, there is something to wait for: a place on a
             model that is full, or the end of the pause after a failure.
+        host: Another machine, where all that is; empty for this one.
     """
 
     stage: Stage
@@ -69,6 +72,7 @@ class ModelView(msgspec.Struct, frozen=True):
     fraction: float | None = None
     eta_s: float | None = None
     has_reason: bool = False
+    host: str = ""
 
 
 class ModelStanding(msgspec.Struct):

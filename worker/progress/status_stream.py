@@ -97,10 +97,11 @@ class StatusStream:
         self._heartbeat_s = heartbeat_s
         self._ready = False
         self._percent: int | None = None  # never falls, whatever is reported
+        self._host = ""  # whose that is
         self._lines = 0
         self._wrote_at = now  # anything
         self._told_at = -math.inf  # a line, or a named event
-        self._told: tuple[Stage, int, str] | None = None
+        self._told: tuple[Stage, int, str, str] | None = None
         self._told_requests = False  # how many requests are waited for
         self._told_step = -1
         self._prompt_percent = 0
@@ -218,7 +219,7 @@ class StatusStream:
             return False
         shows_percent = view.stage == "loading" or self.mode == "event"
         changed = not _has_no_turn(view) and (
-            self._told != (view.stage, view.ahead, view.other)
+            self._told != (view.stage, view.ahead, view.other, view.host)
             or (view.requests > 0 and not self._told_requests)
             or (shows_percent and self._step() > self._told_step)
         )
@@ -229,6 +230,8 @@ class StatusStream:
         return changed or now >= self._next_line_at()
 
     def _see(self, view: ModelView) -> None:
+        if view.host != self._host:  # another machine begins anew
+            self._host, self._percent, self._told_step = view.host, None, -1
         if view.fraction is not None:
             percent = min(99, int(view.fraction * 100 + 1e-9))  # 100 is what "ready" means
             self._percent = max(percent, self._percent or 0)
@@ -242,7 +245,7 @@ class StatusStream:
 
     def _tell(self, now: float, view: ModelView) -> bytes:
         self._see(view)
-        self._told = (view.stage, view.ahead, view.other)
+        self._told = (view.stage, view.ahead, view.other, view.host)
         self._told_requests = view.requests > 0
         self._told_step = self._step()
         self._told_at = self._wrote_at = now
@@ -271,30 +274,35 @@ class StatusStream:
 
     def _text(self, now: float, view: ModelView) -> str:
         other = clean(view.other, _OTHER_BYTES)
+        host = clean(view.host, _OTHER_BYTES)
+        where = f" on {host}" if host else ""
         match view.stage:
             case "queued":
-                return f"queued ({view.ahead} ahead)" if view.ahead else "queued"
+                return f"queued{where} ({view.ahead} ahead)" if view.ahead else f"queued{where}"
             case "draining":
                 running = f"{view.requests} request{'s' * (view.requests != 1)}, "
                 running = running if view.requests else ""
-                return f"waiting for {other} to finish ({running}{int(now - self._began)} s)"
+                waited = f"{running}{int(now - self._began)} s"
+                return f"waiting for {other} to finish{where} ({waited})"
             case "stopping":
-                return f"stopping {other}"
+                return f"stopping {other}{where}"
             case "placing":
-                return f"waiting for a machine ({int(now - self._began)} s)"
+                return f"waiting for a machine{where} ({int(now - self._began)} s)"
             case "waking":
-                return f"waking ({int(now - self._began)} s)"
+                return f"waking{where} ({int(now - self._began)} s)"
+            case "machine":
+                return f"waking {host} ({int(now - self._began)} s)"
             case "restarting":
-                return "waiting for arriero, which is being restarted"
+                return f"waiting for arriero{where}, which is being restarted"
             case "warming" | "ready":
-                return "warming up"
+                return f"warming up{where}"
             case "restoring":
-                return "restoring the prompt cache"
+                return f"restoring the prompt cache{where}"
             case "loading":
                 self._see(view)
                 percent = "" if self._percent is None else f" {self._percent}%"
                 left = "" if view.eta_s is None else f", {math.ceil(view.eta_s)} s left"
-                return f"loading{percent} ({int(now - self._began)} s{left})"
+                return f"loading{where}{percent} ({int(now - self._began)} s{left})"
 
     def _line(self, text: str) -> str:
         return f"{self._marker}{self._model}: {text}"[: MAX_LINE_BYTES - 1] + "\n"

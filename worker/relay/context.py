@@ -99,6 +99,7 @@ class RelayContext:
         feeds: Those who follow logs and events.
         read_logs: Reads logs and events for pages; set likewise.
         finishing: No further request is taken on any connection.
+        instance: Stands for this program where requests go from machine to machine.
     """
 
     monitor: ConnectionMonitor
@@ -126,6 +127,7 @@ class RelayContext:
     feeds: FeedHub = field(default_factory=FeedHub)
     read_logs: LogPages = field(default_factory=NoLogPages)
     finishing: bool = False
+    instance: str = ""
     _names_for: dict[tuple[str, ...], ModelNames] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -13,10 +13,13 @@ from ..apis.turns.events import TurnEvents
 from ..apis.turns.request import TurnFormat
 from ..connections.connection import Connection
 from ..http.header_rules import CompiledRules
+from ..http.request_head import RequestHead, is_for_this_hop
 from ..limits import Limits
+from ..progress.hop_progress import FIELD, HopProgress
+from ..progress.model_view import ModelView
 from ..progress.prefill import PrefillProgress, Style
 from .model_request import ModelRequest
-from .progress_updates import ProgressUpdates
+from .progress_updates import ProgressUpdates, is_queued
 from .response_writer import ResponseWriter
 
 
@@ -32,6 +35,9 @@ class Exchange(msgspec.Struct, eq=False):
         original: The same as it was read: no filters of its model and no rules have changed it.
         place: Number of the grant of a place on its model, if that takes a limited number of
             requests; 0 without one.
+        elsewhere: What another machine has told last of its model; None if it loads nothing.
+        may_fall: If it fails before its response begins, it goes to another machine.
+        is_answered: Its response has begun to come.
     """
 
     request: ModelRequest
@@ -40,6 +46,33 @@ class Exchange(msgspec.Struct, eq=False):
     original: ModelRequest
     progress: ProgressUpdates | None = None
     place: int = 0
+    elsewhere: ModelView | None = None
+    may_fall: bool = False
+    is_answered: bool = False
+
+    async def hear(self, view: ModelView | None) -> None:
+        """Pass on what another machine tells of its model; None: nothing comes of that.
+
+        Raises:
+            ClientGone: The client has left.
+        """
+        before, now = self.elsewhere, trio.current_time()
+        if view is None or view.stage == "ready":
+            self.elsewhere = None
+            if before is not None:
+                self.account.granted(now)
+                if view is not None and self.progress is not None:
+                    await self.progress.tell_ready()
+            return
+        progress = self.progress
+        if before is None or progress is None:
+            progress = self.wait_for_model()
+        self.elsewhere = view
+        if is_queued(view):
+            self.account.queued(now)
+        else:
+            self.account.loading(now)
+        await progress.tell(view)
 
     def wait_for_model(self) -> ProgressUpdates:
         """Begin to wait for the model; perhaps once more."""
@@ -74,11 +107,20 @@ def open_exchange(
         writer.translator = _turn_dialect(request, account, request.turns)
     elif request.translation is not None and request.stream:
         writer.translator = request.translation.dialect(writer.stream_context())
-    if request.prefill is not None and (shape := request.api.chunk) is not None:
+    if request.head.own and _asks_as_program(request.head):
+        exchange.progress = ProgressUpdates(writer, hop=HopProgress(trio.current_time()))
+    elif request.prefill is not None and (shape := request.api.chunk) is not None:
         exchange.progress = ProgressUpdates(
             writer, _prefill_progress(request, request.prefill, shape, conn.monitor.limits)
         )
     return exchange
+
+
+def _asks_as_program(head: RequestHead) -> bool:
+    """Whether the next program on the way to the client wants to tell it of the model."""
+    return (
+        head.http11 and any(name == FIELD for name, _ in head.own) and is_for_this_hop(head, FIELD)
+    )
 
 
 def _turn_dialect(request: ModelRequest, account: Account, turns: TurnFormat) -> TurnDialect:

@@ -10,9 +10,10 @@ from typing import Final, Literal
 
 import trio
 from msgspec import UNSET
+from msgspec.structs import replace
 
-from arriero.protocol.lease import Claim, Claimed, PeerFailed
-from arriero.protocol.worker_config import PeerRoute
+from arriero.protocol.lease import Claim, Claimed, PeerFailed, WakePeer
+from arriero.protocol.worker_config import PeerRoute, Timeouts
 
 from ..accounting.account import Account, open_account
 from ..accounting.capture import ResponseRecorder
@@ -20,14 +21,27 @@ from ..accounting.usage import prompt_estimate
 from ..apis.error_response import error_answer
 from ..apis.routes import BY_BODY, Route
 from ..connections.connection import Connection, WaitingFor
-from ..errors import AlreadyRuns, ClientGone, RelayError, Unavailable, UpstreamDied, UpstreamSilent
+from ..errors import (
+    AlreadyRuns,
+    ClientGone,
+    LoadFailed,
+    RelayError,
+    StillLoading,
+    TooManyRequests,
+    Unavailable,
+    UpstreamDied,
+    UpstreamRefused,
+    UpstreamSilent,
+)
 from ..http.request_head import RequestHead
 from ..http.tracing import RANDOM_BYTES, start_trace
 from ..json.large_body import LARGE_BYTES
+from ..progress.model_view import ModelView
+from ..upstreams.hops import check_hops, hops_of
 from ..upstreams.pool import UpstreamUnanswered, UpstreamUnreachable
 from ..upstreams.retry import LocalLosses, Retries
 from .context import RelayContext
-from .detours import ChosenTarget, changed, choose, led_elsewhere
+from .detours import ChosenTarget, PlaceSearch, changed, choose, find_place, led_elsewhere
 from .exchange import Exchange, open_exchange
 from .model_request import LongBody, led_to, read_long, read_request, way_of, way_upstream
 from .response import answer_nothing, relay
@@ -39,8 +53,17 @@ from .wait_for_model import hold, pause, peek
 
 log = logging.getLogger(__name__)
 
+# Failures of one machine: another one may do better.
+_FALLS: Final = (LoadFailed, TooManyRequests, Unavailable, UpstreamDied, UpstreamSilent)
+
 # Statuses of a peer that is not well, or that nobody in front of it can reach.
 _FAILING: Final = frozenset({500, 502, 503, 504})
+
+# Seconds for a connection to a machine that may be asleep: those that are awake take milliseconds.
+_AWAKE_S: Final = 3.0
+
+# Seconds between two tries to reach one that wakes up.
+_WAKING_S: Final = 1.0
 
 # Scopes with which no model is started.
 _ONLY_READS: Final = frozenset({"read"})
@@ -115,15 +138,22 @@ async def answer(
         recorder = conn.tee = ResponseRecorder(most_captured, conn.tee)
     exchange: Exchange | None = None
     choice: ChosenTarget | None = None
+    search: PlaceSearch | None = None
     leave: Callable[[], None] | None = None
     try:
         if unread is not None:
             raise unread
+        if head.own:
+            check_hops(hops_of(head.own), service.instance)
         request = read_request(names, head, way, body, long_body, upload, account, trace)
         if request.detour is not None and request.detour.selector is not None:
             choice = await choose(service, request.detour.selector)
             found = service.names.find_chosen(choice.target)
             request = led_to(request, found, account)
+        if request.detour is not None and (search := find_place(service, request)) is not None:
+            place = await search.next()
+            if place and place != request.route.model:
+                request = led_to(request, service.names.find_place(place), account)
         original = request
         has_changes = request.detour is not None or service.names.rules is not None
         if has_changes and not request.asks_nothing:
@@ -139,10 +169,10 @@ async def answer(
         if conn.caller.is_limited:
             leave = await service.enter(conn.caller)
         if head.idempotency_key is None:
-            await _serve(service, exchange)
+            await _serve_somewhere(service, exchange, search)
         else:
             async with _claimed(service, caller, head.idempotency_key, request_id):
-                await _serve(service, exchange)
+                await _serve_somewhere(service, exchange, search)
     except RelayError as error:
         _log_failure(account, error)
         if exchange is not None:
@@ -165,6 +195,8 @@ async def answer(
         service.running.exit(request_id)
         if choice is not None:
             choice.end()
+        if search is not None:
+            search.end()
         if leave is not None:
             leave()
         if exchange is not None:
@@ -226,6 +258,54 @@ async def _claimed(
             service.say(service.engagements.unclaim(caller, key, request_id))
 
 
+def _serve_somewhere(
+    service: RelayContext, exchange: Exchange, search: PlaceSearch | None
+) -> Awaitable[None]:
+    """Serve a request where its model is; if several machines have it, on one of them."""
+    if search is None:
+        return _serve(service, exchange)
+    return _serve_in_turn(service, exchange, search)
+
+
+async def _serve_in_turn(service: RelayContext, exchange: Exchange, search: PlaceSearch) -> None:
+    """Serve a request on one of several machines, and if that fails before it answers, on another.
+
+    Once its response has begun there is no way back: the client has a part of it.
+    """
+    account, conn = exchange.account, exchange.writer.conn
+    while True:
+        exchange.may_fall = search.has_more
+        failure: RelayError
+        try:
+            await _serve(service, exchange)
+            return
+        except (*_FALLS, UpstreamRefused) as error:
+            if exchange.is_answered or isinstance(error, StillLoading) or conn.verdict is not None:
+                raise
+            if not exchange.may_fall or not exchange.request.is_replayable:
+                raise
+            failure = error
+        conn.expired = False  # that was the other machine's time
+        await exchange.hear(None)
+        before = exchange.request.route.model
+        place = await search.next()
+        if place:
+            await led_elsewhere(service, exchange, place)
+        elif isinstance(failure, UpstreamRefused):
+            exchange.may_fall = False  # what it says now is the answer
+            await _serve(service, exchange)
+            return
+        else:
+            raise failure
+        log.info(
+            "request.elsewhere id=%s from=%s to=%s code=%s",
+            account.request_id,
+            before,
+            place,
+            failure.code,
+        )
+
+
 def _serve(service: RelayContext, exchange: Exchange) -> Awaitable[None]:
     peer = exchange.request.peer
     if exchange.request.asks_nothing and (peer is not None or _may_stay_stopped(service, exchange)):
@@ -267,6 +347,7 @@ async def _serve_local(service: RelayContext, exchange: Exchange) -> None:
             sent = request_for_model(exchange, endpoint, lease, kind, service.request_rules)
             response = await send(exchange, endpoint, sent, retries)
             if not isinstance(response, RetryAfter):
+                exchange.is_answered = True
                 await relay(exchange, endpoint, response)
                 return
             wait_s = response.wait_s
@@ -311,28 +392,75 @@ async def _serve_peer(service: RelayContext, exchange: Exchange, peer: PeerRoute
     account.upstream_kind = peer.kind
     account.granted(trio.current_time())
     endpoint = service.upstreams.at(peer.url)
-    retries = Retries(request.config.max_retry_wait_s, is_peer=True)
+    retries = Retries(request.config.max_retry_wait_s, is_peer=True, may_fall=exchange.may_fall)
+    awake_by = math.inf
     while True:
-        sent = request_for_peer(exchange, peer, service.admission.keys, service.request_rules)
+        sent = request_for_peer(
+            exchange, peer, service.admission.keys, service.request_rules, service.instance
+        )
+        if peer.wake_s:
+            sent = replace(sent, timeouts=_quick(sent.timeouts))
         try:
             response = await send(exchange, endpoint, sent, retries)
+        except (UpstreamDied, UpstreamSilent) as error:
+            is_slow = isinstance(error, UpstreamSilent)
+            _tell_failed(service, exchange, error.message, "error" if is_slow else "unreachable")
+            if not isinstance(error, UpstreamUnreachable) or not request.is_replayable:
+                raise
+            if peer.wake_s and not exchange.may_fall:
+                now = trio.current_time()
+                awake_by = min(awake_by, now + peer.wake_s)
+                if now >= awake_by:
+                    raise Unavailable(
+                        f"cannot ask '{peer.peer}': its machine was woken, and does not answer "
+                        f"after {peer.wake_s:g} s"
+                    ) from error
+                service.say(WakePeer(peer=peer.peer))
+                await _pause_and_tell(exchange, peer.peer, _WAKING_S)
+                continue
+            again_s = retries.after_loss(chance=chance())
+            if again_s is None:
+                raise
+            wait_s = again_s
+        else:
             if not isinstance(response, RetryAfter):
                 if response.head.status in _FAILING:
                     _tell_failed(service, exchange, f"status {response.head.status}", "error")
+                exchange.is_answered = True
                 await relay(exchange, endpoint, response)
                 return
+            if response.status in _FAILING:
+                _tell_failed(service, exchange, f"status {response.status}", "error")
+            if exchange.may_fall:
+                raise UpstreamRefused(
+                    f"'{peer.peer}' answered with status {response.status}",
+                    upstream_status=response.status,
+                    code=f"http_{response.status}",
+                )
             wait_s = response.wait_s
-        except (UpstreamUnanswered, UpstreamSilent) as loss:
-            _tell_failed(service, exchange, str(loss))
-            raise
-        except UpstreamUnreachable as loss:
-            _tell_failed(service, exchange, str(loss))
-            again_s = retries.after_loss(chance=chance())
-            if again_s is None or not request.is_replayable:
-                raise
-            wait_s = again_s
         log.info("request.again id=%s peer=%s", account.request_id, peer.peer)
         await pause(conn, wait_s)
+
+
+def _quick(timeouts: Timeouts) -> Timeouts:
+    return replace(timeouts, connect_s=min(timeouts.connect_s or _AWAKE_S, _AWAKE_S))
+
+
+async def _pause_and_tell(exchange: Exchange, host: str, seconds: float) -> None:
+    """Wait for some time, and tell the client that a machine is being woken.
+
+    Raises:
+        ClientGone: The client has left meanwhile.
+        RequestCancelled: Somebody has asked for the end.
+    """
+    view, until = ModelView("machine", host=host), trio.current_time() + seconds
+    await exchange.hear(view)
+    progress = exchange.progress
+    while (now := trio.current_time()) < until:
+        due = until if progress is None else min(until, progress.next_deadline())
+        await pause(exchange.writer.conn, due - now)
+        if progress is not None:
+            await progress.tell(view)
 
 
 def _tell_failed(

@@ -16,7 +16,7 @@ from arriero.protocol.worker_config import Timeouts
 from ..connections.connection import Connection, WaitingFor
 from ..connections.stream import SocketStream, StreamBroken
 from ..errors import ClientGone, RelayError, UpstreamDied, UpstreamSilent
-from ..progress.model_view import ModelView
+from ..progress.hop_progress import INTERIM, read_progress
 from ..upstreams.admission_gate import AdmissionGate
 from ..upstreams.heads import MAX_ANSWER_HEAD_BYTES, ResponseBody, ResponseHead
 from ..upstreams.pool import (
@@ -29,17 +29,19 @@ from ..upstreams.pool import (
 from ..upstreams.request import UpstreamRequest
 from ..upstreams.retry import Retries
 from .exchange import Exchange
+from .progress_updates import READY_VIEW
 from .upload import Upload
 
 # Bodies up to this size are sent together with the head: copying is cheaper than a system call.
 _JOINED_BYTES = 64 * 1024
 
 # What an interim response begins with.
-_INTERIM = b"HTTP/1.1 1"
+_ANY_INTERIM = b"HTTP/1.1 1"
 
-# After the grant nothing is said about the model any more; a stream that was begun has its
-# heartbeats until the upstream's first byte.
-_READY_VIEW = ModelView("ready")
+# Seconds for which another machine may go on telling of its model, and how often: a load takes
+# minutes, and is told of twice a second.
+_ELSEWHERE_S = 3600.0
+_MAX_INTERIM = 10_000
 
 
 class RetryAfter(NamedTuple):
@@ -47,9 +49,11 @@ class RetryAfter(NamedTuple):
 
     Attributes:
         wait_s: Seconds until then.
+        status: Of the response that asked for it.
     """
 
     wait_s: float
+    status: int
 
 
 class UpstreamResponse(msgspec.Struct, eq=False):
@@ -158,13 +162,16 @@ async def send(
             raise UpstreamUnanswered("the model's server went away before it answered")
         if exchange.progress is not None and exchange.progress.has_waited:
             await conn.monitor.fairness.turn()  # all of them may be answered at once
-        head, data = await _read_head(exchange, link, endpoint, data)
-        if head.status >= 400 and not exchange.writer.committed and wanted.is_replayable:
+        head, data = await _read_head(exchange, link, endpoint, data, request)
+        may_ask_again = retries.may_fall or not exchange.writer.committed
+        if head.status >= 400 and may_ask_again and wanted.is_replayable:
             wait_s = _retry_after(retries, head)
             if wait_s is not None:
                 conn.upstream = None
                 link.transport.close()
-                return RetryAfter(wait_s)
+                return RetryAfter(wait_s, head.status)
+        if exchange.elsewhere is not None:
+            await exchange.hear(READY_VIEW if head.status < 400 else None)
         return UpstreamResponse(
             conn,
             idle_s,
@@ -203,12 +210,12 @@ async def first_bytes(exchange: Exchange, link: UpstreamConnection) -> bytes:
     """Wait for bytes, and send updates meanwhile; none at the end."""
     progress = exchange.progress
     try:
-        if progress is None or not progress.may_speak:
+        if progress is None or not (progress.may_speak or exchange.elsewhere is not None):
             return await link.transport.receive()
         while True:
             with trio.move_on_at(progress.next_deadline()):
                 return await link.transport.receive()
-            await progress.tell(_READY_VIEW)
+            await progress.tell(exchange.elsewhere or READY_VIEW)
     except StreamBroken:
         return b""
 
@@ -258,7 +265,7 @@ async def _wait_for_room(exchange: Exchange, gate: AdmissionGate) -> None:
                 with trio.move_on_at(progress.next_deadline()):
                     await place.wait()
                     return
-                await progress.tell(_READY_VIEW)
+                await progress.tell(READY_VIEW)
         blame(conn)
         raise UpstreamUnreachable("cannot reach the model's server")
     except BaseException:
@@ -317,7 +324,7 @@ async def _send_with_upload(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(send_all)
         data = await first_bytes(exchange, link)
-        while request.expect_s and data.startswith(_INTERIM):
+        while request.expect_s and data.startswith(_ANY_INTERIM):
             head, _, rest = data.partition(b"\r\n\r\n")
             if head == data:  # not all of it has come
                 if not (more := await first_bytes(exchange, link)):
@@ -335,17 +342,36 @@ async def _send_with_upload(
 
 
 async def _read_head(
-    exchange: Exchange, link: UpstreamConnection, endpoint: Endpoint, data: bytes
+    exchange: Exchange,
+    link: UpstreamConnection,
+    endpoint: Endpoint,
+    data: bytes,
+    request: UpstreamRequest,
 ) -> tuple[ResponseHead, bytes]:
-    """Return the first final head, and the bytes behind it."""
-    conn = exchange.writer.conn
+    """Return the first final head, and the bytes behind it.
+
+    What another machine tells of its model before that is told to the client.
+    """
+    conn, peer, interim = exchange.writer.conn, exchange.request.peer, 0
+    until = math.inf
     while True:
         end = data.find(b"\r\n\r\n") + 4
         if end >= 4:
-            head = endpoint.read_head(data[:end])
-            data = data[end:]
-            if head.status >= 200:
-                return head, data
+            raw, data = data[:end], data[end:]
+            if peer is not None and raw.startswith(INTERIM):
+                view = read_progress(raw, peer.peer)
+                interim += 1
+                if interim > _MAX_INTERIM:
+                    raise UpstreamDied("cannot read the answer: nothing but interim ones comes")
+                if view is not None:
+                    until = min(until, conn.monitor.now + _ELSEWHERE_S)
+                    idle_s = min(exchange.request.config.upstream_idle_s, request.head_s)
+                    conn.deadline = min(until, conn.monitor.now + idle_s)
+                    await exchange.hear(view)
+            else:
+                head = endpoint.read_head(raw)
+                if head.status >= 200:
+                    return head, data
             if not data:
                 data = await first_bytes(exchange, link)
             continue

@@ -2,6 +2,7 @@
 
 import math
 import time
+from typing import Final
 
 from arriero.protocol.records import UpstreamKind
 from arriero.protocol.worker_config import PeerRoute
@@ -10,12 +11,19 @@ from ..http.auth import KeyRing
 from ..http.header_rules import CompiledRules
 from ..json.edit import Edited
 from ..leases.leases import Lease
+from ..progress.hop_progress import ASKING_LINES
 from ..upstreams.heads import upstream_request
+from ..upstreams.hops import hops_line, hops_of
 from ..upstreams.peers import peer_request
 from ..upstreams.pool import Endpoint
 from ..upstreams.request import RequestOptions, UpstreamRequest, edit_body
 from .exchange import Exchange
 from .model_request import ModelRequest
+
+# Behind these there may be a program of this kind.
+_MAY_BE_OURS: Final[frozenset[UpstreamKind]] = frozenset(
+    {"openai", "llama-server", "vllm", "unknown"}
+)
 
 
 def request_for_model(
@@ -50,15 +58,22 @@ def request_for_model(
 
 
 def request_for_peer(
-    exchange: Exchange, peer: PeerRoute, keys: KeyRing, rules: CompiledRules | None
+    exchange: Exchange,
+    peer: PeerRoute,
+    keys: KeyRing,
+    rules: CompiledRules | None,
+    instance: str,
 ) -> UpstreamRequest:
     """Return the request to a peer, signed now.
+
+    One of this kind is asked to tell how its model stands, for our client.
 
     Args:
         exchange: Of the request.
         peer: Where the model is.
         keys: Those of this program, which no peer ever gets.
         rules: What is changed in the client's lines; None for nothing.
+        instance: See `hops_line`.
 
     Raises:
         RelayError: It cannot be signed.
@@ -66,7 +81,17 @@ def request_for_peer(
     edited, length = _body_for(exchange, peer.kind)
     request, expect_s = exchange.request, _expect_s(exchange.request)
     return UpstreamRequest(
-        head=head_for_peer(request, peer, edited.body, length, keys, rules, expects=expect_s > 0),
+        head=head_for_peer(
+            request,
+            peer,
+            edited.body,
+            length,
+            keys,
+            rules,
+            instance,
+            expects=expect_s > 0,
+            more=ASKING_LINES if peer.kind in _MAY_BE_OURS else b"",
+        ),
         body=edited.body,
         parts=edited.parts,
         asked_usage=edited.asked_usage,
@@ -111,10 +136,14 @@ def head_for_peer(
     length: int | None,
     keys: KeyRing,
     rules: CompiledRules | None,
+    instance: str,
     *,
     expects: bool = False,
+    more: bytes = b"",
 ) -> bytes:
     """Return the head for a peer, signed now; see `peer_request`."""
+    if peer.kind in _MAY_BE_OURS:
+        more += hops_line(hops_of(request.head.own), instance, peer.peer)
     return peer_request(
         peer,
         request.route.send_as or request.route.model,
@@ -125,7 +154,7 @@ def head_for_peer(
         stream=request.stream,
         own_keys=keys,
         now=time.time(),
-        extra=_extra(request, expects=expects),
+        extra=_extra(request, expects=expects) + more,
         rules=rules,
     )
 

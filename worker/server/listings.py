@@ -105,6 +105,10 @@ class Listings:
                 found.peer and not found.route.remote and found.route.model == name
             ):  # the other name is a short one
                 yield self._entry(found, name)
+        for name in config.places:
+            found = self._names.find(name)
+            if found.peer is not None and not found.route.remote:  # several have it, but not here
+                yield self._entry(found, name)
         for route in config.models:
             if not route.unlisted:
                 names = list(filter(self._names.has, (route.model, *route.aliases)))

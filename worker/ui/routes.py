@@ -156,7 +156,11 @@ def add_page(service: PageContext, answers: AddsRoute, *, is_admin_here: bool) -
 
     @answers(declared.EXPLAIN)
     async def explain(name: str) -> Response:
-        asked = ExplainRequest(model=started_here(name))
+        found = service.names_for(g.caller).find_unpinned(name)
+        places = None if found.detour is None else found.detour.places
+        is_peers = found.peer is not None and found.route.remote is None
+        model = places or (found.route.model if is_peers else started_here(name))
+        asked = ExplainRequest(model=model)
         return json_answer(await service.ask(asked, ExplainReply, within_s=_ASK_S))
 
     @answers(declared.LOAD)

@@ -6,6 +6,7 @@ Lowest first:
     aws_sigv4       AWS Signature Version 4.
     extra_options   `include_usage`, `return_progress`.
     heads           Request and response heads, body framing.
+    hops            Where a request has been, from machine to machine.
     peers           Request to a peer.
     pool            Keep-alive connections per endpoint.
     request         What is sent upstream.

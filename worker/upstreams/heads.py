@@ -13,7 +13,7 @@ import httptools
 from ..accounting.usage import CACHED_FIELD
 from ..errors import UpstreamDied
 from ..http.header_rules import CompiledRules
-from ..http.request_head import RequestHead, name_of
+from ..http.request_head import RequestHead, is_for_this_hop, name_of
 from ..streams import aws_event_stream as eventstream
 
 # Bytes of an upstream's head: as much as is taken from clients.
@@ -113,17 +113,11 @@ def upstream_request(
 
 def _shown_lines(head: RequestHead) -> list[bytes]:
     """Return the fields by which a client has shown who it is, but those for this hop only."""
-    said = head.connection
     return [
         b"%b: %b\r\n" % (name, value)
         for name, value in head.keys
-        if name in _KEY_FIELDS and (name not in said or not _names(said, name))
+        if name in _KEY_FIELDS and not is_for_this_hop(head, name)
     ]
-
-
-def _names(connection: bytes, name: bytes) -> bool:
-    """Whether ``Connection`` names the field: then it is for this hop only."""
-    return name in {token.strip() for token in connection.split(b",")}
 
 
 def framing_line(length: int | None) -> bytes:

@@ -44,6 +44,7 @@ _CHANCE_S: Final = 0.25
 _LOCAL_CAUSES: Final = frozenset({429})
 _STARTING_CAUSES: Final = frozenset({429, 502, 503, 504})
 _PEER_CAUSES: Final = frozenset({429, 503})
+_FALL_CAUSES: Final = frozenset({429, 502, 503})
 
 _NUMBER: Final = re.compile(rb"[0-9]+(\.[0-9]*)?")
 
@@ -59,11 +60,13 @@ class Retries(msgspec.Struct, eq=False):
         max_wait_s: Longest time in seconds that all its waits may take together.
         is_peer: The upstream is another server, not a local model.
         granted_at: When a local model was granted last, on the caller's clock.
+        may_fall: Another machine has the model, and is asked at once instead.
     """
 
     max_wait_s: float
     is_peer: bool
     granted_at: float = -math.inf
+    may_fall: bool = False
     _waited_s: float = 0.0
     _retries: int = 0
 
@@ -76,7 +79,7 @@ class Retries(msgspec.Struct, eq=False):
         Returns:
             Seconds; None to try no more.
         """
-        return self._wait(None, chance)
+        return None if self.may_fall else self._wait(None, chance)
 
     def after_answer(
         self,
@@ -99,6 +102,8 @@ class Retries(msgspec.Struct, eq=False):
         Returns:
             Seconds; None to pass the answer on.
         """
+        if self.may_fall and self.is_peer:
+            return 0.0 if status in _FALL_CAUSES else None
         if self.is_peer:
             causes = _PEER_CAUSES
         else:

@@ -128,7 +128,13 @@ def _dial_peer(
     exchange.account.upstream_kind = peer.kind
     exchange.account.granted(trio.current_time())
     head = head_for_peer(
-        exchange.request, peer, b"", 0, service.admission.keys, service.request_rules
+        exchange.request,
+        peer,
+        b"",
+        0,
+        service.admission.keys,
+        service.request_rules,
+        service.instance,
     )
     return dial(
         service.upstreams.at(peer.url),

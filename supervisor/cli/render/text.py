@@ -10,6 +10,7 @@ from arriero.protocol.control import (
     ExplainReply,
     HoldReply,
     PingReply,
+    PlaceStanding,
     ProfilesReply,
     ReloadReply,
     StatusReply,
@@ -350,6 +351,15 @@ def _padded(row: Sequence[str], widths: Sequence[int], table: Table) -> list[str
 
 def explanation(reply: ExplainReply) -> list[str]:
     """Return the course of a request for the model."""
+    if reply.action == "pass":
+        first, count = reply.places[0], len(reply.places)
+        return [
+            f"{clean(reply.model)} is at {count} machine{'s' * (count != 1)}; "
+            f"a request would be passed on to {clean(first.host)}",
+            f"why:    {clean(reply.why)}",
+            "",
+            *aligned(places_table(reply.places)),
+        ]
     lines = [
         f"{clean(reply.model)} is {reply.state}; a request would {_ACTIONS[reply.action]}",
         f"stops:  {', '.join(map(clean, reply.stops)) or 'nothing'}",
@@ -361,7 +371,30 @@ def explanation(reply: ExplainReply) -> list[str]:
     if reply.devices:
         lines += ["", *aligned(devices_table(reply.devices))]
         lines += ["", *aligned(fits_table(reply.models))]
+    if reply.places:
+        lines += [f"here:   {clean(reply.why_there)}", "", *aligned(places_table(reply.places))]
     return lines
+
+
+def places_table(places: Sequence[PlaceStanding]) -> Table:
+    """Return how a model stands at each of the machines that have it."""
+    return Table(
+        ("machine", "model", "state", "running", "waiting", "wait", "remarks"),
+        tuple(
+            (
+                clean(one.host) or "here",
+                clean(one.target),
+                clean(one.state) or NOTHING,
+                str(one.running),
+                str(one.waiting),
+                duration(one.wait_s),
+                NOTHING if one.usable else f"not asked: {clean(one.why) or 'it has failed'}",
+            )
+            for one in places
+        ),
+        frozenset({"running", "waiting", "wait"}),
+        spare=("waiting", "running"),
+    )
 
 
 def devices_table(devices: Sequence[DeviceStatus]) -> Table:
@@ -525,6 +558,7 @@ def held_line(reply: HoldReply, for_s: float | None) -> str:
 
 
 _ACTIONS: Final = {
+    "pass": "be passed on",
     "serve": "be served at once",
     "join": "wait for the start that is under way",
     "start": "start it",

@@ -93,7 +93,8 @@ profiles:
     assert names.models_of("p") == ["m", "k", "org/x", "y"]
     assert names.resolve("m") == (config.peers["q"], "m")  # what is told takes no name away
     assert names.resolve("k") == (config.peers["p"], "k")
-    assert names.having("m") == ("p/m", "q/m")
+    assert dict(names.places) == {"m": ("q/m", "p/m")}  # but may share it
+    assert dict(config.peer_models.places) == {}
 
 
 def test_a_name_of_a_list_that_is_not_there_yet_is_written_whole() -> None:
@@ -144,7 +145,7 @@ def test_a_peer_that_lacks_everything_is_told_all_of_it() -> None:
         ("p/both", ("p", "both")),
         ("q/both", ("q", "both")),
         ("m", ("p", "m")),
-        ("both", None),  # of two peers
+        ("both", ("p", "both")),  # of two peers: either may answer
         ("a", None),  # a model here
         ("p/a", ("p", "a")),
         ("p/m", ("p", "m")),  # not q's model of that name
@@ -207,12 +208,12 @@ selectors: {s: {strategy: warm, targets: [a]}}
 profiles:
   f:
     description: ' for work '
-    pins: {1: a, 2: x, 3: 'a:high', 4: m, 5: p/both, 6: s, a: b, off: '', gone: , null: ~}
+    pins: {1: a, 2: x, 3: 'a:high', 4: m, 5: p/both, 6: s, 7: both, a: b, off: '', gone: , null: ~}
 """
     ).profiles["f"]
     assert profile.description == "for work"
     assert profile.pins == {
-        "1": "a", "2": "x", "3": "a:high", "4": "m", "5": "p/both", "6": "s", "a": "b",
+        "1": "a", "2": "x", "3": "a:high", "4": "m", "5": "p/both", "6": "s", "7": "both", "a": "b",
         "off": None, "gone": None, "null": None,
     }  # fmt: skip
 
@@ -227,7 +228,6 @@ profiles:
         ("{'': {pins: {y: a}}}", "c.yaml:8:16: profiles.: a profile's name cannot be empty"),
         ("{f: {pins: {' ': a}}}", "c.yaml:8:28: profiles.f.pins. : the name that is pinned cannot be empty"),
         ("{f: {pins: {y: bb}}}", "c.yaml:8:26: profiles.f.pins.y: there is no model 'bb'; did you mean 'b'?"),
-        ("{f: {pins: {y: both}}}", "c.yaml:8:26: profiles.f.pins.y: 'both' is a model of several peers; write p/both or q/both"),
         ("{f: {pins: {y: [a]}}}", "c.yaml:8:26: profiles.f.pins.y: found a list; write a name"),
         ("{f: {pins: {y: z, z: a}}}", "c.yaml:8:26: profiles.f.pins.y: there is no model 'z'"),
     ],

@@ -1,6 +1,7 @@
 """The lease socket with workers that say what the test says; engine and sockets are real."""
 
 import logging
+import socket
 from collections.abc import AsyncGenerator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -26,25 +27,30 @@ from arriero.protocol.lease import (
     Finished,
     FromSupervisor,
     FromWorker,
+    HeldSelection,
     Hello,
     KeyAnswer,
     KeyLeft,
     KeyQuery,
     Peek,
     Peeked,
+    PeerFailed,
     ProfileAnswer,
     ProfileOrder,
     Select,
     Selected,
     Unclaim,
+    WakePeer,
     Welcome,
 )
 from arriero.protocol.transport import FrameSocket, connected, open_context
 from arriero.protocol.values import ErrorInfo
 from arriero.protocol.worker_config import WorkerConfig
-from arriero.supervisor.config.names import Selector
+from arriero.supervisor.config.names import PeerConfig, Selector, WakeOnLan
 from arriero.supervisor.config.schema.key_types import KeyConfig
+from arriero.supervisor.config.values import Config
 from arriero.supervisor.control.event_publisher import open_publisher
+from arriero.supervisor.peers.late import LatePeers
 from arriero.supervisor.scheduling.dispatcher import Dispatcher
 from arriero.supervisor.scheduling.engine import Engine
 from arriero.supervisor.workers.key_limits import DayOfKeys, KeyLimits
@@ -107,6 +113,7 @@ class Scene:
     """A supervisor without models."""
 
     server: LeaseServer
+    peers: LatePeers
     records: RecordStore
     events: FrameSocket
     connect: Callable[[], FrameSocket]
@@ -121,7 +128,17 @@ class Scene:
 
 
 @asynccontextmanager
-async def opened(folder: Path) -> AsyncGenerator[Scene, None]:
+async def opened(folder: Path, config: Config | None = None) -> AsyncGenerator[Scene, None]:
+    used = config or Config()
+    peers = LatePeers(
+        lambda: used,
+        folder / "peers",
+        changed=lambda: None,
+        own_epoch=str,
+        names=lambda: used.peer_models,
+        local=lambda _: None,
+    )
+    peers.follow()
     with open_context() as context, ExitStack() as stack, trio.fail_after(20):
         async with open_publisher(context, folder / "events") as publisher:
             dispatcher = Dispatcher(Engine(()), publisher)
@@ -134,12 +151,14 @@ async def opened(folder: Path) -> AsyncGenerator[Scene, None]:
                 config=lambda: WorkerConfig(generation=1, models=()),
                 on_hello=lambda number, pid, token: number == pid and token == b"token %d" % pid,
                 selections=Selections(lambda: SELECTORS, lambda _: "stopped"),
+                peers=peers,
                 keys=KeyLimits(lambda: KEYS, DayOfKeys(), lambda: 86400.0),
                 choose_profile=choose,
             ) as server:
                 dispatcher.connect(processes=NoProcesses(), send_to_worker=server.send)
                 yield Scene(
                     server,
+                    peers,
                     records,
                     stack.enter_context(
                         connected(context, zmq.SUB, folder / "events", topics=[b"usage/"])
@@ -435,3 +454,61 @@ async def test_places_of_a_key_are_counted_over_all_workers(scene: Scene) -> Non
     other.say(KeyLeft(ask=3))
     other.say(Finished(records=(record("r1", key="laptop", input_tokens=4, output_tokens=6),)))
     assert await asks(other, 4) == "key_budget"
+
+
+# --- machines -----------------------------------------------------------------------------------
+
+
+async def test_a_place_is_chosen_and_counted_until_its_request_ends(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(("127.0.0.1", 0))
+        receiver.settimeout(20)
+        wake = WakeOnLan(
+            mac="00:11:22:33:44:55", broadcast=f"127.0.0.1:{receiver.getsockname()[1]}"
+        )
+        config = Config(
+            peers={
+                "a": PeerConfig(peer="a", written_models=("m",)),
+                "b": PeerConfig(peer="b", written_models=("m",), wake=wake),
+            }
+        )
+        async with opened(tmp_path, config) as scene:
+            one, other = await scene.worker(), await scene.worker()
+            places = scene.peers.places
+            assert places is not None
+
+            async def asks(worker: Worker, ask: int, *tried: str) -> str:
+                query = Select(ask=ask, selector="m", is_model=True, tried=tried)
+                return (await worker.ask(query, Selected)).target
+
+            assert {await asks(one, 1), await asks(other, 1)} == {"a/m", "b/m"}
+            assert await asks(one, 2, "a/m") == "b/m"
+            one.say(Deselect(ask=1))
+            one.say(Deselect(ask=2))
+            failed = PeerFailed(peer="a", model="m", failure="unreachable", why="gone")
+            one.say(failed)
+            assert await asks(one, 3) == await asks(one, 4) == "b/m"
+            assert sum(places.counts().values()) == 3
+            scene.server.lost(1)
+            scene.server.lost(2)
+            assert places.counts() == {}
+            third = await scene.worker()
+            third.say(WakePeer(peer="b"))
+            await third.is_read()
+            assert receiver.recv(2000).startswith(b"\xff" * 6 + b"\x00\x11\x22")
+            held = HeldSelection(ask=9, selector="m", target="b/m", is_model=True)
+            scene.server.expect(7, 7, b"token 7")
+            fourth = Worker(7, scene.connect())
+            await fourth.ask(Hello(worker=7, pid=7, selected=(held,)), Welcome)
+            await fourth.is_read()
+            assert places.counts() == {"b/m": 1}
+
+
+async def test_without_peers_there_are_no_places(scene: Scene) -> None:
+    worker = await scene.worker()
+    told = await worker.ask(Select(ask=1, selector="m", is_model=True), Selected)
+    assert told == Selected(ask=1)
+    worker.say(WakePeer(peer="a"))
+    worker.say(PeerFailed(peer="a", model="m", failure="error", why="x"))
+    worker.say(Deselect(ask=1))
+    await worker.is_read()

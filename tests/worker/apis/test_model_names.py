@@ -312,3 +312,64 @@ def test_an_own_model_has_that_very_id() -> None:
     for other in ("a/b/c", "v/x", "cloud/v/x", "org/new", "none"):
         with pytest.raises(UnknownModel):
             names.find_own(other)
+
+
+# --- models that several machines have ------------------------------------------------------------
+
+SPREAD = WorkerConfig(
+    generation=1,
+    models=(ModelRoute(model="qwen", aliases=("gpt-4",)), ModelRoute(model="own")),
+    peers={name: PeerRoute(peer=name, url=f"http://{name}") for name in ("box2", "box3")},
+    peer_models={
+        name: PeerModel(peer=name.split("/")[0], model=name.split("/")[-1])
+        for name in ("box2/qwen", "box2/far", "box3/far")
+    },
+    places={"qwen": ("qwen", "box2/qwen"), "far": ("box2/far", "box3/far")},
+    selectors=(
+        SelectorRoute(selector="pin", strategy="pin", targets=("far",)),
+        SelectorRoute(selector="warm", strategy="warm", targets=("qwen", "own")),
+    ),
+    profiles=(ProfileRoute(profile="p", pins={"new": "far"}),),
+    profile="p",
+)
+
+
+def test_all_names_of_a_model_lead_to_its_places() -> None:
+    names = ModelNames(SPREAD)
+    for name, model, places in (
+        ("qwen", "qwen", "qwen"),
+        ("gpt-4", "qwen", "qwen"),
+        ("far", "box2/far", "far"),
+        ("pin", "box2/far", "far"),
+        ("new", "box2/far", "far"),
+        ("own", "own", None),
+        ("box2/qwen", "box2/qwen", None),
+        ("box3/far", "box3/far", None),
+    ):
+        target = names.find(name)
+        found = None if target.detour is None else target.detour.places
+        assert (target.route.model, found) == (model, places), name
+    # a selector that chooses has its own question first
+    assert names.find("warm").detour == Detour("warm")
+    chosen = names.find_chosen("qwen").detour
+    assert chosen is not None
+    assert chosen.places == "qwen"
+    # one of the places is a plain name
+    for place in ("qwen", "box2/qwen", "box3/far"):
+        assert names.find_place(place).detour is None
+    assert names.find_place("box3/far").route.send_as == "far"
+    with pytest.raises(UnknownModel):
+        names.find_place("gone")
+    assert names.sole is None
+
+
+def test_a_key_may_use_a_shared_name_only_by_that_name() -> None:
+    names = ModelNames(SPREAD)
+    few = names.restricted(["box2/*"])
+    assert few.ids() == {"box2/qwen", "box2/far"}
+    for name in ("far", "qwen", "pin", "new"):  # they may lead to another machine
+        with pytest.raises(UnknownModel):
+            few.find(name)
+    assert few.config.places == {}
+    assert names.restricted(["far"]).find("far").route.model == "box2/far"
+    assert names.restricted(["qwen"]).find("gpt-4").route.model == "qwen"

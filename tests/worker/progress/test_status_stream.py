@@ -12,6 +12,7 @@ import rich.text
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
+from msgspec.structs import replace
 
 from arriero.protocol.worker_config import DEFAULT_MARKER, FORMER_MARKERS
 from arriero.worker.apis.base.api import Api
@@ -450,4 +451,25 @@ def test_a_count_that_becomes_known_is_told_once() -> None:
     assert [line for _, line in lines_of(sent)] == [
         "swap-progress: qwen: waiting for b to finish (1 s)",
         "swap-progress: qwen: waiting for b to finish (2 requests, 4 s)",
+    ]
+
+
+def test_another_machine_is_named_and_begins_anew() -> None:
+    box2 = replace(loading(0.42), host="box2", eta_s=3.0)
+    views = [
+        (1.0, replace(QUEUED, host="box2")),
+        (5.0, box2),
+        (8.0, ModelView("machine", host="box 3<>")),
+        (10.0, replace(loading(0.07), host="box3")),
+        (12.0, ModelView("draining", other="n", requests=2, host="box3")),
+        (14.0, ModelView("waking", host="box3")),
+    ]
+    sent = play(waiting("reasoning"), views, 16.0)
+    assert [text.removeprefix("swap-progress: qwen: ") for _, text in lines_of(sent)] == [
+        "queued on box2 (2 ahead)",
+        "loading on box2 42% (5 s, 3 s left)",
+        "waking box 3?? (8 s)",
+        "loading on box3 7% (10 s)",
+        "waiting for n to finish on box3 (2 requests, 12 s)",
+        "waking on box3 (14 s)",
     ]

@@ -1,6 +1,6 @@
 """What listings say of names, by how their models stand."""
 
-from msgspec import UNSET
+from msgspec import UNSET, Raw
 
 from arriero.protocol.values import ModelStatus, Snapshot, State
 from arriero.protocol.worker_config import (
@@ -112,3 +112,17 @@ def test_each_ability_has_its_place() -> None:
         (entry,) = listings(config).models().data
         assert entry.capabilities is entry.architecture is entry.supported_parameters is UNSET
         assert (entry.context_length, entry.meta.n_ctx) in ((UNSET, UNSET), (9, 9))
+
+
+def test_a_name_that_several_peers_have_is_listed_once() -> None:
+    peer_models = {f"{name}/far": PeerModel(peer=name, model="far") for name in ("p", "q")}
+    config = WorkerConfig(
+        generation=1,
+        models=(ModelRoute(model="a"),),
+        peers={name: PeerRoute(peer=name, url="http://x") for name in ("p", "q")},
+        peer_models=peer_models | {"p/a": PeerModel(peer="p", model="a")},
+        places={"far": ("p/far", "q/far"), "a": ("a", "p/a")},
+    )
+    ids = [entry.id for entry in listings(config).models().data]
+    assert ids == ["a", "far", "p/a", "p/far", "q/far"]
+    assert listings(config).model("far").meta.llamaswap["type"] == Raw(b'"peer"')

@@ -6,6 +6,7 @@ import re
 from typing import TypeVar
 
 import pytest
+from msgspec.structs import replace
 
 from arriero.protocol.control import (
     ConfigFile,
@@ -26,7 +27,7 @@ from arriero.protocol.control import (
     SwapRequest,
 )
 from arriero.protocol.values import ConfigChanges
-from arriero.protocol.worker_config import ClientKey, ModelRoute, WorkerConfig
+from arriero.protocol.worker_config import ClientKey, ModelRoute, PeerModel, WorkerConfig
 from arriero.worker.feeds.live_state import LivePosition
 from tests.worker.server.test_management_api import NAMED, Told, Worker, known, pages
 
@@ -129,6 +130,17 @@ class Obeying:
                 reply = HoldReply(devices=("gpu0",))
         assert isinstance(reply, kind)
         return reply
+
+
+async def test_a_model_of_peers_is_explained() -> None:
+    peer_models = NAMED.peer_models | {"q/m": PeerModel(peer="peer", model="m")}
+    there = Worker(replace(NAMED, peer_models=peer_models, places={"m": ("peer/m", "q/m")}))
+    supervisor = there.service.ask = Obeying()
+    async with pages(there) as ask:
+        for name in ("m", "peer/m", "b"):
+            assert (await ask("GET", f"/api/models/explain/{name}")).status == 200
+        assert (await ask("GET", "/api/models/explain/chosen")).status == 409
+    assert supervisor.asked == [ExplainRequest(model=name) for name in ("m", "peer/m", "b")]
 
 
 async def test_orders_reach_the_supervisor() -> None:

@@ -47,6 +47,14 @@ def test_only_some_answers_are_worth_another_attempt(status: int) -> None:
     assert (starting is not None) is (status in {429, 502, 503, 504})
 
 
+def test_another_machine_is_asked_at_once() -> None:
+    falling = Retries(20.0, is_peer=True, may_fall=True)
+    assert [status for status in range(400, 600) if wait(falling, status) == 0.0] == [429, 502, 503]
+    assert wait(falling, 503, [(b"retry-after", b"60")]) == 0.0
+    assert falling.after_loss(chance=0.0) is None
+    assert wait(Retries(20.0, is_peer=False, may_fall=True), 429) == 0.25  # a model here
+
+
 def test_a_model_starts_only_for_a_moment() -> None:
     assert wait(local(), since_grant_s=STARTING_S - 0.1) is not None
     assert wait(local(), since_grant_s=STARTING_S) is None

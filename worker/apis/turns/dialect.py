@@ -23,6 +23,7 @@ _PHASES: Final[Mapping[str, Phase]] = {
     "warming": "loading",
     "restoring": "loading",
     "waking": "loading",
+    "machine": "queued",
     "ready": "prefill",
     "prefill": "prefill",
 }

@@ -3,9 +3,11 @@
 import re
 
 import pytest
+from msgspec.structs import replace
 
 from arriero.protocol.control import (
     ExplainReply,
+    PlaceStanding,
     ReloadReply,
     StatusReply,
     SwapReply,
@@ -386,6 +388,42 @@ def test_an_explanation_says_what_stops_who_is_ahead_and_why() -> None:
         "stops:  a",
         "ahead:  nobody",
         "why:    a takes the room",
+    ]
+
+
+def test_an_explanation_says_which_machine_answers() -> None:
+    there = PlaceStanding(
+        target="box2/m", host="box2", state="ready", running=2, waiting=0, wait_s=0.0, usable=True
+    )
+    here = PlaceStanding(
+        target="m", host="", state="", running=0, waiting=1, wait_s=30.0, usable=False, why="gone"
+    )
+    reply = ExplainReply(
+        model="m",
+        state="ready",
+        action="pass",
+        stops=(),
+        ahead=(),
+        why="'box2' has it in memory",
+        places=(there, here),
+        why_there="'box2' has it in memory",
+    )
+    table = [
+        "MACHINE  MODEL   STATE  RUNNING  WAITING    WAIT  REMARKS",
+        "box2     box2/m  ready        2        0   0.0 s  -",
+        "here     m       -            0        1  30.0 s  not asked: gone",
+    ]
+
+    assert explanation(reply) == [
+        "m is at 2 machines; a request would be passed on to box2",
+        "why:    'box2' has it in memory",
+        "",
+        *table,
+    ]
+    assert explanation(replace(reply, action="serve", why="it is ready"))[-5:] == [
+        "here:   'box2' has it in memory",
+        "",
+        *table,
     ]
 
 

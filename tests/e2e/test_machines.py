@@ -1,0 +1,191 @@
+"""Several arrieros on addresses of this machine: one name on all of them, and what becomes of it
+when one goes away."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+import yaml
+from gates import Gate
+from trains import PATIENCE_S, Stream, Train, eventually
+
+from tests.official import openai
+
+pytestmark = pytest.mark.e2e
+
+CHAT = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 4}
+
+
+class Asking:
+    """A streamed chat of the official client, in a thread of its own."""
+
+    def __init__(self, train: Train, model: str, **more: Any) -> None:
+        self.lines = ""
+        self.text = ""
+        self.error: Exception | None = None
+        self.first_at = 0.0
+        self._client = openai.OpenAI(
+            base_url=f"{train.url}/v1", api_key="none", timeout=4 * PATIENCE_S, max_retries=0
+        )
+        self._more = more
+        self._model = model
+        self._thread = threading.Thread(target=self._read)
+        self._thread.start()
+
+    def _read(self) -> None:
+        try:
+            stream = self._client.chat.completions.create(
+                model=self._model, messages=CHAT["messages"], stream=True, **self._more
+            )
+            for chunk in stream:
+                for choice in chunk.choices:
+                    self.lines += getattr(choice.delta, "reasoning_content", None) or ""
+                    if choice.delta.content:
+                        self.first_at = self.first_at or time.monotonic()
+                        self.text += choice.delta.content
+        except Exception as exc:  # noqa: BLE001  whatever it is, the test looks at it
+            self.error = exc
+
+    def hears(self, words: str) -> None:
+        eventually(lambda: words in self.lines or self.error, what=f"{words!r} in {self.lines!r}")
+        assert words in self.lines, self.error
+
+    def finish(self) -> "Asking":
+        self._thread.join(4 * PATIENCE_S)
+        assert not self._thread.is_alive()
+        return self
+
+
+def kill(train: Train) -> None:
+    """Switch a machine off: no process of it says another word."""
+    processes = [psutil.Process(train.process.pid), *train.children()]
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(signal.SIGKILL)
+    train.process.wait()
+
+
+def served_at(train: Train, request_id: str) -> str:
+    """The model that answered a request, as its record names it."""
+
+    def found() -> list[dict[str, Any]]:
+        return train.ask("activity", request_id=request_id)["records"]  # type: ignore[no-any-return]
+
+    (record,) = eventually(found, what=f"the record of {request_id}")
+    return str(record["model"])
+
+
+def first_place(train: Train, model: str) -> tuple[str, str]:
+    """Where a request would go now, and how the model stands there."""
+    places = train.ask("explain", model=model)["places"]
+    return places[0]["target"], places[0]["state"]
+
+
+def peers_of(*trains: Train, models: object = "auto") -> dict[str, Any]:
+    """Configuration of other machines, which are called box2, box3, ..."""
+    return {
+        f"box{number}": {"proxy": train.url, "models": models}
+        for number, train in enumerate(trains, 2)
+    }
+
+
+@pytest.fixture(scope="module")
+def gates(tmp_path_factory: pytest.TempPathFactory) -> list[Gate]:
+    return [Gate(tmp_path_factory.mktemp("gates") / name) for name in ("box2", "box3")]
+
+
+@pytest.fixture(scope="module")
+def boxes(
+    start_shared_train: Callable[..., Train], scripted: Callable[..., str], gates: list[Gate]
+) -> list[Train]:
+    """Two machines with the same models: `k` loads when its gate is open."""
+    return [
+        start_shared_train(
+            {
+                "listen": f"127.0.0.{number}:0",
+                "models": {
+                    "m": {"cmd": scripted("--name", f"box{number}"), "concurrencyLimit": 1},
+                    "k": {"cmd": gate.command(scripted("--name", f"box{number}"))},
+                },
+                "groups": {"both": {"members": ["m", "k"], "swap": False}},
+            }
+        )
+        for number, gate in enumerate(gates, 2)
+    ]
+
+
+@pytest.fixture(scope="module")
+def gateway(start_shared_train: Callable[..., Train], boxes: list[Train]) -> Train:
+    """The machine that clients ask, which has a model of its own as well."""
+    return start_shared_train(
+        {"progress": "reasoning", "progressDelay": "0s", "peers": peers_of(*boxes), "models": {}}
+    )
+
+
+def test_warm_goes_first_and_spills_when_it_is_full(gateway: Train, boxes: list[Train]) -> None:
+    box2, box3 = boxes
+    assert box2.chat("m").status_code == 200  # how long its start takes is known from now on
+    box2.ask("unload", mode="now")
+    assert box3.chat("m").json()["model"] == "box3"
+    eventually(lambda: first_place(gateway, "m") == ("box3/m", "ready"))
+    listed = httpx.get(f"{gateway.url}/v1/models").json()["data"]
+    assert {"m", "k", "box2/m", "box3/m"} <= {entry["id"] for entry in listed}
+    for _ in range(3):
+        response = gateway.chat("m")
+        assert response.json()["model"] == "box3"
+        assert served_at(gateway, response.headers["x-request-id"]) == "box3/m"
+    stream = Stream(gateway, "m", runs_on=True)
+    eventually(lambda: stream.status)
+    spilt = gateway.chat("m")
+    assert spilt.json()["model"] == "box2"
+    stream.finish()
+    told = gateway.ask("explain", model="m")
+    assert told["action"] == "pass"
+    assert [one["usable"] for one in told["places"]] == [True, True]
+
+
+def test_a_request_that_comes_back_is_refused(gateway: Train, boxes: list[Train]) -> None:
+    (box2, box3) = boxes
+    lost = {"models": ["nowhere"]}
+    before = yaml.safe_load((box2.log.parent / "config.yaml").read_text())
+    box2.reload(before | {"peers": {"box1": {"proxy": gateway.url} | lost}})
+    there = peers_of(box2, box3) | {"far": {"proxy": box2.url} | lost}
+    gateway.reload({"progress": "reasoning", "progressDelay": "0s", "peers": there, "models": {}})
+    response = gateway.chat("nowhere")
+    assert response.status_code == 508
+    error = response.json()["error"]
+    assert error["code"] == "loop_detected"
+    assert "sent to 'far', then to 'box1', which leads back here" in error["message"]
+
+
+def test_a_machine_that_goes_away_is_left_before_the_first_byte_and_told_after_it(
+    gateway: Train, boxes: list[Train], gates: list[Gate]
+) -> None:
+    asking = Asking(gateway, "k")
+    eventually(lambda: any(gate.starts for gate in gates), what="a load")
+    at = 0 if gates[0].starts else 1
+    name, other = ("box2", "box3") if at == 0 else ("box3", "box2")
+    asking.hears(f"k: loading on {name} (")
+    killed_at = time.monotonic()
+    kill(boxes[at])
+    asking.hears(f"k: loading on {other} (")
+    gates[1 - at].open()
+    asking.finish()
+    assert asking.error is None
+    assert asking.text
+    assert "k: ready after " in asking.lines
+    assert asking.first_at - killed_at < PATIENCE_S
+    stream = Stream(gateway, "k", runs_on=True)
+    eventually(lambda: stream.status)
+    eventually(lambda: first_place(gateway, "k")[0] == f"{other}/k")
+    kill(boxes[1 - at])
+    stream.finish()
+    (error,) = stream.errors()
+    assert error["code"] == "upstream_disconnected"
+    assert stream.error is None
