@@ -19,7 +19,7 @@ from tests.official import openai
 
 pytestmark = pytest.mark.e2e
 
-CHAT = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 4}
+MESSAGES: list[Any] = [{"role": "user", "content": "hi"}]
 
 
 class Asking:
@@ -41,7 +41,7 @@ class Asking:
     def _read(self) -> None:
         try:
             stream = self._client.chat.completions.create(
-                model=self._model, messages=CHAT["messages"], stream=True, **self._more
+                model=self._model, messages=MESSAGES, stream=True, **self._more
             )
             for chunk in stream:
                 for choice in chunk.choices:

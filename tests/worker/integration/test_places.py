@@ -229,7 +229,7 @@ async def test_a_failure_after_the_first_byte_goes_nowhere(
 async def test_the_last_one_says_why_in_its_own_words(open_rig: OpenRig) -> None:
     async with (
         machines(a=None, b=status(503, b'{"error":{"message":"own words"}}')) as found,
-        open_rig(max_retry_wait_s=0.0, **found.options()) as rig,
+        open_rig(**found.options() | Options(max_retry_wait_s=0.0)) as rig,
     ):
         rig.chooses = in_order("a/m", "b/m")
         got = await ask(rig)
@@ -238,7 +238,7 @@ async def test_the_last_one_says_why_in_its_own_words(open_rig: OpenRig) -> None
     # nobody else can be reached: it is asked once more, and its answer passed on
     async with (
         machines(a=status(503, b'{"error":{"message":"own words"}}'), b=None) as found,
-        open_rig(max_retry_wait_s=0.0, **found.options()) as rig,
+        open_rig(**found.options() | Options(max_retry_wait_s=0.0)) as rig,
     ):
         rig.chooses = in_order("a/m")
         got = await ask(rig)
