@@ -70,7 +70,7 @@ _NAMES_OR_AUTO: Final[ValueType[NamesOrAuto]] = ValueType(
 # Kinds whose servers tell their models at /v1/models, and all of them at once.
 _WITH_LIST: Final[frozenset[UpstreamKind]] = frozenset({"openai", "vllm", "llama-server"})
 
-_MAC: Final = re.compile(r"[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5}")
+_MAC: Final = re.compile(r"(?:[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5})?")
 _BROADCAST: Final = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}(?::\d{1,5})?")
 
 

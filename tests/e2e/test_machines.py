@@ -17,7 +17,7 @@ from trains import PATIENCE_S, Stream, Train, eventually
 
 from tests.official import openai
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
 
 MESSAGES: list[Any] = [{"role": "user", "content": "hi"}]
 

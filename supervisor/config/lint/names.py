@@ -31,10 +31,10 @@ def _who_answers(config: Config, peer: PeerConfig, model: str) -> str | None:
     if local is not None:
         what = "a model here" if local.model == model else f"an alias of {local.model!r}"
         return f"{model!r} is {what}, which comes first"
+    if model in config.peer_models.places:
+        return None  # any of them
     answers = config.resolve_peer(model)
-    if answers is None:
-        return f"another peer has {model!r}, too, so that name leads to neither"
-    if answers[0] is not peer:
+    if answers is not None and answers[0] is not peer:
         return f"{model!r} is the full name of a model of the peer {answers[0].peer!r}"
     return None
 

@@ -183,16 +183,19 @@ def test_a_name_with_a_slash_that_is_configured_here_stays_here_as_it_is() -> No
     }
 
 
-def test_a_bare_name_that_two_peers_or_an_alias_have_leads_to_no_peer() -> None:
+def test_a_bare_name_that_two_peers_have_leads_to_both_unless_it_is_an_alias() -> None:
     peers = "peers: {p: {proxy: 'http://p', models: [m, x]}, q: {proxy: 'http://q', models: [m]}}"
     found = route_table(parse(f"{with_model('aliases: [x]')}\n{peers}"))
-    assert set(found.peer_models) == {"p/m", "p/x", "q/m"}
+    assert set(found.peer_models) == {"m", "p/m", "p/x", "q/m"}
+    assert found.places == {"m": ("p/m", "q/m")}
 
 
 def test_a_peer_is_told_with_all_that_is_said_of_it() -> None:
     text = (
         "peers: {p: {proxy: 'https://p/base/', models: [m], kind: Bedrock, usage: observe, "
-        "apiKey: k, region: eu-central-1, forwardAuth: yes, timeouts: {connect: 3}}}"
+        "apiKey: k, region: eu-central-1, forwardAuth: yes, timeouts: {connect: 3}, "
+        "wake: {mac: 00-11-22-33-44-5a, broadcast: '10.0.0.255:7', limit: 50}}}\n"
+        "progress: reasoning\nstrict: force"
     )
     assert route_table(parse(text)).peers == {
         "p": PeerRoute(
@@ -204,6 +207,9 @@ def test_a_peer_is_told_with_all_that_is_said_of_it() -> None:
             region="eu-central-1",
             forward_auth=True,
             timeouts=Timeouts(connect_s=3.0, response_header_s=60.0),
+            wake_s=50.0,
+            progress="reasoning",
+            strict="force",
         )
     }
     assert parse(dump(parse(text))) == parse(text)

@@ -409,9 +409,9 @@ def test_an_explanation_says_which_machine_answers() -> None:
         why_there="'box2' has it in memory",
     )
     table = [
-        "MACHINE  MODEL   STATE  RUNNING  WAITING    WAIT  REMARKS",
-        "box2     box2/m  ready        2        0   0.0 s  -",
-        "here     m       -            0        1  30.0 s  not asked: gone",
+        "MACHINE  MODEL   STATE  RUNNING  WAITING   WAIT  REMARKS",
+        "box2     box2/m  ready        2        0  0.0 s  -",
+        "here     m       -            0        1   30 s  not asked: gone",
     ]
 
     assert explanation(reply) == [

@@ -56,6 +56,7 @@ OWN = {
     ),
     "control.": "listen key clients",
     "launchers.<id>.": "start stop endpoint",
+    "peers.<id>.wake.": "mac broadcast limit",
     "clientKeys.<id>.": "hash scopes models concurrency dailyTokens dailyCost",
     "store.": "rows age size captureBody",
     "default.": "models idleFor",

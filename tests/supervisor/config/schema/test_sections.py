@@ -156,6 +156,7 @@ def test_new_key_reaches_the_workers() -> None:
         "client_keys": (),
         "peers": {},
         "peer_models": {},
+        "places": {},
         "selectors": (),
         "profiles": (),
         "session_headers": (),
@@ -174,10 +175,10 @@ def test_workers_know_keys_by_the_same_names() -> None:
             WorkerConfig,
             Config,
             {"generation", "profile", "session_headers", "capture_body_bytes"}
-            | {"log_requests", "combined_log"},
+            | {"log_requests", "combined_log", "places"},
         ),
         (ModelRoute, ModelConfig, {"remote", "last_seen"}),
-        (PeerRoute, PeerConfig, set[str]()),
+        (PeerRoute, PeerConfig, {"wake_s", "progress", "strict"}),
     ):
         names = {found.name for found in fields(config)}
         assert set(route.__struct_fields__) - names == own
