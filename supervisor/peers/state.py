@@ -60,7 +60,8 @@ class PeerState:
         is_followed: It tells how its models stand, as that changes.
         failures: Requests that it has not answered.
         circuit: Whether it is asked.
-        why: Why it does not answer, or cannot be followed; empty if it does and is.
+        why: Why it does not answer, or has no list; empty if all is well.
+        unfollowed: Why how its models stand cannot be followed; empty if it is, or was not tried.
     """
 
     def __init__(self, peer: PeerConfig, limits: CircuitLimits) -> None:
@@ -71,6 +72,7 @@ class PeerState:
         self.is_followed = False
         self.failures = 0
         self.why = ""
+        self.unfollowed = ""
         self.circuit = Circuit(limits)
         self.of_models: dict[str, Circuit] = {}  # of those that have failed
         self.listed: Mapping[str, ThereModel] = {}
@@ -141,7 +143,7 @@ class PeerState:
             followed=self.is_followed,
             circuit=phase,
             failures=self.failures,
-            why=self.circuit.why or self.why,
+            why=self.circuit.why or self.why or self.unfollowed,
             retry_at=None if phase == "closed" else float(round(unix_now + until - now)),
             models=len(self.models),
             left_out=self.kept.left_out,

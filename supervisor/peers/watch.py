@@ -292,7 +292,7 @@ class PeerWatch:
                 self._following = None
                 if (state := self._states.find(self.peer.peer)) is not None:
                     state.is_followed = False
-                    state.why = why
+                    state.unfollowed = why
         if scope.cancelled_caught:
             return 0.0
         if trio.current_time() < self._follow_after:  # it will not be there in a moment
@@ -327,15 +327,20 @@ class PeerWatch:
                     for message in messages:
                         if not self._models.take(message):
                             raise BadList("a message of its feed cannot be read")
-                    if messages and (state := self._states.find(self.peer.peer)) is not None:
-                        state.followed, state.is_followed = self._models.models, True
-                        self._told_standing(self.peer.peer)
+                    if self._models.names is not None:  # else it goes on before its beginning
+                        self._publish()
                     if self._names is None:
                         self._names = self._models.names
                     elif self._models.names != self._names:
                         due.deadline = min(due.deadline, began + limits.soon_s)
         if patience.cancelled_caught:
             raise Unreachable("its feed said nothing for too long")
+
+    def _publish(self) -> None:
+        if (state := self._states.find(self.peer.peer)) is not None:
+            state.followed, state.is_followed = self._models.models, True
+            state.unfollowed = ""
+            self._told_standing(self.peer.peer)
 
     async def _next_bytes(self, came: ResponseStream, patience: trio.CancelScope) -> bytes:
         patience.deadline = trio.current_time() + self._limits.silence_s

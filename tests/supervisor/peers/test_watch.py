@@ -91,7 +91,7 @@ async def test_what_is_no_list_is_told_and_the_last_one_stays(
 ) -> None:
     limits = msgspec.structs.replace(QUICK, answer_s=0.3) if bad in {silent, slow} else QUICK
     async with peer_server() as server:
-        server.lists = [listing("a", "b"), bad, bad, listing("c")]
+        server.lists = [listing("a", "b"), bad, listing("c")]
         async with watched(server.url, limits) as box:
             await box.until(lambda: box.status.why)
             told = box.status
@@ -207,6 +207,27 @@ async def test_what_is_no_feed_leaves_the_list(bad: bytes | Script, why: str) ->
             assert (box.status.models, box.status.circuit) == (2, "closed")
             await box.until(lambda: box.status.followed)
     assert next(filter(None, seen)).startswith(why)
+
+
+async def test_why_it_is_not_followed_stays_known() -> None:
+    async with peer_server() as server:
+        server.lists, server.feeds = [OURS], [whole(b"", "403 Forbidden")]
+        async with watched(server.url) as box:
+            await box.until(lambda: server.asked(b"/v1/models") > 5)
+
+            assert box.status.why.startswith("its apiKey may not see how models stand")
+            assert (box.status.link, box.status.followed) == ("up", False)
+    assert server.asked(b"/api/live") == 1
+
+
+async def test_a_feed_with_nothing_new_goes_on() -> None:
+    async with peer_server() as server:
+        server.lists, server.feeds = [OURS], [feed(ALL, then=over), feed(b":\n\n")]
+        async with watched(server.url) as box:
+            await box.until(lambda: server.asked(b"/api/live") == 2 and box.status.followed)
+            there = box.states.find("box2")
+            assert there is not None
+            assert there.model("a").running == 2
 
 
 async def flood(head: bytes) -> AsyncGenerator[bytes, None]:
