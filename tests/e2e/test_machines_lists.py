@@ -1,14 +1,19 @@
 """An arriero that watches others, on addresses of this machine: lists, and how models stand."""
 
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from trains import Train, eventually
+
+from tests.real.parts import ensure_llama_server, ensure_models
 
 pytestmark = pytest.mark.e2e
 
@@ -130,3 +135,62 @@ def test_a_machine_that_is_away_has_its_list_and_comes_back(
     eventually(lambda: machine(again)["link"] == "up")
     eventually(lambda: machine(again)["circuit"] == "closed")
     assert again.chat("m").json()["model"] == "m"
+
+
+@contextmanager
+def llama_server(*options: str) -> Iterator[str]:
+    """Run the real one on a port of its own; give its URL."""
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port = sock.getsockname()[1]
+    command = [ensure_llama_server(), "--host", "127.0.0.1", "--port", str(port), *options]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            url = f"http://127.0.0.1:{port}"
+
+            def is_up() -> bool:
+                with suppress(httpx.HTTPError):
+                    return httpx.get(f"{url}/health").is_success
+                return False
+
+            eventually(is_up, within_s=120, what="llama-server")
+            yield url
+        finally:
+            process.terminate()
+
+
+@pytest.mark.nightly
+def test_llama_servers_tell_their_models(start_train: Callable[..., Train], tmp_path: Path) -> None:
+    models = ensure_models()
+    shelf = tmp_path / "shelf"
+    shelf.mkdir()
+    for file in models.values():
+        (shelf / file.name).symlink_to(file)
+    small = ["-c", "512", "-ngl", "0", "--no-warmup"]
+    one = models["smollm2-135m"]
+    with (
+        llama_server("-m", str(one), "--alias", "smol", *small) as single,
+        llama_server("--models-dir", str(shelf), "--models-max", "1", *small) as router,
+    ):
+        train = start_train(
+            {
+                "models": {},
+                "peers": {
+                    "single": {"proxy": single, "models": "auto"},
+                    "router": {"proxy": f"{router}/v1", "models": "auto", "kind": "llama-server"},
+                },
+            }
+        )
+        of_router = {f"router/{file.stem}" for file in models.values()}
+        eventually(lambda: names(train) >= of_router | {"single/smol"})
+        assert [it["model"] for it in machine(train, "single")["running"]] == ["smol"]
+        assert machine(train, "router")["running"] == []
+        assert train.chat("smol").status_code == 200
+        first = min(of_router)
+        assert train.chat(first).status_code == 200
+        eventually(
+            lambda: (
+                [it["model"] for it in machine(train, "router")["running"]]
+                == [first.removeprefix("router/")]
+            ),
+            what="the router's list says which model it has loaded",
+        )
