@@ -121,6 +121,21 @@ def test_a_status_says_what_no_event_does() -> None:
     assert not state.update(status(seq=99, epoch="f"))  # of another supervisor
 
 
+def test_a_reader_of_some_parts_hears_of_no_other() -> None:
+    state = begun()
+    reader = LiveReader(state, parts=("models", "queue"))
+    assert said(reader.take(1.0))[1].keys() == {"t", "all", "models", "queue"}
+
+    state.take(InflightChanged(worker="w", requests=(running("r"),)))
+    state.take(RequestEnded(model="a", record=record(), epoch="e", seq=1))
+    assert reader.take(2.0) == b""
+    state.take(state_of("a", "starting", 11))
+    assert said(reader.take(3.0))[1].keys() == {"t", "models"}
+    state.update(status(ModelStatus(model="b", state="stopped", since=1.0), seq=11))
+    assert said(reader.take(4.0))[1]["gone"] == ["a"]
+    assert LiveReader(state, state.position, ("models",)).take(5.0) == b""
+
+
 def test_missed_events_are_noticed() -> None:
     state = begun()
 
