@@ -142,7 +142,7 @@ def llama_server(*options: str) -> Iterator[str]:
     """Run the real one on a port of its own; give its URL."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port = sock.getsockname()[1]
-    command = [ensure_llama_server(), "--host", "127.0.0.1", "--port", str(port), *options]
+    command = [str(ensure_llama_server()), "--host", "127.0.0.1", "--port", str(port), *options]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             url = f"http://127.0.0.1:{port}"
