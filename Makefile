@@ -14,7 +14,7 @@ READY := $(VENV)/.ready
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-page test-packages screenshots test-newest deb lock lint format docs bench stalls crowd simulate faults soak nightly clean
+.PHONY: help demo test test-page test-packages test-cluster screenshots test-newest deb lock lint format docs bench stalls crowd simulate faults soak nightly clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -51,6 +51,11 @@ test-packages: $(READY) build/tools/.ready ## build, install by pip, uv, pipx an
 	@HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -q -n 2 --dist worksteal tests/packaging \
 	  tests/supervisor/cli/offline/test_completion.py $(ARGS)
 
+# Ray is in an environment of its own, which runs arriero; pytest and all others stay in theirs.
+test-cluster: $(READY) build/cluster/.ready ## models on the nodes of a Ray cluster (10 min)
+	@$(BIN)/python tests/real/parts.py llama-server
+	@ARRIERO_CLUSTER=1 $(BIN)/python -m pytest -q -n 0 tests/cluster $(ARGS)
+
 build/tools/.ready: Makefile
 	$(call install,build/tools,'$(TOOLS)')
 	@touch $@
@@ -72,6 +77,7 @@ lock: ## choose the newest versions that pyproject.toml allows, and lock them in
 	lock run --constraint requirements/dev.txt; \
 	lock nvidia --extra nvidia --constraint requirements/dev.txt; \
 	lock otel --extra otel --constraint requirements/dev.txt; \
+	lock ray --extra ray --constraint requirements/dev.txt; \
 	git --no-pager diff --stat requirements
 
 lint: $(READY) build/types/arriero/__init__.py ## formatting, style, types, of the page as well
@@ -168,6 +174,10 @@ endef
 # Every version is locked, with its hash, and nothing else is fetched: what worked once works in a
 # year. The package itself is built by the setuptools that came with the others.
 SELF := '--no-deps --no-build-isolation -e .'
+
+build/cluster/.ready: pyproject.toml requirements/ray.txt
+	$(call install,build/cluster,'--no-deps --require-hashes -r requirements/ray.txt' $(SELF))
+	@touch $@
 
 $(VENV)/.demo: pyproject.toml requirements/demo.txt
 	$(call install,$(VENV),'--no-deps --require-hashes -r requirements/demo.txt' $(SELF))

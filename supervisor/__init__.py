@@ -25,6 +25,7 @@ its files.
     store/            Records of requests on disk: SQLite, in a process of its own.
 
     config/schema/    One declaration per key: type, default, documentation, JSON schema.
+    ray/              Models on the machines of a Ray cluster: tether, agent and bridge.
 
     config/           YAML files -> immutable `Config`. `load` is the only entry point.
 

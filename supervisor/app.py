@@ -388,12 +388,14 @@ async def supervise(
             if seen_models.learn(fingerprint, facts):
                 lease_server.reconfigure()
 
+        launchers = Launchers(lambda: in_force.config, reaper, folder)
+        await stack.enter_async_context(_background(launchers.run))
         fleet = await stack.enter_async_context(
             open_fleet(
                 lambda: in_force.config,
                 dispatcher,
                 reaper=reaper,
-                launcher=Launchers(reaper).of,
+                launcher=launchers.of,
                 output_log=output_log,
                 durations_path=kept / FILE_NAME,
                 slots=slots,

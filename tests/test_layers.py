@@ -19,7 +19,7 @@ LAYERS = {
         < worker_config events control < lease < codec sequence < transport < remote""",
     "supervisor": """
         errors text < llamacpp config.yaml < host placement < memory processes
-        < facts machine progress pricing scheduling store < config.schema < config
+        < facts machine progress pricing scheduling store < config.schema ray < config
         < launchers peers slots
         < config.lint config.shown generate models page_cache telemetry workers < reload
         < metrics < control restart standing_orders startup_message < app

@@ -3,4 +3,5 @@
 Lowest first:
 
     curve   keys; who is let in; sockets over TCP
+    launch  messages about a model's server on another machine
 """

@@ -17,7 +17,7 @@ from .values import CONFIG, Config
 # runs. A key is read by servers when they start: one that runs wants the old one, however it came
 # to it (a file, a script), so another one is for the next start.
 _STARTS: Final = frozenset(
-    {"command", "proxy", "env", "check_endpoint", "api_key", "launcher", "templates"}
+    {"command", "proxy", "env", "check_endpoint", "api_key", "launcher", "templates", "ray"}
 )
 
 # Sockets are opened once: they are inherited by workers, or came from systemd. What outlives this
@@ -25,7 +25,7 @@ _STARTS: Final = frozenset(
 _NEEDS_RESTART: Final = frozenset(
     {
         *("listen", "ollama_listen", "admin_listen", "control_listen", "control_key"),
-        *("adopt", "supervisor_grace_s"),
+        *("adopt", "supervisor_grace_s", "ray"),
     }
 )
 

@@ -17,7 +17,7 @@ from ..pricing.price_list import BadPriceList
 from ..text.addresses import Address, parse_address
 from .merge import merge
 from .model_config import LaunchConfig, ModelConfig
-from .named_files import exporter_problem, read_prices, store_problem
+from .named_files import exporter_problem, ray_problem, read_prices, store_problem
 from .read_models import check_instead, read_models
 from .read_names import KnownNames, check_peers, check_profiles, check_selectors
 from .read_routing import policy_of, read_routing
@@ -81,6 +81,9 @@ def load_with_tree(
         raise _refused(root, "store", "path", message)
     if config.traces and (message := exporter_problem()) is not None:
         raise _refused(root, "telemetry", "traces", message)
+    on_ray = next((model for model in config.models.values() if model.is_on_ray), None)
+    if on_ray is not None and (message := ray_problem()) is not None:
+        raise _refused(root, "models", on_ray.model, message)
     listed = None
     if config.price_list is not None and config.price_list.file is not None:
         try:

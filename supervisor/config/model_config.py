@@ -11,9 +11,19 @@ from arriero.protocol.records import Prices, UpstreamKind
 from arriero.protocol.worker_config import ProgressMode, Strictness, Timeouts, UsageSetting
 
 from ..llamacpp.api_key import API_KEY, WantedKey, wanted_key
+from ..llamacpp.command import server_options
 from ..text.addresses import unix_path
 from .schema.immutable import immutable
-from .schema.launcher_types import HOST, LOCAL, START_ID, LauncherConfig
+from .schema.launcher_types import (
+    HOST,
+    LOCAL,
+    RAY,
+    RAY_NEEDS,
+    RAY_PLACE,
+    START_ID,
+    LauncherConfig,
+    RayNeeds,
+)
 from .schema.macros import Macro
 from .schema.memory_types import AMOUNTS, ON_BLOCKED, PIN, BlockedRule, PinSetting
 from .schema.model_types import (
@@ -62,6 +72,7 @@ PORT: Final = "${PORT}"
 PID: Final = "${PID}"
 _OVER_SOCKET: Final = "http://localhost"
 _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+_SERVER_KEY: Final = "LLAMA_API_KEY"
 _USUAL_PROXY: Final = "http://127.0.0.1:${PORT}"
 
 _GLOBAL: Final = "the global value"
@@ -319,6 +330,7 @@ class ModelConfig:
     drain_limit_s: float = _inherited(UP_TO_A_DAY, 600.0)
     on_failure: OnFailure = _inherited(ON_FAILURE, "restore")
     launcher: str = _inherited(NAME, LOCAL)
+    ray: RayNeeds = nested(RAY_NEEDS, "What it needs of a machine, with the launcher ray.")
     sleep: bool = key(
         BOOLEAN,
         False,
@@ -403,6 +415,11 @@ class ModelConfig:
         return self.launcher != LOCAL and not self.is_remote
 
     @property
+    def is_on_ray(self) -> bool:
+        """Whether it is started on a node of a Ray cluster."""
+        return self.launcher == RAY and not self.is_remote
+
+    @property
     def ends_elsewhere(self) -> bool:
         """Whether what serves may be no process of this machine, or none that we have started."""
         return bool(self.stop_command) or self.is_elsewhere
@@ -411,6 +428,8 @@ class ModelConfig:
     def place(self) -> str:
         """Where it answers: by its own proxy; else, if it has none of its own, its launcher's."""
         theirs = self.templates.endpoint if self.templates is not None else ""
+        if self.is_on_ray:
+            theirs = RAY_PLACE
         return theirs if theirs and self.proxy == _USUAL_PROXY else self.proxy
 
     @property
@@ -448,6 +467,11 @@ class ModelConfig:
         base_url = endpoint if socket is None else _OVER_SOCKET
         command = tuple(fill(word) for word in self.command)
         env = tuple((name, fill(value)) for name, value in self.env)
+        wanted = self._wanted(key, command, dict(env), {} if self.is_on_ray else inherited or {})
+        if self.is_on_ray and wanted == WantedKey() and server_options(command, dict(env)):
+            # Others reach it there, too; llama-server takes a key from its environment.
+            env += ((_SERVER_KEY, key),)
+            wanted = WantedKey(key)
         return LaunchConfig(
             command=command,
             env=env,
@@ -455,7 +479,7 @@ class ModelConfig:
             health_url=None if check is None else base_url + fill(check),
             port=_port_here(endpoint) if socket is None else None,
             stop_command=tuple(fill(word).replace(START_ID, start_id) for word in self._stop),
-            wanted=self._wanted(key, command, dict(env), inherited or {}),
+            wanted=wanted,
             socket=socket,
         )
 

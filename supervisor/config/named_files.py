@@ -35,6 +35,17 @@ def exporter_problem() -> str | None:
     return "this needs OpenTelemetry's packages: pip install 'arriero[otel]', or leave it out"
 
 
+def ray_problem() -> str | None:
+    """Return why there can be no models on a cluster, and what would do; None if there can."""
+    try:
+        is_there = find_spec("ray") is not None
+    except (ImportError, ValueError):
+        is_there = False
+    if is_there:
+        return None
+    return "this needs Ray's package: pip install 'arriero[ray]', here and on all machines"
+
+
 def read_prices(path: Path) -> PriceList:
     """Return the list of prices in the file at `path`.
 

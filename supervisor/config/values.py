@@ -38,7 +38,7 @@ from .schema.header_types import MARKER, rules
 from .schema.immutable import immutable
 from .schema.json_schema import or_macro
 from .schema.key_types import CLIENT_KEYS, KeyConfig
-from .schema.launcher_types import LAUNCHERS, LOCAL, LauncherConfig
+from .schema.launcher_types import LAUNCHERS, LOCAL, RAY_KEYS, LauncherConfig, RayKeys
 from .schema.macros import Macro
 from .schema.model_types import MACROS, MODE, NAME, ON_FAILURE, PEER_URL, STRICT, OnFailure
 from .schema.price_types import PRICE_LIST, PRICES_BY_GLOB
@@ -363,7 +363,7 @@ class Config:
     launcher: str = key(
         NAME,
         LOCAL,
-        "What starts models: local, or one of launchers.",
+        "What starts models: local, ray, or one of launchers.",
         is_folded=True,
     )
     launchers: Mapping[str, LauncherConfig] = key(
@@ -372,6 +372,7 @@ class Config:
         "Commands that start models on other machines, by names.",
         without="none",
     )
+    ray: RayKeys = nested(RAY_KEYS, "The cluster of the launcher ray (docs/launchers.md).")
     adopt: bool = key(
         BOOLEAN,
         False,

@@ -23,6 +23,9 @@ class LaunchOrder(msgspec.Struct, frozen=True, kw_only=True):
         report: Ask llama-server for its report.
         stop_argv: Process id -> command that ends it; none: as the launcher does. Asked when it has
             to end.
+        on_waiting: Called with a reason, in words, while there is no machine for it.
+        on_loaded: Called with the bytes of its files that it has read, and all of them, if they are
+            seen elsewhere only.
     """
 
     config: ModelConfig
@@ -32,6 +35,8 @@ class LaunchOrder(msgspec.Struct, frozen=True, kw_only=True):
     without: Collection[str]
     report: bool
     stop_argv: Callable[[int], tuple[str, ...]]
+    on_waiting: Callable[[str], None] = lambda why: None
+    on_loaded: Callable[[int, int], None] = lambda done, total: None
 
 
 class Launched(NamedTuple):

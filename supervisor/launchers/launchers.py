@@ -1,21 +1,38 @@
 """Which launcher a model has."""
 
-from ..config.load import ModelConfig
+from collections.abc import Callable
+from pathlib import Path
+
+from ..config.load import Config, ModelConfig
 from ..processes.reaper import Reaper
 from .command import CommandLauncher
 from .launcher import Launcher
 from .local import LocalLauncher
+from .ray import RayLauncher
 
 
 class Launchers:
-    """All launchers."""
+    """All launchers.
 
-    def __init__(self, reaper: Reaper) -> None:
+    Args:
+        config: Gives the configuration in force.
+        reaper: Of the processes.
+        folder: Of the supervisor's sockets.
+    """
+
+    def __init__(self, config: Callable[[], Config], reaper: Reaper, folder: Path) -> None:
         self._reaper = reaper
+        self._ray = RayLauncher(config, reaper, folder)
         self._local = LocalLauncher(reaper)
 
     def of(self, config: ModelConfig) -> Launcher:
         """Return the launcher of a model, as its configuration says."""
+        if config.is_on_ray:
+            return self._ray
         if config.templates is None:
             return self._local
         return CommandLauncher(config.templates, self._reaper)
+
+    async def run(self) -> None:
+        """Run what launchers need besides, until cancelled."""
+        await self._ray.run()

@@ -557,6 +557,8 @@ class _Start:
             without=self.without,
             report=self.asks_for_report,
             stop_argv=stop_argv,
+            on_waiting=partial(self._tell_phase, "placing"),
+            on_loaded=self._take_bytes,
         )
 
     def begin(
@@ -931,13 +933,21 @@ class _Start:
         key = self.access.key
         return text.replace(key, HIDDEN) if len(key) >= LEAST_SECRET else text
 
-    def _tell_phase(self, phase: Phase) -> None:
+    def _tell_phase(self, phase: Phase, why: str = "") -> None:
         """Report that it has got to `phase`, which its server knows nothing of."""
+        if self.is_ready:
+            return
         elapsed_s = trio.current_time() - self._began_at
         progress = Progress(
-            model=self.config.model, swap=self.swap, phase=phase, elapsed_s=elapsed_s
+            model=self.config.model, swap=self.swap, phase=phase, elapsed_s=elapsed_s, detail=why
         )
         self._dispatcher.handle(Progressed(progress))
+
+    def _take_bytes(self, done: int, total: int) -> None:
+        """Take the bytes of its files that it has read, as its launcher sees them."""
+        if not self.is_ready:
+            self._estimator.bytes(done, total, trio.current_time())
+            self._tell()
 
     def _tell(self) -> None:
         """Report its progress, unless it is unchanged."""

@@ -309,7 +309,7 @@ class Engine:
         for entry in self._live.values():
             match entry.state:
                 case "starting":
-                    times.append(entry.since + entry.spec.start_limit_s)
+                    times.append(entry.start_deadline())
                 case "draining" if entry.cut_at is not None:
                     times.append(entry.cut_at + CUT_LIMIT_S)
                 case "draining" if entry.admits:
@@ -569,6 +569,7 @@ class Engine:
                 entry = self._entries[model]
                 if entry.swap == swap and entry.state in {"starting", "stopping"}:
                     entry.pid, entry.endpoint, entry.not_ready = pid, endpoint, ""
+                    entry.is_there(now)
             case NotReady(model, swap, why):
                 entry = self._entries[model]
                 if entry.swap == swap:
@@ -583,7 +584,7 @@ class Engine:
                     entry.up_at = entry.used_at = now
                     entry.remark, entry.grew = "", False
                     if not entry.wakes:
-                        entry.started_in(now - entry.since)
+                        entry.started_in(now - entry.start_since())
                     elif self._room is not None:  # it has given back what it kept while it slept
                         self._room.ledger.reserve(model, swap, self._room.need(model))
                     entry.wakes = False
@@ -744,6 +745,7 @@ class Engine:
     def _progressed(self, progress: Progress) -> None:
         entry = self._entries[progress.model]
         if entry.swap == progress.swap and entry.state == "starting":
+            entry.is_placing = entry.is_placing or progress.phase == "placing"
             self._announce_progress(entry.follow_progress(progress))
 
     def _ended(self, entry: ModelState, end: ProcessEnded, now: float) -> None:
@@ -1020,7 +1022,7 @@ class Engine:
 
     def _look_at_deadlines(self, entry: ModelState, now: float) -> None:
         model = entry.spec.model
-        if entry.state == "starting" and now >= entry.since + entry.spec.start_limit_s:
+        if entry.state == "starting" and now >= entry.start_deadline():
             if entry.wakes:
                 # and it is started from nothing
                 self._stop(entry, now, reason="failure")

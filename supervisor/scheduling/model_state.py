@@ -91,6 +91,8 @@ class ModelState(msgspec.Struct):
         sleep_seen_by: While asleep: how long the model that it made room for waits for a look that
             shows what it gave back.
         is_pinned: It was ordered to stay while it is loaded.
+        is_placing: While starting: it has no machine yet, which has no limit but its waiters'.
+        placed_at: While starting: when it had one.
     """
 
     spec: Spec
@@ -138,6 +140,8 @@ class ModelState(msgspec.Struct):
     sleep_size: ModelSize | None = None
     sleep_seen_by: float | None = None
     is_pinned: bool = False
+    is_placing: bool = False
+    placed_at: float | None = None
 
     def __post_init__(self) -> None:
         self.size, self.start_s = self.spec.size, self.spec.start_s
@@ -264,6 +268,7 @@ class ModelState(msgspec.Struct):
         """
         self.swap = self.swap if self.state == "asleep" else number
         self.swap_since = now
+        self.is_placing, self.placed_at = False, None
         self.progress = Progress(
             model=self.spec.model,
             swap=number,
@@ -271,6 +276,19 @@ class ModelState(msgspec.Struct):
             elapsed_s=0.0,
             detail=self.remark,
         )
+
+    def is_there(self, now: float) -> None:
+        """Note that its process exists, on a machine that was found if need be."""
+        if self.is_placing:
+            self.is_placing, self.placed_at = False, now
+
+    def start_since(self) -> float:
+        """Return since when it starts, on the machine that it has."""
+        return self.since if self.placed_at is None else self.placed_at
+
+    def start_deadline(self) -> float:
+        """Return when its start has taken too long."""
+        return math.inf if self.is_placing else self.start_since() + self.spec.start_limit_s
 
     def get_to(
         self,

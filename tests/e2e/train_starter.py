@@ -17,7 +17,10 @@ from tests.paths import ROOT
 
 @contextmanager
 def train_starter(
-    tmp_path: Path, expected: tuple[str, ...] = (), trains: list[Train] | None = None
+    tmp_path: Path,
+    expected: tuple[str, ...] = (),
+    trains: list[Train] | None = None,
+    python: str = sys.executable,
 ) -> Generator[Callable[..., Train]]:
     """Give a function that starts trains; the block ends with all of them stopped.
 
@@ -25,6 +28,7 @@ def train_starter(
         tmp_path: For their files.
         expected: Events that may be in their logs as errors.
         trains: Where to add them for others to see.
+        python: Runs them.
     """
     trains = [] if trains is None else trains
 
@@ -47,7 +51,7 @@ def train_starter(
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [
-                    sys.executable,
+                    python,
                     "-m",
                     "arriero.supervisor",
                     *command,

@@ -16,6 +16,7 @@ ASKED = {
     "run": PROJECT["dependencies"] + PYPROJECT["dependency-groups"]["build"],
     "nvidia": EXTRAS["nvidia"],
     "otel": EXTRAS["otel"],
+    "ray": EXTRAS["ray"],
     "demo": EXTRAS["demo"],
     "dev": EXTRAS["dev"],
 }
@@ -31,10 +32,10 @@ def locked(name: str) -> dict[str, dict[str, list[str]]]:
     return found
 
 
-RUN, NVIDIA, OTEL, DEMO, DEV = map(locked, ("run", "nvidia", "otel", "demo", "dev"))
+RUN, NVIDIA, OTEL, RAY, DEMO, DEV = map(locked, ("run", "nvidia", "otel", "ray", "demo", "dev"))
 
 
-@pytest.mark.parametrize("name", ["run", "nvidia", "otel", "demo", "dev"])
+@pytest.mark.parametrize("name", ["run", "nvidia", "otel", "ray", "demo", "dev"])
 def test_every_version_has_hashes(name: str) -> None:
     found = locked(name)
 
@@ -43,7 +44,8 @@ def test_every_version_has_hashes(name: str) -> None:
 
 
 def test_the_smaller_sets_are_parts_of_the_larger_ones() -> None:
-    for smaller, larger in ((RUN, NVIDIA), (RUN, OTEL), (OTEL, DEV), (RUN, DEMO), (DEMO, DEV)):
+    pairs = ((RUN, NVIDIA), (RUN, OTEL), (RUN, RAY), (OTEL, DEV), (RUN, DEMO), (DEMO, DEV))
+    for smaller, larger in pairs:
         for package, versions in smaller.items():
             numbers = {version.split(" ;")[0] for version in versions}
             assert numbers <= {version.split(" ;")[0] for version in larger[package]}

@@ -89,7 +89,7 @@ async def open_train(folder: Path, config: str) -> AsyncGenerator[Train, None]:
                 lambda: in_force.config,
                 dispatcher,
                 reaper=reaper,
-                launcher=Launchers(reaper).of,
+                launcher=Launchers(lambda: in_force.config, reaper, folder).of,
                 output_log=OutputLog(),
                 durations_path=folder / "durations",
                 slots=slots,

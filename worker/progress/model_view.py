@@ -63,6 +63,7 @@ class ModelView(msgspec.Struct, frozen=True):
         has_reason: In `queued` with nobody ahead, there is something to wait for: a place on a
             model that is full, or the end of the pause after a failure.
         host: Another machine, where all that is; empty for this one.
+        why: In `placing`: why there is no machine, if that is known.
     """
 
     stage: Stage
@@ -73,6 +74,7 @@ class ModelView(msgspec.Struct, frozen=True):
     eta_s: float | None = None
     has_reason: bool = False
     host: str = ""
+    why: str = ""
 
 
 class ModelStanding(msgspec.Struct):
@@ -155,6 +157,7 @@ class ProgressView(msgspec.Struct):
             requests=progress.requests or 0,
             fraction=progress.fraction,
             eta_s=progress.eta_s,
+            why=progress.detail if progress.phase == "placing" else "",
         )
 
     def standing(self, model: str) -> ModelStanding:

@@ -25,6 +25,7 @@ MAX_LINES = 40
 MAX_LINE_BYTES = 160
 _MODEL_BYTES = 60
 _OTHER_BYTES = 40
+_WHY_BYTES = 60
 
 # Percent after which a new line, or a new named event, is worth while.
 _LINE_STEP = 10
@@ -287,7 +288,8 @@ class StatusStream:
             case "stopping":
                 return f"stopping {other}{where}"
             case "placing":
-                return f"waiting for a machine{where} ({int(now - self._began)} s)"
+                why = f": {clean(view.why, _WHY_BYTES)}" if view.why else ""
+                return f"waiting for a machine{where}{why} ({int(now - self._began)} s)"
             case "waking":
                 return f"waking{where} ({int(now - self._began)} s)"
             case "machine":

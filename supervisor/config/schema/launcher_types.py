@@ -1,23 +1,31 @@
-"""Launchers: commands that start a model on another machine, as templates.
+"""Launchers: commands that start a model on another machine, as templates; and Ray.
 
 `launchers.guard` fills them in.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 from ...text.addresses import MAX_UNIX_PATH, is_base_url, is_unix_path, unix_path
 from ...text.command_line import join_command, split_command
 from ..yaml.tree import Node
 from .immutable import immutable
-from .json_schema import TEXT
+from .json_schema import TEXT, or_macro
 from .macros import escaped
 from .reader import Place, ValueType, Wrong
 from .sections import key, section
-from .types import named, read_text, unless_empty
+from .types import NOTHING, named, read_text, text, unless_empty
 
 # What is started without any; a name that none of `launchers` may have.
 LOCAL: Final = "local"
-BUILT_IN: Final = (LOCAL,)
+RAY: Final = "ray"
+BUILT_IN: Final = (LOCAL, RAY)
+
+# Where a model of a cluster answers: on the machine that was found.
+RAY_PLACE: Final = "http://${HOST}:${PORT}"
+
+# More than any machine has.
+_MOST: Final = 10_000
 
 # In a start: the command of the model as words of its own, or as one text for a shell.
 COMMAND_WORDS: Final = "${COMMAND}"
@@ -112,6 +120,54 @@ class LauncherConfig:
         without="as the proxy of the model says",
     )
 
+
+def _count(node: Node, place: Place) -> float:
+    wanted = f"a number from 0 to {_MOST}"
+    found = place.scalar(node, wanted).typed
+    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 <= found <= _MOST:
+        raise place.wrong(node, wanted)
+    return float(found)
+
+
+_COUNT: Final = ValueType(
+    "a number", or_macro({"type": "number", "minimum": 0, "maximum": _MOST}), _count
+)
+
+
+@immutable
+class RayKeys:
+    """The cluster of the launcher `ray`."""
+
+    address: str = key(
+        text("an address", lambda found: bool(found.strip()), pattern=r"\S"),
+        "auto",
+        "host:port of the head of the cluster; auto is that of the node on this machine. This "
+        "machine has to be a node of it, too, if only one without processors.",
+    )
+
+
+RAY_KEYS: Final = section(RayKeys)
+
+
+@immutable
+class RayNeeds:
+    """What a model needs of a machine, for the launcher `ray`; memory is as for others."""
+
+    cpus: float = key(_COUNT, 1.0, "Processors that it has for itself.")
+    gpus: float | None = key(
+        _COUNT,
+        None,
+        "GPUs that it has for itself, or a share of one.",
+        without="one for each that stands under memory",
+    )
+    resources: Mapping[str, float] = key(
+        named(_COUNT, "a mapping of resources to numbers"),
+        NOTHING,
+        "What else its machine has to have, by the names that ray start was told.",
+    )
+
+
+RAY_NEEDS: Final = section(RayNeeds)
 
 LAUNCHERS: Final = named(
     section(LauncherConfig, named_by="launcher").type, "a mapping of names to launchers"

@@ -27,6 +27,7 @@ IN_COMMENTS = (
     "strip_params",
     "path",
     "priceList",
+    "ray",
 )
 
 

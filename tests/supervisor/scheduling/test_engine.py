@@ -1,5 +1,6 @@
 """The engine as a script: what happens, and the whole of what it answers."""
 
+import math
 from collections.abc import Iterable
 
 import pytest
@@ -265,6 +266,18 @@ def test_a_start_that_takes_too_long_is_stopped_and_told(engine: Engine) -> None
     assert stop == Terminate("a", 1, 10.0)
     assert isinstance(refusal, RefuseWaiter)
     assert refusal.error.code == "model_load_timeout"
+
+
+def test_a_start_without_a_machine_has_no_limit(engine: Engine) -> None:
+    engine.handle(Wanted(W1, "a"), 0)
+    engine.handle(Progressed(Progress(model="a", swap=1, phase="placing", elapsed_s=0.0)), 1)
+    assert engine.next_deadline(1) == math.inf
+    assert acts(engine.handle(TimePassed(), 3600)) == []
+
+    engine.handle(Spawned("a", 1, 100, "http://elsewhere"), 3600)
+    assert engine.next_deadline(3600) == 3720
+    stop, _ = acts(engine.handle(TimePassed(), 3720))
+    assert stop == Terminate("a", 1, 10.0)
 
 
 def test_an_idle_model_is_unloaded_after_its_ttl(engine: Engine) -> None:

@@ -69,6 +69,8 @@ OWN = {
         "progress strict kind usage hungAfter drainLimit onFailure apiKey sleep saveSlots "
         "memory pin onBlocked scrapeMetrics sleepMemory launcher"
     ),
+    "models.<id>.ray.": "cpus gpus resources",
+    "ray.": "address",
     "models.<id>.prices.": _PRICES,
     "prices.<id>.": _PRICES,
     "priceList.": "file url provider markup refresh",

@@ -1,0 +1,204 @@
+"""Models on the nodes of a real Ray cluster, through a real supervisor and real workers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+from test_adoption import kill, serve_again
+from train_starter import train_starter
+from trains import Train, alive, eventually
+
+from tests.cluster.nodes import PYTHON, Cluster
+
+pytestmark = pytest.mark.timeout(400)
+
+# Of what a node needs: an actor, an agent, and a llama-server.
+START_S = 90.0
+
+# What is promised: seconds from the loss of a node to an answer from another one.
+AGAIN_S = 25.0
+
+
+@pytest.fixture(scope="module")
+def config(cluster: Cluster, llama: Callable[..., str]) -> dict[str, Any]:
+    models = {
+        "tiny": {"cmd": llama("tiny", "-c 262144")},
+        "small": {"cmd": llama("small")},
+        "picky": {"cmd": llama("tiny"), "ray": {"resources": {"rare": 1}}},
+    }
+    return {
+        "progress": "reasoning",
+        "progressDelay": "0s",
+        "launcher": "ray",
+        "ray": {"address": cluster.address},
+        "healthCheckTimeout": 60,
+        "groups": {"all": {"swap": False, "members": list(models)}},
+        "models": models,
+    }
+
+
+@pytest.fixture(scope="module")
+def start(
+    cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> Generator[Callable[..., Train]]:
+    """A function that starts an arriero beside the cluster."""
+    with train_starter(tmp_path_factory.mktemp("trains"), python=str(PYTHON)) as begin:
+        yield lambda config, **more: begin(config, environ=cluster.environ, **more)
+
+
+@pytest.fixture(scope="module")
+def train(start: Callable[..., Train], config: dict[str, Any]) -> Train:
+    return start(config)
+
+
+def servers(cluster: Cluster) -> list[psutil.Process]:
+    """All llama-servers, on whichever node."""
+    return [it for it in cluster.processes() if it.name().startswith("llama-server")]
+
+
+def server_of(cluster: Cluster, train: Train, model: str) -> psutil.Process:
+    port = train.model(model)["endpoint"].rpartition(":")[2]
+    (found,) = (it for it in servers(cluster) if port in it.cmdline())
+    return found
+
+
+def asked(train: Train, model: str, within_s: float = START_S, **more: Any) -> httpx.Response:
+    body = {"model": model, "messages": [{"role": "user", "content": "hi"}], "max_tokens": 4}
+    url = f"{train.url}/v1/chat/completions"
+    return httpx.post(url, json=body | more, timeout=within_s)
+
+
+def frames(train: Train, model: str, **more: Any) -> Iterator[str]:
+    """Give the lines of a streamed chat."""
+    body = {"model": model, "messages": [{"role": "user", "content": "hi"}], "stream": True}
+    url = f"{train.url}/v1/chat/completions"
+    with httpx.stream("POST", url, json=body | more, timeout=START_S) as response:
+        yield from (line for line in response.iter_lines() if line)
+
+
+def runs_on(cluster: Cluster, train: Train, model: str) -> str:
+    return cluster.node_of(server_of(cluster, train, model))
+
+
+def until(lines: Iterator[str], words: str) -> list[str]:
+    """Read lines until one has these words; return them all."""
+    read = []
+    for line in lines:
+        read.append(line)
+        if words in line:
+            return read
+    raise AssertionError(f"{words!r} is not in {read[-5:]}")
+
+
+def test_two_models_run_on_two_nodes(train: Train, cluster: Cluster) -> None:
+    began = time.monotonic()
+    told = "\n".join(frames(train, "small", max_tokens=4))
+    print(f"figure: first answer after {time.monotonic() - began:.1f} s")
+    assert "waiting for a machine" in told
+    assert "small: loading" in told
+    assert "small: ready after" in told
+    assert told.endswith("data: [DONE]")
+    assert asked(train, "tiny").status_code == 200
+    assert {runs_on(cluster, train, model) for model in ("tiny", "small")} == {"one", "two"}
+    # Nobody uses a server without the key of its start.
+    place = train.model("tiny")["endpoint"]
+    assert httpx.post(f"{place}/v1/chat/completions", json={"messages": []}).status_code == 401
+
+
+def test_node_is_lost_in_mid_stream(train: Train, cluster: Cluster) -> None:
+    assert asked(train, "small").status_code == 200
+    lines = frames(train, "tiny", max_tokens=100_000, ignore_eos=True)
+    until(lines, '"content"')
+    server, other = server_of(cluster, train, "tiny"), server_of(cluster, train, "small")
+    node = cluster.node_of(server)
+    left = cluster.children(node)
+    assert server in left
+
+    cluster.kill(node)
+    began = time.monotonic()
+    rest = list(lines)
+    ended_s = time.monotonic() - began
+    answer = asked(train, "tiny", within_s=AGAIN_S)
+    again_s = time.monotonic() - began
+    print(f"figure: the stream ended after {ended_s:.1f} s, the next answer came {again_s:.1f} s")
+
+    assert any('"error"' in line for line in rest[-3:]), rest[-3:]
+    assert answer.status_code == 200
+    assert runs_on(cluster, train, "tiny") != node
+    eventually(lambda: not alive(left), what="nothing is left on the lost node")
+    assert sorted(it.pid for it in servers(cluster)) == sorted(
+        [server_of(cluster, train, "tiny").pid, other.pid]
+    )
+    cluster.add(f"{node}-again", cpus=2)
+
+
+def test_waiter_is_served_when_a_node_joins(train: Train, cluster: Cluster) -> None:
+    lines = frames(train, "picky", max_tokens=4)
+    until(lines, "waiting for a machine: no machine has 1 of rare")
+    assert train.model("picky")["state"] == "starting"
+
+    cluster.add("rare", cpus=1, rare=1)
+    began = time.monotonic()
+    rest = list(lines)
+    print(f"figure: answered {time.monotonic() - began:.1f} s after the node had joined")
+    assert rest[-1] == "data: [DONE]"
+    assert runs_on(cluster, train, "picky") == "rare"
+
+
+def test_bridge_is_killed(train: Train, cluster: Cluster) -> None:
+    assert asked(train, "tiny").status_code == 200
+    assert asked(train, "small").status_code == 200
+    before = {it.pid for it in servers(cluster)}
+    (bridge,) = [it for it in train.children() if "arriero.supervisor.ray.bridge" in it.cmdline()]
+    ended = server_of(cluster, train, "small")
+
+    bridge.kill()
+    assert asked(train, "tiny").status_code == 200
+    train.ask("unload", model="small")
+    eventually(lambda: not ended.is_running(), what="the end of small")
+    assert asked(train, "small").status_code == 200
+    assert before - {ended.pid} < {it.pid for it in servers(cluster)}
+    assert len(servers(cluster)) == len(before)
+
+
+def test_killed_tether_ends_its_server(train: Train, cluster: Cluster) -> None:
+    assert asked(train, "tiny").status_code == 200
+    server = server_of(cluster, train, "tiny")
+    psutil.Process(train.model("tiny")["pid"]).kill()
+    assert asked(train, "tiny").status_code == 200
+    eventually(lambda: not server.is_running(), what="the end of the first server")
+    server_of(cluster, train, "tiny")
+
+
+def test_killed_supervisor_takes_its_models_along(train: Train, cluster: Cluster) -> None:
+    assert asked(train, "tiny").status_code == 200
+    before = servers(cluster)
+    kill(train)
+    serve_again(train, env=cluster.environ)
+
+    assert asked(train, "tiny").status_code == 200
+    eventually(lambda: not alive(before), what="the end of what it had started")
+    assert servers(cluster) == [server_of(cluster, train, "tiny")]
+    assert train.stop() == 0
+    eventually(lambda: not servers(cluster), what="the end of the last one")
+
+
+def test_kept_models_go_on_under_the_next_supervisor(
+    start: Callable[..., Train], config: dict[str, Any], cluster: Cluster
+) -> None:
+    train = start(config | {"adopt": True})
+    assert asked(train, "tiny").status_code == 200
+    server = server_of(cluster, train, "tiny")
+    kill(train)
+    serve_again(train, env=cluster.environ)
+
+    assert train.model("tiny")["state"] == "ready"
+    assert asked(train, "tiny").status_code == 200
+    assert servers(cluster) == [server]
+    train.ask("unload", model="tiny")
+    eventually(lambda: not servers(cluster), what="its end")
