@@ -45,6 +45,8 @@ _WORDS: Final = {
     _COLD: "would have to load it",
 }
 
+_NOTHING_RUNS: Final[Collection[State]] = ("stopped", "asleep")
+
 _64_BITS: Final = 2**64 - 1
 
 
@@ -154,9 +156,11 @@ def choose(
 def _kind(one: Candidate) -> int:
     if one.state == "ready":
         return _READY
-    if one.state == "starting" or one.waiting:  # who is waited for will load it, told or not
-        return _COMING
-    return _UNKNOWN if one.state is None else _COLD
+    if one.state is None:
+        return _UNKNOWN
+    # Who is waited for will load it, told or not; so will one that was sent something by us.
+    is_wanted = one.waiting > 0 or (one.running > 0 and one.state in _NOTHING_RUNS)
+    return _COMING if one.state == "starting" or is_wanted else _COLD
 
 
 def _by_load(alike: list[_Rated], has_key: bool) -> str:

@@ -141,7 +141,7 @@ class Cluster:
                 if not left:
                     break
         for host in self._hosts:
-            self._fronts.hear(host)
+            self._fronts.hear(host, self.now)
 
     def run(self, each_second: Callable[[float], None] = lambda second: None) -> Outcome:
         """Let it all happen.
@@ -262,6 +262,7 @@ class Cluster:
             self.later(_AGAIN_S, partial(self._route, asked))
             return
         host = self._hosts[int(found.targets[0][1:])]
+        self._fronts.send(asked.front, host.number, self.now)
         if not host.is_up:
             self._fronts.fail(asked.front, host.number, self.now)
             asked.tried.add(host.name)
@@ -291,7 +292,7 @@ class Cluster:
 
     def _report(self, host: Host) -> None:
         if host.is_up:
-            self._fronts.hear(host)
+            self._fronts.hear(host, self.now)
             self.later(self.plan.stale_s, partial(self._report, host))
 
     def _until_failure(self) -> float:

@@ -13,12 +13,17 @@ from zlib import crc32
 import msgspec
 
 from arriero.supervisor.peers.choice import Candidate, Ranking, choose
+from arriero.supervisor.peers.circuit import Circuit
+from arriero.supervisor.peers.state import expected_wait_s
+from arriero.supervisor.peers.told import ThereModel
 
 from .hosts import Host
 from .plan import Catalogue, Plan
 
 # Hosts that have, or load, a model, of which a choice looks at so many; and of the others.
 _NEAR, _COLD = 10, 2
+
+_DICE: Final = random.Random(1)
 
 Policy: TypeAlias = Callable[[str, Sequence[Candidate], bytes, Collection[str]], Ranking]
 
@@ -44,7 +49,7 @@ def _at_random(
     """Any of those that have it in memory."""
     able = [one for one in candidates if one.usable and one.target not in tried]
     warm = [one for one in able if one.state == "ready"] or able
-    return Ranking((random.choice(warm).target,) if warm else (), "random")
+    return Ranking((_DICE.choice(warm).target,) if warm else (), "random")
 
 
 POLICIES: Final[Mapping[str, Policy]] = {
@@ -60,18 +65,17 @@ class _Near:
     __slots__ = ("ring", "told")
 
     def __init__(self) -> None:
-        self.told: dict[int, Candidate] = {}
+        self.told: dict[int, ThereModel] = {}
         self.ring: list[tuple[int, int]] = []
 
-    def put(self, host: int, told: Candidate) -> None:
+    def put(self, host: int, told: ThereModel) -> None:
         if host not in self.told:
-            insort(self.ring, (_point(told.host), host))
+            insort(self.ring, (_point(host), host))
         self.told[host] = told
 
     def remove(self, host: int) -> None:
-        told = self.told.pop(host, None)
-        if told is not None:
-            del self.ring[bisect_left(self.ring, (_point(told.host), host))]
+        if self.told.pop(host, None) is not None:
+            del self.ring[bisect_left(self.ring, (_point(host), host))]
 
     def of(self, key: bytes) -> Sequence[tuple[int, int]]:
         """Return the ones that a choice looks at: neighbours of the key."""
@@ -83,8 +87,8 @@ class _Near:
         return found + ring[: _NEAR - len(found)]
 
 
-def _point(host: str) -> int:
-    return crc32(host.encode() * 4)
+def _point(host: int) -> int:
+    return crc32(host.to_bytes(8, "big"))
 
 
 class Fronts:
@@ -97,14 +101,13 @@ class Fronts:
         self._policy = POLICIES[plan.policy]
         self._near: dict[int, _Near] = {}
         self._told: list[set[int]] = [set() for _ in hosts]  # models that each has told of
-        self._backlog_s = [0.0] * len(hosts)
         self._silent: set[int] = set()
-        # By front and host: requests for each model more than it has told of; and until when it
-        # is not asked, with the pause after which it is tried again.
+        # By front and host: requests for each model more than it has told of; and whether it is
+        # asked.
         self._sent: list[list[dict[int, int]]] = [[{} for _ in hosts] for _ in range(plan.fronts)]
-        self._shunned: list[dict[int, tuple[float, float]]] = [{} for _ in range(plan.fronts)]
+        self._failing: list[dict[int, Circuit]] = [{} for _ in range(plan.fronts)]
 
-    def hear(self, host: Host) -> None:
+    def hear(self, host: Host, at: float) -> None:
         """Take what a host tells of itself."""
         number = host.number
         self._silent.discard(number)
@@ -114,12 +117,14 @@ class Fronts:
             near = self._near.get(model)
             if near is None:
                 near = self._near[model] = _Near()
-            near.put(number, host.candidate(copy))
+            near.put(number, host.tell(copy))
         self._told[number] = now
-        self._backlog_s[number] = host.backlog_s()
         for sent in self._sent:
             if sent[number]:
                 sent[number] = {}
+        for failing in self._failing:
+            if (circuit := failing.get(number)) is not None:
+                circuit.answered(at)
 
     def miss(self, number: int) -> None:
         """Take note that a host has not been heard of for a while."""
@@ -136,8 +141,13 @@ class Fronts:
 
     def fail(self, front: int, number: int, now: float) -> None:
         """Take note that a front could not reach a host."""
-        pause = min(30.0, 2 * self._shunned[front].get(number, (0.0, 0.5))[1])
-        self._shunned[front][number] = (now + pause, pause)
+        circuit = self._failing[front].setdefault(number, Circuit())
+        circuit.failed("unreachable", "it is away", now, _DICE.random())
+
+    def send(self, front: int, number: int, now: float) -> None:
+        """Take note that a front tries to reach a host."""
+        if (circuit := self._failing[front].get(number)) is not None:
+            circuit.sent(now)
 
     def count(self, front: int, number: int, model: int, by: int) -> None:
         """Take note of a request that a front has sent, or that has ended."""
@@ -146,7 +156,7 @@ class Fronts:
 
     def reached(self, front: int, number: int) -> None:
         """Take note that a front has reached a host."""
-        self._shunned[front].pop(number, None)
+        self._failing[front].pop(number, None)
 
     def near(self, model: int) -> Collection[int]:
         """Return the hosts that have told that they have, or load, a model."""
@@ -157,64 +167,46 @@ class Fronts:
         self, front: int, model: int, key: bytes, tried: Collection[str], now: float
     ) -> Ranking:
         """Return which host gets a request. This is what is measured."""
-        sent, shunned = self._sent[front], self._shunned[front]
+        sent, failing = self._sent[front], self._failing[front]
         found: list[Candidate] = []
         near = self._near.get(model)
         if near is not None:
             for _, number in near.of(key):
-                one = near.told[number]
+                circuit = failing.get(number)
+                usable = circuit is None or circuit.is_usable(now)
                 more = sent[number].get(model, 0)
-                if more or number in shunned:
-                    one = self._with(one, more, shunned.get(number, (0.0, 0.0))[0] <= now)
-                found.append(one)
-        colds = 0
+                found.append(self._candidate(number, near.told[number], more, usable))
+        cold = ThereModel(
+            state="stopped", slots=self._plan.slots, start_s=self._models.load_s[model]
+        )
+        left = _COLD
         for number in self._models.places[model]:
-            host = self._hosts[number]
+            circuit = failing.get(number)
             if (
                 (near is not None and number in near.told)
                 or number in self._silent
-                or host.name in tried
-                or shunned.get(number, (0.0, 0.0))[0] > now
+                or (circuit is not None and not circuit.is_usable(now))
+                or self._hosts[number].name in tried
             ):
                 continue
-            found.append(self._cold(host, model, sent[number].get(model, 0)))
-            colds += 1
-            if colds == _COLD:
+            found.append(self._candidate(number, cold, sent[number].get(model, 0), True))
+            left -= 1
+            if not left:
                 break
         return self._policy(f"m{model}", found, key, tried)
 
-    def _cold(self, host: Host, model: int, sent: int) -> Candidate:
-        plan = self._plan
-        wait_s = self._backlog_s[host.number] + self._models.load_s[model]
+    def _candidate(self, number: int, told: ThereModel, more: int, usable: bool) -> Candidate:
+        """Return a host as a candidate, with what was sent there since it has told."""
+        if more:
+            told = msgspec.structs.replace(told, running=max(0, told.running + more))
+        name = self._hosts[number].name
         return Candidate(
-            target=host.name,
-            host=host.name,
-            state="stopped",
-            waiting=max(0, sent),
-            slots=plan.slots,
-            wait_s=wait_s + max(0, sent) * plan.answer_s / plan.slots,
-        )
-
-    def _with(self, told: Candidate, more: int, usable: bool) -> Candidate:
-        """Return what a host has told, with what was sent there since."""
-        plan = self._plan
-        if not more:
-            return msgspec.structs.replace(told, usable=usable)
-        if told.state != "ready":
-            waiting = max(0, told.waiting + more)
-            wait_s = told.wait_s + more * plan.answer_s / plan.slots
-            return msgspec.structs.replace(
-                told, waiting=waiting, wait_s=max(0.0, wait_s), usable=usable
-            )
-        has = max(0, told.running + told.waiting + more)
-        waiting = max(0, has - plan.slots)
-        return Candidate(
-            target=told.target,
-            host=told.host,
-            state="ready",
-            running=has - waiting,
-            waiting=waiting,
-            slots=plan.slots,
-            wait_s=(waiting + 1) * plan.answer_s / plan.slots if has >= plan.slots else 0.0,
+            target=name,
+            host=name,
+            state=told.state,
+            running=told.running,
+            waiting=told.waiting,
+            slots=told.slots,
+            wait_s=expected_wait_s(told),
             usable=usable,
         )

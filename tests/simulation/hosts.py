@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 from arriero.protocol.values import State
 from arriero.supervisor.memory.victims import Evictable, cheapest
-from arriero.supervisor.peers.choice import Candidate
+from arriero.supervisor.peers.told import ThereModel
 
 from .plan import Catalogue, Plan
 
@@ -173,33 +173,17 @@ class Host:
         self.is_up = False
         return ran, waited, ready
 
-    def candidate(self, copy: Copy) -> Candidate:
-        """Return how a copy stands."""
-        plan = self._plan
-        waiting = len(copy.waiting)
-        wait_s = waiting * plan.answer_s / plan.slots
-        if copy.state == "starting":
-            wait_s += max(0.0, copy.ready_at - self._world.now)
-        elif copy.state != "ready":
-            wait_s += self.backlog_s()
-        elif len(copy.running) >= plan.slots:
-            wait_s += plan.answer_s / plan.slots
-        return Candidate(
-            target=self.name,
-            host=self.name,
+    def tell(self, copy: Copy) -> ThereModel:
+        """Return how a copy stands, as fronts are told."""
+        starts = copy.state == "starting"
+        return ThereModel(
             state=copy.state,
             running=len(copy.running),
-            waiting=waiting,
-            slots=plan.slots,
-            wait_s=wait_s,
+            waiting=len(copy.waiting),
+            slots=self._plan.slots,
+            eta_s=max(0.0, copy.ready_at - self._world.now) if starts else None,
+            start_s=self._models.load_s[copy.model],
         )
-
-    def backlog_s(self) -> float:
-        """Seconds until its disk has loaded what is wanted there."""
-        if self._loading is None and not self._pending:
-            return 0.0
-        left = 0.0 if self._loading is None else max(0.0, self._loading.ready_at - self._world.now)
-        return left + sum(self._models.load_s[copy.model] for copy in self._pending)
 
     def _use(self, copy: Copy) -> None:
         copy.use = 1.0 + copy.use * math.exp2(
